@@ -1,0 +1,103 @@
+// Builds the package: kernels/**/*.wgsl → build/kernels.ts (typed modules, by wgsl_reflect) → dist/ (by esbuild).
+//   node build.mjs              build everything
+//   node build.mjs --if-stale   only when a source is newer than dist/
+import { readdirSync, readFileSync, writeFileSync, mkdirSync, statSync, existsSync, chmodSync } from "node:fs";
+import { join, relative, basename, dirname } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+import { WgslReflect } from "wgsl_reflect/wgsl_reflect.node.js";
+
+const root = dirname(fileURLToPath(import.meta.url));
+process.chdir(root);
+
+function files(dir, ext) {
+  if (!existsSync(dir)) return [];
+  return readdirSync(dir, { withFileTypes: true })
+    .flatMap((e) => (e.isDirectory() ? files(join(dir, e.name), ext) : e.name.endsWith(ext) ? [join(dir, e.name)] : []))
+    .sort();
+}
+
+const sources = [...files("kernels", ".wgsl"), ...files("src", ".ts"), ...files("bench", ".ts"), "build.mjs", "package.json"];
+const stamp = "dist/.stamp";
+if (process.argv.includes("--if-stale") && existsSync(stamp)) {
+  const built = statSync(stamp).mtimeMs;
+  if (sources.every((file) => statSync(file).mtimeMs <= built)) process.exit(0);
+}
+
+/** `matmul_tiled` → `matmulTiled` */
+const camel = (name) => name.replace(/_([a-z0-9])/g, (_, c) => c.toUpperCase());
+
+/**
+ * Function bodies say nothing about a kernel's interface, and the reflector does not know every extension's
+ * types (subgroup matrices). Where it fails on the whole file it is given the declarations alone.
+ */
+function reflect(path, source) {
+  try {
+    return new WgslReflect(source);
+  } catch {
+    const bodiless = source.replace(/^(@[^\n]*\n)*(@[^\n]*)?fn [\s\S]*?^}/gm, (fn) => (/@compute/.test(fn) ? fn.replace(/\{[\s\S]*$/, "{}") : ""));
+    try {
+      return new WgslReflect(bodiless.replace(/^(enable|requires|diagnostic)[^;]*;/gm, ""));
+    } catch (error) {
+      throw new Error(`${path}: wgsl_reflect cannot read its declarations: ${error?.message ?? error}`);
+    }
+  }
+}
+
+function kernelModule(path) {
+  const source = readFileSync(path, "utf8");
+  const name = basename(path, ".wgsl");
+  const fail = (rule) => { throw new Error(`${path}: ${rule}`); };
+  const block = /^\/\/! specialise\n([\s\S]*?)^\/\/! end/m.exec(source)?.[1] ?? fail("needs a `//! specialise … //! end` block");
+  const info = reflect(path, source);
+  if (info.entry.compute.length !== 1 || info.entry.compute[0].name !== "main") fail("must have one compute entry point, `main`");
+
+  const bindings = {};
+  for (const variable of info.storage) {
+    if (variable.group !== 0) fail(`bindings must be in group 0, got @group(${variable.group}) for ${variable.name}`);
+    const type = new RegExp(`var<storage[^>]*>\\s*${variable.name}\\s*:\\s*([^;]+);`).exec(source)?.[1] ?? fail(`cannot find the declaration of ${variable.name}`);
+    if (variable.binding === 0) fail("binding 0 is kept for params");
+    bindings[variable.name] = { binding: variable.binding, access: variable.access || "read", type };
+  }
+  const uniform = info.uniforms.find((v) => v.name === "params");
+  if (info.uniforms.some((v) => v.name !== "params" || v.binding !== 0)) fail("the only uniform is `params`, at binding 0");
+  if (uniform && !/var<uniform> params\b/.test(block)) fail("`params` must be declared inside the specialise block");
+  const params = Object.fromEntries((uniform?.members ?? []).map((m) => [m.name, { type: m.type.name, offset: m.offset }]));
+
+  const types = {}, consts = {};
+  for (const line of block.split("\n")) {
+    const alias = /^alias (\w+) = (f32|f16|u32|i32);/.exec(line);
+    if (alias) types[alias[1]] = alias[2];
+    const constant = /^const (\w+)(?:: *\w+)? = ([^;]+);/.exec(line);
+    if (constant && /^(-?[\d.]+(u|i|f)?|true|false)$/.test(constant[2])) consts[constant[1]] = constant[2] === "true" ? 1 : constant[2] === "false" ? 0 : parseFloat(constant[2]);
+  }
+  const overrides = {};
+  for (const [, id, value] of source.matchAll(/^override (\w+)[^=;]*= *(\d+)u?;/gm)) overrides[id] = Number(value);
+  const enables = [...source.matchAll(/^enable ([^;]+);/gm)].flatMap((m) => m[1].split(",").map((s) => s.trim()));
+
+  const union = (record) => Object.keys(record).map((k) => JSON.stringify(k)).join(" | ") || "never";
+  const shape = `{ bindings: ${union(bindings)}; params: ${union(params)}; consts: ${union(consts)}; types: ${union(types)}; overrides: ${union(overrides)} }`;
+  const value = { name, family: basename(dirname(path)), bindings, params, paramBytes: uniform ? Math.ceil(uniform.size / 4) * 4 : 0, consts, types, overrides, enables };
+  // Comments and indentation are for readers of the file; the package carries the code.
+  const code = source.split("\n").map((l) => (l.startsWith("//!") ? l : l.replace(/\s*\/\/(?!!).*$/, "").replace(/^\s+/, ""))).filter((l) => l !== "").join("\n");
+  return `export const ${camel(name)}: Kernel<${shape}> = { ...${JSON.stringify(value)} as unknown as Kernel<${shape}>, source: ${JSON.stringify(code)} };\n`;
+}
+
+const kernelFiles = files("kernels", ".wgsl");
+const modules = kernelFiles.map((path) => `// ${relative(root, join(root, path))}\n${kernelModule(path)}`);
+mkdirSync("build", { recursive: true });
+writeFileSync(
+  "build/kernels.ts",
+  `// Generated by build.mjs from kernels/**/*.wgsl.\nimport type { Kernel } from "../src/gpu/kernel.ts";\n\n${modules.join("\n")}\n` +
+    `export const allKernels: readonly Kernel[] = [${kernelFiles.map((f) => camel(basename(f, ".wgsl"))).join(", ")}] as unknown as readonly Kernel[];\n`,
+);
+
+const common = { bundle: true, format: "esm", target: "es2022", sourcemap: true, logLevel: "warning", packages: "external" };
+const nodeEntries = { launch: "src/launch.ts", cli: "src/cli/main.ts", node: "src/index.ts", bench: "bench/main.ts", evaluate: "src/evaluate/main.ts" };
+const present = Object.fromEntries(Object.entries(nodeEntries).filter(([, file]) => existsSync(file)));
+await build({ ...common, entryPoints: present, outdir: "dist", platform: "node", conditions: ["node"], banner: {}, splitting: true, chunkNames: "chunks/[name]-[hash]" });
+if (existsSync("src/index.ts")) {
+  await build({ ...common, entryPoints: { browser: "src/index.ts" }, outdir: "dist", platform: "browser", conditions: ["browser"], packages: "bundle", minify: true });
+}
+if (existsSync("dist/launch.js")) chmodSync("dist/launch.js", 0o755);
+writeFileSync(stamp, "");

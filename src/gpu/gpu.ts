@@ -1,0 +1,174 @@
+/**
+ * The only object that holds a `GPUDevice`. It opens an adapter, makes buffers and accounts for them, compiles
+ * pipelines, reads results back, and turns WebGPU's ways of failing (scopes, lost devices) into errors.
+ */
+import { requestGpuAdapter, waitForGpu } from "#platform";
+import { CogwheelError } from "../errors.ts";
+import { deviceDescriptor, readCapabilities, type Capabilities, type CapabilityOverrides } from "./capabilities.ts";
+import { Pace } from "./pace.ts";
+import { PipelineCache } from "./pipelines.ts";
+
+export interface OpenGpuOptions {
+  /** An adapter by name (`gpu`, `lavapipe`, `swiftshader`, or part of its description). Default: the fastest there is. */
+  adapter?: string;
+  /** Run on the app's own device instead of opening one; it is then not destroyed by `dispose`. */
+  device?: GPUDevice;
+  /** Pretend that the adapter has less; for tests. */
+  capabilities?: CapabilityOverrides;
+}
+
+/** A buffer that the engine owns; `dispose` destroys it and takes it out of the accounts. */
+export interface OwnedBuffer extends Disposable {
+  readonly buffer: GPUBuffer;
+  readonly bytes: number;
+}
+
+export class Gpu implements AsyncDisposable {
+  readonly pipelines: PipelineCache;
+  readonly pace: Pace;
+  #allocated = 0;
+  #peak = 0;
+  #lost: GPUDeviceLostInfo | null = null;
+  #disposed = false;
+  #staging: { buffer: GPUBuffer; bytes: number }[] = [];
+
+  private constructor(
+    readonly device: GPUDevice,
+    readonly caps: Capabilities,
+    /** e.g. `SwiftShader Device (LLVM 10.0.0)` */
+    readonly name: string,
+    /** How to get a faster adapter, where this one is slow. */
+    readonly advice: string | undefined,
+    readonly ownsDevice: boolean,
+  ) {
+    this.pipelines = new PipelineCache(device, caps);
+    this.pace = new Pace(caps.kind, (ms, signal) => this.idle(ms, signal));
+    void device.lost.then((info) => {
+      this.#lost = info;
+    });
+  }
+
+  static async open(options: OpenGpuOptions = {}): Promise<Gpu> {
+    const features: ReadonlySet<string> = (globalThis.navigator?.gpu ?? undefined)?.wgslLanguageFeatures ?? new Set<string>();
+    if (options.device) {
+      const { device } = options;
+      const info = device.adapterInfo;
+      const software = /swiftshader|llvmpipe|software|basic render/i.test(`${info.description} ${info.device} ${info.architecture}`);
+      return new Gpu(device, readCapabilities(device, info, software ? "software" : "hardware", features, options.capabilities), info.description, undefined, false);
+    }
+    const found = await requestGpuAdapter(options.adapter === undefined ? {} : { adapter: options.adapter });
+    const { adapter } = found;
+    const device = await adapter.requestDevice(deviceDescriptor(adapter));
+    const caps = readCapabilities(device, adapter.info, found.kind, found.languageFeatures ?? features, options.capabilities);
+    return new Gpu(device, caps, found.name, found.advice, true);
+  }
+
+  get lost(): GPUDeviceLostInfo | null {
+    return this.#lost;
+  }
+  /** Bytes of GPU buffers alive now, and the most there ever were. */
+  get memory(): { allocated: number; peak: number } {
+    return { allocated: this.#allocated, peak: this.#peak };
+  }
+
+  assertAlive(): void {
+    if (this.#disposed) throw new CogwheelError("gpu", "a Gpu cannot be used after dispose; open a new one");
+    if (this.#lost) throw new CogwheelError("gpu", `the GPU device was lost (${this.#lost.reason || "unknown"}: ${this.#lost.message.trim()}); open the adapter again`);
+  }
+
+  /** A new buffer; `data`, if given, is its content from the start. Sizes are rounded up to 4 bytes. */
+  buffer(label: string, size: number, usage: GPUBufferUsageFlags, data?: ArrayBufferView): OwnedBuffer {
+    this.assertAlive();
+    const bytes = Math.max(16, Math.ceil(size / 4) * 4);
+    if (bytes > this.caps.maxBufferBytes) {
+      throw new CogwheelError("gpu", `a buffer may have ${this.caps.maxBufferBytes} bytes on this adapter, got ${bytes} for "${label}"; choose a smaller size or fewer frames`);
+    }
+    const buffer = this.device.createBuffer({ label, size: bytes, usage, mappedAtCreation: data !== undefined });
+    if (data) {
+      new Uint8Array(buffer.getMappedRange()).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+      buffer.unmap();
+    }
+    this.#allocated += bytes;
+    this.#peak = Math.max(this.#peak, this.#allocated);
+    let alive = true;
+    return {
+      buffer,
+      bytes,
+      [Symbol.dispose]: () => {
+        if (!alive) return;
+        alive = false;
+        this.#allocated -= bytes;
+        buffer.destroy();
+      },
+    };
+  }
+
+  /** Content of a range of a buffer, once all work submitted before is done. */
+  async read(buffer: GPUBuffer, offset = 0, bytes = buffer.size - offset, signal?: AbortSignal): Promise<ArrayBuffer> {
+    this.assertAlive();
+    const size = Math.ceil(bytes / 4) * 4;
+    let index = this.#staging.findIndex((s) => s.bytes >= size && s.bytes <= 4 * size + 65536);
+    const staging = index >= 0 ? this.#staging.splice(index, 1)[0]! : { buffer: this.device.createBuffer({ label: "staging", size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST }), bytes: size };
+    const encoder = this.device.createCommandEncoder();
+    encoder.copyBufferToBuffer(buffer, offset, staging.buffer, 0, size);
+    this.device.queue.submit([encoder.finish()]);
+    await this.pace.drain(signal);
+    try {
+      await staging.buffer.mapAsync(GPUMapMode.READ, 0, size);
+    } catch (error) {
+      this.assertAlive();
+      throw new CogwheelError("gpu", `reading ${bytes} bytes back failed; ${(error as Error).message}`, { cause: error });
+    }
+    const data = staging.buffer.getMappedRange(0, size).slice(0, bytes);
+    staging.buffer.unmap();
+    this.#staging.push(staging);
+    if (this.#staging.length > 4) this.#staging.shift()!.buffer.destroy();
+    return data;
+  }
+
+  /** Resolves when the queue has run dry. */
+  async idle(predictedMs = 0, signal?: AbortSignal): Promise<void> {
+    this.assertAlive();
+    await waitForGpu(this.device.queue, predictedMs, signal);
+    this.assertAlive();
+  }
+
+  /** Runs `work` inside error scopes: what WebGPU would report asynchronously becomes an exception here. */
+  async scoped<T>(what: string, work: () => T | Promise<T>): Promise<T> {
+    this.assertAlive();
+    const { device } = this;
+    const filters: GPUErrorFilter[] = ["out-of-memory", "validation", "internal"];
+    for (const filter of filters) device.pushErrorScope(filter);
+    let result: T | undefined;
+    let thrown: unknown;
+    try {
+      result = await work();
+    } catch (error) {
+      thrown = error ?? new Error("unknown");
+    }
+    for (const filter of filters.reverse()) {
+      const error = await device.popErrorScope();
+      if (error && !thrown) {
+        thrown =
+          filter === "out-of-memory"
+            ? new CogwheelError("gpu", `the adapter is out of memory in ${what} (${this.#allocated} bytes are allocated); choose a smaller size, fewer frames or --dtype f16`, { cause: error })
+            : new CogwheelError("gpu", `${what} failed: ${error.message}`, { cause: error });
+      }
+    }
+    if (thrown) {
+      this.assertAlive();
+      throw thrown;
+    }
+    return result as T;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#disposed) return;
+    // A driver may crash when its process ends with work under way: run dry first.
+    if (!this.#lost) await waitForGpu(this.device.queue, 0).catch(() => undefined);
+    this.#disposed = true;
+    for (const { buffer } of this.#staging) buffer.destroy();
+    this.#staging = [];
+    if (this.ownsDevice) this.device.destroy();
+  }
+}

@@ -1,0 +1,77 @@
+/** Pipelines, compiled asynchronously and in parallel, one for each specialised kernel; kept as long as the device. */
+import { CogwheelError } from "../errors.ts";
+import type { Capabilities } from "./capabilities.ts";
+import { kernelLabel, specialise, usesImmediates, type BindingInfo, type Kernel, type Specialisation } from "./kernel.ts";
+
+export interface Pipeline {
+  readonly label: string;
+  readonly kernel: Kernel;
+  readonly pipeline: GPUComputePipeline;
+  readonly layout: GPUBindGroupLayout;
+  readonly immediates: boolean;
+}
+
+export class PipelineCache {
+  readonly #device: GPUDevice;
+  readonly #caps: Capabilities;
+  readonly #cache = new Map<string, Promise<Pipeline>>();
+  /** How many pipelines were compiled, and the milliseconds during which at least one was being compiled. */
+  readonly stats = { compiled: 0, ms: 0 };
+  #pending = 0;
+  #since = 0;
+
+  constructor(device: GPUDevice, caps: Capabilities) {
+    this.#device = device;
+    this.#caps = caps;
+  }
+
+  get(kernel: Kernel, spec: Specialisation): Promise<Pipeline> {
+    const label = kernelLabel(kernel, spec);
+    let entry = this.#cache.get(label);
+    if (!entry) {
+      if (this.#pending++ === 0) this.#since = performance.now();
+      entry = this.#compile(kernel, spec, label).finally(() => {
+        this.stats.compiled++;
+        if (--this.#pending === 0) this.stats.ms += performance.now() - this.#since;
+      });
+      this.#cache.set(label, entry);
+      entry.catch(() => this.#cache.delete(label));
+    }
+    return entry;
+  }
+
+  async #compile(kernel: Kernel, spec: Specialisation, label: string): Promise<Pipeline> {
+    const device = this.#device;
+    const immediates = usesImmediates(kernel, this.#caps.immediates);
+    if (Object.values({ ...kernel.types, ...spec.types }).includes("f16") && !this.#caps.f16) {
+      throw new CogwheelError(kernel.name, `f16 storage needs an adapter with shader-f16, got ${this.#caps.description}; run with dtype f32`);
+    }
+    const entries: GPUBindGroupLayoutEntry[] = (Object.values(kernel.bindings) as BindingInfo[]).map((b) => ({
+      binding: b.binding,
+      visibility: GPUShaderStage.COMPUTE,
+      buffer: { type: b.access === "read" ? "read-only-storage" : "storage" },
+    }));
+    if (kernel.paramBytes > 0 && !immediates) entries.push({ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer: { type: "uniform" } });
+    const layout = device.createBindGroupLayout({ label, entries });
+    const code = specialise(kernel, spec, immediates);
+    const module = device.createShaderModule({ label, code });
+    const pipelineLayout: GPUPipelineLayoutDescriptor & { immediateSize?: number } = { label, bindGroupLayouts: [layout] };
+    if (immediates) pipelineLayout.immediateSize = kernel.paramBytes;
+    try {
+      const pipeline = await device.createComputePipelineAsync({
+        label,
+        layout: device.createPipelineLayout(pipelineLayout),
+        compute: { module, entryPoint: "main", constants: { ...kernel.overrides, ...spec.overrides } },
+      });
+      return { label, kernel, pipeline, layout, immediates };
+    } catch (error) {
+      const info = await module.getCompilationInfo();
+      const lines = code.split("\n");
+      const messages = info.messages
+        .filter((m) => m.type === "error")
+        .map((m) => `${m.lineNum}:${m.linePos} ${m.message}\n    ${lines[m.lineNum - 1] ?? ""}`)
+        .join("\n  ");
+      throw new CogwheelError(kernel.name, `pipeline "${label}" does not compile: ${messages || (error as Error).message}`, { cause: error });
+    }
+  }
+}

@@ -1,0 +1,103 @@
+/**
+ * GPU time by dispatch, from timestamp queries around one pass each; where an adapter has none, the profile says so and
+ * holds counts and costs alone. Prints as a table by kernel and as a Chrome trace (chrome://tracing, ui.perfetto.dev).
+ */
+import type { Gpu, OwnedBuffer } from "./gpu.ts";
+
+export interface ProfileEntry {
+  /** The specialised kernel. */
+  readonly label: string;
+  readonly node: string;
+  readonly flops: number;
+  readonly bytes: number;
+}
+export interface ProfiledDispatch extends ProfileEntry {
+  /** Nanoseconds on the GPU's clock; both 0 without timestamps. */
+  readonly begin: number;
+  readonly end: number;
+}
+export interface ProfileRow {
+  readonly label: string;
+  readonly count: number;
+  readonly ms: number;
+  readonly share: number;
+  readonly gflops: number;
+  readonly gbytes: number;
+}
+
+const CAPACITY = 1024;
+
+export class Profile implements Disposable {
+  readonly dispatches: ProfiledDispatch[] = [];
+  readonly #gpu: Gpu;
+  readonly #queries: GPUQuerySet | null;
+  readonly #resolve: OwnedBuffer | null;
+  #pending: ProfileEntry[] = [];
+
+  constructor(gpu: Gpu) {
+    this.#gpu = gpu;
+    this.#queries = gpu.caps.timestamps ? gpu.device.createQuerySet({ label: "profile", type: "timestamp", count: 2 * CAPACITY }) : null;
+    this.#resolve = this.#queries ? gpu.buffer("profile", 16 * CAPACITY, GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC) : null;
+  }
+
+  begin(_encoder: GPUCommandEncoder): void {
+    this.#pending = [];
+  }
+
+  pass(encoder: GPUCommandEncoder, entry: ProfileEntry): GPUComputePassEncoder {
+    const i = this.#pending.length;
+    this.#pending.push(entry);
+    return encoder.beginComputePass(
+      this.#queries ? { label: entry.label, timestampWrites: { querySet: this.#queries, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 } } : { label: entry.label },
+    );
+  }
+
+  end(encoder: GPUCommandEncoder): void {
+    if (this.#queries && this.#pending.length) encoder.resolveQuerySet(this.#queries, 0, 2 * this.#pending.length, this.#resolve!.buffer, 0);
+  }
+
+  /** Reads the times of the passes since `begin`; call after the submit. */
+  async collect(): Promise<void> {
+    const entries = this.#pending;
+    this.#pending = [];
+    if (!entries.length) return;
+    const times = this.#resolve ? new BigUint64Array(await this.#gpu.read(this.#resolve.buffer, 0, 16 * entries.length)) : null;
+    entries.forEach((entry, i) => this.dispatches.push({ ...entry, begin: times ? Number(times[2 * i]!) : 0, end: times ? Number(times[2 * i + 1]!) : 0 }));
+  }
+
+  get timed(): boolean {
+    return this.#queries !== null;
+  }
+
+  /** By kernel, most time first. */
+  rows(): ProfileRow[] {
+    const byLabel = new Map<string, { count: number; ns: number; flops: number; bytes: number }>();
+    let total = 0;
+    for (const d of this.dispatches) {
+      const row = byLabel.get(d.label) ?? byLabel.set(d.label, { count: 0, ns: 0, flops: 0, bytes: 0 }).get(d.label)!;
+      row.count++;
+      row.ns += d.end - d.begin;
+      row.flops += d.flops;
+      row.bytes += d.bytes;
+      total += d.end - d.begin;
+    }
+    const rate = (n: number, ns: number) => (ns > 0 ? n / ns : 0);
+    return [...byLabel]
+      .map(([label, r]) => ({ label, count: r.count, ms: r.ns / 1e6, share: total ? r.ns / total : 0, gflops: rate(r.flops, r.ns), gbytes: rate(r.bytes, r.ns) }))
+      .sort((a, b) => b.ms - a.ms);
+  }
+
+  /** The trace-event format of Chrome and Perfetto. */
+  chromeTrace(): string {
+    const start = this.dispatches[0]?.begin ?? 0;
+    return JSON.stringify({
+      displayTimeUnit: "ms",
+      traceEvents: this.dispatches.map((d) => ({ name: d.label, cat: "gpu", ph: "X", pid: 1, tid: 1, ts: (d.begin - start) / 1e3, dur: (d.end - d.begin) / 1e3, args: { node: d.node, flops: d.flops, bytes: d.bytes } })),
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#queries?.destroy();
+    this.#resolve?.[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,82 @@
+/** What an op is lowered to: dispatches of specialised kernels on views of tensors. */
+import { CogwheelError } from "../errors.ts";
+import type { Capabilities } from "../gpu/capabilities.ts";
+import type { Kernel, KernelShape, ScalarType } from "../gpu/kernel.ts";
+import { bytesOf, type DType, type Tensor } from "./graph.ts";
+import type { Packing } from "./packing.ts";
+
+/** A tensor, or a part of its memory. `offset` must be a multiple of the adapter's offset alignment (256). */
+export interface View {
+  readonly tensor: Tensor;
+  readonly offset?: number;
+  readonly bytes?: number;
+  /** For weights: the layout that the kernel reads. Views of a packed weight count bytes in that layout. */
+  readonly packing?: Packing;
+}
+
+export interface Dispatch<S extends KernelShape = KernelShape> {
+  readonly kernel: Kernel<S>;
+  readonly bindings: { readonly [K in S["bindings"]]: Tensor | View };
+  readonly params: { readonly [K in S["params"]]: number };
+  readonly consts?: { readonly [K in S["consts"]]?: number };
+  readonly types?: { readonly [K in S["types"]]?: ScalarType };
+  readonly overrides?: { readonly [K in S["overrides"]]?: number };
+  /** Workgroups; more than the adapter allows in x folds into y, the kernel reads `wid.x + wid.y * grid.x`. */
+  readonly grid: readonly [number, number, number];
+}
+
+/** Checks a dispatch against its kernel's declarations at compile time and forgets the types. */
+export function dispatch<S extends KernelShape>(d: Dispatch<S>): Dispatch {
+  return d as unknown as Dispatch;
+}
+
+/** What lowering may ask: the adapter's capabilities, and memory for intermediate results. */
+export interface Target {
+  readonly caps: Capabilities;
+  /** A tensor that lives within this node's dispatches (placed by the memory plan). */
+  scratch(shape: readonly number[], dtype: DType): Tensor;
+}
+
+/** One axis of workgroups, folded to fit the adapter: kernels take `wid.y * num_workgroups.x + wid.x` and return past the end. */
+export function foldGrid(count: number, caps: Capabilities, z = 1): [number, number, number] {
+  if (count <= caps.maxGrid) return [count, 1, z];
+  const y = Math.ceil(count / caps.maxGrid);
+  return [Math.ceil(count / y), y, z];
+}
+
+export interface RowWindow {
+  /** First row and number of rows. */
+  readonly start: number;
+  readonly count: number;
+}
+
+/**
+ * Splits `rows` so that every row-major tensor whose rows have `rowBytes[i]` bytes stays within the binding limit, at
+ * offsets that a binding may have. One window when everything fits. `multipleOf` keeps windows aligned to tiles.
+ */
+export function rowWindows(caps: Capabilities, rows: number, rowBytes: readonly number[], multipleOf = 1): RowWindow[] {
+  const widest = Math.max(...rowBytes);
+  if (widest * rows <= caps.maxBindingBytes) return [{ start: 0, count: rows }];
+  let step = multipleOf;
+  for (const bytes of rowBytes) step = lcm(step, caps.offsetAlignment / gcd(caps.offsetAlignment, bytes));
+  const most = Math.floor(caps.maxBindingBytes / widest / step) * step;
+  if (most <= 0) {
+    throw new CogwheelError("graph", `a window of ${step} rows must fit a binding of ${caps.maxBindingBytes} bytes, got rows of ${widest} bytes; choose a smaller size`);
+  }
+  const windows: RowWindow[] = [];
+  for (let start = 0; start < rows; start += most) windows.push({ start, count: Math.min(most, rows - start) });
+  return windows;
+}
+
+/** The part of a row-major `tensor` (as [rows, rowElements]) that a window covers. */
+export function rowView(tensor: Tensor, window: RowWindow, rowElements: number): View {
+  const rowBytes = rowElements * bytesOf[tensor.dtype];
+  return { tensor, offset: window.start * rowBytes, bytes: window.count * rowBytes };
+}
+
+export function gcd(a: number, b: number): number {
+  return b === 0 ? a : gcd(b, a % b);
+}
+function lcm(a: number, b: number): number {
+  return (a / gcd(a, b)) * b;
+}

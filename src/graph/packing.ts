@@ -1,0 +1,44 @@
+/**
+ * Layouts of a weight on the GPU. A packed weight is derived from its logical value and cached under
+ * (names, packing, dtype); whatever changes the logical value makes it again.
+ *
+ *  natural   as in the checkpoint, row-major
+ *  panel     [out, in…] → [ceil(out / 16)][in…][16]: the 16 output columns of a panel lie side by side for each input,
+ *            zeros past the end. Matmul and convolution read whole vec4 rows of it, and windows over panels are contiguous
+ *            ranges. A convolution's [out, in, kt, kh, kw] becomes [panel][kt][kh][kw][in padded to 4][16].
+ */
+import { bytesOf, elements, type DType } from "./graph.ts";
+
+export type Packing = "natural" | "panel";
+export const PANEL = 16;
+
+export const padTo = (n: number, multiple: number): number => Math.ceil(n / multiple) * multiple;
+
+/** Elements of a weight of logical `shape` under `packing`. */
+export function packedElements(shape: readonly number[], packing: Packing): number {
+  if (packing === "natural") return elements(shape);
+  const [out, inner, ...taps] = shape as [number, number, ...number[]];
+  return padTo(out, PANEL) * (taps.length ? padTo(inner, 4) : inner) * elements(taps);
+}
+export function packedBytes(shape: readonly number[], packing: Packing, dtype: DType): number {
+  return packedElements(shape, packing) * bytesOf[dtype];
+}
+
+/** `data` is [out, in] or [out, in, kt, kh, kw], row-major. */
+export function pack<T extends Float32Array | Uint16Array>(data: T, shape: readonly number[], packing: Packing): T {
+  if (packing === "natural") return data;
+  const [out, inner, ...taps] = shape as [number, number, ...number[]];
+  const tapCount = elements(taps);
+  const innerPadded = taps.length ? padTo(inner, 4) : inner;
+  const packed = new (data.constructor as new (n: number) => T)(packedElements(shape, packing));
+  const rowElements = inner * tapCount;
+  for (let o = 0; o < out; o++) {
+    const base = Math.floor(o / PANEL) * PANEL * innerPadded * tapCount + (o % PANEL);
+    for (let tap = 0; tap < tapCount; tap++) {
+      for (let i = 0; i < inner; i++) {
+        packed[base + (tap * innerPadded + i) * PANEL] = data[o * rowElements + i * tapCount + tap]!;
+      }
+    }
+  }
+  return packed;
+}

@@ -1,0 +1,295 @@
+/**
+ * A compiled graph on a GPU: pipelines, memory and bind groups are made once; a run only encodes.
+ */
+import { checkFinite } from "#kernels";
+import { CogwheelError } from "../errors.ts";
+import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
+import { packParams, type BindingInfo, type Kernel } from "../gpu/kernel.ts";
+import type { Pipeline } from "../gpu/pipelines.ts";
+import { Profile } from "../gpu/profile.ts";
+import { viewOf, weightKey, type Plan } from "./compile.ts";
+import type { DType, Tensor } from "./graph.ts";
+import type { View } from "./dispatch.ts";
+import type { LoadOptions, WeightStore } from "./weights.ts";
+
+export interface RunOptions {
+  /** New contents of inputs; those not named keep what they had. f16 as raw bits. */
+  inputs?: Record<string, ArrayBufferView>;
+  signal?: AbortSignal;
+  /** Collects GPU time by dispatch. */
+  profile?: Profile;
+  /** Looks at every node's outputs and throws, naming the first that holds a NaN or an infinity. */
+  checkFinite?: boolean;
+  /** Share of the run's work that is done, 0 to 1. */
+  onProgress?: (done: number) => void;
+}
+
+export interface ProgramOptions extends LoadOptions {
+  /** Buffers of other programs in place of inputs of the same name: their outputs are read where they lie. */
+  bind?: Record<string, GPUBuffer>;
+}
+
+interface Step {
+  readonly pipeline: Pipeline;
+  readonly bindGroup: GPUBindGroup;
+  readonly immediates: ArrayBuffer | null;
+  readonly grid: readonly [number, number, number];
+  readonly index: number;
+}
+
+/** Milliseconds of predicted GPU work in one submit: browsers reset a device that is busy for seconds. */
+const SUBMIT_MS = 100;
+const SUBMIT_DISPATCHES = 64;
+
+export class Program implements Disposable {
+  readonly #owned: OwnedBuffer[] = [];
+  readonly #buffers = new Map<number, GPUBuffer>();
+  readonly #arenas: GPUBuffer[] = [];
+  #steps: Step[] = [];
+  #disposed = false;
+  #finite: { steps: Map<number, Step[]>; flags: OwnedBuffer } | undefined;
+
+  private constructor(
+    readonly gpu: Gpu,
+    readonly plan: Plan,
+    readonly weights: WeightStore,
+  ) {}
+
+  /** Compiles all pipelines in parallel while the weights load, then binds everything. */
+  static async create(gpu: Gpu, plan: Plan, weights: WeightStore, options: ProgramOptions = {}): Promise<Program> {
+    const program = new Program(gpu, plan, weights);
+    try {
+      await gpu.scoped(`preparing ${plan.graph.name}`, async () => {
+        const compiling = Promise.all(plan.steps.map((s) => gpu.pipelines.get(s.dispatch.kernel, s.dispatch)));
+        compiling.catch(() => undefined);
+        await weights.load(plan.weights.values(), options);
+        program.#allocate(options.bind ?? {});
+        program.#bind(await compiling);
+      });
+      return program;
+    } catch (error) {
+      program[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  #allocate(bound: Record<string, GPUBuffer>): void {
+    const { graph, memory, constants } = this.plan;
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
+    const own = (label: string, bytes: number, data?: ArrayBufferView): GPUBuffer => {
+      const owned = this.gpu.buffer(`${graph.name}.${label}`, bytes, usage, data);
+      this.#owned.push(owned);
+      return owned.buffer;
+    };
+    memory.arenas.forEach((bytes, i) => this.#arenas.push(own(`arena${i}`, bytes)));
+    for (const [name, tensor] of graph.inputs) {
+      const given = bound[name];
+      if (given && given.size < tensor.bytes) throw new CogwheelError("graph", `a bound buffer must hold the input, got ${given.size} bytes for "${name}" (${tensor}); bind the matching output`);
+      this.#buffers.set(tensor.id, given ?? own(name, tensor.bytes));
+    }
+    for (const name of Object.keys(bound)) if (!graph.inputs.has(name)) throw new CogwheelError("graph", `buffers are bound to inputs by name, got "${name}"; inputs are ${[...graph.inputs.keys()].join(", ")}`);
+    for (const [name, tensor] of graph.outputs) if (tensor.root.role === "activation" && !this.#buffers.has(tensor.root.id)) this.#buffers.set(tensor.root.id, own(name, tensor.bytes));
+    for (const tensor of constants) this.#buffers.set(tensor.id, own(tensor.name, tensor.bytes, tensor.data));
+  }
+
+  #resource(view: View): GPUBufferBinding {
+    const { root } = view.tensor;
+    const offset = view.offset ?? 0;
+    if (root.role === "weight") return sized(this.weights.get(weightKey(view.tensor, view.packing ?? "natural")), offset, view.bytes);
+    const placed = this.plan.memory.placements.get(root.id);
+    if (placed) return sized(this.#arenas[placed.arena]!, placed.offset + offset, view.bytes ?? root.bytes - offset);
+    return sized(this.#buffers.get(root.id)!, offset, view.bytes ?? root.bytes - offset);
+  }
+
+  #bind(pipelines: readonly Pipeline[]): void {
+    const uniforms = this.#uniforms(this.plan.steps.map((s, i) => ({ pipeline: pipelines[i]!, params: s.dispatch.params })));
+    this.#steps = this.plan.steps.map((step, index) => {
+      const pipeline = pipelines[index]!;
+      const resources = Object.fromEntries(Object.entries(step.dispatch.bindings).map(([name, b]) => [name, this.#resource(viewOf(b as Tensor | View))]));
+      return this.#step(pipeline, resources, step.dispatch.params, step.dispatch.grid, index, uniforms[index]);
+    });
+  }
+
+  /** Where an adapter has no immediates: a 256-byte slot of one uniform buffer for each dispatch. */
+  #uniforms(steps: readonly { pipeline: Pipeline; params: Readonly<Record<string, number>> }[]): (GPUBufferBinding | undefined)[] {
+    const slots = steps.map((s) => s.pipeline.kernel.paramBytes > 0 && !s.pipeline.immediates);
+    const count = slots.filter(Boolean).length;
+    if (count === 0) return slots.map(() => undefined);
+    const data = new Uint8Array(count * 256);
+    let slot = 0;
+    const offsets = steps.map((s, i) => {
+      if (!slots[i]) return -1;
+      data.set(new Uint8Array(packParams(s.pipeline.kernel, s.params)), slot * 256);
+      return slot++ * 256;
+    });
+    const owned = this.gpu.buffer(`${this.plan.graph.name}.params`, data.byteLength, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST, data);
+    this.#owned.push(owned);
+    return offsets.map((offset, i) => (offset < 0 ? undefined : { buffer: owned.buffer, offset, size: Math.ceil(steps[i]!.pipeline.kernel.paramBytes / 16) * 16 }));
+  }
+
+  #step(pipeline: Pipeline, resources: Record<string, GPUBufferBinding>, params: Readonly<Record<string, number>>, grid: readonly [number, number, number], index: number, uniform: GPUBufferBinding | undefined): Step {
+    const kernel: Kernel = pipeline.kernel;
+    const entries: GPUBindGroupEntry[] = (Object.entries(kernel.bindings) as [string, BindingInfo][]).map(([name, info]) => ({ binding: info.binding, resource: resources[name]! }));
+    if (uniform) entries.push({ binding: 0, resource: uniform });
+    return {
+      pipeline, grid, index,
+      bindGroup: this.gpu.device.createBindGroup({ label: pipeline.label, layout: pipeline.layout, entries }),
+      immediates: pipeline.immediates ? packParams(kernel, params) : null,
+    };
+  }
+
+  /** The buffer behind an input or output, to bind to another program or to draw from. */
+  buffer(name: string): GPUBuffer {
+    return this.#buffers.get(this.#io(name).root.id)!;
+  }
+
+  #io(name: string): Tensor {
+    const { graph } = this.plan;
+    const tensor = graph.outputs.get(name) ?? graph.inputs.get(name);
+    if (!tensor) throw new CogwheelError("graph", `${graph.name} has no input or output "${name}"; it has ${[...graph.inputs.keys(), ...graph.outputs.keys()].join(", ")}`);
+    return tensor;
+  }
+
+  write(name: string, data: ArrayBufferView): void {
+    const { graph } = this.plan;
+    const tensor = graph.inputs.get(name);
+    if (!tensor) throw new CogwheelError("graph", `${graph.name} has no input "${name}"; its inputs are ${[...graph.inputs.keys()].join(", ")}`);
+    if (data.byteLength !== tensor.bytes) throw new CogwheelError("graph", `input "${name}" takes ${tensor.bytes} bytes (${tensor}), got ${data.byteLength}; check its shape`);
+    const padded = data.byteLength % 4 === 0 ? data : (() => { const p = new Uint8Array(Math.ceil(data.byteLength / 4) * 4); p.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength)); return p; })();
+    this.gpu.device.queue.writeBuffer(this.#buffers.get(tensor.id)!, 0, padded.buffer as ArrayBuffer, padded.byteOffset, padded.byteLength);
+  }
+
+  /** An output's (or input's) values; f16 is widened to f32. */
+  async read(name: string, signal?: AbortSignal): Promise<Float32Array> {
+    const tensor = this.#io(name);
+    return widen(await this.gpu.read(this.#buffers.get(tensor.root.id)!, 0, tensor.bytes, signal), tensor.dtype);
+  }
+
+  async run(options: RunOptions = {}): Promise<void> {
+    if (this.#disposed) throw new CogwheelError("graph", `a program cannot run after dispose, got ${this.plan.graph.name}; compile it again`);
+    this.gpu.assertAlive();
+    for (const [name, data] of Object.entries(options.inputs ?? {})) this.write(name, data);
+    const { device } = this.gpu;
+    const finite = options.checkFinite ? await this.#finiteChecks() : undefined;
+    if (finite) device.queue.writeBuffer(finite.flags.buffer, 0, new Uint8Array(finite.flags.bytes));
+
+    const { steps } = this.plan;
+    const pace = this.gpu.pace;
+    const totalFlops = Math.max(1, this.plan.cost.flops);
+    let done = 0;
+    let at = 0;
+    while (at < this.#steps.length) {
+      options.signal?.throwIfAborted();
+      const encoder = device.createCommandEncoder();
+      let flops = 0;
+      const from = at;
+      if (options.profile) options.profile.begin(encoder);
+      let pass = options.profile ? undefined : encoder.beginComputePass();
+      const full = () => at - from >= SUBMIT_DISPATCHES || pace.predict(flops) >= SUBMIT_MS;
+      for (; at < this.#steps.length && !full(); at++) {
+        const step = this.#steps[at]!;
+        if (options.profile) {
+          pass = options.profile.pass(encoder, { label: step.pipeline.label, node: steps[at]!.node.name, ...steps[at]!.cost });
+          encode(pass, step);
+          pass.end();
+        } else encode(pass!, step);
+        flops += steps[at]!.cost.flops;
+        const checks = finite && steps[at + 1]?.node !== steps[at]!.node ? finite.steps.get(steps[at]!.node.id) : undefined;
+        if (checks) {
+          if (options.profile) pass = encoder.beginComputePass();
+          for (const check of checks) encode(pass!, check);
+          if (options.profile) pass!.end();
+        }
+      }
+      if (!options.profile) pass!.end();
+      if (at === this.#steps.length) this.#encodeCarries(encoder);
+      options.profile?.end(encoder);
+      device.queue.submit([encoder.finish()]);
+      if (options.profile) await options.profile.collect();
+      done += flops;
+      await pace.submitted(flops, options.signal);
+      options.onProgress?.(Math.min(1, done / totalFlops));
+    }
+    if (finite) await this.#reportFinite(finite);
+  }
+
+  #encodeCarries(encoder: GPUCommandEncoder): void {
+    const { graph } = this.plan;
+    for (const { from, to } of graph.carries) {
+      const source = graph.outputs.get(from)!;
+      encoder.copyBufferToBuffer(this.#buffers.get(source.root.id)!, 0, this.#buffers.get(graph.inputs.get(to)!.id)!, 0, Math.ceil(source.bytes / 4) * 4);
+    }
+  }
+
+  async #finiteChecks() {
+    if (this.#finite) return this.#finite;
+    const { steps } = this.plan;
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
+    const nodes = [...new Set(steps.map((s) => s.node))];
+    const flags = this.gpu.buffer("check_finite.flags", nodes.length * 4, usage);
+    this.#owned.push(flags);
+    const wanted: { node: number; view: GPUBufferBinding; words: number; half: boolean; slot: number }[] = [];
+    nodes.forEach((node, slot) => {
+      for (const tensor of Object.values(node.outputs) as Tensor[]) {
+        if (tensor.dtype !== "f32" && tensor.dtype !== "f16") continue;
+        const limit = this.gpu.caps.maxBindingBytes - (this.gpu.caps.maxBindingBytes % 256);
+        for (let offset = 0; offset < tensor.bytes; offset += limit) {
+          const bytes = Math.min(limit, Math.floor((tensor.bytes - offset) / 4) * 4);
+          if (bytes > 0) wanted.push({ node: node.id, view: this.#resource({ tensor, offset, bytes }), words: bytes / 4, half: tensor.dtype === "f16", slot });
+        }
+      }
+    });
+    const pipelines = await Promise.all(wanted.map((w) => this.gpu.pipelines.get(checkFinite as Kernel, { consts: { HALF: w.half ? 1 : 0 } })));
+    const uniforms = this.#uniforms(wanted.map((w, i) => ({ pipeline: pipelines[i]!, params: { words: w.words, slot: w.slot } })));
+    const byNode = new Map<number, Step[]>();
+    wanted.forEach((w, i) => {
+      const step = this.#step(pipelines[i]!, { x: w.view, flags: { buffer: flags.buffer } }, { words: w.words, slot: w.slot }, [Math.min(256, Math.ceil(w.words / 64)), 1, 1], -1, uniforms[i]);
+      (byNode.get(w.node) ?? byNode.set(w.node, []).get(w.node)!).push(step);
+    });
+    return (this.#finite = { steps: byNode, flags });
+  }
+
+  async #reportFinite({ flags }: { flags: OwnedBuffer }): Promise<void> {
+    const counts = new Uint32Array(await this.gpu.read(flags.buffer));
+    const nodes = [...new Set(this.plan.steps.map((s) => s.node))];
+    const first = nodes.findIndex((_, slot) => counts[slot]! > 0);
+    if (first >= 0) {
+      const node = nodes[first]!;
+      throw new CogwheelError("check-finite", `every value must be finite, got ${counts[first]} NaN or infinite values first in node ${node.name} of ${this.plan.graph.name} (${Object.values(node.outputs).join("; ")}); check its inputs and weights`);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    for (const owned of this.#owned) owned[Symbol.dispose]();
+    this.#steps = [];
+    this.#buffers.clear();
+  }
+}
+
+function encode(pass: GPUComputePassEncoder, step: Step): void {
+  pass.setPipeline(step.pipeline.pipeline);
+  pass.setBindGroup(0, step.bindGroup);
+  if (step.immediates) (pass as unknown as { setImmediates(offset: number, data: ArrayBuffer): void }).setImmediates(0, step.immediates);
+  pass.dispatchWorkgroups(...step.grid);
+}
+
+function sized(buffer: GPUBuffer, offset: number, bytes: number | undefined): GPUBufferBinding {
+  return bytes === undefined ? { buffer, offset } : { buffer, offset, size: Math.ceil(bytes / 4) * 4 };
+}
+
+function widen(data: ArrayBuffer, dtype: DType): Float32Array {
+  if (dtype === "f32") return new Float32Array(data);
+  if (dtype !== "f16") return Float32Array.from(dtype === "u32" ? new Uint32Array(data) : new Int32Array(data));
+  const half = new Uint16Array(data);
+  const out = new Float32Array(half.length);
+  for (let i = 0; i < half.length; i++) {
+    const h = half[i]!;
+    const exponent = (h >> 10) & 31;
+    const fraction = h & 1023;
+    const magnitude = exponent === 0 ? fraction * 2 ** -24 : exponent === 31 ? (fraction ? NaN : Infinity) : (1 + fraction / 1024) * 2 ** (exponent - 15);
+    out[i] = h & 0x8000 ? -magnitude : magnitude;
+  }
+  return out;
+}
