@@ -1,0 +1,1 @@
+"""One file per family of modules; each has a list CASES."""
