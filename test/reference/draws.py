@@ -35,6 +35,10 @@ class Draws:
             if tensor.data_ptr() not in seen:  # tied weights are drawn once
                 seen.add(tensor.data_ptr())
                 tensor.copy_(self.weight(name, tuple(tensor.shape)))
+        for owner in module.modules():  # position tables start out as float64; they are cast when they are added
+            for name, table in owner.named_buffers(recurse=False):
+                if table.dtype == torch.float64:
+                    owner._buffers[name] = table.to(torch.float32)
         return module.eval().requires_grad_(False)
 
     def weight(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:

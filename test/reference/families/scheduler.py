@@ -11,7 +11,7 @@ from case import Case, Content
 from draws import Draws
 from record import recorded_draws
 
-SHAPE = (1, 2, 2, 3, 5)
+SHAPE = (1, 2, 1, 3, 5)
 
 COGVIDEOX = {
     "beta_start": 0.00085,

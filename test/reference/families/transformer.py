@@ -1,0 +1,90 @@
+"""CogVideoXTransformer3DModel in the shapes of the published checkpoints, a head or two wide."""
+
+from types import SimpleNamespace
+
+import torch
+from diffusers import CogVideoXPipeline, CogVideoXTransformer3DModel
+
+from case import Case, Content
+from draws import Draws
+from families.scheduler import public_config
+
+MODULE = "CogVideoXTransformer3DModel"
+
+
+def rotary_tables(model: CogVideoXTransformer3DModel, frames: int, height: int, width: int):
+    """The pipeline's own rule, called without a pipeline; sizes are the latents'. None when the model has no rotary."""
+    if not model.config.use_rotary_positional_embeddings:
+        return None
+    pipeline = SimpleNamespace(vae_scale_factor_spatial=8, transformer=model)
+    rule = CogVideoXPipeline._prepare_rotary_positional_embeddings
+    return rule(pipeline, height * 8, width * 8, frames, torch.device("cpu"))
+
+
+def forward(config: dict, shape: tuple[int, int, int, int], text: int, timesteps: list[int], ofs: float | None = None):
+    """`shape` is the latents' [F, C, H, W]; there is one batch entry a timestep."""
+
+    def build(case: Case) -> Content:
+        draws = Draws(case.id)
+        model = draws.fill(CogVideoXTransformer3DModel(**config))
+        batch = len(timesteps)
+        inputs = {
+            "hidden_states": draws.normal(batch, *shape),
+            "encoder_hidden_states": draws.normal(batch, text, model.config.text_embed_dim, scale=0.5),
+            "timestep": torch.tensor(timesteps, dtype=torch.int32),
+        }
+        if ofs is not None:
+            inputs["ofs"] = torch.tensor([ofs])
+        frames, _, height, width = shape
+        tables = rotary_tables(model, frames, height, width)
+        return Content(
+            config=public_config(model),
+            inputs=inputs,
+            weights=model.state_dict(),
+            outputs={"sample": model(**inputs, image_rotary_emb=tables).sample},
+        )
+
+    return build
+
+
+def tiny(heads: int, width: int, layers: int, **rest) -> dict:
+    return {
+        "num_attention_heads": heads,
+        "attention_head_dim": width,
+        "num_layers": layers,
+        "in_channels": 4,
+        "out_channels": 4,
+        "time_embed_dim": 12,
+        "text_embed_dim": 20,
+        "max_text_seq_length": 7,
+    } | rest
+
+
+SINCOS = {"sample_height": 6, "sample_width": 10, "sample_frames": 9}
+ROTARY = {"sample_height": 60, "sample_width": 90, "sample_frames": 49, "use_rotary_positional_embeddings": True}
+LEARNED = SINCOS | {"use_rotary_positional_embeddings": True, "use_learned_positional_embeddings": True, "in_channels": 8}
+# 1.5: the published config says patch_bias false, but the linear projection has a bias all the same.
+PATCH_T = {
+    "sample_height": 300,
+    "sample_width": 300,
+    "sample_frames": 81,
+    "use_rotary_positional_embeddings": True,
+    "patch_size_t": 2,
+    "patch_bias": False,
+}
+IMAGE_PATCH_T = PATCH_T | {"in_channels": 8, "ofs_embed_dim": 12}
+
+CASES = [
+    Case(MODULE, "2b", forward(tiny(2, 16, 2, **SINCOS), (3, 4, 6, 10), 7, [999, 19])),
+    Case(
+        MODULE,
+        "2b_other_size",
+        forward(tiny(1, 16, 1, **SINCOS, temporal_interpolation_scale=1.5), (2, 4, 10, 6), 7, [500]),
+    ),
+    Case(MODULE, "5b_landscape", forward(tiny(1, 32, 1, **ROTARY), (3, 4, 6, 14), 9, [479])),
+    Case(MODULE, "5b_portrait", forward(tiny(2, 16, 1, **ROTARY), (1, 4, 14, 6), 5, [0, 739])),
+    Case(MODULE, "5b_i2v", forward(tiny(2, 16, 1, **LEARNED), (3, 8, 6, 10), 7, [959, 239])),
+    Case(MODULE, "5b_i2v_other_frames", forward(tiny(1, 16, 1, **LEARNED), (2, 8, 6, 10), 7, [999])),
+    Case(MODULE, "1_5", forward(tiny(2, 16, 1, **PATCH_T), (4, 4, 6, 10), 7, [999, 99])),
+    Case(MODULE, "1_5_i2v", forward(tiny(1, 16, 2, **IMAGE_PATCH_T), (2, 8, 14, 6), 4, [839, 179], ofs=2.0)),
+]
