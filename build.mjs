@@ -5,7 +5,7 @@ import { readdirSync, readFileSync, writeFileSync, mkdirSync, statSync, existsSy
 import { join, relative, basename, dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
-import { WgslReflect } from "wgsl_reflect/wgsl_reflect.node.js";
+import { WgslReflect } from "wgsl_reflect/wgsl_reflect.module.js";
 
 const root = dirname(fileURLToPath(import.meta.url));
 process.chdir(root);
@@ -19,6 +19,7 @@ function files(dir, ext) {
 
 const sources = [...files("kernels", ".wgsl"), ...files("src", ".ts"), ...files("bench", ".ts"), "build.mjs", "package.json"];
 const stamp = "dist/.stamp";
+mkdirSync("dist", { recursive: true });
 if (process.argv.includes("--if-stale") && existsSync(stamp)) {
   const built = statSync(stamp).mtimeMs;
   if (sources.every((file) => statSync(file).mtimeMs <= built)) process.exit(0);

@@ -52,9 +52,9 @@ export interface Kernel<S extends KernelShape = KernelShape> {
 }
 
 export interface Specialisation {
-  readonly consts?: Readonly<Record<string, number>>;
-  readonly types?: Readonly<Record<string, ScalarType>>;
-  readonly overrides?: Readonly<Record<string, number>>;
+  readonly consts?: Readonly<Record<string, number | undefined>>;
+  readonly types?: Readonly<Record<string, ScalarType | undefined>>;
+  readonly overrides?: Readonly<Record<string, number | undefined>>;
 }
 
 /** Immediates are limited to 64 bytes by every implementation so far. */
@@ -66,7 +66,7 @@ export const MAX_IMMEDIATE_BYTES = 64;
  */
 export function kernelLabel(kernel: Kernel, spec: Specialisation): string {
   const parts = [kernel.name];
-  const add = (given: Readonly<Record<string, number | string>> | undefined, defaults: Readonly<Record<string, number | string>>) => {
+  const add = (given: Readonly<Record<string, number | string | undefined>> | undefined, defaults: Readonly<Record<string, number | string>>) => {
     for (const key of Object.keys(given ?? {}).sort()) {
       if (!(key in defaults)) {
         throw new CogwheelError(
@@ -74,7 +74,7 @@ export function kernelLabel(kernel: Kernel, spec: Specialisation): string {
           `parameters of a kernel must be declared in its file, got "${key}"; declared are ${Object.keys(defaults).join(", ") || "none"}`,
         );
       }
-      if (given![key] !== defaults[key]) parts.push(`${key}=${given![key]}`);
+      if (given![key] !== undefined && given![key] !== defaults[key]) parts.push(`${key}=${given![key]}`);
     }
   };
   add(spec.types, kernel.types);
@@ -85,8 +85,8 @@ export function kernelLabel(kernel: Kernel, spec: Specialisation): string {
 
 /** WGSL text of `kernel` with the values of `spec`; with `immediates`, `params` moves out of the bind group. */
 export function specialise(kernel: Kernel, spec: Specialisation, immediates: boolean): string {
-  const types: Record<string, ScalarType> = { ...kernel.types, ...spec.types };
-  const consts: Record<string, number> = { ...kernel.consts, ...spec.consts };
+  const types = { ...kernel.types, ...defined(spec.types) };
+  const consts = { ...kernel.consts, ...defined(spec.consts) };
   const head: string[] = [];
   if (Object.values(types).includes("f16") && !kernel.enables.includes("f16")) head.push("enable f16;");
   const useImmediates = immediates && kernel.paramBytes > 0 && kernel.paramBytes <= MAX_IMMEDIATE_BYTES;
@@ -105,6 +105,11 @@ export function specialise(kernel: Kernel, spec: Specialisation, immediates: boo
   }
   // Directives must come before everything else in a module; `enable` lines of the file are already at its top.
   return [...head, ...lines].join("\n");
+}
+
+/** The entries that were given. */
+export function defined<T>(record: Readonly<Record<string, T | undefined>> | undefined): Record<string, T> {
+  return Object.fromEntries(Object.entries(record ?? {}).filter(([, v]) => v !== undefined)) as Record<string, T>;
 }
 
 function literal(value: number, type: string | undefined): string {

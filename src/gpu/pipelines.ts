@@ -1,7 +1,7 @@
 /** Pipelines, compiled asynchronously and in parallel, one for each specialised kernel; kept as long as the device. */
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "./capabilities.ts";
-import { kernelLabel, specialise, usesImmediates, type BindingInfo, type Kernel, type Specialisation } from "./kernel.ts";
+import { defined, kernelLabel, specialise, usesImmediates, type BindingInfo, type Kernel, type Specialisation } from "./kernel.ts";
 
 export interface Pipeline {
   readonly label: string;
@@ -43,7 +43,7 @@ export class PipelineCache {
   async #compile(kernel: Kernel, spec: Specialisation, label: string): Promise<Pipeline> {
     const device = this.#device;
     const immediates = usesImmediates(kernel, this.#caps.immediates);
-    if (Object.values({ ...kernel.types, ...spec.types }).includes("f16") && !this.#caps.f16) {
+    if (Object.values({ ...kernel.types, ...defined(spec.types) }).includes("f16") && !this.#caps.f16) {
       throw new CogwheelError(kernel.name, `f16 storage needs an adapter with shader-f16, got ${this.#caps.description}; run with dtype f32`);
     }
     const entries: GPUBindGroupLayoutEntry[] = (Object.values(kernel.bindings) as BindingInfo[]).map((b) => ({
@@ -61,7 +61,7 @@ export class PipelineCache {
       const pipeline = await device.createComputePipelineAsync({
         label,
         layout: device.createPipelineLayout(pipelineLayout),
-        compute: { module, entryPoint: "main", constants: { ...kernel.overrides, ...spec.overrides } },
+        compute: { module, entryPoint: "main", constants: { ...kernel.overrides, ...defined(spec.overrides) } },
       });
       return { label, kernel, pipeline, layout, immediates };
     } catch (error) {

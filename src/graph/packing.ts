@@ -6,10 +6,11 @@
  *  panel     [out, in…] → [ceil(out / 16)][in…][16]: the 16 output columns of a panel lie side by side for each input,
  *            zeros past the end. Matmul and convolution read whole vec4 rows of it, and windows over panels are contiguous
  *            ranges. A convolution's [out, in, kt, kh, kw] becomes [panel][kt][kh][kw][in padded to 4][16].
+ *  vector    any shape, flat, zeros up to a multiple of 16: biases and norm weights, read a vec4 at a time
  */
 import { bytesOf, elements, type DType } from "./graph.ts";
 
-export type Packing = "natural" | "panel";
+export type Packing = "natural" | "panel" | "vector";
 export const PANEL = 16;
 
 export const padTo = (n: number, multiple: number): number => Math.ceil(n / multiple) * multiple;
@@ -17,6 +18,7 @@ export const padTo = (n: number, multiple: number): number => Math.ceil(n / mult
 /** Elements of a weight of logical `shape` under `packing`. */
 export function packedElements(shape: readonly number[], packing: Packing): number {
   if (packing === "natural") return elements(shape);
+  if (packing === "vector") return padTo(elements(shape), PANEL);
   const [out, inner, ...taps] = shape as [number, number, ...number[]];
   return padTo(out, PANEL) * (taps.length ? padTo(inner, 4) : inner) * elements(taps);
 }
@@ -27,10 +29,14 @@ export function packedBytes(shape: readonly number[], packing: Packing, dtype: D
 /** `data` is [out, in] or [out, in, kt, kh, kw], row-major. */
 export function pack<T extends Float32Array | Uint16Array>(data: T, shape: readonly number[], packing: Packing): T {
   if (packing === "natural") return data;
+  const packed = new (data.constructor as new (n: number) => T)(packedElements(shape, packing));
+  if (packing === "vector") {
+    packed.set(data);
+    return packed;
+  }
   const [out, inner, ...taps] = shape as [number, number, ...number[]];
   const tapCount = elements(taps);
   const innerPadded = taps.length ? padTo(inner, 4) : inner;
-  const packed = new (data.constructor as new (n: number) => T)(packedElements(shape, packing));
   const rowElements = inner * tapCount;
   for (let o = 0; o < out; o++) {
     const base = Math.floor(o / PANEL) * PANEL * innerPadded * tapCount + (o % PANEL);

@@ -1,0 +1,114 @@
+/** matmul: y = x · wᵀ (+ bias), with what follows it fused into its epilogue. */
+import { matmulQuad, matmulTiled } from "#kernels";
+import { CogwheelError } from "../errors.ts";
+import type { Capabilities } from "../gpu/capabilities.ts";
+import { dispatch, foldGrid, rowView, rowWindows, type Dispatch } from "../graph/dispatch.ts";
+import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
+import { PANEL } from "../graph/packing.ts";
+
+interface MatmulInputs {
+  x: Tensor;
+  w: Tensor;
+  bias: Tensor | undefined;
+  residual: Tensor | undefined;
+  gate: Tensor | undefined;
+  gateRow: Tensor | undefined;
+}
+interface MatmulAttrs {
+  dtype: DType;
+  activation: "gelu" | "silu" | null;
+}
+
+export interface MatmulOptions {
+  /** [N] */
+  bias?: Tensor;
+  /** Applied to x·wᵀ + bias; `gelu` is the tanh approximation. */
+  activation?: "gelu" | "silu";
+  /** [..., N] f32, added last. */
+  residual?: Tensor;
+  /** [G, N] f32 with `rows` [M] u32: the product is scaled by row `rows[m]` before the residual is added. */
+  gate?: { table: Tensor; rows: Tensor };
+  /** Storage type of the result. Default f32. */
+  dtype?: DType;
+}
+
+/** x [..., K] and w [N, K] (as a Linear stores it) → [..., N]. K and N must be multiples of 4. */
+export function matmul(x: Tensor, w: Tensor, options: MatmulOptions = {}): Tensor {
+  const { bias, residual, gate } = options;
+  return x.graph.record(
+    matmulOp,
+    { x, w, bias, residual, gate: gate?.table, gateRow: gate?.rows },
+    { dtype: options.dtype ?? "f32", activation: options.activation ?? null },
+  ).y;
+}
+
+export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
+  name: "matmul",
+  infer({ x, w, bias, residual, gate, gateRow }, { dtype }) {
+    const [n, k] = [w.dim(0), w.dim(1)];
+    const shape = [...x.shape.slice(0, -1), n];
+    if (x.dim(-1) !== k) throw new CogwheelError("matmul", `inner dimensions must match, got x ${show(x)} and w ${show(w)}; w is stored [out, in]`);
+    if (k % 4 || n % 4) throw new CogwheelError("matmul", `in and out features must be multiples of 4, got ${k} and ${n}; pad the weight`);
+    if (bias && bias.size !== n) throw new CogwheelError("matmul", `the bias must have ${n} values, got ${show(bias)}; check the weight's name`);
+    if (residual && (residual.size !== (x.size / k) * n || residual.dtype !== "f32")) throw new CogwheelError("matmul", `the residual must be f32 ${JSON.stringify(shape)}, got ${show(residual)}`);
+    if (gate && (gate.dim(-1) !== n || gate.dtype !== "f32" || gateRow?.size !== x.size / k || gateRow.dtype !== "u32")) {
+      throw new CogwheelError("matmul", `a gate must be f32 [G, ${n}] with one u32 row a token, got ${show(gate)} and ${gateRow ? show(gateRow) : "no rows"}`);
+    }
+    return { y: { shape, dtype } };
+  },
+  cost({ inputs: { x, w, residual }, outputs: { y } }) {
+    return { flops: 2 * y.size * x.dim(-1), bytes: x.bytes + w.bytes + y.bytes + (residual?.bytes ?? 0) };
+  },
+  lower({ inputs: { x, w, bias, residual, gate, gateRow }, attrs, outputs: { y } }, { caps }) {
+    const k = x.dim(-1);
+    const nTotal = y.dim(-1);
+    const m = y.size / nTotal;
+    const variant = chooseMatmul(caps, m, nTotal);
+    const panels = Math.ceil(nTotal / PANEL);
+    const rowBytes = [k * bytesOf[x.dtype], nTotal * bytesOf[y.dtype], ...(residual ? [nTotal * 4] : []), ...(gateRow ? [4] : [])];
+    const out: Dispatch[] = [];
+    for (const columns of rowWindows(caps, panels, [PANEL * k * bytesOf[w.dtype]])) {
+      const n = Math.min(columns.count * PANEL, nTotal - columns.start * PANEL);
+      for (const rows of rowWindows(caps, m, rowBytes)) {
+        const tiles = Math.ceil(n / variant.bn) * Math.ceil(rows.count / variant.bm);
+        const panelBytes = PANEL * k * bytesOf[w.dtype];
+        const common = {
+          bindings: {
+            x: rowView(x, rows, k),
+            w: { tensor: w, packing: "panel" as const, offset: columns.start * panelBytes, bytes: columns.count * panelBytes },
+            bias: bias ? { tensor: bias, packing: "vector" as const } : { tensor: w, packing: "panel" as const, offset: columns.start * panelBytes, bytes: columns.count * panelBytes },
+            residual: residual ? rowView(residual, rows, nTotal) : rowView(x, rows, k),
+            gate: gate ?? rowView(x, rows, k),
+            gate_row: gateRow ? rowView(gateRow, rows, 1) : rowView(x, rows, k),
+            y: rowView(y, rows, nTotal),
+          },
+          params: { m: rows.count, n, k, n_base: columns.start * PANEL, n_total: nTotal, tiles },
+          types: { X: x.dtype, W: w.dtype, Y: y.dtype },
+          grid: foldGrid(tiles, caps),
+        };
+        const switches = { BIAS: +!!bias, GELU: +(attrs.activation === "gelu"), SILU: +(attrs.activation === "silu"), RESIDUAL: +!!residual, GATE: +!!gate };
+        out.push(
+          variant.name === "quad"
+            ? dispatch({ kernel: matmulQuad, ...common, consts: switches, overrides: { WG: variant.wg } })
+            : dispatch({ kernel: matmulTiled, ...common, consts: { ...switches, BM: variant.bm, BN: variant.bn, TM: variant.tm } }),
+        );
+      }
+    }
+    return out;
+  },
+};
+
+type Variant = { name: "quad"; bm: number; bn: number; wg: number } | { name: "tiled"; bm: number; bn: number; tm: number };
+
+/** By capability: CPU adapters take the kernel without workgroup memory, GPUs a tile that the matrix fills. */
+export function chooseMatmul(caps: Capabilities, m: number, n: number): Variant {
+  if (caps.kind === "software" && caps.subgroups && caps.subgroups.min >= 4) {
+    const wg = caps.subgroups.max;
+    return { name: "quad", bm: 4 * wg, bn: PANEL, wg };
+  }
+  const bn = n >= 64 ? 64 : n >= 32 ? 32 : 16;
+  const bm = m >= 64 ? 64 : m > 16 ? 32 : 16;
+  return { name: "tiled", bm, bn, tm: bm === 16 ? 2 : 4 };
+}
+
+const show = (t: Tensor): string => `[${t.shape.join(", ")}] ${t.dtype}`;
