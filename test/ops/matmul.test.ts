@@ -1,0 +1,56 @@
+import { expect, test, describe } from "vitest";
+import { matmul } from "../../src/ops/matmul.ts";
+import { expectClose, values } from "../support/compare.ts";
+import { limitedGpu, runGraph, testGpu } from "../support/gpu.ts";
+
+function reference(x: Float32Array, w: Float32Array, m: number, n: number, k: number): Float64Array {
+  const y = new Float64Array(m * n);
+  for (let i = 0; i < m; i++) for (let j = 0; j < n; j++) {
+    let sum = 0;
+    for (let l = 0; l < k; l++) sum += x[i * k + l]! * w[j * k + l]!;
+    y[i * n + j] = sum;
+  }
+  return y;
+}
+const gelu = (v: number) => 0.5 * v * (1 + Math.tanh(0.7978845608028654 * (v + 0.044715 * v ** 3)));
+
+const cases = [
+  { m: 1, n: 4, k: 4 }, { m: 3, n: 20, k: 12 }, { m: 67, n: 68, k: 36 }, { m: 131, n: 132, k: 260 }, { m: 2, n: 1152, k: 256 },
+];
+
+describe.each(cases)("matmul $m × $n × $k", ({ m, n, k }) => {
+  const x = values(m * k, 1), w = values(n * k, 2), bias = values(n, 3), residual = values(m * n, 4), table = values(3 * n, 5);
+  const rows = Uint32Array.from({ length: m }, (_, i) => i % 3);
+  const weights = { w: { data: w, shape: [n, k] }, b: { data: bias, shape: [n] } };
+  const plain = reference(x, w, m, n, k);
+
+  test("with a bias and GELU", async () => {
+    const out = await runGraph((g) => ({ y: matmul(g.input("x", [m, k]), g.weight("w", [n, k]), { bias: g.weight("b", [n]), activation: "gelu" }) }), { weights, inputs: { x } });
+    expectClose(out["y"]!, plain.map((v, i) => gelu(v + bias[i % n]!)), 1e-5, [m, n]);
+  });
+
+  test("gated, on a residual", async () => {
+    const out = await runGraph((g) => ({
+      y: matmul(g.input("x", [m, k]), g.weight("w", [n, k]), { residual: g.input("r", [m, n]), gate: { table: g.input("t", [3, n]), rows: g.constant("rows", rows) } }),
+    }), { weights, inputs: { x, r: residual, t: table } });
+    expectClose(out["y"]!, plain.map((v, i) => residual[i]! + v * table[(Math.floor(i / n) % 3) * n + (i % n)]!), 1e-5, [m, n]);
+  });
+
+  test("f16 storage", async ({ skip }) => {
+    skip(!(await testGpu()).caps.f16, "needs an adapter with shader-f16");
+    const out = await runGraph((g) => ({ y: matmul(g.input("x", [m, k]), g.weight("w", [n, k]), { dtype: "f16" }) }), { weights, weightType: "f16", inputs: { x } });
+    expectClose(out["y"]!, plain, 5e-3, [m, n]);
+  });
+});
+
+test.each([{ kind: "software" as const }, { kind: "hardware" as const }])("windows of rows and of weights, and uniforms, change nothing: $kind kernels", async ({ kind }) => {
+  const [m, n, k] = [520, 196, 64];
+  const x = values(m * k, 1), w = values(n * k, 2), bias = values(n, 3);
+  await using gpu = await limitedGpu({ maxBindingBytes: 64 * 1024, immediates: false, kind, maxGrid: 17 });
+  const out = await runGraph((g) => ({ y: matmul(g.input("x", [m, k]), g.weight("w", [n, k]), { bias: g.weight("b", [n]) }) }), { gpu, weights: { w: { data: w, shape: [n, k] }, b: { data: bias, shape: [n] } }, inputs: { x } });
+  expectClose(out["y"]!, reference(x, w, m, n, k).map((v, i) => v + bias[i % n]!), 1e-5, [m, n]);
+});
+
+test("shapes that do not fit are refused with both named", async () => {
+  await expect(runGraph((g) => ({ y: matmul(g.input("x", [2, 8]), g.weight("w", [4, 12])) }))).rejects.toThrow(/\[matmul\] inner dimensions must match, got x \[2, 8\] f32 and w \[4, 12\] f32/);
+});

@@ -1,0 +1,13 @@
+import { defineConfig } from "vitest/config";
+
+// The GPU is one shared thing: test files run one after another, in one process that holds one device.
+export default defineConfig({
+  test: {
+    include: ["test/**/*.test.ts"],
+    pool: "forks",
+    isolate: false,
+    fileParallelism: false,
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+  },
+});
