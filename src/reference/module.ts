@@ -1,0 +1,37 @@
+/** What a reference case asks for and what a module gives back; `docs` has the file format. */
+import type { Gpu } from "../gpu/gpu.ts";
+import type { DType } from "../graph/graph.ts";
+import type { WeightProvider } from "../graph/weights.ts";
+
+/** A tensor in the reference implementation's layout. Integers are widened to f32. */
+export interface HostTensor {
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+}
+
+export interface ReferenceCase {
+  readonly name: string;
+  readonly module: string;
+  readonly config: Record<string, unknown>;
+  readonly options: Record<string, unknown>;
+  readonly source: string;
+  readonly inputs: ReadonlyMap<string, HostTensor>;
+  readonly outputs: ReadonlyMap<string, HostTensor>;
+  readonly weights: ReadonlyMap<string, HostTensor>;
+  /** LoRA adapters, in order: state-dict name → tensor. */
+  readonly loras: readonly ReadonlyMap<string, HostTensor>[];
+}
+
+export interface ModuleContext {
+  readonly gpu: Gpu;
+  /** Storage type of weights and activations. */
+  readonly dtype: "f32" | "f16";
+  readonly checkFinite: boolean;
+  /** The case's weights, stored as `dtype` (vectors f32), under names that start with `prefix`. */
+  weights(prefix?: string): WeightProvider & { shape(name: string): readonly number[] | undefined; names(): string[] };
+}
+
+/** Runs one module of the format on the engine; returns its outputs by the format's names. */
+export type ReferenceModule = (c: ReferenceCase, context: ModuleContext) => Promise<Record<string, HostTensor>>;
+
+export type { DType };
