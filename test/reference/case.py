@@ -51,7 +51,7 @@ class Case:
 
 
 def source() -> str:
-    packages = ("diffusers", "transformers", "torch", "sentencepiece")
+    packages = ("diffusers", "transformers", "torch", "peft", "sentencepiece")
     named = [f"{name} {version(name).split('+')[0]}" for name in packages]
     return ", ".join([*named, "cpu float32"])
 

@@ -47,6 +47,8 @@ class Draws:
             return self.normal(*shape, scale=0.2, mean=1.0)
         if leaf == "bias":
             return self.normal(*shape, scale=0.1)
+        if parent.endswith(("norm_q", "norm_k")):  # peaked attention, so that places matter
+            return self.normal(*shape, scale=0.5, mean=2.0)
         if len(shape) == 1:  # the scale of a LayerNorm, GroupNorm or RMS norm
             return self.normal(*shape, scale=0.25, mean=1.0)
         if parent.endswith(("shared", "embed_tokens", "relative_attention_bias")) or leaf == "pos_embedding":

@@ -19,7 +19,7 @@ import torch
 from case import Case, compare, write
 
 HERE = Path(__file__).resolve().parent
-FAMILIES = ("ops", "random", "scheduler", "transformer", "vae", "t5")
+FAMILIES = ("ops", "random", "scheduler", "transformer", "vae", "t5", "tokenizer", "pipeline")
 
 
 def all_cases() -> list[Case]:

@@ -69,7 +69,6 @@ def tiny(d_model: int, heads: int, d_kv: int, d_ff: int, layers: int) -> dict:
 XXL_LAYER = {"vocab_size": 128, "d_model": 4096, "num_heads": 64, "d_kv": 64, "d_ff": 10240, "num_layers": 1}
 
 CASES = [
-    Case(MODULE, "s13", encode(tiny(32, 2, 16, 40, 1), batch=2, length=13)),
     Case(MODULE, "s29_padded", encode(tiny(24, 3, 8, 36, 2), batch=2, length=29, padding=11)),
     Case(MODULE, "s150", encode(tiny(20, 2, 8, 28, 1), batch=1, length=150)),  # beyond max_distance, 128
     Case(MODULE, "s226_d64", encode(tiny(16, 1, 64, 24, 1), batch=1, length=226, padding=200)),

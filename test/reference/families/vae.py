@@ -73,8 +73,8 @@ def decode(config: dict, frames: int, height: int, width: int, batch: int = 1, t
 
 
 SMALL = tiny([4, 4, 4, 4], 2)
-WIDER = tiny([4, 6, 6, 8], 2, latent=5)
-DEEP = tiny([4, 4, 4, 4], 4, layers=3, latent=3)
+WIDER = tiny([4, 6, 6, 6], 2, latent=5)
+DEEP = tiny([4, 4, 4, 4], 4, layers=2, latent=3)
 TRUE_SIZE = tiny([128, 256, 256, 512], 32, layers=3, latent=16)
 
 # The arguments of enable_tiling. Encoding 24 x 56 pixels gives 2 x 3 tiles, the last ones cut off by the border.
@@ -97,16 +97,14 @@ CASES = [
     Case(ENCODE, "1f_channels", encode(WIDER, 1, 16, 24, batch=2)),
     Case(ENCODE, "8f", encode(SMALL, 8, 8, 24)),
     Case(ENCODE, "9f_deep", encode(DEEP, 9, 16, 8)),
-    Case(ENCODE, "14f", encode(SMALL, 14, 8, 8)),  # one batch: 14 -> 7 -> 4
     Case(ENCODE, "17f", encode(SMALL, 17, 16, 8)),
-    Case(ENCODE, "1f_clamp", encode(SMALL, 1, 16, 8, bias=[0.1, -0.2, 0.3, 0.0, 25.0, -40.0, 0.5, -1.0])),
-    Case(ENCODE, "5f_tiled", encode(SMALL, 5, 24, 56, tiling=ENCODE_TILES)),
-    Case(DECODE, "1f_24x56", decode(SMALL, 1, 3, 7)),
+    # One batch, 14 -> 7 -> 4 frames; the log-variance leaves the range it is clamped to at both ends.
+    Case(ENCODE, "14f_clamp", encode(SMALL, 14, 8, 8, bias=[0.1, -0.2, 0.3, 0.0, 25.0, -40.0, 0.5, -1.0])),
+    Case(ENCODE, "1f_tiled", encode(SMALL, 1, 24, 56, tiling=ENCODE_TILES)),
     Case(DECODE, "1f_channels", decode(WIDER, 1, 3, 1, batch=2)),
-    Case(DECODE, "3f_deep", decode(DEEP, 3, 2, 1)),
     Case(DECODE, "4f", decode(SMALL, 4, 1, 2)),
-    Case(DECODE, "5f", decode(SMALL, 5, 2, 1)),
-    Case(DECODE, "2f_tiled", decode(SMALL, 2, 3, 4, tiling=DECODE_TILES)),
+    Case(DECODE, "5f_deep", decode(DEEP, 5, 2, 1)),
+    Case(DECODE, "1f_tiled", decode(SMALL, 1, 3, 4, tiling=DECODE_TILES)),
     Case(ENCODE, "true_width_9f", encode(TRUE_SIZE, 9, 48, 80), large=True),
     Case(DECODE, "true_width_3f", decode(TRUE_SIZE, 3, 6, 10), large=True),
 ]
