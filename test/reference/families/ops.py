@@ -184,7 +184,7 @@ BLOCK = "CogVideoXBlock"
 CASES = [
     Case(SDPA, "d32_s13", attention(2, 2, 13, 32)),
     Case(SDPA, "d40_s21", attention(1, 2, 21, 40)),
-    Case(SDPA, "d64_s43", attention(1, 1, 43, 64)),
+    Case(SDPA, "d64_s35", attention(1, 1, 35, 64)),
     Case(SDPA, "d64_s19_sharp", attention(1, 1, 19, 64, logit_scale=40)),
     Case(SDPA, "d128_s9", attention(1, 1, 9, 128)),
     Case(SDPA, "d64_s1", attention(2, 1, 1, 64)),
