@@ -50,6 +50,11 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
         scratch.push(tensor);
         return tensor;
       },
+      constant(name, data, shape) {
+        const tensor = new Tensor(graph, graph.tensors.length + scratch.length, `${node.name}:${name}`, shape, data instanceof Float32Array ? "f32" : "u32", "constant", undefined, [], data);
+        scratch.push(tensor);
+        return tensor;
+      },
     };
     const dispatches = node.op.lower(node, target);
     const cost = node.op.cost(node);

@@ -35,6 +35,8 @@ export interface Target {
   readonly caps: Capabilities;
   /** A tensor that lives within this node's dispatches (placed by the memory plan). */
   scratch(shape: readonly number[], dtype: DType): Tensor;
+  /** Data that the chosen kernel needs, such as a list of tiles. */
+  constant(name: string, data: Float32Array | Uint32Array, shape: readonly number[]): Tensor;
 }
 
 /** One axis of workgroups, folded to fit the adapter: kernels take `wid.y * num_workgroups.x + wid.x` and return past the end. */

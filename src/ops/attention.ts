@@ -1,0 +1,113 @@
+/** attention: softmax(scale · q·kᵀ) · v over segments, without a matrix of scores in memory. */
+import { attentionFlash, attentionQuad, transposePanels } from "#kernels";
+import { CogwheelError } from "../errors.ts";
+import type { Capabilities } from "../gpu/capabilities.ts";
+import { dispatch, foldGrid, rowView, rowWindows, type Dispatch } from "../graph/dispatch.ts";
+import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
+import { PANEL, padTo } from "../graph/packing.ts";
+
+interface Inputs { q: Tensor; k: Tensor; v: Tensor }
+interface Attrs { dtype: DType; scale: number; segments: readonly Segment[] }
+
+/** Queries [first, first + count) see keys [keyFirst, keyFirst + keyCount) and nothing else. */
+export interface Segment {
+  readonly first: number;
+  readonly count: number;
+  readonly keyFirst: number;
+  readonly keyCount: number;
+}
+
+export interface AttentionOptions {
+  /** Which queries see which keys. Default: all see all. A batch is a list of segments, and so are packed clips. */
+  segments?: readonly Segment[];
+  /** Default 1 / √D. */
+  scale?: number;
+  /** Storage type of the result. Default f32. */
+  dtype?: DType;
+}
+
+/** B sequences of equal length, one after another. */
+export function batchSegments(batch: number, length: number, keyLength = length): Segment[] {
+  return Array.from({ length: batch }, (_, b) => ({ first: b * length, count: length, keyFirst: b * keyLength, keyCount: keyLength }));
+}
+
+/** q [N, Rq, D], k and v [N, Rk, D] → [Rq, N·D]. D: a multiple of 4 up to 128. */
+export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
+  const { segments = batchSegments(1, q.dim(1), k.dim(1)), scale = 1 / Math.sqrt(q.dim(2)), dtype = "f32" } = options;
+  return q.graph.record(attentionOp, { q, k, v }, { dtype, scale, segments }).y;
+}
+
+/** Tiles of at most `height` queries of one segment within rows [start, start + count): (first, queries, first key, keys' end). */
+function tilesOf(segments: readonly Segment[], height: number, start: number, count: number): Uint32Array {
+  const tiles: number[] = [];
+  for (const s of segments) {
+    const end = Math.min(s.first + s.count, start + count);
+    for (let at = Math.max(s.first, start); at < end; at += height) tiles.push(at, Math.min(height, end - at), s.keyFirst, s.keyFirst + s.keyCount);
+  }
+  return Uint32Array.from(tiles);
+}
+
+export const attentionOp: Op<Inputs, Attrs, "y"> = {
+  name: "attention",
+  infer({ q, k, v }, { dtype, segments }) {
+    const [heads, rows, d] = q.shape as [number, number, number];
+    if (k.shape.join() !== v.shape.join() || k.dim(0) !== heads || k.dim(2) !== d) throw new CogwheelError("attention", `q, k, v must be [N, R, D] with the same N and D, got ${q}, ${k}, ${v}`);
+    if (d % 4 || d > 128) throw new CogwheelError("attention", `the head width must be a multiple of 4 up to 128, got ${d}`);
+    if (q.dtype !== k.dtype || q.dtype !== v.dtype) throw new CogwheelError("attention", `q, k, v must have one dtype, got ${q.dtype}, ${k.dtype}, ${v.dtype}`);
+    for (const s of segments) {
+      if (s.count < 1 || s.keyCount < 1 || s.first + s.count > rows || s.keyFirst + s.keyCount > k.dim(1)) throw new CogwheelError("attention", `segments must lie within ${rows} queries and ${k.dim(1)} keys, got ${JSON.stringify(s)}`);
+    }
+    return { y: { shape: [rows, heads * d], dtype } };
+  },
+  cost({ inputs: { q, k, v }, attrs, outputs: { y } }) {
+    const pairs = attrs.segments.reduce((n, s) => n + s.count * s.keyCount, 0);
+    return { flops: 4 * pairs * q.dim(0) * q.dim(2), bytes: q.bytes + k.bytes + v.bytes + y.bytes };
+  },
+  lower({ inputs: { q, k, v }, attrs, outputs: { y } }, target) {
+    const { caps } = target;
+    const [heads, rowsQ, d] = q.shape as [number, number, number];
+    const rowsK = k.dim(1);
+    const variant = chooseAttention(caps, d);
+    const types = { X: q.dtype, Y: y.dtype };
+    const panels = Math.ceil(rowsK / PANEL);
+    const out: Dispatch[] = [];
+    const element = bytesOf[q.dtype];
+    const windows = rowWindows(caps, heads, [rowsQ * d * element, padTo(rowsK, PANEL) * d * element]);
+    const turned = variant.name === "quad" ? target.scratch([heads, panels, d, PANEL], k.dtype) : k;
+    const lists = rowWindows(caps, rowsQ, [heads * d * bytesOf[y.dtype]]).flatMap((rows) => {
+      const list = tilesOf(attrs.segments, variant.bq, rows.start, rows.count);
+      return list.length ? [{ rows, tiles: target.constant("tiles", list, [list.length / 4, 4]) }] : [];
+    });
+    for (const w of windows) {
+      if (variant.name === "quad") {
+        const count = w.count * panels * d * (PANEL / 4);
+        out.push(dispatch({
+          kernel: transposePanels, types: { X: k.dtype }, params: { d, rows: rowsK, count },
+          bindings: { k: rowView(k, w, rowsK * d), y: rowView(turned, w, panels * PANEL * d) },
+          grid: foldGrid(Math.ceil(count / 64), caps),
+        }));
+      }
+      for (const { rows, tiles } of lists) {
+        const bindings = { q: rowView(q, w, rowsQ * d), v: rowView(v, w, rowsK * d), tiles, y: rowView(y, rows, heads * d) };
+        const params = { rows_q: rowsQ, rows_k: rowsK, heads: w.count, head_base: w.start, heads_total: heads, tiles: tiles.dim(0), row_base: rows.start, scale: attrs.scale };
+        const grid = foldGrid(tiles.dim(0) * w.count, caps);
+        out.push(
+          variant.name === "quad"
+            ? dispatch({ kernel: attentionQuad, types, consts: { CHUNKS: Math.ceil(d / 16) }, overrides: { WG: variant.wg }, params: { ...params, d4: d / 4 }, bindings: { ...bindings, k: rowView(turned, w, panels * PANEL * d) }, grid })
+            : dispatch({ kernel: attentionFlash, types, consts: { D4: d / 4, BQ: variant.bq, BK: variant.bk }, params, bindings: { ...bindings, k: rowView(k, w, rowsK * d) }, grid }),
+        );
+      }
+    }
+    return out;
+  },
+};
+
+type Variant = { name: "quad"; bq: number; wg: number } | { name: "flash"; bq: number; bk: number };
+
+/** By capability: CPU adapters take the kernel without workgroup memory, GPUs the largest tile that their memory holds. */
+export function chooseAttention(caps: Capabilities, d: number): Variant {
+  if (caps.kind === "software" && caps.subgroups && caps.subgroups.min >= 4) return { name: "quad", bq: 4 * caps.subgroups.max, wg: caps.subgroups.max };
+  const bytes = (bq: number, bk: number) => 4 * (bq * d + bk * (d + 4) + bq * (bk + 4) + 2 * bq);
+  for (const [bq, bk] of [[32, 32], [32, 16], [16, 16]] as const) if (bytes(bq, bk) <= caps.maxWorkgroupBytes) return { name: "flash", bq, bk };
+  throw new CogwheelError("attention", `head width ${d} needs ${bytes(16, 16)} bytes of workgroup memory, got ${caps.maxWorkgroupBytes} on this adapter`);
+}

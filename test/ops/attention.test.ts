@@ -1,0 +1,57 @@
+import { describe, expect, test } from "vitest";
+import { attention, batchSegments, type Segment } from "../../src/ops/attention.ts";
+import { expectClose, values } from "../support/compare.ts";
+import { limitedGpu, runGraph, testGpu } from "../support/gpu.ts";
+
+function reference(q: Float32Array, k: Float32Array, v: Float32Array, heads: number, rq: number, rk: number, d: number, segments: readonly Segment[], scale = 1 / Math.sqrt(d)): Float64Array {
+  const y = new Float64Array(rq * heads * d);
+  for (let h = 0; h < heads; h++) for (const s of segments) for (let i = s.first; i < s.first + s.count; i++) {
+    const scores = Array.from({ length: s.keyCount }, (_, j) => {
+      let dot = 0;
+      for (let c = 0; c < d; c++) dot += q[(h * rq + i) * d + c]! * k[(h * rk + s.keyFirst + j) * d + c]!;
+      return dot * scale;
+    });
+    const top = Math.max(...scores);
+    const weights = scores.map((x) => Math.exp(x - top));
+    const sum = weights.reduce((a, b) => a + b);
+    for (let c = 0; c < d; c++) {
+      let out = 0;
+      weights.forEach((w, j) => (out += w * v[(h * rk + s.keyFirst + j) * d + c]!));
+      y[i * heads * d + h * d + c] = out / sum;
+    }
+  }
+  return y;
+}
+
+const cases = [
+  { heads: 1, rows: 1, d: 32, batch: 1 }, { heads: 2, rows: 19, d: 64, batch: 2 }, { heads: 3, rows: 67, d: 40, batch: 1 },
+  { heads: 1, rows: 35, d: 128, batch: 2 }, { heads: 2, rows: 130, d: 64, batch: 1 }, { heads: 2, rows: 33, d: 36, batch: 3 },
+];
+const kinds = ["software", "hardware"] as const;
+
+describe.each(kinds)("attention, %s kernels", (kind) => {
+  test.each(cases)("$heads heads × $rows × $d, batch $batch", async ({ heads, rows, d, batch }) => {
+    await using gpu = await limitedGpu({ kind });
+    const r = rows * batch;
+    const [q, k, v] = [values(heads * r * d, 1, 4), values(heads * r * d, 2, 4), values(heads * r * d, 3)];
+    const segments = batchSegments(batch, rows);
+    const shape = [heads, r, d];
+    const out = await runGraph((g) => ({ y: attention(g.input("q", shape), g.input("k", shape), g.input("v", shape), { segments }) }), { gpu, inputs: { q, k, v } });
+    expectClose(out["y"]!, reference(q, k, v, heads, r, r, d, segments), 1e-5, [r, heads * d]);
+  });
+
+  test("packed segments of different lengths, cross attention, scores of ±1000, narrow bindings", async () => {
+    await using gpu = await limitedGpu({ kind, maxBindingBytes: 32768, maxGrid: 5 });
+    const [heads, rq, rk, d] = [4, 70, 50, 32];
+    const [q, k, v] = [values(heads * rq * d, 1, 100), values(heads * rk * d, 2, 10), values(heads * rk * d, 3)];
+    const segments = [{ first: 0, count: 5, keyFirst: 0, keyCount: 33 }, { first: 5, count: 64, keyFirst: 33, keyCount: 17 }, { first: 69, count: 1, keyFirst: 7, keyCount: 1 }];
+    const out = await runGraph((g) => ({ y: attention(g.input("q", [heads, rq, d]), g.input("k", [heads, rk, d]), g.input("v", [heads, rk, d]), { segments, scale: 0.5 }) }), { gpu, inputs: { q, k, v } });
+    expectClose(out["y"]!, reference(q, k, v, heads, rq, rk, d, segments, 0.5), 1e-5, [rq, heads * d]);
+  });
+});
+
+test("shapes that do not fit are refused", async () => {
+  await expect(runGraph((g) => ({ y: attention(g.input("q", [1, 4, 32]), g.input("k", [1, 4, 32]), g.input("v", [1, 5, 32])) }))).rejects.toThrow(/\[attention\] q, k, v must be/);
+  await expect(runGraph((g) => ({ y: attention(g.input("q", [1, 4, 132]), g.input("k", [1, 4, 132]), g.input("v", [1, 4, 132])) }))).rejects.toThrow(/head width/);
+  expect((await testGpu()).lost).toBeNull();
+});
