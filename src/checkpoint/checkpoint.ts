@@ -1,0 +1,142 @@
+import { CogwheelError } from "../errors.ts";
+import { checkPath, checkpointError, isObject, readJson } from "./source.ts";
+import type { CheckpointSource } from "./source.ts";
+import { findWeights } from "./weights.ts";
+import type { WeightIndex } from "./weights.ts";
+
+// A checkpoint in diffusers' folder layout: model_index.json names the components, each has a folder with its config and
+// its weights. Opening reads the JSON files and the weights' headers, so that everything that is wrong with the files
+// comes out before anything is loaded; weights are read later, by range.
+
+/** One component: a folder of the checkpoint. */
+export interface Component {
+  /** Its key in model_index.json and its folder, e.g. `transformer`. */
+  readonly name: string;
+  /** `diffusers` or `transformers`. */
+  readonly library: string;
+  /** The class that model_index.json names, e.g. `CogVideoXTransformer3DModel`. */
+  readonly className: string;
+  /** Its config as it stands in the file; empty for a tokenizer without one. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** Where the config was read, for messages; null when there is none. */
+  readonly configFile: string | null;
+  /** Its weights; null for a scheduler, a tokenizer or a feature extractor. */
+  readonly weights: WeightIndex | null;
+}
+
+/** Options of {@link openCheckpoint}. */
+export interface OpenCheckpointOptions {
+  /** The variant of the weights to take, such as `fp16`; the plain files, or else the variant that is there, unless told. */
+  variant?: string;
+  /** The components to open, by name; all of them unless told. Others are neither read nor checked. */
+  only?: readonly string[];
+}
+
+/** An open checkpoint. Disposing it disposes the source. */
+export class Checkpoint implements AsyncDisposable {
+  /** The pipeline that model_index.json names, e.g. `CogVideoXPipeline`. */
+  readonly className: string;
+  /** The components that were opened, by name, in the file's order. */
+  readonly components: ReadonlyMap<string, Component>;
+  /** Where the files come from, e.g. for the tokenizer's. */
+  readonly source: CheckpointSource;
+
+  constructor(source: CheckpointSource, className: string, components: ReadonlyMap<string, Component>) {
+    this.source = source;
+    this.className = className;
+    this.components = components;
+  }
+
+  /** A component by its name; throws when the checkpoint has none of that name. */
+  component(name: string): Component {
+    const found = this.components.get(name);
+    if (found) return found;
+    throw checkpointError(this.source, "model_index.json", `the checkpoint must have a component ${JSON.stringify(name)}, got ${[...this.components.keys()].join(", ") || "none"}; use a CogVideoX checkpoint`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.source[Symbol.asyncDispose]();
+  }
+}
+
+/** Reads what a checkpoint holds. It takes the source over: disposing the checkpoint disposes it, and so does a failure. */
+export async function openCheckpoint(source: CheckpointSource, options: OpenCheckpointOptions = {}): Promise<Checkpoint> {
+  try {
+    return await open(source, options);
+  } catch (error) {
+    await source[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function open(source: CheckpointSource, { variant, only }: OpenCheckpointOptions): Promise<Checkpoint> {
+  if (variant !== undefined && !/^[\w-]+$/.test(variant)) {
+    throw new CogwheelError("checkpoint", `a variant must be a word such as fp16, got ${JSON.stringify(variant)}; leave it out for the plain files`);
+  }
+  if (!(await source.exists("model_index.json"))) throw await noIndex(source);
+  const index = await readJson(source, "model_index.json");
+  const className = index["_class_name"];
+  if (typeof className !== "string") {
+    throw checkpointError(source, "model_index.json", `_class_name must be a string, got ${JSON.stringify(className) ?? "nothing"}; download the file again`);
+  }
+  const listed: { name: string; library: string; className: string }[] = [];
+  for (const [name, value] of Object.entries(index)) {
+    // Components are pairs of library and class; [null, null] is one that was left out, the rest are options.
+    if (name.startsWith("_") || !Array.isArray(value)) continue;
+    const [library, componentClass] = value as unknown[];
+    if (library === null && componentClass === null) continue;
+    if (value.length !== 2 || typeof library !== "string" || typeof componentClass !== "string") {
+      throw checkpointError(source, "model_index.json", `${name} must be a pair of library and class, got ${JSON.stringify(value)}; download the file again`);
+    }
+    checkPath(source, name);
+    listed.push({ name, library, className: componentClass });
+  }
+  const missing = only?.filter((name) => !listed.some((component) => component.name === name)) ?? [];
+  if (missing.length > 0) {
+    throw checkpointError(source, "model_index.json", `the checkpoint must have ${missing.join(", ")}, got ${listed.map(({ name }) => name).join(", ") || "no components"}; use a CogVideoX checkpoint`);
+  }
+  const chosen = only ? listed.filter(({ name }) => only.includes(name)) : listed;
+  const components = await Promise.all(
+    chosen.map(({ name, library, className: componentClass }) => openComponent(source, name, library, componentClass, variant)),
+  );
+  return new Checkpoint(source, className, new Map(components.map((component) => [component.name, component])));
+}
+
+async function openComponent(
+  source: CheckpointSource,
+  name: string,
+  library: string,
+  className: string,
+  variant: string | undefined,
+): Promise<Component> {
+  const kind = /Scheduler$/.test(className) ? "scheduler"
+    : /Tokenizer(Fast)?$/.test(className) ? "tokenizer"
+    : /(Processor|FeatureExtractor)(Fast)?$/.test(className) ? "processor"
+    : "model";
+  const file = {
+    scheduler: "scheduler_config.json",
+    tokenizer: "tokenizer_config.json",
+    processor: "preprocessor_config.json",
+    model: "config.json",
+  }[kind];
+  const configFile = `${name}/${file}`;
+  const there = await source.exists(configFile);
+  if (!there && kind !== "tokenizer") {
+    throw checkpointError(source, configFile, `model_index.json names the component ${name} (${className}), so its config must exist, got no such file; finish the download`);
+  }
+  const config = there ? await readJson(source, configFile) : {};
+  const base = library === "transformers" ? "model" : "diffusion_pytorch_model";
+  const weights = kind === "model" ? await findWeights(source, name, base, { variant }) : null;
+  return { name, library, className, config, configFile: there ? configFile : null, weights };
+}
+
+/** The error for a folder that is no pipeline; says when it is one of a pipeline's components. */
+async function noIndex(source: CheckpointSource): Promise<CogwheelError> {
+  let got = "no such file";
+  if (await source.exists("config.json")) {
+    const config = await readJson(source, "config.json").catch(() => ({}) as Record<string, unknown>);
+    const className = config["_class_name"] ?? (isObject(config) && Array.isArray(config["architectures"]) ? config["architectures"][0] : undefined);
+    got = `a config.json${typeof className === "string" ? ` of ${className}` : ""}, so a single component`;
+  }
+  return checkpointError(source, "model_index.json", `a checkpoint must be in diffusers' folder layout, got ${got}; pass the folder above that holds model_index.json, or convert with diffusers' scripts`);
+}

@@ -1,0 +1,311 @@
+import { CogwheelError } from "../errors.ts";
+import { DTYPE_BYTES } from "./dtype.ts";
+import type { Dtype } from "./dtype.ts";
+
+// Checkpoint dtypes → what the GPU stores: f32, or f16 where the adapter has it. WGSL has no bf16, and bf16 reaches
+// 3e38 and 1e-38 where f16 ends at 65504 and 6e-8, so a weight that was trained in bf16 may not fit. Converting to
+// f16 therefore counts what was lost, and `fitsF16` decides from that whether the tensor is kept in f32.
+//
+// All functions take a whole number of elements and may be called on a tensor piece by piece; `mergeReports` adds the
+// pieces up. The 16-bit formats go through tables of 65,536 entries, which are made at the first use.
+
+/** What converting a tensor, or several pieces of it, to f16 lost. */
+export interface ConversionReport {
+  /** Elements converted. */
+  count: number;
+  /** Finite values that became infinite: above 65504, by more than rounding. */
+  overflow: number;
+  /** Values other than zero that became zero: below about 3e-8. */
+  underflow: number;
+  /** Infinities and NaN in the source; they stay what they are. */
+  nonFinite: number;
+  /** ‖converted − source‖₂ / ‖source‖₂ over the finite values; 0 for all zero, infinite after an overflow. */
+  relativeError: number;
+  /** The sums behind `relativeError`, for merging. */
+  squaredError: number;
+  squaredNorm: number;
+}
+
+/**
+ * The largest relative L2 loss with which a tensor is still stored in f16: one rounding of its 11 bits. No rounding
+ * of normal numbers reaches it, so more means that a real share of the tensor lies in f16's subnormals or below.
+ */
+export const F16_LOSS_LIMIT = 2 ** -11;
+
+/**
+ * Whether a tensor may be stored in f16. Any overflow says no: one infinite weight makes a black video. Underflow is
+ * counted, to be named, but says no only above {@link F16_LOSS_LIMIT}: matrices that were trained in bf16 hold a
+ * few values under 6e-8, beside ones of 1e-2, that cannot matter, and keeping every such matrix in f32 would double the
+ * memory for nothing.
+ */
+export function fitsF16(report: ConversionReport): boolean {
+  return report.overflow === 0 && report.relativeError <= F16_LOSS_LIMIT;
+}
+
+/** The report of pieces of one tensor taken together. */
+export function mergeReports(reports: Iterable<ConversionReport>): ConversionReport {
+  const sum = { count: 0, overflow: 0, underflow: 0, nonFinite: 0, squaredError: 0, squaredNorm: 0 };
+  for (const report of reports) {
+    sum.count += report.count;
+    sum.overflow += report.overflow;
+    sum.underflow += report.underflow;
+    sum.nonFinite += report.nonFinite;
+    sum.squaredError += report.squaredError;
+    sum.squaredNorm += report.squaredNorm;
+  }
+  return withRelativeError(sum);
+}
+
+function withRelativeError(sum: Omit<ConversionReport, "relativeError">): ConversionReport {
+  const ratio = sum.squaredNorm > 0 ? Math.sqrt(sum.squaredError / sum.squaredNorm) : 0;
+  return { ...sum, relativeError: sum.overflow > 0 ? Infinity : ratio };
+}
+
+const bits = new Uint32Array(1);
+const value = new Float32Array(bits.buffer);
+
+/** The value of an f16, from its 16 bits. */
+export function f16ToNumber(half: number): number {
+  return f16Values()[half]!;
+}
+
+/** The value of a bf16, from its 16 bits. */
+export function bf16ToNumber(brain: number): number {
+  bits[0] = brain << 16;
+  return value[0]!;
+}
+
+/** The 16 bits of the f16 nearest to a float32, ties to even; infinity above 65520, NaN stays NaN. */
+export function numberToF16(number: number): number {
+  value[0] = number;
+  return roundToF16(bits[0]!);
+}
+
+/** f32 bits → f16 bits. */
+function roundToF16(word: number): number {
+  const sign = (word >>> 16) & 0x8000;
+  const magnitude = word & 0x7fffffff;
+  if (magnitude >= 0x47800000) {
+    // 65536 and up; a NaN keeps the top of its payload and stays a NaN.
+    return magnitude > 0x7f800000 ? sign | 0x7e00 | ((magnitude >>> 13) & 0x3ff) : sign | 0x7c00;
+  }
+  if (magnitude >= 0x38800000) {
+    // Normal in f16: rebias the exponent, then round off 13 bits; a carry runs into the exponent and, at the top, into infinity.
+    const rebiased = magnitude - 0x38000000;
+    return sign | ((rebiased + 0xfff + ((rebiased >>> 13) & 1)) >>> 13);
+  }
+  const exponent = magnitude >>> 23;
+  if (exponent < 102) return sign; // below 2^-25: nearer to zero than to the smallest subnormal
+  const mantissa = (magnitude & 0x7fffff) | 0x800000;
+  const shift = 126 - exponent; // 14 … 24 bits to round off
+  const kept = mantissa >>> shift;
+  const rest = mantissa & ((1 << shift) - 1);
+  const half = 1 << (shift - 1);
+  return sign | (kept + (rest > half || (rest === half && (kept & 1) === 1) ? 1 : 0));
+}
+
+let f16Table: Float32Array | undefined;
+
+/** The values of all 65,536 f16. */
+function f16Values(): Float32Array {
+  if (f16Table) return f16Table;
+  const words = new Uint32Array(65536);
+  for (let half = 0; half < 65536; half++) {
+    const sign = (half & 0x8000) << 16;
+    const exponent = (half >>> 10) & 31;
+    const mantissa = half & 0x3ff;
+    if (exponent === 31) words[half] = sign | 0x7f800000 | (mantissa << 13);
+    else if (exponent > 0) words[half] = sign | ((exponent + 112) << 23) | (mantissa << 13);
+    else {
+      value[0] = mantissa * 2 ** -24;
+      words[half] = sign | bits[0]!;
+    }
+  }
+  return (f16Table = new Float32Array(words.buffer));
+}
+
+let bf16Table: Uint16Array | undefined;
+
+/** The f16 bits nearest to each of the 65,536 bf16. */
+function bf16Halves(): Uint16Array {
+  return (bf16Table ??= Uint16Array.from({ length: 65536 }, (_, brain) => roundToF16(brain << 16)));
+}
+
+/**
+ * Any dtype → f32. 16-bit formats fit exactly; F64 and integers beyond 2²⁴ round to nearest.
+ *
+ * @param bytes little-endian elements; any alignment
+ * @param out where to write; as many elements as `bytes` holds
+ */
+export function toFloat32(
+  bytes: Uint8Array,
+  dtype: Dtype,
+  out: Float32Array<ArrayBuffer> = new Float32Array(elements(bytes, dtype)),
+): Float32Array<ArrayBuffer> {
+  const count = elements(bytes, dtype);
+  checkOut(out.length, count, "toFloat32");
+  switch (dtype) {
+    case "F32":
+      // By bytes: a copy through float32 values may quiet a NaN.
+      new Uint8Array(out.buffer, out.byteOffset, out.byteLength).set(bytes);
+      break;
+    case "F16": {
+      const source = view(bytes, Uint16Array);
+      const table = f16Values();
+      for (let i = 0; i < count; i++) out[i] = table[source[i]!]!;
+      break;
+    }
+    case "BF16": {
+      const source = view(bytes, Uint16Array);
+      const words = new Uint32Array(out.buffer, out.byteOffset, count);
+      for (let i = 0; i < count; i++) words[i] = source[i]! << 16;
+      break;
+    }
+    case "I64": {
+      const source = view(bytes, BigInt64Array);
+      for (let i = 0; i < count; i++) out[i] = Number(source[i]!);
+      break;
+    }
+    case "F64":
+      out.set(view(bytes, Float64Array));
+      break;
+    case "I32":
+      out.set(view(bytes, Int32Array));
+      break;
+    case "I16":
+      out.set(view(bytes, Int16Array));
+      break;
+    case "I8":
+      out.set(view(bytes, Int8Array));
+      break;
+    case "U32":
+      out.set(view(bytes, Uint32Array));
+      break;
+    case "U16":
+      out.set(view(bytes, Uint16Array));
+      break;
+    case "U8":
+    case "BOOL":
+      out.set(bytes);
+      break;
+  }
+  return out;
+}
+
+/** f16 bits, and what the conversion lost. */
+export interface Float16Result {
+  data: Uint16Array<ArrayBuffer>;
+  report: ConversionReport;
+}
+
+/** At most this many elements are widened to f32 at a time on the way to f16. */
+const CHUNK = 1 << 16;
+
+/**
+ * Any dtype → f16 bits, to nearest with ties to even, with a report of what was lost. F16 goes through unchanged.
+ *
+ * @param bytes little-endian elements; any alignment
+ * @param out where to write; as many elements as `bytes` holds
+ */
+export function toFloat16(
+  bytes: Uint8Array,
+  dtype: Dtype,
+  out: Uint16Array<ArrayBuffer> = new Uint16Array(elements(bytes, dtype)),
+): Float16Result {
+  const count = elements(bytes, dtype);
+  checkOut(out.length, count, "toFloat16");
+  if (dtype === "BF16") return { data: out, report: bf16ToF16(view(bytes, Uint16Array), out) };
+  if (dtype === "F16") {
+    out.set(view(bytes, Uint16Array));
+    return { data: out, report: f16Report(out) };
+  }
+  const size = DTYPE_BYTES[dtype];
+  const reports: ConversionReport[] = [];
+  for (let at = 0; at < count; at += CHUNK) {
+    const end = Math.min(at + CHUNK, count);
+    const wide = toFloat32(bytes.subarray(at * size, end * size), dtype);
+    reports.push(f32ToF16(wide, out.subarray(at, end)));
+  }
+  return { data: out, report: mergeReports(reports) };
+}
+
+function f32ToF16(source: Float32Array, out: Uint16Array): ConversionReport {
+  const words = new Uint32Array(source.buffer, source.byteOffset, source.length);
+  const table = f16Values();
+  const sum = { count: source.length, overflow: 0, underflow: 0, nonFinite: 0, squaredError: 0, squaredNorm: 0 };
+  for (let i = 0; i < source.length; i++) {
+    const half = roundToF16(words[i]!);
+    out[i] = half;
+    tally(sum, source[i]!, half, table[half]!, 1);
+  }
+  return withRelativeError(sum);
+}
+
+/** Every bf16 has one f16 and one loss, so the values are counted and the losses added up once a value. */
+function bf16ToF16(source: Uint16Array, out: Uint16Array): ConversionReport {
+  const halves = bf16Halves();
+  const table = f16Values();
+  const counts = new Float64Array(65536);
+  for (let i = 0; i < source.length; i++) {
+    const brain = source[i]!;
+    out[i] = halves[brain]!;
+    counts[brain]!++;
+  }
+  const sum = { count: source.length, overflow: 0, underflow: 0, nonFinite: 0, squaredError: 0, squaredNorm: 0 };
+  for (let brain = 0; brain < 65536; brain++) {
+    if (counts[brain]! === 0) continue;
+    const half = halves[brain]!;
+    tally(sum, bf16ToNumber(brain), half, table[half]!, counts[brain]!);
+  }
+  return withRelativeError(sum);
+}
+
+function f16Report(source: Uint16Array): ConversionReport {
+  const sum = { count: source.length, overflow: 0, underflow: 0, nonFinite: 0, squaredError: 0, squaredNorm: 0 };
+  const table = f16Values();
+  for (let i = 0; i < source.length; i++) tally(sum, table[source[i]!]!, source[i]!, table[source[i]!]!, 1);
+  return withRelativeError(sum);
+}
+
+function tally(
+  sum: Omit<ConversionReport, "relativeError">,
+  from: number,
+  half: number,
+  to: number,
+  times: number,
+): void {
+  if ((half & 0x7c00) === 0x7c00) {
+    if (from - from === 0) sum.overflow += times;
+    else sum.nonFinite += times;
+    return;
+  }
+  if ((half & 0x7fff) === 0 && from !== 0) sum.underflow += times;
+  const error = to - from;
+  sum.squaredError += error * error * times;
+  sum.squaredNorm += from * from * times;
+}
+
+function elements(bytes: Uint8Array, dtype: Dtype): number {
+  const count = bytes.length / DTYPE_BYTES[dtype];
+  if (!Number.isInteger(count)) {
+    throw new CogwheelError("checkpoint", `a conversion must get whole ${dtype} elements of ${DTYPE_BYTES[dtype]} bytes, got ${bytes.length} bytes; cut at an element`);
+  }
+  return count;
+}
+
+function checkOut(length: number, count: number, name: string): void {
+  if (length !== count) {
+    throw new CogwheelError("checkpoint", `${name}: out must hold as many elements as the source, got ${length} for ${count}; pass an array of that length`);
+  }
+}
+
+interface ViewType<T> {
+  new (buffer: ArrayBufferLike, byteOffset: number, length: number): T;
+  readonly BYTES_PER_ELEMENT: number;
+}
+
+/** A typed view over the bytes, which are copied first if they are not aligned for it. */
+function view<T>(bytes: Uint8Array, Type: ViewType<T>): T {
+  const aligned = bytes.byteOffset % Type.BYTES_PER_ELEMENT === 0 ? bytes : bytes.slice();
+  return new Type(aligned.buffer, aligned.byteOffset, aligned.byteLength / Type.BYTES_PER_ELEMENT);
+}

@@ -1,0 +1,118 @@
+import { checkPath, checkpointError, checkRange, disposedSource, missingFile } from "./source.ts";
+import type { CheckpointSource } from "./source.ts";
+
+/**
+ * Files that a user picked in a browser: a directory handle (`showDirectoryPicker()`, or the origin's private file
+ * system) or the files of `<input type="file" webkitdirectory>`. Of the latter the picked folder's own name is cut
+ * off, so that paths start inside it. Nothing is read before it is asked for.
+ *
+ * @param label what messages call it; the folder's name unless told
+ */
+export function filesSource(
+  picked: FileSystemDirectoryHandle | Iterable<File>,
+  label?: string,
+): CheckpointSource {
+  return Symbol.iterator in picked ? pickedFiles([...picked], label) : directory(picked, label);
+}
+
+function pickedFiles(files: File[], label?: string): CheckpointSource {
+  const first = files[0]?.webkitRelativePath?.split("/") ?? [];
+  const root = first.length > 1 ? `${first[0]}/` : "";
+  const stored = new Map<string, File>();
+  for (const file of files) {
+    const path = file.webkitRelativePath || file.name;
+    stored.set(root && path.startsWith(root) ? path.slice(root.length) : path, file);
+  }
+  return blobs(label ?? (root ? root.slice(0, -1) : "picked files"), {
+    list: async () => stored,
+    find: async (path) => stored.get(path) ?? null,
+  });
+}
+
+function directory(root: FileSystemDirectoryHandle, label?: string): CheckpointSource {
+  const known = new Map<string, File>();
+  const find = async (path: string): Promise<File | null> => {
+    const cached = known.get(path);
+    if (cached) return cached;
+    const parts = path.split("/");
+    const name = parts.pop()!;
+    try {
+      let folder = root;
+      for (const part of parts) folder = await folder.getDirectoryHandle(part);
+      const file = await (await folder.getFileHandle(name)).getFile();
+      known.set(path, file);
+      return file;
+    } catch (error) {
+      const kind = (error as DOMException).name;
+      if (kind === "NotFoundError" || kind === "TypeMismatchError") return null;
+      throw error;
+    }
+  };
+  const walk = async (folder: FileSystemDirectoryHandle, prefix: string, out: Map<string, File>): Promise<void> => {
+    for await (const [name, handle] of folder.entries()) {
+      if (handle.kind === "directory") await walk(handle as FileSystemDirectoryHandle, `${prefix}${name}/`, out);
+      else out.set(prefix + name, await (handle as FileSystemFileHandle).getFile());
+    }
+  };
+  return blobs(label ?? root.name, {
+    find,
+    async list() {
+      const out = new Map<string, File>();
+      await walk(root, "", out);
+      return out;
+    },
+  });
+}
+
+function blobs(
+  label: string,
+  files: { list(): Promise<Map<string, File>>; find(path: string): Promise<File | null> },
+): CheckpointSource {
+  const self = { label };
+  let disposed = false;
+
+  async function find(path: string): Promise<File | null> {
+    if (disposed) throw disposedSource(self);
+    checkPath(self, path);
+    try {
+      return await files.find(path);
+    } catch (cause) {
+      throw checkpointError(self, path, `must be readable, got ${String(cause)}; pick the folder again and allow reading`, cause);
+    }
+  }
+
+  async function file(path: string): Promise<File> {
+    const found = await find(path);
+    if (!found) throw missingFile(self, path);
+    return found;
+  }
+
+  return {
+    label,
+    async list() {
+      if (disposed) throw disposedSource(self);
+      return [...(await files.list())]
+        .map(([path, { size }]) => ({ path, size }))
+        .sort((a, b) => (a.path < b.path ? -1 : 1));
+    },
+    async exists(path) {
+      return (await find(path)) !== null;
+    },
+    async size(path) {
+      return (await file(path)).size;
+    },
+    async read(path, start, end) {
+      const found = await file(path);
+      checkRange(self, path, start, end, found.size);
+      try {
+        return new Uint8Array(await found.slice(start, end).arrayBuffer());
+      } catch (cause) {
+        // A File that changed on disk after it was picked can no longer be read.
+        throw checkpointError(self, path, `must not change while it is open, got ${String(cause)}; pick the folder again`, cause);
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      disposed = true;
+    },
+  };
+}

@@ -1,0 +1,132 @@
+import { CogwheelError } from "../errors.ts";
+
+// Where a checkpoint's bytes come from. A checkpoint is a folder of files that are read by range, so a 10 GB shard
+// is never in memory as a whole. The four implementations (a folder in Node, HTTP, browser files, memory) say only
+// how to get bytes; what they mean is decided above them.
+
+/** One file of a source: its path relative to the checkpoint's root, with `/` between folders. */
+export interface SourceEntry {
+  path: string;
+  /** Bytes. */
+  size: number;
+}
+
+/** A folder of files read by byte range. Disposing closes what it holds open; reading after that is an error. */
+export interface CheckpointSource extends AsyncDisposable {
+  /** What messages call this source: a folder, an URL. */
+  readonly label: string;
+  /** All files, sorted by path. An HTTP source cannot list and throws. */
+  list(): Promise<SourceEntry[]>;
+  exists(path: string): Promise<boolean>;
+  /** Bytes in the file; throws when there is no such file. */
+  size(path: string): Promise<number>;
+  /**
+   * Bytes `start` (included) to `end` (excluded). The array starts at offset 0 of its own buffer, so that a
+   * typed-array view of any element size may be laid over it. A range outside the file is an error, not a short read.
+   */
+  read(path: string, start: number, end: number): Promise<Uint8Array<ArrayBuffer>>;
+}
+
+/** Files read as a whole (configs, the tokenizer) may not be larger than this; weights are read by range. */
+const WHOLE_FILE_LIMIT = 256 * 1024 * 1024;
+
+/** The whole file; for configs and tokenizers, refused above 256 MB. */
+export async function readAll(source: CheckpointSource, path: string): Promise<Uint8Array<ArrayBuffer>> {
+  const size = await source.size(path);
+  if (size > WHOLE_FILE_LIMIT) {
+    throw checkpointError(
+      source, path,
+      `a file that is read as a whole may hold at most ${WHOLE_FILE_LIMIT} bytes, got ${size}; check that this is the file it is named after`,
+    );
+  }
+  return source.read(path, 0, size);
+}
+
+/** The whole file as UTF-8 text. */
+export async function readText(source: CheckpointSource, path: string): Promise<string> {
+  const bytes = await readAll(source, path);
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw checkpointError(
+      source, path,
+      `must be UTF-8 text, got ${bytes.length} bytes that are not; download the file again`,
+      cause,
+    );
+  }
+}
+
+/** The whole file as a JSON object. Anything but an object at the top is an error. */
+export async function readJson(source: CheckpointSource, path: string): Promise<Record<string, unknown>> {
+  const text = await readText(source, path);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    const start = JSON.stringify(text.slice(0, 40));
+    throw checkpointError(source, path, `must be JSON, got text that starts ${start}; download the file again`, cause);
+  }
+  if (!isObject(value)) {
+    const got = value === null ? "null" : Array.isArray(value) ? "a list" : `a ${typeof value}`;
+    throw checkpointError(source, path, `must hold a JSON object, got ${got}; download the file again`);
+  }
+  return value;
+}
+
+/** `[checkpoint] path: rule` with the source's label where the reader can see it. */
+export function checkpointError(
+  source: { readonly label: string },
+  path: string,
+  rule: string,
+  cause?: unknown,
+): CogwheelError {
+  return new CogwheelError("checkpoint", `${path}: ${rule} (in ${source.label})`, cause === undefined ? undefined : { cause });
+}
+
+/** The error of every source for a file that is not there. */
+export function missingFile(source: { readonly label: string }, path: string, cause?: unknown): CogwheelError {
+  return checkpointError(source, path, "must exist, got no such file; check the folder or finish the download", cause);
+}
+
+/** Throws unless `start…end` is a range of whole bytes inside a file of `size` bytes. */
+export function checkRange(
+  source: { readonly label: string },
+  path: string,
+  start: number,
+  end: number,
+  size: number,
+): void {
+  if (Number.isSafeInteger(start) && Number.isSafeInteger(end) && 0 <= start && start <= end && end <= size) return;
+  throw checkpointError(
+    source, path,
+    `a read must stay inside the file's ${size} bytes, got bytes ${start} to ${end}; the file is truncated or was replaced, download it again`,
+  );
+}
+
+/**
+ * Checks a path before any source touches it. Paths also come from an index file that someone else wrote, so they
+ * may only go downwards: no empty, `.` or `..` part, no backslash, no drive, no leading slash.
+ */
+export function checkPath(source: { readonly label: string }, path: string): void {
+  const bad =
+    path === "" ||
+    /[\\\0]/.test(path) ||
+    /^[A-Za-z]:/.test(path) ||
+    path.split("/").some((part) => part === "" || part === "." || part === "..");
+  if (bad) {
+    throw checkpointError(
+      source, JSON.stringify(path),
+      "a path must be relative and stay inside the checkpoint's folder, got this one; correct the file that names it",
+    );
+  }
+}
+
+/** Whether a parsed JSON value is an object (and neither null nor a list). */
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** The error of a source that was used after it was disposed. */
+export function disposedSource(source: { readonly label: string }): CogwheelError {
+  return new CogwheelError("checkpoint", `a source must not be used after dispose, got a read of ${source.label}; open it again`);
+}

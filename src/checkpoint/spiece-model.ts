@@ -1,0 +1,177 @@
+import { PbfReader } from "pbf";
+import { CogwheelError } from "../errors.ts";
+
+// What a `spiece.model` file says: a protobuf of pieces with scores, and how text is normalised before they are
+// matched. Field numbers and defaults are those of sentencepiece_model.proto.
+
+/** What a piece is, by its number in the file. */
+export const PieceType = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
+
+/** One entry of the vocabulary; its id is its place in the list. */
+export interface Piece {
+  /** UTF-8, with U+2581 for a space. */
+  bytes: Uint8Array;
+  /** Log probability, float32. */
+  score: number;
+  /** A value of {@link PieceType}. */
+  type: number;
+}
+
+/** The parts of the file that encoding needs. */
+export interface SpieceModel {
+  pieces: Piece[];
+  /** From the trainer's settings. */
+  treatWhitespaceAsSuffix: boolean;
+  byteFallback: boolean;
+  unkPiece: string;
+  eosPiece: string;
+  padPiece: string;
+  /** The normaliser's rules: a trie of byte sequences and their replacements; empty for none. */
+  charsmap: Uint8Array;
+  addDummyPrefix: boolean;
+  removeExtraWhitespaces: boolean;
+  escapeWhitespaces: boolean;
+}
+
+const VARINT = 0;
+const BYTES = 2;
+const FIXED32 = 5;
+const UNIGRAM = 1;
+const MODEL_TYPES = new Map([[1, "UNIGRAM"], [2, "BPE"], [3, "WORD"], [4, "CHAR"]]);
+
+/**
+ * Reads and checks a model file. Throws when it is not one, when it is not a Unigram model, or when SentencePiece
+ * itself would refuse its vocabulary.
+ *
+ * @param file what messages call it
+ */
+export function readSpieceModel(bytes: Uint8Array, file = "spiece.model"): SpieceModel {
+  const fail = (rule: string, cause?: unknown): CogwheelError =>
+    new CogwheelError("checkpoint", `${file}: ${rule}`, cause === undefined ? undefined : { cause });
+  const model: SpieceModel = {
+    pieces: [],
+    treatWhitespaceAsSuffix: false,
+    byteFallback: false,
+    unkPiece: "<unk>",
+    eosPiece: "</s>",
+    padPiece: "<pad>",
+    charsmap: new Uint8Array(0),
+    addDummyPrefix: true,
+    removeExtraWhitespaces: true,
+    escapeWhitespaces: true,
+  };
+  let modelType = UNIGRAM;
+  try {
+    message(new PbfReader(bytes), bytes.length, {
+      1: [BYTES, (pbf) => {
+        const piece: Piece = { bytes: new Uint8Array(0), score: 0, type: PieceType.normal };
+        message(pbf, submessage(pbf), {
+          1: [BYTES, () => { piece.bytes = blob(pbf); }],
+          2: [FIXED32, () => { piece.score = pbf.readFloat(); }],
+          3: [VARINT, () => { piece.type = pbf.readVarint(); }],
+        });
+        model.pieces.push(piece);
+      }],
+      2: [BYTES, (pbf) => message(pbf, submessage(pbf), {
+        3: [VARINT, () => { modelType = pbf.readVarint(); }],
+        24: [VARINT, () => { model.treatWhitespaceAsSuffix = pbf.readBoolean(); }],
+        35: [VARINT, () => { model.byteFallback = pbf.readBoolean(); }],
+        // An empty name means the default, as it does to SentencePiece.
+        45: [BYTES, () => { model.unkPiece = text(pbf) || "<unk>"; }],
+        47: [BYTES, () => { model.eosPiece = text(pbf) || "</s>"; }],
+        48: [BYTES, () => { model.padPiece = text(pbf) || "<pad>"; }],
+      })],
+      3: [BYTES, (pbf) => message(pbf, submessage(pbf), {
+        2: [BYTES, () => { model.charsmap = blob(pbf); }],
+        3: [VARINT, () => { model.addDummyPrefix = pbf.readBoolean(); }],
+        4: [VARINT, () => { model.removeExtraWhitespaces = pbf.readBoolean(); }],
+        5: [VARINT, () => { model.escapeWhitespaces = pbf.readBoolean(); }],
+      })],
+    });
+  } catch (cause) {
+    throw fail(`must be a SentencePiece model, got ${bytes.length} bytes that are not (${(cause as Error).message}); download it again`, cause);
+  }
+  if (modelType !== UNIGRAM) {
+    throw fail(`model_type must be UNIGRAM, got ${MODEL_TYPES.get(modelType) ?? modelType}; use the tokenizer that belongs to a T5 text encoder`);
+  }
+  checkPieces(model, fail);
+  return model;
+}
+
+type Field = [wireType: number, read: (pbf: PbfReader) => void];
+
+/** Reads the fields of one message that ends at `end`; unknown ones are skipped, as protobuf wants. */
+function message(pbf: PbfReader, end: number, fields: Record<number, Field>): void {
+  let tag: number;
+  while ((tag = pbf.nextField(end)) !== 0) {
+    const field = fields[tag];
+    if (!field) continue; // the next call skips it
+    if (pbf.type !== field[0]) throw new Error(`field ${tag} has wire type ${pbf.type} instead of ${field[0]}`);
+    field[1](pbf);
+    if (pbf.pos > end) break;
+  }
+  if (pbf.pos !== end) throw new Error(`a message ends at byte ${end}, its fields at ${pbf.pos}`);
+}
+
+function submessage(pbf: PbfReader): number {
+  const length = pbf.readVarint();
+  const end = pbf.pos + length;
+  if (!(end <= pbf.length)) throw new Error(`a field of ${length} bytes at byte ${pbf.pos} goes past the end`);
+  return end;
+}
+
+function blob(pbf: PbfReader): Uint8Array {
+  const end = submessage(pbf);
+  const bytes = pbf.buf.subarray(pbf.pos, end);
+  pbf.pos = end;
+  return bytes;
+}
+
+function text(pbf: PbfReader): string {
+  return new TextDecoder().decode(blob(pbf));
+}
+
+/** The rules by which SentencePiece itself refuses a vocabulary. */
+function checkPieces(model: SpieceModel, fail: (rule: string) => CogwheelError): void {
+  const again = "download the file again or train the model anew";
+  const seen = new Map<string, number>();
+  let unknown = -1;
+  let ordinary = 0;
+  const bytePieces = new Set<number>();
+  model.pieces.forEach(({ bytes, score, type }, id) => {
+    const name = pieceText(bytes);
+    if (bytes.length === 0) throw fail(`a piece must not be empty, got an empty piece ${id}; ${again}`);
+    if (!Number.isFinite(score)) throw fail(`a piece's score must be finite, got ${score} for piece ${id} (${JSON.stringify(name)}); ${again}`);
+    const reserved = type === PieceType.unknown || type === PieceType.control || type === PieceType.byte;
+    // SentencePiece keeps reserved and ordinary pieces apart: one name may be in both.
+    const key = `${reserved ? "r" : "n"}${bytes.join()}`;
+    const before = seen.get(key);
+    if (before !== undefined) throw fail(`a piece must stand once in the vocabulary, got ${JSON.stringify(name)} as ${before} and ${id}; ${again}`);
+    seen.set(key, id);
+    if (!reserved && type !== PieceType.userDefined && type !== PieceType.unused) ordinary++;
+    if (type === PieceType.unknown) {
+      if (unknown >= 0) throw fail(`one piece must be the unknown one, got ${unknown} and ${id}; ${again}`);
+      unknown = id;
+    }
+    if (type === PieceType.byte) {
+      const byte = byteOfPiece(name);
+      if (!model.byteFallback) throw fail(`byte pieces need byte_fallback, got ${JSON.stringify(name)} without it; ${again}`);
+      if (byte === null) throw fail(`a byte piece must be named <0x00> to <0xFF>, got ${JSON.stringify(name)}; ${again}`);
+      bytePieces.add(byte);
+    }
+  });
+  if (unknown < 0) throw fail(`one of the pieces must be the unknown one, got none among ${model.pieces.length}; ${again}`);
+  if (ordinary === 0) throw fail(`the vocabulary must hold ordinary pieces, got none among ${model.pieces.length}; ${again}`);
+  if (model.byteFallback && bytePieces.size < 256) throw fail(`byte_fallback needs 256 byte pieces, got ${bytePieces.size}; ${again}`);
+}
+
+/** A piece's bytes as text, for names and messages. */
+export function pieceText(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes);
+}
+
+/** The byte that a byte piece stands for (`<0x41>` → 65), or null. */
+export function byteOfPiece(name: string): number | null {
+  const hex = /^<0x([0-9A-F]{2})>$/.exec(name)?.[1];
+  return hex === undefined ? null : Number.parseInt(hex, 16);
+}
