@@ -127,14 +127,14 @@ export class Graph {
     return tensor;
   }
 
-  /** A weight by state-dict name, or several of the same width joined along their first axis. */
-  weight(names: string | readonly string[], shape: readonly number[]): Tensor {
+  /** A weight by state-dict name, or several of the same width joined along their first axis; `dtype` overrides how it is stored. */
+  weight(names: string | readonly string[], shape: readonly number[], dtype?: DType): Tensor {
     const list = typeof names === "string" ? [names] : names;
-    const key = list.join("+") + "|" + shape.join(",");
+    const key = [list.join("+"), shape.join(), dtype].join("|");
     let tensor = this.#weights.get(key);
     if (!tensor) {
       const types = new Set(list.map(this.weightType));
-      tensor = this.#tensor(list.join("+"), shape, types.has("f32") ? "f32" : "f16", "weight", undefined, list);
+      tensor = this.#tensor(list.join("+"), shape, dtype ?? (types.has("f32") ? "f32" : "f16"), "weight", undefined, list);
       this.#weights.set(key, tensor);
     }
     return tensor;

@@ -1,0 +1,20 @@
+// silu.wgsl — y = x · sigmoid(x)
+//
+// Shapes    x, y [R] of R values, a multiple of 4
+// Work      one thread a vec4
+// Dispatch  (ceil(R / 256), folded, 1)
+// Numerics  the exponential's argument is bounded, so that it cannot overflow
+//! specialise
+@group(0) @binding(0) var<uniform> params: Params;
+//! end
+struct Params { count4: u32 }
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let i = (wid.y * groups.x + wid.x) * 64u + lane;
+  if (i >= params.count4) { return; }
+  let v = x[i];
+  y[i] = v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0))));
+}
