@@ -7,6 +7,8 @@ import type { WeightProvider } from "../graph/weights.ts";
 export interface HostTensor {
   readonly shape: readonly number[];
   readonly data: Float32Array;
+  /** The file has it as integers: a result must then be equal. */
+  readonly integer?: boolean;
 }
 
 export interface ReferenceCase {

@@ -1,0 +1,118 @@
+/** `cogwheel validate`: runs reference cases and says how far the engine is from the reference. */
+import { readdir, stat } from "node:fs/promises";
+import { basename, dirname, join, relative } from "node:path";
+import { folderSource } from "../checkpoint/source-node.ts";
+import { CogwheelError } from "../errors.ts";
+import { Gpu } from "../gpu/gpu.ts";
+import { readCase } from "../reference/case.ts";
+import { runCase, type CaseResult, type CaseVerdict } from "../reference/run.ts";
+
+export interface ValidateOptions {
+  /** Print one JSON object in place of the table. */
+  json?: boolean;
+  /** Storage type of weights and activations. Default f32. */
+  dtype?: "f32" | "f16";
+  /** An adapter by name. Default: the fastest there is. */
+  adapter?: string;
+  /** Only cases whose module or name contains this. */
+  only?: string;
+  /** Name the first node that makes a NaN or an infinity. */
+  checkFinite?: boolean;
+  signal?: AbortSignal;
+  /** Where the report goes. Default: standard output. */
+  write?: (text: string) => void;
+}
+
+const MARK: Readonly<Record<CaseVerdict, string>> = { pass: "pass", fail: "FAIL", unsupported: "unsupported", "cannot be run": "cannot be run" };
+
+/** Runs every case in `paths` (files, or folders with all below them). Resolves to the exit code: 0 when all pass, else 1. */
+export async function validateCommand(paths: string[], options: ValidateOptions = {}): Promise<number> {
+  const { dtype = "f32", only, json = false, signal, write = (text: string) => void process.stdout.write(text) } = options;
+  if (paths.length === 0) throw new CogwheelError("validate", "a file or a folder must be named, got none; try `cogwheel validate test/reference/cases`");
+  const files: CaseFile[] = [];
+  for (const path of paths) files.push(...(await filesOf(path)));
+
+  await using gpu = await Gpu.open(options.adapter === undefined ? {} : { adapter: options.adapter });
+  if (dtype === "f16" && !gpu.caps.f16) throw new CogwheelError("validate", `--dtype f16 needs an adapter with shader-f16, got ${gpu.name}; leave it out or name another adapter`);
+  if (!json) write(`${gpu.name}, ${dtype}\n\n`);
+  const rows = json ? undefined : new Rows(write, Math.max(...files.map((f) => f.name.length), 4));
+  const results: CaseResult[] = [];
+  for (const file of files) {
+    signal?.throwIfAborted();
+    const result = await runFile(gpu, file, options);
+    if (!result) continue;
+    results.push(result);
+    rows?.add(result);
+  }
+  if (results.length === 0) {
+    throw new CogwheelError("validate", `there must be a case to run, got ${only === undefined ? "no .safetensors file" : `none whose module or name contains ${JSON.stringify(only)}`} in ${paths.join(", ")}; check the path`);
+  }
+  const count = (verdict: CaseVerdict): number => results.filter((r) => r.verdict === verdict).length;
+  const summary = { pass: count("pass"), fail: count("fail"), unsupported: count("unsupported"), cannotBeRun: count("cannot be run") };
+  if (json) write(`${JSON.stringify({ adapter: gpu.name, dtype, summary, cases: results }, null, 2)}\n`);
+  else {
+    write(`\n${results.length} cases: ${summary.pass} pass, ${summary.fail} fail, ${summary.unsupported} unsupported, ${summary.cannotBeRun} cannot be run\n`);
+  }
+  return summary.pass === results.length ? 0 : 1;
+}
+
+interface CaseFile {
+  readonly path: string;
+  readonly name: string;
+  /** Why the path holds no case. */
+  readonly error?: string;
+}
+
+async function filesOf(path: string): Promise<CaseFile[]> {
+  const info = await stat(path).catch((error: NodeJS.ErrnoException) => error.code ?? error.message);
+  if (typeof info === "string") return [{ path, name: path, error: `[validate] a path must be readable, got ${info}; check it` }];
+  if (!info.isDirectory()) return [{ path, name: stem(basename(path)) }];
+  const entries = await readdir(path, { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isFile() && entry.name.endsWith(".safetensors"))
+    .map((entry) => join(entry.parentPath, entry.name))
+    .map((file) => ({ path: file, name: stem(relative(path, file).replaceAll("\\", "/")) }))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+const stem = (path: string): string => path.replace(/\.safetensors$/, "");
+
+/** One case's result; null when `only` leaves it out. What is wrong with the file stays with the file. */
+async function runFile(gpu: Gpu, { path, name, error }: CaseFile, { dtype = "f32", only, checkFinite = false }: ValidateOptions): Promise<CaseResult | null> {
+  const broken = (why: string): CaseResult => ({ name, module: null, verdict: "cannot be run", outputs: [], error: why });
+  if (error) return broken(error);
+  let read;
+  try {
+    await using source = await folderSource(dirname(path));
+    read = await readCase({ source, path: basename(path) }, name);
+  } catch (thrown) {
+    return broken((thrown as Error).message);
+  }
+  if (only !== undefined && !read.module.includes(only) && !name.includes(only)) return null;
+  return runCase(gpu, read, { dtype, checkFinite });
+}
+
+/** The table, a row an output, written as cases finish: columns are as wide as their longest known content. */
+class Rows {
+  readonly #widths: readonly number[];
+  constructor(
+    private readonly write: (text: string) => void,
+    names: number,
+  ) {
+    this.#widths = [names, 27, 21, 9, 11, 11];
+    this.#line(["case", "module", "output", "max abs", "relative L2", "cosine", "verdict"]);
+  }
+
+  #line(cells: string[]): void {
+    this.write(`${cells.map((cell, i) => (i >= 3 && i <= 5 ? cell.padStart(this.#widths[i]!) : cell.padEnd(this.#widths[i] ?? 0))).join("  ").trimEnd()}\n`);
+  }
+
+  add({ name, module, verdict, outputs, error }: CaseResult): void {
+    const figure = (v: number | null): string => (v === null || Number.isNaN(v) ? "–" : v === 0 ? "0" : v.toExponential(2));
+    outputs.forEach((o, i) => {
+      const limit = o.measure === "equal" ? "must be equal" : `${o.measure} ≤ ${o.threshold}`;
+      this.#line([i ? "" : name, i ? "" : (module ?? "–"), o.output, figure(o.maxAbs), figure(o.relativeL2), o.cosine === null ? "–" : o.cosine.toFixed(9), o.verdict === "pass" ? MARK.pass : `${MARK.fail} (${o.note ?? limit})`]);
+    });
+    if (outputs.length === 0) this.#line([name, module ?? "–", "–", "–", "–", "–", `${MARK[verdict]}: ${error ?? ""}`]);
+  }
+}

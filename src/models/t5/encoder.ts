@@ -1,0 +1,63 @@
+/** A T5 encoder with its weights on the GPU: ids in, hidden states out. */
+import { CogwheelError } from "../../errors.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
+import { compile } from "../../graph/compile.ts";
+import { Graph } from "../../graph/graph.ts";
+import { Program, type RunOptions } from "../../graph/program.ts";
+import { WeightStore, type LoadOptions, type WeightProvider } from "../../graph/weights.ts";
+import type { T5Config } from "./config.ts";
+import { recordT5 } from "./model.ts";
+
+export interface T5EncoderOptions extends LoadOptions {
+  /** Texts that are encoded at once. */
+  batch: number;
+  /** Ids a text, padding included. */
+  length: number;
+  /** Storage type of activations. The weights' own is the provider's choice. Default f32. */
+  dtype?: "f32" | "f16";
+}
+
+export class T5Encoder implements Disposable {
+  private constructor(
+    readonly config: T5Config,
+    readonly batch: number,
+    readonly length: number,
+    private readonly program: Program,
+    private readonly weights: WeightStore,
+  ) {}
+
+  /** Compiles the encoder for its shapes and loads its weights. Dispose of it to free them. */
+  static async create(gpu: Gpu, config: T5Config, provider: WeightProvider, options: T5EncoderOptions): Promise<T5Encoder> {
+    const { batch, length, dtype = "f32" } = options;
+    const plan = compile(t5Graph(config, provider, { batch, length, dtype }), gpu.caps);
+    const weights = new WeightStore(gpu, provider);
+    try {
+      return new T5Encoder(config, batch, length, await Program.create(gpu, plan, weights, options), weights);
+    } catch (error) {
+      weights[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** `ids` holds [batch, length] ids; resolves to [batch, length, d_model]. */
+  async encode(ids: Int32Array | Uint32Array, options: Omit<RunOptions, "inputs"> = {}): Promise<Float32Array> {
+    if (ids.length !== this.batch * this.length) throw new CogwheelError("t5", `this encoder takes ${this.batch} × ${this.length} ids, got ${ids.length}; pad them or create it for another length`);
+    const bad = ids.findIndex((id: number) => id < 0 || id >= this.config.vocab_size);
+    if (bad >= 0) throw new CogwheelError("t5", `ids must lie within 0 to ${this.config.vocab_size - 1}, got ${ids[bad]} at ${bad}; use the tokenizer that belongs to this checkpoint`);
+    await this.program.run({ ...options, inputs: { input_ids: Uint32Array.from(ids) } });
+    return this.program.read("last_hidden_state", options.signal);
+  }
+
+  [Symbol.dispose](): void {
+    this.program[Symbol.dispose]();
+    this.weights[Symbol.dispose]();
+  }
+}
+
+/** The encoder as a graph, to plan with before anything is loaded. */
+export function t5Graph(config: T5Config, provider: Pick<WeightProvider, "type">, options: Pick<T5EncoderOptions, "batch" | "length" | "dtype">): Graph {
+  const graph = new Graph("t5", (name) => provider.type(name));
+  const inputIds = graph.input("input_ids", [options.batch, options.length], "u32");
+  graph.output("last_hidden_state", recordT5(graph, config, inputIds, { dtype: options.dtype ?? "f32" }));
+  return graph;
+}

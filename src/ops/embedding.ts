@@ -1,0 +1,44 @@
+/** embedding: the rows of a table that ids name. */
+import { embedding as kernel } from "#kernels";
+import { CogwheelError } from "../errors.ts";
+import { dispatch, foldGrid, rowView, rowWindows } from "../graph/dispatch.ts";
+import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
+
+interface Inputs { ids: Tensor; table: Tensor }
+interface Attrs { dtype: DType }
+
+export interface EmbeddingOptions {
+  /** Storage type of the result. Default f32. */
+  dtype?: DType;
+}
+
+/** ids [...] u32 and table [V, C] → [..., C]. C must be a multiple of 4. The table may be larger than a binding. */
+export function embedding(ids: Tensor, table: Tensor, options: EmbeddingOptions = {}): Tensor {
+  return ids.graph.record(embeddingOp, { ids, table }, { dtype: options.dtype ?? "f32" }).y;
+}
+
+export const embeddingOp: Op<Inputs, Attrs, "y"> = {
+  name: "embedding",
+  infer({ ids, table }, { dtype }) {
+    if (ids.dtype !== "u32") throw new CogwheelError("embedding", `ids must be u32, got ${ids}; convert them`);
+    if (table.shape.length !== 2 || table.dim(1) % 4) throw new CogwheelError("embedding", `the table must be [V, C] with C a multiple of 4, got ${table}; choose another width`);
+    return { y: { shape: [...ids.shape, table.dim(1)], dtype } };
+  },
+  cost({ inputs: { ids, table }, outputs: { y } }) {
+    return { flops: 0, bytes: ids.bytes + y.size * bytesOf[table.dtype] + y.bytes };
+  },
+  lower({ inputs: { ids, table }, outputs: { y } }, { caps }) {
+    const [vocab, c] = table.shape as [number, number];
+    return rowWindows(caps, vocab, [c * bytesOf[table.dtype]]).flatMap((part) =>
+      rowWindows(caps, ids.size, [4, c * bytesOf[y.dtype]]).map((rows) =>
+        dispatch({
+          kernel,
+          types: { T: table.dtype, Y: y.dtype },
+          params: { count: rows.count, c4: c / 4, first: part.start, rows: part.count, vocab },
+          bindings: { ids: rowView(ids, rows, 1), table: rowView(table, part, c), y: rowView(y, rows, c) },
+          grid: foldGrid(Math.ceil((rows.count * c) / 4 / 64), caps),
+        }),
+      ),
+    );
+  },
+};

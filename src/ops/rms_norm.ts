@@ -1,0 +1,47 @@
+/** rms_norm: y = x / √(mean(x²) + eps) · weight, along the last axis. */
+import { rmsNorm as kernel } from "#kernels";
+import { CogwheelError } from "../errors.ts";
+import { dispatch, foldGrid, rowView, rowWindows } from "../graph/dispatch.ts";
+import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
+
+interface Inputs { x: Tensor; weight: Tensor }
+interface Attrs { eps: number; dtype: DType }
+
+export interface RmsNormOptions {
+  /** Default 1e-6. */
+  eps?: number;
+  /** Storage type of the result. Default f32. */
+  dtype?: DType;
+}
+
+/** x [..., C] and weight [C] → [..., C]. C must be a multiple of 4. */
+export function rmsNorm(x: Tensor, weight: Tensor, options: RmsNormOptions = {}): Tensor {
+  return x.graph.record(rmsNormOp, { x, weight }, { eps: options.eps ?? 1e-6, dtype: options.dtype ?? "f32" }).y;
+}
+
+export const rmsNormOp: Op<Inputs, Attrs, "y"> = {
+  name: "rms_norm",
+  infer({ x, weight }, { dtype }) {
+    const c = x.dim(-1);
+    if (c % 4) throw new CogwheelError("rms_norm", `the last axis must be a multiple of 4, got ${x}; choose another width`);
+    if (weight.size !== c || weight.dtype !== "f32") throw new CogwheelError("rms_norm", `the weight must be f32 [${c}], got ${weight}; check its name and type`);
+    return { y: { shape: x.shape, dtype } };
+  },
+  cost({ inputs: { x, weight }, outputs: { y } }) {
+    return { flops: 5 * x.size, bytes: x.bytes + weight.bytes + y.bytes };
+  },
+  lower({ inputs: { x, weight }, attrs, outputs: { y } }, { caps }) {
+    const c = x.dim(-1);
+    return rowWindows(caps, x.size / c, [c * bytesOf[x.dtype], c * bytesOf[y.dtype]]).map((rows) =>
+      dispatch({
+        kernel,
+        types: { X: x.dtype, Y: y.dtype },
+        // A CPU adapter pays for every barrier: one subgroup's worth of threads keeps the tree shallow.
+        overrides: { WG: caps.kind === "software" ? 8 : 64 },
+        params: { rows: rows.count, c4: c / 4, eps: attrs.eps },
+        bindings: { x: rowView(x, rows, c), weight: { tensor: weight, packing: "vector" }, y: rowView(y, rows, c) },
+        grid: foldGrid(rows.count, caps),
+      }),
+    );
+  },
+};

@@ -1,0 +1,95 @@
+/**
+ * Reads a reference case (format `reference-case/1`): a safetensors file that says which outputs a module must give for
+ * its config, weights and inputs. Files come from strangers, so names, shapes and metadata are checked here.
+ */
+import { numberToF16, toFloat32 } from "../checkpoint/convert.ts";
+import { memorySource } from "../checkpoint/source-memory.ts";
+import { openSafetensors } from "../checkpoint/safetensors.ts";
+import type { CheckpointSource } from "../checkpoint/source.ts";
+import { CogwheelError } from "../errors.ts";
+import { elements } from "../graph/graph.ts";
+import type { HostTensor, ModuleContext, ReferenceCase } from "./module.ts";
+
+const FORMAT = "reference-case/1";
+
+/** A case from a file of `source`, or from the bytes of one. `name` is what reports call it. */
+export async function readCase(from: Uint8Array | { source: CheckpointSource; path: string }, name: string): Promise<ReferenceCase> {
+  const { source, path } = from instanceof Uint8Array ? { source: memorySource({ case: from }, name), path: "case" } : from;
+  const file = await openSafetensors(source, path);
+  const fail = (rule: string): CogwheelError => new CogwheelError("reference", `${name}: ${rule}`);
+  const { format, module, config, options, source: madeBy } = file.metadata;
+  if (format !== FORMAT) throw fail(`__metadata__ must say format ${FORMAT}, got ${JSON.stringify(format) ?? "none"}; make the file with test/reference/generate.py`);
+  if (!module) throw fail("__metadata__ must name a module, got none; add it");
+  const groups = { input: new Map<string, HostTensor>(), weight: new Map<string, HostTensor>(), output: new Map<string, HostTensor>() };
+  const loras: Map<string, HostTensor>[] = [];
+  for (const [key, { shape, dtype }] of file.tensors) {
+    const [, group, rest] = /^(input|weight|output|lora)\.(.+)$/s.exec(key) ?? [];
+    if (!group || !rest) throw fail(`tensors must be named input.…, weight.…, output.… or lora.<number>.…, got ${JSON.stringify(key)}; rename it`);
+    const tensor: HostTensor = { shape, data: toFloat32((await file.read(key)).bytes, dtype), integer: /^[IUB](\d|OOL)/.test(dtype) };
+    if (group !== "lora") {
+      groups[group as keyof typeof groups].set(rest, tensor);
+      continue;
+    }
+    const [, index, weight] = /^(\d{1,3})\.(.+)$/s.exec(rest) ?? [];
+    if (!index || !weight) throw fail(`LoRA tensors must be named lora.<number>.<weight>, got ${JSON.stringify(key)}; rename it`);
+    while (loras.length <= Number(index)) loras.push(new Map());
+    loras[Number(index)]!.set(weight, tensor);
+  }
+  if (groups.output.size === 0) throw fail("a case must have an output to compare with, got none; add output.<name>");
+  return {
+    name, module,
+    config: parseObject(config ?? "{}", "config", fail),
+    options: parseObject(options ?? "{}", "options", fail),
+    source: madeBy ?? "unknown",
+    inputs: groups.input, weights: groups.weight, outputs: groups.output, loras,
+  };
+}
+
+function parseObject(text: string, key: string, fail: (rule: string) => CogwheelError): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw fail(`${key} must be JSON, got ${(error as Error).message}; write it again`);
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw fail(`${key} must be a JSON object, got ${text.slice(0, 40)}; write it again`);
+  return value as Record<string, unknown>;
+}
+
+/** An input of a case, or an error that names what is missing or misshapen. `rank` axes, where it is given. */
+export function inputOf(c: ReferenceCase, name: string, rank?: number): HostTensor {
+  const tensor = c.inputs.get(name);
+  if (!tensor) throw new CogwheelError("reference", `${c.name}: ${c.module} takes the input ${name}, got ${[...c.inputs.keys()].join(", ") || "none"}; add input.${name}`);
+  if (rank !== undefined && tensor.shape.length !== rank) throw new CogwheelError("reference", `${c.name}: input.${name} must have ${rank} axes, got [${tensor.shape.join(", ")}]; reshape it`);
+  return tensor;
+}
+
+/** The weights of a case as a provider: matrices stored as `dtype`, vectors always f32. */
+export function caseWeights(c: ReferenceCase, dtype: "f32" | "f16", prefix = ""): ReturnType<ModuleContext["weights"]> {
+  const find = (name: string): HostTensor | undefined => c.weights.get(prefix + name);
+  return {
+    type: (name) => ((find(name)?.shape.length ?? 0) > 1 ? dtype : "f32"),
+    shape: (name) => find(name)?.shape,
+    names: () => [...c.weights.keys()].filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length)),
+    async read(name, as) {
+      const tensor = find(name);
+      if (!tensor) throw new CogwheelError("reference", `${c.name}: ${c.module} needs the weight ${prefix}${name}, got none of that name; add weight.${prefix}${name}`);
+      return as === "f16" ? Uint16Array.from(tensor.data, numberToF16) : tensor.data;
+    },
+  };
+}
+
+/** Throws, listing all, when weights are missing or have another shape than the model's. */
+export function expectCaseWeights(c: ReferenceCase, provider: Pick<ReturnType<ModuleContext["weights"]>, "shape">, expected: ReadonlyMap<string, readonly number[]>): void {
+  const wrong = [...expected].flatMap(([name, shape]) => {
+    const got = provider.shape(name);
+    return got && got.join() === shape.join() ? [] : [`${name}: expected [${shape.join(", ")}], got ${got ? `[${got.join(", ")}]` : "none"}`];
+  });
+  if (wrong.length) throw new CogwheelError("reference", `${c.name}: every weight must be there in its shape, got ${wrong.length} of ${expected.size} that are not; make the case again:\n  ${wrong.join("\n  ")}`);
+}
+
+/** A tensor for a report: checks that shape and data agree. */
+export function hostTensor(data: Float32Array, shape: readonly number[]): HostTensor {
+  if (data.length !== elements(shape)) throw new CogwheelError("reference", `a result must fill its shape, got ${data.length} values for [${shape.join(", ")}]`);
+  return { shape, data };
+}

@@ -1,0 +1,32 @@
+import { readdirSync } from "node:fs";
+import { join, relative } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { folderSource } from "../../src/checkpoint/source-node.ts";
+import type { CheckpointSource } from "../../src/checkpoint/source.ts";
+import { readCase } from "../../src/reference/case.ts";
+import { complaint, runCase } from "../../src/reference/run.ts";
+import { testGpu } from "../support/gpu.ts";
+
+const folder = join(import.meta.dirname, "cases");
+const files = readdirSync(folder, { recursive: true, withFileTypes: true })
+  .filter((entry) => entry.isFile() && entry.name.endsWith(".safetensors"))
+  .map((entry) => relative(folder, join(entry.parentPath, entry.name)).replaceAll("\\", "/"))
+  .sort();
+
+let source: CheckpointSource;
+beforeAll(async () => void (source = await folderSource(folder)));
+afterAll(() => source[Symbol.asyncDispose]());
+
+test("there are cases", () => expect(files.length).toBeGreaterThan(50));
+
+/** What no storage type changes is run once. */
+const exact = /^(torch\.randn|T5Tokenizer|CogVideoXDDIMScheduler|CogVideoXDPMScheduler)\//;
+
+describe.each(["f32", "f16"] as const)("%s", (dtype) => {
+  test.for(dtype === "f32" ? files : files.filter((f) => !exact.test(f)))("%s", async (file, { skip }) => {
+    const gpu = await testGpu();
+    skip(dtype === "f16" && !gpu.caps.f16, "needs an adapter with shader-f16");
+    const result = await runCase(gpu, await readCase({ source, path: file }, file.replace(/\.safetensors$/, "")), { dtype });
+    expect(complaint(result)).toBe("");
+  });
+});
