@@ -1,0 +1,83 @@
+/**
+ * SwiftShader, Google's Vulkan on the CPU, out of the npm package `@sparticuz/chromium`, which carries it in
+ * `bin/swiftshader.tar.br` together with its ICD manifest and a Vulkan loader. It is unpacked once into a cache.
+ * The package is optional: an app that never needs a software adapter does not install it.
+ */
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { homedir } from "node:os";
+import { basename, dirname, join } from "node:path";
+import { brotliDecompressSync } from "node:zlib";
+import { CogwheelError } from "../errors.ts";
+
+const PACKAGE = "@sparticuz/chromium";
+const MANIFEST = "vk_swiftshader_icd.json";
+const WANTED = new Set([MANIFEST, "libvk_swiftshader.so", "libvulkan.so.1"]);
+
+export interface SwiftShader {
+  /** The manifest that VK_DRIVER_FILES is to name. */
+  icd: string;
+  /** The folder with `libvulkan.so.1`, for LD_LIBRARY_PATH where the system has no Vulkan loader. */
+  folder: string;
+}
+
+function packageRoot(): string | undefined {
+  for (const from of [import.meta.url, join(process.cwd(), "package.json")]) {
+    try {
+      for (let folder = dirname(createRequire(from).resolve(PACKAGE)); folder !== dirname(folder); folder = dirname(folder)) {
+        if (existsSync(join(folder, "bin", "swiftshader.tar.br"))) return folder;
+      }
+    } catch {
+      // Not installed as seen from there.
+    }
+  }
+  return undefined;
+}
+
+/** Whether `unpackSwiftShader` would find something to unpack (the package has x64 Linux only). */
+export function hasSwiftShader(): boolean {
+  return process.platform === "linux" && process.arch === "x64" && packageRoot() !== undefined;
+}
+
+/** Unpacks SwiftShader unless that was done before; `undefined` if the package is not installed. */
+export async function unpackSwiftShader(): Promise<SwiftShader | undefined> {
+  if (!hasSwiftShader()) return undefined;
+  const root = packageRoot()!;
+  const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
+  // <project>/node_modules/@sparticuz/chromium → <project>/node_modules/.cache, which goes when node_modules goes.
+  const caches = [
+    join(root, "..", "..", ".cache", "cogwheel"),
+    join(process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "cogwheel"),
+  ].map((cache) => join(cache, `swiftshader-${version}`));
+  const ready = caches.find((folder) => existsSync(join(folder, MANIFEST)));
+  if (ready) return { folder: ready, icd: join(ready, MANIFEST) };
+
+  const { parseTar } = await import("nanotar");
+  const files = parseTar(brotliDecompressSync(readFileSync(join(root, "bin", "swiftshader.tar.br"))));
+  let failure: unknown;
+  for (const folder of caches) {
+    const temporary = `${folder}.${process.pid}.part`;
+    try {
+      mkdirSync(temporary, { recursive: true });
+      for (const file of files) {
+        const name = basename(file.name);
+        if (WANTED.has(name) && file.data) writeFileSync(join(temporary, name), file.data, { mode: 0o755 });
+      }
+      try {
+        renameSync(temporary, folder);
+      } catch (error) {
+        if (!existsSync(join(folder, MANIFEST))) throw error; // else another process was first
+      }
+      return { folder, icd: join(folder, MANIFEST) };
+    } catch (error) {
+      failure = error;
+    } finally {
+      rmSync(temporary, { recursive: true, force: true });
+    }
+  }
+  throw new CogwheelError(
+    "adapter",
+    `SwiftShader needs a cache folder to be unpacked into, got ${(failure as Error).message} for ${caches.join(" and ")}; set XDG_CACHE_HOME to a folder that can be written`,
+    { cause: failure },
+  );
+}

@@ -1,0 +1,66 @@
+/** What Node and the browser both provide under the name `#platform`; see node.ts and browser.ts. */
+
+export type AdapterKind = "hardware" | "software";
+
+/** Where an adapter comes from: what the system offers by itself, Mesa's CPU driver by name, or SwiftShader from npm. */
+export type AdapterSource = "system" | "lavapipe" | "swiftshader";
+
+export interface AdapterRequest {
+  /** `gpu`, `lavapipe`, `swiftshader`, or part of an adapter's description (case does not matter). Default: the fastest there is. */
+  adapter?: string;
+}
+
+export interface FoundAdapter {
+  adapter: GPUAdapter;
+  kind: AdapterKind;
+  /** The adapter's description, e.g. `SwiftShader driver 5.0.0`. */
+  name: string;
+  /** One line that says how to get a faster adapter, where this one is slow. */
+  advice: string | undefined;
+  /** WGSL language features (`immediate_address_space` …), which WebGPU tells of the GPU object and not of the adapter. */
+  languageFeatures: ReadonlySet<string>;
+}
+
+/** One adapter of this machine, as `cogwheel adapters` lists it. */
+export interface ListedAdapter {
+  name: string;
+  kind: AdapterKind;
+  /** What `--adapter` takes for it. */
+  select: string;
+  vendor: string;
+  architecture: string;
+  subgroups: { min: number; max: number } | undefined;
+  features: readonly string[];
+  limits: { maxBufferSize: number; maxStorageBufferBindingSize: number; maxComputeInvocationsPerWorkgroup: number };
+}
+
+/** A place that a result is written to: under a temporary name, put in place by `commit`, taken back by dispose. */
+export interface OutputFiles extends AsyncDisposable {
+  /** Where the result will be. */
+  readonly path: string;
+  /** Writes a file; `name` only for the files of a folder. */
+  write(data: Uint8Array, name?: string): Promise<void>;
+  /** Puts the result in place of what may be there. */
+  commit(): Promise<void>;
+}
+
+export interface Platform {
+  /** Opens the adapter; throws a CogwheelError that says what to install when there is none. */
+  requestGpuAdapter(request?: AdapterRequest): Promise<FoundAdapter>;
+  /** Every adapter that can be asked for here, the default one first. */
+  listAdapters(): Promise<ListedAdapter[]>;
+  /** Resolves when the queue has run dry, without taking a core from an adapter that runs on the CPU. */
+  waitForGpu(queue: GPUQueue, predictedMs?: number, signal?: AbortSignal): Promise<void>;
+  /** The most memory that this process ever had resident, where that can be known. */
+  peakResidentBytes(): number | undefined;
+  /** Memory that this process could still take without swapping or being killed, where that can be known. */
+  availableMemoryBytes(): number | undefined;
+  /** Makes WebCodecs' classes available on globalThis; throws a CogwheelError where there are none. */
+  installWebCodecs(): Promise<void>;
+  /** Throws unless a file (or a folder of files, `frame-0001.png` …) can be written there; writes nothing that stays. */
+  checkWritable(path: string, kind: "file" | "folder"): Promise<void>;
+  openOutput(path: string, kind: "file" | "folder"): Promise<OutputFiles>;
+  readInput(path: string): Promise<Uint8Array>;
+  /** Names of the files of a folder, sorted; `undefined` if it is no folder. */
+  listFolder(path: string): Promise<string[] | undefined>;
+}
