@@ -3,8 +3,8 @@
  * (names, packing, dtype); whatever changes the logical value makes it again.
  *
  *  natural   as in the checkpoint, row-major
- *  panel     [out, in…] → [ceil(out / 16)][in…][16]: the 16 output columns of a panel lie side by side for each input,
- *            zeros past the end. Matmul and convolution read whole vec4 rows of it, and windows over panels are contiguous
+ *  panel     [out, in] → [ceil(out / 16)][in padded to 4][16]: the 16 output columns of a panel lie side by side for each
+ *            input, zeros past the end. Matmul and convolution read whole vec4 rows of it, and windows over panels are contiguous
  *            ranges. A convolution's [out, in, kt, kh, kw] becomes [panel][kt][kh][kw][in padded to 4][16].
  *  vector    any shape, flat, zeros up to a multiple of 16: biases and norm weights, read a vec4 at a time
  */
@@ -20,7 +20,7 @@ export function packedElements(shape: readonly number[], packing: Packing): numb
   if (packing === "natural") return elements(shape);
   if (packing === "vector") return padTo(elements(shape), PANEL);
   const [out, inner, ...taps] = shape as [number, number, ...number[]];
-  return padTo(out, PANEL) * (taps.length ? padTo(inner, 4) : inner) * elements(taps);
+  return padTo(out, PANEL) * padTo(inner, 4) * elements(taps);
 }
 export function packedBytes(shape: readonly number[], packing: Packing, dtype: DType): number {
   return packedElements(shape, packing) * bytesOf[dtype];
@@ -36,7 +36,7 @@ export function pack<T extends Float32Array | Uint16Array>(data: T, shape: reado
   }
   const [out, inner, ...taps] = shape as [number, number, ...number[]];
   const tapCount = elements(taps);
-  const innerPadded = taps.length ? padTo(inner, 4) : inner;
+  const innerPadded = padTo(inner, 4);
   const rowElements = inner * tapCount;
   for (let o = 0; o < out; o++) {
     const base = Math.floor(o / PANEL) * PANEL * innerPadded * tapCount + (o % PANEL);

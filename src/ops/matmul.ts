@@ -4,7 +4,8 @@ import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { dispatch, foldGrid, rowView, rowWindows, type Dispatch } from "../graph/dispatch.ts";
 import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
-import { PANEL } from "../graph/packing.ts";
+import { PANEL, padTo } from "../graph/packing.ts";
+import { padColumns } from "./pad_columns.ts";
 
 interface MatmulInputs {
   x: Tensor;
@@ -32,12 +33,12 @@ export interface MatmulOptions {
   dtype?: DType;
 }
 
-/** x [..., K] and w [N, K] (as a Linear stores it) → [..., N]. K and N must be multiples of 4. */
+/** x [..., K] and w [N, K] (as a Linear stores it) → [..., N]. N must be a multiple of 4. */
 export function matmul(x: Tensor, w: Tensor, options: MatmulOptions = {}): Tensor {
   const { bias, residual, gate } = options;
   return x.graph.record(
     matmulOp,
-    { x, w, bias, residual, gate: gate?.table, gateRow: gate?.rows },
+    { x: x.dim(-1) === w.dim(1) ? padColumns(x) : x, w, bias, residual, gate: gate?.table, gateRow: gate?.rows },
     { dtype: options.dtype ?? "f32", activation: options.activation ?? null },
   ).y;
 }
@@ -47,11 +48,11 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
   infer({ x, w, bias, residual, gate, gateRow }, { dtype }) {
     const [n, k] = [w.dim(0), w.dim(1)];
     const shape = [...x.shape.slice(0, -1), n];
-    if (x.dim(-1) !== k) throw new CogwheelError("matmul", `inner dimensions must match, got x ${show(x)} and w ${show(w)}; w is stored [out, in]`);
-    if (k % 4 || n % 4) throw new CogwheelError("matmul", `in and out features must be multiples of 4, got ${k} and ${n}; pad the weight`);
+    if (x.dim(-1) !== padTo(k, 4)) throw new CogwheelError("matmul", `inner dimensions must match, got x ${show(x)} and w ${show(w)}; w is stored [out, in]`);
+    if (n % 4) throw new CogwheelError("matmul", `out features must be a multiple of 4, got ${n}; pad the weight`);
     if (bias && bias.size !== n) throw new CogwheelError("matmul", `the bias must have ${n} values, got ${show(bias)}; check the weight's name`);
-    if (residual && (residual.size !== (x.size / k) * n || residual.dtype !== "f32")) throw new CogwheelError("matmul", `the residual must be f32 ${JSON.stringify(shape)}, got ${show(residual)}`);
-    if (gate && (gate.dim(-1) !== n || gate.dtype !== "f32" || gateRow?.size !== x.size / k || gateRow.dtype !== "u32")) {
+    if (residual && (residual.size !== (x.size / x.dim(-1)) * n || residual.dtype !== "f32")) throw new CogwheelError("matmul", `the residual must be f32 ${JSON.stringify(shape)}, got ${show(residual)}`);
+    if (gate && (gate.dim(-1) !== n || gate.dtype !== "f32" || gateRow?.size !== x.size / x.dim(-1) || gateRow.dtype !== "u32")) {
       throw new CogwheelError("matmul", `a gate must be f32 [G, ${n}] with one u32 row a token, got ${show(gate)} and ${gateRow ? show(gateRow) : "no rows"}`);
     }
     return { y: { shape, dtype } };

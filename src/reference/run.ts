@@ -6,9 +6,10 @@ import type { ReferenceCase, ReferenceModule } from "./module.ts";
 import { basicModules } from "./modules/basic.ts";
 import { schedulerModules } from "./modules/scheduler.ts";
 import { t5Modules } from "./modules/t5.ts";
+import { transformerModules } from "./modules/transformer.ts";
 
 /** Modules of the format that the engine runs, by name. */
-export const referenceModules: Readonly<Record<string, ReferenceModule>> = { ...basicModules, ...schedulerModules, ...t5Modules };
+export const referenceModules: Readonly<Record<string, ReferenceModule>> = { ...basicModules, ...schedulerModules, ...t5Modules, ...transformerModules };
 
 /** `unsupported`: the engine has no such module; `cannot be run`: the case or the engine threw. */
 export type CaseVerdict = "pass" | "fail" | "unsupported" | "cannot be run";

@@ -62,9 +62,7 @@ export function parseTransformerConfig(json: Record<string, unknown>, where = "t
   if (c.attention_head_dim % 4 || c.attention_head_dim > 128) fail("attention_head_dim", "a multiple of 4 up to 128", c.attention_head_dim);
   if (c.use_rotary_positional_embeddings && c.attention_head_dim % 16) fail("attention_head_dim", "a multiple of 16 with rotary embeddings", c.attention_head_dim);
   if (c.patch_size_t !== null && c.patch_size_t > 8) fail("patch_size_t", "null or at most 8", c.patch_size_t);
-  for (const key of ["time_embed_dim", "text_embed_dim"] as const) if (c[key] % 4) fail(key, "a multiple of 4", c[key]);
   const patch = (c.patch_size_t ?? 1) * c.patch_size ** 2;
-  if ((c.in_channels * patch) % 4) fail("in_channels", "such that a patch has a multiple of 4 values", c.in_channels);
   if ((c.out_channels * patch) % 4) fail("out_channels", "such that a patch has a multiple of 4 values", c.out_channels);
   if (c.ofs_embed_dim !== null && c.ofs_embed_dim !== c.time_embed_dim) fail("ofs_embed_dim", `null or time_embed_dim (${c.time_embed_dim})`, c.ofs_embed_dim);
   if (c.use_learned_positional_embeddings && !c.use_rotary_positional_embeddings) fail("use_learned_positional_embeddings", "false without rotary embeddings", true);

@@ -1,0 +1,197 @@
+/** The transformer and its parts, from one attention to the whole model. */
+import { toFloat16 } from "../../checkpoint/convert.ts";
+import { CogwheelError } from "../../errors.ts";
+import { padTo } from "../../graph/packing.ts";
+import { parseTransformerConfig } from "../../models/transformer/config.ts";
+import { rotaryTable, type RotaryGrid } from "../../models/transformer/positions.ts";
+import { describeSequence, recordBlock, recordTransformer } from "../../models/transformer/transformer.ts";
+import { attention, batchSegments } from "../../ops/attention.ts";
+import { layerNorm } from "../../ops/layer_norm.ts";
+import { matmul } from "../../ops/matmul.ts";
+import { padColumns } from "../../ops/pad_columns.ts";
+import { qkvNormRope } from "../../ops/qkv_norm_rope.ts";
+import { silu } from "../../ops/silu.ts";
+import type { HostTensor, ModuleContext, ReferenceCase, ReferenceModule } from "../module.ts";
+import { runOnce } from "../run-once.ts";
+
+function input(c: ReferenceCase, name: string): HostTensor {
+  const tensor = c.inputs.get(name);
+  if (!tensor) throw new CogwheelError("reference", `${c.name}: input.${name} must be in the file, got none; regenerate the case`);
+  return tensor;
+}
+
+/** [B, H, S, D] → [H, B·S, D], the engine's layout of heads; and back. */
+function byHead({ shape, data }: HostTensor, inverse = false): Float32Array {
+  const [b, h, s, d] = shape as [number, number, number, number];
+  const out = new Float32Array(data.length);
+  for (let i = 0; i < b; i++) for (let j = 0; j < h; j++) {
+    const [rows, heads] = [(i * h + j) * s * d, (j * b + i) * s * d];
+    out.set(data.subarray(inverse ? heads : rows, (inverse ? heads : rows) + s * d), inverse ? rows : heads);
+  }
+  return out;
+}
+
+const scaledDotProductAttention: ReferenceModule = async (c, context) => {
+  const [q, k, v] = [input(c, "query"), input(c, "key"), input(c, "value")];
+  const [b, h, s, d] = q.shape as [number, number, number, number];
+  const keys = k.shape[2]!;
+  const { dtype } = context;
+  const inputs = { q: stored(byHead(q), context), k: stored(byHead(k), context), v: stored(byHead(v), context) };
+  const out = await runOnce(context, inputs, (g) => ({
+    y: attention(g.input("q", [h, b * s, d], dtype), g.input("k", [h, b * keys, d], dtype), g.input("v", [h, b * keys, d], dtype), { segments: batchSegments(b, s, keys), dtype }),
+  }));
+  // [B·S, H·D] → [B, H, S, D]
+  const sample = new Float32Array(b * h * s * d);
+  for (let i = 0; i < b; i++) for (let j = 0; j < h; j++) for (let t = 0; t < s; t++) {
+    sample.set(out["y"]!.data.subarray(((i * s + t) * h + j) * d, ((i * s + t) * h + j + 1) * d), ((i * h + j) * s + t) * d);
+  }
+  return { sample: { shape: q.shape, data: sample } };
+};
+
+/** An input's values as they are stored. */
+function stored(data: Float32Array, { dtype }: ModuleContext): ArrayBufferView {
+  return dtype === "f32" ? data : toFloat16(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), "F32").data;
+}
+
+/** `get_3d_rotary_pos_embed`'s arguments, as a reference case records them. */
+function rotaryFromArguments(c: ReferenceCase, args: Record<string, unknown>): RotaryGrid {
+  const [height, width] = args["grid_size"] as [number, number];
+  const slice = args["grid_type"] === "slice";
+  if (!slice && args["grid_type"] !== undefined && args["grid_type"] !== "linspace") throw new CogwheelError("reference", `${c.name}: grid_type must be linspace or slice, got ${JSON.stringify(args["grid_type"])}`);
+  return {
+    dim: args["embed_dim"] as number, frames: args["temporal_size"] as number, height, width,
+    crop: slice ? null : (args["crops_coords"] as RotaryGrid["crop"]), theta: (args["theta"] as number | undefined) ?? 10000,
+  };
+}
+
+const applyRotaryEmb: ReferenceModule = async (c, context) => {
+  const x = input(c, "x");
+  const [b, h, s, d] = x.shape as [number, number, number, number];
+  const table = rotaryTable(rotaryFromArguments(c, c.options));
+  // The kernel takes q, k and v side by side: here q carries x and the others ride along.
+  const qkv = new Float32Array(b * s * 3 * h * d);
+  for (let i = 0; i < b; i++) for (let j = 0; j < h; j++) for (let t = 0; t < s; t++) {
+    const row = x.data.subarray(((i * h + j) * s + t) * d, ((i * h + j) * s + t + 1) * d);
+    for (let part = 0; part < 3; part++) qkv.set(row, (((i * s + t) * 3 + part) * h + j) * d);
+  }
+  const out = await runOnce(context, { qkv }, (g) => {
+    const position = g.constant("position", Uint32Array.from({ length: b * s }, (_, r) => 1 + (r % s)));
+    return { q: qkvNormRope(g.input("qkv", [b * s, 3 * h * d]), { heads: h, rope: { table: g.constant("rope", table, [table.length / d, d]), position }, dtype: context.dtype }).q };
+  });
+  return { sample: { shape: x.shape, data: byHead({ shape: x.shape, data: out["q"]!.data }, true) } };
+};
+
+const layerNormZero: ReferenceModule = async (c, context) => {
+  const [video, text, temb] = [input(c, "hidden_states"), input(c, "encoder_hidden_states"), input(c, "temb")];
+  const [b, v, width] = video.shape as [number, number, number];
+  const t = text.shape[1]!;
+  // A width that is no multiple of 4 is padded with zeros, the modulation's six parts one by one.
+  const d = padTo(width, 4);
+  const k = temb.shape[1]!;
+  const weights = context.weights();
+  const padded: ModuleContext = {
+    ...context,
+    weights: () => ({
+      ...weights,
+      async read(name, dtype, signal) {
+        const data = await weights.read(name, dtype, signal);
+        if (name.startsWith("norm.")) return padRows(data, 1, width, d);
+        return padRows(data, 6, width * (name.endsWith("weight") ? k : 1), d * (name.endsWith("weight") ? k : 1));
+      },
+    }),
+  };
+  const hidden = joinRows(padRows(text.data, b * t, width, d), padRows(video.data, b * v, width, d), b, t * d, v * d);
+  const out = await runOnce(padded, { hidden, temb: temb.data }, (g) => {
+    const sequence = describeSequence(g, { attention_head_dim: d }, { batch: b, textLength: t, videoTokens: v, rotary: null });
+    const bias = weights.shape("linear.bias") ? { bias: g.weight("linear.bias", [6 * d]) } : {};
+    const table = g.reshape(matmul(silu(padColumns(g.input("temb", [b, k]))), g.weight("linear.weight", [6 * d, k]), bias), [6 * b, d]);
+    const affine = weights.shape("norm.weight") ? { weight: g.weight("norm.weight", [d]), bias: g.weight("norm.bias", [d]) } : {};
+    const eps = (c.config["eps"] as number | undefined) ?? 1e-5;
+    return { y: layerNorm(g.input("hidden", [b * (t + v), d]), { ...affine, modulation: { table, rows: sequence.expertRows }, eps, width, dtype: context.dtype }), table };
+  });
+  const gate = (offset: number) => {
+    const data = new Float32Array(b * width);
+    for (let i = 0; i < b; i++) data.set(out["table"]!.data.subarray((i * 6 + offset) * d, (i * 6 + offset) * d + width), i * width);
+    return { shape: [b, 1, width], data };
+  };
+  return {
+    hidden_states: takeRows(out["y"]!.data, b, t + v, t, v, d, width),
+    encoder_hidden_states: takeRows(out["y"]!.data, b, t + v, 0, t, d, width),
+    gate: gate(2), enc_gate: gate(5),
+  };
+};
+
+/** [B, T] and [B, V] rows → [B, T + V]. */
+function joinRows(text: Float32Array, video: Float32Array, batch: number, textSize: number, videoSize: number): Float32Array {
+  const out = new Float32Array(batch * (textSize + videoSize));
+  for (let b = 0; b < batch; b++) {
+    out.set(text.subarray(b * textSize, (b + 1) * textSize), b * (textSize + videoSize));
+    out.set(video.subarray(b * videoSize, (b + 1) * videoSize), b * (textSize + videoSize) + textSize);
+  }
+  return out;
+}
+
+function padRows<T extends Float32Array | Uint16Array>(data: T, rows: number, width: number, padded: number): T {
+  if (width === padded) return data;
+  const out = new (data.constructor as new (n: number) => T)(rows * padded);
+  for (let r = 0; r < rows; r++) out.set(data.subarray(r * width, (r + 1) * width), r * padded);
+  return out;
+}
+
+/** Rows [first, first + count) of each of `batch` sequences of `length` rows, without padding columns. */
+function takeRows(data: Float32Array, batch: number, length: number, first: number, count: number, stride: number, width: number): HostTensor {
+  const out = new Float32Array(batch * count * width);
+  for (let b = 0; b < batch; b++) for (let r = 0; r < count; r++) {
+    const at = (b * length + first + r) * stride;
+    out.set(data.subarray(at, at + width), (b * count + r) * width);
+  }
+  return { shape: [batch, count, width], data: out };
+}
+
+const block: ReferenceModule = async (c, context) => {
+  const [video, text, temb] = [input(c, "hidden_states"), input(c, "encoder_hidden_states"), input(c, "temb")];
+  const [b, v, d] = video.shape as [number, number, number];
+  const t = text.shape[1]!;
+  const config = parseTransformerConfig({ ...c.config, time_embed_dim: temb.shape[1]! }, c.name);
+  const hidden = joinRows(text.data, video.data, b, t * d, v * d);
+  const args = c.options["rotary"] as Record<string, unknown> | undefined;
+  const prefixed: ModuleContext = { ...context, weights: () => withoutPrefix(context, "block.") };
+  const out = await runOnce(prefixed, { hidden, temb: temb.data }, (g) => {
+    const sequence = describeSequence(g, config, { batch: b, textLength: t, videoTokens: v, rotary: args ? rotaryTable(rotaryFromArguments(c, args)) : null });
+    return { y: recordBlock(g, config, "block", g.input("hidden", [b * (t + v), d]), silu(padColumns(g.input("temb", [...temb.shape]))), sequence, context.dtype) };
+  });
+  return {
+    hidden_states: takeRows(out["y"]!.data, b, t + v, t, v, d, d),
+    encoder_hidden_states: takeRows(out["y"]!.data, b, t + v, 0, t, d, d),
+  };
+};
+
+/** Weights of a part of a model, under the name that the whole model would give it. */
+function withoutPrefix(context: ModuleContext, prefix: string): ReturnType<ModuleContext["weights"]> {
+  const weights = context.weights();
+  const inner = (name: string) => (name.startsWith(prefix) ? name.slice(prefix.length) : name);
+  return { ...weights, type: (n) => weights.type(inner(n)), read: (n, dtype, signal) => weights.read(inner(n), dtype, signal), shape: (n) => weights.shape(inner(n)) };
+}
+
+const transformer: ReferenceModule = async (c, context) => {
+  const [latents, text, timestep] = [input(c, "hidden_states"), input(c, "encoder_hidden_states"), input(c, "timestep")];
+  const ofs = c.inputs.get("ofs");
+  const config = parseTransformerConfig(c.config, c.name);
+  const batch = latents.shape[0]!;
+  const spread = (t: HostTensor) => Float32Array.from({ length: batch }, (_, i) => t.data[i % t.data.length]!);
+  const out = await runOnce(context, { latents: latents.data, text: text.data, timestep: spread(timestep), ...(ofs ? { ofs: spread(ofs) } : {}) }, (g) => ({
+    sample: recordTransformer(g, config, {
+      latents: g.input("latents", latents.shape), text: g.input("text", text.shape), timestep: g.input("timestep", [batch]),
+      ...(ofs ? { ofs: g.input("ofs", [batch]) } : {}),
+    }, context.dtype),
+  }));
+  return { sample: out["sample"]! };
+};
+
+export const transformerModules: Record<string, ReferenceModule> = {
+  scaled_dot_product_attention: scaledDotProductAttention,
+  apply_rotary_emb: applyRotaryEmb,
+  CogVideoXLayerNormZero: layerNormZero,
+  CogVideoXBlock: block,
+  CogVideoXTransformer3DModel: transformer,
+};
