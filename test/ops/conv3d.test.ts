@@ -1,0 +1,144 @@
+import { describe, expect, test } from "vitest";
+import type { Graph, Tensor } from "../../src/graph/graph.ts";
+import { conv3d, type Conv3dOptions } from "../../src/ops/conv3d.ts";
+import { expectClose, toHalf, values } from "../support/compare.ts";
+import { limitedGpu, runGraph, testGpu } from "../support/gpu.ts";
+import { padChannels, pad4 } from "../support/video.ts";
+
+type Case = {
+  /** B, T, H, W, Cin */
+  x: [number, number, number, number, number];
+  /** Cout, kt, kh, kw */
+  w: [number, number, number, number];
+  stride?: [number, number, number];
+  dilation?: number;
+  pad?: [number, number, number, number];
+  replicate?: boolean;
+  upsample?: "space" | "space-time";
+  cached?: boolean;
+};
+
+const cases: Record<string, Case> = {
+  "3×3×3": { x: [2, 3, 5, 7, 5], w: [7, 3, 3, 3] },
+  "3×3×3 of one frame": { x: [1, 1, 4, 5, 4], w: [20, 3, 3, 3] },
+  "3×3×3 with tails": { x: [1, 2, 9, 11, 20], w: [67, 3, 3, 3] },
+  "3×3×3 on a cache": { x: [2, 3, 4, 5, 5], w: [18, 3, 3, 3], cached: true },
+  "3×3×3 of one frame on a cache": { x: [1, 1, 6, 3, 4], w: [3, 3, 3, 3], cached: true },
+  "1×1×1": { x: [1, 2, 3, 5, 10], w: [13, 1, 1, 1] },
+  "2-D, stride 2, padded right and below": { x: [1, 3, 6, 10, 8], w: [8, 1, 3, 3], stride: [1, 2, 2], pad: [0, 1, 0, 1] },
+  "2-D on rows and columns doubled": { x: [2, 3, 3, 5, 4], w: [6, 1, 3, 3], upsample: "space" },
+  "2-D on all doubled, odd": { x: [1, 3, 2, 5, 4], w: [4, 1, 3, 3], upsample: "space-time" },
+  "2-D on all doubled, even": { x: [1, 2, 3, 3, 4], w: [4, 1, 3, 3], upsample: "space-time" },
+  "2-D on all doubled, one frame": { x: [1, 1, 3, 3, 4], w: [4, 1, 3, 3], upsample: "space-time" },
+  "strides everywhere": { x: [1, 5, 7, 6, 4], w: [5, 3, 3, 3], stride: [2, 2, 3] },
+  "dilated in time": { x: [1, 6, 3, 4, 4], w: [4, 3, 3, 3], dilation: 2, cached: true },
+  "replicated borders": { x: [1, 2, 4, 3, 4], w: [4, 3, 3, 3], replicate: true },
+  "5×3×5, more frames under the kernel than in x": { x: [1, 2, 5, 6, 4], w: [4, 5, 3, 5], cached: true },
+};
+
+/** By the definition, in float64; y with its channels padded. */
+function reference(c: Case, x: Float32Array, w: Float32Array, bias: Float32Array, cache: Float32Array | undefined) {
+  const [B, T, H, W, C] = c.x;
+  const [N, kt, kh, kw] = c.w;
+  const [st, sh, sw] = c.stride ?? [1, 1, 1];
+  const [top, bottom, left, right] = c.pad ?? [(kh - 1) >> 1, (kh - 1) >> 1, (kw - 1) >> 1, (kw - 1) >> 1];
+  const d = c.dilation ?? 1;
+  const up = c.upsample ? 2 : 1;
+  const frames = c.upsample !== "space-time" || T === 1 ? T : T % 2 ? 2 * T - 1 : 2 * T;
+  const frameOf = (t: number) => (frames === T ? t : T % 2 ? (t + 1) >> 1 : t >> 1);
+  const at = (b: number, t: number, h: number, v: number, i: number): number => {
+    if (c.replicate) {
+      h = Math.min(Math.max(h, 0), H * up - 1);
+      v = Math.min(Math.max(v, 0), W * up - 1);
+    }
+    if (h < 0 || v < 0 || h >= H * up || v >= W * up) return 0;
+    if (t < 0 && cache) return cache[((((b * (kt - 1) + t + kt - 1) * H + h) * W + v) * C) + i]!;
+    return x[((((b * T + frameOf(Math.max(t, 0))) * H + Math.floor(h / up)) * W + Math.floor(v / up)) * C) + i]!;
+  };
+  const out = [B, Math.floor((frames + kt - 1 - d * (kt - 1) - 1) / st) + 1, Math.floor((H * up + top + bottom - kh) / sh) + 1, Math.floor((W * up + left + right - kw) / sw) + 1, pad4(N)];
+  const y = new Float64Array(out.reduce((a, b) => a * b));
+  let o = 0;
+  for (let b = 0; b < B; b++) for (let t = 0; t < out[1]!; t++) for (let h = 0; h < out[2]!; h++) for (let v = 0; v < out[3]!; v++, o += out[4]!) {
+    for (let n = 0; n < N; n++) {
+      let sum = bias[n]!;
+      for (let i = 0; i < C; i++) for (let a = 0; a < kt; a++) for (let e = 0; e < kh; e++) for (let f = 0; f < kw; f++) {
+        sum += w[(((n * C + i) * kt + a) * kh + e) * kw + f]! * at(b, t * st + a * d - (kt - 1), h * sh + e - top, v * sw + f - left, i);
+      }
+      y[o + n] = sum;
+    }
+  }
+  return { y, shape: out };
+}
+
+function setUp(c: Case) {
+  const [B, T, H, W, C] = c.x;
+  const [N, kt, kh, kw] = c.w;
+  const x = values(B * T * H * W * C, 1), w = values(N * C * kt * kh * kw, 2), bias = values(N, 3), cache = c.cached ? values(B * (kt - 1) * H * W * C, 4) : undefined;
+  const want = reference(c, x, w, bias, cache);
+  const build = (g: Graph, extra: Conv3dOptions & { residualShape?: number[] }, half = false): Tensor => {
+    const { residualShape, ...rest } = extra;
+    const type = half ? "f16" : "f32";
+    const options: Conv3dOptions = { bias: g.weight("b", [N]), ...rest };
+    if (c.stride) options.stride = c.stride;
+    if (c.dilation) options.dilation = c.dilation;
+    if (c.pad) options.pad = c.pad;
+    if (c.replicate) options.padMode = "replicate";
+    if (c.upsample) options.upsample = c.upsample;
+    if (c.cached) options.cache = g.input("cache", [B, kt - 1, H, W, pad4(C)], type);
+    if (residualShape) options.residual = g.input("residual", residualShape);
+    return conv3d(g.input("x", [B, T, H, W, pad4(C)], type), g.weight("w", kt === 1 && kh > 1 ? [N, C, kh, kw] : [N, C, kt, kh, kw]), options);
+  };
+  const inputs: Record<string, Float32Array> = { x: padChannels(x, C), ...(cache ? { cache: padChannels(cache, C) } : {}) };
+  return { want, build, inputs, weights: { w: { data: w, shape: [N, C, kt, kh, kw] }, b: { data: bias, shape: [N] } } };
+}
+
+const silu = (v: number) => v / (1 + Math.exp(-v));
+
+describe.each(Object.entries(cases))("conv3d %s", (_, c) => {
+  const { want, build, inputs, weights } = setUp(c);
+  const residual = padChannels(values((want.y.length / pad4(c.w[0])) * c.w[0], 5), c.w[0]);
+
+  test("with a bias, a residual and SiLU", async () => {
+    const out = await runGraph((g) => ({ y: build(g, { residualShape: want.shape, activation: "silu" }) }), { weights, inputs: { ...inputs, residual } });
+    expectClose(out["y"]!, want.y.map((v, i) => silu(v + residual[i]!)), 1e-5, want.shape);
+  });
+
+  test("with the kernel for GPUs", async () => {
+    await using gpu = await limitedGpu({ kind: "hardware", immediates: false });
+    const out = await runGraph((g) => ({ y: build(g, { residualShape: want.shape }) }), { gpu, weights, inputs: { ...inputs, residual } });
+    expectClose(out["y"]!, want.y.map((v, i) => v + residual[i]!), 1e-5, want.shape);
+  });
+
+  test("f16 storage", async ({ skip }) => {
+    skip(!(await testGpu()).caps.f16, "needs an adapter with shader-f16");
+    const halves = Object.fromEntries(Object.entries(inputs).map(([k, v]) => [k, toHalf(v)]));
+    const out = await runGraph((g) => ({ y: build(g, { dtype: "f16", residualShape: want.shape }, true) }), { weights, weightType: "f16", inputs: { ...halves, residual } });
+    expectClose(out["y"]!, want.y.map((v, i) => v + residual[i]!), 5e-3, want.shape);
+  });
+});
+
+describe.each(["software", "hardware"] as const)("conv3d in windows, %s kernels", (kind) => {
+  // A frame of x has 9216 bytes and the packed weight 6912: bindings of three frames, and of less than one.
+  test.each([["frames", 29 * 1024], ["rows", 7168]])("of %s", async (_, maxBindingBytes) => {
+    for (const cached of [false, true]) {
+      const c: Case = { x: [2, 4, 24, 24, 4], w: [4, 3, 3, 3], cached };
+      const { want, build, inputs, weights } = setUp(c);
+      await using gpu = await limitedGpu({ maxBindingBytes, kind, maxGrid: 40 });
+      const residual = values(want.y.length, 5);
+      const out = await runGraph((g) => ({ y: build(g, { residualShape: want.shape, activation: "silu" }) }), { gpu, weights, inputs: { ...inputs, residual } });
+      expectClose(out["y"]!, want.y.map((v, i) => silu(v + residual[i]!)), 1e-5, want.shape);
+    }
+  });
+
+  test("of rows, doubled while read", async () => {
+    const c: Case = { x: [1, 3, 10, 16, 4], w: [4, 1, 3, 3], upsample: "space-time" };
+    const { want, build, inputs, weights } = setUp(c);
+    await using gpu = await limitedGpu({ maxBindingBytes: 2560, kind });
+    const out = await runGraph((g) => ({ y: build(g, {}) }), { gpu, weights, inputs });
+    expectClose(out["y"]!, want.y, 1e-5, want.shape);
+  });
+});
+
+test("shapes that do not fit are refused with both named", async () => {
+  await expect(runGraph((g) => ({ y: conv3d(g.input("x", [1, 1, 4, 4, 4]), g.weight("w", [4, 8, 3, 3, 3])) }))).rejects.toThrow(/\[conv3d\] channels must match, got x \[1, 1, 4, 4, 4\] f32 and w \[4, 8, 3, 3, 3\] f32/);
+});
