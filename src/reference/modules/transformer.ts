@@ -2,6 +2,7 @@
 import { toFloat16 } from "../../checkpoint/convert.ts";
 import { CogwheelError } from "../../errors.ts";
 import { padTo } from "../../graph/packing.ts";
+import { withLoras } from "../../models/lora.ts";
 import { parseTransformerConfig } from "../../models/transformer/config.ts";
 import { rotaryTable, type RotaryGrid } from "../../models/transformer/positions.ts";
 import { describeSequence, recordBlock, recordTransformer } from "../../models/transformer/transformer.ts";
@@ -179,7 +180,9 @@ const transformer: ReferenceModule = async (c, context) => {
   const config = parseTransformerConfig(c.config, c.name);
   const batch = latents.shape[0]!;
   const spread = (t: HostTensor) => Float32Array.from({ length: batch }, (_, i) => t.data[i % t.data.length]!);
-  const out = await runOnce(context, { latents: latents.data, text: text.data, timestep: spread(timestep), ...(ofs ? { ofs: spread(ofs) } : {}) }, (g) => ({
+  const scales = (c.options["lora"] as number[] | undefined) ?? [];
+  const weights = withLoras(context.weights(), c.loras.map((tensors, i) => ({ tensors, scale: scales[i] ?? 1 })), (name) => context.weights().shape(name) !== undefined);
+  const out = await runOnce({ ...context, weights: () => weights }, { latents: latents.data, text: text.data, timestep: spread(timestep), ...(ofs ? { ofs: spread(ofs) } : {}) }, (g) => ({
     sample: recordTransformer(g, config, {
       latents: g.input("latents", latents.shape), text: g.input("text", text.shape), timestep: g.input("timestep", [batch]),
       ...(ofs ? { ofs: g.input("ofs", [batch]) } : {}),
