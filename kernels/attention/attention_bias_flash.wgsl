@@ -64,7 +64,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
       sh_kv[(i / D4) * K_STRIDE + i % D4] = vec4<f32>(qkv[((first_row + min(key + i / D4, last)) * 3u + 1u) * width + head * D4 + i % D4]);
     }
     workgroupBarrier();
-    var s: array<vec4<f32>, 4>;
+    // Initialised explicitly: some WGSL compilers hoist the variable and clear it only once.
+    var s = array<vec4<f32>, 4>();
     for (var d = 0u; d < D4; d++) {
       // Keys tx, tx + TX, … rather than neighbours: their rows lie on different banks.
       let k0 = sh_kv[tx * K_STRIDE + d];

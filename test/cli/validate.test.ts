@@ -1,0 +1,61 @@
+import { mkdtemp, rm, writeFile, mkdir } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { writeSafetensors } from "../../src/checkpoint/safetensors.ts";
+import { validateCommand, type ValidateOptions } from "../../src/cli/validate.ts";
+
+let folder: string;
+const metadata = (module: string) => ({ format: "reference-case/1", module, config: "{}", options: '{"seed": 0, "shape": [1]}', source: "here" });
+const sample = (value: number) => ({ "output.sample": { dtype: "F32" as const, shape: [1], data: Float32Array.of(value) } });
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "cogwheel-validate-"));
+  await mkdir(join(folder, "deep"));
+  await writeFile(join(folder, "deep/good.safetensors"), writeSafetensors(sample(1.5409960746765137), metadata("torch.randn")));
+  await writeFile(join(folder, "bad.safetensors"), writeSafetensors(sample(1.5), metadata("torch.randn")));
+  await writeFile(join(folder, "other.safetensors"), writeSafetensors(sample(1), metadata("Other")));
+  await writeFile(join(folder, "torn.safetensors"), Uint8Array.of(1, 2, 3));
+  await writeFile(join(folder, "notes.txt"), "not a case");
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+async function run(paths: string[], options: ValidateOptions = {}): Promise<{ code: number; text: string }> {
+  let text = "";
+  const adapter = process.env["COGWHEEL_ADAPTER"];
+  const code = await validateCommand(paths, { ...(adapter ? { adapter } : {}), ...options, write: (t) => void (text += t) });
+  return { code, text };
+}
+
+test("a good case passes with exit code 0", async () => {
+  const { code, text } = await run([join(folder, "deep")]);
+  expect(code).toBe(0);
+  expect(text).toMatch(/^case +module +output +max abs +relative L2 +cosine +verdict$/m);
+  expect(text).toMatch(/^good +torch\.randn +sample +\S+ +\S+ +1\.000000000 +pass$/m);
+});
+
+test("a broken file stops nothing; it, a failure and an unknown module each make the exit code 1", async () => {
+  const { code, text } = await run([folder, join(folder, "gone")]);
+  expect(code).toBe(1);
+  expect(text).toMatch(/^bad +torch\.randn +sample +4\.10e-2 .*FAIL \(max abs ≤ 0\.000001\)$/m);
+  expect(text).toMatch(/^deep\/good .*pass$/m);
+  expect(text).toMatch(/^other +Other .*unsupported: module Other is not supported/m);
+  expect(text).toMatch(/^torn .*cannot be run: \[checkpoint\] torn\.safetensors: a safetensors file starts with/m);
+  expect(text).toMatch(/gone .*cannot be run: \[validate\] a path must be readable, got ENOENT/m);
+  expect(text).toMatch(/\n5 cases: 1 pass, 1 fail, 1 unsupported, 2 cannot be run\n$/);
+  for (const file of ["bad", "other", "torn"]) expect((await run([join(folder, `${file}.safetensors`)])).code).toBe(1);
+});
+
+test("--json holds the same", async () => {
+  const { code, text } = await run([folder], { json: true });
+  const report = JSON.parse(text) as { summary: unknown; dtype: string; cases: { name: string; verdict: string }[] };
+  expect(code).toBe(1);
+  expect(report.summary).toEqual({ pass: 1, fail: 1, unsupported: 1, cannotBeRun: 1 });
+  expect(report.cases.map((c) => [c.name, c.verdict])).toEqual([["bad", "fail"], ["deep/good", "pass"], ["other", "unsupported"], ["torn", "cannot be run"]]);
+});
+
+test("--only picks by module or name, and must pick something", async () => {
+  expect((await run([folder], { only: "good" })).text).toMatch(/2 cases: 1 pass, 0 fail, 0 unsupported, 1 cannot be run/);
+  await expect(run([join(folder, "deep")], { only: "T5" })).rejects.toThrow(/\[validate\] there must be a case to run, got none whose module or name contains "T5"/);
+  await expect(run([])).rejects.toThrow(/\[validate\] a file or a folder must be named/);
+});
