@@ -1,0 +1,183 @@
+/** The causal VAE with its weights on the GPU: videos to latents and back, batch of frames by batch of frames. */
+import { CogwheelError } from "../../errors.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
+import { compile, type Plan } from "../../graph/compile.ts";
+import { Program, type RunOptions } from "../../graph/program.ts";
+import { WeightStore, type WeightProvider } from "../../graph/weights.ts";
+import { spatialRatio, type VaeConfig } from "./config.ts";
+import { cacheInput, cacheOutput, checkVideoShape, decodedFrames, encodedFrames, vaeGraphs, type DecodedFormat, type FrameBatch, type VideoShape } from "./graphs.ts";
+import { LatentPosterior } from "./posterior.ts";
+
+export interface CausalVaeOptions {
+  /** Storage type of activations that f16 can hold. The weights' own is the provider's choice. Default f32. */
+  dtype?: "f32" | "f16";
+}
+
+/** A batch of decoded frames; `data` is theirs alone and may be kept. */
+export interface DecodedFrames {
+  /** Number of the first frame in the video, and how many. */
+  readonly start: number;
+  readonly frames: number;
+  readonly height: number;
+  readonly width: number;
+  /** [B, 3, frames, H, W] for `sample`, [B, frames, H, W, 3] for `frames`, bytes [B, frames, H, W, 4] for `rgba`. */
+  readonly data: Float32Array | Uint8Array;
+}
+
+export type VaeRunOptions = Pick<RunOptions, "signal" | "profile" | "checkFinite" | "onProgress">;
+
+export interface DecodeOptions extends VaeRunOptions {
+  /** Takes the frames as they come, while the next ones are computed; the call's own result is then empty. */
+  onFrames?: (part: DecodedFrames) => void | Promise<void>;
+  /** What `onFrames` gets. Default `sample`. */
+  format?: DecodedFormat;
+}
+
+interface Session {
+  readonly key: string;
+  readonly batches: readonly FrameBatch[];
+  /** For the first batch and, if there are more, the others. */
+  readonly programs: readonly Program[];
+}
+
+export class CausalVae implements Disposable {
+  #sessions = new Map<"encode" | "decode", Session>();
+  #disposed = false;
+
+  private constructor(
+    readonly gpu: Gpu,
+    readonly config: VaeConfig,
+    readonly dtype: "f32" | "f16",
+    private readonly weights: WeightStore,
+  ) {}
+
+  /** Weights are read when the first video of a kind (encode, decode) needs them. Dispose of it to free them. */
+  static create(gpu: Gpu, config: VaeConfig, provider: WeightProvider, { dtype = "f32" }: CausalVaeOptions = {}): CausalVae {
+    return new CausalVae(gpu, config, dtype, new WeightStore(gpu, provider));
+  }
+
+  /**
+   * Latents [B, Z, T, H, W], already divided by the scaling factor → frames [B, 3, T', 8H, 8W] in about −1…1, or nothing when
+   * `onFrames` takes them.
+   */
+  async decode(latents: Float32Array, shape: VideoShape, options: DecodeOptions = {}): Promise<{ data: Float32Array; shape: readonly number[] }> {
+    const { config } = this;
+    const { onFrames, format = "sample", ...run } = options;
+    const { batch } = shape;
+    const ratio = spatialRatio(config);
+    const [height, width] = [shape.height * ratio, shape.width * ratio];
+    this.#check("decode", latents, shape, config.latent_channels);
+    if (format !== "sample" && !onFrames) throw new CogwheelError("vae", `frames of format ${format} are delivered to onFrames, got none; pass it or take format "sample"`);
+
+    const session = await this.#session("decode", shape, format, options.signal);
+    const total = session.batches.reduce((n, b) => n + decodedFrames(config, b.frames), 0);
+    const whole = onFrames ? new Float32Array(0) : new Float32Array(batch * config.out_channels * total * height * width);
+    let start = 0;
+    let delivering: Promise<void> | undefined;
+    await this.#run(session, latents, shape, config.latent_channels, run, async (program) => {
+      const y = program.plan.graph.outputs.get("y")!;
+      const bytes = await this.gpu.read(program.buffer("y"), 0, y.bytes, options.signal);
+      const frames = y.shape[format === "sample" ? 2 : 1]!;
+      if (onFrames) {
+        await delivering;
+        delivering = (async () => onFrames({ start, frames, height, width, data: format === "rgba" ? new Uint8Array(bytes) : new Float32Array(bytes) }))();
+        delivering.catch(() => undefined);
+      } else placeFrames(new Float32Array(bytes), frames, whole, start, total, height * width);
+      start += frames;
+    });
+    await delivering;
+    return { data: whole, shape: [batch, config.out_channels, total, height, width] };
+  }
+
+  /** Video [B, 3, T, H, W] in −1…1 → the posterior over latents [B, Z, T', H/8, W/8], before scaling. */
+  async encode(video: Float32Array, shape: VideoShape, options: VaeRunOptions = {}): Promise<LatentPosterior> {
+    const { config } = this;
+    this.#check("encode", video, shape, config.in_channels);
+    const session = await this.#session("encode", shape, "sample", options.signal);
+    const total = session.batches.reduce((n, b) => n + encodedFrames(config, b.frames), 0);
+    const ratio = spatialRatio(config);
+    const [channels, height, width] = [2 * config.latent_channels, shape.height / ratio, shape.width / ratio];
+    const moments = new Float32Array(shape.batch * channels * total * height * width);
+    let start = 0;
+    await this.#run(session, video, shape, config.in_channels, options, async (program) => {
+      const frames = program.plan.graph.outputs.get("y")!.shape[2]!;
+      placeFrames(await program.read("y", options.signal), frames, moments, start, total, height * width);
+      start += frames;
+    });
+    return LatentPosterior.fromMoments(moments, [shape.batch, channels, total, height, width]);
+  }
+
+  #check(part: "encode" | "decode", data: Float32Array, shape: VideoShape, channels: number): void {
+    if (this.#disposed) throw new CogwheelError("vae", "a CausalVae cannot be used after dispose; create it again");
+    checkVideoShape(this.config, part, shape);
+    const sizes = [shape.batch, channels, shape.frames, shape.height, shape.width];
+    const expected = sizes.reduce((a, b) => a * b);
+    if (data.length !== expected) throw new CogwheelError("vae", `${part} takes [${sizes.join(", ")}] = ${expected} values, got ${data.length}; check the size`);
+  }
+
+  /** Programs for a size; the last size of each kind is kept. */
+  async #session(part: "encode" | "decode", shape: VideoShape, format: DecodedFormat, signal?: AbortSignal): Promise<Session> {
+    const { batch, frames, height, width } = shape;
+    const key = [batch, frames, height, width, format].join(" ");
+    const kept = this.#sessions.get(part);
+    if (kept?.key === key) return kept;
+    this.#forget(part);
+    const { batches, graphs } = vaeGraphs(this.config, this.weights.provider, { part, batch, frames, height, width, format, dtype: this.dtype });
+    const plans: Plan[] = graphs.map((graph) => compile(graph, this.gpu.caps));
+    const load = signal ? { signal } : {};
+    const programs: Program[] = [];
+    try {
+      for (const plan of plans) {
+        const bind = programs[0] ? Object.fromEntries([...plan.graph.inputs.keys()].filter((name) => name !== "x").map((name) => [name, programs[0]!.buffer(cacheOutput(name.slice(cacheInput("").length)))])) : {};
+        programs.push(await Program.create(this.gpu, plan, this.weights, { ...load, bind }));
+      }
+    } catch (error) {
+      for (const program of programs) program[Symbol.dispose]();
+      throw error;
+    }
+    const session = { key, batches, programs };
+    this.#sessions.set(part, session);
+    return session;
+  }
+
+  async #run(session: Session, data: Float32Array, { batch, frames, height, width }: VideoShape, channels: number, options: VaeRunOptions, collect: (program: Program) => Promise<void>): Promise<void> {
+    const { batches, programs } = session;
+    const flops = batches.map((_, i) => programs[Math.min(i, 1)]!.plan.cost.flops);
+    const total = flops.reduce((a, b) => a + b);
+    let done = 0;
+    for (const [i, part] of batches.entries()) {
+      const program = programs[Math.min(i, 1)]!;
+      const x = takeFrames(data, part, frames, height * width, batch * channels);
+      const { onProgress, ...run } = options;
+      await program.run({ ...run, inputs: { x }, ...(onProgress ? { onProgress: (share: number) => onProgress((done + share * flops[i]!) / total) } : {}) });
+      done += flops[i]!;
+      await collect(program);
+    }
+  }
+
+  #forget(part: "encode" | "decode"): void {
+    for (const program of this.#sessions.get(part)?.programs ?? []) program[Symbol.dispose]();
+    this.#sessions.delete(part);
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#forget("encode");
+    this.#forget("decode");
+    this.weights[Symbol.dispose]();
+  }
+}
+
+/** Frames of a batch out of [rows, frames, plane]. */
+function takeFrames(data: Float32Array, part: FrameBatch, frames: number, plane: number, rows: number): Float32Array {
+  if (part.frames === frames) return data;
+  const out = new Float32Array(rows * part.frames * plane);
+  for (let row = 0; row < rows; row++) out.set(data.subarray((row * frames + part.start) * plane, (row * frames + part.start + part.frames) * plane), row * part.frames * plane);
+  return out;
+}
+
+/** Puts [rows, frames, plane] where it belongs in [rows, total, plane]. */
+function placeFrames(data: Float32Array, frames: number, into: Float32Array, start: number, total: number, plane: number): void {
+  for (let row = 0; row < data.length / (frames * plane); row++) into.set(data.subarray(row * frames * plane, (row + 1) * frames * plane), (row * total + start) * plane);
+}

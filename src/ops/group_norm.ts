@@ -1,0 +1,23 @@
+/**
+ * GroupNorm over a video [B, T, H, W, C]: statistics of slices → merge → apply, three nodes, so that tiles, streams and
+ * processes can each bring their statistics and share one norm.
+ */
+import type { DType, Tensor } from "../graph/graph.ts";
+import { groupNormApply } from "./group_norm_apply.ts";
+import { groupNormMerge } from "./group_norm_merge.ts";
+import { groupNormStats } from "./group_norm_stats.ts";
+
+export interface GroupNormOptions {
+  groups: number;
+  eps: number;
+  activation?: "silu";
+  /** The spatial norm of the decoder: the result · scale + shift, both [B, Tz, Hz, Wz, C] f32, at the nearest position. */
+  spatial?: { scale: Tensor; shift: Tensor };
+  /** Storage type of the result. Default f32. */
+  dtype?: DType;
+}
+
+/** x [B, T, H, W, C padded], weight and bias [C] → the same shape, normalised over T, H, W and the channels of a group. */
+export function groupNorm(x: Tensor, weight: Tensor, bias: Tensor, { groups, eps, ...apply }: GroupNormOptions): Tensor {
+  return groupNormApply(x, groupNormMerge(groupNormStats(x), { channels: weight.size, groups, eps }), weight, bias, apply);
+}

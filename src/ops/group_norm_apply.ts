@@ -1,0 +1,82 @@
+/** group_norm_apply: (x − mean) · rstd · weight + bias by channel; for the spatial norm then · scale + shift; then SiLU. */
+import { groupNormApply as kernel } from "#kernels";
+import { CogwheelError } from "../errors.ts";
+import { dispatch, foldGrid } from "../graph/dispatch.ts";
+import type { DType, Op, Tensor } from "../graph/graph.ts";
+import { padTo } from "../graph/packing.ts";
+import { cut, window, windowFits, wrap } from "./windows.ts";
+
+interface ApplyInputs {
+  x: Tensor;
+  norm: Tensor;
+  weight: Tensor;
+  bias: Tensor;
+  scale: Tensor | undefined;
+  shift: Tensor | undefined;
+}
+interface ApplyAttrs {
+  activation: "silu" | null;
+  dtype: DType;
+}
+
+/** x [B, T, H, W, C], norm [B, 2, C] of {@link groupNormMerge} → x's shape. */
+export function groupNormApply(x: Tensor, norm: Tensor, weight: Tensor, bias: Tensor, options: { activation?: "silu"; spatial?: { scale: Tensor; shift: Tensor }; dtype?: DType } = {}): Tensor {
+  return x.graph.record(
+    groupNormApplyOp,
+    { x, norm, weight, bias, scale: options.spatial?.scale, shift: options.spatial?.shift },
+    { activation: options.activation ?? null, dtype: options.dtype ?? "f32" },
+  ).y;
+}
+
+/** An odd number of frames above 1 keeps its first apart when it is resized. */
+const firstApart = (x: Tensor): boolean => x.dim(1) > 1 && x.dim(1) % 2 === 1;
+
+export const groupNormApplyOp: Op<ApplyInputs, ApplyAttrs, "y"> = {
+  name: "group_norm_apply",
+  infer({ x, norm, weight, bias, scale, shift }, { dtype }) {
+    if (x.shape.length !== 5 || norm.shape.join() !== [x.dim(0), 2, x.dim(-1)].join()) throw new CogwheelError("group_norm_apply", `x must be [B, T, H, W, C] and norm [B, 2, C], got [${x.shape.join(", ")}] and [${norm.shape.join(", ")}]; make it with groupNormMerge`);
+    if (padTo(weight.size, 4) !== x.dim(-1) || bias.size !== weight.size) throw new CogwheelError("group_norm_apply", `weight and bias must have a value for each of ${x.dim(-1)} channels, got ${weight.size} and ${bias.size}; check the weight's name`);
+    for (const z of [scale, shift]) {
+      if (z && (z.shape.length !== 5 || z.dtype !== "f32" || z.shape.join() !== scale?.shape.join() || z.dim(0) !== x.dim(0) || z.dim(-1) !== x.dim(-1) || (firstApart(x) && z.dim(1) < 2))) {
+        throw new CogwheelError("group_norm_apply", `scale and shift must be f32 [${x.dim(0)}, frames, rows, columns, ${x.dim(-1)}], got [${z.shape.join(", ")}] ${z.dtype} for x [${x.shape.join(", ")}]`);
+      }
+    }
+    return { y: { shape: x.shape, dtype } };
+  },
+  cost({ inputs: { x, scale }, attrs: { activation }, outputs: { y } }) {
+    return { flops: (2 + (scale ? 2 : 0) + (activation ? 5 : 0)) * x.size, bytes: x.bytes + y.bytes + 2 * (scale?.bytes ?? 0) };
+  },
+  lower({ inputs: { x, norm, weight, bias, scale, shift }, attrs, outputs: { y } }, { caps }) {
+    const [batches, t, h, w, c] = x.shape as [number, number, number, number, number];
+    const rowVectors = (w * c) / 4;
+    const runsOfRow = Math.ceil(w / 4);
+    const parts = cut(batches * t * h, (start, n) => [x, y].every((tensor) => windowFits(tensor, start * rowVectors, n * rowVectors, caps)));
+    if (!parts) throw new CogwheelError("group_norm_apply", `one row of x [${x.shape.join(", ")}] must fit a binding of ${caps.maxBindingBytes} bytes; choose a narrower picture`);
+    const [tz, hz, wz] = scale ? (scale.shape.slice(1, 4) as [number, number, number]) : [1, 1, 1];
+    const apart = scale !== undefined && firstApart(x);
+    return parts.map(({ start, count }) => {
+      const read = window(x, start * rowVectors, count * rowVectors, caps);
+      const written = window(y, start * rowVectors, count * rowVectors, caps);
+      return dispatch({
+        kernel,
+        bindings: {
+          x: read.view,
+          norm,
+          weight: { tensor: weight, packing: "vector" },
+          bias: { tensor: bias, packing: "vector" },
+          scale: scale ?? norm,
+          shift: shift ?? norm,
+          y: written.view,
+        },
+        params: {
+          runs: count * runsOfRow, first: start * runsOfRow, c4: c / 4, t, h, w, tz, hz, wz,
+          step_t: apart ? (tz - 1) / (t - 1) : tz / t, step_h: hz / h, step_w: wz / w,
+          x_base: wrap(read.base), y_base: wrap(written.base),
+        },
+        types: { X: x.dtype, Y: y.dtype },
+        consts: { SILU: +(attrs.activation === "silu"), SPATIAL: +!!scale, FIRST_APART: +apart },
+        grid: foldGrid(Math.ceil((count * runsOfRow * (c / 4)) / kernel.overrides.WG), caps),
+      });
+    });
+  },
+};
