@@ -7,9 +7,10 @@ import { basicModules } from "./modules/basic.ts";
 import { schedulerModules } from "./modules/scheduler.ts";
 import { t5Modules } from "./modules/t5.ts";
 import { transformerModules } from "./modules/transformer.ts";
+import { vaeModules } from "./modules/vae.ts";
 
 /** Modules of the format that the engine runs, by name. */
-export const referenceModules: Readonly<Record<string, ReferenceModule>> = { ...basicModules, ...schedulerModules, ...t5Modules, ...transformerModules };
+export const referenceModules: Readonly<Record<string, ReferenceModule>> = { ...basicModules, ...schedulerModules, ...t5Modules, ...transformerModules, ...vaeModules };
 
 /** `unsupported`: the engine has no such module; `cannot be run`: the case or the engine threw. */
 export type CaseVerdict = "pass" | "fail" | "unsupported" | "cannot be run";

@@ -3,7 +3,7 @@ import { CogwheelError } from "../../errors.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { compile, type Plan } from "../../graph/compile.ts";
 import { Program, type RunOptions } from "../../graph/program.ts";
-import { WeightStore, type WeightProvider } from "../../graph/weights.ts";
+import { WeightStore, type LoadOptions, type WeightProvider } from "../../graph/weights.ts";
 import { spatialRatio, type VaeConfig } from "./config.ts";
 import { cacheInput, cacheOutput, checkVideoShape, decodedFrames, encodedFrames, vaeGraphs, type DecodedFormat, type FrameBatch, type VideoShape } from "./graphs.ts";
 import { LatentPosterior } from "./posterior.ts";
@@ -56,6 +56,14 @@ export class CausalVae implements Disposable {
     return new CausalVae(gpu, config, dtype, new WeightStore(gpu, provider));
   }
 
+  /** Compiles and loads what a video (latents) of this size needs, so that the run itself starts at once. */
+  async prepare(part: "encode" | "decode", shape: VideoShape, options: LoadOptions & { format?: DecodedFormat } = {}): Promise<void> {
+    const { format = "sample", ...load } = options;
+    this.#assertAlive();
+    checkVideoShape(this.config, part, shape);
+    await this.#session(part, shape, format, load);
+  }
+
   /**
    * Latents [B, Z, T, H, W], already divided by the scaling factor → frames [B, 3, T', 8H, 8W] in about −1…1, or nothing when
    * `onFrames` takes them.
@@ -69,7 +77,7 @@ export class CausalVae implements Disposable {
     this.#check("decode", latents, shape, config.latent_channels);
     if (format !== "sample" && !onFrames) throw new CogwheelError("vae", `frames of format ${format} are delivered to onFrames, got none; pass it or take format "sample"`);
 
-    const session = await this.#session("decode", shape, format, options.signal);
+    const session = await this.#session("decode", shape, format, signalOf(options));
     const total = session.batches.reduce((n, b) => n + decodedFrames(config, b.frames), 0);
     const whole = onFrames ? new Float32Array(0) : new Float32Array(batch * config.out_channels * total * height * width);
     let start = 0;
@@ -93,7 +101,7 @@ export class CausalVae implements Disposable {
   async encode(video: Float32Array, shape: VideoShape, options: VaeRunOptions = {}): Promise<LatentPosterior> {
     const { config } = this;
     this.#check("encode", video, shape, config.in_channels);
-    const session = await this.#session("encode", shape, "sample", options.signal);
+    const session = await this.#session("encode", shape, "sample", signalOf(options));
     const total = session.batches.reduce((n, b) => n + encodedFrames(config, b.frames), 0);
     const ratio = spatialRatio(config);
     const [channels, height, width] = [2 * config.latent_channels, shape.height / ratio, shape.width / ratio];
@@ -107,8 +115,12 @@ export class CausalVae implements Disposable {
     return LatentPosterior.fromMoments(moments, [shape.batch, channels, total, height, width]);
   }
 
-  #check(part: "encode" | "decode", data: Float32Array, shape: VideoShape, channels: number): void {
+  #assertAlive(): void {
     if (this.#disposed) throw new CogwheelError("vae", "a CausalVae cannot be used after dispose; create it again");
+  }
+
+  #check(part: "encode" | "decode", data: Float32Array, shape: VideoShape, channels: number): void {
+    this.#assertAlive();
     checkVideoShape(this.config, part, shape);
     const sizes = [shape.batch, channels, shape.frames, shape.height, shape.width];
     const expected = sizes.reduce((a, b) => a * b);
@@ -116,7 +128,7 @@ export class CausalVae implements Disposable {
   }
 
   /** Programs for a size; the last size of each kind is kept. */
-  async #session(part: "encode" | "decode", shape: VideoShape, format: DecodedFormat, signal?: AbortSignal): Promise<Session> {
+  async #session(part: "encode" | "decode", shape: VideoShape, format: DecodedFormat, load: LoadOptions): Promise<Session> {
     const { batch, frames, height, width } = shape;
     const key = [batch, frames, height, width, format].join(" ");
     const kept = this.#sessions.get(part);
@@ -124,7 +136,6 @@ export class CausalVae implements Disposable {
     this.#forget(part);
     const { batches, graphs } = vaeGraphs(this.config, this.weights.provider, { part, batch, frames, height, width, format, dtype: this.dtype });
     const plans: Plan[] = graphs.map((graph) => compile(graph, this.gpu.caps));
-    const load = signal ? { signal } : {};
     const programs: Program[] = [];
     try {
       for (const plan of plans) {
@@ -168,6 +179,8 @@ export class CausalVae implements Disposable {
     this.weights[Symbol.dispose]();
   }
 }
+
+const signalOf = ({ signal }: { signal?: AbortSignal }): LoadOptions => (signal ? { signal } : {});
 
 /** Frames of a batch out of [rows, frames, plane]. */
 function takeFrames(data: Float32Array, part: FrameBatch, frames: number, plane: number, rows: number): Float32Array {
