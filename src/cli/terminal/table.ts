@@ -1,0 +1,31 @@
+/** Text in aligned columns. */
+
+/** A number, perhaps with a sign, a unit or a factor: such columns are aligned at their right end. */
+const NUMBER = /^([-+~≤≥<>]\s?)?\d[\d,.  ]*(e[-+]?\d+)?(\s?(%|×|[a-zA-Zµ]{1,3}(\/[a-zA-Z]{1,3})?|GFLOP(\/s)?))?$/;
+/** What may stand among numbers where there is none. */
+const NONE = /^(|-|–|no|none)$/;
+
+/** The number of columns that a terminal gives the text, for text without wide characters. */
+const width = (text: string): number => [...text].length;
+
+/**
+ * The rows under their heads, with a rule between, columns two spaces apart, figures to the right. Ends with a line break, so
+ * that a `console.log` of it leaves an empty line.
+ */
+export function table(heads: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = heads.map((head, column) => Math.max(width(head), ...rows.map((row) => width(row[column] ?? ""))));
+  const right = heads.map((_, column) => {
+    const cells = rows.map((row) => row[column] ?? "");
+    return cells.some((cell) => NUMBER.test(cell)) && cells.every((cell) => NUMBER.test(cell) || NONE.test(cell));
+  });
+  const line = (cells: readonly string[]): string =>
+    heads
+      .map((_, column) => {
+        const cell = cells[column] ?? "";
+        const space = " ".repeat(widths[column]! - width(cell));
+        return right[column] ? space + cell : cell + space;
+      })
+      .join("  ")
+      .trimEnd();
+  return `${[line(heads), widths.map((columns) => "─".repeat(columns)).join("  "), ...rows.map(line)].join("\n")}\n`;
+}
