@@ -2,7 +2,7 @@
  * Reads a reference case (format `reference-case/1`): a safetensors file that says which outputs a module must give for
  * its config, weights and inputs. Files come from strangers, so names, shapes and metadata are checked here.
  */
-import { numberToF16, toFloat32 } from "../checkpoint/convert.ts";
+import { toFloat16, toFloat32 } from "../checkpoint/convert.ts";
 import { memorySource } from "../checkpoint/source-memory.ts";
 import { openSafetensors } from "../checkpoint/safetensors.ts";
 import type { CheckpointSource } from "../checkpoint/source.ts";
@@ -74,7 +74,7 @@ export function caseWeights(c: ReferenceCase, dtype: "f32" | "f16", prefix = "")
     async read(name, as) {
       const tensor = find(name);
       if (!tensor) throw new CogwheelError("reference", `${c.name}: ${c.module} needs the weight ${prefix}${name}, got none of that name; add weight.${prefix}${name}`);
-      return as === "f16" ? Uint16Array.from(tensor.data, numberToF16) : tensor.data;
+      return as === "f16" ? toFloat16(new Uint8Array(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength), "F32").data : tensor.data;
     },
   };
 }
