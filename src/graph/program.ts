@@ -165,6 +165,11 @@ export class Program implements Disposable {
     return widen(await this.gpu.read(this.#buffers.get(tensor.root.id)!, 0, tensor.bytes, signal), tensor.dtype);
   }
 
+  /** Encodes every dispatch of a run, in order, into a pass of the caller's. */
+  encode(pass: GPUComputePassEncoder): void {
+    for (const step of this.#steps) encode(pass, step);
+  }
+
   async run(options: RunOptions = {}): Promise<void> {
     if (this.#disposed) throw new CogwheelError("graph", `a program cannot run after dispose, got ${this.plan.graph.name}; compile it again`);
     this.gpu.assertAlive();

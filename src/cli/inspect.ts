@@ -1,0 +1,47 @@
+/** `cogwheel inspect`: what a checkpoint holds, and what a generation with it will take. Loads no weights. */
+import { CogVideoX } from "../pipelines/cogvideox.ts";
+import type { Settings } from "../pipelines/settings.ts";
+import { elements } from "../graph/graph.ts";
+import { table } from "./terminal/table.ts";
+
+export interface InspectOptions extends Partial<Settings> {
+  json?: boolean;
+  adapter?: string;
+  dtype?: "f32" | "f16";
+  variant?: string;
+  /** List every weight. */
+  weights?: boolean;
+}
+
+export async function inspectCommand(folder: string, options: InspectOptions): Promise<void> {
+  const { json, adapter, dtype, variant, weights, ...settings } = options;
+  await using model = await CogVideoX.open(folder, { ...(adapter ? { adapter } : {}), ...(dtype ? { dtype } : {}), ...(variant ? { variant } : {}) });
+  const { checkpoint } = model;
+  const components = [...checkpoint.components.values()].map((c) => ({
+    component: c.name, class: c.className,
+    files: c.weights?.files.length ?? 0,
+    weights: c.weights?.size ?? 0,
+    parameters: c.weights ? [...c.weights].reduce((n, [, w]) => n + elements(w.shape), 0) : 0,
+    types: c.weights ? [...new Set([...c.weights].map(([, w]) => w.dtype))].join(" ") : "",
+    bytes: c.weights?.totalBytes ?? 0,
+  }));
+  const requested = { ...model.defaults, ...settings };
+  const requirements = model.requirements(settings);
+  if (json) {
+    console.log(JSON.stringify({ class: checkpoint.className, components, configs: model.configs, adapter: model.gpu.name, dtype: model.dtype, settings: requested, requirements }, null, 2));
+    return;
+  }
+  console.log(`${checkpoint.className} in ${checkpoint.source.label}\n`);
+  console.log(table(["component", "class", "files", "weights", "parameters", "types", "size"], components.map((c) => [c.component, c.class, String(c.files), String(c.weights), c.parameters.toLocaleString("en"), c.types, mega(c.bytes)])));
+  if (weights) {
+    for (const c of checkpoint.components.values()) {
+      if (c.weights) console.log(table([c.name, "dtype", "shape"], [...c.weights].map(([name, w]) => [name, w.dtype, `[${w.shape.join(", ")}]`])));
+    }
+  }
+  const { width, height, frames, steps, guidance, scheduler, fps } = requested;
+  console.log(`a generation of ${width}×${height}, ${frames} frames at ${fps} a second, ${steps} ${scheduler} steps, guidance ${guidance}, ${model.dtype} on ${model.gpu.name} takes\n`);
+  console.log(table(["stage", "weights", "activations", "of which at least", "in all", "work of one run"], requirements.map((r) => [r.stage, mega(r.weights), mega(r.activations), mega(r.lowerBound), mega(r.total), `${(r.flops / 1e9).toFixed(1)} GFLOP`])));
+  console.log("Stages follow one another; each gives back its memory before the next begins. The transformer runs once a step.");
+}
+
+const mega = (bytes: number): string => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(2)} GB` : `${(bytes / 1e6).toFixed(1)} MB`);

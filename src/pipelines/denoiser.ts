@@ -1,0 +1,140 @@
+/** The denoising loop: transformer, guidance and scheduler step as one graph, replayed for every step. */
+import { CogwheelError } from "../errors.ts";
+import type { Gpu } from "../gpu/gpu.ts";
+import { compile, type Plan } from "../graph/compile.ts";
+import { Graph, elements } from "../graph/graph.ts";
+import { Program, type RunOptions } from "../graph/program.ts";
+import { WeightStore, type LoadOptions, type WeightProvider } from "../graph/weights.ts";
+import type { TransformerConfig } from "../models/transformer/config.ts";
+import { recordTransformer } from "../models/transformer/transformer.ts";
+import { schedulerStep } from "../ops/scheduler_step.ts";
+import { coefficientVector, dynamicGuidance, type StepCoefficients } from "../schedulers/scheduler.ts";
+
+/** `ofs` of every published checkpoint that has the embedding. */
+const OFS = 2;
+
+export interface DenoiseShape {
+  /** Videos at once. */
+  samples: number;
+  /** Latent frames, rows and columns. */
+  frames: number;
+  height: number;
+  width: number;
+  /** Text tokens of each prompt. */
+  textLength: number;
+  /** With guidance the batch doubles: negative prompts first. */
+  guidance: boolean;
+  /** Does the scheduler draw fresh noise in its steps (DPM)? */
+  stochastic: boolean;
+  /** Channels of an image's or control video's latents, concatenated after the noise's. */
+  conditionChannels?: number;
+}
+
+/** The latents of a run after some of its steps: enough to go on from there. */
+export interface DenoiseState {
+  /** Steps that are done. */
+  readonly step: number;
+  /** [n, F, C, H, W] */
+  readonly latents: Float32Array;
+  /** DPM: the clean latents as they looked in the last step. */
+  readonly original?: Float32Array;
+}
+
+export interface DenoiseOptions extends Omit<RunOptions, "inputs" | "onProgress"> {
+  /** [n, F, C, H, W] of standard noise, or a state to go on from. */
+  start: Float32Array | DenoiseState;
+  /** [B, T, E]: with guidance negative prompts first, B = 2n. */
+  text: Float32Array;
+  steps: readonly StepCoefficients[];
+  guidanceScale: number;
+  /** Guidance that follows the timestep; the number that counts as all steps. */
+  dynamicGuidance?: { steps: number };
+  /** Fresh noise for step i, in the order of the steps. Only asked for steps that use it. */
+  noise?: (step: number) => Float32Array;
+  /** [n, F, C2, H, W] */
+  condition?: Float32Array;
+  /** After each step; awaited. */
+  onStep?: (state: DenoiseState) => void | Promise<void>;
+}
+
+export function denoiseGraph(config: TransformerConfig, provider: Pick<WeightProvider, "type">, s: DenoiseShape, dtype: "f32" | "f16"): Graph {
+  const graph = new Graph("denoise", (name) => provider.type(name));
+  const channels = config.in_channels - (s.conditionChannels ?? 0);
+  const shape = [s.samples, s.frames, channels, s.height, s.width];
+  const batch = s.samples * (s.guidance ? 2 : 1);
+  const latents = graph.input("latents", shape);
+  const prediction = recordTransformer(graph, config, {
+    latents,
+    text: graph.input("text", [batch, s.textLength, config.text_embed_dim]),
+    timestep: graph.input("timestep", [batch]),
+    ...(s.conditionChannels ? { condition: graph.input("condition", [s.samples, s.frames, s.conditionChannels, s.height, s.width]) } : {}),
+    ...(config.ofs_embed_dim !== null ? { ofs: graph.constant("ofs", new Float32Array(batch).fill(OFS)) } : {}),
+  }, dtype);
+  const next = graph.scope("scheduler", () => schedulerStep({
+    sample: latents, prediction, coefficients: graph.input("coefficients", [8]),
+    ...(s.stochastic ? { oldSample: graph.input("old", shape), noise: graph.input("noise", shape) } : {}),
+  }));
+  graph.output("next", next.sample);
+  graph.carry("next", "latents");
+  if (s.stochastic) {
+    graph.output("original", next.original);
+    graph.carry("original", "old");
+  }
+  return graph;
+}
+
+export class Denoiser implements Disposable {
+  private constructor(
+    readonly shape: DenoiseShape,
+    readonly plan: Plan,
+    private readonly program: Program,
+    private readonly weights: WeightStore,
+  ) {}
+
+  static async create(gpu: Gpu, config: TransformerConfig, provider: WeightProvider, shape: DenoiseShape, options: LoadOptions & { dtype?: "f32" | "f16" } = {}): Promise<Denoiser> {
+    const plan = compile(denoiseGraph(config, provider, shape, options.dtype ?? "f32"), gpu.caps);
+    const weights = new WeightStore(gpu, provider);
+    try {
+      return new Denoiser(shape, plan, await Program.create(gpu, plan, weights, options), weights);
+    } catch (error) {
+      weights[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** Runs the steps that are left and resolves to the latents [n, F, C, H, W]. */
+  async run(options: DenoiseOptions): Promise<Float32Array> {
+    const { text, steps, guidanceScale, noise, condition, onStep, ...run } = options;
+    const start: DenoiseState = options.start instanceof Float32Array ? { step: 0, latents: options.start } : options.start;
+    const size = elements(this.plan.graph.inputs.get("latents")!.shape);
+    if (start.latents.length !== size) throw new CogwheelError("denoise", `latents must have ${size} values ([${this.plan.graph.inputs.get("latents")!.shape.join(", ")}]), got ${start.latents.length}; give the size and frames they were made for`);
+    if (start.step >= steps.length) throw new CogwheelError("denoise", `a run must have steps left, got ${start.step} done of ${steps.length}; ask for more steps`);
+    const { program, shape } = this;
+    program.write("latents", start.latents);
+    program.write("text", text);
+    if (condition) program.write("condition", condition);
+    if (shape.stochastic) program.write("old", start.original ?? new Float32Array(size));
+    let latents = start.latents;
+    for (let i = start.step; i < steps.length; i++) {
+      run.signal?.throwIfAborted();
+      const step = steps[i]!;
+      const scale = options.dynamicGuidance ? dynamicGuidance(guidanceScale, options.dynamicGuidance.steps, step.timestep) : guidanceScale;
+      const batch = shape.samples * (shape.guidance ? 2 : 1);
+      const inputs: Record<string, Float32Array> = { timestep: new Float32Array(batch).fill(step.timestep), coefficients: coefficientVector(step, scale) };
+      if (shape.stochastic && step.noiseStep !== 0) {
+        const draw = noise?.(i);
+        if (!draw) throw new CogwheelError("denoise", `this scheduler needs noise in step ${i + 1}, got none; pass a noise function`);
+        inputs["noise"] = draw;
+      } else if (shape.stochastic) inputs["noise"] = new Float32Array(size);
+      await program.run({ ...run, inputs });
+      latents = await program.read("next", run.signal);
+      await onStep?.({ step: i + 1, latents, ...(shape.stochastic ? { original: await program.read("original", run.signal) } : {}) });
+    }
+    return latents;
+  }
+
+  [Symbol.dispose](): void {
+    this.program[Symbol.dispose]();
+    this.weights[Symbol.dispose]();
+  }
+}

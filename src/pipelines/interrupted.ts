@@ -1,0 +1,14 @@
+/** A run that ended before its time, with what it had: nothing that was computed is lost. */
+import { CogwheelError } from "../errors.ts";
+import type { DenoiseState } from "./denoiser.ts";
+
+export class GenerationInterrupted extends CogwheelError {
+  constructor(
+    /** The latents after the last step that was done; pass them as `start` to go on. */
+    readonly state: DenoiseState,
+    steps: number,
+    cause: unknown,
+  ) {
+    super("generate", `stopped after step ${state.step} of ${steps}: ${cause instanceof Error ? cause.message : String(cause)}; its latents are kept, pass them as start to go on`, { cause });
+  }
+}

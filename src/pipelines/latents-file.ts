@@ -1,0 +1,48 @@
+/** Saved latents: a safetensors file with what a run needs to be finished, or decoded again. */
+import { memorySource } from "../checkpoint/source-memory.ts";
+import { openSafetensors, writeSafetensors } from "../checkpoint/safetensors.ts";
+import { toFloat32 } from "../checkpoint/convert.ts";
+import { CogwheelError } from "../errors.ts";
+import type { DenoiseState } from "./denoiser.ts";
+import type { Settings } from "./settings.ts";
+
+const FORMAT = "cogwheel-latents/1";
+
+export interface SavedRun {
+  readonly state: DenoiseState;
+  /** [n, F, C, H, W] */
+  readonly shape: readonly number[];
+  /** What the run was asked for; a continued run takes these where it is not told otherwise. */
+  readonly settings: Partial<Settings> & { seed?: number; prompt?: string; negative?: string };
+}
+
+export function writeLatents({ state, shape, settings }: SavedRun): Uint8Array {
+  return writeSafetensors(
+    {
+      latents: { dtype: "F32", shape: [...shape], data: state.latents },
+      ...(state.original ? { original: { dtype: "F32" as const, shape: [...shape], data: state.original } } : {}),
+    },
+    { format: FORMAT, step: String(state.step), settings: JSON.stringify(settings) },
+  );
+}
+
+/** `label` is what errors call the file. */
+export async function readLatents(bytes: Uint8Array, label: string): Promise<SavedRun> {
+  const fail = (rule: string): CogwheelError => new CogwheelError("latents", `${label}: ${rule}`);
+  const file = await openSafetensors(memorySource({ latents: bytes }, label), "latents");
+  const { format, step, settings } = file.metadata;
+  const info = file.tensors.get("latents");
+  if (!info || info.shape.length !== 5) throw fail(`a file of latents must hold "latents" [n, F, C, H, W], got ${info ? `[${info.shape.join(", ")}]` : [...file.tensors.keys()].join(", ") || "nothing"}; make one with --save-latents`);
+  if (format !== undefined && format !== FORMAT) throw fail(`__metadata__ must say format ${FORMAT}, got ${JSON.stringify(format)}`);
+  const read = async (name: string) => toFloat32((await file.read(name)).bytes, file.tensors.get(name)!.dtype);
+  const done = Number(step ?? 0);
+  if (!Number.isInteger(done) || done < 0) throw fail(`step must be a whole number, got ${JSON.stringify(step)}`);
+  let saved: SavedRun["settings"];
+  try {
+    saved = JSON.parse(settings ?? "{}") as SavedRun["settings"];
+  } catch (error) {
+    throw fail(`settings must be JSON, got ${(error as Error).message}`);
+  }
+  const original = file.tensors.has("original") ? { original: await read("original") } : {};
+  return { state: { step: done, latents: await read("latents"), ...original }, shape: info.shape, settings: saved };
+}

@@ -1,0 +1,83 @@
+/** What a generation is asked to do: defaults, and the rules that sizes and frames must follow. */
+import { CogwheelError } from "../errors.ts";
+import type { SchedulerKind } from "../schedulers/scheduler.ts";
+
+export interface Settings {
+  height: number;
+  width: number;
+  /** Frames of the video; 1 makes a picture. */
+  frames: number;
+  /** Frames a second of the file. */
+  fps: number;
+  steps: number;
+  /** Classifier-free guidance; 1 switches it off. */
+  guidance: number;
+  scheduler: SchedulerKind;
+}
+
+/** What settings follow from, of a checkpoint. */
+export interface ModelRules {
+  /** Pixels a latent pixel, frames a latent frame. */
+  spatial: number;
+  temporal: number;
+  patchSize: number;
+  sampleHeight: number;
+  sampleWidth: number;
+  sampleFrames: number;
+  /** CogVideoX 1.5, whose config says 300 × 300 for "any size" and which runs at 16 frames a second. */
+  anySize: boolean;
+  scheduler: SchedulerKind;
+}
+
+/** The published advice: 50 steps, guidance 6; the size, length and frame rate that the model was trained at. */
+export function defaultSettings(rules: ModelRules): Settings {
+  const size = rules.anySize ? { height: 768, width: 1360, fps: 16 } : { height: rules.sampleHeight * rules.spatial, width: rules.sampleWidth * rules.spatial, fps: 8 };
+  return {
+    ...size, frames: rules.sampleFrames, steps: 50, guidance: 6, scheduler: rules.scheduler,
+  };
+}
+
+const KEYS: Record<string, keyof Settings> = {
+  height: "height", width: "width", num_frames: "frames", fps: "fps", num_inference_steps: "steps", guidance_scale: "guidance", scheduler: "scheduler",
+};
+
+/** `generation.json` of a checkpoint: its maker's advice, under diffusers' argument names. */
+export function adviceFrom(json: Record<string, unknown>): Partial<Settings> {
+  const advice: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(json)) {
+    const name = KEYS[key];
+    if (name) advice[name] = value;
+  }
+  return advice as Partial<Settings>;
+}
+
+/** Throws unless the model can make exactly this. */
+export function checkSettings(s: Settings, rules: ModelRules): void {
+  const multiple = rules.spatial * rules.patchSize;
+  for (const side of ["height", "width"] as const) {
+    if (!Number.isInteger(s[side]) || s[side] < multiple || s[side] % multiple) {
+      const near = Math.max(multiple, Math.round(s[side] / multiple) * multiple);
+      throw new CogwheelError("generate", `height and width must be multiples of ${multiple}, got ${side} ${s[side]}; the nearest is ${Number.isFinite(near) ? near : multiple}`);
+    }
+  }
+  latentFrames(s.frames, rules.temporal);
+  if (!Number.isInteger(s.steps) || s.steps < 1 || s.steps > 1000) throw new CogwheelError("generate", `steps must be a whole number from 1 to 1000, got ${s.steps}; 50 is the published advice`);
+  if (!Number.isFinite(s.guidance) || s.guidance < 0) throw new CogwheelError("generate", `guidance must be a number from 0 up, got ${s.guidance}; 6 is the published advice, 1 switches it off`);
+  if (!Number.isFinite(s.fps) || s.fps <= 0 || s.fps > 240) throw new CogwheelError("generate", `fps must be a number above 0 and up to 240, got ${s.fps}; 8 is what the first models were trained at`);
+  if (s.scheduler !== "ddim" && s.scheduler !== "dpm") throw new CogwheelError("generate", `the scheduler must be ddim or dpm, got ${JSON.stringify(s.scheduler)}`);
+}
+
+/**
+ * Latent frames of a video. The decoder takes latents in pairs: an odd number n gives r(n − 1) + 1 frames, the first alone,
+ * an even number r·n; so with r = 4 a model makes 1, 8, 9, 16, 17, … frames.
+ */
+export function latentFrames(frames: number, temporal: number): number {
+  const period = 2 * temporal;
+  if (Number.isInteger(frames) && frames >= 1) {
+    if (frames % period === 1) return (frames - 1) / temporal + 1;
+    if (frames % period === 0) return frames / temporal;
+  }
+  const below = Number.isFinite(frames) && frames > 1 ? Math.max(0, Math.floor(frames / period)) : 0;
+  const near = [below * period, below * period + 1, (below + 1) * period, (below + 1) * period + 1].filter((n) => n > 0);
+  throw new CogwheelError("generate", `this model makes ${period}·k or ${period}·k + 1 frames, got ${frames}; the nearest are ${near.join(", ")}`);
+}
