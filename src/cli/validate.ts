@@ -6,6 +6,8 @@ import { CogwheelError } from "../errors.ts";
 import { Gpu } from "../gpu/gpu.ts";
 import { readCase } from "../reference/case.ts";
 import { runCase, type CaseResult, type CaseVerdict } from "../reference/run.ts";
+import { Progress } from "./terminal/progress.ts";
+import { table } from "./terminal/table.ts";
 
 export interface ValidateOptions {
   /** Print one JSON object in place of the table. */
@@ -23,8 +25,6 @@ export interface ValidateOptions {
   write?: (text: string) => void;
 }
 
-const MARK: Readonly<Record<CaseVerdict, string>> = { pass: "pass", fail: "FAIL", unsupported: "unsupported", "cannot be run": "cannot be run" };
-
 /** Runs every case in `paths` (files, or folders with all below them). Resolves to the exit code: 0 when all pass, else 1. */
 export async function validateCommand(paths: string[], options: ValidateOptions = {}): Promise<number> {
   const { dtype = "f32", only, json = false, signal, write = (text: string) => void process.stdout.write(text) } = options;
@@ -34,16 +34,15 @@ export async function validateCommand(paths: string[], options: ValidateOptions 
 
   await using gpu = await Gpu.open(options.adapter === undefined ? {} : { adapter: options.adapter });
   if (dtype === "f16" && !gpu.caps.f16) throw new CogwheelError("validate", `--dtype f16 needs an adapter with shader-f16, got ${gpu.name}; leave it out or name another adapter`);
-  if (!json) write(`${gpu.name}, ${dtype}\n\n`);
-  const rows = json ? undefined : new Rows(write, Math.max(...files.map((f) => f.name.length), 4));
+  using progress = new Progress();
   const results: CaseResult[] = [];
-  for (const file of files) {
+  for (const [i, file] of files.entries()) {
     signal?.throwIfAborted();
+    if (process.stderr.isTTY) progress.report("validate", i / files.length, file.name);
     const result = await runFile(gpu, file, options);
-    if (!result) continue;
-    results.push(result);
-    rows?.add(result);
+    if (result) results.push(result);
   }
+  progress[Symbol.dispose]();
   if (results.length === 0) {
     throw new CogwheelError("validate", `there must be a case to run, got ${only === undefined ? "no .safetensors file" : `none whose module or name contains ${JSON.stringify(only)}`} in ${paths.join(", ")}; check the path`);
   }
@@ -51,6 +50,8 @@ export async function validateCommand(paths: string[], options: ValidateOptions 
   const summary = { pass: count("pass"), fail: count("fail"), unsupported: count("unsupported"), cannotBeRun: count("cannot be run") };
   if (json) write(`${JSON.stringify({ adapter: gpu.name, dtype, summary, cases: results }, null, 2)}\n`);
   else {
+    write(`${gpu.name}, ${dtype}\n\n${table(["case", "module", "output", "max abs", "relative L2", "cosine", "verdict"], results.flatMap(rowsOf))}`);
+    for (const { name, verdict, error } of results) if (error) write(`\n${name}: ${verdict}: ${error}\n`);
     write(`\n${results.length} cases: ${summary.pass} pass, ${summary.fail} fail, ${summary.unsupported} unsupported, ${summary.cannotBeRun} cannot be run\n`);
   }
   return summary.pass === results.length ? 0 : 1;
@@ -92,27 +93,13 @@ async function runFile(gpu: Gpu, { path, name, error }: CaseFile, { dtype = "f32
   return runCase(gpu, read, { dtype, checkFinite });
 }
 
-/** The table, a row an output, written as cases finish: columns are as wide as their longest known content. */
-class Rows {
-  readonly #widths: readonly number[];
-  constructor(
-    private readonly write: (text: string) => void,
-    names: number,
-  ) {
-    this.#widths = [names, 27, 21, 9, 11, 11];
-    this.#line(["case", "module", "output", "max abs", "relative L2", "cosine", "verdict"]);
-  }
+const figure = (v: number | null): string => (v === null || Number.isNaN(v) ? "–" : v === 0 ? "0" : v.toExponential(2));
 
-  #line(cells: string[]): void {
-    this.write(`${cells.map((cell, i) => (i >= 3 && i <= 5 ? cell.padStart(this.#widths[i]!) : cell.padEnd(this.#widths[i] ?? 0))).join("  ").trimEnd()}\n`);
-  }
-
-  add({ name, module, verdict, outputs, error }: CaseResult): void {
-    const figure = (v: number | null): string => (v === null || Number.isNaN(v) ? "–" : v === 0 ? "0" : v.toExponential(2));
-    outputs.forEach((o, i) => {
-      const limit = o.measure === "equal" ? "must be equal" : `${o.measure} ≤ ${o.threshold}`;
-      this.#line([i ? "" : name, i ? "" : (module ?? "–"), o.output, figure(o.maxAbs), figure(o.relativeL2), o.cosine === null ? "–" : o.cosine.toFixed(9), o.verdict === "pass" ? MARK.pass : `${MARK.fail} (${o.note ?? limit})`]);
-    });
-    if (outputs.length === 0) this.#line([name, module ?? "–", "–", "–", "–", "–", `${MARK[verdict]}: ${error ?? ""}`]);
-  }
+/** The rows of one case, one an output; why there are none is told below the table. */
+function rowsOf({ name, module, verdict, outputs }: CaseResult): string[][] {
+  if (outputs.length === 0) return [[name, module ?? "–", "–", "–", "–", "–", verdict]];
+  return outputs.map((o) => {
+    const limit = o.measure === "equal" ? "must be equal" : `${o.measure} ≤ ${o.threshold}`;
+    return [name, module ?? "–", o.output, figure(o.maxAbs), figure(o.relativeL2), o.cosine === null ? "–" : o.cosine.toFixed(9), o.verdict === "pass" ? "pass" : `FAIL (${o.note ?? limit})`];
+  });
 }

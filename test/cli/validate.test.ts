@@ -39,9 +39,10 @@ test("a broken file stops nothing; it, a failure and an unknown module each make
   expect(code).toBe(1);
   expect(text).toMatch(/^bad +torch\.randn +sample +4\.10e-2 .*FAIL \(max abs ≤ 0\.000001\)$/m);
   expect(text).toMatch(/^deep\/good .*pass$/m);
-  expect(text).toMatch(/^other +Other .*unsupported: module Other is not supported/m);
-  expect(text).toMatch(/^torn .*cannot be run: \[checkpoint\] torn\.safetensors: a safetensors file starts with/m);
-  expect(text).toMatch(/gone .*cannot be run: \[validate\] a path must be readable, got ENOENT/m);
+  expect(text).toMatch(/^other +Other .*unsupported$/m);
+  expect(text).toMatch(/^other: unsupported: module Other is not supported; supported are /m);
+  expect(text).toMatch(/^torn: cannot be run: \[checkpoint\] torn\.safetensors: a safetensors file starts with/m);
+  expect(text).toMatch(/gone: cannot be run: \[validate\] a path must be readable, got ENOENT/m);
   expect(text).toMatch(/\n5 cases: 1 pass, 1 fail, 1 unsupported, 2 cannot be run\n$/);
   for (const file of ["bad", "other", "torn"]) expect((await run([join(folder, `${file}.safetensors`)])).code).toBe(1);
 });
