@@ -6,8 +6,8 @@
  */
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { Command } from "commander";
+import { EMBEDDED_MODEL } from "../cli/package-root.ts";
 import { CogVideoX } from "../pipelines/cogvideox.ts";
 import { measure, type Attributes, type World } from "./measure.ts";
 
@@ -16,7 +16,7 @@ const NAMES = ["background", "colour", "motion", "shape"] as const;
 
 const options = new Command("evaluate")
   .description("score the embedded checkpoint by what its clips show")
-  .option("--model <dir>", "checkpoint folder with evaluation-prompts.json and attributes.json", fileURLToPath(new URL("../models/moving-shapes", import.meta.url)))
+  .option("--model <dir>", "checkpoint folder with evaluation-prompts.json and attributes.json", EMBEDDED_MODEL)
   .option("--prompts <n>", "how many of the prompts", Number)
   .option("--adapter <name>", "adapter to run on", process.env["COGWHEEL_ADAPTER"])
   .option("--json <file>", "write scores and measurements there")

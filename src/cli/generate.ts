@@ -1,0 +1,137 @@
+/** `cogwheel generate`: from a prompt to a file. */
+import { readFile, writeFile, rename, mkdir } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { peakResidentBytes } from "#platform";
+import { CogwheelError } from "../errors.ts";
+import { Profile } from "../gpu/profile.ts";
+import { CogVideoX } from "../pipelines/cogvideox.ts";
+import type { DenoiseState } from "../pipelines/denoiser.ts";
+import { readLatents, writeLatents, type SavedRun } from "../pipelines/latents-file.ts";
+import type { Settings } from "../pipelines/settings.ts";
+import { checkOutput, encodeVideo } from "../video/encode.ts";
+import { EMBEDDED_MODEL } from "./package-root.ts";
+import { interruptible, Interrupted } from "./terminal/interrupt.ts";
+import { Progress } from "./terminal/progress.ts";
+import { table } from "./terminal/table.ts";
+
+export interface GenerateCommandOptions extends Partial<Settings> {
+  promptFile?: string;
+  negative?: string;
+  seed?: number;
+  dynamicGuidance?: boolean;
+  model?: string;
+  variant?: string;
+  dtype?: "f32" | "f16";
+  adapter?: string;
+  out?: string;
+  saveLatents?: string;
+  latents?: string;
+  profile?: string | true;
+  checkFinite?: boolean;
+}
+
+export async function generateCommand(words: readonly string[], options: GenerateCommandOptions): Promise<void> {
+  const { promptFile, negative, seed, dynamicGuidance, model: folder = EMBEDDED_MODEL, variant, dtype, adapter, saveLatents, checkFinite, ...rest } = options;
+  const { out: wantedOut, latents: latentsFile, profile: profileFile, ...settings } = rest;
+  if (words.length && promptFile) throw new CogwheelError("generate", `a prompt is given as words or with --prompt-file, got both; leave one out`);
+  const saved = latentsFile === undefined ? undefined : await readLatents(await readInput(latentsFile), latentsFile);
+  const prompt = (promptFile ? await readText(promptFile) : words.join(" ")) || (saved?.settings.prompt ?? "");
+  if (prompt.trim() === "") throw new CogwheelError("generate", `a prompt must say what to show, got nothing; try: npm start -- "a red circle moving left on a black background"`);
+
+  using progress = new Progress();
+  using interruption = interruptible((text) => progress.note(text));
+  const { signal } = interruption;
+  await using model = await CogVideoX.open(folder, { ...(adapter ? { adapter } : {}), ...(dtype ? { dtype } : {}), ...(variant ? { variant } : {}) });
+  const merged: Settings = { ...model.defaults, ...pick(saved?.settings ?? {}), ...settings };
+  const chosenSeed = seed ?? saved?.settings.seed ?? Math.floor(Math.random() * 2 ** 32);
+  const out = resolve(wantedOut ?? join("outputs", defaultName(prompt, chosenSeed, merged.frames)));
+  await checkOutput(out, { frames: merged.frames });
+  if (saveLatents) await checkOutputFile(saveLatents);
+  if (saved) checkLatents(saved, model, merged, latentsFile!);
+
+  console.log(`${model.gpu.name}${model.gpu.caps.kind === "software" ? " (software)" : ""}, ${model.dtype}`);
+  if (model.gpu.advice) console.log(model.gpu.advice);
+  console.log(`${merged.width}×${merged.height}, ${merged.frames} ${merged.frames === 1 ? "frame" : `frames at ${merged.fps} a second`}, ${merged.steps} ${merged.scheduler} steps, guidance ${merged.guidance}, seed ${chosenSeed}`);
+
+  using profile = profileFile === undefined ? undefined : new Profile(model.gpu);
+  let state: DenoiseState | undefined;
+  const saveState = async (path: string, reached: DenoiseState) => {
+    const { transformer } = model.configs;
+    const shape = [1, reached.latents.length / (transformer.in_channels * (merged.height / model.rules.spatial) * (merged.width / model.rules.spatial)), transformer.in_channels, merged.height / model.rules.spatial, merged.width / model.rules.spatial];
+    await writeWhole(path, writeLatents({ state: reached, shape, settings: { ...merged, seed: chosenSeed, prompt, ...(negative ? { negative } : {}) } }));
+  };
+  try {
+    const video = await model.generate({
+      ...merged, prompt, seed: chosenSeed, signal,
+      ...(negative ?? saved?.settings.negative ? { negative: negative ?? saved!.settings.negative! } : {}),
+      ...(dynamicGuidance ? { dynamicGuidance } : {}), ...(saved ? { start: saved.state } : {}), ...(profile ? { profile } : {}), ...(checkFinite ? { checkFinite } : {}),
+      onProgress: (stage, done, detail) => progress.report(stage, done, detail),
+      onStep: (reached) => { state = reached; },
+      onWarning: (message) => progress.note(message),
+    });
+    if (saveLatents) await saveState(saveLatents, video.state);
+    await encodeVideo(video.frames, { path: out, fps: merged.fps, signal, onProgress: (done) => progress.report("write", done) });
+    console.log(`\n${progress.summary()}`);
+    const peak = peakResidentBytes();
+    console.log(`${model.gpu.pipelines.stats.compiled} pipelines compiled in ${(model.gpu.pipelines.stats.ms / 1000).toFixed(1)} s${peak ? `, peak resident memory ${(peak / 1e6).toFixed(0)} MB` : ""}`);
+    if (profile) await reportProfile(profile, profileFile === true ? `${out.replace(/\.\w+$/, "")}.trace.json` : profileFile!);
+    console.log(out);
+  } catch (error) {
+    // Hours of work are not thrown away with the error: the latents reached so far can be gone on from.
+    if (state) {
+      const path = saveLatents ?? `${out.replace(/\.\w+$/, "")}.latents.safetensors`;
+      await saveState(path, state).then(
+        () => progress.note(`Kept the latents after step ${state!.step} of ${merged.steps}; go on with: --latents ${path}`),
+        (failed: Error) => progress.note(`The latents could not be kept: ${failed.message}`),
+      );
+    }
+    throw signal.aborted && signal.reason instanceof Interrupted ? signal.reason : error;
+  }
+}
+
+async function reportProfile(profile: Profile, path: string): Promise<void> {
+  if (!profile.timed) console.log("This adapter has no timestamps: the profile holds counts and costs alone.");
+  console.log(table(["kernel", "runs", "ms", "share", "GFLOP/s", "GB/s"], profile.rows().map((r) => [r.label, String(r.count), r.ms.toFixed(1), `${(100 * r.share).toFixed(1)} %`, r.gflops.toFixed(2), r.gbytes.toFixed(2)])));
+  await writeWhole(path, new TextEncoder().encode(profile.chromeTrace()));
+  console.log(`Trace for chrome://tracing or ui.perfetto.dev: ${path}`);
+}
+
+/** Latents must have been made for this model and these sizes. */
+function checkLatents({ shape }: SavedRun, model: CogVideoX, s: Settings, file: string): void {
+  const want = [model.configs.transformer.in_channels, s.height / model.rules.spatial, s.width / model.rules.spatial];
+  if (shape[2] !== want[0] || shape[3] !== want[1] || shape[4] !== want[2]) {
+    throw new CogwheelError("generate", `${file} must hold latents [1, F, ${want.join(", ")}] for this model and size, got [${shape.join(", ")}]; give the --size they were made for`);
+  }
+}
+
+function defaultName(prompt: string, seed: number, frames: number): string {
+  const words = prompt.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").slice(0, 60);
+  return `${words || "video"}-${seed}.${frames === 1 ? "png" : "mp4"}`;
+}
+
+const SETTING_KEYS = ["height", "width", "frames", "fps", "steps", "guidance", "scheduler"] as const;
+function pick(settings: SavedRun["settings"]): Partial<Settings> {
+  return Object.fromEntries(SETTING_KEYS.filter((k) => settings[k] !== undefined).map((k) => [k, settings[k]]));
+}
+
+async function readInput(path: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    throw new CogwheelError("generate", `${path} must be a readable file, got ${(error as NodeJS.ErrnoException).code ?? (error as Error).message}; check the path`, { cause: error });
+  }
+}
+const readText = async (path: string): Promise<string> => new TextDecoder().decode(await readInput(path)).trim();
+
+async function checkOutputFile(path: string): Promise<void> {
+  const { checkWritable } = await import("#platform");
+  await checkWritable(path, "file");
+}
+
+/** Under a temporary name first, so that a file is whole or not there. */
+async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
+  await mkdir(dirname(resolve(path)), { recursive: true });
+  const temporary = join(dirname(resolve(path)), `.${basename(path)}.${process.pid}.tmp`);
+  await writeFile(temporary, bytes);
+  await rename(temporary, path);
+}

@@ -1,0 +1,100 @@
+/** The command line. Each command is a file beside this one; this file knows only their options. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { CogwheelError } from "../errors.ts";
+import { EMBEDDED_MODEL, packageRoot } from "./package-root.ts";
+import { Interrupted } from "./terminal/interrupt.ts";
+
+const { version, description } = JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as { version: string; description: string };
+
+function number(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("It must be a number.");
+  return value;
+}
+function size(text: string): { width: number; height: number } {
+  const [, width, height] = /^(\d+)[x×](\d+)$/.exec(text) ?? [];
+  if (!width || !height) throw new InvalidArgumentError("It must be WIDTHxHEIGHT, such as 720x480.");
+  return { width: Number(width), height: Number(height) };
+}
+
+const adapter = () => new Option("--adapter <name>", "gpu, lavapipe, swiftshader, or part of an adapter's name (default: the fastest there is)");
+const dtype = () => new Option("--dtype <type>", "storage type of weights and activations (default: f16 on GPUs that have it)").choices(["f32", "f16"]);
+const sizes = (command: Command) =>
+  command
+    .option("--size <WxH>", "width and height in pixels (default: what the model was trained at)", size)
+    .option("--frames <n>", "frames of the video; 1 makes a picture", number)
+    .option("--fps <n>", "frames a second of the file", number)
+    .option("--steps <n>", "denoising steps", number)
+    .option("--guidance <scale>", "classifier-free guidance; 1 switches it off", number)
+    .addOption(new Option("--scheduler <name>", "sampler").choices(["ddim", "dpm"]));
+
+const program = new Command("cogwheel").description(description).version(version).showHelpAfterError("(--help lists the options)").enablePositionalOptions();
+
+sizes(program.command("generate", { isDefault: true }).description("make a video (or a picture) of what a prompt says").argument("[prompt...]", "what to show"))
+  .option("--prompt-file <file>", "read the prompt from a file")
+  .option("--negative <prompt>", "what not to show")
+  .option("--seed <n>", "starting noise: the same seed gives the same noise on every device", number)
+  .option("--dynamic-guidance", "guidance that follows the timestep, as advised for 5B models with dpm")
+  .option("--model <folder>", "checkpoint in diffusers' layout: a folder or a URL (default: the embedded moving shapes)")
+  .option("--variant <name>", "file-name variant of the weights, such as fp16")
+  .addOption(dtype())
+  .addOption(adapter())
+  .option("--out <path>", "file.mp4, .webm, .gif, .png (one frame), or a folder for PNG frames (default: outputs/…)")
+  .option("--save-latents <file>", "also write the final latents, to decode or go on from")
+  .option("--latents <file>", "start from, or go on with, saved latents")
+  .option("--profile [file]", "print GPU time by kernel and write a Chrome trace")
+  .option("--check-finite", "stop at the first node that makes a NaN or an infinity, and name it")
+  .action(async (words: string[], options) => {
+    const { generateCommand } = await import("./generate.ts");
+    const { size: wanted, ...rest } = options;
+    await generateCommand(words, { ...rest, ...wanted });
+  });
+
+program
+  .command("validate")
+  .description("run reference cases on the engine and compare with what they expect; exit code 1 when one fails or cannot be run")
+  .argument("<paths...>", "case files, or folders of them")
+  .option("--json", "print one JSON object")
+  .addOption(dtype())
+  .addOption(adapter())
+  .option("--only <text>", "only cases whose module or name contains this")
+  .option("--check-finite", "name the first node that makes a NaN or an infinity")
+  .action(async (paths: string[], options) => {
+    const { validateCommand } = await import("./validate.ts");
+    process.exitCode = await validateCommand(paths, options);
+  });
+
+sizes(program.command("inspect").description("what a checkpoint holds, its shapes, and what a generation with it will need").argument("[model]", "checkpoint folder or URL (default: the embedded moving shapes)"))
+  .option("--weights", "list every weight")
+  .option("--variant <name>", "file-name variant of the weights")
+  .option("--json", "print one JSON object")
+  .addOption(dtype())
+  .addOption(adapter())
+  .action(async (model: string | undefined, options) => {
+    const { inspectCommand } = await import("./inspect.ts");
+    const { size: wanted, ...rest } = options;
+    await inspectCommand(model ?? EMBEDDED_MODEL, { ...rest, ...wanted });
+  });
+
+program
+  .command("adapters")
+  .description("list the adapters that --adapter can name here")
+  .option("--json", "print JSON")
+  .action(async (options) => {
+    const { adaptersCommand } = await import("./adapters.ts");
+    await adaptersCommand(options);
+  });
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof Interrupted) process.exitCode = error.exitCode;
+  else {
+    console.error(error instanceof CogwheelError ? error.message : error);
+    process.exitCode = 1;
+  }
+}
+// Dawn keeps the process alive; everything is drained and written by now.
+process.exit();
