@@ -18,6 +18,7 @@ import { planVae, vaeWeights } from "../models/vae/graphs.ts";
 import { CausalVae, type DecodedFrames } from "../models/vae/vae.ts";
 import { TorchGenerator } from "../random/torch.ts";
 import { createScheduler, type SchedulerKind } from "../schedulers/scheduler.ts";
+import { toVae } from "./conditioning.ts";
 import { Denoiser, denoiseGraph, type DenoiseShape, type DenoiseState } from "./denoiser.ts";
 import { GenerationInterrupted } from "./interrupted.ts";
 import { adviceFrom, checkSettings, defaultSettings, latentFrames, type ModelRules, type Settings } from "./settings.ts";
@@ -268,19 +269,6 @@ function readConfigs(checkpoint: Checkpoint): { configs: Configs; rules: ModelRu
       sampleHeight: transformer.sample_height, sampleWidth: transformer.sample_width, sampleFrames: transformer.sample_frames, anySize: transformer.patch_size_t !== null, scheduler,
     },
   };
-}
-
-/** Latents [n, F, C, h, w] → the decoder's [n, C, F − skip, h, w], scaled; the first frames are padding of 1.5 models. */
-export function toVae(latents: Float32Array, s: { samples: number; frames: number; channels: number; height: number; width: number; skip: number }, scale: number): Float32Array {
-  const plane = s.height * s.width;
-  const frames = s.frames - s.skip;
-  const out = new Float32Array(s.samples * s.channels * frames * plane);
-  for (let n = 0; n < s.samples; n++) for (let f = 0; f < frames; f++) for (let c = 0; c < s.channels; c++) {
-    const from = ((n * s.frames + f + s.skip) * s.channels + c) * plane;
-    const to = ((n * s.channels + c) * frames + f) * plane;
-    for (let i = 0; i < plane; i++) out[to + i] = latents[from + i]! * scale;
-  }
-  return out;
 }
 
 /** Measures stages and passes their progress on. */

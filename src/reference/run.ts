@@ -4,13 +4,14 @@ import { caseWeights } from "./case.ts";
 import { compareTensors, describe, thresholdFor, type Comparison } from "./compare.ts";
 import type { ReferenceCase, ReferenceModule } from "./module.ts";
 import { basicModules } from "./modules/basic.ts";
+import { pipelineModules } from "./modules/pipeline.ts";
 import { schedulerModules } from "./modules/scheduler.ts";
 import { t5Modules } from "./modules/t5.ts";
 import { transformerModules } from "./modules/transformer.ts";
 import { vaeModules } from "./modules/vae.ts";
 
 /** Modules of the format that the engine runs, by name. */
-export const referenceModules: Readonly<Record<string, ReferenceModule>> = { ...basicModules, ...schedulerModules, ...t5Modules, ...transformerModules, ...vaeModules };
+export const referenceModules: Readonly<Record<string, ReferenceModule>> = { ...basicModules, ...schedulerModules, ...t5Modules, ...transformerModules, ...pipelineModules, ...vaeModules };
 
 /** `unsupported`: the engine has no such module; `cannot be run`: the case or the engine threw. */
 export type CaseVerdict = "pass" | "fail" | "unsupported" | "cannot be run";

@@ -1,0 +1,113 @@
+/** Whole pipelines without their text encoder: given embeddings and noise, to latents and frames. */
+import { CogwheelError } from "../../errors.ts";
+import { elements } from "../../graph/graph.ts";
+import { withLoras } from "../../models/lora.ts";
+import { parseTransformerConfig } from "../../models/transformer/config.ts";
+import { parseVaeConfig } from "../../models/vae/config.ts";
+import { CausalVae } from "../../models/vae/vae.ts";
+import { firstStep, fromVae, imageCondition, toVae } from "../../pipelines/conditioning.ts";
+import { Denoiser } from "../../pipelines/denoiser.ts";
+import { createScheduler } from "../../schedulers/scheduler.ts";
+import { inputOf } from "../case.ts";
+import type { HostTensor, ReferenceModule } from "../module.ts";
+
+type Kind = "text" | "image" | "video" | "control";
+
+function pipeline(kind: Kind): ReferenceModule {
+  return async (c, context) => {
+    const part = (name: string) => {
+      const value = c.config[name];
+      if (typeof value !== "object" || value === null) throw new CogwheelError("reference", `${c.name}: config.${name} must be an object, got ${JSON.stringify(value)}; regenerate the case`);
+      return value as Record<string, unknown>;
+    };
+    const transformer = parseTransformerConfig(part("transformer"), `${c.name}: transformer`);
+    const vaeConfig = parseVaeConfig(part("vae"), `${c.name}: vae`);
+    const scheduler = createScheduler(part("scheduler"), String(part("scheduler")["_class_name"]));
+    const option = <T>(name: string, fallback: T): T => (c.options[name] as T | undefined) ?? fallback;
+    const stepsAsked = option("num_inference_steps", 50);
+    const guidance = option("guidance_scale", 6);
+
+    const latents = inputOf(c, "latents", 5);
+    const [samples, frames, channels, height, width] = latents.shape as [number, number, number, number, number];
+    const positive = inputOf(c, "prompt_embeds", 3);
+    const guided = guidance > 1;
+    const text = guided ? concat(inputOf(c, "negative_prompt_embeds", 3).data, positive.data) : positive.data;
+    using vae = CausalVae.create(context.gpu, vaeConfig, context.weights("vae."), { dtype: context.dtype });
+    const run = { checkFinite: context.checkFinite };
+
+    let start = latents.data;
+    let first = 0;
+    let condition: Float32Array | undefined;
+    if (kind === "image") {
+      condition = imageCondition(await encode(vae, inputOf(c, "image", 5), run), inputOf(c, "posterior_noise").data, vaeConfig, frames);
+    } else if (kind === "control") {
+      const posterior = await encode(vae, inputOf(c, "control_video", 5), run);
+      condition = fromVae(posterior.mode(), posterior.shape, vaeConfig.scaling_factor);
+    } else if (kind === "video") {
+      first = firstStep(stepsAsked, option("strength", 0.8));
+      const posterior = await encode(vae, inputOf(c, "video", 5), run);
+      const video = fromVae(posterior.sample(inputOf(c, "posterior_noise").data), posterior.shape, vaeConfig.scaling_factor);
+      const { original, noise } = scheduler.addNoise(scheduler.timesteps(stepsAsked)[first]!);
+      start = latents.data.map((n, i) => video[i]! * original + n * noise);
+    }
+
+    const steps = scheduler.steps(stepsAsked, first);
+    const noise = c.inputs.get("noise");
+    const scales = option<number[]>("lora", []);
+    const weights = context.weights("transformer.");
+    const provider = withLoras(weights, c.loras.map((tensors, i) => ({ tensors, scale: scales[i] ?? 1 })), (name) => weights.shape(name) !== undefined);
+    using denoiser = await Denoiser.create(context.gpu, transformer, provider, {
+      samples, frames, height, width, textLength: positive.shape[1]!, guidance: guided, stochastic: scheduler.kind === "dpm",
+      ...(condition ? { conditionChannels: transformer.in_channels - channels } : {}),
+    }, { dtype: context.dtype });
+    const size = elements(latents.shape);
+    const denoised = await denoiser.run({
+      ...run, start, text, steps, guidanceScale: guidance,
+      ...(option("use_dynamic_cfg", false) ? { dynamicGuidance: { steps: steps.length } } : {}),
+      ...(condition ? { condition } : {}),
+      ...(noise ? { noise: (i: number) => noise.data.subarray(i * size, (i + 1) * size) } : {}),
+    });
+
+    // 1.5 pads latent frames in front until its patches divide them; the padding is not decoded.
+    const asked = Math.floor((option("num_frames", 1) - 1) / vaeConfig.temporal_compression_ratio) + 1;
+    const skip = (kind === "text" || kind === "image") && transformer.patch_size_t !== null ? frames - asked : 0;
+    const z = toVae(denoised, { samples, frames, channels, height, width, skip }, 1 / vaeConfig.scaling_factor);
+    const decoded = await vae.decode(z, { batch: samples, frames: frames - skip, height, width }, run);
+    return { latents: { shape: latents.shape, data: denoised }, frames: toFrames(decoded) };
+  };
+}
+
+/** [B, T, 3, H, W] in −1…1 → the posterior over its latents. */
+function encode(vae: CausalVae, { shape, data }: HostTensor, run: { checkFinite: boolean }) {
+  const [batch, frames, channels, height, width] = shape as [number, number, number, number, number];
+  return vae.encode(swapFrames(data, batch, frames, channels, height * width), { batch, frames, height, width }, run);
+}
+
+/** [B, a, b, plane] → [B, b, a, plane] */
+function swapFrames(data: Float32Array, batch: number, a: number, b: number, plane: number): Float32Array {
+  const out = new Float32Array(data.length);
+  for (let n = 0; n < batch; n++) for (let i = 0; i < a; i++) for (let j = 0; j < b; j++) {
+    out.set(data.subarray(((n * a + i) * b + j) * plane, ((n * a + i) * b + j + 1) * plane), ((n * b + j) * a + i) * plane);
+  }
+  return out;
+}
+
+/** [B, 3, T, H, W] in −1…1 → [B, T, 3, H, W] in 0…1 */
+function toFrames({ data, shape }: { data: Float32Array; shape: readonly number[] }): HostTensor {
+  const [b, c, t, h, w] = shape as [number, number, number, number, number];
+  return { shape: [b, t, c, h, w], data: swapFrames(data, b, c, t, h * w).map((v) => Math.min(1, Math.max(0, v / 2 + 0.5))) };
+}
+
+function concat(a: Float32Array, b: Float32Array): Float32Array {
+  const out = new Float32Array(a.length + b.length);
+  out.set(a);
+  out.set(b, a.length);
+  return out;
+}
+
+export const pipelineModules: Record<string, ReferenceModule> = {
+  CogVideoXPipeline: pipeline("text"),
+  CogVideoXImageToVideoPipeline: pipeline("image"),
+  CogVideoXVideoToVideoPipeline: pipeline("video"),
+  CogVideoXFunControlPipeline: pipeline("control"),
+};
