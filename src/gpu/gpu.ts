@@ -29,6 +29,7 @@ export class Gpu implements AsyncDisposable {
   #allocated = 0;
   #peak = 0;
   #lost: GPUDeviceLostInfo | null = null;
+  #uncaptured: GPUError | null = null;
   #disposed = false;
   #staging: { buffer: GPUBuffer; bytes: number }[] = [];
 
@@ -45,6 +46,11 @@ export class Gpu implements AsyncDisposable {
     this.pace = new Pace(caps.kind, (ms, signal) => this.idle(ms, signal));
     void device.lost.then((info) => {
       this.#lost = info;
+    });
+    // What no error scope was open for: kept, and thrown at the next wait.
+    device.addEventListener("uncapturederror", (event) => {
+      this.#uncaptured ??= (event as GPUUncapturedErrorEvent).error;
+      event.preventDefault();
     });
   }
 
@@ -73,6 +79,11 @@ export class Gpu implements AsyncDisposable {
 
   assertAlive(): void {
     if (this.#disposed) throw new CogwheelError("gpu", "a Gpu cannot be used after dispose; open a new one");
+    if (this.#uncaptured) {
+      const error = this.#uncaptured;
+      this.#uncaptured = null;
+      throw new CogwheelError("gpu", `the device reported an error: ${error.message}`, { cause: error });
+    }
     if (this.#lost) throw new CogwheelError("gpu", `the GPU device was lost (${this.#lost.reason || "unknown"}: ${this.#lost.message.trim()}); open the adapter again`);
   }
 

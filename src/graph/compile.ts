@@ -20,7 +20,7 @@ export interface PlanStep {
   readonly node: Node;
   readonly dispatch: Dispatch;
   readonly label: string;
-  /** The node's cost, shared out evenly over its dispatches. */
+  /** Its share of the node's cost. */
   readonly cost: Cost;
 }
 
@@ -38,6 +38,15 @@ export interface Plan {
 export const viewOf = (binding: Tensor | View): View => (binding instanceof Tensor ? { tensor: binding } : binding);
 
 export const weightKey = (tensor: Tensor, packing: Packing): string => `${tensor.root.weights.join("+")}|${packing}|${tensor.dtype}`;
+
+/** A node's cost over its dispatches. */
+function shareCost(whole: Cost, dispatches: readonly Dispatch[]): Cost[] {
+  const own = dispatches.map((d) => d.cost);
+  const others = own.filter((c) => !c).length || 1;
+  const spent = (key: keyof Cost) => own.reduce((n, c) => n + (c?.[key] ?? 0), 0);
+  const rest: Cost = { flops: Math.max(0, whole.flops - spent("flops")) / others, bytes: Math.max(0, whole.bytes - spent("bytes")) / others };
+  return own.map((c) => c ?? rest);
+}
 
 export function compile(graph: Graph, caps: Capabilities): Plan {
   const steps: PlanStep[] = [];
@@ -57,13 +66,13 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
       },
     };
     const dispatches = node.op.lower(node, target);
-    const cost = node.op.cost(node);
-    for (const dispatch of dispatches) {
+    const shares = shareCost(node.op.cost(node), dispatches);
+    for (const [i, dispatch] of dispatches.entries()) {
       const { grid } = dispatch;
       if (grid.some((n) => n > caps.maxGrid || n < 1 || !Number.isInteger(n))) {
         throw new CogwheelError(node.op.name, `a grid must be 1 to ${caps.maxGrid} workgroups a dimension, got [${grid.join(", ")}] in ${node.name}; fold it (foldGrid)`);
       }
-      steps.push({ node, dispatch, label: kernelLabel(dispatch.kernel, dispatch), cost: { flops: cost.flops / dispatches.length, bytes: cost.bytes / dispatches.length } });
+      steps.push({ node, dispatch, label: kernelLabel(dispatch.kernel, dispatch), cost: shares[i]! });
     }
   }
 

@@ -2,7 +2,7 @@
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import type { Kernel, KernelShape, ScalarType } from "../gpu/kernel.ts";
-import { bytesOf, type DType, type Tensor } from "./graph.ts";
+import { bytesOf, type Cost, type DType, type Tensor } from "./graph.ts";
 import type { Packing } from "./packing.ts";
 
 /** A tensor, or a part of its memory. `offset` must be a multiple of the adapter's offset alignment (256). */
@@ -23,6 +23,8 @@ export interface Dispatch<S extends KernelShape = KernelShape> {
   readonly overrides?: { readonly [K in S["overrides"]]?: number };
   /** Workgroups; more than the adapter allows in x folds into y, the kernel reads `wid.x + wid.y * grid.x`. */
   readonly grid: readonly [number, number, number];
+  /** Its own share of the node's cost, where dispatches differ; the others share the rest evenly. */
+  readonly cost?: Cost;
 }
 
 /** Checks a dispatch against its kernel's declarations at compile time and forgets the types. */

@@ -85,6 +85,7 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
           kernel: transposePanels, types: { X: k.dtype }, params: { d, rows: rowsK, count },
           bindings: { k: rowView(k, w, rowsK * d), y: rowView(turned, w, panels * PANEL * d) },
           grid: foldGrid(Math.ceil(count / 64), caps),
+          cost: { flops: 0, bytes: 2 * w.count * rowsK * d * element },
         }));
       }
       for (const { rows, tiles } of lists) {
