@@ -43,10 +43,13 @@ export async function generateCommand(words: readonly string[], options: Generat
   const { signal } = interruption;
   await using model = await CogVideoX.open(folder, { ...(adapter ? { adapter } : {}), ...(dtype ? { dtype } : {}), ...(variant ? { variant } : {}) });
   const merged: Settings = { ...model.defaults, ...pick(saved?.settings ?? {}), ...settings };
+  const unwanted = negative ?? saved?.settings.negative;
+  const dynamic = dynamicGuidance ?? saved?.settings.dynamicGuidance;
   const chosenSeed = seed ?? saved?.settings.seed ?? Math.floor(Math.random() * 2 ** 32);
   const out = resolve(wantedOut ?? join("outputs", defaultName(prompt, chosenSeed, merged.frames)));
   await checkOutput(out, { frames: merged.frames });
   if (saveLatents) await checkOutputFile(saveLatents);
+  if (typeof profileFile === "string") await checkOutputFile(profileFile);
   if (saved) checkLatents(saved, model, merged, latentsFile!);
 
   console.log(`${model.gpu.name}${model.gpu.caps.kind === "software" ? " (software)" : ""}, ${model.dtype}`);
@@ -58,19 +61,20 @@ export async function generateCommand(words: readonly string[], options: Generat
   const saveState = async (path: string, reached: DenoiseState) => {
     const { transformer } = model.configs;
     const shape = [1, reached.latents.length / (transformer.in_channels * (merged.height / model.rules.spatial) * (merged.width / model.rules.spatial)), transformer.in_channels, merged.height / model.rules.spatial, merged.width / model.rules.spatial];
-    await writeWhole(path, writeLatents({ state: reached, shape, settings: { ...merged, seed: chosenSeed, prompt, ...(negative ? { negative } : {}) } }));
+    await writeWhole(path, writeLatents({ state: reached, shape, settings: { ...merged, seed: chosenSeed, prompt, ...(unwanted ? { negative: unwanted } : {}), ...(dynamic ? { dynamicGuidance: dynamic } : {}) } }));
   };
   try {
     const video = await model.generate({
       ...merged, prompt, seed: chosenSeed, signal,
-      ...(negative ?? saved?.settings.negative ? { negative: negative ?? saved!.settings.negative! } : {}),
-      ...(dynamicGuidance ? { dynamicGuidance } : {}), ...(saved ? { start: saved.state } : {}), ...(profile ? { profile } : {}), ...(checkFinite ? { checkFinite } : {}),
+      ...(unwanted ? { negative: unwanted } : {}), ...(dynamic ? { dynamicGuidance: dynamic } : {}),
+      ...(saved ? { start: saved.state } : {}), ...(profile ? { profile } : {}), ...(checkFinite ? { checkFinite } : {}),
       onProgress: (stage, done, detail) => progress.report(stage, done, detail),
       onStep: (reached) => { state = reached; },
       onWarning: (message) => progress.note(message),
     });
     if (saveLatents) await saveState(saveLatents, video.state);
-    await encodeVideo(video.frames, { path: out, fps: merged.fps, signal, onProgress: (done) => progress.report("write", done) });
+    await encodeVideo(video.frames, { path: out, fps: merged.fps, signal, onProgress: (frames) => progress.report("write", frames / (video.frames.length + 1)) });
+    progress.report("write", 1);
     console.log(`\n${progress.summary()}`);
     const peak = peakResidentBytes();
     console.log(`${model.gpu.pipelines.stats.compiled} pipelines compiled in ${(model.gpu.pipelines.stats.ms / 1000).toFixed(1)} s${peak ? `, peak resident memory ${(peak / 1e6).toFixed(0)} MB` : ""}`);
@@ -105,8 +109,10 @@ function checkLatents({ shape }: SavedRun, model: CogVideoX, s: Settings, file: 
 }
 
 function defaultName(prompt: string, seed: number, frames: number): string {
-  const words = prompt.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").slice(0, 60);
-  return `${words || "video"}-${seed}.${frames === 1 ? "png" : "mp4"}`;
+  // A name has at most 255 bytes, and letters have up to four.
+  const letters = [...prompt.toLowerCase().replace(/[^\p{L}\p{M}\p{N}]+/gu, "-")].slice(0, 60);
+  while (Buffer.byteLength(letters.join("")) > 120) letters.pop();
+  return `${letters.join("").replace(/^-|-$/g, "") || "video"}-${seed}.${frames === 1 ? "png" : "mp4"}`;
 }
 
 const SETTING_KEYS = ["height", "width", "frames", "fps", "steps", "guidance", "scheduler"] as const;

@@ -123,10 +123,12 @@ export class Gpu implements AsyncDisposable {
     const encoder = this.device.createCommandEncoder();
     encoder.copyBufferToBuffer(buffer, offset, staging.buffer, 0, size);
     this.device.queue.submit([encoder.finish()]);
-    await this.pace.drain(signal);
     try {
+      await this.pace.drain(signal);
       await staging.buffer.mapAsync(GPUMapMode.READ, 0, size);
     } catch (error) {
+      staging.buffer.destroy();
+      if (signal?.aborted || error instanceof CogwheelError) throw error;
       this.assertAlive();
       throw new CogwheelError("gpu", `reading ${bytes} bytes back failed; ${(error as Error).message}`, { cause: error });
     }

@@ -33,8 +33,11 @@ export class Pace {
 
   async drain(signal?: AbortSignal): Promise<void> {
     const flops = this.#outstanding;
-    await this.#idle(this.outstandingMs, signal);
-    this.#outstanding = 0;
+    try {
+      await this.#idle(this.outstandingMs, signal);
+    } finally {
+      this.#outstanding = 0; // also of a wait that was given up: how long its work took is then unknown
+    }
     const ms = performance.now() - this.#since;
     if (flops > 0 && ms > 5) this.#rate = 0.5 * this.#rate + 0.5 * (flops / ms);
   }

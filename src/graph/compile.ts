@@ -123,7 +123,15 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
     }
   });
   for (const tensor of graph.outputs.values()) {
+    if (tensor.root.role === "weight" || tensor.root.role === "constant") throw new CogwheelError("graph", `an output must be computed by a node or be an input, got the ${tensor.root.role} ${tensor}; leave it out`);
     if (tensor.root.role === "activation" && !written.has(tensor.root.id)) throw new CogwheelError("graph", `an output must be computed by a node, got ${tensor}; record its producer`);
+  }
+
+  for (const { from, to } of graph.carries) {
+    const [output, input] = [graph.outputs.get(from), graph.inputs.get(to)];
+    if (!output || !input || output.bytes !== input.bytes || output.dtype !== input.dtype) {
+      throw new CogwheelError("graph", `a carry goes from an output to an input of the same size and type, got ${output ?? `no output "${from}"`} to ${input ?? `no input "${to}"`}; check both names`);
+    }
   }
 
   const memory = planMemory([...lifetimes.values()], conflicts, caps.offsetAlignment, caps.maxBufferBytes);

@@ -60,9 +60,17 @@ export class Program implements Disposable {
     const program = new Program(gpu, plan, weights);
     try {
       await gpu.scoped(`preparing ${plan.graph.name}`, async () => {
-        const compiling = Promise.all(plan.steps.map((s) => gpu.pipelines.get(s.dispatch.kernel, s.dispatch)));
+        const { signal, onProgress } = options;
+        // Pipelines count as much as weights: either may be what takes the time.
+        const share = { weights: 0, pipelines: 0 };
+        const report = () => onProgress?.((share.weights + share.pipelines) / 2, 1);
+        const wanted = plan.steps.map((s) => gpu.pipelines.get(s.dispatch.kernel, s.dispatch));
+        const different = new Set(wanted);
+        for (const pipeline of different) pipeline.then(() => { share.pipelines += 1 / different.size; report(); }, () => undefined);
+        const compiling = Promise.all(wanted);
         compiling.catch(() => undefined);
-        await weights.load(plan.weights.values(), options);
+        await weights.load(plan.weights.values(), { ...(signal ? { signal } : {}), onProgress: (done, total) => { share.weights = done / total; report(); } });
+        share.weights = 1;
         program.#allocate(options.bind ?? {});
         program.#bind(await compiling);
       });
@@ -138,8 +146,14 @@ export class Program implements Disposable {
     };
   }
 
+  #assertAlive(): void {
+    if (this.#disposed) throw new CogwheelError("graph", `a program cannot be used after dispose, got ${this.plan.graph.name}; compile it again`);
+    this.gpu.assertAlive();
+  }
+
   /** The buffer behind an input or output, to bind to another program or to draw from. */
   buffer(name: string): GPUBuffer {
+    this.#assertAlive();
     return this.#buffers.get(this.#io(name).root.id)!;
   }
 
@@ -151,6 +165,7 @@ export class Program implements Disposable {
   }
 
   write(name: string, data: ArrayBufferView): void {
+    this.#assertAlive();
     const { graph } = this.plan;
     const tensor = graph.inputs.get(name);
     if (!tensor) throw new CogwheelError("graph", `${graph.name} has no input "${name}"; its inputs are ${[...graph.inputs.keys()].join(", ")}`);
@@ -161,18 +176,19 @@ export class Program implements Disposable {
 
   /** An output's (or input's) values; f16 is widened to f32. */
   async read(name: string, signal?: AbortSignal): Promise<Float32Array> {
+    this.#assertAlive();
     const tensor = this.#io(name);
     return widen(await this.gpu.read(this.#buffers.get(tensor.root.id)!, 0, tensor.bytes, signal), tensor.dtype);
   }
 
   /** Encodes every dispatch of a run, in order, into a pass of the caller's. */
   encode(pass: GPUComputePassEncoder): void {
+    this.#assertAlive();
     for (const step of this.#steps) encode(pass, step);
   }
 
   async run(options: RunOptions = {}): Promise<void> {
-    if (this.#disposed) throw new CogwheelError("graph", `a program cannot run after dispose, got ${this.plan.graph.name}; compile it again`);
-    this.gpu.assertAlive();
+    this.#assertAlive();
     for (const [name, data] of Object.entries(options.inputs ?? {})) this.write(name, data);
     const { device } = this.gpu;
     const finite = options.checkFinite ? await this.#finiteChecks() : undefined;

@@ -15,7 +15,7 @@ export interface WeightProvider {
 
 export interface LoadOptions {
   signal?: AbortSignal;
-  /** Bytes on the GPU so far, of all that were asked for. */
+  /** How much is done, of all there is to do. */
   onProgress?: (done: number, total: number) => void;
 }
 

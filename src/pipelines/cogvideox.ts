@@ -17,11 +17,11 @@ import { parseVaeConfig, type VaeConfig } from "../models/vae/config.ts";
 import { planVae, vaeWeights } from "../models/vae/graphs.ts";
 import { CausalVae, type DecodedFrames } from "../models/vae/vae.ts";
 import { TorchGenerator } from "../random/torch.ts";
-import { createScheduler, type SchedulerKind } from "../schedulers/scheduler.ts";
+import { createScheduler, type StepCoefficients } from "../schedulers/scheduler.ts";
 import { toVae } from "./conditioning.ts";
-import { Denoiser, denoiseGraph, type DenoiseShape, type DenoiseState } from "./denoiser.ts";
+import { checkState, Denoiser, denoiseGraph, type DenoiseShape, type DenoiseState } from "./denoiser.ts";
 import { GenerationInterrupted } from "./interrupted.ts";
-import { adviceFrom, checkSettings, defaultSettings, latentFrames, type ModelRules, type Settings } from "./settings.ts";
+import { adviceFrom, checkSettings, defaultSettings, latentFrames, settingsOf, type ModelRules, type Settings } from "./settings.ts";
 import { Video, type RgbaFrame } from "./video.ts";
 
 /** The parts of a generation, in order. `load …` reads weights and compiles; a stage's share done goes from 0 to 1. */
@@ -111,14 +111,17 @@ export class CogVideoX implements AsyncDisposable {
 
   /** What each stage will take on the adapter; computed from the configs alone, before anything is loaded. */
   requirements(options: Partial<Settings> = {}): StageMemory[] {
-    const settings = { ...this.defaults, ...options };
+    const settings = { ...this.defaults, ...settingsOf(options) };
     checkSettings(settings, this.rules);
-    const provider = { type: (name: string) => (this.dtype === "f16" && name.endsWith("weight") && !/norm|bias/.test(name) ? ("f16" as const) : ("f32" as const)) };
+    const typesOf = (component: string) => {
+      const { weights } = this.checkpoint.component(component);
+      return { type: (name: string) => (this.dtype === "f16" && (weights?.get(name)?.shape.length ?? 0) > 1 ? ("f16" as const) : ("f32" as const)) };
+    };
     const shape = this.#denoiseShape(settings);
     const { caps } = this.gpu;
     const plans: [string, Plan[]][] = [
-      ["text encoder", [compile(t5Graph(this.configs.text, provider, { batch: 1, length: this.configs.transformer.max_text_seq_length, dtype: this.dtype }), caps)]],
-      ["transformer", [compile(denoiseGraph(this.configs.transformer, provider, shape, this.dtype), caps)]],
+      ["text encoder", [compile(t5Graph(this.configs.text, typesOf("text_encoder"), { batch: shape.guidance ? 2 : 1, length: this.configs.transformer.max_text_seq_length, dtype: this.dtype }), caps)]],
+      ["transformer", [compile(denoiseGraph(this.configs.transformer, typesOf("transformer"), shape, this.dtype), caps)]],
       ["decoder", planVae(this.configs.vae, caps, { part: "decode", batch: 1, frames: latentFrames(settings.frames, this.rules.temporal), height: shape.height, width: shape.width, format: "rgba", dtype: this.dtype })],
     ];
     return plans.map(([stage, list]) => {
@@ -131,21 +134,28 @@ export class CogVideoX implements AsyncDisposable {
 
   /** Text to video. Encode the prompt, prepare latents, denoise, decode, return. */
   async generate(options: GenerateOptions): Promise<Video> {
-    const settings: Settings = { ...this.defaults, ...defined(options) };
+    checkNames(options);
+    const settings: Settings = { ...this.defaults, ...settingsOf(options) };
     checkSettings(settings, this.rules);
-    if (options.prompt.trim() === "") throw new CogwheelError("generate", `the prompt must not be empty, got ${JSON.stringify(options.prompt)}; say what to show`);
+    if (typeof options.prompt !== "string" || options.prompt.trim() === "") throw new CogwheelError("generate", `the prompt must not be empty, got ${JSON.stringify(options.prompt)}; say what to show`);
     const seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
     if (!Number.isSafeInteger(seed)) throw new CogwheelError("generate", `a seed must be a whole number up to 2^53 − 1, got ${seed}`);
+    const shape = this.#denoiseShape(settings);
+    const steps = createScheduler(this.checkpoint.component("scheduler").config, settings.scheduler).steps(settings.steps);
+    if (options.start) checkState(options.start, this.#latentsShape(shape), steps);
+    this.#checkWeights();
     this.#refuseIfTooLarge(settings);
     const clock = new StageClock(options);
 
-    const text = await this.#encodePrompt(options, settings, clock);
-    const shape = this.#denoiseShape(settings);
     const generator = new TorchGenerator(seed);
-    const noise = generator.randn([shape.samples, shape.frames, this.configs.transformer.in_channels, shape.height, shape.width]);
-    const latents = await this.#denoise(text, shape, options.start ?? { step: 0, latents: noise }, generator, settings, options, clock);
-    const frames = await this.#decode(latents, shape, options, clock);
-    return new Video(frames, { ...settings, seed, prompt: options.prompt }, { step: settings.steps, latents }, clock.seconds);
+    const noise = generator.randn(this.#latentsShape(shape));
+    const start = options.start ?? { step: 0, latents: noise };
+    // Latents that are done are decoded again, which needs no prompt.
+    const latents = start.step === steps.length ? start.latents : await this.#denoise(await this.#encodePrompt(options, settings, clock), shape, start, steps, generator, settings, options, clock);
+    const frames = await this.#decode(latents, shape, settings, options, clock).catch((error: unknown) => {
+      throw new GenerationInterrupted({ step: steps.length, latents }, steps.length, error);
+    });
+    return new Video(frames, { ...settings, seed, prompt: options.prompt }, { step: steps.length, latents }, clock.seconds);
   }
 
   #denoiseShape(settings: Settings): DenoiseShape {
@@ -159,6 +169,30 @@ export class CogVideoX implements AsyncDisposable {
     };
   }
 
+  #latentsShape(shape: DenoiseShape): number[] {
+    return [shape.samples, shape.frames, this.configs.transformer.in_channels, shape.height, shape.width];
+  }
+
+  /** Everything that is missing in any component is told at once, before any of them is loaded. */
+  #checkWeights(): void {
+    const expected: [string, Map<string, readonly number[]>][] = [
+      ["text_encoder", expectedT5Weights(this.configs.text)],
+      ["transformer", transformerWeights(this.configs.transformer)],
+      ["vae", vaeWeights(this.configs.vae, ["decode"])],
+    ];
+    const wrong: CogwheelError[] = [];
+    for (const [name, weights] of expected) {
+      try {
+        expectWeights(this.checkpoint.component(name), weights);
+      } catch (error) {
+        if (!(error instanceof CogwheelError)) throw error;
+        wrong.push(error);
+      }
+    }
+    if (wrong.length === 1) throw wrong[0]!;
+    if (wrong.length) throw new CogwheelError("checkpoint", wrong.map((error) => error.message.replace(/^\[checkpoint\] /, "")).join("\n"), { cause: wrong });
+  }
+
   #refuseIfTooLarge(settings: Settings): void {
     const available = this.gpu.caps.kind === "software" ? availableMemoryBytes() : undefined;
     if (available === undefined) return;
@@ -168,8 +202,7 @@ export class CogVideoX implements AsyncDisposable {
     }
   }
 
-  async #weights(component: Component, expected: Map<string, readonly number[]>, options: GenerateOptions): Promise<ComponentWeights> {
-    expectWeights(component, expected);
+  async #weights(component: Component, options: GenerateOptions): Promise<ComponentWeights> {
     const weights = await ComponentWeights.open(component, this.dtype, options.signal ? { signal: options.signal } : {});
     if (weights.kept.length) options.onWarning?.(keptMessage(component.name, weights.kept));
     return weights;
@@ -188,15 +221,13 @@ export class CogVideoX implements AsyncDisposable {
     });
     const component = this.checkpoint.component("text_encoder");
     using encoder = await clock.time("load text encoder", async (report) => {
-      const weights = await this.#weights(component, expectedT5Weights(this.configs.text), options);
+      const weights = await this.#weights(component, options);
       return T5Encoder.create(this.gpu, this.configs.text, weights, { batch: texts.length, length, dtype: this.dtype, ...load(options, report) });
     });
     return await clock.time("encode prompt", (report) => encoder.encode(ids, { ...run(options), onProgress: report }));
   }
 
-  async #denoise(text: Float32Array, shape: DenoiseShape, start: DenoiseState, generator: TorchGenerator, settings: Settings, options: GenerateOptions, clock: StageClock): Promise<Float32Array> {
-    const scheduler = createScheduler(this.checkpoint.component("scheduler").config, settings.scheduler);
-    const steps = scheduler.steps(settings.steps);
+  async #denoise(text: Float32Array, shape: DenoiseShape, start: DenoiseState, steps: readonly StepCoefficients[], generator: TorchGenerator, settings: Settings, options: GenerateOptions, clock: StageClock): Promise<Float32Array> {
     const size = start.latents.length;
     // The generator goes on drawing as the reference does, whichever step the run starts from.
     let drawn = 0;
@@ -206,7 +237,7 @@ export class CogVideoX implements AsyncDisposable {
       return last;
     };
     using denoiser = await clock.time("load transformer", async (report) => {
-      const weights = await this.#weights(this.checkpoint.component("transformer"), transformerWeights(this.configs.transformer), options);
+      const weights = await this.#weights(this.checkpoint.component("transformer"), options);
       return Denoiser.create(this.gpu, this.configs.transformer, weights, shape, { dtype: this.dtype, ...load(options, report) });
     });
     let state = start;
@@ -227,16 +258,21 @@ export class CogVideoX implements AsyncDisposable {
     });
   }
 
-  async #decode(latents: Float32Array, shape: DenoiseShape, options: GenerateOptions, clock: StageClock): Promise<RgbaFrame[]> {
+  async #decode(latents: Float32Array, shape: DenoiseShape, settings: Settings, options: GenerateOptions, clock: StageClock): Promise<RgbaFrame[]> {
     const { vae: config, transformer } = this.configs;
-    const wanted = latentFrames(options.frames ?? this.defaults.frames, this.rules.temporal);
+    const wanted = latentFrames(settings.frames, this.rules.temporal);
     const z = toVae(latents, { ...shape, channels: transformer.in_channels, skip: shape.frames - wanted }, 1 / config.scaling_factor);
     const size = { batch: shape.samples, frames: wanted, height: shape.height, width: shape.width };
     using vae = await clock.time("load decoder", async (report) => {
-      const weights = await this.#weights(this.checkpoint.component("vae"), vaeWeights(config, ["decode"]), options);
+      const weights = await this.#weights(this.checkpoint.component("vae"), options);
       const decoder = CausalVae.create(this.gpu, config, weights, { dtype: this.dtype });
-      await decoder.prepare("decode", size, { format: "rgba", ...load(options, report) });
-      return decoder;
+      try {
+        await decoder.prepare("decode", size, { format: "rgba", ...load(options, report) });
+        return decoder;
+      } catch (error) {
+        decoder[Symbol.dispose]();
+        throw error;
+      }
     });
     return await clock.time("decode", async (report) => {
       const frames: RgbaFrame[] = [];
@@ -260,8 +296,7 @@ function readConfigs(checkpoint: Checkpoint): { configs: Configs; rules: ModelRu
   const { text, transformer, vae } = configs;
   if (text.d_model !== transformer.text_embed_dim) throw new CogwheelError("checkpoint", `the text encoder's d_model must be the transformer's text_embed_dim, got ${text.d_model} and ${transformer.text_embed_dim}; the folders belong to different models`);
   if (transformer.in_channels !== vae.latent_channels) throw new CogwheelError("checkpoint", `text to video needs a transformer with ${vae.latent_channels} input channels, got ${transformer.in_channels}; this checkpoint is for images or control videos`);
-  const className = checkpoint.component("scheduler").className;
-  const scheduler: SchedulerKind = className === "CogVideoXDPMScheduler" ? "dpm" : "ddim";
+  const { kind: scheduler } = createScheduler(config("scheduler"), checkpoint.component("scheduler").className);
   return {
     configs,
     rules: {
@@ -280,10 +315,14 @@ class StageClock {
   }
   async time<T>(stage: Stage, work: (report: (done: number, detail?: string) => void) => Promise<T>): Promise<T> {
     const start = performance.now();
-    const report = (done: number, detail?: string) => this.#options.onProgress?.(stage, done, detail);
-    report(0);
-    const result = await work(report);
-    report(1);
+    const { onProgress } = this.#options;
+    // A stage is done when its work is over, not when the last part of it says so: 1 is told once.
+    let over = false;
+    onProgress?.(stage, 0);
+    const result = await work((done, detail) => {
+      if (!over && done < 1) onProgress?.(stage, done, detail);
+    }).finally(() => (over = true));
+    onProgress?.(stage, 1);
     this.seconds[stage] = (performance.now() - start) / 1000;
     return result;
   }
@@ -294,6 +333,16 @@ const load = ({ signal }: GenerateOptions, report: (done: number) => void) => ({
 
 function defined<T extends object>(record: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(record).filter(([, v]) => v !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> };
+}
+
+/** An option that is misspelled would change nothing, silently. */
+function checkNames(options: GenerateOptions): void {
+  const known: Record<keyof GenerateOptions, true> = {
+    prompt: true, negative: true, seed: true, height: true, width: true, frames: true, fps: true, steps: true, guidance: true, scheduler: true, dynamicGuidance: true, start: true,
+    signal: true, profile: true, checkFinite: true, onProgress: true, onStep: true, onWarning: true,
+  };
+  const unknown = Object.keys(options).find((name) => !Object.hasOwn(known, name));
+  if (unknown !== undefined) throw new CogwheelError("generate", `options must be among ${Object.keys(known).join(", ")}, got ${JSON.stringify(unknown)}; check its spelling`);
 }
 
 const mega = (bytes: number): string => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${(bytes / 1e6).toFixed(0)} MB`);

@@ -83,6 +83,15 @@ export function denoiseGraph(config: TransformerConfig, provider: Pick<WeightPro
   return graph;
 }
 
+/** Throws unless the steps that are left can be taken from here. `shape` is the latents' [n, F, C, H, W]. */
+export function checkState({ step, latents, original }: DenoiseState, shape: readonly number[], steps: readonly StepCoefficients[]): void {
+  const size = elements(shape);
+  if (latents.length !== size) throw new CogwheelError("denoise", `latents must be [${shape.join(", ")}] = ${size} values for this size and these frames, got ${latents.length}; give the size and frames they were made for`);
+  if (!Number.isInteger(step) || step < 0 || step > steps.length) throw new CogwheelError("denoise", `a run goes on from step 0 to ${steps.length}, got ${step}; ask for as many steps as it began with`);
+  const got = original === undefined ? "none" : original.length === size ? undefined : `${original.length}`;
+  if (got && step > 0 && step < steps.length && steps[step]!.oldStep !== 0) throw new CogwheelError("denoise", `this scheduler goes on from the clean latents of the step before too (${size} values of "original"), got ${got}; go on with the scheduler that the run began with`);
+}
+
 export class Denoiser implements Disposable {
   private constructor(
     readonly shape: DenoiseShape,
@@ -106,9 +115,10 @@ export class Denoiser implements Disposable {
   async run(options: DenoiseOptions): Promise<Float32Array> {
     const { text, steps, guidanceScale, noise, condition, onStep, ...run } = options;
     const start: DenoiseState = options.start instanceof Float32Array ? { step: 0, latents: options.start } : options.start;
-    const size = elements(this.plan.graph.inputs.get("latents")!.shape);
-    if (start.latents.length !== size) throw new CogwheelError("denoise", `latents must have ${size} values ([${this.plan.graph.inputs.get("latents")!.shape.join(", ")}]), got ${start.latents.length}; give the size and frames they were made for`);
+    const { shape: want } = this.plan.graph.inputs.get("latents")!;
+    const size = elements(want);
     if (start.step >= steps.length) throw new CogwheelError("denoise", `a run must have steps left, got ${start.step} done of ${steps.length}; ask for more steps`);
+    checkState(start, want, steps);
     const { program, shape } = this;
     program.write("latents", start.latents);
     program.write("text", text);

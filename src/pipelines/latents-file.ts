@@ -13,8 +13,20 @@ export interface SavedRun {
   /** [n, F, C, H, W] */
   readonly shape: readonly number[];
   /** What the run was asked for; a continued run takes these where it is not told otherwise. */
-  readonly settings: Partial<Settings> & { seed?: number; prompt?: string; negative?: string };
+  readonly settings: SavedSettings;
 }
+
+export interface SavedSettings extends Partial<Settings> {
+  seed?: number;
+  prompt?: string;
+  negative?: string;
+  dynamicGuidance?: boolean;
+}
+
+const SAVED_TYPES: Readonly<Record<keyof SavedSettings, "number" | "string" | "boolean">> = {
+  height: "number", width: "number", frames: "number", fps: "number", steps: "number", guidance: "number", scheduler: "string",
+  seed: "number", prompt: "string", negative: "string", dynamicGuidance: "boolean",
+};
 
 export function writeLatents({ state, shape, settings }: SavedRun): Uint8Array {
   return writeSafetensors(
@@ -37,12 +49,26 @@ export async function readLatents(bytes: Uint8Array, label: string): Promise<Sav
   const read = async (name: string) => toFloat32((await file.read(name)).bytes, file.tensors.get(name)!.dtype);
   const done = Number(step ?? 0);
   if (!Number.isInteger(done) || done < 0) throw fail(`step must be a whole number, got ${JSON.stringify(step)}`);
-  let saved: SavedRun["settings"];
-  try {
-    saved = JSON.parse(settings ?? "{}") as SavedRun["settings"];
-  } catch (error) {
-    throw fail(`settings must be JSON, got ${(error as Error).message}`);
-  }
+  const saved = readSettings(settings ?? "{}", fail);
+  const old = file.tensors.get("original");
+  if (old && old.shape.join() !== info.shape.join()) throw fail(`"original" must have the shape of "latents", [${info.shape.join(", ")}], got [${old.shape.join(", ")}]; save the latents again`);
   const original = file.tensors.has("original") ? { original: await read("original") } : {};
   return { state: { step: done, latents: await read("latents"), ...original }, shape: info.shape, settings: saved };
+}
+
+/** Settings that this version does not know are those of another one, and change the result: they are refused. */
+function readSettings(text: string, fail: (rule: string) => CogwheelError): SavedSettings {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw fail(`settings must be JSON, got ${(error as Error).message}; save the latents again`);
+  }
+  if (typeof json !== "object" || json === null || Array.isArray(json)) throw fail(`settings must be a JSON object, got ${text.slice(0, 60)}; save the latents again`);
+  for (const [key, value] of Object.entries(json)) {
+    const type = Object.hasOwn(SAVED_TYPES, key) ? SAVED_TYPES[key as keyof SavedSettings] : undefined;
+    if (!type) throw fail(`settings may hold ${Object.keys(SAVED_TYPES).join(", ")}, got ${JSON.stringify(key)}; use the version that wrote the file`);
+    if (typeof value !== type) throw fail(`settings.${key} must be a ${type}, got ${JSON.stringify(value)}; save the latents again`);
+  }
+  return json as SavedSettings;
 }

@@ -41,6 +41,11 @@ const KEYS: Record<string, keyof Settings> = {
   height: "height", width: "width", num_frames: "frames", fps: "fps", num_inference_steps: "steps", guidance_scale: "guidance", scheduler: "scheduler",
 };
 
+/** The settings among other options, without those that were left open. */
+export function settingsOf(options: Partial<Settings>): Partial<Settings> {
+  return Object.fromEntries(Object.values(KEYS).flatMap((key) => (options[key] === undefined ? [] : [[key, options[key]]])));
+}
+
 /** `generation.json` of a checkpoint: its maker's advice, under diffusers' argument names. */
 export function adviceFrom(json: Record<string, unknown>): Partial<Settings> {
   const advice: Record<string, unknown> = {};

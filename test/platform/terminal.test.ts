@@ -68,6 +68,15 @@ describe("progress", () => {
     expect(progress.summary()).toBe("stage    seconds\n───────  ───────\ndenoise    100.0\ndecode       4.0\nsave         0.5\nin all     104.5\n");
   });
 
+  it("shows a stage once that is told to be over twice", () => {
+    const { progress, text, at } = recorded({ isTTY: false });
+    progress.report("write", 0.5);
+    at(2);
+    for (let i = 0; i < 3; i++) progress.report("write", 1);
+    expect(text()).toBe("write              2.0 s\n");
+    expect(progress.seconds).toEqual({ write: 2 });
+  });
+
   it("says durations as people do", () => {
     expect([0.04, 8.26, 9.96, 59.94, 59.96, 125, 3599.6, 11220].map(duration)).toEqual(["0.0 s", "8.3 s", "10 s", "60 s", "1 min 00 s", "2 min 05 s", "1 h 00 min", "3 h 07 min"]);
   });

@@ -50,6 +50,7 @@ export class Progress implements Disposable {
 
   /** Tells how much of a stage is done, 0 to 1; naming another stage ends the one before. `detail` is shown as it is. */
   report(name: string, done: number, detail = ""): void {
+    if (!this.#stage && done >= 1 && this.#finished.at(-1)?.name === name) return; // told once more that it is over
     if (this.#stage?.name !== name) this.#begin(name);
     const stage = this.#stage!;
     const at = this.#now();
