@@ -60,6 +60,7 @@ program
   .addOption(dtype())
   .addOption(adapter())
   .option("--only <text>", "only cases whose module or name contains this")
+  .addOption(new Option("--kernels <family>", "kernels for GPUs or for CPU adapters (default: what the engine chooses on this adapter)").choices(["gpu", "cpu"]))
   .option("--check-finite", "name the first node that makes a NaN or an infinity")
   .action(async (paths: string[], options) => {
     const { validateCommand } = await import("./validate.ts");

@@ -16,6 +16,8 @@ export interface ValidateOptions {
   dtype?: "f32" | "f16";
   /** An adapter by name. Default: the fastest there is. */
   adapter?: string;
+  /** Kernels for GPUs or for CPU adapters, whichever the adapter is. Default: those that the engine would choose. */
+  kernels?: "gpu" | "cpu";
   /** Only cases whose module or name contains this. */
   only?: string;
   /** Name the first node that makes a NaN or an infinity. */
@@ -32,7 +34,10 @@ export async function validateCommand(paths: string[], options: ValidateOptions 
   const files: CaseFile[] = [];
   for (const path of paths) files.push(...(await filesOf(path)));
 
-  await using gpu = await Gpu.open(options.adapter === undefined ? {} : { adapter: options.adapter });
+  await using gpu = await Gpu.open({
+    ...(options.adapter === undefined ? {} : { adapter: options.adapter }),
+    ...(options.kernels === undefined ? {} : { capabilities: { kind: options.kernels === "gpu" ? ("hardware" as const) : ("software" as const) } }),
+  });
   if (dtype === "f16" && !gpu.caps.f16) throw new CogwheelError("validate", `--dtype f16 needs an adapter with shader-f16, got ${gpu.name}; leave it out or name another adapter`);
   using progress = new Progress();
   const results: CaseResult[] = [];
