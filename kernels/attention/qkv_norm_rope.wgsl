@@ -4,7 +4,7 @@
 //           rope [P, D]: (cos, sin) of each pair of channels · position [R]: the token's row of rope; text tokens point at a
 //           row of (1, 0), which rotates nothing
 // Work      one lane holds one vec4 of one (token, head); the D/4 lanes of a head share their sums in workgroup memory
-// Dispatch  (ceil(R·N / PER), folded, 1)
+// Dispatch  (ceil(R·N / PER), folded, 1); for windows of rows, and of heads: q, k, v are bound from head head_base on
 // Cost      reads qkv once, writes q, k, v once; bandwidth bound
 // Numerics  f32; two-pass variance. LayerNorm over the head, eps 1e-6 in every published config
 // After     rotary embedding, Su et al. 2021, arXiv:2104.09864, over (frame, row, column): axes share the head's channels
@@ -17,7 +17,7 @@ const PER: u32 = 4u;
 const NORM: bool = true;
 const ROPE: bool = true;
 //! end
-struct Params { rows: u32, heads: u32, count: u32, row_base: u32, rows_total: u32, eps: f32 }
+struct Params { rows: u32, heads: u32, head_base: u32, heads_here: u32, count: u32, row_base: u32, rows_total: u32, eps: f32 }
 @group(0) @binding(1) var<storage, read> qkv: array<vec4<X>>;
 @group(0) @binding(2) var<storage, read> norm_q: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> norm_k: array<vec4<f32>>;
@@ -49,10 +49,10 @@ fn rotate(a: vec4<f32>, cs: vec4<f32>) -> vec4<f32> {
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let item = (wid.y * groups.x + wid.x) * PER + lane / D4;
-  let row = min(item / params.heads, params.rows - 1u);
-  let head = item % params.heads;
+  let row = min(item / params.heads_here, params.rows - 1u);
+  let head = item % params.heads_here;
   let c = lane % D4;
-  let from_ = (row * 3u * params.heads + head) * D4 + c;
+  let from_ = (row * 3u * params.heads + params.head_base + head) * D4 + c;
   var a = vec4<f32>(qkv[from_]);
   var b = vec4<f32>(qkv[from_ + params.heads * D4]);
   let w = qkv[from_ + 2u * params.heads * D4];

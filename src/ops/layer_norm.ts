@@ -1,7 +1,7 @@
 /** layer_norm: LayerNorm over the last axis, with the expert modulation (1 + scale) and shift of its token fused in. */
 import { layerNorm as kernel } from "#kernels";
 import { CogwheelError } from "../errors.ts";
-import { dispatch, foldGrid, rowView, rowWindows } from "../graph/dispatch.ts";
+import { dispatch, foldGrid, gcd, rowView, rowWindows, type RowWindow, type Target, type View } from "../graph/dispatch.ts";
 import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
 
 interface Inputs { x: Tensor; weight: Tensor | undefined; bias: Tensor | undefined; table: Tensor | undefined; rowOf: Tensor | undefined; source: Tensor | undefined }
@@ -45,22 +45,27 @@ export const layerNormOp: Op<Inputs, Attrs, "y"> = {
   cost({ inputs: { x }, outputs: { y } }) {
     return { flops: 10 * y.size, bytes: (y.bytes / bytesOf[y.dtype]) * bytesOf[x.dtype] + y.bytes };
   },
-  lower({ inputs: { x, weight, bias, table, rowOf, source }, attrs, outputs: { y } }, { caps }) {
+  lower({ inputs: { x, weight, bias, table, rowOf, source }, attrs, outputs: { y } }, target) {
+    const { caps } = target;
     const d = x.dim(-1);
     const consts = { AFFINE: +!!weight, MODULATE: +!!table, GATHER: +!!source, WG: caps.kind === "software" ? 8 : d >= 1024 ? 128 : 64 };
-    const windows = rowWindows(caps, y.size / d, [...(source ? [4] : [d * bytesOf[x.dtype]]), d * bytesOf[y.dtype], ...(rowOf ? [4] : [])]);
+    const rowBytes = d * bytesOf[x.dtype];
+    // Rows of x that are not asked for may lie between those of a window: half of the limit leaves them room.
+    const windowedSource = !!source && x.bytes > caps.maxBindingBytes;
+    const windows = rowWindows(caps, y.size / d, [windowedSource ? 2 * rowBytes : source ? 4 : rowBytes, d * bytesOf[y.dtype], ...(rowOf || source ? [4] : [])]);
     return windows.map((w) => {
-      const unused = source ? { tensor: source } : rowView(x, w, d);
+      const part = source ? gathered(x, source, w, target) : { x: rowView(x, w, d), source: undefined };
+      const unused = part.source ?? part.x;
       return dispatch({
         kernel, consts, types: { X: x.dtype, Y: y.dtype },
         params: { rows: w.count, d: attrs.width, stride4: d / 4, eps: attrs.eps },
         bindings: {
-          x: source ? x : rowView(x, w, d),
+          x: part.x,
           weight: weight ? { tensor: weight, packing: weight.role === "weight" ? "vector" : "natural" } : unused,
           bias: bias ? { tensor: bias, packing: bias.role === "weight" ? "vector" : "natural" } : unused,
           table: table ?? unused,
           row_of: rowOf ? rowView(rowOf, w, 1) : unused,
-          source: source ? rowView(source, w, 1) : unused,
+          source: part.source ?? unused,
           y: rowView(y, w, d),
         },
         grid: foldGrid(w.count, caps),
@@ -68,3 +73,14 @@ export const layerNormOp: Op<Inputs, Attrs, "y"> = {
     });
   },
 };
+
+/** The rows of x that a window of `source` names, and where they are among them. x is bound whole where it fits. */
+function gathered(x: Tensor, source: Tensor, w: RowWindow, { caps, constant }: Target): { x: Tensor | View; source: View } {
+  if (x.bytes <= caps.maxBindingBytes) return { x, source: rowView(source, w, 1) };
+  const rows = (source.data as Uint32Array).subarray(w.start, w.start + w.count);
+  const rowBytes = x.dim(-1) * bytesOf[x.dtype];
+  const step = caps.offsetAlignment / gcd(caps.offsetAlignment, rowBytes);
+  const first = Math.floor(rows.reduce((a, b) => Math.min(a, b)) / step) * step;
+  const count = rows.reduce((a, b) => Math.max(a, b)) - first + 1;
+  return { x: { tensor: x, offset: first * rowBytes, bytes: count * rowBytes }, source: { tensor: constant("source", rows.map((r) => r - first), [rows.length]) } };
+}

@@ -45,17 +45,22 @@ export const qkvNormRopeOp: Op<Inputs, Attrs, "q" | "k" | "v"> = {
     const [heads, rowsTotal, d] = q.shape as [number, number, number];
     const d4 = d / 4;
     const per = Math.max(1, Math.floor(64 / d4));
-    const windows = rowWindows(caps, rowsTotal, [3 * heads * d * bytesOf[qkv.dtype], ...(position ? [4] : [])]);
-    return windows.map((w) => {
-      const unused = rowView(qkv, w, 3 * heads * d);
-      const count = w.count * heads;
-      return dispatch({
-        kernel, types: { X: qkv.dtype, Y: q.dtype },
-        consts: { D4: d4, PER: per, NORM: +!!normQ, ROPE: +!!rope },
-        params: { rows: w.count, heads, count, row_base: w.start, rows_total: rowsTotal, eps: attrs.eps },
-        bindings: { qkv: unused, norm_q: normQ ?? unused, norm_k: normK ?? unused, rope: rope ?? unused, position: position ? rowView(position, w, 1) : unused, q, k, v },
-        grid: foldGrid(Math.ceil(count / per), caps),
-      });
-    });
+    const headElements = rowsTotal * d;
+    return rowWindows(caps, heads, [headElements * bytesOf[q.dtype]]).flatMap((h) =>
+      rowWindows(caps, rowsTotal, [3 * heads * d * bytesOf[qkv.dtype], ...(position ? [4] : [])]).map((w) => {
+        const unused = rowView(qkv, w, 3 * heads * d);
+        const count = w.count * h.count;
+        return dispatch({
+          kernel, types: { X: qkv.dtype, Y: q.dtype },
+          consts: { D4: d4, PER: per, NORM: +!!normQ, ROPE: +!!rope },
+          params: { rows: w.count, heads, head_base: h.start, heads_here: h.count, count, row_base: w.start, rows_total: rowsTotal, eps: attrs.eps },
+          bindings: {
+            qkv: unused, norm_q: normQ ?? unused, norm_k: normK ?? unused, rope: rope ?? unused, position: position ? rowView(position, w, 1) : unused,
+            q: rowView(q, h, headElements), k: rowView(k, h, headElements), v: rowView(v, h, headElements),
+          },
+          grid: foldGrid(Math.ceil(count / per), caps),
+        });
+      }),
+    );
   },
 };
