@@ -37,7 +37,7 @@ export interface Plan {
 
 export const viewOf = (binding: Tensor | View): View => (binding instanceof Tensor ? { tensor: binding } : binding);
 
-export const weightKey = (tensor: Tensor, packing: Packing): string => `${tensor.root.weights.join("+")}|${packing}|${tensor.dtype}`;
+export const weightKey = (tensor: Tensor, packing: Packing): string => `${tensor.root.weights.join("+")}|${tensor.shape.join("×")}|${packing}|${tensor.dtype}`;
 
 /** A node's cost over its dispatches. */
 function shareCost(whole: Cost, dispatches: readonly Dispatch[]): Cost[] {
