@@ -62,7 +62,7 @@ const replay = await (async () => {
   }, model.dtype);
   using store = new WeightStore(gpu, weights);
   using program = await Program.create(gpu, compile(graph, gpu.caps), store);
-  return measureReplay(gpu, program);
+  return await measureReplay(gpu, program);
 })();
 console.log(`replay of a denoising step, ${replay.dispatches} dispatches: ${replay.replayMs.toFixed(2)} ms to encode, a bare loop ${replay.bareMs.toFixed(2)} ms: ${replay.ratio.toFixed(2)} ×\n`);
 
