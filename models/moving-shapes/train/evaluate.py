@@ -12,6 +12,7 @@ import torch
 from diffusers import CogVideoXDPMScheduler, CogVideoXPipeline
 
 import measure
+import vae as autoencoder
 
 
 def main():
@@ -25,6 +26,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--prompt", help="this prompt instead of the list; needs --save")
     parser.add_argument("--save", type=Path, help="write a contact sheet (PNG) of the clips")
+    parser.add_argument("--reconstruct", action="store_true", help="only the autoencoder's PSNR on unseen clips")
     parser.add_argument("--label", default="", help="text put before the scores")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -34,6 +36,9 @@ def main():
     scheduler = args.scheduler or defaults["scheduler"]
 
     pipeline = CogVideoXPipeline.from_pretrained(args.model, torch_dtype=torch.float32)
+    if args.reconstruct:
+        print(f"{args.label} reconstruction PSNR on 48 unseen clips: {autoencoder.evaluate(pipeline.vae, 48):.2f} dB")
+        return
     if scheduler == "dpm":
         pipeline.scheduler = CogVideoXDPMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)

@@ -148,7 +148,7 @@ def render(combination: Combination, rng: random.Random, frames: int = FRAMES) -
     dy = grid[None, :, None] - y[:, None, None]
     dx, dy = torch.broadcast_tensors(dx, dy)
     distance = _signed_distance(combination.shape, dx, dy, radius[:, None, None])
-    cover = (0.5 - distance / 1.5).clamp(0, 1)[None]
+    cover = (0.5 - distance / 2).clamp(0, 1)[None]
     colour, background = (
         torch.tensor(rgb, dtype=torch.float32)[:, None, None, None] / 127.5 - 1
         for rgb in (COLOURS[combination.colour], BACKGROUNDS[combination.background])
