@@ -296,8 +296,9 @@ function encode(pass: GPUComputePassEncoder, step: Step): void {
   pass.dispatchWorkgroups(...step.grid);
 }
 
+/** A binding must hold a whole vec4, even one of a tensor with less; buffers and places in arenas are padded to that. */
 function sized(buffer: GPUBuffer, offset: number, bytes: number | undefined): GPUBufferBinding {
-  return bytes === undefined ? { buffer, offset } : { buffer, offset, size: Math.ceil(bytes / 4) * 4 };
+  return bytes === undefined ? { buffer, offset } : { buffer, offset, size: Math.ceil(bytes / 16) * 16 };
 }
 
 function widen(data: ArrayBuffer, dtype: DType): Float32Array {

@@ -125,7 +125,9 @@ export class CogVideoX implements AsyncDisposable {
       ["decoder", planVae(this.configs.vae, caps, { part: "decode", batch: 1, frames: latentFrames(settings.frames, this.rules.temporal), height: shape.height, width: shape.width, format: "rgba", dtype: this.dtype })],
     ];
     return plans.map(([stage, list]) => {
-      const activations = list.reduce((n, p) => n + p.bytes.activations + p.bytes.io, 0);
+      // The decoder's second program reads the first one's caches where they lie.
+      const shared = list.slice(1).flatMap((p) => [...p.graph.inputs].filter(([name]) => name !== "x").map(([, tensor]) => tensor.bytes));
+      const activations = list.reduce((n, p) => n + p.bytes.activations + p.bytes.io, 0) - shared.reduce((a, b) => a + b, 0);
       const weights = new Map(list.flatMap((p) => [...p.weights].map(([key, w]) => [key, w.bytes] as const)));
       const weightBytes = [...weights.values()].reduce((a, b) => a + b, 0);
       return { stage, weights: weightBytes, activations, total: weightBytes + activations, flops: list.reduce((n, p) => n + p.cost.flops, 0), lowerBound: Math.max(...list.map((p) => p.bytes.lowerBound)) };

@@ -56,6 +56,9 @@ export function adviceFrom(json: Record<string, unknown>): Partial<Settings> {
   return advice as Partial<Settings>;
 }
 
+/** A minute of 1360 × 768 in 1.5's 16 frames a second has half as many; far beyond, not even a plan can be made. */
+const MAX_PIXELS = 2 ** 31;
+
 /** Throws unless the model can make exactly this. */
 export function checkSettings(s: Settings, rules: ModelRules): void {
   const multiple = rules.spatial * rules.patchSize;
@@ -66,6 +69,7 @@ export function checkSettings(s: Settings, rules: ModelRules): void {
     }
   }
   latentFrames(s.frames, rules.temporal);
+  if (s.height * s.width * s.frames > MAX_PIXELS) throw new CogwheelError("generate", `a video may have ${MAX_PIXELS} pixels in all, got ${s.width} × ${s.height} × ${s.frames}; choose a smaller size or fewer frames`);
   if (!Number.isInteger(s.steps) || s.steps < 1 || s.steps > 1000) throw new CogwheelError("generate", `steps must be a whole number from 1 to 1000, got ${s.steps}; 50 is the published advice`);
   if (!Number.isFinite(s.guidance) || s.guidance < 0) throw new CogwheelError("generate", `guidance must be a number from 0 up, got ${s.guidance}; 6 is the published advice, 1 switches it off`);
   if (!Number.isFinite(s.fps) || s.fps <= 0 || s.fps > 240) throw new CogwheelError("generate", `fps must be a number above 0 and up to 240, got ${s.fps}; 8 is what the first models were trained at`);

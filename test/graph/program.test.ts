@@ -65,6 +65,14 @@ describe("state and views", () => {
     expectClose(await reshaped.read("y"), silent(x), 1e-6);
   });
 
+  it("binds tensors that are smaller than the vectors that kernels read", async () => {
+    const x = values(4, 6);
+    const out = await runGraph((graph) => ({ y: layerNorm(graph.input("x", [1, 4]), { eps: 1e-5, source: graph.constant("rows", Uint32Array.of(0)) }) }), { inputs: { x } });
+    const mean = x.reduce((a, b) => a + b) / 4;
+    const rstd = 1 / Math.sqrt(x.reduce((a, b) => a + (b - mean) ** 2, 0) / 4 + 1e-5);
+    expectClose(out["y"]!, x.map((v) => (v - mean) * rstd), 1e-6);
+  });
+
   it("reads another program's output where it lies", async () => {
     using first = await program((graph) => chain(graph, 1));
     const graph = new Graph("second");

@@ -105,6 +105,7 @@ export function tinyWeights(component: WeightsComponent, seed: number): Map<stri
   return new Map([...shapes].map(([name, shape]) => {
     const size = shape.reduce((a, b) => a * b, 1);
     const data = values(size, number++, shape.length > 1 ? Math.sqrt(3 / (size / shape[0]!)) : 0.1);
+    if (name.startsWith("decoder.conv_out")) for (let i = 0; i < size; i++) data[i]! /= 4; // few pixels black or white
     if (/norm.*weight$|norm_layer.weight$/.test(name) && shape.length === 1) for (let i = 0; i < size; i++) data[i]! += 1;
     return [name, { shape, data: data.map(exact) }];
   }));

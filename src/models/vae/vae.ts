@@ -138,9 +138,10 @@ export class CausalVae implements Disposable {
     const plans: Plan[] = graphs.map((graph) => compile(graph, this.gpu.caps));
     const programs: Program[] = [];
     try {
-      for (const plan of plans) {
+      for (const [i, plan] of plans.entries()) {
+        const onProgress = (done: number, total: number) => load.onProgress?.((i + done / total) / plans.length, 1);
         const bind = programs[0] ? Object.fromEntries([...plan.graph.inputs.keys()].filter((name) => name !== "x").map((name) => [name, programs[0]!.buffer(cacheOutput(name.slice(cacheInput("").length)))])) : {};
-        programs.push(await Program.create(this.gpu, plan, this.weights, { ...load, bind }));
+        programs.push(await Program.create(this.gpu, plan, this.weights, { ...load, onProgress, bind }));
       }
     } catch (error) {
       for (const program of programs) program[Symbol.dispose]();
