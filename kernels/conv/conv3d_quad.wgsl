@@ -4,7 +4,8 @@
 // Work      one lane owns 4 neighbouring columns of one row of y × one panel of 16 channels in 16 named vectors; no workgroup
 //           memory, no barrier. On a CPU a load that may differ from lane to lane is one scalar load a lane and component,
 //           while multiply-adds are cheap: so the columns that neighbouring taps share are loaded once and handed on, and
-//           the four lanes of a quad load different vectors of w and hand them round with quadBroadcast.
+//           each lane of a quad loads a quarter of w and swaps it with the others: in turn q a lane has channels
+//           4·(lane ^ q) … of the panel, and sums them in c·q.
 //           Unrolled by hand: SwiftShader keeps an array that a loop indexes in memory, 20 times slower.
 // Dispatch  (ceil(N/16) · ceil(runs/WG), folded, 1), runs = B·T·H·ceil(W/4) of y; neighbours share a panel of w
 // Cost      2·B·T·H·W·N·Cin·KT·KH·KW flops; compute bound
@@ -67,21 +68,21 @@ fn epilogue(sum: vec4<f32>, at: u32, column: u32) -> vec4<f32> {
   return v;
 }
 
+// Four inputs × four channels of w from `at` on, every lane of a quad its own four channels.
+fn weights(at: u32) -> mat4x4<f32> {
+  return transpose(mat4x4<f32>(vec4<f32>(w[at]), vec4<f32>(w[at + 4u]), vec4<f32>(w[at + 8u]), vec4<f32>(w[at + 12u])));
+}
+
+// Those of the lane whose number differs in the lowest bit, in the second, in both.
+fn swap_x(m: mat4x4<f32>) -> mat4x4<f32> { return mat4x4<f32>(quadSwapX(m[0]), quadSwapX(m[1]), quadSwapX(m[2]), quadSwapX(m[3])); }
+fn swap_y(m: mat4x4<f32>) -> mat4x4<f32> { return mat4x4<f32>(quadSwapY(m[0]), quadSwapY(m[1]), quadSwapY(m[2]), quadSwapY(m[3])); }
+fn swap_xy(m: mat4x4<f32>) -> mat4x4<f32> { return mat4x4<f32>(quadSwapDiagonal(m[0]), quadSwapDiagonal(m[1]), quadSwapDiagonal(m[2]), quadSwapDiagonal(m[3])); }
+
 // The vector of channels at `column` of the row of x that starts at `at`; zeros outside.
 fn pixel(at: u32, column: i32, row_inside: bool) -> vec4<f32> {
   let last = i32(params.w_in) - 1;
   let v = vec4<f32>(x[at + (u32(clamp(column, 0, last)) >> select(0u, 1u, has(DOUBLED))) * params.cin4]);
   return select(vec4<f32>(), v, has(REPLICATE) || (row_inside && column >= 0 && column <= last));
-}
-
-fn store(column_out: u32, row_out: u32, panel: u32, v0: vec4<f32>, v1: vec4<f32>, v2: vec4<f32>, v3: vec4<f32>) {
-  if (column_out >= params.w_out) { return; }
-  let column = panel * 4u;
-  let at = (row_out * params.w_out + column_out) * (params.n / 4u) + column;
-  y[params.y_base + at] = vec4<Y>(epilogue(v0, at, column));
-  if (column * 4u + 4u < params.n) { y[params.y_base + at + 1u] = vec4<Y>(epilogue(v1, at + 1u, column + 1u)); }
-  if (column * 4u + 8u < params.n) { y[params.y_base + at + 2u] = vec4<Y>(epilogue(v2, at + 2u, column + 2u)); }
-  if (column * 4u + 12u < params.n) { y[params.y_base + at + 3u] = vec4<Y>(epilogue(v3, at + 3u, column + 3u)); }
 }
 
 @compute @workgroup_size(WG)
@@ -92,7 +93,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   if (panel * 16u >= params.n) { return; }
   let run = (group % groups_of_runs) * WG + lane;
   let runs_of_row = (params.w_out + 3u) / 4u;
-  // Lanes past the end do the last run again: every lane of a quad has to take part in its broadcasts.
+  // Lanes past the end do the last run again: every lane of a quad has to take part in its swaps.
   let held = min(run, params.runs - 1u);
   let row_out = held / runs_of_row;
   let w0 = (held % runs_of_row) * 4u;
@@ -142,97 +143,33 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
         }
         var at = (tap * params.cin4 + k) * 16u + (lane & 3u);
         for (var kw = 0u; kw < kw_end; kw++) {
-          let b0 = vec4<f32>(w[at]);
-          let b1 = vec4<f32>(w[at + 4u]);
-          let b2 = vec4<f32>(w[at + 8u]);
-          let b3 = vec4<f32>(w[at + 12u]);
-          at += params.cin4 * 16u;
           if (!OVERLAP) {
             a0 = pixel(start + k, column0 + i32(kw), inside);
             a1 = pixel(start + k, column0 + i32(kw + step), inside);
             a2 = pixel(start + k, column0 + i32(kw + 2u * step), inside);
           }
           let a3 = pixel(start + k, column0 + i32(kw + 3u * step), inside);
-          let w00 = quadBroadcast(b0, 0u);
-          let w01 = quadBroadcast(b0, 1u);
-          let w02 = quadBroadcast(b0, 2u);
-          let w03 = quadBroadcast(b0, 3u);
-          c00 = fma(vec4<f32>(a0.x), w00, c00);
-          c01 = fma(vec4<f32>(a0.x), w01, c01);
-          c02 = fma(vec4<f32>(a0.x), w02, c02);
-          c03 = fma(vec4<f32>(a0.x), w03, c03);
-          c10 = fma(vec4<f32>(a1.x), w00, c10);
-          c11 = fma(vec4<f32>(a1.x), w01, c11);
-          c12 = fma(vec4<f32>(a1.x), w02, c12);
-          c13 = fma(vec4<f32>(a1.x), w03, c13);
-          c20 = fma(vec4<f32>(a2.x), w00, c20);
-          c21 = fma(vec4<f32>(a2.x), w01, c21);
-          c22 = fma(vec4<f32>(a2.x), w02, c22);
-          c23 = fma(vec4<f32>(a2.x), w03, c23);
-          c30 = fma(vec4<f32>(a3.x), w00, c30);
-          c31 = fma(vec4<f32>(a3.x), w01, c31);
-          c32 = fma(vec4<f32>(a3.x), w02, c32);
-          c33 = fma(vec4<f32>(a3.x), w03, c33);
-          let w10 = quadBroadcast(b1, 0u);
-          let w11 = quadBroadcast(b1, 1u);
-          let w12 = quadBroadcast(b1, 2u);
-          let w13 = quadBroadcast(b1, 3u);
-          c00 = fma(vec4<f32>(a0.y), w10, c00);
-          c01 = fma(vec4<f32>(a0.y), w11, c01);
-          c02 = fma(vec4<f32>(a0.y), w12, c02);
-          c03 = fma(vec4<f32>(a0.y), w13, c03);
-          c10 = fma(vec4<f32>(a1.y), w10, c10);
-          c11 = fma(vec4<f32>(a1.y), w11, c11);
-          c12 = fma(vec4<f32>(a1.y), w12, c12);
-          c13 = fma(vec4<f32>(a1.y), w13, c13);
-          c20 = fma(vec4<f32>(a2.y), w10, c20);
-          c21 = fma(vec4<f32>(a2.y), w11, c21);
-          c22 = fma(vec4<f32>(a2.y), w12, c22);
-          c23 = fma(vec4<f32>(a2.y), w13, c23);
-          c30 = fma(vec4<f32>(a3.y), w10, c30);
-          c31 = fma(vec4<f32>(a3.y), w11, c31);
-          c32 = fma(vec4<f32>(a3.y), w12, c32);
-          c33 = fma(vec4<f32>(a3.y), w13, c33);
-          let w20 = quadBroadcast(b2, 0u);
-          let w21 = quadBroadcast(b2, 1u);
-          let w22 = quadBroadcast(b2, 2u);
-          let w23 = quadBroadcast(b2, 3u);
-          c00 = fma(vec4<f32>(a0.z), w20, c00);
-          c01 = fma(vec4<f32>(a0.z), w21, c01);
-          c02 = fma(vec4<f32>(a0.z), w22, c02);
-          c03 = fma(vec4<f32>(a0.z), w23, c03);
-          c10 = fma(vec4<f32>(a1.z), w20, c10);
-          c11 = fma(vec4<f32>(a1.z), w21, c11);
-          c12 = fma(vec4<f32>(a1.z), w22, c12);
-          c13 = fma(vec4<f32>(a1.z), w23, c13);
-          c20 = fma(vec4<f32>(a2.z), w20, c20);
-          c21 = fma(vec4<f32>(a2.z), w21, c21);
-          c22 = fma(vec4<f32>(a2.z), w22, c22);
-          c23 = fma(vec4<f32>(a2.z), w23, c23);
-          c30 = fma(vec4<f32>(a3.z), w20, c30);
-          c31 = fma(vec4<f32>(a3.z), w21, c31);
-          c32 = fma(vec4<f32>(a3.z), w22, c32);
-          c33 = fma(vec4<f32>(a3.z), w23, c33);
-          let w30 = quadBroadcast(b3, 0u);
-          let w31 = quadBroadcast(b3, 1u);
-          let w32 = quadBroadcast(b3, 2u);
-          let w33 = quadBroadcast(b3, 3u);
-          c00 = fma(vec4<f32>(a0.w), w30, c00);
-          c01 = fma(vec4<f32>(a0.w), w31, c01);
-          c02 = fma(vec4<f32>(a0.w), w32, c02);
-          c03 = fma(vec4<f32>(a0.w), w33, c03);
-          c10 = fma(vec4<f32>(a1.w), w30, c10);
-          c11 = fma(vec4<f32>(a1.w), w31, c11);
-          c12 = fma(vec4<f32>(a1.w), w32, c12);
-          c13 = fma(vec4<f32>(a1.w), w33, c13);
-          c20 = fma(vec4<f32>(a2.w), w30, c20);
-          c21 = fma(vec4<f32>(a2.w), w31, c21);
-          c22 = fma(vec4<f32>(a2.w), w32, c22);
-          c23 = fma(vec4<f32>(a2.w), w33, c23);
-          c30 = fma(vec4<f32>(a3.w), w30, c30);
-          c31 = fma(vec4<f32>(a3.w), w31, c31);
-          c32 = fma(vec4<f32>(a3.w), w32, c32);
-          c33 = fma(vec4<f32>(a3.w), w33, c33);
+          let m0 = weights(at);
+          let m1 = swap_x(m0);
+          let m2 = swap_y(m0);
+          let m3 = swap_xy(m0);
+          at += params.cin4 * 16u;
+          c00 += a0 * m0;
+          c01 += a0 * m1;
+          c02 += a0 * m2;
+          c03 += a0 * m3;
+          c10 += a1 * m0;
+          c11 += a1 * m1;
+          c12 += a1 * m2;
+          c13 += a1 * m3;
+          c20 += a2 * m0;
+          c21 += a2 * m1;
+          c22 += a2 * m2;
+          c23 += a2 * m3;
+          c30 += a3 * m0;
+          c31 += a3 * m1;
+          c32 += a3 * m2;
+          c33 += a3 * m3;
           if (OVERLAP) {
             a0 = a1;
             a1 = a2;
@@ -243,8 +180,21 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     }
   }
   if (run >= params.runs) { return; }
-  store(w0 + 0u, row_out, panel, c00, c01, c02, c03);
-  store(w0 + 1u, row_out, panel, c10, c11, c12, c13);
-  store(w0 + 2u, row_out, panel, c20, c21, c22, c23);
-  store(w0 + 3u, row_out, panel, c30, c31, c32, c33);
+  // A loop, for drivers take seconds to compile an epilogue that is unrolled 16 times.
+  for (var p = 0u; p < 4u && w0 + p < params.w_out; p++) {
+    if (p == 1u) { c00 = c10; c01 = c11; c02 = c12; c03 = c13; }
+    if (p == 2u) { c00 = c20; c01 = c21; c02 = c22; c03 = c23; }
+    if (p == 3u) { c00 = c30; c01 = c31; c02 = c32; c03 = c33; }
+    for (var q = 0u; q < 4u; q++) {
+      var v = c00;
+      if (q == 1u) { v = c01; }
+      if (q == 2u) { v = c02; }
+      if (q == 3u) { v = c03; }
+      let column = panel * 4u + ((lane & 3u) ^ q);
+      if (column * 4u < params.n) {
+        let at = (row_out * params.w_out + w0 + p) * (params.n / 4u) + column;
+        y[params.y_base + at] = vec4<Y>(epilogue(v, at, column));
+      }
+    }
+  }
 }

@@ -7,7 +7,7 @@
  * at once. The frames whose taps reach into the cache are computed in two steps, taps on the cache and taps on x, the second
  * adding to the first; tensors above the binding limit are computed by ranges of frames, or by rows and single taps.
  */
-import { conv3dQuad, conv3dTiled } from "#kernels";
+import { conv3dQuad, conv3dQuadRow, conv3dTiled } from "#kernels";
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { dispatch, foldGrid, type Dispatch, type Target, type View } from "../graph/dispatch.ts";
@@ -278,10 +278,12 @@ function lowerRegion(node: ConvNode, target: Target, region: Region): Dispatch[]
       y_base: wrap(written.base + whole.at),
       r_base: added ? wrap(added.base + addend.at) : 0,
     };
-    const variant = chooseConv3d(caps, m, n, x.dim(-1));
-    if (variant.name === "quad") {
-      const runs = (m / wAll) * Math.ceil(wAll / 4);
-      return dispatch({ kernel: conv3dQuad, ...common, params: { runs, ...params }, consts: { OVERLAP: +(attrs.stride[2] === 1) }, overrides: { WG: variant.wg }, grid: foldGrid(Math.ceil(runs / variant.wg) * Math.ceil(n / PANEL), caps) });
+    const variant = chooseConv3d(caps, m, n, x.dim(-1), kw === 3 && attrs.stride[2] === 1);
+    if (variant.name !== "tiled") {
+      const wg = caps.subgroups!.max;
+      const runs = (m / wAll) * Math.ceil(wAll / (variant.name === "quad_row" ? 8 : 4));
+      const placed = { ...common, params: { runs, ...params }, overrides: { WG: wg }, grid: foldGrid(Math.ceil(runs / wg) * Math.ceil(n / PANEL), caps) };
+      return variant.name === "quad_row" ? dispatch({ kernel: conv3dQuadRow, ...placed }) : dispatch({ kernel: conv3dQuad, ...placed, consts: { OVERLAP: +(attrs.stride[2] === 1) } });
     }
     return dispatch({
       kernel: conv3dTiled, ...common, params: { m, ...params }, consts: { BM: variant.bm, BN: variant.bn, BK: variant.bk, TM: variant.tm },
@@ -290,11 +292,14 @@ function lowerRegion(node: ConvNode, target: Target, region: Region): Dispatch[]
   });
 }
 
-type Variant = { name: "quad"; wg: number } | { name: "tiled"; bm: number; bn: number; bk: number; tm: number };
+type Variant = { name: "quad" } | { name: "quad_row" } | { name: "tiled"; bm: number; bn: number; bk: number; tm: number };
 
-/** By capability: CPU adapters take the kernel without workgroup memory, GPUs a tile that the work fills. */
-export function chooseConv3d(caps: Capabilities, m: number, n: number, cin: number): Variant {
-  if (caps.kind === "software" && caps.subgroups && caps.subgroups.min >= 4) return { name: "quad", wg: caps.subgroups.max };
+/**
+ * By capability: CPU adapters take the kernels without workgroup memory, GPUs a tile that the work fills. `row`: three taps a
+ * row at stride 1. Lanes in fours mean SwiftShader, which runs the wider tile twice as fast; lavapipe, of 8, runs it slower.
+ */
+export function chooseConv3d(caps: Capabilities, m: number, n: number, cin: number, row: boolean): Variant {
+  if (caps.kind === "software" && caps.subgroups && caps.subgroups.min >= 4) return { name: row && caps.subgroups.max === 4 ? "quad_row" : "quad" };
   const bn = n > 32 ? 64 : n > 16 ? 32 : 16;
   const bk = cin >= 16 ? 16 : cin > 4 ? 8 : 4;
   // Large tiles while there are enough of them to fill a GPU.
