@@ -95,6 +95,7 @@ export class CogVideoX implements AsyncDisposable {
     let gpu: Gpu | undefined;
     try {
       const { configs, rules } = readConfigs(checkpoint);
+      if (options.dtype !== undefined && options.dtype !== "f32" && options.dtype !== "f16") throw new CogwheelError("generate", `dtype must be f32 or f16, got ${JSON.stringify(options.dtype)}; leave it out for the adapter's better one`);
       gpu = options.gpu ?? (await Gpu.open(options.adapter === undefined ? {} : { adapter: options.adapter }));
       if (options.dtype === "f16" && !gpu.caps.f16) throw new CogwheelError("generate", `dtype f16 needs an adapter with shader-f16, got ${gpu.name}; use f32 or another adapter`);
       const dtype = options.dtype ?? (gpu.caps.f16 && gpu.caps.kind === "hardware" ? "f16" : "f32");
