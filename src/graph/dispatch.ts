@@ -2,7 +2,8 @@
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import type { Kernel, KernelShape, ScalarType } from "../gpu/kernel.ts";
-import { bytesOf, type Cost, type DType, type Tensor } from "./graph.ts";
+import { bytesOf, type DType } from "./dtype.ts";
+import type { Cost, Tensor } from "./graph.ts";
 import type { Packing } from "./packing.ts";
 
 /** A tensor, or a part of its memory. `offset` must be a multiple of the adapter's offset alignment (256). */

@@ -4,13 +4,10 @@
  * Nothing here knows a GPU, so shapes, costs and memory can be asked of a model that the machine could not run.
  */
 import { CogwheelError } from "../errors.ts";
-import type { ScalarType } from "../gpu/kernel.ts";
-import type { Target } from "./dispatch.ts";
-import type { Dispatch } from "./dispatch.ts";
+import type { Dispatch, Target } from "./dispatch.ts";
+import { bytesOf, elements, type DType } from "./dtype.ts";
 
-export type DType = ScalarType;
-export const bytesOf: Readonly<Record<DType, number>> = { f32: 4, u32: 4, i32: 4, f16: 2 };
-export const elements = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+export { bytesOf, elements, type DType };
 
 export interface TensorSpec {
   readonly shape: readonly number[];

@@ -8,7 +8,7 @@
  *            ranges. A convolution's [out, in, kt, kh, kw] becomes [panel][kt][kh][kw][in padded to 4][16].
  *  vector    any shape, flat, zeros up to a multiple of 16: biases and norm weights, read a vec4 at a time
  */
-import { bytesOf, elements, type DType } from "./graph.ts";
+import { bytesOf, elements, type DType } from "./dtype.ts";
 
 export type Packing = "natural" | "panel" | "vector";
 export const PANEL = 16;
