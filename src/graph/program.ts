@@ -27,6 +27,24 @@ export interface RunOptions {
 export interface ProgramOptions extends LoadOptions {
   /** Buffers of other programs in place of inputs of the same name: their outputs are read where they lie. */
   bind?: Record<string, GPUBuffer>;
+  /** Memory for activations, shared with programs that run before or after this one; it stays its owner's. */
+  arenas?: Arenas;
+}
+
+/** Memory for the activations of several programs that never run at once: as large as the largest needs. */
+export class Arenas implements Disposable {
+  readonly #buffers: OwnedBuffer[];
+  constructor(gpu: Gpu, plans: readonly Plan[]) {
+    const count = Math.max(0, ...plans.map((p) => p.memory.arenas.length));
+    const bytes = Array.from({ length: count }, (_, i) => Math.max(...plans.map((p) => p.memory.arenas[i] ?? 0)));
+    this.#buffers = bytes.map((size, i) => gpu.buffer(`shared.arena${i}`, size, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC));
+  }
+  buffer(index: number): GPUBuffer {
+    return this.#buffers[index]!.buffer;
+  }
+  [Symbol.dispose](): void {
+    for (const buffer of this.#buffers) buffer[Symbol.dispose]();
+  }
 }
 
 interface Step {
@@ -71,7 +89,7 @@ export class Program implements Disposable {
         compiling.catch(() => undefined);
         await weights.load(plan.weights.values(), { ...(signal ? { signal } : {}), onProgress: (done, total) => { share.weights = done / total; report(); } });
         share.weights = 1;
-        program.#allocate(options.bind ?? {});
+        program.#allocate(options.bind ?? {}, options.arenas);
         program.#bind(await compiling);
       });
       return program;
@@ -81,7 +99,7 @@ export class Program implements Disposable {
     }
   }
 
-  #allocate(bound: Record<string, GPUBuffer>): void {
+  #allocate(bound: Record<string, GPUBuffer>, arenas: Arenas | undefined): void {
     const { graph, memory, constants } = this.plan;
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
     const own = (label: string, bytes: number, data?: ArrayBufferView): GPUBuffer => {
@@ -89,7 +107,7 @@ export class Program implements Disposable {
       this.#owned.push(owned);
       return owned.buffer;
     };
-    memory.arenas.forEach((bytes, i) => this.#arenas.push(own(`arena${i}`, bytes)));
+    memory.arenas.forEach((bytes, i) => this.#arenas.push(arenas?.buffer(i) ?? own(`arena${i}`, bytes)));
     for (const [name, tensor] of graph.inputs) {
       const given = bound[name];
       if (given && given.size < tensor.bytes) throw new CogwheelError("graph", `a bound buffer must hold the input, got ${given.size} bytes for "${name}" (${tensor}); bind the matching output`);

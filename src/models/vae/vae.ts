@@ -2,7 +2,7 @@
 import { CogwheelError } from "../../errors.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { compile, type Plan } from "../../graph/compile.ts";
-import { Program, type RunOptions } from "../../graph/program.ts";
+import { Arenas, Program, type RunOptions } from "../../graph/program.ts";
 import { WeightStore, type LoadOptions, type WeightProvider } from "../../graph/weights.ts";
 import { spatialRatio, type VaeConfig } from "./config.ts";
 import { cacheInput, cacheOutput, checkVideoShape, decodedFrames, encodedFrames, vaeGraphs, type DecodedFormat, type FrameBatch, type VideoShape } from "./graphs.ts";
@@ -38,6 +38,8 @@ interface Session {
   readonly batches: readonly FrameBatch[];
   /** For the first batch and, if there are more, the others. */
   readonly programs: readonly Program[];
+  /** Activations of both programs: they run one after the other. */
+  readonly arenas: Arenas;
 }
 
 export class CausalVae implements Disposable {
@@ -137,6 +139,7 @@ export class CausalVae implements Disposable {
     const { batches, graphs } = vaeGraphs(this.config, this.weights.provider, { part, batch, frames, height, width, format, dtype: this.dtype });
     const plans: Plan[] = graphs.map((graph) => compile(graph, this.gpu.caps));
     const programs: Program[] = [];
+    const arenas = await this.gpu.scoped(`preparing vae.${part}`, () => new Arenas(this.gpu, plans));
     try {
       for (const [i, plan] of plans.entries()) {
         const onProgress = (done: number, total: number) => load.onProgress?.((i + done / total) / plans.length, 1);
@@ -145,9 +148,10 @@ export class CausalVae implements Disposable {
       }
     } catch (error) {
       for (const program of programs) program[Symbol.dispose]();
+      arenas[Symbol.dispose]();
       throw error;
     }
-    const session = { key, batches, programs };
+    const session = { key, batches, programs, arenas };
     this.#sessions.set(part, session);
     return session;
   }
@@ -168,7 +172,9 @@ export class CausalVae implements Disposable {
   }
 
   #forget(part: "encode" | "decode"): void {
-    for (const program of this.#sessions.get(part)?.programs ?? []) program[Symbol.dispose]();
+    const session = this.#sessions.get(part);
+    for (const program of session?.programs ?? []) program[Symbol.dispose]();
+    session?.arenas[Symbol.dispose]();
     this.#sessions.delete(part);
   }
 
