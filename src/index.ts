@@ -1,4 +1,5 @@
 /** Cogwheel: CogVideoX on hand-written WebGPU kernels, in Node and the browser. This file is the whole public API. */
+import "./dispose.ts";
 export { CogVideoX, type GenerateOptions, type OpenOptions, type Stage, type StageMemory } from "./pipelines/cogvideox.ts";
 export { Video, type RgbaFrame } from "./pipelines/video.ts";
 export { GenerationInterrupted } from "./pipelines/interrupted.ts";

@@ -7,6 +7,7 @@
  *   cogwheel [ARGUMENTS…]                            the command line
  *   cogwheel [--adapter NAME] --exec SCRIPT [ARGUMENTS…]   a script under the same environment
  */
+import "./dispose.ts";
 import { spawn } from "node:child_process";
 import { constants } from "node:os";
 import { resolve } from "node:path";

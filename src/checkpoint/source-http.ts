@@ -85,7 +85,9 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}): Ch
     }
     if (response.status === 206) {
       const range = contentRange(path, response);
-      await response.body?.cancel();
+      // The byte is read: a cancelled answer costs the connection, and browsers show it as a failed request.
+      if (range.start === 0 && range.end === 1) await response.arrayBuffer().catch(() => undefined);
+      else await response.body?.cancel();
       return { size: range.size, etag };
     }
     if (response.status === 416) {

@@ -1,4 +1,5 @@
 /** What a generation gives: frames, and all that is needed to make them again or go on from them. */
+import { encodeVideo } from "../video/encode.ts";
 import type { DenoiseState } from "./denoiser.ts";
 import type { Settings } from "./settings.ts";
 
@@ -21,7 +22,6 @@ export class Video {
 
   /** Encodes to a file (Node): .mp4, .webm, .gif, .png (one frame) or a folder of PNG. Loads a codec library when called. */
   async save(path: string, options: { fps?: number; signal?: AbortSignal } = {}): Promise<void> {
-    const { encodeVideo } = await import("../video/encode.ts");
     await encodeVideo(this.frames, { fps: this.settings.fps, ...options, path });
   }
 }

@@ -41,6 +41,16 @@ export function hasSwiftShader(): boolean {
 
 /** Unpacks SwiftShader unless that was done before; `undefined` if the package is not installed. */
 export async function unpackSwiftShader(): Promise<SwiftShader | undefined> {
+  const folder = await unpackPackage("swiftshader", ["swiftshader.tar.br"], (path) => (WANTED.has(basename(path)) ? basename(path) : undefined));
+  return folder === undefined ? undefined : { folder, icd: join(folder, MANIFEST) };
+}
+
+/**
+ * Unpacks archives of the package into a folder of the cache that is called after `what` and the package's version, unless
+ * that was done before. `place` says under which path a file is kept, if at all. The folder appears under its name when all
+ * is in it, so that processes that do this at the same time do not disturb each other. `undefined` without the package.
+ */
+export async function unpackPackage(what: string, archives: readonly string[], place: (path: string) => string | undefined): Promise<string | undefined> {
   if (!hasSwiftShader()) return undefined;
   const root = packageRoot()!;
   const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
@@ -48,27 +58,32 @@ export async function unpackSwiftShader(): Promise<SwiftShader | undefined> {
   const caches = [
     join(root, "..", "..", ".cache", "cogwheel"),
     join(process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "cogwheel"),
-  ].map((cache) => join(cache, `swiftshader-${version}`));
-  const ready = caches.find((folder) => existsSync(join(folder, MANIFEST)));
-  if (ready) return { folder: ready, icd: join(ready, MANIFEST) };
+  ].map((cache) => join(cache, `${what}-${version}`));
+  const ready = caches.find((folder) => existsSync(folder));
+  if (ready) return ready;
 
   const { parseTar } = await import("nanotar");
-  const files = parseTar(brotliDecompressSync(readFileSync(join(root, "bin", "swiftshader.tar.br"))));
   let failure: unknown;
   for (const folder of caches) {
     const temporary = `${folder}.${process.pid}.part`;
     try {
       mkdirSync(temporary, { recursive: true });
-      for (const file of files) {
-        const name = basename(file.name);
-        if (WANTED.has(name) && file.data) writeFileSync(join(temporary, name), file.data, { mode: 0o755 });
+      for (const archive of archives) {
+        const bytes = brotliDecompressSync(readFileSync(join(root, "bin", archive)));
+        const files = archive.endsWith(".tar.br") ? parseTar(bytes) : [{ name: basename(archive, ".br"), data: bytes }];
+        for (const { name, data } of files) {
+          const path = data ? place(name) : undefined;
+          if (path === undefined) continue;
+          mkdirSync(join(temporary, dirname(path)), { recursive: true });
+          writeFileSync(join(temporary, path), data!, { mode: 0o755 });
+        }
       }
       try {
         renameSync(temporary, folder);
       } catch (error) {
-        if (!existsSync(join(folder, MANIFEST))) throw error; // else another process was first
+        if (!existsSync(folder)) throw error; // else another process was first
       }
-      return { folder, icd: join(folder, MANIFEST) };
+      return folder;
     } catch (error) {
       failure = error;
     } finally {
@@ -77,7 +92,7 @@ export async function unpackSwiftShader(): Promise<SwiftShader | undefined> {
   }
   throw new CogwheelError(
     "adapter",
-    `SwiftShader needs a cache folder to be unpacked into, got ${(failure as Error).message} for ${caches.join(" and ")}; set XDG_CACHE_HOME to a folder that can be written`,
+    `${what} needs a cache folder to be unpacked into, got ${(failure as Error).message} for ${caches.join(" and ")}; set XDG_CACHE_HOME to a folder that can be written`,
     { cause: failure },
   );
 }

@@ -51,7 +51,7 @@ function h264Profile(width: number, height: number): string {
 
 async function encodeFilm(frames: AsyncIterable<Frame>, { format, fps, bitrate, signal }: FormatOptions): Promise<Uint8Array<ArrayBuffer>> {
   await installWebCodecs();
-  const { BufferTarget, getFirstEncodableVideoCodec, Mp4OutputFormat, Output, Quality, VideoSample, VideoSampleSource, WebMOutputFormat } = await import("mediabunny");
+  const { BufferTarget, getFirstEncodableVideoCodec, Mp4OutputFormat, Output, Quality, VideoSample, VideoSampleSource, WebMOutputFormat } = await import("./film-encoder.ts");
   const target = new BufferTarget();
   const output = new Output({ format: format === "mp4" ? new Mp4OutputFormat({ fastStart: "in-memory" }) : new WebMOutputFormat(), target });
   let source: InstanceType<typeof VideoSampleSource> | undefined;

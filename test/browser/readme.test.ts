@@ -1,0 +1,118 @@
+import { execFileSync } from "node:child_process";
+import type { Browser, Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { decodeVideo } from "../../src/video/decode.ts";
+import { launchChromium } from "../support/chromium.ts";
+import { expectClose } from "../support/compare.ts";
+import { exampleSite, inPage, readmeExample, runInNode, runInPage, type ExampleResult } from "../support/example.ts";
+import { serveFolder, type StaticServer } from "../support/static-server.ts";
+import { withoutDispose } from "../support/without-dispose.ts";
+
+/** What makes the example cheap: a CPU adapter's seconds go into compiling and decoding. */
+const SETTINGS = { seed: 1, steps: 2, frames: 9 };
+
+let browser: Browser;
+let server: StaticServer;
+let example: string;
+
+/** A page of the example's site, and what went wrong in it: errors, warnings, failed requests. */
+async function openPage(prepare?: (page: Page) => Promise<unknown>): Promise<{ page: Page; wrong: string[] }> {
+  const page = await browser.newPage();
+  const wrong: string[] = [];
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) wrong.push(`${message.type()}: ${message.text()} (${message.location().url})`);
+  });
+  page.on("pageerror", (error) => wrong.push(`uncaught: ${error.stack ?? error.message}`));
+  page.on("requestfailed", (request) => wrong.push(`failed: ${request.url()} ${request.failure()?.errorText}`));
+  await prepare?.(page);
+  await page.goto(`${server.url}index.html`);
+  return { page, wrong };
+}
+
+beforeAll(async () => {
+  execFileSync(process.execPath, ["build.mjs", "--if-stale"], { cwd: `${import.meta.dirname}/../..` });
+  example = await readmeExample();
+  server = await serveFolder(`${import.meta.dirname}/../..`, exampleSite(example, SETTINGS));
+  browser = await launchChromium();
+}, 300_000);
+
+afterAll(async () => {
+  await browser?.close();
+  await server?.[Symbol.asyncDispose]();
+});
+
+describe("the README's example, unchanged", () => {
+  let node: ExampleResult;
+  let page: Page;
+  let wrong: string[];
+  let chromium: ExampleResult;
+
+  it("runs in Node", async () => {
+    node = await runInNode(example, SETTINGS);
+    expect(node.adapter).toMatch(/swiftshader/i);
+    expect(node.videos).toHaveLength(1);
+  }, 600_000);
+
+  it("runs in a browser, reads the weights by ranges, and nothing goes wrong", async () => {
+    ({ page, wrong } = await openPage());
+    chromium = await runInPage(page);
+    expect(wrong).toEqual([]);
+    expect(chromium.adapter).toMatch(/swiftshader/i);
+    const weights = server.log.filter((line) => /safetensors$/.test(line));
+    expect(weights.length).toBeGreaterThan(3);
+    expect(weights.filter((line) => !line.startsWith("206 "))).toEqual([]);
+  }, 600_000);
+
+  it("gives the same video in both", () => {
+    const [got, want] = [chromium.videos[0]!, node.videos[0]!];
+    expect(got.seed).toBe(want.seed);
+    expectClose(got.latents, want.latents, 1e-5);
+    expect(got.frames.map(({ width, height, data }) => [width, height, data.length])).toEqual(Array.from({ length: SETTINGS.frames }, () => [64, 64, 64 * 64 * 4]));
+    let largest = 0;
+    got.frames.forEach(({ data }, frame) => data.forEach((value, i) => (largest = Math.max(largest, Math.abs(value - want.frames[frame]!.data[i]!)))));
+    expect(largest, "largest difference of a byte of the frames").toBeLessThanOrEqual(1);
+    expect(new Set(got.frames.flatMap(({ data }) => [...data])).size, "different bytes in the frames").toBeGreaterThan(16);
+  });
+
+  it.each(["mp4", "webm", "gif"] as const)("is encoded to the bytes of a %s by the browser", async (format) => {
+    const base64 = await inPage<string>(page, `
+      const { encodeVideo } = await import("cogwheel");
+      const { videos: [video] } = await import("./observer.mjs");
+      const bytes = await encodeVideo(video.frames, { format: "${format}", fps: 8 });
+      return btoa(String.fromCharCode(...bytes));`);
+    const bytes = Buffer.from(base64, "base64");
+    const back = await decodeVideo(bytes);
+    expect([back.frames.length, back.width, back.height, Math.round(back.fps!)]).toEqual([SETTINGS.frames, 64, 64, 8]);
+    back.frames.forEach((frame, i) => expect(psnr(frame.data, chromium.videos[0]!.frames[i]!.data), `PSNR of frame ${i}`).toBeGreaterThan(28));
+    expect(wrong).toEqual([]);
+  });
+});
+
+describe("a browser that has less", () => {
+  it("needs neither Symbol.dispose nor Symbol.asyncDispose nor WebCodecs", async () => {
+    const { page, wrong } = await openPage((page) => page.addInitScript(`${withoutDispose} delete globalThis.VideoEncoder; delete globalThis.VideoDecoder;`));
+    const got = await inPage<Record<string, unknown>>(page, `
+      const { CogVideoX, encodeVideo } = await import("cogwheel");
+      const model = await CogVideoX.open("models/moving-shapes");
+      const frames = [{ width: 2, height: 2, data: new Uint8Array(16) }];
+      const film = await encodeVideo(frames, { format: "mp4", fps: 8 }).then(() => "encoded", (error) => error.message);
+      const gif = await encodeVideo(frames, { format: "gif", fps: 8 });
+      await model[Symbol.asyncDispose]();
+      return { film, gif: gif.length > 0, after: await model.generate({ prompt: "a circle" }).then(() => "generated", (error) => error.message) };`);
+    expect(got).toEqual({ film: expect.stringMatching(/^\[video\] MP4 and WebM need WebCodecs, got a browser without VideoEncoder/), gif: true, after: expect.stringContaining("dispose") });
+    expect(wrong).toEqual([]);
+  });
+
+  it("says what is missing without WebGPU, and where a checkpoint is not", async () => {
+    const { page } = await openPage((page) => page.addInitScript("Object.defineProperty(Navigator.prototype, 'gpu', { value: undefined })"));
+    const refused = (from: string) => inPage<string>(page, `const { CogVideoX } = await import("cogwheel"); return CogVideoX.open(${JSON.stringify(from)}).then(() => "opened", (error) => error.message);`);
+    expect(await refused("models/moving-shapes")).toMatch(/^\[adapter\] WebGPU must be there, got no navigator\.gpu; use a browser/);
+    expect(await refused("models/none")).toMatch(/^\[checkpoint\] model_index\.json: .*got no such file; .*\(in http:.*models\/none\/\)/);
+  });
+});
+
+function psnr(got: ArrayLike<number>, want: ArrayLike<number>): number {
+  let sum = 0;
+  for (let i = 0; i < want.length; i++) sum += (got[i]! - want[i]!) ** 2;
+  return 10 * Math.log10(255 ** 2 / (sum / want.length));
+}

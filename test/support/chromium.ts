@@ -1,0 +1,33 @@
+/**
+ * A headless Chromium with WebGPU on SwiftShader, out of the npm package `@sparticuz/chromium`: nothing has to be installed
+ * on the machine. `COGWHEEL_CHROMIUM` names another one (where the package has none: it is for x64 Linux).
+ */
+import { join } from "node:path";
+import { chromium, type Browser } from "playwright-core";
+import { unpackPackage } from "../../src/platform/swiftshader.ts";
+
+const FLAGS = ["--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-unsafe-swiftshader"];
+
+/** Chromium, SwiftShader beside it where Chromium looks for it, fonts, and in `lib/` the shared libraries that systems may lack. */
+const ARCHIVES = ["chromium.br", "swiftshader.tar.br", "fonts.tar.br", "al2023.tar.br"];
+
+/** Starts the browser; throws where it does not start, for a test that nobody runs proves nothing. */
+export async function launchChromium(): Promise<Browser> {
+  const named = process.env["COGWHEEL_CHROMIUM"];
+  const folder = named ? undefined : await unpackPackage("chromium", ARCHIVES, (path) => path);
+  const executablePath = named ?? (folder && join(folder, "chromium"));
+  if (!executablePath) {
+    throw new Error(`[browser] the browser tests need a Chromium, got none from @sparticuz/chromium on ${process.platform} ${process.arch}; run npm ci, or name a Chrome or Chromium in COGWHEEL_CHROMIUM`);
+  }
+  const env: Record<string, string> = {};
+  for (const [name, value] of Object.entries(process.env)) if (value !== undefined && !/^VK_/.test(name)) env[name] = value;
+  if (folder) {
+    env["LD_LIBRARY_PATH"] = [folder, join(folder, "lib"), env["LD_LIBRARY_PATH"]].filter(Boolean).join(":");
+    env["FONTCONFIG_PATH"] = folder;
+  }
+  try {
+    return await chromium.launch({ executablePath, args: FLAGS, env });
+  } catch (error) {
+    throw new Error(`[browser] Chromium must start, got from ${executablePath}:\n${(error as Error).message}\ninstall the libraries that it misses, or name another Chrome or Chromium in COGWHEEL_CHROMIUM`, { cause: error });
+  }
+}
