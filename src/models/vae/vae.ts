@@ -7,6 +7,7 @@ import { WeightStore, type LoadOptions, type WeightProvider } from "../../graph/
 import { spatialRatio, type VaeConfig } from "./config.ts";
 import { cacheInput, cacheOutput, checkVideoShape, decodedFrames, encodedFrames, vaeGraphs, type DecodedFormat, type FrameBatch, type VideoShape } from "./graphs.ts";
 import { LatentPosterior } from "./posterior.ts";
+import { tileAxes, tiled, type HostVideo, type TileAxes, type Tiling } from "./tiling.ts";
 
 export interface CausalVaeOptions {
   /** Storage type of activations that f16 can hold. The weights' own is the provider's choice. Default f32. */
@@ -24,7 +25,10 @@ export interface DecodedFrames {
   readonly data: Float32Array | Uint8Array;
 }
 
-export type VaeRunOptions = Pick<RunOptions, "signal" | "profile" | "checkFinite" | "onProgress">;
+export interface VaeRunOptions extends Pick<RunOptions, "signal" | "profile" | "checkFinite" | "onProgress"> {
+  /** Work on overlapping tiles of larger pictures, blended: less memory, another result. Default: the whole picture. */
+  tiling?: Tiling;
+}
 
 export interface DecodeOptions extends VaeRunOptions {
   /** Takes the frames as they come, while the next ones are computed; the call's own result is then empty. */
@@ -72,12 +76,21 @@ export class CausalVae implements Disposable {
    */
   async decode(latents: Float32Array, shape: VideoShape, options: DecodeOptions = {}): Promise<{ data: Float32Array; shape: readonly number[] }> {
     const { config } = this;
-    const { onFrames, format = "sample", ...run } = options;
+    const { onFrames, format = "sample", tiling, ...run } = options;
     const { batch } = shape;
     const ratio = spatialRatio(config);
     const [height, width] = [shape.height * ratio, shape.width * ratio];
     this.#check("decode", latents, shape, config.latent_channels);
     if (format !== "sample" && !onFrames) throw new CogwheelError("vae", `frames of format ${format} are delivered to onFrames, got none; pass it or take format "sample"`);
+    const axes = tiling && tileAxes(config, "decode", shape, tiling);
+    if (axes) {
+      if (onFrames) throw new CogwheelError("vae", "tiles are blended when all are there, got onFrames; decode to a sample without it");
+      const video = await tileWork({ data: latents, rows: batch * config.latent_channels, ...shape }, axes, run, async (tile, options) => {
+        const { data, shape: [, , frames, height, width] } = await this.decode(tile.data, { batch, frames: tile.frames, height: tile.height, width: tile.width }, options);
+        return { data, rows: batch * config.out_channels, frames: frames!, height: height!, width: width! };
+      });
+      return { data: video.data, shape: [batch, config.out_channels, video.frames, video.height, video.width] };
+    }
 
     const session = await this.#session("decode", shape, format, signalOf(options));
     const total = session.batches.reduce((n, b) => n + decodedFrames(config, b.frames), 0);
@@ -103,18 +116,29 @@ export class CausalVae implements Disposable {
   async encode(video: Float32Array, shape: VideoShape, options: VaeRunOptions = {}): Promise<LatentPosterior> {
     const { config } = this;
     this.#check("encode", video, shape, config.in_channels);
+    const { tiling, ...run } = options;
+    const axes = tiling && tileAxes(config, "encode", shape, tiling);
+    const { batch } = shape;
+    const moments = axes
+      ? await tileWork({ data: video, rows: batch * config.in_channels, ...shape }, axes, run, (tile, options) => this.#moments(tile.data, { batch, frames: tile.frames, height: tile.height, width: tile.width }, options))
+      : await this.#moments(video, shape, run);
+    return LatentPosterior.fromMoments(moments.data, [batch, 2 * config.latent_channels, moments.frames, moments.height, moments.width]);
+  }
+
+  async #moments(video: Float32Array, shape: VideoShape, options: VaeRunOptions): Promise<HostVideo> {
+    const { config } = this;
     const session = await this.#session("encode", shape, "sample", signalOf(options));
-    const total = session.batches.reduce((n, b) => n + encodedFrames(config, b.frames), 0);
+    const frames = session.batches.reduce((n, b) => n + encodedFrames(config, b.frames), 0);
     const ratio = spatialRatio(config);
-    const [channels, height, width] = [2 * config.latent_channels, shape.height / ratio, shape.width / ratio];
-    const moments = new Float32Array(shape.batch * channels * total * height * width);
+    const [rows, height, width] = [shape.batch * 2 * config.latent_channels, shape.height / ratio, shape.width / ratio];
+    const data = new Float32Array(rows * frames * height * width);
     let start = 0;
     await this.#run(session, video, shape, config.in_channels, options, async (program) => {
-      const frames = program.plan.graph.outputs.get("y")!.shape[2]!;
-      placeFrames(await program.read("y", options.signal), frames, moments, start, total, height * width);
-      start += frames;
+      const batch = program.plan.graph.outputs.get("y")!.shape[2]!;
+      placeFrames(await program.read("y", options.signal), batch, data, start, frames, height * width);
+      start += batch;
     });
-    return LatentPosterior.fromMoments(moments, [shape.batch, channels, total, height, width]);
+    return { data, rows, frames, height, width };
   }
 
   #assertAlive(): void {
@@ -144,7 +168,7 @@ export class CausalVae implements Disposable {
       for (const [i, plan] of plans.entries()) {
         const onProgress = (done: number, total: number) => load.onProgress?.((i + done / total) / plans.length, 1);
         const bind = programs[0] ? Object.fromEntries([...plan.graph.inputs.keys()].filter((name) => name !== "x").map((name) => [name, programs[0]!.buffer(cacheOutput(name.slice(cacheInput("").length)))])) : {};
-        programs.push(await Program.create(this.gpu, plan, this.weights, { ...load, onProgress, bind }));
+        programs.push(await Program.create(this.gpu, plan, this.weights, { ...load, onProgress, bind, arenas }));
       }
     } catch (error) {
       for (const program of programs) program[Symbol.dispose]();
@@ -188,6 +212,15 @@ export class CausalVae implements Disposable {
 }
 
 const signalOf = ({ signal }: { signal?: AbortSignal }): LoadOptions => (signal ? { signal } : {});
+
+/** Tiles one after another, their progress as that of the whole. */
+function tileWork(video: HostVideo, axes: TileAxes, { onProgress, ...run }: VaeRunOptions, work: (tile: HostVideo, options: VaeRunOptions) => Promise<HostVideo>): Promise<HostVideo> {
+  return tiled(video, axes, async (tile, done) => {
+    run.signal?.throwIfAborted();
+    onProgress?.(done);
+    return work(tile, run);
+  });
+}
 
 /** Frames of a batch out of [rows, frames, plane]. */
 function takeFrames(data: Float32Array, part: FrameBatch, frames: number, plane: number, rows: number): Float32Array {

@@ -2,12 +2,13 @@
 import { CogwheelError } from "../../errors.ts";
 import { parseVaeConfig } from "../../models/vae/config.ts";
 import { vaeWeights } from "../../models/vae/graphs.ts";
+import type { Tiling } from "../../models/vae/tiling.ts";
 import { CausalVae } from "../../models/vae/vae.ts";
 import { channelsFirst, channelsLast } from "../../ops/channels.ts";
 import { conv3d } from "../../ops/conv3d.ts";
 import { groupNorm } from "../../ops/group_norm.ts";
 import { expectCaseWeights, inputOf } from "../case.ts";
-import type { HostTensor, ReferenceCase, ReferenceModule } from "../module.ts";
+import type { HostTensor, ModuleContext, ReferenceCase, ReferenceModule } from "../module.ts";
 import { runOnce } from "../run-once.ts";
 
 type Shape5 = readonly [number, number, number, number, number];
@@ -57,12 +58,22 @@ const spatialNorm3d: ReferenceModule = async (c, context) => {
   });
 };
 
-/** The case's VAE; with nothing that the engine would silently leave out. */
-function vaeOf(c: ReferenceCase, context: Parameters<ReferenceModule>[1], part: "encode" | "decode"): CausalVae {
-  if (c.options["tiling"]) throw new CogwheelError("vae", `${c.name}: tiling is not supported yet, got ${JSON.stringify(c.options["tiling"])}; run the case without it`);
+/** The case's VAE, its config and weights checked. */
+function vaeOf(c: ReferenceCase, context: ModuleContext, part: "encode" | "decode"): CausalVae {
   const config = parseVaeConfig(c.config, c.name);
   expectCaseWeights(c, context.weights(), vaeWeights(config, [part]));
   return CausalVae.create(context.gpu, config, context.weights(), { dtype: context.dtype });
+}
+
+/** `tiling`: true, or the arguments of the reference's enable_tiling. */
+function tilingOf(c: ReferenceCase): { tiling?: Tiling } {
+  const { tiling } = c.options;
+  if (tiling === undefined || tiling === null || tiling === false) return {};
+  const known = ["tile_sample_min_height", "tile_sample_min_width", "tile_overlap_factor_height", "tile_overlap_factor_width"];
+  const given = tiling === true ? {} : (tiling as Record<string, unknown>);
+  const wrong = typeof given !== "object" ? "tiling" : Object.keys(given).find((key) => !known.includes(key) || typeof given[key] !== "number");
+  if (wrong) throw new CogwheelError("reference", `${c.name}: tiling must be true or hold numbers under ${known.join(", ")}, got ${JSON.stringify(tiling)}; correct ${wrong}`);
+  return { tiling: given };
 }
 
 const shapeOf = ({ shape }: HostTensor) => {
@@ -73,14 +84,14 @@ const shapeOf = ({ shape }: HostTensor) => {
 const encode: ReferenceModule = async (c, context) => {
   const x = inputOf(c, "x", 5);
   using vae = vaeOf(c, context, "encode");
-  const { mean, logvar, shape } = await vae.encode(x.data, shapeOf(x), { checkFinite: context.checkFinite });
+  const { mean, logvar, shape } = await vae.encode(x.data, shapeOf(x), { checkFinite: context.checkFinite, ...tilingOf(c) });
   return { mean: { shape, data: mean }, logvar: { shape, data: logvar } };
 };
 
 const decode: ReferenceModule = async (c, context) => {
   const z = inputOf(c, "z", 5);
   using vae = vaeOf(c, context, "decode");
-  const { data, shape } = await vae.decode(z.data, shapeOf(z), { checkFinite: context.checkFinite });
+  const { data, shape } = await vae.decode(z.data, shapeOf(z), { checkFinite: context.checkFinite, ...tilingOf(c) });
   return { sample: { shape, data } };
 };
 
