@@ -1,0 +1,74 @@
+/** Loading and disposing again and again leaves memory as it was. */
+import { readdirSync } from "node:fs";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import type { Gpu } from "../../src/gpu/gpu.ts";
+import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
+import { values } from "../support/compare.ts";
+import { limitedGpu, testGpu } from "../support/gpu.ts";
+import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
+
+let folder: string;
+beforeAll(async () => void (folder = await tinyCheckpoint()));
+afterAll(removeTinyCheckpoints);
+
+setFlagsFromString("--expose-gc");
+const collect = runInNewContext("gc") as () => void;
+
+/** Resident bytes once all garbage is gone, and open files where the system tells. */
+async function held(): Promise<{ megabytes: number; files: number }> {
+  for (let i = 0; i < 3; i++) {
+    collect();
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  return { megabytes: process.memoryUsage.rss() / 1e6, files: process.platform === "linux" ? readdirSync("/proc/self/fd").length : 0 };
+}
+
+/** Runs `work` many times, and sees what that leaves after some warm-up. */
+async function expectFlat(times: number, work: () => Promise<void>, warm = Math.ceil(times / 5)): Promise<void> {
+  for (let i = 0; i < warm; i++) await work();
+  const before = await held();
+  for (let i = warm; i < times; i++) await work();
+  const after = await held();
+  const grown = after.megabytes - before.megabytes;
+  console.log(`${times - warm} times: resident memory ${before.megabytes.toFixed(1)} → ${after.megabytes.toFixed(1)} MB, ${before.files} → ${after.files} open files`);
+  expect(grown, "megabytes grown").toBeLessThan(20);
+  expect(after.files, "open files").toBeLessThanOrEqual(before.files);
+}
+
+it("200 loads, runs and disposals of a whole checkpoint", async () => {
+  const gpu: Gpu = await testGpu();
+  const before = gpu.memory.allocated;
+  await expectFlat(200, async () => {
+    await using model = await CogVideoX.open(folder, { gpu });
+    await model.generate({ prompt: "a red circle", seed: 1, frames: 1, steps: 1, width: 16 });
+    expect(gpu.memory.allocated).toBe(before);
+  });
+});
+
+it("200 loads that are given up half-way", async () => {
+  const gpu = await testGpu();
+  const before = gpu.memory.allocated;
+  let turn = 0;
+  await expectFlat(200, async () => {
+    await using model = await CogVideoX.open(folder, { gpu });
+    const controller = new AbortController();
+    const where = turn++ % 2 ? "load text encoder" : "load transformer";
+    await expect(model.generate({
+      prompt: "a red circle", seed: 1, frames: 1, steps: 1, width: 16, signal: controller.signal,
+      onProgress: (stage, done) => { if (stage === where && done > 0.6) controller.abort(new Error("enough")); },
+    })).rejects.toThrow("enough");
+    expect(gpu.memory.allocated).toBe(before);
+  });
+});
+
+// Without pipelines: Dawn compiles them on threads of its own, whose heaps grow by a few hundred KB a device for a while.
+it("30 devices, opened, used and closed", async () => {
+  const data = values(1 << 18);
+  await expectFlat(30, async () => {
+    await using gpu = await limitedGpu({});
+    using buffer = gpu.buffer("data", data.byteLength, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC, data);
+    expect(new Float32Array(await gpu.read(buffer.buffer))[12345]).toBe(data[12345]);
+  }, 12);
+});
