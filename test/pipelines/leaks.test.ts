@@ -55,10 +55,12 @@ it("200 loads that are given up half-way", async () => {
     await using model = await CogVideoX.open(folder, { gpu });
     const controller = new AbortController();
     const where = turn++ % 2 ? "load text encoder" : "load transformer";
-    await expect(model.generate({
+    // Not expect().rejects: vitest keeps every promise that it is given until the test ends.
+    const failed = await model.generate({
       prompt: "a red circle", seed: 1, frames: 1, steps: 1, width: 16, signal: controller.signal,
       onProgress: (stage, done) => { if (stage === where && done > 0.6) controller.abort(new Error("enough")); },
-    })).rejects.toThrow("enough");
+    }).catch((error: Error) => error.message);
+    expect(failed).toBe("enough");
     expect(gpu.memory.allocated).toBe(before);
   });
 });
