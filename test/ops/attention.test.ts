@@ -50,6 +50,15 @@ describe.each(kinds)("attention, %s kernels", (kind) => {
   });
 });
 
+test("the widest heads fit the workgroup memory that WebGPU promises", async () => {
+  await using gpu = await limitedGpu({ kind: "hardware", maxWorkgroupBytes: 16384 });
+  const [rows, d] = [21, 128];
+  const [q, k, v] = [values(rows * d, 1, 2), values(rows * d, 2, 2), values(rows * d, 3)];
+  const shape = [1, rows, d];
+  const out = await runGraph((g) => ({ y: attention(g.input("q", shape), g.input("k", shape), g.input("v", shape)) }), { gpu, inputs: { q, k, v } });
+  expectClose(out["y"]!, reference(q, k, v, 1, rows, rows, d, batchSegments(1, rows)), 1e-5, [rows, d]);
+});
+
 test("shapes that do not fit are refused", async () => {
   await expect(runGraph((g) => ({ y: attention(g.input("q", [1, 4, 32]), g.input("k", [1, 4, 32]), g.input("v", [1, 5, 32])) }))).rejects.toThrow(/\[attention\] q, k, v must be/);
   await expect(runGraph((g) => ({ y: attention(g.input("q", [1, 4, 132]), g.input("k", [1, 4, 132]), g.input("v", [1, 4, 132])) }))).rejects.toThrow(/head width/);
