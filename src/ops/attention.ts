@@ -109,6 +109,6 @@ type Variant = { name: "quad"; bq: number; wg: number } | { name: "flash"; bq: n
 export function chooseAttention(caps: Capabilities, d: number): Variant {
   if (caps.kind === "software" && caps.subgroups && caps.subgroups.min >= 4) return { name: "quad", bq: 4 * caps.subgroups.max, wg: caps.subgroups.max };
   const bytes = (bq: number, bk: number) => 4 * (bq * d + bk * (d + 4) + bq * (bk + 4) + 2 * bq);
-  for (const [bq, bk] of [[32, 32], [32, 16], [16, 16], [16, 8]] as const) if (bytes(bq, bk) <= caps.maxWorkgroupBytes) return { name: "flash", bq, bk };
-  throw new CogwheelError("attention", `head width ${d} needs ${bytes(16, 8)} bytes of workgroup memory, got ${caps.maxWorkgroupBytes} on this adapter`);
+  for (const [bq, bk] of [[32, 32], [32, 16], [16, 16], [8, 16]] as const) if (bytes(bq, bk) <= caps.maxWorkgroupBytes) return { name: "flash", bq, bk };
+  throw new CogwheelError("attention", `head width ${d} needs ${bytes(8, 16)} bytes of workgroup memory, got ${caps.maxWorkgroupBytes} on this adapter`);
 }
