@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * `Symbol.dispose` and `Symbol.asyncDispose` where the engine that runs this lacks them (Safari, Node before 20.5.1): imported
  * before everything else by the library (src/index.ts) and the launcher, which starts all other programs: classes name their

@@ -6,7 +6,11 @@ import { join } from "node:path";
 import { chromium, type Browser } from "playwright-core";
 import { unpackPackage } from "../../src/platform/swiftshader.ts";
 
-const FLAGS = ["--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-unsafe-swiftshader"];
+/**
+ * Chromium gives SwiftShader to WebGPU only with `--enable-unsafe-webgpu`, which also allows what no user's browser has
+ * (immediates, before the language feature tells of them); the last flag takes that back.
+ */
+const FLAGS = ["--no-sandbox", "--use-webgpu-adapter=swiftshader", "--enable-unsafe-swiftshader", "--enable-unsafe-webgpu", "--disable-dawn-features=allow_unsafe_apis"];
 
 /** Chromium, SwiftShader beside it where Chromium looks for it, fonts, and in `lib/` the shared libraries that systems may lack. */
 const ARCHIVES = ["chromium.br", "swiftshader.tar.br", "fonts.tar.br", "al2023.tar.br"];

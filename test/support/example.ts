@@ -64,8 +64,8 @@ function parseResults(text: string): ExampleResult {
 /** Runs the example in a Node of its own, in the checkout, where `cogwheel` is the package itself. */
 export async function runInNode(example: string, settings: object): Promise<ExampleResult> {
   // Below the checkout, and not below node_modules, a package may import itself by its name.
-  await mkdir(join(ROOT, "build"), { recursive: true });
-  const folder = await mkdtemp(join(ROOT, "build/example-"));
+  await mkdir(join(ROOT, "dist"), { recursive: true });
+  const folder = await mkdtemp(join(ROOT, "dist/example-"));
   const outside = await mkdtemp(join(tmpdir(), "cogwheel-example-"));
   try {
     await writeFile(join(folder, "observer.mjs"), observer(settings));

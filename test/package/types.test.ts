@@ -1,0 +1,33 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, it } from "vitest";
+import { readmeExample } from "../support/example.ts";
+
+const ROOT = join(import.meta.dirname, "../..");
+
+/** What tsc says; empty where it finds nothing wrong. */
+function tsc(...args: string[]): string {
+  try {
+    return execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", ...args], { cwd: ROOT, encoding: "utf8" });
+  } catch (error) {
+    return String((error as { stdout?: string }).stdout).slice(0, 2000) || String(error);
+  }
+}
+
+it("the published types know what the README's example uses, for an app that sets no library", async () => {
+  expect(tsc("-p", "tsconfig.types.json")).toBe("");
+  const folder = mkdtempSync(join(ROOT, "dist/types-example-")); // below the checkout, where the package may import itself
+  try {
+    const example = await readmeExample();
+    writeFileSync(join(folder, "example.mts"), example);
+    writeFileSync(join(folder, "wrong.mts"), example.replace("prompt:", "promt:"));
+    const app = ["--ignoreConfig", "--noEmit", "--strict", "--target", "es2022"];
+    for (const resolution of [["--module", "nodenext"], ["--module", "esnext", "--moduleResolution", "bundler"]]) {
+      expect(tsc(...app, ...resolution, join(folder, "example.mts"))).toBe("");
+    }
+    expect(tsc(...app, "--module", "nodenext", join(folder, "wrong.mts"))).toContain("'promt' does not exist");
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
