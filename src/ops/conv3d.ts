@@ -139,13 +139,18 @@ interface Step {
 
 type ConvNode = Node<ConvInputs, ConvAttrs, "y">;
 
+/** Operations of one dispatch at most: a browser resets a device that is busy for seconds, and a slow GPU does 1e12 in one. */
+const MAX_FLOPS = { hardware: 4e11, software: 2e10 };
+
 function regions({ inputs: { x, w, cache, residual }, attrs, outputs: { y } }: ConvNode, caps: Capabilities): Region[] {
   const [kt] = taps(w);
   const [batches, frames, rows] = y.shape as [number, number, number];
   const all: Step = { source: "x", from: 0, to: kt };
   const tensors = [x, y, ...(cache ? [cache] : []), ...(residual ? [residual] : [])];
   const large = tensors.some((t) => t.bytes > caps.maxBindingBytes);
-  if (!large && !cache) return [{ b: 0, batches, t0: 0, frames, h0: 0, rows, steps: [all] }];
+  const rowFlops = 2 * y.dim(3) * w.size;
+  const maxRows = Math.max(1, Math.floor(MAX_FLOPS[caps.kind] / rowFlops));
+  if (!large && !cache && batches * frames * rows <= maxRows) return [{ b: 0, batches, t0: 0, frames, h0: 0, rows, steps: [all] }];
 
   // Taps of output frame t that lie before x.
   const before = (t: number) => (cache ? Math.max(0, Math.min(kt, Math.ceil((kt - 1 - t * attrs.stride[0]) / attrs.dilation))) : 0);
@@ -155,6 +160,7 @@ function regions({ inputs: { x, w, cache, residual }, attrs, outputs: { y } }: C
       const region = { b, batches: 1, steps, ...part };
       const place = outputRange(y, region);
       return (
+        part.frames * part.rows <= maxRows &&
         windowFits(y, place.first, place.count, caps) &&
         (!residual || windowFits(residual, place.first, place.count, caps)) &&
         steps.every((step) => {
@@ -170,12 +176,13 @@ function regions({ inputs: { x, w, cache, residual }, attrs, outputs: { y } }: C
         for (const span of spans) out.push({ b, batches: 1, t0: t0 + span.start, frames: span.count, h0: 0, rows, steps });
         return;
       }
-      // Not even one frame: rows of it, each tap in time apart.
+      // Not even one frame: rows of it, with all its taps or with each tap in time apart.
       const single = steps.flatMap((s) => Array.from({ length: s.to - s.from }, (_, i) => ({ source: s.source, from: s.from + i, to: s.from + i + 1 })));
       for (let t = t0; t < t0 + count; t++) {
-        const bands = cut(rows, (start, n) => fits({ t0: t, frames: 1, h0: start, rows: n }, single));
-        if (!bands) throw new CogwheelError("conv3d", `one row of a frame must fit a binding of ${caps.maxBindingBytes} bytes, got x ${show(x)} → ${show(y)}; choose a narrower picture or dtype f16`);
-        for (const band of bands) out.push({ b, batches: 1, t0: t, frames: 1, h0: band.start, rows: band.count, steps: single });
+        const bands = (taps: readonly Step[]) => cut(rows, (start, n) => fits({ t0: t, frames: 1, h0: start, rows: n }, taps))?.map((band) => ({ b, batches: 1, t0: t, frames: 1, h0: band.start, rows: band.count, steps: taps }));
+        const found = bands(steps) ?? bands(single);
+        if (!found) throw new CogwheelError("conv3d", `one row of a frame must fit a binding of ${caps.maxBindingBytes} bytes, got x ${show(x)} → ${show(y)}; choose a narrower picture or dtype f16`);
+        out.push(...found);
       }
     };
     let t = 0;

@@ -87,6 +87,14 @@ test("memory is known before anything is loaded", async () => {
   expect(plans[0]!.bytes.activations).toBeGreaterThanOrEqual(plans[0]!.bytes.lowerBound);
 });
 
+test("no dispatch keeps a slow GPU for a second", async () => {
+  const { caps } = await testGpu();
+  const large = { ...caps, kind: "hardware" as const, maxBindingBytes: 2 ** 31, maxBufferBytes: 2 ** 33 };
+  for (const plan of planVae(parseVaeConfig({}), large, { part: "decode", batch: 1, frames: 13, height: 60, width: 90 })) {
+    expect(Math.max(...plan.steps.map((s) => s.cost.flops))).toBeLessThan(4.1e11);
+  }
+});
+
 describe("decoding in batches", () => {
   const shape = { batch: 1, frames: 7, height: 4, width: 6 };
   const latents = values(5 * 7 * 4 * 6, 3);
