@@ -21,7 +21,7 @@ export async function launchChromium(): Promise<Browser> {
   const folder = named ? undefined : await unpackPackage("chromium", ARCHIVES, (path) => path);
   const executablePath = named ?? (folder && join(folder, "chromium"));
   if (!executablePath) {
-    throw new Error(`[browser] the browser tests need a Chromium, got none from @sparticuz/chromium on ${process.platform} ${process.arch}; run npm ci, or name a Chrome or Chromium in COGWHEEL_CHROMIUM`);
+    throw new Error(`[browser] the browser tests need a Chromium, got none from @sparticuz/chromium on ${process.platform} ${process.arch}; run npm install, or name a Chrome or Chromium in COGWHEEL_CHROMIUM`);
   }
   const env: Record<string, string> = {};
   for (const [name, value] of Object.entries(process.env)) if (value !== undefined && !/^VK_/.test(name)) env[name] = value;

@@ -1,6 +1,5 @@
 /** The lines that the README shows, and running them as they are in Node and in a page. */
 import { execFile } from "node:child_process";
-import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -17,7 +16,6 @@ export interface ExampleResult {
 
 /** The code between the README's markers. */
 export async function readmeExample(): Promise<string> {
-  if (!existsSync(join(ROOT, "README.md"))) return readFile(join(ROOT, "examples/generate.mjs"), "utf8");
   const readme = await readFile(join(ROOT, "README.md"), "utf8");
   const code = /<!-- example:begin -->\s*```\w*\n([\s\S]*?)```\s*<!-- example:end -->/.exec(readme)?.[1];
   if (code === undefined) throw new Error("[readme] README.md must show its example as one block of code between <!-- example:begin --> and <!-- example:end -->, got none; put the markers around it");
