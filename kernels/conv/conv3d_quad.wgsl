@@ -108,22 +108,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let plane = (params.h_in >> up) * row;
   let x_batch = params.x_base + row_out / params.h_out / params.t_out * params.t_in * plane;
 
-  var c00 = vec4<f32>();
-  var c01 = vec4<f32>();
-  var c02 = vec4<f32>();
-  var c03 = vec4<f32>();
-  var c10 = vec4<f32>();
-  var c11 = vec4<f32>();
-  var c12 = vec4<f32>();
-  var c13 = vec4<f32>();
-  var c20 = vec4<f32>();
-  var c21 = vec4<f32>();
-  var c22 = vec4<f32>();
-  var c23 = vec4<f32>();
-  var c30 = vec4<f32>();
-  var c31 = vec4<f32>();
-  var c32 = vec4<f32>();
-  var c33 = vec4<f32>();
+  var c00 = vec4<f32>(); var c01 = vec4<f32>(); var c02 = vec4<f32>(); var c03 = vec4<f32>();
+  var c10 = vec4<f32>(); var c11 = vec4<f32>(); var c12 = vec4<f32>(); var c13 = vec4<f32>();
+  var c20 = vec4<f32>(); var c21 = vec4<f32>(); var c22 = vec4<f32>(); var c23 = vec4<f32>();
+  var c30 = vec4<f32>(); var c31 = vec4<f32>(); var c32 = vec4<f32>(); var c33 = vec4<f32>();
   let taps_end = params.switches >> 24u;
   for (var kt = (params.switches >> 16u) & 255u; kt < taps_end; kt++) {
     let frame = x_batch + source_frame(t0 + i32(kt * field(6u))) * plane;
@@ -154,22 +142,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
           let m2 = swap_y(m0);
           let m3 = swap_xy(m0);
           at += params.cin4 * 16u;
-          c00 += a0 * m0;
-          c01 += a0 * m1;
-          c02 += a0 * m2;
-          c03 += a0 * m3;
-          c10 += a1 * m0;
-          c11 += a1 * m1;
-          c12 += a1 * m2;
-          c13 += a1 * m3;
-          c20 += a2 * m0;
-          c21 += a2 * m1;
-          c22 += a2 * m2;
-          c23 += a2 * m3;
-          c30 += a3 * m0;
-          c31 += a3 * m1;
-          c32 += a3 * m2;
-          c33 += a3 * m3;
+          c00 += a0 * m0; c01 += a0 * m1; c02 += a0 * m2; c03 += a0 * m3;
+          c10 += a1 * m0; c11 += a1 * m1; c12 += a1 * m2; c13 += a1 * m3;
+          c20 += a2 * m0; c21 += a2 * m1; c22 += a2 * m2; c23 += a2 * m3;
+          c30 += a3 * m0; c31 += a3 * m1; c32 += a3 * m2; c33 += a3 * m3;
           if (OVERLAP) {
             a0 = a1;
             a1 = a2;
