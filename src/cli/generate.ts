@@ -7,7 +7,7 @@ import { Profile } from "../gpu/profile.ts";
 import { CogVideoX } from "../pipelines/cogvideox.ts";
 import type { DenoiseState } from "../pipelines/denoiser.ts";
 import { readLatents, writeLatents, type SavedRun } from "../pipelines/latents-file.ts";
-import type { Settings } from "../pipelines/settings.ts";
+import { checkSettings, type Settings } from "../pipelines/settings.ts";
 import { checkOutput, encodeVideo } from "../video/encode.ts";
 import { EMBEDDED_MODEL } from "./package-root.ts";
 import { interruptible, Interrupted } from "./terminal/interrupt.ts";
@@ -43,6 +43,7 @@ export async function generateCommand(words: readonly string[], options: Generat
   const { signal } = interruption;
   await using model = await CogVideoX.open(folder, { ...(adapter ? { adapter } : {}), ...(dtype ? { dtype } : {}), ...(variant ? { variant } : {}) });
   const merged: Settings = { ...model.defaults, ...pick(saved?.settings ?? {}), ...settings };
+  checkSettings(merged, model.rules);
   const unwanted = negative ?? saved?.settings.negative;
   const dynamic = dynamicGuidance ?? saved?.settings.dynamicGuidance;
   const chosenSeed = seed ?? saved?.settings.seed ?? Math.floor(Math.random() * 2 ** 32);

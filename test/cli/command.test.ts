@@ -1,0 +1,219 @@
+/** The command line as a user has it: dist/launch.js in processes of its own, with a tiny checkpoint. */
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cp, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { writeSafetensors } from "../../src/checkpoint/safetensors.ts";
+import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
+import { readLatents, writeLatents } from "../../src/pipelines/latents-file.ts";
+import type { Video } from "../../src/pipelines/video.ts";
+import { decodeVideo } from "../../src/video/decode.ts";
+import { testGpu } from "../support/gpu.ts";
+import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
+
+const launcher = resolve(import.meta.dirname, "../../dist/launch.js");
+const PROMPT = "a red circle moving left";
+let model: string;
+let folder: string;
+
+beforeAll(async () => {
+  const built = spawnSync(process.execPath, ["build.mjs", "--if-stale"], { encoding: "utf8" });
+  expect(built.status, built.stderr).toBe(0);
+  model = await tinyCheckpoint();
+  folder = await mkdtemp(join(tmpdir(), "cogwheel-cli-"));
+});
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true });
+  await removeTinyCheckpoints();
+});
+
+interface Ended { code: number | null; out: string; err: string; seconds: number }
+
+/** Runs the command; `watch` sees its output as it comes. */
+function cogwheel(args: readonly string[], watch?: (text: string, child: ReturnType<typeof spawn>) => void): Promise<Ended> {
+  const begun = performance.now();
+  const child = spawn(process.execPath, [launcher, ...args], { cwd: folder, env: { ...process.env, NO_COLOR: undefined, FORCE_COLOR: undefined } });
+  let out = "";
+  let err = "";
+  child.stdout.on("data", (text: Buffer) => { out += text; watch?.(out + err, child); });
+  child.stderr.on("data", (text: Buffer) => { err += text; watch?.(out + err, child); });
+  return new Promise((done) => child.on("close", (code) => done({ code, out, err, seconds: (performance.now() - begun) / 1000 })));
+}
+const generate = (args: readonly string[], watch?: Parameters<typeof cogwheel>[1]) => cogwheel(["generate", "--model", model, "--seed", "7", ...args], watch);
+const files = () => readdirSync(folder, { recursive: true }).map(String).sort();
+const lines = (text: string) => text.trimEnd().split("\n");
+
+/** Finished latents, made here, for runs that are about what comes after. */
+async function finished(name: string, frames: number): Promise<Video> {
+  await using opened = await CogVideoX.open(model, { gpu: await testGpu(), dtype: "f32" });
+  const video = await opened.generate({ prompt: PROMPT, seed: 7, frames });
+  writeFileSync(join(folder, name), writeLatents({ state: video.state, shape: [1, video.state.latents.length / 32, 4, 2, 4], settings: video.settings }));
+  return video;
+}
+
+describe("generate", () => {
+  it("makes a video, says what it does, and prints the path last", async () => {
+    writeFileSync(join(folder, "prompt.txt"), `${PROMPT}\n`);
+    const before = files();
+    const { code, out, err } = await generate(["--prompt-file", "prompt.txt", "--out", "deep/er/video.mp4", "--frames", "9", "--save-latents", "deep/final.safetensors", "--profile", "trace.json"]);
+    expect(err.replace(/^Warning: .*\n/gm, ""), "stages, each once").toMatch(/^(load text encoder|encode prompt|load transformer|denoise|load decoder|decode|write)( +\S.*\n(?!\1)(load text encoder|encode prompt|load transformer|denoise|load decoder|decode|write))* +\S.*\n$/);
+    expect(lines(err).filter((line) => /^write /.test(line)).length).toBe(1);
+    expect(code).toBe(0);
+    expect(lines(out).at(-1)).toBe(join(folder, "deep/er/video.mp4"));
+    expect(out).toMatch(/^.+, f(32|16)\n/);
+    expect(out).toContain("32×16, 9 frames at 8 a second, 4 ddim steps, guidance 3, seed 7\n");
+    expect(out).toMatch(/^stage +seconds$/m);
+    expect(out).toMatch(/^in all +[\d.]+$/m);
+    expect(out).toMatch(/^kernel +runs +ms +share/m);
+    // eslint-disable-next-line no-control-regex
+    expect(out + err, "no control codes where nobody looks").not.toMatch(/[\x00-\x09\x0b-\x1f\x7f]/);
+    expect(files().filter((f) => !before.includes(f))).toEqual(["deep", "deep/er", "deep/er/video.mp4", "deep/final.safetensors", "trace.json"]);
+
+    const video = await decodeVideo(join(folder, "deep/er/video.mp4"));
+    expect(video.frames.length).toBe(9);
+    expect(video.frames[0]).toMatchObject({ width: 32, height: 16 });
+    expect(JSON.parse(readFileSync(join(folder, "trace.json"), "utf8")).traceEvents.length).toBeGreaterThan(50);
+    const saved = await readLatents(readFileSync(join(folder, "deep/final.safetensors")), "saved");
+    expect(saved).toMatchObject({ state: { step: 4 }, shape: [1, 3, 4, 2, 4], settings: { prompt: PROMPT, seed: 7, frames: 9 } });
+    expect(saved.state.latents).toEqual((await finished("check.safetensors", 9)).state.latents);
+  });
+
+  it.for([["video.webm", 9], ["video.gif", 9], ["frames/", 8], ["picture.png", 1]] as const)("decodes finished latents to %s", async ([name, frames]) => {
+    const want = await finished("done.safetensors", frames);
+    const before = files();
+    const { code, out, err } = await cogwheel(["--model", model, "--latents", "done.safetensors", "--out", name]);
+    expect(code, err).toBe(0);
+    const path = lines(out).at(-1)!;
+    expect(path).toBe(resolve(folder, name));
+    expect(err).not.toMatch(/denoise/);
+    const got = await decodeVideo(path);
+    expect(got.frames.length).toBe(frames);
+    if (/png$|\/$/.test(name)) got.frames.forEach((frame, i) => expect(Buffer.from(frame.data).filter((_, j) => frame.data.length / 512 === 3 || j % 4 !== 3)).toEqual(Buffer.from(want.frames[i]!.data).filter((_, j) => j % 4 !== 3)));
+    expect(files().filter((f) => !before.includes(f) && !/^frames(\/|$)/.test(f))).toEqual(name === "frames/" ? [] : [name]);
+  });
+
+  it("stops within seconds of Ctrl-C, with code 130, keeps the latents and writes no video", async () => {
+    const before = files();
+    let sent = 0;
+    const { code, out, err, seconds } = await generate([PROMPT, "--steps", "1000", "--frames", "1", "--scheduler", "dpm", "--out", "stopped.png"], (text, child) => {
+      if (sent === 0 && /load transformer +\d/.test(text)) {
+        sent = performance.now();
+        setTimeout(() => child.kill("SIGINT"), 100);
+      }
+    });
+    const [, step, path] = /Kept the latents after step (\d+) of 1000; go on with: --latents (.+)\n/.exec(err) ?? [];
+    expect(err).toContain("Stopping; once more stops at once.");
+    expect(code).toBe(130);
+    expect(out).not.toContain("stopped.png");
+    expect(seconds).toBeLessThan(60);
+    expect(performance.now() - sent, "milliseconds from the signal to the end").toBeLessThan(8000);
+    expect(path).toBe(join(folder, "stopped.latents.safetensors"));
+    expect(files().filter((f) => !before.includes(f))).toEqual(["stopped.latents.safetensors"]);
+    const saved = await readLatents(readFileSync(path!), "saved");
+    expect(saved.state.step).toBe(Number(step));
+    expect(saved.state.original?.length).toBe(32);
+    expect(saved.settings).toMatchObject({ prompt: PROMPT, seed: 7, frames: 1, steps: 1000, scheduler: "dpm", height: 16, width: 32 });
+
+    // What is kept is what an uninterrupted run has there.
+    await using opened = await CogVideoX.open(model, { gpu: await testGpu(), dtype: "f32" });
+    const stop = new AbortController();
+    const states = new Map<number, Float32Array>();
+    await opened.generate({ prompt: PROMPT, seed: 7, frames: 1, steps: 1000, scheduler: "dpm", signal: stop.signal, onStep: (state) => { states.set(state.step, state.latents); if (state.step === saved.state.step) stop.abort(); } }).catch(() => undefined);
+    expect(saved.state.latents).toEqual(states.get(saved.state.step));
+  });
+});
+
+describe("bad input ends with code 1, one clear line, and nothing left behind", () => {
+  const cases: [string, string[], RegExp][] = [
+    ["an unknown option", ["--setps", "3", "x"], /^error: unknown option '--setps'/],
+    ["a size that is none", ["x", "--size", "32"], /option '--size <WxH>' argument '32' is invalid\. It must be WIDTHxHEIGHT/],
+    ["a size that does not fit", ["x", "--size", "33x16"], /^\[generate\] height and width must be multiples of 16, got width 33; /],
+    ["frames that cannot be made", ["x", "--frames", "10"], /^\[generate\] this model makes 8·k or 8·k \+ 1 frames, got 10; the nearest are 8, 9, 16, 17$/],
+    ["a number that is none", ["x", "--steps", "many"], /argument 'many' is invalid\. It must be a number/],
+    ["a scheduler that is none", ["x", "--scheduler", "euler"], /argument 'euler' is invalid\. Allowed choices are ddim, dpm/],
+    ["no prompt", [], /^\[generate\] a prompt must say what to show, got nothing; /],
+    ["an empty prompt file", ["--prompt-file", "empty.txt"], /^\[generate\] a prompt must say what to show, got nothing; /],
+    ["a prompt file that is not there", ["--prompt-file", "gone.txt"], /^\[generate\] gone\.txt must be a readable file, got ENOENT; /],
+    ["two prompts", ["x", "--prompt-file", "empty.txt"], /^\[generate\] a prompt is given as words or with --prompt-file, got both; /],
+    ["an output below a file", ["x", "--out", "empty.txt/video.mp4"], /^\[output\] .* must be in a folder, got the file /],
+    ["an output of an unknown kind", ["x", "--out", "video.avi"], /^\[output\] the output must end in \.mp4, \.webm, \.gif or \.png/],
+    ["many frames in one picture", ["x", "--frames", "9", "--out", "x.png"], /^\[output\] a \.png holds one picture, got 9 frames/],
+    ["latents below a file", ["x", "--save-latents", "empty.txt/l.safetensors"], /^\[output\] .* must be in a folder, got the file /],
+    ["a trace below a file", ["x", "--profile", "empty.txt/t.json"], /^\[output\] .* must be in a folder, got the file /],
+    ["latents that are none", ["x", "--latents", "empty.txt"], /^\[checkpoint\] latents: a safetensors file starts with an 8-byte header length, got a file of 0 bytes/],
+    ["latents of another size", ["x", "--latents", "other.safetensors", "--size", "64x64"], /^\[generate\] other\.safetensors must hold latents \[1, F, 4, 8, 8\] for this model and size, got \[1, 1, 4, 2, 4\]; /],
+    ["latents of other frames", ["x", "--latents", "other.safetensors", "--frames", "9"], /^\[denoise\] latents must be \[1, 3, 4, 2, 4\] = 96 values for this size and these frames, got 32; /],
+    ["a model that is none", ["x", "--model", "."], /^\[checkpoint\] model_index\.json: a checkpoint must be in diffusers' folder layout/],
+    ["an adapter that is none", ["x", "--adapter", "Voodoo2"], /^\[adapter\] --adapter must be gpu, lavapipe, swiftshader or part of an adapter's name, got "Voodoo2", and this machine has: .+; choose one of these/],
+  ];
+  it.for(cases)("%s", async ([, args, rule]) => {
+    writeFileSync(join(folder, "empty.txt"), "");
+    writeFileSync(join(folder, "other.safetensors"), writeLatents({ state: { step: 1, latents: new Float32Array(32) }, shape: [1, 1, 4, 2, 4], settings: {} }));
+    const before = files();
+    const { code, err } = await generate(args);
+    expect(err.replace(/^Warning: .*\n/gm, "").trimEnd()).toMatch(rule);
+    expect(err, "no stack").not.toMatch(/^ +at /m);
+    expect(code).toBe(1);
+    expect(err, "nothing was begun").not.toMatch(/^(load|encode|denoise|decode)/m);
+    expect(files()).toEqual(before);
+  });
+});
+
+describe("the other commands", () => {
+  it("inspect tells what a checkpoint holds and needs, as a table and as JSON", async () => {
+    const table = await cogwheel(["inspect", model, "--frames", "17", "--weights"]);
+    expect(table.code, table.err).toBe(0);
+    expect(table.out).toMatch(/^transformer +CogVideoXTransformer3DModel +1 +40 +22,992 +F32 +0\.1 MB$/m);
+    expect(table.out).toMatch(/^proj_out\.weight +F32 +\[16, 32\]$/m);
+    expect(table.out).toMatch(/^decoder +[\d.]+ MB +[\d.]+ MB/m);
+    const json = JSON.parse((await cogwheel(["inspect", model, "--frames", "17", "--json"])).out);
+    expect(json).toMatchObject({ class: "CogVideoXPipeline", settings: { frames: 17, height: 16, width: 32 }, configs: { transformer: { num_layers: 1 } } });
+    expect(json.requirements.map((r: { stage: string }) => r.stage)).toEqual(["text encoder", "transformer", "decoder"]);
+    expect((await cogwheel(["inspect", folder])).code).toBe(1);
+  });
+
+  it("adapters lists what --adapter takes, the default first", async () => {
+    const { code, out } = await cogwheel(["adapters"]);
+    expect(code).toBe(0);
+    expect(lines(out)[2]).toContain("(default)");
+    const json = JSON.parse((await cogwheel(["adapters", "--json"])).out) as { select: string; name: string; kind: string }[];
+    expect(json.length).toBeGreaterThan(0);
+    for (const { select, name, kind } of json) expect([typeof select, typeof name, /hardware|software/.test(kind)]).toEqual(["string", "string", true]);
+  });
+
+  it("validate passes a case, fails a corrupted one, and goes on past what is broken or unknown", async () => {
+    const cases = resolve(import.meta.dirname, "../reference/cases");
+    const good = join(cases, "T5Tokenizer/t5.safetensors");
+    expect((await cogwheel(["validate", good])).code).toBe(0);
+    const place = join(folder, "cases");
+    await cp(join(cases, "CogVideoXSpatialNorm3D/1frame.safetensors"), join(place, "changed.safetensors"));
+    await cp(good, join(place, "good.safetensors"));
+    const bytes = readFileSync(join(place, "changed.safetensors"));
+    const header = JSON.parse(bytes.subarray(8, 8 + Number(bytes.readBigUInt64LE(0))).toString()) as Record<string, { data_offsets: [number, number] }>;
+    const output = Object.keys(header).find((name) => name.startsWith("output."))!;
+    bytes.writeFloatLE(1e3, 8 + Number(bytes.readBigUInt64LE(0)) + header[output]!.data_offsets[0]);
+    writeFileSync(join(place, "changed.safetensors"), bytes);
+    writeFileSync(join(place, "torn.safetensors"), bytes.subarray(0, 1000));
+    writeFileSync(join(place, "unknown.safetensors"), writeSafetensors({ "output.y": { dtype: "F32", shape: [1], data: Float32Array.of(1) } }, { format: "reference-case/1", module: "Mystery", config: "{}", options: "{}", source: "here" }));
+    const { code, out } = await cogwheel(["validate", place]);
+    expect(code).toBe(1);
+    expect(out).toMatch(/^changed +CogVideoXSpatialNorm3D .*FAIL \(/m);
+    expect(out).toMatch(/^good +T5Tokenizer .*pass$/m);
+    expect(out).toMatch(/^torn: cannot be run: \[checkpoint\] /m);
+    expect(out).toMatch(/^unknown: unsupported: module Mystery is not supported; /m);
+    expect(out).toMatch(/^4 cases: 1 pass, 1 fail, 1 unsupported, 1 cannot be run$/m);
+  });
+
+  it("--help everywhere, --version, and an unknown command's options are refused", async () => {
+    for (const command of [[], ["generate"], ["validate"], ["inspect"], ["adapters"]]) {
+      const { code, out } = await cogwheel([...command, "--help"]);
+      expect(code).toBe(0);
+      expect(out).toMatch(/^Usage: cogwheel/);
+    }
+    expect((await cogwheel(["--version"])).out.trim()).toBe(JSON.parse(readFileSync(resolve(import.meta.dirname, "../../package.json"), "utf8")).version);
+    expect((await cogwheel(["inspect", "--bogus"])).code).toBe(1);
+    expect(existsSync(join(folder, "outputs")), "no command made the default folder").toBe(false);
+  });
+});
