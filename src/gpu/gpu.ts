@@ -47,11 +47,13 @@ export class Gpu implements AsyncDisposable {
     void device.lost.then((info) => {
       this.#lost = info;
     });
-    // What no error scope was open for: kept, and thrown at the next wait.
-    device.addEventListener("uncapturederror", (event) => {
-      this.#uncaptured ??= (event as GPUUncapturedErrorEvent).error;
-      event.preventDefault();
-    });
+    // What no error scope was open for: kept, and thrown at the next wait. An app's own device is the app's to listen to.
+    if (ownsDevice) {
+      device.addEventListener("uncapturederror", (event) => {
+        this.#uncaptured ??= (event as GPUUncapturedErrorEvent).error;
+        event.preventDefault();
+      });
+    }
   }
 
   static async open(options: OpenGpuOptions = {}): Promise<Gpu> {

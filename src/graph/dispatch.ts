@@ -55,21 +55,27 @@ export interface RowWindow {
   readonly count: number;
 }
 
+/** Operations of one dispatch at most: a browser resets a device that is busy for seconds, and a slow GPU does 1e12 in one. */
+export const MAX_DISPATCH_FLOPS: Readonly<Record<Capabilities["kind"], number>> = { hardware: 4e11, software: 2e10 };
+
 /**
  * Splits `rows` so that every row-major tensor whose rows have `rowBytes[i]` bytes stays within the binding limit, at
- * offsets that a binding may have. One window when everything fits. `multipleOf` keeps windows aligned to tiles.
+ * offsets that a binding may have, and so that a dispatch stays within the limit on work where a row takes `rowFlops`.
+ * One window when everything fits.
  */
-export function rowWindows(caps: Capabilities, rows: number, rowBytes: readonly number[], multipleOf = 1): RowWindow[] {
+export function rowWindows(caps: Capabilities, rows: number, rowBytes: readonly number[], rowFlops = 0): RowWindow[] {
   const widest = Math.max(...rowBytes);
-  if (widest * rows <= caps.maxBindingBytes) return [{ start: 0, count: rows }];
-  let step = multipleOf;
+  const affordable = rowFlops > 0 ? Math.max(1, Math.floor(MAX_DISPATCH_FLOPS[caps.kind] / rowFlops)) : rows;
+  if (widest * rows <= caps.maxBindingBytes && rows <= affordable) return [{ start: 0, count: rows }];
+  let step = 1;
   for (const bytes of rowBytes) step = lcm(step, caps.offsetAlignment / gcd(caps.offsetAlignment, bytes));
   const most = Math.floor(caps.maxBindingBytes / widest / step) * step;
   if (most <= 0) {
     throw new CogwheelError("graph", `a window of ${step} rows must fit a binding of ${caps.maxBindingBytes} bytes, got rows of ${widest} bytes; choose a smaller size`);
   }
+  const each = Math.min(most, Math.max(step, Math.floor(affordable / step) * step));
   const windows: RowWindow[] = [];
-  for (let start = 0; start < rows; start += most) windows.push({ start, count: Math.min(most, rows - start) });
+  for (let start = 0; start < rows; start += each) windows.push({ start, count: Math.min(each, rows - start) });
   return windows;
 }
 

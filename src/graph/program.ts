@@ -35,9 +35,7 @@ export interface ProgramOptions extends LoadOptions {
 export class Arenas implements Disposable {
   readonly #buffers: OwnedBuffer[];
   constructor(gpu: Gpu, plans: readonly Plan[]) {
-    const count = Math.max(0, ...plans.map((p) => p.memory.arenas.length));
-    const bytes = Array.from({ length: count }, (_, i) => Math.max(...plans.map((p) => p.memory.arenas[i] ?? 0)));
-    this.#buffers = bytes.map((size, i) => gpu.buffer(`shared.arena${i}`, size, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC));
+    this.#buffers = sharedArenas(plans).map((size, i) => gpu.buffer(`shared.arena${i}`, size, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC));
   }
   buffer(index: number): GPUBuffer {
     return this.#buffers[index]!.buffer;
@@ -45,6 +43,12 @@ export class Arenas implements Disposable {
   [Symbol.dispose](): void {
     for (const buffer of this.#buffers) buffer[Symbol.dispose]();
   }
+}
+
+/** Bytes of the arenas of programs that share them: each is as large as its largest user. */
+export function sharedArenas(plans: readonly Plan[]): number[] {
+  const count = Math.max(0, ...plans.map((p) => p.memory.arenas.length));
+  return Array.from({ length: count }, (_, i) => Math.max(...plans.map((p) => p.memory.arenas[i] ?? 0)));
 }
 
 interface Step {

@@ -72,9 +72,11 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
     const panels = Math.ceil(rowsK / PANEL);
     const out: Dispatch[] = [];
     const element = bytesOf[q.dtype];
-    const windows = rowWindows(caps, heads, [rowsQ * d * element, padTo(rowsK, PANEL) * d * element]);
+    const headFlops = 4 * d * attrs.segments.reduce((n, s) => n + s.count * s.keyCount, 0);
+    const windows = rowWindows(caps, heads, [rowsQ * d * element, padTo(rowsK, PANEL) * d * element], headFlops);
     const turned = variant.name === "quad" ? target.scratch([heads, panels, d, PANEL], k.dtype) : k;
-    const lists = rowWindows(caps, rowsQ, [heads * d * bytesOf[y.dtype]]).flatMap((rows) => {
+    // One head alone may be too much work for a dispatch: then its queries are split too.
+    const lists = rowWindows(caps, rowsQ, [heads * d * bytesOf[y.dtype]], headFlops / rowsQ).flatMap((rows) => {
       const list = tilesOf(attrs.segments, variant.bq, rows.start, rows.count);
       return list.length ? [{ rows, tiles: target.constant("tiles", list, [list.length / 4, 4]) }] : [];
     });

@@ -10,7 +10,7 @@
 import { conv3dQuad, conv3dQuadRow, conv3dTiled } from "#kernels";
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
-import { dispatch, foldGrid, type Dispatch, type Target, type View } from "../graph/dispatch.ts";
+import { dispatch, type Dispatch, foldGrid, MAX_DISPATCH_FLOPS, type Target, type View } from "../graph/dispatch.ts";
 import type { DType, Node, Op, Tensor } from "../graph/graph.ts";
 import { padTo, PANEL } from "../graph/packing.ts";
 import { cut, window, windowFits, wrap } from "./windows.ts";
@@ -139,9 +139,6 @@ interface Step {
 
 type ConvNode = Node<ConvInputs, ConvAttrs, "y">;
 
-/** Operations of one dispatch at most: a browser resets a device that is busy for seconds, and a slow GPU does 1e12 in one. */
-const MAX_FLOPS = { hardware: 4e11, software: 2e10 };
-
 function regions({ inputs: { x, w, cache, residual }, attrs, outputs: { y } }: ConvNode, caps: Capabilities): Region[] {
   const [kt] = taps(w);
   const [batches, frames, rows] = y.shape as [number, number, number];
@@ -149,7 +146,7 @@ function regions({ inputs: { x, w, cache, residual }, attrs, outputs: { y } }: C
   const tensors = [x, y, ...(cache ? [cache] : []), ...(residual ? [residual] : [])];
   const large = tensors.some((t) => t.bytes > caps.maxBindingBytes);
   const rowFlops = 2 * y.dim(3) * w.size;
-  const maxRows = Math.max(1, Math.floor(MAX_FLOPS[caps.kind] / rowFlops));
+  const maxRows = Math.max(1, Math.floor(MAX_DISPATCH_FLOPS[caps.kind] / rowFlops));
   if (!large && !cache && batches * frames * rows <= maxRows) return [{ b: 0, batches, t0: 0, frames, h0: 0, rows, steps: [all] }];
 
   // Taps of output frame t that lie before x.

@@ -70,7 +70,7 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
     const out: Dispatch[] = [];
     for (const columns of rowWindows(caps, panels, [PANEL * k * bytesOf[w.dtype]])) {
       const n = Math.min(columns.count * PANEL, nTotal - columns.start * PANEL);
-      for (const rows of rowWindows(caps, m, rowBytes)) {
+      for (const rows of rowWindows(caps, m, rowBytes, 2 * n * k)) {
         const tiles = Math.ceil(n / variant.bn) * Math.ceil(rows.count / variant.bm);
         const panelBytes = PANEL * k * bytesOf[w.dtype];
         const common = {

@@ -10,7 +10,11 @@ import { toHalf } from "./compare.ts";
 const shared = globalThis as { cogwheelTestGpu?: Promise<Gpu> };
 
 export function testGpu(): Promise<Gpu> {
-  return (shared.cogwheelTestGpu ??= Gpu.open(process.env["COGWHEEL_ADAPTER"] ? { adapter: process.env["COGWHEEL_ADAPTER"] } : {}));
+  return (shared.cogwheelTestGpu ??= Gpu.open({
+    ...(process.env["COGWHEEL_ADAPTER"] ? { adapter: process.env["COGWHEEL_ADAPTER"] } : {}),
+    // The kernels that every GPU takes, run on whatever adapter is here.
+    ...(process.env["COGWHEEL_KERNELS"] === "gpu" ? { capabilities: { kind: "hardware" as const } } : {}),
+  }));
 }
 
 /** A device of its own that pretends to have less. */
