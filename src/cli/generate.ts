@@ -46,6 +46,8 @@ export async function generateCommand(words: readonly string[], options: Generat
   checkSettings(merged, model.rules);
   const unwanted = negative ?? saved?.settings.negative;
   const dynamic = dynamicGuidance ?? saved?.settings.dynamicGuidance;
+  if (saved && saved.state.step > 0) checkContinues(saved, merged, latentsFile!);
+  model.requirements(merged); // what cannot be made is refused before anything is printed or written
   const chosenSeed = seed ?? saved?.settings.seed ?? Math.floor(Math.random() * 2 ** 32);
   const out = resolve(wantedOut ?? join("outputs", defaultName(prompt, chosenSeed, merged.frames)));
   await checkOutput(out, { frames: merged.frames });
@@ -99,6 +101,15 @@ async function reportProfile(profile: Profile, path: string): Promise<void> {
   console.log(table(["kernel", "runs", "ms", "share", "GFLOP/s", "GB/s"], profile.rows().map((r) => [r.label, String(r.count), r.ms.toFixed(1), `${(100 * r.share).toFixed(1)} %`, r.gflops.toFixed(2), r.gbytes.toFixed(2)])));
   await writeWhole(path, new TextEncoder().encode(profile.chromeTrace()));
   console.log(`Trace for chrome://tracing or ui.perfetto.dev: ${path}`);
+}
+
+/** Latents of a step belong to its noise level: only the schedule that they come from goes on from there. */
+function checkContinues({ state, settings }: SavedRun, now: Settings, file: string): void {
+  for (const key of ["steps", "scheduler"] as const) {
+    if (settings[key] !== undefined && settings[key] !== now[key]) {
+      throw new CogwheelError("generate", `${file} holds latents after step ${state.step} of ${settings.steps} with ${settings.scheduler}, which only that schedule goes on from, got --${key} ${now[key]}; leave it out`);
+    }
+  }
 }
 
 /** Latents must have been made for this model and these sizes. */

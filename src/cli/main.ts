@@ -20,7 +20,7 @@ function size(text: string): { width: number; height: number } {
 }
 
 const adapter = () => new Option("--adapter <name>", "gpu, lavapipe, swiftshader, or part of an adapter's name (default: the fastest there is)");
-const dtype = () => new Option("--dtype <type>", "storage type of weights and activations (default: f16 on GPUs that have it)").choices(["f32", "f16"]);
+const dtype = (standard = "f16 on GPUs that have it") => new Option("--dtype <type>", `storage type of weights and activations (default: ${standard})`).choices(["f32", "f16"]);
 const sizes = (command: Command) =>
   command
     .option("--size <WxH>", "width and height in pixels (default: what the model was trained at)", size)
@@ -57,7 +57,7 @@ program
   .description("run reference cases on the engine and compare with what they expect; exit code 1 when one fails or cannot be run")
   .argument("<paths...>", "case files, or folders of them")
   .option("--json", "print one JSON object")
-  .addOption(dtype())
+  .addOption(dtype("f32"))
   .addOption(adapter())
   .option("--only <text>", "only cases whose module or name contains this")
   .addOption(new Option("--kernels <family>", "kernels for GPUs or for CPU adapters (default: what the engine chooses on this adapter)").choices(["gpu", "cpu"]))

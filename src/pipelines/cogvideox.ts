@@ -9,6 +9,7 @@ import { CogwheelError } from "../errors.ts";
 import { Gpu } from "../gpu/gpu.ts";
 import type { Profile } from "../gpu/profile.ts";
 import { compile, type Plan } from "../graph/compile.ts";
+import { sharedArenas } from "../graph/program.ts";
 import { ComponentWeights, type KeptInF32 } from "../models/component-weights.ts";
 import { expectedT5Weights, parseT5Config, type T5Config } from "../models/t5/config.ts";
 import { T5Encoder, t5Graph } from "../models/t5/encoder.ts";
@@ -126,9 +127,10 @@ export class CogVideoX implements AsyncDisposable {
       ["decoder", planVae(this.configs.vae, caps, { part: "decode", batch: 1, frames: latentFrames(settings.frames, this.rules.temporal), height: shape.height, width: shape.width, format: "rgba", dtype: this.dtype })],
     ];
     return plans.map(([stage, list]) => {
-      // The decoder's second program reads the first one's caches where they lie.
+      // The decoder's two programs share their arenas, and the second reads the first one's caches where they lie.
       const shared = list.slice(1).flatMap((p) => [...p.graph.inputs].filter(([name]) => name !== "x").map(([, tensor]) => tensor.bytes));
-      const activations = list.reduce((n, p) => n + p.bytes.activations + p.bytes.io, 0) - shared.reduce((a, b) => a + b, 0);
+      const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
+      const activations = sum(sharedArenas(list)) + sum(list.map((p) => p.bytes.io)) - sum(shared);
       const weights = new Map(list.flatMap((p) => [...p.weights].map(([key, w]) => [key, w.bytes] as const)));
       const weightBytes = [...weights.values()].reduce((a, b) => a + b, 0);
       return { stage, weights: weightBytes, activations, total: weightBytes + activations, flops: list.reduce((n, p) => n + p.cost.flops, 0), lowerBound: Math.max(...list.map((p) => p.bytes.lowerBound)) };
@@ -197,9 +199,12 @@ export class CogVideoX implements AsyncDisposable {
   }
 
   #refuseIfTooLarge(settings: Settings): void {
+    // Planning alone finds tensors and bindings that no buffer of this adapter holds, on any adapter. How much memory a GPU has
+    // free WebGPU does not tell; a CPU adapter takes the machine's.
+    const stages = this.requirements(settings);
     const available = this.gpu.caps.kind === "software" ? availableMemoryBytes() : undefined;
     if (available === undefined) return;
-    const worst = this.requirements(settings).reduce((a, b) => (b.total > a.total ? b : a));
+    const worst = stages.reduce((a, b) => (b.total > a.total ? b : a));
     if (worst.total > available) {
       throw new CogwheelError("generate", `the ${worst.stage} needs ${mega(worst.total)} (weights ${mega(worst.weights)}, activations ${mega(worst.activations)}), got ${mega(available)} of free memory; choose a smaller size, fewer frames${this.dtype === "f32" && this.gpu.caps.f16 ? " or dtype f16" : ""}`);
     }
