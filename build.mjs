@@ -101,8 +101,9 @@ const nodeEntries = { launch: "src/launch.ts", cli: "src/cli/main.ts", node: "sr
 const present = Object.fromEntries(Object.entries(nodeEntries).filter(([, file]) => existsSync(file)));
 await build({ ...common, entryPoints: present, outdir: "dist", platform: "node", conditions: ["node"], banner: {}, splitting: true, chunkNames: "chunks/[name]-[hash]" });
 if (existsSync("src/index.ts")) {
-  // The engine, and chunks of the codec libraries, which a page loads when it encodes.
-  await build({ ...common, entryPoints: { browser: "src/index.ts" }, outdir: "dist", platform: "browser", conditions: ["browser"], packages: "bundle", minify: true, splitting: true, chunkNames: "chunks/browser-[name]-[hash]" });
+  // The engine, and chunks of the codec libraries, which a page loads when it encodes, and of the hub's client, which names its
+  // browser build in a way that esbuild does not follow.
+  await build({ ...common, entryPoints: { browser: "src/index.ts" }, outdir: "dist", platform: "browser", conditions: ["browser"], packages: "bundle", minify: true, splitting: true, chunkNames: "chunks/browser-[name]-[hash]", alias: { "@huggingface/hub": "./node_modules/@huggingface/hub/dist/browser/index.mjs" } });
 }
 if (existsSync("dist/launch.js")) chmodSync("dist/launch.js", 0o755);
 writeFileSync(stamp, "");

@@ -15,3 +15,4 @@ export { filesSource } from "./checkpoint/source-files.ts";
 export { memorySource } from "./checkpoint/source-memory.ts";
 export { httpSource } from "./checkpoint/source-http.ts";
 export type { CheckpointSource } from "./checkpoint/source.ts";
+export type { HubOptions, HubProgress } from "./checkpoint/hub-id.ts";

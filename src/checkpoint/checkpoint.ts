@@ -69,17 +69,22 @@ export async function openCheckpoint(source: CheckpointSource, options: OpenChec
   }
 }
 
-async function open(source: CheckpointSource, { variant, only }: OpenCheckpointOptions): Promise<Checkpoint> {
-  if (variant !== undefined && !/^[\w-]+$/.test(variant)) {
-    throw new CogwheelError("checkpoint", `a variant must be a word such as fp16, got ${JSON.stringify(variant)}; leave it out for the plain files`);
-  }
-  if (!(await source.exists("model_index.json"))) throw await noIndex(source);
+/** A component as model_index.json names it. */
+export interface ListedComponent {
+  readonly name: string;
+  /** `diffusers` or `transformers`. */
+  readonly library: string;
+  readonly className: string;
+}
+
+/** What model_index.json says: the pipeline's class and its components, or those of `only`; throws when one of these is missing. */
+export async function readModelIndex(source: CheckpointSource, only?: readonly string[]): Promise<{ className: string; components: ListedComponent[] }> {
   const index = await readJson(source, "model_index.json");
   const className = index["_class_name"];
   if (typeof className !== "string") {
     throw checkpointError(source, "model_index.json", `_class_name must be a string, got ${JSON.stringify(className) ?? "nothing"}; download the file again`);
   }
-  const listed: { name: string; library: string; className: string }[] = [];
+  const listed: ListedComponent[] = [];
   for (const [name, value] of Object.entries(index)) {
     // Components are pairs of library and class; [null, null] is one that was left out, the rest are options.
     if (name.startsWith("_") || !Array.isArray(value)) continue;
@@ -95,20 +100,11 @@ async function open(source: CheckpointSource, { variant, only }: OpenCheckpointO
   if (missing.length > 0) {
     throw checkpointError(source, "model_index.json", `the checkpoint must have ${missing.join(", ")}, got ${listed.map(({ name }) => name).join(", ") || "no components"}; use a CogVideoX checkpoint`);
   }
-  const chosen = only ? listed.filter(({ name }) => only.includes(name)) : listed;
-  const components = await Promise.all(
-    chosen.map(({ name, library, className: componentClass }) => openComponent(source, name, library, componentClass, variant)),
-  );
-  return new Checkpoint(source, className, new Map(components.map((component) => [component.name, component])));
+  return { className, components: only ? listed.filter(({ name }) => only.includes(name)) : listed };
 }
 
-async function openComponent(
-  source: CheckpointSource,
-  name: string,
-  library: string,
-  className: string,
-  variant: string | undefined,
-): Promise<Component> {
+/** Where a component keeps its files: its config, and the name of its weights without extension, null when it has none. */
+export function componentFiles({ name, library, className }: ListedComponent): { kind: "scheduler" | "tokenizer" | "processor" | "model"; configFile: string; weights: string | null } {
   const kind = /Scheduler$/.test(className) ? "scheduler"
     : /Tokenizer(Fast)?$/.test(className) ? "tokenizer"
     : /(Processor|FeatureExtractor)(Fast)?$/.test(className) ? "processor"
@@ -119,14 +115,34 @@ async function openComponent(
     processor: "preprocessor_config.json",
     model: "config.json",
   }[kind];
-  const configFile = `${name}/${file}`;
+  const base = library === "transformers" ? "model" : "diffusion_pytorch_model";
+  return { kind, configFile: `${name}/${file}`, weights: kind === "model" ? base : null };
+}
+
+/** Throws unless a variant is a word. */
+export function checkVariant(variant: string | undefined): void {
+  if (variant !== undefined && !/^[\w-]+$/.test(variant)) {
+    throw new CogwheelError("checkpoint", `a variant must be a word such as fp16, got ${JSON.stringify(variant)}; leave it out for the plain files`);
+  }
+}
+
+async function open(source: CheckpointSource, { variant, only }: OpenCheckpointOptions): Promise<Checkpoint> {
+  checkVariant(variant);
+  if (!(await source.exists("model_index.json"))) throw await noIndex(source);
+  const { className, components: listed } = await readModelIndex(source, only);
+  const components = await Promise.all(listed.map((component) => openComponent(source, component, variant)));
+  return new Checkpoint(source, className, new Map(components.map((component) => [component.name, component])));
+}
+
+async function openComponent(source: CheckpointSource, component: ListedComponent, variant: string | undefined): Promise<Component> {
+  const { name, library, className } = component;
+  const { kind, configFile, weights: base } = componentFiles(component);
   const there = await source.exists(configFile);
   if (!there && kind !== "tokenizer") {
     throw checkpointError(source, configFile, `model_index.json names the component ${name} (${className}), so its config must exist, got no such file; finish the download`);
   }
   const config = there ? await readJson(source, configFile) : {};
-  const base = library === "transformers" ? "model" : "diffusion_pytorch_model";
-  const weights = kind === "model" ? await findWeights(source, name, base, { variant }) : null;
+  const weights = base === null ? null : await findWeights(source, name, base, { variant });
   return { name, library, className, config, configFile: there ? configFile : null, weights };
 }
 

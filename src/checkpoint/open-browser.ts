@@ -1,8 +1,29 @@
-/** Opens what a user names as a checkpoint, in a browser: a URL (relative ones count from the page), or a ready source. */
+/** Opens what a user names as a checkpoint, in a browser: a URL (relative ones count from the page), an id on the hub, or a ready source. */
+import type { OpenCheckpointOptions } from "./checkpoint.ts";
+import { parseHubId } from "./hub-id.ts";
+import type { HubOptions } from "./hub-id.ts";
 import { httpSource } from "./source-http.ts";
+import { readJson } from "./source.ts";
 import type { CheckpointSource } from "./source.ts";
 
-export async function openSource(from: string | URL | CheckpointSource): Promise<CheckpointSource> {
+/** What a hub needs to be told. */
+export interface OpenSourceOptions extends OpenCheckpointOptions {
+  hub?: HubOptions;
+}
+
+export async function openSource(from: string | URL | CheckpointSource, { hub }: OpenSourceOptions = {}): Promise<CheckpointSource> {
   if (typeof from !== "string" && !(from instanceof URL)) return from;
-  return httpSource(new URL(from, globalThis.location?.href).href);
+  const page = globalThis.location?.href;
+  const id = typeof from === "string" ? parseHubId(from) : null;
+  if (id && !(page !== undefined && URL.canParse(from, page) && (await isCheckpoint(new URL(from, page).href)))) {
+    const { hubHttpSource } = await import("./hub-http.ts");
+    return hubHttpSource(id, hub);
+  }
+  return httpSource(new URL(from, page).href);
+}
+
+/** `org/name` may also be a folder beside the page, and that one wins. Servers that answer every path with a page have none. */
+async function isCheckpoint(url: string): Promise<boolean> {
+  await using source = httpSource(url);
+  return await readJson(source, "model_index.json").then(() => true, () => false);
 }

@@ -147,26 +147,40 @@ export async function findWeights(
   base: string,
   { variant }: FindWeightsOptions = {},
 ): Promise<WeightIndex> {
+  const found = await locateWeights(source, folder, base, variant);
+  if (!found) throw await noWeights(source, folder, base, variant);
+  if (found.sharded) return openShards(source, folder, found.path, found.variant);
+  const file = await openSafetensors(source, found.path);
+  return new WeightIndex(source, place([file]), [found.path], found.variant);
+}
+
+/** The file that a component's weights begin with: the one that holds them all, or the index of their shards. */
+export interface WeightsFile {
+  readonly path: string;
+  readonly sharded: boolean;
+  readonly variant: string | null;
+}
+
+/** Finds the weights in a component's folder by their names alone; null when there are none. */
+export async function locateWeights(source: CheckpointSource, folder: string, base: string, variant?: string): Promise<WeightsFile | null> {
   const wanted: (string | null)[] = variant === undefined ? [null, ...KNOWN_VARIANTS] : [variant];
   for (const candidate of wanted) {
     const single = join(folder, singleName(base, candidate));
-    if (await source.exists(single)) {
-      const file = await openSafetensors(source, single);
-      return new WeightIndex(source, place([file]), [single], candidate);
-    }
+    if (await source.exists(single)) return { path: single, sharded: false, variant: candidate };
     for (const index of indexNames(base, candidate)) {
       const path = join(folder, index);
-      if (await source.exists(path)) return openShards(source, folder, path, candidate);
+      if (await source.exists(path)) return { path, sharded: true, variant: candidate };
     }
   }
-  throw await noWeights(source, folder, base, variant);
+  return null;
 }
 
 function join(folder: string, name: string): string {
   return folder === "" ? name : `${folder}/${name}`;
 }
 
-function singleName(base: string, variant: string | null): string {
+/** The name of weights that are in one file. */
+export function singleName(base: string, variant: string | null): string {
   return `${base}.${variant === null ? "" : `${variant}.`}safetensors`;
 }
 
@@ -185,7 +199,8 @@ function place(files: Iterable<SafetensorsFile>): Map<string, WeightEntry> {
   return entries;
 }
 
-async function openShards(source: CheckpointSource, folder: string, indexPath: string, variant: string | null): Promise<WeightIndex> {
+/** What an index of shards says: weight → path of its file. */
+export async function readShardIndex(source: CheckpointSource, folder: string, indexPath: string): Promise<Map<string, string>> {
   const index = await readJson(source, indexPath);
   const map = index["weight_map"];
   if (!isObject(map) || Object.keys(map).length === 0) {
@@ -199,6 +214,11 @@ async function openShards(source: CheckpointSource, folder: string, indexPath: s
     checkPath(source, file);
     fileOf.set(name, join(folder, file));
   }
+  return fileOf;
+}
+
+async function openShards(source: CheckpointSource, folder: string, indexPath: string, variant: string | null): Promise<WeightIndex> {
+  const fileOf = await readShardIndex(source, folder, indexPath);
   const paths = [...new Set(fileOf.values())].sort();
   const there = await Promise.all(paths.map((path) => source.exists(path)));
   const absent = paths.filter((_, i) => !there[i]);

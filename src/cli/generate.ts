@@ -10,6 +10,7 @@ import { readLatents, writeLatents, type SavedRun } from "../pipelines/latents-f
 import { checkSettings, type Settings } from "../pipelines/settings.ts";
 import { checkOutput, encodeVideo } from "../video/encode.ts";
 import { EMBEDDED_MODEL } from "./package-root.ts";
+import { hubProgress } from "./terminal/hub-progress.ts";
 import { interruptible, Interrupted } from "./terminal/interrupt.ts";
 import { Progress } from "./terminal/progress.ts";
 import { table } from "./terminal/table.ts";
@@ -41,7 +42,7 @@ export async function generateCommand(words: readonly string[], options: Generat
   using progress = new Progress();
   using interruption = interruptible((text) => progress.note(text));
   const { signal } = interruption;
-  await using model = await CogVideoX.open(folder, { ...(adapter ? { adapter } : {}), ...(dtype ? { dtype } : {}), ...(variant ? { variant } : {}) });
+  await using model = await CogVideoX.open(folder, { ...(adapter ? { adapter } : {}), ...(dtype ? { dtype } : {}), ...(variant ? { variant } : {}), hub: { signal, ...hubProgress(progress) } });
   const merged: Settings = { ...model.defaults, ...pick(saved?.settings ?? {}), ...settings };
   checkSettings(merged, model.rules);
   const unwanted = negative ?? saved?.settings.negative;

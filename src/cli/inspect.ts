@@ -15,7 +15,9 @@ export interface InspectOptions extends Partial<Settings> {
 
 export async function inspectCommand(folder: string, options: InspectOptions): Promise<void> {
   const { json, adapter, dtype, variant, weights, ...settings } = options;
-  await using model = await CogVideoX.open(folder, { ...(adapter ? { adapter } : {}), ...(dtype ? { dtype } : {}), ...(variant ? { variant } : {}) });
+  // Headers are all that is read: of a model on the hub they come over the network.
+  const hub = { download: false, onWarning: (message: string) => console.error(message) };
+  await using model = await CogVideoX.open(folder, { ...(adapter ? { adapter } : {}), ...(dtype ? { dtype } : {}), ...(variant ? { variant } : {}), hub });
   const { checkpoint } = model;
   const components = [...checkpoint.components.values()].map((c) => ({
     component: c.name, class: c.className,

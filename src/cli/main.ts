@@ -37,7 +37,7 @@ sizes(program.command("generate", { isDefault: true }).description("make a video
   .option("--negative <prompt>", "what not to show")
   .option("--seed <n>", "starting noise: the same seed gives the same noise on every device", number)
   .option("--dynamic-guidance", "guidance that follows the timestep, as advised for 5B models with dpm")
-  .option("--model <folder>", "checkpoint in diffusers' layout: a folder or a URL (default: the embedded moving shapes)")
+  .option("--model <folder>", "checkpoint in diffusers' layout: a folder, a URL, or org/name[@revision] on the hub (default: the embedded moving shapes)")
   .option("--variant <name>", "file-name variant of the weights, such as fp16")
   .addOption(dtype())
   .addOption(adapter())
@@ -67,7 +67,7 @@ program
     process.exitCode = await validateCommand(paths, options);
   });
 
-sizes(program.command("inspect").description("what a checkpoint holds, its shapes, and what a generation with it will need").argument("[model]", "checkpoint folder or URL (default: the embedded moving shapes)"))
+sizes(program.command("inspect").description("what a checkpoint holds, its shapes, and what a generation with it will need").argument("[model]", "checkpoint folder, URL, or org/name[@revision] on the hub (default: the embedded moving shapes)"))
   .option("--weights", "list every weight")
   .option("--variant <name>", "file-name variant of the weights")
   .option("--json", "print one JSON object")

@@ -2,6 +2,7 @@
 import { openSource } from "#files";
 import { availableMemoryBytes } from "#platform";
 import { openCheckpoint, type Checkpoint, type Component } from "../checkpoint/checkpoint.ts";
+import type { HubOptions } from "../checkpoint/hub-id.ts";
 import { readJson, type CheckpointSource } from "../checkpoint/source.ts";
 import { T5Tokenizer } from "../checkpoint/t5-tokenizer.ts";
 import { expectWeights } from "../checkpoint/weights.ts";
@@ -37,6 +38,8 @@ export interface OpenOptions {
   dtype?: "f32" | "f16";
   /** File-name variant of the weights, e.g. `fp16`. */
   variant?: string;
+  /** How a repository on the hub is fetched: revision, token, cache, progress. */
+  hub?: HubOptions;
 }
 
 export interface GenerateOptions extends Partial<Settings> {
@@ -90,9 +93,13 @@ export class CogVideoX implements AsyncDisposable {
     private readonly ownsGpu: boolean,
   ) {}
 
-  /** Opens a checkpoint in diffusers' layout: a folder (Node), a URL, or a source. Weights are read when they are needed. */
+  /**
+   * Opens a checkpoint in diffusers' layout: a folder (Node), a URL, an id on the hub such as `org/name` or `org/name@revision`
+   * (in Node its files are downloaded to the cache that all clients share), or a source. Weights are read when they are needed.
+   */
   static async open(from: string | URL | CheckpointSource, options: OpenOptions = {}): Promise<CogVideoX> {
-    const checkpoint = await openCheckpoint(await openSource(from), { only: ["text_encoder", "tokenizer", "transformer", "vae", "scheduler"], ...(options.variant ? { variant: options.variant } : {}) });
+    const what = { only: ["text_encoder", "tokenizer", "transformer", "vae", "scheduler"], ...(options.variant ? { variant: options.variant } : {}) };
+    const checkpoint = await openCheckpoint(await openSource(from, { ...what, ...(options.hub ? { hub: options.hub } : {}) }), what);
     let gpu: Gpu | undefined;
     try {
       const { configs, rules } = readConfigs(checkpoint);
