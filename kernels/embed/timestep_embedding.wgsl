@@ -1,7 +1,7 @@
 // timestep_embedding.wgsl — (cos, sin) of t over geometric frequencies
 //
 // Shapes    t [B] · y [B, D]: y[b, i] = cos(t·f_i), y[b, D/2 + i] = sin(t·f_i), f_i = 10000^(−i / (D/2))
-//           (flip_sin_to_cos; sin first without it); an odd D ends with a zero
+//           (flip_sin_to_cos; sin first without it)
 // Work      one thread a value
 // Dispatch  (ceil(B·D / 64), folded, 1)
 // Numerics  WGSL's own sin and cos are only good to 2⁻¹¹: the argument is reduced to ±π/4 and a polynomial taken
@@ -10,7 +10,7 @@
 @group(0) @binding(0) var<uniform> params: Params;
 const COS_FIRST: bool = true;
 //! end
-struct Params { batch: u32, d: u32, stride: u32 }
+struct Params { batch: u32, d: u32 }
 @group(0) @binding(1) var<storage, read> t: array<f32>;
 @group(0) @binding(2) var<storage, read> frequencies: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
@@ -31,10 +31,9 @@ fn sine(x: f32, quarter: i32) -> f32 {
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let i = (wid.y * groups.x + wid.x) * 64u + lane;
-  if (i >= params.batch * params.stride) { return; }
-  let column = i % params.stride;
+  if (i >= params.batch * params.d) { return; }
+  let column = i % params.d;
   let half = params.d / 2u;
-  if (column >= 2u * half) { y[i] = 0.0; return; }
-  let x = t[i / params.stride] * frequencies[column % half];
+  let x = t[i / params.d] * frequencies[column % half];
   y[i] = sine(x, select(0, 1, (column < half) == COS_FIRST));
 }

@@ -34,7 +34,7 @@ export const timestepEmbeddingOp: Op<Inputs, Attrs, "y"> = {
   cost: ({ outputs: { y } }) => ({ flops: 20 * y.size, bytes: y.bytes }),
   lower({ inputs: { t, frequencies }, attrs, outputs: { y } }, { caps }) {
     return [dispatch({
-      kernel, consts: { COS_FIRST: +attrs.cosFirst }, params: { batch: t.size, d: attrs.dim, stride: attrs.dim },
+      kernel, consts: { COS_FIRST: +attrs.cosFirst }, params: { batch: t.size, d: attrs.dim },
       bindings: { t, frequencies, y }, grid: foldGrid(Math.ceil(y.size / 64), caps),
     })];
   },

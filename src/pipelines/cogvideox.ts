@@ -118,10 +118,19 @@ export class CogVideoX implements AsyncDisposable {
     }
   }
 
+  /** The last answer of `requirements`: planning a published model takes seconds, and a command asks before `generate` does. */
+  #planned: { key: string; stages: StageMemory[] } | undefined;
+
   /** What each stage will take on the adapter; computed from the configs alone, before anything is loaded. */
   requirements(options: Partial<Settings> = {}): StageMemory[] {
     const settings = { ...this.defaults, ...settingsOf(options) };
     checkSettings(settings, this.rules);
+    const key = JSON.stringify(settings);
+    if (this.#planned?.key !== key) this.#planned = { key, stages: this.#plan(settings) };
+    return this.#planned.stages;
+  }
+
+  #plan(settings: Settings): StageMemory[] {
     const typesOf = (component: string) => {
       const { weights } = this.checkpoint.component(component);
       return { type: (name: string) => (this.dtype === "f16" && (weights?.get(name)?.shape.length ?? 0) > 1 ? ("f16" as const) : ("f32" as const)) };
