@@ -72,7 +72,7 @@ if (command) console.log(`npm start -- "${PROMPT}": ${command.seconds.toFixed(1)
 // Once to compile what drivers compile at the first dispatch, once to measure.
 await model.generate({ prompt: PROMPT, seed: 1 });
 using profile = new Profile(gpu);
-const video = await model.generate({ prompt: PROMPT, seed: 1, profile });
+const video = await model.generate({ prompt: PROMPT, seed: 1, gpuProfile: profile });
 const rows = profile.rows();
 console.log(profile.timed ? "GPU time by kernel, one generation:" : "This adapter has no timestamps; counts and costs of one generation:");
 console.log(table(["kernel", "runs", "ms", "share", "GFLOP/s", "of ceiling", "GB/s"], rows.map((r) => [

@@ -1,6 +1,10 @@
 /** Cogwheel: CogVideoX on hand-written WebGPU kernels, in Node and the browser. This file is the whole public API. */
 import "./dispose.ts";
-export { CogVideoX, type GenerateOptions, type OpenOptions, type Stage, type StageMemory } from "./pipelines/cogvideox.ts";
+export { CogVideoX, type RequirementOptions } from "./pipelines/cogvideox.ts";
+export type { GenerateOptions, OpenOptions, Stage, TilingMode } from "./pipelines/options.ts";
+export type { Configs, StageMemory } from "./pipelines/requirements.ts";
+export type { ReferenceProfile } from "./pipelines/profiles.ts";
+export type { Task, TaskInputs } from "./pipelines/task.ts";
 export { Video, type RgbaFrame } from "./pipelines/video.ts";
 export { GenerationInterrupted } from "./pipelines/interrupted.ts";
 export type { DenoiseState } from "./pipelines/denoiser.ts";
@@ -10,6 +14,8 @@ export { Gpu, type OpenGpuOptions } from "./gpu/gpu.ts";
 export type { Capabilities } from "./gpu/capabilities.ts";
 export { Profile, type ProfileRow } from "./gpu/profile.ts";
 export { CogwheelError } from "./errors.ts";
+export type { Fit } from "./video/fit.ts";
+export type { Frame } from "./video/frame.ts";
 export { encodeVideo } from "./video/encode.ts";
 export { filesSource } from "./checkpoint/source-files.ts";
 export { memorySource } from "./checkpoint/source-memory.ts";

@@ -1,13 +1,18 @@
 /** `cogwheel generate`: from a prompt to a file. */
 import { readFile, writeFile, rename, mkdir } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { basename, dirname, extname, join, resolve } from "node:path";
 import { peakResidentBytes } from "#platform";
 import { CogwheelError } from "../errors.ts";
 import { Profile } from "../gpu/profile.ts";
 import { CogVideoX } from "../pipelines/cogvideox.ts";
 import type { DenoiseState } from "../pipelines/denoiser.ts";
 import { readLatents, writeLatents, type SavedRun } from "../pipelines/latents-file.ts";
+import { defined, type TilingMode } from "../pipelines/options.ts";
+import type { ReferenceProfile } from "../pipelines/profiles.ts";
 import { checkSettings, type Settings } from "../pipelines/settings.ts";
+import { taskOf, type TaskInputs } from "../pipelines/task.ts";
+import type { Fit } from "../video/fit.ts";
+import type { Frame } from "../video/frame.ts";
 import { checkOutput, encodeVideo } from "../video/encode.ts";
 import { EMBEDDED_MODEL } from "./package-root.ts";
 import { hubProgress } from "./terminal/hub-progress.ts";
@@ -16,6 +21,15 @@ import { Progress } from "./terminal/progress.ts";
 import { table } from "./terminal/table.ts";
 
 export interface GenerateCommandOptions extends Partial<Settings> {
+  image?: string;
+  video?: string;
+  control?: string;
+  mask?: string;
+  strength?: number;
+  fit?: Fit;
+  samples?: number;
+  referenceProfile?: ReferenceProfile;
+  tiling?: TilingMode;
   promptFile?: string;
   negative?: string;
   seed?: number;
@@ -33,7 +47,8 @@ export interface GenerateCommandOptions extends Partial<Settings> {
 
 export async function generateCommand(words: readonly string[], options: GenerateCommandOptions): Promise<void> {
   const { promptFile, negative, seed, dynamicGuidance, model: folder = EMBEDDED_MODEL, variant, dtype, adapter, saveLatents, checkFinite, ...rest } = options;
-  const { out: wantedOut, latents: latentsFile, profile: profileFile, ...settings } = rest;
+  const { out: wantedOut, latents: latentsFile, profile: profileFile, image, video, control, mask, ...more } = rest;
+  const { samples, strength, fit, referenceProfile, tiling, ...settings } = more;
   if (words.length && promptFile) throw new CogwheelError("generate", `a prompt is given as words or with --prompt-file, got both; leave one out`);
   const saved = latentsFile === undefined ? undefined : await readLatents(await readInput(latentsFile), latentsFile);
   const prompt = (promptFile ? await readText(promptFile) : words.join(" ")) || (saved?.settings.prompt ?? "");
@@ -43,47 +58,65 @@ export async function generateCommand(words: readonly string[], options: Generat
   using interruption = interruptible((text) => progress.note(text));
   const { signal } = interruption;
   await using model = await CogVideoX.open(folder, { ...(adapter ? { adapter } : {}), ...(dtype ? { dtype } : {}), ...(variant ? { variant } : {}), hub: { signal, ...hubProgress(progress) } });
-  const merged: Settings = { ...model.defaults, ...pick(saved?.settings ?? {}), ...settings };
-  checkSettings(merged, model.rules);
-  const unwanted = negative ?? saved?.settings.negative;
-  const dynamic = dynamicGuidance ?? saved?.settings.dynamicGuidance;
-  if (saved && saved.state.step > 0) checkContinues(saved, merged, latentsFile!);
-  model.requirements(merged); // what cannot be made is refused before anything is printed or written
+  const asked: Partial<Settings> = { ...pick(saved?.settings ?? {}), ...settings };
+  const limit = asked.frames ?? model.defaults.frames;
+  checkSettings({ ...model.defaults, ...asked }, model.rules);
+  const inputs: TaskInputs = {
+    ...(image === undefined ? {} : { image: (await frames(image, 1, signal))[0]! }),
+    ...(video === undefined ? {} : { video: await frames(video, limit, signal) }),
+    ...(control === undefined ? {} : { control: await frames(control, limit, signal) }),
+    ...(mask === undefined ? {} : { mask: await frames(mask, limit, signal) }),
+    ...defined({ fit }),
+  };
+  const given = inputs.video ? { strength: strength ?? saved?.settings.strength } : { strength };
+  const resumed = saved && saved.state.step > 0 ? saved.state.task : undefined;
+  const task = resumed ?? taskOf({ ...inputs, ...defined(given) }, model.rules);
+  const merged = model.settingsFor({ ...asked, ...inputs }, task);
+  const asWell = defined({
+    negative: negative ?? saved?.settings.negative, dynamicGuidance: dynamicGuidance ?? saved?.settings.dynamicGuidance, samples: samples ?? saved?.settings.samples,
+    strength: task === "video" ? (strength ?? saved?.settings.strength) : strength, profile: referenceProfile ?? saved?.settings.profile,
+  });
+  const count = asWell.samples ?? 1;
+  if (saved && saved.state.step > 0) checkContinues(saved, { ...merged, ...asWell }, latentsFile!);
+  model.requirements({ ...merged, ...defined({ samples: asWell.samples, tiling, profile: asWell.profile }), task }); // what cannot be made is refused before anything is printed or written
   const chosenSeed = seed ?? saved?.settings.seed ?? Math.floor(Math.random() * 2 ** 32);
   const out = resolve(wantedOut ?? join("outputs", defaultName(prompt, chosenSeed, merged.frames)));
-  await checkOutput(out, { frames: merged.frames });
+  const outs = count === 1 ? [out] : Array.from({ length: count }, (_, i) => numbered(out, i + 1));
+  for (const path of outs) await checkOutput(path, { frames: merged.frames });
   if (saveLatents) await checkOutputFile(saveLatents);
   if (typeof profileFile === "string") await checkOutputFile(profileFile);
   if (saved) checkLatents(saved, model, merged, latentsFile!);
 
   console.log(`${model.gpu.name}${model.gpu.caps.kind === "software" ? " (software)" : ""}, ${model.dtype}`);
   if (model.gpu.advice) console.log(model.gpu.advice);
-  console.log(`${merged.width}×${merged.height}, ${merged.frames} ${merged.frames === 1 ? "frame" : `frames at ${merged.fps} a second`}, ${merged.steps} ${merged.scheduler} steps, guidance ${merged.guidance}, seed ${chosenSeed}`);
+  console.log(`${merged.width}×${merged.height}, ${merged.frames} ${merged.frames === 1 ? "frame" : `frames at ${merged.fps} a second`}, ${merged.steps} ${merged.scheduler} steps, guidance ${merged.guidance}, seed ${chosenSeed}${count > 1 ? `, ${count} samples` : ""}${task === "text" ? "" : `, from ${image ?? video ?? control ?? "saved latents"}`}`);
 
   using profile = profileFile === undefined ? undefined : new Profile(model.gpu);
   let state: DenoiseState | undefined;
   const saveState = async (path: string, reached: DenoiseState) => {
-    const { transformer } = model.configs;
-    const shape = [1, reached.latents.length / (transformer.in_channels * (merged.height / model.rules.spatial) * (merged.width / model.rules.spatial)), transformer.in_channels, merged.height / model.rules.spatial, merged.width / model.rules.spatial];
-    await writeWhole(path, writeLatents({ state: reached, shape, settings: { ...merged, seed: chosenSeed, prompt, ...(unwanted ? { negative: unwanted } : {}), ...(dynamic ? { dynamicGuidance: dynamic } : {}) } }));
+    const [height, width] = [merged.height / model.rules.spatial, merged.width / model.rules.spatial];
+    const channels = model.configs.vae.latent_channels;
+    const shape = [count, reached.latents.length / (count * channels * height * width), channels, height, width];
+    await writeWhole(path, writeLatents({ state: reached, shape, settings: { ...merged, seed: chosenSeed, prompt, ...asWell, ...(reached.task ? { task: reached.task } : {}) } }));
   };
   try {
-    const video = await model.generate({
-      ...merged, prompt, seed: chosenSeed, signal,
-      ...(unwanted ? { negative: unwanted } : {}), ...(dynamic ? { dynamicGuidance: dynamic } : {}),
-      ...(saved ? { start: saved.state } : {}), ...(profile ? { profile } : {}), ...(checkFinite ? { checkFinite } : {}),
+    const made = await model.generate({
+      ...merged, prompt, seed: chosenSeed, signal, ...inputs, ...asWell,
+      ...(saved ? { start: saved.state } : {}), ...defined({ gpuProfile: profile, checkFinite, tiling }),
       onProgress: (stage, done, detail) => progress.report(stage, done, detail),
       onStep: (reached) => { state = reached; },
       onWarning: (message) => progress.note(message),
     });
-    if (saveLatents) await saveState(saveLatents, video.state);
-    await encodeVideo(video.frames, { path: out, fps: merged.fps, signal, onProgress: (frames) => progress.report("write", frames / (video.frames.length + 1)) });
+    if (saveLatents) await saveState(saveLatents, made.state);
+    for (const [i, path] of outs.entries()) {
+      await encodeVideo(made.samples[i]!, { path, fps: merged.fps, signal, onProgress: (frames) => progress.report("write", (i + frames / (made.frames.length + 1)) / count) });
+    }
     progress.report("write", 1);
     console.log(`\n${progress.summary()}`);
     const peak = peakResidentBytes();
     console.log(`${model.gpu.pipelines.stats.compiled} pipelines compiled in ${(model.gpu.pipelines.stats.ms / 1000).toFixed(1)} s${peak ? `, peak resident memory ${(peak / 1e6).toFixed(0)} MB` : ""}`);
     if (profile) await reportProfile(profile, profileFile === true ? `${out.replace(/\.\w+$/, "")}.trace.json` : profileFile!);
-    console.log(out);
+    for (const path of outs) console.log(path);
   } catch (error) {
     // Hours of work are not thrown away with the error: the latents reached so far can be gone on from.
     if (state) {
@@ -105,8 +138,8 @@ async function reportProfile(profile: Profile, path: string): Promise<void> {
 }
 
 /** Latents of a step belong to its noise level: only the schedule that they come from goes on from there. */
-function checkContinues({ state, settings }: SavedRun, now: Settings, file: string): void {
-  for (const key of ["steps", "scheduler"] as const) {
+function checkContinues({ state, settings }: SavedRun, now: Settings & { strength?: number; samples?: number }, file: string): void {
+  for (const key of ["steps", "scheduler", "strength", "samples"] as const) {
     if (settings[key] !== undefined && settings[key] !== now[key]) {
       throw new CogwheelError("generate", `${file} holds latents after step ${state.step} of ${settings.steps} with ${settings.scheduler}, which only that schedule goes on from, got --${key} ${now[key]}; leave it out`);
     }
@@ -115,7 +148,7 @@ function checkContinues({ state, settings }: SavedRun, now: Settings, file: stri
 
 /** Latents must have been made for this model and these sizes. */
 function checkLatents({ shape }: SavedRun, model: CogVideoX, s: Settings, file: string): void {
-  const want = [model.configs.transformer.in_channels, s.height / model.rules.spatial, s.width / model.rules.spatial];
+  const want = [model.configs.vae.latent_channels, s.height / model.rules.spatial, s.width / model.rules.spatial];
   if (shape[2] !== want[0] || shape[3] !== want[1] || shape[4] !== want[2]) {
     throw new CogwheelError("generate", `${file} must hold latents [1, F, ${want.join(", ")}] for this model and size, got [${shape.join(", ")}]; give the --size they were made for`);
   }
@@ -131,6 +164,15 @@ function defaultName(prompt: string, seed: number, frames: number): string {
 const SETTING_KEYS = ["height", "width", "frames", "fps", "steps", "guidance", "scheduler"] as const;
 function pick(settings: SavedRun["settings"]): Partial<Settings> {
   return Object.fromEntries(SETTING_KEYS.filter((k) => settings[k] !== undefined).map((k) => [k, settings[k]]));
+}
+
+/** `file.mp4` → `file-1.mp4` */
+const numbered = (path: string, n: number): string => (extname(path) ? `${path.slice(0, -extname(path).length)}-${n}${extname(path)}` : `${path}-${n}`);
+
+/** The first frames of a file, no more than are needed. */
+async function frames(path: string, maxFrames: number, signal: AbortSignal): Promise<Frame[]> {
+  const { decodeVideo } = await import("../video/decode.ts");
+  return (await decodeVideo(path, { maxFrames, signal })).frames;
 }
 
 async function readInput(path: string): Promise<Uint8Array> {

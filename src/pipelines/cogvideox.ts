@@ -2,84 +2,56 @@
 import { openSource } from "#files";
 import { availableMemoryBytes } from "#platform";
 import { openCheckpoint, type Checkpoint, type Component } from "../checkpoint/checkpoint.ts";
-import type { HubOptions } from "../checkpoint/hub-id.ts";
 import { readJson, type CheckpointSource } from "../checkpoint/source.ts";
 import { T5Tokenizer } from "../checkpoint/t5-tokenizer.ts";
 import { expectWeights } from "../checkpoint/weights.ts";
 import { CogwheelError } from "../errors.ts";
 import { Gpu } from "../gpu/gpu.ts";
-import type { Profile } from "../gpu/profile.ts";
-import { compile, type Plan } from "../graph/compile.ts";
-import { sharedArenas } from "../graph/program.ts";
 import { ComponentWeights, type KeptInF32 } from "../models/component-weights.ts";
-import { expectedT5Weights, parseT5Config, type T5Config } from "../models/t5/config.ts";
-import { T5Encoder, t5Graph } from "../models/t5/encoder.ts";
-import { parseTransformerConfig, transformerWeights, type TransformerConfig } from "../models/transformer/config.ts";
-import { parseVaeConfig, type VaeConfig } from "../models/vae/config.ts";
-import { planVae, vaeWeights } from "../models/vae/graphs.ts";
+import { expectedT5Weights, parseT5Config } from "../models/t5/config.ts";
+import { T5Encoder } from "../models/t5/encoder.ts";
+import { parseTransformerConfig, transformerWeights } from "../models/transformer/config.ts";
+import { parseVaeConfig } from "../models/vae/config.ts";
+import { vaeWeights } from "../models/vae/graphs.ts";
 import { CausalVae, type DecodedFrames } from "../models/vae/vae.ts";
 import { TorchGenerator } from "../random/torch.ts";
-import { createScheduler, type StepCoefficients } from "../schedulers/scheduler.ts";
-import { toVae } from "./conditioning.ts";
-import { checkState, Denoiser, denoiseGraph, type DenoiseShape, type DenoiseState } from "./denoiser.ts";
+import { createScheduler, type Scheduler, type StepCoefficients } from "../schedulers/scheduler.ts";
+import { fitFrames } from "../video/fit.ts";
+import { firstStep, fromVae, imageCondition, imageScale, inpaintCondition, toVae } from "./conditioning.ts";
+import { checkState, Denoiser, type DenoiseShape, type DenoiseState } from "./denoiser.ts";
 import { GenerationInterrupted } from "./interrupted.ts";
+import { checkOptions, defined, type GenerateOptions, type OpenOptions } from "./options.ts";
+import { dynamicGuidanceAt, switchesOf, textLength, type ProfileSwitches } from "./profiles.ts";
+import { planStages, type Configs, type StageMemory } from "./requirements.ts";
 import { adviceFrom, checkSettings, defaultSettings, latentFrames, settingsOf, type ModelRules, type Settings } from "./settings.ts";
+import { StageClock } from "./stage-clock.ts";
+import { checkFrames, checkInputs, DEFAULT_STRENGTH, framesWithin, taskOf, type Task } from "./task.ts";
 import { Video, type RgbaFrame } from "./video.ts";
 
-/** The parts of a generation, in order. `load …` reads weights and compiles; a stage's share done goes from 0 to 1. */
-export type Stage = "load text encoder" | "encode prompt" | "load transformer" | "denoise" | "load decoder" | "decode";
-
-export interface OpenOptions {
-  /** A device that is already open; it is not closed with the model. */
-  gpu?: Gpu;
-  /** An adapter by name, where no device is given. Default: the fastest there is. */
-  adapter?: string;
-  /** Storage type of weights and activations; sums are always f32. Default: f16 on GPUs that have it, f32 elsewhere. */
-  dtype?: "f32" | "f16";
-  /** File-name variant of the weights, e.g. `fp16`. */
-  variant?: string;
-  /** How a repository on the hub is fetched: revision, token, cache, progress. */
-  hub?: HubOptions;
+/** A generation as it was asked for, checked and completed. */
+interface Run {
+  readonly options: GenerateOptions;
+  readonly settings: Settings;
+  readonly task: Task;
+  readonly switches: ProfileSwitches;
+  readonly shape: DenoiseShape;
+  readonly scheduler: Scheduler;
+  /** The steps that are run; of a run from a video the last ones of the schedule. */
+  readonly steps: readonly StepCoefficients[];
+  readonly generator: TorchGenerator;
+  readonly clock: StageClock;
 }
 
-export interface GenerateOptions extends Partial<Settings> {
-  /** What to show. Must not be empty. */
-  prompt: string;
-  /** What not to show. Default: nothing. */
-  negative?: string;
-  /** Starting noise, the same on every adapter: torch's CPU generator. Default: a random one, told in the result. */
-  seed?: number;
-  /** Guidance that follows the timestep, as advised for 5B models with DPM. Default false. */
-  dynamicGuidance?: boolean;
-  /** Go on from here instead of from noise. */
-  start?: DenoiseState;
-  signal?: AbortSignal;
-  profile?: Profile;
-  /** Name the first node that makes a NaN or an infinity, and stop. */
-  checkFinite?: boolean;
-  onProgress?: (stage: Stage, done: number, detail?: string) => void;
-  /** After each denoising step. */
-  onStep?: (state: DenoiseState, steps: number) => void | Promise<void>;
-  /** Things the user should know: a cut prompt, weights that were kept in f32. */
-  onWarning?: (message: string) => void;
+/** What frames give to begin from, for each sample. */
+interface Encoded {
+  /** [n, F, C2, h, w] */
+  readonly condition?: Float32Array;
+  /** [n, F, C, h, w]: the video's latents, before noise. */
+  readonly latents?: Float32Array;
 }
 
-/** Bytes on the adapter at one stage. */
-export interface StageMemory {
-  readonly stage: string;
-  readonly weights: number;
-  readonly activations: number;
-  readonly total: number;
-  readonly flops: number;
-  /** No plan could need less for activations. */
-  readonly lowerBound: number;
-}
-
-interface Configs {
-  text: T5Config;
-  transformer: TransformerConfig;
-  vae: VaeConfig;
-}
+/** What `requirements` is asked for. */
+export type RequirementOptions = Partial<Settings> & Pick<GenerateOptions, "samples" | "tiling" | "profile"> & { task?: Task };
 
 export class CogVideoX implements AsyncDisposable {
   private constructor(
@@ -122,84 +94,95 @@ export class CogVideoX implements AsyncDisposable {
   #planned: { key: string; stages: StageMemory[] } | undefined;
 
   /** What each stage will take on the adapter; computed from the configs alone, before anything is loaded. */
-  requirements(options: Partial<Settings> = {}): StageMemory[] {
+  requirements(options: RequirementOptions = {}): StageMemory[] {
     const settings = { ...this.defaults, ...settingsOf(options) };
     checkSettings(settings, this.rules);
-    const key = JSON.stringify(settings);
-    if (this.#planned?.key !== key) this.#planned = { key, stages: this.#plan(settings) };
+    const { samples = 1, tiling = "none", task = this.rules.takes === "image or control" ? "image" : this.rules.takes } = options;
+    checkFrames(settings.frames, task, this.rules);
+    const denoise = this.#denoiseShape(settings, samples, switchesOf(options.profile));
+    const key = JSON.stringify([denoise, settings.frames, tiling, task]);
+    if (this.#planned?.key !== key) {
+      const types = (component: string) => {
+        const { weights } = this.checkpoint.component(component);
+        return { type: (name: string) => (this.dtype === "f16" && (weights?.get(name)?.shape.length ?? 0) > 1 ? ("f16" as const) : ("f32" as const)) };
+      };
+      const stages = planStages(this.configs, this.gpu.caps, types, {
+        denoise, decodedLatents: latentFrames(settings.frames, this.rules.temporal), encodedFrames: task === "text" ? 0 : task === "image" ? 1 : settings.frames,
+        spatial: this.rules.spatial, tiling, dtype: this.dtype,
+      });
+      this.#planned = { key, stages };
+    }
     return this.#planned.stages;
   }
 
-  #plan(settings: Settings): StageMemory[] {
-    const typesOf = (component: string) => {
-      const { weights } = this.checkpoint.component(component);
-      return { type: (name: string) => (this.dtype === "f16" && (weights?.get(name)?.shape.length ?? 0) > 1 ? ("f16" as const) : ("f32" as const)) };
-    };
-    const shape = this.#denoiseShape(settings);
-    const { caps } = this.gpu;
-    const plans: [string, Plan[]][] = [
-      ["text encoder", [compile(t5Graph(this.configs.text, typesOf("text_encoder"), { batch: shape.guidance ? 2 : 1, length: this.configs.transformer.max_text_seq_length, dtype: this.dtype }), caps)]],
-      ["transformer", [compile(denoiseGraph(this.configs.transformer, typesOf("transformer"), shape, this.dtype), caps)]],
-      ["decoder", planVae(this.configs.vae, caps, { part: "decode", batch: 1, frames: latentFrames(settings.frames, this.rules.temporal), height: shape.height, width: shape.width, format: "rgba", dtype: this.dtype })],
-    ];
-    return plans.map(([stage, list]) => {
-      // The decoder's two programs share their arenas, and the second reads the first one's caches where they lie.
-      const shared = list.slice(1).flatMap((p) => [...p.graph.inputs].filter(([name]) => name !== "x").map(([, tensor]) => tensor.bytes));
-      const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
-      const activations = sum(sharedArenas(list)) + sum(list.map((p) => p.bytes.io)) - sum(shared);
-      const weights = new Map(list.flatMap((p) => [...p.weights].map(([key, w]) => [key, w.bytes] as const)));
-      const weightBytes = [...weights.values()].reduce((a, b) => a + b, 0);
-      return { stage, weights: weightBytes, activations, total: weightBytes + activations, flops: list.reduce((n, p) => n + p.cost.flops, 0), lowerBound: Math.max(...list.map((p) => p.bytes.lowerBound)) };
-    });
-  }
-
-  /** Text to video. Encode the prompt, prepare latents, denoise, decode, return. */
+  /**
+   * A video from text, from an image, from another video, along a control video, or with parts of a video made anew; which of them a
+   * checkpoint can follows from its config. Encode the prompt and the frames, denoise, decode, return.
+   */
   async generate(options: GenerateOptions): Promise<Video> {
-    checkNames(options);
-    const settings: Settings = { ...this.defaults, ...settingsOf(options) };
-    checkSettings(settings, this.rules);
-    if (typeof options.prompt !== "string" || options.prompt.trim() === "") throw new CogwheelError("generate", `the prompt must not be empty, got ${JSON.stringify(options.prompt)}; say what to show`);
+    checkOptions(options);
+    const given: DenoiseState | undefined = options.start instanceof Float32Array ? { step: 0, latents: options.start, givenNoise: true } : options.start;
+    // A run that goes on brings what its frames gave along, and needs them no more.
+    const resumed = given && given.step > 0 && given.task ? given.task : undefined;
+    const task = resumed ?? taskOf(options, this.rules);
+    const settings = this.settingsFor(options, task);
+    if (!resumed) checkInputs(options, task, settings.frames);
     const seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
-    if (!Number.isSafeInteger(seed)) throw new CogwheelError("generate", `a seed must be a whole number up to 2^53 − 1, got ${seed}`);
-    const shape = this.#denoiseShape(settings);
-    const steps = createScheduler(this.checkpoint.component("scheduler").config, settings.scheduler).steps(settings.steps);
-    if (options.start) checkState(options.start, this.#latentsShape(shape), steps);
-    this.#checkWeights();
-    this.#refuseIfTooLarge(settings);
-    const clock = new StageClock(options);
+    const switches = switchesOf(options.profile);
+    const shape = this.#denoiseShape(settings, options.samples ?? 1, switches);
+    const scheduler = createScheduler(this.checkpoint.component("scheduler").config, settings.scheduler);
+    const first = task === "video" ? firstStep(settings.steps, options.strength ?? DEFAULT_STRENGTH) : 0;
+    const steps = scheduler.steps(settings.steps, first);
+    if (given) checkState(given, this.#latentsShape(shape), steps);
+    this.#checkWeights(task);
+    this.#refuseIfTooLarge(settings, options, task);
+    const run: Run = { options, settings, task, switches, shape, scheduler, steps, generator: new TorchGenerator(seed), clock: new StageClock(options.onProgress) };
 
-    const generator = new TorchGenerator(seed);
-    const noise = generator.randn(this.#latentsShape(shape));
-    const start = options.start ?? { step: 0, latents: noise };
-    // Latents that are done are decoded again, which needs no prompt.
-    const latents = start.step === steps.length ? start.latents : await this.#denoise(await this.#encodePrompt(options, settings, clock), shape, start, steps, generator, settings, options, clock);
-    const frames = await this.#decode(latents, shape, settings, options, clock).catch((error: unknown) => {
-      throw new GenerationInterrupted({ step: steps.length, latents }, steps.length, error);
+    let latents: Float32Array;
+    if (given && given.step === steps.length) latents = given.latents; // what is done is decoded again, which needs no prompt
+    else {
+      const text = await this.#encodePrompt(run);
+      latents = await this.#denoise(run, text, await this.#start(run, given));
+    }
+    const samples = await this.#decode(run, latents).catch((error: unknown) => {
+      throw new GenerationInterrupted({ step: steps.length, latents, task }, steps.length, error);
     });
-    return new Video(frames, { ...settings, seed, prompt: options.prompt }, { step: steps.length, latents }, clock.seconds);
+    return new Video(samples, { ...settings, seed, prompt: options.prompt }, { step: steps.length, latents, task }, run.clock.seconds);
   }
 
-  #denoiseShape(settings: Settings): DenoiseShape {
-    const { patch_size_t } = this.configs.transformer;
+  /** The settings of a generation: what is asked for, completed by the checkpoint's advice; a video's or control video's length where no frames are asked for. */
+  settingsFor(options: Partial<Settings> & Pick<GenerateOptions, "image" | "video" | "control">, task: Task): Settings {
+    const settings: Settings = { ...this.defaults, ...settingsOf(options) };
+    const input = options.video ?? options.control;
+    if (input && options.frames === undefined) settings.frames = framesWithin(input.length, settings, task, this.rules);
+    checkSettings(settings, this.rules);
+    checkFrames(settings.frames, task, this.rules);
+    return settings;
+  }
+
+  #denoiseShape(settings: Settings, samples: number, switches: ProfileSwitches): DenoiseShape {
+    const { transformer } = this.configs;
     const frames = latentFrames(settings.frames, this.rules.temporal);
+    const { patchSizeT } = this.rules;
+    const conditionChannels = transformer.in_channels - this.configs.vae.latent_channels;
     return {
-      samples: 1,
-      frames: patch_size_t ? Math.ceil(frames / patch_size_t) * patch_size_t : frames,
+      samples, frames: Math.ceil(frames / patchSizeT) * patchSizeT,
       height: settings.height / this.rules.spatial, width: settings.width / this.rules.spatial,
-      textLength: this.configs.transformer.max_text_seq_length, guidance: settings.guidance > 1, stochastic: settings.scheduler === "dpm",
+      textLength: textLength(switches, transformer), guidance: settings.guidance > 1, stochastic: settings.scheduler === "dpm",
+      ...(conditionChannels ? { conditionChannels } : {}),
     };
   }
 
-  #latentsShape(shape: DenoiseShape): number[] {
-    return [shape.samples, shape.frames, this.configs.transformer.in_channels, shape.height, shape.width];
+  #latentsShape({ samples, frames, height, width }: DenoiseShape): number[] {
+    return [samples, frames, this.configs.vae.latent_channels, height, width];
   }
 
   /** Everything that is missing in any component is told at once, before any of them is loaded. */
-  #checkWeights(): void {
+  #checkWeights(task: Task): void {
     const expected: [string, Map<string, readonly number[]>][] = [
       ["text_encoder", expectedT5Weights(this.configs.text)],
       ["transformer", transformerWeights(this.configs.transformer)],
-      ["vae", vaeWeights(this.configs.vae, ["decode"])],
+      ["vae", vaeWeights(this.configs.vae, task === "text" ? ["decode"] : ["encode", "decode"])],
     ];
     const wrong: CogwheelError[] = [];
     for (const [name, weights] of expected) {
@@ -214,10 +197,10 @@ export class CogVideoX implements AsyncDisposable {
     if (wrong.length) throw new CogwheelError("checkpoint", wrong.map((error) => error.message.replace(/^\[checkpoint\] /, "")).join("\n"), { cause: wrong });
   }
 
-  #refuseIfTooLarge(settings: Settings): void {
+  #refuseIfTooLarge(settings: Settings, { samples, tiling, profile }: GenerateOptions, task: Task): void {
     // Planning alone finds tensors and bindings that no buffer of this adapter holds, on any adapter. How much memory a GPU has
     // free WebGPU does not tell; a CPU adapter takes the machine's.
-    const stages = this.requirements(settings);
+    const stages = this.requirements({ ...settings, ...defined({ samples, tiling, profile }), task });
     const available = this.gpu.caps.kind === "software" ? availableMemoryBytes() : undefined;
     if (available === undefined) return;
     const worst = stages.reduce((a, b) => (b.total > a.total ? b : a));
@@ -232,11 +215,11 @@ export class CogVideoX implements AsyncDisposable {
     return weights;
   }
 
-  /** [B, T, E]: with guidance the negative prompt first. The text encoder is gone again before the transformer is loaded. */
-  async #encodePrompt(options: GenerateOptions, settings: Settings, clock: StageClock): Promise<Float32Array> {
-    const length = this.configs.transformer.max_text_seq_length;
+  /** [2n or n, T, E]: with guidance the negative prompts first. The text encoder is gone again before the transformer is loaded. */
+  async #encodePrompt({ options, shape, clock }: Run): Promise<Float32Array> {
+    const length = shape.textLength;
     const tokenizer = await T5Tokenizer.open(this.checkpoint.source);
-    const texts = settings.guidance > 1 ? [options.negative ?? "", options.prompt] : [options.prompt];
+    const texts = shape.guidance ? [options.negative ?? "", options.prompt] : [options.prompt];
     const ids = new Int32Array(texts.length * length);
     texts.forEach((text, i) => {
       const encoded = tokenizer.encode(text, length);
@@ -246,14 +229,69 @@ export class CogVideoX implements AsyncDisposable {
     const component = this.checkpoint.component("text_encoder");
     using encoder = await clock.time("load text encoder", async (report) => {
       const weights = await this.#weights(component, options);
-      return T5Encoder.create(this.gpu, this.configs.text, weights, { batch: texts.length, length, dtype: this.dtype, ...load(options, report) });
+      return T5Encoder.create(this.gpu, this.configs.text, weights, { batch: texts.length, length, dtype: this.dtype, ...loading(options, report) });
     });
-    return await clock.time("encode prompt", (report) => encoder.encode(ids, { ...run(options), onProgress: report }));
+    const encoded = await clock.time("encode prompt", (report) => encoder.encode(ids, { ...running(options), onProgress: report }));
+    return repeatEach(encoded, texts.length, shape.samples);
   }
 
-  async #denoise(text: Float32Array, shape: DenoiseShape, start: DenoiseState, steps: readonly StepCoefficients[], generator: TorchGenerator, settings: Settings, options: GenerateOptions, clock: StageClock): Promise<Float32Array> {
+  /**
+   * The state before the first step. Draws come from one generator in the order of diffusers' pipelines: the posterior of the
+   * image or video, then the starting noise, then the sampler's.
+   */
+  async #start(run: Run, given: DenoiseState | undefined): Promise<DenoiseState> {
+    const { generator, shape, scheduler, steps, task } = run;
+    const encoded = await this.#encodeFrames(run, given);
+    const size = this.#latentsShape(shape);
+    // A run that goes on has drawn its noise already, unless that was given.
+    const noise = given && (given.givenNoise || given.step === 0) ? given.latents : generator.randn(size);
+    const { latents: clean } = encoded;
+    const kept = { task, ...(encoded.condition ? { condition: encoded.condition } : {}), ...(given?.givenNoise ? { givenNoise: true } : {}) };
+    if (given && given.step > 0) return { ...given, ...kept };
+    if (!clean) return { step: 0, latents: noise, ...kept };
+    const mix = scheduler.addNoise(steps[0]!.timestep);
+    return { step: 0, latents: noise.map((n, i) => clean[i]! * mix.original + n * mix.noise), ...kept };
+  }
+
+  async #encodeFrames(run: Run, given: DenoiseState | undefined): Promise<Encoded> {
+    const { options, task, shape, settings, generator, clock, switches } = run;
+    if (task === "text") return {};
+    const { vae: config } = this.configs;
+    const { samples, frames, height, width } = shape;
+    const channels = config.latent_channels;
+    const latentsOf = task === "image" ? 1 : latentFrames(settings.frames, this.rules.temporal);
+    // Control and inpainting take the posterior's mode, which draws nothing.
+    const draws = task === "image" || task === "video" ? Array.from({ length: samples }, () => generator.randn([1, channels, latentsOf, height, width])) : [];
+    if (given && given.step > 0) return given.condition ? { condition: given.condition } : {};
+
+    const size = { width: settings.width, height: settings.height, ...(options.fit ? { fit: options.fit } : {}) };
+    const inpaint = task === "inpaint" ? inpaintFrames(options, settings.frames, size) : undefined;
+    const pixels = inpaint?.video ?? fitFrames(task === "image" ? [options.image!] : (options.video ?? options.control)!.slice(0, settings.frames), size);
+    const shapeIn = { batch: 1, frames: task === "image" ? 1 : settings.frames, height: settings.height, width: settings.width };
+    const tiling = options.tiling === "reference" ? { tiling: {} } : {};
+    using vae = await clock.time("load encoder", async (report) => {
+      const weights = await this.#weights(this.checkpoint.component("vae"), options);
+      const encoder = CausalVae.create(this.gpu, config, weights, { dtype: this.dtype });
+      try {
+        if (!options.tiling || options.tiling === "none") await encoder.prepare("encode", shapeIn, loading(options, report));
+        return encoder;
+      } catch (error) {
+        encoder[Symbol.dispose]();
+        throw error;
+      }
+    });
+    const posterior = await clock.time("encode frames", (report) => vae.encode(pixels, shapeIn, { ...running(options), ...tiling, onProgress: report }));
+    if (task === "image") return { condition: imageCondition(posterior, draws, imageScale(config, switches.invertedImageScale), frames) };
+    if (task === "video") return { latents: concat(draws.map((noise) => fromVae(posterior.sample(noise), posterior.shape, config.scaling_factor))) };
+    const mode = fromVae(posterior.mode(), posterior.shape, config.scaling_factor);
+    if (!inpaint) return { condition: concat(Array.from({ length: samples }, () => mode)) };
+    const one = inpaintCondition(mode, inpaint.kept, { frames, channels, height, width, videoFrames: settings.frames, videoHeight: settings.height, videoWidth: settings.width }, config.scaling_factor);
+    return { condition: concat(Array.from({ length: samples }, () => one)) };
+  }
+
+  async #denoise({ options, settings, shape, steps, switches, generator, clock }: Run, text: Float32Array, start: DenoiseState): Promise<Float32Array> {
     const size = start.latents.length;
-    // The generator goes on drawing as the reference does, whichever step the run starts from.
+    // The same generator goes on drawing as the reference does, whichever step the run starts from.
     let drawn = 0;
     const noise = (step: number): Float32Array => {
       let last: Float32Array = new Float32Array(size);
@@ -262,14 +300,14 @@ export class CogVideoX implements AsyncDisposable {
     };
     using denoiser = await clock.time("load transformer", async (report) => {
       const weights = await this.#weights(this.checkpoint.component("transformer"), options);
-      return Denoiser.create(this.gpu, this.configs.transformer, weights, shape, { dtype: this.dtype, ...load(options, report) });
+      return Denoiser.create(this.gpu, this.configs.transformer, weights, shape, { dtype: this.dtype, ...loading(options, report) });
     });
     let state = start;
     return await clock.time("denoise", async (report) => {
       try {
         return await denoiser.run({
-          ...run(options), start, text, steps, noise, guidanceScale: settings.guidance,
-          ...(options.dynamicGuidance ? { dynamicGuidance: { steps: settings.steps } } : {}),
+          ...running(options), start, text, steps, noise,
+          guidanceScale: options.dynamicGuidance ? (i) => dynamicGuidanceAt(switches, settings.guidance, steps.length, i, steps[i]!.timestep) : settings.guidance,
           onStep: async (reached) => {
             state = reached;
             report(reached.step / steps.length, `step ${reached.step} of ${steps.length}`);
@@ -282,16 +320,18 @@ export class CogVideoX implements AsyncDisposable {
     });
   }
 
-  async #decode(latents: Float32Array, shape: DenoiseShape, settings: Settings, options: GenerateOptions, clock: StageClock): Promise<RgbaFrame[]> {
-    const { vae: config, transformer } = this.configs;
+  /** One sample after another: batches would need as much more memory, and are no faster. */
+  async #decode({ options, settings, shape, clock }: Run, latents: Float32Array): Promise<RgbaFrame[][]> {
+    const { vae: config } = this.configs;
     const wanted = latentFrames(settings.frames, this.rules.temporal);
-    const z = toVae(latents, { ...shape, channels: transformer.in_channels, skip: shape.frames - wanted }, 1 / config.scaling_factor);
-    const size = { batch: shape.samples, frames: wanted, height: shape.height, width: shape.width };
+    const size = { batch: 1, frames: wanted, height: shape.height, width: shape.width };
+    const z = toVae(latents, { ...shape, channels: config.latent_channels, skip: shape.frames - wanted }, 1 / config.scaling_factor);
+    const whole = !options.tiling || options.tiling === "none";
     using vae = await clock.time("load decoder", async (report) => {
       const weights = await this.#weights(this.checkpoint.component("vae"), options);
       const decoder = CausalVae.create(this.gpu, config, weights, { dtype: this.dtype });
       try {
-        await decoder.prepare("decode", size, { format: "rgba", ...load(options, report) });
+        if (whole) await decoder.prepare("decode", size, { format: "rgba", ...loading(options, report) });
         return decoder;
       } catch (error) {
         decoder[Symbol.dispose]();
@@ -299,12 +339,26 @@ export class CogVideoX implements AsyncDisposable {
       }
     });
     return await clock.time("decode", async (report) => {
-      const frames: RgbaFrame[] = [];
-      const onFrames = ({ frames: count, height, width, data }: DecodedFrames) => {
-        for (let f = 0; f < count; f++) frames.push({ width, height, data: (data as Uint8Array).subarray(f * width * height * 4, (f + 1) * width * height * 4) });
-      };
-      await vae.decode(z, size, { ...run(options), onProgress: report, format: "rgba", onFrames });
-      return frames;
+      const samples: RgbaFrame[][] = [];
+      for (let n = 0; n < shape.samples; n++) {
+        const frames: RgbaFrame[] = [];
+        const one = z.subarray((n * z.length) / shape.samples, ((n + 1) * z.length) / shape.samples);
+        const onProgress = (done: number) => report((n + done) / shape.samples);
+        if (whole) {
+          await vae.decode(one, size, {
+            ...running(options), onProgress, format: "rgba",
+            onFrames: ({ frames: count, height, width, data }: DecodedFrames) => {
+              for (let f = 0; f < count; f++) frames.push({ width, height, data: (data as Uint8Array).subarray(f * width * height * 4, (f + 1) * width * height * 4) });
+            },
+          });
+        } else {
+          frames.push(...rgbaFrames(await vae.decode(one, size, { ...running(options), onProgress, tiling: {} })));
+          const { width, height } = frames[0]!;
+          if (width !== settings.width || height !== settings.height) throw new CogwheelError("generate", `reference tiling of this VAE gives ${width} × ${height} pixels in place of ${settings.width} × ${settings.height}, for its overlaps do not come out even; choose another size or tiling none`);
+        }
+        samples.push(frames);
+      }
+      return samples;
     });
   }
 
@@ -314,60 +368,90 @@ export class CogVideoX implements AsyncDisposable {
   }
 }
 
+/** Does a checkpoint with extra channels take images or control videos? The class of its pipeline tells; else what only image models have. */
+function takesOf(pipelineClass: string, channels: number, latents: number, transformer: Configs["transformer"]): ModelRules["takes"] {
+  if (channels === latents) return "text";
+  if (channels === 2 * latents + 1) return "inpaint";
+  if (channels !== 2 * latents) {
+    throw new CogwheelError("checkpoint", `transformer/config.json: in_channels must be ${latents} (text), ${2 * latents} (an image or a control video) or ${2 * latents + 1} (inpainting) with ${latents} latent channels, got ${channels}; this kind of checkpoint is not supported`);
+  }
+  if (/ImageToVideo/.test(pipelineClass)) return "image";
+  if (/Control/.test(pipelineClass)) return "control";
+  return transformer.ofs_embed_dim !== null || transformer.use_learned_positional_embeddings ? "image" : "image or control";
+}
+
 function readConfigs(checkpoint: Checkpoint): { configs: Configs; rules: ModelRules } {
   const config = (name: string) => checkpoint.component(name).config as Record<string, unknown>;
   const configs: Configs = { text: parseT5Config(config("text_encoder")), transformer: parseTransformerConfig(config("transformer")), vae: parseVaeConfig(config("vae")) };
   const { text, transformer, vae } = configs;
   if (text.d_model !== transformer.text_embed_dim) throw new CogwheelError("checkpoint", `the text encoder's d_model must be the transformer's text_embed_dim, got ${text.d_model} and ${transformer.text_embed_dim}; the folders belong to different models`);
-  if (transformer.in_channels !== vae.latent_channels) throw new CogwheelError("checkpoint", `text to video needs a transformer with ${vae.latent_channels} input channels, got ${transformer.in_channels}; this checkpoint is for images or control videos`);
+  if (transformer.out_channels !== vae.latent_channels) throw new CogwheelError("checkpoint", `the transformer's out_channels must be the VAE's latent_channels, got ${transformer.out_channels} and ${vae.latent_channels}; the folders belong to different models`);
   const { kind: scheduler } = createScheduler(config("scheduler"), checkpoint.component("scheduler").className);
   return {
     configs,
     rules: {
       spatial: 2 ** (vae.block_out_channels.length - 1), temporal: vae.temporal_compression_ratio, patchSize: transformer.patch_size,
       sampleHeight: transformer.sample_height, sampleWidth: transformer.sample_width, sampleFrames: transformer.sample_frames, anySize: transformer.patch_size_t !== null, scheduler,
+      patchSizeT: transformer.patch_size_t ?? 1, takes: takesOf(checkpoint.className, transformer.in_channels, vae.latent_channels, transformer),
     },
   };
 }
 
-/** Measures stages and passes their progress on. */
-class StageClock {
-  readonly seconds: Partial<Record<Stage, number>> = {};
-  readonly #options: GenerateOptions;
-  constructor(options: GenerateOptions) {
-    this.#options = options;
+/** The masked video and what is kept of it, [T, H, W] of 0 and 1; an image is a video of which only the first frame is kept. */
+function inpaintFrames({ image, video, mask }: GenerateOptions, frames: number, size: { width: number; height: number }): { video: Float32Array; kept: Float32Array } {
+  const plane = size.width * size.height;
+  const pixels = image ? repeatFrames(fitFrames([image], size), frames, plane) : fitFrames(video!.slice(0, frames), size);
+  const kept = new Float32Array(frames * plane);
+  if (image) kept.fill(1, 0, plane);
+  else {
+    const white = fitFrames(mask!.length === 1 ? mask! : mask!.slice(0, frames), size);
+    const per = mask!.length === 1 ? 1 : frames;
+    // The mean of the three channels decides, at half.
+    for (let t = 0; t < frames; t++) for (let i = 0; i < plane; i++) {
+      const at = (c: number) => white[(c * per + Math.min(t, per - 1)) * plane + i]!;
+      kept[t * plane + i] = at(0) + at(1) + at(2) < 0 ? 1 : 0;
+    }
   }
-  async time<T>(stage: Stage, work: (report: (done: number, detail?: string) => void) => Promise<T>): Promise<T> {
-    const start = performance.now();
-    const { onProgress } = this.#options;
-    // A stage is done when its work is over, not when the last part of it says so: 1 is told once.
-    let over = false;
-    onProgress?.(stage, 0);
-    const result = await work((done, detail) => {
-      if (!over && done < 1) onProgress?.(stage, done, detail);
-    }).finally(() => (over = true));
-    onProgress?.(stage, 1);
-    this.seconds[stage] = (performance.now() - start) / 1000;
-    return result;
+  for (let c = 0; c < 3; c++) for (let i = 0; i < frames * plane; i++) if (!kept[i]) pixels[c * frames * plane + i] = -1;
+  return { video: pixels, kept };
+}
+
+function repeatFrames(frame: Float32Array, frames: number, plane: number): Float32Array {
+  const out = new Float32Array(frame.length * frames);
+  for (let c = 0; c < 3; c++) for (let t = 0; t < frames; t++) out.set(frame.subarray(c * plane, (c + 1) * plane), (c * frames + t) * plane);
+  return out;
+}
+
+/** Each of `parts` equal parts, `times` times one after another. */
+function repeatEach(data: Float32Array, parts: number, times: number): Float32Array {
+  if (times === 1) return data;
+  const size = data.length / parts;
+  return concat(Array.from({ length: parts * times }, (_, i) => data.subarray(Math.floor(i / times) * size, (Math.floor(i / times) + 1) * size)));
+}
+
+function concat(parts: readonly Float32Array[]): Float32Array {
+  const out = new Float32Array(parts.reduce((n, p) => n + p.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
   }
+  return out;
 }
 
-const run = ({ signal, profile, checkFinite }: GenerateOptions) => defined({ signal, profile, checkFinite });
-const load = ({ signal }: GenerateOptions, report: (done: number) => void) => ({ ...defined({ signal }), onProgress: (done: number, total: number) => report(total ? done / total : 1) });
-
-function defined<T extends object>(record: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(record).filter(([, v]) => v !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> };
+/** [1, 3, T, H, W] in −1…1 → bytes, rounded as the `pixels` kernel does. */
+function rgbaFrames({ data, shape }: { data: Float32Array; shape: readonly number[] }): RgbaFrame[] {
+  const [, , count, height, width] = shape as [number, number, number, number, number];
+  const plane = height * width;
+  return Array.from({ length: count }, (_, t) => {
+    const rgba = new Uint8ClampedArray(4 * plane).fill(255);
+    for (let c = 0; c < 3; c++) for (let i = 0, at = (c * count + t) * plane; i < plane; i++, at++) rgba[4 * i + c] = (data[at]! / 2 + 0.5) * 255; // clamps, and rounds halves to even
+    return { width, height, data: new Uint8Array(rgba.buffer) };
+  });
 }
 
-/** An option that is misspelled would change nothing, silently. */
-function checkNames(options: GenerateOptions): void {
-  const known: Record<keyof GenerateOptions, true> = {
-    prompt: true, negative: true, seed: true, height: true, width: true, frames: true, fps: true, steps: true, guidance: true, scheduler: true, dynamicGuidance: true, start: true,
-    signal: true, profile: true, checkFinite: true, onProgress: true, onStep: true, onWarning: true,
-  };
-  const unknown = Object.keys(options).find((name) => !Object.hasOwn(known, name));
-  if (unknown !== undefined) throw new CogwheelError("generate", `options must be among ${Object.keys(known).join(", ")}, got ${JSON.stringify(unknown)}; check its spelling`);
-}
+const running = ({ signal, gpuProfile: profile, checkFinite }: GenerateOptions) => defined({ signal, profile, checkFinite });
+const loading = ({ signal }: GenerateOptions, report: (done: number) => void) => ({ ...defined({ signal }), onProgress: (done: number, total: number) => report(total ? done / total : 1) });
 
 const mega = (bytes: number): string => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${(bytes / 1e6).toFixed(0)} MB`);
 

@@ -30,17 +30,65 @@ export function toVae(latents: Float32Array, s: { samples: number; frames: numbe
 }
 
 /**
- * The image's latents in the first latent frame, zeros in the others: [n, F, C, h, w]. 1.5's image model divides by the
- * scaling factor where the others multiply (`invert_scale_latents`), as its training did.
+ * The image's latents in the first latent frame, zeros in the others: [n, F, C, h, w], for n draws of noise.
+ * @param scale see `imageScale`
  */
-export function imageCondition(posterior: LatentPosterior, noise: Float32Array, config: VaeConfig, frames: number): Float32Array {
+export function imageCondition(posterior: LatentPosterior, draws: readonly Float32Array[], scale: number, frames: number): Float32Array {
   const [n, c, f, h, w] = posterior.shape;
-  if (f !== 1) throw new CogwheelError("generate", `an image must encode to one latent frame, got ${f}; pass one picture`);
-  const scale = config.invert_scale_latents ? 1 / config.scaling_factor : config.scaling_factor;
-  const first = fromVae(posterior.sample(noise), posterior.shape, scale);
+  if (n !== 1 || f !== 1) throw new CogwheelError("generate", `an image must encode to one latent frame, got ${n} × ${f}; pass one picture`);
   const frame = c * h * w;
-  const out = new Float32Array(n * frames * frame);
-  for (let b = 0; b < n; b++) out.set(first.subarray(b * frame, (b + 1) * frame), b * frames * frame);
+  const out = new Float32Array(draws.length * frames * frame);
+  draws.forEach((noise, i) => out.set(fromVae(posterior.sample(noise), posterior.shape, scale), i * frames * frame));
+  return out;
+}
+
+/**
+ * What an image's latents are multiplied with. 1.5's image model divides by the scaling factor where the others multiply
+ * (`invert_scale_latents`), as diffusers has it; its authors' own sampler does neither (see docs/profiles.md).
+ */
+export function imageScale(config: VaeConfig, inverted: "inverse" | "none" = "inverse"): number {
+  if (!config.invert_scale_latents) return config.scaling_factor;
+  return inverted === "inverse" ? 1 / config.scaling_factor : 1;
+}
+
+/**
+ * What an inpainting checkpoint sees beside the noise, [1, F, 1 + C, h, w]: what is kept (1 where it is, times the scaling factor),
+ * then the latents of the video with its masked parts at −1. As VideoX-Fun's pipeline has it: the first latent frame's mask is
+ * resized from the first frame alone, the others from the rest.
+ * @param latents [F, C, h, w], already scaled
+ * @param kept [T, H, W]: 1 where the video is kept, 0 where it is made anew
+ */
+export function inpaintCondition(latents: Float32Array, kept: Float32Array, s: { frames: number; channels: number; height: number; width: number; videoFrames: number; videoHeight: number; videoWidth: number }, scale: number): Float32Array {
+  const plane = s.height * s.width;
+  const from = s.videoHeight * s.videoWidth;
+  const first = resizeLinear(kept.subarray(0, from), [1, s.videoHeight, s.videoWidth], [1, s.height, s.width]);
+  const rest = s.frames > 1 ? resizeLinear(kept.subarray(from), [s.videoFrames - 1, s.videoHeight, s.videoWidth], [s.frames - 1, s.height, s.width]) : new Float32Array(0);
+  const out = new Float32Array(s.frames * (1 + s.channels) * plane);
+  for (let f = 0; f < s.frames; f++) {
+    const at = f * (1 + s.channels) * plane;
+    for (let i = 0; i < plane; i++) out[at + i] = (f ? rest[(f - 1) * plane + i]! : first[i]!) * scale;
+    out.set(latents.subarray(f * s.channels * plane, (f + 1) * s.channels * plane), at + plane);
+  }
+  return out;
+}
+
+type Size3 = readonly [number, number, number];
+
+/** Trilinear, between pixel centres (`align_corners=False`), edges repeated. */
+export function resizeLinear(data: Float32Array, from: Size3, to: Size3): Float32Array {
+  const axes = from.map((n, axis) => Array.from({ length: to[axis]! }, (_, i) => {
+    const x = Math.max(0, ((i + 0.5) * n) / to[axis]! - 0.5);
+    const low = Math.min(n - 1, Math.floor(x));
+    return { low, high: Math.min(n - 1, low + 1), t: x - low };
+  }));
+  const [, h, w] = from;
+  const out = new Float32Array(to[0] * to[1] * to[2]);
+  let at = 0;
+  for (const z of axes[0]!) for (const y of axes[1]!) for (const x of axes[2]!) {
+    const line = (f: number, r: number) => data[(f * h + r) * w + x.low]! * (1 - x.t) + data[(f * h + r) * w + x.high]! * x.t;
+    const layer = (f: number) => line(f, y.low) * (1 - y.t) + line(f, y.high) * y.t;
+    out[at++] = layer(z.low) * (1 - z.t) + layer(z.high) * z.t;
+  }
   return out;
 }
 

@@ -8,7 +8,8 @@ import { WeightStore, type LoadOptions, type WeightProvider } from "../graph/wei
 import type { TransformerConfig } from "../models/transformer/config.ts";
 import { recordTransformer } from "../models/transformer/transformer.ts";
 import { schedulerStep } from "../ops/scheduler_step.ts";
-import { coefficientVector, dynamicGuidance, type StepCoefficients } from "../schedulers/scheduler.ts";
+import { coefficientVector, type StepCoefficients } from "../schedulers/scheduler.ts";
+import type { Task } from "./task.ts";
 
 /** `ofs` of every published checkpoint that has the embedding. */
 const OFS = 2;
@@ -38,6 +39,12 @@ export interface DenoiseState {
   readonly latents: Float32Array;
   /** DPM: the clean latents as they looked in the last step. */
   readonly original?: Float32Array;
+  /** [n, F, C2, H, W]: the image's, control video's or masked video's latents that every step sees. */
+  readonly condition?: Float32Array;
+  /** The starting noise was given, not drawn from the seed: the draws of the steps are the seed's first. */
+  readonly givenNoise?: boolean;
+  /** What the run began from; its steps follow from it. */
+  readonly task?: Task;
 }
 
 export interface DenoiseOptions extends Omit<RunOptions, "inputs" | "onProgress"> {
@@ -46,9 +53,8 @@ export interface DenoiseOptions extends Omit<RunOptions, "inputs" | "onProgress"
   /** [B, T, E]: with guidance negative prompts first, B = 2n. */
   text: Float32Array;
   steps: readonly StepCoefficients[];
-  guidanceScale: number;
-  /** Guidance that follows the timestep; the number that counts as all steps. */
-  dynamicGuidance?: { steps: number };
+  /** The scale, or one for each step. */
+  guidanceScale: number | ((step: number) => number);
   /** Fresh noise for step i, in the order of the steps. Only asked for steps that use it. */
   noise?: (step: number) => Float32Array;
   /** [n, F, C2, H, W] */
@@ -113,8 +119,9 @@ export class Denoiser implements Disposable {
 
   /** Runs the steps that are left and resolves to the latents [n, F, C, H, W]. */
   async run(options: DenoiseOptions): Promise<Float32Array> {
-    const { text, steps, guidanceScale, noise, condition, onStep, ...run } = options;
+    const { text, steps, guidanceScale, noise, onStep, ...run } = options;
     const start: DenoiseState = options.start instanceof Float32Array ? { step: 0, latents: options.start } : options.start;
+    const condition = options.condition ?? start.condition;
     const { shape: want } = this.plan.graph.inputs.get("latents")!;
     const size = elements(want);
     if (start.step >= steps.length) throw new CogwheelError("denoise", `a run must have steps left, got ${start.step} done of ${steps.length}; ask for more steps`);
@@ -122,13 +129,17 @@ export class Denoiser implements Disposable {
     const { program, shape } = this;
     program.write("latents", start.latents);
     program.write("text", text);
-    if (condition) program.write("condition", condition);
+    if (shape.conditionChannels) {
+      const wanted = this.plan.graph.inputs.get("condition")!.shape;
+      if (condition?.length !== elements(wanted)) throw new CogwheelError("denoise", `this checkpoint needs condition [${wanted.join(", ")}] beside the noise, got ${condition ? `${condition.length} values` : "none"}; encode the image or the control video`);
+      program.write("condition", condition);
+    }
     if (shape.stochastic) program.write("old", start.original ?? new Float32Array(size));
     let latents = start.latents;
     for (let i = start.step; i < steps.length; i++) {
       run.signal?.throwIfAborted();
       const step = steps[i]!;
-      const scale = options.dynamicGuidance ? dynamicGuidance(guidanceScale, options.dynamicGuidance.steps, step.timestep) : guidanceScale;
+      const scale = typeof guidanceScale === "number" ? guidanceScale : guidanceScale(i);
       const batch = shape.samples * (shape.guidance ? 2 : 1);
       const inputs: Record<string, Float32Array> = { timestep: new Float32Array(batch).fill(step.timestep), coefficients: coefficientVector(step, scale) };
       if (shape.stochastic && step.noiseStep !== 0) {
@@ -138,7 +149,11 @@ export class Denoiser implements Disposable {
       } else if (shape.stochastic) inputs["noise"] = new Float32Array(size);
       await program.run({ ...run, inputs });
       latents = await program.read("next", run.signal);
-      await onStep?.({ step: i + 1, latents, ...(shape.stochastic ? { original: await program.read("original", run.signal) } : {}) });
+      await onStep?.({
+        step: i + 1, latents,
+        ...(shape.stochastic ? { original: await program.read("original", run.signal) } : {}),
+        ...(condition ? { condition } : {}), ...(start.givenNoise ? { givenNoise: true } : {}), ...(start.task ? { task: start.task } : {}),
+      });
     }
     return latents;
   }

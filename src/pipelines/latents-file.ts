@@ -4,7 +4,10 @@ import { openSafetensors, writeSafetensors } from "../checkpoint/safetensors.ts"
 import { toFloat32 } from "../checkpoint/convert.ts";
 import { CogwheelError } from "../errors.ts";
 import type { DenoiseState } from "./denoiser.ts";
+import { defined } from "./options.ts";
+import type { ReferenceProfile } from "./profiles.ts";
 import type { Settings } from "./settings.ts";
+import { TASKS, type Task } from "./task.ts";
 
 const FORMAT = "cogwheel-latents/1";
 
@@ -21,11 +24,15 @@ export interface SavedSettings extends Partial<Settings> {
   prompt?: string;
   negative?: string;
   dynamicGuidance?: boolean;
+  samples?: number;
+  strength?: number;
+  profile?: ReferenceProfile;
+  task?: Task;
 }
 
 const SAVED_TYPES: Readonly<Record<keyof SavedSettings, "number" | "string" | "boolean">> = {
   height: "number", width: "number", frames: "number", fps: "number", steps: "number", guidance: "number", scheduler: "string",
-  seed: "number", prompt: "string", negative: "string", dynamicGuidance: "boolean",
+  seed: "number", prompt: "string", negative: "string", dynamicGuidance: "boolean", samples: "number", strength: "number", profile: "string", task: "string",
 };
 
 export function writeLatents({ state, shape, settings }: SavedRun): Uint8Array {
@@ -33,8 +40,9 @@ export function writeLatents({ state, shape, settings }: SavedRun): Uint8Array {
     {
       latents: { dtype: "F32", shape: [...shape], data: state.latents },
       ...(state.original ? { original: { dtype: "F32" as const, shape: [...shape], data: state.original } } : {}),
+      ...(state.condition ? { condition: { dtype: "F32" as const, shape: [shape[0]!, shape[1]!, state.condition.length / (shape[0]! * shape[1]! * shape[3]! * shape[4]!), shape[3]!, shape[4]!], data: state.condition } } : {}),
     },
-    { format: FORMAT, step: String(state.step), settings: JSON.stringify(settings) },
+    { format: FORMAT, step: String(state.step), settings: JSON.stringify(settings), ...(state.givenNoise ? { given_noise: "true" } : {}) },
   );
 }
 
@@ -52,8 +60,10 @@ export async function readLatents(bytes: Uint8Array, label: string): Promise<Sav
   const saved = readSettings(settings ?? "{}", fail);
   const old = file.tensors.get("original");
   if (old && old.shape.join() !== info.shape.join()) throw fail(`"original" must have the shape of "latents", [${info.shape.join(", ")}], got [${old.shape.join(", ")}]; save the latents again`);
-  const original = file.tensors.has("original") ? { original: await read("original") } : {};
-  return { state: { step: done, latents: await read("latents"), ...original }, shape: info.shape, settings: saved };
+  const more = (name: "original" | "condition") => (file.tensors.has(name) ? read(name) : undefined);
+  // Latents without a step are noise that somebody gives.
+  const given = step === undefined || done === 0 || file.metadata["given_noise"] === "true" ? { givenNoise: true } : {};
+  return { state: { step: done, latents: await read("latents"), ...defined({ original: await more("original"), condition: await more("condition"), task: saved.task }), ...given }, shape: info.shape, settings: saved };
 }
 
 /** Settings that this version does not know are those of another one, and change the result: they are refused. */
@@ -68,6 +78,7 @@ function readSettings(text: string, fail: (rule: string) => CogwheelError): Save
   for (const [key, value] of Object.entries(json)) {
     const type = Object.hasOwn(SAVED_TYPES, key) ? SAVED_TYPES[key as keyof SavedSettings] : undefined;
     if (!type) throw fail(`settings may hold ${Object.keys(SAVED_TYPES).join(", ")}, got ${JSON.stringify(key)}; use the version that wrote the file`);
+    if (key === "task" && !TASKS.includes(value as Task)) throw fail(`settings.task must be ${TASKS.join(", ")}, got ${JSON.stringify(value)}; save the latents again`);
     if (typeof value !== type) throw fail(`settings.${key} must be a ${type}, got ${JSON.stringify(value)}; save the latents again`);
   }
   return json as SavedSettings;

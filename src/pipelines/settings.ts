@@ -26,6 +26,10 @@ export interface ModelRules {
   sampleFrames: number;
   /** CogVideoX 1.5, whose config says 300 × 300 for "any size" and which runs at 16 frames a second. */
   anySize: boolean;
+  /** Latent frames in a patch; latents are padded in front to a multiple. */
+  patchSizeT: number;
+  /** What goes into the transformer beside the noise, told from its channels and the class of the pipeline. */
+  takes: "text" | "image" | "control" | "image or control" | "inpaint";
   scheduler: SchedulerKind;
 }
 

@@ -1,4 +1,5 @@
 /** What a generation gives: frames, and all that is needed to make them again or go on from them. */
+import { CogwheelError } from "../errors.ts";
 import { encodeVideo } from "../video/encode.ts";
 import type { DenoiseState } from "./denoiser.ts";
 import type { Settings } from "./settings.ts";
@@ -12,7 +13,8 @@ export interface RgbaFrame {
 
 export class Video {
   constructor(
-    readonly frames: readonly RgbaFrame[],
+    /** Every video that was made, in the order of the latents; one unless more were asked for. */
+    readonly samples: readonly (readonly RgbaFrame[])[],
     readonly settings: Settings & { seed: number; prompt: string },
     /** The latents that were decoded. */
     readonly state: DenoiseState,
@@ -20,8 +22,15 @@ export class Video {
     readonly seconds: Readonly<Partial<Record<string, number>>>,
   ) {}
 
-  /** Encodes to a file (Node): .mp4, .webm, .gif, .png (one frame) or a folder of PNG. Loads a codec library when called. */
-  async save(path: string, options: { fps?: number; signal?: AbortSignal } = {}): Promise<void> {
-    await encodeVideo(this.frames, { fps: this.settings.fps, ...options, path });
+  /** Frames of the first video. */
+  get frames(): readonly RgbaFrame[] {
+    return this.samples[0]!;
+  }
+
+  /** Encodes to a file (Node): .mp4, .webm, .gif, .png (one frame) or a folder of PNG; the first of several, unless `sample` says another. Loads a codec library when called. */
+  async save(path: string, { sample = 0, ...options }: { sample?: number; fps?: number; signal?: AbortSignal } = {}): Promise<void> {
+    const frames = this.samples[sample];
+    if (!frames) throw new CogwheelError("generate", `sample must be a number from 0 to ${this.samples.length - 1}, got ${sample}`);
+    await encodeVideo(frames, { fps: this.settings.fps, ...options, path });
   }
 }

@@ -53,6 +53,34 @@ async function finished(name: string, frames: number): Promise<Video> {
   return video;
 }
 
+describe("generate from files", () => {
+  it("a video, several samples: the first frames are taken and fitted, files are numbered", async () => {
+    const { encodeVideo } = await import("../../src/video/encode.ts");
+    const { tinyFrame } = await import("../support/tiny-tasks.ts");
+    writeFileSync(join(folder, "in.gif"), await encodeVideo(Array.from({ length: 20 }, (_, t) => tinyFrame(t, 50, 40)), { format: "gif", fps: 8 }));
+    const { code, out, err } = await generate([PROMPT, "--video", "in.gif", "--strength", "0.5", "--samples", "2", "--out", "from.mp4"]);
+    expect(code, err).toBe(0);
+    expect(out).toContain("9 frames at 8 a second, 4 ddim steps, guidance 3, seed 7, 2 samples, from in.gif\n");
+    expect(err).toMatch(/^encode frames/m);
+    expect(lines(out).slice(-2)).toEqual([join(folder, "from-1.mp4"), join(folder, "from-2.mp4")]);
+    const [one, two] = [await decodeVideo(join(folder, "from-1.mp4")), await decodeVideo(join(folder, "from-2.mp4"))];
+    expect([one.frames.length, two.frames.length]).toEqual([9, 9]);
+    expect(Buffer.from(one.frames[4]!.data).equals(Buffer.from(two.frames[4]!.data))).toBe(false);
+  });
+
+  it.for<[string, string[], RegExp]>([
+    ["an image for a text checkpoint", ["--image", "in.gif"], /^\[generate\] this checkpoint makes videos from text, with a video to begin from if you like, got image; /m],
+    ["a video that is none", ["--video", "prompt.txt"], /^\[video\] prompt\.txt/m],
+    ["a file that is not there", ["--video", "nowhere.mp4"], /nowhere\.mp4/],
+    ["strength without a video", ["--strength", "0.5"], /^\[generate\] strength goes with a video to begin from, got strength 0\.5 without one; leave it out/m],
+  ])("refuses %s", async ([, args, message]) => {
+    writeFileSync(join(folder, "prompt.txt"), `${PROMPT}\n`);
+    const { code, err } = await generate([PROMPT, ...args]);
+    expect(code).toBe(1);
+    expect(err).toMatch(message);
+  });
+});
+
 describe("generate", () => {
   it("makes a video, says what it does, and prints the path last", async () => {
     writeFileSync(join(folder, "prompt.txt"), `${PROMPT}\n`);

@@ -9,7 +9,8 @@ import type { Gpu } from "../../src/gpu/gpu.ts";
 import { ComponentWeights } from "../../src/models/component-weights.ts";
 import { availableMemoryBytes } from "../../src/platform/memory-node.ts";
 import { expectedT5Weights, parseT5Config } from "../../src/models/t5/config.ts";
-import { CogVideoX, type OpenOptions, type Stage } from "../../src/pipelines/cogvideox.ts";
+import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
+import type { OpenOptions, Stage } from "../../src/pipelines/options.ts";
 import { testGpu } from "../support/gpu.ts";
 import { removeTinyCheckpoints, TINY_CONFIGS, tinyCheckpoint, type TinyOptions } from "../support/tiny-checkpoint.ts";
 
@@ -108,7 +109,8 @@ describe("a checkpoint is refused", () => {
     await refused({ configs: { transformer: { num_layers: "2" } } }, /num_layers must be a number, got "2"/);
     await refused({ configs: { transformer: { attention_head_dim: 20 } } }, /attention_head_dim must be a multiple of 16 with rotary embeddings, got 20/);
     await refused({ configs: { transformer: { activation_fn: "swiglu" } } }, /activation_fn must be "gelu-approximate", got "swiglu"/);
-    await refused({ configs: { transformer: { in_channels: 8 } } }, /text to video needs a transformer with 4 input channels, got 8; /);
+    await refused({ configs: { transformer: { in_channels: 12 } } }, /in_channels must be 4 \(text\), 8 \(an image or a control video\) or 9 \(inpainting\) with 4 latent channels, got 12; /);
+    await refused({ configs: { transformer: { out_channels: 8 } } }, /out_channels must be the VAE's latent_channels, got 8 and 4; /);
     await refused({ configs: { transformer: { text_embed_dim: 4096 } } }, /the text encoder's d_model must be the transformer's text_embed_dim, got 16 and 4096; /);
     await refused({ configs: { vae: { act_fn: "relu" } } }, /^\[checkpoint\] vae\/config\.json: act_fn must be "silu", got "relu"/);
     await refused({ configs: { vae: { block_out_channels: [8, 7] } } }, /vae\/config\.json: block_out_channels must be multiples of norm_num_groups/);

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
-import { CogVideoX, type GenerateOptions, type Stage } from "../../src/pipelines/cogvideox.ts";
+import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
+import type { GenerateOptions, Stage } from "../../src/pipelines/options.ts";
 import type { DenoiseState } from "../../src/pipelines/denoiser.ts";
 import { GenerationInterrupted } from "../../src/pipelines/interrupted.ts";
 import { readLatents, writeLatents } from "../../src/pipelines/latents-file.ts";
@@ -158,7 +159,8 @@ describe("going on", () => {
     await refused({ shape: [32] }, /^\[latents\] x\.safetensors: a file of latents must hold "latents" \[n, F, C, H, W\], got \[32\]/);
     await refused({ state: { ...saved.state, step: -1 } }, /step must be a whole number, got "-1"/);
     await refused({ settings: { frames: "9" } }, /settings\.frames must be a number, got "9"/);
-    await refused({ settings: { strength: 1 } }, /settings may hold .*, got "strength"; use the version that wrote the file/);
+    await refused({ settings: { sharpness: 1 } }, /settings may hold .*, got "sharpness"; use the version that wrote the file/);
+    await refused({ settings: { task: "dream" } }, /settings\.task must be text, image, video, control, inpaint, got "dream"/);
     await refused({ settings: null }, /settings must be a JSON object, got null/);
   });
 });

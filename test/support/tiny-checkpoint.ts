@@ -48,6 +48,10 @@ export interface TinyOptions {
   shards?: number;
   /** Name of T5's embedding. Default `shared.weight`. */
   embedding?: "shared.weight" | "encoder.embed_tokens.weight" | "both";
+  /** Class of the pipeline. Default `CogVideoXPipeline`. */
+  pipeline?: string;
+  /** Do the weights follow changed configs? Default: they stay those of the tiny ones, so that a config can lie. */
+  shaped?: boolean;
   /** Changes to the configs, by component. */
   configs?: { [K in keyof typeof TINY_CONFIGS]?: Record<string, unknown> };
   /** Changes the weights before they are written. */
@@ -70,7 +74,7 @@ export async function tinyCheckpoint(options: TinyOptions = {}): Promise<string>
   const config = <K extends keyof typeof TINY_CONFIGS>(name: K): Record<string, unknown> => ({ ...TINY_CONFIGS[name], ...options.configs?.[name] });
   const json = (value: unknown) => JSON.stringify(value, null, 2);
   await write("model_index.json", json({
-    _class_name: "CogVideoXPipeline",
+    _class_name: options.pipeline ?? "CogVideoXPipeline",
     scheduler: ["diffusers", config("scheduler")["_class_name"]], text_encoder: ["transformers", "T5EncoderModel"], tokenizer: ["transformers", "T5Tokenizer"],
     transformer: ["diffusers", "CogVideoXTransformer3DModel"], vae: ["diffusers", "AutoencoderKLCogVideoX"],
   }));
@@ -78,7 +82,7 @@ export async function tinyCheckpoint(options: TinyOptions = {}): Promise<string>
   await write("scheduler/scheduler_config.json", json(config("scheduler")));
   for (const name of ["text_encoder", "transformer", "vae"] as const) {
     await write(`${name}/config.json`, json(config(name)));
-    const weights = tinyWeights(name, options.seed ?? 1);
+    const weights = tinyWeights(name, options.seed ?? 1, options.shaped ? config(name) : TINY_CONFIGS[name]);
     if (name === "text_encoder" && options.embedding && options.embedding !== "shared.weight") {
       weights.set("encoder.embed_tokens.weight", weights.get("shared.weight")!);
       if (options.embedding !== "both") weights.delete("shared.weight");
@@ -96,11 +100,11 @@ export async function removeTinyCheckpoints(): Promise<void> {
 }
 
 /** Every weight that the tiny configs want. */
-export function tinyWeights(component: WeightsComponent, seed: number): Map<string, TinyTensor> {
+export function tinyWeights(component: WeightsComponent, seed: number, config: Record<string, unknown> = TINY_CONFIGS[component]): Map<string, TinyTensor> {
   const shapes: Map<string, readonly number[]> =
-    component === "text_encoder" ? expectedT5Weights(parseT5Config(TINY_CONFIGS.text_encoder))
-    : component === "transformer" ? transformerWeights(parseTransformerConfig({ ...TINY_CONFIGS.transformer }))
-    : vaeWeights(parseVaeConfig(TINY_CONFIGS.vae));
+    component === "text_encoder" ? expectedT5Weights(parseT5Config(config))
+    : component === "transformer" ? transformerWeights(parseTransformerConfig(config))
+    : vaeWeights(parseVaeConfig(config));
   let number = 1000 * seed;
   return new Map([...shapes].map(([name, shape]) => {
     const size = shape.reduce((a, b) => a * b, 1);

@@ -5,9 +5,9 @@ import { withLoras } from "../../models/lora.ts";
 import { parseTransformerConfig } from "../../models/transformer/config.ts";
 import { parseVaeConfig } from "../../models/vae/config.ts";
 import { CausalVae } from "../../models/vae/vae.ts";
-import { firstStep, fromVae, imageCondition, toVae } from "../../pipelines/conditioning.ts";
+import { firstStep, fromVae, imageCondition, imageScale, toVae } from "../../pipelines/conditioning.ts";
 import { Denoiser } from "../../pipelines/denoiser.ts";
-import { createScheduler } from "../../schedulers/scheduler.ts";
+import { createScheduler, dynamicGuidance } from "../../schedulers/scheduler.ts";
 import { inputOf } from "../case.ts";
 import type { HostTensor, ReferenceModule } from "../module.ts";
 
@@ -39,7 +39,7 @@ function pipeline(kind: Kind): ReferenceModule {
     let first = 0;
     let condition: Float32Array | undefined;
     if (kind === "image") {
-      condition = imageCondition(await encode(vae, inputOf(c, "image", 5), run), inputOf(c, "posterior_noise").data, vaeConfig, frames);
+      condition = await imageConditions(vae, inputOf(c, "image", 5), inputOf(c, "posterior_noise").data, frames, run);
     } else if (kind === "control") {
       const posterior = await encode(vae, inputOf(c, "control_video", 5), run);
       condition = fromVae(posterior.mode(), posterior.shape, vaeConfig.scaling_factor);
@@ -62,8 +62,8 @@ function pipeline(kind: Kind): ReferenceModule {
     }, { dtype: context.dtype });
     const size = elements(latents.shape);
     const denoised = await denoiser.run({
-      ...run, start, text, steps, guidanceScale: guidance,
-      ...(option("use_dynamic_cfg", false) ? { dynamicGuidance: { steps: steps.length } } : {}),
+      ...run, start, text, steps,
+      guidanceScale: option("use_dynamic_cfg", false) ? (i) => dynamicGuidance(guidance, steps.length, steps[i]!.timestep) : guidance,
       ...(condition ? { condition } : {}),
       ...(noise ? { noise: (i: number) => noise.data.subarray(i * size, (i + 1) * size) } : {}),
     });
@@ -75,6 +75,17 @@ function pipeline(kind: Kind): ReferenceModule {
     const decoded = await vae.decode(z, { batch: samples, frames: frames - skip, height, width }, run);
     return { latents: { shape: latents.shape, data: denoised }, frames: toFrames(decoded) };
   };
+}
+
+/** Images [n, 1, 3, H, W] and their draws, one after another, → [n, F, C, h, w]. */
+async function imageConditions(vae: CausalVae, { shape, data }: HostTensor, noise: Float32Array, frames: number, run: { checkFinite: boolean }): Promise<Float32Array> {
+  const n = shape[0]!;
+  const parts: Float32Array[] = [];
+  for (let i = 0; i < n; i++) {
+    const image = { shape: [1, ...shape.slice(1)], data: data.subarray((i * data.length) / n, ((i + 1) * data.length) / n) };
+    parts.push(imageCondition(await encode(vae, image, run), [noise.subarray((i * noise.length) / n, ((i + 1) * noise.length) / n)], imageScale(vae.config), frames));
+  }
+  return parts.reduce(concat);
 }
 
 /** [B, T, 3, H, W] in −1…1 → the posterior over its latents. */

@@ -1,0 +1,85 @@
+/** What the public calls take. */
+import type { HubOptions } from "../checkpoint/hub-id.ts";
+import { CogwheelError } from "../errors.ts";
+import type { Gpu } from "../gpu/gpu.ts";
+import type { Profile } from "../gpu/profile.ts";
+import type { DenoiseState } from "./denoiser.ts";
+import type { ReferenceProfile } from "./profiles.ts";
+import type { Settings } from "./settings.ts";
+import type { TaskInputs } from "./task.ts";
+
+/** The parts of a generation, in order; `load encoder` and `encode frames` only where there are frames to begin from. `load …` reads weights and compiles. */
+export type Stage = "load text encoder" | "encode prompt" | "load encoder" | "encode frames" | "load transformer" | "denoise" | "load decoder" | "decode";
+
+/**
+ * How the VAE goes about pictures that are large: `none` takes them whole; `reference` as diffusers' `enable_tiling` does,
+ * another result with less memory.
+ */
+export type TilingMode = "none" | "reference";
+export const TILINGS: readonly TilingMode[] = ["none", "reference"];
+
+export interface OpenOptions {
+  /** A device that is already open; it is not closed with the model. */
+  gpu?: Gpu;
+  /** An adapter by name, where no device is given. Default: the fastest there is. */
+  adapter?: string;
+  /** Storage type of weights and activations; sums are always f32. Default: f16 on GPUs that have it, f32 elsewhere. */
+  dtype?: "f32" | "f16";
+  /** File-name variant of the weights, e.g. `fp16`. */
+  variant?: string;
+  /** How a repository on the hub is fetched: revision, token, cache, progress. */
+  hub?: HubOptions;
+}
+
+export interface GenerateOptions extends Partial<Settings>, TaskInputs {
+  /** What to show. Must not be empty. */
+  prompt: string;
+  /** What not to show. Default: nothing. */
+  negative?: string;
+  /** All random draws, the same on every adapter: torch's CPU generator, in the order of diffusers' pipelines. Default: a random one, told in the result. */
+  seed?: number;
+  /** Videos of this prompt, denoised together. Default 1. */
+  samples?: number;
+  /** Guidance that follows the timestep, as advised for 5B models with DPM. Default false. */
+  dynamicGuidance?: boolean;
+  /** Starting noise [samples, F, C, h, w] in place of a draw, or the state of an interrupted run to go on from. */
+  start?: Float32Array | DenoiseState;
+  /** Which side is taken where published implementations disagree (docs/profiles.md). Default `diffusers`. */
+  profile?: ReferenceProfile;
+  /** How the VAE goes about large pictures. Default `none`. */
+  tiling?: TilingMode;
+  signal?: AbortSignal;
+  /** Collects GPU time by kernel. */
+  gpuProfile?: Profile;
+  /** Name the first node that makes a NaN or an infinity, and stop. */
+  checkFinite?: boolean;
+  onProgress?: (stage: Stage, done: number, detail?: string) => void;
+  /** After each denoising step; awaited. */
+  onStep?: (state: DenoiseState, steps: number) => void | Promise<void>;
+  /** Things the user should know: a cut prompt, weights that were kept in f32. */
+  onWarning?: (message: string) => void;
+}
+
+const KNOWN: Record<keyof GenerateOptions, true> = {
+  prompt: true, negative: true, seed: true, samples: true, height: true, width: true, frames: true, fps: true, steps: true, guidance: true, scheduler: true, dynamicGuidance: true,
+  image: true, video: true, control: true, mask: true, strength: true, fit: true, start: true, profile: true, tiling: true,
+  signal: true, gpuProfile: true, checkFinite: true, onProgress: true, onStep: true, onWarning: true,
+};
+
+/** Throws for what is wrong by itself. An option that is misspelled would change nothing, silently. */
+export function checkOptions(options: GenerateOptions): void {
+  const unknown = Object.keys(options).find((name) => !Object.hasOwn(KNOWN, name));
+  const fail = (rule: string): never => {
+    throw new CogwheelError("generate", rule);
+  };
+  if (unknown !== undefined) fail(`options must be among ${Object.keys(KNOWN).join(", ")}, got ${JSON.stringify(unknown)}; check its spelling`);
+  if (typeof options.prompt !== "string" || options.prompt.trim() === "") fail(`the prompt must not be empty, got ${JSON.stringify(options.prompt)}; say what to show`);
+  if (options.seed !== undefined && !Number.isSafeInteger(options.seed)) fail(`a seed must be a whole number up to 2^53 − 1, got ${options.seed}`);
+  if (options.samples !== undefined && !(Number.isInteger(options.samples) && options.samples >= 1 && options.samples <= 64)) fail(`samples must be a whole number from 1 to 64, got ${options.samples}`);
+  if (options.tiling !== undefined && !TILINGS.includes(options.tiling)) fail(`tiling must be ${TILINGS.join(", ")}, got ${JSON.stringify(options.tiling)}`);
+}
+
+/** The options that are set, without those that say `undefined`. */
+export function defined<T extends object>(record: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(record).filter(([, v]) => v !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> };
+}
