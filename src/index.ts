@@ -3,6 +3,7 @@ import "./dispose.ts";
 export { CogVideoX, type RequirementOptions } from "./pipelines/cogvideox.ts";
 export type { GenerateOptions, OpenOptions, Stage, TilingMode } from "./pipelines/options.ts";
 export type { Configs, StageMemory } from "./pipelines/requirements.ts";
+export { loadLora, type LoadedLora, type LoraInput } from "./pipelines/lora-file.ts";
 export type { ReferenceProfile } from "./pipelines/profiles.ts";
 export type { Task, TaskInputs } from "./pipelines/task.ts";
 export { Video, type RgbaFrame } from "./pipelines/video.ts";

@@ -19,6 +19,7 @@ const BIAS: bool = false;
 const GELU: bool = false;
 const SILU: bool = false;
 const RESIDUAL: bool = false;
+const ADDEND: bool = false;
 const GATE: bool = false;
 //! end
 override WG: u32 = 8;
@@ -43,6 +44,7 @@ fn gelu_tanh(v: vec4<f32>) -> vec4<f32> {
 fn epilogue(sum: vec4<f32>, m: u32, column: u32) -> vec4<f32> {
   var v = sum;
   if (BIAS) { v += bias[column]; }
+  if (ADDEND) { v += residual[m * (params.n_total / 4u) + column]; }
   if (GELU) { v = gelu_tanh(v); }
   if (SILU) { v = v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0)))); }
   if (GATE) { v *= gate[gate_row[m] * (params.n_total / 4u) + column]; }

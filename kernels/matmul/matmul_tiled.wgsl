@@ -1,7 +1,7 @@
 // matmul_tiled.wgsl — y = epilogue(x · wᵀ + bias), for GPUs
 //
 // Shapes    x [M, K] row-major · w [N, K] packed in panels of 16 columns, [ceil(N/16)][K][16] · y [M, N]
-//           bias [N] · residual [M, N] · gate [G, N] with gate_row [M]: y = residual + gate[gate_row[m]] * (x·wᵀ + bias)
+//           bias [N] · residual [M, N], with ADDEND added before the activation · gate [G, N] with gate_row [M]: y = residual + gate[gate_row[m]] * (x·wᵀ + bias)
 // Work      one workgroup per BM × BN tile of y; a thread owns TM rows × 4 columns in registers; tiles of BK inputs
 //           are staged in workgroup memory, x transposed so that a thread reads its rows as vectors
 // Dispatch  (ceil(N/BN) · ceil(M/BM), folded, 1); neighbours share rows of x
@@ -21,6 +21,7 @@ const BIAS: bool = false;
 const GELU: bool = false;
 const SILU: bool = false;
 const RESIDUAL: bool = false;
+const ADDEND: bool = false;
 const GATE: bool = false;
 //! end
 struct Params { m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32 }
@@ -49,6 +50,7 @@ fn gelu_tanh(v: vec4<f32>) -> vec4<f32> {
 fn epilogue(sum: vec4<f32>, m: u32, column: u32) -> vec4<f32> {
   var v = sum;
   if (BIAS) { v += bias[column]; }
+  if (ADDEND) { v += residual[m * (params.n_total / 4u) + column]; }
   if (GELU) { v = gelu_tanh(v); }
   if (SILU) { v = v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0)))); }
   if (GATE) { v *= gate[gate_row[m] * (params.n_total / 4u) + column]; }

@@ -6,6 +6,7 @@ import { CogwheelError } from "../errors.ts";
 import { Profile } from "../gpu/profile.ts";
 import { CogVideoX } from "../pipelines/cogvideox.ts";
 import type { DenoiseState } from "../pipelines/denoiser.ts";
+import type { LoraInput } from "../pipelines/lora-file.ts";
 import { readLatents, writeLatents, type SavedRun } from "../pipelines/latents-file.ts";
 import { defined, type TilingMode } from "../pipelines/options.ts";
 import type { ReferenceProfile } from "../pipelines/profiles.ts";
@@ -30,6 +31,7 @@ export interface GenerateCommandOptions extends Partial<Settings> {
   samples?: number;
   referenceProfile?: ReferenceProfile;
   tiling?: TilingMode;
+  lora?: readonly LoraInput[];
   promptFile?: string;
   negative?: string;
   seed?: number;
@@ -48,7 +50,7 @@ export interface GenerateCommandOptions extends Partial<Settings> {
 export async function generateCommand(words: readonly string[], options: GenerateCommandOptions): Promise<void> {
   const { promptFile, negative, seed, dynamicGuidance, model: folder = EMBEDDED_MODEL, variant, dtype, adapter, saveLatents, checkFinite, ...rest } = options;
   const { out: wantedOut, latents: latentsFile, profile: profileFile, image, video, control, mask, ...more } = rest;
-  const { samples, strength, fit, referenceProfile, tiling, ...settings } = more;
+  const { samples, strength, fit, referenceProfile, tiling, lora, ...settings } = more;
   if (words.length && promptFile) throw new CogwheelError("generate", `a prompt is given as words or with --prompt-file, got both; leave one out`);
   const saved = latentsFile === undefined ? undefined : await readLatents(await readInput(latentsFile), latentsFile);
   const prompt = (promptFile ? await readText(promptFile) : words.join(" ")) || (saved?.settings.prompt ?? "");
@@ -76,8 +78,9 @@ export async function generateCommand(words: readonly string[], options: Generat
     negative: negative ?? saved?.settings.negative, dynamicGuidance: dynamicGuidance ?? saved?.settings.dynamicGuidance, samples: samples ?? saved?.settings.samples,
     strength: task === "video" ? (strength ?? saved?.settings.strength) : strength, profile: referenceProfile ?? saved?.settings.profile,
   });
+  const loras = lora?.map(({ adapter: file, scale = 1 }) => `${basename(String(file))}:${scale}`).join(", ");
   const count = asWell.samples ?? 1;
-  if (saved && saved.state.step > 0) checkContinues(saved, { ...merged, ...asWell }, latentsFile!);
+  if (saved && saved.state.step > 0) checkContinues(saved, { ...merged, ...asWell, ...defined({ loras }) }, latentsFile!);
   model.requirements({ ...merged, ...defined({ samples: asWell.samples, tiling, profile: asWell.profile }), task }); // what cannot be made is refused before anything is printed or written
   const chosenSeed = seed ?? saved?.settings.seed ?? Math.floor(Math.random() * 2 ** 32);
   const out = resolve(wantedOut ?? join("outputs", defaultName(prompt, chosenSeed, merged.frames)));
@@ -97,12 +100,12 @@ export async function generateCommand(words: readonly string[], options: Generat
     const [height, width] = [merged.height / model.rules.spatial, merged.width / model.rules.spatial];
     const channels = model.configs.vae.latent_channels;
     const shape = [count, reached.latents.length / (count * channels * height * width), channels, height, width];
-    await writeWhole(path, writeLatents({ state: reached, shape, settings: { ...merged, seed: chosenSeed, prompt, ...asWell, ...(reached.task ? { task: reached.task } : {}) } }));
+    await writeWhole(path, writeLatents({ state: reached, shape, settings: { ...merged, seed: chosenSeed, prompt, ...asWell, ...defined({ loras, task: reached.task }) } }));
   };
   try {
     const made = await model.generate({
       ...merged, prompt, seed: chosenSeed, signal, ...inputs, ...asWell,
-      ...(saved ? { start: saved.state } : {}), ...defined({ gpuProfile: profile, checkFinite, tiling }),
+      ...(saved ? { start: saved.state } : {}), ...defined({ gpuProfile: profile, checkFinite, tiling, loras: lora }),
       onProgress: (stage, done, detail) => progress.report(stage, done, detail),
       onStep: (reached) => { state = reached; },
       onWarning: (message) => progress.note(message),
@@ -138,7 +141,8 @@ async function reportProfile(profile: Profile, path: string): Promise<void> {
 }
 
 /** Latents of a step belong to its noise level: only the schedule that they come from goes on from there. */
-function checkContinues({ state, settings }: SavedRun, now: Settings & { strength?: number; samples?: number }, file: string): void {
+function checkContinues({ state, settings }: SavedRun, now: Settings & { strength?: number; samples?: number; loras?: string }, file: string): void {
+  if (settings.loras !== now.loras) throw new CogwheelError("generate", `${file} holds latents of a run with ${settings.loras ? `the adapters ${settings.loras}` : "no adapters"}, got ${now.loras ?? "none"}; give the same --lora`);
   for (const key of ["steps", "scheduler", "strength", "samples"] as const) {
     if (settings[key] !== undefined && settings[key] !== now[key]) {
       throw new CogwheelError("generate", `${file} holds latents after step ${state.step} of ${settings.steps} with ${settings.scheduler}, which only that schedule goes on from, got --${key} ${now[key]}; leave it out`);

@@ -1,8 +1,9 @@
 /** The command line. Each command is a file beside this one; this file knows only their options. */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { CogwheelError } from "../errors.ts";
+import type { LoraInput } from "../pipelines/lora-file.ts";
 import { EMBEDDED_MODEL, packageRoot } from "./package-root.ts";
 import { Interrupted } from "./terminal/interrupt.ts";
 
@@ -17,6 +18,12 @@ function size(text: string): { width: number; height: number } {
   const [, width, height] = /^(\d+)[x×](\d+)$/.exec(text) ?? [];
   if (!width || !height) throw new InvalidArgumentError("It must be WIDTHxHEIGHT, such as 720x480.");
   return { width: Number(width), height: Number(height) };
+}
+
+/** `file:scale`; a file of that whole name wins. */
+function loraArgument(text: string): LoraInput {
+  const [, file, scale] = /^(.+):([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)$/i.exec(text) ?? [];
+  return file === undefined || existsSync(text) ? { adapter: text } : { adapter: file, scale: Number(scale) };
 }
 
 const adapter = () => new Option("--adapter <name>", "gpu, lavapipe, swiftshader, or part of an adapter's name (default: the fastest there is)");
@@ -44,6 +51,7 @@ sizes(program.command("generate", { isDefault: true }).description("make a video
   .option("--mask <file>", "with --video and an inpainting checkpoint: white is made anew, black is kept")
   .addOption(new Option("--fit <how>", "how inputs of another shape are made to fit, by Lanczos (default: crop, both sides the same)").choices(["crop", "stretch", "pad"]))
   .option("--samples <n>", "videos of this prompt, made together; files get -1, -2, …", number)
+  .addOption(new Option("--lora <file[:scale]>", "an adapter on the transformer, with its strength (default 1); may be given several times").argParser((text: string, list: LoraInput[] = []) => [...list, loraArgument(text)]))
   .addOption(new Option("--reference-profile <name>", "whose behaviour to follow where published implementations disagree; see docs/profiles.md (default: diffusers)").choices(["diffusers", "sat", "corrected"]))
   .addOption(new Option("--tiling <mode>", "how the VAE goes about large pictures (default: none)").choices(["none", "reference"]))
   .option("--model <folder>", "checkpoint in diffusers' layout: a folder, a URL, or org/name[@revision] on the hub (default: the embedded moving shapes)")

@@ -21,10 +21,16 @@ export interface LoadOptions {
 
 export class WeightStore implements Disposable {
   readonly #buffers = new Map<string, OwnedBuffer>();
+  /** @param base weights that are there already, and that are not read again; it stays its owner's */
   constructor(
     readonly gpu: Gpu,
     readonly provider: WeightProvider,
+    private readonly base?: WeightStore,
   ) {}
+
+  has(key: string): boolean {
+    return this.#buffers.has(key) || (this.base?.has(key) ?? false);
+  }
 
   get bytes(): number {
     return [...this.#buffers.values()].reduce((n, b) => n + b.bytes, 0);
@@ -32,12 +38,13 @@ export class WeightStore implements Disposable {
 
   get(key: string): GPUBuffer {
     const found = this.#buffers.get(key);
+    if (!found && this.base) return this.base.get(key);
     if (!found) throw new CogwheelError("weights", `a weight must be loaded before it is bound, got ${key}; call load() with the plan's requests`);
     return found.buffer;
   }
 
   async load(requests: Iterable<WeightRequest>, { signal, onProgress }: LoadOptions = {}): Promise<void> {
-    const missing = [...requests].filter((r) => !this.#buffers.has(r.key));
+    const missing = [...requests].filter((r) => !this.has(r.key));
     const total = missing.reduce((n, r) => n + r.bytes, 0);
     let done = 0;
     for (const request of missing) {

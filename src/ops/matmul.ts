@@ -18,6 +18,8 @@ interface MatmulInputs {
 interface MatmulAttrs {
   dtype: DType;
   activation: "gelu" | "silu" | null;
+  /** Is the residual added before the activation? */
+  early: boolean;
 }
 
 export interface MatmulOptions {
@@ -27,6 +29,8 @@ export interface MatmulOptions {
   activation?: "gelu" | "silu";
   /** [..., N] f32, added last. */
   residual?: Tensor;
+  /** [..., N] f32, added before the activation; not with a residual. */
+  addend?: Tensor;
   /** [G, N] f32 with `rows` [M] u32: the product is scaled by row `rows[m]` before the residual is added. */
   gate?: { table: Tensor; rows: Tensor };
   /** Storage type of the result. Default f32. */
@@ -35,11 +39,13 @@ export interface MatmulOptions {
 
 /** x [..., K] and w [N, K] (as a Linear stores it) → [..., N]. N must be a multiple of 4. */
 export function matmul(x: Tensor, w: Tensor, options: MatmulOptions = {}): Tensor {
-  const { bias, residual, gate } = options;
+  const { bias, addend, gate } = options;
+  if (addend && options.residual) throw new CogwheelError("matmul", "an addend and a residual cannot be given together, got both; add one of them before");
+  const residual = addend ?? options.residual;
   return x.graph.record(
     matmulOp,
     { x: x.dim(-1) === w.dim(1) ? padColumns(x) : x, w, bias, residual, gate: gate?.table, gateRow: gate?.rows },
-    { dtype: options.dtype ?? "f32", activation: options.activation ?? null },
+    { dtype: options.dtype ?? "f32", activation: options.activation ?? null, early: addend !== undefined },
   ).y;
 }
 
@@ -87,7 +93,7 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
           types: { X: x.dtype, W: w.dtype, Y: y.dtype },
           grid: foldGrid(tiles, caps),
         };
-        const switches = { BIAS: +!!bias, GELU: +(attrs.activation === "gelu"), SILU: +(attrs.activation === "silu"), RESIDUAL: +!!residual, GATE: +!!gate };
+        const switches = { BIAS: +!!bias, GELU: +(attrs.activation === "gelu"), SILU: +(attrs.activation === "silu"), RESIDUAL: +(!!residual && !attrs.early), ADDEND: +(!!residual && attrs.early), GATE: +!!gate };
         out.push(
           variant.name === "quad"
             ? dispatch({ kernel: matmulQuad, ...common, consts: switches, overrides: { WG: variant.wg } })

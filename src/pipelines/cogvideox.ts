@@ -8,11 +8,12 @@ import { expectWeights } from "../checkpoint/weights.ts";
 import { CogwheelError } from "../errors.ts";
 import { Gpu } from "../gpu/gpu.ts";
 import { ComponentWeights, type KeptInF32 } from "../models/component-weights.ts";
+import { LoraWeights, loraChanges, withLoras, type LoraAdapter, type LoraChange } from "../models/lora.ts";
 import { expectedT5Weights, parseT5Config } from "../models/t5/config.ts";
 import { T5Encoder } from "../models/t5/encoder.ts";
 import { parseTransformerConfig, transformerWeights } from "../models/transformer/config.ts";
 import { parseVaeConfig } from "../models/vae/config.ts";
-import { vaeWeights } from "../models/vae/graphs.ts";
+import { vaeWeights, type VideoShape } from "../models/vae/graphs.ts";
 import { CausalVae, type DecodedFrames } from "../models/vae/vae.ts";
 import { TorchGenerator } from "../random/torch.ts";
 import { createScheduler, type Scheduler, type StepCoefficients } from "../schedulers/scheduler.ts";
@@ -20,6 +21,7 @@ import { fitFrames } from "../video/fit.ts";
 import { firstStep, fromVae, imageCondition, imageScale, inpaintCondition, toVae } from "./conditioning.ts";
 import { checkState, Denoiser, type DenoiseShape, type DenoiseState } from "./denoiser.ts";
 import { GenerationInterrupted } from "./interrupted.ts";
+import { loadLora, type LoadedLora, type LoraInput } from "./lora-file.ts";
 import { checkOptions, defined, type GenerateOptions, type OpenOptions } from "./options.ts";
 import { dynamicGuidanceAt, switchesOf, textLength, type ProfileSwitches } from "./profiles.ts";
 import { planStages, type Configs, type StageMemory } from "./requirements.ts";
@@ -39,6 +41,7 @@ interface Run {
   /** The steps that are run; of a run from a video the last ones of the schedule. */
   readonly steps: readonly StepCoefficients[];
   readonly generator: TorchGenerator;
+  readonly loras: ReadonlyMap<string, readonly LoraChange[]> | undefined;
   readonly clock: StageClock;
 }
 
@@ -63,7 +66,13 @@ export class CogVideoX implements AsyncDisposable {
     readonly defaults: Settings,
     readonly dtype: "f32" | "f16",
     private readonly ownsGpu: boolean,
+    private readonly keep: boolean,
   ) {}
+
+  /** Parts that stay on the adapter between generations, each for the shape it was made for. */
+  readonly #kept = new Map<string, { key: string; part: Disposable }>();
+  /** Adapters that were read from a name, while parts are kept. */
+  readonly #adapters = new Map<string, LoadedLora>();
 
   /**
    * Opens a checkpoint in diffusers' layout: a folder (Node), a URL, an id on the hub such as `org/name` or `org/name@revision`
@@ -82,7 +91,7 @@ export class CogVideoX implements AsyncDisposable {
       const advice = (await checkpoint.source.exists("generation.json")) ? adviceFrom(await readJson(checkpoint.source, "generation.json")) : {};
       const defaults = { ...defaultSettings(rules), ...advice };
       checkSettings(defaults, rules);
-      return new CogVideoX(gpu, checkpoint, configs, rules, defaults, dtype, !options.gpu);
+      return new CogVideoX(gpu, checkpoint, configs, rules, defaults, dtype, !options.gpu, options.keep ?? false);
     } catch (error) {
       await checkpoint[Symbol.asyncDispose]();
       if (gpu && !options.gpu) await gpu[Symbol.asyncDispose]();
@@ -136,7 +145,8 @@ export class CogVideoX implements AsyncDisposable {
     if (given) checkState(given, this.#latentsShape(shape), steps);
     this.#checkWeights(task);
     this.#refuseIfTooLarge(settings, options, task);
-    const run: Run = { options, settings, task, switches, shape, scheduler, steps, generator: new TorchGenerator(seed), clock: new StageClock(options.onProgress) };
+    const loras = await this.#loras(options.loras);
+    const run: Run = { options, settings, task, switches, shape, scheduler, steps, generator: new TorchGenerator(seed), loras, clock: new StageClock(options.onProgress) };
 
     let latents: Float32Array;
     if (given && given.step === steps.length) latents = given.latents; // what is done is decoded again, which needs no prompt
@@ -209,6 +219,42 @@ export class CogVideoX implements AsyncDisposable {
     }
   }
 
+  /** A part of the model for a shape: the one that was kept, or a new one, which goes with its user unless parts are kept. */
+  async #hold<T extends Disposable>(name: string, key: string, make: () => Promise<T>): Promise<{ part: T } & Disposable> {
+    if (!this.keep) {
+      const part = await make();
+      return { part, [Symbol.dispose]: () => part[Symbol.dispose]() };
+    }
+    const found = this.#kept.get(name);
+    if (found?.key === key) return { part: found.part as T, [Symbol.dispose]: () => undefined };
+    this.#kept.delete(name);
+    found?.part[Symbol.dispose]();
+    const part = await make();
+    this.#kept.set(name, { key, part });
+    return { part, [Symbol.dispose]: () => undefined };
+  }
+
+  /** Frees what `keep` keeps; the next generation loads it again. */
+  release(): void {
+    for (const { part } of this.#kept.values()) part[Symbol.dispose]();
+    this.#kept.clear();
+    this.#adapters.clear();
+  }
+
+  /** Adapters as changes of this transformer's weights, read and checked before anything is loaded. */
+  async #loras(inputs: readonly LoraInput[] | undefined): Promise<Map<string, LoraChange[]> | undefined> {
+    if (!inputs?.length) return undefined;
+    const adapters: LoraAdapter[] = [];
+    for (const { adapter, scale = 1 } of inputs) {
+      const named = typeof adapter === "string" || adapter instanceof URL;
+      const loaded = named ? (this.#adapters.get(String(adapter)) ?? (await loadLora(adapter))) : adapter instanceof Uint8Array ? await loadLora(adapter) : adapter;
+      if (named && this.keep) this.#adapters.set(String(adapter), loaded);
+      adapters.push({ ...loaded, scale });
+    }
+    const shapes = transformerWeights(this.configs.transformer);
+    return loraChanges(adapters, shapes.keys(), (name) => shapes.get(name));
+  }
+
   async #weights(component: Component, options: GenerateOptions): Promise<ComponentWeights> {
     const weights = await ComponentWeights.open(component, this.dtype, options.signal ? { signal: options.signal } : {});
     if (weights.kept.length) options.onWarning?.(keptMessage(component.name, weights.kept));
@@ -227,11 +273,11 @@ export class CogVideoX implements AsyncDisposable {
       ids.set(encoded.ids, i * length);
     });
     const component = this.checkpoint.component("text_encoder");
-    using encoder = await clock.time("load text encoder", async (report) => {
+    using held = await clock.time("load text encoder", (report) => this.#hold("text_encoder", `${texts.length} × ${length}`, async () => {
       const weights = await this.#weights(component, options);
-      return T5Encoder.create(this.gpu, this.configs.text, weights, { batch: texts.length, length, dtype: this.dtype, ...loading(options, report) });
-    });
-    const encoded = await clock.time("encode prompt", (report) => encoder.encode(ids, { ...running(options), onProgress: report }));
+      return await T5Encoder.create(this.gpu, this.configs.text, weights, { batch: texts.length, length, dtype: this.dtype, ...loading(options, report) });
+    }));
+    const encoded = await clock.time("encode prompt", (report) => held.part.encode(ids, { ...running(options), onProgress: report }));
     return repeatEach(encoded, texts.length, shape.samples);
   }
 
@@ -269,17 +315,8 @@ export class CogVideoX implements AsyncDisposable {
     const pixels = inpaint?.video ?? fitFrames(task === "image" ? [options.image!] : (options.video ?? options.control)!.slice(0, settings.frames), size);
     const shapeIn = { batch: 1, frames: task === "image" ? 1 : settings.frames, height: settings.height, width: settings.width };
     const tiling = options.tiling === "reference" ? { tiling: {} } : {};
-    using vae = await clock.time("load encoder", async (report) => {
-      const weights = await this.#weights(this.checkpoint.component("vae"), options);
-      const encoder = CausalVae.create(this.gpu, config, weights, { dtype: this.dtype });
-      try {
-        if (!options.tiling || options.tiling === "none") await encoder.prepare("encode", shapeIn, loading(options, report));
-        return encoder;
-      } catch (error) {
-        encoder[Symbol.dispose]();
-        throw error;
-      }
-    });
+    using held = await clock.time("load encoder", (report) => this.#holdVae(run, "encode", shapeIn, report));
+    const vae = held.part;
     const posterior = await clock.time("encode frames", (report) => vae.encode(pixels, shapeIn, { ...running(options), ...tiling, onProgress: report }));
     if (task === "image") return { condition: imageCondition(posterior, draws, imageScale(config, switches.invertedImageScale), frames) };
     if (task === "video") return { latents: concat(draws.map((noise) => fromVae(posterior.sample(noise), posterior.shape, config.scaling_factor))) };
@@ -289,7 +326,7 @@ export class CogVideoX implements AsyncDisposable {
     return { condition: concat(Array.from({ length: samples }, () => one)) };
   }
 
-  async #denoise({ options, settings, shape, steps, switches, generator, clock }: Run, text: Float32Array, start: DenoiseState): Promise<Float32Array> {
+  async #denoise({ options, settings, shape, steps, switches, generator, loras, clock }: Run, text: Float32Array, start: DenoiseState): Promise<Float32Array> {
     const size = start.latents.length;
     // The same generator goes on drawing as the reference does, whichever step the run starts from.
     let drawn = 0;
@@ -298,10 +335,20 @@ export class CogVideoX implements AsyncDisposable {
       for (; drawn <= step; drawn++) for (let d = 0; d < steps[drawn]!.draws; d++) last = generator.randn([size]);
       return last;
     };
-    using denoiser = await clock.time("load transformer", async (report) => {
-      const weights = await this.#weights(this.checkpoint.component("transformer"), options);
-      return Denoiser.create(this.gpu, this.configs.transformer, weights, shape, { dtype: this.dtype, ...loading(options, report) });
+    using held = await clock.time("load transformer", async (report) => {
+      const { transformer } = this.configs;
+      const shapes = transformerWeights(transformer);
+      // Kept weights stay as they are, with adapters beside them; weights that go anyway are changed themselves.
+      const live = this.keep && loras ? new LoraWeights(loras, (name) => shapes.get(name)) : undefined;
+      const held = await this.#hold("transformer", JSON.stringify(shape), async () => {
+        const weights = await this.#weights(this.checkpoint.component("transformer"), options);
+        const provider = loras && !live ? withLoras(weights, loras) : weights;
+        return await Denoiser.create(this.gpu, transformer, provider, shape, { dtype: this.dtype, ...(live ? { loras: live } : {}), ...loading(options, report) });
+      });
+      if (this.keep) await held.part.setLoras(live, loading(options, report));
+      return held;
     });
+    const denoiser = held.part;
     let state = start;
     return await clock.time("denoise", async (report) => {
       try {
@@ -320,24 +367,28 @@ export class CogVideoX implements AsyncDisposable {
     });
   }
 
+  /** The VAE, prepared for a size where it takes pictures whole. */
+  async #holdVae({ options }: Run, part: "encode" | "decode", size: VideoShape, report: (done: number) => void): Promise<{ part: CausalVae } & Disposable> {
+    const held = await this.#hold("vae", "", async () => CausalVae.create(this.gpu, this.configs.vae, await this.#weights(this.checkpoint.component("vae"), options), { dtype: this.dtype }));
+    try {
+      if (!options.tiling || options.tiling === "none") await held.part.prepare(part, size, { ...(part === "decode" ? { format: "rgba" as const } : {}), ...loading(options, report) });
+      return held;
+    } catch (error) {
+      held[Symbol.dispose]();
+      throw error;
+    }
+  }
+
   /** One sample after another: batches would need as much more memory, and are no faster. */
-  async #decode({ options, settings, shape, clock }: Run, latents: Float32Array): Promise<RgbaFrame[][]> {
+  async #decode(run: Run, latents: Float32Array): Promise<RgbaFrame[][]> {
+    const { options, settings, shape, clock } = run;
     const { vae: config } = this.configs;
     const wanted = latentFrames(settings.frames, this.rules.temporal);
     const size = { batch: 1, frames: wanted, height: shape.height, width: shape.width };
     const z = toVae(latents, { ...shape, channels: config.latent_channels, skip: shape.frames - wanted }, 1 / config.scaling_factor);
     const whole = !options.tiling || options.tiling === "none";
-    using vae = await clock.time("load decoder", async (report) => {
-      const weights = await this.#weights(this.checkpoint.component("vae"), options);
-      const decoder = CausalVae.create(this.gpu, config, weights, { dtype: this.dtype });
-      try {
-        if (whole) await decoder.prepare("decode", size, { format: "rgba", ...loading(options, report) });
-        return decoder;
-      } catch (error) {
-        decoder[Symbol.dispose]();
-        throw error;
-      }
-    });
+    using held = await clock.time("load decoder", (report) => this.#holdVae(run, "decode", size, report));
+    const vae = held.part;
     return await clock.time("decode", async (report) => {
       const samples: RgbaFrame[][] = [];
       for (let n = 0; n < shape.samples; n++) {
@@ -363,6 +414,7 @@ export class CogVideoX implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.release();
     await this.checkpoint[Symbol.asyncDispose]();
     if (this.ownsGpu) await this.gpu[Symbol.asyncDispose]();
   }

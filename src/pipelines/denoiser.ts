@@ -6,6 +6,8 @@ import { Graph, elements } from "../graph/graph.ts";
 import { Program, type RunOptions } from "../graph/program.ts";
 import { WeightStore, type LoadOptions, type WeightProvider } from "../graph/weights.ts";
 import type { TransformerConfig } from "../models/transformer/config.ts";
+import { isLoraName, type LoraWeights } from "../models/lora.ts";
+import { factorWeights, type LiveLoras } from "../models/transformer/linear.ts";
 import { recordTransformer } from "../models/transformer/transformer.ts";
 import { schedulerStep } from "../ops/scheduler_step.ts";
 import { coefficientVector, type StepCoefficients } from "../schedulers/scheduler.ts";
@@ -63,7 +65,7 @@ export interface DenoiseOptions extends Omit<RunOptions, "inputs" | "onProgress"
   onStep?: (state: DenoiseState) => void | Promise<void>;
 }
 
-export function denoiseGraph(config: TransformerConfig, provider: Pick<WeightProvider, "type">, s: DenoiseShape, dtype: "f32" | "f16"): Graph {
+export function denoiseGraph(config: TransformerConfig, provider: Pick<WeightProvider, "type">, s: DenoiseShape, dtype: "f32" | "f16", loras?: LiveLoras): Graph {
   const graph = new Graph("denoise", (name) => provider.type(name));
   const channels = config.in_channels - (s.conditionChannels ?? 0);
   const shape = [s.samples, s.frames, channels, s.height, s.width];
@@ -75,7 +77,7 @@ export function denoiseGraph(config: TransformerConfig, provider: Pick<WeightPro
     timestep: graph.input("timestep", [batch]),
     ...(s.conditionChannels ? { condition: graph.input("condition", [s.samples, s.frames, s.conditionChannels, s.height, s.width]) } : {}),
     ...(config.ofs_embed_dim !== null ? { ofs: graph.constant("ofs", new Float32Array(batch).fill(OFS)) } : {}),
-  }, dtype);
+  }, dtype, loras);
   const next = graph.scope("scheduler", () => schedulerStep({
     sample: latents, prediction, coefficients: graph.input("coefficients", [8]),
     ...(s.stochastic ? { oldSample: graph.input("old", shape), noise: graph.input("noise", shape) } : {}),
@@ -98,23 +100,58 @@ export function checkState({ step, latents, original }: DenoiseState, shape: rea
   if (got && step > 0 && step < steps.length && steps[step]!.oldStep !== 0) throw new CogwheelError("denoise", `this scheduler goes on from the clean latents of the step before too (${size} values of "original"), got ${got}; go on with the scheduler that the run began with`);
 }
 
+export interface DenoiserOptions extends LoadOptions {
+  /** Storage type of activations that f16 can hold. Default f32. */
+  dtype?: "f32" | "f16";
+  /** Adapters that are added while the model runs; `setLoras` changes them. */
+  loras?: LoraWeights;
+}
+
 export class Denoiser implements Disposable {
+  #program: Program;
+  #loras: LoraWeights | undefined;
+  #adapters: WeightStore | undefined;
+
   private constructor(
     readonly shape: DenoiseShape,
-    readonly plan: Plan,
-    private readonly program: Program,
+    private readonly gpu: Gpu,
+    private readonly config: TransformerConfig,
     private readonly weights: WeightStore,
-  ) {}
+    private readonly dtype: "f32" | "f16",
+    made: { program: Program; adapters: WeightStore | undefined; loras: LoraWeights | undefined },
+  ) {
+    this.#program = made.program;
+    this.#adapters = made.adapters;
+    this.#loras = made.loras;
+  }
 
-  static async create(gpu: Gpu, config: TransformerConfig, provider: WeightProvider, shape: DenoiseShape, options: LoadOptions & { dtype?: "f32" | "f16" } = {}): Promise<Denoiser> {
-    const plan = compile(denoiseGraph(config, provider, shape, options.dtype ?? "f32"), gpu.caps);
+  get plan(): Plan {
+    return this.#program.plan;
+  }
+
+  static async create(gpu: Gpu, config: TransformerConfig, provider: WeightProvider, shape: DenoiseShape, { dtype = "f32", loras, ...load }: DenoiserOptions = {}): Promise<Denoiser> {
     const weights = new WeightStore(gpu, provider);
     try {
-      return new Denoiser(shape, plan, await Program.create(gpu, plan, weights, options), weights);
+      return new Denoiser(shape, gpu, config, weights, dtype, await build(gpu, config, weights, shape, dtype, loras, load));
     } catch (error) {
       weights[Symbol.dispose]();
       throw error;
     }
+  }
+
+  /** Other adapters, or none. The model's own weights stay where they are; other factors of the same adapters change nothing but numbers. */
+  async setLoras(loras: LoraWeights | undefined, load: LoadOptions = {}): Promise<void> {
+    if (loras?.sameMatrices(this.#loras) ?? this.#loras === undefined) {
+      if (loras) writeFactors(this.#program, loras);
+      this.#loras = loras;
+      return;
+    }
+    const made = await build(this.gpu, this.config, this.weights, this.shape, this.dtype, loras, load);
+    this.#program[Symbol.dispose]();
+    this.#adapters?.[Symbol.dispose]();
+    this.#program = made.program;
+    this.#adapters = made.adapters;
+    this.#loras = made.loras;
   }
 
   /** Runs the steps that are left and resolves to the latents [n, F, C, H, W]. */
@@ -126,7 +163,8 @@ export class Denoiser implements Disposable {
     const size = elements(want);
     if (start.step >= steps.length) throw new CogwheelError("denoise", `a run must have steps left, got ${start.step} done of ${steps.length}; ask for more steps`);
     checkState(start, want, steps);
-    const { program, shape } = this;
+    const program = this.#program;
+    const { shape } = this;
     program.write("latents", start.latents);
     program.write("text", text);
     if (shape.conditionChannels) {
@@ -159,7 +197,31 @@ export class Denoiser implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.program[Symbol.dispose]();
+    this.#program[Symbol.dispose]();
+    this.#adapters?.[Symbol.dispose]();
     this.weights[Symbol.dispose]();
+  }
+}
+
+/** A program on the model's weights; those of the adapters are in a store of their own, and go with them. */
+async function build(gpu: Gpu, config: TransformerConfig, weights: WeightStore, shape: DenoiseShape, dtype: "f32" | "f16", loras: LoraWeights | undefined, load: LoadOptions) {
+  const plan = compile(denoiseGraph(config, weights.provider, shape, dtype, loras), gpu.caps);
+  if (!loras) return { program: await Program.create(gpu, plan, weights, load), adapters: undefined, loras };
+  await weights.load([...plan.weights.values()].filter(({ names }) => !names.some(isLoraName)), load);
+  const adapters = new WeightStore(gpu, loras.provider(weights.provider), weights);
+  try {
+    const program = await Program.create(gpu, plan, adapters, load);
+    writeFactors(program, loras);
+    return { program, adapters, loras };
+  } catch (error) {
+    adapters[Symbol.dispose]();
+    throw error;
+  }
+}
+
+function writeFactors(program: Program, loras: LoraWeights): void {
+  for (const name of program.plan.graph.inputs.keys()) {
+    const weights = factorWeights(name);
+    if (weights) program.write(name, loras.factors(weights));
   }
 }

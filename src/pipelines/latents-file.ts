@@ -28,11 +28,13 @@ export interface SavedSettings extends Partial<Settings> {
   strength?: number;
   profile?: ReferenceProfile;
   task?: Task;
+  /** Adapters and scales, as text. */
+  loras?: string;
 }
 
 const SAVED_TYPES: Readonly<Record<keyof SavedSettings, "number" | "string" | "boolean">> = {
   height: "number", width: "number", frames: "number", fps: "number", steps: "number", guidance: "number", scheduler: "string",
-  seed: "number", prompt: "string", negative: "string", dynamicGuidance: "boolean", samples: "number", strength: "number", profile: "string", task: "string",
+  seed: "number", prompt: "string", negative: "string", dynamicGuidance: "boolean", samples: "number", strength: "number", profile: "string", task: "string", loras: "string",
 };
 
 export function writeLatents({ state, shape, settings }: SavedRun): Uint8Array {

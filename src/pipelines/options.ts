@@ -4,6 +4,7 @@ import { CogwheelError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Profile } from "../gpu/profile.ts";
 import type { DenoiseState } from "./denoiser.ts";
+import type { LoraInput } from "./lora-file.ts";
 import type { ReferenceProfile } from "./profiles.ts";
 import type { Settings } from "./settings.ts";
 import type { TaskInputs } from "./task.ts";
@@ -29,6 +30,11 @@ export interface OpenOptions {
   variant?: string;
   /** How a repository on the hub is fetched: revision, token, cache, progress. */
   hub?: HubOptions;
+  /**
+   * Keep what was loaded on the adapter from one generation to the next: the text encoder, the transformer and the VAE together, where
+   * else only one of them is there at a time. Adapters (`loras`) then come and go without reloading. Default false.
+   */
+  keep?: boolean;
 }
 
 export interface GenerateOptions extends Partial<Settings>, TaskInputs {
@@ -44,6 +50,8 @@ export interface GenerateOptions extends Partial<Settings>, TaskInputs {
   dynamicGuidance?: boolean;
   /** Starting noise [samples, F, C, h, w] in place of a draw, or the state of an interrupted run to go on from. */
   start?: Float32Array | DenoiseState;
+  /** Adapters on the transformer, all of them at once (docs/lora.md). */
+  loras?: readonly LoraInput[];
   /** Which side is taken where published implementations disagree (docs/profiles.md). Default `diffusers`. */
   profile?: ReferenceProfile;
   /** How the VAE goes about large pictures. Default `none`. */
@@ -62,7 +70,7 @@ export interface GenerateOptions extends Partial<Settings>, TaskInputs {
 
 const KNOWN: Record<keyof GenerateOptions, true> = {
   prompt: true, negative: true, seed: true, samples: true, height: true, width: true, frames: true, fps: true, steps: true, guidance: true, scheduler: true, dynamicGuidance: true,
-  image: true, video: true, control: true, mask: true, strength: true, fit: true, start: true, profile: true, tiling: true,
+  image: true, video: true, control: true, mask: true, strength: true, fit: true, start: true, loras: true, profile: true, tiling: true,
   signal: true, gpuProfile: true, checkFinite: true, onProgress: true, onStep: true, onWarning: true,
 };
 
@@ -76,6 +84,7 @@ export function checkOptions(options: GenerateOptions): void {
   if (typeof options.prompt !== "string" || options.prompt.trim() === "") fail(`the prompt must not be empty, got ${JSON.stringify(options.prompt)}; say what to show`);
   if (options.seed !== undefined && !Number.isSafeInteger(options.seed)) fail(`a seed must be a whole number up to 2^53 − 1, got ${options.seed}`);
   if (options.samples !== undefined && !(Number.isInteger(options.samples) && options.samples >= 1 && options.samples <= 64)) fail(`samples must be a whole number from 1 to 64, got ${options.samples}`);
+  if (options.loras !== undefined && !(Array.isArray(options.loras) && options.loras.every((lora) => lora?.adapter))) fail(`loras must be a list of { adapter, scale }, got ${JSON.stringify(options.loras)?.slice(0, 60)}`);
   if (options.tiling !== undefined && !TILINGS.includes(options.tiling)) fail(`tiling must be ${TILINGS.join(", ")}, got ${JSON.stringify(options.tiling)}`);
 }
 

@@ -8,6 +8,7 @@ import { openSafetensors } from "../checkpoint/safetensors.ts";
 import type { CheckpointSource } from "../checkpoint/source.ts";
 import { CogwheelError } from "../errors.ts";
 import { elements } from "../graph/graph.ts";
+import { loraChanges, withLoras } from "../models/lora.ts";
 import type { HostTensor, ModuleContext, ReferenceCase } from "./module.ts";
 
 const FORMAT = "reference-case/1";
@@ -77,6 +78,13 @@ export function caseWeights(c: ReferenceCase, dtype: "f32" | "f16", prefix = "")
       return as === "f16" ? toFloat16(new Uint8Array(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength), "F32").data : tensor.data;
     },
   };
+}
+
+/** The case's weights with its adapters merged into them. */
+export function caseLoras(c: ReferenceCase, weights: ReturnType<ModuleContext["weights"]>, scales: readonly number[]): ReturnType<ModuleContext["weights"]> {
+  if (c.loras.length === 0) return weights;
+  const adapters = c.loras.map((tensors, i) => ({ tensors, scale: scales[i] ?? 1, label: `${c.name}: lora.${i}` }));
+  return { ...weights, ...withLoras(weights, loraChanges(adapters, weights.names(), (name) => weights.shape(name))) };
 }
 
 /** Throws, listing all, when weights are missing or have another shape than the model's. */

@@ -72,9 +72,11 @@ describe("generate from files", () => {
     ["an image for a text checkpoint", ["--image", "in.gif"], /^\[generate\] this checkpoint makes videos from text, with a video to begin from if you like, got image; /m],
     ["a video that is none", ["--video", "prompt.txt"], /^\[video\] prompt\.txt/m],
     ["a file that is not there", ["--video", "nowhere.mp4"], /nowhere\.mp4/],
+    ["an adapter of another model", ["--lora", "other.safetensors:0.5"], /^\[lora\] other\.safetensors: an adapter must change weights of this model, got transformer\.blocks\.0\.lora_A\.weight/m],
     ["strength without a video", ["--strength", "0.5"], /^\[generate\] strength goes with a video to begin from, got strength 0\.5 without one; leave it out/m],
   ])("refuses %s", async ([, args, message]) => {
     writeFileSync(join(folder, "prompt.txt"), `${PROMPT}\n`);
+    writeFileSync(join(folder, "other.safetensors"), writeSafetensors({ "transformer.blocks.0.lora_A.weight": { dtype: "F32", shape: [1, 4], data: new Float32Array(4) } }));
     const { code, err } = await generate([PROMPT, ...args]);
     expect(code).toBe(1);
     expect(err).toMatch(message);

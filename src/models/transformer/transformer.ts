@@ -12,12 +12,12 @@ import type { DType, Graph, Tensor } from "../../graph/graph.ts";
 import { attention, batchSegments } from "../../ops/attention.ts";
 import { joinTokens } from "../../ops/join_tokens.ts";
 import { layerNorm } from "../../ops/layer_norm.ts";
-import { matmul } from "../../ops/matmul.ts";
 import { patchify, unpatchify } from "../../ops/patchify.ts";
 import { qkvNormRope } from "../../ops/qkv_norm_rope.ts";
 import { silu } from "../../ops/silu.ts";
 import { timestepEmbedding } from "../../ops/timestep_embedding.ts";
 import type { TransformerConfig } from "./config.ts";
+import { linear, type LiveLoras } from "./linear.ts";
 import { rotaryGrid, rotaryTable, sincosTable } from "./positions.ts";
 
 /** Eps of the LayerNorm over each head of q and k; fixed in the reference implementation. */
@@ -37,7 +37,7 @@ export interface TransformerInputs {
 }
 
 /** Records the whole model; returns the prediction [B, F, C, H, W] f32. */
-export function recordTransformer(graph: Graph, c: TransformerConfig, inputs: TransformerInputs, dtype: DType): Tensor {
+export function recordTransformer(graph: Graph, c: TransformerConfig, inputs: TransformerInputs, dtype: DType, loras?: LiveLoras): Tensor {
   const { latents, condition, text, timestep, ofs } = inputs;
   const [batch, textLength] = text.shape as [number, number, number];
   const [, frames, channels, height, width] = latents.shape as [number, number, number, number, number];
@@ -49,10 +49,8 @@ export function recordTransformer(graph: Graph, c: TransformerConfig, inputs: Tr
   if (!ofs !== (c.ofs_embed_dim === null)) throw new CogwheelError("transformer", `ofs must be given exactly when the config has ofs_embed_dim, got ${c.ofs_embed_dim}`);
 
   const embed = (name: string, x: Tensor, inner: number, out: number, residual?: Tensor) => {
-    const w = (i: number, n: number) => ({ w: graph.weight(`${name}.linear_${i}.weight`, [out, n]), bias: graph.weight(`${name}.linear_${i}.bias`, [out]) });
-    const [first, second] = [w(1, inner), w(2, out)];
-    const hidden = matmul(x, first.w, { bias: first.bias, activation: "silu" });
-    return matmul(hidden, second.w, residual ? { bias: second.bias, residual } : { bias: second.bias });
+    const hidden = linear(graph, x, `${name}.linear_1`, [out, inner], { activation: "silu" }, loras);
+    return linear(graph, hidden, `${name}.linear_2`, [out, out], residual ? { residual } : {}, loras);
   };
   const sinusoid = { flipSinToCos: c.flip_sin_to_cos, freqShift: c.freq_shift };
   const conditioning = graph.scope("time_embedding", () => {
@@ -62,9 +60,8 @@ export function recordTransformer(graph: Graph, c: TransformerConfig, inputs: Tr
 
   let hidden = graph.scope("patch_embed", () => {
     const patches = patchify(latents, { patchSize: p, patchSizeT: pt, batch, dtype, ...(condition ? { extra: condition } : {}) });
-    const bias = c.patch_size_t !== null || c.patch_bias ? { bias: graph.weight("patch_embed.proj.bias", [d]) } : {};
-    const video = matmul(patches, graph.weight("patch_embed.proj.weight", [d, patches.dim(2)]), bias);
-    const words = matmul(text, graph.weight("patch_embed.text_proj.weight", [d, c.text_embed_dim]), { bias: graph.weight("patch_embed.text_proj.bias", [d]) });
+    const video = linear(graph, patches, "patch_embed.proj", [d, patches.dim(2)], { bias: c.patch_size_t !== null || c.patch_bias }, loras);
+    const words = linear(graph, text, "patch_embed.text_proj", [d, c.text_embed_dim], {}, loras);
     return joinTokens(words, video, positionTable(graph, c, textLength, frames, height, width));
   });
   const videoTokens = hidden.dim(1) - textLength;
@@ -72,17 +69,17 @@ export function recordTransformer(graph: Graph, c: TransformerConfig, inputs: Tr
 
   hidden = graph.reshape(hidden, [batch * (textLength + videoTokens), d]);
   for (let i = 0; i < c.num_layers; i++) {
-    hidden = graph.scope(`transformer_blocks.${i}`, () => recordBlock(graph, c, `transformer_blocks.${i}`, hidden, conditioning, sequence, dtype));
+    hidden = graph.scope(`transformer_blocks.${i}`, () => recordBlock(graph, c, `transformer_blocks.${i}`, hidden, conditioning, sequence, dtype, loras));
   }
 
   const final = layerNorm(hidden, { ...affine(graph, c, "norm_final", d), source: sequence.videoRows, eps: c.norm_eps });
   const modulated = graph.scope("norm_out", () => {
-    const table = matmul(conditioning, graph.weight("norm_out.linear.weight", [2 * d, c.time_embed_dim]), { bias: graph.weight("norm_out.linear.bias", [2 * d]) });
+    const table = linear(graph, conditioning, "norm_out.linear", [2 * d, c.time_embed_dim], {}, loras);
     const rows = graph.constant("norm_out.rows", Uint32Array.from({ length: batch * videoTokens }, (_, r) => 2 * Math.floor(r / videoTokens)));
     return layerNorm(final, { ...affine(graph, c, "norm_out.norm", d), modulation: { table: graph.reshape(table, [2 * batch, d]), rows }, eps: c.norm_eps, dtype });
   });
   const out = c.out_channels * pt * p * p;
-  const tokens = graph.scope("proj_out", () => matmul(modulated, graph.weight("proj_out.weight", [out, d]), { bias: graph.weight("proj_out.bias", [out]) }));
+  const tokens = graph.scope("proj_out", () => linear(graph, modulated, "proj_out", [out, d], {}, loras));
   return unpatchify(graph.reshape(tokens, [batch, videoTokens, out]), { patchSize: p, patchSizeT: pt, frames, height, width });
 }
 
@@ -118,31 +115,26 @@ export function describeSequence(graph: Graph, c: Pick<TransformerConfig, "atten
 }
 
 /** One block: hidden [R, D] f32, conditioning [B, time_embed_dim] = silu(temb) → [R, D] f32. */
-export function recordBlock(graph: Graph, c: TransformerConfig, name: string, hidden: Tensor, conditioning: Tensor, sequence: Sequence, dtype: DType): Tensor {
+export function recordBlock(graph: Graph, c: TransformerConfig, name: string, hidden: Tensor, conditioning: Tensor, sequence: Sequence, dtype: DType, loras?: LiveLoras): Tensor {
   const d = c.num_attention_heads * c.attention_head_dim;
-  const weight = (suffix: string, shape: number[]) => graph.weight(`${name}.${suffix}`, shape);
-  const expert = (norm: "norm1" | "norm2") => {
-    const table = matmul(conditioning, weight(`${norm}.linear.weight`, [6 * d, c.time_embed_dim]), { bias: weight(`${norm}.linear.bias`, [6 * d]) });
-    return graph.reshape(table, [6 * sequence.batch, d]);
-  };
+  const expert = (norm: "norm1" | "norm2") => graph.reshape(linear(graph, conditioning, `${name}.${norm}.linear`, [6 * d, c.time_embed_dim], {}, loras), [6 * sequence.batch, d]);
 
   const attended = graph.scope("attn1", () => {
     const table = expert("norm1");
     const x = layerNorm(hidden, { ...affine(graph, c, `${name}.norm1.norm`, d), modulation: { table, rows: sequence.expertRows }, eps: c.norm_eps, dtype });
     const names = ["to_q", "to_k", "to_v"].map((n) => `${name}.attn1.${n}`);
-    const bias = c.attention_bias ? { bias: graph.weight(names.map((n) => `${n}.bias`), [3 * d]) } : {};
-    const qkv = matmul(x, graph.weight(names.map((n) => `${n}.weight`), [3 * d, d]), { ...bias, dtype });
+    const qkv = linear(graph, x, names, [3 * d, d], { bias: c.attention_bias, dtype }, loras);
     const headNorm = (n: string) => graph.weight([`${name}.attn1.${n}.weight`, `${name}.attn1.${n}.bias`], [2, c.attention_head_dim]);
     const heads = qkvNormRope(qkv, { heads: c.num_attention_heads, norm: { q: headNorm("norm_q"), k: headNorm("norm_k"), eps: QK_EPS }, dtype, ...(sequence.rope ? { rope: sequence.rope } : {}) });
     const mixed = attention(heads.q, heads.k, heads.v, { segments: batchSegments(sequence.batch, sequence.length), dtype });
-    return matmul(mixed, weight("attn1.to_out.0.weight", [d, d]), { bias: weight("attn1.to_out.0.bias", [d]), gate: { table, rows: sequence.gateRows }, residual: hidden });
+    return linear(graph, mixed, `${name}.attn1.to_out.0`, [d, d], { gate: { table, rows: sequence.gateRows }, residual: hidden }, loras);
   });
 
   return graph.scope("ff", () => {
     const table = expert("norm2");
     const x = layerNorm(attended, { ...affine(graph, c, `${name}.norm2.norm`, d), modulation: { table, rows: sequence.expertRows }, eps: c.norm_eps, dtype });
-    const inner = matmul(x, weight("ff.net.0.proj.weight", [4 * d, d]), { bias: weight("ff.net.0.proj.bias", [4 * d]), activation: "gelu", dtype });
-    return matmul(inner, weight("ff.net.2.weight", [d, 4 * d]), { bias: weight("ff.net.2.bias", [d]), gate: { table, rows: sequence.gateRows }, residual: attended });
+    const inner = linear(graph, x, `${name}.ff.net.0.proj`, [4 * d, d], { activation: "gelu", dtype }, loras);
+    return linear(graph, inner, `${name}.ff.net.2`, [d, 4 * d], { gate: { table, rows: sequence.gateRows }, residual: attended }, loras);
   });
 }
 

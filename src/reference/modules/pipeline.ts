@@ -1,14 +1,13 @@
 /** Whole pipelines without their text encoder: given embeddings and noise, to latents and frames. */
 import { CogwheelError } from "../../errors.ts";
 import { elements } from "../../graph/graph.ts";
-import { withLoras } from "../../models/lora.ts";
 import { parseTransformerConfig } from "../../models/transformer/config.ts";
 import { parseVaeConfig } from "../../models/vae/config.ts";
 import { CausalVae } from "../../models/vae/vae.ts";
 import { firstStep, fromVae, imageCondition, imageScale, toVae } from "../../pipelines/conditioning.ts";
 import { Denoiser } from "../../pipelines/denoiser.ts";
 import { createScheduler, dynamicGuidance } from "../../schedulers/scheduler.ts";
-import { inputOf } from "../case.ts";
+import { caseLoras, inputOf } from "../case.ts";
 import type { HostTensor, ReferenceModule } from "../module.ts";
 
 type Kind = "text" | "image" | "video" | "control";
@@ -55,7 +54,7 @@ function pipeline(kind: Kind): ReferenceModule {
     const noise = c.inputs.get("noise");
     const scales = option<number[]>("lora", []);
     const weights = context.weights("transformer.");
-    const provider = withLoras(weights, c.loras.map((tensors, i) => ({ tensors, scale: scales[i] ?? 1 })), (name) => weights.shape(name) !== undefined);
+    const provider = caseLoras(c, weights, scales);
     using denoiser = await Denoiser.create(context.gpu, transformer, provider, {
       samples, frames, height, width, textLength: positive.shape[1]!, guidance: guided, stochastic: scheduler.kind === "dpm",
       ...(condition ? { conditionChannels: transformer.in_channels - channels } : {}),

@@ -2,7 +2,6 @@
 import { toFloat16 } from "../../checkpoint/convert.ts";
 import { CogwheelError } from "../../errors.ts";
 import { padTo } from "../../graph/packing.ts";
-import { withLoras } from "../../models/lora.ts";
 import { parseTransformerConfig } from "../../models/transformer/config.ts";
 import { rotaryTable, type RotaryGrid } from "../../models/transformer/positions.ts";
 import { describeSequence, recordBlock, recordTransformer } from "../../models/transformer/transformer.ts";
@@ -12,6 +11,7 @@ import { matmul } from "../../ops/matmul.ts";
 import { padColumns } from "../../ops/pad_columns.ts";
 import { qkvNormRope } from "../../ops/qkv_norm_rope.ts";
 import { silu } from "../../ops/silu.ts";
+import { caseLoras } from "../case.ts";
 import type { HostTensor, ModuleContext, ReferenceCase, ReferenceModule } from "../module.ts";
 import { runOnce } from "../run-once.ts";
 
@@ -181,7 +181,7 @@ const transformer: ReferenceModule = async (c, context) => {
   const batch = latents.shape[0]!;
   const spread = (t: HostTensor) => Float32Array.from({ length: batch }, (_, i) => t.data[i % t.data.length]!);
   const scales = (c.options["lora"] as number[] | undefined) ?? [];
-  const weights = withLoras(context.weights(), c.loras.map((tensors, i) => ({ tensors, scale: scales[i] ?? 1 })), (name) => context.weights().shape(name) !== undefined);
+  const weights = caseLoras(c, context.weights(), scales);
   const out = await runOnce({ ...context, weights: () => weights }, { latents: latents.data, text: text.data, timestep: spread(timestep), ...(ofs ? { ofs: spread(ofs) } : {}) }, (g) => ({
     sample: recordTransformer(g, config, {
       latents: g.input("latents", latents.shape), text: g.input("text", text.shape), timestep: g.input("timestep", [batch]),
