@@ -24,7 +24,7 @@ const TM: u32 = 4u;
 // runs/m: output positions of this dispatch · n: channels of y · cin4: vectors of channels of x · t_in: frames of x
 // h_in, w_in: rows and columns of x, after nearest upsampling · t_out, h_out, w_out: output frames, rows, columns of
 // this dispatch · t_origin, h_origin: frame and row of x under tap 0 of output frame 0, row 0
-// kernel: 4 bits each of taps in time, rows, columns; strides in time, rows, columns; dilation in time; columns padded left
+// kernel: 4 bits each of taps in time, rows, columns; strides in time, rows, columns; dilation in time; columns padded left, −8 to 7
 // switches: bits below, first tap in time << 16, end of taps in time << 24
 // x_base, y_base, r_base: what is added to an index into the whole tensor; wraps where the binding is a window of it
 struct Params {
@@ -106,7 +106,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   for (var i = 0u; i < LOADS; i++) {
     let m = min(m0 + lane / KV + i * STEP, params.m - 1u);
     let row_out = m / params.w_out;
-    w_at[i] = i32((m % params.w_out) * field(5u)) - i32(field(7u));
+    w_at[i] = i32((m % params.w_out) * field(5u)) - (i32(params.kernel) >> 28u);
     h_at[i] = i32((row_out % params.h_out) * field(4u)) + params.h_origin;
     t_at[i] = i32((row_out / params.h_out % params.t_out) * field(3u)) + params.t_origin;
     batch_at[i] = params.x_base + row_out / params.h_out / params.t_out * params.t_in * plane + kv;

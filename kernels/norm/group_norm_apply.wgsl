@@ -2,7 +2,8 @@
 //
 // Shapes    x, y [B, T, H, W, C] · norm [B, 2, C] (group_norm_merge) · weight, bias [C]
 //           SPATIAL: scale, shift [B, Tz, Hz, Wz, C] f32, read at the nearest position: floor(i · size_z / size), and where
-//           FIRST_APART the first frame takes the first and the others the rest
+//           FIRST_APART the first frame takes the first and the others the rest; of a part of a larger picture positions
+//           count from shift_h, shift_w on
 // Work      one lane per 4 positions in a row × 4 channels
 // Dispatch  (ceil(runs · C/4 / WG), folded, 1), runs = B·T·H·ceil(W/4)
 // Cost      reads x once, writes y once; bandwidth bound
@@ -22,7 +23,7 @@ override WG: u32 = 64;
 struct Params {
   runs: u32, first: u32, c4: u32, t: u32, h: u32, w: u32, tz: u32, hz: u32, wz: u32,
   step_t: f32, step_h: f32, step_w: f32,
-  x_base: u32, y_base: u32,
+  x_base: u32, y_base: u32, shift_h: u32, shift_w: u32,
 }
 @group(0) @binding(1) var<storage, read> x: array<vec4<X>>;
 @group(0) @binding(2) var<storage, read> norm: array<vec4<f32>>;
@@ -53,14 +54,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     let t = row / params.h % params.t;
     var tz = nearest(t, params.step_t, params.tz);
     if (FIRST_APART) { tz = select(1u + nearest(t - 1u, params.step_t, params.tz - 1u), 0u, t == 0u); }
-    row_z = ((batch * params.tz + tz) * params.hz + nearest(row % params.h, params.step_h, params.hz)) * params.wz;
+    row_z = ((batch * params.tz + tz) * params.hz + nearest(row % params.h + params.shift_h, params.step_h, params.hz)) * params.wz;
   }
   var at = (row * params.w + w0) * params.c4 + column;
   let end = min(w0 + 4u, params.w);
   for (var i = w0; i < end; i++) {
     var v = (vec4<f32>(x[params.x_base + at]) - mean) * gain + offset;
     if (SPATIAL) {
-      let z = (row_z + nearest(i, params.step_w, params.wz)) * params.c4 + column;
+      let z = (row_z + nearest(i + params.shift_w, params.step_w, params.wz)) * params.c4 + column;
       v = v * scale[z] + shift[z];
     }
     if (SILU) { v = v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0)))); }

@@ -42,7 +42,7 @@ export async function inspectCommand(folder: string, options: InspectOptions): P
   }
   const { width, height, frames, steps, guidance, scheduler, fps } = requested;
   console.log(`a generation of ${width}×${height}, ${frames} frames at ${fps} a second, ${steps} ${scheduler} steps, guidance ${guidance}, ${model.dtype} on ${model.gpu.name} takes\n`);
-  console.log(table(["stage", "weights", "activations", "of which at least", "in all", "work of one run"], requirements.map((r) => [r.stage, mega(r.weights), mega(r.activations), mega(r.lowerBound), mega(r.total), `${(r.flops / 1e9).toFixed(1)} GFLOP`])));
+  console.log(table(["stage", "weights", "activations", "of which at least", "in all", "work of one run", "host"], requirements.map((r) => [r.stage, mega(r.weights), mega(r.activations), mega(r.lowerBound), mega(r.total), `${(r.flops / 1e9).toFixed(1)} GFLOP`, r.host ? mega(r.host) : ""])));
   console.log("Stages follow one another; each gives back its memory before the next begins. The transformer runs once a step.");
 }
 

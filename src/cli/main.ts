@@ -53,7 +53,7 @@ sizes(program.command("generate", { isDefault: true }).description("make a video
   .option("--samples <n>", "videos of this prompt, made together; files get -1, -2, …", number)
   .addOption(new Option("--lora <file[:scale]>", "an adapter on the transformer, with its strength (default 1); may be given several times").argParser((text: string, list: LoraInput[] = []) => [...list, loraArgument(text)]))
   .addOption(new Option("--reference-profile <name>", "whose behaviour to follow where published implementations disagree; see docs/profiles.md (default: diffusers)").choices(["diffusers", "sat", "corrected"]))
-  .addOption(new Option("--tiling <mode>", "how the VAE goes about large pictures (default: none)").choices(["none", "reference"]))
+  .addOption(new Option("--tiling <mode>", "how the VAE goes about large pictures (default: none where the adapter can, else exact)").choices(["none", "exact", "reference"]))
   .option("--model <folder>", "checkpoint in diffusers' layout: a folder, a URL, or org/name[@revision] on the hub (default: the embedded moving shapes)")
   .option("--variant <name>", "file-name variant of the weights, such as fp16")
   .addOption(dtype())

@@ -28,7 +28,7 @@ export interface Conv3dOptions {
   stride?: Triple;
   /** In time. Default 1. */
   dilation?: number;
-  /** Rows above and below, columns left and right. Default: half the kernel all around. */
+  /** Rows above and below, columns left and right; negative ones are cut off. Default: half the kernel all around. */
   pad?: readonly [top: number, bottom: number, left: number, right: number];
   /** What the padded rows and columns hold. Default zeros. */
   padMode?: "zeros" | "replicate";
@@ -46,7 +46,7 @@ interface ConvInputs {
   cache: Tensor | undefined;
   residual: Tensor | undefined;
 }
-interface ConvAttrs {
+export interface ConvAttrs {
   stride: Triple;
   dilation: number;
   pad: readonly [number, number, number, number];
@@ -93,8 +93,8 @@ export const conv3dOp: Op<ConvInputs, ConvAttrs, "y"> = {
     const [kt, kh, kw] = taps(w);
     if (x.dim(-1) !== padTo(w.dim(1), 4)) throw new CogwheelError("conv3d", `channels must match, got x ${show(x)} and w ${show(w)}; x has its channels padded to a multiple of 4`);
     // The kernels take each of these in 4 bits.
-    if ([...stride, dilation, kt, kh, kw].some((n) => !Number.isInteger(n) || n < 1 || n > 15) || pad.some((n) => !Number.isInteger(n) || n < 0 || n > 15)) {
-      throw new CogwheelError("conv3d", `kernel, strides and dilation must be 1 to 15 and padding 0 to 15, got kernel [${[kt, kh, kw].join(", ")}], stride [${stride.join(", ")}], dilation ${dilation}, pad [${pad.join(", ")}]; split the convolution`);
+    if ([...stride, dilation, kt, kh, kw].some((n) => !Number.isInteger(n) || n < 1 || n > 15) || pad.some((n) => !Number.isInteger(n) || n < -8 || n > 7)) {
+      throw new CogwheelError("conv3d", `kernel, strides and dilation must be 1 to 15 and padding −8 to 7, got kernel [${[kt, kh, kw].join(", ")}], stride [${stride.join(", ")}], dilation ${dilation}, pad [${pad.join(", ")}]; split the convolution`);
     }
     if (bias && bias.size !== w.dim(0)) throw new CogwheelError("conv3d", `the bias must have ${w.dim(0)} values, got ${show(bias)}; check the weight's name`);
     if (cache && (cache.shape.length !== 5 || cache.dtype !== x.dtype || attrs.upsample || [0, 2, 3, 4].some((i) => cache.dim(i) !== x.dim(i)) || cache.dim(1) !== kt - 1)) {

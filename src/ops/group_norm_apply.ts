@@ -14,9 +14,14 @@ interface ApplyInputs {
   scale: Tensor | undefined;
   shift: Tensor | undefined;
 }
-interface ApplyAttrs {
+export interface ApplyAttrs {
   activation: "silu" | null;
   dtype: DType;
+  /**
+   * Where x lies in a larger picture, of which scale and shift cover the same part: their rows (columns) a row (column) of x, and how far
+   * x begins after them, in its own.
+   */
+  place?: { stepH: number; stepW: number; shiftH: number; shiftW: number };
 }
 
 /** x [B, T, H, W, C], norm [B, 2, C] of {@link groupNormMerge} → x's shape. */
@@ -70,7 +75,8 @@ export const groupNormApplyOp: Op<ApplyInputs, ApplyAttrs, "y"> = {
         },
         params: {
           runs: count * runsOfRow, first: start * runsOfRow, c4: c / 4, t, h, w, tz, hz, wz,
-          step_t: apart ? (tz - 1) / (t - 1) : tz / t, step_h: hz / h, step_w: wz / w,
+          step_t: apart ? (tz - 1) / (t - 1) : tz / t, step_h: attrs.place?.stepH ?? hz / h, step_w: attrs.place?.stepW ?? wz / w,
+          shift_h: attrs.place?.shiftH ?? 0, shift_w: attrs.place?.shiftW ?? 0,
           x_base: wrap(read.base), y_base: wrap(written.base),
         },
         types: { X: x.dtype, Y: y.dtype },

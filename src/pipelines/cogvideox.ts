@@ -22,7 +22,7 @@ import { firstStep, fromVae, imageCondition, imageScale, inpaintCondition, toVae
 import { checkState, Denoiser, type DenoiseShape, type DenoiseState } from "./denoiser.ts";
 import { GenerationInterrupted } from "./interrupted.ts";
 import { loadLora, type LoadedLora, type LoraInput } from "./lora-file.ts";
-import { checkOptions, defined, type GenerateOptions, type OpenOptions } from "./options.ts";
+import { checkOptions, defined, type GenerateOptions, type OpenOptions, type TilingMode } from "./options.ts";
 import { dynamicGuidanceAt, switchesOf, textLength, type ProfileSwitches } from "./profiles.ts";
 import { planStages, type Configs, type StageMemory } from "./requirements.ts";
 import { adviceFrom, checkSettings, defaultSettings, latentFrames, settingsOf, type ModelRules, type Settings } from "./settings.ts";
@@ -33,6 +33,7 @@ import { Video, type RgbaFrame } from "./video.ts";
 /** A generation as it was asked for, checked and completed. */
 interface Run {
   readonly options: GenerateOptions;
+  readonly tiling: TilingMode;
   readonly settings: Settings;
   readonly task: Task;
   readonly switches: ProfileSwitches;
@@ -100,28 +101,42 @@ export class CogVideoX implements AsyncDisposable {
   }
 
   /** The last answer of `requirements`: planning a published model takes seconds, and a command asks before `generate` does. */
-  #planned: { key: string; stages: StageMemory[] } | undefined;
+  #planned: { key: string; tiling: TilingMode; stages: StageMemory[] } | undefined;
 
   /** What each stage will take on the adapter; computed from the configs alone, before anything is loaded. */
   requirements(options: RequirementOptions = {}): StageMemory[] {
+    return this.#require(options).stages;
+  }
+
+  /** Requirements, and the tiling that they are for where none was asked for: none, or what the adapter can. */
+  #require(options: RequirementOptions): { tiling: TilingMode; stages: StageMemory[] } {
     const settings = { ...this.defaults, ...settingsOf(options) };
     checkSettings(settings, this.rules);
-    const { samples = 1, tiling = "none", task = this.rules.takes === "image or control" ? "image" : this.rules.takes } = options;
+    const { samples = 1, tiling, task = this.rules.takes === "image or control" ? "image" : this.rules.takes } = options;
     checkFrames(settings.frames, task, this.rules);
     const denoise = this.#denoiseShape(settings, samples, switchesOf(options.profile));
     const key = JSON.stringify([denoise, settings.frames, tiling, task]);
-    if (this.#planned?.key !== key) {
-      const types = (component: string) => {
-        const { weights } = this.checkpoint.component(component);
-        return { type: (name: string) => (this.dtype === "f16" && (weights?.get(name)?.shape.length ?? 0) > 1 ? ("f16" as const) : ("f32" as const)) };
-      };
-      const stages = planStages(this.configs, this.gpu.caps, types, {
+    if (this.#planned?.key === key) return this.#planned;
+    const types = (component: string) => {
+      const { weights } = this.checkpoint.component(component);
+      return { type: (name: string) => (this.dtype === "f16" && (weights?.get(name)?.shape.length ?? 0) > 1 ? ("f16" as const) : ("f32" as const)) };
+    };
+    const plan = (mode: TilingMode) => ({
+      tiling: mode,
+      stages: planStages(this.configs, this.gpu.caps, types, {
         denoise, decodedLatents: latentFrames(settings.frames, this.rules.temporal), encodedFrames: task === "text" ? 0 : task === "image" ? 1 : settings.frames,
-        spatial: this.rules.spatial, tiling, dtype: this.dtype,
-      });
-      this.#planned = { key, stages };
+        spatial: this.rules.spatial, tiling: mode, dtype: this.dtype,
+      }),
+    });
+    let made: { tiling: TilingMode; stages: StageMemory[] };
+    try {
+      made = plan(tiling ?? "none");
+    } catch (error) {
+      if (tiling !== undefined || !(error instanceof CogwheelError)) throw error;
+      made = plan("exact");
     }
-    return this.#planned.stages;
+    this.#planned = { key, ...made };
+    return made;
   }
 
   /**
@@ -144,9 +159,10 @@ export class CogVideoX implements AsyncDisposable {
     const steps = scheduler.steps(settings.steps, first);
     if (given) checkState(given, this.#latentsShape(shape), steps);
     this.#checkWeights(task);
-    this.#refuseIfTooLarge(settings, options, task);
+    const tiling = this.#refuseIfTooLarge(settings, options, task);
+    if (tiling === "exact" && !options.tiling) options.onWarning?.(`[generate] ${settings.width} × ${settings.height} is too large for the VAE on this adapter at once: it works part by part through the host's memory, with the same result`);
     const loras = await this.#loras(options.loras);
-    const run: Run = { options, settings, task, switches, shape, scheduler, steps, generator: new TorchGenerator(seed), loras, clock: new StageClock(options.onProgress) };
+    const run: Run = { options, tiling, settings, task, switches, shape, scheduler, steps, generator: new TorchGenerator(seed), loras, clock: new StageClock(options.onProgress) };
 
     let latents: Float32Array;
     if (given && given.step === steps.length) latents = given.latents; // what is done is decoded again, which needs no prompt
@@ -207,16 +223,18 @@ export class CogVideoX implements AsyncDisposable {
     if (wrong.length) throw new CogwheelError("checkpoint", wrong.map((error) => error.message.replace(/^\[checkpoint\] /, "")).join("\n"), { cause: wrong });
   }
 
-  #refuseIfTooLarge(settings: Settings, { samples, tiling, profile }: GenerateOptions, task: Task): void {
+  #refuseIfTooLarge(settings: Settings, { samples, tiling, profile }: GenerateOptions, task: Task): TilingMode {
     // Planning alone finds tensors and bindings that no buffer of this adapter holds, on any adapter. How much memory a GPU has
-    // free WebGPU does not tell; a CPU adapter takes the machine's.
-    const stages = this.requirements({ ...settings, ...defined({ samples, tiling, profile }), task });
-    const available = this.gpu.caps.kind === "software" ? availableMemoryBytes() : undefined;
-    if (available === undefined) return;
-    const worst = stages.reduce((a, b) => (b.total > a.total ? b : a));
-    if (worst.total > available) {
-      throw new CogwheelError("generate", `the ${worst.stage} needs ${mega(worst.total)} (weights ${mega(worst.weights)}, activations ${mega(worst.activations)}), got ${mega(available)} of free memory; choose a smaller size, fewer frames${this.dtype === "f32" && this.gpu.caps.f16 ? " or dtype f16" : ""}`);
+    // free WebGPU does not tell; a CPU adapter takes the machine's, and so does exact tiling.
+    const planned = this.#require({ ...settings, ...defined({ samples, tiling, profile }), task });
+    const available = availableMemoryBytes();
+    if (available === undefined) return planned.tiling;
+    const needs = ({ total, host }: StageMemory) => (this.gpu.caps.kind === "software" ? total : 0) + host;
+    const worst = planned.stages.reduce((a, b) => (needs(b) > needs(a) ? b : a));
+    if (needs(worst) > available) {
+      throw new CogwheelError("generate", `the ${worst.stage} needs ${mega(needs(worst))} (weights ${mega(worst.weights)}, activations ${mega(worst.activations)}${worst.host ? `, host ${mega(worst.host)}` : ""}), got ${mega(available)} of free memory; choose a smaller size, fewer frames${this.dtype === "f32" && this.gpu.caps.f16 ? " or dtype f16" : ""}`);
     }
+    return planned.tiling;
   }
 
   /** A part of the model for a shape: the one that was kept, or a new one, which goes with its user unless parts are kept. */
@@ -314,7 +332,7 @@ export class CogVideoX implements AsyncDisposable {
     const inpaint = task === "inpaint" ? inpaintFrames(options, settings.frames, size) : undefined;
     const pixels = inpaint?.video ?? fitFrames(task === "image" ? [options.image!] : (options.video ?? options.control)!.slice(0, settings.frames), size);
     const shapeIn = { batch: 1, frames: task === "image" ? 1 : settings.frames, height: settings.height, width: settings.width };
-    const tiling = options.tiling === "reference" ? { tiling: {} } : {};
+    const tiling = run.tiling === "none" ? {} : { tiling: run.tiling };
     using held = await clock.time("load encoder", (report) => this.#holdVae(run, "encode", shapeIn, report));
     const vae = held.part;
     const posterior = await clock.time("encode frames", (report) => vae.encode(pixels, shapeIn, { ...running(options), ...tiling, onProgress: report }));
@@ -368,10 +386,10 @@ export class CogVideoX implements AsyncDisposable {
   }
 
   /** The VAE, prepared for a size where it takes pictures whole. */
-  async #holdVae({ options }: Run, part: "encode" | "decode", size: VideoShape, report: (done: number) => void): Promise<{ part: CausalVae } & Disposable> {
+  async #holdVae({ options, tiling }: Run, part: "encode" | "decode", size: VideoShape, report: (done: number) => void): Promise<{ part: CausalVae } & Disposable> {
     const held = await this.#hold("vae", "", async () => CausalVae.create(this.gpu, this.configs.vae, await this.#weights(this.checkpoint.component("vae"), options), { dtype: this.dtype }));
     try {
-      if (!options.tiling || options.tiling === "none") await held.part.prepare(part, size, { ...(part === "decode" ? { format: "rgba" as const } : {}), ...loading(options, report) });
+      if (tiling === "none") await held.part.prepare(part, size, { ...(part === "decode" ? { format: "rgba" as const } : {}), ...loading(options, report) });
       return held;
     } catch (error) {
       held[Symbol.dispose]();
@@ -386,7 +404,6 @@ export class CogVideoX implements AsyncDisposable {
     const wanted = latentFrames(settings.frames, this.rules.temporal);
     const size = { batch: 1, frames: wanted, height: shape.height, width: shape.width };
     const z = toVae(latents, { ...shape, channels: config.latent_channels, skip: shape.frames - wanted }, 1 / config.scaling_factor);
-    const whole = !options.tiling || options.tiling === "none";
     using held = await clock.time("load decoder", (report) => this.#holdVae(run, "decode", size, report));
     const vae = held.part;
     return await clock.time("decode", async (report) => {
@@ -395,15 +412,15 @@ export class CogVideoX implements AsyncDisposable {
         const frames: RgbaFrame[] = [];
         const one = z.subarray((n * z.length) / shape.samples, ((n + 1) * z.length) / shape.samples);
         const onProgress = (done: number) => report((n + done) / shape.samples);
-        if (whole) {
+        if (run.tiling !== "reference") {
           await vae.decode(one, size, {
-            ...running(options), onProgress, format: "rgba",
+            ...running(options), onProgress, format: "rgba", ...(run.tiling === "exact" ? { tiling: "exact" } : {}),
             onFrames: ({ frames: count, height, width, data }: DecodedFrames) => {
               for (let f = 0; f < count; f++) frames.push({ width, height, data: (data as Uint8Array).subarray(f * width * height * 4, (f + 1) * width * height * 4) });
             },
           });
         } else {
-          frames.push(...rgbaFrames(await vae.decode(one, size, { ...running(options), onProgress, tiling: {} })));
+          frames.push(...rgbaFrames(await vae.decode(one, size, { ...running(options), onProgress, tiling: "reference" })));
           const { width, height } = frames[0]!;
           if (width !== settings.width || height !== settings.height) throw new CogwheelError("generate", `reference tiling of this VAE gives ${width} × ${height} pixels in place of ${settings.width} × ${settings.height}, for its overlaps do not come out even; choose another size or tiling none`);
         }

@@ -13,11 +13,11 @@ import type { TaskInputs } from "./task.ts";
 export type Stage = "load text encoder" | "encode prompt" | "load encoder" | "encode frames" | "load transformer" | "denoise" | "load decoder" | "decode";
 
 /**
- * How the VAE goes about pictures that are large: `none` takes them whole; `reference` as diffusers' `enable_tiling` does,
- * another result with less memory.
+ * How the VAE goes about pictures that are large: `none` takes them whole; `exact` part by part through host memory, with the same result;
+ * `reference` as diffusers' `enable_tiling` does, with another result.
  */
-export type TilingMode = "none" | "reference";
-export const TILINGS: readonly TilingMode[] = ["none", "reference"];
+export type TilingMode = "none" | "exact" | "reference";
+export const TILINGS: readonly TilingMode[] = ["none", "exact", "reference"];
 
 export interface OpenOptions {
   /** A device that is already open; it is not closed with the model. */
@@ -54,7 +54,7 @@ export interface GenerateOptions extends Partial<Settings>, TaskInputs {
   loras?: readonly LoraInput[];
   /** Which side is taken where published implementations disagree (docs/profiles.md). Default `diffusers`. */
   profile?: ReferenceProfile;
-  /** How the VAE goes about large pictures. Default `none`. */
+  /** How the VAE goes about large pictures. Default `none` where the adapter can, else `exact`. */
   tiling?: TilingMode;
   signal?: AbortSignal;
   /** Collects GPU time by kernel. */

@@ -196,7 +196,7 @@ describe("what a checkpoint cannot do is refused", () => {
     ["text 1.5", { video: tinyFrames(9), frames: 9 }, /makes multiples of 8 frames, got 9; the nearest below is 8/],
     ["text", { samples: 0 }, /samples must be a whole number from 1 to 64, got 0/],
     ["text", { profile: "sota" as never }, /profile must be diffusers, sat, corrected, got "sota"/],
-    ["text", { tiling: "always" as never }, /tiling must be none, reference/],
+    ["text", { tiling: "always" as never }, /tiling must be none, exact, reference, got "always"/],
     ["image", { image: tinyFrame(0), fit: "squash" as never }, /fit must be crop, stretch, pad, got "squash"/],
     ["text", { start: new Float32Array(3) }, /latents must be \[1, 3, 4, 2, 4\] = 96 values/],
   ];
@@ -218,6 +218,8 @@ describe("tiling", () => {
     expect(differ).toBeGreaterThan(0);
     await using odd = await CogVideoX.open(await tinyCheckpoint({ configs: { vae: { sample_height: 64, sample_width: 64 } } }), { gpu, dtype: "f32" });
     await expect(odd.generate({ ...base, ...size, tiling: "reference" }), "overlaps that do not come out even").rejects.toThrow(/reference tiling of this VAE gives 68 × 70 pixels in place of 64 × 64/);
+    const exact = await model.generate({ ...base, ...size, tiling: "exact" });
+    expect(Math.max(...exact.frames[0]!.data.map((v, i) => Math.abs(v - whole.frames[0]!.data[i]!)))).toBeLessThanOrEqual(1);
     const of = (tiling: "none" | "reference") => model.requirements({ ...size, tiling }).find(({ stage }) => stage === "decoder")!.activations;
     expect(of("reference")).toBeLessThan(of("none") / 2);
   });

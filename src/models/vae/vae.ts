@@ -2,10 +2,12 @@
 import { CogwheelError } from "../../errors.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { compile, type Plan } from "../../graph/compile.ts";
+import type { Tensor } from "../../graph/graph.ts";
 import { Arenas, Program, type RunOptions } from "../../graph/program.ts";
 import { WeightStore, type LoadOptions, type WeightProvider } from "../../graph/weights.ts";
 import { spatialRatio, type VaeConfig } from "./config.ts";
-import { cacheInput, cacheOutput, checkVideoShape, decodedFrames, encodedFrames, vaeGraphs, type DecodedFormat, type FrameBatch, type VideoShape } from "./graphs.ts";
+import { ExactRun, type TilingReport } from "./exact.ts";
+import { cacheInput, cacheOutput, checkVideoShape, decodedFrames, encodedFrames, frameBatches, LATENT_BATCH, SAMPLE_BATCH, vaeGraphs, type DecodedFormat, type FrameBatch, type VideoShape } from "./graphs.ts";
 import { LatentPosterior } from "./posterior.ts";
 import { tileAxes, tiled, type HostVideo, type TileAxes, type Tiling } from "./tiling.ts";
 
@@ -26,8 +28,34 @@ export interface DecodedFrames {
 }
 
 export interface VaeRunOptions extends Pick<RunOptions, "signal" | "profile" | "checkFinite" | "onProgress"> {
-  /** Work on overlapping tiles of larger pictures, blended: less memory, another result. Default: the whole picture. */
-  tiling?: Tiling;
+  /**
+   * For pictures that are too large for the adapter. `exact`: part by part with the result of the whole, activations going to host memory
+   * in between. `reference`, or the arguments of diffusers' `enable_tiling`: overlapping tiles, each by itself and blended, which is another
+   * result. Default: the whole picture at once.
+   */
+  tiling?: Tiling | "reference" | "exact" | ExactTiling;
+  /** What exact tiling took, when it is done. */
+  onTiling?: (report: TilingReport) => void;
+}
+
+export interface ExactTiling {
+  readonly mode: "exact";
+  /** Bytes of activations that may be on the adapter at once. Default 512 MiB. */
+  readonly budgetBytes?: number;
+}
+
+export const DEFAULT_TILE_BYTES = 512 << 20;
+
+/** The budget of exact tiling, the arguments of the reference's, or neither. */
+function tilingOf(tiling: VaeRunOptions["tiling"]): { exact: number } | { reference: Tiling } | null {
+  if (tiling === undefined) return null;
+  if (tiling === "exact") return { exact: DEFAULT_TILE_BYTES };
+  if (tiling === "reference") return { reference: {} };
+  if (typeof tiling !== "object" || tiling === null || ("mode" in tiling && tiling.mode !== "exact")) throw new CogwheelError("vae", `tiling must be "exact", "reference", { mode: "exact", budgetBytes } or the arguments of enable_tiling, got ${JSON.stringify(tiling)}`);
+  if (!("mode" in tiling)) return { reference: tiling };
+  const { budgetBytes = DEFAULT_TILE_BYTES } = tiling;
+  if (!(budgetBytes > 0)) throw new CogwheelError("vae", `budgetBytes must be above 0, got ${budgetBytes}; the default is ${DEFAULT_TILE_BYTES}`);
+  return { exact: budgetBytes };
 }
 
 export interface DecodeOptions extends VaeRunOptions {
@@ -39,7 +67,6 @@ export interface DecodeOptions extends VaeRunOptions {
 
 interface Session {
   readonly key: string;
-  readonly batches: readonly FrameBatch[];
   /** For the first batch and, if there are more, the others. */
   readonly programs: readonly Program[];
   /** Activations of both programs: they run one after the other. */
@@ -76,30 +103,37 @@ export class CausalVae implements Disposable {
    */
   async decode(latents: Float32Array, shape: VideoShape, options: DecodeOptions = {}): Promise<{ data: Float32Array; shape: readonly number[] }> {
     const { config } = this;
-    const { onFrames, format = "sample", tiling, ...run } = options;
+    const { onFrames, format = "sample", tiling, onTiling, ...run } = options;
     const { batch } = shape;
-    const ratio = spatialRatio(config);
-    const [height, width] = [shape.height * ratio, shape.width * ratio];
     this.#check("decode", latents, shape, config.latent_channels);
     if (format !== "sample" && !onFrames) throw new CogwheelError("vae", `frames of format ${format} are delivered to onFrames, got none; pass it or take format "sample"`);
-    const axes = tiling && tileAxes(config, "decode", shape, tiling);
+    using _busy = this.#begin();
+    const how = tilingOf(tiling);
+    const axes = how && "reference" in how ? tileAxes(config, "decode", shape, how.reference) : null;
     if (axes) {
       if (onFrames) throw new CogwheelError("vae", "tiles are blended when all are there, got onFrames; decode to a sample without it");
       const video = await tileWork({ data: latents, rows: batch * config.latent_channels, ...shape }, axes, run, async (tile, options) => {
-        const { data, shape: [, , frames, height, width] } = await this.decode(tile.data, { batch, frames: tile.frames, height: tile.height, width: tile.width }, options);
+        const { data, shape: [, , frames, height, width] } = await this.#decode(tile.data, { batch, frames: tile.frames, height: tile.height, width: tile.width }, options, null);
         return { data, rows: batch * config.out_channels, frames: frames!, height: height!, width: width! };
       });
       return { data: video.data, shape: [batch, config.out_channels, video.frames, video.height, video.width] };
     }
+    return await this.#decode(latents, shape, { ...run, format, ...(onFrames ? { onFrames } : {}), ...(onTiling ? { onTiling } : {}) }, how && "exact" in how ? how.exact : null);
+  }
 
-    const session = await this.#session("decode", shape, format, signalOf(options));
-    const total = session.batches.reduce((n, b) => n + decodedFrames(config, b.frames), 0);
+  /** All of a picture, at once or part by part. */
+  async #decode(latents: Float32Array, shape: VideoShape, options: Omit<DecodeOptions, "tiling">, exact: number | null): Promise<{ data: Float32Array; shape: readonly number[] }> {
+    const { config } = this;
+    const { onFrames, format = "sample", onTiling, ...run } = options;
+    const { batch } = shape;
+    const ratio = spatialRatio(config);
+    const [height, width] = [shape.height * ratio, shape.width * ratio];
+    const batches = frameBatches(shape.frames, LATENT_BATCH);
+    const total = batches.reduce((n, b) => n + decodedFrames(config, b.frames), 0);
     const whole = onFrames ? new Float32Array(0) : new Float32Array(batch * config.out_channels * total * height * width);
     let start = 0;
     let delivering: Promise<void> | undefined;
-    await this.#run(session, latents, shape, config.latent_channels, run, async (program) => {
-      const y = program.plan.graph.outputs.get("y")!;
-      const bytes = await this.gpu.read(program.buffer("y"), 0, y.bytes, options.signal);
+    await this.#batches("decode", latents, shape, { ...run, format, exact, ...(onTiling ? { onTiling } : {}) }, async (bytes, y) => {
       const frames = y.shape[format === "sample" ? 2 : 1]!;
       if (onFrames) {
         await delivering;
@@ -117,28 +151,38 @@ export class CausalVae implements Disposable {
     const { config } = this;
     this.#check("encode", video, shape, config.in_channels);
     const { tiling, ...run } = options;
-    const axes = tiling && tileAxes(config, "encode", shape, tiling);
+    using _busy = this.#begin();
+    const how = tilingOf(tiling);
+    const axes = how && "reference" in how ? tileAxes(config, "encode", shape, how.reference) : null;
     const { batch } = shape;
     const moments = axes
-      ? await tileWork({ data: video, rows: batch * config.in_channels, ...shape }, axes, run, (tile, options) => this.#moments(tile.data, { batch, frames: tile.frames, height: tile.height, width: tile.width }, options))
-      : await this.#moments(video, shape, run);
+      ? await tileWork({ data: video, rows: batch * config.in_channels, ...shape }, axes, run, (tile, options) => this.#moments(tile.data, { batch, frames: tile.frames, height: tile.height, width: tile.width }, options, null))
+      : await this.#moments(video, shape, run, how && "exact" in how ? how.exact : null);
     return LatentPosterior.fromMoments(moments.data, [batch, 2 * config.latent_channels, moments.frames, moments.height, moments.width]);
   }
 
-  async #moments(video: Float32Array, shape: VideoShape, options: VaeRunOptions): Promise<HostVideo> {
+  async #moments(video: Float32Array, shape: VideoShape, options: Omit<VaeRunOptions, "tiling">, exact: number | null): Promise<HostVideo> {
     const { config } = this;
-    const session = await this.#session("encode", shape, "sample", signalOf(options));
-    const frames = session.batches.reduce((n, b) => n + encodedFrames(config, b.frames), 0);
+    const frames = frameBatches(shape.frames, SAMPLE_BATCH).reduce((n, b) => n + encodedFrames(config, b.frames), 0);
     const ratio = spatialRatio(config);
     const [rows, height, width] = [shape.batch * 2 * config.latent_channels, shape.height / ratio, shape.width / ratio];
     const data = new Float32Array(rows * frames * height * width);
     let start = 0;
-    await this.#run(session, video, shape, config.in_channels, options, async (program) => {
-      const batch = program.plan.graph.outputs.get("y")!.shape[2]!;
-      placeFrames(await program.read("y", options.signal), batch, data, start, frames, height * width);
+    await this.#batches("encode", video, shape, { ...options, format: "sample", exact }, async (bytes, y) => {
+      const batch = y.shape[2]!;
+      placeFrames(new Float32Array(bytes), batch, data, start, frames, height * width);
       start += batch;
     });
     return { data, rows, frames, height, width };
+  }
+
+  #busy = false;
+  /** A run has its memory to itself. */
+  #begin(): Disposable {
+    this.#assertAlive();
+    if (this.#busy) throw new CogwheelError("vae", "a CausalVae runs one video at a time, got a second one while the first is running; await it, or create another");
+    this.#busy = true;
+    return { [Symbol.dispose]: () => { this.#busy = false; } };
   }
 
   #assertAlive(): void {
@@ -160,7 +204,7 @@ export class CausalVae implements Disposable {
     const kept = this.#sessions.get(part);
     if (kept?.key === key) return kept;
     this.#forget(part);
-    const { batches, graphs } = vaeGraphs(this.config, this.weights.provider, { part, batch, frames, height, width, format, dtype: this.dtype });
+    const { graphs } = vaeGraphs(this.config, this.weights.provider, { part, batch, frames, height, width, format, dtype: this.dtype });
     const plans: Plan[] = graphs.map((graph) => compile(graph, this.gpu.caps));
     const programs: Program[] = [];
     const arenas = await this.gpu.scoped(`preparing vae.${part}`, () => new Arenas(this.gpu, plans));
@@ -175,24 +219,44 @@ export class CausalVae implements Disposable {
       arenas[Symbol.dispose]();
       throw error;
     }
-    const session = { key, batches, programs, arenas };
+    const session = { key, programs, arenas };
     this.#sessions.set(part, session);
     return session;
   }
 
-  async #run(session: Session, data: Float32Array, { batch, frames, height, width }: VideoShape, channels: number, options: VaeRunOptions, collect: (program: Program) => Promise<void>): Promise<void> {
-    const { batches, programs } = session;
-    const flops = batches.map((_, i) => programs[Math.min(i, 1)]!.plan.cost.flops);
-    const total = flops.reduce((a, b) => a + b);
-    let done = 0;
-    for (const [i, part] of batches.entries()) {
-      const program = programs[Math.min(i, 1)]!;
-      const x = takeFrames(data, part, frames, height * width, batch * channels);
-      const { onProgress, ...run } = options;
-      await program.run({ ...run, inputs: { x }, ...(onProgress ? { onProgress: (share: number) => onProgress((done + share * flops[i]!) / total) } : {}) });
-      done += flops[i]!;
-      await collect(program);
+  /** Frame batch after frame batch: `collect` gets each one's output, as bytes and as the tensor they are. */
+  async #batches(part: "encode" | "decode", data: Float32Array, shape: VideoShape, options: Omit<VaeRunOptions, "tiling"> & { format: DecodedFormat; exact: number | null }, collect: (bytes: ArrayBuffer, y: Tensor) => Promise<void>): Promise<void> {
+    const { config } = this;
+    const { batch, frames, height, width } = shape;
+    const { format, exact, onProgress, onTiling, ...run } = options;
+    const channels = part === "encode" ? config.in_channels : config.latent_channels;
+    let one: (x: Float32Array, index: number, onProgress: { onProgress?: (share: number) => void }) => Promise<{ bytes: ArrayBuffer; y: Tensor }>;
+    let report = (): void => undefined;
+    if (exact === null) {
+      const { programs } = await this.#session(part, shape, format, signalOf(options));
+      one = async (x, index, progress) => {
+        const program = programs[Math.min(index, 1)]!;
+        await program.run({ ...run, inputs: { x }, ...progress });
+        const y = program.plan.graph.outputs.get("y")!;
+        return { bytes: await this.gpu.read(program.buffer("y"), 0, y.bytes, run.signal), y };
+      };
+    } else {
+      const { graphs } = vaeGraphs(config, this.weights.provider, { part, batch, frames, height, width, format, dtype: this.dtype });
+      const tiles = new ExactRun(this.gpu, this.weights, exact);
+      one = async (x, index, progress) => {
+        const graph = graphs[Math.min(index, 1)]!;
+        return { bytes: (await tiles.batch(graph, x, { ...run, ...progress })).buffer as ArrayBuffer, y: graph.outputs.get("y")! };
+      };
+      report = () => onTiling?.(tiles.report);
     }
+    let done = 0;
+    for (const [index, { start, frames: count }] of frameBatches(frames, part === "encode" ? SAMPLE_BATCH : LATENT_BATCH).entries()) {
+      const x = takeFrames(data, { start, frames: count }, frames, height * width, batch * channels);
+      const { bytes, y } = await one(x, index, onProgress ? { onProgress: (share) => onProgress((done + share * count) / frames) } : {});
+      done += count;
+      await collect(bytes, y);
+    }
+    report();
   }
 
   #forget(part: "encode" | "decode"): void {
