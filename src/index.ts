@@ -6,6 +6,7 @@ export type { Configs, StageMemory } from "./pipelines/requirements.ts";
 export { loadLora, type LoadedLora, type LoraInput } from "./pipelines/lora-file.ts";
 export type { ReferenceProfile } from "./pipelines/profiles.ts";
 export type { Task, TaskInputs } from "./pipelines/task.ts";
+export type { Generation, GenerationStep } from "./pipelines/generation.ts";
 export { Video, type RgbaFrame } from "./pipelines/video.ts";
 export { GenerationInterrupted } from "./pipelines/interrupted.ts";
 export type { DenoiseState } from "./pipelines/denoiser.ts";

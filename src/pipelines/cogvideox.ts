@@ -20,10 +20,12 @@ import { createScheduler, type Scheduler, type StepCoefficients } from "../sched
 import { fitFrames } from "../video/fit.ts";
 import { firstStep, fromVae, imageCondition, imageScale, inpaintCondition, toVae } from "./conditioning.ts";
 import { checkState, Denoiser, type DenoiseShape, type DenoiseState } from "./denoiser.ts";
+import { generation, type Generation, type GenerationStep } from "./generation.ts";
 import { GenerationInterrupted } from "./interrupted.ts";
 import { loadLora, type LoadedLora, type LoraInput } from "./lora-file.ts";
 import { checkOptions, defined, type GenerateOptions, type OpenOptions, type TilingMode } from "./options.ts";
 import { dynamicGuidanceAt, switchesOf, textLength, type ProfileSwitches } from "./profiles.ts";
+import { cleanLatents, previewFrames, probeColors, type LatentColors } from "./preview.ts";
 import { planStages, type Configs, type StageMemory } from "./requirements.ts";
 import { adviceFrom, checkSettings, defaultSettings, latentFrames, settingsOf, type ModelRules, type Settings } from "./settings.ts";
 import { StageClock } from "./stage-clock.ts";
@@ -58,17 +60,30 @@ interface Encoded {
 export type RequirementOptions = Partial<Settings> & Pick<GenerateOptions, "samples" | "tiling" | "profile"> & { task?: Task };
 
 export class CogVideoX implements AsyncDisposable {
+  #gpu: Gpu;
+  readonly #ownsGpu: boolean;
+  /** The adapter that was asked for by name. */
+  readonly #adapter: string | undefined;
+
   private constructor(
-    readonly gpu: Gpu,
+    gpu: Gpu | { own: Gpu; adapter: string | undefined },
     readonly checkpoint: Checkpoint,
     readonly configs: Configs,
     readonly rules: ModelRules,
     /** What `generate` does where it is not told otherwise: the checkpoint's advice, else the published one. */
     readonly defaults: Settings,
     readonly dtype: "f32" | "f16",
-    private readonly ownsGpu: boolean,
     private readonly keep: boolean,
-  ) {}
+  ) {
+    this.#ownsGpu = "own" in gpu;
+    this.#gpu = "own" in gpu ? gpu.own : gpu;
+    this.#adapter = "own" in gpu ? gpu.adapter : undefined;
+  }
+
+  /** The device that it runs on; another one after a loss of the model's own. */
+  get gpu(): Gpu {
+    return this.#gpu;
+  }
 
   /** Parts that stay on the adapter between generations, each for the shape it was made for. */
   readonly #kept = new Map<string, { key: string; part: Disposable }>();
@@ -92,7 +107,7 @@ export class CogVideoX implements AsyncDisposable {
       const advice = (await checkpoint.source.exists("generation.json")) ? adviceFrom(await readJson(checkpoint.source, "generation.json")) : {};
       const defaults = { ...defaultSettings(rules), ...advice };
       checkSettings(defaults, rules);
-      return new CogVideoX(gpu, checkpoint, configs, rules, defaults, dtype, !options.gpu, options.keep ?? false);
+      return new CogVideoX(options.gpu ?? { own: gpu, adapter: options.adapter }, checkpoint, configs, rules, defaults, dtype, options.keep ?? false);
     } catch (error) {
       await checkpoint[Symbol.asyncDispose]();
       if (gpu && !options.gpu) await gpu[Symbol.asyncDispose]();
@@ -143,22 +158,53 @@ export class CogVideoX implements AsyncDisposable {
    * A video from text, from an image, from another video, along a control video, or with parts of a video made anew; which of them a
    * checkpoint can follows from its config. Encode the prompt and the frames, denoise, decode, return.
    */
-  async generate(options: GenerateOptions): Promise<Video> {
+  generate(options: GenerateOptions): Generation {
+    return generation((emit) => this.#recovering(options, emit));
+  }
+
+  /**
+   * A device that was lost (a driver that was reset or updated, a laptop's GPU that was switched) is opened again, and the generation
+   * goes on from its last step. Two losses without a step between them are one too many, and an app's own device is the app's to open.
+   */
+  async #recovering(options: GenerateOptions, emit: (step: GenerationStep) => void): Promise<Video> {
     checkOptions(options);
+    const seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
+    let start = options.start;
+    for (let lostAt = -1; ; ) {
+      try {
+        return await this.#generate({ ...options, seed, ...(start === undefined ? {} : { start }) }, emit);
+      } catch (error) {
+        const reached = error instanceof GenerationInterrupted ? error.state.step : 0;
+        if (!this.#ownsGpu || !this.gpu.lost || options.signal?.aborted || reached <= lostAt) throw error;
+        lostAt = reached;
+        if (error instanceof GenerationInterrupted) start = error.state;
+        options.onWarning?.(`[generate] the GPU device was lost (${this.gpu.lost.message.trim() || this.gpu.lost.reason}); it is opened again, and the generation goes on from step ${reached}`);
+        await this.#reopen();
+      }
+    }
+  }
+
+  async #reopen(): Promise<void> {
+    this.release();
+    await this.gpu[Symbol.asyncDispose]();
+    this.#gpu = await Gpu.open(this.#adapter === undefined ? {} : { adapter: this.#adapter });
+  }
+
+  async #generate(options: GenerateOptions & { seed: number }, emit: (step: GenerationStep) => void): Promise<Video> {
     const given: DenoiseState | undefined = options.start instanceof Float32Array ? { step: 0, latents: options.start, givenNoise: true } : options.start;
     // A run that goes on brings what its frames gave along, and needs them no more.
     const resumed = given && given.step > 0 && given.task ? given.task : undefined;
     const task = resumed ?? taskOf(options, this.rules);
     const settings = this.settingsFor(options, task);
     if (!resumed) checkInputs(options, task, settings.frames);
-    const seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
+    const { seed } = options;
     const switches = switchesOf(options.profile);
     const shape = this.#denoiseShape(settings, options.samples ?? 1, switches);
     const scheduler = createScheduler(this.checkpoint.component("scheduler").config, settings.scheduler);
     const first = task === "video" ? firstStep(settings.steps, options.strength ?? DEFAULT_STRENGTH) : 0;
     const steps = scheduler.steps(settings.steps, first);
     if (given) checkState(given, this.#latentsShape(shape), steps);
-    this.#checkWeights(task);
+    this.#checkWeights(task, options.preview);
     const tiling = this.#refuseIfTooLarge(settings, options, task);
     if (tiling === "exact" && !options.tiling) options.onWarning?.(`[generate] ${settings.width} × ${settings.height} is too large for the VAE on this adapter at once: it works part by part through the host's memory, with the same result`);
     const loras = await this.#loras(options.loras);
@@ -168,7 +214,7 @@ export class CogVideoX implements AsyncDisposable {
     if (given && given.step === steps.length) latents = given.latents; // what is done is decoded again, which needs no prompt
     else {
       const text = await this.#encodePrompt(run);
-      latents = await this.#denoise(run, text, await this.#start(run, given));
+      latents = await this.#denoise(run, text, await this.#start(run, given), emit);
     }
     const samples = await this.#decode(run, latents).catch((error: unknown) => {
       throw new GenerationInterrupted({ step: steps.length, latents, task }, steps.length, error);
@@ -204,11 +250,11 @@ export class CogVideoX implements AsyncDisposable {
   }
 
   /** Everything that is missing in any component is told at once, before any of them is loaded. */
-  #checkWeights(task: Task): void {
+  #checkWeights(task: Task, preview = false): void {
     const expected: [string, Map<string, readonly number[]>][] = [
       ["text_encoder", expectedT5Weights(this.configs.text)],
       ["transformer", transformerWeights(this.configs.transformer)],
-      ["vae", vaeWeights(this.configs.vae, task === "text" ? ["decode"] : ["encode", "decode"])],
+      ["vae", vaeWeights(this.configs.vae, task === "text" && !preview ? ["decode"] : ["encode", "decode"])],
     ];
     const wrong: CogwheelError[] = [];
     for (const [name, weights] of expected) {
@@ -344,7 +390,9 @@ export class CogVideoX implements AsyncDisposable {
     return { condition: concat(Array.from({ length: samples }, () => one)) };
   }
 
-  async #denoise({ options, settings, shape, steps, switches, generator, loras, clock }: Run, text: Float32Array, start: DenoiseState): Promise<Float32Array> {
+  async #denoise(run: Run, text: Float32Array, start: DenoiseState, emit: (step: GenerationStep) => void): Promise<Float32Array> {
+    const { options, settings, shape, steps, switches, generator, loras, clock } = run;
+    const colors = options.preview ? (this.#colors ??= await this.#probeColors(run)) : undefined;
     const size = start.latents.length;
     // The same generator goes on drawing as the reference does, whichever step the run starts from.
     let drawn = 0;
@@ -369,13 +417,28 @@ export class CogVideoX implements AsyncDisposable {
     const denoiser = held.part;
     let state = start;
     return await clock.time("denoise", async (report) => {
+      const began = performance.now();
+      let last = began;
       try {
         return await denoiser.run({
           ...running(options), start, text, steps, noise,
           guidanceScale: options.dynamicGuidance ? (i) => dynamicGuidanceAt(switches, settings.guidance, steps.length, i, steps[i]!.timestep) : settings.guidance,
           onStep: async (reached) => {
+            const before = state.latents;
             state = reached;
             report(reached.step / steps.length, `step ${reached.step} of ${steps.length}`);
+            const now = performance.now();
+            emit({
+              step: reached.step, steps: steps.length, state: reached, seconds: (now - last) / 1000,
+              secondsLeft: ((now - began) / 1000 / (reached.step - start.step)) * (steps.length - reached.step),
+              preview: (sample = 0) => {
+                if (!colors) return [];
+                const clean = cleanLatents(before, reached, steps[reached.step - 1]!);
+                const size = clean.length / shape.samples;
+                return previewFrames(clean.subarray(sample * size, (sample + 1) * size), { ...shape, channels: this.configs.vae.latent_channels, skip: this.#padding(run) }, colors);
+              },
+            });
+            last = now;
             await options.onStep?.(reached, steps.length);
           },
         });
@@ -383,6 +446,21 @@ export class CogVideoX implements AsyncDisposable {
         throw state.step > start.step ? new GenerationInterrupted(state, steps.length, error) : error;
       }
     });
+  }
+
+  /** How this checkpoint's latents look, for previews; asked once. */
+  #colors: LatentColors | undefined;
+
+  async #probeColors({ options, clock }: Run): Promise<LatentColors> {
+    return await clock.time("prepare preview", async () => {
+      using vae = CausalVae.create(this.gpu, this.configs.vae, await this.#weights(this.checkpoint.component("vae"), options), { dtype: this.dtype });
+      return await probeColors(vae, options.signal);
+    });
+  }
+
+  /** Latent frames in front that are dropped before decoding. */
+  #padding({ settings, shape }: Run): number {
+    return shape.frames - latentFrames(settings.frames, this.rules.temporal);
   }
 
   /** The VAE, prepared for a size where it takes pictures whole. */
@@ -403,7 +481,7 @@ export class CogVideoX implements AsyncDisposable {
     const { vae: config } = this.configs;
     const wanted = latentFrames(settings.frames, this.rules.temporal);
     const size = { batch: 1, frames: wanted, height: shape.height, width: shape.width };
-    const z = toVae(latents, { ...shape, channels: config.latent_channels, skip: shape.frames - wanted }, 1 / config.scaling_factor);
+    const z = toVae(latents, { ...shape, channels: config.latent_channels, skip: this.#padding(run) }, 1 / config.scaling_factor);
     using held = await clock.time("load decoder", (report) => this.#holdVae(run, "decode", size, report));
     const vae = held.part;
     return await clock.time("decode", async (report) => {
@@ -433,7 +511,7 @@ export class CogVideoX implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.release();
     await this.checkpoint[Symbol.asyncDispose]();
-    if (this.ownsGpu) await this.gpu[Symbol.asyncDispose]();
+    if (this.#ownsGpu) await this.gpu[Symbol.asyncDispose]();
   }
 }
 

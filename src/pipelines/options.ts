@@ -9,8 +9,11 @@ import type { ReferenceProfile } from "./profiles.ts";
 import type { Settings } from "./settings.ts";
 import type { TaskInputs } from "./task.ts";
 
-/** The parts of a generation, in order; `load encoder` and `encode frames` only where there are frames to begin from. `load …` reads weights and compiles. */
-export type Stage = "load text encoder" | "encode prompt" | "load encoder" | "encode frames" | "load transformer" | "denoise" | "load decoder" | "decode";
+/**
+ * The parts of a generation, in order; `load encoder` and `encode frames` only where there are frames to begin from, `prepare preview` in
+ * the first generation of a model with previews. `load …` reads weights and compiles.
+ */
+export type Stage = "load text encoder" | "encode prompt" | "load encoder" | "encode frames" | "prepare preview" | "load transformer" | "denoise" | "load decoder" | "decode";
 
 /**
  * How the VAE goes about pictures that are large: `none` takes them whole; `exact` part by part through host memory, with the same result;
@@ -56,6 +59,8 @@ export interface GenerateOptions extends Partial<Settings>, TaskInputs {
   profile?: ReferenceProfile;
   /** How the VAE goes about large pictures. Default `none` where the adapter can, else `exact`. */
   tiling?: TilingMode;
+  /** Steps carry small pictures of the video as it looks then (`GenerationStep.preview`). Costs encoding 16 tiny pictures before the first step, once a model. Default false. */
+  preview?: boolean;
   signal?: AbortSignal;
   /** Collects GPU time by kernel. */
   gpuProfile?: Profile;
@@ -70,7 +75,7 @@ export interface GenerateOptions extends Partial<Settings>, TaskInputs {
 
 const KNOWN: Record<keyof GenerateOptions, true> = {
   prompt: true, negative: true, seed: true, samples: true, height: true, width: true, frames: true, fps: true, steps: true, guidance: true, scheduler: true, dynamicGuidance: true,
-  image: true, video: true, control: true, mask: true, strength: true, fit: true, start: true, loras: true, profile: true, tiling: true,
+  image: true, video: true, control: true, mask: true, strength: true, fit: true, start: true, loras: true, profile: true, tiling: true, preview: true,
   signal: true, gpuProfile: true, checkFinite: true, onProgress: true, onStep: true, onWarning: true,
 };
 
