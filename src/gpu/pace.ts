@@ -4,8 +4,10 @@
  * pieces of a known cost, and the adapter's speed is learned from how long they took.
  */
 export class Pace {
-  /** Operations a millisecond, learned. */
+  /** Operations a millisecond, learned: what to expect of the next submit. */
   #rate: number;
+  /** The most ever seen: work is not over sooner than that, so a wait may sleep as long. */
+  #fastest = Infinity;
   #outstanding = 0;
   #since = 0;
   readonly #idle: (predictedMs: number, signal?: AbortSignal) => Promise<void>;
@@ -26,9 +28,12 @@ export class Pace {
     if (this.predict(this.#outstanding) >= 250) await this.drain(signal);
   }
 
-  /** Predicted milliseconds of work that was submitted and not waited for. */
+  /**
+   * The least milliseconds until what was submitted is done; 0 while no rate is known. A wait that sleeps for longer than its work
+   * takes would learn its own sleep as the adapter's speed, and the next one would sleep for nearly as long.
+   */
   get outstandingMs(): number {
-    return this.#outstanding === 0 ? 0 : Math.max(0, this.predict(this.#outstanding) - (performance.now() - this.#since));
+    return this.#outstanding === 0 ? 0 : Math.max(0, this.#outstanding / this.#fastest - (performance.now() - this.#since));
   }
 
   async drain(signal?: AbortSignal): Promise<void> {
@@ -39,6 +44,9 @@ export class Pace {
       this.#outstanding = 0; // also of a wait that was given up: how long its work took is then unknown
     }
     const ms = performance.now() - this.#since;
-    if (flops > 0 && ms > 5) this.#rate = 0.5 * this.#rate + 0.5 * (flops / ms);
+    if (flops > 0 && ms > 5) {
+      this.#rate = 0.5 * this.#rate + 0.5 * (flops / ms);
+      this.#fastest = this.#fastest === Infinity ? flops / ms : Math.max(this.#fastest, flops / ms);
+    }
   }
 }
