@@ -1,7 +1,8 @@
 // Builds the package: kernels/**/*.wgsl → build/kernels.ts (typed modules, by wgsl_reflect) → dist/ (by esbuild).
 //   node build.mjs              build everything
 //   node build.mjs --if-stale   only when a source is newer than dist/
-import { readdirSync, rmSync, readFileSync, writeFileSync, mkdirSync, statSync, existsSync, chmodSync } from "node:fs";
+//   node build.mjs --web        the playground too: a static site in dist/web/, for any path of any server
+import { readdirSync, rmSync, readFileSync, writeFileSync, mkdirSync, statSync, existsSync, chmodSync, cpSync } from "node:fs";
 import { join, relative, basename, dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -17,9 +18,10 @@ function files(dir, ext) {
     .sort();
 }
 
-const sources = [...files("kernels", ".wgsl"), ...files("src", ".ts"), ...files("bench", ".ts"), "build.mjs", "package.json"];
-const stamp = "dist/.stamp";
-mkdirSync("dist", { recursive: true });
+const sources = [...files("kernels", ".wgsl"), ...files("src", ".ts"), ...files("bench", ".ts"), ...files("web", ""), "build.mjs", "package.json"];
+const web = process.argv.includes("--web");
+const stamp = web ? "dist/web/.stamp" : "dist/.stamp";
+mkdirSync(dirname(stamp), { recursive: true });
 if (process.argv.includes("--if-stale") && existsSync(stamp)) {
   const built = statSync(stamp).mtimeMs;
   if (sources.every((file) => statSync(file).mtimeMs <= built)) process.exit(0);
@@ -97,13 +99,22 @@ writeFileSync(
 rmSync("dist/chunks", { recursive: true, force: true });
 
 const common = { bundle: true, format: "esm", target: "es2022", sourcemap: true, logLevel: "warning", packages: "external" };
-const nodeEntries = { launch: "src/launch.ts", cli: "src/cli/main.ts", node: "src/index.ts", bench: "bench/main.ts", evaluate: "src/evaluate/main.ts" };
+const nodeEntries = { launch: "src/launch.ts", cli: "src/cli/main.ts", node: "src/index.ts", bench: "bench/main.ts", evaluate: "src/evaluate/main.ts", serve: "web/serve.ts" };
 const present = Object.fromEntries(Object.entries(nodeEntries).filter(([, file]) => existsSync(file)));
 await build({ ...common, entryPoints: present, outdir: "dist", platform: "node", conditions: ["node"], banner: {}, splitting: true, chunkNames: "chunks/[name]-[hash]" });
+// The hub's client names its browser build in a way that esbuild does not follow.
+const browser = { ...common, platform: "browser", conditions: ["browser"], packages: "bundle", minify: true, splitting: true, alias: { "@huggingface/hub": "./node_modules/@huggingface/hub/dist/browser/index.mjs" } };
 if (existsSync("src/index.ts")) {
-  // The engine, and chunks of the codec libraries, which a page loads when it encodes, and of the hub's client, which names its
-  // browser build in a way that esbuild does not follow.
-  await build({ ...common, entryPoints: { browser: "src/index.ts" }, outdir: "dist", platform: "browser", conditions: ["browser"], packages: "bundle", minify: true, splitting: true, chunkNames: "chunks/browser-[name]-[hash]", alias: { "@huggingface/hub": "./node_modules/@huggingface/hub/dist/browser/index.mjs" } });
+  // The engine, and chunks of what a page loads when it needs it: codec libraries, the hub's client.
+  await build({ ...browser, entryPoints: { browser: "src/index.ts" }, outdir: "dist", chunkNames: "chunks/browser-[name]-[hash]" });
+}
+if (web) {
+  const site = "dist/web";
+  rmSync(site, { recursive: true, force: true });
+  mkdirSync(site, { recursive: true });
+  await build({ ...browser, entryPoints: { app: "web/app.ts", worker: "web/worker.ts" }, outdir: site, chunkNames: "chunks/[name]-[hash]" });
+  for (const file of ["index.html", "style.css", "icon.svg"]) cpSync(join("web", file), join(site, file));
+  cpSync("models/moving-shapes", join(site, "models/moving-shapes"), { recursive: true, filter: (path) => !/moving-shapes.train/.test(path) });
 }
 if (existsSync("dist/launch.js")) chmodSync("dist/launch.js", 0o755);
 writeFileSync(stamp, "");

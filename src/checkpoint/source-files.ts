@@ -3,16 +3,17 @@ import type { CheckpointSource } from "./source.ts";
 
 /**
  * Files that a user picked in a browser: a directory handle (`showDirectoryPicker()`, or the origin's private file
- * system) or the files of `<input type="file" webkitdirectory>`. Of the latter the picked folder's own name is cut
- * off, so that paths start inside it. Nothing is read before it is asked for.
+ * system), the files of `<input type="file" webkitdirectory>`, of which the picked folder's own name is cut off so that
+ * paths start inside it, or files by their paths. Nothing is read before it is asked for.
  *
  * @param label what messages call it; the folder's name unless told
  */
 export function filesSource(
-  picked: FileSystemDirectoryHandle | Iterable<File>,
+  picked: FileSystemDirectoryHandle | Iterable<File> | ReadonlyMap<string, File>,
   label?: string,
 ): CheckpointSource {
-  return Symbol.iterator in picked ? pickedFiles([...picked], label) : directory(picked, label);
+  if (picked instanceof Map) return named(picked as ReadonlyMap<string, File>, label);
+  return Symbol.iterator in picked ? pickedFiles([...(picked as Iterable<File>)], label) : directory(picked, label);
 }
 
 function pickedFiles(files: File[], label?: string): CheckpointSource {
@@ -23,10 +24,11 @@ function pickedFiles(files: File[], label?: string): CheckpointSource {
     const path = file.webkitRelativePath || file.name;
     stored.set(root && path.startsWith(root) ? path.slice(root.length) : path, file);
   }
-  return blobs(label ?? (root ? root.slice(0, -1) : "picked files"), {
-    list: async () => stored,
-    find: async (path) => stored.get(path) ?? null,
-  });
+  return named(stored, label ?? (root ? root.slice(0, -1) : undefined));
+}
+
+function named(files: ReadonlyMap<string, File>, label = "picked files"): CheckpointSource {
+  return blobs(label, { list: async () => files, find: async (path) => files.get(path) ?? null });
 }
 
 function directory(root: FileSystemDirectoryHandle, label?: string): CheckpointSource {
@@ -66,7 +68,7 @@ function directory(root: FileSystemDirectoryHandle, label?: string): CheckpointS
 
 function blobs(
   label: string,
-  files: { list(): Promise<Map<string, File>>; find(path: string): Promise<File | null> },
+  files: { list(): Promise<ReadonlyMap<string, File>>; find(path: string): Promise<File | null> },
 ): CheckpointSource {
   const self = { label };
   let disposed = false;

@@ -96,9 +96,9 @@ async function decodeGif(bytes: Uint8Array, name: string, { maxFrames = Infinity
 
 async function decodeFilm(bytes: Uint8Array, name: string, { maxFrames = Infinity, signal }: DecodeOptions): Promise<DecodedVideo> {
   await installWebCodecs();
-  const { ALL_FORMATS, BufferSource, Input, VideoSampleSink } = await import("mediabunny");
+  const { BufferSource, Input, MATROSKA, MP4, QTFF, VideoSampleSink, WEBM } = await import("./film-decoder.ts");
   try {
-    using input = new Input({ source: new BufferSource(bytes), formats: ALL_FORMATS });
+    using input = new Input({ source: new BufferSource(bytes), formats: [MP4, QTFF, MATROSKA, WEBM] });
     const track = await input.getPrimaryVideoTrack();
     if (!track) throw new CogwheelError("video", `${name} must have a video track, got none`);
     if (!(await track.canDecode())) throw new CogwheelError("video", `${name} must be in a codec that can be decoded here, got ${(await track.getCodecParameterString()) ?? "an unknown one"}; convert it to H.264`);

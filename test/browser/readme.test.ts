@@ -5,7 +5,7 @@ import { decodeVideo } from "../../src/video/decode.ts";
 import { launchChromium } from "../support/chromium.ts";
 import { expectClose } from "../support/compare.ts";
 import { exampleSite, inPage, readmeExample, runInNode, runInPage, type ExampleResult } from "../support/example.ts";
-import { serveFolder, type StaticServer } from "../support/static-server.ts";
+import { serveFolder, type StaticServer } from "../../web/server.ts";
 import { withoutDispose } from "../support/without-dispose.ts";
 
 /** What makes the example cheap: a CPU adapter's seconds go into compiling and decoding. */

@@ -3,7 +3,7 @@ import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { serveFolder, type StaticServer } from "../support/static-server.ts";
+import { serveFolder, type StaticServer } from "../../web/server.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "cogwheel-server-"));
 let server: StaticServer;

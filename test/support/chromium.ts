@@ -2,6 +2,7 @@
  * A headless Chromium with WebGPU on SwiftShader, out of the npm package `@sparticuz/chromium`: nothing has to be installed
  * on the machine. `COGWHEEL_CHROMIUM` names another one (where the package has none: it is for x64 Linux).
  */
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { chromium, type Browser } from "playwright-core";
 import { unpackPackage } from "../../src/platform/swiftshader.ts";
@@ -27,11 +28,25 @@ export async function launchChromium(): Promise<Browser> {
   for (const [name, value] of Object.entries(process.env)) if (value !== undefined && !/^VK_/.test(name)) env[name] = value;
   if (folder) {
     env["LD_LIBRARY_PATH"] = [folder, join(folder, "lib"), env["LD_LIBRARY_PATH"]].filter(Boolean).join(":");
-    env["FONTCONFIG_PATH"] = folder;
+    env["FONTCONFIG_FILE"] = await fontConfig(folder);
   }
   try {
     return await chromium.launch({ executablePath, args: FLAGS, env });
   } catch (error) {
     throw new Error(`[browser] Chromium must start, got from ${executablePath}:\n${(error as Error).message}\ninstall the libraries that it misses, or name another Chrome or Chromium in COGWHEEL_CHROMIUM`, { cause: error });
   }
+}
+
+/** The package's own configuration names the folders of a cloud function. Without a font Chromium dies at the first input field. */
+async function fontConfig(folder: string): Promise<string> {
+  const path = join(folder, "cogwheel-fonts.conf");
+  await writeFile(path, `<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig>
+  <dir>${join(folder, "fonts")}</dir>
+  <dir>/usr/share/fonts</dir>
+  <cachedir>${join(folder, "fonts-cache")}</cachedir>
+</fontconfig>
+`);
+  return path;
 }

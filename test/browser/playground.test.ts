@@ -1,0 +1,280 @@
+/** The playground as a visitor has it: built, served, in a real browser. Screenshots are kept in dist/screenshots. */
+import { execFileSync } from "node:child_process";
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Browser, Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { decodeVideo } from "../../src/video/decode.ts";
+import { launchChromium } from "../support/chromium.ts";
+import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
+import { serveFolder, type StaticServer } from "../../web/server.ts";
+
+const ROOT = join(import.meta.dirname, "../..");
+const SHOTS = join(ROOT, "dist/screenshots");
+
+let browser: Browser;
+let site: StaticServer;
+let folder: string;
+
+beforeAll(async () => {
+  execFileSync(process.execPath, ["build.mjs", "--web", "--if-stale"], { cwd: ROOT });
+  await mkdir(SHOTS, { recursive: true });
+  // Below a path of its own, as a static host may have it.
+  folder = await mkdtemp(join(tmpdir(), "cogwheel-site-"));
+  await cp(join(ROOT, "dist/web"), join(folder, "some/where"), { recursive: true });
+  site = await serveFolder(folder);
+  browser = await launchChromium();
+}, 300_000);
+afterAll(async () => {
+  await browser?.close();
+  await site?.[Symbol.asyncDispose]();
+  await rm(folder, { recursive: true, force: true });
+  await removeTinyCheckpoints();
+});
+
+/** A page of the playground, and all that went wrong in it. */
+async function open(hash = "", { prepare, url = site.url }: { prepare?: (page: Page) => Promise<unknown>; url?: string } = {}): Promise<{ page: Page; wrong: string[] }> {
+  const context = await browser.newContext({ acceptDownloads: true, permissions: ["clipboard-read", "clipboard-write"] });
+  const page = await context.newPage();
+  const wrong: string[] = [];
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) wrong.push(`${message.type()}: ${message.text()} (${message.location().url})`);
+  });
+  page.on("pageerror", (error) => wrong.push(`uncaught: ${error.stack ?? error.message}`));
+  await prepare?.(page);
+  await page.goto(`${url}some/where/index.html${hash}`);
+  return { page, wrong };
+}
+
+const text = (page: Page, id: string): Promise<string> => page.locator(`#${id}`).innerText();
+const ready = (page: Page): Promise<unknown> => page.waitForFunction(() => document.getElementById("plan")!.textContent!.startsWith("Takes"), undefined, { timeout: 60_000 });
+const finished = (page: Page): Promise<unknown> => page.waitForSelector("#result:not([hidden])", { timeout: 240_000 });
+const captionSays = (page: Page, part: string): Promise<unknown> => page.waitForFunction((part) => document.getElementById("caption")!.textContent!.includes(part), part, { timeout: 120_000 });
+/** The engine in the page's worker; its state is there for the console. */
+const inWorker = <T>(page: Page, body: string): Promise<T> => page.workers()[0]!.evaluate(body) as Promise<T>;
+/** Fills the settings, which are folded away. */
+async function set(page: Page, values: Record<string, string>): Promise<void> {
+  await page.locator("#settings").evaluate((box) => { (box as HTMLDetailsElement).open = true; });
+  for (const [id, value] of Object.entries(values)) await page.fill(`#${id}`, value);
+}
+
+/**
+ * The longest task of the page's main thread in a trace, in milliseconds of that thread's own time: on two cores that a software GPU
+ * fills, the clock on the wall would measure how long the thread waits for a core.
+ */
+function longestTask(trace: Buffer): number {
+  interface Event { name: string; ph: string; pid: number; tid: number; dur?: number; tdur?: number; args: { name?: string } }
+  const { traceEvents } = JSON.parse(trace.toString()) as { traceEvents: Event[] };
+  const main = new Set(traceEvents.filter(({ name, args }) => name === "thread_name" && args.name === "CrRendererMain").map(({ pid, tid }) => `${pid}.${tid}`));
+  const tasks = traceEvents.filter(({ ph, pid, tid, tdur }) => ph === "X" && tdur !== undefined && main.has(`${pid}.${tid}`));
+  expect(tasks.length, "tasks in the trace").toBeGreaterThan(100);
+  return Math.max(...tasks.map(({ tdur }) => tdur! / 1000));
+}
+
+async function chooseFolder(page: Page, path: string): Promise<void> {
+  await page.locator("#model-box").evaluate((box) => { (box as HTMLDetailsElement).open = true; });
+  await page.check('input[name="model"][value="folder"]');
+  await page.setInputFiles("#folder", path);
+}
+
+describe("making a video", () => {
+  it("previews it, plays it, saves it, and shares it; the page always answers", async () => {
+    const { page, wrong } = await open();
+    await ready(page);
+    expect(await text(page, "adapter")).toMatch(/swiftshader, on the CPU/i);
+    await page.screenshot({ path: join(SHOTS, "playground-start.png"), fullPage: true });
+    await browser.startTracing(page, { categories: ["toplevel", "disabled-by-default-devtools.timeline", "__metadata"] });
+    await set(page, { steps: "4", frames: "9", seed: "1" });
+    await page.click("#start");
+    await captionSays(page, "Preview after step 2 of 4");
+    expect(await text(page, "figures")).toMatch(/s left, .* a step · \d+ MB of GPU memory/);
+    await finished(page);
+    expect(longestTask(await browser.stopTracing()), "milliseconds of the page's own thread in its longest task").toBeLessThan(50);
+    await page.screenshot({ path: join(SHOTS, "playground-done.png"), fullPage: true });
+    await page.setViewportSize({ width: 390, height: 844 });
+    await page.screenshot({ path: join(SHOTS, "playground-phone.png"), fullPage: true });
+    expect(await page.evaluate(() => document.documentElement.scrollWidth), "nothing is wider than a phone").toBeLessThanOrEqual(390);
+    expect(await text(page, "caption")).toMatch(/“a red circle moving left on a black background” · seed 1 · 64 × 64, 9 frames/);
+
+    // It loops: the picture goes on changing, until it is told to stand still.
+    const picture = () => page.locator("#canvas").evaluate((canvas) => (canvas as HTMLCanvasElement).toDataURL());
+    const first = await picture();
+    await page.waitForFunction((first) => (document.getElementById("canvas") as HTMLCanvasElement).toDataURL() !== first, first, { timeout: 10_000 });
+    await page.click("#play");
+    const still = await picture();
+    await page.waitForTimeout(600);
+    expect(await picture()).toBe(still);
+
+    const [download] = await Promise.all([page.waitForEvent("download"), page.click("#save-mp4")]);
+    expect(download.suggestedFilename()).toBe("a-red-circle-moving-left-on-a-black-background-1.mp4");
+    const film = await decodeVideo(new Uint8Array(await readFile(await download.path())));
+    expect([film.frames.length, film.width, film.height]).toEqual([9, 64, 64]);
+
+    await page.click("#share");
+    await page.waitForFunction(() => document.getElementById("log")!.textContent!.includes("link is copied"));
+    const link = await page.evaluate(() => navigator.clipboard.readText());
+    expect(link).toContain("seed=1");
+    expect(wrong).toEqual([]);
+    await page.context().close();
+
+    const other = await open(new URL(link).hash);
+    await ready(other.page);
+    for (const [id, value] of Object.entries({ steps: "4", frames: "9", seed: "1", width: "64" })) expect(await other.page.inputValue(`#${id}`), id).toBe(value);
+    await other.page.context().close();
+  }, 300_000);
+
+  it("stops when it is told, and goes on to the same video", async () => {
+    const { page, wrong } = await open();
+    await ready(page);
+    await set(page, { steps: "12", frames: "1", seed: "3" });
+    await page.click("#start");
+    await captionSays(page, "Preview after step 2");
+    await page.click("#cancel");
+    await captionSays(page, "Stopped. Its steps so far are kept.");
+    await page.click("#resume");
+    await finished(page);
+    const resumed = await inWorker<number[]>(page, "[...cogwheel.video.frames[0].data]");
+    await page.click("#start");
+    await page.waitForSelector("#run:not([hidden])");
+    await finished(page);
+    expect(await inWorker<number[]>(page, "[...cogwheel.video.frames[0].data]")).toEqual(resumed);
+    expect(wrong).toEqual([]);
+    await page.context().close();
+  }, 240_000);
+
+  it("survives a device that is lost: the same video, and a word about it", async () => {
+    const { page, wrong } = await open();
+    await ready(page);
+    await set(page, { steps: "8", frames: "1", seed: "3" });
+    await page.click("#start");
+    await captionSays(page, "Preview after step 2");
+    await inWorker(page, "void cogwheel.open.model.gpu.device.destroy()");
+    await finished(page);
+    expect(await text(page, "log")).toMatch(/the GPU device was lost .*; it is opened again, and the generation goes on from step \d/);
+    const survived = await inWorker<number[]>(page, "[...cogwheel.video.frames[0].data]");
+    await page.click("#start");
+    await page.waitForSelector("#run:not([hidden])");
+    await finished(page);
+    expect(await inWorker<number[]>(page, "[...cogwheel.video.frames[0].data]")).toEqual(survived);
+    expect(wrong).toEqual([]);
+    await page.context().close();
+  }, 240_000);
+
+  it("begins from a picture's or a video's file, for models that can, and says so for others", async () => {
+    const { page } = await open();
+    await ready(page);
+    await set(page, { steps: "2", frames: "1", seed: "1" });
+    await page.locator("#input").evaluate((input) => { (input.closest("details") as HTMLDetailsElement).open = true; });
+    const png = await page.screenshot({ clip: { x: 0, y: 0, width: 100, height: 80 } });
+    await page.setInputFiles("#input", { name: "from.png", mimeType: "image/png", buffer: png });
+    await page.click("#start");
+    await finished(page);
+    await page.selectOption("#role", "image");
+    await page.click("#start");
+    await page.waitForSelector("#notice:not([hidden])");
+    expect(await text(page, "notice")).toMatch(/this checkpoint makes videos from text.*got image/);
+    await page.context().close();
+  }, 240_000);
+});
+
+describe("other models", () => {
+  it("a folder, and a broken one with a word that a person can read", async () => {
+    const { page, wrong } = await open();
+    await ready(page);
+    const tiny = await tinyCheckpoint();
+    await chooseFolder(page, tiny);
+    await page.waitForFunction(() => (document.getElementById("width") as HTMLInputElement).value === "32");
+    await set(page, { steps: "2", frames: "1", seed: "1" });
+    await page.click("#start");
+    await finished(page);
+    expect(await text(page, "caption")).toContain("32 × 16");
+
+    const broken = await mkdtemp(join(tmpdir(), "cogwheel-broken-"));
+    await cp(tiny, broken, { recursive: true });
+    const file = join(broken, "transformer/diffusion_pytorch_model.safetensors");
+    await writeFile(file, (await readFile(file)).subarray(0, 5000));
+    await chooseFolder(page, broken);
+    await page.waitForSelector("#notice:not([hidden])");
+    expect(await text(page, "notice")).toMatch(/^\[checkpoint\] transformer\/diffusion_pytorch_model\.safetensors: .*; the file is truncated/);
+    await page.screenshot({ path: join(SHOTS, "playground-broken.png"), fullPage: true });
+    await rm(broken, { recursive: true });
+    // It is still alive.
+    await chooseFolder(page, tiny);
+    await page.waitForSelector("#notice", { state: "hidden" });
+    expect(wrong).toEqual([]);
+    await page.context().close();
+  }, 240_000);
+
+  it("from another server, kept in the browser, opened again without the network, and removed", async () => {
+    const tiny = await tinyCheckpoint();
+    const server = await serveFolder(tiny, {}, { headers: { "access-control-allow-origin": "*", "access-control-expose-headers": "content-range, etag", "access-control-allow-headers": "range" } });
+    const url = server.url.replace(/\/$/, "");
+    const { page, wrong } = await open(`#${new URLSearchParams({ model: "url", url, steps: "2", frames: "1", seed: "5" }).toString()}`);
+    expect(await page.inputValue("#url"), "a link names a model; it is opened by the visitor").toBe(url);
+    expect(server.log).toEqual([]);
+    await page.click("#start");
+    await finished(page);
+    const want = await inWorker<number[]>(page, "[...cogwheel.video.frames[0].data]");
+    await server[Symbol.asyncDispose]();
+
+    await page.reload();
+    await page.locator("#model-box").evaluate((box) => { (box as HTMLDetailsElement).open = true; });
+    await page.check(`input[value="stored:${url}"]`);
+    await page.waitForFunction(() => (document.getElementById("width") as HTMLInputElement).value === "32");
+    await set(page, { steps: "2", frames: "1", seed: "5" });
+    await page.click("#start");
+    await finished(page);
+    expect(await inWorker<number[]>(page, "[...cogwheel.video.frames[0].data]")).toEqual(want);
+    await page.click("#stored .row button");
+    await page.waitForFunction(() => document.querySelectorAll("#stored .row").length === 0);
+    expect(await inWorker<number>(page, "(async () => { const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('cogwheel'); let n = 0; for await (const _ of root.values()) n++; return n; })()")).toBe(0);
+    expect(wrong).toEqual([]);
+    await page.context().close();
+  }, 240_000);
+});
+
+describe("the other tabs", () => {
+  it("validate runs dropped reference cases, by keyboard alone", async () => {
+    const { page, wrong } = await open();
+    await ready(page);
+    await page.focus("#tab-generate");
+    await page.keyboard.press("End");
+    expect(await page.getAttribute("#tab-validate", "aria-selected")).toBe("true");
+    const cases = join(ROOT, "test/reference/cases");
+    const [first] = await readdir(join(cases, "torch.randn"));
+    await page.setInputFiles("#cases", [
+      { name: first!, mimeType: "application/octet-stream", buffer: await readFile(join(cases, "torch.randn", first!)) },
+      { name: "broken.safetensors", mimeType: "application/octet-stream", buffer: Buffer.from("not a case") },
+    ]);
+    await page.waitForFunction(() => document.getElementById("cases-doing")!.textContent!.includes("1 of 2 pass"));
+    expect(await text(page, "cases-table")).toMatch(/torch\.randn[\s\S]*pass[\s\S]*broken[\s\S]*cannot be run: /);
+    await page.screenshot({ path: join(SHOTS, "playground-validate.png"), fullPage: true });
+    expect(wrong).toEqual([]);
+    await page.context().close();
+  }, 120_000);
+});
+
+describe("what a browser may lack or add", () => {
+  it("says what to do without WebGPU", async () => {
+    const { page, wrong } = await open("", { prepare: (page) => page.addInitScript("Object.defineProperty(Navigator.prototype, 'gpu', { value: undefined })") });
+    expect(await text(page, "notice")).toMatch(/^This browser has no WebGPU, .* Use Chrome or Edge 113, Safari 26 or Firefox 141 or newer/);
+    expect(await page.isDisabled("#start")).toBe(true);
+    await page.screenshot({ path: join(SHOTS, "playground-no-webgpu.png"), fullPage: true });
+    expect(wrong).toEqual([]);
+    await page.context().close();
+  });
+
+  it("works isolated from other origins too", async () => {
+    const isolated = await serveFolder(folder, {}, { headers: { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" } });
+    const { page, wrong } = await open("", { url: isolated.url });
+    await ready(page);
+    expect(await page.evaluate(() => crossOriginIsolated)).toBe(true);
+    await set(page, { steps: "1", frames: "1", seed: "1" });
+    await page.click("#start");
+    await finished(page);
+    expect(wrong).toEqual([]);
+    await page.context().close();
+    await isolated[Symbol.asyncDispose]();
+  }, 180_000);
+});

@@ -1,0 +1,61 @@
+/** The page: finds its parts, starts the worker, and hands both to the three panels. */
+import { Client } from "./client.ts";
+import { benchmarkPanel } from "./benchmark.ts";
+import { generatePanel } from "./generate.ts";
+import { byId } from "./dom.ts";
+import { validatePanel } from "./validate.ts";
+
+const notice = byId("notice");
+
+/** Says what is wrong where it is seen first; nothing takes it away. */
+function tell(message: string | null): void {
+  notice.hidden = message === null;
+  notice.textContent = message ?? "";
+}
+
+tabs();
+if (!navigator.gpu) {
+  byId("adapter").textContent = "No WebGPU";
+  tell(isSecureContext
+    ? "This browser has no WebGPU, so nothing can be computed here. Use Chrome or Edge 113, Safari 26 or Firefox 141 or newer; in a browser that has it, hardware acceleration must be on (chrome://gpu says why it is not)."
+    : "WebGPU needs a secure page. Open this page over https, or from localhost.");
+  for (const button of document.querySelectorAll<HTMLButtonElement>("button.primary")) button.disabled = true;
+} else {
+  const client = new Client(new URL("worker.js", import.meta.url));
+  generatePanel(client, tell);
+  validatePanel(client, tell);
+  benchmarkPanel(client, tell);
+  client.ask<{ name: string; kind: string; f16: boolean; advice?: string }>({ type: "adapter" }).then(
+    ({ name, kind, f16 }) => {
+      byId("adapter").textContent = `${name}${kind === "software" ? ", on the CPU: slow" : ""}${f16 ? ", f16" : ""}`;
+    },
+    (error: Error) => {
+      byId("adapter").textContent = "No GPU";
+      tell(error.message);
+    },
+  );
+}
+
+/** Tabs as the ARIA practices have them: arrows move, only the selected one is in the tab order. */
+function tabs(): void {
+  const all = [...document.querySelectorAll<HTMLButtonElement>('[role="tab"]')];
+  const select = (tab: HTMLButtonElement): void => {
+    for (const other of all) {
+      const selected = other === tab;
+      other.setAttribute("aria-selected", String(selected));
+      other.tabIndex = selected ? 0 : -1;
+      byId(other.getAttribute("aria-controls")!).hidden = !selected;
+    }
+  };
+  for (const [i, tab] of all.entries()) {
+    tab.addEventListener("click", () => select(tab));
+    tab.addEventListener("keydown", (event) => {
+      const to = { ArrowRight: i + 1, ArrowLeft: i - 1, Home: 0, End: all.length - 1 }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
+      const next = all[(to + all.length) % all.length]!;
+      select(next);
+      next.focus();
+    });
+  }
+}

@@ -1,0 +1,49 @@
+/** The few things that every panel does with the page. */
+
+/** The element of this id; the page is ours, so it is there. */
+export function byId<T extends HTMLElement = HTMLElement>(id: string): T {
+  return document.getElementById(id) as T;
+}
+
+/** Makes an element a place to drop files on. */
+export function dropZone(element: HTMLElement, onDrop: (data: DataTransfer) => void): void {
+  const over = (on: boolean) => element.classList.toggle("over", on);
+  element.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    over(true);
+  });
+  element.addEventListener("dragleave", () => over(false));
+  element.addEventListener("drop", (event) => {
+    event.preventDefault();
+    over(false);
+    if (event.dataTransfer) onDrop(event.dataTransfer);
+  });
+}
+
+/** A table's head and rows, as text. */
+export function fillTable(table: HTMLTableElement, head: readonly string[], rows: readonly (readonly Cell[])[]): void {
+  const line = (tag: "th" | "td", cells: readonly Cell[]): HTMLTableRowElement => {
+    const row = document.createElement("tr");
+    for (const cell of cells) {
+      const { text, name } = typeof cell === "string" ? { text: cell, name: "" } : cell;
+      const element = document.createElement(tag);
+      element.textContent = text;
+      if (name) element.className = name;
+      if (tag === "th") element.scope = "col";
+      row.append(element);
+    }
+    return row;
+  };
+  table.tHead!.replaceChildren(line("th", head));
+  table.tBodies[0]!.replaceChildren(...rows.map((row) => line("td", row)));
+  table.hidden = rows.length === 0;
+}
+export type Cell = string | { text: string; name: string };
+
+export const bytesText = (bytes: number): string => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${Math.round(bytes / 1e6)} MB`);
+
+export function duration(seconds: number): string {
+  if (seconds < 100) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 100 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}

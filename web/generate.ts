@@ -1,0 +1,211 @@
+/** The panel that makes videos: the form, the run, the result. */
+import type { Fit, Settings } from "../src/index.ts";
+import { WorkerError, type Client } from "./client.ts";
+import { byId, bytesText, duration } from "./dom.ts";
+import { fromFragment, toFragment, type FormValues } from "./link.ts";
+import { modelPicker } from "./model.ts";
+import { Player } from "./player.ts";
+import type { GenerateRequest, Made, ModelFacts, News } from "./protocol.ts";
+
+const EXAMPLES = ["a red circle moving left on a black background", "a cyan square growing on a gray background", "a yellow triangle moving up on a white background"];
+const NUMBERS = ["width", "height", "frames", "fps", "steps", "guidance"] as const;
+
+export function generatePanel(client: Client, tell: (message: string | null) => void): void {
+  const form = byId<HTMLFormElement>("form");
+  const [start, cancel, resume] = [byId<HTMLButtonElement>("start"), byId<HTMLButtonElement>("cancel"), byId<HTMLButtonElement>("resume")];
+  const [doing, figures, bar, caption, log] = [byId("doing"), byId("figures"), byId<HTMLProgressElement>("bar"), byId("caption"), byId("log")];
+  const player = new Player(byId<HTMLCanvasElement>("canvas"));
+  const field = (name: string): HTMLInputElement => form.elements.namedItem(name) as HTMLInputElement;
+  const model = modelPicker(client, tell, () => void opened());
+  let last: Made | undefined;
+
+  const values = (): FormValues => Object.fromEntries([...new FormData(form)].filter((entry): entry is [string, string] => typeof entry[1] === "string"));
+  const settings = (): Partial<Settings> => {
+    const out: Partial<Settings> = {};
+    for (const name of NUMBERS) if (field(name).value !== "") out[name] = field(name).valueAsNumber;
+    if (field("scheduler").value) out.scheduler = field("scheduler").value as Settings["scheduler"];
+    return out;
+  };
+
+  for (const text of EXAMPLES) {
+    const chip = document.createElement("button");
+    chip.type = "button";
+    chip.textContent = text;
+    chip.addEventListener("click", () => {
+      field("prompt").value = text;
+      field("prompt").focus();
+    });
+    byId("examples").append(chip);
+  }
+
+  /** What a link asks for; else the first example. */
+  const linked = fromFragment(location.hash);
+  for (const [name, value] of Object.entries(linked)) if (name !== "model" && name !== "url") field(name).value = value;
+  model.link(linked);
+  if (!field("prompt").value) field("prompt").value = EXAMPLES[0]!;
+  const touched = new Set(Object.keys(linked));
+  form.addEventListener("input", (event) => {
+    touched.add((event.target as HTMLInputElement).name);
+    summarise();
+    replan();
+  });
+
+  /** A model's own advice goes into the fields that nobody touched. */
+  async function opened(): Promise<void> {
+    try {
+      const facts = await client.ask<ModelFacts>({ type: "open", model: model.choice() }, news);
+      for (const name of NUMBERS) if (!touched.has(name)) field(name).value = String(facts.defaults[name]);
+      if (!touched.has("scheduler")) field("scheduler").value = facts.defaults.scheduler;
+      if (facts.takes === "image") field("role").value = "image";
+      if (facts.takes === "control") field("role").value = "control";
+      byId("examples").hidden = model.choice().kind !== "embedded";
+      tell(null);
+      summarise();
+      replan();
+    } catch (error) {
+      tell((error as Error).message);
+    } finally {
+      if (!running) byId("run").hidden = true;
+    }
+  }
+
+  function summarise(): void {
+    const v = values();
+    byId("settings-name").textContent = v["width"] ? `${v["width"]} × ${v["height"]}, ${v["frames"]} frames, ${v["steps"]} steps` : "";
+    const file = field("input").files?.[0];
+    byId("input-name").textContent = file?.name ?? "";
+  }
+
+  /** Memory and work of what the form says, a moment after the last change. */
+  let planTimer = 0;
+  function replan(): void {
+    clearTimeout(planTimer);
+    if (running) return;
+    planTimer = window.setTimeout(() => {
+      client.ask<{ bytes: number; flops: number }>({ type: "plan", model: model.choice(), settings: settings() }).then(
+        ({ bytes }) => { byId("plan").textContent = `Takes ${bytesText(bytes)} of the GPU’s memory at its most.`; },
+        (error: Error) => { byId("plan").textContent = error.message; },
+      );
+    }, 300);
+  }
+
+  let running = false;
+  function busy(on: boolean): void {
+    running = on;
+    start.hidden = on;
+    cancel.hidden = !on;
+    if (on) resume.hidden = true;
+    byId("run").hidden = !on;
+    if (on) byId("result").hidden = true;
+    form.toggleAttribute("aria-busy", on);
+  }
+
+  function note(text: string): void {
+    const item = document.createElement("li");
+    item.textContent = text;
+    log.append(item);
+  }
+
+  let [share, left] = ["", ""];
+  function news(n: News): void {
+    if (n.type === "progress") {
+      byId("run").hidden = false;
+      doing.textContent = n.stage.charAt(0).toUpperCase() + n.stage.slice(1) + (n.detail ? `: ${n.detail}` : "");
+      bar.value = n.done;
+      share = n.memory ? `${bytesText(n.memory)} of GPU memory` : "";
+      if (n.stage !== "denoise") left = "";
+    } else if (n.type === "step") {
+      left = n.step < n.steps ? `${duration(n.secondsLeft)} left, ${duration(n.seconds)} a step` : "";
+      if (n.preview.length) player.show(n.preview, Math.max(1, (Number(field("fps").value) || 8) / 4), `Preview after step ${n.step} of ${n.steps}`);
+      caption.textContent = `Preview after step ${n.step} of ${n.steps}`;
+    } else if (n.type === "warning") note(n.message);
+    figures.textContent = [left, share].filter(Boolean).join(" · ");
+  }
+
+  async function run(goOn: boolean): Promise<void> {
+    if (running) return;
+    if (!field("prompt").value.trim()) {
+      tell("Say what the video shall show.");
+      field("prompt").focus();
+      return;
+    }
+    tell(null);
+    log.replaceChildren();
+    busy(true);
+    const file = field("input").files?.[0];
+    const request: GenerateRequest = {
+      model: model.choice(), prompt: field("prompt").value, negative: field("negative").value, settings: settings(), resume: goOn,
+      seed: field("seed").value === "" ? null : field("seed").valueAsNumber,
+      input: file ? { file, role: field("role").value as "image" | "video" | "control", strength: field("strength").valueAsNumber, fit: field("fit").value as Fit } : null,
+    };
+    // A file's length decides where nobody asked for a number of frames.
+    if (file && request.input?.role !== "image" && !touched.has("frames")) delete request.settings.frames;
+    try {
+      last = await client.ask<Made>({ type: "generate", request }, news);
+      finished(last);
+    } catch (error) {
+      const { resumable, cancelled } = error instanceof WorkerError ? error : { resumable: false, cancelled: false };
+      resume.hidden = !resumable;
+      if (cancelled) caption.textContent = resumable ? "Stopped. Its steps so far are kept." : "Stopped.";
+      else tell((error as Error).message);
+    } finally {
+      busy(false);
+      start.focus();
+    }
+  }
+
+  function finished(made: Made): void {
+    const { settings: s, frames, seconds, peakBytes } = made;
+    player.show(frames, s.fps, `Video: ${s.prompt}`);
+    const total = Object.values(seconds).reduce((a, b) => a + b, 0);
+    caption.textContent = `“${s.prompt}” · seed ${s.seed} · ${s.width} × ${s.height}, ${frames.length} frames · ${duration(total)}, ${bytesText(peakBytes)} at most`;
+    byId("result").hidden = false;
+  }
+
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    void run(false);
+  });
+  resume.addEventListener("click", () => void run(true));
+  cancel.addEventListener("click", () => {
+    doing.textContent = "Stopping …";
+    void client.ask({ type: "cancel" });
+  });
+  const play = byId<HTMLButtonElement>("play");
+  play.addEventListener("click", () => {
+    player.paused = !player.paused;
+    play.textContent = player.paused ? "Play" : "Pause";
+    play.setAttribute("aria-pressed", String(!player.paused));
+  });
+  for (const format of ["mp4", "gif"] as const) {
+    byId(`save-${format}`).addEventListener("click", async () => {
+      try {
+        const blob = await client.ask<Blob>({ type: "encode", format: format === "mp4" && !("VideoEncoder" in window) ? "gif" : format }).catch((error: Error) => {
+          // A browser without H.264 and VP9 in MP4 may still write WebM.
+          if (format === "mp4") return client.ask<Blob>({ type: "encode", format: "webm" });
+          throw error;
+        });
+        const link = document.createElement("a");
+        link.href = URL.createObjectURL(blob);
+        link.download = `${slug(last!.settings.prompt)}-${last!.settings.seed}.${blob.type.split("/")[1]}`;
+        link.click();
+        setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+      } catch (error) {
+        tell((error as Error).message);
+      }
+    });
+  }
+  byId("share").addEventListener("click", async () => {
+    const shared = { ...values(), ...(last ? { seed: String(last.settings.seed), prompt: last.settings.prompt } : {}) };
+    location.hash = toFragment(shared);
+    await navigator.clipboard.writeText(location.href).then(
+      () => note("The link is copied."),
+      () => note("The link is in the address bar."),
+    );
+  });
+
+  summarise();
+  if (model.choice().kind === "embedded") void opened();
+}
+
+const slug = (text: string): string => text.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "").slice(0, 48) || "video";

@@ -1,0 +1,124 @@
+/** Which model: the embedded one, one from a URL or the hub, one that this browser keeps, or a folder. */
+import type { StoredCheckpoint } from "../src/index.ts";
+import type { Client } from "./client.ts";
+import { byId, bytesText, dropZone } from "./dom.ts";
+import type { FormValues } from "./link.ts";
+import type { ModelChoice } from "./protocol.ts";
+
+export interface ModelPicker {
+  choice(): ModelChoice;
+  /** Fills in what a link names; it is opened when the user says so. */
+  link(values: FormValues): void;
+}
+
+export function modelPicker(client: Client, tell: (message: string | null) => void, onChange: () => void): ModelPicker {
+  const form = byId<HTMLFormElement>("form");
+  let folder: Extract<ModelChoice, { kind: "folder" }> | undefined;
+  const url = byId<HTMLInputElement>("url");
+  const kind = (): string => (form.elements.namedItem("model") as RadioNodeList).value;
+  const select = (value: string): void => {
+    (form.elements.namedItem("model") as RadioNodeList).value = value;
+    show();
+  };
+
+  function show(): void {
+    for (const inset of form.querySelectorAll<HTMLElement>("[data-for]")) inset.hidden = inset.dataset["for"] !== kind();
+    const chosen = choice();
+    byId("model-name").textContent = chosen.kind === "embedded" ? "Moving shapes" : chosen.kind === "url" ? chosen.url : chosen.name;
+  }
+
+  function choice(): ModelChoice {
+    const value = kind();
+    if (value === "url") return { kind: "url", url: url.value.trim(), store: (form.elements.namedItem("store") as HTMLInputElement).checked };
+    if (value === "folder" && folder) return folder;
+    if (value.startsWith("stored:")) return { kind: "stored", name: value.slice(7) };
+    return { kind: "embedded" };
+  }
+
+  function take(picked: Extract<ModelChoice, { kind: "folder" }>): void {
+    folder = picked;
+    byId("folder-name").textContent = picked.name;
+    select("folder");
+    onChange();
+  }
+
+  form.addEventListener("change", (event) => {
+    const { name, value } = event.target as HTMLInputElement;
+    if (name === "model") {
+      show();
+      if (value === "embedded" || value.startsWith("stored:")) onChange();
+    }
+    if (name === "url" && url.value.trim()) {
+      show();
+      onChange();
+      void listStored();
+    }
+  });
+  byId<HTMLInputElement>("folder").addEventListener("change", (event) => {
+    const files = [...((event.target as HTMLInputElement).files ?? [])];
+    if (files.length === 0) return;
+    const name = files[0]!.webkitRelativePath.split("/")[0] || "the folder";
+    take({ kind: "folder", name, files: new Map(files.map((file) => [file.webkitRelativePath.split("/").slice(1).join("/") || file.name, file])) });
+  });
+  dropZone(byId("drop"), (data) => {
+    void folderOf(data).then((picked) => (picked ? take(picked) : tell("Drop the folder that holds model_index.json, not a file of it.")), (error: Error) => tell(error.message));
+  });
+
+  /** Models that are kept in this browser. */
+  async function listStored(): Promise<void> {
+    const list = await client.ask<StoredCheckpoint[]>({ type: "list-stored" }).catch(() => [] as StoredCheckpoint[]);
+    byId("stored").replaceChildren(...list.map(({ name, bytes }) => {
+      const row = document.createElement("div");
+      row.className = "row";
+      const label = document.createElement("label");
+      label.className = "choice";
+      const radio = Object.assign(document.createElement("input"), { type: "radio", name: "model", value: `stored:${name}` });
+      label.append(radio, ` ${name} (kept here, ${bytesText(bytes)})`);
+      const remove = Object.assign(document.createElement("button"), { type: "button", textContent: "Remove" });
+      remove.setAttribute("aria-label", `Remove ${name} from this browser`);
+      remove.addEventListener("click", async () => {
+        await client.ask({ type: "remove-stored", name }).catch((error: Error) => tell(error.message));
+        if (radio.checked) {
+          select("embedded");
+          onChange();
+        }
+        await listStored();
+      });
+      row.append(label, remove);
+      return row;
+    }));
+  }
+
+  show();
+  void listStored();
+  return {
+    choice,
+    link({ model, url: address }) {
+      if (model !== "url" || !address) return;
+      url.value = address;
+      byId<HTMLDetailsElement>("model-box").open = true;
+      select("url");
+    },
+  };
+}
+
+/** A dropped folder, with its files by path; null where a file was dropped. */
+async function folderOf(data: DataTransfer): Promise<Extract<ModelChoice, { kind: "folder" }> | null> {
+  const entry = data.items[0]?.webkitGetAsEntry();
+  if (!entry?.isDirectory) return null;
+  const files = new Map<string, File>();
+  const walk = async (folder: FileSystemDirectoryEntry, prefix: string): Promise<void> => {
+    const reader = folder.createReader();
+    // A reader gives its entries in parts, and none at the end.
+    for (;;) {
+      const entries = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
+      if (entries.length === 0) break;
+      for (const one of entries) {
+        if (one.isDirectory) await walk(one as FileSystemDirectoryEntry, `${prefix}${one.name}/`);
+        else files.set(prefix + one.name, await new Promise<File>((resolve, reject) => (one as FileSystemFileEntry).file(resolve, reject)));
+      }
+    }
+  };
+  await walk(entry as FileSystemDirectoryEntry, "");
+  return { kind: "folder", name: entry.name, files };
+}

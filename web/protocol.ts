@@ -1,0 +1,56 @@
+/** What the page and its worker say to each other. The engine lives in the worker alone, so that the page always answers. */
+import type { Fit, RgbaFrame, Settings } from "../src/index.ts";
+
+export type ModelChoice =
+  | { kind: "embedded" }
+  | { kind: "url"; url: string; store: boolean }
+  | { kind: "stored"; name: string }
+  | { kind: "folder"; name: string; files: FileSystemDirectoryHandle | ReadonlyMap<string, File> };
+
+export interface GenerateRequest {
+  model: ModelChoice;
+  prompt: string;
+  negative: string;
+  seed: number | null;
+  settings: Partial<Settings>;
+  input: { file: File; role: "image" | "video" | "control"; strength: number; fit: Fit } | null;
+  /** Go on from where the last generation stopped. */
+  resume: boolean;
+}
+
+export type ToWorker =
+  | { type: "adapter" }
+  | { type: "open"; model: ModelChoice }
+  | { type: "plan"; model: ModelChoice; settings: Partial<Settings> }
+  | { type: "generate"; request: GenerateRequest }
+  | { type: "encode"; format: "mp4" | "webm" | "gif" }
+  | { type: "list-stored" }
+  | { type: "remove-stored"; name: string }
+  | { type: "validate"; files: File[] }
+  | { type: "benchmark" }
+  | { type: "cancel" };
+
+/** What an opened model says of itself. */
+export interface ModelFacts {
+  label: string;
+  defaults: Settings;
+  takes: string;
+  dtype: "f32" | "f16";
+}
+
+/** News of a request under way. */
+export type News =
+  | { type: "progress"; stage: string; done: number; detail: string; memory: number }
+  | { type: "step"; step: number; steps: number; seconds: number; secondsLeft: number; preview: RgbaFrame[] }
+  | { type: "warning"; message: string }
+  | { type: "row"; row: unknown };
+
+/** News of a request, or its answer, by the request's number. */
+export type FromWorker = { id: number } & (News | { type: "answer"; value: unknown } | { type: "error"; message: string; resumable?: boolean; cancelled?: boolean });
+
+export interface Made {
+  frames: RgbaFrame[];
+  settings: Settings & { seed: number; prompt: string };
+  seconds: Record<string, number>;
+  peakBytes: number;
+}

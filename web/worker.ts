@@ -1,0 +1,183 @@
+/** Everything heavy: the model, the GPU, files. One job at a time; `cancel` stops it. */
+import {
+  CogVideoX, CogwheelError, decodeVideo, encodeVideo, filesSource, GenerationInterrupted, Gpu, openSource, removeStoredCheckpoint, storeCheckpoint,
+  storedCheckpoint, storedCheckpoints, type CheckpointSource, type DenoiseState, type GenerateOptions, type RgbaFrame, type Video,
+} from "../src/index.ts";
+import type { FromWorker, GenerateRequest, Made, ModelChoice, ModelFacts, News, ToWorker } from "./protocol.ts";
+
+/** The embedded checkpoint lies beside the page, wherever that is. */
+const EMBEDDED = new URL("models/moving-shapes/", self.location.href).href;
+
+type Say = (news: News, transfer?: Transferable[]) => void;
+
+const state: {
+  gpu: Promise<Gpu> | undefined;
+  open: { key: string; model: CogVideoX } | undefined;
+  interrupted: { key: string; state: DenoiseState; seed: number } | undefined;
+  video: Video | undefined;
+  controller: AbortController;
+} = { gpu: undefined, open: undefined, interrupted: undefined, video: undefined, controller: new AbortController() };
+
+// For the console, and for tests that take the device away.
+Object.assign(self, { cogwheel: state });
+
+/** The device for benchmark and validation; a model opens its own, which it can open again when it is lost. */
+async function device(): Promise<Gpu> {
+  const found = await state.gpu?.catch(() => undefined);
+  if (found && !found.lost) return found;
+  state.gpu = Gpu.open();
+  return await state.gpu;
+}
+
+const keyOf = (choice: ModelChoice): string => JSON.stringify(choice, (_, value: unknown) => (value instanceof Map ? [...value].map(([path, file]) => [path, (file as File).size, (file as File).lastModified]) : value));
+
+async function sourceOf(choice: ModelChoice, say: Say): Promise<string | CheckpointSource> {
+  switch (choice.kind) {
+    case "embedded": return EMBEDDED;
+    case "folder": return filesSource(choice.files, choice.name);
+    case "stored": {
+      const found = await storedCheckpoint(choice.name);
+      if (!found) throw new CogwheelError("checkpoint", `${choice.name} must be stored in this browser, got none of that name; open it from its URL`);
+      return found;
+    }
+    case "url": {
+      const name = choice.url.replace(/\/+$/, "");
+      if (!choice.store) return name;
+      // A stored copy opens without the network; one that is not whole is completed.
+      const kept = await storedCheckpoint(name).catch(() => null);
+      if (kept) return kept;
+      await using from = await openSource(name);
+      return await storeCheckpoint(from, name, {
+        signal: state.controller.signal,
+        onProgress: (done, total, file) => say({ type: "progress", stage: "store the model", done: total ? done / total : 1, detail: `${file}, ${megabytes(done)} of ${megabytes(total)}`, memory: 0 }),
+      });
+    }
+  }
+}
+
+async function modelOf(choice: ModelChoice, say: Say): Promise<CogVideoX> {
+  const key = keyOf(choice);
+  if (state.open?.key === key && !state.open.model.gpu.lost) return state.open.model;
+  await state.open?.model[Symbol.asyncDispose]();
+  state.open = undefined;
+  const model = await CogVideoX.open(await sourceOf(choice, say));
+  state.open = { key, model };
+  return model;
+}
+
+const factsOf = (model: CogVideoX): ModelFacts => ({ label: model.checkpoint.source.label, defaults: model.defaults, takes: model.rules.takes, dtype: model.dtype });
+
+const megabytes = (bytes: number): string => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${(bytes / 1e6).toFixed(0)} MB`);
+
+async function generate(request: GenerateRequest, say: Say): Promise<Made> {
+  const model = await modelOf(request.model, say);
+  const key = keyOf(request.model);
+  const { signal } = state.controller;
+  const options: GenerateOptions = { prompt: request.prompt, ...request.settings, preview: true, signal };
+  if (request.negative.trim()) options.negative = request.negative;
+  if (request.seed !== null) options.seed = request.seed;
+  const before = state.interrupted;
+  if (request.resume && before?.key === key) Object.assign(options, { start: before.state, seed: before.seed });
+  options.seed ??= Math.floor(Math.random() * 2 ** 32);
+  if (request.input && !(options.start && "step" in options.start && options.start.step > 0)) {
+    const { file, role, strength, fit } = request.input;
+    const frames = await framesOf(file, role === "image" ? 1 : (request.settings.frames ?? model.defaults.frames));
+    options.fit = fit;
+    if (role === "image") options.image = frames[0]!;
+    else options[role] = frames;
+    if (role === "video" && model.rules.takes === "text") options.strength = strength;
+  }
+  state.interrupted = undefined;
+  state.video = undefined;
+  try {
+    const run = model.generate({
+      ...options,
+      onProgress: (stage, done, detail = "") => say({ type: "progress", stage, done, detail, memory: model.gpu.memory.allocated }),
+      onWarning: (message) => say({ type: "warning", message }),
+    });
+    for await (const step of run) {
+      const preview = step.preview();
+      say({ type: "step", step: step.step, steps: step.steps, seconds: step.seconds, secondsLeft: step.secondsLeft, preview }, preview.map(({ data }) => data.buffer as ArrayBuffer));
+    }
+    const video = await run;
+    state.video = video;
+    return { frames: video.frames.map(({ width, height, data }) => ({ width, height, data: data.slice() })), settings: video.settings, seconds: video.seconds as Record<string, number>, peakBytes: model.gpu.memory.peak };
+  } catch (error) {
+    if (error instanceof GenerationInterrupted) state.interrupted = { key, state: error.state, seed: options.seed };
+    throw error;
+  }
+}
+
+/** Any picture that the browser knows, or a video, as frames. */
+async function framesOf(file: File, most: number): Promise<RgbaFrame[]> {
+  if (file.type.startsWith("image/") && file.type !== "image/gif") {
+    const bitmap = await createImageBitmap(file).catch((error: unknown) => {
+      throw new CogwheelError("video", `${file.name} must be a picture that this browser can read, got ${(error as Error).message}`);
+    });
+    const { width, height } = bitmap;
+    const context = new OffscreenCanvas(width, height).getContext("2d")!;
+    context.drawImage(bitmap, 0, 0);
+    bitmap.close();
+    return [{ width, height, data: new Uint8Array(context.getImageData(0, 0, width, height).data.buffer) }];
+  }
+  const { frames } = await decodeVideo(new Uint8Array(await file.arrayBuffer()), { maxFrames: most, signal: state.controller.signal });
+  return frames as RgbaFrame[];
+}
+
+async function answer(message: ToWorker, say: Say): Promise<unknown> {
+  switch (message.type) {
+    case "adapter": {
+      const gpu = await device();
+      return { name: gpu.name, kind: gpu.caps.kind, f16: gpu.caps.f16, advice: gpu.advice };
+    }
+    case "open": return factsOf(await modelOf(message.model, say));
+    case "plan": {
+      const model = await modelOf(message.model, say);
+      const stages = model.requirements(message.settings);
+      return { bytes: Math.max(...stages.map(({ total }) => total)), flops: stages.reduce((sum, { flops }) => sum + flops, 0) };
+    }
+    case "generate": return await generate(message.request, say);
+    case "encode": {
+      if (!state.video) throw new CogwheelError("video", "there must be a video to save, got none; make one first");
+      return new Blob([await encodeVideo(state.video.frames, { format: message.format, fps: state.video.settings.fps })], { type: message.format === "gif" ? "image/gif" : `video/${message.format}` });
+    }
+    case "list-stored": return await storedCheckpoints();
+    case "remove-stored": {
+      if (state.open?.key === keyOf({ kind: "stored", name: message.name })) {
+        await state.open.model[Symbol.asyncDispose]();
+        state.open = undefined;
+      }
+      return await removeStoredCheckpoint(message.name);
+    }
+    case "validate": {
+      const { validateFiles } = await import("./validate-worker.ts");
+      return await validateFiles(await device(), message.files, (row) => say({ type: "row", row }), state.controller.signal);
+    }
+    case "benchmark": {
+      const { runBenchmark } = await import("./benchmark-worker.ts");
+      return await runBenchmark(await device(), (row) => say({ type: "row", row }), state.controller.signal);
+    }
+    case "cancel":
+      return undefined;
+  }
+}
+
+let last: Promise<unknown> = Promise.resolve();
+self.onmessage = ({ data }: MessageEvent<ToWorker & { id: number }>) => {
+  const { id, ...message } = data;
+  if (message.type === "cancel") {
+    state.controller.abort(new Error("stopped"));
+    self.postMessage({ id, type: "answer", value: undefined } satisfies FromWorker);
+    return;
+  }
+  const say: Say = (news, transfer = []) => self.postMessage({ id, ...news }, { transfer });
+  last = last.then(async () => {
+    state.controller = new AbortController();
+    const { signal } = state.controller;
+    try {
+      self.postMessage({ id, type: "answer", value: await answer(message as ToWorker, say) } satisfies FromWorker);
+    } catch (error) {
+      self.postMessage({ id, type: "error", message: error instanceof Error ? error.message : String(error), resumable: error instanceof GenerationInterrupted, cancelled: signal.aborted } satisfies FromWorker);
+    }
+  });
+};
