@@ -26,7 +26,7 @@ export async function readmeExample(): Promise<string> {
  * A module for both sides that lets an example run as it is, only cheaper: each `generate` is given the settings on top of
  * its own, and what it returns is kept for `results`.
  */
-const observer = (settings: object): string => `
+export const observer = (settings: object): string => `
 import { CogVideoX } from "cogwheel";
 const { generate } = CogVideoX.prototype;
 const kept = [];
@@ -54,7 +54,7 @@ export const results = () => JSON.stringify({
 });
 `;
 
-function parseResults(text: string): ExampleResult {
+export function parseResults(text: string): ExampleResult {
   const bytes = (base64: string) => Uint8Array.from(Buffer.from(base64, "base64"));
   return JSON.parse(text, (key, value: unknown) => (key === "latents" ? new Float32Array(bytes(value as string).buffer) : key === "data" ? bytes(value as string) : value)) as ExampleResult;
 }

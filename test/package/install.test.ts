@@ -1,0 +1,119 @@
+/**
+ * The package as an app gets it: packed, installed into an empty project, and the README's lines run there in Node and, bundled by
+ * esbuild and by Vite without any configuration, in Chromium.
+ */
+import { execFile, execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import type { Browser } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { launchChromium } from "../support/chromium.ts";
+import { observer, parseResults, readmeExample, type ExampleResult } from "../support/example.ts";
+import { expectClose } from "../support/compare.ts";
+import { serveFolder } from "../../web/server.ts";
+
+const ROOT = join(import.meta.dirname, "../..");
+/** What makes the example cheap. */
+const SETTINGS = { seed: 1, steps: 2, frames: 1 };
+const npm = (args: string[], cwd: string): string => execFileSync("npm", args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"], shell: process.platform === "win32" });
+
+let app: string;
+let packed: { path: string; size: number }[];
+let node: ExampleResult;
+
+beforeAll(async () => {
+  execFileSync(process.execPath, ["build.mjs", "--if-stale"], { cwd: ROOT });
+  execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", "-p", "tsconfig.types.json"], { cwd: ROOT });
+  app = await mkdtemp(join(tmpdir(), "cogwheel-app-"));
+  const [{ files, filename }] = JSON.parse(npm(["pack", "--json", "--ignore-scripts", "--pack-destination", app], ROOT)) as [{ files: typeof packed; filename: string }];
+  packed = files;
+  await writeFile(join(app, "package.json"), JSON.stringify({ name: "app", private: true, type: "module" }));
+  npm(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", `./${filename}`], app);
+  // The adapter of last resort, which an app without a GPU installs for its tests: the checkout's.
+  await mkdir(join(app, "node_modules/@sparticuz"), { recursive: true });
+  await symlink(join(ROOT, "node_modules/@sparticuz/chromium"), join(app, "node_modules/@sparticuz/chromium"));
+  await cp(join(app, "node_modules/cogwheel/models"), join(app, "models"), { recursive: true });
+  await writeFile(join(app, "example.mjs"), await readmeExample());
+  await writeFile(join(app, "observer.mjs"), observer(SETTINGS));
+}, 300_000);
+afterAll(async () => {
+  await rm(app, { recursive: true, force: true });
+});
+
+describe("the tarball", () => {
+  it("holds what is needed and nothing else", () => {
+    const stray = packed.map(({ path }) => path).filter((path) => !/^(package\.json|README\.md|LICENSE|NOTICE|docs\/[\w-]+\.md|dist\/[\w-]+\.js(\.map)?|dist\/chunks\/[\w.-]+\.js(\.map)?|dist\/types\/(src|build)\/[\w/.-]+\.d\.ts|models\/moving-shapes\/(?!train).*)$/.test(path));
+    expect(stray).toEqual([]);
+    for (const path of ["dist/node.js", "dist/browser.js", "dist/launch.js", "dist/types/src/index.d.ts", "models/moving-shapes/model_index.json", "LICENSE", "NOTICE"]) {
+      expect(packed.map((file) => file.path)).toContain(path);
+    }
+    expect(packed.filter(({ path }) => /^dist\/(serve|evaluate)/.test(path)), "tools of the checkout").toEqual([]);
+  });
+
+  it("has a browser build without a Node module: at most 400 kB, and what a page loads when it needs it", () => {
+    const code = (path: string): string => readFileSync(join(app, "node_modules/cogwheel", path), "utf8");
+    const statics = (path: string): string[] => [...code(path).matchAll(/\bfrom\s*"([^"]+)"|\bimport\s*"([^"]+)"/g)].map(([, a, b]) => a ?? b!);
+    const browser = packed.filter(({ path }) => /^dist\/(browser|chunks\/browser-[\w.-]+)\.js$/.test(path));
+    for (const { path } of browser) {
+      const dynamic = [...code(path).matchAll(/\bimport\(\s*"([^"]+)"/g)].map(([, name]) => name!);
+      expect([...statics(path), ...dynamic].filter((name) => !name.startsWith(".")), `${path} imports only its own chunks`).toEqual([]);
+    }
+    // What `import "cogwheel"` loads: the engine. Codec libraries and the hub's client are chunks of their own, loaded by the call that needs them.
+    const loaded = new Set<string>();
+    const load = (path: string): void => {
+      if (loaded.has(path)) return;
+      loaded.add(path);
+      for (const name of statics(path)) load(join(path, "..", name).replaceAll("\\", "/"));
+    };
+    load("dist/browser.js");
+    const bytes = [...loaded].reduce((sum, path) => sum + packed.find((file) => file.path === path)!.size, 0);
+    expect(bytes, `bytes of ${[...loaded].join(", ")}`).toBeLessThanOrEqual(400_000);
+    expect(bytes).toBeGreaterThan(100_000);
+    for (const { path, size } of browser) if (!loaded.has(path)) expect(size, path).toBeLessThanOrEqual(400_000);
+  });
+});
+
+describe("the README's lines in an app", () => {
+  it("run in Node", async () => {
+    await writeFile(join(app, "run.mjs"), `import { writeFileSync } from "node:fs"; import { results } from "./observer.mjs"; await import("./example.mjs"); writeFileSync("results.json", results());`);
+    await promisify(execFile)(process.execPath, ["node_modules/cogwheel/dist/launch.js", "--adapter", "swiftshader", "--exec", "run.mjs"], { cwd: app });
+    node = parseResults(await readFile(join(app, "results.json"), "utf8"));
+    expect(node.videos).toHaveLength(1);
+    expect(node.adapter).toMatch(/swiftshader/i);
+  }, 300_000);
+
+  /** A page whose only script is the bundle; it tells the example's results when asked. */
+  const ENTRY = `import { results } from "./observer.mjs"; globalThis.done = import("./example.mjs").then(() => results());`;
+
+  it.each(["esbuild", "vite"] as const)("run in Chromium, bundled by %s", async (bundler) => {
+    const site = join(app, `site-${bundler}`);
+    await writeFile(join(app, "entry.mjs"), ENTRY);
+    await writeFile(join(app, "index.html"), `<!doctype html><html lang="en"><title>app</title><link rel="icon" href="data:,"><script type="module" src="./entry.mjs"></script></html>`);
+    if (bundler === "esbuild") {
+      const { build } = await import("esbuild");
+      await build({ entryPoints: [join(app, "entry.mjs")], outdir: site, bundle: true, format: "esm", splitting: true, platform: "browser", logLevel: "error", absWorkingDir: app, outExtension: { ".js": ".mjs" } });
+      await cp(join(app, "index.html"), join(site, "index.html"));
+    } else {
+      const { build } = await import("vite");
+      await build({ root: app, configFile: false, logLevel: "error", base: "./", build: { outDir: site, emptyOutDir: true } });
+    }
+    await cp(join(app, "models"), join(site, "models"), { recursive: true });
+    await using server = await serveFolder(site);
+    const browser: Browser = await launchChromium();
+    try {
+      const page = await browser.newPage();
+      const wrong: string[] = [];
+      page.on("console", (message) => { if (["error", "warning"].includes(message.type())) wrong.push(message.text()); });
+      page.on("pageerror", (error) => wrong.push(error.stack ?? error.message));
+      await page.goto(server.url);
+      const got = parseResults(await page.evaluate<string>("globalThis.done"));
+      expect(wrong).toEqual([]);
+      expectClose(got.videos[0]!.latents, node.videos[0]!.latents, 1e-5);
+    } finally {
+      await browser.close();
+    }
+  }, 300_000);
+});
