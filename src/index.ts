@@ -20,7 +20,7 @@ export type { Fit } from "./video/fit.ts";
 export type { Frame } from "./video/frame.ts";
 export { decodeVideo, type DecodedVideo } from "./video/decode.ts";
 export { encodeVideo } from "./video/encode.ts";
-export { openSource } from "#files";
+export { openSource } from "./checkpoint/open.ts";
 export { filesSource } from "./checkpoint/source-files.ts";
 export { memorySource } from "./checkpoint/source-memory.ts";
 export { httpSource } from "./checkpoint/source-http.ts";
