@@ -1,8 +1,8 @@
 /** What replaying a plan costs the host, beside a bare loop that encodes the same number of trivial dispatches. */
 import { silu } from "#kernels";
-import type { Gpu } from "../src/gpu/gpu.ts";
-import type { Kernel } from "../src/gpu/kernel.ts";
-import type { Program } from "../src/graph/program.ts";
+import type { Gpu } from "../../src/gpu/gpu.ts";
+import type { Kernel } from "../../src/gpu/kernel.ts";
+import type { Program } from "../../src/graph/program.ts";
 import { median } from "./statistics.ts";
 
 /** Host milliseconds for each, median of `rounds` taken in turn; nothing is submitted, so no GPU time is in them. */

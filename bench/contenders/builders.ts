@@ -1,0 +1,70 @@
+/** How this engine records each kind of case: in its own layouts, channels last. */
+import { draw, permute, type BenchCase } from "../cases/case.ts";
+import type { AdaLnSizes, AttentionSizes, ConvSizes, GroupNormSizes, MatmulSizes } from "../cases/figures.ts";
+import type { Graph, Tensor } from "../../src/graph/graph.ts";
+import { attention } from "../../src/ops/attention.ts";
+import { conv3d } from "../../src/ops/conv3d.ts";
+import { groupNorm } from "../../src/ops/group_norm.ts";
+import { layerNorm } from "../../src/ops/layer_norm.ts";
+import { matmul } from "../../src/ops/matmul.ts";
+
+export interface Built {
+  readonly y: Tensor;
+  readonly inputs: Record<string, Float32Array>;
+  /** Where a weight is not simply what the case draws. */
+  readonly weights?: Record<string, () => Float32Array>;
+  /** The result in the reference's layout. */
+  readonly read?: (y: Float32Array) => Float32Array;
+}
+type Builder = (c: BenchCase<any, any>, graph: Graph) => Built;
+
+/** [B, C, T, H, W] ↔ [B, T, H, W, C] */
+const toLast = (data: Float32Array, shape: readonly number[]) => permute(data, shape, [0, 2, 3, 4, 1]);
+const toFirst = (data: Float32Array, shape: readonly number[]) => permute(data, [shape[0]!, shape[2]!, shape[3]!, shape[4]!, shape[1]!], [0, 4, 1, 2, 3]);
+const drawn = (c: BenchCase) => Object.fromEntries(Object.entries(c.inputs).map(([name, spec]) => [name, draw(spec)]));
+
+const matmulBuilder = (c: BenchCase<"matmul", MatmulSizes>, g: Graph): Built => ({
+  y: matmul(g.input("x", c.inputs["x"]!.shape), g.weight("w", c.weights["w"]!.shape)),
+  inputs: drawn(c),
+});
+
+const attentionBuilder = (c: BenchCase<"attention", AttentionSizes>, g: Graph): Built => ({
+  y: attention(...(["q", "k", "v"].map((name) => g.input(name, c.inputs[name]!.shape)) as [Tensor, Tensor, Tensor])),
+  inputs: drawn(c),
+});
+
+function convBuilder(c: BenchCase<"conv3d", ConvSizes>, g: Graph): Built {
+  const { cin, frames, height, width } = c.sizes;
+  return {
+    y: conv3d(g.input("x", [1, frames, height, width, cin]), g.weight("w", c.weights["w"]!.shape), { bias: g.weight("b", c.weights["b"]!.shape) }),
+    inputs: { x: toLast(draw(c.inputs["x"]!), c.inputs["x"]!.shape) },
+    read: (y) => toFirst(y, c.output),
+  };
+}
+
+function adaLnBuilder(c: BenchCase<"adaln", AdaLnSizes>, g: Graph): Built {
+  const { rows, width } = c.sizes;
+  const table = new Float32Array(2 * width);
+  table.set(draw(c.inputs["shift"]!), 0);
+  table.set(draw(c.inputs["scale"]!), width);
+  return {
+    y: layerNorm(g.input("x", [rows, width]), {
+      weight: g.weight("weight", [width]), bias: g.weight("bias", [width]),
+      modulation: { table: g.input("table", [2, width]), rows: g.constant("rows", new Uint32Array(rows)) },
+    }),
+    inputs: { x: draw(c.inputs["x"]!), table },
+  };
+}
+
+function groupNormBuilder(c: BenchCase<"group_norm", GroupNormSizes>, g: Graph): Built {
+  const { frames, height, width, channels, groups } = c.sizes;
+  return {
+    y: groupNorm(g.input("x", [1, frames, height, width, channels]), g.weight("weight", [channels]), g.weight("bias", [channels]), { groups, eps: 1e-6, activation: "silu" }),
+    inputs: { x: toLast(draw(c.inputs["x"]!), c.inputs["x"]!.shape) },
+    read: (y) => toFirst(y, c.output),
+  };
+}
+
+export const builders: Readonly<Record<string, Builder>> = {
+  matmul: matmulBuilder, attention: attentionBuilder, conv3d: convBuilder, adaln: adaLnBuilder, group_norm: groupNormBuilder,
+};

@@ -1,0 +1,79 @@
+/** This engine as a contender. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { draw, type BenchCase } from "../cases/case.ts";
+import { writeResult } from "../cases/result-file.ts";
+import { packageRoot } from "../../src/cli/package-root.ts";
+import { Gpu } from "../../src/gpu/gpu.ts";
+import { Profile } from "../../src/gpu/profile.ts";
+import { compile } from "../../src/graph/compile.ts";
+import { Graph } from "../../src/graph/graph.ts";
+import { Program } from "../../src/graph/program.ts";
+import { WeightStore } from "../../src/graph/weights.ts";
+import { Ceilings, type CeilingName, type CeilingRates } from "../measure/ceiling.ts";
+import { builders } from "./builders.ts";
+import { serve, type Contender, type Prepared } from "./protocol.ts";
+
+class Engine implements Contender {
+  #gpu!: Gpu;
+  #ceilings: Ceilings | undefined;
+  #open: { program: Program; store: WeightStore } | undefined;
+
+  async open() {
+    this.#gpu = await Gpu.open({
+      ...(process.env["COGWHEEL_ADAPTER"] ? { adapter: process.env["COGWHEEL_ADAPTER"] } : {}),
+      ...(process.env["COGWHEEL_KERNELS"] === "gpu" ? { capabilities: { kind: "hardware" as const } } : {}),
+    });
+    const { version } = JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as { version: string };
+    return { name: "Cogwheel", version, adapter: this.#gpu.name, kinds: Object.keys(builders), capabilities: this.#gpu.caps };
+  }
+
+  async ceilings(runs: number, only?: readonly CeilingName[]): Promise<CeilingRates> {
+    this.#ceilings ??= await Ceilings.create(this.#gpu);
+    return await this.#ceilings.measure(runs, only);
+  }
+
+  async prepare(c: BenchCase, file: string): Promise<Prepared> {
+    const build = builders[c.kind];
+    if (!build) throw new Error(`no builder for ${c.kind}`);
+    const gpu = this.#gpu;
+    const graph = new Graph(c.name);
+    const { y, inputs, weights, read } = build(c, graph);
+    graph.output("y", y);
+    const store = new WeightStore(gpu, { type: () => "f32", read: async (name) => weights?.[name]?.() ?? draw(c.weights[name]!) });
+    const plan = compile(graph, gpu.caps);
+    const start = performance.now();
+    const program = await Program.create(gpu, plan, store);
+    const compileMs = performance.now() - start;
+    this.#open = { program, store };
+    await gpu.scoped(c.name, () => program.run({ inputs }));
+    const out = await program.read("y");
+    writeResult(file, read ? read(out) : out);
+    return { flops: plan.cost.flops, bytes: plan.cost.bytes, compileMs, kernels: [...new Set(plan.steps.map((s) => s.label))] };
+  }
+
+  async time(runs: number) {
+    const { program } = this.#open!;
+    const ms: number[] = [], gpuMs: number[] = [];
+    for (let i = 0; i < runs; i++) {
+      const start = performance.now();
+      await program.run();
+      await this.#gpu.pace.drain();
+      ms.push(performance.now() - start);
+    }
+    if (this.#gpu.caps.timestamps) {
+      using profile = new Profile(this.#gpu);
+      await program.run({ profile });
+      gpuMs.push(profile.dispatches.reduce((n, d) => n + (d.end - d.begin) / 1e6, 0));
+    }
+    return { ms, gpuMs };
+  }
+
+  async close() {
+    this.#open?.program[Symbol.dispose]();
+    this.#open?.store[Symbol.dispose]();
+    this.#open = undefined;
+  }
+}
+
+await serve(new Engine());

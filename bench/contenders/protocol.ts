@@ -1,0 +1,81 @@
+/**
+ * A contender is a process that computes cases: this engine, or a peer. It is asked in lines of JSON on its standard input
+ * and answers in lines that begin with `@@`; whatever else it prints (drivers and libraries do) is its log.
+ *
+ *   open                     → who it is, and which kinds of case it can build
+ *   prepare {case, file, want} → builds the case, computes it once and writes the result, f32 in the reference's layout, to
+ *                              `file`; a contender that has several ways takes the fastest whose result is that of the file `want`
+ *   time {runs}              → milliseconds of each run of the prepared case
+ *   ceilings {runs, only}    → the adapter's ceilings (this engine alone)
+ *   close                    → forgets the prepared case
+ *
+ * What a run is, for all alike: inputs and weights lie on the device; from the call until the result is whole on the device,
+ * which is known by a few of its bytes having been read back.
+ */
+import { createInterface } from "node:readline";
+import type { BenchCase } from "../cases/case.ts";
+import type { Capabilities } from "../../src/gpu/capabilities.ts";
+import type { CeilingName, CeilingRates } from "../measure/ceiling.ts";
+
+export interface Opened {
+  readonly name: string;
+  readonly version: string;
+  readonly adapter: string;
+  readonly kinds: readonly string[];
+  /** What a reader must know of this contender. */
+  readonly note?: string;
+  /** This engine alone: the adapter, for the report. */
+  readonly capabilities?: Capabilities;
+}
+export interface Prepared {
+  /** The way it was built, where there were several and this was the fastest. */
+  readonly variant?: string;
+  /** Of the other ways, why they were not taken. */
+  readonly notes?: readonly string[];
+  /** Nodes of the graph that the contender computes on the CPU, of all. */
+  readonly cpuNodes?: { readonly cpu: number; readonly all: number };
+  /** Of what this engine planned. */
+  readonly flops?: number;
+  readonly bytes?: number;
+  readonly kernels?: readonly string[];
+  readonly compileMs?: number;
+}
+export interface Timed {
+  readonly ms: readonly number[];
+  /** On the GPU's own clock. */
+  readonly gpuMs?: readonly number[];
+}
+
+export type Request =
+  | { readonly do: "open"; readonly folder: string }
+  | { readonly do: "prepare"; readonly case: BenchCase; readonly file: string; readonly want?: string }
+  | { readonly do: "time"; readonly runs: number }
+  | { readonly do: "ceilings"; readonly runs: number; readonly only?: readonly CeilingName[] }
+  | { readonly do: "close" };
+
+export interface Contender {
+  open(folder: string): Promise<Opened>;
+  prepare(c: BenchCase, file: string, want?: string): Promise<Prepared>;
+  time(runs: number): Promise<Timed>;
+  ceilings?(runs: number, only?: readonly CeilingName[]): Promise<CeilingRates>;
+  close(): Promise<void>;
+}
+
+/** Answers requests until the standard input ends. */
+export async function serve(contender: Contender): Promise<never> {
+  for await (const line of createInterface({ input: process.stdin })) {
+    const request = JSON.parse(line) as Request;
+    let answer: unknown;
+    try {
+      if (request.do === "open") answer = await contender.open(request.folder);
+      else if (request.do === "prepare") answer = await contender.prepare(request.case, request.file, request.want);
+      else if (request.do === "time") answer = await contender.time(request.runs);
+      else if (request.do === "ceilings") answer = await contender.ceilings!(request.runs, request.only);
+      else answer = (await contender.close(), {});
+    } catch (error) {
+      answer = { error: error instanceof Error ? error.message : String(error) };
+    }
+    process.stdout.write(`@@${JSON.stringify(answer)}\n`);
+  }
+  process.exit();
+}
