@@ -1,6 +1,5 @@
 /** `cogwheel generate`: from a prompt to a file. */
-import { readFile, writeFile, rename, mkdir } from "node:fs/promises";
-import { basename, dirname, extname, join, resolve } from "node:path";
+import { basename, extname, join, resolve } from "node:path";
 import { peakResidentBytes } from "#platform";
 import { CogwheelError } from "../errors.ts";
 import { Profile } from "../gpu/profile.ts";
@@ -15,6 +14,7 @@ import { taskOf, type TaskInputs } from "../pipelines/task.ts";
 import type { Fit } from "../video/fit.ts";
 import type { Frame } from "../video/frame.ts";
 import { checkOutput, encodeVideo } from "../video/encode.ts";
+import { checkOutputFile, readInput, writeWhole } from "./files.ts";
 import { EMBEDDED_MODEL } from "./package-root.ts";
 import { hubProgress } from "./terminal/hub-progress.ts";
 import { interruptible, Interrupted } from "./terminal/interrupt.ts";
@@ -179,24 +179,4 @@ async function frames(path: string, maxFrames: number, signal: AbortSignal): Pro
   return (await decodeVideo(path, { maxFrames, signal })).frames;
 }
 
-async function readInput(path: string): Promise<Uint8Array> {
-  try {
-    return await readFile(path);
-  } catch (error) {
-    throw new CogwheelError("generate", `${path} must be a readable file, got ${(error as NodeJS.ErrnoException).code ?? (error as Error).message}; check the path`, { cause: error });
-  }
-}
 const readText = async (path: string): Promise<string> => new TextDecoder().decode(await readInput(path)).trim();
-
-async function checkOutputFile(path: string): Promise<void> {
-  const { checkWritable } = await import("#platform");
-  await checkWritable(path, "file");
-}
-
-/** Under a temporary name first, so that a file is whole or not there. */
-async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
-  await mkdir(dirname(resolve(path)), { recursive: true });
-  const temporary = join(dirname(resolve(path)), `.${basename(path)}.${process.pid}.tmp`);
-  await writeFile(temporary, bytes);
-  await rename(temporary, path);
-}

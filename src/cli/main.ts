@@ -28,6 +28,8 @@ function loraArgument(text: string): LoraInput {
 
 const adapter = () => new Option("--adapter <name>", "gpu, lavapipe, swiftshader, or part of an adapter's name (default: the fastest there is)");
 const dtype = (standard = "f16 on GPUs that have it") => new Option("--dtype <type>", `storage type of weights and activations (default: ${standard})`).choices(["f32", "f16"]);
+const tiling = () => new Option("--tiling <mode>", "how the VAE goes about large pictures (default: none where the adapter can, else exact)").choices(["none", "exact", "reference"]);
+const fit = () => new Option("--fit <how>", "how inputs of another shape are made to fit, by Lanczos (default: crop, both sides the same)").choices(["crop", "stretch", "pad"]);
 const sizes = (command: Command) =>
   command
     .option("--size <WxH>", "width and height in pixels (default: what the model was trained at)", size)
@@ -49,11 +51,11 @@ sizes(program.command("generate", { isDefault: true }).description("make a video
   .option("--strength <share>", "how far from --video the result may go, above 0 up to 1 (default: 0.8)", number)
   .option("--control <file>", "a control video (edges, depth, poses …), for control checkpoints")
   .option("--mask <file>", "with --video and an inpainting checkpoint: white is made anew, black is kept")
-  .addOption(new Option("--fit <how>", "how inputs of another shape are made to fit, by Lanczos (default: crop, both sides the same)").choices(["crop", "stretch", "pad"]))
+  .addOption(fit())
   .option("--samples <n>", "videos of this prompt, made together; files get -1, -2, …", number)
   .addOption(new Option("--lora <file[:scale]>", "an adapter on the transformer, with its strength (default 1); may be given several times").argParser((text: string, list: LoraInput[] = []) => [...list, loraArgument(text)]))
   .addOption(new Option("--reference-profile <name>", "whose behaviour to follow where published implementations disagree; see docs/profiles.md (default: diffusers)").choices(["diffusers", "sat", "corrected"]))
-  .addOption(new Option("--tiling <mode>", "how the VAE goes about large pictures (default: none where the adapter can, else exact)").choices(["none", "exact", "reference"]))
+  .addOption(tiling())
   .option("--model <folder>", "checkpoint in diffusers' layout: a folder, a URL, or org/name[@revision] on the hub (default: the embedded moving shapes)")
   .option("--variant <name>", "file-name variant of the weights, such as fp16")
   .addOption(dtype())
@@ -67,6 +69,35 @@ sizes(program.command("generate", { isDefault: true }).description("make a video
     const { generateCommand } = await import("./generate.ts");
     const { size: wanted, ...rest } = options;
     await generateCommand(words, { ...rest, ...wanted });
+  });
+
+const vae = program.command("vae").description("a checkpoint's VAE by itself: videos to latents and back");
+const vaeCommand = (name: string, what: string) =>
+  vae.command(name).description(what)
+    .option("--model <folder>", "checkpoint in diffusers' layout: a folder, a URL, or org/name[@revision] on the hub (default: the embedded moving shapes)")
+    .option("--variant <name>", "file-name variant of the weights, such as fp16")
+    .addOption(tiling())
+    .addOption(dtype())
+    .addOption(adapter());
+vaeCommand("encode", "encode a video into latents, times the VAE's scaling factor as transformers have them")
+  .argument("<video>", "MP4, WebM, MOV, MKV, GIF, PNG, or a folder of PNG")
+  .requiredOption("--out <file>", "the latents, a .safetensors file")
+  .option("--size <WxH>", "width and height to encode at (default: the video's own, rounded down to multiples of 8)", size)
+  .option("--frames <n>", "how many of its frames, 8·k or 8·k + 1 (default: the most that there are)", number)
+  .addOption(fit())
+  .option("--seed <n>", "draw the latents from the posterior as torch does (default: its mean)", number)
+  .action(async (file: string, options) => {
+    const { vaeEncodeCommand } = await import("./vae.ts");
+    const { size: wanted, ...rest } = options;
+    await vaeEncodeCommand(file, { ...rest, ...wanted });
+  });
+vaeCommand("decode", "decode latents (of `vae encode`, or of generate's --save-latents) into a video")
+  .argument("<latents>", "a .safetensors file")
+  .requiredOption("--out <path>", "file.mp4, .webm, .gif, .png (one frame), or a folder for PNG frames")
+  .option("--fps <n>", "frames a second of the file (default: those of the video that was encoded, else 8)", number)
+  .action(async (file: string, options) => {
+    const { vaeDecodeCommand } = await import("./vae.ts");
+    await vaeDecodeCommand(file, options);
   });
 
 program

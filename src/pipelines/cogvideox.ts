@@ -30,7 +30,7 @@ import { planStages, type Configs, type StageMemory } from "./requirements.ts";
 import { adviceFrom, checkSettings, defaultSettings, latentFrames, settingsOf, type ModelRules, type Settings } from "./settings.ts";
 import { StageClock } from "./stage-clock.ts";
 import { checkFrames, checkInputs, DEFAULT_STRENGTH, framesWithin, taskOf, type Task } from "./task.ts";
-import { Video, type RgbaFrame } from "./video.ts";
+import { rgbaFrames, Video, type RgbaFrame } from "./video.ts";
 
 /** A generation as it was asked for, checked and completed. */
 interface Run {
@@ -584,17 +584,6 @@ function concat(parts: readonly Float32Array[]): Float32Array {
     at += part.length;
   }
   return out;
-}
-
-/** [1, 3, T, H, W] in −1…1 → bytes, rounded as the `pixels` kernel does. */
-function rgbaFrames({ data, shape }: { data: Float32Array; shape: readonly number[] }): RgbaFrame[] {
-  const [, , count, height, width] = shape as [number, number, number, number, number];
-  const plane = height * width;
-  return Array.from({ length: count }, (_, t) => {
-    const rgba = new Uint8ClampedArray(4 * plane).fill(255);
-    for (let c = 0; c < 3; c++) for (let i = 0, at = (c * count + t) * plane; i < plane; i++, at++) rgba[4 * i + c] = (data[at]! / 2 + 0.5) * 255; // clamps, and rounds halves to even
-    return { width, height, data: new Uint8Array(rgba.buffer) };
-  });
 }
 
 const running = ({ signal, gpuProfile: profile, checkFinite }: GenerateOptions) => defined({ signal, profile, checkFinite });

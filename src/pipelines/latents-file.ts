@@ -6,10 +6,14 @@ import { CogwheelError } from "../errors.ts";
 import type { DenoiseState } from "./denoiser.ts";
 import { defined } from "./options.ts";
 import type { ReferenceProfile } from "./profiles.ts";
-import type { Settings } from "./settings.ts";
+import { latentFrames, type Settings } from "./settings.ts";
 import { TASKS, type Task } from "./task.ts";
+import type { VideoLatents } from "./video-vae.ts";
 
 const FORMAT = "cogwheel-latents/1";
+
+/** Latents of a video that an encoder made: no run goes on from them, so they have a format of their own. */
+const VIDEO_FORMAT = "cogwheel-video-latents/1";
 
 export interface SavedRun {
   readonly state: DenoiseState;
@@ -55,6 +59,7 @@ export async function readLatents(bytes: Uint8Array, label: string): Promise<Sav
   const { format, step, settings } = file.metadata;
   const info = file.tensors.get("latents");
   if (!info || info.shape.length !== 5) throw fail(`a file of latents must hold "latents" [n, F, C, H, W], got ${info ? `[${info.shape.join(", ")}]` : [...file.tensors.keys()].join(", ") || "nothing"}; make one with --save-latents`);
+  if (format === VIDEO_FORMAT) throw fail("the latents must be those of a run, got an encoded video's; decode them with `cogwheel vae decode`, or begin from the video itself");
   if (format !== undefined && format !== FORMAT) throw fail(`__metadata__ must say format ${FORMAT}, got ${JSON.stringify(format)}`);
   const read = async (name: string) => toFloat32((await file.read(name)).bytes, file.tensors.get(name)!.dtype);
   const done = Number(step ?? 0);
@@ -66,6 +71,32 @@ export async function readLatents(bytes: Uint8Array, label: string): Promise<Sav
   // Latents without a step are noise that somebody gives.
   const given = step === undefined || done === 0 || file.metadata["given_noise"] === "true" ? { givenNoise: true } : {};
   return { state: { step: done, latents: await read("latents"), ...defined({ original: await more("original"), condition: await more("condition"), task: saved.task }), ...given }, shape: info.shape, settings: saved };
+}
+
+/** An encoded video as a safetensors file: `latents` [1, F, C, H, W], times the scaling factor. */
+export function writeVideoLatents({ data, frames, channels, height, width }: VideoLatents, { fps }: { fps?: number } = {}): Uint8Array {
+  return writeSafetensors({ latents: { dtype: "F32", shape: [1, frames, channels, height, width], data } }, { format: VIDEO_FORMAT, ...(fps === undefined ? {} : { fps: String(fps) }) });
+}
+
+/**
+ * The videos' latents in a file: an encoded video's, or those that a generation saved, without the frames that 1.5 models pad in front.
+ * @param label what errors call the file
+ * @param temporal frames a latent frame, of the VAE that is to decode them
+ */
+export async function readVideoLatents(bytes: Uint8Array, label: string, temporal: number): Promise<{ videos: VideoLatents[]; fps: number | undefined }> {
+  const file = await openSafetensors(memorySource({ latents: bytes }, label), "latents");
+  const encoded = file.metadata["format"] === VIDEO_FORMAT;
+  const info = file.tensors.get("latents");
+  if (encoded && info?.shape.length !== 5) throw new CogwheelError("latents", `${label}: a file of latents must hold "latents" [n, F, C, H, W], got ${info ? `[${info.shape.join(", ")}]` : "none"}; encode the video again`);
+  const run = encoded ? undefined : await readLatents(bytes, label);
+  const data = run?.state.latents ?? toFloat32((await file.read("latents")).bytes, info!.dtype);
+  const [samples, frames, channels, height, width] = (run?.shape ?? info!.shape) as [number, number, number, number, number];
+  const skip = run?.settings.frames === undefined ? 0 : frames - latentFrames(run.settings.frames, temporal);
+  if (skip < 0) throw new CogwheelError("latents", `${label}: ${run!.settings.frames} frames need ${frames - skip} latent frames, got ${frames}; save the latents again`);
+  const frame = channels * height * width;
+  const videos = Array.from({ length: samples }, (_, n) => ({ data: data.slice((n * frames + skip) * frame, (n + 1) * frames * frame), frames: frames - skip, channels, height, width }));
+  const fps = run ? run.settings.fps : file.metadata["fps"] === undefined ? undefined : Number(file.metadata["fps"]);
+  return { videos, fps: fps !== undefined && Number.isFinite(fps) && fps > 0 ? fps : undefined };
 }
 
 /** Settings that this version does not know are those of another one, and change the result: they are refused. */

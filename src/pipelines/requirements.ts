@@ -8,7 +8,7 @@ import type { T5Config } from "../models/t5/config.ts";
 import type { TransformerConfig } from "../models/transformer/config.ts";
 import type { VaeConfig } from "../models/vae/config.ts";
 import { planExact } from "../models/vae/exact.ts";
-import { planVae, vaeGraphs, type DecodedFormat, type VaeGraphOptions, type VideoShape } from "../models/vae/graphs.ts";
+import { planVae, vaeGraphs, type VaeGraphOptions } from "../models/vae/graphs.ts";
 import { tileAxes } from "../models/vae/tiling.ts";
 import { DEFAULT_TILE_BYTES } from "../models/vae/vae.ts";
 import { denoiseGraph, type DenoiseShape } from "./denoiser.ts";
@@ -48,28 +48,30 @@ export interface StagePlanOptions {
 export function planStages(configs: Configs, caps: Capabilities, types: (component: string) => Pick<WeightProvider, "type">, o: StagePlanOptions): StageMemory[] {
   const { denoise, dtype } = o;
   const { height, width } = denoise;
-  const vae = (part: "encode" | "decode", frames: number, size: { height: number; width: number }, format: DecodedFormat): Plan[] | StageMemory => {
-    const whole: VideoShape = { batch: 1, frames, ...size };
-    if (o.tiling === "exact") return measureExact(configs.vae, caps, { ...whole, part, format, dtype });
-    const axes = o.tiling === "reference" ? tileAxes(configs.vae, part, whole, {}) : null;
-    const shape = axes ? { ...whole, height: Math.min(size.height, axes.rows.size), width: Math.min(size.width, axes.columns.size) } : whole;
-    return planVae(configs.vae, caps, { ...shape, part, format: axes ? "sample" : format, dtype });
-  };
-  const stages: [string, Plan[] | StageMemory][] = [
-    ["text encoder", [compile(t5Graph(configs.text, types("text_encoder"), { batch: denoise.guidance ? 2 : 1, length: denoise.textLength, dtype }), caps)]],
-    ...(o.encodedFrames ? [["encoder", vae("encode", o.encodedFrames, { height: height * o.spatial, width: width * o.spatial }, "sample")] as [string, Plan[] | StageMemory]] : []),
-    ["transformer", [compile(denoiseGraph(configs.transformer, types("transformer"), denoise, dtype), caps)]],
-    ["decoder", vae("decode", o.decodedLatents, { height, width }, "rgba")],
+  const { tiling } = o;
+  return [
+    measure("text encoder", [compile(t5Graph(configs.text, types("text_encoder"), { batch: denoise.guidance ? 2 : 1, length: denoise.textLength, dtype }), caps)]),
+    ...(o.encodedFrames ? [measureVae(configs.vae, caps, { part: "encode", batch: 1, frames: o.encodedFrames, height: height * o.spatial, width: width * o.spatial, format: "sample", tiling, dtype })] : []),
+    measure("transformer", [compile(denoiseGraph(configs.transformer, types("transformer"), denoise, dtype), caps)]),
+    measureVae(configs.vae, caps, { part: "decode", batch: 1, frames: o.decodedLatents, height, width, format: "rgba", tiling, dtype }),
   ];
-  return stages.map(([stage, plans]) => (Array.isArray(plans) ? measure(stage, plans) : { ...(plans as StageMemory), stage }));
 }
 
-function measureExact(config: VaeConfig, caps: Capabilities, options: Omit<VaeGraphOptions, "continues" | "continued">): StageMemory {
+/** What encoding or decoding a video takes, by the way it goes about large pictures. */
+export function measureVae(config: VaeConfig, caps: Capabilities, { tiling, ...o }: Omit<VaeGraphOptions, "continues" | "continued"> & { tiling: TilingMode }): StageMemory {
+  const stage = o.part === "encode" ? "encoder" : "decoder";
+  if (tiling === "exact") return measureExact(stage, config, caps, o);
+  const axes = tiling === "reference" ? tileAxes(config, o.part, o, {}) : null;
+  const tile = axes ? { ...o, format: "sample" as const, height: Math.min(o.height, axes.rows.size), width: Math.min(o.width, axes.columns.size) } : o;
+  return measure(stage, planVae(config, caps, tile));
+}
+
+function measureExact(stage: string, config: VaeConfig, caps: Capabilities, options: Omit<VaeGraphOptions, "continues" | "continued">): StageMemory {
   const plans = vaeGraphs(config, { type: () => options.dtype }, options).graphs.map((graph) => planExact(graph, caps, DEFAULT_TILE_BYTES));
   const largest = (of: (plan: (typeof plans)[number]) => number) => Math.max(...plans.map(of));
   const weights = [...new Map(plans.flatMap((p) => [...p.weights].map(([key, w]) => [key, w.bytes] as const))).values()].reduce((a, b) => a + b, 0);
   const activations = largest((p) => p.deviceBytes);
-  return { stage: "", weights, activations, total: weights + activations, flops: plans.reduce((n, p) => n + p.flops, 0), lowerBound: activations, host: largest((p) => p.hostBytes) };
+  return { stage, weights, activations, total: weights + activations, flops: plans.reduce((n, p) => n + p.flops, 0), lowerBound: activations, host: largest((p) => p.hostBytes) };
 }
 
 function measure(stage: string, plans: readonly Plan[]): StageMemory {

@@ -34,3 +34,14 @@ export class Video {
     await encodeVideo(frames, { fps: this.settings.fps, ...options, path });
   }
 }
+
+/** [1, 3, T, H, W] in −1…1 → bytes, rounded as the `pixels` kernel does. */
+export function rgbaFrames({ data, shape }: { data: Float32Array; shape: readonly number[] }): RgbaFrame[] {
+  const [, , count, height, width] = shape as [number, number, number, number, number];
+  const plane = height * width;
+  return Array.from({ length: count }, (_, t) => {
+    const rgba = new Uint8ClampedArray(4 * plane).fill(255);
+    for (let c = 0; c < 3; c++) for (let i = 0, at = (c * count + t) * plane; i < plane; i++, at++) rgba[4 * i + c] = (data[at]! / 2 + 0.5) * 255; // clamps, and rounds halves to even
+    return { width, height, data: new Uint8Array(rgba.buffer) };
+  });
+}

@@ -1,0 +1,88 @@
+/** `cogwheel vae encode` and `vae decode`: a video file to latents, and back. */
+import { extname, resolve } from "node:path";
+import type { TilingReport } from "../models/vae/exact.ts";
+import { readVideoLatents, writeVideoLatents } from "../pipelines/latents-file.ts";
+import { defined, type TilingMode } from "../pipelines/options.ts";
+import { framesThatReturn, VideoVae, type EncodeVideoOptions } from "../pipelines/video-vae.ts";
+import { checkOutput, encodeVideo } from "../video/encode.ts";
+import type { Fit } from "../video/fit.ts";
+import { checkOutputFile, readInput, writeWhole } from "./files.ts";
+import { EMBEDDED_MODEL } from "./package-root.ts";
+import { hubProgress } from "./terminal/hub-progress.ts";
+import { interruptible, Interrupted } from "./terminal/interrupt.ts";
+import { Progress } from "./terminal/progress.ts";
+
+interface CommonOptions {
+  model?: string;
+  variant?: string;
+  dtype?: "f32" | "f16";
+  adapter?: string;
+  tiling?: TilingMode;
+  out: string;
+}
+export interface VaeEncodeOptions extends CommonOptions {
+  width?: number;
+  height?: number;
+  frames?: number;
+  fit?: Fit;
+  seed?: number;
+}
+export interface VaeDecodeOptions extends CommonOptions {
+  fps?: number;
+}
+
+export async function vaeEncodeCommand(file: string, { out, width, height, frames, fit, seed, ...options }: VaeEncodeOptions): Promise<void> {
+  await checkOutputFile(out);
+  await withVae(options, async (vae, { signal, progress, run }) => {
+    const { decodeVideo } = await import("../video/decode.ts");
+    const video = await decodeVideo(file, { signal, ...(frames === undefined ? {} : { maxFrames: frames }) });
+    const count = frames ?? framesThatReturn(video.frames.length, vae.ratio.temporal);
+    if (frames === undefined && count < video.frames.length) progress.note(`${video.frames.length} frames; the first ${count} are encoded, for as many come back (8·k or 8·k + 1)`);
+    const asked: EncodeVideoOptions = { ...run("encode"), frames: count, ...defined({ width, height, fit, seed }) };
+    const latents = await vae.encode(video.frames, asked);
+    await writeWhole(out, writeVideoLatents(latents, defined({ fps: video.fps })));
+    const { spatial } = vae.ratio;
+    console.log(`${count} frames of ${video.width}×${video.height}, taken at ${latents.width * spatial}×${latents.height * spatial} → latents [1, ${latents.frames}, ${latents.channels}, ${latents.height}, ${latents.width}], ${seed === undefined ? "the posterior's mean" : `drawn with seed ${seed}`}, times ${vae.config.scaling_factor}`);
+  });
+  console.log(resolve(out));
+}
+
+export async function vaeDecodeCommand(file: string, { out, fps, ...options }: VaeDecodeOptions): Promise<void> {
+  const paths: string[] = [];
+  await withVae(options, async (vae, { signal, progress, run }) => {
+    const { videos, fps: saved } = await readVideoLatents(await readInput(file), file, vae.ratio.temporal);
+    for (let n = 0; n < videos.length; n++) paths.push(resolve(videos.length === 1 ? out : extname(out) ? `${out.slice(0, -extname(out).length)}-${n + 1}${extname(out)}` : `${out}-${n + 1}`));
+    for (const path of paths) await checkOutput(path);
+    for (const [n, latents] of videos.entries()) {
+      const frames = await vae.decode(latents, run("decode"));
+      await encodeVideo(frames, { path: paths[n]!, fps: fps ?? saved ?? 8, signal });
+      console.log(`latents [${latents.frames}, ${latents.channels}, ${latents.height}, ${latents.width}] → ${frames.length} frames of ${frames[0]!.width}×${frames[0]!.height}`);
+    }
+    progress[Symbol.dispose]();
+  });
+  for (const path of paths) console.log(path);
+}
+
+/** Opens the VAE, and closes it after the work; Ctrl-C stops between dispatches. */
+async function withVae(options: Omit<CommonOptions, "out">, work: (vae: VideoVae, tools: { signal: AbortSignal; progress: Progress; run: (what: string) => { tiling?: TilingMode; signal: AbortSignal; onProgress: (done: number) => void; onTiling: (report: TilingReport) => void } }) => Promise<void>): Promise<void> {
+  const { model = EMBEDDED_MODEL, tiling, ...open } = options;
+  using progress = new Progress();
+  using interruption = interruptible((text) => progress.note(text));
+  const { signal } = interruption;
+  try {
+    await using vae = await VideoVae.open(model, { ...defined(open), hub: { signal, ...hubProgress(progress) } });
+    console.log(`${vae.gpu.name}${vae.gpu.caps.kind === "software" ? " (software)" : ""}, ${vae.dtype}`);
+    if (vae.gpu.advice) console.log(vae.gpu.advice);
+    await work(vae, {
+      signal, progress,
+      run: (what) => ({ signal, ...defined({ tiling }), onProgress: (done) => progress.report(what, done), onTiling: (report) => progress.note(tilingLine(report)) }),
+    });
+  } catch (error) {
+    throw signal.aborted && signal.reason instanceof Interrupted ? signal.reason : error;
+  }
+}
+
+const mega = (bytes: number): string => `${(bytes / 1e6).toFixed(0)} MB`;
+const tilingLine = (r: TilingReport): string =>
+  `exact tiling: ${r.tiles} tiles, ${mega(r.deviceBytes)} of activations on the adapter and ${mega(r.hostBytes)} on the host at most, ${mega(r.trafficBytes)} moved in ${r.transferSeconds.toFixed(1)} of ${r.seconds.toFixed(1)} s, ${((100 * r.flops) / r.wholeFlops - 100).toFixed(0)} % more work than the whole picture`;
+

@@ -1,0 +1,172 @@
+/** A checkpoint's VAE by itself: videos to latents and back. */
+import { openSource } from "#files";
+import { availableMemoryBytes } from "#platform";
+import { openCheckpoint, type Checkpoint } from "../checkpoint/checkpoint.ts";
+import { expectWeights } from "../checkpoint/weights.ts";
+import type { CheckpointSource } from "../checkpoint/source.ts";
+import { CogwheelError } from "../errors.ts";
+import { Gpu } from "../gpu/gpu.ts";
+import { ComponentWeights } from "../models/component-weights.ts";
+import { parseVaeConfig, spatialRatio, type VaeConfig } from "../models/vae/config.ts";
+import { vaeWeights, type VideoShape } from "../models/vae/graphs.ts";
+import type { TilingReport } from "../models/vae/exact.ts";
+import { CausalVae, type DecodedFrames, type VaeRunOptions } from "../models/vae/vae.ts";
+import { TorchGenerator } from "../random/torch.ts";
+import { fitFrames, type Fit } from "../video/fit.ts";
+import { channelsOf, type Frame } from "../video/frame.ts";
+import { fromVae, toVae } from "./conditioning.ts";
+import { defined, TILINGS, type OpenOptions, type TilingMode } from "./options.ts";
+import { measureVae } from "./requirements.ts";
+import { latentFrames } from "./settings.ts";
+import { rgbaFrames, type RgbaFrame } from "./video.ts";
+
+/** Latents of one video as a transformer has them: times the VAE's scaling factor. */
+export interface VideoLatents {
+  /** [frames, channels, height, width] */
+  readonly data: Float32Array;
+  readonly frames: number;
+  readonly channels: number;
+  readonly height: number;
+  readonly width: number;
+}
+
+interface RunOptions {
+  /** How large pictures are gone about (docs/vae.md). Default `none` where the adapter can, else `exact`. */
+  tiling?: TilingMode;
+  signal?: AbortSignal;
+  /** Share that is done, 0 to 1. */
+  onProgress?: (done: number) => void;
+  /** What exact tiling took: tiles, bytes on the adapter and the host, bytes moved, seconds. */
+  onTiling?: (report: TilingReport) => void;
+}
+
+export interface EncodeVideoOptions extends RunOptions {
+  /** Pixels; multiples of the VAE's spatial ratio (8). Default: the frames' own size, rounded down to such multiples. */
+  width?: number;
+  height?: number;
+  /** How frames of another shape are made to fit (docs/video.md). Default `crop`. */
+  fit?: Fit;
+  /** How many of the frames; 8·k or 8·k + 1, so that as many come back. Default: the most that there are. */
+  frames?: number;
+  /** Draw the latents from the posterior with torch's generator of this seed. Default: its mean. */
+  seed?: number;
+}
+
+export type DecodeLatentsOptions = RunOptions;
+
+export type OpenVaeOptions = Pick<OpenOptions, "gpu" | "adapter" | "dtype" | "variant" | "hub">;
+
+/** The most frames up to `available` that come back as many: 8·k or 8·k + 1 with a temporal ratio of 4. */
+export function framesThatReturn(available: number, temporal: number): number {
+  const period = 2 * temporal;
+  const whole = Math.floor(available / period) * period;
+  return available > whole ? whole + 1 : whole;
+}
+
+export class VideoVae implements AsyncDisposable {
+  readonly #vae: CausalVae;
+  readonly #checkpoint: Checkpoint;
+  readonly #ownsGpu: boolean;
+
+  private constructor(
+    readonly gpu: Gpu,
+    readonly config: VaeConfig,
+    readonly dtype: "f32" | "f16",
+    vae: CausalVae,
+    checkpoint: Checkpoint,
+    ownsGpu: boolean,
+  ) {
+    this.#vae = vae;
+    this.#checkpoint = checkpoint;
+    this.#ownsGpu = ownsGpu;
+  }
+
+  /** Opens the `vae` of a checkpoint, named as for `CogVideoX.open`. Weights are read by the first call that needs them. */
+  static async open(from: string | URL | CheckpointSource, options: OpenVaeOptions = {}): Promise<VideoVae> {
+    const what = { only: ["vae"], ...(options.variant ? { variant: options.variant } : {}) };
+    const checkpoint = await openCheckpoint(await openSource(from, { ...what, ...(options.hub ? { hub: options.hub } : {}) }), what);
+    let gpu: Gpu | undefined;
+    try {
+      const component = checkpoint.component("vae");
+      const config = parseVaeConfig(component.config);
+      expectWeights(component, vaeWeights(config));
+      gpu = options.gpu ?? (await Gpu.open(options.adapter === undefined ? {} : { adapter: options.adapter }));
+      if (options.dtype === "f16" && !gpu.caps.f16) throw new CogwheelError("vae", `dtype f16 needs an adapter with shader-f16, got ${gpu.name}; use f32 or another adapter`);
+      const dtype = options.dtype ?? (gpu.caps.f16 && gpu.caps.kind === "hardware" ? "f16" : "f32");
+      const vae = CausalVae.create(gpu, config, await ComponentWeights.open(component, dtype), { dtype });
+      return new VideoVae(gpu, config, dtype, vae, checkpoint, !options.gpu);
+    } catch (error) {
+      await checkpoint[Symbol.asyncDispose]();
+      if (gpu && !options.gpu) await gpu[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** Pixels a latent pixel, frames a latent frame. */
+  get ratio(): { spatial: number; temporal: number } {
+    return { spatial: spatialRatio(this.config), temporal: this.config.temporal_compression_ratio };
+  }
+
+  /** Frames of one size → latents. */
+  async encode(frames: readonly Frame[], options: EncodeVideoOptions = {}): Promise<VideoLatents> {
+    const [first] = frames;
+    if (!first) throw new CogwheelError("vae", "a video must have at least one frame, got none");
+    channelsOf(first);
+    const { spatial, temporal } = this.ratio;
+    const down = (size: number): number => Math.max(spatial, Math.floor(size / spatial) * spatial);
+    const { width = down(first.width), height = down(first.height), fit = "crop", seed } = options;
+    const count = options.frames ?? framesThatReturn(frames.length, temporal);
+    latentFrames(count, temporal);
+    if (count > frames.length) throw new CogwheelError("vae", `the video must have the ${count} frames that are asked for, got ${frames.length}; ask for fewer`);
+    const shape = { batch: 1, frames: count, height, width };
+    const run = this.#run("encode", shape, options);
+    const posterior = await this.#vae.encode(fitFrames(frames.slice(0, count), { width, height, fit }), shape, run);
+    const [, channels, latents, h, w] = posterior.shape;
+    const z = seed === undefined ? posterior.mode() : posterior.sample(new TorchGenerator(seed).randn([...posterior.shape]));
+    return { data: fromVae(z, posterior.shape, this.config.scaling_factor), frames: latents, channels, height: h, width: w };
+  }
+
+  /** Latents → RGBA frames. */
+  async decode(latents: VideoLatents, options: DecodeLatentsOptions = {}): Promise<RgbaFrame[]> {
+    const { data, frames, channels, height, width } = latents;
+    if (channels !== this.config.latent_channels) throw new CogwheelError("vae", `latents must have this VAE's ${this.config.latent_channels} channels, got ${channels}; decode them with the VAE that they are of`);
+    if (data.length !== frames * channels * height * width) throw new CogwheelError("vae", `latents [${frames}, ${channels}, ${height}, ${width}] must have ${frames * channels * height * width} values, got ${data.length}; check their size`);
+    const shape = { batch: 1, frames, height, width };
+    const run = this.#run("decode", shape, options);
+    const z = toVae(data, { samples: 1, frames, channels, height, width, skip: 0 }, 1 / this.config.scaling_factor);
+    if (run.tiling === "reference") return rgbaFrames(await this.#vae.decode(z, shape, run));
+    const out: RgbaFrame[] = [];
+    await this.#vae.decode(z, shape, {
+      ...run, format: "rgba",
+      onFrames: ({ frames: count, height, width, data }: DecodedFrames) => {
+        for (let f = 0; f < count; f++) out.push({ width, height, data: (data as Uint8Array).subarray(f * width * height * 4, (f + 1) * width * height * 4) });
+      },
+    });
+    return out;
+  }
+
+  /** Which tiling, once the plan is known to fit; what does not fit is refused before anything is loaded. */
+  #run(part: "encode" | "decode", shape: VideoShape, { tiling, signal, onProgress, onTiling }: RunOptions): VaeRunOptions {
+    if (tiling !== undefined && !TILINGS.includes(tiling)) throw new CogwheelError("vae", `tiling must be ${TILINGS.join(", ")}, got ${JSON.stringify(tiling)}`);
+    const plan = (mode: TilingMode) => ({ mode, ...measureVae(this.config, this.gpu.caps, { part, ...shape, format: part === "encode" ? "sample" : "rgba", tiling: mode, dtype: this.dtype }) });
+    let planned;
+    try {
+      planned = plan(tiling ?? "none");
+    } catch (error) {
+      if (tiling !== undefined || !(error instanceof CogwheelError)) throw error;
+      planned = plan("exact");
+    }
+    const needs = (this.gpu.caps.kind === "software" ? planned.total : 0) + planned.host;
+    const available = availableMemoryBytes();
+    if (available !== undefined && needs > available) {
+      throw new CogwheelError("vae", `to ${part} ${shape.frames} frames of ${shape.width} × ${shape.height} takes ${needs} bytes, got ${available} of free memory; choose a smaller size or fewer frames${planned.mode === "none" ? ", or tiling exact" : ""}`);
+    }
+    return { ...(planned.mode === "none" ? {} : { tiling: planned.mode }), ...defined({ signal, onProgress, onTiling }) };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#vae[Symbol.dispose]();
+    await this.#checkpoint[Symbol.asyncDispose]();
+    if (this.#ownsGpu) await this.gpu[Symbol.asyncDispose]();
+  }
+}
