@@ -1,3 +1,6 @@
+/** What is slept past the end of work at most, where its length is guessed wrong; after it a wait polls, asleep between polls. */
+const LONGEST_SLEEP_MS = 40;
+
 /**
  * How much work to have under way. Browsers reset a device that one submit keeps busy for seconds, a cancelled run
  * should stop soon, and a wait should not be begun long before its end (see waitForGpu). So work is submitted in
@@ -29,11 +32,13 @@ export class Pace {
   }
 
   /**
-   * The least milliseconds until what was submitted is done; 0 while no rate is known. A wait that sleeps for longer than its work
-   * takes would learn its own sleep as the adapter's speed, and the next one would sleep for nearly as long.
+   * The least milliseconds until what was submitted is done, for a wait to sleep: 0 while no rate is known, and never long. A
+   * first dispatch takes a driver seconds to compile, and a wait that sleeps past its work learns its own sleep as the adapter's
+   * speed: the next one would sleep for nearly as long again.
    */
   get outstandingMs(): number {
-    return this.#outstanding === 0 ? 0 : Math.max(0, this.#outstanding / this.#fastest - (performance.now() - this.#since));
+    if (this.#outstanding === 0) return 0;
+    return Math.min(LONGEST_SLEEP_MS, Math.max(0, this.#outstanding / this.#fastest - (performance.now() - this.#since)));
   }
 
   async drain(signal?: AbortSignal): Promise<void> {

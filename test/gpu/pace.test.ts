@@ -17,6 +17,7 @@ function adapter(rate: number) {
   return {
     pace,
     submit: async (flops: number) => { busyUntil = Math.max(now, busyUntil) + flops / rate; await pace.submitted(flops); },
+    compile: (ms: number) => { busyUntil = Math.max(now, busyUntil) + ms; },
     get asleep() { return asleep; },
   };
 }
@@ -37,4 +38,14 @@ test("the speed of an adapter far from the first guess is learned in a few waits
     await device.pace.drain();
   }
   expect(device.pace.predict(5e7)).toBeCloseTo(1, 1);
+});
+
+test("a first dispatch that a driver compiles for seconds makes no later wait slow", async () => {
+  const device = adapter(5e7);
+  device.compile(6000);
+  for (let i = 0; i < 8; i++) {
+    await device.submit(4e9);
+    await device.pace.drain();
+  }
+  expect(device.asleep).toBeLessThanOrEqual(40);
 });
