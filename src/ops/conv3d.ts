@@ -7,7 +7,7 @@
  * at once. The frames whose taps reach into the cache are computed in two steps, taps on the cache and taps on x, the second
  * adding to the first; tensors above the binding limit are computed by ranges of frames, or by rows and single taps.
  */
-import { conv3dQuad, conv3dQuadRow, conv3dTiled } from "#kernels";
+import { conv3dOctet, conv3dQuad, conv3dQuadRow, conv3dTiled } from "#kernels";
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { dispatch, type Dispatch, foldGrid, MAX_DISPATCH_FLOPS, type Target, type View } from "../graph/dispatch.ts";
@@ -282,12 +282,16 @@ function lowerRegion(node: ConvNode, target: Target, region: Region): Dispatch[]
       y_base: wrap(written.base + whole.at),
       r_base: added ? wrap(added.base + addend.at) : 0,
     };
-    const variant = chooseConv3d(caps, m, n, x.dim(-1), kw === 3 && attrs.stride[2] === 1);
+    const variant = chooseConv3d(caps, { m, n, cin: x.dim(-1), kw, stride: attrs.stride[2] });
     if (variant.name !== "tiled") {
       const wg = caps.subgroups!.max;
       const runs = (m / wAll) * Math.ceil(wAll / (variant.name === "quad_row" ? 8 : 4));
       const placed = { ...common, params: { runs, ...params }, overrides: { WG: wg }, grid: foldGrid(Math.ceil(runs / wg) * Math.ceil(n / PANEL), caps) };
-      return variant.name === "quad_row" ? dispatch({ kernel: conv3dQuadRow, ...placed }) : dispatch({ kernel: conv3dQuad, ...placed, consts: { OVERLAP: +(attrs.stride[2] === 1) } });
+      if (variant.name === "quad_row") return dispatch({ kernel: conv3dQuadRow, ...placed });
+      const OVERLAP = +(attrs.stride[2] === 1);
+      // Kernels of the usual widths are compiled for them.
+      if (variant.name === "octet") return dispatch({ kernel: conv3dOctet, ...placed, consts: { OVERLAP, KW: kw <= 3 ? kw : 0 } });
+      return dispatch({ kernel: conv3dQuad, ...placed, consts: { OVERLAP } });
     }
     return dispatch({
       kernel: conv3dTiled, ...common, params: { m, ...params }, consts: { BM: variant.bm, BN: variant.bn, BK: variant.bk, TM: variant.tm },
@@ -296,14 +300,30 @@ function lowerRegion(node: ConvNode, target: Target, region: Region): Dispatch[]
   });
 }
 
-type Variant = { name: "quad" } | { name: "quad_row" } | { name: "tiled"; bm: number; bn: number; bk: number; tm: number };
+export type Conv3dVariant = { name: "octet" } | { name: "quad" } | { name: "quad_row" } | { name: "tiled"; bm: number; bn: number; bk: number; tm: number };
+
+/** What a choice is made by: positions and channels of y, channels of x, taps in a row and the stride between its columns. */
+export interface Conv3dShape { m: number; n: number; cin: number; kw: number; stride: number }
 
 /**
- * By capability: CPU adapters take the kernels without workgroup memory, GPUs a tile that the work fills. `row`: three taps a
- * row at stride 1. Lanes in fours mean SwiftShader, which runs the wider tile twice as fast; lavapipe, of 8, runs it slower.
+ * Every kernel that an adapter can run for a shape, the one that is taken without a measurement first. CPU adapters prefer those
+ * without workgroup memory, by their number of lanes: of 8, lavapipe runs `octet` a third faster than `quad`, of 4, SwiftShader
+ * `quad_row`, for three taps a row at stride 1, twice as fast. GPUs take a tile that the work fills.
  */
-export function chooseConv3d(caps: Capabilities, m: number, n: number, cin: number, row: boolean): Variant {
-  if (caps.kind === "software" && caps.subgroups && caps.subgroups.min >= 4) return { name: row && caps.subgroups.max === 4 ? "quad_row" : "quad" };
+export function conv3dCandidates(caps: Capabilities, shape: Conv3dShape): Conv3dVariant[] {
+  const lanes = caps.kind === "software" ? (caps.subgroups?.min ?? 0) : 0;
+  const { kw, stride } = shape;
+  return [
+    ...(lanes >= 8 ? [{ name: "octet" } as const] : []),
+    ...(lanes >= 4 && lanes < 8 && kw === 3 && stride === 1 ? [{ name: "quad_row" } as const] : []),
+    ...(lanes >= 4 ? [{ name: "quad" } as const] : []),
+    tile(shape),
+  ];
+}
+
+export const chooseConv3d = (caps: Capabilities, shape: Conv3dShape): Conv3dVariant => conv3dCandidates(caps, shape)[0]!;
+
+function tile({ m, n, cin }: Conv3dShape): Conv3dVariant {
   const bn = n > 32 ? 64 : n > 16 ? 32 : 16;
   const bk = cin >= 16 ? 16 : cin > 4 ? 8 : 4;
   // Large tiles while there are enough of them to fill a GPU.
