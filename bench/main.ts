@@ -12,7 +12,7 @@ import type { BenchCase } from "./cases/case.ts";
 import { figureOps } from "./cases/figures.ts";
 import { ContenderProcess } from "./contenders/process.ts";
 import { contest, type CaseResult } from "./measure/contest.ts";
-import type { CeilingRates } from "./measure/ceiling.ts";
+import { ceilingUnit, type CeilingRates } from "./measure/ceiling.ts";
 import { findPeers } from "./peers/find.ts";
 import { resultTable } from "./report/terminal.ts";
 
@@ -47,7 +47,7 @@ for (const { opened: who } of peers) console.log(`${who.name} ${who.version}: ${
 for (const why of missing) console.log(why);
 
 const ceilings = await engine.ask<CeilingRates>({ do: "ceilings", runs: quick ? 5 : 15 });
-console.log(`\nceilings: ${Object.entries(ceilings).map(([name, rate]) => `${name} ${rate.toFixed(1)} ${name.startsWith("copy") ? "GB/s" : name === "dot4I8" ? "GOP/s" : "GFLOP/s"}`).join(", ")}\n`);
+console.log(`\nceilings: ${Object.entries(ceilings).map(([name, rate]) => `${name} ${rate.toFixed(1)} ${ceilingUnit(name)}`).join(", ")}\n`);
 
 const results: CaseResult[] = [];
 for (const c of cases) {

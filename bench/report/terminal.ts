@@ -7,12 +7,12 @@ const ms = (value: number): string => (value < 100 ? value.toFixed(2) : value.to
 
 export function resultTable(results: readonly CaseResult[], names: readonly string[], ids: readonly string[]): string {
   return table(
-    ["case", "ms", "±", "GPU ms", "GFLOP/s", "of m-add", "GB/s", "of copy", "attainable", ...names.map((name) => `× ${name}`), "target"],
+    ["case", "ms", "±", "GPU ms", "GFLOP/s", "16 chains", "of peak", "GB/s", "of copy", "attainable", ...names.map((name) => `× ${name}`), "target"],
     results.map(({ case: c, ours, peers }) => [
       c.name,
       ...(ours
-        ? [ms(ours.ms.median), percent(ours.ms.spread), ours.gpuMs === undefined ? "–" : ms(ours.gpuMs), ours.gflops.toFixed(1), percent(ours.share.multiplyAdd), ours.gbytes.toFixed(1), percent(ours.share.copy), percent(ours.share.attainable)]
-        : ["not timed", "", "", "", "", "", "", ""]),
+        ? [ms(ours.ms.median), percent(ours.ms.spread), ours.gpuMs === undefined ? "–" : ms(ours.gpuMs), ours.gflops.toFixed(1), percent(ours.share.chains), percent(ours.share.peak), ours.gbytes.toFixed(1), percent(ours.share.copy), percent(ours.share.attainable)]
+        : ["not timed", "", "", "", "", "", "", "", ""]),
       ...ids.map((id) => peers.find((p) => p.contender === id)?.ratio?.median.toFixed(2) ?? "–"),
       c.target ? `≥ ${c.target.ratio} ×${c.target.share ? `, ${percent(c.target.share.lavapipe)}` : ""}` : "",
     ]),
