@@ -100,14 +100,14 @@ rmSync("dist/chunks", { recursive: true, force: true });
 
 const common = { bundle: true, format: "esm", target: "es2022", sourcemap: true, logLevel: "warning", packages: "external" };
 // The bench and its contenders, each a process of its own.
-const nodeEntries = { launch: "src/launch.ts", cli: "src/cli/main.ts", node: "src/index.ts", "bench/main": "bench/main.ts", "bench/cogwheel": "bench/contenders/cogwheel.ts", "bench/onnxruntime": "bench/peers/onnxruntime.ts", "bench/tfjs": "bench/peers/tfjs.ts", "bench/jax": "bench/peers/jax.ts", evaluate: "src/evaluate/main.ts", serve: "web/serve.ts" };
+const nodeEntries = { launch: "src/launch.ts", cli: "src/cli/main.ts", node: "src/index.ts", "node-graph": "src/graph.ts", "bench/main": "bench/main.ts", "bench/cogwheel": "bench/contenders/cogwheel.ts", "bench/onnxruntime": "bench/peers/onnxruntime.ts", "bench/tfjs": "bench/peers/tfjs.ts", "bench/jax": "bench/peers/jax.ts", evaluate: "src/evaluate/main.ts", serve: "web/serve.ts" };
 const present = Object.fromEntries(Object.entries(nodeEntries).filter(([, file]) => existsSync(file)));
 await build({ ...common, entryPoints: present, outdir: "dist", platform: "node", conditions: ["node"], banner: {}, splitting: true, chunkNames: "chunks/[name]-[hash]" });
 // The hub's client names its browser build in a way that esbuild does not follow.
 const browser = { ...common, platform: "browser", conditions: ["browser"], packages: "bundle", minify: true, splitting: true, alias: { "@huggingface/hub": "./node_modules/@huggingface/hub/dist/browser/index.mjs" } };
 if (existsSync("src/index.ts")) {
   // The engine, and chunks of what a page loads when it needs it: codec libraries, the hub's client.
-  await build({ ...browser, entryPoints: { browser: "src/index.ts" }, outdir: "dist", chunkNames: "chunks/browser-[name]-[hash]" });
+  await build({ ...browser, entryPoints: { browser: "src/index.ts", "browser-graph": "src/graph.ts" }, outdir: "dist", chunkNames: "chunks/browser-[name]-[hash]" });
 }
 if (web) {
   const site = "dist/web";

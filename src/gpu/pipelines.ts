@@ -14,7 +14,8 @@ export interface Pipeline {
 export class PipelineCache {
   readonly #device: GPUDevice;
   readonly #caps: Capabilities;
-  readonly #cache = new Map<string, Promise<Pipeline>>();
+  /** By kernel, for an app's may have the name of one of ours, and by label. */
+  readonly #cache = new Map<Kernel, Map<string, Promise<Pipeline>>>();
   /** How many pipelines were compiled, and the milliseconds during which at least one was being compiled. */
   readonly stats = { compiled: 0, ms: 0 };
   #pending = 0;
@@ -27,15 +28,17 @@ export class PipelineCache {
 
   get(kernel: Kernel, spec: Specialisation): Promise<Pipeline> {
     const label = kernelLabel(kernel, spec);
-    let entry = this.#cache.get(label);
+    const known = this.#cache.get(kernel) ?? new Map<string, Promise<Pipeline>>();
+    this.#cache.set(kernel, known);
+    let entry = known.get(label);
     if (!entry) {
       if (this.#pending++ === 0) this.#since = performance.now();
       entry = this.#compile(kernel, spec, label).finally(() => {
         this.stats.compiled++;
         if (--this.#pending === 0) this.stats.ms += performance.now() - this.#since;
       });
-      this.#cache.set(label, entry);
-      entry.catch(() => this.#cache.delete(label));
+      known.set(label, entry);
+      entry.catch(() => known.delete(label));
     }
     return entry;
   }
