@@ -110,6 +110,7 @@ program
   .option("--only <text>", "only cases whose module or name contains this")
   .addOption(new Option("--kernels <family>", "kernels for GPUs or for CPU adapters (default: what the engine chooses on this adapter)").choices(["gpu", "cpu"]))
   .option("--check-finite", "name the first node that makes a NaN or an infinity")
+  .option("--trace", "compare every intermediate that the case records (of a pipeline, every step) and name the first that departs")
   .action(async (paths: string[], options) => {
     const { validateCommand } = await import("./validate.ts");
     process.exitCode = await validateCommand(paths, options);
@@ -145,5 +146,6 @@ try {
     process.exitCode = 1;
   }
 }
-// Dawn keeps the process alive; everything is drained and written by now.
+// Dawn keeps the process alive, so it is ended here; a pipe takes what was written only as fast as it is read.
+for (const stream of [process.stdout, process.stderr]) await new Promise((written) => stream.write("", written));
 process.exit();

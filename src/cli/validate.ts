@@ -5,6 +5,7 @@ import { folderSource } from "../checkpoint/source-node.ts";
 import { CogwheelError } from "../errors.ts";
 import { Gpu } from "../gpu/gpu.ts";
 import { readCase } from "../reference/case.ts";
+import type { Comparison } from "../reference/compare.ts";
 import { runCase, type CaseResult, type CaseVerdict } from "../reference/run.ts";
 import { Progress } from "./terminal/progress.ts";
 import { table } from "./terminal/table.ts";
@@ -22,6 +23,8 @@ export interface ValidateOptions {
   only?: string;
   /** Name the first node that makes a NaN or an infinity. */
   checkFinite?: boolean;
+  /** Compare every intermediate that a case records, and name the first that departs. */
+  trace?: boolean;
   signal?: AbortSignal;
   /** Where the report goes. Default: standard output. */
   write?: (text: string) => void;
@@ -56,10 +59,11 @@ export async function validateCommand(paths: string[], options: ValidateOptions 
   if (json) write(`${JSON.stringify({ adapter: gpu.name, dtype, summary, cases: results }, null, 2)}\n`);
   else {
     write(`${gpu.name}, ${dtype}\n\n${table(["case", "module", "output", "max abs", "relative L2", "cosine", "verdict"], results.flatMap(rowsOf))}`);
+    if (options.trace) for (const result of results) if (!result.error) write(`\n${traceReport(result)}`);
     for (const { name, verdict, error } of results) if (error) write(`\n${name}: ${verdict}: ${error}\n`);
     write(`\n${results.length} cases: ${summary.pass} pass, ${summary.fail} fail, ${summary.unsupported} unsupported, ${summary.cannotBeRun} cannot be run\n`);
   }
-  return summary.pass === results.length ? 0 : 1;
+  return summary.pass === results.length && results.every((r) => !r.trace?.first) ? 0 : 1;
 }
 
 interface CaseFile {
@@ -84,21 +88,48 @@ async function filesOf(path: string): Promise<CaseFile[]> {
 const stem = (path: string): string => path.replace(/\.safetensors$/, "");
 
 /** One case's result; null when `only` leaves it out. What is wrong with the file stays with the file. */
-async function runFile(gpu: Gpu, { path, name, error }: CaseFile, { dtype = "f32", only, checkFinite = false }: ValidateOptions): Promise<CaseResult | null> {
+async function runFile(gpu: Gpu, { path, name, error }: CaseFile, { dtype = "f32", only, checkFinite = false, trace = false }: ValidateOptions): Promise<CaseResult | null> {
   const broken = (why: string): CaseResult => ({ name, module: null, verdict: "cannot be run", outputs: [], error: why });
   if (error) return broken(error);
   let read;
   try {
     await using source = await folderSource(dirname(path));
-    read = await readCase({ source, path: basename(path) }, name);
+    read = await readCase({ source, path: basename(path) }, name, { trace });
   } catch (thrown) {
     return broken((thrown as Error).message);
   }
   if (only !== undefined && !read.module.includes(only) && !name.includes(only)) return null;
-  return runCase(gpu, read, { dtype, checkFinite });
+  return runCase(gpu, read, { dtype, checkFinite, trace });
 }
 
 const figure = (v: number | null): string => (v === null || Number.isNaN(v) ? "–" : v === 0 ? "0" : v.toExponential(2));
+
+/** What was seen on the way to a case's outputs: every intermediate and the first that departs, or every step of a pipeline. */
+function traceReport({ name, trace, steps }: CaseResult): string {
+  const judged = (c: Comparison) => [figure(c.maxAbs), figure(c.relativeL2), c.verdict === "pass" ? "pass" : `FAIL (${c.note ?? `${c.measure} ≤ ${c.threshold}`})`];
+  const heads = ["max abs", "relative L2", "verdict"];
+  if (steps) {
+    const first = steps.find((s) => s.verdict === "fail");
+    const rows = steps.map((s) => [String(s.step), s.output.replace(/^step\./, ""), ...judged(s)]);
+    return `${name}: each step, begun from the reference's state before it\n\n${table(["step", "of it", ...heads], rows)}\n${name}: ${first ? `first departs in step ${first.step} (${first.output}), ${departure(first)}` : "no step departs"}\n`;
+  }
+  if (!trace || trace.rows.length === 0) return `${name}: nothing to trace: the case records no intermediates of a module that can be followed; make it with \`npm run reference -- --trace\`\n`;
+  const calls = trace.rows.some((row) => row.call > 0);
+  const rows = trace.rows.map((row) => [...(calls ? [String(row.call)] : []), row.module, row.what ?? "", row.node, ...judged({ ...row, output: row.module })]);
+  const { first } = trace;
+  const list = (label: string, names: readonly string[]) => (names.length ? `${label}: ${[...new Set(names.map((n) => n.replace(/(?<=\.)\d+(?=\.)|#\d+$/g, "*")))].join(", ")}\n` : "");
+  return [
+    `${name}: ${trace.rows.length} intermediates, in the order of execution\n\n`,
+    table([...(calls ? ["call"] : []), "reference's module", "of it", "node", ...heads], rows),
+    `\n${list("nodes without a counterpart", trace.unmatchedNodes)}${list("modules without a node of their own (they hold others, or are fused into them)", trace.unmatchedModules)}`,
+    `${name}: ${first ? `first departs at ${first.module}${first.what ? ` (${first.what})` : ""}${calls ? `, call ${first.call}` : ""}, node ${first.node}, ${departure({ ...first, output: first.module })}` : "no intermediate departs"}\n`,
+  ].join("");
+}
+
+function departure(c: Comparison): string {
+  const where = c.worst ? `; largest difference at [${c.worst.at.join(", ")}]: got ${c.worst.got}, expected ${c.worst.want}` : "";
+  return c.note ?? `relative L2 ${figure(c.relativeL2)} where ${c.threshold} is allowed${where}`;
+}
 
 /** The rows of one case, one an output; why there are none is told below the table. */
 function rowsOf({ name, module, verdict, outputs }: CaseResult): string[][] {

@@ -8,7 +8,7 @@ import { packParams, type BindingInfo, type Kernel } from "../gpu/kernel.ts";
 import type { Pipeline } from "../gpu/pipelines.ts";
 import { Profile } from "../gpu/profile.ts";
 import { viewOf, weightKey, type Plan } from "./compile.ts";
-import type { DType, Tensor } from "./graph.ts";
+import type { DType, Node, Tensor } from "./graph.ts";
 import type { View } from "./dispatch.ts";
 import type { LoadOptions, WeightStore } from "./weights.ts";
 
@@ -20,6 +20,8 @@ export interface RunOptions {
   profile?: Profile;
   /** Looks at every node's outputs and throws, naming the first that holds a NaN or an infinity. */
   checkFinite?: boolean;
+  /** Is shown every node as soon as it is computed, before its memory is used again; `read` gives one of its outputs, f16 widened to f32. */
+  observe?: (node: Node, read: (output: string) => Promise<Float32Array>) => void | Promise<void>;
   /** Share of the run's work that is done, 0 to 1. */
   onProgress?: (done: number) => void;
 }
@@ -228,7 +230,8 @@ export class Program implements Disposable {
       const from = at;
       if (options.profile) options.profile.begin(encoder);
       let pass = options.profile ? undefined : encoder.beginComputePass();
-      const full = () => at - from >= SUBMIT_DISPATCHES || pace.predict(flops) >= SUBMIT_MS;
+      const ended = () => at > from && steps[at - 1]!.node !== steps[at]?.node;
+      const full = () => at - from >= SUBMIT_DISPATCHES || pace.predict(flops) >= SUBMIT_MS || (options.observe !== undefined && ended());
       for (; at < this.#steps.length && !full(); at++) {
         const step = this.#steps[at]!;
         if (options.profile) {
@@ -251,9 +254,19 @@ export class Program implements Disposable {
       if (options.profile) await options.profile.collect();
       done += flops;
       await pace.submitted(flops, options.signal);
+      if (options.observe && ended()) await this.#show(steps[at - 1]!.node, options.observe, options.signal);
       options.onProgress?.(Math.min(1, done / totalFlops));
     }
     if (finite) await this.#reportFinite(finite);
+  }
+
+  async #show(node: Node, observe: NonNullable<RunOptions["observe"]>, signal?: AbortSignal): Promise<void> {
+    await observe(node, async (name) => {
+      const tensor = (node.outputs as Record<string, Tensor>)[name];
+      if (!tensor) throw new CogwheelError("graph", `${node.name} has no output "${name}"; it has ${Object.keys(node.outputs).join(", ")}`);
+      const { buffer, offset = 0 } = this.#resource({ tensor });
+      return widen(await this.gpu.read(buffer, offset, tensor.bytes, signal), tensor.dtype);
+    });
   }
 
   #encodeCarries(encoder: GPUCommandEncoder): void {

@@ -13,19 +13,26 @@ import type { HostTensor, ModuleContext, ReferenceCase } from "./module.ts";
 
 const FORMAT = "reference-case/1";
 
+export interface ReadCaseOptions {
+  /** Read what the reference's submodules gave too; it can be most of the file. Default false. */
+  trace?: boolean;
+}
+
 /** A case from a file of `source`, or from the bytes of one. `name` is what reports call it. */
-export async function readCase(from: Uint8Array | { source: CheckpointSource; path: string }, name: string): Promise<ReferenceCase> {
+export async function readCase(from: Uint8Array | { source: CheckpointSource; path: string }, name: string, { trace = false }: ReadCaseOptions = {}): Promise<ReferenceCase> {
   const { source, path } = from instanceof Uint8Array ? { source: memorySource({ case: from }, name), path: "case" } : from;
   const file = await openSafetensors(source, path);
   const fail = (rule: string): CogwheelError => new CogwheelError("reference", `${name}: ${rule}`);
   const { format, module, config, options, source: madeBy } = file.metadata;
   if (format !== FORMAT) throw fail(`__metadata__ must say format ${FORMAT}, got ${JSON.stringify(format) ?? "none"}; make the file with test/reference/generate.py`);
   if (!module) throw fail("__metadata__ must name a module, got none; add it");
-  const groups = { input: new Map<string, HostTensor>(), weight: new Map<string, HostTensor>(), output: new Map<string, HostTensor>() };
+  const groups = { input: new Map<string, HostTensor>(), weight: new Map<string, HostTensor>(), output: new Map<string, HostTensor>(), step: new Map<string, HostTensor>(), trace: new Map<string, HostTensor>() };
   const loras: Map<string, HostTensor>[] = [];
   for (const [key, { shape, dtype }] of file.tensors) {
-    const [, group, rest] = /^(input|weight|output|lora)\.(.+)$/s.exec(key) ?? [];
-    if (!group || !rest) throw fail(`tensors must be named input.…, weight.…, output.… or lora.<number>.…, got ${JSON.stringify(key)}; rename it`);
+    const [, group, rest] = /^(input|weight|output|lora|step|trace)\.(.+)$/s.exec(key) ?? [];
+    if (!group || !rest) throw fail(`tensors must be named input.…, weight.…, output.…, lora.<number>.…, step.… or trace.<call>.…, got ${JSON.stringify(key)}; rename it`);
+    if (group === "trace" && !/^\d{1,6}\..+$/s.test(rest)) throw fail(`tensors of a trace must be named trace.<call>.<module path>, got ${JSON.stringify(key)}; rename it`);
+    if (group === "trace" && !trace) continue;
     const tensor: HostTensor = { shape, data: toFloat32((await file.read(key)).bytes, dtype), integer: /^[IUB](\d|OOL)/.test(dtype) };
     if (group !== "lora") {
       groups[group as keyof typeof groups].set(rest, tensor);
@@ -42,7 +49,7 @@ export async function readCase(from: Uint8Array | { source: CheckpointSource; pa
     config: parseObject(config ?? "{}", "config", fail),
     options: parseObject(options ?? "{}", "options", fail),
     source: madeBy ?? "unknown",
-    inputs: groups.input, weights: groups.weight, outputs: groups.output, loras,
+    inputs: groups.input, weights: groups.weight, outputs: groups.output, steps: groups.step, trace: groups.trace, loras,
   };
 }
 

@@ -16,6 +16,8 @@ export interface Comparison {
   /** What was judged, and the limit it was held to. */
   readonly measure: "relative L2" | "max abs" | "equal";
   readonly threshold: number;
+  /** Where the largest absolute difference is. */
+  readonly worst?: { readonly at: readonly number[]; readonly got: number; readonly want: number };
   /** Why it fails, where the figures do not say it. */
   readonly note?: string;
 }
@@ -28,12 +30,16 @@ export interface Threshold {
 /** Outputs that are integers whatever dtype the file has them in. */
 const INTEGERS = new Set(["input_ids", "timesteps"]);
 
-/** The limit for an output: by module and storage type. */
-export function thresholdFor(module: string, output: string, dtype: "f32" | "f16", integer = false): Threshold {
+/** Pipelines of more steps than this are held to the limit of long ones: an error is carried on from step to step. */
+const FEW_STEPS = 6;
+
+/** The limit for an output: by module, storage type and, for pipelines, the number of steps. A single step (`step.…`) is a module. */
+export function thresholdFor(module: string, output: string, dtype: "f32" | "f16", { integer = false, steps = FEW_STEPS }: { integer?: boolean; steps?: number } = {}): Threshold {
   if (integer || INTEGERS.has(output)) return { measure: "equal", limit: 0 };
   if (module === "torch.randn") return { measure: "max abs", limit: 1e-6 };
   if (dtype === "f16") return { measure: "relative L2", limit: 5e-3 };
-  return { measure: "relative L2", limit: module.endsWith("Pipeline") ? 1e-4 : 1e-5 };
+  if (!module.endsWith("Pipeline") || output.startsWith("step.")) return { measure: "relative L2", limit: 1e-5 };
+  return { measure: "relative L2", limit: steps > FEW_STEPS ? 1e-3 : 1e-4 };
 }
 
 /** A NaN or an infinity where the reference has none fails; so does the reverse, and another one than the reference's. */
@@ -41,7 +47,7 @@ export function compareTensors(output: string, got: HostTensor | undefined, want
   const nothing = { output, verdict: "fail" as const, maxAbs: NaN, relativeL2: null, cosine: null, measure, threshold: limit };
   if (!got) return { ...nothing, note: "the engine gives no such output" };
   if (got.shape.join() !== want.shape.join()) return { ...nothing, note: `shape [${got.shape.join(", ")}], expected [${want.shape.join(", ")}]` };
-  let maxAbs = 0, error = 0, wantNorm = 0, gotNorm = 0, inner = 0, broken = 0, firstBroken = -1;
+  let maxAbs = 0, worst = -1, error = 0, wantNorm = 0, gotNorm = 0, inner = 0, broken = 0, firstBroken = -1;
   for (let i = 0; i < want.data.length; i++) {
     const g = got.data[i]!;
     const w = want.data[i]!;
@@ -50,7 +56,7 @@ export function compareTensors(output: string, got: HostTensor | undefined, want
       continue;
     }
     const d = Math.abs(g - w);
-    if (d > maxAbs) maxAbs = d;
+    if (d > maxAbs) { maxAbs = d; worst = i; }
     error += d * d;
     wantNorm += w * w;
     gotNorm += g * g;
@@ -60,10 +66,27 @@ export function compareTensors(output: string, got: HostTensor | undefined, want
     output, measure, maxAbs, threshold: limit,
     relativeL2: wantNorm > 0 ? Math.sqrt(error / wantNorm) : null,
     cosine: wantNorm > 0 && gotNorm > 0 ? inner / Math.sqrt(wantNorm * gotNorm) : null,
+    ...(worst >= 0 ? { worst: { at: coordinates(worst, want.shape), got: got.data[worst]!, want: want.data[worst]! } } : {}),
   };
   if (broken > 0) return { ...figures, verdict: "fail", note: `${broken} values differ in being finite, first at [${coordinates(firstBroken, want.shape).join(", ")}]: got ${got.data[firstBroken]}, expected ${want.data[firstBroken]}` };
   const judged = measure === "relative L2" && figures.relativeL2 !== null ? figures.relativeL2 : maxAbs;
   return { ...figures, verdict: judged <= limit ? "pass" : "fail" };
+}
+
+/** Of a tensor [steps, …] each step by itself. */
+export function compareSteps(output: string, got: HostTensor | undefined, want: HostTensor, threshold: Threshold): Comparison[] {
+  if (!got || got.shape.join() !== want.shape.join()) return [compareTensors(output, got, want, threshold)];
+  const [steps = 1, ...shape] = want.shape;
+  const size = want.data.length / steps;
+  const part = (t: HostTensor, i: number): HostTensor => ({ shape, data: t.data.subarray(i * size, (i + 1) * size) });
+  return Array.from({ length: steps }, (_, i) => compareTensors(output, part(got, i), part(want, i), threshold));
+}
+
+/** The one that is furthest beyond its limit or nearest to it. */
+export function worstOf(comparisons: readonly Comparison[]): { index: number; comparison: Comparison } {
+  const rank = (c: Comparison) => (c.note ? Infinity : (c.relativeL2 ?? c.maxAbs)); // a note says what figures cannot
+  const index = comparisons.reduce((best, c, i) => (rank(c) > rank(comparisons[best]!) ? i : best), 0);
+  return { index, comparison: comparisons[index]! };
 }
 
 /** One line that says how far off an output is. */

@@ -4,16 +4,17 @@ import { Graph, type Tensor } from "../graph/graph.ts";
 import { Program } from "../graph/program.ts";
 import { WeightStore } from "../graph/weights.ts";
 import type { HostTensor, ModuleContext } from "./module.ts";
+import type { Guide } from "./trace/tracer.ts";
 
-/** `build` returns the outputs by name, in engine layout; the shapes of the result are the tensors' own. */
-export async function runOnce(context: ModuleContext, inputs: Record<string, ArrayBufferView>, build: (graph: Graph) => Record<string, Tensor>): Promise<Record<string, HostTensor>> {
+/** `guide` says how the nodes can be traced. `build` returns the outputs by name, in engine layout; the shapes of the result are the tensors' own. */
+export async function runOnce(context: ModuleContext, inputs: Record<string, ArrayBufferView>, build: (graph: Graph) => Record<string, Tensor>, guide?: Guide): Promise<Record<string, HostTensor>> {
   const { gpu } = context;
   const provider = context.weights();
   const graph = new Graph("case", (name) => provider.type(name));
   for (const [name, tensor] of Object.entries(build(graph))) graph.output(name, tensor);
   using store = new WeightStore(gpu, provider);
   using program = await Program.create(gpu, compile(graph, gpu.caps), store);
-  await gpu.scoped("running the case", () => program.run({ inputs, checkFinite: context.checkFinite }));
+  await gpu.scoped("running the case", () => program.run({ inputs, checkFinite: context.checkFinite, ...(guide ? context.follow(guide) : {}) }));
   const out: Record<string, HostTensor> = {};
   for (const [name, tensor] of graph.outputs) out[name] = { shape: tensor.shape, data: await program.read(name) };
   return out;

@@ -1,7 +1,7 @@
-import { mkdtemp, rm, writeFile, mkdir } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile, mkdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { writeSafetensors } from "../../src/checkpoint/safetensors.ts";
 import { validateCommand, type ValidateOptions } from "../../src/cli/validate.ts";
 
@@ -59,4 +59,50 @@ test("--only picks by module or name, and must pick something", async () => {
   expect((await run([folder], { only: "good" })).text).toMatch(/2 cases: 1 pass, 0 fail, 0 unsupported, 1 cannot be run/);
   await expect(run([join(folder, "deep")], { only: "T5" })).rejects.toThrow(/\[validate\] there must be a case to run, got none whose module or name contains "T5"/);
   await expect(run([])).rejects.toThrow(/\[validate\] a file or a folder must be named/);
+});
+
+describe("--trace", () => {
+  const cases = join(import.meta.dirname, "../reference/cases");
+  const good = join(cases, "T5EncoderModel/traced.safetensors");
+  const module = "encoder.block.1.layer.0.SelfAttention.o";
+  let faulty: string;
+  beforeAll(async () => {
+    // One value of one weight is another.
+    const bytes = await readFile(good);
+    const header = Number(bytes.readBigUInt64LE(0));
+    const weights = JSON.parse(bytes.toString("utf8", 8, 8 + header)) as Record<string, { data_offsets: [number, number] }>;
+    const at = 8 + header + weights[`weight.${module}.weight`]!.data_offsets[0];
+    bytes.writeFloatLE(bytes.readFloatLE(at) + 1, at);
+    faulty = join(folder, "deep", "faulty.safetensors");
+    await writeFile(faulty, bytes);
+  });
+  afterAll(() => rm(faulty));
+
+  test("lists every intermediate and says that none departs", async () => {
+    const { code, text } = await run([good], { trace: true });
+    expect(code).toBe(0);
+    expect(text).toMatch(/^reference's module +of it +node +max abs +relative L2 +verdict$/m);
+    expect(text).toMatch(/^encoder\.block\.0\.layer\.0\.SelfAttention\.q +encoder\.block\.0\.matmul +\S+ +\S+ +pass$/m);
+    expect(text).toMatch(/^traced: no intermediate departs$/m);
+    expect(text).not.toContain("FAIL");
+  });
+  test("names the first that departs, with figures, and the exit code is 1", async () => {
+    const { code, text } = await run([faulty], { trace: true });
+    expect(code).toBe(1);
+    expect(text).toMatch(/^faulty: first departs at encoder\.block\.1\.layer\.0\.SelfAttention\.o \(plus the residual\), node encoder\.block\.1\.matmul#2, relative L2 \S+ where 0\.00001 is allowed; largest difference at \[\d, \d, \d+\]: got \S+, expected \S+$/m);
+  });
+  test("--json holds the rows, the first and what has no counterpart", async () => {
+    const { text } = await run([faulty], { trace: true, json: true });
+    const { trace } = (JSON.parse(text) as { cases: { trace: { rows: { module: string; verdict: string }[]; first: { module: string; relativeL2: number }; unmatchedNodes: string[]; unmatchedModules: string[] } }[] }).cases[0]!;
+    expect(trace.first).toMatchObject({ module, verdict: "fail" });
+    expect(trace.rows.findIndex((row) => row.verdict === "fail")).toBe(trace.rows.findIndex((row) => row.module === module));
+    expect(trace.unmatchedModules).toContain("encoder.block.0.layer.1.DenseReluDense.act");
+  });
+  test("of a pipeline, every step; of a case without a trace, that there is none", async () => {
+    const { code, text } = await run([join(cases, "CogVideoXPipeline/5b_dpm_dynamic.safetensors"), join(cases, "T5EncoderModel/s150.safetensors")], { trace: true });
+    expect(code).toBe(0);
+    expect(text).toMatch(/^5b_dpm_dynamic: no step departs$/m);
+    expect(text).toMatch(/^ +6 +original +\S+ +\S+ +pass$/m);
+    expect(text).toMatch(/^s150: nothing to trace: the case records no intermediates/m);
+  });
 });

@@ -31,6 +31,8 @@ class Content:
     weights: dict[str, torch.Tensor] = field(default_factory=dict)
     lora: dict[str, torch.Tensor] = field(default_factory=dict)  # keys "<i>.<state-dict name>"
     outputs: dict[str, torch.Tensor] = field(default_factory=dict)
+    steps: dict[str, torch.Tensor] = field(default_factory=dict)  # of a pipeline: [steps, …], after each of them
+    trace: dict[str, torch.Tensor] = field(default_factory=dict)  # keys "<call>.<module path>", see hooks.py
 
 
 @dataclass
@@ -41,6 +43,7 @@ class Case:
     name: str
     build: Callable[["Case"], Content]
     large: bool = False
+    trace: bool = False  # keep what the submodules gave
 
     @property
     def id(self) -> str:
@@ -57,7 +60,14 @@ def source() -> str:
 
 
 def tensors_of(content: Content) -> dict[str, torch.Tensor]:
-    groups = {"input": content.inputs, "weight": content.weights, "lora": content.lora, "output": content.outputs}
+    groups = {
+        "input": content.inputs,
+        "weight": content.weights,
+        "lora": content.lora,
+        "output": content.outputs,
+        "step": content.steps,
+        "trace": content.trace,
+    }
     return {f"{group}.{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
 
 
@@ -120,7 +130,7 @@ def compare(want_path: Path, got_path: Path) -> list[str]:
             found.append(f"{name}: {list(want[name].shape)} became {list(got[name].shape)}")
         elif not torch.equal(want[name], got[name]):
             error = (got[name].double() - want[name].double()).norm() / want[name].double().norm().clamp_min(1e-30)
-            exact = not name.startswith("output.") or not want[name].is_floating_point()
+            exact = not name.startswith(("output.", "step.", "trace.")) or not want[name].is_floating_point()
             if exact or error > OUTPUT_TOLERANCE:
                 found.append(f"{name}: relative L2 difference {error:.3g}")
     return found

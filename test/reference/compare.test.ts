@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { writeSafetensors } from "../../src/checkpoint/safetensors.ts";
 import { readCase } from "../../src/reference/case.ts";
-import { compareTensors, thresholdFor } from "../../src/reference/compare.ts";
+import { compareSteps, compareTensors, thresholdFor, worstOf } from "../../src/reference/compare.ts";
 import { complaint, runCase } from "../../src/reference/run.ts";
 import { testGpu } from "../support/gpu.ts";
 
@@ -30,6 +30,12 @@ describe("compareTensors", () => {
     expect(compareTensors("timesteps", tensor(999, 1), tensor(999, 0), thresholdFor("CogVideoXDDIMScheduler", "timesteps", "f16")).verdict).toBe("fail");
     expect(thresholdFor("torch.randn", "sample", "f32")).toEqual({ measure: "max abs", limit: 1e-6 });
     expect(thresholdFor("CogVideoXPipeline", "frames", "f32").limit).toBe(1e-4);
+    expect(thresholdFor("CogVideoXPipeline", "frames", "f32", { steps: 6 }).limit).toBe(1e-4);
+    expect(thresholdFor("CogVideoXPipeline", "frames", "f32", { steps: 50 }).limit).toBe(1e-3);
+    expect(thresholdFor("CogVideoXPipeline", "step.latents", "f32", { steps: 50 }).limit).toBe(1e-5);
+    expect(thresholdFor("CogVideoXPipeline", "frames", "f16", { steps: 50 }).limit).toBe(5e-3);
+    expect(thresholdFor("CogVideoXBlock", "hidden_states", "f32", { steps: 50 }).limit).toBe(1e-5);
+    expect(thresholdFor("T5EncoderModel", "y", "f32", { integer: true })).toEqual({ measure: "equal", limit: 0 });
     expect(thresholdFor("CogVideoXBlock", "hidden_states", "f32").limit).toBe(1e-5);
     expect(thresholdFor("CogVideoXPipeline", "frames", "f16").limit).toBe(5e-3);
   });
@@ -42,16 +48,35 @@ describe("compareTensors", () => {
 const metadata = { format: "reference-case/1", module: "torch.randn", config: "{}", options: '{"seed": 1, "shape": [2]}', source: "here" };
 const f32 = (...data: number[]) => ({ dtype: "F32" as const, shape: [data.length], data: Float32Array.from(data) });
 
+describe("compareSteps", () => {
+  const steps = (...data: number[]) => ({ shape: [2, 2], data: Float32Array.from(data) });
+  test("each step by itself, and the worst of them", () => {
+    const each = compareSteps("step.latents", steps(1, 1, 1, 2), steps(1, 1, 1, 1), limit);
+    expect(each.map((c) => [c.verdict, c.relativeL2])).toEqual([["pass", 0], ["fail", Math.SQRT1_2]]);
+    expect(each[1]!.worst).toEqual({ at: [1], got: 2, want: 1 });
+    expect(worstOf(each).index).toBe(1);
+    const [nan] = [compareSteps("step.latents", steps(NaN, 1, 1, 2), steps(1, 1, 1, 1), limit)];
+    expect(worstOf(nan!).index).toBe(0);
+  });
+  test("a missing tensor and another number of steps fail", () => {
+    expect(compareSteps("step.latents", undefined, steps(1, 1, 1, 1), limit)).toMatchObject([{ verdict: "fail", note: "the engine gives no such output" }]);
+    expect(compareSteps("step.latents", { shape: [1, 2], data: new Float32Array(2) }, steps(1, 1, 1, 1), limit)).toMatchObject([{ verdict: "fail", note: "shape [1, 2], expected [2, 2]" }]);
+  });
+});
+
 describe("readCase", () => {
   test("groups tensors, widens integers, keeps LoRA adapters in order", async () => {
     const c = await readCase(writeSafetensors({
       "input.ids": { dtype: "I32", shape: [2], data: Int32Array.of(-1, 7) }, "weight.a.b": f32(1), "output.y": { dtype: "I64", shape: [1], data: BigInt64Array.of(5n) },
       "lora.1.x.alpha": f32(2), "lora.0.x.lora_A.weight": f32(3),
-    }, metadata), "mine");
+      "step.latents": f32(4), "trace.0.a.b:input": f32(5),
+    }, metadata), "mine", { trace: true });
     expect(c).toMatchObject({ name: "mine", module: "torch.randn", options: { seed: 1 }, source: "here" });
     expect(c.inputs.get("ids")).toEqual({ shape: [2], data: Float32Array.of(-1, 7), integer: true });
     expect(c.outputs.get("y")).toMatchObject({ data: Float32Array.of(5), integer: true });
     expect(c.weights.get("a.b")).toMatchObject({ integer: false });
+    expect(c.steps.get("latents")).toMatchObject({ data: Float32Array.of(4) });
+    expect([...c.trace.keys()]).toEqual(["0.a.b:input"]);
     expect(c.loras.map((l) => [...l.keys()])).toEqual([["x.lora_A.weight"], ["x.alpha"]]);
   });
 
@@ -60,6 +85,7 @@ describe("readCase", () => {
     ["no module", { format: metadata.format }, { "output.y": f32(1) }, /mine: __metadata__ must name a module/],
     ["no outputs", metadata, { "input.x": f32(1) }, /mine: a case must have an output/],
     ["a tensor outside the groups", metadata, { "output.y": f32(1), stray: f32(1) }, /tensors must be named .* got "stray"/],
+    ["a trace without a call", metadata, { "output.y": f32(1), "trace.encoder": f32(1) }, /tensors of a trace must be named trace\.<call>\.<module path>, got "trace\.encoder"/],
     ["broken JSON", { ...metadata, config: "{" }, { "output.y": f32(1) }, /mine: config must be JSON/],
     ["a list for options", { ...metadata, options: "[]" }, { "output.y": f32(1) }, /mine: options must be a JSON object, got \[\]/],
   ])("%s is refused", async (_, meta, tensors, error) => {

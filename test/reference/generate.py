@@ -5,18 +5,22 @@
     python generate.py --list              names only
     python generate.py --check             make them again in a temporary folder and compare with cases/
     python generate.py --large             the true-width cases instead, under cases-large/ (gigabytes)
+    python generate.py --trace             with what every submodule gave (hooks.py), under cases-trace/
 """
 
 import argparse
+import dataclasses
 import sys
 import tempfile
 from fnmatch import fnmatch
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 from case import Case, compare, write
+from hooks import MODULES as TRACED_MODULES
 
 HERE = Path(__file__).resolve().parent
 FAMILIES = ("ops", "random", "scheduler", "transformer", "vae", "t5", "tokenizer", "pipeline")
@@ -68,28 +72,51 @@ def check(cases: list[Case], committed: Path, whole: bool) -> int:
     return bad
 
 
+def other_versions() -> list[str]:
+    """What is installed in another version than the committed cases were made with."""
+    found = []
+    for line in (HERE / "requirements.txt").read_text().splitlines():
+        name, pinned, want = line.partition("==")
+        if not pinned or name.startswith("#"):
+            continue
+        try:
+            got = version(name).split("+")[0]
+        except PackageNotFoundError:
+            got = "none"
+        if got != want:
+            found.append(f"{name} {got} is installed, the committed cases are made with {want}")
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="where to write (default: cases/ or cases-large/ beside this file)")
+    parser.add_argument("--out", type=Path, help="where to write (default: cases/, cases-large/ or cases-trace/ beside this file)")
     parser.add_argument("--only", metavar="PATTERN", help="a part of module/name, or a shell pattern")
     parser.add_argument("--list", action="store_true", help="print the names and stop")
     parser.add_argument("--large", action="store_true", help="the true-width cases instead of the small ones")
+    parser.add_argument("--trace", action="store_true", help="keep what every submodule gave")
     parser.add_argument("--check", action="store_true", help="regenerate and compare with what is there")
     arguments = parser.parse_args()
+
+    for line in other_versions():
+        print(line, file=sys.stderr)
 
     # One thread and fixed algorithms: a sum that is split differently ends in other bits.
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
 
     cases = [case for case in all_cases() if case.large == arguments.large and matches(case, arguments.only)]
+    if arguments.trace:
+        cases = [dataclasses.replace(case, trace=True) for case in cases if case.module in TRACED_MODULES]
     if not cases:
         parser.error(f"no case matches {arguments.only}")
-    out = arguments.out or HERE / ("cases-large" if arguments.large else "cases")
+    folder = "cases" + "-large" * arguments.large + "-trace" * arguments.trace
+    out = arguments.out or HERE / folder
     if arguments.list:
         print("\n".join(case.id for case in cases))
         return 0
     if arguments.check:
-        return 1 if check(cases, out, whole=arguments.only is None and not arguments.large) else 0
+        return 1 if check(cases, out, whole=arguments.only is None and folder == "cases") else 0
     make(cases, out)
     return 0
 

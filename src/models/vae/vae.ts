@@ -27,7 +27,7 @@ export interface DecodedFrames {
   readonly data: Float32Array | Uint8Array;
 }
 
-export interface VaeRunOptions extends Pick<RunOptions, "signal" | "profile" | "checkFinite" | "onProgress"> {
+export interface VaeRunOptions extends Pick<RunOptions, "signal" | "profile" | "checkFinite" | "observe" | "onProgress"> {
   /**
    * For pictures that are too large for the adapter. `exact`: part by part with the result of the whole, activations going to host memory
    * in between. `reference`, or the arguments of diffusers' `enable_tiling`: overlapping tiles, each by itself and blended, which is another

@@ -5,10 +5,10 @@ import { parseTransformerConfig } from "../../models/transformer/config.ts";
 import { parseVaeConfig } from "../../models/vae/config.ts";
 import { CausalVae } from "../../models/vae/vae.ts";
 import { firstStep, fromVae, imageCondition, imageScale, toVae } from "../../pipelines/conditioning.ts";
-import { Denoiser } from "../../pipelines/denoiser.ts";
-import { createScheduler, dynamicGuidance } from "../../schedulers/scheduler.ts";
+import { Denoiser, type DenoiseOptions, type DenoiseState } from "../../pipelines/denoiser.ts";
+import { createScheduler, dynamicGuidance, type StepCoefficients } from "../../schedulers/scheduler.ts";
 import { caseLoras, inputOf } from "../case.ts";
-import type { HostTensor, ReferenceModule } from "../module.ts";
+import type { HostTensor, ReferenceCase, ReferenceModule } from "../module.ts";
 
 type Kind = "text" | "image" | "video" | "control";
 
@@ -60,20 +60,51 @@ function pipeline(kind: Kind): ReferenceModule {
       ...(condition ? { conditionChannels: transformer.in_channels - channels } : {}),
     }, { dtype: context.dtype });
     const size = elements(latents.shape);
-    const denoised = await denoiser.run({
-      ...run, start, text, steps,
-      guidanceScale: option("use_dynamic_cfg", false) ? (i) => dynamicGuidance(guidance, steps.length, steps[i]!.timestep) : guidance,
+    const denoising = {
+      ...run, text,
+      guidanceScale: option("use_dynamic_cfg", false) ? (i: number) => dynamicGuidance(guidance, steps.length, steps[i]!.timestep) : guidance,
       ...(condition ? { condition } : {}),
       ...(noise ? { noise: (i: number) => noise.data.subarray(i * size, (i + 1) * size) } : {}),
-    });
+    };
+    const denoised = await denoiser.run({ ...denoising, start, steps });
+    const forced = await eachStep(c, latents.shape, steps, start, (from, until) => denoiser.run({ ...denoising, ...until, start: from }));
 
     // 1.5 pads latent frames in front until its patches divide them; the padding is not decoded.
     const asked = Math.floor((option("num_frames", 1) - 1) / vaeConfig.temporal_compression_ratio) + 1;
     const skip = (kind === "text" || kind === "image") && transformer.patch_size_t !== null ? frames - asked : 0;
     const z = toVae(denoised, { samples, frames, channels, height, width, skip }, 1 / vaeConfig.scaling_factor);
     const decoded = await vae.decode(z, { batch: samples, frames: frames - skip, height, width }, run);
-    return { latents: { shape: latents.shape, data: denoised }, frames: toFrames(decoded) };
+    return { latents: { shape: latents.shape, data: denoised }, frames: toFrames(decoded), ...forced };
   };
+}
+
+/**
+ * Teacher-forced: each step by itself, begun from the state that the reference was in before it (the first from the run's own start), so
+ * that a step shows its own error and not what went before. Nothing for a case that has no steps.
+ */
+async function eachStep(
+  c: ReferenceCase, shape: readonly number[], steps: readonly StepCoefficients[], start: Float32Array,
+  run: (from: DenoiseState, until: Pick<DenoiseOptions, "steps" | "onStep">) => Promise<Float32Array>,
+): Promise<Record<string, HostTensor>> {
+  const { latents, original, ...unknown } = Object.fromEntries(c.steps);
+  const whole = [steps.length, ...shape];
+  const wrong = Object.keys(unknown)[0] ?? (["latents", "original"] as const).find((name) => c.steps.has(name) && c.steps.get(name)!.shape.join() !== whole.join());
+  if (wrong) throw new CogwheelError("reference", `${c.name}: steps are step.latents and step.original [${whole.join(", ")}], got step.${wrong} [${c.steps.get(wrong)!.shape.join(", ")}]; correct it`);
+  if (!latents) return {};
+  const size = elements(shape);
+  const after = (tensor: HostTensor, step: number) => tensor.data.subarray((step - 1) * size, step * size);
+  const got = { latents: new Float32Array(latents.data.length), original: new Float32Array(latents.data.length) };
+  for (let i = 0; i < steps.length; i++) {
+    const from: DenoiseState = i === 0 ? { step: 0, latents: start } : { step: i, latents: after(latents, i), ...(original ? { original: after(original, i) } : {}) };
+    await run(from, {
+      steps: steps.slice(0, i + 1),
+      onStep: (state) => {
+        got.latents.set(state.latents, i * size);
+        if (state.original) got.original.set(state.original, i * size);
+      },
+    });
+  }
+  return { "step.latents": { shape: whole, data: got.latents }, ...(original ? { "step.original": { shape: whole, data: got.original } } : {}) };
 }
 
 /** Images [n, 1, 3, H, W] and their draws, one after another, → [n, F, C, h, w]. */

@@ -5,6 +5,7 @@ import { expectedT5Weights, parseT5Config } from "../../models/t5/config.ts";
 import { T5Encoder } from "../../models/t5/encoder.ts";
 import { expectCaseWeights, hostTensor, inputOf } from "../case.ts";
 import type { ReferenceModule } from "../module.ts";
+import { t5Guide } from "../trace/t5.ts";
 
 const t5Encoder: ReferenceModule = async (c, context) => {
   const config = parseT5Config(c.config, `${c.name}: config`);
@@ -16,7 +17,7 @@ const t5Encoder: ReferenceModule = async (c, context) => {
   const weights = { type: (name: string) => given.type(tied(name)), shape: (name: string) => given.shape(tied(name)), read: (name: string, dtype: "f32" | "f16" | "u32" | "i32") => given.read(tied(name), dtype) };
   expectCaseWeights(c, weights, expectedT5Weights(config));
   using encoder = await T5Encoder.create(context.gpu, config, weights, { batch, length, dtype: context.dtype });
-  const states = await encoder.encode(Int32Array.from(ids.data), { checkFinite: context.checkFinite });
+  const states = await encoder.encode(Int32Array.from(ids.data), { checkFinite: context.checkFinite, ...context.follow(t5Guide) });
   return { last_hidden_state: hostTensor(states, [batch, length, config.d_model]) };
 };
 

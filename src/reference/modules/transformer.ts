@@ -14,6 +14,7 @@ import { silu } from "../../ops/silu.ts";
 import { caseLoras } from "../case.ts";
 import type { HostTensor, ModuleContext, ReferenceCase, ReferenceModule } from "../module.ts";
 import { runOnce } from "../run-once.ts";
+import { transformerGuide } from "../trace/transformer.ts";
 
 function input(c: ReferenceCase, name: string): HostTensor {
   const tensor = c.inputs.get(name);
@@ -160,7 +161,7 @@ const block: ReferenceModule = async (c, context) => {
   const out = await runOnce(prefixed, { hidden, temb: temb.data }, (g) => {
     const sequence = describeSequence(g, config, { batch: b, textLength: t, videoTokens: v, rotary: args ? rotaryTable(rotaryFromArguments(c, args)) : null });
     return { y: recordBlock(g, config, "block", g.input("hidden", [b * (t + v), d]), silu(padColumns(g.input("temb", [...temb.shape]))), sequence, context.dtype) };
-  });
+  }, transformerGuide("block."));
   return {
     hidden_states: takeRows(out["y"]!.data, b, t + v, t, v, d, d),
     encoder_hidden_states: takeRows(out["y"]!.data, b, t + v, 0, t, d, d),
@@ -187,7 +188,7 @@ const transformer: ReferenceModule = async (c, context) => {
       latents: g.input("latents", latents.shape), text: g.input("text", text.shape), timestep: g.input("timestep", [batch]),
       ...(ofs ? { ofs: g.input("ofs", [batch]) } : {}),
     }, context.dtype),
-  }));
+  }), transformerGuide());
   return { sample: out["sample"]! };
 };
 

@@ -9,6 +9,7 @@ from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXBloc
 
 from case import Case, Content
 from draws import Draws
+from hooks import tracing
 
 # ---------------------------------------------------------------- attention
 
@@ -128,7 +129,7 @@ def block(config: dict, batch: int, text: int, video: int = 0, rotary: dict | No
             "encoder_hidden_states": draws.normal(batch, text, config["dim"]),
             "temb": draws.normal(batch, config["time_embed_dim"]),
         }
-        with torch.no_grad():
+        with torch.no_grad(), tracing(case, module) as trace:
             tables = rotary_tables(rotary) if rotary else None
             hidden_states, encoder_hidden_states = module(**inputs, image_rotary_emb=tables)
         return Content(
@@ -137,6 +138,7 @@ def block(config: dict, batch: int, text: int, video: int = 0, rotary: dict | No
             inputs=inputs,
             weights=module.state_dict(),
             outputs={"hidden_states": hidden_states, "encoder_hidden_states": encoder_hidden_states},
+            trace=trace,
         )
 
     return build
@@ -211,6 +213,7 @@ CASES = [
         "1x16_rotary",
         block(block_config(1, 16, 10), batch=2, text=3, rotary={"embed_dim": 16, **PORTRAIT}),
     ),
+    Case(BLOCK, "2x16_traced", block(block_config(2, 16, 5), batch=2, text=3, rotary={"embed_dim": 16, **PORTRAIT}), trace=True),
     Case(BLOCK, "2b_width", block(block_config(30, 64, 512), batch=2, text=226, video=345), large=True),
     Case(
         BLOCK,

@@ -1,9 +1,13 @@
-"""The four pipelines, run whole in diffusers' own classes: given text embeddings, six steps, tiny models.
+"""The four pipelines, run whole in diffusers' own classes: given text embeddings, tiny models, six steps or fifty.
 
 Every random draw is made by diffusers and recorded (record.py), so that an engine with another generator can replay it:
 `latents` is the starting noise, `posterior_noise` the draw behind the VAE's posterior sample, `noise[i]` the
-scheduler's draw that step i used.
+scheduler's draw that step i used. What the scheduler gave in each step is kept too, so that an engine can be given the
+reference's state before a step and be judged by that step alone.
 """
+
+from functools import wraps
+from unittest.mock import patch
 
 import torch
 from diffusers import (
@@ -111,6 +115,7 @@ def run(
     use_dynamic_cfg: bool = False,
     batch: int = 1,
     strength: float | None = None,
+    steps: int = STEPS,
 ):
     def build(case: Case) -> Content:
         draws = Draws(case.id)
@@ -119,7 +124,7 @@ def run(
             "height": height,
             "width": width,
             "num_frames": num_frames,
-            "num_inference_steps": STEPS,
+            "num_inference_steps": steps,
             "guidance_scale": guidance_scale,
             "use_dynamic_cfg": use_dynamic_cfg,
         }
@@ -148,15 +153,22 @@ def run(
             inputs["control_video"] = pipeline.video_processor.preprocess_video(pixels, height, width).transpose(1, 2)
 
         with recorded_draws() as made:
-            used, last = [], {}
+            used, last, given = [], {}, []
+            take_step = pipeline.scheduler.step
 
             def on_step(_pipeline, _step, _timestep, tensors):
                 used.append(made[-1].value)
                 last["latents"] = tensors["latents"]
                 return tensors
 
+            @wraps(take_step)  # pipelines look at its parameters to see whether it takes a generator
+            def step(*step_arguments, **step_options):
+                given.append(take_step(*step_arguments, **step_options))
+                return given[-1]
+
             generator = torch.Generator().manual_seed(1234)
-            result = pipeline(**arguments, generator=generator, callback_on_step_end=on_step, output_type="pt")
+            with patch.object(pipeline.scheduler, "step", step):
+                result = pipeline(**arguments, generator=generator, callback_on_step_end=on_step, output_type="pt")
 
         start = [draw.value for draw in made if draw.place not in ("posterior", "scheduler")]
         posterior = [draw.value for draw in made if draw.place == "posterior"]
@@ -167,6 +179,10 @@ def run(
             inputs["posterior_noise"] = torch.cat(posterior)
         if scheduler is CogVideoXDPMScheduler:
             inputs["noise"] = torch.stack(used)
+
+        after_steps = {"latents": torch.stack([state[0] for state in given])}
+        if scheduler is CogVideoXDPMScheduler:
+            after_steps["original"] = torch.stack([state[1] for state in given])
 
         # Text to video never touches the encoder.
         left_out = "encoder." if kind is CogVideoXPipeline else None
@@ -180,6 +196,7 @@ def run(
             inputs=inputs,
             weights=weights,
             outputs={"latents": last["latents"], "frames": result.frames},
+            steps=after_steps,
         )
 
     return build
@@ -196,6 +213,8 @@ def case(name: str, kind: type, *arguments, **more) -> Case:
 
 CASES = [
     case("2b_ddim_batch", T2V, DDIM, two_b(2, 6, 1), 16, 48, 1, guidance_scale=3.0, batch=2),
+    case("2b_ddim_50", T2V, DDIM, quarter(two_b(4, 6, 1)), 16, 24, 1, steps=50),
+    case("5b_dpm_50", T2V, DPM, quarter(FIVE_B), 16, 24, 5, use_dynamic_cfg=True, steps=50),
     case("5b_dpm_dynamic", T2V, DPM, FIVE_B, 16, 32, 9, use_dynamic_cfg=True),
     case("1_5_dpm_dynamic", T2V, DPM, quarter(ONE_FIVE), 16, 16, 9, use_dynamic_cfg=True),
     case("5b_dpm_dynamic", I2V, DPM, quarter(five_b_i2v(4, 4, 5)), 16, 16, 5, use_dynamic_cfg=True),

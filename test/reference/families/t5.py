@@ -7,6 +7,7 @@ from transformers import T5Config, T5EncoderModel
 
 from case import Case, Content
 from draws import Draws
+from hooks import tracing
 
 MODULE = "T5EncoderModel"
 
@@ -45,11 +46,14 @@ def encode(config: dict, batch: int, length: int, padding: int = 0):
             input_ids[-1, -padding - 1] = 1
         weights = model.state_dict()
         weights.pop("encoder.embed_tokens.weight")  # the same tensor as shared.weight; checkpoints hold it once
+        with tracing(case, model) as trace:
+            last_hidden_state = model(input_ids.to(torch.int64)).last_hidden_state
         return Content(
             config={name: getattr(settings, name) for name in CONFIG_NAMES},
             inputs={"input_ids": input_ids},
             weights=weights,
-            outputs={"last_hidden_state": model(input_ids.to(torch.int64)).last_hidden_state},
+            outputs={"last_hidden_state": last_hidden_state},
+            trace=trace,
         )
 
     return build
@@ -72,5 +76,6 @@ CASES = [
     Case(MODULE, "s29_padded", encode(tiny(24, 3, 8, 36, 2), batch=2, length=29, padding=11)),
     Case(MODULE, "s150", encode(tiny(20, 2, 8, 28, 1), batch=1, length=150)),  # beyond max_distance, 128
     Case(MODULE, "s226_d64", encode(tiny(16, 1, 64, 24, 1), batch=1, length=226, padding=200)),
+    Case(MODULE, "traced", encode(tiny(12, 3, 4, 20, 2), batch=2, length=9, padding=3), trace=True),
     Case(MODULE, "xxl_layer", encode(XXL_LAYER, batch=1, length=226, padding=150), large=True),
 ]

@@ -9,6 +9,7 @@ from diffusers import CogVideoXPipeline, CogVideoXTransformer3DModel
 from case import Case, Content
 from draws import Draws
 from families.scheduler import public_config
+from hooks import tracing
 
 MODULE = "CogVideoXTransformer3DModel"
 
@@ -81,13 +82,16 @@ def forward(
         lora = [adapter.draw(draws, model) for adapter in adapters]
         if lora:
             load(model, adapters, lora)
+        with tracing(case, model) as trace:
+            sample = model(**inputs, image_rotary_emb=tables).sample
         return Content(
             config=public_config(model),
             options={"lora": [adapter.scale for adapter in adapters]} if adapters else {},
             inputs=inputs,
             weights=weights,
             lora={f"{i}.{name}": tensor for i, tensors in enumerate(lora) for name, tensor in tensors.items()},
-            outputs={"sample": model(**inputs, image_rotary_emb=tables).sample},
+            outputs={"sample": sample},
+            trace=trace,
         )
 
     return build
@@ -120,6 +124,9 @@ PATCH_T = {
 }
 IMAGE_PATCH_T = PATCH_T | {"in_channels": 8, "ofs_embed_dim": 12}
 
+# The published widths, one block.
+TRUE_WIDTH = {"text_embed_dim": 4096, "time_embed_dim": 512, "max_text_seq_length": 226, "in_channels": 16, "out_channels": 16}
+
 ATTENTION = tuple(f"transformer_blocks.0.attn1.{layer}" for layer in ("to_q", "to_k", "to_v", "to_out.0"))
 FEED_FORWARD = ("transformer_blocks.0.ff.net.0.proj", "transformer_blocks.0.ff.net.2")
 TWO_ADAPTERS = [
@@ -140,5 +147,24 @@ CASES = [
     Case(MODULE, "5b_i2v_other_frames", forward(tiny(1, 16, 1, **LEARNED), (2, 8, 6, 10), 7, [999])),
     Case(MODULE, "1_5", forward(tiny(1, 16, 1, **PATCH_T), (4, 4, 6, 10), 7, [999, 99])),
     Case(MODULE, "1_5_i2v", forward(tiny(1, 16, 2, **IMAGE_PATCH_T), (2, 8, 14, 6), 4, [839, 179], ofs=2.0)),
+    Case(
+        MODULE,
+        "1_5_i2v_traced",
+        forward(tiny(2, 16, 2, **IMAGE_PATCH_T), (2, 8, 4, 6), 4, [839, 179], ofs=2.0),
+        trace=True,
+    ),
+    Case(MODULE, "2b_traced", forward(tiny(1, 16, 2, **SINCOS), (2, 4, 6, 10), 7, [500]), trace=True),
     Case(MODULE, "5b_lora", forward(tiny(1, 16, 1, **ROTARY), (1, 4, 6, 10), 5, [599], adapters=TWO_ADAPTERS)),
+    Case(
+        MODULE,
+        "2b_width",
+        forward(tiny(30, 64, 1, **TRUE_WIDTH | SINCOS), (2, 16, 12, 20), 226, [999, 19]),
+        large=True,
+    ),
+    Case(
+        MODULE,
+        "1_5_i2v_width",
+        forward(tiny(48, 64, 1, **TRUE_WIDTH | PATCH_T | {"in_channels": 32, "ofs_embed_dim": 512}), (4, 32, 12, 20), 226, [839], ofs=2.0),
+        large=True,
+    ),
 ]

@@ -6,6 +6,7 @@ from diffusers import AutoencoderKLCogVideoX
 from case import Case, Content
 from draws import Draws
 from families.scheduler import public_config
+from hooks import tracing
 
 ENCODE = "AutoencoderKLCogVideoX.encode"
 DECODE = "AutoencoderKLCogVideoX.decode"
@@ -40,13 +41,15 @@ def encode(config: dict, frames: int, height: int, width: int, batch: int = 1, t
         if tiling:
             vae.enable_tiling(**tiling)
         x = draws.pixels(batch, 3, frames, height, width)
-        posterior = vae.encode(x).latent_dist
+        with tracing(case, vae) as trace:
+            posterior = vae.encode(x).latent_dist
         return Content(
             config=public_config(vae),
             options=options_of(tiling),
             inputs={"x": x},
             weights=half_of(vae, "encoder"),
             outputs={"mean": posterior.mean, "logvar": posterior.logvar},
+            trace=trace,
         )
 
     return build
@@ -61,12 +64,15 @@ def decode(config: dict, frames: int, height: int, width: int, batch: int = 1, t
         if tiling:
             vae.enable_tiling(**tiling)
         z = draws.normal(batch, vae.config.latent_channels, frames, height, width)
+        with tracing(case, vae) as trace:
+            sample = vae.decode(z).sample
         return Content(
             config=public_config(vae),
             options=options_of(tiling),
             inputs={"z": z},
             weights=half_of(vae, "decoder"),
-            outputs={"sample": vae.decode(z).sample},
+            outputs={"sample": sample},
+            trace=trace,
         )
 
     return build
@@ -75,6 +81,10 @@ def decode(config: dict, frames: int, height: int, width: int, batch: int = 1, t
 SMALL = tiny([4, 4, 4, 4], 2)
 WIDER = tiny([4, 6, 6, 6], 2, latent=5)
 DEEP = tiny([4, 4, 4, 4], 4, layers=2, latent=3)
+QUARTER = tiny([4, 6, 6], 2, latent=3) | {
+    "down_block_types": ["CogVideoXDownBlock3D"] * 3,
+    "up_block_types": ["CogVideoXUpBlock3D"] * 3,
+}
 TRUE_SIZE = tiny([128, 256, 256, 512], 32, layers=3, latent=16)
 
 # The arguments of enable_tiling. Encoding 24 x 56 pixels gives 2 x 3 tiles, the last ones cut off by the border.
@@ -105,6 +115,9 @@ CASES = [
     Case(DECODE, "4f", decode(SMALL, 4, 1, 2)),
     Case(DECODE, "5f_deep", decode(DEEP, 5, 2, 1)),
     Case(DECODE, "1f_tiled", decode(SMALL, 1, 3, 4, tiling=DECODE_TILES)),
+    # Frame batches with caches between them, three blocks to keep the files small: 9 + 8 frames, 3 + 2 + 2 latents.
+    Case(ENCODE, "17f_traced", encode(QUARTER, 17, 8, 4), trace=True),
+    Case(DECODE, "7f_traced", decode(QUARTER, 7, 1, 1), trace=True),
     Case(ENCODE, "true_width_9f", encode(TRUE_SIZE, 9, 48, 80), large=True),
     Case(DECODE, "true_width_3f", decode(TRUE_SIZE, 3, 6, 10), large=True),
 ]
