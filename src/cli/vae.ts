@@ -3,7 +3,7 @@ import { extname, resolve } from "node:path";
 import type { TilingReport } from "../models/vae/exact.ts";
 import { readVideoLatents, writeVideoLatents } from "../pipelines/latents-file.ts";
 import { defined, type TilingMode } from "../pipelines/options.ts";
-import { framesThatReturn, VideoVae, type EncodeVideoOptions } from "../pipelines/video-vae.ts";
+import { framesOf, framesThatReturn, VideoVae, type EncodeVideoOptions } from "../pipelines/video-vae.ts";
 import { checkOutput, encodeVideo } from "../video/encode.ts";
 import type { Fit } from "../video/fit.ts";
 import { checkOutputFile, readInput, writeWhole } from "./files.ts";
@@ -52,7 +52,7 @@ export async function vaeDecodeCommand(file: string, { out, fps, ...options }: V
   await withVae(options, async (vae, { signal, progress, run }) => {
     const { videos, fps: saved } = await readVideoLatents(await readInput(file), file, vae.ratio.temporal);
     for (let n = 0; n < videos.length; n++) paths.push(resolve(videos.length === 1 ? out : extname(out) ? `${out.slice(0, -extname(out).length)}-${n + 1}${extname(out)}` : `${out}-${n + 1}`));
-    for (const path of paths) await checkOutput(path);
+    for (const [n, path] of paths.entries()) await checkOutput(path, { frames: framesOf(videos[n]!.frames, vae.config) });
     for (const [n, latents] of videos.entries()) {
       const frames = await vae.decode(latents, run("decode"));
       await encodeVideo(frames, { path: paths[n]!, fps: fps ?? saved ?? 8, signal });
@@ -70,7 +70,7 @@ async function withVae(options: Omit<CommonOptions, "out">, work: (vae: VideoVae
   using interruption = interruptible((text) => progress.note(text));
   const { signal } = interruption;
   try {
-    await using vae = await VideoVae.open(model, { ...defined(open), hub: { signal, ...hubProgress(progress) } });
+    await using vae = await VideoVae.open(model, { ...defined(open), signal, onWarning: (message) => progress.note(message), hub: { signal, ...hubProgress(progress) } });
     console.log(`${vae.gpu.name}${vae.gpu.caps.kind === "software" ? " (software)" : ""}, ${vae.dtype}`);
     if (vae.gpu.advice) console.log(vae.gpu.advice);
     await work(vae, {

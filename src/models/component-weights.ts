@@ -82,3 +82,9 @@ export class ComponentWeights implements WeightProvider {
     }
   }
 }
+
+/** What a user is told of weights that were kept. */
+export function keptMessage(component: string, kept: readonly KeptInF32[]): string {
+  const list = kept.slice(0, 8).map((k) => `${k.name} (${k.overflow} too large, ${k.underflow} too small)`).join(", ");
+  return `[checkpoint] ${kept.length} of ${component}'s weights do not fit f16 and stay f32: ${list}${kept.length > 8 ? ` and ${kept.length - 8} more` : ""}`;
+}

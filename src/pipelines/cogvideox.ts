@@ -7,7 +7,7 @@ import { T5Tokenizer } from "../checkpoint/t5-tokenizer.ts";
 import { expectWeights } from "../checkpoint/weights.ts";
 import { CogwheelError } from "../errors.ts";
 import { Gpu } from "../gpu/gpu.ts";
-import { ComponentWeights, type KeptInF32 } from "../models/component-weights.ts";
+import { ComponentWeights, keptMessage } from "../models/component-weights.ts";
 import { LoraWeights, loraChanges, withLoras, type LoraAdapter, type LoraChange } from "../models/lora.ts";
 import { expectedT5Weights, parseT5Config } from "../models/t5/config.ts";
 import { T5Encoder } from "../models/t5/encoder.ts";
@@ -382,6 +382,7 @@ export class CogVideoX implements AsyncDisposable {
     using held = await clock.time("load encoder", (report) => this.#holdVae(run, "encode", shapeIn, report));
     const vae = held.part;
     const posterior = await clock.time("encode frames", (report) => vae.encode(pixels, shapeIn, { ...running(options), ...tiling, onProgress: report }));
+    if (posterior.shape[3] !== height || posterior.shape[4] !== width) throw new CogwheelError("generate", `reference tiling of this VAE encodes ${settings.width} × ${settings.height} pixels as ${posterior.shape[4]} × ${posterior.shape[3]} latents in place of ${width} × ${height}, for its overlaps do not come out even; choose another size or tiling exact`);
     if (task === "image") return { condition: imageCondition(posterior, draws, imageScale(config, switches.invertedImageScale), frames) };
     if (task === "video") return { latents: concat(draws.map((noise) => fromVae(posterior.sample(noise), posterior.shape, config.scaling_factor))) };
     const mode = fromVae(posterior.mode(), posterior.shape, config.scaling_factor);
@@ -590,8 +591,3 @@ const running = ({ signal, gpuProfile: profile, checkFinite }: GenerateOptions) 
 const loading = ({ signal }: GenerateOptions, report: (done: number) => void) => ({ ...defined({ signal }), onProgress: (done: number, total: number) => report(total ? done / total : 1) });
 
 const mega = (bytes: number): string => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${(bytes / 1e6).toFixed(0)} MB`);
-
-function keptMessage(component: string, kept: readonly KeptInF32[]): string {
-  const list = kept.slice(0, 8).map((k) => `${k.name} (${k.overflow} too large, ${k.underflow} too small)`).join(", ");
-  return `[checkpoint] ${kept.length} of ${component}'s weights do not fit f16 and stay f32: ${list}${kept.length > 8 ? ` and ${kept.length - 8} more` : ""}`;
-}

@@ -6,9 +6,9 @@ import { expectWeights } from "../checkpoint/weights.ts";
 import type { CheckpointSource } from "../checkpoint/source.ts";
 import { CogwheelError } from "../errors.ts";
 import { Gpu } from "../gpu/gpu.ts";
-import { ComponentWeights } from "../models/component-weights.ts";
+import { ComponentWeights, keptMessage } from "../models/component-weights.ts";
 import { parseVaeConfig, spatialRatio, type VaeConfig } from "../models/vae/config.ts";
-import { vaeWeights, type VideoShape } from "../models/vae/graphs.ts";
+import { decodedFrames, frameBatches, LATENT_BATCH, vaeWeights, type VideoShape } from "../models/vae/graphs.ts";
 import type { TilingReport } from "../models/vae/exact.ts";
 import { CausalVae, type DecodedFrames, type VaeRunOptions } from "../models/vae/vae.ts";
 import { TorchGenerator } from "../random/torch.ts";
@@ -54,7 +54,26 @@ export interface EncodeVideoOptions extends RunOptions {
 
 export type DecodeLatentsOptions = RunOptions;
 
-export type OpenVaeOptions = Pick<OpenOptions, "gpu" | "adapter" | "dtype" | "variant" | "hub">;
+export interface OpenVaeOptions extends Pick<OpenOptions, "gpu" | "adapter" | "dtype" | "variant" | "hub"> {
+  signal?: AbortSignal;
+  /** Things the user should know: weights that do not fit f16 and were kept in f32. */
+  onWarning?: (message: string) => void;
+}
+
+const OPEN = ["gpu", "adapter", "dtype", "variant", "hub", "signal", "onWarning"];
+const RUN = ["tiling", "signal", "onProgress", "onTiling"];
+const ENCODE = [...RUN, "width", "height", "fit", "frames", "seed"];
+
+/** An option that is misspelled would change nothing, silently. */
+function checkNames(options: object, known: readonly string[]): void {
+  const unknown = Object.keys(options).find((name) => !known.includes(name));
+  if (unknown !== undefined) throw new CogwheelError("vae", `options must be among ${known.join(", ")}, got ${JSON.stringify(unknown)}; check its spelling`);
+}
+
+/** Frames that so many latent frames decode to. */
+export function framesOf(latents: number, config: VaeConfig): number {
+  return frameBatches(latents, LATENT_BATCH).reduce((n, batch) => n + decodedFrames(config, batch.frames), 0);
+}
 
 /** The most frames up to `available` that come back as many: 8·k or 8·k + 1 with a temporal ratio of 4. */
 export function framesThatReturn(available: number, temporal: number): number {
@@ -83,6 +102,8 @@ export class VideoVae implements AsyncDisposable {
 
   /** Opens the `vae` of a checkpoint, named as for `CogVideoX.open`. Weights are read by the first call that needs them. */
   static async open(from: string | URL | CheckpointSource, options: OpenVaeOptions = {}): Promise<VideoVae> {
+    checkNames(options, OPEN);
+    if (options.dtype !== undefined && options.dtype !== "f32" && options.dtype !== "f16") throw new CogwheelError("vae", `dtype must be f32 or f16, got ${JSON.stringify(options.dtype)}; leave it out for the adapter's better one`);
     const what = { only: ["vae"], ...(options.variant ? { variant: options.variant } : {}) };
     const checkpoint = await openCheckpoint(await openSource(from, { ...what, ...(options.hub ? { hub: options.hub } : {}) }), what);
     let gpu: Gpu | undefined;
@@ -93,7 +114,9 @@ export class VideoVae implements AsyncDisposable {
       gpu = options.gpu ?? (await Gpu.open(options.adapter === undefined ? {} : { adapter: options.adapter }));
       if (options.dtype === "f16" && !gpu.caps.f16) throw new CogwheelError("vae", `dtype f16 needs an adapter with shader-f16, got ${gpu.name}; use f32 or another adapter`);
       const dtype = options.dtype ?? (gpu.caps.f16 && gpu.caps.kind === "hardware" ? "f16" : "f32");
-      const vae = CausalVae.create(gpu, config, await ComponentWeights.open(component, dtype), { dtype });
+      const weights = await ComponentWeights.open(component, dtype, defined({ signal: options.signal }));
+      if (weights.kept.length) options.onWarning?.(keptMessage(component.name, weights.kept));
+      const vae = CausalVae.create(gpu, config, weights, { dtype });
       return new VideoVae(gpu, config, dtype, vae, checkpoint, !options.gpu);
     } catch (error) {
       await checkpoint[Symbol.asyncDispose]();
@@ -109,12 +132,14 @@ export class VideoVae implements AsyncDisposable {
 
   /** Frames of one size → latents. */
   async encode(frames: readonly Frame[], options: EncodeVideoOptions = {}): Promise<VideoLatents> {
+    checkNames(options, ENCODE);
     const [first] = frames;
     if (!first) throw new CogwheelError("vae", "a video must have at least one frame, got none");
     channelsOf(first);
     const { spatial, temporal } = this.ratio;
     const down = (size: number): number => Math.max(spatial, Math.floor(size / spatial) * spatial);
     const { width = down(first.width), height = down(first.height), fit = "crop", seed } = options;
+    if (seed !== undefined && !Number.isSafeInteger(seed)) throw new CogwheelError("vae", `a seed must be a whole number up to 2^53 − 1, got ${seed}; leave it out for the posterior's mean`);
     const count = options.frames ?? framesThatReturn(frames.length, temporal);
     latentFrames(count, temporal);
     if (count > frames.length) throw new CogwheelError("vae", `the video must have the ${count} frames that are asked for, got ${frames.length}; ask for fewer`);
@@ -122,19 +147,25 @@ export class VideoVae implements AsyncDisposable {
     const run = this.#run("encode", shape, options);
     const posterior = await this.#vae.encode(fitFrames(frames.slice(0, count), { width, height, fit }), shape, run);
     const [, channels, latents, h, w] = posterior.shape;
+    expectSize(w * spatial, h * spatial, { width, height });
     const z = seed === undefined ? posterior.mode() : posterior.sample(new TorchGenerator(seed).randn([...posterior.shape]));
     return { data: fromVae(z, posterior.shape, this.config.scaling_factor), frames: latents, channels, height: h, width: w };
   }
 
   /** Latents → RGBA frames. */
   async decode(latents: VideoLatents, options: DecodeLatentsOptions = {}): Promise<RgbaFrame[]> {
+    checkNames(options, RUN);
     const { data, frames, channels, height, width } = latents;
     if (channels !== this.config.latent_channels) throw new CogwheelError("vae", `latents must have this VAE's ${this.config.latent_channels} channels, got ${channels}; decode them with the VAE that they are of`);
     if (data.length !== frames * channels * height * width) throw new CogwheelError("vae", `latents [${frames}, ${channels}, ${height}, ${width}] must have ${frames * channels * height * width} values, got ${data.length}; check their size`);
     const shape = { batch: 1, frames, height, width };
     const run = this.#run("decode", shape, options);
     const z = toVae(data, { samples: 1, frames, channels, height, width, skip: 0 }, 1 / this.config.scaling_factor);
-    if (run.tiling === "reference") return rgbaFrames(await this.#vae.decode(z, shape, run));
+    if (run.tiling === "reference") {
+      const tiles = rgbaFrames(await this.#vae.decode(z, shape, run));
+      expectSize(tiles[0]!.width, tiles[0]!.height, { width: width * this.ratio.spatial, height: height * this.ratio.spatial });
+      return tiles;
+    }
     const out: RgbaFrame[] = [];
     await this.#vae.decode(z, shape, {
       ...run, format: "rgba",
@@ -169,4 +200,9 @@ export class VideoVae implements AsyncDisposable {
     await this.#checkpoint[Symbol.asyncDispose]();
     if (this.#ownsGpu) await this.gpu[Symbol.asyncDispose]();
   }
+}
+
+/** Reference tiling keeps parts of its tiles, which only at some sizes come to the whole. */
+export function expectSize(width: number, height: number, want: { width: number; height: number }): void {
+  if (width !== want.width || height !== want.height) throw new CogwheelError("vae", `reference tiling of this VAE gives ${width} × ${height} pixels in place of ${want.width} × ${want.height}, for its overlaps do not come out even; choose another size or tiling exact`);
 }

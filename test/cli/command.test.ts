@@ -11,7 +11,9 @@ import { readLatents, writeLatents } from "../../src/pipelines/latents-file.ts";
 import type { Video } from "../../src/pipelines/video.ts";
 import { decodeVideo } from "../../src/video/decode.ts";
 import { testGpu } from "../support/gpu.ts";
+import { relativeL2 } from "../support/compare.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
+import { tinyFrame, tinyTask, type TINY_TASKS } from "../support/tiny-tasks.ts";
 
 const launcher = resolve(import.meta.dirname, "../../dist/launch.js");
 const PROMPT = "a red circle moving left";
@@ -56,7 +58,6 @@ async function finished(name: string, frames: number): Promise<Video> {
 describe("generate from files", () => {
   it("a video, several samples: the first frames are taken and fitted, files are numbered", async () => {
     const { encodeVideo } = await import("../../src/video/encode.ts");
-    const { tinyFrame } = await import("../support/tiny-tasks.ts");
     writeFileSync(join(folder, "in.gif"), await encodeVideo(Array.from({ length: 20 }, (_, t) => tinyFrame(t, 50, 40)), { format: "gif", fps: 8 }));
     const { code, out, err } = await generate([PROMPT, "--video", "in.gif", "--strength", "0.5", "--samples", "2", "--out", "from.mp4"]);
     expect(code, err).toBe(0);
@@ -66,6 +67,38 @@ describe("generate from files", () => {
     const [one, two] = [await decodeVideo(join(folder, "from-1.mp4")), await decodeVideo(join(folder, "from-2.mp4"))];
     expect([one.frames.length, two.frames.length]).toEqual([9, 9]);
     expect(Buffer.from(one.frames[4]!.data).equals(Buffer.from(two.frames[4]!.data))).toBe(false);
+  });
+
+  it.for<[keyof typeof TINY_TASKS, string[], string]>([
+    ["image", ["--image", "one.png", "--scheduler", "dpm", "--dynamic-guidance"], "one.png"],
+    ["image 1.5", ["--image", "in.gif", "--fit", "pad", "--negative", "a square"], "in.gif"],
+    ["control", ["--control", "in.gif", "--samples", "2", "--lora", "turn.safetensors:0.5"], "in.gif"],
+    ["inpaint", ["--video", "in.gif", "--mask", "one.png"], "in.gif"],
+    ["inpaint", ["--image", "one.png"], "one.png"],
+  ])("%s: the latents of the library's own run", { timeout: 60_000 }, async ([task, args, from]) => {
+    const { encodeVideo } = await import("../../src/video/encode.ts");
+    const all = Array.from({ length: 20 }, (_, t) => tinyFrame(t, 50, 40));
+    writeFileSync(join(folder, "in.gif"), await encodeVideo(all, { format: "gif", fps: 8 }));
+    writeFileSync(join(folder, "one.png"), await encodeVideo(all.slice(0, 1), { format: "png", fps: 8 }));
+    const low = (seed: number) => ({ dtype: "F32" as const, data: Float32Array.from({ length: 128 }, (_, i) => Math.sin(seed + i) / 4) });
+    const turn = "transformer.transformer_blocks.0.attn1.to_q.lora";
+    writeFileSync(join(folder, "turn.safetensors"), writeSafetensors({ [`${turn}_A.weight`]: { ...low(1), shape: [4, 32] }, [`${turn}_B.weight`]: { ...low(2), shape: [32, 4] } }));
+    const path = await tinyTask(task);
+    const { code, out, err } = await cogwheel(["--model", path, "--seed", "7", "--dtype", "f32", ...args, "--save-latents", "made.safetensors", "--out", "made/", PROMPT]);
+    expect(code, err).toBe(0);
+    expect(out).toContain(`, from ${from}\n`);
+    const value = (name: string) => (args.includes(name) ? args[args.indexOf(name) + 1]! : undefined);
+    const read = async (name: string) => (value(name) === undefined ? undefined : (await decodeVideo(join(folder, value(name)!))).frames);
+    const [image, video, control, mask] = [await read("--image"), await read("--video"), await read("--control"), await read("--mask")];
+    await using opened = await CogVideoX.open(path, { gpu: await testGpu(), dtype: "f32" });
+    const want = await opened.generate({
+      prompt: PROMPT, seed: 7,
+      ...(image ? { image: image[0]! } : {}), ...(video ? { video } : {}), ...(control ? { control } : {}), ...(mask ? { mask } : {}),
+      ...(args.includes("dpm") ? { scheduler: "dpm", dynamicGuidance: true } : {}), ...(args.includes("pad") ? { fit: "pad", negative: "a square" } : {}),
+      ...(args.includes("--lora") ? { samples: 2, loras: [{ adapter: join(folder, "turn.safetensors"), scale: 0.5 }] } : {}),
+    });
+    const { state } = await readLatents(readFileSync(join(folder, "made.safetensors")), "made");
+    expect(relativeL2(state.latents, want.state.latents)).toBeLessThan(1e-6);
   });
 
   it.for<[string, string[], RegExp]>([

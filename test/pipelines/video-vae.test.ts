@@ -9,7 +9,7 @@ import { writeSafetensors } from "../../src/checkpoint/safetensors.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
 import { readLatents, readVideoLatents, writeLatents, writeVideoLatents } from "../../src/pipelines/latents-file.ts";
-import { framesThatReturn, VideoVae } from "../../src/pipelines/video-vae.ts";
+import { framesOf, framesThatReturn, VideoVae } from "../../src/pipelines/video-vae.ts";
 import { readCase } from "../../src/reference/case.ts";
 import { decodeVideo } from "../../src/video/decode.ts";
 import { encodeVideo } from "../../src/video/encode.ts";
@@ -17,6 +17,7 @@ import type { Frame } from "../../src/video/frame.ts";
 import type { TilingReport } from "../../src/models/vae/exact.ts";
 import { relativeL2 } from "../support/compare.ts";
 import { testGpu } from "../support/gpu.ts";
+import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const EMBEDDED = join(ROOT, "models/moving-shapes");
@@ -26,7 +27,10 @@ beforeAll(async () => {
   gpu = await testGpu();
   folder = await mkdtemp(join(tmpdir(), "cogwheel-vae-"));
 });
-afterAll(() => rm(folder, { recursive: true, force: true }));
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true });
+  await removeTinyCheckpoints();
+});
 
 /** A clip as the embedded checkpoint knows them: a disc that moves over a ground, RGB. */
 function clip(frames: number, size = 64): Frame[] {
@@ -130,7 +134,20 @@ describe("encode and decode", () => {
     await expect(vae.decode({ data: new Float32Array(64), frames: 1, channels: 1, height: 8, width: 8 })).rejects.toThrow("[vae] latents must have this VAE's 8 channels, got 1; decode them with the VAE that they are of");
     await expect(vae.decode({ data: new Float32Array(7), frames: 1, channels: 8, height: 8, width: 8 })).rejects.toThrow("[vae] latents [1, 8, 8, 8] must have 512 values, got 7; check their size");
     await expect(vae.encode(clip(1), { signal: AbortSignal.abort(new Error("enough")) })).rejects.toThrow("enough");
+    await expect(vae.encode(clip(1), { seed: 1.5 })).rejects.toThrow("[vae] a seed must be a whole number up to 2^53 − 1, got 1.5; leave it out for the posterior's mean");
+    await expect(vae.encode(clip(1), { widht: 64 } as never)).rejects.toThrow(/^\[vae\] options must be among .*, got "widht"; check its spelling/);
+    await expect(VideoVae.open(EMBEDDED, { gpu, dtype: "bf16" as never })).rejects.toThrow('[vae] dtype must be f32 or f16, got "bf16"; leave it out');
+    expect([1, 2, 3, 5, 13].map((n) => framesOf(n, vae.config))).toEqual([1, 8, 9, 17, 49]);
     await expect(vae.encode(clip(1), { tiling: "half" as never })).rejects.toThrow('[vae] tiling must be none, exact, reference, got "half"');
+  });
+});
+
+describe("reference tiling", () => {
+  it("is refused where its tiles do not come to the whole", async () => {
+    await using vae = await VideoVae.open(await tinyCheckpoint({ configs: { vae: { sample_height: 64, sample_width: 64 } } }), { gpu, dtype: "f32" });
+    const latents = { data: new Float32Array(4 * 8 * 8), frames: 1, channels: 4, height: 8, width: 8 };
+    await expect(vae.decode(latents, { tiling: "reference" })).rejects.toThrow("[vae] reference tiling of this VAE gives 68 × 70 pixels in place of 64 × 64, for its overlaps do not come out even; choose another size or tiling exact");
+    expect((await vae.decode(latents, { tiling: "exact" }))[0]).toMatchObject({ width: 64, height: 64 });
   });
 });
 
@@ -183,6 +200,7 @@ describe("cogwheel vae", () => {
       [["encode", "in.mp4", "--out", "x.safetensors", "--size", "60x64"], /multiples of 8, got 64 × 60/],
       [["decode", "not-a-video.mp4", "--out", "x.gif"], /not-a-video\.mp4/],
       [["decode", "z.safetensors", "--out", "x.avi"], /^\[output\] the output must end in \.mp4/m],
+      [["decode", "z.safetensors", "--out", "x.png"], /^\[output\] a \.png holds one picture, got 9 frames/m],
       [["decode", "z.safetensors"], /required option '--out <path>'/],
     ] as const) {
       const { status, err } = cogwheel(...args);
