@@ -56,7 +56,7 @@ async function decodePng(bytes: Uint8Array, name: string): Promise<Frame> {
     const image = decode(bytes);
     const { width, height } = image;
     const indexed = image.palette !== undefined;
-    const values = indexed ? convertIndexedToRgb(image) : image.data;
+    const values = indexed ? convertIndexedToRgb(image) : image.depth < 8 ? unpacked(image) : image.data;
     const channels = values.length / (width * height);
     const depth = indexed ? 8 : image.depth;
     if (!Number.isInteger(channels)) throw new Error(`${image.depth} bits a pixel`);
@@ -72,6 +72,16 @@ async function decodePng(bytes: Uint8Array, name: string): Promise<Frame> {
   } catch (error) {
     throw new CogwheelError("video", `${name} must be a whole PNG, got ${(error as Error).message}`, { cause: error });
   }
+}
+
+/** Grey of 1, 2 or 4 bits, several pixels a byte, the first in the highest bits; each row begins with a byte. */
+function unpacked({ width, height, depth, data }: { width: number; height: number; depth: number; data: ArrayLike<number> }): Uint8Array {
+  const stride = Math.ceil((width * depth) / 8);
+  const out = new Uint8Array(width * height);
+  for (let y = 0, to = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) out[to++] = (data[y * stride + ((x * depth) >> 3)]! >> (8 - depth - ((x * depth) & 7))) & (2 ** depth - 1);
+  }
+  return out;
 }
 
 async function decodeGif(bytes: Uint8Array, name: string, { maxFrames = Infinity, signal }: DecodeOptions): Promise<DecodedVideo> {

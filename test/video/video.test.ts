@@ -170,6 +170,24 @@ describe("what goes wrong leaves nothing behind", () => {
     expect((await readdir(folder)).filter((name) => name.endsWith(".part"))).toEqual([]);
   });
 
+  it.each([[1, [255, 255, 0, 0, 255, 0, 0, 0, 255]], [2, [255, 0, 85, 170, 255, 255, 255, 0, 85]], [4, [255, 0, 17, 34, 204, 51, 68, 85, 255]]])("grey PNG of %i bits, as masks are often kept, 9 pixels wide", async (depth, want) => {
+    const { deflateSync } = await import("node:zlib");
+    const most = 2 ** depth - 1;
+    const row = new Uint8Array(1 + Math.ceil((9 * depth) / 8)); // no filter
+    want.forEach((v, x) => { row[1 + ((x * depth) >> 3)]! |= ((v * most) / 255) << (8 - depth - ((x * depth) & 7)); });
+    const table = Uint32Array.from({ length: 256 }, (_, n) => { for (let k = 0; k < 8; k++) n = n & 1 ? 0xedb88320 ^ (n >>> 1) : n >>> 1; return n; });
+    const chunk = (type: string, data: Uint8Array): Buffer => {
+      const body = Buffer.concat([Buffer.from(type), data]);
+      const [length, crc] = [Buffer.alloc(4), Buffer.alloc(4)];
+      length.writeUInt32BE(data.length);
+      crc.writeUInt32BE((body.reduce((c, byte) => table[(c ^ byte) & 255]! ^ (c >>> 8), 0xffffffff) ^ 0xffffffff) >>> 0);
+      return Buffer.concat([length, body, crc]);
+    };
+    const file = Buffer.concat([Buffer.from([0x89, 0x50, 0x4e, 0x47, 13, 10, 26, 10]), chunk("IHDR", Uint8Array.of(0, 0, 0, 9, 0, 0, 0, 2, depth, 0, 0, 0, 0)), chunk("IDAT", deflateSync(Buffer.concat([row, row]))), chunk("IEND", new Uint8Array())]);
+    const { frames: [frame] } = await decodeVideo(new Uint8Array(file));
+    expect(Array.from({ length: 18 }, (_, i) => frame!.data[4 * i])).toEqual([...want, ...want]);
+  });
+
   it("bytes that are no video are refused", async () => {
     await expect(decodeVideo(join(folder, "none.mp4"))).rejects.toThrow(/^\[video\] .*none.mp4 must be a file that can be read/);
     await expect(decodeVideo(new TextEncoder().encode("not a video at all"))).rejects.toThrow(/^\[video\] the video must be a whole MP4/);
