@@ -169,13 +169,14 @@ describe("cogwheel vae", () => {
     const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, "dist/launch.js"), "vae", ...args], { cwd: folder, encoding: "utf8" });
     return { status, out: stdout.trimEnd().split("\n"), err: stderr };
   };
-  beforeAll(() => {
+  beforeAll(async () => {
     expect(spawnSync(process.execPath, ["build.mjs", "--if-stale"], { cwd: ROOT }).status).toBe(0);
+    await encodeVideo(clip(11, 80), { path: join(folder, "in.mp4"), fps: 12 });
+    await writeFile(join(folder, "z.safetensors"), writeVideoLatents({ data: new Float32Array(3 * 8 * 64), frames: 3, channels: 8, height: 8, width: 8 }));
   });
 
   it("encodes a real file and decodes it again", async () => {
     const frames = clip(11, 80);
-    await encodeVideo(frames, { path: join(folder, "in.mp4"), fps: 12 });
     const encoded = cogwheel("encode", "in.mp4", "--out", "z.safetensors", "--size", "64x64", "--tiling", "exact");
     expect(encoded.status, encoded.err).toBe(0);
     expect(encoded.err).toMatch(/11 frames; the first 9 are encoded, for as many come back \(8·k or 8·k \+ 1\)/);
