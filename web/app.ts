@@ -1,4 +1,5 @@
 /** The page: finds its parts, starts the worker, and hands both to the panels. */
+import { benchmarkPanel } from "./benchmark.ts";
 import { Client } from "./client.ts";
 import { generatePanel } from "./generate.ts";
 import { byId } from "./dom.ts";
@@ -23,6 +24,7 @@ if (!navigator.gpu) {
   const client = new Client(new URL("worker.js", import.meta.url));
   generatePanel(client, tell);
   validatePanel(client, tell);
+  benchmarkPanel(client, tell);
   client.ask<{ name: string; kind: string; f16: boolean; advice?: string }>({ type: "adapter" }).then(
     ({ name, kind, f16 }) => {
       byId("adapter").textContent = `${name}${kind === "software" ? ", on the CPU: slow" : ""}${f16 ? ", f16" : ""}`;

@@ -27,6 +27,7 @@ export type ToWorker =
   | { type: "list-stored" }
   | { type: "remove-stored"; name: string }
   | { type: "validate"; files: File[] }
+  | { type: "benchmark" }
   | { type: "cancel" };
 
 /** What an opened model says of itself. */

@@ -153,6 +153,10 @@ async function answer(message: ToWorker, say: Say): Promise<unknown> {
       const { validateFiles } = await import("./validate-worker.ts");
       return await validateFiles(await device(), message.files, (row) => say({ type: "row", row }), state.controller.signal);
     }
+    case "benchmark": {
+      const { runBenchmark } = await import("./benchmark-worker.ts");
+      return await runBenchmark(await device(), (row) => say({ type: "row", row }), state.controller.signal);
+    }
     case "cancel":
       return undefined;
   }

@@ -255,6 +255,28 @@ describe("the other tabs", () => {
   }, 120_000);
 });
 
+describe("the benchmark", () => {
+  it("checks, measures, draws, and gives a report to copy", async () => {
+    const { page, wrong } = await open();
+    await ready(page);
+    await page.click("#tab-benchmark");
+    await page.click("#bench-start");
+    await page.waitForSelector("#bench-copy:not([hidden])", { timeout: 240_000 });
+    await page.screenshot({ path: join(SHOTS, "playground-benchmark.png"), fullPage: true });
+    await page.click("#bench-copy");
+    await page.waitForFunction(() => document.getElementById("bench-doing")!.textContent === "The report is copied.");
+    const report = JSON.parse(await page.evaluate(() => navigator.clipboard.readText())) as { adapter: string; ceilings: Record<string, number>; rows: { name: string; failed?: string; attainable?: number }[] };
+    expect(report.adapter).toMatch(/swiftshader/i);
+    expect(report.ceilings["f32"]).toBeGreaterThan(0.1);
+    expect(report.rows.filter(({ failed }) => failed)).toEqual([]);
+    expect(report.rows.length).toBeGreaterThan(4);
+    for (const { name, attainable } of report.rows) expect(attainable, name).toBeGreaterThan(0);
+    expect(await page.locator("#bench-chart circle").count()).toBe(report.rows.length);
+    expect(wrong).toEqual([]);
+    await page.context().close();
+  }, 300_000);
+});
+
 describe("what a browser may lack or add", () => {
   it("says what to do without WebGPU", async () => {
     const { page, wrong } = await open("", { prepare: (page) => page.addInitScript("Object.defineProperty(Navigator.prototype, 'gpu', { value: undefined })") });
