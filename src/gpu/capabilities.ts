@@ -23,7 +23,7 @@ export interface Capabilities {
 }
 
 /** Lower some limits below the adapter's own: tests run the paths for large tensors on small ones. */
-export type CapabilityOverrides = Partial<Pick<Capabilities, "maxBindingBytes" | "maxBufferBytes" | "maxGrid" | "maxWorkgroupBytes" | "immediates" | "timestamps" | "kind">>;
+export type CapabilityOverrides = Partial<Pick<Capabilities, "maxBindingBytes" | "maxBufferBytes" | "maxGrid" | "maxWorkgroupBytes" | "immediates" | "timestamps" | "kind" | "subgroups">>;
 
 export const WANTED_FEATURES = ["shader-f16", "subgroups", "timestamp-query"] as const;
 

@@ -51,6 +51,20 @@ test.each([{ kind: "software" as const }, { kind: "hardware" as const }])("windo
   expectClose(out["y"]!, reference(x, w, m, n, k).map((v, i) => v + bias[i % n]!), 1e-5, [m, n]);
 });
 
+test.for(["f32", "f16"] as const)("kernels for 4 lanes are as right on an adapter of more, %s", async (weightType, { skip }) => {
+  const { caps } = await testGpu();
+  skip(caps.subgroups === null || caps.subgroups.min < 4, "needs an adapter with subgroups of 4 lanes");
+  skip(weightType === "f16" && !caps.f16, "needs an adapter with shader-f16");
+  await using gpu = await limitedGpu({ kind: "software", subgroups: { min: 4, max: caps.subgroups!.max } });
+  for (const [m, n, k] of [[3, 20, 12], [67, 68, 36]] as const) {
+    const x = values(m * k, 1), w = values(n * k, 2);
+    const run = () => runGraph((g) => ({ y: matmul(g.input("x", [m, k]), g.weight("w", [n, k])) }), { gpu, weights: { w: { data: w, shape: [n, k] } }, weightType, inputs: { x } });
+    const once = (await run())["y"]!;
+    expectClose(once, reference(x, w, m, n, k), weightType === "f16" ? 5e-3 : 1e-5, [m, n]);
+    expect((await run())["y"]).toEqual(once);
+  }
+});
+
 test("shapes that do not fit are refused with both named", async () => {
   await expect(runGraph((g) => ({ y: matmul(g.input("x", [2, 8]), g.weight("w", [4, 12])) }))).rejects.toThrow(/\[matmul\] inner dimensions must match, got x \[2, 8\] f32 and w \[4, 12\] f32/);
 });
