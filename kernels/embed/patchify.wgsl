@@ -3,7 +3,7 @@
 // Shapes    x [n, F, C, H, W] and, on channels after them, extra [n, F, C2, H, W] · y [B, F/PT · H/P · W/P, (C + C2)·PT·P·P]
 //           with B a multiple of n: the batch is repeated (guidance runs one sample under two prompts). A token's values are
 //           in the order (channel, frame, row, column) of the published projections.
-// Work      one thread a value; INVERSE scatters tokens [n, …, C·PT·P·P] back into latents
+// Work      one thread a value; INVERSE scatters tokens [n, …, stride ≥ C·PT·P·P] back into latents
 // Dispatch  (ceil(values / 64), folded, 1)
 // Cost      a copy
 //! specialise
@@ -16,7 +16,7 @@ const PT: u32 = 1u;
 const EXTRA: bool = false;
 const INVERSE: bool = false;
 //! end
-struct Params { count: u32, base: u32, samples: u32, frames: u32, channels: u32, extra_channels: u32, height: u32, width: u32 }
+struct Params { count: u32, base: u32, samples: u32, frames: u32, channels: u32, extra_channels: u32, height: u32, width: u32, stride: u32 }
 @group(0) @binding(1) var<storage, read> x: array<X>;
 @group(0) @binding(2) var<storage, read> extra: array<E>;
 @group(0) @binding(3) var<storage, read_write> y: array<Y>;
@@ -34,7 +34,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     let f = (index / (params.width * params.height * all)) % params.frames;
     let b = index / (params.width * params.height * all * params.frames);
     let token = ((b * (params.frames / PT) + f / PT) * (params.height / P) + h / P) * (params.width / P) + w / P;
-    y[i] = Y(x[token * all * PT * P * P + ((c * PT + f % PT) * P + h % P) * P + w % P]);
+    y[i] = Y(x[token * params.stride + ((c * PT + f % PT) * P + h % P) * P + w % P]);
   } else {
     let values = all * PT * P * P;
     let token = index / values;

@@ -63,3 +63,24 @@ function unquote(literal: string): string {
     return literal; // not JSON; the parse that follows says so
   }
 }
+
+/** Nesting that a config may have; its own objects are three deep. */
+const MAX_DEPTH = 64;
+
+/**
+ * A JSON object from a stranger: not deeper than a config can be, no name twice in one object.
+ * @param fail makes the error of `must be …, got …`
+ */
+export function parseJsonObject(text: string, fail: (rule: string, cause?: unknown) => Error): Record<string, unknown> {
+  const { duplicate, depth } = scanJson(text, MAX_DEPTH);
+  if (depth > MAX_DEPTH) throw fail(`must nest at most ${MAX_DEPTH} deep, got deeper`);
+  if (duplicate !== null) throw fail(`must hold a name once in an object, got ${JSON.stringify(duplicate.slice(0, 60))} twice`);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw fail(`must be JSON, got text that starts ${JSON.stringify(text.slice(0, 40))}`, cause);
+  }
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  throw fail(`must hold a JSON object, got ${value === null ? "null" : Array.isArray(value) ? "a list" : `a ${typeof value}`}`);
+}

@@ -1,4 +1,5 @@
 import { CogwheelError } from "../errors.ts";
+import { parseJsonObject } from "./json-scan.ts";
 
 // Where a checkpoint's bytes come from. A checkpoint is a folder of files that are read by range, so a 10 GB shard
 // is never in memory as a whole. The four implementations (a folder in Node, HTTP, browser files, memory) say only
@@ -29,6 +30,8 @@ export interface CheckpointSource extends AsyncDisposable {
 
 /** Files read as a whole (configs, the tokenizer) may not be larger than this; weights are read by range. */
 const WHOLE_FILE_LIMIT = 256 * 1024 * 1024;
+/** The index of a thousand shards' weights is far smaller. */
+const JSON_LIMIT = 32 * 1024 * 1024;
 
 /** The whole file; for configs and tokenizers, refused above 256 MB. */
 export async function readAll(source: CheckpointSource, path: string): Promise<Uint8Array<ArrayBuffer>> {
@@ -58,19 +61,9 @@ export async function readText(source: CheckpointSource, path: string): Promise<
 
 /** The whole file as a JSON object. Anything but an object at the top is an error. */
 export async function readJson(source: CheckpointSource, path: string): Promise<Record<string, unknown>> {
-  const text = await readText(source, path);
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    const start = JSON.stringify(text.slice(0, 40));
-    throw checkpointError(source, path, `must be JSON, got text that starts ${start}; download the file again`, cause);
-  }
-  if (!isObject(value)) {
-    const got = value === null ? "null" : Array.isArray(value) ? "a list" : `a ${typeof value}`;
-    throw checkpointError(source, path, `must hold a JSON object, got ${got}; download the file again`);
-  }
-  return value;
+  const size = await source.size(path);
+  if (size > JSON_LIMIT) throw checkpointError(source, path, `a JSON file may hold at most ${JSON_LIMIT} bytes, got ${size}; check that this is the file it is named after`);
+  return parseJsonObject(await readText(source, path), (rule, cause) => checkpointError(source, path, `${rule}; download the file again`, cause));
 }
 
 /** `[checkpoint] path: rule` with the source's label where the reader can see it. */

@@ -84,6 +84,11 @@ export class WeightIndex {
   }
 }
 
+/** Lines of a message, the first thirty of many: a config that lies about its layers has thousands. */
+export function firstLines(lines: readonly string[]): string {
+  return [...lines.slice(0, 30), ...(lines.length > 30 ? [`and ${lines.length - 30} more`] : [])].join("\n  ");
+}
+
 /** What expectWeights needs of a component. */
 export interface HasWeights {
   readonly name: string;
@@ -121,7 +126,7 @@ export function expectWeights(
   if (problems.length > 0) {
     throw new CogwheelError(
       "checkpoint",
-      `${component.name}: every weight must be there in its shape, got ${problems.length} of ${expected.size} missing or of another shape; check that config.json belongs to ${weights.files.join(", ")}:\n  ${problems.join("\n  ")}`,
+      `${component.name}: every weight must be there in its shape, got ${problems.length} of ${expected.size} missing or of another shape; check that config.json belongs to ${weights.files.join(", ")}:\n  ${firstLines(problems)}`,
     );
   }
   // Both names of a tied tensor are used when one of them is.
@@ -230,7 +235,7 @@ async function openShards(source: CheckpointSource, folder: string, indexPath: s
   if (lost.length > 0) {
     throw checkpointError(
       source, indexPath,
-      `every weight of the index must be in its file, got ${lost.length} of ${fileOf.size} that are not; the index belongs to other files, download all again:\n  ${lost.map(([name, path]) => `${name} in ${path}`).join("\n  ")}`,
+      `every weight of the index must be in its file, got ${lost.length} of ${fileOf.size} that are not; the index belongs to other files, download all again:\n  ${firstLines(lost.map(([name, path]) => `${name} in ${path}`))}`,
     );
   }
   // A shard may hold more than the index says (it is ignored later, by name), but where two hold a name the index decides.

@@ -59,7 +59,7 @@ export async function generateCommand(words: readonly string[], options: Generat
   using progress = new Progress();
   using interruption = interruptible((text) => progress.note(text));
   const { signal } = interruption;
-  await using model = await CogVideoX.open(folder, { ...(adapter ? { adapter } : {}), ...(dtype ? { dtype } : {}), ...(variant ? { variant } : {}), hub: { signal, ...hubProgress(progress) } });
+  await using model = await CogVideoX.open(folder, { ...(adapter ? { adapter } : {}), ...(dtype ? { dtype } : {}), ...(variant ? { variant } : {}), hub: { signal, ...hubProgress(progress) }, onWarning: (message) => progress.note(message) });
   const asked: Partial<Settings> = { ...pick(saved?.settings ?? {}), ...settings };
   const limit = asked.frames ?? model.defaults.frames;
   checkSettings({ ...model.defaults, ...asked }, model.rules);

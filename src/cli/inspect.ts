@@ -17,7 +17,7 @@ export async function inspectCommand(folder: string, options: InspectOptions): P
   const { json, adapter, dtype, variant, weights, ...settings } = options;
   // Headers are all that is read: of a model on the hub they come over the network.
   const hub = { download: false, onWarning: (message: string) => console.error(message) };
-  await using model = await CogVideoX.open(folder, { ...(adapter ? { adapter } : {}), ...(dtype ? { dtype } : {}), ...(variant ? { variant } : {}), hub });
+  await using model = await CogVideoX.open(folder, { ...(adapter ? { adapter } : {}), ...(dtype ? { dtype } : {}), ...(variant ? { variant } : {}), hub, onWarning: hub.onWarning });
   const { checkpoint } = model;
   const components = [...checkpoint.components.values()].map((c) => ({
     component: c.name, class: c.className,

@@ -90,6 +90,8 @@ export function loraChanges(adapters: readonly LoraAdapter[], weights: Iterable<
       const target = targetOf(key, modules) ?? fail(`keys must be those of a LoRA (see docs/lora.md), got ${key}; this is no adapter, or it changes what is not supported`);
       if (target.part !== "alpha" && shapeOf(`${target.module}.weight`) === undefined) fail(`an adapter must change weights of this model, got ${key}, which would be ${target.module}.weight; it was trained for another one`);
       const entry = found.get(target.module) ?? { sat: target.sat };
+      const before = target.part === "alpha" ? entry.alpha && `${target.module}.alpha` : entry[target.part]?.[0];
+      if (before !== undefined) fail(`a module's matrices may stand once, got ${before} and ${key}; the file is damaged`);
       found.set(target.module, target.part === "alpha" ? { ...entry, alpha: tensor } : { ...entry, [target.part]: [key, tensor] });
     }
     if (found.size === 0) fail("an adapter must hold at least one pair of matrices, got none; is this the right file?");
@@ -104,6 +106,8 @@ export function loraChanges(adapters: readonly LoraAdapter[], weights: Iterable<
       const [wantOut, wantIn] = [shape[0]!, shape.slice(1).reduce((a, b) => a * b, 1)];
       if (rank < 1 || up[1].data.length !== out * rank) fail(`${down[0]} and ${up[0]} must share a rank, got [${down[1].shape.join(", ")}] and [${up[1].shape.join(", ")}]; the file is damaged`);
       if (out !== wantOut || inner !== wantIn) fail(`${key} must change ${module}.weight [${shape.join(", ")}], got a change of [${out}, ${inner}]; the adapter was trained for another model`);
+      if (alpha && alpha.data.length !== 1) fail(`alpha of ${module} must be one number, got [${alpha.shape.join(", ")}]; the file is damaged`);
+      for (const [name, { data }] of [down, up]) if (!data.every(Number.isFinite)) fail(`${name} must hold finite numbers, got others; the file is damaged`);
       const a = alpha?.data[0] ?? configured(config, module) ?? (sat ? 1 : rank);
       const factor = (scale * a) / (config?.["use_rslora"] === true ? Math.sqrt(rank) : rank);
       if (!Number.isFinite(factor)) fail(`alpha of ${module} must be a finite number, got ${a}`);

@@ -37,7 +37,7 @@ export interface MatmulOptions {
   dtype?: DType;
 }
 
-/** x [..., K] and w [N, K] (as a Linear stores it) → [..., N]. N must be a multiple of 4. */
+/** x [..., K] and w [N, K] (as a Linear stores it) → [..., N], padded with zeros to a multiple of 4 (so are residual, addend and gate). */
 export function matmul(x: Tensor, w: Tensor, options: MatmulOptions = {}): Tensor {
   const { bias, addend, gate } = options;
   if (addend && options.residual) throw new CogwheelError("matmul", "an addend and a residual cannot be given together, got both; add one of them before");
@@ -52,11 +52,10 @@ export function matmul(x: Tensor, w: Tensor, options: MatmulOptions = {}): Tenso
 export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
   name: "matmul",
   infer({ x, w, bias, residual, gate, gateRow }, { dtype }) {
-    const [n, k] = [w.dim(0), w.dim(1)];
+    const [n, k] = [padTo(w.dim(0), 4), w.dim(1)];
     const shape = [...x.shape.slice(0, -1), n];
     if (x.dim(-1) !== padTo(k, 4)) throw new CogwheelError("matmul", `inner dimensions must match, got x ${show(x)} and w ${show(w)}; w is stored [out, in]`);
-    if (n % 4) throw new CogwheelError("matmul", `out features must be a multiple of 4, got ${n}; pad the weight`);
-    if (bias && bias.size !== n) throw new CogwheelError("matmul", `the bias must have ${n} values, got ${show(bias)}; check the weight's name`);
+    if (bias && bias.size !== w.dim(0)) throw new CogwheelError("matmul", `the bias must have ${w.dim(0)} values, got ${show(bias)}; check the weight's name`);
     if (residual && (residual.size !== (x.size / x.dim(-1)) * n || residual.dtype !== "f32")) throw new CogwheelError("matmul", `the residual must be f32 ${JSON.stringify(shape)}, got ${show(residual)}`);
     if (gate && (gate.dim(-1) !== n || gate.dtype !== "f32" || gateRow?.size !== x.size / x.dim(-1) || gateRow.dtype !== "u32")) {
       throw new CogwheelError("matmul", `a gate must be f32 [G, ${n}] with one u32 row a token, got ${show(gate)} and ${gateRow ? show(gateRow) : "no rows"}`);

@@ -3,6 +3,7 @@ import { patchify as kernel } from "#kernels";
 import { CogwheelError } from "../errors.ts";
 import { dispatch, foldGrid, rowView, rowWindows, type Target } from "../graph/dispatch.ts";
 import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
+import { padTo } from "../graph/packing.ts";
 
 interface Patch { p: number; pt: number }
 interface Inputs { x: Tensor; extra: Tensor | undefined }
@@ -25,6 +26,8 @@ export function patchify(x: Tensor, options: PatchifyOptions): Tensor {
 }
 
 export interface UnpatchifyOptions {
+  /** C. Tokens may have columns beyond its C·pt·p·p values, which are padding. */
+  channels: number;
   patchSize: number;
   patchSizeT: number;
   frames: number;
@@ -32,9 +35,9 @@ export interface UnpatchifyOptions {
   width: number;
 }
 
-/** tokens [B, V, C·pt·p·p] → [B, F, C, H, W] f32, of the given latent frames, height and width. */
+/** tokens [B, V, C·pt·p·p padded to a multiple of 4] → [B, F, C, H, W] f32, of the given latent frames, height and width. */
 export function unpatchify(tokens: Tensor, o: UnpatchifyOptions): Tensor {
-  return tokens.graph.record(unpatchifyOp, { x: tokens }, { p: o.patchSize, pt: o.patchSizeT, frames: o.frames, height: o.height, width: o.width }).y;
+  return tokens.graph.record(unpatchifyOp, { x: tokens }, { p: o.patchSize, pt: o.patchSizeT, channels: o.channels, frames: o.frames, height: o.height, width: o.width }).y;
 }
 
 function checkSizes(op: string, { p, pt }: Patch, frames: number, height: number, width: number): void {
@@ -56,7 +59,7 @@ export const patchifyOp: Op<Inputs, Attrs, "y"> = {
     return windows(y, y.dim(-1), target).map((win) =>
       dispatch({
         kernel, types: { X: x.dtype, E: extra?.dtype ?? x.dtype, Y: y.dtype }, consts: { P: attrs.p, PT: attrs.pt, EXTRA: +!!extra, INVERSE: 0 },
-        params: { count: win.count * y.dim(-1), base: win.start * y.dim(-1), samples: n, frames: f, channels: c, extra_channels: extra?.dim(2) ?? 0, height: h, width: w },
+        params: { count: win.count * y.dim(-1), base: win.start * y.dim(-1), samples: n, frames: f, channels: c, extra_channels: extra?.dim(2) ?? 0, height: h, width: w, stride: y.dim(-1) },
         bindings: { x, extra: extra ?? x, y: rowView(y, win, y.dim(-1)) },
         grid: foldGrid(Math.ceil((win.count * y.dim(-1)) / 64), target.caps),
       }),
@@ -64,16 +67,16 @@ export const patchifyOp: Op<Inputs, Attrs, "y"> = {
   },
 };
 
-interface UnpatchifyAttrs extends Patch { frames: number; height: number; width: number }
+interface UnpatchifyAttrs extends Patch { channels: number; frames: number; height: number; width: number }
 
 export const unpatchifyOp: Op<{ x: Tensor }, UnpatchifyAttrs, "y"> = {
   name: "unpatchify",
   infer({ x }, attrs) {
-    const { p, pt, frames, height, width } = attrs;
+    const { p, pt, channels, frames, height, width } = attrs;
     checkSizes("unpatchify", attrs, frames, height, width);
     const [batch, tokens, values] = x.shape as [number, number, number];
-    if (tokens !== (frames / pt) * (height / p) * (width / p) || values % (pt * p * p)) throw new CogwheelError("unpatchify", `tokens must be [B, F/pt · H/p · W/p, C·pt·p·p], got ${x} for ${frames} × ${height} × ${width}`);
-    return { y: { shape: [batch, frames, values / (pt * p * p), height, width], dtype: "f32" } };
+    if (tokens !== (frames / pt) * (height / p) * (width / p) || values !== padTo(channels * pt * p * p, 4)) throw new CogwheelError("unpatchify", `tokens must be [B, F/pt · H/p · W/p, C·pt·p·p padded to a multiple of 4], got ${x} for ${channels} channels and ${frames} × ${height} × ${width}`);
+    return { y: { shape: [batch, frames, channels, height, width], dtype: "f32" } };
   },
   cost: ({ outputs: { y } }) => ({ flops: 0, bytes: 2 * y.bytes }),
   lower({ inputs: { x }, attrs, outputs: { y } }, target) {
@@ -81,7 +84,7 @@ export const unpatchifyOp: Op<{ x: Tensor }, UnpatchifyAttrs, "y"> = {
     return windows(y, w, target).map((win) =>
       dispatch({
         kernel, types: { X: x.dtype, E: x.dtype, Y: y.dtype }, consts: { P: attrs.p, PT: attrs.pt, EXTRA: 0, INVERSE: 1 },
-        params: { count: win.count * w, base: win.start * w, samples: x.dim(0), frames: attrs.frames, channels: c, extra_channels: 0, height: h, width: w },
+        params: { count: win.count * w, base: win.start * w, samples: x.dim(0), frames: attrs.frames, channels: c, extra_channels: 0, height: h, width: w, stride: x.dim(-1) },
         bindings: { x, extra: x, y: rowView(y, win, w) },
         grid: foldGrid(Math.ceil((win.count * w) / 64), target.caps),
       }),

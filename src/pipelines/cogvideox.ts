@@ -9,13 +9,14 @@ import { CogwheelError } from "../errors.ts";
 import { Gpu } from "../gpu/gpu.ts";
 import { ComponentWeights, keptMessage } from "../models/component-weights.ts";
 import { LoraWeights, loraChanges, withLoras, type LoraAdapter, type LoraChange } from "../models/lora.ts";
-import { expectedT5Weights, parseT5Config } from "../models/t5/config.ts";
+import { expectedT5Weights, judgeT5Config, parseT5Config } from "../models/t5/config.ts";
 import { T5Encoder } from "../models/t5/encoder.ts";
-import { parseTransformerConfig, transformerWeights } from "../models/transformer/config.ts";
-import { parseVaeConfig } from "../models/vae/config.ts";
+import { judgeTransformerConfig, parseTransformerConfig, transformerWeights } from "../models/transformer/config.ts";
+import { judgeVaeConfig, parseVaeConfig, temporalLevels } from "../models/vae/config.ts";
 import { vaeWeights, type VideoShape } from "../models/vae/graphs.ts";
 import { CausalVae, type DecodedFrames } from "../models/vae/vae.ts";
 import { TorchGenerator } from "../random/torch.ts";
+import { judgeSchedulerConfig } from "../schedulers/config.ts";
 import { createScheduler, type Scheduler, type StepCoefficients } from "../schedulers/scheduler.ts";
 import { fitFrames } from "../video/fit.ts";
 import { firstStep, fromVae, imageCondition, imageScale, inpaintCondition, toVae } from "./conditioning.ts";
@@ -99,7 +100,7 @@ export class CogVideoX implements AsyncDisposable {
     const checkpoint = await openCheckpoint(await openSource(from, { ...what, ...(options.hub ? { hub: options.hub } : {}) }), what);
     let gpu: Gpu | undefined;
     try {
-      const { configs, rules } = readConfigs(checkpoint);
+      const { configs, rules } = readConfigs(checkpoint, options.onWarning);
       if (options.dtype !== undefined && options.dtype !== "f32" && options.dtype !== "f16") throw new CogwheelError("generate", `dtype must be f32 or f16, got ${JSON.stringify(options.dtype)}; leave it out for the adapter's better one`);
       gpu = options.gpu ?? (await Gpu.open(options.adapter === undefined ? {} : { adapter: options.adapter }));
       if (options.dtype === "f16" && !gpu.caps.f16) throw new CogwheelError("generate", `dtype f16 needs an adapter with shader-f16, got ${gpu.name}; use f32 or another adapter`);
@@ -528,13 +529,19 @@ function takesOf(pipelineClass: string, channels: number, latents: number, trans
   return transformer.ofs_embed_dim !== null || transformer.use_learned_positional_embeddings ? "image" : "image or control";
 }
 
-function readConfigs(checkpoint: Checkpoint): { configs: Configs; rules: ModelRules } {
+function readConfigs(checkpoint: Checkpoint, onWarning?: (message: string) => void): { configs: Configs; rules: ModelRules } {
   const config = (name: string) => checkpoint.component(name).config as Record<string, unknown>;
   const configs: Configs = { text: parseT5Config(config("text_encoder")), transformer: parseTransformerConfig(config("transformer")), vae: parseVaeConfig(config("vae")) };
   const { text, transformer, vae } = configs;
   if (text.d_model !== transformer.text_embed_dim) throw new CogwheelError("checkpoint", `the text encoder's d_model must be the transformer's text_embed_dim, got ${text.d_model} and ${transformer.text_embed_dim}; the folders belong to different models`);
   if (transformer.out_channels !== vae.latent_channels) throw new CogwheelError("checkpoint", `the transformer's out_channels must be the VAE's latent_channels, got ${transformer.out_channels} and ${vae.latent_channels}; the folders belong to different models`);
+  if (2 ** temporalLevels(vae) !== vae.temporal_compression_ratio) throw new CogwheelError("checkpoint", `vae/config.json: temporal_compression_ratio must be what its ${vae.block_out_channels.length} blocks do to frames, at most ${2 ** temporalLevels(vae)}, got ${vae.temporal_compression_ratio}; correct it`);
   const { kind: scheduler } = createScheduler(config("scheduler"), checkpoint.component("scheduler").className);
+  const judges = { text_encoder: judgeT5Config, transformer: judgeTransformerConfig, vae: judgeVaeConfig, scheduler: judgeSchedulerConfig };
+  for (const [name, judge] of Object.entries(judges)) {
+    const { unknown } = judge(config(name));
+    if (unknown.length) onWarning?.(`[checkpoint] ${checkpoint.component(name).configFile ?? name}: nothing here knows ${unknown.map((key) => JSON.stringify(key)).join(", ")}, which may belong to a newer model: what it asks for is not done`);
+  }
   return {
     configs,
     rules: {

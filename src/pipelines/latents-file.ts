@@ -1,4 +1,5 @@
 /** Saved latents: a safetensors file with what a run needs to be finished, or decoded again. */
+import { parseJsonObject } from "../checkpoint/json-scan.ts";
 import { memorySource } from "../checkpoint/source-memory.ts";
 import { openSafetensors, writeSafetensors } from "../checkpoint/safetensors.ts";
 import { toFloat32 } from "../checkpoint/convert.ts";
@@ -61,7 +62,11 @@ export async function readLatents(bytes: Uint8Array, label: string): Promise<Sav
   if (!info || info.shape.length !== 5) throw fail(`a file of latents must hold "latents" [n, F, C, H, W], got ${info ? `[${info.shape.join(", ")}]` : [...file.tensors.keys()].join(", ") || "nothing"}; make one with --save-latents`);
   if (format === VIDEO_FORMAT) throw fail("the latents must be those of a run, got an encoded video's; decode them with `cogwheel vae decode`, or begin from the video itself");
   if (format !== undefined && format !== FORMAT) throw fail(`__metadata__ must say format ${FORMAT}, got ${JSON.stringify(format)}`);
-  const read = async (name: string) => toFloat32((await file.read(name)).bytes, file.tensors.get(name)!.dtype);
+  const read = async (name: string) => {
+    const values = toFloat32((await file.read(name)).bytes, file.tensors.get(name)!.dtype);
+    if (values.length === 0 || !values.every(Number.isFinite)) throw fail(`"${name}" must hold finite numbers, got ${values.length ? "others" : "none"}; save the latents again`);
+    return values;
+  };
   const done = Number(step ?? 0);
   if (!Number.isInteger(done) || done < 0) throw fail(`step must be a whole number, got ${JSON.stringify(step)}`);
   const saved = readSettings(settings ?? "{}", fail);
@@ -101,18 +106,12 @@ export async function readVideoLatents(bytes: Uint8Array, label: string, tempora
 
 /** Settings that this version does not know are those of another one, and change the result: they are refused. */
 function readSettings(text: string, fail: (rule: string) => CogwheelError): SavedSettings {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (error) {
-    throw fail(`settings must be JSON, got ${(error as Error).message}; save the latents again`);
-  }
-  if (typeof json !== "object" || json === null || Array.isArray(json)) throw fail(`settings must be a JSON object, got ${text.slice(0, 60)}; save the latents again`);
+  const json = parseJsonObject(text, (rule) => fail(`settings ${rule}; save the latents again`));
   for (const [key, value] of Object.entries(json)) {
     const type = Object.hasOwn(SAVED_TYPES, key) ? SAVED_TYPES[key as keyof SavedSettings] : undefined;
     if (!type) throw fail(`settings may hold ${Object.keys(SAVED_TYPES).join(", ")}, got ${JSON.stringify(key)}; use the version that wrote the file`);
     if (key === "task" && !TASKS.includes(value as Task)) throw fail(`settings.task must be ${TASKS.join(", ")}, got ${JSON.stringify(value)}; save the latents again`);
     if (typeof value !== type) throw fail(`settings.${key} must be a ${type}, got ${JSON.stringify(value)}; save the latents again`);
   }
-  return json as SavedSettings;
+  return json;
 }

@@ -1,6 +1,7 @@
 /** Reads an adapter: a safetensors file, or a folder as diffusers or PEFT save one. */
 import { openSource } from "#files";
 import { toFloat32 } from "../checkpoint/convert.ts";
+import { parseJsonObject } from "../checkpoint/json-scan.ts";
 import { memorySource } from "../checkpoint/source-memory.ts";
 import { openSafetensors } from "../checkpoint/safetensors.ts";
 import { readJson, type CheckpointSource } from "../checkpoint/source.ts";
@@ -43,12 +44,6 @@ async function readAdapter(source: CheckpointSource, path: string, label: string
 /** What diffusers writes beside the tensors: PEFT's config, its keys prefixed with the component. */
 function metadataConfig(text: string | undefined, label: string): Record<string, unknown> | undefined {
   if (text === undefined) return undefined;
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (error) {
-    throw new CogwheelError("lora", `${label}: lora_adapter_metadata must be JSON, got ${(error as Error).message}; save the adapter again`);
-  }
-  if (typeof json !== "object" || json === null) throw new CogwheelError("lora", `${label}: lora_adapter_metadata must be a JSON object, got ${text.slice(0, 40)}; save the adapter again`);
+  const json = parseJsonObject(text, (rule) => new CogwheelError("lora", `${label}: lora_adapter_metadata ${rule}; save the adapter again`));
   return Object.fromEntries(Object.entries(json).map(([key, value]) => [key.replace(/^transformer\./, ""), value]));
 }

@@ -38,6 +38,8 @@ export interface OpenOptions {
    * else only one of them is there at a time. Adapters (`loras`) then come and go without reloading. Default false.
    */
   keep?: boolean;
+  /** Things the user should know: keys of the configs that nobody here knows. */
+  onWarning?: (message: string) => void;
 }
 
 export interface GenerateOptions extends Partial<Settings>, TaskInputs {

@@ -3,9 +3,11 @@
  * its config, weights and inputs. Files come from strangers, so names, shapes and metadata are checked here.
  */
 import { toFloat16, toFloat32 } from "../checkpoint/convert.ts";
+import { parseJsonObject } from "../checkpoint/json-scan.ts";
 import { memorySource } from "../checkpoint/source-memory.ts";
 import { openSafetensors } from "../checkpoint/safetensors.ts";
 import type { CheckpointSource } from "../checkpoint/source.ts";
+import { firstLines } from "../checkpoint/weights.ts";
 import { CogwheelError } from "../errors.ts";
 import { elements } from "../graph/graph.ts";
 import { loraChanges, withLoras } from "../models/lora.ts";
@@ -54,14 +56,7 @@ export async function readCase(from: Uint8Array | { source: CheckpointSource; pa
 }
 
 function parseObject(text: string, key: string, fail: (rule: string) => CogwheelError): Record<string, unknown> {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw fail(`${key} must be JSON, got ${(error as Error).message}; write it again`);
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw fail(`${key} must be a JSON object, got ${text.slice(0, 40)}; write it again`);
-  return value as Record<string, unknown>;
+  return parseJsonObject(text, (rule) => fail(`${key} ${rule}; write it again`));
 }
 
 /** An input of a case, or an error that names what is missing or misshapen. `rank` axes, where it is given. */
@@ -69,6 +64,7 @@ export function inputOf(c: ReferenceCase, name: string, rank?: number): HostTens
   const tensor = c.inputs.get(name);
   if (!tensor) throw new CogwheelError("reference", `${c.name}: ${c.module} takes the input ${name}, got ${[...c.inputs.keys()].join(", ") || "none"}; add input.${name}`);
   if (rank !== undefined && tensor.shape.length !== rank) throw new CogwheelError("reference", `${c.name}: input.${name} must have ${rank} axes, got [${tensor.shape.join(", ")}]; reshape it`);
+  if (tensor.data.length === 0) throw new CogwheelError("reference", `${c.name}: input.${name} must hold values, got [${tensor.shape.join(", ")}]; make the case again`);
   return tensor;
 }
 
@@ -100,7 +96,7 @@ export function expectCaseWeights(c: ReferenceCase, provider: Pick<ReturnType<Mo
     const got = provider.shape(name);
     return got && got.join() === shape.join() ? [] : [`${name}: expected [${shape.join(", ")}], got ${got ? `[${got.join(", ")}]` : "none"}`];
   });
-  if (wrong.length) throw new CogwheelError("reference", `${c.name}: every weight must be there in its shape, got ${wrong.length} of ${expected.size} that are not; make the case again:\n  ${wrong.join("\n  ")}`);
+  if (wrong.length) throw new CogwheelError("reference", `${c.name}: every weight must be there in its shape, got ${wrong.length} of ${expected.size} that are not; make the case again:\n  ${firstLines(wrong)}`);
 }
 
 /** A tensor for a report: checks that shape and data agree. */

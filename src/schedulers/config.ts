@@ -1,5 +1,5 @@
-/** A scheduler's configuration: `scheduler/scheduler_config.json`, checked. */
-import { CogwheelError } from "../errors.ts";
+/** A scheduler's configuration: `scheduler/scheduler_config.json`, judged. */
+import { ConfigKeys, configObject, legal, type Judged } from "../checkpoint/config-keys.ts";
 
 /** Names, defaults and meanings are those of diffusers' CogVideoXDDIMScheduler and CogVideoXDPMScheduler. */
 export interface SchedulerConfig {
@@ -18,47 +18,39 @@ export interface SchedulerConfig {
 }
 
 /**
- * Checks a parsed JSON value; everything wrong with it is told at once. `clip_sample` and its ranges are read over, as
- * the reference's steps do. `file` is what messages call it.
+ * The rule: which schedules the engine runs: all that diffusers' two classes take. Whatever they would divide by zero for is refused.
+ * `clip_sample` and its ranges are known and read over, as the reference's steps do. `json` is untrusted.
  */
-export function parseSchedulerConfig(json: unknown, file = "scheduler/scheduler_config.json"): SchedulerConfig {
-  if (typeof json !== "object" || json === null || Array.isArray(json)) throw new CogwheelError("scheduler", `${file}: must hold a JSON object, got ${JSON.stringify(json) ?? "nothing"}; download the file again`);
-  const given = json as Record<string, unknown>;
-  const wrong: string[] = [];
-  const read = <T>(name: string, preset: T, ok: (value: unknown) => boolean, rule: string): T => {
-    const value = given[name] === undefined ? preset : given[name];
-    if (ok(value)) return value as T;
-    wrong.push(`${name} must be ${rule}, got ${JSON.stringify(value)}`);
-    return preset;
-  };
-  const number = (name: string, preset: number, least: number, below: number): number =>
-    read(name, preset, (v) => typeof v === "number" && v >= least && v < below, `a number from ${least} to below ${below}`);
-  const whole = (name: string, preset: number, least: number, most: number): number =>
-    read(name, preset, (v) => Number.isInteger(v) && (v as number) >= least && (v as number) <= most, `a whole number from ${least} to ${most}`);
-  const flag = (name: string, preset: boolean): boolean => read(name, preset, (v) => typeof v === "boolean", "true or false");
-  const oneOf = <T extends string>(name: string, preset: T, choices: readonly T[]): T =>
-    read(name, preset, (v) => choices.includes(v as T), `one of ${choices.join(", ")}`);
-
+export function judgeSchedulerConfig(json: Readonly<Record<string, unknown>>): Judged<SchedulerConfig> {
+  const keys = new ConfigKeys(json);
+  const beta = (name: string, preset: number): number => keys.number(name, preset, (v) => v >= 0 && v < 1, "a number from 0 to below 1");
   const config: SchedulerConfig = {
-    num_train_timesteps: whole("num_train_timesteps", 1000, 1, 1_000_000),
-    beta_start: number("beta_start", 0.00085, 0, 1),
-    beta_end: number("beta_end", 0.012, 0, 1),
-    beta_schedule: oneOf("beta_schedule", "scaled_linear", ["linear", "scaled_linear", "squaredcos_cap_v2"]),
-    trained_betas: read<readonly number[] | null>(
+    num_train_timesteps: keys.count("num_train_timesteps", 1000, { most: 1_000_000 }),
+    beta_start: beta("beta_start", 0.00085),
+    beta_end: beta("beta_end", 0.012),
+    beta_schedule: keys.oneOf("beta_schedule", "scaled_linear", ["linear", "scaled_linear", "squaredcos_cap_v2"]),
+    trained_betas: keys.read<readonly number[] | null>(
       "trained_betas", null,
       (v) => v === null || (Array.isArray(v) && v.length > 0 && v.every((b) => typeof b === "number" && b >= 0 && b < 1)),
       "null or a list of numbers from 0 to below 1",
     ),
-    set_alpha_to_one: flag("set_alpha_to_one", true),
-    steps_offset: whole("steps_offset", 0, 0, 1_000_000),
-    prediction_type: oneOf("prediction_type", "epsilon", ["epsilon", "sample", "v_prediction"]),
-    timestep_spacing: oneOf("timestep_spacing", "leading", ["leading", "linspace", "trailing"]),
-    rescale_betas_zero_snr: flag("rescale_betas_zero_snr", false),
-    snr_shift_scale: read("snr_shift_scale", 3.0, (v) => typeof v === "number" && v > 0 && Number.isFinite(v), "a number above 0"),
+    set_alpha_to_one: keys.flag("set_alpha_to_one", true),
+    steps_offset: keys.count("steps_offset", 0, { least: 0, most: 1_000_000 }),
+    prediction_type: keys.oneOf("prediction_type", "epsilon", ["epsilon", "sample", "v_prediction"]),
+    timestep_spacing: keys.oneOf("timestep_spacing", "leading", ["leading", "linspace", "trailing"]),
+    rescale_betas_zero_snr: keys.flag("rescale_betas_zero_snr", false),
+    snr_shift_scale: keys.number("snr_shift_scale", 3.0, (v) => v > 0, "a number above 0"),
   };
+  keys.ignore("clip_sample", "clip_sample_range", "sample_max_value");
+  // Samplers of other models, whose configs are written over CogVideoX's; what these say the two classes do not do.
+  for (const name of ["thresholding", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_flow_sigmas"]) keys.only(name, [false]);
   if (config.trained_betas && config.trained_betas.length !== config.num_train_timesteps) {
-    wrong.push(`trained_betas must hold num_train_timesteps = ${config.num_train_timesteps} values, got ${config.trained_betas.length}`);
+    keys.problems.push(`trained_betas must hold num_train_timesteps = ${config.num_train_timesteps} values, got ${config.trained_betas.length}`);
   }
-  if (wrong.length) throw new CogwheelError("scheduler", `${file}: ${wrong.join("; ")}; correct the file or use a CogVideoX scheduler`);
-  return config;
+  return { config, problems: keys.problems, unknown: keys.unknown };
+}
+
+/** The config of a file, or an error that says all that is wrong. `file` is what messages call it. */
+export function parseSchedulerConfig(json: unknown, file = "scheduler/scheduler_config.json"): SchedulerConfig {
+  return legal("scheduler", file, judgeSchedulerConfig(configObject("scheduler", file, json)), "correct the file or use a CogVideoX scheduler");
 }

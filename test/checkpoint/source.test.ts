@@ -167,7 +167,7 @@ test("JSON that is no object, and text that is not UTF-8", async () => {
 
 test("a file too large to be read as a whole is refused before it is read", async () => {
   const source = { ...memorySource({ "config.json": "{}" }), size: async () => 2 ** 40 };
-  await expect(readJson(source, "config.json")).rejects.toThrow("[checkpoint] config.json: a file that is read as a whole may hold at most 268435456 bytes, got 1099511627776;");
+  await expect(readJson(source, "config.json")).rejects.toThrow("[checkpoint] config.json: a JSON file may hold at most 33554432 bytes, got 1099511627776;");
 });
 
 test("what a memory source gives out does not change what it holds", async () => {

@@ -89,9 +89,9 @@ test("ids are checked", async () => {
 
 test("configs of other T5s are refused, with all that is wrong", () => {
   expect(() => parseT5Config({ ...XXL, feed_forward_proj: "relu", is_gated_act: false, dense_act_fn: "relu", d_kv: 130, num_heads: 0 }))
-    .toThrow(/\[t5\] text_encoder\/config\.json: feed_forward_proj must be "gated-gelu" \(T5 version 1\.1\), got "relu"; is_gated_act must be true .*; dense_act_fn must be "gelu_new", got "relu"; d_kv must be a positive multiple of 4, got 130; num_heads must be a whole number from 1, got 0; this engine runs T5 v1\.1 encoders/);
-  expect(() => parseT5Config({ ...XXL, d_model: undefined, model_type: "umt5" })).toThrow(/model_type must be "t5", got "umt5"; d_model must be a positive multiple of 4, got nothing/);
-  expect(() => parseT5Config("x", "a.json")).toThrow(/\[t5\] a\.json: must hold a JSON object, got "x"/);
+    .toThrow(/\[t5\] text_encoder\/config\.json: feed_forward_proj must be "gated-gelu" \(T5 version 1\.1\), got "relu"; is_gated_act must be true .*; dense_act_fn must be "gelu_new", got "relu"; d_kv must be a positive multiple of 4 up to 128, got 130; num_heads must be a whole number from 1 to 1024, got 0; this engine runs T5 v1\.1 encoders/);
+  expect(() => parseT5Config({ ...XXL, d_model: undefined, model_type: "umt5" })).toThrow(/model_type must be "t5", got "umt5"; d_model must be a positive multiple of 4 up to 65536, got nothing/);
+  expect(() => parseT5Config("x", "a.json")).toThrow(/\[t5\] a\.json: the config must be a JSON object, got "x"/);
   const { dense_act_fn: _, is_gated_act: __, relative_attention_max_distance: ___, ...old } = XXL;
   expect(parseT5Config(old)).toEqual(parseT5Config(XXL));
 });

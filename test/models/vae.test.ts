@@ -36,7 +36,7 @@ describe("config", () => {
     [{ block_out_channels: [16, 20] }, /block_out_channels must be multiples of norm_num_groups \(32\), got \[16,20\]/],
     [{ block_out_channels: [] }, /block_out_channels must be a list/],
     [{ temporal_compression_ratio: 3 }, /temporal_compression_ratio must be a power of two up to 16, got 3/],
-    [{ latent_channels: -1 }, /latent_channels must be a positive integer, got -1/],
+    [{ latent_channels: -1 }, /latent_channels must be a whole number from 1 to 4096, got -1/],
     [{ scaling_factor: "0.7" }, /scaling_factor must be a number above 0/],
     [{ _class_name: "AutoencoderKL" }, /_class_name must be "AutoencoderKLCogVideoX", got "AutoencoderKL"/],
     [{ latents_mean: [1] }, /latents_mean must be null/],

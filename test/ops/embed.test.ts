@@ -14,7 +14,7 @@ test.each([[1, 1, 2], [2, 2, 2], [1, 3, 1]])("patchify and back: %d sample(s), p
   const out = await runGraph((g) => {
     const latents = g.input("x", [n, f, c, h, w]);
     const tokens = patchify(latents, { patchSize: p, patchSizeT: pt, batch: 2 * n, extra: g.input("e", [n, f, c2, h, w]) });
-    return { tokens, back: unpatchify(patchify(latents, { patchSize: p, patchSizeT: pt }), { patchSize: p, patchSizeT: pt, frames: f, height: h, width: w }) };
+    return { tokens, back: unpatchify(patchify(latents, { patchSize: p, patchSizeT: pt }), { patchSize: p, patchSizeT: pt, channels: c, frames: f, height: h, width: w }) };
   }, { inputs: { x, e: extra } });
   expectClose(out["back"]!, x, 0);
   const want: number[] = [];

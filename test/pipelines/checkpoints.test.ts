@@ -106,7 +106,7 @@ describe("a checkpoint is refused", () => {
 
   it("when its config is outside what is supported", async () => {
     await refused({ configs: { transformer: { patch_size_t: 99 } } }, /^\[checkpoint\] transformer\/config\.json: patch_size_t must be null or at most 8, got 99; /);
-    await refused({ configs: { transformer: { num_layers: "2" } } }, /num_layers must be a number, got "2"/);
+    await refused({ configs: { transformer: { num_layers: "2" } } }, /num_layers must be a whole number from 1 to 1024, got "2"/);
     await refused({ configs: { transformer: { attention_head_dim: 20 } } }, /attention_head_dim must be a multiple of 16 with rotary embeddings, got 20/);
     await refused({ configs: { transformer: { activation_fn: "swiglu" } } }, /activation_fn must be "gelu-approximate", got "swiglu"/);
     await refused({ configs: { transformer: { in_channels: 12 } } }, /in_channels must be 4 \(text\), 8 \(an image or a control video\) or 9 \(inpainting\) with 4 latent channels, got 12; /);
@@ -114,7 +114,7 @@ describe("a checkpoint is refused", () => {
     await refused({ configs: { transformer: { text_embed_dim: 4096 } } }, /the text encoder's d_model must be the transformer's text_embed_dim, got 16 and 4096; /);
     await refused({ configs: { vae: { act_fn: "relu" } } }, /^\[checkpoint\] vae\/config\.json: act_fn must be "silu", got "relu"/);
     await refused({ configs: { vae: { block_out_channels: [8, 7] } } }, /vae\/config\.json: block_out_channels must be multiples of norm_num_groups/);
-    await refused({ configs: { text_encoder: { feed_forward_proj: "relu", num_heads: 0 } } }, /^\[t5\] text_encoder\/config\.json: feed_forward_proj must be "gated-gelu" \(T5 version 1\.1\), got "relu"; num_heads must be a whole number from 1, got 0; /);
+    await refused({ configs: { text_encoder: { feed_forward_proj: "relu", num_heads: 0 } } }, /^\[t5\] text_encoder\/config\.json: feed_forward_proj must be "gated-gelu" \(T5 version 1\.1\), got "relu"; num_heads must be a whole number from 1 to 1024, got 0; /);
     await refused({ configs: { scheduler: { beta_schedule: "sigmoid" } } }, /^\[scheduler\] scheduler\/scheduler_config\.json: beta_schedule must be one of .*, got "sigmoid"/);
     await refused({ configs: { scheduler: { _class_name: "PNDMScheduler" } } }, /^\[scheduler\] the scheduler must be CogVideoXDDIMScheduler or CogVideoXDPMScheduler, got "PNDMScheduler"/);
     await refused({ advice: { height: 100, width: 100 } }, /^\[generate\] height and width must be multiples of 16, got height 100/);

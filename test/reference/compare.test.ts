@@ -87,7 +87,7 @@ describe("readCase", () => {
     ["a tensor outside the groups", metadata, { "output.y": f32(1), stray: f32(1) }, /tensors must be named .* got "stray"/],
     ["a trace without a call", metadata, { "output.y": f32(1), "trace.encoder": f32(1) }, /tensors of a trace must be named trace\.<call>\.<module path>, got "trace\.encoder"/],
     ["broken JSON", { ...metadata, config: "{" }, { "output.y": f32(1) }, /mine: config must be JSON/],
-    ["a list for options", { ...metadata, options: "[]" }, { "output.y": f32(1) }, /mine: options must be a JSON object, got \[\]/],
+    ["a list for options", { ...metadata, options: "[]" }, { "output.y": f32(1) }, /mine: options must hold a JSON object, got a list/],
   ])("%s is refused", async (_, meta, tensors, error) => {
     await expect(readCase(writeSafetensors(tensors as Record<string, ReturnType<typeof f32>>, meta as Record<string, string>), "mine")).rejects.toThrow(error);
   });

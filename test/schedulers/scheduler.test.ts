@@ -128,6 +128,6 @@ describe("configs", () => {
   test("everything wrong is told at once", () => {
     expect(() => parseSchedulerConfig({ beta_schedule: "sigmoid", snr_shift_scale: 0, num_train_timesteps: "many", timestep_spacing: null }))
       .toThrow(/num_train_timesteps must be a whole number from 1 to 1000000, got "many"; beta_schedule must be one of linear, scaled_linear, squaredcos_cap_v2, got "sigmoid"; timestep_spacing must be one of leading, linspace, trailing, got null; snr_shift_scale must be a number above 0, got 0/);
-    expect(() => parseSchedulerConfig([])).toThrow(/must hold a JSON object, got \[\]/);
+    expect(() => parseSchedulerConfig([])).toThrow(/the config must be a JSON object, got \[\]/);
   });
 });

@@ -1,5 +1,5 @@
-/** The transformer's config, as published in `transformer/config.json`: parsed, checked, with the published defaults. */
-import { CogwheelError } from "../../errors.ts";
+/** The transformer's config, as published in `transformer/config.json`: judged, with the published defaults. */
+import { ConfigKeys, configObject, legal, type Judged } from "../../checkpoint/config-keys.ts";
 
 export interface TransformerConfig {
   readonly num_attention_heads: number;
@@ -29,59 +29,81 @@ export interface TransformerConfig {
   readonly patch_bias: boolean;
 }
 
-const DEFAULTS: TransformerConfig = {
-  num_attention_heads: 30, attention_head_dim: 64, in_channels: 16, out_channels: 16, flip_sin_to_cos: true, freq_shift: 0,
-  time_embed_dim: 512, ofs_embed_dim: null, text_embed_dim: 4096, num_layers: 30, attention_bias: true, sample_width: 90,
-  sample_height: 60, sample_frames: 49, patch_size: 2, patch_size_t: null, temporal_compression_ratio: 4,
-  max_text_seq_length: 226, norm_elementwise_affine: true, norm_eps: 1e-5, spatial_interpolation_scale: 1.875,
-  temporal_interpolation_scale: 1, use_rotary_positional_embeddings: false, use_learned_positional_embeddings: false, patch_bias: true,
-};
-
-/** `json` is untrusted. Unknown keys are ignored, as the reference does; values that the engine cannot run are refused by name. */
-export function parseTransformerConfig(json: Record<string, unknown>, where = "transformer/config.json"): TransformerConfig {
-  const fail = (key: string, expected: string, got: unknown): never => {
-    throw new CogwheelError("checkpoint", `${where}: ${key} must be ${expected}, got ${JSON.stringify(got)}; this engine runs CogVideoXTransformer3DModel configs only`);
+/**
+ * The rule: which transformers the engine runs. Everything that reads, plans or draws configs asks it. All that diffusers'
+ * CogVideoXTransformer3DModel takes is legal but head widths that are no multiple of 4 or above 128, and activations that no
+ * published checkpoint has. `json` is untrusted.
+ * @param part a block by itself (CogVideoXBlock) has neither positions nor patches
+ */
+export function judgeTransformerConfig(json: Readonly<Record<string, unknown>>, part: "model" | "block" = "model"): Judged<TransformerConfig> {
+  const keys = new ConfigKeys(json);
+  const optional = (name: string, most: number) => keys.read<number | null>(name, null, (v) => v === null || (Number.isInteger(v) && (v as number) > 0 && (v as number) <= most), `null or at most ${most}`);
+  const positive = (name: string, preset: number) => keys.number(name, preset, (v) => v > 0, "a number above 0");
+  const c: TransformerConfig = {
+    num_attention_heads: keys.count("num_attention_heads", 30, { most: 1024 }),
+    attention_head_dim: keys.count("attention_head_dim", 64),
+    in_channels: keys.count("in_channels", 16, { most: 4096 }),
+    out_channels: keys.count("out_channels", 16, { most: 4096 }),
+    flip_sin_to_cos: keys.flag("flip_sin_to_cos", true),
+    freq_shift: keys.number("freq_shift", 0, (v) => v >= 0 && v < 2, "a number from 0 to below 2"),
+    time_embed_dim: keys.count("time_embed_dim", 512),
+    ofs_embed_dim: optional("ofs_embed_dim", 65536),
+    text_embed_dim: keys.count("text_embed_dim", 4096),
+    num_layers: keys.count("num_layers", 30, { most: 1024 }),
+    attention_bias: keys.flag("attention_bias", true),
+    sample_width: keys.count("sample_width", 90),
+    sample_height: keys.count("sample_height", 60),
+    sample_frames: keys.count("sample_frames", 49),
+    patch_size: keys.count("patch_size", 2, { most: 64 }),
+    patch_size_t: optional("patch_size_t", 8),
+    temporal_compression_ratio: keys.count("temporal_compression_ratio", 4, { most: 256 }),
+    max_text_seq_length: keys.count("max_text_seq_length", 226),
+    norm_elementwise_affine: keys.flag("norm_elementwise_affine", true),
+    norm_eps: keys.number("norm_eps", 1e-5, (v) => v > 0 && v < 1, "a number between 0 and 1"),
+    spatial_interpolation_scale: positive("spatial_interpolation_scale", 1.875),
+    temporal_interpolation_scale: positive("temporal_interpolation_scale", 1),
+    use_rotary_positional_embeddings: keys.flag("use_rotary_positional_embeddings", false),
+    use_learned_positional_embeddings: keys.flag("use_learned_positional_embeddings", false),
+    patch_bias: keys.flag("patch_bias", true),
   };
-  const config: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(DEFAULTS)) {
-    const given = json[key] ?? value;
-    if (value === null || key.endsWith("_t") || key === "ofs_embed_dim") {
-      if (given !== null && !(Number.isInteger(given) && (given as number) > 0)) fail(key, "null or a positive integer", given);
-    } else if (typeof value === "boolean") {
-      if (typeof given !== "boolean") fail(key, "true or false", given);
-    } else if (typeof given !== "number" || !Number.isFinite(given) || given < 0) fail(key, "a number", given);
-    else if (/scale|eps|shift/.test(key) ? given < 0 : !Number.isInteger(given) || given < 1) fail(key, "a positive integer", given);
-    config[key] = given;
+  if (part === "model") keys.only("_class_name", ["CogVideoXTransformer3DModel"]);
+  else {
+    keys.read("dim", undefined, (v) => v === c.num_attention_heads * c.attention_head_dim, "num_attention_heads · attention_head_dim");
+    for (const name of ["qk_norm", "ff_bias", "attention_out_bias"]) keys.only(name, [true]);
+    keys.only("ff_inner_dim", [null, 4 * c.num_attention_heads * c.attention_head_dim]);
+    keys.ignore("final_dropout");
   }
-  const c = config as unknown as TransformerConfig;
-  const expect = (key: string, allowed: readonly unknown[]) => {
-    if (json[key] !== undefined && !allowed.includes(json[key])) fail(key, allowed.map((v) => JSON.stringify(v)).join(" or "), json[key]);
-  };
-  expect("activation_fn", ["gelu-approximate"]);
-  expect("timestep_activation_fn", ["silu"]);
-  if (c.attention_head_dim % 4 || c.attention_head_dim > 128) fail("attention_head_dim", "a multiple of 4 up to 128", c.attention_head_dim);
-  if (c.use_rotary_positional_embeddings && c.attention_head_dim % 16) fail("attention_head_dim", "a multiple of 16 with rotary embeddings", c.attention_head_dim);
-  if (c.patch_size_t !== null && c.patch_size_t > 8) fail("patch_size_t", "null or at most 8", c.patch_size_t);
-  const patch = (c.patch_size_t ?? 1) * c.patch_size ** 2;
-  if ((c.out_channels * patch) % 4) fail("out_channels", "such that a patch has a multiple of 4 values", c.out_channels);
-  if (c.ofs_embed_dim !== null && c.ofs_embed_dim !== c.time_embed_dim) fail("ofs_embed_dim", `null or time_embed_dim (${c.time_embed_dim})`, c.ofs_embed_dim);
-  if (c.use_learned_positional_embeddings && !c.use_rotary_positional_embeddings) fail("use_learned_positional_embeddings", "false without rotary embeddings", true);
-  return c;
+  keys.only("activation_fn", ["gelu-approximate"]);
+  keys.only("timestep_activation_fn", ["silu"]);
+  keys.only("quantization_config", [null], "quantized weights");
+  keys.ignore("dropout"); // of training
+  if (keys.problems.length) return { config: c, problems: keys.problems, unknown: keys.unknown };
+
+  const width = c.num_attention_heads * c.attention_head_dim;
+  const rotary = c.use_rotary_positional_embeddings;
+  if (c.attention_head_dim % 4 || c.attention_head_dim > 128) keys.refuse("attention_head_dim", "a multiple of 4 up to 128", c.attention_head_dim);
+  else if (rotary && c.attention_head_dim % 16) keys.refuse("attention_head_dim", "a multiple of 16 with rotary embeddings", c.attention_head_dim);
+  if (part === "block") return { config: c, problems: keys.problems, unknown: keys.unknown };
+  if ((!rotary || c.use_learned_positional_embeddings) && width % 16) keys.refuse("num_attention_heads", "such that heads · attention_head_dim is a multiple of 16 with added positions", c.num_attention_heads);
+  if (width > 65536) keys.refuse("num_attention_heads", "such that heads · attention_head_dim is at most 65536", c.num_attention_heads);
+  if (c.use_learned_positional_embeddings && !rotary) keys.refuse("use_learned_positional_embeddings", "false without rotary embeddings", true);
+  // The tables of added positions have a row for every latent frame, and patches of several frames have too few tokens for them.
+  if (c.patch_size_t !== null && c.patch_size_t > 1 && (!rotary || c.use_learned_positional_embeddings)) keys.refuse("patch_size_t", "null or 1 with added positions", c.patch_size_t);
+  if (c.ofs_embed_dim !== null && c.ofs_embed_dim !== c.time_embed_dim) keys.refuse("ofs_embed_dim", `null or time_embed_dim (${c.time_embed_dim})`, c.ofs_embed_dim);
+  if (c.ofs_embed_dim !== null && c.ofs_embed_dim % 4) keys.refuse("ofs_embed_dim", "null or a multiple of 4", c.ofs_embed_dim);
+  if (c.patch_size > c.sample_height || c.patch_size > c.sample_width) keys.refuse("patch_size", `at most sample_height and sample_width (${c.sample_height}, ${c.sample_width})`, c.patch_size);
+  return { config: c, problems: keys.problems, unknown: keys.unknown };
+}
+
+/** The config of a file, or an error that says all that is wrong. */
+export function parseTransformerConfig(json: unknown, where = "transformer/config.json", part: "model" | "block" = "model"): TransformerConfig {
+  return legal("checkpoint", where, judgeTransformerConfig(configObject("checkpoint", where, json), part), "this engine runs CogVideoXTransformer3DModel configs only");
 }
 
 /** Every weight by its published name, with its shape. */
 export function transformerWeights(c: TransformerConfig): Map<string, number[]> {
   const d = c.num_attention_heads * c.attention_head_dim;
-  const weights = new Map<string, number[]>();
-  const linear = (name: string, out: number, inner: number, bias = true) => {
-    weights.set(`${name}.weight`, [out, inner]);
-    if (bias) weights.set(`${name}.bias`, [out]);
-  };
-  const norm = (name: string, width: number, affine = true) => {
-    if (!affine) return;
-    weights.set(`${name}.weight`, [width]);
-    weights.set(`${name}.bias`, [width]);
-  };
+  const { weights, linear, norm } = weightList();
   if (c.patch_size_t === null) {
     weights.set("patch_embed.proj.weight", [d, c.in_channels, c.patch_size, c.patch_size]);
     if (c.patch_bias) weights.set("patch_embed.proj.bias", [d]);
@@ -94,23 +116,45 @@ export function transformerWeights(c: TransformerConfig): Map<string, number[]> 
     linear("ofs_embedding.linear_1", c.ofs_embed_dim, c.ofs_embed_dim);
     linear("ofs_embedding.linear_2", c.ofs_embed_dim, c.ofs_embed_dim);
   }
-  for (let i = 0; i < c.num_layers; i++) {
-    const block = `transformer_blocks.${i}`;
-    for (const n of ["norm1", "norm2"]) {
-      linear(`${block}.${n}.linear`, 6 * d, c.time_embed_dim);
-      norm(`${block}.${n}.norm`, d, c.norm_elementwise_affine);
-    }
-    for (const n of ["to_q", "to_k", "to_v"]) linear(`${block}.attn1.${n}`, d, d, c.attention_bias);
-    linear(`${block}.attn1.to_out.0`, d, d);
-    for (const n of ["norm_q", "norm_k"]) norm(`${block}.attn1.${n}`, c.attention_head_dim);
-    linear(`${block}.ff.net.0.proj`, 4 * d, d);
-    linear(`${block}.ff.net.2`, d, 4 * d);
-  }
+  const block = blockWeights(c);
+  for (let i = 0; i < c.num_layers; i++) for (const [name, shape] of block) weights.set(`transformer_blocks.${i}.${name}`, shape);
   norm("norm_final", d, c.norm_elementwise_affine);
   linear("norm_out.linear", 2 * d, c.time_embed_dim);
   norm("norm_out.norm", d, c.norm_elementwise_affine);
   linear("proj_out", c.out_channels * c.patch_size ** 2 * (c.patch_size_t ?? 1), d);
   return weights;
+}
+
+/** Those of one block, by their names within it. */
+export function blockWeights(c: TransformerConfig): Map<string, number[]> {
+  const d = c.num_attention_heads * c.attention_head_dim;
+  const { weights, linear, norm } = weightList();
+  for (const n of ["norm1", "norm2"]) {
+    linear(`${n}.linear`, 6 * d, c.time_embed_dim);
+    norm(`${n}.norm`, d, c.norm_elementwise_affine);
+  }
+  for (const n of ["to_q", "to_k", "to_v"]) linear(`attn1.${n}`, d, d, c.attention_bias);
+  linear("attn1.to_out.0", d, d);
+  for (const n of ["norm_q", "norm_k"]) norm(`attn1.${n}`, c.attention_head_dim);
+  linear("ff.net.0.proj", 4 * d, d);
+  linear("ff.net.2", d, 4 * d);
+  return weights;
+}
+
+function weightList() {
+  const weights = new Map<string, number[]>();
+  return {
+    weights,
+    linear(name: string, out: number, inner: number, bias = true) {
+      weights.set(`${name}.weight`, [out, inner]);
+      if (bias) weights.set(`${name}.bias`, [out]);
+    },
+    norm(name: string, width: number, affine = true) {
+      if (!affine) return;
+      weights.set(`${name}.weight`, [width]);
+      weights.set(`${name}.bias`, [width]);
+    },
+  };
 }
 
 function learnedPositions(c: TransformerConfig): number {

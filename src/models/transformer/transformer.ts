@@ -80,7 +80,7 @@ export function recordTransformer(graph: Graph, c: TransformerConfig, inputs: Tr
   });
   const out = c.out_channels * pt * p * p;
   const tokens = graph.scope("proj_out", () => linear(graph, modulated, "proj_out", [out, d], {}, loras));
-  return unpatchify(graph.reshape(tokens, [batch, videoTokens, out]), { patchSize: p, patchSizeT: pt, frames, height, width });
+  return unpatchify(graph.reshape(tokens, [batch, videoTokens, tokens.dim(-1)]), { patchSize: p, patchSizeT: pt, channels: c.out_channels, frames, height, width });
 }
 
 /** What every block must know of the sequence; made once. */

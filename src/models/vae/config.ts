@@ -1,5 +1,5 @@
-/** The causal VAE's config, as published in `vae/config.json`: parsed, checked, with the published defaults. */
-import { CogwheelError } from "../../errors.ts";
+/** The causal VAE's config, as published in `vae/config.json`: judged, with the published defaults. */
+import { ConfigKeys, configObject, legal, type Judged } from "../../checkpoint/config-keys.ts";
 
 export interface VaeConfig {
   readonly in_channels: number;
@@ -18,54 +18,53 @@ export interface VaeConfig {
   readonly invert_scale_latents: boolean;
 }
 
-const DEFAULTS: VaeConfig = {
-  in_channels: 3, out_channels: 3, block_out_channels: [128, 256, 256, 512], latent_channels: 16, layers_per_block: 3, norm_eps: 1e-6,
-  norm_num_groups: 32, temporal_compression_ratio: 4, sample_height: 480, sample_width: 720, scaling_factor: 1.15258426, invert_scale_latents: false,
-};
-
-/** `json` is untrusted. Unknown keys are ignored, as the reference does; values that the engine cannot run are refused by name. */
-export function parseVaeConfig(json: unknown, where = "vae/config.json"): VaeConfig {
-  const fail = (key: string, expected: string, got: unknown): never => {
-    throw new CogwheelError("checkpoint", `${where}: ${key} must be ${expected}, got ${JSON.stringify(got)}; this engine runs AutoencoderKLCogVideoX configs only`);
-  };
-  if (typeof json !== "object" || json === null || Array.isArray(json)) return fail("the config", "a JSON object", json);
-  const given = json as Record<string, unknown>;
-  const config: Record<string, unknown> = {};
+/**
+ * The rule: which VAEs the engine runs. Everything that reads, plans or draws configs asks it. All that diffusers' AutoencoderKLCogVideoX
+ * takes is legal but other channels than a picture's three, other activations, and the convolutions and statistics beside the latent
+ * that no CogVideoX has and its pipelines do not apply. `json` is untrusted.
+ */
+export function judgeVaeConfig(json: Readonly<Record<string, unknown>>): Judged<VaeConfig> {
+  const keys = new ConfigKeys(json);
   const positive = (v: unknown): boolean => Number.isInteger(v) && (v as number) > 0 && (v as number) <= 65536;
-  for (const [key, standard] of Object.entries(DEFAULTS)) {
-    const value = given[key] ?? standard;
-    if (Array.isArray(standard)) {
-      if (!Array.isArray(value) || value.length < 1 || value.length > 8 || !value.every(positive)) fail(key, "a list of 1 to 8 positive integers", value);
-    } else if (typeof standard === "boolean") {
-      if (typeof value !== "boolean") fail(key, "true or false", value);
-    } else if (/eps|factor/.test(key)) {
-      if (typeof value !== "number" || !Number.isFinite(value) || value <= 0) fail(key, "a number above 0", value);
-    } else if (!positive(value)) fail(key, "a positive integer", value);
-    config[key] = value;
-  }
-  const c = config as unknown as VaeConfig;
-
-  const expect = (key: string, expected: unknown) => {
-    if (given[key] !== undefined && JSON.stringify(given[key]) !== JSON.stringify(expected)) fail(key, JSON.stringify(expected), given[key]);
+  const above = (name: string, preset: number) => keys.number(name, preset, (v) => v > 0, "a number above 0");
+  const c: VaeConfig = {
+    in_channels: keys.count("in_channels", 3),
+    out_channels: keys.count("out_channels", 3),
+    block_out_channels: keys.read("block_out_channels", [128, 256, 256, 512], (v) => Array.isArray(v) && v.length >= 1 && v.length <= 8 && v.every(positive), "a list of 1 to 8 whole numbers from 1 to 65536"),
+    latent_channels: keys.count("latent_channels", 16, { most: 4096 }),
+    layers_per_block: keys.count("layers_per_block", 3, { most: 64 }),
+    norm_eps: above("norm_eps", 1e-6),
+    norm_num_groups: keys.count("norm_num_groups", 32),
+    temporal_compression_ratio: keys.count("temporal_compression_ratio", 4, { most: 256 }),
+    sample_height: keys.count("sample_height", 480),
+    sample_width: keys.count("sample_width", 720),
+    scaling_factor: above("scaling_factor", 1.15258426),
+    invert_scale_latents: keys.flag("invert_scale_latents", false),
   };
-  expect("_class_name", "AutoencoderKLCogVideoX");
-  expect("act_fn", "silu");
-  expect("use_quant_conv", false);
-  expect("use_post_quant_conv", false);
-  for (const key of ["shift_factor", "latents_mean", "latents_std"]) expect(key, null);
-  expect("down_block_types", c.block_out_channels.map(() => "CogVideoXDownBlock3D"));
-  expect("up_block_types", c.block_out_channels.map(() => "CogVideoXUpBlock3D"));
-  for (const channels of c.block_out_channels) if (channels % c.norm_num_groups) fail("block_out_channels", `multiples of norm_num_groups (${c.norm_num_groups})`, c.block_out_channels);
-  if (c.in_channels !== 3) fail("in_channels", "3", c.in_channels);
-  if (c.out_channels !== 3) fail("out_channels", "3", c.out_channels);
-  if (!Number.isInteger(Math.log2(c.temporal_compression_ratio)) || temporalLevels(c) > c.block_out_channels.length) {
-    fail("temporal_compression_ratio", `a power of two up to ${2 ** c.block_out_channels.length}`, c.temporal_compression_ratio);
-  }
-  return c;
+  keys.only("_class_name", ["AutoencoderKLCogVideoX"]);
+  keys.only("act_fn", ["silu"]);
+  for (const name of ["use_quant_conv", "use_post_quant_conv"]) keys.only(name, [false]);
+  for (const name of ["shift_factor", "latents_mean", "latents_std", "quantization_config"]) keys.only(name, [null]);
+  keys.only("down_block_types", [c.block_out_channels.map(() => "CogVideoXDownBlock3D")]);
+  keys.only("up_block_types", [c.block_out_channels.map(() => "CogVideoXUpBlock3D")]);
+  keys.ignore("force_upcast"); // sums are f32 always
+  if (keys.problems.length) return { config: c, problems: keys.problems, unknown: keys.unknown };
+
+  if (c.block_out_channels.some((channels) => channels % c.norm_num_groups)) keys.refuse("block_out_channels", `multiples of norm_num_groups (${c.norm_num_groups})`, c.block_out_channels);
+  if (c.in_channels !== 3) keys.refuse("in_channels", "3", c.in_channels);
+  if (c.out_channels !== 3) keys.refuse("out_channels", "3", c.out_channels);
+  const levels = Math.log2(c.temporal_compression_ratio);
+  if (!Number.isInteger(levels) || levels > c.block_out_channels.length) keys.refuse("temporal_compression_ratio", `a power of two up to ${2 ** c.block_out_channels.length}`, c.temporal_compression_ratio);
+  return { config: c, problems: keys.problems, unknown: keys.unknown };
 }
 
-/** How many of the blocks halve (double) the frames. */
-export const temporalLevels = (c: VaeConfig): number => Math.log2(c.temporal_compression_ratio);
+/** The config of a file, or an error that says all that is wrong. */
+export function parseVaeConfig(json: unknown, where = "vae/config.json"): VaeConfig {
+  return legal("checkpoint", where, judgeVaeConfig(configObject("checkpoint", where, json)), "this engine runs AutoencoderKLCogVideoX configs only");
+}
+
+/** How many of the blocks halve (double) the frames: the last one never does, whatever the ratio says. */
+export const temporalLevels = (c: VaeConfig): number => Math.min(Math.floor(Math.log2(c.temporal_compression_ratio)), c.block_out_channels.length - 1);
 
 /** Pixels a latent, each way. */
 export const spatialRatio = (c: VaeConfig): number => 2 ** (c.block_out_channels.length - 1);

@@ -7,7 +7,7 @@ import type { WeightProvider } from "../../graph/weights.ts";
 import { channelsFirst, channelsLast } from "../../ops/channels.ts";
 import { pixels } from "../../ops/pixels.ts";
 import { recordDecoder, recordEncoder, type CausalCaches } from "./blocks.ts";
-import { spatialRatio, type VaeConfig } from "./config.ts";
+import { spatialRatio, temporalLevels, type VaeConfig } from "./config.ts";
 
 /** A video or its latents: sizes of the tensor [batch, channels, frames, height, width]. */
 export interface VideoShape {
@@ -45,14 +45,14 @@ export function frameBatches(frames: number, size: number): FrameBatch[] {
 /** Frames that come back from a batch of `latents`; in the first and in later ones alike, an odd number keeps its first frame single. */
 export function decodedFrames(config: VaeConfig, latents: number): number {
   let frames = latents;
-  for (let r = config.temporal_compression_ratio; r > 1; r /= 2) if (frames > 1) frames = frames % 2 ? 2 * frames - 1 : 2 * frames;
+  for (let level = 0; level < temporalLevels(config); level++) if (frames > 1) frames = frames % 2 ? 2 * frames - 1 : 2 * frames;
   return frames;
 }
 
 /** Latents of a batch of `frames`. */
 export function encodedFrames(config: VaeConfig, frames: number): number {
   let latents = frames;
-  for (let r = config.temporal_compression_ratio; r > 1; r /= 2) latents = Math.ceil(latents / 2);
+  for (let level = 0; level < temporalLevels(config); level++) latents = Math.ceil(latents / 2);
   return latents;
 }
 

@@ -165,7 +165,7 @@ export class CausalVae implements Disposable {
     const { config } = this;
     const frames = frameBatches(shape.frames, SAMPLE_BATCH).reduce((n, b) => n + encodedFrames(config, b.frames), 0);
     const ratio = spatialRatio(config);
-    const [rows, height, width] = [shape.batch * 2 * config.latent_channels, shape.height / ratio, shape.width / ratio];
+    const [rows, height, width] = [shape.batch * 2 * config.latent_channels, Math.floor(shape.height / ratio), Math.floor(shape.width / ratio)]; // a tile at the border may be cut anywhere
     const data = new Float32Array(rows * frames * height * width);
     let start = 0;
     await this.#batches("encode", video, shape, { ...options, format: "sample", exact }, async (bytes, y) => {

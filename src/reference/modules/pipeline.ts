@@ -1,4 +1,5 @@
 /** Whole pipelines without their text encoder: given embeddings and noise, to latents and frames. */
+import { brief } from "../../checkpoint/config-keys.ts";
 import { CogwheelError } from "../../errors.ts";
 import { elements } from "../../graph/graph.ts";
 import { parseTransformerConfig } from "../../models/transformer/config.ts";
@@ -9,6 +10,7 @@ import { Denoiser, type DenoiseOptions, type DenoiseState } from "../../pipeline
 import { createScheduler, dynamicGuidance, type StepCoefficients } from "../../schedulers/scheduler.ts";
 import { caseLoras, inputOf } from "../case.ts";
 import type { HostTensor, ReferenceCase, ReferenceModule } from "../module.ts";
+import { loraScales } from "./transformer.ts";
 
 type Kind = "text" | "image" | "video" | "control";
 
@@ -22,7 +24,11 @@ function pipeline(kind: Kind): ReferenceModule {
     const transformer = parseTransformerConfig(part("transformer"), `${c.name}: transformer`);
     const vaeConfig = parseVaeConfig(part("vae"), `${c.name}: vae`);
     const scheduler = createScheduler(part("scheduler"), String(part("scheduler")["_class_name"]));
-    const option = <T>(name: string, fallback: T): T => (c.options[name] as T | undefined) ?? fallback;
+    const option = <T>(name: string, fallback: T): T => {
+      const value = c.options[name] ?? fallback;
+      if (typeof value !== typeof fallback) throw new CogwheelError("reference", `${c.name}: options.${name} must be a ${typeof fallback}, got ${brief(value)}; correct it`);
+      return value as T;
+    };
     const stepsAsked = option("num_inference_steps", 50);
     const guidance = option("guidance_scale", 6);
 
@@ -52,9 +58,8 @@ function pipeline(kind: Kind): ReferenceModule {
 
     const steps = scheduler.steps(stepsAsked, first);
     const noise = c.inputs.get("noise");
-    const scales = option<number[]>("lora", []);
     const weights = context.weights("transformer.");
-    const provider = caseLoras(c, weights, scales);
+    const provider = caseLoras(c, weights, loraScales(c));
     using denoiser = await Denoiser.create(context.gpu, transformer, provider, {
       samples, frames, height, width, textLength: positive.shape[1]!, guidance: guided, stochastic: scheduler.kind === "dpm",
       ...(condition ? { conditionChannels: transformer.in_channels - channels } : {}),

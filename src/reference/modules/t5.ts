@@ -27,7 +27,8 @@ const t5Tokenizer: ReferenceModule = async (c) => {
   if (!model) throw new CogwheelError("reference", `${c.name}: T5Tokenizer needs the model file's bytes, got no weight.spiece_model; add it as U8`);
   if (!Array.isArray(text) || !text.every((t) => typeof t === "string")) throw new CogwheelError("reference", `${c.name}: options.text must be a list of strings, got ${JSON.stringify(text)}; correct it`);
   const tokenizer = new T5Tokenizer(Uint8Array.from(model.data), { file: c.name });
-  const length = max_length as number; // the tokenizer checks it
+  if (!Number.isInteger(max_length) || (max_length as number) < 1 || (max_length as number) > 65536) throw new CogwheelError("reference", `${c.name}: options.max_length must be a whole number from 1 to 65536, got ${JSON.stringify(max_length)}; correct it`);
+  const length = max_length as number;
   const rows = (text as string[]).map((t) => tokenizer.encode(t, length).ids);
   return { input_ids: hostTensor(Float32Array.from(rows.flatMap((row) => [...row])), [rows.length, length]) };
 };

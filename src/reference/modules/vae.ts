@@ -20,6 +20,8 @@ function triple(c: ReferenceCase, key: string, value: unknown): readonly [number
   return list as unknown as readonly [number, number, number];
 }
 
+const half = (taps: number): number => Math.floor((taps - 1) / 2);
+
 const causalConv3d: ReferenceModule = async (c, context) => {
   const x = inputOf(c, "inputs", 5);
   const cache = c.inputs.has("conv_cache") ? inputOf(c, "conv_cache", 5) : undefined;
@@ -36,6 +38,8 @@ const causalConv3d: ReferenceModule = async (c, context) => {
       stride: strides,
       dilation,
       padMode: replicate ? "replicate" : "zeros",
+      // The reference hands its two paddings over in the order width, height; where it pads by itself they are in place.
+      ...(replicate ? {} : { pad: [half(kernel[2]), half(kernel[2]), half(kernel[1]), half(kernel[1])] as const }),
       dtype: context.dtype,
       ...(cache && !replicate ? { cache: channelsLast(g.input("cache", cache.shape), { dtype: context.dtype }) } : {}),
     });
