@@ -4,8 +4,9 @@
 //           SPATIAL: scale, shift [B, Tz, Hz, Wz, C] f32, read at the nearest position: floor(i · size_z / size), and where
 //           FIRST_APART the first frame takes the first and the others the rest; of a part of a larger picture positions
 //           count from shift_h, shift_w on
-// Work      one lane per 4 positions in a row × 4 channels
-// Dispatch  (ceil(runs · C/4 / WG), folded, 1), runs = B·T·H·ceil(W/4)
+// Work      one lane per RUN positions in a row × 4 channels: a few for GPUs; many for a CPU adapter, which divides integers lane by
+//           lane. Neighbours in a run mostly share a position of scale and shift, which is then read once.
+// Dispatch  (ceil(runs · C/4 / WG), folded, 1), runs = B·T·H·ceil(W/RUN)
 // Cost      reads x once, writes y once; bandwidth bound
 // Needs     C % 4 == 0 (channels padded with zeros; so are norm, weight and bias)
 // Numerics  f32; the nearest position in f32 as PyTorch's interpolate computes it
@@ -19,6 +20,7 @@ const SPATIAL: bool = false;
 const FIRST_APART: bool = false;
 //! end
 override WG: u32 = 64;
+override RUN: u32 = 4;
 // runs of this dispatch, from the `first` on · t, h, w: of x · tz, hz, wz: of scale and shift · step_…: their ratios
 struct Params {
   runs: u32, first: u32, c4: u32, t: u32, h: u32, w: u32, tz: u32, hz: u32, wz: u32,
@@ -41,9 +43,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   if (id >= params.runs * params.c4) { return; }
   let column = id % params.c4;
   let run = params.first + id / params.c4;
-  let runs_of_row = (params.w + 3u) / 4u;
+  let runs_of_row = (params.w + RUN - 1u) / RUN;
   let row = run / runs_of_row;
-  let w0 = (run % runs_of_row) * 4u;
+  let w0 = (run % runs_of_row) * RUN;
   let batch = row / params.h / params.t;
   let mean = norm[batch * 2u * params.c4 + column];
   let gain = norm[(batch * 2u + 1u) * params.c4 + column] * weight[column];
@@ -57,13 +59,20 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     row_z = ((batch * params.tz + tz) * params.hz + nearest(row % params.h + params.shift_h, params.step_h, params.hz)) * params.wz;
   }
   var at = (row * params.w + w0) * params.c4 + column;
-  let end = min(w0 + 4u, params.w);
+  let end = min(w0 + RUN, params.w);
+  var z = 0xffffffffu;
+  var gain_here = gain;
+  var offset_here = offset;
   for (var i = w0; i < end; i++) {
-    var v = (vec4<f32>(x[params.x_base + at]) - mean) * gain + offset;
     if (SPATIAL) {
-      let z = (row_z + nearest(i + params.shift_w, params.step_w, params.wz)) * params.c4 + column;
-      v = v * scale[z] + shift[z];
+      let z_here = (row_z + nearest(i + params.shift_w, params.step_w, params.wz)) * params.c4 + column;
+      if (z_here != z) {
+        z = z_here;
+        gain_here = gain * scale[z];
+        offset_here = offset * scale[z] + shift[z];
+      }
     }
+    var v = (vec4<f32>(x[params.x_base + at]) - mean) * gain_here + offset_here;
     if (SILU) { v = v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0)))); }
     y[params.y_base + at] = vec4<Y>(v);
     at += params.c4;

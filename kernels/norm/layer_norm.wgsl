@@ -1,12 +1,16 @@
-// layer_norm.wgsl — y = LayerNorm(x) · (1 + scale) + shift: the expert AdaLN in one pass over the row
+// layer_norm.wgsl — y = LayerNorm(x) · (1 + scale) + shift: the expert AdaLN in one read of the row
 //
 // Shapes    x [Rx, S] row-major with D ≤ S real columns, the rest zero · weight, bias [D] · y [R, S]
 //           source [R] (GATHER): row r of y comes from row source[r] of x
 //           table [G, S] with row_of [R] (MODULATE): row row_of[r] is the shift, the next one the scale. A text and a video
 //           token differ only in that index, and so do the tokens of clips packed into one sequence.
-// Work      one workgroup a row; WG threads stride over its vectors; tree sums in sh_sum
+// Work      one workgroup a row; each of WG threads holds PER vectors of it in registers, WG apart, so that x is read once and a
+//           load of all threads is one contiguous run. Both sums are two steps, 16 partial sums in workgroup memory and
+//           then all of them in each thread: 2 barriers a sum where a tree of 128 has 8.
 // Dispatch  (R, folded, 1)
-// Cost      reads x, writes y; bandwidth bound
+// Cost      reads x once, writes y once; bandwidth bound
+// Registers 4·PER for the row, some 20 besides: PER ≤ 4 at the widths that models have
+// Needs     PER · WG vectors hold a row · WG a multiple of 16
 // Numerics  f32; two-pass variance
 // After     Ba et al. 2016, arXiv:1607.06450; Perez et al. 2018 (FiLM); CogVideoX, arXiv:2408.06072, section 2.2
 //! specialise
@@ -17,6 +21,7 @@ const AFFINE: bool = false;
 const MODULATE: bool = false;
 const GATHER: bool = false;
 const WG: u32 = 64u;
+const PER: u32 = 4u;
 //! end
 struct Params { rows: u32, d: u32, stride4: u32, eps: f32 }
 @group(0) @binding(1) var<storage, read> x: array<vec4<X>>;
@@ -27,18 +32,20 @@ struct Params { rows: u32, d: u32, stride4: u32, eps: f32 }
 @group(0) @binding(6) var<storage, read> source: array<u32>;
 @group(0) @binding(7) var<storage, read_write> y: array<vec4<Y>>;
 
-var<workgroup> sh_sum: array<f32, WG>;
+var<workgroup> sh_value: array<f32, WG>;
+var<workgroup> sh_part: array<vec4<f32>, 4>;
 
+// A thread is past its reads of sh_part before it comes to the next sum's first barrier: none is needed at the end.
 fn row_sum(value: f32, lane: u32) -> f32 {
-  sh_sum[lane] = value;
+  sh_value[lane] = value;
   workgroupBarrier();
-  for (var half = WG / 2u; half > 0u; half /= 2u) {
-    if (lane < half) { sh_sum[lane] += sh_sum[lane + half]; }
-    workgroupBarrier();
+  if (lane < 16u) {
+    var part = 0.0;
+    for (var i = lane; i < WG; i += 16u) { part += sh_value[i]; }
+    sh_part[lane / 4u][lane % 4u] = part;
   }
-  let total = sh_sum[0];
   workgroupBarrier();
-  return total;
+  return dot((sh_part[0] + sh_part[1]) + (sh_part[2] + sh_part[3]), vec4<f32>(1.0));
 }
 
 @compute @workgroup_size(WG)
@@ -51,23 +58,34 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let columns = (params.d + 3u) / 4u;
   let d = f32(params.d);
 
-  var sum = 0.0;
-  for (var i = lane; i < columns; i += WG) { sum += dot(vec4<f32>(x[base + i]), vec4<f32>(1.0)); }
-  let mean = row_sum(sum, lane) / d;
-  var squares = 0.0;
-  for (var i = lane; i < columns; i += WG) {
-    let real = vec4<u32>(i * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.d);
-    let c = select(vec4<f32>(), vec4<f32>(x[base + i]) - mean, real);
-    squares += dot(c, c);
+  var held: array<vec4<f32>, PER>;
+  var sum = vec4<f32>();
+  for (var j = 0u; j < PER; j++) {
+    let i = lane + j * WG;
+    held[j] = vec4<f32>();
+    if (i < columns) { held[j] = vec4<f32>(x[base + i]); }
+    sum += held[j];
   }
-  let rstd = 1.0 / sqrt(row_sum(squares, lane) / d + params.eps);
+  let mean = row_sum(dot(sum, vec4<f32>(1.0)), lane) / d;
+  var squares = vec4<f32>();
+  for (var j = 0u; j < PER; j++) {
+    // Columns past the row's end hold zero and do not count.
+    let real = vec4<u32>((lane + j * WG) * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.d);
+    held[j] -= mean;
+    let c = select(vec4<f32>(), held[j], real);
+    squares = fma(c, c, squares);
+  }
+  let rstd = 1.0 / sqrt(row_sum(dot(squares, vec4<f32>(1.0)), lane) / d + params.eps);
 
   var shift = 0u;
   if (MODULATE) { shift = row_of[row] * params.stride4; }
-  for (var i = lane; i < columns; i += WG) {
-    var v = (vec4<f32>(x[base + i]) - mean) * rstd;
-    if (AFFINE) { v = v * weight[i] + bias[i]; }
-    if (MODULATE) { v = v * (1.0 + table[shift + params.stride4 + i]) + table[shift + i]; }
-    y[row * params.stride4 + i] = vec4<Y>(v);
+  for (var j = 0u; j < PER; j++) {
+    let i = lane + j * WG;
+    if (i < columns) {
+      var v = held[j] * rstd;
+      if (AFFINE) { v = v * weight[i] + bias[i]; }
+      if (MODULATE) { v = v * (1.0 + table[shift + params.stride4 + i]) + table[shift + i]; }
+      y[row * params.stride4 + i] = vec4<Y>(v);
+    }
   }
 }

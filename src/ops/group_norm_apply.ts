@@ -54,7 +54,9 @@ export const groupNormApplyOp: Op<ApplyInputs, ApplyAttrs, "y"> = {
   lower({ inputs: { x, norm, weight, bias, scale, shift }, attrs, outputs: { y } }, { caps }) {
     const [batches, t, h, w, c] = x.shape as [number, number, number, number, number];
     const rowVectors = (w * c) / 4;
-    const runsOfRow = Math.ceil(w / 4);
+    // Positions of a lane: a CPU adapter pays for the integer divisions before them, a GPU wants many lanes.
+    const RUN = caps.kind === "software" ? 64 : 4;
+    const runsOfRow = Math.ceil(w / RUN);
     const parts = cut(batches * t * h, (start, n) => [x, y].every((tensor) => windowFits(tensor, start * rowVectors, n * rowVectors, caps)));
     if (!parts) throw new CogwheelError("group_norm_apply", `one row of x [${x.shape.join(", ")}] must fit a binding of ${caps.maxBindingBytes} bytes; choose a narrower picture`);
     const [tz, hz, wz] = scale ? (scale.shape.slice(1, 4) as [number, number, number]) : [1, 1, 1];
@@ -80,6 +82,7 @@ export const groupNormApplyOp: Op<ApplyInputs, ApplyAttrs, "y"> = {
           x_base: wrap(read.base), y_base: wrap(written.base),
         },
         types: { X: x.dtype, Y: y.dtype },
+        overrides: { RUN },
         consts: { SILU: +(attrs.activation === "silu"), SPATIAL: +!!scale, FIRST_APART: +apart },
         grid: foldGrid(Math.ceil((count * runsOfRow * (c / 4)) / kernel.overrides.WG), caps),
       });

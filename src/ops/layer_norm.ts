@@ -1,6 +1,7 @@
 /** layer_norm: LayerNorm over the last axis, with the expert modulation (1 + scale) and shift of its token fused in. */
-import { layerNorm as kernel } from "#kernels";
+import { layerNorm as rowKernel, layerNormSubgroup } from "#kernels";
 import { CogwheelError } from "../errors.ts";
+import type { Capabilities } from "../gpu/capabilities.ts";
 import { dispatch, foldGrid, gcd, rowView, rowWindows, type RowWindow, type Target, type View } from "../graph/dispatch.ts";
 import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
 
@@ -48,7 +49,8 @@ export const layerNormOp: Op<Inputs, Attrs, "y"> = {
   lower({ inputs: { x, weight, bias, table, rowOf, source }, attrs, outputs: { y } }, target) {
     const { caps } = target;
     const d = x.dim(-1);
-    const consts = { AFFINE: +!!weight, MODULATE: +!!table, GATHER: +!!source, WG: caps.kind === "software" ? 8 : d >= 1024 ? 128 : 64 };
+    const consts = { AFFINE: +!!weight, MODULATE: +!!table, GATHER: +!!source };
+    const variant = rowNormCandidates(caps, d)[0]!;
     const rowBytes = d * bytesOf[x.dtype];
     // Rows of x that are not asked for may lie between those of a window: half of the limit leaves them room.
     const windowedSource = !!source && x.bytes > caps.maxBindingBytes;
@@ -56,23 +58,46 @@ export const layerNormOp: Op<Inputs, Attrs, "y"> = {
     return windows.map((w) => {
       const part = source ? gathered(x, source, w, target) : { x: rowView(x, w, d), source: undefined };
       const unused = part.source ?? part.x;
-      return dispatch({
-        kernel, consts, types: { X: x.dtype, Y: y.dtype },
+      const common = {
+        types: { X: x.dtype, Y: y.dtype },
         params: { rows: w.count, d: attrs.width, stride4: d / 4, eps: attrs.eps },
         bindings: {
           x: part.x,
-          weight: weight ? { tensor: weight, packing: weight.role === "weight" ? "vector" : "natural" } : unused,
-          bias: bias ? { tensor: bias, packing: bias.role === "weight" ? "vector" : "natural" } : unused,
+          weight: weight ? vector(weight) : unused,
+          bias: bias ? vector(bias) : unused,
           table: table ?? unused,
           row_of: rowOf ? rowView(rowOf, w, 1) : unused,
           source: part.source ?? unused,
           y: rowView(y, w, d),
         },
-        grid: foldGrid(w.count, caps),
-      });
+      };
+      return variant.name === "subgroup"
+        ? dispatch({ kernel: layerNormSubgroup, ...common, consts, overrides: { WG: variant.wg }, grid: foldGrid(Math.ceil(w.count / 4), caps) })
+        : dispatch({ kernel: rowKernel, ...common, consts: { ...consts, WG: variant.wg, PER: variant.per }, grid: foldGrid(w.count, caps) });
     });
   },
 };
+
+const vector = (tensor: Tensor): View => ({ tensor, packing: tensor.role === "weight" ? "vector" : "natural" });
+
+export type RowNormVariant = { name: "subgroup"; wg: number } | { name: "row"; wg: number; per: number };
+
+/**
+ * Every kernel of layer_norm and rms_norm that an adapter can run for rows of `d` columns, the one that is taken without a
+ * measurement first: on CPU adapters the one without barriers; on GPUs a workgroup for a row, with as many threads as leave each at
+ * most 4 vectors to hold.
+ */
+export function rowNormCandidates(caps: Capabilities, d: number): RowNormVariant[] {
+  const lanes = caps.subgroups;
+  const vectors = d / 4;
+  const row = (wg: number): RowNormVariant => ({ name: "row", wg, per: Math.ceil(vectors / wg) });
+  const sizes = [64, 128, 256].filter((wg) => wg <= caps.maxWorkgroupInvocations);
+  const first = sizes.find((wg) => vectors <= 4 * wg) ?? sizes.at(-1)!;
+  return [
+    ...(caps.kind === "software" && lanes && lanes.min === lanes.max ? [{ name: "subgroup", wg: lanes.max } as const] : []),
+    ...[first, ...sizes.filter((wg) => wg !== first && wg <= 2 * vectors)].map(row),
+  ];
+}
 
 /** The rows of x that a window of `source` names, and where they are among them. x is bound whole where it fits. */
 function gathered(x: Tensor, source: Tensor, w: RowWindow, { caps, constant }: Target): { x: Tensor | View; source: View } {

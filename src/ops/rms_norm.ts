@@ -1,8 +1,9 @@
 /** rms_norm: y = x / √(mean(x²) + eps) · weight, along the last axis. */
-import { rmsNorm as kernel } from "#kernels";
+import { rmsNorm as rowKernel, rmsNormSubgroup } from "#kernels";
 import { CogwheelError } from "../errors.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../graph/dispatch.ts";
 import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
+import { rowNormCandidates } from "./layer_norm.ts";
 
 interface Inputs { x: Tensor; weight: Tensor }
 interface Attrs { eps: number; dtype: DType }
@@ -32,16 +33,16 @@ export const rmsNormOp: Op<Inputs, Attrs, "y"> = {
   },
   lower({ inputs: { x, weight }, attrs, outputs: { y } }, { caps }) {
     const c = x.dim(-1);
-    return rowWindows(caps, x.size / c, [c * bytesOf[x.dtype], c * bytesOf[y.dtype]]).map((rows) =>
-      dispatch({
-        kernel,
+    const variant = rowNormCandidates(caps, c)[0]!;
+    return rowWindows(caps, x.size / c, [c * bytesOf[x.dtype], c * bytesOf[y.dtype]]).map((rows) => {
+      const common = {
         types: { X: x.dtype, Y: y.dtype },
-        // A CPU adapter pays for every barrier: one subgroup's worth of threads keeps the tree shallow.
-        overrides: { WG: caps.kind === "software" ? 8 : 64 },
         params: { rows: rows.count, c4: c / 4, eps: attrs.eps },
-        bindings: { x: rowView(x, rows, c), weight: { tensor: weight, packing: "vector" }, y: rowView(y, rows, c) },
-        grid: foldGrid(rows.count, caps),
-      }),
-    );
+        bindings: { x: rowView(x, rows, c), weight: { tensor: weight, packing: "vector" as const }, y: rowView(y, rows, c) },
+      };
+      return variant.name === "subgroup"
+        ? dispatch({ kernel: rmsNormSubgroup, ...common, overrides: { WG: variant.wg }, grid: foldGrid(Math.ceil(rows.count / 4), caps) })
+        : dispatch({ kernel: rowKernel, ...common, consts: { WG: variant.wg, PER: variant.per }, grid: foldGrid(rows.count, caps) });
+    });
   },
 };

@@ -18,6 +18,7 @@ const cases: Record<string, Case> = {
   "spatial, even frames": { x: [1, 4, 6, 10, 8], groups: 2, z: [2, 3, 5], silu: true },
   "spatial, odd frames": { x: [2, 9, 6, 4, 12], groups: 3, z: [3, 3, 2] },
   "spatial, one frame": { x: [1, 1, 8, 12, 5], groups: 5, z: [1, 1, 3] },
+  "spatial, rows of many columns": { x: [1, 2, 2, 131, 4], groups: 1, z: [1, 1, 9], silu: true },
   "spatial, same size": { x: [1, 3, 3, 5, 4], groups: 1, z: [3, 3, 5] },
 };
 

@@ -7,6 +7,7 @@ export const cases = [
   { tag: "tiny", rows: 1, c: 4 },
   { tag: "odd", rows: 3, c: 20 },
   { tag: "odd", rows: 67, c: 516 },
+  { tag: "odd", rows: 6, c: 5124 },
   { tag: "model", rows: 226, c: 4096 },
 ];
 
@@ -23,6 +24,12 @@ describe.each(cases.filter((c) => c.tag !== "model"))("rms_norm $rows × $c", ({
 
   test("f32", async () => {
     const out = await runGraph((g) => ({ y: rmsNorm(g.input("x", [rows, c]), g.weight("w", [c]), { eps: 1e-3 }) }), { weights: { w: { data: weight, shape: [c] } }, inputs: { x } });
+    expectClose(out["y"]!, want, 1e-6, [rows, c]);
+  });
+
+  test("with the kernel for GPUs", async () => {
+    await using gpu = await limitedGpu({ kind: "hardware" });
+    const out = await runGraph((g) => ({ y: rmsNorm(g.input("x", [rows, c]), g.weight("w", [c]), { eps: 1e-3 }) }), { gpu, weights: { w: { data: weight, shape: [c] } }, inputs: { x } });
     expectClose(out["y"]!, want, 1e-6, [rows, c]);
   });
 

@@ -1,0 +1,122 @@
+// layer_norm_subgroup.wgsl — y = LayerNorm(x) · (1 + scale) + shift, for CPU adapters
+//
+// Shapes    as in layer_norm.wgsl
+// Work      one subgroup takes ROWS rows, its lanes stride over their vectors; no barrier, no workgroup memory. A load costs a CPU
+//           adapter far more than arithmetic: a row is read once for its statistics (4 vectors at a time, merged exactly) and
+//           once for the result, when it is in the cache; weight, bias, scale and shift are read once for all rows that share
+//           them, and rows at a border between two modulations are taken one by one.
+// Dispatch  (ceil(R / 4), folded, 1)
+// Cost      reads x, writes y
+// Needs     subgroups of WG lanes, all of one size
+// Numerics  f32; variance by exact merges, never a difference of large sums
+// After     as layer_norm.wgsl; Chan, Golub & LeVeque 1983
+enable subgroups;
+//! specialise
+@group(0) @binding(0) var<uniform> params: Params;
+alias X = f32;
+alias Y = f32;
+const AFFINE: bool = false;
+const MODULATE: bool = false;
+const GATHER: bool = false;
+//! end
+override WG: u32 = 8;
+const ROWS: u32 = 4;
+struct Params { rows: u32, d: u32, stride4: u32, eps: f32 }
+@group(0) @binding(1) var<storage, read> x: array<vec4<X>>;
+@group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> table: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> row_of: array<u32>;
+@group(0) @binding(6) var<storage, read> source: array<u32>;
+@group(0) @binding(7) var<storage, read_write> y: array<vec4<Y>>;
+
+fn source_of(row: u32) -> u32 {
+  if (GATHER) { return source[row] * params.stride4; }
+  return row * params.stride4;
+}
+
+// Mean and reciprocal deviation of the row of x that starts at `base`.
+fn statistics(base: u32, lane: u32) -> vec2<f32> {
+  var n = 0.0;
+  var mean = vec4<f32>();
+  var m2 = vec4<f32>();
+  let whole = params.d / 4u;
+  var i = lane;
+  for (; i + 3u * WG < whole; i += 4u * WG) {
+    let v0 = vec4<f32>(x[base + i]);
+    let v1 = vec4<f32>(x[base + i + WG]);
+    let v2 = vec4<f32>(x[base + i + 2u * WG]);
+    let v3 = vec4<f32>(x[base + i + 3u * WG]);
+    let center = 0.25 * ((v0 + v1) + (v2 + v3));
+    let d0 = v0 - center;
+    let d1 = v1 - center;
+    let d2 = v2 - center;
+    let d3 = v3 - center;
+    let share = 4.0 / (n + 4.0);
+    let delta = center - mean;
+    mean += delta * share;
+    m2 += ((d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)) + delta * delta * (n * share);
+    n += 4.0;
+  }
+  var counts = vec4<f32>(n);
+  // What is left, and of the row's last vector only the columns that count.
+  for (; i * 4u < params.d; i += WG) {
+    let real = select(vec4<f32>(), vec4<f32>(1.0), vec4<u32>(i * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.d));
+    let delta = vec4<f32>(x[base + i]) - mean;
+    let share = real / max(counts + real, vec4<f32>(1.0));
+    mean += delta * share;
+    m2 += delta * delta * share * counts;
+    counts += real;
+  }
+  let d = f32(params.d);
+  let row_mean = subgroupAdd(dot(counts, mean)) / d;
+  let off = mean - row_mean;
+  return vec2<f32>(row_mean, 1.0 / sqrt(subgroupAdd(dot(m2 + counts * off * off, vec4<f32>(1.0))) / d + params.eps));
+}
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let first = (wid.y * groups.x + wid.x) * ROWS;
+  let end = min(first + ROWS, params.rows);
+  let columns = (params.d + 3u) / 4u;
+  var alike = true;
+  if (MODULATE) {
+    for (var row = first + 1u; row < end; row++) { alike = alike && row_of[row] == row_of[first]; }
+  }
+  var count = 0u;
+  for (var row = first; row < end; row += count) {
+    count = select(1u, end - row, alike);
+    var means = vec4<f32>();
+    var rstds = vec4<f32>();
+    for (var r = 0u; r < count; r++) {
+      let s = statistics(source_of(row + r), lane);
+      let here = vec4<u32>(r) == vec4<u32>(0u, 1u, 2u, 3u);
+      means = select(means, vec4<f32>(s.x), here);
+      rstds = select(rstds, vec4<f32>(s.y), here);
+    }
+    var shift = 0u;
+    if (MODULATE) { shift = row_of[row] * params.stride4; }
+    let base0 = source_of(row);
+    let base1 = source_of(min(row + 1u, end - 1u));
+    let base2 = source_of(min(row + 2u, end - 1u));
+    let base3 = source_of(min(row + 3u, end - 1u));
+    let out = row * params.stride4;
+    for (var i = lane; i < columns; i += WG) {
+      var gain = vec4<f32>(1.0);
+      var offset = vec4<f32>();
+      if (AFFINE) {
+        gain = weight[i];
+        offset = bias[i];
+      }
+      if (MODULATE) {
+        let scale = 1.0 + table[shift + params.stride4 + i];
+        gain *= scale;
+        offset = offset * scale + table[shift + i];
+      }
+      y[out + i] = vec4<Y>((vec4<f32>(x[base0 + i]) - means.x) * rstds.x * gain + offset);
+      if (count > 1u) { y[out + params.stride4 + i] = vec4<Y>((vec4<f32>(x[base1 + i]) - means.y) * rstds.y * gain + offset); }
+      if (count > 2u) { y[out + 2u * params.stride4 + i] = vec4<Y>((vec4<f32>(x[base2 + i]) - means.z) * rstds.z * gain + offset); }
+      if (count > 3u) { y[out + 3u * params.stride4 + i] = vec4<Y>((vec4<f32>(x[base3 + i]) - means.w) * rstds.w * gain + offset); }
+    }
+  }
+}
