@@ -2,20 +2,26 @@
 //
 // Shapes    q [N, Rq, D] · k, v [N, Rk, D] · y [Rq, N·D]
 //           tiles: (first query, queries, first key, keys' end) of each workgroup
-// Work      one workgroup per BQ queries of a head. For every BK keys: scores = q·kᵀ (a thread computes 4 × 4 of them), row
-//           maxima and sums by the threads of a row, weights to workgroup memory, then sums += weights · v (a thread owns
-//           4 rows and every TX-th vec4 column). k and v take turns in one buffer.
+// Work      one workgroup per BQ queries of a head; a thread owns 4 queries, TY apart. For every BK keys: scores = q·kᵀ, 4 × 4 of them
+//           a thread; the row's maximum over its TX threads; weights to workgroup memory; then sums += weights · v, 4 rows × every
+//           TX-th vec4 column a thread. k and v take turns in one buffer. Sums of weights stay apart until the end.
 // Dispatch  (tiles · heads, folded, 1)
-// Cost      4·Rq·Rk·D·N flops; compute bound
-// Needs     D % 4 == 0; (BQ·D + BK·(D + 4) + BQ·(BK + 4) + 2·BQ) · 4 bytes of workgroup memory (src/ops/attention.ts)
-// Numerics  f32 scores, weights, sums; masked keys by a finite sentinel; keys past a segment's end never count
+// Cost      4·Rq·Rk·D·N flops, BQ/2 a byte of k and v in f32; compute bound
+// Registers 16 scores, 4·D/TX sums, 36 to 48 of operands: 108 on RDNA 3 at D 64
+// Memory    37 KB at D 64, 64 × 32: q (17 KB) stays, and 128 threads share it. Three workgroups fit RDNA 3's 128 KB, 4 waves
+//           of a SIMD instead of 8; with half the queries or twice the threads 8 fit, and each loads half as much again from workgroup
+//           memory for a multiply-add (12 instead of 8 loads of 16 bytes for 64), which is then what bounds the kernel.
+// Banks     Rows have an odd number of vectors, so that the 8 rows of a wave's threads meet all 32 banks. Row r of the buffer holds
+//           key 4·(r mod TX) + r/TX: a thread's scores are neighbours' then, one vector to store, and yet its rows of k are TX apart.
+// Needs     D % 4 == 0; (BQ + BK)·(D + 4) + BQ·(BK + 4) + BQ·BK/4 words of workgroup memory (src/ops/attention.ts)
+// Numerics  f32 scores, weights, sums; masked keys by a finite sentinel, their weight 2^-126 of the largest or less
 // After     Dao et al. 2022, arXiv:2205.14135; Milakov & Gimelshein 2018, arXiv:1805.02867
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
 alias X = f32;
 alias Y = f32;
 const D4: u32 = 16u;
-const BQ: u32 = 32u;
+const BQ: u32 = 64u;
 const BK: u32 = 32u;
 //! end
 struct Params { rows_q: u32, rows_k: u32, heads: u32, head_base: u32, heads_total: u32, tiles: u32, row_base: u32, scale: f32 }
@@ -29,16 +35,16 @@ const TX: u32 = BK / 4u;
 const TY: u32 = BQ / 4u;
 const WG: u32 = TX * TY;
 const COLUMNS: u32 = (D4 + TX - 1u) / TX;
-// Odd strides in vectors keep the rows of a tile on different banks.
-const K_STRIDE: u32 = D4 + 1u;
-const S_STRIDE: u32 = BK + 4u;
-var<workgroup> sh_q: array<vec4<f32>, BQ * D4>;
-var<workgroup> sh_kv: array<vec4<f32>, BK * K_STRIDE>;
-var<workgroup> sh_s: array<f32, BQ * S_STRIDE>;
-var<workgroup> sh_inverse: array<f32, BQ>;
-var<workgroup> sh_alpha: array<f32, BQ>;
+const STRIDE: u32 = D4 + 1u;
+const S_STRIDE: u32 = TX + 1u;
+const LOADS: u32 = (BK * D4 + WG - 1u) / WG;
+var<workgroup> sh_q: array<vec4<f32>, BQ * STRIDE>;
+var<workgroup> sh_kv: array<vec4<f32>, BK * STRIDE>;
+var<workgroup> sh_s: array<vec4<f32>, BQ * S_STRIDE>;
+var<workgroup> sh_row: array<f32, BQ * TX>;
 
 const MASKED: f32 = -1e30;
+const LOG2_E: f32 = 1.4426950408889634;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -50,80 +56,85 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let tx = lane % TX;
   let ty = lane / TX;
 
+  // Scores in powers of two: the exponential is then one instruction.
   for (var i = lane; i < BQ * D4; i += WG) {
-    sh_q[i] = vec4<f32>(q[(head * params.rows_q + min(tile.x + i / D4, last)) * D4 + i % D4]) * params.scale;
+    sh_q[i / D4 * STRIDE + i % D4] = vec4<f32>(q[(head * params.rows_q + min(tile.x + i / D4, last)) * D4 + i % D4]) * (params.scale * LOG2_E);
   }
-  // Thread t < BQ keeps the running maximum and sum of row t.
-  var row_max = MASKED;
-  var row_sum = 0.0;
+  var row_max = array<f32, 4>(MASKED, MASKED, MASKED, MASKED);
+  var row_sum: array<f32, 4>;
   var acc: array<array<vec4<f32>, COLUMNS>, 4>;
 
   for (var key = tile.z; key < tile.w; key += BK) {
-    workgroupBarrier();
-    for (var i = lane; i < BK * D4; i += WG) {
-      sh_kv[(i / D4) * K_STRIDE + i % D4] = vec4<f32>(k[(head * params.rows_k + min(key + i / D4, tile.w - 1u)) * D4 + i % D4]);
+    for (var i = 0u; i < LOADS; i++) {
+      let at = lane + i * WG;
+      let n = at / D4;
+      if (BK * D4 % WG == 0u || at < BK * D4) {
+        sh_kv[(n / 4u + n % 4u * TX) * STRIDE + at % D4] = vec4<f32>(k[(head * params.rows_k + min(key + n, tile.w - 1u)) * D4 + at % D4]);
+      }
     }
     workgroupBarrier();
     // Initialised explicitly: some WGSL compilers hoist the variable and clear it only once.
     var s = array<vec4<f32>, 4>();
     for (var d = 0u; d < D4; d++) {
-      // Keys tx, tx + TX, … rather than neighbours: their rows lie on different banks.
-      let k0 = sh_kv[tx * K_STRIDE + d];
-      let k1 = sh_kv[(tx + TX) * K_STRIDE + d];
-      let k2 = sh_kv[(tx + 2u * TX) * K_STRIDE + d];
-      let k3 = sh_kv[(tx + 3u * TX) * K_STRIDE + d];
+      let k0 = sh_kv[tx * STRIDE + d];
+      let k1 = sh_kv[(tx + TX) * STRIDE + d];
+      let k2 = sh_kv[(tx + 2u * TX) * STRIDE + d];
+      let k3 = sh_kv[(tx + 3u * TX) * STRIDE + d];
       for (var i = 0u; i < 4u; i++) {
-        let a = sh_q[(ty * 4u + i) * D4 + d];
-        s[i] += vec4<f32>(dot(a, k0), dot(a, k1), dot(a, k2), dot(a, k3));
+        let a = sh_q[(ty + i * TY) * STRIDE + d];
+        s[i] = fma(vec4<f32>(a.x), vec4<f32>(k0.x, k1.x, k2.x, k3.x), s[i]);
+        s[i] = fma(vec4<f32>(a.y), vec4<f32>(k0.y, k1.y, k2.y, k3.y), s[i]);
+        s[i] = fma(vec4<f32>(a.z), vec4<f32>(k0.z, k1.z, k2.z, k3.z), s[i]);
+        s[i] = fma(vec4<f32>(a.w), vec4<f32>(k0.w, k1.w, k2.w, k3.w), s[i]);
+      }
+    }
+    if (key + BK > tile.w) {
+      let masked = vec4<u32>(key + tx * 4u) + vec4<u32>(0u, 1u, 2u, 3u) >= vec4<u32>(tile.w);
+      for (var i = 0u; i < 4u; i++) { s[i] = select(s[i], vec4<f32>(MASKED), masked); }
+    }
+    for (var i = 0u; i < 4u; i++) { sh_row[(ty + i * TY) * TX + tx] = max(max(s[i].x, s[i].y), max(s[i].z, s[i].w)); }
+    workgroupBarrier();
+    // k has been read by all: v takes its place.
+    for (var i = 0u; i < LOADS; i++) {
+      let at = lane + i * WG;
+      if (BK * D4 % WG == 0u || at < BK * D4) {
+        sh_kv[at / D4 * STRIDE + at % D4] = vec4<f32>(v[(head * params.rows_k + min(key + at / D4, tile.w - 1u)) * D4 + at % D4]);
       }
     }
     for (var i = 0u; i < 4u; i++) {
-      for (var j = 0u; j < 4u; j++) {
-        let n = tx + j * TX;
-        sh_s[(ty * 4u + i) * S_STRIDE + n] = select(MASKED, s[i][j], key + n < tile.w);
-      }
-    }
-    workgroupBarrier();
-    // v is fetched while the rows' maxima are found: k is no longer needed.
-    for (var i = lane; i < BK * D4; i += WG) {
-      sh_kv[(i / D4) * K_STRIDE + i % D4] = vec4<f32>(v[(head * params.rows_k + min(key + i / D4, tile.w - 1u)) * D4 + i % D4]);
-    }
-    if (lane < BQ) {
-      var top = row_max;
-      for (var n = 0u; n < BK; n++) { top = max(top, sh_s[lane * S_STRIDE + n]); }
-      let alpha = exp(max(row_max - top, -80.0)) * select(1.0, 0.0, row_max == MASKED);
-      var sum = 0.0;
-      for (var n = 0u; n < BK; n++) {
-        let p = select(0.0, exp(max(sh_s[lane * S_STRIDE + n] - top, -80.0)), key + n < tile.w);
-        sh_s[lane * S_STRIDE + n] = p;
-        sum += p;
-      }
-      row_sum = row_sum * alpha + sum;
-      row_max = top;
-      sh_alpha[lane] = alpha;
-    }
-    workgroupBarrier();
-    for (var i = 0u; i < 4u; i++) {
-      let alpha = sh_alpha[ty * 4u + i];
+      var top = row_max[i];
+      for (var t = 0u; t < TX; t++) { top = max(top, sh_row[(ty + i * TY) * TX + t]); }
+      let alpha = exp2(max(row_max[i] - top, -126.0));
+      let p = exp2(max(s[i] - vec4<f32>(top), vec4<f32>(-126.0)));
+      row_max[i] = top;
+      row_sum[i] = fma(row_sum[i], alpha, p.x + p.y + p.z + p.w);
       for (var c = 0u; c < COLUMNS; c++) { acc[i][c] *= alpha; }
+      sh_s[(ty + i * TY) * S_STRIDE + tx] = p;
     }
-    for (var n = 0u; n < BK; n++) {
+    workgroupBarrier();
+    for (var n = 0u; n < TX; n++) {
+      var p: array<vec4<f32>, 4>;
+      for (var i = 0u; i < 4u; i++) { p[i] = sh_s[(ty + i * TY) * S_STRIDE + n]; }
       for (var c = 0u; c < COLUMNS; c++) {
-        let value = sh_kv[n * K_STRIDE + min(tx + c * TX, D4 - 1u)];
-        for (var i = 0u; i < 4u; i++) { acc[i][c] = fma(vec4<f32>(sh_s[(ty * 4u + i) * S_STRIDE + n]), value, acc[i][c]); }
+        for (var j = 0u; j < 4u; j++) {
+          let value = sh_kv[(n * 4u + j) * STRIDE + min(tx + c * TX, D4 - 1u)];
+          for (var i = 0u; i < 4u; i++) { acc[i][c] = fma(vec4<f32>(p[i][j]), value, acc[i][c]); }
+        }
       }
     }
+    workgroupBarrier();
   }
 
-  workgroupBarrier();
-  if (lane < BQ) { sh_inverse[lane] = 1.0 / row_sum; }
+  for (var i = 0u; i < 4u; i++) { sh_row[(ty + i * TY) * TX + tx] = row_sum[i]; }
   workgroupBarrier();
   for (var i = 0u; i < 4u; i++) {
-    let row = tile.x + ty * 4u + i;
+    let row = tile.x + ty + i * TY;
+    var sum = 0.0;
+    for (var t = 0u; t < TX; t++) { sum += sh_row[(ty + i * TY) * TX + t]; }
     for (var c = 0u; c < COLUMNS; c++) {
       let column = tx + c * TX;
       if (row <= last && column < D4) {
-        y[((row - params.row_base) * params.heads_total + params.head_base + head) * D4 + column] = vec4<Y>(acc[i][c] * sh_inverse[ty * 4u + i]);
+        y[((row - params.row_base) * params.heads_total + params.head_base + head) * D4 + column] = vec4<Y>(acc[i][c] / sum);
       }
     }
   }

@@ -110,7 +110,7 @@ type Variant = { name: "quad"; bq: number; wg: number } | { name: "flash"; bq: n
 /** By capability: CPU adapters take the kernel without workgroup memory, GPUs the largest tile that their memory holds. */
 export function chooseAttention(caps: Capabilities, d: number): Variant {
   if (caps.kind === "software" && caps.subgroups && caps.subgroups.min >= 4) return { name: "quad", bq: 4 * caps.subgroups.max, wg: caps.subgroups.max };
-  const bytes = (bq: number, bk: number) => 4 * (bq * d + bk * (d + 4) + bq * (bk + 4) + 2 * bq);
-  for (const [bq, bk] of [[32, 32], [32, 16], [16, 16], [8, 16]] as const) if (bytes(bq, bk) <= caps.maxWorkgroupBytes) return { name: "flash", bq, bk };
+  const bytes = (bq: number, bk: number) => 4 * ((bq + bk) * (d + 4) + bq * (bk + 4) + (bq * bk) / 4);
+  for (const [bq, bk] of [[64, 32], [64, 16], [32, 16], [16, 16], [8, 16]] as const) if (bytes(bq, bk) <= caps.maxWorkgroupBytes) return { name: "flash", bq, bk };
   throw new CogwheelError("attention", `head width ${d} needs ${bytes(8, 16)} bytes of workgroup memory, got ${caps.maxWorkgroupBytes} on this adapter`);
 }
