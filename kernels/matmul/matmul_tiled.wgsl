@@ -2,11 +2,15 @@
 //
 // Shapes    x [M, K] row-major · w [N, K] packed in panels of 16 columns, [ceil(N/16)][K][16] · y [M, N]
 //           bias [N] · residual [M, N], with ADDEND added before the activation · gate [G, N] with gate_row [M]: y = residual + gate[gate_row[m]] * (x·wᵀ + bias)
-// Work      one workgroup per BM × BN tile of y; a thread owns TM rows × 4 columns in registers; tiles of BK inputs
-//           are staged in workgroup memory, x transposed so that a thread reads its rows as vectors
+// Work      one workgroup per BM × BN tile of y; a thread owns TM rows × TN vectors of 4 columns in registers, rows TY and vectors TX
+//           apart. Tiles of BK inputs are staged in workgroup memory; the next tile is fetched into registers while this one is used.
 // Dispatch  (ceil(N/BN) · ceil(M/BM), folded, 1); neighbours share rows of x
-// Cost      2·M·N·K flops; compute bound from M, N of a few hundred
-// Needs     K % 4 == 0, N % 4 == 0 (checked in src/ops/matmul.ts)
+// Cost      2·M·N·K flops; BM·BN/(2·(BM + BN)) = 32 flops a byte of memory at 128 × 128 in f32; compute bound
+// Registers 4·TM·TN sums, 4·TM of x, 4·TN of w, the fetched tile: 120 on RDNA 3 at 8 × 2; with 19 KB of workgroup memory 12 waves a SIMD
+// Banks     A row of x in workgroup memory has one vector more: the rows that a wave reads at once, neighbours, begin 20 words apart.
+//           w is read in the order of lanes; its rows have four vectors more, so that eight lanes, which store two rows of one panel at
+//           a time, meet all 32 banks. 12 loads of 16 bytes feed 256 multiply-adds of a thread at 8 × 2.
+// Needs     K % BK == 0, N % 4 == 0 (checked in src/ops/matmul.ts)
 // Numerics  f32 accumulation for every storage type
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
@@ -17,6 +21,7 @@ const BM: u32 = 64u;
 const BN: u32 = 64u;
 const BK: u32 = 16u;
 const TM: u32 = 4u;
+const TN: u32 = 1u;
 const BIAS: bool = false;
 const GELU: bool = false;
 const SILU: bool = false;
@@ -33,12 +38,18 @@ struct Params { m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32 }
 @group(0) @binding(6) var<storage, read> gate_row: array<u32>;
 @group(0) @binding(7) var<storage, read_write> y: array<vec4<Y>>;
 
-const TX: u32 = BN / 4u;
-const WG: u32 = TX * (BM / TM);
-// One extra column keeps the transposing stores of a column of x off a single bank.
-const A_STRIDE: u32 = BM + 1u;
-var<workgroup> sh_x: array<f32, BK * A_STRIDE>;
-var<workgroup> sh_w: array<vec4<f32>, BK * TX>;
+const TX: u32 = BN / (4u * TN);
+const TY: u32 = BM / TM;
+const WG: u32 = TX * TY;
+const KV: u32 = BK / 4u;
+const X_STRIDE: u32 = KV + 1u;
+const W_STRIDE: u32 = BN / 4u + 4u;
+const X_COUNT: u32 = BM * KV;
+const W_COUNT: u32 = BK * BN / 4u;
+const X_LOADS: u32 = (X_COUNT + WG - 1u) / WG;
+const W_LOADS: u32 = (W_COUNT + WG - 1u) / WG;
+var<workgroup> sh_x: array<vec4<f32>, BM * X_STRIDE>;
+var<workgroup> sh_w: array<vec4<f32>, BK * W_STRIDE>;
 
 fn gelu_tanh(v: vec4<f32>) -> vec4<f32> {
   // 0.5 v (1 + tanh(u)) = v · sigmoid(2u). Past ±10 the sigmoid is 0 or 1 to the last bit; bounding v there keeps the cube
@@ -67,42 +78,58 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let n0 = (group % tiles_n) * BN;
   let tx = lane % TX;
   let ty = lane / TX;
-  let k4 = params.k / 4u;
-  let panels = (params.n + 15u) / 16u;
 
-  var acc: array<vec4<f32>, TM>;
+  // What this thread fetches of the first tile. Rows and panels past the end are others once more; their results are not stored.
+  var x_at: array<u32, X_LOADS>;
+  var w_at: array<u32, W_LOADS>;
+  var x_next: array<vec4<X>, X_LOADS>;
+  var w_next: array<vec4<W>, W_LOADS>;
+  for (var i = 0u; i < X_LOADS; i++) {
+    let at = lane + i * WG;
+    x_at[i] = min(m0 + at / KV, params.m - 1u) * (params.k / 4u) + at % KV;
+    x_next[i] = x[x_at[i]];
+  }
+  for (var i = 0u; i < W_LOADS; i++) {
+    let at = lane + i * WG;
+    w_at[i] = min(n0 / 16u + at / (4u * BK), (params.n + 15u) / 16u - 1u) * (params.k * 4u) + at % (4u * BK);
+    w_next[i] = w[w_at[i]];
+  }
+
+  var acc: array<array<vec4<f32>, TN>, TM>;
   for (var k0 = 0u; k0 < params.k; k0 += BK) {
-    for (var i = lane; i < BM * BK / 4u; i += WG) {
-      let row = i / (BK / 4u);
-      let kv = i % (BK / 4u);
-      var v = vec4<f32>();
-      if (m0 + row < params.m && k0 / 4u + kv < k4) { v = vec4<f32>(x[(m0 + row) * k4 + k0 / 4u + kv]); }
-      sh_x[(kv * 4u) * A_STRIDE + row] = v.x;
-      sh_x[(kv * 4u + 1u) * A_STRIDE + row] = v.y;
-      sh_x[(kv * 4u + 2u) * A_STRIDE + row] = v.z;
-      sh_x[(kv * 4u + 3u) * A_STRIDE + row] = v.w;
+    for (var i = 0u; i < X_LOADS; i++) {
+      let at = lane + i * WG;
+      if (X_COUNT % WG == 0u || at < X_COUNT) { sh_x[at / KV * X_STRIDE + at % KV] = vec4<f32>(x_next[i]); }
     }
-    for (var i = lane; i < BK * TX; i += WG) {
-      let kk = i / TX;
-      let panel = n0 / 16u + (i % TX) / 4u;
-      var v = vec4<f32>();
-      if (k0 + kk < params.k && panel < panels) { v = vec4<f32>(w[(panel * params.k + k0 + kk) * 4u + i % 4u]); }
-      sh_w[i] = v;
+    for (var i = 0u; i < W_LOADS; i++) {
+      let at = lane + i * WG;
+      if (W_COUNT % WG == 0u || at < W_COUNT) { sh_w[at / 4u % BK * W_STRIDE + at / (4u * BK) * 4u + at % 4u] = vec4<f32>(w_next[i]); }
     }
     workgroupBarrier();
-    for (var kk = 0u; kk < BK; kk++) {
-      let b = sh_w[kk * TX + tx];
-      for (var i = 0u; i < TM; i++) { acc[i] = fma(vec4<f32>(sh_x[kk * A_STRIDE + ty * TM + i]), b, acc[i]); }
+    // The last tile is fetched twice, which is cheaper than a branch.
+    let next = min(k0 + BK, params.k - BK);
+    for (var i = 0u; i < X_LOADS; i++) { x_next[i] = x[x_at[i] + next / 4u]; }
+    for (var i = 0u; i < W_LOADS; i++) { w_next[i] = w[w_at[i] + next * 4u]; }
+    for (var k = 0u; k < KV; k++) {
+      var a: array<vec4<f32>, TM>;
+      for (var i = 0u; i < TM; i++) { a[i] = sh_x[(ty + i * TY) * X_STRIDE + k]; }
+      for (var j = 0u; j < TN; j++) {
+        for (var c = 0u; c < 4u; c++) {
+          let b = sh_w[(k * 4u + c) * W_STRIDE + j * TX + tx];
+          for (var i = 0u; i < TM; i++) { acc[i][j] = fma(vec4<f32>(a[i][c]), b, acc[i][j]); }
+        }
+      }
     }
     workgroupBarrier();
   }
 
   // Columns count from n_base: w may be a window of panels of a larger weight, y always has whole rows.
-  let n = n0 + tx * 4u;
-  if (n >= params.n) { return; }
-  let column = (params.n_base + n) / 4u;
   for (var i = 0u; i < TM; i++) {
-    let m = m0 + ty * TM + i;
-    if (m < params.m) { y[m * (params.n_total / 4u) + column] = vec4<Y>(epilogue(acc[i], m, column)); }
+    let m = m0 + ty + i * TY;
+    for (var j = 0u; j < TN; j++) {
+      let n = n0 + (j * TX + tx) * 4u;
+      let column = (params.n_base + n) / 4u;
+      if (m < params.m && n < params.n) { y[m * (params.n_total / 4u) + column] = vec4<Y>(epilogue(acc[i][j], m, column)); }
+    }
   }
 }

@@ -49,6 +49,9 @@ export class PipelineCache {
     if (Object.values({ ...kernel.types, ...defined(spec.types) }).includes("f16") && !this.#caps.f16) {
       throw new CogwheelError(kernel.name, `f16 storage needs an adapter with shader-f16, got ${this.#caps.description}; run with dtype f32`);
     }
+    if (kernel.enables.includes("chromium_experimental_subgroup_matrix") && this.#caps.subgroupMatrices.length === 0) {
+      throw new CogwheelError(kernel.name, `subgroup matrices need an adapter with f16 ones of f32 sums, got ${this.#caps.description}; choose another variant`);
+    }
     const entries: GPUBindGroupLayoutEntry[] = (Object.values(kernel.bindings) as BindingInfo[]).map((b) => ({
       binding: b.binding,
       visibility: GPUShaderStage.COMPUTE,

@@ -1,10 +1,11 @@
 /** matmul: y = x · wᵀ (+ bias), with what follows it fused into its epilogue. */
-import { matmulOctet, matmulQuad, matmulTiled } from "#kernels";
+import { matmulOctet, matmulQuad, matmulSubgroupMatrix, matmulTiled } from "#kernels";
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { dispatch, foldGrid, rowView, rowWindows, type Dispatch } from "../graph/dispatch.ts";
 import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
 import { PANEL, padTo } from "../graph/packing.ts";
+import { matrixTile, type MatrixTile } from "./matrix-tile.ts";
 import { padColumns } from "./pad_columns.ts";
 
 interface MatmulInputs {
@@ -69,33 +70,36 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
     const k = x.dim(-1);
     const nTotal = y.dim(-1);
     const m = y.size / nTotal;
-    const variant = chooseMatmul(caps, { m, n: nTotal });
+    const variant = chooseMatmul(caps, { m, n: nTotal, k, half: x.dtype === "f16" && w.dtype === "f16" });
     const panels = Math.ceil(nTotal / PANEL);
     const rowBytes = [k * bytesOf[x.dtype], nTotal * bytesOf[y.dtype], ...(residual ? [nTotal * 4] : []), ...(gateRow ? [4] : [])];
+    const packing = variant.name === "subgroup_matrix" ? ("row" as const) : ("panel" as const);
     const out: Dispatch[] = [];
     for (const columns of rowWindows(caps, panels, [PANEL * k * bytesOf[w.dtype]])) {
       const n = Math.min(columns.count * PANEL, nTotal - columns.start * PANEL);
       for (const rows of rowWindows(caps, m, rowBytes, 2 * n * k)) {
         const tiles = Math.ceil(n / variant.bn) * Math.ceil(rows.count / variant.bm);
         const panelBytes = PANEL * k * bytesOf[w.dtype];
+        const weights = { tensor: w, packing, offset: columns.start * panelBytes, bytes: columns.count * panelBytes };
         const common = {
           bindings: {
             x: rowView(x, rows, k),
-            w: { tensor: w, packing: "panel" as const, offset: columns.start * panelBytes, bytes: columns.count * panelBytes },
-            bias: bias ? { tensor: bias, packing: "vector" as const } : { tensor: w, packing: "panel" as const, offset: columns.start * panelBytes, bytes: columns.count * panelBytes },
+            w: weights,
+            bias: bias ? { tensor: bias, packing: "vector" as const } : weights,
             residual: residual ? rowView(residual, rows, nTotal) : rowView(x, rows, k),
             gate: gate ?? rowView(x, rows, k),
             gate_row: gateRow ? rowView(gateRow, rows, 1) : rowView(x, rows, k),
             y: rowView(y, rows, nTotal),
           },
           params: { m: rows.count, n, k, n_base: columns.start * PANEL, n_total: nTotal, tiles },
-          types: { X: x.dtype, W: w.dtype, Y: y.dtype },
           grid: foldGrid(tiles, caps),
         };
         const switches = { BIAS: +!!bias, GELU: +(attrs.activation === "gelu"), SILU: +(attrs.activation === "silu"), RESIDUAL: +(!!residual && !attrs.early), ADDEND: +(!!residual && attrs.early), GATE: +!!gate };
-        if (variant.name === "octet") out.push(dispatch({ kernel: matmulOctet, ...common, consts: { ...switches, ROWS: variant.rows }, overrides: { WG: variant.wg } }));
-        else if (variant.name === "quad") out.push(dispatch({ kernel: matmulQuad, ...common, consts: { ...switches, ROWS: variant.rows }, overrides: { WG: variant.wg } }));
-        else out.push(dispatch({ kernel: matmulTiled, ...common, consts: { ...switches, BM: variant.bm, BN: variant.bn, TM: variant.tm } }));
+        const types = { X: x.dtype, W: w.dtype, Y: y.dtype };
+        if (variant.name === "octet") out.push(dispatch({ kernel: matmulOctet, ...common, types, consts: { ...switches, ROWS: variant.rows }, overrides: { WG: variant.wg } }));
+        else if (variant.name === "quad") out.push(dispatch({ kernel: matmulQuad, ...common, types, consts: { ...switches, ROWS: variant.rows }, overrides: { WG: variant.wg } }));
+        else if (variant.name === "tiled") out.push(dispatch({ kernel: matmulTiled, ...common, types, consts: { ...switches, BM: variant.bm, BN: variant.bn, BK: variant.bk, TM: variant.tm, TN: variant.tn } }));
+        else out.push(dispatch({ kernel: matmulSubgroupMatrix, ...common, types: { Y: y.dtype }, consts: { ...switches, ...variant.consts } }));
       }
     }
     return out;
@@ -106,27 +110,37 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
 export type MatmulVariant =
   | { name: "octet"; bm: number; bn: number; rows: number; wg: number }
   | { name: "quad"; bm: number; bn: number; rows: number; wg: number }
-  | { name: "tiled"; bm: number; bn: number; tm: number };
+  | { name: "tiled"; bm: number; bn: number; bk: number; tm: number; tn: number }
+  | { name: "subgroup_matrix"; bm: number; bn: number; consts: MatrixTile };
 
-/** What a choice is made by: rows and columns of y. */
-export interface MatmulShape { m: number; n: number }
+/** What a choice is made by: rows and columns of y, inputs; are x and w f16? */
+export interface MatmulShape { m: number; n: number; k: number; half: boolean }
 
 /**
  * Every kernel that an adapter can run for a shape, the one that is taken without a measurement first. CPU adapters prefer those
  * without workgroup memory, by their number of lanes (of 8, lavapipe runs `octet` 1.7 times as fast as `quad`), with a tile of fewer rows
- * where there are few. GPUs take a tile that the matrix fills.
+ * where there are few. GPUs take subgroup matrices for f16 where they have them, and a tile that the matrix fills.
  */
-export function matmulCandidates(caps: Capabilities, { m, n }: MatmulShape): MatmulVariant[] {
+export function matmulCandidates(caps: Capabilities, { m, n, k, half }: MatmulShape): MatmulVariant[] {
   const lanes = caps.kind === "software" ? (caps.subgroups?.min ?? 0) : 0;
   const wg = caps.subgroups?.max ?? 0;
   const [inOctet, inQuad] = [m <= 8 ? 8 : m <= 16 ? 16 : 32, m <= 2 * wg ? 2 : 8];
-  const bn = n >= 64 ? 64 : n >= 32 ? 32 : 16;
-  const bm = m >= 64 ? 64 : m > 16 ? 32 : 16;
+  const matrix = half ? matrixTile(caps, m, n, k) : undefined;
   return [
     ...(lanes >= 8 ? [{ name: "octet", bm: inOctet, bn: 4 * wg, rows: inOctet, wg } as const] : []),
     ...(lanes >= 4 ? [{ name: "quad", bm: inQuad * wg, bn: PANEL, rows: inQuad, wg } as const] : []),
-    { name: "tiled", bm, bn, tm: bm === 16 ? 2 : 4 },
+    ...(matrix ? [{ name: "subgroup_matrix", ...matrix } as const] : []),
+    registerTile(m, n, k),
   ];
+}
+
+function registerTile(m: number, n: number, k: number): MatmulVariant {
+  const bk = k % 16 === 0 ? 16 : k % 8 === 0 ? 8 : 4;
+  // Large tiles while there are enough of them to fill a GPU.
+  if (m >= 128 && n >= 128 && m * n >= 96 * 128 * 128 && bk === 16) return { name: "tiled", bm: 128, bn: 128, bk, tm: 8, tn: 2 };
+  const bn = n >= 64 ? 64 : n >= 32 ? 32 : 16;
+  const bm = m >= 64 ? 64 : m > 16 ? 32 : 16;
+  return { name: "tiled", bm, bn, bk, tm: bm === 16 ? 2 : 4, tn: 1 };
 }
 
 export const chooseMatmul = (caps: Capabilities, shape: MatmulShape): MatmulVariant => matmulCandidates(caps, shape)[0]!;

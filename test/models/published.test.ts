@@ -12,7 +12,7 @@ import { denoiseGraph } from "../../src/pipelines/denoiser.ts";
 
 /** WebGPU's default limits, but for buffers: an activation of these models is over 256 MiB, and adapters have more. */
 const caps: Capabilities = {
-  kind: "hardware", vendor: "", architecture: "", description: "default limits", f16: true, subgroups: null, timestamps: false, immediates: false,
+  kind: "hardware", vendor: "", architecture: "", description: "default limits", f16: true, subgroups: null, subgroupMatrices: [], timestamps: false, immediates: false,
   maxBindingBytes: 128 << 20, maxBufferBytes: 2 ** 32, maxWorkgroupInvocations: 256, maxWorkgroupBytes: 16384, maxStorageBuffers: 8, maxGrid: 65535, offsetAlignment: 256,
 };
 const provider = (dtype: "f32" | "f16") => ({ type: (name: string) => (dtype === "f16" && name.endsWith("weight") && !name.includes("norm.weight") && !/norm_[qk]|norm_final/.test(name) ? ("f16" as const) : ("f32" as const)) });

@@ -1,6 +1,6 @@
 import { expect, test, describe } from "vitest";
 import { matmul } from "../../src/ops/matmul.ts";
-import { expectClose, values } from "../support/compare.ts";
+import { expectClose, toHalf, values } from "../support/compare.ts";
 import { limitedGpu, runGraph, testGpu } from "../support/gpu.ts";
 
 function reference(x: Float32Array, w: Float32Array, m: number, n: number, k: number): Float64Array {
@@ -63,6 +63,49 @@ test.for(["f32", "f16"] as const)("kernels for 4 lanes are as right on an adapte
     expectClose(once, reference(x, w, m, n, k), weightType === "f16" ? 5e-3 : 1e-5, [m, n]);
     expect((await run())["y"]).toEqual(once);
   }
+});
+
+describe("matmul by subgroup matrices", () => {
+  // Tiles of 4 × 4, 2 × 2 and 1 × 1 matrices a subgroup; inputs staged 32, 16 and 8 at a time; tails everywhere.
+  test.for([[1, 4, 8], [3, 20, 24], [67, 68, 48], [131, 132, 264], [259, 260, 32], [523, 516, 64]] as const)("%i × %i × %i", async ([m, n, k], { skip }) => {
+    await using gpu = await limitedGpu({ kind: "hardware" });
+    skip(gpu.caps.subgroupMatrices.length === 0, "needs an adapter with subgroup matrices (npm run test:subgroup-matrix)");
+    const x = values(m * k, 1), w = values(n * k, 2), bias = values(n, 3), other = values(m * n, 4), table = values(3 * n, 5);
+    const rows = Uint32Array.from({ length: m }, (_, i) => i % 3);
+    const out = await runGraph((g) => {
+      const [input, weight, b, r] = [g.input("x", [m, k], "f16"), g.weight("w", [n, k]), g.weight("b", [n]), g.input("r", [m, n])];
+      const gate = { table: g.input("t", [3, n]), rows: g.constant("rows", rows) };
+      return {
+        plain: matmul(input, weight, { dtype: "f16" }),
+        gelu: matmul(input, weight, { bias: b, activation: "gelu", dtype: "f16" }),
+        silu: matmul(input, weight, { bias: b, addend: r, activation: "silu" }),
+        gated: matmul(input, weight, { bias: b, residual: r, gate }),
+      };
+    }, { gpu, weightType: "f16", weights: { w: { data: w, shape: [n, k] }, b: { data: bias, shape: [n] } }, inputs: { x: toHalf(x), r: other, t: table } });
+    const product = reference(x, w, m, n, k);
+    const biased = product.map((v, i) => v + bias[i % n]!);
+    expectClose(out["plain"]!, product, 5e-3, [m, n]);
+    expectClose(out["gelu"]!, biased.map(gelu), 5e-3, [m, n]);
+    expectClose(out["silu"]!, biased.map((v, i) => (v + other[i]!) / (1 + Math.exp(-v - other[i]!))), 5e-3, [m, n]);
+    expectClose(out["gated"]!, biased.map((v, i) => other[i]! + v * table[(Math.floor(i / n) % 3) * n + (i % n)]!), 5e-3, [m, n]);
+  });
+
+  test("windows of rows and of weights change nothing", async ({ skip }) => {
+    const [m, n, k] = [520, 196, 64];
+    const x = values(m * k, 1), w = values(n * k, 2), bias = values(n, 3);
+    await using gpu = await limitedGpu({ kind: "hardware", maxBindingBytes: 16 * 1024, immediates: false, maxGrid: 17 });
+    skip(gpu.caps.subgroupMatrices.length === 0, "needs an adapter with subgroup matrices (npm run test:subgroup-matrix)");
+    const out = await runGraph((g) => ({ y: matmul(g.input("x", [m, k], "f16"), g.weight("w", [n, k]), { bias: g.weight("b", [n]), dtype: "f16" }) }), { gpu, weightType: "f16", weights: { w: { data: w, shape: [n, k] }, b: { data: bias, shape: [n] } }, inputs: { x: toHalf(x) } });
+    expectClose(out["y"]!, reference(x, w, m, n, k).map((v, i) => v + bias[i % n]!), 5e-3, [m, n]);
+  });
+});
+
+test("the large tile of the kernel for GPUs, with tails", async () => {
+  const [m, n, k] = [1171, 1348, 48];
+  const x = values(m * k, 1), w = values(n * k, 2), residual = values(m * n, 3);
+  await using gpu = await limitedGpu({ kind: "hardware" });
+  const out = await runGraph((g) => ({ y: matmul(g.input("x", [m, k]), g.weight("w", [n, k]), { residual: g.input("r", [m, n]) }) }), { gpu, weights: { w: { data: w, shape: [n, k] } }, inputs: { x, r: residual } });
+  expectClose(out["y"]!, reference(x, w, m, n, k).map((v, i) => v + residual[i]!), 1e-5, [m, n]);
 });
 
 test("shapes that do not fit are refused with both named", async () => {

@@ -1,0 +1,153 @@
+// matmul_subgroup_matrix.wgsl — y = epilogue(x · wᵀ + bias) in f16, for GPUs with matrix units
+//
+// Shapes    x [M, K] f16 · w [N, K] f16 in rows of K · y [M, N] · the others as in matmul_tiled.wgsl
+// Matrices  MM × NN × KK, f16 in and f32 sums, one of the adapter's configurations: 16×16×16, 8×16×16, 8×8×16 or 8×8×8
+// Work      one workgroup per BM × BN tile of y, SGX · SGY subgroups; a subgroup owns SM × SN matrices of sums. Tiles of BK inputs are staged
+//           in workgroup memory, both with K along rows, 8 halves to a word of it: a lane's part of a matrix is whole words.
+//           The sums go through the same memory, SN matrices of a subgroup at a time, to threads that own 4 columns of a row.
+// Dispatch  (ceil(N/BN) · ceil(M/BM), folded, 1); neighbours share rows of x
+// Cost      2·M·N·K flops; BM·BN/(BM + BN) = 64 flops a byte of memory at 128 × 128; compute bound
+// Registers SM · SN matrices of sums (64 of wave64 at 4 × 4 of 16×16), SM + SN of operands: 192 on RDNA 3, 8 waves a SIMD
+// Memory    20 KB at 128 × 128 × 32. 32 loads of 16 bytes feed 32 matrix instructions of a subgroup.
+// Banks     A row has an odd number of 16-byte words, so that 8 rows, which a matrix load reads at once, meet all 32 banks
+// Needs     K % BK == 0, BK a multiple of KK and of 8, N % 4 == 0 (checked in src/ops/matmul.ts) · SUBGROUP: the adapter's largest
+//           subgroup; of more and smaller ones some only stage
+// Numerics  f16 products, f32 sums
+enable f16, subgroups, chromium_experimental_subgroup_matrix;
+// A subgroup's lanes agree on what it does: lane / subgroup_size is the same in all of them, which the compiler cannot know.
+diagnostic(off, chromium.subgroup_matrix_uniformity);
+//! specialise
+@group(0) @binding(0) var<uniform> params: Params;
+alias Y = f32;
+const MM: u32 = 16u;
+const NN: u32 = 16u;
+const KK: u32 = 16u;
+const SUBGROUP: u32 = 32u;
+const SGX: u32 = 2u;
+const SGY: u32 = 2u;
+const SM: u32 = 4u;
+const SN: u32 = 4u;
+const BK: u32 = 32u;
+const BIAS: bool = false;
+const GELU: bool = false;
+const SILU: bool = false;
+const RESIDUAL: bool = false;
+const ADDEND: bool = false;
+const GATE: bool = false;
+//! end
+struct Params { m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32 }
+// Eight halves a word.
+@group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> w: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> gate: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read> gate_row: array<u32>;
+@group(0) @binding(7) var<storage, read_write> y: array<vec4<Y>>;
+
+const BM: u32 = SGY * SM * MM;
+const BN: u32 = SGX * SN * NN;
+const SGS: u32 = SGX * SGY;
+const WG: u32 = SGS * SUBGROUP;
+const KV: u32 = BK / 8u;
+const STRIDE: u32 = KV + 1u - KV % 2u;
+const W_BASE: u32 = BM * STRIDE;
+const X_LOADS: u32 = (BM * KV + WG - 1u) / WG;
+const W_LOADS: u32 = (BN * KV + WG - 1u) / WG;
+// Sums of one row of matrices, as vectors of 4.
+const Y_ROW: u32 = SN * NN / 4u;
+const Y_STRIDE: u32 = Y_ROW + 1u;
+const Y_COUNT: u32 = SGS * MM * Y_ROW;
+var<workgroup> sh: array<vec4<u32>, max((BM + BN) * STRIDE, SGS * MM * Y_STRIDE)>;
+
+fn gelu_tanh(v: vec4<f32>) -> vec4<f32> {
+  // As in matmul_tiled.wgsl.
+  let c = clamp(v, vec4<f32>(-10.0), vec4<f32>(10.0));
+  return v / (1.0 + exp(-1.5957691216057308 * (c + 0.044715 * c * c * c)));
+}
+
+fn epilogue(sum: vec4<f32>, m: u32, column: u32) -> vec4<f32> {
+  var v = sum;
+  if (BIAS) { v += bias[column]; }
+  if (ADDEND) { v += residual[m * (params.n_total / 4u) + column]; }
+  if (GELU) { v = gelu_tanh(v); }
+  if (SILU) { v = v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0)))); }
+  if (GATE) { v *= gate[gate_row[m] * (params.n_total / 4u) + column]; }
+  if (RESIDUAL) { v += residual[m * (params.n_total / 4u) + column]; }
+  return v;
+}
+
+@compute @workgroup_size(WG)
+fn main(
+  @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) lane: u32, @builtin(subgroup_size) lanes: u32,
+) {
+  let group = wid.y * groups.x + wid.x;
+  if (group >= params.tiles) { return; }
+  let tiles_n = (params.n + BN - 1u) / BN;
+  let m0 = (group / tiles_n) * BM;
+  let n0 = (group % tiles_n) * BN;
+  let subgroup = lane / lanes;
+  let part_m = subgroup % SGS / SGX;
+  let part_n = subgroup % SGX;
+  let k8 = params.k / 8u;
+
+  // Rows past the end are the last once more; their results are not stored.
+  var x_at: array<u32, X_LOADS>;
+  var w_at: array<u32, W_LOADS>;
+  for (var i = 0u; i < X_LOADS; i++) {
+    let at = lane + i * WG;
+    x_at[i] = min(m0 + at / KV, params.m - 1u) * k8 + at % KV;
+  }
+  for (var i = 0u; i < W_LOADS; i++) {
+    let at = lane + i * WG;
+    w_at[i] = min(n0 + at / KV, params.n - 1u) * k8 + at % KV;
+  }
+
+  var acc: array<array<subgroup_matrix_result<f32, NN, MM>, SN>, SM>;
+  // The test stands at the end: compilers move addresses out of a loop only where its body runs in any case.
+  var k0 = 0u;
+  loop {
+    for (var i = 0u; i < X_LOADS; i++) {
+      let at = lane + i * WG;
+      if (BM * KV % WG == 0u || at < BM * KV) { sh[at / KV * STRIDE + at % KV] = x[x_at[i] + k0]; }
+    }
+    for (var i = 0u; i < W_LOADS; i++) {
+      let at = lane + i * WG;
+      if (BN * KV % WG == 0u || at < BN * KV) { sh[W_BASE + at / KV * STRIDE + at % KV] = w[w_at[i] + k0]; }
+    }
+    workgroupBarrier();
+    for (var k = 0u; k < BK / KK; k++) {
+      var b: array<subgroup_matrix_right<f16, NN, KK>, SN>;
+      for (var j = 0u; j < SN; j++) {
+        b[j] = subgroupMatrixLoad<subgroup_matrix_right<f16, NN, KK>, col_major>(&sh, W_BASE + (part_n * SN + j) * NN * STRIDE + k * (KK / 8u), STRIDE);
+      }
+      for (var i = 0u; i < SM; i++) {
+        let a = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, row_major>(&sh, (part_m * SM + i) * MM * STRIDE + k * (KK / 8u), STRIDE);
+        for (var j = 0u; j < SN; j++) { acc[i][j] = subgroupMatrixMultiplyAccumulate(a, b[j], acc[i][j]); }
+      }
+    }
+    workgroupBarrier();
+    continuing {
+      k0 += KV;
+      break if k0 >= k8;
+    }
+  }
+
+  // Columns count from n_base: w may be a window of rows of a larger weight, y always has whole rows.
+  for (var i = 0u; i < SM; i++) {
+    if (subgroup < SGS) {
+      for (var j = 0u; j < SN; j++) { subgroupMatrixStore<row_major>(&sh, subgroup * MM * Y_STRIDE + j * (NN / 4u), acc[i][j], Y_STRIDE); }
+    }
+    workgroupBarrier();
+    for (var at = lane; at < Y_COUNT; at += WG) {
+      let row = at / Y_ROW;
+      let part = row / MM;
+      let m = m0 + (part / SGX * SM + i) * MM + row % MM;
+      let n = n0 + part % SGX * SN * NN + at % Y_ROW * 4u;
+      let column = (params.n_base + n) / 4u;
+      if (m < params.m && n < params.n) { y[m * (params.n_total / 4u) + column] = vec4<Y>(epilogue(bitcast<vec4<f32>>(sh[row * Y_STRIDE + at % Y_ROW]), m, column)); }
+    }
+    workgroupBarrier();
+  }
+}
