@@ -4,12 +4,17 @@
 //           y [B, T', H', W', N] · bias [N] · residual as y, f32
 //           Before the first frame x's first frame repeats, around a frame lie zeros (REPLICATE: its border).
 //           DOUBLED: x is read as if its rows and columns were doubled; DOUBLED_FRAMES: its frames too, FIRST_APART: but for the first.
-// Work      an implicit matmul of M = B·T'·H'·W' positions × N channels × (taps · Cin). One workgroup per BM × BN tile;
-//           a thread owns TM positions × 4 channels in registers; tiles of BK inputs are staged in workgroup memory.
-//           Taps are the outer loop and channels the inner one, so where a position's input lies is worked out once a tap.
+// Work      an implicit matmul of M = B·T'·H'·W' positions × N channels × (taps · Cin). One workgroup per BM × BN tile; a thread
+//           owns TM positions × TN vectors of 4 channels in registers, positions TY and vectors TX apart. Tiles of BK inputs are staged
+//           in workgroup memory; the next one of a tap is fetched into registers while this one is used. Taps are the outer loop
+//           and channels the inner one, so where a position's input lies is worked out once a tap.
 // Dispatch  (ceil(N/BN) · ceil(M/BM), folded, 1); neighbours share positions
-// Cost      2·M·N·Cin·KT·KH·KW flops; compute bound
-// Needs     channels padded with zeros to a multiple of 4 · WG a multiple of BK/4 (chosen in src/ops/conv3d.ts)
+// Cost      2·M·N·Cin·KT·KH·KW flops; BM·BN/(2·(BM + BN)) = 32 flops a byte of memory at 128 × 128 in f32, more where the cache
+//           keeps what taps share; compute bound
+// Registers 4·TM·TN sums, 4·TM of x, 4·TN of w, the fetched tile, where it lies: 132 on RDNA 3 at 8 × 2; with 19 KB of
+//           workgroup memory 10 waves a SIMD
+// Banks     as in matmul_tiled.wgsl
+// Needs     channels padded with zeros to a multiple of 4 · BK divides them · WG a multiple of BK/4 (chosen in src/ops/conv3d.ts)
 // Numerics  f32 accumulation for every storage type
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
@@ -20,6 +25,7 @@ const BM: u32 = 64u;
 const BN: u32 = 64u;
 const BK: u32 = 16u;
 const TM: u32 = 4u;
+const TN: u32 = 1u;
 //! end
 // runs/m: output positions of this dispatch · n: channels of y · cin4: vectors of channels of x · t_in: frames of x
 // h_in, w_in: rows and columns of x, after nearest upsampling · t_out, h_out, w_out: output frames, rows, columns of
@@ -50,16 +56,19 @@ const DOUBLED: u32 = 32u;
 const DOUBLED_FRAMES: u32 = 64u;
 const FIRST_APART: u32 = 128u;
 
-const TX: u32 = BN / 4u;
-const WG: u32 = TX * (BM / TM);
+const TX: u32 = BN / (4u * TN);
+const TY: u32 = BM / TM;
+const WG: u32 = TX * TY;
 const KV: u32 = BK / 4u;
-// Rows of x that one thread stages, WG / KV apart.
-const STEP: u32 = WG / KV;
-const LOADS: u32 = (BM + STEP - 1u) / STEP;
-// One vector more keeps rows of positions off a single bank.
 const X_STRIDE: u32 = KV + 1u;
+const W_STRIDE: u32 = BN / 4u + 4u;
+// Rows of x that one thread stages, STEP apart.
+const STEP: u32 = WG / KV;
+const X_LOADS: u32 = (BM + STEP - 1u) / STEP;
+const W_COUNT: u32 = BK * BN / 4u;
+const W_LOADS: u32 = (W_COUNT + WG - 1u) / WG;
 var<workgroup> sh_x: array<vec4<f32>, BM * X_STRIDE>;
-var<workgroup> sh_w: array<vec4<f32>, BK * TX>;
+var<workgroup> sh_w: array<vec4<f32>, BK * W_STRIDE>;
 
 fn has(bit: u32) -> bool { return (params.switches & bit) != 0u; }
 fn field(index: u32) -> u32 { return (params.kernel >> (4u * index)) & 15u; }
@@ -89,7 +98,6 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let n0 = (group % tiles_n) * BN;
   let tx = lane % TX;
   let ty = lane / TX;
-  let panels = (params.n + 15u) / 16u;
   let kernel_t = field(0u);
   let kernel_h = field(1u);
   let kernel_w = field(2u);
@@ -97,13 +105,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let row = (params.w_in >> up) * params.cin4;
   let plane = (params.h_in >> up) * row;
 
-  // Where the positions that this thread stages lie in x, under tap 0.
+  // Where the positions that this thread stages lie in x, under tap 0, and its weights. Positions and panels past the end are others
+  // once more; their results are not stored.
   let kv = lane % KV;
-  var batch_at: array<u32, LOADS>;
-  var t_at: array<i32, LOADS>;
-  var h_at: array<i32, LOADS>;
-  var w_at: array<i32, LOADS>;
-  for (var i = 0u; i < LOADS; i++) {
+  var batch_at: array<u32, X_LOADS>;
+  var t_at: array<i32, X_LOADS>;
+  var h_at: array<i32, X_LOADS>;
+  var w_at: array<i32, X_LOADS>;
+  for (var i = 0u; i < X_LOADS; i++) {
     let m = min(m0 + lane / KV + i * STEP, params.m - 1u);
     let row_out = m / params.w_out;
     w_at[i] = i32((m % params.w_out) * field(5u)) - (i32(params.kernel) >> 28u);
@@ -111,56 +120,65 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     t_at[i] = i32((row_out / params.h_out % params.t_out) * field(3u)) + params.t_origin;
     batch_at[i] = params.x_base + row_out / params.h_out / params.t_out * params.t_in * plane + kv;
   }
+  var weight_at: array<u32, W_LOADS>;
+  for (var i = 0u; i < W_LOADS; i++) {
+    let at = lane + i * WG;
+    weight_at[i] = min(n0 / 16u + at / (4u * BK), (params.n + 15u) / 16u - 1u) * (kernel_t * kernel_h * kernel_w * params.cin4 * 16u) + at % (4u * BK);
+  }
 
-  var acc: array<vec4<f32>, TM>;
-  var at: array<u32, LOADS>;
-  var inside: array<bool, LOADS>;
+  var acc: array<array<vec4<f32>, TN>, TM>;
+  var at: array<u32, X_LOADS>;
+  var inside: array<bool, X_LOADS>;
+  var x_next: array<vec4<X>, X_LOADS>;
+  var w_next: array<vec4<W>, W_LOADS>;
   let taps_end = (params.switches >> 24u) * kernel_h * kernel_w;
   for (var tap = ((params.switches >> 16u) & 255u) * kernel_h * kernel_w; tap < taps_end; tap++) {
     let kt = tap / (kernel_h * kernel_w);
     let kh = tap / kernel_w % kernel_h;
     let kw = tap % kernel_w;
-    for (var i = 0u; i < LOADS; i++) {
+    for (var i = 0u; i < X_LOADS; i++) {
       let h = h_at[i] + i32(kh);
       let column = w_at[i] + i32(kw);
       inside[i] = has(REPLICATE) || (h >= 0 && h < i32(params.h_in) && column >= 0 && column < i32(params.w_in));
       at[i] = batch_at[i] + source_frame(t_at[i] + i32(kt * field(6u))) * plane
         + (u32(clamp(h, 0, i32(params.h_in) - 1)) >> up) * row + (u32(clamp(column, 0, i32(params.w_in) - 1)) >> up) * params.cin4;
+      x_next[i] = x[at[i]];
     }
+    for (var i = 0u; i < W_LOADS; i++) { w_next[i] = w[weight_at[i] + tap * params.cin4 * 16u]; }
     for (var k0 = 0u; k0 < params.cin4; k0 += KV) {
-      for (var i = 0u; i < LOADS; i++) {
-        var v = vec4<f32>();
-        if (inside[i] && k0 + kv < params.cin4) { v = vec4<f32>(x[at[i] + k0]); }
+      for (var i = 0u; i < X_LOADS; i++) {
         let r = lane / KV + i * STEP;
-        if (LOADS * STEP == BM || r < BM) { sh_x[r * X_STRIDE + kv] = v; }
+        if (X_LOADS * STEP == BM || r < BM) { sh_x[r * X_STRIDE + kv] = select(vec4<f32>(), vec4<f32>(x_next[i]), inside[i]); }
       }
-      for (var i = lane; i < BK * TX; i += WG) {
-        let k = k0 * 4u + i / TX;
-        let panel = n0 / 16u + (i % TX) / 4u;
-        var v = vec4<f32>();
-        if (k < params.cin4 * 4u && panel < panels) { v = vec4<f32>(w[((panel * kernel_t * kernel_h * kernel_w + tap) * params.cin4 * 4u + k) * 4u + i % 4u]); }
-        sh_w[i] = v;
+      for (var i = 0u; i < W_LOADS; i++) {
+        let s = lane + i * WG;
+        if (W_COUNT % WG == 0u || s < W_COUNT) { sh_w[s / 4u % BK * W_STRIDE + s / (4u * BK) * 4u + s % 4u] = vec4<f32>(w_next[i]); }
       }
       workgroupBarrier();
+      // The last tile of a tap is fetched twice, which is cheaper than a branch.
+      let next = min(k0 + KV, params.cin4 - KV);
+      for (var i = 0u; i < X_LOADS; i++) { x_next[i] = x[at[i] + next]; }
+      for (var i = 0u; i < W_LOADS; i++) { w_next[i] = w[weight_at[i] + (tap * params.cin4 + next) * 16u]; }
       for (var k = 0u; k < KV; k++) {
-        let b0 = sh_w[(k * 4u) * TX + tx];
-        let b1 = sh_w[(k * 4u + 1u) * TX + tx];
-        let b2 = sh_w[(k * 4u + 2u) * TX + tx];
-        let b3 = sh_w[(k * 4u + 3u) * TX + tx];
-        for (var i = 0u; i < TM; i++) {
-          let a = sh_x[(ty * TM + i) * X_STRIDE + k];
-          acc[i] = fma(vec4<f32>(a.w), b3, fma(vec4<f32>(a.z), b2, fma(vec4<f32>(a.y), b1, fma(vec4<f32>(a.x), b0, acc[i]))));
+        var a: array<vec4<f32>, TM>;
+        for (var i = 0u; i < TM; i++) { a[i] = sh_x[(ty + i * TY) * X_STRIDE + k]; }
+        for (var j = 0u; j < TN; j++) {
+          for (var c = 0u; c < 4u; c++) {
+            let b = sh_w[(k * 4u + c) * W_STRIDE + j * TX + tx];
+            for (var i = 0u; i < TM; i++) { acc[i][j] = fma(vec4<f32>(a[i][c]), b, acc[i][j]); }
+          }
         }
       }
       workgroupBarrier();
     }
   }
 
-  let n = n0 + tx * 4u;
-  if (n >= params.n) { return; }
   for (var i = 0u; i < TM; i++) {
-    let m = m0 + ty * TM + i;
-    let out = m * (params.n / 4u) + n / 4u;
-    if (m < params.m) { y[params.y_base + out] = vec4<Y>(epilogue(acc[i], out, n / 4u)); }
+    let m = m0 + ty + i * TY;
+    for (var j = 0u; j < TN; j++) {
+      let n = n0 + (j * TX + tx) * 4u;
+      let out = m * (params.n / 4u) + n / 4u;
+      if (m < params.m && n < params.n) { y[params.y_base + out] = vec4<Y>(epilogue(acc[i][j], out, n / 4u)); }
+    }
   }
 }

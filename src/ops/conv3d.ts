@@ -7,12 +7,13 @@
  * at once. The frames whose taps reach into the cache are computed in two steps, taps on the cache and taps on x, the second
  * adding to the first; tensors above the binding limit are computed by ranges of frames, or by rows and single taps.
  */
-import { conv3dOctet, conv3dQuad, conv3dQuadRow, conv3dTiled } from "#kernels";
+import { conv3dOctet, conv3dQuad, conv3dQuadRow, conv3dSubgroupMatrix, conv3dTiled } from "#kernels";
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { dispatch, type Dispatch, foldGrid, MAX_DISPATCH_FLOPS, type Target, type View } from "../graph/dispatch.ts";
 import type { DType, Node, Op, Tensor } from "../graph/graph.ts";
 import { padTo, PANEL } from "../graph/packing.ts";
+import { matrixTile, type MatrixTile } from "./matrix-tile.ts";
 import { cut, window, windowFits, wrap } from "./windows.ts";
 
 type Triple = readonly [number, number, number];
@@ -261,7 +262,8 @@ function lowerRegion(node: ConvNode, target: Target, region: Region): Dispatch[]
       (attrs.upsample ? SWITCHES.doubled : 0) | (mode ? SWITCHES.doubledFrames : 0) | (mode === 2 ? SWITCHES.firstApart : 0) | (step.from << 16) | (step.to << 24);
     const kernel = [kt, kh, kw, ...attrs.stride, attrs.dilation, attrs.pad[2]].reduce((bits, value, i) => bits | (value << (4 * i)), 0) >>> 0;
     const [tIn, hIn, wIn] = [source.dim(1), ...seen(source, attrs.upsample).slice(1)] as [number, number, number];
-    const weights: View = { tensor: w, packing: "panel" };
+    const variant = chooseConv3d(caps, { m, n, cin: x.dim(-1), kw, stride: attrs.stride[2], half: source.dtype === "f16" && w.dtype === "f16" });
+    const weights: View = { tensor: w, packing: variant.name === "subgroup_matrix" ? "row" : "panel" };
     const common = {
       bindings: {
         x: read.view,
@@ -282,7 +284,10 @@ function lowerRegion(node: ConvNode, target: Target, region: Region): Dispatch[]
       y_base: wrap(written.base + whole.at),
       r_base: added ? wrap(added.base + addend.at) : 0,
     };
-    const variant = chooseConv3d(caps, { m, n, cin: x.dim(-1), kw, stride: attrs.stride[2] });
+    if (variant.name === "subgroup_matrix") {
+      const { types: { Y }, ...bound } = common;
+      return dispatch({ kernel: conv3dSubgroupMatrix, ...bound, types: { Y }, params: { m, ...params }, consts: variant.consts, grid: foldGrid(Math.ceil(m / variant.bm) * Math.ceil(n / variant.bn), caps) });
+    }
     if (variant.name !== "tiled") {
       const wg = caps.subgroups!.max;
       const runs = (m / wAll) * Math.ceil(wAll / (variant.name === "quad_row" ? 8 : 4));
@@ -294,29 +299,37 @@ function lowerRegion(node: ConvNode, target: Target, region: Region): Dispatch[]
       return dispatch({ kernel: conv3dQuad, ...placed, consts: { OVERLAP } });
     }
     return dispatch({
-      kernel: conv3dTiled, ...common, params: { m, ...params }, consts: { BM: variant.bm, BN: variant.bn, BK: variant.bk, TM: variant.tm },
+      kernel: conv3dTiled, ...common, params: { m, ...params }, consts: { BM: variant.bm, BN: variant.bn, BK: variant.bk, TM: variant.tm, TN: variant.tn },
       grid: foldGrid(Math.ceil(m / variant.bm) * Math.ceil(n / variant.bn), caps),
     });
   });
 }
 
-export type Conv3dVariant = { name: "octet" } | { name: "quad" } | { name: "quad_row" } | { name: "tiled"; bm: number; bn: number; bk: number; tm: number };
+export type Conv3dVariant =
+  | { name: "octet" }
+  | { name: "quad" }
+  | { name: "quad_row" }
+  | { name: "tiled"; bm: number; bn: number; bk: number; tm: number; tn: number }
+  | { name: "subgroup_matrix"; bm: number; bn: number; consts: MatrixTile };
 
-/** What a choice is made by: positions and channels of y, channels of x, taps in a row and the stride between its columns. */
-export interface Conv3dShape { m: number; n: number; cin: number; kw: number; stride: number }
+/** What a choice is made by: positions and channels of y, channels of x, taps in a row and the stride between its columns; are x and w f16? */
+export interface Conv3dShape { m: number; n: number; cin: number; kw: number; stride: number; half: boolean }
 
 /**
  * Every kernel that an adapter can run for a shape, the one that is taken without a measurement first. CPU adapters prefer those
  * without workgroup memory, by their number of lanes: of 8, lavapipe runs `octet` a third faster than `quad`, of 4, SwiftShader
- * `quad_row`, for three taps a row at stride 1, twice as fast. GPUs take a tile that the work fills.
+ * `quad_row`, for three taps a row at stride 1, twice as fast. GPUs take subgroup matrices for f16 where they have them, and a
+ * tile that the work fills.
  */
 export function conv3dCandidates(caps: Capabilities, shape: Conv3dShape): Conv3dVariant[] {
   const lanes = caps.kind === "software" ? (caps.subgroups?.min ?? 0) : 0;
-  const { kw, stride } = shape;
+  const { m, n, cin, kw, stride, half } = shape;
+  const matrix = half ? matrixTile(caps, m, n, cin, 16) : undefined;
   return [
     ...(lanes >= 8 ? [{ name: "octet" } as const] : []),
     ...(lanes >= 4 && lanes < 8 && kw === 3 && stride === 1 ? [{ name: "quad_row" } as const] : []),
     ...(lanes >= 4 ? [{ name: "quad" } as const] : []),
+    ...(matrix ? [{ name: "subgroup_matrix", ...matrix } as const] : []),
     tile(shape),
   ];
 }
@@ -324,11 +337,12 @@ export function conv3dCandidates(caps: Capabilities, shape: Conv3dShape): Conv3d
 export const chooseConv3d = (caps: Capabilities, shape: Conv3dShape): Conv3dVariant => conv3dCandidates(caps, shape)[0]!;
 
 function tile({ m, n, cin }: Conv3dShape): Conv3dVariant {
-  const bn = n > 32 ? 64 : n > 16 ? 32 : 16;
-  const bk = cin >= 16 ? 16 : cin > 4 ? 8 : 4;
+  const bk = cin % 16 === 0 ? 16 : cin % 8 === 0 ? 8 : 4;
   // Large tiles while there are enough of them to fill a GPU.
-  if (m * n >= 128 * 64 * 128) return { name: "tiled", bm: 128, bn, bk, tm: 8 };
-  return { name: "tiled", bm: m > 32 ? 64 : 32, bn, bk, tm: 4 };
+  if (m >= 128 && n >= 128 && m * n >= 96 * 128 * 128 && bk === 16) return { name: "tiled", bm: 128, bn: 128, bk, tm: 8, tn: 2 };
+  const bn = n > 32 ? 64 : n > 16 ? 32 : 16;
+  if (m * n >= 128 * 64 * 128) return { name: "tiled", bm: 128, bn, bk, tm: 8, tn: 1 };
+  return { name: "tiled", bm: m > 32 ? 64 : 32, bn, bk, tm: 4, tn: 1 };
 }
 
 /** kt, kh, kw of a convolution's weight; a 2-D one has one tap in time. */

@@ -139,6 +139,46 @@ describe.each(["software", "hardware"] as const)("conv3d in windows, %s kernels"
   });
 });
 
+describe("conv3d by subgroup matrices", () => {
+  const shapes: Record<string, Case> = {
+    "3×3×3 with tails, two batches": { x: [2, 3, 5, 7, 8], w: [7, 3, 3, 3] },
+    "3×3×3 on a cache": { x: [2, 3, 4, 5, 24], w: [20, 3, 3, 3], cached: true },
+    "1×1×1": { x: [1, 2, 3, 5, 48], w: [13, 1, 1, 1] },
+    "2-D, stride 2, padded right and below": { x: [1, 3, 6, 10, 16], w: [8, 1, 3, 3], stride: [1, 2, 2], pad: [0, 1, 0, 1] },
+    "2-D on all doubled, odd": { x: [1, 3, 2, 5, 8], w: [4, 1, 3, 3], upsample: "space-time" },
+    "replicated borders, dilated": { x: [1, 4, 4, 3, 8], w: [4, 3, 3, 3], replicate: true, dilation: 2 },
+    "the largest tile": { x: [1, 3, 9, 21, 32], w: [516, 1, 1, 3] },
+  };
+  test.for(Object.entries(shapes))("%s", async ([, c], { skip }) => {
+    await using gpu = await limitedGpu({ kind: "hardware" });
+    skip(gpu.caps.subgroupMatrices.length === 0, "needs an adapter with subgroup matrices (npm run test:subgroup-matrix)");
+    const { want, build, inputs, weights } = setUp(c);
+    const residual = padChannels(values((want.y.length / pad4(c.w[0])) * c.w[0], 5), c.w[0]);
+    const halves = Object.fromEntries(Object.entries(inputs).map(([k, v]) => [k, toHalf(v)]));
+    const out = await runGraph((g) => ({ y: build(g, { residualShape: want.shape, activation: "silu" }, true) }), { gpu, weights, weightType: "f16", inputs: { ...halves, residual } });
+    expectClose(out["y"]!, want.y.map((v, i) => silu(v + residual[i]!)), 5e-3, want.shape);
+  });
+
+  test.for([["frames", 29 * 1024], ["rows", 9216]] as const)("in windows of %s", async ([, maxBindingBytes], { skip }) => {
+    await using gpu = await limitedGpu({ maxBindingBytes, kind: "hardware", maxGrid: 40 });
+    skip(gpu.caps.subgroupMatrices.length === 0, "needs an adapter with subgroup matrices (npm run test:subgroup-matrix)");
+    for (const cached of [false, true]) {
+      const { want, build, inputs, weights } = setUp({ x: [2, 4, 24, 24, 8], w: [4, 3, 3, 3], cached });
+      const halves = Object.fromEntries(Object.entries(inputs).map(([k, v]) => [k, toHalf(v)]));
+      const out = await runGraph((g) => ({ y: build(g, { activation: "silu", dtype: "f16" }, true) }), { gpu, weights, weightType: "f16", inputs: halves });
+      expectClose(out["y"]!, want.y.map(silu), 5e-3, want.shape);
+    }
+  });
+});
+
+test("conv3d, the large tile of the kernel for GPUs, with tails", async () => {
+  const c: Case = { x: [1, 3, 61, 66, 16], w: [132, 1, 1, 3] };
+  const { want, build, inputs, weights } = setUp(c);
+  await using gpu = await limitedGpu({ kind: "hardware" });
+  const out = await runGraph((g) => ({ y: build(g, { activation: "silu" }) }), { gpu, weights, inputs });
+  expectClose(out["y"]!, want.y.map(silu), 1e-5, want.shape);
+});
+
 test("shapes that do not fit are refused with both named", async () => {
   await expect(runGraph((g) => ({ y: conv3d(g.input("x", [1, 1, 4, 4, 4]), g.weight("w", [4, 8, 3, 3, 3])) }))).rejects.toThrow(/\[conv3d\] channels must match, got x \[1, 1, 4, 4, 4\] f32 and w \[4, 8, 3, 3, 3\] f32/);
 });
