@@ -59,7 +59,8 @@ export function recordTransformer(graph: Graph, c: TransformerConfig, inputs: Tr
   });
 
   let hidden = graph.scope("patch_embed", () => {
-    const patches = patchify(latents, { patchSize: p, patchSizeT: pt, batch, dtype, ...(condition ? { extra: condition } : {}) });
+    // In f32 whatever the storage type: the latents are the caller's, and the projection is a thousandth of the model's work.
+    const patches = patchify(latents, { patchSize: p, patchSizeT: pt, batch, ...(condition ? { extra: condition } : {}) });
     const video = linear(graph, patches, "patch_embed.proj", [d, patches.dim(2)], { bias: c.patch_size_t !== null || c.patch_bias }, loras);
     const words = linear(graph, text, "patch_embed.text_proj", [d, c.text_embed_dim], {}, loras);
     return joinTokens(words, video, positionTable(graph, c, textLength, frames, height, width));
