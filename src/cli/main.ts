@@ -5,6 +5,7 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { CogwheelError } from "../errors.ts";
 import type { LoraInput } from "../pipelines/lora-file.ts";
 import { EMBEDDED_MODEL, packageRoot } from "./package-root.ts";
+import type { ValidateOptions } from "./validate.ts";
 import { Interrupted } from "./terminal/interrupt.ts";
 
 const { version, description } = JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as { version: string; description: string };
@@ -103,7 +104,8 @@ vaeCommand("decode", "decode latents (of `vae encode`, or of generate's --save-l
 program
   .command("validate")
   .description("run reference cases on the engine and compare with what they expect; exit code 1 when one fails or cannot be run")
-  .argument("<paths...>", "case files, or folders of them")
+  .argument("[paths...]", "case files, or folders of them")
+  .option("--sweep [filter]", "instead of cases: every kernel that the engine can choose on this adapter against float64, at tiny, odd and model sizes; with a part of a name, those only")
   .option("--json", "print one JSON object")
   .addOption(dtype("f32"))
   .addOption(adapter())
@@ -112,6 +114,14 @@ program
   .option("--check-finite", "name the first node that makes a NaN or an infinity")
   .option("--trace", "compare every intermediate that the case records (of a pipeline, every step) and name the first that departs")
   .action(async (paths: string[], options) => {
+    const { sweep, ...rest } = options as ValidateOptions & { sweep?: string | true };
+    if (sweep !== undefined) {
+      const other = [...paths, ...Object.keys(rest).filter((key) => key !== "json" && key !== "adapter")];
+      if (other.length) throw new CogwheelError("validate", `--sweep goes with --json and --adapter only, got ${other.join(", ")}; it makes its own cases, in both storage types, with every kernel`);
+      const { sweepCommand } = await import("./sweep.ts");
+      process.exitCode = await sweepCommand({ ...rest, ...(sweep === true ? {} : { filter: sweep }) });
+      return;
+    }
     const { validateCommand } = await import("./validate.ts");
     process.exitCode = await validateCommand(paths, options);
   });

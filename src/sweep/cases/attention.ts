@@ -1,0 +1,69 @@
+/** attention: head widths, lengths around the tiles, packed segments, scores that overflow exp. */
+import { attentionFlash, attentionQuad, transposePanels } from "#kernels";
+import type { Kernel } from "../../gpu/kernel.ts";
+import { attention, batchSegments, type Segment } from "../../ops/attention.ts";
+import { cpuKernel, gpuKernel, type OpCase, type OpCases, type Size, type Values } from "../case.ts";
+
+export interface AttentionSizes {
+  readonly heads: number;
+  readonly rows: number;
+  readonly d: number;
+  /** Rows of k and v. Default: as many as queries. */
+  readonly keys?: number;
+  /** Default: one of all. */
+  readonly segments?: readonly Segment[];
+  /** Values of q and k lie in ± this. Default 2. */
+  readonly spread?: number;
+}
+
+/** softmax(q·kᵀ / √d) · v a segment, by the definition. */
+export function attentionReference({ heads, rows, d, keys = rows, segments = batchSegments(1, rows, keys) }: AttentionSizes, { q, k, v }: Values): Float64Array {
+  const y = new Float64Array(rows * heads * d);
+  for (let h = 0; h < heads; h++) for (const s of segments) for (let i = s.first; i < s.first + s.count; i++) {
+    const scores = Array.from({ length: s.keyCount }, (_, j) => {
+      let dot = 0;
+      for (let c = 0; c < d; c++) dot += q![(h * rows + i) * d + c]! * k![(h * keys + s.keyFirst + j) * d + c]!;
+      return dot / Math.sqrt(d);
+    });
+    const top = scores.reduce((a, b) => Math.max(a, b));
+    const weights = scores.map((x) => Math.exp(x - top));
+    const sum = weights.reduce((a, b) => a + b);
+    for (let j = 0; j < s.keyCount; j++) for (let c = 0; c < d; c++) y[(i * heads + h) * d + c]! += (weights[j]! / sum) * v![(h * keys + s.keyFirst + j) * d + c]!;
+  }
+  return y;
+}
+
+function one(size: Size, sizes: AttentionSizes, rest: Partial<OpCase> = {}, title = ""): OpCase {
+  const { heads, rows, d, keys = rows, segments = batchSegments(1, rows, keys), spread = 2 } = sizes;
+  return {
+    size, name: `${heads} heads × ${rows} × ${d}${segments.length > 1 ? `, ${segments.length} segments` : ""}${title}`, ...rest,
+    record: (draw) => ({
+      y: attention(draw.input("q", [heads, rows, d], { scale: spread }), draw.input("k", [heads, keys, d], { scale: spread }), draw.input("v", [heads, keys, d]), { segments, dtype: draw.type("y") }),
+    }),
+    reference: (values) => ({ y: attentionReference(sizes, values) }),
+  };
+}
+
+const PACKED = [{ first: 0, count: 5, keyFirst: 0, keyCount: 33 }, { first: 5, count: 64, keyFirst: 33, keyCount: 17 }, { first: 69, count: 1, keyFirst: 7, keyCount: 1 }];
+
+export const attentionCases: OpCases = {
+  op: "attention",
+  kernels: [
+    cpuKernel(attentionQuad as Kernel),
+    cpuKernel(transposePanels as Kernel),
+    gpuKernel(attentionFlash as Kernel),
+    // The tile of GPUs that have no more workgroup memory than WebGPU promises.
+    gpuKernel(attentionFlash as Kernel, { when: { kind: "hardware", maxWorkgroupBytes: 16384 } }),
+  ],
+  tolerance: { f32: 1e-5, f16: 1e-3 },
+  cases: [
+    one("tiny", { heads: 1, rows: 1, d: 4 }),
+    one("odd", { heads: 2, rows: 38, d: 64, segments: batchSegments(2, 19) }),
+    one("odd", { heads: 3, rows: 67, d: 40 }),
+    one("odd", { heads: 1, rows: 35, d: 128 }),
+    one("odd", { heads: 2, rows: 99, d: 36, segments: batchSegments(3, 33) }),
+    one("odd", { heads: 2, rows: 67, d: 32, spread: 30 }, {}, ", scores of ±1000"),
+    one("odd", { heads: 4, rows: 70, keys: 50, d: 32, segments: PACKED }, { limits: { maxBindingBytes: 32768, maxGrid: 9 } }, ", of other lengths, in windows"),
+    one("model", { heads: 3, rows: 250, d: 64 }),
+  ],
+};

@@ -1,0 +1,110 @@
+/** matmul: every epilogue the models use × what is stored in f16 × every tile, then the models' own widths. */
+import { matmulOctet, matmulQuad, matmulTiled } from "#kernels";
+import { matmul, type MatmulOptions } from "../../ops/matmul.ts";
+import { cpuKernel, eightLanes, fewerLanes, gpuKernel, type Draw, type OpCase, type OpCases, type Size, type Values } from "../case.ts";
+import type { Kernel } from "../../gpu/kernel.ts";
+
+interface Epilogue {
+  bias?: true;
+  activation?: "gelu" | "silu";
+  residual?: true;
+  addend?: true;
+  gate?: true;
+}
+
+export interface MatmulSizes { readonly m: number; readonly n: number; readonly k: number }
+
+const gelu = (v: number): number => 0.5 * v * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (v + 0.044715 * v ** 3)));
+const silu = (v: number): number => v / (1 + Math.exp(-v));
+
+/** act(x·wᵀ + bias + addend) · gate + residual, by the definition. */
+export function matmulReference({ m, n, k }: MatmulSizes, epilogue: Epilogue, { x, w, bias, residual, addend, gate }: Values): Float64Array {
+  const y = new Float64Array(m * n);
+  for (let i = 0; i < m; i++) for (let j = 0; j < n; j++) {
+    let v = 0;
+    for (let l = 0; l < k; l++) v += x![i * k + l]! * w![j * k + l]!;
+    if (bias) v += bias[j]!;
+    if (addend) v += addend[i * n + j]!;
+    if (epilogue.activation) v = epilogue.activation === "gelu" ? gelu(v) : silu(v);
+    if (gate) v *= gate[(i % 3) * n + j]!;
+    if (residual) v += residual[i * n + j]!;
+    y[i * n + j] = v;
+  }
+  return y;
+}
+
+function record(draw: Draw, { m, n, k }: MatmulSizes, e: Epilogue) {
+  const options: MatmulOptions = { dtype: draw.type("y") };
+  if (e.bias) options.bias = draw.vector("bias", [n]);
+  if (e.activation) options.activation = e.activation;
+  if (e.residual) options.residual = draw.input32("residual", [m, n]);
+  if (e.addend) options.addend = draw.input32("addend", [m, n]);
+  if (e.gate) options.gate = { table: draw.input32("gate", [3, n]), rows: draw.graph.constant("rows", Uint32Array.from({ length: m }, (_, i) => i % 3)) };
+  // Products near 1, where activations are curved.
+  return { y: matmul(draw.input("x", [m, k], { scale: 2 }), draw.weight("w", [n, k], { scale: k ** -0.5 }), options) };
+}
+
+/** @param half of x, w and y, what is stored in f16 with f16 storage */
+function one(size: Size, sizes: MatmulSizes, epilogue: Epilogue = {}, half = "xwy", limits?: OpCase["limits"]): OpCase {
+  const parts = Object.entries(epilogue).map(([key, value]) => (value === true ? key : value as string));
+  return {
+    size, name: [`${sizes.m}×${sizes.n}×${sizes.k}`, ...parts, `(${half})`, ...(limits ? ["in windows"] : [])].join(" "), half: [...half],
+    ...(limits ? { limits } : {}),
+    record: (draw) => record(draw, sizes, epilogue),
+    reference: (values) => ({ y: matmulReference(sizes, epilogue, values) }),
+  };
+}
+
+const TINY = { m: 1, n: 4, k: 4 };
+const ODD = { m: 67, n: 68, k: 36 };
+const all = ["xwy", "xw", "xy", "x", "w"];
+/** Each epilogue with the storage that models have it with. */
+const epilogues: [Epilogue, string[]][] = [
+  [{}, all],
+  [{ bias: true }, all],
+  [{ bias: true, activation: "gelu" }, ["xwy", "xy"]],
+  [{ bias: true, activation: "silu" }, ["w"]],
+  [{ bias: true, residual: true }, all],
+  [{ bias: true, residual: true, gate: true }, ["xw", "x"]],
+  [{ residual: true, gate: true }, ["w"]],
+  [{ residual: true }, ["xw", "x", "w"]],
+  [{ gate: true }, ["x"]],
+  [{ bias: true, addend: true, activation: "gelu" }, ["xwy", "xy"]],
+  [{ bias: true, addend: true, activation: "silu" }, ["w"]],
+];
+
+export const matmulCases: OpCases = {
+  op: "matmul",
+  kernels: [cpuKernel(matmulOctet as Kernel, { needs: eightLanes }), cpuKernel(matmulQuad as Kernel, { needs: fewerLanes }), gpuKernel(matmulTiled as Kernel)],
+  tolerance: { f32: 1e-5, f16: 1e-3 },
+  cases: [
+    // A single row: the timestep's embeddings and the modulation.
+    one("tiny", TINY),
+    ...["w", "xw", "x"].map((half) => one("tiny", TINY, { bias: true }, half)),
+    one("odd", { m: 2, n: 68, k: 12 }, {}, "w"),
+    ...["w", "xw", "x"].map((half) => one("odd", { m: 2, n: 68, k: 12 }, { bias: true }, half)),
+    one("odd", { m: 2, n: 68, k: 12 }, { bias: true, activation: "silu" }, "w"),
+    one("odd", { m: 2, n: 68, k: 12 }, { bias: true, residual: true }, "w"),
+    one("odd", { m: 2, n: 68, k: 12 }, { residual: true }, "w"),
+    one("odd", { m: 2, n: 68, k: 12 }, { bias: true, addend: true, activation: "silu" }, "w"),
+    one("odd", { m: 2, n: 16, k: 256 }, { gate: true }, "w"),
+    // Every epilogue.
+    ...epilogues.flatMap(([epilogue, halves]) => halves.map((half) => one("odd", ODD, epilogue, half))),
+    // Every tile.
+    ...[5, 19, 131].flatMap((m) => [12, 36, 132].map((n) => one("odd", { m, n, k: 260 }, { bias: true }))),
+    ...["w", "x"].flatMap((half) => [19, 67].map((m) => one("odd", { m, n: 16, k: 132 }, { gate: true }, half))),
+    one("odd", { m: 19, n: 68, k: 36 }, {}, "w"),
+    ...["xw", "x", "w"].flatMap((half) => [11, 19].flatMap((m) => [one("odd", { m, n: 68, k: 36 }, { bias: true }, half), one("odd", { m, n: 68, k: 36 }, { bias: true, residual: true }, half)])),
+    // Windows of rows and of weights, and a grid that folds.
+    one("odd", { m: 520, n: 196, k: 64 }, { bias: true }, "xwy", { maxBindingBytes: 64 * 1024, maxGrid: 17 }),
+    // 2B: q, k and v; the feed-forward layer's two; the text's projection. 5B: attention's output. AdaLN of 5B. T5: wi, wo.
+    one("model", { m: 65, n: 5760, k: 1920 }, { bias: true }),
+    one("model", { m: 65, n: 7680, k: 1920 }, { bias: true, activation: "gelu" }),
+    one("model", { m: 65, n: 1920, k: 7680 }, { bias: true, residual: true, gate: true }, "xw"),
+    one("model", { m: 66, n: 1920, k: 4096 }, { bias: true }, "w"),
+    one("model", { m: 65, n: 3072, k: 3072 }, { bias: true, residual: true, gate: true }, "xw"),
+    one("model", { m: 2, n: 18432, k: 512 }, { bias: true }, "w"),
+    one("model", { m: 9, n: 10240, k: 4096 }, {}, "xw"),
+    one("model", { m: 17, n: 4096, k: 10240 }, { residual: true }, "w"),
+  ],
+};

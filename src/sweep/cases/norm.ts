@@ -1,0 +1,229 @@
+/** rms_norm, layer_norm, group_norm (statistics, merge, apply) and qkv_norm_rope. */
+import { groupNormApply, groupNormMerge, groupNormStats, layerNorm as layerNormKernel, layerNormSubgroup, qkvNormRope as qkvKernel, rmsNorm as rmsKernel, rmsNormSubgroup } from "#kernels";
+import type { Capabilities } from "../../gpu/capabilities.ts";
+import type { Kernel } from "../../gpu/kernel.ts";
+import { groupNorm } from "../../ops/group_norm.ts";
+import { layerNorm } from "../../ops/layer_norm.ts";
+import { qkvNormRope } from "../../ops/qkv_norm_rope.ts";
+import { rmsNorm } from "../../ops/rms_norm.ts";
+import { cpuKernel, gpuKernel, oneKernel, padChannels, type OpCase, type OpCases, type Size, type Values } from "../case.ts";
+
+const oneWidth = ({ subgroups }: Capabilities): string | undefined => (subgroups && subgroups.min === subgroups.max ? undefined : "subgroups of one width");
+
+// ---------------------------------------------------------------- rms_norm
+
+export interface RmsSizes { readonly rows: number; readonly c: number; readonly eps?: number }
+
+export function rmsNormReference({ c, eps = 1e-6 }: RmsSizes, { x, weight }: Values): Float64Array {
+  const y = new Float64Array(x!.length);
+  for (let r = 0; r < y.length; r += c) {
+    let sum = 0;
+    for (let i = 0; i < c; i++) sum += x![r + i]! ** 2;
+    for (let i = 0; i < c; i++) y[r + i] = (x![r + i]! * weight![i]!) / Math.sqrt(sum / c + eps);
+  }
+  return y;
+}
+
+function rms(size: Size, sizes: RmsSizes, { title = "", half = "y", scale = 3, limits }: { title?: string; half?: string; scale?: number; limits?: OpCase["limits"] } = {}): OpCase {
+  const { rows, c, eps } = sizes;
+  return {
+    size, name: `${rows} × ${c}${title} (${half})`, half: [...half], ...(limits ? { limits } : {}),
+    record: (draw) => ({ y: rmsNorm(draw.input("x", [rows, c], { scale }), draw.vector("weight", [c]), { dtype: draw.type("y"), ...(eps === undefined ? {} : { eps }) }) }),
+    reference: (values) => ({ y: rmsNormReference(sizes, values) }),
+  };
+}
+
+export const rmsNormCases: OpCases = {
+  op: "rms_norm", kernels: [gpuKernel(rmsKernel as Kernel), cpuKernel(rmsNormSubgroup as Kernel, { needs: oneWidth })], tolerance: { f32: 1e-6, f16: 1e-3 },
+  cases: [
+    rms("tiny", { rows: 1, c: 4, eps: 1e-3 }), rms("odd", { rows: 3, c: 20, eps: 1e-3 }), rms("odd", { rows: 67, c: 516 }, { half: "xy" }),
+    rms("odd", { rows: 5, c: 64, eps: 1e-20 }, { title: ", values of 1e5", scale: 1e5 }), rms("odd", { rows: 5, c: 64, eps: 1e-20 }, { title: ", values of 1e-5", scale: 1e-5 }),
+    rms("odd", { rows: 300, c: 64 }, { title: ", in windows", limits: { maxBindingBytes: 16384, maxGrid: 17 } }),
+    rms("model", { rows: 226, c: 4096 }),
+  ],
+};
+
+// ---------------------------------------------------------------- layer_norm
+
+export interface LayerNormSizes { readonly rows: number; readonly d: number; readonly width?: number; readonly affine?: boolean; readonly modulated?: boolean; readonly source?: Uint32Array }
+
+/** Row of the modulation's table that a token's shift is in; its scale is in the next. */
+const shiftRow = (r: number): number => (r % 3) * 2;
+
+export function layerNormReference({ rows, d, width = d, source }: LayerNormSizes, { x, weight, bias, table }: Values): Float64Array {
+  const out = source?.length ?? rows;
+  const y = new Float64Array(out * d);
+  for (let r = 0; r < out; r++) {
+    const row = x!.subarray((source ? source[r]! : r) * d, ((source ? source[r]! : r) + 1) * d);
+    let mean = 0;
+    for (let i = 0; i < width; i++) mean += row[i]! / width;
+    let variance = 0;
+    for (let i = 0; i < width; i++) variance += (row[i]! - mean) ** 2 / width;
+    for (let i = 0; i < width; i++) {
+      let v = (row[i]! - mean) / Math.sqrt(variance + 1e-5);
+      if (weight) v = v * weight[i]! + bias![i]!;
+      if (table) v = v * (1 + table[(shiftRow(r) + 1) * d + i]!) + table[shiftRow(r) * d + i]!;
+      y[r * d + i] = v;
+    }
+  }
+  return y;
+}
+
+function layer(size: Size, sizes: LayerNormSizes, { title = "", half = "y", offset = 0, limits, tolerance }: { title?: string; half?: string; offset?: number; limits?: OpCase["limits"]; tolerance?: OpCase["tolerance"] } = {}): OpCase {
+  const { rows, d, width, affine = true, modulated = true, source } = sizes;
+  const out = source?.length ?? rows;
+  return {
+    size, name: `${rows} × ${d}${affine ? ", affine" : ""}${modulated ? ", modulated" : ""}${source ? `, ${out} rows of it` : ""}${title} (${half})`, half: [...half],
+    ...(limits ? { limits } : {}), ...(tolerance ? { tolerance } : {}),
+    record: (draw) => ({
+      y: layerNorm(draw.input("x", [rows, d], { offset }), {
+        dtype: draw.type("y"), ...(width ? { width } : {}),
+        ...(affine ? { weight: draw.vector("weight", [d]), bias: draw.vector("bias", [d]) } : {}),
+        ...(modulated ? { modulation: { table: draw.input32("table", [6, d]), rows: draw.graph.constant("rows", Uint32Array.from({ length: out }, (_, r) => shiftRow(r))) } } : {}),
+        ...(source ? { source: draw.graph.constant("source", source) } : {}),
+      }),
+    }),
+    reference: (values) => ({ y: layerNormReference(sizes, values) }),
+  };
+}
+
+export const layerNormCases: OpCases = {
+  op: "layer_norm", kernels: [gpuKernel(layerNormKernel as Kernel), cpuKernel(layerNormSubgroup as Kernel, { needs: oneWidth })], tolerance: { f32: 1e-5, f16: 1e-3 },
+  cases: [
+    layer("tiny", { rows: 1, d: 4 }),
+    layer("odd", { rows: 67, d: 260 }), layer("odd", { rows: 67, d: 260 }, { half: "xy" }),
+    layer("odd", { rows: 5, d: 64, affine: false }), layer("odd", { rows: 5, d: 64, modulated: false }),
+    layer("odd", { rows: 40, d: 64, modulated: false, source: Uint32Array.of(30, 31, 32, 7) }),
+    // A variance from E[x²] − mean² would lose all its digits here; what is left is the f32 subtraction of a mean of 300.
+    layer("odd", { rows: 5, d: 260 }, { offset: 300, title: ", a mean 300 times the deviation", tolerance: { f32: 1e-4, f16: 1e-3 } }),
+    layer("odd", { rows: 400, d: 64, affine: false, modulated: false, source: Uint32Array.from({ length: 120 }, (_, r) => (r < 60 ? 20 + r : 80 + r)) }, { limits: { maxBindingBytes: 40960, maxGrid: 9 }, title: ", in windows" }),
+    layer("model", { rows: 67, d: 1920 }), layer("model", { rows: 67, d: 3072 }),
+    ...[1920, 3072].map((d) => layer("model", { rows: 67, d, modulated: false, source: Uint32Array.from({ length: 40 }, (_, r) => 26 + r) })),
+  ],
+};
+
+// ---------------------------------------------------------------- group_norm
+
+export interface GroupNormSizes {
+  /** B, T, H, W, C */
+  readonly x: readonly [number, number, number, number, number];
+  readonly groups: number;
+  /** Frames, rows and columns of scale and shift. */
+  readonly z?: readonly [number, number, number];
+  readonly silu?: boolean;
+}
+
+const GROUP_EPS = 1e-6;
+
+/** Scale and shift at the nearest position. */
+export function groupNormReference({ x: [B, T, H, W, C], groups, z, silu }: GroupNormSizes, { x, weight, bias, scale, shift }: Values): Float64Array {
+  const width = C / groups;
+  const y = new Float64Array(x!.length);
+  for (let b = 0; b < B; b++) for (let g = 0; g < groups; g++) {
+    const at: number[] = [];
+    for (let p = 0; p < T * H * W; p++) for (let k = 0; k < width; k++) at.push((b * T * H * W + p) * C + g * width + k);
+    const mean = at.reduce((s, i) => s + x![i]!, 0) / at.length;
+    const rstd = 1 / Math.sqrt(at.reduce((s, i) => s + (x![i]! - mean) ** 2, 0) / at.length + GROUP_EPS);
+    for (const i of at) y[i] = (x![i]! - mean) * rstd * weight![i % C]! + bias![i % C]!;
+  }
+  if (z) {
+    const [tz, hz, wz] = z;
+    const apart = T > 1 && T % 2 === 1;
+    for (let i = 0; i < y.length; i++) {
+      const p = Math.floor(i / C);
+      const [w, h, t, b] = [p % W, Math.floor(p / W) % H, Math.floor(p / W / H) % T, Math.floor(p / W / H / T)];
+      const frame = apart ? (t === 0 ? 0 : 1 + Math.floor(((t - 1) * (tz - 1)) / (T - 1))) : Math.floor((t * tz) / T);
+      const from = (((b * tz + frame) * hz + Math.floor((h * hz) / H)) * wz + Math.floor((w * wz) / W)) * C + (i % C);
+      y[i] = y[i]! * scale![from]! + shift![from]!;
+    }
+  }
+  return padChannels(silu ? y.map((v) => v / (1 + Math.exp(-v))) : y, C);
+}
+
+function group(size: Size, title: string, sizes: GroupNormSizes, { half = "y", offset = 0, limits, tolerance }: { half?: string; offset?: number; limits?: OpCase["limits"]; tolerance?: OpCase["tolerance"] } = {}): OpCase {
+  const [B, , , , C] = sizes.x;
+  return {
+    size, name: `${title}${sizes.silu ? ", SiLU" : ""}, [${sizes.x.join(", ")}] (${half})`, half: [...half], ...(limits ? { limits } : {}), ...(tolerance ? { tolerance } : {}),
+    record: (draw) => ({
+      y: groupNorm(draw.video("x", sizes.x, { offset }), draw.vector("weight", [C]), draw.vector("bias", [C]), {
+        groups: sizes.groups, eps: GROUP_EPS, dtype: draw.type("y"), ...(sizes.silu ? { activation: "silu" as const } : {}),
+        ...(sizes.z ? { spatial: { scale: draw.video("scale", [B, ...sizes.z, C], { dtype: "f32" }), shift: draw.video("shift", [B, ...sizes.z, C], { dtype: "f32" }) } } : {}),
+      }),
+    }),
+    reference: (values) => ({ y: groupNormReference(sizes, values) }),
+  };
+}
+
+export const groupNormCases: OpCases = {
+  op: "group_norm",
+  kernels: [groupNormStats, groupNormMerge, groupNormApply].flatMap((kernel) => oneKernel(kernel as Kernel)),
+  tolerance: { f32: 2e-6, f16: 1e-3 },
+  cases: [
+    group("tiny", "one position", { x: [1, 1, 1, 1, 4], groups: 1, silu: true }),
+    group("odd", "one group of all", { x: [2, 1, 3, 5, 4], groups: 1 }),
+    group("odd", "groups that straddle vectors", { x: [1, 2, 3, 7, 6], groups: 2, silu: true }, { half: "xy" }),
+    group("odd", "a channel a group", { x: [1, 3, 5, 9, 10], groups: 10 }),
+    group("odd", "several slices", { x: [2, 5, 11, 13, 8], groups: 4, silu: true }),
+    // x itself carries 2^-24 of its mean: with a mean of 300 deviations no f32 norm can do better.
+    group("odd", "a mean 300 times the deviation", { x: [1, 2, 9, 16, 8], groups: 2 }, { offset: 300, tolerance: { f32: 3e-5, f16: 1e-3 } }),
+    group("odd", "spatial, even frames", { x: [1, 4, 6, 10, 8], groups: 2, z: [2, 3, 5], silu: true }),
+    group("odd", "spatial, odd frames", { x: [2, 9, 6, 4, 12], groups: 3, z: [3, 3, 2], silu: true }),
+    group("odd", "spatial, odd frames", { x: [2, 9, 6, 4, 12], groups: 3, z: [3, 3, 2] }, { half: "xy" }),
+    group("odd", "spatial, one frame", { x: [1, 1, 8, 12, 5], groups: 5, z: [1, 1, 3] }),
+    group("odd", "spatial, same size", { x: [1, 3, 3, 5, 4], groups: 1, z: [3, 3, 5] }),
+    group("odd", "in windows", { x: [2, 9, 12, 16, 8], groups: 4, silu: true }, { limits: { maxBindingBytes: 8192, maxGrid: 30 } }),
+    group("odd", "in windows, spatial", { x: [1, 9, 16, 20, 4], groups: 2, z: [3, 2, 5] }, { limits: { maxBindingBytes: 8192, maxGrid: 30 } }),
+    group("model", "decoder, spatial", { x: [1, 3, 12, 20, 512], groups: 32, z: [3, 6, 10], silu: true }),
+    group("model", "encoder", { x: [1, 4, 24, 40, 128], groups: 32, silu: true }),
+  ],
+};
+
+// ---------------------------------------------------------------- qkv_norm_rope
+
+export interface QkvSizes { readonly rows: number; readonly heads: number; readonly d: number; readonly norm?: boolean; readonly rope?: boolean }
+
+const position = (r: number): number => (r * 7) % 5;
+
+/** q, k or v, [heads, rows, d]. */
+function qkvPart({ rows, heads, d }: QkvSizes, part: number, { qkv, rope }: Values, norm: Float32Array | undefined): Float64Array {
+  const out = new Float64Array(heads * rows * d);
+  for (let r = 0; r < rows; r++) for (let h = 0; h < heads; h++) {
+    const at = ((r * 3 + part) * heads + h) * d;
+    let x = Array.from(qkv!.subarray(at, at + d));
+    if (norm) {
+      const mean = x.reduce((a, b) => a + b) / d;
+      const variance = x.reduce((a, b) => a + (b - mean) ** 2, 0) / d;
+      x = x.map((v, i) => ((v - mean) / Math.sqrt(variance + 1e-6)) * norm[i]! + norm[d + i]!);
+    }
+    if (rope && part < 2) {
+      const turn = (i: number): number => rope[position(r) * d + i]!;
+      x = x.map((v, i) => (i % 2 ? v * turn(i - 1) + x[i - 1]! * turn(i) : v * turn(i) - x[i + 1]! * turn(i + 1)));
+    }
+    out.set(x, (h * rows + r) * d);
+  }
+  return out;
+}
+
+function qkv(size: Size, sizes: QkvSizes, limits?: OpCase["limits"]): OpCase {
+  const { rows, heads, d, norm = true, rope = true } = sizes;
+  return {
+    size, name: `${rows} rows × ${heads} heads × ${d}${norm ? ", normalised" : ""}${rope ? ", rotated" : ""}${limits ? ", in windows" : ""}`, ...(limits ? { limits } : {}), half: ["qkv", "y"],
+    record: (draw) => ({
+      ...qkvNormRope(draw.input("qkv", [rows, 3 * heads * d], { scale: 3 }), {
+        heads, dtype: draw.type("y"),
+        ...(norm ? { norm: { q: draw.input32("norm_q", [2, d]), k: draw.input32("norm_k", [2, d]), eps: 1e-6 } } : {}),
+        ...(rope ? { rope: { table: draw.input32("rope", [5, d]), position: draw.graph.constant("position", Uint32Array.from({ length: rows }, (_, r) => position(r))) } } : {}),
+      }),
+    }),
+    reference: (v) => ({ q: qkvPart(sizes, 0, v, v["norm_q"]), k: qkvPart(sizes, 1, v, v["norm_k"]), v: qkvPart(sizes, 2, v, undefined) }),
+  };
+}
+
+export const qkvNormRopeCases: OpCases = {
+  op: "qkv_norm_rope", kernels: oneKernel(qkvKernel as Kernel), tolerance: { f32: 1e-5, f16: 1e-3 },
+  cases: [
+    qkv("tiny", { rows: 1, heads: 1, d: 4 }), qkv("odd", { rows: 19, heads: 3, d: 16 }), qkv("odd", { rows: 35, heads: 2, d: 64 }), qkv("odd", { rows: 9, heads: 5, d: 40 }), qkv("odd", { rows: 7, heads: 1, d: 128 }),
+    qkv("odd", { rows: 7, heads: 3, d: 64, rope: false }), qkv("odd", { rows: 7, heads: 3, d: 64, norm: false }), qkv("odd", { rows: 260, heads: 12, d: 16 }, { maxBindingBytes: 150 * 1024, maxGrid: 50 }),
+    qkv("model", { rows: 67, heads: 30, d: 64 }), qkv("model", { rows: 67, heads: 30, d: 64, rope: false }), qkv("model", { rows: 67, heads: 48, d: 64 }),
+  ],
+};

@@ -1,0 +1,72 @@
+/** The sweep itself: nothing in the build is left out, what is asked for is what runs, and a wrong result is seen. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { silu as siluKernel } from "#kernels";
+import type { Capabilities } from "../../src/gpu/capabilities.ts";
+import type { Gpu } from "../../src/gpu/gpu.ts";
+import type { Kernel } from "../../src/gpu/kernel.ts";
+import { silu } from "../../src/ops/silu.ts";
+import { oneKernel, type OpCases } from "../../src/sweep/case.ts";
+import { allCases } from "../../src/sweep/cases/index.ts";
+import { planCase } from "../../src/sweep/run.ts";
+import { kernelsWithoutCases, PRECISIONS, sweep, unsweptKernels } from "../../src/sweep/sweep.ts";
+import { limitedGpu, testGpu } from "../support/gpu.ts";
+
+const caps = (lanes: number): Capabilities => ({
+  kind: "software", vendor: "", architecture: "", description: `${lanes} lanes`, f16: true, subgroups: { min: lanes, max: lanes }, timestamps: false, immediates: true,
+  maxBindingBytes: 128 << 20, maxBufferBytes: 2 ** 32, maxWorkgroupInvocations: 256, maxWorkgroupBytes: 32768, maxStorageBuffers: 8, maxGrid: 65535, offsetAlignment: 256,
+});
+
+test("every kernel in the build has cases, and one without is named", () => {
+  expect(kernelsWithoutCases()).toEqual([]);
+  expect(kernelsWithoutCases(allCases.filter((list) => list.op !== "silu"))).toEqual(["silu"]);
+});
+
+test("names of cases are unique in their list", () => {
+  for (const { op, cases } of allCases) {
+    const names = cases.map((c) => c.name);
+    expect([op, names.filter((name, i) => names.indexOf(name) !== i)]).toEqual([op, []]);
+  }
+});
+
+describe.each([4, 8])("planned for adapters of %d lanes", (lanes) => {
+  test("every case takes the kernel that it is listed for, and the published models take no other", () => {
+    const adapter = caps(lanes);
+    const labels = new Set<string>();
+    const refused: string[] = [];
+    for (const list of allCases) for (const c of list.cases) for (const precision of PRECISIONS) for (const choice of list.kernels) {
+      if (choice.needs?.(adapter) !== undefined || (choice.takes && !choice.takes(c, adapter))) continue;
+      try {
+        for (const label of planCase(list, c, choice, precision, adapter).labels) labels.add(label);
+      } catch (error) {
+        refused.push(`${list.op} ${c.name}, ${precision}, ${choice.kernel.name}: ${(error as Error).message}`);
+      }
+    }
+    expect(refused).toEqual([]);
+    expect(unsweptKernels({ caps: adapter }, labels)).toEqual([]);
+  });
+});
+
+describe("on this adapter", () => {
+  let uniforms: Gpu;
+  beforeAll(async () => void (uniforms = await limitedGpu({ immediates: false })));
+  afterAll(() => uniforms[Symbol.asyncDispose]());
+
+  // These take some adapters seconds to compile for each shape, and have tests of their own; the command runs all of their cases.
+  const slow = new Set(["matmul", "attention", "attention_bias", "conv3d"]);
+  test.each(allCases.filter((list) => !slow.has(list.op)).map((list) => [list.op, list] as const))("%s is right", async (_op, list) => {
+    const report = await sweep(await testGpu(), uniforms, { lists: [list], sizes: ["tiny", "odd"] });
+    expect(report.problems).toEqual([]);
+    expect(report.cases).toBeGreaterThan(0);
+  });
+
+  test("a wrong result, and a kernel that is not the one asked for, are problems", async () => {
+    const list = (kernel: unknown, off: number): OpCases => ({
+      op: "silu", kernels: oneKernel(kernel as Kernel), tolerance: { f32: 1e-6, f16: 1e-6 },
+      cases: [{ size: "tiny", name: "four", half: [], record: (draw) => ({ y: silu(draw.input32("x", [4])) }), reference: ({ x }) => ({ y: Float64Array.from(x!, (v) => v / (1 + Math.exp(-v)) + off) }) }],
+    });
+    const run = async (l: OpCases) => (await sweep(await testGpu(), null, { lists: [l], sizes: ["tiny"] })).problems.join("\n");
+    expect(await run(list(siluKernel, 0))).toBe("");
+    expect(await run(list(siluKernel, 1e-3))).toMatch(/^silu four, f32, silu: y: relative L2 .*, worst at \[\d\]: got .*, expected .* \(tolerance 0\.000001\)$/);
+    expect(await run(list({ ...siluKernel, name: "silu_other" }, 0))).toMatch(/\[sweep\] the engine must choose silu_other for silu four, got silu; /);
+  });
+});
