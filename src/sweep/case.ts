@@ -37,7 +37,7 @@ export interface KernelChoice {
   /** What the adapter lacks to run it, such as `subgroups`; nothing where it can. */
   needs?(caps: Capabilities): string | undefined;
   /** Does it take this case? Default: all. */
-  takes?(c: OpCase, caps: Capabilities): boolean;
+  takes?(c: OpCase, caps: Capabilities, precision: Precision): boolean;
 }
 
 export interface OpCases {
@@ -171,6 +171,14 @@ export function cpuKernel(kernel: Kernel, rest: Partial<KernelChoice> = {}): Ker
 }
 export function gpuKernel(kernel: Kernel, rest: Partial<KernelChoice> = {}): KernelChoice {
   return { kernel, when: { kind: "hardware" }, ...rest };
+}
+/** A GPU's kernel for two matrices in f16. Others of the op are asked for as on adapters without subgroup matrices. */
+export function matrixKernel(kernel: Kernel, rest: Pick<KernelChoice, "takes">): KernelChoice {
+  return gpuKernel(kernel, { needs: (caps) => (caps.subgroupMatrices.length ? undefined : "subgroup matrices"), ...rest });
+}
+/** A GPU's kernel of an op that has one with subgroup matrices too. */
+export function tiledKernel(kernel: Kernel): KernelChoice {
+  return { kernel, when: { kind: "hardware", subgroupMatrices: [] } };
 }
 /** A kernel that serves both; its workgroup may be another on a CPU adapter. */
 export function oneKernel(kernel: Kernel): KernelChoice[] {

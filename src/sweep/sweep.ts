@@ -103,12 +103,13 @@ export async function sweep(gpu: Gpu, uniforms: Gpu | null, options: SweepOption
         const done = new Map<string, { results: readonly Measured[]; planned: Planned; labels: Set<string> }>();
         for (const choice of list.kernels) {
           signal?.throwIfAborted();
-          if (!wanted(list, choice) || (choice.takes && !choice.takes(c, gpu.caps))) continue;
+          if (!wanted(list, choice)) continue;
           const lacking = choice.needs?.(gpu.caps);
           if (lacking !== undefined) {
             needs[choice.kernel.name] = lacking;
             continue;
           }
+          if (choice.takes && !choice.takes(c, gpu.caps, precision)) continue;
           const travels = usesImmediates(choice.kernel, device.caps.immediates) ? "immediates" : "uniform";
           if (params === "uniform" && !usesImmediates(choice.kernel, true)) continue;
           try {

@@ -12,7 +12,7 @@ import { kernelsWithoutCases, PRECISIONS, sweep, unsweptKernels } from "../../sr
 import { limitedGpu, testGpu } from "../support/gpu.ts";
 
 const caps = (lanes: number): Capabilities => ({
-  kind: "software", vendor: "", architecture: "", description: `${lanes} lanes`, f16: true, subgroups: { min: lanes, max: lanes }, timestamps: false, immediates: true,
+  kind: "software", vendor: "", architecture: "", description: `${lanes} lanes`, f16: true, subgroups: { min: lanes, max: lanes }, subgroupMatrices: [], timestamps: false, immediates: true,
   maxBindingBytes: 128 << 20, maxBufferBytes: 2 ** 32, maxWorkgroupInvocations: 256, maxWorkgroupBytes: 32768, maxStorageBuffers: 8, maxGrid: 65535, offsetAlignment: 256,
 });
 
@@ -34,7 +34,7 @@ describe.each([4, 8])("planned for adapters of %d lanes", (lanes) => {
     const labels = new Set<string>();
     const refused: string[] = [];
     for (const list of allCases) for (const c of list.cases) for (const precision of PRECISIONS) for (const choice of list.kernels) {
-      if (choice.needs?.(adapter) !== undefined || (choice.takes && !choice.takes(c, adapter))) continue;
+      if (choice.needs?.(adapter) !== undefined || (choice.takes && !choice.takes(c, adapter, precision))) continue;
       try {
         for (const label of planCase(list, c, choice, precision, adapter).labels) labels.add(label);
       } catch (error) {

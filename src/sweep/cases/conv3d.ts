@@ -1,8 +1,10 @@
 /** conv3d: kernels, strides, borders, caches and upsampling of the VAE and beyond, every tile, the VAE's own widths. */
-import { conv3dOctet, conv3dQuad, conv3dQuadRow, conv3dTiled } from "#kernels";
+import { conv3dOctet, conv3dQuad, conv3dQuadRow, conv3dSubgroupMatrix, conv3dTiled } from "#kernels";
+import type { Capabilities } from "../../gpu/capabilities.ts";
 import type { Kernel } from "../../gpu/kernel.ts";
-import { conv3d, upsampledFrames, type Conv3dOptions } from "../../ops/conv3d.ts";
-import { cpuKernel, eightLanes, fewerLanes, gpuKernel, padChannels, type OpCase, type OpCases, type Size, type Values } from "../case.ts";
+import { padTo } from "../../graph/packing.ts";
+import { conv3d, conv3dCandidates, upsampledFrames, type Conv3dOptions } from "../../ops/conv3d.ts";
+import { cpuKernel, eightLanes, fewerLanes, matrixKernel, padChannels, tiledKernel, type OpCase, type OpCases, type Precision, type Size, type Values } from "../case.ts";
 
 export interface ConvSizes {
   /** B, T, H, W, Cin */
@@ -63,6 +65,7 @@ export function conv3dReference(c: ConvSizes, { x, w, bias, cache, residual }: V
 
 /** Those with three taps a row at stride 1. */
 const rowCases = new WeakSet<OpCase>();
+const sizesOf = new WeakMap<OpCase, ConvSizes>();
 
 function one(size: Size, title: string, c: ConvSizes, { half = "xwy", ...rest }: Partial<Omit<OpCase, "half">> & { half?: string; residual?: boolean } = {}): OpCase {
   const [B, , H, W, C] = c.x;
@@ -86,7 +89,18 @@ function one(size: Size, title: string, c: ConvSizes, { half = "xwy", ...rest }:
     reference: (values) => ({ y: conv3dReference(c, values) }),
   };
   if (kw === 3 && (c.stride?.[2] ?? 1) === 1) rowCases.add(made);
+  sizesOf.set(made, c);
   return made;
+}
+
+/** The op's own rule, of the whole of y; with limits y is computed in parts, which may be too small for a tile of matrices. */
+function takesMatrices(c: OpCase, caps: Capabilities, precision: Precision): boolean {
+  const sizes = sizesOf.get(c)!;
+  if (c.limits || sizes.cached) return false;
+  const [B, T, H, W] = outputShape(sizes) as [number, number, number, number];
+  const half = precision === "f16" && ["x", "w"].every((name) => c.half!.includes(name));
+  const shape = { m: B * T * H * W, n: padTo(sizes.w[0], 4), cin: padTo(sizes.x[4], 4), kw: sizes.w[3], stride: sizes.stride?.[2] ?? 1, half };
+  return conv3dCandidates({ ...caps, kind: "hardware" }, shape).some((v) => v.name === "subgroup_matrix");
 }
 
 /** Each of x, w and y in f16, and the mixes that models have. */
@@ -97,7 +111,8 @@ export const conv3dCases: OpCases = {
     cpuKernel(conv3dOctet as Kernel, { needs: eightLanes }),
     cpuKernel(conv3dQuad as Kernel, { needs: fewerLanes, takes: (c) => !rowCases.has(c) }),
     cpuKernel(conv3dQuadRow as Kernel, { needs: fewerLanes, takes: (c) => rowCases.has(c) }),
-    gpuKernel(conv3dTiled as Kernel),
+    matrixKernel(conv3dSubgroupMatrix as Kernel, { takes: (c, caps, precision) => takesMatrices(c, caps, precision) }),
+    tiledKernel(conv3dTiled as Kernel),
   ],
   tolerance: { f32: 1e-5, f16: 1e-3 },
   cases: [
@@ -109,7 +124,7 @@ export const conv3dCases: OpCases = {
     one("odd", "3×3×3 of one frame on a cache", { x: [1, 1, 6, 3, 4], w: [3, 3, 3, 3], cached: true }),
     one("odd", "1×1×1", { x: [1, 2, 3, 5, 10], w: [13, 1, 1, 1] }),
     one("odd", "2-D, stride 2, padded right and below", { x: [1, 3, 6, 10, 8], w: [8, 1, 3, 3], stride: [1, 2, 2], pad: [0, 1, 0, 1] }),
-    ...mixes.slice(1).map((half) => one("odd", "2-D, stride 2", { x: [1, 2, 6, 10, 20], w: [36, 1, 3, 3], stride: [1, 2, 2], pad: [0, 1, 0, 1] }, { half })),
+    ...mixes.slice(1).map((half) => one("odd", "2-D, stride 2", { x: [1, 2, 6, 10, 32], w: [36, 1, 3, 3], stride: [1, 2, 2], pad: [0, 1, 0, 1] }, { half })),
     one("odd", "2-D on rows and columns doubled", { x: [2, 3, 3, 5, 4], w: [6, 1, 3, 3], upsample: "space" }),
     one("odd", "2-D on all doubled, 3 frames", { x: [1, 3, 2, 5, 4], w: [4, 1, 3, 3], upsample: "space-time" }),
     one("odd", "2-D on all doubled, 2 frames", { x: [1, 2, 3, 3, 4], w: [4, 1, 3, 3], upsample: "space-time" }),
@@ -119,9 +134,9 @@ export const conv3dCases: OpCases = {
     one("odd", "replicated borders", { x: [1, 2, 4, 3, 4], w: [4, 3, 3, 3], replicate: true }),
     one("odd", "5×3×5, more frames under the kernel than in x", { x: [1, 2, 5, 6, 4], w: [4, 5, 3, 5], cached: true }),
     // Every tile: channels for BN of 16, 32, 64; inputs for BK of 4, 8, 16; positions for BM of 32 and 64.
-    ...[12, 20, 67].flatMap((n) => [4, 12, 20].flatMap((cin) => [3, 5].map((rows) => one("odd", `3×3×3, ${9 * rows} positions`, { x: [1, 1, rows, 9, cin], w: [n, 3, 3, 3] })))),
+    ...[12, 20, 67].flatMap((n) => [4, 24, 32].flatMap((cin) => [3, 5].map((rows) => one("odd", `3×3×3, ${9 * rows} positions`, { x: [1, 1, rows, 9, cin], w: [n, 3, 3, 3] })))),
     // What models store in which type, at the tiles that they take it with.
-    ...mixes.slice(1).flatMap((half) => [12, 20, 67].flatMap((n) => [3, 5].map((rows) => one("odd", `3×3×3, ${9 * rows} positions`, { x: [1, 1, rows, 9, 20], w: [n, 3, 3, 3] }, { half })))),
+    ...mixes.slice(1).flatMap((half) => [12, 20, 67].flatMap((n) => [3, 5].map((rows) => one("odd", `3×3×3, ${9 * rows} positions`, { x: [1, 1, rows, 9, 32], w: [n, 3, 3, 3] }, { half })))),
     ...["w", "x"].flatMap((half) => [3, 5].map((rows) => one("odd", `3×3×3, ${9 * rows} positions`, { x: [1, 1, rows, 9, 3], w: [67, 3, 3, 3] }, { half }))),
     // A frame of x has 9216 bytes and the packed weight 6912: bindings of three frames, and of less than one.
     ...[29 * 1024, 7168].flatMap((maxBindingBytes) => [false, true].map((cached) =>
@@ -135,7 +150,7 @@ export const conv3dCases: OpCases = {
     one("model", "3×3×3", { x: [1, 2, 4, 6, 16], w: [512, 3, 3, 3] }, { half: "w" }),
     one("model", "2-D, stride 2", { x: [1, 2, 9, 9, 128], w: [128, 1, 3, 3], stride: [1, 2, 2], pad: [0, 1, 0, 1] }, { half: "w" }),
     one("model", "1×1×1", { x: [1, 2, 8, 8, 512], w: [256, 1, 1, 1] }, { half: "w" }),
-    ...mixes.flatMap((half) => [[128, 128], [1024, 16]].map(([rows, n]) => one("model", `1×1×1, ${64 * rows!} positions`, { x: [1, 1, rows!, 64, 16], w: [n!, 1, 1, 1] }, { half }))),
+    ...mixes.flatMap((half) => [[128, 128], [193, 132], [1024, 16]].map(([rows, n]) => one("model", `1×1×1, ${64 * rows!} positions`, { x: [1, 1, rows!, 64, 16], w: [n!, 1, 1, 1] }, { half }))),
     ...["w"].map((half) => one("model", "3×3×3, 8192 positions", { x: [1, 1, 64, 128, 3], w: [128, 3, 3, 3] }, { half })),
   ],
 };

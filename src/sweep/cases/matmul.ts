@@ -1,7 +1,8 @@
 /** matmul: every epilogue the models use × what is stored in f16 × every tile, then the models' own widths. */
-import { matmulOctet, matmulQuad, matmulTiled } from "#kernels";
-import { matmul, type MatmulOptions } from "../../ops/matmul.ts";
-import { cpuKernel, eightLanes, fewerLanes, gpuKernel, type Draw, type OpCase, type OpCases, type Size, type Values } from "../case.ts";
+import { matmulOctet, matmulQuad, matmulSubgroupMatrix, matmulTiled } from "#kernels";
+import { matmul, matmulCandidates, type MatmulOptions } from "../../ops/matmul.ts";
+import { cpuKernel, eightLanes, fewerLanes, matrixKernel, tiledKernel, type Draw, type OpCase, type OpCases, type Precision, type Size, type Values } from "../case.ts";
+import type { Capabilities } from "../../gpu/capabilities.ts";
 import type { Kernel } from "../../gpu/kernel.ts";
 
 interface Epilogue {
@@ -44,19 +45,32 @@ function record(draw: Draw, { m, n, k }: MatmulSizes, e: Epilogue) {
   return { y: matmul(draw.input("x", [m, k], { scale: 2 }), draw.weight("w", [n, k], { scale: k ** -0.5 }), options) };
 }
 
+const sizesOf = new WeakMap<OpCase, MatmulSizes>();
+
 /** @param half of x, w and y, what is stored in f16 with f16 storage */
 function one(size: Size, sizes: MatmulSizes, epilogue: Epilogue = {}, half = "xwy", limits?: OpCase["limits"]): OpCase {
   const parts = Object.entries(epilogue).map(([key, value]) => (value === true ? key : value as string));
-  return {
+  const made: OpCase = {
     size, name: [`${sizes.m}×${sizes.n}×${sizes.k}`, ...parts, `(${half})`, ...(limits ? ["in windows"] : [])].join(" "), half: [...half],
     ...(limits ? { limits } : {}),
     record: (draw) => record(draw, sizes, epilogue),
     reference: (values) => ({ y: matmulReference(sizes, epilogue, values) }),
   };
+  sizesOf.set(made, sizes);
+  return made;
+}
+
+/** The op's own rule: both matrices in f16, and a tile that the adapter's matrices make. */
+function takesMatrices(c: OpCase, caps: Capabilities, precision: Precision): boolean {
+  const { m, n, k } = sizesOf.get(c)!;
+  const half = precision === "f16" && ["x", "w"].every((name) => c.half!.includes(name));
+  return matmulCandidates({ ...caps, kind: "hardware", ...c.limits }, { m, n, k, half }).some((v) => v.name === "subgroup_matrix");
 }
 
 const TINY = { m: 1, n: 4, k: 4 };
-const ODD = { m: 67, n: 68, k: 36 };
+const ODD = { m: 67, n: 68, k: 48 };
+/** Enough tiles of 128 × 128 to fill a GPU, on the fewest inputs. */
+const LARGE = { m: 771, n: 2052, k: 32 };
 const all = ["xwy", "xw", "xy", "x", "w"];
 /** Each epilogue with the storage that models have it with. */
 const epilogues: [Epilogue, string[]][] = [
@@ -75,26 +89,28 @@ const epilogues: [Epilogue, string[]][] = [
 
 export const matmulCases: OpCases = {
   op: "matmul",
-  kernels: [cpuKernel(matmulOctet as Kernel, { needs: eightLanes }), cpuKernel(matmulQuad as Kernel, { needs: fewerLanes }), gpuKernel(matmulTiled as Kernel)],
+  kernels: [cpuKernel(matmulOctet as Kernel, { needs: eightLanes }), cpuKernel(matmulQuad as Kernel, { needs: fewerLanes }), matrixKernel(matmulSubgroupMatrix as Kernel, { takes: (c, caps, precision) => takesMatrices(c, caps, precision) }), tiledKernel(matmulTiled as Kernel)],
   tolerance: { f32: 1e-5, f16: 1e-3 },
   cases: [
     // A single row: the timestep's embeddings and the modulation.
     one("tiny", TINY),
     ...["w", "xw", "x"].map((half) => one("tiny", TINY, { bias: true }, half)),
-    one("odd", { m: 2, n: 68, k: 12 }, {}, "w"),
-    ...["w", "xw", "x"].map((half) => one("odd", { m: 2, n: 68, k: 12 }, { bias: true }, half)),
-    one("odd", { m: 2, n: 68, k: 12 }, { bias: true, activation: "silu" }, "w"),
-    one("odd", { m: 2, n: 68, k: 12 }, { bias: true, residual: true }, "w"),
-    one("odd", { m: 2, n: 68, k: 12 }, { residual: true }, "w"),
-    one("odd", { m: 2, n: 68, k: 12 }, { bias: true, addend: true, activation: "silu" }, "w"),
+    one("odd", { m: 2, n: 68, k: 48 }, {}, "w"),
+    ...["w", "xw", "x"].map((half) => one("odd", { m: 2, n: 68, k: 48 }, { bias: true }, half)),
+    one("odd", { m: 2, n: 68, k: 48 }, { bias: true, activation: "silu" }, "w"),
+    one("odd", { m: 2, n: 68, k: 48 }, { bias: true, residual: true }, "w"),
+    one("odd", { m: 2, n: 68, k: 48 }, { residual: true }, "w"),
+    one("odd", { m: 2, n: 68, k: 48 }, { bias: true, addend: true, activation: "silu" }, "w"),
     one("odd", { m: 2, n: 16, k: 256 }, { gate: true }, "w"),
     // Every epilogue.
     ...epilogues.flatMap(([epilogue, halves]) => halves.map((half) => one("odd", ODD, epilogue, half))),
-    // Every tile.
+    ...epilogues.flatMap(([epilogue, halves]) => halves.filter((half) => half !== "w" || !epilogue.activation).map((half) => one("model", LARGE, epilogue, half))),
+    // Every tile, with inputs staged by 16, 8 and 4.
+    ...[20, 24].map((k) => one("odd", { m: 67, n: 68, k }, { bias: true })),
     ...[5, 19, 131].flatMap((m) => [12, 36, 132].map((n) => one("odd", { m, n, k: 260 }, { bias: true }))),
-    ...["w", "x"].flatMap((half) => [19, 67].map((m) => one("odd", { m, n: 16, k: 132 }, { gate: true }, half))),
-    one("odd", { m: 19, n: 68, k: 36 }, {}, "w"),
-    ...["xw", "x", "w"].flatMap((half) => [11, 19].flatMap((m) => [one("odd", { m, n: 68, k: 36 }, { bias: true }, half), one("odd", { m, n: 68, k: 36 }, { bias: true, residual: true }, half)])),
+    ...["w", "x"].flatMap((half) => [19, 67].map((m) => one("odd", { m, n: 16, k: 144 }, { gate: true }, half))),
+    one("odd", { m: 19, n: 68, k: 48 }, {}, "w"),
+    ...["xw", "x", "w"].flatMap((half) => [11, 19].flatMap((m) => [one("odd", { m, n: 68, k: 48 }, { bias: true }, half), one("odd", { m, n: 68, k: 48 }, { bias: true, residual: true }, half)])),
     // Windows of rows and of weights, and a grid that folds.
     one("odd", { m: 520, n: 196, k: 64 }, { bias: true }, "xwy", { maxBindingBytes: 64 * 1024, maxGrid: 17 }),
     // 2B: q, k and v; the feed-forward layer's two; the text's projection. 5B: attention's output. AdaLN of 5B. T5: wi, wo.
