@@ -8,6 +8,7 @@ export type { ReferenceProfile } from "./pipelines/profiles.ts";
 export type { Task, TaskInputs } from "./pipelines/task.ts";
 export type { Generation, GenerationStep } from "./pipelines/generation.ts";
 export { Video, type RgbaFrame } from "./pipelines/video.ts";
+export { showTexture } from "./pipelines/textures.ts";
 export { GenerationInterrupted } from "./pipelines/interrupted.ts";
 export type { DenoiseState } from "./pipelines/denoiser.ts";
 export type { Settings } from "./pipelines/settings.ts";

@@ -31,6 +31,7 @@ import { planStages, type Configs, type StageMemory } from "./requirements.ts";
 import { adviceFrom, checkSettings, defaultSettings, latentFrames, settingsOf, type ModelRules, type Settings } from "./settings.ts";
 import { StageClock } from "./stage-clock.ts";
 import { checkFrames, checkInputs, DEFAULT_STRENGTH, framesWithin, taskOf, type Task } from "./task.ts";
+import { textureOfFrame, texturesOfBuffer } from "./textures.ts";
 import { rgbaFrames, Video, type RgbaFrame } from "./video.ts";
 
 /** A generation as it was asked for, checked and completed. */
@@ -217,10 +218,10 @@ export class CogVideoX implements AsyncDisposable {
       const text = await this.#encodePrompt(run);
       latents = await this.#denoise(run, text, await this.#start(run, given), emit);
     }
-    const samples = await this.#decode(run, latents).catch((error: unknown) => {
+    const { samples, textures } = await this.#decode(run, latents).catch((error: unknown) => {
       throw new GenerationInterrupted({ step: steps.length, latents, task }, steps.length, error);
     });
-    return new Video(samples, { ...settings, seed, prompt: options.prompt }, { step: steps.length, latents, task }, run.clock.seconds);
+    return new Video(samples, { ...settings, seed, prompt: options.prompt }, { step: steps.length, latents, task }, run.clock.seconds, textures);
   }
 
   /** The settings of a generation: what is asked for, completed by the checkpoint's advice; a video's or control video's length where no frames are asked for. */
@@ -478,36 +479,57 @@ export class CogVideoX implements AsyncDisposable {
   }
 
   /** One sample after another: batches would need as much more memory, and are no faster. */
-  async #decode(run: Run, latents: Float32Array): Promise<RgbaFrame[][]> {
+  async #decode(run: Run, latents: Float32Array): Promise<{ samples: RgbaFrame[][]; textures: GPUTexture[][] }> {
     const { options, settings, shape, clock } = run;
     const { vae: config } = this.configs;
     const wanted = latentFrames(settings.frames, this.rules.temporal);
     const size = { batch: 1, frames: wanted, height: shape.height, width: shape.width };
     const z = toVae(latents, { ...shape, channels: config.latent_channels, skip: this.#padding(run) }, 1 / config.scaling_factor);
     using held = await clock.time("load decoder", (report) => this.#holdVae(run, "decode", size, report));
-    const vae = held.part;
     return await clock.time("decode", async (report) => {
       const samples: RgbaFrame[][] = [];
-      for (let n = 0; n < shape.samples; n++) {
-        const frames: RgbaFrame[] = [];
-        const one = z.subarray((n * z.length) / shape.samples, ((n + 1) * z.length) / shape.samples);
-        const onProgress = (done: number) => report((n + done) / shape.samples);
-        if (run.tiling !== "reference") {
-          await vae.decode(one, size, {
-            ...running(options), onProgress, format: "rgba", ...(run.tiling === "exact" ? { tiling: "exact" } : {}),
-            onFrames: ({ frames: count, height, width, data }: DecodedFrames) => {
-              for (let f = 0; f < count; f++) frames.push({ width, height, data: (data as Uint8Array).subarray(f * width * height * 4, (f + 1) * width * height * 4) });
-            },
-          });
-        } else {
-          frames.push(...rgbaFrames(await vae.decode(one, size, { ...running(options), onProgress, tiling: "reference" })));
-          const { width, height } = frames[0]!;
-          if (width !== settings.width || height !== settings.height) throw new CogwheelError("generate", `reference tiling of this VAE gives ${width} × ${height} pixels in place of ${settings.width} × ${settings.height}, for its overlaps do not come out even; choose another size or tiling none`);
+      const textures: GPUTexture[][] = [];
+      try {
+        for (let n = 0; n < shape.samples; n++) {
+          const one = z.subarray((n * z.length) / shape.samples, ((n + 1) * z.length) / shape.samples);
+          const kept: GPUTexture[] = [];
+          if (options.textures) textures.push(kept);
+          const frames = await this.#decodeSample(run, held.part, one, size, kept, (done) => report((n + done) / shape.samples));
+          if (!options.textures) samples.push(frames);
         }
-        samples.push(frames);
+      } catch (error) {
+        for (const texture of textures.flat()) texture.destroy();
+        throw error;
       }
-      return samples;
+      return { samples, textures };
     });
+  }
+
+  /** One sample's frames: returned, or, where textures are wanted, put into `kept`. */
+  async #decodeSample({ options, settings, tiling }: Run, vae: CausalVae, z: Float32Array, size: VideoShape, kept: GPUTexture[], onProgress: (done: number) => void): Promise<RgbaFrame[]> {
+    const run = { ...running(options), onProgress };
+    if (options.textures && tiling === "none") {
+      await vae.decode(z, size, { ...run, onDevice: (part) => { kept.push(...texturesOfBuffer(this.gpu, part)); } });
+      return [];
+    }
+    const frames: RgbaFrame[] = [];
+    if (tiling === "reference") {
+      frames.push(...rgbaFrames(await vae.decode(z, size, { ...run, tiling })));
+      const { width, height } = frames[0]!;
+      if (width !== settings.width || height !== settings.height) throw new CogwheelError("generate", `reference tiling of this VAE gives ${width} × ${height} pixels in place of ${settings.width} × ${settings.height}, for its overlaps do not come out even; choose another size or tiling none`);
+      return frames;
+    }
+    await vae.decode(z, size, {
+      ...run, format: "rgba", ...(tiling === "exact" ? { tiling } : {}),
+      onFrames: ({ frames: count, height, width, data }: DecodedFrames) => {
+        for (let f = 0; f < count; f++) {
+          const frame = { width, height, data: (data as Uint8Array).subarray(f * width * height * 4, (f + 1) * width * height * 4) };
+          if (options.textures) kept.push(textureOfFrame(this.gpu, frame));
+          else frames.push(frame);
+        }
+      },
+    });
+    return frames;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -63,6 +63,8 @@ export interface GenerateOptions extends Partial<Settings>, TaskInputs {
   tiling?: TilingMode;
   /** Steps carry small pictures of the video as it looks then (`GenerationStep.preview`). Costs encoding 16 tiny pictures before the first step, once a model. Default false. */
   preview?: boolean;
+  /** Leave the frames on the device, as `video.textures`, without reading them back; `showTexture` draws them. Not with tiling `reference`. Default false. */
+  textures?: boolean;
   signal?: AbortSignal;
   /** Collects GPU time by kernel. */
   gpuProfile?: Profile;
@@ -77,7 +79,7 @@ export interface GenerateOptions extends Partial<Settings>, TaskInputs {
 
 const KNOWN: Record<keyof GenerateOptions, true> = {
   prompt: true, negative: true, seed: true, samples: true, height: true, width: true, frames: true, fps: true, steps: true, guidance: true, scheduler: true, dynamicGuidance: true,
-  image: true, video: true, control: true, mask: true, strength: true, fit: true, start: true, loras: true, profile: true, tiling: true, preview: true,
+  image: true, video: true, control: true, mask: true, strength: true, fit: true, start: true, loras: true, profile: true, tiling: true, preview: true, textures: true,
   signal: true, gpuProfile: true, checkFinite: true, onProgress: true, onStep: true, onWarning: true,
 };
 
@@ -92,6 +94,7 @@ export function checkOptions(options: GenerateOptions): void {
   if (options.seed !== undefined && !Number.isSafeInteger(options.seed)) fail(`a seed must be a whole number up to 2^53 − 1, got ${options.seed}`);
   if (options.samples !== undefined && !(Number.isInteger(options.samples) && options.samples >= 1 && options.samples <= 64)) fail(`samples must be a whole number from 1 to 64, got ${options.samples}`);
   if (options.loras !== undefined && !(Array.isArray(options.loras) && options.loras.every((lora) => lora?.adapter))) fail(`loras must be a list of { adapter, scale }, got ${JSON.stringify(options.loras)?.slice(0, 60)}`);
+  if (options.textures && options.tiling === "reference") fail("textures are made as frames are decoded, got tiling reference, which blends them at the end; leave one out");
   if (options.tiling !== undefined && !TILINGS.includes(options.tiling)) fail(`tiling must be ${TILINGS.join(", ")}, got ${JSON.stringify(options.tiling)}`);
 }
 

@@ -20,18 +20,34 @@ export class Video {
     readonly state: DenoiseState,
     /** Wall-clock seconds a stage. */
     readonly seconds: Readonly<Partial<Record<string, number>>>,
+    /** With `textures`: every frame as an `rgba8unorm` texture on the model's device, in place of its bytes; whoever asked for them destroys them. */
+    readonly textures: readonly (readonly GPUTexture[])[] = [],
   ) {}
 
   /** Frames of the first video. */
   get frames(): readonly RgbaFrame[] {
-    return this.samples[0]!;
+    return this.#sample(0);
+  }
+
+  /** Frames as a browser's canvas takes them (`putImageData`). */
+  imageData(sample = 0): ImageData[] {
+    return this.#sample(sample).map(({ width, height, data }) => new ImageData(new Uint8ClampedArray(data), width, height));
+  }
+
+  /** Frames as a browser's pictures (`drawImage`, `transferFromImageBitmap`); close them when they are shown. */
+  bitmaps(sample = 0): Promise<ImageBitmap[]> {
+    return Promise.all(this.imageData(sample).map((data) => createImageBitmap(data)));
+  }
+
+  #sample(sample: number): readonly RgbaFrame[] {
+    const frames = this.samples[sample];
+    if (!frames) throw new CogwheelError("generate", this.textures.length ? "the frames were left on the device as textures, got a call that needs their bytes; generate without `textures`" : `sample must be a number from 0 to ${this.samples.length - 1}, got ${sample}`);
+    return frames;
   }
 
   /** Encodes to a file (Node): .mp4, .webm, .gif, .png (one frame) or a folder of PNG; the first of several, unless `sample` says another. Loads a codec library when called. */
   async save(path: string, { sample = 0, ...options }: { sample?: number; fps?: number; signal?: AbortSignal } = {}): Promise<void> {
-    const frames = this.samples[sample];
-    if (!frames) throw new CogwheelError("generate", `sample must be a number from 0 to ${this.samples.length - 1}, got ${sample}`);
-    await encodeVideo(frames, { fps: this.settings.fps, ...options, path });
+    await encodeVideo(this.#sample(sample), { fps: this.settings.fps, ...options, path });
   }
 }
 

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Gpu } from "../../src/gpu/gpu.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
 import { GenerationInterrupted } from "../../src/pipelines/interrupted.ts";
+import { showTexture } from "../../src/pipelines/textures.ts";
 import { leastSquares, previewFrames, probeColors } from "../../src/pipelines/preview.ts";
 import type { GenerationStep } from "../../src/pipelines/generation.ts";
 import { CausalVae } from "../../src/models/vae/vae.ts";
@@ -118,6 +119,48 @@ describe("previews", () => {
     const rows = [[1, 0, 1], [0, 1, 1], [1, 1, 1], [2, -1, 1]];
     const solved = leastSquares(rows, rows.map(([a, b]) => [3 * a! - 2 * b! + 0.5]));
     [3, -2, 0.5].forEach((want, i) => expect(solved[i]![0]).toBeCloseTo(want, 4));
+  });
+});
+
+describe("textures", () => {
+  /** A texture's bytes, row by row. */
+  async function bytesOf(texture: GPUTexture): Promise<Uint8Array> {
+    const row = Math.ceil((4 * texture.width) / 256) * 256;
+    using buffer = gpu.buffer("read", row * texture.height, GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC);
+    const encoder = gpu.device.createCommandEncoder();
+    encoder.copyTextureToBuffer({ texture }, { buffer: buffer.buffer, bytesPerRow: row }, [texture.width, texture.height]);
+    gpu.device.queue.submit([encoder.finish()]);
+    const padded = new Uint8Array(await gpu.read(buffer.buffer));
+    return Uint8Array.from({ length: 4 * texture.width * texture.height }, (_, i) => padded[Math.floor(i / (4 * texture.width)) * row + (i % (4 * texture.width))]!);
+  }
+
+  it.each([["rows of 128 bytes", {}, undefined], ["rows of 256 bytes", { width: 64 }, undefined], ["through exact tiling", {}, "exact"]] as const)("hold the frames' bytes, which never came to the host: %s", async (_name, size, tiling) => {
+    await using model = await CogVideoX.open(folder, { gpu, dtype: "f32" });
+    const options = { prompt: PROMPT, seed: 7, frames: 17, samples: 2, ...size, ...(tiling ? { tiling } : {}) };
+    const want = await model.generate(options);
+    const got = await model.generate({ ...options, textures: true });
+    expect(got.samples).toEqual([]);
+    expect(() => got.frames).toThrow("[generate] the frames were left on the device as textures, got a call that needs their bytes; generate without `textures`");
+    expect(got.textures.map((list) => list.length)).toEqual([17, 17]);
+    for (const [n, list] of got.textures.entries()) for (const [t, texture] of list.entries()) {
+      expect(Buffer.from(await bytesOf(texture)).equals(Buffer.from(want.samples[n]![t]!.data)), `sample ${n}, frame ${t}`).toBe(true);
+      // A canvas as Node has none: its context is this, the textures and the copy are real.
+      if (t === 0) {
+        let shown: GPUTexture | undefined;
+        let configuration: GPUCanvasConfiguration | undefined;
+        const canvas = { width: 1, height: 1 };
+        const context = {
+          canvas, getConfiguration: () => configuration, configure: (c: GPUCanvasConfiguration) => { configuration = c; },
+          getCurrentTexture: () => (shown = gpu.device.createTexture({ size: [canvas.width, canvas.height], format: configuration!.format, usage: configuration!.usage! | GPUTextureUsage.COPY_SRC })),
+        } as unknown as GPUCanvasContext;
+        showTexture(gpu, context, texture);
+        expect([canvas.width, canvas.height]).toEqual([texture.width, texture.height]);
+        expect(Buffer.from(await bytesOf(shown!)).equals(Buffer.from(want.samples[n]![t]!.data)), "on the canvas").toBe(true);
+        shown!.destroy();
+      }
+      texture.destroy();
+    }
+    await expect(model.generate({ prompt: PROMPT, textures: true, tiling: "reference" })).rejects.toThrow(/textures are made as frames are decoded, got tiling reference/);
   });
 });
 

@@ -61,6 +61,11 @@ function tilingOf(tiling: VaeRunOptions["tiling"]): { exact: number } | { refere
 export interface DecodeOptions extends VaeRunOptions {
   /** Takes the frames as they come, while the next ones are computed; the call's own result is then empty. */
   onFrames?: (part: DecodedFrames) => void | Promise<void>;
+  /**
+   * In place of `onFrames`: takes RGBA frames where they lie on the device, one after another in `buffer`, which the next batch overwrites;
+   * what is to be kept is copied by commands submitted before it returns. Not with tiling, whose frames are on the host.
+   */
+  onDevice?: (part: Omit<DecodedFrames, "data"> & { readonly buffer: GPUBuffer }) => void;
   /** What `onFrames` gets. Default `sample`. */
   format?: DecodedFormat;
 }
@@ -103,10 +108,11 @@ export class CausalVae implements Disposable {
    */
   async decode(latents: Float32Array, shape: VideoShape, options: DecodeOptions = {}): Promise<{ data: Float32Array; shape: readonly number[] }> {
     const { config } = this;
-    const { onFrames, format = "sample", tiling, onTiling, ...run } = options;
+    const { onFrames, onDevice, format = onDevice ? "rgba" : "sample", tiling, onTiling, ...run } = options;
     const { batch } = shape;
     this.#check("decode", latents, shape, config.latent_channels);
-    if (format !== "sample" && !onFrames) throw new CogwheelError("vae", `frames of format ${format} are delivered to onFrames, got none; pass it or take format "sample"`);
+    if (onDevice && (onFrames || tiling || format !== "rgba")) throw new CogwheelError("vae", `frames stay on the device as rgba, without onFrames and without tiling, got ${onFrames ? "onFrames" : tiling ? "tiling" : format}; leave it out`);
+    if (format !== "sample" && !onFrames && !onDevice) throw new CogwheelError("vae", `frames of format ${format} are delivered to onFrames, got none; pass it or take format "sample"`);
     using _busy = this.#begin();
     const how = tilingOf(tiling);
     const axes = how && "reference" in how ? tileAxes(config, "decode", shape, how.reference) : null;
@@ -118,28 +124,33 @@ export class CausalVae implements Disposable {
       });
       return { data: video.data, shape: [batch, config.out_channels, video.frames, video.height, video.width] };
     }
-    return await this.#decode(latents, shape, { ...run, format, ...(onFrames ? { onFrames } : {}), ...(onTiling ? { onTiling } : {}) }, how && "exact" in how ? how.exact : null);
+    return await this.#decode(latents, shape, { ...run, format, ...(onFrames ? { onFrames } : {}), ...(onDevice ? { onDevice } : {}), ...(onTiling ? { onTiling } : {}) }, how && "exact" in how ? how.exact : null);
   }
 
   /** All of a picture, at once or part by part. */
   async #decode(latents: Float32Array, shape: VideoShape, options: Omit<DecodeOptions, "tiling">, exact: number | null): Promise<{ data: Float32Array; shape: readonly number[] }> {
     const { config } = this;
-    const { onFrames, format = "sample", onTiling, ...run } = options;
+    const { onFrames, onDevice, format = "sample", onTiling, ...run } = options;
     const { batch } = shape;
     const ratio = spatialRatio(config);
     const [height, width] = [shape.height * ratio, shape.width * ratio];
     const batches = frameBatches(shape.frames, LATENT_BATCH);
     const total = batches.reduce((n, b) => n + decodedFrames(config, b.frames), 0);
-    const whole = onFrames ? new Float32Array(0) : new Float32Array(batch * config.out_channels * total * height * width);
+    const whole = onFrames || onDevice ? new Float32Array(0) : new Float32Array(batch * config.out_channels * total * height * width);
     let start = 0;
     let delivering: Promise<void> | undefined;
-    await this.#batches("decode", latents, shape, { ...run, format, exact, ...(onTiling ? { onTiling } : {}) }, async (bytes, y) => {
+    await this.#batches("decode", latents, shape, { ...run, format, exact, onDevice: onDevice !== undefined, ...(onTiling ? { onTiling } : {}) }, async (bytes, y) => {
       const frames = y.shape[format === "sample" ? 2 : 1]!;
+      if (onDevice) {
+        onDevice({ start, frames, height, width, buffer: bytes as GPUBuffer });
+        start += frames;
+        return;
+      }
       if (onFrames) {
         await delivering;
-        delivering = (async () => onFrames({ start, frames, height, width, data: format === "rgba" ? new Uint8Array(bytes) : new Float32Array(bytes) }))();
+        delivering = (async () => onFrames({ start, frames, height, width, data: format === "rgba" ? new Uint8Array(bytes as ArrayBuffer) : new Float32Array(bytes as ArrayBuffer) }))();
         delivering.catch(() => undefined);
-      } else placeFrames(new Float32Array(bytes), frames, whole, start, total, height * width);
+      } else placeFrames(new Float32Array(bytes as ArrayBuffer), frames, whole, start, total, height * width);
       start += frames;
     });
     await delivering;
@@ -170,7 +181,7 @@ export class CausalVae implements Disposable {
     let start = 0;
     await this.#batches("encode", video, shape, { ...options, format: "sample", exact }, async (bytes, y) => {
       const batch = y.shape[2]!;
-      placeFrames(new Float32Array(bytes), batch, data, start, frames, height * width);
+      placeFrames(new Float32Array(bytes as ArrayBuffer), batch, data, start, frames, height * width);
       start += batch;
     });
     return { data, rows, frames, height, width };
@@ -224,13 +235,13 @@ export class CausalVae implements Disposable {
     return session;
   }
 
-  /** Frame batch after frame batch: `collect` gets each one's output, as bytes and as the tensor they are. */
-  async #batches(part: "encode" | "decode", data: Float32Array, shape: VideoShape, options: Omit<VaeRunOptions, "tiling"> & { format: DecodedFormat; exact: number | null }, collect: (bytes: ArrayBuffer, y: Tensor) => Promise<void>): Promise<void> {
+  /** Frame batch after frame batch: `collect` gets each one's output, as bytes (or as the buffer they lie in) and as the tensor they are. */
+  async #batches(part: "encode" | "decode", data: Float32Array, shape: VideoShape, options: Omit<VaeRunOptions, "tiling"> & { format: DecodedFormat; exact: number | null; onDevice?: boolean }, collect: (bytes: ArrayBuffer | GPUBuffer, y: Tensor) => Promise<void>): Promise<void> {
     const { config } = this;
     const { batch, frames, height, width } = shape;
-    const { format, exact, onProgress, onTiling, ...run } = options;
+    const { format, exact, onDevice, onProgress, onTiling, ...run } = options;
     const channels = part === "encode" ? config.in_channels : config.latent_channels;
-    let one: (x: Float32Array, index: number, onProgress: { onProgress?: (share: number) => void }) => Promise<{ bytes: ArrayBuffer; y: Tensor }>;
+    let one: (x: Float32Array, index: number, onProgress: { onProgress?: (share: number) => void }) => Promise<{ bytes: ArrayBuffer | GPUBuffer; y: Tensor }>;
     let report = (): void => undefined;
     if (exact === null) {
       const { programs } = await this.#session(part, shape, format, signalOf(options));
@@ -238,7 +249,7 @@ export class CausalVae implements Disposable {
         const program = programs[Math.min(index, 1)]!;
         await program.run({ ...run, inputs: { x }, ...progress });
         const y = program.plan.graph.outputs.get("y")!;
-        return { bytes: await this.gpu.read(program.buffer("y"), 0, y.bytes, run.signal), y };
+        return { bytes: onDevice ? program.buffer("y") : await this.gpu.read(program.buffer("y"), 0, y.bytes, run.signal), y };
       };
     } else {
       const { graphs } = vaeGraphs(config, this.weights.provider, { part, batch, frames, height, width, format, dtype: this.dtype });
