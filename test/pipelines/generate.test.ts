@@ -161,7 +161,7 @@ describe("going on", () => {
     await refused({ settings: { frames: "9" } }, /settings\.frames must be a number, got "9"/);
     await refused({ settings: { sharpness: 1 } }, /settings may hold .*, got "sharpness"; use the version that wrote the file/);
     await refused({ settings: { task: "dream" } }, /settings\.task must be text, image, video, control, inpaint, got "dream"/);
-    await refused({ settings: null }, /settings must be a JSON object, got null/);
+    await refused({ settings: null }, /settings must hold a JSON object, got null/);
   });
 });
 
