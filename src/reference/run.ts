@@ -2,7 +2,7 @@
 import type { Gpu } from "../gpu/gpu.ts";
 import { caseWeights } from "./case.ts";
 import { compareSteps, compareTensors, describe, thresholdFor, worstOf, type Comparison } from "./compare.ts";
-import type { ReferenceCase, ReferenceModule } from "./module.ts";
+import type { HostTensor, ReferenceCase, ReferenceModule } from "./module.ts";
 import { basicModules } from "./modules/basic.ts";
 import { pipelineModules } from "./modules/pipeline.ts";
 import { schedulerModules } from "./modules/scheduler.ts";
@@ -42,11 +42,13 @@ export interface RunCaseOptions {
   dtype?: "f32" | "f16";
   /** Name the first node that makes a NaN or an infinity. */
   checkFinite?: boolean;
+  /** Takes what the engine gave for each of the case's outputs. */
+  onOutput?: (name: string, got: HostTensor) => void;
   /** Hold every node against what the reference's submodules gave, for a case that was read with its trace. */
   trace?: boolean;
 }
 
-export async function runCase(gpu: Gpu, c: ReferenceCase, { dtype = "f32", checkFinite = false, trace = false }: RunCaseOptions = {}): Promise<CaseResult> {
+export async function runCase(gpu: Gpu, c: ReferenceCase, { dtype = "f32", checkFinite = false, trace = false, onOutput }: RunCaseOptions = {}): Promise<CaseResult> {
   const base = { name: c.name, module: c.module };
   const module = Object.hasOwn(referenceModules, c.module) ? referenceModules[c.module]! : undefined;
   if (!module) return { ...base, verdict: "unsupported", outputs: [], error: `module ${c.module} is not supported; supported are ${Object.keys(referenceModules).sort().join(", ")}` };
@@ -59,6 +61,7 @@ export async function runCase(gpu: Gpu, c: ReferenceCase, { dtype = "f32", check
       weights: (prefix) => caseWeights(c, dtype, prefix),
       follow: (guide) => (tracer ? { observe: tracer.follow(guide) } : {}),
     }));
+    for (const name of c.outputs.keys()) if (onOutput && got[name]) onOutput(name, got[name]);
     const outputs = [...c.outputs].map(([name, want]) => compareTensors(name, got[name], want, limit(name, want.integer)));
     const steps: StepComparison[] = [];
     for (const [name, want] of c.steps) {

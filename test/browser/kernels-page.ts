@@ -1,0 +1,30 @@
+/** What test/browser/kernels.test.ts runs in a page: the same modules as in Node, bundled for a browser. */
+import { Gpu } from "../../src/gpu/gpu.ts";
+import { readCase } from "../../src/reference/case.ts";
+import { complaint, runCase } from "../../src/reference/run.ts";
+import { sweep } from "../../src/sweep/sweep.ts";
+
+let opened: Promise<Gpu> | undefined;
+
+/** Runs a case from its address; resolves to what is wrong with it (empty for a pass) and the outputs' bytes in base64. */
+export async function caseInPage(url: string): Promise<{ wrong: string; outputs: Record<string, string> }> {
+  const gpu = await (opened ??= Gpu.open());
+  const bytes = new Uint8Array(await (await fetch(url)).arrayBuffer());
+  const outputs: Record<string, string> = {};
+  const result = await runCase(gpu, await readCase(bytes, url), { onOutput: (name, { data }) => { outputs[name] = base64(data); } });
+  return { wrong: complaint(result), outputs };
+}
+
+/** The sweep of every kernel's specialisations; resolves to its problems and the number of cases. */
+export async function sweepInPage(): Promise<{ problems: readonly string[]; cases: number; immediates: boolean }> {
+  const gpu = await (opened ??= Gpu.open());
+  const { problems, cases } = await sweep(gpu, null, { sizes: ["tiny", "odd"] });
+  return { problems, cases, immediates: gpu.caps.immediates };
+}
+
+function base64(data: Float32Array): string {
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  let text = "";
+  for (let i = 0; i < bytes.length; i += 4096) text += String.fromCharCode(...bytes.subarray(i, i + 4096));
+  return btoa(text);
+}
