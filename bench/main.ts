@@ -13,7 +13,7 @@ import { figureOps } from "./cases/figures.ts";
 import { ContenderProcess } from "./contenders/process.ts";
 import { contest, type CaseResult } from "./measure/contest.ts";
 import { ceilingUnit, type CeilingRates } from "./measure/ceiling.ts";
-import { findPeers } from "./peers/find.ts";
+import { findPeers } from "./contenders/find.ts";
 import { resultTable } from "./report/terminal.ts";
 
 const options = new Command("bench")

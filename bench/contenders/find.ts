@@ -1,7 +1,7 @@
 /** Which peers this machine has, each started in a process of its own. */
 import { join } from "node:path";
 import { packageRoot } from "../../src/cli/package-root.ts";
-import { ContenderProcess, type Launch } from "../contenders/process.ts";
+import { ContenderProcess, type Launch } from "./process.ts";
 import { peerInstalled } from "./installed.ts";
 
 const script = (id: string): Launch => ({ id, command: process.execPath, args: [join(packageRoot, "dist", "bench", `${id}.js`)] });
@@ -10,7 +10,7 @@ const PEERS: readonly { launch: Launch; packages: readonly string[] }[] = [
   { launch: script("onnxruntime"), packages: ["onnxruntime-node"] },
   { launch: script("tfjs"), packages: ["@tensorflow/tfjs-core", "@tensorflow/tfjs-backend-webgpu"] },
   { launch: script("jax"), packages: ["@jax-js/jax"] },
-  { launch: { id: "torch", command: process.env["COGWHEEL_PYTHON"] ?? "python3", args: [join(packageRoot, "bench", "peers", "torch_peer.py")] }, packages: [] },
+  { launch: { id: "torch", command: process.env["COGWHEEL_PYTHON"] ?? "python3", args: [join(packageRoot, "bench", "contenders", "torch_cpu.py")] }, packages: [] },
 ];
 
 /** Those that are installed and start, of `only` where given; for the others a line that says why not. */

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { relativeL2, type BenchCase } from "../cases/case.ts";
 import { readResult, writeResult } from "../cases/result-file.ts";
-import { serve, type Contender, type Prepared } from "../contenders/protocol.ts";
+import { serve, type Contender, type Prepared } from "./protocol.ts";
 import { peerRequire } from "./installed.ts";
 import { onnxVariants, type OnnxVariant } from "./onnx/graphs.ts";
 import { OnnxModel } from "./onnx/model.ts";
