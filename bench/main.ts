@@ -10,6 +10,7 @@ import { Command } from "commander";
 import { packageRoot } from "../src/cli/package-root.ts";
 import type { BenchCase } from "./cases/case.ts";
 import { figureOps } from "./cases/figures.ts";
+import { figureModules } from "./cases/modules.ts";
 import { ContenderProcess } from "./contenders/process.ts";
 import { contest, type CaseResult } from "./measure/contest.ts";
 import { ceilingUnit, type CeilingRates } from "./measure/ceiling.ts";
@@ -28,9 +29,10 @@ const options = new Command("bench")
 const filter = options.args.map((text) => text.toLowerCase());
 const { quick, skipPeers, peers: only, json } = options.opts<{ adapter?: string; quick?: boolean; skipPeers?: boolean; peers?: string; json: string }>();
 
-const cases: readonly BenchCase[] = figureOps.filter(({ name }) => filter.length === 0 || filter.some((text) => name.toLowerCase().includes(text)));
+const all: readonly BenchCase[] = [...figureOps, ...figureModules];
+const cases = all.filter(({ name }) => filter.length === 0 || filter.some((text) => name.toLowerCase().includes(text)));
 if (cases.length === 0) {
-  console.error(`[bench] a filter must be part of a case's name, got ${filter.join(", ")}; cases are\n${figureOps.map(({ name }) => `  ${name}`).join("\n")}`);
+  console.error(`[bench] a filter must be part of a case's name, got ${filter.join(", ")}; cases are\n${all.map(({ name }) => `  ${name}`).join("\n")}`);
   process.exit(2);
 }
 
@@ -51,7 +53,7 @@ console.log(`\nceilings: ${Object.entries(ceilings).map(([name, rate]) => `${nam
 
 const results: CaseResult[] = [];
 for (const c of cases) {
-  const result = await contest(c, engine, peers, { folder, rounds: quick ? { least: 3, most: 3, seconds: 0 } : { least: 3, most: 9, seconds: 20 }, say: (text) => say(`${c.name}: ${text}`) });
+  const result = await contest(c, engine, peers, { folder, rounds: quick ? { least: 3, most: 3, seconds: 0 } : { least: 3, most: 9, seconds: 20 }, patience: 20, say: (text) => say(`${c.name}: ${text}`) });
   results.push(result);
 }
 say("");
@@ -59,6 +61,7 @@ console.log(resultTable(results, peers.map((p) => p.opened.name), peers.map((p) 
 for (const { case: c, failed, peers: theirs } of results) {
   if (failed) console.log(`${c.name} was not timed: ${failed}`);
   for (const peer of theirs) if (peer.failed) console.log(`${c.name}: ${peer.contender} was not timed: ${peer.failed}`);
+  for (const { contender, cpuNodes } of theirs) if (cpuNodes) console.log(`${c.name}: ${contender} computes ${cpuNodes.cpu} of its ${cpuNodes.all} nodes on the CPU`);
   for (const peer of theirs) for (const note of peer.notes ?? []) console.log(`${c.name}: ${peer.contender}: ${note.split("\n")[0]!.slice(0, 160)}`);
 }
 

@@ -1,7 +1,11 @@
 /** How this engine records each kind of case: in its own layouts, channels last. */
 import { draw, permute, type BenchCase } from "../cases/case.ts";
 import type { AdaLnSizes, AttentionSizes, ConvSizes, GroupNormSizes, MatmulSizes } from "../cases/figures.ts";
-import type { Graph, Tensor } from "../../src/graph/graph.ts";
+import { Graph, type Tensor } from "../../src/graph/graph.ts";
+import { describeSequence, recordBlock } from "../../src/models/transformer/transformer.ts";
+import { parseVaeConfig } from "../../src/models/vae/config.ts";
+import { vaeGraph } from "../../src/models/vae/graphs.ts";
+import { blockConfig, type BlockSizes, type DecoderSizes } from "../cases/modules.ts";
 import { attention } from "../../src/ops/attention.ts";
 import { conv3d } from "../../src/ops/conv3d.ts";
 import { groupNorm } from "../../src/ops/group_norm.ts";
@@ -9,62 +13,87 @@ import { layerNorm } from "../../src/ops/layer_norm.ts";
 import { matmul } from "../../src/ops/matmul.ts";
 
 export interface Built {
-  readonly y: Tensor;
+  /** With the output `y`. */
+  readonly graph: Graph;
   readonly inputs: Record<string, Float32Array>;
-  /** Where a weight is not simply what the case draws. */
-  readonly weights?: Record<string, () => Float32Array>;
   /** The result in the reference's layout. */
   readonly read?: (y: Float32Array) => Float32Array;
 }
-type Builder = (c: BenchCase<any, any>, graph: Graph) => Built;
+type Builder = (c: BenchCase<any, any>) => Built;
 
 /** [B, C, T, H, W] ↔ [B, T, H, W, C] */
 const toLast = (data: Float32Array, shape: readonly number[]) => permute(data, shape, [0, 2, 3, 4, 1]);
 const toFirst = (data: Float32Array, shape: readonly number[]) => permute(data, [shape[0]!, shape[2]!, shape[3]!, shape[4]!, shape[1]!], [0, 4, 1, 2, 3]);
+/** A graph of its own for what `record` records. */
+function single(c: BenchCase, record: (graph: Graph) => Tensor): Graph {
+  const graph = new Graph(c.name);
+  graph.output("y", record(graph));
+  return graph;
+}
 const drawn = (c: BenchCase) => Object.fromEntries(Object.entries(c.inputs).map(([name, spec]) => [name, draw(spec)]));
 
-const matmulBuilder = (c: BenchCase<"matmul", MatmulSizes>, g: Graph): Built => ({
-  y: matmul(g.input("x", c.inputs["x"]!.shape), g.weight("w", c.weights["w"]!.shape)),
+const matmulBuilder = (c: BenchCase<"matmul", MatmulSizes>): Built => ({
+  graph: single(c, (g) => matmul(g.input("x", c.inputs["x"]!.shape), g.weight("w", c.weights["w"]!.shape))),
   inputs: drawn(c),
 });
 
-const attentionBuilder = (c: BenchCase<"attention", AttentionSizes>, g: Graph): Built => ({
-  y: attention(...(["q", "k", "v"].map((name) => g.input(name, c.inputs[name]!.shape)) as [Tensor, Tensor, Tensor])),
+const attentionBuilder = (c: BenchCase<"attention", AttentionSizes>): Built => ({
+  graph: single(c, (g) => attention(...(["q", "k", "v"].map((name) => g.input(name, c.inputs[name]!.shape)) as [Tensor, Tensor, Tensor]))),
   inputs: drawn(c),
 });
 
-function convBuilder(c: BenchCase<"conv3d", ConvSizes>, g: Graph): Built {
+function convBuilder(c: BenchCase<"conv3d", ConvSizes>): Built {
   const { cin, frames, height, width } = c.sizes;
   return {
-    y: conv3d(g.input("x", [1, frames, height, width, cin]), g.weight("w", c.weights["w"]!.shape), { bias: g.weight("b", c.weights["b"]!.shape) }),
+    graph: single(c, (g) => conv3d(g.input("x", [1, frames, height, width, cin]), g.weight("w", c.weights["w"]!.shape), { bias: g.weight("b", c.weights["b"]!.shape) })),
     inputs: { x: toLast(draw(c.inputs["x"]!), c.inputs["x"]!.shape) },
     read: (y) => toFirst(y, c.output),
   };
 }
 
-function adaLnBuilder(c: BenchCase<"adaln", AdaLnSizes>, g: Graph): Built {
+function adaLnBuilder(c: BenchCase<"adaln", AdaLnSizes>): Built {
   const { rows, width } = c.sizes;
   const table = new Float32Array(2 * width);
   table.set(draw(c.inputs["shift"]!), 0);
   table.set(draw(c.inputs["scale"]!), width);
   return {
-    y: layerNorm(g.input("x", [rows, width]), {
+    graph: single(c, (g) => layerNorm(g.input("x", [rows, width]), {
       weight: g.weight("weight", [width]), bias: g.weight("bias", [width]),
       modulation: { table: g.input("table", [2, width]), rows: g.constant("rows", new Uint32Array(rows)) },
-    }),
+    })),
     inputs: { x: draw(c.inputs["x"]!), table },
   };
 }
 
-function groupNormBuilder(c: BenchCase<"group_norm", GroupNormSizes>, g: Graph): Built {
+function groupNormBuilder(c: BenchCase<"group_norm", GroupNormSizes>): Built {
   const { frames, height, width, channels, groups } = c.sizes;
   return {
-    y: groupNorm(g.input("x", [1, frames, height, width, channels]), g.weight("weight", [channels]), g.weight("bias", [channels]), { groups, eps: 1e-6, activation: "silu" }),
+    graph: single(c, (g) => groupNorm(g.input("x", [1, frames, height, width, channels]), g.weight("weight", [channels]), g.weight("bias", [channels]), { groups, eps: 1e-6, activation: "silu" })),
     inputs: { x: toLast(draw(c.inputs["x"]!), c.inputs["x"]!.shape) },
     read: (y) => toFirst(y, c.output),
   };
 }
 
+function blockBuilder(c: BenchCase<"block", BlockSizes>): Built {
+  const { text, video, timeWidth } = c.sizes;
+  const config = blockConfig(c.sizes);
+  const graph = single(c, (g) => {
+    const sequence = describeSequence(g, config, { batch: 1, textLength: text, videoTokens: video, rotary: null });
+    return recordBlock(g, config, "transformer_blocks.0", g.input("hidden", c.output), g.input("conditioning", [1, timeWidth]), sequence, "f32");
+  });
+  const [words, patches] = [draw(c.inputs["text"]!), draw(c.inputs["video"]!)];
+  const hidden = new Float32Array(words.length + patches.length);
+  hidden.set(words);
+  hidden.set(patches, words.length);
+  return { graph, inputs: { hidden, conditioning: draw(c.inputs["conditioning"]!) } };
+}
+
+function decoderBuilder(c: BenchCase<"vae_decoder", DecoderSizes>): Built {
+  const graph = vaeGraph(parseVaeConfig({}), { type: () => "f32" }, { part: "decode", batch: 1, ...c.sizes, format: "sample", dtype: "f32", continues: false, continued: false });
+  return { graph, inputs: { x: draw(c.inputs["z"]!) } };
+}
+
 export const builders: Readonly<Record<string, Builder>> = {
   matmul: matmulBuilder, attention: attentionBuilder, conv3d: convBuilder, adaln: adaLnBuilder, group_norm: groupNormBuilder,
+  block: blockBuilder, vae_decoder: decoderBuilder,
 };

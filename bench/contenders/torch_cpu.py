@@ -64,6 +64,80 @@ def group_norm(case, t):
     return lambda: F.silu(F.group_norm(t["x"], case["sizes"]["groups"], t["weight"], t["bias"], 1e-6))
 
 
+@kind("block")
+def block(case, t):
+    """CogVideoXBlock: text and video in one attention, their own shift, scale and gate from the timestep."""
+    heads, width, text = (case["sizes"][name] for name in ("heads", "headWidth", "text"))
+    p = "transformer_blocks.0"
+
+    def linear(x, name):
+        return F.linear(x, t[f"{name}.weight"], t[f"{name}.bias"])
+
+    def norm(x, name, eps):
+        return F.layer_norm(x, x.shape[-1:], t[f"{name}.weight"], t[f"{name}.bias"], eps)
+
+    def expert(x, name):
+        """The modulated norm of the joined sequence, and its gates."""
+        shift, scale, gate, text_shift, text_scale, text_gate = linear(t["conditioning"], f"{name}.linear").chunk(6, 1)
+        normed = norm(x, f"{name}.norm", 1e-5)
+        both = [normed[:text] * (1 + text_scale) + text_shift, normed[text:] * (1 + scale) + shift]
+        return torch.cat(both), torch.cat([text_gate.expand(text, -1), gate.expand(len(x) - text, -1)])
+
+    def split(x):
+        return x.unflatten(1, (heads, width)).transpose(0, 1)
+
+    def run():
+        hidden = torch.cat([t["text"], t["video"]])
+        x, gate = expert(hidden, f"{p}.norm1")
+        q, k = (norm(split(linear(x, f"{p}.attn1.to_{n}")), f"{p}.attn1.norm_{n}", 1e-6) for n in "qk")
+        mixed = F.scaled_dot_product_attention(q[None], k[None], split(linear(x, f"{p}.attn1.to_v"))[None])[0]
+        hidden = hidden + gate * linear(mixed.transpose(0, 1).flatten(1), f"{p}.attn1.to_out.0")
+        x, gate = expert(hidden, f"{p}.norm2")
+        return hidden + gate * linear(F.gelu(linear(x, f"{p}.ff.net.0.proj"), approximate="tanh"), f"{p}.ff.net.2")
+
+    return run
+
+
+@kind("vae_decoder")
+def vae_decoder(case, t):
+    """AutoencoderKLCogVideoX.decoder at the published widths, for an even number of latent frames."""
+    z = t["z"]
+
+    def conv(x, name):
+        w = t[f"{name}.weight"]
+        if w.shape[2] == 1:
+            return F.conv3d(x, w, t[f"{name}.bias"])
+        return F.conv3d(torch.cat([x[:, :, :1]] * 2 + [x], 2), w, t[f"{name}.bias"], padding=(0, 1, 1))
+
+    def norm(x, name):
+        zq = F.interpolate(z, size=x.shape[2:])
+        normed = F.group_norm(x, 32, t[f"{name}.norm_layer.weight"], t[f"{name}.norm_layer.bias"], 1e-6)
+        return F.silu(normed * conv(zq, f"{name}.conv_y.conv") + conv(zq, f"{name}.conv_b.conv"))
+
+    def resnet(x, name):
+        h = conv(norm(x, f"{name}.norm1"), f"{name}.conv1.conv")
+        h = conv(norm(h, f"{name}.norm2"), f"{name}.conv2.conv")
+        return h + (conv(x, f"{name}.conv_shortcut") if f"{name}.conv_shortcut.weight" in t else x)
+
+    def upsample(x, name, frames):
+        x = F.interpolate(x, scale_factor=(2.0 if frames else 1.0, 2.0, 2.0))
+        y = F.conv2d(x[0].transpose(0, 1), t[f"{name}.weight"], t[f"{name}.bias"], padding=1)
+        return y.transpose(0, 1)[None]
+
+    def run():
+        h = conv(z, "decoder.conv_in.conv")
+        for j in range(2):
+            h = resnet(h, f"decoder.mid_block.resnets.{j}")
+        for i in range(4):
+            for j in range(4):
+                h = resnet(h, f"decoder.up_blocks.{i}.resnets.{j}")
+            if i < 3:
+                h = upsample(h, f"decoder.up_blocks.{i}.upsamplers.0.conv", i < 2)
+        return conv(norm(h, "decoder.norm_out"), "decoder.conv_out.conv")
+
+    return run
+
+
 def answer(request):
     if request["do"] == "open":
         torch.set_grad_enabled(False)

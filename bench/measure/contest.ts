@@ -46,6 +46,8 @@ export interface ContestOptions {
   readonly folder: string;
   /** Rounds at least and at most, and the seconds after which no further one begins. */
   readonly rounds: { readonly least: number; readonly most: number; readonly seconds: number };
+  /** Seconds of a peer's runs of one case after which it takes part in no further round. */
+  readonly patience: number;
   readonly say: (text: string) => void;
 }
 
@@ -103,8 +105,14 @@ export async function contest(c: BenchCase, engine: ContenderProcess, peers: rea
     };
     let before = await mineNow();
     for (const racer of [...racing]) {
+      // A slow peer is not waited for over and over.
+      if (racer.ms.length > 0 && racer.ms.reduce((a, b) => a + b) > 1000 * options.patience) continue;
       try {
         const theirs = median((await time(racer.who)).ms);
+        const peak = rates.at(-1)!.f32;
+        if (peak && racer.who.launch.id !== "torch" && (mine.flops ?? 0) > 1e8 && (mine.flops ?? 0) / theirs / 1e6 > 1.5 * peak) {
+          throw new Error(`${theirs.toFixed(2)} ms is less than the adapter's peak allows: it did not compute, or the work was not waited for`);
+        }
         const after = await mineNow();
         racer.ms.push(theirs);
         racer.ratios.push((2 * theirs) / (before + after));

@@ -148,7 +148,3 @@ export function groupNormVariants(c: BenchCase<"group_norm", GroupNormSizes>): V
     },
   };
 }
-
-export const onnxVariants: Readonly<Record<string, (c: BenchCase<any, any>) => Variants>> = {
-  matmul: matmulVariants, attention: attentionVariants, conv3d: convVariants, adaln: adaLnVariants, group_norm: groupNormVariants,
-};

@@ -55,11 +55,11 @@ export class OnnxModel {
     this.nodes.push({ op, inputs, outputs: [output], attributes, domain });
     return output;
   }
-  /** A node with several outputs. */
-  nodes_(op: string, inputs: readonly string[], outputs: number, attributes: Record<string, Attribute> = {}): string[] {
-    const base = `${op}_${this.#count++}`;
-    const names = Array.from({ length: outputs }, (_, i) => `${base}_${i}`);
-    this.nodes.push({ op, inputs, outputs: names, attributes, domain: "" });
+  /** Split into equal parts along an axis. */
+  split(input: string, parts: number, axis: number): string[] {
+    const base = `Split_${this.#count++}`;
+    const names = Array.from({ length: parts }, (_, i) => `${base}_${i}`);
+    this.nodes.push({ op: "Split", inputs: [input], outputs: names, attributes: { axis, num_outputs: parts }, domain: "" });
     return names;
   }
 

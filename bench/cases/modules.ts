@@ -1,0 +1,47 @@
+/** Whole modules of the published models, at their own widths. */
+import { parseTransformerConfig, transformerWeights } from "../../src/models/transformer/config.ts";
+import { parseVaeConfig } from "../../src/models/vae/config.ts";
+import { decodedFrames, vaeWeights } from "../../src/models/vae/graphs.ts";
+import type { BenchCase, Target, TensorSpec } from "./case.ts";
+
+export interface BlockSizes { readonly heads: number; readonly headWidth: number; readonly text: number; readonly video: number; readonly timeWidth: number }
+/** Latents [1, channels, frames, height, width]; the published channel widths. */
+export interface DecoderSizes { readonly frames: number; readonly height: number; readonly width: number }
+
+/** Weights such that what comes out is as large as what goes in: matrices by their inner width, norms around one, other vectors small. */
+function weightSpecs(shapes: Iterable<readonly [string, readonly number[]]>): Record<string, TensorSpec> {
+  return Object.fromEntries([...shapes].map(([name, shape], i) => {
+    const inner = shape.slice(1).reduce((a, b) => a * b, 1);
+    const gain = /(norm\w*|norm_layer)\.weight$/.test(name) || /conv_y\.conv\.bias$/.test(name);
+    return [name, shape.length === 1 ? { shape, seed: 100 + i, scale: gain ? 0.2 : 0.1, offset: gain ? 1 : 0 } : { shape, seed: 100 + i, scale: inner ** -0.5 }];
+  }));
+}
+
+export function blockCase(name: string, s: BlockSizes, target?: Target): BenchCase<"block", BlockSizes> {
+  const config = blockConfig(s);
+  const d = s.heads * s.headWidth;
+  return {
+    name, level: "block", kind: "block", sizes: s, tolerance: 1e-5, ...(target ? { target } : {}),
+    inputs: { text: { shape: [s.text, d], seed: 1 }, video: { shape: [s.video, d], seed: 2 }, conditioning: { shape: [1, s.timeWidth], seed: 3 } },
+    weights: weightSpecs([...transformerWeights(config)].filter(([weight]) => weight.startsWith("transformer_blocks.0."))),
+    output: [s.text + s.video, d],
+  };
+}
+
+export const blockConfig = (s: BlockSizes) =>
+  parseTransformerConfig({ num_attention_heads: s.heads, attention_head_dim: s.headWidth, num_layers: 1, time_embed_dim: s.timeWidth });
+
+export function decoderCase(name: string, s: DecoderSizes, target?: Target): BenchCase<"vae_decoder", DecoderSizes> {
+  const config = parseVaeConfig({});
+  return {
+    name, level: "model", kind: "vae_decoder", sizes: s, tolerance: 1e-4, ...(target ? { target } : {}),
+    inputs: { z: { shape: [1, config.latent_channels, s.frames, s.height, s.width], seed: 1 } },
+    weights: weightSpecs(vaeWeights(config, ["decode"])),
+    output: [1, 3, decodedFrames(config, s.frames), 8 * s.height, 8 * s.width],
+  };
+}
+
+export const figureModules = [
+  blockCase("transformer block, 2B width, 226 + 512 tokens", { heads: 30, headWidth: 64, text: 226, video: 512, timeWidth: 512 }, { ratio: 2 }),
+  decoderCase("VAE decoder, published widths, 2 latent frames of 4×4", { frames: 2, height: 4, width: 4 }, { ratio: 5 }),
+] as const;
