@@ -5,7 +5,7 @@ import { spotError } from "../bench/cases/spot.ts";
 import { builders } from "../bench/contenders/builders.ts";
 import { Ceilings, type CeilingRates } from "../bench/measure/ceiling.ts";
 import { summarise } from "../bench/measure/statistics.ts";
-import { compile, Graph, Program, WeightStore, type Gpu } from "../src/graph.ts";
+import { compile, Program, WeightStore, type Gpu } from "../src/graph.ts";
 
 /** A case that was timed, or why it was not. */
 export interface BenchmarkRow {
@@ -51,10 +51,8 @@ export async function runBenchmark(gpu: Gpu, tell: (news: { ceilings: CeilingRat
 }
 
 async function measureCase(gpu: Gpu, c: (typeof figureOps)[number], ceilings: CeilingRates, signal: AbortSignal): Promise<BenchmarkRow> {
-  const graph = new Graph(c.name);
-  const { y, inputs, weights, read } = builders[c.kind]!(c, graph);
-  graph.output("y", y);
-  using store = new WeightStore(gpu, { type: () => "f32", read: async (name) => weights?.[name]?.() ?? draw(c.weights[name]!) });
+  const { graph, inputs, read } = builders[c.kind]!(c);
+  using store = new WeightStore(gpu, { type: () => "f32", read: async (name) => draw(c.weights[name]!) });
   const plan = compile(graph, gpu.caps);
   using program = await Program.create(gpu, plan, store);
   await gpu.scoped(c.name, () => program.run({ inputs, signal }));
