@@ -3,7 +3,7 @@
 // Shapes    q [N, Rq, D] · k in panels of 16 keys, [N, ceil(Rk/16), D, 16] (transpose_panels.wgsl) · v [N, Rk, D]
 //           y [Rq, N·D] · tiles: (first query, queries, first key, keys' end) of each workgroup
 // Work      one lane owns 4 queries; for a panel of 16 keys it has 4 × 16 scores in 16 named vectors, computed as in
-//           matmul_quad (the quad shares loads by quadBroadcast), turns them into weights with a running maximum and sum
+//           a matmul (the quad shares loads by quadBroadcast), turns them into weights with a running maximum and sum
 //           (online softmax), and adds weights · v to its 4 × D sums, 16 columns at a time. No workgroup memory, no barrier.
 //           The sums are the one array indexed by a loop: read and written once for 256 multiply-adds.
 // Dispatch  (tiles · heads, folded, 1)

@@ -1,5 +1,5 @@
 /** attention: softmax(scale · q·kᵀ) · v over segments, without a matrix of scores in memory. */
-import { attentionFlash, attentionQuad, transposePanels } from "#kernels";
+import { attentionFlash, attentionOctet, attentionQuad, transposePanels } from "#kernels";
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { dispatch, foldGrid, rowView, rowWindows, type Dispatch } from "../graph/dispatch.ts";
@@ -74,43 +74,63 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
     const element = bytesOf[q.dtype];
     const headFlops = 4 * d * attrs.segments.reduce((n, s) => n + s.count * s.keyCount, 0);
     const windows = rowWindows(caps, heads, [rowsQ * d * element, padTo(rowsK, PANEL) * d * element], headFlops);
-    const turned = variant.name === "quad" ? target.scratch([heads, panels, d, PANEL], k.dtype) : k;
+    // Kernels for CPU adapters read keys or values in panels.
+    const turning = variant.name === "octet" ? v : variant.name === "quad" ? k : undefined;
+    const turned = turning ? target.scratch([heads, panels, d, PANEL], k.dtype) : k;
     // One head alone may be too much work for a dispatch: then its queries are split too.
     const lists = rowWindows(caps, rowsQ, [heads * d * bytesOf[y.dtype]], headFlops / rowsQ).flatMap((rows) => {
       const list = tilesOf(attrs.segments, variant.bq, rows.start, rows.count);
       return list.length ? [{ rows, tiles: target.constant("tiles", list, [list.length / 4, 4]) }] : [];
     });
     for (const w of windows) {
-      if (variant.name === "quad") {
+      if (turning) {
         const count = w.count * panels * d * (PANEL / 4);
         out.push(dispatch({
           kernel: transposePanels, types: { X: k.dtype }, params: { d, rows: rowsK, count },
-          bindings: { k: rowView(k, w, rowsK * d), y: rowView(turned, w, panels * PANEL * d) },
+          bindings: { k: rowView(turning, w, rowsK * d), y: rowView(turned, w, panels * PANEL * d) },
           grid: foldGrid(Math.ceil(count / 64), caps),
           cost: { flops: 0, bytes: 2 * w.count * rowsK * d * element },
         }));
       }
       for (const { rows, tiles } of lists) {
-        const bindings = { q: rowView(q, w, rowsQ * d), v: rowView(v, w, rowsK * d), tiles, y: rowView(y, rows, heads * d) };
+        const bindings = { q: rowView(q, w, rowsQ * d), k: rowView(k, w, rowsK * d), v: rowView(v, w, rowsK * d), tiles, y: rowView(y, rows, heads * d) };
+        const inPanels = rowView(turned, w, turned === k ? rowsK * d : panels * PANEL * d);
         const params = { rows_q: rowsQ, rows_k: rowsK, heads: w.count, head_base: w.start, heads_total: heads, tiles: tiles.dim(0), row_base: rows.start, scale: attrs.scale };
         const grid = foldGrid(tiles.dim(0) * w.count, caps);
-        out.push(
-          variant.name === "quad"
-            ? dispatch({ kernel: attentionQuad, types, consts: { CHUNKS: Math.ceil(d / 16) }, overrides: { WG: variant.wg }, params: { ...params, d4: d / 4 }, bindings: { ...bindings, k: rowView(turned, w, panels * PANEL * d) }, grid })
-            : dispatch({ kernel: attentionFlash, types, consts: { D4: d / 4, BQ: variant.bq, BK: variant.bk }, params, bindings: { ...bindings, k: rowView(k, w, rowsK * d) }, grid }),
-        );
+        if (variant.name === "octet") out.push(dispatch({ kernel: attentionOctet, types, consts: { D8: Math.ceil(d / 8) }, overrides: { WG: variant.wg }, params: { ...params, d4: d / 4 }, bindings: { ...bindings, v: inPanels }, grid }));
+        else if (variant.name === "quad") out.push(dispatch({ kernel: attentionQuad, types, consts: { CHUNKS: Math.ceil(d / 16) }, overrides: { WG: variant.wg }, params: { ...params, d4: d / 4 }, bindings: { ...bindings, k: inPanels }, grid }));
+        else out.push(dispatch({ kernel: attentionFlash, types, consts: { D4: d / 4, BQ: variant.bq, BK: variant.bk }, params, bindings, grid }));
       }
     }
     return out;
   },
 };
 
-type Variant = { name: "quad"; bq: number; wg: number } | { name: "flash"; bq: number; bk: number };
+/** `bq`: queries of a workgroup. */
+export type AttentionVariant =
+  | { name: "octet"; bq: number; wg: number }
+  | { name: "quad"; bq: number; wg: number }
+  | { name: "flash"; bq: number; bk: number };
 
-/** By capability: CPU adapters take the kernel without workgroup memory, GPUs the largest tile that their memory holds. */
-export function chooseAttention(caps: Capabilities, d: number): Variant {
-  if (caps.kind === "software" && caps.subgroups && caps.subgroups.min >= 4) return { name: "quad", bq: 4 * caps.subgroups.max, wg: caps.subgroups.max };
+/**
+ * Every kernel that an adapter can run for a head width, the one that is taken without a measurement first. CPU adapters prefer those
+ * without workgroup memory, by their number of lanes (of 8, lavapipe runs `octet` twice as fast as `quad`). GPUs take the largest tile
+ * that their workgroup memory holds.
+ */
+export function attentionCandidates(caps: Capabilities, d: number): AttentionVariant[] {
+  const lanes = caps.kind === "software" ? (caps.subgroups?.min ?? 0) : 0;
+  const wg = caps.subgroups?.max ?? 0;
   const bytes = (bq: number, bk: number) => 4 * ((bq + bk) * (d + 4) + bq * (bk + 4) + (bq * bk) / 4);
-  for (const [bq, bk] of [[64, 32], [64, 16], [32, 16], [16, 16], [8, 16]] as const) if (bytes(bq, bk) <= caps.maxWorkgroupBytes) return { name: "flash", bq, bk };
-  throw new CogwheelError("attention", `head width ${d} needs ${bytes(8, 16)} bytes of workgroup memory, got ${caps.maxWorkgroupBytes} on this adapter`);
+  const tile = ([[64, 32], [64, 16], [32, 16], [16, 16], [8, 16]] as const).find(([bq, bk]) => bytes(bq, bk) <= caps.maxWorkgroupBytes);
+  return [
+    ...(lanes >= 8 ? [{ name: "octet", bq: 4 * wg, wg } as const] : []),
+    ...(lanes >= 4 ? [{ name: "quad", bq: 4 * wg, wg } as const] : []),
+    ...(tile ? [{ name: "flash", bq: tile[0], bk: tile[1] } as const] : []),
+  ];
+}
+
+export function chooseAttention(caps: Capabilities, d: number): AttentionVariant {
+  const [first] = attentionCandidates(caps, d);
+  if (!first) throw new CogwheelError("attention", `head width ${d} needs more workgroup memory than the ${caps.maxWorkgroupBytes} bytes of this adapter; choose another adapter`);
+  return first;
 }
