@@ -29,10 +29,12 @@ export interface Capabilities {
   readonly maxGrid: number;
   /** Alignment of a binding's offset in its buffer, bytes. */
   readonly offsetAlignment: number;
+  /** Which kernel was measured to be fastest here, by the kind of work (docs/tuning.md); none for work that was not measured. */
+  readonly tuning?: Readonly<Record<string, string>>;
 }
 
 /** Lower some limits below the adapter's own: tests run the paths for large tensors on small ones. */
-export type CapabilityOverrides = Partial<Pick<Capabilities, "maxBindingBytes" | "maxBufferBytes" | "maxGrid" | "maxWorkgroupBytes" | "immediates" | "timestamps" | "kind" | "subgroups" | "subgroupMatrices">>;
+export type CapabilityOverrides = Partial<Pick<Capabilities, "maxBindingBytes" | "maxBufferBytes" | "maxGrid" | "maxWorkgroupBytes" | "immediates" | "timestamps" | "kind" | "subgroups" | "subgroupMatrices" | "tuning">>;
 
 /** Dawn has it behind a toggle in Node (src/platform/dawn.ts), Chrome behind a flag. */
 const SUBGROUP_MATRIX = "chromium-experimental-subgroup-matrix";

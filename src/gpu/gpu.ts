@@ -7,6 +7,8 @@ import { CogwheelError } from "../errors.ts";
 import { deviceDescriptor, readCapabilities, type Capabilities, type CapabilityOverrides } from "./capabilities.ts";
 import { Pace } from "./pace.ts";
 import { PipelineCache } from "./pipelines.ts";
+import { findTuning, type Tuning } from "./tuning-store.ts";
+import { tuningHeader, type TuningHeader, type TuningTable } from "./tuning.ts";
 
 export interface OpenGpuOptions {
   /** An adapter by name (`gpu`, `lavapipe`, `swiftshader`, or part of its description). Default: the fastest there is. */
@@ -15,6 +17,13 @@ export interface OpenGpuOptions {
   device?: GPUDevice;
   /** Pretend that the adapter has less; for tests. */
   capabilities?: CapabilityOverrides;
+  /**
+   * Which kernels were measured to be fastest (docs/tuning.md): a table, or false for the choice by capability alone. Default: what
+   * `cogwheel tune` stored for this adapter in Node, nothing in a browser. One that does not hold here is left out with a warning.
+   */
+  tuning?: TuningTable | false;
+  /** Things the user should know: a tuning table that does not hold here. */
+  onWarning?: (message: string) => void;
 }
 
 /** A buffer that the engine owns; `dispose` destroys it and takes it out of the accounts. */
@@ -41,6 +50,10 @@ export class Gpu implements AsyncDisposable {
     /** How to get a faster adapter, where this one is slow. */
     readonly advice: string | undefined,
     readonly ownsDevice: boolean,
+    /** What kernels are chosen by beside the capabilities, which hold its choices. */
+    readonly tuning: Tuning | undefined,
+    /** What a table of measurements made here says of itself. */
+    readonly tuningHeader: TuningHeader,
   ) {
     this.pipelines = new PipelineCache(device, caps);
     this.pace = new Pace(caps.kind, (ms, signal) => this.idle(ms, signal));
@@ -62,13 +75,25 @@ export class Gpu implements AsyncDisposable {
       const { device } = options;
       const info = device.adapterInfo;
       const software = /swiftshader|llvmpipe|software|basic render/i.test(`${info.description} ${info.device} ${info.architecture}`);
-      return new Gpu(device, readCapabilities(device, info, software ? "software" : "hardware", features, options.capabilities), info.description, undefined, false);
+      const caps = readCapabilities(device, info, software ? "software" : "hardware", features, options.capabilities);
+      return await Gpu.#create(device, caps, info.description, undefined, false, options);
     }
     const found = await requestGpuAdapter(options.adapter === undefined ? {} : { adapter: options.adapter });
     const { adapter } = found;
     const device = await adapter.requestDevice(deviceDescriptor(adapter));
     const caps = readCapabilities(device, adapter.info, found.kind, found.languageFeatures ?? features, options.capabilities);
-    return new Gpu(device, caps, found.name, found.advice, true);
+    try {
+      return await Gpu.#create(device, caps, found.name, found.advice, true, options);
+    } catch (error) {
+      device.destroy();
+      throw error;
+    }
+  }
+
+  static async #create(device: GPUDevice, caps: Capabilities, name: string, advice: string | undefined, ownsDevice: boolean, options: OpenGpuOptions): Promise<Gpu> {
+    const header = tuningHeader(device.adapterInfo, caps);
+    const tuning = await findTuning(header, options);
+    return new Gpu(device, tuning ? { ...caps, tuning: tuning.table.choices } : caps, name, advice, ownsDevice, tuning, header);
   }
 
   get lost(): GPUDeviceLostInfo | null {

@@ -2,6 +2,7 @@
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { kernelLabel, type BindingInfo } from "../gpu/kernel.ts";
+import { choose, variantLabel, type Choice } from "./choice.ts";
 import { Tensor, type Cost, type DType, type Graph, type Node } from "./graph.ts";
 import type { Dispatch, Target, View } from "./dispatch.ts";
 import { packedBytes, type Packing } from "./packing.ts";
@@ -22,12 +23,16 @@ export interface PlanStep {
   readonly label: string;
   /** Its share of the node's cost. */
   readonly cost: Cost;
+  /** How its node's kernel was chosen, where there was a choice. */
+  readonly chosen: "tuned" | "partly tuned" | "by capability" | null;
 }
 
 export interface Plan {
   readonly graph: Graph;
   readonly caps: Capabilities;
   readonly steps: readonly PlanStep[];
+  /** The kernels that were chosen among several, in the order of the nodes. */
+  readonly choices: readonly Choice[];
   readonly memory: MemoryPlan;
   readonly weights: ReadonlyMap<string, WeightRequest>;
   readonly constants: readonly Tensor[];
@@ -48,12 +53,24 @@ function shareCost(whole: Cost, dispatches: readonly Dispatch[]): Cost[] {
   return own.map((c) => c ?? rest);
 }
 
+function howChosen(choices: readonly Choice[]): PlanStep["chosen"] {
+  if (choices.length === 0) return null;
+  const tuned = choices.filter((c) => c.tuned).length;
+  return tuned === choices.length ? "tuned" : tuned ? "partly tuned" : "by capability";
+}
+
 export function compile(graph: Graph, caps: Capabilities): Plan {
   const steps: PlanStep[] = [];
   const scratch: Tensor[] = [];
+  const choices: Choice[] = [];
   for (const node of graph.nodes) {
     const target: Target = {
       caps,
+      choose(key, candidates) {
+        const { variant, tuned } = choose(key, candidates, caps.tuning);
+        choices.push({ node, key, variant: variantLabel(variant), candidates: candidates.map(variantLabel), tuned });
+        return variant;
+      },
       scratch(shape, dtype) {
         const tensor = new Tensor(graph, graph.tensors.length + scratch.length, `${node.name}:scratch`, [...shape], dtype, "activation");
         scratch.push(tensor);
@@ -65,14 +82,16 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
         return tensor;
       },
     };
+    const before = choices.length;
     const dispatches = node.op.lower(node, target);
+    const chosen = howChosen(choices.slice(before));
     const shares = shareCost(node.op.cost(node), dispatches);
     for (const [i, dispatch] of dispatches.entries()) {
       const { grid } = dispatch;
       if (grid.some((n) => n > caps.maxGrid || n < 1 || !Number.isInteger(n))) {
         throw new CogwheelError(node.op.name, `a grid must be 1 to ${caps.maxGrid} workgroups a dimension, got [${grid.join(", ")}] in ${node.name}; fold it (foldGrid)`);
       }
-      steps.push({ node, dispatch, label: kernelLabel(dispatch.kernel, dispatch), cost: shares[i]! });
+      steps.push({ node, dispatch, label: kernelLabel(dispatch.kernel, dispatch), cost: shares[i]!, chosen });
     }
   }
 
@@ -140,7 +159,7 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
   const io = [...graph.inputs.values(), ...graph.outputs.values(), ...constants.values()].reduce((n, t) => n + t.bytes, 0);
   const cost = steps.reduce((c, s) => ({ flops: c.flops + s.cost.flops, bytes: c.bytes + s.cost.bytes }), { flops: 0, bytes: 0 });
   return {
-    graph, caps, steps, memory, weights, cost,
+    graph, caps, steps, choices, memory, weights, cost,
     constants: [...constants.values()],
     bytes: { weights: weightBytes, activations, io, lowerBound: memory.lowerBound, total: weightBytes + activations + io },
   };

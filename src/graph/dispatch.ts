@@ -2,6 +2,7 @@
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import type { Kernel, KernelShape, ScalarType } from "../gpu/kernel.ts";
+import type { Variant } from "./choice.ts";
 import { bytesOf, type DType } from "./dtype.ts";
 import type { Cost, Tensor } from "./graph.ts";
 import type { Packing } from "./packing.ts";
@@ -33,9 +34,11 @@ export function dispatch<S extends KernelShape>(d: Dispatch<S>): Dispatch {
   return d as unknown as Dispatch;
 }
 
-/** What lowering may ask: the adapter's capabilities, and memory for intermediate results. */
+/** What lowering may ask: the adapter's capabilities, which kernel to take, and memory for intermediate results. */
 export interface Target {
   readonly caps: Capabilities;
+  /** The variant for work of this kind ({@link choiceKey}): the one that a measurement on this adapter names, else the first candidate. */
+  choose<V extends Variant>(key: string, candidates: readonly V[]): V;
   /** A tensor that lives within this node's dispatches (placed by the memory plan). */
   scratch(shape: readonly number[], dtype: DType): Tensor;
   /** Data that the chosen kernel needs, such as a list of tiles. */

@@ -336,7 +336,8 @@ function sized(buffer: GPUBuffer, offset: number, bytes: number | undefined): GP
   return bytes === undefined ? { buffer, offset } : { buffer, offset, size: Math.ceil(bytes / 16) * 16 };
 }
 
-function widen(data: ArrayBuffer, dtype: DType): Float32Array {
+/** What a buffer of such elements holds; f16 as the numbers that it stands for. */
+export function widen(data: ArrayBuffer, dtype: DType): Float32Array {
   if (dtype === "f32") return new Float32Array(data);
   if (dtype !== "f16") return Float32Array.from(dtype === "u32" ? new Uint32Array(data) : new Int32Array(data));
   const half = new Uint16Array(data);

@@ -2,6 +2,7 @@
 import { attentionFlash, attentionOctet, attentionQuad, transposePanels } from "#kernels";
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
+import { choiceKey } from "../graph/choice.ts";
 import { dispatch, foldGrid, rowView, rowWindows, type Dispatch } from "../graph/dispatch.ts";
 import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
 import { PANEL, padTo } from "../graph/packing.ts";
@@ -67,7 +68,8 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
     const { caps } = target;
     const [heads, rowsQ, d] = q.shape as [number, number, number];
     const rowsK = k.dim(1);
-    const variant = chooseAttention(caps, d);
+    const keys = Math.max(...attrs.segments.map((s) => s.keyCount));
+    const variant = target.choose(choiceKey("attention", { rows: heads * rowsQ, keys }, { d }, [q.dtype, y.dtype]), attentionCandidates(caps, d));
     const types = { X: q.dtype, Y: y.dtype };
     const panels = Math.ceil(rowsK / PANEL);
     const out: Dispatch[] = [];
@@ -121,16 +123,12 @@ export function attentionCandidates(caps: Capabilities, d: number): AttentionVar
   const lanes = caps.kind === "software" ? (caps.subgroups?.min ?? 0) : 0;
   const wg = caps.subgroups?.max ?? 0;
   const bytes = (bq: number, bk: number) => 4 * ((bq + bk) * (d + 4) + bq * (bk + 4) + (bq * bk) / 4);
-  const tile = ([[64, 32], [64, 16], [32, 16], [16, 16], [8, 16]] as const).find(([bq, bk]) => bytes(bq, bk) <= caps.maxWorkgroupBytes);
-  return [
+  const tiles = ([[64, 32], [64, 16], [32, 16], [16, 16], [8, 16]] as const).filter(([bq, bk]) => bytes(bq, bk) <= caps.maxWorkgroupBytes);
+  const candidates: AttentionVariant[] = [
     ...(lanes >= 8 ? [{ name: "octet", bq: 4 * wg, wg } as const] : []),
     ...(lanes >= 4 ? [{ name: "quad", bq: 4 * wg, wg } as const] : []),
-    ...(tile ? [{ name: "flash", bq: tile[0], bk: tile[1] } as const] : []),
+    ...tiles.map(([bq, bk]) => ({ name: "flash", bq, bk }) as const),
   ];
-}
-
-export function chooseAttention(caps: Capabilities, d: number): AttentionVariant {
-  const [first] = attentionCandidates(caps, d);
-  if (!first) throw new CogwheelError("attention", `head width ${d} needs more workgroup memory than the ${caps.maxWorkgroupBytes} bytes of this adapter; choose another adapter`);
-  return first;
+  if (candidates.length === 0) throw new CogwheelError("attention", `head width ${d} needs ${bytes(8, 16)} bytes of workgroup memory, got ${caps.maxWorkgroupBytes} on this adapter; choose another adapter`);
+  return candidates;
 }

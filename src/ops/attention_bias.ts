@@ -2,6 +2,7 @@
 import { attentionBiasFlash, attentionBiasQuad } from "#kernels";
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
+import { choiceKey } from "../graph/choice.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../graph/dispatch.ts";
 import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
 
@@ -35,11 +36,12 @@ export const attentionBiasOp: Op<Inputs, Attrs, "y"> = {
   cost({ inputs: { qkv, bias }, outputs: { y } }) {
     return { flops: 4 * y.size * y.dim(1), bytes: qkv.bytes + bias.bytes + y.bytes };
   },
-  lower({ inputs: { qkv, bias }, outputs: { y } }, { caps }) {
+  lower({ inputs: { qkv, bias }, outputs: { y } }, target) {
+    const { caps } = target;
     const [batch, length, inner] = y.shape as [number, number, number];
     const heads = bias.dim(0);
     const d = inner / heads;
-    const variant = chooseAttentionBias(caps, d);
+    const variant = target.choose(choiceKey("attention_bias", { rows: batch * heads * length, keys: length }, { d }, [qkv.dtype, y.dtype]), attentionBiasCandidates(caps, d));
     const tiles = Math.ceil(length / variant.bq);
     const types = { X: qkv.dtype, Y: y.dtype };
     return rowWindows(caps, batch, [length * 3 * inner * bytesOf[qkv.dtype], length * inner * bytesOf[y.dtype]]).map((part) => {
@@ -65,12 +67,20 @@ export const attentionBiasOp: Op<Inputs, Attrs, "y"> = {
   },
 };
 
-type Variant = { name: "quad"; bq: number; wg: number } | { name: "flash"; bq: number; bk: number };
+export type AttentionBiasVariant = { name: "quad"; bq: number; wg: number } | { name: "flash"; bq: number; bk: number };
 
-/** By capability: CPU adapters take the kernel without workgroup memory, GPUs the largest tile that their memory holds. */
-export function chooseAttentionBias(caps: Capabilities, d: number): Variant {
-  if (caps.kind === "software" && caps.subgroups && caps.subgroups.min >= 4) return { name: "quad", bq: 2 * caps.subgroups.max, wg: caps.subgroups.max };
+/**
+ * Every kernel that an adapter can run for a head width, the one that is taken without a measurement first: CPU adapters prefer the one
+ * without workgroup memory, GPUs the largest tile that their memory holds.
+ */
+export function attentionBiasCandidates(caps: Capabilities, d: number): AttentionBiasVariant[] {
   const bytes = (bq: number, bk: number) => 4 * (bq * d + bk * (d + 4) + bq * (bk + 4) + 2 * bq);
-  for (const [bq, bk] of [[32, 32], [32, 16], [16, 16]] as const) if (bytes(bq, bk) <= caps.maxWorkgroupBytes) return { name: "flash", bq, bk };
-  throw new CogwheelError("attention_bias", `head width ${d} needs ${bytes(16, 16)} bytes of workgroup memory, got ${caps.maxWorkgroupBytes} on this adapter; use another adapter`);
+  const tiles = ([[32, 32], [32, 16], [16, 16]] as const).filter(([bq, bk]) => bytes(bq, bk) <= caps.maxWorkgroupBytes);
+  const wg = caps.subgroups?.max ?? 0;
+  const candidates: AttentionBiasVariant[] = [
+    ...(caps.kind === "software" && caps.subgroups && caps.subgroups.min >= 4 ? [{ name: "quad", bq: 2 * wg, wg } as const] : []),
+    ...tiles.map(([bq, bk]) => ({ name: "flash", bq, bk }) as const),
+  ];
+  if (candidates.length === 0) throw new CogwheelError("attention_bias", `head width ${d} needs ${bytes(16, 16)} bytes of workgroup memory, got ${caps.maxWorkgroupBytes} on this adapter; use another adapter`);
+  return candidates;
 }

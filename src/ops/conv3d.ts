@@ -10,10 +10,12 @@
 import { conv3dOctet, conv3dQuad, conv3dQuadRow, conv3dSubgroupMatrix, conv3dTiled } from "#kernels";
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
+import { choiceKey, preferring } from "../graph/choice.ts";
 import { dispatch, type Dispatch, foldGrid, MAX_DISPATCH_FLOPS, type Target, type View } from "../graph/dispatch.ts";
 import type { DType, Node, Op, Tensor } from "../graph/graph.ts";
 import { padTo, PANEL } from "../graph/packing.ts";
-import { matrixTile, type MatrixTile } from "./matrix-tile.ts";
+import { matrixTiles, type MatrixVariant } from "./matrix-tile.ts";
+import { tilesThatFit, type RegisterTile } from "./register-tile.ts";
 import { cut, window, windowFits, wrap } from "./windows.ts";
 
 type Triple = readonly [number, number, number];
@@ -262,7 +264,9 @@ function lowerRegion(node: ConvNode, target: Target, region: Region): Dispatch[]
       (attrs.upsample ? SWITCHES.doubled : 0) | (mode ? SWITCHES.doubledFrames : 0) | (mode === 2 ? SWITCHES.firstApart : 0) | (step.from << 16) | (step.to << 24);
     const kernel = [kt, kh, kw, ...attrs.stride, attrs.dilation, attrs.pad[2]].reduce((bits, value, i) => bits | (value << (4 * i)), 0) >>> 0;
     const [tIn, hIn, wIn] = [source.dim(1), ...seen(source, attrs.upsample).slice(1)] as [number, number, number];
-    const variant = chooseConv3d(caps, { m, n, cin: x.dim(-1), kw, stride: attrs.stride[2], half: source.dtype === "f16" && w.dtype === "f16" });
+    const candidates = conv3dCandidates(caps, { m, n, cin: x.dim(-1), kw, stride: attrs.stride[2], half: source.dtype === "f16" && w.dtype === "f16" });
+    const exact = { n, cin: x.dim(-1), taps: [kt, kh, kw].join("×"), stride: attrs.stride.join("×") };
+    const variant = target.choose(choiceKey("conv3d", { m }, exact, [source.dtype, w.dtype, whole.tensor.dtype]), candidates);
     const weights: View = { tensor: w, packing: variant.name === "subgroup_matrix" ? "row" : "panel" };
     const common = {
       bindings: {
@@ -309,8 +313,8 @@ export type Conv3dVariant =
   | { name: "octet" }
   | { name: "quad" }
   | { name: "quad_row" }
-  | { name: "tiled"; bm: number; bn: number; bk: number; tm: number; tn: number }
-  | { name: "subgroup_matrix"; bm: number; bn: number; consts: MatrixTile };
+  | RegisterTile
+  | MatrixVariant;
 
 /** What a choice is made by: positions and channels of y, channels of x, taps in a row and the stride between its columns; are x and w f16? */
 export interface Conv3dShape { m: number; n: number; cin: number; kw: number; stride: number; half: boolean }
@@ -324,25 +328,25 @@ export interface Conv3dShape { m: number; n: number; cin: number; kw: number; st
 export function conv3dCandidates(caps: Capabilities, shape: Conv3dShape): Conv3dVariant[] {
   const lanes = caps.kind === "software" ? (caps.subgroups?.min ?? 0) : 0;
   const { m, n, cin, kw, stride, half } = shape;
-  const matrix = half ? matrixTile(caps, m, n, cin, 16) : undefined;
   return [
     ...(lanes >= 8 ? [{ name: "octet" } as const] : []),
     ...(lanes >= 4 && lanes < 8 && kw === 3 && stride === 1 ? [{ name: "quad_row" } as const] : []),
     ...(lanes >= 4 ? [{ name: "quad" } as const] : []),
-    ...(matrix ? [{ name: "subgroup_matrix", ...matrix } as const] : []),
-    tile(shape),
+    ...(half ? matrixTiles(caps, m, n, cin, 16) : []),
+    ...registerTiles(caps, shape),
   ];
 }
 
-export const chooseConv3d = (caps: Capabilities, shape: Conv3dShape): Conv3dVariant => conv3dCandidates(caps, shape)[0]!;
-
-function tile({ m, n, cin }: Conv3dShape): Conv3dVariant {
+function registerTiles(caps: Capabilities, { m, n, cin }: Conv3dShape): RegisterTile[] {
   const bk = cin % 16 === 0 ? 16 : cin % 8 === 0 ? 8 : 4;
-  // Large tiles while there are enough of them to fill a GPU.
-  if (m >= 128 && n >= 128 && m * n >= 96 * 128 * 128 && bk === 16) return { name: "tiled", bm: 128, bn: 128, bk, tm: 8, tn: 2 };
   const bn = n > 32 ? 64 : n > 16 ? 32 : 16;
-  if (m * n >= 128 * 64 * 128) return { name: "tiled", bm: 128, bn, bk, tm: 8, tn: 1 };
-  return { name: "tiled", bm: m > 32 ? 64 : 32, bn, bk, tm: 4, tn: 1 };
+  const [large] = n >= 128 && bk === 16 ? tilesThatFit(caps, [{ bm: 128, bn: 128, bk, tm: 8, tn: 2 }]) : [];
+  const small = tilesThatFit(caps, [128, 64, 32].map((bm) => ({ bm, bn, bk, tm: bm === 128 ? 8 : 4, tn: 1 })));
+  const all = large ? [large, ...small] : small;
+  // Large tiles while there are enough of them to fill a GPU.
+  if (large && m >= 128 && m * n >= 96 * 128 * 128) return all;
+  const bm = m * n >= 128 * 64 * 128 ? 128 : m > 32 ? 64 : 32;
+  return preferring(small.find((tile) => tile.bm === bm) ?? small[0]!, all);
 }
 
 /** kt, kh, kw of a convolution's weight; a 2-D one has one tap in time. */

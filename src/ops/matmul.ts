@@ -2,11 +2,13 @@
 import { matmulOctet, matmulQuad, matmulSubgroupMatrix, matmulTiled } from "#kernels";
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
+import { choiceKey, preferring } from "../graph/choice.ts";
 import { dispatch, foldGrid, rowView, rowWindows, type Dispatch } from "../graph/dispatch.ts";
 import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
 import { PANEL, padTo } from "../graph/packing.ts";
-import { matrixTile, type MatrixTile } from "./matrix-tile.ts";
+import { matrixTiles, type MatrixVariant } from "./matrix-tile.ts";
 import { padColumns } from "./pad_columns.ts";
+import { tilesThatFit, type RegisterTile } from "./register-tile.ts";
 
 interface MatmulInputs {
   x: Tensor;
@@ -66,11 +68,13 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
   cost({ inputs: { x, w, residual }, outputs: { y } }) {
     return { flops: 2 * y.size * x.dim(-1), bytes: x.bytes + w.bytes + y.bytes + (residual?.bytes ?? 0) };
   },
-  lower({ inputs: { x, w, bias, residual, gate, gateRow }, attrs, outputs: { y } }, { caps }) {
+  lower({ inputs: { x, w, bias, residual, gate, gateRow }, attrs, outputs: { y } }, target) {
+    const { caps } = target;
     const k = x.dim(-1);
     const nTotal = y.dim(-1);
     const m = y.size / nTotal;
-    const variant = chooseMatmul(caps, { m, n: nTotal, k, half: x.dtype === "f16" && w.dtype === "f16" });
+    const candidates = matmulCandidates(caps, { m, n: nTotal, k, half: x.dtype === "f16" && w.dtype === "f16" });
+    const variant = target.choose(choiceKey("matmul", { m }, { n: nTotal, k }, [x.dtype, w.dtype, y.dtype]), candidates);
     const panels = Math.ceil(nTotal / PANEL);
     const rowBytes = [k * bytesOf[x.dtype], nTotal * bytesOf[y.dtype], ...(residual ? [nTotal * 4] : []), ...(gateRow ? [4] : [])];
     const packing = variant.name === "subgroup_matrix" ? ("row" as const) : ("panel" as const);
@@ -110,8 +114,8 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
 export type MatmulVariant =
   | { name: "octet"; bm: number; bn: number; rows: number; wg: number }
   | { name: "quad"; bm: number; bn: number; rows: number; wg: number }
-  | { name: "tiled"; bm: number; bn: number; bk: number; tm: number; tn: number }
-  | { name: "subgroup_matrix"; bm: number; bn: number; consts: MatrixTile };
+  | RegisterTile
+  | MatrixVariant;
 
 /** What a choice is made by: rows and columns of y, inputs; are x and w f16? */
 export interface MatmulShape { m: number; n: number; k: number; half: boolean }
@@ -124,25 +128,26 @@ export interface MatmulShape { m: number; n: number; k: number; half: boolean }
 export function matmulCandidates(caps: Capabilities, { m, n, k, half }: MatmulShape): MatmulVariant[] {
   const lanes = caps.kind === "software" ? (caps.subgroups?.min ?? 0) : 0;
   const wg = caps.subgroups?.max ?? 0;
-  const [inOctet, inQuad] = [m <= 8 ? 8 : m <= 16 ? 16 : 32, m <= 2 * wg ? 2 : 8];
-  const matrix = half ? matrixTile(caps, m, n, k) : undefined;
+  const octet = (rows: number): MatmulVariant => ({ name: "octet", bm: rows, bn: 4 * wg, rows, wg });
+  const quad = (rows: number): MatmulVariant => ({ name: "quad", bm: rows * wg, bn: PANEL, rows, wg });
   return [
-    ...(lanes >= 8 ? [{ name: "octet", bm: inOctet, bn: 4 * wg, rows: inOctet, wg } as const] : []),
-    ...(lanes >= 4 ? [{ name: "quad", bm: inQuad * wg, bn: PANEL, rows: inQuad, wg } as const] : []),
-    ...(matrix ? [{ name: "subgroup_matrix", ...matrix } as const] : []),
-    registerTile(m, n, k),
+    ...(lanes >= 8 ? preferring(octet(m <= 8 ? 8 : m <= 16 ? 16 : 32), [32, 16, 8].map(octet)) : []),
+    ...(lanes >= 4 ? preferring(quad(m <= 2 * wg ? 2 : 8), [8, 2].map(quad)) : []),
+    ...(half ? matrixTiles(caps, m, n, k) : []),
+    ...registerTiles(caps, m, n, k),
   ];
 }
 
-function registerTile(m: number, n: number, k: number): MatmulVariant {
+function registerTiles(caps: Capabilities, m: number, n: number, k: number): RegisterTile[] {
   const bk = k % 16 === 0 ? 16 : k % 8 === 0 ? 8 : 4;
-  // Large tiles while there are enough of them to fill a GPU.
-  if (m >= 128 && n >= 128 && m * n >= 96 * 128 * 128 && bk === 16) return { name: "tiled", bm: 128, bn: 128, bk, tm: 8, tn: 2 };
   const bn = n >= 64 ? 64 : n >= 32 ? 32 : 16;
+  const [large] = n >= 128 && bk === 16 ? tilesThatFit(caps, [{ bm: 128, bn: 128, bk, tm: 8, tn: 2 }]) : [];
+  const small = tilesThatFit(caps, [64, 32, 16].map((bm) => ({ bm, bn, bk, tm: bm === 16 ? 2 : 4, tn: 1 })));
+  const all = large ? [large, ...small] : small;
+  // Large tiles while there are enough of them to fill a GPU.
+  if (large && m >= 128 && m * n >= 96 * 128 * 128) return all;
   const bm = m >= 64 ? 64 : m > 16 ? 32 : 16;
-  return { name: "tiled", bm, bn, bk, tm: bm === 16 ? 2 : 4, tn: 1 };
+  return preferring(small.find((tile) => tile.bm === bm) ?? small[0]!, all);
 }
-
-export const chooseMatmul = (caps: Capabilities, shape: MatmulShape): MatmulVariant => matmulCandidates(caps, shape)[0]!;
 
 const show = (t: Tensor): string => `[${t.shape.join(", ")}] ${t.dtype}`;

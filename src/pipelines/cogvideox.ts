@@ -6,7 +6,7 @@ import { readJson, type CheckpointSource } from "../checkpoint/source.ts";
 import { T5Tokenizer } from "../checkpoint/t5-tokenizer.ts";
 import { expectWeights } from "../checkpoint/weights.ts";
 import { CogwheelError } from "../errors.ts";
-import { Gpu } from "../gpu/gpu.ts";
+import { Gpu, type OpenGpuOptions } from "../gpu/gpu.ts";
 import { ComponentWeights, keptMessage } from "../models/component-weights.ts";
 import { LoraWeights, loraChanges, withLoras, type LoraAdapter, type LoraChange } from "../models/lora.ts";
 import { expectedT5Weights, judgeT5Config, parseT5Config } from "../models/t5/config.ts";
@@ -27,7 +27,8 @@ import { loadLora, type LoadedLora, type LoraInput } from "./lora-file.ts";
 import { checkOptions, defined, type GenerateOptions, type OpenOptions, type TilingMode } from "./options.ts";
 import { dynamicGuidanceAt, switchesOf, textLength, type ProfileSwitches } from "./profiles.ts";
 import { cleanLatents, previewFrames, probeColors, type LatentColors } from "./preview.ts";
-import { planStages, type Configs, type StageMemory } from "./requirements.ts";
+import type { Plan } from "../graph/compile.ts";
+import { planStages, stagePlans, type Configs, type StageMemory, type StagePlanOptions } from "./requirements.ts";
 import { adviceFrom, checkSettings, defaultSettings, latentFrames, settingsOf, type ModelRules, type Settings } from "./settings.ts";
 import { StageClock } from "./stage-clock.ts";
 import { checkFrames, checkInputs, DEFAULT_STRENGTH, framesWithin, taskOf, type Task } from "./task.ts";
@@ -64,11 +65,11 @@ export type RequirementOptions = Partial<Settings> & Pick<GenerateOptions, "samp
 export class CogVideoX implements AsyncDisposable {
   #gpu: Gpu;
   readonly #ownsGpu: boolean;
-  /** The adapter that was asked for by name. */
-  readonly #adapter: string | undefined;
+  /** How its own device was opened. */
+  readonly #opened: OpenGpuOptions;
 
   private constructor(
-    gpu: Gpu | { own: Gpu; adapter: string | undefined },
+    gpu: Gpu | { own: Gpu; opened: OpenGpuOptions },
     readonly checkpoint: Checkpoint,
     readonly configs: Configs,
     readonly rules: ModelRules,
@@ -79,7 +80,7 @@ export class CogVideoX implements AsyncDisposable {
   ) {
     this.#ownsGpu = "own" in gpu;
     this.#gpu = "own" in gpu ? gpu.own : gpu;
-    this.#adapter = "own" in gpu ? gpu.adapter : undefined;
+    this.#opened = "own" in gpu ? gpu.opened : {};
   }
 
   /** The device that it runs on; another one after a loss of the model's own. */
@@ -103,13 +104,14 @@ export class CogVideoX implements AsyncDisposable {
     try {
       const { configs, rules } = readConfigs(checkpoint, options.onWarning);
       if (options.dtype !== undefined && options.dtype !== "f32" && options.dtype !== "f16") throw new CogwheelError("generate", `dtype must be f32 or f16, got ${JSON.stringify(options.dtype)}; leave it out for the adapter's better one`);
-      gpu = options.gpu ?? (await Gpu.open(options.adapter === undefined ? {} : { adapter: options.adapter }));
+      const opened: OpenGpuOptions = defined({ adapter: options.adapter, tuning: options.tuning, onWarning: options.onWarning });
+      gpu = options.gpu ?? (await Gpu.open(opened));
       if (options.dtype === "f16" && !gpu.caps.f16) throw new CogwheelError("generate", `dtype f16 needs an adapter with shader-f16, got ${gpu.name}; use f32 or another adapter`);
       const dtype = options.dtype ?? (gpu.caps.f16 && gpu.caps.kind === "hardware" ? "f16" : "f32");
       const advice = (await checkpoint.source.exists("generation.json")) ? adviceFrom(await readJson(checkpoint.source, "generation.json")) : {};
       const defaults = { ...defaultSettings(rules), ...advice };
       checkSettings(defaults, rules);
-      return new CogVideoX(options.gpu ?? { own: gpu, adapter: options.adapter }, checkpoint, configs, rules, defaults, dtype, options.keep ?? false);
+      return new CogVideoX(options.gpu ?? { own: gpu, opened }, checkpoint, configs, rules, defaults, dtype, options.keep ?? false);
     } catch (error) {
       await checkpoint[Symbol.asyncDispose]();
       if (gpu && !options.gpu) await gpu[Symbol.asyncDispose]();
@@ -127,33 +129,45 @@ export class CogVideoX implements AsyncDisposable {
 
   /** Requirements, and the tiling that they are for where none was asked for: none, or what the adapter can. */
   #require(options: RequirementOptions): { tiling: TilingMode; stages: StageMemory[] } {
-    const settings = { ...this.defaults, ...settingsOf(options) };
-    checkSettings(settings, this.rules);
-    const { samples = 1, tiling, task = this.rules.takes === "image or control" ? "image" : this.rules.takes } = options;
-    checkFrames(settings.frames, task, this.rules);
-    const denoise = this.#denoiseShape(settings, samples, switchesOf(options.profile));
-    const key = JSON.stringify([denoise, settings.frames, tiling, task]);
+    const { tiling } = options;
+    const asked = this.#stageOptions(options);
+    const key = JSON.stringify([asked, tiling]);
     if (this.#planned?.key === key) return this.#planned;
-    const types = (component: string) => {
-      const { weights } = this.checkpoint.component(component);
-      return { type: (name: string) => (this.dtype === "f16" && (weights?.get(name)?.shape.length ?? 0) > 1 ? ("f16" as const) : ("f32" as const)) };
-    };
-    const plan = (mode: TilingMode) => ({
-      tiling: mode,
-      stages: planStages(this.configs, this.gpu.caps, types, {
-        denoise, decodedLatents: latentFrames(settings.frames, this.rules.temporal), encodedFrames: task === "text" ? 0 : task === "image" ? 1 : settings.frames,
-        spatial: this.rules.spatial, tiling: mode, dtype: this.dtype,
-      }),
-    });
+    const plan = (mode: TilingMode) => ({ tiling: mode, stages: planStages(this.configs, this.gpu.caps, (name) => this.#types(name), { ...asked, tiling: mode }) });
     let made: { tiling: TilingMode; stages: StageMemory[] };
     try {
       made = plan(tiling ?? "none");
     } catch (error) {
-      if (tiling !== undefined || !(error instanceof CogwheelError)) throw error;
+      if (tiling !== undefined || !(error instanceof CogwheelError) || error.room === "tuning") throw error;
       made = plan("exact");
     }
     this.#planned = { key, ...made };
     return made;
+  }
+
+  /** The plans that the stages run by capability alone, which needs no weights: what `tune` measures the kernels of. */
+  plans(options: RequirementOptions = {}): { stage: string; plans: Plan[] }[] {
+    const { tuning: _, ...caps } = this.gpu.caps;
+    return stagePlans(this.configs, caps, (name) => this.#types(name), { ...this.#stageOptions(options), tiling: this.#require(options).tiling });
+  }
+
+  #stageOptions(options: RequirementOptions): Omit<StagePlanOptions, "tiling"> {
+    const settings = { ...this.defaults, ...settingsOf(options) };
+    checkSettings(settings, this.rules);
+    const { samples = 1, task = this.rules.takes === "image or control" ? "image" : this.rules.takes } = options;
+    checkFrames(settings.frames, task, this.rules);
+    return {
+      denoise: this.#denoiseShape(settings, samples, switchesOf(options.profile)),
+      decodedLatents: latentFrames(settings.frames, this.rules.temporal), encodedFrames: task === "text" ? 0 : task === "image" ? 1 : settings.frames,
+      spatial: this.rules.spatial, dtype: this.dtype,
+    };
+  }
+
+  /** How a component's weights are stored: matrices as the model is, vectors in f32. A checkpoint may be without its weights yet. */
+  #types(component: string): { type(name: string): "f32" | "f16" } {
+    const { weights } = this.checkpoint.component(component);
+    const expected = weights ? undefined : this.#expectedWeights().get(component);
+    return { type: (name) => (this.dtype === "f16" && (weights?.get(name)?.shape ?? expected?.get(name) ?? []).length > 1 ? "f16" : "f32") };
   }
 
   /**
@@ -189,7 +203,7 @@ export class CogVideoX implements AsyncDisposable {
   async #reopen(): Promise<void> {
     this.release();
     await this.gpu[Symbol.asyncDispose]();
-    this.#gpu = await Gpu.open(this.#adapter === undefined ? {} : { adapter: this.#adapter });
+    this.#gpu = await Gpu.open(this.#opened);
   }
 
   async #generate(options: GenerateOptions & { seed: number }, emit: (step: GenerationStep) => void): Promise<Video> {
@@ -253,11 +267,7 @@ export class CogVideoX implements AsyncDisposable {
 
   /** Everything that is missing in any component is told at once, before any of them is loaded. */
   #checkWeights(task: Task, preview = false): void {
-    const expected: [string, Map<string, readonly number[]>][] = [
-      ["text_encoder", expectedT5Weights(this.configs.text)],
-      ["transformer", transformerWeights(this.configs.transformer)],
-      ["vae", vaeWeights(this.configs.vae, task === "text" && !preview ? ["decode"] : ["encode", "decode"])],
-    ];
+    const expected = this.#expectedWeights(task === "text" && !preview ? ["decode"] : ["encode", "decode"]);
     const wrong: CogwheelError[] = [];
     for (const [name, weights] of expected) {
       try {
@@ -269,6 +279,15 @@ export class CogVideoX implements AsyncDisposable {
     }
     if (wrong.length === 1) throw wrong[0]!;
     if (wrong.length) throw new CogwheelError("checkpoint", wrong.map((error) => error.message.replace(/^\[checkpoint\] /, "")).join("\n"), { cause: wrong });
+  }
+
+  /** Shapes of all weights, by component. */
+  #expectedWeights(parts?: readonly ("encode" | "decode")[]): Map<string, ReadonlyMap<string, readonly number[]>> {
+    return new Map([
+      ["text_encoder", expectedT5Weights(this.configs.text)],
+      ["transformer", transformerWeights(this.configs.transformer)],
+      ["vae", vaeWeights(this.configs.vae, parts)],
+    ]);
   }
 
   #refuseIfTooLarge(settings: Settings, { samples, tiling, profile }: GenerateOptions, task: Task): TilingMode {

@@ -3,6 +3,7 @@ import type { HubOptions } from "../checkpoint/hub-id.ts";
 import { CogwheelError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Profile } from "../gpu/profile.ts";
+import type { TuningTable } from "../gpu/tuning.ts";
 import type { DenoiseState } from "./denoiser.ts";
 import type { LoraInput } from "./lora-file.ts";
 import type { ReferenceProfile } from "./profiles.ts";
@@ -27,6 +28,11 @@ export interface OpenOptions {
   gpu?: Gpu;
   /** An adapter by name, where no device is given. Default: the fastest there is. */
   adapter?: string;
+  /**
+   * Which kernels were measured to be fastest on this adapter, where no device is given (docs/tuning.md): a table, or false for the choice
+   * by capability alone. Default: what `cogwheel tune` stored, in Node.
+   */
+  tuning?: TuningTable | false;
   /** Storage type of weights and activations; sums are always f32. Default: f16 on GPUs that have it, f32 elsewhere. */
   dtype?: "f32" | "f16";
   /** File-name variant of the weights, e.g. `fp16`. */
@@ -38,7 +44,7 @@ export interface OpenOptions {
    * else only one of them is there at a time. Adapters (`loras`) then come and go without reloading. Default false.
    */
   keep?: boolean;
-  /** Things the user should know: keys of the configs that nobody here knows. */
+  /** Things the user should know: keys of the configs that nobody here knows, a tuning table that does not hold here. */
   onWarning?: (message: string) => void;
 }
 

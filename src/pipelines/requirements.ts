@@ -1,4 +1,5 @@
 /** What each stage of a generation will take, planned from the configs alone: nothing is loaded. */
+import type { Choice } from "../graph/choice.ts";
 import { compile, type Plan } from "../graph/compile.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { sharedArenas } from "../graph/program.ts";
@@ -31,6 +32,16 @@ export interface StageMemory {
   readonly lowerBound: number;
   /** Bytes in the host's memory beside, with exact tiling. */
   readonly host: number;
+  /** Kernels that were chosen among several, each kind of work once. */
+  readonly choices: readonly KernelChoice[];
+}
+
+/** Which kernel carries out one kind of work (docs/tuning.md). */
+export interface KernelChoice {
+  readonly work: string;
+  readonly variant: string;
+  /** By a measurement on this adapter, else by its capabilities. */
+  readonly tuned: boolean;
 }
 
 export interface StagePlanOptions {
@@ -46,32 +57,48 @@ export interface StagePlanOptions {
 }
 
 export function planStages(configs: Configs, caps: Capabilities, types: (component: string) => Pick<WeightProvider, "type">, o: StagePlanOptions): StageMemory[] {
-  const { denoise, dtype } = o;
+  return stageParts(configs, caps, types, o).map(({ stage, plans, vae }) => (vae && o.tiling === "exact" ? measureExact(stage, configs.vae, caps, vae) : measure(stage, plans())));
+}
+
+/** The plans that a generation's stages run; those of the VAE are a tile's where pictures are taken in tiles. */
+export function stagePlans(configs: Configs, caps: Capabilities, types: (component: string) => Pick<WeightProvider, "type">, o: StagePlanOptions): { stage: string; plans: Plan[] }[] {
+  return stageParts(configs, caps, types, o).map(({ stage, plans }) => ({ stage, plans: plans() }));
+}
+
+type VaeShape = Omit<VaeGraphOptions, "continues" | "continued">;
+
+function stageParts(configs: Configs, caps: Capabilities, types: (component: string) => Pick<WeightProvider, "type">, o: StagePlanOptions): { stage: string; vae?: VaeShape; plans: () => Plan[] }[] {
+  const { denoise, dtype, tiling } = o;
   const { height, width } = denoise;
-  const { tiling } = o;
+  const part = (vae: VaeShape) => ({ stage: stageOf(vae), vae, plans: () => planVae(configs.vae, caps, tiling === "none" ? vae : tileOf(configs.vae, vae)) });
   return [
-    measure("text encoder", [compile(t5Graph(configs.text, types("text_encoder"), { batch: denoise.guidance ? 2 : 1, length: denoise.textLength, dtype }), caps)]),
-    ...(o.encodedFrames ? [measureVae(configs.vae, caps, { part: "encode", batch: 1, frames: o.encodedFrames, height: height * o.spatial, width: width * o.spatial, format: "sample", tiling, dtype })] : []),
-    measure("transformer", [compile(denoiseGraph(configs.transformer, types("transformer"), denoise, dtype), caps)]),
-    measureVae(configs.vae, caps, { part: "decode", batch: 1, frames: o.decodedLatents, height, width, format: "rgba", tiling, dtype }),
+    { stage: "text encoder", plans: () => [compile(t5Graph(configs.text, types("text_encoder"), { batch: denoise.guidance ? 2 : 1, length: denoise.textLength, dtype }), caps)] },
+    ...(o.encodedFrames ? [part({ part: "encode", batch: 1, frames: o.encodedFrames, height: height * o.spatial, width: width * o.spatial, format: "sample", dtype })] : []),
+    { stage: "transformer", plans: () => [compile(denoiseGraph(configs.transformer, types("transformer"), denoise, dtype), caps)] },
+    part({ part: "decode", batch: 1, frames: o.decodedLatents, height, width, format: "rgba", dtype }),
   ];
 }
 
-/** What encoding or decoding a video takes, by the way it goes about large pictures. */
-export function measureVae(config: VaeConfig, caps: Capabilities, { tiling, ...o }: Omit<VaeGraphOptions, "continues" | "continued"> & { tiling: TilingMode }): StageMemory {
-  const stage = o.part === "encode" ? "encoder" : "decoder";
-  if (tiling === "exact") return measureExact(stage, config, caps, o);
-  const axes = tiling === "reference" ? tileAxes(config, o.part, o, {}) : null;
-  const tile = axes ? { ...o, format: "sample" as const, height: Math.min(o.height, axes.rows.size), width: Math.min(o.width, axes.columns.size) } : o;
-  return measure(stage, planVae(config, caps, tile));
+const stageOf = ({ part }: VaeShape): string => (part === "encode" ? "encoder" : "decoder");
+
+/** A tile as diffusers cuts it, for pictures that are larger. */
+function tileOf(config: VaeConfig, o: VaeShape): VaeShape {
+  const axes = tileAxes(config, o.part, o, {});
+  return axes ? { ...o, format: "sample", height: Math.min(o.height, axes.rows.size), width: Math.min(o.width, axes.columns.size) } : o;
 }
 
-function measureExact(stage: string, config: VaeConfig, caps: Capabilities, options: Omit<VaeGraphOptions, "continues" | "continued">): StageMemory {
+/** What encoding or decoding a video takes, by the way it goes about large pictures. */
+export function measureVae(config: VaeConfig, caps: Capabilities, { tiling, ...o }: VaeShape & { tiling: TilingMode }): StageMemory {
+  if (tiling === "exact") return measureExact(stageOf(o), config, caps, o);
+  return measure(stageOf(o), planVae(config, caps, tiling === "reference" ? tileOf(config, o) : o));
+}
+
+function measureExact(stage: string, config: VaeConfig, caps: Capabilities, options: VaeShape): StageMemory {
   const plans = vaeGraphs(config, { type: () => options.dtype }, options).graphs.map((graph) => planExact(graph, caps, DEFAULT_TILE_BYTES));
   const largest = (of: (plan: (typeof plans)[number]) => number) => Math.max(...plans.map(of));
   const weights = [...new Map(plans.flatMap((p) => [...p.weights].map(([key, w]) => [key, w.bytes] as const))).values()].reduce((a, b) => a + b, 0);
   const activations = largest((p) => p.deviceBytes);
-  return { stage, weights, activations, total: weights + activations, flops: plans.reduce((n, p) => n + p.flops, 0), lowerBound: activations, host: largest((p) => p.hostBytes) };
+  return { stage, weights, activations, total: weights + activations, flops: plans.reduce((n, p) => n + p.flops, 0), lowerBound: activations, host: largest((p) => p.hostBytes), choices: kernelChoices(plans.flatMap((p) => p.choices)) };
 }
 
 function measure(stage: string, plans: readonly Plan[]): StageMemory {
@@ -80,5 +107,9 @@ function measure(stage: string, plans: readonly Plan[]): StageMemory {
   const shared = plans.slice(1).flatMap((p) => [...p.graph.inputs].filter(([name]) => name !== "x").map(([, tensor]) => tensor.bytes));
   const activations = sum(sharedArenas(plans)) + sum(plans.map((p) => p.bytes.io)) - sum(shared);
   const weights = sum([...new Map(plans.flatMap((p) => [...p.weights].map(([key, w]) => [key, w.bytes] as const))).values()]);
-  return { stage, weights, activations, total: weights + activations, flops: sum(plans.map((p) => p.cost.flops)), lowerBound: Math.max(...plans.map((p) => p.bytes.lowerBound)), host: 0 };
+  return { stage, weights, activations, total: weights + activations, flops: sum(plans.map((p) => p.cost.flops)), lowerBound: Math.max(...plans.map((p) => p.bytes.lowerBound)), host: 0, choices: kernelChoices(plans.flatMap((p) => p.choices)) };
+}
+
+function kernelChoices(choices: readonly Choice[]): KernelChoice[] {
+  return [...new Map(choices.map(({ key, variant, tuned }) => [key, { work: key, variant, tuned }])).values()];
 }

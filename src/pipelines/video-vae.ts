@@ -54,13 +54,13 @@ export interface EncodeVideoOptions extends RunOptions {
 
 export type DecodeLatentsOptions = RunOptions;
 
-export interface OpenVaeOptions extends Pick<OpenOptions, "gpu" | "adapter" | "dtype" | "variant" | "hub"> {
+export interface OpenVaeOptions extends Pick<OpenOptions, "gpu" | "adapter" | "tuning" | "dtype" | "variant" | "hub"> {
   signal?: AbortSignal;
-  /** Things the user should know: weights that do not fit f16 and were kept in f32. */
+  /** Things the user should know: weights that do not fit f16 and were kept in f32, a tuning table that does not hold here. */
   onWarning?: (message: string) => void;
 }
 
-const OPEN = ["gpu", "adapter", "dtype", "variant", "hub", "signal", "onWarning"];
+const OPEN = ["gpu", "adapter", "tuning", "dtype", "variant", "hub", "signal", "onWarning"];
 const RUN = ["tiling", "signal", "onProgress", "onTiling"];
 const ENCODE = [...RUN, "width", "height", "fit", "frames", "seed"];
 
@@ -111,7 +111,7 @@ export class VideoVae implements AsyncDisposable {
       const component = checkpoint.component("vae");
       const config = parseVaeConfig(component.config);
       expectWeights(component, vaeWeights(config));
-      gpu = options.gpu ?? (await Gpu.open(options.adapter === undefined ? {} : { adapter: options.adapter }));
+      gpu = options.gpu ?? (await Gpu.open(defined({ adapter: options.adapter, tuning: options.tuning, onWarning: options.onWarning })));
       if (options.dtype === "f16" && !gpu.caps.f16) throw new CogwheelError("vae", `dtype f16 needs an adapter with shader-f16, got ${gpu.name}; use f32 or another adapter`);
       const dtype = options.dtype ?? (gpu.caps.f16 && gpu.caps.kind === "hardware" ? "f16" : "f32");
       const weights = await ComponentWeights.open(component, dtype, defined({ signal: options.signal }));

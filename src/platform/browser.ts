@@ -102,3 +102,12 @@ export async function readInput(path: string): Promise<Uint8Array> {
 export async function listFolder(path: string): Promise<string[] | undefined> {
   throw noFiles(path);
 }
+export async function readTuning(_file: string): Promise<undefined> {
+  return undefined;
+}
+export async function namedTuning(): Promise<undefined> {
+  return undefined;
+}
+export async function writeTuning(file: string, _text: string): Promise<string> {
+  throw noFiles(file);
+}

@@ -10,6 +10,7 @@ import type { AdapterRequest, FoundAdapter, ListedAdapter } from "./types.ts";
 
 export { checkWritable, installWebCodecs, listFolder, openOutput, readInput } from "./files-node.ts";
 export { availableMemoryBytes, peakResidentBytes } from "./memory-node.ts";
+export { namedTuning, readTuning, writeTuning } from "./tuning-node.ts";
 export { waitForGpu } from "./wait-node.ts";
 
 export async function requestGpuAdapter(request: AdapterRequest = {}): Promise<FoundAdapter> {

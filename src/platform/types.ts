@@ -61,6 +61,12 @@ export interface Platform {
   checkWritable(path: string, kind: "file" | "folder"): Promise<void>;
   openOutput(path: string, kind: "file" | "folder"): Promise<OutputFiles>;
   readInput(path: string): Promise<Uint8Array>;
+  /** A table of measurements that was kept for this user, with where it lies; `undefined` if there is none. */
+  readTuning(file: string): Promise<{ path: string; text: string } | undefined>;
+  /** What the environment names in its place (COGWHEEL_TUNING): a file, or `off`. */
+  namedTuning(): Promise<"off" | { path: string; text: string } | undefined>;
+  /** Keeps one for this user's other runs; resolves to where. A page keeps what it wants itself. */
+  writeTuning(file: string, text: string): Promise<string>;
   /** Names of the files of a folder, sorted; `undefined` if it is no folder. */
   listFolder(path: string): Promise<string[] | undefined>;
 }

@@ -11,6 +11,7 @@ const shared = globalThis as { cogwheelTestGpu?: Promise<Gpu> };
 
 export function testGpu(): Promise<Gpu> {
   return (shared.cogwheelTestGpu ??= Gpu.open({
+    tuning: false,
     ...(process.env["COGWHEEL_ADAPTER"] ? { adapter: process.env["COGWHEEL_ADAPTER"] } : {}),
     // The kernels that every GPU takes, run on whatever adapter is here.
     ...(process.env["COGWHEEL_KERNELS"] === "gpu" ? { capabilities: { kind: "hardware" as const } } : {}),
@@ -19,7 +20,7 @@ export function testGpu(): Promise<Gpu> {
 
 /** A device of its own that pretends to have less. */
 export function limitedGpu(capabilities: CapabilityOverrides, options: OpenGpuOptions = {}): Promise<Gpu> {
-  return Gpu.open({ ...(process.env["COGWHEEL_ADAPTER"] ? { adapter: process.env["COGWHEEL_ADAPTER"] } : {}), ...options, capabilities });
+  return Gpu.open({ tuning: false, ...(process.env["COGWHEEL_ADAPTER"] ? { adapter: process.env["COGWHEEL_ADAPTER"] } : {}), ...options, capabilities });
 }
 
 /** Weights from memory, stored as `dtype` (vectors always f32). */

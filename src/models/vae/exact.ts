@@ -10,6 +10,7 @@
 import { CogwheelError } from "../../errors.ts";
 import type { Capabilities } from "../../gpu/capabilities.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
+import type { Choice } from "../../graph/choice.ts";
 import { compile, type Plan } from "../../graph/compile.ts";
 import { bytesOf, Graph, type Node, type Tensor } from "../../graph/graph.ts";
 import { Arenas, Program, type RunOptions } from "../../graph/program.ts";
@@ -360,7 +361,8 @@ function planned(graph: Graph, caps: Capabilities): number {
     const { bytes } = compile(graph, caps);
     return bytes.activations + bytes.io;
   } catch (error) {
-    if (error instanceof CogwheelError) return Infinity;
+    // A tuning table that names what cannot run is no matter of size.
+    if (error instanceof CogwheelError && error.room !== "tuning") return Infinity;
     throw error;
   }
 }
@@ -533,9 +535,10 @@ class MergedStatistics {
 }
 
 /** What exact tiling of one frame batch will take, without running it: the largest tile, and the host's tensors. */
-export function planExact(graph: Graph, caps: Capabilities, budgetBytes: number): { deviceBytes: number; hostBytes: number; tiles: number; weights: Plan["weights"]; flops: number } {
+export function planExact(graph: Graph, caps: Capabilities, budgetBytes: number): { deviceBytes: number; hostBytes: number; tiles: number; weights: Plan["weights"]; flops: number; choices: Choice[] } {
   const runner = new ExactRunner(graph);
   const weights = new Map<string, Plan["weights"] extends ReadonlyMap<string, infer W> ? W : never>();
+  const choices: Choice[] = [];
   let [deviceBytes, tiles, flops] = [0, 0, 0];
   const last = runner.lastUses();
   const outputs = new Set([...graph.outputs.values()].map((t) => t.id));
@@ -547,6 +550,7 @@ export function planExact(graph: Graph, caps: Capabilities, budgetBytes: number)
     const plan = compile(runner.record(segment, regions[Math.floor(regions.length / 2)]!).graph, caps);
     deviceBytes = Math.max(deviceBytes, plan.bytes.activations + plan.bytes.io);
     for (const [key, weight] of plan.weights) weights.set(key, weight);
+    choices.push(...plan.choices);
     for (const node of segment.nodes) flops += node.op.cost(node).flops;
     const reused = runner.inPlace(segment, i, last);
     if (reused) alive.delete(reused.residual.id);
@@ -554,5 +558,5 @@ export function planExact(graph: Graph, caps: Capabilities, budgetBytes: number)
     hostBytes = Math.max(hostBytes, [...alive.values()].reduce((n, t) => n + t.bytes, 0));
     for (const id of alive.keys()) if ((last.get(id) ?? -1) <= i && !outputs.has(id)) alive.delete(id);
   }
-  return { deviceBytes, hostBytes, tiles, weights, flops };
+  return { deviceBytes, hostBytes, tiles, weights, flops, choices };
 }

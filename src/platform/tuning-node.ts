@@ -1,0 +1,49 @@
+/** Tables of measurements (docs/tuning.md), in Node: below the folder that the system has for a user's caches. */
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { homedir } from "node:os";
+import { dirname, join } from "node:path";
+import { CogwheelError } from "../errors.ts";
+
+function cachePath(file: string): string {
+  const { XDG_CACHE_HOME, LOCALAPPDATA } = process.env;
+  const base = XDG_CACHE_HOME || (process.platform === "win32" && LOCALAPPDATA) || join(homedir(), process.platform === "darwin" ? "Library/Caches" : ".cache");
+  return join(base, "cogwheel", "tuning", file);
+}
+
+export async function readTuning(file: string): Promise<{ path: string; text: string } | undefined> {
+  const path = cachePath(file);
+  try {
+    return { path, text: await readFile(path, "utf8") };
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    throw unreadable(path, error);
+  }
+}
+
+export async function namedTuning(): Promise<"off" | { path: string; text: string } | undefined> {
+  const path = process.env["COGWHEEL_TUNING"] || undefined;
+  if (path === undefined || path === "off") return path;
+  try {
+    return { path, text: await readFile(path, "utf8") };
+  } catch (error) {
+    throw unreadable(`COGWHEEL_TUNING=${path}`, error);
+  }
+}
+
+function unreadable(what: string, error: unknown): CogwheelError {
+  return new CogwheelError("tuning", `${what} must be a file that can be read, got ${(error as Error).message}; correct it, or take it away`, { cause: error });
+}
+
+export async function writeTuning(file: string, text: string): Promise<string> {
+  const path = cachePath(file);
+  const temporary = `${path}.${process.pid}.part`;
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(temporary, text);
+    await rename(temporary, path);
+  } catch (error) {
+    throw new CogwheelError("tuning", `${path} must be a place that can be written, got ${(error as Error).message}; set XDG_CACHE_HOME to a folder that can be`, { cause: error });
+  }
+  return path;
+}
