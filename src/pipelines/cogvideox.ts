@@ -65,6 +65,7 @@ export type RequirementOptions = Partial<Settings> & Pick<GenerateOptions, "samp
 export class CogVideoX implements AsyncDisposable {
   #gpu: Gpu;
   readonly #ownsGpu: boolean;
+  readonly #memoryBytes: number | undefined;
   /** How its own device was opened. */
   readonly #opened: OpenGpuOptions;
 
@@ -77,7 +78,9 @@ export class CogVideoX implements AsyncDisposable {
     readonly defaults: Settings,
     readonly dtype: "f32" | "f16",
     private readonly keep: boolean,
+    memoryBytes: number | undefined,
   ) {
+    this.#memoryBytes = memoryBytes;
     this.#ownsGpu = "own" in gpu;
     this.#gpu = "own" in gpu ? gpu.own : gpu;
     this.#opened = "own" in gpu ? gpu.opened : {};
@@ -111,7 +114,7 @@ export class CogVideoX implements AsyncDisposable {
       const advice = (await checkpoint.source.exists("generation.json")) ? adviceFrom(await readJson(checkpoint.source, "generation.json")) : {};
       const defaults = { ...defaultSettings(rules), ...advice };
       checkSettings(defaults, rules);
-      return new CogVideoX(options.gpu ?? { own: gpu, opened }, checkpoint, configs, rules, defaults, dtype, options.keep ?? false);
+      return new CogVideoX(options.gpu ?? { own: gpu, opened }, checkpoint, configs, rules, defaults, dtype, options.keep ?? false, options.memoryBytes);
     } catch (error) {
       await checkpoint[Symbol.asyncDispose]();
       if (gpu && !options.gpu) await gpu[Symbol.asyncDispose]();
@@ -294,6 +297,11 @@ export class CogVideoX implements AsyncDisposable {
     // Planning alone finds tensors and bindings that no buffer of this adapter holds, on any adapter. How much memory a GPU has
     // free WebGPU does not tell; a CPU adapter takes the machine's, and so does exact tiling.
     const planned = this.#require({ ...settings, ...defined({ samples, tiling, profile }), task });
+    const limit = this.#memoryBytes;
+    if (limit !== undefined) {
+      const most = planned.stages.reduce((a, b) => (b.total > a.total ? b : a));
+      if (most.total > limit) throw new CogwheelError("generate", `the ${most.stage} takes ${mega(most.total)} of the adapter's memory (weights ${mega(most.weights)}, activations ${mega(most.activations)}), got a limit of ${mega(limit)} in memoryBytes; choose a smaller size, fewer frames${this.dtype === "f32" && this.gpu.caps.f16 ? " or dtype f16" : ""}`);
+    }
     const available = availableMemoryBytes();
     if (available === undefined) return planned.tiling;
     const needs = ({ total, host }: StageMemory) => (this.gpu.caps.kind === "software" ? total : 0) + host;

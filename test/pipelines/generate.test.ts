@@ -244,6 +244,16 @@ describe("bad requests", () => {
     await refused({ step: 3 }, /^\[generate\] options must be among .*, got "step"; check its spelling$/);
   });
 
+  it("take no more memory than an app allows, told before anything is loaded", async () => {
+    const most = Math.max(...model.requirements({ frames: 9 }).map(({ total }) => total));
+    await using tight = await CogVideoX.open(folder, { gpu, dtype: "f32", memoryBytes: most - 1 });
+    const stages: Stage[] = [];
+    await expect(tight.generate({ prompt: PROMPT, frames: 9, onProgress: (stage) => stages.push(stage) })).rejects.toThrow(/^\[generate\] the \w[\w ]* takes .* of the adapter's memory \(weights .*, activations .*\), got a limit of .* in memoryBytes; choose a smaller size/);
+    expect(stages).toEqual([]);
+    await using enough = await CogVideoX.open(folder, { gpu, dtype: "f32", memoryBytes: most });
+    expect((await enough.generate({ prompt: PROMPT, frames: 9, seed: 7 })).frames.length).toBe(9);
+  });
+
   it("warn of a prompt that is too long, and what was cut changes nothing", async () => {
     const warnings: string[] = [];
     const long = await generate({ prompt: `${PROMPT} on a black background and a very long tail of other things`, onWarning: (message) => warnings.push(message) });
