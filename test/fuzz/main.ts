@@ -8,7 +8,7 @@
  *   npm run fuzz -- --dtype f16 --adapter lavapipe --kernels gpu     as in `cogwheel validate`
  *   npm run fuzz -- --cases DIR                   the files of an earlier run, without making any
  *
- * COGWHEEL_PYTHON names the interpreter that has the packages of test/reference/requirements.txt; default python3. Files go to
+ * The reference runs in the environment that `npm run reference` makes, or in the interpreter that COGWHEEL_PYTHON names. Files go to
  * test/reference/cases-fuzz/ (or --out DIR); those that pass are removed, those that fail stay. Exit code 0 when nothing failed.
  */
 import { spawnSync } from "node:child_process";
@@ -57,11 +57,10 @@ let folder = root;
 if (!values.cases) {
   await mkdir(root, { recursive: true });
   folder = await mkdtemp(join(root, `seed-${seed}-`));
-  const python = process.env["COGWHEEL_PYTHON"] ?? "python3";
   const which = values.index === undefined ? ["--count", values.count] : ["--index", values.index];
   console.log(`seed ${seed}: making cases in ${relative(".", folder)}`);
-  const { status, error } = spawnSync(python, ["test/reference/fuzz.py", "--out", folder, "--seed", seed, ...which], { stdio: ["ignore", "inherit", "inherit"] });
-  if (status !== 0) throw new CogwheelError("fuzz", `${python} test/reference/fuzz.py must make the cases, got ${error?.message ?? `exit code ${status}`}; name an interpreter with the packages of test/reference/requirements.txt in COGWHEEL_PYTHON`);
+  const { status, error } = spawnSync(process.execPath, ["test/reference/run.mjs", "fuzz", "--out", folder, "--seed", seed, ...which], { stdio: ["ignore", "inherit", "inherit"] });
+  if (status !== 0) throw new CogwheelError("fuzz", `test/reference/fuzz.py must make the cases, got ${error?.message ?? `exit code ${status}`}; see its message above`);
 }
 
 await using gpu = await Gpu.open({ ...(values.adapter ? { adapter: values.adapter } : {}), ...(values.kernels ? { capabilities: { kind: values.kernels === "gpu" ? "hardware" : "software" } } : {}) });

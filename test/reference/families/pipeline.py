@@ -24,6 +24,7 @@ from diffusers import (
 from case import Case, Content
 from draws import Draws
 from families.scheduler import COGVIDEOX, public_config
+from families.transformer import TWO_ADAPTERS, Adapter, load
 from record import recorded_draws
 
 STEPS = 6
@@ -116,10 +117,16 @@ def run(
     batch: int = 1,
     strength: float | None = None,
     steps: int = STEPS,
+    adapters: list[Adapter] | None = None,
 ):
     def build(case: Case) -> Content:
         draws = Draws(case.id)
         pipeline = assemble(kind, scheduler, style, draws)
+        # Taken before the adapters are loaded, for they rename what they wrap.
+        plain = dict(pipeline.transformer.state_dict())
+        lora = [adapter.draw(draws, pipeline.transformer) for adapter in adapters or []]
+        if lora:
+            load(pipeline.transformer, adapters, lora)
         options = {
             "height": height,
             "width": width,
@@ -186,13 +193,14 @@ def run(
 
         # Text to video never touches the encoder.
         left_out = "encoder." if kind is CogVideoXPipeline else None
-        weights = {f"transformer.{name}": tensor for name, tensor in pipeline.transformer.state_dict().items()}
+        weights = {f"transformer.{name}": tensor for name, tensor in plain.items()}
         for name, tensor in pipeline.vae.state_dict().items():
             if left_out is None or not name.startswith(left_out):
                 weights[f"vae.{name}"] = tensor
         return Content(
             config=pipeline_config(pipeline),
-            options=options,
+            options=options | ({"lora": [adapter.scale for adapter in adapters]} if adapters else {}),
+            lora={f"{i}.{name}": tensor for i, tensors in enumerate(lora) for name, tensor in tensors.items()},
             inputs=inputs,
             weights=weights,
             outputs={"latents": last["latents"], "frames": result.frames},
@@ -222,5 +230,7 @@ CASES = [
     case("1_5_dpm_padded", I2V, DPM, quarter(ONE_FIVE_I2V), 16, 32, 1),
     case("2b_ddim", V2V, DDIM, quarter(two_b(4, 4, 9)), 16, 16, 9, strength=0.8),
     case("5b_dpm_dynamic", V2V, DPM, FIVE_B, 16, 16, 5, use_dynamic_cfg=True, strength=0.5),
+    case("5b_ddim_lora", T2V, DDIM, quarter(FIVE_B), 16, 24, 5, adapters=TWO_ADAPTERS),
+    case("1_5_dpm_lora", I2V, DPM, quarter(ONE_FIVE_I2V), 16, 16, 5, adapters=TWO_ADAPTERS[:1]),
     case("5b_ddim_dynamic", CONTROL, DDIM, quarter(FUN_CONTROL), 16, 16, 5, use_dynamic_cfg=True),
 ]
