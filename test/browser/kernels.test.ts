@@ -59,7 +59,7 @@ it.each(files)("%s", async (file) => {
 it("the sweep of every specialisation passes, with parameters in uniforms", async () => {
   const { problems, cases, immediates } = await inPage<{ problems: string[]; cases: number; immediates: boolean }>(page, `return (await import("./page.mjs")).sweepInPage();`);
   expect(problems).toEqual([]);
-  expect(cases).toBeGreaterThan(50);
+  expect(cases).toBeGreaterThan(20);
   expect(immediates, "this browser has none").toBe(false);
   expect(wrong).toEqual([]);
 }, 600_000);
