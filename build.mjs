@@ -109,7 +109,7 @@ writeFileSync("build/kernels-packed.ts", kernelsModule(
 const DATA = ${JSON.stringify(deflateRawSync(kernels.map((k) => k.code).join("\0"), { level: 9 }).toString("base64"))};
 let texts: readonly string[] | undefined;
 function text(index: number): string {
-  texts ??= strFromU8(inflateSync(Uint8Array.from(atob(DATA), (c) => c.charCodeAt(0)))).split("\0");
+  texts ??= strFromU8(inflateSync(Uint8Array.from(atob(DATA), (c) => c.charCodeAt(0)))).split("\\0");
   return texts[index]!;
 }
 /** The text is found when it is asked for. */

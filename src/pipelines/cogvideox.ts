@@ -521,7 +521,7 @@ export class CogVideoX implements AsyncDisposable {
           const one = z.subarray((n * z.length) / shape.samples, ((n + 1) * z.length) / shape.samples);
           const kept: GPUTexture[] = [];
           if (options.textures) textures.push(kept);
-          const frames = await this.#decodeSample(run, held.part, one, size, kept, (done) => report((n + done) / shape.samples));
+          const frames = await this.#decodeSample(run, held.part, one, size, n, kept, (done) => report((n + done) / shape.samples));
           if (!options.textures) samples.push(frames);
         }
       } catch (error) {
@@ -533,7 +533,7 @@ export class CogVideoX implements AsyncDisposable {
   }
 
   /** One sample's frames: returned, or, where textures are wanted, put into `kept`. */
-  async #decodeSample({ options, settings, tiling }: Run, vae: CausalVae, z: Float32Array, size: VideoShape, kept: GPUTexture[], onProgress: (done: number) => void): Promise<RgbaFrame[]> {
+  async #decodeSample({ options, settings, tiling }: Run, vae: CausalVae, z: Float32Array, size: VideoShape, sample: number, kept: GPUTexture[], onProgress: (done: number) => void): Promise<RgbaFrame[]> {
     const run = { ...running(options), onProgress };
     if (options.textures && tiling === "none") {
       await vae.decode(z, size, { ...run, onDevice: (part) => { kept.push(...texturesOfBuffer(this.gpu, part)); } });
@@ -544,16 +544,16 @@ export class CogVideoX implements AsyncDisposable {
       frames.push(...rgbaFrames(await vae.decode(z, size, { ...run, tiling })));
       const { width, height } = frames[0]!;
       if (width !== settings.width || height !== settings.height) throw new CogwheelError("generate", `reference tiling of this VAE gives ${width} × ${height} pixels in place of ${settings.width} × ${settings.height}, for its overlaps do not come out even; choose another size or tiling none`);
+      await options.onFrames?.(frames, 0, sample);
       return frames;
     }
     await vae.decode(z, size, {
       ...run, format: "rgba", ...(tiling === "exact" ? { tiling } : {}),
-      onFrames: ({ frames: count, height, width, data }: DecodedFrames) => {
-        for (let f = 0; f < count; f++) {
-          const frame = { width, height, data: (data as Uint8Array).subarray(f * width * height * 4, (f + 1) * width * height * 4) };
-          if (options.textures) kept.push(textureOfFrame(this.gpu, frame));
-          else frames.push(frame);
-        }
+      onFrames: async ({ start, frames: count, height, width, data }: DecodedFrames) => {
+        const part = Array.from({ length: count }, (_, f) => ({ width, height, data: (data as Uint8Array).subarray(f * width * height * 4, (f + 1) * width * height * 4) }));
+        if (options.textures) kept.push(...part.map((frame) => textureOfFrame(this.gpu, frame)));
+        else frames.push(...part);
+        await options.onFrames?.(part, start, sample);
       },
     });
     return frames;

@@ -9,6 +9,7 @@ import type { LoraInput } from "./lora-file.ts";
 import type { ReferenceProfile } from "./profiles.ts";
 import type { Settings } from "./settings.ts";
 import type { TaskInputs } from "./task.ts";
+import type { RgbaFrame } from "./video.ts";
 
 /**
  * The parts of a generation, in order; `load encoder` and `encode frames` only where there are frames to begin from, `prepare preview` in
@@ -82,6 +83,11 @@ export interface GenerateOptions extends Partial<Settings>, TaskInputs {
   /** Name the first node that makes a NaN or an infinity, and stop. */
   checkFinite?: boolean;
   onProgress?: (stage: Stage, done: number, detail?: string) => void;
+  /**
+   * Frames as they are decoded, so that a film can be encoded or shown while the next ones are computed: those of sample `sample` from number
+   * `first` on. Awaited; with tiling `reference` all come at the end. The video has them too. Not with `textures`.
+   */
+  onFrames?: (frames: readonly RgbaFrame[], first: number, sample: number) => void | Promise<void>;
   /** After each denoising step; awaited. */
   onStep?: (state: DenoiseState, steps: number) => void | Promise<void>;
   /** Things the user should know: a cut prompt, weights that were kept in f32. */
@@ -91,7 +97,7 @@ export interface GenerateOptions extends Partial<Settings>, TaskInputs {
 const KNOWN: Record<keyof GenerateOptions, true> = {
   prompt: true, negative: true, seed: true, samples: true, height: true, width: true, frames: true, fps: true, steps: true, guidance: true, scheduler: true, dynamicGuidance: true,
   image: true, video: true, control: true, mask: true, strength: true, fit: true, start: true, loras: true, profile: true, tiling: true, preview: true, textures: true,
-  signal: true, gpuProfile: true, checkFinite: true, onProgress: true, onStep: true, onWarning: true,
+  signal: true, gpuProfile: true, checkFinite: true, onProgress: true, onFrames: true, onStep: true, onWarning: true,
 };
 
 /** Throws for what is wrong by itself. An option that is misspelled would change nothing, silently. */
@@ -105,6 +111,7 @@ export function checkOptions(options: GenerateOptions): void {
   if (options.seed !== undefined && !Number.isSafeInteger(options.seed)) fail(`a seed must be a whole number up to 2^53 − 1, got ${options.seed}`);
   if (options.samples !== undefined && !(Number.isInteger(options.samples) && options.samples >= 1 && options.samples <= 64)) fail(`samples must be a whole number from 1 to 64, got ${options.samples}`);
   if (options.loras !== undefined && !(Array.isArray(options.loras) && options.loras.every((lora) => lora?.adapter))) fail(`loras must be a list of { adapter, scale }, got ${JSON.stringify(options.loras)?.slice(0, 60)}`);
+  if (options.textures && options.onFrames) fail("frames are either left on the device or handed over, got textures and onFrames; leave one out");
   if (options.textures && options.tiling === "reference") fail("textures are made as frames are decoded, got tiling reference, which blends them at the end; leave one out");
   if (options.tiling !== undefined && !TILINGS.includes(options.tiling)) fail(`tiling must be ${TILINGS.join(", ")}, got ${JSON.stringify(options.tiling)}`);
 }

@@ -8,7 +8,8 @@ import { leastSquares, previewFrames, probeColors } from "../../src/pipelines/pr
 import type { GenerationStep } from "../../src/pipelines/generation.ts";
 import { CausalVae } from "../../src/models/vae/vae.ts";
 import { ComponentWeights } from "../../src/models/component-weights.ts";
-import type { Video } from "../../src/pipelines/video.ts";
+import type { RgbaFrame, Video } from "../../src/pipelines/video.ts";
+import { encodeVideo } from "../../src/video/encode.ts";
 import { testGpu } from "../support/gpu.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
 
@@ -119,6 +120,27 @@ describe("previews", () => {
     const rows = [[1, 0, 1], [0, 1, 1], [1, 1, 1], [2, -1, 1]];
     const solved = leastSquares(rows, rows.map(([a, b]) => [3 * a! - 2 * b! + 0.5]));
     [3, -2, 0.5].forEach((want, i) => expect(solved[i]![0]).toBeCloseTo(want, 4));
+  });
+});
+
+describe("frames as they come", () => {
+  it.each([undefined, "exact"] as const)("are those of the video, in order, and can be encoded on the way (tiling %s)", async (tiling) => {
+    await using model = await CogVideoX.open(folder, { gpu, dtype: "f32" });
+    const parts: { first: number; sample: number; count: number }[] = [];
+    const { writable, readable } = new TransformStream<RgbaFrame, RgbaFrame>();
+    const writer = writable.getWriter();
+    const film = encodeVideo(readable as unknown as AsyncIterable<RgbaFrame>, { format: "gif", fps: 8 });
+    const video = await model.generate({
+      prompt: PROMPT, seed: 7, frames: 17, ...(tiling ? { tiling } : {}),
+      onFrames: async (frames, first, sample) => {
+        parts.push({ first, sample, count: frames.length });
+        for (const frame of frames) await writer.write(frame);
+      },
+    });
+    await writer.close();
+    expect(parts).toEqual([{ first: 0, sample: 0, count: 9 }, { first: 9, sample: 0, count: 8 }]);
+    expect(Buffer.from(await film).equals(Buffer.from(await encodeVideo(video.frames, { format: "gif", fps: 8 })))).toBe(true);
+    await expect(model.generate({ prompt: PROMPT, textures: true, onFrames: () => undefined })).rejects.toThrow(/got textures and onFrames/);
   });
 });
 
