@@ -5,7 +5,10 @@ import { Graph, type Tensor } from "../../src/graph/graph.ts";
 import { describeSequence, recordBlock } from "../../src/models/transformer/transformer.ts";
 import { parseVaeConfig } from "../../src/models/vae/config.ts";
 import { vaeGraph } from "../../src/models/vae/graphs.ts";
+import { listed, type ListedSizes } from "../cases/listed.ts";
 import { blockConfig, type BlockSizes, type DecoderSizes } from "../cases/modules.ts";
+import type { WeightProvider } from "../../src/graph/weights.ts";
+import { Draw } from "../../src/sweep/case.ts";
 import { attention } from "../../src/ops/attention.ts";
 import { conv3d } from "../../src/ops/conv3d.ts";
 import { groupNorm } from "../../src/ops/group_norm.ts";
@@ -13,9 +16,13 @@ import { layerNorm } from "../../src/ops/layer_norm.ts";
 import { matmul } from "../../src/ops/matmul.ts";
 
 export interface Built {
-  /** With the output `y`. */
+  /** With the output `y`, or another as its first. */
   readonly graph: Graph;
-  readonly inputs: Record<string, Float32Array>;
+  readonly inputs: Record<string, Float32Array | Uint16Array | Uint32Array>;
+  /** Where weights are not what the case draws. */
+  readonly provider?: WeightProvider;
+  /** What must come out, where the case itself cannot say. */
+  readonly want?: () => ArrayLike<number>;
   /** The result in the reference's layout. */
   readonly read?: (y: Float32Array) => Float32Array;
 }
@@ -93,7 +100,17 @@ function decoderBuilder(c: BenchCase<"vae_decoder", DecoderSizes>): Built {
   return { graph, inputs: { x: draw(c.inputs["z"]!) } };
 }
 
+function listedBuilder(c: BenchCase<"listed", ListedSizes>): Built {
+  const { c: own } = listed(c.sizes);
+  const graph = new Graph(c.name);
+  const drawing = new Draw(graph, "f32", own.half);
+  for (const [name, tensor] of Object.entries(own.record(drawing))) graph.output(name, tensor);
+  drawing.fill();
+  const first = [...graph.outputs.keys()][0]!;
+  return { graph, inputs: drawing.inputs, provider: drawing.provider, want: () => own.reference(drawing.values)[first]! };
+}
+
 export const builders: Readonly<Record<string, Builder>> = {
   matmul: matmulBuilder, attention: attentionBuilder, conv3d: convBuilder, adaln: adaLnBuilder, group_norm: groupNormBuilder,
-  block: blockBuilder, vae_decoder: decoderBuilder,
+  block: blockBuilder, vae_decoder: decoderBuilder, listed: listedBuilder,
 };

@@ -1,15 +1,18 @@
 /** This engine as a contender. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { draw, type BenchCase } from "../cases/case.ts";
+import { draw, relativeL2, type BenchCase } from "../cases/case.ts";
 import { writeResult } from "../cases/result-file.ts";
-import { packageRoot } from "../../src/cli/package-root.ts";
+import { EMBEDDED_MODEL, packageRoot } from "../../src/cli/package-root.ts";
 import { Gpu } from "../../src/gpu/gpu.ts";
 import { Profile } from "../../src/gpu/profile.ts";
 import { compile } from "../../src/graph/compile.ts";
 import { Program } from "../../src/graph/program.ts";
 import { WeightStore } from "../../src/graph/weights.ts";
 import { Ceilings, type CeilingName, type CeilingRates } from "../measure/ceiling.ts";
+import { measureGeneration, type Generation } from "../measure/generation.ts";
+import { measureRuntime, type Runtime } from "../measure/runtime.ts";
+import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
 import { builders } from "./builders.ts";
 import { serve, type Contender, type Prepared } from "./protocol.ts";
 
@@ -36,15 +39,19 @@ class Engine implements Contender {
     const build = builders[c.kind];
     if (!build) throw new Error(`no builder for ${c.kind}`);
     const gpu = this.#gpu;
-    const { graph, inputs, read } = build(c);
-    const store = new WeightStore(gpu, { type: () => "f32", read: async (name) => draw(c.weights[name]!) });
+    const { graph, inputs, read, provider, want } = build(c);
+    const store = new WeightStore(gpu, provider ?? { type: () => "f32", read: async (name) => draw(c.weights[name]!) });
     const plan = compile(graph, gpu.caps);
     const start = performance.now();
     const program = await Program.create(gpu, plan, store);
     const compileMs = performance.now() - start;
     this.#open = { program, store };
     await gpu.scoped(c.name, () => program.run({ inputs }));
-    const out = await program.read("y");
+    const out = await program.read([...graph.outputs.keys()][0]!);
+    if (want) {
+      const error = relativeL2(out, Float32Array.from(want()));
+      if (!(error <= c.tolerance)) throw new Error(`its result departs from the list's reference by ${error.toExponential(1)}, more than ${c.tolerance}`);
+    }
     writeResult(file, read ? read(out) : out);
     return { flops: plan.cost.flops, bytes: plan.cost.bytes, compileMs, kernels: [...new Set(plan.steps.map((s) => s.label))] };
   }
@@ -64,6 +71,16 @@ class Engine implements Contender {
       gpuMs.push(profile.dispatches.reduce((n, d) => n + (d.end - d.begin) / 1e6, 0));
     }
     return { ms, gpuMs };
+  }
+
+  async runtime(): Promise<Runtime> {
+    await using model = await CogVideoX.open(EMBEDDED_MODEL, { gpu: this.#gpu });
+    return await measureRuntime(this.#gpu, model);
+  }
+
+  async generation(): Promise<Generation> {
+    await using model = await CogVideoX.open(EMBEDDED_MODEL, { gpu: this.#gpu });
+    return await measureGeneration(this.#gpu, model);
   }
 
   async close() {

@@ -7,6 +7,7 @@
  *                              `file`; a contender that has several ways takes the fastest whose result is that of the file `want`
  *   time {runs}              → milliseconds of each run of the prepared case
  *   ceilings {runs, only}    → the adapter's ceilings (this engine alone)
+ *   runtime, generation      → what the runtime costs; whole generations with the embedded model (this engine alone)
  *   close                    → forgets the prepared case
  *
  * What a run is, for all alike: inputs and weights lie on the device; from the call until the result is whole on the device,
@@ -16,6 +17,8 @@ import { createInterface } from "node:readline";
 import type { BenchCase } from "../cases/case.ts";
 import type { Capabilities } from "../../src/gpu/capabilities.ts";
 import type { CeilingName, CeilingRates } from "../measure/ceiling.ts";
+import type { Generation } from "../measure/generation.ts";
+import type { Runtime } from "../measure/runtime.ts";
 
 export interface Opened {
   readonly name: string;
@@ -51,13 +54,15 @@ export type Request =
   | { readonly do: "prepare"; readonly case: BenchCase; readonly file: string; readonly want?: string }
   | { readonly do: "time"; readonly runs: number }
   | { readonly do: "ceilings"; readonly runs: number; readonly only?: readonly CeilingName[] }
-  | { readonly do: "close" };
+  | { readonly do: "runtime" | "generation" | "close" };
 
 export interface Contender {
   open(folder: string): Promise<Opened>;
   prepare(c: BenchCase, file: string, want?: string): Promise<Prepared>;
   time(runs: number): Promise<Timed>;
   ceilings?(runs: number, only?: readonly CeilingName[]): Promise<CeilingRates>;
+  runtime?(): Promise<Runtime>;
+  generation?(): Promise<Generation>;
   close(): Promise<void>;
 }
 
@@ -71,6 +76,8 @@ export async function serve(contender: Contender): Promise<never> {
       else if (request.do === "prepare") answer = await contender.prepare(request.case, request.file, request.want);
       else if (request.do === "time") answer = await contender.time(request.runs);
       else if (request.do === "ceilings") answer = await contender.ceilings!(request.runs, request.only);
+      else if (request.do === "runtime") answer = await contender.runtime!();
+      else if (request.do === "generation") answer = await contender.generation!();
       else answer = (await contender.close(), {});
     } catch (error) {
       answer = { error: error instanceof Error ? error.message : String(error) };

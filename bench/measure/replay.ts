@@ -5,8 +5,15 @@ import type { Kernel } from "../../src/gpu/kernel.ts";
 import type { Program } from "../../src/graph/program.ts";
 import { median } from "./statistics.ts";
 
-/** Host milliseconds for each, median of `rounds` taken in turn; nothing is submitted, so no GPU time is in them. */
-export async function measureReplay(gpu: Gpu, program: Program, rounds = 41): Promise<{ dispatches: number; replayMs: number; bareMs: number; ratio: number }> {
+export interface Replay {
+  readonly dispatches: number;
+  readonly replayMs: number;
+  readonly bareMs: number;
+  readonly ratio: number;
+}
+
+/** Host milliseconds for each, and the median of their ratios in `rounds` taken in turn; nothing is submitted, so no GPU time is in them. */
+export async function measureReplay(gpu: Gpu, program: Program, rounds = 61): Promise<Replay> {
   const { device } = gpu;
   const dispatches = program.plan.steps.length;
   const { pipeline, layout, immediates } = await gpu.pipelines.get(silu as Kernel, {});
@@ -42,6 +49,6 @@ export async function measureReplay(gpu: Gpu, program: Program, rounds = 41): Pr
     if (i >= 3) { times.bare.push(a); times.replay.push(b); }
   }
   for (const buffer of [...buffers, uniform]) buffer.destroy();
-  const [replayMs, bareMs] = [median(times.replay), median(times.bare)];
-  return { dispatches, replayMs, bareMs, ratio: replayMs / bareMs };
+  const ratio = median(times.replay.map((ms, i) => ms / times.bare[i]!));
+  return { dispatches, replayMs: median(times.replay), bareMs: median(times.bare), ratio };
 }

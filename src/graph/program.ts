@@ -208,7 +208,11 @@ export class Program implements Disposable {
   /** Encodes every dispatch of a run, in order, into a pass of the caller's. */
   encode(pass: GPUComputePassEncoder): void {
     this.#assertAlive();
-    for (const step of this.#steps) encode(pass, step);
+    let before: Step | undefined;
+    for (const step of this.#steps) {
+      encode(pass, step, before);
+      before = step;
+    }
   }
 
   async run(options: RunOptions = {}): Promise<void> {
@@ -238,7 +242,7 @@ export class Program implements Disposable {
           pass = options.profile.pass(encoder, { label: step.pipeline.label, node: steps[at]!.node.name, ...steps[at]!.cost });
           encode(pass, step);
           pass.end();
-        } else encode(pass!, step);
+        } else encode(pass!, step, at > from && !finite ? this.#steps[at - 1] : undefined);
         flops += steps[at]!.cost.flops;
         const checks = finite && steps[at + 1]?.node !== steps[at]!.node ? finite.steps.get(steps[at]!.node.id) : undefined;
         if (checks) {
@@ -324,11 +328,12 @@ export class Program implements Disposable {
   }
 }
 
-function encode(pass: GPUComputePassEncoder, step: Step): void {
-  pass.setPipeline(step.pipeline.pipeline);
+/** `before` is the step that the pass holds last: what it has set need not be set again. */
+function encode(pass: GPUComputePassEncoder, step: Step, before?: Step): void {
+  if (step.pipeline !== before?.pipeline) pass.setPipeline(step.pipeline.pipeline);
   pass.setBindGroup(0, step.bindGroup);
   if (step.immediates) (pass as unknown as { setImmediates(offset: number, data: ArrayBuffer): void }).setImmediates(0, step.immediates);
-  pass.dispatchWorkgroups(...step.grid);
+  pass.dispatchWorkgroups(step.grid[0], step.grid[1], step.grid[2]);
 }
 
 /** A binding must hold a whole vec4, even one of a tensor with less; buffers and places in arenas are padded to that. */
