@@ -1,14 +1,14 @@
-// transpose_panels.wgsl — keys [N, R, D] → [N, ceil(R/16), D, 16], the layout in which attention_quad reads them
+// transpose_panels.wgsl — values [N, R, D] → [N, ceil(R/16), D, 16], the layout in which attention_octet and attention_quad read them
 //
-// Work      one thread writes one vec4: 4 keys of one input
+// Work      one thread writes one vec4: 4 keys of one column
 // Dispatch  (N · panels · D · 4 / 64, folded, 1)
-// Cost      reads and writes k once
+// Cost      reads and writes x once
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
 alias X = f32;
 //! end
 struct Params { d: u32, rows: u32, count: u32 }
-@group(0) @binding(1) var<storage, read> k: array<X>;
+@group(0) @binding(1) var<storage, read> x: array<X>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<X>>;
 
 @compute @workgroup_size(64)
@@ -23,6 +23,6 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let end = params.rows - 1u;
   let base = head * params.rows;
   y[i] = vec4<X>(
-    k[(base + min(key, end)) * params.d + column], k[(base + min(key + 1u, end)) * params.d + column],
-    k[(base + min(key + 2u, end)) * params.d + column], k[(base + min(key + 3u, end)) * params.d + column]);
+    x[(base + min(key, end)) * params.d + column], x[(base + min(key + 1u, end)) * params.d + column],
+    x[(base + min(key + 2u, end)) * params.d + column], x[(base + min(key + 3u, end)) * params.d + column]);
 }

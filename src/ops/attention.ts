@@ -76,31 +76,29 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
     const element = bytesOf[q.dtype];
     const headFlops = 4 * d * attrs.segments.reduce((n, s) => n + s.count * s.keyCount, 0);
     const windows = rowWindows(caps, heads, [rowsQ * d * element, padTo(rowsK, PANEL) * d * element], headFlops);
-    // Kernels for CPU adapters read keys or values in panels.
-    const turning = variant.name === "octet" ? v : variant.name === "quad" ? k : undefined;
-    const turned = turning ? target.scratch([heads, panels, d, PANEL], k.dtype) : k;
+    // Kernels for CPU adapters read values in panels.
+    const turned = variant.name === "flash" ? undefined : target.scratch([heads, panels, d, PANEL], v.dtype);
     // One head alone may be too much work for a dispatch: then its queries are split too.
     const lists = rowWindows(caps, rowsQ, [heads * d * bytesOf[y.dtype]], headFlops / rowsQ).flatMap((rows) => {
       const list = tilesOf(attrs.segments, variant.bq, rows.start, rows.count);
       return list.length ? [{ rows, tiles: target.constant("tiles", list, [list.length / 4, 4]) }] : [];
     });
     for (const w of windows) {
-      if (turning) {
+      if (turned) {
         const count = w.count * panels * d * (PANEL / 4);
         out.push(dispatch({
-          kernel: transposePanels, types: { X: k.dtype }, params: { d, rows: rowsK, count },
-          bindings: { k: rowView(turning, w, rowsK * d), y: rowView(turned, w, panels * PANEL * d) },
+          kernel: transposePanels, types: { X: v.dtype }, params: { d, rows: rowsK, count },
+          bindings: { x: rowView(v, w, rowsK * d), y: rowView(turned, w, panels * PANEL * d) },
           grid: foldGrid(Math.ceil(count / 64), caps),
           cost: { flops: 0, bytes: 2 * w.count * rowsK * d * element },
         }));
       }
       for (const { rows, tiles } of lists) {
-        const bindings = { q: rowView(q, w, rowsQ * d), k: rowView(k, w, rowsK * d), v: rowView(v, w, rowsK * d), tiles, y: rowView(y, rows, heads * d) };
-        const inPanels = rowView(turned, w, turned === k ? rowsK * d : panels * PANEL * d);
+        const bindings = { q: rowView(q, w, rowsQ * d), k: rowView(k, w, rowsK * d), v: turned ? rowView(turned, w, panels * PANEL * d) : rowView(v, w, rowsK * d), tiles, y: rowView(y, rows, heads * d) };
         const params = { rows_q: rowsQ, rows_k: rowsK, heads: w.count, head_base: w.start, heads_total: heads, tiles: tiles.dim(0), row_base: rows.start, scale: attrs.scale };
         const grid = foldGrid(tiles.dim(0) * w.count, caps);
-        if (variant.name === "octet") out.push(dispatch({ kernel: attentionOctet, types, consts: { D8: Math.ceil(d / 8) }, overrides: { WG: variant.wg }, params: { ...params, d4: d / 4 }, bindings: { ...bindings, v: inPanels }, grid }));
-        else if (variant.name === "quad") out.push(dispatch({ kernel: attentionQuad, types, consts: { CHUNKS: Math.ceil(d / 16) }, overrides: { WG: variant.wg }, params: { ...params, d4: d / 4 }, bindings: { ...bindings, k: inPanels }, grid }));
+        if (variant.name === "octet") out.push(dispatch({ kernel: attentionOctet, types, consts: { D8: Math.ceil(d / 8) }, overrides: { WG: variant.wg }, params: { ...params, d4: d / 4 }, bindings, grid }));
+        else if (variant.name === "quad") out.push(dispatch({ kernel: attentionQuad, types, consts: { D16: Math.ceil(d / 16) }, overrides: { WG: variant.wg }, params: { ...params, d4: d / 4 }, bindings, grid }));
         else out.push(dispatch({ kernel: attentionFlash, types, consts: { D4: d / 4, BQ: variant.bq, BK: variant.bk }, params, bindings, grid }));
       }
     }

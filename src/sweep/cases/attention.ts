@@ -1,8 +1,8 @@
 /** attention: head widths, lengths around the tiles, packed segments, scores that overflow exp. */
-import { attentionFlash, attentionQuad, transposePanels } from "#kernels";
+import { attentionFlash, attentionOctet, attentionQuad, transposePanels } from "#kernels";
 import type { Kernel } from "../../gpu/kernel.ts";
 import { attention, batchSegments, type Segment } from "../../ops/attention.ts";
-import { cpuKernel, gpuKernel, type OpCase, type OpCases, type Size, type Values } from "../case.ts";
+import { cpuKernel, eightLanes, fewerLanes, gpuKernel, type OpCase, type OpCases, type Size, type Values } from "../case.ts";
 
 export interface AttentionSizes {
   readonly heads: number;
@@ -49,7 +49,8 @@ const PACKED = [{ first: 0, count: 5, keyFirst: 0, keyCount: 33 }, { first: 5, c
 export const attentionCases: OpCases = {
   op: "attention",
   kernels: [
-    cpuKernel(attentionQuad as Kernel),
+    cpuKernel(attentionOctet as Kernel, { needs: eightLanes }),
+    cpuKernel(attentionQuad as Kernel, { needs: fewerLanes }),
     cpuKernel(transposePanels as Kernel),
     gpuKernel(attentionFlash as Kernel),
     // The tile of GPUs that have no more workgroup memory than WebGPU promises.
