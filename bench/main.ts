@@ -1,72 +1,138 @@
 /**
  * `npm run bench [filter]`: how fast is this adapter, how close to its own limit is the engine, and against whom?
  *
- *   npm run bench -- [FILTER…] [--adapter NAME] [--quick] [--skip-peers] [--peers a,b]
+ * Everything that computes is a process of its own (contenders/); this one asks, compares, and writes the report. Whatever
+ * cannot be measured on a machine is said in the report and stops nothing else.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpus, release, tmpdir, totalmem } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { Command } from "commander";
 import { packageRoot } from "../src/cli/package-root.ts";
 import type { BenchCase } from "./cases/case.ts";
 import { figureOps } from "./cases/figures.ts";
+import { listedCases } from "./cases/listed.ts";
 import { figureModules } from "./cases/modules.ts";
-import { ContenderProcess } from "./contenders/process.ts";
-import { contest, type CaseResult } from "./measure/contest.ts";
-import { ceilingUnit, type CeilingRates } from "./measure/ceiling.ts";
 import { findPeers } from "./contenders/find.ts";
-import { resultTable } from "./report/terminal.ts";
+import { ContenderProcess } from "./contenders/process.ts";
+import { ceilingUnit, type CeilingRates } from "./measure/ceiling.ts";
+import { checkModules, readmeCommand } from "./measure/command.ts";
+import { contest, type CaseResult } from "./measure/contest.ts";
+import type { Generation } from "./measure/generation.ts";
+import type { Runtime } from "./measure/runtime.ts";
+import { comparisonTable, compareRuns } from "./report/compare.ts";
+import { htmlReport } from "./report/html.ts";
+import { history, isaRows, resultsFolder, type BenchRecord } from "./report/record.ts";
+import { generationText, notes, resultTable, runtimeText } from "./report/terminal.ts";
 
+const PIPELINE = "pipeline";
 const options = new Command("bench")
-  .description("measure this adapter's ceilings, the engine on real shapes, and its peers, in one run")
-  .argument("[filter...]", "only cases whose name holds one of these")
-  .option("--adapter <name>", "adapter to run on", process.env["COGWHEEL_ADAPTER"])
-  .option("--quick", "three rounds a case")
+  .description("measure this adapter's ceilings, the engine at the shapes of published models, and its peers, in one run")
+  .argument("[filter...]", `only cases whose name or level (op, block, model) holds one of these; "${PIPELINE}" is the runtime and whole generations`)
+  .option("--adapter <name>", "adapter to run on (default: the fastest there is)")
+  .option("--quick", "three rounds a case, and the cases of the figures alone")
   .option("--skip-peers", "this engine alone")
   .option("--peers <list>", "only these peers: onnxruntime, tfjs, jax, torch")
-  .option("--json <file>", "where the results go", join(packageRoot, "bench", "results", `${new Date().toISOString().replace(/[:.]/g, "-")}.json`))
+  .option("--skip-pipeline", "leave out the runtime and whole generations")
+  .option("--compare <file>", "an earlier run's JSON: ratios, and regressions beyond the noise of both")
+  .option("--json <file>", "where the results go; the report lies beside it (default: bench/results/DATE.json)")
   .parse();
-const filter = options.args.map((text) => text.toLowerCase());
-const { quick, skipPeers, peers: only, json } = options.opts<{ adapter?: string; quick?: boolean; skipPeers?: boolean; peers?: string; json: string }>();
+const filter = options.args.map((word) => word.toLowerCase());
+const given = options.opts<{ adapter?: string; quick?: boolean; skipPeers?: boolean; peers?: string; skipPipeline?: boolean; compare?: string; json?: string }>();
+const old = given.compare === undefined ? undefined : (JSON.parse(readFileSync(given.compare, "utf8")) as BenchRecord);
 
-const all: readonly BenchCase[] = [...figureOps, ...figureModules];
-const cases = all.filter(({ name }) => filter.length === 0 || filter.some((text) => name.toLowerCase().includes(text)));
-if (cases.length === 0) {
-  console.error(`[bench] a filter must be part of a case's name, got ${filter.join(", ")}; cases are\n${all.map(({ name }) => `  ${name}`).join("\n")}`);
+const wanted = (...names: string[]): boolean => filter.length === 0 || filter.some((word) => names.some((name) => name.toLowerCase().includes(word)));
+const all: readonly BenchCase[] = [...figureOps, ...figureModules, ...(given.quick && filter.length === 0 ? [] : listedCases)];
+const cases = all.filter((c) => wanted(c.name, c.level));
+const pipeline = !given.skipPipeline && wanted(PIPELINE);
+if (cases.length === 0 && !pipeline) {
+  console.error(`[bench] a filter must be part of a case's name or a level, got ${filter.join(", ")}; cases are\n${all.map(({ name }) => `  ${name}`).join("\n")}\n  ${PIPELINE}`);
   process.exit(2);
 }
 
 const folder = mkdtempSync(join(tmpdir(), "cogwheel-bench-"));
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) process.on(signal, () => process.exit(code));
 const say = (text: string): void => { if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`); };
+const failures: string[] = [];
+/** What one part of the bench gives; when it fails, the others go on. */
+async function attempt<T>(what: string, work: () => Promise<T>): Promise<T | undefined> {
+  say(what);
+  try {
+    return await work();
+  } catch (error) {
+    failures.push(`${what}: ${(error as Error).message.split("\n")[0]}`);
+    return undefined;
+  }
+}
 
 const engine = new ContenderProcess({ id: "cogwheel", command: process.execPath, args: [join(packageRoot, "dist", "bench", "cogwheel.js")] }, folder);
 const opened = await engine.start();
-console.log(`${opened.adapter}, Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? "unknown CPU"}`);
-
-const { peers, missing } = skipPeers ? { peers: [], missing: [] } : await findPeers(folder, only?.split(","));
+const cpu = cpus()[0]?.model.trim() ?? "unknown CPU";
+console.log(`${opened.adapter}, Node ${process.version}, ${cpus().length} × ${cpu}`);
+const { peers, missing } = given.skipPeers ? { peers: [], missing: [] } : await findPeers(folder, given.peers?.split(","));
 for (const { opened: who } of peers) console.log(`${who.name} ${who.version}: ${who.adapter}`);
 for (const why of missing) console.log(why);
 
-const ceilings = await engine.ask<CeilingRates>({ do: "ceilings", runs: quick ? 5 : 15 });
-console.log(`\nceilings: ${Object.entries(ceilings).map(([name, rate]) => `${name} ${rate.toFixed(1)} ${ceilingUnit(name)}`).join(", ")}\n`);
+const ceilingRuns = given.quick ? 5 : 11;
+const ceilings = () => attempt("ceilings", () => engine.ask<CeilingRates>({ do: "ceilings", runs: ceilingRuns }));
+const before = (await ceilings()) ?? {};
+console.log(`\nceilings: ${Object.entries(before).map(([name, rate]) => `${name} ${rate.toFixed(1)} ${ceilingUnit(name)}`).join(", ")}\n`);
 
+const checked = await checkModules([...cases.map((c) => c.kind), ...(pipeline ? [PIPELINE] : [])], opened.adapter, failures);
 const results: CaseResult[] = [];
 for (const c of cases) {
-  const result = await contest(c, engine, peers, { folder, rounds: quick ? { least: 3, most: 3, seconds: 0 } : { least: 3, most: 9, seconds: 20 }, patience: 20, say: (text) => say(`${c.name}: ${text}`) });
-  results.push(result);
+  if (checked.bad.has(c.kind)) {
+    results.push({ case: c, peers: [], failed: "its reference cases fail" });
+    continue;
+  }
+  const rounds = given.quick || c.kind === "listed" ? { least: 3, most: 3, seconds: 0 } : { least: 3, most: 9, seconds: 20 };
+  const result = await attempt(c.name, () => contest(c, engine, peers, { folder, rounds, patience: 20, say: (text) => say(`${c.name}: ${text}`) }));
+  results.push(result ?? { case: c, peers: [], failed: failures.at(-1)! });
 }
+const alone = async <T>(what: "runtime" | "generation"): Promise<T | undefined> => {
+  if (!pipeline || checked.bad.has(PIPELINE)) return undefined;
+  return await attempt(what, async () => {
+    if (!engine.alive) await engine.start();
+    return await engine.ask<T>({ do: what });
+  });
+};
+const runtime = await alone<Runtime>("runtime");
+const generation = await alone<Generation>("generation");
+const readme = pipeline && !checked.bad.has(PIPELINE) ? await attempt("the README's command", () => readmeCommand(folder)) : undefined;
+const after = (await ceilings()) ?? {};
 say("");
-console.log(resultTable(results, peers.map((p) => p.opened.name), peers.map((p) => p.launch.id)));
-for (const { case: c, failed, peers: theirs } of results) {
-  if (failed) console.log(`${c.name} was not timed: ${failed}`);
-  for (const peer of theirs) if (peer.failed) console.log(`${c.name}: ${peer.contender} was not timed: ${peer.failed}`);
-  for (const { contender, cpuNodes } of theirs) if (cpuNodes) console.log(`${c.name}: ${contender} computes ${cpuNodes.cpu} of its ${cpuNodes.all} nodes on the CPU`);
-  for (const peer of theirs) for (const note of peer.notes ?? []) console.log(`${c.name}: ${peer.contender}: ${note.split("\n")[0]!.slice(0, 160)}`);
-}
 
+const { adapter, json = join(resultsFolder, `${new Date().toISOString().replace(/[:.]/g, "-")}.json`) } = given;
+const record: BenchRecord = {
+  date: new Date().toISOString(),
+  command: ["npm run bench", ...(process.argv.length > 2 ? ["--", ...process.argv.slice(2)] : [])].join(" "),
+  machine: { system: `${process.platform} ${release()} ${process.arch}`, cpu, cores: cpus().length, memoryGB: totalmem() / 2 ** 30, node: process.version },
+  engine: opened, peers: peers.map((p) => ({ id: p.launch.id, ...p.opened })), missing,
+  ceilings: { before, after }, checked: checked.passed, results, failures,
+  ...(runtime ? { runtime } : {}), ...(generation ? { generation } : {}), ...(readme ? { readme } : {}),
+};
+if (results.length) console.log(resultTable(results, record.peers));
+for (const line of notes(results)) console.log(line);
+if (runtime) console.log(runtimeText(runtime));
+if (generation) console.log(generationText(generation, readme));
+for (const failure of failures) console.log(`not measured: ${failure}`);
+
+const earlier = history(opened);
 mkdirSync(dirname(resolve(json)), { recursive: true });
-writeFileSync(json, JSON.stringify({ date: new Date().toISOString(), engine: opened, peers: peers.map((p) => p.opened), ceilings, results }, null, 2));
-console.log(json);
+writeFileSync(json, JSON.stringify(record, null, 2));
+const html = json.replace(/(\.json)?$/, ".html");
+writeFileSync(html, htmlReport(record, earlier, isaRows()));
+console.log(`\n${json}\n${html}${adapter === undefined ? "" : ` (${adapter})`}`);
+
+if (old) {
+  const rows = compareRuns(old, record);
+  console.log(`\nbeside ${given.compare} of ${old.date}:\n${comparisonTable(rows)}`);
+  const slower = rows.filter((r) => r.verdict === "slower");
+  if (slower.length) {
+    console.log(`${slower.length} of ${rows.length} cases are slower than the noise of both runs explains`);
+    process.exitCode = 1;
+  }
+}
 for (const who of [engine, ...peers]) await who.stop();
 process.exit();

@@ -81,3 +81,6 @@ export function relativeL2(got: Float32Array, want: Float32Array): number {
   }
   return Math.sqrt(error) / Math.max(Math.sqrt(norm), 1e-30);
 }
+
+/** Is this a case of the ops' own lists, which no peer builds? */
+export const listedOnly = (c: BenchCase): boolean => c.kind === "listed";
