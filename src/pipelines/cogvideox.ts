@@ -9,17 +9,16 @@ import { CogwheelError } from "../errors.ts";
 import { Gpu, type OpenGpuOptions } from "../gpu/gpu.ts";
 import { ComponentWeights, keptMessage } from "../models/component-weights.ts";
 import { LoraWeights, loraChanges, withLoras, type LoraAdapter, type LoraChange } from "../models/lora.ts";
-import { expectedT5Weights, judgeT5Config, parseT5Config } from "../models/t5/config.ts";
+import { expectedT5Weights } from "../models/t5/config.ts";
 import { T5Encoder } from "../models/t5/encoder.ts";
-import { judgeTransformerConfig, parseTransformerConfig, transformerWeights } from "../models/transformer/config.ts";
-import { judgeVaeConfig, parseVaeConfig, temporalLevels } from "../models/vae/config.ts";
+import { transformerWeights } from "../models/transformer/config.ts";
 import { vaeWeights, type VideoShape } from "../models/vae/graphs.ts";
 import { CausalVae, type DecodedFrames } from "../models/vae/vae.ts";
 import { TorchGenerator } from "../random/torch.ts";
-import { judgeSchedulerConfig } from "../schedulers/config.ts";
 import { createScheduler, type Scheduler, type StepCoefficients } from "../schedulers/scheduler.ts";
 import { fitFrames } from "../video/fit.ts";
-import { firstStep, fromVae, imageCondition, imageScale, inpaintCondition, toVae } from "./conditioning.ts";
+import { firstStep, fromVae, imageCondition, imageScale, inpaintCondition, inpaintFrames, toVae } from "./conditioning.ts";
+import { readConfigs } from "./configs.ts";
 import { checkState, Denoiser, type DenoiseShape, type DenoiseState } from "./denoiser.ts";
 import { generation, type Generation, type GenerationStep } from "./generation.ts";
 import { GenerationInterrupted } from "./interrupted.ts";
@@ -564,66 +563,6 @@ export class CogVideoX implements AsyncDisposable {
     await this.checkpoint[Symbol.asyncDispose]();
     if (this.#ownsGpu) await this.gpu[Symbol.asyncDispose]();
   }
-}
-
-/** Does a checkpoint with extra channels take images or control videos? The class of its pipeline tells; else what only image models have. */
-function takesOf(pipelineClass: string, channels: number, latents: number, transformer: Configs["transformer"]): ModelRules["takes"] {
-  if (channels === latents) return "text";
-  if (channels === 2 * latents + 1) return "inpaint";
-  if (channels !== 2 * latents) {
-    throw new CogwheelError("checkpoint", `transformer/config.json: in_channels must be ${latents} (text), ${2 * latents} (an image or a control video) or ${2 * latents + 1} (inpainting) with ${latents} latent channels, got ${channels}; this kind of checkpoint is not supported`);
-  }
-  if (/ImageToVideo/.test(pipelineClass)) return "image";
-  if (/Control/.test(pipelineClass)) return "control";
-  return transformer.ofs_embed_dim !== null || transformer.use_learned_positional_embeddings ? "image" : "image or control";
-}
-
-function readConfigs(checkpoint: Checkpoint, onWarning?: (message: string) => void): { configs: Configs; rules: ModelRules } {
-  const config = (name: string) => checkpoint.component(name).config as Record<string, unknown>;
-  const configs: Configs = { text: parseT5Config(config("text_encoder")), transformer: parseTransformerConfig(config("transformer")), vae: parseVaeConfig(config("vae")) };
-  const { text, transformer, vae } = configs;
-  if (text.d_model !== transformer.text_embed_dim) throw new CogwheelError("checkpoint", `the text encoder's d_model must be the transformer's text_embed_dim, got ${text.d_model} and ${transformer.text_embed_dim}; the folders belong to different models`);
-  if (transformer.out_channels !== vae.latent_channels) throw new CogwheelError("checkpoint", `the transformer's out_channels must be the VAE's latent_channels, got ${transformer.out_channels} and ${vae.latent_channels}; the folders belong to different models`);
-  if (2 ** temporalLevels(vae) !== vae.temporal_compression_ratio) throw new CogwheelError("checkpoint", `vae/config.json: temporal_compression_ratio must be what its ${vae.block_out_channels.length} blocks do to frames, at most ${2 ** temporalLevels(vae)}, got ${vae.temporal_compression_ratio}; correct it`);
-  const { kind: scheduler } = createScheduler(config("scheduler"), checkpoint.component("scheduler").className);
-  const judges = { text_encoder: judgeT5Config, transformer: judgeTransformerConfig, vae: judgeVaeConfig, scheduler: judgeSchedulerConfig };
-  for (const [name, judge] of Object.entries(judges)) {
-    const { unknown } = judge(config(name));
-    if (unknown.length) onWarning?.(`[checkpoint] ${checkpoint.component(name).configFile ?? name}: nothing here knows ${unknown.map((key) => JSON.stringify(key)).join(", ")}, which may belong to a newer model: what it asks for is not done`);
-  }
-  return {
-    configs,
-    rules: {
-      spatial: 2 ** (vae.block_out_channels.length - 1), temporal: vae.temporal_compression_ratio, patchSize: transformer.patch_size,
-      sampleHeight: transformer.sample_height, sampleWidth: transformer.sample_width, sampleFrames: transformer.sample_frames, anySize: transformer.patch_size_t !== null, scheduler,
-      patchSizeT: transformer.patch_size_t ?? 1, takes: takesOf(checkpoint.className, transformer.in_channels, vae.latent_channels, transformer),
-    },
-  };
-}
-
-/** The masked video and what is kept of it, [T, H, W] of 0 and 1; an image is a video of which only the first frame is kept. */
-function inpaintFrames({ image, video, mask }: GenerateOptions, frames: number, size: { width: number; height: number }): { video: Float32Array; kept: Float32Array } {
-  const plane = size.width * size.height;
-  const pixels = image ? repeatFrames(fitFrames([image], size), frames, plane) : fitFrames(video!.slice(0, frames), size);
-  const kept = new Float32Array(frames * plane);
-  if (image) kept.fill(1, 0, plane);
-  else {
-    const white = fitFrames(mask!.length === 1 ? mask! : mask!.slice(0, frames), size);
-    const per = mask!.length === 1 ? 1 : frames;
-    // The mean of the three channels decides, at half.
-    for (let t = 0; t < frames; t++) for (let i = 0; i < plane; i++) {
-      const at = (c: number) => white[(c * per + Math.min(t, per - 1)) * plane + i]!;
-      kept[t * plane + i] = at(0) + at(1) + at(2) < 0 ? 1 : 0;
-    }
-  }
-  for (let c = 0; c < 3; c++) for (let i = 0; i < frames * plane; i++) if (!kept[i]) pixels[c * frames * plane + i] = -1;
-  return { video: pixels, kept };
-}
-
-function repeatFrames(frame: Float32Array, frames: number, plane: number): Float32Array {
-  const out = new Float32Array(frame.length * frames);
-  for (let c = 0; c < 3; c++) for (let t = 0; t < frames; t++) out.set(frame.subarray(c * plane, (c + 1) * plane), (c * frames + t) * plane);
-  return out;
 }
 
 /** Each of `parts` equal parts, `times` times one after another. */

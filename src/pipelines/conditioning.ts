@@ -2,6 +2,8 @@
 import { CogwheelError } from "../errors.ts";
 import type { VaeConfig } from "../models/vae/config.ts";
 import type { LatentPosterior } from "../models/vae/posterior.ts";
+import { fitFrames } from "../video/fit.ts";
+import type { TaskInputs } from "./task.ts";
 
 /** Latents as the VAE has them, [n, C, F, h, w], to the transformer's [n, F, C, h, w], times `scale`. */
 export function fromVae(latents: Float32Array, shape: readonly [number, number, number, number, number], scale: number): Float32Array {
@@ -98,4 +100,29 @@ export function firstStep(steps: number, strength: number): number {
   const kept = Math.min(Math.trunc(steps * strength), steps);
   if (kept < 1) throw new CogwheelError("generate", `steps × strength must be at least 1, got ${steps} × ${strength}; ask for more steps`);
   return steps - kept;
+}
+
+/** The masked video and what is kept of it, [T, H, W] of 0 and 1; an image is a video of which only the first frame is kept. */
+export function inpaintFrames({ image, video, mask }: TaskInputs, frames: number, size: { width: number; height: number }): { video: Float32Array; kept: Float32Array } {
+  const plane = size.width * size.height;
+  const pixels = image ? repeatFrames(fitFrames([image], size), frames, plane) : fitFrames(video!.slice(0, frames), size);
+  const kept = new Float32Array(frames * plane);
+  if (image) kept.fill(1, 0, plane);
+  else {
+    const white = fitFrames(mask!.length === 1 ? mask! : mask!.slice(0, frames), size);
+    const per = mask!.length === 1 ? 1 : frames;
+    // The mean of the three channels decides, at half.
+    for (let t = 0; t < frames; t++) for (let i = 0; i < plane; i++) {
+      const at = (c: number) => white[(c * per + Math.min(t, per - 1)) * plane + i]!;
+      kept[t * plane + i] = at(0) + at(1) + at(2) < 0 ? 1 : 0;
+    }
+  }
+  for (let c = 0; c < 3; c++) for (let i = 0; i < frames * plane; i++) if (!kept[i]) pixels[c * frames * plane + i] = -1;
+  return { video: pixels, kept };
+}
+
+function repeatFrames(frame: Float32Array, frames: number, plane: number): Float32Array {
+  const out = new Float32Array(frame.length * frames);
+  for (let c = 0; c < 3; c++) for (let t = 0; t < frames; t++) out.set(frame.subarray(c * plane, (c + 1) * plane), (c * frames + t) * plane);
+  return out;
 }
