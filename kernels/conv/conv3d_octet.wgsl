@@ -83,12 +83,15 @@ fn add(c: vec4<f32>, a: vec4<f32>, m: Weights) -> vec4<f32> {
 }
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+  @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) index: u32, @builtin(subgroup_invocation_id) lane: u32,
+) {
   let group = wid.y * groups.x + wid.x;
   let groups_of_runs = (params.runs + WG - 1u) / WG;
   let panel = group / groups_of_runs;
   if (panel * 16u >= params.n) { return; }
-  let run = (group % groups_of_runs) * WG + lane;
+  let run = (group % groups_of_runs) * WG + index;
   let runs_of_row = (params.w_out + 3u) / 4u;
   // Lanes past the end do the last run again: every lane has to take part in the broadcasts.
   let held = min(run, params.runs - 1u);

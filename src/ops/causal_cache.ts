@@ -41,6 +41,7 @@ export const causalCacheOp: Op<CacheInputs, { frames: number }, "y"> = {
       if (last && last.source === source && last.from + last.count === frame) last.count++;
       else runs.push({ source, from: frame, to: b * frames + i, count: 1 });
     }
+    const PER = caps.kind === "software" ? 16 : 1;
     return runs.flatMap(({ source, from, to, count }): Dispatch[] => {
       const parts = cut(count * plane, (start, n) => windowFits(source, from * plane + start, n, caps) && windowFits(y, to * plane + start, n, caps))!;
       return parts.map((part) => {
@@ -51,7 +52,8 @@ export const causalCacheOp: Op<CacheInputs, { frames: number }, "y"> = {
           bindings: { x: read.view, y: written.view },
           params: { count: part.count, x_base: wrap(read.base + first), y_base: wrap(written.base + target) },
           types: { X: x.dtype },
-          grid: foldGrid(Math.ceil(part.count / kernel.overrides.WG), caps),
+          overrides: { PER },
+          grid: foldGrid(Math.ceil(part.count / (kernel.overrides.WG * PER)), caps),
         });
       });
     });
