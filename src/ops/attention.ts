@@ -1,5 +1,5 @@
 /** attention: softmax(scale · q·kᵀ) · v over segments, without a matrix of scores in memory. */
-import { attentionFlash, attentionOctet, attentionQuad, transposePanels } from "#kernels";
+import { attentionFlash, attentionOctet, attentionQuad, attentionSubgroupMatrix, transposePanels } from "#kernels";
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { choiceKey } from "../graph/choice.ts";
@@ -69,7 +69,7 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
     const [heads, rowsQ, d] = q.shape as [number, number, number];
     const rowsK = k.dim(1);
     const keys = Math.max(...attrs.segments.map((s) => s.keyCount));
-    const variant = target.choose(choiceKey("attention", { rows: heads * rowsQ, keys }, { d }, [q.dtype, y.dtype]), attentionCandidates(caps, d));
+    const variant = target.choose(choiceKey("attention", { rows: heads * rowsQ, keys }, { d }, [q.dtype, y.dtype]), attentionCandidates(caps, d, q.dtype === "f16" && attrs.scale > 0));
     const types = { X: q.dtype, Y: y.dtype };
     const panels = Math.ceil(rowsK / PANEL);
     const out: Dispatch[] = [];
@@ -99,6 +99,7 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
         const grid = foldGrid(tiles.dim(0) * w.count, caps);
         if (variant.name === "octet") out.push(dispatch({ kernel: attentionOctet, types, consts: { D8: Math.ceil(d / 8) }, overrides: { WG: variant.wg }, params: { ...params, d4: d / 4 }, bindings, grid }));
         else if (variant.name === "quad") out.push(dispatch({ kernel: attentionQuad, types, consts: { D16: Math.ceil(d / 16) }, overrides: { WG: variant.wg }, params: { ...params, d4: d / 4 }, bindings, grid }));
+        else if (variant.name === "subgroup_matrix") out.push(dispatch({ kernel: attentionSubgroupMatrix, types: { Y: y.dtype }, consts: variant.consts, params, bindings, grid }));
         else out.push(dispatch({ kernel: attentionFlash, types, consts: { D4: d / 4, BQ: variant.bq, BK: variant.bk }, params, bindings, grid }));
       }
     }
@@ -110,23 +111,49 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
 export type AttentionVariant =
   | { name: "octet"; bq: number; wg: number }
   | { name: "quad"; bq: number; wg: number }
-  | { name: "flash"; bq: number; bk: number };
+  | { name: "flash"; bq: number; bk: number }
+  | { name: "subgroup_matrix"; bq: number; consts: MatrixConsts };
+
+/** Constants of `attention_subgroup_matrix`. */
+interface MatrixConsts { MM: number; NN: number; KK: number; SUBGROUP: number; SGS: number; SM: number; D: number; BK: number }
 
 /**
  * Every kernel that an adapter can run for a head width, the one that is taken without a measurement first. CPU adapters prefer those
- * without workgroup memory, by their number of lanes (of 8, lavapipe runs `octet` twice as fast as `quad`). GPUs take the largest tile
- * that their workgroup memory holds.
+ * without workgroup memory, by their number of lanes (of 8, lavapipe runs `octet` twice as fast as `quad`). GPUs take subgroup matrices
+ * for f16 where they have them, else the largest tile that their workgroup memory holds. `half`: q, k, v are f16, and the scale is positive.
  */
-export function attentionCandidates(caps: Capabilities, d: number): AttentionVariant[] {
+export function attentionCandidates(caps: Capabilities, d: number, half: boolean): AttentionVariant[] {
   const lanes = caps.kind === "software" ? (caps.subgroups?.min ?? 0) : 0;
   const wg = caps.subgroups?.max ?? 0;
+  const matrix = half ? matrixVariant(caps, d) : undefined;
   const bytes = (bq: number, bk: number) => 4 * ((bq + bk) * (d + 4) + bq * (bk + 4) + (bq * bk) / 4);
   const tiles = ([[64, 32], [64, 16], [32, 16], [16, 16], [8, 16]] as const).filter(([bq, bk]) => bytes(bq, bk) <= caps.maxWorkgroupBytes);
   const candidates: AttentionVariant[] = [
     ...(lanes >= 8 ? [{ name: "octet", bq: 4 * wg, wg } as const] : []),
     ...(lanes >= 4 ? [{ name: "quad", bq: 4 * wg, wg } as const] : []),
+    ...(matrix ? [matrix] : []),
     ...tiles.map(([bq, bk]) => ({ name: "flash", bq, bk }) as const),
   ];
   if (candidates.length === 0) throw new CogwheelError("attention", `head width ${d} needs ${bytes(8, 16)} bytes of workgroup memory, got ${caps.maxWorkgroupBytes} on this adapter; choose another adapter`);
   return candidates;
+}
+
+/**
+ * Sixteen rows a subgroup, or as many as it has lanes; as many subgroups, up to four, and keys at once, up to four
+ * matrices, as the memory holds.
+ */
+function matrixVariant(caps: Capabilities, d: number): AttentionVariant | undefined {
+  const lanes = caps.subgroups?.max ?? 0;
+  const odd = (n: number) => n + 1 - (n % 2);
+  for (const { m, n, k } of caps.subgroupMatrices) {
+    if (d % k || d % n || d % 8) continue;
+    const SM = m === 8 && lanes >= 16 ? 2 : 1;
+    for (const [SGS, BK] of [[4, 4 * n], [4, 32], [2, 32], [1, 32]] as const) {
+      const bq = SGS * SM * m;
+      const words = Math.max(bq * (BK / 4 + 1), bq * odd(d / 8), SGS * m * (n / 4 + 1)) + BK * odd(d / 8) + d * odd(BK / 8);
+      if (lanes < SM * m || BK / 8 < lanes / (SM * m) || SGS * lanes > caps.maxWorkgroupInvocations || 16 * words + 4 * bq + 4 > caps.maxWorkgroupBytes) continue;
+      return { name: "subgroup_matrix", bq, consts: { MM: m, NN: n, KK: k, SUBGROUP: lanes, SGS, SM, D: d, BK } };
+    }
+  }
+  return undefined;
 }

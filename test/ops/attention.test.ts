@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { f16ToNumber } from "../../src/checkpoint/convert.ts";
 import { attention, batchSegments, type Segment } from "../../src/ops/attention.ts";
 import { expectClose, toHalf, values } from "../support/compare.ts";
 import { limitedGpu, runGraph, testGpu } from "../support/gpu.ts";
@@ -73,6 +74,38 @@ test("kernels for 4 lanes are as right on an adapter of more", async ({ skip }) 
   const shape = [heads, rows, d];
   const out = await runGraph((g) => ({ y: attention(g.input("q", shape), g.input("k", shape), g.input("v", shape), { segments }) }), { gpu, inputs: { q, k, v } });
   expectClose(out["y"]!, reference(q, k, v, heads, rows, rows, d, segments), 1e-5, [rows, heads * d]);
+});
+
+describe("attention by subgroup matrices", () => {
+  const needs = "needs an adapter with subgroup matrices (npm run test:subgroup-matrix)";
+  const rounded = (x: Float32Array): Float32Array => Float32Array.from(toHalf(x), f16ToNumber);
+
+  test.for(cases.filter(({ d }) => d % 8 === 0))("$heads heads × $rows × $d, batch $batch", async ({ heads, rows, d, batch }, { skip }) => {
+    await using gpu = await limitedGpu({ kind: "hardware" });
+    skip(gpu.caps.subgroupMatrices.length === 0, needs);
+    const r = rows * batch;
+    const [q, k, v] = [rounded(values(heads * r * d, 1, 4)), rounded(values(heads * r * d, 2, 4)), rounded(values(heads * r * d, 3))];
+    const segments = batchSegments(batch, rows);
+    const shape = [heads, r, d];
+    const out = await runGraph((g) => ({ y: attention(g.input("q", shape, "f16"), g.input("k", shape, "f16"), g.input("v", shape, "f16"), { segments }) }), { gpu, inputs: { q: toHalf(q), k: toHalf(k), v: toHalf(v) } });
+    expectClose(out["y"]!, reference(q, k, v, heads, r, r, d, segments), 5e-3, [r, heads * d]);
+  });
+
+  test("a maximum that rises again and again, falls, and stays, in segments of different lengths", async ({ skip }) => {
+    await using gpu = await limitedGpu({ kind: "hardware", maxGrid: 5 });
+    skip(gpu.caps.subgroupMatrices.length === 0, needs);
+    const [heads, rq, rk, d] = [2, 70, 333, 32];
+    const [q, k, v] = [values(heads * rq * d, 1, 2), values(heads * rk * d, 2, 2), rounded(values(heads * rk * d, 3))];
+    // Scores follow the key's place: upwards in the first segment, downwards in the second, by hundreds.
+    for (let h = 0; h < heads; h++) {
+      for (let i = 0; i < rq; i++) q[(h * rq + i) * d] = 8;
+      for (let j = 0; j < rk; j++) k[(h * rk + j) * d] = j < 300 ? j : 300 - 8 * j;
+    }
+    const [qh, kh] = [rounded(q), rounded(k)];
+    const segments = [{ first: 0, count: 35, keyFirst: 0, keyCount: 290 }, { first: 35, count: 34, keyFirst: 300, keyCount: 33 }, { first: 69, count: 1, keyFirst: 7, keyCount: 1 }];
+    const out = await runGraph((g) => ({ y: attention(g.input("q", [heads, rq, d], "f16"), g.input("k", [heads, rk, d], "f16"), g.input("v", [heads, rk, d], "f16"), { segments, scale: 0.3 }) }), { gpu, inputs: { q: toHalf(qh), k: toHalf(kh), v: toHalf(v) } });
+    expectClose(out["y"]!, reference(qh, kh, v, heads, rq, rk, d, segments, 0.3), 5e-3, [rq, heads * d]);
+  });
 });
 
 test("the widest heads fit the workgroup memory that WebGPU promises", async () => {
