@@ -76,7 +76,7 @@ describe("a choice", () => {
       byClass((m) => matmulCandidates(caps, { m, n, k, half }));
       for (const [kw, stride] of [[3, 1], [1, 1], [3, 2]] as const) byClass((m) => conv3dCandidates(caps, { m, n, cin: k, kw, stride, half }));
     }
-    for (const d of [16, 64]) expect(new Set([...labels(attentionCandidates(caps, d)), "-", ...labels(attentionBiasCandidates(caps, d))]).size).toBeGreaterThan(1);
+    for (const d of [16, 64]) expect(new Set([...labels(attentionCandidates(caps, d, false)), "-", ...labels(attentionBiasCandidates(caps, d))]).size).toBeGreaterThan(1);
   });
 
   it("takes tiles that a workgroup holds", () => {

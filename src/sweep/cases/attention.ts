@@ -1,8 +1,9 @@
 /** attention: head widths, lengths around the tiles, packed segments, scores that overflow exp. */
-import { attentionFlash, attentionOctet, attentionQuad, transposePanels } from "#kernels";
+import { attentionFlash, attentionOctet, attentionQuad, attentionSubgroupMatrix, transposePanels } from "#kernels";
+import type { Capabilities } from "../../gpu/capabilities.ts";
 import type { Kernel } from "../../gpu/kernel.ts";
-import { attention, batchSegments, type Segment } from "../../ops/attention.ts";
-import { cpuKernel, eightLanes, fewerLanes, gpuKernel, type OpCase, type OpCases, type Size, type Values } from "../case.ts";
+import { attention, attentionCandidates, batchSegments, type Segment } from "../../ops/attention.ts";
+import { cpuKernel, eightLanes, fewerLanes, matrixKernel, tiledKernel, type OpCase, type OpCases, type Precision, type Size, type Values } from "../case.ts";
 
 export interface AttentionSizes {
   readonly heads: number;
@@ -33,15 +34,25 @@ export function attentionReference({ heads, rows, d, keys = rows, segments = bat
   return y;
 }
 
+/** Head widths of the cases. */
+const widthOf = new WeakMap<OpCase, number>();
+
 function one(size: Size, sizes: AttentionSizes, rest: Partial<OpCase> = {}, title = ""): OpCase {
   const { heads, rows, d, keys = rows, segments = batchSegments(1, rows, keys), spread = 2 } = sizes;
-  return {
+  const made: OpCase = {
     size, name: `${heads} heads × ${rows} × ${d}${segments.length > 1 ? `, ${segments.length} segments` : ""}${title}`, ...rest,
     record: (draw) => ({
       y: attention(draw.input("q", [heads, rows, d], { scale: spread }), draw.input("k", [heads, keys, d], { scale: spread }), draw.input("v", [heads, keys, d]), { segments, dtype: draw.type("y") }),
     }),
     reference: (values) => ({ y: attentionReference(sizes, values) }),
   };
+  widthOf.set(made, d);
+  return made;
+}
+
+/** The op's own rule: f16, and a tile that the adapter's matrices make. */
+function takesMatrices(c: OpCase, caps: Capabilities, precision: Precision): boolean {
+  return attentionCandidates({ ...caps, kind: "hardware", ...c.limits }, widthOf.get(c)!, precision === "f16").some((v) => v.name === "subgroup_matrix");
 }
 
 const PACKED = [{ first: 0, count: 5, keyFirst: 0, keyCount: 33 }, { first: 5, count: 64, keyFirst: 33, keyCount: 17 }, { first: 69, count: 1, keyFirst: 7, keyCount: 1 }];
@@ -52,9 +63,10 @@ export const attentionCases: OpCases = {
     cpuKernel(attentionOctet as Kernel, { needs: eightLanes }),
     cpuKernel(attentionQuad as Kernel, { needs: fewerLanes }),
     cpuKernel(transposePanels as Kernel),
-    gpuKernel(attentionFlash as Kernel),
+    matrixKernel(attentionSubgroupMatrix as Kernel, { takes: takesMatrices }),
+    tiledKernel(attentionFlash as Kernel),
     // The tile of GPUs that have no more workgroup memory than WebGPU promises.
-    gpuKernel(attentionFlash as Kernel, { when: { kind: "hardware", maxWorkgroupBytes: 16384 } }),
+    { kernel: attentionFlash as Kernel, when: { kind: "hardware", subgroupMatrices: [], maxWorkgroupBytes: 16384 } },
   ],
   tolerance: { f32: 1e-5, f16: 1e-3 },
   cases: [
