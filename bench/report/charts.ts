@@ -11,11 +11,11 @@ const text = (x: number, y: number, content: string, anchor = "start"): string =
 /** Operations a byte against operations a second, both logarithmic; the roof is the ceiling of multiply-adds and that of a copy. */
 export function roofline({ results, ceilings }: BenchRecord): string {
   const peak = ceilings.before.f32 ?? 1;
-  const copy = ceilings.before["copy 64 MiB"] ?? ceilings.before["copy 16 MiB"] ?? 1;
-  const points = results.flatMap(({ case: c, ours }) => (ours && ours.flops && ours.bytes ? [{ name: c.name, x: ours.flops / ours.bytes, y: ours.gflops }] : []));
+  const copy = Math.max(ceilings.before["copy 16 MiB"] ?? 0, ceilings.before["copy 64 MiB"] ?? 0) || 1;
+  const points = results.flatMap(({ case: c, ours }) => (ours && ours.flops && ours.bytes ? [{ name: c.name, x: ours.flops / ours.bytes, y: ours.gflops, figure: c.target !== undefined }] : []));
   if (points.length === 0) return "";
   const [left, top, right, bottom] = [60, 20, W - 20, 380];
-  const xs = [0.05, Math.max(1000, ...points.map((p) => 2 * p.x))], ys = [Math.min(0.05, ...points.map((p) => p.y / 2)), 2 * peak];
+  const xs = [0.05, Math.max(1000, ...points.map((p) => 2 * p.x))], ys = [Math.max(0.01, Math.min(0.05, ...points.map((p) => p.y / 2))), 2 * peak];
   const x = (v: number) => left + ((Math.log(Math.max(v, xs[0]!)) - Math.log(xs[0]!)) / (Math.log(xs[1]!) - Math.log(xs[0]!))) * (right - left);
   const y = (v: number) => bottom - ((Math.log(v) - Math.log(ys[0]!)) / (Math.log(ys[1]!) - Math.log(ys[0]!))) * (bottom - top);
   const ridge = peak / copy;
@@ -26,7 +26,16 @@ export function roofline({ results, ceilings }: BenchRecord): string {
   for (let p = Math.ceil(Math.log10(xs[0]!)); 10 ** p <= xs[1]!; p++) body += `<path d="M${x(10 ** p)} ${top} V${bottom}" class="grid"/>${text(x(10 ** p), bottom + 16, `${10 ** p}`, "middle")}`;
   for (let p = Math.ceil(Math.log10(ys[0]!)); 10 ** p <= ys[1]!; p++) body += `<path d="M${left} ${y(10 ** p)} H${right}" class="grid"/>${text(left - 6, y(10 ** p) + 4, `${10 ** p}`, "end")}`;
   body += text((left + right) / 2, bottom + 34, "operations a byte", "middle") + text(left, top - 6, "GFLOP/s");
-  points.forEach((p, i) => { body += `<circle cx="${x(p.x).toFixed(1)}" cy="${y(p.y).toFixed(1)}" r="5" fill="${COLOURS[i % COLOURS.length]}"><title>${escape(p.name)}: ${p.y.toFixed(1)} GFLOP/s at ${p.x.toFixed(1)} operations a byte</title></circle>`; });
+  // The figures' cases with a name each, the others in grey.
+  let named = 0;
+  for (const p of [...points].sort((a, b) => Number(a.figure) - Number(b.figure))) {
+    const colour = p.figure ? COLOURS[named % (COLOURS.length - 1)]! : "#94a3b8";
+    body += `<circle cx="${x(p.x).toFixed(1)}" cy="${y(p.y).toFixed(1)}" r="${p.figure ? 6 : 3.5}" fill="${colour}"><title>${escape(p.name)}: ${p.y.toFixed(1)} GFLOP/s at ${p.x.toFixed(1)} operations a byte</title></circle>`;
+    if (!p.figure) continue;
+    const row = bottom - 16 * (points.filter((q) => q.figure).length - named) - 4;
+    body += `<circle cx="${right - 330}" cy="${row - 4}" r="5" fill="${colour}"/>${text(right - 320, row, p.name)}`;
+    named++;
+  }
   return svg(430, "roofline", body);
 }
 

@@ -8,7 +8,7 @@ import type { BenchRecord } from "./record.ts";
 type Cell = string | { readonly text: string; readonly good: boolean };
 
 function htmlTable(heads: readonly string[], rows: readonly (readonly Cell[])[]): string {
-  const cell = (c: Cell) => (typeof c === "string" ? `<td>${escape(c)}</td>` : `<td class="${c.good ? "good" : "bad"}">${escape(c.text)}</td>`);
+  const cell = (c: Cell) => (typeof c === "string" ? `<td${c.length > 24 ? ' class="long"' : ""}>${escape(c)}</td>` : `<td class="${c.good ? "good" : "bad"}">${escape(c.text)}</td>`);
   return `<div class="scroll"><table><thead><tr>${heads.map((h) => `<th>${escape(h)}</th>`).join("")}</tr></thead><tbody>${rows.map((r) => `<tr>${r.map(cell).join("")}</tr>`).join("\n")}</tbody></table></div>`;
 }
 const section = (title: string, note: string, body: string): string => (body ? `<section><h2>${escape(title)}</h2>${note ? `<p>${escape(note)}</p>` : ""}${body}</section>` : "");
@@ -84,7 +84,7 @@ function historyChart(records: readonly BenchRecord[]): string {
 const STYLE = `body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#1e293b;background:#fff}
 h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.2rem}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 td,th{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #e2e8f0;white-space:nowrap}td:first-child,th:first-child{text-align:left}
-.scroll{overflow-x:auto}.good{color:#15803d}.bad{color:#b91c1c}svg{width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:#334155}
+td.long{text-align:left;white-space:normal;max-width:46rem;overflow-wrap:anywhere}.scroll{overflow-x:auto}.good{color:#15803d}.bad{color:#b91c1c}svg{width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:#334155}
 .roof{fill:none;stroke:#0f172a;stroke-width:2}.mark{fill:none;stroke:#94a3b8;stroke-dasharray:5 4}.grid{stroke:#e2e8f0}.axis{fill:none;stroke:#94a3b8}
 pre{background:#f8fafc;padding:1rem;overflow-x:auto}
 @media(prefers-color-scheme:dark){body{background:#0f172a;color:#e2e8f0}td,th{border-color:#334155}svg text{fill:#cbd5e1}.roof{stroke:#f8fafc}.grid{stroke:#334155}pre{background:#1e293b}.good{color:#4ade80}.bad{color:#f87171}}`;

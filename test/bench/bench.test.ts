@@ -1,0 +1,94 @@
+/** The bench's own reasoning: what it takes for right, for slower, and what it writes. */
+import { describe, expect, test } from "vitest";
+import { draw, permute, type BenchCase } from "../../bench/cases/case.ts";
+import { adaLnCase, attentionCase, convCase, groupNormCase, matmulCase } from "../../bench/cases/figures.ts";
+import { listedCases, listed } from "../../bench/cases/listed.ts";
+import { spotError } from "../../bench/cases/spot.ts";
+import { builders } from "../../bench/contenders/builders.ts";
+import { summarise } from "../../bench/measure/statistics.ts";
+import type { CaseResult } from "../../bench/measure/contest.ts";
+import { compareRuns } from "../../bench/report/compare.ts";
+import { htmlReport } from "../../bench/report/html.ts";
+import type { BenchRecord } from "../../bench/report/record.ts";
+import { compile } from "../../src/graph/compile.ts";
+import { Program } from "../../src/graph/program.ts";
+import { WeightStore } from "../../src/graph/weights.ts";
+import { testGpu } from "../support/gpu.ts";
+
+const small: readonly BenchCase[] = [
+  matmulCase({ m: 19, k: 36, n: 28 }),
+  attentionCase({ heads: 3, length: 21, width: 16 }),
+  convCase({ cin: 8, cout: 12, taps: 3, frames: 3, height: 5, width: 7 }),
+  convCase({ cin: 8, cout: 12, taps: 1, frames: 1, height: 9, width: 6 }),
+  adaLnCase({ rows: 9, width: 68 }),
+  groupNormCase({ frames: 2, height: 5, width: 6, channels: 16, groups: 4 }),
+];
+
+async function compute(c: BenchCase): Promise<Float32Array> {
+  const gpu = await testGpu();
+  const { graph, inputs, read } = builders[c.kind]!(c);
+  using store = new WeightStore(gpu, { type: () => "f32", read: async (name) => draw(c.weights[name]!) });
+  using program = await Program.create(gpu, compile(graph, gpu.caps), store);
+  await program.run({ inputs });
+  const y = await program.read("y");
+  return read ? read(y) : y;
+}
+
+describe.each(small.map((c) => [c.name, c] as const))("%s", (_, c) => {
+  test("the engine's result passes the spot check, a wrong one does not", async () => {
+    const right = await compute(c);
+    expect(spotError(c, right)).toBeLessThan(c.tolerance);
+    // Right values in wrong places are the mistake that a layout makes.
+    expect(spotError(c, right.map((_v, i) => right[(i + 1) % right.length]!))).toBeGreaterThan(0.1);
+    expect(spotError(c, right.map((v) => 1.0001 * v))).toBeGreaterThan(c.tolerance);
+  });
+});
+
+test("every model case of the ops' lists is there once", () => {
+  expect(listedCases.length).toBeGreaterThan(30);
+  expect(new Set(listedCases.map((c) => c.name)).size).toBe(listedCases.length);
+  for (const c of listedCases) expect(listed(c.sizes).c.size).toBe("model");
+});
+
+test("permute turns axes", () => {
+  const data = Float32Array.from({ length: 24 }, (_, i) => i);
+  const turned = permute(data, [2, 3, 4], [2, 0, 1]);
+  for (let a = 0; a < 2; a++) for (let b = 0; b < 3; b++) for (let c = 0; c < 4; c++) expect(turned[(c * 2 + a) * 3 + b]).toBe(data[(a * 3 + b) * 4 + c]);
+});
+
+/** A run with one case, as fast as `ms` on an adapter as fast as `peak`. */
+function run(ms: number[], peak: number): BenchRecord {
+  const c = matmulCase({ m: 64, k: 64, n: 64 }, { ratio: 2, ceiling: "multiply-add", share: { lavapipe: 0.5 } });
+  const result: CaseResult = {
+    case: c, peers: [{ contender: "onnxruntime", ms: summarise([2 * ms[0]!]), ratio: summarise([2]), notes: ["<b>slower</b>"] }],
+    ours: { flops: 5e5, bytes: 5e4, ms: summarise(ms), gflops: 1, gbytes: 1, share: { chains: 0.6, peak: 0.2, copy: 0.1, attainable: 0.2 }, ceilings: { f32: peak, "copy 16 MiB": 20 } },
+  };
+  return {
+    date: "2026-01-01T00:00:00.000Z", command: "npm run bench", machine: { system: "linux", cpu: "a CPU", cores: 2, memoryGB: 4, node: "v20" },
+    engine: { name: "Cogwheel", version: "0", adapter: "an adapter", kinds: [] }, peers: [{ id: "onnxruntime", name: "ONNX Runtime", version: "1", adapter: "its own", kinds: [] }],
+    missing: ["jax is not installed"], ceilings: { before: { f32: peak, "16 chains": peak / 3, "copy 16 MiB": 20 }, after: {} }, checked: [], results: [result], failures: [],
+  };
+}
+
+describe("compareRuns", () => {
+  const quiet = [10, 10.05, 9.95];
+  test("a slower kernel is a regression, a slower machine is not", () => {
+    expect(compareRuns(run(quiet, 100), run([13, 13.1, 12.9], 100))[0]!.verdict).toBe("slower");
+    expect(compareRuns(run(quiet, 100), run([20, 20.1, 19.9], 50))[0]!.verdict).toBe("same");
+    expect(compareRuns(run(quiet, 100), run([5, 5.1, 4.9], 100))[0]!.verdict).toBe("faster");
+  });
+  test("what noise explains is no regression", () => {
+    expect(compareRuns(run([8, 10, 12], 100), run([10, 12, 14], 100))[0]!.verdict).toBe("same");
+  });
+});
+
+test("the report is one file without addresses, and holds the whole run", () => {
+  const record = run([10, 10, 10], 100);
+  const html = htmlReport(record, [run([12, 12, 12], 100)], [{ kernel: "matmul_tiled", share: 92 }]);
+  expect(html).not.toMatch(/(src|href)=|https?:|@import/);
+  expect(html).toContain("&lt;b&gt;slower&lt;/b&gt;");
+  expect(html.match(/<svg /g)!.length).toBeGreaterThanOrEqual(3); // roofline, bars, history
+  expect(html).toContain("2.00 × (≥ 2.00 ×)");
+  const kept = /<script type="application\/json" id="record">(.*)<\/script>/.exec(html)![1]!;
+  expect(JSON.parse(kept)).toEqual(JSON.parse(JSON.stringify(record)));
+});
