@@ -73,6 +73,8 @@ export async function sweep(gpu: Gpu, uniforms: Gpu | null, options: SweepOption
   const problems: string[] = [];
   const wanted = (list: OpCases, choice: KernelChoice) => filter === undefined || list.op.includes(filter) || choice.kernel.name.includes(filter);
   const work = lists.flatMap((list) => list.cases.filter((c) => sizes.includes(c.size) && list.kernels.some((k) => wanted(list, k))).map((c) => ({ list, c })));
+  /** What ran in f32: cases that differ only in what is f16 with f16 storage, told in brackets, are one there. */
+  const ranInF32 = new Set<string>();
   let ran = 0;
 
   const record = (list: OpCases, c: OpCase, precision: Precision, kernel: string, label: string, params: SweepRow["params"], results: readonly Measured[], planned: Planned) => {
@@ -115,6 +117,11 @@ export async function sweep(gpu: Gpu, uniforms: Gpu | null, options: SweepOption
           try {
             const planned = planCase(list, c, choice, precision, device.caps);
             const same = workOf(planned);
+            const once = `${params} ${c.size} ${c.name.replace(/ \([a-z]*\)/, "")}\n${same}`;
+            if (precision === "f32" && !done.has(same)) {
+              if (ranInF32.has(once)) continue;
+              ranInF32.add(once);
+            }
             const found = done.get(same) ?? { results: await measureCase(device, c, planned), planned, labels: new Set<string>() };
             if (!done.has(same)) {
               ran++;
