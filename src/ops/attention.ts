@@ -77,7 +77,7 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
     const headFlops = 4 * d * attrs.segments.reduce((n, s) => n + s.count * s.keyCount, 0);
     const windows = rowWindows(caps, heads, [rowsQ * d * element, padTo(rowsK, PANEL) * d * element], headFlops);
     // Kernels for CPU adapters read values in panels.
-    const turned = variant.name === "flash" ? undefined : target.scratch([heads, panels, d, PANEL], v.dtype);
+    const turned = variant.name === "octet" || variant.name === "quad" ? target.scratch([heads, panels, d, PANEL], v.dtype) : undefined;
     // One head alone may be too much work for a dispatch: then its queries are split too.
     const lists = rowWindows(caps, rowsQ, [heads * d * bytesOf[y.dtype]], headFlops / rowsQ).flatMap((rows) => {
       const list = tilesOf(attrs.segments, variant.bq, rows.start, rows.count);
