@@ -3,6 +3,7 @@
  * bandwidth of a copy. A machine's speed drifts, so a ceiling is prepared once and measured again beside every case.
  */
 import { copy, dotI8, multiplyAdd, multiplyAddPeak, subgroupMatrix } from "#kernels";
+import type { SubgroupMatrix } from "../../src/gpu/capabilities.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { compile } from "../../src/graph/compile.ts";
 import { dispatch, foldGrid } from "../../src/graph/dispatch.ts";
@@ -38,13 +39,11 @@ const chainsOp: Op<object, Chains, "y"> = {
   },
 };
 
-interface MatrixConfig { readonly componentType: string; readonly resultComponentType: string; readonly M: number; readonly N: number; readonly K: number }
-
-const matrixOp: Op<{ a: Tensor }, { config: MatrixConfig; groups: number; wg: number; subgroup: number }, "y"> = {
+const matrixOp: Op<{ a: Tensor }, { config: SubgroupMatrix; groups: number; wg: number; subgroup: number }, "y"> = {
   name: "subgroup_matrix",
-  infer: (_inputs, { config: { M, N }, groups, wg, subgroup }) => ({ y: { shape: [groups * (wg / subgroup), 4 * M * N], dtype: "f32" } }),
-  cost: ({ attrs: { config: { M, N, K }, groups, wg, subgroup } }) => ({ flops: groups * (wg / subgroup) * 64 * 4 * M * N * K * 2, bytes: 0 }),
-  lower: ({ inputs: { a }, attrs: { config: { M, N, K }, groups, wg, subgroup }, outputs: { y } }) => [
+  infer: (_inputs, { config: { m: M, n: N }, groups, wg, subgroup }) => ({ y: { shape: [groups * (wg / subgroup), 4 * M * N], dtype: "f32" } }),
+  cost: ({ attrs: { config: { m: M, n: N, k: K }, groups, wg, subgroup } }) => ({ flops: groups * (wg / subgroup) * 64 * 4 * M * N * K * 2, bytes: 0 }),
+  lower: ({ inputs: { a }, attrs: { config: { m: M, n: N, k: K }, groups, wg, subgroup }, outputs: { y } }) => [
     dispatch({ kernel: subgroupMatrix, consts: { ROUNDS: 64, M, N, K }, overrides: { WG: wg }, params: { subgroups: wg / subgroup }, bindings: { a, y }, grid: [groups, 1, 1] }),
   ],
 };
@@ -91,10 +90,10 @@ export class Ceilings implements Disposable {
     }
     // Without the language feature the shader is refused, and there is no ceiling to report.
     await add("dot4I8", chains("f32", "dot")).catch(() => undefined);
-    const config = matrixConfigs(gpu).find((c) => c.componentType === "f16" && c.resultComponentType === "f32");
-    if (config && caps.f16 && caps.subgroups) {
+    const config = caps.subgroupMatrices[0];
+    if (config && caps.subgroups) {
       const wg = Math.max(64, caps.subgroups.max);
-      await add("subgroup matrix", (graph) => graph.record(matrixOp, { a: graph.input("a", [config.K * Math.max(config.M, config.N)], "f16") }, { config, groups: software ? 2 : 4096, wg, subgroup: caps.subgroups!.max }).y).catch(() => undefined);
+      await add("subgroup matrix", (graph) => graph.record(matrixOp, { a: graph.input("a", [config.k * Math.max(config.m, config.n)], "f16") }, { config, groups: software ? 2 : 4096, wg, subgroup: caps.subgroups!.max }).y).catch(() => undefined);
     }
     for (const mib of [16, 64] as const) {
       if (mib * 2 ** 20 > caps.maxBindingBytes) continue;
@@ -140,9 +139,4 @@ async function timed(gpu: Gpu, program: Program, repeats: number): Promise<numbe
   for (let i = 0; i < repeats; i++) await program.run();
   await gpu.pace.drain();
   return performance.now() - start;
-}
-
-function matrixConfigs({ device }: Gpu): readonly MatrixConfig[] {
-  if (!(device.features as ReadonlySet<string>).has("chromium-experimental-subgroup-matrix")) return [];
-  return [...((device.adapterInfo as { subgroupMatrixConfigs?: Iterable<MatrixConfig> }).subgroupMatrixConfigs ?? [])];
 }
