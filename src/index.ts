@@ -2,7 +2,7 @@
 import "./dispose.ts";
 export { CogVideoX, type RequirementOptions } from "./pipelines/cogvideox.ts";
 export type { GenerateOptions, OpenOptions, Stage, TilingMode } from "./pipelines/options.ts";
-export type { Configs, StageMemory } from "./pipelines/requirements.ts";
+export type { Configs, KernelChoice, StageMemory } from "./pipelines/requirements.ts";
 export { loadLora, type LoadedLora, type LoraInput } from "./pipelines/lora-file.ts";
 export type { ReferenceProfile } from "./pipelines/profiles.ts";
 export type { Task, TaskInputs } from "./pipelines/task.ts";
@@ -15,6 +15,9 @@ export type { Settings } from "./pipelines/settings.ts";
 export { VideoVae, type DecodeLatentsOptions, type EncodeVideoOptions, type OpenVaeOptions, type VideoLatents } from "./pipelines/video-vae.ts";
 export type { TilingReport } from "./models/vae/exact.ts";
 export { readLatents, readVideoLatents, writeLatents, writeVideoLatents, type SavedRun } from "./pipelines/latents-file.ts";
+export { tune, type TuneOptions, type TuningReport } from "./tune/tune.ts";
+export type { MeasuredCandidate, MeasuredWork } from "./tune/measure.ts";
+export type { TuningTable } from "./gpu/tuning.ts";
 export { Gpu, type OpenGpuOptions } from "./gpu/gpu.ts";
 export type { Capabilities } from "./gpu/capabilities.ts";
 export { Profile, type ProfileRow } from "./gpu/profile.ts";

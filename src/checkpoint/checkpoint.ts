@@ -26,6 +26,8 @@ export interface Component {
 
 /** Options of {@link openCheckpoint}. */
 export interface OpenCheckpointOptions {
+  /** Read the configs and look for no weights. */
+  configsOnly?: boolean;
   /** The variant of the weights to take, such as `fp16`; the plain files, or else the variant that is there, unless told. */
   variant?: string;
   /** The components to open, by name; all of them unless told. Others are neither read nor checked. */
@@ -126,15 +128,15 @@ export function checkVariant(variant: string | undefined): void {
   }
 }
 
-async function open(source: CheckpointSource, { variant, only }: OpenCheckpointOptions): Promise<Checkpoint> {
+async function open(source: CheckpointSource, { variant, only, configsOnly }: OpenCheckpointOptions): Promise<Checkpoint> {
   checkVariant(variant);
   if (!(await source.exists("model_index.json"))) throw await noIndex(source);
   const { className, components: listed } = await readModelIndex(source, only);
-  const components = await Promise.all(listed.map((component) => openComponent(source, component, variant)));
+  const components = await Promise.all(listed.map((component) => openComponent(source, component, variant, configsOnly)));
   return new Checkpoint(source, className, new Map(components.map((component) => [component.name, component])));
 }
 
-async function openComponent(source: CheckpointSource, component: ListedComponent, variant: string | undefined): Promise<Component> {
+async function openComponent(source: CheckpointSource, component: ListedComponent, variant: string | undefined, configsOnly = false): Promise<Component> {
   const { name, library, className } = component;
   const { kind, configFile, weights: base } = componentFiles(component);
   const there = await source.exists(configFile);
@@ -142,7 +144,7 @@ async function openComponent(source: CheckpointSource, component: ListedComponen
     throw checkpointError(source, configFile, `model_index.json names the component ${name} (${className}), so its config must exist, got no such file; finish the download`);
   }
   const config = there ? await readJson(source, configFile) : {};
-  const weights = base === null ? null : await findWeights(source, name, base, { variant });
+  const weights = base === null || configsOnly ? null : await findWeights(source, name, base, { variant });
   return { name, library, className, config, configFile: there ? configFile : null, weights };
 }
 

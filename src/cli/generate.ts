@@ -20,6 +20,7 @@ import { hubProgress } from "./terminal/hub-progress.ts";
 import { interruptible, Interrupted } from "./terminal/interrupt.ts";
 import { Progress } from "./terminal/progress.ts";
 import { table } from "./terminal/table.ts";
+import { tuningLine } from "./tuning-line.ts";
 
 export interface GenerateCommandOptions extends Partial<Settings> {
   image?: string;
@@ -118,7 +119,7 @@ export async function generateCommand(words: readonly string[], options: Generat
     console.log(`\n${progress.summary()}`);
     const peak = peakResidentBytes();
     console.log(`${model.gpu.pipelines.stats.compiled} pipelines compiled in ${(model.gpu.pipelines.stats.ms / 1000).toFixed(1)} s${peak ? `, peak resident memory ${(peak / 1e6).toFixed(0)} MB` : ""}`);
-    if (profile) await reportProfile(profile, profileFile === true ? `${out.replace(/\.\w+$/, "")}.trace.json` : profileFile!);
+    if (profile) await reportProfile(profile, model, profileFile === true ? `${out.replace(/\.\w+$/, "")}.trace.json` : profileFile!);
     for (const path of outs) console.log(path);
   } catch (error) {
     // Hours of work are not thrown away with the error: the latents reached so far can be gone on from.
@@ -133,9 +134,10 @@ export async function generateCommand(words: readonly string[], options: Generat
   }
 }
 
-async function reportProfile(profile: Profile, path: string): Promise<void> {
+async function reportProfile(profile: Profile, model: CogVideoX, path: string): Promise<void> {
   if (!profile.timed) console.log("This adapter has no timestamps: the profile holds counts and costs alone.");
-  console.log(table(["kernel", "runs", "ms", "share", "GFLOP/s", "GB/s"], profile.rows().map((r) => [r.label, String(r.count), r.ms.toFixed(1), `${(100 * r.share).toFixed(1)} %`, r.gflops.toFixed(2), r.gbytes.toFixed(2)])));
+  console.log(table(["kernel", "chosen", "runs", "ms", "share", "GFLOP/s", "GB/s"], profile.rows().map((r) => [r.label, r.chosen, String(r.count), r.ms.toFixed(1), `${(100 * r.share).toFixed(1)} %`, r.gflops.toFixed(2), r.gbytes.toFixed(2)])));
+  console.log(tuningLine(model));
   await writeWhole(path, new TextEncoder().encode(profile.chromeTrace()));
   console.log(`Trace for chrome://tracing or ui.perfetto.dev: ${path}`);
 }

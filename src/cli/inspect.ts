@@ -3,6 +3,7 @@ import { CogVideoX } from "../pipelines/cogvideox.ts";
 import type { Settings } from "../pipelines/settings.ts";
 import { elements } from "../graph/graph.ts";
 import { table } from "./terminal/table.ts";
+import { tuningLine } from "./tuning-line.ts";
 
 export interface InspectOptions extends Partial<Settings> {
   json?: boolean;
@@ -11,10 +12,12 @@ export interface InspectOptions extends Partial<Settings> {
   variant?: string;
   /** List every weight. */
   weights?: boolean;
+  /** List the kernels that were chosen among several. */
+  kernels?: boolean;
 }
 
 export async function inspectCommand(folder: string, options: InspectOptions): Promise<void> {
-  const { json, adapter, dtype, variant, weights, ...settings } = options;
+  const { json, adapter, dtype, variant, weights, kernels, ...settings } = options;
   // Headers are all that is read: of a model on the hub they come over the network.
   const hub = { download: false, onWarning: (message: string) => console.error(message) };
   await using model = await CogVideoX.open(folder, { ...(adapter ? { adapter } : {}), ...(dtype ? { dtype } : {}), ...(variant ? { variant } : {}), hub, onWarning: hub.onWarning });
@@ -30,7 +33,7 @@ export async function inspectCommand(folder: string, options: InspectOptions): P
   const requested = { ...model.defaults, ...settings };
   const requirements = model.requirements(settings);
   if (json) {
-    console.log(JSON.stringify({ class: checkpoint.className, components, configs: model.configs, adapter: model.gpu.name, dtype: model.dtype, settings: requested, requirements }, null, 2));
+    console.log(JSON.stringify({ class: checkpoint.className, components, configs: model.configs, adapter: model.gpu.name, dtype: model.dtype, tuning: model.gpu.tuning?.path ?? null, settings: requested, requirements }, null, 2));
     return;
   }
   console.log(`${checkpoint.className} in ${checkpoint.source.label}\n`);
@@ -44,6 +47,9 @@ export async function inspectCommand(folder: string, options: InspectOptions): P
   console.log(`a generation of ${width}×${height}, ${frames} frames at ${fps} a second, ${steps} ${scheduler} steps, guidance ${guidance}, ${model.dtype} on ${model.gpu.name} takes\n`);
   console.log(table(["stage", "weights", "activations", "of which at least", "in all", "work of one run", "host"], requirements.map((r) => [r.stage, mega(r.weights), mega(r.activations), mega(r.lowerBound), mega(r.total), `${(r.flops / 1e9).toFixed(1)} GFLOP`, r.host ? mega(r.host) : ""])));
   console.log("Stages follow one another; each gives back its memory before the next begins. The transformer runs once a step.");
+  const choices = [...new Map(requirements.flatMap((r) => r.choices.map((c) => [c.work, c] as const))).values()];
+  if (kernels) console.log(`\n${table(["work", "kernel", "chosen"], choices.map((c) => [c.work, c.variant, c.tuned ? "tuned" : "by capability"]))}`);
+  console.log(`${tuningLine(model)} ${choices.filter((c) => c.tuned).length} of ${choices.length} kinds of work were measured${kernels ? "" : " (--kernels lists them)"}.`);
 }
 
 const mega = (bytes: number): string => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(2)} GB` : `${(bytes / 1e6).toFixed(1)} MB`);

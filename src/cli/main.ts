@@ -128,6 +128,7 @@ program
 
 sizes(program.command("inspect").description("what a checkpoint holds, its shapes, and what a generation with it will need").argument("[model]", "checkpoint folder, URL, or org/name[@revision] on the hub (default: the embedded moving shapes)"))
   .option("--weights", "list every weight")
+  .option("--kernels", "list the kernels that were chosen among several, and by what")
   .option("--variant <name>", "file-name variant of the weights")
   .option("--json", "print one JSON object")
   .addOption(dtype())
@@ -136,6 +137,18 @@ sizes(program.command("inspect").description("what a checkpoint holds, its shape
     const { inspectCommand } = await import("./inspect.ts");
     const { size: wanted, ...rest } = options;
     await inspectCommand(model ?? EMBEDDED_MODEL, { ...rest, ...wanted });
+  });
+
+sizes(program.command("tune").description("measure a model's kernels on this adapter and keep the fastest for this user; needs no weights (docs/tuning.md)").argument("[model]", "checkpoint folder, URL, or org/name[@revision] on the hub (default: the embedded moving shapes)"))
+  .option("--quick", "fewer and shorter measurements")
+  .option("--out <file>", "the report: adapter, versions and every time, in one JSON file (default: cogwheel-tuning-….json)")
+  .option("--no-store", "write the report only")
+  .addOption(dtype())
+  .addOption(adapter())
+  .action(async (model: string | undefined, options) => {
+    const { tuneCommand } = await import("./tune.ts");
+    const { size: wanted, ...rest } = options;
+    await tuneCommand(model ?? EMBEDDED_MODEL, { ...rest, ...wanted });
   });
 
 program

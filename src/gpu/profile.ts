@@ -11,6 +11,8 @@ export interface ProfileEntry {
   readonly node: string;
   readonly flops: number;
   readonly bytes: number;
+  /** How the kernel was chosen, where there was a choice (docs/tuning.md). */
+  readonly chosen?: string | null;
 }
 export interface ProfiledDispatch extends ProfileEntry {
   /** Nanoseconds on the GPU's clock; both 0 without timestamps. */
@@ -24,6 +26,8 @@ export interface ProfileRow {
   readonly share: number;
   readonly gflops: number;
   readonly gbytes: number;
+  /** `tuned`, `by capability` or both; empty for kernels without rivals. */
+  readonly chosen: string;
 }
 
 const CAPACITY = 1024;
@@ -72,11 +76,12 @@ export class Profile implements Disposable {
 
   /** By kernel, most time first. */
   rows(): ProfileRow[] {
-    const byLabel = new Map<string, { count: number; ns: number; flops: number; bytes: number }>();
+    const byLabel = new Map<string, { count: number; ns: number; flops: number; bytes: number; chosen: Set<string> }>();
     let total = 0;
     for (const d of this.dispatches) {
-      const row = byLabel.get(d.label) ?? byLabel.set(d.label, { count: 0, ns: 0, flops: 0, bytes: 0 }).get(d.label)!;
+      const row = byLabel.get(d.label) ?? byLabel.set(d.label, { count: 0, ns: 0, flops: 0, bytes: 0, chosen: new Set() }).get(d.label)!;
       row.count++;
+      if (d.chosen) row.chosen.add(d.chosen);
       row.ns += d.end - d.begin;
       row.flops += d.flops;
       row.bytes += d.bytes;
@@ -84,7 +89,7 @@ export class Profile implements Disposable {
     }
     const rate = (n: number, ns: number) => (ns > 0 ? n / ns : 0);
     return [...byLabel]
-      .map(([label, r]) => ({ label, count: r.count, ms: r.ns / 1e6, share: total ? r.ns / total : 0, gflops: rate(r.flops, r.ns), gbytes: rate(r.bytes, r.ns) }))
+      .map(([label, r]) => ({ label, count: r.count, ms: r.ns / 1e6, share: total ? r.ns / total : 0, gflops: rate(r.flops, r.ns), gbytes: rate(r.bytes, r.ns), chosen: [...r.chosen].sort().join(", ") }))
       .sort((a, b) => b.ms - a.ms);
   }
 

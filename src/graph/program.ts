@@ -239,7 +239,7 @@ export class Program implements Disposable {
       for (; at < this.#steps.length && !full(); at++) {
         const step = this.#steps[at]!;
         if (options.profile) {
-          pass = options.profile.pass(encoder, { label: step.pipeline.label, node: steps[at]!.node.name, ...steps[at]!.cost });
+          pass = options.profile.pass(encoder, { label: step.pipeline.label, node: steps[at]!.node.name, chosen: steps[at]!.chosen, ...steps[at]!.cost });
           encode(pass, step);
           pass.end();
         } else encode(pass!, step, at > from && !finite ? this.#steps[at - 1] : undefined);

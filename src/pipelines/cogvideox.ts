@@ -100,7 +100,7 @@ export class CogVideoX implements AsyncDisposable {
    * (in Node its files are downloaded to the cache that all clients share), or a source. Weights are read when they are needed.
    */
   static async open(from: string | URL | CheckpointSource, options: OpenOptions = {}): Promise<CogVideoX> {
-    const what = { only: ["text_encoder", "tokenizer", "transformer", "vae", "scheduler"], ...(options.variant ? { variant: options.variant } : {}) };
+    const what = { only: ["text_encoder", "tokenizer", "transformer", "vae", "scheduler"], ...(options.variant ? { variant: options.variant } : {}), ...(options.configsOnly ? { configsOnly: true } : {}) };
     const checkpoint = await openCheckpoint(await openSource(from, { ...what, ...(options.hub ? { hub: options.hub } : {}) }), what);
     let gpu: Gpu | undefined;
     try {

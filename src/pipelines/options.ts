@@ -38,6 +38,8 @@ export interface OpenOptions {
   dtype?: "f32" | "f16";
   /** File-name variant of the weights, e.g. `fp16`. */
   variant?: string;
+  /** Read the configs alone, for `requirements` and `tune`: such a model has no weights to generate with. Default false. */
+  configsOnly?: boolean;
   /** How a repository on the hub is fetched: revision, token, cache, progress. */
   hub?: HubOptions;
   /**

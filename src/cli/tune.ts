@@ -1,0 +1,80 @@
+/** `cogwheel tune`: measures the kernels of a model on this adapter, keeps the choice for this user, and writes all of it into one file. */
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { arch, cpus, platform, release, totalmem } from "node:os";
+import { join } from "node:path";
+import { Gpu } from "../gpu/gpu.ts";
+import { tuningFile } from "../gpu/tuning.ts";
+import { storeTuning } from "../gpu/tuning-store.ts";
+import { CogVideoX } from "../pipelines/cogvideox.ts";
+import { defined } from "../pipelines/options.ts";
+import type { Settings } from "../pipelines/settings.ts";
+import type { MeasuredWork } from "../tune/measure.ts";
+import { tune } from "../tune/tune.ts";
+import { checkOutputFile, writeWhole } from "./files.ts";
+import { packageRoot } from "./package-root.ts";
+import { interruptible, Interrupted } from "./terminal/interrupt.ts";
+import { Progress } from "./terminal/progress.ts";
+import { table } from "./terminal/table.ts";
+
+export interface TuneCommandOptions extends Partial<Settings> {
+  adapter?: string;
+  dtype?: "f32" | "f16";
+  quick?: boolean;
+  /** The report. Default: `cogwheel-tuning-….json` here. */
+  out?: string;
+  /** Keep the choice for this user. Default true. */
+  store?: boolean;
+}
+
+export async function tuneCommand(folder: string, options: TuneCommandOptions): Promise<void> {
+  const { adapter, dtype, quick, out, store = true, ...settings } = options;
+  using progress = new Progress();
+  using interruption = interruptible((text) => progress.note(text));
+  const { signal } = interruption;
+  const open = () => Gpu.open({ tuning: false, ...defined({ adapter }) });
+  await using gpu = await open();
+  const hub = { download: false, signal };
+  await using model = await CogVideoX.open(folder, { gpu, hub, configsOnly: true, ...defined({ dtype }), onWarning: (message) => progress.note(message) });
+  const path = out ?? `cogwheel-tuning-${tuningFile(gpu.tuningHeader)}`;
+  await checkOutputFile(path);
+  console.log(`${gpu.name}${gpu.caps.kind === "software" ? " (software)" : ""}, ${model.dtype}: measuring the kernels of ${model.checkpoint.className}`);
+  if (gpu.advice) console.log(gpu.advice);
+  try {
+    const report = await tune(model, { ...settings, ...defined({ quick }), signal, reopen: open, onProgress: (done, work) => progress.report("tune", done, work) });
+    progress[Symbol.dispose]();
+    console.log(`\n${resultTable(report.works)}`);
+    const changed = report.works.filter((w) => w.chosen !== null && w.chosen !== w.candidates[0]!.variant).length;
+    const left = report.works.filter((w) => w.chosen === null).length;
+    console.log(`${report.works.length} kinds of work in ${report.seconds.toFixed(0)} s: for ${changed} another kernel is faster than the choice by capability${left ? `, ${left} were not measured` : ""}`);
+    const whole = { versions: versions(), system: system(), ...report };
+    await writeWhole(path, new TextEncoder().encode(`${JSON.stringify(whole, null, 1)}\n`));
+    if (store) console.log(`Kept for this adapter: ${await storeTuning(report.table)}`);
+    console.log(`Report: ${path}`);
+  } catch (error) {
+    throw signal.aborted && signal.reason instanceof Interrupted ? signal.reason : error;
+  }
+}
+
+/** A row a candidate, those of one kind of work together; what was chosen is marked. */
+function resultTable(works: readonly MeasuredWork[]): string {
+  const rows = works.flatMap(({ key, candidates, chosen, flops, why }) =>
+    (why === undefined ? candidates : candidates.slice(0, 1)).map((c, i) => [
+      i === 0 ? key : "", c.variant, c.ms === undefined ? "" : c.ms.toPrecision(3), c.ms === undefined ? "" : (flops / c.ms / 1e6).toFixed(1),
+      c.variant === chosen ? (i === 0 ? "chosen, as untuned" : "chosen") : (c.why ?? why ?? ""),
+    ]));
+  return table(["work", "kernel", "ms", "GFLOP/s", ""], rows);
+}
+
+function versions(): Record<string, string> {
+  const version = (path: string): string => (JSON.parse(readFileSync(path, "utf8")) as { version: string }).version;
+  const found: Record<string, string> = { cogwheel: version(join(packageRoot, "package.json")), node: process.versions.node };
+  try {
+    found["webgpu"] = version(createRequire(join(packageRoot, "package.json")).resolve("webgpu/package.json"));
+  } catch {
+    // Dawn from elsewhere.
+  }
+  return found;
+}
+
+const system = (): Record<string, string | number> => ({ platform: platform(), release: release(), arch: arch(), cpu: cpus()[0]?.model ?? "", cores: cpus().length, memory: totalmem() });
