@@ -75,7 +75,7 @@ describe("generate from files", () => {
     ["control", ["--control", "in.gif", "--samples", "2", "--lora", "turn.safetensors:0.5"], "in.gif"],
     ["inpaint", ["--video", "in.gif", "--mask", "one.png"], "in.gif"],
     ["inpaint", ["--image", "one.png"], "one.png"],
-  ])("%s: the latents of the library's own run", { timeout: 60_000 }, async ([task, args, from]) => {
+  ])("%s: the latents of the library's own run", { timeout: 240_000 }, async ([task, args, from]) => {
     const { encodeVideo } = await import("../../src/video/encode.ts");
     const all = Array.from({ length: 20 }, (_, t) => tinyFrame(t, 50, 40));
     writeFileSync(join(folder, "in.gif"), await encodeVideo(all, { format: "gif", fps: 8 }));
