@@ -106,7 +106,7 @@ say("");
 const { adapter, json = join(resultsFolder, `${new Date().toISOString().replace(/[:.]/g, "-")}.json`) } = given;
 const record: BenchRecord = {
   date: new Date().toISOString(),
-  command: ["npm run bench", ...(process.argv.length > 2 ? ["--", ...process.argv.slice(2)] : [])].join(" "),
+  command: ["npm run bench", ...(process.argv.length > 2 ? ["--", ...process.argv.slice(2).map((word) => (/[^\w,=./:-]/.test(word) ? JSON.stringify(word) : word))] : [])].join(" "),
   machine: { system: `${process.platform} ${release()} ${process.arch}`, cpu, cores: cpus().length, memoryGB: totalmem() / 2 ** 30, node: process.version },
   engine: opened, peers: peers.map((p) => ({ id: p.launch.id, ...p.opened })), missing,
   ceilings: { before, after }, checked: checked.passed, results, failures,

@@ -2,6 +2,8 @@
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { packageRoot } from "../../src/cli/package-root.ts";
+import { figureOps } from "../cases/figures.ts";
+import { figureModules } from "../cases/modules.ts";
 import type { CaseResult } from "../measure/contest.ts";
 import { milliseconds, percent, times } from "./figures.ts";
 import { resultsFolder, type BenchRecord } from "./record.ts";
@@ -36,7 +38,7 @@ function caseOf(list: readonly BenchRecord[], name: string): { ours: NonNullable
 }
 
 function section(adapter: string, list: readonly BenchRecord[]): string {
-  const names = [...new Set(list.flatMap((r) => r.results.filter((x) => x.case.target).map((x) => x.case.name)))];
+  const names = [...figureOps, ...figureModules].map((c) => c.name);
   const peers = [...new Map(list.flatMap((r) => r.peers.map((p) => [p.id, p] as const))).values()];
   const used = new Set<BenchRecord>();
   const rows = names.flatMap((name) => {
