@@ -1,0 +1,34 @@
+/** What `npm run bench:isa` compiles: the heavy ops at the shapes that published models have. */
+import { Graph, type DType, type Tensor } from "../../src/graph/graph.ts";
+import { attention } from "../../src/ops/attention.ts";
+import { conv3d } from "../../src/ops/conv3d.ts";
+import { matmul } from "../../src/ops/matmul.ts";
+
+export interface IsaCase {
+  readonly name: string;
+  readonly graph: Graph;
+}
+
+/**
+ * How often the inner loops run in one round of the main loop: matmul and conv3d step through BK in fours, attention through D in
+ * vectors for its scores and through the keys of a thread row for its sums.
+ */
+export const innerTrips: Readonly<Record<string, readonly number[]>> = { matmul_tiled: [4], conv3d_tiled: [4], attention_flash: [16, 8] };
+
+export function isaCases(): IsaCase[] {
+  const cases: IsaCase[] = [];
+  const add = (name: string, dtype: DType, build: (graph: Graph) => Record<string, Tensor>): void => {
+    const graph = new Graph(name, (weight) => (weight === "b" ? "f32" : dtype));
+    for (const [output, tensor] of Object.entries(build(graph))) graph.output(output, tensor);
+    cases.push({ name: `${name} ${dtype}`, graph });
+  };
+  for (const dtype of ["f32", "f16"] as const) {
+    add("matmul", dtype, (g) => ({ y: matmul(g.input("x", [1024, 1920], dtype), g.weight("w", [1920, 1920]), { bias: g.weight("b", [1920]), dtype }) }));
+    add("conv3d", dtype, (g) => ({ y: conv3d(g.input("x", [1, 12, 32, 32, 128], dtype), g.weight("w", [128, 128, 3, 3, 3]), { bias: g.weight("b", [128]) }) }));
+    add("attention", dtype, (g) => {
+      const qkv = ["q", "k", "v"].map((name) => g.input(name, [30, 1024, 64], dtype));
+      return { y: attention(qkv[0]!, qkv[1]!, qkv[2]!, { dtype }) };
+    });
+  }
+  return cases;
+}
