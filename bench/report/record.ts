@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { packageRoot } from "../../src/cli/package-root.ts";
 import type { Opened } from "../contenders/protocol.ts";
+import type { IsaRow } from "../isa/measure.ts";
 import type { CeilingRates } from "../measure/ceiling.ts";
 import type { CaseResult } from "../measure/contest.ts";
 import type { Generation } from "../measure/generation.ts";
@@ -45,10 +46,14 @@ export function history(engine: Opened, folder = resultsFolder): BenchRecord[] {
   return records;
 }
 
-/** What `npm run bench:isa` left: rows of names and figures. */
+/** What `npm run bench:isa` left, a row for each kernel: registers, occupancy, and shares of the hot loop's vector issue slots. */
 export function isaRows(folder = resultsFolder): readonly Record<string, string | number>[] {
   const file = join(folder, "isa.json");
   if (!existsSync(file)) return [];
-  const { rows = [] } = JSON.parse(readFileSync(file, "utf8")) as { rows?: Record<string, string | number>[] };
-  return rows;
+  const { family, rows = [] } = JSON.parse(readFileSync(file, "utf8")) as { family: string; rows?: IsaRow[] };
+  const share = (value: number | undefined): string => (value === undefined ? "–" : `${(100 * value).toFixed(1)} %`);
+  return rows.map(({ case: of, label, isa: { stats, loop } }) => ({
+    case: of, kernel: label, GPU: family, VGPRs: stats.vgprs, spills: stats.spills, "LDS bytes": stats.ldsBytes, "waves a SIMD": stats.waves,
+    "useful share": share(loop?.useful), "WMMA share": loop?.matrix ? share(loop.matrixShare) : "–", "with the loop around it": share(loop?.main),
+  }));
 }

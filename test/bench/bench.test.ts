@@ -1,4 +1,5 @@
 /** The bench's own reasoning: what it takes for right, for slower, and what it writes. */
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { draw, permute, type BenchCase } from "../../bench/cases/case.ts";
 import { adaLnCase, attentionCase, convCase, groupNormCase, matmulCase } from "../../bench/cases/figures.ts";
@@ -9,7 +10,8 @@ import { summarise } from "../../bench/measure/statistics.ts";
 import type { CaseResult } from "../../bench/measure/contest.ts";
 import { compareRuns } from "../../bench/report/compare.ts";
 import { htmlReport } from "../../bench/report/html.ts";
-import type { BenchRecord } from "../../bench/report/record.ts";
+import { isaRows, type BenchRecord } from "../../bench/report/record.ts";
+import { packageRoot } from "../../src/cli/package-root.ts";
 import { compile } from "../../src/graph/compile.ts";
 import { Program } from "../../src/graph/program.ts";
 import { WeightStore } from "../../src/graph/weights.ts";
@@ -91,4 +93,10 @@ test("the report is one file without addresses, and holds the whole run", () => 
   expect(html).toContain("2.00 × (≥ 2.00 ×)");
   const kept = /<script type="application\/json" id="record">(.*)<\/script>/.exec(html)![1]!;
   expect(JSON.parse(kept)).toEqual(JSON.parse(JSON.stringify(record)));
+});
+
+test("what AMD's compiler made of the kernels is in the report", () => {
+  const rows = isaRows(join(packageRoot, "bench/results"));
+  expect(rows.find((row) => String(row["kernel"]).startsWith("matmul_tiled"))).toMatchObject({ spills: 0, "useful share": expect.stringMatching(/^9\d\.\d %$/) as string });
+  for (const row of rows) for (const value of Object.values(row)) expect(["string", "number"]).toContain(typeof value);
 });
