@@ -129,7 +129,7 @@ describe("generate", () => {
     expect(out).toContain("32×16, 9 frames at 8 a second, 4 ddim steps, guidance 3, seed 7\n");
     expect(out).toMatch(/^stage +seconds$/m);
     expect(out).toMatch(/^in all +[\d.]+$/m);
-    expect(out).toMatch(/^kernel +runs +ms +share/m);
+    expect(out).toMatch(/^kernel +chosen +runs +ms +share/m);
     // eslint-disable-next-line no-control-regex
     expect(out + err, "no control codes where nobody looks").not.toMatch(/[\x00-\x09\x0b-\x1f\x7f]/);
     expect(files().filter((f) => !before.includes(f))).toEqual(["deep", "deep/er", "deep/er/video.mp4", "deep/final.safetensors", "trace.json"]);
