@@ -39,6 +39,8 @@ const options = new Command("bench")
   .parse();
 const filter = options.args.map((word) => word.toLowerCase());
 const given = options.opts<{ adapter?: string; quick?: boolean; skipPeers?: boolean; peers?: string; skipPipeline?: boolean; compare?: string; json?: string }>();
+// Contenders are processes of their own: this is how they are told.
+if (given.adapter !== undefined) process.env["COGWHEEL_ADAPTER"] = given.adapter;
 const old = given.compare === undefined ? undefined : (JSON.parse(readFileSync(given.compare, "utf8")) as BenchRecord);
 
 const wanted = (...names: string[]): boolean => filter.length === 0 || filter.some((word) => names.some((name) => name.toLowerCase().includes(word)));
