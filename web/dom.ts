@@ -39,11 +39,3 @@ export function fillTable(table: HTMLTableElement, head: readonly string[], rows
   table.hidden = rows.length === 0;
 }
 export type Cell = string | { text: string; name: string };
-
-export const bytesText = (bytes: number): string => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${Math.round(bytes / 1e6)} MB`);
-
-export function duration(seconds: number): string {
-  if (seconds < 100) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
-  const minutes = Math.round(seconds / 60);
-  return minutes < 100 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-}

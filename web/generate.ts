@@ -1,11 +1,12 @@
 /** The panel that makes videos: the form, the run, the result. */
 import type { Fit, Settings } from "../src/index.ts";
 import { WorkerError, type Client } from "./client.ts";
-import { byId, bytesText, duration } from "./dom.ts";
+import { byId } from "./dom.ts";
 import { fromFragment, toFragment, type FormValues } from "./link.ts";
 import { modelPicker } from "./model.ts";
 import { Player } from "./player.ts";
 import type { GenerateRequest, Made, ModelFacts, News } from "./protocol.ts";
+import { bytesText, duration } from "./text.ts";
 
 const EXAMPLES = ["a red circle moving left on a black background", "a cyan square growing on a gray background", "a yellow triangle moving up on a white background"];
 const NUMBERS = ["width", "height", "frames", "fps", "steps", "guidance"] as const;

@@ -1,9 +1,10 @@
 /** Which model: the embedded one, one from a URL or the hub, one that this browser keeps, or a folder. */
 import type { StoredCheckpoint } from "../src/index.ts";
 import type { Client } from "./client.ts";
-import { byId, bytesText, dropZone } from "./dom.ts";
+import { byId, dropZone } from "./dom.ts";
 import type { FormValues } from "./link.ts";
 import type { ModelChoice } from "./protocol.ts";
+import { bytesText } from "./text.ts";
 
 export interface ModelPicker {
   choice(): ModelChoice;

@@ -4,6 +4,7 @@ import {
   storedCheckpoint, storedCheckpoints, type CheckpointSource, type DenoiseState, type GenerateOptions, type RgbaFrame, type Video,
 } from "../src/index.ts";
 import type { FromWorker, GenerateRequest, Made, ModelChoice, ModelFacts, News, ToWorker } from "./protocol.ts";
+import { bytesText } from "./text.ts";
 
 /** The embedded checkpoint lies beside the page, wherever that is. */
 const EMBEDDED = new URL("models/moving-shapes/", self.location.href).href;
@@ -49,7 +50,7 @@ async function sourceOf(choice: ModelChoice, say: Say): Promise<string | Checkpo
       await using from = await openSource(name);
       return await storeCheckpoint(from, name, {
         signal: state.controller.signal,
-        onProgress: (done, total, file) => say({ type: "progress", stage: "store the model", done: total ? done / total : 1, detail: `${file}, ${megabytes(done)} of ${megabytes(total)}`, memory: 0 }),
+        onProgress: (done, total, file) => say({ type: "progress", stage: "store the model", done: total ? done / total : 1, detail: `${file}, ${bytesText(done)} of ${bytesText(total)}`, memory: 0 }),
       });
     }
   }
@@ -66,8 +67,6 @@ async function modelOf(choice: ModelChoice, say: Say): Promise<CogVideoX> {
 }
 
 const factsOf = (model: CogVideoX): ModelFacts => ({ label: model.checkpoint.source.label, defaults: model.defaults, takes: model.rules.takes, dtype: model.dtype });
-
-const megabytes = (bytes: number): string => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${(bytes / 1e6).toFixed(0)} MB`);
 
 async function generate(request: GenerateRequest, say: Say): Promise<Made> {
   const model = await modelOf(request.model, say);

@@ -1,8 +1,6 @@
 /** Records a graph, runs it once and reads its outputs: how single modules are validated. */
-import { compile } from "../graph/compile.ts";
 import { Graph, type Tensor } from "../graph/graph.ts";
-import { Program } from "../graph/program.ts";
-import { WeightStore } from "../graph/weights.ts";
+import { runGraph } from "../graph/run.ts";
 import type { HostTensor, ModuleContext } from "./module.ts";
 import type { Guide } from "./trace/tracer.ts";
 
@@ -10,12 +8,10 @@ import type { Guide } from "./trace/tracer.ts";
 export async function runOnce(context: ModuleContext, inputs: Record<string, ArrayBufferView>, build: (graph: Graph) => Record<string, Tensor>, guide?: Guide): Promise<Record<string, HostTensor>> {
   const { gpu } = context;
   const provider = context.weights();
-  const graph = new Graph("case", (name) => provider.type(name));
+  const graph = new Graph("the case", (name) => provider.type(name));
   for (const [name, tensor] of Object.entries(build(graph))) graph.output(name, tensor);
-  using store = new WeightStore(gpu, provider);
-  using program = await Program.create(gpu, compile(graph, gpu.caps), store);
-  await gpu.scoped("running the case", () => program.run({ inputs, checkFinite: context.checkFinite, ...(guide ? context.follow(guide) : {}) }));
+  const got = await runGraph(gpu, graph, inputs, provider, { checkFinite: context.checkFinite, ...(guide ? context.follow(guide) : {}) });
   const out: Record<string, HostTensor> = {};
-  for (const [name, tensor] of graph.outputs) out[name] = { shape: tensor.shape, data: await program.read(name) };
+  for (const [name, tensor] of graph.outputs) out[name] = { shape: tensor.shape, data: got[name]! };
   return out;
 }
