@@ -22,7 +22,7 @@ import type { Generation } from "./measure/generation.ts";
 import type { Runtime } from "./measure/runtime.ts";
 import { comparisonTable, compareRuns } from "./report/compare.ts";
 import { htmlReport } from "./report/html.ts";
-import { history, isaRows, resultsFolder, type BenchRecord } from "./report/record.ts";
+import { history, isaTables, resultsFolder, type BenchRecord } from "./report/record.ts";
 import { generationText, notes, resultTable, runtimeText } from "./report/terminal.ts";
 
 const PIPELINE = "pipeline";
@@ -124,7 +124,7 @@ const earlier = history(opened);
 mkdirSync(dirname(resolve(json)), { recursive: true });
 writeFileSync(json, JSON.stringify(record, null, 2));
 const html = json.replace(/(\.json)?$/, ".html");
-writeFileSync(html, htmlReport(record, earlier, isaRows()));
+writeFileSync(html, htmlReport(record, earlier, isaTables()));
 console.log(`\n${json}\n${html}${adapter === undefined ? "" : ` (${adapter})`}`);
 
 if (old) {

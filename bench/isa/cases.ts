@@ -1,8 +1,13 @@
-/** What `npm run bench:isa` compiles: the heavy ops at the shapes that published models have. */
+/** What `npm run bench:isa` compiles: the heavy ops at the shapes that published models have, then all else that a GPU may be given. */
+import type { Capabilities } from "../../src/gpu/capabilities.ts";
+import type { PlanStep } from "../../src/graph/compile.ts";
 import { Graph, type DType, type Tensor } from "../../src/graph/graph.ts";
 import { attention } from "../../src/ops/attention.ts";
 import { conv3d } from "../../src/ops/conv3d.ts";
 import { matmul } from "../../src/ops/matmul.ts";
+import { allCases } from "../../src/sweep/cases/index.ts";
+import { planCase } from "../../src/sweep/run.ts";
+import { PRECISIONS } from "../../src/sweep/sweep.ts";
 
 export interface IsaCase {
   readonly name: string;
@@ -31,4 +36,19 @@ export function isaCases(): IsaCase[] {
     });
   }
   return cases;
+}
+
+/**
+ * The kernels for GPUs in every case of the ops' own lists: those that are checked for being right. They hold all that the published
+ * models take, which test/sweep asserts.
+ */
+export function* listedSteps(caps: Capabilities, sizes: readonly string[]): Generator<{ name: string; step: PlanStep }> {
+  for (const list of allCases) for (const choice of list.kernels) {
+    if (choice.when.kind !== "hardware" || choice.needs?.(caps) !== undefined) continue;
+    for (const c of list.cases) for (const precision of PRECISIONS) {
+      if (!sizes.includes(c.size)) continue;
+      if ((precision === "f16" && c.half?.length === 0) || (choice.takes && !choice.takes(c, caps, precision))) continue;
+      for (const step of planCase(list, c, choice, precision, caps).plan.steps) yield { name: `${list.op} ${c.name}, ${precision}`, step };
+    }
+  }
 }

@@ -40,7 +40,7 @@ export interface Compiled {
 }
 
 /** Runs a script of `dist/` on the null device of one AMD family. */
-export function compileOn(radv: Radv, family: string, script: string, args: readonly string[], seconds = 300): Promise<Compiled> {
+export function compileOn(radv: Radv, family: string, script: string, args: readonly string[] = [], seconds = 300): Promise<Compiled> {
   const folder = mkdtempSync(join(tmpdir(), "cogwheel-isa-"));
   const log = join(folder, "stderr");
   const file = openSync(log, "w");

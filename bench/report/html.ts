@@ -3,7 +3,7 @@ import { listedOnly } from "../cases/case.ts";
 import { ceilingUnit, CEILINGS } from "../measure/ceiling.ts";
 import { escape, lines, peerBars, roofline } from "./charts.ts";
 import { figures, milliseconds, percent, times } from "./figures.ts";
-import type { BenchRecord } from "./record.ts";
+import type { BenchRecord, IsaTable } from "./record.ts";
 
 type Cell = string | { readonly text: string; readonly good: boolean };
 
@@ -15,7 +15,7 @@ const section = (title: string, note: string, body: string): string => (body ? `
 const against = (value: number | undefined, wanted: number | undefined, show: (v: number | undefined) => string): Cell =>
   value === undefined || wanted === undefined ? show(value) : { text: `${show(value)} (≥ ${show(wanted)})`, good: value >= wanted };
 
-export function htmlReport(record: BenchRecord, earlier: readonly BenchRecord[], isa: readonly Record<string, string | number>[]): string {
+export function htmlReport(record: BenchRecord, earlier: readonly BenchRecord[], isa: readonly IsaTable[]): string {
   const { engine, peers, machine, ceilings, results, runtime, generation, readme } = record;
   const parts = [
     section("Figures to reach", "Times against ONNX Runtime's WebGPU and shares of a mark, as the project set them for lavapipe (shares also for SwiftShader). 16 chains: a plain loop of multiply-adds, which kernels can pass on CPU adapters; the peak is the ceiling.", htmlTable(
@@ -54,7 +54,10 @@ export function htmlReport(record: BenchRecord, earlier: readonly BenchRecord[],
       k.label, String(k.count), k.ms.toFixed(1), percent(k.share), k.gflops.toFixed(2), percent(k.gflops / (ceilings.before.f32 ?? Infinity)), k.gbytes.toFixed(2),
     ]))) : "",
     section("Earlier runs on this adapter", "Share of what the roofline allows, run by run.", historyChart([...earlier, record])),
-    isa.length ? section("A GPU's own compiler (npm run bench:isa)", "", htmlTable(Object.keys(isa[0]!), isa.map((row) => Object.values(row).map(String)))) : "",
+    ...isa.map(({ title, folded, rows }) => {
+      const shown = rows.length ? htmlTable(Object.keys(rows[0]!), rows.map((row) => Object.values(row).map(String))) : "";
+      return section(title, "", shown && folded ? `<details><summary>${rows.length} rows</summary>${shown}</details>` : shown);
+    }),
     section("What could not be measured", "", record.failures.length + record.missing.length ? `<ul>${[...record.failures, ...record.missing].map((f) => `<li>${escape(f)}</li>`).join("")}</ul>` : ""),
     section("Versions", "", htmlTable(["", "version", "adapter", "note"], [engine, ...peers].map((p) => [p.name, p.version, p.adapter, p.note ?? ""]))),
     section("Capabilities", "", `<pre>${escape(JSON.stringify(engine.capabilities, null, 2) ?? "")}</pre>`),

@@ -3,7 +3,8 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { packageRoot } from "../../src/cli/package-root.ts";
 import type { Opened } from "../contenders/protocol.ts";
-import type { IsaRow } from "../isa/measure.ts";
+import { byKernel, PEER, type IsaRow } from "../isa/measure.ts";
+import { readIsaRecord } from "../isa/record.ts";
 import type { CeilingRates } from "../measure/ceiling.ts";
 import type { CaseResult } from "../measure/contest.ts";
 import type { Generation } from "../measure/generation.ts";
@@ -46,14 +47,32 @@ export function history(engine: Opened, folder = resultsFolder): BenchRecord[] {
   return records;
 }
 
-/** What `npm run bench:isa` left, a row for each kernel: registers, occupancy, and shares of the hot loop's vector issue slots. */
-export function isaRows(folder = resultsFolder): readonly Record<string, string | number>[] {
-  const file = join(folder, "isa.json");
-  if (!existsSync(file)) return [];
-  const { family, rows = [] } = JSON.parse(readFileSync(file, "utf8")) as { family: string; rows?: IsaRow[] };
+export interface IsaTable {
+  readonly title: string;
+  /** Long: shown when it is asked for. */
+  readonly folded?: boolean;
+  readonly rows: readonly Record<string, string | number>[];
+}
+
+/** What `npm run bench:isa` left: the heavy kernels beside the peer's, all kernels at their worst, and every variant. */
+export function isaTables(folder = resultsFolder): readonly IsaTable[] {
+  const record = readIsaRecord(join(folder, "isa.json"));
+  if (!record) return [];
+  const { family, adapter, onnxruntime, rows } = record;
   const share = (value: number | undefined): string => (value === undefined ? "–" : `${(100 * value).toFixed(1)} %`);
-  return rows.map(({ case: of, label, isa: { stats, loop } }) => ({
-    case: of, kernel: label, GPU: family, VGPRs: stats.vgprs, spills: stats.spills, "LDS bytes": stats.ldsBytes, "waves a SIMD": stats.waves,
-    "useful share": share(loop?.useful), "WMMA share": loop?.matrix ? share(loop.matrixShare) : "–", "with the loop around it": share(loop?.main),
-  }));
+  const variant = ({ case: of, kernel, label, isa: { stats, loop } }: IsaRow) => ({
+    case: of, kernel: kernel === PEER ? `${kernel} ${onnxruntime?.version ?? ""}, ${label}` : label,
+    VGPRs: stats.vgprs, spills: stats.spills, "scratch bytes": stats.scratchBytes, "LDS bytes": stats.ldsBytes, "waves a SIMD": stats.waves, "useful share": share(loop?.useful),
+  });
+  return [
+    {
+      title: `A GPU's own compiler (npm run bench:isa): ${family}, ${adapter}, ${record.date}`,
+      rows: rows.filter((row) => row.of === "case").map((row) => ({ ...variant(row), "WMMA share": row.isa.loop?.matrix ? share(row.isa.loop.matrixShare) : "–", "with the loop around it": share(row.isa.loop?.main) })),
+    },
+    {
+      title: `All kernels on ${family}: the most of any variant, and the fewest waves`,
+      rows: byKernel(rows).map((k) => ({ kernel: k.kernel, variants: k.variants, VGPRs: k.vgprs, spills: k.spills, "scratch bytes": k.scratchBytes, "LDS bytes": k.ldsBytes, "waves a SIMD": k.waves, "fewest waves": k.fewest })),
+    },
+    { title: `All other variants on ${family}`, folded: true, rows: rows.filter((row) => row.of === "list").map(variant) },
+  ];
 }

@@ -7,6 +7,8 @@
 // Dispatch  (B · N · ceil(S/BQ), folded, 1)
 // Cost      4·B·N·S²·D flops; compute bound
 // Needs     D % 4 == 0; (BQ·D + BK·(D + 4) + BQ·(BK + 4) + 2·BQ) · 4 bytes of workgroup memory (src/ops/attention_bias.ts)
+// Occupancy 2 waves a SIMD or more on RDNA 3 at D 128, 4 at D 64: k, v and q are 22 KB there for 64 threads, and fewer queries share them
+//           no better. A prompt's few hundred tokens take it once.
 // Numerics  f32 scores, weights, sums; masked keys by a finite sentinel
 // After     Dao et al. 2022, arXiv:2205.14135; Raffel et al. 2020, arXiv:1910.10683 (the bias; no scaling)
 //! specialise

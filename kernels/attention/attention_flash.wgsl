@@ -8,9 +8,10 @@
 // Dispatch  (tiles · heads, folded, 1)
 // Cost      4·Rq·Rk·D·N flops, BQ/2 a byte of k and v in f32; compute bound
 // Registers 16 scores, 4·D/TX sums, 36 to 48 of operands: 108 on RDNA 3 at D 64
-// Memory    37 KB at D 64, 64 × 32: q (17 KB) stays, and 128 threads share it. Three workgroups fit RDNA 3's 128 KB, 4 waves
-//           of a SIMD instead of 8; with half the queries or twice the threads 8 fit, and each loads half as much again from workgroup
-//           memory for a multiply-add (12 instead of 8 loads of 16 bytes for 64), which is then what bounds the kernel.
+// Memory    37 KB at D 64, 64 × 32: q (17 KB) stays, and 128 threads share it
+// Occupancy 4 waves a SIMD or more on RDNA 3: three workgroups of D 64 fit its 128 KB; with half the queries or twice the threads 8 waves
+//           fit, and each loads half as much again from workgroup memory for a multiply-add (12 instead of 8 loads of 16 bytes for 64),
+//           which is then what bounds the kernel. At D 128 in 16 KB, 128 sums a thread leave registers for 6 waves.
 // Banks     Rows have an odd number of vectors, so that the 8 rows of a wave's threads meet all 32 banks. Row r of the buffer holds
 //           key 4·(r mod TX) + r/TX: a thread's scores are neighbours' then, one vector to store, and yet its rows of k are TX apart.
 // Needs     D % 4 == 0; (BQ + BK)·(D + 4) + BQ·(BK + 4) + BQ·BK/4 words of workgroup memory (src/ops/attention.ts)
@@ -66,6 +67,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 
   for (var key = tile.z; key < tile.w; key += BK) {
     for (var i = 0u; i < LOADS; i++) {
+      // Never so, which compilers cannot know: where they unroll this many loads, the registers do not suffice.
+      if (LOADS > 16u && params.rows_k == 0u) { break; }
       let at = lane + i * WG;
       let n = at / D4;
       if (BK * D4 % WG == 0u || at < BK * D4) {
@@ -96,6 +99,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     workgroupBarrier();
     // k has been read by all: v takes its place.
     for (var i = 0u; i < LOADS; i++) {
+      if (LOADS > 16u && params.rows_k == 0u) { break; }
       let at = lane + i * WG;
       if (BK * D4 % WG == 0u || at < BK * D4) {
         sh_kv[at / D4 * STRIDE + at % D4] = vec4<f32>(v[(head * params.rows_k + min(key + at / D4, tile.w - 1u)) * D4 + at % D4]);

@@ -341,7 +341,7 @@ function registerTiles(caps: Capabilities, { m, n, cin }: Conv3dShape): Register
   const bk = cin % 16 === 0 ? 16 : cin % 8 === 0 ? 8 : 4;
   const bn = n > 32 ? 64 : n > 16 ? 32 : 16;
   const [large] = n >= 128 && bk === 16 ? tilesThatFit(caps, [{ bm: 128, bn: 128, bk, tm: 8, tn: 2 }]) : [];
-  const small = tilesThatFit(caps, [128, 64, 32].map((bm) => ({ bm, bn, bk, tm: bm === 128 ? 8 : 4, tn: 1 })));
+  const small = tilesThatFit(caps, [128, 64, 32].map((bm) => ({ bm, bn, bk, tm: bm === 128 && bn > 16 ? 8 : 4, tn: 1 })));
   const all = large ? [large, ...small] : small;
   // Large tiles while there are enough of them to fill a GPU.
   if (large && m >= 128 && m * n >= 96 * 128 * 128) return all;

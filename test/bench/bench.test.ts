@@ -10,7 +10,7 @@ import { summarise } from "../../bench/measure/statistics.ts";
 import type { CaseResult } from "../../bench/measure/contest.ts";
 import { compareRuns } from "../../bench/report/compare.ts";
 import { htmlReport } from "../../bench/report/html.ts";
-import { isaRows, type BenchRecord } from "../../bench/report/record.ts";
+import { isaTables, type BenchRecord } from "../../bench/report/record.ts";
 import { packageRoot } from "../../src/cli/package-root.ts";
 import { compile } from "../../src/graph/compile.ts";
 import { Program } from "../../src/graph/program.ts";
@@ -86,7 +86,7 @@ describe("compareRuns", () => {
 
 test("the report is one file without addresses, and holds the whole run", () => {
   const record = run([10, 10, 10], 100);
-  const html = htmlReport(record, [run([12, 12, 12], 100)], [{ kernel: "matmul_tiled", share: 92 }]);
+  const html = htmlReport(record, [run([12, 12, 12], 100)], [{ title: "by a compiler", rows: [{ kernel: "matmul_tiled", share: 92 }] }]);
   expect(html).not.toMatch(/(src|href)=|https?:|@import/);
   expect(html).toContain("&lt;b&gt;slower&lt;/b&gt;");
   expect(html.match(/<svg /g)!.length).toBeGreaterThanOrEqual(3); // roofline, bars, history
@@ -96,7 +96,10 @@ test("the report is one file without addresses, and holds the whole run", () => 
 });
 
 test("what AMD's compiler made of the kernels is in the report", () => {
-  const rows = isaRows(join(packageRoot, "bench/results"));
-  expect(rows.find((row) => String(row["kernel"]).startsWith("matmul_tiled"))).toMatchObject({ spills: 0, "useful share": expect.stringMatching(/^9\d\.\d %$/) as string });
-  for (const row of rows) for (const value of Object.values(row)) expect(["string", "number"]).toContain(typeof value);
+  const [heavy, kernels, variants] = isaTables(join(packageRoot, "bench/results"));
+  expect(heavy!.rows.find((row) => String(row["kernel"]).startsWith("matmul_tiled"))).toMatchObject({ spills: 0, "useful share": expect.stringMatching(/^9\d\.\d %$/) as string });
+  expect(heavy!.rows.some((row) => /^ONNX Runtime \d/.test(String(row["kernel"])))).toBe(true);
+  expect(kernels!.rows.map((row) => row["kernel"])).toEqual(expect.arrayContaining(["layer_norm", "scheduler_step", "attention_bias_flash"]));
+  expect(variants!.rows.length).toBeGreaterThan(200);
+  for (const { rows } of [heavy!, kernels!, variants!]) for (const row of rows) for (const value of Object.values(row)) expect(["string", "number"]).toContain(typeof value);
 });
