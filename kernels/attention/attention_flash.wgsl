@@ -1,7 +1,9 @@
-// attention_flash.wgsl — softmax(scale · q·kᵀ) · v, online, for GPUs
+// attention_flash.wgsl — softmax(scale · q·kᵀ + bias) · v, online, for GPUs
 //
 // Shapes    q [N, Rq, D] · k, v [N, Rk, D] · y [Rq, N·D]
 //           tiles: (first query, queries, first key, keys' end) of each workgroup
+//           BIAS: bias [N, 2L − 1] by key − query + L − 1, both counted from their segment's first, L the longest segment's length;
+//           tiles goes on with as many (segment's first query, 0, 0, 0)
 // Work      one workgroup per BQ queries of a head; a thread owns 4 queries, TY apart. For every BK keys: scores = q·kᵀ, 4 × 4 of them
 //           a thread; the row's maximum over its TX threads; weights to workgroup memory; then sums += weights · v, 4 rows × every
 //           TX-th vec4 column a thread. k and v take turns in one buffer. Sums of weights stay apart until the end.
@@ -24,13 +26,15 @@ alias Y = f32;
 const D4: u32 = 16u;
 const BQ: u32 = 64u;
 const BK: u32 = 32u;
+const BIAS: bool = false;
 //! end
-struct Params { rows_q: u32, rows_k: u32, heads: u32, head_base: u32, heads_total: u32, tiles: u32, row_base: u32, scale: f32 }
+struct Params { rows_q: u32, rows_k: u32, heads: u32, head_base: u32, heads_total: u32, tiles: u32, row_base: u32, scale: f32, longest: u32 }
 @group(0) @binding(1) var<storage, read> q: array<vec4<X>>;
 @group(0) @binding(2) var<storage, read> k: array<vec4<X>>;
 @group(0) @binding(3) var<storage, read> v: array<vec4<X>>;
 @group(0) @binding(4) var<storage, read> tiles: array<vec4<u32>>;
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<Y>>;
+@group(0) @binding(5) var<storage, read> bias: array<f32>;
+@group(0) @binding(6) var<storage, read_write> y: array<vec4<Y>>;
 
 const TX: u32 = BK / 4u;
 const TY: u32 = BQ / 4u;
@@ -53,6 +57,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   if (group >= params.tiles * params.heads) { return; }
   let head = group / params.tiles;
   let tile = tiles[group % params.tiles];
+  // The bias of a key and a query is at this + key − query; it may wrap below zero, and comes back. What is read for a key or query
+  // that does not count is not used.
+  var bias_base = 0u;
+  if (BIAS) { bias_base = (params.head_base + head) * (2u * params.longest - 1u) + params.longest - 1u + tiles[params.tiles + group % params.tiles].x - tile.z; }
   let last = tile.x + tile.y - 1u;
   let tx = lane % TX;
   let ty = lane / TX;
@@ -89,6 +97,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
         s[i] = fma(vec4<f32>(a.y), vec4<f32>(k0.y, k1.y, k2.y, k3.y), s[i]);
         s[i] = fma(vec4<f32>(a.z), vec4<f32>(k0.z, k1.z, k2.z, k3.z), s[i]);
         s[i] = fma(vec4<f32>(a.w), vec4<f32>(k0.w, k1.w, k2.w, k3.w), s[i]);
+      }
+    }
+    if (BIAS) {
+      for (var i = 0u; i < 4u; i++) {
+        let at = bias_base + key + tx * 4u - min(tile.x + ty + i * TY, last);
+        s[i] = fma(vec4<f32>(bias[at], bias[at + 1u], bias[at + 2u], bias[at + 3u]), vec4<f32>(LOG2_E), s[i]);
       }
     }
     if (key + BK > tile.w) {

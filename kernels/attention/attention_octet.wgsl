@@ -1,7 +1,9 @@
-// attention_octet.wgsl — softmax(scale · q·kᵀ) · v, online, for CPU adapters with 8 lanes
+// attention_octet.wgsl — softmax(scale · q·kᵀ + bias) · v, online, for CPU adapters with 8 lanes
 //
 // Shapes    q [N, Rq, D] · k [N, Rk, D] · v in panels of 16 keys, [N, ceil(Rk/16), D, 16] (transpose_panels.wgsl)
 //           y [Rq, N·D] · tiles: (first query, queries, first key, keys' end) of each workgroup
+//           BIAS: bias [N, 2L − 1] by key − query + L − 1, both counted from their segment's first, L the longest segment's length;
+//           tiles goes on with as many (segment's first query, 0, 0, 0)
 // Work      one lane owns 4 queries, a subgroup 32 and 32 keys at a time, in two outer products like matmul_octet's: lane i of 8
 //           loads the vector of key i (for scores) or of column i (for sums), broadcasts hand it round, and every lane
 //           multiplies its queries by it. The softmax is within a lane, a vector over its queries. A lane's weights
@@ -20,14 +22,16 @@ enable subgroups;
 alias X = f32;
 alias Y = f32;
 const D8: u32 = 8u;
+const BIAS: bool = false;
 //! end
 override WG: u32 = 8;
-struct Params { d4: u32, rows_q: u32, rows_k: u32, heads: u32, head_base: u32, heads_total: u32, tiles: u32, row_base: u32, scale: f32 }
+struct Params { d4: u32, rows_q: u32, rows_k: u32, heads: u32, head_base: u32, heads_total: u32, tiles: u32, row_base: u32, scale: f32, longest: u32 }
 @group(0) @binding(1) var<storage, read> q: array<vec4<X>>;
 @group(0) @binding(2) var<storage, read> k: array<vec4<X>>;
 @group(0) @binding(3) var<storage, read> v: array<vec4<X>>;
 @group(0) @binding(4) var<storage, read> tiles: array<vec4<u32>>;
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<Y>>;
+@group(0) @binding(5) var<storage, read> bias: array<f32>;
+@group(0) @binding(6) var<storage, read_write> y: array<vec4<Y>>;
 
 const MASKED: f32 = -1e30;
 
@@ -56,16 +60,39 @@ fn scale(c: ptr<function, Eight>, f: vec4<f32>) {
   (*c).r6 *= f;
   (*c).r7 *= f;
 }
-// Scores of 8 keys from products; keys that do not count get the sentinel.
+// Scaled scores of 8 keys with their bias, `at` that of the first key and query: the next query has of the next key what this has of this.
+fn add_bias(c: ptr<function, Eight>, at: u32) {
+  let b0 = bias[at - 3u];
+  let b1 = bias[at - 2u];
+  let b2 = bias[at - 1u];
+  let b3 = bias[at + 0u];
+  let b4 = bias[at + 1u];
+  let b5 = bias[at + 2u];
+  let b6 = bias[at + 3u];
+  let b7 = bias[at + 4u];
+  let b8 = bias[at + 5u];
+  let b9 = bias[at + 6u];
+  let b10 = bias[at + 7u];
+  (*c).r0 = (*c).r0 * params.scale + vec4<f32>(b3, b2, b1, b0);
+  (*c).r1 = (*c).r1 * params.scale + vec4<f32>(b4, b3, b2, b1);
+  (*c).r2 = (*c).r2 * params.scale + vec4<f32>(b5, b4, b3, b2);
+  (*c).r3 = (*c).r3 * params.scale + vec4<f32>(b6, b5, b4, b3);
+  (*c).r4 = (*c).r4 * params.scale + vec4<f32>(b7, b6, b5, b4);
+  (*c).r5 = (*c).r5 * params.scale + vec4<f32>(b8, b7, b6, b5);
+  (*c).r6 = (*c).r6 * params.scale + vec4<f32>(b9, b8, b7, b6);
+  (*c).r7 = (*c).r7 * params.scale + vec4<f32>(b10, b9, b8, b7);
+}
+// Scores of 8 keys from products, or with their bias already; keys that do not count get the sentinel.
 fn hide(c: ptr<function, Eight>, key: u32, tile: vec4<u32>) {
-  (*c).r0 = select(vec4<f32>(MASKED), (*c).r0 * params.scale, key + 0u >= tile.z && key + 0u < tile.w);
-  (*c).r1 = select(vec4<f32>(MASKED), (*c).r1 * params.scale, key + 1u >= tile.z && key + 1u < tile.w);
-  (*c).r2 = select(vec4<f32>(MASKED), (*c).r2 * params.scale, key + 2u >= tile.z && key + 2u < tile.w);
-  (*c).r3 = select(vec4<f32>(MASKED), (*c).r3 * params.scale, key + 3u >= tile.z && key + 3u < tile.w);
-  (*c).r4 = select(vec4<f32>(MASKED), (*c).r4 * params.scale, key + 4u >= tile.z && key + 4u < tile.w);
-  (*c).r5 = select(vec4<f32>(MASKED), (*c).r5 * params.scale, key + 5u >= tile.z && key + 5u < tile.w);
-  (*c).r6 = select(vec4<f32>(MASKED), (*c).r6 * params.scale, key + 6u >= tile.z && key + 6u < tile.w);
-  (*c).r7 = select(vec4<f32>(MASKED), (*c).r7 * params.scale, key + 7u >= tile.z && key + 7u < tile.w);
+  let factor = select(params.scale, 1.0, BIAS);
+  (*c).r0 = select(vec4<f32>(MASKED), (*c).r0 * factor, key + 0u >= tile.z && key + 0u < tile.w);
+  (*c).r1 = select(vec4<f32>(MASKED), (*c).r1 * factor, key + 1u >= tile.z && key + 1u < tile.w);
+  (*c).r2 = select(vec4<f32>(MASKED), (*c).r2 * factor, key + 2u >= tile.z && key + 2u < tile.w);
+  (*c).r3 = select(vec4<f32>(MASKED), (*c).r3 * factor, key + 3u >= tile.z && key + 3u < tile.w);
+  (*c).r4 = select(vec4<f32>(MASKED), (*c).r4 * factor, key + 4u >= tile.z && key + 4u < tile.w);
+  (*c).r5 = select(vec4<f32>(MASKED), (*c).r5 * factor, key + 5u >= tile.z && key + 5u < tile.w);
+  (*c).r6 = select(vec4<f32>(MASKED), (*c).r6 * factor, key + 6u >= tile.z && key + 6u < tile.w);
+  (*c).r7 = select(vec4<f32>(MASKED), (*c).r7 * factor, key + 7u >= tile.z && key + 7u < tile.w);
 }
 fn top_of(c: ptr<function, Eight>) -> vec4<f32> {
   return max(max(max((*c).r0, (*c).r1), max((*c).r2, (*c).r3)), max(max((*c).r4, (*c).r5), max((*c).r6, (*c).r7)));
@@ -105,6 +132,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   if (group >= params.tiles * params.heads) { return; }
   let head = group / params.tiles;
   let tile = tiles[group % params.tiles];
+  // The bias of a key and a query is at this + key − query; it may wrap below zero, and comes back. What is read for a key or query
+  // that does not count is not used.
+  var bias_base = 0u;
+  if (BIAS) { bias_base = (params.head_base + head) * (2u * params.longest - 1u) + params.longest - 1u + tiles[params.tiles + group % params.tiles].x - tile.z; }
   let d4 = params.d4;
   let first = tile.x + index * 4u;
   let last = tile.x + tile.y - 1u;
@@ -159,6 +190,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     // Loops that turn the eights, for drivers take a second to compile what is unrolled 4 times.
     var top = m;
     for (var i = 0u; i < 4u; i++) {
+      if (BIAS) { add_bias(&s0, bias_base + key + i * 8u - first); }
       hide(&s0, key + i * 8u, tile);
       top = max(top, top_of(&s0));
       let t = s0; s0 = s1; s1 = s2; s2 = s3; s3 = t;

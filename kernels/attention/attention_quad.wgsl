@@ -1,7 +1,9 @@
-// attention_quad.wgsl — softmax(scale · q·kᵀ) · v, online, for CPU adapters with 4 lanes
+// attention_quad.wgsl — softmax(scale · q·kᵀ + bias) · v, online, for CPU adapters with 4 lanes
 //
 // Shapes    q [N, Rq, D] · k [N, Rk, D] · v in panels of 16 keys, [N, ceil(Rk/16), D, 16] (transpose_panels.wgsl)
 //           y [Rq, N·D] · tiles: (first query, queries, first key, keys' end) of each workgroup
+//           BIAS: bias [N, 2L − 1] by key − query + L − 1, both counted from their segment's first, L the longest segment's length;
+//           tiles goes on with as many (segment's first query, 0, 0, 0)
 // Work      one lane owns 4 queries; for a panel of 16 keys it has their scores in 16 named vectors. The lanes of a quad load 4
 //           keys each and swap them, as in matmul_quad, and the weights stay where the swaps have put them: v is loaded and
 //           swapped alike, so that every lane multiplies its own order of keys. No workgroup memory, no barrier.
@@ -19,14 +21,16 @@ enable subgroups;
 alias X = f32;
 alias Y = f32;
 const D16: u32 = 4u;
+const BIAS: bool = false;
 //! end
 override WG: u32 = 4;
-struct Params { d4: u32, rows_q: u32, rows_k: u32, heads: u32, head_base: u32, heads_total: u32, tiles: u32, row_base: u32, scale: f32 }
+struct Params { d4: u32, rows_q: u32, rows_k: u32, heads: u32, head_base: u32, heads_total: u32, tiles: u32, row_base: u32, scale: f32, longest: u32 }
 @group(0) @binding(1) var<storage, read> q: array<vec4<X>>;
 @group(0) @binding(2) var<storage, read> k: array<vec4<X>>;
 @group(0) @binding(3) var<storage, read> v: array<vec4<X>>;
 @group(0) @binding(4) var<storage, read> tiles: array<vec4<u32>>;
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<Y>>;
+@group(0) @binding(5) var<storage, read> bias: array<f32>;
+@group(0) @binding(6) var<storage, read_write> y: array<vec4<Y>>;
 
 const MASKED: f32 = -1e30;
 
@@ -52,6 +56,43 @@ fn score(s: Row, a: vec4<f32>, m: Shared) -> Row {
 fn value(w: Row, m: Shared) -> vec4<f32> {
   return (w.own * m.own + w.x * m.x) + (w.y * m.y + w.xy * m.xy);
 }
+// The bias of 4 keys for each of 4 queries, `at` that of the first key and query: the next query has of the next key what this has of this.
+fn bias_of(at: u32) -> mat4x4<f32> {
+  let before = vec3<f32>(bias[at - 3u], bias[at - 2u], bias[at - 1u]);
+  let from_ = vec4<f32>(bias[at], bias[at + 1u], bias[at + 2u], bias[at + 3u]);
+  return mat4x4<f32>(from_, vec4<f32>(before.z, from_.xyz), vec4<f32>(before.yz, from_.xy), vec4<f32>(before, from_.x));
+}
+// Scaled scores with their bias.
+fn add_bias(s: ptr<function, Rows>, at: u32, quad: u32) {
+  {
+    let b = bias_of(at + 4u * quad);
+    (*s).r0.own = (*s).r0.own * params.scale + b[0];
+    (*s).r1.own = (*s).r1.own * params.scale + b[1];
+    (*s).r2.own = (*s).r2.own * params.scale + b[2];
+    (*s).r3.own = (*s).r3.own * params.scale + b[3];
+  }
+  {
+    let b = bias_of(at + 4u * (quad ^ 1u));
+    (*s).r0.x = (*s).r0.x * params.scale + b[0];
+    (*s).r1.x = (*s).r1.x * params.scale + b[1];
+    (*s).r2.x = (*s).r2.x * params.scale + b[2];
+    (*s).r3.x = (*s).r3.x * params.scale + b[3];
+  }
+  {
+    let b = bias_of(at + 4u * (quad ^ 2u));
+    (*s).r0.y = (*s).r0.y * params.scale + b[0];
+    (*s).r1.y = (*s).r1.y * params.scale + b[1];
+    (*s).r2.y = (*s).r2.y * params.scale + b[2];
+    (*s).r3.y = (*s).r3.y * params.scale + b[3];
+  }
+  {
+    let b = bias_of(at + 4u * (quad ^ 3u));
+    (*s).r0.xy = (*s).r0.xy * params.scale + b[0];
+    (*s).r1.xy = (*s).r1.xy * params.scale + b[1];
+    (*s).r2.xy = (*s).r2.xy * params.scale + b[2];
+    (*s).r3.xy = (*s).r3.xy * params.scale + b[3];
+  }
+}
 // Scores of the keys that count; the others get the sentinel.
 fn hide(s: Row, key: u32, quad: u32, tile: vec4<u32>) -> Row {
   let n = vec4<u32>(key) + vec4<u32>(0u, 1u, 2u, 3u);
@@ -59,13 +100,14 @@ fn hide(s: Row, key: u32, quad: u32, tile: vec4<u32>) -> Row {
   let b = n + vec4<u32>(4u * (quad ^ 1u));
   let c = n + vec4<u32>(4u * (quad ^ 2u));
   let d = n + vec4<u32>(4u * (quad ^ 3u));
+  let factor = select(params.scale, 1.0, BIAS);
   let from_ = vec4<u32>(tile.z);
   let to = vec4<u32>(tile.w);
   return Row(
-    select(vec4<f32>(MASKED), s.own * params.scale, (a >= from_) & (a < to)),
-    select(vec4<f32>(MASKED), s.x * params.scale, (b >= from_) & (b < to)),
-    select(vec4<f32>(MASKED), s.y * params.scale, (c >= from_) & (c < to)),
-    select(vec4<f32>(MASKED), s.xy * params.scale, (d >= from_) & (d < to)));
+    select(vec4<f32>(MASKED), s.own * factor, (a >= from_) & (a < to)),
+    select(vec4<f32>(MASKED), s.x * factor, (b >= from_) & (b < to)),
+    select(vec4<f32>(MASKED), s.y * factor, (c >= from_) & (c < to)),
+    select(vec4<f32>(MASKED), s.xy * factor, (d >= from_) & (d < to)));
 }
 fn top_of(s: Row) -> f32 {
   let t = max(max(s.own, s.x), max(s.y, s.xy));
@@ -115,6 +157,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   if (group >= params.tiles * params.heads) { return; }
   let head = group / params.tiles;
   let tile = tiles[group % params.tiles];
+  // The bias of a key and a query is at this + key − query; it may wrap below zero, and comes back. What is read for a key or query
+  // that does not count is not used.
+  var bias_base = 0u;
+  if (BIAS) { bias_base = (params.head_base + head) * (2u * params.longest - 1u) + params.longest - 1u + tiles[params.tiles + group % params.tiles].x - tile.z; }
   let d4 = params.d4;
   let first = tile.x + lane * 4u;
   let last = tile.x + tile.y - 1u;
@@ -160,6 +206,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
       s.r2 = score(s.r2, a2, m);
       s.r3 = score(s.r3, a3, m);
     }
+    if (BIAS) { add_bias(&s, bias_base + key - first, quad); }
     var alpha: vec4<f32>;
     {
       let t = hide(s.r0, key, quad, tile);

@@ -1,7 +1,9 @@
-// attention_subgroup_matrix.wgsl — softmax(scale · q·kᵀ) · v in f16, online, for GPUs with matrix units
+// attention_subgroup_matrix.wgsl — softmax(scale · q·kᵀ + bias) · v in f16, online, for GPUs with matrix units
 //
 // Shapes    q [N, Rq, D] f16 · k, v [N, Rk, D] f16 · y [Rq, N·D]
 //           tiles: (first query, queries, first key, keys' end) of each workgroup
+//           BIAS: bias [N, 2L − 1] by key − query + L − 1, both counted from their segment's first, L the longest segment's length;
+//           tiles goes on with as many (segment's first query, 0, 0, 0)
 // Matrices  MM × NN × KK, f16 in and f32 sums, one of the adapter's configurations: 16×16×16, 8×16×16, 8×8×16 or 8×8×8
 // Work      one workgroup per BQ queries of a head; each of its SGS subgroups owns SM·MM of them, their part of q and their sums in registers.
 //           For every BK keys: scores = q·kᵀ go to workgroup memory, TPR threads a row turn them into weights, which take the scores'
@@ -37,14 +39,16 @@ const SGS: u32 = 4u;
 const SM: u32 = 2u;
 const D: u32 = 64u;
 const BK: u32 = 32u;
+const BIAS: bool = false;
 //! end
-struct Params { rows_q: u32, rows_k: u32, heads: u32, head_base: u32, heads_total: u32, tiles: u32, row_base: u32, scale: f32 }
+struct Params { rows_q: u32, rows_k: u32, heads: u32, head_base: u32, heads_total: u32, tiles: u32, row_base: u32, scale: f32, longest: u32 }
 // Eight halves a word; v by twos.
 @group(0) @binding(1) var<storage, read> q: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> k: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> v: array<vec2<f16>>;
 @group(0) @binding(4) var<storage, read> tiles: array<vec4<u32>>;
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<Y>>;
+@group(0) @binding(5) var<storage, read> bias: array<f32>;
+@group(0) @binding(6) var<storage, read_write> y: array<vec4<Y>>;
 
 const BQ: u32 = SGS * SM * MM;
 const WG: u32 = SGS * SUBGROUP;
@@ -94,11 +98,17 @@ fn main(
   if (group >= params.tiles * params.heads) { return; }
   let head = group / params.tiles;
   let tile = tiles[group % params.tiles];
+  // The bias of a key and a query is at this + key − query; it may wrap below zero, and comes back. What is read for a key or query
+  // that does not count is not used.
+  var bias_base = 0u;
+  if (BIAS) { bias_base = (params.head_base + head) * (2u * params.longest - 1u) + params.longest - 1u + tiles[params.tiles + group % params.tiles].x - tile.z; }
   let last = tile.x + tile.y - 1u;
   let subgroup = lane / lanes;
   let part = subgroup % SGS;
   let row = lane / TPR;
+  // Scores become powers of two where the maximum is taken off, or before their bias is added.
   let c = params.scale * LOG2_E;
+  let late = select(c, 1.0, BIAS);
   let k_base = head * params.rows_k * D8;
   let v_base = head * params.rows_k * (D / 2u);
 
@@ -180,6 +190,14 @@ fn main(
       for (var i = 0u; i < CHUNKS; i++) {
         for (var h = 0u; h < 2u; h++) { p[i][h] = bitcast<vec4<f32>>(sh[row * S_STRIDE + (i * TPR + lane % TPR) * 2u + h]); }
       }
+      if (BIAS) {
+        for (var i = 0u; i < CHUNKS; i++) {
+          for (var h = 0u; h < 2u; h++) {
+            let at = bias_base + key + (i * TPR + lane % TPR) * 8u + h * 4u - min(tile.x + row, last);
+            p[i][h] = fma(p[i][h], vec4<f32>(c), LOG2_E * vec4<f32>(bias[at], bias[at + 1u], bias[at + 2u], bias[at + 3u]));
+          }
+        }
+      }
       if (key + BK > tile.w) {
         let left = i32(tile.w - key) - i32(lane % TPR * 8u);
         for (var i = 0u; i < CHUNKS; i++) {
@@ -190,7 +208,7 @@ fn main(
       for (var i = 0u; i < CHUNKS; i++) { most = max(most, max(p[i][0], p[i][1])); }
       var highest = max(max(most.x, most.y), max(most.z, most.w));
       for (var t = 1u; t < TPR; t *= 2u) { highest = max(highest, subgroupShuffleXor(highest, t)); }
-      highest *= c;
+      highest *= late;
       let risen = highest > top + RISE;
       let alpha = select(1.0, exp2(max(top - highest, -126.0)), risen);
       top = select(top, highest, risen);
@@ -201,7 +219,7 @@ fn main(
       var sums = vec4<f32>();
       for (var i = 0u; i < CHUNKS; i++) {
         for (var h = 0u; h < 2u; h++) {
-          p[i][h] = exp2(fma(p[i][h], vec4<f32>(c), vec4<f32>(-top)));
+          p[i][h] = exp2(fma(p[i][h], vec4<f32>(late), vec4<f32>(-top)));
           sums += p[i][h];
         }
         weights[i] = vec4<u32>(pack2x16float(p[i][0].xy), pack2x16float(p[i][0].zw), pack2x16float(p[i][1].xy), pack2x16float(p[i][1].zw));

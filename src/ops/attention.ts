@@ -1,4 +1,4 @@
-/** attention: softmax(scale · q·kᵀ) · v over segments, without a matrix of scores in memory. */
+/** attention: softmax(scale · q·kᵀ + bias) · v over segments, without a matrix of scores in memory. */
 import { attentionFlash, attentionOctet, attentionQuad, attentionSubgroupMatrix, transposePanels } from "#kernels";
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
@@ -7,7 +7,7 @@ import { dispatch, foldGrid, rowView, rowWindows, type Dispatch } from "../graph
 import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
 import { PANEL, padTo } from "../graph/packing.ts";
 
-interface Inputs { q: Tensor; k: Tensor; v: Tensor }
+interface Inputs { q: Tensor; k: Tensor; v: Tensor; bias: Tensor | undefined }
 interface Attrs { dtype: DType; scale: number; segments: readonly Segment[] }
 
 /** Queries [first, first + count) see keys [keyFirst, keyFirst + keyCount) and nothing else. */
@@ -23,6 +23,11 @@ export interface AttentionOptions {
   segments?: readonly Segment[];
   /** Default 1 / √D. */
   scale?: number;
+  /**
+   * f32 [N, 2L − 1], L the length of the longest segment (of queries or keys): added to a head's scaled scores by key − query + L − 1, both
+   * counted from their segment's first ({@link relativeBias}). Default: none.
+   */
+  bias?: Tensor;
   /** Storage type of the result. Default f32. */
   dtype?: DType;
 }
@@ -35,22 +40,32 @@ export function batchSegments(batch: number, length: number, keyLength = length)
 /** q [N, Rq, D], k and v [N, Rk, D] → [Rq, N·D]. D: a multiple of 4 up to 128. */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
   const { segments = batchSegments(1, q.dim(1), k.dim(1)), scale = 1 / Math.sqrt(q.dim(2)), dtype = "f32" } = options;
-  return q.graph.record(attentionOp, { q, k, v }, { dtype, scale, segments }).y;
+  return q.graph.record(attentionOp, { q, k, v, bias: options.bias }, { dtype, scale, segments }).y;
 }
 
-/** Tiles of at most `height` queries of one segment within rows [start, start + count): (first, queries, first key, keys' end). */
-function tilesOf(segments: readonly Segment[], height: number, start: number, count: number): Uint32Array {
+/** Of queries or of keys. */
+const longest = (segments: readonly Segment[]): number => segments.reduce((most, s) => Math.max(most, s.count, s.keyCount), 0);
+
+/**
+ * Tiles of at most `height` queries of one segment within rows [start, start + count): (first query, queries, first key, keys' end). For a
+ * bias, which counts from the segment's first query, a list of (that query, 0, 0, 0) follows.
+ */
+function tilesOf(segments: readonly Segment[], height: number, start: number, count: number, biased: boolean): { tiles: number; list: Uint32Array } {
   const tiles: number[] = [];
+  const origins: number[] = [];
   for (const s of segments) {
     const end = Math.min(s.first + s.count, start + count);
-    for (let at = Math.max(s.first, start); at < end; at += height) tiles.push(at, Math.min(height, end - at), s.keyFirst, s.keyFirst + s.keyCount);
+    for (let at = Math.max(s.first, start); at < end; at += height) {
+      tiles.push(at, Math.min(height, end - at), s.keyFirst, s.keyFirst + s.keyCount);
+      origins.push(s.first, 0, 0, 0);
+    }
   }
-  return Uint32Array.from(tiles);
+  return { tiles: tiles.length / 4, list: Uint32Array.from(biased ? [...tiles, ...origins] : tiles) };
 }
 
 export const attentionOp: Op<Inputs, Attrs, "y"> = {
   name: "attention",
-  infer({ q, k, v }, { dtype, segments }) {
+  infer({ q, k, v, bias }, { dtype, segments }) {
     const [heads, rows, d] = q.shape as [number, number, number];
     if (k.shape.join() !== v.shape.join() || k.dim(0) !== heads || k.dim(2) !== d) throw new CogwheelError("attention", `q, k, v must be [N, R, D] with the same N and D, got ${q}, ${k}, ${v}`);
     if (d % 4 || d > 128) throw new CogwheelError("attention", `the head width must be a multiple of 4 up to 128, got ${d}`);
@@ -58,13 +73,15 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
     for (const s of segments) {
       if (s.count < 1 || s.keyCount < 1 || s.first + s.count > rows || s.keyFirst + s.keyCount > k.dim(1)) throw new CogwheelError("attention", `segments must lie within ${rows} queries and ${k.dim(1)} keys, got ${JSON.stringify(s)}`);
     }
+    const span = 2 * longest(segments) - 1;
+    if (bias && (bias.dtype !== "f32" || bias.shape.join() !== `${heads},${span}`)) throw new CogwheelError("attention", `the bias must be f32 [${heads}, ${span}] for ${heads} heads and segments of up to ${longest(segments)} positions, got ${bias}; make it with relativeBias for that length`);
     return { y: { shape: [rows, heads * d], dtype } };
   },
-  cost({ inputs: { q, k, v }, attrs, outputs: { y } }) {
+  cost({ inputs: { q, k, v, bias }, attrs, outputs: { y } }) {
     const pairs = attrs.segments.reduce((n, s) => n + s.count * s.keyCount, 0);
-    return { flops: 4 * pairs * q.dim(0) * q.dim(2), bytes: q.bytes + k.bytes + v.bytes + y.bytes };
+    return { flops: 4 * pairs * q.dim(0) * q.dim(2), bytes: q.bytes + k.bytes + v.bytes + (bias?.bytes ?? 0) + y.bytes };
   },
-  lower({ inputs: { q, k, v }, attrs, outputs: { y } }, target) {
+  lower({ inputs: { q, k, v, bias }, attrs, outputs: { y } }, target) {
     const { caps } = target;
     const [heads, rowsQ, d] = q.shape as [number, number, number];
     const rowsK = k.dim(1);
@@ -80,8 +97,8 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
     const turned = variant.name === "octet" || variant.name === "quad" ? target.scratch([heads, panels, d, PANEL], v.dtype) : undefined;
     // One head alone may be too much work for a dispatch: then its queries are split too.
     const lists = rowWindows(caps, rowsQ, [heads * d * bytesOf[y.dtype]], headFlops / rowsQ).flatMap((rows) => {
-      const list = tilesOf(attrs.segments, variant.bq, rows.start, rows.count);
-      return list.length ? [{ rows, tiles: target.constant("tiles", list, [list.length / 4, 4]) }] : [];
+      const { tiles, list } = tilesOf(attrs.segments, variant.bq, rows.start, rows.count, !!bias);
+      return tiles ? [{ rows, count: tiles, tiles: target.constant("tiles", list, [list.length / 4, 4]) }] : [];
     });
     for (const w of windows) {
       if (turned) {
@@ -93,14 +110,15 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
           cost: { flops: 0, bytes: 2 * w.count * rowsK * d * element },
         }));
       }
-      for (const { rows, tiles } of lists) {
-        const bindings = { q: rowView(q, w, rowsQ * d), k: rowView(k, w, rowsK * d), v: turned ? rowView(turned, w, panels * PANEL * d) : rowView(v, w, rowsK * d), tiles, y: rowView(y, rows, heads * d) };
-        const params = { rows_q: rowsQ, rows_k: rowsK, heads: w.count, head_base: w.start, heads_total: heads, tiles: tiles.dim(0), row_base: rows.start, scale: attrs.scale };
-        const grid = foldGrid(tiles.dim(0) * w.count, caps);
-        if (variant.name === "octet") out.push(dispatch({ kernel: attentionOctet, types, consts: { D8: Math.ceil(d / 8) }, overrides: { WG: variant.wg }, params: { ...params, d4: d / 4 }, bindings, grid }));
-        else if (variant.name === "quad") out.push(dispatch({ kernel: attentionQuad, types, consts: { D16: Math.ceil(d / 16) }, overrides: { WG: variant.wg }, params: { ...params, d4: d / 4 }, bindings, grid }));
-        else if (variant.name === "subgroup_matrix") out.push(dispatch({ kernel: attentionSubgroupMatrix, types: { Y: y.dtype }, consts: variant.consts, params, bindings, grid }));
-        else out.push(dispatch({ kernel: attentionFlash, types, consts: { D4: d / 4, BQ: variant.bq, BK: variant.bk }, params, bindings, grid }));
+      for (const { rows, count, tiles } of lists) {
+        const bindings = { q: rowView(q, w, rowsQ * d), k: rowView(k, w, rowsK * d), v: turned ? rowView(turned, w, panels * PANEL * d) : rowView(v, w, rowsK * d), tiles, bias: bias ?? tiles, y: rowView(y, rows, heads * d) };
+        const params = { rows_q: rowsQ, rows_k: rowsK, heads: w.count, head_base: w.start, heads_total: heads, tiles: count, row_base: rows.start, scale: attrs.scale, longest: longest(attrs.segments) };
+        const BIAS = +!!bias;
+        const grid = foldGrid(count * w.count, caps);
+        if (variant.name === "octet") out.push(dispatch({ kernel: attentionOctet, types, consts: { D8: Math.ceil(d / 8), BIAS }, overrides: { WG: variant.wg }, params: { ...params, d4: d / 4 }, bindings, grid }));
+        else if (variant.name === "quad") out.push(dispatch({ kernel: attentionQuad, types, consts: { D16: Math.ceil(d / 16), BIAS }, overrides: { WG: variant.wg }, params: { ...params, d4: d / 4 }, bindings, grid }));
+        else if (variant.name === "subgroup_matrix") out.push(dispatch({ kernel: attentionSubgroupMatrix, types: { Y: y.dtype }, consts: { ...variant.consts, BIAS }, params, bindings, grid }));
+        else out.push(dispatch({ kernel: attentionFlash, types, consts: { D4: d / 4, BQ: variant.bq, BK: variant.bk, BIAS }, params, bindings, grid }));
       }
     }
     return out;

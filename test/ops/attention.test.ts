@@ -4,13 +4,16 @@ import { attention, batchSegments, type Segment } from "../../src/ops/attention.
 import { expectClose, toHalf, values } from "../support/compare.ts";
 import { limitedGpu, runGraph, testGpu } from "../support/gpu.ts";
 
-function reference(q: Float32Array, k: Float32Array, v: Float32Array, heads: number, rq: number, rk: number, d: number, segments: readonly Segment[], scale = 1 / Math.sqrt(d)): Float64Array {
+const longest = (segments: readonly Segment[]): number => Math.max(...segments.flatMap((s) => [s.count, s.keyCount]));
+
+function reference(q: Float32Array, k: Float32Array, v: Float32Array, heads: number, rq: number, rk: number, d: number, segments: readonly Segment[], scale = 1 / Math.sqrt(d), bias?: Float32Array): Float64Array {
+  const length = longest(segments);
   const y = new Float64Array(rq * heads * d);
   for (let h = 0; h < heads; h++) for (const s of segments) for (let i = s.first; i < s.first + s.count; i++) {
     const scores = Array.from({ length: s.keyCount }, (_, j) => {
       let dot = 0;
       for (let c = 0; c < d; c++) dot += q[(h * rq + i) * d + c]! * k[(h * rk + s.keyFirst + j) * d + c]!;
-      return dot * scale;
+      return dot * scale + (bias ? bias[h * (2 * length - 1) + j - (i - s.first) + length - 1]! : 0);
     });
     const top = Math.max(...scores);
     const weights = scores.map((x) => Math.exp(x - top));
@@ -62,6 +65,49 @@ describe.each(kinds)("attention, %s kernels", (kind) => {
     const out = await runGraph((g) => ({ y: attention(g.input("q", [heads, rq, d]), g.input("k", [heads, rk, d]), g.input("v", [heads, rk, d]), { segments, scale: 0.5 }) }), { gpu, inputs: { q, k, v } });
     expectClose(out["y"]!, reference(q, k, v, heads, rq, rk, d, segments, 0.5), 1e-5, [rq, heads * d]);
   });
+
+  test.each(cases.filter((c) => c.batch > 1))("bias, $heads heads × $rows × $d, batch $batch", async ({ heads, rows, d, batch }) => {
+    await using gpu = await limitedGpu({ kind });
+    const r = rows * batch;
+    const [q, k, v, bias] = [values(heads * r * d, 1), values(heads * r * d, 2), values(heads * r * d, 3), values(heads * (2 * rows - 1), 4, 30)];
+    const segments = batchSegments(batch, rows);
+    const shape = [heads, r, d];
+    const out = await runGraph((g) => ({ y: attention(g.input("q", shape), g.input("k", shape), g.input("v", shape), { segments, scale: 1, bias: g.input("bias", [heads, 2 * rows - 1]) }) }), { gpu, inputs: { q, k, v, bias } });
+    expectClose(out["y"]!, reference(q, k, v, heads, r, r, d, segments, 1, bias), 1e-5, [r, heads * d]);
+  });
+
+  test("bias, packed segments of different lengths in any order, cross attention, narrow bindings and grids, no immediates", async () => {
+    await using gpu = await limitedGpu({ kind, maxBindingBytes: 32768, maxGrid: 5, immediates: false });
+    const [heads, rq, rk, d] = [4, 70, 50, 32];
+    const segments = [{ first: 5, count: 64, keyFirst: 33, keyCount: 17 }, { first: 0, count: 5, keyFirst: 0, keyCount: 33 }, { first: 69, count: 1, keyFirst: 7, keyCount: 1 }];
+    const span = 2 * 64 - 1;
+    const [q, k, v, bias] = [values(heads * rq * d, 1), values(heads * rk * d, 2), values(heads * rk * d, 3), values(heads * span, 4, 6)];
+    const out = await runGraph((g) => ({ y: attention(g.input("q", [heads, rq, d]), g.input("k", [heads, rk, d]), g.input("v", [heads, rk, d]), { segments, scale: 0.5, bias: g.input("bias", [heads, span]) }) }), { gpu, inputs: { q, k, v, bias } });
+    expectClose(out["y"]!, reference(q, k, v, heads, rq, rk, d, segments, 0.5, bias), 1e-5, [rq, heads * d]);
+  });
+
+  test("bias, queries in windows that part a segment", async () => {
+    await using gpu = await limitedGpu({ kind, maxBindingBytes: 8192 });
+    // 32 rows of y fill a binding, and a head of q, k or v another.
+    const [heads, rows, d, span] = [2, 62, 32, 81];
+    const segments = [{ first: 0, count: 21, keyFirst: 21, keyCount: 41 }, { first: 21, count: 41, keyFirst: 0, keyCount: 21 }];
+    const [q, k, v, bias] = [values(heads * rows * d, 1), values(heads * rows * d, 2), values(heads * rows * d, 3), values(heads * span, 4, 6)];
+    const shape = [heads, rows, d];
+    const out = await runGraph((g) => ({ y: attention(g.input("q", shape), g.input("k", shape), g.input("v", shape), { segments, bias: g.input("bias", [heads, span]) }) }), { gpu, inputs: { q, k, v, bias } });
+    expectClose(out["y"]!, reference(q, k, v, heads, rows, rows, d, segments, undefined, bias), 1e-5, [rows, heads * d]);
+  });
+
+  test("bias, f16 storage", async ({ skip }) => {
+    skip(!(await testGpu()).caps.f16, "needs an adapter with shader-f16");
+    await using gpu = await limitedGpu({ kind });
+    const [heads, rows, d] = [2, 67, 40];
+    // Multiples of 2^-6 below 1 are exact in f16, so that only the result is rounded.
+    const [q, k, v] = [1, 2, 3].map((seed) => values(heads * rows * d, seed).map((x) => Math.round(x * 64) / 64)) as [Float32Array, Float32Array, Float32Array];
+    const bias = values(heads * (2 * rows - 1), 4, 30);
+    const shape = [heads, rows, d];
+    const out = await runGraph((g) => ({ y: attention(g.input("q", shape, "f16"), g.input("k", shape, "f16"), g.input("v", shape, "f16"), { dtype: "f16", scale: 1, bias: g.input("bias", [heads, 2 * rows - 1]) }) }), { gpu, inputs: { q: toHalf(q), k: toHalf(k), v: toHalf(v), bias } });
+    expectClose(out["y"]!, reference(q, k, v, heads, rows, rows, d, batchSegments(1, rows), 1, bias), 1e-3, [rows, heads * d]);
+  });
 });
 
 test("kernels for 4 lanes are as right on an adapter of more", async ({ skip }) => {
@@ -74,6 +120,9 @@ test("kernels for 4 lanes are as right on an adapter of more", async ({ skip }) 
   const shape = [heads, rows, d];
   const out = await runGraph((g) => ({ y: attention(g.input("q", shape), g.input("k", shape), g.input("v", shape), { segments }) }), { gpu, inputs: { q, k, v } });
   expectClose(out["y"]!, reference(q, k, v, heads, rows, rows, d, segments), 1e-5, [rows, heads * d]);
+  const bias = values(heads * 73, 4, 6);
+  const biased = await runGraph((g) => ({ y: attention(g.input("q", shape), g.input("k", shape), g.input("v", shape), { segments, bias: g.input("bias", [heads, 73]) }) }), { gpu, inputs: { q, k, v, bias } });
+  expectClose(biased["y"]!, reference(q, k, v, heads, rows, rows, d, segments, undefined, bias), 1e-5, [rows, heads * d]);
 });
 
 describe("attention by subgroup matrices", () => {
@@ -89,6 +138,18 @@ describe("attention by subgroup matrices", () => {
     const shape = [heads, r, d];
     const out = await runGraph((g) => ({ y: attention(g.input("q", shape, "f16"), g.input("k", shape, "f16"), g.input("v", shape, "f16"), { segments }) }), { gpu, inputs: { q: toHalf(q), k: toHalf(k), v: toHalf(v) } });
     expectClose(out["y"]!, reference(q, k, v, heads, r, r, d, segments), 5e-3, [r, heads * d]);
+  });
+
+  test.for(cases.filter((c) => c.d % 8 === 0 && c.batch > 1))("bias, $heads heads × $rows × $d, batch $batch", async ({ heads, rows, d, batch }, { skip }) => {
+    await using gpu = await limitedGpu({ kind: "hardware" });
+    skip(gpu.caps.subgroupMatrices.length === 0, needs);
+    const r = rows * batch;
+    const [q, k, v] = [rounded(values(heads * r * d, 1)), rounded(values(heads * r * d, 2)), rounded(values(heads * r * d, 3))];
+    const bias = values(heads * (2 * rows - 1), 4, 30);
+    const segments = batchSegments(batch, rows);
+    const shape = [heads, r, d];
+    const out = await runGraph((g) => ({ y: attention(g.input("q", shape, "f16"), g.input("k", shape, "f16"), g.input("v", shape, "f16"), { segments, scale: 1, bias: g.input("bias", [heads, 2 * rows - 1]) }) }), { gpu, inputs: { q: toHalf(q), k: toHalf(k), v: toHalf(v), bias } });
+    expectClose(out["y"]!, reference(q, k, v, heads, r, r, d, segments, 1, bias), 5e-3, [r, heads * d]);
   });
 
   test("a maximum that rises again and again, falls, and stays, in segments of different lengths", async ({ skip }) => {
@@ -120,5 +181,10 @@ test("the widest heads fit the workgroup memory that WebGPU promises", async () 
 test("shapes that do not fit are refused", async () => {
   await expect(runGraph((g) => ({ y: attention(g.input("q", [1, 4, 32]), g.input("k", [1, 4, 32]), g.input("v", [1, 5, 32])) }))).rejects.toThrow(/\[attention\] q, k, v must be/);
   await expect(runGraph((g) => ({ y: attention(g.input("q", [1, 4, 132]), g.input("k", [1, 4, 132]), g.input("v", [1, 4, 132])) }))).rejects.toThrow(/head width/);
+  const biased = (span: number, dtype: "f32" | "f16" = "f32") => runGraph((g) => ({
+    y: attention(g.input("q", [2, 9, 32]), g.input("k", [2, 12, 32]), g.input("v", [2, 12, 32]), { segments: batchSegments(3, 3, 4), bias: g.input("b", [2, span], dtype) }),
+  }));
+  await expect(biased(5)).rejects.toThrow("[attention] the bias must be f32 [2, 7] for 2 heads and segments of up to 4 positions, got b f32 [2, 5]; make it with relativeBias for that length");
+  await expect(biased(7, "f16")).rejects.toThrow("got b f16 [2, 7]");
   expect((await testGpu()).lost).toBeNull();
 });

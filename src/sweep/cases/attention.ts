@@ -1,4 +1,4 @@
-/** attention: head widths, lengths around the tiles, packed segments, scores that overflow exp. */
+/** attention: head widths, lengths around the tiles, packed segments, scores that overflow exp, a bias by distance. */
 import { attentionFlash, attentionOctet, attentionQuad, attentionSubgroupMatrix, transposePanels } from "#kernels";
 import type { Capabilities } from "../../gpu/capabilities.ts";
 import type { Kernel } from "../../gpu/kernel.ts";
@@ -15,16 +15,22 @@ export interface AttentionSizes {
   readonly segments?: readonly Segment[];
   /** Values of q and k lie in ± this. Default 2. */
   readonly spread?: number;
+  /** Values of a bias lie in ± this. Default: no bias, and scores are divided by √d; with one they are not, as in T5. */
+  readonly bias?: number;
 }
 
-/** softmax(q·kᵀ / √d) · v a segment, by the definition. */
-export function attentionReference({ heads, rows, d, keys = rows, segments = batchSegments(1, rows, keys) }: AttentionSizes, { q, k, v }: Values): Float64Array {
+/** Length of the longest segment. */
+const longest = (segments: readonly Segment[]): number => Math.max(...segments.flatMap((s) => [s.count, s.keyCount]));
+
+/** softmax(q·kᵀ / √d) · v or softmax(q·kᵀ + bias) · v a segment, by the definition. */
+export function attentionReference({ heads, rows, d, keys = rows, segments = batchSegments(1, rows, keys) }: AttentionSizes, { q, k, v, bias }: Values): Float64Array {
+  const length = longest(segments);
   const y = new Float64Array(rows * heads * d);
   for (let h = 0; h < heads; h++) for (const s of segments) for (let i = s.first; i < s.first + s.count; i++) {
     const scores = Array.from({ length: s.keyCount }, (_, j) => {
       let dot = 0;
       for (let c = 0; c < d; c++) dot += q![(h * rows + i) * d + c]! * k![(h * keys + s.keyFirst + j) * d + c]!;
-      return dot / Math.sqrt(d);
+      return bias ? dot + bias[h * (2 * length - 1) + j - (i - s.first) + length - 1]! : dot / Math.sqrt(d);
     });
     const top = scores.reduce((a, b) => Math.max(a, b));
     const weights = scores.map((x) => Math.exp(x - top));
@@ -38,11 +44,13 @@ export function attentionReference({ heads, rows, d, keys = rows, segments = bat
 const widthOf = new WeakMap<OpCase, number>();
 
 function one(size: Size, sizes: AttentionSizes, rest: Partial<OpCase> = {}, title = ""): OpCase {
-  const { heads, rows, d, keys = rows, segments = batchSegments(1, rows, keys), spread = 2 } = sizes;
+  const { heads, rows, d, keys = rows, segments = batchSegments(1, rows, keys), spread = 2, bias } = sizes;
   const made: OpCase = {
-    size, name: `${heads} heads × ${rows} × ${d}${segments.length > 1 ? `, ${segments.length} segments` : ""}${title}`, ...rest,
+    size, name: `${heads} heads × ${rows} × ${d}${segments.length > 1 ? `, ${segments.length} segments` : ""}${bias ? ", bias" : ""}${title}`, ...rest,
     record: (draw) => ({
-      y: attention(draw.input("q", [heads, rows, d], { scale: spread }), draw.input("k", [heads, keys, d], { scale: spread }), draw.input("v", [heads, keys, d]), { segments, dtype: draw.type("y") }),
+      y: attention(draw.input("q", [heads, rows, d], { scale: spread }), draw.input("k", [heads, keys, d], { scale: spread }), draw.input("v", [heads, keys, d]), {
+        segments, dtype: draw.type("y"), ...(bias ? { scale: 1, bias: draw.input32("bias", [heads, 2 * longest(segments) - 1], { scale: bias }) } : {}),
+      }),
     }),
     reference: (values) => ({ y: attentionReference(sizes, values) }),
   };
@@ -77,6 +85,14 @@ export const attentionCases: OpCases = {
     one("odd", { heads: 2, rows: 99, d: 36, segments: batchSegments(3, 33) }),
     one("odd", { heads: 2, rows: 67, d: 32, spread: 30 }, {}, ", scores of ±1000"),
     one("odd", { heads: 4, rows: 70, keys: 50, d: 32, segments: PACKED }, { limits: { maxBindingBytes: 32768, maxGrid: 9 } }, ", of other lengths, in windows"),
+    one("tiny", { heads: 1, rows: 1, d: 4, bias: 2 }),
+    one("odd", { heads: 3, rows: 67, d: 40, spread: 1, bias: 40 }),
+    one("odd", { heads: 1, rows: 35, d: 128, spread: 1, bias: 4 }),
+    one("odd", { heads: 2, rows: 99, d: 40, segments: batchSegments(3, 33), spread: 1, bias: 4 }),
+    one("odd", { heads: 2, rows: 150, d: 32, spread: 1, bias: 900 }, {}, " of ±900"),
+    one("odd", { heads: 4, rows: 70, keys: 50, d: 32, segments: PACKED, spread: 1, bias: 4 }, { limits: { maxBindingBytes: 32768, maxGrid: 9 } }, ", of other lengths, in windows"),
     one("model", { heads: 3, rows: 250, d: 64 }),
+    // T5-XXL.
+    one("model", { heads: 64, rows: 226, d: 64, spread: 1, bias: 8 }),
   ],
 };
