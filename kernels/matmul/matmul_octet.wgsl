@@ -24,11 +24,12 @@ const BIAS: bool = false;
 const GELU: bool = false;
 const SILU: bool = false;
 const RESIDUAL: bool = false;
+const ACCUMULATE: bool = false;
 const ADDEND: bool = false;
 const GATE: bool = false;
 //! end
 override WG: u32 = 8;
-struct Params { m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32 }
+struct Params { m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32, y_first: u32, y_width: u32, y_rows: u32, y_row: u32 }
 @group(0) @binding(1) var<storage, read> x: array<vec4<X>>;
 @group(0) @binding(2) var<storage, read> w: array<vec4<W>>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
@@ -44,7 +45,14 @@ fn gelu_tanh(v: vec4<f32>) -> vec4<f32> {
   return v / (1.0 + exp(-1.5957691216057308 * (c + 0.044715 * c * c * c)));
 }
 
-fn epilogue(sum: vec4<f32>, m: u32, column: u32) -> vec4<f32> {
+// Where a vector of columns begins in y, whose rows are y_width wide: by row that is N; by head, D, and each head has y_rows.
+fn place(column: u32) -> u32 {
+  let width = params.y_width / 4u;
+  let here = column - params.y_first / 4u;
+  return (here / width * params.y_rows + params.y_row) * width + here % width;
+}
+
+fn epilogue(sum: vec4<f32>, m: u32, column: u32, at: u32) -> vec4<f32> {
   var v = sum;
   if (BIAS) { v += bias[column]; }
   if (ADDEND) { v += residual[m * (params.n_total / 4u) + column]; }
@@ -52,6 +60,7 @@ fn epilogue(sum: vec4<f32>, m: u32, column: u32) -> vec4<f32> {
   if (SILU) { v = v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0)))); }
   if (GATE) { v *= gate[gate_row[m] * (params.n_total / 4u) + column]; }
   if (RESIDUAL) { v += residual[m * (params.n_total / 4u) + column]; }
+  if (ACCUMULATE) { v += vec4<f32>(y[at]); }
   return v;
 }
 
@@ -120,12 +129,16 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     at += 16u;
   }
   let column = params.n_base / 4u + vector;
+  let first = place(column);
   // A loop, for drivers take seconds to compile an epilogue that is unrolled 32 times.
   for (var p = 0u; p < ROWS && m0 + p < params.m; p++) {
     var v = row_of(&c0, p);
     if (ROWS > 8u && p >= 8u) { v = row_of(&c1, p - 8u); }
     if (ROWS > 16u && p >= 16u) { v = row_of(&c2, p - 16u); }
     if (ROWS > 24u && p >= 24u) { v = row_of(&c3, p - 24u); }
-    if (vector * 4u < params.n) { y[(m0 + p) * (params.n_total / 4u) + column] = vec4<Y>(epilogue(v, m0 + p, column)); }
+    if (vector * 4u < params.n) {
+      let to = first + (m0 + p) * (params.y_width / 4u);
+      y[to] = vec4<Y>(epilogue(v, m0 + p, column, to));
+    }
   }
 }

@@ -32,10 +32,11 @@ const BIAS: bool = false;
 const GELU: bool = false;
 const SILU: bool = false;
 const RESIDUAL: bool = false;
+const ACCUMULATE: bool = false;
 const ADDEND: bool = false;
 const GATE: bool = false;
 //! end
-struct Params { m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32 }
+struct Params { m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32, y_first: u32, y_width: u32, y_rows: u32, y_row: u32 }
 // Eight halves a word.
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> w: array<vec4<u32>>;
@@ -66,7 +67,14 @@ fn gelu_tanh(v: vec4<f32>) -> vec4<f32> {
   return v / (1.0 + exp(-1.5957691216057308 * (c + 0.044715 * c * c * c)));
 }
 
-fn epilogue(sum: vec4<f32>, m: u32, column: u32) -> vec4<f32> {
+// Where a vector of columns begins in y, whose rows are y_width wide: by row that is N; by head, D, and each head has y_rows.
+fn place(column: u32) -> u32 {
+  let width = params.y_width / 4u;
+  let here = column - params.y_first / 4u;
+  return (here / width * params.y_rows + params.y_row) * width + here % width;
+}
+
+fn epilogue(sum: vec4<f32>, m: u32, column: u32, at: u32) -> vec4<f32> {
   var v = sum;
   if (BIAS) { v += bias[column]; }
   if (ADDEND) { v += residual[m * (params.n_total / 4u) + column]; }
@@ -74,6 +82,7 @@ fn epilogue(sum: vec4<f32>, m: u32, column: u32) -> vec4<f32> {
   if (SILU) { v = v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0)))); }
   if (GATE) { v *= gate[gate_row[m] * (params.n_total / 4u) + column]; }
   if (RESIDUAL) { v += residual[m * (params.n_total / 4u) + column]; }
+  if (ACCUMULATE) { v += vec4<f32>(y[at]); }
   return v;
 }
 
@@ -134,7 +143,7 @@ fn main(
     }
   }
 
-  // Columns count from n_base: w may be a window of rows of a larger weight, y always has whole rows.
+  // Columns count from n_base: w may be a window of rows of a larger weight; y always has whole rows, or whole heads.
   for (var i = 0u; i < SM; i++) {
     if (subgroup < SGS) {
       for (var j = 0u; j < SN; j++) { subgroupMatrixStore<row_major>(&sh, subgroup * MM * Y_STRIDE + j * (NN / 4u), acc[i][j], Y_STRIDE); }
@@ -146,7 +155,10 @@ fn main(
       let m = m0 + (part / SGX * SM + i) * MM + row % MM;
       let n = n0 + part % SGX * SN * NN + at % Y_ROW * 4u;
       let column = (params.n_base + n) / 4u;
-      if (m < params.m && n < params.n) { y[m * (params.n_total / 4u) + column] = vec4<Y>(epilogue(bitcast<vec4<f32>>(sh[row * Y_STRIDE + at % Y_ROW]), m, column)); }
+      if (m < params.m && n < params.n) {
+        let to = place(column) + m * (params.y_width / 4u);
+        y[to] = vec4<Y>(epilogue(bitcast<vec4<f32>>(sh[row * Y_STRIDE + at % Y_ROW]), m, column, to));
+      }
     }
     workgroupBarrier();
   }

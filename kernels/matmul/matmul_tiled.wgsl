@@ -1,7 +1,8 @@
 // matmul_tiled.wgsl — y = epilogue(x · wᵀ + bias), for GPUs
 //
-// Shapes    x [M, K] row-major · w [N, K] packed in panels of 16 columns, [ceil(N/16)][K][16] · y [M, N]
-//           bias [N] · residual [M, N], with ADDEND added before the activation · gate [G, N] with gate_row [M]: y = residual + gate[gate_row[m]] * (x·wᵀ + bias)
+// Shapes    x [M, K] row-major · w [N, K] packed in panels of 16 columns, [ceil(N/16)][K][16]
+//           y [M, N], or by head [N/D, M, D] · bias [N] · residual [M, N], with ADDEND added before the activation, with ACCUMULATE what
+//           y holds · gate [G, N] with gate_row [M]: y = residual + gate[gate_row[m]] * (x·wᵀ + bias)
 // Work      one workgroup per BM × BN tile of y; a thread owns TM rows × TN vectors of 4 columns in registers, rows TY and vectors TX
 //           apart. Tiles of BK inputs are staged in workgroup memory; the next tile is fetched into registers while this one is used.
 // Dispatch  (ceil(N/BN) · ceil(M/BM), folded, 1); neighbours share rows of x
@@ -26,10 +27,11 @@ const BIAS: bool = false;
 const GELU: bool = false;
 const SILU: bool = false;
 const RESIDUAL: bool = false;
+const ACCUMULATE: bool = false;
 const ADDEND: bool = false;
 const GATE: bool = false;
 //! end
-struct Params { m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32 }
+struct Params { m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32, y_first: u32, y_width: u32, y_rows: u32, y_row: u32 }
 @group(0) @binding(1) var<storage, read> x: array<vec4<X>>;
 @group(0) @binding(2) var<storage, read> w: array<vec4<W>>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
@@ -58,7 +60,14 @@ fn gelu_tanh(v: vec4<f32>) -> vec4<f32> {
   return v / (1.0 + exp(-1.5957691216057308 * (c + 0.044715 * c * c * c)));
 }
 
-fn epilogue(sum: vec4<f32>, m: u32, column: u32) -> vec4<f32> {
+// Where a vector of columns begins in y, whose rows are y_width wide: by row that is N; by head, D, and each head has y_rows.
+fn place(column: u32) -> u32 {
+  let width = params.y_width / 4u;
+  let here = column - params.y_first / 4u;
+  return (here / width * params.y_rows + params.y_row) * width + here % width;
+}
+
+fn epilogue(sum: vec4<f32>, m: u32, column: u32, at: u32) -> vec4<f32> {
   var v = sum;
   if (BIAS) { v += bias[column]; }
   if (ADDEND) { v += residual[m * (params.n_total / 4u) + column]; }
@@ -66,6 +75,7 @@ fn epilogue(sum: vec4<f32>, m: u32, column: u32) -> vec4<f32> {
   if (SILU) { v = v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0)))); }
   if (GATE) { v *= gate[gate_row[m] * (params.n_total / 4u) + column]; }
   if (RESIDUAL) { v += residual[m * (params.n_total / 4u) + column]; }
+  if (ACCUMULATE) { v += vec4<f32>(y[at]); }
   return v;
 }
 
@@ -123,13 +133,16 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     workgroupBarrier();
   }
 
-  // Columns count from n_base: w may be a window of panels of a larger weight, y always has whole rows.
+  // Columns count from n_base: w may be a window of panels of a larger weight; y always has whole rows, or whole heads.
   for (var i = 0u; i < TM; i++) {
     let m = m0 + ty + i * TY;
     for (var j = 0u; j < TN; j++) {
       let n = n0 + (j * TX + tx) * 4u;
       let column = (params.n_base + n) / 4u;
-      if (m < params.m && n < params.n) { y[m * (params.n_total / 4u) + column] = vec4<Y>(epilogue(acc[i][j], m, column)); }
+      if (m < params.m && n < params.n) {
+        let to = place(column) + m * (params.y_width / 4u);
+        y[to] = vec4<Y>(epilogue(acc[i][j], m, column, to));
+      }
     }
   }
 }

@@ -33,6 +33,8 @@ export class Tensor implements TensorSpec {
     /** State-dict names of a weight; several are concatenated along their first axis. */
     readonly weights: readonly string[] = [],
     readonly data?: Float32Array | Uint32Array | Int32Array,
+    /** How often nodes had overwritten the root's memory when the tensor was made: only the last state can be used. */
+    readonly version = 0,
   ) {
     this.root = root ?? this;
   }
@@ -52,6 +54,11 @@ export class Tensor implements TensorSpec {
   }
 }
 
+export interface OutputSpec extends TensorSpec {
+  /** An input whose memory the result takes, which nobody can use afterwards: an activation of the same size and type. */
+  readonly over?: Tensor | undefined;
+}
+
 export interface Cost {
   /** Multiply and add count as two. */
   readonly flops: number;
@@ -65,7 +72,7 @@ export type Inputs = Record<string, Tensor | undefined>;
 export interface Op<I extends { [K in keyof I]: Tensor | undefined } = any, A = any, O extends string = string> {
   readonly name: string;
   /** The shape rule: checks the inputs and says what comes out. */
-  infer(inputs: I, attrs: A): Record<O, TensorSpec>;
+  infer(inputs: I, attrs: A): Record<O, OutputSpec>;
   cost(node: Node<I, A, O>): Cost;
   /** The dispatches that carry the node out on this target, in order. */
   lower(node: Node<I, A, O>, target: Target): Dispatch[];
@@ -89,6 +96,8 @@ export class Graph {
   /** After each run the output is copied into the input: the state of a repeated graph. */
   readonly carries: { from: string; to: string }[] = [];
   readonly #weights = new Map<string, Tensor>();
+  /** Of roots that nodes have overwritten: how often, and which did so last. */
+  readonly #overwritten = new Map<number, { version: number; by: string }>();
   #scope: string[] = [];
   #names = new Map<string, number>();
 
@@ -98,11 +107,11 @@ export class Graph {
     readonly weightType: (name: string) => DType = () => "f32",
   ) {}
 
-  #tensor(name: string, shape: readonly number[], dtype: DType, role: TensorRole, root?: Tensor, weights?: readonly string[], data?: Tensor["data"]): Tensor {
+  #tensor(name: string, shape: readonly number[], dtype: DType, role: TensorRole, root?: Tensor, weights?: readonly string[], data?: Tensor["data"], version?: number): Tensor {
     if (shape.some((n) => !Number.isInteger(n) || n <= 0)) {
       throw new CogwheelError("graph", `every axis of a tensor must be a positive integer, got [${shape.join(", ")}] for ${name}; check the sizes`);
     }
-    const tensor = new Tensor(this, this.tensors.length, name, [...shape], dtype, role, root, weights, data);
+    const tensor = new Tensor(this, this.tensors.length, name, [...shape], dtype, role, root, weights, data, version);
     this.tensors.push(tensor);
     return tensor;
   }
@@ -145,6 +154,7 @@ export class Graph {
 
   output(name: string, tensor: Tensor): void {
     if (this.outputs.has(name)) throw new CogwheelError("graph", `output names must be unique, got "${name}" twice; rename one`);
+    this.#assertCurrent("graph", tensor);
     this.outputs.set(name, tensor);
   }
 
@@ -156,11 +166,28 @@ export class Graph {
   /** The same memory under another shape. */
   reshape(tensor: Tensor, shape: readonly number[]): Tensor {
     if (elements(shape) !== tensor.size) throw new CogwheelError("reshape", `element counts must agree, got [${tensor.shape.join(", ")}] and [${shape.join(", ")}]; check the shape`);
-    return this.#tensor(tensor.name, shape, tensor.dtype, tensor.role, tensor.root, tensor.weights, tensor.data);
+    return this.#tensor(tensor.name, shape, tensor.dtype, tensor.role, tensor.root, tensor.weights, tensor.data, tensor.version);
+  }
+
+  #assertCurrent(op: string, tensor: Tensor): void {
+    const last = this.#overwritten.get(tensor.root.id);
+    if (last && last.version !== tensor.version) throw new CogwheelError(op, `a tensor cannot be used once a node has taken its memory, got ${tensor.name} after ${last.by}; use that node's result, or record it without taking the memory`);
+  }
+
+  /** A result in the memory of an input. */
+  #overwrite(by: string, name: string, { shape, dtype }: TensorSpec, over: Tensor): Tensor {
+    if (over.role !== "activation" || over.dtype !== dtype || over.size !== elements(shape) || over.size !== over.root.size) {
+      throw new CogwheelError("graph", `a result can take the memory of an activation of its size and type, got ${over} (${over.role}) for ${dtype} [${shape.join(", ")}] of ${by}; record it without`);
+    }
+    for (const [output, tensor] of this.outputs) if (tensor.root === over.root) throw new CogwheelError("graph", `an output's memory cannot be taken, got "${output}" for ${by}; record it without`);
+    const version = over.version + 1;
+    this.#overwritten.set(over.root.id, { version, by });
+    return this.#tensor(name, shape, dtype, "activation", over.root, undefined, undefined, version);
   }
 
   record<I extends { [K in keyof I]: Tensor | undefined }, A, O extends string>(op: Op<I, A, O>, inputs: I, attrs: A): Readonly<Record<O, Tensor>> {
     for (const [key, tensor] of Object.entries(inputs) as [string, Tensor | undefined][]) {
+      if (tensor) this.#assertCurrent(op.name, tensor);
       if (tensor && tensor.graph !== this) throw new CogwheelError(op.name, `inputs must belong to the graph being recorded, got "${key}" of another; record it again here`);
     }
     const base = [...this.#scope, op.name].join(".");
@@ -169,8 +196,9 @@ export class Graph {
     const name = count ? `${base}#${count + 1}` : base;
     const specs = op.infer(inputs, attrs);
     const outputs = {} as Record<O, Tensor>;
-    for (const [key, spec] of Object.entries(specs) as [O, TensorSpec][]) {
-      outputs[key] = this.#tensor(`${name}:${key}`, spec.shape, spec.dtype, "activation");
+    for (const [key, spec] of Object.entries(specs) as [O, OutputSpec][]) {
+      const label = `${name}:${key}`;
+      outputs[key] = spec.over ? this.#overwrite(name, label, spec, spec.over) : this.#tensor(label, spec.shape, spec.dtype, "activation");
     }
     this.nodes.push({ id: this.nodes.length, op: op as Op, name, inputs: inputs as Inputs, attrs, outputs });
     return outputs;

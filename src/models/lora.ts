@@ -155,7 +155,7 @@ function addProduct(into: Float32Array, up: Float32Array, down: Float32Array, ra
   }
 }
 
-/** Adapters beside the weights of a model: for each matrix that is read at once, stacked matrices and a factor a row. */
+/** Adapters beside the weights of a model: for each matrix, stacked matrices and a factor a row. */
 export class LoraWeights {
   readonly #changes: ReadonlyMap<string, readonly LoraChange[]>;
   readonly #shapeOf: ShapeOf;
@@ -165,21 +165,24 @@ export class LoraWeights {
     this.#shapeOf = shapeOf;
   }
 
-  /** Rows of all adapters on these weights (concatenated along their outputs), padded to a multiple of 4; 0 where there are none. */
-  rank(weights: readonly string[]): number {
-    const rows = weights.reduce((n, weight) => n + (this.#changes.get(weight) ?? []).reduce((sum, { rank }) => sum + rank, 0), 0);
-    return Math.ceil(rows / 4) * 4;
+  /** Rows of all adapters on a weight, padded to a multiple of 4; 0 where there are none. */
+  rank(weight: string): number {
+    return Math.ceil(this.#of(weight).reduce((sum, { rank }) => sum + rank, 0) / 4) * 4;
   }
 
   /** [rank]: what each row is multiplied with. */
-  factors(weights: readonly string[]): Float32Array {
-    const out = new Float32Array(this.rank(weights));
+  factors(weight: string): Float32Array {
+    const out = new Float32Array(this.rank(weight));
     let at = 0;
-    for (const weight of weights) for (const { rank, factor } of this.#changes.get(weight) ?? []) {
+    for (const { rank, factor } of this.#of(weight)) {
       out.fill(factor, at, at + rank);
       at += rank;
     }
     return out;
+  }
+
+  #of(weight: string): readonly LoraChange[] {
+    return this.#changes.get(weight) ?? [];
   }
 
   /** Do both hold the same matrices on the same weights, so that only factors differ? */
@@ -198,45 +201,40 @@ export class LoraWeights {
       read: async (name, dtype, signal) => {
         const lora = parseLoraName(name);
         if (!lora) return provider.read(name, dtype, signal);
-        return lora.part === "down" ? this.#down(lora.weights) : this.#up(lora.weights);
+        return lora.part === "down" ? this.#down(lora.weight) : this.#up(lora.weight);
       },
     };
   }
 
-  #down(weights: readonly string[]): Float32Array {
-    const rank = this.rank(weights);
-    const list = weights.flatMap((weight) => this.#changes.get(weight) ?? []);
-    const inner = list[0]!.down.length / list[0]!.rank;
-    const out = new Float32Array(rank * inner);
+  #down(weight: string): Float32Array {
+    const [first] = this.#of(weight);
+    const out = new Float32Array(this.rank(weight) * (first!.down.length / first!.rank));
     let at = 0;
-    for (const { down } of list) {
+    for (const { down } of this.#of(weight)) {
       out.set(down, at);
       at += down.length;
     }
     return out;
   }
 
-  /** [Σ out, rank]: each weight's outputs see its own rows alone. */
-  #up(weights: readonly string[]): Float32Array {
-    const rank = this.rank(weights);
-    const outs = weights.map((weight) => this.#shapeOf(weight)![0]!);
-    const all = new Float32Array(outs.reduce((a, b) => a + b, 0) * rank);
-    let [row, column] = [0, 0];
-    for (const [i, weight] of weights.entries()) {
-      for (const change of this.#changes.get(weight) ?? []) {
-        for (let o = 0; o < outs[i]!; o++) all.set(change.up.subarray(o * change.rank, (o + 1) * change.rank), (row + o) * rank + column);
-        column += change.rank;
-      }
-      row += outs[i]!;
+  /** [out, rank] */
+  #up(weight: string): Float32Array {
+    const rank = this.rank(weight);
+    const outs = this.#shapeOf(weight)![0]!;
+    const all = new Float32Array(outs * rank);
+    let column = 0;
+    for (const change of this.#of(weight)) {
+      for (let o = 0; o < outs; o++) all.set(change.up.subarray(o * change.rank, (o + 1) * change.rank), o * rank + column);
+      column += change.rank;
     }
     return all;
   }
 }
 
 /** Name of a stacked matrix: `down` [rank, in] or `up` [out, rank]. */
-export const loraName = (part: "down" | "up", weights: readonly string[]): string => `lora.${part}:${weights.join("+")}`;
+export const loraName = (part: "down" | "up", weight: string): string => `lora.${part}:${weight}`;
 export const isLoraName = (name: string): boolean => parseLoraName(name) !== undefined;
-function parseLoraName(name: string): { part: "down" | "up"; weights: string[] } | undefined {
-  const [, part, list] = /^lora\.(down|up):(.+)$/.exec(name) ?? [];
-  return part ? { part: part as "down" | "up", weights: list!.split("+") } : undefined;
+function parseLoraName(name: string): { part: "down" | "up"; weight: string } | undefined {
+  const [, part, weight] = /^lora\.(down|up):(.+)$/.exec(name) ?? [];
+  return part ? { part: part as "down" | "up", weight: weight! } : undefined;
 }

@@ -3,7 +3,7 @@ import { matmulOctet, matmulQuad, matmulSubgroupMatrix, matmulTiled } from "#ker
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { choiceKey, preferring } from "../graph/choice.ts";
-import { dispatch, foldGrid, rowView, rowWindows, type Dispatch } from "../graph/dispatch.ts";
+import { dispatch, foldGrid, rowView, rowWindows, type Dispatch, type RowWindow } from "../graph/dispatch.ts";
 import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
 import { PANEL, padTo } from "../graph/packing.ts";
 import { matrixTiles, type MatrixVariant } from "./matrix-tile.ts";
@@ -23,6 +23,10 @@ interface MatmulAttrs {
   activation: "gelu" | "silu" | null;
   /** Is the residual added before the activation? */
   early: boolean;
+  /** Does the result take the residual's memory? */
+  accumulate: boolean;
+  /** Columns of a head, where y is laid out by head. */
+  heads: number | null;
 }
 
 export interface MatmulOptions {
@@ -32,6 +36,10 @@ export interface MatmulOptions {
   activation?: "gelu" | "silu";
   /** [..., N] f32, added last. */
   residual?: Tensor;
+  /** The result (f32) takes the residual's memory, which nobody uses afterwards: a residual stream that layers add to in place. */
+  accumulate?: boolean;
+  /** Width D of a head: the result is [N/D, M, D], head by head, as attention reads it. A multiple of 4 that divides N. */
+  heads?: number;
   /** [..., N] f32, added before the activation; not with a residual. */
   addend?: Tensor;
   /** [G, N] f32 with `rows` [M] u32: the product is scaled by row `rows[m]` before the residual is added. */
@@ -40,7 +48,7 @@ export interface MatmulOptions {
   dtype?: DType;
 }
 
-/** x [..., K] and w [N, K] (as a Linear stores it) → [..., N], padded with zeros to a multiple of 4 (so are residual, addend and gate). */
+/** x [..., K] and w [N, K] (as a Linear stores it) → [..., N], or by head, padded with zeros to a multiple of 4 (so are residual, addend and gate). */
 export function matmul(x: Tensor, w: Tensor, options: MatmulOptions = {}): Tensor {
   const { bias, addend, gate } = options;
   if (addend && options.residual) throw new CogwheelError("matmul", "an addend and a residual cannot be given together, got both; add one of them before");
@@ -48,22 +56,26 @@ export function matmul(x: Tensor, w: Tensor, options: MatmulOptions = {}): Tenso
   return x.graph.record(
     matmulOp,
     { x: x.dim(-1) === w.dim(1) ? padColumns(x) : x, w, bias, residual, gate: gate?.table, gateRow: gate?.rows },
-    { dtype: options.dtype ?? "f32", activation: options.activation ?? null, early: addend !== undefined },
+    { dtype: options.dtype ?? "f32", activation: options.activation ?? null, early: addend !== undefined, accumulate: options.accumulate ?? false, heads: options.heads ?? null },
   ).y;
 }
 
 export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
   name: "matmul",
-  infer({ x, w, bias, residual, gate, gateRow }, { dtype }) {
+  infer({ x, w, bias, residual, gate, gateRow }, { dtype, accumulate, heads }) {
     const [n, k] = [padTo(w.dim(0), 4), w.dim(1)];
-    const shape = [...x.shape.slice(0, -1), n];
+    const m = x.size / x.dim(-1);
+    const shape = heads === null ? [...x.shape.slice(0, -1), n] : [n / heads, m, heads];
     if (x.dim(-1) !== padTo(k, 4)) throw new CogwheelError("matmul", `inner dimensions must match, got x ${show(x)} and w ${show(w)}; w is stored [out, in]`);
     if (bias && bias.size !== w.dim(0)) throw new CogwheelError("matmul", `the bias must have ${w.dim(0)} values, got ${show(bias)}; check the weight's name`);
-    if (residual && (residual.size !== (x.size / x.dim(-1)) * n || residual.dtype !== "f32")) throw new CogwheelError("matmul", `the residual must be f32 ${JSON.stringify(shape)}, got ${show(residual)}`);
-    if (gate && (gate.dim(-1) !== n || gate.dtype !== "f32" || gateRow?.size !== x.size / x.dim(-1) || gateRow.dtype !== "u32")) {
+    if (residual && (residual.size !== m * n || residual.dtype !== "f32")) throw new CogwheelError("matmul", `the residual must be f32 ${JSON.stringify([m, n])}, got ${show(residual)}`);
+    if (heads !== null && (heads % 4 || w.dim(0) % heads)) throw new CogwheelError("matmul", `a head's width must be a multiple of 4 that divides the ${w.dim(0)} columns, got ${heads}; lay the result out by row`);
+    if (accumulate && (!residual || dtype !== "f32" || heads !== null)) throw new CogwheelError("matmul", `only an f32 result by row can take the memory of a residual, got ${dtype}${heads === null ? "" : " by head"} ${residual ? "with" : "without"} one; record it without accumulate`);
+    if (gate && (gate.dim(-1) !== n || gate.dtype !== "f32" || gateRow?.size !== m || gateRow.dtype !== "u32")) {
       throw new CogwheelError("matmul", `a gate must be f32 [G, ${n}] with one u32 row a token, got ${show(gate)} and ${gateRow ? show(gateRow) : "no rows"}`);
     }
-    return { y: { shape, dtype } };
+    // A graph's input keeps what it was given.
+    return { y: { shape, dtype, ...(accumulate && residual?.role === "activation" ? { over: residual } : {}) } };
   },
   cost({ inputs: { x, w, residual }, outputs: { y } }) {
     return { flops: 2 * y.size * x.dim(-1), bytes: x.bytes + w.bytes + y.bytes + (residual?.bytes ?? 0) };
@@ -71,34 +83,39 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
   lower({ inputs: { x, w, bias, residual, gate, gateRow }, attrs, outputs: { y } }, target) {
     const { caps } = target;
     const k = x.dim(-1);
-    const nTotal = y.dim(-1);
-    const m = y.size / nTotal;
+    const m = x.size / k;
+    const nTotal = y.size / m;
     const candidates = matmulCandidates(caps, { m, n: nTotal, k, half: x.dtype === "f16" && w.dtype === "f16" });
     const variant = target.choose(choiceKey("matmul", { m }, { n: nTotal, k }, [x.dtype, w.dtype, y.dtype]), candidates);
-    const panels = Math.ceil(nTotal / PANEL);
-    const rowBytes = [k * bytesOf[x.dtype], nTotal * bytesOf[y.dtype], ...(residual ? [nTotal * 4] : []), ...(gateRow ? [4] : [])];
+    const accumulate = residual !== undefined && residual.root === y.root;
     const packing = variant.name === "subgroup_matrix" ? ("row" as const) : ("panel" as const);
+    const panelBytes = PANEL * k * bytesOf[w.dtype];
+    const rowBytes = [k * bytesOf[x.dtype], ...(attrs.heads === null ? [nTotal * bytesOf[y.dtype]] : []), ...(residual ? [nTotal * 4] : []), ...(gateRow ? [4] : [])];
     const out: Dispatch[] = [];
-    for (const columns of rowWindows(caps, panels, [PANEL * k * bytesOf[w.dtype]])) {
-      const n = Math.min(columns.count * PANEL, nTotal - columns.start * PANEL);
-      for (const rows of rowWindows(caps, m, rowBytes, 2 * n * k)) {
-        const tiles = Math.ceil(n / variant.bn) * Math.ceil(rows.count / variant.bm);
-        const panelBytes = PANEL * k * bytesOf[w.dtype];
-        const weights = { tensor: w, packing, offset: columns.start * panelBytes, bytes: columns.count * panelBytes };
+    for (const part of columnWindows(caps, m, nTotal, attrs.heads, bytesOf[y.dtype], panelBytes)) {
+      for (const rows of rowWindows(caps, m, rowBytes, 2 * part.n * k)) {
+        const tiles = Math.ceil(part.n / variant.bn) * Math.ceil(rows.count / variant.bm);
+        const weights = { tensor: w, packing, offset: part.panel * panelBytes, bytes: Math.ceil(part.n / PANEL) * panelBytes };
         const common = {
           bindings: {
             x: rowView(x, rows, k),
             w: weights,
             bias: bias ? { tensor: bias, packing: "vector" as const } : weights,
-            residual: residual ? rowView(residual, rows, nTotal) : rowView(x, rows, k),
+            residual: residual && !accumulate ? rowView(residual, rows, nTotal) : rowView(x, rows, k),
             gate: gate ?? rowView(x, rows, k),
             gate_row: gateRow ? rowView(gateRow, rows, 1) : rowView(x, rows, k),
-            y: rowView(y, rows, nTotal),
+            y: part.heads ? rowView(y, part.heads, m * attrs.heads!) : rowView(y, rows, nTotal),
           },
-          params: { m: rows.count, n, k, n_base: columns.start * PANEL, n_total: nTotal, tiles },
+          params: {
+            m: rows.count, n: part.n, k, n_base: part.panel * PANEL, n_total: nTotal, tiles,
+            y_first: (part.heads?.start ?? 0) * (attrs.heads ?? 0), y_width: attrs.heads ?? nTotal, y_rows: m, y_row: part.heads ? rows.start : 0,
+          },
           grid: foldGrid(tiles, caps),
         };
-        const switches = { BIAS: +!!bias, GELU: +(attrs.activation === "gelu"), SILU: +(attrs.activation === "silu"), RESIDUAL: +(!!residual && !attrs.early), ADDEND: +(!!residual && attrs.early), GATE: +!!gate };
+        const switches = {
+          BIAS: +!!bias, GELU: +(attrs.activation === "gelu"), SILU: +(attrs.activation === "silu"), GATE: +!!gate,
+          ADDEND: +(!!residual && attrs.early), RESIDUAL: +(!!residual && !attrs.early && !accumulate), ACCUMULATE: +accumulate,
+        };
         const types = { X: x.dtype, W: w.dtype, Y: y.dtype };
         if (variant.name === "octet") out.push(dispatch({ kernel: matmulOctet, ...common, types, consts: { ...switches, ROWS: variant.rows }, overrides: { WG: variant.wg } }));
         else if (variant.name === "quad") out.push(dispatch({ kernel: matmulQuad, ...common, types, consts: { ...switches, ROWS: variant.rows }, overrides: { WG: variant.wg } }));
@@ -109,6 +126,25 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
     return out;
   },
 };
+
+interface ColumnWindow {
+  /** First panel of w, and columns. */
+  readonly panel: number;
+  readonly n: number;
+  /** The heads of y that hold them and are bound, where y is laid out by head. */
+  readonly heads?: RowWindow;
+}
+
+/** Columns by what can be bound of w at once and, by head, of y: whole heads then, which begin where a panel of w does. */
+function columnWindows(caps: Capabilities, m: number, n: number, width: number | null, element: number, panelBytes: number): ColumnWindow[] {
+  const within = (first: number, count: number, heads?: RowWindow): ColumnWindow[] =>
+    rowWindows(caps, Math.ceil(count / PANEL), [panelBytes]).map((w) => ({ panel: first / PANEL + w.start, n: Math.min(w.count * PANEL, count - w.start * PANEL), ...(heads ? { heads } : {}) }));
+  if (width === null) return within(0, n);
+  const headBytes = m * width * element;
+  if (n * m * element <= caps.maxBindingBytes) return within(0, n, { start: 0, count: n / width });
+  // A row of offsetAlignment / PANEL bytes a column is aligned where a panel begins.
+  return rowWindows(caps, n / width, [headBytes, (width * caps.offsetAlignment) / PANEL]).flatMap((heads) => within(heads.start * width, heads.count * width, heads));
+}
 
 /** `bm` × `bn`: the part of y that a workgroup computes. */
 export type MatmulVariant =

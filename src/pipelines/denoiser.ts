@@ -7,7 +7,7 @@ import { Program, type RunOptions } from "../graph/program.ts";
 import { WeightStore, type LoadOptions, type WeightProvider } from "../graph/weights.ts";
 import type { TransformerConfig } from "../models/transformer/config.ts";
 import { isLoraName, type LoraWeights } from "../models/lora.ts";
-import { factorWeights, type LiveLoras } from "../models/transformer/linear.ts";
+import { factorWeight, type LiveLoras } from "../models/transformer/linear.ts";
 import { recordTransformer } from "../models/transformer/transformer.ts";
 import { schedulerStep } from "../ops/scheduler_step.ts";
 import { coefficientVector, type StepCoefficients } from "../schedulers/scheduler.ts";
@@ -221,7 +221,7 @@ async function build(gpu: Gpu, config: TransformerConfig, weights: WeightStore, 
 
 function writeFactors(program: Program, loras: LoraWeights): void {
   for (const name of program.plan.graph.inputs.keys()) {
-    const weights = factorWeights(name);
-    if (weights) program.write(name, loras.factors(weights));
+    const weight = factorWeight(name);
+    if (weight) program.write(name, loras.factors(weight));
   }
 }

@@ -12,37 +12,45 @@ import { testGpu } from "../support/gpu.ts";
 
 const weights = { type: () => "f32" as const };
 const XXL = { d_model: 4096, d_kv: 64, d_ff: 10240, num_layers: 3, num_heads: 64, vocab_size: 32128, feed_forward_proj: "gated-gelu" };
-const denoise = (config: object): Graph =>
-  denoiseGraph(parseTransformerConfig({ ...config, num_layers: 4 }), weights, { samples: 1, frames: 3, height: 24, width: 32, textLength: 226, guidance: true, stochastic: false }, "f32");
-const vae = (part: "encode" | "decode", frames: number, side: number): Graph[] =>
-  vaeGraphs(parseVaeConfig({}), weights, { part, batch: 1, frames, height: side, width: side, format: part === "decode" ? "rgba" : "sample", dtype: "f32" }).graphs;
+const denoise = (config: object, dtype: "f32" | "f16" = "f32"): Graph =>
+  denoiseGraph(parseTransformerConfig({ ...config, num_layers: 4 }), weights, { samples: 1, frames: 3, height: 24, width: 32, textLength: 226, guidance: true, stochastic: false }, dtype);
+const vae = (part: "encode" | "decode", frames: number, side: number, dtype: "f32" | "f16" = "f32"): Graph[] =>
+  vaeGraphs(parseVaeConfig({}), weights, { part, batch: 1, frames, height: side, width: side, format: part === "decode" ? "rgba" : "sample", dtype }).graphs;
+
+/** The limits of a GPU: this machine's own may cut the work otherwise. */
+const gpuCaps = async () => ({ ...(await testGpu()).caps, kind: "hardware" as const, f16: true, maxBindingBytes: 2 ** 31, maxBufferBytes: 2 ** 32 });
 
 /** Bytes of the activations' arenas, as a multiple of the largest set of activations alive at once. */
 async function share(graph: Graph): Promise<number> {
-  // The limits of a GPU: this machine's own may cut the work otherwise.
-  const caps = { ...(await testGpu()).caps, kind: "hardware" as const, maxBindingBytes: 2 ** 31, maxBufferBytes: 2 ** 32 };
-  const { activations, lowerBound } = compile(graph, caps).bytes;
+  const { activations, lowerBound } = compile(graph, await gpuCaps()).bytes;
   return activations / lowerBound;
 }
 
 describe("planned activation memory", () => {
   test.each([
     ["T5", () => [t5Graph(parseT5Config(XXL), weights, { batch: 2, length: 226, dtype: "f32" })]],
+    ["T5, f16", () => [t5Graph(parseT5Config(XXL), weights, { batch: 2, length: 226, dtype: "f16" })]],
+    ["transformer 2B", () => [denoise({ num_attention_heads: 30 })]],
+    ["transformer 2B, f16", () => [denoise({ num_attention_heads: 30 }, "f16")]],
+    ["transformer 5B", () => [denoise({ num_attention_heads: 48, use_rotary_positional_embeddings: true })]],
+    ["transformer 5B, f16", () => [denoise({ num_attention_heads: 48, use_rotary_positional_embeddings: true }, "f16")]],
     ["VAE decoder", () => vae("decode", 5, 16)],
+    ["VAE decoder, f16", () => vae("decode", 5, 16, "f16")],
     ["VAE encoder", () => vae("encode", 17, 128)],
+    ["VAE encoder, f16", () => vae("encode", 17, 128, "f16")],
   ])("%s: within a tenth of the largest live set", async (_, graphs) => {
     for (const graph of graphs()) expect(await share(graph), graph.name).toBeLessThan(1.1);
   });
 
   /**
-   * In units of one hidden state, 7 are alive at once: hidden, 3 of qkv, and q, k, v. But no buffer may be read and written by one
-   * dispatch, and 8 is the least under that rule. Let I be the arena of the 4 of the feed-forward's inner state, J that of the
-   * attended state. The block's result is computed from both, so it lies in a third, K, and is the next hidden state. Then qkv
-   * in I leaves 3 of q, k, v beside the hidden state to J and K (4 + 4); qkv in J or K needs 3 or 4 there and 4 or 3 elsewhere.
+   * In units of one hidden state, 6 are needed: hidden, its norm and the feed-forward's inner state of 4. Projections are made by
+   * head and normalised in place, layers add to the hidden state in place: anything else is alive at once with less.
    */
-  test.each([["2B", { num_attention_heads: 30 }], ["5B", { num_attention_heads: 48, use_rotary_positional_embeddings: true }]])("transformer %s: the least that aliasing allows", async (_, config) => {
-    const least = 8 / 7;
-    const got = await share(denoise(config));
-    expect(got).toBeLessThan(1.01 * least);
+  test("a transformer holds six hidden states", async () => {
+    const { lowerBound } = compile(denoise({ num_attention_heads: 30 }), await gpuCaps()).bytes;
+    const rows = 2 * (226 + 3 * 12 * 16);
+    const state = rows * 1920 * 4;
+    expect(lowerBound).toBeGreaterThanOrEqual(6 * state);
+    expect(lowerBound).toBeLessThan(6.1 * state);
   });
 });

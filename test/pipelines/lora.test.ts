@@ -10,7 +10,7 @@ import { Program } from "../../src/graph/program.ts";
 import { WeightStore } from "../../src/graph/weights.ts";
 import { loraChanges, LoraWeights, withLoras, type LoraTensor } from "../../src/models/lora.ts";
 import { parseTransformerConfig } from "../../src/models/transformer/config.ts";
-import { factorWeights } from "../../src/models/transformer/linear.ts";
+import { factorWeight } from "../../src/models/transformer/linear.ts";
 import { recordTransformer } from "../../src/models/transformer/transformer.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
 import { loadLora } from "../../src/pipelines/lora-file.ts";
@@ -126,7 +126,7 @@ describe("merged and live", () => {
       graph.output("sample", recordTransformer(graph, config, { latents: graph.input("latents", of("hidden_states").shape), text: graph.input("text", of("encoder_hidden_states").shape), timestep: graph.input("timestep", [1]) }, "f32", loras));
       using store = new WeightStore(gpu, provider);
       using program = await Program.create(gpu, compile(graph, gpu.caps), store);
-      for (const name of graph.inputs.keys()) if (factorWeights(name)) program.write(name, live.factors(factorWeights(name)!));
+      for (const name of graph.inputs.keys()) if (factorWeight(name)) program.write(name, live.factors(factorWeight(name)!));
       await program.run({ inputs: { latents: of("hidden_states").data, text: of("encoder_hidden_states").data, timestep: of("timestep").data } });
       const error = relativeL2(await program.read("sample"), want);
       if (mode === "without") expect(error).toBeGreaterThan(1e-3);

@@ -38,9 +38,9 @@ const t5Layer = "encoder.block.1.layer";
 
 /** Where a weight is moved → the module that must be named, of which call. */
 const FAULTS: Record<string, { rows: number; faults: Record<string, string>; call?: number }> = {
-  "CogVideoXBlock/2x16_traced": { rows: 18, faults: block("") },
+  "CogVideoXBlock/2x16_traced": { rows: 17, faults: block("") },
   "CogVideoXTransformer3DModel/1_5_i2v_traced": {
-    rows: 48,
+    rows: 46,
     faults: {
       ...block("transformer_blocks.1."),
       "time_embedding.linear_1.weight": "time_embedding.linear_1", "time_embedding.linear_2.weight": "time_embedding.linear_2",
@@ -49,7 +49,7 @@ const FAULTS: Record<string, { rows: number; faults: Record<string, string>; cal
       "norm_final.weight": "norm_final", "norm_out.linear.weight": "norm_out.linear", "norm_out.norm.bias": "norm_out", "proj_out.weight": "proj_out",
     },
   },
-  "CogVideoXTransformer3DModel/2b_traced": { rows: 45, faults: { "patch_embed.proj.weight": "patch_embed.proj", "transformer_blocks.0.attn1.to_out.0.bias": "transformer_blocks.0.attn1.to_out.0" } },
+  "CogVideoXTransformer3DModel/2b_traced": { rows: 43, faults: { "patch_embed.proj.weight": "patch_embed.proj", "transformer_blocks.0.attn1.to_out.0.bias": "transformer_blocks.0.attn1.to_out.0" } },
   "T5EncoderModel/traced": {
     rows: 25,
     faults: {

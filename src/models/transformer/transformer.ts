@@ -13,7 +13,7 @@ import { attention, batchSegments } from "../../ops/attention.ts";
 import { joinTokens } from "../../ops/join_tokens.ts";
 import { layerNorm } from "../../ops/layer_norm.ts";
 import { patchify, unpatchify } from "../../ops/patchify.ts";
-import { qkvNormRope } from "../../ops/qkv_norm_rope.ts";
+import { qkNormRope } from "../../ops/qk_norm_rope.ts";
 import { silu } from "../../ops/silu.ts";
 import { timestepEmbedding } from "../../ops/timestep_embedding.ts";
 import type { TransformerConfig } from "./config.ts";
@@ -115,7 +115,7 @@ export function describeSequence(graph: Graph, c: Pick<TransformerConfig, "atten
   };
 }
 
-/** One block: hidden [R, D] f32, conditioning [B, time_embed_dim] = silu(temb) → [R, D] f32. */
+/** One block: hidden [R, D] f32, conditioning [B, time_embed_dim] = silu(temb) → [R, D] f32, in the memory of `hidden` if that is an activation. */
 export function recordBlock(graph: Graph, c: TransformerConfig, name: string, hidden: Tensor, conditioning: Tensor, sequence: Sequence, dtype: DType, loras?: LiveLoras): Tensor {
   const d = c.num_attention_heads * c.attention_head_dim;
   const expert = (norm: "norm1" | "norm2") => graph.reshape(linear(graph, conditioning, `${name}.${norm}.linear`, [6 * d, c.time_embed_dim], {}, loras), [6 * sequence.batch, d]);
@@ -123,19 +123,19 @@ export function recordBlock(graph: Graph, c: TransformerConfig, name: string, hi
   const attended = graph.scope("attn1", () => {
     const table = expert("norm1");
     const x = layerNorm(hidden, { ...affine(graph, c, `${name}.norm1.norm`, d), modulation: { table, rows: sequence.expertRows }, eps: c.norm_eps, dtype });
-    const names = ["to_q", "to_k", "to_v"].map((n) => `${name}.attn1.${n}`);
-    const qkv = linear(graph, x, names, [3 * d, d], { bias: c.attention_bias, dtype }, loras);
+    const byHead = (n: string) => linear(graph, x, `${name}.attn1.${n}`, [d, d], { bias: c.attention_bias, heads: c.attention_head_dim, dtype }, loras);
+    const v = byHead("to_v");
     const headNorm = (n: string) => graph.weight([`${name}.attn1.${n}.weight`, `${name}.attn1.${n}.bias`], [2, c.attention_head_dim]);
-    const heads = qkvNormRope(qkv, { heads: c.num_attention_heads, norm: { q: headNorm("norm_q"), k: headNorm("norm_k"), eps: QK_EPS }, dtype, ...(sequence.rope ? { rope: sequence.rope } : {}) });
-    const mixed = attention(heads.q, heads.k, heads.v, { segments: batchSegments(sequence.batch, sequence.length), dtype });
-    return linear(graph, mixed, `${name}.attn1.to_out.0`, [d, d], { gate: { table, rows: sequence.gateRows }, residual: hidden }, loras);
+    const { q, k } = qkNormRope(byHead("to_q"), byHead("to_k"), { norm: { q: headNorm("norm_q"), k: headNorm("norm_k"), eps: QK_EPS }, ...(sequence.rope ? { rope: sequence.rope } : {}) });
+    const mixed = attention(q, k, v, { segments: batchSegments(sequence.batch, sequence.length), dtype });
+    return linear(graph, mixed, `${name}.attn1.to_out.0`, [d, d], { gate: { table, rows: sequence.gateRows }, residual: hidden, accumulate: true }, loras);
   });
 
   return graph.scope("ff", () => {
     const table = expert("norm2");
     const x = layerNorm(attended, { ...affine(graph, c, `${name}.norm2.norm`, d), modulation: { table, rows: sequence.expertRows }, eps: c.norm_eps, dtype });
     const inner = linear(graph, x, `${name}.ff.net.0.proj`, [4 * d, d], { activation: "gelu", dtype }, loras);
-    return linear(graph, inner, `${name}.ff.net.2`, [d, 4 * d], { gate: { table, rows: sequence.gateRows }, residual: attended }, loras);
+    return linear(graph, inner, `${name}.ff.net.2`, [d, 4 * d], { gate: { table, rows: sequence.gateRows }, residual: attended, accumulate: true }, loras);
   });
 }
 

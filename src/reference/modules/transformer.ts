@@ -10,7 +10,7 @@ import { attention, batchSegments } from "../../ops/attention.ts";
 import { layerNorm } from "../../ops/layer_norm.ts";
 import { matmul } from "../../ops/matmul.ts";
 import { padColumns } from "../../ops/pad_columns.ts";
-import { qkvNormRope } from "../../ops/qkv_norm_rope.ts";
+import { qkNormRope } from "../../ops/qk_norm_rope.ts";
 import { silu } from "../../ops/silu.ts";
 import { caseLoras, expectCaseWeights, inputOf } from "../case.ts";
 import type { HostTensor, ModuleContext, ReferenceCase, ReferenceModule } from "../module.ts";
@@ -105,15 +105,10 @@ const applyRotaryEmb: ReferenceModule = async (c, context) => {
   const x = inputOf(c, "x", 4);
   const [b, h, s, d] = x.shape as [number, number, number, number];
   const table = rotaryTable(rotaryFromArguments(c, c.options, d, s));
-  // The kernel takes q, k and v side by side: here q carries x and the others ride along.
-  const qkv = new Float32Array(b * s * 3 * h * d);
-  for (let i = 0; i < b; i++) for (let j = 0; j < h; j++) for (let t = 0; t < s; t++) {
-    const row = x.data.subarray(((i * h + j) * s + t) * d, ((i * h + j) * s + t + 1) * d);
-    for (let part = 0; part < 3; part++) qkv.set(row, (((i * s + t) * 3 + part) * h + j) * d);
-  }
-  const out = await runOnce(context, { qkv }, (g) => {
+  const out = await runOnce(context, { x: stored(byHead(x), context) }, (g) => {
     const position = g.constant("position", Uint32Array.from({ length: b * s }, (_, r) => 1 + (r % s)));
-    return { q: qkvNormRope(g.input("qkv", [b * s, 3 * h * d]), { heads: h, rope: { table: g.constant("rope", table, [table.length / d, d]), position }, dtype: context.dtype }).q };
+    const heads = g.input("x", [h, b * s, d], context.dtype);
+    return { q: qkNormRope(heads, heads, { rope: { table: g.constant("rope", table, [table.length / d, d]), position } }).q };
   });
   return { sample: { shape: x.shape, data: byHead({ shape: x.shape, data: out["q"]!.data }, true) } };
 };

@@ -7,7 +7,7 @@
  */
 import type { Node, Tensor } from "../../graph/graph.ts";
 import type { HostTensor } from "../module.ts";
-import { columns, tensorOf, weightModules, type Guide, type Reference, type Sight } from "./tracer.ts";
+import { tensorOf, weightModules, type Guide, type Reference, type Sight } from "./tracer.ts";
 
 /** `prefix`: what the engine puts before the module's own paths (`block.` for a block alone). */
 export function transformerGuide(prefix = ""): Guide {
@@ -38,11 +38,11 @@ function sightsOf(node: Node, reference: Reference, modules: readonly string[], 
       const norm = `${block}${/attn1\.[^.]*$/.test(name) ? "norm1" : "norm2"}`;
       return tokens(norm, get(`${norm}:0`), get(`${norm}:1`));
     }
-    case "qkv_norm_rope":
-      return (["q", "k", "v"] as const).map((output) => {
-        const want = get(`${block}attn1:${{ q: "query", k: "key", v: "value" }[output]}`);
+    case "qk_norm_rope":
+      return (["q", "k"] as const).map((output) => {
+        const want = get(`${block}attn1:${{ q: "query", k: "key" }[output]}`);
         const arrange = want && headsFirst(want.shape);
-        return { module: `${block}attn1.${output === "v" ? "to_v" : `norm_${output}`}`, what: output === "v" ? "by head" : "and rotary embedding", output, want, ...(arrange ? { arrange } : {}) };
+        return { module: `${block}attn1.norm_${output}`, what: "and rotary embedding", output, want, ...(arrange ? { arrange } : {}) };
       });
     case "attention":
       return [{ module: `${block}attn1`, what: "scaled_dot_product_attention", want: get(`${block}attn1.to_out.0:input`) }];
@@ -51,10 +51,9 @@ function sightsOf(node: Node, reference: Reference, modules: readonly string[], 
     default:
       return [];
   }
-  if (modules.length > 1) {
-    const width = (node.outputs as Record<string, Tensor>)["y"]!.dim(-1);
-    const count = width / modules.length;
-    return modules.map((m, i) => ({ module: m, want: get(m), arrange: columns(width, i * count, count) }));
+  if (/attn1\.to_[qkv]$/.test(module)) {
+    const y = (node.outputs as Record<string, Tensor>)["y"]!;
+    return [{ module, what: "by head", want: get(module), arrange: rowsFirst(y.shape) }];
   }
   if (module.endsWith(".linear_1")) return [{ module, what: "and SiLU", want: repeated(get(`${up}.act`), node) }];
   if (module.endsWith(".linear_2")) {
@@ -133,6 +132,13 @@ const headsFirst = (shape: readonly number[]) => (data: Float32Array): Float32Ar
     const from = (n * batch + b) * length * k;
     out.set(data.subarray(from, from + length * k), (b * heads + n) * length * k);
   }
+  return out;
+};
+
+/** [N, R, K] → [R, N·K] */
+const rowsFirst = ([heads, rows, k]: readonly number[]) => (data: Float32Array): Float32Array => {
+  const out = new Float32Array(data.length);
+  for (let n = 0; n < heads!; n++) for (let r = 0; r < rows!; r++) out.set(data.subarray((n * rows! + r) * k!, (n * rows! + r + 1) * k!), (r * heads! + n) * k!);
   return out;
 };
 

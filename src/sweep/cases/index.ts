@@ -6,11 +6,11 @@ import { conv3dCases } from "./conv3d.ts";
 import { gatedGeluCases, padColumnsCases, schedulerStepCases, siluCases } from "./elementwise.ts";
 import { embeddingCases, joinTokensCases, patchifyCases, relativeBiasCases, timestepEmbeddingCases } from "./embed.ts";
 import { matmulCases } from "./matmul.ts";
-import { groupNormCases, layerNormCases, qkvNormRopeCases, rmsNormCases } from "./norm.ts";
+import { groupNormCases, layerNormCases, qkNormRopeCases, rmsNormCases } from "./norm.ts";
 import { causalCacheCases, channelsCases, nearestUpsampleCases, pixelsCases, temporalPoolCases } from "./video.ts";
 
 export const allCases: readonly OpCases[] = [
-  matmulCases, attentionCases, attentionBiasCases, qkvNormRopeCases,
+  matmulCases, attentionCases, attentionBiasCases, qkNormRopeCases,
   conv3dCases, groupNormCases, layerNormCases, rmsNormCases,
   patchifyCases, joinTokensCases, timestepEmbeddingCases, embeddingCases, relativeBiasCases,
   gatedGeluCases, siluCases, padColumnsCases, schedulerStepCases,

@@ -11,6 +11,10 @@ interface Epilogue {
   residual?: true;
   addend?: true;
   gate?: true;
+  /** On the product by itself, which a node before it left in the memory of the result. */
+  accumulate?: true;
+  /** Width of a head, by which the result is laid out. */
+  heads?: number;
 }
 
 export interface MatmulSizes { readonly m: number; readonly n: number; readonly k: number }
@@ -20,16 +24,19 @@ const silu = (v: number): number => v / (1 + Math.exp(-v));
 
 /** act(x·wᵀ + bias + addend) · gate + residual, by the definition. */
 export function matmulReference({ m, n, k }: MatmulSizes, epilogue: Epilogue, { x, w, bias, residual, addend, gate }: Values): Float64Array {
+  const { heads = n } = epilogue;
   const y = new Float64Array(m * n);
   for (let i = 0; i < m; i++) for (let j = 0; j < n; j++) {
-    let v = 0;
-    for (let l = 0; l < k; l++) v += x![i * k + l]! * w![j * k + l]!;
+    let product = 0;
+    for (let l = 0; l < k; l++) product += x![i * k + l]! * w![j * k + l]!;
+    let v = product;
     if (bias) v += bias[j]!;
     if (addend) v += addend[i * n + j]!;
     if (epilogue.activation) v = epilogue.activation === "gelu" ? gelu(v) : silu(v);
     if (gate) v *= gate[(i % 3) * n + j]!;
+    if (epilogue.accumulate) v += product;
     if (residual) v += residual[i * n + j]!;
-    y[i * n + j] = v;
+    y[(Math.floor(j / heads) * m + i) * heads + (j % heads)] = v;
   }
   return y;
 }
@@ -39,17 +46,19 @@ function record(draw: Draw, { m, n, k }: MatmulSizes, e: Epilogue) {
   if (e.bias) options.bias = draw.vector("bias", [n]);
   if (e.activation) options.activation = e.activation;
   if (e.residual) options.residual = draw.input32("residual", [m, n]);
+  if (e.heads) options.heads = e.heads;
   if (e.addend) options.addend = draw.input32("addend", [m, n]);
   if (e.gate) options.gate = { table: draw.input32("gate", [3, n]), rows: draw.graph.constant("rows", Uint32Array.from({ length: m }, (_, i) => i % 3)) };
   // Products near 1, where activations are curved.
-  return { y: matmul(draw.input("x", [m, k], { scale: 2 }), draw.weight("w", [n, k], { scale: k ** -0.5 }), options) };
+  const [x, w] = [draw.input("x", [m, k], { scale: 2 }), draw.weight("w", [n, k], { scale: k ** -0.5 })];
+  return { y: matmul(x, w, e.accumulate ? { ...options, residual: matmul(x, w), accumulate: true } : options) };
 }
 
 const sizesOf = new WeakMap<OpCase, MatmulSizes>();
 
 /** @param half of x, w and y, what is stored in f16 with f16 storage */
 function one(size: Size, sizes: MatmulSizes, epilogue: Epilogue = {}, half = "xwy", limits?: OpCase["limits"]): OpCase {
-  const parts = Object.entries(epilogue).map(([key, value]) => (value === true ? key : value as string));
+  const parts = Object.entries(epilogue).map(([key, value]) => (value === true ? key : key === "heads" ? `by heads of ${value}` : String(value)));
   const made: OpCase = {
     size, name: [`${sizes.m}×${sizes.n}×${sizes.k}`, ...parts, `(${half})`, ...(limits ? ["in windows"] : [])].join(" "), half: [...half],
     ...(limits ? { limits } : {}),
@@ -83,6 +92,9 @@ const epilogues: [Epilogue, string[]][] = [
   [{ residual: true, gate: true }, ["w"]],
   [{ residual: true }, ["xw", "x", "w"]],
   [{ gate: true }, ["x"]],
+  [{ bias: true, accumulate: true, gate: true }, ["xw", "x"]],
+  [{ accumulate: true }, ["xw", "w"]],
+  [{ bias: true, heads: 4 }, ["xwy"]],
   [{ bias: true, addend: true, activation: "gelu" }, ["xwy", "xy"]],
   [{ bias: true, addend: true, activation: "silu" }, ["w"]],
 ];
@@ -113,14 +125,20 @@ export const matmulCases: OpCases = {
     ...["xw", "x", "w"].flatMap((half) => [11, 19].flatMap((m) => [one("odd", { m, n: 68, k: 48 }, { bias: true }, half), one("odd", { m, n: 68, k: 48 }, { bias: true, residual: true }, half)])),
     // Windows of rows and of weights, and a grid that folds.
     one("odd", { m: 520, n: 196, k: 64 }, { bias: true }, "xwy", { maxBindingBytes: 64 * 1024, maxGrid: 17 }),
-    // 2B: q, k and v; the feed-forward layer's two; the text's projection. 5B: attention's output. AdaLN of 5B. T5: wi, wo.
-    one("model", { m: 65, n: 5760, k: 1920 }, { bias: true }),
+    // By head: heads that are no panels, heads wider and narrower than a tile; windows of rows, of weights and of heads.
+    ...[[12, 60], [20, 140], [64, 192], [128, 256]].flatMap(([heads, n]) => [5, 67].map((m) => one("odd", { m, n: n!, k: 48 }, { bias: true, heads: heads! }))),
+    one("odd", { m: 67, n: 96, k: 48 }, { bias: true, addend: true, heads: 24 }),
+    one("odd", { m: 520, n: 192, k: 64 }, { bias: true, heads: 24 }, "xwy", { maxBindingBytes: 112 * 1024, maxGrid: 17 }),
+    one("odd", { m: 520, n: 192, k: 64 }, { bias: true, accumulate: true }, "xw", { maxBindingBytes: 64 * 1024, maxGrid: 17 }),
+    // 2B: q, k or v; the feed-forward layer's two; the text's projection. 5B: attention's output. AdaLN of 5B. T5: wi, wo.
+    one("model", { m: 65, n: 1920, k: 1920 }, { bias: true, heads: 64 }),
     one("model", { m: 65, n: 7680, k: 1920 }, { bias: true, activation: "gelu" }),
-    one("model", { m: 65, n: 1920, k: 7680 }, { bias: true, residual: true, gate: true }, "xw"),
+    one("model", { m: 65, n: 1920, k: 7680 }, { bias: true, accumulate: true, gate: true }, "xw"),
     one("model", { m: 66, n: 1920, k: 4096 }, { bias: true }, "w"),
-    one("model", { m: 65, n: 3072, k: 3072 }, { bias: true, residual: true, gate: true }, "xw"),
+    one("model", { m: 65, n: 3072, k: 3072 }, { bias: true, accumulate: true, gate: true }, "xw"),
     one("model", { m: 2, n: 18432, k: 512 }, { bias: true }, "w"),
     one("model", { m: 9, n: 10240, k: 4096 }, {}, "xw"),
-    one("model", { m: 17, n: 4096, k: 10240 }, { residual: true }, "w"),
+    one("model", { m: 17, n: 4096, k: 10240 }, { accumulate: true }, "w"),
+    one("model", { m: 17, n: 4096, k: 4096 }, { heads: 64 }, "xwy"),
   ],
 };

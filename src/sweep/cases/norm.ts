@@ -1,10 +1,12 @@
-/** rms_norm, layer_norm, group_norm (statistics, merge, apply) and qkv_norm_rope. */
-import { groupNormApply, groupNormMerge, groupNormStats, layerNorm as layerNormKernel, layerNormSubgroup, qkvNormRope as qkvKernel, rmsNorm as rmsKernel, rmsNormSubgroup } from "#kernels";
+/** rms_norm, layer_norm, group_norm (statistics, merge, apply) and qk_norm_rope. */
+import { groupNormApply, groupNormMerge, groupNormStats, layerNorm as layerNormKernel, layerNormSubgroup, qkNormRope as qkKernel, rmsNorm as rmsKernel, rmsNormSubgroup } from "#kernels";
 import type { Capabilities } from "../../gpu/capabilities.ts";
 import type { Kernel } from "../../gpu/kernel.ts";
 import { groupNorm } from "../../ops/group_norm.ts";
 import { layerNorm } from "../../ops/layer_norm.ts";
-import { qkvNormRope } from "../../ops/qkv_norm_rope.ts";
+import { qkNormRope } from "../../ops/qk_norm_rope.ts";
+import { matmul } from "../../ops/matmul.ts";
+import { matmulReference } from "./matmul.ts";
 import { rmsNorm } from "../../ops/rms_norm.ts";
 import { cpuKernel, gpuKernel, oneKernel, padChannels, type OpCase, type OpCases, type Size, type Values } from "../case.ts";
 
@@ -178,52 +180,62 @@ export const groupNormCases: OpCases = {
   ],
 };
 
-// ---------------------------------------------------------------- qkv_norm_rope
+// ---------------------------------------------------------------- qk_norm_rope
 
-export interface QkvSizes { readonly rows: number; readonly heads: number; readonly d: number; readonly norm?: boolean; readonly rope?: boolean }
+/** `made`: projections by head, which the op overwrites; else inputs, which it leaves. */
+export interface QkSizes { readonly rows: number; readonly heads: number; readonly d: number; readonly norm?: boolean; readonly rope?: boolean; readonly made?: boolean }
 
 const position = (r: number): number => (r * 7) % 5;
+/** Inputs of a projection. */
+const INNER = 16;
 
-/** q, k or v, [heads, rows, d]. */
-function qkvPart({ rows, heads, d }: QkvSizes, part: number, { qkv, rope }: Values, norm: Float32Array | undefined): Float64Array {
+/** q or k, [heads, rows, d]. */
+function qkPart({ rows, heads, d }: QkSizes, x: ArrayLike<number>, norm: Float32Array | undefined, rope: Float32Array | undefined): Float64Array {
   const out = new Float64Array(heads * rows * d);
-  for (let r = 0; r < rows; r++) for (let h = 0; h < heads; h++) {
-    const at = ((r * 3 + part) * heads + h) * d;
-    let x = Array.from(qkv!.subarray(at, at + d));
+  for (let h = 0; h < heads; h++) for (let r = 0; r < rows; r++) {
+    const at = (h * rows + r) * d;
+    let v = Array.from({ length: d }, (_, i) => x[at + i]!);
     if (norm) {
-      const mean = x.reduce((a, b) => a + b) / d;
-      const variance = x.reduce((a, b) => a + (b - mean) ** 2, 0) / d;
-      x = x.map((v, i) => ((v - mean) / Math.sqrt(variance + 1e-6)) * norm[i]! + norm[d + i]!);
+      const mean = v.reduce((a, b) => a + b) / d;
+      const variance = v.reduce((a, b) => a + (b - mean) ** 2, 0) / d;
+      v = v.map((value, i) => ((value - mean) / Math.sqrt(variance + 1e-6)) * norm[i]! + norm[d + i]!);
     }
-    if (rope && part < 2) {
+    if (rope) {
       const turn = (i: number): number => rope[position(r) * d + i]!;
-      x = x.map((v, i) => (i % 2 ? v * turn(i - 1) + x[i - 1]! * turn(i) : v * turn(i) - x[i + 1]! * turn(i + 1)));
+      v = v.map((value, i) => (i % 2 ? value * turn(i - 1) + v[i - 1]! * turn(i) : value * turn(i) - v[i + 1]! * turn(i + 1)));
     }
-    out.set(x, (h * rows + r) * d);
+    out.set(v, at);
   }
   return out;
 }
 
-function qkv(size: Size, sizes: QkvSizes, limits?: OpCase["limits"]): OpCase {
-  const { rows, heads, d, norm = true, rope = true } = sizes;
+function qk(size: Size, sizes: QkSizes, limits?: OpCase["limits"]): OpCase {
+  const { rows, heads, d, norm = true, rope = true, made = true } = sizes;
+  const before = (v: Values, name: "q" | "k"): ArrayLike<number> =>
+    made ? matmulReference({ m: rows, n: heads * d, k: INNER }, { heads: d }, { x: v["x"]!, w: v[`w${name}`]! }) : v[name]!;
   return {
-    size, name: `${rows} rows × ${heads} heads × ${d}${norm ? ", normalised" : ""}${rope ? ", rotated" : ""}${limits ? ", in windows" : ""}`, ...(limits ? { limits } : {}), half: ["qkv", "y"],
-    record: (draw) => ({
-      ...qkvNormRope(draw.input("qkv", [rows, 3 * heads * d], { scale: 3 }), {
-        heads, dtype: draw.type("y"),
+    size, name: `${rows} rows × ${heads} heads × ${d}${norm ? ", normalised" : ""}${rope ? ", rotated" : ""}${made ? ", in place" : ""}${limits ? ", in windows" : ""}`, ...(limits ? { limits } : {}), half: ["q", "k"],
+    record: (draw) => {
+      const x = made ? draw.input32("x", [rows, INNER]) : undefined;
+      const part = (name: "q" | "k") => (x ? matmul(x, draw.weight(`w${name}`, [heads * d, INNER], { dtype: "f32" }), { heads: d, dtype: draw.type(name) }) : draw.input(name, [heads, rows, d], { scale: 3 }));
+      const { q, k } = qkNormRope(part("q"), part("k"), {
         ...(norm ? { norm: { q: draw.input32("norm_q", [2, d]), k: draw.input32("norm_k", [2, d]), eps: 1e-6 } } : {}),
         ...(rope ? { rope: { table: draw.input32("rope", [5, d]), position: draw.graph.constant("position", Uint32Array.from({ length: rows }, (_, r) => position(r))) } } : {}),
-      }),
-    }),
-    reference: (v) => ({ q: qkvPart(sizes, 0, v, v["norm_q"]), k: qkvPart(sizes, 1, v, v["norm_k"]), v: qkvPart(sizes, 2, v, undefined) }),
+      });
+      // Outputs of a graph are not named like its inputs.
+      return { q_done: q, k_done: k };
+    },
+    reference: (v) => ({ q_done: qkPart(sizes, before(v, "q"), v["norm_q"], v["rope"]), k_done: qkPart(sizes, before(v, "k"), v["norm_k"], v["rope"]) }),
   };
 }
 
-export const qkvNormRopeCases: OpCases = {
-  op: "qkv_norm_rope", kernels: oneKernel(qkvKernel as Kernel), tolerance: { f32: 1e-5, f16: 1e-3 },
+export const qkNormRopeCases: OpCases = {
+  op: "qk_norm_rope", kernels: oneKernel(qkKernel as Kernel), tolerance: { f32: 1e-5, f16: 1e-3 },
   cases: [
-    qkv("tiny", { rows: 1, heads: 1, d: 4 }), qkv("odd", { rows: 19, heads: 3, d: 16 }), qkv("odd", { rows: 35, heads: 2, d: 64 }), qkv("odd", { rows: 9, heads: 5, d: 40 }), qkv("odd", { rows: 7, heads: 1, d: 128 }),
-    qkv("odd", { rows: 7, heads: 3, d: 64, rope: false }), qkv("odd", { rows: 7, heads: 3, d: 64, norm: false }), qkv("odd", { rows: 260, heads: 12, d: 16 }, { maxBindingBytes: 150 * 1024, maxGrid: 50 }),
-    qkv("model", { rows: 67, heads: 30, d: 64 }), qkv("model", { rows: 67, heads: 30, d: 64, rope: false }), qkv("model", { rows: 67, heads: 48, d: 64 }),
+    qk("tiny", { rows: 1, heads: 1, d: 4 }), qk("tiny", { rows: 1, heads: 1, d: 4, made: false }),
+    qk("odd", { rows: 19, heads: 3, d: 16 }), qk("odd", { rows: 35, heads: 2, d: 64, made: false }), qk("odd", { rows: 9, heads: 5, d: 40 }), qk("odd", { rows: 7, heads: 1, d: 128 }),
+    qk("odd", { rows: 7, heads: 3, d: 64, rope: false }), qk("odd", { rows: 7, heads: 3, d: 64, norm: false }), qk("odd", { rows: 7, heads: 3, d: 40, norm: false, made: false }),
+    qk("odd", { rows: 260, heads: 12, d: 16 }, { maxBindingBytes: 80 * 1024, maxGrid: 50 }), qk("odd", { rows: 261, heads: 12, d: 16, made: false }, { maxBindingBytes: 80 * 1024, maxGrid: 50 }),
+    qk("model", { rows: 67, heads: 30, d: 64 }), qk("model", { rows: 67, heads: 30, d: 64, rope: false }), qk("model", { rows: 67, heads: 48, d: 64 }),
   ],
 };

@@ -1,0 +1,67 @@
+/** qk_norm_rope: normalise queries and keys per head and rotate them, where they lie. */
+import { qkNormRope as kernel } from "#kernels";
+import { CogwheelError } from "../errors.ts";
+import { dispatch, foldGrid, rowView, rowWindows } from "../graph/dispatch.ts";
+import { bytesOf, type Op, type Tensor } from "../graph/graph.ts";
+
+interface Inputs { q: Tensor; k: Tensor; normQ: Tensor | undefined; normK: Tensor | undefined; rope: Tensor | undefined; position: Tensor | undefined }
+interface Attrs { eps: number }
+
+export interface QkOptions {
+  /** LayerNorm over the head: weight then bias, [2, D] each. */
+  norm?: { q: Tensor; k: Tensor; eps: number };
+  /** table [P, D] of (cos, sin) pairs; position [R] u32, the token's row of it. */
+  rope?: { table: Tensor; position: Tensor };
+}
+
+/**
+ * q, k [N, R, D], as `matmul` gives them by head → the same. D: a multiple of 4 up to 256. Activations are overwritten: their memory
+ * is the result's. A graph's inputs are left as they are.
+ */
+export function qkNormRope(q: Tensor, k: Tensor, options: QkOptions): { q: Tensor; k: Tensor } {
+  if (!options.norm && !options.rope) return { q, k };
+  return q.graph.record(
+    qkNormRopeOp,
+    { q, k, normQ: options.norm?.q, normK: options.norm?.k, rope: options.rope?.table, position: options.rope?.position },
+    { eps: options.norm?.eps ?? 0 },
+  );
+}
+
+export const qkNormRopeOp: Op<Inputs, Attrs, "q" | "k"> = {
+  name: "qk_norm_rope",
+  infer({ q, k, normQ, normK, rope, position }) {
+    const [, rows, d] = q.shape as [number, number, number];
+    if (q.shape.length !== 3 || q.shape.join() !== k.shape.join() || q.dtype !== k.dtype) throw new CogwheelError("qk_norm_rope", `q and k must be [N, R, D] of one dtype, got ${q} and ${k}; lay them out by head`);
+    if (d % 4 || d > 256) throw new CogwheelError("qk_norm_rope", `the head width must be a multiple of 4 up to 256, got ${d}`);
+    if (normQ && (normQ.size !== 2 * d || normK?.size !== 2 * d)) throw new CogwheelError("qk_norm_rope", `head norms must be [2, ${d}], got ${normQ} and ${normK}`);
+    if (rope && (rope.dim(-1) !== d || rope.dtype !== "f32" || position?.size !== rows || position.dtype !== "u32")) throw new CogwheelError("qk_norm_rope", `rope must be f32 [P, ${d}] with ${rows} u32 positions, got ${rope} and ${position}`);
+    const over = (x: Tensor) => ({ shape: x.shape, dtype: x.dtype, ...(x.role === "activation" && q.root !== k.root ? { over: x } : {}) });
+    return { q: over(q), k: over(k) };
+  },
+  cost({ outputs: { q } }) {
+    return { flops: 20 * q.size, bytes: 4 * q.bytes };
+  },
+  lower({ inputs, attrs, outputs }, { caps }) {
+    const { q, k, normQ, normK, rope, position } = inputs;
+    const [heads, rows, d] = q.shape as [number, number, number];
+    const d4 = d / 4;
+    const per = Math.max(1, Math.floor(64 / d4));
+    const inPlace = outputs.q.root === q.root && outputs.k.root === k.root;
+    return rowWindows(caps, heads, [rows * d * bytesOf[q.dtype]]).map((w) => {
+      const view = (x: Tensor) => rowView(x, w, rows * d);
+      const unused = normQ ?? rope!;
+      const count = w.count * rows;
+      return dispatch({
+        kernel, types: { X: q.dtype },
+        consts: { D4: d4, PER: per, NORM: +!!normQ, ROPE: +!!rope, IN_PLACE: +inPlace },
+        params: { rows, count, eps: attrs.eps },
+        bindings: {
+          q_from: inPlace ? unused : view(q), k_from: inPlace ? unused : view(k),
+          norm_q: normQ ?? unused, norm_k: normK ?? unused, rope: rope ?? unused, position: position ?? unused,
+          q: view(outputs.q), k: view(outputs.k),
+        },
+        grid: foldGrid(Math.ceil(count / per), caps),
+      });
+    });
+  },
+};
