@@ -3,7 +3,7 @@
  * an adapter, keep a `Program` and run it; docs/tour.md says how these fit together.
  */
 import "./dispose.ts";
-export { Graph, Tensor, type Cost, type DType, type Node, type Op, type TensorSpec } from "./graph/graph.ts";
+export { Graph, Tensor, type Cost, type DType, type Node, type Op, type OutputSpec, type TensorSpec } from "./graph/graph.ts";
 export { compile, type Plan } from "./graph/compile.ts";
 export { Program, type ProgramOptions, type RunOptions } from "./graph/program.ts";
 export { WeightStore, type LoadOptions, type WeightProvider } from "./graph/weights.ts";
@@ -19,8 +19,7 @@ export { CogwheelError } from "./errors.ts";
 export { openSource } from "./checkpoint/open.ts";
 export { openCheckpoint, type Checkpoint, type Component } from "./checkpoint/checkpoint.ts";
 export { ComponentWeights } from "./models/component-weights.ts";
-export { attention, batchSegments, type Segment } from "./ops/attention.ts";
-export { attentionBias } from "./ops/attention_bias.ts";
+export { attention, batchSegments, type AttentionOptions, type Segment } from "./ops/attention.ts";
 export { causalCache } from "./ops/causal_cache.ts";
 export { channelsFirst, channelsLast } from "./ops/channels.ts";
 export { conv3d, type Conv3dOptions } from "./ops/conv3d.ts";
@@ -32,6 +31,8 @@ export { matmul, type MatmulOptions } from "./ops/matmul.ts";
 export { nearestUpsample } from "./ops/nearest_upsample.ts";
 export { padColumns } from "./ops/pad_columns.ts";
 export { pixels } from "./ops/pixels.ts";
+export { qkNormRope, type QkOptions } from "./ops/qk_norm_rope.ts";
+export { relativeBias } from "./ops/relative_bias.ts";
 export { rmsNorm } from "./ops/rms_norm.ts";
 export { silu } from "./ops/silu.ts";
 export { temporalPool } from "./ops/temporal_pool.ts";

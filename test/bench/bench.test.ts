@@ -99,7 +99,7 @@ test("what AMD's compiler made of the kernels is in the report", () => {
   const [heavy, kernels, variants] = isaTables(join(packageRoot, "bench/results"));
   expect(heavy!.rows.find((row) => String(row["kernel"]).startsWith("matmul_tiled"))).toMatchObject({ spills: 0, "useful share": expect.stringMatching(/^9\d\.\d %$/) as string });
   expect(heavy!.rows.some((row) => /^ONNX Runtime \d/.test(String(row["kernel"])))).toBe(true);
-  expect(kernels!.rows.map((row) => row["kernel"])).toEqual(expect.arrayContaining(["layer_norm", "scheduler_step", "attention_bias_flash"]));
+  expect(kernels!.rows.map((row) => row["kernel"])).toEqual(expect.arrayContaining(["layer_norm", "scheduler_step", "qk_norm_rope"]));
   expect(variants!.rows.length).toBeGreaterThan(200);
   for (const { rows } of [heavy!, kernels!, variants!]) for (const row of rows) for (const value of Object.values(row)) expect(["string", "number"]).toContain(typeof value);
 });

@@ -8,7 +8,7 @@
  * 1e5 there, beyond f16.
  */
 import type { DType, Tensor, Graph } from "../../graph/graph.ts";
-import { attentionBias } from "../../ops/attention_bias.ts";
+import { attention, batchSegments } from "../../ops/attention.ts";
 import { embedding } from "../../ops/embedding.ts";
 import { gatedGelu } from "../../ops/gated_gelu.ts";
 import { matmul } from "../../ops/matmul.ts";
@@ -26,22 +26,24 @@ export function recordT5(graph: Graph, config: T5Config, inputIds: Tensor, optio
   const { vocab_size, d_model: c, d_kv: d, d_ff: f, num_heads: heads, num_layers, layer_norm_epsilon: eps } = config;
   const dtype = options.dtype ?? "f32";
   const inner = heads * d;
+  const [batch, length] = inputIds.shape as [number, number];
   return graph.scope("encoder", () => {
     let hidden_BSC = embedding(inputIds, graph.weight("shared.weight", [vocab_size, c]));
     const table = graph.weight("encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", [config.relative_attention_num_buckets, heads]);
-    const bias = relativeBias(table, { length: inputIds.dim(1), maxDistance: config.relative_attention_max_distance });
+    const bias = relativeBias(table, { length, maxDistance: config.relative_attention_max_distance });
     for (let i = 0; i < num_layers; i++) {
       graph.scope(`block.${i}`, () => {
-        const attention = `encoder.block.${i}.layer.0`;
-        const x_BSC = rmsNorm(hidden_BSC, graph.weight(`${attention}.layer_norm.weight`, [c]), { eps, dtype });
-        const qkv_BS3ND = matmul(x_BSC, graph.weight(["q", "k", "v"].map((n) => `${attention}.SelfAttention.${n}.weight`), [3 * inner, c]), { dtype });
-        const mixed_BSND = attentionBias(qkv_BS3ND, bias, { dtype });
-        hidden_BSC = matmul(mixed_BSND, graph.weight(`${attention}.SelfAttention.o.weight`, [c, inner]), { residual: hidden_BSC });
+        const attend = `encoder.block.${i}.layer.0`;
+        const x_BSC = rmsNorm(hidden_BSC, graph.weight(`${attend}.layer_norm.weight`, [c]), { eps, dtype });
+        const byHead = (n: string) => matmul(x_BSC, graph.weight(`${attend}.SelfAttention.${n}.weight`, [inner, c]), { heads: d, dtype });
+        // T5 does not scale its scores.
+        const mixed = attention(byHead("q"), byHead("k"), byHead("v"), { segments: batchSegments(batch, length), scale: 1, bias, dtype });
+        hidden_BSC = matmul(graph.reshape(mixed, [batch, length, inner]), graph.weight(`${attend}.SelfAttention.o.weight`, [c, inner]), { residual: hidden_BSC, accumulate: true });
 
         const feed = `encoder.block.${i}.layer.1`;
         const z_BSC = rmsNorm(hidden_BSC, graph.weight(`${feed}.layer_norm.weight`, [c]), { eps, dtype });
         const gated_BSF = gatedGelu(matmul(z_BSC, graph.weight(["wi_0", "wi_1"].map((n) => `${feed}.DenseReluDense.${n}.weight`), [2 * f, c])));
-        hidden_BSC = matmul(gated_BSF, graph.weight(`${feed}.DenseReluDense.wo.weight`, [c, f]), { residual: hidden_BSC });
+        hidden_BSC = matmul(gated_BSF, graph.weight(`${feed}.DenseReluDense.wo.weight`, [c, f]), { residual: hidden_BSC, accumulate: true });
       });
     }
     return rmsNorm(hidden_BSC, graph.weight("encoder.final_layer_norm.weight", [c]), { eps });

@@ -1,6 +1,6 @@
 /** What the nodes of the T5 encoder must equal. The engine's paths are the reference's. */
 import type { Tensor } from "../../graph/graph.ts";
-import { columns, tensorOf, weightModules, type Guide } from "./tracer.ts";
+import { columns, rowsFirst, tensorOf, weightModules, type Guide } from "./tracer.ts";
 
 export const t5Guide: Guide = (node, reference) => {
   const modules = weightModules(node);
@@ -21,7 +21,7 @@ export const t5Guide: Guide = (node, reference) => {
     }
     case "rms_norm":
       return [{ module, want: reference.get(module) }];
-    case "attention_bias":
+    case "attention":
       return [{ module: `${block}.layer.0.SelfAttention`, what: "softmax(q·kᵀ + bias)·v", want: reference.get(`${block}.layer.0.SelfAttention.o:input`) }];
     case "gated_gelu":
       return [{ module: `${block}.layer.1.DenseReluDense`, what: "gelu(wi_0) · wi_1", want: reference.get(`${block}.layer.1.DenseReluDense.wo:input`) }];
@@ -30,6 +30,7 @@ export const t5Guide: Guide = (node, reference) => {
         const count = output.dim(-1) / modules.length;
         return modules.map((m, i) => ({ module: m, want: reference.get(m), arrange: columns(output.dim(-1), i * count, count) }));
       }
+      if (/\.SelfAttention\.[qkv]$/.test(module)) return [{ module, what: "by head", want: reference.get(module), arrange: rowsFirst(output.shape) }];
       const layer = module.replace(/\.\w+\.\w+$/, "");
       return [{ module, what: "plus the residual", want: reference.get(`${layer}:0`) ?? reference.get(layer) }];
     }

@@ -134,3 +134,10 @@ export const columns = (width: number, from: number, count: number) => (data: Fl
   for (let row = 0; row * width < data.length; row++) out.set(data.subarray(row * width + from, row * width + from + count), row * count);
   return out;
 };
+
+/** [N, R, K] → [R, N·K] */
+export const rowsFirst = ([heads, rows, k]: readonly number[]) => (data: Float32Array): Float32Array => {
+  const out = new Float32Array(data.length);
+  for (let n = 0; n < heads!; n++) for (let r = 0; r < rows!; r++) out.set(data.subarray((n * rows! + r) * k!, (n * rows! + r + 1) * k!), (r * heads! + n) * k!);
+  return out;
+};

@@ -7,7 +7,7 @@
  */
 import type { Node, Tensor } from "../../graph/graph.ts";
 import type { HostTensor } from "../module.ts";
-import { tensorOf, weightModules, type Guide, type Reference, type Sight } from "./tracer.ts";
+import { rowsFirst, tensorOf, weightModules, type Guide, type Reference, type Sight } from "./tracer.ts";
 
 /** `prefix`: what the engine puts before the module's own paths (`block.` for a block alone). */
 export function transformerGuide(prefix = ""): Guide {
@@ -132,13 +132,6 @@ const headsFirst = (shape: readonly number[]) => (data: Float32Array): Float32Ar
     const from = (n * batch + b) * length * k;
     out.set(data.subarray(from, from + length * k), (b * heads + n) * length * k);
   }
-  return out;
-};
-
-/** [N, R, K] → [R, N·K] */
-const rowsFirst = ([heads, rows, k]: readonly number[]) => (data: Float32Array): Float32Array => {
-  const out = new Float32Array(data.length);
-  for (let n = 0; n < heads!; n++) for (let r = 0; r < rows!; r++) out.set(data.subarray((n * rows! + r) * k!, (n * rows! + r + 1) * k!), (r * heads! + n) * k!);
   return out;
 };
 

@@ -166,7 +166,7 @@ export const embeddingCases: OpCases = {
 
 export interface BiasSizes { readonly length: number; readonly heads: number; readonly buckets: number; readonly maxDistance: number }
 
-/** The buckets themselves are held to transformers' in test/ops/attention_bias.test.ts. */
+/** The buckets themselves are held to transformers' in test/ops/relative_bias.test.ts. */
 export function relativeBiasReference({ length, heads, buckets, maxDistance }: BiasSizes, { table }: Values): Float64Array {
   const bucket = relativeBuckets(length, buckets, maxDistance);
   return Float64Array.from({ length: heads * bucket.length }, (_, i) => table![bucket[i % bucket.length]! * heads + Math.floor(i / bucket.length)]!);

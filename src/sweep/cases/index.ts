@@ -1,7 +1,6 @@
 /** All case lists. An op that is not here is reported by the sweep: its kernel is in `kernels/` and nothing runs it. */
 import type { OpCases } from "../case.ts";
 import { attentionCases } from "./attention.ts";
-import { attentionBiasCases } from "./attention_bias.ts";
 import { conv3dCases } from "./conv3d.ts";
 import { gatedGeluCases, padColumnsCases, schedulerStepCases, siluCases } from "./elementwise.ts";
 import { embeddingCases, joinTokensCases, patchifyCases, relativeBiasCases, timestepEmbeddingCases } from "./embed.ts";
@@ -10,7 +9,7 @@ import { groupNormCases, layerNormCases, qkNormRopeCases, rmsNormCases } from ".
 import { causalCacheCases, channelsCases, nearestUpsampleCases, pixelsCases, temporalPoolCases } from "./video.ts";
 
 export const allCases: readonly OpCases[] = [
-  matmulCases, attentionCases, attentionBiasCases, qkNormRopeCases,
+  matmulCases, attentionCases, qkNormRopeCases,
   conv3dCases, groupNormCases, layerNormCases, rmsNormCases,
   patchifyCases, joinTokensCases, timestepEmbeddingCases, embeddingCases, relativeBiasCases,
   gatedGeluCases, siluCases, padColumnsCases, schedulerStepCases,
