@@ -10,6 +10,7 @@ import { compile } from "../../src/graph/compile.ts";
 import { Program } from "../../src/graph/program.ts";
 import { WeightStore } from "../../src/graph/weights.ts";
 import { Ceilings, type CeilingName, type CeilingRates } from "../measure/ceiling.ts";
+import { RunClock } from "../measure/clock.ts";
 import { measureGeneration, type Generation } from "../measure/generation.ts";
 import { measureRuntime, type Runtime } from "../measure/runtime.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
@@ -19,7 +20,7 @@ import { serve, type Contender, type Prepared } from "./protocol.ts";
 class Engine implements Contender {
   #gpu!: Gpu;
   #ceilings: Ceilings | undefined;
-  #lastMs = 0;
+  #clock = new RunClock();
   #open: { program: Program; store: WeightStore } | undefined;
 
   async open() {
@@ -31,9 +32,9 @@ class Engine implements Contender {
     return { name: "Cogwheel", version, adapter: this.#gpu.name, kinds: Object.keys(builders), capabilities: this.#gpu.caps };
   }
 
-  async ceilings(runs: number, only?: readonly CeilingName[]): Promise<CeilingRates> {
+  async ceilings(runs: number, only?: readonly CeilingName[], bytes?: number): Promise<CeilingRates> {
     this.#ceilings ??= await Ceilings.create(this.#gpu);
-    return await this.#ceilings.measure(runs, only);
+    return await this.#ceilings.measure(runs, only, bytes);
   }
 
   async prepare(c: BenchCase, file: string): Promise<Prepared> {
@@ -47,7 +48,7 @@ class Engine implements Contender {
     const program = await Program.create(gpu, plan, store);
     const compileMs = performance.now() - start;
     this.#open = { program, store };
-    this.#lastMs = 0;
+    this.#clock = new RunClock();
     await gpu.scoped(c.name, () => program.run({ inputs }));
     const out = await program.read([...graph.outputs.keys()][0]!);
     if (want) {
@@ -63,11 +64,8 @@ class Engine implements Contender {
     const gpu = this.#gpu;
     const ms: number[] = [], gpuMs: number[] = [];
     for (let i = 0; i < runs; i++) {
-      const start = performance.now();
-      await program.run();
-      // As for the peers, the time before predicts the wait; the engine's own prediction is an average over all kernels.
-      await gpu.idle(Math.max(0, this.#lastMs - (performance.now() - start)));
-      ms.push((this.#lastMs = performance.now() - start));
+      // As for the peers, times before predict the wait; the engine's own prediction is an average over all kernels.
+      ms.push(await this.#clock.time(() => program.run(), (predicted) => gpu.idle(predicted)));
       await gpu.pace.drain();
     }
     if (this.#gpu.caps.timestamps) {

@@ -4,6 +4,7 @@ import type { AdaLnSizes, AttentionSizes, ConvSizes, GroupNormSizes } from "../c
 import { writeResult } from "../cases/result-file.ts";
 import { serve, type Contender, type Prepared } from "./protocol.ts";
 import { peerImport, peerVersion } from "./installed.ts";
+import { RunClock } from "../measure/clock.ts";
 import { offerNavigator, timeRuns } from "./navigator.ts";
 
 /** An operation takes its arguments over; `ref` keeps one for another use. */
@@ -27,7 +28,7 @@ interface Recipe { readonly inputs: readonly Array_[]; readonly f: Func; readonl
 class JaxJs implements Contender {
   #jax!: Jax;
   #open: { inputs: readonly Array_[]; f: Func } | undefined;
-  readonly #pace = { lastMs: 0 };
+  #clock = new RunClock();
 
   async open() {
     const adapter = await offerNavigator();
@@ -91,7 +92,7 @@ class JaxJs implements Contender {
   async prepare(c: BenchCase, file: string): Promise<Prepared> {
     const { inputs, f, read } = this.#recipes[c.kind]!(c);
     this.#open = { inputs, f: this.#jax.jit(f) };
-    this.#pace.lastMs = 0;
+    this.#clock = new RunClock();
     const data = await this.#call().data();
     writeResult(file, read ? read(data) : data);
     return {};
@@ -104,7 +105,7 @@ class JaxJs implements Contender {
 
   async time(runs: number) {
     // To ask for the result's buffer is what submits the work; it also lets go of the result.
-    return { ms: await timeRuns(runs, () => this.#jax.getWebGPUDevice().queue, () => void this.#call().gpuBufferSync(), this.#pace) };
+    return { ms: await timeRuns(runs, () => this.#jax.getWebGPUDevice().queue, () => void this.#call().gpuBufferSync(), this.#clock) };
   }
 
   async close() {

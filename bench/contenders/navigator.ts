@@ -3,6 +3,7 @@
  * by this engine's wait too: a promise of Dawn's that is left pending in Node takes a core, which would be held against them.
  */
 import { requestGpuAdapter, waitForGpu } from "#platform";
+import type { RunClock } from "../measure/clock.ts";
 
 export async function offerNavigator(): Promise<string> {
   const request = process.env["COGWHEEL_ADAPTER"] ? { adapter: process.env["COGWHEEL_ADAPTER"] } : {};
@@ -16,14 +17,9 @@ export async function offerNavigator(): Promise<string> {
   return name;
 }
 
-/** Milliseconds of `runs` calls of `submit`, each until the queue is empty; the last time predicts the next wait. */
-export async function timeRuns(runs: number, queue: () => GPUQueue, submit: () => void, state: { lastMs: number }): Promise<number[]> {
+/** Milliseconds of `runs` calls of `submit`, each until the queue is empty. */
+export async function timeRuns(runs: number, queue: () => GPUQueue, submit: () => void, clock: RunClock): Promise<number[]> {
   const ms: number[] = [];
-  for (let i = 0; i < runs; i++) {
-    const start = performance.now();
-    submit();
-    await waitForGpu(queue(), Math.max(0, state.lastMs - (performance.now() - start)));
-    ms.push((state.lastMs = performance.now() - start));
-  }
+  for (let i = 0; i < runs; i++) ms.push(await clock.time(submit, (predicted) => waitForGpu(queue(), predicted)));
   return ms;
 }

@@ -6,7 +6,7 @@
  *   prepare {case, file, want} → builds the case, computes it once and writes the result, f32 in the reference's layout, to
  *                              `file`; a contender that has several ways takes the fastest whose result is that of the file `want`
  *   time {runs}              → milliseconds of each run of the prepared case
- *   ceilings {runs, only}    → the adapter's ceilings (this engine alone)
+ *   ceilings {runs, only, bytes} → the adapter's ceilings, and that of a copy of so many bytes (this engine alone)
  *   runtime, generation      → what the runtime costs; whole generations with the embedded model (this engine alone)
  *   close                    → forgets the prepared case
  *
@@ -53,14 +53,14 @@ export type Request =
   | { readonly do: "open"; readonly folder: string }
   | { readonly do: "prepare"; readonly case: BenchCase; readonly file: string; readonly want?: string }
   | { readonly do: "time"; readonly runs: number }
-  | { readonly do: "ceilings"; readonly runs: number; readonly only?: readonly CeilingName[] }
+  | { readonly do: "ceilings"; readonly runs: number; readonly only?: readonly CeilingName[]; readonly bytes?: number }
   | { readonly do: "runtime" | "generation" | "close" };
 
 export interface Contender {
   open(folder: string): Promise<Opened>;
   prepare(c: BenchCase, file: string, want?: string): Promise<Prepared>;
   time(runs: number): Promise<Timed>;
-  ceilings?(runs: number, only?: readonly CeilingName[]): Promise<CeilingRates>;
+  ceilings?(runs: number, only?: readonly CeilingName[], bytes?: number): Promise<CeilingRates>;
   runtime?(): Promise<Runtime>;
   generation?(): Promise<Generation>;
   close(): Promise<void>;
@@ -75,7 +75,7 @@ export async function serve(contender: Contender): Promise<never> {
       if (request.do === "open") answer = await contender.open(request.folder);
       else if (request.do === "prepare") answer = await contender.prepare(request.case, request.file, request.want);
       else if (request.do === "time") answer = await contender.time(request.runs);
-      else if (request.do === "ceilings") answer = await contender.ceilings!(request.runs, request.only);
+      else if (request.do === "ceilings") answer = await contender.ceilings!(request.runs, request.only, request.bytes);
       else if (request.do === "runtime") answer = await contender.runtime!();
       else if (request.do === "generation") answer = await contender.generation!();
       else answer = (await contender.close(), {});

@@ -4,6 +4,7 @@ import type { AdaLnSizes, AttentionSizes, ConvSizes, GroupNormSizes } from "../c
 import { writeResult } from "../cases/result-file.ts";
 import { serve, type Contender, type Prepared } from "./protocol.ts";
 import { peerImport, peerVersion } from "./installed.ts";
+import { RunClock } from "../measure/clock.ts";
 import { offerNavigator, timeRuns } from "./navigator.ts";
 
 interface Tensor { data(): Promise<Float32Array>; dispose(): void }
@@ -31,7 +32,7 @@ class TensorFlow implements Contender {
   #tf!: Tf;
   #backend!: Backend;
   #run: (() => Tensor) | undefined;
-  readonly #pace = { lastMs: 0 };
+  #clock = new RunClock();
 
   async open() {
     const adapter = await offerNavigator();
@@ -114,7 +115,7 @@ class TensorFlow implements Contender {
   async prepare(c: BenchCase, file: string): Promise<Prepared> {
     const { run, read } = this.#recipes[c.kind]!(c);
     this.#run = run;
-    this.#pace.lastMs = 0;
+    this.#clock = new RunClock();
     const y = this.#tf.tidy(run);
     const data = await y.data();
     y.dispose();
@@ -130,7 +131,7 @@ class TensorFlow implements Contender {
       this.#backend.endComputePassEncoder();
       this.#backend.submitQueue();
     };
-    return { ms: await timeRuns(runs, () => this.#backend.device.queue, submit, this.#pace) };
+    return { ms: await timeRuns(runs, () => this.#backend.device.queue, submit, this.#clock) };
   }
 
   async close() {

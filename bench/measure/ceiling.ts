@@ -1,6 +1,9 @@
 /**
  * What the adapter can do at best, measured: multiply-adds without memory (f32, f16, 8-bit integers, matrix units), and the
  * bandwidth of a copy. A machine's speed drifts, so a ceiling is prepared once and measured again beside every case.
+ *
+ * A share of a copy is of like with like: the copy beside a case moves as many bytes (half read, half written), in one dispatch, and is
+ * timed as the case is, a run from the call until the queue is empty. Of several ways to copy the fastest at that size counts.
  */
 import { copy, dotI8, multiplyAdd, multiplyAddPeak, subgroupMatrix } from "#kernels";
 import type { SubgroupMatrix } from "../../src/gpu/capabilities.ts";
@@ -10,13 +13,14 @@ import { dispatch, foldGrid } from "../../src/graph/dispatch.ts";
 import { Graph, type Op, type Tensor } from "../../src/graph/graph.ts";
 import { Program } from "../../src/graph/program.ts";
 import { WeightStore } from "../../src/graph/weights.ts";
+import { RunClock } from "./clock.ts";
 import { median } from "./statistics.ts";
 
 /**
  * `16 chains` is the plain loop that figures to reach are shares of; the others are ceilings: the best of several forms.
- * All in 1e9 operations a second (a multiply-add is two), the copies in 1e9 bytes read and written.
+ * All in 1e9 operations a second (a multiply-add is two), the copies in 1e9 bytes read and written; `copy` is the one beside a case.
  */
-export const CEILINGS = ["16 chains", "f32", "f16", "dot4I8", "subgroup matrix", "copy 16 MiB", "copy 64 MiB"] as const;
+export const CEILINGS = ["16 chains", "f32", "f16", "dot4I8", "subgroup matrix", "copy 16 MiB", "copy 64 MiB", "copy"] as const;
 export type CeilingName = (typeof CEILINGS)[number];
 export type CeilingRates = Partial<Record<CeilingName, number>>;
 export const ceilingUnit = (name: string): string => (name.startsWith("copy") ? "GB/s" : name === "dot4I8" ? "GOP/s" : "GFLOP/s");
@@ -64,7 +68,13 @@ const LEAST_MS = 40;
 /** One program that a ceiling may be measured by; `amount` is what one run of it does. */
 interface Form { readonly name: CeilingName; readonly program: Program; readonly amount: number; readonly repeats: number }
 
+/** Bytes that a copy beside a case moves at most: more of them are no faster. */
+const MOST_COPIED = 128 * 2 ** 20;
+
 export class Ceilings implements Disposable {
+  /** The copies beside the case that was measured last. */
+  #beside: { bytes: number; forms: { program: Program; clock: RunClock }[] } | undefined;
+
   private constructor(readonly gpu: Gpu, private forms: Form[]) {}
 
   static async create(gpu: Gpu): Promise<Ceilings> {
@@ -72,13 +82,9 @@ export class Ceilings implements Disposable {
     const software = caps.kind === "software";
     const forms: Form[] = [];
     const add = async (name: CeilingName, record: (graph: Graph) => Tensor): Promise<void> => {
-      const graph = new Graph(`ceiling ${name}`);
-      graph.output("y", record(graph));
-      const plan = compile(graph, caps);
-      const program = await Program.create(gpu, plan, new WeightStore(gpu, { type: () => "f32", read: () => Promise.reject(new Error("no weights")) }));
-      await timed(gpu, program, 1); // drivers compile at the first dispatch
+      const program = await prepared(gpu, name, record);
       const repeats = Math.min(64, Math.max(1, Math.ceil(LEAST_MS / (await timed(gpu, program, 1)))));
-      forms.push({ name, program, repeats, amount: name.startsWith("copy") ? plan.cost.bytes : plan.cost.flops });
+      forms.push({ name, program, repeats, amount: name.startsWith("copy") ? program.plan.cost.bytes : program.plan.cost.flops });
     };
     const chains = (type: Chains["type"], form: Chains["form"]) => (graph: Graph) =>
       graph.record(chainsOp, {}, { groups: Math.round((software ? 128 : 16384) * (typeof form === "number" ? 4 / form : 1)), type, form }).y;
@@ -97,10 +103,7 @@ export class Ceilings implements Disposable {
     }
     for (const mib of [16, 64] as const) {
       if (mib * 2 ** 20 > caps.maxBindingBytes) continue;
-      // A thread for a vector, or fewer with more to do: which is faster is the adapter's affair, and the fastest counts.
-      for (const [per, wg] of software ? ([[1, 64], [16, 8], [64, 64], [256, 64]] as const) : ([[1, 256], [4, 256]] as const)) {
-        await add(`copy ${mib} MiB`, (graph) => graph.record(copyOp, { x: graph.input("x", [mib * 2 ** 18]) }, { per, wg }).y);
-      }
+      for (const form of copyForms(gpu)) await add(`copy ${mib} MiB`, copying(mib * 2 ** 20, form));
     }
     const ceilings = new Ceilings(gpu, forms);
     await ceilings.#keepBest();
@@ -117,9 +120,9 @@ export class Ceilings implements Disposable {
     this.forms = kept;
   }
 
-  /** Medians of `runs` each; of several forms of one ceiling the best. `only` leaves out those that a case does not need. */
-  async measure(runs: number, only?: readonly CeilingName[]): Promise<CeilingRates> {
-    const rates: CeilingRates = {};
+  /** Medians of `runs` each; of several forms of one ceiling the best. `only` leaves out those that a case does not need; `bytes`: of a case. */
+  async measure(runs: number, only?: readonly CeilingName[], bytes = 0): Promise<CeilingRates> {
+    const rates: CeilingRates = bytes > 0 && (!only || only.includes("copy")) ? { copy: await this.#copyBeside(bytes, runs) } : {};
     for (const { name, program, amount, repeats } of this.forms) {
       if (only && !only.includes(name)) continue;
       const times: number[] = [];
@@ -129,9 +132,53 @@ export class Ceilings implements Disposable {
     return rates;
   }
 
+  /** Of a copy that moves `bytes`, one run at a time. */
+  async #copyBeside(bytes: number, runs: number): Promise<number> {
+    if (this.#beside?.bytes !== bytes) {
+      this.#forgetBeside();
+      const half = 16 * Math.max(1, Math.round(Math.min(bytes, MOST_COPIED, 2 * this.gpu.caps.maxBindingBytes) / 32));
+      const forms: { program: Program; clock: RunClock }[] = [];
+      for (const form of copyForms(this.gpu)) forms.push({ program: await prepared(this.gpu, "copy", copying(half, form)), clock: new RunClock() });
+      this.#beside = { bytes, forms };
+    }
+    let rate = 0;
+    for (const { program, clock } of this.#beside.forms) {
+      const times: number[] = [];
+      for (let i = 0; i < runs; i++) {
+        times.push(await clock.time(() => program.run(), (predicted) => this.gpu.idle(predicted)));
+        await this.gpu.pace.drain();
+      }
+      rate = Math.max(rate, program.plan.cost.bytes / median(times) / 1e6);
+    }
+    return rate;
+  }
+
+  #forgetBeside(): void {
+    for (const { program } of this.#beside?.forms ?? []) program[Symbol.dispose]();
+    this.#beside = undefined;
+  }
+
   [Symbol.dispose](): void {
     for (const { program } of this.forms) program[Symbol.dispose]();
+    this.#forgetBeside();
   }
+}
+
+/** Threads of a workgroup, and vectors of each: one, or many. Which is faster is the adapter's affair. */
+const copyForms = ({ caps }: Gpu): readonly { per: number; wg: number }[] =>
+  caps.kind === "software"
+    ? [{ per: 1, wg: 64 }, { per: 16, wg: 8 }, { per: 16, wg: 64 }, { per: 64, wg: 64 }, { per: 256, wg: 64 }]
+    : [{ per: 1, wg: 256 }, { per: 4, wg: 256 }];
+
+const copying = (bytes: number, form: { per: number; wg: number }) => (graph: Graph): Tensor => graph.record(copyOp, { x: graph.input("x", [bytes / 4]) }, form).y;
+
+/** A program that has run once: drivers compile at the first dispatch. */
+async function prepared(gpu: Gpu, name: CeilingName, record: (graph: Graph) => Tensor): Promise<Program> {
+  const graph = new Graph(`ceiling ${name}`);
+  graph.output("y", record(graph));
+  const program = await Program.create(gpu, compile(graph, gpu.caps), new WeightStore(gpu, { type: () => "f32", read: () => Promise.reject(new Error("no weights")) }));
+  await timed(gpu, program, 1);
+  return program;
 }
 
 async function timed(gpu: Gpu, program: Program, repeats: number): Promise<number> {

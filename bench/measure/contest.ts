@@ -21,7 +21,7 @@ export interface OursResult extends Prepared {
   readonly gpuMs?: number;
   readonly gflops: number;
   readonly gbytes: number;
-  /** Of the 16-chain mark, of the f32 ceiling, of a copy's bandwidth, and of what the roofline of ceiling and copy allows. */
+  /** Of the 16-chain mark, of the f32 ceiling, of a copy of as many bytes, and of what the roofline of ceiling and copy allows. */
   readonly share: { readonly chains: number; readonly peak: number; readonly copy: number; readonly attainable: number };
   readonly ceilings: CeilingRates;
 }
@@ -90,13 +90,13 @@ export async function contest(c: BenchCase, engine: ContenderProcess, peers: rea
   const time = async (who: ContenderProcess): Promise<Timed> => await who.ask<Timed>({ do: "time", runs: 1 });
   const own: number[] = [], gpu: number[] = [];
   const rates: CeilingRates[] = [];
-  const wanted: readonly CeilingName[] = ["16 chains", "f32", (mine.bytes ?? 0) > 80e6 ? "copy 64 MiB" : "copy 16 MiB"];
+  const wanted: readonly CeilingName[] = ["16 chains", "f32", "copy"];
   await time(engine);
   const begun = performance.now();
   for (let round = 0; round < options.rounds.most; round++) {
     if (round >= options.rounds.least && performance.now() - begun > options.rounds.seconds * 1000) break;
     say(`round ${round + 1}`);
-    rates.push(await engine.ask<CeilingRates>({ do: "ceilings", runs: 3, only: wanted }));
+    rates.push(await engine.ask<CeilingRates>({ do: "ceilings", runs: 3, only: wanted, ...(mine.bytes ? { bytes: mine.bytes } : {}) }));
     const mineNow = async (): Promise<number> => {
       const timed = await time(engine);
       gpu.push(...(timed.gpuMs ?? []));
@@ -134,7 +134,7 @@ export async function contest(c: BenchCase, engine: ContenderProcess, peers: rea
 /** Rates, and their shares of the ceilings measured beside them. */
 function shares({ flops = 0, bytes = 0 }: Prepared, ms: number, ceilings: CeilingRates): Pick<OursResult, "gflops" | "gbytes" | "share"> {
   const [chains, peak] = [ceilings["16 chains"] ?? Infinity, ceilings.f32 ?? Infinity];
-  const copy = ceilings["copy 64 MiB"] ?? ceilings["copy 16 MiB"] ?? Infinity;
+  const copy = ceilings.copy ?? Infinity;
   const [gflops, gbytes] = [flops / ms / 1e6, bytes / ms / 1e6];
   const leastMs = Math.max(flops / peak, bytes / copy) / 1e6;
   return { gflops, gbytes, share: { chains: gflops / chains, peak: gflops / peak, copy: gbytes / copy, attainable: leastMs / ms } };

@@ -35,7 +35,7 @@ export function compareRuns(old: BenchRecord, now: BenchRecord): Comparison[] {
 
 /** Milliseconds times the ceiling that bounds the case. */
 function normalised({ ms, flops = 0, bytes = 0, ceilings }: OursResult): number {
-  const copy = ceilings["copy 64 MiB"] ?? ceilings["copy 16 MiB"] ?? 1;
+  const copy = ceilings.copy ?? 1;
   const peak = ceilings.f32 ?? 1;
   return ms.median * (flops / peak >= bytes / copy ? peak : copy);
 }
