@@ -5,7 +5,8 @@
 //           FIRST_APART the first frame takes the first and the others the rest; of a part of a larger picture positions
 //           count from shift_h, shift_w on
 // Work      one lane per RUN positions in a row × 4 channels: a few for GPUs; many for a CPU adapter, which divides integers lane by
-//           lane. Neighbours in a run mostly share a position of scale and shift, which is then read once.
+//           lane. Without SPATIAL all positions of a batch entry may be given as one row. With it neighbours in a run mostly
+//           share a position of scale and shift, which is then read once.
 // Dispatch  (ceil(runs · C/4 / WG), folded, 1), runs = B·T·H·ceil(W/RUN)
 // Cost      reads x once, writes y once; bandwidth bound
 // Needs     C % 4 == 0 (channels padded with zeros; so are norm, weight and bias)
@@ -37,44 +38,68 @@ struct Params {
 
 fn nearest(i: u32, step: f32, size: u32) -> u32 { return min(u32(f32(i) * step), size - 1u); }
 
+// e^-x may overflow below −88; from −80 on the result is less than 1e-32 either way.
+fn act(v: vec4<f32>) -> vec4<f32> {
+  if (SILU) { return v / (1.0 + exp(-max(v, vec4<f32>(-80.0)))); }
+  return v;
+}
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let id = (wid.y * groups.x + wid.x) * WG + lane;
-  if (id >= params.runs * params.c4) { return; }
-  let column = id % params.c4;
-  let run = params.first + id / params.c4;
+  let step = params.c4;
+  if (id >= params.runs * step) { return; }
+  // Remainders by a product: a CPU adapter divides lane by lane.
+  let run_here = id / step;
+  let column = id - run_here * step;
+  let run = params.first + run_here;
   let runs_of_row = (params.w + RUN - 1u) / RUN;
   let row = run / runs_of_row;
-  let w0 = (run % runs_of_row) * RUN;
-  let batch = row / params.h / params.t;
-  let mean = norm[batch * 2u * params.c4 + column];
-  let gain = norm[(batch * 2u + 1u) * params.c4 + column] * weight[column];
+  let w0 = (run - row * runs_of_row) * RUN;
+  let frame = row / params.h;
+  let batch = frame / params.t;
+  let mean = norm[batch * 2u * step + column];
+  let gain = norm[(batch * 2u + 1u) * step + column] * weight[column];
   let offset = bias[column];
 
   var row_z = 0u;
   if (SPATIAL) {
-    let t = row / params.h % params.t;
+    let t = frame - batch * params.t;
+    let h = row - frame * params.h + params.shift_h;
     var tz = nearest(t, params.step_t, params.tz);
     if (FIRST_APART) { tz = select(1u + nearest(t - 1u, params.step_t, params.tz - 1u), 0u, t == 0u); }
-    row_z = ((batch * params.tz + tz) * params.hz + nearest(row % params.h + params.shift_h, params.step_h, params.hz)) * params.wz;
+    row_z = ((batch * params.tz + tz) * params.hz + nearest(h, params.step_h, params.hz)) * params.wz;
   }
-  var at = (row * params.w + w0) * params.c4 + column;
-  let end = min(w0 + RUN, params.w);
+  var at = params.x_base + (row * params.w + w0) * step + column;
+  let stop = at + (min(w0 + RUN, params.w) - w0) * step;
+  let to_y = params.y_base - params.x_base;
+  // Two positions a round, their loads first: what is computed for one overlaps with the other's.
+  if (!SPATIAL) {
+    for (; stop - at > step; at += 2u * step) {
+      let x0 = vec4<f32>(x[at]);
+      let x1 = vec4<f32>(x[at + step]);
+      let y0 = act((x0 - mean) * gain + offset);
+      let y1 = act((x1 - mean) * gain + offset);
+      y[at + to_y] = vec4<Y>(y0);
+      y[at + step + to_y] = vec4<Y>(y1);
+    }
+  }
+  var w = w0 + params.shift_w;
   var z = 0xffffffffu;
   var gain_here = gain;
   var offset_here = offset;
-  for (var i = w0; i < end; i++) {
+  for (; at != stop; at += step) {
+    let v = vec4<f32>(x[at]) - mean;
     if (SPATIAL) {
-      let z_here = (row_z + nearest(i + params.shift_w, params.step_w, params.wz)) * params.c4 + column;
+      let z_here = (row_z + nearest(w, params.step_w, params.wz)) * step + column;
+      w++;
       if (z_here != z) {
         z = z_here;
-        gain_here = gain * scale[z];
-        offset_here = offset * scale[z] + shift[z];
+        let scale_here = scale[z];
+        gain_here = gain * scale_here;
+        offset_here = offset * scale_here + shift[z];
       }
     }
-    var v = (vec4<f32>(x[params.x_base + at]) - mean) * gain_here + offset_here;
-    if (SILU) { v = v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0)))); }
-    y[params.y_base + at] = vec4<Y>(v);
-    at += params.c4;
+    y[at + to_y] = vec4<Y>(act(v * gain_here + offset_here));
   }
 }

@@ -1,6 +1,8 @@
 /** group_norm_apply: (x − mean) · rstd · weight + bias by channel; for the spatial norm then · scale + shift; then SiLU. */
 import { groupNormApply as kernel } from "#kernels";
 import { CogwheelError } from "../errors.ts";
+import type { Capabilities } from "../gpu/capabilities.ts";
+import { choiceKey, preferring } from "../graph/choice.ts";
 import { dispatch, foldGrid } from "../graph/dispatch.ts";
 import type { DType, Op, Tensor } from "../graph/graph.ts";
 import { padTo } from "../graph/packing.ts";
@@ -51,14 +53,18 @@ export const groupNormApplyOp: Op<ApplyInputs, ApplyAttrs, "y"> = {
   cost({ inputs: { x, scale }, attrs: { activation }, outputs: { y } }) {
     return { flops: (2 + (scale ? 2 : 0) + (activation ? 5 : 0)) * x.size, bytes: x.bytes + y.bytes + 2 * (scale?.bytes ?? 0) };
   },
-  lower({ inputs: { x, norm, weight, bias, scale, shift }, attrs, outputs: { y } }, { caps }) {
-    const [batches, t, h, w, c] = x.shape as [number, number, number, number, number];
-    const rowVectors = (w * c) / 4;
-    // Positions of a lane: a CPU adapter pays for the integer divisions before them, a GPU wants many lanes.
-    const RUN = caps.kind === "software" ? 64 : 4;
-    const runsOfRow = Math.ceil(w / RUN);
-    const parts = cut(batches * t * h, (start, n) => [x, y].every((tensor) => windowFits(tensor, start * rowVectors, n * rowVectors, caps)));
+  lower({ inputs: { x, norm, weight, bias, scale, shift }, attrs, outputs: { y } }, target) {
+    const { caps } = target;
+    const [batches, frames, height, width, c] = x.shape as [number, number, number, number, number];
+    // A row longer than a line of the picture: without a spatial norm all that matters of a position is its batch entry.
+    const shapes = scale ? [[frames, height, width] as const] : [[1, 1, frames * height * width] as const, [frames, height, width] as const];
+    const cuts = shapes.map(([t, h, w]) => ({ t, h, w, parts: cut(batches * t * h, (start, n) => [x, y].every((tensor) => windowFits(tensor, (start * w * c) / 4, (n * w * c) / 4, caps))) }));
+    const { t, h, w, parts } = cuts.find((each) => each.parts) ?? cuts[0]!;
     if (!parts) throw new CogwheelError("group_norm_apply", `one row of x [${x.shape.join(", ")}] must fit a binding of ${caps.maxBindingBytes} bytes; choose a narrower picture`);
+    const rowVectors = (w * c) / 4;
+    const key = choiceKey("group_norm_apply", { positions: frames * height * width }, { c, spatial: +!!scale }, [x.dtype, y.dtype]);
+    const { run: RUN } = target.choose(key, groupNormApplyCandidates(caps, !!scale));
+    const runsOfRow = Math.ceil(w / RUN);
     const [tz, hz, wz] = scale ? (scale.shape.slice(1, 4) as [number, number, number]) : [1, 1, 1];
     const apart = scale !== undefined && firstApart(x);
     return parts.map(({ start, count }) => {
@@ -89,3 +95,14 @@ export const groupNormApplyOp: Op<ApplyInputs, ApplyAttrs, "y"> = {
     });
   },
 };
+
+export interface GroupNormApplyVariant { name: "lane"; run: number }
+
+/**
+ * Positions that a lane takes. A GPU wants many lanes; a CPU adapter pays for the integer divisions before them, and a spatial norm's
+ * runs end with a row of the picture.
+ */
+export function groupNormApplyCandidates(caps: Capabilities, spatial: boolean): GroupNormApplyVariant[] {
+  const lane = (run: number): GroupNormApplyVariant => ({ name: "lane", run });
+  return preferring(lane(caps.kind === "hardware" ? 4 : spatial ? 64 : 128), [4, 16, 64, 128].map(lane));
+}

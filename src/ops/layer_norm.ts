@@ -2,6 +2,7 @@
 import { layerNorm as rowKernel, layerNormSubgroup } from "#kernels";
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
+import { choiceKey } from "../graph/choice.ts";
 import { dispatch, foldGrid, gcd, rowView, rowWindows, type RowWindow, type Target, type View } from "../graph/dispatch.ts";
 import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
 
@@ -50,7 +51,7 @@ export const layerNormOp: Op<Inputs, Attrs, "y"> = {
     const { caps } = target;
     const d = x.dim(-1);
     const consts = { AFFINE: +!!weight, MODULATE: +!!table, GATHER: +!!source };
-    const variant = rowNormCandidates(caps, d)[0]!;
+    const variant = target.choose(choiceKey("layer_norm", { rows: y.size / d }, { d, affine: consts.AFFINE, modulated: consts.MODULATE }, [x.dtype, y.dtype]), layerNormCandidates(caps, d, !!weight && !!table));
     const rowBytes = d * bytesOf[x.dtype];
     // Rows of x that are not asked for may lie between those of a window: half of the limit leaves them room.
     const windowedSource = !!source && x.bytes > caps.maxBindingBytes;
@@ -60,7 +61,6 @@ export const layerNormOp: Op<Inputs, Attrs, "y"> = {
       const unused = part.source ?? part.x;
       const common = {
         types: { X: x.dtype, Y: y.dtype },
-        params: { rows: w.count, d: attrs.width, stride4: d / 4, eps: attrs.eps },
         bindings: {
           x: part.x,
           weight: weight ? vector(weight) : unused,
@@ -71,14 +71,34 @@ export const layerNormOp: Op<Inputs, Attrs, "y"> = {
           y: rowView(y, w, d),
         },
       };
-      return variant.name === "subgroup"
-        ? dispatch({ kernel: layerNormSubgroup, ...common, consts, overrides: { WG: variant.wg }, grid: foldGrid(Math.ceil(w.count / 4), caps) })
-        : dispatch({ kernel: rowKernel, ...common, consts: { ...consts, WG: variant.wg, PER: variant.per }, grid: foldGrid(w.count, caps) });
+      const params = { rows: w.count, d: attrs.width, stride4: d / 4, eps: attrs.eps };
+      if (variant.name === "row") return dispatch({ kernel: rowKernel, ...common, params, consts: { ...consts, WG: variant.wg, PER: variant.per }, grid: foldGrid(w.count, caps) });
+      const ROWS = variant.name === "held" ? 8 : 4;
+      // Long spans spare what a workgroup begins with, as long as every thread of the adapter has several.
+      const span = ROWS * Math.min(64 / ROWS, Math.max(1, Math.floor(w.count / 64 / ROWS)));
+      return dispatch({
+        kernel: layerNormSubgroup, ...common, params: { ...params, span }, consts: { ...consts, ROWS, HELD: variant.name === "held" ? d / 4 : 0 },
+        overrides: { WG: variant.wg }, grid: foldGrid(Math.ceil(w.count / span), caps),
+      });
     });
   },
 };
 
 const vector = (tensor: Tensor): View => ({ tensor, packing: tensor.role === "weight" ? "vector" : "natural" });
+
+export type LayerNormVariant = RowNormVariant | { name: "held"; wg: number };
+
+/**
+ * Those of {@link rowNormCandidates}; and on CPU adapters, where the gain and offset of a column come from four vectors, the one that keeps
+ * them in workgroup memory. With 8 lanes (lavapipe) that is the faster one; with 4 (SwiftShader) compiling it takes seconds.
+ */
+export function layerNormCandidates(caps: Capabilities, d: number, gains: boolean): LayerNormVariant[] {
+  const rows = rowNormCandidates(caps, d);
+  const [subgroup] = rows;
+  if (!gains || subgroup?.name !== "subgroup" || 32 * (d / 4 + 1) > caps.maxWorkgroupBytes) return rows;
+  const held = { name: "held", wg: subgroup.wg } as const;
+  return subgroup.wg >= 8 ? [held, ...rows] : [subgroup, held, ...rows.slice(1)];
+}
 
 export type RowNormVariant = { name: "subgroup"; wg: number } | { name: "row"; wg: number; per: number };
 

@@ -1,6 +1,7 @@
 /** rms_norm: y = x / √(mean(x²) + eps) · weight, along the last axis. */
 import { rmsNorm as rowKernel, rmsNormSubgroup } from "#kernels";
 import { CogwheelError } from "../errors.ts";
+import { choiceKey } from "../graph/choice.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../graph/dispatch.ts";
 import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
 import { rowNormCandidates } from "./layer_norm.ts";
@@ -31,9 +32,10 @@ export const rmsNormOp: Op<Inputs, Attrs, "y"> = {
   cost({ inputs: { x, weight }, outputs: { y } }) {
     return { flops: 5 * x.size, bytes: x.bytes + weight.bytes + y.bytes };
   },
-  lower({ inputs: { x, weight }, attrs, outputs: { y } }, { caps }) {
+  lower({ inputs: { x, weight }, attrs, outputs: { y } }, target) {
+    const { caps } = target;
     const c = x.dim(-1);
-    const variant = rowNormCandidates(caps, c)[0]!;
+    const variant = target.choose(choiceKey("rms_norm", { rows: x.size / c }, { c }, [x.dtype, y.dtype]), rowNormCandidates(caps, c));
     return rowWindows(caps, x.size / c, [c * bytesOf[x.dtype], c * bytesOf[y.dtype]]).map((rows) => {
       const common = {
         types: { X: x.dtype, Y: y.dtype },

@@ -8,7 +8,10 @@ import { Program } from "../../src/graph/program.ts";
 import { WeightStore } from "../../src/graph/weights.ts";
 import { attention, attentionCandidates } from "../../src/ops/attention.ts";
 import { conv3d, conv3dCandidates } from "../../src/ops/conv3d.ts";
+import { groupNormApply, groupNormApplyCandidates } from "../../src/ops/group_norm_apply.ts";
+import { layerNorm, layerNormCandidates } from "../../src/ops/layer_norm.ts";
 import { matmul, matmulCandidates } from "../../src/ops/matmul.ts";
+import { rmsNorm } from "../../src/ops/rms_norm.ts";
 import { relativeL2, values } from "../support/compare.ts";
 import { memoryWeights, testGpu } from "../support/gpu.ts";
 
@@ -39,6 +42,23 @@ const cases: Record<string, { build(graph: Graph): Tensor; inputs: Record<string
   attention: {
     build: (g) => attention(g.input("q", [2, 37, 32]), g.input("k", [2, 37, 32]), g.input("v", [2, 37, 32])),
     inputs: { q: values(2 * 37 * 32, 1), k: values(2 * 37 * 32, 2), v: values(2 * 37 * 32, 3) },
+  },
+  layer_norm: {
+    build: (g) => layerNorm(g.input("x", [70, 260]), {
+      weight: g.weight("w", [260]), bias: g.weight("b", [260]), modulation: { table: g.input("t", [4, 260]), rows: g.constant("rows", Uint32Array.from({ length: 70 }, (_, r) => (r < 21 ? 0 : 2))) },
+    }),
+    inputs: { x: values(70 * 260, 1), t: values(4 * 260, 4) },
+    weights: { w: { data: values(260, 2), shape: [260] }, b: { data: values(260, 3), shape: [260] } },
+  },
+  rms_norm: {
+    build: (g) => rmsNorm(g.input("x", [35, 260]), g.weight("w", [260])),
+    inputs: { x: values(35 * 260, 1) },
+    weights: { w: { data: values(260, 2), shape: [260] } },
+  },
+  group_norm_apply: {
+    build: (g) => groupNormApply(g.input("x", [2, 3, 5, 7, 8]), g.input("norm", [2, 2, 8]), g.weight("w", [8]), g.weight("b", [8]), { activation: "silu" }),
+    inputs: { x: values(2 * 3 * 5 * 7 * 8, 1), norm: values(32, 2) },
+    weights: { w: { data: values(8, 3), shape: [8] }, b: { data: values(8, 4), shape: [8] } },
   },
 };
 
@@ -72,6 +92,9 @@ describe("a choice", () => {
       for (const [kw, stride] of [[3, 1], [1, 1], [3, 2]] as const) byClass((m) => conv3dCandidates(caps, { m, n, cin: k, kw, stride, half }));
     }
     for (const d of [16, 64]) expect(new Set(labels(attentionCandidates(caps, d, false))).size).toBeGreaterThan(1);
+    for (const of of [[4, 64, 1920, 3072, 6148].map((d) => layerNormCandidates(caps, d, true)), [groupNormApplyCandidates(caps, true), groupNormApplyCandidates(caps, false)]].flat()) {
+      expect(new Set(labels(of)).size, "each once").toBe(of.length);
+    }
   });
 
   it("takes tiles that a workgroup holds", () => {
