@@ -1,6 +1,8 @@
 /** qk_norm_rope: normalise queries and keys per head and rotate them, where they lie. */
-import { qkNormRope as kernel } from "#kernels";
+import { qkNormRope as headKernel, qkNormRopeSubgroup } from "#kernels";
 import { CogwheelError } from "../errors.ts";
+import type { Capabilities } from "../gpu/capabilities.ts";
+import { choiceKey } from "../graph/choice.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../graph/dispatch.ts";
 import { bytesOf, type Op, type Tensor } from "../graph/graph.ts";
 
@@ -41,27 +43,46 @@ export const qkNormRopeOp: Op<Inputs, Attrs, "q" | "k"> = {
   cost({ outputs: { q } }) {
     return { flops: 20 * q.size, bytes: 4 * q.bytes };
   },
-  lower({ inputs, attrs, outputs }, { caps }) {
+  lower({ inputs, attrs, outputs }, target) {
+    const { caps } = target;
     const { q, k, normQ, normK, rope, position } = inputs;
     const [heads, rows, d] = q.shape as [number, number, number];
-    const d4 = d / 4;
-    const per = Math.max(1, Math.floor(64 / d4));
+    const variant = target.choose(choiceKey("qk_norm_rope", { rows: heads * rows }, { d }, [q.dtype]), qkNormRopeCandidates(caps, d));
     const inPlace = outputs.q.root === q.root && outputs.k.root === k.root;
     return rowWindows(caps, heads, [rows * d * bytesOf[q.dtype]]).map((w) => {
       const view = (x: Tensor) => rowView(x, w, rows * d);
       const unused = normQ ?? rope!;
       const count = w.count * rows;
-      return dispatch({
-        kernel, types: { X: q.dtype },
-        consts: { D4: d4, PER: per, NORM: +!!normQ, ROPE: +!!rope, IN_PLACE: +inPlace },
+      const common = {
+        types: { X: q.dtype },
         params: { rows, count, eps: attrs.eps },
         bindings: {
           q_from: inPlace ? unused : view(q), k_from: inPlace ? unused : view(k),
           norm_q: normQ ?? unused, norm_k: normK ?? unused, rope: rope ?? unused, position: position ?? unused,
           q: view(outputs.q), k: view(outputs.k),
         },
-        grid: foldGrid(Math.ceil(count / per), caps),
-      });
+        grid: foldGrid(Math.ceil(count / variant.items), caps),
+      };
+      const consts = { D4: d / 4, NORM: +!!normQ, ROPE: +!!rope, IN_PLACE: +inPlace };
+      return variant.name === "subgroup"
+        ? dispatch({ kernel: qkNormRopeSubgroup, ...common, consts, overrides: { WG: variant.wg } })
+        : dispatch({ kernel: headKernel, ...common, consts: { ...consts, PER: variant.items } });
     });
   },
 };
+
+/** `items`: tokens of a head that a workgroup takes. */
+export type QkNormRopeVariant = { name: "subgroup"; items: number; wg: number } | { name: "head"; items: number };
+
+/**
+ * Every kernel that an adapter can run for heads of `d`, the one that is taken without a measurement first: on CPU adapters the one
+ * without barriers, as far as its lanes hold a head; on GPUs as many heads as fill a workgroup of 64.
+ */
+export function qkNormRopeCandidates(caps: Capabilities, d: number): QkNormRopeVariant[] {
+  const lanes = caps.subgroups;
+  const items = Math.max(1, Math.floor(256 / d));
+  return [
+    ...(caps.kind === "software" && lanes && lanes.min === lanes.max && d <= 16 * lanes.max ? [{ name: "subgroup", items: 4, wg: lanes.max } as const] : []),
+    ...[items, 2 * items, 4 * items].filter((n) => (n * d) / 4 <= caps.maxWorkgroupInvocations).map((n) => ({ name: "head", items: n }) as const),
+  ];
+}

@@ -1,5 +1,5 @@
 /** rms_norm, layer_norm, group_norm (statistics, merge, apply) and qk_norm_rope. */
-import { groupNormApply, groupNormMerge, groupNormStats, layerNorm as layerNormKernel, layerNormSubgroup, qkNormRope as qkKernel, rmsNorm as rmsKernel, rmsNormSubgroup } from "#kernels";
+import { groupNormApply, groupNormMerge, groupNormStats, layerNorm as layerNormKernel, layerNormSubgroup, qkNormRope as qkKernel, qkNormRopeSubgroup, rmsNorm as rmsKernel, rmsNormSubgroup } from "#kernels";
 import type { Capabilities } from "../../gpu/capabilities.ts";
 import type { Kernel } from "../../gpu/kernel.ts";
 import { groupNorm } from "../../ops/group_norm.ts";
@@ -230,7 +230,13 @@ function qk(size: Size, sizes: QkSizes, limits?: OpCase["limits"]): OpCase {
 }
 
 export const qkNormRopeCases: OpCases = {
-  op: "qk_norm_rope", kernels: oneKernel(qkKernel as Kernel), tolerance: { f32: 1e-5, f16: 1e-3 },
+  op: "qk_norm_rope",
+  kernels: [
+    gpuKernel(qkKernel as Kernel),
+    // A head of 128 is more than the lanes of a subgroup of 4 hold.
+    cpuKernel(qkNormRopeSubgroup as Kernel, { needs: oneWidth, takes: (c, caps) => !c.name.includes("× 128") || caps.subgroups!.max >= 8 }),
+  ],
+  tolerance: { f32: 1e-5, f16: 1e-3 },
   cases: [
     qk("tiny", { rows: 1, heads: 1, d: 4 }), qk("tiny", { rows: 1, heads: 1, d: 4, made: false }),
     qk("odd", { rows: 19, heads: 3, d: 16 }), qk("odd", { rows: 35, heads: 2, d: 64, made: false }), qk("odd", { rows: 9, heads: 5, d: 40 }), qk("odd", { rows: 7, heads: 1, d: 128 }),
