@@ -108,7 +108,7 @@ describe("cogwheel tune", () => {
     expect(out).toContain(`Kept for this adapter: ${path}\nReport: report.json\n`);
     expect(parseTuning(await readFile(path, "utf8")).choices).toEqual(Object.fromEntries(Object.entries(table.choices).sort(([a], [b]) => (a < b ? -1 : 1))));
     expect(report.works.length).toBeGreaterThan(8);
-    expect(new Set(report.works.map((w) => w.op))).toEqual(new Set(["matmul", "conv3d", "attention", "layer_norm", "rms_norm", "group_norm_apply"]));
+    expect(new Set(report.works.map((w) => w.op))).toEqual(new Set(["matmul", "conv3d", "attention", "layer_norm", "rms_norm", "group_norm_apply", "qk_norm_rope"]));
     expect(new Set(report.works.flatMap((w) => w.stages))).toEqual(new Set(["text encoder", "transformer", "decoder"]));
     const software = report.capabilities.kind === "software";
     for (const work of report.works) {
