@@ -4,7 +4,7 @@ import type { Client } from "./client.ts";
 import { byId, dropZone } from "./dom.ts";
 import type { FormValues } from "./link.ts";
 import type { ModelChoice } from "./protocol.ts";
-import { bytesText } from "./text.ts";
+import { bytesText } from "../src/units.ts";
 
 export interface ModelPicker {
   choice(): ModelChoice;

@@ -2,6 +2,7 @@
 import { CogVideoX } from "../pipelines/cogvideox.ts";
 import type { Settings } from "../pipelines/settings.ts";
 import { elements } from "../graph/graph.ts";
+import { bytesText } from "../units.ts";
 import { table } from "./terminal/table.ts";
 import { tuningLine } from "./tuning-line.ts";
 
@@ -52,4 +53,4 @@ export async function inspectCommand(folder: string, options: InspectOptions): P
   console.log(`${tuningLine(model)} ${choices.filter((c) => c.tuned).length} of ${choices.length} kinds of work were measured${kernels ? "" : " (--kernels lists them)"}.`);
 }
 
-const mega = (bytes: number): string => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(2)} GB` : `${(bytes / 1e6).toFixed(1)} MB`);
+const mega = (bytes: number): string => bytesText(bytes, 1);

@@ -4,6 +4,7 @@ import type { TilingReport } from "../models/vae/exact.ts";
 import { readVideoLatents, writeVideoLatents } from "../pipelines/latents-file.ts";
 import { defined, type TilingMode } from "../pipelines/options.ts";
 import { framesOf, framesThatReturn, VideoVae, type EncodeVideoOptions } from "../pipelines/video-vae.ts";
+import { bytesText } from "../units.ts";
 import { checkOutput, encodeVideo } from "../video/encode.ts";
 import type { Fit } from "../video/fit.ts";
 import { checkOutputFile, readInput, writeWhole } from "./files.ts";
@@ -82,7 +83,6 @@ async function withVae(options: Omit<CommonOptions, "out">, work: (vae: VideoVae
   }
 }
 
-const mega = (bytes: number): string => `${(bytes / 1e6).toFixed(0)} MB`;
 const tilingLine = (r: TilingReport): string =>
-  `exact tiling: ${r.tiles} tiles, ${mega(r.deviceBytes)} of activations on the adapter and ${mega(r.hostBytes)} on the host at most, ${mega(r.trafficBytes)} moved in ${r.transferSeconds.toFixed(1)} of ${r.seconds.toFixed(1)} s, ${((100 * r.flops) / r.wholeFlops - 100).toFixed(0)} % more work than the whole picture`;
+  `exact tiling: ${r.tiles} tiles, ${bytesText(r.deviceBytes)} of activations on the adapter and ${bytesText(r.hostBytes)} on the host at most, ${bytesText(r.trafficBytes)} moved in ${r.transferSeconds.toFixed(1)} of ${r.seconds.toFixed(1)} s, ${((100 * r.flops) / r.wholeFlops - 100).toFixed(0)} % more work than the whole picture`;
 

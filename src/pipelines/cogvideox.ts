@@ -16,6 +16,7 @@ import { vaeWeights, type VideoShape } from "../models/vae/graphs.ts";
 import { CausalVae, type DecodedFrames } from "../models/vae/vae.ts";
 import { TorchGenerator } from "../random/torch.ts";
 import { createScheduler, type Scheduler, type StepCoefficients } from "../schedulers/scheduler.ts";
+import { bytesText } from "../units.ts";
 import { fitFrames } from "../video/fit.ts";
 import { firstStep, fromVae, imageCondition, imageScale, inpaintCondition, inpaintFrames, toVae } from "./conditioning.ts";
 import { readConfigs } from "./configs.ts";
@@ -27,7 +28,7 @@ import { checkOptions, defined, type GenerateOptions, type OpenOptions, type Til
 import { dynamicGuidanceAt, switchesOf, textLength, type ProfileSwitches } from "./profiles.ts";
 import { cleanLatents, previewFrames, probeColors, type LatentColors } from "./preview.ts";
 import type { Plan } from "../graph/compile.ts";
-import { planStages, stagePlans, type Configs, type StageMemory, type StagePlanOptions } from "./requirements.ts";
+import { machineBytes, planStages, refuseBeyond, stagePlans, type Configs, type StageMemory, type StagePlanOptions } from "./requirements.ts";
 import { adviceFrom, checkSettings, defaultSettings, latentFrames, settingsOf, type ModelRules, type Settings } from "./settings.ts";
 import { StageClock } from "./stage-clock.ts";
 import { checkFrames, checkInputs, DEFAULT_STRENGTH, framesWithin, taskOf, type Task } from "./task.ts";
@@ -296,18 +297,14 @@ export class CogVideoX implements AsyncDisposable {
     // Planning alone finds tensors and bindings that no buffer of this adapter holds, on any adapter. How much memory a GPU has
     // free WebGPU does not tell; a CPU adapter takes the machine's, and so does exact tiling.
     const planned = this.#require({ ...settings, ...defined({ samples, tiling, profile }), task });
+    const lighter = this.dtype === "f32" && this.gpu.caps.f16 ? " or dtype f16" : "";
     const limit = this.#memoryBytes;
     if (limit !== undefined) {
       const most = planned.stages.reduce((a, b) => (b.total > a.total ? b : a));
-      if (most.total > limit) throw new CogwheelError("generate", `the ${most.stage} takes ${mega(most.total)} of the adapter's memory (weights ${mega(most.weights)}, activations ${mega(most.activations)}), got a limit of ${mega(limit)} in memoryBytes; choose a smaller size, fewer frames${this.dtype === "f32" && this.gpu.caps.f16 ? " or dtype f16" : ""}`);
+      if (most.total > limit) throw new CogwheelError("generate", `the ${most.stage} takes ${bytesText(most.total)} of the adapter's memory (weights ${bytesText(most.weights)}, activations ${bytesText(most.activations)}), got a limit of ${bytesText(limit)} in memoryBytes; choose a smaller size, fewer frames${lighter}`);
     }
-    const available = availableMemoryBytes();
-    if (available === undefined) return planned.tiling;
-    const needs = ({ total, host }: StageMemory) => (this.gpu.caps.kind === "software" ? total : 0) + host;
-    const worst = planned.stages.reduce((a, b) => (needs(b) > needs(a) ? b : a));
-    if (needs(worst) > available) {
-      throw new CogwheelError("generate", `the ${worst.stage} needs ${mega(needs(worst))} (weights ${mega(worst.weights)}, activations ${mega(worst.activations)}${worst.host ? `, host ${mega(worst.host)}` : ""}), got ${mega(available)} of free memory; choose a smaller size, fewer frames${this.dtype === "f32" && this.gpu.caps.f16 ? " or dtype f16" : ""}`);
-    }
+    const worst = planned.stages.reduce((a, b) => (machineBytes(b, this.gpu.caps) > machineBytes(a, this.gpu.caps) ? b : a));
+    refuseBeyond(availableMemoryBytes(), "generate", `the ${worst.stage}`, worst, this.gpu.caps, lighter);
     return planned.tiling;
   }
 
@@ -584,5 +581,3 @@ function concat(parts: readonly Float32Array[]): Float32Array {
 
 const running = ({ signal, gpuProfile: profile, checkFinite }: GenerateOptions) => defined({ signal, profile, checkFinite });
 const loading = ({ signal }: GenerateOptions, report: (done: number) => void) => ({ ...defined({ signal }), onProgress: (done: number, total: number) => report(total ? done / total : 1) });
-
-const mega = (bytes: number): string => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${(bytes / 1e6).toFixed(0)} MB`);

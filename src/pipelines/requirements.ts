@@ -1,5 +1,6 @@
 /** What each stage of a generation will take, planned from the configs alone: nothing is loaded. */
 import type { Choice } from "../graph/choice.ts";
+import { CogwheelError } from "../errors.ts";
 import { compile, type Plan } from "../graph/compile.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { sharedArenas } from "../graph/program.ts";
@@ -13,6 +14,7 @@ import { planVae, vaeGraphs, type VaeGraphOptions } from "../models/vae/graphs.t
 import { tileAxes } from "../models/vae/tiling.ts";
 import { DEFAULT_TILE_BYTES } from "../models/vae/vae.ts";
 import { denoiseGraph, type DenoiseShape } from "./denoiser.ts";
+import { bytesText } from "../units.ts";
 import type { TilingMode } from "./options.ts";
 
 export interface Configs {
@@ -34,6 +36,18 @@ export interface StageMemory {
   readonly host: number;
   /** Kernels that were chosen among several, each kind of work once. */
   readonly choices: readonly KernelChoice[];
+}
+
+type Needs = Pick<StageMemory, "weights" | "activations" | "total" | "host">;
+
+/** Bytes of the machine's memory: a CPU adapter takes it for all that is on the adapter. */
+export const machineBytes = ({ total, host }: Needs, { kind }: Capabilities): number => (kind === "software" ? total : 0) + host;
+
+/** Refuses what needs more than the bytes that are free. @param remedy follows "choose a smaller size, fewer frames" */
+export function refuseBeyond(available: number | undefined, room: string, what: string, needs: Needs, caps: Capabilities, remedy: string): void {
+  const bytes = machineBytes(needs, caps);
+  if (available === undefined || bytes <= available) return;
+  throw new CogwheelError(room, `${what} needs ${bytesText(bytes)} (weights ${bytesText(needs.weights)}, activations ${bytesText(needs.activations)}${needs.host ? `, host ${bytesText(needs.host)}` : ""}), got ${bytesText(available)} of free memory; choose a smaller size, fewer frames${remedy}`);
 }
 
 /** Which kernel carries out one kind of work (docs/tuning.md). */

@@ -16,7 +16,7 @@ import { fitFrames, type Fit } from "../video/fit.ts";
 import { channelsOf, type Frame } from "../video/frame.ts";
 import { fromVae, toVae } from "./conditioning.ts";
 import { defined, TILINGS, type OpenOptions, type TilingMode } from "./options.ts";
-import { measureVae } from "./requirements.ts";
+import { measureVae, refuseBeyond } from "./requirements.ts";
 import { latentFrames } from "./settings.ts";
 import { rgbaFrames, type RgbaFrame } from "./video.ts";
 
@@ -187,11 +187,7 @@ export class VideoVae implements AsyncDisposable {
       if (tiling !== undefined || !(error instanceof CogwheelError)) throw error;
       planned = plan("exact");
     }
-    const needs = (this.gpu.caps.kind === "software" ? planned.total : 0) + planned.host;
-    const available = availableMemoryBytes();
-    if (available !== undefined && needs > available) {
-      throw new CogwheelError("vae", `to ${part} ${shape.frames} frames of ${shape.width} × ${shape.height} takes ${needs} bytes, got ${available} of free memory; choose a smaller size or fewer frames${planned.mode === "none" ? ", or tiling exact" : ""}`);
-    }
+    refuseBeyond(availableMemoryBytes(), "vae", `to ${part} ${shape.frames} frames of ${shape.width} × ${shape.height}`, planned, this.gpu.caps, planned.mode === "none" ? " or tiling exact" : "");
     return { ...(planned.mode === "none" ? {} : { tiling: planned.mode }), ...defined({ signal, onProgress, onTiling }) };
   }
 
