@@ -51,7 +51,7 @@ export const layerNormOp: Op<Inputs, Attrs, "y"> = {
     const { caps } = target;
     const d = x.dim(-1);
     const consts = { AFFINE: +!!weight, MODULATE: +!!table, GATHER: +!!source };
-    const variant = target.choose(choiceKey("layer_norm", { rows: y.size / d }, { d, affine: consts.AFFINE, modulated: consts.MODULATE }, [x.dtype, y.dtype]), layerNormCandidates(caps, d, !!weight && !!table));
+    const variant = target.choose(choiceKey("layer_norm", { rows: y.size / d }, { d, affine: consts.AFFINE, modulated: consts.MODULATE }, [x.dtype, y.dtype]), layerNormCandidates(caps, y.size / d, d, !!weight && !!table));
     const rowBytes = d * bytesOf[x.dtype];
     // Rows of x that are not asked for may lie between those of a window: half of the limit leaves them room.
     const windowedSource = !!source && x.bytes > caps.maxBindingBytes;
@@ -88,16 +88,19 @@ const vector = (tensor: Tensor): View => ({ tensor, packing: tensor.role === "we
 
 export type LayerNormVariant = RowNormVariant | { name: "held"; wg: number };
 
+/** Above so many rows 0.3 seconds of compiling are worth what keeping gains spares. */
+const MANY_ROWS = 512;
+
 /**
  * Those of {@link rowNormCandidates}; and on CPU adapters, where the gain and offset of a column come from four vectors, the one that keeps
  * them in workgroup memory. With 8 lanes (lavapipe) that is the faster one; with 4 (SwiftShader) compiling it takes seconds.
  */
-export function layerNormCandidates(caps: Capabilities, d: number, gains: boolean): LayerNormVariant[] {
-  const rows = rowNormCandidates(caps, d);
-  const [subgroup] = rows;
-  if (!gains || subgroup?.name !== "subgroup" || 32 * (d / 4 + 1) > caps.maxWorkgroupBytes) return rows;
+export function layerNormCandidates(caps: Capabilities, rows: number, d: number, gains: boolean): LayerNormVariant[] {
+  const all = rowNormCandidates(caps, d);
+  const [subgroup] = all;
+  if (!gains || subgroup?.name !== "subgroup" || 32 * (d / 4 + 1) > caps.maxWorkgroupBytes) return all;
   const held = { name: "held", wg: subgroup.wg } as const;
-  return subgroup.wg >= 8 ? [held, ...rows] : [subgroup, held, ...rows.slice(1)];
+  return subgroup.wg >= 8 && rows > MANY_ROWS ? [held, ...all] : [subgroup, held, ...all.slice(1)];
 }
 
 export type RowNormVariant = { name: "subgroup"; wg: number } | { name: "row"; wg: number; per: number };

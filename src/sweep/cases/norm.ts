@@ -47,12 +47,13 @@ export const rmsNormCases: OpCases = {
 
 // ---------------------------------------------------------------- layer_norm
 
-export interface LayerNormSizes { readonly rows: number; readonly d: number; readonly width?: number; readonly affine?: boolean; readonly modulated?: boolean; readonly source?: Uint32Array }
+/** `run`: so many tokens after each other share a modulation. */
+export interface LayerNormSizes { readonly run?: number; readonly rows: number; readonly d: number; readonly width?: number; readonly affine?: boolean; readonly modulated?: boolean; readonly source?: Uint32Array }
 
 /** Row of the modulation's table that a token's shift is in; its scale is in the next. */
-const shiftRow = (r: number): number => (r % 3) * 2;
+const shiftRow = (r: number, run = 1): number => (Math.floor(r / run) % 3) * 2;
 
-export function layerNormReference({ rows, d, width = d, source }: LayerNormSizes, { x, weight, bias, table }: Values): Float64Array {
+export function layerNormReference({ rows, d, width = d, source, run }: LayerNormSizes, { x, weight, bias, table }: Values): Float64Array {
   const out = source?.length ?? rows;
   const y = new Float64Array(out * d);
   for (let r = 0; r < out; r++) {
@@ -64,7 +65,7 @@ export function layerNormReference({ rows, d, width = d, source }: LayerNormSize
     for (let i = 0; i < width; i++) {
       let v = (row[i]! - mean) / Math.sqrt(variance + 1e-5);
       if (weight) v = v * weight[i]! + bias![i]!;
-      if (table) v = v * (1 + table[(shiftRow(r) + 1) * d + i]!) + table[shiftRow(r) * d + i]!;
+      if (table) v = v * (1 + table[(shiftRow(r, run) + 1) * d + i]!) + table[shiftRow(r, run) * d + i]!;
       y[r * d + i] = v;
     }
   }
@@ -72,16 +73,16 @@ export function layerNormReference({ rows, d, width = d, source }: LayerNormSize
 }
 
 function layer(size: Size, sizes: LayerNormSizes, { title = "", half = "y", offset = 0, limits, tolerance }: { title?: string; half?: string; offset?: number; limits?: OpCase["limits"]; tolerance?: OpCase["tolerance"] } = {}): OpCase {
-  const { rows, d, width, affine = true, modulated = true, source } = sizes;
+  const { rows, d, width, affine = true, modulated = true, source, run } = sizes;
   const out = source?.length ?? rows;
   return {
-    size, name: `${rows} × ${d}${affine ? ", affine" : ""}${modulated ? ", modulated" : ""}${source ? `, ${out} rows of it` : ""}${title} (${half})`, half: [...half],
+    size, name: `${rows} × ${d}${affine ? ", affine" : ""}${modulated ? ", modulated" : ""}${run ? ` by ${run} rows` : ""}${source ? `, ${out} rows of it` : ""}${title} (${half})`, half: [...half],
     ...(limits ? { limits } : {}), ...(tolerance ? { tolerance } : {}),
     record: (draw) => ({
       y: layerNorm(draw.input("x", [rows, d], { offset }), {
         dtype: draw.type("y"), ...(width ? { width } : {}),
         ...(affine ? { weight: draw.vector("weight", [d]), bias: draw.vector("bias", [d]) } : {}),
-        ...(modulated ? { modulation: { table: draw.input32("table", [6, d]), rows: draw.graph.constant("rows", Uint32Array.from({ length: out }, (_, r) => shiftRow(r))) } } : {}),
+        ...(modulated ? { modulation: { table: draw.input32("table", [6, d]), rows: draw.graph.constant("rows", Uint32Array.from({ length: out }, (_, r) => shiftRow(r, run))) } } : {}),
         ...(source ? { source: draw.graph.constant("source", source) } : {}),
       }),
     }),
@@ -93,13 +94,13 @@ export const layerNormCases: OpCases = {
   op: "layer_norm", kernels: [gpuKernel(layerNormKernel as Kernel), cpuKernel(layerNormSubgroup as Kernel, { needs: oneWidth })], tolerance: { f32: 1e-5, f16: 1e-3 },
   cases: [
     layer("tiny", { rows: 1, d: 4 }),
-    layer("odd", { rows: 67, d: 260 }), layer("odd", { rows: 67, d: 260 }, { half: "xy" }),
+    layer("odd", { rows: 67, d: 260 }), layer("odd", { rows: 67, d: 260 }, { half: "xy" }), layer("odd", { rows: 1100, d: 12, run: 37 }), layer("odd", { rows: 1100, d: 12, run: 37 }, { half: "xy" }),
     layer("odd", { rows: 5, d: 64, affine: false }), layer("odd", { rows: 5, d: 64, modulated: false }),
     layer("odd", { rows: 40, d: 64, modulated: false, source: Uint32Array.of(30, 31, 32, 7) }),
     // A variance from E[x²] − mean² would lose all its digits here; what is left is the f32 subtraction of a mean of 300.
     layer("odd", { rows: 5, d: 260 }, { offset: 300, title: ", a mean 300 times the deviation", tolerance: { f32: 1e-4, f16: 1e-3 } }),
     layer("odd", { rows: 400, d: 64, affine: false, modulated: false, source: Uint32Array.from({ length: 120 }, (_, r) => (r < 60 ? 20 + r : 80 + r)) }, { limits: { maxBindingBytes: 40960, maxGrid: 9 }, title: ", in windows" }),
-    layer("model", { rows: 67, d: 1920 }), layer("model", { rows: 67, d: 3072 }),
+    ...[1920, 3072].flatMap((d) => [layer("model", { rows: 67, d }), layer("model", { rows: 523, d, run: 226 })]),
     ...[1920, 3072].map((d) => layer("model", { rows: 67, d, modulated: false, source: Uint32Array.from({ length: 40 }, (_, r) => 26 + r) })),
   ],
 };
