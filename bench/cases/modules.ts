@@ -1,10 +1,13 @@
 /** Whole modules of the published models, at their own widths. */
 import { parseTransformerConfig, transformerWeights } from "../../src/models/transformer/config.ts";
+import { expectedT5Weights, parseT5Config } from "../../src/models/t5/config.ts";
 import { parseVaeConfig } from "../../src/models/vae/config.ts";
 import { decodedFrames, vaeWeights } from "../../src/models/vae/graphs.ts";
 import type { BenchCase, Target, TensorSpec } from "./case.ts";
 
 export interface BlockSizes { readonly heads: number; readonly headWidth: number; readonly text: number; readonly video: number; readonly timeWidth: number }
+/** `inner`: columns of the feed-forward layer. The bias is given, [heads, 2 · tokens − 1]: an encoder computes it once for all blocks. */
+export interface T5Sizes { readonly heads: number; readonly headWidth: number; readonly inner: number; readonly tokens: number }
 /** Latents [1, channels, frames, height, width]; the published channel widths. */
 export interface DecoderSizes { readonly frames: number; readonly height: number; readonly width: number }
 
@@ -41,7 +44,21 @@ export function decoderCase(name: string, s: DecoderSizes, target?: Target): Ben
   };
 }
 
+export function t5Case(name: string, s: T5Sizes): BenchCase<"t5_block", T5Sizes> {
+  const config = t5Config(s);
+  return {
+    name, level: "block", kind: "t5_block", sizes: s, tolerance: 1e-5,
+    inputs: { hidden: { shape: [1, s.tokens, config.d_model], seed: 1 }, bias: { shape: [s.heads, 2 * s.tokens - 1], seed: 2, scale: 2 } },
+    weights: weightSpecs([...expectedT5Weights(config)].filter(([weight]) => /block\.0\.layer/.test(weight) && !weight.includes("relative"))),
+    output: [1, s.tokens, config.d_model],
+  };
+}
+
+export const t5Config = (s: T5Sizes) =>
+  parseT5Config({ d_model: s.heads * s.headWidth, d_kv: s.headWidth, d_ff: s.inner, num_layers: 1, num_heads: s.heads, vocab_size: 32128, feed_forward_proj: "gated-gelu" });
+
 export const figureModules = [
   blockCase("transformer block, 2B width, 226 + 512 tokens", { heads: 30, headWidth: 64, text: 226, video: 512, timeWidth: 512 }, { ratio: 2 }),
+  t5Case("T5-XXL block, 226 tokens", { heads: 64, headWidth: 64, inner: 10240, tokens: 226 }),
   decoderCase("VAE decoder, published widths, 2 latent frames of 4×4", { frames: 2, height: 4, width: 4 }, { ratio: 5 }),
 ] as const;

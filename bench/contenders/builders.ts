@@ -3,10 +3,11 @@ import { draw, permute, type BenchCase } from "../cases/case.ts";
 import type { AdaLnSizes, AttentionSizes, ConvSizes, GroupNormSizes, MatmulSizes } from "../cases/figures.ts";
 import { Graph, type Tensor } from "../../src/graph/graph.ts";
 import { describeSequence, recordBlock } from "../../src/models/transformer/transformer.ts";
+import { recordT5Block } from "../../src/models/t5/model.ts";
 import { parseVaeConfig } from "../../src/models/vae/config.ts";
 import { vaeGraph } from "../../src/models/vae/graphs.ts";
 import { listed, type ListedSizes } from "../cases/listed.ts";
-import { blockConfig, type BlockSizes, type DecoderSizes } from "../cases/modules.ts";
+import { blockConfig, t5Config, type BlockSizes, type DecoderSizes, type T5Sizes } from "../cases/modules.ts";
 import type { WeightProvider } from "../../src/graph/weights.ts";
 import { Draw } from "../../src/sweep/case.ts";
 import { attention } from "../../src/ops/attention.ts";
@@ -95,6 +96,11 @@ function blockBuilder(c: BenchCase<"block", BlockSizes>): Built {
   return { graph, inputs: { hidden, conditioning: draw(c.inputs["conditioning"]!) } };
 }
 
+const t5Builder = (c: BenchCase<"t5_block", T5Sizes>): Built => ({
+  graph: single(c, (g) => recordT5Block(g, t5Config(c.sizes), 0, g.input("hidden", c.output), g.input("bias", c.inputs["bias"]!.shape), "f32")),
+  inputs: drawn(c),
+});
+
 function decoderBuilder(c: BenchCase<"vae_decoder", DecoderSizes>): Built {
   const graph = vaeGraph(parseVaeConfig({}), { type: () => "f32" }, { part: "decode", batch: 1, ...c.sizes, format: "sample", dtype: "f32", continues: false, continued: false });
   return { graph, inputs: { x: draw(c.inputs["z"]!) } };
@@ -112,5 +118,5 @@ function listedBuilder(c: BenchCase<"listed", ListedSizes>): Built {
 
 export const builders: Readonly<Record<string, Builder>> = {
   matmul: matmulBuilder, attention: attentionBuilder, conv3d: convBuilder, adaln: adaLnBuilder, group_norm: groupNormBuilder,
-  block: blockBuilder, vae_decoder: decoderBuilder, listed: listedBuilder,
+  block: blockBuilder, t5_block: t5Builder, vae_decoder: decoderBuilder, listed: listedBuilder,
 };

@@ -98,6 +98,32 @@ def block(case, t):
     return run
 
 
+@kind("t5_block")
+def t5_block(case, t):
+    """A block of T5 v1.1's encoder; the bias by distance is given."""
+    heads, width, tokens = (case["sizes"][name] for name in ("heads", "headWidth", "tokens"))
+    places = torch.arange(tokens)
+    bias = t["bias"][:, places[None, :] - places[:, None] + tokens - 1]
+    attend, feed = "encoder.block.0.layer.0", "encoder.block.0.layer.1"
+
+    def linear(x, name):
+        return F.linear(x, t[f"{name}.weight"])
+
+    def norm(x, name):
+        return t[f"{name}.weight"] * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6))
+
+    def run():
+        x = norm(t["hidden"][0], f"{attend}.layer_norm")
+        q, k, v = (linear(x, f"{attend}.SelfAttention.{n}").unflatten(1, (heads, width)).transpose(0, 1) for n in "qkv")
+        mixed = torch.softmax(q @ k.transpose(1, 2) + bias, -1) @ v
+        hidden = t["hidden"][0] + linear(mixed.transpose(0, 1).flatten(1), f"{attend}.SelfAttention.o")
+        z = norm(hidden, f"{feed}.layer_norm")
+        gated = F.gelu(linear(z, f"{feed}.DenseReluDense.wi_0"), approximate="tanh") * linear(z, f"{feed}.DenseReluDense.wi_1")
+        return (hidden + linear(gated, f"{feed}.DenseReluDense.wo"))[None]
+
+    return run
+
+
 @kind("vae_decoder")
 def vae_decoder(case, t):
     """AutoencoderKLCogVideoX.decoder at the published widths, for an even number of latent frames."""

@@ -18,6 +18,7 @@ async function run(args: readonly string[]): Promise<{ code: number | null; out:
 /** The modules that a kind of case is made of; ops are checked at the very case that is timed. */
 const MODULES: Readonly<Record<string, readonly string[]>> = {
   block: ["CogVideoXBlock"],
+  t5_block: ["T5EncoderModel"],
   vae_decoder: ["AutoencoderKLCogVideoX.decode"],
   pipeline: ["CogVideoXTransformer3DModel", "AutoencoderKLCogVideoX.decode", "T5EncoderModel", "CogVideoXDDIMScheduler"],
 };

@@ -1,6 +1,6 @@
-/** A transformer block and the VAE decoder as ONNX: node for node what torch.onnx makes of the reference implementation. */
+/** A transformer block, a block of T5 and the VAE decoder as ONNX: node for node what torch.onnx makes of the reference implementation. */
 import { draw, permute, type BenchCase } from "../../cases/case.ts";
-import type { BlockSizes, DecoderSizes } from "../../cases/modules.ts";
+import type { BlockSizes, DecoderSizes, T5Sizes } from "../../cases/modules.ts";
 import { parseVaeConfig, temporalLevels } from "../../../src/models/vae/config.ts";
 import { causalConv, groupNorm, plainAttention, silu, type OnnxVariant } from "./graphs.ts";
 import { OnnxModel } from "./model.ts";
@@ -68,6 +68,51 @@ function block(c: BenchCase<"block", BlockSizes>, fused: boolean): OnnxVariant {
     conditioning: { shape: [1, timeWidth], data: draw(c.inputs["conditioning"]!) },
   };
   return { model, output, inputs };
+}
+
+export function t5Variants(c: BenchCase<"t5_block", T5Sizes>): Record<string, () => OnnxVariant> {
+  return { "MatMul, Softmax, MatMul": () => t5Block(c) };
+}
+
+function t5Block(c: BenchCase<"t5_block", T5Sizes>): OnnxVariant {
+  const { heads, headWidth: width, tokens } = c.sizes;
+  const d = heads * width;
+  const model = new OnnxModel();
+  const scalar = (name: string, value: number) => model.weight(name, [1], Float32Array.of(value));
+  /** A Linear without a bias: MatMul with the transposed weight. */
+  const linear = (x: string, name: string): string => {
+    const spec = c.weights[`${name}.weight`]!;
+    return model.node("MatMul", [x, model.weight(`${name}.weight`, [spec.shape[1]!, spec.shape[0]!], permute(draw(spec), spec.shape, [1, 0]))]);
+  };
+  const rmsNorm = (x: string, name: string): string => {
+    const mean = model.node("ReduceMean", [model.node("Pow", [x, scalar("two", 2)]), model.ints([-1])], { keepdims: 1 });
+    const deviation = model.node("Sqrt", [model.node("Add", [mean, scalar("eps", 1e-6)])]);
+    return model.node("Mul", [model.weight(`${name}.weight`, [d], draw(c.weights[`${name}.weight`]!)), model.node("Div", [x, deviation])]);
+  };
+  const hidden = model.input("hidden", [1, tokens, d]);
+  const bias = model.input("bias", [1, heads, tokens, tokens]);
+
+  const attend = "encoder.block.0.layer.0";
+  const x = rmsNorm(hidden, `${attend}.layer_norm`);
+  const split = (name: string, perm: readonly number[]) =>
+    model.node("Transpose", [model.node("Reshape", [linear(x, `${attend}.SelfAttention.${name}`), model.ints([1, tokens, heads, width])])], { perm });
+  const scores = model.node("Add", [model.node("MatMul", [split("q", [0, 2, 1, 3]), split("k", [0, 2, 3, 1])]), bias]);
+  const mixed = model.node("MatMul", [model.node("Softmax", [scores], { axis: -1 }), split("v", [0, 2, 1, 3])]);
+  const rows = model.node("Reshape", [model.node("Transpose", [mixed], { perm: [0, 2, 1, 3] }), model.ints([1, tokens, d])]);
+  const attended = model.node("Add", [hidden, linear(rows, `${attend}.SelfAttention.o`)]);
+
+  const feed = "encoder.block.0.layer.1";
+  const z = rmsNorm(attended, `${feed}.layer_norm`);
+  const gated = model.node("Mul", [model.node("FastGelu", [linear(z, `${feed}.DenseReluDense.wi_0`)], {}, "com.microsoft"), linear(z, `${feed}.DenseReluDense.wi_1`)]);
+  const output = model.node("Add", [attended, linear(gated, `${feed}.DenseReluDense.wo`)]);
+  model.output(output, c.output);
+
+  const distances = draw(c.inputs["bias"]!);
+  const pairs = Float32Array.from({ length: heads * tokens * tokens }, (_, i) => {
+    const [head, query, key] = [Math.floor(i / (tokens * tokens)), Math.floor(i / tokens) % tokens, i % tokens];
+    return distances[head * (2 * tokens - 1) + key - query + tokens - 1]!;
+  });
+  return { model, output, inputs: { hidden: { shape: [1, tokens, d], data: draw(c.inputs["hidden"]!) }, bias: { shape: [1, heads, tokens, tokens], data: pairs } } };
 }
 
 export function decoderVariants(c: BenchCase<"vae_decoder", DecoderSizes>): Record<string, () => OnnxVariant> {
