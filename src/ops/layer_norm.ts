@@ -75,7 +75,7 @@ export const layerNormOp: Op<Inputs, Attrs, "y"> = {
       if (variant.name === "row") return dispatch({ kernel: rowKernel, ...common, params, consts: { ...consts, WG: variant.wg, PER: variant.per }, grid: foldGrid(w.count, caps) });
       const ROWS = variant.name === "held" ? 8 : 4;
       // Long spans spare what a workgroup begins with, as long as every thread of the adapter has several.
-      const span = ROWS * Math.min(64 / ROWS, Math.max(1, Math.floor(w.count / 64 / ROWS)));
+      const span = ROWS * Math.min(64 / ROWS, Math.max(1, Math.floor(w.count / 32 / ROWS)));
       return dispatch({
         kernel: layerNormSubgroup, ...common, params: { ...params, span }, consts: { ...consts, ROWS, HELD: variant.name === "held" ? d / 4 : 0 },
         overrides: { WG: variant.wg }, grid: foldGrid(Math.ceil(w.count / span), caps),
