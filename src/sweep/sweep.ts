@@ -163,6 +163,6 @@ export function unsweptKernels(gpu: Pick<Gpu, "caps">, swept: ReadonlySet<string
 }
 
 /** By how the output is stored: a result in f32 is held to f32's tolerance, whatever its inputs were stored as. */
-function toleranceOf(list: OpCases, c: OpCase, { plan }: Planned, output: string): number {
+export function toleranceOf(list: OpCases, c: OpCase, { plan }: Planned, output: string): number {
   return (c.tolerance ?? list.tolerance)[plan.graph.outputs.get(output)!.dtype === "f16" ? "f16" : "f32"];
 }

@@ -1,0 +1,106 @@
+/**
+ * The kernels for subgroup matrices in every configuration that GPUs have: 8×8×8 (Apple, lavapipe), 16×16×16 (AMD, NVIDIA), 8×16×16 and
+ * 8×8×16 (Intel). The matrices are emulated, so that all of a kernel but the GPU's own multiplication runs, on any adapter with f16.
+ */
+import { describe, expect, test } from "vitest";
+import type { Capabilities } from "../../src/gpu/capabilities.ts";
+import type { Gpu } from "../../src/gpu/gpu.ts";
+import type { Plan } from "../../src/graph/compile.ts";
+import { Program } from "../../src/graph/program.ts";
+import { WeightStore } from "../../src/graph/weights.ts";
+import type { KernelChoice, OpCase, OpCases } from "../../src/sweep/case.ts";
+import { allCases } from "../../src/sweep/cases/index.ts";
+import { describeWorst, measureCase, planCase, type Planned } from "../../src/sweep/run.ts";
+import { toleranceOf } from "../../src/sweep/sweep.ts";
+import { relativeL2 } from "../support/compare.ts";
+import { emulatedPlan, MATRICES } from "../support/emulated-matrices.ts";
+import { testGpu } from "../support/gpu.ts";
+
+/** Lanes of a subgroup, and of the largest that the adapter says it has: where there are smaller ones, more of them share the work. */
+const configs = [
+  { m: 8, n: 8, k: 8, lanes: 32, largest: 32 },
+  { m: 16, n: 16, k: 16, lanes: 64, largest: 64 },
+  { m: 8, n: 16, k: 16, lanes: 32, largest: 32 },
+  { m: 8, n: 8, k: 16, lanes: 16, largest: 32 },
+];
+type Config = (typeof configs)[number];
+
+/** Epilogues and head widths that the sweep runs on real matrices are left out where they only make more pipelines. */
+const wanted: Record<string, RegExp> = {
+  matmul: /^(67×68×48 bias \(xwy\)|\d+×68×48 bias residual gate \(xw\)|67×68×24|(2|19)×68×48 bias \(xw\)|520×196×64)/,
+  attention: /× (32|64)[, ]/,
+  conv3d: /./,
+};
+/** Of these, a tile of 2 × 4 matrices a subgroup too, where so little work takes one of 1 × 1. */
+const tiled: Record<string, RegExp> = { matmul: /^67×68×48 bias \(xwy\)/, conv3d: /stride 2, 32 to 36 channels/ };
+
+const kinds: [string, OpCases, KernelChoice][] = Object.keys(wanted).map((op) => {
+  const list = allCases.find((one) => one.op === op)!;
+  return [op, list, list.kernels.find((choice) => choice.kernel.enables.includes(MATRICES))!];
+});
+const capsOf = (gpu: Gpu, { m, n, k, lanes, largest }: Config): Capabilities => ({ ...gpu.caps, subgroups: { min: lanes, max: largest }, subgroupMatrices: [{ m, n, k }] });
+
+/** The case as the engine takes it, and with the larger tile where `both`. */
+function plans(list: OpCases, c: OpCase, choice: KernelChoice, caps: Capabilities, both: boolean): Planned[] {
+  const first = planCase(list, c, choice, "f16", caps);
+  if (!both) return [first];
+  const { key, candidates } = first.plan.choices[0]!;
+  const larger = candidates.find((label) => / SM=2 SN=4 /.test(label))!;
+  return [first, planCase(list, c, choice, "f16", { ...caps, tuning: { [key]: larger } })];
+}
+
+describe.each(configs.map((config) => [`${config.m}×${config.n}×${config.k}, subgroups of ${config.lanes}`, config] as const))("%s", (_, config) => {
+  test.for(kinds)("%s", async ([op, list, choice], { skip }) => {
+    const gpu = await testGpu();
+    if (!gpu.caps.f16) return skip("needs shader-f16");
+    const caps = capsOf(gpu, config);
+    const wrong: string[] = [];
+    const shapes = new Set<string>();
+    for (const c of list.cases) {
+      if (c.size === "model" || !wanted[op]!.test(c.name) || !choice.takes!(c, caps, "f16")) continue;
+      for (const planned of plans(list, c, choice, caps, tiled[op]?.test(c.name) ?? false)) {
+        for (const label of planned.labels) shapes.add(label);
+        for (const m of await measureCase(gpu, c, { ...planned, plan: emulatedPlan(planned.plan, config.lanes) })) {
+          const tolerance = toleranceOf(list, c, planned, m.output);
+          if (!(m.error <= tolerance)) wrong.push(`${c.name}, ${planned.labels.join(" + ")}: ${describeWorst(m)} (tolerance ${tolerance})`);
+        }
+      }
+    }
+    expect(wrong).toEqual([]);
+    expect(shapes.size).toBeGreaterThanOrEqual(2);
+  });
+});
+
+test("a kernel that loads from the wrong place is seen", async ({ skip }) => {
+  const gpu = await testGpu();
+  if (!gpu.caps.f16) return skip("needs shader-f16");
+  const [, list, choice] = kinds[0]!;
+  const c = list.cases.find((one) => tiled["matmul"]!.test(one.name))!;
+  const planned = planCase(list, c, choice, "f16", capsOf(gpu, configs[2]!));
+  const plan = emulatedPlan(planned.plan, 32, (source) => source.replaceAll("* MM * STRIDE", "* NN * STRIDE"));
+  const [m] = await measureCase(gpu, c, { ...planned, plan });
+  expect(m!.error).toBeGreaterThan(0.1);
+});
+
+/** Every output of a plan. */
+async function outputs(gpu: Gpu, plan: Plan, draw: Planned["draw"]): Promise<Record<string, Float32Array>> {
+  draw.fill();
+  using store = new WeightStore(gpu, draw.provider);
+  using program = await Program.create(gpu, plan, store);
+  await program.run({ inputs: draw.inputs });
+  const out: Record<string, Float32Array> = {};
+  for (const name of plan.graph.outputs.keys()) out[name] = await program.read(name);
+  return out;
+}
+
+test.for(kinds)("%s: emulated matrices do what the adapter's do", async ([op, list, choice], { skip }) => {
+  const gpu = await testGpu();
+  if (gpu.caps.subgroupMatrices.length === 0) return skip("needs subgroup matrices: npm run test:subgroup-matrix");
+  const c = list.cases.find((one) => (tiled[op] ?? /38 × 64/).test(one.name))!;
+  const planned = planCase(list, c, choice, "f16", gpu.caps);
+  const real = await outputs(gpu, planned.plan, planned.draw);
+  const emulated = await outputs(gpu, emulatedPlan(planned.plan, gpu.caps.subgroups!.max), planned.draw);
+  // Sums in another order, which may round the last bit of a half another way.
+  const half = planned.plan.graph.outputs.get("y")!.dtype === "f16";
+  expect(relativeL2(emulated["y"]!, real["y"]!)).toBeLessThan(half ? 1e-4 : 1e-6);
+});
