@@ -50,7 +50,7 @@ function plans(list: OpCases, c: OpCase, choice: KernelChoice, caps: Capabilitie
 }
 
 describe.each(configs.map((config) => [`${config.m}×${config.n}×${config.k}, subgroups of ${config.lanes}`, config] as const))("%s", (_, config) => {
-  test.for(kinds)("%s", async ([op, list, choice], { skip }) => {
+  test.for(kinds)("%s", { timeout: 300_000 }, async ([op, list, choice], { skip }) => {
     const gpu = await testGpu();
     if (!gpu.caps.f16) return skip("needs shader-f16");
     const caps = capsOf(gpu, config);
