@@ -8,12 +8,13 @@
 //           keys each and swap them, as in matmul_quad, and the weights stay where the swaps have put them: v is loaded and
 //           swapped alike, so that every lane multiplies its own order of keys. No workgroup memory, no barrier.
 // Registers SwiftShader has 16 of 4 floats and keeps every named vector in memory, masked at every write; so 16 products are summed
-//           before a sum of y is written. D16 = ceil(D/16) chunks of 16 sums a query, unrolled: an array that a loop indexes
-//           is 20 times slower. 8 queries a lane are no faster and twice the code.
+//           before a sum of y is written, and keys are masked only where a segment begins or ends. D16 = ceil(D/16) chunks of 16
+//           sums a query, unrolled: an array that a loop indexes is 20 times slower. 8 queries a lane are no faster and twice the
+//           code. A load of 4 floats is some 500 instructions there, for it goes lane by lane: those of k take a fifth of the time.
 // Dispatch  (tiles · heads, folded, 1)
 // Cost      4·Rq·Rk·D·N flops; compute bound; 16 loads of vectors for 1,024 multiply-adds of v, 8 for 256 of q and k
 // Needs     subgroups (of 4 lanes or a multiple) · D % 4 == 0, D ≤ 128 (checked in src/ops/attention.ts)
-// Numerics  f32 scores, weights, sums; masked keys by a finite sentinel; keys past a segment's end never count
+// Numerics  f32 scores, weights, sums; masked keys by a finite sentinel, their weight 2^-126 of the largest or less
 // After     Dao et al. 2022, arXiv:2205.14135; Milakov & Gimelshein 2018, arXiv:1805.02867
 enable subgroups;
 //! specialise
@@ -33,6 +34,7 @@ struct Params { d4: u32, rows_q: u32, rows_k: u32, heads: u32, head_base: u32, h
 @group(0) @binding(6) var<storage, read_write> y: array<vec4<Y>>;
 
 const MASKED: f32 = -1e30;
+const LOG2_E: f32 = 1.4426950408889634;
 
 // Scores or weights of a query: of the 4 keys that its lane loads, and of those of the lanes whose number differs in the lowest
 // bit, in the second, in both. Or 16 columns of its sums, in order.
@@ -48,13 +50,18 @@ fn share(m: mat4x4<f32>) -> Shared {
     mat4x4<f32>(quadSwapY(m[0]), quadSwapY(m[1]), quadSwapY(m[2]), quadSwapY(m[3])),
     mat4x4<f32>(quadSwapDiagonal(m[0]), quadSwapDiagonal(m[1]), quadSwapDiagonal(m[2]), quadSwapDiagonal(m[3])));
 }
-// One query, 4 of its columns, 16 keys.
+// One query, 4 of its columns, 16 keys turned round. The matrix stands on the left: SwiftShader copies the left factor of every
+// multiplication, and puts it back into memory where it is needed again, which a query's columns are 16 times and the keys' 4 times.
 fn score(s: Row, a: vec4<f32>, m: Shared) -> Row {
-  return Row(s.own + a * m.own, s.x + a * m.x, s.y + a * m.y, s.xy + a * m.xy);
+  return Row(s.own + m.own * a, s.x + m.x * a, s.y + m.y * a, s.xy + m.xy * a);
 }
-// One query, 16 keys, 4 columns.
+// One query, 16 keys, 4 columns, each in one sum: what lies between would go to memory.
 fn value(w: Row, m: Shared) -> vec4<f32> {
-  return (w.own * m.own + w.x * m.x) + (w.y * m.y + w.xy * m.xy);
+  return vec4<f32>(
+    ((dot(w.own, m.own[0]) + dot(w.x, m.x[0])) + dot(w.y, m.y[0])) + dot(w.xy, m.xy[0]),
+    ((dot(w.own, m.own[1]) + dot(w.x, m.x[1])) + dot(w.y, m.y[1])) + dot(w.xy, m.xy[1]),
+    ((dot(w.own, m.own[2]) + dot(w.x, m.x[2])) + dot(w.y, m.y[2])) + dot(w.xy, m.xy[2]),
+    ((dot(w.own, m.own[3]) + dot(w.x, m.x[3])) + dot(w.y, m.y[3])) + dot(w.xy, m.xy[3]));
 }
 // The bias of 4 keys for each of 4 queries, `at` that of the first key and query: the next query has of the next key what this has of this.
 fn bias_of(at: u32) -> mat4x4<f32> {
@@ -62,64 +69,72 @@ fn bias_of(at: u32) -> mat4x4<f32> {
   let from_ = vec4<f32>(bias[at], bias[at + 1u], bias[at + 2u], bias[at + 3u]);
   return mat4x4<f32>(from_, vec4<f32>(before.z, from_.xyz), vec4<f32>(before.yz, from_.xy), vec4<f32>(before, from_.x));
 }
-// Scaled scores with their bias.
+// Scores with their bias, in powers of two as they are.
 fn add_bias(s: ptr<function, Rows>, at: u32, quad: u32) {
   {
     let b = bias_of(at + 4u * quad);
-    (*s).r0.own = (*s).r0.own * params.scale + b[0];
-    (*s).r1.own = (*s).r1.own * params.scale + b[1];
-    (*s).r2.own = (*s).r2.own * params.scale + b[2];
-    (*s).r3.own = (*s).r3.own * params.scale + b[3];
+    (*s).r0.own += b[0] * LOG2_E;
+    (*s).r1.own += b[1] * LOG2_E;
+    (*s).r2.own += b[2] * LOG2_E;
+    (*s).r3.own += b[3] * LOG2_E;
   }
   {
     let b = bias_of(at + 4u * (quad ^ 1u));
-    (*s).r0.x = (*s).r0.x * params.scale + b[0];
-    (*s).r1.x = (*s).r1.x * params.scale + b[1];
-    (*s).r2.x = (*s).r2.x * params.scale + b[2];
-    (*s).r3.x = (*s).r3.x * params.scale + b[3];
+    (*s).r0.x += b[0] * LOG2_E;
+    (*s).r1.x += b[1] * LOG2_E;
+    (*s).r2.x += b[2] * LOG2_E;
+    (*s).r3.x += b[3] * LOG2_E;
   }
   {
     let b = bias_of(at + 4u * (quad ^ 2u));
-    (*s).r0.y = (*s).r0.y * params.scale + b[0];
-    (*s).r1.y = (*s).r1.y * params.scale + b[1];
-    (*s).r2.y = (*s).r2.y * params.scale + b[2];
-    (*s).r3.y = (*s).r3.y * params.scale + b[3];
+    (*s).r0.y += b[0] * LOG2_E;
+    (*s).r1.y += b[1] * LOG2_E;
+    (*s).r2.y += b[2] * LOG2_E;
+    (*s).r3.y += b[3] * LOG2_E;
   }
   {
     let b = bias_of(at + 4u * (quad ^ 3u));
-    (*s).r0.xy = (*s).r0.xy * params.scale + b[0];
-    (*s).r1.xy = (*s).r1.xy * params.scale + b[1];
-    (*s).r2.xy = (*s).r2.xy * params.scale + b[2];
-    (*s).r3.xy = (*s).r3.xy * params.scale + b[3];
+    (*s).r0.xy += b[0] * LOG2_E;
+    (*s).r1.xy += b[1] * LOG2_E;
+    (*s).r2.xy += b[2] * LOG2_E;
+    (*s).r3.xy += b[3] * LOG2_E;
   }
 }
-// Scores of the keys that count; the others get the sentinel.
-fn hide(s: Row, key: u32, quad: u32, tile: vec4<u32>) -> Row {
+// The keys that do not count get the sentinel.
+fn hide(s: ptr<function, Rows>, key: u32, quad: u32, tile: vec4<u32>) {
   let n = vec4<u32>(key) + vec4<u32>(0u, 1u, 2u, 3u);
-  let a = n + vec4<u32>(4u * quad);
-  let b = n + vec4<u32>(4u * (quad ^ 1u));
-  let c = n + vec4<u32>(4u * (quad ^ 2u));
-  let d = n + vec4<u32>(4u * (quad ^ 3u));
-  let factor = select(params.scale, 1.0, BIAS);
   let from_ = vec4<u32>(tile.z);
   let to = vec4<u32>(tile.w);
-  return Row(
-    select(vec4<f32>(MASKED), s.own * factor, (a >= from_) & (a < to)),
-    select(vec4<f32>(MASKED), s.x * factor, (b >= from_) & (b < to)),
-    select(vec4<f32>(MASKED), s.y * factor, (c >= from_) & (c < to)),
-    select(vec4<f32>(MASKED), s.xy * factor, (d >= from_) & (d < to)));
+  let own = n + vec4<u32>(4u * quad);
+  let x = n + vec4<u32>(4u * (quad ^ 1u));
+  let y = n + vec4<u32>(4u * (quad ^ 2u));
+  let xy = n + vec4<u32>(4u * (quad ^ 3u));
+  (*s).r0.own = select(vec4<f32>(MASKED), (*s).r0.own, (own >= from_) & (own < to));
+  (*s).r0.x = select(vec4<f32>(MASKED), (*s).r0.x, (x >= from_) & (x < to));
+  (*s).r0.y = select(vec4<f32>(MASKED), (*s).r0.y, (y >= from_) & (y < to));
+  (*s).r0.xy = select(vec4<f32>(MASKED), (*s).r0.xy, (xy >= from_) & (xy < to));
+  (*s).r1.own = select(vec4<f32>(MASKED), (*s).r1.own, (own >= from_) & (own < to));
+  (*s).r1.x = select(vec4<f32>(MASKED), (*s).r1.x, (x >= from_) & (x < to));
+  (*s).r1.y = select(vec4<f32>(MASKED), (*s).r1.y, (y >= from_) & (y < to));
+  (*s).r1.xy = select(vec4<f32>(MASKED), (*s).r1.xy, (xy >= from_) & (xy < to));
+  (*s).r2.own = select(vec4<f32>(MASKED), (*s).r2.own, (own >= from_) & (own < to));
+  (*s).r2.x = select(vec4<f32>(MASKED), (*s).r2.x, (x >= from_) & (x < to));
+  (*s).r2.y = select(vec4<f32>(MASKED), (*s).r2.y, (y >= from_) & (y < to));
+  (*s).r2.xy = select(vec4<f32>(MASKED), (*s).r2.xy, (xy >= from_) & (xy < to));
+  (*s).r3.own = select(vec4<f32>(MASKED), (*s).r3.own, (own >= from_) & (own < to));
+  (*s).r3.x = select(vec4<f32>(MASKED), (*s).r3.x, (x >= from_) & (x < to));
+  (*s).r3.y = select(vec4<f32>(MASKED), (*s).r3.y, (y >= from_) & (y < to));
+  (*s).r3.xy = select(vec4<f32>(MASKED), (*s).r3.xy, (xy >= from_) & (xy < to));
 }
 fn top_of(s: Row) -> f32 {
   let t = max(max(s.own, s.x), max(s.y, s.xy));
   return max(max(t.x, t.y), max(t.z, t.w));
 }
-fn weight(s: vec4<f32>, top: f32) -> vec4<f32> {
-  return select(vec4<f32>(), exp(max(s - top, vec4<f32>(-80.0))), s > vec4<f32>(0.5 * MASKED));
-}
+fn weight(s: vec4<f32>, top: f32) -> vec4<f32> { return exp2(max(s - top, vec4<f32>(-126.0))); }
 fn weights(s: Row, top: f32) -> Row { return Row(weight(s.own, top), weight(s.x, top), weight(s.y, top), weight(s.xy, top)); }
 fn total(w: Row) -> f32 { return dot((w.own + w.x) + (w.y + w.xy), vec4<f32>(1.0)); }
 
-// Adds 16 keys to 16 columns of every query's sums, after the sums have been brought to the new maxima.
+// Adds 16 keys to 16 columns of every query's sums, brought to the new maxima.
 fn add(o: ptr<function, Rows>, w: ptr<function, Rows>, alpha: vec4<f32>, at: u32, columns: u32) {
   {
     let m = share(mat4x4<f32>(vec4<f32>(v[at + min(0u, columns) * 4u]), vec4<f32>(v[at + min(1u, columns) * 4u]), vec4<f32>(v[at + min(2u, columns) * 4u]), vec4<f32>(v[at + min(3u, columns) * 4u])));
@@ -173,14 +188,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let q1 = (q_base + min(first + 1u, last)) * d4;
   let q2 = (q_base + min(first + 2u, last)) * d4;
   let q3 = (q_base + min(first + 3u, last)) * d4;
-  var m0 = MASKED;
-  var l0 = 0.0;
-  var m1 = MASKED;
-  var l1 = 0.0;
-  var m2 = MASKED;
-  var l2 = 0.0;
-  var m3 = MASKED;
-  var l3 = 0.0;
+  // Scores in powers of two: so many instructions fewer for an exponential.
+  let c = params.scale * LOG2_E;
+  var top = vec4<f32>(MASKED);
+  var l = vec4<f32>();
   var o0: Rows;
   var o1: Rows;
   var o2: Rows;
@@ -196,54 +207,24 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     let k2 = (k_base + min(key + 4u * quad + 2u, end)) * d4;
     let k3 = (k_base + min(key + 4u * quad + 3u, end)) * d4;
     for (var i = 0u; i < d4; i++) {
-      let a0 = vec4<f32>(q[q0 + i]);
-      let a1 = vec4<f32>(q[q1 + i]);
-      let a2 = vec4<f32>(q[q2 + i]);
-      let a3 = vec4<f32>(q[q3 + i]);
-      let m = share(mat4x4<f32>(vec4<f32>(k[k0 + i]), vec4<f32>(k[k1 + i]), vec4<f32>(k[k2 + i]), vec4<f32>(k[k3 + i])));
-      s.r0 = score(s.r0, a0, m);
-      s.r1 = score(s.r1, a1, m);
-      s.r2 = score(s.r2, a2, m);
-      s.r3 = score(s.r3, a3, m);
+      let m = share(transpose(mat4x4<f32>(vec4<f32>(k[k0 + i]), vec4<f32>(k[k1 + i]), vec4<f32>(k[k2 + i]), vec4<f32>(k[k3 + i]))));
+      // Each load right before its use.
+      s.r0 = score(s.r0, vec4<f32>(q[q0 + i]) * c, m);
+      s.r1 = score(s.r1, vec4<f32>(q[q1 + i]) * c, m);
+      s.r2 = score(s.r2, vec4<f32>(q[q2 + i]) * c, m);
+      s.r3 = score(s.r3, vec4<f32>(q[q3 + i]) * c, m);
     }
     if (BIAS) { add_bias(&s, bias_base + key - first, quad); }
-    var alpha: vec4<f32>;
-    {
-      let t = hide(s.r0, key, quad, tile);
-      let top = max(m0, top_of(t));
-      let a = exp(max(m0 - top, -80.0)) * select(1.0, 0.0, m0 == MASKED);
-      s.r0 = weights(t, top);
-      m0 = top;
-      l0 = l0 * a + total(s.r0);
-      alpha[0] = a;
-    }
-    {
-      let t = hide(s.r1, key, quad, tile);
-      let top = max(m1, top_of(t));
-      let a = exp(max(m1 - top, -80.0)) * select(1.0, 0.0, m1 == MASKED);
-      s.r1 = weights(t, top);
-      m1 = top;
-      l1 = l1 * a + total(s.r1);
-      alpha[1] = a;
-    }
-    {
-      let t = hide(s.r2, key, quad, tile);
-      let top = max(m2, top_of(t));
-      let a = exp(max(m2 - top, -80.0)) * select(1.0, 0.0, m2 == MASKED);
-      s.r2 = weights(t, top);
-      m2 = top;
-      l2 = l2 * a + total(s.r2);
-      alpha[2] = a;
-    }
-    {
-      let t = hide(s.r3, key, quad, tile);
-      let top = max(m3, top_of(t));
-      let a = exp(max(m3 - top, -80.0)) * select(1.0, 0.0, m3 == MASKED);
-      s.r3 = weights(t, top);
-      m3 = top;
-      l3 = l3 * a + total(s.r3);
-      alpha[3] = a;
-    }
+    if (key < tile.z || key + 16u > tile.w) { hide(&s, key, quad, tile); }
+    // Before the first keys the sums are zero, whatever they are scaled by.
+    let higher = max(top, vec4<f32>(top_of(s.r0), top_of(s.r1), top_of(s.r2), top_of(s.r3)));
+    let alpha = exp2(max(top - higher, vec4<f32>(-126.0)));
+    top = higher;
+    s.r0 = weights(s.r0, higher.x);
+    s.r1 = weights(s.r1, higher.y);
+    s.r2 = weights(s.r2, higher.z);
+    s.r3 = weights(s.r3, higher.w);
+    l = l * alpha + vec4<f32>(total(s.r0), total(s.r1), total(s.r2), total(s.r3));
     let at = (head * panels + key / 16u) * d4 * 16u + quad;
     let columns = 4u * d4 - 1u;
     add(&o0, &s, alpha, at + 0u, columns - 0u);
@@ -260,9 +241,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let out = (params.head_base + head) * d4;
   for (var p = 0u; p < 4u && first + p <= last; p++) {
     let at = (first + p - params.row_base) * width + out;
-    if (p == 1u) { l0 = l1; o0.r0 = o0.r1; if (D16 > 1u) { o1.r0 = o1.r1; }  if (D16 > 2u) { o2.r0 = o2.r1; }  if (D16 > 3u) { o3.r0 = o3.r1; }  if (D16 > 4u) { o4.r0 = o4.r1; }  if (D16 > 5u) { o5.r0 = o5.r1; }  if (D16 > 6u) { o6.r0 = o6.r1; }  if (D16 > 7u) { o7.r0 = o7.r1; } }
-    if (p == 2u) { l0 = l2; o0.r0 = o0.r2; if (D16 > 1u) { o1.r0 = o1.r2; }  if (D16 > 2u) { o2.r0 = o2.r2; }  if (D16 > 3u) { o3.r0 = o3.r2; }  if (D16 > 4u) { o4.r0 = o4.r2; }  if (D16 > 5u) { o5.r0 = o5.r2; }  if (D16 > 6u) { o6.r0 = o6.r2; }  if (D16 > 7u) { o7.r0 = o7.r2; } }
-    if (p == 3u) { l0 = l3; o0.r0 = o0.r3; if (D16 > 1u) { o1.r0 = o1.r3; }  if (D16 > 2u) { o2.r0 = o2.r3; }  if (D16 > 3u) { o3.r0 = o3.r3; }  if (D16 > 4u) { o4.r0 = o4.r3; }  if (D16 > 5u) { o5.r0 = o5.r3; }  if (D16 > 6u) { o6.r0 = o6.r3; }  if (D16 > 7u) { o7.r0 = o7.r3; } }
+    if (p == 1u) { l.x = l.y; o0.r0 = o0.r1; if (D16 > 1u) { o1.r0 = o1.r1; }  if (D16 > 2u) { o2.r0 = o2.r1; }  if (D16 > 3u) { o3.r0 = o3.r1; }  if (D16 > 4u) { o4.r0 = o4.r1; }  if (D16 > 5u) { o5.r0 = o5.r1; }  if (D16 > 6u) { o6.r0 = o6.r1; }  if (D16 > 7u) { o7.r0 = o7.r1; } }
+    if (p == 2u) { l.x = l.z; o0.r0 = o0.r2; if (D16 > 1u) { o1.r0 = o1.r2; }  if (D16 > 2u) { o2.r0 = o2.r2; }  if (D16 > 3u) { o3.r0 = o3.r2; }  if (D16 > 4u) { o4.r0 = o4.r2; }  if (D16 > 5u) { o5.r0 = o5.r2; }  if (D16 > 6u) { o6.r0 = o6.r2; }  if (D16 > 7u) { o7.r0 = o7.r2; } }
+    if (p == 3u) { l.x = l.w; o0.r0 = o0.r3; if (D16 > 1u) { o1.r0 = o1.r3; }  if (D16 > 2u) { o2.r0 = o2.r3; }  if (D16 > 3u) { o3.r0 = o3.r3; }  if (D16 > 4u) { o4.r0 = o4.r3; }  if (D16 > 5u) { o5.r0 = o5.r3; }  if (D16 > 6u) { o6.r0 = o6.r3; }  if (D16 > 7u) { o7.r0 = o7.r3; } }
     for (var c = 0u; c < d4; c++) {
       var row = o0.r0;
       if (D16 > 1u && c >= 4u) { row = o1.r0; }
@@ -276,7 +257,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
       if ((c & 3u) == 1u) { vector = row.x; }
       if ((c & 3u) == 2u) { vector = row.y; }
       if ((c & 3u) == 3u) { vector = row.xy; }
-      y[at + c] = vec4<Y>(vector / l0);
+      y[at + c] = vec4<Y>(vector / l.x);
     }
   }
 }
