@@ -22,7 +22,7 @@ import type { Generation } from "./measure/generation.ts";
 import type { Runtime } from "./measure/runtime.ts";
 import { comparisonTable, compareRuns } from "./report/compare.ts";
 import { htmlReport } from "./report/html.ts";
-import { history, isaTables, resultsFolder, type BenchRecord } from "./report/record.ts";
+import { chosenBy, history, isaTables, resultsFolder, type BenchRecord } from "./report/record.ts";
 import { generationText, notes, resultTable, runtimeText } from "./report/terminal.ts";
 
 const PIPELINE = "pipeline";
@@ -72,6 +72,7 @@ const engine = new ContenderProcess({ id: "cogwheel", command: process.execPath,
 const opened = await engine.start();
 const cpu = cpus()[0]?.model.trim() ?? "unknown CPU";
 console.log(`${opened.adapter}, Node ${process.version}, ${cpus().length} × ${cpu}`);
+console.log(chosenBy(opened));
 const { peers, missing } = given.skipPeers ? { peers: [], missing: [] } : await findPeers(folder, given.peers?.split(","));
 for (const { opened: who } of peers) console.log(`${who.name} ${who.version}: ${who.adapter}`);
 for (const why of missing) console.log(why);

@@ -29,7 +29,20 @@ export interface Opened {
   readonly note?: string;
   /** This engine alone: the adapter, for the report. */
   readonly capabilities?: Capabilities;
+  /** This engine alone: the table of measurements that kernels are chosen by; null where they are chosen by capability alone. */
+  readonly tuning?: {
+    /** None for a table that is in no file. */
+    readonly file?: string;
+    /** When the file was written. */
+    readonly written?: string;
+    /** Digest of the kernels that it was measured with. */
+    readonly kernels: string;
+    /** Kinds of work that it knows. */
+    readonly works: number;
+  } | null;
 }
+export type Chosen = "tuned" | "partly tuned" | "by capability";
+
 export interface Prepared {
   /** The way it was built, where there were several and this was the fastest. */
   readonly variant?: string;
@@ -41,6 +54,8 @@ export interface Prepared {
   readonly flops?: number;
   readonly bytes?: number;
   readonly kernels?: readonly string[];
+  /** How those of ours were chosen, where there was a choice. */
+  readonly chosen?: Chosen;
   readonly compileMs?: number;
 }
 export interface Timed {

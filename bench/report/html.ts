@@ -3,7 +3,7 @@ import { listedOnly } from "../cases/case.ts";
 import { ceilingUnit, CEILINGS } from "../measure/ceiling.ts";
 import { escape, lines, peerBars, roofline } from "./charts.ts";
 import { figures, milliseconds, percent, times } from "./figures.ts";
-import type { BenchRecord, IsaTable } from "./record.ts";
+import { chosenBy, type BenchRecord, type IsaTable } from "./record.ts";
 
 type Cell = string | { readonly text: string; readonly good: boolean };
 
@@ -28,10 +28,10 @@ export function htmlReport(record: BenchRecord, earlier: readonly BenchRecord[],
     )),
     section("Roofline", "Every case under what the adapter's multiply-adds and its copy allow.", roofline(record)),
     section("Cases", "Median, and half of what lies between the quartiles. A peer's figure is its time over ours, measured in turn with it. Nothing is timed whose result is wrong.", htmlTable(
-      ["case", "ms", "±", "GPU ms", "GFLOP/s", "16 chains", "peak", "GB/s", "copy", "attainable", ...peers.map((p) => `× ${p.name}`)],
+      ["case", "ms", "±", "GPU ms", "GFLOP/s", "16 chains", "peak", "GB/s", "copy", "attainable", ...peers.map((p) => `× ${p.name}`), "kernels chosen"],
       results.filter((r) => r.ours).map(({ case: c, ours, peers: theirs }) => [
         c.name, milliseconds(ours!.ms.median), percent(ours!.ms.spread), milliseconds(ours!.gpuMs), ours!.gflops.toFixed(1), percent(ours!.share.chains), percent(ours!.share.peak), ours!.gbytes.toFixed(1), percent(ours!.share.copy), percent(ours!.share.attainable),
-        ...peers.map((p) => (listedOnly(c) ? "" : times(theirs.find((t) => t.contender === p.id)?.ratio?.median))),
+        ...peers.map((p) => (listedOnly(c) ? "" : times(theirs.find((t) => t.contender === p.id)?.ratio?.median))), ours!.chosen ?? "–",
       ]),
     )),
     section("Against the peers", "Milliseconds on a logarithmic scale; in brackets the peer's time over ours.", peerBars(record)),
@@ -64,6 +64,7 @@ export function htmlReport(record: BenchRecord, earlier: readonly BenchRecord[],
   ];
   return `<!doctype html><html lang="en"><meta charset="utf-8"><title>Cogwheel bench, ${escape(engine.adapter)}</title><meta name="viewport" content="width=device-width"><style>${STYLE}</style>
 <h1>Cogwheel bench</h1><p>${escape(`${engine.adapter} · ${machine.cores} × ${machine.cpu}, ${machine.memoryGB.toFixed(0)} GB, ${machine.system}, Node ${machine.node} · ${record.date} · ${record.command}`)}</p>
+<p>${escape(chosenBy(engine))}</p>
 <p>${escape(`A run is: inputs and weights on the device, from the call until the result is whole there, which a read-back of a few bytes or the empty queue tells. Checked in this run: ${record.checked.join("; ")}.`)}</p>
 ${parts.join("\n")}
 <script type="application/json" id="record">${JSON.stringify(record).replaceAll("<", "\\u003c")}</script></html>\n`;

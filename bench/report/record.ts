@@ -30,6 +30,14 @@ export interface BenchRecord {
   readonly failures: readonly string[];
 }
 
+/** What this engine's kernels were chosen by. */
+export function chosenBy({ tuning }: Opened): string {
+  if (tuning === undefined) return "Not told how kernels were chosen.";
+  if (tuning === null) return "Kernels are chosen by what the adapter can do; nothing was measured before (no tuning table).";
+  const { file, written, kernels, works } = tuning;
+  return `Kernels are chosen by measurements: tuning table ${file ?? "in no file"}${written ? ` of ${written.slice(0, 16).replace("T", " ")}` : ""} (kinds of work: ${works}; kernels ${kernels}); other work by what the adapter can do.`;
+}
+
 export const resultsFolder = join(packageRoot, "bench", "results");
 
 /** Earlier runs on the same adapter, oldest first. */

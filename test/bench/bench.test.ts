@@ -10,7 +10,7 @@ import { summarise } from "../../bench/measure/statistics.ts";
 import type { CaseResult } from "../../bench/measure/contest.ts";
 import { compareRuns } from "../../bench/report/compare.ts";
 import { htmlReport } from "../../bench/report/html.ts";
-import { isaTables, type BenchRecord } from "../../bench/report/record.ts";
+import { chosenBy, isaTables, type BenchRecord } from "../../bench/report/record.ts";
 import { packageRoot } from "../../src/cli/package-root.ts";
 import { compile } from "../../src/graph/compile.ts";
 import { Program } from "../../src/graph/program.ts";
@@ -93,6 +93,21 @@ test("the report is one file without addresses, and holds the whole run", () => 
   expect(html).toContain("2.00 × (≥ 2.00 ×)");
   const kept = /<script type="application\/json" id="record">(.*)<\/script>/.exec(html)![1]!;
   expect(JSON.parse(kept)).toEqual(JSON.parse(JSON.stringify(record)));
+});
+
+test("the report says what kernels were chosen by", () => {
+  const record = run([10, 10, 10], 100);
+  const tuning = { file: "llvmpipe-1a2b3c4d.json", written: "2026-01-01T12:34:56.000Z", kernels: "0123456789ab", works: 7 };
+  const [tuned, untuned] = [tuning, null].map((table): BenchRecord => ({
+    ...record, engine: { ...record.engine, tuning: table }, results: record.results.map((r) => ({ ...r, ours: { ...r.ours!, chosen: table ? "partly tuned" : "by capability" } })),
+  }));
+  expect(chosenBy(tuned!.engine)).toContain("tuning table llvmpipe-1a2b3c4d.json of 2026-01-01 12:34 (kinds of work: 7; kernels 0123456789ab)");
+  expect(chosenBy(untuned!.engine)).toMatch(/what the adapter can do.*no tuning table/);
+  for (const [one, chosen] of [[tuned!, "partly tuned"], [untuned!, "by capability"]] as const) {
+    const html = htmlReport(one, [], []);
+    expect(html).toContain(`<p>${chosenBy(one.engine)}</p>`);
+    expect(html).toContain(`<td>${chosen}</td>`);
+  }
 });
 
 test("what AMD's compiler made of the kernels is in the report", () => {
