@@ -93,7 +93,7 @@ async function outputs(gpu: Gpu, plan: Plan, draw: Planned["draw"]): Promise<Rec
   return out;
 }
 
-test.for(kinds)("%s: emulated matrices do what the adapter's do", async ([op, list, choice], { skip }) => {
+test.for(kinds)("%s: emulated matrices do what the adapter's do", { timeout: 300_000 }, async ([op, list, choice], { skip }) => {
   const gpu = await testGpu();
   if (gpu.caps.subgroupMatrices.length === 0) return skip("needs subgroup matrices: npm run test:subgroup-matrix");
   const c = list.cases.find((one) => (tiled[op] ?? /38 × 64/).test(one.name))!;
