@@ -82,14 +82,14 @@ describe("--trace", () => {
     const { code, text } = await run([good], { trace: true });
     expect(code).toBe(0);
     expect(text).toMatch(/^reference's module +of it +node +max abs +relative L2 +verdict$/m);
-    expect(text).toMatch(/^encoder\.block\.0\.layer\.0\.SelfAttention\.q +encoder\.block\.0\.matmul +\S+ +\S+ +pass$/m);
+    expect(text).toMatch(/^encoder\.block\.0\.layer\.0\.SelfAttention\.q +by head +encoder\.block\.0\.matmul +\S+ +\S+ +pass$/m);
     expect(text).toMatch(/^traced: no intermediate departs$/m);
     expect(text).not.toContain("FAIL");
   });
   test("names the first that departs, with figures, and the exit code is 1", async () => {
     const { code, text } = await run([faulty], { trace: true });
     expect(code).toBe(1);
-    expect(text).toMatch(/^faulty: first departs at encoder\.block\.1\.layer\.0\.SelfAttention\.o \(plus the residual\), node encoder\.block\.1\.matmul#2, relative L2 \S+ where 0\.00001 is allowed; largest difference at \[\d, \d, \d+\]: got \S+, expected \S+$/m);
+    expect(text).toMatch(/^faulty: first departs at encoder\.block\.1\.layer\.0\.SelfAttention\.o \(plus the residual\), node encoder\.block\.1\.matmul#4, relative L2 \S+ where 0\.00001 is allowed; largest difference at \[\d, \d, \d+\]: got \S+, expected \S+$/m);
   });
   test("--json holds the rows, the first and what has no counterpart", async () => {
     const { text } = await run([faulty], { trace: true, json: true });
