@@ -26,18 +26,20 @@ export function compareRuns(old: BenchRecord, now: BenchRecord): Comparison[] {
   for (const { case: c, ours } of now.results) {
     const before = old.results.find((r) => r.case.name === c.name)?.ours;
     if (!ours || !before) continue;
-    const ratio = normalised(before) / normalised(ours);
+    // An earlier bench may not have measured this one's ceiling: then the clock alone decides.
+    const bound = boundOf(ours);
+    const [then, today] = [before.ceilings[bound], ours.ceilings[bound]];
+    const drift = then && today ? then / today : 1;
+    const ratio = (before.ms.median / ours.ms.median) * drift;
     const noise = Math.max(LEAST_NOISE, 3 * Math.hypot(before.ms.spread, ours.ms.spread));
     out.push({ name: c.name, before: before.ms.median, now: ours.ms.median, ratio, noise, verdict: ratio < 1 / (1 + noise) ? "slower" : ratio > 1 + noise ? "faster" : "same" });
   }
   return out;
 }
 
-/** Milliseconds times the ceiling that bounds the case. */
-function normalised({ ms, flops = 0, bytes = 0, ceilings }: OursResult): number {
-  const copy = ceilings.copy ?? 1;
-  const peak = ceilings.f32 ?? 1;
-  return ms.median * (flops / peak >= bytes / copy ? peak : copy);
+/** The ceiling that bounds the case. */
+function boundOf({ flops = 0, bytes = 0, ceilings }: OursResult): "f32" | "copy" {
+  return flops / (ceilings.f32 ?? 1) >= bytes / (ceilings.copy ?? 1) ? "f32" : "copy";
 }
 
 export function comparisonTable(rows: readonly Comparison[]): string {
