@@ -153,6 +153,11 @@ export class Ceilings implements Disposable {
     return rate;
   }
 
+  /** Bytes that the copy beside the last case moves. */
+  get besideBytes(): number {
+    return this.#beside?.forms[0]?.program.plan.cost.bytes ?? 0;
+  }
+
   #forgetBeside(): void {
     for (const { program } of this.#beside?.forms ?? []) program[Symbol.dispose]();
     this.#beside = undefined;

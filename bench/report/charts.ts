@@ -8,7 +8,10 @@ const COLOURS = ["#2563eb", "#ea580c", "#16a34a", "#9333ea", "#64748b"];
 const svg = (height: number, label: string, body: string): string => `<svg viewBox="0 0 ${W} ${height}" role="img" aria-label="${escape(label)}">${body}</svg>`;
 const text = (x: number, y: number, content: string, anchor = "start"): string => `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}">${escape(content)}</text>`;
 
-/** Operations a byte against operations a second, both logarithmic; the roof is the ceiling of multiply-adds and that of a copy. */
+/**
+ * Operations a byte against operations a second, both logarithmic; the roof is the ceiling of multiply-adds and that of copies without a
+ * wait between, which is above the single copy that a case's share is of.
+ */
 export function roofline({ results, ceilings }: BenchRecord): string {
   const peak = ceilings.before.f32 ?? 1;
   const copy = Math.max(ceilings.before["copy 16 MiB"] ?? 0, ceilings.before["copy 64 MiB"] ?? 0) || 1;

@@ -45,7 +45,7 @@ function section(adapter: string, list: readonly BenchRecord[]): string {
     const found = caseOf(list, name);
     if (!found) return [];
     const target = list.at(-1)!.results.find((x) => x.case.name === name)?.case.target ?? newest(list, (r) => r.results.find((x) => x.case.name === name)?.case.target)?.value;
-    const share = target?.ceiling === "copy" ? `${percent(found.ours.share.copy)} of a copy` : `${percent(found.ours.share.chains)}, ${percent(found.ours.share.peak)}`;
+    const share = target?.ceiling === "copy" ? `${percent(found.ours.share.copy)} of a copy (${(found.ours.ceilings.copy ?? 0).toFixed(0)} GB/s)` : `${percent(found.ours.share.chains)}, ${percent(found.ours.share.peak)}`;
     const cells = [name, milliseconds(found.ours.ms.median), ...peers.map((p) => times(found.ratio(p.id))), share];
     found.used.forEach((r) => used.add(r));
     return [`| ${cells.join(" | ")} |`];
@@ -57,7 +57,7 @@ function section(adapter: string, list: readonly BenchRecord[]): string {
   const { machine } = list.at(-1)!;
   const span = dates[0] === dates.at(-1) ? dates[0] : `${dates[0]} to ${dates.at(-1)}`;
   return [
-    `**${adapter}**, ${machine.cores} × ${machine.cpu} (${span}, ${[...new Set([...used].map((r) => `\`${r.command}\``))].join(", ")}): 16 chains ${(ceilings["16 chains"] ?? 0).toFixed(0)}, peak ${(ceilings.f32 ?? 0).toFixed(0)} GFLOP/s, copy ${(ceilings["copy 16 MiB"] ?? 0).toFixed(0)} GB/s`,
+    `**${adapter}**, ${machine.cores} × ${machine.cpu} (${span}, ${[...new Set([...used].map((r) => `\`${r.command}\``))].join(", ")}): 16 chains ${(ceilings["16 chains"] ?? 0).toFixed(0)}, peak ${(ceilings.f32 ?? 0).toFixed(0)} GFLOP/s`,
     "",
     `| ${heads.join(" | ")} |`, `| --- |${heads.slice(1).map(() => " --- |").join("")}`, ...rows, "",
     ...(runtime ? [`Replaying a denoising step costs ${times(runtime.value.replay.ratio)} a bare loop of as many dispatches and makes ${runtime.value.allocation.buffers + runtime.value.allocation.bindGroups || "no"} buffers or bind groups; while the GPU works the main thread takes ${percent(runtime.value.waiting?.core)} of a core.`] : []),

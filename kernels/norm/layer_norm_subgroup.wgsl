@@ -7,7 +7,7 @@
 //           With HELD they are made into one gain and one offset for a column, which stay in workgroup memory while the
 //           modulation is the same: two reads in place of four. Each lane reads what it wrote itself.
 // Dispatch  (ceil(R / span), folded, 1)
-// Cost      reads x, writes y; 32 · HELD bytes of workgroup memory
+// Cost      reads x, writes y; 32 · (HELD + 1) bytes of workgroup memory
 // Needs     subgroups of WG lanes, all of one size
 // Numerics  f32; variance by exact merges, never a difference of large sums
 // After     as layer_norm.wgsl; Chan, Golub & LeVeque 1983

@@ -38,7 +38,7 @@ export async function inspectCommand(folder: string, options: InspectOptions): P
     return;
   }
   console.log(`${checkpoint.className} in ${checkpoint.source.label}\n`);
-  console.log(table(["component", "class", "files", "weights", "parameters", "types", "size"], components.map((c) => [c.component, c.class, String(c.files), String(c.weights), c.parameters.toLocaleString("en"), c.types, mega(c.bytes)])));
+  console.log(table(["component", "class", "files", "weights", "parameters", "types", "size"], components.map((c) => [c.component, c.class, String(c.files), String(c.weights), c.parameters.toLocaleString("en"), c.types, bytesText(c.bytes, 1)])));
   if (weights) {
     for (const c of checkpoint.components.values()) {
       if (c.weights) console.log(table([c.name, "dtype", "shape"], [...c.weights].map(([name, w]) => [name, w.dtype, `[${w.shape.join(", ")}]`])));
@@ -46,11 +46,9 @@ export async function inspectCommand(folder: string, options: InspectOptions): P
   }
   const { width, height, frames, steps, guidance, scheduler, fps } = requested;
   console.log(`a generation of ${width}×${height}, ${frames} frames at ${fps} a second, ${steps} ${scheduler} steps, guidance ${guidance}, ${model.dtype} on ${model.gpu.name} takes\n`);
-  console.log(table(["stage", "weights", "activations", "of which at least", "in all", "work of one run", "host"], requirements.map((r) => [r.stage, mega(r.weights), mega(r.activations), mega(r.lowerBound), mega(r.total), `${(r.flops / 1e9).toFixed(1)} GFLOP`, r.host ? mega(r.host) : ""])));
+  console.log(table(["stage", "weights", "activations", "of which at least", "in all", "work of one run", "host"], requirements.map((r) => [r.stage, bytesText(r.weights, 1), bytesText(r.activations, 1), bytesText(r.lowerBound, 1), bytesText(r.total, 1), `${(r.flops / 1e9).toFixed(1)} GFLOP`, r.host ? bytesText(r.host, 1) : ""])));
   console.log("Stages follow one another; each gives back its memory before the next begins. The transformer runs once a step.");
   const choices = [...new Map(requirements.flatMap((r) => r.choices.map((c) => [c.work, c] as const))).values()];
   if (kernels) console.log(`\n${table(["work", "kernel", "chosen"], choices.map((c) => [c.work, c.variant, c.tuned ? "tuned" : "by capability"]))}`);
   console.log(`${tuningLine(model)} ${choices.filter((c) => c.tuned).length} of ${choices.length} kinds of work were measured${kernels ? "" : " (--kernels lists them)"}.`);
 }
-
-const mega = (bytes: number): string => bytesText(bytes, 1);

@@ -154,6 +154,7 @@ export class Graph {
 
   output(name: string, tensor: Tensor): void {
     if (this.outputs.has(name)) throw new CogwheelError("graph", `output names must be unique, got "${name}" twice; rename one`);
+    if (tensor.graph !== this) throw new CogwheelError("graph", `an output must belong to the graph, got "${name}" of another; record it here`);
     this.#assertCurrent("graph", tensor);
     this.outputs.set(name, tensor);
   }
@@ -179,6 +180,7 @@ export class Graph {
     if (over.role !== "activation" || over.dtype !== dtype || over.size !== elements(shape) || over.size !== over.root.size) {
       throw new CogwheelError("graph", `a result can take the memory of an activation of its size and type, got ${over} (${over.role}) for ${dtype} [${shape.join(", ")}] of ${by}; record it without`);
     }
+    if ((this.#overwritten.get(over.root.id)?.version ?? 0) !== over.version) throw new CogwheelError("graph", `a tensor's memory can be taken once, got ${over} for two results of ${by}; record one of them without`);
     for (const [output, tensor] of this.outputs) if (tensor.root === over.root) throw new CogwheelError("graph", `an output's memory cannot be taken, got "${output}" for ${by}; record it without`);
     const version = over.version + 1;
     this.#overwritten.set(over.root.id, { version, by });
@@ -187,8 +189,9 @@ export class Graph {
 
   record<I extends { [K in keyof I]: Tensor | undefined }, A, O extends string>(op: Op<I, A, O>, inputs: I, attrs: A): Readonly<Record<O, Tensor>> {
     for (const [key, tensor] of Object.entries(inputs) as [string, Tensor | undefined][]) {
-      if (tensor) this.#assertCurrent(op.name, tensor);
-      if (tensor && tensor.graph !== this) throw new CogwheelError(op.name, `inputs must belong to the graph being recorded, got "${key}" of another; record it again here`);
+      if (!tensor) continue;
+      if (tensor.graph !== this) throw new CogwheelError(op.name, `inputs must belong to the graph being recorded, got "${key}" of another; record it again here`);
+      this.#assertCurrent(op.name, tensor);
     }
     const base = [...this.#scope, op.name].join(".");
     const count = this.#names.get(base) ?? 0;
@@ -196,7 +199,10 @@ export class Graph {
     const name = count ? `${base}#${count + 1}` : base;
     const specs = op.infer(inputs, attrs);
     const outputs = {} as Record<O, Tensor>;
+    const given = Object.values(inputs) as (Tensor | undefined)[];
     for (const [key, spec] of Object.entries(specs) as [O, OutputSpec][]) {
+      const users = spec.over ? given.filter((t) => t?.root === spec.over!.root) : [];
+      if (spec.over && (users.length !== 1 || users[0] !== spec.over)) throw new CogwheelError(op.name, `a result can take the memory of one input that is no other input too, got ${spec.over} ${users.length} times in ${name}; record it without`);
       const label = `${name}:${key}`;
       outputs[key] = spec.over ? this.#overwrite(name, label, spec, spec.over) : this.#tensor(label, spec.shape, spec.dtype, "activation");
     }

@@ -48,7 +48,10 @@ export interface MatmulOptions {
   dtype?: DType;
 }
 
-/** x [..., K] and w [N, K] (as a Linear stores it) → [..., N], or by head, padded with zeros to a multiple of 4 (so are residual, addend and gate). */
+/**
+ * x [..., K] and w [N, K] (as a Linear stores it) → [..., N], padded with zeros to a multiple of 4 (so are residual, addend and gate); or
+ * by head.
+ */
 export function matmul(x: Tensor, w: Tensor, options: MatmulOptions = {}): Tensor {
   const { bias, addend, gate } = options;
   if (addend && options.residual) throw new CogwheelError("matmul", "an addend and a residual cannot be given together, got both; add one of them before");
@@ -62,7 +65,7 @@ export function matmul(x: Tensor, w: Tensor, options: MatmulOptions = {}): Tenso
 
 export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
   name: "matmul",
-  infer({ x, w, bias, residual, gate, gateRow }, { dtype, accumulate, heads }) {
+  infer({ x, w, bias, residual, gate, gateRow }, { dtype, accumulate, early, heads }) {
     const [n, k] = [padTo(w.dim(0), 4), w.dim(1)];
     const m = x.size / x.dim(-1);
     const shape = heads === null ? [...x.shape.slice(0, -1), n] : [n / heads, m, heads];
@@ -70,7 +73,9 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
     if (bias && bias.size !== w.dim(0)) throw new CogwheelError("matmul", `the bias must have ${w.dim(0)} values, got ${show(bias)}; check the weight's name`);
     if (residual && (residual.size !== m * n || residual.dtype !== "f32")) throw new CogwheelError("matmul", `the residual must be f32 ${JSON.stringify([m, n])}, got ${show(residual)}`);
     if (heads !== null && (heads % 4 || w.dim(0) % heads)) throw new CogwheelError("matmul", `a head's width must be a multiple of 4 that divides the ${w.dim(0)} columns, got ${heads}; lay the result out by row`);
-    if (accumulate && (!residual || dtype !== "f32" || heads !== null)) throw new CogwheelError("matmul", `only an f32 result by row can take the memory of a residual, got ${dtype}${heads === null ? "" : " by head"} ${residual ? "with" : "without"} one; record it without accumulate`);
+    if (accumulate && (!residual || early || dtype !== "f32" || heads !== null)) {
+      throw new CogwheelError("matmul", `only an f32 result by row can take the memory of a residual, got ${dtype}${heads === null ? "" : " by head"} with ${!residual ? "none" : early ? "an addend" : "one"}; record it without accumulate`);
+    }
     if (gate && (gate.dim(-1) !== n || gate.dtype !== "f32" || gateRow?.size !== m || gateRow.dtype !== "u32")) {
       throw new CogwheelError("matmul", `a gate must be f32 [G, ${n}] with one u32 row a token, got ${show(gate)} and ${gateRow ? show(gateRow) : "no rows"}`);
     }
@@ -143,7 +148,7 @@ function columnWindows(caps: Capabilities, m: number, n: number, width: number |
   const headBytes = m * width * element;
   if (n * m * element <= caps.maxBindingBytes) return within(0, n, { start: 0, count: n / width });
   // A row of offsetAlignment / PANEL bytes a column is aligned where a panel begins.
-  return rowWindows(caps, n / width, [headBytes, (width * caps.offsetAlignment) / PANEL]).flatMap((heads) => within(heads.start * width, heads.count * width, heads));
+  return rowWindows(caps, n / width, [headBytes, (width * caps.offsetAlignment) / PANEL], 0, "heads").flatMap((heads) => within(heads.start * width, heads.count * width, heads));
 }
 
 /** `bm` × `bn`: the part of y that a workgroup computes. */

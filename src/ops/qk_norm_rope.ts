@@ -17,8 +17,8 @@ export interface QkOptions {
 }
 
 /**
- * q, k [N, R, D], as `matmul` gives them by head → the same. D: a multiple of 4 up to 256. Activations are overwritten: their memory
- * is the result's. A graph's inputs are left as they are.
+ * q, k [N, R, D], as `matmul` gives them by head → the same. D: a multiple of 4 up to 256. Two activations are overwritten: their memory
+ * is the results'. Where one is a graph's input, or both are one tensor, they are left as they are.
  */
 export function qkNormRope(q: Tensor, k: Tensor, options: QkOptions): { q: Tensor; k: Tensor } {
   if (!options.norm && !options.rope) return { q, k };
@@ -37,8 +37,10 @@ export const qkNormRopeOp: Op<Inputs, Attrs, "q" | "k"> = {
     if (d % 4 || d > 256) throw new CogwheelError("qk_norm_rope", `the head width must be a multiple of 4 up to 256, got ${d}`);
     if (normQ && (normQ.size !== 2 * d || normK?.size !== 2 * d)) throw new CogwheelError("qk_norm_rope", `head norms must be [2, ${d}], got ${normQ} and ${normK}`);
     if (rope && (rope.dim(-1) !== d || rope.dtype !== "f32" || position?.size !== rows || position.dtype !== "u32")) throw new CogwheelError("qk_norm_rope", `rope must be f32 [P, ${d}] with ${rows} u32 positions, got ${rope} and ${position}`);
-    const over = (x: Tensor) => ({ shape: x.shape, dtype: x.dtype, ...(x.role === "activation" && q.root !== k.root ? { over: x } : {}) });
-    return { q: over(q), k: over(k) };
+    // One kernel does both in place or neither.
+    const inPlace = q.role === "activation" && k.role === "activation" && q.root !== k.root;
+    const spec = (x: Tensor) => ({ shape: x.shape, dtype: x.dtype, ...(inPlace ? { over: x } : {}) });
+    return { q: spec(q), k: spec(k) };
   },
   cost({ outputs: { q } }) {
     return { flops: 20 * q.size, bytes: 4 * q.bytes };

@@ -297,11 +297,11 @@ export class CogVideoX implements AsyncDisposable {
     // Planning alone finds tensors and bindings that no buffer of this adapter holds, on any adapter. How much memory a GPU has
     // free WebGPU does not tell; a CPU adapter takes the machine's, and so does exact tiling.
     const planned = this.#require({ ...settings, ...defined({ samples, tiling, profile }), task });
-    const lighter = this.dtype === "f32" && this.gpu.caps.f16 ? " or dtype f16" : "";
+    const lighter = this.dtype === "f32" && this.gpu.caps.f16 ? "dtype f16" : undefined;
     const limit = this.#memoryBytes;
     if (limit !== undefined) {
       const most = planned.stages.reduce((a, b) => (b.total > a.total ? b : a));
-      if (most.total > limit) throw new CogwheelError("generate", `the ${most.stage} takes ${bytesText(most.total)} of the adapter's memory (weights ${bytesText(most.weights)}, activations ${bytesText(most.activations)}), got a limit of ${bytesText(limit)} in memoryBytes; choose a smaller size, fewer frames${lighter}`);
+      if (most.total > limit) throw new CogwheelError("generate", `the ${most.stage} takes ${bytesText(most.total)} of the adapter's memory (weights ${bytesText(most.weights)}, activations ${bytesText(most.activations)}), got a limit of ${bytesText(limit)} in memoryBytes; choose a smaller size${lighter ? `, fewer frames or ${lighter}` : " or fewer frames"}`);
     }
     const worst = planned.stages.reduce((a, b) => (machineBytes(b, this.gpu.caps) > machineBytes(a, this.gpu.caps) ? b : a));
     refuseBeyond(availableMemoryBytes(), "generate", `the ${worst.stage}`, worst, this.gpu.caps, lighter);

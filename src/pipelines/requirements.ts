@@ -43,11 +43,11 @@ type Needs = Pick<StageMemory, "weights" | "activations" | "total" | "host">;
 /** Bytes of the machine's memory: a CPU adapter takes it for all that is on the adapter. */
 export const machineBytes = ({ total, host }: Needs, { kind }: Capabilities): number => (kind === "software" ? total : 0) + host;
 
-/** Refuses what needs more than the bytes that are free. @param remedy follows "choose a smaller size, fewer frames" */
-export function refuseBeyond(available: number | undefined, room: string, what: string, needs: Needs, caps: Capabilities, remedy: string): void {
+/** Refuses what needs more than the bytes that are free. @param otherwise another remedy than a smaller size or fewer frames */
+export function refuseBeyond(available: number | undefined, room: string, what: string, needs: Needs, caps: Capabilities, otherwise?: string): void {
   const bytes = machineBytes(needs, caps);
   if (available === undefined || bytes <= available) return;
-  throw new CogwheelError(room, `${what} needs ${bytesText(bytes)} (weights ${bytesText(needs.weights)}, activations ${bytesText(needs.activations)}${needs.host ? `, host ${bytesText(needs.host)}` : ""}), got ${bytesText(available)} of free memory; choose a smaller size, fewer frames${remedy}`);
+  throw new CogwheelError(room, `${what} needs ${bytesText(bytes)} (weights ${bytesText(needs.weights)}, activations ${bytesText(needs.activations)}${needs.host ? `, host ${bytesText(needs.host)}` : ""}), got ${bytesText(available)} of free memory; choose a smaller size${otherwise === undefined ? " or fewer frames" : `, fewer frames or ${otherwise}`}`);
 }
 
 /** Which kernel carries out one kind of work (docs/tuning.md). */

@@ -187,7 +187,7 @@ export class VideoVae implements AsyncDisposable {
       if (tiling !== undefined || !(error instanceof CogwheelError)) throw error;
       planned = plan("exact");
     }
-    refuseBeyond(availableMemoryBytes(), "vae", `to ${part} ${shape.frames} frames of ${shape.width} × ${shape.height}`, planned, this.gpu.caps, planned.mode === "none" ? " or tiling exact" : "");
+    refuseBeyond(availableMemoryBytes(), "vae", `to ${part} ${shape.frames} frames of ${shape.width} × ${shape.height}`, planned, this.gpu.caps, planned.mode === "none" ? "tiling exact" : undefined);
     return { ...(planned.mode === "none" ? {} : { tiling: planned.mode }), ...defined({ signal, onProgress, onTiling }) };
   }
 

@@ -11,7 +11,10 @@ export interface Isolated {
   readonly weights: WeightProvider;
 }
 
-/** The node on inputs of its own shapes and types; constants keep what they hold, weights keep their names. */
+/**
+ * The node on inputs of its own shapes and types; constants keep what they hold, weights keep their names. A node that takes an input's
+ * memory (`over`) leaves the input here, for every run is to compute the same: its kernels are the model's but for that switch.
+ */
 export function isolate(node: Node): Isolated {
   const widths = new Map<string, number>();
   for (const tensor of Object.values(node.inputs as Inputs)) if (tensor?.root.role === "weight") for (const name of tensor.root.weights) widths.set(name, rowOf(tensor));

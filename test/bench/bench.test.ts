@@ -1,6 +1,6 @@
 /** The bench's own reasoning: what it takes for right, for slower, and what it writes. */
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { draw, permute, type BenchCase } from "../../bench/cases/case.ts";
 import { adaLnCase, attentionCase, convCase, groupNormCase, matmulCase } from "../../bench/cases/figures.ts";
 import { listedCases, listed } from "../../bench/cases/listed.ts";
@@ -8,6 +8,8 @@ import { spotError } from "../../bench/cases/spot.ts";
 import { builders } from "../../bench/contenders/builders.ts";
 import { summarise } from "../../bench/measure/statistics.ts";
 import type { CaseResult } from "../../bench/measure/contest.ts";
+import { Ceilings, type CeilingRates } from "../../bench/measure/ceiling.ts";
+import { RunClock } from "../../bench/measure/clock.ts";
 import { compareRuns } from "../../bench/report/compare.ts";
 import { htmlReport } from "../../bench/report/html.ts";
 import { chosenBy, isaTables, type BenchRecord } from "../../bench/report/record.ts";
@@ -79,9 +81,50 @@ describe("compareRuns", () => {
     expect(compareRuns(run(quiet, 100), run([20, 20.1, 19.9], 50))[0]!.verdict).toBe("same");
     expect(compareRuns(run(quiet, 100), run([5, 5.1, 4.9], 100))[0]!.verdict).toBe("faster");
   });
+  test("a record of a bench that measured another copy is compared by the clock", () => {
+    const bound = (copy: boolean): BenchRecord => {
+      const record = run(quiet, 100);
+      const ceilings: CeilingRates = copy ? { f32: 100, copy: 24 } : { f32: 100, "copy 16 MiB": 24 };
+      return { ...record, results: record.results.map((r) => ({ ...r, ours: { ...r.ours!, flops: 1, bytes: 1e9, ceilings } })) };
+    };
+    expect(compareRuns(bound(false), bound(true))[0]).toMatchObject({ ratio: 1, verdict: "same" });
+    expect(compareRuns(bound(true), bound(true))[0]).toMatchObject({ ratio: 1, verdict: "same" });
+  });
   test("what noise explains is no regression", () => {
     expect(compareRuns(run([8, 10, 12], 100), run([10, 12, 14], 100))[0]!.verdict).toBe("same");
   });
+});
+
+test("a run's wait is predicted for long runs alone, by half of the least time, and a late sleep is not learnt", async () => {
+  let now = 0;
+  const clock = vi.spyOn(performance, "now").mockImplementation(() => now);
+  try {
+    // A wait sleeps as long as it is told, and ends 2 ms late; then it polls.
+    const run = async (own: RunClock, work: number): Promise<{ predicted: number; ms: number }> => {
+      let told = NaN;
+      const ms = await own.time(() => { now += 1; }, async (predicted) => {
+        told = predicted;
+        now += Math.max(work - 1, predicted > 0 ? predicted + 2 : 0);
+      });
+      return { predicted: told, ms };
+    };
+    const short = new RunClock();
+    for (const work of [39, 3, 39, 3]) expect(await run(short, work)).toEqual({ predicted: 0, ms: work });
+    const long = new RunClock();
+    expect(await run(long, 100)).toEqual({ predicted: 0, ms: 100 });
+    expect(await run(long, 80)).toEqual({ predicted: 49, ms: 80 });
+    expect(await run(long, 100)).toEqual({ predicted: 39, ms: 100 });
+  } finally {
+    clock.mockRestore();
+  }
+});
+
+test("a copy beside a case is of as many bytes", async () => {
+  using ceilings = await Ceilings.create(await testGpu());
+  const { copy, ...others } = await ceilings.measure(1, ["copy"], 3 << 20);
+  expect(copy).toBeGreaterThan(0);
+  expect(others).toEqual({});
+  expect(ceilings.besideBytes).toBe(3 << 20);
 });
 
 test("the report is one file without addresses, and holds the whole run", () => {

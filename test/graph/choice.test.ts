@@ -11,6 +11,7 @@ import { conv3d, conv3dCandidates } from "../../src/ops/conv3d.ts";
 import { groupNormApply, groupNormApplyCandidates } from "../../src/ops/group_norm_apply.ts";
 import { layerNorm, layerNormCandidates } from "../../src/ops/layer_norm.ts";
 import { matmul, matmulCandidates } from "../../src/ops/matmul.ts";
+import { qkNormRope } from "../../src/ops/qk_norm_rope.ts";
 import { rmsNorm } from "../../src/ops/rms_norm.ts";
 import { relativeL2, values } from "../support/compare.ts";
 import { memoryWeights, testGpu } from "../support/gpu.ts";
@@ -54,6 +55,11 @@ const cases: Record<string, { build(graph: Graph): Tensor; inputs: Record<string
     build: (g) => rmsNorm(g.input("x", [35, 260]), g.weight("w", [260])),
     inputs: { x: values(35 * 260, 1) },
     weights: { w: { data: values(260, 2), shape: [260] } },
+  },
+  qk_norm_rope: {
+    build: (g) => qkNormRope(g.input("q", [3, 37, 32]), g.input("k", [3, 37, 32]), { norm: { q: g.weight("nq", [2, 32]), k: g.weight("nk", [2, 32]), eps: 1e-6 } }).q,
+    inputs: { q: values(3 * 37 * 32, 1), k: values(3 * 37 * 32, 2) },
+    weights: { nq: { data: values(64, 3), shape: [2, 32] }, nk: { data: values(64, 4), shape: [2, 32] } },
   },
   group_norm_apply: {
     build: (g) => groupNormApply(g.input("x", [2, 3, 5, 7, 8]), g.input("norm", [2, 2, 8]), g.weight("w", [8]), g.weight("b", [8]), { activation: "silu" }),

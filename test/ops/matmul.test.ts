@@ -1,5 +1,6 @@
 import { expect, test, describe } from "vitest";
-import { matmul } from "../../src/ops/matmul.ts";
+import { Graph } from "../../src/graph/graph.ts";
+import { matmul, type MatmulOptions } from "../../src/ops/matmul.ts";
 import { expectClose, toHalf, values } from "../support/compare.ts";
 import { limitedGpu, runGraph, testGpu } from "../support/gpu.ts";
 
@@ -41,6 +42,62 @@ describe.each(cases)("matmul $m × $n × $k", ({ m, n, k }) => {
     const out = await runGraph((g) => ({ y: matmul(g.input("x", [m, k]), g.weight("w", [n, k]), { dtype: "f16" }) }), { weights, weightType: "f16", inputs: { x } });
     expectClose(out["y"]!, plain, 5e-3, [m, n]);
   });
+});
+
+describe.each([{ kind: "software" as const }, { kind: "hardware" as const }])("$kind kernels", ({ kind }) => {
+  // Heads that are no panels of 16 columns, heads wider and narrower than a tile; windows of rows, of weights and of heads.
+  test.each([[5, 60, 48, 12, {}], [67, 140, 36, 20, {}], [67, 192, 64, 64, {}], [520, 192, 64, 24, { maxBindingBytes: 112 * 1024, maxGrid: 17, immediates: false }]] as const)(
+    "%i × %i × %i, by heads of %i", async (m, n, k, d, limits) => {
+      await using gpu = await limitedGpu({ kind, ...limits });
+      const x = values(m * k, 1), w = values(n * k, 2), bias = values(n, 3), addend = values(m * n, 4);
+      const out = await runGraph((g) => {
+        const [input, weight, options] = [g.input("x", [m, k]), g.weight("w", [n, k]), { bias: g.weight("b", [n]), heads: d }];
+        return { y: matmul(input, weight, options), added: matmul(input, weight, { ...options, residual: g.input("a", [m, n]) }) };
+      }, { gpu, weights: { w: { data: w, shape: [n, k] }, b: { data: bias, shape: [n] } }, inputs: { x, a: addend } });
+      const plain = reference(x, w, m, n, k).map((v, i) => v + bias[i % n]!);
+      const byHead = (rows: Float64Array) => Float64Array.from(rows, (_, i) => rows[(Math.floor(i / d) % m) * n + Math.floor(i / (d * m)) * d + (i % d)]!);
+      expectClose(out["y"]!, byHead(plain), 1e-5, [n / d, m, d]);
+      expectClose(out["added"]!, byHead(plain.map((v, i) => v + addend[i]!)), 1e-5, [n / d, m, d]);
+    });
+
+  test.each([[67, 68, 36, {}], [520, 192, 64, { maxBindingBytes: 64 * 1024, maxGrid: 17, immediates: false }]] as const)("%i × %i × %i, added in place, twice", async (m, n, k, limits) => {
+    await using gpu = await limitedGpu({ kind, ...limits });
+    const x = values(m * k, 1), w = values(n * k, 2), bias = values(n, 3), table = values(3 * n, 5);
+    const rows = Uint32Array.from({ length: m }, (_, i) => i % 3);
+    const out = await runGraph((g) => {
+      const [input, weight] = [g.input("x", [m, k]), g.weight("w", [n, k])];
+      const first = matmul(input, weight);
+      const second = matmul(input, weight, { residual: first, accumulate: true, bias: g.weight("b", [n]) });
+      const third = matmul(input, weight, { residual: second, accumulate: true, gate: { table: g.input("t", [3, n]), rows: g.constant("rows", rows) } });
+      expect([second.root, third.root]).toEqual([first, first]);
+      return { y: third };
+    }, { gpu, weights: { w: { data: w, shape: [n, k] }, b: { data: bias, shape: [n] } }, inputs: { x, t: table } });
+    expectClose(out["y"]!, reference(x, w, m, n, k).map((v, i) => 2 * v + bias[i % n]! + v * table[(Math.floor(i / n) % 3) * n + (i % n)]!), 1e-5, [m, n]);
+  });
+});
+
+test("a graph's input is not added to in place", async () => {
+  const [x, w, r] = [values(3 * 8, 1), values(12 * 8, 2), values(3 * 12, 3)];
+  const out = await runGraph((g) => {
+    const residual = g.input("r", [3, 12]);
+    const y = matmul(g.input("x", [3, 8]), g.weight("w", [12, 8]), { residual, accumulate: true });
+    return { y, again: matmul(g.inputs.get("x")!, g.weight("w", [12, 8]), { residual }) };
+  }, { weights: { w: { data: w, shape: [12, 8] } }, inputs: { x, r } });
+  expectClose(out["y"]!, reference(x, w, 3, 12, 8).map((v, i) => v + r[i]!), 1e-5, [3, 12]);
+  expect(out["again"]).toEqual(out["y"]);
+});
+
+test("layouts and sums in place that cannot be are refused", () => {
+  const failing = (options: (g: Graph) => MatmulOptions) => () => {
+    const g = new Graph("refused");
+    matmul(g.input("x", [3, 8]), g.weight("w", [12, 8]), options(g));
+  };
+  expect(failing(() => ({ heads: 8 }))).toThrow("[matmul] a head's width must be a multiple of 4 that divides the 12 columns, got 8; lay the result out by row");
+  expect(failing(() => ({ heads: 6 }))).toThrow("got 6; lay the result out by row");
+  expect(failing(() => ({ accumulate: true }))).toThrow("[matmul] only an f32 result by row can take the memory of a residual, got f32 with none; record it without accumulate");
+  expect(failing((g) => ({ accumulate: true, addend: g.input("r", [3, 12]) }))).toThrow("got f32 with an addend; record it without accumulate");
+  expect(failing((g) => ({ accumulate: true, heads: 4, residual: g.input("r", [3, 12]) }))).toThrow("got f32 by head with one; record it without accumulate");
+  expect(failing((g) => ({ accumulate: true, dtype: "f16", residual: g.input("r", [3, 12]) }))).toThrow("got f16 with one; record it without accumulate");
 });
 
 test.each([{ kind: "software" as const }, { kind: "hardware" as const }])("windows of rows and of weights, and uniforms, change nothing: $kind kernels", async ({ kind }) => {

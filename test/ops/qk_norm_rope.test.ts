@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { Graph } from "../../src/graph/graph.ts";
+import { Graph, type Op, type OutputSpec, type Tensor } from "../../src/graph/graph.ts";
 import { matmul } from "../../src/ops/matmul.ts";
 import { qkNormRope } from "../../src/ops/qk_norm_rope.ts";
 import { silu } from "../../src/ops/silu.ts";
@@ -63,6 +63,36 @@ test("what has been overwritten cannot be used", () => {
   expect(() => g.output("q", q)).toThrow(/a tensor cannot be used once a node has taken its memory/);
   g.output("q", made.q);
   expect(() => qkNormRope(made.q, made.k, { norm })).toThrow(/an output's memory cannot be taken, got "q"/);
+});
+
+test("an input beside an activation leaves both as they are", async () => {
+  const [x, wq, k] = [values(5 * 4, 1), values(8 * 4, 2), values(2 * 5 * 4, 3)];
+  const norm = values(8, 4);
+  const out = await runGraph((g) => {
+    const q = matmul(g.input("x", [5, 4]), g.weight("wq", [8, 4]), { heads: 4 });
+    const weight = g.input("norm", [2, 4]);
+    const made = qkNormRope(q, g.input("k", [2, 5, 4]), { norm: { q: weight, k: weight, eps: 1e-6 } });
+    expect(made.q.root === q.root || made.k.role !== "activation").toBe(false);
+    return { q, ...{ done_q: made.q, done_k: made.k } };
+  }, { inputs: { x, k, norm }, weights: { wq: { data: wq, shape: [8, 4] } } });
+  const plain = { table: Float32Array.from({ length: 20 }, (_, i) => 1 - (i % 2)), position: new Uint32Array(5) };
+  expectClose(out["q"]!, Float64Array.from(projection(x, wq, 5, 2, 4)), 1e-6, [2, 5, 4]);
+  expectClose(out["done_q"]!, reference(projection(x, wq, 5, 2, 4), 5, 2, 4, norm, plain), 1e-5, [2, 5, 4]);
+  expectClose(out["done_k"]!, reference(k, 5, 2, 4, norm, plain), 1e-5, [2, 5, 4]);
+});
+
+test("a graph takes memory for one result, from one input of the node", () => {
+  const g = new Graph("taken");
+  const x = matmul(g.input("x", [3, 8]), g.weight("w", [8, 8]));
+  const op = (over: (x: Tensor) => Record<string, OutputSpec>): Op => ({ name: "odd", infer: ({ x: t }: { x: Tensor }) => over(t), cost: () => ({ flops: 0, bytes: 0 }), lower: () => [] });
+  const spec = { shape: [3, 8], dtype: "f32" as const };
+  const other = silu(x);
+  expect(() => g.record(op(() => ({ y: { ...spec, over: other } })), { x }, {})).toThrow(/\[odd\] a result can take the memory of one input that is no other input too, got silu:y f32 \[3, 8\] 0 times in odd/);
+  expect(() => g.record(op((t) => ({ y: { ...spec, over: t } })), { x, z: g.reshape(x, [24]) }, {})).toThrow(/2 times in odd/);
+  expect(() => g.record(op((t) => ({ y: { ...spec, over: t }, z: { ...spec, over: t } })), { x }, {})).toThrow(/a tensor's memory can be taken once/);
+  const foreign = silu(new Graph("another").input("x", [4]));
+  expect(() => g.record(op(() => ({ y: spec })), { x: foreign }, {})).toThrow(/\[odd\] inputs must belong to the graph being recorded/);
+  expect(() => g.output("y", foreign)).toThrow(/\[graph\] an output must belong to the graph, got "y" of another/);
 });
 
 test("q and k of different shapes are refused", async () => {

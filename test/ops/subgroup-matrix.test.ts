@@ -27,7 +27,7 @@ type Config = (typeof configs)[number];
 
 /** Epilogues and head widths that the sweep runs on real matrices are left out where they only make more pipelines. */
 const wanted: Record<string, RegExp> = {
-  matmul: /^(67×68×48 bias \(xwy\)|\d+×68×48 bias residual gate \(xw\)|67×68×24|(2|19)×68×48 bias \(xw\)|520×196×64)/,
+  matmul: /^(67×68×48 bias \(xwy\)|\d+×68×48 bias residual gate \(xw\)|67×68×24|(2|19)×68×48 bias \(xw\)|520×196×64|67×68×48 bias accumulate gate \(xw\)|67×68×48 bias by heads of 4 |67×60×48 bias by heads of 12 |520×192×64 bias (by heads|accumulate))/,
   attention: /× (32|64)[, ]/,
   conv3d: /./,
 };

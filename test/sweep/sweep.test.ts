@@ -52,7 +52,7 @@ describe("on this adapter", () => {
   afterAll(() => uniforms[Symbol.asyncDispose]());
 
   // These take some adapters seconds to compile for each shape, and have tests of their own; the command runs all of their cases.
-  const slow = new Set(["matmul", "attention", "attention_bias", "conv3d"]);
+  const slow = new Set(["matmul", "attention", "conv3d"]);
   test.each(allCases.filter((list) => !slow.has(list.op)).map((list) => [list.op, list] as const))("%s is right", async (_op, list) => {
     const report = await sweep(await testGpu(), uniforms, { lists: [list], sizes: ["tiny", "odd"] });
     expect(report.problems).toEqual([]);

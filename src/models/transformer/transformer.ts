@@ -115,7 +115,10 @@ export function describeSequence(graph: Graph, c: Pick<TransformerConfig, "atten
   };
 }
 
-/** One block: hidden [R, D] f32, conditioning [B, time_embed_dim] = silu(temb) → [R, D] f32, in the memory of `hidden` if that is an activation. */
+/**
+ * One block: hidden [R, D] f32, conditioning [B, time_embed_dim] = silu(temb) → [R, D] f32, in the memory of `hidden` if that is an
+ * activation.
+ */
 export function recordBlock(graph: Graph, c: TransformerConfig, name: string, hidden: Tensor, conditioning: Tensor, sequence: Sequence, dtype: DType, loras?: LiveLoras): Tensor {
   const d = c.num_attention_heads * c.attention_head_dim;
   const expert = (norm: "norm1" | "norm2") => graph.reshape(linear(graph, conditioning, `${name}.${norm}.linear`, [6 * d, c.time_embed_dim], {}, loras), [6 * sequence.batch, d]);
