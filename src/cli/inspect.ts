@@ -46,7 +46,7 @@ export async function inspectCommand(folder: string, options: InspectOptions): P
   }
   const { width, height, frames, steps, guidance, scheduler, fps } = requested;
   console.log(`a generation of ${width}×${height}, ${frames} frames at ${fps} a second, ${steps} ${scheduler} steps, guidance ${guidance}, ${model.dtype} on ${model.gpu.name} takes\n`);
-  console.log(table(["stage", "weights", "activations", "of which at least", "in all", "work of one run", "host"], requirements.map((r) => [r.stage, bytesText(r.weights, 1), bytesText(r.activations, 1), bytesText(r.lowerBound, 1), bytesText(r.total, 1), `${(r.flops / 1e9).toFixed(1)} GFLOP`, r.host ? bytesText(r.host, 1) : ""])));
+  console.log(table(["stage", "weights", "inputs, outputs", "activations", "at least", "in all", "work of one run", "host"], requirements.map((r) => [r.stage, bytesText(r.weights, 1), bytesText(r.io, 1), bytesText(r.activations, 1), bytesText(r.lowerBound, 1), bytesText(r.total, 1), `${(r.flops / 1e9).toFixed(1)} GFLOP`, r.host ? bytesText(r.host, 1) : ""])));
   console.log("Stages follow one another; each gives back its memory before the next begins. The transformer runs once a step.");
   const choices = [...new Map(requirements.flatMap((r) => r.choices.map((c) => [c.work, c] as const))).values()];
   if (kernels) console.log(`\n${table(["work", "kernel", "chosen"], choices.map((c) => [c.work, c.variant, c.tuned ? "tuned" : "by capability"]))}`);

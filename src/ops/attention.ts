@@ -3,7 +3,7 @@ import { attentionFlash, attentionOctet, attentionQuad, attentionSubgroupMatrix,
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { choiceKey } from "../graph/choice.ts";
-import { dispatch, foldGrid, rowView, rowWindows, type Dispatch } from "../graph/dispatch.ts";
+import { dispatch, foldGrid, MAX_DISPATCH_FLOPS, rowView, rowWindows, type Dispatch } from "../graph/dispatch.ts";
 import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
 import { PANEL, padTo } from "../graph/packing.ts";
 
@@ -92,26 +92,30 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
     const out: Dispatch[] = [];
     const element = bytesOf[q.dtype];
     const headFlops = 4 * d * attrs.segments.reduce((n, s) => n + s.count * s.keyCount, 0);
-    const windows = rowWindows(caps, heads, [rowsQ * d * element, padTo(rowsK, PANEL) * d * element], headFlops);
-    // Kernels for CPU adapters read values in panels.
-    const turned = variant.name === "octet" || variant.name === "quad" ? target.scratch([heads, panels, d, PANEL], v.dtype) : undefined;
+    // Kernels for CPU adapters read values in panels, a third of the heads at a time: no arena that attention reads or writes can hold
+    // the copy of all, which would be a seventh hidden state beside the six that a transformer needs.
+    const turns = variant.name === "octet" || variant.name === "quad";
+    const atOnce = turns ? Math.ceil(heads / 3) : heads;
+    const windows = rowWindows(caps, heads, [rowsQ * d * element, padTo(rowsK, PANEL) * d * element], Math.max(headFlops, MAX_DISPATCH_FLOPS[caps.kind] / (atOnce + 0.5)));
+    const turned = turns ? target.scratch([windows.reduce((most, w) => Math.max(most, w.count), 0), panels, d, PANEL], v.dtype) : undefined;
     // One head alone may be too much work for a dispatch: then its queries are split too.
     const lists = rowWindows(caps, rowsQ, [heads * d * bytesOf[y.dtype]], headFlops / rowsQ).flatMap((rows) => {
       const { tiles, list } = tilesOf(attrs.segments, variant.bq, rows.start, rows.count, !!bias);
       return tiles ? [{ rows, count: tiles, tiles: target.constant("tiles", list, [list.length / 4, 4]) }] : [];
     });
     for (const w of windows) {
-      if (turned) {
+      const panelsHere = turned && rowView(turned, { start: 0, count: w.count }, panels * PANEL * d);
+      if (panelsHere) {
         const count = w.count * panels * d * (PANEL / 4);
         out.push(dispatch({
           kernel: transposePanels, types: { X: v.dtype }, params: { d, rows: rowsK, count },
-          bindings: { x: rowView(v, w, rowsK * d), y: rowView(turned, w, panels * PANEL * d) },
+          bindings: { x: rowView(v, w, rowsK * d), y: panelsHere },
           grid: foldGrid(Math.ceil(count / 64), caps),
           cost: { flops: 0, bytes: 2 * w.count * rowsK * d * element },
         }));
       }
       for (const { rows, count, tiles } of lists) {
-        const bindings = { q: rowView(q, w, rowsQ * d), k: rowView(k, w, rowsK * d), v: turned ? rowView(turned, w, panels * PANEL * d) : rowView(v, w, rowsK * d), tiles, bias: bias ?? tiles, y: rowView(y, rows, heads * d) };
+        const bindings = { q: rowView(q, w, rowsQ * d), k: rowView(k, w, rowsK * d), v: panelsHere ?? rowView(v, w, rowsK * d), tiles, bias: bias ?? tiles, y: rowView(y, rows, heads * d) };
         const params = { rows_q: rowsQ, rows_k: rowsK, heads: w.count, head_base: w.start, heads_total: heads, tiles: count, row_base: rows.start, scale: attrs.scale, longest: longest(attrs.segments) };
         const BIAS = +!!bias;
         const grid = foldGrid(count * w.count, caps);

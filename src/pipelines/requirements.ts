@@ -27,7 +27,10 @@ export interface Configs {
 export interface StageMemory {
   readonly stage: string;
   readonly weights: number;
+  /** Planned over arenas by lifetime. */
   readonly activations: number;
+  /** Inputs, outputs and constants, which live from run to run: the VAE's caches among them. */
+  readonly io: number;
   readonly total: number;
   readonly flops: number;
   /** No plan could need less for activations. */
@@ -38,7 +41,7 @@ export interface StageMemory {
   readonly choices: readonly KernelChoice[];
 }
 
-type Needs = Pick<StageMemory, "weights" | "activations" | "total" | "host">;
+type Needs = Pick<StageMemory, "weights" | "activations" | "io" | "total" | "host">;
 
 /** Bytes of the machine's memory: a CPU adapter takes it for all that is on the adapter. */
 export const machineBytes = ({ total, host }: Needs, { kind }: Capabilities): number => (kind === "software" ? total : 0) + host;
@@ -47,7 +50,7 @@ export const machineBytes = ({ total, host }: Needs, { kind }: Capabilities): nu
 export function refuseBeyond(available: number | undefined, room: string, what: string, needs: Needs, caps: Capabilities, otherwise?: string): void {
   const bytes = machineBytes(needs, caps);
   if (available === undefined || bytes <= available) return;
-  throw new CogwheelError(room, `${what} needs ${bytesText(bytes)} (weights ${bytesText(needs.weights)}, activations ${bytesText(needs.activations)}${needs.host ? `, host ${bytesText(needs.host)}` : ""}), got ${bytesText(available)} of free memory; choose a smaller size${otherwise === undefined ? " or fewer frames" : `, fewer frames or ${otherwise}`}`);
+  throw new CogwheelError(room, `${what} needs ${bytesText(bytes)} (weights ${bytesText(needs.weights)}, activations ${bytesText(needs.activations + needs.io)}${needs.host ? `, host ${bytesText(needs.host)}` : ""}), got ${bytesText(available)} of free memory; choose a smaller size${otherwise === undefined ? " or fewer frames" : `, fewer frames or ${otherwise}`}`);
 }
 
 /** Which kernel carries out one kind of work (docs/tuning.md). */
@@ -112,16 +115,17 @@ function measureExact(stage: string, config: VaeConfig, caps: Capabilities, opti
   const largest = (of: (plan: (typeof plans)[number]) => number) => Math.max(...plans.map(of));
   const weights = [...new Map(plans.flatMap((p) => [...p.weights].map(([key, w]) => [key, w.bytes] as const))).values()].reduce((a, b) => a + b, 0);
   const activations = largest((p) => p.deviceBytes);
-  return { stage, weights, activations, total: weights + activations, flops: plans.reduce((n, p) => n + p.flops, 0), lowerBound: activations, host: largest((p) => p.hostBytes), choices: kernelChoices(plans.flatMap((p) => p.choices)) };
+  return { stage, weights, activations, io: 0, total: weights + activations, flops: plans.reduce((n, p) => n + p.flops, 0), lowerBound: activations, host: largest((p) => p.hostBytes), choices: kernelChoices(plans.flatMap((p) => p.choices)) };
 }
 
 function measure(stage: string, plans: readonly Plan[]): StageMemory {
   const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
   // The VAE's two programs share their arenas, and the second reads the first one's caches where they lie.
   const shared = plans.slice(1).flatMap((p) => [...p.graph.inputs].filter(([name]) => name !== "x").map(([, tensor]) => tensor.bytes));
-  const activations = sum(sharedArenas(plans)) + sum(plans.map((p) => p.bytes.io)) - sum(shared);
+  const activations = sum(sharedArenas(plans));
+  const io = sum(plans.map((p) => p.bytes.io)) - sum(shared);
   const weights = sum([...new Map(plans.flatMap((p) => [...p.weights].map(([key, w]) => [key, w.bytes] as const))).values()]);
-  return { stage, weights, activations, total: weights + activations, flops: sum(plans.map((p) => p.cost.flops)), lowerBound: Math.max(...plans.map((p) => p.bytes.lowerBound)), host: 0, choices: kernelChoices(plans.flatMap((p) => p.choices)) };
+  return { stage, weights, activations, io, total: weights + activations + io, flops: sum(plans.map((p) => p.cost.flops)), lowerBound: Math.max(...plans.map((p) => p.bytes.lowerBound)), host: 0, choices: kernelChoices(plans.flatMap((p) => p.choices)) };
 }
 
 function kernelChoices(choices: readonly Choice[]): KernelChoice[] {

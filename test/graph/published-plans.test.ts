@@ -21,8 +21,8 @@ const vae = (part: "encode" | "decode", frames: number, side: number, dtype: "f3
 const gpuCaps = async () => ({ ...(await testGpu()).caps, kind: "hardware" as const, f16: true, maxBindingBytes: 2 ** 31, maxBufferBytes: 2 ** 32 });
 
 /** Bytes of the activations' arenas, as a multiple of the largest set of activations alive at once. */
-async function share(graph: Graph): Promise<number> {
-  const { activations, lowerBound } = compile(graph, await gpuCaps()).bytes;
+async function share(graph: Graph, kind: "hardware" | "software"): Promise<number> {
+  const { activations, lowerBound } = compile(graph, { ...(await gpuCaps()), kind }).bytes;
   return activations / lowerBound;
 }
 
@@ -38,8 +38,10 @@ describe("planned activation memory", () => {
     ["VAE decoder, f16", () => vae("decode", 5, 16, "f16")],
     ["VAE encoder", () => vae("encode", 17, 128)],
     ["VAE encoder, f16", () => vae("encode", 17, 128, "f16")],
-  ])("%s: the largest live set, within a hundredth", async (_, graphs) => {
-    for (const graph of graphs()) expect(await share(graph), graph.name).toBeLessThan(1.01);
+  ])("%s: the largest live set, within a hundredth; on a CPU adapter within a tenth", async (_, graphs) => {
+    for (const graph of graphs()) expect(await share(graph, "hardware"), graph.name).toBeLessThan(1.01);
+    // Its attention copies the values, a part of the heads at a time.
+    for (const graph of graphs()) expect(await share(graph, "software"), graph.name).toBeLessThan(1.1);
   });
 
   /**
