@@ -14,7 +14,7 @@
 import { spawnSync } from "node:child_process";
 import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
-import { parseArgs } from "node:util";
+import { Command } from "commander";
 import { CogwheelError } from "../../src/errors.ts";
 import { Gpu } from "../../src/gpu/gpu.ts";
 import { judgeT5Config } from "../../src/models/t5/config.ts";
@@ -41,12 +41,18 @@ function problemsOf({ module, config, inputs }: ReferenceCase): readonly string[
   return width > 128 ? ["the head width must be a multiple of 4 up to 128"] : [];
 }
 
-const { values } = parseArgs({
-  options: {
-    count: { type: "string", default: "200" }, seed: { type: "string" }, index: { type: "string" }, out: { type: "string" }, cases: { type: "string" },
-    adapter: { type: "string" }, dtype: { type: "string", default: "f32" }, kernels: { type: "string" },
-  },
-});
+const values = new Command("fuzz")
+  .description("random reference cases of every module, made with the reference and run on the adapter")
+  .option("--count <n>", "how many", "200")
+  .option("--seed <n>", "of the draws (default: a new one)")
+  .option("--index <n>", "one case of a seed again")
+  .option("--out <folder>", "where the files go (default: test/reference/cases-fuzz)")
+  .option("--cases <folder>", "the files of an earlier run, without making any")
+  .option("--adapter <name>", "adapter to run on")
+  .option("--dtype <type>", "f32 or f16", "f32")
+  .option("--kernels <kind>", "gpu or cpu: those of the other kind of adapter")
+  .parse()
+  .opts<{ count: string; dtype: string } & { [K in "seed" | "index" | "out" | "cases" | "adapter" | "kernels"]?: string }>();
 const seed = values.seed ?? String(Math.floor(Math.random() * 1e6));
 const { dtype } = values;
 if (dtype !== "f32" && dtype !== "f16") throw new CogwheelError("fuzz", `--dtype must be f32 or f16, got ${dtype}`);
