@@ -41,7 +41,7 @@ export interface TuningReport {
 }
 
 /** Kernels that take a CPU adapter's compiler seconds each, to be as slow as barriers are there. */
-const FOR_GPUS = ["tiled", "flash", "subgroup_matrix", "row"];
+const FOR_GPUS = ["tiled", "flash", "subgroup_matrix", "row", "head"];
 
 const FULL = { rounds: 7, batchMs: 20, seconds: 20 };
 const QUICK = { rounds: 3, batchMs: 5, seconds: 2 };
@@ -94,14 +94,14 @@ export async function tune(model: CogVideoX, options: TuneOptions = {}): Promise
   const choices = Object.fromEntries(measured.flatMap(({ key, chosen }) => (chosen === null ? [] : [[key, chosen] as const])));
   if (works.length && Object.keys(choices).length === 0) throw new CogwheelError("tune", `some work must be measurable, got none of ${works.length} kinds: ${measured[0]!.why}; choose a smaller size`);
   onProgress?.(1, "");
-  const { info, capabilities } = { info: model.gpu.device.adapterInfo, capabilities: model.gpu.caps };
+  const info = model.gpu.device.adapterInfo;
   return {
     made: new Date().toISOString(), seconds: (performance.now() - begun) / 1000, quick, runtime: runtime(),
     adapter: {
       name: model.gpu.name, vendor: info.vendor, architecture: info.architecture, device: info.device, description: info.description,
       features: [...model.gpu.device.features].sort(), limits: limitsOf(model.gpu.device),
     },
-    capabilities,
+    capabilities: model.gpu.caps,
     model: { class: model.checkpoint.className, dtype: model.dtype, settings: { ...model.defaults, ...generation }, configs: model.configs },
     works: measured,
     table: { ...model.gpu.tuningHeader, choices },
