@@ -1,12 +1,13 @@
 /** This engine as a contender. */
-import { readFileSync, statSync } from "node:fs";
-import { basename, join } from "node:path";
+import { statSync } from "node:fs";
+import { basename } from "node:path";
 import { draw, relativeL2, type BenchCase } from "../cases/case.ts";
 import { writeResult } from "../cases/result-file.ts";
-import { EMBEDDED_MODEL, packageRoot } from "../../src/cli/package-root.ts";
+import { EMBEDDED_MODEL, packageInfo } from "../../src/cli/package-root.ts";
 import { Gpu } from "../../src/gpu/gpu.ts";
 import { Profile } from "../../src/gpu/profile.ts";
-import { compile, type Plan } from "../../src/graph/compile.ts";
+import { howChosen } from "../../src/graph/choice.ts";
+import { compile } from "../../src/graph/compile.ts";
 import { Program } from "../../src/graph/program.ts";
 import { WeightStore } from "../../src/graph/weights.ts";
 import { Ceilings, type CeilingName, type CeilingRates } from "../measure/ceiling.ts";
@@ -15,18 +16,12 @@ import { measureGeneration, type Generation } from "../measure/generation.ts";
 import { measureRuntime, type Runtime } from "../measure/runtime.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
 import { builders } from "./builders.ts";
-import { serve, type Chosen, type Contender, type Opened, type Prepared } from "./protocol.ts";
+import { serve, type Contender, type Opened, type Prepared } from "./protocol.ts";
 
 function tuningOf({ tuning }: Gpu): Opened["tuning"] {
   if (!tuning) return null;
   const { path, table: { kernels, choices } } = tuning;
   return { ...(path === undefined ? {} : { file: basename(path), written: statSync(path).mtime.toISOString() }), kernels, works: Object.keys(choices).length };
-}
-
-function chosenIn({ choices }: Plan): { chosen?: Chosen } {
-  if (choices.length === 0) return {};
-  const tuned = choices.filter((c) => c.tuned).length;
-  return { chosen: tuned === choices.length ? "tuned" : tuned ? "partly tuned" : "by capability" };
 }
 
 class Engine implements Contender {
@@ -40,8 +35,7 @@ class Engine implements Contender {
       ...(process.env["COGWHEEL_ADAPTER"] ? { adapter: process.env["COGWHEEL_ADAPTER"] } : {}),
       ...(process.env["COGWHEEL_KERNELS"] === "gpu" ? { capabilities: { kind: "hardware" as const } } : {}),
     });
-    const { version } = JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as { version: string };
-    return { name: "Cogwheel", version, adapter: this.#gpu.name, kinds: Object.keys(builders), capabilities: this.#gpu.caps, tuning: tuningOf(this.#gpu) };
+    return { name: "Cogwheel", version: packageInfo().version, adapter: this.#gpu.name, kinds: Object.keys(builders), capabilities: this.#gpu.caps, tuning: tuningOf(this.#gpu) };
   }
 
   async ceilings(runs: number, only?: readonly CeilingName[], bytes?: number): Promise<CeilingRates> {
@@ -56,6 +50,7 @@ class Engine implements Contender {
     const { graph, inputs, read, provider, want } = build(c);
     const store = new WeightStore(gpu, provider ?? { type: () => "f32", read: async (name) => draw(c.weights[name]!) });
     const plan = compile(graph, gpu.caps);
+    const chosen = howChosen(plan.choices);
     const start = performance.now();
     const program = await Program.create(gpu, plan, store);
     const compileMs = performance.now() - start;
@@ -68,7 +63,7 @@ class Engine implements Contender {
       if (!(error <= c.tolerance)) throw new Error(`its result departs from the list's reference by ${error.toExponential(1)}, more than ${c.tolerance}`);
     }
     writeResult(file, read ? read(out) : out);
-    return { flops: plan.cost.flops, bytes: plan.cost.bytes, compileMs, kernels: [...new Set(plan.steps.map((s) => s.label))], ...chosenIn(plan) };
+    return { flops: plan.cost.flops, bytes: plan.cost.bytes, compileMs, kernels: [...new Set(plan.steps.map((s) => s.label))], ...(chosen ? { chosen } : {}) };
   }
 
   async time(runs: number) {

@@ -16,6 +16,7 @@
 import { createInterface } from "node:readline";
 import type { BenchCase } from "../cases/case.ts";
 import type { Capabilities } from "../../src/gpu/capabilities.ts";
+import type { HowChosen } from "../../src/graph/choice.ts";
 import type { CeilingName, CeilingRates } from "../measure/ceiling.ts";
 import type { Generation } from "../measure/generation.ts";
 import type { Runtime } from "../measure/runtime.ts";
@@ -41,8 +42,6 @@ export interface Opened {
     readonly works: number;
   } | null;
 }
-export type Chosen = "tuned" | "partly tuned" | "by capability";
-
 export interface Prepared {
   /** The way it was built, where there were several and this was the fastest. */
   readonly variant?: string;
@@ -55,7 +54,7 @@ export interface Prepared {
   readonly bytes?: number;
   readonly kernels?: readonly string[];
   /** How those of ours were chosen, where there was a choice. */
-  readonly chosen?: Chosen;
+  readonly chosen?: HowChosen;
   readonly compileMs?: number;
 }
 export interface Timed {

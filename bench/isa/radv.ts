@@ -1,9 +1,10 @@
 /** Mesa's RADV as a null device: what it needs, and processes that compile on it. */
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, openSync, closeSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { packageRoot } from "../../src/cli/package-root.ts";
+import { cachePath } from "../../src/platform/cache-node.ts";
 
 export interface Radv {
   /** The driver, `libvulkan_radeon.so`. */
@@ -18,7 +19,7 @@ export function findRadv(): Radv | string {
   const library = process.env["COGWHEEL_RADV"] ?? folders.map((folder) => join(folder, "libvulkan_radeon.so")).find(existsSync);
   if (!library) return "Mesa's RADV up to 25.x (libvulkan_radeon.so of the package mesa-vulkan-drivers; or name it in COGWHEEL_RADV)";
   const source = join(packageRoot, "bench", "isa", "nullicd.c");
-  const cache = join(process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "cogwheel", "isa");
+  const cache = cachePath("isa");
   const wrapper = join(cache, "libnullicd.so");
   mkdirSync(cache, { recursive: true });
   if (!existsSync(wrapper) || statSync(wrapper).mtimeMs < statSync(source).mtimeMs) {

@@ -1,14 +1,13 @@
 /** The command line. Each command is a file beside this one; this file knows only their options. */
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync } from "node:fs";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { CogwheelError } from "../errors.ts";
 import type { LoraInput } from "../pipelines/lora-file.ts";
-import { EMBEDDED_MODEL, packageRoot } from "./package-root.ts";
+import { EMBEDDED_MODEL, packageInfo } from "./package-root.ts";
 import type { ValidateOptions } from "./validate.ts";
 import { Interrupted } from "./terminal/interrupt.ts";
 
-const { version, description } = JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as { version: string; description: string };
+const { version, description } = packageInfo();
 
 function number(text: string): number {
   const value = Number(text);

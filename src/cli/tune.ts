@@ -12,7 +12,7 @@ import type { Settings } from "../pipelines/settings.ts";
 import type { MeasuredWork } from "../tune/measure.ts";
 import { tune } from "../tune/tune.ts";
 import { checkOutputFile, writeWhole } from "./files.ts";
-import { packageRoot } from "./package-root.ts";
+import { packageInfo, packageRoot } from "./package-root.ts";
 import { interruptible, Interrupted } from "./terminal/interrupt.ts";
 import { Progress } from "./terminal/progress.ts";
 import { table } from "./terminal/table.ts";
@@ -67,10 +67,10 @@ function resultTable(works: readonly MeasuredWork[]): string {
 }
 
 function versions(): Record<string, string> {
-  const version = (path: string): string => (JSON.parse(readFileSync(path, "utf8")) as { version: string }).version;
-  const found: Record<string, string> = { cogwheel: version(join(packageRoot, "package.json")), node: process.versions.node };
+  const found: Record<string, string> = { cogwheel: packageInfo().version, node: process.versions.node };
   try {
-    found["webgpu"] = version(createRequire(join(packageRoot, "package.json")).resolve("webgpu/package.json"));
+    const webgpu = createRequire(join(packageRoot, "package.json")).resolve("webgpu/package.json");
+    found["webgpu"] = (JSON.parse(readFileSync(webgpu, "utf8")) as { version: string }).version;
   } catch {
     // Dawn from elsewhere.
   }

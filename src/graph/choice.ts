@@ -26,6 +26,16 @@ export interface Choice {
   readonly tuned: boolean;
 }
 
+/** How the kernels of some work were chosen: by a table of measurements, by the adapter's capabilities, or some by each. */
+export type HowChosen = "tuned" | "partly tuned" | "by capability";
+
+/** null where there was no choice. */
+export function howChosen(choices: readonly Choice[]): HowChosen | null {
+  if (choices.length === 0) return null;
+  const tuned = choices.filter((c) => c.tuned).length;
+  return tuned === choices.length ? "tuned" : tuned ? "partly tuned" : "by capability";
+}
+
 /** `tiled bm=64 bn=64 …`: the variant's name and all its numbers. */
 export function variantLabel({ name, ...rest }: Variant): string {
   const parts = (record: object): string[] => Object.entries(record).flatMap(([key, value]) => (typeof value === "object" ? parts(value as object) : [`${key}=${value}`]));

@@ -2,7 +2,7 @@
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { kernelLabel, type BindingInfo } from "../gpu/kernel.ts";
-import { choose, variantLabel, type Choice } from "./choice.ts";
+import { choose, howChosen, variantLabel, type Choice, type HowChosen } from "./choice.ts";
 import { Tensor, type Cost, type DType, type Graph, type Node } from "./graph.ts";
 import type { Dispatch, Target, View } from "./dispatch.ts";
 import { packedBytes, type Packing } from "./packing.ts";
@@ -24,7 +24,7 @@ export interface PlanStep {
   /** Its share of the node's cost. */
   readonly cost: Cost;
   /** How its node's kernel was chosen, where there was a choice. */
-  readonly chosen: "tuned" | "partly tuned" | "by capability" | null;
+  readonly chosen: HowChosen | null;
 }
 
 export interface Plan {
@@ -53,22 +53,17 @@ function shareCost(whole: Cost, dispatches: readonly Dispatch[]): Cost[] {
   return own.map((c) => c ?? rest);
 }
 
-function howChosen(choices: readonly Choice[]): PlanStep["chosen"] {
-  if (choices.length === 0) return null;
-  const tuned = choices.filter((c) => c.tuned).length;
-  return tuned === choices.length ? "tuned" : tuned ? "partly tuned" : "by capability";
-}
-
 export function compile(graph: Graph, caps: Capabilities): Plan {
   const steps: PlanStep[] = [];
   const scratch: Tensor[] = [];
   const choices: Choice[] = [];
   for (const node of graph.nodes) {
+    const own: Choice[] = [];
     const target: Target = {
       caps,
       choose(key, candidates) {
         const { variant, tuned } = choose(key, candidates, caps.tuning);
-        choices.push({ node, key, variant: variantLabel(variant), candidates: candidates.map(variantLabel), tuned });
+        own.push({ node, key, variant: variantLabel(variant), candidates: candidates.map(variantLabel), tuned });
         return variant;
       },
       scratch(shape, dtype) {
@@ -82,9 +77,9 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
         return tensor;
       },
     };
-    const before = choices.length;
     const dispatches = node.op.lower(node, target);
-    const chosen = howChosen(choices.slice(before));
+    const chosen = howChosen(own);
+    choices.push(...own);
     const shares = shareCost(node.op.cost(node), dispatches);
     for (const [i, dispatch] of dispatches.entries()) {
       const { grid } = dispatch;

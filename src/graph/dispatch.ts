@@ -64,11 +64,11 @@ export const MAX_DISPATCH_FLOPS: Readonly<Record<Capabilities["kind"], number>> 
 /**
  * Splits `rows` so that every row-major tensor whose rows have `rowBytes[i]` bytes stays within the binding limit, at
  * offsets that a binding may have, and so that a dispatch stays within the limit on work where a row takes `rowFlops`.
- * One window when everything fits.
+ * One window when everything fits. `most`: rows of a window, as far as offsets allow; `what` errors call the rows.
  */
-export function rowWindows(caps: Capabilities, rows: number, rowBytes: readonly number[], rowFlops = 0, what = "rows"): RowWindow[] {
+export function rowWindows(caps: Capabilities, rows: number, rowBytes: readonly number[], rowFlops = 0, { most: wanted = rows, what = "rows" }: { most?: number; what?: string } = {}): RowWindow[] {
   const widest = Math.max(...rowBytes);
-  const affordable = rowFlops > 0 ? Math.max(1, Math.floor(MAX_DISPATCH_FLOPS[caps.kind] / rowFlops)) : rows;
+  const affordable = Math.min(wanted, rowFlops > 0 ? Math.max(1, Math.floor(MAX_DISPATCH_FLOPS[caps.kind] / rowFlops)) : rows);
   if (widest * rows <= caps.maxBindingBytes && rows <= affordable) return [{ start: 0, count: rows }];
   let step = 1;
   for (const bytes of rowBytes) step = lcm(step, caps.offsetAlignment / gcd(caps.offsetAlignment, bytes));

@@ -3,7 +3,7 @@ import { attentionFlash, attentionOctet, attentionQuad, attentionSubgroupMatrix,
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { choiceKey } from "../graph/choice.ts";
-import { dispatch, foldGrid, MAX_DISPATCH_FLOPS, rowView, rowWindows, type Dispatch } from "../graph/dispatch.ts";
+import { dispatch, foldGrid, rowView, rowWindows, type Dispatch } from "../graph/dispatch.ts";
 import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
 import { PANEL, padTo } from "../graph/packing.ts";
 
@@ -95,8 +95,7 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
     // Kernels for CPU adapters read values in panels, a third of the heads at a time: no arena that attention reads or writes can hold
     // the copy of all, which would be a seventh hidden state beside the six that a transformer needs.
     const turns = variant.name === "octet" || variant.name === "quad";
-    const atOnce = turns ? Math.ceil(heads / 3) : heads;
-    const windows = rowWindows(caps, heads, [rowsQ * d * element, padTo(rowsK, PANEL) * d * element], Math.max(headFlops, MAX_DISPATCH_FLOPS[caps.kind] / (atOnce + 0.5)));
+    const windows = rowWindows(caps, heads, [rowsQ * d * element, padTo(rowsK, PANEL) * d * element], headFlops, { most: turns ? Math.ceil(heads / 3) : heads, what: "heads" });
     const turned = turns ? target.scratch([windows.reduce((most, w) => Math.max(most, w.count), 0), panels, d, PANEL], v.dtype) : undefined;
     // One head alone may be too much work for a dispatch: then its queries are split too.
     const lists = rowWindows(caps, rowsQ, [heads * d * bytesOf[y.dtype]], headFlops / rowsQ).flatMap((rows) => {

@@ -148,7 +148,7 @@ function columnWindows(caps: Capabilities, m: number, n: number, width: number |
   const headBytes = m * width * element;
   if (n * m * element <= caps.maxBindingBytes) return within(0, n, { start: 0, count: n / width });
   // A row of offsetAlignment / PANEL bytes a column is aligned where a panel begins.
-  return rowWindows(caps, n / width, [headBytes, (width * caps.offsetAlignment) / PANEL], 0, "heads").flatMap((heads) => within(heads.start * width, heads.count * width, heads));
+  return rowWindows(caps, n / width, [headBytes, (width * caps.offsetAlignment) / PANEL], 0, { what: "heads" }).flatMap((heads) => within(heads.start * width, heads.count * width, heads));
 }
 
 /** `bm` × `bn`: the part of y that a workgroup computes. */

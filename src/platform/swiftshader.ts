@@ -5,10 +5,10 @@
  */
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { homedir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { brotliDecompressSync } from "node:zlib";
 import { CogwheelError } from "../errors.ts";
+import { cachePath } from "./cache-node.ts";
 
 const PACKAGE = "@sparticuz/chromium";
 const MANIFEST = "vk_swiftshader_icd.json";
@@ -55,10 +55,7 @@ export async function unpackPackage(what: string, archives: readonly string[], p
   const root = packageRoot()!;
   const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
   // <project>/node_modules/@sparticuz/chromium → <project>/node_modules/.cache, which goes when node_modules goes.
-  const caches = [
-    join(root, "..", "..", ".cache", "cogwheel"),
-    join(process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "cogwheel"),
-  ].map((cache) => join(cache, `${what}-${version}`));
+  const caches = [join(root, "..", "..", ".cache", "cogwheel"), cachePath()].map((cache) => join(cache, `${what}-${version}`));
   const ready = caches.find((folder) => existsSync(folder));
   if (ready) return ready;
 

@@ -1,17 +1,11 @@
 /** Tables of measurements (docs/tuning.md), in Node: below the folder that the system has for a user's caches. */
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
-import { homedir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { CogwheelError } from "../errors.ts";
-
-function cachePath(file: string): string {
-  const { XDG_CACHE_HOME, LOCALAPPDATA } = process.env;
-  const base = XDG_CACHE_HOME || (process.platform === "win32" && LOCALAPPDATA) || join(homedir(), process.platform === "darwin" ? "Library/Caches" : ".cache");
-  return join(base, "cogwheel", "tuning", file);
-}
+import { cachePath } from "./cache-node.ts";
 
 export async function readTuning(file: string): Promise<{ path: string; text: string } | undefined> {
-  const path = cachePath(file);
+  const path = cachePath("tuning", file);
   try {
     return { path, text: await readFile(path, "utf8") };
   } catch (error) {
@@ -36,7 +30,7 @@ function unreadable(what: string, error: unknown): CogwheelError {
 }
 
 export async function writeTuning(file: string, text: string): Promise<string> {
-  const path = cachePath(file);
+  const path = cachePath("tuning", file);
   const temporary = `${path}.${process.pid}.part`;
   try {
     await mkdir(dirname(path), { recursive: true });

@@ -59,23 +59,23 @@ export function isolate(node: Node): Isolated {
 
 const rowOf = (tensor: Tensor): number => elements(tensor.shape.slice(1));
 
-/** Values in −1 … 1 times `scale`, the same each time; repeated after a prime number of them. */
+/** Values repeat after a prime number of them: so many are enough, and quick to make. */
+const PERIOD = 65521;
+
+/** Values in −1 … 1 times `scale`, the same each time. */
 function drawn(count: number, scale: number): Float32Array {
-  const period = Math.min(count, 65521);
-  const out = new Float32Array(count);
   let state = 1;
-  for (let i = 0; i < period; i++) {
+  return repeated(new Float32Array(count), () => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    out[i] = scale * (state / 2 ** 31 - 1);
-  }
-  for (let at = period; at < count; at += period) out.copyWithin(at, 0, Math.min(period, count - at));
-  return out;
+    return scale * (state / 2 ** 31 - 1);
+  });
 }
 
-function halves(data: Float32Array): Uint16Array {
-  const out = new Uint16Array(data.length);
-  const period = Math.min(data.length, 65521);
-  for (let i = 0; i < period; i++) out[i] = numberToF16(data[i]!);
-  for (let at = period; at < data.length; at += period) out.copyWithin(at, 0, Math.min(period, data.length - at));
+const halves = (data: Float32Array): Uint16Array => repeated(new Uint16Array(data.length), (i) => numberToF16(data[i]!));
+
+function repeated<T extends Float32Array | Uint16Array>(out: T, value: (i: number) => number): T {
+  const period = Math.min(out.length, PERIOD);
+  for (let i = 0; i < period; i++) out[i] = value(i);
+  for (let at = period; at < out.length; at += period) out.copyWithin(at, 0, Math.min(period, out.length - at));
   return out;
 }
