@@ -21,7 +21,7 @@ function files(dir, ext) {
     .sort();
 }
 
-const sources = [...files("kernels", ".wgsl"), ...files("src", ".ts"), ...files("bench", ".ts"), ...files("test/fuzz", "main.ts"), ...files("web", ""), "build.mjs", "package.json"];
+const sources = [...files("kernels", ".wgsl"), ...files("src", ".ts"), ...files("bench", ".ts"), ...files("test/fuzz", ".ts"), ...files("test/support", ".ts"), ...files("web", ""), "build.mjs", "package.json"];
 const web = process.argv.includes("--web");
 const stamp = web ? "dist/web/.stamp" : "dist/.stamp";
 mkdirSync(dirname(stamp), { recursive: true });
