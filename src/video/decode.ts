@@ -2,7 +2,8 @@
 import { listFolder, readInput } from "#platform";
 import { CogwheelError } from "../errors.ts";
 import type { Frame } from "./frame.ts";
-import { DEFAULT_LIMITS, readMedia } from "./read/read.ts";
+import { DEFAULT_LIMITS } from "./read/limits.ts";
+import { readMedia } from "./read/read.ts";
 import type { ReadFrame } from "./read/reader.ts";
 
 export interface DecodeOptions {

@@ -1,8 +1,5 @@
 /** Bytes of any kind that is known → frames. What they are is told by how they begin, not by the name of the file. */
-import type { MediaLimits, ReadContext, Reader, ReadFrame } from "./reader.ts";
-
-/** What may be taken where the caller does not say. */
-export const DEFAULT_LIMITS: MediaLimits = { pixels: 2 ** 26, frames: 100_000, bytes: 2 ** 33 };
+import type { ReadContext, Reader, ReadFrame } from "./reader.ts";
 
 export async function* readMedia(bytes: Uint8Array, context: ReadContext): AsyncGenerator<ReadFrame, void, undefined> {
   yield* (await readerOf(bytes))(bytes, context);
