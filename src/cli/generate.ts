@@ -64,11 +64,16 @@ export async function generateCommand(words: readonly string[], options: Generat
   const asked: Partial<Settings> = { ...pick(saved?.settings ?? {}), ...settings };
   const limit = asked.frames ?? model.defaults.frames;
   checkSettings({ ...model.defaults, ...asked }, model.rules);
+  /** The first frames of a file, no more than are needed. */
+  const frames = async (path: string, maxFrames: number): Promise<Frame[]> => {
+    const { decodeVideo } = await import("../video/decode.ts");
+    return (await decodeVideo(path, { maxFrames, signal, onWarning: (message) => progress.note(message) })).frames;
+  };
   const inputs: TaskInputs = {
-    ...(image === undefined ? {} : { image: (await frames(image, 1, signal))[0]! }),
-    ...(video === undefined ? {} : { video: await frames(video, limit, signal) }),
-    ...(control === undefined ? {} : { control: await frames(control, limit, signal) }),
-    ...(mask === undefined ? {} : { mask: await frames(mask, limit, signal) }),
+    ...(image === undefined ? {} : { image: (await frames(image, 1))[0]! }),
+    ...(video === undefined ? {} : { video: await frames(video, limit) }),
+    ...(control === undefined ? {} : { control: await frames(control, limit) }),
+    ...(mask === undefined ? {} : { mask: await frames(mask, limit) }),
     ...defined({ fit }),
   };
   const given = inputs.video ? { strength: strength ?? saved?.settings.strength } : { strength };
@@ -174,11 +179,5 @@ function pick(settings: SavedRun["settings"]): Partial<Settings> {
 
 /** `file.mp4` → `file-1.mp4` */
 const numbered = (path: string, n: number): string => (extname(path) ? `${path.slice(0, -extname(path).length)}-${n}${extname(path)}` : `${path}-${n}`);
-
-/** The first frames of a file, no more than are needed. */
-async function frames(path: string, maxFrames: number, signal: AbortSignal): Promise<Frame[]> {
-  const { decodeVideo } = await import("../video/decode.ts");
-  return (await decodeVideo(path, { maxFrames, signal })).frames;
-}
 
 const readText = async (path: string): Promise<string> => new TextDecoder().decode(await readInput(path)).trim();

@@ -36,7 +36,7 @@ export async function vaeEncodeCommand(file: string, { out, width, height, frame
   await checkOutputFile(out);
   await withVae(options, async (vae, { signal, progress, run }) => {
     const { decodeVideo } = await import("../video/decode.ts");
-    const video = await decodeVideo(file, { signal, ...(frames === undefined ? {} : { maxFrames: frames }) });
+    const video = await decodeVideo(file, { signal, onWarning: (message) => progress.note(message), ...(frames === undefined ? {} : { maxFrames: frames }) });
     const count = frames ?? framesThatReturn(video.frames.length, vae.ratio.temporal);
     if (frames === undefined && count < video.frames.length) progress.note(`${video.frames.length} frames; the first ${count} are encoded, for as many come back (8·k or 8·k + 1)`);
     const asked: EncodeVideoOptions = { ...run("encode"), frames: count, ...defined({ width, height, fit, seed }) };

@@ -1,10 +1,13 @@
 /** A file, or its bytes → frames. */
-import { listFolder, readInput } from "#platform";
+import { listFolder } from "#platform";
+import { readUntrusted, sourceAt } from "#sandbox";
 import { CogwheelError } from "../errors.ts";
 import type { Frame } from "./frame.ts";
 import { DEFAULT_LIMITS } from "./read/limits.ts";
-import { readMedia } from "./read/read.ts";
 import type { ReadFrame } from "./read/reader.ts";
+import type { MediaSource, SandboxLimits } from "./sandbox/types.ts";
+
+export type DecodeLimits = SandboxLimits;
 
 export interface DecodeOptions {
   /** Stop after so many frames. */
@@ -12,6 +15,10 @@ export interface DecodeOptions {
   signal?: AbortSignal;
   /** Told what a user should know of a file that was read all the same: frames that are missing, a picture that moves. */
   onWarning?: (message: string) => void;
+  /** What may be taken from the file, where the defaults (docs/video.md) are too little. */
+  limits?: Partial<DecodeLimits>;
+  /** Where the package's reader lies, for a bundler that does not bring it along: its `dist/media.js` in Node, the URL of its `dist/media-worker.js` in a browser. */
+  reader?: string | URL;
 }
 
 export interface DecodedVideo {
@@ -23,27 +30,40 @@ export interface DecodedVideo {
   frames: Frame[];
 }
 
-/** Reads a video (MP4, WebM, MOV, MKV), a GIF, a PNG, or a folder of PNG (in the order of their names). */
+/** Beside what a file may ask for: 2 GiB for its reader, and 20 s without progress, which a damaged film makes hours of. */
+const DEFAULTS: DecodeLimits = { ...DEFAULT_LIMITS, memory: 2 ** 31, seconds: 20 };
+
+/**
+ * Reads a video (MP4, WebM, MOV, MKV), a GIF, a PNG, or a folder of PNG (in the order of their names).
+ *
+ * The bytes are not trusted: they are read in a child process, in browsers in a worker, and what they make of a demuxer or a codec (an
+ * endless loop, all of the memory, a crash) ends that one and is a CogwheelError here.
+ */
 export async function decodeVideo(source: string | Uint8Array, options: DecodeOptions = {}): Promise<DecodedVideo> {
-  if (typeof source !== "string") return video(await decodeBytes(source, "the video", options), "the video");
+  if (typeof source !== "string") return video(await read({ bytes: source }, "the video", options), "the video");
   const names = (await listFolder(source))?.filter((name) => /\.png$/i.test(name));
-  if (!names) return video(await decodeBytes(await readInput(source), source, options), source);
+  if (!names) return video(await read(await sourceAt(source), source, options), source);
   if (names.length === 0) throw new CogwheelError("video", `a folder must hold .png files to be read as a video, got none in ${source}`);
   const frames: ReadFrame[] = [];
   for (const name of names.slice(0, options.maxFrames)) {
-    options.signal?.throwIfAborted();
     const path = `${source}/${name}`;
-    frames.push((await decodeBytes(await readInput(path), path, { ...options, maxFrames: 1 }))[0]!);
+    frames.push(...(await read(await sourceAt(path), path, { ...options, maxFrames: 1 })));
   }
   return { ...video(frames, source), fps: undefined };
 }
 
-async function decodeBytes(bytes: Uint8Array, name: string, { maxFrames = Infinity, signal, onWarning = () => {} }: DecodeOptions): Promise<ReadFrame[]> {
-  const frames: ReadFrame[] = [];
-  for await (const frame of readMedia(bytes, { name, maxFrames, limits: DEFAULT_LIMITS, warn: onWarning, progress: () => {} })) {
-    signal?.throwIfAborted();
-    frames.push(frame);
+/** No limit, as a number that a message can carry. */
+const MOST = Number.MAX_SAFE_INTEGER;
+
+async function read(source: MediaSource, name: string, { maxFrames = Infinity, limits: asked, ...options }: DecodeOptions): Promise<ReadFrame[]> {
+  const limits = { ...DEFAULTS, ...asked };
+  for (const [key, value] of Object.entries(limits)) {
+    if (!(key in DEFAULTS) || !(value > 0)) throw new CogwheelError("video", `limits must be positive numbers for ${Object.keys(DEFAULTS).join(", ")}, got ${key} ${value}`);
+    limits[key as keyof DecodeLimits] = Math.min(value, MOST);
   }
+  if (!(maxFrames > 0)) throw new CogwheelError("video", `maxFrames must be a positive number, got ${maxFrames}`);
+  const frames: ReadFrame[] = [];
+  for await (const frame of readUntrusted(source, { name, maxFrames: Math.min(maxFrames, MOST), limits }, options)) frames.push(frame);
   return frames;
 }
 

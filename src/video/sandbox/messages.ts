@@ -1,0 +1,87 @@
+/** What a reader tells its host, and what the host believes of it: a reader may have been taken over by what it read. */
+import { CogwheelError } from "../../errors.ts";
+import type { ReadFrame } from "../read/reader.ts";
+import type { MediaRequest, SandboxLimits } from "./types.ts";
+
+/** A frame's bytes come beside its message. */
+export type FromReader =
+  | { type: "frame"; width: number; height: number; seconds?: number; duration?: number }
+  | { type: "warning"; text: string }
+  | { type: "error"; rule: string; detail: string | undefined }
+  | { type: "end" };
+
+const MOST_WARNINGS = 20;
+const MOST_LETTERS = 2000;
+
+/** Checks what comes out of a reader for one file. */
+export class Customs {
+  readonly #request: MediaRequest;
+  readonly #warn: (message: string) => void;
+  #frames = 0;
+  #bytes = 0;
+  #warnings = 0;
+
+  constructor(request: MediaRequest, warn: (message: string) => void = () => {}) {
+    this.#request = request;
+    this.#warn = warn;
+  }
+
+  /** The most bytes that may come beside a message. */
+  get mostBytes(): number {
+    return 4 * this.#request.limits.pixels;
+  }
+
+  /** Whether a file is over with it: the reader waits for the next one. */
+  isLast(message: unknown): boolean {
+    const type = (message as { type?: unknown } | null)?.type;
+    return type === "end" || type === "error";
+  }
+
+  /** A frame; warnings are passed on and give `undefined`. Throws what the reader refused, and what is not to be believed. */
+  take(message: unknown, bytes: Uint8Array | undefined): ReadFrame | undefined {
+    const said = (typeof message === "object" && message !== null ? message : {}) as Record<string, unknown>;
+    switch (said["type"]) {
+      case "frame": return this.#frame(said, bytes ?? new Uint8Array());
+      case "end": return undefined;
+      case "error": throw new CogwheelError("video", text(said["rule"]), typeof said["detail"] === "string" ? { cause: new Error(text(said["detail"])) } : {});
+      case "warning":
+        if (++this.#warnings <= MOST_WARNINGS) this.#warn(text(said["text"]));
+        return undefined;
+      default: throw this.broken("a message that it does not know");
+    }
+  }
+
+  broken(what: string): CogwheelError {
+    return new CogwheelError("video", `${this.#request.name} must be a file that can be read, got a reader that answered with ${what}; convert the file`);
+  }
+
+  #frame({ width, height, seconds, duration }: Record<string, unknown>, bytes: Uint8Array): ReadFrame {
+    const { limits, maxFrames, name } = this.#request;
+    const size = (value: unknown): value is number => Number.isInteger(value) && (value as number) > 0;
+    if (!size(width) || !size(height) || width * height > limits.pixels || bytes.length !== 4 * width * height) throw this.broken(`a frame of ${text(String(width))}×${text(String(height))} in ${bytes.length} bytes`);
+    this.#bytes += bytes.length;
+    if (++this.#frames > Math.min(maxFrames, limits.frames)) throw this.broken(`more than ${Math.min(maxFrames, limits.frames)} frames`);
+    if (this.#bytes > limits.bytes) throw new CogwheelError("video", `${name} must have at most ${limits.bytes} bytes of frames in all, got more after ${this.#frames} frames of ${width}×${height}; read fewer (maxFrames), or raise limits.bytes`);
+    const time = (value: unknown): number | undefined => (typeof value === "number" && Number.isFinite(value) ? value : undefined);
+    return { width, height, data: bytes, ...(time(seconds) === undefined ? {} : { seconds: time(seconds)! }), ...(time(duration) === undefined ? {} : { duration: time(duration)! }) };
+  }
+}
+
+/** One line of a reader's words: no control characters, which a terminal would obey, and no end. */
+function text(value: unknown): string {
+  return (typeof value === "string" ? value : "nothing").slice(0, MOST_LETTERS).replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ");
+}
+
+/** Why a reader was ended, in words. */
+export function ended(name: string, why: "memory" | "stalled", { memory, seconds }: SandboxLimits): CogwheelError {
+  return why === "memory"
+    ? new CogwheelError("video", `${name} must be read within ${Math.round(memory / 2 ** 20)} MiB of memory, got a file that takes more, as damaged and malicious ones do; convert it to a smaller size, or raise limits.memory`)
+    : new CogwheelError("video", `${name} must be read ahead at least every ${seconds} s, got a file on which the reader made no progress, as damaged ones do; convert it, or raise limits.seconds`);
+}
+
+/** What a reader says of any error: those of the product as they are, a foreign one in its words. */
+export function errorMessage(error: unknown, name: string): FromReader {
+  if (error instanceof CogwheelError) return { type: "error", rule: error.message.replace(/^\[[^\]]*\] /, ""), detail: undefined };
+  const { message, stack } = error instanceof Error ? error : new Error(String(error));
+  return { type: "error", rule: `${name} must be a whole file of its kind, got ${message}; convert it`, detail: stack };
+}

@@ -1,0 +1,97 @@
+/**
+ * The process that reads untrusted media for Node: takes one file after another from its standard input, gives frames on descriptor 3.
+ * It reads and writes without the event loop, so that it waits while its parent does not take its frames, and ends with its parent.
+ */
+import { readFileSync, readSync, statSync, writeSync } from "node:fs";
+import { Worker } from "node:worker_threads";
+import { readMedia } from "../read/read.ts";
+import { errorMessage, type FromReader } from "./messages.ts";
+import { CELL, TICK_MS } from "./node-watch.ts";
+import { encodeHead, HEAD_BYTES, readHead, type ToReader } from "./node-pipe.ts";
+
+const IN = 0;
+const OUT = 3;
+
+const cells = new Int32Array(new SharedArrayBuffer(16));
+const progress = (): void => void Atomics.add(cells, CELL.progress, 1);
+const busy = (value: boolean): void => {
+  progress();
+  Atomics.store(cells, CELL.busy, value ? 1 : 0);
+};
+
+/** Exactly so many bytes; ends the process with its input. */
+function take(bytes: number): Uint8Array<ArrayBuffer> {
+  const out = new Uint8Array(bytes);
+  for (let at = 0; at < bytes; ) {
+    const got = readAgain(() => readSync(IN, out, at, Math.min(bytes - at, 2 ** 24), null));
+    if (got === 0) process.exit(0);
+    at += got;
+    progress();
+  }
+  return out;
+}
+
+function readAgain(read: () => number): number {
+  for (;;) {
+    try {
+      return read();
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === "EOF" || code === "EPIPE" || code === "ECONNRESET") return 0;
+      if (code !== "EAGAIN" && code !== "EINTR") throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+    }
+  }
+}
+
+/** Waits for the parent as long as that takes: it is not the reader then that gets no further. */
+function send(message: FromReader, bytes: Uint8Array = new Uint8Array()): void {
+  busy(false);
+  for (const part of [encodeHead(message, bytes.length), bytes]) {
+    for (let at = 0; at < part.length; ) {
+      const put = readAgain(() => writeSync(OUT, part, at, part.length - at));
+      if (put === 0) process.exit(0);
+      at += put;
+    }
+  }
+  busy(true);
+}
+
+async function serve({ name, maxFrames, limits, path }: ToReader, given: number): Promise<void> {
+  Atomics.store(cells, CELL.ticks, Math.ceil((1000 * limits.seconds) / TICK_MS));
+  const size = path === undefined ? given : statSync(path).size;
+  Atomics.store(cells, CELL.mebibytes, Math.ceil((limits.memory + size) / 2 ** 20));
+  busy(true);
+  const bytes = path === undefined ? take(given) : new Uint8Array(readFileSync(path));
+  for await (const { data, width, height, seconds, duration } of readMedia(bytes, { name, maxFrames, limits, progress, warn: (text) => send({ type: "warning", text }) })) {
+    send({ type: "frame", width, height, ...(seconds === undefined ? {} : { seconds }), ...(duration === undefined ? {} : { duration }) }, new Uint8Array(data.buffer, data.byteOffset, data.length));
+  }
+}
+
+// A terminal's Ctrl-C reaches this process too; what it means is for the parent to say.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => {});
+// What a library says is for nobody: its parent gives it no standard output, and keeps its errors for a report.
+setInterval(() => {}, 2 ** 30);
+new Worker(new URL("./media-watch.js", import.meta.url), { workerData: { cells, parent: Number(process.argv[2]) } });
+
+let name = "the video";
+const fail = (error: unknown): void => {
+  send(errorMessage(error, name));
+  process.exit(1); // in what state a library is after this nobody knows
+};
+process.on("uncaughtException", fail);
+process.on("unhandledRejection", fail);
+
+for (;;) {
+  const { json, bytes } = readHead(take(HEAD_BYTES));
+  const request = JSON.parse(new TextDecoder().decode(take(json))) as ToReader;
+  name = request.name;
+  try {
+    await serve(request, bytes);
+    send({ type: "end" });
+  } catch (error) {
+    send(errorMessage(error, name));
+  }
+  busy(false);
+  await new Promise((resolve) => setImmediate(resolve)); // what was closed may end
+}
