@@ -72,8 +72,9 @@ export function checkpointError(
   path: string,
   rule: string,
   cause?: unknown,
+  lines: readonly string[] = [],
 ): CogwheelError {
-  return new CogwheelError("checkpoint", `${path}: ${rule} (in ${source.label})`, cause === undefined ? undefined : { cause });
+  return new CogwheelError("checkpoint", `${path}: ${rule} (in ${source.label})${lines.length ? ":" : ""}`, { ...(cause === undefined ? {} : { cause }), lines });
 }
 
 /** The error of every source for a file that is not there. */

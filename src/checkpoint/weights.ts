@@ -85,8 +85,8 @@ export class WeightIndex {
 }
 
 /** Lines of a message, the first thirty of many: a config that lies about its layers has thousands. */
-export function firstLines(lines: readonly string[]): string {
-  return [...lines.slice(0, 30), ...(lines.length > 30 ? [`and ${lines.length - 30} more`] : [])].join("\n  ");
+export function firstLines(lines: readonly string[]): string[] {
+  return [...lines.slice(0, 30), ...(lines.length > 30 ? [`and ${lines.length - 30} more`] : [])].map((line) => `  ${line}`);
 }
 
 /** What expectWeights needs of a component. */
@@ -126,7 +126,8 @@ export function expectWeights(
   if (problems.length > 0) {
     throw new CogwheelError(
       "checkpoint",
-      `${component.name}: every weight must be there in its shape, got ${problems.length} of ${expected.size} missing or of another shape; check that config.json belongs to ${weights.files.join(", ")}:\n  ${firstLines(problems)}`,
+      `${component.name}: every weight must be there in its shape, got ${problems.length} of ${expected.size} missing or of another shape; check that config.json belongs to ${weights.files.join(", ")}:`,
+      { lines: firstLines(problems) },
     );
   }
   // Both names of a tied tensor are used when one of them is.
@@ -235,7 +236,8 @@ async function openShards(source: CheckpointSource, folder: string, indexPath: s
   if (lost.length > 0) {
     throw checkpointError(
       source, indexPath,
-      `every weight of the index must be in its file, got ${lost.length} of ${fileOf.size} that are not; the index belongs to other files, download all again:\n  ${firstLines(lost.map(([name, path]) => `${name} in ${path}`))}`,
+      `every weight of the index must be in its file, got ${lost.length} of ${fileOf.size} that are not; the index belongs to other files, download all again`,
+      undefined, firstLines(lost.map(([name, path]) => `${name} in ${path}`)),
     );
   }
   // A shard may hold more than the index says (it is ignored later, by name), but where two hold a name the index decides.

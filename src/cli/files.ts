@@ -1,26 +1,92 @@
 /** Files that commands read and write. */
-import { checkWritable } from "#platform";
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { checkWritable, openOutput } from "#platform";
+import { constants } from "node:fs";
+import { open, realpath, stat } from "node:fs/promises";
+import { resolve, sep } from "node:path";
 import { CogwheelError } from "../errors.ts";
+import { isSystemError, systemWords } from "../platform/system-error.ts";
 
-/** A file that the user named, whole. */
-export async function readInput(path: string): Promise<Uint8Array> {
+/** A file that the user named, whole; `limit` is the most bytes that it may have, for what could be endless. */
+export async function readInput(path: string, limit = Infinity): Promise<Uint8Array> {
   try {
-    return await readFile(path);
+    await using file = await open(path, constants.O_RDONLY);
+    const chunks: Buffer[] = [];
+    let size = 0;
+    for await (const chunk of file.createReadStream({ autoClose: false, highWaterMark: 1 << 20 }) as AsyncIterable<Buffer>) {
+      size += chunk.length;
+      if (size > limit) throw new CogwheelError("input", `${path} must have at most ${limit.toLocaleString("en")} bytes, got more; check the path`);
+      chunks.push(chunk);
+    }
+    return Buffer.concat(chunks);
   } catch (error) {
-    throw new CogwheelError("input", `${path} must be a readable file, got ${(error as NodeJS.ErrnoException).code ?? (error as Error).message}; check the path`, { cause: error });
+    if (error instanceof CogwheelError) throw error;
+    throw new CogwheelError("input", `${path} must be a readable file, got ${systemWords(error)}; check the path`, { cause: error });
   }
 }
-/** Finds out, before any work, whether a file can be written. */
-export async function checkOutputFile(path: string): Promise<void> {
-  await checkWritable(path, "file");
+
+/**
+ * Finds out, before any work, whether a file can be written.
+ * @param option what the user names it with, for the remedy
+ */
+export async function checkOutputFile(path: string, option: string): Promise<void> {
+  await checkWritable(path, "file", option);
 }
 
-/** Under a temporary name first, so that a file is whole or not there. */
-export async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
-  await mkdir(dirname(resolve(path)), { recursive: true });
-  const temporary = join(dirname(resolve(path)), `.${basename(path)}.${process.pid}.tmp`);
-  await writeFile(temporary, bytes);
-  await rename(temporary, path);
+/** Writes a file, whole or not at all; its folder is made. */
+export async function writeWhole(path: string, bytes: Uint8Array, option: string): Promise<void> {
+  await using output = await openOutput(path, "file", option);
+  await output.write(bytes);
+  await output.commit();
+}
+
+/** A path and the option that it was given with. */
+export type Named = readonly [option: string, path: string | undefined];
+
+/** Refuses results that would take the place of one another, or of what they are made from, by whatever names. */
+export async function checkDistinct(outputs: readonly Named[], inputs: readonly Named[]): Promise<void> {
+  const places: { option: string; path: string; place: Place }[] = [];
+  for (const [option, path] of outputs) {
+    if (path === undefined) continue;
+    const place = await placeOf(path);
+    for (const [of, input] of inputs) {
+      if (input === undefined) continue;
+      const from = await placeOf(input);
+      if (same(place, from) || (place.id !== undefined && from.folder && place.real.startsWith(from.real + sep))) {
+        throw new CogwheelError("output", `${option} must not be what the result is made from, got ${path}, which ${same(place, from) ? `${of} reads` : `belongs to ${of} ${input}`}; choose another place with ${option}.`);
+      }
+    }
+    const other = places.find((one) => same(one.place, place));
+    if (other) throw new CogwheelError("output", `results must have places of their own, got ${path} for ${other.option} and ${option}; choose another with ${option}.`);
+    places.push({ option, path, place });
+  }
+}
+
+interface Place {
+  readonly real: string;
+  /** Device and file number, of what is there. */
+  readonly id: string | undefined;
+  readonly folder: boolean;
+}
+
+async function placeOf(path: string): Promise<Place> {
+  const real = await realpath(path).catch(() => resolve(path));
+  const found = await stat(real, { bigint: true }).catch(() => undefined);
+  return { real, id: found && `${found.dev}:${found.ino}`, folder: found?.isDirectory() ?? false };
+}
+
+const same = (a: Place, b: Place): boolean => a.real === b.real || (a.id !== undefined && a.id === b.id);
+
+const REMEDIES: Readonly<Record<string, string>> = {
+  EMFILE: "raise the limit with `ulimit -n 1024`",
+  ENFILE: "end other programs",
+  ENOSPC: "make room",
+  EDQUOT: "make room",
+};
+
+/** What a command says of a call to the system that failed where nobody had words for it. */
+export function systemComplaint(error: unknown): string | undefined {
+  if (!isSystemError(error)) return undefined;
+  const { syscall, code, path } = error;
+  if (syscall === "uv_cwd") return new CogwheelError("system", "the folder that a command is run in must exist, got one that was removed; change to another").message;
+  return new CogwheelError("system", `${syscall}${path === undefined ? "" : ` of ${path}`} must be possible, got ${systemWords(error)}; ${REMEDIES[code!] ?? "check that it is there and may be used"}`).message;
 }

@@ -14,10 +14,14 @@ import { taskOf, type TaskInputs } from "../pipelines/task.ts";
 import type { Fit } from "../video/fit.ts";
 import type { Frame } from "../video/frame.ts";
 import { checkOutput, encodeVideo } from "../video/encode.ts";
-import { checkOutputFile, readInput, writeWhole } from "./files.ts";
+import { gifWarning } from "../video/gif-delays.ts";
+import { visible } from "../visible.ts";
+import { Attempts } from "./attempts.ts";
+import { checkDistinct, checkOutputFile, readInput, writeWhole } from "./files.ts";
 import { EMBEDDED_MODEL } from "./package-root.ts";
 import { hubProgress } from "./terminal/hub-progress.ts";
 import { interruptible, Interrupted } from "./terminal/interrupt.ts";
+import { print, printPath } from "./terminal/output.ts";
 import { Progress } from "./terminal/progress.ts";
 import { table } from "./terminal/table.ts";
 import { tuningLine } from "./tuning-line.ts";
@@ -92,13 +96,20 @@ export async function generateCommand(words: readonly string[], options: Generat
   const out = resolve(wantedOut ?? join("outputs", defaultName(prompt, chosenSeed, merged.frames)));
   const outs = count === 1 ? [out] : Array.from({ length: count }, (_, i) => numbered(out, i + 1));
   for (const path of outs) await checkOutput(path, { frames: merged.frames });
-  if (saveLatents) await checkOutputFile(saveLatents);
-  if (typeof profileFile === "string") await checkOutputFile(profileFile);
+  if (saveLatents) await checkOutputFile(saveLatents, "--save-latents");
+  const trace = profileFile === true ? `${out.replace(/\.\w+$/, "")}.trace.json` : profileFile;
+  if (trace !== undefined) await checkOutputFile(trace, "--profile");
+  await checkDistinct(
+    [...outs.map((path) => ["--out", path] as const), ["--save-latents", saveLatents], ["--profile", trace]],
+    [["--model", folder], ["--image", image], ["--video", video], ["--control", control], ["--mask", mask], ["--prompt-file", promptFile], ...(lora ?? []).map(({ adapter: file }) => ["--lora", typeof file === "string" ? file : undefined] as const)],
+  );
+  const dropped = gifWarning(out, merged.fps);
+  if (dropped) progress.note(dropped);
   if (saved) checkLatents(saved, model, merged, latentsFile!);
 
-  console.log(`${model.gpu.name}${model.gpu.caps.kind === "software" ? " (software)" : ""}, ${model.dtype}`);
-  if (model.gpu.advice) console.log(model.gpu.advice);
-  console.log(`${merged.width}×${merged.height}, ${merged.frames} ${merged.frames === 1 ? "frame" : `frames at ${merged.fps} a second`}, ${merged.steps} ${merged.scheduler} steps, guidance ${merged.guidance}, seed ${chosenSeed}${count > 1 ? `, ${count} samples` : ""}${task === "text" ? "" : `, from ${image ?? video ?? control ?? "saved latents"}`}`);
+  print(`${model.gpu.name}${model.gpu.caps.kind === "software" ? " (software)" : ""}, ${model.dtype}`);
+  if (model.gpu.advice) print(model.gpu.advice);
+  print(visible(`${merged.width}×${merged.height}, ${merged.frames} ${merged.frames === 1 ? "frame" : `frames at ${merged.fps} a second`}, ${merged.steps} ${merged.scheduler} steps, guidance ${merged.guidance}, seed ${chosenSeed}${count > 1 ? `, ${count} samples` : ""}${task === "text" ? "" : `, from ${image ?? video ?? control ?? "saved latents"}`}`));
 
   using profile = profileFile === undefined ? undefined : new Profile(model.gpu);
   let state: DenoiseState | undefined;
@@ -106,8 +117,11 @@ export async function generateCommand(words: readonly string[], options: Generat
     const [height, width] = [merged.height / model.rules.spatial, merged.width / model.rules.spatial];
     const channels = model.configs.vae.latent_channels;
     const shape = [count, reached.latents.length / (count * channels * height * width), channels, height, width];
-    await writeWhole(path, writeLatents({ state: reached, shape, settings: { ...merged, seed: chosenSeed, prompt, ...asWell, ...defined({ loras, task: reached.task }) } }));
+    await writeWhole(path, writeLatents({ state: reached, shape, settings: { ...merged, seed: chosenSeed, prompt, ...asWell, ...defined({ loras, task: reached.task }) } }), "--save-latents");
   };
+  const results = new Attempts(signal);
+  const written: string[] = [];
+  let latentsWritten = false;
   try {
     const made = await model.generate({
       ...merged, prompt, seed: chosenSeed, signal, ...inputs, ...asWell,
@@ -116,19 +130,21 @@ export async function generateCommand(words: readonly string[], options: Generat
       onStep: (reached) => { state = reached; },
       onWarning: (message) => progress.note(message),
     });
-    if (saveLatents) await saveState(saveLatents, made.state);
+    if (saveLatents) latentsWritten = await results.attempt(() => saveState(saveLatents, made.state));
     for (const [i, path] of outs.entries()) {
-      await encodeVideo(made.samples[i]!, { path, fps: merged.fps, signal, onProgress: (frames) => progress.report("write", (i + frames / (made.frames.length + 1)) / count) });
+      const encode = () => encodeVideo(made.samples[i]!, { path, fps: merged.fps, signal, onProgress: (frames) => progress.report("write", (i + frames / (made.frames.length + 1)) / count) });
+      if (await results.attempt(encode)) written.push(path);
     }
     progress.report("write", 1);
-    console.log(`\n${progress.summary()}`);
+    print(`\n${progress.summary()}`);
     const peak = peakResidentBytes();
-    console.log(`${model.gpu.pipelines.stats.compiled} pipelines compiled in ${(model.gpu.pipelines.stats.ms / 1000).toFixed(1)} s${peak ? `, peak resident memory ${(peak / 1e6).toFixed(0)} MB` : ""}`);
-    if (profile) await reportProfile(profile, model, profileFile === true ? `${out.replace(/\.\w+$/, "")}.trace.json` : profileFile!);
-    for (const path of outs) console.log(path);
+    print(`${model.gpu.pipelines.stats.compiled} pipelines compiled in ${(model.gpu.pipelines.stats.ms / 1000).toFixed(1)} s${peak ? `, peak resident memory ${(peak / 1e6).toFixed(0)} MB` : ""}`);
+    if (profile) await results.attempt(() => reportProfile(profile, model, trace!));
+    for (const path of written) printPath(path);
+    results.throwFailures();
   } catch (error) {
     // Hours of work are not thrown away with the error: the latents reached so far can be gone on from.
-    if (state) {
+    if (state && !latentsWritten && written.length < count) {
       const path = saveLatents ?? `${out.replace(/\.\w+$/, "")}.latents.safetensors`;
       await saveState(path, state).then(
         () => progress.note(`Kept the latents after step ${state!.step} of ${merged.steps}; go on with: --latents ${path}`),
@@ -140,11 +156,11 @@ export async function generateCommand(words: readonly string[], options: Generat
 }
 
 async function reportProfile(profile: Profile, model: CogVideoX, path: string): Promise<void> {
-  if (!profile.timed) console.log("This adapter has no timestamps: the profile holds counts and costs alone.");
-  console.log(table(["kernel", "chosen", "runs", "ms", "share", "GFLOP/s", "GB/s"], profile.rows().map((r) => [r.label, r.chosen, String(r.count), r.ms.toFixed(1), `${(100 * r.share).toFixed(1)} %`, r.gflops.toFixed(2), r.gbytes.toFixed(2)])));
-  console.log(tuningLine(model));
-  await writeWhole(path, new TextEncoder().encode(profile.chromeTrace()));
-  console.log(`Trace for chrome://tracing or ui.perfetto.dev: ${path}`);
+  if (!profile.timed) print("This adapter has no timestamps: the profile holds counts and costs alone.");
+  print(table(["kernel", "chosen", "runs", "ms", "share", "GFLOP/s", "GB/s"], profile.rows().map((r) => [r.label, r.chosen, String(r.count), r.ms.toFixed(1), `${(100 * r.share).toFixed(1)} %`, r.gflops.toFixed(2), r.gbytes.toFixed(2)])));
+  print(tuningLine(model));
+  await writeWhole(path, new TextEncoder().encode(profile.chromeTrace()), "--profile");
+  print(visible(`Trace for chrome://tracing or ui.perfetto.dev: ${path}`));
 }
 
 /** Latents of a step belong to its noise level: only the schedule that they come from goes on from there. */
@@ -180,4 +196,7 @@ function pick(settings: SavedRun["settings"]): Partial<Settings> {
 /** `file.mp4` → `file-1.mp4` */
 const numbered = (path: string, n: number): string => (extname(path) ? `${path.slice(0, -extname(path).length)}-${n}${extname(path)}` : `${path}-${n}`);
 
-const readText = async (path: string): Promise<string> => new TextDecoder().decode(await readInput(path)).trim();
+/** Bytes of a prompt's file: a model reads some hundred words. */
+const PROMPT_LIMIT = 1_000_000;
+
+const readText = async (path: string): Promise<string> => new TextDecoder().decode(await readInput(path, PROMPT_LIMIT)).trim();

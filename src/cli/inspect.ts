@@ -3,6 +3,8 @@ import { CogVideoX } from "../pipelines/cogvideox.ts";
 import type { Settings } from "../pipelines/settings.ts";
 import { elements } from "../graph/graph.ts";
 import { bytesText } from "../units.ts";
+import { complain, print, printJson } from "./terminal/output.ts";
+import { visible } from "../visible.ts";
 import { table } from "./terminal/table.ts";
 import { tuningLine } from "./tuning-line.ts";
 
@@ -20,7 +22,7 @@ export interface InspectOptions extends Partial<Settings> {
 export async function inspectCommand(folder: string, options: InspectOptions): Promise<void> {
   const { json, adapter, dtype, variant, weights, kernels, ...settings } = options;
   // Headers are all that is read: of a model on the hub they come over the network.
-  const hub = { download: false, onWarning: (message: string) => console.error(message) };
+  const hub = { download: false, onWarning: (message: string) => complain(message) };
   await using model = await CogVideoX.open(folder, { ...(adapter ? { adapter } : {}), ...(dtype ? { dtype } : {}), ...(variant ? { variant } : {}), hub, onWarning: hub.onWarning });
   const { checkpoint } = model;
   const components = [...checkpoint.components.values()].map((c) => ({
@@ -34,21 +36,21 @@ export async function inspectCommand(folder: string, options: InspectOptions): P
   const requested = { ...model.defaults, ...settings };
   const requirements = model.requirements(settings);
   if (json) {
-    console.log(JSON.stringify({ class: checkpoint.className, components, configs: model.configs, adapter: model.gpu.name, dtype: model.dtype, tuning: model.gpu.tuning?.path ?? null, settings: requested, requirements }, null, 2));
+    printJson({ class: checkpoint.className, components, configs: model.configs, adapter: model.gpu.name, dtype: model.dtype, tuning: model.gpu.tuning?.path ?? null, settings: requested, requirements });
     return;
   }
-  console.log(`${checkpoint.className} in ${checkpoint.source.label}\n`);
-  console.log(table(["component", "class", "files", "weights", "parameters", "types", "size"], components.map((c) => [c.component, c.class, String(c.files), String(c.weights), c.parameters.toLocaleString("en"), c.types, bytesText(c.bytes, 1)])));
+  print(`${visible(`${checkpoint.className} in ${checkpoint.source.label}`)}\n`);
+  print(table(["component", "class", "files", "weights", "parameters", "types", "size"], components.map((c) => [c.component, c.class, String(c.files), String(c.weights), c.parameters.toLocaleString("en"), c.types, bytesText(c.bytes, 1)])));
   if (weights) {
     for (const c of checkpoint.components.values()) {
-      if (c.weights) console.log(table([c.name, "dtype", "shape"], [...c.weights].map(([name, w]) => [name, w.dtype, `[${w.shape.join(", ")}]`])));
+      if (c.weights) print(table([c.name, "dtype", "shape"], [...c.weights].map(([name, w]) => [name, w.dtype, `[${w.shape.join(", ")}]`])));
     }
   }
   const { width, height, frames, steps, guidance, scheduler, fps } = requested;
-  console.log(`a generation of ${width}×${height}, ${frames} frames at ${fps} a second, ${steps} ${scheduler} steps, guidance ${guidance}, ${model.dtype} on ${model.gpu.name} takes\n`);
-  console.log(table(["stage", "weights", "inputs, outputs", "activations", "at least", "in all", "work of one run", "host"], requirements.map((r) => [r.stage, bytesText(r.weights, 1), bytesText(r.io, 1), bytesText(r.activations, 1), bytesText(r.lowerBound, 1), bytesText(r.total, 1), `${(r.flops / 1e9).toFixed(1)} GFLOP`, r.host ? bytesText(r.host, 1) : ""])));
-  console.log("Stages follow one another; each gives back its memory before the next begins. The transformer runs once a step.");
+  print(`a generation of ${width}×${height}, ${frames} frames at ${fps} a second, ${steps} ${scheduler} steps, guidance ${guidance}, ${model.dtype} on ${model.gpu.name} takes\n`);
+  print(table(["stage", "weights", "inputs, outputs", "activations", "at least", "in all", "work of one run", "host"], requirements.map((r) => [r.stage, bytesText(r.weights, 1), bytesText(r.io, 1), bytesText(r.activations, 1), bytesText(r.lowerBound, 1), bytesText(r.total, 1), `${(r.flops / 1e9).toFixed(1)} GFLOP`, r.host ? bytesText(r.host, 1) : ""])));
+  print("Stages follow one another; each gives back its memory before the next begins. The transformer runs once a step.");
   const choices = [...new Map(requirements.flatMap((r) => r.choices.map((c) => [c.work, c] as const))).values()];
-  if (kernels) console.log(`\n${table(["work", "kernel", "chosen"], choices.map((c) => [c.work, c.variant, c.tuned ? "tuned" : "by capability"]))}`);
-  console.log(`${tuningLine(model)} ${choices.filter((c) => c.tuned).length} of ${choices.length} kinds of work were measured${kernels ? "" : " (--kernels lists them)"}.`);
+  if (kernels) print(`\n${table(["work", "kernel", "chosen"], choices.map((c) => [c.work, c.variant, c.tuned ? "tuned" : "by capability"]))}`);
+  print(`${tuningLine(model)} ${choices.filter((c) => c.tuned).length} of ${choices.length} kinds of work were measured${kernels ? "" : " (--kernels lists them)"}.`);
 }

@@ -1,12 +1,17 @@
 /** The command line. Each command is a file beside this one; this file knows only their options. */
 import { existsSync } from "node:fs";
+import { inspect } from "node:util";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { CogwheelError } from "../errors.ts";
 import type { LoraInput } from "../pipelines/lora-file.ts";
+import { shortenedLines, visibleLines } from "../visible.ts";
+import { systemComplaint } from "./files.ts";
 import { EMBEDDED_MODEL, packageInfo } from "./package-root.ts";
 import type { ValidateOptions } from "./validate.ts";
 import { Interrupted } from "./terminal/interrupt.ts";
+import { codeAfterOutput, complain, drained, guardOutput } from "./terminal/output.ts";
 
+guardOutput();
 const { version, description } = packageInfo();
 
 function number(text: string): number {
@@ -39,7 +44,8 @@ const sizes = (command: Command) =>
     .option("--guidance <scale>", "classifier-free guidance; 1 switches it off", number)
     .addOption(new Option("--scheduler <name>", "sampler").choices(["ddim", "dpm"]));
 
-const program = new Command("cogwheel").description(description).version(version).showHelpAfterError("(--help lists the options)").enablePositionalOptions();
+const program = new Command("cogwheel").description(description).version(version).showHelpAfterError("(--help lists the options)").enablePositionalOptions()
+  .configureOutput({ writeErr: (text) => void process.stderr.write(visibleLines(text)) });
 
 sizes(program.command("generate", { isDefault: true }).description("make a video (or a picture) of what a prompt says").argument("[prompt...]", "what to show"))
   .option("--prompt-file <file>", "read the prompt from a file")
@@ -164,10 +170,12 @@ try {
 } catch (error) {
   if (error instanceof Interrupted) process.exitCode = error.exitCode;
   else {
-    console.error(error instanceof CogwheelError ? error.message : error);
+    for (const one of error instanceof AggregateError ? error.errors : [error]) complain(one instanceof CogwheelError ? one.message : (systemComplaint(one) ?? shortenedLines(inspect(one))));
     process.exitCode = 1;
   }
 }
-// Dawn keeps the process alive, so it is ended here; a pipe takes what was written only as fast as it is read.
-for (const stream of [process.stdout, process.stderr]) await new Promise((written) => stream.write("", written));
-process.exit();
+await drained();
+// What the other commands print is about a file, which is their result.
+const printsResult = ["validate", "inspect", "adapters"].includes(program.args[0] ?? "");
+// Dawn keeps the process alive, so it is ended here.
+process.exit(codeAfterOutput(Number(process.exitCode ?? 0), printsResult));

@@ -1,7 +1,9 @@
 /** `cogwheel validate --sweep`: every kernel that the engine can choose on this adapter, against float64, as a matrix. */
 import { CogwheelError } from "../errors.ts";
+import { visibleJson } from "../visible.ts";
 import { Gpu } from "../gpu/gpu.ts";
 import { PRECISIONS, SIZES, sweep, type Cell, type SweepReport } from "../sweep/sweep.ts";
+import { writeOut } from "./terminal/output.ts";
 import { Progress } from "./terminal/progress.ts";
 import { table } from "./terminal/table.ts";
 
@@ -18,7 +20,7 @@ export interface SweepCommandOptions {
 }
 
 /** Resolves to the exit code: 0 when every result is within its tolerance and nothing was left out, else 1. */
-export async function sweepCommand({ filter, json = false, adapter, signal, write = (text) => void process.stdout.write(text) }: SweepCommandOptions = {}): Promise<number> {
+export async function sweepCommand({ filter, json = false, adapter, signal, write = writeOut }: SweepCommandOptions = {}): Promise<number> {
   // Every kernel is run, whatever was measured to be fastest.
   const named = { tuning: false as const, ...(adapter === undefined ? {} : { adapter }) };
   await using gpu = await Gpu.open(named);
@@ -31,7 +33,7 @@ export async function sweepCommand({ filter, json = false, adapter, signal, writ
   });
   progress[Symbol.dispose]();
   if (report.rows.length === 0 && Object.keys(report.needs).length === 0) throw new CogwheelError("validate", `--sweep takes a part of an op's or a kernel's name, got ${JSON.stringify(filter)}; leave it out to run all`);
-  if (json) write(`${JSON.stringify({ adapter: gpu.name, capabilities: gpu.caps, ...report }, null, 2)}\n`);
+  if (json) write(`${visibleJson({ adapter: gpu.name, capabilities: gpu.caps, ...report }, 2)}\n`);
   else write(`${gpu.name}\n\n${matrix(report)}\n${summary(report)}`);
   return report.problems.length === 0 ? 0 : 1;
 }

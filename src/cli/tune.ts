@@ -11,9 +11,12 @@ import { defined } from "../pipelines/options.ts";
 import type { Settings } from "../pipelines/settings.ts";
 import type { MeasuredWork } from "../tune/measure.ts";
 import { tune } from "../tune/tune.ts";
-import { checkOutputFile, writeWhole } from "./files.ts";
+import { visible, visibleJson } from "../visible.ts";
+import { Attempts } from "./attempts.ts";
+import { checkDistinct, checkOutputFile, writeWhole } from "./files.ts";
 import { packageInfo, packageRoot } from "./package-root.ts";
 import { interruptible, Interrupted } from "./terminal/interrupt.ts";
+import { print } from "./terminal/output.ts";
 import { Progress } from "./terminal/progress.ts";
 import { table } from "./terminal/table.ts";
 
@@ -37,20 +40,23 @@ export async function tuneCommand(folder: string, options: TuneCommandOptions): 
   const hub = { download: false, signal };
   await using model = await CogVideoX.open(folder, { gpu, hub, configsOnly: true, ...defined({ dtype }), onWarning: (message) => progress.note(message) });
   const path = out ?? `cogwheel-tuning-${tuningFile(gpu.tuningHeader)}`;
-  await checkOutputFile(path);
-  console.log(`${gpu.name}${gpu.caps.kind === "software" ? " (software)" : ""}, ${model.dtype}: measuring the kernels of ${model.checkpoint.className}`);
-  if (gpu.advice) console.log(gpu.advice);
+  await checkOutputFile(path, "--out");
+  await checkDistinct([["--out", path]], [["the command", folder]]);
+  print(`${gpu.name}${gpu.caps.kind === "software" ? " (software)" : ""}, ${model.dtype}: measuring the kernels of ${model.checkpoint.className}`);
+  if (gpu.advice) print(gpu.advice);
   try {
     const report = await tune(model, { ...settings, ...defined({ quick }), signal, reopen: open, onProgress: (done, work) => progress.report("tune", done, work) });
     progress[Symbol.dispose]();
-    console.log(`\n${resultTable(report.works)}`);
+    print(`\n${resultTable(report.works)}`);
     const changed = report.works.filter((w) => w.chosen !== null && w.chosen !== w.candidates[0]!.variant).length;
     const left = report.works.filter((w) => w.chosen === null).length;
-    console.log(`${report.works.length} kinds of work in ${report.seconds.toFixed(0)} s: for ${changed} another kernel is faster than the choice by capability${left ? `, ${left} were not measured` : ""}`);
+    print(`${report.works.length} kinds of work in ${report.seconds.toFixed(0)} s: for ${changed} another kernel is faster than the choice by capability${left ? `, ${left} were not measured` : ""}`);
     const whole = { versions: versions(), system: system(), ...report };
-    await writeWhole(path, new TextEncoder().encode(`${JSON.stringify(whole, null, 1)}\n`));
-    if (store) console.log(`Kept for this adapter: ${await storeTuning(report.table)}`);
-    console.log(`Report: ${path}`);
+    const results = new Attempts(signal);
+    const reported = await results.attempt(() => writeWhole(path, new TextEncoder().encode(`${visibleJson(whole, 1)}\n`), "--out"));
+    if (store) await results.attempt(async () => print(`Kept for this adapter: ${await storeTuning(report.table)}`));
+    if (reported) print(visible(`Report: ${path}`));
+    results.throwFailures();
   } catch (error) {
     throw signal.aborted && signal.reason instanceof Interrupted ? signal.reason : error;
   }

@@ -6,11 +6,14 @@ import { defined, type TilingMode } from "../pipelines/options.ts";
 import { framesOf, framesThatReturn, VideoVae, type EncodeVideoOptions } from "../pipelines/video-vae.ts";
 import { bytesText } from "../units.ts";
 import { checkOutput, encodeVideo } from "../video/encode.ts";
+import { gifWarning } from "../video/gif-delays.ts";
 import type { Fit } from "../video/fit.ts";
-import { checkOutputFile, readInput, writeWhole } from "./files.ts";
+import { Attempts } from "./attempts.ts";
+import { checkDistinct, checkOutputFile, readInput, writeWhole } from "./files.ts";
 import { EMBEDDED_MODEL } from "./package-root.ts";
 import { hubProgress } from "./terminal/hub-progress.ts";
 import { interruptible, Interrupted } from "./terminal/interrupt.ts";
+import { print, printPath } from "./terminal/output.ts";
 import { Progress } from "./terminal/progress.ts";
 
 interface CommonOptions {
@@ -33,7 +36,8 @@ export interface VaeDecodeOptions extends CommonOptions {
 }
 
 export async function vaeEncodeCommand(file: string, { out, width, height, frames, fit, seed, ...options }: VaeEncodeOptions): Promise<void> {
-  await checkOutputFile(out);
+  await checkOutputFile(out, "--out");
+  await checkDistinct([["--out", out]], [["the command", file], ["--model", options.model]]);
   await withVae(options, async (vae, { signal, progress, run }) => {
     const { decodeVideo } = await import("../video/decode.ts");
     const video = await decodeVideo(file, { signal, onWarning: (message) => progress.note(message), ...(frames === undefined ? {} : { maxFrames: frames }) });
@@ -41,27 +45,34 @@ export async function vaeEncodeCommand(file: string, { out, width, height, frame
     if (frames === undefined && count < video.frames.length) progress.note(`${video.frames.length} frames; the first ${count} are encoded, for as many come back (8·k or 8·k + 1)`);
     const asked: EncodeVideoOptions = { ...run("encode"), frames: count, ...defined({ width, height, fit, seed }) };
     const latents = await vae.encode(video.frames, asked);
-    await writeWhole(out, writeVideoLatents(latents, defined({ fps: video.fps })));
+    await writeWhole(out, writeVideoLatents(latents, defined({ fps: video.fps })), "--out");
     const { spatial } = vae.ratio;
-    console.log(`${count} frames of ${video.width}×${video.height}, taken at ${latents.width * spatial}×${latents.height * spatial} → latents [1, ${latents.frames}, ${latents.channels}, ${latents.height}, ${latents.width}], ${seed === undefined ? "the posterior's mean" : `drawn with seed ${seed}`}, times ${vae.config.scaling_factor}`);
+    print(`${count} frames of ${video.width}×${video.height}, taken at ${latents.width * spatial}×${latents.height * spatial} → latents [1, ${latents.frames}, ${latents.channels}, ${latents.height}, ${latents.width}], ${seed === undefined ? "the posterior's mean" : `drawn with seed ${seed}`}, times ${vae.config.scaling_factor}`);
   });
-  console.log(resolve(out));
+  printPath(resolve(out));
 }
 
 export async function vaeDecodeCommand(file: string, { out, fps, ...options }: VaeDecodeOptions): Promise<void> {
   const paths: string[] = [];
+  const written: string[] = [];
   await withVae(options, async (vae, { signal, progress, run }) => {
     const { videos, fps: saved } = await readVideoLatents(await readInput(file), file, vae.ratio.temporal);
     for (let n = 0; n < videos.length; n++) paths.push(resolve(videos.length === 1 ? out : extname(out) ? `${out.slice(0, -extname(out).length)}-${n + 1}${extname(out)}` : `${out}-${n + 1}`));
     for (const [n, path] of paths.entries()) await checkOutput(path, { frames: framesOf(videos[n]!.frames, vae.config) });
+    await checkDistinct(paths.map((path) => ["--out", path] as const), [["the command", file], ["--model", options.model]]);
+    const dropped = gifWarning(out, fps ?? saved ?? 8);
+    if (dropped) progress.note(dropped);
+    const results = new Attempts(signal);
     for (const [n, latents] of videos.entries()) {
       const frames = await vae.decode(latents, run("decode"));
-      await encodeVideo(frames, { path: paths[n]!, fps: fps ?? saved ?? 8, signal });
-      console.log(`latents [${latents.frames}, ${latents.channels}, ${latents.height}, ${latents.width}] → ${frames.length} frames of ${frames[0]!.width}×${frames[0]!.height}`);
+      if (!(await results.attempt(() => encodeVideo(frames, { path: paths[n]!, fps: fps ?? saved ?? 8, signal })))) continue;
+      written.push(paths[n]!);
+      print(`latents [${latents.frames}, ${latents.channels}, ${latents.height}, ${latents.width}] → ${frames.length} frames of ${frames[0]!.width}×${frames[0]!.height}`);
     }
     progress[Symbol.dispose]();
+    for (const path of written) printPath(path);
+    results.throwFailures();
   });
-  for (const path of paths) console.log(path);
 }
 
 /** Opens the VAE, and closes it after the work; Ctrl-C stops between dispatches. */
@@ -72,8 +83,8 @@ async function withVae(options: Omit<CommonOptions, "out">, work: (vae: VideoVae
   const { signal } = interruption;
   try {
     await using vae = await VideoVae.open(model, { ...defined(open), signal, onWarning: (message) => progress.note(message), hub: { signal, ...hubProgress(progress) } });
-    console.log(`${vae.gpu.name}${vae.gpu.caps.kind === "software" ? " (software)" : ""}, ${vae.dtype}`);
-    if (vae.gpu.advice) console.log(vae.gpu.advice);
+    print(`${vae.gpu.name}${vae.gpu.caps.kind === "software" ? " (software)" : ""}, ${vae.dtype}`);
+    if (vae.gpu.advice) print(vae.gpu.advice);
     await work(vae, {
       signal, progress,
       run: (what) => ({ signal, ...defined({ tiling }), onProgress: (done) => progress.report(what, done), onTiling: (report) => progress.note(tilingLine(report)) }),

@@ -3,10 +3,12 @@ import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
 import { folderSource } from "../checkpoint/source-node.ts";
 import { CogwheelError } from "../errors.ts";
+import { shortenedLines, visible, visibleJson } from "../visible.ts";
 import { Gpu } from "../gpu/gpu.ts";
 import { readCase } from "../reference/case.ts";
 import type { Comparison } from "../reference/compare.ts";
 import { runCase, type CaseResult, type CaseVerdict } from "../reference/run.ts";
+import { writeOut } from "./terminal/output.ts";
 import { Progress } from "./terminal/progress.ts";
 import { table } from "./terminal/table.ts";
 
@@ -32,7 +34,7 @@ export interface ValidateOptions {
 
 /** Runs every case in `paths` (files, or folders with all below them). Resolves to the exit code: 0 when all pass, else 1. */
 export async function validateCommand(paths: string[], options: ValidateOptions = {}): Promise<number> {
-  const { dtype = "f32", only, json = false, signal, write = (text: string) => void process.stdout.write(text) } = options;
+  const { dtype = "f32", only, json = false, signal, write = writeOut } = options;
   if (paths.length === 0) throw new CogwheelError("validate", "a file or a folder must be named, got none; try `cogwheel validate test/reference/cases`");
   const files: CaseFile[] = [];
   for (const path of paths) files.push(...(await filesOf(path)));
@@ -56,11 +58,11 @@ export async function validateCommand(paths: string[], options: ValidateOptions 
   }
   const count = (verdict: CaseVerdict): number => results.filter((r) => r.verdict === verdict).length;
   const summary = { pass: count("pass"), fail: count("fail"), unsupported: count("unsupported"), cannotBeRun: count("cannot be run") };
-  if (json) write(`${JSON.stringify({ adapter: gpu.name, dtype, summary, cases: results }, null, 2)}\n`);
+  if (json) write(`${visibleJson({ adapter: gpu.name, dtype, summary, cases: results }, 2)}\n`);
   else {
     write(`${gpu.name}, ${dtype}\n\n${table(["case", "module", "output", "max abs", "relative L2", "cosine", "verdict"], results.flatMap(rowsOf))}`);
     if (options.trace) for (const result of results) if (!result.error) write(`\n${traceReport(result)}`);
-    for (const { name, verdict, error } of results) if (error) write(`\n${name}: ${verdict}: ${error}\n`);
+    for (const { name, verdict, error } of results) if (error) write(`\n${visible(name)}: ${verdict}: ${shortenedLines(error)}\n`);
     write(`\n${results.length} cases: ${summary.pass} pass, ${summary.fail} fail, ${summary.unsupported} unsupported, ${summary.cannotBeRun} cannot be run\n`);
   }
   return summary.pass === results.length && results.every((r) => !r.trace?.first) ? 0 : 1;

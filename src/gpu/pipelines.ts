@@ -75,9 +75,8 @@ export class PipelineCache {
       const lines = code.split("\n");
       const messages = info.messages
         .filter((m) => m.type === "error")
-        .map((m) => `${m.lineNum}:${m.linePos} ${m.message}\n    ${lines[m.lineNum - 1] ?? ""}`)
-        .join("\n  ");
-      throw new CogwheelError(kernel.name, `pipeline "${label}" does not compile: ${messages || (error as Error).message}`, { cause: error });
+        .flatMap((m) => [`  ${m.lineNum}:${m.linePos} ${m.message}`, `    ${lines[m.lineNum - 1] ?? ""}`]);
+      throw new CogwheelError(kernel.name, `pipeline "${label}" does not compile: ${messages.length ? "" : (error as Error).message}`, { cause: error, lines: messages });
     }
   }
 }

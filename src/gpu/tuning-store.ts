@@ -47,9 +47,9 @@ export async function findTuning(here: TuningHeader, { tuning, onWarning }: Aske
 /** Keeps the choices for this device, with those of other models that still hold; resolves to where. */
 export async function storeTuning(table: TuningTable): Promise<string> {
   const file = tuningFile(table);
-  const stored = await readTuning(file);
   let kept: TuningTable["choices"] = {};
   try {
+    const stored = await readTuning(file);
     const before = stored && parseTuning(stored.text);
     if (before && whyStale(before, table) === undefined) kept = before.choices;
   } catch (error) {

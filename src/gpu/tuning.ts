@@ -3,6 +3,7 @@
  * `tune` and kept as JSON, and holds for the adapter, driver and kernels that it was measured with.
  */
 import { kernelsVersion } from "#kernels";
+import { parseJsonObject } from "../checkpoint/json-scan.ts";
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "./capabilities.ts";
 
@@ -63,21 +64,24 @@ export function parseTuning(from: unknown): TuningTable {
   const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value);
   const texts = (value: unknown): value is Record<string, string> => isRecord(value) && Object.values(value).every((v) => typeof v === "string");
   let table = from;
-  if (typeof from === "string") {
-    try {
-      table = JSON.parse(from);
-    } catch (error) {
-      fail(`a tuning table must be JSON, got ${(error as Error).message}`);
-    }
-  }
+  if (typeof from === "string") table = parseJsonObject(from, (rule, cause) => new CogwheelError("tuning", `a tuning table ${rule}; run \`cogwheel tune\` again`, { cause }));
   if (isRecord(table) && isRecord(table["table"])) ({ table } = table);
-  if (!isRecord(table)) return fail(`a tuning table must be an object, got ${JSON.stringify(table)?.slice(0, 40)}`);
+  if (!isRecord(table)) return fail(`a tuning table must be an object, got ${brief(table)}`);
   const { format, adapter, driver, capabilities, kernels, choices } = table;
-  if (format !== FORMAT) return fail(`a tuning table must have format ${FORMAT}, got ${JSON.stringify(format)}`);
-  if (!texts(adapter) || !["vendor", "architecture", "device"].every((key) => key in adapter)) return fail(`a tuning table must name its adapter's vendor, architecture and device, got ${JSON.stringify(adapter)}`);
+  if (format !== FORMAT) return fail(`a tuning table must have format ${FORMAT}, got ${brief(format)}`);
+  if (!texts(adapter) || !["vendor", "architecture", "device"].every((key) => key in adapter)) return fail(`a tuning table must name its adapter's vendor, architecture and device, got ${brief(adapter)}`);
   if (typeof driver !== "string" || typeof capabilities !== "string" || typeof kernels !== "string") return fail("a tuning table must have driver, capabilities and kernels, got one without");
-  if (!texts(choices)) return fail(`a tuning table's choices must be variants by key, got ${JSON.stringify(choices)?.slice(0, 40)}`);
+  if (!texts(choices)) return fail(`a tuning table's choices must be variants by key, got ${brief(choices)}`);
   return { format, adapter: { vendor: adapter["vendor"]!, architecture: adapter["architecture"]!, device: adapter["device"]! }, driver, capabilities, kernels, choices };
+}
+
+/** The beginning of a value that may be anything; an app's own may even hold itself. */
+function brief(value: unknown): string {
+  try {
+    return (JSON.stringify(value) ?? String(value)).slice(0, 80);
+  } catch {
+    return Array.isArray(value) ? "a list" : "an object";
+  }
 }
 
 /** 32-bit FNV-1a, as 8 hexadecimal digits. */

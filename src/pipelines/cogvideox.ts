@@ -281,7 +281,10 @@ export class CogVideoX implements AsyncDisposable {
       }
     }
     if (wrong.length === 1) throw wrong[0]!;
-    if (wrong.length) throw new CogwheelError("checkpoint", wrong.map((error) => error.message.replace(/^\[checkpoint\] /, "")).join("\n"), { cause: wrong });
+    if (wrong.length) {
+      const [first, ...lines] = wrong.flatMap((error) => error.message.replace(/^\[checkpoint\] /, "").split("\n"));
+      throw new CogwheelError("checkpoint", first!, { cause: wrong, lines });
+    }
   }
 
   /** Shapes of all weights, by component. */

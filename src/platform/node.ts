@@ -8,8 +8,9 @@ import { createDawn } from "./dawn.ts";
 import { applyEnvironment, probeHere, probeInChild } from "./probe.ts";
 import type { AdapterRequest, FoundAdapter, ListedAdapter } from "./types.ts";
 
-export { checkWritable, installWebCodecs, listFolder, openOutput, readInput } from "./files-node.ts";
+export { installWebCodecs, listFolder, readInput } from "./files-node.ts";
 export { availableMemoryBytes, peakResidentBytes } from "./memory-node.ts";
+export { checkWritable, openOutput } from "./output-node.ts";
 export { namedTuning, readTuning, writeTuning } from "./tuning-node.ts";
 export { waitForGpu } from "./wait-node.ts";
 

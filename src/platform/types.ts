@@ -58,8 +58,9 @@ export interface Platform {
   /** Makes WebCodecs' classes available on globalThis; throws a CogwheelError where there are none. */
   installWebCodecs(): Promise<void>;
   /** Throws unless a file (or a folder of files, `frame-0001.png` …) can be written there; writes nothing that stays. */
-  checkWritable(path: string, kind: "file" | "folder"): Promise<void>;
-  openOutput(path: string, kind: "file" | "folder"): Promise<OutputFiles>;
+  checkWritable(path: string, kind: "file" | "folder", option?: string): Promise<void>;
+  /** Opens such a place; `option` is what the user names it with (default `--out`), for the remedy of an error. */
+  openOutput(path: string, kind: "file" | "folder", option?: string): Promise<OutputFiles>;
   readInput(path: string): Promise<Uint8Array>;
   /** A table of measurements that was kept for this user, with where it lies; `undefined` if there is none. */
   readTuning(file: string): Promise<{ path: string; text: string } | undefined>;

@@ -96,7 +96,7 @@ export function expectCaseWeights(c: ReferenceCase, provider: Pick<ReturnType<Mo
     const got = provider.shape(name);
     return got && got.join() === shape.join() ? [] : [`${name}: expected [${shape.join(", ")}], got ${got ? `[${got.join(", ")}]` : "none"}`];
   });
-  if (wrong.length) throw new CogwheelError("reference", `${c.name}: every weight must be there in its shape, got ${wrong.length} of ${expected.size} that are not; make the case again:\n  ${firstLines(wrong)}`);
+  if (wrong.length) throw new CogwheelError("reference", `${c.name}: every weight must be there in its shape, got ${wrong.length} of ${expected.size} that are not; make the case again:`, { lines: firstLines(wrong) });
 }
 
 /** A tensor for a report: checks that shape and data agree. */

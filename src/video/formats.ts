@@ -3,13 +3,15 @@ import { installWebCodecs } from "#platform";
 import { CogwheelError } from "../errors.ts";
 import { matrixFor, toI420 } from "./color.ts";
 import { checkedFrames, withChannels, type Frame, type Frames } from "./frame.ts";
+import { gifDelays } from "./gif-delays.ts";
+import { clearDates } from "./mp4-dates.ts";
 
 /** What a single file can hold. */
 export type VideoFormat = "mp4" | "webm" | "gif" | "png";
 
 export interface FormatOptions {
   format: VideoFormat;
-  /** Frames a second. */
+  /** Frames a second. A GIF shows at most 50: of more, frames are left out evenly. */
   fps: number;
   /** Bits a second of MP4 and WebM. Default: so many that compression is hard to see (see `defaultBitrate`). */
   bitrate?: number;
@@ -90,21 +92,21 @@ async function encodeFilm(frames: AsyncIterable<Frame>, { format, fps, bitrate, 
     if (error instanceof CogwheelError || signal?.aborted) throw error;
     throw new CogwheelError("video", `encoding frame ${index + 1} as ${format} failed, got ${(error as Error).message}; choose gif or png`, { cause: error });
   }
-  return new Uint8Array(target.buffer!);
+  const file = new Uint8Array(target.buffer!);
+  if (format === "mp4") clearDates(file);
+  return file;
 }
 
 async function encodeGif(frames: AsyncIterable<Frame>, { fps, signal }: FormatOptions): Promise<Uint8Array<ArrayBuffer>> {
   const { encode } = await import("modern-gif");
-  const pictures: { data: Uint8ClampedArray<ArrayBuffer>; delay: number }[] = [];
+  const all: Uint8ClampedArray<ArrayBuffer>[] = [];
   let size = { width: 0, height: 0 };
   for await (const frame of frames) {
     size = { width: frame.width, height: frame.height };
-    const shown = pictures.length;
-    // Delays are whole hundredths: each is rounded so that the sum stays right.
-    const delay = 10 * (Math.round((100 * (shown + 1)) / fps) - Math.round((100 * shown) / fps));
-    pictures.push({ data: Uint8ClampedArray.from(withChannels(frame, 4)), delay: Math.max(20, delay) });
+    all.push(Uint8ClampedArray.from(withChannels(frame, 4)));
   }
   signal?.throwIfAborted();
+  const pictures = gifDelays(all.length, fps).map(({ index, delay }) => ({ data: all[index]!, delay: 10 * delay }));
   return new Uint8Array(await encode({ ...size, frames: pictures, looped: true, format: "arrayBuffer" }));
 }
 

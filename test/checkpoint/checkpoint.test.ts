@@ -132,7 +132,7 @@ describe("where weights may lie", () => {
 
   test.each<[string, (files: Files) => void, string]>([
     ["a shard that is missing", (files) => delete files["transformer/2.safetensors"], "transformer/diffusion_pytorch_model.safetensors.index.json: every file of the index must be there, got 1 of 2 missing: transformer/2.safetensors; finish the download (in my-model)"],
-    ["tensors that are not in their shard", (files) => (files["transformer/2.safetensors"] = weights({ other: [1] })), "every weight of the index must be in its file, got 2 of 3 that are not; the index belongs to other files, download all again:\n  proj_out.weight in transformer/2.safetensors\n  proj_out.bias in transformer/2.safetensors"],
+    ["tensors that are not in their shard", (files) => (files["transformer/2.safetensors"] = weights({ other: [1] })), "every weight of the index must be in its file, got 2 of 3 that are not; the index belongs to other files, download all again (in my-model):\n  proj_out.weight in transformer/2.safetensors\n  proj_out.bias in transformer/2.safetensors"],
     ["a shard that is cut", (files) => (files["transformer/2.safetensors"] = weights(BLOCK).slice(0, -1)), "transformer/2.safetensors: proj_out.weight: the tensor must end within"],
     ["no weight_map", (files) => (files[`${TRANSFORMER}.safetensors.index.json`] = "{}"), "weight_map must be an object of weight → file, got nothing; download the file again"],
     ["a weight_map of pickles", (files) => (files[`${TRANSFORMER}.safetensors.index.json`] = json({ weight_map: { a: "a.bin" } })), 'weight_map must name .safetensors files, got "a.bin" for a; use an index made with safe_serialization=True'],

@@ -43,7 +43,7 @@ describe("a table", () => {
 
   it.each([
     ["{", "a tuning table must be JSON, got "],
-    ["[]", "a tuning table must be an object, got []"],
+    ["[]", "a tuning table must hold a JSON object, got a list"],
     ['{"format":2}', "a tuning table must have format 1, got 2"],
     ['{"format":1,"adapter":{"vendor":1}}', "a tuning table must name its adapter's vendor, architecture and device, got "],
     ['{"format":1,"adapter":{"vendor":"","architecture":"","device":""}}', "a tuning table must have driver, capabilities and kernels, got one without"],

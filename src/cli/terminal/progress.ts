@@ -2,6 +2,7 @@
  * How far a long run is: on a terminal one line that is drawn again, elsewhere a plain line now and then. What is drawn goes
  * to standard error, so that standard output holds results only.
  */
+import { cut, shortenedLines, visible } from "../../visible.ts";
 import { table } from "./table.ts";
 
 /** What is needed of a stream; process.stderr is one. */
@@ -48,7 +49,7 @@ export class Progress implements Disposable {
     this.#live = stream.isTTY === true && process.env["TERM"] !== "dumb";
   }
 
-  /** Tells how much of a stage is done, 0 to 1; naming another stage ends the one before. `detail` is shown as it is. */
+  /** Tells how much of a stage is done, 0 to 1; naming another stage ends the one before. `detail` is shown behind it. */
   report(name: string, done: number, detail = ""): void {
     if (!this.#stage && done >= 1 && this.#finished.at(-1)?.name === name) return; // told once more that it is over
     if (this.#stage?.name !== name) this.#begin(name);
@@ -57,7 +58,7 @@ export class Progress implements Disposable {
     if (done > stage.done || stage.reports.length === 0) stage.reports.push({ at, done });
     if (stage.reports.length > WINDOW) stage.reports.shift();
     stage.done = Math.min(1, Math.max(stage.done, done));
-    stage.detail = detail;
+    stage.detail = cut(visible(detail), 200);
     if (stage.done >= 1) this.#end();
     else this.#show();
   }
@@ -65,7 +66,7 @@ export class Progress implements Disposable {
   /** Writes a line for good, above the bar. */
   note(text: string): void {
     this.#clear();
-    this.#stream.write(`${text}\n`);
+    this.#stream.write(`${shortenedLines(text)}\n`);
     if (this.#live && this.#stage) this.#draw();
   }
 

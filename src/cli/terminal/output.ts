@@ -1,0 +1,63 @@
+/**
+ * Standard output and standard error of a command. Either may be a pipe that nobody reads any more (`| head -1`), a terminal that was closed, or a
+ * file on a full disk; a run of hours is not lost for it: what cannot be written is dropped.
+ */
+import { constants } from "node:os";
+import { systemWords } from "../../platform/system-error.ts";
+import { visible, visibleJson, visibleLines } from "../../visible.ts";
+
+/** Why standard output takes nothing any more. */
+let failure: NodeJS.ErrnoException | undefined;
+/** Its reader, or its terminal, is gone. */
+const GONE = new Set(["EPIPE", "EIO", "ECONNRESET", "ERR_STREAM_DESTROYED", "EOF"]);
+
+/** Keeps errors of the two streams from ending the process; to be called once, before anything is written. */
+export function guardOutput(): void {
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (failure) return;
+    failure = error;
+    if (!GONE.has(error.code ?? "")) process.stderr.write(`[output] standard output must take what is printed, got ${systemWords(error)}; the rest of it is dropped, files are written all the same\n`);
+  });
+  // There is no place left where it could be said.
+  process.stderr.on("error", () => undefined);
+}
+
+/**
+ * The exit code of a command that came to `code`. Where its result is what it prints, an end without a reader is told as the system tells it of
+ * others (141, as if SIGPIPE had ended it); text that a full disk did not take is a failure in any case.
+ */
+export function codeAfterOutput(code: number, printsResult: boolean): number {
+  if (!failure || code !== 0) return code;
+  if (!GONE.has(failure.code ?? "")) return 1;
+  return printsResult ? 128 + (constants.signals.SIGPIPE ?? 13) : 0;
+}
+
+/** Writes to standard output, as a terminal may show it. */
+export function writeOut(text: string): void {
+  if (!failure) process.stdout.write(visibleLines(text));
+}
+
+/** Writes lines to standard output. */
+export function print(text: string): void {
+  writeOut(`${text}\n`);
+}
+
+/** Writes a value as JSON to standard output. */
+export function printJson(value: unknown): void {
+  print(visibleJson(value, 2));
+}
+
+/** Writes lines to standard error, as a terminal may show them. */
+export function complain(text: string): void {
+  process.stderr.write(`${visibleLines(text)}\n`);
+}
+
+/** Writes a path on a line of its own. */
+export function printPath(path: string): void {
+  print(visible(path));
+}
+
+/** Resolves when what was written is with the system, or will never be: a pipe takes it only as fast as it is read. */
+export async function drained(): Promise<void> {
+  for (const stream of [process.stdout, process.stderr]) await new Promise<void>((written) => stream.write("", () => written()));
+}
