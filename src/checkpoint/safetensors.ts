@@ -1,5 +1,6 @@
 import { CogwheelError } from "../errors.ts";
 import { DTYPE_BYTES, elementCount, isDtype } from "./dtype.ts";
+import { KIND_BYTES, kindRule } from "./file-kind.ts";
 import type { Dtype } from "./dtype.ts";
 import { scanJson } from "./json-scan.ts";
 import { checkpointError, isObject } from "./source.ts";
@@ -53,6 +54,30 @@ export interface SafetensorsFile {
 export async function openSafetensors(source: CheckpointSource, path: string): Promise<SafetensorsFile> {
   const size = await source.size(path);
   const fail = (rule: string, cause?: unknown): CogwheelError => checkpointError(source, path, rule, cause);
+  const { tensors, metadata } = await readHeader(source, path, size, fail);
+  return {
+    path,
+    tensors,
+    metadata,
+    async read(name, rows) {
+      const info = tensors.get(name);
+      if (!info) throw fail(`a tensor must be in the file to be read, got the name ${JSON.stringify(name)}; the file holds ${tensors.size} others`);
+      return readTensor(source, path, name, info, rows);
+    },
+  };
+}
+
+/** What cannot be a header is looked at once more, for what else the file may be: a pointer, a pickle, a web page. */
+async function readHeader(source: CheckpointSource, path: string, size: number, fail: Fail): Promise<Header> {
+  const text = await headerText(source, path, size, fail).catch(async (error: unknown) => {
+    const head = await source.read(path, 0, Math.min(size, KIND_BYTES)).catch(() => undefined);
+    const kind = head && kindRule(head, "a safetensors file");
+    throw kind === undefined ? error : fail(kind, error);
+  });
+  return parseHeader(text.text, text.dataStart, size, fail);
+}
+
+async function headerText(source: CheckpointSource, path: string, size: number, fail: Fail): Promise<{ text: string; dataStart: number }> {
   if (size < 8) {
     throw fail(`a safetensors file starts with an 8-byte header length, got a file of ${size} bytes; finish or repeat the download`);
   }
@@ -65,17 +90,17 @@ export async function openSafetensors(source: CheckpointSource, path: string): P
     throw fail(`a header may hold at most ${MAX_HEADER_BYTES} bytes, got ${headerBytes}; this is not a safetensors file, download it again`);
   }
   const dataStart = 8 + Number(headerBytes);
-  const { tensors, metadata } = parseHeader(await source.read(path, 8, dataStart), dataStart, size, fail);
-  return {
-    path,
-    tensors,
-    metadata,
-    async read(name, rows) {
-      const info = tensors.get(name);
-      if (!info) throw fail(`a tensor must be in the file to be read, got the name ${JSON.stringify(name)}; the file holds ${tensors.size} others`);
-      return readTensor(source, path, name, info, rows);
-    },
-  };
+  const bytes = await source.read(path, 8, dataStart);
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (cause) {
+    throw fail(`the header must be UTF-8, got bytes that are not; ${AGAIN}`, cause);
+  }
+  if (text[0] !== "{") {
+    throw fail(`the header must start with "{", got ${JSON.stringify(text.slice(0, 16))}; ${AGAIN}`);
+  }
+  return { text, dataStart };
 }
 
 /** Reads a tensor, or some of its rows, at a place that a header gave. */
@@ -98,23 +123,14 @@ export async function readTensor(
 }
 
 type Fail = (rule: string, cause?: unknown) => CogwheelError;
+interface Header {
+  tensors: Map<string, TensorInfo>;
+  metadata: Record<string, string>;
+}
 
-function parseHeader(
-  bytes: Uint8Array,
-  dataStart: number,
-  fileSize: number,
-  fail: Fail,
-): { tensors: Map<string, TensorInfo>; metadata: Record<string, string> } {
-  const again = "the file is damaged or is not safetensors, download it again";
-  let text: string;
-  try {
-    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch (cause) {
-    throw fail(`the header must be UTF-8, got bytes that are not; ${again}`, cause);
-  }
-  if (text[0] !== "{") {
-    throw fail(`the header must start with "{", got ${JSON.stringify(text.slice(0, 16))}; ${again}`);
-  }
+const AGAIN = "the file is damaged or is not safetensors, download it again";
+
+function parseHeader(text: string, dataStart: number, fileSize: number, fail: Fail): Header {
   const { duplicate, depth } = scanJson(text, MAX_DEPTH);
   if (depth > MAX_DEPTH) {
     throw fail(`the header may nest ${MAX_DEPTH} deep, got deeper; this file was made to break its reader, do not use it`);
@@ -126,9 +142,9 @@ function parseHeader(
   try {
     header = JSON.parse(text);
   } catch (cause) {
-    throw fail(`the header must be JSON, got ${(cause as Error).message}; ${again}`, cause);
+    throw fail(`the header must be JSON, got ${(cause as Error).message}; ${AGAIN}`, cause);
   }
-  if (!isObject(header)) throw fail(`the header must be a JSON object, got ${JSON.stringify(header)}; ${again}`);
+  if (!isObject(header)) throw fail(`the header must be a JSON object, got ${JSON.stringify(header)}; ${AGAIN}`);
 
   let metadata: Record<string, string> = {};
   const tensors: [string, TensorInfo][] = [];
@@ -142,6 +158,7 @@ function parseHeader(
 }
 
 function checkMetadata(value: unknown, fail: Fail): Record<string, string> {
+  if (value === null) return {}; // some writers say so that there is none
   if (!isObject(value)) {
     throw fail(`__metadata__ must be an object of strings, got ${brief(value)}; write the file again`);
   }

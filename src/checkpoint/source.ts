@@ -1,4 +1,5 @@
 import { CogwheelError } from "../errors.ts";
+import { KIND_BYTES, kindRule } from "./file-kind.ts";
 import { parseJsonObject } from "./json-scan.ts";
 
 // Where a checkpoint's bytes come from. A checkpoint is a folder of files that are read by range, so a 10 GB shard
@@ -53,7 +54,7 @@ export async function readText(source: CheckpointSource, path: string): Promise<
   } catch (cause) {
     throw checkpointError(
       source, path,
-      `must be UTF-8 text, got ${bytes.length} bytes that are not; download the file again`,
+      kindRule(bytes, "UTF-8 text") ?? `must be UTF-8 text, got ${bytes.length} bytes that are not; download the file again`,
       cause,
     );
   }
@@ -63,7 +64,8 @@ export async function readText(source: CheckpointSource, path: string): Promise<
 export async function readJson(source: CheckpointSource, path: string): Promise<Record<string, unknown>> {
   const size = await source.size(path);
   if (size > JSON_LIMIT) throw checkpointError(source, path, `a JSON file may hold at most ${JSON_LIMIT} bytes, got ${size}; check that this is the file it is named after`);
-  return parseJsonObject(await readText(source, path), (rule, cause) => checkpointError(source, path, `${rule}; download the file again`, cause));
+  const text = await readText(source, path);
+  return parseJsonObject(text, (rule, cause) => checkpointError(source, path, kindRule(new TextEncoder().encode(text.slice(0, KIND_BYTES)), "JSON") ?? `${rule}; download the file again`, cause));
 }
 
 /** `[checkpoint] path: rule` with the source's label where the reader can see it. */

@@ -1,5 +1,6 @@
 import { PbfReader } from "pbf";
 import { CogwheelError } from "../errors.ts";
+import { kindRule } from "./file-kind.ts";
 
 // What a `spiece.model` file says: a protobuf of pieces with scores, and how text is normalised before they are
 // matched. Field numbers and defaults are those of sentencepiece_model.proto.
@@ -33,6 +34,7 @@ export interface SpieceModel {
   escapeWhitespaces: boolean;
 }
 
+const KIND = "a SentencePiece model";
 const VARINT = 0;
 const BYTES = 2;
 const FIXED32 = 5;
@@ -89,8 +91,9 @@ export function readSpieceModel(bytes: Uint8Array, file = "spiece.model"): Spiec
       })],
     });
   } catch (cause) {
-    throw fail(`must be a SentencePiece model, got ${bytes.length} bytes that are not (${(cause as Error).message}); download it again`, cause);
+    throw fail(kindRule(bytes, KIND) ?? `must be a SentencePiece model, got ${bytes.length} bytes that are not (${(cause as Error).message}); download it again`, cause);
   }
+  if (model.pieces.length === 0) throw fail(kindRule(bytes, KIND) ?? "the vocabulary must hold pieces, got none; download the file again");
   if (modelType !== UNIGRAM) {
     throw fail(`model_type must be UNIGRAM, got ${MODEL_TYPES.get(modelType) ?? modelType}; use the tokenizer that belongs to a T5 text encoder`);
   }

@@ -1,16 +1,14 @@
 /**
  * LoRA: a weight's low-rank change, W + scale · (alpha / rank) · up · down (Hu et al. 2021, arXiv:2106.09685). Adapters are
  * merged when a weight is read (`withLoras`), or kept beside the weights and added while the model runs (`LoraWeights`).
- *
- * Key names that are read, for a module such as `transformer_blocks.0.attn1.to_q` (docs/lora.md is the table):
- *   [prefix.]module.lora_A.weight | .lora_A.<adapter>.weight | .lora_down.weight | .lora.down.weight, with B or up
- *   lora_unet_transformer_blocks_0_attn1_to_q.lora_down.weight (kohya, VideoX-Fun)
- *   [prefix.]layers.0.attention.query_key_value.matrix_A.0 (the authors' own, SAT)
+ * `lora-keys.ts` reads the names of an adapter's tensors, `lora-config.ts` what PEFT's config says of them.
  */
 import { toFloat16 } from "../checkpoint/convert.ts";
 import { CogwheelError } from "../errors.ts";
 import type { DType } from "../graph/graph.ts";
 import type { WeightProvider } from "../graph/weights.ts";
+import { readLoraConfig } from "./lora-config.ts";
+import { parseLoraKey, unsupportedKey } from "./lora-keys.ts";
 
 export interface LoraTensor {
   readonly shape: readonly number[];
@@ -23,7 +21,7 @@ export interface LoraAdapter {
   readonly scale: number;
   /** What errors call it. */
   readonly label?: string;
-  /** PEFT's config of the adapter, where it comes with one: `r`, `lora_alpha`, `alpha_pattern`, `use_rslora` … */
+  /** PEFT's config of the adapter, where it comes with one: the fields of its LoraConfig, with PEFT's defaults for those that are missing. */
   readonly config?: Readonly<Record<string, unknown>>;
 }
 
@@ -41,92 +39,95 @@ export interface LoraChange {
 /** The shape of a weight of the model, if there is one of that name. */
 export type ShapeOf = (weight: string) => readonly number[] | undefined;
 
-interface Target { readonly module: string; readonly part: "down" | "up" | "alpha"; readonly sat: boolean }
-
-const PREFIXES = /^(?:base_model\.model\.|model\.diffusion_model\.|diffusion_model\.|transformer\.|module\.)/;
-const SAT_MODULES: Readonly<Record<string, readonly string[]>> = {
-  "attention.query_key_value": ["attn1.to_q", "attn1.to_k", "attn1.to_v"], "attention.dense": ["attn1.to_out.0"],
-  "mlp.dense_h_to_4h": ["ff.net.0.proj"], "mlp.dense_4h_to_h": ["ff.net.2"],
-};
-
-/** Which module of the model a key of an adapter's file is about; undefined for keys that are no part of a LoRA of the transformer. */
-function targetOf(key: string, modules: ReadonlyMap<string, string>): Target | undefined {
-  const sat = /(?:^|\.)layers\.(\d+)\.(attention\.query_key_value|attention\.dense|mlp\.dense_h_to_4h|mlp\.dense_4h_to_h)\.matrix_([AB])\.(\d)$/.exec(key);
-  if (sat) {
-    const part = SAT_MODULES[sat[2]!]![Number(sat[4])];
-    return part === undefined ? undefined : { module: `transformer_blocks.${sat[1]}.${part}`, part: sat[3] === "A" ? "down" : "up", sat: true };
-  }
-  const [, path, a, b] = /^(.+?)\.(?:lora_([AB]|down|up)(?:\.[\w-]+)?\.weight|lora(?:_linear_layer)?\.(down|up)\.weight|alpha)$/.exec(key) ?? [];
-  if (path === undefined) return undefined;
-  const part = a === "A" || (a ?? b) === "down" ? "down" : a === "B" || (a ?? b) === "up" ? "up" : "alpha";
-  const flat = /^lora_(?:unet|transformer)_+(.+)$/.exec(path)?.[1];
-  if (flat !== undefined) return { module: modules.get(flat) ?? path, part, sat: false };
-  let module = path;
-  while (PREFIXES.test(module)) module = module.replace(PREFIXES, "");
-  // Diffusers' first attention adapters: attn1.processor.to_q_lora.down.weight.
-  module = module.replace(/\.processor\.(to_[qkv])_lora$/, ".$1").replace(/\.processor\.to_out_lora$/, ".to_out.0");
-  return { module, part, sat: false };
+/** The matrices of one module, as they are found in a file. */
+interface Found {
+  readonly path: string;
+  readonly sat: boolean;
+  down?: [key: string, tensor: LoraTensor];
+  up?: [key: string, tensor: LoraTensor];
+  alpha?: [key: string, tensor: LoraTensor];
 }
+
+type Fail = (rule: string) => never;
 
 /**
  * The changes that adapters make, by weight. Throws for a key that names no weight of the model, for a pair that is not whole or
- * does not fit its weight, and for what would be left out silently (DoRA, biases, text encoders).
+ * does not fit its weight, and for what would be left out or done wrongly without a word (DoRA, biases, text encoders, a base that
+ * the training changed: see `readLoraConfig`).
  * @param weights names of the model's weights
  */
 export function loraChanges(adapters: readonly LoraAdapter[], weights: Iterable<string>, shapeOf: ShapeOf): Map<string, LoraChange[]> {
   const names = [...weights].filter((name) => name.endsWith(".weight")).map((name) => name.slice(0, -".weight".length));
   const modules = new Map(names.map((name) => [name.replaceAll(".", "_"), name]));
   const changes = new Map<string, LoraChange[]>();
-  for (const [i, { tensors, scale, label = `adapter ${i + 1}`, config }] of adapters.entries()) {
-    const fail = (rule: string): never => {
+  for (const [i, adapter] of adapters.entries()) {
+    const { label = `adapter ${i + 1}` } = adapter;
+    const fail: Fail = (rule) => {
       throw new CogwheelError("lora", `${label}: ${rule}`);
     };
-    if (!Number.isFinite(scale)) fail(`the scale must be a finite number, got ${scale}`);
-    if (config?.["use_dora"] === true) fail("use_dora must be false, got true; DoRA is not supported");
-    const found = new Map<string, { down?: [string, LoraTensor]; up?: [string, LoraTensor]; alpha?: LoraTensor; sat: boolean }>();
-    for (const [key, tensor] of tensors) {
-      if (/dora_scale|lora_magnitude_vector/.test(key)) fail(`keys must be those of a plain LoRA, got ${key}; DoRA is not supported`);
-      if (/^(?:text_encoder|lora_te)/.test(key)) fail(`keys must change the transformer, got ${key}; adapters of the text encoder are not supported`);
-      const target = targetOf(key, modules) ?? fail(`keys must be those of a LoRA (see docs/lora.md), got ${key}; this is no adapter, or it changes what is not supported`);
-      if (target.part !== "alpha" && shapeOf(`${target.module}.weight`) === undefined) fail(`an adapter must change weights of this model, got ${key}, which would be ${target.module}.weight; it was trained for another one`);
-      const entry = found.get(target.module) ?? { sat: target.sat };
-      const before = target.part === "alpha" ? entry.alpha && `${target.module}.alpha` : entry[target.part]?.[0];
-      if (before !== undefined) fail(`a module's matrices may stand once, got ${before} and ${key}; the file is damaged`);
-      found.set(target.module, target.part === "alpha" ? { ...entry, alpha: tensor } : { ...entry, [target.part]: [key, tensor] });
-    }
-    if (found.size === 0) fail("an adapter must hold at least one pair of matrices, got none; is this the right file?");
-    for (const [module, { down, up, alpha, sat }] of found) {
-      if (!down && !up) fail(`${module}.alpha needs its matrices, got none; the file is incomplete`);
-      const [key, one] = (down ?? up)!;
-      if (!down || !up) return fail(`${key} [${one.shape.join(", ")}] needs its counterpart, got none; the file is incomplete`);
-      // Convolutions' adapters have kernels of the convolution's size, then of 1.
-      const rank = down[1].shape[0] ?? 0;
-      const [out, inner] = [up[1].shape[0] ?? 0, down[1].data.length / Math.max(1, rank)];
-      const shape = shapeOf(`${module}.weight`)!;
-      const [wantOut, wantIn] = [shape[0]!, shape.slice(1).reduce((a, b) => a * b, 1)];
-      if (rank < 1 || up[1].data.length !== out * rank) fail(`${down[0]} and ${up[0]} must share a rank, got [${down[1].shape.join(", ")}] and [${up[1].shape.join(", ")}]; the file is damaged`);
-      if (out !== wantOut || inner !== wantIn) fail(`${key} must change ${module}.weight [${shape.join(", ")}], got a change of [${out}, ${inner}]; the adapter was trained for another model`);
-      if (alpha && alpha.data.length !== 1) fail(`alpha of ${module} must be one number, got [${alpha.shape.join(", ")}]; the file is damaged`);
-      for (const [name, { data }] of [down, up]) if (!data.every(Number.isFinite)) fail(`${name} must hold finite numbers, got others; the file is damaged`);
-      const a = alpha?.data[0] ?? configured(config, module) ?? (sat ? 1 : rank);
-      const factor = (scale * a) / (config?.["use_rslora"] === true ? Math.sqrt(rank) : rank);
-      if (!Number.isFinite(factor)) fail(`alpha of ${module} must be a finite number, got ${a}`);
+    if (!Number.isFinite(adapter.scale)) fail(`the scale must be a finite number, got ${adapter.scale}`);
+    const config = adapter.config && readLoraConfig(adapter.config, label);
+    for (const [module, found] of findPairs(adapter.tensors, modules, shapeOf, fail)) {
       const weight = `${module}.weight`;
+      const shape = shapeOf(weight)!;
+      const { up, down, rank } = wholePair(module, found, shape, fail);
+      const left = config?.leavesOut(found.path, shape.length === 2);
+      if (left !== undefined) fail(`the config's ${left} must name what the file holds, got ${down[0]}, which PEFT would not load; correct the config, or save the adapter again`);
+      if (config && config.rank(found.path) !== rank) fail(`r and rank_pattern of the config must be the rank of the matrices, got ${config.rank(found.path)} for ${down[0]} [${down[1].shape.join(", ")}]; config and file belong to different adapters`);
+      const alpha = alphaOf(module, found, config?.alpha(found.path), rank, fail);
+      const factor = (adapter.scale * alpha) / (config?.rslora ? Math.sqrt(rank) : rank);
+      if (!Number.isFinite(factor)) fail(`scale · alpha of ${module} must be a finite number, got ${adapter.scale} · ${alpha}; give another scale`);
       changes.set(weight, [...(changes.get(weight) ?? []), { up: up[1].data, down: down[1].data, rank, factor }]);
     }
   }
   return changes;
 }
 
-/** lora_alpha of PEFT's config, or what its alpha_pattern says of a module: a whole name, or its end, as PEFT matches. */
-function configured(config: LoraAdapter["config"], module: string): number | undefined {
-  const pattern = config?.["alpha_pattern"];
-  if (typeof pattern === "object" && pattern !== null) {
-    const hit = Object.entries(pattern).find(([name]) => module === name || module.endsWith(`.${name}`));
-    if (typeof hit?.[1] === "number") return hit[1];
+/** What a file holds, by module. */
+function findPairs(tensors: LoraAdapter["tensors"], modules: ReadonlyMap<string, string>, shapeOf: ShapeOf, fail: Fail): Map<string, Found> {
+  const all = new Map<string, Found>();
+  for (const [key, tensor] of tensors) {
+    const unsupported = unsupportedKey(key, (name) => shapeOf(name) !== undefined);
+    if (unsupported !== undefined) fail(`keys must be those of a plain LoRA of the transformer, got ${key}; ${unsupported}`);
+    const target = parseLoraKey(key, modules) ?? fail(`keys must be those of a LoRA (see docs/lora.md), got ${key}; this is no adapter, or it changes what is not supported`);
+    const { module, part, path, sat } = target;
+    if (shapeOf(`${module}.weight`) === undefined) fail(`an adapter must change weights of this model, got ${key}, which would be ${module}.weight; it was trained for another one`);
+    const found = all.get(module) ?? { path, sat };
+    const before = found[part];
+    if (before) fail(`a module's matrices may stand once, got ${before[0]} and ${key}; the file is damaged or holds two adapters`);
+    found[part] = [key, tensor];
+    all.set(module, found);
   }
-  const alpha = config?.["lora_alpha"];
-  return typeof alpha === "number" ? alpha : undefined;
+  if (all.size === 0) fail("an adapter must hold at least one pair of matrices, got none; is this the right file?");
+  return all;
+}
+
+/** Both matrices, which must fit each other and the weight. */
+function wholePair(module: string, { down, up, alpha }: Found, shape: readonly number[], fail: Fail): { down: [string, LoraTensor]; up: [string, LoraTensor]; rank: number } {
+  if (!down && !up) fail(`${alpha![0]} needs its matrices, got none; the file is incomplete`);
+  const [key, one] = (down ?? up)!;
+  if (!down || !up) return fail(`${key} [${one.shape.join(", ")}] needs its counterpart, got none; the file is incomplete`);
+  const rank = down[1].shape[0] ?? 0;
+  const out = up[1].shape[0] ?? 0;
+  if (rank < 1 || up[1].data.length !== out * rank) fail(`${down[0]} and ${up[0]} must share a rank, got [${down[1].shape.join(", ")}] and [${up[1].shape.join(", ")}]; the file is damaged`);
+  // A convolution's adapter has a kernel of the convolution's size, then one of 1; some trainers flatten them, or write a Linear's with kernels of 1.
+  const inner = down[1].shape.slice(1);
+  const wanted = shape.slice(1);
+  const flat = [wanted.reduce((a, b) => a * b, 1)];
+  const fits = [wanted, flat].some((want) => inner.filter((n) => n !== 1).join() === want.filter((n) => n !== 1).join());
+  if (out !== shape[0] || !fits) fail(`${key} must change ${module}.weight [${shape.join(", ")}], got a change of [${[out, ...inner].join(", ")}]; the adapter was trained for another model`);
+  for (const [name, { data }] of [down, up]) if (!data.every(Number.isFinite)) fail(`${name} must hold finite numbers, got others; the file is damaged`);
+  return { down, up, rank };
+}
+
+/** The tensor `alpha`, which no config may contradict; what a config says; 1 for the authors' own keys; else the rank. */
+function alphaOf(module: string, { alpha, sat }: Found, configured: number | undefined, rank: number, fail: Fail): number {
+  if (!alpha) return configured ?? (sat ? 1 : rank);
+  const [key, { data, shape }] = alpha;
+  if (data.length !== 1) fail(`${key} must be one number, got [${shape.join(", ")}]; the file is damaged`);
+  if (!Number.isFinite(data[0])) fail(`alpha of ${module} must be a finite number, got ${data[0]}; the file is damaged`);
+  if (configured !== undefined && Math.fround(configured) !== Math.fround(data[0]!)) fail(`${key} and the config's lora_alpha must be equal, got ${data[0]} and ${configured}; remove the one that is wrong`);
+  return data[0]!;
 }
 
 /** `provider` with the adapters merged into the weights they name, in f32, before any conversion. */

@@ -3,10 +3,12 @@ import { openSource } from "#files";
 import { toFloat32 } from "../checkpoint/convert.ts";
 import { parseJsonObject } from "../checkpoint/json-scan.ts";
 import { memorySource } from "../checkpoint/source-memory.ts";
+import { REMEDY_OF_PICKLES } from "../checkpoint/file-kind.ts";
 import { openSafetensors } from "../checkpoint/safetensors.ts";
 import { readJson, type CheckpointSource } from "../checkpoint/source.ts";
 import { CogwheelError } from "../errors.ts";
 import type { LoraAdapter, LoraTensor } from "../models/lora.ts";
+import { PEFT_PREFIX } from "../models/lora-keys.ts";
 
 /** An adapter in memory; read it once with `loadLora` and give it to many generations. */
 export type LoadedLora = Omit<LoraAdapter, "scale">;
@@ -19,31 +21,67 @@ export interface LoraInput {
 }
 
 /** Names under which diffusers and PEFT save adapters in a folder. */
-const FILES = ["pytorch_lora_weights.safetensors", "adapter_model.safetensors"];
+const PEFT_FILE = "adapter_model.safetensors";
+const FILES = ["pytorch_lora_weights.safetensors", PEFT_FILE];
+/** The same in PyTorch's own format. */
+const PICKLES = ["pytorch_lora_weights.bin", "adapter_model.bin"];
+const CONFIG = "adapter_config.json";
+/** Names of files rather than folders; what is not safetensors by its bytes is refused by what it is. */
+const FILE_NAME = /\.(?:safetensors|bin|pt|pth|ckpt|pkl|pickle|gguf|onnx|npz|npy|h5|msgpack|zip|tar|gz)$/i;
 
-/** @param from a file or folder (Node), a URL of a file, or the bytes of a file */
-export async function loadLora(from: string | URL | Uint8Array): Promise<LoadedLora> {
-  if (from instanceof Uint8Array) return readAdapter(memorySource({ "lora.safetensors": from }, "the LoRA"), "lora.safetensors", "the LoRA");
+/** Options of {@link loadLora}. */
+export interface LoadLoraOptions {
+  /** PEFT's adapter_config.json as an object, for the bytes of an adapter_model.safetensors, which have none beside them. */
+  readonly config?: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Reads an adapter. PEFT's files come with their config; what the config asks for is checked when the adapter meets a model.
+ * @param from a file or folder (Node), a URL of a file, or the bytes of a file
+ */
+export async function loadLora(from: string | URL | Uint8Array, options: LoadLoraOptions = {}): Promise<LoadedLora> {
+  if (from instanceof Uint8Array) return readAdapter(memorySource({ "lora.safetensors": from }, "the LoRA"), "lora.safetensors", "the LoRA", options);
   const text = String(from);
-  const cut = /\.safetensors$/i.test(text) ? Math.max(text.lastIndexOf("/"), text.lastIndexOf("\\")) : -1;
-  const isFile = /\.safetensors$/i.test(text);
+  const isFile = FILE_NAME.test(text);
+  const cut = isFile ? Math.max(text.lastIndexOf("/"), text.lastIndexOf("\\")) : -1;
   await using source = await openSource(isFile ? (cut < 0 ? "./" : text.slice(0, cut + 1)) : from);
-  if (isFile) return await readAdapter(source, text.slice(cut + 1), text);
-  for (const file of FILES) if (await source.exists(file)) return await readAdapter(source, file, `${text}/${file}`);
+  if (isFile) return await readAdapter(source, text.slice(cut + 1), text, options);
+  for (const file of FILES) if (await source.exists(file)) return await readAdapter(source, file, `${text}/${file}`, options);
+  for (const file of PICKLES) if (await source.exists(file)) throw new CogwheelError("lora", `an adapter must be a .safetensors file, got ${text}/${file}; ${REMEDY_OF_PICKLES}`);
   throw new CogwheelError("lora", `an adapter must be a .safetensors file, or a folder with ${FILES.join(" or ")}, got ${text}`);
 }
 
-async function readAdapter(source: CheckpointSource, path: string, label: string): Promise<LoadedLora> {
+async function readAdapter(source: CheckpointSource, path: string, label: string, { config: given }: LoadLoraOptions): Promise<LoadedLora> {
   const file = await openSafetensors(source, path);
+  const names = [...file.tensors.keys()];
   const tensors = new Map<string, LoraTensor>();
   for (const [name, { shape, dtype }] of file.tensors) tensors.set(name, { shape, data: toFloat32((await file.read(name)).bytes, dtype) });
-  const config = metadataConfig(file.metadata["lora_adapter_metadata"], label) ?? ((await source.exists("adapter_config.json")) ? await readJson(source, "adapter_config.json") : undefined);
+  const config = given ?? (await configBeside(source, path, names, label)) ?? metadataConfig(file.metadata["lora_adapter_metadata"], names, label);
   return { tensors, label, ...(config ? { config } : {}) };
 }
 
-/** What diffusers writes beside the tensors: PEFT's config, its keys prefixed with the component. */
-function metadataConfig(text: string | undefined, label: string): Record<string, unknown> | undefined {
-  if (text === undefined) return undefined;
+/** PEFT's config, which belongs to PEFT's file, or to one that PEFT's keys show to be one; lora_alpha is in it. */
+async function configBeside(source: CheckpointSource, path: string, names: readonly string[], label: string): Promise<Record<string, unknown> | undefined> {
+  const peftKeys = names.some((name) => name.startsWith(PEFT_PREFIX) && /\.lora_[AB]\.weight$/.test(name));
+  if (!peftKeys && path !== PEFT_FILE) return undefined;
+  if (await source.exists(CONFIG)) return await readJson(source, CONFIG);
+  if (!peftKeys) return undefined;
+  throw new CogwheelError("lora", `${label}: an adapter that PEFT saved must have ${CONFIG} beside it, which holds its lora_alpha, got none; give the folder that holds both, or loadLora(bytes, { config })`);
+}
+
+/**
+ * What diffusers writes beside the tensors: PEFT's config, its names prefixed with the component as those of the tensors are. Which modules
+ * an adapter changes diffusers takes from the tensors, not from here.
+ */
+function metadataConfig(text: string | undefined, names: readonly string[], label: string): Record<string, unknown> | undefined {
+  if (text === undefined || text === "") return undefined;
   const json = parseJsonObject(text, (rule) => new CogwheelError("lora", `${label}: lora_adapter_metadata ${rule}; save the adapter again`));
-  return Object.fromEntries(Object.entries(json).map(([key, value]) => [key.replace(/^transformer\./, ""), value]));
+  const prefixed = names.some((name) => name.startsWith("transformer."));
+  const config: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(json)) {
+    if (prefixed && !key.startsWith("transformer.")) throw new CogwheelError("lora", `${label}: lora_adapter_metadata must be of the transformer as the tensors are, got ${JSON.stringify(key.slice(0, 80))}; save the adapter again`);
+    const field = key.replace(/^transformer\./, "");
+    if (!["target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"].includes(field)) config[field] = value;
+  }
+  return config;
 }

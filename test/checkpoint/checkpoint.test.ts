@@ -212,7 +212,7 @@ describe("a folder that is no checkpoint is refused", () => {
     ["a component that is no pair", { "model_index.json": json({ _class_name: "P", vae: ["diffusers"] }) }, 'model_index.json: vae must be a pair of library and class, got ["diffusers"];'],
     ["a component that leaves the folder", { "model_index.json": json({ _class_name: "P", "../vae": ["diffusers", "A"] }) }, '"../vae": a path must be relative and stay inside the checkpoint\'s folder'],
     ["a config that is missing", without("vae/config.json"), "vae/config.json: model_index.json names the component vae (AutoencoderKLCogVideoX), so its config must exist, got no such file; finish the download (in my-model)"],
-    ["a config that is broken", { ...FILES, "vae/config.json": "<html>" }, 'vae/config.json: must be JSON, got text that starts "<html>"; download the file again (in my-model)'],
+    ["a config that is broken", { ...FILES, "vae/config.json": "{html}" }, 'vae/config.json: must be JSON, got text that starts "{html}"; download the file again (in my-model)'],
   ])("%s", async (_, files, message) => {
     await expect(open(files)).rejects.toThrow(message);
     await expect(open(files)).rejects.toThrow(/^\[checkpoint\] /);

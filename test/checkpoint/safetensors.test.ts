@@ -97,10 +97,10 @@ describe("a file that is right", () => {
 
 describe("a file that is wrong is refused, with file, rule, value and remedy", () => {
   test.each<[string, Uint8Array, string]>([
-    ["an empty file", new Uint8Array(0), "a safetensors file starts with an 8-byte header length, got a file of 0 bytes; finish or repeat the download"],
+    ["an empty file", new Uint8Array(0), "must be a safetensors file, got an empty file; download it again"],
     ["a header length beyond the file", raw("{}", 4, 7n), "the header must fit in the file, got a header length of 7 in 14 bytes; the file is truncated or is not safetensors, download it again"],
     ["a header length of 2^64 - 1", raw("{}", 0, 2n ** 64n - 1n), "got a header length of 18446744073709551615 in 10 bytes;"],
-    ["a web page", new TextEncoder().encode("<!DOCTYPE html><html>Not found"), "the header must fit in the file, got a header length of"],
+    ["a web page", new TextEncoder().encode("<!DOCTYPE html><html>Not found"), "must be a safetensors file, got a web page; it is a page about the file"],
     ["a header that is no object", raw("[]"), 'the header must start with "{", got "[]"; the file is damaged or is not safetensors, download it again'],
     ["an empty header", raw(""), 'the header must start with "{", got "";'],
     ["a byte order mark", raw("\ufeff{}"), 'the header must start with "{", got'],

@@ -150,10 +150,10 @@ describe("bad model files", () => {
   });
 
   test.each<[string, Uint8Array, string]>([
-    ["text", new TextEncoder().encode("<!DOCTYPE html><html>"), "must be a SentencePiece model, got 21 bytes that are not"],
+    ["text", new TextEncoder().encode("once upon a time, all"), "must be a SentencePiece model, got 21 bytes that are not"],
     ["BPE", build([UNK, { piece: "a" }], { 3: 2 }), "model_type must be UNIGRAM, got BPE; use the tokenizer that belongs to a T5 text encoder"],
     ["an unknown model type", build([UNK, { piece: "a" }], { 3: 9 }), "model_type must be UNIGRAM, got 9;"],
-    ["empty", new Uint8Array(0), "one of the pieces must be the unknown one, got none among 0;"],
+    ["empty", new Uint8Array(0), "must be a SentencePiece model, got an empty file;"],
     ["no unknown piece", build([{ piece: "a" }]), "one of the pieces must be the unknown one, got none among 1;"],
     ["two unknown pieces", build([UNK, { piece: "u", type: 2 }]), "one piece must be the unknown one, got 0 and 1;"],
     ["an empty piece", build([UNK, { piece: "" }]), "a piece must not be empty, got an empty piece 1;"],

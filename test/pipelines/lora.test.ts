@@ -90,9 +90,98 @@ describe("key names", () => {
     const alpha: [string, LoraTensor] = ["transformer.transformer_blocks.0.attn1.to_q.alpha", { shape: [], data: Float32Array.of(2) }];
     expect(factor()).toBe(0.5);
     expect(factor([alpha])).toBe(0.25);
-    expect(factor([], { lora_alpha: 8 })).toBe(1);
-    expect(factor([], { lora_alpha: 8, alpha_pattern: { "attn1.to_q": 16 } })).toBe(2);
-    expect(factor([], { lora_alpha: 8, use_rslora: true })).toBe(2);
+    expect(factor([], { r: 4, lora_alpha: 8 })).toBe(1);
+    expect(factor([], { r: 4, lora_alpha: 8, alpha_pattern: { "attn1.to_q": 16 } })).toBe(2);
+    expect(factor([], { r: 4, lora_alpha: 8, use_rslora: true })).toBe(2);
+  });
+
+  describe("PEFT's config", () => {
+    const tensors = pairs({ "transformer_blocks.0.attn1.to_q": [32, 32], "transformer_blocks.0.attn1.to_out.0": [32, 32], proj_out: [16, 32] }, 4, 60, (m, p) => `base_model.model.${m}.lora_${p}.weight`);
+    const factors = (config: Record<string, unknown>) => Object.fromEntries(changesOf(tensors, { r: 4, lora_alpha: 4, ...config }).map(([name, list]) => [(name as string).replace(/\.weight$/, ""), 2 * (list as { factor: number }[])[0]!.factor]));
+    const want = (q: number, out: number, proj: number) => ({ "transformer_blocks.0.attn1.to_q": q, "transformer_blocks.0.attn1.to_out.0": out, proj_out: proj });
+
+    it.for<[string, Record<string, number>, ReturnType<typeof want>]>([
+      ["the end of a name", { to_q: 8 }, want(2, 1, 1)],
+      ["no part of a word", { o_q: 8, out: 8 }, want(1, 1, 1)],
+      ["alternatives", { "to_q|to_k": 8 }, want(2, 1, 1)],
+      ["classes and escapes", { "transformer_blocks\\.[0-2]\\.attn1\\.to_[qk]": 8 }, want(2, 1, 1)],
+      ["anchored", { "^transformer_blocks.0.attn1.to_q": 8, "^attn1.to_out.0": 8 }, want(2, 1, 1)],
+      ["the first that matches", { "attn1\\..*": 8, to_q: 16, ".*": 2 }, want(2, 2, 0.5)],
+      ["a negative alpha, and 0", { to_q: -8, proj_out: 0 }, want(-2, 1, 0)],
+      ["Python's own syntax", { "(?P<part>to_q)\\Z": 8, "(?i:PROJ)_out": 12, "(?<=to_)out\\.\\d{,2}": 2 }, want(2, 1, 3)],
+      ["what leaves PEFT's brackets", { "zz)|(proj_out": 8 }, want(1, 1, 2)],
+    ])("alpha_pattern: %s", ([, alpha_pattern, expected]) => {
+      expect(factors({ alpha_pattern })).toEqual(expected);
+    });
+
+    it("what leaves the brackets again needs no end: PEFT's match is not of the whole name", () => {
+      expect(factors({ alpha_pattern: { "transformer_blocks)|(x": 8 } })).toEqual(want(2, 2, 1));
+    });
+
+    it("a rank that is not the file's, also by PEFT's default or a pattern, is refused", () => {
+      expect(() => factors({ r: undefined })).toThrow(/r and rank_pattern of the config must be the rank of the matrices, got 8 for .*\[4, 32\]/);
+      expect(() => factors({ rank_pattern: { to_q: 2 } })).toThrow(/got 2 for base_model\.model\.transformer_blocks\.0\.attn1\.to_q/);
+      expect(factors({ r: 2, rank_pattern: { "to_.*": 4, proj_out: 4 } })).toEqual(want(1, 1, 1));
+    });
+
+    it("a pattern that would make a backtracking matcher try for years", () => {
+      const start = performance.now();
+      expect(factors({ alpha_pattern: { "((([a-z_.0-9]*)*)*)*!": 8, [`${"(a?".repeat(40)}${")".repeat(40)}${"a".repeat(40)}`]: 8 } })).toEqual(want(1, 1, 1));
+      expect(performance.now() - start).toBeLessThan(2000);
+      expect(() => factors({ alpha_pattern: { "(((a{1000}){1000}){1000})": 8 } })).toThrow(/alpha_pattern must hold regular expressions of Python, got .*: its repeats unfold to more than 20000 steps/);
+      expect(() => factors({ alpha_pattern: Object.fromEntries(Array.from({ length: 9000 }, (_, i) => [`(${".*".repeat(400)})*${i}!`, 8])) })).toThrow(/can be tried quickly/);
+    });
+
+    it.for<[string, Record<string, unknown>, RegExp]>([
+      ...["pissa", "pissa_niter_16", "olora", "OLORA", "corda", "loftq", "lora_ga"].map((init): [string, Record<string, unknown>, RegExp] => [init, { init_lora_weights: init }, new RegExp(`init_lora_weights must leave the model's weights as they are, got "${init}", .*path_initial_model_for_weight_conversion`)]),
+      ["an init of tomorrow", { init_lora_weights: "zen" }, /init_lora_weights must be true, false or one of gaussian, .*, got "zen"/],
+      ["DoRA", { use_dora: true }, /use_dora must be off, got true; DoRA is not supported: merge it/],
+      ["a bias beside the matrices", { lora_bias: true }, /lora_bias must be off/],
+      ["biases", { bias: "lora_only" }, /bias must be "none", got "lora_only"/],
+      ["whole modules", { modules_to_save: ["proj_out"] }, /modules_to_save must be off, got \["proj_out"\]/],
+      ["tokens", { trainable_token_indices: [1, 2] }, /trainable_token_indices must be off/],
+      ["replicated layers", { layer_replication: [[0, 1], [0, 1]] }, /layer_replication must be off/],
+      ["another method", { peft_type: "LOHA" }, /peft_type must be LORA, got "LOHA"/],
+      ["a field of tomorrow", { use_wizardry: true }, /fields of PEFT's LoraConfig, got "use_wizardry": true; what it asks for would not be done/],
+      ["no rank", { r: 0 }, /r must be a whole number from 1, got 0/],
+      ["a rank that is no number", { r: "4" }, /r must be a whole number from 1, got "4"/],
+      ["no alpha", { lora_alpha: null }, /lora_alpha must be a finite number, got null/],
+      ["a pattern's value", { alpha_pattern: { to_q: "8" } }, /alpha_pattern of "to_q" must be a finite number, got "8"/],
+      ["a pattern that Python refuses", { alpha_pattern: { "to_(q": 8 } }, /alpha_pattern must hold regular expressions of Python, got "to_\(q": a group is not closed/],
+      ["a pattern that no automaton matches", { alpha_pattern: { "(to)_\\1": 8 } }, /the backreference \\1 is not supported/],
+      ["numbers for names, whose order is lost", { alpha_pattern: { "attn1.to_out.0": 8, "0": 4 } }, /alpha_pattern must say one value of a module, got "0": 4 and "attn1\.to_out\.0": 8 for/],
+      ["modules that PEFT would not load", { target_modules: ["to_q"] }, /the config's target_modules must name what the file holds, got .*to_out\.0\.lora_A\.weight, which PEFT would not load/],
+      ["the same by a pattern", { target_modules: ".*\\.to_q" }, /the config's target_modules must name/],
+      ["excluded modules", { exclude_modules: ["proj_out"] }, /the config's exclude_modules must name/],
+      ["other layers", { target_modules: ["to_q", "to_out.0", "proj_out"], layers_to_transform: [1], layers_pattern: "transformer_blocks" }, /the config's layers_to_transform must name/],
+    ])("refuses %s", ([, config, message]) => {
+      expect(() => factors(config)).toThrow(message);
+    });
+
+    it("fields that are off, of no effect, or of PEFT's own file, are read", () => {
+      const saved = { alora_invocation_tokens: null, arrow_config: null, auto_mapping: { base_model_class: "X" }, base_model_name_or_path: "x", bias: "none", corda_config: null, ensure_weight_tying: false, eva_config: null, exclude_modules: null, fan_in_fan_out: false, inference_mode: true, init_lora_weights: "gaussian", kasa_config: null, layer_replication: null, layers_pattern: null, layers_to_transform: null, loftq_config: {}, lora_bias: false, lora_dropout: 0.1, lora_ga_config: null, megatron_config: null, megatron_core: "megatron.core", modules_to_save: null, monteclora_config: null, peft_type: "LORA", peft_version: "0.21.2", qalora_group_size: 16, rank_pattern: {}, revision: null, target_modules: ["to_q", "to_out.0", "proj_out"], target_parameters: null, task_type: null, trainable_token_indices: null, use_bdlora: null, use_dora: false, use_qalora: false, use_rslora: false, velora_config: null, a_switch_of_tomorrow: false };
+      expect(factors({ ...saved, target_modules: ".*(to_q|to_out\\.0|proj_out)" })).toEqual(want(1, 1, 1));
+      expect(factors({ ...saved, target_modules: "all-linear" })).toEqual(want(1, 1, 1));
+      expect(factors(saved)).toEqual(want(1, 1, 1));
+    });
+
+    it("an alpha in the file that contradicts the config is refused", () => {
+      const both = (alpha: number) => changesOf(new Map([...tensors, ["base_model.model.proj_out.alpha", { shape: [], data: Float32Array.of(alpha) }]]), { r: 4, lora_alpha: 4 });
+      expect(() => both(2)).toThrow(/proj_out\.alpha and the config's lora_alpha must be equal, got 2 and 4/);
+      expect(both(4).length).toBe(3);
+    });
+  });
+
+  it.for<[string, string, RegExp]>([
+    ["LoHa", "proj_out.hada_w1_a", /LoHa is not supported/], ["LoKr", "transformer.proj_out.lokr_w1", /LoKr/], ["AdaLoRA", "base_model.model.proj_out.lora_E", /AdaLoRA/], ["IA3", "base_model.model.proj_out.ia3_l", /IA3/],
+    ["VeRA", "base_model.model.proj_out.vera_lambda_b", /VeRA/], ["OFT", "base_model.model.proj_out.oft_r", /OFT/], ["Tucker", "lora_unet_proj_out.lora_mid.weight", /Tucker/], ["a bias of B", "transformer.proj_out.lora_B.bias", /lora_bias/],
+    ["a difference", "diffusion_model.proj_out.diff_b", /whole weights/], ["a bias", "base_model.model.proj_out.bias", /biases beside the pairs/], ["a whole weight", "base_model.model.proj_out.weight", /modules_to_save/],
+    ["a text encoder's", "base_model.model.text_encoder.block.0.q.lora_A.weight", /text encoder/], ["nothing known", "transformer.proj_out.lora_C.weight", /this is no adapter, or it changes what is not supported/],
+  ])("names tensors of %s", ([, key, message]) => {
+    const known = new Map([...shapes, ["proj_out.bias", [16]]]);
+    const tensors = new Map([...pairs({ proj_out: [16, 32] }, 2, 70, plain), [key, { shape: [1], data: new Float32Array(1) }]]);
+    expect(() => loraChanges([{ tensors, scale: 1 }], known.keys(), (name) => known.get(name))).toThrow(message);
+    expect(() => loraChanges([{ tensors, scale: 1 }], known.keys(), (name) => known.get(name))).toThrow(key);
   });
 
   it.for<[string, Map<string, LoraTensor>, RegExp]>([
@@ -190,6 +279,43 @@ describe("kept parts", () => {
       expect(relativeL2(await latents(model), first)).toBe(0);
     }
     expect(gpu.memory.allocated).toBe(before);
+  });
+});
+
+describe("files and their configs", () => {
+  const peft = (module: string, part: "A" | "B") => `base_model.model.${module}.lora_${part}.weight`;
+  const config = { peft_type: "LORA", r: 5, lora_alpha: 10, target_modules: ["proj_out"] };
+
+  it("PEFT's folder is read with its config, its file alone is not", async () => {
+    const bytes = fileOf(pairs({ proj_out: [16, 32] }, 5, 1, peft));
+    await mkdir(join(files, "peft"));
+    await writeFile(join(files, "peft/adapter_model.safetensors"), bytes);
+    await expect(loadLora(join(files, "peft"))).rejects.toThrow(/an adapter that PEFT saved must have adapter_config\.json beside it, which holds its lora_alpha, got none/);
+    await expect(loadLora(bytes)).rejects.toThrow(/got none; give the folder that holds both, or loadLora\(bytes, \{ config \}\)/);
+    await writeFile(join(files, "peft/adapter_config.json"), JSON.stringify(config));
+    expect((await loadLora(join(files, "peft"))).config).toEqual(config);
+    expect((await loadLora(join(files, "peft/adapter_model.safetensors"))).config).toEqual(config);
+    expect((await loadLora(bytes, { config })).config).toEqual(config);
+    // A config of PEFT's says nothing of a file of diffusers' beside it.
+    await writeFile(join(files, "peft/other.safetensors"), fileOf(pairs({ proj_out: [16, 32] }, 5, 1, plain)));
+    expect((await loadLora(join(files, "peft/other.safetensors"))).config).toBeUndefined();
+  });
+
+  it("diffusers' metadata is read as diffusers reads it", async () => {
+    const load = (metadata: Record<string, unknown>, name = plain) => loadLora(fileOf(pairs({ proj_out: [16, 32] }, 5, 1, name), { lora_adapter_metadata: JSON.stringify(metadata) }));
+    expect((await load({ "transformer.r": 5, "transformer.lora_alpha": 10, "transformer.target_modules": ["to_q"], "transformer.exclude_modules": ".*" })).config).toEqual({ r: 5, lora_alpha: 10 });
+    expect((await load(config, (module, part) => `${module}.lora_${part}.weight`)).config).toEqual({ peft_type: "LORA", r: 5, lora_alpha: 10 });
+    await expect(load({ "transformer.r": 5, "text_encoder.r": 4 })).rejects.toThrow(/lora_adapter_metadata must be of the transformer as the tensors are, got "text_encoder\.r"/);
+    await expect(load({ "transformer.r": [[[[]]]] }).then((a) => loraChanges([{ ...a, scale: 1 }], ["proj_out.weight"], () => [16, 32]))).rejects.toThrow(/r must be a whole number/);
+    expect((await loadLora(writeSafetensors({}, { lora_adapter_metadata: "" }))).config).toBeUndefined();
+    await expect(loadLora(writeSafetensors({}, { lora_adapter_metadata: `${"[".repeat(100_000)}` }))).rejects.toThrow(/lora_adapter_metadata must nest at most 64 deep/);
+  });
+
+  it.for(["adapter_model.bin", "pytorch_lora_weights.bin"])("a folder with %s, and the file itself", async (name) => {
+    await mkdir(join(files, name, "in"), { recursive: true });
+    await writeFile(join(files, name, "in", name), Uint8Array.of(0x80, 2, 0x7d, 0x71, 0));
+    await expect(loadLora(join(files, name, "in"))).rejects.toThrow(new RegExp(`must be a \\.safetensors file, got .*${name}; pickles run code when they are read`));
+    await expect(loadLora(join(files, name, "in", name))).rejects.toThrow(new RegExp(`${name}: must be a safetensors file, got a Python pickle .*; pickles run code`));
   });
 });
 

@@ -1,0 +1,50 @@
+/** A file of another kind is named as what it is, with what to do, wherever a file is read. */
+import { zipSync } from "fflate";
+import { describe, expect, test } from "vitest";
+import { fileKind } from "../../src/checkpoint/file-kind.ts";
+import { openSafetensors } from "../../src/checkpoint/safetensors.ts";
+import { memorySource } from "../../src/checkpoint/source-memory.ts";
+import { readJson } from "../../src/checkpoint/source.ts";
+import { T5Tokenizer } from "../../src/checkpoint/t5-tokenizer.ts";
+import { loadLora } from "../../src/pipelines/lora-file.ts";
+
+const utf8 = (text: string) => new TextEncoder().encode(text);
+const bytes = (...list: (number | string)[]) => Uint8Array.from(list.flatMap((one) => (typeof one === "number" ? [one] : [...utf8(one)])));
+const POINTER = utf8("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n");
+const TORCH_ZIP = zipSync({ "pytorch_model/data.pkl": bytes(0x80, 2, "}q"), "pytorch_model/version": utf8("3\n") }, { level: 0 });
+const GGUF = bytes("GGUF", 3, 0, 0, 0, ...new Array<number>(40).fill(0));
+
+const KINDS: [string, Uint8Array, RegExp][] = [
+  ["a git-lfs pointer", POINTER, /got a git-lfs pointer; run `git lfs pull`/],
+  ["torch.save's zip", TORCH_ZIP, /got a PyTorch file .*; pickles run code .* convert it with Python \(safetensors\.torch\.save_file/],
+  ["torch.save's old pickle", bytes(0x80, 2, 0x8a, 0x0a, "l\xfc\x9cF\xf9 j\xa8P\x19."), /got a Python pickle .*; pickles run code/],
+  ["GGUF", GGUF, /got a GGUF file; quantised weights of llama\.cpp are not supported: take the \.safetensors files/],
+  ["ONNX", bytes(8, 8, 0x12, 7, "pytorch", 0x1a, 3, "2.1"), /got an ONNX model; take the \.safetensors/],
+  ["npz", zipSync({ "arr_0.npy": bytes(0x93, "NUMPY") }, { level: 0 }), /got a NumPy \.npz archive; save its arrays/],
+  ["a zip", zipSync({ "readme.txt": utf8("hello") }), /got a zip archive; unpack it/],
+  ["gzip", bytes(0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3), /got a gzip file; unpack it/],
+  ["HDF5", bytes(0x89, "HDF\r\n", 0x1a, "\n"), /got an HDF5 file/],
+  ["a login page", utf8("\n<!doctype html>\n<html><title>Sign in</title>"), /got a web page; it is a page about the file/],
+  ["a storage server's error", utf8('<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>'), /got an XML document/],
+  ["nothing", new Uint8Array(0), /got an empty file; download it again/],
+  ["zeros", new Uint8Array(4096), /got a file that starts with zeros; the download did not finish/],
+];
+
+describe.each(KINDS)("%s", (_, file, message) => {
+  test("in place of weights", async () => {
+    await expect(openSafetensors(memorySource({ "model.safetensors": file }), "model.safetensors")).rejects.toThrow(message);
+  });
+  test("in place of a config", async () => {
+    await expect(readJson(memorySource({ "config.json": file }), "config.json")).rejects.toThrow(message);
+  });
+  test("in place of a tokenizer", async () => {
+    await expect(T5Tokenizer.open(memorySource({ "tokenizer/spiece.model": file }))).rejects.toThrow(message);
+  });
+  test("in place of an adapter", async () => {
+    await expect(loadLora(file)).rejects.toThrow(message);
+  });
+});
+
+test("what is the right kind, or damaged, is judged by its own reader", () => {
+  for (const file of [utf8('{"a": 1}'), bytes(16, 1, 2, 3, 4, 5), utf8("\n"), new Uint8Array(3)]) expect(fileKind(file)).toBeUndefined();
+});
