@@ -80,7 +80,7 @@ async function generate(request: GenerateRequest, say: Say): Promise<Made> {
   options.seed ??= Math.floor(Math.random() * 2 ** 32);
   if (request.input && !(options.start && "step" in options.start && options.start.step > 0)) {
     const { file, role, strength, fit } = request.input;
-    const frames = await framesOf(file, role === "image" ? 1 : (request.settings.frames ?? model.defaults.frames));
+    const frames = await framesOf(file, role === "image" ? 1 : (request.settings.frames ?? model.defaults.frames), (message) => say({ type: "warning", message }));
     options.fit = fit;
     if (role === "image") options.image = frames[0]!;
     else options[role] = frames;
@@ -107,9 +107,12 @@ async function generate(request: GenerateRequest, say: Say): Promise<Made> {
   }
 }
 
-/** Any picture that the browser knows, or a video, as frames. */
-async function framesOf(file: File, most: number): Promise<RgbaFrame[]> {
-  if (file.type.startsWith("image/") && file.type !== "image/gif") {
+/** Pictures that the package reads itself, and so in the same way as in Node. */
+const READ = /^image\/(gif|png)$/;
+
+/** A video, or any picture that the browser knows, as frames. */
+async function framesOf(file: File, most: number, onWarning: (message: string) => void): Promise<RgbaFrame[]> {
+  if (file.type.startsWith("image/") && !READ.test(file.type)) {
     const bitmap = await createImageBitmap(file).catch((error: unknown) => {
       throw new CogwheelError("video", `${file.name} must be a picture that this browser can read, got ${(error as Error).message}`);
     });
@@ -119,7 +122,7 @@ async function framesOf(file: File, most: number): Promise<RgbaFrame[]> {
     bitmap.close();
     return [{ width, height, data: new Uint8Array(context.getImageData(0, 0, width, height).data.buffer) }];
   }
-  const { frames } = await decodeVideo(new Uint8Array(await file.arrayBuffer()), { maxFrames: most, signal: state.controller.signal });
+  const { frames } = await decodeVideo(new Uint8Array(await file.arrayBuffer()), { maxFrames: most, signal: state.controller.signal, onWarning });
   return frames as RgbaFrame[];
 }
 

@@ -17,7 +17,7 @@ export interface DecodeOptions {
   onWarning?: (message: string) => void;
   /** What may be taken from the file, where the defaults (docs/video.md) are too little. */
   limits?: Partial<DecodeLimits>;
-  /** Where the package's reader lies, for a bundler that does not bring it along: its `dist/media.js` in Node, the URL of its `dist/media-worker.js` in a browser. */
+  /** Where the package's reader lies, for a bundler that does not bring it along: its `dist/media.js` in Node, the URL of its `dist/chunks/browser-media-worker.js` in a browser. */
   reader?: string | URL;
 }
 

@@ -1,0 +1,50 @@
+/**
+ * Starts the worker. A module that is only ever imported when it is needed, so that every bundle has it as a chunk of its own, beside
+ * which the worker's file lies (build.mjs).
+ */
+import { CogwheelError } from "../../errors.ts";
+import type { FromWorker } from "./browser-worker.ts";
+
+/**
+ * The worker when it is ready. Bundlers that know `new Worker(new URL(…, import.meta.url))` bring its file along; for others (esbuild) the
+ * package holds its text too, which a page whose Content-Security-Policy forbids workers from blobs cannot start.
+ */
+export async function startWorker(named: string | URL | undefined): Promise<Worker> {
+  if (named !== undefined) {
+    const given = await whenReady(() => new Worker(named, { type: "module" }));
+    if (given) return given;
+    throw new CogwheelError("video", `the option reader must name the file chunks/browser-media-worker.js of this package, of this version and on the page's own origin, got ${String(named)}, which cannot be started`);
+  }
+  const found = await whenReady(() => new Worker(new URL("./browser-media-worker.js", import.meta.url), { type: "module" }));
+  if (found) return found;
+  const { text } = await import("../../../build/media-worker-text.ts");
+  const address = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+  try {
+    const made = await whenReady(() => new Worker(address, { type: "module" }));
+    if (made) return made;
+  } finally {
+    URL.revokeObjectURL(address);
+  }
+  throw new CogwheelError("video", "films and pictures are read in a worker, which must start, got a bundle without browser-media-worker.js and a page that forbids workers from blobs; serve that file of this package and name its URL with the option reader (docs/api.md)");
+}
+
+/** `undefined` where it cannot be loaded. */
+async function whenReady(start: () => Worker): Promise<Worker | undefined> {
+  let worker: Worker;
+  try {
+    worker = start();
+  } catch {
+    return undefined; // forbidden by the page's policy
+  }
+  const ready = await new Promise<boolean>((resolve) => {
+    worker.onmessage = ({ data }: MessageEvent<FromWorker>) => resolve(data.type === "ready");
+    worker.onerror = (event) => {
+      event.preventDefault();
+      resolve(false);
+    };
+  });
+  worker.onmessage = worker.onerror = null;
+  if (ready) return worker;
+  worker.terminate();
+  return undefined;
+}

@@ -1,0 +1,62 @@
+/** The worker that reads untrusted media for browsers: takes one file after another, gives frames no faster than they are taken. */
+import { readMedia } from "../read/read.ts";
+import { errorMessage, type FromReader } from "./messages.ts";
+import type { MediaRequest } from "./types.ts";
+
+/** A file to read, or that the host took a frame. */
+export type ToWorker = { request: MediaRequest; bytes: Uint8Array } | "taken";
+/** `ready` is the first; `progress` says that reading got ahead. */
+export type FromWorker = { type: "ready" } | { type: "progress" } | (FromReader & { bytes?: Uint8Array });
+
+/** Frames that were sent and not taken yet. */
+const MOST_AHEAD = 2;
+const PROGRESS_MS = 100;
+
+let name = "the video";
+let ahead = 0;
+let proceed: (() => void) | undefined;
+let told = 0;
+
+const send = (message: FromWorker, transfer: Transferable[] = []): void => {
+  told = performance.now();
+  self.postMessage(message, { transfer });
+};
+
+/** Posted while the thread works, from within its loops: a worker's messages leave it at once. */
+function progress(): void {
+  if (performance.now() - told > PROGRESS_MS) send({ type: "progress" });
+}
+
+async function serve(request: MediaRequest, bytes: Uint8Array): Promise<void> {
+  for await (const { data, ...frame } of readMedia(bytes, { ...request, progress, warn: (text) => send({ type: "warning", text }) })) {
+    while (ahead >= MOST_AHEAD) await new Promise<void>((resolve) => (proceed = resolve));
+    ahead++;
+    const own = data.byteLength === data.buffer.byteLength ? new Uint8Array(data.buffer) : Uint8Array.from(data);
+    send({ type: "frame", ...frame, bytes: own }, [own.buffer as ArrayBuffer]);
+  }
+}
+
+self.onmessage = async ({ data }: MessageEvent<ToWorker>) => {
+  if (data === "taken") {
+    ahead--;
+    proceed?.();
+    return;
+  }
+  name = data.request.name;
+  ahead = 0;
+  try {
+    await serve(data.request, data.bytes);
+    send({ type: "end" });
+  } catch (error) {
+    send(errorMessage(error, name) as FromWorker);
+  }
+};
+// What nobody awaited: in what state a library is after it nobody knows.
+self.onunhandledrejection = (event) => {
+  event.preventDefault();
+  send(errorMessage(event.reason, name) as FromWorker);
+  self.close();
+};
+// What a library says is for nobody.
+for (const level of ["log", "info", "warn", "error"] as const) console[level] = () => {};
+send({ type: "ready" });
