@@ -192,17 +192,11 @@ export function toFloat32(
   return out;
 }
 
-/** f16 bits, and what the conversion lost. */
-export interface Float16Result {
-  data: Uint16Array<ArrayBuffer>;
-  report: ConversionReport;
-}
-
 /** At most this many elements are widened to f32 at a time on the way to f16. */
 const CHUNK = 1 << 16;
 
 /**
- * Any dtype → f16 bits, to nearest with ties to even, with a report of what was lost. F16 goes through unchanged.
+ * Any dtype → f16 bits, to nearest with ties to even. F16 goes through unchanged. What is lost `float16Loss` tells.
  *
  * @param bytes little-endian elements; any alignment
  * @param out where to write; as many elements as `bytes` holds
@@ -211,78 +205,89 @@ export function toFloat16(
   bytes: Uint8Array,
   dtype: Dtype,
   out: Uint16Array<ArrayBuffer> = new Uint16Array(elements(bytes, dtype)),
-): Float16Result {
+): Uint16Array<ArrayBuffer> {
   const count = elements(bytes, dtype);
   checkOut(out.length, count, "toFloat16");
-  if (dtype === "BF16") return { data: out, report: bf16ToF16(view(bytes, Uint16Array), out) };
-  if (dtype === "F16") {
-    out.set(view(bytes, Uint16Array));
-    return { data: out, report: f16Report(out) };
+  if (dtype === "F16") out.set(view(bytes, Uint16Array));
+  else if (dtype === "BF16") {
+    const halves = bf16Halves();
+    const source = view(bytes, Uint16Array);
+    for (let i = 0; i < count; i++) out[i] = halves[source[i]!]!;
+  } else if (dtype === "F32") narrow(view(bytes, Uint32Array), out);
+  else {
+    const size = DTYPE_BYTES[dtype];
+    for (let at = 0; at < count; at += CHUNK) {
+      const wide = toFloat32(bytes.subarray(at * size, (at + CHUNK) * size), dtype);
+      narrow(new Uint32Array(wide.buffer), out.subarray(at, at + CHUNK));
+    }
   }
-  const size = DTYPE_BYTES[dtype];
-  const reports: ConversionReport[] = [];
-  for (let at = 0; at < count; at += CHUNK) {
-    const end = Math.min(at + CHUNK, count);
-    const wide = toFloat32(bytes.subarray(at * size, end * size), dtype);
-    reports.push(f32ToF16(wide, out.subarray(at, end)));
-  }
-  return { data: out, report: mergeReports(reports) };
+  return out;
 }
 
-function f32ToF16(source: Float32Array, out: Uint16Array): ConversionReport {
-  const words = new Uint32Array(source.buffer, source.byteOffset, source.length);
-  const table = f16Values();
-  const sum = { count: source.length, overflow: 0, underflow: 0, nonFinite: 0, squaredError: 0, squaredNorm: 0 };
+/** f32 bits → f16 bits. */
+function narrow(words: Uint32Array, out: Uint16Array): void {
+  for (let i = 0; i < words.length; i++) out[i] = roundToF16(words[i]!);
+}
+
+/** What `toFloat16` loses of these elements. F16 loses nothing, which needs no look at them: its NaN and infinities are not counted. */
+export function float16Loss(bytes: Uint8Array, dtype: Dtype): ConversionReport {
+  const count = elements(bytes, dtype);
+  if (dtype === "F16") return { ...NO_LOSS, count };
+  if (dtype === "BF16") return bf16Loss(view(bytes, Uint16Array));
+  if (dtype === "F32") return f32Loss(view(bytes, Float32Array));
+  const size = DTYPE_BYTES[dtype];
+  const reports: ConversionReport[] = [];
+  for (let at = 0; at < count; at += CHUNK) reports.push(f32Loss(toFloat32(bytes.subarray(at * size, (at + CHUNK) * size), dtype)));
+  return mergeReports(reports);
+}
+
+const NO_LOSS: ConversionReport = { count: 0, overflow: 0, underflow: 0, nonFinite: 0, relativeError: 0, squaredError: 0, squaredNorm: 0 };
+
+/**
+ * Nothing is rounded for it: adding and taking away a number so large that the sum's last bit is f16's leaves the rounded value
+ * (Dekker 1971). Halves may go the other way than in `toFloat16`, with the same error.
+ */
+function f32Loss(source: Float32Array): ConversionReport {
+  let [overflow, underflow, nonFinite, squaredError, squaredNorm] = [0, 0, 0, 0, 0];
   for (let i = 0; i < source.length; i++) {
-    const half = roundToF16(words[i]!);
-    out[i] = half;
-    tally(sum, source[i]!, half, table[half]!, 1);
+    const from = source[i]!;
+    const size = Math.abs(from);
+    if (size < 65520) {
+      // 11 of 53 bits are kept of normal numbers; f16's subnormals are multiples of 2^-24.
+      const wide = from * 4398046511105;
+      const to = size >= 2 ** -14 ? wide - (wide - from) : from + 402653184 - 402653184;
+      if (to === 0 && from !== 0) underflow++;
+      const error = to - from;
+      squaredError += error * error;
+      squaredNorm += from * from;
+    } else if (from - from === 0) overflow++;
+    else nonFinite++;
   }
-  return withRelativeError(sum);
+  return withRelativeError({ count: source.length, overflow, underflow, nonFinite, squaredError, squaredNorm });
 }
 
 /** Every bf16 has one f16 and one loss, so the values are counted and the losses added up once a value. */
-function bf16ToF16(source: Uint16Array, out: Uint16Array): ConversionReport {
+function bf16Loss(source: Uint16Array): ConversionReport {
   const halves = bf16Halves();
   const table = f16Values();
-  const counts = new Float64Array(65536);
-  for (let i = 0; i < source.length; i++) {
-    const brain = source[i]!;
-    out[i] = halves[brain]!;
-    counts[brain]!++;
-  }
+  const counts = new Uint32Array(65536);
+  for (let i = 0; i < source.length; i++) counts[source[i]!]!++;
   const sum = { count: source.length, overflow: 0, underflow: 0, nonFinite: 0, squaredError: 0, squaredNorm: 0 };
   for (let brain = 0; brain < 65536; brain++) {
-    if (counts[brain]! === 0) continue;
-    const half = halves[brain]!;
-    tally(sum, bf16ToNumber(brain), half, table[half]!, counts[brain]!);
+    const times = counts[brain]!;
+    if (times === 0) continue;
+    const [from, half] = [bf16ToNumber(brain), halves[brain]!];
+    if ((half & 0x7c00) === 0x7c00) {
+      if (from - from === 0) sum.overflow += times;
+      else sum.nonFinite += times;
+      continue;
+    }
+    if ((half & 0x7fff) === 0 && from !== 0) sum.underflow += times;
+    const error = table[half]! - from;
+    sum.squaredError += error * error * times;
+    sum.squaredNorm += from * from * times;
   }
   return withRelativeError(sum);
-}
-
-function f16Report(source: Uint16Array): ConversionReport {
-  const sum = { count: source.length, overflow: 0, underflow: 0, nonFinite: 0, squaredError: 0, squaredNorm: 0 };
-  const table = f16Values();
-  for (let i = 0; i < source.length; i++) tally(sum, table[source[i]!]!, source[i]!, table[source[i]!]!, 1);
-  return withRelativeError(sum);
-}
-
-function tally(
-  sum: Omit<ConversionReport, "relativeError">,
-  from: number,
-  half: number,
-  to: number,
-  times: number,
-): void {
-  if ((half & 0x7c00) === 0x7c00) {
-    if (from - from === 0) sum.overflow += times;
-    else sum.nonFinite += times;
-    return;
-  }
-  if ((half & 0x7fff) === 0 && from !== 0) sum.underflow += times;
-  const error = to - from;
-  sum.squaredError += error * error * times;
-  sum.squaredNorm += from * from * times;
 }
 
 function elements(bytes: Uint8Array, dtype: Dtype): number {

@@ -103,13 +103,14 @@ async function headerText(source: CheckpointSource, path: string, size: number, 
   return { text, dataStart };
 }
 
-/** Reads a tensor, or some of its rows, at a place that a header gave. */
+/** Reads a tensor, or some of its rows, at a place that a header gave. @param into see {@link CheckpointSource.read} */
 export async function readTensor(
   source: CheckpointSource,
   path: string,
   name: string,
   info: TensorInfo,
   { rowStart = 0, rowEnd }: RowRange = {},
+  into?: Uint8Array<ArrayBuffer>,
 ): Promise<TensorData> {
   const rows = info.shape[0] ?? 1;
   const stop = rowEnd ?? rows;
@@ -117,7 +118,7 @@ export async function readTensor(
     throw checkpointError(source, path, `${name}: rows must lie within 0 to ${rows}, got ${rowStart} to ${stop}; the tensor's shape is [${info.shape.join(", ")}]`);
   }
   const rowBytes = rows === 0 ? 0 : (info.end - info.start) / rows;
-  const bytes = await source.read(path, info.start + rowStart * rowBytes, info.start + stop * rowBytes);
+  const bytes = await source.read(path, info.start + rowStart * rowBytes, info.start + stop * rowBytes, into);
   const shape = info.shape.length === 0 ? [] : [stop - rowStart, ...info.shape.slice(1)];
   return { dtype: info.dtype, shape, bytes };
 }

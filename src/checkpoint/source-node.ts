@@ -88,10 +88,12 @@ export async function folderSource(folder: string): Promise<CheckpointSource> {
     async size(path) {
       return (await file(path)).size;
     },
-    async read(path, start, end) {
+    // What stays in a processor's cache until it is packed.
+    pieceBytes: 8 << 20,
+    async read(path, start, end, into) {
       const { handle, size } = await file(path);
       checkRange(self, path, start, end, size);
-      const bytes = new Uint8Array(end - start);
+      const bytes = into?.subarray(0, end - start) ?? new Uint8Array(end - start);
       for (let done = 0; done < bytes.length; ) {
         const length = Math.min(PIECE, bytes.length - done);
         const { bytesRead } = await handle.read(bytes, done, length, start + done);

@@ -25,8 +25,13 @@ export interface CheckpointSource extends AsyncDisposable {
   /**
    * Bytes `start` (included) to `end` (excluded). The array starts at offset 0 of its own buffer, so that a
    * typed-array view of any element size may be laid over it. A range outside the file is an error, not a short read.
+   *
+   * @param into memory to read into, at least as long as the range: a source that can gives its beginning back, another one an
+   *   array of its own. Reading a checkpoint of gigabytes touches the same few megabytes again and again then.
    */
-  read(path: string, start: number, end: number): Promise<Uint8Array<ArrayBuffer>>;
+  read(path: string, start: number, end: number, into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>>;
+  /** Of a source that reads into memory it is given: bytes that are well read at once. Others are asked for 32 MiB: a request has a price. */
+  readonly pieceBytes?: number;
 }
 
 /** Files read as a whole (configs, the tokenizer) may not be larger than this; weights are read by range. */

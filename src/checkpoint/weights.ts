@@ -74,13 +74,23 @@ export class WeightIndex {
     return found === null ? undefined : this.#entries.get(found);
   }
 
-  /** Reads a weight, or some of its rows. */
-  async read(name: string, rows?: RowRange): Promise<TensorData> {
+  /** Bytes of a weight that are well read at once. */
+  get pieceBytes(): number {
+    return this.#source.pieceBytes ?? 32 << 20;
+  }
+
+  /** Does `read` make use of memory that it is given? */
+  get readsInto(): boolean {
+    return this.#source.pieceBytes !== undefined;
+  }
+
+  /** Reads a weight, or some of its rows. @param into see {@link CheckpointSource.read} */
+  async read(name: string, rows?: RowRange, into?: Uint8Array<ArrayBuffer>): Promise<TensorData> {
     const entry = this.get(name);
     if (!entry) {
       throw new CogwheelError("checkpoint", `${this.files.join(", ")}: a weight must be there to be read, got the name ${JSON.stringify(name)} (in ${this.#source.label}); check the names with expectWeights first`);
     }
-    return readTensor(this.#source, entry.file, name, entry, rows);
+    return readTensor(this.#source, entry.file, name, entry, rows, into);
   }
 }
 

@@ -114,15 +114,15 @@ export class Gpu implements AsyncDisposable {
     if (this.#lost) throw new CogwheelError("gpu", `the GPU device was lost (${this.#lost.reason || "unknown"}: ${this.#lost.message.trim()}); open the adapter again`);
   }
 
-  /** A new buffer; `data`, if given, is its content from the start. Sizes are rounded up to 16 bytes, a vec4. */
-  buffer(label: string, size: number, usage: GPUBufferUsageFlags, data?: ArrayBufferView): OwnedBuffer {
+  /** A new buffer; `data`, if given, is its content from the start, or says that it is to be mapped. Sizes are rounded up to 16 bytes, a vec4. */
+  buffer(label: string, size: number, usage: GPUBufferUsageFlags, data?: ArrayBufferView | "mapped"): OwnedBuffer {
     this.assertAlive();
     const bytes = Math.max(16, Math.ceil(size / 16) * 16);
     if (bytes > this.caps.maxBufferBytes) {
       throw new CogwheelError("gpu", `a buffer may have ${this.caps.maxBufferBytes} bytes on this adapter, got ${bytes} for "${label}"; choose a smaller size or fewer frames`);
     }
     const buffer = this.device.createBuffer({ label, size: bytes, usage, mappedAtCreation: data !== undefined });
-    if (data) {
+    if (data && data !== "mapped") {
       new Uint8Array(buffer.getMappedRange()).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
       buffer.unmap();
     }

@@ -1,17 +1,32 @@
 /** Weights on the GPU: read from a provider, packed for the kernels that read them, kept until disposed of. */
 import { CogwheelError } from "../errors.ts";
 import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
+import { UPLOAD_BYTES, Uploader } from "../gpu/uploader.ts";
 import type { WeightRequest } from "./compile.ts";
-import { elements, type DType } from "./graph.ts";
-import { pack } from "./packing.ts";
+import { elements, type DType } from "./dtype.ts";
+import { Packer, padTo, type WeightValues } from "./packing.ts";
 
 /** Where weights come from: a checkpoint's component, or the tensors of a reference case. */
 export interface WeightProvider {
   /** In which type a weight is stored on the GPU. */
   type(name: string): DType;
   /** The weight's values, row-major as in the checkpoint; f16 as raw bits. */
-  read(name: string, dtype: DType, signal?: AbortSignal): Promise<Float32Array | Uint16Array>;
+  read(name: string, dtype: DType, signal?: AbortSignal): Promise<WeightValues>;
+  /** As `read`, in parts one after another, so that no weight need be on the host as a whole; each is good until the next is asked for. */
+  parts?(name: string, dtype: DType, signal?: AbortSignal): AsyncIterable<WeightValues>;
 }
+
+/** A weight in parts, from any provider. */
+export async function* weightParts(provider: WeightProvider, name: string, dtype: DType, signal?: AbortSignal): AsyncGenerator<WeightValues> {
+  if (provider.parts) yield* provider.parts(name, dtype, signal);
+  else yield await provider.read(name, dtype, signal);
+}
+
+/** What is read and being converted at once, of any source. */
+const READ_BYTES = 64 << 20;
+
+/** Bytes of the host's memory that loading so many bytes of weights takes besides them, at most: what is read and what is on its way. */
+export const loadingBytes = (weights: number): number => Math.min(weights, READ_BYTES) + Math.min(weights, UPLOAD_BYTES);
 
 export interface LoadOptions {
   signal?: AbortSignal;
@@ -46,38 +61,53 @@ export class WeightStore implements Disposable {
   async load(requests: Iterable<WeightRequest>, { signal, onProgress }: LoadOptions = {}): Promise<void> {
     const missing = [...requests].filter((r) => !this.has(r.key));
     const total = missing.reduce((n, r) => n + r.bytes, 0);
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
+    using uploader = new Uploader(this.gpu, missing.reduce((n, r) => n + padTo(r.bytes, 16), 0));
+    const whole: [key: string, buffer: OwnedBuffer][] = [];
     let done = 0;
-    for (const request of missing) {
-      signal?.throwIfAborted();
-      const data = pack(await this.#concatenated(request, signal), request.shape, request.packing);
-      this.#buffers.set(request.key, this.gpu.buffer(request.key, request.bytes, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC, data));
-      onProgress?.((done += request.bytes), total);
+    try {
+      for (const request of missing) {
+        signal?.throwIfAborted();
+        const owned = this.gpu.buffer(request.key, request.bytes, usage);
+        try {
+          await this.#fill(request, owned.buffer, uploader, signal);
+        } catch (error) {
+          uploader.forget(owned.buffer);
+          owned[Symbol.dispose]();
+          throw error;
+        }
+        whole.push([request.key, owned]);
+        onProgress?.((done += request.bytes), total);
+      }
+    } finally {
+      // What was read before an error or an abort is there for the next time.
+      for (const [key, owned] of whole) this.#buffers.set(key, owned);
+      uploader.send();
     }
   }
 
-  async #concatenated(request: WeightRequest, signal?: AbortSignal): Promise<Float32Array | Uint16Array> {
-    const { names, dtype, shape } = request;
-    if (names.length === 1) {
-      const data = await this.provider.read(names[0]!, dtype, signal);
-      this.#check(request, data.length);
-      return data;
-    }
-    const whole = dtype === "f16" ? new Uint16Array(elements(shape)) : new Float32Array(elements(shape));
+  /** Reads the weights of a request, one behind the other, packs and uploads them as they come. */
+  async #fill(request: WeightRequest, to: GPUBuffer, uploader: Uploader, signal?: AbortSignal): Promise<void> {
+    const { names, dtype, shape, packing } = request;
+    const size = elements(shape);
+    const packer = new Packer(shape, packing, dtype);
     let at = 0;
-    for (const name of names) {
-      const part = await this.provider.read(name, dtype, signal);
-      if (at + part.length > whole.length) this.#check(request, at + part.length);
-      whole.set(part, at);
-      at += part.length;
+    const send = async (blocks: Iterable<WeightValues>): Promise<void> => {
+      for (const block of blocks) {
+        await uploader.put(to, at, block);
+        at += block.byteLength;
+      }
+    };
+    for (const name of names) for await (const values of weightParts(this.provider, name, dtype, signal)) {
+      if (packer.count + values.length > size) this.#mismatch(request, packer.count + values.length);
+      await send(packer.push(values));
     }
-    this.#check(request, at);
-    return whole;
+    if (packer.count !== size) this.#mismatch(request, packer.count);
+    await send(packer.finish());
   }
 
-  #check(request: WeightRequest, got: number): void {
-    if (got !== elements(request.shape)) {
-      throw new CogwheelError("weights", `${request.names.join(" + ")} must have shape [${request.shape.join(", ")}], got ${got} values; check the checkpoint against its config`);
-    }
+  #mismatch({ names, shape }: WeightRequest, got: number): never {
+    throw new CogwheelError("weights", `${names.join(" + ")} must have shape [${shape.join(", ")}], got ${got} values; check the checkpoint against its config`);
   }
 
   [Symbol.dispose](): void {

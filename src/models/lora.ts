@@ -6,7 +6,7 @@
 import { toFloat16 } from "../checkpoint/convert.ts";
 import { CogwheelError } from "../errors.ts";
 import type { DType } from "../graph/graph.ts";
-import type { WeightProvider } from "../graph/weights.ts";
+import { weightParts, type WeightProvider } from "../graph/weights.ts";
 import { readLoraConfig } from "./lora-config.ts";
 import { parseLoraKey, unsupportedKey } from "./lora-keys.ts";
 
@@ -139,7 +139,11 @@ export function withLoras<P extends WeightProvider>(provider: P, changes: Readon
       if (!mine) return provider.read(name, dtype, signal);
       const merged = Float32Array.from((await provider.read(name, "f32", signal)) as Float32Array);
       for (const { up, down, rank, factor } of mine) addProduct(merged, up, down, rank, factor);
-      return dtype === "f16" ? toFloat16(new Uint8Array(merged.buffer), "F32").data : merged;
+      return dtype === "f16" ? toFloat16(new Uint8Array(merged.buffer), "F32") : merged;
+    },
+    async *parts(name, dtype, signal) {
+      if (changes.has(name)) yield await this.read(name, dtype, signal);
+      else yield* weightParts(provider, name, dtype, signal);
     },
   };
 }
@@ -203,6 +207,10 @@ export class LoraWeights {
         const lora = parseLoraName(name);
         if (!lora) return provider.read(name, dtype, signal);
         return lora.part === "down" ? this.#down(lora.weight) : this.#up(lora.weight);
+      },
+      async *parts(name, dtype, signal) {
+        if (isLoraName(name)) yield await this.read(name, dtype, signal);
+        else yield* weightParts(provider, name, dtype, signal);
       },
     };
   }

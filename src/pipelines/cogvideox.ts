@@ -28,7 +28,7 @@ import { checkOptions, defined, type GenerateOptions, type OpenOptions, type Til
 import { dynamicGuidanceAt, switchesOf, textLength, type ProfileSwitches } from "./profiles.ts";
 import { cleanLatents, previewFrames, probeColors, type LatentColors } from "./preview.ts";
 import type { Plan } from "../graph/compile.ts";
-import { machineBytes, planStages, refuseBeyond, stagePlans, type Configs, type StageMemory, type StagePlanOptions } from "./requirements.ts";
+import { machineBytes, partOf, planStages, refuseBeyond, stagePlans, together, type Configs, type StageMemory, type StagePlanOptions } from "./requirements.ts";
 import { adviceFrom, checkSettings, defaultSettings, latentFrames, settingsOf, type ModelRules, type Settings } from "./settings.ts";
 import { StageClock } from "./stage-clock.ts";
 import { checkFrames, checkInputs, DEFAULT_STRENGTH, framesWithin, taskOf, type Task } from "./task.ts";
@@ -302,11 +302,14 @@ export class CogVideoX implements AsyncDisposable {
     const planned = this.#require({ ...settings, ...defined({ samples, tiling, profile }), task });
     const lighter = this.dtype === "f32" && this.gpu.caps.f16 ? "dtype f16" : undefined;
     const limit = this.#memoryBytes;
+    // Parts that are kept lie beside each other; what of them is there already is no longer free.
+    const stages = this.keep ? [together(planned.stages)] : planned.stages;
+    const coming = this.keep ? [together(planned.stages.filter((s) => !this.#kept.has(partOf(s.stage))))] : planned.stages;
     if (limit !== undefined) {
-      const most = planned.stages.reduce((a, b) => (b.total > a.total ? b : a));
+      const most = stages.reduce((a, b) => (b.total > a.total ? b : a));
       if (most.total > limit) throw new CogwheelError("generate", `the ${most.stage} takes ${bytesText(most.total)} of the adapter's memory (weights ${bytesText(most.weights)}, activations ${bytesText(most.activations + most.io)}), got a limit of ${bytesText(limit)} in memoryBytes; choose a smaller size${lighter ? `, fewer frames or ${lighter}` : " or fewer frames"}`);
     }
-    const worst = planned.stages.reduce((a, b) => (machineBytes(b, this.gpu.caps) > machineBytes(a, this.gpu.caps) ? b : a));
+    const worst = coming.reduce((a, b) => (machineBytes(b, this.gpu.caps) > machineBytes(a, this.gpu.caps) ? b : a));
     refuseBeyond(availableMemoryBytes(), "generate", `the ${worst.stage}`, worst, this.gpu.caps, lighter);
     return planned.tiling;
   }

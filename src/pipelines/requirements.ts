@@ -4,7 +4,7 @@ import { CogwheelError } from "../errors.ts";
 import { compile, type Plan } from "../graph/compile.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { sharedArenas } from "../graph/program.ts";
-import type { WeightProvider } from "../graph/weights.ts";
+import { loadingBytes, type WeightProvider } from "../graph/weights.ts";
 import { t5Graph } from "../models/t5/encoder.ts";
 import type { T5Config } from "../models/t5/config.ts";
 import type { TransformerConfig } from "../models/transformer/config.ts";
@@ -43,14 +43,23 @@ export interface StageMemory {
 
 type Needs = Pick<StageMemory, "weights" | "activations" | "io" | "total" | "host">;
 
-/** Bytes of the machine's memory: a CPU adapter takes it for all that is on the adapter. */
-export const machineBytes = ({ total, host }: Needs, { kind }: Capabilities): number => (kind === "software" ? total : 0) + host;
+/** Bytes of the machine's memory at most: a CPU adapter takes it for all that is on the adapter, and weights pass through it on their way. */
+export const machineBytes = ({ weights, total, host }: Needs, { kind }: Capabilities): number => (kind === "software" ? total : 0) + host + loadingBytes(weights);
+
+/** The part of a model that a stage loads. */
+export const partOf = (stage: string): string => (stage === "text encoder" ? "text_encoder" : stage === "transformer" ? stage : "vae");
+
+/** What stages need whose parts stay beside each other. */
+export function together(stages: readonly StageMemory[]): Needs & { stage: string } {
+  const sum = (of: (s: StageMemory) => number) => stages.reduce((n, s) => n + of(s), 0);
+  return { stage: stages.map((s) => s.stage).join(", "), weights: sum((s) => s.weights), activations: sum((s) => s.activations), io: sum((s) => s.io), total: sum((s) => s.total), host: Math.max(0, ...stages.map((s) => s.host)) };
+}
 
 /** Refuses what needs more than the bytes that are free. @param otherwise another remedy than a smaller size or fewer frames */
 export function refuseBeyond(available: number | undefined, room: string, what: string, needs: Needs, caps: Capabilities, otherwise?: string): void {
   const bytes = machineBytes(needs, caps);
   if (available === undefined || bytes <= available) return;
-  throw new CogwheelError(room, `${what} needs ${bytesText(bytes)} (weights ${bytesText(needs.weights)}, activations ${bytesText(needs.activations + needs.io)}${needs.host ? `, host ${bytesText(needs.host)}` : ""}), got ${bytesText(available)} of free memory; choose a smaller size${otherwise === undefined ? " or fewer frames" : `, fewer frames or ${otherwise}`}`);
+  throw new CogwheelError(room, `${what} needs ${bytesText(bytes)} (weights ${bytesText(needs.weights)}, activations ${bytesText(needs.activations + needs.io)}${needs.host ? `, host ${bytesText(needs.host)}` : ""}, loading ${bytesText(loadingBytes(needs.weights))}), got ${bytesText(available)} of free memory; choose a smaller size${otherwise === undefined ? " or fewer frames" : `, fewer frames or ${otherwise}`}`);
 }
 
 /** Which kernel carries out one kind of work (docs/tuning.md). */

@@ -78,7 +78,7 @@ export function caseWeights(c: ReferenceCase, dtype: "f32" | "f16", prefix = "")
     async read(name, as) {
       const tensor = find(name);
       if (!tensor) throw new CogwheelError("reference", `${c.name}: ${c.module} needs the weight ${prefix}${name}, got none of that name; add weight.${prefix}${name}`);
-      return as === "f16" ? toFloat16(new Uint8Array(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength), "F32").data : tensor.data;
+      return as === "f16" ? toFloat16(new Uint8Array(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength), "F32") : tensor.data;
     },
   };
 }

@@ -118,7 +118,7 @@ export class Draw {
   #store(name: string, count: number, dtype: DType, { scale = 1, offset = 0, data }: DrawOptions): Float32Array | Uint16Array {
     const exact = data ? Float32Array.from(data) : drawn(count, seedOf(name), scale).map((v) => v + offset);
     if (dtype !== "f16") return (this.values[name] = exact);
-    const bits = toFloat16(new Uint8Array(exact.buffer), "F32").data;
+    const bits = toFloat16(new Uint8Array(exact.buffer), "F32");
     this.values[name] = Float32Array.from(bits, f16ToNumber);
     return bits;
   }
@@ -129,7 +129,7 @@ export class Draw {
       type: () => "f32",
       read: async (name, dtype) => {
         const data = this.#weights.get(name)!;
-        return dtype === "f16" ? toFloat16(new Uint8Array(data.buffer), "F32").data : data;
+        return dtype === "f16" ? toFloat16(new Uint8Array(data.buffer), "F32") : data;
       },
     };
   }

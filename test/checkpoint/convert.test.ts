@@ -4,6 +4,7 @@ import {
   F16_LOSS_LIMIT,
   f16ToNumber,
   fitsF16,
+  float16Loss,
   mergeReports,
   numberToF16,
   toFloat16,
@@ -14,6 +15,9 @@ import type { Dtype } from "../../src/checkpoint/dtype.ts";
 
 const ALL = Uint16Array.from({ length: 65536 }, (_, i) => i);
 const bytesOf = (view: ArrayBufferView): Uint8Array => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+
+/** f16 bits, and what they lose. */
+const narrowed = (bytes: Uint8Array, dtype: Dtype) => ({ data: toFloat16(bytes, dtype), report: float16Loss(bytes, dtype) });
 
 /** The value of a small float by its definition, in double arithmetic. */
 function decode(word: number, exponentBits: number, mantissaBits: number): number {
@@ -63,7 +67,7 @@ test("all 65,536 bf16 widen to their value", () => {
 });
 
 test("all 65,536 bf16 narrow to the nearest f16, and the report counts them", () => {
-  const { data, report } = toFloat16(bytesOf(ALL), "BF16");
+  const { data, report } = narrowed(bytesOf(ALL), "BF16");
   let overflow = 0;
   let underflow = 0;
   let nonFinite = 0;
@@ -84,15 +88,16 @@ test("all 65,536 bf16 narrow to the nearest f16, and the report counts them", ()
 });
 
 test("all f16 come back from f32, and F16 goes through unchanged", () => {
-  const back = toFloat16(bytesOf(toFloat32(bytesOf(ALL), "F16")), "F32");
+  const back = narrowed(bytesOf(toFloat32(bytesOf(ALL), "F16")), "F32");
   for (let word = 0; word < 65536; word++) {
     const ok = Number.isNaN(f16(word)) ? Number.isNaN(f16(back.data[word]!)) : back.data[word] === word;
     if (!ok) expect.fail(`f16 ${word.toString(16)} came back as ${back.data[word]!.toString(16)}`);
   }
   expect(back.report).toMatchObject({ overflow: 0, underflow: 0, nonFinite: 2048, relativeError: 0 });
-  const same = toFloat16(bytesOf(ALL), "F16");
+  const same = narrowed(bytesOf(ALL), "F16");
   expect(same.data).toEqual(ALL);
-  expect(same.report).toMatchObject({ count: 65536, overflow: 0, underflow: 0, nonFinite: 2048, relativeError: 0 });
+  // Nothing can be lost, so nothing is looked at, NaN and infinities neither.
+  expect(same.report).toEqual({ count: 65536, overflow: 0, underflow: 0, nonFinite: 0, relativeError: 0, squaredError: 0, squaredNorm: 0 });
 });
 
 test("f32 rounds to nearest even at every boundary between two f16", () => {
@@ -109,7 +114,7 @@ test("f32 rounds to nearest even at every boundary between two f16", () => {
   }
   values.push(0, -0, 1e-45, -1e-45, 1.17e-38, 2 ** -25, 2 ** -24, 65504, 65519.99, 65520, 65536, 1e38, -1e38, Infinity, -Infinity);
   const source = Float32Array.from(values);
-  const { data } = toFloat16(bytesOf(source), "F32");
+  const { data } = narrowed(bytesOf(source), "F32");
   source.forEach((from, i) => {
     const want = nearest(from);
     if (data[i] !== want) expect.fail(`${from}: got ${data[i]!.toString(16)}, want ${want.toString(16)}`);
@@ -123,48 +128,67 @@ describe("what is lost", () => {
     bytesOf(Uint16Array.from(values, (number) => new Uint32Array(Float32Array.of(number).buffer)[0]! >>> 16));
 
   test("one overflow keeps f32", () => {
-    const { report } = toFloat16(bytesOf(Float32Array.of(1, 70000, -2)), "F32");
+    const { report } = narrowed(bytesOf(Float32Array.of(1, 70000, -2)), "F32");
     expect(report).toMatchObject({ count: 3, overflow: 1, underflow: 0, relativeError: Infinity });
     expect(fitsF16(report)).toBe(false);
-    expect(fitsF16(toFloat16(bf16Of(1e5, 1), "BF16").report)).toBe(false);
-    expect(fitsF16(toFloat16(bytesOf(Float32Array.of(65519)), "F32").report)).toBe(true);
+    expect(fitsF16(narrowed(bf16Of(1e5, 1), "BF16").report)).toBe(false);
+    expect(fitsF16(narrowed(bytesOf(Float32Array.of(65519)), "F32").report)).toBe(true);
+  });
+
+  test("what is counted is what the conversion does, to the last digit of the sums", () => {
+    const random = Uint32Array.from({ length: 300_000 }, (_, i) => Math.imul(i + 1, 2654435761) ^ (i << 7));
+    // Every exponent and sign; and the region that weights lie in, ties between two f16 included.
+    const source = new Float32Array(random.buffer.slice(0));
+    for (let i = 0; i < 200_000; i++) source[i] = i % 3 === 0 ? (i - 100_000) * 2 ** -13 : i % 3 === 1 ? (i - 100_000) * 2 ** -26 : (random[i]! / 2 ** 32 - 0.5) * 2 ** -(i % 20);
+    const { data, report } = narrowed(bytesOf(source), "F32");
+    const want = { count: source.length, overflow: 0, underflow: 0, nonFinite: 0, squaredError: 0, squaredNorm: 0 };
+    source.forEach((from, i) => {
+      const to = f16(data[i]!);
+      if (!Number.isFinite(from)) return void want.nonFinite++;
+      if (!Number.isFinite(to)) return void want.overflow++;
+      if (to === 0 && from !== 0) want.underflow++;
+      want.squaredError += (to - from) ** 2;
+      want.squaredNorm += from ** 2;
+    });
+    expect(want.overflow > 100 && want.underflow > 100 && want.nonFinite > 100).toBe(true);
+    expect(report).toMatchObject(want);
   });
 
   test("a few underflows beside ordinary weights are counted and fit", () => {
-    const { report } = toFloat16(bf16Of(0.02, -0.01, 1e-9, 3e-10, 0), "BF16");
+    const { report } = narrowed(bf16Of(0.02, -0.01, 1e-9, 3e-10, 0), "BF16");
     expect(report).toMatchObject({ count: 5, overflow: 0, underflow: 2 });
     expect(report.relativeError).toBeLessThan(F16_LOSS_LIMIT);
     expect(fitsF16(report)).toBe(true);
   });
 
   test("a tensor that lies below f16 as a whole keeps f32", () => {
-    const { report } = toFloat16(bf16Of(1e-8, 2e-8, -1e-8), "BF16");
+    const { report } = narrowed(bf16Of(1e-8, 2e-8, -1e-8), "BF16");
     expect(report.underflow).toBe(3);
     expect(report.relativeError).toBe(1);
     expect(fitsF16(report)).toBe(false);
     // Subnormal, so nothing underflows, but most digits go.
-    const coarse = toFloat16(bytesOf(Float32Array.of(1.3e-7, 2.4e-7)), "F32").report;
+    const coarse = narrowed(bytesOf(Float32Array.of(1.3e-7, 2.4e-7)), "F32").report;
     expect(coarse.underflow).toBe(0);
     expect(fitsF16(coarse)).toBe(false);
   });
 
   test("ordinary rounding never keeps f32", () => {
     const worst = Float32Array.from({ length: 1000 }, (_, i) => (1 + 2 ** -11) * 2 ** (i % 20) * 1e-4);
-    expect(fitsF16(toFloat16(bytesOf(worst), "F32").report)).toBe(true);
+    expect(fitsF16(narrowed(bytesOf(worst), "F32").report)).toBe(true);
   });
 
   test("zeros, and infinities that were there before, are no loss", () => {
-    expect(toFloat16(new Uint8Array(8), "F32").report).toMatchObject({ count: 2, relativeError: 0, underflow: 0 });
-    const { report, data } = toFloat16(bytesOf(Float32Array.of(Infinity, NaN, 1)), "F32");
+    expect(narrowed(new Uint8Array(8), "F32").report).toMatchObject({ count: 2, relativeError: 0, underflow: 0 });
+    const { report, data } = narrowed(bytesOf(Float32Array.of(Infinity, NaN, 1)), "F32");
     expect(report).toMatchObject({ overflow: 0, nonFinite: 2, relativeError: 0 });
     expect(data[0]).toBe(0x7c00);
-    expect(toFloat16(new Uint8Array(0), "BF16").report).toMatchObject({ count: 0, relativeError: 0 });
+    expect(narrowed(new Uint8Array(0), "BF16").report).toMatchObject({ count: 0, relativeError: 0 });
   });
 
   test("pieces merge to the whole", () => {
     const source = Float32Array.from({ length: 1000 }, (_, i) => Math.sin(i) * 10 ** ((i % 19) - 12));
-    const whole = toFloat16(bytesOf(source), "F32").report;
-    const merged = mergeReports([0, 300, 999].map((at, i) => toFloat16(bytesOf(source.slice(at, [300, 999, 1000][i])), "F32").report));
+    const whole = narrowed(bytesOf(source), "F32").report;
+    const merged = mergeReports([0, 300, 999].map((at, i) => narrowed(bytesOf(source.slice(at, [300, 999, 1000][i])), "F32").report));
     expect(merged.relativeError).toBeCloseTo(whole.relativeError, 12);
     expect({ ...merged, relativeError: 0, squaredError: 0, squaredNorm: 0 }).toEqual({ ...whole, relativeError: 0, squaredError: 0, squaredNorm: 0 });
     expect(mergeReports([]).count).toBe(0);
@@ -173,7 +197,7 @@ describe("what is lost", () => {
 
 test("a tensor longer than the chunk is converted whole", () => {
   const source = Float32Array.from({ length: 70_001 }, (_, i) => i / 7);
-  const { data, report } = toFloat16(bytesOf(source), "F32");
+  const { data, report } = narrowed(bytesOf(source), "F32");
   expect(report.count).toBe(70_001);
   for (const i of [0, 65_535, 65_536, 70_000]) expect(data[i]).toBe(nearest(source[i]!));
 });
@@ -195,7 +219,7 @@ test.each<[Dtype, ArrayBufferView, number[]]>([
   for (const bytes of [bytesOf(source), odd.subarray(1)]) {
     const got = toFloat32(bytes, dtype);
     want.forEach((number, i) => expect(Object.is(got[i], number), `${got[i]} for ${number}`).toBe(true));
-    expect(toFloat16(bytes, dtype).data.length).toBe(want.length);
+    expect(narrowed(bytes, dtype).data.length).toBe(want.length);
   }
 });
 

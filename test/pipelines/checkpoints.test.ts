@@ -218,7 +218,7 @@ describe("a checkpoint is refused", () => {
         return new Uint8Array(start.subarray(from, to));
       },
     };
-    await expect(made(source)).rejects.toThrow(/^\[generate\] the text encoder needs [\d.]+ GB \(weights [\d.]+ GB, activations \d+ [MG]B\), got [\d.]+ [MG]B of free memory; choose a smaller size(,| or) fewer frames/);
+    await expect(made(source)).rejects.toThrow(/^\[generate\] the text encoder needs [\d.]+ GB \(weights [\d.]+ GB, activations \d+ [MG]B, loading 101 MB\), got [\d.]+ [MG]B of free memory; choose a smaller size(,| or) fewer frames/);
   });
 
   it("with an adapter's limits named, when one tensor is too large for it", async () => {

@@ -51,7 +51,7 @@ const scaledDotProductAttention: ReferenceModule = async (c, context) => {
 
 /** An input's values as they are stored. */
 function stored(data: Float32Array, { dtype }: ModuleContext): ArrayBufferView {
-  return dtype === "f32" ? data : toFloat16(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), "F32").data;
+  return dtype === "f32" ? data : toFloat16(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), "F32");
 }
 
 /** `get_3d_rotary_pos_embed`'s arguments, as a reference case records them, for `tokens` tokens of width `dim`. */
