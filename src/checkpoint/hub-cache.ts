@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { copyFile, link, mkdir, open, readFile, realpath, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
-import { checkPath } from "./source.ts";
+import { checkPath, isObject } from "./source.ts";
+import { isCommit } from "./hub-id.ts";
 import { beginDigest, digestFile } from "./hub-digest.ts";
 import type { Digest } from "./hub-digest.ts";
 
@@ -18,9 +19,6 @@ export interface RemoteFile {
   /** Null where the hub tells none that can be computed. */
   readonly digest: Digest | null;
 }
-
-/** Whether text is a whole commit's name. */
-export const isCommit = (revision: string): boolean => /^[0-9a-f]{40}$/.test(revision);
 
 /** Options of {@link HubCache.holds}. */
 export interface CheckOptions {
@@ -98,11 +96,12 @@ export class HubCache {
     return { path, size: (await stat(real)).size, blob, digest: algorithm && { algorithm, value: blob } };
   }
 
-  async #isWhole(path: string, { size, digest }: RemoteFile, { recheck = false, signal, onBytes }: CheckOptions): Promise<boolean> {
+  async #isWhole(path: string, { size, digest, blob }: RemoteFile, { recheck = false, signal, onBytes }: CheckOptions): Promise<boolean> {
     const real = await realpath(path).catch(() => null);
     const info = real === null ? null : await stat(real);
     if (real === null || !info?.isFile() || info.size !== size) return false;
-    if (digest === null) return true;
+    // Nothing but its name tells the content of such a file. One that stands in the snapshot itself is a commit's, and that one's file.
+    if (digest === null) return basename(dirname(real)) !== "blobs" || basename(real) === blob;
     const key = await this.#key(real);
     const mark = markOf(digest, info);
     this.#checked ??= await this.#readChecked();
@@ -130,7 +129,8 @@ export class HubCache {
 
   async #readChecked(): Promise<Record<string, string>> {
     try {
-      return JSON.parse(await readFile(join(this.folder, ".cogwheel-checked.json"), "utf8")) as Record<string, string>;
+      const value: unknown = JSON.parse(await readFile(join(this.folder, ".cogwheel-checked.json"), "utf8"));
+      return isObject(value) ? (value as Record<string, string>) : {};
     } catch {
       return {};
     }

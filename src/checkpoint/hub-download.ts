@@ -1,12 +1,13 @@
 import { open, unlink } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { CogwheelError } from "../errors.ts";
+import { fileKind } from "./file-kind.ts";
 import { beginDigest, digestFile, READ_WRITE_CREATE } from "./hub-digest.ts";
 import type { Digest, RunningDigest } from "./hub-digest.ts";
-import { HubUnreachable, pause, reason } from "./hub-fetch.ts";
-
-/** Tries in a row that bring nothing. */
-const BARREN_TRIES = 5;
+import { NetworkFault, type Answer } from "./http-guard.ts";
+import { beginsAsPage, PAGE } from "./http-page.ts";
+import { BARREN_TRIES, Patience } from "./http-retry.ts";
+import { HubUnreachable } from "./hub-fetch.ts";
 
 /** What {@link download} is to fetch. */
 export interface Download {
@@ -14,7 +15,8 @@ export interface Download {
   label: string;
   /** Where it lies now; asked anew at each try, because such addresses run out. */
   locate: () => Promise<string>;
-  fetch: typeof globalThis.fetch;
+  /** Asks there; throws on every answer but a good one, and does not try again. */
+  ask: (address: string, headers: Readonly<Record<string, string>>) => Promise<Answer>;
   /** The unfinished file: made, or gone on with. */
   part: string;
   /** Bytes of the whole. */
@@ -22,6 +24,7 @@ export interface Download {
   /** Null where nothing but the size is known. */
   digest: Digest | null;
   signal?: AbortSignal;
+  stallSeconds?: number | undefined;
   /** How many bytes came in, negative when they were thrown away; those that were there are told first. */
   onBytes?: (bytes: number) => void;
 }
@@ -71,20 +74,21 @@ async function fill(handle: FileHandle, have: number, job: Download): Promise<st
   if (state.digest) await digestFile(handle, have, state.digest, job.signal ? { signal: job.signal } : {});
   state.have = have;
   job.onBytes?.(have);
-  for (let barren = 0; state.have < job.size; ) {
+  for (const patience = new Patience(BARREN_TRIES, job.signal, job.stallSeconds); state.have < job.size; ) {
     const before = state.have;
     try {
       await receive(handle, state, begin, job);
-      if (state.have < job.size) throw new Error(`the end after ${state.have} of ${job.size} bytes`);
+      if (state.have < job.size) throw new NetworkFault(`the end after ${state.have} of ${job.size} bytes`, "passing");
     } catch (error) {
       job.signal?.throwIfAborted();
-      // Refusals are final; the network, and the disk's errors, are told apart by their class and code.
-      if ((error instanceof CogwheelError && !(error instanceof HubUnreachable)) || (error as NodeJS.ErrnoException).syscall === "write") throw error;
-      barren = state.have > before ? 0 : barren + 1;
-      if (barren === BARREN_TRIES) {
-        throw new HubUnreachable("hub", `${job.label}: the download must go on, got ${reason(error)}; check the network and run again, it goes on from byte ${state.have} of ${job.size}`, { cause: error });
+      // Refusals are final; the network, and the disk's errors, are told apart by their class.
+      const fault = error instanceof HubUnreachable ? error.cause : error;
+      if (!(fault instanceof NetworkFault) && !(error instanceof HubUnreachable)) throw error;
+      patience.brought(state.have - before);
+      if (!(await patience.again(fault instanceof NetworkFault && fault.kind === "stalled" ? "stalled" : "passing"))) {
+        const got = fault instanceof NetworkFault ? fault.got : (error as Error).message;
+        throw new HubUnreachable("hub", `${job.label}: the download must go on, got ${got}; check the network and run again, it goes on from byte ${state.have} of ${job.size}`, { cause: error });
       }
-      await pause(100 * 2 ** barren, job.signal);
     }
   }
   return state.digest?.end() ?? "";
@@ -97,40 +101,54 @@ interface Filling {
 
 /** One request: the rest of the file, as far as it comes. */
 async function receive(handle: FileHandle, state: Filling, begin: () => void, job: Download): Promise<void> {
-  const response = await job.fetch(await job.locate(), {
-    // A compressing server would count ranges in compressed bytes.
-    headers: { "accept-encoding": "identity", ...(state.have > 0 ? { range: `bytes=${state.have}-` } : {}) },
-  });
-  const refuse = async (rule: string): Promise<never> => {
-    await response.body?.cancel();
-    throw new CogwheelError("hub", `${job.label}: ${rule}`);
-  };
-  if (response.status === 206) {
-    const range = response.headers.get("content-range");
-    if (range !== `bytes ${state.have}-${job.size - 1}/${job.size}`) await refuse(`the answer must hold bytes ${state.have} to ${job.size - 1} of ${job.size}, got ${range ?? "no Content-Range"}; the file changed on the hub, run again`);
-  } else if (state.have > 0) {
-    // The server does not do ranges: what it sends is the whole.
-    await handle.truncate(0);
-    job.onBytes?.(-state.have);
-    begin();
-  }
-  const length = response.headers.get("content-length");
-  if (length !== null && !response.headers.has("content-encoding") && Number(length) !== job.size - state.have) {
-    await refuse(`the file must have ${job.size} bytes, got ${state.have + Number(length)}; the file changed on the hub, or a proxy answers in its place: run again`);
-  }
-  if (!response.body) return;
-  for (const reader = response.body.getReader(); ; ) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    if (state.have + value.length > job.size) {
-      await reader.cancel();
-      throw new CogwheelError("hub", `${job.label}: the file must have ${job.size} bytes, got more; the file changed on the hub, or a proxy answers in its place: run again`);
+  const answer = await job.ask(await job.locate(), state.have > 0 ? { range: `bytes=${state.have}-` } : {});
+  try {
+    const refuse = (rule: string): never => {
+      throw new CogwheelError("hub", `${job.label}: ${rule}`);
+    };
+    const encoding = answer.headers.get("content-encoding") ?? "identity";
+    if (!/^\s*(identity)?\s*$/i.test(encoding)) refuse(`the file must be sent as it is, got content-encoding ${encoding}; a proxy packs it: try another network or endpoint`);
+    if (answer.status === 206) {
+      const range = answer.headers.get("content-range");
+      if (range !== `bytes ${state.have}-${job.size - 1}/${job.size}`) refuse(`the answer must hold bytes ${state.have} to ${job.size - 1} of ${job.size}, got ${range ?? "no Content-Range"}; the file changed on the hub, run again`);
+    } else if (state.have > 0) {
+      // The server does not do ranges: what it sends is the whole.
+      await handle.truncate(0);
+      job.onBytes?.(-state.have);
+      begin();
     }
-    for (let written = 0; written < value.length; ) {
-      written += (await handle.write(value, written, value.length - written, state.have + written)).bytesWritten;
+    const length = answer.headers.get("content-length");
+    if (length !== null && Number(length) !== job.size - state.have) {
+      const instead = state.have === 0 ? await insteadOf(answer) : null;
+      refuse(instead ?? `the file must have ${job.size} bytes, got ${state.have + Number(length)}; the file changed on the hub, or a proxy answers in its place: run again`);
     }
-    state.digest?.update(value);
-    state.have += value.length;
-    job.onBytes?.(value.length);
+    try {
+      for await (const chunk of answer.body(job.size - state.have)) {
+        for (let written = 0; written < chunk.length; ) {
+          written += (await handle.write(chunk, written, chunk.length - written, state.have + written)).bytesWritten;
+        }
+        state.digest?.update(chunk);
+        state.have += chunk.length;
+        job.onBytes?.(chunk.length);
+      }
+    } catch (error) {
+      if (error instanceof NetworkFault && error.kind === "final") refuse(`the file must have ${job.size} bytes, got more; the file changed on the hub, or a proxy answers in its place: run again`);
+      throw error;
+    }
+  } finally {
+    answer.cancel();
   }
+}
+
+/** What stands in a file's place, where its first bytes tell. */
+async function insteadOf(answer: Answer): Promise<string | null> {
+  const start: Uint8Array[] = [];
+  try {
+    for await (const chunk of answer.body(Infinity)) if (start.push(chunk) > 0) break;
+  } catch {
+    return null;
+  }
+  const [first = new Uint8Array(0)] = start;
+  if (beginsAsPage(first)) return `the server must send the file, got ${PAGE}`;
+  return fileKind(first)?.name === "a git-lfs pointer" ? "the server must send the file, got a git-lfs pointer; whoever runs the mirror has to fetch its large files (git lfs pull), take another endpoint" : null;
 }

@@ -1,5 +1,8 @@
 import { CogwheelError } from "../errors.ts";
-import type { HubOptions } from "./hub-id.ts";
+import { ask, NetworkFault, type Answer, type Budget } from "./http-guard.ts";
+import { beginsAsPage, isPageType, PAGE } from "./http-page.ts";
+import { PASSING, Patience } from "./http-retry.ts";
+import { isCommit, type HubOptions } from "./hub-id.ts";
 
 // Every request to the hub goes through one function, so that there is one place that sends the token, tries again, and
 // turns refusals into words.
@@ -8,72 +11,100 @@ import type { HubOptions } from "./hub-id.ts";
 export class HubUnreachable extends CogwheelError {}
 
 /** What a request is about. */
-export interface HubRequest extends Pick<HubOptions, "signal" | "fetch"> {
+export interface HubRequest extends Pick<HubOptions, "signal" | "fetch" | "stallSeconds"> {
   /** `org/name`. */
   name: string;
   revision: string;
   endpoint: string;
   token: string | null;
+  /** How often something is asked that fails in passing. Default 3. */
+  tries?: number;
+  /** What all answers together may take. */
+  budget?: Budget;
 }
 
-/** Answers that may be others a moment later. */
-const PASSING: ReadonlySet<number> = new Set([408, 425, 429, 500, 502, 503, 504]);
 const TRIES = 3;
+/** The hub's own answers are lists of at most a thousand files. */
+const DATA_LIMIT = 32 * 1024 * 1024;
 
-/** Waits, unless the signal says to stop. */
-export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
-  signal?.throwIfAborted();
-  await new Promise<void>((resolve, reject) => {
-    const stop = (): void => {
-      clearTimeout(timer);
-      reject(signal!.reason as Error);
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", stop);
-      resolve();
-    }, ms);
-    signal?.addEventListener("abort", stop, { once: true });
-  });
+/** Asks the hub, or where it sends us: throws on every answer but a good one, and sends the token to the endpoint alone. */
+export async function hubAsk(request: HubRequest, address: string | URL, headers: Readonly<Record<string, string>> = {}): Promise<Answer> {
+  const url = new URL(address);
+  const { signal, name, token } = request;
+  const own: Record<string, string> = token !== null && url.origin === new URL(request.endpoint).origin ? { authorization: `Bearer ${token}` } : {};
+  for (const patience = new Patience(request.tries ?? TRIES, signal, request.stallSeconds); ; ) {
+    let answer: Answer;
+    try {
+      answer = await ask(url, { fetch: request.fetch, signal, stallSeconds: request.stallSeconds, ...(request.budget ? { budget: request.budget } : {}), own, headers: { "accept-encoding": "identity", ...headers } });
+    } catch (error) {
+      if (!(error instanceof NetworkFault)) throw error;
+      if (await patience.again(error.kind)) continue;
+      throw new HubUnreachable("hub", `${name}: the hub at ${url.origin} must answer, got ${error.got}; check the network, or HF_ENDPOINT`, { cause: error });
+    }
+    if (answer.status >= 200 && answer.status < 300) {
+      if (!isPageType(answer.headers.get("content-type"))) return answer;
+      answer.cancel();
+      throw notData(request);
+    }
+    answer.cancel();
+    if (PASSING.has(answer.status) && await patience.again("passing", Number(answer.headers.get("retry-after")))) continue;
+    throw refusal(request, answer);
+  }
 }
 
-/** A `fetch` for one repository: it throws on every answer but a good one, and sends the token to the endpoint alone. */
+/**
+ * The same as a `fetch` for the hub's client: what it asks the API for comes whole, of the one byte by which it asks where a file lies
+ * only the head.
+ */
 export function hubFetch(request: HubRequest): typeof globalThis.fetch {
-  const { origin } = new URL(request.endpoint);
-  const { signal } = request;
   return async (input, init) => {
-    const url = new URL(input instanceof Request ? input.url : input);
-    const headers = new Headers(init?.headers);
-    // The client would send it wherever a listing's next page or a file is said to be. (fetch itself drops it in redirects.)
-    headers.delete("authorization");
-    if (request.token !== null && url.origin === origin) headers.set("authorization", `Bearer ${request.token}`);
-    for (let attempt = 1; ; attempt++) {
-      let response: Response;
-      try {
-        response = await (request.fetch ?? globalThis.fetch)(url, { ...init, headers, ...(signal ? { signal } : {}) });
-      } catch (cause) {
-        if (signal?.aborted) throw signal.reason;
-        throw new HubUnreachable("hub", `${request.name}: the hub at ${url.origin} must answer, got ${reason(cause)}; check the network, or HF_ENDPOINT`, { cause });
-      }
-      if (response.ok) return response;
-      if (attempt === TRIES || !PASSING.has(response.status)) throw await refusal(request, url, response);
-      await response.body?.cancel();
-      const told = Number(response.headers.get("retry-after") ?? NaN);
-      await pause(told > 0 ? Math.min(told, 30) * 1000 : 300 * 2 ** attempt, signal);
+    const given = new Headers(init?.headers);
+    // The client would send it wherever a listing's next page or a file is said to be.
+    given.delete("authorization");
+    const answer = await hubAsk(request, input instanceof Request ? input.url : input, Object.fromEntries(given));
+    let body: Uint8Array<ArrayBuffer> | null = null;
+    if (given.has("range")) answer.cancel();
+    else {
+      body = await answer.bytes(DATA_LIMIT).catch((error: unknown) => {
+        throw error instanceof NetworkFault ? new HubUnreachable("hub", `${request.name}: the hub at ${answer.url.origin} must answer with its data, got ${error.got}; check the network, or HF_ENDPOINT`, { cause: error }) : error;
+      });
+      if (beginsAsPage(body)) throw notData(request);
     }
+    const response = new Response(body?.length ? body : null, { status: answer.status, headers: answer.headers });
+    return Object.defineProperty(response, "url", { value: answer.url.href });
   };
 }
 
-/** What went wrong in a connection, without the layers around it. */
-export function reason(error: unknown): string {
-  const { cause } = error as { cause?: { code?: string; message?: string } };
-  return cause?.code ?? cause?.message ?? (error as Error).message ?? String(error);
+/** Asks through the client; whatever it stumbles over in what the hub sends becomes words. */
+export async function askClient<T>({ name, endpoint, signal }: HubRequest, label: string, ask: () => Promise<T>): Promise<T> {
+  try {
+    return await ask();
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (error instanceof CogwheelError) throw error;
+    throw new HubUnreachable("hub", `${label}: the hub at ${endpoint} must answer with its data, got ${String((error as Error).message ?? error).slice(0, 200)}; check HF_ENDPOINT, or whether ${name} is a model's repository there`, { cause: error });
+  }
 }
 
-async function refusal({ name, revision, endpoint, token }: HubRequest, url: URL, response: Response): Promise<CogwheelError> {
-  const code = response.headers.get("x-error-code") ?? "";
-  const said = response.headers.get("x-error-message") ?? "";
-  const { status } = response;
-  await response.body?.cancel();
+type ModelInfo = typeof import("@huggingface/hub").modelInfo;
+
+/** The commit that a revision is now. */
+export async function askCommit(modelInfo: ModelInfo, request: HubRequest, label: string): Promise<string> {
+  const { name, revision, endpoint } = request;
+  return askClient(request, label, async () => {
+    const { sha } = await modelInfo({ name, revision, hubUrl: endpoint, fetch: hubFetch(request), additionalFields: ["sha"] });
+    // It becomes a part of paths and addresses.
+    if (typeof sha !== "string" || !isCommit(sha)) throw new CogwheelError("hub", `${label}: the hub at ${endpoint} must tell the revision's commit, got ${JSON.stringify(sha)?.slice(0, 80) ?? "none"}; check HF_ENDPOINT`);
+    return sha;
+  });
+}
+
+const notData = ({ name, endpoint }: HubRequest): HubUnreachable => new HubUnreachable("hub", `${name}: the hub at ${endpoint} must answer with its data, got ${PAGE}, or HF_ENDPOINT`);
+
+/** Why the hub does not give something, and what to do. */
+export function refusal({ name, revision, endpoint, token }: HubRequest, { status, headers, url }: Answer): CogwheelError {
+  const code = headers.get("x-error-code") ?? "";
+  const said = (headers.get("x-error-message") ?? "").slice(0, 300);
   const error = (rule: string): CogwheelError => new CogwheelError("hub", `${name}: ${rule}`);
   const got = `got ${status}${said || code ? ` (${said || code})` : ""}`;
   const access = token === null ? "set HF_TOKEN to a token that may read it" : "check that the token in HF_TOKEN may read it";

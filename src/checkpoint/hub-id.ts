@@ -1,4 +1,5 @@
 import { CogwheelError } from "../errors.ts";
+import { checkStallSeconds } from "./http-guard.ts";
 
 // What names a repository on the hub, and what may be said about how it is fetched. Shared by Node and the browser.
 
@@ -46,14 +47,19 @@ export interface HubOptions {
   onWarning?: (message: string) => void;
   /** Called instead of the global `fetch`, e.g. to use a proxy. */
   fetch?: typeof globalThis.fetch;
+  /** Seconds in which a server may bring less than 1 KB a second, before it is asked again and then left. Default 30. */
+  stallSeconds?: number;
 }
 
-const KNOWN: ReadonlySet<string> = new Set<keyof HubOptions>(["revision", "endpoint", "token", "cache", "offline", "download", "recheck", "signal", "onProgress", "onWarning", "fetch"]);
+const KNOWN: ReadonlySet<string> = new Set<keyof HubOptions>(["revision", "endpoint", "token", "cache", "offline", "download", "recheck", "signal", "onProgress", "onWarning", "fetch", "stallSeconds"]);
 
 /** The kinds of a repository's addresses that name no model. */
 const NOT_AN_OWNER = new Set(["models", "datasets", "spaces", "buckets", "kernels"]);
 const PART = "[A-Za-z0-9](?:[\\w.-]*[A-Za-z0-9_])?";
 const ID = new RegExp(`^(${PART})/(${PART})(?:@(.*))?$`);
+
+/** Whether text is a whole commit's name. */
+export const isCommit = (revision: string): boolean => /^[0-9a-f]{40}$/.test(revision);
 
 /** Reads `org/name` or `org/name@revision`; null for text that is neither, such as a longer path. */
 export function parseHubId(text: string): HubId | null {
@@ -75,8 +81,9 @@ export function chooseRevision({ name, revision }: HubId, option: string | undef
   return chosen;
 }
 
-/** Throws on an option that there is not. */
+/** Throws on an option that there is not, and on a time that could be none. */
 export function checkHubOptions(options: HubOptions): void {
+  checkStallSeconds(options.stallSeconds, (rule) => new CogwheelError("hub", rule));
   const unknown = Object.keys(options).filter((key) => !KNOWN.has(key));
   if (unknown.length > 0) throw new CogwheelError("hub", `options must be ${[...KNOWN].join(", ")}, got ${unknown.join(", ")}; correct the name`);
 }

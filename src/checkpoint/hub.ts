@@ -3,17 +3,18 @@ import { join } from "node:path";
 import { CogwheelError } from "../errors.ts";
 import { checkVariant } from "./checkpoint.ts";
 import type { OpenCheckpointOptions } from "./checkpoint.ts";
-import { HubCache, isCommit } from "./hub-cache.ts";
+import { HubCache } from "./hub-cache.ts";
 import type { RemoteFile } from "./hub-cache.ts";
 import { download } from "./hub-download.ts";
-import { hubFetch, HubUnreachable, reason } from "./hub-fetch.ts";
+import { askClient, askCommit, hubAsk, hubFetch, HubUnreachable, type HubRequest } from "./hub-fetch.ts";
 import { neededFiles } from "./hub-files.ts";
 import type { NeededFiles } from "./hub-files.ts";
 import { hubHttpSource } from "./hub-http.ts";
-import type { HubId, HubOptions } from "./hub-id.ts";
+import { isCommit, type HubId, type HubOptions } from "./hub-id.ts";
 import { withLock } from "./hub-lock.ts";
 import { hubSettings } from "./hub-settings.ts";
 import type { HubSettings } from "./hub-settings.ts";
+import { STALL_SECONDS } from "./http-guard.ts";
 import { folderSource } from "./source-node.ts";
 import { missingFile } from "./source.ts";
 import type { CheckpointSource } from "./source.ts";
@@ -24,10 +25,18 @@ import type { CheckpointSource } from "./source.ts";
 
 /** Files that are downloaded at once. */
 const AT_ONCE = 3;
+/** A repository has some hundred files at most; the hub lists a thousand on a page. */
+const LISTING_PAGES = 1000;
+const LISTING_ENTRIES = 200_000;
+const LISTING_BYTES = 128 * 1024 * 1024;
+/** The time that all of a listing may be waited for, in times of a stall. */
+const LISTING_STALLS = 10;
 
 /** What {@link hubSource} is told: what will be opened decides which files are needed. */
 export interface HubSourceOptions extends OpenCheckpointOptions {
   hub?: HubOptions;
+  /** Files will be read that are none of a checkpoint's, such as an adapter's: where they lie, by ranges. */
+  anyFile?: boolean;
 }
 
 type Client = typeof import("@huggingface/hub");
@@ -37,10 +46,11 @@ type Client = typeof import("@huggingface/hub");
  * or not what it should be is downloaded first; when all is there, the hub is asked for the revision's commit and its list of
  * files, and for nothing at all where the revision is a commit.
  */
-export async function hubSource(id: HubId, { hub = {}, ...what }: HubSourceOptions = {}): Promise<CheckpointSource> {
+export async function hubSource(id: HubId, { hub = {}, anyFile = false, ...what }: HubSourceOptions = {}): Promise<CheckpointSource> {
   checkVariant(what.variant);
   const client = await import("@huggingface/hub");
   const settings = await hubSettings(id, hub, client);
+  if (anyFile) return hubHttpSource({ name: id.name, revision: null }, { ...hub, ...settings });
   const repository = new Repository(id.name, settings, hub, client);
   if (settings.offline) return repository.openOffline(what);
   if (isCommit(settings.revision) || hub.download === false) {
@@ -86,7 +96,7 @@ const isComplete = (cached: Cached): cached is Cached & { commit: string } => ca
 class Repository {
   readonly cache: HubCache;
   readonly #label: string;
-  readonly #fetch: typeof globalThis.fetch;
+  readonly #request: HubRequest;
 
   constructor(
     readonly name: string,
@@ -96,26 +106,34 @@ class Repository {
   ) {
     this.cache = new HubCache(join(settings.cache, client.getRepoFolderName({ type: "model", name })));
     this.#label = settings.revision === "main" ? name : `${name}@${settings.revision}`;
-    this.#fetch = hubFetch({ ...options, ...settings, name });
+    this.#request = { ...options, ...settings, name };
   }
 
   /** Asks for the revision's commit and its files. */
   async list(): Promise<Listing> {
-    const { revision, endpoint } = this.settings;
-    const request = { hubUrl: endpoint, fetch: this.#fetch };
+    const { stallSeconds = STALL_SECONDS } = this.options;
+    const request = { ...this.#request, budget: { bytes: LISTING_BYTES, milliseconds: LISTING_STALLS * 1000 * stallSeconds } };
+    const commit = await askCommit(this.client.modelInfo, request, this.#label);
     const files = new Map<string, RemoteFile>();
-    try {
-      const { sha: commit } = await this.client.modelInfo({ ...request, name: this.name, revision, additionalFields: ["sha"] });
-      if (typeof commit !== "string" || !isCommit(commit)) throw this.#error(`the hub at ${endpoint} must tell the revision's commit, got ${JSON.stringify(commit)}; check HF_ENDPOINT`);
-      for await (const entry of this.client.listFiles({ ...request, repo: { type: "model", name: this.name }, revision: commit, recursive: true })) {
+    const pages = new Set<string>();
+    const fetch = hubFetch(request);
+    return askClient(request, this.#label, async () => {
+      const list = this.client.listFiles({
+        hubUrl: this.settings.endpoint, repo: { type: "model", name: this.name }, revision: commit, recursive: true,
+        fetch: (input, init) => {
+          const page = String(input instanceof Request ? input.url : input);
+          if (pages.has(page) || pages.size === LISTING_PAGES) throw this.#error(`the hub's list of files must end, got ${pages.has(page) ? "a page for the second time" : `more than ${LISTING_PAGES} pages`}; check HF_ENDPOINT`);
+          pages.add(page);
+          return fetch(input, init);
+        },
+      });
+      let entries = 0;
+      for await (const entry of list) {
+        if (++entries > LISTING_ENTRIES) throw this.#error(`the hub's list of files must end, got more than ${LISTING_ENTRIES}; check HF_ENDPOINT`);
         if (entry.type === "file") files.set(entry.path, this.#remoteFile(entry));
       }
       return { commit, files };
-    } catch (error) {
-      this.options.signal?.throwIfAborted();
-      if (error instanceof CogwheelError) throw error;
-      throw new HubUnreachable("hub", `${this.#label}: the hub at ${endpoint} must answer with its data, got ${reason(error)}; check HF_ENDPOINT, or whether a page to sign in answers in its place`, { cause: error });
-    }
+    });
   }
 
   /** Downloads what is not there and opens the snapshot. */
@@ -227,10 +245,11 @@ class Repository {
     const report = (bytes: number, file: string): void => onProgress?.({ phase: "download", done: (done += bytes), total, file });
     const stop = new AbortController();
     const signal = this.options.signal ? AbortSignal.any([this.options.signal, stop.signal]) : stop.signal;
-    const fetch = hubFetch({ ...this.options, ...this.settings, name: this.name, signal });
+    // What fails is tried again as a whole: where a file lies is asked anew.
+    const request = { ...this.#request, signal, tries: 1 };
     const queue = [...files];
     const work = async (): Promise<void> => {
-      for (let file = queue.shift(); file && !signal.aborted; file = queue.shift()) await this.#downloadOne(commit, file, fetch, signal, report);
+      for (let file = queue.shift(); file && !signal.aborted; file = queue.shift()) await this.#downloadOne(commit, file, request, report);
     };
     // The first failure stops the others; what they have is kept.
     const results = await Promise.allSettled(Array.from({ length: AT_ONCE }, () => work().catch((error: unknown) => {
@@ -242,11 +261,12 @@ class Repository {
     for (const result of results) if (result.status === "rejected") throw result.reason;
   }
 
-  async #downloadOne(commit: string, file: RemoteFile, fetch: typeof globalThis.fetch, signal: AbortSignal, report: (bytes: number, file: string) => void): Promise<void> {
+  async #downloadOne(commit: string, file: RemoteFile, request: HubRequest & { signal: AbortSignal }, report: (bytes: number, file: string) => void): Promise<void> {
     await download({
       label: `${this.#label}/${file.path}`,
-      locate: () => this.#locate(commit, file, fetch),
-      fetch, signal,
+      locate: () => this.#locate(commit, file, request),
+      ask: (address, headers) => hubAsk(request, address, headers),
+      signal: request.signal, stallSeconds: request.stallSeconds,
       part: this.cache.part(file.blob),
       size: file.size, digest: file.digest,
       onBytes: (bytes) => report(bytes, file.path),
@@ -255,24 +275,19 @@ class Repository {
   }
 
   /** Where a file lies. What the hub says of it there must be what it said in its list. */
-  async #locate(commit: string, file: RemoteFile, fetch: typeof globalThis.fetch): Promise<string> {
-    let answer: Response | undefined;
-    try {
-      const info = await this.client.fileDownloadInfo({
-        repo: { type: "model", name: this.name }, revision: commit, hubUrl: this.settings.endpoint,
-        path: file.path.split("/").map(encodeURIComponent).join("/"),
-        fetch: async (input, init) => (answer = await fetch(input, init)),
-      });
-      if (!info) throw this.#error(`the hub must have the files that it lists, got no ${file.path}; try again`);
-      const etag = info.etag.replace(/^W\//, "").replaceAll('"', "");
-      if (info.size !== file.size) throw this.#error(`${file.path} must have the ${file.size} bytes that the hub lists, got ${info.size}; try again, or another endpoint`);
-      if (file.digest?.algorithm === "sha256" && /^[0-9a-f]{64}$/.test(etag) && etag !== file.digest.value) {
-        throw this.#error(`${file.path} must have the SHA-256 ${file.digest.value} that the hub lists, got ${etag}; try again, or another endpoint`);
-      }
-      return info.url;
-    } finally {
-      await answer?.body?.cancel().catch(() => undefined); // the client leaves it open
+  async #locate(commit: string, file: RemoteFile, request: HubRequest): Promise<string> {
+    const info = await askClient(request, this.#label, () => this.client.fileDownloadInfo({
+      repo: { type: "model", name: this.name }, revision: commit, hubUrl: this.settings.endpoint,
+      path: file.path.split("/").map(encodeURIComponent).join("/"),
+      fetch: hubFetch(request),
+    }));
+    if (!info) throw this.#error(`the hub must have the files that it lists, got no ${file.path}; try again`);
+    const etag = info.etag.replace(/^W\//, "").replaceAll('"', "");
+    if (info.size !== file.size) throw this.#error(`${file.path} must have the ${file.size} bytes that the hub lists, got ${info.size}; try again, or another endpoint`);
+    if (file.digest?.algorithm === "sha256" && /^[0-9a-f]{64}$/.test(etag) && etag !== file.digest.value) {
+      throw this.#error(`${file.path} must have the SHA-256 ${file.digest.value} that the hub lists, got ${etag}; try again, or another endpoint`);
     }
+    return info.url;
   }
 
   async #checkRoom(files: readonly RemoteFile[]): Promise<void> {
@@ -289,7 +304,8 @@ class Repository {
     const digest = lfs ? { algorithm: "sha256" as const, value: lfs.oid } : xetHash === undefined && oid !== undefined ? { algorithm: "git-sha1" as const, value: oid } : null;
     const blob = digest?.value ?? xetHash;
     // It becomes a file's name.
-    if (blob === undefined || !/^[0-9a-f]{40,64}$/.test(blob)) throw this.#error(`the hub must list a hash for every file, got ${JSON.stringify(blob) ?? "none"} for ${path}; check HF_ENDPOINT`);
+    if (typeof path !== "string" || !Number.isSafeInteger(lfs?.size ?? size) || (lfs?.size ?? size) < 0) throw this.#error(`the hub must list a path and a size for every file, got ${JSON.stringify({ path, size: lfs?.size ?? size }).slice(0, 200)}; check HF_ENDPOINT`);
+    if (typeof blob !== "string" || !/^[0-9a-f]{40,64}$/.test(blob)) throw this.#error(`the hub must list a hash for every file, got ${JSON.stringify(blob)?.slice(0, 80) ?? "none"} for ${path}; check HF_ENDPOINT`);
     return { path, size: lfs?.size ?? size, blob, digest };
   }
 

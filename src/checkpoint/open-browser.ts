@@ -1,5 +1,6 @@
 /** Opens what a user names as a checkpoint, in a browser: a URL (relative ones count from the page), an id on the hub, or a ready source. */
 import type { OpenCheckpointOptions } from "./checkpoint.ts";
+import { parseHubAddress } from "./hub-address.ts";
 import { parseHubId } from "./hub-id.ts";
 import type { HubOptions } from "./hub-id.ts";
 import { httpSource } from "./source-http.ts";
@@ -9,17 +10,21 @@ import type { CheckpointSource } from "./source.ts";
 /** What a hub needs to be told. */
 export interface OpenSourceOptions extends OpenCheckpointOptions {
   hub?: HubOptions;
+  /** See Node's: here all files are read where they lie. */
+  anyFile?: boolean;
 }
 
 export async function openSource(from: string | URL | CheckpointSource, { hub }: OpenSourceOptions = {}): Promise<CheckpointSource> {
   if (typeof from !== "string" && !(from instanceof URL)) return from;
   const page = globalThis.location?.href;
+  const address = parseHubAddress(String(from), hub?.endpoint);
+  if (address) return (await import("./hub-http.ts")).hubHttpSource(address, hub);
   const id = typeof from === "string" ? parseHubId(from) : null;
   if (id && !(page !== undefined && URL.canParse(from, page) && (await isCheckpoint(new URL(from, page).href)))) {
     const { hubHttpSource } = await import("./hub-http.ts");
     return hubHttpSource(id, hub);
   }
-  return httpSource(new URL(from, page).href);
+  return httpSource(URL.canParse(String(from), page) ? new URL(from, page).href : String(from));
 }
 
 /** `org/name` may also be a folder beside the page, and that one wins. Servers that answer every path with a page have none. */

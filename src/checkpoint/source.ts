@@ -23,6 +23,11 @@ export interface CheckpointSource extends AsyncDisposable {
   /** Bytes in the file; throws when there is no such file. */
   size(path: string): Promise<number>;
   /**
+   * What another content of the file would have otherwise (an ETag, a time, a commit), where the source knows such a thing: null or left
+   * out says nothing.
+   */
+  version?(path: string): Promise<string | null>;
+  /**
    * Bytes `start` (included) to `end` (excluded). The array starts at offset 0 of its own buffer, so that a
    * typed-array view of any element size may be laid over it. A range outside the file is an error, not a short read.
    *

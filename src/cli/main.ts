@@ -62,7 +62,7 @@ sizes(program.command("generate", { isDefault: true }).description("make a video
   .addOption(new Option("--lora <file[:scale]>", "an adapter on the transformer, with its strength (default 1); may be given several times").argParser((text: string, list: LoraInput[] = []) => [...list, loraArgument(text)]))
   .addOption(new Option("--reference-profile <name>", "whose behaviour to follow where published implementations disagree; see docs/profiles.md (default: diffusers)").choices(["diffusers", "sat", "corrected"]))
   .addOption(tiling())
-  .option("--model <folder>", "checkpoint in diffusers' layout: a folder, a URL, or org/name[@revision] on the hub (default: the embedded moving shapes)")
+  .option("--model <folder>", "checkpoint in diffusers' layout: a folder, a URL, or org/name[@revision] on the hub, or its page (default: the embedded moving shapes)")
   .option("--variant <name>", "file-name variant of the weights, such as fp16")
   .addOption(dtype())
   .addOption(adapter())
@@ -80,7 +80,7 @@ sizes(program.command("generate", { isDefault: true }).description("make a video
 const vae = program.command("vae").description("a checkpoint's VAE by itself: videos to latents and back");
 const vaeCommand = (name: string, what: string) =>
   vae.command(name).description(what)
-    .option("--model <folder>", "checkpoint in diffusers' layout: a folder, a URL, or org/name[@revision] on the hub (default: the embedded moving shapes)")
+    .option("--model <folder>", "checkpoint in diffusers' layout: a folder, a URL, or org/name[@revision] on the hub, or its page (default: the embedded moving shapes)")
     .option("--variant <name>", "file-name variant of the weights, such as fp16")
     .addOption(tiling())
     .addOption(dtype())

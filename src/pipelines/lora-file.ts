@@ -44,7 +44,7 @@ export async function loadLora(from: string | URL | Uint8Array, options: LoadLor
   const text = String(from);
   const isFile = FILE_NAME.test(text);
   const cut = isFile ? Math.max(text.lastIndexOf("/"), text.lastIndexOf("\\")) : -1;
-  await using source = await openSource(isFile ? (cut < 0 ? "./" : text.slice(0, cut + 1)) : from);
+  await using source = await openSource(isFile ? (cut < 0 ? "./" : text.slice(0, cut + 1)) : from, { anyFile: true });
   if (isFile) return await readAdapter(source, text.slice(cut + 1), text, options);
   for (const file of FILES) if (await source.exists(file)) return await readAdapter(source, file, `${text}/${file}`, options);
   for (const file of PICKLES) if (await source.exists(file)) throw new CogwheelError("lora", `an adapter must be a .safetensors file, got ${text}/${file}; ${REMEDY_OF_PICKLES}`);

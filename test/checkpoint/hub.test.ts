@@ -15,44 +15,10 @@ import { withLock } from "../../src/checkpoint/hub-lock.ts";
 import { openSource as openInBrowser } from "../../src/checkpoint/open-browser.ts";
 import { openSource } from "../../src/checkpoint/open-node.ts";
 import type { OpenSourceOptions } from "../../src/checkpoint/open-node.ts";
-import { writeSafetensors } from "../../src/checkpoint/safetensors.ts";
+import { COMMIT, ID, NEEDED, SHARDS, text, VAE, WEIGHTS, weights } from "../support/hub-checkpoint.ts";
 import { gitSha1, HubServer, sha256 } from "../support/hub-server.ts";
 
-const ID = "some-org/Some-Model_2b";
-const COMMIT = "a".repeat(40);
 const LATER = "b".repeat(40);
-const text = (value: unknown): Uint8Array => new TextEncoder().encode(typeof value === "string" ? value : JSON.stringify(value));
-
-/** A safetensors file of `rows` KiB whose bytes follow from the seed. */
-function weights(names: string[], rows: number, seed: number): Uint8Array {
-  return writeSafetensors(Object.fromEntries(names.map((name, i) => {
-    const data = new Uint8Array(rows * 1024).map((_, j) => (j * 31 + (j >> 8) * 7 + seed + i) & 255);
-    return [name, { dtype: "F16" as const, shape: [rows, 512], data }];
-  })));
-}
-
-const SHARDS = ["text_encoder/model-00001-of-00002.safetensors", "text_encoder/model-00002-of-00002.safetensors"] as const;
-const WEIGHTS = "transformer/diffusion_pytorch_model.safetensors";
-const VAE = "vae/diffusion_pytorch_model.safetensors";
-/** What opening takes. */
-const NEEDED: Record<string, Uint8Array> = {
-  "model_index.json": text({
-    _class_name: "CogVideoXPipeline",
-    scheduler: ["diffusers", "CogVideoXDDIMScheduler"], text_encoder: ["transformers", "T5EncoderModel"], tokenizer: ["transformers", "T5Tokenizer"],
-    transformer: ["diffusers", "CogVideoXTransformer3DModel"], vae: ["diffusers", "AutoencoderKLCogVideoX"],
-  }),
-  "scheduler/scheduler_config.json": text({ num_train_timesteps: 1000 }),
-  "tokenizer/spiece.model": text("pieces"),
-  "tokenizer/tokenizer_config.json": text({}),
-  "text_encoder/config.json": text({ d_model: 8 }),
-  "text_encoder/model.safetensors.index.json": text({ weight_map: { a: "model-00001-of-00002.safetensors", b: "model-00002-of-00002.safetensors" } }),
-  [SHARDS[0]]: weights(["a"], 64, 1),
-  [SHARDS[1]]: weights(["b"], 64, 2),
-  "transformer/config.json": text({ num_layers: 2 }),
-  [WEIGHTS]: weights(["w"], 600, 3),
-  "vae/config.json": text({ latent_channels: 4 }),
-  [VAE]: weights(["v"], 96, 4),
-};
 /** What the repository has besides. */
 const BESIDES: Record<string, Uint8Array> = {
   "README.md": text("# a model"),
@@ -431,7 +397,7 @@ describe("a hub that sends something else", () => {
 
   test("a page instead of data", async () => {
     const page: typeof fetch = async () => new Response("<html>sign in</html>", { headers: { "content-type": "text/html" } });
-    await expect(open(ID, { fetch: page })).rejects.toThrow(/^\[hub\] some-org\/Some-Model_2b: the hub at http:\/\/127.*must answer with its data, got .*JSON.*; check HF_ENDPOINT/);
+    await expect(open(ID, { fetch: page })).rejects.toThrow(/^\[hub\] some-org\/Some-Model_2b: the hub at http:\/\/127.*must answer with its data, got a web page in its place; .*sign in/);
   });
 });
 
@@ -463,8 +429,8 @@ describe("errors", () => {
   });
 
   test("not enough room on the disk, told before the first byte", async () => {
-    server.listedSize.set(WEIGHTS, 8e18);
-    await expect(open()).rejects.toThrow(/^\[hub\] some-org\/Some-Model_2b: the download needs 8000000000\.\d GB on the disk of .*, got [\d.]+ [GM]B free; make room, or set HF_HUB_CACHE to a folder on another disk$/);
+    server.listedSize.set(WEIGHTS, 8e15);
+    await expect(open()).rejects.toThrow(/^\[hub\] some-org\/Some-Model_2b: the download needs 8000000\.\d GB on the disk of .*, got [\d.]+ [GM]B free; make room, or set HF_HUB_CACHE to a folder on another disk$/);
     expect(server.seen.filter(({ at }) => at === "store")).toEqual([]);
   });
 
@@ -475,7 +441,7 @@ describe("errors", () => {
   });
 
   test("an option that there is not, an endpoint that is none", async () => {
-    await expect(open(ID, { branch: "main" } as HubOptions)).rejects.toThrow("[hub] options must be revision, endpoint, token, cache, offline, download, recheck, signal, onProgress, onWarning, fetch, got branch; correct the name");
+    await expect(open(ID, { branch: "main" } as HubOptions)).rejects.toThrow("[hub] options must be revision, endpoint, token, cache, offline, download, recheck, signal, onProgress, onWarning, fetch, stallSeconds, got branch; correct the name");
     await expect(open(ID, { endpoint: "hub.local" })).rejects.toThrow('[hub] the endpoint must be an http(s) URL without query, got "hub.local"; correct HF_ENDPOINT or the endpoint option');
   });
 
