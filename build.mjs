@@ -128,7 +128,20 @@ const nodeEntries = { launch: "src/launch.ts", media: "src/video/sandbox/node-ch
 const present = Object.fromEntries(Object.entries(nodeEntries).filter(([, file]) => existsSync(file)));
 await build({ ...common, entryPoints: present, outdir: "dist", platform: "node", conditions: ["node"], banner: {}, splitting: true, chunkNames: "chunks/[name]-[hash]" });
 // The hub's client names its browser build in a way that esbuild does not follow.
-const browser = { ...common, platform: "browser", conditions: ["browser"], packages: "bundle", minify: true, splitting: true, alias: { "@huggingface/hub": "./node_modules/@huggingface/hub/dist/browser/index.mjs" } };
+// The decoders of pictures come as bytes in a chunk. Their packages would fetch them from beside their own file; bundlers of apps that follow such addresses
+// would look for a file that is not there.
+const codecsInChunks = {
+  name: "codecs in chunks",
+  setup(build) {
+    build.onLoad({ filter: /@jsquash.*_dec\.js$/ }, ({ path }) => {
+      const source = readFileSync(path, "utf8");
+      const contents = source.replace(/new URL\("(\w+\.wasm)",import\.meta\.url\)\.href/, '"$1"');
+      if (contents === source) throw new Error(`${path}: no longer names its .wasm in the way that build.mjs replaces`);
+      return { contents };
+    });
+  },
+};
+const browser = { ...common, platform: "browser", conditions: ["browser"], packages: "bundle", minify: true, splitting: true, loader: { ".wasm": "binary" }, plugins: [codecsInChunks], alias: { "@huggingface/hub": "./node_modules/@huggingface/hub/dist/browser/index.mjs" } };
 // What reads untrusted media in a page is one file without imports: some bundlers make such workers of one piece only. Its text is in a module
 // too, for bundlers that leave the file behind.
 const { outputFiles: [mediaWorker] } = await build({ ...browser, splitting: false, sourcemap: false, entryPoints: ["src/video/sandbox/browser-worker.ts"], outdir: "dist/chunks", write: false });

@@ -108,7 +108,7 @@ async function generate(request: GenerateRequest, say: Say): Promise<Made> {
 }
 
 /** Pictures that the package reads itself, and so in the same way as in Node. */
-const READ = /^image\/(gif|png)$/;
+const READ = /^image\/(gif|jpeg|png|webp)$/;
 
 /** A video, or any picture that the browser knows, as frames. */
 async function framesOf(file: File, most: number, onWarning: (message: string) => void): Promise<RgbaFrame[]> {

@@ -53,7 +53,7 @@ sizes(program.command("generate", { isDefault: true }).description("make a video
   .option("--seed <n>", "starting noise: the same seed gives the same noise on every device", number)
   .option("--dynamic-guidance", "guidance that follows the timestep, as advised for 5B models with dpm")
   .option("--image <file>", "the first frame, for image-to-video checkpoints: a picture, or the first frame of a video")
-  .option("--video <file>", "a video to begin from: MP4, WebM, MOV, MKV, GIF, or a folder of PNG; its first frames are taken")
+  .option("--video <file>", "a video to begin from: MP4, WebM, MOV, MKV, GIF, or a folder of PNG, JPEG or WebP; its first frames are taken")
   .option("--strength <share>", "how far from --video the result may go, above 0 up to 1 (default: 0.8)", number)
   .option("--control <file>", "a control video (edges, depth, poses …), for control checkpoints")
   .option("--mask <file>", "with --video and an inpainting checkpoint: white is made anew, black is kept")
@@ -86,7 +86,7 @@ const vaeCommand = (name: string, what: string) =>
     .addOption(dtype())
     .addOption(adapter());
 vaeCommand("encode", "encode a video into latents, times the VAE's scaling factor as transformers have them")
-  .argument("<video>", "MP4, WebM, MOV, MKV, GIF, PNG, or a folder of PNG")
+  .argument("<video>", "MP4, WebM, MOV, MKV, GIF, PNG, JPEG, WebP, or a folder of pictures")
   .requiredOption("--out <file>", "the latents, a .safetensors file")
   .option("--size <WxH>", "width and height to encode at (default: the video's own, rounded down to multiples of 8)", size)
   .option("--frames <n>", "how many of its frames, 8·k or 8·k + 1 (default: the most that there are)", number)

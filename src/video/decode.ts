@@ -3,7 +3,7 @@ import { listFolder } from "#platform";
 import { readUntrusted, sourceAt } from "#sandbox";
 import { CogwheelError } from "../errors.ts";
 import type { Frame } from "./frame.ts";
-import { DEFAULT_LIMITS } from "./read/limits.ts";
+import { DEFAULT_LIMITS, refuseBeyondFrames } from "./read/limits.ts";
 import type { ReadFrame } from "./read/reader.ts";
 import type { MediaSource, SandboxLimits } from "./sandbox/types.ts";
 
@@ -34,20 +34,22 @@ export interface DecodedVideo {
 const DEFAULTS: DecodeLimits = { ...DEFAULT_LIMITS, memory: 2 ** 31, seconds: 20 };
 
 /**
- * Reads a video (MP4, WebM, MOV, MKV), a GIF, a PNG, or a folder of PNG (in the order of their names).
+ * Reads a video (MP4, WebM, MOV, MKV), a picture (PNG, JPEG, WebP, GIF; all frames of one that moves), or a folder of PNG, JPEG and WebP, one frame each, in the
+ * order of their names (by code units: frame-10 comes before frame-9).
  *
  * The bytes are not trusted: they are read in a child process, in browsers in a worker, and what they make of a demuxer or a codec (an
  * endless loop, all of the memory, a crash) ends that one and is a CogwheelError here.
  */
 export async function decodeVideo(source: string | Uint8Array, options: DecodeOptions = {}): Promise<DecodedVideo> {
   if (typeof source !== "string") return video(await read({ bytes: source }, "the video", options), "the video");
-  const names = (await listFolder(source))?.filter((name) => /\.png$/i.test(name));
+  const names = (await listFolder(source))?.filter((name) => /\.(png|jpe?g|webp)$/i.test(name));
   if (!names) return video(await read(await sourceAt(source), source, options), source);
-  if (names.length === 0) throw new CogwheelError("video", `a folder must hold .png files to be read as a video, got none in ${source}`);
+  if (names.length === 0) throw new CogwheelError("video", `a folder must hold .png, .jpg or .webp files to be read as a video, got none in ${source}`);
   const frames: ReadFrame[] = [];
   for (const name of names.slice(0, options.maxFrames)) {
     const path = `${source}/${name}`;
     frames.push(...(await read(await sourceAt(path), path, { ...options, maxFrames: 1 })));
+    if (frames.length === 1) refuseBeyondFrames({ name: source, limits: { ...DEFAULTS, ...options.limits }, maxFrames: Infinity }, frames[0]!.width, frames[0]!.height, Math.min(names.length, options.maxFrames ?? Infinity));
   }
   return { ...video(frames, source), fps: undefined };
 }

@@ -9,9 +9,10 @@ import { encodeVideo } from "../../src/video/encode.ts";
 import { serveFolder, type StaticServer } from "../../web/server.ts";
 import { launchChromium } from "../support/chromium.ts";
 import { film } from "../support/film.ts";
+import { bytesOf, pixelsOf, type Drawn } from "../video/pictures/drawn.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
-const STRICT = `default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; img-src data:`;
+const STRICT = `default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; img-src data:`;
 
 let app: string;
 let server: StaticServer;
@@ -34,6 +35,7 @@ beforeAll(async () => {
   await cp(join(ROOT, "dist/chunks"), join(site, "plain/chunks"), { recursive: true, filter: (path) => !path.endsWith(".map") });
   await writeFile(join(site, "plain/entry.js"), `import { decodeVideo } from "./browser.js"; globalThis.decodeVideo = decodeVideo;`);
   await writeFile(join(site, "plain/index.html"), html("./entry.js", STRICT));
+  await writeFile(join(site, "plain/strict.html"), html("./entry.js", STRICT.replace(" 'wasm-unsafe-eval'", "")));
   // … bundled by one that leaves the worker's file behind, …
   const { build } = await import("esbuild");
   await build({ entryPoints: [join(app, "entry.mjs")], outdir: join(site, "esbuild"), bundle: true, format: "esm", splitting: true, platform: "browser", logLevel: "error", absWorkingDir: app });
@@ -97,6 +99,32 @@ describe.each(["plain", "vite", "esbuild"])("in a page, %s", (kind) => {
     expect(wrong.filter((text) => !(kind === "esbuild" && text.includes("404")))).toEqual([]);
     await page.close();
   }, 60_000);
+});
+
+describe("pictures", () => {
+  it("have the bytes that they have in Node, JPEG and WebP too", async () => {
+    const drawn = JSON.parse(await readFile(join(ROOT, "test/video/pictures/pictures.json"), "utf8")) as Drawn[];
+    const { page, wrong } = await open("plain/index.html");
+    for (const kind of ["png", "apng", "gif", "jpeg", "webp", "moving-webp"]) {
+      const picture = drawn.find(({ name }) => name.startsWith(`${kind}-`))!;
+      const got = await page.evaluate(async (bytes) => {
+        const decodeVideo = (globalThis as unknown as { decodeVideo: (bytes: Uint8Array) => Promise<{ frames: { data: Uint8Array }[] }> }).decodeVideo;
+        return (await decodeVideo(new Uint8Array(bytes))).frames.map(({ data }) => [...data.filter((_, index) => index % 4 < 3)]);
+      }, [...bytesOf(picture)]);
+      expect(got, kind).toEqual(pixelsOf(picture).map((pixels) => [...pixels]));
+    }
+    expect(wrong).toEqual([]);
+    await page.close();
+  });
+
+  it("of a kind that needs WebAssembly are refused with the reason where the page forbids it", async () => {
+    const { page } = await open("plain/strict.html");
+    const bytes = [...bytesOf((JSON.parse(await readFile(join(ROOT, "test/video/pictures/pictures.json"), "utf8")) as Drawn[]).find(({ name }) => name.startsWith("jpeg-"))!)];
+    const text = await page.evaluate((bytes) => (globalThis as unknown as { decodeVideo: (bytes: Uint8Array) => Promise<unknown> }).decodeVideo(new Uint8Array(bytes)).then(() => "read", (error: Error) => error.message), bytes);
+    expect(text).toMatch(/^\[video\] the decoder of jpeg must be a WebAssembly module that can be compiled, got .*'wasm-unsafe-eval'$/);
+    expect((await decode(page, "film.png")).text).toBe("64×64, 1");
+    await page.close();
+  });
 });
 
 describe("a film whose demuxer never ends", () => {

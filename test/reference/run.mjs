@@ -7,6 +7,7 @@
  *   npm run reference -- --large           write the true-width cases (2.5 GB) under cases-large/
  *   npm run reference -- --trace           write cases with every intermediate under cases-trace/
  *   npm run reference -- fuzz --out DIR    random cases instead (fuzz.py; `npm run fuzz` makes and runs them)
+ *   npm run reference -- pictures OUT.json random pictures and what Pillow reads in them (../video/pictures/draw.py)
  *   npm run reference -- --only Conv3d     of any of these only some; --list, --out DIR, --check as in generate.py
  *
  * The versions are installed once, in a virtual environment of their own in the user's cache folder.
@@ -73,8 +74,10 @@ const given = process.argv.slice(2);
 const named = process.env.COGWHEEL_PYTHON;
 if (named && !versionOf(named)) fail(`COGWHEEL_PYTHON must be a Python interpreter, got ${named}, which does not run; correct the path, or unset it`);
 const python = named || environmentPython();
-const fuzz = given[0] === "fuzz";
+/** What else runs in this environment. */
+const others = { fuzz: join(here, "fuzz.py"), pictures: join(here, "../video/pictures/draw.py") };
+const other = others[given[0]];
 const makes = ["--write", "--large", "--trace", "--list", "--check", "--help", "-h"].some((flag) => given.includes(flag));
-const args = fuzz ? [join(here, "fuzz.py"), ...given.slice(1)] : [join(here, "generate.py"), ...(makes ? [] : ["--check"]), ...given.filter((arg) => arg !== "--write")];
+const args = other ? [other, ...given.slice(1)] : [join(here, "generate.py"), ...(makes ? [] : ["--check"]), ...given.filter((arg) => arg !== "--write")];
 const { status, signal } = spawnSync(python, args, { stdio: "inherit" });
 process.exitCode = status ?? (signal ? 130 : 1);

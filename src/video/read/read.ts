@@ -1,14 +1,19 @@
-/** Bytes of any kind that is known → frames. What they are is told by how they begin, not by the name of the file. */
+/** Bytes of any kind that is known → frames. */
+import { CogwheelError } from "../../errors.ts";
 import type { ReadContext, Reader, ReadFrame } from "./reader.ts";
-
-export async function* readMedia(bytes: Uint8Array, context: ReadContext): AsyncGenerator<ReadFrame, void, undefined> {
-  yield* (await readerOf(bytes))(bytes, context);
-}
+import { sniff, type MediaKind } from "./sniff.ts";
 
 /** Readers are chunks of their own, so that a picture does not wait for a film's demuxer. */
-async function readerOf(bytes: Uint8Array): Promise<Reader> {
-  const begins = (...values: number[]): boolean => values.every((value, index) => bytes[index] === value);
-  if (begins(0x89, 0x50, 0x4e, 0x47)) return (await import("./png.ts")).readPng;
-  if (begins(0x47, 0x49, 0x46, 0x38)) return (await import("./gif.ts")).readGif;
-  return (await import("./film.ts")).readFilm;
+const READERS: Record<MediaKind, () => Promise<Reader>> = {
+  film: async () => (await import("./film.ts")).readFilm,
+  gif: async () => (await import("./gif.ts")).readGif,
+  jpeg: async () => (await import("./jpeg.ts")).readJpeg,
+  png: async () => (await import("./png.ts")).readPng,
+  webp: async () => (await import("./webp.ts")).readWebp,
+};
+
+export async function* readMedia(bytes: Uint8Array, context: ReadContext): AsyncGenerator<ReadFrame, void, undefined> {
+  const kind = sniff(bytes);
+  if (typeof kind !== "string") throw new CogwheelError("video", `${context.name} must be a film or a picture that can be read here, got ${kind.name}; ${kind.remedy}`);
+  yield* (await READERS[kind]())(bytes, context);
 }

@@ -1,12 +1,13 @@
 /** The worker that reads untrusted media for browsers: takes one file after another, gives frames no faster than they are taken. */
+import { takeCodec, type CodecAnswer, type CodecRequest } from "../read/codecs-browser.ts";
 import { readMedia } from "../read/read.ts";
 import { errorMessage, type FromReader } from "./messages.ts";
 import type { MediaRequest } from "./types.ts";
 
-/** A file to read, or that the host took a frame. */
-export type ToWorker = { request: MediaRequest; bytes: Uint8Array } | "taken";
+/** A file to read, that the host took a frame, or a decoder that the worker asked for. */
+export type ToWorker = { request: MediaRequest; bytes: Uint8Array } | "taken" | CodecAnswer;
 /** `ready` is the first; `progress` says that reading got ahead. */
-export type FromWorker = { type: "ready" } | { type: "progress" } | (FromReader & { bytes?: Uint8Array });
+export type FromWorker = { type: "ready" } | { type: "progress" } | CodecRequest | (FromReader & { bytes?: Uint8Array });
 
 /** Frames that were sent and not taken yet. */
 const MOST_AHEAD = 2;
@@ -42,6 +43,7 @@ self.onmessage = async ({ data }: MessageEvent<ToWorker>) => {
     proceed?.();
     return;
   }
+  if ("codec" in data) return takeCodec(data);
   name = data.request.name;
   ahead = 0;
   try {

@@ -105,6 +105,11 @@ export async function* readUntrusted(source: MediaSource, request: MediaRequest,
     while (!done) {
       const message = await worker.next(request);
       signal?.throwIfAborted();
+      if (message?.type === "codec") {
+        const { codecFor } = await import("./browser-codecs.ts");
+        worker.send(await codecFor(message.name));
+        continue;
+      }
       done = customs.isLast(message);
       const bytes = message && "bytes" in message && message.bytes instanceof Uint8Array ? message.bytes : undefined;
       const frame = customs.take(message, bytes);
