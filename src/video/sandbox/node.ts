@@ -88,6 +88,7 @@ class ReaderProcess {
   async kill(): Promise<void> {
     this.hold(true);
     this.#child.kill("SIGKILL");
+    for (const stream of this.#child.stdio) stream?.destroy(); // frames that nobody takes would keep it from being over
     await this.closed;
   }
 
