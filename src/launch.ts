@@ -12,8 +12,10 @@ import { spawn } from "node:child_process";
 import { constants } from "node:os";
 import { resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { CogwheelError } from "./errors.ts";
 import { beginSession, leaveSession, readSession } from "./platform/choose.ts";
 import { answerProbe, applyEnvironment, probeInChild, type Environment } from "./platform/probe.ts";
+import { systemComplaint } from "./platform/system-error.ts";
 
 const self = fileURLToPath(import.meta.url);
 
@@ -59,7 +61,7 @@ async function launch(): Promise<void> {
   if (exec >= 0 && args.slice(0, exec).every((argument, index) => argument.startsWith("--adapter") || args[index - 1] === "--adapter")) {
     if (args[exec + 1] === undefined) {
       console.error("[launch] --exec needs a script, got nothing after it; write --exec SCRIPT ARGUMENTS");
-      process.exit(2);
+      process.exit(1);
     }
     const named = adapterOf(args.slice(0, exec));
     if (named !== undefined) process.env["COGWHEEL_ADAPTER"] = want = named;
@@ -76,4 +78,10 @@ async function launch(): Promise<void> {
   await runHere(script, args);
 }
 
-await launch();
+try {
+  await launch();
+} catch (error) {
+  // The command line has words for its own errors; these are of the search for an adapter, or of Node's own loading.
+  console.error(error instanceof CogwheelError ? error.message : (systemComplaint(error) ?? error));
+  process.exit(1);
+}

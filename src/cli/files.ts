@@ -4,7 +4,7 @@ import { constants } from "node:fs";
 import { open, realpath, stat } from "node:fs/promises";
 import { resolve, sep } from "node:path";
 import { CogwheelError } from "../errors.ts";
-import { isSystemError, systemWords } from "../platform/system-error.ts";
+import { systemWords } from "../platform/system-error.ts";
 
 /** A file that the user named, whole; `limit` is the most bytes that it may have, for what could be endless. */
 export async function readInput(path: string, limit = Infinity): Promise<Uint8Array> {
@@ -75,18 +75,3 @@ async function placeOf(path: string): Promise<Place> {
 }
 
 const same = (a: Place, b: Place): boolean => a.real === b.real || (a.id !== undefined && a.id === b.id);
-
-const REMEDIES: Readonly<Record<string, string>> = {
-  EMFILE: "raise the limit with `ulimit -n 1024`",
-  ENFILE: "end other programs",
-  ENOSPC: "make room",
-  EDQUOT: "make room",
-};
-
-/** What a command says of a call to the system that failed where nobody had words for it. */
-export function systemComplaint(error: unknown): string | undefined {
-  if (!isSystemError(error)) return undefined;
-  const { syscall, code, path } = error;
-  if (syscall === "uv_cwd") return new CogwheelError("system", "the folder that a command is run in must exist, got one that was removed; change to another").message;
-  return new CogwheelError("system", `${syscall}${path === undefined ? "" : ` of ${path}`} must be possible, got ${systemWords(error)}; ${REMEDIES[code!] ?? "check that it is there and may be used"}`).message;
-}

@@ -145,7 +145,8 @@ export async function generateCommand(words: readonly string[], options: Generat
   } catch (error) {
     // Hours of work are not thrown away with the error: the latents reached so far can be gone on from.
     if (state && !latentsWritten && written.length < count) {
-      const path = saveLatents ?? `${out.replace(/\.\w+$/, "")}.latents.safetensors`;
+      const tried = results.failures.length > 0; // to write them where they were asked for
+      const path = saveLatents !== undefined && !tried ? saveLatents : `${out.replace(/\.\w+$/, "")}.latents.safetensors`;
       await saveState(path, state).then(
         () => progress.note(`Kept the latents after step ${state!.step} of ${merged.steps}; go on with: --latents ${path}`),
         (failed: Error) => progress.note(`The latents could not be kept: ${failed.message}`),

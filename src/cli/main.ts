@@ -1,11 +1,11 @@
 /** The command line. Each command is a file beside this one; this file knows only their options. */
 import { existsSync } from "node:fs";
 import { inspect } from "node:util";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { CogwheelError } from "../errors.ts";
 import type { LoraInput } from "../pipelines/lora-file.ts";
 import { shortenedLines, visibleLines } from "../visible.ts";
-import { systemComplaint } from "./files.ts";
+import { systemComplaint } from "../platform/system-error.ts";
 import { EMBEDDED_MODEL, packageInfo } from "./package-root.ts";
 import type { ValidateOptions } from "./validate.ts";
 import { Interrupted } from "./terminal/interrupt.ts";
@@ -45,6 +45,7 @@ const sizes = (command: Command) =>
     .addOption(new Option("--scheduler <name>", "sampler").choices(["ddim", "dpm"]));
 
 const program = new Command("cogwheel").description(description).version(version).showHelpAfterError("(--help lists the options)").enablePositionalOptions()
+  .exitOverride()
   .configureOutput({ writeErr: (text) => void process.stderr.write(visibleLines(text)) });
 
 sizes(program.command("generate", { isDefault: true }).description("make a video (or a picture) of what a prompt says").argument("[prompt...]", "what to show"))
@@ -169,6 +170,7 @@ try {
   await program.parseAsync();
 } catch (error) {
   if (error instanceof Interrupted) process.exitCode = error.exitCode;
+  else if (error instanceof CommanderError) process.exitCode = error.exitCode; // it has said what it had to
   else {
     for (const one of error instanceof AggregateError ? error.errors : [error]) complain(one instanceof CogwheelError ? one.message : (systemComplaint(one) ?? shortenedLines(inspect(one))));
     process.exitCode = 1;

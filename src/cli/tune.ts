@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { Gpu } from "../gpu/gpu.ts";
 import { tuningFile } from "../gpu/tuning.ts";
 import { storeTuning } from "../gpu/tuning-store.ts";
+import { cachePath } from "../platform/cache-node.ts";
 import { CogVideoX } from "../pipelines/cogvideox.ts";
 import { defined } from "../pipelines/options.ts";
 import type { Settings } from "../pipelines/settings.ts";
@@ -42,6 +43,8 @@ export async function tuneCommand(folder: string, options: TuneCommandOptions): 
   const path = out ?? `cogwheel-tuning-${tuningFile(gpu.tuningHeader)}`;
   await checkOutputFile(path, "--out");
   await checkDistinct([["--out", path]], [["the command", folder]]);
+  // The folder, not the table: whatever lies in its place is replaced.
+  if (store) await checkOutputFile(cachePath("tuning", "table"), "XDG_CACHE_HOME, or leave it with --no-store");
   print(`${gpu.name}${gpu.caps.kind === "software" ? " (software)" : ""}, ${model.dtype}: measuring the kernels of ${model.checkpoint.className}`);
   if (gpu.advice) print(gpu.advice);
   try {

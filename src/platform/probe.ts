@@ -70,7 +70,7 @@ export const probeHere: ProbeAdapters = async ({ env }, depth) => (applyEnvironm
 /** Probes in a child, which is the launcher started with `--probe`. */
 export function probeInChild(launcher: string): ProbeAdapters {
   return ({ env }, depth) =>
-    new Promise((resolve) => {
+    new Promise((resolve, reject) => {
       const child = spawn(process.execPath, [launcher, "--probe", depth], {
         env: { ...process.env, ...env },
         stdio: ["ignore", "pipe", "ignore"],
@@ -79,8 +79,13 @@ export function probeInChild(launcher: string): ProbeAdapters {
         windowsHide: true,
       });
       let output = "";
-      child.stdout.setEncoding("utf8").on("data", (text: string) => (output += text));
-      child.on("error", () => resolve([]));
+      // Without files left, a process has no streams.
+      child.stdout?.setEncoding("utf8").on("data", (text: string) => (output += text));
+      child.on("error", (error: NodeJS.ErrnoException) => {
+        // That no process could be started says nothing of drivers.
+        if (["EMFILE", "ENFILE", "EAGAIN", "ENOMEM"].includes(error.code ?? "")) reject(error);
+        else resolve([]);
+      });
       child.on("close", () => {
         const line = output.split("\n").find((text) => text.startsWith(MARK));
         resolve(line ? (JSON.parse(line.slice(MARK.length)) as ProbedAdapter[]) : []);

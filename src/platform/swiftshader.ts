@@ -9,6 +9,7 @@ import { basename, dirname, join } from "node:path";
 import { brotliDecompressSync } from "node:zlib";
 import { CogwheelError } from "../errors.ts";
 import { cachePath } from "./cache-node.ts";
+import { removeLeftovers, temporaryName } from "./leftovers-node.ts";
 
 const PACKAGE = "@sparticuz/chromium";
 const MANIFEST = "vk_swiftshader_icd.json";
@@ -22,13 +23,13 @@ export interface SwiftShader {
 }
 
 function packageRoot(): string | undefined {
-  for (const from of [import.meta.url, join(process.cwd(), "package.json")]) {
+  for (const from of [() => import.meta.url, () => join(process.cwd(), "package.json")]) {
     try {
-      for (let folder = dirname(createRequire(from).resolve(PACKAGE)); folder !== dirname(folder); folder = dirname(folder)) {
+      for (let folder = dirname(createRequire(from()).resolve(PACKAGE)); folder !== dirname(folder); folder = dirname(folder)) {
         if (existsSync(join(folder, "bin", "swiftshader.tar.br"))) return folder;
       }
     } catch {
-      // Not installed as seen from there.
+      // Not installed as seen from there; or there is no such folder any more.
     }
   }
   return undefined;
@@ -62,9 +63,10 @@ export async function unpackPackage(what: string, archives: readonly string[], p
   const { parseTar } = await import("nanotar");
   let failure: unknown;
   for (const folder of caches) {
-    const temporary = `${folder}.${process.pid}.part`;
+    const temporary = join(dirname(folder), temporaryName(folder));
     try {
       mkdirSync(temporary, { recursive: true });
+      await removeLeftovers(dirname(folder), folder);
       for (const archive of archives) {
         const bytes = brotliDecompressSync(readFileSync(join(root, "bin", archive)));
         const files = archive.endsWith(".tar.br") ? parseTar(bytes) : [{ name: basename(archive, ".br"), data: bytes }];

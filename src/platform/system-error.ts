@@ -1,4 +1,5 @@
 /** What the system says went wrong, in words. */
+import { CogwheelError } from "../errors.ts";
 
 const WORDS: Readonly<Record<string, string>> = {
   EACCES: "no permission",
@@ -26,7 +27,17 @@ export function systemWords(error: unknown): string {
   return words === undefined ? message : `${code}: ${words}`;
 }
 
-/** Whether an error came from a call of the system, such as opening a file. */
-export function isSystemError(error: unknown): error is NodeJS.ErrnoException {
-  return error instanceof Error && typeof (error as NodeJS.ErrnoException).syscall === "string" && typeof (error as NodeJS.ErrnoException).code === "string";
+const REMEDIES: Readonly<Record<string, string>> = {
+  EMFILE: "raise the limit with `ulimit -n 1024`",
+  ENFILE: "end other programs",
+  ENOSPC: "make room",
+  EDQUOT: "make room",
+};
+
+/** What a command says of a call to the system that failed where nobody had words for it; undefined for other errors. */
+export function systemComplaint(error: unknown): string | undefined {
+  const { syscall, code, path } = error as NodeJS.ErrnoException;
+  if (!(error instanceof Error) || typeof syscall !== "string" || typeof code !== "string") return undefined;
+  if (syscall === "uv_cwd") return new CogwheelError("system", "the folder that a command is run in must exist, got one that was removed; change to another").message;
+  return new CogwheelError("system", `${syscall}${path === undefined ? "" : ` of ${path}`} must be possible, got ${systemWords(error)}; ${REMEDIES[code] ?? "check that it is there and may be used"}`).message;
 }
