@@ -4,13 +4,14 @@ import { Client } from "./client.ts";
 import { generatePanel } from "./generate.ts";
 import { byId } from "./dom.ts";
 import { validatePanel } from "./validate.ts";
+import { shortenedLines } from "../src/visible.ts";
 
 const notice = byId("notice");
 
 /** Says what is wrong where it is seen first; nothing takes it away. */
 function tell(message: string | null): void {
   notice.hidden = message === null;
-  notice.textContent = message ?? "";
+  notice.textContent = shortenedLines(message ?? "");
 }
 
 tabs();

@@ -1,4 +1,5 @@
 /** The few things that every panel does with the page. */
+import { shortenedLines } from "../src/visible.ts";
 
 /** The element of this id; the page is ours, so it is there. */
 export function byId<T extends HTMLElement = HTMLElement>(id: string): T {
@@ -27,7 +28,7 @@ export function fillTable(table: HTMLTableElement, head: readonly string[], rows
     for (const cell of cells) {
       const { text, name } = typeof cell === "string" ? { text: cell, name: "" } : cell;
       const element = document.createElement(tag);
-      element.textContent = text;
+      element.textContent = shortenedLines(text);
       if (name) element.className = name;
       if (tag === "th") element.scope = "col";
       row.append(element);

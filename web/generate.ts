@@ -8,6 +8,7 @@ import { Player } from "./player.ts";
 import type { GenerateRequest, Made, ModelFacts, News } from "./protocol.ts";
 import { bytesText } from "../src/units.ts";
 import { duration } from "./text.ts";
+import { shortenedLines, visible } from "../src/visible.ts";
 
 const EXAMPLES = ["a red circle moving left on a black background", "a cyan square growing on a gray background", "a yellow triangle moving up on a white background"];
 const NUMBERS = ["width", "height", "frames", "fps", "steps", "guidance"] as const;
@@ -75,7 +76,7 @@ export function generatePanel(client: Client, tell: (message: string | null) => 
     const v = values();
     byId("settings-name").textContent = v["width"] ? `${v["width"]} × ${v["height"]}, ${v["frames"]} frames, ${v["steps"]} steps` : "";
     const file = field("input").files?.[0];
-    byId("input-name").textContent = file?.name ?? "";
+    byId("input-name").textContent = visible(file?.name ?? "");
   }
 
   /** Memory and work of what the form says, a moment after the last change. */
@@ -86,7 +87,7 @@ export function generatePanel(client: Client, tell: (message: string | null) => 
     planTimer = window.setTimeout(() => {
       client.ask<{ bytes: number; flops: number }>({ type: "plan", model: model.choice(), settings: settings() }).then(
         ({ bytes }) => { byId("plan").textContent = `Takes ${bytesText(bytes)} of the GPU’s memory at its most.`; },
-        (error: Error) => { byId("plan").textContent = error.message; },
+        (error: Error) => { byId("plan").textContent = shortenedLines(error.message); },
       );
     }, 300);
   }
@@ -104,7 +105,7 @@ export function generatePanel(client: Client, tell: (message: string | null) => 
 
   function note(text: string): void {
     const item = document.createElement("li");
-    item.textContent = text;
+    item.textContent = shortenedLines(text);
     log.append(item);
   }
 
@@ -112,7 +113,7 @@ export function generatePanel(client: Client, tell: (message: string | null) => 
   function news(n: News): void {
     if (n.type === "progress") {
       byId("run").hidden = false;
-      doing.textContent = n.stage.charAt(0).toUpperCase() + n.stage.slice(1) + (n.detail ? `: ${n.detail}` : "");
+      doing.textContent = n.stage.charAt(0).toUpperCase() + n.stage.slice(1) + (n.detail ? `: ${visible(n.detail)}` : "");
       bar.value = n.done;
       share = n.memory ? `${bytesText(n.memory)} of GPU memory` : "";
       if (n.stage !== "denoise") left = "";
@@ -160,7 +161,7 @@ export function generatePanel(client: Client, tell: (message: string | null) => 
     const { settings: s, frames, seconds, peakBytes } = made;
     player.show(frames, s.fps, `Video: ${s.prompt}`);
     const total = Object.values(seconds).reduce((a, b) => a + b, 0);
-    caption.textContent = `“${s.prompt}” · seed ${s.seed} · ${s.width} × ${s.height}, ${frames.length} frames · ${duration(total)}, ${bytesText(peakBytes)} at most`;
+    caption.textContent = `“${visible(s.prompt)}” · seed ${s.seed} · ${s.width} × ${s.height}, ${frames.length} frames · ${duration(total)}, ${bytesText(peakBytes)} at most`;
     byId("result").hidden = false;
   }
 

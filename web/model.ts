@@ -5,6 +5,7 @@ import { byId, dropZone } from "./dom.ts";
 import type { FormValues } from "./link.ts";
 import type { ModelChoice } from "./protocol.ts";
 import { bytesText } from "../src/units.ts";
+import { visible } from "../src/visible.ts";
 
 export interface ModelPicker {
   choice(): ModelChoice;
@@ -25,7 +26,7 @@ export function modelPicker(client: Client, tell: (message: string | null) => vo
   function show(): void {
     for (const inset of form.querySelectorAll<HTMLElement>("[data-for]")) inset.hidden = inset.dataset["for"] !== kind();
     const chosen = choice();
-    byId("model-name").textContent = chosen.kind === "embedded" ? "Moving shapes" : chosen.kind === "url" ? chosen.url : chosen.name;
+    byId("model-name").textContent = chosen.kind === "embedded" ? "Moving shapes" : visible(chosen.kind === "url" ? chosen.url : chosen.name);
   }
 
   function choice(): ModelChoice {
@@ -38,7 +39,7 @@ export function modelPicker(client: Client, tell: (message: string | null) => vo
 
   function take(picked: Extract<ModelChoice, { kind: "folder" }>): void {
     folder = picked;
-    byId("folder-name").textContent = picked.name;
+    byId("folder-name").textContent = visible(picked.name);
     select("folder");
     onChange();
   }
