@@ -124,7 +124,7 @@ rmSync("dist/chunks", { recursive: true, force: true });
 const common = { bundle: true, format: "esm", target: "es2022", sourcemap: true, logLevel: "warning", packages: "external" };
 // The bench and its contenders, each a process of its own.
 const benchEntries = { "bench/main": "bench/main.ts", "bench/readme": "bench/report/readme.ts", ...Object.fromEntries(["cogwheel", "onnxruntime", "tfjs", "jax"].map((name) => [`bench/${name}`, `bench/contenders/${name}.ts`])), ...Object.fromEntries(Object.entries({ isa: "main", "isa-compile": "compile", "isa-onnxruntime": "onnxruntime" }).map(([name, file]) => [`bench/${name}`, `bench/isa/${file}.ts`])) };
-const nodeEntries = { launch: "src/launch.ts", media: "src/video/sandbox/node-child.ts", "media-watch": "src/video/sandbox/node-watch.ts", cli: "src/cli/main.ts", node: "src/index.ts", "node-graph": "src/graph.ts", ...benchEntries, evaluate: "src/evaluate/main.ts", "test/fuzz": "test/fuzz/main.ts", serve: "web/serve.ts" };
+const nodeEntries = { launch: "src/launch.ts", media: "src/video/sandbox/node-child.ts", "media-watch": "src/video/sandbox/node-watch.ts", cli: "src/cli/main.ts", node: "src/index.ts", "node-graph": "src/graph.ts", ...benchEntries, evaluate: "src/evaluate/main.ts", "test/fuzz": "test/fuzz/main.ts", "test/kills-tune": "test/fuzz/kills-tune.ts", serve: "web/serve.ts" };
 const present = Object.fromEntries(Object.entries(nodeEntries).filter(([, file]) => existsSync(file)));
 await build({ ...common, entryPoints: present, outdir: "dist", platform: "node", conditions: ["node"], banner: {}, splitting: true, chunkNames: "chunks/[name]-[hash]" });
 // The hub's client names its browser build in a way that esbuild does not follow.

@@ -20,6 +20,7 @@ import { OUTCOMES, Tally, type FuzzKind } from "./kind.ts";
 const KINDS: Record<string, () => Promise<FuzzKind>> = {
   cases: async () => (await import("./cases.ts")).cases,
   pictures: async () => (await import("./pictures.ts")).pictures,
+  kills: async () => (await import("./kills.ts")).kills,
 };
 
 const about = await Promise.all(Object.entries(KINDS).map(async ([name, load]) => ({ name, kind: await load() })));
