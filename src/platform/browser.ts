@@ -81,10 +81,11 @@ export function availableMemoryBytes(): number | undefined {
   return gibibytes === undefined ? undefined : gibibytes * 2 ** 29;
 }
 
-export async function installWebCodecs(): Promise<void> {
+export async function installWebCodecs(): Promise<"browser"> {
   if (typeof VideoEncoder === "undefined" || typeof VideoDecoder === "undefined") {
     throw new CogwheelError("video", "MP4 and WebM need WebCodecs, got a browser without VideoEncoder; choose gif, or use Chrome or Edge 94, Safari 16.4, Firefox 130 or newer.");
   }
+  return "browser";
 }
 
 function noFiles(what: string): CogwheelError {

@@ -19,9 +19,9 @@ export async function listFolder(path: string): Promise<string[] | undefined> {
 }
 
 /** WebCodecs for Node: the classes of `@napi-rs/webcodecs`, loaded when first needed, and only where there are none. */
-export async function installWebCodecs(): Promise<void> {
+export async function installWebCodecs(): Promise<"package"> {
   const scope = globalThis as unknown as Record<string, unknown>;
-  if (scope["VideoEncoder"] && scope["VideoDecoder"] && scope["VideoFrame"]) return;
+  if (scope["VideoEncoder"] && scope["VideoDecoder"] && scope["VideoFrame"]) return "package";
   let codecs: Record<string, unknown>;
   try {
     codecs = (await import("@napi-rs/webcodecs")) as unknown as Record<string, unknown>;
@@ -29,4 +29,5 @@ export async function installWebCodecs(): Promise<void> {
     throw new CogwheelError("video", `MP4 and WebM need the package @napi-rs/webcodecs, got ${(error as Error).message}; run \`npm i @napi-rs/webcodecs@1.3.1\`, or write gif or png`, { cause: error });
   }
   for (const name of ["VideoEncoder", "VideoDecoder", "VideoFrame", "VideoColorSpace", "EncodedVideoChunk"]) scope[name] ??= codecs[name];
+  return "package";
 }

@@ -55,8 +55,8 @@ export interface Platform {
   peakResidentBytes(): number | undefined;
   /** Memory that this process could still take without swapping or being killed, where that can be known. */
   availableMemoryBytes(): number | undefined;
-  /** Makes WebCodecs' classes available on globalThis; throws a CogwheelError where there are none. */
-  installWebCodecs(): Promise<void>;
+  /** Makes WebCodecs' classes available on globalThis, and tells whose they are; throws a CogwheelError where there are none. */
+  installWebCodecs(): Promise<"browser" | "package">;
   /** Throws unless a file (or a folder of files, `frame-0001.png` …) can be written there; writes nothing that stays. */
   checkWritable(path: string, kind: "file" | "folder", option?: string): Promise<void>;
   /** Opens such a place; `option` is what the user names it with (default `--out`), for the remedy of an error. */

@@ -1,75 +1,217 @@
-/** MP4, MOV, MKV, WebM → frames. */
+/**
+ * MP4, MOV, MKV, WebM → frames as ffmpeg shows them: those that the edit list shows, by the film's own matrix and range, upright, in
+ * square pixels. mediabunny takes the container apart, WebCodecs decode; what neither of them tells is read here (mp4-boxes.ts, mkv-elements.ts, stream.ts).
+ */
 import { installWebCodecs } from "#platform";
-import type { VideoSample } from "mediabunny";
+import { BufferSource, EncodedPacketSink, Input, type InputVideoTrack, Logging, LogLevel, MATROSKA, MP4, QTFF, type VideoSample, VideoSampleSink, WEBM } from "mediabunny";
 import { CogwheelError } from "../../errors.ts";
-import { matrixFor, toRgba, type Plane } from "../color.ts";
-import type { Frame } from "../frame.ts";
-import type { Reader } from "./reader.ts";
+import { matrixFor } from "../color.ts";
+import { fitFrame } from "../fit.ts";
+import { withChannels, type Frame } from "../frame.ts";
+import { codecName } from "./codec-name.ts";
+import { refuseBeyondFrames, refuseBeyondPixels } from "./limits.ts";
+import { mkvEnd, mkvTrack, mkvWhole } from "./mkv-elements.ts";
+import { mp4End, mp4Track, type Mp4Track } from "./mp4-boxes.ts";
+import { orient, type Orientation } from "./orientation.ts";
+import { cropped, layoutOf, PictureReader } from "./planes.ts";
+import { registerPlainDecoder } from "./plain-decoder.ts";
+import type { ReadContext, Reader, ReadFrame } from "./reader.ts";
+import { streamFormat, type StreamFormat } from "./stream.ts";
+import { knownMatrix, MATRIX } from "./yuv.ts";
 
-export const readFilm: Reader = async function* (bytes, { name, maxFrames, progress }) {
-  await installWebCodecs();
-  const { BufferSource, Input, MATROSKA, MP4, QTFF, VideoSampleSink, WEBM } = await import("../film-decoder.ts");
+export const readFilm: Reader = async function* (bytes, context) {
+  const codecs = await installWebCodecs();
+  if (codecs === "package") registerPlainDecoder();
+  // What the demuxer would print is said here in words, or is no news to a user.
+  const level = Logging.level;
+  Logging.level = LogLevel.Silent;
+  // In Node nothing else holds the event loop while the codec works: without a timer the process would end.
+  const held = setInterval(() => {}, 1000);
   try {
-    using input = new Input({ source: new BufferSource(bytes), formats: [MP4, QTFF, MATROSKA, WEBM] });
-    const track = await input.getPrimaryVideoTrack();
-    if (!track) throw new CogwheelError("video", `${name} must have a video track, got none`);
-    if (!(await track.canDecode())) throw new CogwheelError("video", `${name} must be in a codec that can be decoded here, got ${(await track.getCodecParameterString()) ?? "an unknown one"}; convert it to H.264`);
-    progress();
-    let count = 0;
-    let first: number | undefined;
-    for await (const sample of new VideoSampleSink(track).samples()) {
-      using held = sample;
-      progress();
-      first ??= held.timestamp;
-      yield { ...turned(await frameOf(held), held.rotation), seconds: held.timestamp - first, duration: held.duration };
-      if (++count >= maxFrames) break;
-    }
+    using input = new Input({ source: new BufferSource(mkvWhole(bytes)), formats: [MP4, QTFF, MATROSKA, WEBM] });
+    const film = await open(input, bytes, context, codecs);
+    yield* film.edits ? editedFrames(film, context) : allFrames(film, context);
   } catch (error) {
     if (error instanceof CogwheelError) throw error;
-    throw new CogwheelError("video", `${name} must be a whole MP4, WebM, MOV, MKV, GIF or PNG, got ${(error as Error).message}`, { cause: error });
+    throw new CogwheelError("video", `${context.name} must be a whole MP4, WebM, MOV or MKV, got ${(error as Error).message}`, { cause: error });
+  } finally {
+    clearInterval(held);
+    Logging.level = level;
   }
 };
 
-/** Where the planes of a format lie among those that a copy gives, and how far its chroma is halved. */
-const LAYOUTS: Record<string, { across: number; down: number; interleaved: boolean }> = {
-  I420: { across: 2, down: 2, interleaved: false },
-  I420A: { across: 2, down: 2, interleaved: false },
-  I422: { across: 2, down: 1, interleaved: false },
-  I444: { across: 1, down: 1, interleaved: false },
-  NV12: { across: 2, down: 2, interleaved: true },
-};
-
-async function frameOf(sample: VideoSample): Promise<Frame> {
-  const { width, height } = sample.visibleRect;
-  const layout = LAYOUTS[sample.format ?? ""];
-  if (!layout) {
-    // RGB of some order, more than 8 bits, or a picture that only the browser can look into.
-    const data = new Uint8Array(sample.allocationSize({ format: "RGBA" }));
-    await sample.copyTo(data, { format: "RGBA" });
-    return { width, height, data };
-  }
-  const data = new Uint8Array(sample.allocationSize());
-  const planes = await sample.copyTo(data);
-  const plane = (index: number, step = 1, shift = 0): Plane => ({ offset: planes[index]!.offset + shift, stride: planes[index]!.stride, step });
-  const [cb, cr] = layout.interleaved ? [plane(1, 2), plane(1, 2, 1)] : [plane(1), plane(2)];
-  const { matrix, fullRange } = sample.colorSpace;
-  const known = matrix === "bt709" ? "bt709" : matrix === "smpte170m" || matrix === "bt470bg" ? "smpte170m" : matrixFor(width, height);
-  const { across, down } = layout;
-  return { width, height, data: toRgba({ width, height, data, luma: plane(0), cb: cb!, cr: cr!, across, down, matrix: known, fullRange: fullRange ?? false }) };
+interface Film {
+  track: InputVideoTrack;
+  bytes: Uint8Array;
+  index: Mp4Track | undefined;
+  edits: Mp4Track["edits"];
+  stream: StreamFormat | undefined;
+  codecs: "browser" | "package";
+  codec: string;
+  picture: PictureReader;
+  orientation: Orientation;
+  aspect: number;
+  aperture: { left: number; top: number; width: number; height: number } | undefined;
 }
 
-/** Turned clockwise, as cameras that were held upright ask for. */
-function turned({ width, height, data }: Frame, degrees: number): Frame {
-  if (degrees === 0) return { width, height, data };
-  const swap = degrees !== 180;
-  const [columns, rows] = swap ? [height, width] : [width, height];
-  const from = new Uint32Array(data.buffer, data.byteOffset, width * height);
-  const to = new Uint32Array(width * height);
-  for (let y = 0; y < rows; y++) {
-    for (let x = 0; x < columns; x++) {
-      const [fromX, fromY] = degrees === 90 ? [y, height - 1 - x] : degrees === 180 ? [width - 1 - x, height - 1 - y] : [width - 1 - y, x];
-      to[y * columns + x] = from[fromY * width + fromX]!;
-    }
+async function open(input: Input, bytes: Uint8Array, context: ReadContext, codecs: "browser" | "package"): Promise<Film> {
+  const { name } = context;
+  const track = await input.getPrimaryVideoTrack();
+  if (!track) throw new CogwheelError("video", `${name} must have a video track, got none`);
+  const codec = await track.getCodec();
+  const config = codec && (await track.getDecoderConfig());
+  const format = await input.getFormat();
+  const matroska = format === MATROSKA || format === WEBM;
+  const index = matroska ? undefined : mp4Track(bytes, track.id);
+  const called = codecName(codec, await track.getInternalCodecId(), index?.objectType);
+  if (!codec || !config || !(await VideoDecoder.isConfigSupported(config)).supported) {
+    throw new CogwheelError("video", `${name} must be in a codec that can be decoded here, got ${called}; convert it to H.264 (ffmpeg -i FILE -c:v libx264 -crf 12 film.mp4)`);
   }
-  return { width: columns, height: rows, data: new Uint8Array(to.buffer) };
+  const [width, height] = [await track.getCodedWidth(), await track.getCodedHeight()];
+  refuseBeyondPixels(context, width, height);
+  const container = matroska ? mkvTrack(bytes, track.id) : index;
+  if (index) refuseBeyondFrames(context, width, height, index.samples);
+  context.progress();
+
+  const packet = await new EncodedPacketSink(track).getFirstKeyPacket();
+  if (!packet) throw new CogwheelError("video", `${name} must hold at least one picture, got none in ${bytes.length} bytes; the file was cut off`);
+  const stream = streamFormat(codec, config.description as Uint8Array | undefined, packet.data);
+  const grey = stream?.across === 0;
+  const colors = colorsOf(name, width, height, stream, container);
+  const transfer = stream?.transfer ?? container?.color?.transfer;
+  if (transfer === 16 || transfer === 18) {
+    context.warn(`${name} is HDR (${transfer === 16 ? "PQ" : "HLG"}): its values are taken as they are stored, without tone mapping, and will look flat; convert it to SDR first if that is not wanted`);
+  }
+  const aspect = container?.aspect ?? stream?.aspect ?? { num: 1, den: 1 };
+  const pose = matroska && container && "pose" in container ? container.pose : undefined;
+  return {
+    track,
+    bytes,
+    index,
+    edits: index && !index.fragmented ? index.edits : undefined,
+    stream,
+    codecs,
+    codec,
+    picture: new PictureReader({ ...colors, grey }, codecs === "package" ? { columns: stream?.half?.column ? 1 : 0, rows: stream?.half?.row ? 1 : 0 } : { columns: 0, rows: 0 }),
+    orientation: pose ? poseOrientation(name, pose) : matrixOrientation(name, await track.getTransformationMatrix()),
+    aspect: aspect.num / aspect.den,
+    aperture: container?.aperture,
+  };
+}
+
+/** What the stream says holds over what the container says; where neither does, what players assume. */
+function colorsOf(name: string, width: number, height: number, stream: StreamFormat | undefined, container: { color?: Mp4Track["color"] } | undefined): { matrix: number; fullRange: boolean } {
+  const said = stream?.matrix ?? container?.color?.matrix ?? MATRIX.unspecified;
+  // RGB has no planes of half size.
+  const unknown = said === MATRIX.unspecified || (said === MATRIX.rgb && stream?.across !== 1);
+  const matrix = !unknown ? said : matrixFor(width, height) === "bt709" ? MATRIX.bt709 : MATRIX.smpte170m;
+  if (!knownMatrix(matrix)) throw new CogwheelError("video", `${name} must have colours of a matrix that is known here, got ${MATRIX_NAMES[matrix] ?? `number ${matrix}`}; convert it to BT.709 (ffmpeg -vf zscale=matrix=709)`);
+  return { matrix, fullRange: stream?.fullRange ?? container?.color?.fullRange ?? false };
+}
+
+const MATRIX_NAMES: Record<number, string> = { 8: "YCgCo", 10: "BT.2020 of constant luminance", 11: "SMPTE 2085", 12: "one derived from the primaries", 13: "one derived from the primaries", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re", 17: "YCgCo-Ro" };
+
+/** A matrix for row vectors, a b first: the axes of the stored picture come to lie along (a, b) and (c, d). */
+function matrixOrientation(name: string, m: readonly number[]): Orientation {
+  const [a, b, c, d] = [m[0]!, m[1]!, m[3]!, m[4]!];
+  const upright = Math.abs(a) + Math.abs(d);
+  const across = Math.abs(b) + Math.abs(c);
+  if (upright + across === 0) return 1;
+  if (Math.min(upright, across) > 0.02 * Math.max(upright, across)) {
+    throw new CogwheelError("video", `${name} must be turned by quarters, got a matrix of ${[a, b, c, d].map((value) => value.toFixed(2)).join(", ")}; turn it first (ffmpeg does so when it converts)`);
+  }
+  if (upright > across) return a > 0 ? (d < 0 ? 4 : 1) : d < 0 ? 3 : 2;
+  return b > 0 ? (c < 0 ? 6 : 5) : c < 0 ? 7 : 8;
+}
+
+/** Matroska's: rolled counter-clockwise, then mirrored left to right where it is seen from behind. */
+function poseOrientation(name: string, { roll, mirrored }: { roll: number; mirrored: boolean }): Orientation {
+  const radians = ((mirrored ? -roll : roll) * Math.PI) / 180;
+  const [cos, sin] = [Math.cos(radians), Math.sin(radians)];
+  const flip = mirrored ? -1 : 1;
+  return matrixOrientation(name, [flip * cos, -sin, 0, flip * sin, cos]);
+}
+
+/** Every frame, whatever its time. */
+async function* allFrames(film: Film, context: ReadContext): AsyncGenerator<ReadFrame, void, undefined> {
+  let count = 0;
+  let first: number | undefined;
+  for await (const sample of new VideoSampleSink(film.track).samples()) {
+    using held = sample;
+    context.progress();
+    first ??= held.timestamp;
+    yield { ...(await shown(film, held, context, count)), seconds: held.timestamp - first, duration: held.duration };
+    if (++count >= context.maxFrames) return;
+  }
+  await warnOfMissing(film, context, count);
+}
+
+/** The frames that the edit list shows, edit by edit; what an edit begins between two key frames is decoded from the one before it. */
+async function* editedFrames(film: Film, context: ReadContext): AsyncGenerator<ReadFrame, void, undefined> {
+  const { timescale, offset } = film.index!;
+  const sink = new VideoSampleSink(film.track);
+  let count = 0;
+  let before = 0;
+  let first: number | undefined;
+  for (const { from, length } of film.edits!) {
+    if (from !== undefined) {
+      for await (const sample of sink.samples((from - offset) / timescale, (from + length - offset) / timescale)) {
+        using held = sample;
+        context.progress();
+        const tick = Math.round(held.timestamp * timescale) + offset;
+        if (tick < from || tick >= from + length) continue;
+        const seconds = before + (tick - from) / timescale;
+        first ??= seconds;
+        yield { ...(await shown(film, held, context, count)), seconds: seconds - first, duration: held.duration };
+        if (++count >= context.maxFrames) return;
+      }
+    }
+    before += Number.isFinite(length) ? length / timescale : 0;
+  }
+  await warnOfMissing(film, context, count);
+}
+
+/** One picture as it is to be seen. */
+async function shown(film: Film, sample: VideoSample, context: ReadContext, count: number): Promise<Frame> {
+  refuseMistaken(film, sample, context.name);
+  const { width, height } = film.picture.sizeOf(sample);
+  refuseBeyondPixels(context, width, height);
+  let frame = await film.picture.read(sample);
+  if (film.aperture) frame = cropped(frame, film.aperture);
+  const { aspect } = film;
+  // Pixels become square by growing, as in browsers.
+  const square = { width: Math.round(frame.width * Math.max(1, aspect)), height: Math.round(frame.height / Math.min(1, aspect)) };
+  refuseBeyondPixels(context, square.width, square.height);
+  refuseBeyondFrames(context, square.width, square.height, count + 1);
+  if (square.width !== frame.width || square.height !== frame.height) {
+    frame = { ...square, data: withChannels(fitFrame(frame, { ...square, fit: "stretch" }), 4) };
+  }
+  return orient(frame, film.orientation);
+}
+
+/** The decoder for Node takes every format that it has no name for for 4:2:0 of 8 bits: what it gives is compared with what the stream says. */
+function refuseMistaken({ codecs, codec, stream }: Film, sample: VideoSample, name: string): void {
+  const layout = layoutOf(sample.format);
+  if (codecs !== "package" || !stream || !layout) return;
+  const grey = stream.across === 0;
+  // H.264's grey comes with chroma; its planes of 9 bits and the like do not come at all.
+  const same = layout.depth === stream.depth && (grey ? codec === "avc" : layout.across === stream.across && layout.down === stream.down);
+  if (same) return;
+  const kind = grey ? "greyscale" : stream.matrix === MATRIX.rgb ? "RGB" : stream.across === 1 && stream.down === 2 ? "4:4:0" : `4:${4 / stream.across}:${stream.down === 2 ? 0 : 4 / stream.across}`;
+  throw new CogwheelError("video", `${name} must be in a format that the decoder for Node gives whole, got ${kind} of ${stream.depth} bits in ${codecName(codec, null)}; convert it to 4:2:0 or 4:4:4 (ffmpeg -pix_fmt yuv444p -c:v libx264 -crf 12 film.mp4)`);
+}
+
+/** Says how many frames are missing of those that the index promises to show, or that the file was cut off where nobody counted. */
+async function warnOfMissing({ track, index, edits, bytes }: Film, context: ReadContext, count: number): Promise<void> {
+  if (!index || index.samples === 0) {
+    if ((mp4End(bytes) ?? mkvEnd(bytes) ?? 0) > bytes.length) context.warn(`${context.name} was cut off before its end: ${count} frames were read`);
+    return;
+  }
+  let promised = 0;
+  for await (const { timestamp } of new EncodedPacketSink(track).packets(undefined, undefined, { metadataOnly: true })) {
+    context.progress();
+    const tick = Math.round(timestamp * index.timescale) + index.offset;
+    promised += edits ? edits.filter(({ from, length }) => from !== undefined && tick >= from && tick < from + length).length : 1;
+  }
+  if (count < promised) context.warn(`${context.name} has ${count} of the ${promised} frames that its index promises; the file was cut off or is damaged`);
 }

@@ -1,0 +1,78 @@
+/**
+ * The decoder of the package for Node behind mediabunny. Its own wrapper is for browsers: it decodes alpha beside the colours and merges the
+ * two in workers, and works around what browsers do. FFmpeg needs nothing of it but one thing: what the package gives wrong is kept from it: RGB and full range, for whose planes it has no names (sps.ts), and odd sizes (stream.ts).
+ */
+import { CustomVideoDecoder, registerDecoder, VideoSample, type EncodedPacket } from "mediabunny";
+import { neutral, skippedLeading } from "./sps.ts";
+import { evened } from "./stream.ts";
+
+/** Packets that are given to the codec before its frames are waited for; a frame needs at most 16 others in H.264 and HEVC. */
+const AHEAD = 8;
+
+class PlainDecoder extends CustomVideoDecoder {
+  #decoder: VideoDecoder | undefined;
+  #failure: unknown;
+  /** Times of what was given, in order. Pictures come out in the order in which they are shown, but with the times of the packets as they went in. */
+  readonly #times: { timestamp: number; duration: number }[] = [];
+  #packets = 0;
+  #leading = false;
+
+  static override supports(): boolean {
+    return true;
+  }
+
+  init(): void {
+    const { codec, config } = this;
+    this.#decoder = new VideoDecoder({
+      output: (frame) => {
+        this.onSample(new VideoSample(frame, this.#times.shift()));
+      },
+      error: (error) => {
+        this.#failure = error;
+        this.onError(error);
+      },
+    });
+    const description = config.description as Uint8Array | undefined;
+    const plain = codec === "avc" || codec === "hevc" ? neutral(codec, description) : description;
+    // Colours are looked up by us, and said here they would choose the format of the planes.
+    const { colorSpace: _, ...rest } = config;
+    this.#decoder.configure({ ...rest, ...(plain ? { description: plain } : {}), hardwareAcceleration: "prefer-software" });
+  }
+
+  async decode(packet: EncodedPacket): Promise<void> {
+    const { codec, config } = this;
+    const decoder = this.#decoder!;
+    const timestamp = packet.microsecondTimestamp;
+    // Pictures that are shown before the first key frame but need what came before it are not given by the codec.
+    if (this.#packets++ === 0) this.#leading = codec === "hevc";
+    else if (this.#leading && (this.#leading = skippedLeading(config.description as Uint8Array | undefined, packet.data))) return;
+    insert(this.#times, { timestamp: packet.timestamp, duration: packet.duration });
+    const nal = codec === "avc" || codec === "hevc";
+    const data = packet.type !== "key" ? packet.data : nal ? neutral(codec, config.description as Uint8Array | undefined, packet.data)! : evened(codec, packet.data);
+    decoder.decode(new EncodedVideoChunk({ type: packet.type, timestamp, duration: packet.microsecondDuration, data }));
+    while (decoder.decodeQueueSize > AHEAD && !this.#failure) await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+
+  async flush(): Promise<void> {
+    await this.#decoder!.flush();
+    this.#times.length = 0;
+    this.#packets = 0;
+  }
+
+  close(): void {
+    if (this.#decoder && this.#decoder.state !== "closed") this.#decoder.close();
+  }
+}
+
+function insert(times: { timestamp: number; duration: number }[], time: { timestamp: number; duration: number }): void {
+  let at = times.length;
+  while (at > 0 && times[at - 1]!.timestamp > time.timestamp) at--;
+  times.splice(at, 0, time);
+}
+
+let registered = false;
+/** Makes it the decoder of all films. */
+export function registerPlainDecoder(): void {
+  if (!registered) registerDecoder(PlainDecoder);
+  registered = true;
+}
