@@ -3,6 +3,7 @@
  */
 import { checkFinite } from "#kernels";
 import { CogwheelError } from "../errors.ts";
+import { CHECK_FINITE } from "../finite.ts";
 import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
 import { packParams, type BindingInfo, type Kernel } from "../gpu/kernel.ts";
 import type { Pipeline } from "../gpu/pipelines.ts";
@@ -18,8 +19,8 @@ export interface RunOptions {
   signal?: AbortSignal;
   /** Collects GPU time by dispatch. */
   profile?: Profile;
-  /** Looks at every node's outputs and throws, naming the first that holds a NaN or an infinity. */
-  checkFinite?: boolean;
+  /** Looks at every node's outputs, or those of some nodes, and throws, naming the first that holds a NaN or an infinity. */
+  checkFinite?: boolean | ((node: Node) => boolean);
   /** Is shown every node as soon as it is computed, before its memory is used again; `read` gives one of its outputs, f16 widened to f32. */
   observe?: (node: Node, read: (output: string) => Promise<Float32Array>) => void | Promise<void>;
   /** Share of the run's work that is done, 0 to 1. */
@@ -71,7 +72,7 @@ export class Program implements Disposable {
   readonly #arenas: GPUBuffer[] = [];
   #steps: Step[] = [];
   #disposed = false;
-  #finite: { steps: Map<number, Step[]>; flags: OwnedBuffer } | undefined;
+  readonly #finite = new Map<true | ((node: Node) => boolean), { steps: Map<number, Step[]>; flags: OwnedBuffer }>();
 
   private constructor(
     readonly gpu: Gpu,
@@ -219,7 +220,7 @@ export class Program implements Disposable {
     this.#assertAlive();
     for (const [name, data] of Object.entries(options.inputs ?? {})) this.write(name, data);
     const { device } = this.gpu;
-    const finite = options.checkFinite ? await this.#finiteChecks() : undefined;
+    const finite = options.checkFinite ? await this.#finiteChecks(options.checkFinite) : undefined;
     if (finite) device.queue.writeBuffer(finite.flags.buffer, 0, new Uint8Array(finite.flags.bytes));
 
     const { steps } = this.plan;
@@ -232,6 +233,7 @@ export class Program implements Disposable {
       const encoder = device.createCommandEncoder();
       let flops = 0;
       const from = at;
+      let before: Step | undefined;
       if (options.profile) options.profile.begin(encoder);
       let pass = options.profile ? undefined : encoder.beginComputePass();
       const ended = () => at > from && steps[at - 1]!.node !== steps[at]?.node;
@@ -242,12 +244,14 @@ export class Program implements Disposable {
           pass = options.profile.pass(encoder, { label: step.pipeline.label, node: steps[at]!.node.name, chosen: steps[at]!.chosen, ...steps[at]!.cost });
           encode(pass, step);
           pass.end();
-        } else encode(pass!, step, at > from && !finite ? this.#steps[at - 1] : undefined);
+        } else encode(pass!, step, before);
+        before = step;
         flops += steps[at]!.cost.flops;
         const checks = finite && steps[at + 1]?.node !== steps[at]!.node ? finite.steps.get(steps[at]!.node.id) : undefined;
         if (checks) {
           if (options.profile) pass = encoder.beginComputePass();
           for (const check of checks) encode(pass!, check);
+          before = undefined;
           if (options.profile) pass!.end();
         }
       }
@@ -261,7 +265,7 @@ export class Program implements Disposable {
       if (options.observe && ended()) await this.#show(steps[at - 1]!.node, options.observe, options.signal);
       options.onProgress?.(Math.min(1, done / totalFlops));
     }
-    if (finite) await this.#reportFinite(finite);
+    if (finite) await this.#reportFinite(finite, options.checkFinite === true);
   }
 
   async #show(node: Node, observe: NonNullable<RunOptions["observe"]>, signal?: AbortSignal): Promise<void> {
@@ -281,8 +285,9 @@ export class Program implements Disposable {
     }
   }
 
-  async #finiteChecks() {
-    if (this.#finite) return this.#finite;
+  async #finiteChecks(which: true | ((node: Node) => boolean)) {
+    const made = this.#finite.get(which);
+    if (made) return made;
     const { steps } = this.plan;
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
     const nodes = [...new Set(steps.map((s) => s.node))];
@@ -290,6 +295,7 @@ export class Program implements Disposable {
     this.#owned.push(flags);
     const wanted: { node: number; view: GPUBufferBinding; words: number; half: boolean; slot: number }[] = [];
     nodes.forEach((node, slot) => {
+      if (which !== true && !which(node)) return;
       for (const tensor of Object.values(node.outputs) as Tensor[]) {
         if (tensor.dtype !== "f32" && tensor.dtype !== "f16") continue;
         const limit = this.gpu.caps.maxBindingBytes - (this.gpu.caps.maxBindingBytes % 256);
@@ -306,16 +312,18 @@ export class Program implements Disposable {
       const step = this.#step(pipelines[i]!, { x: w.view, flags: { buffer: flags.buffer } }, { words: w.words, slot: w.slot }, [Math.min(256, Math.ceil(w.words / 64)), 1, 1], -1, uniforms[i]);
       (byNode.get(w.node) ?? byNode.set(w.node, []).get(w.node)!).push(step);
     });
-    return (this.#finite = { steps: byNode, flags });
+    const checks = { steps: byNode, flags };
+    this.#finite.set(which, checks);
+    return checks;
   }
 
-  async #reportFinite({ flags }: { flags: OwnedBuffer }): Promise<void> {
+  async #reportFinite({ flags }: { flags: OwnedBuffer }, all: boolean): Promise<void> {
     const counts = new Uint32Array(await this.gpu.read(flags.buffer));
     const nodes = [...new Set(this.plan.steps.map((s) => s.node))];
     const first = nodes.findIndex((_, slot) => counts[slot]! > 0);
     if (first >= 0) {
       const node = nodes[first]!;
-      throw new CogwheelError("check-finite", `every value must be finite, got ${counts[first]} NaN or infinite values first in node ${node.name} of ${this.plan.graph.name} (${Object.values(node.outputs).join("; ")}); check its inputs and weights`);
+      throw new CogwheelError("check-finite", `every value must be finite, got ${counts[first]} NaN or infinite values ${all ? "first " : ""}in node ${node.name} of ${this.plan.graph.name} (${Object.values(node.outputs).join("; ")}); ${all ? "check its inputs and weights" : CHECK_FINITE}`);
     }
   }
 

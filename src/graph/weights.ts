@@ -36,6 +36,7 @@ export interface LoadOptions {
 
 export class WeightStore implements Disposable {
   readonly #buffers = new Map<string, OwnedBuffer>();
+  #disposed = false;
   /** @param base weights that are there already, and that are not read again; it stays its owner's */
   constructor(
     readonly gpu: Gpu,
@@ -81,7 +82,12 @@ export class WeightStore implements Disposable {
       }
     } finally {
       // What was read before an error or an abort is there for the next time.
-      for (const [key, owned] of whole) this.#buffers.set(key, owned);
+      for (const [key, owned] of whole) {
+        if (this.#disposed) {
+          uploader.forget(owned.buffer);
+          owned[Symbol.dispose]();
+        } else this.#buffers.set(key, owned);
+      }
       uploader.send();
     }
   }
@@ -111,6 +117,7 @@ export class WeightStore implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#disposed = true;
     for (const buffer of this.#buffers.values()) buffer[Symbol.dispose]();
     this.#buffers.clear();
   }

@@ -2,7 +2,7 @@
 import { pixels as kernel } from "#kernels";
 import { CogwheelError } from "../errors.ts";
 import { dispatch, foldGrid } from "../graph/dispatch.ts";
-import type { Op, Tensor } from "../graph/graph.ts";
+import type { Node, Op, Tensor } from "../graph/graph.ts";
 import { gcd } from "../graph/dispatch.ts";
 import { window, wrap } from "./windows.ts";
 
@@ -15,6 +15,10 @@ interface PixelAttrs {
 export function pixels(x: Tensor, attrs: PixelAttrs): Tensor {
   return x.graph.record(pixelsOp, { x }, attrs).y;
 }
+
+/** Does a node compute what becomes pixels? There clamping hides a NaN or an infinity, so it is looked for before. */
+export const becomesPixels = ({ outputs }: Node): boolean =>
+  Object.values(outputs).some((made) => made.graph.nodes.some(({ op, inputs }) => op === pixelsOp && (inputs as { x: Tensor }).x.root === made.root));
 
 export const pixelsOp: Op<{ x: Tensor }, PixelAttrs, "y"> = {
   name: "pixels",

@@ -6,6 +6,7 @@ import { readJson, type CheckpointSource } from "../checkpoint/source.ts";
 import { T5Tokenizer } from "../checkpoint/t5-tokenizer.ts";
 import { expectWeights } from "../checkpoint/weights.ts";
 import { CogwheelError } from "../errors.ts";
+import { CHECK_FINITE, expectFinite, expectFloats } from "../finite.ts";
 import { Gpu, type OpenGpuOptions } from "../gpu/gpu.ts";
 import { ComponentWeights, keptMessage } from "../models/component-weights.ts";
 import { LoraWeights, loraChanges, withLoras, type LoraAdapter, type LoraChange } from "../models/lora.ts";
@@ -33,6 +34,7 @@ import { adviceFrom, checkSettings, defaultSettings, latentFrames, settingsOf, t
 import { StageClock } from "./stage-clock.ts";
 import { checkFrames, checkInputs, DEFAULT_STRENGTH, framesWithin, taskOf, type Task } from "./task.ts";
 import { textureOfFrame, texturesOfBuffer } from "./textures.ts";
+import { orAborted, Turns } from "./turns.ts";
 import { rgbaFrames, Video, type RgbaFrame } from "./video.ts";
 
 /** A generation as it was asked for, checked and completed. */
@@ -178,15 +180,32 @@ export class CogVideoX implements AsyncDisposable {
    * checkpoint can follows from its config. Encode the prompt and the frames, denoise, decode, return.
    */
   generate(options: GenerateOptions): Generation {
-    return generation((emit) => this.#recovering(options, emit));
+    return generation(async (emit) => {
+      checkOptions(options);
+      // What the caller's own callbacks wait for may be the end of this model.
+      const [onStep, onFrames] = [options.onStep, options.onFrames];
+      const calls: Pick<GenerateOptions, "onStep" | "onFrames"> = {
+        ...(onStep ? { onStep: (...step) => orAborted(onStep(...step), this.#turns.ended) } : {}),
+        ...(onFrames ? { onFrames: (...frames) => orAborted(onFrames(...frames), this.#turns.ended) } : {}),
+      };
+      try {
+        return await this.#turns.take(options.signal, (signal) => this.#recovering({ ...options, ...calls, signal }, emit));
+      } finally {
+        if (this.#releasing && !this.#turns.busy) this.#free();
+      }
+    });
   }
+
+  /** Generations of one model follow each other: its parts are there once, and memory was planned for one. */
+  readonly #turns = new Turns("generate", "a model");
+  /** `release` was called while a generation was under way. */
+  #releasing = false;
 
   /**
    * A device that was lost (a driver that was reset or updated, a laptop's GPU that was switched) is opened again, and the generation
    * goes on from its last step. Two losses without a step between them are one too many, and an app's own device is the app's to open.
    */
   async #recovering(options: GenerateOptions, emit: (step: GenerationStep) => void): Promise<Video> {
-    checkOptions(options);
     const seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
     let start = options.start;
     for (let lostAt = -1; ; ) {
@@ -204,12 +223,13 @@ export class CogVideoX implements AsyncDisposable {
   }
 
   async #reopen(): Promise<void> {
-    this.release();
+    this.#free();
     await this.gpu[Symbol.asyncDispose]();
     this.#gpu = await Gpu.open(this.#opened);
   }
 
   async #generate(options: GenerateOptions & { seed: number }, emit: (step: GenerationStep) => void): Promise<Video> {
+    if (options.start !== undefined) checkStart(options.start);
     const given: DenoiseState | undefined = options.start instanceof Float32Array ? { step: 0, latents: options.start, givenNoise: true } : options.start;
     // A run that goes on brings what its frames gave along, and needs them no more.
     const resumed = given && given.step > 0 && given.task ? given.task : undefined;
@@ -329,8 +349,14 @@ export class CogVideoX implements AsyncDisposable {
     return { part, [Symbol.dispose]: () => undefined };
   }
 
-  /** Frees what `keep` keeps; the next generation loads it again. */
+  /** Frees what `keep` keeps, at once or when the generations are over that are under way; the next one loads it again. */
   release(): void {
+    if (this.#turns.busy) this.#releasing = true;
+    else this.#free();
+  }
+
+  #free(): void {
+    this.#releasing = false;
     for (const { part } of this.#kept.values()) part[Symbol.dispose]();
     this.#kept.clear();
     this.#adapters.clear();
@@ -373,6 +399,7 @@ export class CogVideoX implements AsyncDisposable {
       return await T5Encoder.create(this.gpu, this.configs.text, weights, { batch: texts.length, length, dtype: this.dtype, ...loading(options, report) });
     }));
     const encoded = await clock.time("encode prompt", (report) => held.part.encode(ids, { ...running(options), onProgress: report }));
+    expectFinite(encoded, "generate", "what the text encoder makes of the prompt", CHECK_FINITE);
     return repeatEach(encoded, texts.length, shape.samples);
   }
 
@@ -561,11 +588,20 @@ export class CogVideoX implements AsyncDisposable {
     return frames;
   }
 
+  /** Ends what is under way, and frees everything. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.release();
+    await this.#turns.end();
+    this.#free();
     await this.checkpoint[Symbol.asyncDispose]();
     if (this.#ownsGpu) await this.gpu[Symbol.asyncDispose]();
   }
+}
+
+/** What a caller gives to go on from is looked at before anything is loaded. */
+function checkStart(start: Float32Array | DenoiseState): void {
+  if (ArrayBuffer.isView(start) || Array.isArray(start)) return expectFloats(start, "generate", "start");
+  if (typeof start !== "object" || start === null) throw new CogwheelError("generate", `start must be a Float32Array of noise or the state of a run, got ${String(start)}; leave it out for a draw from the seed`);
+  for (const name of ["latents", "original", "condition"] as const) if (name === "latents" || start[name] !== undefined) expectFloats(start[name], "generate", `${name} of start`);
 }
 
 /** Each of `parts` equal parts, `times` times one after another. */

@@ -1,5 +1,6 @@
 /** The denoising loop: transformer, guidance and scheduler step as one graph, replayed for every step. */
 import { CogwheelError } from "../errors.ts";
+import { CHECK_FINITE, expectFinite } from "../finite.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { compile, type Plan } from "../graph/compile.ts";
 import { Graph, elements } from "../graph/graph.ts";
@@ -187,9 +188,11 @@ export class Denoiser implements Disposable {
       } else if (shape.stochastic) inputs["noise"] = new Float32Array(size);
       await program.run({ ...run, inputs });
       latents = await program.read("next", run.signal);
+      const original = shape.stochastic ? await program.read("original", run.signal) : undefined;
+      for (const values of original ? [latents, original] : [latents]) expectFinite(values, "denoise", `the latents after step ${i + 1} of ${steps.length}`, CHECK_FINITE);
       await onStep?.({
         step: i + 1, latents,
-        ...(shape.stochastic ? { original: await program.read("original", run.signal) } : {}),
+        ...(original ? { original } : {}),
         ...(condition ? { condition } : {}), ...(start.givenNoise ? { givenNoise: true } : {}), ...(start.task ? { task: start.task } : {}),
       });
     }

@@ -4,6 +4,7 @@ import { memorySource } from "../checkpoint/source-memory.ts";
 import { openSafetensors, writeSafetensors } from "../checkpoint/safetensors.ts";
 import { toFloat32 } from "../checkpoint/convert.ts";
 import { CogwheelError } from "../errors.ts";
+import { expectFinite, expectFloats } from "../finite.ts";
 import type { DenoiseState } from "./denoiser.ts";
 import { defined } from "./options.ts";
 import type { ReferenceProfile } from "./profiles.ts";
@@ -42,7 +43,9 @@ const SAVED_TYPES: Readonly<Record<keyof SavedSettings, "number" | "string" | "b
   seed: "number", prompt: "string", negative: "string", dynamicGuidance: "boolean", samples: "number", strength: "number", profile: "string", task: "string", loras: "string",
 };
 
+/** Throws for a state that no run could go on from: nothing is written that `readLatents` refuses. */
 export function writeLatents({ state, shape, settings }: SavedRun): Uint8Array {
+  for (const name of ["latents", "original", "condition"] as const) if (name === "latents" || state[name] !== undefined) expectFloats(state[name], "latents", name);
   return writeSafetensors(
     {
       latents: { dtype: "F32", shape: [...shape], data: state.latents },
@@ -80,6 +83,7 @@ export async function readLatents(bytes: Uint8Array, label: string): Promise<Sav
 
 /** An encoded video as a safetensors file: `latents` [1, F, C, H, W], times the scaling factor. */
 export function writeVideoLatents({ data, frames, channels, height, width }: VideoLatents, { fps }: { fps?: number } = {}): Uint8Array {
+  expectFloats(data, "latents", "an encoded video's latents");
   return writeSafetensors({ latents: { dtype: "F32", shape: [1, frames, channels, height, width], data } }, { format: VIDEO_FORMAT, ...(fps === undefined ? {} : { fps: String(fps) }) });
 }
 
@@ -95,6 +99,7 @@ export async function readVideoLatents(bytes: Uint8Array, label: string, tempora
   if (encoded && info?.shape.length !== 5) throw new CogwheelError("latents", `${label}: a file of latents must hold "latents" [n, F, C, H, W], got ${info ? `[${info.shape.join(", ")}]` : "none"}; encode the video again`);
   const run = encoded ? undefined : await readLatents(bytes, label);
   const data = run?.state.latents ?? toFloat32((await file.read("latents")).bytes, info!.dtype);
+  if (!run) expectFinite(data, "latents", `${label}: "latents"`, "encode the video again");
   const [samples, frames, channels, height, width] = (run?.shape ?? info!.shape) as [number, number, number, number, number];
   const skip = run?.settings.frames === undefined ? 0 : frames - latentFrames(run.settings.frames, temporal);
   if (skip < 0) throw new CogwheelError("latents", `${label}: ${run!.settings.frames} frames need ${frames - skip} latent frames, got ${frames}; save the latents again`);

@@ -5,6 +5,7 @@ import { openCheckpoint, type Checkpoint } from "../checkpoint/checkpoint.ts";
 import { expectWeights } from "../checkpoint/weights.ts";
 import type { CheckpointSource } from "../checkpoint/source.ts";
 import { CogwheelError } from "../errors.ts";
+import { expectFloats } from "../finite.ts";
 import { Gpu } from "../gpu/gpu.ts";
 import { ComponentWeights, keptMessage } from "../models/component-weights.ts";
 import { parseVaeConfig, spatialRatio, type VaeConfig } from "../models/vae/config.ts";
@@ -18,6 +19,7 @@ import { fromVae, toVae } from "./conditioning.ts";
 import { defined, TILINGS, type OpenOptions, type TilingMode } from "./options.ts";
 import { measureVae, refuseBeyond } from "./requirements.ts";
 import { latentFrames } from "./settings.ts";
+import { Turns } from "./turns.ts";
 import { rgbaFrames, type RgbaFrame } from "./video.ts";
 
 /** Latents of one video as a transformer has them: times the VAE's scaling factor. */
@@ -144,8 +146,10 @@ export class VideoVae implements AsyncDisposable {
     latentFrames(count, temporal);
     if (count > frames.length) throw new CogwheelError("vae", `the video must have the ${count} frames that are asked for, got ${frames.length}; ask for fewer`);
     const shape = { batch: 1, frames: count, height, width };
-    const run = this.#run("encode", shape, options);
-    const posterior = await this.#vae.encode(fitFrames(frames.slice(0, count), { width, height, fit }), shape, run);
+    const posterior = await this.#turns.take(options.signal, async (signal) => {
+      const run = this.#run("encode", shape, { ...options, signal });
+      return await this.#vae.encode(fitFrames(frames.slice(0, count), { width, height, fit }), shape, run);
+    });
     const [, channels, latents, h, w] = posterior.shape;
     expectSize(w * spatial, h * spatial, { width, height });
     const z = seed === undefined ? posterior.mode() : posterior.sample(new TorchGenerator(seed).randn([...posterior.shape]));
@@ -155,9 +159,14 @@ export class VideoVae implements AsyncDisposable {
   /** Latents → RGBA frames. */
   async decode(latents: VideoLatents, options: DecodeLatentsOptions = {}): Promise<RgbaFrame[]> {
     checkNames(options, RUN);
+    expectFloats(latents.data, "vae", "latents");
     const { data, frames, channels, height, width } = latents;
     if (channels !== this.config.latent_channels) throw new CogwheelError("vae", `latents must have this VAE's ${this.config.latent_channels} channels, got ${channels}; decode them with the VAE that they are of`);
     if (data.length !== frames * channels * height * width) throw new CogwheelError("vae", `latents [${frames}, ${channels}, ${height}, ${width}] must have ${frames * channels * height * width} values, got ${data.length}; check their size`);
+    return await this.#turns.take(options.signal, (signal) => this.#decode(latents, { ...options, signal }));
+  }
+
+  async #decode({ data, frames, channels, height, width }: VideoLatents, options: DecodeLatentsOptions): Promise<RgbaFrame[]> {
     const shape = { batch: 1, frames, height, width };
     const run = this.#run("decode", shape, options);
     const z = toVae(data, { samples: 1, frames, channels, height, width, skip: 0 }, 1 / this.config.scaling_factor);
@@ -191,7 +200,12 @@ export class VideoVae implements AsyncDisposable {
     return { ...(planned.mode === "none" ? {} : { tiling: planned.mode }), ...defined({ signal, onProgress, onTiling }) };
   }
 
+  /** Encodings and decodings follow each other. */
+  readonly #turns = new Turns("vae", "a VideoVae");
+
+  /** Ends what is under way, and frees everything. */
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#turns.end();
     this.#vae[Symbol.dispose]();
     await this.#checkpoint[Symbol.asyncDispose]();
     if (this.#ownsGpu) await this.gpu[Symbol.asyncDispose]();

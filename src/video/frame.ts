@@ -1,5 +1,6 @@
 /** One picture of a video, in memory. */
 import { CogwheelError } from "../errors.ts";
+import { arrayType } from "../finite.ts";
 
 export interface Frame {
   width: number;
@@ -10,8 +11,10 @@ export interface Frame {
 
 export type Frames = Iterable<Frame> | AsyncIterable<Frame>;
 
-/** Bytes a pixel, 3 or 4; throws where the data do not fit the size. */
+/** Bytes a pixel, 3 or 4; throws where the data are no bytes or do not fit the size. */
 export function channelsOf({ width, height, data }: Frame): 3 | 4 {
+  const type = arrayType(data);
+  if (type !== "Uint8Array" && type !== "Uint8ClampedArray") throw new CogwheelError("video", `a frame's data must be bytes, a Uint8Array or Uint8ClampedArray, got ${type}; scale its values to 0 … 255 and convert them`);
   const channels = data.length / (width * height);
   if (channels === 3 || channels === 4) return channels;
   throw new CogwheelError("video", `a frame of ${width}×${height} must have ${3 * width * height} bytes of RGB or ${4 * width * height} of RGBA, got ${data.length}`);

@@ -1,8 +1,10 @@
 /** The causal VAE with its weights on the GPU: videos to latents and back, batch of frames by batch of frames. */
 import { CogwheelError } from "../../errors.ts";
+import { CHECK_FINITE, expectFinite, expectFloats } from "../../finite.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { compile, type Plan } from "../../graph/compile.ts";
 import type { Tensor } from "../../graph/graph.ts";
+import { becomesPixels } from "../../ops/pixels.ts";
 import { Arenas, Program, type RunOptions } from "../../graph/program.ts";
 import { WeightStore, type LoadOptions, type WeightProvider } from "../../graph/weights.ts";
 import { spatialRatio, type VaeConfig } from "./config.ts";
@@ -206,6 +208,7 @@ export class CausalVae implements Disposable {
     const sizes = [shape.batch, channels, shape.frames, shape.height, shape.width];
     const expected = sizes.reduce((a, b) => a * b);
     if (data.length !== expected) throw new CogwheelError("vae", `${part} takes [${sizes.join(", ")}] = ${expected} values, got ${data.length}; check the size`);
+    expectFloats(data, "vae", part === "encode" ? "the video" : "the latents");
   }
 
   /** Programs for a size; the last size of each kind is kept. */
@@ -232,6 +235,8 @@ export class CausalVae implements Disposable {
     }
     const session = { key, programs, arenas };
     this.#sessions.set(part, session);
+    if (this.#disposed) this.#forget(part);
+    this.#assertAlive();
     return session;
   }
 
@@ -239,7 +244,8 @@ export class CausalVae implements Disposable {
   async #batches(part: "encode" | "decode", data: Float32Array, shape: VideoShape, options: Omit<VaeRunOptions, "tiling"> & { format: DecodedFormat; exact: number | null; onDevice?: boolean }, collect: (bytes: ArrayBuffer | GPUBuffer, y: Tensor) => Promise<void>): Promise<void> {
     const { config } = this;
     const { batch, frames, height, width } = shape;
-    const { format, exact, onDevice, onProgress, onTiling, ...run } = options;
+    const { format, exact, onDevice, onProgress, onTiling, ...rest } = options;
+    const run = { ...rest, checkFinite: rest.checkFinite || (format === "sample" ? false : becomesPixels) };
     const channels = part === "encode" ? config.in_channels : config.latent_channels;
     let one: (x: Float32Array, index: number, onProgress: { onProgress?: (share: number) => void }) => Promise<{ bytes: ArrayBuffer | GPUBuffer; y: Tensor }>;
     let report = (): void => undefined;
@@ -265,6 +271,7 @@ export class CausalVae implements Disposable {
       const x = takeFrames(data, { start, frames: count }, frames, height * width, batch * channels);
       const { bytes, y } = await one(x, index, onProgress ? { onProgress: (share) => onProgress((done + share * count) / frames) } : {});
       done += count;
+      if (format === "sample") expectFinite(new Float32Array(bytes as ArrayBuffer), "vae", part === "encode" ? "what the encoder makes of the frames" : "decoded frames", CHECK_FINITE);
       await collect(bytes, y);
     }
     report();
