@@ -19,6 +19,7 @@ import { OUTCOMES, Tally, type FuzzKind } from "./kind.ts";
 
 const KINDS: Record<string, () => Promise<FuzzKind>> = {
   cases: async () => (await import("./cases.ts")).cases,
+  media: async () => (await import("./media.ts")).media,
   pictures: async () => (await import("./pictures.ts")).pictures,
   kills: async () => (await import("./kills.ts")).kills,
 };

@@ -46,7 +46,7 @@ function endAll(): void {
 class ReaderProcess {
   readonly script: string;
   readonly #child: ChildProcess;
-  readonly #frames: PipeReader;
+  readonly #frames: PipeReader | undefined;
   /** Resolves to how it ended. */
   readonly closed: Promise<void>;
   #ended = false;
@@ -60,15 +60,22 @@ class ReaderProcess {
       env: environment(), stdio: ["pipe", "ignore", "pipe", "pipe", "pipe"], windowsHide: true,
     });
     this.#child = child;
-    this.closed = new Promise((done) => child.on("close", () => {
-      this.#ended = true;
-      running.delete(child);
-      if (running.size === 0) process.off("exit", endAll);
-      done();
-    }));
-    child.on("error", (error) => (this.#failed ??= error));
+    this.closed = new Promise((done) => {
+      const over = (): void => {
+        this.#ended = true;
+        running.delete(child);
+        if (running.size === 0) process.off("exit", endAll);
+        done();
+      };
+      child.on("close", over);
+      child.on("error", (error) => {
+        this.#failed ??= error;
+        if (child.pid === undefined) over(); // it never began
+      });
+    });
     if (running.size === 0) process.on("exit", endAll);
     running.add(child);
+    if (!child.stdio) return; // so many files are open that there are no pipes for it
     const [input, , errors, frames, reason] = child.stdio as unknown as [Writable, null, Readable, Readable, Readable];
     input.on("error", () => {}); // it ended while it was given a file; how is told by its end
     errors.on("data", (chunk: Buffer) => (this.#said = (this.#said + chunk.toString()).slice(-4000)));
@@ -82,25 +89,25 @@ class ReaderProcess {
 
   /** Whether it keeps Node's event loop, and so this process, going. */
   hold(held: boolean): void {
-    for (const handle of [this.#child, ...this.#child.stdio] as ({ ref?(): void; unref?(): void } | null)[]) handle?.[held ? "ref" : "unref"]?.();
+    for (const handle of [this.#child, ...(this.#child.stdio ?? [])] as ({ ref?(): void; unref?(): void } | null)[]) handle?.[held ? "ref" : "unref"]?.();
   }
 
   async kill(): Promise<void> {
     this.hold(true);
     this.#child.kill("SIGKILL");
-    for (const stream of this.#child.stdio) stream?.destroy(); // frames that nobody takes would keep it from being over
+    for (const stream of this.#child.stdio ?? []) stream?.destroy(); // frames that nobody takes would keep it from being over
     await this.closed;
   }
 
   ask(source: MediaSource, request: MediaRequest): void {
     const bytes = "bytes" in source ? source.bytes : undefined;
     const message: ToReader = "bytes" in source ? request : { ...request, path: source.path };
-    this.#child.stdin!.write(encodeHead(message, bytes?.length ?? 0));
-    if (bytes?.length) this.#child.stdin!.write(bytes);
+    this.#child.stdin?.write(encodeHead(message, bytes?.length ?? 0));
+    if (bytes?.length) this.#child.stdin?.write(bytes);
   }
 
   async next(mostBytes: number, refuse: (what: string) => Error): Promise<{ message: unknown; bytes: Uint8Array } | undefined> {
-    return await this.#frames.next(mostBytes, refuse).catch((error: unknown) => {
+    return await this.#frames?.next(mostBytes, refuse).catch((error: unknown) => {
       if (error instanceof CogwheelError) throw error;
       return undefined; // the pipe broke
     });
@@ -109,7 +116,7 @@ class ReaderProcess {
   /** Why it ended, after it did. */
   why({ name, limits }: MediaRequest): CogwheelError {
     const cause = this.#said.trim() ? { cause: new Error(this.#said.trim()) } : {};
-    if (this.#failed) return new CogwheelError("video", `media are read in a process of their own, which must start, got ${this.#failed.message}`, { cause: this.#failed });
+    if (this.#failed) return new CogwheelError("video", `media are read in a process of their own, which must start, got ${this.#failed.message}; allow more processes and open files (ulimit -u, ulimit -n), or close some`, { cause: this.#failed });
     if (this.#reason === "memory" || this.#reason === "stalled") return ended(name, this.#reason, limits);
     if (/heap out of memory|FATAL ERROR: .*(memory|allocation)/i.test(this.#said)) return ended(name, "memory", { ...limits, memory: HEAP_MEBIBYTES * 2 ** 20 });
     const { exitCode, signalCode } = this.#child;
