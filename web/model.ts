@@ -69,13 +69,14 @@ export function modelPicker(client: Client, tell: (message: string | null) => vo
   /** Models that are kept in this browser. */
   async function listStored(): Promise<void> {
     const list = await client.ask<StoredCheckpoint[]>({ type: "list-stored" }).catch(() => [] as StoredCheckpoint[]);
-    byId("stored").replaceChildren(...list.map(({ name, bytes }) => {
+    byId("stored").replaceChildren(...list.map(({ name, bytes, whole }) => {
       const row = document.createElement("div");
       row.className = "row";
       const label = document.createElement("label");
       label.className = "choice";
       const radio = Object.assign(document.createElement("input"), { type: "radio", name: "model", value: `stored:${name}` });
-      label.append(radio, ` ${name} (kept here, ${bytesText(bytes)})`);
+      radio.disabled = !whole;
+      label.append(radio, ` ${name} (${whole ? "kept here" : "not all of it is here; open its URL to go on"}, ${bytesText(bytes)})`);
       const remove = Object.assign(document.createElement("button"), { type: "button", textContent: "Remove" });
       remove.setAttribute("aria-label", `Remove ${name} from this browser`);
       remove.addEventListener("click", async () => {

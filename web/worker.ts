@@ -44,14 +44,20 @@ async function sourceOf(choice: ModelChoice, say: Say): Promise<string | Checkpo
     case "url": {
       const name = choice.url.replace(/\/+$/, "");
       if (!choice.store) return name;
-      // A stored copy opens without the network; one that is not whole is completed.
-      const kept = await storedCheckpoint(name).catch(() => null);
-      if (kept) return kept;
-      await using from = await openSource(name);
-      return await storeCheckpoint(from, name, {
-        signal: state.controller.signal,
-        onProgress: (done, total, file) => say({ type: "progress", stage: "store the model", done: total ? done / total : 1, detail: `${file}, ${bytesText(done)} of ${bytesText(total)}`, memory: 0 }),
-      });
+      const { signal } = state.controller;
+      try {
+        await using from = await openSource(name);
+        return await storeCheckpoint(from, name, {
+          signal,
+          onProgress: (done, total, file) => say({ type: "progress", stage: "store the model", done: total ? done / total : 1, detail: `${file}, ${bytesText(done)} of ${bytesText(total)}`, memory: 0 }),
+        });
+      } catch (error) {
+        // A copy that is whole opens without the network, as it was when it was stored.
+        const kept = signal.aborted ? null : await storedCheckpoint(name).catch(() => null);
+        if (!kept) throw error;
+        say({ type: "warning", message: `${(error as Error).message}. The copy that is kept in this browser is used.` });
+        return kept;
+      }
     }
   }
 }

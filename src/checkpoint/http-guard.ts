@@ -68,7 +68,8 @@ export async function ask(address: URL, { fetch = globalThis.fetch, signal, stal
   const send = async (url: URL, redirect: RequestRedirect): Promise<Response> => {
     const told = keepsHeaders(address, url) ? { ...headers, ...own } : headers;
     try {
-      return await watch.during(fetch(url, { headers: told, redirect, signal: stop.signal }));
+      // A browser's cache would give answers of another time, keep the weights once more, and hold back ranges of one file that are asked for at once.
+      return await watch.during(fetch(url, { headers: told, redirect, cache: "no-store", signal: stop.signal }));
     } catch (error) {
       throw faultOf(error, signal);
     }

@@ -1,32 +1,20 @@
-/**
- * Checkpoints kept in the browser's private file system for this origin, to be opened again without the network.
- *
- *   cogwheel/‹folder›/…             the checkpoint's files, under their own paths
- *   cogwheel/‹folder›/stored.json   written last: the name, and each file's size and SHA-256
- *
- * A file is there whole or not at all: one that is cut short by a closed tab has another size than the one at its source, and is fetched
- * again. Where the source has a `SHA256SUMS` (as `sha256sum` writes it), every file must have the sum that stands there.
- */
+/** Checkpoints kept in the browser's private file system for this origin, to be opened again without the network. */
 import { CogwheelError } from "../errors.ts";
 import type { OpenCheckpointOptions } from "./checkpoint.ts";
 import { neededFiles } from "./hub-files.ts";
 import { filesSource } from "./source-files.ts";
-import { checkpointError, isObject, readText, type CheckpointSource } from "./source.ts";
+import { checkpointError, readText, type CheckpointSource } from "./source.ts";
+import { alone, noRoom, room, storageError, StoredFolder, type StoredFile, type StoredRecord } from "./stored-folder.ts";
 
-const ROOT = "cogwheel";
-const RECORD = "stored.json";
 /** Bytes read, hashed and written at once. */
 const PIECE = 8 << 20;
-
-interface Stored {
-  readonly name: string;
-  readonly files: Readonly<Record<string, { readonly size: number; readonly sha256: string }>>;
-}
 
 /** A checkpoint in the browser's storage. */
 export interface StoredCheckpoint {
   readonly name: string;
   readonly bytes: number;
+  /** False for what is left of a store that was stopped: it cannot be opened, only gone on with or removed. */
+  readonly whole: boolean;
 }
 
 export interface StoreOptions extends OpenCheckpointOptions {
@@ -37,167 +25,159 @@ export interface StoreOptions extends OpenCheckpointOptions {
 
 /**
  * Copies the files that opening `from` and using it will read into the browser's storage under `name`, and resolves to a source on them.
- * What is there already, whole, is not fetched again. `from` stays open.
+ * `from` stays open. A store is there whole or not at all: one that is stopped cannot be opened, and is gone on with by the next call; one
+ * that was there stays until the new one is whole, unless there is room for one only.
+ *
+ * What is there already is not fetched again where its content is known to be the same: by the folder's `SHA256SUMS` (as `sha256sum`
+ * writes it, and every file must have the sum that stands there), or else by what the source tells versions by (ETag, Last-Modified, a
+ * commit). A source that tells nothing is copied anew. Another tab that stores the same name is waited for.
  */
 export async function storeCheckpoint(from: CheckpointSource, name: string, { signal, onProgress, ...what }: StoreOptions = {}): Promise<CheckpointSource> {
   const { files, missing } = await neededFiles(from, { only: ["text_encoder", "tokenizer", "transformer", "vae", "scheduler"], ...what });
   if (missing.length) throw checkpointError(from, missing[0]!, `the files that a checkpoint needs must exist, got none for ${missing.join(", ")}; check the folder`);
   const sums = await sha256Sums(from);
-  const sizes = new Map<string, number>();
-  for (const file of files) sizes.set(file, await from.size(file));
-  const total = [...sizes.values()].reduce((a, b) => a + b, 0);
-  await refuseIfFull(total);
-  // Without this a browser that runs out of space may take the files away.
-  await navigator.storage.persist?.().catch(() => false);
-
-  const folder = await folderOf(name, true);
-  const before = await record(folder!);
-  const stored: Record<string, { size: number; sha256: string }> = {};
-  let done = 0;
-  for (const file of files) {
-    const size = sizes.get(file)!;
-    const had = before?.files[file];
-    const want = sums.get(file);
-    if (had?.size === size && (want === undefined || want === had.sha256) && (await sizeOf(folder!, file)) === size) {
-      stored[file] = had;
-      done += size;
-    } else {
-      const sha256 = await copy(from, file, size, folder!, { ...(signal ? { signal } : {}), onBytes: (bytes) => onProgress?.((done += bytes), total, file) });
-      if (want !== undefined && want !== sha256) {
-        await remove(folder!, file);
-        throw checkpointError(from, file, `the SHA-256 must be ${want} as SHA256SUMS says, got ${sha256}; the file was damaged on its way, store it again`);
-      }
-      stored[file] = { size, sha256 };
-      // After each file, so that a store that is cut short goes on with the next one.
-      await write(folder!, RECORD, new TextEncoder().encode(JSON.stringify({ name, files: { ...before?.files, ...stored } })));
-    }
-    onProgress?.(done, total, file);
+  let bytes = 0;
+  const wanted = new Map<string, Wanted>();
+  for (const path of files) {
+    const size = await from.size(path);
+    wanted.set(path, { size, version: (await from.version?.(path)) ?? null, sha256: sums.get(path) });
+    bytes += size;
   }
-  await write(folder!, RECORD, new TextEncoder().encode(JSON.stringify({ name, files: stored } satisfies Stored)));
-  return filesSource(folder!, name);
+  try {
+    // Refused by the browser in many ways, and no condition for anything: without it, it may take the files away when the disk is full.
+    await navigator.storage?.persist?.().catch(() => false);
+    return await alone(name, { wait: true, signal }, async () => {
+      const folder = (await StoredFolder.of(name, true))!;
+      await fill(folder, from, wanted, { signal, onProgress });
+      return (await open(folder))!;
+    });
+  } catch (error) {
+    throw await storageError(error, bytes);
+  }
 }
 
-/** A checkpoint that was stored under `name`, all of its files of the size they had; null where there is none. */
+/** A checkpoint that was stored under `name`; null where there is none that is whole. Throws where its files are not those it was stored with. */
 export async function storedCheckpoint(name: string): Promise<CheckpointSource | null> {
-  const folder = await folderOf(name, false);
-  const known = folder && (await record(folder));
-  if (!folder || !known?.files["model_index.json"]) return null;
-  for (const [file, { size }] of Object.entries(known.files)) {
-    const got = await sizeOf(folder, file);
-    if (got !== size) throw new CogwheelError("checkpoint", `${file} of the stored ${JSON.stringify(name)} must have ${size} bytes, got ${got ?? "no file"}; store the checkpoint again`);
+  try {
+    const folder = await StoredFolder.of(name, false);
+    return folder && (await open(folder));
+  } catch (error) {
+    throw await storageError(error, 0);
   }
-  return filesSource(folder, name);
 }
 
 /** What is stored, by name. */
 export async function storedCheckpoints(): Promise<StoredCheckpoint[]> {
-  const root = await rootFolder(false);
-  const list: StoredCheckpoint[] = [];
-  if (root) {
-    for await (const handle of root.values()) {
-      const known = handle.kind === "directory" ? await record(handle as FileSystemDirectoryHandle) : null;
-      if (known) list.push({ name: known.name, bytes: Object.values(known.files).reduce((sum, { size }) => sum + size, 0) });
+  try {
+    const list: StoredCheckpoint[] = [];
+    for (const folder of await StoredFolder.all()) {
+      const [stored, partial] = [await folder.stored(), await folder.partial()];
+      const contents = new Map([stored, partial].flatMap((record) => Object.values(record?.files ?? {})).map((file) => [file.content, file.size]));
+      list.push({ name: folder.name, bytes: [...contents.values()].reduce((sum, size) => sum + size, 0), whole: stored !== null });
+    }
+    return list.sort((a, b) => (a.name < b.name ? -1 : 1));
+  } catch (error) {
+    throw await storageError(error, 0);
+  }
+}
+
+/** Takes a stored checkpoint away, or what is left of one; nothing happens where there is none. Refused while another tab stores it. */
+export async function removeStoredCheckpoint(name: string): Promise<void> {
+  try {
+    await alone(name, { wait: false }, () => StoredFolder.remove(name));
+  } catch (error) {
+    throw await storageError(error, 0);
+  }
+}
+
+/** What a file is at its source. */
+interface Wanted {
+  readonly size: number;
+  readonly version: string | null;
+  readonly sha256: string | undefined;
+}
+
+/** Sees to it that the folder holds these files. */
+async function fill(folder: StoredFolder, from: CheckpointSource, wanted: ReadonlyMap<string, Wanted>, { signal, onProgress }: { signal: AbortSignal | undefined; onProgress: StoreOptions["onProgress"] }): Promise<void> {
+  const [before, begun] = [await folder.stored(), await folder.partial()];
+  const have: Record<string, StoredFile> = {};
+  let total = 0;
+  let done = 0;
+  for (const [path, want] of wanted) {
+    total += want.size;
+    for (const found of [begun?.files[path], before?.files[path]]) {
+      if (!found || !isSame(found, want) || (await folder.content(found))?.size !== want.size) continue;
+      have[path] = found;
+      done += want.size;
+      break;
     }
   }
-  return list.sort((a, b) => (a.name < b.name ? -1 : 1));
-}
-
-/** Takes a stored checkpoint away; nothing happens where there is none. */
-export async function removeStoredCheckpoint(name: string): Promise<void> {
-  const root = await rootFolder(false);
-  await root?.removeEntry(folderName(name), { recursive: true }).catch((error: DOMException) => {
-    if (error.name !== "NotFoundError") throw error;
-  });
-}
-
-async function rootFolder(create: boolean): Promise<FileSystemDirectoryHandle | null> {
-  const storage = globalThis.navigator?.storage;
-  if (!storage?.getDirectory) throw new CogwheelError("checkpoint", "storing a checkpoint needs a browser with a private file system, got none (it is missing in some private windows and in Node); open the checkpoint where it lies");
-  const top = await storage.getDirectory();
-  try {
-    return await top.getDirectoryHandle(ROOT, { create });
-  } catch (error) {
-    if ((error as DOMException).name === "NotFoundError") return null;
-    throw error;
+  await folder.sweep(have, before?.files ?? {});
+  const free = await room();
+  if (free !== undefined && total - done > free) {
+    // What it is to replace makes room for it, where that is enough.
+    const kept = new Set(Object.values(have).map(({ content }) => content));
+    const replaced = Object.values(before?.files ?? {}).reduce((sum, { content, size }) => sum + (kept.has(content) ? 0 : size), 0);
+    if (total - done > free + replaced) throw noRoom(total - done, free);
+    await folder.drop(have);
   }
-}
-
-/** Names may hold slashes and more: a folder's name is the name in the alphabet that every system takes. */
-const folderName = (name: string): string => encodeURIComponent(name).replaceAll("%", "=").replaceAll(".", "=2E").replaceAll("*", "=2A").slice(0, 200);
-
-async function folderOf(name: string, create: boolean): Promise<FileSystemDirectoryHandle | null> {
-  if (name === "") throw new CogwheelError("checkpoint", "a stored checkpoint must have a name, got an empty one");
-  const root = await rootFolder(create);
-  try {
-    return (await root?.getDirectoryHandle(folderName(name), { create })) ?? null;
-  } catch (error) {
-    if ((error as DOMException).name === "NotFoundError") return null;
-    throw error;
+  for (const [path, want] of wanted) {
+    if (!have[path]) {
+      const began = done;
+      const copied = await copy(folder, from, path, want, signal, (bytes) => onProgress?.((done += bytes), total, path)).catch(async (error: unknown) => {
+        // It could not be gone on with, and takes the room of what could be removed instead.
+        if ((error as DOMException).name === "QuotaExceededError") await (before ? folder.sweep(before.files) : StoredFolder.remove(folder.name)).catch(() => undefined);
+        throw error;
+      });
+      done = began + want.size;
+      have[path] = copied;
+      await folder.keepPartial(have);
+    }
+    onProgress?.(done, total, path);
+    signal?.throwIfAborted();
   }
+  await folder.keep(have);
 }
 
-/** What was written about the stored files; null where that cannot be read, so that they are fetched again. */
-async function record(folder: FileSystemDirectoryHandle): Promise<Stored | null> {
-  try {
-    const value: unknown = JSON.parse(await (await (await folder.getFileHandle(RECORD)).getFile()).text());
-    if (!isObject(value) || typeof value["name"] !== "string" || !isObject(value["files"])) return null;
-    const whole = Object.values(value["files"]).every((file) => isObject(file) && Number.isSafeInteger(file["size"]) && typeof file["sha256"] === "string");
-    return whole ? (value as unknown as Stored) : null;
-  } catch {
-    return null;
-  }
-}
+/** Whether a content is what the source has now. */
+const isSame = (found: StoredFile, want: Wanted): boolean => found.size === want.size && (want.sha256 === undefined ? want.version !== null && found.version === want.version : found.sha256 === want.sha256);
 
-async function handleOf(folder: FileSystemDirectoryHandle, path: string, create: boolean): Promise<FileSystemFileHandle> {
-  const parts = path.split("/");
-  const file = parts.pop()!;
-  let at = folder;
-  for (const part of parts) at = await at.getDirectoryHandle(part, { create });
-  return at.getFileHandle(file, { create });
-}
-
-async function sizeOf(folder: FileSystemDirectoryHandle, path: string): Promise<number | null> {
-  try {
-    return (await (await handleOf(folder, path, false)).getFile()).size;
-  } catch {
-    return null;
-  }
-}
-
-async function remove(folder: FileSystemDirectoryHandle, path: string): Promise<void> {
-  const parts = path.split("/");
-  const file = parts.pop()!;
-  let at = folder;
-  for (const part of parts) at = await at.getDirectoryHandle(part);
-  await at.removeEntry(file);
-}
-
-async function write(folder: FileSystemDirectoryHandle, path: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-  const stream = await (await handleOf(folder, path, true)).createWritable();
-  await stream.write(bytes);
-  await stream.close();
-}
-
-/** Copies a file piece by piece and resolves to its SHA-256. A writable stream puts the file in place only when it is closed. */
-async function copy(from: CheckpointSource, path: string, size: number, folder: FileSystemDirectoryHandle, { signal, onBytes }: { signal?: AbortSignal; onBytes: (bytes: number) => void }): Promise<string> {
+/** Copies a file piece by piece. */
+async function copy(folder: StoredFolder, from: CheckpointSource, path: string, { size, version, sha256: want }: Wanted, signal: AbortSignal | undefined, onBytes: (bytes: number) => void): Promise<StoredFile> {
   const { sha256 } = await import("@noble/hashes/sha2.js");
   const digest = sha256.create();
-  const stream = await (await handleOf(folder, path, true)).createWritable();
-  try {
+  let sum = "";
+  const content = await folder.add(async (write) => {
     for (let at = 0; at < size; at += PIECE) {
       signal?.throwIfAborted();
       const bytes = await from.read(path, at, Math.min(size, at + PIECE));
       digest.update(bytes);
-      await stream.write(bytes);
+      await write(bytes);
       onBytes(bytes.length);
     }
-    await stream.close();
-  } catch (error) {
-    await stream.abort().catch(() => undefined);
-    if ((error as DOMException).name === "QuotaExceededError") throw new CogwheelError("checkpoint", `${path} must fit the browser's storage, got a full one; remove stored checkpoints or open it where it lies`, { cause: error });
-    throw error;
+    sum = Array.from(digest.digest(), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    if (want !== undefined && want !== sum) throw checkpointError(from, path, `the SHA-256 must be ${want} as SHA256SUMS says, got ${sum}; the file was damaged on its way, store it again`);
+  });
+  return { content, size, sha256: sum, version };
+}
+
+/** The folder's files as a source; null where it is not whole. */
+async function open(folder: StoredFolder): Promise<CheckpointSource | null> {
+  for (let record: StoredRecord | null, last = ""; (record = await folder.stored()); ) {
+    const files = new Map<string, File>();
+    let wrong: string | undefined;
+    for (const [path, stored] of Object.entries(record.files)) {
+      const file = await folder.content(stored);
+      if (file?.size === stored.size) files.set(path, file);
+      else wrong = `${path} of the stored ${JSON.stringify(folder.name)} must have ${stored.size} bytes, got ${file?.size ?? "no file"}; store the checkpoint again`;
+    }
+    if (wrong === undefined) return filesSource(files, folder.name);
+    // Another tab may have replaced it between the record and the files.
+    const seen = JSON.stringify(record);
+    if (seen === last) throw new CogwheelError("checkpoint", wrong);
+    last = seen;
   }
-  return Array.from(digest.digest(), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return null;
 }
 
 /** Path → SHA-256, as `SHA256SUMS` in the checkpoint's folder has them; empty where there is no such file. */
@@ -211,11 +191,4 @@ async function sha256Sums(from: CheckpointSource): Promise<Map<string, string>> 
     sums.set(path, sum.toLowerCase());
   }
   return sums;
-}
-
-async function refuseIfFull(bytes: number): Promise<void> {
-  const { quota, usage = 0 } = await navigator.storage.estimate();
-  if (quota !== undefined && bytes > quota - usage) {
-    throw new CogwheelError("checkpoint", `a stored checkpoint must fit the browser's storage of ${quota - usage} bytes, got ${bytes}; free some space or open it where it lies`);
-  }
 }
