@@ -37,7 +37,8 @@ const PLAIN_INITS = new Set(["gaussian", "eva", "orthogonal", "mica"]);
 const CHANGING_INITS = /^(?:pissa(?:_niter_\d+)?|olora|corda|loftq|lora_ga)$/i;
 /** A table of patterns may name every module of a model, not more. */
 const MAX_PATTERNS = 10_000;
-const STEPS = 50_000_000;
+/** A second or two. Names, which tables of hundreds of modules are made of, take none. */
+const STEPS = 10_000_000;
 
 /** What Python's `bool()` says no to. */
 const isOff = (value: unknown): boolean => value === undefined || value === null || value === false || value === 0 || value === "" || (typeof value === "object" && Object.keys(value).length === 0);
@@ -102,9 +103,9 @@ function checkAlpha(field: string, value: unknown, fail: Fail): void {
   if (typeof value !== "number" || !Number.isFinite(value)) fail(`${field} must be a finite number, got ${brief(value)}; correct the config`);
 }
 
-function compileRegex(field: string, shown: string, pattern: string, fail: Fail): PythonRegex {
+function compileRegex(field: string, shown: string, pattern: string, budget: MatchBudget, fail: Fail): PythonRegex {
   try {
-    return new PythonRegex(pattern);
+    return new PythonRegex(pattern, budget);
   } catch (error) {
     if (error instanceof PythonRegexError) return fail(`${field} must hold regular expressions of Python, got ${brief(shown)}: ${error.message}; write the modules' names`);
     throw error;
@@ -121,6 +122,21 @@ function tried(field: string, fail: Fail, match: () => boolean): boolean {
   }
 }
 
+/** Does `(.*\.)?(pattern)$` match? Most patterns are names, in which only a dot is more than itself; they are compared as they are. */
+function patternMatcher(field: string, pattern: string, budget: MatchBudget, fail: Fail): (path: string) => boolean {
+  const [, anchor, name] = /^(\^?)([\w.-]+)$/.exec(pattern) ?? [];
+  if (name === undefined) {
+    const regex = compileRegex(field, pattern, `(.*\\.)?(${pattern})$`, budget, fail);
+    return (path) => tried(field, fail, () => regex.match(path, budget));
+  }
+  return (path) => {
+    const start = path.length - name.length;
+    if (start < 0 || (start > 0 && (anchor || path[start - 1] !== "."))) return false;
+    for (let i = 0; i < name.length; i++) if (name[i] !== "." && name[i] !== path[start + i]) return false;
+    return true;
+  };
+}
+
 /** `get_pattern_key` of PEFT: the value of the first pattern, as the file has them, of which `(.*\.)?(pattern)$` matches a module's name. */
 function readPatterns(field: string, table: unknown, check: (field: string, value: unknown, fail: Fail) => void, budget: MatchBudget, fail: Fail): (path: string) => number | undefined {
   if (table === undefined || table === null) return () => undefined;
@@ -129,14 +145,14 @@ function readPatterns(field: string, table: unknown, check: (field: string, valu
   if (entries.length > MAX_PATTERNS) fail(`${field} may hold ${MAX_PATTERNS} patterns, got ${entries.length}; no model has so many modules`);
   const patterns = entries.map(([name, value]) => {
     check(`${field} of ${brief(name)}`, value, fail);
-    return { name, value: value as number, regex: compileRegex(field, name, `(.*\\.)?(${name})$`, fail) };
+    return { name, value: value as number, matches: patternMatcher(field, name, budget, fail) };
   });
   // JavaScript moves names such as "0" to the front of an object, so that their place in the file is lost.
   const moved = patterns.some(({ name }) => /^(?:0|[1-9]\d*)$/.test(name));
   return (path) => {
     const matches: typeof patterns = [];
     for (const pattern of patterns) {
-      if (!tried(field, fail, () => pattern.regex.match(path, budget))) continue;
+      if (!pattern.matches(path)) continue;
       matches.push(pattern);
       if (!moved) break;
     }
@@ -150,7 +166,7 @@ function readTargets(config: Fields, budget: MatchBudget, fail: Fail): LoraConfi
   const names = (field: string): { list?: readonly string[]; regex?: PythonRegex; text?: string } => {
     const value = config[field];
     if (value === undefined || value === null) return {};
-    if (typeof value === "string") return { text: value, regex: compileRegex(field, value, value, fail) };
+    if (typeof value === "string") return { text: value, regex: compileRegex(field, value, value, budget, fail) };
     if (!Array.isArray(value) || !value.every((one) => typeof one === "string")) return fail(`${field} must be a list of names or a pattern, got ${brief(value)}; correct the config`);
     return { list: value as string[] };
   };
@@ -177,7 +193,7 @@ function readLayers(config: Fields, budget: MatchBudget, fail: Fail): (path: str
   if (list === undefined || list === null || (Array.isArray(list) && list.length === 0)) return () => true;
   if (!Array.isArray(list) || !list.every(Number.isSafeInteger)) return fail(`layers_to_transform must be a number or a list of numbers, got ${brief(layers)}; correct the config`);
   if (named.some((one: string) => one.includes("|"))) fail(`layers_pattern must name one list of blocks, got ${brief(patterns)}; give a list of names in place of |`);
-  const regexes = named.filter((one: string) => one !== "").map((one: string) => compileRegex("layers_pattern", one, `(?:^|.*\\.)(?:${one})\\.`, fail));
+  const regexes = named.filter((one: string) => one !== "").map((one: string) => compileRegex("layers_pattern", one, `(?:^|.*\\.)(?:${one})\\.`, budget, fail));
   return (path) => {
     const numbers = [...path.matchAll(/(?<=\.)\d+(?=\.)/g)];
     // Without a pattern the first number counts that has a list's name and one more before it.

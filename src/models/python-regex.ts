@@ -10,9 +10,15 @@ const MAX_PROGRAM = 20_000;
 const MAX_PATTERN = 10_000;
 const MAX_NESTING = 100;
 
-/** What remains of the steps that all matches of one file may take together. */
+/** What remains of the steps that all patterns of one file may take together, to be made and to be matched. */
 export interface MatchBudget {
   steps: number;
+}
+/** An instruction takes about as long to make as this many steps of a match. */
+const STEPS_TO_MAKE = 10;
+function spend(budget: MatchBudget, steps: number): void {
+  budget.steps -= steps;
+  if (budget.steps < 0) throw new PythonRegexError("all patterns together take too long");
 }
 
 type CharTest = (code: number) => boolean;
@@ -259,10 +265,11 @@ function widthOf(node: Node): number | null {
 }
 const addWidth = (a: number, b: number | null): number | null => (b === null ? null : a + b);
 
-function compile(node: Node, size = { left: MAX_PROGRAM }): Instruction[] {
+function compile(node: Node, budget: MatchBudget, size = { left: MAX_PROGRAM }): Instruction[] {
   const program: Instruction[] = [];
   const emit = (instruction: Instruction): number => {
     if (--size.left < 0) throw new PythonRegexError(`its repeats unfold to more than ${MAX_PROGRAM} steps`);
+    spend(budget, STEPS_TO_MAKE);
     return program.push(instruction) - 1;
   };
   const write = (part: Node): void => {
@@ -273,7 +280,7 @@ function compile(node: Node, size = { left: MAX_PROGRAM }): Instruction[] {
       case "look": {
         const width = part.ahead ? null : widthOf(part.part);
         if (!part.ahead && width === null) throw new PythonRegexError("what is looked for behind must have one width");
-        return void emit({ op: "look", program: compile(part.part, size), width, negated: part.negated });
+        return void emit({ op: "look", program: compile(part.part, budget, size), width, negated: part.negated });
       }
       case "choice": {
         const to: number[] = [];
@@ -325,7 +332,7 @@ function run(program: Instruction[], text: readonly number[], from: number, end:
     const state = open.pop()!;
     if (seen[state]) continue;
     seen[state] = 1;
-    if (--budget.steps < 0) throw new PythonRegexError("its patterns take too long to try");
+    spend(budget, 1);
     const at = state % width;
     const pc = (state - at) / width;
     const instruction = program[pc]!;
@@ -360,8 +367,9 @@ function holds(what: Assertion, text: readonly number[], at: number): boolean {
  */
 export class PythonRegex {
   readonly #program: Instruction[];
-  constructor(pattern: string) {
-    this.#program = compile(new Parser(pattern).parse());
+  constructor(pattern: string, budget: MatchBudget) {
+    spend(budget, STEPS_TO_MAKE * pattern.length);
+    this.#program = compile(new Parser(pattern).parse(), budget);
   }
 
   /** `re.match`: from the start of the text, not necessarily to its end. */
