@@ -18,6 +18,7 @@ import { CogwheelError } from "../../src/errors.ts";
 import { OUTCOMES, Tally, type FuzzKind } from "./kind.ts";
 
 const KINDS: Record<string, () => Promise<FuzzKind>> = {
+  adapters: async () => (await import("./adapters.ts")).adapters,
   cases: async () => (await import("./cases.ts")).cases,
   media: async () => (await import("./media.ts")).media,
   pictures: async () => (await import("./pictures.ts")).pictures,

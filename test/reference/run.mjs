@@ -8,6 +8,7 @@
  *   npm run reference -- --trace           write cases with every intermediate under cases-trace/
  *   npm run reference -- fuzz --out DIR    random cases instead (fuzz.py; `npm run fuzz` makes and runs them)
  *   npm run reference -- pictures OUT.json random pictures and what Pillow reads in them (../video/pictures/draw.py)
+ *   npm run reference -- adapters --out DIR  random LoRA adapters of PEFT and diffusers (adapters.py), likewise
  *   npm run reference -- --only Conv3d     of any of these only some; --list, --out DIR, --check as in generate.py
  *
  * The versions are installed once, in a virtual environment of their own in the user's cache folder.
@@ -75,7 +76,7 @@ const named = process.env.COGWHEEL_PYTHON;
 if (named && !versionOf(named)) fail(`COGWHEEL_PYTHON must be a Python interpreter, got ${named}, which does not run; correct the path, or unset it`);
 const python = named || environmentPython();
 /** What else runs in this environment. */
-const others = { fuzz: join(here, "fuzz.py"), pictures: join(here, "../video/pictures/draw.py") };
+const others = { fuzz: join(here, "fuzz.py"), adapters: join(here, "adapters.py"), pictures: join(here, "../video/pictures/draw.py") };
 const other = others[given[0]];
 const makes = ["--write", "--large", "--trace", "--list", "--check", "--help", "-h"].some((flag) => given.includes(flag));
 const args = other ? [other, ...given.slice(1)] : [join(here, "generate.py"), ...(makes ? [] : ["--check"]), ...given.filter((arg) => arg !== "--write")];

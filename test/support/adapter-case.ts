@@ -1,0 +1,65 @@
+/** A folder of test/reference/adapters.py: adapters on the model of a committed reference case, and what PEFT or diffusers compute with them. */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { openSafetensors } from "../../src/checkpoint/safetensors.ts";
+import { memorySource } from "../../src/checkpoint/source-memory.ts";
+import { toFloat32 } from "../../src/checkpoint/convert.ts";
+import type { Gpu } from "../../src/gpu/gpu.ts";
+import { compile } from "../../src/graph/compile.ts";
+import { Graph } from "../../src/graph/graph.ts";
+import { Program } from "../../src/graph/program.ts";
+import { WeightStore } from "../../src/graph/weights.ts";
+import { loraChanges, LoraWeights, withLoras } from "../../src/models/lora.ts";
+import { parseTransformerConfig } from "../../src/models/transformer/config.ts";
+import { factorWeight } from "../../src/models/transformer/linear.ts";
+import { recordTransformer } from "../../src/models/transformer/transformer.ts";
+import { loadLora } from "../../src/pipelines/lora-file.ts";
+import { caseWeights, readCase } from "../../src/reference/case.ts";
+import { relativeL2 } from "./compare.ts";
+
+export interface AdapterCase {
+  /** A committed case of CogVideoXTransformer3DModel. */
+  readonly base: string;
+  readonly adapters: readonly {
+    readonly path: string;
+    readonly scale: number;
+    readonly form: "peft" | "diffusers" | "plain" | "unprefixed";
+    /** Config fields by which it may be refused. */
+    readonly fields: readonly string[];
+  }[];
+  /** What the reference itself throws at it. */
+  readonly error?: string;
+}
+
+export async function readAdapterCase(folder: string): Promise<AdapterCase> {
+  return JSON.parse(await readFile(join(folder, "case.json"), "utf8")) as AdapterCase;
+}
+
+/**
+ * Loads the adapters as an app does and computes the sample with them merged and beside the weights.
+ * @returns the relative L2 error of each way
+ */
+export async function runAdapterCase(gpu: Gpu, folder: string, { base, adapters }: AdapterCase): Promise<{ merged: number; live: number }> {
+  const c = await readCase(new Uint8Array(await readFile(join("test/reference/cases/CogVideoXTransformer3DModel", `${base}.safetensors`))), base);
+  const weights = caseWeights(c, "f32");
+  const loaded = await Promise.all(adapters.map(async ({ path, scale }) => ({ ...(await loadLora(join(folder, path))), scale })));
+  const changes = loraChanges(loaded, weights.names(), (name) => weights.shape(name));
+  const expected = await openSafetensors(memorySource({ s: new Uint8Array(await readFile(join(folder, "sample.safetensors"))) }), "s");
+  const want = toFloat32((await expected.read("sample")).bytes, "F32");
+  const beside = new LoraWeights(changes, (name) => weights.shape(name));
+  const config = parseTransformerConfig(c.config);
+  const batch = c.inputs.get("hidden_states")!.shape[0]!;
+  const spread = (name: string) => Float32Array.from({ length: batch }, (_, i) => { const { data } = c.inputs.get(name)!; return data[i % data.length]!; });
+  const ofs: Record<string, Float32Array> = c.inputs.has("ofs") ? { ofs: spread("ofs") } : {};
+  const error = async (provider: ReturnType<typeof withLoras>, live?: LoraWeights): Promise<number> => {
+    const graph = new Graph("adapters", (name) => provider.type(name));
+    const input = (name: string) => graph.input(name, c.inputs.get(name)!.shape);
+    graph.output("sample", recordTransformer(graph, config, { latents: input("hidden_states"), text: input("encoder_hidden_states"), timestep: graph.input("timestep", [batch]), ...(ofs["ofs"] ? { ofs: graph.input("ofs", [batch]) } : {}) }, "f32", live));
+    using store = new WeightStore(gpu, provider);
+    using program = await Program.create(gpu, compile(graph, gpu.caps), store);
+    for (const name of graph.inputs.keys()) if (factorWeight(name)) program.write(name, live!.factors(factorWeight(name)!));
+    await program.run({ inputs: { hidden_states: c.inputs.get("hidden_states")!.data, encoder_hidden_states: c.inputs.get("encoder_hidden_states")!.data, timestep: spread("timestep"), ...ofs } });
+    return relativeL2(await program.read("sample"), want);
+  };
+  return { merged: await error(withLoras(weights, changes)), live: await error(beside.provider(weights), beside) };
+}
