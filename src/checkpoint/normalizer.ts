@@ -12,8 +12,13 @@ export interface Normalized {
   /** UTF-8, with U+2581 for every space when the model escapes them. */
   bytes: Uint8Array;
   /** For every byte, and one past the last, the byte of the input that it comes from. */
-  origins: number[];
+  origins: Uint32Array;
 }
+
+/** Bytes that a text may have, before and after it is normalised; a model takes some 226 pieces of it. */
+const MAX_TEXT = 2 ** 21;
+/** Bytes that one rule may take, and give. The longest of NFKC take 12 and give 33. */
+const MAX_RULE = 256;
 
 const SPACE = 0x20;
 const SPACE_SYMBOL = [0xe2, 0x96, 0x81]; // U+2581 ▁
@@ -43,13 +48,10 @@ export class Normalizer {
   normalize(input: Uint8Array): Normalized {
     const { addDummyPrefix, removeExtraWhitespaces, escapeWhitespaces, treatWhitespaceAsSuffix } = this.#spec;
     const space = escapeWhitespaces ? SPACE_SYMBOL : [SPACE];
-    const bytes: number[] = [];
-    const origins: number[] = [];
+    checkText(input.length);
+    const out = new Output();
     let at = 0;
-    const put = (byte: number): void => {
-      bytes.push(byte);
-      origins.push(at);
-    };
+    const put = (byte: number): void => out.put(byte, at);
 
     if (removeExtraWhitespaces) {
       while (at < input.length) {
@@ -59,7 +61,7 @@ export class Normalizer {
       }
     }
     // Nothing, or nothing but space, gives nothing: not even the dummy prefix.
-    if (at === input.length) return { bytes: new Uint8Array(0), origins: [at] };
+    if (at === input.length) return { bytes: new Uint8Array(0), origins: Uint32Array.of(at) };
 
     if (!treatWhitespaceAsSuffix && addDummyPrefix) space.forEach(put);
     let afterSpace = removeExtraWhitespaces;
@@ -79,15 +81,10 @@ export class Normalizer {
     }
     if (removeExtraWhitespaces) {
       // Also a U+2581 that the text itself ends with goes, as in SentencePiece.
-      while (bytes.length >= space.length && space.every((byte, i) => bytes[bytes.length - space.length + i] === byte)) {
-        bytes.length -= space.length;
-        at = origins[bytes.length]!;
-        origins.length = bytes.length;
-      }
+      while (out.endsWith(space)) at = out.drop(space.length);
     }
     if (treatWhitespaceAsSuffix && addDummyPrefix) space.forEach(put);
-    origins.push(at);
-    return { bytes: new Uint8Array(bytes), origins };
+    return out.done(at);
   }
 
   /** What the text at `at` becomes: a symbol as it is, the longest rule's replacement, or one character. */
@@ -99,6 +96,48 @@ export class Normalizer {
     const length = validCharacter(input, at);
     if (length === 0) return { from: REPLACEMENT, start: 0, end: 3, consumed: 1 };
     return { from: input, start: at, end: at + length, consumed: length };
+  }
+}
+
+function checkText(bytes: number): void {
+  if (bytes > MAX_TEXT) throw new CogwheelError("checkpoint", `a text may have at most ${MAX_TEXT} bytes, before and after it is normalised, got ${bytes === MAX_TEXT + 1 ? "more" : bytes}; shorten it`);
+}
+
+/** Bytes and their origins, in arrays that grow. */
+class Output {
+  #bytes = new Uint8Array(1024);
+  #origins = new Uint32Array(1024);
+  #length = 0;
+
+  put(byte: number, origin: number): void {
+    if (this.#length === this.#bytes.length) this.#grow();
+    this.#bytes[this.#length] = byte;
+    this.#origins[this.#length++] = origin;
+  }
+
+  #grow(): void {
+    checkText(this.#length + 1);
+    const [bytes, origins] = [this.#bytes, this.#origins];
+    this.#bytes = new Uint8Array(2 * this.#length);
+    this.#origins = new Uint32Array(2 * this.#length);
+    this.#bytes.set(bytes);
+    this.#origins.set(origins);
+  }
+
+  endsWith(end: readonly number[]): boolean {
+    const start = this.#length - end.length;
+    return start >= 0 && end.every((byte, i) => this.#bytes[start + i] === byte);
+  }
+
+  /** Removes the last bytes and returns the origin of the first of them. */
+  drop(count: number): number {
+    this.#length -= count;
+    return this.#origins[this.#length]!;
+  }
+
+  done(origin: number): Normalized {
+    this.put(0, origin);
+    return { bytes: this.#bytes.slice(0, this.#length - 1), origins: this.#origins.slice(0, this.#length) };
   }
 }
 
@@ -142,6 +181,7 @@ class CharsMap {
       const unit = this.#unit(node);
       if (((unit & 0x800000ff) >>> 0) !== input[i]) break;
       node ^= offset(unit);
+      if (i + 1 - at > MAX_RULE) throw this.#broken(`a rule for more than ${MAX_RULE} bytes`);
       if ((unit >>> 8) & 1) {
         length = i + 1 - at;
         value = this.#unit(node) & 0x7fffffff;
@@ -149,7 +189,9 @@ class CharsMap {
     }
     if (length === 0) return null;
     if (value >= this.#replacements.length) throw this.#broken(`a rule that points at byte ${value} of ${this.#replacements.length}`);
-    return { from: this.#replacements, start: value, end: this.#replacements.indexOf(0, value), consumed: length };
+    const size = this.#replacements.subarray(value, value + MAX_RULE + 1).indexOf(0);
+    if (size < 0) throw this.#broken(`a rule that gives more than ${MAX_RULE} bytes`);
+    return { from: this.#replacements, start: value, end: value + size, consumed: length };
   }
 }
 

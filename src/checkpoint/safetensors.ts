@@ -97,7 +97,7 @@ async function headerText(source: CheckpointSource, path: string, size: number, 
   } catch (cause) {
     throw fail(`the header must be UTF-8, got bytes that are not; ${AGAIN}`, cause);
   }
-  if (text[0] !== "{") {
+  if (!/^[ \n\r\t]*\{/.test(text)) {
     throw fail(`the header must start with "{", got ${JSON.stringify(text.slice(0, 16))}; ${AGAIN}`);
   }
   return { text, dataStart };
@@ -174,11 +174,7 @@ function checkMetadata(value: unknown, fail: Fail): Record<string, string> {
 function checkEntry(name: string, value: unknown, dataStart: number, fileSize: number, fail: Fail): TensorInfo {
   const again = "the file is damaged, download it again";
   if (!isObject(value)) throw fail(`${name}: a tensor must be described by an object, got ${brief(value)}; ${again}`);
-  for (const key of Object.keys(value)) {
-    if (key !== "dtype" && key !== "shape" && key !== "data_offsets") {
-      throw fail(`${name}: a tensor has dtype, shape and data_offsets, got ${JSON.stringify(key)} too; write the file again`);
-    }
-  }
+  // Other fields say nothing to the reference reader.
   const { dtype, shape, data_offsets: offsets } = value;
   if (!isDtype(dtype)) {
     throw fail(`${name}: dtype must be one of ${Object.keys(DTYPE_BYTES).join(", ")}, got ${brief(dtype)}; convert the tensor to one of these`);

@@ -1,3 +1,4 @@
+import { CogwheelError } from "../errors.ts";
 import { ByteTrie, characterBytes } from "./byte-trie.ts";
 import { Normalizer } from "./normalizer.ts";
 import { byteOfPiece, PieceType, pieceText, readSpieceModel } from "./spiece-model.ts";
@@ -13,6 +14,9 @@ import type { SpieceModel } from "./spiece-model.ts";
 const UNKNOWN_PENALTY = 10;
 /** What a user-defined symbol scores for every byte after its first, so that it beats the pieces it is made of. */
 const SYMBOL_BONUS = 0.1;
+
+/** How many bytes of pieces a text may be compared with: its own times the longest piece's. Real pieces have up to 64 bytes. */
+const MAX_COMPARISONS = 2 ** 26;
 
 /** Ids and where they come from. */
 export interface Encoded {
@@ -31,6 +35,9 @@ export class SentencePiece {
   readonly #byteIds: number[] = [];
   readonly #unknownId: number;
   readonly #unknownScore: number;
+  readonly #file: string;
+  /** Bytes of the longest piece. */
+  readonly #longest: number;
   /** By id; only those of the pieces in the trie are used. */
   readonly #scores: Float32Array;
 
@@ -40,6 +47,8 @@ export class SentencePiece {
    */
   constructor(bytes: Uint8Array, file = "spiece.model") {
     this.model = readSpieceModel(bytes, file);
+    this.#file = file;
+    this.#longest = this.model.pieces.reduce((most, { bytes: { length } }) => Math.max(most, length), 1);
     this.#scores = new Float32Array(this.model.pieces.length);
     const symbols = new ByteTrie();
     let hasSymbols = false;
@@ -98,7 +107,9 @@ export class SentencePiece {
   /** The ids of a text, without start or end marks. Marks written in the text, such as `</s>`, are plain text. */
   encode(text: string | Uint8Array): Encoded {
     const input = typeof text === "string" ? new TextEncoder().encode(text) : text;
+    this.#checkLength(input.length);
     const { bytes, origins } = this.#normalizer.normalize(input);
+    this.#checkLength(bytes.length);
     const ids: number[] = [];
     const starts: number[] = [];
     let afterUnknown = false;
@@ -117,6 +128,11 @@ export class SentencePiece {
       afterUnknown = unknown;
     }
     return { ids, starts };
+  }
+
+  #checkLength(bytes: number): void {
+    const most = Math.floor(MAX_COMPARISONS / this.#longest);
+    if (bytes > most) throw new CogwheelError("checkpoint", `${this.#file}: a text may have at most ${most} bytes with a vocabulary whose longest piece has ${this.#longest}, got ${bytes}; shorten the text`);
   }
 
   /** Viterbi over byte positions: for each end of a piece the best sum that reaches it, and the piece that does. */

@@ -70,12 +70,15 @@ export async function readText(source: CheckpointSource, path: string): Promise<
   }
 }
 
-/** The whole file as a JSON object. Anything but an object at the top is an error. */
-export async function readJson(source: CheckpointSource, path: string): Promise<Record<string, unknown>> {
+/**
+ * The whole file as a JSON object. Anything but an object at the top is an error.
+ * @param parse reads the text, where it is more than JSON
+ */
+export async function readJson(source: CheckpointSource, path: string, parse = parseJsonObject): Promise<Record<string, unknown>> {
   const size = await source.size(path);
   if (size > JSON_LIMIT) throw checkpointError(source, path, `a JSON file may hold at most ${JSON_LIMIT} bytes, got ${size}; check that this is the file it is named after`);
   const text = await readText(source, path);
-  return parseJsonObject(text, (rule, cause) => checkpointError(source, path, kindRule(new TextEncoder().encode(text.slice(0, KIND_BYTES)), "JSON") ?? `${rule}; download the file again`, cause));
+  return parse(text, (rule, cause) => checkpointError(source, path, kindRule(new TextEncoder().encode(text.slice(0, KIND_BYTES)), "JSON") ?? `${rule}; download the file again`, cause));
 }
 
 /** `[checkpoint] path: rule` with the source's label where the reader can see it. */

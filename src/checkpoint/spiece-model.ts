@@ -34,6 +34,19 @@ export interface SpieceModel {
   escapeWhitespaces: boolean;
 }
 
+// Models come from strangers, so what one may make of a text is bounded by what it holds. The largest of T5's kind have 256,000 pieces
+// of up to 16 characters, 2 MB in all.
+const MAX_FILE = 64 * 1024 * 1024;
+const MAX_PIECES = 2 ** 19;
+/** Bytes of a piece. */
+const MAX_PIECE = 1024;
+/** Bytes of all pieces: each is at most one place of a trie. */
+const MAX_PIECES_BYTES = 2 ** 22;
+/** Bytes of the normaliser's table; NFKC's takes 240 KB. */
+const MAX_CHARSMAP = 2 ** 24;
+/** Bytes of a name in the trainer's settings. */
+const MAX_NAME = 1024;
+
 const KIND = "a SentencePiece model";
 const VARINT = 0;
 const BYTES = 2;
@@ -63,34 +76,52 @@ export function readSpieceModel(bytes: Uint8Array, file = "spiece.model"): Spiec
     escapeWhitespaces: true,
   };
   let modelType = UNIGRAM;
+  let piecesBytes = 0;
+  const most = (what: string, limit: number, got: number): void => {
+    if (got > limit) throw fail(`${what} at most ${limit}, got ${got > limit + 1 ? got : "more"}; this is not the tokenizer of a T5, or it was made to break its reader: use the one that belongs to the checkpoint`);
+  };
+  const name = (pbf: PbfReader): string => {
+    const utf8 = blob(pbf);
+    most("the bytes of a piece's name must be", MAX_NAME, utf8.length);
+    return pieceText(utf8);
+  };
+  most("the bytes of the file must be", MAX_FILE, bytes.length);
   try {
     message(new PbfReader(bytes), bytes.length, {
       1: [BYTES, (pbf) => {
         const piece: Piece = { bytes: new Uint8Array(0), score: 0, type: PieceType.normal };
         message(pbf, submessage(pbf), {
-          1: [BYTES, () => { piece.bytes = blob(pbf); }],
+          1: [BYTES, () => {
+            piece.bytes = blob(pbf);
+            most(`the bytes of piece ${model.pieces.length} must be`, MAX_PIECE, piece.bytes.length);
+            most("the bytes of all pieces must be", MAX_PIECES_BYTES, (piecesBytes += piece.bytes.length));
+          }],
           2: [FIXED32, () => { piece.score = pbf.readFloat(); }],
           3: [VARINT, () => { piece.type = pbf.readVarint(); }],
         });
-        model.pieces.push(piece);
+        most("the number of pieces must be", MAX_PIECES, model.pieces.push(piece));
       }],
       2: [BYTES, (pbf) => message(pbf, submessage(pbf), {
         3: [VARINT, () => { modelType = pbf.readVarint(); }],
         24: [VARINT, () => { model.treatWhitespaceAsSuffix = pbf.readBoolean(); }],
         35: [VARINT, () => { model.byteFallback = pbf.readBoolean(); }],
         // An empty name means the default, as it does to SentencePiece.
-        45: [BYTES, () => { model.unkPiece = text(pbf) || "<unk>"; }],
-        47: [BYTES, () => { model.eosPiece = text(pbf) || "</s>"; }],
-        48: [BYTES, () => { model.padPiece = text(pbf) || "<pad>"; }],
+        45: [BYTES, () => { model.unkPiece = name(pbf) || "<unk>"; }],
+        47: [BYTES, () => { model.eosPiece = name(pbf) || "</s>"; }],
+        48: [BYTES, () => { model.padPiece = name(pbf) || "<pad>"; }],
       })],
       3: [BYTES, (pbf) => message(pbf, submessage(pbf), {
-        2: [BYTES, () => { model.charsmap = blob(pbf); }],
+        2: [BYTES, () => {
+          model.charsmap = blob(pbf);
+          most("the bytes of precompiled_charsmap must be", MAX_CHARSMAP, model.charsmap.length);
+        }],
         3: [VARINT, () => { model.addDummyPrefix = pbf.readBoolean(); }],
         4: [VARINT, () => { model.removeExtraWhitespaces = pbf.readBoolean(); }],
         5: [VARINT, () => { model.escapeWhitespaces = pbf.readBoolean(); }],
       })],
     });
   } catch (cause) {
+    if (cause instanceof CogwheelError) throw cause;
     throw fail(kindRule(bytes, KIND) ?? `must be a SentencePiece model, got ${bytes.length} bytes that are not (${(cause as Error).message}); download it again`, cause);
   }
   if (model.pieces.length === 0) throw fail(kindRule(bytes, KIND) ?? "the vocabulary must hold pieces, got none; download the file again");
@@ -130,10 +161,6 @@ function blob(pbf: PbfReader): Uint8Array {
   return bytes;
 }
 
-function text(pbf: PbfReader): string {
-  return new TextDecoder().decode(blob(pbf));
-}
-
 /** The rules by which SentencePiece itself refuses a vocabulary. */
 function checkPieces(model: SpieceModel, fail: (rule: string) => CogwheelError): void {
   const again = "download the file again or train the model anew";
@@ -143,13 +170,14 @@ function checkPieces(model: SpieceModel, fail: (rule: string) => CogwheelError):
   const bytePieces = new Set<number>();
   model.pieces.forEach(({ bytes, score, type }, id) => {
     const name = pieceText(bytes);
+    const shown = JSON.stringify(name.slice(0, 60));
     if (bytes.length === 0) throw fail(`a piece must not be empty, got an empty piece ${id}; ${again}`);
-    if (!Number.isFinite(score)) throw fail(`a piece's score must be finite, got ${score} for piece ${id} (${JSON.stringify(name)}); ${again}`);
+    if (!Number.isFinite(score)) throw fail(`a piece's score must be finite, got ${score} for piece ${id} (${shown}); ${again}`);
     const reserved = type === PieceType.unknown || type === PieceType.control || type === PieceType.byte;
     // SentencePiece keeps reserved and ordinary pieces apart: one name may be in both.
-    const key = `${reserved ? "r" : "n"}${bytes.join()}`;
+    const key = (reserved ? "r" : "n") + String.fromCharCode(...bytes);
     const before = seen.get(key);
-    if (before !== undefined) throw fail(`a piece must stand once in the vocabulary, got ${JSON.stringify(name)} as ${before} and ${id}; ${again}`);
+    if (before !== undefined) throw fail(`a piece must stand once in the vocabulary, got ${shown} as ${before} and ${id}; ${again}`);
     seen.set(key, id);
     if (!reserved && type !== PieceType.userDefined && type !== PieceType.unused) ordinary++;
     if (type === PieceType.unknown) {
@@ -158,8 +186,8 @@ function checkPieces(model: SpieceModel, fail: (rule: string) => CogwheelError):
     }
     if (type === PieceType.byte) {
       const byte = byteOfPiece(name);
-      if (!model.byteFallback) throw fail(`byte pieces need byte_fallback, got ${JSON.stringify(name)} without it; ${again}`);
-      if (byte === null) throw fail(`a byte piece must be named <0x00> to <0xFF>, got ${JSON.stringify(name)}; ${again}`);
+      if (!model.byteFallback) throw fail(`byte pieces need byte_fallback, got ${shown} without it; ${again}`);
+      if (byte === null) throw fail(`a byte piece must be named <0x00> to <0xFF>, got ${shown}; ${again}`);
       bytePieces.add(byte);
     }
   });

@@ -3,6 +3,7 @@
  * cannot change what a saved adapter computes, or must be off; a field that nothing here knows must be off too.
  */
 import { CogwheelError } from "../errors.ts";
+import { parseJsonObject } from "../checkpoint/json-scan.ts";
 import { PythonRegex, PythonRegexError, type MatchBudget } from "./python-regex.ts";
 
 /** What a config says of the modules of an adapter. */
@@ -46,6 +47,14 @@ const isOff = (value: unknown): boolean => value === undefined || value === null
 function brief(value: unknown): string {
   const text = JSON.stringify(value) ?? "nothing";
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+}
+
+/**
+ * The JSON text of a config. Patterns that are numbers, such as "0" for `to_out.0`, are written in brackets, which mean the same, so that
+ * they keep their place among the others: the first that matches counts.
+ */
+export function parseLoraConfig(text: string, fail: (rule: string, cause?: unknown) => Error): Record<string, unknown> {
+  return parseJsonObject(text.replace(/"(\d+)"(?=\s*:)/g, '"(?:$1)"'), fail);
 }
 
 /**
@@ -147,19 +156,16 @@ function readPatterns(field: string, table: unknown, check: (field: string, valu
     check(`${field} of ${brief(name)}`, value, fail);
     return { name, value: value as number, matches: patternMatcher(field, name, budget, fail) };
   });
-  // JavaScript moves names such as "0" to the front of an object, so that their place in the file is lost.
-  const moved = patterns.some(({ name }) => /^(?:0|[1-9]\d*)$/.test(name));
   return (path) => {
-    const matches: typeof patterns = [];
-    for (const pattern of patterns) {
-      if (!pattern.matches(path)) continue;
-      matches.push(pattern);
-      if (!moved) break;
-    }
-    if (new Set(matches.map(({ value }) => value)).size > 1) fail(`${field} must say one value of a module, got ${matches.map(({ name, value }) => `${brief(name)}: ${value}`).join(" and ")} for ${path}; which comes first is not known of names that are numbers`);
-    return matches[0]?.value;
+    const first = patterns.find(({ matches }) => matches(path));
+    // JavaScript moves names such as "0" to the front of an object, so that their place in a config that comes as an object is not known.
+    const other = first && isIndex(first.name) && patterns.find(({ name, value, matches }) => value !== first.value && matches(path) && name !== first.name);
+    if (other) fail(`${field} must say one value of a module, got ${brief(first.name)}: ${first.value} and ${brief(other.name)}: ${other.value} for ${path}; write (?:${first.name}) for a number`);
+    return first?.value;
   };
 }
+
+const isIndex = (name: string): boolean => /^(?:0|[1-9]\d*)$/.test(name);
 
 /** `check_target_module_exists` of PEFT, as the field that leaves a module out. */
 function readTargets(config: Fields, budget: MatchBudget, fail: Fail): LoraConfig["leavesOut"] {
@@ -178,6 +184,7 @@ function readTargets(config: Fields, budget: MatchBudget, fail: Fail): LoraConfi
   return (path, isLinear) => {
     if ((exclude.text || exclude.list?.length) && holds("exclude_modules", exclude, path)) return "exclude_modules";
     if (target.text?.toLowerCase() === "all-linear") return isLinear ? undefined : "target_modules";
+    if (target.list?.includes(path)) return undefined; // a whole name asks for no layer
     if ((target.list || target.regex) && !holds("target_modules", target, path)) return "target_modules";
     return inLayers(path) ? undefined : "layers_to_transform";
   };

@@ -73,5 +73,5 @@ export function unsupportedKey(key: string, isWeight: (name: string) => boolean)
   while (PREFIXES.test(name)) name = name.replace(PREFIXES, "");
   name = name.replace(/\.base_layer\./, ".");
   if (!isWeight(name)) return undefined;
-  return name.endsWith(".bias") ? "biases beside the pairs (bias of PEFT's config) are not supported" : "whole weights beside the pairs (modules_to_save of PEFT's config) are not supported";
+  return name.endsWith(".bias") ? "biases beside the pairs (bias or modules_to_save of PEFT's config) are not supported" : "whole weights beside the pairs (modules_to_save of PEFT's config) are not supported";
 }

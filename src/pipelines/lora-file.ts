@@ -1,13 +1,13 @@
 /** Reads an adapter: a safetensors file, or a folder as diffusers or PEFT save one. */
 import { openSource } from "#files";
 import { toFloat32 } from "../checkpoint/convert.ts";
-import { parseJsonObject } from "../checkpoint/json-scan.ts";
 import { memorySource } from "../checkpoint/source-memory.ts";
 import { REMEDY_OF_PICKLES } from "../checkpoint/file-kind.ts";
 import { openSafetensors } from "../checkpoint/safetensors.ts";
 import { readJson, type CheckpointSource } from "../checkpoint/source.ts";
 import { CogwheelError } from "../errors.ts";
 import type { LoraAdapter, LoraTensor } from "../models/lora.ts";
+import { parseLoraConfig } from "../models/lora-config.ts";
 import { PEFT_PREFIX } from "../models/lora-keys.ts";
 
 /** An adapter in memory; read it once with `loadLora` and give it to many generations. */
@@ -64,7 +64,7 @@ async function readAdapter(source: CheckpointSource, path: string, label: string
 async function configBeside(source: CheckpointSource, path: string, names: readonly string[], label: string): Promise<Record<string, unknown> | undefined> {
   const peftKeys = names.some((name) => name.startsWith(PEFT_PREFIX) && /\.lora_[AB]\.weight$/.test(name));
   if (!peftKeys && path !== PEFT_FILE) return undefined;
-  if (await source.exists(CONFIG)) return await readJson(source, CONFIG);
+  if (await source.exists(CONFIG)) return await readJson(source, CONFIG, parseLoraConfig);
   if (!peftKeys) return undefined;
   throw new CogwheelError("lora", `${label}: an adapter that PEFT saved must have ${CONFIG} beside it, which holds its lora_alpha, got none; give the folder that holds both, or loadLora(bytes, { config })`);
 }
@@ -75,7 +75,7 @@ async function configBeside(source: CheckpointSource, path: string, names: reado
  */
 function metadataConfig(text: string | undefined, names: readonly string[], label: string): Record<string, unknown> | undefined {
   if (text === undefined || text === "") return undefined;
-  const json = parseJsonObject(text, (rule) => new CogwheelError("lora", `${label}: lora_adapter_metadata ${rule}; save the adapter again`));
+  const json = parseLoraConfig(text, (rule) => new CogwheelError("lora", `${label}: lora_adapter_metadata ${rule}; save the adapter again`));
   const prefixed = names.some((name) => name.startsWith("transformer."));
   const config: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(json)) {

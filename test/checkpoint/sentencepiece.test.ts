@@ -149,6 +149,58 @@ describe("bad model files", () => {
     }
   });
 
+  /** A table of one rule, "a" → `to`, in a trie as darts-clone lays it out; `cycle` makes "a" lead back to where it came from. */
+  function rule(to: string, cycle = false): Uint8Array {
+    const units = new Uint32Array(512);
+    const at = "a".charCodeAt(0);
+    units[0] = 256 << 10; // children at 256 xor byte
+    const node = 256 ^ at;
+    // Its own children at node xor offset; a value is the unit there.
+    units[node] = cycle ? at | (at << 10) | (1 << 8) : at | (1 << 8) | ((node ^ 1) << 10);
+    units[cycle ? 256 : 1] = 0;
+    const text = new TextEncoder().encode(`${to}\0`);
+    const out = new Uint8Array(4 + units.byteLength + text.length);
+    new DataView(out.buffer).setUint32(0, units.byteLength, true);
+    out.set(new Uint8Array(units.buffer), 4);
+    out.set(text, 4 + units.byteLength);
+    return out;
+  }
+
+  test("a rule that gives much is used up to a bound, above it refused before any memory is taken", () => {
+    const small = open(build([UNK, { piece: "▁" }, { piece: "b" }], {}, rule("b".repeat(256))));
+    expect(small.encode("aa").ids).toEqual([1, ...new Array<number>(512).fill(2)]);
+    const big = open(build([UNK, { piece: "▁" }, { piece: "b" }], {}, rule("b".repeat(1_000_000))));
+    const before = process.memoryUsage().rss;
+    for (const text of ["a", "a".repeat(100), "xa"]) expect(() => big.encode(text)).toThrow(`${PLACE}precompiled_charsmap must be a trie and its replacements, got a rule that gives more than 256 bytes; download the file again`);
+    expect(big.encode("x").ids).toEqual([1, 0]);
+    expect(process.memoryUsage().rss - before).toBeLessThan(200e6);
+    expect(() => small.encode("a".repeat(20_000))).toThrow("[checkpoint] a text may have at most 2097152 bytes, before and after it is normalised, got more; shorten it");
+    expect(() => small.encode("b".repeat(3_000_000))).toThrow("a text may have at most 2097152 bytes, before and after it is normalised, got 3000000; shorten it");
+  });
+
+  test("a trie that goes in a circle is refused", () => {
+    const circle = open(build([UNK, { piece: "▁" }, { piece: "b" }], {}, rule("b", true)));
+    expect(() => circle.encode("a".repeat(100_000))).toThrow("got a rule for more than 256 bytes;");
+  });
+
+  test("pieces and their number are bounded", () => {
+    expect(open(build([UNK, { piece: "x".repeat(1024) }])).encode("a").ids).toEqual([0]);
+    expect(() => open(build([UNK, { piece: "x".repeat(18_000_000) }]))).toThrow(`${PLACE}the bytes of piece 1 must be at most 1024, got 18000000; this is not the tokenizer of a T5`);
+    const long = Array.from({ length: 4150 }, (_, i) => ({ piece: `${i}${"x".repeat(1018)}`.slice(0, 1020) }));
+    expect(() => open(build([UNK, ...long]))).toThrow("the bytes of all pieces must be at most 4194304, got");
+    // Two bytes a field, half a million fields: pieces without a name.
+    const empty = Uint8Array.from({ length: 2 ** 20 + 2 }, (_, i) => (i % 2 ? 0 : 10));
+    expect(() => open(empty)).toThrow("the number of pieces must be at most 524288, got more;");
+    expect(() => open(new Uint8Array(65 * 2 ** 20))).toThrow("the bytes of the file must be at most 67108864, got 68157440;");
+    expect(() => open(build([UNK, { piece: "▁a" }], {}, new Uint8Array(2 ** 24 + 1)))).toThrow("the bytes of precompiled_charsmap must be at most 16777216, got more;");
+  });
+
+  test("a text that would be compared with long pieces for minutes is refused", () => {
+    const greedy = open(build([UNK, ...Array.from({ length: 1000 }, (_, i) => ({ piece: "x".repeat(i + 1) }))]));
+    expect(greedy.encode("x".repeat(5000)).ids.length).toBeGreaterThan(1);
+    expect(() => greedy.encode("x".repeat(100_000))).toThrow(`${PLACE}a text may have at most 67108 bytes with a vocabulary whose longest piece has 1000, got 100000; shorten the text`);
+  });
+
   test.each<[string, Uint8Array, string]>([
     ["text", new TextEncoder().encode("once upon a time, all"), "must be a SentencePiece model, got 21 bytes that are not"],
     ["BPE", build([UNK, { piece: "a" }], { 3: 2 }), "model_type must be UNIGRAM, got BPE; use the tokenizer that belongs to a T5 text encoder"],

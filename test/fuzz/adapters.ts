@@ -16,7 +16,8 @@ const SECONDS = 120;
 
 /** Do a refusal's words name one of the fields by which the case may be refused? */
 function names(message: string, fields: readonly string[]): boolean {
-  return fields.some((field) => message.includes(field) || (field === "bias" && /biases beside/.test(message)) || (field === "use_dora" && /DoRA/.test(message)));
+  const words: Readonly<Record<string, RegExp>> = { use_dora: /DoRA/, modules_to_save: /(?:whole weights|biases) beside/ };
+  return fields.some((field) => message.includes(field) || words[field]?.test(message));
 }
 
 export const adapters: FuzzKind = {
@@ -47,7 +48,10 @@ export const adapters: FuzzKind = {
         const { error } = found;
         // Where the reference gives no result there is no sample either, and any refusal in words is right.
         if (isRefusal(error) && !about.error && !names(error.message, fields)) tally.add("silent wrong", input, `refused what the reference reads: ${error.message}`);
-        else tally.thrown(error, input);
+        else if (isRefusal(error)) {
+          tally.rule(error.message.replace(/\] \S+: /, "] "));
+          tally.add("refused", input);
+        } else tally.thrown(error, input);
       } else {
         const error = Math.max(found.value.merged, found.value.live);
         if (error > worst.error) worst = { error, name };

@@ -149,7 +149,7 @@ describe("key names", () => {
       ["a pattern's value", { alpha_pattern: { to_q: "8" } }, /alpha_pattern of "to_q" must be a finite number, got "8"/],
       ["a pattern that Python refuses", { alpha_pattern: { "to_(q": 8 } }, /alpha_pattern must hold regular expressions of Python, got "to_\(q": a group is not closed/],
       ["a pattern that no automaton matches", { alpha_pattern: { "(to)_\\1": 8 } }, /the backreference \\1 is not supported/],
-      ["numbers for names, whose order is lost", { alpha_pattern: { "attn1.to_out.0": 8, "0": 4 } }, /alpha_pattern must say one value of a module, got "0": 4 and "attn1\.to_out\.0": 8 for/],
+      ["numbers for names, whose order is lost", { alpha_pattern: { "attn1.to_out.0": 8, "0": 4 } }, /alpha_pattern must say one value of a module, got "0": 4 and "attn1\.to_out\.0": 8 for .*; write \(\?:0\) for a number/],
       ["modules that PEFT would not load", { target_modules: ["to_q"] }, /the config's target_modules must name what the file holds, got .*to_out\.0\.lora_A\.weight, which PEFT would not load/],
       ["the same by a pattern", { target_modules: ".*\\.to_q" }, /the config's target_modules must name/],
       ["excluded modules", { exclude_modules: ["proj_out"] }, /the config's exclude_modules must name/],
@@ -305,8 +305,11 @@ describe("files and their configs", () => {
     const load = (metadata: Record<string, unknown>, name = plain) => loadLora(fileOf(pairs({ proj_out: [16, 32] }, 5, 1, name), { lora_adapter_metadata: JSON.stringify(metadata) }));
     expect((await load({ "transformer.r": 5, "transformer.lora_alpha": 10, "transformer.target_modules": ["to_q"], "transformer.exclude_modules": ".*" })).config).toEqual({ r: 5, lora_alpha: 10 });
     expect((await load(config, (module, part) => `${module}.lora_${part}.weight`)).config).toEqual({ peft_type: "LORA", r: 5, lora_alpha: 10 });
+    // In a file, patterns that are numbers keep their place.
+    const ordered = await loadLora(fileOf(pairs({ "transformer_blocks.0.attn1.to_out.0": [32, 32] }, 5, 1, plain), { lora_adapter_metadata: '{"transformer.r":5,"transformer.alpha_pattern":{"to_out.0":10,"0":20}}' }));
+    expect([...loraChanges([{ ...ordered, scale: 1 }], ["transformer_blocks.0.attn1.to_out.0.weight"], (name) => (name === "transformer_blocks.0.attn1.to_out.0.weight" ? [32, 32] : undefined)).values()][0]![0]!.factor).toBe(2);
     await expect(load({ "transformer.r": 5, "text_encoder.r": 4 })).rejects.toThrow(/lora_adapter_metadata must be of the transformer as the tensors are, got "text_encoder\.r"/);
-    await expect(load({ "transformer.r": [[[[]]]] }).then((a) => loraChanges([{ ...a, scale: 1 }], ["proj_out.weight"], () => [16, 32]))).rejects.toThrow(/r must be a whole number/);
+    await expect(load({ "transformer.r": [[[[]]]] }).then((a) => loraChanges([{ ...a, scale: 1 }], ["proj_out.weight"], (name) => (name === "proj_out.weight" ? [16, 32] : undefined)))).rejects.toThrow(/r must be a whole number/);
     expect((await loadLora(writeSafetensors({}, { lora_adapter_metadata: "" }))).config).toBeUndefined();
     await expect(loadLora(writeSafetensors({}, { lora_adapter_metadata: `${"[".repeat(100_000)}` }))).rejects.toThrow(/lora_adapter_metadata must nest at most 64 deep/);
   });

@@ -230,7 +230,9 @@ def make(seed: int, index: int, out: Path) -> str:
     try:
         with torch.no_grad():
             if count == 1 and adapters[0]["scale"] == 1:
-                sample = base.sample(load(base, folder / "adapter-0", adapters[0]["form"]))
+                model = load(base, folder / "adapter-0", adapters[0]["form"])
+                # Some task types wrap the model in a forward pass of texts.
+                sample = base.sample(model.base_model.model if isinstance(model, PeftModel) else model)
             else:
                 model = base.model()
                 changes = [merged(base, folder / adapter["path"], adapter["form"]) for adapter in adapters]
