@@ -3,6 +3,8 @@
     python adapters.py --out FOLDER --count 200 --seed 1
     python adapters.py --out FOLDER --seed 1 --index 17     one of them again
 
+A sample is committed in test/pipelines/fixtures/adapters: seed 11, its folders are the indices.
+
 FOLDER/<index>/ holds one or more adapters, as PeftModel.save_pretrained, CogVideoXPipeline.save_lora_weights or save_lora_adapter write them,
 some with their configs edited afterwards; `sample.safetensors`, what PEFT or diffusers compute after loading them onto the original model; and
 `case.json`: the reference case whose model and inputs were taken, the adapters' scales, `fields`, those of the drawn or edited config fields that an
@@ -144,7 +146,7 @@ def fill(draw: random.Random, model) -> None:
     generator = torch.Generator().manual_seed(draw.randrange(2**31))
     for name, parameter in model.named_parameters():
         if "lora_" in name or "modules_to_save" in name or (name.endswith(".bias") and parameter.requires_grad):
-            parameter.data += torch.randn(parameter.shape, generator=generator) * 0.15
+            parameter.data += torch.randn(parameter.shape, generator=generator) * 0.1
 
 
 def save(draw: random.Random, base: Base, folder: Path) -> dict:
@@ -158,6 +160,7 @@ def save(draw: random.Random, base: Base, folder: Path) -> dict:
         model = get_peft_model(base.model(), config)
         fill(draw, model)
         model.save_pretrained(folder)
+        (folder / "README.md").unlink()
         if draw.random() < 0.4:
             path = folder / "adapter_config.json"
             saved = json.loads(path.read_text())
@@ -251,11 +254,11 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--index", type=int, help="this one only")
+    parser.add_argument("--index", type=int, nargs="+", help="these only")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    results = [make(arguments.seed, index, arguments.out) for index in (range(arguments.count) if arguments.index is None else [arguments.index])]
+    results = [make(arguments.seed, index, arguments.out) for index in (range(arguments.count) if arguments.index is None else arguments.index)]
     print(f"{results.count('made')} made, {results.count('error')} that the reference does not load")
     return 0
 
