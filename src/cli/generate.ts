@@ -61,6 +61,8 @@ export async function generateCommand(words: readonly string[], options: Generat
   const prompt = (promptFile ? await readText(promptFile) : words.join(" ")) || (saved?.settings.prompt ?? "");
   if (prompt.trim() === "") throw new CogwheelError("generate", `a prompt must say what to show, got nothing; try: npm start -- "a red circle moving left on a black background"`);
 
+  await checkPlaces({ ...options, model: folder, samples: samples ?? saved?.settings.samples ?? 1 });
+
   using progress = new Progress();
   using interruption = interruptible((text) => progress.note(text));
   const { signal } = interruption;
@@ -94,15 +96,11 @@ export async function generateCommand(words: readonly string[], options: Generat
   model.requirements({ ...merged, ...defined({ samples: asWell.samples, tiling, profile: asWell.profile }), task }); // what cannot be made is refused before anything is printed or written
   const chosenSeed = seed ?? saved?.settings.seed ?? Math.floor(Math.random() * 2 ** 32);
   const out = resolve(wantedOut ?? join("outputs", defaultName(prompt, chosenSeed, merged.frames)));
-  const outs = count === 1 ? [out] : Array.from({ length: count }, (_, i) => numbered(out, i + 1));
+  const outs = outputs(out, count);
   for (const path of outs) await checkOutput(path, { frames: merged.frames });
   if (saveLatents) await checkOutputFile(saveLatents, "--save-latents");
   const trace = profileFile === true ? `${out.replace(/\.\w+$/, "")}.trace.json` : profileFile;
   if (trace !== undefined) await checkOutputFile(trace, "--profile");
-  await checkDistinct(
-    [...outs.map((path) => ["--out", path] as const), ["--save-latents", saveLatents], ["--profile", trace]],
-    [["--model", folder], ["--image", image], ["--video", video], ["--control", control], ["--mask", mask], ["--prompt-file", promptFile], ...(lora ?? []).map(({ adapter: file }) => ["--lora", typeof file === "string" ? file : undefined] as const)],
-  );
   const dropped = gifWarning(out, merged.fps);
   if (dropped) progress.note(dropped);
   if (saved) checkLatents(saved, model, merged, latentsFile!);
@@ -193,6 +191,17 @@ const SETTING_KEYS = ["height", "width", "frames", "fps", "steps", "guidance", "
 function pick(settings: SavedRun["settings"]): Partial<Settings> {
   return Object.fromEntries(SETTING_KEYS.filter((k) => settings[k] !== undefined).map((k) => [k, settings[k]]));
 }
+
+/** The results that were named must have places of their own, which nothing is read from; latents alone may take that of those that they go on from. */
+async function checkPlaces({ out, samples = 1, saveLatents, profile, model, image, video, control, mask, promptFile, lora = [] }: GenerateCommandOptions): Promise<void> {
+  const adapters = lora.map(({ adapter }) => ["--lora", typeof adapter === "string" ? adapter : undefined] as const);
+  await checkDistinct(
+    [...(out === undefined ? [] : outputs(out, samples)).map((path) => ["--out", path] as const), ["--save-latents", saveLatents], ["--profile", profile === true ? undefined : profile]],
+    [["--model", model], ["--image", image], ["--video", video], ["--control", control], ["--mask", mask], ["--prompt-file", promptFile], ...adapters],
+  );
+}
+
+const outputs = (out: string, count: number): string[] => (count === 1 ? [out] : Array.from({ length: count }, (_, i) => numbered(out, i + 1)));
 
 /** `file.mp4` → `file-1.mp4` */
 const numbered = (path: string, n: number): string => (extname(path) ? `${path.slice(0, -extname(path).length)}-${n}${extname(path)}` : `${path}-${n}`);
