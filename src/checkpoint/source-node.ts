@@ -2,6 +2,7 @@ import { open, readdir, realpath, stat } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { join, relative, resolve, sep } from "node:path";
 import { CogwheelError } from "../errors.ts";
+import { fileKind, KIND_BYTES, type FileKind } from "./file-kind.ts";
 import { checkPath, checkpointError, checkRange, disposedSource, missingFile } from "./source.ts";
 import type { CheckpointSource, SourceEntry } from "./source.ts";
 
@@ -11,6 +12,17 @@ const PIECE = 1024 * 1024 * 1024;
 interface OpenFile {
   handle: FileHandle;
   size: number;
+}
+
+async function kindOf(path: string): Promise<FileKind | undefined> {
+  const handle = await open(path, "r").catch(() => undefined);
+  if (!handle) return undefined;
+  try {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(KIND_BYTES), 0, KIND_BYTES, 0);
+    return fileKind(buffer.subarray(0, bytesRead));
+  } finally {
+    await handle.close();
+  }
 }
 
 /**
@@ -23,8 +35,9 @@ export async function folderSource(folder: string): Promise<CheckpointSource> {
   const self = { label: folder };
   const info = await stat(root).catch(() => null);
   if (!info?.isDirectory()) {
-    const got = info ? "a file" : "nothing there";
-    throw new CogwheelError("checkpoint", `${folder}: a checkpoint must be a folder, got ${got}; pass the folder that holds model_index.json`);
+    const kind = info?.isFile() ? await kindOf(root) : undefined;
+    const got = info ? (kind?.name ?? "a file") : "nothing there";
+    throw new CogwheelError("checkpoint", `${folder}: a checkpoint must be a folder, got ${got}; pass the folder that holds model_index.json${kind ? ` (of this file: ${kind.remedy})` : ""}`);
   }
   const opened = new Map<string, Promise<OpenFile>>();
   let disposed = false;

@@ -1,6 +1,7 @@
 import { CogwheelError } from "../errors.ts";
 import { openSafetensors, readTensor } from "./safetensors.ts";
 import type { RowRange, SafetensorsFile, TensorData, TensorInfo } from "./safetensors.ts";
+import { fileKind, KIND_BYTES, type FileKind } from "./file-kind.ts";
 import { checkPath, checkpointError, isObject, readJson } from "./source.ts";
 import type { CheckpointSource } from "./source.ts";
 
@@ -256,6 +257,15 @@ async function openShards(source: CheckpointSource, folder: string, indexPath: s
   return new WeightIndex(source, entries, paths, variant);
 }
 
+/** A file beside the config that holds weights of another format, named as what it is; a source that cannot list has none. */
+async function foreignWeights(source: CheckpointSource, folder: string): Promise<FileKind | undefined> {
+  const files = await source.list().catch(() => []);
+  const found = files.find(({ path }) => path.slice(0, Math.max(0, path.lastIndexOf("/"))) === folder && /\.(?:bin|pt|pth|ckpt|pkl|gguf|ggml|onnx|npz|npy|h5|msgpack|tflite|pb|sft|zip|tar|gz)$/i.test(path));
+  if (!found) return undefined;
+  const kind = fileKind(await source.read(found.path, 0, Math.min(found.size, KIND_BYTES)));
+  return { name: `${found.path.slice(found.path.lastIndexOf("/") + 1)}${kind ? `, ${kind.name}` : ""}`, remedy: kind?.remedy ?? "download the .safetensors files" };
+}
+
 /** The error when no safetensors was found: another variant, PyTorch's pickles, or nothing. */
 async function noWeights(source: CheckpointSource, folder: string, base: string, variant: string | undefined): Promise<CogwheelError> {
   const at = folder === "" ? "." : folder;
@@ -277,6 +287,8 @@ async function noWeights(source: CheckpointSource, folder: string, base: string,
       `weights must be .safetensors, got ${name}, which is a Python pickle; convert it once in Python: load this component with from_pretrained("${at}") and call save_pretrained("${at}", safe_serialization=True)`,
     );
   }
+  const other = await foreignWeights(source, folder);
+  if (other) return checkpointError(source, at, `weights must be .safetensors, got ${other.name}; ${other.remedy}`);
   return checkpointError(
     source, at,
     `weights must be in ${singleName(base, variant ?? null)} or behind ${indexNames(base, variant ?? null)[0]}, got neither; finish the download`,

@@ -32,7 +32,8 @@ export function parseLoraKey(key: string, modules: ReadonlyMap<string, string>):
     const module = `transformer_blocks.${sat[1]}.${part}`;
     return { module, path: module, part: sat[3] === "A" ? "down" : "up", sat: true };
   }
-  const [, path, a, b] = /^(.+?)\.(?:lora_([AB]|down|up)(?:\.[\w-]+)?\.weight|lora(?:_linear_layer)?\.(down|up)\.weight|alpha)$/.exec(key) ?? [];
+  // `to_q_lora.down.weight` is `to_q_lora`, then `down`: diffusers' first attention adapters.
+  const [, path, a, b] = /^(.+?_lora(?=\.(?:down|up)\.weight$)|.+?)\.(?:lora_([AB]|down|up)(?:\.[\w-]+)?\.weight|(?:(?<=_lora\.)|lora(?:_linear_layer)?\.)(down|up)\.weight|alpha)$/.exec(key) ?? [];
   if (path === undefined) return undefined;
   const part = a === "A" || (a ?? b) === "down" ? "down" : a === "B" || (a ?? b) === "up" ? "up" : "alpha";
   const flat = /^lora_(?:unet|transformer)_+(.+)$/.exec(path)?.[1];
@@ -42,7 +43,6 @@ export function parseLoraKey(key: string, modules: ReadonlyMap<string, string>):
   }
   let module = path;
   while (PREFIXES.test(module)) module = module.replace(PREFIXES, "");
-  // Diffusers' first attention adapters: attn1.processor.to_q_lora.down.weight.
   module = module.replace(/\.processor\.(to_[qkv])_lora$/, ".$1").replace(/\.processor\.to_out_lora$/, ".to_out.0");
   return { module, path: path.startsWith(PEFT_PREFIX) ? path.slice(PEFT_PREFIX.length) : module, part, sat: false };
 }

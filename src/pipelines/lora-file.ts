@@ -62,7 +62,7 @@ async function readAdapter(source: CheckpointSource, path: string, label: string
 
 /** PEFT's config, which belongs to PEFT's file, or to one that PEFT's keys show to be one; lora_alpha is in it. */
 async function configBeside(source: CheckpointSource, path: string, names: readonly string[], label: string): Promise<Record<string, unknown> | undefined> {
-  const peftKeys = names.some((name) => name.startsWith(PEFT_PREFIX) && /\.lora_[AB]\.weight$/.test(name));
+  const peftKeys = names.some((name) => name.startsWith(PEFT_PREFIX) && /\.lora_[AB](?:\.[\w-]+)?\.weight$/.test(name));
   if (!peftKeys && path !== PEFT_FILE) return undefined;
   if (await source.exists(CONFIG)) return await readJson(source, CONFIG, parseLoraConfig);
   if (!peftKeys) return undefined;

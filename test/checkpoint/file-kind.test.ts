@@ -1,6 +1,11 @@
 /** A file of another kind is named as what it is, with what to do, wherever a file is read. */
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { zipSync } from "fflate";
 import { describe, expect, test } from "vitest";
+import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
+import { openSource } from "../../src/checkpoint/open-node.ts";
 import { fileKind } from "../../src/checkpoint/file-kind.ts";
 import { openSafetensors } from "../../src/checkpoint/safetensors.ts";
 import { memorySource } from "../../src/checkpoint/source-memory.ts";
@@ -47,4 +52,28 @@ describe.each(KINDS)("%s", (_, file, message) => {
 
 test("what is the right kind, or damaged, is judged by its own reader", () => {
   for (const file of [utf8('{"a": 1}'), bytes(16, 1, 2, 3, 4, 5), utf8("\n"), new Uint8Array(3)]) expect(fileKind(file)).toBeUndefined();
+});
+
+describe("in place of a checkpoint", () => {
+  const config = { "model_index.json": JSON.stringify({ _class_name: "CogVideoXPipeline", transformer: ["diffusers", "CogVideoXTransformer3DModel"] }), "transformer/config.json": "{}" };
+  test.each<[string, Uint8Array, RegExp]>([
+    ["diffusion_pytorch_model.bin", TORCH_ZIP, /weights must be \.safetensors, got diffusion_pytorch_model\.bin, which is a Python pickle; convert it once in Python/],
+    ["model.gguf", GGUF, /weights must be \.safetensors, got model\.gguf, a GGUF file; quantised weights/],
+    ["mp_rank_00_model_states.pt", TORCH_ZIP, /got mp_rank_00_model_states\.pt, a PyTorch file .*; pickles run code/],
+    ["model.ckpt", POINTER, /got model\.ckpt, a git-lfs pointer; run `git lfs pull`/],
+    ["diffusion_pytorch_model.safetensors", POINTER, /diffusion_pytorch_model\.safetensors: must be a safetensors file, got a git-lfs pointer/],
+  ])("%s", async (name, file, message) => {
+    await expect(openCheckpoint(memorySource({ ...config, [`transformer/${name}`]: file }))).rejects.toThrow(message);
+  });
+
+  test("a file itself", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "cogwheel-kind-"));
+    await writeFile(join(folder, "model.gguf"), GGUF);
+    await expect(openSource(join(folder, "model.gguf"))).rejects.toThrow(/model\.gguf: a checkpoint must be a folder, got a GGUF file; pass the folder that holds model_index\.json \(of this file: quantised weights/);
+    await rm(folder, { recursive: true });
+  });
+
+  test("a tokenizer of another library", async () => {
+    await expect(T5Tokenizer.open(memorySource({ "tokenizer/tokenizer.json": "{}" }))).rejects.toThrow(/tokenizer\/spiece\.model: must exist, got tokenizer\.json only, which is the same tokenizer for another library; take spiece\.model/);
+  });
 });

@@ -179,7 +179,7 @@ test("what a memory source gives out does not change what it holds", async () =>
 describe("folder", () => {
   test("what is no folder is refused", async () => {
     await expect(folderSource(join(folder, "nope"))).rejects.toThrow(`[checkpoint] ${join(folder, "nope")}: a checkpoint must be a folder, got nothing there; pass the folder that holds model_index.json`);
-    await expect(folderSource(join(folder, "empty"))).rejects.toThrow("a checkpoint must be a folder, got a file;");
+    await expect(folderSource(join(folder, "empty"))).rejects.toThrow("a checkpoint must be a folder, got an empty file;");
   });
 
   test("a file that shrinks while it is open is an error, not zeros", async () => {

@@ -65,7 +65,10 @@ describe("key names", () => {
     "lora.down": (m, p) => `transformer.${m}.lora.${p === "A" ? "down" : "up"}.weight`,
     "kohya": (m, p) => `lora_unet_${m.replaceAll(".", "_")}.lora_${p === "A" ? "down" : "up"}.weight`,
     "kohya, VideoX-Fun": (m, p) => `lora_unet__${m.replaceAll(".", "_")}.lora_${p === "A" ? "down" : "up"}.weight`,
-    "processors": (m, p) => `transformer.${m.replace(/\.to_([qkv])$/, ".processor.to_$1_lora").replace(".to_out.0", ".processor.to_out_lora")}.${p === "A" ? "down" : "up"}.weight`.replace(/\.(down|up)/, ".lora.$1"),
+    "processors": (m, p) => `transformer.${m.replace(/\.to_([qkv])$/, ".processor.to_$1_lora").replace(".to_out.0", ".processor.to_out_lora")}.${p === "A" ? "down" : "up"}.weight`,
+    "processors, with lora": (m, p) => `transformer.${m.replace(/\.to_([qkv])$/, ".processor.to_$1_lora").replace(".to_out.0", ".processor.to_out_lora")}.lora.${p === "A" ? "down" : "up"}.weight`,
+    "linear layers": (m, p) => `transformer.${m}.lora_linear_layer.${p === "A" ? "down" : "up"}.weight`,
+    "kohya, the transformer's": (m, p) => `lora_transformer_${m.replaceAll(".", "_")}.lora_${p === "A" ? "down" : "up"}.weight`,
   };
   const shapes = new Map(Object.entries(MODULES).map(([module, shape]) => [`${module}.weight`, shape]));
   const changesOf = (tensors: ReadonlyMap<string, LoraTensor>, config?: Record<string, unknown>) =>
