@@ -4,10 +4,11 @@
  * Everything that computes is a process of its own (contenders/); this one asks, compares, and writes the report. Whatever
  * cannot be measured on a machine is said in the report and stops nothing else.
  */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { cpus, release, tmpdir, totalmem } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { join } from "node:path";
 import { Command } from "commander";
+import { checkOutputFile, writeWhole } from "../src/cli/files.ts";
 import { packageRoot } from "../src/cli/package-root.ts";
 import type { BenchCase } from "./cases/case.ts";
 import { figureOps } from "./cases/figures.ts";
@@ -39,6 +40,7 @@ const options = new Command("bench")
   .parse();
 const filter = options.args.map((word) => word.toLowerCase());
 const given = options.opts<{ adapter?: string; quick?: boolean; skipPeers?: boolean; peers?: string; skipPipeline?: boolean; compare?: string; json?: string }>();
+if (given.json !== undefined) await checkOutputFile(given.json, "--json");
 // Contenders are processes of their own: this is how they are told.
 if (given.adapter !== undefined) process.env["COGWHEEL_ADAPTER"] = given.adapter;
 const old = given.compare === undefined ? undefined : (JSON.parse(readFileSync(given.compare, "utf8")) as BenchRecord);
@@ -122,10 +124,9 @@ if (generation) console.log(generationText(generation, readme));
 for (const failure of failures) console.log(`not measured: ${failure}`);
 
 const earlier = history(opened);
-mkdirSync(dirname(resolve(json)), { recursive: true });
-writeFileSync(json, JSON.stringify(record, null, 2));
+await writeWhole(json, new TextEncoder().encode(JSON.stringify(record, null, 2)), "--json");
 const html = json.replace(/(\.json)?$/, ".html");
-writeFileSync(html, htmlReport(record, earlier, isaTables()));
+await writeWhole(html, new TextEncoder().encode(htmlReport(record, earlier, isaTables())), "--json");
 console.log(`\n${json}\n${html}${adapter === undefined ? "" : ` (${adapter})`}`);
 
 if (old) {

@@ -61,7 +61,7 @@ async function launch(): Promise<void> {
   if (exec >= 0 && args.slice(0, exec).every((argument, index) => argument.startsWith("--adapter") || args[index - 1] === "--adapter")) {
     if (args[exec + 1] === undefined) {
       console.error("[launch] --exec needs a script, got nothing after it; write --exec SCRIPT ARGUMENTS");
-      process.exit(1);
+      process.exit(2);
     }
     const named = adapterOf(args.slice(0, exec));
     if (named !== undefined) process.env["COGWHEEL_ADAPTER"] = want = named;

@@ -4,9 +4,10 @@
  *
  *   npm run evaluate -- [--model DIR] [--prompts N] [--adapter NAME] [--json FILE]
  */
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Command } from "commander";
+import { checkOutputFile, writeWhole } from "../cli/files.ts";
 import { EMBEDDED_MODEL } from "../cli/package-root.ts";
 import { CogVideoX } from "../pipelines/cogvideox.ts";
 import { measure, type Attributes, type World } from "./measure.ts";
@@ -23,6 +24,7 @@ const options = new Command("evaluate")
   .parse()
   .opts<{ model: string; prompts?: number; adapter?: string; json?: string }>();
 
+if (options.json) await checkOutputFile(options.json, "--json");
 const entries = (JSON.parse(await readFile(join(options.model, "evaluation-prompts.json"), "utf8")) as Entry[]).slice(0, options.prompts);
 const world = JSON.parse(await readFile(join(options.model, "attributes.json"), "utf8")) as World;
 await using model = await CogVideoX.open(options.model, options.adapter ? { adapter: options.adapter } : {});
@@ -41,4 +43,4 @@ for (const [i, entry] of entries.entries()) {
 }
 const scores = Object.fromEntries(NAMES.map((n) => [n, (100 * (right[n] ?? 0)) / entries.length]));
 console.log(`\n${NAMES.map((n) => `${n} ${scores[n]!.toFixed(1)} %`).join("   ")}   (${((performance.now() - start) / 1000 / entries.length).toFixed(1)} s a prompt)`);
-if (options.json) await writeFile(options.json, JSON.stringify({ adapter: model.gpu.name, settings: model.defaults, scores, results }, null, 2));
+if (options.json) await writeWhole(options.json, new TextEncoder().encode(JSON.stringify({ adapter: model.gpu.name, settings: model.defaults, scores, results }, null, 2)), "--json");

@@ -32,8 +32,12 @@ export interface Session {
 const DRIVERS = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"] as const;
 
 export function readSession(): Session | undefined {
-  const text = process.env["COGWHEEL_PROBED"];
-  return text ? (JSON.parse(text) as Session) : undefined;
+  try {
+    const session = JSON.parse(process.env["COGWHEEL_PROBED"] || "null") as Session | null;
+    return session && typeof session.before === "object" && session.before !== null ? session : undefined;
+  } catch {
+    return undefined; // it is not ours
+  }
 }
 
 /** Takes back the choice of drivers, before another is made. */

@@ -1,11 +1,12 @@
 /** Tables of measurements: what they say, where they lie, when they hold. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { readTuning, writeTuning } from "#platform";
 import { Gpu, type OpenGpuOptions } from "../../src/gpu/gpu.ts";
 import { parseTuning, tuningFile, tuningHeader, whyStale, type TuningTable } from "../../src/gpu/tuning.ts";
+import { storeTuning } from "../../src/gpu/tuning-store.ts";
 import { testGpu } from "../support/gpu.ts";
 
 const KEY = "matmul m≤64 n=64 k=64 f32 f32 f32";
@@ -107,6 +108,41 @@ describe("Gpu.open", () => {
     expect(gpu.tuning).toBeUndefined();
     expect(warnings).toHaveLength(1);
     expect(warnings[0]).toMatch(line);
+  });
+
+  it.each<[string, (path: string, made: TuningTable) => void, RegExp]>([
+    ["nests without end", (path, made) => writeFileSync(path, JSON.stringify(made).replace('"choices":{', `"choices":{"deep":${"[".repeat(200_000)}${"]".repeat(200_000)},`)), /^\[tuning\] \S+\.json is not used: a tuning table must nest at most 64 deep, got deeper; run `cogwheel tune` again$/],
+    ["is deep where its format must be", (path) => writeFileSync(path, `{"format":${"[".repeat(60)}${"]".repeat(60)}}`), /^\[tuning\] \S+ is not used: a tuning table must have format 1, got \[/],
+    ["is huge", (path) => (writeFileSync(path, "{"), truncateSync(path, 3e9)), /^\[tuning\] \S+ must be a file that can be read, got 3000000000 bytes, where a table has at most 16777216; correct it, or take it away$/],
+    ["is a folder", (path) => mkdirSync(join(path, "inner"), { recursive: true }), /^\[tuning\] \S+ must be a file that can be read, got a folder; /],
+    ["is a list", (path) => writeFileSync(path, "[1]"), /a tuning table must hold a JSON object, got a list/],
+    ["says a thing twice", (path, made) => writeFileSync(path, JSON.stringify(made).replace("{", '{"format":1,')), /must hold a name once in an object, got "format" twice/],
+    ["is not text", (path) => writeFileSync(path, Uint8Array.from({ length: 300 }, (_, i) => i & 255)), /a tuning table must be JSON/],
+  ])("a table that %s is left out with one line, and replaced by the next", async (_what, spoil, line) => {
+    const made = await table();
+    const path = join(cache, "cogwheel/tuning", tuningFile(made));
+    mkdirSync(dirname(path), { recursive: true });
+    spoil(path, made);
+    const { gpu, warnings } = await open();
+    expect(gpu.tuning).toBeUndefined();
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toMatch(line);
+    expect(warnings[0]!.length).toBeLessThan(600);
+    expect(await storeTuning(made)).toBe(path);
+    expect((await open()).gpu.tuning).toEqual({ path, table: made });
+    // What is not a table is moved aside, not removed.
+    expect(readdirSync(dirname(path)).length).toBe(_what === "is a folder" ? 2 : 1);
+  });
+
+  it("takes an app's table that holds itself for what it is", async () => {
+    const ring: Record<string, unknown> = {};
+    ring["format"] = ring;
+    await expect(open({ tuning: ring as unknown as TuningTable })).rejects.toThrow("[tuning] a tuning table must have format 1, got an object; run `cogwheel tune` again");
+  });
+
+  it.skipIf(!existsSync("/dev/zero"))("does not read an endless file", async () => {
+    process.env["COGWHEEL_TUNING"] = "/dev/zero";
+    expect((await open()).warnings).toEqual(["[tuning] COGWHEEL_TUNING=/dev/zero must be a file that can be read, got a device or pipe; correct it, or take it away"]);
   });
 
   it("goes by COGWHEEL_TUNING: off, or a file", async () => {
