@@ -2,7 +2,7 @@
  * Scripts in a Node of their own, where nothing of a test runner keeps the event loop alive. They run on the Node that runs the tests, and on those
  * that COGWHEEL_NODES names (paths, with the system's delimiter between them).
  */
-import { execFileSync, spawn, type ChildProcess } from "node:child_process";
+import { execFileSync, spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { delimiter, join } from "node:path";
 import { pathToFileURL } from "node:url";
 
@@ -46,11 +46,8 @@ export function readersOf(pid: number): number[] {
     .map(([child]) => Number(child));
 }
 
+/** Whether a process runs; one that ended and that nobody has asked for its end does not. */
 export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
+  const { stdout } = spawnSync("ps", ["-p", String(pid), "-o", "stat="], { encoding: "utf8" });
+  return stdout.trim() !== "" && !stdout.trim().startsWith("Z");
 }

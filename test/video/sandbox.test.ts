@@ -59,7 +59,7 @@ describe.each(NODES)("in a process that does nothing else, %s", (node) => {
 
 posix("a reader that is stuck", () => {
   const STUCK = `cogwheel.decodeVideo(args[0]).then(() => console.log("read"), (error) => console.log(error.message)); setTimeout(() => console.log("reading"), 700);`;
-  const noneOf = (pids: number[]) => expect.poll(() => pids.filter(isAlive), { timeout: 3000, interval: 20 }).toEqual([]);
+  const noneOf = (pids: number[]) => expect.poll(() => pids.filter(isAlive), { timeout: 10_000, interval: 20 }).toEqual([]);
 
   it("ends with its parent, whatever ended that", async () => {
     await Promise.all((["SIGTERM", "SIGINT", "SIGHUP", "SIGKILL"] as const).map(async (signal) => {

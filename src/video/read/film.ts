@@ -201,17 +201,19 @@ function refuseMistaken({ codecs, codec, stream }: Film, sample: VideoSample, na
   throw new CogwheelError("video", `${name} must be in a format that the decoder for Node gives whole, got ${kind} of ${stream.depth} bits in ${codecName(codec, null)}; convert it to 4:2:0 or 4:4:4 (ffmpeg -pix_fmt yuv444p -c:v libx264 -crf 12 film.mp4)`);
 }
 
-/** Says how many frames are missing of those that the index promises to show, or that the file was cut off where nobody counted. */
-async function warnOfMissing({ track, index, edits, bytes }: Film, context: ReadContext, count: number): Promise<void> {
-  if (!index || index.samples === 0) {
-    if ((mp4End(bytes) ?? mkvEnd(bytes) ?? 0) > bytes.length) context.warn(`${context.name} was cut off before its end: ${count} frames were read`);
+/** Says how many frames are missing of those that the index promises to show, or, where nothing counts them, of those that are there or were cut off. */
+async function warnOfMissing({ track, index, edits, bytes, codec }: Film, context: ReadContext, count: number): Promise<void> {
+  const indexed = index !== undefined && index.samples > 0;
+  if (!indexed && (mp4End(bytes) ?? mkvEnd(bytes) ?? 0) > bytes.length) {
+    context.warn(`${context.name} was cut off before its end: ${count} frames were read`);
     return;
   }
   let promised = 0;
-  for await (const { timestamp } of new EncodedPacketSink(track).packets(undefined, undefined, { metadataOnly: true })) {
+  for await (const { timestamp, data } of new EncodedPacketSink(track).packets(undefined, undefined, { metadataOnly: codec !== "vp8" })) {
     context.progress();
-    const tick = Math.round(timestamp * index.timescale) + index.offset;
+    const tick = index ? Math.round(timestamp * index.timescale) + index.offset : 0;
+    if (codec === "vp8" && !(data[0]! & 0x10)) continue; // only referred to, never shown
     promised += edits ? edits.filter(({ from, length }) => from !== undefined && tick >= from && tick < from + length).length : 1;
   }
-  if (count < promised) context.warn(`${context.name} has ${count} of the ${promised} frames that its index promises; the file was cut off or is damaged`);
+  if (count < promised) context.warn(`${context.name} has ${count} of the ${promised} frames that ${indexed ? "its index promises; the file was cut off or is damaged" : "it holds; the file is damaged"}`);
 }

@@ -2,6 +2,7 @@
 import { takeCodec, type CodecAnswer, type CodecRequest } from "../read/codecs-browser.ts";
 import { readMedia } from "../read/read.ts";
 import { errorMessage, type FromReader } from "./messages.ts";
+import { StrayErrors } from "./stray.ts";
 import type { MediaRequest } from "./types.ts";
 
 /** A file to read, that the host took a frame, or a decoder that the worker asked for. */
@@ -13,7 +14,6 @@ export type FromWorker = { type: "ready" } | { type: "progress" } | CodecRequest
 const MOST_AHEAD = 2;
 const PROGRESS_MS = 100;
 
-let name = "the video";
 let ahead = 0;
 let proceed: (() => void) | undefined;
 let told = 0;
@@ -44,20 +44,21 @@ self.onmessage = async ({ data }: MessageEvent<ToWorker>) => {
     return;
   }
   if ("codec" in data) return takeCodec(data);
-  name = data.request.name;
+  const { request, bytes } = data;
+  stray.reading(request.name);
   ahead = 0;
-  try {
-    await serve(data.request, data.bytes);
-    send({ type: "end" });
-  } catch (error) {
-    send(errorMessage(error, name) as FromWorker);
-  }
+  const last = await serve(request, bytes).then((): FromReader => ({ type: "end" }), (error: unknown) => errorMessage(error, request.name));
+  stray.reading(undefined);
+  send(last);
 };
-// What nobody awaited: in what state a library is after it nobody knows.
+const stray = new StrayErrors(send, () => self.close());
 self.onunhandledrejection = (event) => {
   event.preventDefault();
-  send(errorMessage(event.reason, name) as FromWorker);
-  self.close();
+  stray.caught(event.reason);
+};
+self.onerror = (event) => {
+  stray.caught(event);
+  return true; // it is told
 };
 // What a library says is for nobody.
 for (const level of ["log", "info", "warn", "error"] as const) console[level] = () => {};

@@ -98,11 +98,11 @@ export async function* readUntrusted(source: MediaSource, request: MediaRequest,
   const customs = new Customs(request, onWarning);
   const stop = (): void => worker.end();
   signal?.addEventListener("abort", stop, { once: true });
-  let done = false;
+  let done = { last: false, spent: false };
   try {
     signal?.throwIfAborted();
     worker.send({ request, bytes: source.bytes });
-    while (!done) {
+    while (!done.last) {
       const message = await worker.next(request);
       signal?.throwIfAborted();
       if (message?.type === "codec") {
@@ -119,7 +119,7 @@ export async function* readUntrusted(source: MediaSource, request: MediaRequest,
     }
   } finally {
     signal?.removeEventListener("abort", stop);
-    if (done && !worker.over) keep(worker);
+    if (done.last && !done.spent && !worker.over) keep(worker);
     else worker.end();
   }
 }

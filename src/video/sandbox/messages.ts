@@ -7,7 +7,8 @@ import type { MediaRequest, SandboxLimits } from "./types.ts";
 export type FromReader =
   | { type: "frame"; width: number; height: number; seconds?: number; duration?: number }
   | { type: "warning"; text: string }
-  | { type: "error"; rule: string; detail: string | undefined }
+  /** `spent`: the reader is not to be asked again. */
+  | { type: "error"; rule: string; detail: string | undefined; spent?: boolean }
   | { type: "end" };
 
 const MOST_WARNINGS = 20;
@@ -31,10 +32,10 @@ export class Customs {
     return 4 * this.#request.limits.pixels;
   }
 
-  /** Whether a file is over with it: the reader waits for the next one. */
-  isLast(message: unknown): boolean {
-    const type = (message as { type?: unknown } | null)?.type;
-    return type === "end" || type === "error";
+  /** Whether a file is over with it, and whether the reader may be asked for another one. */
+  isLast(message: unknown): { last: boolean; spent: boolean } {
+    const { type, spent } = (message ?? {}) as { type?: unknown; spent?: unknown };
+    return { last: type === "end" || type === "error", spent: spent === true };
   }
 
   /** A frame; warnings are passed on and give `undefined`. Throws what the reader refused, and what is not to be believed. */
@@ -80,8 +81,9 @@ export function ended(name: string, why: "memory" | "stalled", { memory, seconds
 }
 
 /** What a reader says of any error: those of the product as they are, a foreign one in its words. */
-export function errorMessage(error: unknown, name: string): FromReader {
-  if (error instanceof CogwheelError) return { type: "error", rule: error.message.replace(/^\[[^\]]*\] /, ""), detail: undefined };
+export function errorMessage(error: unknown, name: string, spent?: "spent"): FromReader {
+  const state = spent ? { spent: true } : {};
+  if (error instanceof CogwheelError) return { type: "error", rule: error.message.replace(/^\[[^\]]*\] /, ""), detail: undefined, ...state };
   const { message, stack } = error instanceof Error ? error : new Error(String(error));
-  return { type: "error", rule: `${name} must be a whole file of its kind, got ${message}; convert it`, detail: stack };
+  return { type: "error", rule: `${name} must be a whole file of its kind, got ${message}; convert it`, detail: stack, ...state };
 }

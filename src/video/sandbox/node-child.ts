@@ -8,6 +8,7 @@ import { readMedia } from "../read/read.ts";
 import { errorMessage, type FromReader } from "./messages.ts";
 import { CELL, TICK_MS } from "./node-watch.ts";
 import { encodeHead, HEAD_BYTES, readHead, type ToReader } from "./node-pipe.ts";
+import { StrayErrors } from "./stray.ts";
 
 const IN = 0;
 const OUT = 3;
@@ -74,24 +75,17 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal
 setInterval(() => {}, 2 ** 30);
 new Worker(new URL("./media-watch.js", import.meta.url), { workerData: { cells, parent: Number(process.argv[2]) } });
 
-let name = "the video";
-const fail = (error: unknown): void => {
-  send(errorMessage(error, name));
-  process.exit(1); // in what state a library is after this nobody knows
-};
-process.on("uncaughtException", fail);
-process.on("unhandledRejection", fail);
+const stray = new StrayErrors(send, () => process.exit(1));
+process.on("uncaughtException", stray.caught);
+process.on("unhandledRejection", stray.caught);
 
 for (;;) {
   const { json, bytes } = readHead(take(HEAD_BYTES));
   const request = JSON.parse(new TextDecoder().decode(take(json))) as ToReader;
-  name = request.name;
-  try {
-    await serve(request, bytes);
-    send({ type: "end" });
-  } catch (error) {
-    send(errorMessage(error, name));
-  }
+  stray.reading(request.name);
+  const last = await serve(request, bytes).then((): FromReader => ({ type: "end" }), (error: unknown) => errorMessage(error, request.name));
+  stray.reading(undefined);
+  send(last);
   busy(false);
   await new Promise((resolve) => setImmediate(resolve)); // what was closed may end
 }

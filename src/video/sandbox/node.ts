@@ -45,6 +45,7 @@ function endAll(): void {
 
 class ReaderProcess {
   readonly script: string;
+  used = false;
   readonly #child: ChildProcess;
   readonly #frames: PipeReader | undefined;
   /** Resolves to how it ended. */
@@ -81,6 +82,11 @@ class ReaderProcess {
     errors.on("data", (chunk: Buffer) => (this.#said = (this.#said + chunk.toString()).slice(-4000)));
     reason.on("data", (chunk: Buffer) => (this.#reason += chunk.toString()));
     this.#frames = new PipeReader(frames);
+  }
+
+  /** Whether it had read a file before, and was not ended by its watch. */
+  get stale(): boolean {
+    return this.used && this.#reason === "";
   }
 
   get alive(): boolean {
@@ -139,6 +145,7 @@ function take(script: string): ReaderProcess {
 function keep(process: ReaderProcess): void {
   if (idle) return void process.kill();
   process.hold(false);
+  process.used = true;
   const timer = setTimeout(() => {
     if (idle?.process === process) idle = undefined;
     void process.kill();
@@ -149,30 +156,35 @@ function keep(process: ReaderProcess): void {
 
 export async function* readUntrusted(source: MediaSource, request: MediaRequest, { signal, onWarning, reader }: ReadOptions): AsyncGenerator<ReadFrame, void, undefined> {
   signal?.throwIfAborted();
-  const child = take(scriptOf(reader));
+  const script = scriptOf(reader);
+  let child = take(script);
   child.hold(true);
   const customs = new Customs(request, onWarning);
   const stop = (): void => void child.kill();
   signal?.addEventListener("abort", stop, { once: true });
-  let done = false;
+  let done = { last: false, spent: false };
   try {
     child.ask(source, request);
-    for (;;) {
+    for (let messages = 0; ; messages++) {
       const got = await child.next(customs.mostBytes, (what) => customs.broken(what));
       signal?.throwIfAborted();
       if (!got) {
         await child.closed;
-        throw child.why(request);
+        if (messages > 0 || !child.stale) throw child.why(request);
+        // Its end comes from the file before, or from nothing to do: this one has not had its turn.
+        child = new ReaderProcess(script);
+        child.ask(source, request);
+        continue;
       }
       done = customs.isLast(got.message);
       const frame = customs.take(got.message, got.bytes);
-      if (done) return;
+      if (done.last) return;
       if (frame) yield frame;
       signal?.throwIfAborted();
     }
   } finally {
     signal?.removeEventListener("abort", stop);
-    if (done && child.alive) keep(child);
+    if (done.last && !done.spent && child.alive) keep(child);
     else await child.kill();
   }
 }
