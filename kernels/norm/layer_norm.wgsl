@@ -1,6 +1,6 @@
 // layer_norm.wgsl — y = LayerNorm(x) · (1 + scale) + shift: the expert AdaLN in one read of the row
 //
-// Shapes    x [Rx, S] row-major with D ≤ S real columns, the rest zero · weight, bias [D] · y [R, S]
+// Shapes    x [Rx, S] row-major with D ≤ S real columns; with PADDED (D < S) the rest is not counted, and zeros in y · weight, bias [D] · y [R, S]
 //           source [R] (GATHER): row r of y comes from row source[r] of x
 //           table [G, S] with row_of [R] (MODULATE): row row_of[r] is the shift, the next one the scale. A text and a video
 //           token differ only in that index, and so do the tokens of clips packed into one sequence.
@@ -20,6 +20,7 @@ alias Y = f32;
 const AFFINE: bool = false;
 const MODULATE: bool = false;
 const GATHER: bool = false;
+const PADDED: bool = false;
 const WG: u32 = 64u;
 const PER: u32 = 4u;
 //! end
@@ -48,6 +49,12 @@ fn row_sum(value: f32, lane: u32) -> f32 {
   return dot((sh_part[0] + sh_part[1]) + (sh_part[2] + sh_part[3]), vec4<f32>(1.0));
 }
 
+// Of vector i of a row, the columns that count.
+fn real(i: u32, v: vec4<f32>) -> vec4<f32> {
+  if (!PADDED) { return v; }
+  return select(vec4<f32>(), v, vec4<u32>(i * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.d));
+}
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let row = wid.y * groups.x + wid.x;
@@ -55,7 +62,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   var from_row = row;
   if (GATHER) { from_row = source[row]; }
   let base = from_row * params.stride4;
-  let columns = (params.d + 3u) / 4u;
+  let columns = params.stride4;
   let d = f32(params.d);
 
   var held: array<vec4<f32>, PER>;
@@ -63,16 +70,16 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   for (var j = 0u; j < PER; j++) {
     let i = lane + j * WG;
     held[j] = vec4<f32>();
-    if (i < columns) { held[j] = vec4<f32>(x[base + i]); }
+    if (i < columns) { held[j] = real(i, vec4<f32>(x[base + i])); }
     sum += held[j];
   }
   let mean = row_sum(dot(sum, vec4<f32>(1.0)), lane) / d;
   var squares = vec4<f32>();
   for (var j = 0u; j < PER; j++) {
     // Columns past the row's end hold zero and do not count.
-    let real = vec4<u32>((lane + j * WG) * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.d);
+    let counts = vec4<u32>((lane + j * WG) * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.d);
     held[j] -= mean;
-    let c = select(vec4<f32>(), held[j], real);
+    let c = select(vec4<f32>(), held[j], counts);
     squares = fma(c, c, squares);
   }
   let rstd = 1.0 / sqrt(row_sum(dot(squares, vec4<f32>(1.0)), lane) / d + params.eps);
@@ -85,7 +92,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
       var v = held[j] * rstd;
       if (AFFINE) { v = v * weight[i] + bias[i]; }
       if (MODULATE) { v = v * (1.0 + table[shift + params.stride4 + i]) + table[shift + i]; }
-      y[row * params.stride4 + i] = vec4<Y>(v);
+      y[row * params.stride4 + i] = vec4<Y>(real(i, v));
     }
   }
 }

@@ -19,6 +19,7 @@ alias Y = f32;
 const AFFINE: bool = false;
 const MODULATE: bool = false;
 const GATHER: bool = false;
+const PADDED: bool = false;
 const ROWS: u32 = 4u;
 const HELD: u32 = 0u;
 //! end
@@ -39,6 +40,12 @@ var<workgroup> sh_offset: array<vec4<f32>, HELD + 1u>;
 fn source_of(row: u32) -> u32 {
   if (GATHER) { return source[row] * params.stride4; }
   return row * params.stride4;
+}
+
+// Of vector i of a row, the columns that count.
+fn real(i: u32, v: vec4<f32>) -> vec4<f32> {
+  if (!PADDED) { return v; }
+  return select(vec4<f32>(), v, vec4<u32>(i * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.d));
 }
 
 // Mean and reciprocal deviation of the row of x that starts at `base`.
@@ -67,12 +74,12 @@ fn statistics(base: u32, lane: u32) -> vec2<f32> {
   var counts = vec4<f32>(n);
   // What is left, and of the row's last vector only the columns that count.
   for (; i * 4u < params.d; i += WG) {
-    let real = select(vec4<f32>(), vec4<f32>(1.0), vec4<u32>(i * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.d));
-    let delta = vec4<f32>(x[base + i]) - mean;
-    let share = real / max(counts + real, vec4<f32>(1.0));
+    let one = select(vec4<f32>(), vec4<f32>(1.0), vec4<u32>(i * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.d));
+    let delta = real(i, vec4<f32>(x[base + i])) - mean;
+    let share = one / max(counts + one, vec4<f32>(1.0));
     mean += delta * share;
     m2 += delta * delta * share * counts;
-    counts += real;
+    counts += one;
   }
   let d = f32(params.d);
   let row_mean = subgroupAdd(dot(counts, mean)) / d;
@@ -84,7 +91,7 @@ fn statistics(base: u32, lane: u32) -> vec2<f32> {
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let begin = (wid.y * groups.x + wid.x) * params.span;
   let end = min(begin + params.span, params.rows);
-  let columns = (params.d + 3u) / 4u;
+  let columns = params.stride4;
   var held = 0xffffffffu;
   var count = 0u;
   for (var row = begin; row < end; row += count) {
@@ -148,15 +155,15 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
           offset = offset * scale + table[shift + i];
         }
       }
-      y[out + i] = vec4<Y>((vec4<f32>(x[base0 + i]) - means.x) * rstds.x * gain + offset);
-      if (count > 1u) { y[out + d4 + i] = vec4<Y>((vec4<f32>(x[base1 + i]) - means.y) * rstds.y * gain + offset); }
-      if (count > 2u) { y[out + 2u * d4 + i] = vec4<Y>((vec4<f32>(x[base2 + i]) - means.z) * rstds.z * gain + offset); }
-      if (count > 3u) { y[out + 3u * d4 + i] = vec4<Y>((vec4<f32>(x[base3 + i]) - means.w) * rstds.w * gain + offset); }
+      y[out + i] = vec4<Y>(real(i, (vec4<f32>(x[base0 + i]) - means.x) * rstds.x * gain + offset));
+      if (count > 1u) { y[out + d4 + i] = vec4<Y>(real(i, (vec4<f32>(x[base1 + i]) - means.y) * rstds.y * gain + offset)); }
+      if (count > 2u) { y[out + 2u * d4 + i] = vec4<Y>(real(i, (vec4<f32>(x[base2 + i]) - means.z) * rstds.z * gain + offset)); }
+      if (count > 3u) { y[out + 3u * d4 + i] = vec4<Y>(real(i, (vec4<f32>(x[base3 + i]) - means.w) * rstds.w * gain + offset)); }
       if (ROWS > 4u) {
-        if (count > 4u) { y[out + 4u * d4 + i] = vec4<Y>((vec4<f32>(x[base4 + i]) - more_means.x) * more_rstds.x * gain + offset); }
-        if (count > 5u) { y[out + 5u * d4 + i] = vec4<Y>((vec4<f32>(x[base5 + i]) - more_means.y) * more_rstds.y * gain + offset); }
-        if (count > 6u) { y[out + 6u * d4 + i] = vec4<Y>((vec4<f32>(x[base6 + i]) - more_means.z) * more_rstds.z * gain + offset); }
-        if (count > 7u) { y[out + 7u * d4 + i] = vec4<Y>((vec4<f32>(x[base7 + i]) - more_means.w) * more_rstds.w * gain + offset); }
+        if (count > 4u) { y[out + 4u * d4 + i] = vec4<Y>(real(i, (vec4<f32>(x[base4 + i]) - more_means.x) * more_rstds.x * gain + offset)); }
+        if (count > 5u) { y[out + 5u * d4 + i] = vec4<Y>(real(i, (vec4<f32>(x[base5 + i]) - more_means.y) * more_rstds.y * gain + offset)); }
+        if (count > 6u) { y[out + 6u * d4 + i] = vec4<Y>(real(i, (vec4<f32>(x[base6 + i]) - more_means.z) * more_rstds.z * gain + offset)); }
+        if (count > 7u) { y[out + 7u * d4 + i] = vec4<Y>(real(i, (vec4<f32>(x[base7 + i]) - more_means.w) * more_rstds.w * gain + offset)); }
       }
     }
   }

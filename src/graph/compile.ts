@@ -4,7 +4,8 @@ import type { Capabilities } from "../gpu/capabilities.ts";
 import { kernelLabel, type BindingInfo } from "../gpu/kernel.ts";
 import { choose, howChosen, variantLabel, type Choice, type HowChosen } from "./choice.ts";
 import { Tensor, type Cost, type DType, type Graph, type Node } from "./graph.ts";
-import type { Dispatch, Target, View } from "./dispatch.ts";
+import { viewOf, type Dispatch, type Target } from "./dispatch.ts";
+import { packOperands } from "./pack-operands.ts";
 import { packedBytes, type Packing } from "./packing.ts";
 import { planMemory, type MemoryPlan } from "./plan.ts";
 
@@ -39,8 +40,6 @@ export interface Plan {
   readonly bytes: { readonly weights: number; readonly activations: number; readonly io: number; readonly lowerBound: number; readonly total: number };
   readonly cost: Cost;
 }
-
-export const viewOf = (binding: Tensor | View): View => (binding instanceof Tensor ? { tensor: binding } : binding);
 
 export const weightKey = (tensor: Tensor, packing: Packing): string => `${tensor.root.weights.join("+")}|${tensor.shape.join("×")}|${packing}|${tensor.dtype}`;
 
@@ -77,11 +76,13 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
         return tensor;
       },
     };
-    const dispatches = node.op.lower(node, target);
+    const lowered = node.op.lower(node, target);
     const chosen = howChosen(own);
     choices.push(...own);
-    const shares = shareCost(node.op.cost(node), dispatches);
-    for (const [i, dispatch] of dispatches.entries()) {
+    const { before, dispatches } = packOperands(lowered, target);
+    // What packs an operand costs what it says, and the node's own dispatches what the op says.
+    const shares = [...before.map((d) => d.cost!), ...shareCost(node.op.cost(node), dispatches)];
+    for (const [i, dispatch] of [...before, ...dispatches].entries()) {
       const { grid } = dispatch;
       if (grid.some((n) => n > caps.maxGrid || n < 1 || !Number.isInteger(n))) {
         throw new CogwheelError(node.op.name, `a grid must be 1 to ${caps.maxGrid} workgroups a dimension, got [${grid.join(", ")}] in ${node.name}; fold it (foldGrid)`);

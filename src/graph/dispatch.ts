@@ -4,7 +4,7 @@ import type { Capabilities } from "../gpu/capabilities.ts";
 import type { Kernel, KernelShape, ScalarType } from "../gpu/kernel.ts";
 import type { Variant } from "./choice.ts";
 import { bytesOf, type DType } from "./dtype.ts";
-import type { Cost, Tensor } from "./graph.ts";
+import { Tensor, type Cost } from "./graph.ts";
 import type { Packing } from "./packing.ts";
 
 /** A tensor, or a part of its memory. `offset` must be a multiple of the adapter's offset alignment (256). */
@@ -12,9 +12,11 @@ export interface View {
   readonly tensor: Tensor;
   readonly offset?: number;
   readonly bytes?: number;
-  /** For weights: the layout that the kernel reads. Views of a packed weight count bytes in that layout. */
+  /** The layout that the kernel reads, in which a view counts bytes. A weight is packed once, any other operand before the dispatch (`pack-operands.ts`). */
   readonly packing?: Packing;
 }
+
+export const viewOf = (binding: Tensor | View): View => (binding instanceof Tensor ? { tensor: binding } : binding);
 
 export interface Dispatch<S extends KernelShape = KernelShape> {
   readonly kernel: Kernel<S>;

@@ -5,9 +5,9 @@
  */
 import { CogwheelError } from "../errors.ts";
 import type { Dispatch, Target } from "./dispatch.ts";
-import { bytesOf, elements, type DType } from "./dtype.ts";
+import { bytesOf, elements, isFloat, type DType } from "./dtype.ts";
 
-export { bytesOf, elements, type DType };
+export { bytesOf, elements, isFloat, type DType };
 
 export interface TensorSpec {
   readonly shape: readonly number[];

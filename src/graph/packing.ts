@@ -1,6 +1,6 @@
 /**
  * Layouts of a weight on the GPU. A packed weight is derived from its logical value and cached under
- * (names, packing, dtype); whatever changes the logical value makes it again.
+ * (names, shape, packing, dtype). What is no weight is packed in each run (`pack-operands.ts`).
  *
  *  natural   as in the checkpoint, row-major
  *  panel     [out, in] → [ceil(out / 16)][in padded to 4][16]: the 16 output columns of a panel lie side by side for each

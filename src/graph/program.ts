@@ -8,9 +8,9 @@ import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
 import { packParams, type BindingInfo, type Kernel } from "../gpu/kernel.ts";
 import type { Pipeline } from "../gpu/pipelines.ts";
 import { Profile } from "../gpu/profile.ts";
-import { viewOf, weightKey, type Plan } from "./compile.ts";
+import { weightKey, type Plan } from "./compile.ts";
 import type { DType, Node, Tensor } from "./graph.ts";
-import type { View } from "./dispatch.ts";
+import { viewOf, type View } from "./dispatch.ts";
 import type { LoadOptions, WeightStore } from "./weights.ts";
 
 export interface RunOptions {

@@ -1,10 +1,10 @@
 /** attention: softmax(scale · q·kᵀ + bias) · v over segments, without a matrix of scores in memory. */
-import { attentionFlash, attentionOctet, attentionQuad, attentionSubgroupMatrix, transposePanels } from "#kernels";
+import { attentionFlash, attentionOctet, attentionQuad, attentionSubgroupMatrix, transposePanels, zeroRows } from "#kernels";
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { choiceKey } from "../graph/choice.ts";
 import { dispatch, foldGrid, rowView, rowWindows, type Dispatch } from "../graph/dispatch.ts";
-import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
+import { bytesOf, isFloat, type DType, type Op, type Tensor } from "../graph/graph.ts";
 import { PANEL, padTo } from "../graph/packing.ts";
 
 interface Inputs { q: Tensor; k: Tensor; v: Tensor; bias: Tensor | undefined }
@@ -19,7 +19,10 @@ export interface Segment {
 }
 
 export interface AttentionOptions {
-  /** Which queries see which keys. Default: all see all. A batch is a list of segments, and so are packed clips. */
+  /**
+   * Which queries see which keys. Default: all see all. A batch is a list of segments, and so are packed clips. A query is in one segment at
+   * most; one that is in none is padding, and its row of the result is zeros.
+   */
   segments?: readonly Segment[];
   /** Default 1 / √D. */
   scale?: number;
@@ -41,6 +44,27 @@ export function batchSegments(batch: number, length: number, keyLength = length)
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
   const { segments = batchSegments(1, q.dim(1), k.dim(1)), scale = 1 / Math.sqrt(q.dim(2)), dtype = "f32" } = options;
   return q.graph.record(attentionOp, { q, k, v, bias: options.bias }, { dtype, scale, segments }).y;
+}
+
+/** Refuses segments that are none, that leave q or k, or that share a query. */
+function assertSegments(segments: readonly Segment[], queries: number, keys: number): void {
+  if (segments.length === 0) throw new CogwheelError("attention", "some query must be in a segment, got no segments; leave them out where all see all");
+  const within = (first: number, count: number, all: number): boolean => Number.isInteger(first) && Number.isInteger(count) && first >= 0 && count >= 1 && first + count <= all;
+  for (const s of segments) {
+    if (!within(s.first, s.count, queries) || !within(s.keyFirst, s.keyCount, keys)) throw new CogwheelError("attention", `segments must lie within ${queries} queries and ${keys} keys, got ${JSON.stringify(s)}`);
+  }
+  const inOrder = [...segments].sort((a, b) => a.first - b.first);
+  inOrder.forEach((s, i) => {
+    const before = inOrder[i - 1];
+    if (before && before.first + before.count > s.first) throw new CogwheelError("attention", `a query must be in one segment at most, got ${s.first} in ${JSON.stringify(before)} and in ${JSON.stringify(s)}; part them`);
+  });
+}
+
+/** Queries of [start, start + count) that are in no segment. */
+function padding(segments: readonly Segment[], start: number, count: number): Uint32Array {
+  const covered = new Uint8Array(count);
+  for (const s of segments) covered.fill(1, Math.max(0, s.first - start), Math.max(0, s.first + s.count - start));
+  return Uint32Array.from({ length: count }, (_, i) => start + i).filter((row) => !covered[row - start]);
 }
 
 /** Of queries or of keys. */
@@ -70,9 +94,8 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
     if (k.shape.join() !== v.shape.join() || k.dim(0) !== heads || k.dim(2) !== d) throw new CogwheelError("attention", `q, k, v must be [N, R, D] with the same N and D, got ${q}, ${k}, ${v}`);
     if (d % 4 || d > 128) throw new CogwheelError("attention", `the head width must be a multiple of 4 up to 128, got ${d}`);
     if (q.dtype !== k.dtype || q.dtype !== v.dtype) throw new CogwheelError("attention", `q, k, v must have one dtype, got ${q.dtype}, ${k.dtype}, ${v.dtype}`);
-    for (const s of segments) {
-      if (s.count < 1 || s.keyCount < 1 || s.first + s.count > rows || s.keyFirst + s.keyCount > k.dim(1)) throw new CogwheelError("attention", `segments must lie within ${rows} queries and ${k.dim(1)} keys, got ${JSON.stringify(s)}`);
-    }
+    if (!isFloat(q)) throw new CogwheelError("attention", `q, k, v must be f32 or f16, got ${q}; convert them`);
+    assertSegments(segments, rows, k.dim(1));
     const span = 2 * longest(segments) - 1;
     if (bias && (bias.dtype !== "f32" || bias.shape.join() !== `${heads},${span}`)) throw new CogwheelError("attention", `the bias must be f32 [${heads}, ${span}] for ${heads} heads and segments of up to ${longest(segments)} positions, got ${bias}; make it with relativeBias for that length`);
     return { y: { shape: [rows, heads * d], dtype } };
@@ -98,7 +121,19 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
     const windows = rowWindows(caps, heads, [rowsQ * d * element, padTo(rowsK, PANEL) * d * element], headFlops, { most: turns ? Math.ceil(heads / 3) : heads, what: "heads" });
     const turned = turns ? target.scratch([windows.reduce((most, w) => Math.max(most, w.count), 0), panels, d, PANEL], v.dtype) : undefined;
     // One head alone may be too much work for a dispatch: then its queries are split too.
-    const lists = rowWindows(caps, rowsQ, [heads * d * bytesOf[y.dtype]], headFlops / rowsQ).flatMap((rows) => {
+    const rowsOfY = rowWindows(caps, rowsQ, [heads * d * bytesOf[y.dtype]], headFlops / rowsQ);
+    for (const rows of rowsOfY) {
+      const list = padding(attrs.segments, rows.start, rows.count);
+      if (list.length === 0) continue;
+      const c4 = (heads * d) / 4;
+      out.push(dispatch({
+        kernel: zeroRows, types: { Y: y.dtype }, params: { count: list.length, c4, row_base: rows.start },
+        bindings: { rows: target.constant("padding", list, [list.length]), y: rowView(y, rows, heads * d) },
+        grid: foldGrid(Math.ceil((list.length * c4) / 64), caps),
+        cost: { flops: 0, bytes: list.length * heads * d * bytesOf[y.dtype] },
+      }));
+    }
+    const lists = rowsOfY.flatMap((rows) => {
       const { tiles, list } = tilesOf(attrs.segments, variant.bq, rows.start, rows.count, !!bias);
       return tiles ? [{ rows, count: tiles, tiles: target.constant("tiles", list, [list.length / 4, 4]) }] : [];
     });

@@ -12,7 +12,7 @@ import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { choiceKey, preferring } from "../graph/choice.ts";
 import { dispatch, type Dispatch, foldGrid, MAX_DISPATCH_FLOPS, type Target, type View } from "../graph/dispatch.ts";
-import type { DType, Node, Op, Tensor } from "../graph/graph.ts";
+import { isFloat, type DType, type Node, type Op, type Tensor } from "../graph/graph.ts";
 import { padTo, PANEL } from "../graph/packing.ts";
 import { matrixTiles, type MatrixVariant } from "./matrix-tile.ts";
 import { tilesThatFit, type RegisterTile } from "./register-tile.ts";
@@ -59,7 +59,10 @@ export interface ConvAttrs {
   dtype: DType;
 }
 
-/** x [B, T, H, W, C] and w [Cout, Cin, kt, kh, kw] or [Cout, Cin, kh, kw] → [B, T', H', W', Cout padded to 4]. */
+/**
+ * x [B, T, H, W, C] and w [Cout, Cin, kt, kh, kw] or [Cout, Cin, kh, kw] → [B, T', H', W', Cout padded to 4]. A weight w is packed once, when it
+ * is loaded; an input or an activation in each run, before the convolution.
+ */
 export function conv3d(x: Tensor, w: Tensor, options: Conv3dOptions = {}): Tensor {
   const [, kh, kw] = taps(w);
   const around = [Math.floor((kh - 1) / 2), Math.floor((kw - 1) / 2)] as const;
@@ -92,14 +95,14 @@ export const conv3dOp: Op<ConvInputs, ConvAttrs, "y"> = {
   name: "conv3d",
   infer({ x, w, bias, cache, residual }, attrs) {
     const { stride, dilation, pad, dtype } = attrs;
-    if (x.shape.length !== 5 || (w.shape.length !== 5 && w.shape.length !== 4)) throw new CogwheelError("conv3d", `x must be [B, T, H, W, C] and w [out, in, kt, kh, kw] or [out, in, kh, kw], got ${show(x)} and ${show(w)}`);
+    if (x.shape.length !== 5 || (w.shape.length !== 5 && w.shape.length !== 4) || !isFloat(x) || !isFloat(w)) throw new CogwheelError("conv3d", `x must be [B, T, H, W, C] and w [out, in, kt, kh, kw] or [out, in, kh, kw], both f32 or f16, got ${show(x)} and ${show(w)}`);
     const [kt, kh, kw] = taps(w);
     if (x.dim(-1) !== padTo(w.dim(1), 4)) throw new CogwheelError("conv3d", `channels must match, got x ${show(x)} and w ${show(w)}; x has its channels padded to a multiple of 4`);
     // The kernels take each of these in 4 bits.
     if ([...stride, dilation, kt, kh, kw].some((n) => !Number.isInteger(n) || n < 1 || n > 15) || pad.some((n) => !Number.isInteger(n) || n < -8 || n > 7)) {
       throw new CogwheelError("conv3d", `kernel, strides and dilation must be 1 to 15 and padding −8 to 7, got kernel [${[kt, kh, kw].join(", ")}], stride [${stride.join(", ")}], dilation ${dilation}, pad [${pad.join(", ")}]; split the convolution`);
     }
-    if (bias && bias.size !== w.dim(0)) throw new CogwheelError("conv3d", `the bias must have ${w.dim(0)} values, got ${show(bias)}; check the weight's name`);
+    if (bias && (bias.size !== w.dim(0) || bias.dtype !== "f32")) throw new CogwheelError("conv3d", `the bias must have ${w.dim(0)} values in f32, got ${show(bias)}; check the weight's name and type`);
     if (cache && (cache.shape.length !== 5 || cache.dtype !== x.dtype || attrs.upsample || [0, 2, 3, 4].some((i) => cache.dim(i) !== x.dim(i)) || cache.dim(1) !== kt - 1)) {
       throw new CogwheelError("conv3d", `a cache must be the ${kt - 1} frames before x ${show(x)}, got ${show(cache)}; make it with causalCache`);
     }

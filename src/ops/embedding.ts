@@ -1,8 +1,9 @@
 /** embedding: the rows of a table that ids name. */
 import { embedding as kernel } from "#kernels";
 import { CogwheelError } from "../errors.ts";
-import { dispatch, foldGrid, rowView, rowWindows } from "../graph/dispatch.ts";
-import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
+import type { Capabilities } from "../gpu/capabilities.ts";
+import { dispatch, foldGrid, rowView, rowWindows, type Dispatch } from "../graph/dispatch.ts";
+import { bytesOf, isFloat, type DType, type Op, type Tensor } from "../graph/graph.ts";
 
 interface Inputs { ids: Tensor; table: Tensor }
 interface Attrs { dtype: DType }
@@ -12,7 +13,7 @@ export interface EmbeddingOptions {
   dtype?: DType;
 }
 
-/** ids [...] u32 and table [V, C] → [..., C]. C must be a multiple of 4. The table may be larger than a binding. */
+/** ids [...] u32 and table [V, C] → [..., C]. C must be a multiple of 4. The table may be larger than a binding; an id past it takes its last row. */
 export function embedding(ids: Tensor, table: Tensor, options: EmbeddingOptions = {}): Tensor {
   return ids.graph.record(embeddingOp, { ids, table }, { dtype: options.dtype ?? "f32" }).y;
 }
@@ -21,24 +22,30 @@ export const embeddingOp: Op<Inputs, Attrs, "y"> = {
   name: "embedding",
   infer({ ids, table }, { dtype }) {
     if (ids.dtype !== "u32") throw new CogwheelError("embedding", `ids must be u32, got ${ids}; convert them`);
-    if (table.shape.length !== 2 || table.dim(1) % 4) throw new CogwheelError("embedding", `the table must be [V, C] with C a multiple of 4, got ${table}; choose another width`);
+    if (table.shape.length !== 2 || table.dim(1) % 4 || !isFloat(table)) throw new CogwheelError("embedding", `the table must be [V, C] in f32 or f16 with C a multiple of 4, got ${table}; choose another width`);
     return { y: { shape: [...ids.shape, table.dim(1)], dtype } };
   },
   cost({ inputs: { ids, table }, outputs: { y } }) {
     return { flops: 0, bytes: ids.bytes + y.size * bytesOf[table.dtype] + y.bytes };
   },
   lower({ inputs: { ids, table }, outputs: { y } }, { caps }) {
-    const [vocab, c] = table.shape as [number, number];
-    return rowWindows(caps, vocab, [c * bytesOf[table.dtype]]).flatMap((part) =>
-      rowWindows(caps, ids.size, [4, c * bytesOf[y.dtype]]).map((rows) =>
-        dispatch({
-          kernel,
-          types: { T: table.dtype, Y: y.dtype },
-          params: { count: rows.count, c4: c / 4, first: part.start, rows: part.count, vocab },
-          bindings: { ids: rowView(ids, rows, 1), table: rowView(table, part, c), y: rowView(y, rows, c) },
-          grid: foldGrid(Math.ceil((rows.count * c) / 4 / 64), caps),
-        }),
-      ),
-    );
+    return gatherRows(ids, table, y, caps);
   },
 };
+
+/** y [R, C] of the rows of `table` [..., C] that `ids` [R] name, where either may be larger than a binding. */
+export function gatherRows(ids: Tensor, table: Tensor, y: Tensor, caps: Capabilities): Dispatch[] {
+  const c = table.dim(-1);
+  const vocab = table.size / c;
+  return rowWindows(caps, vocab, [c * bytesOf[table.dtype]]).flatMap((part) =>
+    rowWindows(caps, ids.size, [4, c * bytesOf[y.dtype]]).map((rows) =>
+      dispatch({
+        kernel,
+        types: { T: table.dtype, Y: y.dtype },
+        params: { count: rows.count, c4: c / 4, first: part.start, rows: part.count, vocab },
+        bindings: { ids: rowView(ids, rows, 1), table: rowView(table, part, c), y: rowView(y, rows, c) },
+        grid: foldGrid(Math.ceil((rows.count * c) / 4 / 64), caps),
+      }),
+    ),
+  );
+}

@@ -4,7 +4,7 @@ import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { choiceKey, preferring } from "../graph/choice.ts";
 import { dispatch, foldGrid } from "../graph/dispatch.ts";
-import type { DType, Op, Tensor } from "../graph/graph.ts";
+import { isFloat, type DType, type Op, type Tensor } from "../graph/graph.ts";
 import { padTo } from "../graph/packing.ts";
 import { cut, window, windowFits, wrap } from "./windows.ts";
 
@@ -42,7 +42,8 @@ export const groupNormApplyOp: Op<ApplyInputs, ApplyAttrs, "y"> = {
   name: "group_norm_apply",
   infer({ x, norm, weight, bias, scale, shift }, { dtype }) {
     if (x.shape.length !== 5 || norm.shape.join() !== [x.dim(0), 2, x.dim(-1)].join()) throw new CogwheelError("group_norm_apply", `x must be [B, T, H, W, C] and norm [B, 2, C], got [${x.shape.join(", ")}] and [${norm.shape.join(", ")}]; make it with groupNormMerge`);
-    if (padTo(weight.size, 4) !== x.dim(-1) || bias.size !== weight.size) throw new CogwheelError("group_norm_apply", `weight and bias must have a value for each of ${x.dim(-1)} channels, got ${weight.size} and ${bias.size}; check the weight's name`);
+    if (!isFloat(x) || norm.dtype !== "f32") throw new CogwheelError("group_norm_apply", `x must be f32 or f16 and norm f32, got ${x.dtype} and ${norm.dtype}; convert them`);
+    if (padTo(weight.size, 4) !== x.dim(-1) || bias.size !== weight.size || weight.dtype !== "f32" || bias.dtype !== "f32") throw new CogwheelError("group_norm_apply", `weight and bias must have an f32 value for each of ${x.dim(-1)} channels, got ${weight} and ${bias}; check the weight's name and type`);
     for (const z of [scale, shift]) {
       if (z && (z.shape.length !== 5 || z.dtype !== "f32" || z.shape.join() !== scale?.shape.join() || z.dim(0) !== x.dim(0) || z.dim(-1) !== x.dim(-1) || (firstApart(x) && z.dim(1) < 2))) {
         throw new CogwheelError("group_norm_apply", `scale and shift must be f32 [${x.dim(0)}, frames, rows, columns, ${x.dim(-1)}], got [${z.shape.join(", ")}] ${z.dtype} for x [${x.shape.join(", ")}]`);

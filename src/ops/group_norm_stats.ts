@@ -2,7 +2,7 @@
 import { groupNormStats as kernel } from "#kernels";
 import { CogwheelError } from "../errors.ts";
 import { dispatch, foldGrid } from "../graph/dispatch.ts";
-import { elements, type Op, type Tensor } from "../graph/graph.ts";
+import { elements, isFloat, type Op, type Tensor } from "../graph/graph.ts";
 import { cut, window, windowFits, wrap } from "./windows.ts";
 
 interface StatsInputs {
@@ -20,6 +20,7 @@ const runOf = (positions: number): number => Math.max(128, Math.ceil(positions /
 export const groupNormStatsOp: Op<StatsInputs, object, "stats"> = {
   name: "group_norm_stats",
   infer({ x }) {
+    if (!isFloat(x)) throw new CogwheelError("group_norm_stats", `x must be f32 or f16, got ${x}; convert it`);
     if (x.shape.length < 3 || x.dim(-1) % 4) throw new CogwheelError("group_norm_stats", `x must be [B, …, C] with C padded to a multiple of 4, got [${x.shape.join(", ")}]; pad the channels`);
     const positions = elements(x.shape.slice(1, -1));
     return { stats: { shape: [x.dim(0), Math.ceil(positions / runOf(positions)), 3, x.dim(-1)], dtype: "f32" } };

@@ -17,7 +17,7 @@ export const joinTokensOp: Op<Inputs, object, "y"> = {
     const [b, t, d] = text.shape as [number, number, number];
     const [vb, v, vd] = video.shape as [number, number, number];
     if (b !== vb || d !== vd || d % 4) throw new CogwheelError("join_tokens", `text and video must be [B, T, D] and [B, V, D] with D a multiple of 4, got ${text} and ${video}`);
-    if (position && position.size !== (t + v) * d) throw new CogwheelError("join_tokens", `positions must be [${t + v}, ${d}], got ${position}`);
+    if (position && (position.size !== (t + v) * d || position.dtype !== "f32")) throw new CogwheelError("join_tokens", `positions must be f32 [${t + v}, ${d}], got ${position}`);
     return { y: { shape: [b, t + v, d], dtype: "f32" } };
   },
   cost: ({ outputs: { y } }) => ({ flops: y.size, bytes: 2 * y.bytes }),

@@ -4,7 +4,9 @@ import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { choiceKey } from "../graph/choice.ts";
 import { dispatch, foldGrid, gcd, rowView, rowWindows, type RowWindow, type Target, type View } from "../graph/dispatch.ts";
-import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
+import { bytesOf, isFloat, type DType, type Op, type Tensor } from "../graph/graph.ts";
+import { gatherRows } from "./embedding.ts";
+import { assertRows } from "./rows.ts";
 
 interface Inputs { x: Tensor; weight: Tensor | undefined; bias: Tensor | undefined; table: Tensor | undefined; rowOf: Tensor | undefined; source: Tensor | undefined }
 interface Attrs { dtype: DType; eps: number; width: number }
@@ -14,11 +16,11 @@ export interface LayerNormOptions {
   bias?: Tensor;
   /** table [G, D] f32, rows [R] u32: row `rows[r]` holds the shift of token r and the following row its scale. */
   modulation?: { table: Tensor; rows: Tensor };
-  /** [R'] u32: normalise only these rows of x, in this order. */
+  /** [R'] u32: normalise only these rows of x, in this order. They lie within x. */
   source?: Tensor;
   /** Default 1e-5. */
   eps?: number;
-  /** Columns that count; those past it are padding. Default: all. */
+  /** Columns that count; those past it are padding, zeros in the result whatever x holds there. Default: all. */
   width?: number;
   /** Storage type of the result. Default f32. */
   dtype?: DType;
@@ -40,8 +42,15 @@ export const layerNormOp: Op<Inputs, Attrs, "y"> = {
     const d = x.dim(-1);
     const rows = source ? source.size : x.size / d;
     if (d % 4) throw new CogwheelError("layer_norm", `the last axis must be a multiple of 4, got ${x}; pad it`);
-    if (!weight !== !bias || (weight && (weight.size < width || bias!.size < width))) throw new CogwheelError("layer_norm", `weight and bias must both have ${width} values, got ${weight} and ${bias}`);
+    if (!isFloat(x)) throw new CogwheelError("layer_norm", `x must be f32 or f16, got ${x}; convert it`);
+    if (!Number.isInteger(width) || width < 1 || width > d) throw new CogwheelError("layer_norm", `the columns that count must be 1 to ${d}, got ${width}; check the width`);
+    const vectors = [weight, bias].filter((v) => v !== undefined);
+    if (vectors.length === 1 || vectors.some((v) => v.size < width || v.dtype !== "f32")) throw new CogwheelError("layer_norm", `weight and bias must both have ${width} values in f32, got ${weight} and ${bias}`);
     if (table && (table.dim(-1) !== d || table.dtype !== "f32" || rowOf?.size !== rows || rowOf.dtype !== "u32")) throw new CogwheelError("layer_norm", `modulation must be f32 [G, ${d}] with ${rows} u32 rows, got ${table} and ${rowOf}`);
+    if (source && source.dtype !== "u32") throw new CogwheelError("layer_norm", `the rows that are asked for must be u32, got ${source}; convert them`);
+    if (source) assertRows("layer_norm", "x", source, x.size / d);
+    // Its scale is in the row after.
+    if (table) assertRows("layer_norm", "the modulation's shifts", rowOf!, table.size / d - 1);
     return { y: { shape: source ? [rows, d] : x.shape, dtype } };
   },
   cost({ inputs: { x }, outputs: { y } }) {
@@ -50,21 +59,23 @@ export const layerNormOp: Op<Inputs, Attrs, "y"> = {
   lower({ inputs: { x, weight, bias, table, rowOf, source }, attrs, outputs: { y } }, target) {
     const { caps } = target;
     const d = x.dim(-1);
-    const consts = { AFFINE: +!!weight, MODULATE: +!!table, GATHER: +!!source };
-    const variant = target.choose(choiceKey("layer_norm", { rows: y.size / d }, { d, affine: consts.AFFINE, modulated: consts.MODULATE }, [x.dtype, y.dtype]), layerNormCandidates(caps, y.size / d, d, !!weight && !!table));
+    const windows = (rowBytes: number) => rowWindows(caps, y.size / d, [rowBytes, d * bytesOf[y.dtype], ...(rowOf || source ? [4] : [])]);
     const rowBytes = d * bytesOf[x.dtype];
-    // Rows of x that are not asked for may lie between those of a window: half of the limit leaves them room.
-    const windowedSource = !!source && x.bytes > caps.maxBindingBytes;
-    const windows = rowWindows(caps, y.size / d, [windowedSource ? 2 * rowBytes : source ? 4 : rowBytes, d * bytesOf[y.dtype], ...(rowOf || source ? [4] : [])]);
-    return windows.map((w) => {
-      const part = source ? gathered(x, source, w, target) : { x: rowView(x, w, d), source: undefined };
+    const gather = source && gathered(x, source, windows, target);
+    const consts = { AFFINE: +!!weight, MODULATE: +!!table, GATHER: +!!gather, PADDED: +(attrs.width < d) };
+    const variant = target.choose(choiceKey("layer_norm", { rows: y.size / d }, { d, affine: consts.AFFINE, modulated: consts.MODULATE }, [x.dtype, y.dtype]), layerNormCandidates(caps, y.size / d, d, !!weight && !!table));
+    // Rows that no bindings hold together with what lies between them are first copied to where they do.
+    const copied = source && !gather ? target.scratch(y.shape, x.dtype) : undefined;
+    const copies = copied ? gatherRows(source!, x, copied, caps) : [];
+    const parts: readonly Part[] = gather ?? windows(rowBytes).map((w) => ({ w, x: rowView(copied ?? x, w, d) }));
+    return copies.concat(parts.map(({ w, ...part }) => {
       const unused = part.source ?? part.x;
       const common = {
         types: { X: x.dtype, Y: y.dtype },
         bindings: {
           x: part.x,
-          weight: weight ? vector(weight) : unused,
-          bias: bias ? vector(bias) : unused,
+          weight: weight ? { tensor: weight, packing: "vector" as const } : unused,
+          bias: bias ? { tensor: bias, packing: "vector" as const } : unused,
           table: table ?? unused,
           row_of: rowOf ? rowView(rowOf, w, 1) : unused,
           source: part.source ?? unused,
@@ -80,11 +91,9 @@ export const layerNormOp: Op<Inputs, Attrs, "y"> = {
         kernel: layerNormSubgroup, ...common, params: { ...params, span }, consts: { ...consts, ROWS, HELD: variant.name === "held" ? d / 4 : 0 },
         overrides: { WG: variant.wg }, grid: foldGrid(Math.ceil(w.count / span), caps),
       });
-    });
+    }));
   },
 };
-
-const vector = (tensor: Tensor): View => ({ tensor, packing: tensor.role === "weight" ? "vector" : "natural" });
 
 export type LayerNormVariant = RowNormVariant | { name: "held"; wg: number };
 
@@ -122,13 +131,27 @@ export function rowNormCandidates(caps: Capabilities, d: number): RowNormVariant
   ];
 }
 
-/** The rows of x that a window of `source` names, and where they are among them. x is bound whole where it fits. */
-function gathered(x: Tensor, source: Tensor, w: RowWindow, { caps, constant }: Target): { x: Tensor | View; source: View } {
-  if (x.bytes <= caps.maxBindingBytes) return { x, source: rowView(source, w, 1) };
-  const rows = (source.data as Uint32Array).subarray(w.start, w.start + w.count);
+/** A window of the result, and what it reads of x: a run of rows, or the rows of it that `source` names. */
+interface Part {
+  readonly w: RowWindow;
+  readonly x: Tensor | View;
+  readonly source?: View;
+}
+
+/** x is bound whole where it fits; else the run of its rows that each window asks for, where that is known when compiling and fits. */
+function gathered(x: Tensor, source: Tensor, windows: (rowBytes: number) => RowWindow[], { caps, constant }: Target): Part[] | undefined {
+  if (x.bytes <= caps.maxBindingBytes) return windows(4).map((w) => ({ w, x, source: rowView(source, w, 1) }));
+  if (source.role !== "constant") return undefined;
   const rowBytes = x.dim(-1) * bytesOf[x.dtype];
   const step = caps.offsetAlignment / gcd(caps.offsetAlignment, rowBytes);
-  const first = Math.floor(rows.reduce((a, b) => Math.min(a, b)) / step) * step;
-  const count = rows.reduce((a, b) => Math.max(a, b)) - first + 1;
-  return { x: { tensor: x, offset: first * rowBytes, bytes: count * rowBytes }, source: { tensor: constant("source", rows.map((r) => r - first), [rows.length]) } };
+  // Rows of x that are not asked for may lie between those of a window: half of the limit leaves them room.
+  const runs = windows(2 * rowBytes).map((w) => {
+    const rows = (source.data as Uint32Array).subarray(w.start, w.start + w.count);
+    const first = Math.floor(rows.reduce((a, b) => Math.min(a, b)) / step) * step;
+    return { w, rows, first, bytes: (rows.reduce((a, b) => Math.max(a, b)) - first + 1) * rowBytes };
+  });
+  if (runs.some(({ bytes }) => bytes > caps.maxBindingBytes)) return undefined;
+  return runs.map(({ w, rows, first, bytes }) => ({
+    w, x: { tensor: x, offset: first * rowBytes, bytes }, source: { tensor: constant("source", rows.map((r) => r - first), [rows.length]) },
+  }));
 }

@@ -4,11 +4,12 @@ import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { choiceKey, preferring } from "../graph/choice.ts";
 import { dispatch, foldGrid, rowView, rowWindows, type Dispatch, type RowWindow } from "../graph/dispatch.ts";
-import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
+import { bytesOf, isFloat, type DType, type Op, type Tensor } from "../graph/graph.ts";
 import { PANEL, padTo } from "../graph/packing.ts";
 import { matrixTiles, type MatrixVariant } from "./matrix-tile.ts";
 import { padColumns } from "./pad_columns.ts";
 import { tilesThatFit, type RegisterTile } from "./register-tile.ts";
+import { assertRows } from "./rows.ts";
 
 interface MatmulInputs {
   x: Tensor;
@@ -50,7 +51,7 @@ export interface MatmulOptions {
 
 /**
  * x [..., K] and w [N, K] (as a Linear stores it) → [..., N], padded with zeros to a multiple of 4 (so are residual, addend and gate); or
- * by head.
+ * by head. A weight w is packed once, when it is loaded; an input or an activation before the product, in each run.
  */
 export function matmul(x: Tensor, w: Tensor, options: MatmulOptions = {}): Tensor {
   const { bias, addend, gate } = options;
@@ -69,8 +70,9 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
     const [n, k] = [padTo(w.dim(0), 4), w.dim(1)];
     const m = x.size / x.dim(-1);
     const shape = heads === null ? [...x.shape.slice(0, -1), n] : [n / heads, m, heads];
+    if (w.shape.length !== 2 || !isFloat(x) || !isFloat(w)) throw new CogwheelError("matmul", `x must be f32 or f16 [..., K] and w [N, K], got x ${show(x)} and w ${show(w)}; reshape or convert them`);
     if (x.dim(-1) !== padTo(k, 4)) throw new CogwheelError("matmul", `inner dimensions must match, got x ${show(x)} and w ${show(w)}; w is stored [out, in]`);
-    if (bias && bias.size !== w.dim(0)) throw new CogwheelError("matmul", `the bias must have ${w.dim(0)} values, got ${show(bias)}; check the weight's name`);
+    if (bias && (bias.size !== w.dim(0) || bias.dtype !== "f32")) throw new CogwheelError("matmul", `the bias must have ${w.dim(0)} values in f32, got ${show(bias)}; check the weight's name and type`);
     if (residual && (residual.size !== m * n || residual.dtype !== "f32")) throw new CogwheelError("matmul", `the residual must be f32 ${JSON.stringify([m, n])}, got ${show(residual)}`);
     if (heads !== null && (heads % 4 || w.dim(0) % heads)) throw new CogwheelError("matmul", `a head's width must be a multiple of 4 that divides the ${w.dim(0)} columns, got ${heads}; lay the result out by row`);
     if (accumulate && (!residual || early || dtype !== "f32" || heads !== null)) {
@@ -79,6 +81,7 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
     if (gate && (gate.dim(-1) !== n || gate.dtype !== "f32" || gateRow?.size !== m || gateRow.dtype !== "u32")) {
       throw new CogwheelError("matmul", `a gate must be f32 [G, ${n}] with one u32 row a token, got ${show(gate)} and ${gateRow ? show(gateRow) : "no rows"}`);
     }
+    if (gate) assertRows("matmul", "the gate", gateRow!, gate.size / n);
     // A graph's input keeps what it was given.
     return { y: { shape, dtype, ...(accumulate && residual?.role === "activation" ? { over: residual } : {}) } };
   },

@@ -4,7 +4,8 @@ import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { choiceKey } from "../graph/choice.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../graph/dispatch.ts";
-import { bytesOf, type Op, type Tensor } from "../graph/graph.ts";
+import { bytesOf, isFloat, type Op, type Tensor } from "../graph/graph.ts";
+import { assertRows } from "./rows.ts";
 
 interface Inputs { q: Tensor; k: Tensor; normQ: Tensor | undefined; normK: Tensor | undefined; rope: Tensor | undefined; position: Tensor | undefined }
 interface Attrs { eps: number }
@@ -35,8 +36,10 @@ export const qkNormRopeOp: Op<Inputs, Attrs, "q" | "k"> = {
     const [, rows, d] = q.shape as [number, number, number];
     if (q.shape.length !== 3 || q.shape.join() !== k.shape.join() || q.dtype !== k.dtype) throw new CogwheelError("qk_norm_rope", `q and k must be [N, R, D] of one dtype, got ${q} and ${k}; lay them out by head`);
     if (d % 4 || d > 256) throw new CogwheelError("qk_norm_rope", `the head width must be a multiple of 4 up to 256, got ${d}`);
-    if (normQ && (normQ.size !== 2 * d || normK?.size !== 2 * d)) throw new CogwheelError("qk_norm_rope", `head norms must be [2, ${d}], got ${normQ} and ${normK}`);
+    if (!isFloat(q)) throw new CogwheelError("qk_norm_rope", `q and k must be f32 or f16, got ${q}; convert them`);
+    if (normQ && (normQ.size !== 2 * d || normK?.size !== 2 * d || normQ.dtype !== "f32" || normK.dtype !== "f32")) throw new CogwheelError("qk_norm_rope", `head norms must be f32 [2, ${d}], got ${normQ} and ${normK}`);
     if (rope && (rope.dim(-1) !== d || rope.dtype !== "f32" || position?.size !== rows || position.dtype !== "u32")) throw new CogwheelError("qk_norm_rope", `rope must be f32 [P, ${d}] with ${rows} u32 positions, got ${rope} and ${position}`);
+    if (rope) assertRows("qk_norm_rope", "the rope's table", position!, rope.size / d);
     // One kernel does both in place or neither.
     const inPlace = q.role === "activation" && k.role === "activation" && q.root !== k.root;
     const spec = (x: Tensor) => ({ shape: x.shape, dtype: x.dtype, ...(inPlace ? { over: x } : {}) });

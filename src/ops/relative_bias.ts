@@ -2,7 +2,8 @@
 import { relativeBias as kernel } from "#kernels";
 import { CogwheelError } from "../errors.ts";
 import { dispatch, foldGrid } from "../graph/dispatch.ts";
-import type { Op, Tensor } from "../graph/graph.ts";
+import { isFloat, type Op, type Tensor } from "../graph/graph.ts";
+import { assertRows } from "./rows.ts";
 
 interface Inputs { table: Tensor; bucket: Tensor }
 
@@ -41,7 +42,9 @@ export function relativeBuckets(length: number, buckets: number, maxDistance: nu
 export const relativeBiasOp: Op<Inputs, object, "y"> = {
   name: "relative_bias",
   infer({ table, bucket }) {
-    if (table.shape.length !== 2) throw new CogwheelError("relative_bias", `the table must be [buckets, heads], got ${table}; check the weight's name`);
+    if (table.shape.length !== 2 || !isFloat(table)) throw new CogwheelError("relative_bias", `the table must be [buckets, heads] in f32 or f16, got ${table}; check the weight's name`);
+    if (bucket.dtype !== "u32") throw new CogwheelError("relative_bias", `buckets must be u32, got ${bucket}; make them with relativeBuckets`);
+    assertRows("relative_bias", "the table", bucket, table.dim(0));
     return { y: { shape: [table.dim(1), bucket.size], dtype: "f32" } };
   },
   cost({ inputs: { table, bucket }, outputs: { y } }) {

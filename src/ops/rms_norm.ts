@@ -3,7 +3,7 @@ import { rmsNorm as rowKernel, rmsNormSubgroup } from "#kernels";
 import { CogwheelError } from "../errors.ts";
 import { choiceKey } from "../graph/choice.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../graph/dispatch.ts";
-import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
+import { bytesOf, isFloat, type DType, type Op, type Tensor } from "../graph/graph.ts";
 import { rowNormCandidates } from "./layer_norm.ts";
 
 interface Inputs { x: Tensor; weight: Tensor }
@@ -25,6 +25,7 @@ export const rmsNormOp: Op<Inputs, Attrs, "y"> = {
   name: "rms_norm",
   infer({ x, weight }, { dtype }) {
     const c = x.dim(-1);
+    if (!isFloat(x)) throw new CogwheelError("rms_norm", `x must be f32 or f16, got ${x}; convert it`);
     if (c % 4) throw new CogwheelError("rms_norm", `the last axis must be a multiple of 4, got ${x}; choose another width`);
     if (weight.size !== c || weight.dtype !== "f32") throw new CogwheelError("rms_norm", `the weight must be f32 [${c}], got ${weight}; check its name and type`);
     return { y: { shape: x.shape, dtype } };

@@ -6,7 +6,7 @@
 import { f16ToNumber, toFloat16 } from "../checkpoint/convert.ts";
 import type { Capabilities, CapabilityOverrides } from "../gpu/capabilities.ts";
 import type { Kernel } from "../gpu/kernel.ts";
-import { elements, type DType, type Graph, type Tensor } from "../graph/graph.ts";
+import { elements, type DType, type Graph, type Tensor, type TensorRole } from "../graph/graph.ts";
 import { padTo } from "../graph/packing.ts";
 import type { WeightProvider } from "../graph/weights.ts";
 
@@ -60,12 +60,21 @@ export interface DrawOptions {
   data?: ArrayLike<number>;
 }
 
+/** A tensor that a case draws; `data` draws it, f16 as raw bits. */
+export interface Drawn {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+  readonly data: () => Stored;
+}
+type Stored = Float32Array | Uint16Array | Uint32Array;
+
 /** Draws a case's tensors while it is recorded, and keeps their values. */
 export class Draw {
   readonly values: Record<string, Float32Array> = {};
   /** By input name, as they are uploaded. */
-  readonly inputs: Record<string, Float32Array | Uint16Array | Uint32Array> = {};
-  readonly #weights = new Map<string, Float32Array>();
+  readonly inputs: Record<string, Stored> = {};
+  readonly #weights = new Map<string, Float32Array | Uint16Array>();
   readonly #pending: (() => void)[] = [];
 
   constructor(
@@ -79,10 +88,20 @@ export class Draw {
     return this.precision === "f16" && (!this.half || this.half.includes(name)) ? "f16" : "f32";
   }
 
+  /** Makes the tensor, in the role that the case draws it in. */
+  protected place(role: TensorRole, { name, shape, dtype, data }: Drawn): Tensor {
+    if (role === "constant") return this.graph.constant(name, data() as Float32Array | Uint32Array, shape);
+    if (role === "weight") {
+      this.#pending.push(() => void this.#weights.set(name, data() as Float32Array | Uint16Array));
+      return this.graph.weight(name, shape, dtype);
+    }
+    this.#pending.push(() => void (this.inputs[name] = data()));
+    return this.graph.input(name, shape, dtype);
+  }
+
   /** An input of the graph, stored as `dtype`. */
   input(name: string, shape: readonly number[], { dtype = this.type(name), ...options }: DrawOptions & { dtype?: Precision } = {}): Tensor {
-    this.#pending.push(() => void (this.inputs[name] = this.#store(name, elements(shape), dtype, options)));
-    return this.graph.input(name, shape, dtype);
+    return this.place("input", { name, shape, dtype, data: () => this.#store(name, elements(shape), dtype, options) });
   }
 
   /** Always f32: biases, residuals, norms. */
@@ -93,21 +112,21 @@ export class Draw {
   /** A video [B, T, H, W, C] whose channels are padded with zeros to a multiple of 4. */
   video(name: string, shape: readonly number[], { dtype = this.type(name), ...options }: DrawOptions & { dtype?: Precision } = {}): Tensor {
     const channels = shape.at(-1)!;
-    this.#pending.push(() => void (this.inputs[name] = padChannels(this.#store(name, elements(shape), dtype, options), channels)));
-    return this.graph.input(name, [...shape.slice(0, -1), padTo(channels, 4)], dtype);
+    return this.place("input", { name, shape: [...shape.slice(0, -1), padTo(channels, 4)], dtype, data: () => padChannels(this.#store(name, elements(shape), dtype, options), channels) });
   }
 
   weight(name: string, shape: readonly number[], { dtype = this.type(name), ...options }: DrawOptions & { dtype?: Precision } = {}): Tensor {
-    this.#pending.push(() => {
-      this.#store(name, elements(shape), dtype, options);
-      this.#weights.set(name, this.values[name]!);
-    });
-    return this.graph.weight(name, shape, dtype);
+    return this.place("weight", { name, shape, dtype, data: () => this.#store(name, elements(shape), dtype, options) });
   }
 
   /** A weight that is always f32: biases, norms. */
   vector(name: string, shape: readonly number[], options: DrawOptions = {}): Tensor {
     return this.weight(name, shape, { ...options, dtype: "f32" });
+  }
+
+  /** Rows of another tensor, known when recording or given as an input. */
+  rows(name: string, rows: Uint32Array, role: "constant" | "input" = "constant"): Tensor {
+    return this.place(role, { name, shape: [rows.length], dtype: "u32", data: () => rows });
   }
 
   /** Draws what was recorded; a case that is only planned draws nothing. */
@@ -127,10 +146,7 @@ export class Draw {
   get provider(): WeightProvider {
     return {
       type: () => "f32",
-      read: async (name, dtype) => {
-        const data = this.#weights.get(name)!;
-        return dtype === "f16" ? toFloat16(new Uint8Array(data.buffer), "F32") : data;
-      },
+      read: async (name) => this.#weights.get(name)!,
     };
   }
 }

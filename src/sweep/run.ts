@@ -8,7 +8,7 @@ import type { Gpu } from "../gpu/gpu.ts";
 import { usesImmediates } from "../gpu/kernel.ts";
 import { compile, type Plan } from "../graph/compile.ts";
 import { Graph } from "../graph/graph.ts";
-import { Program } from "../graph/program.ts";
+import { Arenas, Program } from "../graph/program.ts";
 import { WeightStore } from "../graph/weights.ts";
 import { Draw, type KernelChoice, type OpCase, type OpCases, type Precision } from "./case.ts";
 
@@ -20,9 +20,9 @@ export interface Planned {
 }
 
 /** Records and compiles a case under the capabilities that choose a kernel; throws where the engine chooses another. */
-export function planCase(op: OpCases, c: OpCase, choice: KernelChoice, precision: Precision, caps: Capabilities): Planned {
+export function planCase(op: OpCases, c: OpCase, choice: KernelChoice, precision: Precision, caps: Capabilities, drawing: typeof Draw = Draw): Planned {
   const graph = new Graph(`${op.op} ${c.name}`);
-  const draw = new Draw(graph, precision, c.half);
+  const draw = new drawing(graph, precision, c.half);
   for (const [name, tensor] of Object.entries(c.record(draw))) graph.output(name, tensor);
   const plan = compile(graph, { ...caps, ...choice.when, ...c.limits });
   const labels = [...new Set(plan.steps.filter((s) => s.dispatch.kernel.name === choice.kernel.name).map((s) => s.label))];
@@ -41,17 +41,32 @@ export interface Measured {
 }
 
 /** Runs a planned case and compares every output with the reference. */
-export async function measureCase(gpu: Gpu, c: OpCase, { plan, draw }: Planned): Promise<Measured[]> {
+export async function measureCase(gpu: Gpu, c: OpCase, planned: Planned): Promise<Measured[]> {
+  const got = await runCase(gpu, planned);
+  const want = c.reference(planned.draw.values);
+  return [...planned.plan.graph.outputs].map(([name, tensor]) => {
+    if (!want[name]) throw new CogwheelError("sweep", `the reference of ${planned.plan.graph.name} must give every output, got none for "${name}"; add it`);
+    return compared(name, got[name]!, want[name], tensor.shape);
+  });
+}
+
+/** Every bit set: not a number, in f32 and in f16. */
+const GARBAGE = 0xffffffff;
+
+/**
+ * Every output of a planned case. All memory that the run may use holds `garbage` before it, as arenas hold what was computed before: an
+ * element that no dispatch writes, or one that is read and should not be, shows.
+ */
+export async function runCase(gpu: Gpu, { plan, draw }: Planned, garbage = GARBAGE): Promise<Record<string, Float32Array>> {
   draw.fill();
   using store = new WeightStore(gpu, draw.provider);
-  using program = await Program.create(gpu, plan, store);
+  using arenas = new Arenas(gpu, [plan]);
+  using program = await Program.create(gpu, plan, store, { arenas });
+  const io = [...plan.graph.inputs.keys(), ...plan.graph.outputs.keys()].map((name) => program.buffer(name));
+  for (const buffer of [...plan.memory.arenas.map((_, i) => arenas.buffer(i)), ...io]) gpu.device.queue.writeBuffer(buffer, 0, new Uint32Array(buffer.size / 4).fill(garbage));
   await gpu.scoped(plan.graph.name, () => program.run({ inputs: draw.inputs }));
-  const want = c.reference(draw.values);
-  const out: Measured[] = [];
-  for (const [name, tensor] of plan.graph.outputs) {
-    if (!want[name]) throw new CogwheelError("sweep", `the reference of ${plan.graph.name} must give every output, got none for "${name}"; add it`);
-    out.push(compared(name, await program.read(name), want[name], tensor.shape));
-  }
+  const out: Record<string, Float32Array> = {};
+  for (const name of plan.graph.outputs.keys()) out[name] = await program.read(name);
   return out;
 }
 

@@ -1,7 +1,8 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Capabilities } from "../../src/gpu/capabilities.ts";
 import type { BindingInfo } from "../../src/gpu/kernel.ts";
-import { compile, viewOf, type Plan } from "../../src/graph/compile.ts";
+import { compile, type Plan } from "../../src/graph/compile.ts";
+import { viewOf } from "../../src/graph/dispatch.ts";
 import { Graph, type Tensor } from "../../src/graph/graph.ts";
 import { largestLiveSet, planMemory, type Lifetime } from "../../src/graph/plan.ts";
 import { gatedGelu } from "../../src/ops/gated_gelu.ts";

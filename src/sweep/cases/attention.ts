@@ -1,9 +1,9 @@
 /** attention: head widths, lengths around the tiles, packed segments, scores that overflow exp, a bias by distance. */
-import { attentionFlash, attentionOctet, attentionQuad, attentionSubgroupMatrix, transposePanels } from "#kernels";
+import { attentionFlash, attentionOctet, attentionQuad, attentionSubgroupMatrix, transposePanels, zeroRows } from "#kernels";
 import type { Capabilities } from "../../gpu/capabilities.ts";
 import type { Kernel } from "../../gpu/kernel.ts";
 import { attention, attentionCandidates, batchSegments, type Segment } from "../../ops/attention.ts";
-import { cpuKernel, eightLanes, fewerLanes, matrixKernel, tiledKernel, type OpCase, type OpCases, type Precision, type Size, type Values } from "../case.ts";
+import { cpuKernel, eightLanes, fewerLanes, matrixKernel, oneKernel, tiledKernel, type OpCase, type OpCases, type Precision, type Size, type Values } from "../case.ts";
 
 export interface AttentionSizes {
   readonly heads: number;
@@ -22,7 +22,7 @@ export interface AttentionSizes {
 /** Length of the longest segment. */
 const longest = (segments: readonly Segment[]): number => Math.max(...segments.flatMap((s) => [s.count, s.keyCount]));
 
-/** softmax(q·kᵀ / √d) · v or softmax(q·kᵀ + bias) · v a segment, by the definition. */
+/** softmax(q·kᵀ / √d) · v or softmax(q·kᵀ + bias) · v a segment, by the definition; zeros for a query that is in none. */
 export function attentionReference({ heads, rows, d, keys = rows, segments = batchSegments(1, rows, keys) }: AttentionSizes, { q, k, v, bias }: Values): Float64Array {
   const length = longest(segments);
   const y = new Float64Array(rows * heads * d);
@@ -40,8 +40,9 @@ export function attentionReference({ heads, rows, d, keys = rows, segments = bat
   return y;
 }
 
-/** Head widths of the cases. */
+/** Head widths of the cases, and those with queries in no segment. */
 const widthOf = new WeakMap<OpCase, number>();
+const padded = new WeakSet<OpCase>();
 
 function one(size: Size, sizes: AttentionSizes, rest: Partial<OpCase> = {}, title = ""): OpCase {
   const { heads, rows, d, keys = rows, segments = batchSegments(1, rows, keys), spread = 2, bias } = sizes;
@@ -55,6 +56,7 @@ function one(size: Size, sizes: AttentionSizes, rest: Partial<OpCase> = {}, titl
     reference: (values) => ({ y: attentionReference(sizes, values) }),
   };
   widthOf.set(made, d);
+  if (segments.reduce((n, s) => n + s.count, 0) < rows) padded.add(made);
   return made;
 }
 
@@ -63,6 +65,8 @@ function takesMatrices(c: OpCase, caps: Capabilities, precision: Precision): boo
   return attentionCandidates({ ...caps, kind: "hardware", ...c.limits }, widthOf.get(c)!, precision === "f16").some((v) => v.name === "subgroup_matrix");
 }
 
+/** Clips in a sequence that is longer: nothing before the first, between them and after the last is covered. */
+const CLIPS = [{ first: 3, count: 21, keyFirst: 3, keyCount: 21 }, { first: 40, count: 1, keyFirst: 40, keyCount: 1 }, { first: 41, count: 19, keyFirst: 41, keyCount: 19 }];
 const PACKED = [{ first: 0, count: 5, keyFirst: 0, keyCount: 33 }, { first: 5, count: 64, keyFirst: 33, keyCount: 17 }, { first: 69, count: 1, keyFirst: 7, keyCount: 1 }];
 
 /** Small scores with a bias, as T5 has them. */
@@ -78,6 +82,7 @@ export const attentionCases: OpCases = {
     tiledKernel(attentionFlash as Kernel),
     // The tile of GPUs that have no more workgroup memory than WebGPU promises.
     { kernel: attentionFlash as Kernel, when: { kind: "hardware", subgroupMatrices: [], maxWorkgroupBytes: 16384 } },
+    ...oneKernel(zeroRows as Kernel).map((choice) => ({ ...choice, takes: (c: OpCase) => padded.has(c) })),
   ],
   tolerance: { f32: 1e-5, f16: 1e-3 },
   cases: [
@@ -88,6 +93,9 @@ export const attentionCases: OpCases = {
     one("odd", { heads: 2, rows: 99, d: 36, segments: batchSegments(3, 33) }),
     one("odd", { heads: 2, rows: 67, d: 32, spread: 30 }, {}, ", scores of ±1000"),
     one("odd", { heads: 4, rows: 70, keys: 50, d: 32, segments: PACKED }, { limits: { maxBindingBytes: 32768, maxGrid: 9 } }, ", of other lengths, in windows"),
+    one("tiny", { heads: 1, rows: 2, d: 4, segments: [{ first: 1, count: 1, keyFirst: 0, keyCount: 1 }] }, {}, ", a query in none"),
+    one("odd", { heads: 3, rows: 150, d: 32, segments: CLIPS }, {}, ", padding between and after them"),
+    one("odd", { heads: 4, rows: 150, d: 32, segments: CLIPS, spread: 1, bias: 4 }, { tolerance: BIASED, limits: { maxBindingBytes: 20480, maxGrid: 9 } }, ", padding, in windows"),
     one("tiny", { heads: 1, rows: 1, d: 4, bias: 2 }, { tolerance: BIASED }),
     one("odd", { heads: 3, rows: 67, d: 40, spread: 1, bias: 40 }, { tolerance: BIASED }),
     one("odd", { heads: 1, rows: 35, d: 128, spread: 1, bias: 4 }, { tolerance: BIASED }),

@@ -1,10 +1,10 @@
 /** conv3d: kernels, strides, borders, caches and upsampling of the VAE and beyond, every tile, the VAE's own widths. */
-import { conv3dOctet, conv3dQuad, conv3dQuadRow, conv3dSubgroupMatrix, conv3dTiled } from "#kernels";
+import { conv3dOctet, conv3dQuad, conv3dQuadRow, conv3dSubgroupMatrix, conv3dTiled, packWeight } from "#kernels";
 import type { Capabilities } from "../../gpu/capabilities.ts";
 import type { Kernel } from "../../gpu/kernel.ts";
 import { padTo } from "../../graph/packing.ts";
 import { conv3d, conv3dCandidates, upsampledFrames, type Conv3dOptions } from "../../ops/conv3d.ts";
-import { cpuKernel, eightLanes, fewerLanes, matrixKernel, padChannels, tiledKernel, type OpCase, type OpCases, type Precision, type Size, type Values } from "../case.ts";
+import { cpuKernel, eightLanes, fewerLanes, matrixKernel, oneKernel, padChannels, tiledKernel, type OpCase, type OpCases, type Precision, type Size, type Values } from "../case.ts";
 
 export interface ConvSizes {
   /** B, T, H, W, Cin */
@@ -18,6 +18,8 @@ export interface ConvSizes {
   readonly upsample?: "space" | "space-time";
   readonly cached?: boolean;
   readonly silu?: boolean;
+  /** w is an input: it is packed before the convolution. */
+  readonly given?: boolean;
 }
 
 function outputShape({ x: [B, T, H, W], w: [N, kt, kh, kw], stride = [1, 1, 1], dilation = 1, upsample, pad = [(kh - 1) >> 1, (kh - 1) >> 1, (kw - 1) >> 1, (kw - 1) >> 1] }: ConvSizes): number[] {
@@ -72,7 +74,7 @@ function one(size: Size, title: string, c: ConvSizes, { half = "xwy", ...rest }:
   const [N, kt, kh, kw] = c.w;
   const { residual, ...fields } = rest;
   const made: OpCase = {
-    size, name: `${title}, ${C} to ${N} channels${residual ? ", on a residual" : ""} (${half})`, ...fields, half: [...half, ...(half.includes("x") ? ["cache"] : [])],
+    size, name: `${title}, ${C} to ${N} channels${residual ? ", on a residual" : ""}${c.given ? ", w an input" : ""} (${half})`, ...fields, half: [...half, ...(half.includes("x") ? ["cache"] : [])],
     record(draw) {
       const options: Conv3dOptions = { bias: draw.vector("bias", [N]), dtype: draw.type("y") };
       if (c.stride) options.stride = c.stride;
@@ -83,8 +85,9 @@ function one(size: Size, title: string, c: ConvSizes, { half = "xwy", ...rest }:
       if (c.silu) options.activation = "silu";
       if (c.cached) options.cache = draw.video("cache", [B, kt - 1, H, W, C]);
       if (residual) options.residual = draw.video("residual", outputShape(c), { dtype: "f32" });
-      const flat = kt === 1 && kh > 1;
-      return { y: conv3d(draw.video("x", c.x), draw.weight("w", flat ? [N, C, kh, kw] : [N, C, kt, kh, kw], { scale: (C * kt * kh * kw) ** -0.5 }), options) };
+      const shape = kt === 1 && kh > 1 ? [N, C, kh, kw] : [N, C, kt, kh, kw];
+      const scale = (C * kt * kh * kw) ** -0.5;
+      return { y: conv3d(draw.video("x", c.x), c.given ? draw.input("w", shape, { scale }) : draw.weight("w", shape, { scale }), options) };
     },
     reference: (values) => ({ y: conv3dReference(c, values) }),
   };
@@ -113,6 +116,7 @@ export const conv3dCases: OpCases = {
     cpuKernel(conv3dQuadRow as Kernel, { needs: fewerLanes, takes: (c) => rowCases.has(c) }),
     matrixKernel(conv3dSubgroupMatrix as Kernel, { takes: (c, caps, precision) => takesMatrices(c, caps, precision) }),
     tiledKernel(conv3dTiled as Kernel),
+    ...oneKernel(packWeight as Kernel).map((choice) => ({ ...choice, takes: (c: OpCase) => sizesOf.get(c)!.given === true })),
   ],
   tolerance: { f32: 1e-5, f16: 1e-3 },
   cases: [
@@ -123,6 +127,10 @@ export const conv3dCases: OpCases = {
     one("odd", "3×3×3 on a cache", { x: [2, 3, 4, 5, 5], w: [18, 3, 3, 3], cached: true, silu: true }, { residual: true }),
     one("odd", "3×3×3 of one frame on a cache", { x: [1, 1, 6, 3, 4], w: [3, 3, 3, 3], cached: true }),
     one("odd", "1×1×1", { x: [1, 2, 3, 5, 10], w: [13, 1, 1, 1] }),
+    one("tiny", "1×1×1 of one position", { x: [1, 1, 1, 1, 1], w: [1, 1, 1, 1], given: true }),
+    one("odd", "3×3×3", { x: [2, 3, 5, 7, 5], w: [7, 3, 3, 3], silu: true, given: true }, { residual: true }),
+    one("odd", "3×3×3", { x: [1, 2, 4, 5, 16], w: [37, 3, 3, 3], given: true }, { half: "xw" }),
+    one("odd", "2-D", { x: [1, 2, 6, 10, 24], w: [21, 1, 3, 3], given: true }, { half: "w" }),
     one("odd", "2-D, stride 2, padded right and below", { x: [1, 3, 6, 10, 8], w: [8, 1, 3, 3], stride: [1, 2, 2], pad: [0, 1, 0, 1] }),
     ...mixes.slice(1).map((half) => one("odd", "2-D, stride 2", { x: [1, 2, 6, 10, 32], w: [36, 1, 3, 3], stride: [1, 2, 2], pad: [0, 1, 0, 1] }, { half })),
     one("odd", "2-D on rows and columns doubled", { x: [2, 3, 3, 5, 4], w: [6, 1, 3, 3], upsample: "space" }),

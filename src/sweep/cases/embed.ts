@@ -148,7 +148,7 @@ function embed(size: Size, sizes: EmbeddingSizes, { half = "ty", limits }: { hal
   const { vocab, c, tokens } = sizes;
   return {
     size, name: `${tokens} ids in ${vocab} × ${c}${limits ? ", in windows" : ""} (${half})`, half: half === "t" ? ["table"] : ["table", "y"], ...(limits ? { limits } : {}),
-    record: (draw) => ({ y: embedding(draw.graph.constant("ids", someIds(sizes)), draw.weight("table", [vocab, c]), { dtype: draw.type("y") }) }),
+    record: (draw) => ({ y: embedding(draw.rows("ids", someIds(sizes)), draw.weight("table", [vocab, c]), { dtype: draw.type("y") }) }),
     reference: (values) => ({ y: embeddingReference(sizes, values) }),
   };
 }

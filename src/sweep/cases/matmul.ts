@@ -1,7 +1,7 @@
 /** matmul: every epilogue the models use × what is stored in f16 × every tile, then the models' own widths. */
-import { matmulOctet, matmulQuad, matmulSubgroupMatrix, matmulTiled } from "#kernels";
+import { matmulOctet, matmulQuad, matmulSubgroupMatrix, matmulTiled, packWeight } from "#kernels";
 import { matmul, matmulCandidates, type MatmulOptions } from "../../ops/matmul.ts";
-import { cpuKernel, eightLanes, fewerLanes, matrixKernel, tiledKernel, type Draw, type OpCase, type OpCases, type Precision, type Size, type Values } from "../case.ts";
+import { cpuKernel, eightLanes, fewerLanes, matrixKernel, oneKernel, padChannels, tiledKernel, type Draw, type OpCase, type OpCases, type Precision, type Size, type Values } from "../case.ts";
 import type { Capabilities } from "../../gpu/capabilities.ts";
 import type { Kernel } from "../../gpu/kernel.ts";
 
@@ -48,7 +48,7 @@ function record(draw: Draw, { m, n, k }: MatmulSizes, e: Epilogue) {
   if (e.residual) options.residual = draw.input32("residual", [m, n]);
   if (e.heads) options.heads = e.heads;
   if (e.addend) options.addend = draw.input32("addend", [m, n]);
-  if (e.gate) options.gate = { table: draw.input32("gate", [3, n]), rows: draw.graph.constant("rows", Uint32Array.from({ length: m }, (_, i) => i % 3)) };
+  if (e.gate) options.gate = { table: draw.input32("gate", [3, n]), rows: draw.rows("rows", Uint32Array.from({ length: m }, (_, i) => i % 3)) };
   // Products near 1, where activations are curved.
   const [x, w] = [draw.input("x", [m, k], { scale: 2 }), draw.weight("w", [n, k], { scale: k ** -0.5 })];
   return { y: matmul(x, w, e.accumulate ? { ...options, residual: matmul(x, w), accumulate: true } : options) };
@@ -100,9 +100,37 @@ const epilogues: [Epilogue, string[]][] = [
   [{ bias: true, addend: true, activation: "silu" }, ["w"]],
 ];
 
+/** Those whose w is no weight: it is packed before the product. */
+const packed = new WeakSet<OpCase>();
+
+/** @param from w is an input, or what a node before computed; with `x` it is x itself */
+function operand(size: Size, sizes: MatmulSizes, from: "input" | "node" | "x", half = "xwy", limits?: OpCase["limits"]): OpCase {
+  const { m, n, k } = sizes;
+  const made: OpCase = {
+    size, name: `${m}×${n}×${k} bias (${half}), w ${from === "input" ? "an input" : from === "node" ? "from a node" : "x itself"}${limits ? " in windows" : ""}`, half: [...half],
+    ...(limits ? { limits } : {}),
+    record(draw) {
+      const x = draw.input("x", [m, k], { scale: 2 });
+      const w = from === "x" ? x : from === "input" ? draw.input("w", [n, k], { scale: k ** -0.5 }) : matmul(draw.input("a", [n, 4]), draw.weight("b", [k, 4], { dtype: "f32" }), { dtype: draw.type("w") });
+      return { y: matmul(x, w, { bias: draw.input32("bias", [n]), dtype: draw.type("y") }) };
+    },
+    reference(values) {
+      const w = from === "x" ? values["x"]! : from === "input" ? values["w"]! : Float32Array.from(matmulReference({ m: n, n: k, k: 4 }, {}, { x: values["a"]!, w: values["b"]! }));
+      return { y: padChannels(matmulReference(sizes, {}, { ...values, w }), n) };
+    },
+  };
+  sizesOf.set(made, sizes);
+  packed.add(made);
+  return made;
+}
+
 export const matmulCases: OpCases = {
   op: "matmul",
-  kernels: [cpuKernel(matmulOctet as Kernel, { needs: eightLanes }), cpuKernel(matmulQuad as Kernel, { needs: fewerLanes }), matrixKernel(matmulSubgroupMatrix as Kernel, { takes: (c, caps, precision) => takesMatrices(c, caps, precision) }), tiledKernel(matmulTiled as Kernel)],
+  kernels: [
+    cpuKernel(matmulOctet as Kernel, { needs: eightLanes }), cpuKernel(matmulQuad as Kernel, { needs: fewerLanes }),
+    matrixKernel(matmulSubgroupMatrix as Kernel, { takes: (c, caps, precision) => takesMatrices(c, caps, precision) }), tiledKernel(matmulTiled as Kernel),
+    ...oneKernel(packWeight as Kernel).map((choice) => ({ ...choice, takes: (c: OpCase) => packed.has(c) })),
+  ],
   tolerance: { f32: 1e-5, f16: 1e-3 },
   cases: [
     // A single row: the timestep's embeddings and the modulation.
@@ -131,6 +159,11 @@ export const matmulCases: OpCases = {
     one("odd", { m: 67, n: 96, k: 48 }, { bias: true, addend: true, heads: 24 }),
     one("odd", { m: 520, n: 192, k: 64 }, { bias: true, heads: 24 }, "xwy", { maxBindingBytes: 112 * 1024, maxGrid: 17 }),
     one("odd", { m: 520, n: 192, k: 64 }, { bias: true, accumulate: true }, "xw", { maxBindingBytes: 64 * 1024, maxGrid: 17 }),
+    // What is no weight: sizes that fill no panel, and none of its inputs; a window of w; w that is f16 where x is not.
+    operand("tiny", { m: 1, n: 1, k: 1 }, "input"), operand("odd", { m: 5, n: 7, k: 29 }, "input"), operand("odd", { m: 19, n: 68, k: 48 }, "input", "w"),
+    operand("odd", { m: 67, n: 68, k: 48 }, "input"), operand("odd", { m: 67, n: 68, k: 48 }, "node"), operand("odd", { m: 19, n: 37, k: 20 }, "node"), operand("odd", { m: 45, n: 45, k: 36 }, "x"),
+    operand("odd", { m: 130, n: 523, k: 64 }, "input", "xwy", { maxBindingBytes: 64 * 1024, maxGrid: 17 }),
+    operand("model", { m: 65, n: 1920, k: 1920 }, "input"),
     // 2B: q, k or v; the feed-forward layer's two; the text's projection. 5B: attention's output. AdaLN of 5B. T5: wi, wo.
     one("model", { m: 65, n: 1920, k: 1920 }, { bias: true, heads: 64 }),
     one("model", { m: 65, n: 7680, k: 1920 }, { bias: true, activation: "gelu" }),

@@ -48,7 +48,7 @@ export const rmsNormCases: OpCases = {
 // ---------------------------------------------------------------- layer_norm
 
 /** `run`: so many tokens after each other share a modulation. */
-export interface LayerNormSizes { readonly run?: number; readonly rows: number; readonly d: number; readonly width?: number; readonly affine?: boolean; readonly modulated?: boolean; readonly source?: Uint32Array }
+export interface LayerNormSizes { readonly run?: number; readonly rows: number; readonly d: number; readonly width?: number; readonly affine?: boolean; readonly modulated?: boolean; readonly source?: Uint32Array; /** The rows that are asked for are an input. */ readonly given?: boolean }
 
 /** Row of the modulation's table that a token's shift is in; its scale is in the next. */
 const shiftRow = (r: number, run = 1): number => (Math.floor(r / run) % 3) * 2;
@@ -73,17 +73,17 @@ export function layerNormReference({ rows, d, width = d, source, run }: LayerNor
 }
 
 function layer(size: Size, sizes: LayerNormSizes, { title = "", half = "y", offset = 0, limits, tolerance }: { title?: string; half?: string; offset?: number; limits?: OpCase["limits"]; tolerance?: OpCase["tolerance"] } = {}): OpCase {
-  const { rows, d, width, affine = true, modulated = true, source, run } = sizes;
+  const { rows, d, width, affine = true, modulated = true, source, given, run } = sizes;
   const out = source?.length ?? rows;
   return {
-    size, name: `${rows} × ${d}${affine ? ", affine" : ""}${modulated ? ", modulated" : ""}${run ? ` by ${run} rows` : ""}${source ? `, ${out} rows of it` : ""}${title} (${half})`, half: [...half],
+    size, name: `${rows} × ${d}${width ? ` of which ${width} count` : ""}${affine ? ", affine" : ""}${modulated ? ", modulated" : ""}${run ? ` by ${run} rows` : ""}${source ? `, ${out} rows of it${given ? ", an input" : ""}` : ""}${title} (${half})`, half: [...half],
     ...(limits ? { limits } : {}), ...(tolerance ? { tolerance } : {}),
     record: (draw) => ({
       y: layerNorm(draw.input("x", [rows, d], { offset }), {
         dtype: draw.type("y"), ...(width ? { width } : {}),
-        ...(affine ? { weight: draw.vector("weight", [d]), bias: draw.vector("bias", [d]) } : {}),
-        ...(modulated ? { modulation: { table: draw.input32("table", [6, d]), rows: draw.graph.constant("rows", Uint32Array.from({ length: out }, (_, r) => shiftRow(r, run))) } } : {}),
-        ...(source ? { source: draw.graph.constant("source", source) } : {}),
+        ...(affine ? { weight: draw.vector("weight", [width ?? d]), bias: draw.vector("bias", [width ?? d]) } : {}),
+        ...(modulated ? { modulation: { table: draw.input32("table", [6, d]), rows: draw.rows("rows", Uint32Array.from({ length: out }, (_, r) => shiftRow(r, run))) } } : {}),
+        ...(source ? { source: draw.rows("source", source, given ? "input" : "constant") } : {}),
       }),
     }),
     reference: (values) => ({ y: layerNormReference(sizes, values) }),
@@ -95,11 +95,17 @@ export const layerNormCases: OpCases = {
   cases: [
     layer("tiny", { rows: 1, d: 4 }),
     layer("odd", { rows: 67, d: 260 }), layer("odd", { rows: 67, d: 260 }, { half: "xy" }), layer("odd", { rows: 1100, d: 12, run: 37 }), layer("odd", { rows: 1100, d: 12, run: 37 }, { half: "xy" }),
+    // Columns past the width hold something, which does not count.
+    layer("tiny", { rows: 1, d: 4, width: 1 }), layer("odd", { rows: 19, d: 36, width: 26 }), layer("odd", { rows: 19, d: 36, width: 33, affine: false, modulated: false }, { half: "xy" }), layer("odd", { rows: 1100, d: 12, width: 5, run: 37 }),
     layer("odd", { rows: 5, d: 64, affine: false }), layer("odd", { rows: 5, d: 64, modulated: false }),
     layer("odd", { rows: 40, d: 64, modulated: false, source: Uint32Array.of(30, 31, 32, 7) }),
     // A variance from E[x²] − mean² would lose all its digits here; what is left is the f32 subtraction of a mean of 300.
     layer("odd", { rows: 5, d: 260 }, { offset: 300, title: ", a mean 300 times the deviation", tolerance: { f32: 1e-4, f16: 1e-3 } }),
-    layer("odd", { rows: 400, d: 64, affine: false, modulated: false, source: Uint32Array.from({ length: 120 }, (_, r) => (r < 60 ? 20 + r : 80 + r)) }, { limits: { maxBindingBytes: 40960, maxGrid: 9 }, title: ", in windows" }),
+    layer("odd", { rows: 400, d: 64, affine: false, modulated: false, source: Uint32Array.from({ length: 120 }, (_, r) => (r < 60 ? 20 + r : 80 + r)) }, { limits: { maxBindingBytes: 40960, maxGrid: 17 }, title: ", in windows" }),
+    // Rows that no run of x holds: known and far apart, or not known.
+    layer("odd", { rows: 400, d: 64, source: Uint32Array.from({ length: 120 }, (_, r) => (r * 179) % 400) }, { limits: { maxBindingBytes: 40960, maxGrid: 17 }, title: ", in windows" }),
+    layer("odd", { rows: 400, d: 64, given: true, source: Uint32Array.from({ length: 120 }, (_, r) => (r < 60 ? 20 + r : 80 + r)) }, { limits: { maxBindingBytes: 40960, maxGrid: 17 }, title: ", in windows" }),
+    layer("odd", { rows: 40, d: 64, given: true, source: Uint32Array.of(30, 31, 32, 7) }),
     ...[1920, 3072].flatMap((d) => [layer("model", { rows: 67, d }), layer("model", { rows: 523, d, run: 226 })]),
     ...[1920, 3072].map((d) => layer("model", { rows: 67, d, modulated: false, source: Uint32Array.from({ length: 40 }, (_, r) => 26 + r) })),
   ],
@@ -221,7 +227,7 @@ function qk(size: Size, sizes: QkSizes, limits?: OpCase["limits"]): OpCase {
       const part = (name: "q" | "k") => (x ? matmul(x, draw.weight(`w${name}`, [heads * d, INNER], { dtype: "f32" }), { heads: d, dtype: draw.type(name) }) : draw.input(name, [heads, rows, d], { scale: 3 }));
       const { q, k } = qkNormRope(part("q"), part("k"), {
         ...(norm ? { norm: { q: draw.input32("norm_q", [2, d]), k: draw.input32("norm_k", [2, d]), eps: 1e-6 } } : {}),
-        ...(rope ? { rope: { table: draw.input32("rope", [5, d]), position: draw.graph.constant("position", Uint32Array.from({ length: rows }, (_, r) => position(r))) } } : {}),
+        ...(rope ? { rope: { table: draw.input32("rope", [5, d]), position: draw.rows("position", Uint32Array.from({ length: rows }, (_, r) => position(r))) } } : {}),
       });
       // Outputs of a graph are not named like its inputs.
       return { q_done: q, k_done: k };

@@ -1,0 +1,20 @@
+// What measurements of kernels hold for (src/gpu/tuning.ts): the kernels, and the ops that list and dispatch them, as code. Comments, white
+// space and types decide nothing, so nobody's measurements are void because of them.
+import { createHash } from "node:crypto";
+import { transform } from "esbuild";
+
+/** A kernel's text without comments, a space where there was white space. */
+const bare = (wgsl) => wgsl.replace(/\/\/(?!!).*$/gm, "").replace(/\s+/g, " ").trim();
+
+/**
+ * @param kernels WGSL by name
+ * @param ops TypeScript, by path or in any other order that stays
+ * @returns {Promise<string>} 12 hexadecimal digits
+ */
+export async function kernelsVersion(kernels, ops) {
+  const version = createHash("sha256");
+  for (const { name, source } of kernels) version.update(`${name}\0${bare(source)}\0`);
+  // Statements and names stay as they are.
+  for (const source of ops) version.update(`${(await transform(source, { loader: "ts", target: "es2022", minifyWhitespace: true, legalComments: "none" })).code}\0`);
+  return version.digest("hex").slice(0, 12);
+}
