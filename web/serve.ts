@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { Command } from "commander";
 import { packageRoot } from "../src/cli/package-root.ts";
+import { siteHeaders } from "./headers.ts";
 import { serveFolder } from "./server.ts";
 
 const { port, isolate } = new Command("web")
@@ -11,11 +12,12 @@ const { port, isolate } = new Command("web")
   .parse()
   .opts<{ port: number; isolate?: boolean }>();
 
-const headers: Record<string, string> = isolate ? { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" } : {};
 try {
-  const server = await serveFolder(join(packageRoot, "dist", "web"), {}, { port, headers });
+  const site = join(packageRoot, "dist", "web");
+  const server = await serveFolder(site, {}, { port, headers: await siteHeaders(site, { isolate: isolate ?? false }) });
   console.log(`${server.url}\nCtrl-C stops it.`);
 } catch (error) {
-  console.error(`[web] a port must be free to listen on, got ${(error as Error).message}; name another one with --port`);
+  const { message } = error as Error;
+  console.error(message.startsWith("[web]") ? message : `[web] a port must be free to listen on, got ${message}; name another one with --port`);
   process.exitCode = 1;
 }

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { decodeVideo } from "../../src/video/decode.ts";
 import { launchChromium } from "../support/chromium.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
+import { siteHeaders } from "../../web/headers.ts";
 import { serveFolder, type StaticServer } from "../../web/server.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -23,7 +24,7 @@ beforeAll(async () => {
   // Below a path of its own, as a static host may have it.
   folder = await mkdtemp(join(tmpdir(), "cogwheel-site-"));
   await cp(join(ROOT, "dist/web"), join(folder, "some/where"), { recursive: true });
-  site = await serveFolder(folder);
+  site = await serveFolder(folder, {}, { headers: await siteHeaders(join(ROOT, "dist/web")) });
   browser = await launchChromium();
 }, 300_000);
 afterAll(async () => {
@@ -288,7 +289,7 @@ describe("what a browser may lack or add", () => {
   });
 
   it("works isolated from other origins too", async () => {
-    const isolated = await serveFolder(folder, {}, { headers: { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" } });
+    const isolated = await serveFolder(folder, {}, { headers: await siteHeaders(join(ROOT, "dist/web"), { isolate: true }) });
     const { page, wrong } = await open("", { url: isolated.url });
     await ready(page);
     expect(await page.evaluate(() => crossOriginIsolated)).toBe(true);
