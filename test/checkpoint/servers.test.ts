@@ -11,6 +11,8 @@ import { parseHubAddress } from "../../src/checkpoint/hub-address.ts";
 import { httpSource } from "../../src/checkpoint/source-http.ts";
 import { openSource } from "../../src/checkpoint/open-node.ts";
 import { CogwheelError } from "../../src/errors.ts";
+import { Tally } from "../fuzz/kind.ts";
+import { servers } from "../fuzz/servers.ts";
 import { attack, ATTACKS, type Attack } from "../support/hostile-server.ts";
 import { COMMIT, ID, NEEDED, VAE } from "../support/hub-checkpoint.ts";
 import { HubServer } from "../support/hub-server.ts";
@@ -61,6 +63,13 @@ test.each(DOORS)("%s: a server that fails once is no matter", async (door) => {
   const found = await Promise.all(names.map(async (name) => [name, (await open(door, (_, index) => (index === 6 ? ATTACKS[name] : undefined))).got] as const));
   for (const [name, got] of found) expect(got, name).toBeInstanceOf(Uint8Array);
 }, 60_000);
+
+test("a sample of the fuzzing: processes of their own, their memory watched, and honest downloads after broken ones", async () => {
+  const tally = new Tally();
+  await servers.run({ count: 12, seed: 3, dtype: "f32", keep: home, log: () => undefined }, tally);
+  expect(tally.faults).toEqual([]);
+  expect(tally.tried).toBe(12);
+}, 120_000);
 
 /** A server of one's own, and what it was told. */
 async function serve(answer: (request: IncomingMessage, response: ServerResponse) => void): Promise<{ url: string; seen: IncomingMessage[] } & AsyncDisposable> {
@@ -148,6 +157,24 @@ describe("waiting", () => {
     for (const { seconds } of [first, second]) expect(seconds).toBeLessThan(15);
   });
 });
+
+test("the command says of a gated repository, a page to sign in and no repository what is the matter, and ends", async () => {
+  await using server = await HubServer.start();
+  server.repos[ID] = { revisions: { main: { commit: COMMIT, files: NEEDED } }, token: "t", gated: true };
+  await using portal = await serve((request, response) => ATTACKS["sends a page"]!(request, response, () => undefined));
+  const inspect = async (endpoint: string, model: string): Promise<string> => {
+    const env = { ...process.env, HF_ENDPOINT: endpoint, HF_HOME: join(home, "command"), HF_TOKEN: "" };
+    const child = spawn(process.execPath, [resolve(import.meta.dirname, "../../dist/launch.js"), "inspect", model], { env });
+    let said = "";
+    for (const stream of [child.stdout, child.stderr]) stream.on("data", (data: Buffer) => (said += data.toString()));
+    const code = await new Promise<number | null>((done) => child.once("close", done));
+    return `${code}: ${said}`;
+  };
+  const [gated, page, none] = await Promise.all([inspect(server.url, `${server.url}/${ID}/tree/main`), inspect(portal.url, ID), inspect(server.url, "some-org/none")]);
+  expect(gated).toContain(`1: [hub] ${ID}: a gated repository must be opened to you, got 401`);
+  expect(page).toContain(`1: [hub] ${ID}: the hub at ${portal.url} must answer with its data, got a web page in its place;`);
+  expect(none).toContain("1: [hub] some-org/none: must be a folder here or a repository that you may read");
+}, 60_000);
 
 describe("a page's address", () => {
   const E = "https://mirror.example/hub";

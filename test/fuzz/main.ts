@@ -23,6 +23,7 @@ const KINDS: Record<string, () => Promise<FuzzKind>> = {
   media: async () => (await import("./media.ts")).media,
   pictures: async () => (await import("./pictures.ts")).pictures,
   kills: async () => (await import("./kills.ts")).kills,
+  servers: async () => (await import("./servers.ts")).servers,
 };
 
 const about = await Promise.all(Object.entries(KINDS).map(async ([name, load]) => ({ name, kind: await load() })));
