@@ -19,10 +19,11 @@ import { OUTCOMES, Tally, type FuzzKind } from "./kind.ts";
 
 const KINDS: Record<string, () => Promise<FuzzKind>> = {
   adapters: async () => (await import("./adapters.ts")).adapters,
+  bombs: async () => (await import("./bombs.ts")).bombs,
   cases: async () => (await import("./cases.ts")).cases,
+  kills: async () => (await import("./kills.ts")).kills,
   media: async () => (await import("./media.ts")).media,
   pictures: async () => (await import("./pictures.ts")).pictures,
-  kills: async () => (await import("./kills.ts")).kills,
   servers: async () => (await import("./servers.ts")).servers,
 };
 

@@ -47,9 +47,10 @@ export class Canvas {
   /** Gives a region one colour: `[r, g, b, a]`. */
   fill(region: Region, colour: ArrayLike<number>): void {
     const { left, right, top, bottom } = this.inside(region);
-    for (let y = top; y < bottom; y++) {
-      for (let x = left, at = 4 * (y * this.width + left); x < right; x++, at += 4) this.data.set(colour, at);
-    }
+    if (left >= right) return;
+    const pixels = new Uint32Array(this.data.buffer);
+    const [value] = new Uint32Array(Uint8Array.from(colour).buffer);
+    for (let y = top; y < bottom; y++) pixels.fill(value!, y * this.width + left, y * this.width + right);
   }
 
   /** Keeps everything as it is, for `restore`. */

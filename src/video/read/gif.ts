@@ -60,7 +60,8 @@ export const readGif: Reader = async function* (bytes, context) {
 };
 
 /** The blocks of the file. */
-function walk(bytes: Uint8Array, { name, warn, progress }: ReadContext): Gif {
+function walk(bytes: Uint8Array, context: ReadContext): Gif {
+  const { name, warn, progress, limits } = context;
   const short = (at: number, place = 0) => bytes[at + place]! | (bytes[at + place + 1]! << 8);
   const damaged = (what: string): never => {
     throw new CogwheelError("video", `${name} must be a whole GIF, got ${what}; copy or download it again`);
@@ -126,10 +127,13 @@ function walk(bytes: Uint8Array, { name, warn, progress }: ReadContext): Gif {
           ending = `a frame has indices of ${bits} bits`;
           break;
         }
-        gif.frames.push({ ...region, interlaced: (flags & 0x40) !== 0, palette: palette ?? greys(), transparent: undefined, disposal: 0, delay: 0, ...control, bits, data: at });
+        const { transparent, disposal, delay } = control ?? NO_CONTROL;
+        gif.frames.push({ ...region, interlaced: (flags & 0x40) !== 0, palette: palette ?? GREYS, transparent, disposal, delay, bits, data: at });
+        if (gif.frames.length > limits.frames && context.maxFrames > limits.frames) refuseBeyondFrames(context, gif.width, gif.height, gif.frames.length);
         control = undefined;
         at = end;
         progress();
+        if (gif.frames.length >= context.maxFrames) break walking; // what follows is not asked for
         break;
       }
       case 0x3b:
@@ -148,9 +152,8 @@ function walk(bytes: Uint8Array, { name, warn, progress }: ReadContext): Gif {
 }
 
 /** Where a file has no palette: what players take then. */
-function greys(): Uint8Array {
-  return Uint8Array.from({ length: 768 }, (_, index) => Math.floor(index / 3));
-}
+const GREYS = Uint8Array.from({ length: 768 }, (_, index) => Math.floor(index / 3));
+const NO_CONTROL = { transparent: undefined, disposal: 0, delay: 0 };
 
 const canvasRegion = ({ width, height }: Canvas): Region => ({ x: 0, y: 0, width, height });
 

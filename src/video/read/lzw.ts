@@ -15,7 +15,11 @@ export function decodeLzw(bytes: Uint8Array, at: number, bits: number, pixels: n
   const suffix = new Uint8Array(MOST_CODES);
   const length = new Uint16Array(MOST_CODES).fill(1);
   for (let code = 0; code < clear; code++) suffix[code] = code;
-  const out = new Uint8Array(pixels);
+  // No more is taken than the data can give, at the longest string for every code: 65535×65535 pixels are easily asked for.
+  let bytesLeft = 0;
+  for (let block = at, size = bytes[block] ?? 0; size > 0; block += size + 1, size = bytes[block] ?? 0) bytesLeft += size;
+  const out = new Uint8Array(Math.min(pixels, Math.ceil((8 * bytesLeft) / (bits + 1)) * MOST_CODES));
+  pixels = out.length;
   let count = 0;
   let next = clear + 2;
   let width = bits + 1;
