@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { Command } from "commander";
 import { checkOutputFile, writeWhole } from "../src/cli/files.ts";
 import { packageRoot } from "../src/cli/package-root.ts";
+import { guardOutput } from "../src/cli/terminal/output.ts";
 import type { BenchCase } from "./cases/case.ts";
 import { figureOps } from "./cases/figures.ts";
 import { listedCases } from "./cases/listed.ts";
@@ -27,6 +28,7 @@ import { chosenBy, history, isaTables, resultsFolder, type BenchRecord } from ".
 import { generationText, notes, resultTable, runtimeText } from "./report/terminal.ts";
 
 const PIPELINE = "pipeline";
+guardOutput();
 const options = new Command("bench")
   .description("measure this adapter's ceilings, the engine at the shapes of published models, and its peers, in one run")
   .argument("[filter...]", `only cases whose name or level (op, block, model) holds one of these; "${PIPELINE}" is the runtime and whole generations`)

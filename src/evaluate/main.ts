@@ -9,12 +9,14 @@ import { join } from "node:path";
 import { Command } from "commander";
 import { checkOutputFile, writeWhole } from "../cli/files.ts";
 import { EMBEDDED_MODEL } from "../cli/package-root.ts";
+import { guardOutput } from "../cli/terminal/output.ts";
 import { CogVideoX } from "../pipelines/cogvideox.ts";
 import { measure, type Attributes, type World } from "./measure.ts";
 
 interface Entry { prompt: string; colour: string; shape: string; motion: string; background: string; seed: number }
 const NAMES = ["background", "colour", "motion", "shape"] as const;
 
+guardOutput();
 const options = new Command("evaluate")
   .description("score the embedded checkpoint by what its clips show")
   .option("--model <dir>", "checkpoint folder with evaluation-prompts.json and attributes.json", EMBEDDED_MODEL)

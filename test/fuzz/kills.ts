@@ -3,7 +3,7 @@
  * written, and before chosen calls that change a file. Afterwards the earlier result or the new one must be there, whole, and the next run must
  * succeed and leave nothing else. `read` counts those.
  */
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { runKilled, stateOf, type Killed } from "../support/kill.ts";
@@ -33,8 +33,8 @@ const TARGETS: readonly Target[] = [
   { name: "tune", paths: ["report.json", "cache/cogwheel/tuning"], args: (which) => [resolve("dist/test/kills-tune.js"), which], env: (folder) => ({ XDG_CACHE_HOME: join(folder, "cache") }) },
 ];
 
-/** Of a whole run this many at random, the others at chosen calls. */
-const RANDOM = 100;
+/** One of so many is killed before a chosen call, the others at a random moment. */
+const CHOSEN = 6;
 
 export const kills: FuzzKind = {
   about: "runs killed while they write over an earlier result",
@@ -50,7 +50,6 @@ export const kills: FuzzKind = {
         const at = join(place, target.name.replaceAll(" ", "-"));
         const states: string[] = [];
         let last: Killed | undefined;
-        let calls = 0;
         for (const which of ["old", "fresh"] as const) {
           const folder = join(at, which);
           mkdirSync(folder, { recursive: true });
@@ -59,13 +58,12 @@ export const kills: FuzzKind = {
           if (last.code !== 0) throw new Error(`${target.name} must succeed when nothing kills it, got exit code ${last.code}: ${last.text.slice(-500)}`);
           states.push(...target.paths.map((path) => stateOf(join(folder, path))));
         }
-        // How many calls change a file: killed before one that never comes, a run ends by itself.
-        for (calls = 1; calls < 200; calls += 20) {
-          const folder = mkdtempSync(join(at, "count-"));
-          cpSync(join(at, "old"), folder, { recursive: true });
-          const run = await runKilled(target.args("fresh"), { cwd: folder, env: { ...node, ...target.env?.(folder) }, at: { call: calls, folder } });
-          if (run.signal !== "SIGKILL") break;
-        }
+        // How many calls change a file: one of them ends a run in the middle.
+        const folder = mkdtempSync(join(at, "count-"));
+        cpSync(join(at, "old"), folder, { recursive: true });
+        const count = join(at, "calls");
+        await runKilled(target.args("fresh"), { cwd: folder, env: { ...node, ...target.env?.(folder), KILL_COUNT: count }, at: { call: 0, folder } });
+        const calls = Number(readFileSync(count, "utf8").trim().split("\n").at(-1));
         const made = { ms: last!.ms, calls, old: states.slice(0, target.paths.length).join(), fresh: states.slice(target.paths.length).join(), at };
         prepared.set(target.name, made);
         return made;
@@ -75,7 +73,7 @@ export const kills: FuzzKind = {
         const { ms, calls, old, fresh, at } = await prepare(target);
         const folder = mkdtempSync(join(at, "kill-"));
         cpSync(join(at, "old"), folder, { recursive: true });
-        const chosen = index % 120 >= RANDOM;
+        const chosen = index % CHOSEN === CHOSEN - 1;
         const when = chosen ? { at: { call: 1 + Math.floor(draw() * calls), folder } } : { after: Math.round(ms * (draw() < 0.3 ? draw() : 0.75 + 0.3 * draw())) };
         const env = { ...node, ...target.env?.(folder) };
         const input = `seed ${options.seed}, index ${index} (${seed}): ${target.name}, killed ${"after" in when ? `after ${when.after} of ${Math.round(ms)} ms` : `before call ${when.at.call}`}`;

@@ -77,6 +77,29 @@ async function withLeftovers(path: string): Promise<string> {
   return names?.some((one) => one.endsWith(".part")) && names.filter((one) => !one.endsWith(".part")).length === 3 ? stateOf(path) : "none";
 }
 
+it("of runs that write to one place at once each succeeds, and one of them is there, whole", async () => {
+  const folder = mkdtempSync(join(place, "many-"));
+  const levels = [1, 2, 3, 4, 5, 6];
+  const wanted = await Promise.all(levels.map((level) => whole("frames/", level % 3 + 1, level)));
+  for (let round = 0; round < 3; round++) {
+    await Promise.all(levels.map((level) => write(join(folder, "frames/"), level % 3 + 1, level)));
+    expect(wanted).toContain(stateOf(join(folder, "frames")));
+    expect(readdirSync(folder)).toEqual(["frames"]);
+  }
+});
+
+it("what somebody else put into a folder of pictures while it was made is kept", async () => {
+  const folder = mkdtempSync(join(place, "kept-"));
+  const path = join(folder, "frames/");
+  await write(path, 2, 1);
+  const output = await openOutput(path, "folder");
+  await output.write(new Uint8Array(1), "frame-0001.png");
+  writeFileSync(join(path, "notes.txt"), "mine");
+  await output.commit();
+  await output[Symbol.asyncDispose]();
+  expect(readdirSync(path).sort()).toEqual(["frame-0001.png", "notes.txt"]);
+});
+
 it("what processes of other machines, and those at work, have there is left alone", async () => {
   const folder = mkdtempSync(join(place, "others-"));
   mkdirSync(join(folder, "frames"));

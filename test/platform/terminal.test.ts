@@ -82,15 +82,15 @@ describe("progress", () => {
   });
 });
 
-describe.skipIf(process.platform === "win32")("Ctrl-C", () => {
-  async function interrupted(times: number, pause: number): Promise<{ code: number | null; out: string }> {
+describe.skipIf(process.platform === "win32")("Ctrl-C, and other signals that ask for an end", () => {
+  async function interrupted(times: number, pause: number, signal: NodeJS.Signals = "SIGINT"): Promise<{ code: number | null; out: string }> {
     const folder = mkdtempSync(join(tmpdir(), "cogwheel-interrupt-"));
     try {
       writeFileSync(
         join(folder, "run.ts"),
         `import { interruptible } from ${JSON.stringify(join(process.cwd(), "src/cli/terminal/interrupt.ts"))};
          const { signal } = interruptible((text) => console.log(text));
-         signal.addEventListener("abort", () => setTimeout(() => { console.log("stopped"); process.exit(signal.reason.exitCode); }, 1500));
+         signal.addEventListener("abort", () => setTimeout(() => { console.log("stopped"); process.exit(signal.reason.exitCode); }, 2000));
          setTimeout(() => process.exit(1), 20000); console.log("ready");`,
       );
       await build({ entryPoints: [join(folder, "run.ts")], outfile: join(folder, "run.mjs"), bundle: true, format: "esm", platform: "node", logLevel: "warning" });
@@ -98,7 +98,7 @@ describe.skipIf(process.platform === "win32")("Ctrl-C", () => {
       let out = "";
       let sent = 0;
       const send = (): void => {
-        child.kill("SIGINT");
+        child.kill(signal);
         if (++sent < times) setTimeout(send, pause);
       };
       child.stdout.on("data", (text: Buffer) => {
@@ -117,6 +117,13 @@ describe.skipIf(process.platform === "win32")("Ctrl-C", () => {
   });
   it("counts as one when it arrives twice", async () => {
     expect(await interrupted(2, 20)).toEqual({ code: 130, out: "ready\nStopping; once more stops at once.\nstopped\n" });
+  });
+  it.each([["SIGTERM", 143], ["SIGHUP", 129]] as const)("%s lets it stop, with code %i; a second one ends at once", async (signal, code) => {
+    expect(await interrupted(1, 0, signal)).toEqual({ code, out: "ready\nStopping; once more stops at once.\nstopped\n" });
+    expect(await interrupted(2, 1250, signal)).toEqual({ code, out: "ready\nStopping; once more stops at once.\n" });
+  });
+  it("a closed terminal's signal comes from the terminal and from the shell", async () => {
+    expect(await interrupted(2, 500, "SIGHUP")).toEqual({ code: 129, out: "ready\nStopping; once more stops at once.\nstopped\n" });
   });
   it("ends at once when pressed again", async () => {
     expect(await interrupted(2, 500)).toEqual({ code: 130, out: "ready\nStopping; once more stops at once.\n" });
