@@ -61,6 +61,12 @@ const ID = new RegExp(`^(${PART})/(${PART})(?:@(.*))?$`);
 /** Whether text is a whole commit's name. */
 export const isCommit = (revision: string): boolean => /^[0-9a-f]{40}$/.test(revision);
 
+/** Whether text is an address at the hub, at the mirror that `endpoint` names, or of the scheme `hf:`; what it names is read by `parseHubAddress`. */
+export function isHubAddress(text: string, endpoint?: string): boolean {
+  if (/^(?:hf:\/\/|(?:https?:\/\/)?(?:www\.)?(?:hf\.co|huggingface\.co)(?:[/:]|$))/i.test(text)) return true;
+  return endpoint !== undefined && URL.canParse(endpoint) && URL.canParse(text) && new URL(text).host === new URL(endpoint).host;
+}
+
 /** Reads `org/name` or `org/name@revision`; null for text that is neither, such as a longer path. */
 export function parseHubId(text: string): HubId | null {
   const [, owner, name, revision] = ID.exec(text) ?? [];

@@ -223,7 +223,7 @@ class Repository {
     const { signal, recheck } = this.options;
     if ((await this.#notHeld(commit, files, recheck, onProgress)).length === 0) return;
     const onWait = (): void => this.options.onProgress?.({ phase: "wait", done: 0, total: 0, file: "" });
-    await withLock(this.cache.lock, async () => {
+    await this.#writing(() => withLock(this.cache.lock, async () => {
       // Another process may have brought some while this one waited; blobs of other commits need a link only.
       const blobs = new Map<string, RemoteFile>();
       const left = await this.#notHeld(commit, files);
@@ -233,7 +233,20 @@ class Repository {
       await this.#downloadAll(commit, [...blobs.values()], onProgress);
       for (const file of left) await this.cache.place(commit, file);
       await this.cache.keepChecked();
-    }, { ...(signal ? { signal } : {}), onWait });
+    }, { ...(signal ? { signal } : {}), onWait }));
+  }
+
+  /** The disk's errors as words. */
+  async #writing<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      const { code, syscall } = error as NodeJS.ErrnoException;
+      if (error instanceof CogwheelError || code === undefined || syscall === undefined) throw error;
+      throw code === "ENOSPC"
+        ? this.#error(`the cache's disk must have room, got a full disk; make room and run again, the download goes on from where it is`, error)
+        : this.#error(`the cache in ${this.cache.folder} must be writable, got ${code} for ${syscall}; check its permissions, or set HF_HUB_CACHE to another folder`, error);
+    }
   }
 
   async #downloadAll(commit: string, files: readonly RemoteFile[], onProgress?: HubOptions["onProgress"]): Promise<void> {
@@ -316,8 +329,8 @@ class Repository {
     return this.#error(`the repository must hold a checkpoint in diffusers' layout with safetensors, got no ${missing.join(", ")}${instead.length > 0 ? ` beside ${instead.join(", ")}` : ""}; choose another variant, revision or repository`);
   }
 
-  #error(rule: string): CogwheelError {
-    return new CogwheelError("hub", `${this.#label}: ${rule}`);
+  #error(rule: string, cause?: unknown): CogwheelError {
+    return new CogwheelError("hub", `${this.#label}: ${rule}`, cause === undefined ? undefined : { cause });
   }
 }
 

@@ -1,7 +1,6 @@
 /** Opens what a user names as a checkpoint, in a browser: a URL (relative ones count from the page), an id on the hub, or a ready source. */
 import type { OpenCheckpointOptions } from "./checkpoint.ts";
-import { parseHubAddress } from "./hub-address.ts";
-import { parseHubId } from "./hub-id.ts";
+import { isHubAddress, parseHubId } from "./hub-id.ts";
 import type { HubOptions } from "./hub-id.ts";
 import { httpSource } from "./source-http.ts";
 import { readJson } from "./source.ts";
@@ -17,7 +16,7 @@ export interface OpenSourceOptions extends OpenCheckpointOptions {
 export async function openSource(from: string | URL | CheckpointSource, { hub }: OpenSourceOptions = {}): Promise<CheckpointSource> {
   if (typeof from !== "string" && !(from instanceof URL)) return from;
   const page = globalThis.location?.href;
-  const address = parseHubAddress(String(from), hub?.endpoint);
+  const address = isHubAddress(String(from), hub?.endpoint) ? (await import("./hub-address.ts")).parseHubAddress(String(from), hub?.endpoint) : null;
   if (address) return (await import("./hub-http.ts")).hubHttpSource(address, hub);
   const id = typeof from === "string" ? parseHubId(from) : null;
   if (id && !(page !== undefined && URL.canParse(from, page) && (await isCheckpoint(new URL(from, page).href)))) {

@@ -3,8 +3,7 @@ import { stat } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { CogwheelError } from "../errors.ts";
 import type { OpenCheckpointOptions } from "./checkpoint.ts";
-import { parseHubAddress } from "./hub-address.ts";
-import { parseHubId } from "./hub-id.ts";
+import { isHubAddress, parseHubId } from "./hub-id.ts";
 import type { HubOptions } from "./hub-id.ts";
 import { folderSource } from "./source-node.ts";
 import { httpSource } from "./source-http.ts";
@@ -21,7 +20,8 @@ export async function openSource(from: string | URL | CheckpointSource, options:
   if (typeof from !== "string" && !(from instanceof URL)) return from;
   const text = String(from);
   // A page's address is its repository, except where such a folder is here.
-  const page = parseHubAddress(text, options.hub?.endpoint ?? process.env["HF_ENDPOINT"]);
+  const endpoint = options.hub?.endpoint ?? process.env["HF_ENDPOINT"];
+  const page = isHubAddress(text, endpoint) ? (await import("./hub-address.ts")).parseHubAddress(text, endpoint) : null;
   if (page === null && /^(https?|file):/i.test(text)) {
     if (/^file:/i.test(text)) return folderSource(pathOf(text));
     return httpSource(text);

@@ -9,6 +9,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { hubFetch } from "../../src/checkpoint/hub-fetch.ts";
 import { hubHttpSource } from "../../src/checkpoint/hub-http.ts";
+import { HubCache } from "../../src/checkpoint/hub-cache.ts";
 import { chooseRevision, parseHubId } from "../../src/checkpoint/hub-id.ts";
 import type { HubOptions, HubProgress } from "../../src/checkpoint/hub-id.ts";
 import { withLock } from "../../src/checkpoint/hub-lock.ts";
@@ -362,6 +363,36 @@ describe("a file in the cache", () => {
     server.forget();
     await open();
     expect(server.content).toEqual([]);
+  });
+});
+
+describe("a cache that is not as it should be", () => {
+  test.each(["null", "5", "[]", "{", '{"blobs":{}}'])("what was compared is told as %s: all is compared again", async (told) => {
+    await open();
+    await writeFile(model(".cogwheel-checked.json"), told);
+    await open();
+    await expectWhole();
+  });
+
+  test("a file in the place of a folder, and a path that is too long, are told", async () => {
+    await mkdir(model("snapshots"), { recursive: true });
+    await writeFile(model("snapshots", COMMIT), "");
+    await expect(open()).rejects.toThrow(/^\[hub\] some-org\/Some-Model_2b: the cache in .* must be writable, got (EEXIST|ENOTDIR) for \w+; check its permissions, or set HF_HUB_CACHE to another folder$/);
+    const long = `text_encoder/${"x".repeat(300)}.safetensors`;
+    server.repos[ID]!.revisions["main"] = { commit: LATER, files: { ...NEEDED, "text_encoder/model.safetensors.index.json": text({ weight_map: { a: long.slice("text_encoder/".length) } }), [long]: NEEDED[SHARDS[0]]! } };
+    await expect(open()).rejects.toThrow(/^\[hub\] some-org\/Some-Model_2b: the cache in .* must be writable, got ENAMETOOLONG for \w+; check its permissions/);
+  });
+
+  test("a link to another file's content is none, where only its name tells it", async () => {
+    const file = { path: "x", size: 5, blob: "2".repeat(64), digest: null };
+    const held = new HubCache(model());
+    await mkdir(model("blobs"), { recursive: true });
+    await writeFile(model("blobs", "3".repeat(64)), "other");
+    await held.place(COMMIT, { ...file, blob: "3".repeat(64) });
+    expect(await held.holds(COMMIT, file)).toBe(false);
+    await writeFile(model("blobs", file.blob), "right");
+    await held.place(COMMIT, file);
+    expect(await held.holds(COMMIT, file)).toBe(true);
   });
 });
 
