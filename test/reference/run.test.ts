@@ -1,22 +1,26 @@
 /** `npm run reference`: the environment is made once, arguments and exit codes go through, and what is missing is said. */
 import { spawnSync } from "node:child_process";
-import { chmod, copyFile, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, copyFile, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
+let temporary: string;
 let folder: string;
 let environment: string;
 
 /** The script beside a generator that says what it was called with, and requirements that need no network. */
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "cogwheel-reference-"));
+  temporary = await mkdtemp(join(tmpdir(), "cogwheel-reference-"));
+  folder = join(temporary, "reference");
+  for (const name of ["reference", "support"]) await mkdir(join(temporary, name));
   environment = join(folder, "environment");
   await copyFile(join(import.meta.dirname, "run.mjs"), join(folder, "run.mjs"));
+  await copyFile(join(import.meta.dirname, "../support/python-environment.mjs"), join(temporary, "support/python-environment.mjs"));
   await writeFile(join(folder, "requirements.txt"), "# nothing\n");
   await writeFile(join(folder, "generate.py"), 'import sys\nprint(sys.prefix, "|", *sys.argv[1:])\nsys.exit(3 if "--only" in sys.argv else 0)\n');
 });
-afterAll(() => rm(folder, { recursive: true }));
+afterAll(() => rm(temporary, { recursive: true }));
 
 function run(args: readonly string[], env: Record<string, string> = {}) {
   const { COGWHEEL_PYTHON: _, ...rest } = process.env;

@@ -13,7 +13,7 @@ import { refuseBeyondFrames, refuseBeyondPixels } from "./limits.ts";
 import { mkvEnd, mkvTrack, mkvWhole } from "./mkv-elements.ts";
 import { mp4End, mp4Track, type Mp4Track } from "./mp4-boxes.ts";
 import { orient, type Orientation } from "./orientation.ts";
-import { cropped, layoutOf, PictureReader } from "./planes.ts";
+import { layoutOf, PictureReader } from "./planes.ts";
 import { registerPlainDecoder } from "./plain-decoder.ts";
 import type { ReadContext, Reader, ReadFrame } from "./reader.ts";
 import { streamFormat, type StreamFormat } from "./stream.ts";
@@ -51,7 +51,6 @@ interface Film {
   picture: PictureReader;
   orientation: Orientation;
   aspect: number;
-  aperture: { left: number; top: number; width: number; height: number } | undefined;
 }
 
 async function open(input: Input, bytes: Uint8Array, context: ReadContext, codecs: "browser" | "package"): Promise<Film> {
@@ -92,10 +91,9 @@ async function open(input: Input, bytes: Uint8Array, context: ReadContext, codec
     stream,
     codecs,
     codec,
-    picture: new PictureReader({ ...colors, grey }, codecs === "package" ? { columns: stream?.half?.column ? 1 : 0, rows: stream?.half?.row ? 1 : 0 } : { columns: 0, rows: 0 }),
+    picture: new PictureReader({ ...colors, grey }, codecs === "package" ? { columns: stream?.half?.column ? 1 : 0, rows: stream?.half?.row ? 1 : 0 } : { columns: 0, rows: 0 }, container?.aperture),
     orientation: pose ? poseOrientation(name, pose) : matrixOrientation(name, await track.getTransformationMatrix()),
     aspect: aspect.num / aspect.den,
-    aperture: container?.aperture,
   };
 }
 
@@ -174,10 +172,9 @@ async function* editedFrames(film: Film, context: ReadContext): AsyncGenerator<R
 /** One picture as it is to be seen. */
 async function shown(film: Film, sample: VideoSample, context: ReadContext, count: number): Promise<Frame> {
   refuseMistaken(film, sample, context.name);
-  const { width, height } = film.picture.sizeOf(sample);
+  const { width, height } = film.picture.areaOf(sample);
   refuseBeyondPixels(context, width, height);
   let frame = await film.picture.read(sample);
-  if (film.aperture) frame = cropped(frame, film.aperture);
   const { aspect } = film;
   // Pixels become square by growing, as in browsers.
   const square = { width: Math.round(frame.width * Math.max(1, aspect)), height: Math.round(frame.height / Math.min(1, aspect)) };

@@ -2,12 +2,13 @@
  * What a Matroska file (MKV, WebM) says of a track that the demuxer keeps to itself: colours by their numbers, the size of
  * display, cropping, the pose. RFC 9559; only the head of the segment is looked at.
  */
+import type { Area } from "./planes.ts";
 
 export interface MkvTrack {
   color?: { matrix: number; transfer: number; fullRange: boolean | undefined };
   aspect?: { num: number; den: number };
   /** The part that is shown, in stored pixels. */
-  aperture?: { left: number; top: number; width: number; height: number };
+  aperture?: Area;
   /** Degrees counter-clockwise in the plane of the picture, and whether it is seen from behind; `undefined` for other poses. */
   pose?: { roll: number; mirrored: boolean };
 }

@@ -3,6 +3,7 @@
  * numbers, the clean aperture, how many samples its index promises. Only boxes of the index are looked at, none of the media.
  * ISO/IEC 14496-12; the quirks are those of libavformat's mov.c.
  */
+import type { Area } from "./planes.ts";
 
 /** A part of the media that is shown; times are those of the media, in its time scale. */
 export interface Edit {
@@ -28,7 +29,7 @@ export interface Mp4Track {
   color?: { matrix: number; transfer: number; fullRange: boolean | undefined };
   aspect?: { num: number; den: number };
   /** The part that is shown, in stored pixels. */
-  aperture?: { left: number; top: number; width: number; height: number };
+  aperture?: Area;
 }
 
 interface Box {

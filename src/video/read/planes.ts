@@ -25,25 +25,41 @@ export function layoutOf(format: string | null): Layout | undefined {
 /** What a film's pictures are, but for what each tells itself. */
 export type FilmColors = Pick<YuvFormat, "matrix" | "fullRange"> & { grey: boolean };
 
+/** A part of a picture, in its pixels. */
+export interface Area {
+  left: number;
+  top: number;
+  width: number;
+  height: number;
+}
+
 /** Turns the pictures of a film into RGBA, keeping the tables of the format that it has. */
 export class PictureReader {
   #key = "";
   #toRgba: ToRgba | undefined;
 
-  /** `cut`: columns and rows more than the film has, which its decoder was made to give. */
+  /** `cut`: columns and rows more than the film has, which its decoder was made to give. `aperture`: the part that is shown. */
   constructor(
     readonly colors: FilmColors,
     readonly cut: { columns: number; rows: number },
+    readonly aperture: Area | undefined,
   ) {}
 
-  sizeOf({ visibleRect: { width, height } }: VideoSample): { width: number; height: number } {
-    return { width: width - this.cut.columns, height: height - this.cut.rows };
+  /** What is shown of a picture. */
+  areaOf({ visibleRect }: VideoSample): Area {
+    const [width, height] = [visibleRect.width - this.cut.columns, visibleRect.height - this.cut.rows];
+    const whole = { left: 0, top: 0, width, height };
+    if (!this.aperture) return whole;
+    const [left, top] = [Math.max(0, this.aperture.left), Math.max(0, this.aperture.top)];
+    const part = { left, top, width: Math.min(width, this.aperture.left + this.aperture.width) - left, height: Math.min(height, this.aperture.top + this.aperture.height) - top };
+    return part.width > 0 && part.height > 0 ? part : whole;
   }
 
   async read(sample: VideoSample): Promise<Frame> {
-    const { width, height } = this.sizeOf(sample);
+    const area = this.areaOf(sample);
+    const { left, top, width, height } = area;
     const layout = layoutOf(sample.format);
-    if (!layout) return readRgb(sample);
+    if (!layout) return readRgb(sample, area);
     const { across, down, depth, chroma } = layout;
     const { grey, ...colors } = this.colors;
     const rgb = colors.matrix === 0;
@@ -57,31 +73,23 @@ export class PictureReader {
     const bytes = new Uint8Array(sample.allocationSize());
     const layouts = await sample.copyTo(bytes);
     const data = depth > 8 ? new Uint16Array(bytes.buffer) : bytes;
-    const plane = ([index, step, shift]: readonly [number, number, number]): Plane => {
+    const plane = (x: number, y: number, index: number, step = 1, shift = 0): Plane => {
       const { offset, stride } = layouts[index]!;
-      return { data, offset: offset / data.BYTES_PER_ELEMENT + shift, stride: stride / data.BYTES_PER_ELEMENT, step };
+      const row = stride / data.BYTES_PER_ELEMENT;
+      return { data, offset: offset / data.BYTES_PER_ELEMENT + shift + y * row + x * step, stride: row, step };
     };
-    return { width, height, data: this.#toRgba!([plane([0, 1, 0]), ...chroma.map(plane)]) };
+    return { width, height, data: this.#toRgba!([plane(left, top, 0), ...chroma.map((place) => plane(Math.floor(left / across), Math.floor(top / down), ...place))]) };
   }
 }
 
-async function readRgb(sample: VideoSample): Promise<Frame> {
-  const { width, height } = sample.visibleRect;
+async function readRgb(sample: VideoSample, { left, top, width, height }: Area): Promise<Frame> {
   const data = new Uint8Array(sample.allocationSize({ format: "RGBA" }));
   const [layout] = await sample.copyTo(data, { format: "RGBA" });
-  const stride = layout?.stride ?? 4 * width;
-  if (stride === 4 * width) return { width, height, data: data.subarray(0, 4 * width * height) };
-  const tight = new Uint8Array(4 * width * height);
-  for (let y = 0; y < height; y++) tight.set(data.subarray(y * stride, y * stride + 4 * width), 4 * y * width);
-  return { width, height, data: tight };
-}
-
-/** A part of a picture (RGBA), as far as it lies within it. */
-export function cropped({ width, height, data }: Frame, part: { left: number; top: number; width: number; height: number }): Frame {
-  const [left, top] = [Math.max(0, part.left), Math.max(0, part.top)];
-  const [right, bottom] = [Math.min(width, part.left + part.width), Math.min(height, part.top + part.height)];
-  if (right <= left || bottom <= top || (right - left === width && bottom - top === height)) return { width, height, data };
-  const out = new Uint8Array(4 * (right - left) * (bottom - top));
-  for (let y = top; y < bottom; y++) out.set(data.subarray(4 * (y * width + left), 4 * (y * width + right)), 4 * (y - top) * (right - left));
-  return { width: right - left, height: bottom - top, data: out };
+  const stride = layout?.stride ?? 4 * sample.visibleRect.width;
+  const out = new Uint8Array(4 * width * height);
+  for (let y = 0; y < height; y++) {
+    const from = (top + y) * stride + 4 * left;
+    out.set(data.subarray(from, from + 4 * width), 4 * y * width);
+  }
+  return { width, height, data: out };
 }
