@@ -99,7 +99,8 @@ function checkFields(config: Fields, fail: Fail): void {
 function checkInit(init: unknown, fail: Fail): void {
   if (isOff(init) || init === true) return;
   if (typeof init === "string" && CHANGING_INITS.test(init)) {
-    fail(`init_lora_weights must leave the model's weights as they are, got ${brief(init)}, which takes the first matrices out of them; save the adapter again with PEFT's save_pretrained(…, path_initial_model_for_weight_conversion=…), which makes a plain LoRA of it`);
+    const remedy = init.toLowerCase() === "loftq" ? MERGE : "save the adapter again with PEFT's save_pretrained(…, path_initial_model_for_weight_conversion=…), which makes a plain LoRA of it";
+    fail(`init_lora_weights must leave the model's weights as they are, got ${brief(init)}, which takes the first matrices out of them; ${remedy}`);
   }
   if (typeof init !== "string" || !PLAIN_INITS.has(init.toLowerCase())) fail(`init_lora_weights must be true, false or one of ${[...PLAIN_INITS].join(", ")}, got ${brief(init)}; what it does to the weights is not known here`);
 }

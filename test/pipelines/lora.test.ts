@@ -136,7 +136,8 @@ describe("key names", () => {
     });
 
     it.for<[string, Record<string, unknown>, RegExp]>([
-      ...["pissa", "pissa_niter_16", "olora", "OLORA", "corda", "loftq", "lora_ga"].map((init): [string, Record<string, unknown>, RegExp] => [init, { init_lora_weights: init }, new RegExp(`init_lora_weights must leave the model's weights as they are, got "${init}", .*path_initial_model_for_weight_conversion`)]),
+      ["loftq", { init_lora_weights: "loftq" }, /init_lora_weights must leave the model's weights as they are, got "loftq", .*; merge it into the model with PEFT/],
+      ...["pissa", "pissa_niter_16", "olora", "OLORA", "corda", "lora_ga"].map((init): [string, Record<string, unknown>, RegExp] => [init, { init_lora_weights: init }, new RegExp(`init_lora_weights must leave the model's weights as they are, got "${init}", .*path_initial_model_for_weight_conversion`)]),
       ["an init of tomorrow", { init_lora_weights: "zen" }, /init_lora_weights must be true, false or one of gaussian, .*, got "zen"/],
       ["DoRA", { use_dora: true }, /use_dora must be off, got true; DoRA is not supported: merge it/],
       ["a bias beside the matrices", { lora_bias: true }, /lora_bias must be off/],

@@ -14,6 +14,7 @@ engine of plain LoRA may refuse by name, and `error`, where the reference itself
 import argparse
 import json
 import random
+import shutil
 import warnings
 from pathlib import Path
 
@@ -158,9 +159,17 @@ def save(draw: random.Random, base: Base, folder: Path) -> dict:
     folder.mkdir(parents=True)
     if form == "peft":
         model = get_peft_model(base.model(), config)
+        convert = "init_lora_weights" in fields and draw.random() < 0.5
+        if convert:
+            # PEFT's own way to make a plain LoRA of an adapter whose init changed the base's weights.
+            initial = folder.with_name(f"{folder.name}-initial")
+            model.save_pretrained(initial)
+            fields = []
         fill(draw, model)
-        model.save_pretrained(folder)
-        (folder / "README.md").unlink()
+        model.save_pretrained(folder, **({"path_initial_model_for_weight_conversion": str(initial)} if convert else {}))
+        if convert:
+            shutil.rmtree(initial)
+            return {"form": form, "fields": fields}
         if draw.random() < 0.4:
             path = folder / "adapter_config.json"
             saved = json.loads(path.read_text())
@@ -223,11 +232,9 @@ def make(seed: int, index: int, out: Path) -> str:
         try:
             made = save(draw, base, place)
         except Exception:  # whatever a drawn config says that PEFT does not take: another one is drawn
-            for path in sorted(place.rglob("*"), reverse=True):
-                path.unlink()
-            if place.exists():
-                place.rmdir()
+            shutil.rmtree(place, ignore_errors=True)
             continue
+        (place / "README.md").unlink(missing_ok=True)
         adapters.append(made | {"path": place.name, "scale": draw.choice([1, 1, 0.7, -0.5, 0, 2])})
     case = {"base": base.name, "adapters": adapters}
     try:
@@ -242,6 +249,8 @@ def make(seed: int, index: int, out: Path) -> str:
                 state = {key: value.double() + sum(adapter["scale"] * change[key] for adapter, change in zip(adapters, changes)) for key, value in base.weights.items() if key in changes[0]}
                 model.load_state_dict({key: value.float() for key, value in state.items()}, strict=False)
                 sample = base.sample(model)
+        if not sample.isfinite().all():  # such as an init that divides by an alpha of 0
+            raise ValueError("the sample is not finite")
         save_file({"sample": sample.contiguous()}, folder / "sample.safetensors")
     except Exception as error:  # whatever the reference throws at what was saved and edited
         case["error"] = f"{type(error).__name__}: {str(error)[:300]}"
