@@ -25,6 +25,7 @@ const KINDS: Record<string, () => Promise<FuzzKind>> = {
   media: async () => (await import("./media.ts")).media,
   pictures: async () => (await import("./pictures.ts")).pictures,
   servers: async () => (await import("./servers.ts")).servers,
+  weights: async () => (await import("./weights.ts")).weights,
 };
 
 const about = await Promise.all(Object.entries(KINDS).map(async ([name, load]) => ({ name, kind: await load() })));
