@@ -141,7 +141,8 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
 
   /** The server ignored `Range`: keeps a small file, refuses a large one before reading it. */
   async function takeWhole(path: string, answer: Answer): Promise<{ size: number; whole: Uint8Array<ArrayBuffer> }> {
-    const declared = Number(answer.headers.get("content-length") ?? NaN);
+    // What is packed says how long it is as it is sent.
+    const declared = answer.headers.has("content-encoding") ? NaN : Number(answer.headers.get("content-length") ?? NaN);
     const tooLarge = (): CogwheelError => checkpointError(
       self, path,
       `the server must answer a Range request with 206, got 200 and the whole file of ${Number.isNaN(declared) ? `more than ${SMALL_FILE}` : declared} bytes; serve the checkpoint from a server that supports ranges, or download it and open the folder`,

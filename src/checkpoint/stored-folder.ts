@@ -140,7 +140,7 @@ export class StoredFolder {
   /** A writable stream puts the file in place only when it is closed. */
   async #write(file: string, record: StoredRecord): Promise<void> {
     const stream = await (await this.handle.getFileHandle(file, { create: true })).createWritable();
-    await stream.write(JSON.stringify({ layout: LAYOUT, ...record }));
+    await stream.write(new TextEncoder().encode(JSON.stringify({ layout: LAYOUT, ...record })));
     await stream.close();
   }
 }
@@ -171,7 +171,7 @@ export function noRoom(bytes: number, free: number | undefined, cause?: unknown)
 
 /** Bytes that may still be stored, as far as the browser tells. */
 export async function room(): Promise<number | undefined> {
-  const { quota, usage = 0 } = await navigator.storage.estimate();
+  const { quota, usage = 0 } = (await navigator.storage.estimate?.()) ?? {};
   return quota === undefined ? undefined : quota - usage;
 }
 
