@@ -3,7 +3,7 @@ import "./dispose.ts";
 export { CogVideoX, type RequirementOptions } from "./pipelines/cogvideox.ts";
 export type { GenerateOptions, OpenOptions, Stage, TilingMode } from "./pipelines/options.ts";
 export type { Configs, KernelChoice, StageMemory } from "./pipelines/requirements.ts";
-export { loadLora, type LoadedLora, type LoraInput } from "./pipelines/lora-file.ts";
+export { loadLora, type LoadedLora, type LoadLoraOptions, type LoraInput } from "./pipelines/lora-file.ts";
 export type { ReferenceProfile } from "./pipelines/profiles.ts";
 export type { Task, TaskInputs } from "./pipelines/task.ts";
 export type { Generation, GenerationStep } from "./pipelines/generation.ts";

@@ -192,7 +192,8 @@ class Parser {
     if (letter === "B") return this.#at++, { kind: "assert", what: "not word" };
     const test = CLASSES[letter];
     if (test) return this.#at++, { kind: "char", test };
-    if (/[1-9]/.test(letter)) throw new PythonRegexError(`the backreference \\${letter} is not supported`);
+    // Three octal digits are a character, any other number is a group.
+    if (/^[1-9]/.test(letter) && !/^[0-3][0-7]{2}/.test(this.#rest(3))) throw new PythonRegexError(`the backreference \\${letter} is not supported`);
     return { kind: "char", test: this.#letter(this.#code()) };
   }
 
