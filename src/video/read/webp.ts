@@ -62,6 +62,9 @@ function decode(codec: PictureDecoder, file: Uint8Array, want: { width: number; 
   return decoded;
 }
 
+/** What a moving one is made of. */
+const KNOWN = new Set(["VP8X", "ICCP", "ANIM", "ANMF", "EXIF", "XMP "]);
+
 /** As libwebp's own animation decoder blends, in its integers. */
 const over: Blend = (canvas, at, source, from) => {
   const alpha = source[from + 3]!;
@@ -119,11 +122,13 @@ function walk(bytes: Uint8Array, context: ReadContext): Webp {
     return webp;
   }
   for (const { type, data } of chunks) {
+    if (!KNOWN.has(type)) warn(`${name} has a chunk of no known kind (${printable(type)}), which was left out; if it was a frame, the file is damaged`);
     if (type !== "ANMF") continue;
     progress();
     webp.frames.push(frameOf(data, webp, damaged));
   }
   if (webp.frames.length === 0) return damaged("an animated one without a whole frame");
+  if (bytes.length - promised > 8) warn(`${name} goes on after its end: ${bytes.length - promised} bytes were ignored`);
   if (cut) warn(`${name} is cut short: its ${webp.frames.length} whole ${webp.frames.length === 1 ? "frame was" : "frames were"} read`);
   return webp;
 }
