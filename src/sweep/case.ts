@@ -1,7 +1,8 @@
 /**
- * One case list an op, in `cases/`, shared by the op's tests (tiny and odd), the sweep (all) and the bench (model). A case
- * records the op on tensors that it draws, and says in float64 what must come out of the values as they are stored:
- * with f16 storage a drawn value is rounded first, so that what is measured is the kernel and not the rounding of its input.
+ * One case list an op, in `cases/`, shared by the op's tests (tiny and odd; of matmul, attention and conv3d, whose kernels take
+ * seconds to compile, the reference alone), the sweep (all) and the bench (model). A case records the op on tensors that it draws, and
+ * says in float64 what must come out of the values as they are stored: with f16 storage a drawn value is rounded first, so that
+ * what is measured is the kernel and not the rounding of its input.
  */
 import { f16ToNumber, toFloat16 } from "../checkpoint/convert.ts";
 import type { Capabilities, CapabilityOverrides } from "../gpu/capabilities.ts";

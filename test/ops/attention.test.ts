@@ -1,31 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { f16ToNumber } from "../../src/checkpoint/convert.ts";
 import { attention, batchSegments, type Segment } from "../../src/ops/attention.ts";
+import { attentionReference } from "../../src/sweep/cases/attention.ts";
 import { expectClose, toHalf, values } from "../support/compare.ts";
 import { limitedGpu, runGraph, testGpu } from "../support/gpu.ts";
 
-const longest = (segments: readonly Segment[]): number => Math.max(...segments.flatMap((s) => [s.count, s.keyCount]));
-
-function reference(q: Float32Array, k: Float32Array, v: Float32Array, heads: number, rq: number, rk: number, d: number, segments: readonly Segment[], scale = 1 / Math.sqrt(d), bias?: Float32Array): Float64Array {
-  const length = longest(segments);
-  const y = new Float64Array(rq * heads * d);
-  for (let h = 0; h < heads; h++) for (const s of segments) for (let i = s.first; i < s.first + s.count; i++) {
-    const scores = Array.from({ length: s.keyCount }, (_, j) => {
-      let dot = 0;
-      for (let c = 0; c < d; c++) dot += q[(h * rq + i) * d + c]! * k[(h * rk + s.keyFirst + j) * d + c]!;
-      return dot * scale + (bias ? bias[h * (2 * length - 1) + j - (i - s.first) + length - 1]! : 0);
-    });
-    const top = Math.max(...scores);
-    const weights = scores.map((x) => Math.exp(x - top));
-    const sum = weights.reduce((a, b) => a + b);
-    for (let c = 0; c < d; c++) {
-      let out = 0;
-      weights.forEach((w, j) => (out += w * v[(h * rk + s.keyFirst + j) * d + c]!));
-      y[i * heads * d + h * d + c] = out / sum;
-    }
-  }
-  return y;
-}
+const reference = (q: Float32Array, k: Float32Array, v: Float32Array, heads: number, rows: number, keys: number, d: number, segments: readonly Segment[], scale = 1 / Math.sqrt(d), bias?: Float32Array): Float64Array =>
+  attentionReference({ heads, rows, d, keys, segments, scale }, { q, k, v, ...(bias ? { bias } : {}) });
 
 const cases = [
   { heads: 1, rows: 1, d: 32, batch: 1 }, { heads: 2, rows: 19, d: 64, batch: 2 }, { heads: 3, rows: 67, d: 40, batch: 1 },

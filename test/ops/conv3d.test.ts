@@ -1,24 +1,12 @@
 import { describe, expect, test } from "vitest";
 import type { Graph, Tensor } from "../../src/graph/graph.ts";
 import { conv3d, type Conv3dOptions } from "../../src/ops/conv3d.ts";
+import { conv3dReference, outputShape, type ConvSizes } from "../../src/sweep/cases/conv3d.ts";
 import { expectClose, toHalf, values } from "../support/compare.ts";
 import { limitedGpu, runGraph, testGpu } from "../support/gpu.ts";
 import { padChannels, pad4 } from "../support/video.ts";
 
-type Case = {
-  /** B, T, H, W, Cin */
-  x: [number, number, number, number, number];
-  /** Cout, kt, kh, kw */
-  w: [number, number, number, number];
-  stride?: [number, number, number];
-  dilation?: number;
-  pad?: [number, number, number, number];
-  replicate?: boolean;
-  upsample?: "space" | "space-time";
-  cached?: boolean;
-};
-
-const cases: Record<string, Case> = {
+const cases: Record<string, ConvSizes> = {
   "3×3×3": { x: [2, 3, 5, 7, 5], w: [7, 3, 3, 3] },
   "3×3×3 of one frame": { x: [1, 1, 4, 5, 4], w: [20, 3, 3, 3] },
   "3×3×3 with tails": { x: [1, 2, 9, 11, 20], w: [67, 3, 3, 3] },
@@ -36,45 +24,11 @@ const cases: Record<string, Case> = {
   "5×3×5, more frames under the kernel than in x": { x: [1, 2, 5, 6, 4], w: [4, 5, 3, 5], cached: true },
 };
 
-/** By the definition, in float64; y with its channels padded. */
-function reference(c: Case, x: Float32Array, w: Float32Array, bias: Float32Array, cache: Float32Array | undefined) {
-  const [B, T, H, W, C] = c.x;
-  const [N, kt, kh, kw] = c.w;
-  const [st, sh, sw] = c.stride ?? [1, 1, 1];
-  const [top, bottom, left, right] = c.pad ?? [(kh - 1) >> 1, (kh - 1) >> 1, (kw - 1) >> 1, (kw - 1) >> 1];
-  const d = c.dilation ?? 1;
-  const up = c.upsample ? 2 : 1;
-  const frames = c.upsample !== "space-time" || T === 1 ? T : T % 2 ? 2 * T - 1 : 2 * T;
-  const frameOf = (t: number) => (frames === T ? t : T % 2 ? (t + 1) >> 1 : t >> 1);
-  const at = (b: number, t: number, h: number, v: number, i: number): number => {
-    if (c.replicate) {
-      h = Math.min(Math.max(h, 0), H * up - 1);
-      v = Math.min(Math.max(v, 0), W * up - 1);
-    }
-    if (h < 0 || v < 0 || h >= H * up || v >= W * up) return 0;
-    if (t < 0 && cache) return cache[((((b * (kt - 1) + t + kt - 1) * H + h) * W + v) * C) + i]!;
-    return x[((((b * T + frameOf(Math.max(t, 0))) * H + Math.floor(h / up)) * W + Math.floor(v / up)) * C) + i]!;
-  };
-  const out = [B, Math.floor((frames + kt - 1 - d * (kt - 1) - 1) / st) + 1, Math.floor((H * up + top + bottom - kh) / sh) + 1, Math.floor((W * up + left + right - kw) / sw) + 1, pad4(N)];
-  const y = new Float64Array(out.reduce((a, b) => a * b));
-  let o = 0;
-  for (let b = 0; b < B; b++) for (let t = 0; t < out[1]!; t++) for (let h = 0; h < out[2]!; h++) for (let v = 0; v < out[3]!; v++, o += out[4]!) {
-    for (let n = 0; n < N; n++) {
-      let sum = bias[n]!;
-      for (let i = 0; i < C; i++) for (let a = 0; a < kt; a++) for (let e = 0; e < kh; e++) for (let f = 0; f < kw; f++) {
-        sum += w[(((n * C + i) * kt + a) * kh + e) * kw + f]! * at(b, t * st + a * d - (kt - 1), h * sh + e - top, v * sw + f - left, i);
-      }
-      y[o + n] = sum;
-    }
-  }
-  return { y, shape: out };
-}
-
-function setUp(c: Case) {
+function setUp(c: ConvSizes) {
   const [B, T, H, W, C] = c.x;
   const [N, kt, kh, kw] = c.w;
   const x = values(B * T * H * W * C, 1), w = values(N * C * kt * kh * kw, 2), bias = values(N, 3), cache = c.cached ? values(B * (kt - 1) * H * W * C, 4) : undefined;
-  const want = reference(c, x, w, bias, cache);
+  const want = { y: conv3dReference(c, { x, w, bias, ...(cache ? { cache } : {}) }), shape: outputShape(c).with(-1, pad4(N)) };
   const build = (g: Graph, extra: Conv3dOptions & { residualShape?: number[] }, half = false): Tensor => {
     const { residualShape, ...rest } = extra;
     const type = half ? "f16" : "f32";
@@ -121,7 +75,7 @@ describe.each(["software", "hardware"] as const)("conv3d in windows, %s kernels"
   // A frame of x has 9216 bytes and the packed weight 6912: bindings of three frames, and of less than one.
   test.each([["frames", 29 * 1024], ["rows", 7168]])("of %s", async (_, maxBindingBytes) => {
     for (const cached of [false, true]) {
-      const c: Case = { x: [2, 4, 24, 24, 4], w: [4, 3, 3, 3], cached };
+      const c: ConvSizes = { x: [2, 4, 24, 24, 4], w: [4, 3, 3, 3], cached };
       const { want, build, inputs, weights } = setUp(c);
       await using gpu = await limitedGpu({ maxBindingBytes, kind, maxGrid: 40 });
       const residual = values(want.y.length, 5);
@@ -131,7 +85,7 @@ describe.each(["software", "hardware"] as const)("conv3d in windows, %s kernels"
   });
 
   test("of rows, doubled while read", async () => {
-    const c: Case = { x: [1, 3, 10, 16, 4], w: [4, 1, 3, 3], upsample: "space-time" };
+    const c: ConvSizes = { x: [1, 3, 10, 16, 4], w: [4, 1, 3, 3], upsample: "space-time" };
     const { want, build, inputs, weights } = setUp(c);
     await using gpu = await limitedGpu({ maxBindingBytes: 2560, kind });
     const out = await runGraph((g) => ({ y: build(g, {}) }), { gpu, weights, inputs });
@@ -140,7 +94,7 @@ describe.each(["software", "hardware"] as const)("conv3d in windows, %s kernels"
 });
 
 describe("conv3d by subgroup matrices", () => {
-  const shapes: Record<string, Case> = {
+  const shapes: Record<string, ConvSizes> = {
     "3×3×3 with tails, two batches": { x: [2, 3, 5, 7, 8], w: [7, 3, 3, 3] },
     "3×3×3 on a cache": { x: [2, 3, 4, 5, 24], w: [20, 3, 3, 3], cached: true },
     "1×1×1": { x: [1, 2, 3, 5, 48], w: [13, 1, 1, 1] },
@@ -172,7 +126,7 @@ describe("conv3d by subgroup matrices", () => {
 });
 
 test("conv3d, the large tile of the kernel for GPUs, with tails", async () => {
-  const c: Case = { x: [1, 3, 61, 66, 16], w: [132, 1, 1, 3] };
+  const c: ConvSizes = { x: [1, 3, 61, 66, 16], w: [132, 1, 1, 3] };
   const { want, build, inputs, weights } = setUp(c);
   await using gpu = await limitedGpu({ kind: "hardware" });
   const out = await runGraph((g) => ({ y: build(g, { activation: "silu" }) }), { gpu, weights, inputs });

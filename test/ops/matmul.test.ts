@@ -1,18 +1,11 @@
 import { expect, test, describe } from "vitest";
 import { Graph } from "../../src/graph/graph.ts";
 import { matmul, type MatmulOptions } from "../../src/ops/matmul.ts";
+import { matmulReference } from "../../src/sweep/cases/matmul.ts";
 import { expectClose, toHalf, values } from "../support/compare.ts";
 import { limitedGpu, runGraph, testGpu } from "../support/gpu.ts";
 
-function reference(x: Float32Array, w: Float32Array, m: number, n: number, k: number): Float64Array {
-  const y = new Float64Array(m * n);
-  for (let i = 0; i < m; i++) for (let j = 0; j < n; j++) {
-    let sum = 0;
-    for (let l = 0; l < k; l++) sum += x[i * k + l]! * w[j * k + l]!;
-    y[i * n + j] = sum;
-  }
-  return y;
-}
+const reference = (x: Float32Array, w: Float32Array, m: number, n: number, k: number): Float64Array => matmulReference({ m, n, k }, {}, { x, w });
 const gelu = (v: number) => 0.5 * v * (1 + Math.tanh(0.7978845608028654 * (v + 0.044715 * v ** 3)));
 
 const cases = [

@@ -1,25 +1,13 @@
-import { describe, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { Graph, type Op, type OutputSpec, type Tensor } from "../../src/graph/graph.ts";
 import { matmul } from "../../src/ops/matmul.ts";
 import { qkNormRope } from "../../src/ops/qk_norm_rope.ts";
 import { silu } from "../../src/ops/silu.ts";
+import { qkReference } from "../../src/sweep/cases/norm.ts";
 import { expectClose, values } from "../support/compare.ts";
-import { limitedGpu, runGraph } from "../support/gpu.ts";
+import { runGraph } from "../support/gpu.ts";
+import { testCases } from "../support/sweep.ts";
 
-/** x [heads, rows, d] */
-function reference(x: Float32Array, rows: number, heads: number, d: number, norm: Float32Array, rope: { table: Float32Array; position: Uint32Array }): Float64Array {
-  const out = new Float64Array(heads * rows * d);
-  for (let h = 0; h < heads; h++) for (let r = 0; r < rows; r++) {
-    const at = (h * rows + r) * d;
-    let v = Array.from(x.subarray(at, at + d));
-    const mean = v.reduce((a, b) => a + b) / d;
-    const variance = v.reduce((a, b) => a + (b - mean) ** 2, 0) / d;
-    v = v.map((value, i) => ((value - mean) / Math.sqrt(variance + 1e-6)) * norm[i]! + norm[d + i]!);
-    const cs = (i: number) => rope.table[rope.position[r]! * d + i]!;
-    v.map((value, i) => (i % 2 ? value * cs(i - 1) + v[i - 1]! * cs(i) : value * cs(i) - v[i + 1]! * cs(i + 1))).forEach((value, i) => (out[at + i] = value));
-  }
-  return out;
-}
 /** x [rows, 4] · w [heads·d, 4]ᵀ, by head */
 function projection(x: Float32Array, w: Float32Array, rows: number, heads: number, d: number): Float32Array {
   return Float32Array.from({ length: heads * rows * d }, (_, i) => {
@@ -28,28 +16,18 @@ function projection(x: Float32Array, w: Float32Array, rows: number, heads: numbe
   });
 }
 
-describe.each([[1, 1, 4, false], [19, 3, 16, false], [35, 2, 64, false], [9, 5, 40, false], [7, 1, 128, false], [260, 12, 16, true]])("%d rows × %d heads × %d, narrow bindings %s", (rows, heads, d, narrow) => {
-  // Activations are overwritten, inputs are not.
-  test.each([[true], [false]])("in place: %s", async (inPlace) => {
-    await using gpu = await limitedGpu(narrow ? { maxBindingBytes: 80 * 1024, maxGrid: 50, immediates: false } : {});
-    const x = values(rows * 4, 7, 3);
-    const [q, k] = (inPlace ? [values(heads * d * 4, 1), values(heads * d * 4, 6)] : [values(heads * rows * d, 1, 3), values(heads * rows * d, 6, 3)]) as [Float32Array, Float32Array];
-    const [nq, nk] = [values(2 * d, 2), values(2 * d, 3)];
-    const position = Uint32Array.from({ length: rows }, (_, r) => (r * 7) % 5);
-    const table = values(5 * d, 4);
-    const out = await runGraph((g) => {
-      const shared = inPlace ? g.input("x", [rows, 4]) : undefined;
-      const part = (name: string) => (shared ? matmul(shared, g.weight(name, [heads * d, 4]), { heads: d }) : g.input(name, [heads, rows, d]));
-      const [a, b] = [part("q"), part("k")];
-      const made = qkNormRope(a, b, { norm: { q: g.input("nq", [2, d]), k: g.input("nk", [2, d]), eps: 1e-6 }, rope: { table: g.input("rope", [5, d]), position: g.constant("position", position) } });
-      expect(made.q.root === a.root && made.k.root === b.root).toBe(inPlace);
-      return { done_q: made.q, done_k: made.k };
-    }, { gpu, inputs: { ...(inPlace ? { x } : { q, k }), nq, nk, rope: table }, weights: { q: { data: q, shape: [heads * d, 4] }, k: { data: k, shape: [heads * d, 4] } } });
-    const rope = { table, position };
-    const before = (w: Float32Array) => (inPlace ? projection(x, w, rows, heads, d) : w);
-    expectClose(out["done_q"]!, reference(before(q), rows, heads, d, nq, rope), 1e-5, [heads, rows, d]);
-    expectClose(out["done_k"]!, reference(before(k), rows, heads, d, nk, rope), 1e-5, [heads, rows, d]);
-  });
+testCases("qk_norm_rope");
+
+test("activations are overwritten, inputs are not", () => {
+  const g = new Graph("in place");
+  const norm = { q: g.input("nq", [2, 4]), k: g.input("nk", [2, 4]), eps: 1e-6 };
+  const part = (name: string) => matmul(g.input(name, [3, 8]), g.weight(`w${name}`, [8, 8]), { heads: 4 });
+  const [a, b] = [part("a"), part("b")];
+  const made = qkNormRope(a, b, { norm });
+  expect([made.q.root, made.k.root]).toEqual([a, b]);
+  const [q, k] = [g.input("q", [2, 3, 4]), g.input("k", [2, 3, 4])];
+  const left = qkNormRope(q, k, { norm });
+  expect([left.q.root, left.k.root]).toEqual([left.q, left.k]);
 });
 
 test("what has been overwritten cannot be used", () => {
@@ -75,10 +53,9 @@ test("an input beside an activation leaves both as they are", async () => {
     expect(made.q.root === q.root || made.k.role !== "activation").toBe(false);
     return { q, ...{ done_q: made.q, done_k: made.k } };
   }, { inputs: { x, k, norm }, weights: { wq: { data: wq, shape: [8, 4] } } });
-  const plain = { table: Float32Array.from({ length: 20 }, (_, i) => 1 - (i % 2)), position: new Uint32Array(5) };
   expectClose(out["q"]!, Float64Array.from(projection(x, wq, 5, 2, 4)), 1e-6, [2, 5, 4]);
-  expectClose(out["done_q"]!, reference(projection(x, wq, 5, 2, 4), 5, 2, 4, norm, plain), 1e-5, [2, 5, 4]);
-  expectClose(out["done_k"]!, reference(k, 5, 2, 4, norm, plain), 1e-5, [2, 5, 4]);
+  expectClose(out["done_q"]!, qkReference({ rows: 5, heads: 2, d: 4 }, projection(x, wq, 5, 2, 4), norm), 1e-5, [2, 5, 4]);
+  expectClose(out["done_k"]!, qkReference({ rows: 5, heads: 2, d: 4 }, k, norm), 1e-5, [2, 5, 4]);
 });
 
 test("a graph takes memory for one result, from one input of the node", () => {

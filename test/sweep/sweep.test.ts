@@ -1,15 +1,15 @@
 /** The sweep itself: nothing in the build is left out, what is asked for is what runs, and a wrong result is seen. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { readFileSync, readdirSync } from "node:fs";
+import { describe, expect, test } from "vitest";
 import { silu as siluKernel } from "#kernels";
 import type { Capabilities } from "../../src/gpu/capabilities.ts";
-import type { Gpu } from "../../src/gpu/gpu.ts";
 import type { Kernel } from "../../src/gpu/kernel.ts";
 import { silu } from "../../src/ops/silu.ts";
 import { oneKernel, type OpCases } from "../../src/sweep/case.ts";
 import { allCases } from "../../src/sweep/cases/index.ts";
 import { planCase } from "../../src/sweep/run.ts";
 import { kernelsWithoutCases, PRECISIONS, sweep, unsweptKernels } from "../../src/sweep/sweep.ts";
-import { limitedGpu, testGpu } from "../support/gpu.ts";
+import { testGpu } from "../support/gpu.ts";
 
 const caps = (lanes: number): Capabilities => ({
   kind: "software", vendor: "", architecture: "", description: `${lanes} lanes`, f16: true, subgroups: { min: lanes, max: lanes }, subgroupMatrices: [], timestamps: false, immediates: true,
@@ -19,6 +19,12 @@ const caps = (lanes: number): Capabilities => ({
 test("every kernel in the build has cases, and one without is named", () => {
   expect(kernelsWithoutCases()).toEqual([]);
   expect(kernelsWithoutCases(allCases.filter((list) => list.op !== "silu"))).toEqual(["silu"]);
+});
+
+test("every list but those of the slowest kernels is a test of its op", () => {
+  const folder = new URL("../ops/", import.meta.url);
+  const tests = readdirSync(folder).map((name) => readFileSync(new URL(name, folder), "utf8")).filter((text) => text.includes("testCases(")).join("");
+  expect(allCases.map(({ op }) => op).filter((op) => !tests.includes(`"${op}"`))).toEqual(["matmul", "attention", "conv3d"]);
 });
 
 test("names of cases are unique in their list", () => {
@@ -47,18 +53,6 @@ describe.each([4, 8])("planned for adapters of %d lanes", (lanes) => {
 });
 
 describe("on this adapter", () => {
-  let uniforms: Gpu;
-  beforeAll(async () => void (uniforms = await limitedGpu({ immediates: false })));
-  afterAll(() => uniforms[Symbol.asyncDispose]());
-
-  // These take some adapters seconds to compile for each shape, and have tests of their own; the command runs all of their cases.
-  const slow = new Set(["matmul", "attention", "conv3d"]);
-  test.each(allCases.filter((list) => !slow.has(list.op)).map((list) => [list.op, list] as const))("%s is right", async (_op, list) => {
-    const report = await sweep(await testGpu(), uniforms, { lists: [list], sizes: ["tiny", "odd"] });
-    expect(report.problems).toEqual([]);
-    expect(report.cases).toBeGreaterThan(0);
-  });
-
   test("a wrong result, and a kernel that is not the one asked for, are problems", async () => {
     const list = (kernel: unknown, off: number): OpCases => ({
       op: "silu", kernels: oneKernel(kernel as Kernel), tolerance: { f32: 1e-6, f16: 1e-6 },

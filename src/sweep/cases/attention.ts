@@ -15,6 +15,8 @@ export interface AttentionSizes {
   readonly segments?: readonly Segment[];
   /** Values of q and k lie in ± this. Default 2. */
   readonly spread?: number;
+  /** Of scores. Default: 1 with a bias, else 1 / √d. */
+  readonly scale?: number;
   /** Values of a bias lie in ± this. Default: no bias, and scores are divided by √d; with one they are not, as in T5. */
   readonly bias?: number;
 }
@@ -22,15 +24,15 @@ export interface AttentionSizes {
 /** Length of the longest segment. */
 const longest = (segments: readonly Segment[]): number => Math.max(...segments.flatMap((s) => [s.count, s.keyCount]));
 
-/** softmax(q·kᵀ / √d) · v or softmax(q·kᵀ + bias) · v a segment, by the definition; zeros for a query that is in none. */
-export function attentionReference({ heads, rows, d, keys = rows, segments = batchSegments(1, rows, keys) }: AttentionSizes, { q, k, v, bias }: Values): Float64Array {
+/** softmax(scale · q·kᵀ + bias) · v a segment, by the definition; zeros for a query that is in none. */
+export function attentionReference({ heads, rows, d, keys = rows, segments = batchSegments(1, rows, keys), scale }: AttentionSizes, { q, k, v, bias }: Values): Float64Array {
   const length = longest(segments);
   const y = new Float64Array(rows * heads * d);
   for (let h = 0; h < heads; h++) for (const s of segments) for (let i = s.first; i < s.first + s.count; i++) {
     const scores = Array.from({ length: s.keyCount }, (_, j) => {
       let dot = 0;
       for (let c = 0; c < d; c++) dot += q![(h * rows + i) * d + c]! * k![(h * keys + s.keyFirst + j) * d + c]!;
-      return bias ? dot + bias[h * (2 * length - 1) + j - (i - s.first) + length - 1]! : dot / Math.sqrt(d);
+      return dot * (scale ?? (bias ? 1 : 1 / Math.sqrt(d))) + (bias ? bias[h * (2 * length - 1) + j - (i - s.first) + length - 1]! : 0);
     });
     const top = scores.reduce((a, b) => Math.max(a, b));
     const weights = scores.map((x) => Math.exp(x - top));

@@ -22,7 +22,8 @@ export interface ConvSizes {
   readonly given?: boolean;
 }
 
-function outputShape({ x: [B, T, H, W], w: [N, kt, kh, kw], stride = [1, 1, 1], dilation = 1, upsample, pad = [(kh - 1) >> 1, (kh - 1) >> 1, (kw - 1) >> 1, (kw - 1) >> 1] }: ConvSizes): number[] {
+/** [B, T', H', W', Cout] */
+export function outputShape({ x: [B, T, H, W], w: [N, kt, kh, kw], stride = [1, 1, 1], dilation = 1, upsample, pad = [(kh - 1) >> 1, (kh - 1) >> 1, (kw - 1) >> 1, (kw - 1) >> 1] }: ConvSizes): number[] {
   const up = upsample ? 2 : 1;
   const frames = upsample === "space-time" ? upsampledFrames(T) : T;
   return [B, Math.floor((frames + kt - 1 - dilation * (kt - 1) - 1) / stride[0]) + 1, Math.floor((H * up + pad[0] + pad[1] - kh) / stride[1]) + 1, Math.floor((W * up + pad[2] + pad[3] - kw) / stride[2]) + 1, N];

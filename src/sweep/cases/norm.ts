@@ -41,6 +41,8 @@ export const rmsNormCases: OpCases = {
     rms("tiny", { rows: 1, c: 4, eps: 1e-3 }), rms("odd", { rows: 3, c: 20, eps: 1e-3 }), rms("odd", { rows: 67, c: 516 }, { half: "xy" }),
     rms("odd", { rows: 5, c: 64, eps: 1e-20 }, { title: ", values of 1e5", scale: 1e5 }), rms("odd", { rows: 5, c: 64, eps: 1e-20 }, { title: ", values of 1e-5", scale: 1e-5 }),
     rms("odd", { rows: 300, c: 64 }, { title: ", in windows", limits: { maxBindingBytes: 16384, maxGrid: 17 } }),
+    // More than 4 vectors for each thread of the largest workgroup.
+    rms("odd", { rows: 6, c: 5124 }),
     rms("model", { rows: 226, c: 4096 }),
   ],
 };
@@ -97,6 +99,8 @@ export const layerNormCases: OpCases = {
     layer("odd", { rows: 67, d: 260 }), layer("odd", { rows: 67, d: 260 }, { half: "xy" }), layer("odd", { rows: 1100, d: 12, run: 37 }), layer("odd", { rows: 1100, d: 12, run: 37 }, { half: "xy" }),
     // Columns past the width hold something, which does not count.
     layer("tiny", { rows: 1, d: 4, width: 1 }), layer("odd", { rows: 19, d: 36, width: 26 }), layer("odd", { rows: 19, d: 36, width: 33, affine: false, modulated: false }, { half: "xy" }), layer("odd", { rows: 1100, d: 12, width: 5, run: 37 }),
+    // More than 4 vectors for each thread of the largest workgroup.
+    layer("odd", { rows: 2, d: 6148 }),
     layer("odd", { rows: 5, d: 64, affine: false }), layer("odd", { rows: 5, d: 64, modulated: false }),
     layer("odd", { rows: 40, d: 64, modulated: false, source: Uint32Array.of(30, 31, 32, 7) }),
     // A variance from E[x²] − mean² would lose all its digits here; what is left is the f32 subtraction of a mean of 300.
@@ -179,6 +183,7 @@ export const groupNormCases: OpCases = {
     group("odd", "spatial, odd frames", { x: [2, 9, 6, 4, 12], groups: 3, z: [3, 3, 2], silu: true }),
     group("odd", "spatial, odd frames", { x: [2, 9, 6, 4, 12], groups: 3, z: [3, 3, 2] }, { half: "xy" }),
     group("odd", "spatial, one frame", { x: [1, 1, 8, 12, 5], groups: 5, z: [1, 1, 3] }),
+    group("odd", "spatial, rows of many columns", { x: [1, 2, 2, 131, 4], groups: 1, z: [1, 1, 9], silu: true }),
     group("odd", "spatial, same size", { x: [1, 3, 3, 5, 4], groups: 1, z: [3, 3, 5] }),
     group("odd", "in windows", { x: [2, 9, 12, 16, 8], groups: 4, silu: true }, { limits: { maxBindingBytes: 8192, maxGrid: 30 } }),
     group("odd", "in windows, spatial", { x: [1, 9, 16, 20, 4], groups: 2, z: [3, 2, 5] }, { limits: { maxBindingBytes: 8192, maxGrid: 30 } }),
@@ -197,7 +202,7 @@ const position = (r: number): number => (r * 7) % 5;
 const INNER = 16;
 
 /** q or k, [heads, rows, d]. */
-function qkPart({ rows, heads, d }: QkSizes, x: ArrayLike<number>, norm: Float32Array | undefined, rope: Float32Array | undefined): Float64Array {
+export function qkReference({ rows, heads, d }: QkSizes, x: ArrayLike<number>, norm?: Float32Array, rope?: Float32Array): Float64Array {
   const out = new Float64Array(heads * rows * d);
   for (let h = 0; h < heads; h++) for (let r = 0; r < rows; r++) {
     const at = (h * rows + r) * d;
@@ -232,7 +237,7 @@ function qk(size: Size, sizes: QkSizes, limits?: OpCase["limits"]): OpCase {
       // Outputs of a graph are not named like its inputs.
       return { q_done: q, k_done: k };
     },
-    reference: (v) => ({ q_done: qkPart(sizes, before(v, "q"), v["norm_q"], v["rope"]), k_done: qkPart(sizes, before(v, "k"), v["norm_k"], v["rope"]) }),
+    reference: (v) => ({ q_done: qkReference(sizes, before(v, "q"), v["norm_q"], v["rope"]), k_done: qkReference(sizes, before(v, "k"), v["norm_k"], v["rope"]) }),
   };
 }
 

@@ -58,10 +58,13 @@ export function pixelsReference(format: "frames" | "rgba", { x }: Values): Array
   return Array.from({ length: x!.length / 3 }, (_, p) => Math.fround((byte(frames[3 * p]!) | (byte(frames[3 * p + 1]!) << 8) | (byte(frames[3 * p + 2]!) << 16) | (255 << 24)) >>> 0));
 }
 
+/** Values in ±1.3, beyond what pixels have, with the exact halves of bytes among them. */
+const beyond = (count: number): Float32Array => drawn(count, 1, 1.3).map((v, i) => (i < 255 ? (2 * (i + 0.5)) / 255 - 1 : v));
+
 function pixel(size: Size, shape: readonly number[], format: "frames" | "rgba", limits?: OpCase["limits"]): OpCase {
   return {
     size, name: `${title(shape, limits)} as ${format}`, half: ["x"], ...limited(limits),
-    record: (draw) => ({ y: pixels(draw.video("x", [...shape, 3], { scale: 1.3 }), { format }) }),
+    record: (draw) => ({ y: pixels(draw.video("x", [...shape, 3], { data: beyond(3 * elements(shape)) }), { format }) }),
     reference: (values) => ({ y: pixelsReference(format, values) }),
   };
 }
