@@ -20,7 +20,7 @@ alias Y = f32;
 const OVERLAP: bool = true;
 //! end
 override WG: u32 = 8;
-// runs/m: output positions of this dispatch · n: channels of y · cin4: vectors of channels of x · t_in: frames of x
+// runs: of up to 4 columns of y, all of this dispatch · n: channels of y · cin4: vectors of channels of x · t_in: frames of x
 // h_in, w_in: rows and columns of x, after nearest upsampling · t_out, h_out, w_out: output frames, rows, columns of
 // this dispatch · t_origin, h_origin: frame and row of x under tap 0 of output frame 0, row 0
 // kernel: 4 bits each of taps in time, rows, columns; strides in time, rows, columns; dilation in time; columns padded left, −8 to 7

@@ -3,7 +3,7 @@
 // Shapes    x [n, F, C, H, W] and, on channels after them, extra [n, F, C2, H, W] · y [B, F/PT · H/P · W/P, (C + C2)·PT·P·P]
 //           with B a multiple of n: the batch is repeated (guidance runs one sample under two prompts). A token's values are
 //           in the order (channel, frame, row, column) of the published projections.
-// Work      one thread a value; INVERSE scatters tokens [n, …, stride ≥ C·PT·P·P] back into latents
+// Work      one thread a value; with INVERSE one of latents y [n, F, C, H, W], gathered from tokens x [n, …, stride ≥ C·PT·P·P]
 // Dispatch  (ceil(values / 64), folded, 1)
 // Cost      a copy
 //! specialise

@@ -26,7 +26,7 @@ export interface ProfileRow {
   readonly share: number;
   readonly gflops: number;
   readonly gbytes: number;
-  /** `tuned`, `by capability` or both; empty for kernels without rivals. */
+  /** `tuned`, `partly tuned`, `by capability` or several of them; empty for kernels without rivals. */
   readonly chosen: string;
 }
 

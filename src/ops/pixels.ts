@@ -11,7 +11,7 @@ interface PixelAttrs {
   format: "frames" | "rgba";
 }
 
-/** x [B, T, H, W, 4], its first three channels red, green and blue in −1…1. */
+/** x [B, T, H, W, C padded], its first three channels red, green and blue in −1…1. */
 export function pixels(x: Tensor, attrs: PixelAttrs): Tensor {
   return x.graph.record(pixelsOp, { x }, attrs).y;
 }

@@ -124,7 +124,7 @@ export class CogVideoX implements AsyncDisposable {
     }
   }
 
-  /** The last answer of `requirements`: planning a published model takes a third of a second, and a command asks before `generate` does. */
+  /** The last answer of `requirements`: planning a published model takes some tenths of a second, and a command asks before `generate` does. */
   #planned: { key: string; tiling: TilingMode; stages: StageMemory[] } | undefined;
 
   /** What each stage will take on the adapter; computed from the configs alone, before anything is loaded. */
