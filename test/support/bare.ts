@@ -20,21 +20,17 @@ export interface Ended {
 }
 
 /** Starts a module with everything of the package in scope as `cogwheel`, and `args` as `args`. */
-export function startBare(body: string, args: readonly unknown[] = [], node: string = process.execPath): { child: ChildProcess; ended: Promise<Ended>; said: (text: string) => Promise<void> } {
+export function startBare(body: string, args: readonly unknown[] = [], node: string = process.execPath): { child: ChildProcess; ended: Promise<Ended> } {
   const script = `const cogwheel = await import(${JSON.stringify(PACKAGE)}); const args = ${JSON.stringify(args)};\n${body}`;
   const child = spawn(node, ["--input-type=module", "-e", script], { stdio: ["ignore", "pipe", "pipe"] });
   let [out, err, last] = ["", "", performance.now()];
-  const waiting: { text: string; found: () => void }[] = [];
   child.stdout.on("data", (chunk: Buffer) => {
     out += chunk.toString();
     last = performance.now();
-    for (const { text, found } of waiting) if (out.includes(text)) found();
   });
   child.stderr.on("data", (chunk: Buffer) => (err += chunk.toString()));
   const ended = new Promise<Ended>((resolve) => child.on("close", (code, signal) => resolve({ code, signal, out, err, lingered: performance.now() - last })));
-  const said = (text: string): Promise<void> =>
-    Promise.race([new Promise<void>((found) => waiting.push({ text, found })), ended.then(({ out, err }) => { if (!out.includes(text)) throw new Error(`must say ${text} before it ends, got ${out}${err}`); })]);
-  return { child, ended, said };
+  return { child, ended };
 }
 
 /** The readers of media that a process has started and that still run. */

@@ -2,8 +2,10 @@
  * The process that reads untrusted media for Node: takes one file after another from its standard input, gives frames on descriptor 3.
  * It reads and writes without the event loop, so that it waits while its parent does not take its frames, and ends with its parent.
  */
-import { readFileSync, readSync, statSync, writeSync } from "node:fs";
+import { closeSync, openSync, readSync, statSync, writeSync } from "node:fs";
 import { Worker } from "node:worker_threads";
+import { CogwheelError } from "../../errors.ts";
+import { availableMemoryBytes } from "../../platform/memory-node.ts";
 import { readMedia } from "../read/read.ts";
 import { errorMessage, type FromReader } from "./messages.ts";
 import { CELL, TICK_MS } from "./node-watch.ts";
@@ -12,6 +14,8 @@ import { StrayErrors } from "./stray.ts";
 
 const IN = 0;
 const OUT = 3;
+/** The longest array of bytes that every supported Node makes. */
+const MOST_BYTES = 2 ** 32;
 
 const cells = new Int32Array(new SharedArrayBuffer(16));
 const progress = (): void => void Atomics.add(cells, CELL.progress, 1);
@@ -58,12 +62,31 @@ function send(message: FromReader, bytes: Uint8Array = new Uint8Array()): void {
   busy(true);
 }
 
+/** Readers go to and fro in a file, so it is in memory as a whole. */
+function sizeOf(path: string, name: string): number {
+  const { size } = statSync(path);
+  const most = Math.min(MOST_BYTES, availableMemoryBytes());
+  if (size > most) throw new CogwheelError("video", `${name} must be at most ${Math.floor(most / 2 ** 20)} MiB, what can be in memory here, got ${Math.ceil(size / 2 ** 20)}; cut out what is needed first (ffmpeg -i IN -t 10 -c copy OUT)`);
+  return size;
+}
+
+function readWhole(path: string, size: number): Uint8Array<ArrayBuffer> {
+  const out = new Uint8Array(size);
+  const file = openSync(path, "r");
+  try {
+    for (let at = 0, got = 1; at < size && got > 0; at += got, progress()) got = readAgain(() => readSync(file, out, at, Math.min(size - at, 2 ** 24), at));
+  } finally {
+    closeSync(file);
+  }
+  return out;
+}
+
 async function serve({ name, maxFrames, limits, path }: ToReader, given: number): Promise<void> {
   Atomics.store(cells, CELL.ticks, Math.ceil((1000 * limits.seconds) / TICK_MS));
-  const size = path === undefined ? given : statSync(path).size;
+  const size = path === undefined ? given : sizeOf(path, name);
   Atomics.store(cells, CELL.mebibytes, Math.ceil((limits.memory + size) / 2 ** 20));
   busy(true);
-  const bytes = path === undefined ? take(given) : new Uint8Array(readFileSync(path));
+  const bytes = path === undefined ? take(given) : readWhole(path, size);
   for await (const { data, width, height, seconds, duration } of readMedia(bytes, { name, maxFrames, limits, progress, warn: (text) => send({ type: "warning", text }) })) {
     send({ type: "frame", width, height, ...(seconds === undefined ? {} : { seconds }), ...(duration === undefined ? {} : { duration }) }, new Uint8Array(data.buffer, data.byteOffset, data.length));
   }
