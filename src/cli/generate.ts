@@ -1,5 +1,5 @@
 /** `cogwheel generate`: from a prompt to a file. */
-import { basename, extname, join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { peakResidentBytes } from "#platform";
 import { CogwheelError } from "../errors.ts";
 import { Profile } from "../gpu/profile.ts";
@@ -18,6 +18,7 @@ import { gifWarning } from "../video/gif-delays.ts";
 import { visible } from "../visible.ts";
 import { Attempts } from "./attempts.ts";
 import { checkDistinct, checkOutputFile, readInput, writeWhole } from "./files.ts";
+import { outputPaths } from "./output-paths.ts";
 import { EMBEDDED_MODEL } from "./package-root.ts";
 import { hubProgress } from "./terminal/hub-progress.ts";
 import { interruptible, Interrupted } from "./terminal/interrupt.ts";
@@ -96,7 +97,7 @@ export async function generateCommand(words: readonly string[], options: Generat
   model.requirements({ ...merged, ...defined({ samples: asWell.samples, tiling, profile: asWell.profile }), task }); // what cannot be made is refused before anything is printed or written
   const chosenSeed = seed ?? saved?.settings.seed ?? Math.floor(Math.random() * 2 ** 32);
   const out = resolve(wantedOut ?? join("outputs", defaultName(prompt, chosenSeed, merged.frames)));
-  const outs = outputs(out, count);
+  const outs = outputPaths(wantedOut ?? out, count);
   for (const path of outs) await checkOutput(path, { frames: merged.frames });
   if (saveLatents) await checkOutputFile(saveLatents, "--save-latents");
   const trace = profileFile === true ? `${out.replace(/\.\w+$/, "")}.trace.json` : profileFile;
@@ -131,7 +132,7 @@ export async function generateCommand(words: readonly string[], options: Generat
     if (saveLatents) latentsWritten = await results.attempt(() => saveState(saveLatents, made.state));
     for (const [i, path] of outs.entries()) {
       const encode = () => encodeVideo(made.samples[i]!, { path, fps: merged.fps, signal, onProgress: (frames) => progress.report("write", (i + frames / (made.frames.length + 1)) / count) });
-      if (await results.attempt(encode)) written.push(path);
+      if (await results.attempt(encode)) written.push(resolve(path));
     }
     progress.report("write", 1);
     print(`\n${progress.summary()}`);
@@ -196,15 +197,10 @@ function pick(settings: SavedRun["settings"]): Partial<Settings> {
 async function checkPlaces({ out, samples = 1, saveLatents, profile, model, image, video, control, mask, promptFile, lora = [] }: GenerateCommandOptions): Promise<void> {
   const adapters = lora.map(({ adapter }) => ["--lora", typeof adapter === "string" ? adapter : undefined] as const);
   await checkDistinct(
-    [...(out === undefined ? [] : outputs(out, samples)).map((path) => ["--out", path] as const), ["--save-latents", saveLatents], ["--profile", profile === true ? undefined : profile]],
+    [...(out === undefined ? [] : outputPaths(out, samples)).map((path) => ["--out", path] as const), ["--save-latents", saveLatents], ["--profile", profile === true ? undefined : profile]],
     [["--model", model], ["--image", image], ["--video", video], ["--control", control], ["--mask", mask], ["--prompt-file", promptFile], ...adapters],
   );
 }
-
-const outputs = (out: string, count: number): string[] => (count === 1 ? [out] : Array.from({ length: count }, (_, i) => numbered(out, i + 1)));
-
-/** `file.mp4` → `file-1.mp4` */
-const numbered = (path: string, n: number): string => (extname(path) ? `${path.slice(0, -extname(path).length)}-${n}${extname(path)}` : `${path}-${n}`);
 
 /** Bytes of a prompt's file: a model reads some hundred words. */
 const PROMPT_LIMIT = 1_000_000;

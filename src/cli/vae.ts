@@ -1,5 +1,5 @@
 /** `cogwheel vae encode` and `vae decode`: a video file to latents, and back. */
-import { extname, resolve } from "node:path";
+import { resolve } from "node:path";
 import type { TilingReport } from "../models/vae/exact.ts";
 import { readVideoLatents, writeVideoLatents } from "../pipelines/latents-file.ts";
 import { defined, type TilingMode } from "../pipelines/options.ts";
@@ -10,6 +10,7 @@ import { gifWarning } from "../video/gif-delays.ts";
 import type { Fit } from "../video/fit.ts";
 import { Attempts } from "./attempts.ts";
 import { checkDistinct, checkOutputFile, readInput, writeWhole } from "./files.ts";
+import { outputPaths } from "./output-paths.ts";
 import { EMBEDDED_MODEL } from "./package-root.ts";
 import { hubProgress } from "./terminal/hub-progress.ts";
 import { interruptible, Interrupted } from "./terminal/interrupt.ts";
@@ -53,11 +54,10 @@ export async function vaeEncodeCommand(file: string, { out, width, height, frame
 }
 
 export async function vaeDecodeCommand(file: string, { out, fps, ...options }: VaeDecodeOptions): Promise<void> {
-  const paths: string[] = [];
   const written: string[] = [];
   await withVae(options, async (vae, { signal, progress, run }) => {
     const { videos, fps: saved } = await readVideoLatents(await readInput(file), file, vae.ratio.temporal);
-    for (let n = 0; n < videos.length; n++) paths.push(resolve(videos.length === 1 ? out : extname(out) ? `${out.slice(0, -extname(out).length)}-${n + 1}${extname(out)}` : `${out}-${n + 1}`));
+    const paths = outputPaths(out, videos.length);
     for (const [n, path] of paths.entries()) await checkOutput(path, { frames: framesOf(videos[n]!.frames, vae.config) });
     await checkDistinct(paths.map((path) => ["--out", path] as const), [["the command", file], ["--model", options.model]]);
     const dropped = gifWarning(out, fps ?? saved ?? 8);
@@ -66,7 +66,7 @@ export async function vaeDecodeCommand(file: string, { out, fps, ...options }: V
     for (const [n, latents] of videos.entries()) {
       const frames = await vae.decode(latents, run("decode"));
       if (!(await results.attempt(() => encodeVideo(frames, { path: paths[n]!, fps: fps ?? saved ?? 8, signal })))) continue;
-      written.push(paths[n]!);
+      written.push(resolve(paths[n]!));
       print(`latents [${latents.frames}, ${latents.channels}, ${latents.height}, ${latents.width}] → ${frames.length} frames of ${frames[0]!.width}×${frames[0]!.height}`);
     }
     progress[Symbol.dispose]();

@@ -295,5 +295,5 @@ async function settle(real: string): Promise<void> {
 
 /** Finishes what a killed process left of replacing a folder of pictures, before it is read or written. What cannot be finished is left as it is. */
 export async function settleFolder(path: string): Promise<void> {
-  await settle(await target(path, undefined)).catch(() => undefined);
+  await target(path, undefined).then(settle).catch(() => undefined);
 }

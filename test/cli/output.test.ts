@@ -7,6 +7,7 @@ import { join, resolve } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { writeSafetensors } from "../../src/checkpoint/safetensors.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
+import { outputPaths } from "../../src/cli/output-paths.ts";
 import { readLatents, writeLatents } from "../../src/pipelines/latents-file.ts";
 import { testGpu } from "../support/gpu.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
@@ -166,8 +167,8 @@ describe.skipIf(process.platform === "win32")("links, and results that would tak
 
   it.each<[string, () => string[], RegExp]>([
     ["a circle of links", () => (symlinkSync("b.gif", join(folder, "a.gif")), symlinkSync("a.gif", join(folder, "b.gif")), decode("--out", "a.gif")), /^\[output\] \S*a\.gif must be a place that can be written, got ELOOP: links that lead in a circle; choose another with --out\.$/m],
-    ["the video that it begins from", () => (writeFileSync(join(folder, "in.gif"), "GIF"), ["generate", "--model", model, "--video", "in.gif", "--out", "./in.gif", "x"]), /^\[output\] --out must not be what the result is made from, got \.\/in\.gif, which --video reads; choose another place with --out\.$/m],
-    ["the same by another name", () => (writeFileSync(join(folder, "in.gif"), "GIF"), linkSync(join(folder, "in.gif"), join(folder, "hard.gif")), ["generate", "--model", model, "--control", "in.gif", "--out", "hard.gif", "x"]), /^\[output\] --out must not be what the result is made from, got hard\.gif, which --control reads/m],
+    ["the video that it begins from", () => (writeFileSync(join(folder, "in.gif"), "GIF"), ["generate", "--model", model, "--video", "in.gif", "--out", "./in.gif", "x"]), /^\[output\] --out must not be what the result is made from, got \S+\/in\.gif, which --video reads; choose another place with --out\.$/m],
+    ["the same by another name", () => (writeFileSync(join(folder, "in.gif"), "GIF"), linkSync(join(folder, "in.gif"), join(folder, "hard.gif")), ["generate", "--model", model, "--control", "in.gif", "--out", "hard.gif", "x"]), /^\[output\] --out must not be what the result is made from, got \S+\/hard\.gif, which --control reads/m],
     ["a weight of the model", () => decode("--out", "a.gif", "--save-latents", join(model, "vae/diffusion_pytorch_model.safetensors")), /^\[output\] --save-latents must not be what the result is made from, got \S+, which belongs to --model /m],
     ["another result", () => decode("--out", "a.gif", "--save-latents", "b", "--profile", "./b"), /^\[output\] results must have places of their own, got \.\/b for --save-latents and --profile; /m],
     ["the video of vae encode", () => (writeFileSync(join(folder, "in.gif"), "GIF"), ["vae", "encode", "in.gif", "--model", model, "--out", "in.gif"]), /^\[output\] --out must not be what the result is made from, got in\.gif, which the command reads/m],
@@ -178,6 +179,16 @@ describe.skipIf(process.platform === "win32")("links, and results that would tak
     expect(err.replace(/^\[video\] .*\n/gm, "")).toMatch(message);
     expect(code).toBe(1);
     expect([files(), existsSync(join(folder, "in.gif")) && readFileSync(join(folder, "in.gif"), "utf8")]).toEqual(before);
+  });
+
+  it("a slash at the end names a folder, whatever its name ends in", async () => {
+    writeFileSync(join(folder, "a.gif"), "GIF");
+    const taken = await shell("{}", decode("--out", "a.gif/"));
+    expect(taken.err).toMatch(/^\[output\] \S+\/a\.gif\/ must be a folder or not exist yet, got a file; /m);
+    const made = await shell("{}", ["vae", "decode", "done.safetensors", "--model", model, "--out", "b.gif/"]);
+    expect([taken.code, made.code, made.out.trimEnd().split("\n").at(-1)]).toEqual([1, 0, join(folder, "b.gif")]);
+    expect(files().slice(0, 3)).toEqual(["a.gif", "b.gif", "b.gif/frame-0001.png"]);
+    expect(outputPaths("x/b.gif/", 2)).toEqual([resolve("x/b-1.gif") + "/", resolve("x/b-2.gif") + "/"]);
   });
 
   it("latents may take the place of those that they go on from", async () => {
