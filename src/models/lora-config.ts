@@ -2,8 +2,9 @@
  * PEFT's LoraConfig, as `adapter_config.json` or the metadata of diffusers' files hold it. Every field either is read as PEFT 0.21 reads it, or
  * cannot change what a saved adapter computes, or must be off; a field that nothing here knows must be off too.
  */
-import { CogwheelError } from "../errors.ts";
+import { brief } from "../checkpoint/config-keys.ts";
 import { parseJsonObject } from "../checkpoint/json-scan.ts";
+import { CogwheelError } from "../errors.ts";
 import { PythonRegex, PythonRegexError, type MatchBudget } from "./python-regex.ts";
 
 /** What a config says of the modules of an adapter. */
@@ -43,11 +44,6 @@ const STEPS = 10_000_000;
 
 /** What Python's `bool()` says no to. */
 const isOff = (value: unknown): boolean => value === undefined || value === null || value === false || value === 0 || value === "" || (typeof value === "object" && Object.keys(value).length === 0);
-
-function brief(value: unknown): string {
-  const text = JSON.stringify(value) ?? "nothing";
-  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
-}
 
 /**
  * The JSON text of a config. Patterns that are numbers, such as "0" for `to_out.0`, are written in brackets, which mean the same, so that

@@ -77,11 +77,11 @@ function metadataConfig(text: string | undefined, names: readonly string[], labe
   if (text === undefined || text === "") return undefined;
   const json = parseLoraConfig(text, (rule) => new CogwheelError("lora", `${label}: lora_adapter_metadata ${rule}; save the adapter again`));
   const prefixed = names.some((name) => name.startsWith("transformer."));
-  const config: Record<string, unknown> = {};
+  const config: [string, unknown][] = [];
   for (const [key, value] of Object.entries(json)) {
     if (prefixed && !key.startsWith("transformer.")) throw new CogwheelError("lora", `${label}: lora_adapter_metadata must be of the transformer as the tensors are, got ${JSON.stringify(key.slice(0, 80))}; save the adapter again`);
     const field = key.replace(/^transformer\./, "");
-    if (!["target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"].includes(field)) config[field] = value;
+    if (!["target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"].includes(field)) config.push([field, value]);
   }
-  return config;
+  return Object.fromEntries(config);
 }
