@@ -68,62 +68,79 @@ function fromRgb({ width, height, depth }: YuvFormat): ToRgba {
 
 function fromYuv(format: YuvFormat): ToRgba {
   const { width, height, depth, across, down } = format;
-  const { luma, redOfV, greenOfV, greenOfU, blueOfU } = tables(format);
-  const grey = across === 0;
-  const columns = Math.ceil(width / (across || 1));
-  const rows = Math.ceil(height / (down || 1));
-  const horizontal = taps(columns, width, across, 14);
-  const vertical = taps(rows, height, down, 12);
-  const zero = (1 << 9) - (128 << 19);
-  const [sumU, sumV] = [new Int32Array(width).fill(1 << 9), new Int32Array(width).fill(1 << 9)];
-  // Rows of chroma at full width, and which row each holds; a picture needs at most as many at a time as the filter is long.
-  const held = Array.from({ length: vertical.size + 1 }, () => ({ row: -1, u: new Int32Array(width), v: new Int32Array(width) }));
-  const most = 2 ** 30;
-  return ([lumaPlane, uPlane, vPlane]) => {
-    const out = new Uint8Array(width * height * 4);
+  const coefficients = tables(format);
+  const horizontal = taps(Math.ceil(width / (across || 1)), width, across, 14);
+  const vertical = taps(Math.ceil(height / (down || 1)), height, down, 12);
+  const size = vertical.values.length / height;
+  // Rows of chroma at full width, and which row each holds: no output row needs more of them than the filter is long.
+  const held = Array.from({ length: size }, () => ({ row: -1, u: new Int32Array(width), v: new Int32Array(width) }));
+  return ([luma, uPlane, vPlane]) => {
+    const out = new Uint32Array(width * height);
     for (const slot of held) slot.row = -1;
-    for (let y = 0, to = 0; y < height; y++) {
-      if (!grey) {
-        sumU.fill(zero);
-        sumV.fill(zero);
-        for (let tap = 0; tap < vertical.size; tap++) {
-          const row = vertical.first[y]! + tap;
-          const weight = vertical.values[y * vertical.size + tap]!;
-          if (weight === 0) continue;
-          const slot = held[row % held.length]!;
-          if (slot.row !== row) {
-            slot.row = row;
-            widen(uPlane!, row, horizontal, depth, slot.u);
-            widen(vPlane!, row, horizontal, depth, slot.v);
-          }
-          const { u, v } = slot;
-          for (let x = 0; x < width; x++) {
-            sumU[x] = sumU[x]! + Math.imul(u[x]!, weight);
-            sumV[x] = sumV[x]! + Math.imul(v[x]!, weight);
-          }
-        }
-      }
-      const { data, offset, stride, step } = lumaPlane!;
-      for (let x = 0, from = offset + y * stride; x < width; x++, from += step, to += 4) {
-        const value = luma[data[from]!]!;
-        const u = sumU[x]! >> 10;
-        const v = sumV[x]! >> 10;
-        // Sums may pass 2³¹: they are kept as floats, which hold them exactly.
-        const r = value + v * redOfV;
-        const g = value + v * greenOfV + u * greenOfU;
-        const b = value + u * blueOfU;
-        out[to] = r <= 0 ? 0 : r >= most ? 255 : r >> 22;
-        out[to + 1] = g <= 0 ? 0 : g >= most ? 255 : g >> 22;
-        out[to + 2] = b <= 0 ? 0 : b >= most ? 255 : b >> 22;
-        out[to + 3] = 255;
-      }
+    if (across === 0) {
+      // Grey: chroma that is zero, 128 << 7 in 15 bits.
+      for (const slot of held) (slot.u.fill(1 << 14), slot.v.fill(1 << 14));
     }
-    return out;
+    for (let y = 0; y < height; y++) {
+      const first = vertical.first[y]!;
+      for (let row = first; across !== 0 && row < first + size; row++) {
+        const slot = held[row % size]!;
+        if (slot.row === row) continue;
+        slot.row = row;
+        widen(uPlane!, row, horizontal, depth, slot.u);
+        widen(vPlane!, row, horizontal, depth, slot.v);
+      }
+      const rows = held.map((_, tap) => held[(first + tap) % size]!);
+      const weights = vertical.values.subarray(y * size, (y + 1) * size);
+      const { data, offset, stride, step } = luma!;
+      writeRow(out, y * width, width, data, offset + y * stride, step, rows, weights, coefficients);
+    }
+    return new Uint8Array(out.buffer);
   };
 }
 
+interface ChromaRow {
+  u: Int32Array;
+  v: Int32Array;
+}
+
+/** One row of pixels, of as many rows of chroma as there are weights: 1 or 4. */
+function writeRow(out: Uint32Array, to: number, width: number, data: Uint8Array | Uint16Array, from: number, step: number, rows: readonly ChromaRow[], weights: Int32Array, { luma, redOfV, greenOfV, greenOfU, blueOfU }: Coefficients): void {
+  const zero = (1 << 9) - (128 << 19);
+  const most = 2 ** 30;
+  const four = weights.length === 4;
+  const [{ u: u0, v: v0 }, w0] = [rows[0]!, weights[0]!];
+  const { u: u1, v: v1 } = rows[four ? 1 : 0]!;
+  const { u: u2, v: v2 } = rows[four ? 2 : 0]!;
+  const { u: u3, v: v3 } = rows[four ? 3 : 0]!;
+  const [w1, w2, w3] = four ? [weights[1]!, weights[2]!, weights[3]!] : [0, 0, 0];
+  for (let x = 0; x < width; x++, from += step) {
+    const value = luma[data[from]!]!;
+    const u = (zero + Math.imul(u0[x]!, w0) + Math.imul(u1[x]!, w1) + Math.imul(u2[x]!, w2) + Math.imul(u3[x]!, w3)) >> 10;
+    const v = (zero + Math.imul(v0[x]!, w0) + Math.imul(v1[x]!, w1) + Math.imul(v2[x]!, w2) + Math.imul(v3[x]!, w3)) >> 10;
+    // Sums may pass 2³¹: they are kept as floats, which hold them exactly.
+    const r = value + v * redOfV;
+    const g = value + v * greenOfV + u * greenOfU;
+    const b = value + u * blueOfU;
+    const red = r <= 0 ? 0 : r >= most ? 255 : r >> 22;
+    const green = g <= 0 ? 0 : g >= most ? 255 : g >> 22;
+    const blue = b <= 0 ? 0 : b >= most ? 255 : b >> 22;
+    out[to++] = red | (green << 8) | (blue << 16) | OPAQUE; // every machine that runs this is little-endian
+  }
+}
+
+const OPAQUE = 255 << 24;
+
+interface Coefficients {
+  luma: Float64Array;
+  redOfV: number;
+  greenOfV: number;
+  greenOfU: number;
+  blueOfU: number;
+}
+
 /** `ff_yuv2rgb_c_init_tables` at neutral brightness, contrast and saturation. The luma table has the rounding in it. */
-function tables({ depth, matrix, fullRange }: YuvFormat): { luma: Float64Array; redOfV: number; greenOfV: number; greenOfU: number; blueOfU: number } {
+function tables({ depth, matrix, fullRange }: YuvFormat): Coefficients {
   const [crv, cbu, cgu, cgv] = INVERSES[matrix]!.map((value) => (fullRange ? Math.trunc((value * 224) / 255) : value)) as [number, number, number, number];
   const scale = fullRange ? 65536 : Math.trunc((65536 * 255) / 219);
   const to13 = (value: number): number => Math.floor((value * 2 ** 13 + 2 ** 15) / 2 ** 16);
@@ -133,25 +150,23 @@ function tables({ depth, matrix, fullRange }: YuvFormat): { luma: Float64Array; 
   return { luma, redOfV: to13(crv), greenOfV: to13(-cgv), greenOfU: to13(-cgu), blueOfU: to13(cbu) };
 }
 
-/** For each output sample the first input sample that it takes and the weights of `size` of them, in 2⁻ᵇⁱᵗˢ. */
+/** For each output sample the first input sample that it takes and the weights of one or of four of them, in 2⁻ᵇⁱᵗˢ. */
 interface Taps {
   first: Int32Array;
-  size: number;
   values: Int32Array;
 }
 
 /** `hScale8To15_c`, `hScale16To15_c`: one row of a plane at full width, in 15 bits. */
-function widen({ data, offset, stride, step }: Plane, row: number, { first, size, values }: Taps, depth: number, out: Int32Array): void {
+function widen({ data, offset, stride, step }: Plane, row: number, { first, values }: Taps, depth: number, out: Int32Array): void {
   const shift = depth - 1;
   const begin = offset + row * stride;
-  if (size === 1) {
+  if (values.length === out.length) {
     for (let x = 0; x < out.length; x++) out[x] = data[begin + x * step]! << (15 - depth);
     return;
   }
-  for (let x = 0, k = 0; x < out.length; x++) {
-    let sum = 0;
-    for (let tap = 0, from = begin + first[x]! * step; tap < size; tap++, k++, from += step) sum += data[from]! * values[k]!;
-    const value = sum >> shift;
+  for (let x = 0, k = 0; x < out.length; x++, k += 4) {
+    const from = begin + first[x]! * step;
+    const value = (Math.imul(data[from]!, values[k]!) + Math.imul(data[from + step]!, values[k + 1]!) + Math.imul(data[from + 2 * step]!, values[k + 2]!) + Math.imul(data[from + 3 * step]!, values[k + 3]!)) >> shift;
     out[x] = value > 32767 ? 32767 : value;
   }
 }
@@ -159,29 +174,27 @@ function widen({ data, offset, stride, step }: Plane, row: number, { first, size
 /** `initFilter` for the bicubic kernel (B 0, C 0.6) enlarging `input` samples to `output`: nothing to do where `factor` is not 2. */
 function taps(input: number, output: number, factor: number, bits: number): Taps {
   const one = 2 ** bits;
-  if (factor !== 2) return { first: Int32Array.from({ length: output }, (_, i) => i), size: 1, values: new Int32Array(output).fill(one) };
+  if (factor !== 2) return { first: Int32Array.from({ length: output }, (_, i) => (factor === 0 ? 0 : i)), values: new Int32Array(output).fill(one) };
   const step = Math.floor((input * 65536 + (output >> 1)) / output) / 65536; // 16 bits: exactly a half for even sizes
-  const size = Math.max(1, Math.min(5, input - 2));
-  const result: Taps = { first: new Int32Array(output), size: Math.min(size, input), values: new Int32Array(output * Math.min(size, input)) };
-  const start = step / 2 - 0.5;
-  const exact = new Float64Array(result.size);
+  const result: Taps = { first: new Int32Array(output), values: new Int32Array(4 * output) };
   for (let i = 0; i < output; i++) {
-    const centre = start + i * step;
-    const left = Math.trunc(centre - (size - 2) / 2);
-    // What would lie beyond an edge is taken from the sample at the edge.
-    const first = Math.min(Math.max(left, 0), input - result.size);
-    exact.fill(0);
-    for (let k = 0; k < size; k++) {
+    const centre = step / 2 - 0.5 + i * step;
+    const left = Math.floor(centre) - 1; // two samples on either side: further ones weigh nothing
+    // What would lie beyond an edge is taken from the sample at the edge. (Pictures of less than four samples have weights of nothing behind their last.)
+    const first = Math.max(0, Math.min(left, input - 4));
+    const exact = [0, 0, 0, 0];
+    // Before the first sample its five taps begin one too late: a division that rounds towards zero.
+    for (let k = Math.max(0, Math.trunc(centre - 1.5) - left); k < 4; k++) {
       const at = Math.min(Math.max(left + k, 0), input - 1) - first;
       exact[at] = exact[at]! + bicubic(Math.abs(left + k - centre));
     }
     const sum = exact.reduce((a, b) => a + b, 0);
     let error = 0;
-    for (let k = 0; k < result.size; k++) {
+    for (let k = 0; k < 4; k++) {
       const value = (exact[k]! / sum) * one + error;
       const whole = value < 0 ? -Math.round(-value) : Math.round(value);
       error = value - whole;
-      result.values[i * result.size + k] = whole;
+      result.values[4 * i + k] = whole;
     }
     result.first[i] = first;
   }
