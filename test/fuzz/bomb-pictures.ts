@@ -1,5 +1,6 @@
 /** Pictures that ask for far more than they hold: sizes, frames, scans, inflated bytes. */
-import { crc32, deflateSync } from "node:zlib";
+import { constants, deflateRawSync, deflateSync } from "node:zlib";
+import { crc32 } from "../../src/video/read/png-chunks.ts";
 
 export type Draw = () => number;
 /** Makes a bomb; random in what does not matter for it. */
@@ -23,12 +24,9 @@ export function pngChunk(type: string, data: Uint8Array | number[]): Uint8Array 
 const signature = "\x89PNG\r\n\x1a\n";
 export const header = (width: number, height: number, depth = 8, colour = 2, interlaced = 0): Uint8Array => pngChunk("IHDR", [...u32(width), ...u32(height), depth, colour, 0, 0, interlaced]);
 export const png = (...chunks: Uint8Array[]): Uint8Array => join(signature, ...chunks, pngChunk("IEND", []));
-/** A megabyte of zeros is a kilobyte. */
-const zeros = (megabytes: number): Uint8Array => {
-  if (!deflated.has(megabytes)) deflated.set(megabytes, deflateSync(new Uint8Array(megabytes * 2 ** 20)));
-  return deflated.get(megabytes)!;
-};
-const deflated = new Map<number, Uint8Array>();
+/** Megabytes of zeros, a kilobyte each: one that is deflated once and repeated, between zlib's header and its sum. */
+const zeros = (megabytes: number): Uint8Array => join([0x78, 0x9c], times(megabytes, MEGABYTE), [3, 0], u32((((megabytes * 2 ** 20) % 65521) * 65536) + 1));
+const MEGABYTE = deflateRawSync(new Uint8Array(2 ** 20), { finishFlush: constants.Z_FULL_FLUSH });
 const frameControl = (sequence: number, width: number, height: number): Uint8Array => pngChunk("fcTL", [...u32(sequence), ...u32(width), ...u32(height), ...u32(0), ...u32(0), 0, 1, 0, 100, 0, 0]);
 
 const PNG: Record<string, Bomb> = {
