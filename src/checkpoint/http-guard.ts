@@ -224,6 +224,17 @@ export function reason(error: unknown): string {
   return (code || cause?.message || (error as Error).message || String(error)).slice(0, 300);
 }
 
+/** Throws on headers that cannot be sent, without telling what is in them: they may be secrets. */
+export function checkHeaders(headers: Readonly<Record<string, string>>, error: (rule: string) => Error): void {
+  for (const [name, value] of Object.entries(headers)) {
+    try {
+      new Headers({ [name]: value });
+    } catch {
+      throw error(`a header must be a name of letters, digits and dashes and one line of Latin-1, got another for ${JSON.stringify(name)}; look for line breaks and characters of other scripts in it`);
+    }
+  }
+}
+
 /** Throws on a value of the `stallSeconds` option that could not be one. */
 export function checkStallSeconds(seconds: number | undefined, error: (rule: string) => Error): void {
   // setTimeout takes no more than 2^31 milliseconds.

@@ -1,5 +1,5 @@
 import { CogwheelError } from "../errors.ts";
-import { ask, NetworkFault, type Answer, type Budget } from "./http-guard.ts";
+import { ask, checkHeaders, NetworkFault, type Answer, type Budget } from "./http-guard.ts";
 import { beginsAsPage, isPageType, PAGE } from "./http-page.ts";
 import { PASSING, Patience } from "./http-retry.ts";
 import { isCommit, type HubOptions } from "./hub-id.ts";
@@ -32,6 +32,7 @@ export async function hubAsk(request: HubRequest, address: string | URL, headers
   const url = new URL(address);
   const { signal, name, token } = request;
   const own: Record<string, string> = token !== null && url.origin === new URL(request.endpoint).origin ? { authorization: `Bearer ${token}` } : {};
+  checkHeaders(own, () => new CogwheelError("hub", `${name}: the token must be one line of letters and digits, got other characters in it; look at HF_TOKEN, or at the file that the hub's command line keeps it in`));
   for (const patience = new Patience(request.tries ?? TRIES, signal, request.stallSeconds); ; ) {
     let answer: Answer;
     try {

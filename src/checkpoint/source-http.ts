@@ -1,5 +1,5 @@
 import { CogwheelError } from "../errors.ts";
-import { ask, checkStallSeconds, NetworkFault, type Answer } from "./http-guard.ts";
+import { ask, checkHeaders, checkStallSeconds, NetworkFault, type Answer } from "./http-guard.ts";
 import { beginsAsPage, isPageType, PAGE } from "./http-page.ts";
 import { PASSING, Patience } from "./http-retry.ts";
 import { checkPath, checkpointError, checkRange, disposedSource, missingFile } from "./source.ts";
@@ -60,6 +60,7 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
     throw new CogwheelError("checkpoint", `an HTTP checkpoint must be at http: or https:, got ${base.protocol}; open a folder for files on this machine`);
   }
   checkStallSeconds(options.stallSeconds, (rule) => new CogwheelError("checkpoint", rule));
+  checkHeaders(options.headers ?? {}, (rule) => new CogwheelError("checkpoint", rule));
   base.username = base.password = ""; // fetch refuses credentials in an URL; pass a header
   if (!base.pathname.endsWith("/")) base.pathname += "/";
   const label = base.origin + base.pathname;

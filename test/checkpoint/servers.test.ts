@@ -104,6 +104,21 @@ describe("an app's headers", () => {
     expect([own.seen.length, other.seen.length]).toEqual([2, 1]);
   });
 
+  test("that cannot be sent are refused, and not told", async () => {
+    for (const headers of [{ "x-api-key": "top\nsecret" }, { "x-api-key": "top secret €" }, { "x api key": "top secret" }] as Record<string, string>[]) {
+      let message = "";
+      try {
+        httpSource("https://a.example", { headers });
+      } catch (error) {
+        message = (error as Error).message;
+      }
+      expect(message).toMatch(/^\[checkpoint\] a header must be a name .*, got another for "x.api.key"; look for line breaks/);
+      expect(message).not.toContain("secret");
+    }
+    const refused = await openSource(ID, { hub: { endpoint: "https://a.example", token: "hf_top\nsecret", cache: join(home, "token") } }).catch((error: Error) => error.message);
+    expect(refused).toBe(`[hub] ${ID}: the token must be one line of letters and digits, got other characters in it; look at HF_TOKEN, or at the file that the hub's command line keeps it in`);
+  });
+
   test("are not sent by a browser that follows redirects unseen; a token alone is taken off by it", async () => {
     // A browser's fetch as it answers to redirect: "manual".
     const opaque: typeof fetch = async (_, init) => init!.redirect === "manual" ? Object.defineProperty(new Response(null), "type", { value: "opaqueredirect" }) : new Response("x");
