@@ -42,6 +42,11 @@ export class Gpu implements AsyncDisposable {
   #disposed = false;
   #staging: { buffer: GPUBuffer; bytes: number }[] = [];
 
+  readonly #listen = (event: Event): void => {
+    this.#uncaptured ??= (event as GPUUncapturedErrorEvent).error;
+    event.preventDefault();
+  };
+
   private constructor(
     readonly device: GPUDevice,
     readonly caps: Capabilities,
@@ -61,12 +66,7 @@ export class Gpu implements AsyncDisposable {
       this.#lost = info;
     });
     // What no error scope was open for: kept, and thrown at the next wait. An app's own device is the app's to listen to.
-    if (ownsDevice) {
-      device.addEventListener("uncapturederror", (event) => {
-        this.#uncaptured ??= (event as GPUUncapturedErrorEvent).error;
-        event.preventDefault();
-      });
-    }
+    if (ownsDevice) device.addEventListener("uncapturederror", this.#listen);
   }
 
   static async open(options: OpenGpuOptions = {}): Promise<Gpu> {
@@ -209,6 +209,9 @@ export class Gpu implements AsyncDisposable {
     this.#disposed = true;
     for (const { buffer } of this.#staging) buffer.destroy();
     this.#staging = [];
-    if (this.ownsDevice) this.device.destroy();
+    if (!this.ownsDevice) return;
+    // In Node a device with a listener is never collected, nor what the listener knows, nor the driver's threads.
+    this.device.removeEventListener("uncapturederror", this.#listen);
+    this.device.destroy();
   }
 }

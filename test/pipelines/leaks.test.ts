@@ -1,5 +1,7 @@
 /** Loading and disposing again and again leaves memory as it was. */
-import { readdirSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -9,6 +11,7 @@ import { values } from "../support/compare.ts";
 import { limitedGpu, testGpu } from "../support/gpu.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
 
+const ROOT = join(import.meta.dirname, "../..");
 let folder: string;
 beforeAll(async () => void (folder = await tinyCheckpoint()));
 afterAll(removeTinyCheckpoints);
@@ -73,4 +76,30 @@ it("30 devices, opened, used and closed", async () => {
     using buffer = gpu.buffer("data", data.byteLength, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC, data);
     expect(new Float32Array(await gpu.read(buffer.buffer))[12345]).toBe(data[12345]);
   }, 12);
+});
+
+it("devices that are closed, or lost and opened again, are collected, with what their listeners know", async () => {
+  execFileSync(process.execPath, ["build.mjs", "--if-stale"], { cwd: ROOT });
+  const script = join(folder, "reopen.mjs");
+  writeFileSync(script, `
+    import { Gpu } from ${JSON.stringify(join(ROOT, "dist/node.js"))};
+    let collected = 0;
+    const registry = new FinalizationRegistry(() => collected++);
+    const once = async (lost) => {
+      const gpu = await Gpu.open({ tuning: false });
+      registry.register(gpu);
+      registry.register(gpu.device);
+      const buffer = gpu.buffer("data", 4096, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC, new Float32Array(1024));
+      await gpu.read(buffer.buffer);
+      if (lost) gpu.device.destroy();
+      if (lost) await gpu.device.lost;
+      await gpu[Symbol.asyncDispose]();
+    };
+    for (let i = 0; i < 6; i++) {
+      await once(i % 2 === 1);
+      for (let k = 0; k < 5; k++) { await new Promise((resolve) => setTimeout(resolve, 20)); gc(); }
+    }
+    console.log(collected);
+  `);
+  expect(execFileSync(process.execPath, ["--expose-gc", script], { encoding: "utf8", timeout: 60_000 })).toBe("12\n");
 });
