@@ -32,6 +32,15 @@ async function runHere(script: string, args: readonly string[]): Promise<void> {
   await import(pathToFileURL(script).href);
 }
 
+/** What the signals mean that nobody sends by hand. */
+const ENDINGS: Partial<Record<NodeJS.Signals, string>> = {
+  SIGKILL: "the system ends what takes too much memory; choose a smaller size, fewer frames or --dtype f16",
+  SIGSEGV: "a driver crashed, or ran out of memory or address space (ulimit -v); try another --adapter",
+  SIGBUS: "a driver crashed, or ran out of memory or room for its files; try another --adapter",
+  SIGABRT: "a driver gave up, or ran out of memory, threads or address space (ulimit -v, ulimit -u); try another --adapter",
+  SIGILL: "a driver crashed; try another --adapter",
+};
+
 /** Starts Node again; gives the child the signals that end a process, and ends as it ended. */
 function runAgain(script: string, args: readonly string[], env: Environment): void {
   const child = spawn(process.execPath, [...process.execArgv, script, ...args], { env: { ...process.env, ...env }, stdio: "inherit" });
@@ -46,7 +55,11 @@ function runAgain(script: string, args: readonly string[], env: Environment): vo
     console.error(`[launch] Node must be able to start itself again, got ${error.message}`);
     process.exit(1);
   });
-  child.on("exit", (code, signal) => process.exit(code ?? 128 + (signal ? constants.signals[signal] : 1)));
+  child.on("exit", (code, signal) => {
+    const cause = signal === null ? undefined : ENDINGS[signal];
+    if (cause !== undefined) console.error(`[launch] the process must end by itself, got ${signal}: ${cause}`);
+    process.exit(code ?? 128 + (signal ? constants.signals[signal] : 1));
+  });
 }
 
 async function launch(): Promise<void> {

@@ -1,5 +1,7 @@
 /** What an adapter can do, read once and never asked again: kernels are chosen from this record alone. */
 
+import { CogwheelError } from "../errors.ts";
+
 /** Shape of the matrices that a subgroup multiplies in one instruction: [M, K] · [K, N]. */
 export interface SubgroupMatrix {
   readonly m: number;
@@ -77,6 +79,31 @@ function subgroupMatrices(device: GPUDevice, info: GPUAdapterInfo): SubgroupMatr
     .sort((a, b) => b.m * b.n * b.k - a.m * a.n * a.k);
 }
 
+/** What WebGPU promises of every adapter, and kernels count on; below it are odd drivers and the compatibility mode. */
+const FLOOR = {
+  maxStorageBufferBindingSize: 128 << 20, maxBufferSize: 256 << 20, maxComputeWorkgroupStorageSize: 16384, maxComputeInvocationsPerWorkgroup: 256,
+  maxStorageBuffersPerShaderStage: 8, maxComputeWorkgroupsPerDimension: 65535,
+} as const;
+
+/** The least that may be pretended, for tests: bindings and grids are cut into windows, workgroup memory is not. */
+const LEAST = { maxBindingBytes: 1024, maxBufferBytes: 1024, maxGrid: 1, maxWorkgroupBytes: FLOOR.maxComputeWorkgroupStorageSize } as const;
+
+function checkLimits({ limits }: GPUDevice, overrides: CapabilityOverrides): void {
+  const low = Object.entries(FLOOR).filter(([name, least]) => !(limits[name as keyof typeof FLOOR] >= least));
+  if (low.length) throw new CogwheelError("gpu", `a device must have the limits that WebGPU promises, got ${low.map(([name, least]) => `${name} ${limits[name as keyof typeof FLOOR]} in place of ${least}`).join(", ")}; use another adapter, or ask for a core device and not one in compatibility mode`);
+  const { minStorageBufferOffsetAlignment: alignment } = limits;
+  if (!(alignment >= 1 && alignment <= 256 && Number.isInteger(Math.log2(alignment)))) throw new CogwheelError("gpu", `a device's minStorageBufferOffsetAlignment must be a power of two up to 256, got ${alignment}; use another adapter`);
+  for (const [name, least] of Object.entries(LEAST)) {
+    const value = overrides[name as keyof typeof LEAST];
+    if (value !== undefined && !(Number.isSafeInteger(value) && value >= least)) throw new CogwheelError("gpu", `capabilities.${name} must be a whole number from ${least}, got ${String(value)}; leave it out for the adapter's own`);
+  }
+  const { kind, subgroups } = overrides;
+  if (kind !== undefined && kind !== "hardware" && kind !== "software") throw new CogwheelError("gpu", `capabilities.kind must be hardware or software, got ${JSON.stringify(kind)}; leave it out for the adapter's own`);
+  const size = (n: number): boolean => n >= 4 && n <= 128 && Number.isInteger(Math.log2(n));
+  if (subgroups && !(size(subgroups.min) && size(subgroups.max) && subgroups.min <= subgroups.max)) throw new CogwheelError("gpu", `capabilities.subgroups must be sizes from 4 to 128, powers of two, got ${JSON.stringify(subgroups)}; null for none`);
+}
+
+/** Throws for a device that lacks what WebGPU promises, and for overrides that no adapter could have. */
 export function readCapabilities(
   device: GPUDevice,
   info: GPUAdapterInfo,
@@ -84,6 +111,7 @@ export function readCapabilities(
   languageFeatures: ReadonlySet<string>,
   overrides: CapabilityOverrides = {},
 ): Capabilities {
+  checkLimits(device, overrides);
   const { limits } = device;
   const immediateBytes = (limits as unknown as { maxImmediateSize?: number }).maxImmediateSize ?? 0;
   return {

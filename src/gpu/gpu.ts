@@ -81,8 +81,8 @@ export class Gpu implements AsyncDisposable {
     const found = await requestGpuAdapter(options.adapter === undefined ? {} : { adapter: options.adapter });
     const { adapter } = found;
     const device = await adapter.requestDevice(deviceDescriptor(adapter));
-    const caps = readCapabilities(device, adapter.info, found.kind, found.languageFeatures ?? features, options.capabilities);
     try {
+      const caps = readCapabilities(device, adapter.info, found.kind, found.languageFeatures ?? features, options.capabilities);
       return await Gpu.#create(device, caps, found.name, found.advice, true, options);
     } catch (error) {
       device.destroy();

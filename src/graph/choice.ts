@@ -66,6 +66,7 @@ export function choiceKey(op: string, rounded: Readonly<Record<string, number>>,
 
 /** The candidate that the table names for this key, else the first. */
 export function choose<V extends Variant>(key: string, candidates: readonly V[], tuning: Choices = {}): { variant: V; tuned: boolean } {
+  if (candidates.length === 0) throw new CogwheelError("kernels", `an adapter must run a kernel for every kind of work, got none for "${key}" within its limits; open one with WebGPU's own limits at least`);
   const wanted = Object.hasOwn(tuning, key) ? tuning[key] : undefined;
   if (wanted === undefined) return { variant: candidates[0]!, tuned: false };
   const variant = candidates.find((candidate) => variantLabel(candidate) === wanted);
@@ -75,8 +76,9 @@ export function choose<V extends Variant>(key: string, candidates: readonly V[],
   return { variant, tuned: true };
 }
 
-/** The preferred candidate first, then the others, each once. */
-export function preferring<V extends Variant>(preferred: V, all: readonly V[]): V[] {
+/** The preferred candidate first, if there is one, then the others, each once. */
+export function preferring<V extends Variant>(preferred: V | undefined, all: readonly V[]): V[] {
+  if (!preferred) return [...all];
   const first = variantLabel(preferred);
   return [preferred, ...all.filter((v) => variantLabel(v) !== first)];
 }

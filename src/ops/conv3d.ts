@@ -349,7 +349,7 @@ function registerTiles(caps: Capabilities, { m, n, cin }: Conv3dShape): Register
   // Large tiles while there are enough of them to fill a GPU.
   if (large && m >= 128 && m * n >= 96 * 128 * 128) return all;
   const bm = m * n >= 128 * 64 * 128 ? 128 : m > 32 ? 64 : 32;
-  return preferring(small.find((tile) => tile.bm === bm) ?? small[0]!, all);
+  return preferring(small.find((tile) => tile.bm === bm) ?? small[0], all);
 }
 
 /** kt, kh, kw of a convolution's weight; a 2-D one has one tap in time. */

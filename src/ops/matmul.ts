@@ -191,7 +191,7 @@ function registerTiles(caps: Capabilities, m: number, n: number, k: number): Reg
   // Large tiles while there are enough of them to fill a GPU.
   if (large && m >= 128 && m * n >= 96 * 128 * 128) return all;
   const bm = m >= 64 ? 64 : m > 16 ? 32 : 16;
-  return preferring(small.find((tile) => tile.bm === bm) ?? small[0]!, all);
+  return preferring(small.find((tile) => tile.bm === bm) ?? small[0], all);
 }
 
 const show = (t: Tensor): string => `[${t.shape.join(", ")}] ${t.dtype}`;

@@ -390,7 +390,7 @@ export class CogVideoX implements AsyncDisposable {
     const ids = new Int32Array(texts.length * length);
     texts.forEach((text, i) => {
       const encoded = tokenizer.encode(text, length);
-      if (encoded.cut !== null) options.onWarning?.(`[generate] a prompt may have ${length} tokens; cut off: ${JSON.stringify(encoded.cut)}`);
+      if (encoded.cut !== null) options.onWarning?.(`[generate] a prompt may have ${length} tokens; cut off: ${JSON.stringify(encoded.cut.slice(0, CUT))}${encoded.cut.length > CUT ? ` and ${encoded.cut.length - CUT} characters more` : ""}`);
       ids.set(encoded.ids, i * length);
     });
     const component = this.checkpoint.component("text_encoder");
@@ -603,6 +603,9 @@ function checkStart(start: Float32Array | DenoiseState): void {
   if (typeof start !== "object" || start === null) throw new CogwheelError("generate", `start must be a Float32Array of noise or the state of a run, got ${String(start)}; leave it out for a draw from the seed`);
   for (const name of ["latents", "original", "condition"] as const) if (name === "latents" || start[name] !== undefined) expectFloats(start[name], "generate", `${name} of start`);
 }
+
+/** Of a prompt's end that was cut off, so many characters are told. */
+const CUT = 300;
 
 /** Each of `parts` equal parts, `times` times one after another. */
 function repeatEach(data: Float32Array, parts: number, times: number): Float32Array {

@@ -102,6 +102,9 @@ const KNOWN: Record<keyof GenerateOptions, true> = {
   signal: true, gpuProfile: true, checkFinite: true, onProgress: true, onFrames: true, onStep: true, onWarning: true,
 };
 
+/** Of a prompt. A tokenizer takes some 70 bytes for each. */
+const MOST_CHARACTERS = 100_000;
+
 /** Throws for what is wrong by itself. An option that is misspelled would change nothing, silently. */
 export function checkOptions(options: GenerateOptions): void {
   const unknown = Object.keys(options).find((name) => !Object.hasOwn(KNOWN, name));
@@ -110,6 +113,8 @@ export function checkOptions(options: GenerateOptions): void {
   };
   if (unknown !== undefined) fail(`options must be among ${Object.keys(KNOWN).join(", ")}, got ${JSON.stringify(unknown)}; check its spelling`);
   if (typeof options.prompt !== "string" || options.prompt.trim() === "") fail(`the prompt must not be empty, got ${JSON.stringify(options.prompt)}; say what to show`);
+  if (options.negative !== undefined && typeof options.negative !== "string") fail(`negative must be a text, got ${JSON.stringify(options.negative)?.slice(0, 60)}; leave it out for none`);
+  for (const [name, text] of [["the prompt", options.prompt], ["negative", options.negative ?? ""]] as const) if (text.length > MOST_CHARACTERS) fail(`${name} may have ${MOST_CHARACTERS} characters, of which a model reads the first few hundred words, got ${text.length}; shorten it`);
   if (options.seed !== undefined && !Number.isSafeInteger(options.seed)) fail(`a seed must be a whole number up to 2^53 − 1, got ${options.seed}`);
   if (options.samples !== undefined && !(Number.isInteger(options.samples) && options.samples >= 1 && options.samples <= 64)) fail(`samples must be a whole number from 1 to 64, got ${options.samples}`);
   if (options.loras !== undefined && !(Array.isArray(options.loras) && options.loras.every((lora) => lora?.adapter))) fail(`loras must be a list of { adapter, scale }, got ${JSON.stringify(options.loras)?.slice(0, 60)}`);

@@ -7,6 +7,7 @@ import { delimiter } from "node:path";
 import { CogwheelError } from "../errors.ts";
 import { applyEnvironment, type Candidate, type Environment, type ProbeAdapters, type ProbedAdapter } from "./probe.ts";
 import { unpackSwiftShader } from "./swiftshader.ts";
+import { refuseTightAddressSpace } from "./memory-node.ts";
 import type { AdapterSource, ListedAdapter } from "./types.ts";
 import { driverManifests, hasVulkanLoader, lavapipeManifest, MESA_ADVICE, runtimeFolder, SWIFTSHADER_ADVICE } from "./vulkan.ts";
 
@@ -94,6 +95,7 @@ const NAMED: Record<string, { sources: AdapterSource[]; fits: (adapter: ProbedAd
 };
 
 export async function chooseAdapter(want: string | undefined, probe: ProbeAdapters): Promise<Choice> {
+  refuseTightAddressSpace();
   const all = await candidates();
   if (want === undefined) {
     for (const candidate of all) {

@@ -1,6 +1,8 @@
 /** How much memory this process took, and how much it could still take. */
 import { readFileSync } from "node:fs";
 import { freemem } from "node:os";
+import { CogwheelError } from "../errors.ts";
+import { bytesText } from "../units.ts";
 
 function read(path: string): string | undefined {
   try {
@@ -22,7 +24,23 @@ export function peakResidentBytes(): number {
 
 export function availableMemoryBytes(): number {
   const free = kilobytes(read("/proc/meminfo"), "MemAvailable") ?? freemem();
-  return Math.max(0, Math.min(free, containerHeadroom() ?? Infinity));
+  return Math.max(0, Math.min(free, containerHeadroom() ?? Infinity, addressSpace()?.left ?? Infinity));
+}
+
+/** What a limit of address space (`ulimit -v`) leaves; undefined without one. */
+function addressSpace(): { limit: number; left: number } | undefined {
+  const limit = Number(/^Max address space\s+(\d+)/m.exec(read("/proc/self/limits") ?? "")?.[1] ?? NaN);
+  return Number.isNaN(limit) ? undefined : { limit, left: limit - (kilobytes(read("/proc/self/status"), "VmSize") ?? 0) };
+}
+
+/** Address space that Dawn, a driver and a small model take: 930 MB with lavapipe on Node 20 and 22, 1,070 on Node 24. */
+const LEAST_SPACE = 1150 * 2 ** 20;
+
+/** Throws where address space is too little for any adapter: a driver that gets none ends the process without a word. */
+export function refuseTightAddressSpace(): void {
+  const space = addressSpace();
+  if (!space || space.left >= LEAST_SPACE) return;
+  throw new CogwheelError("adapter", `Dawn and a driver need ${bytesText(LEAST_SPACE, 1)} of address space, got ${bytesText(Math.max(0, space.left))} left of a limit of ${bytesText(space.limit, 1)}; raise it (ulimit -v)`);
 }
 
 /** What a container's limit leaves; files that the kernel caches for it can be dropped and do not count. */

@@ -6,6 +6,7 @@ import { CogwheelError } from "../errors.ts";
 import { adviceFor, beginSession, leaveSession, listEveryAdapter, readSession } from "./choose.ts";
 import { createDawn } from "./dawn.ts";
 import { applyEnvironment, probeHere, probeInChild } from "./probe.ts";
+import { refuseTightAddressSpace } from "./memory-node.ts";
 import type { AdapterRequest, FoundAdapter, ListedAdapter } from "./types.ts";
 
 export { installWebCodecs, listFolder, readInput } from "./files-node.ts";
@@ -15,6 +16,7 @@ export { namedTuning, readTuning, writeTuning } from "./tuning-node.ts";
 export { waitForGpu } from "./wait-node.ts";
 
 export async function requestGpuAdapter(request: AdapterRequest = {}): Promise<FoundAdapter> {
+  refuseTightAddressSpace();
   const want = request.adapter ?? (process.env["COGWHEEL_ADAPTER"] || undefined);
   let session = readSession();
   if (session?.want !== want || !session) {

@@ -254,6 +254,18 @@ describe("bad requests", () => {
     expect((await enough.generate({ prompt: PROMPT, frames: 9, seed: 7 })).frames.length).toBe(9);
   });
 
+  it("refuse a prompt of megabytes before it is read, and tell of a long one in a line", async () => {
+    const begun = performance.now();
+    const huge = "a ".repeat(10_000_000);
+    await expect(generate({ prompt: huge })).rejects.toThrow("[generate] the prompt may have 100000 characters, of which a model reads the first few hundred words, got 20000000; shorten it");
+    await expect(generate({ prompt: "a", negative: huge })).rejects.toThrow("[generate] negative may have 100000 characters");
+    await expect(generate({ prompt: "a", negative: 7 as unknown as string })).rejects.toThrow("[generate] negative must be a text, got 7");
+    expect(performance.now() - begun).toBeLessThan(1000);
+    const warnings: string[] = [];
+    await generate({ prompt: "red ".repeat(20_000), frames: 1, steps: 1, onWarning: (message) => warnings.push(message) });
+    expect(warnings).toEqual([expect.stringMatching(/^\[generate\] a prompt may have 12 tokens; cut off: "(.{300})" and 79\d{3} characters more$/)]);
+  });
+
   it("warn of a prompt that is too long, and what was cut changes nothing", async () => {
     const warnings: string[] = [];
     const long = await generate({ prompt: `${PROMPT} on a black background and a very long tail of other things`, onWarning: (message) => warnings.push(message) });

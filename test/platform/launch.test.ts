@@ -100,3 +100,30 @@ withSwiftShader("the launcher, with SwiftShader from npm (x64 Linux)", () => {
     expect(code).toBe(130);
   });
 });
+
+describe.skipIf(process.platform !== "linux")("too little of the system", () => {
+  it("address space that no driver fits in is told of, before it ends the process without a word", () => {
+    const limited = (kilobytes: number) => spawnSync("bash", ["-c", `ulimit -v ${kilobytes}; exec "$0" "$@"`, process.execPath, launcher, "--exec", script("name")], { env: clean, encoding: "utf8" });
+    const { status, stdout, stderr } = limited(1_900_000);
+    expect(stdout.trim()).toMatch(/^\[adapter\] Dawn and a driver need 1\.2\d GB of address space, got \d+ MB left of a limit of 1\.9\d GB; raise it \(ulimit -v\)$/);
+    expect({ status, stderr }).toEqual({ status: 7, stderr: "" });
+    // And an app that was not started by the launcher.
+    const alone = spawnSync("bash", ["-c", `ulimit -v 1900000; exec "$0" "$@"`, process.execPath, script("name")], { env: clean, encoding: "utf8" });
+    expect(alone.stdout).toMatch(/^\[adapter\] Dawn and a driver need/);
+    // A limit that leaves enough is none.
+    expect(JSON.parse(limited(40_000_000).stdout)).toMatchObject({ args: [] });
+  });
+
+  it("a child that a signal ends is told of with what that may mean", () => {
+    writeFileSync(script("die"), "process.kill(process.pid, process.argv[2]);");
+    // Without a loader Node is started again; here it is said that there is none.
+    const again = { LD_LIBRARY_PATH: join(process.cwd(), folder) };
+    for (const [signal, meaning, code] of [["SIGKILL", "the system ends what takes too much memory", 137], ["SIGSEGV", "ran out of memory or address space", 139], ["SIGABRT", "ran out of memory, threads or address space", 134]] as const) {
+      const { status, stderr } = launch(["--adapter", "swiftshader", "--exec", script("die"), signal], again);
+      expect(stderr).toContain(`[launch] the process must end by itself, got ${signal}: `);
+      expect(stderr).toContain(meaning);
+      expect(status).toBe(code);
+    }
+    expect(launch(["--adapter", "swiftshader", "--exec", script("die"), "SIGTERM"], again).stderr).not.toContain("[launch]");
+  });
+});

@@ -1,5 +1,7 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { writeSafetensors } from "../../src/checkpoint/safetensors.ts";
+import { writeSafetensors, type TensorToWrite } from "../../src/checkpoint/safetensors.ts";
 import { readCase } from "../../src/reference/case.ts";
 import { compareSteps, compareTensors, thresholdFor, worstOf } from "../../src/reference/compare.ts";
 import { complaint, runCase } from "../../src/reference/run.ts";
@@ -116,5 +118,33 @@ describe("runCase", () => {
     const t5 = await run({ ...metadata, module: "T5EncoderModel", config }, { "input.input_ids": { dtype: "I32", shape: [1, 2], data: Int32Array.of(0, 1) }, "weight.shared.weight": { dtype: "F32", shape: [4, 4], data: new Float32Array(16) }, "output.last_hidden_state": f32(1) });
     expect(t5).toMatchObject({ verdict: "cannot be run" });
     expect(t5.error).toMatch(/got 12 of 12 that are not; make the case again:\n {2}shared\.weight: expected \[4, 8\], got \[4, 4\]\n {2}encoder\.block\.0/);
+  });
+});
+
+describe("a case of a kilobyte", () => {
+  const run = async (module: string, options: object, output: Record<string, TensorToWrite>, more: Record<string, TensorToWrite> = {}) =>
+    runCase(await testGpu(), await readCase(writeSafetensors({ ...more, ...output }, { format: "reference-case/1", module, config: "{}", options: JSON.stringify(options), source: "here" }), "small"));
+
+  test("makes no more draws than it holds to compare them with", async () => {
+    const output = { "output.sample": f32(1, 2) };
+    const begun = performance.now();
+    for (const shape of [[2 ** 28], [2 ** 14, 2 ** 14], [3], [1, 2], Array(10_000).fill(1)]) {
+      const { verdict, error } = await run("torch.randn", { seed: 1, shape }, output);
+      expect(verdict).toBe("cannot be run");
+      expect(error).toMatch(/^\[reference\] small: options\.shape must be the shape of output\.sample, got .+ and \[2\]; make the case again$/);
+      expect(error!.length).toBeLessThan(300);
+    }
+    expect((await run("torch.randn", { seed: 1, shape: [2 ** 28] }, { "output.other": f32(1) })).error).toMatch(/and none; make the case again$/);
+    expect(performance.now() - begun).toBeLessThan(2000);
+    const { error } = await run("torch.randn", { seed: 1, shape: [2] }, output);
+    expect(error).toBeUndefined();
+  });
+
+  test("nor more rows of ids", async () => {
+    const model = await readFile(join(import.meta.dirname, "../../models/moving-shapes/tokenizer/spiece.model"));
+    const more = { "weight.spiece_model": { dtype: "U8" as const, shape: [model.length], data: model } };
+    const ids = { "output.input_ids": { dtype: "I32" as const, shape: [1, 4], data: new Int32Array(4) } };
+    expect((await run("T5Tokenizer", { text: Array(20_000).fill(""), max_length: 65536 }, ids, more)).error).toContain("output.input_ids must be [20000, 65536] for these texts and max_length, got [1, 4]");
+    expect((await run("T5Tokenizer", { text: ["a"], max_length: 4 }, ids, more)).verdict).toBe("fail");
   });
 });

@@ -346,7 +346,9 @@ export class ExactRunner {
       const region = { top: middle(height, h), left: middle(width, w), bottom: 0, right: 0 };
       const bytes = planned(this.record(segment, { ...region, bottom: Math.min(height, region.top + h), right: Math.min(width, region.left + w) }).graph, caps);
       if (bytes <= budgetBytes) break;
-      if (h <= 2 && w <= 2) throw new CogwheelError("vae", `the smallest tile of a ${width} × ${height} picture needs ${bytes} bytes, got a budget of ${budgetBytes}; raise budgetBytes`);
+      if (h <= 2 && w <= 2) throw bytes === Infinity
+        ? new CogwheelError("vae", `the smallest tile of a ${width} × ${height} picture must fit the adapter's limits, got bindings of ${caps.maxBindingBytes} and buffers of ${caps.maxBufferBytes} bytes at most; use another adapter`)
+        : new CogwheelError("vae", `the smallest tile of a ${width} × ${height} picture needs ${bytes} bytes, got a budget of ${budgetBytes}; raise budgetBytes`);
       if (w > h) w = even(w);
       else h = even(h);
     }

@@ -12,6 +12,9 @@ import { caseLoras, inputOf } from "../case.ts";
 import type { HostTensor, ReferenceCase, ReferenceModule } from "../module.ts";
 import { loraScales } from "./transformer.ts";
 
+/** As many as diffusers' schedulers were trained with; what a small file may ask for takes no longer than that. */
+const MOST_STEPS = 1000;
+
 type Kind = "text" | "image" | "video" | "control";
 
 function pipeline(kind: Kind): ReferenceModule {
@@ -30,6 +33,7 @@ function pipeline(kind: Kind): ReferenceModule {
       return value as T;
     };
     const stepsAsked = option("num_inference_steps", 50);
+    if (stepsAsked > MOST_STEPS) throw new CogwheelError("reference", `${c.name}: options.num_inference_steps must be at most ${MOST_STEPS}, got ${stepsAsked}; make a shorter case`);
     const guidance = option("guidance_scale", 6);
 
     const latents = inputOf(c, "latents", 5);

@@ -29,6 +29,9 @@ const t5Tokenizer: ReferenceModule = async (c) => {
   const tokenizer = new T5Tokenizer(Uint8Array.from(model.data), { file: c.name });
   if (!Number.isInteger(max_length) || (max_length as number) < 1 || (max_length as number) > 65536) throw new CogwheelError("reference", `${c.name}: options.max_length must be a whole number from 1 to 65536, got ${JSON.stringify(max_length)}; correct it`);
   const length = max_length as number;
+  // Rows cost a file a few bytes each; only those that it can be compared with are made.
+  const want = c.outputs.get("input_ids");
+  if (want?.shape.join() !== [text.length, length].join()) throw new CogwheelError("reference", `${c.name}: output.input_ids must be [${text.length}, ${length}] for these texts and max_length, got ${want ? `[${want.shape.join(", ")}]` : "none"}; make the case again`);
   const rows = (text as string[]).map((t) => tokenizer.encode(t, length).ids);
   return { input_ids: hostTensor(Float32Array.from(rows.flatMap((row) => [...row])), [rows.length, length]) };
 };
