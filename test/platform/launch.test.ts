@@ -105,7 +105,7 @@ describe.skipIf(process.platform !== "linux")("too little of the system", () => 
   it("address space that no driver fits in is told of, before it ends the process without a word", () => {
     const limited = (kilobytes: number) => spawnSync("bash", ["-c", `ulimit -v ${kilobytes}; exec "$0" "$@"`, process.execPath, launcher, "--exec", script("name")], { env: clean, encoding: "utf8" });
     const { status, stdout, stderr } = limited(1_900_000);
-    expect(stdout.trim()).toMatch(/^\[adapter\] Dawn and a driver need 1\.2\d GB of address space, got \d+ MB left of a limit of 1\.9\d GB; raise it \(ulimit -v\)$/);
+    expect(stdout.trim()).toMatch(/^\[adapter\] Dawn and a driver need 1\.2\d GB of address space, got [\d.]+ [MG]B left of a limit of 1\.9\d GB; raise it \(ulimit -v\)$/);
     expect({ status, stderr }).toEqual({ status: 7, stderr: "" });
     // And an app that was not started by the launcher.
     const alone = spawnSync("bash", ["-c", `ulimit -v 1900000; exec "$0" "$@"`, process.execPath, script("name")], { env: clean, encoding: "utf8" });
