@@ -40,6 +40,9 @@ export const readFilm: Reader = async function* (bytes, context) {
   }
 };
 
+/** More parts than an editor makes: each is decoded from a key frame of its own. */
+const MOST_EDITS = 1000;
+
 interface Film {
   track: InputVideoTrack;
   bytes: Uint8Array;
@@ -69,7 +72,10 @@ async function open(input: Input, bytes: Uint8Array, context: ReadContext, codec
   const [width, height] = [await track.getCodedWidth(), await track.getCodedHeight()];
   refuseBeyondPixels(context, width, height);
   const container = matroska ? mkvTrack(bytes, track.id) : index;
-  if (index) refuseBeyondFrames(context, width, height, index.samples);
+  const edits = index && !index.fragmented ? index.edits : undefined;
+  // What an edit list leaves of the samples is counted as it comes.
+  if (index && !edits) refuseBeyondFrames(context, width, height, index.samples);
+  if (edits && edits.length > MOST_EDITS) throw new CogwheelError("video", `${name} must have at most ${MOST_EDITS} edits, got ${edits.length}; the file is damaged, or convert it to H.264 (ffmpeg -i FILE -c:v libx264 -crf 12 film.mp4)`);
   context.progress();
 
   const packet = await new EncodedPacketSink(track).getFirstKeyPacket();
@@ -87,7 +93,7 @@ async function open(input: Input, bytes: Uint8Array, context: ReadContext, codec
     track,
     bytes,
     index,
-    edits: index && !index.fragmented ? index.edits : undefined,
+    edits,
     stream,
     codecs,
     codec,
