@@ -9,7 +9,7 @@ import { systemComplaint } from "../platform/system-error.ts";
 import { EMBEDDED_MODEL, packageInfo } from "./package-root.ts";
 import type { ValidateOptions } from "./validate.ts";
 import { Interrupted } from "./terminal/interrupt.ts";
-import { codeAfterOutput, complain, drained, guardOutput } from "./terminal/output.ts";
+import { codeAfterOutput, complain, drained, guardOutput, leave } from "./terminal/output.ts";
 
 guardOutput();
 const { version, description } = packageInfo();
@@ -180,4 +180,4 @@ await drained();
 // What the other commands print is about a file, which is their result.
 const printsResult = ["validate", "inspect", "adapters"].includes(program.args[0] ?? "");
 // Dawn keeps the process alive, so it is ended here.
-process.exit(codeAfterOutput(Number(process.exitCode ?? 0), printsResult));
+leave(codeAfterOutput(Number(process.exitCode ?? 0), printsResult));

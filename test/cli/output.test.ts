@@ -154,6 +154,27 @@ describe.skipIf(process.platform === "win32")("lines that nobody takes", () => {
   });
 });
 
+describe.skipIf(process.platform !== "linux" || spawnSync("script", ["--version"]).status !== 0)("a real terminal that is closed in the middle (needs `script` of bsdutils)", () => {
+  it.each([
+    // The shell is told of the hangup, and hands it on or not; it outlives it, to tell the exit code.
+    ["stops the run, and keeps its latents", 1000, "& trap 'kill -HUP $!' HUP; wait; wait $!", "129\n", "a.latents.safetensors"],
+    ["does not end a run that is not told", 300, "", "0\n", "a.png"],
+  ])("%s", async (_, steps, after, code, made) => {
+    const line = [process.execPath, launcher, "generate", "--model", model, "--seed", "7", "--steps", String(steps), "--frames", "1", "--out", "a.png", "circle"].join(" ");
+    const terminal = spawn("script", ["-qec", `trap '' HUP; ${line} ${after}; echo $? > code`, "/dev/null"], { cwd: folder, stdio: ["pipe", "pipe", "ignore"] });
+    await new Promise<void>((begun) => {
+      let text = "";
+      terminal.stdout.on("data", (part: Buffer) => void (/denoise/.test((text += part)) && setTimeout(begun, 100)));
+      terminal.on("close", () => begun());
+    });
+    terminal.kill("SIGKILL");
+    for (let waited = 0; waited < 300 && !existsSync(join(folder, "code")); waited++) await new Promise((later) => setTimeout(later, 100));
+    await new Promise((later) => setTimeout(later, 50));
+    expect(readFileSync(join(folder, "code"), "utf8")).toBe(code);
+    expect(files()).toEqual([made, "code"]);
+  });
+});
+
 describe.skipIf(process.platform === "win32")("links, and results that would take the place of something else", () => {
   it("a link that leads nowhere yet is followed, and stays", async () => {
     mkdirSync(join(folder, "far"));

@@ -1,5 +1,6 @@
 /** Signals that ask a run to end: the first one lets the work stop at its next safe place, a second one ends the process. */
 import { constants } from "node:os";
+import { leave } from "./output.ts";
 
 /** Ctrl-C; `kill` and a system that goes down; a terminal that is closed; Windows' Ctrl-Break. */
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", ...(process.platform === "win32" ? (["SIGBREAK"] as const) : [])] as const;
@@ -31,7 +32,7 @@ export function interruptible(tell: (text: string) => void = (text) => void proc
   const onSignal = (name: Signal): void => {
     const now = performance.now();
     if (controller.signal.aborted) {
-      if (now - first >= (name === "SIGHUP" ? SAME_HANGUP_MS : SAME_MS)) process.exit((controller.signal.reason as Interrupted).exitCode);
+      if (now - first >= (name === "SIGHUP" ? SAME_HANGUP_MS : SAME_MS)) leave((controller.signal.reason as Interrupted).exitCode);
       return;
     }
     first = now;

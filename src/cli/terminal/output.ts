@@ -2,24 +2,46 @@
  * Standard output and standard error of a command. Either may be a pipe that nobody reads any more (`| head -1`), a terminal that was closed, or a
  * file on a full disk; a run of hours is not lost for it: what cannot be written is dropped.
  */
+import { closeSync, openSync } from "node:fs";
 import { constants } from "node:os";
 import { systemWords } from "../../platform/system-error.ts";
 import { visible, visibleJson, visibleLines } from "../../visible.ts";
 
 /** Why standard output takes nothing any more. */
 let failure: NodeJS.ErrnoException | undefined;
+/** The terminal was closed. */
+let hungUp = false;
 /** Its reader, or its terminal, is gone. */
 const GONE = new Set(["EPIPE", "EIO", "ECONNRESET", "ERR_STREAM_DESTROYED", "EOF"]);
 
 /** Keeps errors of the two streams from ending the process; to be called once, before anything is written. */
 export function guardOutput(): void {
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    hungUp ||= error.code === "EIO";
     if (failure) return;
     failure = error;
     if (!GONE.has(error.code ?? "")) process.stderr.write(`[output] standard output must take what is printed, got ${systemWords(error)}; the rest of it is dropped, files are written all the same\n`);
   });
   // There is no place left where it could be said.
-  process.stderr.on("error", () => undefined);
+  process.stderr.on("error", (error: NodeJS.ErrnoException) => {
+    hungUp ||= error.code === "EIO";
+  });
+}
+
+/** Ends the process. */
+export function leave(code: number): never {
+  // Node 20 puts terminals back as they were when it ends, and dies of one that is no more (SIGSEGV in place of the exit code).
+  if (hungUp && process.platform !== "win32") {
+    for (const fd of [0, 1, 2]) {
+      try {
+        closeSync(fd);
+      } catch {
+        // It was closed.
+      }
+    }
+    for (let fd = 0; fd < 3; fd++) openSync("/dev/null", "r+");
+  }
+  process.exit(code);
 }
 
 /**
