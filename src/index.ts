@@ -24,7 +24,7 @@ export { Profile, type ProfileRow } from "./gpu/profile.ts";
 export { CogwheelError } from "./errors.ts";
 export type { Fit } from "./video/fit.ts";
 export type { Frame } from "./video/frame.ts";
-export { decodeVideo, type DecodedVideo } from "./video/decode.ts";
+export { decodeVideo, type DecodedVideo, type DecodeLimits, type DecodeOptions } from "./video/decode.ts";
 export { encodeVideo } from "./video/encode.ts";
 export { openSource } from "./checkpoint/open.ts";
 export { filesSource } from "./checkpoint/source-files.ts";
