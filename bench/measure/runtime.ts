@@ -9,6 +9,7 @@ import { WeightStore } from "../../src/graph/weights.ts";
 import { ComponentWeights } from "../../src/models/component-weights.ts";
 import type { CogVideoX } from "../../src/pipelines/cogvideox.ts";
 import { denoiseGraph } from "../../src/pipelines/denoiser.ts";
+import { measureLoading, type Loading } from "./loading.ts";
 import { measureReplay, type Replay } from "./replay.ts";
 
 export interface Runtime {
@@ -19,6 +20,7 @@ export interface Runtime {
   readonly waiting?: { readonly seconds: number; readonly core: number };
   /** Activations' arenas, and the largest set of activations alive at once. */
   readonly memory: { readonly activations: number; readonly lowerBound: number };
+  readonly loading: Loading;
 }
 
 export async function measureRuntime(gpu: Gpu, model: CogVideoX): Promise<Runtime> {
@@ -35,7 +37,7 @@ export async function measureRuntime(gpu: Gpu, model: CogVideoX): Promise<Runtim
   await gpu.pace.drain();
   const replay = await measureReplay(gpu, program);
   const waiting = await measureWaiting(gpu, program);
-  return { replay, ...(waiting ? { waiting } : {}), allocation: await measureAllocation(gpu, program), memory: { activations: program.plan.bytes.activations, lowerBound: program.plan.bytes.lowerBound } };
+  return { replay, ...(waiting ? { waiting } : {}), allocation: await measureAllocation(gpu, program), memory: { activations: program.plan.bytes.activations, lowerBound: program.plan.bytes.lowerBound }, loading: await measureLoading(gpu) };
 }
 
 async function measureAllocation(gpu: Gpu, program: Program): Promise<Runtime["allocation"]> {

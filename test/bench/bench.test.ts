@@ -9,6 +9,7 @@ import { builders } from "../../bench/contenders/builders.ts";
 import { summarise } from "../../bench/measure/statistics.ts";
 import type { CaseResult } from "../../bench/measure/contest.ts";
 import { Ceilings, type CeilingRates } from "../../bench/measure/ceiling.ts";
+import { measureLoading } from "../../bench/measure/loading.ts";
 import { RunClock } from "../../bench/measure/clock.ts";
 import { compareRuns } from "../../bench/report/compare.ts";
 import { htmlReport } from "../../bench/report/html.ts";
@@ -136,6 +137,13 @@ test("the report is one file without addresses, and holds the whole run", () => 
   expect(html).toContain("2.00 × (≥ 2.00 ×)");
   const kept = /<script type="application\/json" id="record">(.*)<\/script>/.exec(html)![1]!;
   expect(JSON.parse(kept)).toEqual(JSON.parse(JSON.stringify(record)));
+});
+
+test("loading is measured, and takes bounded memory besides the weight", async () => {
+  const { bytes, ms, copyMs, besides } = await measureLoading(await testGpu(), 2);
+  expect(bytes).toBe(2 * 10240 * 4096);
+  expect(ms > 0 && copyMs > 0).toBe(true);
+  expect(besides).toBe(32 << 20);
 });
 
 test("the report says what kernels were chosen by", () => {
