@@ -95,6 +95,47 @@ describe("what is not read is refused by its name", () => {
   });
 });
 
+describe("indexes that make no sense of a film", () => {
+  it("an edit list of more parts than an editor makes", async () => {
+    const film = await readFile(join(folder, "edit-h264-from-0.7.mp4"));
+    const at = film.indexOf("elst") - 4;
+    const parts = 1001;
+    const list = Buffer.alloc(16 + 12 * parts);
+    list.writeUInt32BE(list.length, 0);
+    list.write("elst", 4);
+    list.writeUInt32BE(parts, 12);
+    for (let i = 0; i < parts; i++) list.set(film.subarray(at + 16, at + 28), 16 + 12 * i);
+    const grown = list.length - film.readUInt32BE(at);
+    const whole = Buffer.concat([film.subarray(0, at), list, film.subarray(at + film.readUInt32BE(at))]);
+    for (const name of ["moov", "trak", "edts"]) {
+      const box = whole.indexOf(name) - 4;
+      whole.writeUInt32BE(whole.readUInt32BE(box) + grown, box);
+    }
+    await expect(read(whole)).rejects.toThrow(/^\[video\] the film must have at most 1000 edits, got 1001; /);
+  });
+
+  it("a turn by less than a quarter", async () => {
+    const film = Buffer.from(await readFile(join(folder, "turned-90-mp4.mp4")));
+    const matrix = film.indexOf("tkhd") + 4 + 40;
+    for (const [i, value] of [0.866, 0.5, 0, -0.5, 0.866].entries()) film.writeInt32BE(Math.round(65536 * value), matrix + 4 * i);
+    await expect(read(film)).rejects.toThrow("[video] the film must be turned by quarters, got a matrix of 0.87, 0.50, -0.50, 0.87; ");
+  });
+
+  it("headers that are damaged end in words, or in the frames", async () => {
+    for (const file of ["edit-h264-part.mp4", "size-vp9-97x81.webm", "matrix-hevc-bt2020nc-10.mp4", "matrix-av1-smpte170m-8.mkv"]) {
+      const film = await readFile(join(folder, file));
+      // Into the index of an MP4, which is at its end, and into the head of a Matroska file; the media stay whole.
+      const [from, to] = file.endsWith(".mp4") ? [film.indexOf("moov"), film.length] : [40, Math.min(film.length, 700)];
+      for (let round = 0; round < 12; round++) {
+        const damaged = Uint8Array.from(film);
+        for (let k = 0; k < 3; k++) damaged[from + ((round * 7919 + k * 104729) % (to - from))]! ^= 1 << ((round + k) & 7);
+        const error = await read(damaged, { maxFrames: 4 }).then(() => undefined, (caught: Error) => caught);
+        if (error) expect(error.name, `${file}, ${round}: ${error.stack}`).toBe("CogwheelError");
+      }
+    }
+  });
+});
+
 describe("films that are cut off", () => {
   const clip = Array.from({ length: 50 }, (_, index) => ({ width: 64, height: 64, data: Uint8Array.from({ length: 4 * 64 * 64 }, (__, at) => (at % 4 === 3 ? 255 : (((at >> 2) * 7919 + index * 104729) >>> 3) & 255)) }));
 

@@ -21,15 +21,19 @@ class PlainDecoder extends CustomVideoDecoder {
     return true;
   }
 
-  init(): void {
+  init(): Promise<void> {
+    return this.#tell(async () => this.#begin());
+  }
+
+  #begin(): void {
     const { codec, config } = this;
     this.#decoder = new VideoDecoder({
       output: (frame) => {
         this.onSample(new VideoSample(frame, this.#times.shift()));
       },
       error: (error) => {
-        this.#failure = error;
-        this.onError(error);
+        if (!this.#failure) this.onError(error);
+        this.#failure ??= error;
       },
     });
     const description = config.description as Uint8Array | undefined;
@@ -39,7 +43,22 @@ class PlainDecoder extends CustomVideoDecoder {
     this.#decoder.configure({ ...rest, ...(plain ? { description: plain } : {}), hardwareAcceleration: "prefer-software" });
   }
 
-  async decode(packet: EncodedPacket): Promise<void> {
+  /** What goes wrong is told by `onError`: mediabunny calls one method after another, and a rejection of one is taken for one of all that follow, of which nobody takes that of `close`. */
+  async #tell(work: () => Promise<void>): Promise<void> {
+    if (this.#failure) return;
+    try {
+      await work();
+    } catch (error) {
+      this.#failure ??= error;
+      this.onError(error);
+    }
+  }
+
+  decode(packet: EncodedPacket): Promise<void> {
+    return this.#tell(() => this.#decode(packet));
+  }
+
+  async #decode(packet: EncodedPacket): Promise<void> {
     const { codec, config } = this;
     const decoder = this.#decoder!;
     const timestamp = packet.microsecondTimestamp;
@@ -53,10 +72,12 @@ class PlainDecoder extends CustomVideoDecoder {
     while (decoder.decodeQueueSize > AHEAD && !this.#failure) await new Promise((resolve) => setTimeout(resolve, 1));
   }
 
-  async flush(): Promise<void> {
-    await this.#decoder!.flush();
-    this.#times.length = 0;
-    this.#packets = 0;
+  flush(): Promise<void> {
+    return this.#tell(async () => {
+      await this.#decoder!.flush();
+      this.#times.length = 0;
+      this.#packets = 0;
+    });
   }
 
   close(): void {
