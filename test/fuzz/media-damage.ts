@@ -57,7 +57,7 @@ function boxes(view: DataView, from: number, to: number): { type: string; from: 
   return found;
 }
 
-/** Matroska's blocks behind their own headers (track, time, flags), in segments, clusters and groups. */
+/** Matroska's blocks behind their own headers (track, time, flags) and that of the frame, in segments, clusters and groups. */
 function blocks(bytes: Uint8Array, from: number, to: number): Range[] {
   const found: Range[] = [];
   for (let at = from; at < to; ) {
@@ -68,7 +68,7 @@ function blocks(bytes: Uint8Array, from: number, to: number): Range[] {
     const size = [...bytes.subarray(at, at + sizeLength)].reduce((value, byte, i) => value * 256 + (i ? byte : byte & (0xff >> sizeLength)), 0);
     at += sizeLength;
     if ([0x18538067, 0x1f43b675, 0xa0].includes(id)) found.push(...blocks(bytes, at, at + size));
-    else if (id === 0xa3 || id === 0xa1) found.push([at + 4, at + size]);
+    else if (id === 0xa3 || id === 0xa1) found.push([at + 5, at + size]); // the first byte of VP8 says whether the frame is shown
     at += size;
   }
   return found;

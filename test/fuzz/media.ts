@@ -50,6 +50,8 @@ export const media: FuzzKind = {
     const all = await seeds((text) => tally.faults.push(text));
     const ended = { "no progress": 0, memory: 0, crash: 0 };
     let warned = 0;
+    // An error of a library's own that no reader put into words: told in words by the sandbox, and here with where it comes from.
+    const foreign = ({ message, cause }: Error, input: string): void => options.log(`no reader's words: ${input}: ${message}; ${String((cause as Error | undefined)?.message).slice(0, 600)}`);
     for (const { index, seed } of inputs(options)) {
       const m = new Mutator(seed);
       const from = all[index % all.length]!;
@@ -63,6 +65,7 @@ export const media: FuzzKind = {
         tally.thrown(settled.error, input);
         if (isRefusal(settled.error)) {
           const { message } = settled.error;
+          if (/whole file of its kind/.test(message)) foreign(settled.error, input);
           if (/made no progress/.test(message)) ended["no progress"]++;
           else if (/of memory, got/.test(message)) ended.memory++;
           else if (/process ended with/.test(message)) ended.crash++;
