@@ -112,7 +112,7 @@ def all_cases():
     for codec in ("h264", "hevc"):
         add("container-color", f"{codec}-against", "mp4", [*source(), *coded(codec), "-colorspace", "bt709", "-color_range", "tv"], copy=["-c", "copy", "-colorspace", "smpte240m", "-color_range", "pc", "-movflags", "+write_colr"])
     add("matrix", "h264-ycgco", "mp4", [*source(filters="setparams=colorspace=ycgco"), *coded("h264")], refused="YCgCo")
-    add("matrix", "hevc-bt2020c", "mp4", [*source(filters="setparams=colorspace=bt2020c"), *coded("hevc", "yuv420p10le")], refused="constant luminance")
+    add("matrix", "h264-bt2020c", "mp4", [*source(), *coded("h264"), "-bsf:v", "h264_metadata=matrix_coefficients=10"], refused="constant luminance")
     for transfer, said in (("smpte2084", "PQ"), ("arib-std-b67", "HLG")):
         for codec in ("hevc", "vp9", "av1", "h264"):
             add("hdr", f"{codec}-{said}", "mkv", [*source(filters=f"setparams=colorspace=bt2020nc:color_trc={transfer}:color_primaries=bt2020"), *coded(codec, "yuv420p10le")], warned=said)
