@@ -71,6 +71,7 @@ export class ComponentWeights implements WeightProvider {
 
   async *parts(name: string, dtype: DType, signal?: AbortSignal): AsyncGenerator<WeightValues> {
     let out: Uint16Array<ArrayBuffer> | Float32Array<ArrayBuffer> | undefined;
+    const most = Math.min(CONVERTED, elements(this.#entry(name).shape));
     for await (const { bytes, from } of this.#pieces(name, signal)) {
       const size = DTYPE_BYTES[from];
       if (from === (dtype === "f16" ? "F16" : "F32")) {
@@ -78,7 +79,7 @@ export class ComponentWeights implements WeightProvider {
       } else for (let at = 0; at < bytes.length; at += CONVERTED * size) {
         const some = bytes.subarray(at, at + CONVERTED * size);
         const count = some.length / size;
-        out ??= dtype === "f16" ? new Uint16Array(CONVERTED) : new Float32Array(CONVERTED);
+        out ??= dtype === "f16" ? new Uint16Array(most) : new Float32Array(most);
         yield out instanceof Uint16Array ? toFloat16(some, from, out.subarray(0, count)) : toFloat32(some, from, out.subarray(0, count));
       }
     }
