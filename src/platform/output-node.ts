@@ -117,7 +117,9 @@ export async function checkWritable(path: string, kind: Kind, option?: string): 
       throw new CogwheelError("output", `${path} must be empty or hold only the frame-NNNN.png of an earlier run, which are replaced, got ${foreign}; choose another folder with ${option ?? "--out"}.`);
     }
   }
-  await tryWriting(kind === "folder" && present ? real : dirname(real), path, option);
+  // A folder that will be replaced as a whole is left alone until then.
+  if (!(kind === "folder" && present)) await tryWriting(dirname(real), path, option);
+  else if (!(await movable(real))) await tryWriting(real, path, option);
 }
 
 /** Opens a place for a result; see `OutputFiles`. */

@@ -6,6 +6,7 @@
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
+import { tuningFile } from "../../src/gpu/tuning.ts";
 import { runKilled, stateOf, type Killed } from "../support/kill.ts";
 import { inputs, type FuzzKind } from "./kind.ts";
 
@@ -30,7 +31,7 @@ const TARGETS: readonly Target[] = [
   { name: "gif", paths: ["film.gif"], args: (which) => generate(which, "--out", "film.gif") },
   { name: "latents beside webm", paths: ["film.webm", "l.safetensors"], args: (which) => generate(which, "--out", "film.webm", "--save-latents", "l.safetensors") },
   // What `tune` does when it has measured: the report, and the table among the user's caches.
-  { name: "tune", paths: ["report.json", "cache/cogwheel/tuning"], args: (which) => [resolve("dist/test/kills-tune.js"), which], env: (folder) => ({ XDG_CACHE_HOME: join(folder, "cache") }) },
+  { name: "tune", paths: ["report.json", `cache/cogwheel/tuning/${tuningFile({ format: 1, adapter: { vendor: "v", architecture: "a", device: "d" }, driver: "", capabilities: "00000000", kernels: "k" })}`], args: (which) => [resolve("dist/test/kills-tune.js"), which], env: (folder) => ({ XDG_CACHE_HOME: join(folder, "cache") }) },
 ];
 
 /** One of so many is killed before a chosen call, the others at a random moment. */
