@@ -90,9 +90,11 @@ describe("weights that do not fit f16", () => {
     skip(!gpu.caps.f16, "needs an adapter with shader-f16");
     await using model = await CogVideoX.open(await folder(), { gpu, dtype: "f16" });
     const warnings: string[] = [];
-    const { state } = await model.generate({ prompt: "a red circle", seed: 3, frames: 1, onWarning: (message) => warnings.push(message) });
+    let latents: Float32Array | undefined;
+    // Latents of 1e5 are the transformer's right answer to such weights, and nothing that the VAE decodes in f16.
+    await expect(model.generate({ prompt: "a red circle", seed: 3, frames: 1, onWarning: (message) => warnings.push(message), onStep: (state) => void (latents = state.latents) })).rejects.toThrow(/every value must be finite, got \d+ NaN or infinite values in node .* of vae\.decode/);
     expect(warnings).toEqual(["[checkpoint] 2 of transformer's weights do not fit f16 and stay f32: proj_out.weight (1 too large, 0 too small), transformer_blocks.0.attn1.to_q.weight (0 too large, 1024 too small)"]);
-    expect(state.latents.every(Number.isFinite)).toBe(true);
+    expect(latents!.every(Number.isFinite)).toBe(true);
   });
 });
 
@@ -123,7 +125,7 @@ describe("a checkpoint is refused", () => {
   it("when a file is missing, torn or not what its name says", async () => {
     await refused({}, /^\[checkpoint\] transformer\/diffusion_pytorch_model\.safetensors: .*truncated/, (f) => truncate(join(f, file), 20_000));
     await refused({}, /the header must fit in the file, got a header length of \d+ in 100 bytes; the file is truncated/, (f) => truncate(join(f, file), 100));
-    await refused({}, /starts with an 8-byte header length, got a file of 0 bytes/, (f) => truncate(join(f, file), 0));
+    await refused({}, /diffusion_pytorch_model\.safetensors: must be a safetensors file, got an empty file; download it again/, (f) => truncate(join(f, file), 0));
     await refused({}, /^\[checkpoint\] transformer: weights must be in diffusion_pytorch_model\.safetensors or behind .*, got neither; finish the download/, (f) => rm(join(f, file)));
     await refused({}, /^\[checkpoint\] vae\/config\.json: model_index\.json names the component vae .* got no such file/, (f) => rm(join(f, "vae/config.json")));
     await refused({}, /^\[checkpoint\] vae\/config\.json: must be JSON, got text that starts "\{\\"a/, (f) => writeFile(join(f, "vae/config.json"), '{"a'));

@@ -196,7 +196,7 @@ describe("cogwheel vae", () => {
     await writeFile(join(folder, "not-a-video.mp4"), "not a video");
     for (const [args, message] of [
       [["encode", "missing.mp4", "--out", "x.safetensors"], /missing\.mp4/],
-      [["encode", "not-a-video.mp4", "--out", "x.safetensors"], /^\[video\] not-a-video\.mp4 must be a whole MP4/m],
+      [["encode", "not-a-video.mp4", "--out", "x.safetensors"], /^\[video\] not-a-video\.mp4 must be a film or a picture that can be read here, got text \("not a video"\)/m],
       [["encode", "in.mp4", "--out", "x.safetensors", "--frames", "5"], /8·k or 8·k \+ 1 frames, got 5/],
       [["encode", "in.mp4", "--out", "x.safetensors", "--size", "60x64"], /multiples of 8, got 64 × 60/],
       [["decode", "not-a-video.mp4", "--out", "x.gif"], /not-a-video\.mp4/],
