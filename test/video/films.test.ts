@@ -121,10 +121,20 @@ describe("indexes that make no sense of a film", () => {
     await expect(read(film)).rejects.toThrow("[video] the film must be turned by quarters, got a matrix of 0.87, 0.50, -0.50, 0.87; ");
   });
 
+  it("fragments that count by the billion end in words, or in the frames", async () => {
+    const film = await readFile(join(folder, "mixed-anywhere.mp4"));
+    for (let at = film.indexOf("trun"); at >= 0; at = film.indexOf("trun", at + 1)) {
+      const damaged = Buffer.from(film);
+      damaged.writeUInt32BE(0xffffffff, at + 8);
+      const frames = await read(damaged).then(({ frames }) => frames.length, (error: Error) => error.name);
+      expect(frames === "CogwheelError" || (Number(frames) >= 8 && Number(frames) <= 40), `got ${frames}`).toBe(true);
+    }
+  });
+
   it("headers that are damaged end in words, or in the frames", async () => {
-    for (const file of ["edit-h264-part.mp4", "size-vp9-97x81.webm", "matrix-hevc-bt2020nc-10.mp4", "matrix-av1-smpte170m-8.mkv"]) {
+    for (const file of ["edit-h264-part.mp4", "mixed-anywhere.mp4", "size-vp9-97x81.webm", "matrix-hevc-bt2020nc-10.mp4", "matrix-av1-smpte170m-8.mkv"]) {
       const film = await readFile(join(folder, file));
-      // Into the index of an MP4, which is at its end, and into the head of a Matroska file; the media stay whole.
+      // Into the index of an MP4, which is at its end or followed by fragments, and into the head of a Matroska file; the media stay whole.
       const [from, to] = file.endsWith(".mp4") ? [film.indexOf("moov"), film.length] : [40, Math.min(film.length, 700)];
       for (let round = 0; round < 12; round++) {
         const damaged = Uint8Array.from(film);

@@ -12,9 +12,10 @@ import { codecName } from "./codec-name.ts";
 import { refuseBeyondFrames, refuseBeyondPixels } from "./limits.ts";
 import { mkvEnd, mkvTrack, mkvWhole } from "./mkv-elements.ts";
 import { mp4End, mp4Track, type Mp4Track } from "./mp4-boxes.ts";
+import { mp4Whole } from "./mp4-fragments.ts";
 import { orient, type Orientation } from "./orientation.ts";
 import { layoutOf, PictureReader } from "./planes.ts";
-import { registerPlainDecoder } from "./plain-decoder.ts";
+import { anyLevel, registerPlainDecoder } from "./plain-decoder.ts";
 import type { ReadContext, Reader, ReadFrame } from "./reader.ts";
 import { streamFormat, type StreamFormat } from "./stream.ts";
 import { knownMatrix, MATRIX } from "./yuv.ts";
@@ -28,7 +29,7 @@ export const readFilm: Reader = async function* (bytes, context) {
   // In Node nothing else holds the event loop while the codec works: without a timer the process would end.
   const held = setInterval(() => {}, 1000);
   try {
-    using input = new Input({ source: new BufferSource(mkvWhole(bytes)), formats: [MP4, QTFF, MATROSKA, WEBM] });
+    using input = new Input({ source: new BufferSource(mp4Whole(mkvWhole(bytes))), formats: [MP4, QTFF, MATROSKA, WEBM] });
     const film = await open(input, bytes, context, codecs);
     yield* film.edits ? editedFrames(film, context) : allFrames(film, context);
   } catch (error) {
@@ -66,7 +67,7 @@ async function open(input: Input, bytes: Uint8Array, context: ReadContext, codec
   const matroska = format === MATROSKA || format === WEBM;
   const index = matroska ? undefined : mp4Track(bytes, track.id);
   const called = codecName(codec, await track.getInternalCodecId(), index?.objectType);
-  if (!codec || !config || !(await VideoDecoder.isConfigSupported(config)).supported) {
+  if (!codec || !config || !(await VideoDecoder.isConfigSupported(codecs === "package" ? { ...config, codec: anyLevel(config.codec) } : config)).supported) {
     throw new CogwheelError("video", `${name} must be in a codec that can be decoded here, got ${called}; convert it to H.264 (ffmpeg -i FILE -c:v libx264 -crf 12 film.mp4)`);
   }
   const [width, height] = [await track.getCodedWidth(), await track.getCodedHeight()];
@@ -206,7 +207,8 @@ function refuseMistaken({ codecs, codec, stream }: Film, sample: VideoSample, na
 
 /** Says how many frames are missing of those that the index promises to show, or, where nothing counts them, of those that are there or were cut off. */
 async function warnOfMissing({ track, index, edits, bytes, codec }: Film, context: ReadContext, count: number): Promise<void> {
-  const indexed = index !== undefined && index.samples > 0;
+  // Of a film in fragments nothing says how many there are, be the first of them in an index or not.
+  const indexed = index !== undefined && index.samples > 0 && !index.fragmented;
   if (!indexed && (mp4End(bytes) ?? mkvEnd(bytes) ?? 0) > bytes.length) {
     context.warn(`${context.name} was cut off before its end: ${count} frames were read`);
     return;

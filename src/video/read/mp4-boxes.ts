@@ -32,8 +32,10 @@ export interface Mp4Track {
   aperture?: Area;
 }
 
-interface Box {
+export interface Box {
   type: string;
+  /** Where its header begins. */
+  at: number;
   /** The first byte of the contents. */
   start: number;
   end: number;
@@ -83,7 +85,8 @@ export function mp4End(bytes: Uint8Array): number | undefined {
   return at;
 }
 
-function* boxes(view: DataView, start: number, end: number): Generator<Box> {
+/** The boxes between two places, one after another. */
+export function* boxes(view: DataView, start: number, end: number): Generator<Box> {
   for (let at = start; at + 8 <= end; ) {
     let size = view.getUint32(at);
     let header = 8;
@@ -93,17 +96,17 @@ function* boxes(view: DataView, start: number, end: number): Generator<Box> {
     }
     if (size === 0) size = end - at;
     if (size < header) return;
-    yield { type: fourLetters(view, at + 4), start: at + header, end: Math.min(end, at + size) };
+    yield { type: fourLetters(view, at + 4), at, start: at + header, end: Math.min(end, at + size) };
     at += size;
   }
 }
 
-function child(view: DataView, parent: Box, type: string): Box | undefined {
+export function child(view: DataView, parent: Box, type: string): Box | undefined {
   for (const box of boxes(view, parent.start, parent.end)) if (box.type === type) return box;
   return undefined;
 }
 
-function descend(view: DataView, parent: Box, ...types: string[]): Box | undefined {
+export function descend(view: DataView, parent: Box, ...types: string[]): Box | undefined {
   let box: Box | undefined = parent;
   for (const type of types) box = box && child(view, box, type);
   return box;

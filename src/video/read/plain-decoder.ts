@@ -40,7 +40,7 @@ class PlainDecoder extends CustomVideoDecoder {
     const plain = codec === "avc" || codec === "hevc" ? neutral(codec, description) : description;
     // Colours are looked up by us, and said here they would choose the format of the planes.
     const { colorSpace: _, ...rest } = config;
-    this.#decoder.configure({ ...rest, ...(plain ? { description: plain } : {}), hardwareAcceleration: "prefer-software" });
+    this.#decoder.configure({ ...rest, codec: anyLevel(rest.codec), ...(plain ? { description: plain } : {}), hardwareAcceleration: "prefer-software" });
   }
 
   /** What goes wrong is told by `onError`: mediabunny calls one method after another, and a rejection of one is taken for one of all that follow, of which nobody takes that of `close`. */
@@ -89,6 +89,14 @@ function insert(times: { timestamp: number; duration: number }[], time: { timest
   let at = times.length;
   while (at > 0 && times[at - 1]!.timestamp > time.timestamp) at--;
   times.splice(at, 0, time);
+}
+
+/**
+ * A codec string that the package takes. It refuses levels that it has no name for (AV1's 31, "whatever there may be", of rav1e; VP9's 0, "not said"; H.264's 9, 1b)
+ * and profiles of more than one layer or view, of which the first is shown. Its decoders go by the stream.
+ */
+export function anyLevel(codec: string): string {
+  return codec.replace(/^(avc[13])\..*$/, "$1.64003e").replace(/^(av01\.\d)\.\d+/, "$1.23").replace(/^(vp09\.\d+)\.\d+/, "$1.62");
 }
 
 let registered = false;

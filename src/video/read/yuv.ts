@@ -177,16 +177,20 @@ function taps(input: number, output: number, factor: number, bits: number): Taps
   if (factor !== 2) return { first: Int32Array.from({ length: output }, (_, i) => (factor === 0 ? 0 : i)), values: new Int32Array(output).fill(one) };
   const step = Math.floor((input * 65536 + (output >> 1)) / output) / 65536; // 16 bits: exactly a half for even sizes
   const result: Taps = { first: new Int32Array(output), values: new Int32Array(4 * output) };
+  // Five samples count, and fewer where there are not two more than that.
+  const length = Math.max(1, Math.min(5, input - 2));
   for (let i = 0; i < output; i++) {
     const centre = step / 2 - 0.5 + i * step;
-    const left = Math.floor(centre) - 1; // two samples on either side: further ones weigh nothing
+    // A division that rounds towards zero: before the first sample they begin one too late.
+    const left = Math.trunc(centre - (length - 2) / 2);
     // What would lie beyond an edge is taken from the sample at the edge. (Pictures of less than four samples have weights of nothing behind their last.)
-    const first = Math.max(0, Math.min(left, input - 4));
+    const first = Math.max(0, Math.min(Math.floor(centre) - 1, input - 4));
     const exact = [0, 0, 0, 0];
-    // Before the first sample its five taps begin one too late: a division that rounds towards zero.
-    for (let k = Math.max(0, Math.trunc(centre - 1.5) - left); k < 4; k++) {
-      const at = Math.min(Math.max(left + k, 0), input - 1) - first;
-      exact[at] = exact[at]! + bicubic(Math.abs(left + k - centre));
+    for (let k = left; k < left + length; k++) {
+      const weight = bicubic(Math.abs(k - centre));
+      if (weight === 0) continue; // of five samples one is too far away
+      const at = Math.min(Math.max(k, 0), input - 1) - first;
+      exact[at] = exact[at]! + weight;
     }
     const sum = exact.reduce((a, b) => a + b, 0);
     let error = 0;

@@ -38,8 +38,8 @@ FIXTURES = [
     "matrix/h264-smpte240m-8", "matrix/h264-fcc-10-full", "matrix/hevc-bt2020nc-10", "matrix/av1-smpte170m-8", "matrix/h264-ycgco", "unsaid/h264-wide", "hdr/hevc-PQ",
     "container-color/h264-mp4", "container-color/h264-against", "container-color/vp9-mkv", "container-color/av1-mkv",
     "alpha/vp9-webm", "turned/90-mp4", "turned/270h-mkv", "turned/0v-mov", "turned/180-mkv", "aspect/35-24-mp4-90", "aspect/1-2-mkv-0", "aspect/stream-only",
-    "edit/h264-from-0.7", "edit/h264-part", "edit/h264-two-backwards", "edit/h264-empty-first", "edit/hevc-open-gop", "edit/fragmented-delayed",
-    "rate/mkv-h264", "interlaced/h264", "cropped/clap-mp4", "cropped/pixel-crop-mkv", "size/vp8-33x47", "size/vp9-97x81", "size/av1-33x47",
+    "edit/h264-from-0.7", "edit/h264-part", "edit/h264-two-backwards", "edit/h264-empty-first", "edit/hevc-open-gop", "edit/fragmented-delayed", "mixed/anywhere", "mixed/cut-off",
+    "rate/mkv-h264", "interlaced/h264", "cropped/clap-mp4", "cropped/pixel-crop-mkv", "level/av1-31", "level/vp9-0", "level/h264-9", "size/vp8-3x5", "size/h264-6x10", "size/vp8-33x47", "size/vp9-97x81", "size/av1-33x47",
     "refused/mpeg2", "refused/mpeg4-mkv", "refused/prores", "refused/sound-only",
 ]
 
@@ -89,6 +89,15 @@ def all_cases():
             if codec in ("h264", "hevc") and size != "130x66":
                 continue
             add("size", f"{codec}-{size}", CONTAINERS[codec][0], [*source("160x120", filters=f"scale={size.replace('x', ':')}"), *coded(codec)])
+    for size in ("3x5", "5x3"):
+        add("size", f"vp8-{size}", "webm", [*source("160x120", filters=f"scale={size.replace('x', ':')}"), *coded("vp8")])
+    for size in ("2x4", "6x10", "12x14"):
+        add("size", f"h264-{size}", "mp4", [*source("160x120", filters=f"scale={size.replace('x', ':')}"), *coded("h264")])
+    # Levels without a number: "whatever there may be" in AV1, "not said" in VP9, 1b in H.264.
+    add("level", "av1-31", "mp4", [*source(), *coded("av1")], edit=patched(b"av1C", 5, 0x1F))
+    add("level", "vp9-0", "mp4", [*source(), *coded("vp9")], edit=patched(b"vpcC", 9, 0))
+    add("level", "h264-9", "mp4", [*source(), *coded("h264")], edit=patched(b"avcC", 7, 9))
+    add("level", "h264-stereo", "mkv", [*source(), *coded("h264")], edit=patched(b"\x01\x64\x00", 1, 118))
     add("format", "h264-rgb", "mp4", [*source(), *coded("h264", "rgb24")])
     add("format", "h264-rgb-lossless", "mkv", [*source(), *coded("h264", "rgb24"), "-qp", "0"], least=99)
     add("format", "h264-lossless", "mp4", [*source(), *coded("h264", "yuv444p"), "-qp", "0"], least=99)
@@ -145,6 +154,11 @@ def all_cases():
     add("edit", "hevc-open-gop", "mp4", [*source("64x64", 40, "25"), "-c:v", "libx265", "-x265-params", "log-level=none:open-gop=1:keyint=12:bframes=3", "-pix_fmt", "yuv420p"], edit=trim(0.6, 0.5))
     add("edit", "fragmented", "mp4", [*source("64x64", 40, "25"), *coded("h264"), "-g", "16", "-movflags", "frag_keyframe+empty_moov"])
     add("edit", "fragmented-delayed", "mp4", [*source("64x64", 40, "25"), *coded("h264"), "-g", "16", "-bf", "3", "-movflags", "frag_keyframe+delay_moov"])
+    # Not all in fragments: the first samples are in the index, and fragments begin at a key frame, anywhere, or with each frame.
+    for name, flags in (("keys", ["frag_keyframe"]), ("anywhere", ["frag_custom", "-frag_duration", "300000"]), ("absolute", ["frag_keyframe+separate_moof"]), ("relative", ["frag_keyframe+default_base_moof"])):
+        add("mixed", name, "mp4", [*source("64x64", 40, "25"), *coded("h264"), "-g", "16", "-bf", "3", "-movflags", *flags])
+    add("mixed", "every-mov", "mov", [*source("64x64", 40, "25"), *coded("h264"), "-g", "16", "-bf", "3", "-movflags", "frag_every_frame"])
+    add("mixed", "cut-off", "mp4", [*source("64x64", 40, "25"), *coded("h264"), "-g", "16", "-bf", "3", "-movflags", "frag_custom", "-frag_duration", "300000"], edit=cut(0.6), warned="cut off")
 
     for container, codec in (("mp4", "h264"), ("mkv", "h264"), ("webm", "vp9"), ("mkv", "av1")):
         add("rate", f"{container}-{codec}", container, [*source("64x64", 24, "25", filters="select='not(mod(n\\,3))+lt(n\\,7)+eq(n\\,16)'"), "-fps_mode", "passthrough", *coded(codec)])
@@ -241,6 +255,17 @@ def hide(name):
         data = Path(path).read_bytes()
         assert name in data
         Path(path).write_bytes(data.replace(name, b"free", 1))
+
+    return change
+
+
+def patched(name, offset, value):
+    """Another byte, so many behind the place where a name is."""
+
+    def change(path):
+        data = bytearray(Path(path).read_bytes())
+        data[data.index(name) + offset] = value
+        Path(path).write_bytes(data)
 
     return change
 
