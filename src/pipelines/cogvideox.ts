@@ -24,7 +24,8 @@ import { readConfigs } from "./configs.ts";
 import { checkState, Denoiser, type DenoiseShape, type DenoiseState } from "./denoiser.ts";
 import { generation, type Generation, type GenerationStep } from "./generation.ts";
 import { GenerationInterrupted } from "./interrupted.ts";
-import { loadLora, type LoadedLora, type LoraInput } from "./lora-file.ts";
+import { KeptParts, type Held } from "./kept-parts.ts";
+import { loadLora, type LoraInput } from "./lora-file.ts";
 import { checkOptions, defined, type GenerateOptions, type OpenOptions, type TilingMode } from "./options.ts";
 import { dynamicGuidanceAt, switchesOf, textLength, type ProfileSwitches } from "./profiles.ts";
 import { cleanLatents, previewFrames, probeColors, type LatentColors } from "./preview.ts";
@@ -34,7 +35,7 @@ import { adviceFrom, checkSettings, defaultSettings, latentFrames, settingsOf, t
 import { StageClock } from "./stage-clock.ts";
 import { checkFrames, checkInputs, DEFAULT_STRENGTH, framesWithin, taskOf, type Task } from "./task.ts";
 import { textureOfFrame, texturesOfBuffer } from "./textures.ts";
-import { orAborted, Turns } from "./turns.ts";
+import { Turns } from "./turns.ts";
 import { rgbaFrames, Video, type RgbaFrame } from "./video.ts";
 
 /** A generation as it was asked for, checked and completed. */
@@ -83,6 +84,7 @@ export class CogVideoX implements AsyncDisposable {
     memoryBytes: number | undefined,
   ) {
     this.#memoryBytes = memoryBytes;
+    this.#parts = new KeptParts(keep);
     this.#ownsGpu = "own" in gpu;
     this.#gpu = "own" in gpu ? gpu.own : gpu;
     this.#opened = "own" in gpu ? gpu.opened : {};
@@ -93,10 +95,7 @@ export class CogVideoX implements AsyncDisposable {
     return this.#gpu;
   }
 
-  /** Parts that stay on the adapter between generations, each for the shape it was made for. */
-  readonly #kept = new Map<string, { key: string; part: Disposable }>();
-  /** Adapters that were read from a name, while parts are kept. */
-  readonly #adapters = new Map<string, LoadedLora>();
+  readonly #parts: KeptParts;
 
   /**
    * Opens a checkpoint in diffusers' layout: a folder (Node), a URL, an id on the hub such as `org/name` or `org/name@revision`
@@ -178,28 +177,29 @@ export class CogVideoX implements AsyncDisposable {
   /**
    * A video from text, from an image, from another video, along a control video, or with parts of a video made anew; which of them a
    * checkpoint can follows from its config. Encode the prompt and the frames, denoise, decode, return.
+   *
+   * Options are read at the call: what is changed in them later is for the next one. The bytes of frames and latents are not copied and stay
+   * as they are until the generation is over.
    */
   generate(options: GenerateOptions): Generation {
-    return generation(async (emit) => {
+    return generation((emit) => this.#turns.call(async () => {
       checkOptions(options);
-      // What the caller's own callbacks wait for may be the end of this model.
-      const [onStep, onFrames] = [options.onStep, options.onFrames];
-      const calls: Pick<GenerateOptions, "onStep" | "onFrames"> = {
-        ...(onStep ? { onStep: (...step) => orAborted(onStep(...step), this.#turns.ended) } : {}),
-        ...(onFrames ? { onFrames: (...frames) => orAborted(onFrames(...frames), this.#turns.ended) } : {}),
+      const { onStep, onFrames } = options;
+      const asked: GenerateOptions = {
+        ...listsOf(options),
+        ...(onStep ? { onStep: (...step) => this.#turns.callback(() => onStep(...step)) } : {}),
+        ...(onFrames ? { onFrames: (...frames) => this.#turns.callback(() => onFrames(...frames)) } : {}),
       };
-      try {
-        return await this.#turns.take(options.signal, (signal) => this.#recovering({ ...options, ...calls, signal }, emit));
-      } finally {
-        if (this.#releasing && !this.#turns.busy) this.#free();
-      }
-    });
+      using _use = this.#parts.use();
+      return await this.#turns.take(asked.signal, async (signal) => {
+        using _turn = this.#parts.turn();
+        return await this.#recovering({ ...asked, signal }, emit);
+      });
+    }));
   }
 
   /** Generations of one model follow each other: its parts are there once, and memory was planned for one. */
   readonly #turns = new Turns("generate", "a model");
-  /** `release` was called while a generation was under way. */
-  #releasing = false;
 
   /**
    * A device that was lost (a driver that was reset or updated, a laptop's GPU that was switched) is opened again, and the generation
@@ -223,7 +223,8 @@ export class CogVideoX implements AsyncDisposable {
   }
 
   async #reopen(): Promise<void> {
-    this.#free();
+    this.#parts.free();
+    this.#planned = undefined; // another adapter may answer
     await this.gpu[Symbol.asyncDispose]();
     this.#gpu = await Gpu.open(this.#opened);
   }
@@ -324,7 +325,7 @@ export class CogVideoX implements AsyncDisposable {
     const limit = this.#memoryBytes;
     // Parts that are kept lie beside each other; what of them is there already is no longer free.
     const stages = this.keep ? [together(planned.stages)] : planned.stages;
-    const coming = this.keep ? [together(planned.stages.filter((s) => !this.#kept.has(partOf(s.stage))))] : planned.stages;
+    const coming = this.keep ? [together(planned.stages.filter((s) => !this.#parts.has(partOf(s.stage))))] : planned.stages;
     if (limit !== undefined) {
       const most = stages.reduce((a, b) => (b.total > a.total ? b : a));
       if (most.total > limit) throw new CogwheelError("generate", `the ${most.stage} takes ${bytesText(most.total)} of the adapter's memory (weights ${bytesText(most.weights)}, activations ${bytesText(most.activations + most.io)}), got a limit of ${bytesText(limit)} in memoryBytes; choose a smaller size${lighter ? `, fewer frames or ${lighter}` : " or fewer frames"}`);
@@ -334,32 +335,9 @@ export class CogVideoX implements AsyncDisposable {
     return planned.tiling;
   }
 
-  /** A part of the model for a shape: the one that was kept, or a new one, which goes with its user unless parts are kept. */
-  async #hold<T extends Disposable>(name: string, key: string, make: () => Promise<T>): Promise<{ part: T } & Disposable> {
-    if (!this.keep) {
-      const part = await make();
-      return { part, [Symbol.dispose]: () => part[Symbol.dispose]() };
-    }
-    const found = this.#kept.get(name);
-    if (found?.key === key) return { part: found.part as T, [Symbol.dispose]: () => undefined };
-    this.#kept.delete(name);
-    found?.part[Symbol.dispose]();
-    const part = await make();
-    this.#kept.set(name, { key, part });
-    return { part, [Symbol.dispose]: () => undefined };
-  }
-
-  /** Frees what `keep` keeps, at once or when the generations are over that are under way; the next one loads it again. */
+  /** Frees what `keep` keeps, at once or when the generation is over that is under way; the next one loads it again. */
   release(): void {
-    if (this.#turns.busy) this.#releasing = true;
-    else this.#free();
-  }
-
-  #free(): void {
-    this.#releasing = false;
-    for (const { part } of this.#kept.values()) part[Symbol.dispose]();
-    this.#kept.clear();
-    this.#adapters.clear();
+    this.#parts.release();
   }
 
   /** Adapters as changes of this transformer's weights, read and checked before anything is loaded. */
@@ -368,8 +346,7 @@ export class CogVideoX implements AsyncDisposable {
     const adapters: LoraAdapter[] = [];
     for (const { adapter, scale = 1 } of inputs) {
       const named = typeof adapter === "string" || adapter instanceof URL;
-      const loaded = named ? (this.#adapters.get(String(adapter)) ?? (await loadLora(adapter))) : adapter instanceof Uint8Array ? await loadLora(adapter) : adapter;
-      if (named && this.keep) this.#adapters.set(String(adapter), loaded);
+      const loaded = named ? await this.#parts.adapter(String(adapter), () => loadLora(adapter)) : adapter instanceof Uint8Array ? await loadLora(adapter) : adapter;
       adapters.push({ ...loaded, scale });
     }
     const shapes = transformerWeights(this.configs.transformer);
@@ -394,7 +371,7 @@ export class CogVideoX implements AsyncDisposable {
       ids.set(encoded.ids, i * length);
     });
     const component = this.checkpoint.component("text_encoder");
-    using held = await clock.time("load text encoder", (report) => this.#hold("text_encoder", `${texts.length} × ${length}`, async () => {
+    using held = await clock.time("load text encoder", (report) => this.#parts.hold("text_encoder", `${texts.length} × ${length}`, async () => {
       const weights = await this.#weights(component, options);
       return await T5Encoder.create(this.gpu, this.configs.text, weights, { batch: texts.length, length, dtype: this.dtype, ...loading(options, report) });
     }));
@@ -465,7 +442,7 @@ export class CogVideoX implements AsyncDisposable {
       const shapes = transformerWeights(transformer);
       // Kept weights stay as they are, with adapters beside them; weights that go anyway are changed themselves.
       const live = this.keep && loras ? new LoraWeights(loras, (name) => shapes.get(name)) : undefined;
-      const held = await this.#hold("transformer", JSON.stringify(shape), async () => {
+      const held = await this.#parts.hold("transformer", JSON.stringify(shape), async () => {
         const weights = await this.#weights(this.checkpoint.component("transformer"), options);
         const provider = loras && !live ? withLoras(weights, loras) : weights;
         return await Denoiser.create(this.gpu, transformer, provider, shape, { dtype: this.dtype, ...(live ? { loras: live } : {}), ...loading(options, report) });
@@ -523,8 +500,8 @@ export class CogVideoX implements AsyncDisposable {
   }
 
   /** The VAE, prepared for a size where it takes pictures whole. */
-  async #holdVae({ options, tiling }: Run, part: "encode" | "decode", size: VideoShape, report: (done: number) => void): Promise<{ part: CausalVae } & Disposable> {
-    const held = await this.#hold("vae", "", async () => CausalVae.create(this.gpu, this.configs.vae, await this.#weights(this.checkpoint.component("vae"), options), { dtype: this.dtype }));
+  async #holdVae({ options, tiling }: Run, part: "encode" | "decode", size: VideoShape, report: (done: number) => void): Promise<Held<CausalVae>> {
+    const held = await this.#parts.hold("vae", "", async () => CausalVae.create(this.gpu, this.configs.vae, await this.#weights(this.checkpoint.component("vae"), options), { dtype: this.dtype }));
     try {
       if (tiling === "none") await held.part.prepare(part, size, { ...(part === "decode" ? { format: "rgba" as const } : {}), ...loading(options, report) });
       return held;
@@ -591,10 +568,17 @@ export class CogVideoX implements AsyncDisposable {
   /** Ends what is under way, and frees everything. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#turns.end();
-    this.#free();
+    this.#parts.free();
     await this.checkpoint[Symbol.asyncDispose]();
     if (this.#ownsGpu) await this.gpu[Symbol.asyncDispose]();
   }
+}
+
+/** The options with lists of their own. */
+function listsOf(options: GenerateOptions): GenerateOptions {
+  const { video, control, mask, loras } = options;
+  const own = <T>(list: readonly T[] | undefined): readonly T[] | undefined => (Array.isArray(list) ? [...list] : list);
+  return { ...options, ...defined({ video: own(video), control: own(control), mask: own(mask), loras: loras?.map((lora) => ({ ...lora })) }) };
 }
 
 /** What a caller gives to go on from is looked at before anything is loaded. */

@@ -90,7 +90,7 @@ export interface GenerateOptions extends Partial<Settings>, TaskInputs {
    * `first` on. Awaited; with tiling `reference` all come at the end. The video has them too. Not with `textures`.
    */
   onFrames?: (frames: readonly RgbaFrame[], first: number, sample: number) => void | Promise<void>;
-  /** After each denoising step; awaited. */
+  /** After each denoising step; awaited. As with `onFrames`, a generation of the same model that it waits for would wait for this one's end. */
   onStep?: (state: DenoiseState, steps: number) => void | Promise<void>;
   /** Things the user should know: a cut prompt, weights that were kept in f32. */
   onWarning?: (message: string) => void;

@@ -5,7 +5,6 @@ export class Turns {
   readonly #ended = new AbortController();
   /** Resolves when the last call that was made is over. */
   #last: Promise<void> = Promise.resolve();
-  #busy = 0;
 
   /** @param room, what for the error of a call after the end: `[room] what cannot be used …` */
   constructor(
@@ -13,37 +12,43 @@ export class Turns {
     private readonly what: string,
   ) {}
 
-  /** Is a call under way, or waiting? */
-  get busy(): boolean {
-    return this.#busy > 0;
-  }
-
-  /** Aborts at the end. */
-  get ended(): AbortSignal {
-    return this.#ended.signal;
+  /**
+   * A whole call, from what is checked before its turn to what is made of its result. Of one that the end stops nobody need await the
+   * rejection: whoever ended it knows. What else goes wrong is left to the caller.
+   */
+  call<T>(work: () => Promise<T>): Promise<T> {
+    const { signal } = this.#ended;
+    const heard = (): void => void promise.catch(() => undefined);
+    const promise = (async () => {
+      signal.addEventListener("abort", heard, { once: true });
+      try {
+        return await work();
+      } finally {
+        signal.removeEventListener("abort", heard);
+      }
+    })();
+    return promise;
   }
 
   /** Does `work` when all calls before it are over; its signal aborts with the caller's and at the end. A call that is aborted while it waits fails at once. */
   async take<T>(signal: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const both = new AbortController();
-    const sources = [this.#ended.signal, ...(signal ? [signal] : [])];
-    const listeners = sources.map((source) => [source, () => both.abort(source.reason)] as const);
-    for (const [source, abort] of listeners) {
-      if (source.aborted) abort();
-      source.addEventListener("abort", abort, { once: true });
-    }
+    const either = AbortSignal.any([this.#ended.signal, ...(signal ? [signal] : [])]);
     const before = this.#last;
     let over!: () => void;
     this.#last = new Promise((resolve) => (over = resolve));
-    this.#busy++;
     try {
-      await orAborted(before, both.signal);
-      return await work(both.signal);
+      await orAborted(before, either);
+      return await work(either);
     } finally {
-      this.#busy--;
       void before.then(over);
-      for (const [source, abort] of listeners) source.removeEventListener("abort", abort);
     }
+  }
+
+  /** A callback of the caller's within a turn: what it waits for may be the end, and after the end it is not called. */
+  async callback<T>(call: () => T | Promise<T>): Promise<T> {
+    const { signal } = this.#ended;
+    signal.throwIfAborted();
+    return await orAborted(call(), signal);
   }
 
   /** Aborts what is under way and what waits, and resolves when all of it has come to its end. */
@@ -53,14 +58,16 @@ export class Turns {
   }
 }
 
-/** `promise`, or the signal's reason if that comes first. */
-export async function orAborted<T>(promise: T | Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
+/** `promise`, or the signal's reason if that comes first; then what becomes of the promise is nobody's any more. */
+async function orAborted<T>(promise: T | Promise<T>, signal: AbortSignal): Promise<T> {
   let stop!: () => void;
-  const aborted = new Promise<never>((_, reject) => signal.addEventListener("abort", (stop = () => reject(signal.reason as Error)), { once: true }));
-  aborted.catch(() => undefined);
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(signal.reason as Error);
+    if (signal.aborted) stop();
+    else signal.addEventListener("abort", stop, { once: true });
+  });
   try {
-    return await Promise.race([promise, aborted]);
+    return await Promise.race([aborted, promise]);
   } finally {
     signal.removeEventListener("abort", stop);
   }

@@ -133,7 +133,11 @@ export class VideoVae implements AsyncDisposable {
   }
 
   /** Frames of one size → latents. */
-  async encode(frames: readonly Frame[], options: EncodeVideoOptions = {}): Promise<VideoLatents> {
+  encode(frames: readonly Frame[], options: EncodeVideoOptions = {}): Promise<VideoLatents> {
+    return this.#turns.call(() => this.#encode(frames, { ...options }));
+  }
+
+  async #encode(frames: readonly Frame[], options: EncodeVideoOptions): Promise<VideoLatents> {
     checkNames(options, ENCODE);
     const [first] = frames;
     if (!first) throw new CogwheelError("vae", "a video must have at least one frame, got none");
@@ -146,10 +150,9 @@ export class VideoVae implements AsyncDisposable {
     latentFrames(count, temporal);
     if (count > frames.length) throw new CogwheelError("vae", `the video must have the ${count} frames that are asked for, got ${frames.length}; ask for fewer`);
     const shape = { batch: 1, frames: count, height, width };
-    const posterior = await this.#turns.take(options.signal, async (signal) => {
-      const run = this.#run("encode", shape, { ...options, signal });
-      return await this.#vae.encode(fitFrames(frames.slice(0, count), { width, height, fit }), shape, run);
-    });
+    // Before its turn, as the latents of `decode` are copied: what the caller does with its frames then is its own.
+    const pixels = fitFrames(frames.slice(0, count), { width, height, fit });
+    const posterior = await this.#turns.take(options.signal, (signal) => this.#vae.encode(pixels, shape, this.#run("encode", shape, { ...options, signal })));
     const [, channels, latents, h, w] = posterior.shape;
     expectSize(w * spatial, h * spatial, { width, height });
     const z = seed === undefined ? posterior.mode() : posterior.sample(new TorchGenerator(seed).randn([...posterior.shape]));
@@ -157,13 +160,18 @@ export class VideoVae implements AsyncDisposable {
   }
 
   /** Latents → RGBA frames. */
-  async decode(latents: VideoLatents, options: DecodeLatentsOptions = {}): Promise<RgbaFrame[]> {
+  decode(latents: VideoLatents, options: DecodeLatentsOptions = {}): Promise<RgbaFrame[]> {
+    return this.#turns.call(() => this.#queue(latents, { ...options }));
+  }
+
+  async #queue(latents: VideoLatents, options: DecodeLatentsOptions): Promise<RgbaFrame[]> {
     checkNames(options, RUN);
     expectFloats(latents.data, "vae", "latents");
     const { data, frames, channels, height, width } = latents;
     if (channels !== this.config.latent_channels) throw new CogwheelError("vae", `latents must have this VAE's ${this.config.latent_channels} channels, got ${channels}; decode them with the VAE that they are of`);
     if (data.length !== frames * channels * height * width) throw new CogwheelError("vae", `latents [${frames}, ${channels}, ${height}, ${width}] must have ${frames * channels * height * width} values, got ${data.length}; check their size`);
-    return await this.#turns.take(options.signal, (signal) => this.#decode(latents, { ...options, signal }));
+    const own = { ...latents, data: data.slice() };
+    return await this.#turns.take(options.signal, (signal) => this.#decode(own, { ...options, signal }));
   }
 
   async #decode({ data, frames, channels, height, width }: VideoLatents, options: DecodeLatentsOptions): Promise<RgbaFrame[]> {

@@ -93,7 +93,54 @@ describe.each([true, false])("with keep: %s", (keep) => {
   });
 });
 
+it("a call takes its options and lists as they are when it is made, alone or waiting", async () => {
+  await using model = await CogVideoX.open(folder, { gpu, dtype: "f32", keep: true });
+  const want: string[] = [];
+  for (const seed of [1, 2, 3]) want.push(bytes(await model.generate({ prompt, seed, frames: 1 })));
+  const options = { prompt, seed: 1, frames: 1 };
+  const runs = [1, 2, 3].map((seed) => {
+    options.seed = seed;
+    return model.generate(options);
+  });
+  Object.assign(options, { seed: 9, width: 31 });
+  expect((await Promise.all(runs)).map(bytes)).toEqual(want);
+});
+
+it("what is released while others wait is freed between them, also after a device was lost", async () => {
+  await using model = await CogVideoX.open(folder, { gpu, dtype: "f32", keep: true });
+  const held: number[] = [];
+  const later = (seed: number) => model.generate({ prompt, seed, frames: 1, onProgress: (stage, done) => { if (stage === "load text encoder" && done === 0) held.push(gpu.memory.allocated); } });
+  await Promise.all([model.generate({ prompt, seed: 1, frames: 1, onStep: () => model.release() }), later(2), later(3)]);
+  expect(held[0], "after the release").toBe(0);
+  expect(held[1], "kept again").toBeGreaterThan(0);
+  const next = later(4);
+  model.release();
+  await next;
+  expect(gpu.memory.allocated, "of one that was waiting").toBe(0);
+
+  await using own = await CogVideoX.open(folder, { dtype: "f32", keep: true });
+  const [first, planned] = [own.gpu, own.requirements({ frames: 1 })];
+  expect(own.requirements({ frames: 1 })).toBe(planned);
+  await own.generate({ prompt, seed: 1, frames: 1, onStep: ({ step }) => { if (step === 2 && own.gpu === first) { own.release(); first.device.destroy(); } } });
+  expect(own.gpu).not.toBe(first);
+  expect(own.gpu.memory.allocated).toBe(0);
+  expect(own.requirements({ frames: 1 }), "of another adapter").not.toBe(planned);
+});
+
 describe("a VideoVae", () => {
+  it("takes frames and latents as they are when it is called", async () => {
+    await using vae = await VideoVae.open(folder, { gpu, dtype: "f32" });
+    const latents = { data: new Float32Array(96).fill(0.1), frames: 3, channels: 4, height: 2, width: 4 };
+    const [frames] = [await vae.decode(latents)];
+    const encoded = await vae.encode(frames);
+    const input = frames.map((frame) => ({ ...frame, data: frame.data.slice() }));
+    const [busy, waiting, encoding] = [vae.decode(latents), vae.decode(latents), vae.encode(input)];
+    latents.data.fill(0.7);
+    for (const { data } of input) data.fill(0);
+    expect([await busy, await waiting]).toEqual([frames, frames]);
+    expect(await encoding).toEqual(encoded);
+  });
+
   it("decodes one after another, and is ended while it does", async () => {
     const latents = (value: number) => ({ data: new Float32Array(96).fill(value), frames: 3, channels: 4, height: 2, width: 4 });
     const vae = await VideoVae.open(folder, { gpu, dtype: "f32" });
@@ -126,7 +173,28 @@ describe("turns", () => {
     controller.abort(new Error("2"));
     expect(await Promise.all(all)).toEqual(["done", "1", "2", "done", "done"]);
     expect(order).toEqual([0, 1, 3, 4]);
-    expect(turns.busy).toBe(false);
+    await turns.end();
+    expect(await outcome(turns.take(undefined, () => Promise.resolve()))).toContain("it cannot be used after dispose");
+  });
+
+  it("leave nothing to nobody of a callback that ends them, and call none after the end", async () => {
+    const turns = new Turns("test", "it");
+    const unhandled: unknown[] = [];
+    const listen = (reason: unknown): void => void unhandled.push(reason);
+    process.on("unhandledRejection", listen);
+    const called: number[] = [];
+    const call = (i: number): Promise<string> => outcome(turns.callback(async () => {
+      called.push(i);
+      void turns.end();
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      throw new Error("rejected after the end");
+    }));
+    expect(await call(1)).toContain("cannot be used after dispose");
+    expect(await call(2)).toContain("cannot be used after dispose");
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    process.off("unhandledRejection", listen);
+    expect(called).toEqual([1]);
+    expect(unhandled).toEqual([]);
   });
 });
 
@@ -134,15 +202,20 @@ it("a process whose generations were queued, aborted and disposed of comes to it
   execFileSync(process.execPath, ["build.mjs", "--if-stale"], { cwd: ROOT });
   const script = join(folder, "turns.mjs");
   writeFileSync(script, `
-    import { CogVideoX } from ${JSON.stringify(join(ROOT, "dist/node.js"))};
+    import { CogVideoX, VideoVae } from ${JSON.stringify(join(ROOT, "dist/node.js"))};
     const model = await CogVideoX.open(${JSON.stringify(folder)}, { keep: true });
     const controller = new AbortController();
     const runs = [1, 2, 3].map((seed) => model.generate({ prompt: "a", seed, frames: 1, ...(seed === 2 ? { signal: controller.signal } : {}) }));
     controller.abort();
     const third = runs[2].then(() => "done", (error) => error.message);
     const [first, second] = await Promise.allSettled(runs.slice(0, 2));
+    // Nobody hears of these, neither of the one that runs nor of the one that waits.
+    for (const seed of [4, 5]) void model.generate({ prompt: "a", seed, frames: 1 });
     await model[Symbol.asyncDispose]();
     console.log(first.status, second.reason.name, await third, model.gpu.memory.allocated);
+    const vae = await VideoVae.open(${JSON.stringify(folder)});
+    for (let i = 0; i < 2; i++) void vae.decode({ data: new Float32Array(96), frames: 3, channels: 4, height: 2, width: 4 });
+    await vae[Symbol.asyncDispose]();
   `);
   expect(execFileSync(process.execPath, [script], { encoding: "utf8", timeout: 60_000 })).toMatch(/^fulfilled AbortError .*cannot be used after dispose.* 0\n$/);
 });
