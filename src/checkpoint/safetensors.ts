@@ -119,6 +119,9 @@ export async function readTensor(
   }
   const rowBytes = rows === 0 ? 0 : (info.end - info.start) / rows;
   const bytes = await source.read(path, info.start + rowStart * rowBytes, info.start + stop * rowBytes, into);
+  // A source of an app's own may answer otherwise, and what is missing would be zeros.
+  const wanted = (stop - rowStart) * rowBytes;
+  if (bytes.length !== wanted) throw checkpointError(source, path, `${name}: a source must give the ${wanted} bytes that are asked for, got ${bytes.length}; correct its read`);
   const shape = info.shape.length === 0 ? [] : [stop - rowStart, ...info.shape.slice(1)];
   return { dtype: info.dtype, shape, bytes };
 }

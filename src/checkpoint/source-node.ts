@@ -106,7 +106,7 @@ export async function folderSource(folder: string): Promise<CheckpointSource> {
     async read(path, start, end, into) {
       const { handle, size } = await file(path);
       checkRange(self, path, start, end, size);
-      const bytes = into?.subarray(0, end - start) ?? new Uint8Array(end - start);
+      const bytes = into && into.length >= end - start ? into.subarray(0, end - start) : new Uint8Array(end - start);
       for (let done = 0; done < bytes.length; ) {
         const length = Math.min(PIECE, bytes.length - done);
         const { bytesRead } = await handle.read(bytes, done, length, start + done);

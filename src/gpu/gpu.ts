@@ -173,8 +173,12 @@ export class Gpu implements AsyncDisposable {
     this.assertAlive();
   }
 
-  /** Runs `work` inside error scopes: what WebGPU would report asynchronously becomes an exception here. */
-  async scoped<T>(what: string, work: () => T | Promise<T>): Promise<T> {
+  /**
+   * Runs `work` inside error scopes: what WebGPU would report asynchronously becomes an exception here. Memory that is lacking comes first:
+   * what was to be made in it is invalid, and the errors of its use follow from that.
+   * @param undo is called where something was reported: what `work` has made may be invalid
+   */
+  async scoped<T>(what: string, work: () => T | Promise<T>, undo?: () => void): Promise<T> {
     this.assertAlive();
     const { device } = this;
     const filters: GPUErrorFilter[] = ["out-of-memory", "validation", "internal"];
@@ -186,15 +190,16 @@ export class Gpu implements AsyncDisposable {
     } catch (error) {
       thrown = error ?? new Error("unknown");
     }
+    const reported = new Map<GPUErrorFilter, GPUError>();
     for (const filter of filters.reverse()) {
       const error = await device.popErrorScope();
-      if (error && !thrown) {
-        thrown =
-          filter === "out-of-memory"
-            ? new CogwheelError("gpu", `the adapter is out of memory in ${what} (${this.#allocated} bytes are allocated); choose a smaller size, fewer frames or --dtype f16`, { cause: error })
-            : new CogwheelError("gpu", `${what} failed: ${error.message}`, { cause: error });
-      }
+      if (error) reported.set(filter, error);
     }
+    if (reported.size) undo?.();
+    const memory = reported.get("out-of-memory");
+    const [other] = reported.values();
+    if (memory) thrown = new CogwheelError("gpu", `the adapter is out of memory in ${what} (${this.#allocated} bytes are allocated); choose a smaller size, fewer frames or --dtype f16`, { cause: memory });
+    else if (other) thrown ??= new CogwheelError("gpu", `${what} failed: ${other.message}`, { cause: other });
     if (thrown) {
       this.assertAlive();
       throw thrown;

@@ -13,6 +13,7 @@
  * In all of them 16 outputs become one contiguous block, and blocks follow each other as outputs do. So a weight is packed
  * as it is read (`Packer`), and is never on the host as a whole.
  */
+import { CogwheelError } from "../errors.ts";
 import { bytesOf, elements, type DType } from "./dtype.ts";
 
 export type Packing = "natural" | "panel" | "row" | "vector";
@@ -54,6 +55,7 @@ export class Packer {
 
   constructor(shape: readonly number[], packing: Packing, dtype: DType) {
     const [, inner = 1, ...taps] = shape;
+    if (elements(shape) === 0) throw new CogwheelError("weights", `a weight must have values to be packed, got the shape [${shape.join(", ")}]; leave it out`);
     const flat = packing === "natural" || packing === "vector";
     this.#packing = packing;
     this.#values = dtype === "f16" ? Uint16Array : Float32Array;

@@ -94,7 +94,7 @@ export class Program implements Disposable {
         for (const pipeline of different) pipeline.then(() => { share.pipelines += 1 / different.size; report(); }, () => undefined);
         const compiling = Promise.all(wanted);
         compiling.catch(() => undefined);
-        await weights.load(plan.weights.values(), { ...(signal ? { signal } : {}), onProgress: (done, total) => { share.weights = done / total; report(); } });
+        await weights.load(plan.weights.values(), { what: `preparing ${plan.graph.name}`, ...(signal ? { signal } : {}), onProgress: (done, total) => { share.weights = done / total; report(); } });
         share.weights = 1;
         program.#allocate(options.bind ?? {}, options.arenas);
         program.#bind(await compiling);

@@ -29,6 +29,8 @@ const READ_BYTES = 64 << 20;
 export const loadingBytes = (weights: number): number => Math.min(weights, READ_BYTES) + Math.min(weights, UPLOAD_BYTES);
 
 export interface LoadOptions {
+  /** What errors call it. Default `loading weights`. */
+  what?: string;
   signal?: AbortSignal;
   /** How much is done, of all there is to do. */
   onProgress?: (done: number, total: number) => void;
@@ -37,6 +39,9 @@ export interface LoadOptions {
 export class WeightStore implements Disposable {
   readonly #buffers = new Map<string, OwnedBuffer>();
   #disposed = false;
+  /** Resolves when the last load that was asked for is over. */
+  #loading: Promise<unknown> = Promise.resolve();
+
   /** @param base weights that are there already, and that are not read again; it stays its owner's */
   constructor(
     readonly gpu: Gpu,
@@ -59,8 +64,23 @@ export class WeightStore implements Disposable {
     return found.buffer;
   }
 
-  async load(requests: Iterable<WeightRequest>, { signal, onProgress }: LoadOptions = {}): Promise<void> {
-    const missing = [...requests].filter((r) => !this.has(r.key));
+  /**
+   * Reads what is not there yet. An error or an abort leaves what was read whole for the next time, but nothing where WebGPU reported an
+   * error: a buffer that there was no memory for is one all the same, and invalid. Loads that are asked for at once follow each other.
+   */
+  async load(requests: Iterable<WeightRequest>, { what = "loading weights", ...options }: LoadOptions = {}): Promise<void> {
+    const wanted = [...requests];
+    const before = this.#loading;
+    const mine = (async () => {
+      await before.catch(() => undefined);
+      options.signal?.throwIfAborted();
+      const missing = wanted.filter((r) => !this.has(r.key));
+      if (missing.length) await this.gpu.scoped(what, () => this.#load(missing, options), () => this.#drop(missing));
+    })();
+    await (this.#loading = mine);
+  }
+
+  async #load(missing: readonly WeightRequest[], { signal, onProgress }: LoadOptions): Promise<void> {
     const total = missing.reduce((n, r) => n + r.bytes, 0);
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
     using uploader = new Uploader(this.gpu, missing.reduce((n, r) => n + padTo(r.bytes, 16), 0));
@@ -89,6 +109,13 @@ export class WeightStore implements Disposable {
         } else this.#buffers.set(key, owned);
       }
       uploader.send();
+    }
+  }
+
+  #drop(requests: readonly WeightRequest[]): void {
+    for (const { key } of requests) {
+      this.#buffers.get(key)?.[Symbol.dispose]();
+      this.#buffers.delete(key);
     }
   }
 

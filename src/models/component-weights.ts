@@ -14,6 +14,12 @@ const CONVERTED = 1 << 17;
 /** Memory that pieces are read into, kept from one weight to the next: fresh memory costs as much as reading into it. */
 const spare: Uint8Array<ArrayBuffer>[] = [];
 
+/** Spare memory of at least so many bytes: another source may have read smaller pieces. */
+function spareOf(bytes: number): Uint8Array<ArrayBuffer> {
+  const index = spare.findIndex((memory) => memory.byteLength >= bytes);
+  return index < 0 ? new Uint8Array(bytes) : spare.splice(index, 1)[0]!;
+}
+
 export interface KeptInF32 {
   readonly name: string;
   readonly overflow: number;
@@ -97,7 +103,7 @@ export class ComponentWeights implements WeightProvider {
     const rows = shape[0] ?? 1;
     const rowBytes = Math.max(1, (end - start) / rows);
     const step = Math.max(1, Math.floor(this.index.pieceBytes / rowBytes));
-    const memory = this.index.readsInto && rows > step && step * rowBytes <= this.index.pieceBytes ? [0, 1].map(() => spare.pop() ?? new Uint8Array(this.index.pieceBytes)) : [];
+    const memory = this.index.readsInto && rows > step && step * rowBytes <= this.index.pieceBytes ? [0, 1].map(() => spareOf(this.index.pieceBytes)) : [];
     const read = (row: number) => {
       const range = shape.length ? { rowStart: row, rowEnd: Math.min(rows, row + step) } : {};
       const piece = this.index.read(name, range, memory[(row / step) % 2]);
@@ -114,7 +120,7 @@ export class ComponentWeights implements WeightProvider {
       }
     } finally {
       // Given up half-way, the next piece may still be on its way into it.
-      void Promise.allSettled([next]).then(() => void spare.push(...memory.slice(0, 2 - spare.length)));
+      void Promise.allSettled([next]).then(() => void spare.push(...memory.slice(0, Math.max(0, 2 - spare.length))));
     }
   }
 }

@@ -210,7 +210,7 @@ export class Denoiser implements Disposable {
 async function build(gpu: Gpu, config: TransformerConfig, weights: WeightStore, shape: DenoiseShape, dtype: "f32" | "f16", loras: LoraWeights | undefined, load: LoadOptions) {
   const plan = compile(denoiseGraph(config, weights.provider, shape, dtype, loras), gpu.caps);
   if (!loras) return { program: await Program.create(gpu, plan, weights, load), adapters: undefined, loras };
-  await weights.load([...plan.weights.values()].filter(({ names }) => !names.some(isLoraName)), load);
+  await weights.load([...plan.weights.values()].filter(({ names }) => !names.some(isLoraName)), { what: `preparing ${plan.graph.name}`, ...load });
   const adapters = new WeightStore(gpu, loras.provider(weights.provider), weights);
   try {
     const program = await Program.create(gpu, plan, adapters, load);

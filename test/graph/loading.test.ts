@@ -7,11 +7,12 @@ import { memorySource } from "../../src/checkpoint/source-memory.ts";
 import { toFloat16, toFloat32 } from "../../src/checkpoint/convert.ts";
 import type { Dtype } from "../../src/checkpoint/dtype.ts";
 import { writeSafetensors } from "../../src/checkpoint/safetensors.ts";
+import type { CheckpointSource } from "../../src/checkpoint/source.ts";
 import { findWeights } from "../../src/checkpoint/weights.ts";
 import { UPLOAD_BYTES } from "../../src/gpu/uploader.ts";
 import type { WeightRequest } from "../../src/graph/compile.ts";
 import type { DType } from "../../src/graph/dtype.ts";
-import { packedBytes, packedElements, padTo, PANEL, type Packing, type WeightValues } from "../../src/graph/packing.ts";
+import { packedBytes, packedElements, Packer, padTo, PANEL, type Packing, type WeightValues } from "../../src/graph/packing.ts";
 import { WeightStore, type WeightProvider } from "../../src/graph/weights.ts";
 import { ComponentWeights } from "../../src/models/component-weights.ts";
 import { expectedT5Weights, parseT5Config } from "../../src/models/t5/config.ts";
@@ -171,6 +172,77 @@ describe("memory on the way", () => {
     store[Symbol.dispose]();
     expect(gpu.memory.allocated).toBe(0);
     await gpu[Symbol.asyncDispose]();
+  });
+
+  it("loads of one store that are asked for at once read each weight once, and leak nothing", async () => {
+    const gpu = await limitedGpu({});
+    const read: string[] = [];
+    const store = new WeightStore(gpu, { type: () => "f32", read: async (name) => (read.push(name), new Float32Array(256).fill(Number(name))) });
+    const requests = ["1", "2", "3"].map((name) => request([name], [16, 16], "panel", "f32"));
+    const failing = store.load([request(["4"], [16, 17], "panel", "f32")]);
+    await Promise.all([expect(failing).rejects.toThrow("must have shape [16, 17]"), store.load(requests), store.load(requests.slice(1))]);
+    expect(read).toEqual(["4", "1", "2", "3"]);
+    expect(gpu.memory.allocated).toBe(3 * 1024);
+    store[Symbol.dispose]();
+    expect(gpu.memory.allocated).toBe(0);
+    await gpu[Symbol.asyncDispose]();
+  });
+
+  it("where the adapter runs out of memory the error says so, and what was loaded is freed and read again", async () => {
+    const gpu = await limitedGpu({});
+    const { device } = gpu;
+    const store = new WeightStore(gpu, { type: () => "f32", read: async () => new Float32Array(256) });
+    const requests = ["1", "2", "3"].map((name) => request([name], [16, 16], "panel", "f32"));
+    await store.load(requests.slice(0, 1));
+    // An invalid buffer, as one is that there is no memory for: its use is a validation error, which is asked for first.
+    const [create, pop] = [device.createBuffer.bind(device), device.popErrorScope.bind(device)];
+    let popped = 0;
+    device.createBuffer = (descriptor) => create(descriptor.label === requests[1]!.key ? { ...descriptor, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.STORAGE } : descriptor);
+    device.popErrorScope = async () => {
+      const error = await pop();
+      return ++popped === 3 ? new GPUOutOfMemoryError("vkAllocateMemory failed") : error;
+    };
+    await expect(store.load(requests, { what: "preparing a test" })).rejects.toThrow(/^\[gpu\] the adapter is out of memory in preparing a test \(\d+ bytes are allocated\); choose a smaller size/);
+    Object.assign(device, { createBuffer: create, popErrorScope: pop });
+    expect(requests.map(({ key }) => store.has(key)), "what was there before stays").toEqual([true, false, false]);
+    expect(gpu.memory.allocated).toBe(1024);
+    await store.load(requests);
+    expect(gpu.memory.allocated).toBe(3 * 1024);
+    store[Symbol.dispose]();
+
+    device.createBuffer = (descriptor) => {
+      if (descriptor.label === "upload") throw new RangeError("createBuffer failed, size is too large for the implementation");
+      return create(descriptor);
+    };
+    await expect(new WeightStore(gpu, store.provider).load(requests)).rejects.toThrow(/^\[gpu\] uploading 3072 bytes at once failed: createBuffer failed, .*; free memory, or choose/);
+    await gpu[Symbol.asyncDispose]();
+  });
+
+  it("what one source was read into answers for none that reads larger pieces", async () => {
+    const shape = [256, 128];
+    const data = values(256 * 128, 5);
+    const file = writeSafetensors({ w: { dtype: "BF16", shape, data: toBrain(data) } });
+    const read = async (pieceBytes: number, answer = (bytes: Uint8Array<ArrayBuffer>) => bytes): Promise<WeightValues> => {
+      const memory = memorySource({ "model.safetensors": file });
+      const source: CheckpointSource = {
+        ...memory, label: "an app's own", pieceBytes,
+        read: async (path, start, end, into) => {
+          const bytes = await memory.read(path, start, end);
+          if (!into) return bytes;
+          const view = into.subarray(0, end - start);
+          view.set(bytes.subarray(0, view.length));
+          return answer(view);
+        },
+      };
+      return await (await ComponentWeights.open({ name: "text_encoder", config: {}, weights: await findWeights(source, "", "model") } as never, "f32")).read("w", "f32");
+    };
+    const want = toFloat32(new Uint8Array(toBrain(data).buffer), "BF16");
+    for (const pieceBytes of [4096, 16384, 8192]) expect(await read(pieceBytes)).toEqual(want);
+    await expect(read(4096, (bytes) => bytes.subarray(0, 100))).rejects.toThrow("[checkpoint] model.safetensors: w: a source must give the 4096 bytes that are asked for, got 100; correct its read (in an app's own)");
+  });
+
+  it.each([[[16, 0]], [[16, 4, 0]], [[0]]])("a weight of no values, %j, is refused", (shape) => {
+    expect(() => new Packer(shape, "panel", "f32")).toThrow(`[weights] a weight must have values to be packed, got the shape [${shape.join(", ")}]; leave it out`);
   });
 
   it("a refusal counts what loading takes beside the weights, on CPU adapters and GPUs", () => {
