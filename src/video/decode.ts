@@ -8,7 +8,7 @@ export interface DecodeOptions {
   /** Stop after so many frames. */
   maxFrames?: number;
   signal?: AbortSignal;
-  /** Told what a user should know of a file that was read all the same: frames that are missing, a picture that moves. */
+  /** Told what a user should know of a file that was read all the same: frames that are missing, colours that are taken for others. */
   onWarning?: (message: string) => void;
   /** What may be taken from the file, where the defaults (docs/video.md) are too little. */
   limits?: Partial<DecodeLimits>;

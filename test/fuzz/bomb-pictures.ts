@@ -141,4 +141,10 @@ const WEBP: Record<string, Bomb> = {
   "moving webp of 20 frames of 4000×4000": () => riff(extended(2, 4000, 4000), webpChunk("ANIM", [0, 0, 0, 0, 0, 0]), times(20, webpFrame(4000, 4000))),
 };
 
-export const PICTURE_BOMBS: Record<string, Bomb> = { ...PNG, ...GIF, ...JPEG, ...WEBP };
+/** Pages that were saved in place of a picture, which a pattern can be matched against in more ways than there is time for. */
+const PAGES: Record<string, Bomb> = {
+  "page of 140 comments": () => join("<!---->".repeat(140), "<div>"),
+  "page of declarations and comments": (draw) => join("<?xml?>".repeat(between(draw, 1, 20)), "<!-- -->\n".repeat(90), "<!DOCTYPE x>"),
+};
+
+export const PICTURE_BOMBS: Record<string, Bomb> = { ...PNG, ...GIF, ...JPEG, ...WEBP, ...PAGES };

@@ -7,6 +7,7 @@ import { createHash } from "node:crypto";
 import { readFile, writeFile, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { BufferSource, BufferTarget, type EncodedPacket, EncodedPacketSink, EncodedVideoPacketSource, Input, MP4, Mp4OutputFormat, Output } from "mediabunny";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { encodeVideo } from "../../src/video/encode.ts";
 import { readFilm } from "../../src/video/read/film.ts";
@@ -166,6 +167,37 @@ describe("films that are cut off", () => {
     expect((await read(whole, { maxFrames: 3 })).warnings).toEqual([]);
   });
 });
+
+describe("a film that begins where pictures before its first key frame need what was cut off", () => {
+  it.each([[21, 16], [33, 4]])("HEVC from packet %i: %i frames, and no warning", async (from, count) => {
+    const bytes = await readFile(join(folder, "edit-hevc-open-gop.mp4"));
+    const cut = await remuxed(bytes, from);
+    const { frames, warnings } = await read(cut);
+    expect([frames.length, warnings]).toEqual([count, []]);
+    // Those that are missing for another reason are told of, and counted without the three.
+    const short = await read(cut.subarray(0, cut.length - 40));
+    expect(short.frames.length).toBeLessThan(count);
+    expect(short.warnings).toEqual([`the film has ${short.frames.length} of the ${count} frames that its index promises; the file was cut off or is damaged`]);
+  });
+});
+
+/** The film's packets from one on, as they are, in a film of their own. */
+async function remuxed(bytes: Uint8Array, from: number): Promise<Uint8Array> {
+  using input = new Input({ source: new BufferSource(bytes), formats: [MP4] });
+  const track = (await input.getPrimaryVideoTrack())!;
+  const target = new BufferTarget();
+  const output = new Output({ format: new Mp4OutputFormat({ fastStart: "in-memory" }), target });
+  const source = new EncodedVideoPacketSource("hevc");
+  output.addVideoTrack(source);
+  await output.start();
+  const packets: EncodedPacket[] = [];
+  for await (const packet of new EncodedPacketSink(track).packets()) packets.push(packet);
+  const begin = Math.min(...packets.slice(from).map(({ timestamp }) => timestamp));
+  const decoderConfig = (await track.getDecoderConfig())!;
+  for (const packet of packets.slice(from)) await source.add(packet.clone({ timestamp: packet.timestamp - begin }), { decoderConfig });
+  await output.finalize();
+  return new Uint8Array(target.buffer!);
+}
 
 describe("in a process of its own", () => {
   let temporary: string;

@@ -17,6 +17,7 @@ import { orient, type Orientation } from "./orientation.ts";
 import { layoutOf, PictureReader } from "./planes.ts";
 import { anyLevel, registerPlainDecoder } from "./plain-decoder.ts";
 import type { ReadContext, Reader, ReadFrame } from "./reader.ts";
+import { LeadingPictures } from "./sps.ts";
 import { streamFormat, type StreamFormat } from "./stream.ts";
 import { knownMatrix, MATRIX } from "./yuv.ts";
 
@@ -34,7 +35,7 @@ export const readFilm: Reader = async function* (bytes, context) {
     yield* film.edits ? editedFrames(film, context) : allFrames(film, context);
   } catch (error) {
     if (error instanceof CogwheelError) throw error;
-    throw new CogwheelError("video", `${context.name} must be a whole MP4, WebM, MOV or MKV, got ${(error as Error).message}`, { cause: error });
+    throw new CogwheelError("video", `${context.name} must be a whole MP4, WebM, MOV or MKV, got ${(error as Error).message}; download or copy it again, or convert it to H.264 (ffmpeg -i FILE -c:v libx264 -crf 12 film.mp4)`, { cause: error });
   } finally {
     clearInterval(held);
     Logging.level = level;
@@ -60,7 +61,7 @@ interface Film {
 async function open(input: Input, bytes: Uint8Array, context: ReadContext, codecs: "browser" | "package"): Promise<Film> {
   const { name } = context;
   const track = await input.getPrimaryVideoTrack();
-  if (!track) throw new CogwheelError("video", `${name} must have a video track, got none`);
+  if (!track) throw new CogwheelError("video", `${name} must have a video track, got none; give a film or a picture`);
   const codec = await track.getCodec();
   const config = codec && (await track.getDecoderConfig());
   const format = await input.getFormat();
@@ -213,12 +214,27 @@ async function warnOfMissing({ track, index, edits, bytes, codec }: Film, contex
     context.warn(`${context.name} was cut off before its end: ${count} frames were read`);
     return;
   }
+  const unseen = await neverShown(track, codec, context);
   let promised = 0;
-  for await (const { timestamp, data } of new EncodedPacketSink(track).packets(undefined, undefined, { metadataOnly: codec !== "vp8" })) {
+  for await (const { timestamp, sequenceNumber } of new EncodedPacketSink(track).packets(undefined, undefined, { metadataOnly: true })) {
     context.progress();
+    if (unseen.has(sequenceNumber)) continue;
     const tick = index ? Math.round(timestamp * index.timescale) + index.offset : 0;
-    if (codec === "vp8" && !(data[0]! & 0x10)) continue; // only referred to, never shown
     promised += edits ? edits.filter(({ from, length }) => from !== undefined && tick >= from && tick < from + length).length : 1;
   }
   if (count < promised) context.warn(`${context.name} has ${count} of the ${promised} frames that ${indexed ? "its index promises; the file was cut off or is damaged" : "it holds; the file is damaged"}`);
+}
+
+/** Packets that no player shows, by their numbers: pictures of VP8 that are only referred to, those of HEVC that need what was cut off in front. */
+async function neverShown(track: InputVideoTrack, codec: string, context: ReadContext): Promise<Set<number>> {
+  const unseen = new Set<number>();
+  if (codec !== "vp8" && codec !== "hevc") return unseen;
+  const description = (await track.getDecoderConfig())?.description as Uint8Array | undefined;
+  const leading = new LeadingPictures();
+  // Ends where the file was cut off.
+  for await (const { data, sequenceNumber } of new EncodedPacketSink(track).packets()) {
+    context.progress();
+    if (codec === "vp8" ? !(data[0]! & 0x10) : leading.skips(description, data)) unseen.add(sequenceNumber);
+  }
+  return unseen;
 }

@@ -3,7 +3,7 @@
  * two in workers, and works around what browsers do. FFmpeg needs nothing of it but one thing: what the package gives wrong is kept from it: RGB and full range, for whose planes it has no names (sps.ts), and odd sizes (stream.ts).
  */
 import { CustomVideoDecoder, registerDecoder, VideoSample, type EncodedPacket } from "mediabunny";
-import { neutral, skippedLeading } from "./sps.ts";
+import { LeadingPictures, neutral } from "./sps.ts";
 import { evened } from "./stream.ts";
 
 /** Packets that are given to the codec before its frames are waited for; a frame needs at most 16 others in H.264 and HEVC. */
@@ -14,8 +14,7 @@ class PlainDecoder extends CustomVideoDecoder {
   #failure: unknown;
   /** Times of what was given, in order. Pictures come out in the order in which they are shown, but with the times of the packets as they went in. */
   readonly #times: { timestamp: number; duration: number }[] = [];
-  #packets = 0;
-  #leading = false;
+  #leading = new LeadingPictures();
 
   static override supports(): boolean {
     return true;
@@ -62,9 +61,7 @@ class PlainDecoder extends CustomVideoDecoder {
     const { codec, config } = this;
     const decoder = this.#decoder!;
     const timestamp = packet.microsecondTimestamp;
-    // Pictures that are shown before the first key frame but need what came before it are not given by the codec.
-    if (this.#packets++ === 0) this.#leading = codec === "hevc";
-    else if (this.#leading && (this.#leading = skippedLeading(config.description as Uint8Array | undefined, packet.data))) return;
+    if (codec === "hevc" && this.#leading.skips(config.description as Uint8Array | undefined, packet.data)) return;
     insert(this.#times, { timestamp: packet.timestamp, duration: packet.duration });
     const nal = codec === "avc" || codec === "hevc";
     const data = packet.type !== "key" ? packet.data : nal ? neutral(codec, config.description as Uint8Array | undefined, packet.data)! : evened(codec, packet.data);
@@ -76,7 +73,7 @@ class PlainDecoder extends CustomVideoDecoder {
     return this.#tell(async () => {
       await this.#decoder!.flush();
       this.#times.length = 0;
-      this.#packets = 0;
+      this.#leading = new LeadingPictures();
     });
   }
 

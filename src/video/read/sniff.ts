@@ -70,9 +70,6 @@ const SIGNATURES: readonly (readonly [begins: RegExp, kind: MediaKind | Unreadab
     [/^fLaC/, "FLAC sound", SOUND],
     [/^\xff[\xf1\xf9]/, "AAC sound", SOUND],
     [/^version https:\/\/git-lfs/, "a pointer of git-lfs, without the file itself", "fetch the file with `git lfs pull`"],
-    [/^(\xef\xbb\xbf)?\s*(<\?xml[^]*)?(<!--[^]*?-->\s*)*(<!DOCTYPE svg[^]*)?<svg[\s>]/i, "SVG", DOCUMENT],
-    [/^(\xef\xbb\xbf)?\s*(<!--[^]*?-->\s*)*<(!doctype html|html|head|body|script)[\s>]/i, "an HTML page", PAGE],
-    [/^(\xef\xbb\xbf)?\s*<(\?xml|!doctype|[a-z]+[\s>])/i, "XML or HTML text", PAGE],
     [/^data:(image|video)\//i, "a data: URL", "decode its base64 part, and give the bytes"],
     [/^[^]{5}\0{3}\{"|^[^]{4}\0{4}\{"/, "safetensors", "saved latents are given as --latents, weights as --model"],
     [/^\x93NUMPY/, "a NumPy array", PICTURE],
@@ -89,11 +86,31 @@ export function sniff(bytes: Uint8Array): MediaKind | Unreadable {
   if (boxes) return boxes;
   const head = latin1(bytes.subarray(0, 1024));
   for (const [begins, kind] of SIGNATURES) if (begins.test(head)) return kind;
+  const markup = markupOf(head);
+  if (markup) return markup;
   const unknown = { remedy: "give MP4, MOV, MKV, WebM, GIF, PNG, JPEG or WebP" };
   if (/^\0+$/.test(head)) return { name: "zeros", remedy: "the download or copy did not finish; repeat it" };
   if (/^(\xef\xbb\xbf)?[\t\n\r\x20-\x7e\x80-\xff]*$/.test(head)) return { ...unknown, name: `text ("${printable(head)}")` };
   const first = [...bytes.subarray(0, 8)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
   return { ...unknown, name: `bytes of no kind that is known (${first}${bytes.length > 8 ? " …" : ""})` };
+}
+
+/**
+ * SVG, HTML or other XML, by the first tag behind comments and declarations. They are stepped over one by one: a pattern that repeats comments
+ * can part n of them in 2ⁿ ways, and tries all where nothing fits.
+ */
+function markupOf(head: string): Unreadable | undefined {
+  let rest = head.replace(/^\xef\xbb\xbf/, "").trimStart();
+  const text = { name: "XML or HTML text", remedy: PAGE };
+  for (let open; (open = /^<!--|^<\?[a-z]/i.exec(rest)?.[0]); ) {
+    const close = open === "<!--" ? "-->" : "?>";
+    const end = rest.indexOf(close, open.length);
+    if (end < 0) return text;
+    rest = rest.slice(end + close.length).trimStart();
+  }
+  if (/^<svg[\s>]|^<!doctype svg\s/i.test(rest)) return { name: "SVG", remedy: DOCUMENT };
+  if (/^<(!doctype html|html|head|body|script)[\s>]/i.test(rest)) return { name: "an HTML page", remedy: PAGE };
+  return /^<(!doctype|[a-z]+)[\s>]/i.test(rest) ? text : undefined;
 }
 
 /** The kinds of box that a file of the MP4 and QuickTime family may begin with. */

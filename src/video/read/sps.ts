@@ -57,9 +57,28 @@ function packetSps(codec: Codec, description: Uint8Array | undefined, packet: Ui
   return packetUnits(codec, description, packet).filter(({ data }) => data.length > 2 && isSps(codec, data[0]!));
 }
 
-/** Whether a packet of HEVC is a picture that cannot be decoded where decoding began with the key frame before it (RASL). */
-export function skippedLeading(description: Uint8Array | undefined, packet: Uint8Array): boolean {
-  return packetUnits("hevc", description, packet).some(({ data }) => [8, 9].includes((data[0]! >> 1) & 63));
+/**
+ * Tells which pictures of HEVC no decoder gives, of packets in the order of decoding: those that are shown before a key frame but refer to what
+ * came before it (RASL), where decoding begins with that key frame, or the stream says that something else came before it.
+ */
+export class LeadingPictures {
+  #begins = true;
+  #skipping = true;
+
+  skips(description: Uint8Array | undefined, packet: Uint8Array): boolean {
+    let [key, leading] = [false, false];
+    for (const { data } of packetUnits("hevc", description, packet)) {
+      const type = (data[0]! >> 1) & 63;
+      if (type === 36 || type === 37) this.#begins = true; // the end of a sequence
+      else if (type === 8 || type === 9) leading = true;
+      else if (type >= 16 && type <= 23 && !key) {
+        key = true;
+        this.#skipping = this.#begins || type <= 18; // up to 18: a broken link
+        this.#begins = false;
+      }
+    }
+    return leading && this.#skipping;
+  }
 }
 
 /** Units of a packet: each behind its length, or, without a configuration, behind a start code. */

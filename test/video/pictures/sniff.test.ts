@@ -54,6 +54,11 @@ describe("what is not read is named, with what to do", () => {
     ["OpenEXR", "v/1\x01\x02\0\0\0", /OpenEXR/, /PNG or JPEG/],
     ["SVG", `<svg xmlns="http://www.w3.org/2000/svg">`, /^SVG$/, /export/],
     ["SVG behind an XML line", `<?xml version="1.0"?>\n<!-- x -->\n<svg>`, /^SVG$/, /export/],
+    ["SVG by its document type", `\xef\xbb\xbf<?xml version="1.0"?><!-- a --> <!-- b --><!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" [<!ENTITY x "y">]><svg>`, /^SVG$/, /export/],
+    ["a page behind comments", "<!-- a --><!----> <!-- <svg > -->\n<html lang=en>", /HTML page/, /login/],
+    ["a page of XML", `<?xml version="1.0"?><!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN"><html>`, /HTML page/, /login/],
+    ["a feed", `<?xml version="1.0"?><?xml-stylesheet href="a"?><rss>`, /XML or HTML/, /login/],
+    ["a long comment", `<!-- ${"-".repeat(2000)}`, /XML or HTML/, /login/],
     ["AVI", "RIFF\x10\0\0\0AVI LIST", /^AVI$/, /ffmpeg/],
     ["MPEG-PS", "\0\0\x01\xba\x44", /MPEG program/, /ffmpeg/],
     ["MPEG-TS", `G${"\0".repeat(187)}G${"\0".repeat(187)}G`, /transport stream/, /ffmpeg/],
@@ -76,6 +81,15 @@ describe("what is not read is named, with what to do", () => {
     expect(found).toMatchObject({ name: expect.stringMatching(name) as string, remedy: expect.stringMatching(remedy) as string });
     await expect(readAll(bytes(text))).rejects.toThrow(/^\[video\] a file must be a film or a picture that can be read here, got .+; .+/);
   });
+});
+
+it("is an answer at once to many comments, whatever they stand before", () => {
+  for (const end of ["x", "<div>", "<p", "", "<?xml", "<!DOCTYPE svg"]) {
+    const begun = performance.now();
+    sniff(bytes(`${"<!---->".repeat(140)}${end}`));
+    sniff(bytes(`<?xml?>${"<!-- -->\n".repeat(100)}${end}`));
+    expect(performance.now() - begun, end).toBeLessThan(500);
+  }
 });
 
 it("is an answer for all beginnings", () => {
