@@ -115,16 +115,18 @@ const packed = <K extends Kernel<any>>(kernel: Omit<K, "source">, index: number)
   (k, i) => `/* @__PURE__ */ packed<Kernel<${k.shape}>>(${k.value} as unknown as Kernel<${k.shape}>, ${i})`,
 ));
 
-// Chunks are named by their content: those of earlier builds would stay and be published.
-rmSync("dist/chunks", { recursive: true, force: true });
-
 const common = { bundle: true, format: "esm", target: "es2022", sourcemap: true, logLevel: "warning", packages: "external" };
-// The bench and its contenders, each a process of its own.
+/** Builds what there is of some entries; their chunks go to a folder beside them. */
+async function buildForNode(entries, chunks) {
+  rmSync(join("dist", chunks), { recursive: true, force: true }); // named by their content: those of earlier builds would stay, and be published
+  const entryPoints = Object.fromEntries(Object.entries(entries).filter(([, file]) => existsSync(file)));
+  await build({ ...common, entryPoints, outdir: "dist", platform: "node", conditions: ["node"], splitting: true, chunkNames: `${chunks}/[name]-[hash]` });
+}
+await buildForNode({ launch: "src/launch.ts", media: "src/video/sandbox/node-child.ts", "media-watch": "src/video/sandbox/node-watch.ts", cli: "src/cli/main.ts", node: "src/index.ts", "node-graph": "src/graph.ts" }, "chunks");
+// Tools of the checkout, which are not published. The bench and its contenders are each a process of its own.
 const benchEntries = { "bench/main": "bench/main.ts", "bench/readme": "bench/report/readme.ts", ...Object.fromEntries(["cogwheel", "onnxruntime", "tfjs", "jax"].map((name) => [`bench/${name}`, `bench/contenders/${name}.ts`])), ...Object.fromEntries(Object.entries({ isa: "main", "isa-compile": "compile", "isa-onnxruntime": "onnxruntime" }).map(([name, file]) => [`bench/${name}`, `bench/isa/${file}.ts`])) };
-const nodeEntries = { launch: "src/launch.ts", media: "src/video/sandbox/node-child.ts", "media-watch": "src/video/sandbox/node-watch.ts", cli: "src/cli/main.ts", node: "src/index.ts", "node-graph": "src/graph.ts", ...benchEntries, evaluate: "src/evaluate/main.ts", "test/fuzz": "test/fuzz/main.ts", "test/kills-tune": "test/fuzz/kills-tune.ts", serve: "web/serve.ts" };
-const present = Object.fromEntries(Object.entries(nodeEntries).filter(([, file]) => existsSync(file)));
-await build({ ...common, entryPoints: present, outdir: "dist", platform: "node", conditions: ["node"], banner: {}, splitting: true, chunkNames: "chunks/[name]-[hash]" });
-// The hub's client names its browser build in a way that esbuild does not follow.
+await buildForNode({ ...benchEntries, evaluate: "src/evaluate/main.ts", "test/fuzz": "test/fuzz/main.ts", "test/kills-tune": "test/fuzz/kills-tune.ts", serve: "web/serve.ts" }, "tools");
+
 // The decoders of pictures come as bytes in a chunk. Their packages would fetch them from beside their own file; bundlers of apps that follow such addresses
 // would look for a file that is not there.
 const codecsInChunks = {
@@ -138,6 +140,7 @@ const codecsInChunks = {
     });
   },
 };
+// The hub's client names its browser build in a way that esbuild does not follow: hence the alias.
 const browser = { ...common, platform: "browser", conditions: ["browser"], packages: "bundle", minify: true, splitting: true, loader: { ".wasm": "binary" }, plugins: [codecsInChunks], alias: { "@huggingface/hub": "./node_modules/@huggingface/hub/dist/browser/index.mjs" } };
 // What reads untrusted media in a page is one file without imports: some bundlers make such workers of one piece only. Its text is in a module
 // too, for bundlers that leave the file behind.

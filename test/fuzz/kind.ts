@@ -1,4 +1,4 @@
-/** A kind of fuzzing, and the tally that it keeps: every input counts once, in one of seven ways, of which the last four must stay empty. */
+/** A kind of fuzzing, and the tally that it keeps: every input counts once, in one of six ways, of which the last four must stay empty. */
 import { CogwheelError } from "../../src/errors.ts";
 import { random } from "../support/mutate.ts";
 

@@ -66,9 +66,9 @@ try {
     } catch (error) {
       tally.faults.push(`the run itself: ${error instanceof CogwheelError ? error.message : (error as Error).stack}`);
     }
+    if (tally.tried === 0) tally.faults.push("nothing was tried");
     for (const text of tally.faults) console.log(`\nFAIL ${text}`);
     for (const [rule, times] of [...tally.rules].sort((a, b) => b[1] - a[1])) console.log(`  refused ${times} ×: ${rule}`);
-    if (tally.tried === 0) tally.faults.push("nothing was tried");
     faults += tally.faults.length;
     rows.push([name, String(tally.tried), ...OUTCOMES.map((outcome) => String(tally.counts.get(outcome))), `${((performance.now() - from) / 1000).toFixed(0)} s`]);
   }

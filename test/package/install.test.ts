@@ -51,6 +51,10 @@ describe("the tarball", () => {
       expect(packed.map((file) => file.path)).toContain(path);
     }
     expect(packed.filter(({ path }) => /^dist\/(serve|evaluate)/.test(path)), "tools of the checkout").toEqual([]);
+    for (const { path } of packed.filter((file) => file.path.endsWith(".map"))) {
+      const { sources } = JSON.parse(readFileSync(join(app, "node_modules/cogwheel", path), "utf8")) as { sources: string[] };
+      expect(sources.filter((source) => /^(\.\.\/)+(test|bench|web|src\/evaluate)\//.test(source)), `what ${path} is made from`).toEqual([]);
+    }
   });
 
   it("has a browser build without a Node module: at most 400 kB, and what a page loads when it needs it", () => {
