@@ -13,9 +13,11 @@ export async function readInput(path: string): Promise<Uint8Array> {
 }
 
 export async function listFolder(path: string): Promise<string[] | undefined> {
+  const isFolder = async (): Promise<boolean | undefined> => (await stat(path).catch(() => undefined))?.isDirectory();
+  // A file is nobody's half of a folder: what lies beside it is left alone.
+  if ((await isFolder()) === false) return undefined;
   await settleFolder(path);
-  const found = await stat(path).catch(() => undefined);
-  return found?.isDirectory() ? (await readdir(path)).sort() : undefined;
+  return (await isFolder()) ? (await readdir(path)).sort() : undefined;
 }
 
 /** WebCodecs for Node: the classes of `@napi-rs/webcodecs`, loaded when first needed, and only where there are none. */

@@ -42,12 +42,13 @@ function startOf(pid: number | "self"): string {
   }
 }
 
-/** The part of a path's name that its temporary name begins with: a name has at most 255 bytes. */
+/** What stands for a path's name in its temporary names. A name has at most 255 bytes: of a long one its beginning, and a digest of the whole. */
 function stem(path: string): string {
-  const characters = [...basename(path)];
-  let bytes = Buffer.byteLength(basename(path));
-  while (bytes > 160) bytes -= Buffer.byteLength(characters.pop()!);
-  return characters.join("");
+  const name = basename(path);
+  if (Buffer.byteLength(name) <= 160) return name;
+  const characters = [...name];
+  while (Buffer.byteLength(characters.join("")) > 140) characters.pop();
+  return `${characters.join("")}~${createHash("sha256").update(name).digest("hex").slice(0, 16)}`;
 }
 
 /** A name beside `path` that no other process and no other call uses. */

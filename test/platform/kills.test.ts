@@ -5,6 +5,7 @@ import { join, resolve } from "node:path";
 import { build } from "esbuild";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { listFolder, openOutput } from "#platform";
+import { leftovers, temporaryName } from "../../src/platform/leftovers-node.ts";
 import { runKilled, stateOf } from "../support/kill.ts";
 
 let place: string;
@@ -111,4 +112,32 @@ it("what processes of other machines, and those at work, have there is left alon
   await write(join(folder, "frames/"), 2, 1);
   expect(readdirSync(folder).sort()).toEqual([foreign, alive, unlike, "frames"].sort());
   expect(readdirSync(join(folder, "frames"))).toEqual(["frame-0001.png", "frame-0002.png"]);
+});
+
+/** A temporary name of a process that is gone. */
+const left = (path: string, ending: "old" | "part"): string => temporaryName(path, ending).replace(`.${process.pid}-`, ".4194304-");
+
+it("paths that differ behind a long beginning do not take each other's leftovers", async () => {
+  const folder = mkdtempSync(join(place, "long-"));
+  const [one, other] = ["a", "b"].map((end) => join(folder, "ü".repeat(90) + end)) as [string, string];
+  const kept = left(other, "old");
+  expect(Buffer.byteLength(kept)).toBeLessThan(256);
+  mkdirSync(join(folder, kept));
+  writeFileSync(join(folder, kept, "frame-0001.png"), "the only one");
+  expect(await leftovers(folder, "old", other)).toEqual([kept]);
+  expect(await leftovers(folder, "old", one)).toEqual([]);
+  await write(`${one}/`, 1, 1);
+  await listFolder(one);
+  expect(readdirSync(join(folder, kept))).toEqual(["frame-0001.png"]);
+  expect(await listFolder(other)).toEqual(["frame-0001.png"]);
+});
+
+it("what lies beside a file that is read is left alone", async () => {
+  const folder = mkdtempSync(join(place, "beside-"));
+  const film = join(folder, "film.mp4");
+  writeFileSync(film, "");
+  mkdirSync(join(folder, left(film, "old")));
+  const before = readdirSync(folder);
+  expect(await listFolder(film)).toBeUndefined();
+  expect(readdirSync(folder)).toEqual(before);
 });
