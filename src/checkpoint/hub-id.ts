@@ -53,17 +53,23 @@ export interface HubOptions {
 
 const KNOWN: ReadonlySet<string> = new Set<keyof HubOptions>(["revision", "endpoint", "token", "cache", "offline", "download", "recheck", "signal", "onProgress", "onWarning", "fetch", "stallSeconds"]);
 
-/** The kinds of a repository's addresses that name no model. */
-const NOT_AN_OWNER = new Set(["models", "datasets", "spaces", "buckets", "kernels"]);
+/** What an address begins with that names no model: kinds of repositories, and pages that are none of a repository. */
+export const NOT_AN_OWNER: ReadonlySet<string> = new Set(["models", "datasets", "spaces", "buckets", "kernels", "collections", "papers", "docs", "blog"]);
+const HOST = "(?:www\\.)?(?:hf\\.co|huggingface\\.co)";
+const HUB_HOST = new RegExp(`^${HOST}$`, "i");
+const HUB_ADDRESS = new RegExp(`^(?:hf://|(?:https?://)?${HOST}(?:[/:]|$))`, "i");
 const PART = "[A-Za-z0-9](?:[\\w.-]*[A-Za-z0-9_])?";
 const ID = new RegExp(`^(${PART})/(${PART})(?:@(.*))?$`);
 
 /** Whether text is a whole commit's name. */
 export const isCommit = (revision: string): boolean => /^[0-9a-f]{40}$/.test(revision);
 
+/** Whether a host's name is the hub's. */
+export const isHubHost = (name: string): boolean => HUB_HOST.test(name);
+
 /** Whether text is an address at the hub, at the mirror that `endpoint` names, or of the scheme `hf:`; what it names is read by `parseHubAddress`. */
 export function isHubAddress(text: string, endpoint?: string): boolean {
-  if (/^(?:hf:\/\/|(?:https?:\/\/)?(?:www\.)?(?:hf\.co|huggingface\.co)(?:[/:]|$))/i.test(text)) return true;
+  if (HUB_ADDRESS.test(text)) return true;
   return endpoint !== undefined && URL.canParse(endpoint) && URL.canParse(text) && new URL(text).host === new URL(endpoint).host;
 }
 

@@ -14,13 +14,16 @@ export interface HubSettings {
   readonly offline: boolean;
 }
 
+/** The hub's address, where somebody says one. */
+export const toldEndpoint = (options: HubOptions): string | undefined => options.endpoint ?? (process.env["HF_ENDPOINT"] || undefined);
+
 /** What the standard clients take from the environment, where the options do not say it. */
 export async function hubSettings(id: HubId, options: HubOptions, client: { HUB_URL: string; getHFHubCachePath(): string }): Promise<HubSettings> {
   checkHubOptions(options);
   const { env } = process;
   return {
     revision: chooseRevision(id, options.revision),
-    endpoint: checkEndpoint(options.endpoint ?? (env["HF_ENDPOINT"] || client.HUB_URL)),
+    endpoint: checkEndpoint(toldEndpoint(options) ?? client.HUB_URL),
     token: options.token === undefined ? await standardToken(env) : options.token,
     cache: resolve(options.cache ?? client.getHFHubCachePath()),
     offline: options.offline ?? isTrue(env["HF_HUB_OFFLINE"]),

@@ -35,8 +35,8 @@ const LISTING_STALLS = 10;
 /** What {@link hubSource} is told: what will be opened decides which files are needed. */
 export interface HubSourceOptions extends OpenCheckpointOptions {
   hub?: HubOptions;
-  /** Files will be read that are none of a checkpoint's, such as an adapter's: where they lie, by ranges. */
-  anyFile?: boolean;
+  /** Files of this folder will be read that are none of a checkpoint's, such as an adapter's: from the cache, or where they lie. */
+  folder?: string;
 }
 
 type Client = typeof import("@huggingface/hub");
@@ -46,11 +46,11 @@ type Client = typeof import("@huggingface/hub");
  * or not what it should be is downloaded first; when all is there, the hub is asked for the revision's commit and its list of
  * files, and for nothing at all where the revision is a commit.
  */
-export async function hubSource(id: HubId, { hub = {}, anyFile = false, ...what }: HubSourceOptions = {}): Promise<CheckpointSource> {
+export async function hubSource(id: HubId, { hub = {}, folder, ...what }: HubSourceOptions = {}): Promise<CheckpointSource> {
   checkVariant(what.variant);
   const client = await import("@huggingface/hub");
   const settings = await hubSettings(id, hub, client);
-  if (anyFile) return hubHttpSource({ name: id.name, revision: null }, { ...hub, ...settings });
+  if (folder !== undefined) return (await import("./hub-folder.ts")).hubFolder(id.name, folder, settings, hub, client);
   const repository = new Repository(id.name, settings, hub, client);
   if (settings.offline) return repository.openOffline(what);
   if (isCommit(settings.revision) || hub.download === false) {

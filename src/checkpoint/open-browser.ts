@@ -9,15 +9,17 @@ import type { CheckpointSource } from "./source.ts";
 /** What a hub needs to be told. */
 export interface OpenSourceOptions extends OpenCheckpointOptions {
   hub?: HubOptions;
-  /** See Node's: here all files are read where they lie. */
+  /** See Node's. */
   anyFile?: boolean;
 }
 
-export async function openSource(from: string | URL | CheckpointSource, { hub }: OpenSourceOptions = {}): Promise<CheckpointSource> {
+export async function openSource(from: string | URL | CheckpointSource, { hub, anyFile }: OpenSourceOptions = {}): Promise<CheckpointSource> {
   if (typeof from !== "string" && !(from instanceof URL)) return from;
   const page = globalThis.location?.href;
-  const address = isHubAddress(String(from), hub?.endpoint) ? (await import("./hub-address.ts")).parseHubAddress(String(from), hub?.endpoint) : null;
-  if (address) return (await import("./hub-http.ts")).hubHttpSource(address, hub);
+  if (isHubAddress(String(from), hub?.endpoint)) {
+    const address = (await import("./hub-address.ts"))[anyFile ? "parseHubFolder" : "parseHubAddress"](String(from), hub?.endpoint);
+    if (address) return (await import("./hub-http.ts")).hubHttpSource(address, hub);
+  }
   const id = typeof from === "string" ? parseHubId(from) : null;
   if (id && !(page !== undefined && URL.canParse(from, page) && (await isCheckpoint(new URL(from, page).href)))) {
     const { hubHttpSource } = await import("./hub-http.ts");

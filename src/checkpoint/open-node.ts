@@ -4,7 +4,9 @@ import { fileURLToPath } from "node:url";
 import { CogwheelError } from "../errors.ts";
 import type { OpenCheckpointOptions } from "./checkpoint.ts";
 import { isHubAddress, parseHubId } from "./hub-id.ts";
-import type { HubOptions } from "./hub-id.ts";
+import type { HubId, HubOptions } from "./hub-id.ts";
+import type { HubFolder } from "./hub-address.ts";
+import { toldEndpoint } from "./hub-settings.ts";
 import { folderSource } from "./source-node.ts";
 import { httpSource } from "./source-http.ts";
 import type { CheckpointSource } from "./source.ts";
@@ -12,25 +14,30 @@ import type { CheckpointSource } from "./source.ts";
 /** What decides which files of a hub's repository are fetched, and how. */
 export interface OpenSourceOptions extends OpenCheckpointOptions {
   hub?: HubOptions;
-  /** Files will be read that are none of a checkpoint's: of a repository on the hub, where they lie. */
+  /** Files will be read that are none of a checkpoint's: of a repository on the hub, where they lie, in the folder that its address names. */
   anyFile?: boolean;
 }
 
 export async function openSource(from: string | URL | CheckpointSource, options: OpenSourceOptions = {}): Promise<CheckpointSource> {
   if (typeof from !== "string" && !(from instanceof URL)) return from;
   const text = String(from);
-  // A page's address is its repository, except where such a folder is here.
-  const endpoint = options.hub?.endpoint ?? process.env["HF_ENDPOINT"];
-  const page = isHubAddress(text, endpoint) ? (await import("./hub-address.ts")).parseHubAddress(text, endpoint) : null;
-  if (page === null && /^(https?|file):/i.test(text)) {
-    if (/^file:/i.test(text)) return folderSource(pathOf(text));
-    return httpSource(text);
-  }
-  const id = page ?? parseHubId(text);
   // What is here wins over what is there.
-  if (!id || (!/^\w+:\/\//.test(text) && (await stat(text).catch(() => null)))) return folderSource(text);
+  if (!/^\w+:\/\//.test(text) && (await stat(text).catch(() => null))) return folderSource(text);
+  // A page's address is its repository.
+  const page = await hubPage(text, options);
+  if (page === null && /^https?:/i.test(text)) return httpSource(text);
+  if (/^file:/i.test(text)) return folderSource(pathOf(text));
+  const id: (HubId & Partial<HubFolder>) | null = page ?? parseHubId(text);
+  if (id === null) return folderSource(text);
   const { hubSource } = await import("./hub.ts");
-  return hubSource(id, options);
+  return hubSource(id, options.anyFile ? { ...options, folder: id.folder ?? "" } : options);
+}
+
+async function hubPage(text: string, { hub = {}, anyFile = false }: OpenSourceOptions): Promise<(HubId & Partial<HubFolder>) | null> {
+  const endpoint = toldEndpoint(hub);
+  if (!isHubAddress(text, endpoint)) return null;
+  const { parseHubAddress, parseHubFolder } = await import("./hub-address.ts");
+  return anyFile ? parseHubFolder(text, endpoint) : parseHubAddress(text, endpoint);
 }
 
 function pathOf(address: string): string {

@@ -42,13 +42,31 @@ export interface LoadLoraOptions {
 export async function loadLora(from: string | URL | Uint8Array, options: LoadLoraOptions = {}): Promise<LoadedLora> {
   if (from instanceof Uint8Array) return readAdapter(memorySource({ "lora.safetensors": from }, "the LoRA"), "lora.safetensors", "the LoRA", options);
   const text = String(from);
-  const isFile = FILE_NAME.test(text);
-  const cut = isFile ? Math.max(text.lastIndexOf("/"), text.lastIndexOf("\\")) : -1;
-  await using source = await openSource(isFile ? (cut < 0 ? "./" : text.slice(0, cut + 1)) : from, { anyFile: true });
-  if (isFile) return await readAdapter(source, text.slice(cut + 1), text, options);
+  const { folder, file } = placeOf(text);
+  await using source = await openSource(folder, { anyFile: true });
+  if (file !== undefined) return await readAdapter(source, file, text, options);
   for (const file of FILES) if (await source.exists(file)) return await readAdapter(source, file, `${text}/${file}`, options);
   for (const file of PICKLES) if (await source.exists(file)) throw new CogwheelError("lora", `an adapter must be a .safetensors file, got ${text}/${file}; ${REMEDY_OF_PICKLES}`);
   throw new CogwheelError("lora", `an adapter must be a .safetensors file, or a folder with ${FILES.join(" or ")}, got ${text}`);
+}
+
+/** The folder that a file lies in, and its name there; no name where the text names a folder. The query of an address stays with it: a signature is one. */
+function placeOf(text: string): { folder: string; file?: string } {
+  const isAddress = /^[a-z][a-z\d+.-]+:/i.test(text);
+  // What is no whole address is a path, in which ? and # are letters, unless it can be none of a file.
+  const end = isAddress || !FILE_NAME.test(text) ? text.search(/[?#]|$/) : text.length;
+  const path = text.slice(0, end);
+  if (!FILE_NAME.test(path)) return { folder: text };
+  const cut = Math.max(path.lastIndexOf("/"), isAddress ? -1 : path.lastIndexOf("\\")) + 1;
+  return { folder: (path.slice(0, cut) || "./") + text.slice(end), file: isAddress ? decoded(path.slice(cut)) : path.slice(cut) };
+}
+
+function decoded(name: string): string {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name;
+  }
 }
 
 async function readAdapter(source: CheckpointSource, path: string, label: string, { config: given }: LoadLoraOptions): Promise<LoadedLora> {

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
-import { parseHubAddress } from "../../src/checkpoint/hub-address.ts";
+import { parseHubAddress, parseHubFolder } from "../../src/checkpoint/hub-address.ts";
 import { httpSource } from "../../src/checkpoint/source-http.ts";
 import { openSource } from "../../src/checkpoint/open-node.ts";
 import { CogwheelError } from "../../src/errors.ts";
@@ -222,7 +222,18 @@ describe("a page's address", () => {
     [`${E}/org/name/tree/main`, "org/name", "main"],
   ])("%s", (address, name, revision) => expect(parseHubAddress(address, E)).toEqual({ name, revision }));
 
-  test.each(["https://example.org/org/name", "org/name", "./huggingface.co", "/srv/hf.co/org/name", "https://huggingface.co/org/name/resolve/main/variants/small/", "https://mirror.example/other/org/name", "file:///x"])("%s is none", (address) => expect(parseHubAddress(address, E)).toBeNull());
+  test.each(["https://example.org/org/name", "org/name", "./huggingface.co", "/srv/hf.co/org/name", "https://huggingface.co/org/name/resolve/main/variants/small/", "https://mirror.example/other/org/name", "file:///x", `${E}/models/CogVideoX/`, `${E}/CogVideoX/`, `${E}/docs/org/name/`])("%s is none", (address) => expect(parseHubAddress(address, E)).toBeNull());
+
+  test.each([
+    ["https://huggingface.co/org/name", "org/name", null, ""],
+    ["https://huggingface.co/org/name/resolve/main/?download=true", "org/name", "main", ""],
+    ["https://huggingface.co/org/name/blob/v1/loras/", "org/name", "v1", "loras"],
+    ["https://huggingface.co/org/name/resolve/main/transformer/v1.0/", "org/name", "main", "transformer/v1.0"],
+    ["https://huggingface.co/org/name/tree/main/v1.0", "org/name", "main", "v1.0"],
+    ["https://huggingface.co/org/name/blob/main/loras/adapter_config.json", "org/name", "main", "loras"],
+    ["hf://org/name@refs/pr/1/loras/", "org/name", "refs/pr/1", "loras"],
+    ["hf.co/org/name/blob/main/loras%20of%20mine/", "org/name", "main", "loras of mine"],
+  ])("%s is a folder of a repository", (address, name, revision, folder) => expect(parseHubFolder(address, E)).toEqual({ name, revision, folder }));
 
   test.each([
     ["https://huggingface.co/datasets/org/name", "a checkpoint must be a repository of models, got a page of datasets; pass a model's page, or its id such as org/name"],
@@ -243,6 +254,8 @@ describe("a page's address", () => {
     }
     await using source = await openSource(`${server.url}/${ID}/blob/main/`, { hub, anyFile: true });
     expect(await source.size("adapter.safetensors")).toBe(NEEDED[VAE]!.length);
+    await using plain = await openSource(`${server.url}/models/CogVideoX/`, { hub });
+    expect(plain.label).toBe(`${server.url}/models/CogVideoX/`);
   });
 });
 
