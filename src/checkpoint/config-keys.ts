@@ -2,6 +2,7 @@
  * How a component's config is judged. A component states a rule for every key that its reference implementation has; what the rules
  * refuse is collected and told at once, and keys that no rule knows are named, for a newer key may change the result.
  */
+import { brief } from "../brief.ts";
 import { CogwheelError } from "../errors.ts";
 
 /** What a predicate says of a config: whether it is legal, and what it means. */
@@ -12,12 +13,6 @@ export interface Judged<Config> {
   readonly problems: readonly string[];
   /** Keys that neither the reference's configs nor the engine know. They are read over, so a user should be told. */
   readonly unknown: readonly string[];
-}
-
-/** A value from a file for a message, cut so that a hostile one stays short. */
-export function brief(value: unknown): string {
-  const text = JSON.stringify(value) ?? "nothing";
-  return text.length > 80 ? `${text.slice(0, 77)}…` : text;
 }
 
 /** Reads a config key by key. A key that is absent has its default; null is a value, legal only where a rule says so. */

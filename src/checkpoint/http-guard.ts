@@ -55,6 +55,14 @@ export interface Answer {
   cancel(): void;
 }
 
+/** How an answer's bytes are packed; null where they are as they are. */
+export function packingOf(headers: Headers): string | null {
+  const encoding = headers.get("content-encoding") ?? "";
+  return /^\s*(identity)?\s*$/i.test(encoding) ? null : encoding;
+}
+
+/** Those that do not tell where a redirect leads: a browser's. */
+const unseeing = new WeakSet<typeof globalThis.fetch>();
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
 /** Asks for `address` with GET; resolves when the head of the answer is there. Throws the signal's reason, or a {@link NetworkFault}. */
@@ -75,12 +83,13 @@ export async function ask(address: URL, { fetch = globalThis.fetch, signal, stal
     }
   };
   try {
+    // A browser does not tell where to, and takes only `authorization` off when it follows by itself.
+    const names = Object.keys(own).filter((name) => name.toLowerCase() !== "authorization");
     let url = address;
     for (let redirects = 0; ; redirects++) {
-      let response = await send(url, "manual");
+      let response = await send(url, names.length === 0 && unseeing.has(fetch) ? "follow" : "manual");
       if (response.type === "opaqueredirect") {
-        // A browser does not tell where to, and takes only `authorization` off when it follows by itself.
-        const names = Object.keys(own).filter((name) => name.toLowerCase() !== "authorization");
+        unseeing.add(fetch);
         if (names.length > 0) throw new NetworkFault(`a redirect, which a browser would follow with the header ${names.join(", ")} wherever it leads`, "final");
         response = await send(url, "follow");
       }

@@ -1,3 +1,4 @@
+import { pause } from "../pause.ts";
 import { LEAST_RATE, STALL_SECONDS, type NetworkFault } from "./http-guard.ts";
 
 /** Failures in a row that bring nothing, until it is left; a server that was waited for in vain counts twice. */
@@ -6,20 +7,10 @@ export const BARREN_TRIES = 5;
 /** Answers that may be others a moment later. */
 export const PASSING: ReadonlySet<number> = new Set([408, 425, 429, 500, 502, 503, 504]);
 
-/** Waits, unless the signal says to stop. */
-export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
-  signal?.throwIfAborted();
-  await new Promise<void>((resolve, reject) => {
-    const stop = (): void => {
-      clearTimeout(timer);
-      reject(signal!.reason as Error);
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", stop);
-      resolve();
-    }, ms);
-    signal?.addEventListener("abort", stop, { once: true });
-  });
+/** The seconds that a server asks to be left alone for, told as such or as a date; not above 0 where it asks for none. */
+export function retryAfter(headers: Headers): number {
+  const text = headers.get("retry-after") ?? "0";
+  return /^\s*\d/.test(text) ? Number(text) : (Date.parse(text) - Date.now()) / 1000;
 }
 
 /** Decides how often something is tried again, and how long is waited before. */

@@ -4,7 +4,7 @@ import { CogwheelError } from "../errors.ts";
 import { fileKind } from "./file-kind.ts";
 import { beginDigest, digestFile, READ_WRITE_CREATE } from "./hub-digest.ts";
 import type { Digest, RunningDigest } from "./hub-digest.ts";
-import { NetworkFault, type Answer } from "./http-guard.ts";
+import { NetworkFault, packingOf, type Answer } from "./http-guard.ts";
 import { beginsAsPage, PAGE } from "./http-page.ts";
 import { BARREN_TRIES, Patience } from "./http-retry.ts";
 import { HubUnreachable } from "./hub-fetch.ts";
@@ -85,7 +85,8 @@ async function fill(handle: FileHandle, have: number, job: Download): Promise<st
       const fault = error instanceof HubUnreachable ? error.cause : error;
       if (!(fault instanceof NetworkFault) && !(error instanceof HubUnreachable)) throw error;
       patience.brought(state.have - before);
-      if (!(await patience.again(fault instanceof NetworkFault && fault.kind === "stalled" ? "stalled" : "passing"))) {
+      const kind = fault instanceof NetworkFault && fault.kind === "stalled" ? "stalled" : "passing";
+      if (!(await patience.again(kind, error instanceof HubUnreachable ? error.after : 0))) {
         const got = fault instanceof NetworkFault ? fault.got : (error as Error).message;
         throw new HubUnreachable("hub", `${job.label}: the download must go on, got ${got}; check the network and run again, it goes on from byte ${state.have} of ${job.size}`, { cause: error });
       }
@@ -106,8 +107,8 @@ async function receive(handle: FileHandle, state: Filling, begin: () => void, jo
     const refuse = (rule: string): never => {
       throw new CogwheelError("hub", `${job.label}: ${rule}`);
     };
-    const encoding = answer.headers.get("content-encoding") ?? "identity";
-    if (!/^\s*(identity)?\s*$/i.test(encoding)) refuse(`the file must be sent as it is, got content-encoding ${encoding}; a proxy packs it: try another network or endpoint`);
+    const encoding = packingOf(answer.headers);
+    if (encoding !== null) refuse(`the file must be sent as it is, got content-encoding ${encoding}; a proxy packs it: try another network or endpoint`);
     if (answer.status === 206) {
       const range = answer.headers.get("content-range");
       if (range !== `bytes ${state.have}-${job.size - 1}/${job.size}`) refuse(`the answer must hold bytes ${state.have} to ${job.size - 1} of ${job.size}, got ${range ?? "no Content-Range"}; the file changed on the hub, run again`);

@@ -1,14 +1,19 @@
 import { CogwheelError } from "../errors.ts";
 import { ask, checkHeaders, NetworkFault, type Answer, type Budget } from "./http-guard.ts";
 import { beginsAsPage, isPageType, PAGE } from "./http-page.ts";
-import { PASSING, Patience } from "./http-retry.ts";
+import { PASSING, Patience, retryAfter } from "./http-retry.ts";
 import { isCommit, type HubOptions } from "./hub-id.ts";
 
 // Every request to the hub goes through one function, so that there is one place that sends the token, tries again, and
 // turns refusals into words.
 
 /** The hub did not answer, or not sensibly: the cache may do instead. */
-export class HubUnreachable extends CogwheelError {}
+export class HubUnreachable extends CogwheelError {
+  /** @param after seconds that it asked to be left alone for */
+  constructor(room: string, rule: string, options?: ErrorOptions, readonly after = 0) {
+    super(room, rule, options);
+  }
+}
 
 /** What a request is about. */
 export interface HubRequest extends Pick<HubOptions, "signal" | "fetch" | "stallSeconds"> {
@@ -48,7 +53,7 @@ export async function hubAsk(request: HubRequest, address: string | URL, headers
       throw notData(request);
     }
     answer.cancel();
-    if (PASSING.has(answer.status) && await patience.again("passing", Number(answer.headers.get("retry-after")))) continue;
+    if (PASSING.has(answer.status) && await patience.again("passing", retryAfter(answer.headers))) continue;
     throw refusal(request, answer);
   }
 }
@@ -119,5 +124,5 @@ export function refusal({ name, revision, endpoint, token }: HubRequest, { statu
   if (code === "EntryNotFound") return error(`the file must be in revision ${revision}, ${got} for ${url.pathname}; try again`);
   if (status === 404) return error(`must be a folder here or a repository at ${endpoint}, got neither (404); check the name`);
   const rule = `${name}: the hub at ${url.origin} must answer with the data, ${got}; try again later`;
-  return PASSING.has(status) ? new HubUnreachable("hub", rule) : new CogwheelError("hub", rule);
+  return PASSING.has(status) ? new HubUnreachable("hub", rule, undefined, retryAfter(headers)) : new CogwheelError("hub", rule);
 }

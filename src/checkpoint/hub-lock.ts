@@ -3,7 +3,7 @@ import { link, mkdir, open, readFile, rename, stat, unlink, utimes } from "node:
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { CogwheelError } from "../errors.ts";
-import { pause } from "./http-retry.ts";
+import { pause } from "../pause.ts";
 
 // One process at a time downloads a repository; others wait and find the files there. The lock is a file that says who made
 // it and is touched while its owner lives. It only saves work: should two owners meet in spite of it, both write the same

@@ -1,3 +1,4 @@
+import { brief } from "../brief.ts";
 import { CogwheelError } from "../errors.ts";
 import { DTYPE_BYTES, elementCount, isDtype } from "./dtype.ts";
 import { KIND_BYTES, kindRule } from "./file-kind.ts";
@@ -69,7 +70,9 @@ export async function openSafetensors(source: CheckpointSource, path: string): P
 
 /** What cannot be a header is looked at once more, for what else the file may be: a pointer, a pickle, a web page. */
 async function readHeader(source: CheckpointSource, path: string, size: number, fail: Fail): Promise<Header> {
-  const text = await headerText(source, path, size, fail).catch(async (error: unknown) => {
+  let judged: unknown;
+  const text = await headerText(source, path, size, (rule, cause) => (judged = fail(rule, cause)) as CogwheelError).catch(async (error: unknown) => {
+    if (error !== judged) throw error; // it could not be read
     const head = await source.read(path, 0, Math.min(size, KIND_BYTES)).catch(() => undefined);
     const kind = head && kindRule(head, "a safetensors file");
     throw kind === undefined ? error : fail(kind, error);
@@ -222,13 +225,6 @@ function checkLayout(tensors: [string, TensorInfo][], dataStart: number, fileSiz
 
 function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0 && !Object.is(value, -0);
-}
-
-/** A value from the file for a message, cut so that a hostile one stays short. */
-function brief(value: unknown): string {
-  if (value === undefined) return "nothing";
-  const text = JSON.stringify(value, (_, v: unknown) => (typeof v === "number" && !Number.isFinite(v) ? String(v) : v));
-  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 
 /** A tensor to be written: `data` is any view of its little-endian bytes. */

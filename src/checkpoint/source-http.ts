@@ -1,7 +1,7 @@
 import { CogwheelError } from "../errors.ts";
-import { ask, checkHeaders, checkStallSeconds, NetworkFault, type Answer } from "./http-guard.ts";
+import { ask, checkHeaders, checkStallSeconds, NetworkFault, packingOf, type Answer } from "./http-guard.ts";
 import { beginsAsPage, isPageType, PAGE } from "./http-page.ts";
-import { PASSING, Patience } from "./http-retry.ts";
+import { PASSING, Patience, retryAfter } from "./http-retry.ts";
 import { checkPath, checkpointError, checkRange, disposedSource, missingFile } from "./source.ts";
 import type { CheckpointSource } from "./source.ts";
 
@@ -92,7 +92,7 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
       } catch (error) {
         if (closing.signal.aborted) throw disposedSource(self);
         if (!(error instanceof NetworkFault)) throw error;
-        if (await patience.again(error.kind, error instanceof Busy ? Number(error.answer.headers.get("retry-after")) : 0).catch((stopped: unknown) => {
+        if (await patience.again(error.kind, error instanceof Busy ? retryAfter(error.answer.headers) : 0).catch((stopped: unknown) => {
           throw closing.signal.aborted ? disposedSource(self) : stopped;
         })) continue;
         throw error instanceof Busy
@@ -159,8 +159,8 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
   /** Refuses a page that is sent for a file, and bytes that are counted in another way than they are asked for. */
   function refuseOther(path: string, answer: Answer): void {
     if (isPageType(answer.headers.get("content-type")) && !/\.html?$/i.test(path)) throw page(path);
-    const encoding = answer.headers.get("content-encoding") ?? "identity";
-    if (answer.status === 206 && !/^\s*(identity)?\s*$/i.test(encoding)) {
+    const encoding = packingOf(answer.headers);
+    if (answer.status === 206 && encoding !== null) {
       throw checkpointError(self, path, `a range must be sent as it is, got content-encoding ${encoding}; switch the server's compression off for these files`);
     }
   }
@@ -227,6 +227,7 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
       } catch (error) {
         if (!(error instanceof NetworkFault)) throw error;
         if (error.kind === "final") throw checkpointError(self, path, `the answer must hold ${end - start} bytes, got more; the server or a proxy does not honour ranges, use another`, error);
+        if (at === end) return bytes; // only the answer's end did not come
         patience.brought(at - before);
         throw new NetworkFault(`${error.got} within bytes ${start} to ${end}`, error.kind, { cause: error });
       }

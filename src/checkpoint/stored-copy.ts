@@ -3,12 +3,12 @@ import { neededFiles } from "./hub-files.ts";
 import { filesSource } from "./source-files.ts";
 import { checkpointError, readText, type CheckpointSource } from "./source.ts";
 import type { StoredCheckpoint, StoreOptions } from "./stored.ts";
-import { alone, noRoom, room, storageError, StoredFolder, type StoredFile, type StoredRecord } from "./stored-folder.ts";
+import { alone, hex, noRoom, room, storageError, StoredFolder, type StoredFile, type StoredRecord } from "./stored-folder.ts";
 
 // What the functions of stored.ts do. See stored-folder.ts for what they leave on the disk.
 
-/** Bytes read, hashed and written at once. */
-const PIECE = 8 << 20;
+/** Bytes asked for at once, where the source does not say how many: a request has a price. */
+const PIECE = 32 << 20;
 
 export async function store(from: CheckpointSource, name: string, { signal, onProgress, ...what }: StoreOptions = {}): Promise<CheckpointSource> {
   const { files, missing } = await neededFiles(from, { only: ["text_encoder", "tokenizer", "transformer", "vae", "scheduler"], ...what });
@@ -118,20 +118,27 @@ async function fill(folder: StoredFolder, from: CheckpointSource, wanted: Readon
 /** Whether a content is what the source has now. */
 const isSame = (found: StoredFile, want: Wanted): boolean => found.size === want.size && (want.sha256 === undefined ? want.version !== null && found.version === want.version : found.sha256 === want.sha256);
 
-/** Copies a file piece by piece. */
+/** Copies a file piece by piece; while one is hashed and written the next comes. */
 async function copy(folder: StoredFolder, from: CheckpointSource, path: string, { size, version, sha256: want }: Wanted, signal: AbortSignal | undefined, onBytes: (bytes: number) => void): Promise<StoredFile> {
   const { sha256 } = await import("@noble/hashes/sha2.js");
   const digest = sha256.create();
   let sum = "";
   const content = await folder.add(async (write) => {
-    for (let at = 0; at < size; at += PIECE) {
+    const piece = from.pieceBytes ?? PIECE;
+    const read = (at: number): Promise<Uint8Array<ArrayBuffer>> => {
+      const bytes = from.read(path, at, Math.min(size, at + piece));
+      bytes.catch(() => undefined); // told where it is awaited, unless writing fails first
+      return bytes;
+    };
+    for (let at = 0, next = size > 0 ? read(0) : undefined; next; at += piece) {
       signal?.throwIfAborted();
-      const bytes = await from.read(path, at, Math.min(size, at + PIECE));
+      const bytes = await next;
+      next = at + piece < size ? read(at + piece) : undefined;
       digest.update(bytes);
       await write(bytes);
       onBytes(bytes.length);
     }
-    sum = Array.from(digest.digest(), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    sum = hex(digest.digest());
     if (want !== undefined && want !== sum) throw checkpointError(from, path, `the SHA-256 must be ${want} as SHA256SUMS says, got ${sum}; the file was damaged on its way, store it again`);
   });
   return { content, size, sha256: sum, version };

@@ -4,6 +4,7 @@
  */
 import { kernelsVersion } from "#kernels";
 import { parseJsonObject } from "../checkpoint/json-scan.ts";
+import { brief } from "../brief.ts";
 import { CogwheelError } from "../errors.ts";
 import type { Capabilities } from "./capabilities.ts";
 
@@ -73,15 +74,6 @@ export function parseTuning(from: unknown): TuningTable {
   if (typeof driver !== "string" || typeof capabilities !== "string" || typeof kernels !== "string") return fail("a tuning table must have driver, capabilities and kernels, got one without");
   if (!texts(choices)) return fail(`a tuning table's choices must be variants by key, got ${brief(choices)}`);
   return { format, adapter: { vendor: adapter["vendor"]!, architecture: adapter["architecture"]!, device: adapter["device"]! }, driver, capabilities, kernels, choices };
-}
-
-/** The beginning of a value that may be anything; an app's own may even hold itself. */
-function brief(value: unknown): string {
-  try {
-    return (JSON.stringify(value) ?? String(value)).slice(0, 80);
-  } catch {
-    return Array.isArray(value) ? "a list" : "an object";
-  }
 }
 
 /** 32-bit FNV-1a, as 8 hexadecimal digits. */

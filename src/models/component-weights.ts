@@ -1,5 +1,6 @@
 /** The weights of a checkpoint's component as a provider: read by range, converted to the type they are stored in. */
-import { fitsF16, float16Loss, mergeReports, toFloat16, toFloat32, type ConversionReport } from "../checkpoint/convert.ts";
+import { toFloat16, toFloat32 } from "../checkpoint/convert.ts";
+import { fitsF16, float16Loss, mergeReports, type ConversionReport } from "../checkpoint/float16-loss.ts";
 import { DTYPE_BYTES, type Dtype } from "../checkpoint/dtype.ts";
 import type { Component } from "../checkpoint/checkpoint.ts";
 import type { WeightIndex } from "../checkpoint/weights.ts";

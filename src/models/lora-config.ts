@@ -2,10 +2,10 @@
  * PEFT's LoraConfig, as `adapter_config.json` or the metadata of diffusers' files hold it. Every field either is read as PEFT 0.21 reads it, or
  * cannot change what a saved adapter computes, or must be off; a field that nothing here knows must be off too.
  */
-import { brief } from "../checkpoint/config-keys.ts";
+import { brief } from "../brief.ts";
 import { parseJsonObject } from "../checkpoint/json-scan.ts";
 import { CogwheelError } from "../errors.ts";
-import { PythonRegex, PythonRegexError, type MatchBudget } from "./python-regex.ts";
+import { codes, namesOf, PythonRegex, PythonRegexError, type MatchBudget } from "./python-regex.ts";
 
 /** What a config says of the modules of an adapter. */
 export interface LoraConfig {
@@ -39,7 +39,7 @@ const PLAIN_INITS = new Set(["gaussian", "eva", "orthogonal", "mica"]);
 const CHANGING_INITS = /^(?:pissa(?:_niter_\d+)?|olora|corda|loftq|lora_ga)$/i;
 /** A table of patterns may name every module of a model, not more. */
 const MAX_PATTERNS = 10_000;
-/** A second or two. Names, which tables of hundreds of modules are made of, take none. */
+/** A second or two. Names, which tables of hundreds of modules are made of, take next to none, however they are written. */
 const STEPS = 10_000_000;
 
 /** What Python's `bool()` says no to. */
@@ -96,9 +96,9 @@ function checkInit(init: unknown, fail: Fail): void {
   if (isOff(init) || init === true) return;
   if (typeof init === "string" && CHANGING_INITS.test(init)) {
     const remedy = init.toLowerCase() === "loftq" ? MERGE : "save the adapter again with PEFT's save_pretrained(…, path_initial_model_for_weight_conversion=…), which makes a plain LoRA of it";
-    fail(`init_lora_weights must leave the model's weights as they are, got ${brief(init)}, which takes the first matrices out of them; ${remedy}`);
+    fail(`init_lora_weights must leave the model's weights as they are, got ${brief(init)}; the first matrices were taken out of them: ${remedy}`);
   }
-  if (typeof init !== "string" || !PLAIN_INITS.has(init.toLowerCase())) fail(`init_lora_weights must be true, false or one of ${[...PLAIN_INITS].join(", ")}, got ${brief(init)}; what it does to the weights is not known here`);
+  if (typeof init !== "string" || !PLAIN_INITS.has(init.toLowerCase())) fail(`init_lora_weights must be true, false or one of ${[...PLAIN_INITS].join(", ")}, got ${brief(init)}; if it leaves the model's weights as they are, write true, else ${MERGE}`);
 }
 
 function checkRank(field: string, value: unknown, fail: Fail): void {
@@ -119,7 +119,7 @@ function compileRegex(field: string, shown: string, pattern: string, budget: Mat
 }
 
 /** A match that stays within the steps of a file. */
-function tried(field: string, fail: Fail, match: () => boolean): boolean {
+function tried<T>(field: string, fail: Fail, match: () => T): T {
   try {
     return match();
   } catch (error) {
@@ -128,19 +128,19 @@ function tried(field: string, fail: Fail, match: () => boolean): boolean {
   }
 }
 
-/** Does `(.*\.)?(pattern)$` match? Most patterns are names, in which only a dot is more than itself; they are compared as they are. */
-function patternMatcher(field: string, pattern: string, budget: MatchBudget, fail: Fail): (path: string) => boolean {
-  const [, anchor, name] = /^(\^?)([\w.-]+)$/.exec(pattern) ?? [];
-  if (name === undefined) {
+const DOT = 46;
+
+/** Does `(.*\.)?(pattern)$` match? Most patterns are names, which are compared as such. */
+function patternMatcher(field: string, pattern: string, budget: MatchBudget, fail: Fail): (path: readonly number[]) => boolean {
+  const names = tried(field, fail, () => namesOf(pattern, budget));
+  if (names === undefined) {
     const regex = compileRegex(field, pattern, `(.*\\.)?(${pattern})$`, budget, fail);
     return (path) => tried(field, fail, () => regex.match(path, budget));
   }
-  return (path) => {
-    const start = path.length - name.length;
-    if (start < 0 || (start > 0 && (anchor || path[start - 1] !== "."))) return false;
-    for (let i = 0; i < name.length; i++) if (name[i] !== "." && name[i] !== path[start + i]) return false;
-    return true;
-  };
+  return (path) => names.some(({ letters, fromStart }) => {
+    const start = path.length - letters.length;
+    return start >= 0 && (start === 0 || (!fromStart && path[start - 1] === DOT)) && letters.every((letter, i) => letter(path[start + i]!));
+  });
 }
 
 /** `get_pattern_key` of PEFT: the value of the first pattern, as the file has them, of which `(.*\.)?(pattern)$` matches a module's name. */
@@ -154,9 +154,10 @@ function readPatterns(field: string, table: unknown, check: (field: string, valu
     return { name, value: value as number, matches: patternMatcher(field, name, budget, fail) };
   });
   return (path) => {
-    const first = patterns.find(({ matches }) => matches(path));
+    const text = codes(path);
+    const first = patterns.find(({ matches }) => matches(text));
     // JavaScript moves names such as "0" to the front of an object, so that their place in a config that comes as an object is not known.
-    const other = first && isIndex(first.name) && patterns.find(({ name, value, matches }) => value !== first.value && matches(path) && name !== first.name);
+    const other = first && isIndex(first.name) && patterns.find(({ name, value, matches }) => value !== first.value && matches(text) && name !== first.name);
     if (other) fail(`${field} must say one value of a module, got ${brief(first.name)}: ${first.value} and ${brief(other.name)}: ${other.value} for ${path}; write (?:${first.name}) for a number`);
     return first?.value;
   };

@@ -22,7 +22,7 @@ export const PEFT_PREFIX = "base_model.model.";
 
 /**
  * @param modules the model's modules by their names with `_` in place of `.`
- * @returns undefined for keys that are no part of a LoRA of the transformer; `unsupported` says what they are
+ * @returns undefined for keys that are no part of a LoRA of the transformer; `unsupportedKey` says what they are
  */
 export function parseLoraKey(key: string, modules: ReadonlyMap<string, string>): LoraKey | undefined {
   const sat = /(?:^|\.)layers\.(\d+)\.(attention\.query_key_value|attention\.dense|mlp\.dense_h_to_4h|mlp\.dense_4h_to_h)\.matrix_([AB])\.(\d)$/.exec(key);

@@ -1,5 +1,7 @@
 /** Patterns of Python's `re` as trees. What Python refuses is refused, and what no automaton can match: backreferences, atomic groups, conditions. */
 
+/** Instructions of one pattern; `{1000}` of `{1000}` must not fill the memory. No repeat can have more. */
+export const MAX_PROGRAM = 20_000;
 const MAX_PATTERN = 10_000;
 const MAX_NESTING = 100;
 
@@ -91,6 +93,7 @@ export class Parser {
     if (this.#quantifier()) throw new PythonRegexError("a repeat is repeated");
     const [least, most] = range;
     if (least > most) throw new PythonRegexError(`a repeat must be in order, got {${least},${most}}`);
+    if (least > MAX_PROGRAM || (most > MAX_PROGRAM && most !== Infinity)) throw new PythonRegexError(`its repeats unfold to more than ${MAX_PROGRAM} steps`);
     return { kind: "repeat", part, least, most };
   }
 

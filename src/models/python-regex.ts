@@ -4,17 +4,16 @@
  * again, which bounds a match by the product of both lengths. JavaScript's own RegExp reads another language (`(?P<name>`, `\Z`, `{,3}`)
  * and may take exponential time. What no such program can say (backreferences, atomic groups, conditions) is refused.
  */
-import { codes, isWord, Parser, PythonRegexError, type Assertion, type CharTest, type Node } from "./python-regex-parser.ts";
+import { codes, isWord, MAX_PROGRAM, Parser, PythonRegexError, type Assertion, type CharTest, type Node } from "./python-regex-parser.ts";
 
-export { PythonRegexError };
-
-/** Instructions of one pattern; `{1000}` of `{1000}` must not fill the memory. */
-const MAX_PROGRAM = 20_000;
+export { codes, PythonRegexError };
 
 /** What remains of the steps that all patterns of one file may take together, to be made and to be matched. */
 export interface MatchBudget {
   steps: number;
 }
+/** A character of a pattern takes about as long to read. */
+const STEPS_TO_READ = 6;
 /** An instruction takes about as long to make as this many steps of a match. */
 const STEPS_TO_MAKE = 10;
 function spend(budget: MatchBudget, steps: number): void {
@@ -77,7 +76,10 @@ function compile(node: Node, budget: MatchBudget, size = { left: MAX_PROGRAM }):
         return;
       }
       case "repeat": {
-        for (let i = 0; i < part.least; i++) write(part.part);
+        for (let i = 0; i < part.least; i++) {
+          spend(budget, 1); // an empty part emits nothing
+          write(part.part);
+        }
         if (part.most === Infinity) {
           const to: number[] = [];
           const at = emit({ op: "split", to });
@@ -104,15 +106,27 @@ function compile(node: Node, budget: MatchBudget, size = { left: MAX_PROGRAM }):
   return program;
 }
 
+/** The memory of matches, of one for each look within another; a mark is older than the match that reads it, or its own. */
+const scratch: Uint32Array[] = [];
+let match = 0;
+/** More states than these are of a pattern that is matched a few times only, within any budget. */
+const SCRATCH = 1 << 20;
+
 /** Does `program` match from `from`, up to `end` exactly where that is given? */
-function run(program: Instruction[], text: readonly number[], from: number, end: number | null, budget: MatchBudget): boolean {
+function run(program: Instruction[], text: readonly number[], from: number, end: number | null, budget: MatchBudget, depth = 0): boolean {
   const width = text.length + 1;
-  const seen = new Uint8Array(program.length * width);
+  const states = program.length * width;
+  let seen = scratch[depth];
+  if (!seen || seen.length < states) {
+    seen = new Uint32Array(states);
+    if (states <= SCRATCH) scratch[depth] = seen;
+  }
+  const mark = (match = match % 0xffffffff + 1);
   const open: number[] = [from];
   while (open.length > 0) {
     const state = open.pop()!;
-    if (seen[state]) continue;
-    seen[state] = 1;
+    if (seen[state] === mark) continue;
+    seen[state] = mark;
     spend(budget, 1);
     const at = state % width;
     const pc = (state - at) / width;
@@ -125,7 +139,7 @@ function run(program: Instruction[], text: readonly number[], from: number, end:
       case "assert": if (holds(instruction.what, text, at)) go(pc + 1, at); break;
       case "look": {
         const start = instruction.width === null ? at : at - instruction.width;
-        const found = start >= 0 && run(instruction.program, text, start, instruction.width === null ? null : at, budget);
+        const found = start >= 0 && run(instruction.program, text, start, instruction.width === null ? null : at, budget, depth + 1);
         if (found !== instruction.negated) go(pc + 1, at);
         break;
       }
@@ -154,12 +168,50 @@ export class PythonRegex {
   }
 
   /** `re.match`: from the start of the text, not necessarily to its end. */
-  match(text: string, budget: MatchBudget): boolean {
-    return run(this.#program, codes(text), 0, null, budget);
+  match(text: string | readonly number[], budget: MatchBudget): boolean {
+    return run(this.#program, codesOf(text), 0, null, budget);
   }
 
   /** `re.fullmatch`: the whole text. */
-  fullmatch(text: string, budget: MatchBudget): boolean {
-    return run(this.#program, codes(text), 0, codes(text).length, budget);
+  fullmatch(text: string | readonly number[], budget: MatchBudget): boolean {
+    const all = codesOf(text);
+    return run(this.#program, all, 0, all.length, budget);
   }
 }
+
+/** A text that is matched often is taken apart once. */
+const codesOf = (text: string | readonly number[]): readonly number[] => (typeof text === "string" ? codes(text) : text);
+
+/** A name that is written as a pattern: a row of characters or classes, perhaps anchored. It needs no automaton. */
+export interface NamePattern {
+  readonly letters: readonly CharTest[];
+  /** `^` stands before it. What stands behind it says nothing where a whole end is matched. */
+  readonly fromStart: boolean;
+}
+
+/** The names that a pattern is the alternatives of; undefined where it is more than that, or where only Python's verdict on the whole counts. */
+export function namesOf(pattern: string, budget: MatchBudget): NamePattern[] | undefined {
+  if (/^\(\?[^:]/.test(pattern)) return undefined; // flags are refused within another pattern
+  spend(budget, STEPS_TO_READ * pattern.length);
+  let node: Node;
+  try {
+    node = new Parser(pattern).parse();
+  } catch (error) {
+    if (error instanceof PythonRegexError) return undefined;
+    throw error;
+  }
+  while (node.kind === "sequence" && node.parts.length === 1) node = node.parts[0]!; // brackets around all
+  const names = (node.kind === "choice" ? node.parts : [node]).map(nameOf);
+  return names.every((name) => name !== undefined) ? names : undefined;
+}
+
+function nameOf(node: Node): NamePattern | undefined {
+  const parts = flat(node);
+  let fromStart = false;
+  for (; isAnchor(parts[0], "start"); parts.shift()) fromStart = true;
+  while (isAnchor(parts.at(-1), "end")) parts.pop();
+  const letters = parts.flatMap((part) => (part.kind === "char" ? [part.test] : []));
+  return letters.length === parts.length ? { letters, fromStart } : undefined;
+}
+const flat = (node: Node): Node[] => (node.kind === "sequence" ? node.parts.flatMap(flat) : [node]);
+const isAnchor = (node: Node | undefined, what: Assertion): boolean => node?.kind === "assert" && node.what === what;

@@ -51,7 +51,7 @@ function assertSegments(segments: readonly Segment[], queries: number, keys: num
   if (segments.length === 0) throw new CogwheelError("attention", "some query must be in a segment, got no segments; leave them out where all see all");
   const within = (first: number, count: number, all: number): boolean => Number.isInteger(first) && Number.isInteger(count) && first >= 0 && count >= 1 && first + count <= all;
   for (const s of segments) {
-    if (!within(s.first, s.count, queries) || !within(s.keyFirst, s.keyCount, keys)) throw new CogwheelError("attention", `segments must lie within ${queries} queries and ${keys} keys, got ${JSON.stringify(s)}`);
+    if (!within(s.first, s.count, queries) || !within(s.keyFirst, s.keyCount, keys)) throw new CogwheelError("attention", `segments must lie within ${queries} queries and ${keys} keys, got ${JSON.stringify(s)}; cut it at their ends`);
   }
   const inOrder = [...segments].sort((a, b) => a.first - b.first);
   inOrder.forEach((s, i) => {
@@ -91,9 +91,9 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
   name: "attention",
   infer({ q, k, v, bias }, { dtype, segments }) {
     const [heads, rows, d] = q.shape as [number, number, number];
-    if (k.shape.join() !== v.shape.join() || k.dim(0) !== heads || k.dim(2) !== d) throw new CogwheelError("attention", `q, k, v must be [N, R, D] with the same N and D, got ${q}, ${k}, ${v}`);
-    if (d % 4 || d > 128) throw new CogwheelError("attention", `the head width must be a multiple of 4 up to 128, got ${d}`);
-    if (q.dtype !== k.dtype || q.dtype !== v.dtype) throw new CogwheelError("attention", `q, k, v must have one dtype, got ${q.dtype}, ${k.dtype}, ${v.dtype}`);
+    if (k.shape.join() !== v.shape.join() || k.dim(0) !== heads || k.dim(2) !== d) throw new CogwheelError("attention", `q, k, v must be [N, R, D] with the same N and D, got ${q}, ${k}, ${v}; reshape them`);
+    if (d % 4 || d > 128) throw new CogwheelError("attention", `the head width must be a multiple of 4 up to 128, got ${d}; choose another number of heads`);
+    if (q.dtype !== k.dtype || q.dtype !== v.dtype) throw new CogwheelError("attention", `q, k, v must have one dtype, got ${q.dtype}, ${k.dtype}, ${v.dtype}; convert them`);
     if (!isFloat(q)) throw new CogwheelError("attention", `q, k, v must be f32 or f16, got ${q}; convert them`);
     assertSegments(segments, rows, k.dim(1));
     const span = 2 * longest(segments) - 1;

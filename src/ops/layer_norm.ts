@@ -45,8 +45,8 @@ export const layerNormOp: Op<Inputs, Attrs, "y"> = {
     if (!isFloat(x)) throw new CogwheelError("layer_norm", `x must be f32 or f16, got ${x}; convert it`);
     if (!Number.isInteger(width) || width < 1 || width > d) throw new CogwheelError("layer_norm", `the columns that count must be 1 to ${d}, got ${width}; check the width`);
     const vectors = [weight, bias].filter((v) => v !== undefined);
-    if (vectors.length === 1 || vectors.some((v) => v.size < width || v.dtype !== "f32")) throw new CogwheelError("layer_norm", `weight and bias must both have ${width} values in f32, got ${weight} and ${bias}`);
-    if (table && (table.dim(-1) !== d || table.dtype !== "f32" || rowOf?.size !== rows || rowOf.dtype !== "u32")) throw new CogwheelError("layer_norm", `modulation must be f32 [G, ${d}] with ${rows} u32 rows, got ${table} and ${rowOf}`);
+    if (vectors.length === 1 || vectors.some((v) => v.size < width || v.dtype !== "f32")) throw new CogwheelError("layer_norm", `weight and bias must both have ${width} values in f32, got ${weight ?? "none"} and ${bias ?? "none"}; pass both in f32, or neither`);
+    if (table && (table.dim(-1) !== d || table.dtype !== "f32" || rowOf?.size !== rows || rowOf.dtype !== "u32")) throw new CogwheelError("layer_norm", `modulation must be f32 [G, ${d}] with ${rows} u32 rows, got ${table} and ${rowOf ?? "none"}; convert or reshape them`);
     if (source && source.dtype !== "u32") throw new CogwheelError("layer_norm", `the rows that are asked for must be u32, got ${source}; convert them`);
     if (source) assertRows("layer_norm", "x", source, x.size / d);
     // Its scale is in the row after.

@@ -1,4 +1,5 @@
 /** Waiting for the GPU in Node, where a pending promise of Dawn's keeps the main thread busy asking for news. */
+import { pause } from "../pause.ts";
 
 const cell = new Int32Array(new SharedArrayBuffer(4));
 
@@ -15,7 +16,7 @@ const cell = new Int32Array(new SharedArrayBuffer(4));
 export async function waitForGpu(queue: GPUQueue, predictedMs = 0, signal?: AbortSignal): Promise<void> {
   signal?.throwIfAborted();
   const begun = performance.now();
-  if (predictedMs > 4) await sleep(0.8 * predictedMs, signal);
+  if (predictedMs > 4) await pause(0.8 * predictedMs, signal);
   let over = false;
   const done = queue.onSubmittedWorkDone().then(
     () => void (over = true),
@@ -27,18 +28,4 @@ export async function waitForGpu(queue: GPUQueue, predictedMs = 0, signal?: Abor
     if (!over) Atomics.wait(cell, 0, 0, Math.min(4, 0.03 * (performance.now() - begun)));
   }
   await done;
-}
-
-function sleep(ms: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const stop = (): void => {
-      clearTimeout(timer);
-      reject(signal!.reason as Error);
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", stop);
-      resolve();
-    }, ms);
-    signal?.addEventListener("abort", stop, { once: true });
-  });
 }

@@ -118,6 +118,19 @@ it("opens what was stored, and fetches nothing of it again", async () => {
   expect((await contents()).length).toBe(Object.keys(NEEDED).length);
 });
 
+it("asks for as much at once as the source says, and for the next while a piece is written", async () => {
+  const log = await page.evaluate(async ({ url, path, length }) => {
+    const from = cogwheel.httpSource(`${url}m/`);
+    const log: string[] = [];
+    const told: typeof from = { ...from, pieceBytes: Math.ceil(length / 3), read: (file, start, end) => (file === path && log.push(`read ${start}`), from.read(file, start, end)) };
+    await cogwheel.storeCheckpoint(told, "model", { onProgress: (_done, _total, file) => void (file === path && log.push("written")) });
+    return log;
+  }, { url, path: WEIGHTS, length: files[WEIGHTS]!.length });
+  const third = Math.ceil(files[WEIGHTS]!.length / 3);
+  expect(log.slice(0, 6)).toEqual(["read 0", `read ${third}`, "written", `read ${2 * third}`, "written", "written"]);
+  expect(await read("model", WEIGHTS)).toBe(hash(files[WEIGHTS]!));
+});
+
 it("keeps names apart that begin alike, differ in case, or only in what UTF-8 drops", async () => {
   const long = "https://example.org/" + "x".repeat(300);
   const names = [`${long}/a`, `${long}/b`, "Model", "model", "..", "0".repeat(64)];

@@ -1,17 +1,8 @@
 import { describe, expect, test } from "vitest";
-import {
-  bf16ToNumber,
-  F16_LOSS_LIMIT,
-  f16ToNumber,
-  fitsF16,
-  float16Loss,
-  mergeReports,
-  numberToF16,
-  toFloat16,
-  toFloat32,
-} from "../../src/checkpoint/convert.ts";
+import { bf16ToNumber, f16ToNumber, numberToF16, toFloat16, toFloat32 } from "../../src/checkpoint/convert.ts";
 import { DTYPE_BYTES } from "../../src/checkpoint/dtype.ts";
 import type { Dtype } from "../../src/checkpoint/dtype.ts";
+import { F16_LOSS_LIMIT, fitsF16, float16Loss, mergeReports } from "../../src/checkpoint/float16-loss.ts";
 
 const ALL = Uint16Array.from({ length: 65536 }, (_, i) => i);
 const bytesOf = (view: ArrayBufferView): Uint8Array => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);

@@ -482,6 +482,20 @@ describe("errors", () => {
     await expectWhole();
   });
 
+  test.each(["1", new Date(Date.now() + 86_400_000).toUTCString()])("a store that says when to come back is asked then, not before (Retry-After: %s)", async (when) => {
+    // Of the file's content, so in the download itself; a date a day off is as long as the stall's time.
+    const busy: number[] = [];
+    const fetch: typeof globalThis.fetch = async (input, init) => {
+      const question = new Headers(init?.headers).get("range") === "bytes=0-0";
+      if (question || !String(input).startsWith(server.storeUrl) || busy.length > 3) return globalThis.fetch(input, init);
+      busy.push(performance.now());
+      return new Response(null, { status: 503, headers: { "retry-after": when } });
+    };
+    await open(ID, { fetch, stallSeconds: 1 }, { only: ["vae"] });
+    expect(busy.length).toBe(4);
+    for (let i = 1; i < busy.length; i++) expect(busy[i]! - busy[i - 1]!).toBeGreaterThan(900);
+  }, 20_000);
+
   test("a hub that cannot be reached: the cache does, or the error says so", async () => {
     process.env["HF_ENDPOINT"] = "http://127.0.0.1:1";
     await expect(open()).rejects.toThrow(/^\[hub\] some-org\/Some-Model_2b: the hub at http:\/\/127\.0\.0\.1:1 must answer, got .+; check the network, or HF_ENDPOINT$/);

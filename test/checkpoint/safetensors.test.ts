@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { openSafetensors, writeSafetensors } from "../../src/checkpoint/safetensors.ts";
 import type { SafetensorsFile, TensorToWrite } from "../../src/checkpoint/safetensors.ts";
 import { memorySource } from "../../src/checkpoint/source-memory.ts";
+import { CogwheelError } from "../../src/errors.ts";
 
 const PATH = "transformer/diffusion_pytorch_model.safetensors";
 const PLACE = `[checkpoint] ${PATH}: `;
@@ -165,6 +166,14 @@ describe("a file that is wrong is refused, with file, rule, value and remedy", (
     const big = memorySource({ [PATH]: raw("{}", 0, 100_000_001n) });
     const claimed = { ...big, size: async () => 200_000_000 };
     await expect(openSafetensors(claimed, PATH)).rejects.toThrow(`${PLACE}a header may hold at most 100000000 bytes, got 100000001; this is not a safetensors file, download it again`);
+  });
+
+  test("what could not be read is not asked for again, to see what else it is", async () => {
+    const honest = memorySource({ "x.safetensors": writeSafetensors({}) });
+    let reads = 0;
+    const failing = { ...honest, read: async () => (reads++, Promise.reject(new CogwheelError("checkpoint", "x.safetensors: the server must answer, got nothing; try again"))) };
+    await expect(openSafetensors(failing, "x.safetensors")).rejects.toThrow("the server must answer");
+    expect(reads).toBe(1);
   });
 
   test("a missing file", async () => {

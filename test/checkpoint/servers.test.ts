@@ -120,11 +120,16 @@ describe("an app's headers", () => {
 
   test("are not sent by a browser that follows redirects unseen; a token alone is taken off by it", async () => {
     // A browser's fetch as it answers to redirect: "manual".
-    const opaque: typeof fetch = async (_, init) => init!.redirect === "manual" ? Object.defineProperty(new Response(null), "type", { value: "opaqueredirect" }) : new Response("x");
+    const modes: (string | undefined)[] = [];
+    const opaque: typeof fetch = async (_, init) => modes.push(init!.redirect) && init!.redirect === "manual" ? Object.defineProperty(new Response(null), "type", { value: "opaqueredirect" }) : new Response("x");
     await using keyed = httpSource("https://a.example/", { headers, fetch: opaque });
     await expect(keyed.size("m")).rejects.toThrow("[checkpoint] m: the server must answer, got a redirect, which a browser would follow with the header x-api-key, Cookie wherever it leads; use another server");
     await using plain = httpSource("https://a.example/", { headers: { authorization: "Bearer t" }, fetch: opaque });
     expect(await plain.size("m")).toBe(1);
+    // Once it is known not to tell, it is not asked in vain; an app's own headers still keep it from following.
+    expect(await plain.size("n")).toBe(1);
+    expect(modes).toEqual(["manual", "follow", "follow"]);
+    await expect(keyed.size("n")).rejects.toThrow("which a browser would follow");
   });
 });
 

@@ -9,6 +9,7 @@ import { Graph } from "../../src/graph/graph.ts";
 import { Program } from "../../src/graph/program.ts";
 import { WeightStore } from "../../src/graph/weights.ts";
 import { loraChanges, LoraWeights, withLoras, type LoraTensor } from "../../src/models/lora.ts";
+import { readLoraConfig } from "../../src/models/lora-config.ts";
 import { parseTransformerConfig } from "../../src/models/transformer/config.ts";
 import { factorWeight } from "../../src/models/transformer/linear.ts";
 import { recordTransformer } from "../../src/models/transformer/transformer.ts";
@@ -127,6 +128,13 @@ describe("key names", () => {
       expect(factors({ r: 2, rank_pattern: { "to_.*": 4, proj_out: 4 } })).toEqual(want(1, 1, 1));
     });
 
+    it.for([["plain", "", ""], ["escaped", "\\", ""], ["anchored", "", "^$"], ["escaped and anchored", "\\", "^$"], ["in brackets", "\\", "()"], ["beside others", "\\", "(|zz)"]] as const)("a table of all modules, %s", ([, escape, [before = "", after = "", ...more]]) => {
+      const modules = Array.from({ length: 252 }, (_, i) => `transformer_blocks.${i >> 2}.attn1.${["to_q", "to_k", "to_v", "to_out.0"][i % 4]}`);
+      const table = Object.fromEntries(modules.map((name, i) => [before + name.replaceAll(".", `${escape}.`) + after + more.join(""), i + 1]));
+      const config = readLoraConfig({ rank_pattern: table, alpha_pattern: table }, "an adapter");
+      for (const [i, name] of modules.entries()) expect([config.rank(name), config.alpha(name), config.rank(`x.${name}.y`)]).toEqual([i + 1, i + 1, 8]);
+    });
+
     it("a pattern that would make a backtracking matcher try for years", () => {
       const start = performance.now();
       expect(factors({ alpha_pattern: { "((([a-z_.0-9]*)*)*)*!": 8, [`${"(a?".repeat(40)}${")".repeat(40)}${"a".repeat(40)}`]: 8 } })).toEqual(want(1, 1, 1));
@@ -136,8 +144,8 @@ describe("key names", () => {
     });
 
     it.for<[string, Record<string, unknown>, RegExp]>([
-      ["loftq", { init_lora_weights: "loftq" }, /init_lora_weights must leave the model's weights as they are, got "loftq", .*; merge it into the model with PEFT/],
-      ...["pissa", "pissa_niter_16", "olora", "OLORA", "corda", "lora_ga"].map((init): [string, Record<string, unknown>, RegExp] => [init, { init_lora_weights: init }, new RegExp(`init_lora_weights must leave the model's weights as they are, got "${init}", .*path_initial_model_for_weight_conversion`)]),
+      ["loftq", { init_lora_weights: "loftq" }, /init_lora_weights must leave the model's weights as they are, got "loftq"; .*: merge it into the model with PEFT/],
+      ...["pissa", "pissa_niter_16", "olora", "OLORA", "corda", "lora_ga"].map((init): [string, Record<string, unknown>, RegExp] => [init, { init_lora_weights: init }, new RegExp(`init_lora_weights must leave the model's weights as they are, got "${init}"; .*path_initial_model_for_weight_conversion`)]),
       ["an init of tomorrow", { init_lora_weights: "zen" }, /init_lora_weights must be true, false or one of gaussian, .*, got "zen"/],
       ["DoRA", { use_dora: true }, /use_dora must be off, got true; DoRA is not supported: merge it/],
       ["a bias beside the matrices", { lora_bias: true }, /lora_bias must be off/],

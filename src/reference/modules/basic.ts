@@ -1,5 +1,5 @@
 /** Modules of the reference format that have no weights. */
-import { brief } from "../../checkpoint/config-keys.ts";
+import { brief } from "../../brief.ts";
 import { CogwheelError } from "../../errors.ts";
 import { TorchGenerator } from "../../random/torch.ts";
 import { hostTensor } from "../case.ts";

@@ -1,5 +1,5 @@
 /** Whole pipelines without their text encoder: given embeddings and noise, to latents and frames. */
-import { brief } from "../../checkpoint/config-keys.ts";
+import { brief } from "../../brief.ts";
 import { CogwheelError } from "../../errors.ts";
 import { elements } from "../../graph/graph.ts";
 import { parseTransformerConfig } from "../../models/transformer/config.ts";

@@ -1,6 +1,7 @@
 /** The transformer and its parts, from one attention to the whole model. */
 import { toFloat16 } from "../../checkpoint/convert.ts";
-import { brief, ConfigKeys } from "../../checkpoint/config-keys.ts";
+import { brief } from "../../brief.ts";
+import { ConfigKeys } from "../../checkpoint/config-keys.ts";
 import { CogwheelError } from "../../errors.ts";
 import { padTo } from "../../graph/packing.ts";
 import { blockWeights, parseTransformerConfig, transformerWeights } from "../../models/transformer/config.ts";
