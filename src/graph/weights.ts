@@ -132,6 +132,8 @@ export class WeightStore implements Disposable {
       }
     };
     for (const name of names) for await (const values of weightParts(this.provider, name, dtype, signal)) {
+      const wanted = dtype === "f16" ? Uint16Array : Float32Array;
+      if (!(values instanceof wanted)) throw new CogwheelError("weights", `a provider must give ${dtype} as ${wanted.name}${dtype === "f16" ? " of raw bits" : ""}, got ${Object.prototype.toString.call(values).slice(8, -1)} for ${name}; convert what it reads to the type that it is asked for`);
       if (packer.count + values.length > size) this.#mismatch(request, packer.count + values.length);
       await send(packer.push(values));
     }

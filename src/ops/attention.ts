@@ -118,7 +118,7 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
     // Kernels for CPU adapters read values in panels, a third of the heads at a time: no arena that attention reads or writes can hold
     // the copy of all, which would be a seventh hidden state beside the six that a transformer needs.
     const turns = variant.name === "octet" || variant.name === "quad";
-    const windows = rowWindows(caps, heads, [rowsQ * d * element, padTo(rowsK, PANEL) * d * element], headFlops, { most: turns ? Math.ceil(heads / 3) : heads, what: "heads" });
+    const windows = rowWindows(caps, heads, [rowsQ * d * element, rowsK * d * element, padTo(rowsK, PANEL) * d * element], headFlops, { most: turns ? Math.ceil(heads / 3) : heads, what: "heads" });
     const turned = turns ? target.scratch([windows.reduce((most, w) => Math.max(most, w.count), 0), panels, d, PANEL], v.dtype) : undefined;
     // One head alone may be too much work for a dispatch: then its queries are split too.
     const rowsOfY = rowWindows(caps, rowsQ, [heads * d * bytesOf[y.dtype]], headFlops / rowsQ);

@@ -290,3 +290,20 @@ describe("memory on the way", () => {
     expect(peak - before).toBeLessThan(weights + 150e6 + (/swiftshader/i.test(adapter) ? 200e6 : 0));
   });
 });
+
+describe("a provider of the caller's own", () => {
+  it("that gives another type than it was asked for is refused, whatever the layout: the bytes of one type are no values of the other", async () => {
+    const gpu = await testGpu();
+    const weight = new Float32Array(12 * 8).fill(0.5);
+    for (const packing of ["panel", "natural"] as const) for (const [dtype, given, rule] of [
+      ["f16", weight, "f16 as Uint16Array of raw bits, got Float32Array"],
+      ["f32", toHalf(weight), "f32 as Float32Array, got Uint16Array"],
+      ["f32", new Float64Array(weight), "f32 as Float32Array, got Float64Array"],
+    ] as const) {
+      using store = new WeightStore(gpu, { type: () => dtype, read: async () => given as unknown as WeightValues });
+      const request: WeightRequest = { key: "w", names: ["w"], shape: [12, 8], packing, dtype, bytes: packedBytes([12, 8], packing, dtype) };
+      await expect(store.load([request])).rejects.toThrow(`[weights] a provider must give ${rule} for w; convert what it reads`);
+      expect(store.bytes).toBe(0);
+    }
+  });
+});

@@ -47,6 +47,13 @@ describe.each(kinds)("attention, %s kernels", (kind) => {
     expectClose(out["y"]!, reference(q, k, v, heads, rq, rk, d, segments, 0.5), 1e-5, [rq, heads * d]);
   });
 
+  test.each([[3, 44, 57, 16], [2, 16, 3, 12], [5, 33, 21, 112]])("cross attention, %i heads × %i over %i × %i: heads of k that begin where no binding may", async (heads, rq, rk, d) => {
+    await using gpu = await limitedGpu({ kind });
+    const [q, k, v] = [values(heads * rq * d, 1, 2), values(heads * rk * d, 2, 2), values(heads * rk * d, 3)];
+    const out = await runGraph((g) => ({ y: attention(g.input("q", [heads, rq, d]), g.input("k", [heads, rk, d]), g.input("v", [heads, rk, d])) }), { gpu, inputs: { q, k, v } });
+    expectClose(out["y"]!, reference(q, k, v, heads, rq, rk, d, batchSegments(1, rq, rk)), 1e-5, [rq, heads * d]);
+  });
+
   test.each(cases.filter((c) => c.batch > 1))("bias, $heads heads × $rows × $d, batch $batch", async ({ heads, rows, d, batch }) => {
     await using gpu = await limitedGpu({ kind });
     const r = rows * batch;
