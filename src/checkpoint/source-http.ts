@@ -133,7 +133,7 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
     if (answer.status === 200) return { ...(await takeWhole(path, answer)), ...version };
     const range = contentRange(path, answer);
     if (range.start !== 0 || range.end !== 1) throw checkpointError(self, path, `the answer must hold bytes 0 to 1, got ${range.start} to ${range.end}; the server or a proxy does not honour ranges, use another`);
-    // The byte is read: a cancelled answer costs the connection, and browsers show it as a failed request.
+    // The byte is read: a cancelled answer costs the connection.
     await answer.bytes(1).catch((error: unknown) => {
       if (!(error instanceof NetworkFault)) throw error;
     });
