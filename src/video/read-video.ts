@@ -13,12 +13,12 @@ const DEFAULTS: DecodeLimits = { ...DEFAULT_LIMITS, memory: 2 ** 31, seconds: 20
 export async function readVideo(source: string | Uint8Array, options: DecodeOptions): Promise<DecodedVideo> {
   if (typeof source !== "string") return video(await read({ bytes: source }, "the video", options), "the video");
   const names = (await listFolder(source))?.filter((name) => /\.(png|jpe?g|webp)$/i.test(name));
-  if (!names) return video(await read(await sourceAt(source), source, options), source);
+  if (!names) return video(await read(await sourceAt(source, options.signal), source, options), source);
   if (names.length === 0) throw new CogwheelError("video", `a folder must hold .png, .jpg or .webp files to be read as a video, got none in ${source}`);
   const frames: ReadFrame[] = [];
   for (const name of names.slice(0, options.maxFrames)) {
     const path = `${source}/${name}`;
-    frames.push(...(await read(await sourceAt(path), path, { ...options, maxFrames: 1 })));
+    frames.push(...(await read(await sourceAt(path, options.signal), path, { ...options, maxFrames: 1 })));
     if (frames.length === 1) refuseBeyondFrames({ name: source, limits: { ...DEFAULTS, ...options.limits }, maxFrames: Infinity }, frames[0]!.width, frames[0]!.height, Math.min(names.length, options.maxFrames ?? Infinity));
   }
   return { ...video(frames, source), fps: undefined };

@@ -1,8 +1,10 @@
 /** Where strangers' files are read in Node: a process that can be ended, seen from processes that have nothing else to do. */
-import { execFileSync, spawn, type ChildProcess } from "node:child_process";
+import { execFileSync, spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { closeSync, existsSync, openSync } from "node:fs";
 import { mkdir, mkdtemp, open, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { decodeVideo } from "../../src/video/decode.ts";
 import { encodeVideo } from "../../src/video/encode.ts";
@@ -161,6 +163,28 @@ posix("one reader", () => {
     const read = decodeVideo(at("pipe"));
     await writeFile(at("pipe"), await encodeVideo(film({ count: 3 }), { format: "gif", fps: 8 }));
     expect((await read).frames).toHaveLength(3);
+  });
+
+  it("waits for nobody who writes into a pipe after an abort", async () => {
+    execFileSync("mkfifo", [at("silent")]);
+    const unopened = decodeVideo(at("silent"), { signal: AbortSignal.timeout(50) });
+    await expect(unopened).rejects.toMatchObject({ name: "TimeoutError" });
+    const writer = await open(at("silent"), "w");
+    const unwritten = decodeVideo(at("silent"), { signal: AbortSignal.timeout(50) });
+    await expect(unwritten).rejects.toMatchObject({ name: "TimeoutError" });
+    await writer.close();
+  });
+
+  it("refuses devices, which have no end", async () => {
+    await expect(decodeVideo("/dev/zero")).rejects.toThrow("[video] /dev/zero must be a file, a folder or a pipe, got a device; give a film or a picture");
+  });
+
+  it.runIf(existsSync("/dev/stdin"))("a file that is standard input is not taken for the reader's own", async () => {
+    const input = openSync(at("long.mp4"), "r");
+    const script = `import { decodeVideo } from ${JSON.stringify(pathToFileURL(join(import.meta.dirname, "../../dist/node.js")).href)}; console.log((await decodeVideo("/dev/stdin", { maxFrames: 2 })).frames.length);`;
+    const { status, stdout, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", script], { stdio: [input, "pipe", "pipe"], encoding: "utf8" });
+    closeSync(input);
+    expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: "2\n", stderr: "" });
   });
 });
 

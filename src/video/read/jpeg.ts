@@ -54,8 +54,9 @@ function walk(bytes: Uint8Array, context: ReadContext): Jpeg {
   };
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const profiles: { number: number; data: Uint8Array }[] = [];
-  const jpeg = { width: 0, height: 0, scans: 0, orientation: 1 as Orientation };
-  let exif = false;
+  const jpeg = { width: 0, height: 0, scans: 0 };
+  let exif: Uint8Array | undefined;
+  let xmp: Uint8Array | undefined;
   for (let at = 2; ; ) {
     // To the next marker: what is not one belongs to a scan (or is junk, which decoders skip too).
     while (at + 1 < bytes.length && !(bytes[at] === 0xff && isMarker(bytes[at + 1]!))) at++;
@@ -76,16 +77,17 @@ function walk(bytes: Uint8Array, context: ReadContext): Jpeg {
       jpeg.height = view.getUint16(at + 3);
       jpeg.width = view.getUint16(at + 5);
       refuseBeyondPixels(context, jpeg.width, jpeg.height);
-    } else if (marker === 0xe1 && !exif && latin1(segment, 6) === "Exif\0\0") {
-      exif = true;
-      jpeg.orientation = orientationOf(segment);
-    } else if (marker === 0xe2 && latin1(segment, 12) === "ICC_PROFILE\0") profiles.push({ number: segment[12]!, data: segment.subarray(14) });
+    } else if (marker === 0xe1 && latin1(segment, 6) === "Exif\0\0") exif ??= segment;
+    else if (marker === 0xe1 && latin1(segment, XMP.length) === XMP) xmp = segment;
+    else if (marker === 0xe2 && latin1(segment, 12) === "ICC_PROFILE\0") profiles.push({ number: segment[12]!, data: segment.subarray(14) });
     at += view.getUint16(at);
   }
   if (jpeg.width === 0) return refused("a whole JPEG", "no frame header", "copy or download it again");
   if (jpeg.scans === 0) return refused("a whole JPEG", "no scan", "copy or download it again");
-  return { ...jpeg, profile: profiles.length ? joined(profiles.sort((a, b) => a.number - b.number).map(({ data }) => data)) : undefined };
+  return { ...jpeg, orientation: orientationOf(exif, xmp), profile: profiles.length ? joined(profiles.sort((a, b) => a.number - b.number).map(({ data }) => data)) : undefined };
 }
+
+const XMP = "http://ns.adobe.com/xap/1.0/\0";
 
 /** Of what may follow 0xff: not itself (padding), not an escaped 0xff of a scan, not a restart, and nothing else that stands alone but the end. */
 function isMarker(code: number): boolean {

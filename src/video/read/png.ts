@@ -6,6 +6,7 @@ import { inflate, inflateAtMost } from "./inflate.ts";
 import { warnOfProfile } from "./icc.ts";
 import { refuseBeyondFrames, refuseBeyondPixels } from "./limits.ts";
 import { orient, type Orientation } from "./orientation.ts";
+import { pngText, rawProfile } from "./png-text.ts";
 import { walkPng, type Walked } from "./png-chunks.ts";
 import { PngPixels, type PngHeader } from "./png-pixels.ts";
 import type { ReadContext, Reader, ReadFrame } from "./reader.ts";
@@ -121,6 +122,7 @@ function parse({ chunks, broken }: Walked, context: ReadContext): Png {
 
   const png: Png = { header: { width, height, depth, colour, interlaced: interlace === 1 }, palette: new Uint8Array(0), alphas: new Uint8Array(0), key: undefined, orientation: 1, still: [], frames: [], promised: 0, moves: false };
   let frame: PngFrame | undefined;
+  let [exif, rawExif, xmp]: (Uint8Array | undefined)[] = [];
   for (const { type: chunk, data } of chunks.slice(1)) {
     progress();
     png.moves ||= chunk === "acTL" || chunk === "fcTL" || chunk === "fdAT";
@@ -133,8 +135,16 @@ function parse({ chunks, broken }: Walked, context: ReadContext): Png {
         else if (data.length >= 2 * (colour === "grey" ? 1 : 3)) png.key = Array.from({ length: colour === "grey" ? 1 : 3 }, (_, index) => viewOf(data).getUint16(2 * index));
         break;
       case "eXIf":
-        png.orientation = orientationOf(data);
+        exif = data;
         break;
+      case "tEXt":
+      case "zTXt":
+      case "iTXt": {
+        const { keyword, text } = pngText(chunk, data);
+        if (keyword === "Raw profile type exif") rawExif = text && rawProfile(text);
+        if (keyword === "XML:com.adobe.xmp") xmp = text;
+        break;
+      }
       case "iCCP": {
         const text = data.indexOf(0);
         const profile = text > 0 ? inflateAtMost(data.subarray(text + 2), MOST_PROFILE) : undefined;
@@ -159,6 +169,7 @@ function parse({ chunks, broken }: Walked, context: ReadContext): Png {
         break;
     }
   }
+  png.orientation = orientationOf(exif ?? rawExif, xmp);
   if (colour === "palette" && png.palette.length < 3) damaged("no palette (PLTE) for palette colours");
   if (png.still.length === 0) damaged(broken ?? "no pixel data (IDAT)");
   // A header whose data did not come is no frame.

@@ -112,8 +112,8 @@ function walk(bytes: Uint8Array, context: ReadContext): Webp {
   if (first.data.length < 10) return damaged("a header (VP8X) that is too short");
   const [width, height] = [1 + number24(first.data, 4), 1 + number24(first.data, 7)];
   refuseBeyondPixels(context, width, height);
-  const exif = chunks.find(({ type }) => type === "EXIF");
-  const webp: Webp = { width, height, orientation: exif ? orientationOf(exif.data) : 1, profile: chunks.find(({ type }) => type === "ICCP")?.data, frames: [] };
+  const contents = (wanted: string): Uint8Array | undefined => chunks.find(({ type }) => type === wanted)?.data;
+  const webp: Webp = { width, height, orientation: orientationOf(contents("EXIF"), contents("XMP ")), profile: contents("ICCP"), frames: [] };
   if (!(first.data[0]! & 2)) {
     if (cut) return damaged("one that ends in the middle of its picture");
     const picture = chunks.find(({ type }) => type === "VP8 " || type === "VP8L") ?? damaged("no picture in it");

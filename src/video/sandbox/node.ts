@@ -4,11 +4,11 @@
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
-import { open } from "node:fs/promises";
-import { resolve } from "node:path";
+import { open, realpath, type FileHandle } from "node:fs/promises";
 import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { CogwheelError } from "../../errors.ts";
+import { availableMemoryBytes } from "../../platform/memory-node.ts";
 import { Customs, ended } from "./messages.ts";
 import { encodeHead, PipeReader, type ToReader } from "./node-pipe.ts";
 import type { ReadFrame } from "../read/reader.ts";
@@ -18,6 +18,8 @@ import type { MediaRequest, MediaSource, ReadOptions } from "./types.ts";
 const HEAP_MEBIBYTES = 1024;
 /** How long a reader that has nothing to do stays, for the next file. Nothing is held open by it. */
 const IDLE_MS = 2000;
+/** Bytes of a pipe, which are in memory three times for a moment: its parts, together, and in the reader. */
+const MOST_PIPED = 2 ** 30;
 /** Variables without which a program may not start; all others, the adapters' among them, stay here. */
 const KEPT = /^(PATH|HOME|TMPDIR|TEMP|TMP|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|DYLD_\w+|SYSTEMROOT|WINDIR|USERPROFILE|APPDATA|LOCALAPPDATA|NODE_PATH|NODE_OPTIONS)$/i;
 
@@ -189,13 +191,46 @@ export async function* readUntrusted(source: MediaSource, request: MediaRequest,
   }
 }
 
-/** A regular file is opened by the reader; what can be read only once (a pipe) is read here. */
-export async function sourceAt(path: string): Promise<MediaSource> {
+/** A regular file is opened by the reader, by its own name: /dev/stdin would be another one there. What can be read only once (a pipe) is read here. */
+export async function sourceAt(path: string, signal?: AbortSignal): Promise<MediaSource> {
+  signal?.throwIfAborted();
+  const found = find(path, signal);
+  if (!signal) return await found;
+  // A pipe into which nobody writes is neither opened nor closed, and nothing ends that: it is left alone.
+  let stop = (): void => {};
+  const aborted = new Promise<never>((_, reject) => signal.addEventListener("abort", (stop = () => reject(signal.reason as Error))));
+  try {
+    return await Promise.race([found, aborted]);
+  } finally {
+    signal.removeEventListener("abort", stop);
+    found.catch(() => {});
+  }
+}
+
+async function find(path: string, signal: AbortSignal | undefined): Promise<MediaSource> {
   try {
     await using file = await open(path, "r");
-    if ((await file.stat()).isFile()) return { path: resolve(path) };
-    return { bytes: await file.readFile() };
+    const status = await file.stat();
+    if (status.isFile()) return { path: await realpath(path) };
+    // /dev/zero has no end, and a terminal has no film.
+    if (status.isCharacterDevice() || status.isBlockDevice()) throw new CogwheelError("video", `${path} must be a file, a folder or a pipe, got a device; give a film or a picture`);
+    return { bytes: await readPipe(file, path, signal) };
   } catch (error) {
+    if (error instanceof CogwheelError) throw error;
     throw new CogwheelError("video", `${path} must be a file that can be read, got ${(error as Error).message}; check the path.`, { cause: error });
+  }
+}
+
+/** All that comes out of a pipe, which may have no end: as much as can be in memory here and, for a moment, in the reader too. */
+async function readPipe(file: FileHandle, path: string, signal: AbortSignal | undefined): Promise<Uint8Array> {
+  const most = Math.min(MOST_PIPED, availableMemoryBytes() / 3);
+  const parts: Uint8Array[] = [];
+  for (let length = 0; ; ) {
+    const { buffer, bytesRead } = await file.read(new Uint8Array(2 ** 16));
+    signal?.throwIfAborted();
+    if (bytesRead === 0) return Buffer.concat(parts, length);
+    parts.push(buffer.slice(0, bytesRead)); // a pipe may give a byte at a time
+    length += bytesRead;
+    if (length > most) throw new CogwheelError("video", `${path} must give at most ${Math.floor(most / 2 ** 20)} MiB, got more; write it to a file first, or cut out what is needed (ffmpeg -i IN -t 10 -c copy OUT)`);
   }
 }

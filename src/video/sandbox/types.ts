@@ -38,5 +38,5 @@ export interface Sandbox {
    */
   readUntrusted(source: MediaSource, request: MediaRequest, options: ReadOptions): AsyncGenerator<ReadFrame, void, undefined>;
   /** A path as a source; throws a CogwheelError where there is nothing to read. */
-  sourceAt(path: string): Promise<MediaSource>;
+  sourceAt(path: string, signal?: AbortSignal): Promise<MediaSource>;
 }

@@ -266,6 +266,34 @@ def entry(name, drawn):
     return {"name": name, "file": base64.b64encode(data).decode(), "width": shown.width, "height": shown.height, "frames": frames, "seconds": seconds}
 
 
+def described():
+    """Orientations that are said elsewhere than in EXIF: in XMP, as an attribute or an element, and in the raw profiles of ImageMagick; EXIF with the tag goes before them."""
+    random.seed(0)
+    image = Image.fromarray(np.arange(5 * 3 * 3, dtype=np.uint8).reshape(3, 5, 3) * 5)
+    attribute, element = b'<rdf:Description tiff:Orientation="6"/>', b"<tiff:Orientation>8</tiff:Orientation>"
+    upright, silent = Image.Exif(), Image.Exif()
+    upright[0x112], silent[0x10F] = 1, "maker"
+    raw = exif(5)
+    profile = b"\nexif\n%8d\n" % len(raw) + b"".join(raw.hex().encode()[at : at + 72] + b"\n" for at in range(0, 2 * len(raw), 72))
+    whole = saved(image, "PNG")
+    out = {
+        "jpeg": saved(image, "JPEG", xmp=attribute),
+        "jpeg-and-exif": saved(image, "JPEG", xmp=attribute, exif=upright.tobytes()),
+        "jpeg-and-silent-exif": saved(image, "JPEG", xmp=element, exif=silent.tobytes()),
+        "webp": saved(image, "WEBP", lossless=True, xmp=element),
+    }
+    keyword = b"XML:com.adobe.xmp"
+    for name, kind, data in (
+        ("png", b"iTXt", keyword + b"\0\0\0\0\0" + attribute),
+        ("png-deflated", b"iTXt", keyword + b"\0\1\0en\0xmp\0" + zlib.compress(element)),
+        ("png-profile", b"tEXt", b"Raw profile type exif\0" + profile),
+        ("png-profile-deflated", b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(profile)),
+    ):
+        out[name] = whole[:33] + chunk(kind, data) + whole[33:]
+        out[f"{name}-behind"] = whole[:-12] + chunk(kind, data) + whole[-12:]
+    return [entry(f"described-{name}", data) for name, data in out.items()]
+
+
 KINDS = {"png": png, "apng": apng, "gif": gif, "jpeg": jpeg, "webp": webp, "moving-webp": moving_webp}
 
 
@@ -287,6 +315,7 @@ def main():
         out = os.path.join(os.path.dirname(os.path.abspath(__file__)), "pictures.json")
         pictures = [draw(seed, 13, kind) for kind, seeds in {"png": 14, "apng": 4, "gif": 6, "jpeg": 8, "webp": 5, "moving-webp": 3}.items() for seed in range(1, seeds + 1)]
         pictures += [entry(f"jpeg-{name}", zlib.decompress(base64.b64decode(data))) for name, data in SAMPLED.items()]
+        pictures += described()
     else:
         out = options.out or sys.exit("give a file to write")
         pictures = [draw(options.seed * 1_000_003 + index, 40) for index in range(options.count)]

@@ -43,3 +43,16 @@ describe("the orientation tag of EXIF", () => {
     ["nothing", [], 1],
   ])("%s", (_, bytes, want) => expect(orientationOf(Uint8Array.from(bytes))).toBe(want));
 });
+
+describe("the orientation in XMP", () => {
+  const bytes = (text: string) => new TextEncoder().encode(text);
+  const little = (tag: number) => Uint8Array.of(0x49, 0x49, 42, 0, 8, 0, 0, 0, 1, 0, tag, 0x01, 3, 0, 1, 0, 0, 0, 3, 0, 0, 0);
+  it.each<[string, Uint8Array | undefined, string, number]>([
+    ["as an attribute", undefined, 'x tiff:Orientation="6"', 6],
+    ["as an element", undefined, "<tiff:Orientation>8</tiff:Orientation>", 8],
+    ["a value that is none", undefined, 'tiff:Orientation="9"', 1],
+    ["none", undefined, "<x:xmpmeta/>", 1],
+    ["behind EXIF that has one", little(0x12), 'tiff:Orientation="6"', 3],
+    ["behind EXIF that has none", little(0x13), 'tiff:Orientation="6"', 6],
+  ])("%s", (_, exif, xmp, want) => expect(orientationOf(exif, bytes(xmp))).toBe(want));
+});
