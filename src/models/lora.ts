@@ -6,6 +6,7 @@
 import { toFloat16 } from "../checkpoint/convert.ts";
 import { CogwheelError } from "../errors.ts";
 import type { DType } from "../graph/graph.ts";
+import type { WeightValues } from "../graph/packing.ts";
 import { weightParts, type WeightProvider } from "../graph/weights.ts";
 import { readLoraConfig } from "./lora-config.ts";
 import { parseLoraKey, unsupportedKey } from "./lora-keys.ts";
@@ -130,33 +131,57 @@ function alphaOf(module: string, { alpha, sat }: Found, configured: number | und
   return data[0]!;
 }
 
-/** `provider` with the adapters merged into the weights they name, in f32, before any conversion. */
+/** Values that are merged and converted at once. */
+const MERGED = 1 << 17;
+
+/** `provider` with the adapters merged into the weights they name, in f32, before any conversion; in parts, as they come. */
 export function withLoras<P extends WeightProvider>(provider: P, changes: ReadonlyMap<string, readonly LoraChange[]>): WeightProvider {
+  async function* parts(name: string, dtype: DType, signal?: AbortSignal): AsyncGenerator<WeightValues> {
+    const mine = changes.get(name);
+    if (!mine) return yield* weightParts(provider, name, dtype, signal);
+    let merged: Float32Array<ArrayBuffer> | undefined;
+    let halves: Uint16Array<ArrayBuffer> | undefined;
+    let at = 0;
+    for await (const values of weightParts(provider, name, "f32", signal)) for (let from = 0; from < values.length; from += MERGED) {
+      const some = values.subarray(from, from + MERGED);
+      if (!merged || merged.length < some.length) merged = new Float32Array(some.length);
+      const part = merged.subarray(0, some.length);
+      part.set(some);
+      for (const change of mine) addProduct(part, at, change);
+      at += part.length;
+      if (dtype !== "f16") yield part;
+      else {
+        if (!halves || halves.length < part.length) halves = new Uint16Array(part.length);
+        yield toFloat16(new Uint8Array(part.buffer, 0, part.byteLength), "F32", halves.subarray(0, part.length));
+      }
+    }
+  }
   return {
     type: (name) => provider.type(name),
+    parts,
     async read(name, dtype, signal) {
-      const mine = changes.get(name);
-      if (!mine) return provider.read(name, dtype, signal);
-      const merged = Float32Array.from((await provider.read(name, "f32", signal)) as Float32Array);
-      for (const { up, down, rank, factor } of mine) addProduct(merged, up, down, rank, factor);
-      return dtype === "f16" ? toFloat16(new Uint8Array(merged.buffer), "F32") : merged;
-    },
-    async *parts(name, dtype, signal) {
-      if (changes.has(name)) yield await this.read(name, dtype, signal);
-      else yield* weightParts(provider, name, dtype, signal);
+      if (!changes.has(name)) return provider.read(name, dtype, signal);
+      const whole: WeightValues[] = [];
+      for await (const part of parts(name, dtype, signal)) whole.push(part.slice());
+      const out = new (dtype === "f16" ? Uint16Array : Float32Array)(whole.reduce((sum, part) => sum + part.length, 0));
+      whole.reduce((to, part) => (out.set(part, to), to + part.length), 0);
+      return out;
     },
   };
 }
 
-/** into [out, in] += factor · up [out, rank] · down [rank, in] */
-function addProduct(into: Float32Array, up: Float32Array, down: Float32Array, rank: number, factor: number): void {
+/** into += factor · up [out, rank] · down [rank, in], of whose values, row-major, `into` holds those from `start` on. */
+function addProduct(into: Float32Array, start: number, { up, down, rank, factor }: LoraChange): void {
   const inner = down.length / rank;
-  for (let o = 0; o < up.length / rank; o++) {
-    const row = into.subarray(o * inner, (o + 1) * inner);
+  for (let at = 0; at < into.length; ) {
+    const o = Math.floor((start + at) / inner);
+    const column = (start + at) % inner;
+    const row = into.subarray(at, at + inner - column);
     for (let r = 0; r < rank; r++) {
       const f = factor * up[o * rank + r]!;
-      for (let i = 0, at = r * inner; i < inner; i++, at++) row[i]! += f * down[at]!;
+      for (let i = 0, from = r * inner + column; i < row.length; i++, from++) row[i]! += f * down[from]!;
     }
+    at += row.length;
   }
 }
 

@@ -6,7 +6,7 @@ import { writeSafetensors } from "../../src/checkpoint/safetensors.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { compile } from "../../src/graph/compile.ts";
 import { Graph } from "../../src/graph/graph.ts";
-import { Program } from "../../src/graph/program.ts";
+import { Program, widen } from "../../src/graph/program.ts";
 import { WeightStore } from "../../src/graph/weights.ts";
 import { loraChanges, LoraWeights, withLoras, type LoraTensor } from "../../src/models/lora.ts";
 import { readLoraConfig } from "../../src/models/lora-config.ts";
@@ -233,6 +233,31 @@ describe("merged and live", () => {
       if (mode === "without") expect(error).toBeGreaterThan(1e-3);
       else expect(error, mode).toBeLessThan(1e-5);
     }
+  });
+
+  it("merged, a weight comes in bounded parts, wherever its own are cut", async () => {
+    const [out, inner] = [300, 1000];
+    const weight = values(out * inner, 90);
+    const changes = [[2, 0.5], [5, -1.5]].map(([rank, factor], i) => ({ rank: rank!, factor: factor!, up: values(out * rank!, 91 + i), down: values(rank! * inner, 95 + i) }));
+    const want = Float32Array.from(weight);
+    for (const { rank, factor, up, down } of changes) for (let o = 0; o < out; o++) for (let r = 0; r < rank; r++) for (let i = 0; i < inner; i++) want[o * inner + i]! += factor * up[o * rank + r]! * down[r * inner + i]!;
+    const before = weight.slice();
+    // At once, and in parts that end amid rows.
+    for (const most of [weight.length, 777, 150_001]) {
+      const provider = withLoras({
+        type: () => "f32", read: async () => weight,
+        async *parts() { for (let at = 0; at < weight.length; at += most) yield weight.subarray(at, at + most); },
+      }, new Map([["w", changes]]));
+      for (const dtype of ["f32", "f16"] as const) {
+        let [count, largest] = [0, 0];
+        for await (const part of provider.parts!("w", dtype)) [count, largest] = [count + part.length, Math.max(largest, part.length)];
+        expect(count).toBe(weight.length);
+        expect(largest).toBeLessThanOrEqual(1 << 17);
+        const read = await provider.read("w", dtype);
+        expect(relativeL2(dtype === "f16" ? widen(Uint16Array.from(read).buffer, "f16") : (read as Float32Array), want)).toBeLessThan(dtype === "f16" ? 1e-3 : 1e-6);
+      }
+    }
+    expect(weight, "the provider's own").toEqual(before);
   });
 
   it("on every kind of module, in every way to name a file, alike", async () => {
