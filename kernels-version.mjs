@@ -1,14 +1,17 @@
-// What measurements of kernels hold for (src/gpu/tuning.ts): the kernels, and the ops that list and dispatch them, as code. Comments, white
-// space and types decide nothing, so nobody's measurements are void because of them.
+// What measurements of kernels hold for (src/gpu/tuning.ts): the kernels, and what lists and dispatches them, as code: the ops, and what all
+// of them are cut into dispatches by. Comments, white space and types decide nothing, so nobody's measurements are void because of them.
 import { createHash } from "node:crypto";
 import { transform } from "esbuild";
 
+/** What decides of every op how its kernels are dispatched: windows, grids, how much a dispatch may do, which operands are packed before. */
+export const DISPATCHING = ["src/graph/dispatch.ts", "src/graph/pack-operands.ts"];
+
 /** A kernel's text without comments, a space where there was white space. */
-const bare = (wgsl) => wgsl.replace(/\/\/(?!!).*$/gm, "").replace(/\s+/g, " ").trim();
+const bare = (wgsl) => wgsl.replace(/\/\*[^]*?\*\/|\/\/(?!!).*$/gm, " ").replace(/\s+/g, " ").trim();
 
 /**
  * @param kernels WGSL by name
- * @param ops TypeScript, by path or in any other order that stays
+ * @param ops TypeScript of the ops and of DISPATCHING, by path or in any other order that stays
  * @returns {Promise<string>} 12 hexadecimal digits
  */
 export async function kernelsVersion(kernels, ops) {

@@ -84,6 +84,7 @@ const vaeCommand = (name: string, what: string) =>
     .option("--model <folder>", "checkpoint in diffusers' layout: a folder, a URL, or org/name[@revision] on the hub, or its page (default: the embedded moving shapes)")
     .option("--variant <name>", "file-name variant of the weights, such as fp16")
     .addOption(tiling())
+    .option("--check-finite", "stop at the first node that makes a NaN or an infinity, and name it")
     .addOption(dtype())
     .addOption(adapter());
 vaeCommand("encode", "encode a video into latents, times the VAE's scaling factor as transformers have them")

@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import type { TilingReport } from "../models/vae/exact.ts";
 import { readVideoLatents, writeVideoLatents } from "../pipelines/latents-file.ts";
 import { defined, type TilingMode } from "../pipelines/options.ts";
-import { framesOf, framesThatReturn, VideoVae, type EncodeVideoOptions } from "../pipelines/video-vae.ts";
+import { framesOf, framesThatReturn, VideoVae, type DecodeLatentsOptions as RunOptions, type EncodeVideoOptions } from "../pipelines/video-vae.ts";
 import { bytesText } from "../units.ts";
 import { checkOutput, encodeVideo } from "../video/encode.ts";
 import { gifWarning } from "../video/gif-delays.ts";
@@ -23,6 +23,7 @@ interface CommonOptions {
   dtype?: "f32" | "f16";
   adapter?: string;
   tiling?: TilingMode;
+  checkFinite?: boolean;
   out: string;
 }
 export interface VaeEncodeOptions extends CommonOptions {
@@ -76,8 +77,8 @@ export async function vaeDecodeCommand(file: string, { out, fps, ...options }: V
 }
 
 /** Opens the VAE, and closes it after the work; Ctrl-C stops between dispatches. */
-async function withVae(options: Omit<CommonOptions, "out">, work: (vae: VideoVae, tools: { signal: AbortSignal; progress: Progress; run: (what: string) => { tiling?: TilingMode; signal: AbortSignal; onProgress: (done: number) => void; onTiling: (report: TilingReport) => void } }) => Promise<void>): Promise<void> {
-  const { model = EMBEDDED_MODEL, tiling, ...open } = options;
+async function withVae(options: Omit<CommonOptions, "out">, work: (vae: VideoVae, tools: { signal: AbortSignal; progress: Progress; run: (what: string) => RunOptions }) => Promise<void>): Promise<void> {
+  const { model = EMBEDDED_MODEL, tiling, checkFinite, ...open } = options;
   using progress = new Progress();
   using interruption = interruptible((text) => progress.note(text));
   const { signal } = interruption;
@@ -87,7 +88,7 @@ async function withVae(options: Omit<CommonOptions, "out">, work: (vae: VideoVae
     if (vae.gpu.advice) print(vae.gpu.advice);
     await work(vae, {
       signal, progress,
-      run: (what) => ({ signal, ...defined({ tiling }), onProgress: (done) => progress.report(what, done), onTiling: (report) => progress.note(tilingLine(report)) }),
+      run: (what) => ({ signal, ...defined({ tiling, checkFinite }), onProgress: (done) => progress.report(what, done), onTiling: (report) => progress.note(tilingLine(report)) }),
     });
   } catch (error) {
     throw signal.aborted && signal.reason instanceof Interrupted ? signal.reason : error;

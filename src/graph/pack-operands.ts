@@ -3,7 +3,7 @@
  * A weight is packed while it is loaded (`weights.ts`); these are packed on the device, by dispatches before the one that reads
  * them, into memory of the node's own. So every kernel of an op serves them as they are.
  */
-import { packWeight } from "#kernels";
+import { packOperand } from "#kernels";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { dispatch, foldGrid, rowWindows, viewOf, type Dispatch, type Target, type View } from "./dispatch.ts";
 import { bytesOf, elements, type Tensor } from "./graph.ts";
@@ -47,8 +47,8 @@ function pack(x: Tensor, y: Tensor, packing: Exclude<Packing, "natural">, caps: 
     const outputs = Math.min(count * unit, out - start * unit);
     const bytes = outputs * inner * taps * size;
     return dispatch({
-      kernel: packWeight, types: { X: x.dtype }, consts: { PANELS: +(packing === "panel") },
-      params: { count: vectors, out: outputs, inner, taps, padded, step_out: inner * taps, step_inner: taps, step_tap: 1 },
+      kernel: packOperand, types: { X: x.dtype }, consts: { PANELS: +(packing === "panel") },
+      params: { count: vectors, out: outputs, inner, taps, padded },
       bindings: { x: { tensor: x, offset: start * from, bytes }, y: { tensor: y, offset: start * to, bytes: count * to } },
       grid: foldGrid(Math.ceil(vectors / 64), caps),
       cost: { flops: 0, bytes: bytes + count * to },

@@ -36,6 +36,8 @@ interface RunOptions {
   /** How large pictures are gone about (docs/vae.md). Default `none` where the adapter can, else `exact`. */
   tiling?: TilingMode;
   signal?: AbortSignal;
+  /** Looks at every node's output and stops at the first NaN or infinity, naming the node. */
+  checkFinite?: boolean;
   /** Share that is done, 0 to 1. */
   onProgress?: (done: number) => void;
   /** What exact tiling took: tiles, bytes on the adapter and the host, bytes moved, seconds. */
@@ -63,7 +65,7 @@ export interface OpenVaeOptions extends Pick<OpenOptions, "gpu" | "adapter" | "t
 }
 
 const OPEN = ["gpu", "adapter", "tuning", "dtype", "variant", "hub", "signal", "onWarning"];
-const RUN = ["tiling", "signal", "onProgress", "onTiling"];
+const RUN = ["tiling", "signal", "checkFinite", "onProgress", "onTiling"];
 const ENCODE = [...RUN, "width", "height", "fit", "frames", "seed"];
 
 /** An option that is misspelled would change nothing, silently. */
@@ -194,7 +196,7 @@ export class VideoVae implements AsyncDisposable {
   }
 
   /** Which tiling, once the plan is known to fit; what does not fit is refused before anything is loaded. */
-  #run(part: "encode" | "decode", shape: VideoShape, { tiling, signal, onProgress, onTiling }: RunOptions): VaeRunOptions {
+  #run(part: "encode" | "decode", shape: VideoShape, { tiling, signal, checkFinite, onProgress, onTiling }: RunOptions): VaeRunOptions {
     if (tiling !== undefined && !TILINGS.includes(tiling)) throw new CogwheelError("vae", `tiling must be ${TILINGS.join(", ")}, got ${JSON.stringify(tiling)}`);
     const plan = (mode: TilingMode) => ({ mode, ...measureVae(this.config, this.gpu.caps, { part, ...shape, format: part === "encode" ? "sample" : "rgba", tiling: mode, dtype: this.dtype }) });
     let planned;
@@ -205,7 +207,7 @@ export class VideoVae implements AsyncDisposable {
       planned = plan("exact");
     }
     refuseBeyond(availableMemoryBytes(), "vae", `to ${part} ${shape.frames} frames of ${shape.width} × ${shape.height}`, planned, this.gpu.caps, planned.mode === "none" ? "tiling exact" : undefined);
-    return { ...(planned.mode === "none" ? {} : { tiling: planned.mode }), ...defined({ signal, onProgress, onTiling }) };
+    return { ...(planned.mode === "none" ? {} : { tiling: planned.mode }), ...defined({ signal, checkFinite, onProgress, onTiling }) };
   }
 
   /** Encodings and decodings follow each other. */

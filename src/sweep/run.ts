@@ -19,10 +19,10 @@ export interface Planned {
   readonly labels: readonly string[];
 }
 
-/** Records and compiles a case under the capabilities that choose a kernel; throws where the engine chooses another. */
-export function planCase(op: OpCases, c: OpCase, choice: KernelChoice, precision: Precision, caps: Capabilities, drawing: typeof Draw = Draw): Planned {
+/** Records and compiles a case under the capabilities that choose a kernel; throws where the engine chooses another. `Drawer` is the class that draws it. */
+export function planCase(op: OpCases, c: OpCase, choice: KernelChoice, precision: Precision, caps: Capabilities, Drawer: typeof Draw = Draw): Planned {
   const graph = new Graph(`${op.op} ${c.name}`);
-  const draw = new drawing(graph, precision, c.half);
+  const draw = new Drawer(graph, precision, c.half);
   for (const [name, tensor] of Object.entries(c.record(draw))) graph.output(name, tensor);
   const plan = compile(graph, { ...caps, ...choice.when, ...c.limits });
   const labels = [...new Set(plan.steps.filter((s) => s.dispatch.kernel.name === choice.kernel.name).map((s) => s.label))];

@@ -24,7 +24,7 @@ const gpuCaps = async () => ({ ...(await testGpu()).caps, kind: "hardware" as co
 async function share(graph: Graph, kind: "hardware" | "software"): Promise<number> {
   const { steps, bytes: { activations, lowerBound } } = compile(graph, { ...(await gpuCaps()), kind });
   // Weights of a checkpoint are packed while they load, and every token is in a segment.
-  expect(steps.filter(({ dispatch: { kernel } }) => ["pack_weight", "zero_rows"].includes(kernel.name)).map((step) => step.node.name)).toEqual([]);
+  expect(steps.filter(({ dispatch: { kernel } }) => ["pack_operand", "zero_rows"].includes(kernel.name)).map((step) => step.node.name)).toEqual([]);
   return activations / lowerBound;
 }
 

@@ -71,6 +71,11 @@ describe("a checkpoint with a value that is no number", () => {
     await using decoder = await VideoVae.open(await damaged("vae", /decoder\.mid_block.*conv1.*weight/, NaN), { gpu, dtype: "f32" });
     const latents = { data: new Float32Array(3 * 4 * 2 * 4), frames: 3, channels: 4, height: 2, width: 4 };
     for (const tiling of ["none", "exact"] as const) await expect(decoder.decode(latents, { tiling })).rejects.toThrow(/must be finite, got .*--check-finite/);
+    // What the errors advise can be done, and names the first node of all.
+    for (const tiling of ["none", "exact"] as const) {
+      await expect(vae.encode(frames, { tiling, checkFinite: true })).rejects.toThrow(/^\[check-finite\] .* first in node encoder\.mid_block\S*conv1\S* of vae\.encode/);
+      await expect(decoder.decode(latents, { tiling, checkFinite: true })).rejects.toThrow(/^\[check-finite\] .* first in node decoder\.mid_block\S*conv1\S* of vae\.decode/);
+    }
     const { config } = decoder;
     const weights = tinyWeights("vae", 1);
     weights.get("decoder.conv_in.conv.weight")!.data[0] = NaN;

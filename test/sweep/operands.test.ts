@@ -32,7 +32,7 @@ const copyOp: Op<{ x: Tensor }, object, "y"> = {
 };
 
 /** Draws every operand in one role, as far as there are such: rows are no weights, and constants no f16. */
-function drawingAs(wanted: TensorRole): typeof Draw {
+function drawerAs(wanted: TensorRole): typeof Draw {
   return class extends Draw {
     protected override place(role: TensorRole, drawn: Drawn): Tensor {
       const can = wanted === "weight" ? isFloat(drawn) : wanted === "constant" ? drawn.dtype !== "f16" : true;
@@ -48,13 +48,13 @@ const slow = new Set(["matmul", "attention", "qk_norm_rope", "conv3d"]);
 /** What a case draws: cases of one kind differ in sizes alone, or where `briefly` in storage, limits and sizes that are no vectors too. */
 function kindOf(c: OpCase, precision: Precision, briefly: boolean): string {
   const drawn: string[] = [];
-  const drawing = class extends Draw {
+  const Drawer = class extends Draw {
     protected override place(role: TensorRole, one: Drawn): Tensor {
       drawn.push(briefly ? one.name : `${one.name} ${one.dtype} ${one.shape.at(-1)! % 4 === 0}`);
       return super.place(role, one);
     }
   };
-  c.record(new drawing(new Graph("kind"), precision, c.half));
+  c.record(new Drawer(new Graph("kind"), precision, c.half));
   return [...drawn, c.limits && !briefly ? "limited" : ""].join();
 }
 
@@ -88,7 +88,7 @@ describe.each(["f32", "f16"] as const)("%s", (precision) => {
       const want = bits(await runCase(gpu, planned));
       expect(bits(await runCase(gpu, planned, ONES)), `${what}, in other memory`).toEqual(want);
       for (const role of ["input", "weight", "activation", "constant"] as const) {
-        const other = planCase(list, c, choice, precision, gpu.caps, drawingAs(role));
+        const other = planCase(list, c, choice, precision, gpu.caps, drawerAs(role));
         expect(bits(await runCase(gpu, other, ONES)), `${what}, every operand as ${role}`).toEqual(want);
       }
     }

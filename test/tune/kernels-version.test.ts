@@ -3,7 +3,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import { expect, test } from "vitest";
 
 const ROOT = new URL("../../", import.meta.url);
-const { kernelsVersion } = (await import(new URL("kernels-version.mjs", ROOT).href)) as { kernelsVersion(kernels: { name: string; source: string }[], ops: string[]): Promise<string> };
+const { DISPATCHING, kernelsVersion } = (await import(new URL("kernels-version.mjs", ROOT).href)) as { DISPATCHING: string[]; kernelsVersion(kernels: { name: string; source: string }[], ops: string[]): Promise<string> };
 const read = (path: string): string => readFileSync(new URL(path, ROOT), "utf8");
 
 /** The versions before and after a change of a kernel's and of an op's text. */
@@ -24,6 +24,7 @@ test.each(Object.entries(files))("comments and white space of a %s change nothin
   expect(await version(`// Another first line.\n${text}`)).toBe(before);
   expect(await version(edited(text, /\n {2}/g, "\n\t\t"))).toBe(before);
   expect(await version(edited(text, /;\n/g, "; // why\n\n"))).toBe(before);
+  expect(await version(edited(text, /;\n/g, "; /* why,\n   // in two lines */\n"))).toBe(before);
   expect(await version(text.replace(/^(\/\/(?!!)|\/\*\*).*\n/gm, ""))).toBe(before);
 });
 
@@ -44,11 +45,14 @@ test.each([
   expect(await version(edited(text, from, to))).not.toBe(await version(text));
 });
 
-test("every op and kernel counts, and the build has the version of all", async () => {
+test("every op and kernel counts, and how they are dispatched, and the build has the version of all", async () => {
   const { kernelsVersion: built, allKernels } = await import("#kernels");
-  const ops = readdirSync(new URL("src/ops", ROOT)).filter((name) => name.endsWith(".ts")).sort().map((name) => read(`src/ops/${name}`));
+  const ops = readdirSync(new URL("src/ops", ROOT)).filter((name) => name.endsWith(".ts")).sort().map((name) => `src/ops/${name}`).concat(DISPATCHING).map(read);
   const kernels = allKernels.map(({ name, source }) => ({ name, source }));
   expect(await kernelsVersion(kernels, ops)).toBe(built);
   expect(await kernelsVersion(kernels.slice(1), ops)).not.toBe(built);
   expect(await kernelsVersion(kernels, ops.slice(1))).not.toBe(built);
+  // How work is cut into dispatches decides which kernel is fastest.
+  const dispatching = read("src/graph/dispatch.ts");
+  expect(await kernelsVersion(kernels, ops.map((text) => (text === dispatching ? edited(text, "hardware: 4e11", "hardware: 4e10") : text)))).not.toBe(built);
 });

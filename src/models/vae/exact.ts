@@ -313,7 +313,9 @@ export class ExactRunner {
       if (!isStats(node) && !regionOf(output)) continue;
       const mapped = Object.fromEntries(Object.entries(node.inputs).map(([key, tensor]) => [key, tensor && map(tensor, regionOf(tensor))]));
       const attrs = pads.has(node) ? { ...(node.attrs as ConvAttrs), pad: pads.get(node)! } : places.has(node) ? { ...(node.attrs as ApplyAttrs), place: places.get(node)! } : node.attrs;
-      const out = tile.record(node.op, mapped, attrs);
+      const scope = /^(.+)\.[^.]+$/.exec(node.name)?.[1];
+      const record = () => tile.record(node.op, mapped, attrs);
+      const out = scope === undefined ? record() : tile.scope(scope, record); // errors and profiles name it as in the whole
       for (const [key, tensor] of Object.entries(node.outputs)) {
         made.set(tensor.id, out[key]!);
         if (isStats(node)) continue;

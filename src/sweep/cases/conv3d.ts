@@ -1,5 +1,5 @@
 /** conv3d: kernels, strides, borders, caches and upsampling of the VAE and beyond, every tile, the VAE's own widths. */
-import { conv3dOctet, conv3dQuad, conv3dQuadRow, conv3dSubgroupMatrix, conv3dTiled, packWeight } from "#kernels";
+import { conv3dOctet, conv3dQuad, conv3dQuadRow, conv3dSubgroupMatrix, conv3dTiled, packOperand } from "#kernels";
 import type { Capabilities } from "../../gpu/capabilities.ts";
 import type { Kernel } from "../../gpu/kernel.ts";
 import { padTo } from "../../graph/packing.ts";
@@ -117,7 +117,7 @@ export const conv3dCases: OpCases = {
     cpuKernel(conv3dQuadRow as Kernel, { needs: fewerLanes, takes: (c) => rowCases.has(c) }),
     matrixKernel(conv3dSubgroupMatrix as Kernel, { takes: (c, caps, precision) => takesMatrices(c, caps, precision) }),
     tiledKernel(conv3dTiled as Kernel),
-    ...oneKernel(packWeight as Kernel).map((choice) => ({ ...choice, takes: (c: OpCase) => sizesOf.get(c)!.given === true })),
+    ...oneKernel(packOperand as Kernel).map((choice) => ({ ...choice, takes: (c: OpCase) => sizesOf.get(c)!.given === true })),
   ],
   tolerance: { f32: 1e-5, f16: 1e-3 },
   cases: [

@@ -1,5 +1,5 @@
 /** matmul: every epilogue the models use × what is stored in f16 × every tile, then the models' own widths. */
-import { matmulOctet, matmulQuad, matmulSubgroupMatrix, matmulTiled, packWeight } from "#kernels";
+import { matmulOctet, matmulQuad, matmulSubgroupMatrix, matmulTiled, packOperand } from "#kernels";
 import { matmul, matmulCandidates, type MatmulOptions } from "../../ops/matmul.ts";
 import { cpuKernel, eightLanes, fewerLanes, matrixKernel, oneKernel, padChannels, tiledKernel, type Draw, type OpCase, type OpCases, type Precision, type Size, type Values } from "../case.ts";
 import type { Capabilities } from "../../gpu/capabilities.ts";
@@ -129,7 +129,7 @@ export const matmulCases: OpCases = {
   kernels: [
     cpuKernel(matmulOctet as Kernel, { needs: eightLanes }), cpuKernel(matmulQuad as Kernel, { needs: fewerLanes }),
     matrixKernel(matmulSubgroupMatrix as Kernel, { takes: (c, caps, precision) => takesMatrices(c, caps, precision) }), tiledKernel(matmulTiled as Kernel),
-    ...oneKernel(packWeight as Kernel).map((choice) => ({ ...choice, takes: (c: OpCase) => packed.has(c) })),
+    ...oneKernel(packOperand as Kernel).map((choice) => ({ ...choice, takes: (c: OpCase) => packed.has(c) })),
   ],
   tolerance: { f32: 1e-5, f16: 1e-3 },
   cases: [

@@ -1,6 +1,7 @@
-// pack_weight.wgsl — a matrix or convolution kernel that lies row-major → the layout that kernels read it in (src/graph/packing.ts)
+// pack_operand.wgsl — a matrix or convolution kernel that lies row-major and is no weight of the checkpoint, for those are packed on
+// the host while they load → the layout that kernels read it in (src/graph/packing.ts)
 //
-// Shapes    x [out, inner, taps], or in any order that strides tell: step_out, step_inner and step_tap values apart
+// Shapes    x [out, inner, taps]
 //           PANELS: y [ceil(out/16)][taps][padded][16], `padded` = inner up to a multiple of 4 · else y [out up to 16][taps][padded],
 //           `padded` up to a multiple of 8. Zeros past the ends. A vector is one row of its values, padded up to 16.
 // Work      one thread writes a vector of y, neighbours neighbouring ones: of panels four threads take 16 outputs of an input, so that a
@@ -13,13 +14,13 @@ alias X = f32;
 const PANELS: bool = true;
 //! end
 // count: vectors of y · out, inner, taps: of x, from the first output on that is bound
-struct Params { count: u32, out: u32, inner: u32, taps: u32, padded: u32, step_out: u32, step_inner: u32, step_tap: u32 }
+struct Params { count: u32, out: u32, inner: u32, taps: u32, padded: u32 }
 @group(0) @binding(1) var<storage, read> x: array<X>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<X>>;
 
 fn value(out: u32, inner: u32, tap: u32) -> X {
   if (out >= params.out || inner >= params.inner) { return X(0.0); }
-  return x[out * params.step_out + inner * params.step_inner + tap * params.step_tap];
+  return x[(out * params.inner + inner) * params.taps + tap];
 }
 
 @compute @workgroup_size(64)
