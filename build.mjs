@@ -122,7 +122,7 @@ async function buildForNode(entries, chunks) {
   const entryPoints = Object.fromEntries(Object.entries(entries).filter(([, file]) => existsSync(file)));
   await build({ ...common, entryPoints, outdir: "dist", platform: "node", conditions: ["node"], splitting: true, chunkNames: `${chunks}/[name]-[hash]` });
 }
-await buildForNode({ launch: "src/launch.ts", media: "src/video/sandbox/node-child.ts", "media-watch": "src/video/sandbox/node-watch.ts", cli: "src/cli/main.ts", node: "src/index.ts", "node-graph": "src/graph.ts" }, "chunks");
+await buildForNode({ launch: "src/launch.ts", "cogwheel-media": "src/video/sandbox/node-child.ts", "cogwheel-media-watch": "src/video/sandbox/node-watch.ts", cli: "src/cli/main.ts", node: "src/index.ts", "node-graph": "src/graph.ts" }, "chunks");
 // Tools of the checkout, which are not published. The bench and its contenders are each a process of its own.
 const benchEntries = { "bench/main": "bench/main.ts", "bench/readme": "bench/report/readme.ts", ...Object.fromEntries(["cogwheel", "onnxruntime", "tfjs", "jax"].map((name) => [`bench/${name}`, `bench/contenders/${name}.ts`])), ...Object.fromEntries(Object.entries({ isa: "main", "isa-compile": "compile", "isa-onnxruntime": "onnxruntime" }).map(([name, file]) => [`bench/${name}`, `bench/isa/${file}.ts`])) };
 await buildForNode({ ...benchEntries, evaluate: "src/evaluate/main.ts", "test/fuzz": "test/fuzz/main.ts", "test/kills-tune": "test/fuzz/kills-tune.ts", serve: "web/serve.ts" }, "tools");

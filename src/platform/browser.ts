@@ -97,9 +97,6 @@ export async function checkWritable(path: string, _kind: "file" | "folder"): Pro
 export async function openOutput(path: string, _kind: "file" | "folder"): Promise<OutputFiles> {
   throw noFiles(path);
 }
-export async function readInput(path: string): Promise<Uint8Array> {
-  throw noFiles(path);
-}
 export async function listFolder(path: string): Promise<string[] | undefined> {
   throw noFiles(path);
 }

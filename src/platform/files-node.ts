@@ -1,16 +1,7 @@
 /** Files that are read, and codecs, in Node. */
-import { readdir, readFile, stat } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { CogwheelError } from "../errors.ts";
 import { settleFolder } from "./output-node.ts";
-import { systemWords } from "./system-error.ts";
-
-export async function readInput(path: string): Promise<Uint8Array> {
-  try {
-    return await readFile(path);
-  } catch (error) {
-    throw new CogwheelError("video", `${path} must be a file that can be read, got ${systemWords(error)}; check the path.`, { cause: error });
-  }
-}
 
 export async function listFolder(path: string): Promise<string[] | undefined> {
   const isFolder = async (): Promise<boolean | undefined> => (await stat(path).catch(() => undefined))?.isDirectory();

@@ -1,6 +1,6 @@
 /** How much memory this process took, and how much it could still take. */
 import { readFileSync } from "node:fs";
-import { freemem } from "node:os";
+import { freemem, totalmem } from "node:os";
 import { CogwheelError } from "../errors.ts";
 import { bytesText } from "../units.ts";
 
@@ -23,8 +23,13 @@ export function peakResidentBytes(): number {
 }
 
 export function availableMemoryBytes(): number {
-  const free = kilobytes(read("/proc/meminfo"), "MemAvailable") ?? freemem();
+  const free = kilobytes(read("/proc/meminfo"), "MemAvailable") ?? freeBytes(process.platform, { free: freemem(), total: totalmem() });
   return Math.max(0, Math.min(free, containerHeadroom() ?? Infinity, addressSpace()?.left ?? Infinity));
+}
+
+/** Where the system does not say what is available. What macOS calls free are pages that it has found no use for, a few hundred MB on any machine; what it caches or compresses can be had too. */
+export function freeBytes(platform: NodeJS.Platform, { free, total }: { free: number; total: number }): number {
+  return platform === "darwin" ? total : free;
 }
 
 /** What a limit of address space (`ulimit -v`) leaves; undefined without one. */

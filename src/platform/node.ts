@@ -9,7 +9,7 @@ import { applyEnvironment, probeHere, probeInChild } from "./probe.ts";
 import { refuseTightAddressSpace } from "./memory-node.ts";
 import type { AdapterRequest, FoundAdapter, ListedAdapter } from "./types.ts";
 
-export { installWebCodecs, listFolder, readInput } from "./files-node.ts";
+export { installWebCodecs, listFolder } from "./files-node.ts";
 export { availableMemoryBytes, peakResidentBytes } from "./memory-node.ts";
 export { checkWritable, openOutput } from "./output-node.ts";
 export { namedTuning, readTuning, writeTuning } from "./tuning-node.ts";

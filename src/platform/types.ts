@@ -61,7 +61,6 @@ export interface Platform {
   checkWritable(path: string, kind: "file" | "folder", option?: string): Promise<void>;
   /** Opens such a place; `option` is what the user names it with (default `--out`), for the remedy of an error. */
   openOutput(path: string, kind: "file" | "folder", option?: string): Promise<OutputFiles>;
-  readInput(path: string): Promise<Uint8Array>;
   /** A table of measurements that was kept for this user, with where it lies; `undefined` if there is none. */
   readTuning(file: string): Promise<{ path: string; text: string } | undefined>;
   /** What the environment names in its place (COGWHEEL_TUNING): a file, or `off`. */

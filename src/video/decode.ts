@@ -12,7 +12,7 @@ export interface DecodeOptions {
   onWarning?: (message: string) => void;
   /** What may be taken from the file, where the defaults (docs/video.md) are too little. */
   limits?: Partial<DecodeLimits>;
-  /** Where the package's reader lies, for a bundler that does not bring it along: its `dist/media.js` in Node, the URL of its `dist/chunks/browser-media-worker.js` in a browser. */
+  /** Where the package's reader lies, for a bundler that does not bring it along: its `dist/cogwheel-media.js` (exported as `cogwheel/media`) in Node, the URL of its `dist/chunks/browser-media-worker.js` (`cogwheel/media-worker`) in a browser. */
   reader?: string | URL;
 }
 
@@ -32,7 +32,7 @@ export interface DecodedVideo {
  * The bytes are not trusted: they are read in a child process, in browsers in a worker, and what they make of a demuxer or a codec (an
  * endless loop, all of the memory, a crash) ends that one and is a CogwheelError here.
  */
-export async function decodeVideo(source: string | Uint8Array, options: DecodeOptions = {}): Promise<DecodedVideo> {
+export async function decodeVideo(source: string | Uint8Array | ArrayBuffer, options: DecodeOptions = {}): Promise<DecodedVideo> {
   const { readVideo } = await import("./read-video.ts");
   return await readVideo(source, options);
 }

@@ -184,3 +184,44 @@ describe("a bundle without the worker's file, in a page that forbids workers fro
     await page.close();
   });
 });
+
+describe("the worker's start", () => {
+  it("has an end where a script never says that it is ready, by the limit and by abort", async () => {
+    await writeFile(join(app, "site/silent.js"), "setInterval(() => {}, 1000);");
+    const { page } = await open("plain/index.html");
+    const reader = "../silent.js";
+    expect((await decode(page, "film.png", { reader, limits: { seconds: 0.3 } })).text).toMatch(/^\[video\] the option reader must name .* got \.\.\/silent\.js/);
+    expect((await decode(page, "film.png", { reader }, 300)).text).toBe("enough");
+    await none(page);
+    await page.close();
+  });
+
+  it("is told in words where a part of the package is not served", async () => {
+    const { page } = await open("plain/index.html");
+    await page.route(/browser-start-\w+\.js/, (route) => route.abort());
+    expect((await decode(page, "film.png")).text).toMatch(/^\[video\] films and pictures are read by parts of this package .*; serve all of its files/);
+    await page.close();
+  });
+});
+
+describe("a view of bytes", () => {
+  it("is what the worker gets, without what is around it, and stays the caller's", async () => {
+    const { page } = await open("plain/index.html");
+    const sent = await page.evaluate(async (url) => {
+      const { decodeVideo } = globalThis as unknown as { decodeVideo: (bytes: Uint8Array) => Promise<{ frames: unknown[] }> };
+      const file = new Uint8Array(await (await fetch(url)).arrayBuffer());
+      const around = new Uint8Array(file.length + 2e6);
+      around.set(file, 1e6);
+      const sizes: number[] = [];
+      const post = Worker.prototype.postMessage as (this: Worker, message: { bytes?: Uint8Array }, ...rest: unknown[]) => void;
+      Worker.prototype.postMessage = function (this: Worker, message: { bytes?: Uint8Array }, ...rest: unknown[]) {
+        if (message.bytes) sizes.push(message.bytes.buffer.byteLength - file.length);
+        return post.call(this, message, ...rest);
+      } as typeof Worker.prototype.postMessage;
+      const { frames } = await decodeVideo(around.subarray(1e6, 1e6 + file.length));
+      return { sizes, frames: frames.length, left: around.length - file.length };
+    }, new URL("film.png", server.url).href);
+    expect(sent).toEqual({ sizes: [0], frames: 1, left: 2e6 });
+    await page.close();
+  });
+});

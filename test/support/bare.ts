@@ -38,7 +38,7 @@ export function readersOf(pid: number): number[] {
   return execFileSync("ps", ["-A", "-o", "pid=,ppid=,stat=,args="], { encoding: "utf8" })
     .split("\n")
     .map((line) => line.trim().split(/\s+/))
-    .filter(([, parent, state, ...args]) => Number(parent) === pid && !state!.startsWith("Z") && args.some((arg) => arg.endsWith("media.js")))
+    .filter(([, parent, state, ...args]) => Number(parent) === pid && !state!.startsWith("Z") && args.some((arg) => arg.endsWith("cogwheel-media.js")))
     .map(([child]) => Number(child));
 }
 

@@ -1,11 +1,12 @@
 /** Where strangers' files are read in Node: a process that can be ended, seen from processes that have nothing else to do. */
 import { execFileSync, spawn, spawnSync, type ChildProcess } from "node:child_process";
-import { closeSync, existsSync, openSync } from "node:fs";
-import { mkdir, mkdtemp, open, rm, writeFile } from "node:fs/promises";
+import { closeSync, constants, existsSync, openSync } from "node:fs";
+import { copyFile, cp, mkdir, mkdtemp, open, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { CogwheelError } from "../../src/errors.ts";
 import { decodeVideo } from "../../src/video/decode.ts";
 import { encodeVideo } from "../../src/video/encode.ts";
 import { readersOf, isAlive, NODES, startBare } from "../support/bare.ts";
@@ -136,6 +137,53 @@ describe("the limits", () => {
     expect((await decodeVideo(at("long.webm"), { maxFrames: 150, limits: { bytes: 4 * 32 * 32 * 150 } })).frames).toHaveLength(150);
   });
 
+  it("of memory: what the files before left in a reader is not the next one's", async () => {
+    const large = at("large.png");
+    await copyFile(at("one.png"), large);
+    await truncate(large, 200 * 2 ** 20);
+    const limits = { memory: 180 * 2 ** 20 };
+    for (let time = 0; time < 3; time++) {
+      expect((await decodeVideo(large, { limits })).frames).toHaveLength(1);
+      expect((await decodeVideo(at("long.mp4"), { limits })).frames).toHaveLength(200);
+    }
+  });
+
+  it("may be taken away", async () => {
+    const none = { pixels: Infinity, frames: Infinity, bytes: Infinity, memory: Infinity, seconds: Infinity };
+    for (const limits of [none, { seconds: 2 ** 31 }, { memory: 2 ** 51 }, { memory: undefined } as object]) expect((await decodeVideo(at("long.gif"), { limits })).frames).toHaveLength(200);
+  });
+
+  it("of frames hold for a folder as for a film", async () => {
+    for (const maxFrames of [-1, 0, 2.5, NaN]) {
+      for (const name of ["frames", "long.gif"]) await expect(decodeVideo(at(name), { maxFrames })).rejects.toThrow(`[video] maxFrames must be a positive whole number, got ${maxFrames}`);
+    }
+    expect((await decodeVideo(at("frames"), { maxFrames: 4 })).frames).toHaveLength(4);
+  });
+
+  it("of bytes hold for a folder, whose other sizes are not waited for", async () => {
+    await mkdir(at("sizes"));
+    await encodeVideo(film({ width: 2, height: 2, count: 1 }), { path: at("sizes/a.png"), fps: 8 });
+    await encodeVideo(film({ width: 200, height: 200, count: 1 }), { path: at("sizes/b.png"), fps: 8 });
+    await writeFile(at("sizes/c.png"), "no picture");
+    await expect(decodeVideo(at("sizes"))).rejects.toThrow("must have frames of one size, got 2×2 and 200×200; scale them to one");
+    await expect(decodeVideo(at("sizes"), { limits: { bytes: 1000 } })).rejects.toThrow(/sizes\/b\.png must be at most .* MiB when it is decoded/);
+    const { width, height } = await decodeVideo(at("one.png"));
+    await expect(decodeVideo(at("frames"), { limits: { bytes: 4 * width * height * 11 } })).rejects.toThrow(/frames must be at most .* MiB when it is decoded, got 12 frames/);
+    expect((await decodeVideo(at("frames"), { limits: { bytes: 4 * width * height * 12 } })).frames).toHaveLength(12);
+  });
+
+  it("of time are not for a parent that is busy", async () => {
+    const body = `
+      const bytes = new Uint8Array(60 * 2 ** 20);
+      bytes.set((await import("node:fs")).readFileSync(args[0]));
+      await cogwheel.decodeVideo(args[0]); // a reader that has started
+      const read = cogwheel.decodeVideo(bytes, { limits: { seconds: 0.5 } }).then(({ frames }) => frames.length, (error) => error.message);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      for (const from = Date.now(); Date.now() - from < 2000;);
+      console.log(await read);`;
+    expect((await startBare(body, [at("one.png")]).ended).out).toBe("1\n");
+  });
+
   it("must be numbers that there are", async () => {
     await expect(decodeVideo(at("one.png"), { limits: { seconds: 0 } })).rejects.toThrow("[video] limits must be positive numbers for pixels, frames, bytes, memory, seconds, got seconds 0");
     await expect(decodeVideo(at("one.png"), { limits: { time: 3 } as object })).rejects.toThrow("got time 3");
@@ -158,6 +206,32 @@ posix("one reader", () => {
     expect(all.map(({ frames }) => frames.length)).toEqual([30, 30, 30, 1]);
   });
 
+  it("that died meanwhile is replaced by one that serves all that follow", async () => {
+    await decodeVideo(at("one.png"));
+    const [first] = readersOf(process.pid);
+    process.kill(first!, "SIGKILL");
+    await expect.poll(() => isAlive(first!)).toBe(false);
+    await decodeVideo(at("one.png"));
+    const second = readersOf(process.pid);
+    expect(second).toHaveLength(1);
+    await decodeVideo(at("one.png"));
+    expect(readersOf(process.pid)).toEqual(second);
+  });
+
+  it("is not waited for at a path without an end, which an abort leaves at once", async () => {
+    execFileSync("mkfifo", [at("nobody")]);
+    const body = `
+      const words = (error) => error.message;
+      console.log(await cogwheel.decodeVideo(args[0], { signal: AbortSignal.timeout(300) }).catch(words));`;
+    const { out, code, lingered } = await startBare(body, [at("nobody")]).ended;
+    expect([out, code]).toEqual(["The operation was aborted due to timeout\n", 0]);
+    expect(lingered).toBeLessThan(1900);
+    const writer = await open(at("nobody"), constants.O_RDWR);
+    const silent = startBare(`console.log(await cogwheel.decodeVideo(args[0], { signal: AbortSignal.timeout(500) }).catch((error) => error.message));`, [at("nobody")]);
+    expect(await silent.ended).toMatchObject({ out: "The operation was aborted due to timeout\n", code: 0 });
+    await writer.close();
+  });
+
   it("reads what can be read only once, a pipe", async () => {
     execFileSync("mkfifo", [at("pipe")]);
     const read = decodeVideo(at("pipe"));
@@ -169,7 +243,7 @@ posix("one reader", () => {
     execFileSync("mkfifo", [at("silent")]);
     const unopened = decodeVideo(at("silent"), { signal: AbortSignal.timeout(50) });
     await expect(unopened).rejects.toMatchObject({ name: "TimeoutError" });
-    const writer = await open(at("silent"), "w");
+    const writer = await open(at("silent"), constants.O_RDWR);
     const unwritten = decodeVideo(at("silent"), { signal: AbortSignal.timeout(50) });
     await expect(unwritten).rejects.toMatchObject({ name: "TimeoutError" });
     await writer.close();
@@ -191,7 +265,7 @@ posix("one reader", () => {
 /** A reader that was taken over by a file, as one that would be: a program that says what it likes. */
 describe("a reader that cannot be believed", () => {
   const PRELUDE = `
-    import { writeSync, readSync } from "node:fs";
+    import { closeSync, writeSync, readSync } from "node:fs";
     readSync(0, new Uint8Array(65536));
     const send = (message, bytes = new Uint8Array(), length = bytes.length) => {
       const json = new TextEncoder().encode(typeof message === "string" ? message : JSON.stringify(message));
@@ -199,9 +273,10 @@ describe("a reader that cannot be believed", () => {
       head.setUint32(0, json.length, true);
       head.setFloat64(4, length, true);
       for (const part of [new Uint8Array(head.buffer), json, bytes]) if (part.length) writeSync(3, part);
-    };\n`;
+    };
+    send({ type: "ready" });\n`;
   const stay = `setInterval(() => {}, 1000);`;
-  it.each<[string, string, RegExp]>([
+  it.each<[string, string, RegExp, object?]>([
     ["a native crash", `process.kill(process.pid, "SIGSEGV"); ${stay}`, /must be a file that can be read, got one on which the reader's process ended with SIGSEGV/],
     ["an abort", `process.abort();`, /ended with SIGABRT/],
     ["an exit", `process.exit(7);`, /ended with exit code 7/],
@@ -212,13 +287,63 @@ describe("a reader that cannot be believed", () => {
     ["frames without end", `for (;;) send({ type: "frame", width: 1, height: 1 }, new Uint8Array(4));`, /answered with more than 3 frames/],
     ["no JSON", `send("{"); ${stay}`, /answered with no JSON/],
     ["null", `send("null"); ${stay}`, /a message that it does not know/],
-    ["a library's words on a terminal", `console.error("boo"); send({ type: "error", rule: "x\\u001b[31m must be whole, got\\nlines; mend it" }); ${stay}`, /^\[video\] x \[31m must be whole, got lines; mend it$/],
-  ])("%s", async (_, body, words) => {
+    ["a library's words on a terminal", `console.error("boo"); send({ type: "error", rule: "x\\u001b[31m must be whole, got\\nlines; mend it" }); ${stay}`, /^\[video\] x\\x1b\[31m must be whole, got\\nlines; mend it$/],
+    ["no answers, while it stays", `closeSync(3); ${stay}`, /answered with an end while it went on/],
+    ["a frame that no memory holds", `send({ type: "frame", width: 1, height: 1 }, new Uint8Array(), 2 ** 45); ${stay}`, /answered with 35184372088832 bytes, for which there is no memory/, { pixels: Infinity }],
+    ["silence", stay, /must be read ahead at least every 0\.1 s, got a file on which the reader made no progress/, { seconds: 0.1 }],
+    ["warnings without end", `for (;;) send({ type: "warning", text: "x" });`, /answered with more than 10000 warnings/],
+  ])("%s", async (_, body, words, limits = {}) => {
     await mkdir(at("readers"), { recursive: true });
     const reader = at(`readers/${Math.random().toString(36).slice(2)}.mjs`);
     await writeFile(reader, PRELUDE + body);
-    const { out, err, code } = await startBare(`console.log(await cogwheel.decodeVideo(args[0], { reader: args[1], maxFrames: 3 }).catch((error) => error.constructor === cogwheel.CogwheelError ? error.message : error.stack));`, [at("one.png"), reader]).ended;
+    const infinite = "pixels" in limits ? "limits: { pixels: Infinity }" : "limits: args[2]";
+    const { out, err, code } = await startBare(`console.log(await cogwheel.decodeVideo(args[0], { reader: args[1], maxFrames: 3, ${infinite} }).catch((error) => error.constructor === cogwheel.CogwheelError ? error.message : error.stack));`, [at("one.png"), reader, limits]).ended;
     expect(out.replace(/\n$/, "")).toMatch(words);
     expect([err, code]).toEqual(["", 0]);
+  });
+});
+
+describe("a program that cannot start", () => {
+  const refused = async (options: object, source: string | Uint8Array | ArrayBuffer = at("one.png")): Promise<string> => {
+    try {
+      await decodeVideo(source, options);
+      return "read";
+    } catch (error) {
+      expect(error).toBeInstanceOf(CogwheelError);
+      return (error as Error).message;
+    }
+  };
+
+  it("is told as what it is, and not as a damaged file", async () => {
+    await writeFile(at("broken.mjs"), `import "./nothing.mjs";`);
+    expect(await refused({ reader: at("broken.mjs") })).toMatch(/^\[video\] media are read by a program of their own, \S+broken\.mjs, which must start, got its end with exit code 1 before it began; install the package anew/);
+    expect(await refused({ reader: at("absent.mjs") })).toMatch(/^\[video\] the option reader must name the file dist\/cogwheel-media\.js of this package, got \S+absent\.mjs, which is no file; /);
+    expect(await refused({ reader: new URL("https://example.org/media.js") })).toMatch(/^\[video\] the option reader must name the file .*, got https:\/\/example\.org\/media\.js, which is no file; /);
+  });
+
+  it("nor without its watch", async () => {
+    const alone = at("alone");
+    await cp(join(ROOT, "dist"), alone, { recursive: true, filter: (path) => /dist$|chunks|\/cogwheel-media\.js$/.test(path) && !path.endsWith(".map") });
+    await symlink(join(ROOT, "node_modules"), at("node_modules"));
+    await writeFile(at("package.json"), `{ "type": "module" }`);
+    expect(await refused({ reader: join(alone, "cogwheel-media.js") })).toMatch(/which must start, got its end with exit code 1 before it began/);
+    await copyFile(join(ROOT, "dist/cogwheel-media-watch.js"), join(alone, "cogwheel-media-watch.js"));
+    expect(await refused({ reader: join(alone, "cogwheel-media.js") })).toBe("read");
+  });
+
+  it("is named by the package, which a bundle without it asks for", async () => {
+    expect(await startBare(`process.chdir(args[0]); console.log(import.meta.resolve("cogwheel/media"));`, [ROOT]).ended).toMatchObject({ code: 0 });
+    const { build } = await import("esbuild");
+    await build({ stdin: { contents: `import { decodeVideo } from "cogwheel"; decodeVideo(process.argv[2], { reader: process.argv[3] }).then(({ frames }) => console.log(frames.length), (error) => console.log(error.message));`, resolveDir: ROOT }, outfile: at("bundled/app.cjs"), bundle: true, format: "cjs", platform: "node", external: ["webgpu", "@napi-rs/*"], logLevel: "error", absWorkingDir: ROOT });
+    await writeFile(at("bundled/media.js"), `console.log("the app's own")`);
+    const run = (...args: string[]): string => execFileSync(process.execPath, [at("bundled/app.cjs"), at("one.png"), ...args], { encoding: "utf8" });
+    expect(run()).toMatch(/^\[video\] media are read by a program of their own, dist\/cogwheel-media\.js of this package, which must lie beside the package's other files, got none; name it with the option reader/);
+    expect(run(join(ROOT, "dist/cogwheel-media.js"))).toBe("1\n");
+  });
+
+  it("and what is no file at all is refused by its type", async () => {
+    const bytes = await encodeVideo(film({ count: 2 }), { format: "gif", fps: 8 });
+    expect((await decodeVideo(bytes.slice().buffer)).frames).toHaveLength(2);
+    expect(await refused({}, [1, 2] as unknown as Uint8Array)).toBe("[video] a video must be given as a path, a Uint8Array or an ArrayBuffer, got Array; give its bytes");
   });
 });

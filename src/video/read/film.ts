@@ -27,8 +27,6 @@ export const readFilm: Reader = async function* (bytes, context) {
   // What the demuxer would print is said here in words, or is no news to a user.
   const level = Logging.level;
   Logging.level = LogLevel.Silent;
-  // In Node nothing else holds the event loop while the codec works: without a timer the process would end.
-  const held = setInterval(() => {}, 1000);
   try {
     using input = new Input({ source: new BufferSource(mp4Whole(mkvWhole(bytes))), formats: [MP4, QTFF, MATROSKA, WEBM] });
     const film = await open(input, bytes, context, codecs);
@@ -37,7 +35,6 @@ export const readFilm: Reader = async function* (bytes, context) {
     if (error instanceof CogwheelError) throw error;
     throw new CogwheelError("video", `${context.name} must be a whole MP4, WebM, MOV or MKV, got ${(error as Error).message}; download or copy it again, or convert it to H.264 (ffmpeg -i FILE -c:v libx264 -crf 12 film.mp4)`, { cause: error });
   } finally {
-    clearInterval(held);
     Logging.level = level;
   }
 };
@@ -181,12 +178,12 @@ async function* editedFrames(film: Film, context: ReadContext): AsyncGenerator<R
 async function shown(film: Film, sample: VideoSample, context: ReadContext, count: number): Promise<Frame> {
   refuseMistaken(film, sample, context.name);
   const { width, height } = film.picture.areaOf(sample);
-  refuseBeyondPixels(context, width, height);
+  refuseBeyondPixels(context, width, height, "in its stream");
   let frame = await film.picture.read(sample);
   const { aspect } = film;
   // Pixels become square by growing, as in browsers.
   const square = { width: Math.round(frame.width * Math.max(1, aspect)), height: Math.round(frame.height / Math.min(1, aspect)) };
-  refuseBeyondPixels(context, square.width, square.height);
+  refuseBeyondPixels(context, square.width, square.height, "when its pixels are square");
   refuseBeyondFrames(context, square.width, square.height, count + 1);
   if (square.width !== frame.width || square.height !== frame.height) {
     frame = { ...square, data: withChannels(fitFrame(frame, { ...square, fit: "stretch" }), 4) };

@@ -13,11 +13,14 @@ export const DEFAULT_LIMITS: MediaLimits = { pixels: 2 ** 26, frames: 100_000, b
 
 type Asked = Pick<ReadContext, "name" | "limits" | "maxFrames">;
 
-/** Refuses a size that is none, or that has more pixels than one frame may have. */
-export function refuseBeyondPixels({ name, limits }: Asked, width: number, height: number): void {
-  if (!(width >= 1 && height >= 1)) throw new CogwheelError("video", `${name} must be at least 1×1 pixels, got ${width}×${height} in its header; the file is damaged or no picture`);
+/**
+ * Refuses a size that is none, or that has more pixels than one frame may have.
+ * @param where what says so, or what makes it so
+ */
+export function refuseBeyondPixels({ name, limits }: Asked, width: number, height: number, where = "in its header"): void {
+  if (!(width >= 1 && height >= 1)) throw new CogwheelError("video", `${name} must be at least 1×1 pixels, got ${width}×${height} ${where}; the file is damaged or no picture`);
   if (width * height <= limits.pixels) return;
-  throw new CogwheelError("video", `${name} must have at most ${count(limits.pixels)} pixels a frame, got ${width}×${height} in its header; scale it down first`);
+  throw new CogwheelError("video", `${name} must have at most ${count(limits.pixels)} pixels a frame, got ${width}×${height} ${where}; scale it down first, or raise limits.pixels`);
 }
 
 /**
@@ -26,13 +29,16 @@ export function refuseBeyondPixels({ name, limits }: Asked, width: number, heigh
  */
 export function refuseBeyondFrames({ name, limits, maxFrames }: Asked, width: number, height: number, frames: number): void {
   const wanted = Math.min(frames, maxFrames);
-  if (wanted > limits.frames) throw new CogwheelError("video", `${name} must have at most ${count(limits.frames)} frames, got ${count(frames)}; read fewer of them (--frames, or maxFrames of decodeVideo)`);
+  if (wanted > limits.frames) throw new CogwheelError("video", `${name} must have at most ${count(limits.frames)} frames, got ${count(frames)}; read fewer of them (--frames, or maxFrames of decodeVideo), or raise limits.frames`);
   const bytes = 4 * width * height * wanted;
   if (bytes <= limits.bytes) return;
   throw new CogwheelError(
     "video",
-    `${name} must be at most ${count(limits.bytes / 2 ** 20)} MiB when it is decoded, got ${count(wanted)} frames of ${width}×${height}, which are ${count(Math.ceil(bytes / 2 ** 20))}; read fewer of them (--frames, or maxFrames of decodeVideo), or scale it down first`,
+    `${name} must be at most ${mebibytes(limits.bytes)} MiB when it is decoded, got ${count(wanted)} frames of ${width}×${height}, which are ${mebibytes(bytes)}; read fewer of them (--frames, or maxFrames of decodeVideo), scale it down first, or raise limits.bytes`,
   );
 }
+
+/** In whole MiB, or to a tenth where they are few; upwards, so that what is too large does not look as if it fitted. */
+export const mebibytes = (bytes: number): string => (Math.ceil((bytes / 2 ** 20) * (bytes < 2 ** 24 ? 10 : 1)) / (bytes < 2 ** 24 ? 10 : 1)).toLocaleString("en-US");
 
 const count = (value: number): string => value.toLocaleString("en-US", { maximumFractionDigits: 0 });

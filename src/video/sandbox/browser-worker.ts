@@ -1,14 +1,14 @@
 /** The worker that reads untrusted media for browsers: takes one file after another, gives frames no faster than they are taken. */
 import { takeCodec, type CodecAnswer, type CodecRequest } from "../read/codecs-browser.ts";
 import { readMedia } from "../read/read.ts";
-import { errorMessage, type FromReader } from "./messages.ts";
+import { errorMessage, warningMessage, type FromReader } from "./messages.ts";
 import { StrayErrors } from "./stray.ts";
 import type { MediaRequest } from "./types.ts";
 
 /** A file to read, that the host took a frame, or a decoder that the worker asked for. */
 export type ToWorker = { request: MediaRequest; bytes: Uint8Array } | "taken" | CodecAnswer;
 /** `ready` is the first; `progress` says that reading got ahead. */
-export type FromWorker = { type: "ready" } | { type: "progress" } | CodecRequest | (FromReader & { bytes?: Uint8Array });
+export type FromWorker = { type: "progress" } | CodecRequest | (FromReader & { bytes?: Uint8Array });
 
 /** Frames that were sent and not taken yet. */
 const MOST_AHEAD = 2;
@@ -29,7 +29,7 @@ function progress(): void {
 }
 
 async function serve(request: MediaRequest, bytes: Uint8Array): Promise<void> {
-  for await (const { data, ...frame } of readMedia(bytes, { ...request, progress, warn: (text) => send({ type: "warning", text }) })) {
+  for await (const { data, ...frame } of readMedia(bytes, { ...request, progress, warn: (text) => send(warningMessage(text)) })) {
     while (ahead >= MOST_AHEAD) await new Promise<void>((resolve) => (proceed = resolve));
     ahead++;
     const own = data.byteLength === data.buffer.byteLength ? new Uint8Array(data.buffer) : Uint8Array.from(data);
@@ -48,8 +48,9 @@ self.onmessage = async ({ data }: MessageEvent<ToWorker>) => {
   stray.reading(request.name);
   ahead = 0;
   const last = await serve(request, bytes).then((): FromReader => ({ type: "end" }), (error: unknown) => errorMessage(error, request.name));
+  const spent = stray.came;
   stray.reading(undefined);
-  send(last);
+  send({ ...last, ...(spent ? { spent } : {}) });
 };
 const stray = new StrayErrors(send, () => self.close());
 self.onunhandledrejection = (event) => {

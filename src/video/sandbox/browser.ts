@@ -11,6 +11,8 @@ import type { MediaRequest, MediaSource, ReadOptions } from "./types.ts";
 const TICK_MS = 250;
 /** How long a worker that has nothing to do stays, for the next file. */
 const IDLE_MS = 2000;
+/** Messages that nobody took yet: a worker waits for its frames to be taken, and its warnings are few. */
+const MOST_WAITING = 20_000;
 
 class ReaderWorker {
   readonly #worker: Worker;
@@ -28,6 +30,7 @@ class ReaderWorker {
       this.#ticks = 0;
       if (data?.type === "progress") return;
       this.#messages.push(data);
+      if (this.#messages.length > MOST_WAITING) this.#failed = `more than ${MOST_WAITING} messages at once`;
       this.#wake?.();
     };
     worker.onerror = (event) => {
@@ -37,8 +40,8 @@ class ReaderWorker {
     };
   }
 
-  send(message: ToWorker): void {
-    this.#worker.postMessage(message);
+  send(message: ToWorker, transfer: Transferable[] = []): void {
+    this.#worker.postMessage(message, transfer);
   }
 
   end(): void {
@@ -70,7 +73,7 @@ class ReaderWorker {
 
 let idle: { worker: ReaderWorker; timer: ReturnType<typeof setTimeout> } | undefined;
 
-async function take(reader: string | URL | undefined): Promise<ReaderWorker> {
+async function take(reader: string | URL | undefined, seconds: number, signal: AbortSignal | undefined): Promise<ReaderWorker> {
   const named = reader === undefined ? undefined : String(reader);
   if (idle?.worker.named === named && idle) {
     const { worker, timer } = idle;
@@ -78,8 +81,15 @@ async function take(reader: string | URL | undefined): Promise<ReaderWorker> {
     idle = undefined;
     return worker;
   }
-  const { startWorker } = await import("./browser-start.ts");
-  return new ReaderWorker(await startWorker(reader), named);
+  const { startWorker } = await part(() => import("./browser-start.ts"));
+  return new ReaderWorker(await startWorker(reader, seconds, signal), named);
+}
+
+/** A part of the package that its user's bundle or server may lack. */
+async function part<T>(load: () => Promise<T>): Promise<T> {
+  return await load().catch((error: unknown) => {
+    throw new CogwheelError("video", `films and pictures are read by parts of this package that are loaded when they are needed, got ${(error as Error).message}; serve all of its files (dist/chunks), of one version`, { cause: error });
+  });
 }
 
 function keep(worker: ReaderWorker): void {
@@ -94,19 +104,21 @@ function keep(worker: ReaderWorker): void {
 export async function* readUntrusted(source: MediaSource, request: MediaRequest, { signal, onWarning, reader }: ReadOptions): AsyncGenerator<ReadFrame, void, undefined> {
   signal?.throwIfAborted();
   if (!("bytes" in source)) throw noPath(source.path);
-  const worker = await take(reader);
+  const worker = await take(reader, request.limits.seconds, signal);
   const customs = new Customs(request, onWarning);
   const stop = (): void => worker.end();
   signal?.addEventListener("abort", stop, { once: true });
   let done = { last: false, spent: false };
   try {
     signal?.throwIfAborted();
-    worker.send({ request, bytes: source.bytes });
+    // The view's bytes alone: a clone of a view is one of all that is behind it, and shared memory would be shared.
+    const bytes = source.bytes.slice();
+    worker.send({ request, bytes }, [bytes.buffer]);
     while (!done.last) {
       const message = await worker.next(request);
       signal?.throwIfAborted();
       if (message?.type === "codec") {
-        const { codecFor } = await import("./browser-codecs.ts");
+        const { codecFor } = await part(() => import("./browser-codecs.ts"));
         worker.send(await codecFor(message.name));
         continue;
       }

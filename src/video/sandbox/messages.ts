@@ -1,5 +1,7 @@
 /** What a reader tells its host, and what the host believes of it: a reader may have been taken over by what it read. */
 import { CogwheelError } from "../../errors.ts";
+import { cut, visible, visibleLines } from "../../visible.ts";
+import { mebibytes } from "../read/limits.ts";
 import type { ReadFrame } from "../read/reader.ts";
 import type { MediaRequest, SandboxLimits } from "./types.ts";
 
@@ -7,12 +9,17 @@ import type { MediaRequest, SandboxLimits } from "./types.ts";
 export type FromReader =
   | { type: "frame"; width: number; height: number; seconds?: number; duration?: number }
   | { type: "warning"; text: string }
+  /** The first: it started, and is watched. */
+  | { type: "ready" }
   /** `spent`: the reader is not to be asked again. */
   | { type: "error"; rule: string; detail: string | undefined; spent?: boolean }
-  | { type: "end" };
+  | { type: "end"; spent?: boolean };
 
+/** Warnings that are passed on, and that are taken at all. */
 const MOST_WARNINGS = 20;
+const ENDLESS_WARNINGS = 10_000;
 const MOST_LETTERS = 2000;
+const MOST_DETAIL = 4000;
 
 /** Checks what comes out of a reader for one file. */
 export class Customs {
@@ -43,13 +50,23 @@ export class Customs {
     const said = (typeof message === "object" && message !== null ? message : {}) as Record<string, unknown>;
     switch (said["type"]) {
       case "frame": return this.#frame(said, bytes ?? new Uint8Array());
-      case "end": return undefined;
-      case "error": throw new CogwheelError("video", text(said["rule"]), typeof said["detail"] === "string" ? { cause: new Error(text(said["detail"])) } : {});
+      case "end":
+        this.#tellMore();
+        return undefined;
+      case "error":
+        this.#tellMore();
+        throw new CogwheelError("video", text(said["rule"]), typeof said["detail"] === "string" ? { cause: new Error(visibleLines(cut(said["detail"], MOST_DETAIL))) } : {});
       case "warning":
-        if (++this.#warnings <= MOST_WARNINGS) this.#warn(text(said["text"]));
+        if (++this.#warnings > ENDLESS_WARNINGS) throw this.broken(`more than ${ENDLESS_WARNINGS} warnings`);
+        if (this.#warnings <= MOST_WARNINGS) this.#warn(text(said["text"]));
         return undefined;
       default: throw this.broken("a message that it does not know");
     }
+  }
+
+  #tellMore(): void {
+    const more = this.#warnings - MOST_WARNINGS;
+    if (more > 0) this.#warn(`${visible(this.#request.name)} has ${more} more warnings of this kind, which are left out`);
   }
 
   broken(what: string): CogwheelError {
@@ -62,15 +79,20 @@ export class Customs {
     if (!size(width) || !size(height) || width * height > limits.pixels || bytes.length !== 4 * width * height) throw this.broken(`a frame of ${text(String(width))}×${text(String(height))} in ${bytes.length} bytes`);
     this.#bytes += bytes.length;
     if (++this.#frames > Math.min(maxFrames, limits.frames)) throw this.broken(`more than ${Math.min(maxFrames, limits.frames)} frames`);
-    if (this.#bytes > limits.bytes) throw new CogwheelError("video", `${name} must have at most ${limits.bytes} bytes of frames in all, got more after ${this.#frames} frames of ${width}×${height}; read fewer (maxFrames), or raise limits.bytes`);
+    if (this.#bytes > limits.bytes) throw new CogwheelError("video", `${name} must be at most ${mebibytes(limits.bytes)} MiB when it is decoded, got more after ${this.#frames} frames of ${width}×${height}; read fewer of them (--frames, or maxFrames of decodeVideo), or raise limits.bytes`);
     const time = (value: unknown): number | undefined => (typeof value === "number" && Number.isFinite(value) ? value : undefined);
     return { width, height, data: bytes, ...(time(seconds) === undefined ? {} : { seconds: time(seconds)! }), ...(time(duration) === undefined ? {} : { duration: time(duration)! }) };
   }
 }
 
-/** One line of a reader's words: no control characters, which a terminal would obey, and no end. */
+/** One line of a reader's words, and not more of it than anybody reads. */
 function text(value: unknown): string {
-  return (typeof value === "string" ? value : "nothing").slice(0, MOST_LETTERS).replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ");
+  return visible(cut(typeof value === "string" ? value : "nothing", MOST_LETTERS));
+}
+
+/** What a reader says of a file that cannot be in memory. */
+export function tooLarge(name: string, most: number, size: number): CogwheelError {
+  return new CogwheelError("video", `${name} must be at most ${Math.floor(most / 2 ** 20)} MiB, what can be in memory here, got ${Math.ceil(size / 2 ** 20)}; cut out what is needed first (ffmpeg -i IN -t 10 -c copy OUT)`);
 }
 
 /** Why a reader was ended, in words. */
@@ -80,10 +102,13 @@ export function ended(name: string, why: "memory" | "stalled", { memory, seconds
     : new CogwheelError("video", `${name} must be read ahead at least every ${seconds} s, got a file on which the reader made no progress, as damaged ones do; convert it, or raise limits.seconds`);
 }
 
-/** What a reader says of any error: those of the product as they are, a foreign one in its words. */
-export function errorMessage(error: unknown, name: string, spent?: "spent"): FromReader {
-  const state = spent ? { spent: true } : {};
-  if (error instanceof CogwheelError) return { type: "error", rule: error.message.replace(/^\[[^\]]*\] /, ""), detail: undefined, ...state };
+export function warningMessage(text: string): FromReader {
+  return { type: "warning", text: cut(text, MOST_LETTERS) };
+}
+
+/** What a reader says of any error: those of the product as they are, a foreign one in its words; no longer than its host believes. */
+export function errorMessage(error: unknown, name: string): Extract<FromReader, { type: "error" }> {
+  if (error instanceof CogwheelError) return { type: "error", rule: cut(error.message.replace(/^\[[^\]]*\] /, ""), MOST_LETTERS), detail: undefined };
   const { message, stack } = error instanceof Error ? error : new Error(String(error));
-  return { type: "error", rule: `${name} must be a whole file of its kind, got ${message}; convert it`, detail: stack, ...state };
+  return { type: "error", rule: `${name} must be a whole file of its kind, got ${cut(String(message), MOST_LETTERS / 2)}; convert it`, detail: cut(String(stack), MOST_DETAIL) };
 }

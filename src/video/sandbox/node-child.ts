@@ -4,10 +4,9 @@
  */
 import { closeSync, openSync, readSync, statSync, writeSync } from "node:fs";
 import { Worker } from "node:worker_threads";
-import { CogwheelError } from "../../errors.ts";
 import { availableMemoryBytes } from "../../platform/memory-node.ts";
 import { readMedia } from "../read/read.ts";
-import { errorMessage, type FromReader } from "./messages.ts";
+import { errorMessage, tooLarge, warningMessage, type FromReader } from "./messages.ts";
 import { CELL, TICK_MS } from "./node-watch.ts";
 import { encodeHead, HEAD_BYTES, readHead, type ToReader } from "./node-pipe.ts";
 import { StrayErrors } from "./stray.ts";
@@ -16,6 +15,8 @@ const IN = 0;
 const OUT = 3;
 /** The longest array of bytes that every supported Node makes. */
 const MOST_BYTES = 2 ** 32;
+/** What a reader may have kept of the files before, as garbage, to be asked for another one. */
+const MOST_LEFT = 256 * 2 ** 20;
 
 const cells = new Int32Array(new SharedArrayBuffer(16));
 const progress = (): void => void Atomics.add(cells, CELL.progress, 1);
@@ -23,6 +24,7 @@ const busy = (value: boolean): void => {
   progress();
   Atomics.store(cells, CELL.busy, value ? 1 : 0);
 };
+const limit = (cell: number, value: number): void => void Atomics.store(cells, cell, Math.min(2 ** 31 - 1, Math.ceil(value)));
 
 /** Exactly so many bytes; ends the process with its input. */
 function take(bytes: number): Uint8Array<ArrayBuffer> {
@@ -62,14 +64,6 @@ function send(message: FromReader, bytes: Uint8Array = new Uint8Array()): void {
   busy(true);
 }
 
-/** Readers go to and fro in a file, so it is in memory as a whole. */
-function sizeOf(path: string, name: string): number {
-  const { size } = statSync(path);
-  const most = Math.min(MOST_BYTES, availableMemoryBytes());
-  if (size > most) throw new CogwheelError("video", `${name} must be at most ${Math.floor(most / 2 ** 20)} MiB, what can be in memory here, got ${Math.ceil(size / 2 ** 20)}; cut out what is needed first (ffmpeg -i IN -t 10 -c copy OUT)`);
-  return size;
-}
-
 function readWhole(path: string, size: number): Uint8Array<ArrayBuffer> {
   const out = new Uint8Array(size);
   const file = openSync(path, "r");
@@ -81,34 +75,64 @@ function readWhole(path: string, size: number): Uint8Array<ArrayBuffer> {
   return out;
 }
 
-async function serve({ name, maxFrames, limits, path }: ToReader, given: number): Promise<void> {
-  Atomics.store(cells, CELL.ticks, Math.ceil((1000 * limits.seconds) / TICK_MS));
-  const size = path === undefined ? given : sizeOf(path, name);
-  Atomics.store(cells, CELL.mebibytes, Math.ceil((limits.memory + size) / 2 ** 20));
-  busy(true);
-  const bytes = path === undefined ? take(given) : readWhole(path, size);
-  for await (const { data, width, height, seconds, duration } of readMedia(bytes, { name, maxFrames, limits, progress, warn: (text) => send({ type: "warning", text }) })) {
+/** How much more is resident than when nothing had been read yet: what is left of the files before is not this one's. */
+const left = (): number => Math.max(0, process.memoryUsage.rss() - fresh);
+
+async function serve({ name, maxFrames, limits, path }: ToReader, given: number, taken: () => void): Promise<void> {
+  limit(CELL.ticks, (1000 * limits.seconds) / TICK_MS);
+  // Readers go to and fro in a file, so it is in memory as a whole.
+  const size = path === undefined ? given : statSync(path).size;
+  const most = Math.min(MOST_BYTES, availableMemoryBytes());
+  if (size > most) throw tooLarge(name, most, size);
+  limit(CELL.mebibytes, (limits.memory + size + left()) / 2 ** 20);
+  let bytes: Uint8Array<ArrayBuffer>;
+  if (path === undefined) {
+    bytes = take(given); // as slowly as they are given
+    taken();
+    busy(true);
+  } else {
+    taken();
+    busy(true);
+    bytes = readWhole(path, size);
+  }
+  for await (const { data, width, height, seconds, duration } of readMedia(bytes, { name, maxFrames, limits, progress, warn: (text) => send(warningMessage(text)) })) {
     send({ type: "frame", width, height, ...(seconds === undefined ? {} : { seconds }), ...(duration === undefined ? {} : { duration }) }, new Uint8Array(data.buffer, data.byteOffset, data.length));
   }
 }
 
+async function serveAll(): Promise<void> {
+  for (;;) {
+    const { json, bytes } = readHead(take(HEAD_BYTES));
+    const request = JSON.parse(new TextDecoder().decode(take(json))) as ToReader;
+    stray.reading(request.name);
+    let taken = false;
+    const last = await serve(request, bytes, () => (taken = true)).then((): FromReader => ({ type: "end" }), (error: unknown) => errorMessage(error, request.name));
+    // What was not taken of a file would be read as the next request.
+    const spent = stray.came || !taken || left() > MOST_LEFT;
+    stray.reading(undefined);
+    send({ ...last, ...(spent ? { spent } : {}) });
+    busy(false);
+    await new Promise((resolve) => setImmediate(resolve)); // what was closed may end
+  }
+}
+
+/** Ends the process, with what its parent may tell of it. */
+function fail(error: unknown): never {
+  console.error(error);
+  process.exit(1);
+}
+
 // A terminal's Ctrl-C reaches this process too; what it means is for the parent to say.
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => {});
-// What a library says is for nobody: its parent gives it no standard output, and keeps its errors for a report.
+// Holds the event loop while a codec works.
 setInterval(() => {}, 2 ** 30);
-new Worker(new URL("./media-watch.js", import.meta.url), { workerData: { cells, parent: Number(process.argv[2]) } });
+// Without a watch nothing is read: it says when it began.
+await new Promise((resolve) => new Worker(new URL("./cogwheel-media-watch.js", import.meta.url), { workerData: { cells, parent: Number(process.argv[2]) } }).on("error", fail).on("exit", fail).on("message", resolve));
+const fresh = process.memoryUsage.rss();
 
 const stray = new StrayErrors(send, () => process.exit(1));
 process.on("uncaughtException", stray.caught);
 process.on("unhandledRejection", stray.caught);
-
-for (;;) {
-  const { json, bytes } = readHead(take(HEAD_BYTES));
-  const request = JSON.parse(new TextDecoder().decode(take(json))) as ToReader;
-  stray.reading(request.name);
-  const last = await serve(request, bytes).then((): FromReader => ({ type: "end" }), (error: unknown) => errorMessage(error, request.name));
-  stray.reading(undefined);
-  send(last);
-  busy(false);
-  await new Promise((resolve) => setImmediate(resolve)); // what was closed may end
-}
+send({ type: "ready" });
+busy(false);
+await serveAll().catch(fail);

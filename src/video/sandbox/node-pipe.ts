@@ -32,23 +32,33 @@ export function readHead(head: Uint8Array): Head {
   return { json: view.getUint32(0, true), bytes: view.getFloat64(4, true) };
 }
 
-/** Takes messages from a stream; `undefined` when it ended. The stream is read no further than is asked for. */
+/** Takes messages from a stream; `undefined` when it ended or broke. The stream is read no further than is asked for. */
 export class PipeReader {
   readonly #chunks: AsyncIterator<Uint8Array>;
+  readonly #ahead: () => void;
   #rest: Uint8Array = new Uint8Array();
 
-  constructor(stream: Readable) {
+  /** @param ahead called whenever something came */
+  constructor(stream: Readable, ahead: () => void) {
     this.#chunks = stream[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
+    this.#ahead = ahead;
   }
 
-  /** The next message; throws what `refuse` makes of one that is larger than it may be. */
+  /** The next message; throws what `refuse` makes of one that is larger than it may be, or than there is memory. */
   async next(mostBytes: number, refuse: (what: string) => Error): Promise<{ message: unknown; bytes: Uint8Array } | undefined> {
-    const head = await this.#take(HEAD_BYTES);
+    const head = await this.#take(new Uint8Array(HEAD_BYTES));
     if (!head) return undefined;
     const { json, bytes } = readHead(head);
     if (json > MOST_JSON || !(bytes >= 0 && bytes <= mostBytes && Number.isInteger(bytes))) throw refuse(`${json} and ${bytes} bytes at once`);
-    const text = await this.#take(json);
-    const data = text && (await this.#take(bytes));
+    const text = await this.#take(new Uint8Array(json));
+    if (!text) return undefined;
+    let room: Uint8Array;
+    try {
+      room = new Uint8Array(bytes);
+    } catch {
+      throw refuse(`${bytes} bytes, for which there is no memory`);
+    }
+    const data = await this.#take(room);
     if (!data) return undefined;
     try {
       return { message: JSON.parse(new TextDecoder().decode(text)), bytes: data };
@@ -57,15 +67,16 @@ export class PipeReader {
     }
   }
 
-  async #take(length: number): Promise<Uint8Array | undefined> {
-    const out = new Uint8Array(length);
-    for (let at = 0; at < length; ) {
+  /** Fills `out`. */
+  async #take(out: Uint8Array): Promise<Uint8Array | undefined> {
+    for (let at = 0; at < out.length; ) {
       if (this.#rest.length === 0) {
-        const { done, value } = await this.#chunks.next();
+        const { done, value } = await this.#chunks.next().catch(() => ({ done: true as const, value: undefined })); // the pipe broke
         if (done) return undefined;
+        this.#ahead();
         this.#rest = value;
       }
-      const part = this.#rest.subarray(0, length - at);
+      const part = this.#rest.subarray(0, out.length - at);
       out.set(part, at);
       at += part.length;
       this.#rest = this.#rest.subarray(part.length);

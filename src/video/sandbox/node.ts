@@ -3,41 +3,26 @@
  * of the memory, a crash) ends that process, and is told in words; abort and the end of this process end it too.
  */
 import { spawn, type ChildProcess } from "node:child_process";
-import { existsSync } from "node:fs";
-import { open, realpath, type FileHandle } from "node:fs/promises";
 import type { Readable, Writable } from "node:stream";
-import { fileURLToPath } from "node:url";
 import { CogwheelError } from "../../errors.ts";
-import { availableMemoryBytes } from "../../platform/memory-node.ts";
 import { Customs, ended } from "./messages.ts";
 import { encodeHead, PipeReader, type ToReader } from "./node-pipe.ts";
+import { environment, scriptOf } from "./node-program.ts";
+import { BEAT } from "./node-watch.ts";
 import type { ReadFrame } from "../read/reader.ts";
 import type { MediaRequest, MediaSource, ReadOptions } from "./types.ts";
+
+export { sourceAt } from "./node-source.ts";
 
 /** V8's own memory, where demuxers keep their tables; pictures are outside of it. */
 const HEAP_MEBIBYTES = 1024;
 /** How long a reader that has nothing to do stays, for the next file. Nothing is held open by it. */
 const IDLE_MS = 2000;
-/** Bytes of a pipe, which are in memory three times for a moment: its parts, together, and in the reader. */
-const MOST_PIPED = 2 ** 30;
-/** Variables without which a program may not start; all others, the adapters' among them, stay here. */
-const KEPT = /^(PATH|HOME|TMPDIR|TEMP|TMP|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|DYLD_\w+|SYSTEMROOT|WINDIR|USERPROFILE|APPDATA|LOCALAPPDATA|NODE_PATH|NODE_OPTIONS)$/i;
-
-/** The script lies beside the bundle of this file, or beside the folder of its chunks; in a checkout in dist/. */
-function scriptOf(named: string | URL | undefined): string {
-  if (named !== undefined) return named instanceof URL || named.startsWith("file:") ? fileURLToPath(named) : named;
-  const places = ["./media.js", "../media.js", "../../../dist/media.js"].map((path) => fileURLToPath(new URL(path, import.meta.url)));
-  const found = places.find((path) => existsSync(path));
-  if (found === undefined) throw new CogwheelError("video", `media are read by a program of their own, dist/media.js of this package, which must lie beside ${fileURLToPath(import.meta.url)}, got none; name it with the option reader`);
-  return found;
-}
-
-function environment(): NodeJS.ProcessEnv {
-  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => KEPT.test(name)));
-  // A debugger's port is taken already.
-  if (env["NODE_OPTIONS"]) env["NODE_OPTIONS"] = env["NODE_OPTIONS"].replace(/--inspect\S*/g, "");
-  return { ...env, ELECTRON_RUN_AS_NODE: "1" };
-}
+const TICK_MS = 250;
+/** How much longer than its own watch a reader is waited for that is not heard of: its start is in it. */
+const GRACE_MS = 5000;
+/** How long a reader may take to end after its last answer. */
+const END_MS = 2000;
 
 /** Those that run: they end with this process, however it exits. One that is killed is missed by the child itself. */
 const running = new Set<ChildProcess>();
@@ -48,33 +33,44 @@ function endAll(): void {
 class ReaderProcess {
   readonly script: string;
   used = false;
-  readonly #child: ChildProcess;
-  readonly #frames: PipeReader | undefined;
+  #child: ChildProcess | undefined;
+  #frames: PipeReader | undefined;
   /** Resolves to how it ended. */
   readonly closed: Promise<void>;
+  #ready = false;
   #ended = false;
   #failed: Error | undefined;
   #reason = "";
   #said = "";
+  /** Since it was heard of. */
+  #ticks = 0;
 
   constructor(script: string) {
     this.script = script;
-    const child = spawn(process.execPath, [`--max-old-space-size=${HEAP_MEBIBYTES}`, "--no-warnings", script, String(process.pid)], {
-      env: environment(), stdio: ["pipe", "ignore", "pipe", "pipe", "pipe"], windowsHide: true,
-    });
-    this.#child = child;
-    this.closed = new Promise((done) => {
-      const over = (): void => {
-        this.#ended = true;
-        running.delete(child);
-        if (running.size === 0) process.off("exit", endAll);
-        done();
-      };
-      child.on("close", over);
-      child.on("error", (error) => {
-        this.#failed ??= error;
-        if (child.pid === undefined) over(); // it never began
+    this.closed = new Promise((done) => this.#start(done));
+  }
+
+  #start(done: () => void): void {
+    const over = (): void => {
+      this.#ended = true;
+      if (this.#child) running.delete(this.#child);
+      if (running.size === 0) process.off("exit", endAll);
+      done();
+    };
+    let child: ChildProcess;
+    try {
+      child = spawn(process.execPath, [`--max-old-space-size=${HEAP_MEBIBYTES}`, "--no-warnings", this.script, String(process.pid)], {
+        env: environment(), stdio: ["pipe", "ignore", "pipe", "pipe", "pipe"], windowsHide: true,
       });
+    } catch (error) {
+      this.#failed = error as Error; // no memory for it, or forbidden
+      return over();
+    }
+    this.#child = child;
+    child.on("close", over);
+    child.on("error", (error) => {
+      this.#failed ??= error;
+      if (child.pid === undefined) over(); // it never began
     });
     if (running.size === 0) process.on("exit", endAll);
     running.add(child);
@@ -82,8 +78,11 @@ class ReaderProcess {
     const [input, , errors, frames, reason] = child.stdio as unknown as [Writable, null, Readable, Readable, Readable];
     input.on("error", () => {}); // it ended while it was given a file; how is told by its end
     errors.on("data", (chunk: Buffer) => (this.#said = (this.#said + chunk.toString()).slice(-4000)));
-    reason.on("data", (chunk: Buffer) => (this.#reason += chunk.toString()));
-    this.#frames = new PipeReader(frames);
+    reason.on("data", (chunk: Buffer) => {
+      this.#ticks = 0;
+      this.#reason = (this.#reason + chunk.toString().replaceAll(BEAT, "")).slice(0, 16);
+    });
+    this.#frames = new PipeReader(frames, () => (this.#ticks = 0));
   }
 
   /** Whether it had read a file before, and was not ended by its watch. */
@@ -92,33 +91,59 @@ class ReaderProcess {
   }
 
   get alive(): boolean {
-    return !this.#ended && this.#child.exitCode === null && this.#child.signalCode === null;
+    return !this.#ended && this.#child?.exitCode === null && this.#child.signalCode === null;
   }
 
   /** Whether it keeps Node's event loop, and so this process, going. */
   hold(held: boolean): void {
-    for (const handle of [this.#child, ...(this.#child.stdio ?? [])] as ({ ref?(): void; unref?(): void } | null)[]) handle?.[held ? "ref" : "unref"]?.();
+    for (const handle of [this.#child, ...(this.#child?.stdio ?? [])] as ({ ref?(): void; unref?(): void } | null | undefined)[]) handle?.[held ? "ref" : "unref"]?.();
   }
 
   async kill(): Promise<void> {
     this.hold(true);
-    this.#child.kill("SIGKILL");
-    for (const stream of this.#child.stdio ?? []) stream?.destroy(); // frames that nobody takes would keep it from being over
+    this.#child?.kill("SIGKILL");
+    for (const stream of this.#child?.stdio ?? []) stream?.destroy(); // frames that nobody takes would keep it from being over
     await this.closed;
   }
 
   ask(source: MediaSource, request: MediaRequest): void {
     const bytes = "bytes" in source ? source.bytes : undefined;
     const message: ToReader = "bytes" in source ? request : { ...request, path: source.path };
-    this.#child.stdin?.write(encodeHead(message, bytes?.length ?? 0));
-    if (bytes?.length) this.#child.stdin?.write(bytes);
+    this.#child?.stdin?.write(encodeHead(message, bytes?.length ?? 0));
+    if (bytes?.length) this.#child?.stdin?.write(bytes);
   }
 
-  async next(mostBytes: number, refuse: (what: string) => Error): Promise<{ message: unknown; bytes: Uint8Array } | undefined> {
-    return await this.#frames?.next(mostBytes, refuse).catch((error: unknown) => {
-      if (error instanceof CogwheelError) throw error;
-      return undefined; // the pipe broke
+  /** Its next answer; `undefined` when there are no more. Throws where it is not to be believed, and where nothing was heard of it for too long. */
+  async next(request: MediaRequest, customs: Customs): Promise<{ message: unknown; bytes: Uint8Array } | undefined> {
+    const frames = this.#frames;
+    if (!frames) return undefined;
+    const refuse = (what: string): Error => customs.broken(what);
+    // Time is counted in ticks of this thread: what kept it from them did not make the reader late.
+    this.#ticks = 0;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setInterval(() => {
+        if (++this.#ticks * TICK_MS > 1000 * request.limits.seconds + GRACE_MS) reject(ended(request.name, "stalled", request.limits));
+      }, TICK_MS);
     });
+    try {
+      if (!this.#ready) {
+        const first = await Promise.race([frames.next(0, refuse), late]);
+        if (!first) return undefined;
+        if ((first.message as { type?: unknown } | null)?.type !== "ready") throw refuse("a message before it was ready");
+        this.#ready = true;
+      }
+      return await Promise.race([frames.next(customs.mostBytes, refuse), late]);
+    } finally {
+      clearInterval(timer);
+    }
+  }
+
+  /** Waits for its end, which follows its last answer; false where it stays all the same. */
+  async over(): Promise<boolean> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<false>((resolve) => (timer = setTimeout(resolve, END_MS, false)));
+    return await Promise.race([this.closed.then(() => true), late]).finally(() => clearTimeout(timer));
   }
 
   /** Why it ended, after it did. */
@@ -127,8 +152,11 @@ class ReaderProcess {
     if (this.#failed) return new CogwheelError("video", `media are read in a process of their own, which must start, got ${this.#failed.message}; allow more processes and open files (ulimit -u, ulimit -n), or close some`, { cause: this.#failed });
     if (this.#reason === "memory" || this.#reason === "stalled") return ended(name, this.#reason, limits);
     if (/heap out of memory|FATAL ERROR: .*(memory|allocation)/i.test(this.#said)) return ended(name, "memory", { ...limits, memory: HEAP_MEBIBYTES * 2 ** 20 });
-    const { exitCode, signalCode } = this.#child;
-    return new CogwheelError("video", `${name} must be a file that can be read, got one on which the reader's process ended with ${signalCode ?? `exit code ${exitCode}`}, as damaged ones make it; convert it`, cause);
+    const { exitCode, signalCode } = this.#child!;
+    const how = signalCode ?? `exit code ${exitCode}`;
+    // Somebody's SIGKILL says nothing of the program.
+    if (!this.#ready && signalCode !== "SIGKILL") return new CogwheelError("video", `media are read by a program of their own, ${this.script}, which must start, got its end with ${how} before it began; install the package anew, or let there be memory and threads for it`, cause);
+    return new CogwheelError("video", `${name} must be a file that can be read, got one on which the reader's process ended with ${how}, as damaged ones make it; convert it`, cause);
   }
 }
 
@@ -136,10 +164,10 @@ let idle: { process: ReaderProcess; timer: NodeJS.Timeout } | undefined;
 
 function take(script: string): ReaderProcess {
   const kept = idle;
-  if (kept?.process.alive && kept.process.script === script) {
+  if (kept && (kept.process.script === script || !kept.process.alive)) {
     clearTimeout(kept.timer);
     idle = undefined;
-    return kept.process;
+    if (kept.process.alive) return kept.process;
   }
   return new ReaderProcess(script);
 }
@@ -158,7 +186,8 @@ function keep(process: ReaderProcess): void {
 
 export async function* readUntrusted(source: MediaSource, request: MediaRequest, { signal, onWarning, reader }: ReadOptions): AsyncGenerator<ReadFrame, void, undefined> {
   signal?.throwIfAborted();
-  const script = scriptOf(reader);
+  const script = await scriptOf(reader);
+  signal?.throwIfAborted();
   let child = take(script);
   child.hold(true);
   const customs = new Customs(request, onWarning);
@@ -168,10 +197,12 @@ export async function* readUntrusted(source: MediaSource, request: MediaRequest,
   try {
     child.ask(source, request);
     for (let messages = 0; ; messages++) {
-      const got = await child.next(customs.mostBytes, (what) => customs.broken(what));
+      const got = await child.next(request, customs);
       signal?.throwIfAborted();
       if (!got) {
-        await child.closed;
+        const over = await child.over();
+        signal?.throwIfAborted();
+        if (!over) throw customs.broken("an end while it went on");
         if (messages > 0 || !child.stale) throw child.why(request);
         // Its end comes from the file before, or from nothing to do: this one has not had its turn.
         child = new ReaderProcess(script);
@@ -188,49 +219,5 @@ export async function* readUntrusted(source: MediaSource, request: MediaRequest,
     signal?.removeEventListener("abort", stop);
     if (done.last && !done.spent && child.alive) keep(child);
     else await child.kill();
-  }
-}
-
-/** A regular file is opened by the reader, by its own name: /dev/stdin would be another one there. What can be read only once (a pipe) is read here. */
-export async function sourceAt(path: string, signal?: AbortSignal): Promise<MediaSource> {
-  signal?.throwIfAborted();
-  const found = find(path, signal);
-  if (!signal) return await found;
-  // A pipe into which nobody writes is neither opened nor closed, and nothing ends that: it is left alone.
-  let stop = (): void => {};
-  const aborted = new Promise<never>((_, reject) => signal.addEventListener("abort", (stop = () => reject(signal.reason as Error))));
-  try {
-    return await Promise.race([found, aborted]);
-  } finally {
-    signal.removeEventListener("abort", stop);
-    found.catch(() => {});
-  }
-}
-
-async function find(path: string, signal: AbortSignal | undefined): Promise<MediaSource> {
-  try {
-    await using file = await open(path, "r");
-    const status = await file.stat();
-    if (status.isFile()) return { path: await realpath(path) };
-    // /dev/zero has no end, and a terminal has no film.
-    if (status.isCharacterDevice() || status.isBlockDevice()) throw new CogwheelError("video", `${path} must be a file, a folder or a pipe, got a device; give a film or a picture`);
-    return { bytes: await readPipe(file, path, signal) };
-  } catch (error) {
-    if (error instanceof CogwheelError) throw error;
-    throw new CogwheelError("video", `${path} must be a file that can be read, got ${(error as Error).message}; check the path.`, { cause: error });
-  }
-}
-
-/** All that comes out of a pipe, which may have no end: as much as can be in memory here and, for a moment, in the reader too. */
-async function readPipe(file: FileHandle, path: string, signal: AbortSignal | undefined): Promise<Uint8Array> {
-  const most = Math.min(MOST_PIPED, availableMemoryBytes() / 3);
-  const parts: Uint8Array[] = [];
-  for (let length = 0; ; ) {
-    const { buffer, bytesRead } = await file.read(new Uint8Array(2 ** 16));
-    signal?.throwIfAborted();
-    if (bytesRead === 0) return Buffer.concat(parts, length);
-    parts.push(buffer.slice(0, bytesRead)); // a pipe may give a byte at a time
-    length += bytesRead;
-    if (length > most) throw new CogwheelError("video", `${path} must give at most ${Math.floor(most / 2 ** 20)} MiB, got more; write it to a file first, or cut out what is needed (ffmpeg -i IN -t 10 -c copy OUT)`);
   }
 }
