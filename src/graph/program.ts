@@ -1,9 +1,7 @@
 /**
  * A compiled graph on a GPU: pipelines, memory and bind groups are made once; a run only encodes.
  */
-import { checkFinite } from "#kernels";
 import { CogwheelError } from "../errors.ts";
-import { CHECK_FINITE } from "../finite.ts";
 import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
 import { packParams, type BindingInfo, type Kernel } from "../gpu/kernel.ts";
 import type { Pipeline } from "../gpu/pipelines.ts";
@@ -11,6 +9,7 @@ import { Profile } from "../gpu/profile.ts";
 import { weightKey, type Plan } from "./compile.ts";
 import type { DType, Node, Tensor } from "./graph.ts";
 import { viewOf, type View } from "./dispatch.ts";
+import { FiniteChecks } from "./finite-checks.ts";
 import type { LoadOptions, WeightStore } from "./weights.ts";
 
 export interface RunOptions {
@@ -72,7 +71,8 @@ export class Program implements Disposable {
   readonly #arenas: GPUBuffer[] = [];
   #steps: Step[] = [];
   #disposed = false;
-  readonly #finite = new Map<true | ((node: Node) => boolean), { steps: Map<number, Step[]>; flags: OwnedBuffer }>();
+  /** By the nodes that are looked at. */
+  readonly #finite = new Map<string, FiniteChecks<Step>>();
 
   private constructor(
     readonly gpu: Gpu,
@@ -221,7 +221,7 @@ export class Program implements Disposable {
     for (const [name, data] of Object.entries(options.inputs ?? {})) this.write(name, data);
     const { device } = this.gpu;
     const finite = options.checkFinite ? await this.#finiteChecks(options.checkFinite) : undefined;
-    if (finite) device.queue.writeBuffer(finite.flags.buffer, 0, new Uint8Array(finite.flags.bytes));
+    finite?.begin();
 
     const { steps } = this.plan;
     const pace = this.gpu.pace;
@@ -247,7 +247,7 @@ export class Program implements Disposable {
         } else encode(pass!, step, before);
         before = step;
         flops += steps[at]!.cost.flops;
-        const checks = finite && steps[at + 1]?.node !== steps[at]!.node ? finite.steps.get(steps[at]!.node.id) : undefined;
+        const checks = finite && steps[at + 1]?.node !== steps[at]!.node ? finite.after(steps[at]!.node) : undefined;
         if (checks) {
           if (options.profile) pass = encoder.beginComputePass();
           for (const check of checks) encode(pass!, check);
@@ -265,7 +265,23 @@ export class Program implements Disposable {
       if (options.observe && ended()) await this.#show(steps[at - 1]!.node, options.observe, options.signal);
       options.onProgress?.(Math.min(1, done / totalFlops));
     }
-    if (finite) await this.#reportFinite(finite, options.checkFinite === true);
+    await finite?.report();
+  }
+
+  /** Made once for the same nodes, whatever function names them. */
+  async #finiteChecks(which: true | ((node: Node) => boolean)): Promise<FiniteChecks<Step>> {
+    const nodes = [...new Set(this.plan.steps.map((s) => s.node))];
+    const wanted = which === true ? nodes : nodes.filter(which);
+    const key = wanted.map(({ id }) => id).join();
+    const found = this.#finite.get(key);
+    if (found) return found;
+    const made = await FiniteChecks.create(this.gpu, this.plan.graph.name, wanted, wanted.length === nodes.length, (view) => this.#resource(view), (pipelines, dispatches) => {
+      const uniforms = this.#uniforms(dispatches.map(({ params }, i) => ({ pipeline: pipelines[i]!, params })));
+      return dispatches.map(({ resources, params, grid }, i) => this.#step(pipelines[i]!, resources, params, grid, -1, uniforms[i]));
+    });
+    this.#owned.push(made.flags);
+    this.#finite.set(key, made);
+    return made;
   }
 
   async #show(node: Node, observe: NonNullable<RunOptions["observe"]>, signal?: AbortSignal): Promise<void> {
@@ -282,48 +298,6 @@ export class Program implements Disposable {
     for (const { from, to } of graph.carries) {
       const source = graph.outputs.get(from)!;
       encoder.copyBufferToBuffer(this.#buffers.get(source.root.id)!, 0, this.#buffers.get(graph.inputs.get(to)!.id)!, 0, Math.ceil(source.bytes / 4) * 4);
-    }
-  }
-
-  async #finiteChecks(which: true | ((node: Node) => boolean)) {
-    const made = this.#finite.get(which);
-    if (made) return made;
-    const { steps } = this.plan;
-    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
-    const nodes = [...new Set(steps.map((s) => s.node))];
-    const flags = this.gpu.buffer("check_finite.flags", nodes.length * 4, usage);
-    this.#owned.push(flags);
-    const wanted: { node: number; view: GPUBufferBinding; words: number; half: boolean; slot: number }[] = [];
-    nodes.forEach((node, slot) => {
-      if (which !== true && !which(node)) return;
-      for (const tensor of Object.values(node.outputs) as Tensor[]) {
-        if (tensor.dtype !== "f32" && tensor.dtype !== "f16") continue;
-        const limit = this.gpu.caps.maxBindingBytes - (this.gpu.caps.maxBindingBytes % 256);
-        for (let offset = 0; offset < tensor.bytes; offset += limit) {
-          const bytes = Math.min(limit, Math.floor((tensor.bytes - offset) / 4) * 4);
-          if (bytes > 0) wanted.push({ node: node.id, view: this.#resource({ tensor, offset, bytes }), words: bytes / 4, half: tensor.dtype === "f16", slot });
-        }
-      }
-    });
-    const pipelines = await Promise.all(wanted.map((w) => this.gpu.pipelines.get(checkFinite as Kernel, { consts: { HALF: w.half ? 1 : 0 } })));
-    const uniforms = this.#uniforms(wanted.map((w, i) => ({ pipeline: pipelines[i]!, params: { words: w.words, slot: w.slot } })));
-    const byNode = new Map<number, Step[]>();
-    wanted.forEach((w, i) => {
-      const step = this.#step(pipelines[i]!, { x: w.view, flags: { buffer: flags.buffer } }, { words: w.words, slot: w.slot }, [Math.min(256, Math.ceil(w.words / 64)), 1, 1], -1, uniforms[i]);
-      (byNode.get(w.node) ?? byNode.set(w.node, []).get(w.node)!).push(step);
-    });
-    const checks = { steps: byNode, flags };
-    this.#finite.set(which, checks);
-    return checks;
-  }
-
-  async #reportFinite({ flags }: { flags: OwnedBuffer }, all: boolean): Promise<void> {
-    const counts = new Uint32Array(await this.gpu.read(flags.buffer));
-    const nodes = [...new Set(this.plan.steps.map((s) => s.node))];
-    const first = nodes.findIndex((_, slot) => counts[slot]! > 0);
-    if (first >= 0) {
-      const node = nodes[first]!;
-      throw new CogwheelError("check-finite", `every value must be finite, got ${counts[first]} NaN or infinite values ${all ? "first " : ""}in node ${node.name} of ${this.plan.graph.name} (${Object.values(node.outputs).join("; ")}); ${all ? "check its inputs and weights" : CHECK_FINITE}`);
     }
   }
 

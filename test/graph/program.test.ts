@@ -260,6 +260,20 @@ describe("check-finite", () => {
     await expect(checked("f32", poisoned(value))).rejects.toThrow(/^\[check-finite\] every value must be finite, got 16 NaN or infinite values first in node fed\.matmul of network \(fed\.matmul:y f32 \[8, 16\]\); /);
   });
 
+  it("of some nodes takes no memory in each run, whatever function names them", async () => {
+    const graph = new Graph("network");
+    network("f32")(graph);
+    using store = new WeightStore(gpu, weights);
+    using run = await Program.create(gpu, compile(graph, gpu.caps), store);
+    const some = () => run.run({ inputs: { a: values(128, 32), b: values(128, 33) }, checkFinite: ({ name }) => name.startsWith("after") });
+    await some();
+    const { allocated } = gpu.memory;
+    await some();
+    await some();
+    expect(gpu.memory.allocated).toBe(allocated);
+    await expect(run.run({ inputs: { b: poisoned(NaN) }, checkFinite: ({ name }) => name.startsWith("after") })).rejects.toThrow(/got \d+ NaN or infinite values in node after\.matmul of network .*; run it with checkFinite/);
+  });
+
   it("does so beside a profile", async () => {
     using profile = new Profile(gpu);
     await expect(checked("f32", poisoned(Infinity), { profile })).rejects.toThrow(/in node fed\.matmul of/);
