@@ -4,7 +4,7 @@ import type { Settings } from "../pipelines/settings.ts";
 import { elements } from "../graph/graph.ts";
 import { bytesText } from "../units.ts";
 import { complain, print, printJson } from "./terminal/output.ts";
-import { visible } from "../visible.ts";
+import { shortened, visible } from "../visible.ts";
 import { table } from "./terminal/table.ts";
 import { tuningLine } from "./tuning-line.ts";
 
@@ -39,7 +39,7 @@ export async function inspectCommand(folder: string, options: InspectOptions): P
     printJson({ class: checkpoint.className, components, configs: model.configs, adapter: model.gpu.name, dtype: model.dtype, tuning: model.gpu.tuning?.path ?? null, settings: requested, requirements });
     return;
   }
-  print(`${visible(`${checkpoint.className} in ${checkpoint.source.label}`)}\n`);
+  print(`${shortened(visible(`${checkpoint.className} in ${checkpoint.source.label}`))}\n`);
   print(table(["component", "class", "files", "weights", "parameters", "types", "size"], components.map((c) => [c.component, c.class, String(c.files), String(c.weights), c.parameters.toLocaleString("en"), c.types, bytesText(c.bytes, 1)])));
   if (weights) {
     for (const c of checkpoint.components.values()) {

@@ -4,7 +4,7 @@ import { inspect } from "node:util";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { CogwheelError } from "../errors.ts";
 import type { LoraInput } from "../pipelines/lora-file.ts";
-import { shortenedLines, visibleLines } from "../visible.ts";
+import { shortenedLines } from "../visible.ts";
 import { systemComplaint } from "../platform/system-error.ts";
 import { EMBEDDED_MODEL, packageInfo } from "./package-root.ts";
 import type { ValidateOptions } from "./validate.ts";
@@ -46,7 +46,7 @@ const sizes = (command: Command) =>
 
 const program = new Command("cogwheel").description(description).version(version).showHelpAfterError("(--help lists the options)").enablePositionalOptions()
   .exitOverride()
-  .configureOutput({ writeErr: (text) => void process.stderr.write(visibleLines(text)) });
+  .configureOutput({ writeErr: (text) => void process.stderr.write(shortenedLines(text)) });
 
 sizes(program.command("generate", { isDefault: true }).description("make a video (or a picture) of what a prompt says").argument("[prompt...]", "what to show"))
   .option("--prompt-file <file>", "read the prompt from a file")

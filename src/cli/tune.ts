@@ -12,7 +12,7 @@ import { defined } from "../pipelines/options.ts";
 import type { Settings } from "../pipelines/settings.ts";
 import type { MeasuredWork } from "../tune/measure.ts";
 import { tune } from "../tune/tune.ts";
-import { visible, visibleJson } from "../visible.ts";
+import { shortened, visible, visibleJson } from "../visible.ts";
 import { Attempts } from "./attempts.ts";
 import { checkDistinct, checkOutputFile, writeWhole } from "./files.ts";
 import { packageInfo, packageRoot } from "./package-root.ts";
@@ -45,7 +45,7 @@ export async function tuneCommand(folder: string, options: TuneCommandOptions): 
   await checkDistinct([["--out", path]], [["the command", folder]]);
   // The folder, not the table: whatever lies in its place is replaced.
   if (store) await checkOutputFile(cachePath("tuning", "table"), "XDG_CACHE_HOME, or leave it with --no-store");
-  print(`${gpu.name}${gpu.caps.kind === "software" ? " (software)" : ""}, ${model.dtype}: measuring the kernels of ${model.checkpoint.className}`);
+  print(`${gpu.name}${gpu.caps.kind === "software" ? " (software)" : ""}, ${model.dtype}: measuring the kernels of ${shortened(model.checkpoint.className)}`);
   if (gpu.advice) print(gpu.advice);
   try {
     const report = await tune(model, { ...settings, ...defined({ quick }), signal, reopen: open, onProgress: (done, work) => progress.report("tune", done, work) });

@@ -232,6 +232,20 @@ describe("what is odd about the process or its input", () => {
     }
   });
 
+  it("a class's name and an option's value that are too long to be read are cut", async () => {
+    const named = await tinyCheckpoint();
+    const index = join(named, "model_index.json");
+    writeFileSync(index, JSON.stringify({ ...JSON.parse(readFileSync(index, "utf8")), _class_name: `Cog\x1b[2J${"x".repeat(70_000)}` }));
+    const inspected = await shell("{}", ["inspect", named]);
+    expect(inspected.code, inspected.err).toBe(0);
+    expect(inspected.out).toContain("Cog\\x1b[2Jxxx");
+    expect(inspected.out.length).toBeLessThan(6000);
+    const { code, err } = await shell("{}", ["generate", PROMPT, "--size", "9".repeat(70_000)]);
+    expect(code).toBe(1);
+    expect(err).toContain("characters)…");
+    expect(err.length).toBeLessThan(2000);
+  });
+
   it("an endless prompt is refused before it is read", async () => {
     writeFileSync(join(folder, "long.txt"), "word ".repeat(250_000));
     for (const file of ["long.txt", ...(existsSync("/dev/zero") ? ["/dev/zero"] : [])]) {
