@@ -222,16 +222,16 @@ async function warnOfMissing({ track, index, edits, bytes, codec }: Film, contex
   if (count < promised) context.warn(`${context.name} has ${count} of the ${promised} frames that ${indexed ? "its index promises; the file was cut off or is damaged" : "it holds; the file is damaged"}`);
 }
 
-/** Packets that no player shows, by their numbers: pictures of VP8 that are only referred to, those of HEVC that need what was cut off in front. */
+/** Packets that no player shows, by their numbers: pictures of VP8 that are only referred to, those of H.264 and HEVC that need what was cut off in front. */
 async function neverShown(track: InputVideoTrack, codec: string, context: ReadContext): Promise<Set<number>> {
   const unseen = new Set<number>();
-  if (codec !== "vp8" && codec !== "hevc") return unseen;
+  if (codec !== "vp8" && codec !== "hevc" && codec !== "avc") return unseen;
   const description = (await track.getDecoderConfig())?.description as Uint8Array | undefined;
-  const leading = new LeadingPictures();
+  const leading = codec === "vp8" ? undefined : new LeadingPictures(codec);
   // Ends where the file was cut off.
-  for await (const { data, sequenceNumber } of new EncodedPacketSink(track).packets()) {
+  for await (const { data, sequenceNumber, timestamp } of new EncodedPacketSink(track).packets()) {
     context.progress();
-    if (codec === "vp8" ? !(data[0]! & 0x10) : leading.skips(description, data)) unseen.add(sequenceNumber);
+    if (leading ? leading.skips(description, data, timestamp) : !(data[0]! & 0x10)) unseen.add(sequenceNumber);
   }
   return unseen;
 }

@@ -136,7 +136,10 @@ function videoOf(view: DataView, video: Element): MkvTrack {
   if (sensible && (shown.width !== width || shown.height !== height)) result.aperture = shown;
   const [across, down] = [value(0x54b0) ?? shown.width, value(0x54ba) ?? shown.height];
   // Units 0 to 3 are pixels, centimetres, inches, an aspect; 4 is unknown.
-  if ((value(0x54b2) ?? 0) < 4 && sensible && across > 0 && down > 0) result.aspect = { num: across * shown.height, den: down * shown.width };
+  // The size is that of one view where two share a picture, side by side or one above the other; both are shown.
+  const stereo = value(0x53b8) ?? 0;
+  const [beside, above] = [[1, 8, 9, 11].includes(stereo) ? 2 : 1, [2, 3, 6, 7].includes(stereo) ? 2 : 1];
+  if ((value(0x54b2) ?? 0) < 4 && sensible && across > 0 && down > 0) result.aspect = { num: across * beside * shown.height, den: down * above * shown.width };
   const colour = child(view, video, COLOUR);
   if (colour) {
     const range = value(0x55b9, colour) ?? 0;

@@ -14,7 +14,7 @@ class PlainDecoder extends CustomVideoDecoder {
   #failure: unknown;
   /** Times of what was given, in order. Pictures come out in the order in which they are shown, but with the times of the packets as they went in. */
   readonly #times: { timestamp: number; duration: number }[] = [];
-  #leading = new LeadingPictures();
+  #leading: LeadingPictures | undefined;
 
   static override supports(): boolean {
     return true;
@@ -61,9 +61,9 @@ class PlainDecoder extends CustomVideoDecoder {
     const { codec, config } = this;
     const decoder = this.#decoder!;
     const timestamp = packet.microsecondTimestamp;
-    if (codec === "hevc" && this.#leading.skips(config.description as Uint8Array | undefined, packet.data)) return;
-    insert(this.#times, { timestamp: packet.timestamp, duration: packet.duration });
     const nal = codec === "avc" || codec === "hevc";
+    if (nal && (this.#leading ??= new LeadingPictures(codec)).skips(config.description as Uint8Array | undefined, packet.data, packet.timestamp)) return;
+    insert(this.#times, { timestamp: packet.timestamp, duration: packet.duration });
     const data = packet.type !== "key" ? packet.data : nal ? neutral(codec, config.description as Uint8Array | undefined, packet.data)! : evened(codec, packet.data);
     decoder.decode(new EncodedVideoChunk({ type: packet.type, timestamp, duration: packet.microsecondDuration, data }));
     while (decoder.decodeQueueSize > AHEAD && !this.#failure) await new Promise((resolve) => setTimeout(resolve, 1));
@@ -73,7 +73,7 @@ class PlainDecoder extends CustomVideoDecoder {
     return this.#tell(async () => {
       await this.#decoder!.flush();
       this.#times.length = 0;
-      this.#leading = new LeadingPictures();
+      this.#leading = undefined;
     });
   }
 

@@ -58,14 +58,25 @@ function packetSps(codec: Codec, description: Uint8Array | undefined, packet: Ui
 }
 
 /**
- * Tells which pictures of HEVC no decoder gives, of packets in the order of decoding: those that are shown before a key frame but refer to what
- * came before it (RASL), where decoding begins with that key frame, or the stream says that something else came before it.
+ * Tells which pictures of H.264 and HEVC no player shows, of packets in the order of decoding: those that are shown before a key frame but refer to what
+ * came before it, where decoding begins with that key frame or, as HEVC says of them (RASL), where something else came before it.
  */
 export class LeadingPictures {
   #begins = true;
   #skipping = true;
+  /** When H.264's first picture is shown, where it is no IDR: such refer to nothing before them. */
+  #shown = -Infinity;
 
-  skips(description: Uint8Array | undefined, packet: Uint8Array): boolean {
+  constructor(readonly codec: Codec) {}
+
+  skips(description: Uint8Array | undefined, packet: Uint8Array, timestamp: number): boolean {
+    if (this.codec === "hevc") return this.#skipsHevc(description, packet);
+    if (this.#begins && !packetUnits("avc", description, packet).some(({ data }) => (data[0]! & 31) === 5)) this.#shown = timestamp;
+    this.#begins = false;
+    return timestamp < this.#shown;
+  }
+
+  #skipsHevc(description: Uint8Array | undefined, packet: Uint8Array): boolean {
     let [key, leading] = [false, false];
     for (const { data } of packetUnits("hevc", description, packet)) {
       const type = (data[0]! >> 1) & 63;

@@ -38,7 +38,7 @@ FIXTURES = [
     "matrix/h264-smpte240m-8", "matrix/h264-fcc-10-full", "matrix/hevc-bt2020nc-10", "matrix/av1-smpte170m-8", "matrix/h264-ycgco", "unsaid/h264-wide", "hdr/hevc-PQ",
     "container-color/h264-mp4", "container-color/h264-against", "container-color/vp9-mkv", "container-color/av1-mkv",
     "alpha/vp9-webm", "turned/90-mp4", "turned/270h-mkv", "turned/0v-mov", "turned/180-mkv", "aspect/35-24-mp4-90", "aspect/1-2-mkv-0", "aspect/stream-only",
-    "edit/h264-from-0.7", "edit/h264-part", "edit/h264-two-backwards", "edit/h264-empty-first", "edit/hevc-open-gop", "edit/fragmented-delayed", "mixed/anywhere", "mixed/cut-off",
+    "edit/h264-from-0.7", "edit/h264-part", "edit/h264-two-backwards", "edit/h264-empty-first", "edit/h264-open-gop-copied", "aspect/stereo-left_right", "edit/hevc-open-gop", "edit/fragmented-delayed", "mixed/anywhere", "mixed/cut-off",
     "rate/mkv-h264", "interlaced/h264", "cropped/clap-mp4", "cropped/pixel-crop-mkv", "level/av1-31", "level/vp9-0", "level/h264-9", "size/vp8-3x5", "size/h264-6x10", "size/vp8-33x47", "size/vp9-97x81", "size/av1-33x47",
     "refused/mpeg2", "refused/mpeg4-mkv", "refused/prores", "refused/sound-only",
 ]
@@ -137,6 +137,8 @@ def all_cases():
     for sar, container, rotation in product(("35/24", "12/11", "1/2", "64/45", "3/4"), ("mp4", "mkv"), (0, 90)):
         add("aspect", f"{sar.replace('/', '-')}-{container}-{rotation}", container, [*source("72x64", 3, filters=f"setsar={sar}"), *coded("h264")], copy=["-display_rotation", str(rotation), "-c", "copy"])
     add("aspect", "vp9-webm", "webm", [*source("72x64", 3, filters="setsar=4/3"), *coded("vp9")])
+    for mode in ("left_right", "top_bottom"):
+        add("aspect", f"stereo-{mode}", "mkv", [*source("72x64", 3), *coded("h264"), "-metadata:s:v", f"stereo_mode={mode}"])
     add("aspect", "stream-only", "mp4", [*source("72x64", 3, filters="setsar=4/3"), *coded("h264")], edit=hide(b"pasp"))
     add("aspect", "container-only", "mp4", [*source("72x64", 3), *coded("h264")], copy=["-aspect", "2:1", "-c", "copy"])
 
@@ -151,6 +153,7 @@ def all_cases():
     add("edit", "h264-copied", "mp4", [*source("64x64", 40, "25"), *coded("h264"), "-g", "16"], copy=["-ss", "0.5", "-c", "copy"])
     add("edit", "h264-copied-mkv", "mkv", [*source("64x64", 40, "25"), *coded("h264"), "-g", "16"], copy=["-ss", "0.5", "-c", "copy"])
     add("edit", "h264-open-gop", "mp4", [*source("64x64", 40, "25"), *CODECS["h264"], "-pix_fmt", "yuv420p", "-x264-params", "open-gop=1:keyint=12:bframes=3"], edit=trim(0.6, 0.5))
+    add("edit", "h264-open-gop-copied", "mkv", [*source("64x64", 40, "25"), *CODECS["h264"], "-pix_fmt", "yuv420p", "-x264-params", "open-gop=1:keyint=12:bframes=3"], copy=["-ss", "0.7", "-c", "copy"])
     add("edit", "hevc-open-gop", "mp4", [*source("64x64", 40, "25"), "-c:v", "libx265", "-x265-params", "log-level=none:open-gop=1:keyint=12:bframes=3", "-pix_fmt", "yuv420p"], edit=trim(0.6, 0.5))
     add("edit", "fragmented", "mp4", [*source("64x64", 40, "25"), *coded("h264"), "-g", "16", "-movflags", "frag_keyframe+empty_moov"])
     add("edit", "fragmented-delayed", "mp4", [*source("64x64", 40, "25"), *coded("h264"), "-g", "16", "-bf", "3", "-movflags", "frag_keyframe+delay_moov"])
