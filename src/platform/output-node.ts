@@ -61,7 +61,7 @@ async function tryWriting(folder: string, path: string, option: string | undefin
   let at = folder;
   let kind = await kindOf(at, option);
   while (kind === undefined && dirname(at) !== at) kind = await kindOf((at = dirname(at)), option);
-  if (kind !== "folder") throw new CogwheelError("output", `${path} must be in a folder, got the file ${at}; choose another place with ${option ?? "--out"}.`);
+  if (kind !== "folder") throw new CogwheelError("output", `${path} must be in a folder, got ${kind === "file" ? `the file ${at}` : kind === undefined ? `${at}, which is not there` : `${at}, which is a device or a pipe`}; choose another place with ${option ?? "--out"}.`);
   const trial = join(at, temporaryName(path));
   try {
     await writeFile(trial, "cogwheel", { flag: "wx" });

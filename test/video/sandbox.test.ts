@@ -249,6 +249,10 @@ posix("one reader", () => {
     await writer.close();
   });
 
+  it("is not asked for what is not there, which is told in the words of the house", async () => {
+    await expect(decodeVideo(at("nothing.mp4"))).rejects.toThrow(`[video] ${at("nothing.mp4")} must be a file that can be read, got ENOENT: no such file; check the path`);
+  });
+
   it("refuses devices, which have no end", async () => {
     await expect(decodeVideo("/dev/zero")).rejects.toThrow("[video] /dev/zero must be a file, a folder or a pipe, got a device; give a film or a picture");
   });

@@ -88,6 +88,7 @@ describe("what cannot be written is known before", () => {
 
   it.each<[string, string, RegExp, ((path: string) => Promise<unknown>)?]>([
     ["a folder in the place of a file", "taken.mp4", /must be a file or not exist yet, got a folder/, (path) => mkdir(path)],
+    ["a device in the place of a folder", "null/out.mp4", /must be in a folder, got \S+null, which is a device or a pipe; choose/, (path) => symlink("/dev/null", join(path, ".."))],
     ["a file in the place of a folder", "file/out.mp4", /must be in a folder, got the file/, (path) => writeFile(join(path, ".."), "")],
     ["someone's folder", "pictures", /got holiday.jpg/, async (path) => (await mkdir(path), writeFile(join(path, "holiday.jpg"), ""))],
     ["a device", "device.mp4", /got a device or pipe/, (path) => symlink("/dev/null", path)],

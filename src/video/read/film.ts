@@ -78,7 +78,7 @@ async function open(input: Input, bytes: Uint8Array, context: ReadContext, codec
   context.progress();
 
   const packet = await new EncodedPacketSink(track).getFirstKeyPacket();
-  if (!packet) throw new CogwheelError("video", `${name} must hold at least one picture, got none in ${bytes.length} bytes; the file was cut off`);
+  if (!packet) throw new CogwheelError("video", `${name} must hold at least one picture, got none in ${bytes.length} bytes; the file was cut off: download or copy it again`);
   const stream = streamFormat(codec, config.description as Uint8Array | undefined, packet.data);
   const grey = stream?.across === 0;
   const colors = colorsOf(name, width, height, stream, container);
