@@ -9,7 +9,7 @@ import { CogwheelError } from "../errors.ts";
 import { CHECK_FINITE, expectFinite, expectFloats } from "../finite.ts";
 import { Gpu, type OpenGpuOptions } from "../gpu/gpu.ts";
 import { ComponentWeights, keptMessage } from "../models/component-weights.ts";
-import { LoraWeights, loraChanges, withLoras, type LoraAdapter, type LoraChange } from "../models/lora.ts";
+import { LoraWeights, withLoras, type LoraAdapter, type LoraChange } from "../models/lora.ts";
 import { expectedT5Weights } from "../models/t5/config.ts";
 import { T5Encoder } from "../models/t5/encoder.ts";
 import { transformerWeights } from "../models/transformer/config.ts";
@@ -350,6 +350,7 @@ export class CogVideoX implements AsyncDisposable {
       adapters.push({ ...loaded, scale });
     }
     const shapes = transformerWeights(this.configs.transformer);
+    const { loraChanges } = await import("../models/lora-changes.ts");
     return loraChanges(adapters, shapes.keys(), (name) => shapes.get(name));
   }
 

@@ -7,8 +7,6 @@ import { openSafetensors } from "../checkpoint/safetensors.ts";
 import { readJson, type CheckpointSource } from "../checkpoint/source.ts";
 import { CogwheelError } from "../errors.ts";
 import type { LoraAdapter, LoraTensor } from "../models/lora.ts";
-import { parseLoraConfig } from "../models/lora-config.ts";
-import { PEFT_PREFIX } from "../models/lora-keys.ts";
 
 /** An adapter in memory; read it once with `loadLora` and give it to many generations. */
 export type LoadedLora = Omit<LoraAdapter, "scale">;
@@ -37,7 +35,7 @@ export interface LoadLoraOptions {
 
 /**
  * Reads an adapter. PEFT's files come with their config; what the config asks for is checked when the adapter meets a model.
- * @param from a file or folder (Node), a URL of a file, or the bytes of a file
+ * @param from a file or folder (Node), a URL of a file, a repository on the hub or the address of a file or folder in it, or the bytes of a file
  */
 export async function loadLora(from: string | URL | Uint8Array, options: LoadLoraOptions = {}): Promise<LoadedLora> {
   if (from instanceof Uint8Array) return readAdapter(memorySource({ "lora.safetensors": from }, "the LoRA"), "lora.safetensors", "the LoRA", options);
@@ -74,15 +72,16 @@ async function readAdapter(source: CheckpointSource, path: string, label: string
   const names = [...file.tensors.keys()];
   const tensors = new Map<string, LoraTensor>();
   for (const [name, { shape, dtype }] of file.tensors) tensors.set(name, { shape, data: toFloat32((await file.read(name)).bytes, dtype) });
-  const config = given ?? (await configBeside(source, path, names, label)) ?? metadataConfig(file.metadata["lora_adapter_metadata"], names, label);
+  const config = given ?? (await configBeside(source, path, names, label)) ?? (await metadataConfig(file.metadata["lora_adapter_metadata"], names, label));
   return { tensors, label, ...(config ? { config } : {}) };
 }
 
 /** PEFT's config, which belongs to PEFT's file, or to one that PEFT's keys show to be one; lora_alpha is in it. */
 async function configBeside(source: CheckpointSource, path: string, names: readonly string[], label: string): Promise<Record<string, unknown> | undefined> {
+  const { PEFT_PREFIX } = await import("../models/lora-keys.ts");
   const peftKeys = names.some((name) => name.startsWith(PEFT_PREFIX) && /\.lora_[AB](?:\.[\w-]+)?\.weight$/.test(name));
   if (!peftKeys && path !== PEFT_FILE) return undefined;
-  if (await source.exists(CONFIG)) return await readJson(source, CONFIG, parseLoraConfig);
+  if (await source.exists(CONFIG)) return await readJson(source, CONFIG, (await import("../models/lora-config.ts")).parseLoraConfig);
   if (!peftKeys) return undefined;
   throw new CogwheelError("lora", `${label}: an adapter that PEFT saved must have ${CONFIG} beside it, which holds its lora_alpha, got none; give the folder that holds both, or loadLora(bytes, { config })`);
 }
@@ -91,8 +90,9 @@ async function configBeside(source: CheckpointSource, path: string, names: reado
  * What diffusers writes beside the tensors: PEFT's config, its names prefixed with the component as those of the tensors are. Which modules
  * an adapter changes diffusers takes from the tensors, not from here.
  */
-function metadataConfig(text: string | undefined, names: readonly string[], label: string): Record<string, unknown> | undefined {
+async function metadataConfig(text: string | undefined, names: readonly string[], label: string): Promise<Record<string, unknown> | undefined> {
   if (text === undefined || text === "") return undefined;
+  const { parseLoraConfig } = await import("../models/lora-config.ts"); // a chunk of its own: most pages read no adapter
   const json = parseLoraConfig(text, (rule) => new CogwheelError("lora", `${label}: lora_adapter_metadata ${rule}; save the adapter again`));
   const prefixed = names.some((name) => name.startsWith("transformer."));
   const config: [string, unknown][] = [];

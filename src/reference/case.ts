@@ -10,7 +10,7 @@ import type { CheckpointSource } from "../checkpoint/source.ts";
 import { firstLines } from "../checkpoint/weights.ts";
 import { CogwheelError } from "../errors.ts";
 import { elements } from "../graph/graph.ts";
-import { loraChanges, withLoras } from "../models/lora.ts";
+import { withLoras } from "../models/lora.ts";
 import type { HostTensor, ModuleContext, ReferenceCase } from "./module.ts";
 
 const FORMAT = "reference-case/1";
@@ -84,8 +84,9 @@ export function caseWeights(c: ReferenceCase, dtype: "f32" | "f16", prefix = "")
 }
 
 /** The case's weights with its adapters merged into them. */
-export function caseLoras(c: ReferenceCase, weights: ReturnType<ModuleContext["weights"]>, scales: readonly number[]): ReturnType<ModuleContext["weights"]> {
+export async function caseLoras(c: ReferenceCase, weights: ReturnType<ModuleContext["weights"]>, scales: readonly number[]): Promise<ReturnType<ModuleContext["weights"]>> {
   if (c.loras.length === 0) return weights;
+  const { loraChanges } = await import("../models/lora-changes.ts");
   const adapters = c.loras.map((tensors, i) => ({ tensors, scale: scales[i] ?? 1, label: `${c.name}: lora.${i}` }));
   return { ...weights, ...withLoras(weights, loraChanges(adapters, weights.names(), (name) => weights.shape(name))) };
 }

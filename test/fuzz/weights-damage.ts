@@ -7,7 +7,7 @@ import { T5Tokenizer } from "../../src/checkpoint/t5-tokenizer.ts";
 import { expectWeights } from "../../src/checkpoint/weights.ts";
 import { CogVideoX, CogwheelError, loadLora, memorySource, readLatents, writeLatents, type Gpu } from "../../src/index.ts";
 import { parseLoraConfig } from "../../src/models/lora-config.ts";
-import { loraChanges } from "../../src/models/lora.ts";
+import { loraChanges } from "../../src/models/lora-changes.ts";
 import { expectedT5Weights } from "../../src/models/t5/config.ts";
 import { transformerWeights } from "../../src/models/transformer/config.ts";
 import { vaeWeights } from "../../src/models/vae/graphs.ts";

@@ -63,7 +63,7 @@ function pipeline(kind: Kind): ReferenceModule {
     const steps = scheduler.steps(stepsAsked, first);
     const noise = c.inputs.get("noise");
     const weights = context.weights("transformer.");
-    const provider = caseLoras(c, weights, loraScales(c));
+    const provider = await caseLoras(c, weights, loraScales(c));
     using denoiser = await Denoiser.create(context.gpu, transformer, provider, {
       samples, frames, height, width, textLength: positive.shape[1]!, guidance: guided, stochastic: scheduler.kind === "dpm",
       ...(condition ? { conditionChannels: transformer.in_channels - channels } : {}),

@@ -220,7 +220,7 @@ const transformer: ReferenceModule = async (c, context) => {
   if (timestep.data.length !== batch && timestep.data.length !== 1) throw new CogwheelError("reference", `${c.name}: input.timestep must have one value, or one for each of ${batch}, got ${timestep.data.length}; make the case again`);
   agree(c, { hidden_states: [latents, "bfchw"], encoder_hidden_states: [text, "btd"] });
   expectCaseWeights(c, context.weights(), transformerWeights(config));
-  const weights = caseLoras(c, context.weights(), loraScales(c));
+  const weights = await caseLoras(c, context.weights(), loraScales(c));
   const out = await runOnce({ ...context, weights: () => weights }, { latents: latents.data, text: text.data, timestep: spread(timestep), ...(ofs ? { ofs: spread(ofs) } : {}) }, (g) => ({
     sample: recordTransformer(g, config, {
       latents: g.input("latents", latents.shape), text: g.input("text", text.shape), timestep: g.input("timestep", [batch]),
