@@ -1,25 +1,33 @@
 /** Files that commands read and write. */
 import { checkWritable, openOutput } from "#platform";
-import { constants } from "node:fs";
-import { open, realpath, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { resolve, sep } from "node:path";
 import { CogwheelError } from "../errors.ts";
+import { readChunks } from "../platform/chunks-node.ts";
+import { realTarget } from "../platform/output-path-node.ts";
 import { systemWords } from "../platform/system-error.ts";
 
-/** A file that the user named, whole; `limit` is the most bytes that it may have, for what could be endless. */
-export async function readInput(path: string, limit = Infinity): Promise<Uint8Array> {
+/** What of a device or a pipe is read: it may never end. Latents of a hundred films are not as large. */
+const MOST_WITHOUT_SIZE = 2 ** 28;
+
+/**
+ * What the user named, whole.
+ * @param limit the most bytes that it may have; default: a file's size, and 256 MiB of what has none (a pipe, a device)
+ */
+export async function readInput(path: string, { limit, signal }: { limit?: number; signal?: AbortSignal } = {}): Promise<Uint8Array> {
   try {
-    await using file = await open(path, constants.O_RDONLY);
+    const most = limit ?? Math.max(MOST_WITHOUT_SIZE, (await stat(path)).size);
     const chunks: Buffer[] = [];
     let size = 0;
-    for await (const chunk of file.createReadStream({ autoClose: false, highWaterMark: 1 << 20 }) as AsyncIterable<Buffer>) {
+    for await (const chunk of readChunks(path, signal)) {
       size += chunk.length;
-      if (size > limit) throw new CogwheelError("input", `${path} must have at most ${limit.toLocaleString("en")} bytes, got more; check the path`);
+      if (size > most) throw new CogwheelError("input", `${path} must have at most ${most.toLocaleString("en")} bytes, got more; check the path`);
       chunks.push(chunk);
     }
     return Buffer.concat(chunks);
   } catch (error) {
     if (error instanceof CogwheelError) throw error;
+    signal?.throwIfAborted();
     throw new CogwheelError("input", `${path} must be a readable file, got ${systemWords(error)}; check the path`, { cause: error });
   }
 }
@@ -69,9 +77,15 @@ interface Place {
 }
 
 async function placeOf(path: string): Promise<Place> {
-  const real = await realpath(path).catch(() => resolve(path));
+  const real = await realTarget(path).catch(() => resolve(path));
   const found = await stat(real, { bigint: true }).catch(() => undefined);
   return { real, id: found && `${found.dev}:${found.ino}`, folder: found?.isDirectory() ?? false };
 }
 
-const same = (a: Place, b: Place): boolean => a.real === b.real || (a.id !== undefined && a.id === b.id);
+/** Whether two paths are one; where disks usually ignore case, and nothing is there yet to ask, names that differ in nothing else count as one. */
+export function samePath(a: string, b: string, platform: NodeJS.Platform = process.platform): boolean {
+  const plain = (path: string): string => (platform === "darwin" || platform === "win32" ? path.normalize("NFC").toLowerCase() : path);
+  return plain(a) === plain(b);
+}
+
+const same = (a: Place, b: Place): boolean => samePath(a.real, b.real) || (a.id !== undefined && a.id === b.id);

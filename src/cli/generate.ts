@@ -205,4 +205,4 @@ async function checkPlaces({ out, samples = 1, saveLatents, profile, model, imag
 /** Bytes of a prompt's file: a model reads some hundred words. */
 const PROMPT_LIMIT = 1_000_000;
 
-const readText = async (path: string): Promise<string> => new TextDecoder().decode(await readInput(path, PROMPT_LIMIT)).trim();
+const readText = async (path: string): Promise<string> => new TextDecoder().decode(await readInput(path, { limit: PROMPT_LIMIT })).trim();

@@ -57,7 +57,7 @@ export async function vaeEncodeCommand(file: string, { out, width, height, frame
 export async function vaeDecodeCommand(file: string, { out, fps, ...options }: VaeDecodeOptions): Promise<void> {
   const written: string[] = [];
   await withVae(options, async (vae, { signal, progress, run }) => {
-    const { videos, fps: saved } = await readVideoLatents(await readInput(file), file, vae.ratio.temporal);
+    const { videos, fps: saved } = await readVideoLatents(await readInput(file, { signal }), file, vae.ratio.temporal);
     const paths = outputPaths(out, videos.length);
     for (const [n, path] of paths.entries()) await checkOutput(path, { frames: framesOf(videos[n]!.frames, vae.config) });
     await checkDistinct(paths.map((path) => ["--out", path] as const), [["the command", file], ["--model", options.model]]);

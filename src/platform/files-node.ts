@@ -1,7 +1,7 @@
 /** Files that are read, and codecs, in Node. */
 import { readdir, stat } from "node:fs/promises";
 import { CogwheelError } from "../errors.ts";
-import { settleFolder } from "./output-node.ts";
+import { settleFolder } from "./output-folder-node.ts";
 
 export async function listFolder(path: string): Promise<string[] | undefined> {
   const isFolder = async (): Promise<boolean | undefined> => (await stat(path).catch(() => undefined))?.isDirectory();

@@ -11,7 +11,8 @@ import type { AdapterRequest, FoundAdapter, ListedAdapter } from "./types.ts";
 
 export { installWebCodecs, listFolder } from "./files-node.ts";
 export { availableMemoryBytes, peakResidentBytes } from "./memory-node.ts";
-export { checkWritable, openOutput } from "./output-node.ts";
+export { openOutput } from "./output-node.ts";
+export { checkWritable } from "./writable-node.ts";
 export { namedTuning, readTuning, writeTuning } from "./tuning-node.ts";
 export { waitForGpu } from "./wait-node.ts";
 
