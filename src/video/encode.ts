@@ -1,7 +1,7 @@
 /** Frames → a file, a folder of pictures, or the bytes of a file. */
 import { checkWritable, openOutput } from "#platform";
 import { CogwheelError } from "../errors.ts";
-import { encodeBytes, encodePng, type FormatOptions, type VideoFormat } from "./formats.ts";
+import type { FormatOptions, VideoFormat } from "./formats.ts";
 import { checkedFrames, type Frames } from "./frame.ts";
 
 export type EncodeOptions = Omit<FormatOptions, "format">;
@@ -44,6 +44,7 @@ export async function encodeVideo(frames: Frames, options: EncodeOptions & { pat
 export async function encodeVideo(frames: Frames, options: EncodeOptions & { format: VideoFormat }): Promise<Uint8Array<ArrayBuffer>>;
 export async function encodeVideo(frames: Frames, options: EncodeOptions & { path?: string; format?: VideoFormat }): Promise<string | Uint8Array<ArrayBuffer>> {
   const { path, ...rest } = options;
+  const { encodeBytes, encodePng } = await import("./formats.ts"); // many pages never encode
   if (path === undefined) return encodeBytes(frames, rest as FormatOptions);
   const format = formatOf(path);
   await using output = await openOutput(path, format === "folder" ? "folder" : "file");
