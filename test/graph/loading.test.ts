@@ -283,10 +283,12 @@ describe("memory on the way", () => {
       await model[Symbol.asyncDispose]();
     `);
     execFileSync(process.execPath, ["build.mjs", "--if-stale"], { cwd: ROOT });
-    const { weights, before, peak, adapter } = JSON.parse(execFileSync(process.execPath, [script], { encoding: "utf8" })) as Record<"weights" | "before" | "peak", number> & { adapter: string };
+    const run = () => JSON.parse(execFileSync(process.execPath, [script], { encoding: "utf8" })) as Record<"weights" | "before" | "peak", number> & { adapter: string };
+    run(); // Kernels compile while weights load, in memory of their own; the driver's cache has them then.
+    const { weights, before, peak, adapter } = run();
     console.log(`${(weights / 1e6).toFixed(0)} MB of weights: resident ${(before / 1e6).toFixed(0)} → at most ${(peak / 1e6).toFixed(0)} MB`);
     expect(weights).toBeGreaterThan(200e6);
-    // SwiftShader compiles the encoder's kernels at the same time, in 200 MB; a second copy would be as much again.
+    // SwiftShader has no such cache and compiles the encoder's kernels again, in 200 MB; a second copy would be as much again.
     expect(peak - before).toBeLessThan(weights + 150e6 + (/swiftshader/i.test(adapter) ? 200e6 : 0));
   });
 });
