@@ -56,6 +56,15 @@ function means(frame: ReadFrame): number[] {
 }
 
 describe("films are read as ffmpeg shows them", () => {
+  it.each(["wide", "free", "skip"])("a QuickTime file that begins with `%s`, and has no `ftyp`", async (first) => {
+    const { file } = films.find(({ file, refused }) => file.endsWith(".mp4") && refused === undefined)!;
+    const bytes = new Uint8Array(await readFile(join(folder, file)));
+    const known = await read(bytes.slice());
+    bytes.set(new TextEncoder().encode(first), 4);
+    const { frames } = await read(bytes);
+    expect(frames.length).toBeGreaterThan(0);
+    expect(frames).toEqual(known.frames);
+  });
   it.each(films.filter(({ refused }) => refused === undefined).map((film) => [film.name, film] as const))("%s", async (_, film) => {
     const { frames, warnings, progress } = await read(await readFile(join(folder, film.file)));
     expect(frames.map(({ width, height }) => `${width}×${height}`)).toEqual(new Array(film.frames).fill(`${film.width}×${film.height}`));

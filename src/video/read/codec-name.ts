@@ -10,7 +10,7 @@ const NAMES: Record<string, string> = {
   AVdn: "DNxHD", AVdh: "DNxHR", CFHD: "CineForm", FFV1: "FFV1", V_FFV1: "FFV1", V_THEORA: "Theora", V_DIRAC: "Dirac", drac: "Dirac", "V_VVC": "VVC (H.266)", vvc1: "VVC (H.266)", vvi1: "VVC (H.266)",
   png: "PNG", "rle": "QuickTime Animation", cvid: "Cinepak", SVQ1: "Sorenson Video 1", SVQ3: "Sorenson Video 3", smc: "QuickTime Graphics", rpza: "Apple Video", icod: "Apple Intermediate Codec",
   raw: "uncompressed pictures", "2vuy": "uncompressed pictures", yuv2: "uncompressed pictures", v210: "uncompressed pictures", v308: "uncompressed pictures", v408: "uncompressed pictures", v410: "uncompressed pictures", b48r: "uncompressed pictures", V_UNCOMPRESSED: "uncompressed pictures",
-  dvc: "DV", dvcp: "DV", dvpp: "DVCPRO", dv5n: "DVCPRO 50", dv5p: "DVCPRO 50", dvh1: "DVCPRO HD", encv: "an encrypted codec", vc08: "VP8", "vc-1": "VC-1", WVC1: "VC-1", WMV3: "Windows Media Video 9", Hap1: "Hap", Hap5: "Hap Alpha", HapY: "Hap Q",
+  dvc: "DV", dvcp: "DV", dvpp: "DVCPRO", dv5n: "DVCPRO 50", dv5p: "DVCPRO 50", dvh1: "DVCPRO HD or Dolby Vision", encv: "an encrypted codec", vc08: "VP8", "vc-1": "VC-1", WVC1: "VC-1", WMV3: "Windows Media Video 9", Hap1: "Hap", Hap5: "Hap Alpha", HapY: "Hap Q",
   "V_MS/VFW/FOURCC": "a codec of Video for Windows", V_QUICKTIME: "a codec of QuickTime", gif: "GIF", tiff: "TIFF", jxl: "JPEG XL", av02: "AV2", evc1: "EVC", apv1: "APV",
 };
 

@@ -13,6 +13,7 @@ import { refuseBeyondFrames, refuseBeyondPixels } from "./limits.ts";
 import { mkvEnd, mkvTrack, mkvWhole } from "./mkv-elements.ts";
 import { mp4End, mp4Track, type Mp4Track } from "./mp4-boxes.ts";
 import { mp4Whole } from "./mp4-fragments.ts";
+import { OLD_QUICKTIME } from "./old-quicktime.ts";
 import { orient, type Orientation } from "./orientation.ts";
 import { layoutOf, PictureReader } from "./planes.ts";
 import { anyLevel, registerPlainDecoder } from "./plain-decoder.ts";
@@ -28,7 +29,7 @@ export const readFilm: Reader = async function* (bytes, context) {
   const level = Logging.level;
   Logging.level = LogLevel.Silent;
   try {
-    using input = new Input({ source: new BufferSource(mp4Whole(mkvWhole(bytes))), formats: [MP4, QTFF, MATROSKA, WEBM] });
+    using input = new Input({ source: new BufferSource(mp4Whole(mkvWhole(bytes))), formats: [MP4, QTFF, OLD_QUICKTIME, MATROSKA, WEBM] });
     const film = await open(input, bytes, context, codecs);
     yield* film.edits ? editedFrames(film, context) : allFrames(film, context);
   } catch (error) {
