@@ -1,6 +1,8 @@
 // Every request over the network goes through `ask`, in Node and in the browser, so that there is one place that holds what a server may
 // do to who asks it: how long it may be silent, how much it may send, where it may send us, and who is told the app's headers.
 
+import { joined } from "../joined.ts";
+
 /** How long an answer may bring (almost) nothing, unless told. */
 export const STALL_SECONDS = 30;
 /** Bytes a second, on the average of a stall's time, below which an answer counts as stalled: a drip would last for ever. */
@@ -150,18 +152,8 @@ function answer(response: Response, asked: URL, { stop, watch, end, signal }: { 
     },
     async bytes(limit) {
       const chunks: Uint8Array[] = [];
-      let length = 0;
-      for await (const chunk of self.body(limit)) {
-        chunks.push(chunk);
-        length += chunk.length;
-      }
-      const whole = new Uint8Array(length);
-      let at = 0;
-      for (const chunk of chunks) {
-        whole.set(chunk, at);
-        at += chunk.length;
-      }
-      return whole;
+      for await (const chunk of self.body(limit)) chunks.push(chunk);
+      return joined(chunks);
     },
     cancel: letGo,
   };

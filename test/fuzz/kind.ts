@@ -68,7 +68,12 @@ export class Tally {
 
 /** Whether an error says in the house's voice, `[room] rule, got value; remedy`, what is wrong, at a length that a terminal shows. */
 export function isRefusal(error: unknown): error is CogwheelError {
-  return error instanceof CogwheelError && /^\[[\w. ]+\] .{12,}/s.test(error.message) && error.message.length < 20_000;
+  return error instanceof CogwheelError && isRefusalText(error.message);
+}
+
+/** The same of a message that another process told. */
+export function isRefusalText(message: string): boolean {
+  return /^\[[\w. ]+\] .{12,}/s.test(message) && message.length < 20_000;
 }
 
 /** The indices that a run is of, each with its own draws. */

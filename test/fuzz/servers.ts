@@ -11,7 +11,7 @@ import { join, resolve } from "node:path";
 import { attack, ATTACKS, type Attack } from "../support/hostile-server.ts";
 import { COMMIT, ID, NEEDED } from "../support/hub-checkpoint.ts";
 import { HubServer } from "../support/hub-server.ts";
-import { inputs, type FuzzKind, type Tally } from "./kind.ts";
+import { inputs, isRefusalText, type FuzzKind, type Tally } from "./kind.ts";
 
 /** Far above what the slowest takes on a busy machine. */
 const SECONDS = 90;
@@ -79,7 +79,7 @@ function count(tally: Tally, ending: Ending, input: string, mayBeOther: boolean)
   else if (ending.death !== undefined) tally.add("death", input, ending.death);
   else if (ending.foreign !== undefined) tally.add("foreign error", input, ending.foreign);
   else if (ending.message !== undefined) {
-    if (/^\[[\w. ]+\] .{12,}/s.test(ending.message) && ending.message.length < 20_000) {
+    if (isRefusalText(ending.message)) {
       tally.rule(ending.message.replaceAll(/127\.0\.0\.1:\d+/g, "HOST"));
       tally.add("refused", input);
     } else tally.add("foreign error", input, ending.message);

@@ -1,5 +1,6 @@
 /** Inflating what may be a bomb: a kilobyte of deflated data can stand for a megabyte. It goes on in small steps, and only for as long as somebody takes what comes. */
 import { Unzlib } from "fflate";
+import { joined } from "../../joined.ts";
 
 /** Deflated bytes that are given at once: at most 1032 times as many come of them, 17 MB. */
 const STEP = 2 ** 14;
@@ -33,12 +34,5 @@ export function inflateAtMost(part: Uint8Array, most: number): Uint8Array | unde
   } catch {
     return undefined;
   }
-  if (length > most) return undefined;
-  const all = new Uint8Array(length);
-  let at = 0;
-  for (const bytes of out) {
-    all.set(bytes, at);
-    at += bytes.length;
-  }
-  return all;
+  return length > most ? undefined : joined(out);
 }

@@ -1,5 +1,6 @@
 /** JPEG → one frame. The markers are walked first: they say the size, what cannot be read, how it is to be turned, and whether it is whole. */
 import { CogwheelError } from "../../errors.ts";
+import { joined } from "../../joined.ts";
 import { openCodec } from "./codec.ts";
 import { orientationOf } from "./exif.ts";
 import { warnOfProfile } from "./icc.ts";
@@ -95,13 +96,3 @@ function isMarker(code: number): boolean {
 }
 
 const latin1 = (bytes: Uint8Array, length: number): string => String.fromCharCode(...bytes.subarray(0, length));
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
-}

@@ -3,6 +3,7 @@
  * without `empty_moov`, recorders that secure what they have). The demuxer reads one or the other, so all of them are put into one index.
  * ISO/IEC 14496-12, 8.6 to 8.8.
  */
+import { joined } from "../../joined.ts";
 import { boxes, child, descend, type Box } from "./mp4-boxes.ts";
 
 /** Samples of one run, which lie behind one another. */
@@ -242,13 +243,5 @@ function copy(view: DataView, { at, end }: Box): Uint8Array<ArrayBuffer> {
 
 function box(type: string, ...parts: readonly Uint8Array<ArrayBuffer>[]): Uint8Array<ArrayBuffer> {
   const size = parts.reduce((sum, { length }) => sum + length, 8);
-  const out = new Uint8Array(size);
-  out.set(words(size));
-  for (let letter = 0; letter < 4; letter++) out[4 + letter] = type.charCodeAt(letter);
-  let at = 8;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
+  return joined([words(size), Uint8Array.from(type, (letter) => letter.charCodeAt(0)), ...parts]);
 }

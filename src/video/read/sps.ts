@@ -4,6 +4,7 @@
  * takes for 4:2:0; without those words in the stream they are planes as any others, and how they are read is known here.
  * ITU-T H.264 (7.3.2.1.1, E.1.1) and H.265 (7.3.2.2, E.2.1).
  */
+import { joined } from "../../joined.ts";
 import { Bits } from "./bits.ts";
 import type { StreamFormat } from "./stream.ts";
 
@@ -272,13 +273,7 @@ export function neutral(codec: Codec, description: Uint8Array | undefined, packe
   }
   if (from === 0) return bytes;
   parts.push(bytes.subarray(from));
-  const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let to = 0;
-  for (const part of parts) {
-    out.set(part, to);
-    to += part.length;
-  }
-  return out;
+  return joined(parts);
 }
 
 /** Without the bytes 3 that keep two zeros from looking like a start code. */
