@@ -122,10 +122,10 @@ async function buildForNode(entries, chunks) {
   const entryPoints = Object.fromEntries(Object.entries(entries).filter(([, file]) => existsSync(file)));
   await build({ ...common, entryPoints, outdir: "dist", platform: "node", conditions: ["node"], splitting: true, chunkNames: `${chunks}/[name]-[hash]` });
 }
-await buildForNode({ launch: "src/launch.ts", "cogwheel-media": "src/video/sandbox/node-child.ts", "cogwheel-media-watch": "src/video/sandbox/node-watch.ts", cli: "src/cli/main.ts", node: "src/index.ts", "node-graph": "src/graph.ts" }, "chunks");
+await buildForNode({ launch: "src/cli/launch.ts", "cogwheel-media": "src/video/sandbox/node-child.ts", "cogwheel-media-watch": "src/video/sandbox/node-watch.ts", cli: "src/cli/main.ts", node: "src/index.ts", "node-graph": "src/engine.ts" }, "chunks");
 // Tools of the checkout, which are not published. The bench and its contenders are each a process of its own.
 const benchEntries = { "bench/main": "bench/main.ts", "bench/readme": "bench/report/readme.ts", ...Object.fromEntries(["cogwheel", "onnxruntime", "tfjs", "jax"].map((name) => [`bench/${name}`, `bench/contenders/${name}.ts`])), ...Object.fromEntries(Object.entries({ isa: "main", "isa-compile": "compile", "isa-onnxruntime": "onnxruntime" }).map(([name, file]) => [`bench/${name}`, `bench/isa/${file}.ts`])) };
-await buildForNode({ ...benchEntries, evaluate: "src/evaluate/main.ts", "test/fuzz": "test/fuzz/main.ts", "test/kills-tune": "test/fuzz/kills-tune.ts", serve: "web/serve.ts" }, "tools");
+await buildForNode({ ...benchEntries, evaluate: "src/check/evaluate/main.ts", "test/fuzz": "test/fuzz/main.ts", "test/kills-tune": "test/fuzz/kills-tune.ts", serve: "web/serve.ts" }, "tools");
 
 // The decoders of pictures come as bytes in a chunk. Their packages would fetch them from beside their own file; bundlers of apps that follow such addresses
 // would look for a file that is not there.
@@ -152,7 +152,7 @@ const writeMediaWorker = (folder) => {
 };
 if (existsSync("src/index.ts")) {
   // The engine, and chunks of what a page loads when it needs it: codec libraries, the hub's client.
-  await build({ ...browser, entryPoints: { browser: "src/index.ts", "browser-graph": "src/graph.ts" }, outdir: "dist", chunkNames: "chunks/browser-[name]-[hash]" });
+  await build({ ...browser, entryPoints: { browser: "src/index.ts", "browser-graph": "src/engine.ts" }, outdir: "dist", chunkNames: "chunks/browser-[name]-[hash]" });
   writeMediaWorker("dist/chunks");
 }
 if (web) {

@@ -4,7 +4,7 @@ import { Client } from "./client.ts";
 import { generatePanel } from "./generate.ts";
 import { byId } from "./dom.ts";
 import { validatePanel } from "./validate.ts";
-import { shortenedLines } from "../src/visible.ts";
+import { shortenedLines } from "../src/base/visible.ts";
 
 const notice = byId("notice");
 

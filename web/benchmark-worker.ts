@@ -5,7 +5,7 @@ import { spotError } from "../bench/cases/spot.ts";
 import { builders } from "../bench/contenders/builders.ts";
 import { Ceilings, type CeilingRates } from "../bench/measure/ceiling.ts";
 import { summarise } from "../bench/measure/statistics.ts";
-import { compile, Program, WeightStore, type Gpu } from "../src/graph.ts";
+import { compile, Program, WeightStore, type Gpu } from "../src/engine.ts";
 
 /** A case that was timed, or why it was not. */
 export interface BenchmarkRow {

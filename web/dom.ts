@@ -1,5 +1,5 @@
 /** The few things that every panel does with the page. */
-import { shortenedLines } from "../src/visible.ts";
+import { shortenedLines } from "../src/base/visible.ts";
 
 /** The element of this id; the page is ours, so it is there. */
 export function byId<T extends HTMLElement = HTMLElement>(id: string): T {

@@ -6,9 +6,9 @@ import { fromFragment, toFragment, type FormValues } from "./link.ts";
 import { modelPicker } from "./model.ts";
 import { Player } from "./player.ts";
 import type { GenerateRequest, Made, ModelFacts, News } from "./protocol.ts";
-import { bytesText } from "../src/units.ts";
+import { bytesText } from "../src/base/units.ts";
 import { duration } from "./text.ts";
-import { shortenedLines, visible } from "../src/visible.ts";
+import { shortenedLines, visible } from "../src/base/visible.ts";
 
 const EXAMPLES = ["a red circle moving left on a black background", "a cyan square growing on a gray background", "a yellow triangle moving up on a white background"];
 const NUMBERS = ["width", "height", "frames", "fps", "steps", "guidance"] as const;

@@ -4,8 +4,8 @@ import type { Client } from "./client.ts";
 import { byId, dropZone } from "./dom.ts";
 import type { FormValues } from "./link.ts";
 import type { ModelChoice } from "./protocol.ts";
-import { bytesText } from "../src/units.ts";
-import { visible } from "../src/visible.ts";
+import { bytesText } from "../src/base/units.ts";
+import { visible } from "../src/base/visible.ts";
 
 export interface ModelPicker {
   choice(): ModelChoice;

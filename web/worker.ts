@@ -4,7 +4,7 @@ import {
   storedCheckpoint, storedCheckpoints, type CheckpointSource, type DenoiseState, type GenerateOptions, type RgbaFrame, type Video,
 } from "../src/index.ts";
 import type { FromWorker, GenerateRequest, Made, ModelChoice, ModelFacts, News, ToWorker } from "./protocol.ts";
-import { bytesText } from "../src/units.ts";
+import { bytesText } from "../src/base/units.ts";
 
 /** The embedded checkpoint lies beside the page, wherever that is. */
 const EMBEDDED = new URL("models/moving-shapes/", self.location.href).href;

@@ -1,8 +1,8 @@
 /** Whole modules of the published models, at their own widths. */
-import { parseTransformerConfig, transformerWeights } from "../../src/models/transformer/config.ts";
+import { parseTransformerConfig, transformerWeights } from "../../src/models/cogvideox/config.ts";
 import { expectedT5Weights, parseT5Config } from "../../src/models/t5/config.ts";
 import { parseVaeConfig } from "../../src/models/vae/config.ts";
-import { decodedFrames, vaeWeights } from "../../src/models/vae/graphs.ts";
+import { decodedFrames, vaeWeights } from "../../src/models/vae/batches.ts";
 import type { BenchCase, Target, TensorSpec } from "./case.ts";
 
 export interface BlockSizes { readonly heads: number; readonly headWidth: number; readonly text: number; readonly video: number; readonly timeWidth: number }

@@ -16,7 +16,7 @@
 import { createInterface } from "node:readline";
 import type { BenchCase } from "../cases/case.ts";
 import type { Capabilities } from "../../src/gpu/capabilities.ts";
-import type { HowChosen } from "../../src/graph/choice.ts";
+import type { HowChosen } from "../../src/plan/choice.ts";
 import type { CeilingName, CeilingRates } from "../measure/ceiling.ts";
 import type { Generation } from "../measure/generation.ts";
 import type { Runtime } from "../measure/runtime.ts";

@@ -1,13 +1,13 @@
 /** What `npm run bench:isa` compiles: the heavy ops at the shapes that published models have, then all else that a GPU may be given. */
 import type { Capabilities } from "../../src/gpu/capabilities.ts";
-import type { PlanStep } from "../../src/graph/compile.ts";
+import type { PlanStep } from "../../src/plan/compile.ts";
 import { Graph, type DType, type Tensor } from "../../src/graph/graph.ts";
 import { attention } from "../../src/ops/attention.ts";
 import { conv3d } from "../../src/ops/conv3d.ts";
 import { matmul } from "../../src/ops/matmul.ts";
-import { allCases } from "../../src/sweep/cases/index.ts";
-import { planCase } from "../../src/sweep/run.ts";
-import { PRECISIONS } from "../../src/sweep/sweep.ts";
+import { allCases } from "../../src/check/sweep/cases/index.ts";
+import { planCase } from "../../src/check/sweep/run.ts";
+import { PRECISIONS } from "../../src/check/sweep/sweep.ts";
 
 export interface IsaCase {
   readonly name: string;

@@ -4,7 +4,7 @@
  */
 import { writeSync } from "node:fs";
 import { Gpu } from "../../src/gpu/gpu.ts";
-import { compile, type PlanStep } from "../../src/graph/compile.ts";
+import { compile, type PlanStep } from "../../src/plan/compile.ts";
 import { isaCases, listedSteps } from "./cases.ts";
 
 // By capability alone: a table that was measured on such a GPU would make other rows here.

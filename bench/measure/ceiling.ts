@@ -8,11 +8,11 @@
 import { copy, dotI8, multiplyAdd, multiplyAddPeak, subgroupMatrix } from "#kernels";
 import type { SubgroupMatrix } from "../../src/gpu/capabilities.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
-import { compile } from "../../src/graph/compile.ts";
-import { dispatch, foldGrid } from "../../src/graph/dispatch.ts";
+import { compile } from "../../src/plan/compile.ts";
+import { dispatch, foldGrid } from "../../src/plan/dispatch.ts";
 import { Graph, type Op, type Tensor } from "../../src/graph/graph.ts";
-import { Program } from "../../src/graph/program.ts";
-import { WeightStore } from "../../src/graph/weights.ts";
+import { Program } from "../../src/run/program.ts";
+import { WeightStore } from "../../src/run/weight-store.ts";
 import { RunClock } from "./clock.ts";
 import { median } from "./statistics.ts";
 

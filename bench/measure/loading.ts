@@ -2,7 +2,7 @@
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import type { DType } from "../../src/graph/dtype.ts";
 import { packedBytes } from "../../src/graph/packing.ts";
-import { WeightStore } from "../../src/graph/weights.ts";
+import { WeightStore } from "../../src/run/weight-store.ts";
 import { median } from "./statistics.ts";
 
 export interface Loading {

@@ -2,7 +2,7 @@
 import { silu } from "#kernels";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import type { Kernel } from "../../src/gpu/kernel.ts";
-import type { Program } from "../../src/graph/program.ts";
+import type { Program } from "../../src/run/program.ts";
 import { median } from "./statistics.ts";
 
 export interface Replay {

@@ -3,12 +3,12 @@ import { readFileSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import type { Gpu } from "../../src/gpu/gpu.ts";
-import { compile } from "../../src/graph/compile.ts";
-import { Program } from "../../src/graph/program.ts";
-import { WeightStore } from "../../src/graph/weights.ts";
-import { ComponentWeights } from "../../src/models/component-weights.ts";
+import { compile } from "../../src/plan/compile.ts";
+import { Program } from "../../src/run/program.ts";
+import { WeightStore } from "../../src/run/weight-store.ts";
+import { ComponentWeights } from "../../src/checkpoint/component-weights.ts";
 import type { CogVideoX } from "../../src/pipelines/cogvideox.ts";
-import { denoiseGraph } from "../../src/pipelines/denoiser.ts";
+import { denoiseGraph } from "../../src/models/cogvideox/model.ts";
 import { measureLoading, type Loading } from "./loading.ts";
 import { measureReplay, type Replay } from "./replay.ts";
 

@@ -10,7 +10,7 @@
 // Dispatch  (ceil(n / 64), folded, 1)
 // Cost      reads 2 to 5 values, writes 2; bandwidth bound
 // Numerics  f32 for every storage type of the prediction; coefficients come from float64, infinities resolved
-//           (src/schedulers/)
+//           (src/diffusion/)
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
 alias P = f32;

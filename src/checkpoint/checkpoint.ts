@@ -1,8 +1,8 @@
-import { CogwheelError } from "../errors.ts";
-import { checkPath, checkpointError, isObject, readJson } from "./source.ts";
-import type { CheckpointSource } from "./source.ts";
-import { findWeights } from "./weights.ts";
-import type { WeightIndex } from "./weights.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { checkPath, checkpointError, isObject, readJson } from "../sources/source.ts";
+import type { CheckpointSource } from "../sources/source.ts";
+import { findWeights } from "./weight-index.ts";
+import type { WeightIndex } from "./weight-index.ts";
 
 // A checkpoint in diffusers' folder layout: model_index.json names the components, each has a folder with its config and
 // its weights. Opening reads the JSON files and the weights' headers, so that everything that is wrong with the files

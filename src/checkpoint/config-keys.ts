@@ -2,8 +2,8 @@
  * How a component's config is judged. A component states a rule for every key that its reference implementation has; what the rules
  * refuse is collected and told at once, and keys that no rule knows are named, for a newer key may change the result.
  */
-import { brief } from "../brief.ts";
-import { CogwheelError } from "../errors.ts";
+import { brief } from "../base/brief.ts";
+import { CogwheelError } from "../base/errors.ts";
 
 /** What a predicate says of a config: whether it is legal, and what it means. */
 export interface Judged<Config> {

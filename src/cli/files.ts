@@ -2,7 +2,7 @@
 import { checkWritable, openOutput } from "#platform";
 import { stat } from "node:fs/promises";
 import { resolve, sep } from "node:path";
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import { readChunks } from "../platform/chunks-node.ts";
 import { realTarget } from "../platform/output-path-node.ts";
 import { systemWords } from "../platform/system-error.ts";

@@ -1,10 +1,10 @@
 /** `cogwheel generate`: from a prompt to a file. */
 import { basename, join, resolve } from "node:path";
 import { peakResidentBytes } from "#platform";
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import { Profile } from "../gpu/profile.ts";
 import { CogVideoX } from "../pipelines/cogvideox.ts";
-import type { DenoiseState } from "../pipelines/denoiser.ts";
+import type { DenoiseState } from "../models/cogvideox/model.ts";
 import type { LoraInput } from "../pipelines/lora-file.ts";
 import { readLatents, writeLatents, type SavedRun } from "../pipelines/latents-file.ts";
 import { defined, type TilingMode } from "../pipelines/options.ts";
@@ -15,7 +15,7 @@ import type { Fit } from "../video/fit.ts";
 import type { Frame } from "../video/frame.ts";
 import { checkOutput, encodeVideo } from "../video/encode.ts";
 import { gifWarning } from "../video/gif-delays.ts";
-import { visible } from "../visible.ts";
+import { visible } from "../base/visible.ts";
 import { Attempts } from "./attempts.ts";
 import { checkDistinct, checkOutputFile, readInput, writeWhole } from "./files.ts";
 import { outputPaths } from "./output-paths.ts";

@@ -2,9 +2,9 @@
 import { CogVideoX } from "../pipelines/cogvideox.ts";
 import type { Settings } from "../pipelines/settings.ts";
 import { elements } from "../graph/graph.ts";
-import { bytesText } from "../units.ts";
+import { bytesText } from "../base/units.ts";
 import { complain, print, printJson } from "./terminal/output.ts";
-import { shortened, visible } from "../visible.ts";
+import { shortened, visible } from "../base/visible.ts";
 import { table } from "./terminal/table.ts";
 import { tuningLine } from "./tuning-line.ts";
 

@@ -2,9 +2,9 @@
 import { existsSync } from "node:fs";
 import { inspect } from "node:util";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import type { LoraInput } from "../pipelines/lora-file.ts";
-import { shortenedLines } from "../visible.ts";
+import { shortenedLines } from "../base/visible.ts";
 import { systemComplaint } from "../platform/system-error.ts";
 import { EMBEDDED_MODEL, packageInfo } from "./package-root.ts";
 import type { ValidateOptions } from "./validate.ts";

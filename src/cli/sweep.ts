@@ -1,8 +1,8 @@
 /** `cogwheel validate --sweep`: every kernel that the engine can choose on this adapter, against float64, as a matrix. */
-import { CogwheelError } from "../errors.ts";
-import { visibleJson } from "../visible.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { visibleJson } from "../base/visible.ts";
 import { Gpu } from "../gpu/gpu.ts";
-import { PRECISIONS, SIZES, sweep, type Cell, type SweepReport } from "../sweep/sweep.ts";
+import { PRECISIONS, SIZES, sweep, type Cell, type SweepReport } from "../check/sweep/sweep.ts";
 import { writeOut } from "./terminal/output.ts";
 import { Progress } from "./terminal/progress.ts";
 import { table } from "./terminal/table.ts";

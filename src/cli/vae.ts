@@ -4,7 +4,7 @@ import type { TilingReport } from "../models/vae/exact.ts";
 import { readVideoLatents, writeVideoLatents } from "../pipelines/latents-file.ts";
 import { defined, type TilingMode } from "../pipelines/options.ts";
 import { framesOf, framesThatReturn, VideoVae, type DecodeLatentsOptions as RunOptions, type EncodeVideoOptions } from "../pipelines/video-vae.ts";
-import { bytesText } from "../units.ts";
+import { bytesText } from "../base/units.ts";
 import { checkOutput, encodeVideo } from "../video/encode.ts";
 import { gifWarning } from "../video/gif-delays.ts";
 import type { Fit } from "../video/fit.ts";

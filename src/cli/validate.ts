@@ -1,13 +1,13 @@
 /** `cogwheel validate`: runs reference cases and says how far the engine is from the reference. */
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
-import { folderSource } from "../checkpoint/source-node.ts";
-import { CogwheelError } from "../errors.ts";
-import { shortenedLines, visible, visibleJson } from "../visible.ts";
+import { folderSource } from "../sources/folder.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { shortenedLines, visible, visibleJson } from "../base/visible.ts";
 import { Gpu } from "../gpu/gpu.ts";
-import { readCase } from "../reference/case.ts";
-import type { Comparison } from "../reference/compare.ts";
-import { runCase, type CaseResult, type CaseVerdict } from "../reference/run.ts";
+import { readCase } from "../check/reference/case.ts";
+import type { Comparison } from "../check/reference/compare.ts";
+import { runCase, type CaseResult, type CaseVerdict } from "../check/reference/run.ts";
 import { writeOut } from "./terminal/output.ts";
 import { Progress } from "./terminal/progress.ts";
 import { table } from "./terminal/table.ts";

@@ -1,6 +1,6 @@
 /** What an adapter can do, read once and never asked again: kernels are chosen from this record alone. */
 
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 
 /** Shape of the matrices that a subgroup multiplies in one instruction: [M, K] · [K, N]. */
 export interface SubgroupMatrix {

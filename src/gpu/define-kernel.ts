@@ -2,7 +2,7 @@
  * A kernel from WGSL text at run time, for ops that an app adds. The engine's own kernels are read by the build, with a real parser
  * (build.mjs); this reads the declarations of the same conventions (docs/add-a-kernel.md), and a test holds the two against each other.
  */
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import type { Access, BindingInfo, Kernel, KernelShape, ParamField, ScalarType } from "./kernel.ts";
 
 /**

@@ -3,12 +3,12 @@
  * pipelines, reads results back, and turns WebGPU's ways of failing (scopes, lost devices) into errors.
  */
 import { requestGpuAdapter, waitForGpu } from "#platform";
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import { deviceDescriptor, readCapabilities, type Capabilities, type CapabilityOverrides } from "./capabilities.ts";
 import { Pace } from "./pace.ts";
 import { PipelineCache } from "./pipelines.ts";
-import { findTuning, type Tuning } from "./tuning-store.ts";
-import { tuningHeader, type TuningHeader, type TuningTable } from "./tuning.ts";
+import { findTuning, type Tuning } from "../plan/tuning-store.ts";
+import { tuningHeader, type TuningHeader, type TuningTable } from "../plan/tuning.ts";
 
 export interface OpenGpuOptions {
   /** An adapter by name (`gpu`, `lavapipe`, `swiftshader`, or part of its description). Default: the fastest there is. */

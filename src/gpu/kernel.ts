@@ -9,7 +9,7 @@
  *  2. `override`: workgroup sizes, given when the pipeline is created;
  *  3. `params`: the shapes of one dispatch, as immediates or, where the browser has none, as a uniform.
  */
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 
 /** The element types that a kernel's `alias` may be given. */
 export type ScalarType = "f32" | "f16" | "u32" | "i32";

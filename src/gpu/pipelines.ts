@@ -1,5 +1,5 @@
 /** Pipelines, compiled asynchronously and in parallel, one for each specialised kernel; kept as long as the device. */
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "./capabilities.ts";
 import { defined, kernelLabel, specialise, usesImmediates, type BindingInfo, type Kernel, type Specialisation } from "./kernel.ts";
 

@@ -2,7 +2,7 @@
  * GPU time by dispatch, from timestamp queries around one pass each; where an adapter has none, the profile says so and
  * holds counts and costs alone. Prints as a table by kernel and as a Chrome trace (chrome://tracing, ui.perfetto.dev).
  */
-import "../dispose.ts";
+import "../base/dispose.ts";
 import type { Gpu, OwnedBuffer } from "./gpu.ts";
 
 export interface ProfileEntry {

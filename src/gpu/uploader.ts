@@ -4,7 +4,7 @@
  * under way is bounded, and the same pages are written again and again instead of fresh ones. While one part is copied the
  * next is filled.
  */
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import type { Gpu, OwnedBuffer } from "./gpu.ts";
 
 /** Bytes of each of the two. */

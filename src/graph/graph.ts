@@ -3,8 +3,8 @@
  * functions of `ops/`; `compile.ts` chooses kernels for it and plans its memory; `program.ts` replays it.
  * Nothing here knows a GPU, so shapes, costs and memory can be asked of a model that the machine could not run.
  */
-import { CogwheelError } from "../errors.ts";
-import type { Dispatch, Target } from "./dispatch.ts";
+import { CogwheelError } from "../base/errors.ts";
+import type { Dispatch, Target } from "../plan/dispatch.ts";
 import { bytesOf, elements, isFloat, type DType } from "./dtype.ts";
 
 export { bytesOf, elements, isFloat, type DType };

@@ -13,7 +13,7 @@
  * In all of them 16 outputs become one contiguous block, and blocks follow each other as outputs do. So a weight is packed
  * as it is read (`Packer`), and is never on the host as a whole.
  */
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import { bytesOf, elements, type DType } from "./dtype.ts";
 
 export type Packing = "natural" | "panel" | "row" | "vector";

@@ -1,9 +1,9 @@
 /** attention: softmax(scale · q·kᵀ + bias) · v over segments, without a matrix of scores in memory. */
 import { attentionFlash, attentionOctet, attentionQuad, attentionSubgroupMatrix, transposePanels, zeroRows } from "#kernels";
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
-import { choiceKey } from "../graph/choice.ts";
-import { dispatch, foldGrid, rowView, rowWindows, type Dispatch } from "../graph/dispatch.ts";
+import { choiceKey } from "../plan/choice.ts";
+import { dispatch, foldGrid, rowView, rowWindows, type Dispatch } from "../plan/dispatch.ts";
 import { bytesOf, isFloat, type DType, type Op, type Tensor } from "../graph/graph.ts";
 import { PANEL, padTo } from "../graph/packing.ts";
 

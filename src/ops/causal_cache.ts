@@ -1,9 +1,9 @@
 /** causal_cache: the frames that a causal convolution over the next batch of frames will look back on. */
 import { copyVectors as kernel } from "#kernels";
-import { CogwheelError } from "../errors.ts";
-import { dispatch, foldGrid, type Dispatch } from "../graph/dispatch.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { dispatch, foldGrid, type Dispatch } from "../plan/dispatch.ts";
 import type { Op, Tensor } from "../graph/graph.ts";
-import { cut, window, windowFits, wrap } from "./windows.ts";
+import { cut, window, windowFits, wrap } from "../plan/windows.ts";
 
 interface CacheInputs {
   x: Tensor;

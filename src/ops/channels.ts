@@ -1,10 +1,10 @@
 /** channels_last, channels_first: between the reference's layout [B, C, T, H, W] and the engine's [B, T, H, W, C padded to 4]. */
 import { channelsFirst as firstKernel, channelsLast as lastKernel } from "#kernels";
-import { CogwheelError } from "../errors.ts";
-import { dispatch, foldGrid, type Target } from "../graph/dispatch.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { dispatch, foldGrid, type Target } from "../plan/dispatch.ts";
 import { elements, type DType, type Op, type Tensor } from "../graph/graph.ts";
 import { padTo } from "../graph/packing.ts";
-import { cut, window, windowFits, wrap } from "./windows.ts";
+import { cut, window, windowFits, wrap } from "../plan/windows.ts";
 
 /** [B, C, …] f32 → [B, …, C padded with zeros to a multiple of 4] */
 export function channelsLast(x: Tensor, options: { dtype?: DType } = {}): Tensor {

@@ -8,15 +8,15 @@
  * adding to the first; tensors above the binding limit are computed by ranges of frames, or by rows and single taps.
  */
 import { conv3dOctet, conv3dQuad, conv3dQuadRow, conv3dSubgroupMatrix, conv3dTiled } from "#kernels";
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
-import { choiceKey, preferring } from "../graph/choice.ts";
-import { dispatch, type Dispatch, foldGrid, MAX_DISPATCH_FLOPS, type Target, type View } from "../graph/dispatch.ts";
+import { choiceKey, preferring } from "../plan/choice.ts";
+import { dispatch, type Dispatch, foldGrid, MAX_DISPATCH_FLOPS, type Target, type View } from "../plan/dispatch.ts";
 import { isFloat, type DType, type Node, type Op, type Tensor } from "../graph/graph.ts";
 import { padTo, PANEL } from "../graph/packing.ts";
-import { matrixTiles, type MatrixVariant } from "./matrix-tile.ts";
-import { tilesThatFit, type RegisterTile } from "./register-tile.ts";
-import { cut, window, windowFits, wrap } from "./windows.ts";
+import { matrixTiles, type MatrixVariant } from "./tiles/matrix-tile.ts";
+import { tilesThatFit, type RegisterTile } from "./tiles/register-tile.ts";
+import { cut, window, windowFits, wrap } from "../plan/windows.ts";
 
 type Triple = readonly [number, number, number];
 

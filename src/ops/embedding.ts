@@ -1,8 +1,8 @@
 /** embedding: the rows of a table that ids name. */
 import { embedding as kernel } from "#kernels";
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
-import { dispatch, foldGrid, rowView, rowWindows, type Dispatch } from "../graph/dispatch.ts";
+import { dispatch, foldGrid, rowView, rowWindows, type Dispatch } from "../plan/dispatch.ts";
 import { bytesOf, isFloat, type DType, type Op, type Tensor } from "../graph/graph.ts";
 
 interface Inputs { ids: Tensor; table: Tensor }

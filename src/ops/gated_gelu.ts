@@ -1,7 +1,7 @@
 /** gated_gelu: y = gelu(gate) · value, the two lying side by side; `gelu` is the tanh approximation. */
 import { gatedGelu as kernel } from "#kernels";
-import { CogwheelError } from "../errors.ts";
-import { dispatch, foldGrid, rowView, rowWindows } from "../graph/dispatch.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
 import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
 
 interface Inputs { x: Tensor }

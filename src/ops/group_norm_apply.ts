@@ -1,12 +1,12 @@
 /** group_norm_apply: (x − mean) · rstd · weight + bias by channel; for the spatial norm then · scale + shift; then SiLU. */
 import { groupNormApply as kernel } from "#kernels";
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
-import { choiceKey, preferring } from "../graph/choice.ts";
-import { dispatch, foldGrid } from "../graph/dispatch.ts";
+import { choiceKey, preferring } from "../plan/choice.ts";
+import { dispatch, foldGrid } from "../plan/dispatch.ts";
 import { isFloat, type DType, type Op, type Tensor } from "../graph/graph.ts";
 import { padTo } from "../graph/packing.ts";
-import { cut, window, windowFits, wrap } from "./windows.ts";
+import { cut, window, windowFits, wrap } from "../plan/windows.ts";
 
 interface ApplyInputs {
   x: Tensor;

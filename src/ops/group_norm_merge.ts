@@ -1,7 +1,7 @@
 /** group_norm_merge: statistics of slices → mean and reciprocal deviation of every channel's group. */
 import { groupNormMerge as kernel } from "#kernels";
-import { CogwheelError } from "../errors.ts";
-import { dispatch } from "../graph/dispatch.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { dispatch } from "../plan/dispatch.ts";
 import type { Op, Tensor } from "../graph/graph.ts";
 import { padTo } from "../graph/packing.ts";
 

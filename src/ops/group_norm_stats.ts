@@ -1,9 +1,9 @@
 /** group_norm_stats: count, mean and sum of squared deviations of every channel, slice by slice. */
 import { groupNormStats as kernel } from "#kernels";
-import { CogwheelError } from "../errors.ts";
-import { dispatch, foldGrid } from "../graph/dispatch.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { dispatch, foldGrid } from "../plan/dispatch.ts";
 import { elements, isFloat, type Op, type Tensor } from "../graph/graph.ts";
-import { cut, window, windowFits, wrap } from "./windows.ts";
+import { cut, window, windowFits, wrap } from "../plan/windows.ts";
 
 interface StatsInputs {
   x: Tensor;

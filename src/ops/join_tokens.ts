@@ -1,7 +1,7 @@
 /** join_tokens: text and video tokens into one sequence per sample, text first, with positions added. */
 import { joinTokens as kernel } from "#kernels";
-import { CogwheelError } from "../errors.ts";
-import { dispatch, foldGrid, rowWindows, type Dispatch } from "../graph/dispatch.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { dispatch, foldGrid, rowWindows, type Dispatch } from "../plan/dispatch.ts";
 import { bytesOf, type Op, type Tensor } from "../graph/graph.ts";
 
 interface Inputs { text: Tensor; video: Tensor; position: Tensor | undefined }

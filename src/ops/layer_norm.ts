@@ -1,9 +1,9 @@
 /** layer_norm: LayerNorm over the last axis, with the expert modulation (1 + scale) and shift of its token fused in. */
 import { layerNorm as rowKernel, layerNormSubgroup } from "#kernels";
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
-import { choiceKey } from "../graph/choice.ts";
-import { dispatch, foldGrid, gcd, rowView, rowWindows, type RowWindow, type Target, type View } from "../graph/dispatch.ts";
+import { choiceKey } from "../plan/choice.ts";
+import { dispatch, foldGrid, gcd, rowView, rowWindows, type RowWindow, type Target, type View } from "../plan/dispatch.ts";
 import { bytesOf, isFloat, type DType, type Op, type Tensor } from "../graph/graph.ts";
 import { gatherRows } from "./embedding.ts";
 import { assertRows } from "./rows.ts";

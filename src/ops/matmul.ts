@@ -1,14 +1,14 @@
 /** matmul: y = x · wᵀ (+ bias), with what follows it fused into its epilogue. */
 import { matmulOctet, matmulQuad, matmulSubgroupMatrix, matmulTiled } from "#kernels";
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
-import { choiceKey, preferring } from "../graph/choice.ts";
-import { dispatch, foldGrid, rowView, rowWindows, type Dispatch, type RowWindow } from "../graph/dispatch.ts";
+import { choiceKey, preferring } from "../plan/choice.ts";
+import { dispatch, foldGrid, rowView, rowWindows, type Dispatch, type RowWindow } from "../plan/dispatch.ts";
 import { bytesOf, isFloat, type DType, type Op, type Tensor } from "../graph/graph.ts";
 import { PANEL, padTo } from "../graph/packing.ts";
-import { matrixTiles, type MatrixVariant } from "./matrix-tile.ts";
+import { matrixTiles, type MatrixVariant } from "./tiles/matrix-tile.ts";
 import { padColumns } from "./pad_columns.ts";
-import { tilesThatFit, type RegisterTile } from "./register-tile.ts";
+import { tilesThatFit, type RegisterTile } from "./tiles/register-tile.ts";
 import { assertRows } from "./rows.ts";
 
 interface MatmulInputs {

@@ -1,7 +1,7 @@
 /** pad_columns: zeros after the last column, for kernels that read vectors of four. */
 import { padColumns as kernel } from "#kernels";
-import { CogwheelError } from "../errors.ts";
-import { dispatch, foldGrid } from "../graph/dispatch.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { dispatch, foldGrid } from "../plan/dispatch.ts";
 import type { Op, Tensor } from "../graph/graph.ts";
 import { padTo } from "../graph/packing.ts";
 

@@ -1,7 +1,7 @@
 /** patchify and unpatchify: latents ↔ the tokens of their patches. */
 import { patchify as kernel } from "#kernels";
-import { CogwheelError } from "../errors.ts";
-import { dispatch, foldGrid, rowView, rowWindows, type Target } from "../graph/dispatch.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { dispatch, foldGrid, rowView, rowWindows, type Target } from "../plan/dispatch.ts";
 import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
 import { padTo } from "../graph/packing.ts";
 

@@ -1,10 +1,10 @@
 /** pixels: what the decoder gives, −1…1, as frames in 0…1 or as RGBA bytes for a video encoder or a canvas. */
 import { pixels as kernel } from "#kernels";
-import { CogwheelError } from "../errors.ts";
-import { dispatch, foldGrid } from "../graph/dispatch.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { dispatch, foldGrid } from "../plan/dispatch.ts";
 import type { Node, Op, Tensor } from "../graph/graph.ts";
-import { gcd } from "../graph/dispatch.ts";
-import { window, wrap } from "./windows.ts";
+import { gcd } from "../plan/dispatch.ts";
+import { window, wrap } from "../plan/windows.ts";
 
 interface PixelAttrs {
   /** `frames`: [B, T, H, W, 3] f32, clamp(x / 2 + 0.5). `rgba`: [B, T, H, W] u32, red in the lowest byte, alpha 255. */

@@ -1,9 +1,9 @@
 /** qk_norm_rope: normalise queries and keys per head and rotate them, where they lie. */
 import { qkNormRope as headKernel, qkNormRopeSubgroup } from "#kernels";
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
-import { choiceKey } from "../graph/choice.ts";
-import { dispatch, foldGrid, rowView, rowWindows } from "../graph/dispatch.ts";
+import { choiceKey } from "../plan/choice.ts";
+import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
 import { bytesOf, isFloat, type Op, type Tensor } from "../graph/graph.ts";
 import { assertRows } from "./rows.ts";
 

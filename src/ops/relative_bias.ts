@@ -1,7 +1,7 @@
 /** relative_bias: T5's learned position bias, spread over every distance between a key and a query. */
 import { relativeBias as kernel } from "#kernels";
-import { CogwheelError } from "../errors.ts";
-import { dispatch, foldGrid } from "../graph/dispatch.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { dispatch, foldGrid } from "../plan/dispatch.ts";
 import { isFloat, type Op, type Tensor } from "../graph/graph.ts";
 import { assertRows } from "./rows.ts";
 

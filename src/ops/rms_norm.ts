@@ -1,8 +1,8 @@
 /** rms_norm: y = x / √(mean(x²) + eps) · weight, along the last axis. */
 import { rmsNorm as rowKernel, rmsNormSubgroup } from "#kernels";
-import { CogwheelError } from "../errors.ts";
-import { choiceKey } from "../graph/choice.ts";
-import { dispatch, foldGrid, rowView, rowWindows } from "../graph/dispatch.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { choiceKey } from "../plan/choice.ts";
+import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
 import { bytesOf, isFloat, type DType, type Op, type Tensor } from "../graph/graph.ts";
 import { rowNormCandidates } from "./layer_norm.ts";
 

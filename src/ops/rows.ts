@@ -1,5 +1,5 @@
 /** Operands that name rows of another: positions, modulations, rows that are asked for. */
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import type { Tensor } from "../graph/graph.ts";
 
 /**

@@ -1,12 +1,12 @@
 /** scheduler_step: classifier-free guidance and one step of a sampler, in one pass over the latents. */
 import { schedulerStep as kernel } from "#kernels";
-import { CogwheelError } from "../errors.ts";
-import { dispatch, foldGrid, rowWindows, type View } from "../graph/dispatch.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { dispatch, foldGrid, rowWindows, type View } from "../plan/dispatch.ts";
 import { bytesOf, type Op, type Tensor } from "../graph/graph.ts";
 
 interface Inputs { sample: Tensor; prediction: Tensor; coefficients: Tensor; old: Tensor | undefined; noise: Tensor | undefined }
 
-/** Values in the coefficient tensor: see `coefficientVector` in src/schedulers/scheduler.ts. */
+/** Values in the coefficient tensor: see `coefficientVector` in src/diffusion/scheduler.ts. */
 export const STEP_COEFFICIENTS = 8;
 
 export interface SchedulerStepArguments {

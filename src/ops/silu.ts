@@ -1,7 +1,7 @@
 /** silu: x · sigmoid(x), for the small tensors that no matmul's epilogue covers. */
 import { silu as kernel } from "#kernels";
-import { CogwheelError } from "../errors.ts";
-import { dispatch, foldGrid } from "../graph/dispatch.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { dispatch, foldGrid } from "../plan/dispatch.ts";
 import type { Op, Tensor } from "../graph/graph.ts";
 
 /** x f32 → the same shape, f32. */

@@ -1,9 +1,9 @@
 /** temporal_pool: the mean of every two frames; of an odd number the first stays as it is. */
 import { temporalPool as kernel } from "#kernels";
-import { CogwheelError } from "../errors.ts";
-import { dispatch, foldGrid } from "../graph/dispatch.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { dispatch, foldGrid } from "../plan/dispatch.ts";
 import type { Op, Tensor } from "../graph/graph.ts";
-import { cut, window, windowFits, wrap } from "./windows.ts";
+import { cut, window, windowFits, wrap } from "../plan/windows.ts";
 
 /** x [B, T, H, W, C] → [B, ceil(T/2), H, W, C] */
 export function temporalPool(x: Tensor): Tensor {

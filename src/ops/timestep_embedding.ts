@@ -1,7 +1,7 @@
 /** timestep_embedding: the sinusoidal embedding of a timestep. */
 import { timestepEmbedding as kernel } from "#kernels";
-import { CogwheelError } from "../errors.ts";
-import { dispatch, foldGrid } from "../graph/dispatch.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { dispatch, foldGrid } from "../plan/dispatch.ts";
 import type { Op, Tensor } from "../graph/graph.ts";
 
 interface Inputs { t: Tensor; frequencies: Tensor }

@@ -1,5 +1,5 @@
 /** What a transformer sees besides noise: an image's, a control video's or a starting video's latents. */
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import type { VaeConfig } from "../models/vae/config.ts";
 import type { LatentPosterior } from "../models/vae/posterior.ts";
 import { fitFrames } from "../video/fit.ts";

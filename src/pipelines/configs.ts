@@ -1,11 +1,11 @@
 /** What a checkpoint's configs say together: which model it is, and what it can make. */
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import { judgeT5Config, parseT5Config } from "../models/t5/config.ts";
-import { judgeTransformerConfig, parseTransformerConfig } from "../models/transformer/config.ts";
+import { judgeTransformerConfig, parseTransformerConfig } from "../models/cogvideox/config.ts";
 import { judgeVaeConfig, parseVaeConfig, temporalLevels } from "../models/vae/config.ts";
-import { judgeSchedulerConfig } from "../schedulers/config.ts";
-import { createScheduler } from "../schedulers/scheduler.ts";
+import { judgeSchedulerConfig } from "../diffusion/config.ts";
+import { createScheduler } from "../diffusion/scheduler.ts";
 import type { Configs } from "./requirements.ts";
 import type { ModelRules } from "./settings.ts";
 

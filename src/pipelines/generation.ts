@@ -1,5 +1,5 @@
 /** A generation under way: a promise of the video that can also be iterated for its steps. */
-import type { DenoiseState } from "./denoiser.ts";
+import type { DenoiseState } from "../models/cogvideox/model.ts";
 import type { RgbaFrame, Video } from "./video.ts";
 
 /** What is there after a denoising step. */

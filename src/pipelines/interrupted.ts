@@ -1,6 +1,6 @@
 /** A run that ended before its time, with what it had: nothing that was computed is lost. */
-import { CogwheelError } from "../errors.ts";
-import type { DenoiseState } from "./denoiser.ts";
+import { CogwheelError } from "../base/errors.ts";
+import type { DenoiseState } from "../models/cogvideox/model.ts";
 
 export class GenerationInterrupted extends CogwheelError {
   constructor(

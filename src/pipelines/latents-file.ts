@@ -1,11 +1,11 @@
 /** Saved latents: a safetensors file with what a run needs to be finished, or decoded again. */
-import { parseJsonObject } from "../checkpoint/json-scan.ts";
-import { memorySource } from "../checkpoint/source-memory.ts";
-import { openSafetensors, writeSafetensors } from "../checkpoint/safetensors.ts";
-import { toFloat32 } from "../checkpoint/convert.ts";
-import { CogwheelError } from "../errors.ts";
-import { expectFinite, expectFloats } from "../finite.ts";
-import type { DenoiseState } from "./denoiser.ts";
+import { parseJsonObject } from "../files/json-scan.ts";
+import { memorySource } from "../sources/memory.ts";
+import { openSafetensors, writeSafetensors } from "../files/safetensors.ts";
+import { toFloat32 } from "../files/convert.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { expectFinite, expectFloats } from "../base/finite.ts";
+import type { DenoiseState } from "../models/cogvideox/model.ts";
 import { defined } from "./options.ts";
 import type { ReferenceProfile } from "./profiles.ts";
 import { latentFrames, type Settings } from "./settings.ts";

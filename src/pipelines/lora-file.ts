@@ -1,12 +1,12 @@
 /** Reads an adapter: a safetensors file, or a folder as diffusers or PEFT save one. */
 import { openSource } from "#files";
-import { toFloat32 } from "../checkpoint/convert.ts";
-import { memorySource } from "../checkpoint/source-memory.ts";
-import { REMEDY_OF_PICKLES } from "../checkpoint/file-kind.ts";
-import { openSafetensors } from "../checkpoint/safetensors.ts";
-import { readJson, type CheckpointSource } from "../checkpoint/source.ts";
-import { CogwheelError } from "../errors.ts";
-import type { LoraAdapter, LoraTensor } from "../models/lora.ts";
+import { toFloat32 } from "../files/convert.ts";
+import { memorySource } from "../sources/memory.ts";
+import { REMEDY_OF_PICKLES } from "../files/file-kind.ts";
+import { openSafetensors } from "../files/safetensors.ts";
+import { readJson, type CheckpointSource } from "../sources/source.ts";
+import { CogwheelError } from "../base/errors.ts";
+import type { LoraAdapter, LoraTensor } from "../models/lora/merge.ts";
 
 /** An adapter in memory; read it once with `loadLora` and give it to many generations. */
 export type LoadedLora = Omit<LoraAdapter, "scale">;
@@ -78,10 +78,10 @@ async function readAdapter(source: CheckpointSource, path: string, label: string
 
 /** PEFT's config, which belongs to PEFT's file, or to one that PEFT's keys show to be one; lora_alpha is in it. */
 async function configBeside(source: CheckpointSource, path: string, names: readonly string[], label: string): Promise<Record<string, unknown> | undefined> {
-  const { PEFT_PREFIX } = await import("../models/lora-keys.ts");
+  const { PEFT_PREFIX } = await import("../models/lora/keys.ts");
   const peftKeys = names.some((name) => name.startsWith(PEFT_PREFIX) && /\.lora_[AB](?:\.[\w-]+)?\.weight$/.test(name));
   if (!peftKeys && path !== PEFT_FILE) return undefined;
-  if (await source.exists(CONFIG)) return await readJson(source, CONFIG, (await import("../models/lora-config.ts")).parseLoraConfig);
+  if (await source.exists(CONFIG)) return await readJson(source, CONFIG, (await import("../models/lora/config.ts")).parseLoraConfig);
   if (!peftKeys) return undefined;
   throw new CogwheelError("lora", `${label}: an adapter that PEFT saved must have ${CONFIG} beside it, which holds its lora_alpha, got none; give the folder that holds both, or loadLora(bytes, { config })`);
 }
@@ -92,7 +92,7 @@ async function configBeside(source: CheckpointSource, path: string, names: reado
  */
 async function metadataConfig(text: string | undefined, names: readonly string[], label: string): Promise<Record<string, unknown> | undefined> {
   if (text === undefined || text === "") return undefined;
-  const { parseLoraConfig } = await import("../models/lora-config.ts"); // a chunk of its own: most pages read no adapter
+  const { parseLoraConfig } = await import("../models/lora/config.ts"); // a chunk of its own: most pages read no adapter
   const json = parseLoraConfig(text, (rule) => new CogwheelError("lora", `${label}: lora_adapter_metadata ${rule}; save the adapter again`));
   const prefixed = names.some((name) => name.startsWith("transformer."));
   const config: [string, unknown][] = [];

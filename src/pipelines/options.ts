@@ -1,10 +1,10 @@
 /** What the public calls take. */
-import type { HubOptions } from "../checkpoint/hub-id.ts";
-import { CogwheelError } from "../errors.ts";
+import type { HubOptions } from "../hub/id.ts";
+import { CogwheelError } from "../base/errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Profile } from "../gpu/profile.ts";
-import type { TuningTable } from "../gpu/tuning.ts";
-import type { DenoiseState } from "./denoiser.ts";
+import type { TuningTable } from "../plan/tuning.ts";
+import type { DenoiseState } from "../models/cogvideox/model.ts";
 import type { LoraInput } from "./lora-file.ts";
 import type { ReferenceProfile } from "./profiles.ts";
 import type { Settings } from "./settings.ts";

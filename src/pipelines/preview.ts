@@ -6,11 +6,11 @@
  * 0.064 (root mean square, of 0…1), where a map fitted to those very videos is off by 0.048; asking the decoder about random latents in
  * place of the encoder about pictures gave 0.16.
  */
-import type { CausalVae } from "../models/vae/vae.ts";
+import type { CausalVae } from "../models/vae/model.ts";
 import { spatialRatio } from "../models/vae/config.ts";
-import { TorchGenerator } from "../random/torch.ts";
-import type { StepCoefficients } from "../schedulers/scheduler.ts";
-import type { DenoiseState } from "./denoiser.ts";
+import { TorchGenerator } from "../diffusion/torch-random.ts";
+import type { StepCoefficients } from "../diffusion/scheduler.ts";
+import type { DenoiseState } from "../models/cogvideox/model.ts";
 import type { RgbaFrame } from "./video.ts";
 
 /** [C + 1][3]: red, green and blue of 0…1 for each latent channel, the constant last. */

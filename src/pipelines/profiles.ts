@@ -2,8 +2,8 @@
  * Where the published implementations disagree: one profile chooses one side of every switch. docs/profiles.md is the table of
  * them, with sources; only `diffusers` can be proven against an implementation that can be installed.
  */
-import { CogwheelError } from "../errors.ts";
-import { dynamicGuidance } from "../schedulers/scheduler.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { dynamicGuidance } from "../diffusion/scheduler.ts";
 
 /** `diffusers`: as its pipelines do. `sat`: as the authors' own sampler does. `corrected`: what the formulas were meant to say. */
 export type ReferenceProfile = "diffusers" | "sat" | "corrected";

@@ -1,20 +1,20 @@
 /** What each stage of a generation will take, planned from the configs alone: nothing is loaded. */
-import type { Choice } from "../graph/choice.ts";
-import { CogwheelError } from "../errors.ts";
-import { compile, type Plan } from "../graph/compile.ts";
+import type { Choice } from "../plan/choice.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { compile, type Plan } from "../plan/compile.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
-import { sharedArenas } from "../graph/program.ts";
-import { loadingBytes, type WeightProvider } from "../graph/weights.ts";
-import { t5Graph } from "../models/t5/encoder.ts";
+import { sharedArenas } from "../run/program.ts";
+import { loadingBytes, type WeightProvider } from "../run/weight-store.ts";
+import { t5Graph } from "../models/t5/model.ts";
 import type { T5Config } from "../models/t5/config.ts";
-import type { TransformerConfig } from "../models/transformer/config.ts";
+import type { TransformerConfig } from "../models/cogvideox/config.ts";
 import type { VaeConfig } from "../models/vae/config.ts";
 import { planExact } from "../models/vae/exact.ts";
-import { planVae, vaeGraphs, type VaeGraphOptions } from "../models/vae/graphs.ts";
-import { tileAxes } from "../models/vae/tiling.ts";
-import { DEFAULT_TILE_BYTES } from "../models/vae/vae.ts";
-import { denoiseGraph, type DenoiseShape } from "./denoiser.ts";
-import { bytesText } from "../units.ts";
+import { planVae, vaeGraphs, type VaeGraphOptions } from "../models/vae/batches.ts";
+import { tileAxes } from "../models/vae/reference-tiling.ts";
+import { DEFAULT_TILE_BYTES } from "../models/vae/model.ts";
+import { denoiseGraph, type DenoiseShape } from "../models/cogvideox/model.ts";
+import { bytesText } from "../base/units.ts";
 import type { TilingMode } from "./options.ts";
 
 export interface Configs {

@@ -1,6 +1,6 @@
 /** What a generation is asked to do: defaults, and the rules that sizes and frames must follow. */
-import { CogwheelError } from "../errors.ts";
-import type { SchedulerKind } from "../schedulers/scheduler.ts";
+import { CogwheelError } from "../base/errors.ts";
+import type { SchedulerKind } from "../diffusion/scheduler.ts";
 
 export interface Settings {
   height: number;

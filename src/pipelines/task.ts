@@ -1,5 +1,5 @@
 /** What a generation begins with besides noise, and which checkpoints can. */
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import type { Fit } from "../video/fit.ts";
 import { channelsOf, type Frame } from "../video/frame.ts";
 import { latentFrames, type ModelRules, type Settings } from "./settings.ts";

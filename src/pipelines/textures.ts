@@ -1,5 +1,5 @@
 /** Frames as textures: from the decoder to a canvas without a way through the host. */
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { RgbaFrame } from "./video.ts";
 

@@ -1,5 +1,5 @@
 /** Calls on what only one can use at a time: one after another, each in its turn, and an end that does not leave one under way. */
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 
 export class Turns {
   readonly #ended = new AbortController();

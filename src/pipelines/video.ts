@@ -1,7 +1,7 @@
 /** What a generation gives: frames, and all that is needed to make them again or go on from them. */
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import { encodeVideo } from "../video/encode.ts";
-import type { DenoiseState } from "./denoiser.ts";
+import type { DenoiseState } from "../models/cogvideox/model.ts";
 import type { Settings } from "./settings.ts";
 
 /** 8-bit RGBA, row by row from the top. */

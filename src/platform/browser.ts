@@ -1,5 +1,5 @@
 /** The platform, in a browser: its own WebGPU and WebCodecs; results are handed over as bytes, not as files. */
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import type { AdapterRequest, FoundAdapter, ListedAdapter, OutputFiles } from "./types.ts";
 
 function gpu(): GPU {

@@ -4,7 +4,7 @@
  * without the launcher decides for itself, by the same order.
  */
 import { delimiter } from "node:path";
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import { applyEnvironment, type Candidate, type Environment, type ProbeAdapters, type ProbedAdapter } from "./probe.ts";
 import { unpackSwiftShader } from "./swiftshader.ts";
 import { refuseTightAddressSpace } from "./memory-node.ts";

@@ -1,5 +1,5 @@
 /** Dawn, Chromium's WebGPU, as the npm package `webgpu` brings it to Node. */
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 
 /**
  * Unsafe APIs are the experimental features (subgroup matrices); NVIDIA's f16 waits behind a toggle for graphics bugs

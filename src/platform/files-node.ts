@@ -1,6 +1,6 @@
 /** Files that are read, and codecs, in Node. */
 import { readdir, stat } from "node:fs/promises";
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import { settleFolder } from "./output-folder-node.ts";
 
 export async function listFolder(path: string): Promise<string[] | undefined> {

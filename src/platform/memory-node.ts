@@ -1,8 +1,8 @@
 /** How much memory this process took, and how much it could still take. */
 import { readFileSync } from "node:fs";
 import { freemem, totalmem } from "node:os";
-import { CogwheelError } from "../errors.ts";
-import { bytesText } from "../units.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { bytesText } from "../base/units.ts";
 
 function read(path: string): string | undefined {
   try {

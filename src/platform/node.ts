@@ -2,7 +2,7 @@
  * The platform, in Node: Dawn from npm, files, Linux's ways to Vulkan. An app needs no launcher where the system has a Vulkan
  * loader: the drivers are then named in this very process, before Dawn looks for them.
  */
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import { adviceFor, beginSession, leaveSession, listEveryAdapter, readSession } from "./choose.ts";
 import { createDawn } from "./dawn.ts";
 import { applyEnvironment, probeHere, probeInChild } from "./probe.ts";

@@ -1,7 +1,7 @@
 /** Paths of results, in Node: what is there, what it really is, and why it cannot be written. */
 import { chmod, chown, readlink, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import { systemWords } from "./system-error.ts";
 
 export type Kind = "file" | "folder";

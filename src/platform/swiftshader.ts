@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync 
 import { createRequire } from "node:module";
 import { basename, dirname, join } from "node:path";
 import { brotliDecompressSync } from "node:zlib";
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import { cachePath } from "./cache-node.ts";
 import { removeLeftovers, temporaryName } from "./leftovers-node.ts";
 

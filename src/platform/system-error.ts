@@ -1,5 +1,5 @@
 /** What the system says went wrong, in words. */
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 
 const WORDS: Readonly<Record<string, string>> = {
   EACCES: "no permission",

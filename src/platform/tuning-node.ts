@@ -1,7 +1,7 @@
 /** Tables of measurements (docs/tuning.md), in Node: below the folder that the system has for a user's caches. */
 import { readFile, rename, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import { cachePath } from "./cache-node.ts";
 import { temporaryName } from "./leftovers-node.ts";
 import { openOutput } from "./output-node.ts";

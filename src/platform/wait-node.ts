@@ -1,5 +1,5 @@
 /** Waiting for the GPU in Node, where a pending promise of Dawn's keeps the main thread busy asking for news. */
-import { pause } from "../pause.ts";
+import { pause } from "../base/pause.ts";
 
 const cell = new Int32Array(new SharedArrayBuffer(4));
 

@@ -2,7 +2,7 @@
 import { rmSync } from "node:fs";
 import { mkdir, readdir, realpath, rmdir, stat, unlink, writeFile } from "node:fs/promises";
 import { dirname, isAbsolute, join, relative, sep } from "node:path";
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import { isTemporary, temporaryName } from "./leftovers-node.ts";
 import { FRAME, settle } from "./output-folder-node.ts";
 import { kindOf, realTarget, unwritable, type Kind } from "./output-path-node.ts";

@@ -1,6 +1,6 @@
 /** Frames → a file, a folder of pictures, or the bytes of a file. */
 import { checkWritable, openOutput } from "#platform";
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import type { FormatOptions, VideoFormat } from "./formats.ts";
 import { checkedFrames, type Frames } from "./frame.ts";
 

@@ -4,7 +4,7 @@
  * After `ImagingResample` in Pillow's Resample.c; the boxes are those of `ImageOps.fit` and `ImageOps.pad`. Of Pillow 13: which
  * pass comes first is decided as there (`#downFirst`), where earlier versions always take the horizontal one.
  */
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import { channelsOf, type Frame } from "./frame.ts";
 
 /**

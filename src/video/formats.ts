@@ -1,6 +1,6 @@
 /** Frames → the bytes of a file: MP4 and WebM by WebCodecs and mediabunny, GIF, PNG. The same in Node and the browser. */
 import { installWebCodecs } from "#platform";
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import { matrixFor, toI420 } from "./color.ts";
 import { checkedFrames, withChannels, type Frame, type Frames } from "./frame.ts";
 import { gifDelays } from "./gif-delays.ts";

@@ -1,6 +1,6 @@
 /** One picture of a video, in memory. */
-import { CogwheelError } from "../errors.ts";
-import { arrayType } from "../finite.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { arrayType } from "../base/finite.ts";
 
 export interface Frame {
   width: number;

@@ -1,5 +1,5 @@
 /** When the frames of a GIF are shown: whole hundredths of a second, of which players take one (and none) for ten. */
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 
 /** The shortest delay that players keep, and the longest that fits the file. */
 const SHORTEST = 2;

@@ -1,7 +1,7 @@
 /** What `decodeVideo` does: loaded by its first call, for most pages never make one. */
 import { listFolder } from "#platform";
 import { readUntrusted, sourceAt } from "#sandbox";
-import { CogwheelError } from "../errors.ts";
+import { CogwheelError } from "../base/errors.ts";
 import type { DecodedVideo, DecodeLimits, DecodeOptions } from "./decode.ts";
 import { DEFAULT_LIMITS, refuseBeyondFrames } from "./read/limits.ts";
 import type { ReadFrame } from "./read/reader.ts";

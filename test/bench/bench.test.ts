@@ -15,9 +15,9 @@ import { compareRuns } from "../../bench/report/compare.ts";
 import { htmlReport } from "../../bench/report/html.ts";
 import { chosenBy, isaTables, type BenchRecord } from "../../bench/report/record.ts";
 import { packageRoot } from "../../src/cli/package-root.ts";
-import { compile } from "../../src/graph/compile.ts";
-import { Program } from "../../src/graph/program.ts";
-import { WeightStore } from "../../src/graph/weights.ts";
+import { compile } from "../../src/plan/compile.ts";
+import { Program } from "../../src/run/program.ts";
+import { WeightStore } from "../../src/run/weight-store.ts";
 import { testGpu } from "../support/gpu.ts";
 
 const small: readonly BenchCase[] = [

@@ -1,8 +1,8 @@
 /** What test/browser/kernels.test.ts runs in a page: the same modules as in Node, bundled for a browser. */
 import { Gpu } from "../../src/gpu/gpu.ts";
-import { readCase } from "../../src/reference/case.ts";
-import { complaint, runCase } from "../../src/reference/run.ts";
-import { sweep } from "../../src/sweep/sweep.ts";
+import { readCase } from "../../src/check/reference/case.ts";
+import { complaint, runCase } from "../../src/check/reference/run.ts";
+import { sweep } from "../../src/check/sweep/sweep.ts";
 
 let opened: Promise<Gpu> | undefined;
 

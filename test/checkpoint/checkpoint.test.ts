@@ -1,12 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import type { Checkpoint, OpenCheckpointOptions } from "../../src/checkpoint/checkpoint.ts";
-import type { Dtype } from "../../src/checkpoint/dtype.ts";
-import { DTYPE_BYTES, elementCount } from "../../src/checkpoint/dtype.ts";
-import { writeSafetensors } from "../../src/checkpoint/safetensors.ts";
-import { memorySource } from "../../src/checkpoint/source-memory.ts";
-import type { CheckpointSource } from "../../src/checkpoint/source.ts";
-import { expectWeights } from "../../src/checkpoint/weights.ts";
+import type { Dtype } from "../../src/files/dtype.ts";
+import { DTYPE_BYTES, elementCount } from "../../src/files/dtype.ts";
+import { writeSafetensors } from "../../src/files/safetensors.ts";
+import { memorySource } from "../../src/sources/memory.ts";
+import type { CheckpointSource } from "../../src/sources/source.ts";
+import { expectWeights } from "../../src/checkpoint/weight-index.ts";
 
 type Files = Record<string, Uint8Array | string>;
 

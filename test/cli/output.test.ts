@@ -5,7 +5,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { writeSafetensors } from "../../src/checkpoint/safetensors.ts";
+import { writeSafetensors } from "../../src/files/safetensors.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
 import { outputPaths } from "../../src/cli/output-paths.ts";
 import { readLatents, writeLatents } from "../../src/pipelines/latents-file.ts";

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile, mkdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { writeSafetensors } from "../../src/checkpoint/safetensors.ts";
+import { writeSafetensors } from "../../src/files/safetensors.ts";
 import { validateCommand, type ValidateOptions } from "../../src/cli/validate.ts";
 
 let folder: string;

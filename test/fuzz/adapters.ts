@@ -6,7 +6,7 @@
 import { spawnSync } from "node:child_process";
 import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { join, relative, resolve } from "node:path";
-import { CogwheelError } from "../../src/errors.ts";
+import { CogwheelError } from "../../src/base/errors.ts";
 import { Gpu } from "../../src/gpu/gpu.ts";
 import { readAdapterCase, runAdapterCase } from "../support/adapter-case.ts";
 import { isRefusal, within, type FuzzKind } from "./kind.ts";

@@ -8,15 +8,15 @@
 import { spawnSync } from "node:child_process";
 import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
-import { CogwheelError } from "../../src/errors.ts";
+import { CogwheelError } from "../../src/base/errors.ts";
 import { Gpu } from "../../src/gpu/gpu.ts";
 import { judgeT5Config } from "../../src/models/t5/config.ts";
-import { judgeTransformerConfig } from "../../src/models/transformer/config.ts";
+import { judgeTransformerConfig } from "../../src/models/cogvideox/config.ts";
 import { judgeVaeConfig } from "../../src/models/vae/config.ts";
-import { readCase } from "../../src/reference/case.ts";
-import type { ReferenceCase } from "../../src/reference/module.ts";
-import { complaint, runCase } from "../../src/reference/run.ts";
-import { judgeSchedulerConfig } from "../../src/schedulers/config.ts";
+import { readCase } from "../../src/check/reference/case.ts";
+import type { ReferenceCase } from "../../src/check/reference/module.ts";
+import { complaint, runCase } from "../../src/check/reference/run.ts";
+import { judgeSchedulerConfig } from "../../src/diffusion/config.ts";
 import type { FuzzKind } from "./kind.ts";
 
 type Json = Readonly<Record<string, unknown>>;

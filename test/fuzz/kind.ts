@@ -1,5 +1,5 @@
 /** A kind of fuzzing, and the tally that it keeps: every input counts once, in one of six ways, of which the last four must stay empty. */
-import { CogwheelError } from "../../src/errors.ts";
+import { CogwheelError } from "../../src/base/errors.ts";
 import { random } from "../support/mutate.ts";
 
 export interface FuzzOptions {

@@ -14,7 +14,7 @@
 import { resolve } from "node:path";
 import { Argument, Command } from "commander";
 import { table } from "../../src/cli/terminal/table.ts";
-import { CogwheelError } from "../../src/errors.ts";
+import { CogwheelError } from "../../src/base/errors.ts";
 import { OUTCOMES, Tally, type FuzzKind } from "./kind.ts";
 
 const KINDS: Record<string, () => Promise<FuzzKind>> = {

@@ -5,7 +5,7 @@
 import { spawnSync } from "node:child_process";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { CogwheelError } from "../../src/errors.ts";
+import { CogwheelError } from "../../src/base/errors.ts";
 import { bytesOf, difference, type Drawn } from "../video/pictures/drawn.ts";
 import type { FuzzKind } from "./kind.ts";
 

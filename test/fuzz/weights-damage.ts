@@ -1,18 +1,18 @@
 /** Files of weights and of what belongs to them, each with a way to damage it and a way to read it through a public door. */
 import { readdir, readFile } from "node:fs/promises";
 import { join, relative } from "node:path";
-import { DTYPE_BYTES, elementCount } from "../../src/checkpoint/dtype.ts";
-import { openSafetensors, writeSafetensors } from "../../src/checkpoint/safetensors.ts";
-import { T5Tokenizer } from "../../src/checkpoint/t5-tokenizer.ts";
-import { expectWeights } from "../../src/checkpoint/weights.ts";
+import { DTYPE_BYTES, elementCount } from "../../src/files/dtype.ts";
+import { openSafetensors, writeSafetensors } from "../../src/files/safetensors.ts";
+import { T5Tokenizer } from "../../src/text/t5-tokenizer.ts";
+import { expectWeights } from "../../src/checkpoint/weight-index.ts";
 import { CogVideoX, CogwheelError, loadLora, memorySource, readLatents, writeLatents, type Gpu } from "../../src/index.ts";
-import { parseLoraConfig } from "../../src/models/lora-config.ts";
-import { loraChanges } from "../../src/models/lora-changes.ts";
+import { parseLoraConfig } from "../../src/models/lora/config.ts";
+import { loraChanges } from "../../src/models/lora/changes.ts";
 import { expectedT5Weights } from "../../src/models/t5/config.ts";
-import { transformerWeights } from "../../src/models/transformer/config.ts";
-import { vaeWeights } from "../../src/models/vae/graphs.ts";
-import { readCase } from "../../src/reference/case.ts";
-import { runCase } from "../../src/reference/run.ts";
+import { transformerWeights } from "../../src/models/cogvideox/config.ts";
+import { vaeWeights } from "../../src/models/vae/batches.ts";
+import { readCase } from "../../src/check/reference/case.ts";
+import { runCase } from "../../src/check/reference/run.ts";
 import { values } from "../support/compare.ts";
 import type { Mutator } from "../support/mutate.ts";
 import { tinyCheckpoint } from "../support/tiny-checkpoint.ts";

@@ -4,7 +4,7 @@
  */
 import { fork, type ChildProcess } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { CogwheelError } from "../../src/errors.ts";
+import { CogwheelError } from "../../src/base/errors.ts";
 import { Gpu } from "../../src/gpu/gpu.ts";
 import { Mutator } from "../support/mutate.ts";
 import { removeTinyCheckpoints } from "../support/tiny-checkpoint.ts";

@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { expect, it } from "vitest";
 import { allKernels } from "#kernels";
 import { defineKernel } from "../../src/gpu/define-kernel.ts";
-import { dispatch } from "../../src/graph/dispatch.ts";
+import { dispatch } from "../../src/plan/dispatch.ts";
 import { Graph, type Op, type Tensor } from "../../src/graph/graph.ts";
-import { runGraph } from "../../src/graph/run.ts";
+import { runGraph } from "../../src/run/run-graph.ts";
 import { testGpu } from "../support/gpu.ts";
 
 const KERNELS = join(import.meta.dirname, "../../kernels");

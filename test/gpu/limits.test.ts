@@ -2,11 +2,11 @@
 import { describe, expect, it } from "vitest";
 import { readCapabilities } from "../../src/gpu/capabilities.ts";
 import { Gpu } from "../../src/gpu/gpu.ts";
-import { choose } from "../../src/graph/choice.ts";
-import { compile } from "../../src/graph/compile.ts";
+import { choose } from "../../src/plan/choice.ts";
+import { compile } from "../../src/plan/compile.ts";
 import { Graph } from "../../src/graph/graph.ts";
 import { ExactRun } from "../../src/models/vae/exact.ts";
-import { vaeGraphs } from "../../src/models/vae/graphs.ts";
+import { vaeGraphs } from "../../src/models/vae/batches.ts";
 import { parseVaeConfig } from "../../src/models/vae/config.ts";
 import { matmul } from "../../src/ops/matmul.ts";
 import { limitedGpu, testGpu } from "../support/gpu.ts";

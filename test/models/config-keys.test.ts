@@ -6,9 +6,9 @@ import { afterAll, describe, expect, test } from "vitest";
 import type { Judged } from "../../src/checkpoint/config-keys.ts";
 import { CogVideoX } from "../../src/index.ts";
 import { judgeT5Config } from "../../src/models/t5/config.ts";
-import { judgeTransformerConfig } from "../../src/models/transformer/config.ts";
+import { judgeTransformerConfig } from "../../src/models/cogvideox/config.ts";
 import { judgeVaeConfig } from "../../src/models/vae/config.ts";
-import { judgeSchedulerConfig } from "../../src/schedulers/config.ts";
+import { judgeSchedulerConfig } from "../../src/diffusion/config.ts";
 import { testGpu } from "../support/gpu.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
 

@@ -1,14 +1,14 @@
 /** The published configurations, planned without a GPU: every dispatch must fit the limits that WebGPU promises. */
 import { expect, test } from "vitest";
 import type { Capabilities } from "../../src/gpu/capabilities.ts";
-import { compile } from "../../src/graph/compile.ts";
-import { MAX_DISPATCH_FLOPS } from "../../src/graph/dispatch.ts";
+import { compile } from "../../src/plan/compile.ts";
+import { MAX_DISPATCH_FLOPS } from "../../src/plan/dispatch.ts";
 import { parseT5Config } from "../../src/models/t5/config.ts";
-import { t5Graph } from "../../src/models/t5/encoder.ts";
+import { t5Graph } from "../../src/models/t5/model.ts";
 import { parseVaeConfig } from "../../src/models/vae/config.ts";
-import { planVae } from "../../src/models/vae/graphs.ts";
-import { parseTransformerConfig, transformerWeights } from "../../src/models/transformer/config.ts";
-import { denoiseGraph } from "../../src/pipelines/denoiser.ts";
+import { planVae } from "../../src/models/vae/batches.ts";
+import { parseTransformerConfig, transformerWeights } from "../../src/models/cogvideox/config.ts";
+import { denoiseGraph } from "../../src/models/cogvideox/model.ts";
 
 /** WebGPU's default limits, but for buffers: an activation of these models is over 256 MiB, and adapters have more. */
 const caps: Capabilities = {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { f16ToNumber } from "../../src/checkpoint/convert.ts";
+import { f16ToNumber } from "../../src/files/convert.ts";
 import { attention, batchSegments, type Segment } from "../../src/ops/attention.ts";
-import { attentionReference } from "../../src/sweep/cases/attention.ts";
+import { attentionReference } from "../../src/check/sweep/cases/attention.ts";
 import { expectClose, toHalf, values } from "../support/compare.ts";
 import { limitedGpu, runGraph, testGpu } from "../support/gpu.ts";
 

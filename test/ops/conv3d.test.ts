@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { Graph, Tensor } from "../../src/graph/graph.ts";
 import { conv3d, type Conv3dOptions } from "../../src/ops/conv3d.ts";
-import { conv3dReference, outputShape, type ConvSizes } from "../../src/sweep/cases/conv3d.ts";
+import { conv3dReference, outputShape, type ConvSizes } from "../../src/check/sweep/cases/conv3d.ts";
 import { expectClose, toHalf, values } from "../support/compare.ts";
 import { limitedGpu, runGraph, testGpu } from "../support/gpu.ts";
 import { padChannels, pad4 } from "../support/video.ts";

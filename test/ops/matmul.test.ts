@@ -1,7 +1,7 @@
 import { expect, test, describe } from "vitest";
 import { Graph } from "../../src/graph/graph.ts";
 import { matmul, type MatmulOptions } from "../../src/ops/matmul.ts";
-import { matmulReference } from "../../src/sweep/cases/matmul.ts";
+import { matmulReference } from "../../src/check/sweep/cases/matmul.ts";
 import { expectClose, toHalf, values } from "../support/compare.ts";
 import { limitedGpu, runGraph, testGpu } from "../support/gpu.ts";
 

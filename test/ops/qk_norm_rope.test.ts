@@ -3,7 +3,7 @@ import { Graph, type Op, type OutputSpec, type Tensor } from "../../src/graph/gr
 import { matmul } from "../../src/ops/matmul.ts";
 import { qkNormRope } from "../../src/ops/qk_norm_rope.ts";
 import { silu } from "../../src/ops/silu.ts";
-import { qkReference } from "../../src/sweep/cases/norm.ts";
+import { qkReference } from "../../src/check/sweep/cases/norm.ts";
 import { expectClose, values } from "../support/compare.ts";
 import { runGraph } from "../support/gpu.ts";
 import { testCases } from "../support/sweep.ts";

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
 import type { GenerateOptions, Stage } from "../../src/pipelines/options.ts";
-import type { DenoiseState } from "../../src/pipelines/denoiser.ts";
+import type { DenoiseState } from "../../src/models/cogvideox/model.ts";
 import { GenerationInterrupted } from "../../src/pipelines/interrupted.ts";
 import { readLatents, writeLatents } from "../../src/pipelines/latents-file.ts";
 import type { Video } from "../../src/pipelines/video.ts";

@@ -2,22 +2,22 @@ import { mkdtemp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { writeSafetensors } from "../../src/checkpoint/safetensors.ts";
+import { writeSafetensors } from "../../src/files/safetensors.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
-import { compile } from "../../src/graph/compile.ts";
+import { compile } from "../../src/plan/compile.ts";
 import { Graph } from "../../src/graph/graph.ts";
-import { Program, widen } from "../../src/graph/program.ts";
-import { WeightStore } from "../../src/graph/weights.ts";
-import { LoraWeights, withLoras, type LoraTensor } from "../../src/models/lora.ts";
-import { loraChanges } from "../../src/models/lora-changes.ts";
-import { readLoraConfig } from "../../src/models/lora-config.ts";
-import { parseTransformerConfig } from "../../src/models/transformer/config.ts";
-import { factorWeight } from "../../src/models/transformer/linear.ts";
-import { recordTransformer } from "../../src/models/transformer/transformer.ts";
+import { Program, widen } from "../../src/run/program.ts";
+import { WeightStore } from "../../src/run/weight-store.ts";
+import { LoraWeights, withLoras, type LoraTensor } from "../../src/models/lora/merge.ts";
+import { loraChanges } from "../../src/models/lora/changes.ts";
+import { readLoraConfig } from "../../src/models/lora/config.ts";
+import { parseTransformerConfig } from "../../src/models/cogvideox/config.ts";
+import { factorWeight } from "../../src/models/cogvideox/linear.ts";
+import { recordTransformer } from "../../src/models/cogvideox/forward.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
 import { loadLora } from "../../src/pipelines/lora-file.ts";
 import type { GenerateOptions } from "../../src/pipelines/options.ts";
-import { caseWeights, readCase } from "../../src/reference/case.ts";
+import { caseWeights, readCase } from "../../src/check/reference/case.ts";
 import { relativeL2, values } from "../support/compare.ts";
 import { testGpu } from "../support/gpu.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
@@ -285,7 +285,7 @@ describe("merged and live", () => {
 describe("kept parts", () => {
   it("adapters come, change and go without reading a weight or compiling again; gone, the bytes are those of before", async () => {
     const reads: string[] = [];
-    const { openSource } = await import("../../src/checkpoint/open-node.ts");
+    const { openSource } = await import("../../src/hub/open-node.ts");
     const inner = await openSource(folder);
     const source = new Proxy(inner, { get: (target, key) => {
       const value = Reflect.get(target, key, target) as unknown;

@@ -1,13 +1,13 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { toFloat32 } from "../../src/checkpoint/convert.ts";
-import { openSafetensors } from "../../src/checkpoint/safetensors.ts";
-import { memorySource } from "../../src/checkpoint/source-memory.ts";
+import { toFloat32 } from "../../src/files/convert.ts";
+import { openSafetensors } from "../../src/files/safetensors.ts";
+import { memorySource } from "../../src/sources/memory.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
 import { inpaintCondition, resizeLinear } from "../../src/pipelines/conditioning.ts";
-import type { DenoiseState } from "../../src/pipelines/denoiser.ts";
+import type { DenoiseState } from "../../src/models/cogvideox/model.ts";
 import { GenerationInterrupted } from "../../src/pipelines/interrupted.ts";
 import { readLatents, writeLatents } from "../../src/pipelines/latents-file.ts";
 import type { GenerateOptions } from "../../src/pipelines/options.ts";
@@ -60,7 +60,7 @@ describe("several videos a prompt", () => {
     const both = await model.generate({ ...base, frames: 8, samples: 2 });
     expect(both.samples.length).toBe(2);
     const noise: Float32Array[] = [];
-    const { TorchGenerator } = await import("../../src/random/torch.ts");
+    const { TorchGenerator } = await import("../../src/diffusion/torch-random.ts");
     const all = new TorchGenerator(7).randn([2, 2, 4, 2, 4]);
     for (const half of [0, 1]) noise.push(all.slice((half * all.length) / 2, ((half + 1) * all.length) / 2));
     for (const [i, start] of noise.entries()) {

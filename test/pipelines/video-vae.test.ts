@@ -4,13 +4,13 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { memorySource } from "../../src/checkpoint/source-memory.ts";
-import { writeSafetensors } from "../../src/checkpoint/safetensors.ts";
+import { memorySource } from "../../src/sources/memory.ts";
+import { writeSafetensors } from "../../src/files/safetensors.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
 import { readLatents, readVideoLatents, writeLatents, writeVideoLatents } from "../../src/pipelines/latents-file.ts";
 import { framesOf, framesThatReturn, VideoVae } from "../../src/pipelines/video-vae.ts";
-import { readCase } from "../../src/reference/case.ts";
+import { readCase } from "../../src/check/reference/case.ts";
 import { decodeVideo } from "../../src/video/decode.ts";
 import { encodeVideo } from "../../src/video/encode.ts";
 import type { Frame } from "../../src/video/frame.ts";
@@ -106,10 +106,10 @@ describe("encode and decode", () => {
       const mean = await vae.encode(bytes);
       const drawn = await vae.encode(bytes, { seed: 7 });
       expect([1, mean.channels, mean.frames, mean.height, mean.width]).toEqual([...want.shape]);
-      const { CausalVae } = await import("../../src/models/vae/vae.ts");
-      const { caseWeights } = await import("../../src/reference/case.ts");
+      const { CausalVae } = await import("../../src/models/vae/model.ts");
+      const { caseWeights } = await import("../../src/check/reference/case.ts");
       const { fitFrames } = await import("../../src/video/fit.ts");
-      const { TorchGenerator } = await import("../../src/random/torch.ts");
+      const { TorchGenerator } = await import("../../src/diffusion/torch-random.ts");
       using direct = CausalVae.create(gpu, vae.config, caseWeights(c, "f32"));
       const posterior = await direct.encode(fitFrames(bytes, { width: w, height: h }), { batch: 1, frames: t, height: h, width: w });
       const order = (z: Float32Array) => Float32Array.from({ length: z.length }, (_, i) => {
@@ -217,6 +217,6 @@ describe("cogwheel vae", () => {
 /** Weights that an encoder's case does not have: zeros, for a checkpoint must be whole. */
 async function decoderWeights(config: Record<string, unknown>) {
   const { parseVaeConfig } = await import("../../src/models/vae/config.ts");
-  const { vaeWeights } = await import("../../src/models/vae/graphs.ts");
+  const { vaeWeights } = await import("../../src/models/vae/batches.ts");
   return [...vaeWeights(parseVaeConfig(config), ["decode"])].map(([name, shape]) => [name, { dtype: "F32" as const, shape: [...shape], data: new Float32Array(shape.reduce((a, b) => a * b, 1)) }] as const);
 }

@@ -13,7 +13,7 @@ let script: string;
 beforeAll(async () => {
   place = realpathSync(mkdtempSync(join(tmpdir(), "cogwheel-kills-")));
   script = join(place, "write.mjs");
-  writeFileSync(join(place, "write.ts"), `import ${JSON.stringify(resolve("src/dispose.ts"))};
+  writeFileSync(join(place, "write.ts"), `import ${JSON.stringify(resolve("src/base/dispose.ts"))};
     import { openOutput } from ${JSON.stringify(resolve("src/platform/output-node.ts"))};
     const [path, count, level] = process.argv.slice(2);
     const folder = path.endsWith("/");

@@ -28,7 +28,7 @@ beforeAll(async () => {
      try { const { name, kind, advice } = await requestGpuAdapter(); console.log(JSON.stringify({ name, kind, advice, args: process.argv.slice(2), parent: process.ppid })); }
      catch (error) { console.log(error.message); process.exitCode = 7; }`,
   );
-  await build({ entryPoints: ["src/launch.ts", join(folder, "name.ts")], outdir: folder, entryNames: "[name]", bundle: true, format: "esm", platform: "node", packages: "external", logLevel: "warning" });
+  await build({ entryPoints: ["src/cli/launch.ts", join(folder, "name.ts")], outdir: folder, entryNames: "[name]", bundle: true, format: "esm", platform: "node", packages: "external", logLevel: "warning" });
   writeFileSync(
     script("wait"),
     `process.on("SIGINT", () => { console.log("stopping"); setTimeout(() => process.exit(130), 100); });

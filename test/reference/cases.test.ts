@@ -1,10 +1,10 @@
 import { readdirSync } from "node:fs";
 import { join, relative } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { folderSource } from "../../src/checkpoint/source-node.ts";
-import type { CheckpointSource } from "../../src/checkpoint/source.ts";
-import { readCase } from "../../src/reference/case.ts";
-import { complaint, runCase } from "../../src/reference/run.ts";
+import { folderSource } from "../../src/sources/folder.ts";
+import type { CheckpointSource } from "../../src/sources/source.ts";
+import { readCase } from "../../src/check/reference/case.ts";
+import { complaint, runCase } from "../../src/check/reference/run.ts";
 import { testGpu } from "../support/gpu.ts";
 
 const folder = join(import.meta.dirname, "cases");

@@ -1,10 +1,10 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { writeSafetensors, type TensorToWrite } from "../../src/checkpoint/safetensors.ts";
-import { readCase } from "../../src/reference/case.ts";
-import { compareSteps, compareTensors, thresholdFor, worstOf } from "../../src/reference/compare.ts";
-import { complaint, runCase } from "../../src/reference/run.ts";
+import { writeSafetensors, type TensorToWrite } from "../../src/files/safetensors.ts";
+import { readCase } from "../../src/check/reference/case.ts";
+import { compareSteps, compareTensors, thresholdFor, worstOf } from "../../src/check/reference/compare.ts";
+import { complaint, runCase } from "../../src/check/reference/run.ts";
 import { testGpu } from "../support/gpu.ts";
 
 const tensor = (...data: number[]) => ({ shape: [data.length], data: Float32Array.from(data) });

@@ -1,11 +1,11 @@
 /** The inspector: every node against the reference's own modules, and a fault named where it was put. */
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { folderSource } from "../../src/checkpoint/source-node.ts";
-import type { CheckpointSource } from "../../src/checkpoint/source.ts";
-import { readCase } from "../../src/reference/case.ts";
-import type { ReferenceCase } from "../../src/reference/module.ts";
-import { runCase } from "../../src/reference/run.ts";
+import { folderSource } from "../../src/sources/folder.ts";
+import type { CheckpointSource } from "../../src/sources/source.ts";
+import { readCase } from "../../src/check/reference/case.ts";
+import type { ReferenceCase } from "../../src/check/reference/module.ts";
+import { runCase } from "../../src/check/reference/run.ts";
 import { testGpu } from "../support/gpu.ts";
 
 let source: CheckpointSource;

@@ -1,21 +1,21 @@
 /** A folder of test/reference/adapters.py: adapters on the model of a committed reference case, and what PEFT or diffusers compute with them. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { openSafetensors } from "../../src/checkpoint/safetensors.ts";
-import { memorySource } from "../../src/checkpoint/source-memory.ts";
-import { toFloat32 } from "../../src/checkpoint/convert.ts";
+import { openSafetensors } from "../../src/files/safetensors.ts";
+import { memorySource } from "../../src/sources/memory.ts";
+import { toFloat32 } from "../../src/files/convert.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
-import { compile } from "../../src/graph/compile.ts";
+import { compile } from "../../src/plan/compile.ts";
 import { Graph } from "../../src/graph/graph.ts";
-import { Program } from "../../src/graph/program.ts";
-import { WeightStore } from "../../src/graph/weights.ts";
-import { LoraWeights, withLoras } from "../../src/models/lora.ts";
-import { loraChanges } from "../../src/models/lora-changes.ts";
-import { parseTransformerConfig } from "../../src/models/transformer/config.ts";
-import { factorWeight } from "../../src/models/transformer/linear.ts";
-import { recordTransformer } from "../../src/models/transformer/transformer.ts";
+import { Program } from "../../src/run/program.ts";
+import { WeightStore } from "../../src/run/weight-store.ts";
+import { LoraWeights, withLoras } from "../../src/models/lora/merge.ts";
+import { loraChanges } from "../../src/models/lora/changes.ts";
+import { parseTransformerConfig } from "../../src/models/cogvideox/config.ts";
+import { factorWeight } from "../../src/models/cogvideox/linear.ts";
+import { recordTransformer } from "../../src/models/cogvideox/forward.ts";
 import { loadLora } from "../../src/pipelines/lora-file.ts";
-import { caseWeights, readCase } from "../../src/reference/case.ts";
+import { caseWeights, readCase } from "../../src/check/reference/case.ts";
 import { relativeL2 } from "./compare.ts";
 
 export interface AdapterCase {

@@ -4,7 +4,7 @@
  * what it stores is read by others behind a barrier of the kernel's.
  */
 import type { Kernel } from "../../src/gpu/kernel.ts";
-import type { Plan } from "../../src/graph/compile.ts";
+import type { Plan } from "../../src/plan/compile.ts";
 
 /** The extension that kernels with subgroup matrices enable. */
 export const MATRICES = "chromium_experimental_subgroup_matrix";

@@ -1,10 +1,10 @@
 /** One device for all tests of a process, and running one-off graphs on it. */
 import { Gpu, type OpenGpuOptions } from "../../src/gpu/gpu.ts";
 import type { CapabilityOverrides } from "../../src/gpu/capabilities.ts";
-import { compile } from "../../src/graph/compile.ts";
+import { compile } from "../../src/plan/compile.ts";
 import { Graph, type DType, type Tensor } from "../../src/graph/graph.ts";
-import { Program, type RunOptions } from "../../src/graph/program.ts";
-import { WeightStore, type WeightProvider } from "../../src/graph/weights.ts";
+import { Program, type RunOptions } from "../../src/run/program.ts";
+import { WeightStore, type WeightProvider } from "../../src/run/weight-store.ts";
 import { toHalf } from "./compare.ts";
 
 const shared = globalThis as { cogwheelTestGpu?: Promise<Gpu> };

@@ -1,5 +1,5 @@
 /** A small checkpoint as a repository on the hub: what opening takes, and what else lies there. */
-import { writeSafetensors } from "../../src/checkpoint/safetensors.ts";
+import { writeSafetensors } from "../../src/files/safetensors.ts";
 
 export const ID = "some-org/Some-Model_2b";
 export const COMMIT = "a".repeat(40);

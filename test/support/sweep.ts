@@ -1,8 +1,8 @@
 /** An op's case list of the sweep as its test. */
 import { expect, test } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
-import { allCases } from "../../src/sweep/cases/index.ts";
-import { sweep } from "../../src/sweep/sweep.ts";
+import { allCases } from "../../src/check/sweep/cases/index.ts";
+import { sweep } from "../../src/check/sweep/sweep.ts";
 import { limitedGpu, testGpu } from "./gpu.ts";
 
 const shared = globalThis as { cogwheelUniformGpu?: Promise<Gpu> };
@@ -11,7 +11,7 @@ const shared = globalThis as { cogwheelUniformGpu?: Promise<Gpu> };
 export function testCases(op: string): void {
   test(`${op}: the tiny and the odd cases of its list`, { timeout: 300_000 }, async () => {
     const list = allCases.find((one) => one.op === op);
-    if (!list) throw new Error(`src/sweep/cases must have a list of ${op}, got none`);
+    if (!list) throw new Error(`src/check/sweep/cases must have a list of ${op}, got none`);
     const report = await sweep(await testGpu(), await (shared.cogwheelUniformGpu ??= limitedGpu({ immediates: false })), { lists: [list], sizes: ["tiny", "odd"] });
     expect(report.problems).toEqual([]);
     expect(report.cases).toBeGreaterThan(0);

@@ -5,12 +5,12 @@
 import { copyFile, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Dtype } from "../../src/checkpoint/dtype.ts";
-import { writeSafetensors, type TensorToWrite } from "../../src/checkpoint/safetensors.ts";
+import type { Dtype } from "../../src/files/dtype.ts";
+import { writeSafetensors, type TensorToWrite } from "../../src/files/safetensors.ts";
 import { expectedT5Weights, parseT5Config } from "../../src/models/t5/config.ts";
-import { parseTransformerConfig, transformerWeights } from "../../src/models/transformer/config.ts";
+import { parseTransformerConfig, transformerWeights } from "../../src/models/cogvideox/config.ts";
 import { parseVaeConfig } from "../../src/models/vae/config.ts";
-import { vaeWeights } from "../../src/models/vae/graphs.ts";
+import { vaeWeights } from "../../src/models/vae/batches.ts";
 import { toHalf, values } from "./compare.ts";
 
 export const TINY_CONFIGS = {

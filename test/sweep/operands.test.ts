@@ -5,7 +5,7 @@
 import { describe, expect, test } from "vitest";
 import { padColumns as copyKernel } from "#kernels";
 import type { Gpu } from "../../src/gpu/gpu.ts";
-import { dispatch, foldGrid, rowView, rowWindows } from "../../src/graph/dispatch.ts";
+import { dispatch, foldGrid, rowView, rowWindows } from "../../src/plan/dispatch.ts";
 import { bytesOf, Graph, isFloat, type DType, type Op, type Tensor, type TensorRole } from "../../src/graph/graph.ts";
 import { attention } from "../../src/ops/attention.ts";
 import { conv3d } from "../../src/ops/conv3d.ts";
@@ -16,9 +16,9 @@ import { layerNorm } from "../../src/ops/layer_norm.ts";
 import { matmul } from "../../src/ops/matmul.ts";
 import { qkNormRope } from "../../src/ops/qk_norm_rope.ts";
 import { rmsNorm } from "../../src/ops/rms_norm.ts";
-import { Draw, type Drawn, type KernelChoice, type OpCase, type OpCases, type Precision } from "../../src/sweep/case.ts";
-import { allCases } from "../../src/sweep/cases/index.ts";
-import { planCase, runCase, workOf, type Planned } from "../../src/sweep/run.ts";
+import { Draw, type Drawn, type KernelChoice, type OpCase, type OpCases, type Precision } from "../../src/check/sweep/case.ts";
+import { allCases } from "../../src/check/sweep/cases/index.ts";
+import { planCase, runCase, workOf, type Planned } from "../../src/check/sweep/run.ts";
 import { testGpu } from "../support/gpu.ts";
 
 /** The same values, computed by a node; what lies behind them in memory is left as it was. */

@@ -5,10 +5,10 @@ import { silu as siluKernel } from "#kernels";
 import type { Capabilities } from "../../src/gpu/capabilities.ts";
 import type { Kernel } from "../../src/gpu/kernel.ts";
 import { silu } from "../../src/ops/silu.ts";
-import { oneKernel, type OpCases } from "../../src/sweep/case.ts";
-import { allCases } from "../../src/sweep/cases/index.ts";
-import { planCase } from "../../src/sweep/run.ts";
-import { kernelsWithoutCases, PRECISIONS, sweep, unsweptKernels } from "../../src/sweep/sweep.ts";
+import { oneKernel, type OpCases } from "../../src/check/sweep/case.ts";
+import { allCases } from "../../src/check/sweep/cases/index.ts";
+import { planCase } from "../../src/check/sweep/run.ts";
+import { kernelsWithoutCases, PRECISIONS, sweep, unsweptKernels } from "../../src/check/sweep/sweep.ts";
 import { testGpu } from "../support/gpu.ts";
 
 const caps = (lanes: number): Capabilities => ({

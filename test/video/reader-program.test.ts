@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { CogwheelError } from "../../src/errors.ts";
+import { CogwheelError } from "../../src/base/errors.ts";
 import { DEFAULT_LIMITS, refuseBeyondFrames, refuseBeyondPixels } from "../../src/video/read/limits.ts";
 import { Customs, errorMessage, warningMessage } from "../../src/video/sandbox/messages.ts";
 import { encodeHead, PipeReader } from "../../src/video/sandbox/node-pipe.ts";

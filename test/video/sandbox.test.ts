@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { CogwheelError } from "../../src/errors.ts";
+import { CogwheelError } from "../../src/base/errors.ts";
 import { decodeVideo } from "../../src/video/decode.ts";
 import { encodeVideo } from "../../src/video/encode.ts";
 import { readersOf, isAlive, NODES, startBare } from "../support/bare.ts";

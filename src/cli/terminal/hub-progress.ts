@@ -1,4 +1,4 @@
-import type { HubOptions } from "../../checkpoint/hub-id.ts";
+import type { HubOptions } from "../../hub/id.ts";
 import type { Progress } from "./progress.ts";
 
 /** Shows how far a download from the hub is. */

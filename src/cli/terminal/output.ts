@@ -5,7 +5,7 @@
 import { closeSync, openSync } from "node:fs";
 import { constants } from "node:os";
 import { systemWords } from "../../platform/system-error.ts";
-import { visible, visibleJson, visibleLines } from "../../visible.ts";
+import { visible, visibleJson, visibleLines } from "../../base/visible.ts";
 
 /** Why standard output takes nothing any more. */
 let failure: NodeJS.ErrnoException | undefined;

@@ -2,7 +2,7 @@
  * How far a long run is: on a terminal one line that is drawn again, elsewhere a plain line now and then. What is drawn goes
  * to standard error, so that standard output holds results only.
  */
-import { cut, shortenedLines, visible } from "../../visible.ts";
+import { cut, shortenedLines, visible } from "../../base/visible.ts";
 import { table } from "./table.ts";
 
 /** What is needed of a stream; process.stderr is one. */

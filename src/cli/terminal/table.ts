@@ -1,5 +1,5 @@
 /** Text in aligned columns. */
-import { cut, visible } from "../../visible.ts";
+import { cut, visible } from "../../base/visible.ts";
 
 /** A number, perhaps with a sign, a unit or a factor: such columns are aligned at their right end. */
 const NUMBER = /^([-+~≤≥<>]\s?)?\d[\d,.  ]*(e[-+]?\d+)?(\s?(%|×|[a-zA-Zµ]{1,3}(\/[a-zA-Z]{1,3})?|GFLOP(\/s)?))?$/;

@@ -1,53 +1,63 @@
-/**
- * The T5 v1.1 encoder: pre-norm blocks of self-attention with a learned position bias and a gated feed-forward layer.
- *
- *   B batch, S tokens, C width (d_model), N heads, D head width (d_kv), F feed-forward width (d_ff)
- *
- * CogVideoX calls it without a mask: padding is attended to like any token, and the transformer sees its states.
- * The residual stream and everything in the feed-forward layer are f32 whatever the storage type: trained T5 passes
- * 1e5 there, beyond f16.
- */
-import type { DType, Tensor, Graph } from "../../graph/graph.ts";
-import { attention, batchSegments } from "../../ops/attention.ts";
-import { embedding } from "../../ops/embedding.ts";
-import { gatedGelu } from "../../ops/gated_gelu.ts";
-import { matmul } from "../../ops/matmul.ts";
-import { relativeBias } from "../../ops/relative_bias.ts";
-import { rmsNorm } from "../../ops/rms_norm.ts";
+/** A T5 encoder with its weights on the GPU: ids in, hidden states out. */
+import { CogwheelError } from "../../base/errors.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
+import { compile } from "../../plan/compile.ts";
+import { Graph } from "../../graph/graph.ts";
+import { Program, type RunOptions } from "../../run/program.ts";
+import { WeightStore, type LoadOptions, type WeightProvider } from "../../run/weight-store.ts";
 import type { T5Config } from "./config.ts";
+import { recordT5 } from "./forward.ts";
 
-export interface RecordT5Options {
-  /** Storage type of activations that f16 can hold. Default f32. */
-  dtype?: DType;
+export interface T5EncoderOptions extends LoadOptions {
+  /** Texts that are encoded at once. */
+  batch: number;
+  /** Ids a text, padding included. */
+  length: number;
+  /** Storage type of activations. The weights' own is the provider's choice. Default f32. */
+  dtype?: "f32" | "f16";
 }
 
-/** inputIds [B, S] u32 → last hidden state [B, S, C] f32. */
-export function recordT5(graph: Graph, config: T5Config, inputIds: Tensor, options: RecordT5Options = {}): Tensor {
-  const { vocab_size, d_model: c, num_heads: heads, num_layers, layer_norm_epsilon: eps } = config;
-  const dtype = options.dtype ?? "f32";
-  return graph.scope("encoder", () => {
-    let hidden_BSC = embedding(inputIds, graph.weight("shared.weight", [vocab_size, c]));
-    const table = graph.weight("encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", [config.relative_attention_num_buckets, heads]);
-    const bias = relativeBias(table, { length: inputIds.dim(1), maxDistance: config.relative_attention_max_distance });
-    for (let i = 0; i < num_layers; i++) hidden_BSC = graph.scope(`block.${i}`, () => recordT5Block(graph, config, i, hidden_BSC, bias, dtype));
-    return rmsNorm(hidden_BSC, graph.weight("encoder.final_layer_norm.weight", [c]), { eps });
-  });
+export class T5Encoder implements Disposable {
+  private constructor(
+    readonly config: T5Config,
+    readonly batch: number,
+    readonly length: number,
+    private readonly program: Program,
+    private readonly weights: WeightStore,
+  ) {}
+
+  /** Compiles the encoder for its shapes and loads its weights. Dispose of it to free them. */
+  static async create(gpu: Gpu, config: T5Config, provider: WeightProvider, options: T5EncoderOptions): Promise<T5Encoder> {
+    const { batch, length, dtype = "f32" } = options;
+    const plan = compile(t5Graph(config, provider, { batch, length, dtype }), gpu.caps);
+    const weights = new WeightStore(gpu, provider);
+    try {
+      return new T5Encoder(config, batch, length, await Program.create(gpu, plan, weights, options), weights);
+    } catch (error) {
+      weights[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** `ids` holds [batch, length] ids; resolves to [batch, length, d_model]. */
+  async encode(ids: Int32Array | Uint32Array, options: Omit<RunOptions, "inputs"> = {}): Promise<Float32Array> {
+    if (ids.length !== this.batch * this.length) throw new CogwheelError("t5", `this encoder takes ${this.batch} × ${this.length} ids, got ${ids.length}; pad them or create it for another length`);
+    const bad = ids.findIndex((id: number) => id < 0 || id >= this.config.vocab_size);
+    if (bad >= 0) throw new CogwheelError("t5", `ids must lie within 0 to ${this.config.vocab_size - 1}, got ${ids[bad]} at ${bad}; use the tokenizer that belongs to this checkpoint`);
+    await this.program.run({ ...options, inputs: { input_ids: Uint32Array.from(ids) } });
+    return this.program.read("last_hidden_state", options.signal);
+  }
+
+  [Symbol.dispose](): void {
+    this.program[Symbol.dispose]();
+    this.weights[Symbol.dispose]();
+  }
 }
 
-/** Block i: hidden [B, S, C] f32, bias [N, 2S − 1] → [B, S, C] f32, in the memory of `hidden` if that is an activation. */
-export function recordT5Block(graph: Graph, config: T5Config, i: number, hidden: Tensor, bias: Tensor, dtype: DType): Tensor {
-  const { d_model: c, d_kv: d, d_ff: f, num_heads: heads, layer_norm_epsilon: eps } = config;
-  const [batch, length] = hidden.shape as [number, number, number];
-  const inner = heads * d;
-  const attend = `encoder.block.${i}.layer.0`;
-  const x_BSC = rmsNorm(hidden, graph.weight(`${attend}.layer_norm.weight`, [c]), { eps, dtype });
-  const byHead = (n: string) => matmul(x_BSC, graph.weight(`${attend}.SelfAttention.${n}.weight`, [inner, c]), { heads: d, dtype });
-  // T5 does not scale its scores.
-  const mixed = attention(byHead("q"), byHead("k"), byHead("v"), { segments: batchSegments(batch, length), scale: 1, bias, dtype });
-  const attended_BSC = matmul(graph.reshape(mixed, [batch, length, inner]), graph.weight(`${attend}.SelfAttention.o.weight`, [c, inner]), { residual: hidden, accumulate: true });
-
-  const feed = `encoder.block.${i}.layer.1`;
-  const z_BSC = rmsNorm(attended_BSC, graph.weight(`${feed}.layer_norm.weight`, [c]), { eps, dtype });
-  const gated_BSF = gatedGelu(matmul(z_BSC, graph.weight(["wi_0", "wi_1"].map((n) => `${feed}.DenseReluDense.${n}.weight`), [2 * f, c])));
-  return matmul(gated_BSF, graph.weight(`${feed}.DenseReluDense.wo.weight`, [c, f]), { residual: attended_BSC, accumulate: true });
+/** The encoder as a graph, to plan with before anything is loaded. */
+export function t5Graph(config: T5Config, provider: Pick<WeightProvider, "type">, options: Pick<T5EncoderOptions, "batch" | "length" | "dtype">): Graph {
+  const graph = new Graph("t5", (name) => provider.type(name));
+  const inputIds = graph.input("input_ids", [options.batch, options.length], "u32");
+  graph.output("last_hidden_state", recordT5(graph, config, inputIds, { dtype: options.dtype ?? "f32" }));
+  return graph;
 }

@@ -7,14 +7,14 @@
  * are merged exactly (Chan, Golub & LeVeque 1983, in f64) before the next segment begins. No arithmetic is different but the order of
  * those sums. The adapter holds the weights and one tile; the host holds the two or three activations that are alive between segments.
  */
-import { CogwheelError } from "../../errors.ts";
+import { CogwheelError } from "../../base/errors.ts";
 import type { Capabilities } from "../../gpu/capabilities.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import type { Choice } from "../../graph/choice.ts";
-import { compile, type Plan } from "../../graph/compile.ts";
+import type { Choice } from "../../plan/choice.ts";
+import { compile, type Plan } from "../../plan/compile.ts";
 import { bytesOf, Graph, type Node, type Tensor } from "../../graph/graph.ts";
-import { Arenas, Program, type RunOptions } from "../../graph/program.ts";
-import type { WeightStore } from "../../graph/weights.ts";
+import { Arenas, Program, type RunOptions } from "../../run/program.ts";
+import type { WeightStore } from "../../run/weight-store.ts";
 import type { ConvAttrs } from "../../ops/conv3d.ts";
 import type { ApplyAttrs } from "../../ops/group_norm_apply.ts";
 

@@ -1,5 +1,5 @@
 /** The encoder's answer: a Gaussian with a variance of its own for every latent. */
-import { CogwheelError } from "../../errors.ts";
+import { CogwheelError } from "../../base/errors.ts";
 
 export class LatentPosterior {
   constructor(

@@ -3,7 +3,7 @@
  * equal to Pillow's, and whatever a damaged picture makes of them stays inside their memory. They are loaded with the first picture that needs them.
  */
 import { compileCodec } from "#codecs";
-import { CogwheelError } from "../../errors.ts";
+import { CogwheelError } from "../../base/errors.ts";
 
 export type CodecName = "jpeg" | "webp";
 

@@ -4,7 +4,7 @@
  */
 import { installWebCodecs } from "#platform";
 import { BufferSource, EncodedPacketSink, Input, type InputVideoTrack, Logging, LogLevel, MATROSKA, MP4, QTFF, type VideoSample, VideoSampleSink, WEBM } from "mediabunny";
-import { CogwheelError } from "../../errors.ts";
+import { CogwheelError } from "../../base/errors.ts";
 import { matrixFor } from "../color.ts";
 import { fitFrame } from "../fit.ts";
 import { withChannels, type Frame } from "../frame.ts";

@@ -1,5 +1,5 @@
 /** GIF → its frames, as they are shown. The whole file is walked first, which is quick and says what it asks for; then frame after frame is decoded. */
-import { CogwheelError } from "../../errors.ts";
+import { CogwheelError } from "../../base/errors.ts";
 import { Canvas, shownFor, type Blend, type Region } from "./canvas.ts";
 import { refuseBeyondFrames, refuseBeyondPixels } from "./limits.ts";
 import { decodeLzw } from "./lzw.ts";

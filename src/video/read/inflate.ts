@@ -1,6 +1,6 @@
 /** Inflating what may be a bomb: a kilobyte of deflated data can stand for a megabyte. It goes on in small steps, and only for as long as somebody takes what comes. */
 import { Unzlib } from "fflate";
-import { joined } from "../../joined.ts";
+import { joined } from "../../base/joined.ts";
 
 /** Deflated bytes that are given at once: at most 1032 times as many come of them, 17 MB. */
 const STEP = 2 ** 14;

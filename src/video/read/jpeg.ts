@@ -1,6 +1,6 @@
 /** JPEG → one frame. The markers are walked first: they say the size, what cannot be read, how it is to be turned, and whether it is whole. */
-import { CogwheelError } from "../../errors.ts";
-import { joined } from "../../joined.ts";
+import { CogwheelError } from "../../base/errors.ts";
+import { joined } from "../../base/joined.ts";
 import { openCodec } from "./codec.ts";
 import { orientationOf } from "./exif.ts";
 import { warnOfProfile } from "./icc.ts";

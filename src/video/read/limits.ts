@@ -2,7 +2,7 @@
  * What is taken from a file, whatever its headers say: 65 bytes can ask for 20,000 × 20,000 pixels and three frames. Readers ask here as soon as
  * they know a size or a number of frames, before anything is decoded or memory is taken.
  */
-import { CogwheelError } from "../../errors.ts";
+import { CogwheelError } from "../../base/errors.ts";
 import type { MediaLimits, ReadContext } from "./reader.ts";
 
 /**

@@ -3,7 +3,7 @@
  * without `empty_moov`, recorders that secure what they have). The demuxer reads one or the other, so all of them are put into one index.
  * ISO/IEC 14496-12, 8.6 to 8.8.
  */
-import { joined } from "../../joined.ts";
+import { joined } from "../../base/joined.ts";
 import { boxes, child, descend, type Box } from "./mp4-boxes.ts";
 
 /** Samples of one run, which lie behind one another. */

@@ -1,6 +1,6 @@
 /** What a decoded picture holds → RGBA: planes by our own arithmetic (yuv.ts), other formats by the codec's. */
 import type { VideoSample } from "mediabunny";
-import { CogwheelError } from "../../errors.ts";
+import { CogwheelError } from "../../base/errors.ts";
 import type { Frame } from "../frame.ts";
 import { rgbaOf, type Plane, type ToRgba, type YuvFormat } from "./yuv.ts";
 

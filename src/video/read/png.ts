@@ -1,5 +1,5 @@
 /** PNG → one frame, or the frames of an animated one. */
-import { CogwheelError } from "../../errors.ts";
+import { CogwheelError } from "../../base/errors.ts";
 import { Canvas, replace, shownFor, type Blend, type Region } from "./canvas.ts";
 import { orientationOf } from "./exif.ts";
 import { inflate, inflateAtMost } from "./inflate.ts";

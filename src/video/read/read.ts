@@ -1,5 +1,5 @@
 /** Bytes of any kind that is known → frames. */
-import { CogwheelError } from "../../errors.ts";
+import { CogwheelError } from "../../base/errors.ts";
 import type { ReadContext, Reader, ReadFrame } from "./reader.ts";
 import { sniff, type MediaKind } from "./sniff.ts";
 

@@ -4,7 +4,7 @@
  * takes for 4:2:0; without those words in the stream they are planes as any others, and how they are read is known here.
  * ITU-T H.264 (7.3.2.1.1, E.1.1) and H.265 (7.3.2.2, E.2.1).
  */
-import { joined } from "../../joined.ts";
+import { joined } from "../../base/joined.ts";
 import { Bits } from "./bits.ts";
 import type { StreamFormat } from "./stream.ts";
 

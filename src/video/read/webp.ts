@@ -1,5 +1,5 @@
 /** WebP → one frame, or the frames of an animated one, each of which is a picture of its own in the file. */
-import { CogwheelError } from "../../errors.ts";
+import { CogwheelError } from "../../base/errors.ts";
 import { Canvas, replace, shownFor, type Blend, type Region } from "./canvas.ts";
 import { openCodec, type Decoded, type PictureDecoder } from "./codec.ts";
 import { orientationOf } from "./exif.ts";

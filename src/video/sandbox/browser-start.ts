@@ -2,7 +2,7 @@
  * Starts the worker. A module that is only ever imported when it is needed, so that every bundle has it as a chunk of its own, beside
  * which the worker's file lies (build.mjs).
  */
-import { CogwheelError } from "../../errors.ts";
+import { CogwheelError } from "../../base/errors.ts";
 import type { FromWorker } from "./browser-worker.ts";
 
 /**

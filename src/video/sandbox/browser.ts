@@ -2,7 +2,7 @@
  * Where a browser reads untrusted media: in a worker (browser-worker.ts). What a damaged file makes of a demuxer ends that worker and is
  * told in words; abort ends it too. Its memory is bounded by the limits that readers hold; codecs have processes of the browser's.
  */
-import { CogwheelError } from "../../errors.ts";
+import { CogwheelError } from "../../base/errors.ts";
 import type { ReadFrame } from "../read/reader.ts";
 import type { FromWorker, ToWorker } from "./browser-worker.ts";
 import { Customs, ended } from "./messages.ts";

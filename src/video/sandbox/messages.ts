@@ -1,6 +1,6 @@
 /** What a reader tells its host, and what the host believes of it: a reader may have been taken over by what it read. */
-import { CogwheelError } from "../../errors.ts";
-import { cut, visible, visibleLines } from "../../visible.ts";
+import { CogwheelError } from "../../base/errors.ts";
+import { cut, visible, visibleLines } from "../../base/visible.ts";
 import { mebibytes } from "../read/limits.ts";
 import type { ReadFrame } from "../read/reader.ts";
 import type { MediaRequest, SandboxLimits } from "./types.ts";

@@ -1,7 +1,7 @@
 /** The program that reads for Node: where its script lies, and what it is started with. */
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { CogwheelError } from "../../errors.ts";
+import { CogwheelError } from "../../base/errors.ts";
 
 /** Variables without which a program may not start; all others, the adapters' among them, stay here. */
 const KEPT = /^(PATH|HOME|TMPDIR|TEMP|TMP|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|DYLD_\w+|SYSTEMROOT|WINDIR|USERPROFILE|APPDATA|LOCALAPPDATA|NODE_PATH)$/i;

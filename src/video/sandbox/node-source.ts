@@ -3,7 +3,7 @@ import { close, constants, fstat, open } from "node:fs";
 import { realpath } from "node:fs/promises";
 import { Socket } from "node:net";
 import { promisify } from "node:util";
-import { CogwheelError } from "../../errors.ts";
+import { CogwheelError } from "../../base/errors.ts";
 import { availableMemoryBytes } from "../../platform/memory-node.ts";
 import { systemWords } from "../../platform/system-error.ts";
 import type { MediaSource } from "./types.ts";

@@ -4,7 +4,7 @@
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
-import { CogwheelError } from "../../errors.ts";
+import { CogwheelError } from "../../base/errors.ts";
 import { Customs, ended } from "./messages.ts";
 import { encodeHead, PipeReader, type ToReader } from "./node-pipe.ts";
 import { environment, scriptOf } from "./node-program.ts";

@@ -1,7 +1,7 @@
 """Random cases: every module of the format, with configs, shapes and seeds drawn from all that diffusers accepts.
 
 `draw(seed, index)` is one case; the same two numbers give the same case. What is drawn is wider than what the engine
-runs: its predicates say which configs are legal (src/models/*/config.ts, src/schedulers/config.ts), and a case beyond
+runs: its predicates say which configs are legal (src/models/*/config.ts, src/diffusion/config.ts), and a case beyond
 them must be refused by name. CASES are the few that are committed; `npm run fuzz` makes as many as are asked for.
 """
 

@@ -1,0 +1,48 @@
+/**
+ * `npm run evaluate`: scores the embedded checkpoint by what its clips show, on prompts that training never saw as
+ * whole captions, with the very settings that `npm start` uses.
+ *
+ *   npm run evaluate -- [--model DIR] [--prompts N] [--adapter NAME] [--json FILE]
+ */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { Command } from "commander";
+import { checkOutputFile, writeWhole } from "../../cli/files.ts";
+import { EMBEDDED_MODEL } from "../../cli/package-root.ts";
+import { guardOutput } from "../../cli/terminal/output.ts";
+import { CogVideoX } from "../../pipelines/cogvideox.ts";
+import { measure, type Attributes, type World } from "./measure.ts";
+
+interface Entry { prompt: string; colour: string; shape: string; motion: string; background: string; seed: number }
+const NAMES = ["background", "colour", "motion", "shape"] as const;
+
+guardOutput();
+const options = new Command("evaluate")
+  .description("score the embedded checkpoint by what its clips show")
+  .option("--model <dir>", "checkpoint folder with evaluation-prompts.json and attributes.json", EMBEDDED_MODEL)
+  .option("--prompts <n>", "how many of the prompts", Number)
+  .option("--adapter <name>", "adapter to run on", process.env["COGWHEEL_ADAPTER"])
+  .option("--json <file>", "write scores and measurements there")
+  .parse()
+  .opts<{ model: string; prompts?: number; adapter?: string; json?: string }>();
+
+if (options.json) await checkOutputFile(options.json, "--json");
+const entries = (JSON.parse(await readFile(join(options.model, "evaluation-prompts.json"), "utf8")) as Entry[]).slice(0, options.prompts);
+const world = JSON.parse(await readFile(join(options.model, "attributes.json"), "utf8")) as World;
+await using model = await CogVideoX.open(options.model, options.adapter ? { adapter: options.adapter } : {});
+console.log(`${entries.length} prompts on ${model.gpu.name}: ${JSON.stringify(model.defaults)}`);
+
+const right: Record<string, number> = {};
+const results: (Entry & { measured: Attributes })[] = [];
+const start = performance.now();
+for (const [i, entry] of entries.entries()) {
+  const { frames } = await model.generate({ prompt: entry.prompt, seed: entry.seed });
+  const measured = measure(frames, world);
+  results.push({ ...entry, measured });
+  const wrong = NAMES.filter((n) => measured[n] !== entry[n]);
+  for (const n of NAMES) right[n] = (right[n] ?? 0) + +(measured[n] === entry[n]);
+  console.log(`${String(i + 1).padStart(3)} ${entry.prompt}${wrong.length ? `  ✗ ${wrong.map((n) => `${n}: ${measured[n]}`).join(", ")}` : "  ✓"}`);
+}
+const scores = Object.fromEntries(NAMES.map((n) => [n, (100 * (right[n] ?? 0)) / entries.length]));
+console.log(`\n${NAMES.map((n) => `${n} ${scores[n]!.toFixed(1)} %`).join("   ")}   (${((performance.now() - start) / 1000 / entries.length).toFixed(1)} s a prompt)`);
+if (options.json) await writeWhole(options.json, new TextEncoder().encode(JSON.stringify({ adapter: model.gpu.name, settings: model.defaults, scores, results }, null, 2)), "--json");

@@ -1,0 +1,296 @@
+import { CogwheelError } from "../base/errors.ts";
+import { openSafetensors, readTensor } from "../files/safetensors.ts";
+import type { RowRange, SafetensorsFile, TensorData, TensorInfo } from "../files/safetensors.ts";
+import { fileKind, KIND_BYTES, type FileKind } from "../files/file-kind.ts";
+import { checkPath, checkpointError, isObject, readJson } from "../sources/source.ts";
+import type { CheckpointSource } from "../sources/source.ts";
+
+// One component's weights, wherever its folder keeps them: in one safetensors file or in shards behind an index, under the
+// plain name or a variant's. Only headers are read here; a weight's bytes come when it is read.
+
+/** A weight and the file that holds it. */
+export interface WeightEntry extends TensorInfo {
+  /** Path of the file within the checkpoint. */
+  file: string;
+}
+
+/** Pairs of names under which the same tensor is published: T5's embedding is tied, and files hold either name or both. */
+const ALIASES: readonly (readonly [string, string])[] = [["shared.weight", "encoder.embed_tokens.weight"]];
+
+/** Name variants that are tried when a folder has no weights under the plain name. */
+const KNOWN_VARIANTS = ["fp16", "bf16"] as const;
+
+/** All weights of a component, by the names of their files; a tied name finds its twin. */
+export class WeightIndex {
+  readonly #source: CheckpointSource;
+  readonly #entries: ReadonlyMap<string, WeightEntry>;
+  /** The files that hold them, by path. */
+  readonly files: readonly string[];
+  /** The variant of the file names, such as `fp16`, or null for the plain name. */
+  readonly variant: string | null;
+  /** Bytes of all weights together. */
+  readonly totalBytes: number;
+
+  constructor(source: CheckpointSource, entries: ReadonlyMap<string, WeightEntry>, files: readonly string[], variant: string | null) {
+    this.#source = source;
+    this.#entries = entries;
+    this.files = files;
+    this.variant = variant;
+    this.totalBytes = [...entries.values()].reduce((sum, { start, end }) => sum + end - start, 0);
+  }
+
+  /** The number of weights. */
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** The names that the files hold. */
+  names(): IterableIterator<string> {
+    return this.#entries.keys();
+  }
+
+  /** Name and place of every weight. */
+  [Symbol.iterator](): IterableIterator<[string, WeightEntry]> {
+    return this.#entries.entries();
+  }
+
+  /** The name under which the files hold a weight: itself, its alias, or null when there is neither. */
+  resolve(name: string): string | null {
+    if (this.#entries.has(name)) return name;
+    for (const [a, b] of ALIASES) {
+      const twin = name === a ? b : name === b ? a : null;
+      if (twin !== null && this.#entries.has(twin)) return twin;
+    }
+    return null;
+  }
+
+  /** Whether a weight is there, under its own name or its alias. */
+  has(name: string): boolean {
+    return this.resolve(name) !== null;
+  }
+
+  /** Dtype, shape and place of a weight, or undefined. */
+  get(name: string): WeightEntry | undefined {
+    const found = this.resolve(name);
+    return found === null ? undefined : this.#entries.get(found);
+  }
+
+  /** Bytes of a weight that are well read at once. */
+  get pieceBytes(): number {
+    return this.#source.pieceBytes ?? 32 << 20;
+  }
+
+  /** Does `read` make use of memory that it is given? */
+  get readsInto(): boolean {
+    return this.#source.pieceBytes !== undefined;
+  }
+
+  /** Reads a weight, or some of its rows. @param into see {@link CheckpointSource.read} */
+  async read(name: string, rows?: RowRange, into?: Uint8Array<ArrayBuffer>): Promise<TensorData> {
+    const entry = this.get(name);
+    if (!entry) {
+      throw new CogwheelError("checkpoint", `${this.files.join(", ")}: a weight must be there to be read, got the name ${JSON.stringify(name)} (in ${this.#source.label}); check the names with expectWeights first`);
+    }
+    return readTensor(this.#source, entry.file, name, entry, rows, into);
+  }
+}
+
+/** Lines of a message, the first thirty of many: a config that lies about its layers has thousands. */
+export function firstLines(lines: readonly string[]): string[] {
+  return [...lines.slice(0, 30), ...(lines.length > 30 ? [`and ${lines.length - 30} more`] : [])].map((line) => `  ${line}`);
+}
+
+/** What expectWeights needs of a component. */
+export interface HasWeights {
+  readonly name: string;
+  readonly weights: WeightIndex | null;
+}
+
+/**
+ * Checks that a component has every weight a model wants, in the shape it wants. Everything that is missing or has
+ * another shape is listed in one error. Returns the names that the files hold and nobody asked for; they are ignored.
+ *
+ * @param expected name → shape
+ */
+export function expectWeights(
+  component: HasWeights,
+  expected: ReadonlyMap<string, readonly number[]>,
+): { ignored: string[] } {
+  const { weights } = component;
+  if (!weights) {
+    throw new CogwheelError("checkpoint", `${component.name}: ${expected.size} weights are expected, got a component without weights; download its .safetensors files`);
+  }
+  const problems: string[] = [];
+  const used = new Set<string>();
+  for (const [name, shape] of expected) {
+    const found = weights.resolve(name);
+    if (found === null) {
+      problems.push(`${name}: missing, expected [${shape.join(", ")}]`);
+      continue;
+    }
+    used.add(found);
+    const got = weights.get(found)!.shape;
+    if (got.length !== shape.length || got.some((length, axis) => length !== shape[axis])) {
+      problems.push(`${name}: expected [${shape.join(", ")}], got [${got.join(", ")}]`);
+    }
+  }
+  if (problems.length > 0) {
+    throw new CogwheelError(
+      "checkpoint",
+      `${component.name}: every weight must be there in its shape, got ${problems.length} of ${expected.size} missing or of another shape; check that config.json belongs to ${weights.files.join(", ")}:`,
+      { lines: firstLines(problems) },
+    );
+  }
+  // Both names of a tied tensor are used when one of them is.
+  for (const pair of ALIASES) if (pair.some((name) => used.has(name))) pair.forEach((name) => used.add(name));
+  return { ignored: [...weights.names()].filter((name) => !used.has(name)) };
+}
+
+/** Options of {@link findWeights}. */
+export interface FindWeightsOptions {
+  /** The variant to take, such as `fp16`; the plain name, or else whichever known variant is there, unless told. */
+  variant?: string;
+}
+
+/**
+ * Finds and opens the weights in a component's folder. Throws when there are none, saying what is there instead.
+ *
+ * @param folder the component's folder within the checkpoint, `""` for the root
+ * @param base the library's file name without extension: `diffusion_pytorch_model` or `model`
+ */
+export async function findWeights(
+  source: CheckpointSource,
+  folder: string,
+  base: string,
+  { variant }: FindWeightsOptions = {},
+): Promise<WeightIndex> {
+  const found = await locateWeights(source, folder, base, variant);
+  if (!found) throw await noWeights(source, folder, base, variant);
+  if (found.sharded) return openShards(source, folder, found.path, found.variant);
+  const file = await openSafetensors(source, found.path);
+  return new WeightIndex(source, place([file]), [found.path], found.variant);
+}
+
+/** The file that a component's weights begin with: the one that holds them all, or the index of their shards. */
+export interface WeightsFile {
+  readonly path: string;
+  readonly sharded: boolean;
+  readonly variant: string | null;
+}
+
+/** Finds the weights in a component's folder by their names alone; null when there are none. */
+export async function locateWeights(source: CheckpointSource, folder: string, base: string, variant?: string): Promise<WeightsFile | null> {
+  const wanted: (string | null)[] = variant === undefined ? [null, ...KNOWN_VARIANTS] : [variant];
+  for (const candidate of wanted) {
+    const single = join(folder, singleName(base, candidate));
+    if (await source.exists(single)) return { path: single, sharded: false, variant: candidate };
+    for (const index of indexNames(base, candidate)) {
+      const path = join(folder, index);
+      if (await source.exists(path)) return { path, sharded: true, variant: candidate };
+    }
+  }
+  return null;
+}
+
+function join(folder: string, name: string): string {
+  return folder === "" ? name : `${folder}/${name}`;
+}
+
+/** The name of weights that are in one file. */
+export function singleName(base: string, variant: string | null): string {
+  return `${base}.${variant === null ? "" : `${variant}.`}safetensors`;
+}
+
+/** Diffusers and transformers put the variant before `.json`; some older uploads put it where a single file has it. */
+function indexNames(base: string, variant: string | null): string[] {
+  return variant === null
+    ? [`${base}.safetensors.index.json`]
+    : [`${base}.safetensors.index.${variant}.json`, `${base}.${variant}.safetensors.index.json`];
+}
+
+function place(files: Iterable<SafetensorsFile>): Map<string, WeightEntry> {
+  const entries = new Map<string, WeightEntry>();
+  for (const { path, tensors } of files) {
+    for (const [name, info] of tensors) entries.set(name, { ...info, file: path });
+  }
+  return entries;
+}
+
+/** What an index of shards says: weight → path of its file. */
+export async function readShardIndex(source: CheckpointSource, folder: string, indexPath: string): Promise<Map<string, string>> {
+  const index = await readJson(source, indexPath);
+  const map = index["weight_map"];
+  if (!isObject(map) || Object.keys(map).length === 0) {
+    throw checkpointError(source, indexPath, `weight_map must be an object of weight → file, got ${JSON.stringify(map)?.slice(0, 60) ?? "nothing"}; download the file again`);
+  }
+  const fileOf = new Map<string, string>();
+  for (const [name, file] of Object.entries(map)) {
+    if (typeof file !== "string" || !file.endsWith(".safetensors")) {
+      throw checkpointError(source, indexPath, `weight_map must name .safetensors files, got ${JSON.stringify(file)} for ${name}; use an index made with safe_serialization=True`);
+    }
+    checkPath(source, file);
+    fileOf.set(name, join(folder, file));
+  }
+  return fileOf;
+}
+
+async function openShards(source: CheckpointSource, folder: string, indexPath: string, variant: string | null): Promise<WeightIndex> {
+  const fileOf = await readShardIndex(source, folder, indexPath);
+  const paths = [...new Set(fileOf.values())].sort();
+  const there = await Promise.all(paths.map((path) => source.exists(path)));
+  const absent = paths.filter((_, i) => !there[i]);
+  if (absent.length > 0) {
+    throw checkpointError(source, indexPath, `every file of the index must be there, got ${absent.length} of ${paths.length} missing: ${absent.join(", ")}; finish the download`);
+  }
+  const files = new Map((await Promise.all(paths.map((path) => openSafetensors(source, path)))).map((file) => [file.path, file]));
+  const lost = [...fileOf].filter(([name, path]) => !files.get(path)!.tensors.has(name));
+  if (lost.length > 0) {
+    throw checkpointError(
+      source, indexPath,
+      `every weight of the index must be in its file, got ${lost.length} of ${fileOf.size} that are not; the index belongs to other files, download all again`,
+      undefined, firstLines(lost.map(([name, path]) => `${name} in ${path}`)),
+    );
+  }
+  // A shard may hold more than the index says (it is ignored later, by name), but where two hold a name the index decides.
+  const entries = place(files.values());
+  for (const [name, path] of fileOf) entries.set(name, { ...files.get(path)!.tensors.get(name)!, file: path });
+  return new WeightIndex(source, entries, paths, variant);
+}
+
+/** A file beside the config that holds weights of another format, named as what it is; a source that cannot list has none. */
+async function foreignWeights(source: CheckpointSource, folder: string): Promise<FileKind | undefined> {
+  const files = await source.list().catch(() => []);
+  const found = files.find(({ path }) => path.slice(0, Math.max(0, path.lastIndexOf("/"))) === folder && /\.(?:bin|pt|pth|ckpt|pkl|gguf|ggml|onnx|npz|npy|h5|msgpack|tflite|pb|sft|zip|tar|gz)$/i.test(path));
+  if (!found) return undefined;
+  const kind = fileKind(await source.read(found.path, 0, Math.min(found.size, KIND_BYTES)));
+  return { name: `${found.path.slice(found.path.lastIndexOf("/") + 1)}${kind ? `, ${kind.name}` : ""}`, remedy: kind?.remedy ?? "download the .safetensors files" };
+}
+
+/** The error when no safetensors was found: another variant, PyTorch's pickles, or nothing. */
+async function noWeights(source: CheckpointSource, folder: string, base: string, variant: string | undefined): Promise<CogwheelError> {
+  const at = folder === "" ? "." : folder;
+  const exists = (name: string): Promise<boolean> => source.exists(join(folder, name));
+  if (variant !== undefined) {
+    for (const other of [null, ...KNOWN_VARIANTS]) {
+      if (other === variant) continue;
+      for (const name of [singleName(base, other), ...indexNames(base, other)]) {
+        if (!(await exists(name))) continue;
+        return checkpointError(source, at, `the variant ${JSON.stringify(variant)} must have its own files, got ${name} only; ${other === null ? "leave the variant out" : `ask for the variant ${JSON.stringify(other)}`}`);
+      }
+    }
+  }
+  const pickles = [base, "pytorch_model"].flatMap((name) => [`${name}.bin`, `${name}.bin.index.json`, `${name}.fp16.bin`]);
+  for (const name of pickles) {
+    if (!(await exists(name))) continue;
+    return checkpointError(
+      source, at,
+      `weights must be .safetensors, got ${name}, which is a Python pickle; convert it once in Python: load this component with from_pretrained("${at}") and call save_pretrained("${at}", safe_serialization=True)`,
+    );
+  }
+  const other = await foreignWeights(source, folder);
+  if (other) return checkpointError(source, at, `weights must be .safetensors, got ${other.name}; ${other.remedy}`);
+  return checkpointError(
+    source, at,
+    `weights must be in ${singleName(base, variant ?? null)} or behind ${indexNames(base, variant ?? null)[0]}, got neither; finish the download`,
+  );
+}

@@ -1,0 +1,35 @@
+/** Opens what a user names as a checkpoint, in a browser: a URL (relative ones count from the page), an id on the hub, or a ready source. */
+import type { OpenCheckpointOptions } from "../checkpoint/checkpoint.ts";
+import { isHubAddress, parseHubId } from "./id.ts";
+import type { HubOptions } from "./id.ts";
+import { httpSource } from "../sources/http.ts";
+import { readJson } from "../sources/source.ts";
+import type { CheckpointSource } from "../sources/source.ts";
+
+/** What a hub needs to be told. */
+export interface OpenSourceOptions extends OpenCheckpointOptions {
+  hub?: HubOptions;
+  /** See Node's. */
+  anyFile?: boolean;
+}
+
+export async function openSource(from: string | URL | CheckpointSource, { hub, anyFile }: OpenSourceOptions = {}): Promise<CheckpointSource> {
+  if (typeof from !== "string" && !(from instanceof URL)) return from;
+  const page = globalThis.location?.href;
+  if (isHubAddress(String(from), hub?.endpoint)) {
+    const address = (await import("./address.ts"))[anyFile ? "parseHubFolder" : "parseHubAddress"](String(from), hub?.endpoint);
+    if (address) return (await import("./http.ts")).hubHttpSource(address, hub);
+  }
+  const id = typeof from === "string" ? parseHubId(from) : null;
+  if (id && !(page !== undefined && URL.canParse(from, page) && (await isCheckpoint(new URL(from, page).href)))) {
+    const { hubHttpSource } = await import("./http.ts");
+    return hubHttpSource(id, hub);
+  }
+  return httpSource(URL.canParse(String(from), page) ? new URL(from, page).href : String(from));
+}
+
+/** `org/name` may also be a folder beside the page, and that one wins. Servers that answer every path with a page have none. */
+async function isCheckpoint(url: string): Promise<boolean> {
+  await using source = httpSource(url);
+  return await readJson(source, "model_index.json").then(() => true, () => false);
+}

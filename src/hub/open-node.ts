@@ -1,0 +1,49 @@
+/** Opens what a user names as a checkpoint, in Node: a folder, a `file:` or `http(s):` URL, an id on the hub, or a ready source. */
+import { stat } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { CogwheelError } from "../base/errors.ts";
+import type { OpenCheckpointOptions } from "../checkpoint/checkpoint.ts";
+import { isHubAddress, parseHubId } from "./id.ts";
+import type { HubId, HubOptions } from "./id.ts";
+import type { HubFolder } from "./address.ts";
+import { toldEndpoint } from "./settings.ts";
+import { folderSource } from "../sources/folder.ts";
+import { httpSource } from "../sources/http.ts";
+import type { CheckpointSource } from "../sources/source.ts";
+
+/** What decides which files of a hub's repository are fetched, and how. */
+export interface OpenSourceOptions extends OpenCheckpointOptions {
+  hub?: HubOptions;
+  /** Files will be read that are none of a checkpoint's: of a repository on the hub, where they lie, in the folder that its address names. */
+  anyFile?: boolean;
+}
+
+export async function openSource(from: string | URL | CheckpointSource, options: OpenSourceOptions = {}): Promise<CheckpointSource> {
+  if (typeof from !== "string" && !(from instanceof URL)) return from;
+  const text = String(from);
+  // What is here wins over what is there.
+  if (!/^\w+:\/\//.test(text) && (await stat(text).catch(() => null))) return folderSource(text);
+  // A page's address is its repository.
+  const page = await hubPage(text, options);
+  if (page === null && /^https?:/i.test(text)) return httpSource(text);
+  if (/^file:/i.test(text)) return folderSource(pathOf(text));
+  const id: (HubId & Partial<HubFolder>) | null = page ?? parseHubId(text);
+  if (id === null) return folderSource(text);
+  const { hubSource } = await import("./hub.ts");
+  return hubSource(id, options.anyFile ? { ...options, folder: id.folder ?? "" } : options);
+}
+
+async function hubPage(text: string, { hub = {}, anyFile = false }: OpenSourceOptions): Promise<(HubId & Partial<HubFolder>) | null> {
+  const endpoint = toldEndpoint(hub);
+  if (!isHubAddress(text, endpoint)) return null;
+  const { parseHubAddress, parseHubFolder } = await import("./address.ts");
+  return anyFile ? parseHubFolder(text, endpoint) : parseHubAddress(text, endpoint);
+}
+
+function pathOf(address: string): string {
+  try {
+    return fileURLToPath(address);
+  } catch (cause) {
+    throw new CogwheelError("checkpoint", `a file: address must name a folder on this machine, got ${JSON.stringify(address.slice(0, 200))}; pass the folder's path`, { cause });
+  }
+}

@@ -1,0 +1,163 @@
+/**
+ * The expert transformer of CogVideoX: full attention over text and video tokens in one sequence, with a LayerNorm whose
+ * scale, shift and gate come from the timestep and differ between text and video ("expert" AdaLN).
+ *
+ *   B batch · F latent frames · C, H, W channels, height, width of a latent frame · T text tokens · V video tokens ·
+ *   S = T + V · R = B·S rows · N heads · K head width · D = N·K
+ *
+ * The residual stream is f32 whatever the storage type: it reaches 1e5 in published checkpoints.
+ */
+import { CogwheelError } from "../../base/errors.ts";
+import type { DType, Graph, Tensor } from "../../graph/graph.ts";
+import { attention, batchSegments } from "../../ops/attention.ts";
+import { joinTokens } from "../../ops/join_tokens.ts";
+import { layerNorm } from "../../ops/layer_norm.ts";
+import { patchify, unpatchify } from "../../ops/patchify.ts";
+import { qkNormRope } from "../../ops/qk_norm_rope.ts";
+import { silu } from "../../ops/silu.ts";
+import { timestepEmbedding } from "../../ops/timestep_embedding.ts";
+import type { TransformerConfig } from "./config.ts";
+import { linear, type LiveLoras } from "./linear.ts";
+import { rotaryGrid, rotaryTable, sincosTable } from "./positions.ts";
+
+/** Eps of the LayerNorm over each head of q and k; fixed in the reference implementation. */
+const QK_EPS = 1e-6;
+
+export interface TransformerInputs {
+  /** [n, F, C, H, W] f32; repeated to fill the batch. */
+  latents: Tensor;
+  /** [n, F, C2, H, W]: an image's or a control video's latents, on channels after those of `latents`. */
+  condition?: Tensor;
+  /** [B, T, text_embed_dim] f32 */
+  text: Tensor;
+  /** [B] f32 */
+  timestep: Tensor;
+  /** [B] f32, for checkpoints with `ofs_embed_dim`. */
+  ofs?: Tensor;
+}
+
+/** Records the whole model; returns the prediction [B, F, C, H, W] f32. */
+export function recordTransformer(graph: Graph, c: TransformerConfig, inputs: TransformerInputs, dtype: DType, loras?: LiveLoras): Tensor {
+  const { latents, condition, text, timestep, ofs } = inputs;
+  const [batch, textLength] = text.shape as [number, number, number];
+  const [, frames, channels, height, width] = latents.shape as [number, number, number, number, number];
+  const d = c.num_attention_heads * c.attention_head_dim;
+  const p = c.patch_size;
+  const pt = c.patch_size_t ?? 1;
+  if (channels + (condition?.dim(2) ?? 0) !== c.in_channels) throw new CogwheelError("transformer", `latents and condition must have ${c.in_channels} channels in all, got ${channels} and ${condition?.dim(2) ?? 0}`);
+  if (text.dim(2) !== c.text_embed_dim) throw new CogwheelError("transformer", `text embeddings must have ${c.text_embed_dim} values, got ${text}; the text encoder belongs to another model`);
+  if (!ofs !== (c.ofs_embed_dim === null)) throw new CogwheelError("transformer", `ofs must be given exactly when the config has ofs_embed_dim, got ${c.ofs_embed_dim}`);
+
+  const embed = (name: string, x: Tensor, inner: number, out: number, residual?: Tensor) => {
+    const hidden = linear(graph, x, `${name}.linear_1`, [out, inner], { activation: "silu" }, loras);
+    return linear(graph, hidden, `${name}.linear_2`, [out, out], residual ? { residual } : {}, loras);
+  };
+  const sinusoid = { flipSinToCos: c.flip_sin_to_cos, freqShift: c.freq_shift };
+  const conditioning = graph.scope("time_embedding", () => {
+    const ofsEmbedding = ofs && embed("ofs_embedding", timestepEmbedding(ofs, { dim: c.ofs_embed_dim!, ...sinusoid }), c.ofs_embed_dim!, c.ofs_embed_dim!);
+    return silu(embed("time_embedding", timestepEmbedding(timestep, { dim: d, ...sinusoid }), d, c.time_embed_dim, ofsEmbedding));
+  });
+
+  let hidden = graph.scope("patch_embed", () => {
+    // In f32 whatever the storage type: the latents are the caller's, and the projection is a thousandth of the model's work.
+    const patches = patchify(latents, { patchSize: p, patchSizeT: pt, batch, ...(condition ? { extra: condition } : {}) });
+    const video = linear(graph, patches, "patch_embed.proj", [d, patches.dim(2)], { bias: c.patch_size_t !== null || c.patch_bias }, loras);
+    const words = linear(graph, text, "patch_embed.text_proj", [d, c.text_embed_dim], {}, loras);
+    return joinTokens(words, video, positionTable(graph, c, textLength, frames, height, width));
+  });
+  const videoTokens = hidden.dim(1) - textLength;
+  const sequence = describeSequence(graph, c, { batch, textLength, videoTokens, rotary: c.use_rotary_positional_embeddings ? rotaryTable(rotaryGrid(c, frames, height, width)) : null });
+
+  hidden = graph.reshape(hidden, [batch * (textLength + videoTokens), d]);
+  for (let i = 0; i < c.num_layers; i++) {
+    hidden = graph.scope(`transformer_blocks.${i}`, () => recordBlock(graph, c, `transformer_blocks.${i}`, hidden, conditioning, sequence, dtype, loras));
+  }
+
+  const final = layerNorm(hidden, { ...affine(graph, c, "norm_final", d), source: sequence.videoRows, eps: c.norm_eps });
+  const modulated = graph.scope("norm_out", () => {
+    const table = linear(graph, conditioning, "norm_out.linear", [2 * d, c.time_embed_dim], {}, loras);
+    const rows = graph.constant("norm_out.rows", Uint32Array.from({ length: batch * videoTokens }, (_, r) => 2 * Math.floor(r / videoTokens)));
+    return layerNorm(final, { ...affine(graph, c, "norm_out.norm", d), modulation: { table: graph.reshape(table, [2 * batch, d]), rows }, eps: c.norm_eps, dtype });
+  });
+  const out = c.out_channels * pt * p * p;
+  const tokens = graph.scope("proj_out", () => linear(graph, modulated, "proj_out", [out, d], {}, loras));
+  return unpatchify(graph.reshape(tokens, [batch, videoTokens, tokens.dim(-1)]), { patchSize: p, patchSizeT: pt, channels: c.out_channels, frames, height, width });
+}
+
+/** What every block must know of the sequence; made once. */
+export interface Sequence {
+  readonly batch: number;
+  readonly length: number;
+  /** [R]: a token's first row in a [6B, D] table of shift, scale, gate for video, then for text. */
+  readonly expertRows: Tensor;
+  /** [R]: the same, for the gate. */
+  readonly gateRows: Tensor;
+  /** [B·V]: the rows of video tokens. */
+  readonly videoRows: Tensor;
+  readonly rope?: { table: Tensor; position: Tensor };
+}
+
+export function describeSequence(graph: Graph, c: Pick<TransformerConfig, "attention_head_dim">, s: { batch: number; textLength: number; videoTokens: number; rotary: Float32Array | null }): Sequence {
+  const length = s.textLength + s.videoTokens;
+  const rows = <T>(f: (b: number, i: number) => T) => Array.from({ length: s.batch * length }, (_, r) => f(Math.floor(r / length), r % length));
+  const expert = (offset: number) => Uint32Array.from(rows((b, i) => b * 6 + (i < s.textLength ? 3 : 0) + offset));
+  const k = c.attention_head_dim;
+  const rope = s.rotary && {
+    table: graph.constant("rope", s.rotary, [s.rotary.length / k, k]),
+    position: graph.constant("rope.position", Uint32Array.from(rows((_, i) => (i < s.textLength ? 0 : 1 + i - s.textLength)))),
+  };
+  return {
+    batch: s.batch, length,
+    expertRows: graph.constant("expert.rows", expert(0)),
+    gateRows: graph.constant("gate.rows", expert(2)),
+    videoRows: graph.constant("video.rows", Uint32Array.from(rows((b, i) => (i < s.textLength ? -1 : b * length + i)).filter((r) => r >= 0))),
+    ...(rope ? { rope } : {}),
+  };
+}
+
+/**
+ * One block: hidden [R, D] f32, conditioning [B, time_embed_dim] = silu(temb) → [R, D] f32, in the memory of `hidden` if that is an
+ * activation.
+ */
+export function recordBlock(graph: Graph, c: TransformerConfig, name: string, hidden: Tensor, conditioning: Tensor, sequence: Sequence, dtype: DType, loras?: LiveLoras): Tensor {
+  const d = c.num_attention_heads * c.attention_head_dim;
+  const expert = (norm: "norm1" | "norm2") => graph.reshape(linear(graph, conditioning, `${name}.${norm}.linear`, [6 * d, c.time_embed_dim], {}, loras), [6 * sequence.batch, d]);
+
+  const attended = graph.scope("attn1", () => {
+    const table = expert("norm1");
+    const x = layerNorm(hidden, { ...affine(graph, c, `${name}.norm1.norm`, d), modulation: { table, rows: sequence.expertRows }, eps: c.norm_eps, dtype });
+    const byHead = (n: string) => linear(graph, x, `${name}.attn1.${n}`, [d, d], { bias: c.attention_bias, heads: c.attention_head_dim, dtype }, loras);
+    const v = byHead("to_v");
+    const headNorm = (n: string) => graph.weight([`${name}.attn1.${n}.weight`, `${name}.attn1.${n}.bias`], [2, c.attention_head_dim]);
+    const { q, k } = qkNormRope(byHead("to_q"), byHead("to_k"), { norm: { q: headNorm("norm_q"), k: headNorm("norm_k"), eps: QK_EPS }, ...(sequence.rope ? { rope: sequence.rope } : {}) });
+    const mixed = attention(q, k, v, { segments: batchSegments(sequence.batch, sequence.length), dtype });
+    return linear(graph, mixed, `${name}.attn1.to_out.0`, [d, d], { gate: { table, rows: sequence.gateRows }, residual: hidden, accumulate: true }, loras);
+  });
+
+  return graph.scope("ff", () => {
+    const table = expert("norm2");
+    const x = layerNorm(attended, { ...affine(graph, c, `${name}.norm2.norm`, d), modulation: { table, rows: sequence.expertRows }, eps: c.norm_eps, dtype });
+    const inner = linear(graph, x, `${name}.ff.net.0.proj`, [4 * d, d], { activation: "gelu", dtype }, loras);
+    return linear(graph, inner, `${name}.ff.net.2`, [d, 4 * d], { gate: { table, rows: sequence.gateRows }, residual: attended, accumulate: true }, loras);
+  });
+}
+
+function affine(graph: Graph, c: Pick<TransformerConfig, "norm_elementwise_affine">, name: string, d: number): { weight?: Tensor; bias?: Tensor } {
+  return c.norm_elementwise_affine ? { weight: graph.weight(`${name}.weight`, [d]), bias: graph.weight(`${name}.bias`, [d]) } : {};
+}
+
+/** Positions that are added to the sequence: sin-cos (2B), learned (5B-I2V), or none (rotary alone). */
+function positionTable(graph: Graph, c: TransformerConfig, textLength: number, frames: number, height: number, width: number): Tensor | undefined {
+  const d = c.num_attention_heads * c.attention_head_dim;
+  if (c.use_rotary_positional_embeddings && !c.use_learned_positional_embeddings) return undefined;
+  if (textLength !== c.max_text_seq_length) throw new CogwheelError("transformer", `this model's positions want ${c.max_text_seq_length} text tokens, got ${textLength}; pad the text`);
+  const [gh, gw] = [Math.floor(height / c.patch_size), Math.floor(width / c.patch_size)];
+  if (c.use_learned_positional_embeddings) {
+    if (height !== c.sample_height || width !== c.sample_width) throw new CogwheelError("transformer", `this model's learned positions fix the latent size to ${c.sample_height} × ${c.sample_width}, got ${height} × ${width}; choose that size`);
+    // Another number of frames falls back to the sin-cos table, as the reference implementation does.
+    if ((frames - 1) * c.temporal_compression_ratio + 1 === c.sample_frames) {
+      return graph.weight("patch_embed.pos_embedding", [textLength + frames * gh * gw, d], "f32");
+    }
+  }
+  return graph.constant("pos_embedding", sincosTable(c, textLength, frames, gh, gw), [textLength + frames * gh * gw, d]);
+}

@@ -1,0 +1,230 @@
+/** The denoising loop: transformer, guidance and scheduler step as one graph, replayed for every step. */
+import { CogwheelError } from "../../base/errors.ts";
+import { CHECK_FINITE, expectFinite } from "../../base/finite.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
+import { compile, type Plan } from "../../plan/compile.ts";
+import { Graph, elements } from "../../graph/graph.ts";
+import { Program, type RunOptions } from "../../run/program.ts";
+import { WeightStore, type LoadOptions, type WeightProvider } from "../../run/weight-store.ts";
+import type { TransformerConfig } from "./config.ts";
+import { isLoraName, type LoraWeights } from "../lora/merge.ts";
+import { factorWeight, type LiveLoras } from "./linear.ts";
+import { recordTransformer } from "./forward.ts";
+import { schedulerStep } from "../../ops/scheduler_step.ts";
+import { coefficientVector, type StepCoefficients } from "../../diffusion/scheduler.ts";
+import type { Task } from "../../pipelines/task.ts";
+
+/** `ofs` of every published checkpoint that has the embedding. */
+const OFS = 2;
+
+export interface DenoiseShape {
+  /** Videos at once. */
+  samples: number;
+  /** Latent frames, rows and columns. */
+  frames: number;
+  height: number;
+  width: number;
+  /** Text tokens of each prompt. */
+  textLength: number;
+  /** With guidance the batch doubles: negative prompts first. */
+  guidance: boolean;
+  /** Does the scheduler draw fresh noise in its steps (DPM)? */
+  stochastic: boolean;
+  /** Channels of an image's or control video's latents, concatenated after the noise's. */
+  conditionChannels?: number;
+}
+
+/** The latents of a run after some of its steps: enough to go on from there. */
+export interface DenoiseState {
+  /** Steps that are done. */
+  readonly step: number;
+  /** [n, F, C, H, W] */
+  readonly latents: Float32Array;
+  /** DPM: the clean latents as they looked in the last step. */
+  readonly original?: Float32Array;
+  /** [n, F, C2, H, W]: the image's, control video's or masked video's latents that every step sees. */
+  readonly condition?: Float32Array;
+  /** The starting noise was given, not drawn from the seed: the draws of the steps are the seed's first. */
+  readonly givenNoise?: boolean;
+  /** What the run began from; its steps follow from it. */
+  readonly task?: Task;
+}
+
+export interface DenoiseOptions extends Omit<RunOptions, "inputs" | "onProgress"> {
+  /** [n, F, C, H, W] of standard noise, or a state to go on from. */
+  start: Float32Array | DenoiseState;
+  /** [B, T, E]: with guidance negative prompts first, B = 2n. */
+  text: Float32Array;
+  steps: readonly StepCoefficients[];
+  /** The scale, or one for each step. */
+  guidanceScale: number | ((step: number) => number);
+  /** Fresh noise for step i, in the order of the steps. Only asked for steps that use it. */
+  noise?: (step: number) => Float32Array;
+  /** [n, F, C2, H, W] */
+  condition?: Float32Array;
+  /** After each step; awaited. */
+  onStep?: (state: DenoiseState) => void | Promise<void>;
+}
+
+export function denoiseGraph(config: TransformerConfig, provider: Pick<WeightProvider, "type">, s: DenoiseShape, dtype: "f32" | "f16", loras?: LiveLoras): Graph {
+  const graph = new Graph("denoise", (name) => provider.type(name));
+  const channels = config.in_channels - (s.conditionChannels ?? 0);
+  const shape = [s.samples, s.frames, channels, s.height, s.width];
+  const batch = s.samples * (s.guidance ? 2 : 1);
+  const latents = graph.input("latents", shape);
+  const prediction = recordTransformer(graph, config, {
+    latents,
+    text: graph.input("text", [batch, s.textLength, config.text_embed_dim]),
+    timestep: graph.input("timestep", [batch]),
+    ...(s.conditionChannels ? { condition: graph.input("condition", [s.samples, s.frames, s.conditionChannels, s.height, s.width]) } : {}),
+    ...(config.ofs_embed_dim !== null ? { ofs: graph.constant("ofs", new Float32Array(batch).fill(OFS)) } : {}),
+  }, dtype, loras);
+  const next = graph.scope("scheduler", () => schedulerStep({
+    sample: latents, prediction, coefficients: graph.input("coefficients", [8]),
+    ...(s.stochastic ? { oldSample: graph.input("old", shape), noise: graph.input("noise", shape) } : {}),
+  }));
+  graph.output("next", next.sample);
+  graph.carry("next", "latents");
+  if (s.stochastic) {
+    graph.output("original", next.original);
+    graph.carry("original", "old");
+  }
+  return graph;
+}
+
+/** Throws unless the steps that are left can be taken from here. `shape` is the latents' [n, F, C, H, W]. */
+export function checkState({ step, latents, original }: DenoiseState, shape: readonly number[], steps: readonly StepCoefficients[]): void {
+  const size = elements(shape);
+  if (latents.length !== size) throw new CogwheelError("denoise", `latents must be [${shape.join(", ")}] = ${size} values for this size and these frames, got ${latents.length}; give the size and frames they were made for`);
+  if (!Number.isInteger(step) || step < 0 || step > steps.length) throw new CogwheelError("denoise", `a run goes on from step 0 to ${steps.length}, got ${step}; ask for as many steps as it began with`);
+  const got = original === undefined ? "none" : original.length === size ? undefined : `${original.length}`;
+  if (got && step > 0 && step < steps.length && steps[step]!.oldStep !== 0) throw new CogwheelError("denoise", `this scheduler goes on from the clean latents of the step before too (${size} values of "original"), got ${got}; go on with the scheduler that the run began with`);
+}
+
+export interface DenoiserOptions extends LoadOptions {
+  /** Storage type of activations that f16 can hold. Default f32. */
+  dtype?: "f32" | "f16";
+  /** Adapters that are added while the model runs; `setLoras` changes them. */
+  loras?: LoraWeights;
+}
+
+export class Denoiser implements Disposable {
+  #program: Program;
+  #loras: LoraWeights | undefined;
+  #adapters: WeightStore | undefined;
+
+  private constructor(
+    readonly shape: DenoiseShape,
+    private readonly gpu: Gpu,
+    private readonly config: TransformerConfig,
+    private readonly weights: WeightStore,
+    private readonly dtype: "f32" | "f16",
+    made: { program: Program; adapters: WeightStore | undefined; loras: LoraWeights | undefined },
+  ) {
+    this.#program = made.program;
+    this.#adapters = made.adapters;
+    this.#loras = made.loras;
+  }
+
+  get plan(): Plan {
+    return this.#program.plan;
+  }
+
+  static async create(gpu: Gpu, config: TransformerConfig, provider: WeightProvider, shape: DenoiseShape, { dtype = "f32", loras, ...load }: DenoiserOptions = {}): Promise<Denoiser> {
+    const weights = new WeightStore(gpu, provider);
+    try {
+      return new Denoiser(shape, gpu, config, weights, dtype, await build(gpu, config, weights, shape, dtype, loras, load));
+    } catch (error) {
+      weights[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** Other adapters, or none. The model's own weights stay where they are; other factors of the same adapters change nothing but numbers. */
+  async setLoras(loras: LoraWeights | undefined, load: LoadOptions = {}): Promise<void> {
+    if (loras?.sameMatrices(this.#loras) ?? this.#loras === undefined) {
+      if (loras) writeFactors(this.#program, loras);
+      this.#loras = loras;
+      return;
+    }
+    const made = await build(this.gpu, this.config, this.weights, this.shape, this.dtype, loras, load);
+    this.#program[Symbol.dispose]();
+    this.#adapters?.[Symbol.dispose]();
+    this.#program = made.program;
+    this.#adapters = made.adapters;
+    this.#loras = made.loras;
+  }
+
+  /** Runs the steps that are left and resolves to the latents [n, F, C, H, W]. */
+  async run(options: DenoiseOptions): Promise<Float32Array> {
+    const { text, steps, guidanceScale, noise, onStep, ...run } = options;
+    const start: DenoiseState = options.start instanceof Float32Array ? { step: 0, latents: options.start } : options.start;
+    const condition = options.condition ?? start.condition;
+    const { shape: want } = this.plan.graph.inputs.get("latents")!;
+    const size = elements(want);
+    if (start.step >= steps.length) throw new CogwheelError("denoise", `a run must have steps left, got ${start.step} done of ${steps.length}; ask for more steps`);
+    checkState(start, want, steps);
+    const program = this.#program;
+    const { shape } = this;
+    program.write("latents", start.latents);
+    program.write("text", text);
+    if (shape.conditionChannels) {
+      const wanted = this.plan.graph.inputs.get("condition")!.shape;
+      if (condition?.length !== elements(wanted)) throw new CogwheelError("denoise", `this checkpoint needs condition [${wanted.join(", ")}] beside the noise, got ${condition ? `${condition.length} values` : "none"}; encode the image or the control video`);
+      program.write("condition", condition);
+    }
+    if (shape.stochastic) program.write("old", start.original ?? new Float32Array(size));
+    let latents = start.latents;
+    for (let i = start.step; i < steps.length; i++) {
+      run.signal?.throwIfAborted();
+      const step = steps[i]!;
+      const scale = typeof guidanceScale === "number" ? guidanceScale : guidanceScale(i);
+      const batch = shape.samples * (shape.guidance ? 2 : 1);
+      const inputs: Record<string, Float32Array> = { timestep: new Float32Array(batch).fill(step.timestep), coefficients: coefficientVector(step, scale) };
+      if (shape.stochastic && step.noiseStep !== 0) {
+        const draw = noise?.(i);
+        if (!draw) throw new CogwheelError("denoise", `this scheduler needs noise in step ${i + 1}, got none; pass a noise function`);
+        inputs["noise"] = draw;
+      } else if (shape.stochastic) inputs["noise"] = new Float32Array(size);
+      await program.run({ ...run, inputs });
+      latents = await program.read("next", run.signal);
+      const original = shape.stochastic ? await program.read("original", run.signal) : undefined;
+      for (const values of original ? [latents, original] : [latents]) expectFinite(values, "denoise", `the latents after step ${i + 1} of ${steps.length}`, CHECK_FINITE);
+      await onStep?.({
+        step: i + 1, latents,
+        ...(original ? { original } : {}),
+        ...(condition ? { condition } : {}), ...(start.givenNoise ? { givenNoise: true } : {}), ...(start.task ? { task: start.task } : {}),
+      });
+    }
+    return latents;
+  }
+
+  [Symbol.dispose](): void {
+    this.#program[Symbol.dispose]();
+    this.#adapters?.[Symbol.dispose]();
+    this.weights[Symbol.dispose]();
+  }
+}
+
+/** A program on the model's weights; those of the adapters are in a store of their own, and go with them. */
+async function build(gpu: Gpu, config: TransformerConfig, weights: WeightStore, shape: DenoiseShape, dtype: "f32" | "f16", loras: LoraWeights | undefined, load: LoadOptions) {
+  const plan = compile(denoiseGraph(config, weights.provider, shape, dtype, loras), gpu.caps);
+  if (!loras) return { program: await Program.create(gpu, plan, weights, load), adapters: undefined, loras };
+  await weights.load([...plan.weights.values()].filter(({ names }) => !names.some(isLoraName)), { what: `preparing ${plan.graph.name}`, ...load });
+  const adapters = new WeightStore(gpu, loras.provider(weights.provider), weights);
+  try {
+    const program = await Program.create(gpu, plan, adapters, load);
+    writeFactors(program, loras);
+    return { program, adapters, loras };
+  } catch (error) {
+    adapters[Symbol.dispose]();
+    throw error;
+  }
+}
+
+function writeFactors(program: Program, loras: LoraWeights): void {
+  for (const name of program.plan.graph.inputs.keys()) {
+    const weight = factorWeight(name);
+    if (weight) program.write(name, loras.factors(weight));
+  }
+}

@@ -1,0 +1,142 @@
+/** The causal VAE as graphs: a video is cut into batches of frames, each one replay of a graph, joined by their caches. */
+import { CogwheelError } from "../../base/errors.ts";
+import type { Capabilities } from "../../gpu/capabilities.ts";
+import { compile, type Plan } from "../../plan/compile.ts";
+import { Graph, type DType } from "../../graph/graph.ts";
+import type { WeightProvider } from "../../run/weight-store.ts";
+import { channelsFirst, channelsLast } from "../../ops/channels.ts";
+import { pixels } from "../../ops/pixels.ts";
+import { recordDecoder, recordEncoder, type CausalCaches } from "./forward.ts";
+import { spatialRatio, temporalLevels, type VaeConfig } from "./config.ts";
+
+/** A video or its latents: sizes of the tensor [batch, channels, frames, height, width]. */
+export interface VideoShape {
+  readonly batch: number;
+  readonly frames: number;
+  readonly height: number;
+  readonly width: number;
+}
+
+/**
+ * What a decoder gives: `sample` [B, 3, T, H, W] in about −1…1 as the reference does, `frames` [B, T, H, W, 3] in 0…1,
+ * `rgba` [B, T, H, W] with red in the lowest byte.
+ */
+export type DecodedFormat = "sample" | "frames" | "rgba";
+
+export interface FrameBatch {
+  readonly start: number;
+  readonly frames: number;
+}
+
+/** Frames in a batch, as the reference has them: they are part of the result, for norms are taken over a batch. */
+export const SAMPLE_BATCH = 8;
+export const LATENT_BATCH = 2;
+
+/** Batches of `size` frames; what is left over joins the first. */
+export function frameBatches(frames: number, size: number): FrameBatch[] {
+  const rest = frames < size ? 0 : frames % size;
+  const count = Math.max(1, Math.floor(frames / size));
+  return Array.from({ length: count }, (_, i) => {
+    const start = i === 0 ? 0 : i * size + rest;
+    return { start, frames: Math.min(frames, (i + 1) * size + rest) - start };
+  });
+}
+
+/** Frames that come back from a batch of `latents`; in the first and in later ones alike, an odd number keeps its first frame single. */
+export function decodedFrames(config: VaeConfig, latents: number): number {
+  let frames = latents;
+  for (let level = 0; level < temporalLevels(config); level++) if (frames > 1) frames = frames % 2 ? 2 * frames - 1 : 2 * frames;
+  return frames;
+}
+
+/** Latents of a batch of `frames`. */
+export function encodedFrames(config: VaeConfig, frames: number): number {
+  let latents = frames;
+  for (let level = 0; level < temporalLevels(config); level++) latents = Math.ceil(latents / 2);
+  return latents;
+}
+
+export interface VaeGraphOptions extends VideoShape {
+  readonly part: "encode" | "decode";
+  /** Of the part's output; `encode` gives moments [B, 2Z, T, H, W]. */
+  readonly format: DecodedFormat;
+  /** Storage type of activations that f16 can hold. */
+  readonly dtype: "f32" | "f16";
+  /** Is there a batch of frames before, is there one after? */
+  readonly continues: boolean;
+  readonly continued: boolean;
+}
+
+export const cacheInput = (prefix: string): string => `conv_cache.${prefix}`;
+export const cacheOutput = (prefix: string): string => `next.conv_cache.${prefix}`;
+
+/** Convolutions' weights may be f16; biases and norms never are. */
+function weightTypes(provider: Pick<WeightProvider, "type">) {
+  return (name: string): DType => (/\.bias$|\.norm\w*\.weight$/.test(name) ? "f32" : provider.type(name));
+}
+
+/**
+ * One batch of frames: input `x` [B, C, T, H, W] → output `y`. Caches go in as `conv_cache.…` and out as `next.conv_cache.…`; a
+ * batch that has both replays: what it leaves is carried to its own inputs.
+ */
+export function vaeGraph(config: VaeConfig, provider: Pick<WeightProvider, "type">, options: VaeGraphOptions): Graph {
+  const { part, batch, frames, height, width, format, dtype, continues, continued } = options;
+  const graph = new Graph(`vae.${part}`, weightTypes(provider));
+  const channels = part === "encode" ? config.in_channels : config.latent_channels;
+  const caches: CausalCaches = {
+    ...(continues ? { before: (prefix, shape, type) => graph.input(cacheInput(prefix), shape, type) } : {}),
+    ...(continued
+      ? {
+          keep: (prefix, kept) => {
+            graph.output(cacheOutput(prefix), kept);
+            if (continues) graph.carry(cacheOutput(prefix), cacheInput(prefix));
+          },
+        }
+      : {}),
+  };
+  const x = channelsLast(graph.input("x", [batch, channels, frames, height, width]));
+  const recorder = { graph, config, dtype, caches };
+  if (part === "encode") {
+    graph.output("y", channelsFirst(recordEncoder(recorder, x), 2 * config.latent_channels));
+  } else {
+    const decoded = recordDecoder(recorder, x);
+    graph.output("y", format === "sample" ? channelsFirst(decoded, config.out_channels) : pixels(decoded, { format }));
+  }
+  return graph;
+}
+
+/** The graphs of a whole video: the first batch of frames and, if there are more, the one that is replayed for the others. */
+export function vaeGraphs(config: VaeConfig, provider: Pick<WeightProvider, "type">, options: Omit<VaeGraphOptions, "continues" | "continued">): { batches: FrameBatch[]; graphs: Graph[] } {
+  const batches = frameBatches(options.frames, options.part === "encode" ? SAMPLE_BATCH : LATENT_BATCH);
+  const graphs = [vaeGraph(config, provider, { ...options, frames: batches[0]!.frames, continues: false, continued: batches.length > 1 })];
+  if (batches.length > 1) graphs.push(vaeGraph(config, provider, { ...options, frames: batches[1]!.frames, continues: true, continued: batches.length > 2 }));
+  return { batches, graphs };
+}
+
+/** Checks a video's or latents' size before anything is computed. */
+export function checkVideoShape(config: VaeConfig, part: "encode" | "decode", { batch, frames, height, width }: VideoShape): void {
+  const sizes = { batch, frames, height, width };
+  for (const [name, size] of Object.entries(sizes)) {
+    if (!Number.isInteger(size) || size < 1) throw new CogwheelError("vae", `${name} must be a positive integer, got ${size}; give the size of the ${part === "encode" ? "video" : "latents"}`);
+  }
+  const ratio = spatialRatio(config);
+  if (part === "encode" && (height % ratio || width % ratio)) throw new CogwheelError("vae", `height and width of a video must be multiples of ${ratio}, got ${height} × ${width}; crop or pad it`);
+}
+
+/** The plans of an encoding or decoding, made without a GPU and before any weight is read: what memory and work it will take. */
+export function planVae(config: VaeConfig, caps: Capabilities, options: VideoShape & { part: "encode" | "decode"; format?: DecodedFormat; dtype?: "f32" | "f16"; weightType?: DType }): Plan[] {
+  checkVideoShape(config, options.part, options);
+  const { format = "sample", dtype = "f32", weightType = dtype } = options;
+  return vaeGraphs(config, { type: () => weightType }, { ...options, format, dtype }).graphs.map((graph) => compile(graph, caps));
+}
+
+/** Every weight by its published name, with its shape. */
+export function vaeWeights(config: VaeConfig, parts: readonly ("encode" | "decode")[] = ["encode", "decode"]): Map<string, readonly number[]> {
+  const weights = new Map<string, readonly number[]>();
+  for (const part of parts) {
+    const size = part === "encode" ? spatialRatio(config) : 1;
+    const graph = vaeGraph(config, { type: () => "f32" }, { part, batch: 1, frames: 1, height: size, width: size, format: "sample", dtype: "f32", continues: false, continued: false });
+    for (const tensor of graph.tensors) if (tensor.role === "weight") weights.set(tensor.name, tensor.shape);
+  }
+  return weights;
+}

@@ -1,0 +1,98 @@
+/** What an op is lowered to: dispatches of specialised kernels on views of tensors. */
+import { CogwheelError } from "../base/errors.ts";
+import type { Capabilities } from "../gpu/capabilities.ts";
+import type { Kernel, KernelShape, ScalarType } from "../gpu/kernel.ts";
+import type { Variant } from "./choice.ts";
+import { bytesOf, type DType } from "../graph/dtype.ts";
+import { Tensor, type Cost } from "../graph/graph.ts";
+import type { Packing } from "../graph/packing.ts";
+
+/** A tensor, or a part of its memory. `offset` must be a multiple of the adapter's offset alignment (256). */
+export interface View {
+  readonly tensor: Tensor;
+  readonly offset?: number;
+  readonly bytes?: number;
+  /** The layout that the kernel reads, in which a view counts bytes. A weight is packed once, any other operand before the dispatch (`pack-operands.ts`). */
+  readonly packing?: Packing;
+}
+
+export const viewOf = (binding: Tensor | View): View => (binding instanceof Tensor ? { tensor: binding } : binding);
+
+export interface Dispatch<S extends KernelShape = KernelShape> {
+  readonly kernel: Kernel<S>;
+  readonly bindings: { readonly [K in S["bindings"]]: Tensor | View };
+  readonly params: { readonly [K in S["params"]]: number };
+  readonly consts?: { readonly [K in S["consts"]]?: number };
+  readonly types?: { readonly [K in S["types"]]?: ScalarType };
+  readonly overrides?: { readonly [K in S["overrides"]]?: number };
+  /** Workgroups; more than the adapter allows in x folds into y, the kernel reads `wid.x + wid.y * grid.x`. */
+  readonly grid: readonly [number, number, number];
+  /** Its own share of the node's cost, where dispatches differ; the others share the rest evenly. */
+  readonly cost?: Cost;
+}
+
+/** Checks a dispatch against its kernel's declarations at compile time and forgets the types. */
+export function dispatch<S extends KernelShape>(d: Dispatch<S>): Dispatch {
+  return d as unknown as Dispatch;
+}
+
+/** What lowering may ask: the adapter's capabilities, which kernel to take, and memory for intermediate results. */
+export interface Target {
+  readonly caps: Capabilities;
+  /** The variant for work of this kind ({@link choiceKey}): the one that a measurement on this adapter names, else the first candidate. */
+  choose<V extends Variant>(key: string, candidates: readonly V[]): V;
+  /** A tensor that lives within this node's dispatches (placed by the memory plan). */
+  scratch(shape: readonly number[], dtype: DType): Tensor;
+  /** Data that the chosen kernel needs, such as a list of tiles. */
+  constant(name: string, data: Float32Array | Uint32Array, shape: readonly number[]): Tensor;
+}
+
+/** One axis of workgroups, folded to fit the adapter: kernels take `wid.y * num_workgroups.x + wid.x` and return past the end. */
+export function foldGrid(count: number, caps: Capabilities, z = 1): [number, number, number] {
+  if (count <= caps.maxGrid) return [count, 1, z];
+  const y = Math.ceil(count / caps.maxGrid);
+  return [Math.ceil(count / y), y, z];
+}
+
+export interface RowWindow {
+  /** First row and number of rows. */
+  readonly start: number;
+  readonly count: number;
+}
+
+/** Operations of one dispatch at most: a browser resets a device that is busy for seconds, and a slow GPU does 1e12 in one. */
+export const MAX_DISPATCH_FLOPS: Readonly<Record<Capabilities["kind"], number>> = { hardware: 4e11, software: 2e10 };
+
+/**
+ * Splits `rows` so that every row-major tensor whose rows have `rowBytes[i]` bytes stays within the binding limit, at
+ * offsets that a binding may have, and so that a dispatch stays within the limit on work where a row takes `rowFlops`.
+ * One window when everything fits. `most`: rows of a window, as far as offsets allow; `what` errors call the rows.
+ */
+export function rowWindows(caps: Capabilities, rows: number, rowBytes: readonly number[], rowFlops = 0, { most: wanted = rows, what = "rows" }: { most?: number; what?: string } = {}): RowWindow[] {
+  const widest = Math.max(...rowBytes);
+  const affordable = Math.min(wanted, rowFlops > 0 ? Math.max(1, Math.floor(MAX_DISPATCH_FLOPS[caps.kind] / rowFlops)) : rows);
+  if (widest * rows <= caps.maxBindingBytes && rows <= affordable) return [{ start: 0, count: rows }];
+  let step = 1;
+  for (const bytes of rowBytes) step = lcm(step, caps.offsetAlignment / gcd(caps.offsetAlignment, bytes));
+  const most = Math.floor(caps.maxBindingBytes / widest / step) * step;
+  if (most <= 0) {
+    throw new CogwheelError("graph", `a window of ${step} ${what} must fit a binding of ${caps.maxBindingBytes} bytes, got ${what} of ${widest} bytes; choose a smaller size`);
+  }
+  const each = Math.min(most, Math.max(step, Math.floor(affordable / step) * step));
+  const windows: RowWindow[] = [];
+  for (let start = 0; start < rows; start += each) windows.push({ start, count: Math.min(each, rows - start) });
+  return windows;
+}
+
+/** The part of a row-major `tensor` (as [rows, rowElements]) that a window covers. */
+export function rowView(tensor: Tensor, window: RowWindow, rowElements: number): View {
+  const rowBytes = rowElements * bytesOf[tensor.dtype];
+  return { tensor, offset: window.start * rowBytes, bytes: window.count * rowBytes };
+}
+
+export function gcd(a: number, b: number): number {
+  return b === 0 ? a : gcd(b, a % b);
+}
+function lcm(a: number, b: number): number {
+  return (a / gcd(a, b)) * b;
+}

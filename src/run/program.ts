@@ -1,0 +1,340 @@
+/**
+ * A compiled graph on a GPU: pipelines, memory and bind groups are made once; a run only encodes.
+ */
+import { CogwheelError } from "../base/errors.ts";
+import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
+import { packParams, type BindingInfo, type Kernel } from "../gpu/kernel.ts";
+import type { Pipeline } from "../gpu/pipelines.ts";
+import { Profile } from "../gpu/profile.ts";
+import { weightKey, type Plan } from "../plan/compile.ts";
+import type { DType, Node, Tensor } from "../graph/graph.ts";
+import { viewOf, type View } from "../plan/dispatch.ts";
+import { FiniteChecks } from "../plan/finite-checks.ts";
+import type { LoadOptions, WeightStore } from "./weight-store.ts";
+
+export interface RunOptions {
+  /** New contents of inputs; those not named keep what they had. f16 as raw bits. */
+  inputs?: Record<string, ArrayBufferView>;
+  signal?: AbortSignal;
+  /** Collects GPU time by dispatch. */
+  profile?: Profile;
+  /** Looks at every node's outputs, or those of some nodes, and throws, naming the first that holds a NaN or an infinity. */
+  checkFinite?: boolean | ((node: Node) => boolean);
+  /** Is shown every node as soon as it is computed, before its memory is used again; `read` gives one of its outputs, f16 widened to f32. */
+  observe?: (node: Node, read: (output: string) => Promise<Float32Array>) => void | Promise<void>;
+  /** Share of the run's work that is done, 0 to 1. */
+  onProgress?: (done: number) => void;
+}
+
+export interface ProgramOptions extends LoadOptions {
+  /** Buffers of other programs in place of inputs of the same name: their outputs are read where they lie. */
+  bind?: Record<string, GPUBuffer>;
+  /** Memory for activations, shared with programs that run before or after this one; it stays its owner's. */
+  arenas?: Arenas;
+}
+
+/** Memory for the activations of several programs that never run at once: as large as the largest needs. */
+export class Arenas implements Disposable {
+  readonly #buffers: OwnedBuffer[];
+  constructor(gpu: Gpu, plans: readonly Plan[]) {
+    this.#buffers = sharedArenas(plans).map((size, i) => gpu.buffer(`shared.arena${i}`, size, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC));
+  }
+  buffer(index: number): GPUBuffer {
+    return this.#buffers[index]!.buffer;
+  }
+  [Symbol.dispose](): void {
+    for (const buffer of this.#buffers) buffer[Symbol.dispose]();
+  }
+}
+
+/** Bytes of the arenas of programs that share them: each is as large as its largest user. */
+export function sharedArenas(plans: readonly Plan[]): number[] {
+  const count = Math.max(0, ...plans.map((p) => p.memory.arenas.length));
+  return Array.from({ length: count }, (_, i) => Math.max(...plans.map((p) => p.memory.arenas[i] ?? 0)));
+}
+
+interface Step {
+  readonly pipeline: Pipeline;
+  readonly bindGroup: GPUBindGroup;
+  readonly immediates: ArrayBuffer | null;
+  readonly grid: readonly [number, number, number];
+  readonly index: number;
+}
+
+/** Milliseconds of predicted GPU work in one submit: browsers reset a device that is busy for seconds. */
+const SUBMIT_MS = 100;
+const SUBMIT_DISPATCHES = 64;
+
+export class Program implements Disposable {
+  readonly #owned: OwnedBuffer[] = [];
+  readonly #buffers = new Map<number, GPUBuffer>();
+  readonly #arenas: GPUBuffer[] = [];
+  #steps: Step[] = [];
+  #disposed = false;
+  /** By the nodes that are looked at. */
+  readonly #finite = new Map<string, FiniteChecks<Step>>();
+
+  private constructor(
+    readonly gpu: Gpu,
+    readonly plan: Plan,
+    readonly weights: WeightStore,
+  ) {}
+
+  /** Compiles all pipelines in parallel while the weights load, then binds everything. */
+  static async create(gpu: Gpu, plan: Plan, weights: WeightStore, options: ProgramOptions = {}): Promise<Program> {
+    const program = new Program(gpu, plan, weights);
+    try {
+      await gpu.scoped(`preparing ${plan.graph.name}`, async () => {
+        const { signal, onProgress } = options;
+        // Pipelines count as much as weights: either may be what takes the time.
+        const share = { weights: 0, pipelines: 0 };
+        const report = () => onProgress?.((share.weights + share.pipelines) / 2, 1);
+        const wanted = plan.steps.map((s) => gpu.pipelines.get(s.dispatch.kernel, s.dispatch));
+        const different = new Set(wanted);
+        for (const pipeline of different) pipeline.then(() => { share.pipelines += 1 / different.size; report(); }, () => undefined);
+        const compiling = Promise.all(wanted);
+        compiling.catch(() => undefined);
+        await weights.load(plan.weights.values(), { what: `preparing ${plan.graph.name}`, ...(signal ? { signal } : {}), onProgress: (done, total) => { share.weights = done / total; report(); } });
+        share.weights = 1;
+        program.#allocate(options.bind ?? {}, options.arenas);
+        program.#bind(await compiling);
+      });
+      return program;
+    } catch (error) {
+      program[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  #allocate(bound: Record<string, GPUBuffer>, arenas: Arenas | undefined): void {
+    const { graph, memory, constants } = this.plan;
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
+    const own = (label: string, bytes: number, data?: ArrayBufferView): GPUBuffer => {
+      const owned = this.gpu.buffer(`${graph.name}.${label}`, bytes, usage, data);
+      this.#owned.push(owned);
+      return owned.buffer;
+    };
+    memory.arenas.forEach((bytes, i) => this.#arenas.push(arenas?.buffer(i) ?? own(`arena${i}`, bytes)));
+    for (const [name, tensor] of graph.inputs) {
+      const given = bound[name];
+      if (given && given.size < tensor.bytes) throw new CogwheelError("graph", `a bound buffer must hold the input, got ${given.size} bytes for "${name}" (${tensor}); bind the matching output`);
+      this.#buffers.set(tensor.id, given ?? own(name, tensor.bytes));
+    }
+    for (const name of Object.keys(bound)) if (!graph.inputs.has(name)) throw new CogwheelError("graph", `buffers are bound to inputs by name, got "${name}"; inputs are ${[...graph.inputs.keys()].join(", ")}`);
+    for (const [name, tensor] of graph.outputs) if (tensor.root.role === "activation" && !this.#buffers.has(tensor.root.id)) this.#buffers.set(tensor.root.id, own(name, tensor.bytes));
+    for (const tensor of constants) this.#buffers.set(tensor.id, own(tensor.name, tensor.bytes, tensor.data));
+  }
+
+  #resource(view: View): GPUBufferBinding {
+    const { root } = view.tensor;
+    const offset = view.offset ?? 0;
+    if (root.role === "weight") return sized(this.weights.get(weightKey(view.tensor, view.packing ?? "natural")), offset, view.bytes);
+    const placed = this.plan.memory.placements.get(root.id);
+    if (placed) return sized(this.#arenas[placed.arena]!, placed.offset + offset, view.bytes ?? root.bytes - offset);
+    return sized(this.#buffers.get(root.id)!, offset, view.bytes ?? root.bytes - offset);
+  }
+
+  #bind(pipelines: readonly Pipeline[]): void {
+    const uniforms = this.#uniforms(this.plan.steps.map((s, i) => ({ pipeline: pipelines[i]!, params: s.dispatch.params })));
+    this.#steps = this.plan.steps.map((step, index) => {
+      const pipeline = pipelines[index]!;
+      const resources = Object.fromEntries(Object.entries(step.dispatch.bindings).map(([name, b]) => [name, this.#resource(viewOf(b as Tensor | View))]));
+      return this.#step(pipeline, resources, step.dispatch.params, step.dispatch.grid, index, uniforms[index]);
+    });
+  }
+
+  /** Where an adapter has no immediates: a 256-byte slot of one uniform buffer for each dispatch. */
+  #uniforms(steps: readonly { pipeline: Pipeline; params: Readonly<Record<string, number>> }[]): (GPUBufferBinding | undefined)[] {
+    const slots = steps.map((s) => s.pipeline.kernel.paramBytes > 0 && !s.pipeline.immediates);
+    const count = slots.filter(Boolean).length;
+    if (count === 0) return slots.map(() => undefined);
+    const data = new Uint8Array(count * 256);
+    let slot = 0;
+    const offsets = steps.map((s, i) => {
+      if (!slots[i]) return -1;
+      data.set(new Uint8Array(packParams(s.pipeline.kernel, s.params)), slot * 256);
+      return slot++ * 256;
+    });
+    const owned = this.gpu.buffer(`${this.plan.graph.name}.params`, data.byteLength, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST, data);
+    this.#owned.push(owned);
+    return offsets.map((offset, i) => (offset < 0 ? undefined : { buffer: owned.buffer, offset, size: Math.ceil(steps[i]!.pipeline.kernel.paramBytes / 16) * 16 }));
+  }
+
+  #step(pipeline: Pipeline, resources: Record<string, GPUBufferBinding>, params: Readonly<Record<string, number>>, grid: readonly [number, number, number], index: number, uniform: GPUBufferBinding | undefined): Step {
+    const kernel: Kernel = pipeline.kernel;
+    const entries: GPUBindGroupEntry[] = (Object.entries(kernel.bindings) as [string, BindingInfo][]).map(([name, info]) => ({ binding: info.binding, resource: resources[name]! }));
+    if (uniform) entries.push({ binding: 0, resource: uniform });
+    return {
+      pipeline, grid, index,
+      bindGroup: this.gpu.device.createBindGroup({ label: pipeline.label, layout: pipeline.layout, entries }),
+      immediates: pipeline.immediates ? packParams(kernel, params) : null,
+    };
+  }
+
+  #assertAlive(): void {
+    if (this.#disposed) throw new CogwheelError("graph", `a program cannot be used after dispose, got ${this.plan.graph.name}; compile it again`);
+    this.gpu.assertAlive();
+  }
+
+  /** The buffer behind an input or output, to bind to another program or to draw from. */
+  buffer(name: string): GPUBuffer {
+    this.#assertAlive();
+    return this.#buffers.get(this.#io(name).root.id)!;
+  }
+
+  #io(name: string): Tensor {
+    const { graph } = this.plan;
+    const tensor = graph.outputs.get(name) ?? graph.inputs.get(name);
+    if (!tensor) throw new CogwheelError("graph", `${graph.name} has no input or output "${name}"; it has ${[...graph.inputs.keys(), ...graph.outputs.keys()].join(", ")}`);
+    return tensor;
+  }
+
+  write(name: string, data: ArrayBufferView): void {
+    this.#assertAlive();
+    const { graph } = this.plan;
+    const tensor = graph.inputs.get(name);
+    if (!tensor) throw new CogwheelError("graph", `${graph.name} has no input "${name}"; its inputs are ${[...graph.inputs.keys()].join(", ")}`);
+    if (data.byteLength !== tensor.bytes) throw new CogwheelError("graph", `input "${name}" takes ${tensor.bytes} bytes (${tensor}), got ${data.byteLength}; check its shape`);
+    const padded = data.byteLength % 4 === 0 ? data : (() => { const p = new Uint8Array(Math.ceil(data.byteLength / 4) * 4); p.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength)); return p; })();
+    this.gpu.device.queue.writeBuffer(this.#buffers.get(tensor.id)!, 0, padded.buffer as ArrayBuffer, padded.byteOffset, padded.byteLength);
+  }
+
+  /** An output's (or input's) values; f16 is widened to f32. */
+  async read(name: string, signal?: AbortSignal): Promise<Float32Array> {
+    this.#assertAlive();
+    const tensor = this.#io(name);
+    return widen(await this.gpu.read(this.#buffers.get(tensor.root.id)!, 0, tensor.bytes, signal), tensor.dtype);
+  }
+
+  /** Encodes every dispatch of a run, in order, into a pass of the caller's. */
+  encode(pass: GPUComputePassEncoder): void {
+    this.#assertAlive();
+    let before: Step | undefined;
+    for (const step of this.#steps) {
+      encode(pass, step, before);
+      before = step;
+    }
+  }
+
+  async run(options: RunOptions = {}): Promise<void> {
+    this.#assertAlive();
+    for (const [name, data] of Object.entries(options.inputs ?? {})) this.write(name, data);
+    const { device } = this.gpu;
+    const finite = options.checkFinite ? await this.#finiteChecks(options.checkFinite) : undefined;
+    finite?.begin();
+
+    const { steps } = this.plan;
+    const pace = this.gpu.pace;
+    const totalFlops = Math.max(1, this.plan.cost.flops);
+    let done = 0;
+    let at = 0;
+    while (at < this.#steps.length) {
+      options.signal?.throwIfAborted();
+      const encoder = device.createCommandEncoder();
+      let flops = 0;
+      const from = at;
+      let before: Step | undefined;
+      if (options.profile) options.profile.begin(encoder);
+      let pass = options.profile ? undefined : encoder.beginComputePass();
+      const ended = () => at > from && steps[at - 1]!.node !== steps[at]?.node;
+      const full = () => at - from >= SUBMIT_DISPATCHES || pace.predict(flops) >= SUBMIT_MS || (options.observe !== undefined && ended());
+      for (; at < this.#steps.length && !full(); at++) {
+        const step = this.#steps[at]!;
+        if (options.profile) {
+          pass = options.profile.pass(encoder, { label: step.pipeline.label, node: steps[at]!.node.name, chosen: steps[at]!.chosen, ...steps[at]!.cost });
+          encode(pass, step);
+          pass.end();
+        } else encode(pass!, step, before);
+        before = step;
+        flops += steps[at]!.cost.flops;
+        const checks = finite && steps[at + 1]?.node !== steps[at]!.node ? finite.after(steps[at]!.node) : undefined;
+        if (checks) {
+          if (options.profile) pass = encoder.beginComputePass();
+          for (const check of checks) encode(pass!, check);
+          before = undefined;
+          if (options.profile) pass!.end();
+        }
+      }
+      if (!options.profile) pass!.end();
+      if (at === this.#steps.length) this.#encodeCarries(encoder);
+      options.profile?.end(encoder);
+      device.queue.submit([encoder.finish()]);
+      if (options.profile) await options.profile.collect();
+      done += flops;
+      await pace.submitted(flops, options.signal);
+      if (options.observe && ended()) await this.#show(steps[at - 1]!.node, options.observe, options.signal);
+      options.onProgress?.(Math.min(1, done / totalFlops));
+    }
+    await finite?.report();
+  }
+
+  /** Made once for the same nodes, whatever function names them. */
+  async #finiteChecks(which: true | ((node: Node) => boolean)): Promise<FiniteChecks<Step>> {
+    const nodes = [...new Set(this.plan.steps.map((s) => s.node))];
+    const wanted = which === true ? nodes : nodes.filter(which);
+    const key = wanted.map(({ id }) => id).join();
+    const found = this.#finite.get(key);
+    if (found) return found;
+    const made = await FiniteChecks.create(this.gpu, this.plan.graph.name, wanted, wanted.length === nodes.length, (view) => this.#resource(view), (pipelines, dispatches) => {
+      const uniforms = this.#uniforms(dispatches.map(({ params }, i) => ({ pipeline: pipelines[i]!, params })));
+      return dispatches.map(({ resources, params, grid }, i) => this.#step(pipelines[i]!, resources, params, grid, -1, uniforms[i]));
+    });
+    this.#owned.push(made.flags);
+    this.#finite.set(key, made);
+    return made;
+  }
+
+  async #show(node: Node, observe: NonNullable<RunOptions["observe"]>, signal?: AbortSignal): Promise<void> {
+    await observe(node, async (name) => {
+      const tensor = (node.outputs as Record<string, Tensor>)[name];
+      if (!tensor) throw new CogwheelError("graph", `${node.name} has no output "${name}"; it has ${Object.keys(node.outputs).join(", ")}`);
+      const { buffer, offset = 0 } = this.#resource({ tensor });
+      return widen(await this.gpu.read(buffer, offset, tensor.bytes, signal), tensor.dtype);
+    });
+  }
+
+  #encodeCarries(encoder: GPUCommandEncoder): void {
+    const { graph } = this.plan;
+    for (const { from, to } of graph.carries) {
+      const source = graph.outputs.get(from)!;
+      encoder.copyBufferToBuffer(this.#buffers.get(source.root.id)!, 0, this.#buffers.get(graph.inputs.get(to)!.id)!, 0, Math.ceil(source.bytes / 4) * 4);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    for (const owned of this.#owned) owned[Symbol.dispose]();
+    this.#steps = [];
+    this.#buffers.clear();
+  }
+}
+
+/** `before` is the step that the pass holds last: what it has set need not be set again. */
+function encode(pass: GPUComputePassEncoder, step: Step, before?: Step): void {
+  if (step.pipeline !== before?.pipeline) pass.setPipeline(step.pipeline.pipeline);
+  pass.setBindGroup(0, step.bindGroup);
+  if (step.immediates) (pass as unknown as { setImmediates(offset: number, data: ArrayBuffer): void }).setImmediates(0, step.immediates);
+  pass.dispatchWorkgroups(step.grid[0], step.grid[1], step.grid[2]);
+}
+
+/** A binding must hold a whole vec4, even one of a tensor with less; buffers and places in arenas are padded to that. */
+function sized(buffer: GPUBuffer, offset: number, bytes: number | undefined): GPUBufferBinding {
+  return bytes === undefined ? { buffer, offset } : { buffer, offset, size: Math.ceil(bytes / 16) * 16 };
+}
+
+/** What a buffer of such elements holds; f16 as the numbers that it stands for. */
+export function widen(data: ArrayBuffer, dtype: DType): Float32Array {
+  if (dtype === "f32") return new Float32Array(data);
+  if (dtype !== "f16") return Float32Array.from(dtype === "u32" ? new Uint32Array(data) : new Int32Array(data));
+  const half = new Uint16Array(data);
+  const out = new Float32Array(half.length);
+  for (let i = 0; i < half.length; i++) {
+    const h = half[i]!;
+    const exponent = (h >> 10) & 31;
+    const fraction = h & 1023;
+    const magnitude = exponent === 0 ? fraction * 2 ** -24 : exponent === 31 ? (fraction ? NaN : Infinity) : (1 + fraction / 1024) * 2 ** (exponent - 15);
+    out[i] = h & 0x8000 ? -magnitude : magnitude;
+  }
+  return out;
+}

@@ -1,0 +1,153 @@
+/** Weights on the GPU: read from a provider, packed for the kernels that read them, kept until disposed of. */
+import { CogwheelError } from "../base/errors.ts";
+import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
+import { UPLOAD_BYTES, Uploader } from "../gpu/uploader.ts";
+import type { WeightRequest } from "../plan/compile.ts";
+import { elements, type DType } from "../graph/dtype.ts";
+import { Packer, padTo, type WeightValues } from "../graph/packing.ts";
+
+/** Where weights come from: a checkpoint's component, or the tensors of a reference case. */
+export interface WeightProvider {
+  /** In which type a weight is stored on the GPU. */
+  type(name: string): DType;
+  /** The weight's values, row-major as in the checkpoint; f16 as raw bits. */
+  read(name: string, dtype: DType, signal?: AbortSignal): Promise<WeightValues>;
+  /** As `read`, in parts one after another, so that no weight need be on the host as a whole; each is good until the next is asked for. */
+  parts?(name: string, dtype: DType, signal?: AbortSignal): AsyncIterable<WeightValues>;
+}
+
+/** A weight in parts, from any provider. */
+export async function* weightParts(provider: WeightProvider, name: string, dtype: DType, signal?: AbortSignal): AsyncGenerator<WeightValues> {
+  if (provider.parts) yield* provider.parts(name, dtype, signal);
+  else yield await provider.read(name, dtype, signal);
+}
+
+/** What is read and being converted at once, of any source. */
+const READ_BYTES = 64 << 20;
+
+/** Bytes of the host's memory that loading so many bytes of weights takes besides them, at most: what is read and what is on its way. */
+export const loadingBytes = (weights: number): number => Math.min(weights, READ_BYTES) + Math.min(weights, UPLOAD_BYTES);
+
+export interface LoadOptions {
+  /** What errors call it. Default `loading weights`. */
+  what?: string;
+  signal?: AbortSignal;
+  /** How much is done, of all there is to do. */
+  onProgress?: (done: number, total: number) => void;
+}
+
+export class WeightStore implements Disposable {
+  readonly #buffers = new Map<string, OwnedBuffer>();
+  #disposed = false;
+  /** Resolves when the last load that was asked for is over. */
+  #loading: Promise<unknown> = Promise.resolve();
+
+  /** @param base weights that are there already, and that are not read again; it stays its owner's */
+  constructor(
+    readonly gpu: Gpu,
+    readonly provider: WeightProvider,
+    private readonly base?: WeightStore,
+  ) {}
+
+  has(key: string): boolean {
+    return this.#buffers.has(key) || (this.base?.has(key) ?? false);
+  }
+
+  get bytes(): number {
+    return [...this.#buffers.values()].reduce((n, b) => n + b.bytes, 0);
+  }
+
+  get(key: string): GPUBuffer {
+    const found = this.#buffers.get(key);
+    if (!found && this.base) return this.base.get(key);
+    if (!found) throw new CogwheelError("weights", `a weight must be loaded before it is bound, got ${key}; call load() with the plan's requests`);
+    return found.buffer;
+  }
+
+  /**
+   * Reads what is not there yet. An error or an abort leaves what was read whole for the next time, but nothing where WebGPU reported an
+   * error: a buffer that there was no memory for is one all the same, and invalid. Loads that are asked for at once follow each other.
+   */
+  async load(requests: Iterable<WeightRequest>, { what = "loading weights", ...options }: LoadOptions = {}): Promise<void> {
+    const wanted = [...requests];
+    const before = this.#loading;
+    const mine = (async () => {
+      await before.catch(() => undefined);
+      options.signal?.throwIfAborted();
+      const missing = wanted.filter((r) => !this.has(r.key));
+      if (missing.length) await this.gpu.scoped(what, () => this.#load(missing, options), () => this.#drop(missing));
+    })();
+    await (this.#loading = mine);
+  }
+
+  async #load(missing: readonly WeightRequest[], { signal, onProgress }: LoadOptions): Promise<void> {
+    const total = missing.reduce((n, r) => n + r.bytes, 0);
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
+    using uploader = new Uploader(this.gpu, missing.reduce((n, r) => n + padTo(r.bytes, 16), 0));
+    const whole: [key: string, buffer: OwnedBuffer][] = [];
+    let done = 0;
+    try {
+      for (const request of missing) {
+        signal?.throwIfAborted();
+        const owned = this.gpu.buffer(request.key, request.bytes, usage);
+        try {
+          await this.#fill(request, owned.buffer, uploader, signal);
+        } catch (error) {
+          uploader.forget(owned.buffer);
+          owned[Symbol.dispose]();
+          throw error;
+        }
+        whole.push([request.key, owned]);
+        onProgress?.((done += request.bytes), total);
+      }
+    } finally {
+      // What was read before an error or an abort is there for the next time.
+      for (const [key, owned] of whole) {
+        if (this.#disposed) {
+          uploader.forget(owned.buffer);
+          owned[Symbol.dispose]();
+        } else this.#buffers.set(key, owned);
+      }
+      uploader.send();
+    }
+  }
+
+  #drop(requests: readonly WeightRequest[]): void {
+    for (const { key } of requests) {
+      this.#buffers.get(key)?.[Symbol.dispose]();
+      this.#buffers.delete(key);
+    }
+  }
+
+  /** Reads the weights of a request, one behind the other, packs and uploads them as they come. */
+  async #fill(request: WeightRequest, to: GPUBuffer, uploader: Uploader, signal?: AbortSignal): Promise<void> {
+    const { names, dtype, shape, packing } = request;
+    const size = elements(shape);
+    const packer = new Packer(shape, packing, dtype);
+    let at = 0;
+    const send = async (blocks: Iterable<WeightValues>): Promise<void> => {
+      for (const block of blocks) {
+        await uploader.put(to, at, block);
+        at += block.byteLength;
+      }
+    };
+    for (const name of names) for await (const values of weightParts(this.provider, name, dtype, signal)) {
+      const wanted = dtype === "f16" ? Uint16Array : Float32Array;
+      if (!(values instanceof wanted)) throw new CogwheelError("weights", `a provider must give ${dtype} as ${wanted.name}${dtype === "f16" ? " of raw bits" : ""}, got ${Object.prototype.toString.call(values).slice(8, -1)} for ${name}; convert what it reads to the type that it is asked for`);
+      if (packer.count + values.length > size) this.#mismatch(request, packer.count + values.length);
+      await send(packer.push(values));
+    }
+    if (packer.count !== size) this.#mismatch(request, packer.count);
+    await send(packer.finish());
+  }
+
+  #mismatch({ names, shape }: WeightRequest, got: number): never {
+    throw new CogwheelError("weights", `${names.join(" + ")} must have shape [${shape.join(", ")}], got ${got} values; check the checkpoint against its config`);
+  }
+
+  [Symbol.dispose](): void {
+    this.#disposed = true;
+    for (const buffer of this.#buffers.values()) buffer[Symbol.dispose]();
+    this.#buffers.clear();
+  }
+}

@@ -1,0 +1,311 @@
+/** Weights on their way to the adapter: packed as they come, through bounded memory. */
+import { execFileSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { memorySource } from "../../src/sources/memory.ts";
+import { toFloat16, toFloat32 } from "../../src/files/convert.ts";
+import type { Dtype } from "../../src/files/dtype.ts";
+import { writeSafetensors } from "../../src/files/safetensors.ts";
+import type { CheckpointSource } from "../../src/sources/source.ts";
+import { findWeights } from "../../src/checkpoint/weight-index.ts";
+import { UPLOAD_BYTES } from "../../src/gpu/uploader.ts";
+import type { WeightRequest } from "../../src/plan/compile.ts";
+import type { DType } from "../../src/graph/dtype.ts";
+import { packedBytes, packedElements, Packer, padTo, PANEL, type Packing, type WeightValues } from "../../src/graph/packing.ts";
+import { WeightStore, type WeightProvider } from "../../src/run/weight-store.ts";
+import { ComponentWeights } from "../../src/checkpoint/component-weights.ts";
+import { expectedT5Weights, parseT5Config } from "../../src/models/t5/config.ts";
+import { machineBytes, refuseBeyond } from "../../src/pipelines/requirements.ts";
+import { toHalf, values } from "../support/compare.ts";
+import { limitedGpu, testGpu } from "../support/gpu.ts";
+import { removeTinyCheckpoints, tinyCheckpoint, TINY_CONFIGS, toBrain } from "../support/tiny-checkpoint.ts";
+
+const ROOT = join(import.meta.dirname, "../..");
+afterAll(removeTinyCheckpoints);
+
+/** The layouts by their definition (packing.ts), element by element from the whole weight. */
+function packed(data: WeightValues, shape: readonly number[], packing: Packing): WeightValues {
+  const out = new (data.constructor as new (n: number) => WeightValues)(packedElements(shape, packing));
+  if (packing === "natural" || packing === "vector") {
+    out.set(data);
+    return out;
+  }
+  const [outs, inner, ...kernel] = shape as [number, number, ...number[]];
+  const taps = kernel.reduce((a, b) => a * b, 1);
+  const width = padTo(inner, packing === "row" ? 8 : 4);
+  for (let o = 0; o < outs; o++) for (let i = 0; i < inner; i++) for (let tap = 0; tap < taps; tap++) {
+    const at = packing === "row" ? (o * taps + tap) * width + i : ((Math.floor(o / PANEL) * taps + tap) * width + i) * PANEL + (o % PANEL);
+    out[at] = data[(o * inner + i) * taps + tap]!;
+  }
+  return out;
+}
+
+const request = (names: string[], shape: number[], packing: Packing, dtype: DType): WeightRequest => ({ key: `${names.join("+")} ${packing}`, names, shape, packing, dtype, bytes: packedBytes(shape, packing, dtype) });
+
+async function expectLoaded(store: WeightStore, requests: readonly WeightRequest[], whole: (r: WeightRequest) => WeightValues): Promise<void> {
+  await store.load(requests);
+  for (const r of requests) {
+    const buffer = store.get(r.key);
+    const got = Buffer.from(await store.gpu.read(buffer));
+    const want = packed(whole(r), r.shape, r.packing);
+    const expected = Buffer.alloc(buffer.size); // zeros past the end
+    Buffer.from(want.buffer, want.byteOffset, want.byteLength).copy(expected);
+    if (!got.equals(expected)) expect.fail(`${r.key} [${r.shape.join(", ")}] ${r.dtype}: byte ${got.findIndex((byte, i) => byte !== expected[i])} of ${expected.length} differs`);
+  }
+}
+
+/** Cut at places that are no multiple of anything. */
+function inParts(all: Readonly<Record<string, WeightValues>>, most: number): WeightProvider {
+  return {
+    type: (name) => (all[name] instanceof Uint16Array ? "f16" : "f32"),
+    read: async (name) => all[name]!,
+    async *parts(name) {
+      const data = all[name]!;
+      const reused = data.slice(0, most);
+      for (let at = 0, i = 1; at < data.length; i++) {
+        const part = data.subarray(at, at + 1 + ((i * 7919) % most));
+        reused.set(part);
+        yield reused.subarray(0, part.length);
+        at += part.length;
+      }
+    },
+  };
+}
+
+describe("packing as the values come", () => {
+  // Outputs and inputs below, at and past the blocks of 16, 8 and 4; convolutions; one whole wide row.
+  const shapes: [number[], Packing[]][] = [
+    [[1, 1], ["panel", "row", "natural"]], [[16, 4], ["panel", "row"]], [[17, 3], ["panel", "row", "natural"]], [[48, 64], ["panel", "row", "natural"]], [[33, 130], ["panel", "row"]], [[96, 258], ["panel"]],
+    [[16, 4, 3, 3, 3], ["panel", "row"]], [[19, 5, 1, 3, 3], ["panel", "row"]], [[32, 8, 3, 1, 1], ["panel", "row"]], [[3, 2048], ["panel", "row"]],
+    [[1], ["vector", "natural"]], [[16], ["vector"]], [[37], ["vector", "natural"]], [[1920], ["vector"]], [[5, 7], ["vector"]],
+  ];
+  for (const dtype of ["f32", "f16"] as const) it(`gives the layouts by their definition, ${dtype}, in parts of every length`, async () => {
+    const gpu = await testGpu();
+    for (const most of [1, 50, 1000, 1 << 20]) {
+      const all: Record<string, WeightValues> = {};
+      const requests = shapes.flatMap(([shape, packings], i) => {
+        const data = values(shape.reduce((a, b) => a * b, 1), i + 1);
+        if (data.length > 20_000 && most === 1) return [];
+        all[`w${i}`] = dtype === "f16" ? toHalf(data) : data;
+        return packings.map((packing) => request([`w${i}`], shape, packing, dtype));
+      });
+      using store = new WeightStore(gpu, inParts(all, most));
+      await expectLoaded(store, requests, (r) => all[r.names[0]!]!);
+    }
+  });
+
+  it("joins weights, wherever they end in a block", async () => {
+    const gpu = await testGpu();
+    const all = { a: values(5 * 12, 1), b: values(16 * 12, 2), c: values(30 * 12, 3), d: values(3 * 12, 4) };
+    const joined = Float32Array.from([...all.a, ...all.b, ...all.c, ...all.d]);
+    using store = new WeightStore(gpu, inParts(all, 100));
+    await expectLoaded(store, (["panel", "row", "natural", "vector"] as const).map((packing) => request(["a", "b", "c", "d"], [54, 12], packing, "f32")), () => joined);
+    await expect(store.load([request(["a", "b"], [20, 12], "panel", "f32")])).rejects.toThrow("[weights] a + b must have shape [20, 12], got 252 values; check the checkpoint against its config");
+    await expect(store.load([request(["a", "b"], [22, 12], "row", "f32")])).rejects.toThrow("[weights] a + b must have shape [22, 12], got 252 values");
+  });
+
+  it("keeps the bits of a checkpoint's values, from every type to every type, NaN with payloads among them", async () => {
+    const gpu = await testGpu();
+    const shape = [40, 3000]; // more than is converted at once
+    const data = values(shape[0]! * shape[1]!, 9, 3);
+    const words = new Uint32Array(data.buffer);
+    words[5] = 0x7fc12345;
+    words[77] = 0xff800000;
+    words[1000] = 0x00000001;
+    for (const from of ["F32", "F16", "BF16"] as Dtype[]) {
+      const stored = from === "F32" ? data : from === "F16" ? toHalf(data) : toBrain(data);
+      const bytes = new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength);
+      const index = await findWeights(memorySource({ "model.safetensors": writeSafetensors({ w: { dtype: from, shape, data: stored } }) }), "", "model");
+      const weights = await ComponentWeights.open({ name: "text_encoder", config: {}, weights: index } as never, "f32");
+      for (const dtype of ["f32", "f16"] as const) {
+        const whole = dtype === "f16" ? toFloat16(bytes, from) : toFloat32(bytes, from);
+        expect(Buffer.from((await weights.read("w", dtype)).buffer).equals(Buffer.from(whole.buffer))).toBe(true);
+        using store = new WeightStore(gpu, weights);
+        await expectLoaded(store, (["panel", "row", "natural"] as const).map((packing) => request(["w"], shape, packing, dtype)), () => whole);
+      }
+    }
+  });
+});
+
+describe("memory on the way", () => {
+  it("a weight that is larger than what is under way at once comes whole, and nothing of the way stays", async () => {
+    const gpu = await limitedGpu({});
+    const rows = Math.ceil((1.5 * UPLOAD_BYTES) / 4 / 4096);
+    const data = new Float32Array(rows * 4096).map((_, i) => i);
+    {
+      using store = new WeightStore(gpu, { type: () => "f32", read: async (name) => (name === "a" ? data : data.subarray(0, 48)) });
+      const r = [request(["b"], [48], "vector", "f32"), request(["a"], [rows, 4096], "natural", "f32")];
+      await store.load(r);
+      expect(Buffer.from(await gpu.read(store.get(r[1]!.key))).equals(Buffer.from(data.buffer))).toBe(true);
+      expect(new Float32Array(await gpu.read(store.get(r[0]!.key)))).toEqual(data.slice(0, 48));
+      expect(gpu.memory.allocated).toBe(data.byteLength + 192);
+      expect(gpu.memory.peak).toBe(data.byteLength + 192 + UPLOAD_BYTES);
+    }
+    expect(gpu.memory.allocated).toBe(0);
+    await gpu[Symbol.asyncDispose]();
+  });
+
+  it("an abort leaves what was read whole for the next time, and nothing of the rest", async () => {
+    const gpu = await limitedGpu({});
+    const controller = new AbortController();
+    const read: string[] = [];
+    const provider: WeightProvider = {
+      type: () => "f32",
+      read: async (name) => new Float32Array(160).fill(Number(name)),
+      async *parts(name) {
+        read.push(name);
+        yield new Float32Array(80).fill(Number(name));
+        if (name === "3" && !controller.signal.aborted) controller.abort(new Error("enough"));
+        controller.signal.throwIfAborted();
+        yield new Float32Array(80).fill(Number(name));
+      },
+    };
+    const store = new WeightStore(gpu, provider);
+    const requests = ["1", "2", "3", "4"].map((name) => request([name], [10, 16], "panel", "f32"));
+    await expect(store.load(requests, { signal: controller.signal })).rejects.toThrow("enough");
+    expect(gpu.memory.allocated).toBe(2 * 16 * 16 * 4);
+    expect(requests.map((r) => store.has(r.key))).toEqual([true, true, false, false]);
+    const [, second] = requests;
+    expect(new Float32Array(await gpu.read(store.get(second!.key))).filter((v) => v === 2).length).toBe(160);
+    expect(read).toEqual(["1", "2", "3"]);
+    store[Symbol.dispose]();
+    expect(gpu.memory.allocated).toBe(0);
+    await gpu[Symbol.asyncDispose]();
+  });
+
+  it("loads of one store that are asked for at once read each weight once, and leak nothing", async () => {
+    const gpu = await limitedGpu({});
+    const read: string[] = [];
+    const store = new WeightStore(gpu, { type: () => "f32", read: async (name) => (read.push(name), new Float32Array(256).fill(Number(name))) });
+    const requests = ["1", "2", "3"].map((name) => request([name], [16, 16], "panel", "f32"));
+    const failing = store.load([request(["4"], [16, 17], "panel", "f32")]);
+    await Promise.all([expect(failing).rejects.toThrow("must have shape [16, 17]"), store.load(requests), store.load(requests.slice(1))]);
+    expect(read).toEqual(["4", "1", "2", "3"]);
+    expect(gpu.memory.allocated).toBe(3 * 1024);
+    store[Symbol.dispose]();
+    expect(gpu.memory.allocated).toBe(0);
+    await gpu[Symbol.asyncDispose]();
+  });
+
+  it("where the adapter runs out of memory the error says so, and what was loaded is freed and read again", async () => {
+    const gpu = await limitedGpu({});
+    const { device } = gpu;
+    const store = new WeightStore(gpu, { type: () => "f32", read: async () => new Float32Array(256) });
+    const requests = ["1", "2", "3"].map((name) => request([name], [16, 16], "panel", "f32"));
+    await store.load(requests.slice(0, 1));
+    // An invalid buffer, as one is that there is no memory for: its use is a validation error, which is asked for first.
+    const [create, pop] = [device.createBuffer.bind(device), device.popErrorScope.bind(device)];
+    let popped = 0;
+    device.createBuffer = (descriptor) => create(descriptor.label === requests[1]!.key ? { ...descriptor, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.STORAGE } : descriptor);
+    device.popErrorScope = async () => {
+      const error = await pop();
+      return ++popped === 3 ? new GPUOutOfMemoryError("vkAllocateMemory failed") : error;
+    };
+    await expect(store.load(requests, { what: "preparing a test" })).rejects.toThrow(/^\[gpu\] the adapter is out of memory in preparing a test \(\d+ bytes are allocated\); choose a smaller size/);
+    Object.assign(device, { createBuffer: create, popErrorScope: pop });
+    expect(requests.map(({ key }) => store.has(key)), "what was there before stays").toEqual([true, false, false]);
+    expect(gpu.memory.allocated).toBe(1024);
+    await store.load(requests);
+    expect(gpu.memory.allocated).toBe(3 * 1024);
+    store[Symbol.dispose]();
+
+    device.createBuffer = (descriptor) => {
+      if (descriptor.label === "upload") throw new RangeError("createBuffer failed, size is too large for the implementation");
+      return create(descriptor);
+    };
+    await expect(new WeightStore(gpu, store.provider).load(requests)).rejects.toThrow(/^\[gpu\] uploading 3072 bytes at once failed: createBuffer failed, .*; free memory, or choose/);
+    await gpu[Symbol.asyncDispose]();
+  });
+
+  it("what one source was read into answers for none that reads larger pieces", async () => {
+    const shape = [256, 128];
+    const data = values(256 * 128, 5);
+    const file = writeSafetensors({ w: { dtype: "BF16", shape, data: toBrain(data) } });
+    const read = async (pieceBytes: number, answer = (bytes: Uint8Array<ArrayBuffer>) => bytes): Promise<WeightValues> => {
+      const memory = memorySource({ "model.safetensors": file });
+      const source: CheckpointSource = {
+        ...memory, label: "an app's own", pieceBytes,
+        read: async (path, start, end, into) => {
+          const bytes = await memory.read(path, start, end);
+          if (!into) return bytes;
+          const view = into.subarray(0, end - start);
+          view.set(bytes.subarray(0, view.length));
+          return answer(view);
+        },
+      };
+      return await (await ComponentWeights.open({ name: "text_encoder", config: {}, weights: await findWeights(source, "", "model") } as never, "f32")).read("w", "f32");
+    };
+    const want = toFloat32(new Uint8Array(toBrain(data).buffer), "BF16");
+    for (const pieceBytes of [4096, 16384, 8192]) expect(await read(pieceBytes)).toEqual(want);
+    await expect(read(4096, (bytes) => bytes.subarray(0, 100))).rejects.toThrow("[checkpoint] model.safetensors: w: a source must give the 4096 bytes that are asked for, got 100; correct its read (in an app's own)");
+  });
+
+  it.each([[[16, 0]], [[16, 4, 0]], [[0]]])("a weight of no values, %j, is refused", (shape) => {
+    expect(() => new Packer(shape, "panel", "f32")).toThrow(`[weights] a weight must have values to be packed, got the shape [${shape.join(", ")}]; leave it out`);
+  });
+
+  it("a refusal counts what loading takes beside the weights, on CPU adapters and GPUs", () => {
+    const needs = { weights: 8e9, activations: 1e9, io: 0, total: 9e9, host: 0 };
+    const software = { kind: "software" } as never;
+    const most = machineBytes(needs, software);
+    expect(most).toBe(9e9 + (96 << 20));
+    expect(machineBytes(needs, { kind: "hardware" } as never)).toBe(96 << 20);
+    refuseBeyond(most, "generate", "the transformer", needs, software);
+    // What it takes, and not a byte less: weights and activations alone are not enough.
+    expect(() => refuseBeyond(9e9, "generate", "the transformer", needs, software)).toThrow("[generate] the transformer needs 9.1 GB (weights 8.0 GB, activations 1.0 GB, loading 101 MB), got 9.0 GB of free memory; choose a smaller size or fewer frames");
+    expect(machineBytes({ ...needs, weights: 1e6, total: 1e9 + 1e6 }, software)).toBe(1e9 + 3e6);
+  });
+
+  it("a process that loads 200 MB of weights takes what was planned, and no second copy of them", async () => {
+    // T5 of three blocks, 51 million parameters: f16 in the file, f32 on the adapter.
+    const config = { ...TINY_CONFIGS.text_encoder, d_model: 1024, d_kv: 64, num_heads: 16, d_ff: 4096, num_layers: 3 };
+    const folder = await tinyCheckpoint({ shaped: true, configs: { transformer: { text_embed_dim: 1024 } } });
+    const some = toHalf(values(65_536, 1, 0.02));
+    const block = Buffer.from(some.buffer);
+    writeFileSync(join(folder, "text_encoder/config.json"), JSON.stringify(config));
+    writeFileSync(join(folder, "text_encoder/model.safetensors"), writeSafetensors(new Map([...expectedT5Weights(parseT5Config(config))].map(([name, shape]) =>
+      [name, { dtype: "F16" as const, shape, data: Buffer.alloc(2 * shape.reduce((a, b) => a * b, 1), block) }]))));
+    const script = join(folder, "load.mjs");
+    writeFileSync(script, `
+      import { CogVideoX } from ${JSON.stringify(join(ROOT, "dist/node.js"))};
+      const model = await CogVideoX.open(${JSON.stringify(folder)}, { dtype: "f32" });
+      const [{ weights }] = model.requirements();
+      const before = process.memoryUsage.rss();
+      const controller = new AbortController();
+      let peak;
+      await model.generate({ prompt: "a", seed: 1, signal: controller.signal, onProgress(stage) {
+        if (stage !== "encode prompt" || peak) return;
+        peak = 1024 * process.resourceUsage().maxRSS;
+        controller.abort();
+      } }).catch((error) => { if (error.name !== "AbortError") throw error; });
+      console.log(JSON.stringify({ weights, before, peak, adapter: model.gpu.name }));
+      await model[Symbol.asyncDispose]();
+    `);
+    execFileSync(process.execPath, ["build.mjs", "--if-stale"], { cwd: ROOT });
+    const run = () => JSON.parse(execFileSync(process.execPath, [script], { encoding: "utf8" })) as Record<"weights" | "before" | "peak", number> & { adapter: string };
+    run(); // Kernels compile while weights load, in memory of their own; the driver's cache has them then.
+    const { weights, before, peak, adapter } = run();
+    console.log(`${(weights / 1e6).toFixed(0)} MB of weights: resident ${(before / 1e6).toFixed(0)} → at most ${(peak / 1e6).toFixed(0)} MB`);
+    expect(weights).toBeGreaterThan(200e6);
+    // SwiftShader has no such cache and compiles the encoder's kernels again, in 200 MB; a second copy would be as much again.
+    expect(peak - before).toBeLessThan(weights + 150e6 + (/swiftshader/i.test(adapter) ? 200e6 : 0));
+  });
+});
+
+describe("a provider of the caller's own", () => {
+  it("that gives another type than it was asked for is refused, whatever the layout: the bytes of one type are no values of the other", async () => {
+    const gpu = await testGpu();
+    const weight = new Float32Array(12 * 8).fill(0.5);
+    for (const packing of ["panel", "natural"] as const) for (const [dtype, given, rule] of [
+      ["f16", weight, "f16 as Uint16Array of raw bits, got Float32Array"],
+      ["f32", toHalf(weight), "f32 as Float32Array, got Uint16Array"],
+      ["f32", new Float64Array(weight), "f32 as Float32Array, got Float64Array"],
+    ] as const) {
+      using store = new WeightStore(gpu, { type: () => dtype, read: async () => given as unknown as WeightValues });
+      const request: WeightRequest = { key: "w", names: ["w"], shape: [12, 8], packing, dtype, bytes: packedBytes([12, 8], packing, dtype) };
+      await expect(store.load([request])).rejects.toThrow(`[weights] a provider must give ${rule} for w; convert what it reads`);
+      expect(store.bytes).toBe(0);
+    }
+  });
+});
