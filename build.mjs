@@ -21,7 +21,17 @@ function files(dir, ext) {
     .sort();
 }
 
-const sources = [...files("kernels", ".wgsl"), ...files("src", ".ts"), ...files("bench", ".ts"), ...files("test/fuzz", ".ts"), ...files("test/support", ".ts"), ...files("web", ""), "build.mjs", "kernels-version.mjs", "package.json"];
+const sources = [
+  ...files("kernels", ".wgsl"),
+  ...files("src", ".ts"),
+  ...files("bench", ".ts"),
+  ...files("test/fuzz", ".ts"),
+  ...files("test/support", ".ts"),
+  ...files("web", ""),
+  "build.mjs",
+  "kernels-version.mjs",
+  "package.json",
+];
 const web = process.argv.includes("--web");
 const stamp = web ? "dist/web/.stamp" : "dist/.stamp";
 mkdirSync(dirname(stamp), { recursive: true });
@@ -41,7 +51,9 @@ function reflect(path, source) {
   try {
     return new WgslReflect(source);
   } catch {
-    const bodiless = source.replace(/^(@[^\n]*\n)*(@[^\n]*)?fn [\s\S]*?^}/gm, (fn) => (/@compute/.test(fn) ? fn.replace(/\{[\s\S]*$/, "{}") : ""));
+    const bodiless = source.replace(/^(@[^\n]*\n)*(@[^\n]*)?fn [\s\S]*?^}/gm, (fn) =>
+      /@compute/.test(fn) ? fn.replace(/\{[\s\S]*$/, "{}") : "",
+    );
     try {
       return new WgslReflect(bodiless.replace(/^(enable|requires|diagnostic)[^;]*;/gm, ""));
     } catch (error) {
@@ -53,7 +65,9 @@ function reflect(path, source) {
 function kernelModule(path) {
   const source = readFileSync(path, "utf8");
   const name = basename(path, ".wgsl");
-  const fail = (rule) => { throw new Error(`${path}: ${rule}`); };
+  const fail = (rule) => {
+    throw new Error(`${path}: ${rule}`);
+  };
   const block = /^\/\/! specialise\n([\s\S]*?)^\/\/! end/m.exec(source)?.[1] ?? fail("needs a `//! specialise … //! end` block");
   const info = reflect(path, source);
   if (info.entry.compute.length !== 1 || info.entry.compute[0].name !== "main") fail("must have one compute entry point, `main`");
@@ -61,7 +75,9 @@ function kernelModule(path) {
   const bindings = {};
   for (const variable of info.storage) {
     if (variable.group !== 0) fail(`bindings must be in group 0, got @group(${variable.group}) for ${variable.name}`);
-    const type = new RegExp(`var<storage[^>]*>\\s*${variable.name}\\s*:\\s*([^;]+);`).exec(source)?.[1] ?? fail(`cannot find the declaration of ${variable.name}`);
+    const type =
+      new RegExp(`var<storage[^>]*>\\s*${variable.name}\\s*:\\s*([^;]+);`).exec(source)?.[1] ??
+      fail(`cannot find the declaration of ${variable.name}`);
     if (variable.binding === 0) fail("binding 0 is kept for params");
     bindings[variable.name] = { binding: variable.binding, access: variable.access || "read", type };
   }
@@ -70,38 +86,65 @@ function kernelModule(path) {
   if (uniform && !/var<uniform> params\b/.test(block)) fail("`params` must be declared inside the specialise block");
   const params = Object.fromEntries((uniform?.members ?? []).map((m) => [m.name, { type: m.type.name, offset: m.offset }]));
 
-  const types = {}, consts = {};
+  const types = {},
+    consts = {};
   for (const line of block.split("\n")) {
     const alias = /^alias (\w+) = (f32|f16|u32|i32);/.exec(line);
     if (alias) types[alias[1]] = alias[2];
     const constant = /^const (\w+)(?:: *\w+)? = ([^;]+);/.exec(line);
-    if (constant && /^(-?[\d.]+(u|i|f)?|true|false)$/.test(constant[2])) consts[constant[1]] = constant[2] === "true" ? 1 : constant[2] === "false" ? 0 : parseFloat(constant[2]);
+    if (constant && /^(-?[\d.]+(u|i|f)?|true|false)$/.test(constant[2]))
+      consts[constant[1]] = constant[2] === "true" ? 1 : constant[2] === "false" ? 0 : parseFloat(constant[2]);
   }
   const overrides = {};
   for (const [, id, value] of source.matchAll(/^override (\w+)[^=;]*= *(\d+)u?;/gm)) overrides[id] = Number(value);
   const enables = [...source.matchAll(/^enable ([^;]+);/gm)].flatMap((m) => m[1].split(",").map((s) => s.trim()));
 
-  const union = (record) => Object.keys(record).map((k) => JSON.stringify(k)).join(" | ") || "never";
+  const union = (record) =>
+    Object.keys(record)
+      .map((k) => JSON.stringify(k))
+      .join(" | ") || "never";
   const shape = `{ bindings: ${union(bindings)}; params: ${union(params)}; consts: ${union(consts)}; types: ${union(types)}; overrides: ${union(overrides)} }`;
-  const value = { name, family: basename(dirname(path)), bindings, params, paramBytes: uniform ? Math.ceil(uniform.size / 4) * 4 : 0, consts, types, overrides, enables };
+  const value = {
+    name,
+    family: basename(dirname(path)),
+    bindings,
+    params,
+    paramBytes: uniform ? Math.ceil(uniform.size / 4) * 4 : 0,
+    consts,
+    types,
+    overrides,
+    enables,
+  };
   // Comments and indentation are for readers of the file; the package carries the code.
-  const code = source.split("\n").map((l) => (l.startsWith("//!") ? l : l.replace(/\s*\/\/(?!!).*$/, "").replace(/^\s+/, ""))).filter((l) => l !== "").join("\n");
+  const code = source
+    .split("\n")
+    .map((l) => (l.startsWith("//!") ? l : l.replace(/\s*\/\/(?!!).*$/, "").replace(/^\s+/, "")))
+    .filter((l) => l !== "")
+    .join("\n");
   return { name, shape, value: JSON.stringify(value), code };
 }
 
 const kernelFiles = files("kernels", ".wgsl");
 const kernels = kernelFiles.map((path) => ({ path, ...kernelModule(path) }));
-const version = await kernelsVersion(kernels.map((k) => ({ name: k.name, source: k.code })), [...files("src/ops", ".ts"), ...DISPATCHING].map((path) => readFileSync(path, "utf8")));
+const version = await kernelsVersion(
+  kernels.map((k) => ({ name: k.name, source: k.code })),
+  [...files("src/ops", ".ts"), ...DISPATCHING].map((path) => readFileSync(path, "utf8")),
+);
 /** A module with every kernel; `made` is the expression of one, its text included. */
 const kernelsModule = (head, made) =>
   `// Generated by build.mjs from kernels/**/*.wgsl.\nimport type { Kernel } from "../src/gpu/kernel.ts";\n${head}\n` +
   kernels.map((k, i) => `// ${k.path}\nexport const ${camel(k.name)}: Kernel<${k.shape}> = ${made(k, i)};\n`).join("\n") +
   `\nexport const allKernels: readonly Kernel[] = [${kernels.map((k) => camel(k.name)).join(", ")}] as unknown as readonly Kernel[];\n\nexport const kernelsVersion = ${JSON.stringify(version)};\n`;
 mkdirSync("build", { recursive: true });
-writeFileSync("build/kernels.ts", kernelsModule("", (k) => `{ ...${k.value} as unknown as Kernel<${k.shape}>, source: ${JSON.stringify(k.code)} }`));
+writeFileSync(
+  "build/kernels.ts",
+  kernelsModule("", (k) => `{ ...${k.value} as unknown as Kernel<${k.shape}>, source: ${JSON.stringify(k.code)} }`),
+);
 // Half of the engine's bytes are WGSL, which deflates to an eighth; it is inflated when the first kernel is compiled.
-writeFileSync("build/kernels-packed.ts", kernelsModule(
-  `import { inflateSync, strFromU8 } from "fflate";
+writeFileSync(
+  "build/kernels-packed.ts",
+  kernelsModule(
+    `import { inflateSync, strFromU8 } from "fflate";
 
 const DATA = ${JSON.stringify(deflateRawSync(kernels.map((k) => k.code).join("\0"), { level: 9 }).toString("base64"))};
 let texts: readonly string[] | undefined;
@@ -112,20 +155,58 @@ function text(index: number): string {
 /** The text is found when it is asked for. */
 const packed = <K extends Kernel<any>>(kernel: Omit<K, "source">, index: number): K => Object.defineProperty(kernel, "source", { get: () => text(index), enumerable: true }) as K;
 `,
-  (k, i) => `/* @__PURE__ */ packed<Kernel<${k.shape}>>(${k.value} as unknown as Kernel<${k.shape}>, ${i})`,
-));
+    (k, i) => `/* @__PURE__ */ packed<Kernel<${k.shape}>>(${k.value} as unknown as Kernel<${k.shape}>, ${i})`,
+  ),
+);
 
 const common = { bundle: true, format: "esm", target: "es2022", sourcemap: true, logLevel: "warning", packages: "external" };
 /** Builds what there is of some entries; their chunks go to a folder beside them. */
 async function buildForNode(entries, chunks) {
   rmSync(join("dist", chunks), { recursive: true, force: true }); // named by their content: those of earlier builds would stay, and be published
   const entryPoints = Object.fromEntries(Object.entries(entries).filter(([, file]) => existsSync(file)));
-  await build({ ...common, entryPoints, outdir: "dist", platform: "node", conditions: ["node"], splitting: true, chunkNames: `${chunks}/[name]-[hash]` });
+  await build({
+    ...common,
+    entryPoints,
+    outdir: "dist",
+    platform: "node",
+    conditions: ["node"],
+    splitting: true,
+    chunkNames: `${chunks}/[name]-[hash]`,
+  });
 }
-await buildForNode({ launch: "src/cli/launch.ts", "cogwheel-media": "src/video/sandbox/node-child.ts", "cogwheel-media-watch": "src/video/sandbox/node-watch.ts", cli: "src/cli/main.ts", node: "src/index.ts", "node-graph": "src/engine.ts" }, "chunks");
+await buildForNode(
+  {
+    launch: "src/cli/launch.ts",
+    "cogwheel-media": "src/video/sandbox/node-child.ts",
+    "cogwheel-media-watch": "src/video/sandbox/node-watch.ts",
+    cli: "src/cli/main.ts",
+    node: "src/index.ts",
+    "node-graph": "src/engine.ts",
+  },
+  "chunks",
+);
 // Tools of the checkout, which are not published. The bench and its contenders are each a process of its own.
-const benchEntries = { "bench/main": "bench/main.ts", "bench/readme": "bench/report/readme.ts", ...Object.fromEntries(["cogwheel", "onnxruntime", "tfjs", "jax"].map((name) => [`bench/${name}`, `bench/contenders/${name}.ts`])), ...Object.fromEntries(Object.entries({ isa: "main", "isa-compile": "compile", "isa-onnxruntime": "onnxruntime" }).map(([name, file]) => [`bench/${name}`, `bench/isa/${file}.ts`])) };
-await buildForNode({ ...benchEntries, evaluate: "src/check/evaluate/main.ts", "test/fuzz": "test/fuzz/main.ts", "test/kills-tune": "test/fuzz/kills-tune.ts", serve: "web/serve.ts" }, "tools");
+const benchEntries = {
+  "bench/main": "bench/main.ts",
+  "bench/readme": "bench/report/readme.ts",
+  ...Object.fromEntries(["cogwheel", "onnxruntime", "tfjs", "jax"].map((name) => [`bench/${name}`, `bench/contenders/${name}.ts`])),
+  ...Object.fromEntries(
+    Object.entries({ isa: "main", "isa-compile": "compile", "isa-onnxruntime": "onnxruntime" }).map(([name, file]) => [
+      `bench/${name}`,
+      `bench/isa/${file}.ts`,
+    ]),
+  ),
+};
+await buildForNode(
+  {
+    ...benchEntries,
+    evaluate: "src/check/evaluate/main.ts",
+    "test/fuzz": "test/fuzz/main.ts",
+    "test/kills-tune": "test/fuzz/kills-tune.ts",
+    serve: "web/serve.ts",
+  },
+  "tools",
+);
 
 // The decoders of pictures come as bytes in a chunk. Their packages would fetch them from beside their own file; bundlers of apps that follow such addresses
 // would look for a file that is not there.
@@ -141,28 +222,63 @@ const codecsInChunks = {
   },
 };
 // The hub's client names its browser build in a way that esbuild does not follow: hence the alias.
-const browser = { ...common, platform: "browser", conditions: ["browser"], packages: "bundle", minify: true, splitting: true, loader: { ".wasm": "binary" }, plugins: [codecsInChunks], alias: { "@huggingface/hub": "./node_modules/@huggingface/hub/dist/browser/index.mjs" } };
+const browser = {
+  ...common,
+  platform: "browser",
+  conditions: ["browser"],
+  packages: "bundle",
+  minify: true,
+  splitting: true,
+  loader: { ".wasm": "binary" },
+  plugins: [codecsInChunks],
+  alias: { "@huggingface/hub": "./node_modules/@huggingface/hub/dist/browser/index.mjs" },
+};
 // What reads untrusted media in a page is one file without imports: some bundlers make such workers of one piece only. Its text is in a module
 // too, for bundlers that leave the file behind.
-const { outputFiles: [mediaWorker] } = await build({ ...browser, splitting: false, sourcemap: false, entryPoints: ["src/video/sandbox/browser-worker.ts"], outdir: "dist/chunks", write: false });
-writeFileSync("build/media-worker-text.ts", `// Generated by build.mjs from src/video/sandbox/browser-worker.ts.\nexport const text = ${JSON.stringify(mediaWorker.text)};\n`);
+const {
+  outputFiles: [mediaWorker],
+} = await build({
+  ...browser,
+  splitting: false,
+  sourcemap: false,
+  entryPoints: ["src/video/sandbox/browser-worker.ts"],
+  outdir: "dist/chunks",
+  write: false,
+});
+writeFileSync(
+  "build/media-worker-text.ts",
+  `// Generated by build.mjs from src/video/sandbox/browser-worker.ts.\nexport const text = ${JSON.stringify(mediaWorker.text)};\n`,
+);
 const writeMediaWorker = (folder) => {
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, "browser-media-worker.js"), mediaWorker.contents);
 };
 if (existsSync("src/index.ts")) {
   // The engine, and chunks of what a page loads when it needs it: codec libraries, the hub's client.
-  await build({ ...browser, entryPoints: { browser: "src/index.ts", "browser-graph": "src/engine.ts" }, outdir: "dist", chunkNames: "chunks/browser-[name]-[hash]" });
+  await build({
+    ...browser,
+    entryPoints: { browser: "src/index.ts", "browser-graph": "src/engine.ts" },
+    outdir: "dist",
+    chunkNames: "chunks/browser-[name]-[hash]",
+  });
   writeMediaWorker("dist/chunks");
 }
 if (web) {
   const site = "dist/web";
   rmSync(site, { recursive: true, force: true });
   mkdirSync(site, { recursive: true });
-  await build({ ...browser, entryPoints: { app: "web/app.ts", worker: "web/worker.ts" }, outdir: site, chunkNames: "chunks/[name]-[hash]" });
+  await build({
+    ...browser,
+    entryPoints: { app: "web/app.ts", worker: "web/worker.ts" },
+    outdir: site,
+    chunkNames: "chunks/[name]-[hash]",
+  });
   writeMediaWorker(join(site, "chunks"));
   for (const file of ["index.html", "style.css", "icon.svg"]) cpSync(join("web", file), join(site, file));
-  cpSync("models/moving-shapes", join(site, "models/moving-shapes"), { recursive: true, filter: (path) => !/moving-shapes.train/.test(path) });
+  cpSync("models/moving-shapes", join(site, "models/moving-shapes"), {
+    recursive: true,
+    filter: (path) => !/moving-shapes.train/.test(path),
+  });
 }
 if (existsSync("dist/launch.js")) chmodSync("dist/launch.js", 0o755);
 writeFileSync(stamp, "");

@@ -7,7 +7,11 @@ import { transform } from "esbuild";
 export const DISPATCHING = ["src/plan/dispatch.ts", "src/plan/pack-operands.ts", "src/plan/windows.ts"];
 
 /** A kernel's text without comments, a space where there was white space. */
-const bare = (wgsl) => wgsl.replace(/\/\*[^]*?\*\/|\/\/(?!!).*$/gm, " ").replace(/\s+/g, " ").trim();
+const bare = (wgsl) =>
+  wgsl
+    .replace(/\/\*[^]*?\*\/|\/\/(?!!).*$/gm, " ")
+    .replace(/\s+/g, " ")
+    .trim();
 
 /**
  * @param kernels WGSL by name
@@ -18,6 +22,9 @@ export async function kernelsVersion(kernels, ops) {
   const version = createHash("sha256");
   for (const { name, source } of kernels) version.update(`${name}\0${bare(source)}\0`);
   // Statements and names stay as they are.
-  for (const source of ops) version.update(`${(await transform(source, { loader: "ts", target: "es2022", minifyWhitespace: true, legalComments: "none" })).code}\0`);
+  for (const source of ops)
+    version.update(
+      `${(await transform(source, { loader: "ts", target: "es2022", minifyWhitespace: true, legalComments: "none" })).code}\0`,
+    );
   return version.digest("hex").slice(0, 12);
 }

@@ -31,7 +31,10 @@ const PIPELINE = "pipeline";
 guardOutput();
 const options = new Command("bench")
   .description("measure this adapter's ceilings, the engine at the shapes of published models, and its peers, in one run")
-  .argument("[filter...]", `only cases whose name or level (op, block, model) holds one of these; "${PIPELINE}" is the runtime and whole generations`)
+  .argument(
+    "[filter...]",
+    `only cases whose name or level (op, block, model) holds one of these; "${PIPELINE}" is the runtime and whole generations`,
+  )
   .option("--adapter <name>", "adapter to run on (default: the fastest there is)")
   .option("--quick", "three rounds a case, and the cases of the figures alone")
   .option("--skip-peers", "this engine alone")
@@ -41,25 +44,42 @@ const options = new Command("bench")
   .option("--json <file>", "where the results go; the report lies beside it (default: bench/results/DATE.json)")
   .parse();
 const filter = options.args.map((word) => word.toLowerCase());
-const given = options.opts<{ adapter?: string; quick?: boolean; skipPeers?: boolean; peers?: string; skipPipeline?: boolean; compare?: string; json?: string }>();
+const given = options.opts<{
+  adapter?: string;
+  quick?: boolean;
+  skipPeers?: boolean;
+  peers?: string;
+  skipPipeline?: boolean;
+  compare?: string;
+  json?: string;
+}>();
 if (given.json !== undefined) await checkOutputFile(given.json, "--json");
 // Contenders are processes of their own: this is how they are told.
 if (given.adapter !== undefined) process.env["COGWHEEL_ADAPTER"] = given.adapter;
 const old = given.compare === undefined ? undefined : (JSON.parse(readFileSync(given.compare, "utf8")) as BenchRecord);
 
-const wanted = (...names: string[]): boolean => filter.length === 0 || filter.some((word) => names.some((name) => name.toLowerCase().includes(word)));
+const wanted = (...names: string[]): boolean =>
+  filter.length === 0 || filter.some((word) => names.some((name) => name.toLowerCase().includes(word)));
 const all: readonly BenchCase[] = [...figureOps, ...figureModules, ...(given.quick && filter.length === 0 ? [] : listedCases)];
 const cases = all.filter((c) => wanted(c.name, c.level));
 const pipeline = !given.skipPipeline && wanted(PIPELINE);
 if (cases.length === 0 && !pipeline) {
-  console.error(`[bench] a filter must be part of a case's name or a level, got ${filter.join(", ")}; cases are\n${all.map(({ name }) => `  ${name}`).join("\n")}\n  ${PIPELINE}`);
+  console.error(
+    `[bench] a filter must be part of a case's name or a level, got ${filter.join(", ")}; cases are\n${all.map(({ name }) => `  ${name}`).join("\n")}\n  ${PIPELINE}`,
+  );
   process.exit(2);
 }
 
 const folder = mkdtempSync(join(tmpdir(), "cogwheel-bench-"));
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
-for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) process.on(signal, () => process.exit(code));
-const say = (text: string): void => { if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`); };
+for (const [signal, code] of [
+  ["SIGINT", 130],
+  ["SIGTERM", 143],
+] as const)
+  process.on(signal, () => process.exit(code));
+const say = (text: string): void => {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
+};
 const failures: string[] = [];
 /** What one part of the bench gives; when it fails, the others go on. */
 async function attempt<T>(what: string, work: () => Promise<T>): Promise<T | undefined> {
@@ -72,7 +92,10 @@ async function attempt<T>(what: string, work: () => Promise<T>): Promise<T | und
   }
 }
 
-const engine = new ContenderProcess({ id: "cogwheel", command: process.execPath, args: [join(packageRoot, "dist", "bench", "cogwheel.js")] }, folder);
+const engine = new ContenderProcess(
+  { id: "cogwheel", command: process.execPath, args: [join(packageRoot, "dist", "bench", "cogwheel.js")] },
+  folder,
+);
 const opened = await engine.start();
 const cpu = cpus()[0]?.model.trim() ?? "unknown CPU";
 console.log(`${opened.adapter}, Node ${process.version}, ${cpus().length} × ${cpu}`);
@@ -84,7 +107,11 @@ for (const why of missing) console.log(why);
 const ceilingRuns = given.quick ? 5 : 11;
 const ceilings = () => attempt("ceilings", () => engine.ask<CeilingRates>({ do: "ceilings", runs: ceilingRuns }));
 const before = (await ceilings()) ?? {};
-console.log(`\nceilings: ${Object.entries(before).map(([name, rate]) => `${name} ${rate.toFixed(1)} ${ceilingUnit(name)}`).join(", ")}\n`);
+console.log(
+  `\nceilings: ${Object.entries(before)
+    .map(([name, rate]) => `${name} ${rate.toFixed(1)} ${ceilingUnit(name)}`)
+    .join(", ")}\n`,
+);
 
 const checked = await checkModules([...cases.map((c) => c.kind), ...(pipeline ? [PIPELINE] : [])], opened.adapter, failures);
 const results: CaseResult[] = [];
@@ -94,7 +121,9 @@ for (const c of cases) {
     continue;
   }
   const rounds = given.quick || c.kind === "listed" ? { least: 3, most: 3, seconds: 0 } : { least: 3, most: 9, seconds: 20 };
-  const result = await attempt(c.name, () => contest(c, engine, peers, { folder, rounds, patience: 20, say: (text) => say(`${c.name}: ${text}`) }));
+  const result = await attempt(c.name, () =>
+    contest(c, engine, peers, { folder, rounds, patience: 20, say: (text) => say(`${c.name}: ${text}`) }),
+  );
   results.push(result ?? { case: c, peers: [], failed: failures.at(-1)! });
 }
 const alone = async <T>(what: "runtime" | "generation"): Promise<T | undefined> => {
@@ -113,11 +142,29 @@ say("");
 const { adapter, json = join(resultsFolder, `${new Date().toISOString().replace(/[:.]/g, "-")}.json`) } = given;
 const record: BenchRecord = {
   date: new Date().toISOString(),
-  command: ["npm run bench", ...(process.argv.length > 2 ? ["--", ...process.argv.slice(2).map((word) => (/[^\w,=./:-]/.test(word) ? JSON.stringify(word) : word))] : [])].join(" "),
-  machine: { system: `${process.platform} ${release()} ${process.arch}`, cpu, cores: cpus().length, memoryGB: totalmem() / 2 ** 30, node: process.version },
-  engine: opened, peers: peers.map((p) => ({ id: p.launch.id, ...p.opened })), missing,
-  ceilings: { before, after }, checked: checked.passed, results, failures,
-  ...(runtime ? { runtime } : {}), ...(generation ? { generation } : {}), ...(readme ? { readme } : {}),
+  command: [
+    "npm run bench",
+    ...(process.argv.length > 2
+      ? ["--", ...process.argv.slice(2).map((word) => (/[^\w,=./:-]/.test(word) ? JSON.stringify(word) : word))]
+      : []),
+  ].join(" "),
+  machine: {
+    system: `${process.platform} ${release()} ${process.arch}`,
+    cpu,
+    cores: cpus().length,
+    memoryGB: totalmem() / 2 ** 30,
+    node: process.version,
+  },
+  engine: opened,
+  peers: peers.map((p) => ({ id: p.launch.id, ...p.opened })),
+  missing,
+  ceilings: { before, after },
+  checked: checked.passed,
+  results,
+  failures,
+  ...(runtime ? { runtime } : {}),
+  ...(generation ? { generation } : {}),
+  ...(readme ? { readme } : {}),
 };
 if (results.length) console.log(resultTable(results, record.peers));
 for (const line of notes(results)) console.log(line);

@@ -12,7 +12,13 @@ export { showTexture } from "./pipelines/textures.ts";
 export { GenerationInterrupted } from "./pipelines/interrupted.ts";
 export type { DenoiseState } from "./models/cogvideox/model.ts";
 export type { Settings } from "./pipelines/settings.ts";
-export { VideoVae, type DecodeLatentsOptions, type EncodeVideoOptions, type OpenVaeOptions, type VideoLatents } from "./pipelines/video-vae.ts";
+export {
+  VideoVae,
+  type DecodeLatentsOptions,
+  type EncodeVideoOptions,
+  type OpenVaeOptions,
+  type VideoLatents,
+} from "./pipelines/video-vae.ts";
 export type { TilingReport } from "./models/vae/exact.ts";
 export { readLatents, readVideoLatents, writeLatents, writeVideoLatents, type SavedRun } from "./pipelines/latents-file.ts";
 export { tune, type TuneOptions, type TuningReport } from "./tuning/tune.ts";
@@ -30,7 +36,14 @@ export { openSource } from "./hub/open.ts";
 export { filesSource } from "./sources/picked.ts";
 export { memorySource } from "./sources/memory.ts";
 export { httpSource } from "./sources/http.ts";
-export { removeStoredCheckpoint, storeCheckpoint, storedCheckpoint, storedCheckpoints, type StoredCheckpoint, type StoreOptions } from "./hub/stored.ts";
+export {
+  removeStoredCheckpoint,
+  storeCheckpoint,
+  storedCheckpoint,
+  storedCheckpoints,
+  type StoredCheckpoint,
+  type StoreOptions,
+} from "./hub/stored.ts";
 export type { CheckpointSource } from "./sources/source.ts";
 export type { HubOptions, HubProgress } from "./hub/id.ts";
 export { readCase } from "./check/reference/case.ts";

@@ -28,13 +28,17 @@ afterAll(async () => {
 
 /** As the README of the examples says. */
 async function run(example: string, ...args: string[]): Promise<string> {
-  const { stdout } = await promisify(execFile)(process.execPath, ["dist/launch.js", "--exec", `examples/${example}`, ...args], { cwd: ROOT });
+  const { stdout } = await promisify(execFile)(process.execPath, ["dist/launch.js", "--exec", `examples/${example}`, ...args], {
+    cwd: ROOT,
+  });
   return stdout;
 }
 
 it("all are here, and in their README", async () => {
   const readme = await readFile(join(ROOT, "examples/README.md"), "utf8");
-  const folders = (await readdir(join(ROOT, "examples"), { withFileTypes: true })).filter((entry) => entry.isDirectory()).map(({ name }) => name);
+  const folders = (await readdir(join(ROOT, "examples"), { withFileTypes: true }))
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => name);
   expect(folders.sort()).toEqual(["browser", "custom-op", "image-to-video", "node", "preview-canvas", "validate", "video-to-video"]);
   for (const name of folders) expect(readme).toContain(`[${name}](${name}/`);
 });
@@ -66,7 +70,10 @@ describe("in Node", () => {
     for (let i = bytes.length - 400; i < bytes.length; i++) bytes[i]! ^= 0x11;
     const broken = join(folder, "broken.safetensors");
     await writeFile(broken, bytes);
-    await expect(run("validate/validate.mjs", broken)).rejects.toMatchObject({ code: 1, stdout: expect.stringMatching(/: (fail|cannot be run)/) as string });
+    await expect(run("validate/validate.mjs", broken)).rejects.toMatchObject({
+      code: 1,
+      stdout: expect.stringMatching(/: (fail|cannot be run)/) as string,
+    });
   });
   it("custom-op: an op and a kernel of one's own", async () => {
     expect(await run("custom-op/custom-op.mjs")).toMatch(/60 values, off by at most \d\.\de-\d/);
@@ -74,23 +81,37 @@ describe("in Node", () => {
 });
 
 describe("in a browser", () => {
-  it.each([["browser", "done: 1 frames on google swiftshader"], ["preview-canvas", "done: 1 frames"]])("%s", async (name, end) => {
-    await using server = await serveFolder(ROOT);
-    const browser: Browser = await launchChromium();
-    try {
-      const page = await browser.newPage();
-      const wrong: string[] = [];
-      page.on("console", (message) => { if (["error", "warning"].includes(message.type())) wrong.push(message.text()); });
-      page.on("pageerror", (error) => wrong.push(error.message));
-      await page.goto(`${server.url}examples/${name}/index.html?settings=${encodeURIComponent('{"steps":2,"frames":1}')}`);
-      await page.waitForFunction((end) => document.querySelector("#status")!.textContent === end, end, { timeout: 200_000 }).catch(async (error: unknown) => {
-        throw new Error(`${await page.textContent("#status")}; ${wrong.join("; ")}`, { cause: error });
-      });
-      if (name === "browser") await page.waitForFunction(() => document.querySelector("video")!.videoWidth === 64);
-      else expect(await page.screenshot({ clip: (await page.locator("canvas").boundingBox())! }).then((png) => new Set(png).size)).toBeGreaterThan(50);
-      expect(wrong).toEqual([]);
-    } finally {
-      await browser.close();
-    }
-  }, 240_000);
+  it.each([
+    ["browser", "done: 1 frames on google swiftshader"],
+    ["preview-canvas", "done: 1 frames"],
+  ])(
+    "%s",
+    async (name, end) => {
+      await using server = await serveFolder(ROOT);
+      const browser: Browser = await launchChromium();
+      try {
+        const page = await browser.newPage();
+        const wrong: string[] = [];
+        page.on("console", (message) => {
+          if (["error", "warning"].includes(message.type())) wrong.push(message.text());
+        });
+        page.on("pageerror", (error) => wrong.push(error.message));
+        await page.goto(`${server.url}examples/${name}/index.html?settings=${encodeURIComponent('{"steps":2,"frames":1}')}`);
+        await page
+          .waitForFunction((end) => document.querySelector("#status")!.textContent === end, end, { timeout: 200_000 })
+          .catch(async (error: unknown) => {
+            throw new Error(`${await page.textContent("#status")}; ${wrong.join("; ")}`, { cause: error });
+          });
+        if (name === "browser") await page.waitForFunction(() => document.querySelector("video")!.videoWidth === 64);
+        else
+          expect(
+            await page.screenshot({ clip: (await page.locator("canvas").boundingBox())! }).then((png) => new Set(png).size),
+          ).toBeGreaterThan(50);
+        expect(wrong).toEqual([]);
+      } finally {
+        await browser.close();
+      }
+    },
+    240_000,
+  );
 });

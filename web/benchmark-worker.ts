@@ -33,7 +33,11 @@ export interface BenchmarkReport {
 /** Runs of a case: enough for a median, no longer than a visitor waits. */
 const RUNS = { least: 3, most: 15, ms: 1500 };
 
-export async function runBenchmark(gpu: Gpu, tell: (news: { ceilings: CeilingRates } | BenchmarkRow) => void, signal: AbortSignal): Promise<BenchmarkReport> {
+export async function runBenchmark(
+  gpu: Gpu,
+  tell: (news: { ceilings: CeilingRates } | BenchmarkRow) => void,
+  signal: AbortSignal,
+): Promise<BenchmarkReport> {
   using measured = await Ceilings.create(gpu);
   const ceilings = await measured.measure(3);
   tell({ ceilings });
@@ -58,7 +62,8 @@ async function measureCase(gpu: Gpu, c: (typeof figureOps)[number], ceilings: Ce
   await gpu.scoped(c.name, () => program.run({ inputs, signal }));
   const result = await program.read("y");
   const error = spotError(c, read ? read(result) : result);
-  if (error !== undefined && !(error <= c.tolerance)) return { name: c.name, failed: `not timed: its result departs from the definition by ${error.toExponential(1)}` };
+  if (error !== undefined && !(error <= c.tolerance))
+    return { name: c.name, failed: `not timed: its result departs from the definition by ${error.toExponential(1)}` };
   const times: number[] = [];
   const begun = performance.now();
   while (times.length < RUNS.most && (times.length < RUNS.least || performance.now() - begun < RUNS.ms)) {

@@ -7,7 +7,11 @@ import { byId, fillTable } from "./dom.ts";
 const HEAD = ["", "Case", "ms", "GFLOP/s", "GB/s", "Of what is attainable"];
 
 export function benchmarkPanel(client: Client, tell: (message: string | null) => void): void {
-  const [start, cancel, copy] = [byId<HTMLButtonElement>("bench-start"), byId<HTMLButtonElement>("bench-cancel"), byId<HTMLButtonElement>("bench-copy")];
+  const [start, cancel, copy] = [
+    byId<HTMLButtonElement>("bench-start"),
+    byId<HTMLButtonElement>("bench-cancel"),
+    byId<HTMLButtonElement>("bench-copy"),
+  ];
   const doing = byId("bench-doing");
   let report: BenchmarkReport | undefined;
 
@@ -19,7 +23,11 @@ export function benchmarkPanel(client: Client, tell: (message: string | null) =>
     let ceilings: CeilingRates = {};
     const rows: BenchmarkRow[] = [];
     const show = (): void => {
-      fillTable(byId<HTMLTableElement>("bench-table"), HEAD, rows.map((row, i) => [String(i + 1), ...cellsOf(row)]));
+      fillTable(
+        byId<HTMLTableElement>("bench-table"),
+        HEAD,
+        rows.map((row, i) => [String(i + 1), ...cellsOf(row)]),
+      );
       byId("bench-chart").replaceChildren(roofline(ceilings, rows));
     };
     doing.textContent = "Measuring what this adapter can do at best …";
@@ -44,14 +52,25 @@ export function benchmarkPanel(client: Client, tell: (message: string | null) =>
   });
   cancel.addEventListener("click", () => void client.ask({ type: "cancel" }));
   copy.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(JSON.stringify(report, null, 2)).then(() => { doing.textContent = "The report is copied."; }, () => tell("The browser did not allow copying."));
+    await navigator.clipboard.writeText(JSON.stringify(report, null, 2)).then(
+      () => {
+        doing.textContent = "The report is copied.";
+      },
+      () => tell("The browser did not allow copying."),
+    );
   });
 }
 
 function cellsOf(row: BenchmarkRow) {
   if (row.failed !== undefined) return [row.name, { text: row.failed, name: "fail" }, "", "", ""];
   const number = (text: string) => ({ text, name: "number" });
-  return [row.name, number(`${figure(row.ms!)} ± ${Math.round(100 * row.spread!)} %`), number(figure(row.gflops!)), number(figure(row.gbytes!)), number(`${Math.round(100 * row.attainable!)} %`)];
+  return [
+    row.name,
+    number(`${figure(row.ms!)} ± ${Math.round(100 * row.spread!)} %`),
+    number(figure(row.gflops!)),
+    number(figure(row.gbytes!)),
+    number(`${Math.round(100 * row.attainable!)} %`),
+  ];
 }
 
 const figure = (v: number): string => (v >= 100 ? v.toFixed(0) : v.toPrecision(3));
@@ -61,7 +80,11 @@ const SIZE = { width: 640, height: 320, left: 56, right: 16, top: 16, bottom: 40
 
 /** Both axes logarithmic: what a case does for each byte, and how fast; points bear the numbers of the table. */
 function roofline(ceilings: CeilingRates, rows: readonly BenchmarkRow[]): SVGSVGElement {
-  const svg = element("svg", { viewBox: `0 0 ${SIZE.width} ${SIZE.height}`, role: "img", "aria-label": "Roofline: speed of each case under the adapter's ceilings" }) as SVGSVGElement;
+  const svg = element("svg", {
+    viewBox: `0 0 ${SIZE.width} ${SIZE.height}`,
+    role: "img",
+    "aria-label": "Roofline: speed of each case under the adapter's ceilings",
+  }) as SVGSVGElement;
   const peak = ceilings.f32;
   const copy = ceilings["copy 64 MiB"] ?? ceilings["copy 16 MiB"];
   if (!peak || !copy) return svg;
@@ -69,15 +92,36 @@ function roofline(ceilings: CeilingRates, rows: readonly BenchmarkRow[]): SVGSVG
   const [xLeast, xMost] = [0.1, Math.max(1000, ...timed.map((row) => 2 * row.intensity!))];
   const [yLeast, yMost] = [Math.min(copy * xLeast, ...timed.map((row) => row.gflops!)) / 2, peak * 2];
   const x = (v: number): number => SIZE.left + (Math.log(v / xLeast) / Math.log(xMost / xLeast)) * (SIZE.width - SIZE.left - SIZE.right);
-  const y = (v: number): number => SIZE.height - SIZE.bottom - (Math.log(v / yLeast) / Math.log(yMost / yLeast)) * (SIZE.height - SIZE.top - SIZE.bottom);
+  const y = (v: number): number =>
+    SIZE.height - SIZE.bottom - (Math.log(v / yLeast) / Math.log(yMost / yLeast)) * (SIZE.height - SIZE.top - SIZE.bottom);
   for (let tick = 10 ** Math.ceil(Math.log10(yLeast)); tick <= yMost; tick *= 10) {
-    svg.append(element("line", { class: "axis", x1: SIZE.left, x2: SIZE.width - SIZE.right, y1: y(tick), y2: y(tick) }), text(figure(tick), SIZE.left - 6, y(tick) + 4, "end"));
+    svg.append(
+      element("line", { class: "axis", x1: SIZE.left, x2: SIZE.width - SIZE.right, y1: y(tick), y2: y(tick) }),
+      text(figure(tick), SIZE.left - 6, y(tick) + 4, "end"),
+    );
   }
   for (let tick = xLeast; tick <= xMost; tick *= 10) {
-    svg.append(element("line", { class: "axis", x1: x(tick), x2: x(tick), y1: SIZE.top, y2: SIZE.height - SIZE.bottom }), text(String(+tick.toPrecision(1)), x(tick), SIZE.height - SIZE.bottom + 16, "middle"));
+    svg.append(
+      element("line", { class: "axis", x1: x(tick), x2: x(tick), y1: SIZE.top, y2: SIZE.height - SIZE.bottom }),
+      text(String(+tick.toPrecision(1)), x(tick), SIZE.height - SIZE.bottom + 16, "middle"),
+    );
   }
-  svg.append(element("polyline", { class: "limit", points: [[xLeast, copy * xLeast], [peak / copy, peak], [xMost, peak]].map(([a, b]) => `${x(a!)},${y(b!)}`).join(" ") }));
-  svg.append(text("operations a byte", SIZE.width - SIZE.right, SIZE.height - 6, "end"), text("GFLOP/s", SIZE.left + 6, SIZE.top + 10, "start"));
+  svg.append(
+    element("polyline", {
+      class: "limit",
+      points: [
+        [xLeast, copy * xLeast],
+        [peak / copy, peak],
+        [xMost, peak],
+      ]
+        .map(([a, b]) => `${x(a!)},${y(b!)}`)
+        .join(" "),
+    }),
+  );
+  svg.append(
+    text("operations a byte", SIZE.width - SIZE.right, SIZE.height - 6, "end"),
+    text("GFLOP/s", SIZE.left + 6, SIZE.top + 10, "start"),
+  );
   for (const row of timed) {
     const point = element("circle", { class: "case", cx: x(row.intensity!), cy: y(row.gflops!), r: 5 });
     const title = document.createElementNS(SVG, "title");

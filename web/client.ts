@@ -3,7 +3,11 @@ import type { FromWorker, News, ToWorker } from "./protocol.ts";
 
 /** An error that the worker reported. */
 export class WorkerError extends Error {
-  constructor(message: string, readonly resumable: boolean, readonly cancelled: boolean) {
+  constructor(
+    message: string,
+    readonly resumable: boolean,
+    readonly cancelled: boolean,
+  ) {
     super(message);
   }
 }
@@ -11,13 +15,20 @@ export class WorkerError extends Error {
 export class Client {
   readonly #worker: Worker;
   #next = 1;
-  readonly #open = new Map<number, { resolve: (value: never) => void; reject: (error: Error) => void; onNews: ((news: News) => void) | undefined }>();
+  readonly #open = new Map<
+    number,
+    { resolve: (value: never) => void; reject: (error: Error) => void; onNews: ((news: News) => void) | undefined }
+  >();
 
   constructor(url: URL) {
     this.#worker = new Worker(url, { type: "module" });
     this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#receive(data);
     this.#worker.onerror = (event) => {
-      const error = new WorkerError(`The worker stopped: ${event.message || "its script could not be loaded"}. Reload the page.`, false, false);
+      const error = new WorkerError(
+        `The worker stopped: ${event.message || "its script could not be loaded"}. Reload the page.`,
+        false,
+        false,
+      );
       for (const { reject } of this.#open.values()) reject(error);
       this.#open.clear();
     };

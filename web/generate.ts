@@ -10,19 +10,30 @@ import { bytesText } from "../src/base/units.ts";
 import { duration } from "./text.ts";
 import { shortenedLines, visible } from "../src/base/visible.ts";
 
-const EXAMPLES = ["a red circle moving left on a black background", "a cyan square growing on a gray background", "a yellow triangle moving up on a white background"];
+const EXAMPLES = [
+  "a red circle moving left on a black background",
+  "a cyan square growing on a gray background",
+  "a yellow triangle moving up on a white background",
+];
 const NUMBERS = ["width", "height", "frames", "fps", "steps", "guidance"] as const;
 
 export function generatePanel(client: Client, tell: (message: string | null) => void): void {
   const form = byId<HTMLFormElement>("form");
   const [start, cancel, resume] = [byId<HTMLButtonElement>("start"), byId<HTMLButtonElement>("cancel"), byId<HTMLButtonElement>("resume")];
-  const [doing, figures, bar, caption, log] = [byId("doing"), byId("figures"), byId<HTMLProgressElement>("bar"), byId("caption"), byId("log")];
+  const [doing, figures, bar, caption, log] = [
+    byId("doing"),
+    byId("figures"),
+    byId<HTMLProgressElement>("bar"),
+    byId("caption"),
+    byId("log"),
+  ];
   const player = new Player(byId<HTMLCanvasElement>("canvas"));
   const field = (name: string): HTMLInputElement => form.elements.namedItem(name) as HTMLInputElement;
   const model = modelPicker(client, tell, () => void opened());
   let last: Made | undefined;
 
-  const values = (): FormValues => Object.fromEntries([...new FormData(form)].filter((entry): entry is [string, string] => typeof entry[1] === "string"));
+  const values = (): FormValues =>
+    Object.fromEntries([...new FormData(form)].filter((entry): entry is [string, string] => typeof entry[1] === "string"));
   const settings = (): Partial<Settings> => {
     const out: Partial<Settings> = {};
     for (const name of NUMBERS) if (field(name).value !== "") out[name] = field(name).valueAsNumber;
@@ -86,8 +97,12 @@ export function generatePanel(client: Client, tell: (message: string | null) => 
     if (running) return;
     planTimer = window.setTimeout(() => {
       client.ask<{ bytes: number; flops: number }>({ type: "plan", model: model.choice(), settings: settings() }).then(
-        ({ bytes }) => { byId("plan").textContent = `Takes ${bytesText(bytes)} of the GPU’s memory at its most.`; },
-        (error: Error) => { byId("plan").textContent = shortenedLines(error.message); },
+        ({ bytes }) => {
+          byId("plan").textContent = `Takes ${bytesText(bytes)} of the GPU’s memory at its most.`;
+        },
+        (error: Error) => {
+          byId("plan").textContent = shortenedLines(error.message);
+        },
       );
     }, 300);
   }
@@ -119,7 +134,8 @@ export function generatePanel(client: Client, tell: (message: string | null) => 
       if (n.stage !== "denoise") left = "";
     } else if (n.type === "step") {
       left = n.step < n.steps ? `${duration(n.secondsLeft)} left, ${duration(n.seconds)} a step` : "";
-      if (n.preview.length) player.show(n.preview, Math.max(1, (Number(field("fps").value) || 8) / 4), `Preview after step ${n.step} of ${n.steps}`);
+      if (n.preview.length)
+        player.show(n.preview, Math.max(1, (Number(field("fps").value) || 8) / 4), `Preview after step ${n.step} of ${n.steps}`);
       caption.textContent = `Preview after step ${n.step} of ${n.steps}`;
     } else if (n.type === "warning") note(n.message);
     figures.textContent = [left, share].filter(Boolean).join(" · ");
@@ -137,9 +153,20 @@ export function generatePanel(client: Client, tell: (message: string | null) => 
     busy(true);
     const file = field("input").files?.[0];
     const request: GenerateRequest = {
-      model: model.choice(), prompt: field("prompt").value, negative: field("negative").value, settings: settings(), resume: goOn,
+      model: model.choice(),
+      prompt: field("prompt").value,
+      negative: field("negative").value,
+      settings: settings(),
+      resume: goOn,
       seed: field("seed").value === "" ? null : field("seed").valueAsNumber,
-      input: file ? { file, role: field("role").value as "image" | "video" | "control", strength: field("strength").valueAsNumber, fit: field("fit").value as Fit } : null,
+      input: file
+        ? {
+            file,
+            role: field("role").value as "image" | "video" | "control",
+            strength: field("strength").valueAsNumber,
+            fit: field("fit").value as Fit,
+          }
+        : null,
     };
     // A file's length decides where nobody asked for a number of frames.
     if (file && request.input?.role !== "image" && !touched.has("frames")) delete request.settings.frames;
@@ -183,11 +210,13 @@ export function generatePanel(client: Client, tell: (message: string | null) => 
   for (const format of ["mp4", "gif"] as const) {
     byId(`save-${format}`).addEventListener("click", async () => {
       try {
-        const blob = await client.ask<Blob>({ type: "encode", format: format === "mp4" && !("VideoEncoder" in window) ? "gif" : format }).catch((error: Error) => {
-          // A browser without H.264 and VP9 in MP4 may still write WebM.
-          if (format === "mp4") return client.ask<Blob>({ type: "encode", format: "webm" });
-          throw error;
-        });
+        const blob = await client
+          .ask<Blob>({ type: "encode", format: format === "mp4" && !("VideoEncoder" in window) ? "gif" : format })
+          .catch((error: Error) => {
+            // A browser without H.264 and VP9 in MP4 may still write WebM.
+            if (format === "mp4") return client.ask<Blob>({ type: "encode", format: "webm" });
+            throw error;
+          });
         const link = document.createElement("a");
         link.href = URL.createObjectURL(blob);
         link.download = `${slug(last!.settings.prompt)}-${last!.settings.seed}.${blob.type.split("/")[1]}`;
@@ -211,4 +240,9 @@ export function generatePanel(client: Client, tell: (message: string | null) => 
   if (model.choice().kind === "embedded") void opened();
 }
 
-const slug = (text: string): string => text.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "").slice(0, 48) || "video";
+const slug = (text: string): string =>
+  text
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, "-")
+    .replace(/^-|-$/g, "")
+    .slice(0, 48) || "video";

@@ -8,7 +8,8 @@ import { join } from "node:path";
  */
 export async function siteHeaders(site: string, { isolate = false } = {}): Promise<Record<string, string>> {
   const [, policy] = /http-equiv="Content-Security-Policy" content="([^"]+)"/.exec(await readFile(join(site, "index.html"), "utf8")) ?? [];
-  if (policy === undefined) throw new Error(`[web] ${join(site, "index.html")} must have a Content-Security-Policy, got none; build the site again`);
+  if (policy === undefined)
+    throw new Error(`[web] ${join(site, "index.html")} must have a Content-Security-Policy, got none; build the site again`);
   return {
     "content-security-policy": `${policy}; frame-ancestors 'none'`,
     "referrer-policy": "no-referrer",

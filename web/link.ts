@@ -2,7 +2,20 @@
 export type FormValues = Record<string, string>;
 
 /** Fields that a link may set; anything else in an address is left alone. */
-const FIELDS = ["prompt", "negative", "width", "height", "frames", "fps", "steps", "guidance", "scheduler", "seed", "model", "url"] as const;
+const FIELDS = [
+  "prompt",
+  "negative",
+  "width",
+  "height",
+  "frames",
+  "fps",
+  "steps",
+  "guidance",
+  "scheduler",
+  "seed",
+  "model",
+  "url",
+] as const;
 
 /** The part after `#`. */
 export function toFragment(values: FormValues): string {

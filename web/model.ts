@@ -26,12 +26,14 @@ export function modelPicker(client: Client, tell: (message: string | null) => vo
   function show(): void {
     for (const inset of form.querySelectorAll<HTMLElement>("[data-for]")) inset.hidden = inset.dataset["for"] !== kind();
     const chosen = choice();
-    byId("model-name").textContent = chosen.kind === "embedded" ? "Moving shapes" : visible(chosen.kind === "url" ? chosen.url : chosen.name);
+    byId("model-name").textContent =
+      chosen.kind === "embedded" ? "Moving shapes" : visible(chosen.kind === "url" ? chosen.url : chosen.name);
   }
 
   function choice(): ModelChoice {
     const value = kind();
-    if (value === "url") return { kind: "url", url: url.value.trim(), store: (form.elements.namedItem("store") as HTMLInputElement).checked };
+    if (value === "url")
+      return { kind: "url", url: url.value.trim(), store: (form.elements.namedItem("store") as HTMLInputElement).checked };
     if (value === "folder" && folder) return folder;
     if (value.startsWith("stored:")) return { kind: "stored", name: value.slice(7) };
     return { kind: "embedded" };
@@ -60,36 +62,45 @@ export function modelPicker(client: Client, tell: (message: string | null) => vo
     const files = [...((event.target as HTMLInputElement).files ?? [])];
     if (files.length === 0) return;
     const name = files[0]!.webkitRelativePath.split("/")[0] || "the folder";
-    take({ kind: "folder", name, files: new Map(files.map((file) => [file.webkitRelativePath.split("/").slice(1).join("/") || file.name, file])) });
+    take({
+      kind: "folder",
+      name,
+      files: new Map(files.map((file) => [file.webkitRelativePath.split("/").slice(1).join("/") || file.name, file])),
+    });
   });
   dropZone(byId("drop"), (data) => {
-    void folderOf(data).then((picked) => (picked ? take(picked) : tell("Drop the folder that holds model_index.json, not a file of it.")), (error: Error) => tell(error.message));
+    void folderOf(data).then(
+      (picked) => (picked ? take(picked) : tell("Drop the folder that holds model_index.json, not a file of it.")),
+      (error: Error) => tell(error.message),
+    );
   });
 
   /** Models that are kept in this browser. */
   async function listStored(): Promise<void> {
     const list = await client.ask<StoredCheckpoint[]>({ type: "list-stored" }).catch(() => [] as StoredCheckpoint[]);
-    byId("stored").replaceChildren(...list.map(({ name, bytes, whole }) => {
-      const row = document.createElement("div");
-      row.className = "row";
-      const label = document.createElement("label");
-      label.className = "choice";
-      const radio = Object.assign(document.createElement("input"), { type: "radio", name: "model", value: `stored:${name}` });
-      radio.disabled = !whole;
-      label.append(radio, ` ${name} (${whole ? "kept here" : "not all of it is here; open its URL to go on"}, ${bytesText(bytes)})`);
-      const remove = Object.assign(document.createElement("button"), { type: "button", textContent: "Remove" });
-      remove.setAttribute("aria-label", `Remove ${name} from this browser`);
-      remove.addEventListener("click", async () => {
-        await client.ask({ type: "remove-stored", name }).catch((error: Error) => tell(error.message));
-        if (radio.checked) {
-          select("embedded");
-          onChange();
-        }
-        await listStored();
-      });
-      row.append(label, remove);
-      return row;
-    }));
+    byId("stored").replaceChildren(
+      ...list.map(({ name, bytes, whole }) => {
+        const row = document.createElement("div");
+        row.className = "row";
+        const label = document.createElement("label");
+        label.className = "choice";
+        const radio = Object.assign(document.createElement("input"), { type: "radio", name: "model", value: `stored:${name}` });
+        radio.disabled = !whole;
+        label.append(radio, ` ${name} (${whole ? "kept here" : "not all of it is here; open its URL to go on"}, ${bytesText(bytes)})`);
+        const remove = Object.assign(document.createElement("button"), { type: "button", textContent: "Remove" });
+        remove.setAttribute("aria-label", `Remove ${name} from this browser`);
+        remove.addEventListener("click", async () => {
+          await client.ask({ type: "remove-stored", name }).catch((error: Error) => tell(error.message));
+          if (radio.checked) {
+            select("embedded");
+            onChange();
+          }
+          await listStored();
+        });
+        row.append(label, remove);
+        return row;
+      }),
+    );
   }
 
   show();

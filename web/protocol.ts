@@ -46,7 +46,11 @@ export type News =
   | { type: "row"; row: unknown };
 
 /** News of a request, or its answer, by the request's number. */
-export type FromWorker = { id: number } & (News | { type: "answer"; value: unknown } | { type: "error"; message: string; resumable?: boolean; cancelled?: boolean });
+export type FromWorker = { id: number } & (
+  | News
+  | { type: "answer"; value: unknown }
+  | { type: "error"; message: string; resumable?: boolean; cancelled?: boolean }
+);
 
 export interface Made {
   frames: RgbaFrame[];

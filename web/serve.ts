@@ -18,6 +18,8 @@ try {
   console.log(`${server.url}\nCtrl-C stops it.`);
 } catch (error) {
   const { message } = error as Error;
-  console.error(message.startsWith("[web]") ? message : `[web] a port must be free to listen on, got ${message}; name another one with --port`);
+  console.error(
+    message.startsWith("[web]") ? message : `[web] a port must be free to listen on, got ${message}; name another one with --port`,
+  );
   process.exitCode = 1;
 }

@@ -7,8 +7,14 @@ import { extname, join, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
 
 const TYPES: Record<string, string> = {
-  ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".mjs": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
-  ".json": "application/json", ".map": "application/json", ".svg": "image/svg+xml", ".txt": "text/plain; charset=utf-8",
+  ".html": "text/html; charset=utf-8",
+  ".js": "text/javascript; charset=utf-8",
+  ".mjs": "text/javascript; charset=utf-8",
+  ".css": "text/css; charset=utf-8",
+  ".json": "application/json",
+  ".map": "application/json",
+  ".svg": "image/svg+xml",
+  ".txt": "text/plain; charset=utf-8",
 };
 /** Lines that are kept, each of so many characters. */
 const LOG_LINES = 1000;
@@ -35,7 +41,11 @@ export interface ServeOptions {
  * Serves the files below `root`, and `pages` (path → text) as if they were there. Nothing outside of `root` is served, by no path and no
  * link, and nobody is answered who came by another name than this machine's own (a page elsewhere whose name was made to point here).
  */
-export async function serveFolder(root: string, pages: Record<string, string> = {}, { port = 0, headers = {}, requestMs = 10_000, idleMs = 120_000 }: ServeOptions = {}): Promise<StaticServer> {
+export async function serveFolder(
+  root: string,
+  pages: Record<string, string> = {},
+  { port = 0, headers = {}, requestMs = 10_000, idleMs = 120_000 }: ServeOptions = {},
+): Promise<StaticServer> {
   const top = await realpath(root);
   const log: string[] = [];
   const note = (line: string): void => {
@@ -69,7 +79,12 @@ export async function serveFolder(root: string, pages: Record<string, string> = 
     try {
       const info = await handle.stat();
       const etag = `"${info.size}-${info.mtimeMs}"`;
-      const headers = { "content-type": TYPES[extname(file)] ?? "application/octet-stream", "accept-ranges": "bytes", etag, "cache-control": "no-store" };
+      const headers = {
+        "content-type": TYPES[extname(file)] ?? "application/octet-stream",
+        "accept-ranges": "bytes",
+        etag,
+        "cache-control": "no-store",
+      };
       // A range is a part of what GET gives, and of the version that is asked for.
       const wanted = request.method === "GET" && (request.headers["if-range"] ?? etag) === etag ? request.headers.range : undefined;
       const range = rangeOf(wanted, info.size);
@@ -77,7 +92,12 @@ export async function serveFolder(root: string, pages: Record<string, string> = 
       const { start, last } = range ?? { start: 0, last: info.size - 1 };
       const status = range ? 206 : 200;
       note(`${status} ${path}`);
-      response.writeHead(status, { ...always, ...headers, "content-length": last - start + 1, ...(range ? { "content-range": `bytes ${start}-${last}/${info.size}` } : {}) });
+      response.writeHead(status, {
+        ...always,
+        ...headers,
+        "content-length": last - start + 1,
+        ...(range ? { "content-range": `bytes ${start}-${last}/${info.size}` } : {}),
+      });
       if (request.method === "HEAD" || last < start) return void response.end();
       await pipeline(handle.createReadStream({ start, end: last, autoClose: false }), response);
     } finally {
@@ -85,14 +105,17 @@ export async function serveFolder(root: string, pages: Record<string, string> = 
     }
   }
 
-  const server = createServer({ requestTimeout: requestMs, headersTimeout: requestMs, connectionsCheckingInterval: Math.min(1000, requestMs) }, (request, response) => {
-    answer(request, response).catch((error: unknown) => {
-      // Who goes away in the middle of a file is no error.
-      note(`${(error as NodeJS.ErrnoException).code === "ERR_STREAM_PREMATURE_CLOSE" ? "left" : "500"} ${request.url}: ${String(error)}`);
-      if (response.headersSent) response.destroy();
-      else response.writeHead(500, always).end();
-    });
-  });
+  const server = createServer(
+    { requestTimeout: requestMs, headersTimeout: requestMs, connectionsCheckingInterval: Math.min(1000, requestMs) },
+    (request, response) => {
+      answer(request, response).catch((error: unknown) => {
+        // Who goes away in the middle of a file is no error.
+        note(`${(error as NodeJS.ErrnoException).code === "ERR_STREAM_PREMATURE_CLOSE" ? "left" : "500"} ${request.url}: ${String(error)}`);
+        if (response.headersSent) response.destroy();
+        else response.writeHead(500, always).end();
+      });
+    },
+  );
   server.timeout = idleMs;
   server.maxConnections = 128;
   await new Promise<void>((resolve, reject) => server.once("error", reject).listen(port, "127.0.0.1", resolve));

@@ -8,7 +8,12 @@ export interface ValidationSummary {
 }
 
 /** Runs each file; a file that cannot be read is a row that says why. */
-export async function validateFiles(gpu: Gpu, files: readonly File[], row: (result: CaseResult) => void, signal: AbortSignal): Promise<ValidationSummary> {
+export async function validateFiles(
+  gpu: Gpu,
+  files: readonly File[],
+  row: (result: CaseResult) => void,
+  signal: AbortSignal,
+): Promise<ValidationSummary> {
   let pass = 0;
   for (const file of files) {
     signal.throwIfAborted();

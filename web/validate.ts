@@ -36,5 +36,12 @@ export function validatePanel(client: Client, tell: (message: string | null) => 
 
 function rowsOf({ name, module, verdict, outputs, error }: CaseResult): Cell[][] {
   if (outputs.length === 0) return [[name, module ?? "–", "–", "–", "–", { text: `${verdict}: ${error ?? ""}`, name: "fail" }]];
-  return outputs.map((o) => [name, module ?? "–", o.output, { text: figure(o.relativeL2), name: "number" }, { text: figure(o.maxAbs), name: "number" }, { text: o.verdict === "pass" ? "pass" : `fail: ${o.note ?? `limit ${o.threshold}`}`, name: o.verdict }]);
+  return outputs.map((o) => [
+    name,
+    module ?? "–",
+    o.output,
+    { text: figure(o.relativeL2), name: "number" },
+    { text: figure(o.maxAbs), name: "number" },
+    { text: o.verdict === "pass" ? "pass" : `fail: ${o.note ?? `limit ${o.threshold}`}`, name: o.verdict },
+  ]);
 }

@@ -1,7 +1,22 @@
 /** Everything heavy: the model, the GPU, files. One job at a time; `cancel` stops it. */
 import {
-  CogVideoX, CogwheelError, decodeVideo, encodeVideo, filesSource, GenerationInterrupted, Gpu, openSource, removeStoredCheckpoint, storeCheckpoint,
-  storedCheckpoint, storedCheckpoints, type CheckpointSource, type DenoiseState, type GenerateOptions, type RgbaFrame, type Video,
+  CogVideoX,
+  CogwheelError,
+  decodeVideo,
+  encodeVideo,
+  filesSource,
+  GenerationInterrupted,
+  Gpu,
+  openSource,
+  removeStoredCheckpoint,
+  storeCheckpoint,
+  storedCheckpoint,
+  storedCheckpoints,
+  type CheckpointSource,
+  type DenoiseState,
+  type GenerateOptions,
+  type RgbaFrame,
+  type Video,
 } from "../src/index.ts";
 import type { FromWorker, GenerateRequest, Made, ModelChoice, ModelFacts, News, ToWorker } from "./protocol.ts";
 import { bytesText } from "../src/base/units.ts";
@@ -30,15 +45,21 @@ async function device(): Promise<Gpu> {
   return await state.gpu;
 }
 
-const keyOf = (choice: ModelChoice): string => JSON.stringify(choice, (_, value: unknown) => (value instanceof Map ? [...value].map(([path, file]) => [path, (file as File).size, (file as File).lastModified]) : value));
+const keyOf = (choice: ModelChoice): string =>
+  JSON.stringify(choice, (_, value: unknown) =>
+    value instanceof Map ? [...value].map(([path, file]) => [path, (file as File).size, (file as File).lastModified]) : value,
+  );
 
 async function sourceOf(choice: ModelChoice, say: Say): Promise<string | CheckpointSource> {
   switch (choice.kind) {
-    case "embedded": return EMBEDDED;
-    case "folder": return filesSource(choice.files, choice.name);
+    case "embedded":
+      return EMBEDDED;
+    case "folder":
+      return filesSource(choice.files, choice.name);
     case "stored": {
       const found = await storedCheckpoint(choice.name);
-      if (!found) throw new CogwheelError("checkpoint", `${choice.name} must be stored in this browser, got none of that name; open it from its URL`);
+      if (!found)
+        throw new CogwheelError("checkpoint", `${choice.name} must be stored in this browser, got none of that name; open it from its URL`);
       return found;
     }
     case "url": {
@@ -49,7 +70,14 @@ async function sourceOf(choice: ModelChoice, say: Say): Promise<string | Checkpo
         await using from = await openSource(name);
         return await storeCheckpoint(from, name, {
           signal,
-          onProgress: (done, total, file) => say({ type: "progress", stage: "store the model", done: total ? done / total : 1, detail: `${file}, ${bytesText(done)} of ${bytesText(total)}`, memory: 0 }),
+          onProgress: (done, total, file) =>
+            say({
+              type: "progress",
+              stage: "store the model",
+              done: total ? done / total : 1,
+              detail: `${file}, ${bytesText(done)} of ${bytesText(total)}`,
+              memory: 0,
+            }),
         });
       } catch (error) {
         // A copy that is whole opens without the network, as it was when it was stored.
@@ -72,7 +100,12 @@ async function modelOf(choice: ModelChoice, say: Say): Promise<CogVideoX> {
   return model;
 }
 
-const factsOf = (model: CogVideoX): ModelFacts => ({ label: model.checkpoint.source.label, defaults: model.defaults, takes: model.rules.takes, dtype: model.dtype });
+const factsOf = (model: CogVideoX): ModelFacts => ({
+  label: model.checkpoint.source.label,
+  defaults: model.defaults,
+  takes: model.rules.takes,
+  dtype: model.dtype,
+});
 
 async function generate(request: GenerateRequest, say: Say): Promise<Made> {
   const model = await modelOf(request.model, say);
@@ -86,7 +119,9 @@ async function generate(request: GenerateRequest, say: Say): Promise<Made> {
   options.seed ??= Math.floor(Math.random() * 2 ** 32);
   if (request.input && !(options.start && "step" in options.start && options.start.step > 0)) {
     const { file, role, strength, fit } = request.input;
-    const frames = await framesOf(file, role === "image" ? 1 : (request.settings.frames ?? model.defaults.frames), (message) => say({ type: "warning", message }));
+    const frames = await framesOf(file, role === "image" ? 1 : (request.settings.frames ?? model.defaults.frames), (message) =>
+      say({ type: "warning", message }),
+    );
     options.fit = fit;
     if (role === "image") options.image = frames[0]!;
     else options[role] = frames;
@@ -102,11 +137,19 @@ async function generate(request: GenerateRequest, say: Say): Promise<Made> {
     });
     for await (const step of run) {
       const preview = step.preview();
-      say({ type: "step", step: step.step, steps: step.steps, seconds: step.seconds, secondsLeft: step.secondsLeft, preview }, preview.map(({ data }) => data.buffer as ArrayBuffer));
+      say(
+        { type: "step", step: step.step, steps: step.steps, seconds: step.seconds, secondsLeft: step.secondsLeft, preview },
+        preview.map(({ data }) => data.buffer as ArrayBuffer),
+      );
     }
     const video = await run;
     state.video = video;
-    return { frames: video.frames.map(({ width, height, data }) => ({ width, height, data: data.slice() })), settings: video.settings, seconds: video.seconds as Record<string, number>, peakBytes: model.gpu.memory.peak };
+    return {
+      frames: video.frames.map(({ width, height, data }) => ({ width, height, data: data.slice() })),
+      settings: video.settings,
+      seconds: video.seconds as Record<string, number>,
+      peakBytes: model.gpu.memory.peak,
+    };
   } catch (error) {
     if (error instanceof GenerationInterrupted) state.interrupted = { key, state: error.state, seed: options.seed };
     throw error;
@@ -128,7 +171,11 @@ async function framesOf(file: File, most: number, onWarning: (message: string) =
     bitmap.close();
     return [{ width, height, data: new Uint8Array(context.getImageData(0, 0, width, height).data.buffer) }];
   }
-  const { frames } = await decodeVideo(new Uint8Array(await file.arrayBuffer()), { maxFrames: most, signal: state.controller.signal, onWarning });
+  const { frames } = await decodeVideo(new Uint8Array(await file.arrayBuffer()), {
+    maxFrames: most,
+    signal: state.controller.signal,
+    onWarning,
+  });
   return frames as RgbaFrame[];
 }
 
@@ -138,18 +185,23 @@ async function answer(message: ToWorker, say: Say): Promise<unknown> {
       const gpu = await device();
       return { name: gpu.name, kind: gpu.caps.kind, f16: gpu.caps.f16, advice: gpu.advice };
     }
-    case "open": return factsOf(await modelOf(message.model, say));
+    case "open":
+      return factsOf(await modelOf(message.model, say));
     case "plan": {
       const model = await modelOf(message.model, say);
       const stages = model.requirements(message.settings);
       return { bytes: Math.max(...stages.map(({ total }) => total)), flops: stages.reduce((sum, { flops }) => sum + flops, 0) };
     }
-    case "generate": return await generate(message.request, say);
+    case "generate":
+      return await generate(message.request, say);
     case "encode": {
       if (!state.video) throw new CogwheelError("video", "there must be a video to save, got none; make one first");
-      return new Blob([await encodeVideo(state.video.frames, { format: message.format, fps: state.video.settings.fps })], { type: message.format === "gif" ? "image/gif" : `video/${message.format}` });
+      return new Blob([await encodeVideo(state.video.frames, { format: message.format, fps: state.video.settings.fps })], {
+        type: message.format === "gif" ? "image/gif" : `video/${message.format}`,
+      });
     }
-    case "list-stored": return await storedCheckpoints();
+    case "list-stored":
+      return await storedCheckpoints();
     case "remove-stored": {
       if (state.open?.key === keyOf({ kind: "stored", name: message.name })) {
         await state.open.model[Symbol.asyncDispose]();
@@ -185,7 +237,13 @@ self.onmessage = ({ data }: MessageEvent<ToWorker & { id: number }>) => {
     try {
       self.postMessage({ id, type: "answer", value: await answer(message as ToWorker, say) } satisfies FromWorker);
     } catch (error) {
-      self.postMessage({ id, type: "error", message: error instanceof Error ? error.message : String(error), resumable: error instanceof GenerationInterrupted, cancelled: signal.aborted } satisfies FromWorker);
+      self.postMessage({
+        id,
+        type: "error",
+        message: error instanceof Error ? error.message : String(error),
+        resumable: error instanceof GenerationInterrupted,
+        cancelled: signal.aborted,
+      } satisfies FromWorker);
     }
   });
 };

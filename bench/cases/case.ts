@@ -74,7 +74,8 @@ export function permute(data: Float32Array, shape: readonly number[], axes: read
 
 export function relativeL2(got: Float32Array, want: Float32Array): number {
   if (got.length !== want.length) return Infinity;
-  let error = 0, norm = 0;
+  let error = 0,
+    norm = 0;
   for (let i = 0; i < want.length; i++) {
     error += (got[i]! - want[i]!) ** 2;
     norm += want[i]! ** 2;

@@ -6,16 +6,29 @@ import { allCases } from "../../src/check/sweep/cases/index.ts";
 import type { OpCase, OpCases } from "../../src/check/sweep/case.ts";
 import type { BenchCase } from "./case.ts";
 
-export interface ListedSizes { readonly op: string; readonly name: string }
+export interface ListedSizes {
+  readonly op: string;
+  readonly name: string;
+}
 
 /** Cases that differ only in which tensors f16 storage makes f16 are one here. */
 const plain = (name: string): string => name.replace(/ \(\w*\)$/, "");
 
 export const listedCases: readonly BenchCase<"listed", ListedSizes>[] = allCases.flatMap(({ op, cases, tolerance }) =>
-  cases.filter((c) => c.size === "model" && !c.limits).filter((c, i, all) => all.findIndex((o) => plain(o.name) === plain(c.name)) === i).map((c) => ({
-    name: `${op}: ${plain(c.name)}`, level: "op" as const, kind: "listed" as const, sizes: { op, name: c.name },
-    inputs: {}, weights: {}, output: [], tolerance: c.tolerance?.f32 ?? tolerance.f32,
-  })));
+  cases
+    .filter((c) => c.size === "model" && !c.limits)
+    .filter((c, i, all) => all.findIndex((o) => plain(o.name) === plain(c.name)) === i)
+    .map((c) => ({
+      name: `${op}: ${plain(c.name)}`,
+      level: "op" as const,
+      kind: "listed" as const,
+      sizes: { op, name: c.name },
+      inputs: {},
+      weights: {},
+      output: [],
+      tolerance: c.tolerance?.f32 ?? tolerance.f32,
+    })),
+);
 
 /** The list's case that a bench case stands for. */
 export function listed({ op, name }: ListedSizes): { list: OpCases; c: OpCase } {

@@ -5,27 +5,58 @@ import { parseVaeConfig } from "../../src/models/vae/config.ts";
 import { decodedFrames, vaeWeights } from "../../src/models/vae/batches.ts";
 import type { BenchCase, Target, TensorSpec } from "./case.ts";
 
-export interface BlockSizes { readonly heads: number; readonly headWidth: number; readonly text: number; readonly video: number; readonly timeWidth: number }
+export interface BlockSizes {
+  readonly heads: number;
+  readonly headWidth: number;
+  readonly text: number;
+  readonly video: number;
+  readonly timeWidth: number;
+}
 /** `inner`: columns of the feed-forward layer. The bias is given, [heads, 2 · tokens − 1]: an encoder computes it once for all blocks. */
-export interface T5Sizes { readonly heads: number; readonly headWidth: number; readonly inner: number; readonly tokens: number }
+export interface T5Sizes {
+  readonly heads: number;
+  readonly headWidth: number;
+  readonly inner: number;
+  readonly tokens: number;
+}
 /** Latents [1, channels, frames, height, width]; the published channel widths. */
-export interface DecoderSizes { readonly frames: number; readonly height: number; readonly width: number }
+export interface DecoderSizes {
+  readonly frames: number;
+  readonly height: number;
+  readonly width: number;
+}
 
 /** Weights such that what comes out is as large as what goes in: matrices by their inner width, norms around one, other vectors small. */
 function weightSpecs(shapes: Iterable<readonly [string, readonly number[]]>): Record<string, TensorSpec> {
-  return Object.fromEntries([...shapes].map(([name, shape], i) => {
-    const inner = shape.slice(1).reduce((a, b) => a * b, 1);
-    const gain = /(norm\w*|norm_layer)\.weight$/.test(name) || /conv_y\.conv\.bias$/.test(name);
-    return [name, shape.length === 1 ? { shape, seed: 100 + i, scale: gain ? 0.2 : 0.1, offset: gain ? 1 : 0 } : { shape, seed: 100 + i, scale: inner ** -0.5 }];
-  }));
+  return Object.fromEntries(
+    [...shapes].map(([name, shape], i) => {
+      const inner = shape.slice(1).reduce((a, b) => a * b, 1);
+      const gain = /(norm\w*|norm_layer)\.weight$/.test(name) || /conv_y\.conv\.bias$/.test(name);
+      return [
+        name,
+        shape.length === 1
+          ? { shape, seed: 100 + i, scale: gain ? 0.2 : 0.1, offset: gain ? 1 : 0 }
+          : { shape, seed: 100 + i, scale: inner ** -0.5 },
+      ];
+    }),
+  );
 }
 
 export function blockCase(name: string, s: BlockSizes, target?: Target): BenchCase<"block", BlockSizes> {
   const config = blockConfig(s);
   const d = s.heads * s.headWidth;
   return {
-    name, level: "block", kind: "block", sizes: s, tolerance: 1e-5, ...(target ? { target } : {}),
-    inputs: { text: { shape: [s.text, d], seed: 1 }, video: { shape: [s.video, d], seed: 2 }, conditioning: { shape: [1, s.timeWidth], seed: 3 } },
+    name,
+    level: "block",
+    kind: "block",
+    sizes: s,
+    tolerance: 1e-5,
+    ...(target ? { target } : {}),
+    inputs: {
+      text: { shape: [s.text, d], seed: 1 },
+      video: { shape: [s.video, d], seed: 2 },
+      conditioning: { shape: [1, s.timeWidth], seed: 3 },
+    },
     weights: weightSpecs([...transformerWeights(config)].filter(([weight]) => weight.startsWith("transformer_blocks.0."))),
     output: [s.text + s.video, d],
   };
@@ -37,7 +68,12 @@ export const blockConfig = (s: BlockSizes) =>
 export function decoderCase(name: string, s: DecoderSizes, target?: Target): BenchCase<"vae_decoder", DecoderSizes> {
   const config = parseVaeConfig({});
   return {
-    name, level: "model", kind: "vae_decoder", sizes: s, tolerance: 1e-4, ...(target ? { target } : {}),
+    name,
+    level: "model",
+    kind: "vae_decoder",
+    sizes: s,
+    tolerance: 1e-4,
+    ...(target ? { target } : {}),
     inputs: { z: { shape: [1, config.latent_channels, s.frames, s.height, s.width], seed: 1 } },
     weights: weightSpecs(vaeWeights(config, ["decode"])),
     output: [1, 3, decodedFrames(config, s.frames), 8 * s.height, 8 * s.width],
@@ -47,18 +83,36 @@ export function decoderCase(name: string, s: DecoderSizes, target?: Target): Ben
 export function t5Case(name: string, s: T5Sizes): BenchCase<"t5_block", T5Sizes> {
   const config = t5Config(s);
   return {
-    name, level: "block", kind: "t5_block", sizes: s, tolerance: 1e-5,
+    name,
+    level: "block",
+    kind: "t5_block",
+    sizes: s,
+    tolerance: 1e-5,
     inputs: { hidden: { shape: [1, s.tokens, config.d_model], seed: 1 }, bias: { shape: [s.heads, 2 * s.tokens - 1], seed: 2, scale: 2 } },
-    weights: weightSpecs([...expectedT5Weights(config)].filter(([weight]) => /block\.0\.layer/.test(weight) && !weight.includes("relative"))),
+    weights: weightSpecs(
+      [...expectedT5Weights(config)].filter(([weight]) => /block\.0\.layer/.test(weight) && !weight.includes("relative")),
+    ),
     output: [1, s.tokens, config.d_model],
   };
 }
 
 export const t5Config = (s: T5Sizes) =>
-  parseT5Config({ d_model: s.heads * s.headWidth, d_kv: s.headWidth, d_ff: s.inner, num_layers: 1, num_heads: s.heads, vocab_size: 32128, feed_forward_proj: "gated-gelu" });
+  parseT5Config({
+    d_model: s.heads * s.headWidth,
+    d_kv: s.headWidth,
+    d_ff: s.inner,
+    num_layers: 1,
+    num_heads: s.heads,
+    vocab_size: 32128,
+    feed_forward_proj: "gated-gelu",
+  });
 
 export const figureModules = [
-  blockCase("transformer block, 2B width, 226 + 512 tokens", { heads: 30, headWidth: 64, text: 226, video: 512, timeWidth: 512 }, { ratio: 2 }),
+  blockCase(
+    "transformer block, 2B width, 226 + 512 tokens",
+    { heads: 30, headWidth: 64, text: 226, video: 512, timeWidth: 512 },
+    { ratio: 2 },
+  ),
   t5Case("T5-XXL block, 226 tokens", { heads: 64, headWidth: 64, inner: 10240, tokens: 226 }),
   decoderCase("VAE decoder, published widths, 2 latent frames of 4×4", { frames: 2, height: 4, width: 4 }, { ratio: 5 }),
 ] as const;

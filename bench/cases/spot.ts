@@ -57,13 +57,21 @@ function* conv3d({ sizes: s, inputs, weights, output }: BenchCase<"conv3d", Conv
   const [x, w, b] = [draw(inputs["x"]!), draw(weights["w"]!), draw(weights["b"]!)];
   const plane = s.height * s.width;
   for (const i of places(output.reduce((a, n) => a * n, 1))) {
-    const [column, row, frame, out] = [i % s.width, Math.floor(i / s.width) % s.height, Math.floor(i / plane) % s.frames, Math.floor(i / plane / s.frames)];
+    const [column, row, frame, out] = [
+      i % s.width,
+      Math.floor(i / s.width) % s.height,
+      Math.floor(i / plane) % s.frames,
+      Math.floor(i / plane / s.frames),
+    ];
     let sum = b[out]!;
-    for (let c = 0; c < s.cin; c++) for (let kt = 0; kt < s.taps; kt++) for (let kh = 0; kh < 3; kh++) for (let kw = 0; kw < 3; kw++) {
-      const [t, h, l] = [Math.max(0, frame + kt - (s.taps - 1)), row + kh - 1, column + kw - 1];
-      if (h < 0 || h >= s.height || l < 0 || l >= s.width) continue;
-      sum += x[(c * s.frames + t) * plane + h * s.width + l]! * w[(((out * s.cin + c) * s.taps + kt) * 3 + kh) * 3 + kw]!;
-    }
+    for (let c = 0; c < s.cin; c++)
+      for (let kt = 0; kt < s.taps; kt++)
+        for (let kh = 0; kh < 3; kh++)
+          for (let kw = 0; kw < 3; kw++) {
+            const [t, h, l] = [Math.max(0, frame + kt - (s.taps - 1)), row + kh - 1, column + kw - 1];
+            if (h < 0 || h >= s.height || l < 0 || l >= s.width) continue;
+            sum += x[(c * s.frames + t) * plane + h * s.width + l]! * w[(((out * s.cin + c) * s.taps + kt) * 3 + kh) * 3 + kw]!;
+          }
     yield [i, sum];
   }
 }
@@ -97,7 +105,13 @@ function* groupNorm({ sizes: s, inputs, weights }: BenchCase<"group_norm", Group
   }
 }
 
-const spots: Readonly<Record<string, (c: BenchCase<any, any>) => Spots>> = { matmul, attention, conv3d, adaln: adaLn, group_norm: groupNorm };
+const spots: Readonly<Record<string, (c: BenchCase<any, any>) => Spots>> = {
+  matmul,
+  attention,
+  conv3d,
+  adaln: adaLn,
+  group_norm: groupNorm,
+};
 
 /** Relative L2 over the spots; undefined for kinds of case that are too large to be checked so. */
 export function spotError(c: BenchCase, result: Float32Array): number | undefined {

@@ -31,7 +31,8 @@ type Builder = (c: BenchCase<any, any>) => Built;
 
 /** [B, C, T, H, W] ↔ [B, T, H, W, C] */
 const toLast = (data: Float32Array, shape: readonly number[]) => permute(data, shape, [0, 2, 3, 4, 1]);
-const toFirst = (data: Float32Array, shape: readonly number[]) => permute(data, [shape[0]!, shape[2]!, shape[3]!, shape[4]!, shape[1]!], [0, 4, 1, 2, 3]);
+const toFirst = (data: Float32Array, shape: readonly number[]) =>
+  permute(data, [shape[0]!, shape[2]!, shape[3]!, shape[4]!, shape[1]!], [0, 4, 1, 2, 3]);
 /** A graph of its own for what `record` records. */
 function single(c: BenchCase, record: (graph: Graph) => Tensor): Graph {
   const graph = new Graph(c.name);
@@ -53,7 +54,11 @@ const attentionBuilder = (c: BenchCase<"attention", AttentionSizes>): Built => (
 function convBuilder(c: BenchCase<"conv3d", ConvSizes>): Built {
   const { cin, frames, height, width } = c.sizes;
   return {
-    graph: single(c, (g) => conv3d(g.input("x", [1, frames, height, width, cin]), g.weight("w", c.weights["w"]!.shape), { bias: g.weight("b", c.weights["b"]!.shape) })),
+    graph: single(c, (g) =>
+      conv3d(g.input("x", [1, frames, height, width, cin]), g.weight("w", c.weights["w"]!.shape), {
+        bias: g.weight("b", c.weights["b"]!.shape),
+      }),
+    ),
     inputs: { x: toLast(draw(c.inputs["x"]!), c.inputs["x"]!.shape) },
     read: (y) => toFirst(y, c.output),
   };
@@ -65,10 +70,13 @@ function adaLnBuilder(c: BenchCase<"adaln", AdaLnSizes>): Built {
   table.set(draw(c.inputs["shift"]!), 0);
   table.set(draw(c.inputs["scale"]!), width);
   return {
-    graph: single(c, (g) => layerNorm(g.input("x", [rows, width]), {
-      weight: g.weight("weight", [width]), bias: g.weight("bias", [width]),
-      modulation: { table: g.input("table", [2, width]), rows: g.constant("rows", new Uint32Array(rows)) },
-    })),
+    graph: single(c, (g) =>
+      layerNorm(g.input("x", [rows, width]), {
+        weight: g.weight("weight", [width]),
+        bias: g.weight("bias", [width]),
+        modulation: { table: g.input("table", [2, width]), rows: g.constant("rows", new Uint32Array(rows)) },
+      }),
+    ),
     inputs: { x: draw(c.inputs["x"]!), table },
   };
 }
@@ -76,7 +84,13 @@ function adaLnBuilder(c: BenchCase<"adaln", AdaLnSizes>): Built {
 function groupNormBuilder(c: BenchCase<"group_norm", GroupNormSizes>): Built {
   const { frames, height, width, channels, groups } = c.sizes;
   return {
-    graph: single(c, (g) => groupNorm(g.input("x", [1, frames, height, width, channels]), g.weight("weight", [channels]), g.weight("bias", [channels]), { groups, eps: 1e-6, activation: "silu" })),
+    graph: single(c, (g) =>
+      groupNorm(g.input("x", [1, frames, height, width, channels]), g.weight("weight", [channels]), g.weight("bias", [channels]), {
+        groups,
+        eps: 1e-6,
+        activation: "silu",
+      }),
+    ),
     inputs: { x: toLast(draw(c.inputs["x"]!), c.inputs["x"]!.shape) },
     read: (y) => toFirst(y, c.output),
   };
@@ -87,7 +101,15 @@ function blockBuilder(c: BenchCase<"block", BlockSizes>): Built {
   const config = blockConfig(c.sizes);
   const graph = single(c, (g) => {
     const sequence = describeSequence(g, config, { batch: 1, textLength: text, videoTokens: video, rotary: null });
-    return recordBlock(g, config, "transformer_blocks.0", g.input("hidden", c.output), g.input("conditioning", [1, timeWidth]), sequence, "f32");
+    return recordBlock(
+      g,
+      config,
+      "transformer_blocks.0",
+      g.input("hidden", c.output),
+      g.input("conditioning", [1, timeWidth]),
+      sequence,
+      "f32",
+    );
   });
   const [words, patches] = [draw(c.inputs["text"]!), draw(c.inputs["video"]!)];
   const hidden = new Float32Array(words.length + patches.length);
@@ -97,12 +119,18 @@ function blockBuilder(c: BenchCase<"block", BlockSizes>): Built {
 }
 
 const t5Builder = (c: BenchCase<"t5_block", T5Sizes>): Built => ({
-  graph: single(c, (g) => recordT5Block(g, t5Config(c.sizes), 0, g.input("hidden", c.output), g.input("bias", c.inputs["bias"]!.shape), "f32")),
+  graph: single(c, (g) =>
+    recordT5Block(g, t5Config(c.sizes), 0, g.input("hidden", c.output), g.input("bias", c.inputs["bias"]!.shape), "f32"),
+  ),
   inputs: drawn(c),
 });
 
 function decoderBuilder(c: BenchCase<"vae_decoder", DecoderSizes>): Built {
-  const graph = vaeGraph(parseVaeConfig({}), { type: () => "f32" }, { part: "decode", batch: 1, ...c.sizes, format: "sample", dtype: "f32", continues: false, continued: false });
+  const graph = vaeGraph(
+    parseVaeConfig({}),
+    { type: () => "f32" },
+    { part: "decode", batch: 1, ...c.sizes, format: "sample", dtype: "f32", continues: false, continued: false },
+  );
   return { graph, inputs: { x: draw(c.inputs["z"]!) } };
 }
 
@@ -117,6 +145,13 @@ function listedBuilder(c: BenchCase<"listed", ListedSizes>): Built {
 }
 
 export const builders: Readonly<Record<string, Builder>> = {
-  matmul: matmulBuilder, attention: attentionBuilder, conv3d: convBuilder, adaln: adaLnBuilder, group_norm: groupNormBuilder,
-  block: blockBuilder, t5_block: t5Builder, vae_decoder: decoderBuilder, listed: listedBuilder,
+  matmul: matmulBuilder,
+  attention: attentionBuilder,
+  conv3d: convBuilder,
+  adaln: adaLnBuilder,
+  group_norm: groupNormBuilder,
+  block: blockBuilder,
+  t5_block: t5Builder,
+  vae_decoder: decoderBuilder,
+  listed: listedBuilder,
 };

@@ -20,8 +20,15 @@ import { serve, type Contender, type Opened, type Prepared } from "./protocol.ts
 
 function tuningOf({ tuning }: Gpu): Opened["tuning"] {
   if (!tuning) return null;
-  const { path, table: { kernels, choices } } = tuning;
-  return { ...(path === undefined ? {} : { file: basename(path), written: statSync(path).mtime.toISOString() }), kernels, works: Object.keys(choices).length };
+  const {
+    path,
+    table: { kernels, choices },
+  } = tuning;
+  return {
+    ...(path === undefined ? {} : { file: basename(path), written: statSync(path).mtime.toISOString() }),
+    kernels,
+    works: Object.keys(choices).length,
+  };
 }
 
 class Engine implements Contender {
@@ -35,7 +42,14 @@ class Engine implements Contender {
       ...(process.env["COGWHEEL_ADAPTER"] ? { adapter: process.env["COGWHEEL_ADAPTER"] } : {}),
       ...(process.env["COGWHEEL_KERNELS"] === "gpu" ? { capabilities: { kind: "hardware" as const } } : {}),
     });
-    return { name: "Cogwheel", version: packageInfo().version, adapter: this.#gpu.name, kinds: Object.keys(builders), capabilities: this.#gpu.caps, tuning: tuningOf(this.#gpu) };
+    return {
+      name: "Cogwheel",
+      version: packageInfo().version,
+      adapter: this.#gpu.name,
+      kinds: Object.keys(builders),
+      capabilities: this.#gpu.caps,
+      tuning: tuningOf(this.#gpu),
+    };
   }
 
   async ceilings(runs: number, only?: readonly CeilingName[], bytes?: number): Promise<CeilingRates> {
@@ -60,19 +74,32 @@ class Engine implements Contender {
     const out = await program.read([...graph.outputs.keys()][0]!);
     if (want) {
       const error = relativeL2(out, Float32Array.from(want()));
-      if (!(error <= c.tolerance)) throw new Error(`its result departs from the list's reference by ${error.toExponential(1)}, more than ${c.tolerance}`);
+      if (!(error <= c.tolerance))
+        throw new Error(`its result departs from the list's reference by ${error.toExponential(1)}, more than ${c.tolerance}`);
     }
     writeResult(file, read ? read(out) : out);
-    return { flops: plan.cost.flops, bytes: plan.cost.bytes, compileMs, kernels: [...new Set(plan.steps.map((s) => s.label))], ...(chosen ? { chosen } : {}) };
+    return {
+      flops: plan.cost.flops,
+      bytes: plan.cost.bytes,
+      compileMs,
+      kernels: [...new Set(plan.steps.map((s) => s.label))],
+      ...(chosen ? { chosen } : {}),
+    };
   }
 
   async time(runs: number) {
     const { program } = this.#open!;
     const gpu = this.#gpu;
-    const ms: number[] = [], gpuMs: number[] = [];
+    const ms: number[] = [],
+      gpuMs: number[] = [];
     for (let i = 0; i < runs; i++) {
       // As for the peers, times before predict the wait; the engine's own prediction is an average over all kernels.
-      ms.push(await this.#clock.time(() => program.run(), (predicted) => gpu.idle(predicted)));
+      ms.push(
+        await this.#clock.time(
+          () => program.run(),
+          (predicted) => gpu.idle(predicted),
+        ),
+      );
       await gpu.pace.drain();
     }
     if (this.#gpu.caps.timestamps) {

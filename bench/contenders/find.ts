@@ -10,7 +10,14 @@ const PEERS: readonly { launch: Launch; packages: readonly string[] }[] = [
   { launch: script("onnxruntime"), packages: ["onnxruntime-node"] },
   { launch: script("tfjs"), packages: ["@tensorflow/tfjs-core", "@tensorflow/tfjs-backend-webgpu"] },
   { launch: script("jax"), packages: ["@jax-js/jax"] },
-  { launch: { id: "torch", command: process.env["COGWHEEL_PYTHON"] ?? "python3", args: [join(packageRoot, "bench", "contenders", "torch_cpu.py")] }, packages: [] },
+  {
+    launch: {
+      id: "torch",
+      command: process.env["COGWHEEL_PYTHON"] ?? "python3",
+      args: [join(packageRoot, "bench", "contenders", "torch_cpu.py")],
+    },
+    packages: [],
+  },
 ];
 
 /** Those that are installed and start, of `only` where given; for the others a line that says why not. */

@@ -10,8 +10,12 @@ import { offerNavigator, timeRuns } from "./navigator.ts";
 /** An operation takes its arguments over; `ref` keeps one for another use. */
 interface Array_ {
   readonly ref: Array_;
-  add(o: Array_ | number): Array_; mul(o: Array_ | number): Array_; reshape(shape: readonly number[]): Array_;
-  data(): Promise<Float32Array>; dispose(): void; gpuBufferSync(): unknown;
+  add(o: Array_ | number): Array_;
+  mul(o: Array_ | number): Array_;
+  reshape(shape: readonly number[]): Array_;
+  data(): Promise<Float32Array>;
+  dispose(): void;
+  gpuBufferSync(): unknown;
 }
 type Func = (...inputs: Array_[]) => Array_;
 interface Jax {
@@ -19,11 +23,31 @@ interface Jax {
   defaultDevice(device: string): void;
   jit(f: Func): Func;
   getWebGPUDevice(): GPUDevice;
-  numpy: { array(data: Float32Array, options: { shape: readonly number[] }): Array_; matmul(a: Array_, b: Array_): Array_; concatenate(list: Array_[], axis: number): Array_ };
-  nn: { softmax(x: Array_): Array_; standardize(x: Array_, axis: number | readonly number[], options: { epsilon: number }): Array_; silu(x: Array_): Array_ };
-  lax: { convGeneralDilated(x: Array_, w: Array_, strides: readonly number[], padding: readonly (readonly [number, number])[], options?: object): Array_ };
+  numpy: {
+    array(data: Float32Array, options: { shape: readonly number[] }): Array_;
+    matmul(a: Array_, b: Array_): Array_;
+    concatenate(list: Array_[], axis: number): Array_;
+  };
+  nn: {
+    softmax(x: Array_): Array_;
+    standardize(x: Array_, axis: number | readonly number[], options: { epsilon: number }): Array_;
+    silu(x: Array_): Array_;
+  };
+  lax: {
+    convGeneralDilated(
+      x: Array_,
+      w: Array_,
+      strides: readonly number[],
+      padding: readonly (readonly [number, number])[],
+      options?: object,
+    ): Array_;
+  };
 }
-interface Recipe { readonly inputs: readonly Array_[]; readonly f: Func; readonly read?: (y: Float32Array) => Float32Array }
+interface Recipe {
+  readonly inputs: readonly Array_[];
+  readonly f: Func;
+  readonly read?: (y: Float32Array) => Float32Array;
+}
 
 class JaxJs implements Contender {
   #jax!: Jax;
@@ -41,11 +65,16 @@ class JaxJs implements Contender {
 
   readonly #array = (spec: TensorSpec, axes?: readonly number[], shape?: readonly number[]): Array_ => {
     const data = draw(spec);
-    return this.#jax.numpy.array(axes ? permute(data, spec.shape, axes) : data, { shape: shape ?? (axes ? axes.map((a) => spec.shape[a]!) : spec.shape) });
+    return this.#jax.numpy.array(axes ? permute(data, spec.shape, axes) : data, {
+      shape: shape ?? (axes ? axes.map((a) => spec.shape[a]!) : spec.shape),
+    });
   };
 
   readonly #recipes: Readonly<Record<string, (c: BenchCase<any, any>) => Recipe>> = {
-    matmul: ({ inputs, weights }) => ({ inputs: [this.#array(inputs["x"]!), this.#array(weights["w"]!, [1, 0])], f: (x, w) => this.#jax.numpy.matmul(x!, w!) }),
+    matmul: ({ inputs, weights }) => ({
+      inputs: [this.#array(inputs["x"]!), this.#array(weights["w"]!, [1, 0])],
+      f: (x, w) => this.#jax.numpy.matmul(x!, w!),
+    }),
     // Its own dotProductAttention is the same by einsum, which wants Node 22.
     attention: ({ inputs, sizes: s }: BenchCase<"attention", AttentionSizes>) => ({
       inputs: [this.#array(inputs["q"]!), this.#array(inputs["k"]!, [0, 2, 1]), this.#array(inputs["v"]!)],
@@ -53,28 +82,67 @@ class JaxJs implements Contender {
       read: (y) => permute(y, [s.heads, s.length, s.width], [1, 0, 2]),
     }),
     conv3d: ({ inputs, weights, sizes: s }: BenchCase<"conv3d", ConvSizes>) => {
-      const x = inputs["x"]!, w = weights["w"]!;
+      const x = inputs["x"]!,
+        w = weights["w"]!;
       const { lax, numpy } = this.#jax;
       if (s.taps === 1) {
         return {
-          inputs: [this.#array(x, undefined, [s.frames, s.cin, s.height, s.width]), this.#array(w, undefined, [s.cout, s.cin, 3, 3]), this.#array(weights["b"]!, undefined, [1, s.cout, 1, 1])],
-          f: (x_, w_, b) => lax.convGeneralDilated(x_!, w_!, [1, 1], [[1, 1], [1, 1]]).add(b!),
+          inputs: [
+            this.#array(x, undefined, [s.frames, s.cin, s.height, s.width]),
+            this.#array(w, undefined, [s.cout, s.cin, 3, 3]),
+            this.#array(weights["b"]!, undefined, [1, s.cout, 1, 1]),
+          ],
+          f: (x_, w_, b) =>
+            lax
+              .convGeneralDilated(
+                x_!,
+                w_!,
+                [1, 1],
+                [
+                  [1, 1],
+                  [1, 1],
+                ],
+              )
+              .add(b!),
         };
       }
       return {
         inputs: [this.#array(x), this.#array(w), this.#array(weights["b"]!, undefined, [1, s.cout, 1, 1, 1]), this.#first(x)],
-        f: (x_, w_, b, first) => lax.convGeneralDilated(numpy.concatenate([first!.ref, first!, x_!], 2), w_!, [1, 1, 1], [[0, 0], [1, 1], [1, 1]]).add(b!),
+        f: (x_, w_, b, first) =>
+          lax
+            .convGeneralDilated(
+              numpy.concatenate([first!.ref, first!, x_!], 2),
+              w_!,
+              [1, 1, 1],
+              [
+                [0, 0],
+                [1, 1],
+                [1, 1],
+              ],
+            )
+            .add(b!),
       };
     },
     adaln: ({ inputs, weights }: BenchCase<"adaln", AdaLnSizes>) => ({
-      inputs: [this.#array(inputs["x"]!), this.#array(weights["weight"]!), this.#array(weights["bias"]!), this.#array(inputs["scale"]!), this.#array(inputs["shift"]!)],
-      f: (x, weight, bias, scale, shift) => this.#jax.nn.standardize(x!, -1, { epsilon: 1e-5 }).mul(weight!).add(bias!).mul(scale!.add(1)).add(shift!),
+      inputs: [
+        this.#array(inputs["x"]!),
+        this.#array(weights["weight"]!),
+        this.#array(weights["bias"]!),
+        this.#array(inputs["scale"]!),
+        this.#array(inputs["shift"]!),
+      ],
+      f: (x, weight, bias, scale, shift) =>
+        this.#jax.nn.standardize(x!, -1, { epsilon: 1e-5 }).mul(weight!).add(bias!).mul(scale!.add(1)).add(shift!),
     }),
     group_norm: ({ inputs, weights, sizes: s }: BenchCase<"group_norm", GroupNormSizes>) => {
       const each = s.channels / s.groups;
       const shape = [s.groups, each, s.frames * s.height * s.width];
       return {
-        inputs: [this.#array(inputs["x"]!, undefined, shape), this.#array(weights["weight"]!, undefined, [s.groups, each, 1]), this.#array(weights["bias"]!, undefined, [s.groups, each, 1])],
+        inputs: [
+          this.#array(inputs["x"]!, undefined, shape),
+          this.#array(weights["weight"]!, undefined, [s.groups, each, 1]),
+          this.#array(weights["bias"]!, undefined, [s.groups, each, 1]),
+        ],
         f: (x, weight, bias) => this.#jax.nn.silu(this.#jax.nn.standardize(x!, [1, 2], { epsilon: 1e-6 }).mul(weight!).add(bias!)),
       };
     },
@@ -105,7 +173,14 @@ class JaxJs implements Contender {
 
   async time(runs: number) {
     // To ask for the result's buffer is what submits the work; it also lets go of the result.
-    return { ms: await timeRuns(runs, () => this.#jax.getWebGPUDevice().queue, () => void this.#call().gpuBufferSync(), this.#clock) };
+    return {
+      ms: await timeRuns(
+        runs,
+        () => this.#jax.getWebGPUDevice().queue,
+        () => void this.#call().gpuBufferSync(),
+        this.#clock,
+      ),
+    };
   }
 
   async close() {

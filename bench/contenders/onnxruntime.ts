@@ -13,7 +13,11 @@ import type { OnnxVariant } from "./onnx/graphs.ts";
 import { OnnxModel } from "./onnx/model.ts";
 import { onnxVariants } from "./onnx/variants.ts";
 
-interface OrtTensor { readonly data: Float32Array; readonly dims: readonly number[]; dispose(): void }
+interface OrtTensor {
+  readonly data: Float32Array;
+  readonly dims: readonly number[];
+  dispose(): void;
+}
 interface OrtSession {
   run(feeds: Record<string, OrtTensor>): Promise<Record<string, OrtTensor>>;
   release(): Promise<void>;
@@ -24,7 +28,12 @@ interface Ort {
   readonly env: { readonly versions: { readonly node?: string; readonly common: string } };
 }
 
-interface Open { session: OrtSession; feeds: Record<string, OrtTensor>; output: string; cpuNodes: { cpu: number; all: number } | undefined }
+interface Open {
+  session: OrtSession;
+  feeds: Record<string, OrtTensor>;
+  output: string;
+  cpuNodes: { cpu: number; all: number } | undefined;
+}
 
 class OnnxRuntime implements Contender {
   readonly #ort = peerRequire("onnxruntime-node") as Ort;
@@ -33,7 +42,12 @@ class OnnxRuntime implements Contender {
 
   async open(folder: string) {
     this.#folder = mkdtempSync(join(folder, "onnx-"));
-    return { name: "ONNX Runtime", version: this.#ort.env.versions.node ?? this.#ort.env.versions.common, adapter: "its own Dawn, same driver", kinds: Object.keys(onnxVariants) };
+    return {
+      name: "ONNX Runtime",
+      version: this.#ort.env.versions.node ?? this.#ort.env.versions.common,
+      adapter: "its own Dawn, same driver",
+      kinds: Object.keys(onnxVariants),
+    };
   }
 
   async prepare(c: BenchCase, file: string, want?: string): Promise<Prepared> {
@@ -83,7 +97,10 @@ class OnnxRuntime implements Contender {
     const path = join(this.#folder, "model.onnx");
     model.write(path);
     const provider = { name: "webgpu", ...(variant.layout ? { preferredLayout: variant.layout } : {}) };
-    const session = await this.#ort.InferenceSession.create(path, { executionProviders: [provider], preferredOutputLocation: { [output]: "gpu-buffer", [probe]: "cpu" } });
+    const session = await this.#ort.InferenceSession.create(path, {
+      executionProviders: [provider],
+      preferredOutputLocation: { [output]: "gpu-buffer", [probe]: "cpu" },
+    });
     const cpuNodes = await placement(path, variant.layout);
     rmSync(path);
     rmSync(`${path}.data`);
@@ -95,7 +112,10 @@ class OnnxRuntime implements Contender {
   /** To the device: a sum with zero whose result stays there. */
   async #upload(data: Float32Array, shape: readonly number[]): Promise<OrtTensor> {
     const [session, y] = await this.#transfer(shape, "gpu-buffer");
-    const out = await session.run({ x: new this.#ort.Tensor("float32", data, shape), zero: new this.#ort.Tensor("float32", new Float32Array(1), [1]) });
+    const out = await session.run({
+      x: new this.#ort.Tensor("float32", data, shape),
+      zero: new this.#ort.Tensor("float32", new Float32Array(1), [1]),
+    });
     await session.release();
     return out[y]!;
   }
@@ -136,9 +156,15 @@ async function release({ session, feeds }: Open): Promise<void> {
 async function placement(path: string, layout = ""): Promise<{ cpu: number; all: number } | undefined> {
   const child = spawn(process.execPath, [process.argv[1]!, "--placement", path, layout], { stdio: ["ignore", "pipe", "pipe"] });
   let log = "";
-  for (const stream of [child.stdout, child.stderr]) stream.on("data", (data: Buffer) => { log += data.toString(); });
+  for (const stream of [child.stdout, child.stderr])
+    stream.on("data", (data: Buffer) => {
+      log += data.toString();
+    });
   await new Promise((done) => child.on("close", done));
-  const counts = [...log.matchAll(/placed on \[(\w+)\]\. Number of nodes: (\d+)/g)].map(([, provider, count]) => ({ cpu: provider !== "WebGpuExecutionProvider", count: Number(count) }));
+  const counts = [...log.matchAll(/placed on \[(\w+)\]\. Number of nodes: (\d+)/g)].map(([, provider, count]) => ({
+    cpu: provider !== "WebGpuExecutionProvider",
+    count: Number(count),
+  }));
   if (counts.length === 0) return undefined;
   const sum = (list: typeof counts) => list.reduce((n, c) => n + c.count, 0);
   return { cpu: sum(counts.filter((c) => c.cpu)), all: sum(counts) - 2 };
@@ -146,7 +172,10 @@ async function placement(path: string, layout = ""): Promise<{ cpu: number; all:
 
 if (process.argv[2] === "--placement") {
   const provider = { name: "webgpu", ...(process.argv[4] ? { preferredLayout: process.argv[4] } : {}) };
-  await (peerRequire("onnxruntime-node") as Ort).InferenceSession.create(process.argv[3]!, { executionProviders: [provider], logSeverityLevel: 0 });
+  await (peerRequire("onnxruntime-node") as Ort).InferenceSession.create(process.argv[3]!, {
+    executionProviders: [provider],
+    logSeverityLevel: 0,
+  });
   process.exit();
 }
 await serve(new OnnxRuntime());

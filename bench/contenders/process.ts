@@ -15,7 +15,10 @@ export class ContenderProcess {
   #log: string[] = [];
   opened!: Opened;
 
-  constructor(readonly launch: Launch, private readonly folder: string) {}
+  constructor(
+    readonly launch: Launch,
+    private readonly folder: string,
+  ) {}
 
   async start(): Promise<Opened> {
     const child = spawn(this.launch.command, [...this.launch.args], { stdio: ["pipe", "pipe", "pipe"] });
@@ -32,7 +35,11 @@ export class ContenderProcess {
     child.on("error", (error) => this.#answer?.(error));
     child.on("exit", (code, signal) => {
       this.#child = undefined;
-      this.#answer?.(new Error(`its process ended with ${signal ?? `exit code ${code}`}${this.#log.length ? `: ${this.#log.slice(-3).join(" / ")}` : ""}`));
+      this.#answer?.(
+        new Error(
+          `its process ended with ${signal ?? `exit code ${code}`}${this.#log.length ? `: ${this.#log.slice(-3).join(" / ")}` : ""}`,
+        ),
+      );
     });
     child.stdin.on("error", () => undefined); // its end is told by `exit`
     return (this.opened = await this.ask<Opened>({ do: "open", folder: this.folder }));
@@ -43,8 +50,15 @@ export class ContenderProcess {
     const child = this.#child;
     if (!child) throw new Error("its process has ended");
     const line = await new Promise<string | Error>((resolve) => {
-      const timer = setTimeout(() => { child.kill("SIGKILL"); resolve(new Error(`no answer to ${request.do} in ${seconds} s`)); }, seconds * 1000);
-      this.#answer = (answer) => { clearTimeout(timer); this.#answer = undefined; resolve(answer); };
+      const timer = setTimeout(() => {
+        child.kill("SIGKILL");
+        resolve(new Error(`no answer to ${request.do} in ${seconds} s`));
+      }, seconds * 1000);
+      this.#answer = (answer) => {
+        clearTimeout(timer);
+        this.#answer = undefined;
+        resolve(answer);
+      };
       child.stdin.write(`${JSON.stringify(request)}\n`);
     });
     if (line instanceof Error) throw line;

@@ -7,14 +7,28 @@ import { peerImport, peerVersion } from "./installed.ts";
 import { RunClock } from "../measure/clock.ts";
 import { offerNavigator, timeRuns } from "./navigator.ts";
 
-interface Tensor { data(): Promise<Float32Array>; dispose(): void }
-interface Backend { readonly device: GPUDevice; readonly commandEncoder: unknown; endComputePassEncoder(): void; submitQueue(): void }
+interface Tensor {
+  data(): Promise<Float32Array>;
+  dispose(): void;
+}
+interface Backend {
+  readonly device: GPUDevice;
+  readonly commandEncoder: unknown;
+  endComputePassEncoder(): void;
+  submitQueue(): void;
+}
 type Unary = (x: Tensor) => Tensor;
 type Binary = (a: Tensor, b: Tensor | number) => Tensor;
 interface Tf {
   tensor(data: Float32Array, shape: readonly number[]): Tensor;
   tidy(f: () => Tensor): Tensor;
-  add: Binary; sub: Binary; mul: Binary; square: Unary; rsqrt: Unary; softmax: Unary; sigmoid: Unary;
+  add: Binary;
+  sub: Binary;
+  mul: Binary;
+  square: Unary;
+  rsqrt: Unary;
+  softmax: Unary;
+  sigmoid: Unary;
   mean(x: Tensor, axes: number | readonly number[], keep: boolean): Tensor;
   reshape(x: Tensor, shape: readonly number[]): Tensor;
   slice(x: Tensor, begin: readonly number[], size: readonly number[]): Tensor;
@@ -26,7 +40,10 @@ interface Tf {
   backend(): Backend;
 }
 /** The work of a run, and its result as it is read back. */
-interface Recipe { readonly run: () => Tensor; readonly read?: (y: Float32Array) => Float32Array }
+interface Recipe {
+  readonly run: () => Tensor;
+  readonly read?: (y: Float32Array) => Float32Array;
+}
 
 class TensorFlow implements Contender {
   #tf!: Tf;
@@ -45,7 +62,12 @@ class TensorFlow implements Contender {
 
   readonly #tensor = (spec: TensorSpec, axes?: readonly number[]): Tensor => {
     const data = draw(spec);
-    return axes ? this.#tf.tensor(permute(data, spec.shape, axes), axes.map((a) => spec.shape[a]!)) : this.#tf.tensor(data, spec.shape);
+    return axes
+      ? this.#tf.tensor(
+          permute(data, spec.shape, axes),
+          axes.map((a) => spec.shape[a]!),
+        )
+      : this.#tf.tensor(data, spec.shape);
   };
 
   #normed(x: Tensor, axes: number | readonly number[], eps: number, weight: Tensor, bias: Tensor): Tensor {
@@ -71,7 +93,10 @@ class TensorFlow implements Contender {
       const read = (y: Float32Array) => permute(y, [1, s.frames, s.height, s.width, s.cout], [0, 4, 1, 2, 3]);
       const { add, concat, conv3d, fused, reshape, slice } = this.#tf;
       if (s.taps === 1) {
-        const [x, filter] = [reshape(this.#tensor(inputs["x"]!, [0, 2, 3, 4, 1]), [s.frames, s.height, s.width, s.cin]), reshape(w, [3, 3, s.cin, s.cout])];
+        const [x, filter] = [
+          reshape(this.#tensor(inputs["x"]!, [0, 2, 3, 4, 1]), [s.frames, s.height, s.width, s.cin]),
+          reshape(w, [3, 3, s.cin, s.cout]),
+        ];
         return { run: () => fused.conv2d({ x, filter, strides: 1, pad: "same", bias: b }), read };
       }
       // Its pad() of five axes gives zeros: the rows and columns around are there from the start.

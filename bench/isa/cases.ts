@@ -28,8 +28,12 @@ export function isaCases(): IsaCase[] {
     cases.push({ name: `${name} ${dtype}`, graph });
   };
   for (const dtype of ["f32", "f16"] as const) {
-    add("matmul", dtype, (g) => ({ y: matmul(g.input("x", [1024, 1920], dtype), g.weight("w", [1920, 1920]), { bias: g.weight("b", [1920]), dtype }) }));
-    add("conv3d", dtype, (g) => ({ y: conv3d(g.input("x", [1, 12, 32, 32, 128], dtype), g.weight("w", [128, 128, 3, 3, 3]), { bias: g.weight("b", [128]) }) }));
+    add("matmul", dtype, (g) => ({
+      y: matmul(g.input("x", [1024, 1920], dtype), g.weight("w", [1920, 1920]), { bias: g.weight("b", [1920]), dtype }),
+    }));
+    add("conv3d", dtype, (g) => ({
+      y: conv3d(g.input("x", [1, 12, 32, 32, 128], dtype), g.weight("w", [128, 128, 3, 3, 3]), { bias: g.weight("b", [128]) }),
+    }));
     add("attention", dtype, (g) => {
       const qkv = ["q", "k", "v"].map((name) => g.input(name, [30, 1024, 64], dtype));
       return { y: attention(qkv[0]!, qkv[1]!, qkv[2]!, { dtype }) };
@@ -43,12 +47,15 @@ export function isaCases(): IsaCase[] {
  * models take, which test/sweep asserts.
  */
 export function* listedSteps(caps: Capabilities, sizes: readonly string[]): Generator<{ name: string; step: PlanStep }> {
-  for (const list of allCases) for (const choice of list.kernels) {
-    if (choice.when.kind !== "hardware" || choice.needs?.(caps) !== undefined) continue;
-    for (const c of list.cases) for (const precision of PRECISIONS) {
-      if (!sizes.includes(c.size)) continue;
-      if ((precision === "f16" && c.half?.length === 0) || (choice.takes && !choice.takes(c, caps, precision))) continue;
-      for (const step of planCase(list, c, choice, precision, caps).plan.steps) yield { name: `${list.op} ${c.name}, ${precision}`, step };
+  for (const list of allCases)
+    for (const choice of list.kernels) {
+      if (choice.when.kind !== "hardware" || choice.needs?.(caps) !== undefined) continue;
+      for (const c of list.cases)
+        for (const precision of PRECISIONS) {
+          if (!sizes.includes(c.size)) continue;
+          if ((precision === "f16" && c.half?.length === 0) || (choice.takes && !choice.takes(c, caps, precision))) continue;
+          for (const step of planCase(list, c, choice, precision, caps).plan.steps)
+            yield { name: `${list.op} ${c.name}, ${precision}`, step };
+        }
     }
-  }
 }

@@ -65,7 +65,10 @@ function kindOf(line: string): Kind {
 const useful = (kinds: readonly Kind[]): number =>
   kinds.reduce((sum, kind) => sum + (kind === "fma" ? 1 : kind === "matrix" ? MATRIX_SLOTS : kind === "half" ? 0.5 : 0), 0);
 
-interface Loop { readonly first: number; readonly last: number }
+interface Loop {
+  readonly first: number;
+  readonly last: number;
+}
 
 const inside = (a: Loop, b: Loop): boolean => a.first >= b.first && a.last <= b.last;
 
@@ -100,23 +103,33 @@ function loops(assembly: string, trips: readonly number[]): HotLoop | null {
   // What a loop does itself, outside of loops within it.
   const own = (loop: Loop): number => {
     const within = all.filter((other) => other !== loop && inside(other, loop));
-    return useful(blocks.slice(loop.first, loop.last + 1).filter((_, i) => !within.some(({ first, last }) => loop.first + i >= first && loop.first + i <= last)).flatMap((b) => b.lines.map(kindOf)));
+    return useful(
+      blocks
+        .slice(loop.first, loop.last + 1)
+        .filter((_, i) => !within.some(({ first, last }) => loop.first + i >= first && loop.first + i <= last))
+        .flatMap((b) => b.lines.map(kindOf)),
+    );
   };
   const busy = all.map((loop) => ({ loop, own: own(loop), ...count(linesOf(loop)) }));
   const most = busy.reduce<(typeof busy)[number] | undefined>((best, one) => (one.own > (best?.own ?? 0) ? one : best), undefined);
   if (!most) return null;
   // An inner loop runs more often than the text says.
-  const hot = busy.filter((one) => one !== most && inside(one.loop, most.loop) && one.own >= most.own / 2).sort((a, b) => b.own - a.own)[0] ?? most;
+  const hot =
+    busy.filter((one) => one !== most && inside(one.loop, most.loop) && one.own >= most.own / 2).sort((a, b) => b.own - a.own)[0] ?? most;
 
   // Loops that only stage or convert hold a few; those that count hold a twentieth of the most at least.
   const working = busy.filter((one) => one.own >= hot.own / 20);
-  const around = all.filter((a) => working.every(({ loop }) => inside(loop, a) && (trips.length === 0 || loop !== a))).sort((a, b) => a.last - a.first - (b.last - b.first))[0] ?? hot.loop;
+  const around =
+    all
+      .filter((a) => working.every(({ loop }) => inside(loop, a) && (trips.length === 0 || loop !== a)))
+      .sort((a, b) => a.last - a.first - (b.last - b.first))[0] ?? hot.loop;
   const whole = count(linesOf(around));
   let [work, slots] = [whole.work, whole.slots];
-  if (around !== hot.loop) working.forEach((one, i) => {
-    work += ((trips[i] ?? 1) - 1) * one.work;
-    slots += ((trips[i] ?? 1) - 1) * one.slots;
-  });
+  if (around !== hot.loop)
+    working.forEach((one, i) => {
+      work += ((trips[i] ?? 1) - 1) * one.work;
+      slots += ((trips[i] ?? 1) - 1) * one.slots;
+    });
   const { of, kinds } = hot;
   const lines = linesOf(hot.loop);
   return {

@@ -33,21 +33,69 @@ const { adapter, rows } = result;
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 const kib = (bytes: number): string => (bytes / 1024).toFixed(1);
 const cells = ({ case: name, kernel, label, isa: { stats, loop } }: IsaRow): string[] => [
-  name, kernel === PEER ? `${kernel} ${label}` : label, String(stats.vgprs), String(stats.spills), String(stats.scratchBytes), kib(stats.ldsBytes), String(stats.waves),
-  ...(loop ? [`${loop.fma + loop.matrix} of ${loop.instructions}`, percent(loop.useful), percent(loop.matrixShare), kernel === PEER ? "" : percent(loop.main), `${loop.ldsWide} of ${loop.lds}`] : []),
+  name,
+  kernel === PEER ? `${kernel} ${label}` : label,
+  String(stats.vgprs),
+  String(stats.spills),
+  String(stats.scratchBytes),
+  kib(stats.ldsBytes),
+  String(stats.waves),
+  ...(loop
+    ? [
+        `${loop.fma + loop.matrix} of ${loop.instructions}`,
+        percent(loop.useful),
+        percent(loop.matrixShare),
+        kernel === PEER ? "" : percent(loop.main),
+        `${loop.ldsWide} of ${loop.lds}`,
+      ]
+    : []),
 ];
 const stats = ["registers", "spills", "scratch", "LDS KiB", "waves"];
 console.log(`${adapter}, ${options.family}\n`);
-console.log(table(["case", "kernel", ...stats, "hot loop", "useful", "WMMA", "main loop", "wide LDS"], rows.filter((row) => row.of === "case").map(cells)));
-if (options.variants) console.log(table(["case", "kernel", ...stats], rows.filter((row) => row.of === "list").map((row) => cells(row).slice(0, 7))));
+console.log(
+  table(
+    ["case", "kernel", ...stats, "hot loop", "useful", "WMMA", "main loop", "wide LDS"],
+    rows.filter((row) => row.of === "case").map(cells),
+  ),
+);
+if (options.variants)
+  console.log(
+    table(
+      ["case", "kernel", ...stats],
+      rows.filter((row) => row.of === "list").map((row) => cells(row).slice(0, 7)),
+    ),
+  );
 console.log("the most of any variant, and the fewest waves:\n");
-console.log(table(["kernel", "variants", ...stats, "fewest waves"], byKernel(rows).map((k) => [k.kernel, String(k.variants), String(k.vgprs), String(k.spills), String(k.scratchBytes), kib(k.ldsBytes), String(k.waves), k.fewest])));
+console.log(
+  table(
+    ["kernel", "variants", ...stats, "fewest waves"],
+    byKernel(rows).map((k) => [
+      k.kernel,
+      String(k.variants),
+      String(k.vgprs),
+      String(k.spills),
+      String(k.scratchBytes),
+      kib(k.ldsBytes),
+      String(k.waves),
+      k.fewest,
+    ]),
+  ),
+);
 
 const file = options.json ?? (options.family === KEPT ? join(packageRoot, "bench", "results", "isa.json") : undefined);
 const date = new Date().toISOString().slice(0, 10);
-const own = { date, family: options.family, adapter, ...(peer ? { onnxruntime: { version: peerVersion("onnxruntime-node"), date, adapter } } : {}), rows };
+const own = {
+  date,
+  family: options.family,
+  adapter,
+  ...(peer ? { onnxruntime: { version: peerVersion("onnxruntime-node"), date, adapter } } : {}),
+  rows,
+};
 const record = keepingPeer(own, file === undefined ? undefined : readIsaRecord(file));
-if (!peer) console.log(`ONNX Runtime is not installed (npm run bench:peers)${record.onnxruntime ? `: its rows in the file stay those of version ${record.onnxruntime.version}, ${record.onnxruntime.date}, ${record.onnxruntime.adapter}` : ""}\n`);
+if (!peer)
+  console.log(
+    `ONNX Runtime is not installed (npm run bench:peers)${record.onnxruntime ? `: its rows in the file stay those of version ${record.onnxruntime.version}, ${record.onnxruntime.date}, ${record.onnxruntime.adapter}` : ""}\n`,
+  );
 if (file !== undefined) {
   writeIsaRecord(file, record);
   console.log(file);

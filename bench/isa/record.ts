@@ -20,7 +20,10 @@ export function readIsaRecord(file: string): IsaRecord | undefined {
 /** A line a row, so that a comparison of two records shows the kernels that changed. */
 export function writeIsaRecord(file: string, { rows, ...head }: IsaRecord): void {
   mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(file, `${JSON.stringify(head, null, 1).slice(0, -2)},\n "rows": [\n${rows.map((row) => `  ${JSON.stringify(row)}`).join(",\n")}\n ]\n}\n`);
+  writeFileSync(
+    file,
+    `${JSON.stringify(head, null, 1).slice(0, -2)},\n "rows": [\n${rows.map((row) => `  ${JSON.stringify(row)}`).join(",\n")}\n ]\n}\n`,
+  );
 }
 
 /** A record without rows of the peer gets those of an earlier one for the same GPU: a machine without the peer takes nothing away. */

@@ -29,12 +29,19 @@ const ROUNDS = 256;
 /** Chains of the forms of which the best counts. */
 const FORMS = [3, 4, 6, 8, 16] as const;
 
-interface Chains { groups: number; type: "f32" | "f16"; form: "plain" | "dot" | number }
+interface Chains {
+  groups: number;
+  type: "f32" | "f16";
+  form: "plain" | "dot" | number;
+}
 
 const chainsOp: Op<object, Chains, "y"> = {
   name: "multiply_add",
   infer: (_inputs, { groups, form }) => ({ y: { shape: [64 * groups, 4], dtype: form === "dot" ? "i32" : "f32" } }),
-  cost: ({ attrs: { groups, form } }) => ({ flops: 64 * groups * ROUNDS * (typeof form === "number" ? 4 * form : 16) * 4 * 2, bytes: 64 * groups * 16 }),
+  cost: ({ attrs: { groups, form } }) => ({
+    flops: 64 * groups * ROUNDS * (typeof form === "number" ? 4 * form : 16) * 4 * 2,
+    bytes: 64 * groups * 16,
+  }),
   lower: ({ attrs: { groups, type, form }, outputs: { y } }) => {
     const common = { bindings: { y }, grid: [groups, 1, 1] as const };
     if (form === "dot") return [dispatch({ kernel: dotI8, ...common, consts: { ROUNDS }, params: { seed: 0x01ff02fe } })];
@@ -45,10 +52,35 @@ const chainsOp: Op<object, Chains, "y"> = {
 
 const matrixOp: Op<{ a: Tensor }, { config: SubgroupMatrix; groups: number; wg: number; subgroup: number }, "y"> = {
   name: "subgroup_matrix",
-  infer: (_inputs, { config: { m: M, n: N }, groups, wg, subgroup }) => ({ y: { shape: [groups * (wg / subgroup), 4 * M * N], dtype: "f32" } }),
-  cost: ({ attrs: { config: { m: M, n: N, k: K }, groups, wg, subgroup } }) => ({ flops: groups * (wg / subgroup) * 64 * 4 * M * N * K * 2, bytes: 0 }),
-  lower: ({ inputs: { a }, attrs: { config: { m: M, n: N, k: K }, groups, wg, subgroup }, outputs: { y } }) => [
-    dispatch({ kernel: subgroupMatrix, consts: { ROUNDS: 64, M, N, K }, overrides: { WG: wg }, params: { subgroups: wg / subgroup }, bindings: { a, y }, grid: [groups, 1, 1] }),
+  infer: (_inputs, { config: { m: M, n: N }, groups, wg, subgroup }) => ({
+    y: { shape: [groups * (wg / subgroup), 4 * M * N], dtype: "f32" },
+  }),
+  cost: ({
+    attrs: {
+      config: { m: M, n: N, k: K },
+      groups,
+      wg,
+      subgroup,
+    },
+  }) => ({ flops: groups * (wg / subgroup) * 64 * 4 * M * N * K * 2, bytes: 0 }),
+  lower: ({
+    inputs: { a },
+    attrs: {
+      config: { m: M, n: N, k: K },
+      groups,
+      wg,
+      subgroup,
+    },
+    outputs: { y },
+  }) => [
+    dispatch({
+      kernel: subgroupMatrix,
+      consts: { ROUNDS: 64, M, N, K },
+      overrides: { WG: wg },
+      params: { subgroups: wg / subgroup },
+      bindings: { a, y },
+      grid: [groups, 1, 1],
+    }),
   ],
 };
 
@@ -58,7 +90,16 @@ const copyOp: Op<{ x: Tensor }, { per: number; wg: number }, "y"> = {
   cost: ({ inputs: { x } }) => ({ flops: 0, bytes: 2 * x.bytes }),
   lower: ({ inputs: { x }, attrs: { per, wg }, outputs: { y } }, { caps }) => {
     const count = x.size / 4;
-    return [dispatch({ kernel: copy, consts: { PER: per }, overrides: { WG: wg }, params: { count }, bindings: { x, y }, grid: foldGrid(Math.ceil(count / (wg * per)), caps) })];
+    return [
+      dispatch({
+        kernel: copy,
+        consts: { PER: per },
+        overrides: { WG: wg },
+        params: { count },
+        bindings: { x, y },
+        grid: foldGrid(Math.ceil(count / (wg * per)), caps),
+      }),
+    ];
   },
 };
 
@@ -66,7 +107,12 @@ const copyOp: Op<{ x: Tensor }, { per: number; wg: number }, "y"> = {
 const LEAST_MS = 40;
 
 /** One program that a ceiling may be measured by; `amount` is what one run of it does. */
-interface Form { readonly name: CeilingName; readonly program: Program; readonly amount: number; readonly repeats: number }
+interface Form {
+  readonly name: CeilingName;
+  readonly program: Program;
+  readonly amount: number;
+  readonly repeats: number;
+}
 
 /** Bytes that a copy beside a case moves at most: more of them are no faster. */
 const MOST_COPIED = 128 * 2 ** 20;
@@ -75,7 +121,10 @@ export class Ceilings implements Disposable {
   /** The copies beside the case that was measured last. */
   #beside: { bytes: number; forms: { program: Program; clock: RunClock }[] } | undefined;
 
-  private constructor(readonly gpu: Gpu, private forms: Form[]) {}
+  private constructor(
+    readonly gpu: Gpu,
+    private forms: Form[],
+  ) {}
 
   static async create(gpu: Gpu): Promise<Ceilings> {
     const { caps } = gpu;
@@ -87,7 +136,8 @@ export class Ceilings implements Disposable {
       forms.push({ name, program, repeats, amount: name.startsWith("copy") ? program.plan.cost.bytes : program.plan.cost.flops });
     };
     const chains = (type: Chains["type"], form: Chains["form"]) => (graph: Graph) =>
-      graph.record(chainsOp, {}, { groups: Math.round((software ? 128 : 16384) * (typeof form === "number" ? 4 / form : 1)), type, form }).y;
+      graph.record(chainsOp, {}, { groups: Math.round((software ? 128 : 16384) * (typeof form === "number" ? 4 / form : 1)), type, form })
+        .y;
 
     await add("16 chains", chains("f32", "plain"));
     for (const form of FORMS) {
@@ -99,7 +149,15 @@ export class Ceilings implements Disposable {
     const config = caps.subgroupMatrices[0];
     if (config && caps.subgroups) {
       const wg = Math.max(64, caps.subgroups.max);
-      await add("subgroup matrix", (graph) => graph.record(matrixOp, { a: graph.input("a", [config.k * Math.max(config.m, config.n)], "f16") }, { config, groups: software ? 2 : 4096, wg, subgroup: caps.subgroups!.max }).y).catch(() => undefined);
+      await add(
+        "subgroup matrix",
+        (graph) =>
+          graph.record(
+            matrixOp,
+            { a: graph.input("a", [config.k * Math.max(config.m, config.n)], "f16") },
+            { config, groups: software ? 2 : 4096, wg, subgroup: caps.subgroups!.max },
+          ).y,
+      ).catch(() => undefined);
     }
     for (const mib of [16, 64] as const) {
       if (mib * 2 ** 20 > caps.maxBindingBytes) continue;
@@ -113,7 +171,8 @@ export class Ceilings implements Disposable {
   /** Forms that are far from the best of their name need not be measured every time. */
   async #keepBest(): Promise<void> {
     const rated: { form: Form; rate: number }[] = [];
-    for (const form of this.forms) rated.push({ form, rate: form.amount * form.repeats / (await timed(this.gpu, form.program, form.repeats)) });
+    for (const form of this.forms)
+      rated.push({ form, rate: (form.amount * form.repeats) / (await timed(this.gpu, form.program, form.repeats)) });
     const best = (name: CeilingName) => Math.max(...rated.filter((r) => r.form.name === name).map((r) => r.rate));
     const kept = rated.filter(({ form, rate }) => rate >= 0.8 * best(form.name)).map((r) => r.form);
     for (const { program } of this.forms.filter((form) => !kept.includes(form))) program[Symbol.dispose]();
@@ -138,14 +197,20 @@ export class Ceilings implements Disposable {
       this.#forgetBeside();
       const half = 16 * Math.max(1, Math.round(Math.min(bytes, MOST_COPIED, 2 * this.gpu.caps.maxBindingBytes) / 32));
       const forms: { program: Program; clock: RunClock }[] = [];
-      for (const form of copyForms(this.gpu)) forms.push({ program: await prepared(this.gpu, "copy", copying(half, form)), clock: new RunClock() });
+      for (const form of copyForms(this.gpu))
+        forms.push({ program: await prepared(this.gpu, "copy", copying(half, form)), clock: new RunClock() });
       this.#beside = { bytes, forms };
     }
     let rate = 0;
     for (const { program, clock } of this.#beside.forms) {
       const times: number[] = [];
       for (let i = 0; i < runs; i++) {
-        times.push(await clock.time(() => program.run(), (predicted) => this.gpu.idle(predicted)));
+        times.push(
+          await clock.time(
+            () => program.run(),
+            (predicted) => this.gpu.idle(predicted),
+          ),
+        );
         await this.gpu.pace.drain();
       }
       rate = Math.max(rate, program.plan.cost.bytes / median(times) / 1e6);
@@ -172,16 +237,32 @@ export class Ceilings implements Disposable {
 /** Threads of a workgroup, and vectors of each: one, or many. Which is faster is the adapter's affair. */
 const copyForms = ({ caps }: Gpu): readonly { per: number; wg: number }[] =>
   caps.kind === "software"
-    ? [{ per: 1, wg: 64 }, { per: 16, wg: 8 }, { per: 16, wg: 64 }, { per: 64, wg: 64 }, { per: 256, wg: 64 }]
-    : [{ per: 1, wg: 256 }, { per: 4, wg: 256 }];
+    ? [
+        { per: 1, wg: 64 },
+        { per: 16, wg: 8 },
+        { per: 16, wg: 64 },
+        { per: 64, wg: 64 },
+        { per: 256, wg: 64 },
+      ]
+    : [
+        { per: 1, wg: 256 },
+        { per: 4, wg: 256 },
+      ];
 
-const copying = (bytes: number, form: { per: number; wg: number }) => (graph: Graph): Tensor => graph.record(copyOp, { x: graph.input("x", [bytes / 4]) }, form).y;
+const copying =
+  (bytes: number, form: { per: number; wg: number }) =>
+  (graph: Graph): Tensor =>
+    graph.record(copyOp, { x: graph.input("x", [bytes / 4]) }, form).y;
 
 /** A program that has run once: drivers compile at the first dispatch. */
 async function prepared(gpu: Gpu, name: CeilingName, record: (graph: Graph) => Tensor): Promise<Program> {
   const graph = new Graph(`ceiling ${name}`);
   graph.output("y", record(graph));
-  const program = await Program.create(gpu, compile(graph, gpu.caps), new WeightStore(gpu, { type: () => "f32", read: () => Promise.reject(new Error("no weights")) }));
+  const program = await Program.create(
+    gpu,
+    compile(graph, gpu.caps),
+    new WeightStore(gpu, { type: () => "f32", read: () => Promise.reject(new Error("no weights")) }),
+  );
   await timed(gpu, program, 1);
   return program;
 }

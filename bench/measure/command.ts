@@ -9,8 +9,12 @@ const launcher = join(packageRoot, "dist", "launch.js");
 async function run(args: readonly string[]): Promise<{ code: number | null; out: string; err: string }> {
   const child = spawn(process.execPath, [launcher, ...args], { stdio: ["ignore", "pipe", "pipe"] });
   const text = { out: "", err: "" };
-  child.stdout.on("data", (data: Buffer) => { text.out += data.toString(); });
-  child.stderr.on("data", (data: Buffer) => { text.err += data.toString(); });
+  child.stdout.on("data", (data: Buffer) => {
+    text.out += data.toString();
+  });
+  child.stderr.on("data", (data: Buffer) => {
+    text.err += data.toString();
+  });
   const code = await new Promise<number | null>((done) => child.on("close", done));
   return { code, ...text };
 }
@@ -24,7 +28,11 @@ const MODULES: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Runs the reference cases of those kinds; `bad` are the kinds that must not be timed. */
-export async function checkModules(kinds: readonly string[], adapter: string, failures: string[]): Promise<{ passed: string[]; bad: Set<string> }> {
+export async function checkModules(
+  kinds: readonly string[],
+  adapter: string,
+  failures: string[],
+): Promise<{ passed: string[]; bad: Set<string> }> {
   const passed: string[] = [];
   const bad = new Set<string>();
   const seen = new Map<string, boolean>();
@@ -41,7 +49,8 @@ export async function checkModules(kinds: readonly string[], adapter: string, fa
         const right = summary.pass > 0 && summary.fail === 0;
         seen.set(module, right);
         if (right) passed.push(`${summary.pass} reference cases of ${module}`);
-        else if (summary.fail) failures.push(`${summary.fail} reference cases of ${module} fail on ${adapter}; what it is part of was not timed`);
+        else if (summary.fail)
+          failures.push(`${summary.fail} reference cases of ${module} fail on ${adapter}; what it is part of was not timed`);
       }
       if (!seen.get(module)) bad.add(kind);
     }

@@ -51,7 +51,12 @@ export interface ContestOptions {
   readonly say: (text: string) => void;
 }
 
-export async function contest(c: BenchCase, engine: ContenderProcess, peers: readonly ContenderProcess[], options: ContestOptions): Promise<CaseResult> {
+export async function contest(
+  c: BenchCase,
+  engine: ContenderProcess,
+  peers: readonly ContenderProcess[],
+  options: ContestOptions,
+): Promise<CaseResult> {
   const { folder, say } = options;
   const resultOf = (who: ContenderProcess): string => join(folder, `${who.launch.id}.f32`);
   const prepare = async (who: ContenderProcess): Promise<Prepared> => {
@@ -68,7 +73,8 @@ export async function contest(c: BenchCase, engine: ContenderProcess, peers: rea
     result = readResult(resultOf(engine));
     if (!result.every(Number.isFinite)) throw new Error("every value of its result must be finite");
     spots = spotError(c, result);
-    if (spots !== undefined && !(spots <= c.tolerance)) throw new Error(`its result departs from the definition by ${spots.toExponential(1)}, more than ${c.tolerance}`);
+    if (spots !== undefined && !(spots <= c.tolerance))
+      throw new Error(`its result departs from the definition by ${spots.toExponential(1)}, more than ${c.tolerance}`);
   } catch (error) {
     return { case: c, peers: [], failed: (error as Error).message };
   }
@@ -80,7 +86,8 @@ export async function contest(c: BenchCase, engine: ContenderProcess, peers: rea
     try {
       const prepared = await prepare(who);
       const difference = relativeL2(readResult(resultOf(who)), result);
-      if (!(difference <= c.tolerance)) throw new Error(`its result differs from ours by ${difference.toExponential(1)}, more than ${c.tolerance}`);
+      if (!(difference <= c.tolerance))
+        throw new Error(`its result differs from ours by ${difference.toExponential(1)}, more than ${c.tolerance}`);
       racing.push({ who, prepared: { ...prepared, difference }, ms: [], ratios: [] });
     } catch (error) {
       results.push({ contender: who.launch.id, failed: (error as Error).message });
@@ -88,7 +95,8 @@ export async function contest(c: BenchCase, engine: ContenderProcess, peers: rea
   }
 
   const time = async (who: ContenderProcess): Promise<Timed> => await who.ask<Timed>({ do: "time", runs: 1 });
-  const own: number[] = [], gpu: number[] = [];
+  const own: number[] = [],
+    gpu: number[] = [];
   const rates: CeilingRates[] = [];
   const wanted: readonly CeilingName[] = ["16 chains", "f32", "copy"];
   await time(engine);
@@ -111,7 +119,9 @@ export async function contest(c: BenchCase, engine: ContenderProcess, peers: rea
         const theirs = median((await time(racer.who)).ms);
         const peak = rates.at(-1)!.f32;
         if (peak && racer.who.launch.id !== "torch" && (mine.flops ?? 0) > 1e8 && (mine.flops ?? 0) / theirs / 1e6 > 1.5 * peak) {
-          throw new Error(`${theirs.toFixed(2)} ms is less than the adapter's peak allows: it did not compute, or the work was not waited for`);
+          throw new Error(
+            `${theirs.toFixed(2)} ms is less than the adapter's peak allows: it did not compute, or the work was not waited for`,
+          );
         }
         const after = await mineNow();
         racer.ms.push(theirs);
@@ -123,12 +133,26 @@ export async function contest(c: BenchCase, engine: ContenderProcess, peers: rea
       }
     }
   }
-  for (const { who, prepared, ms, ratios } of racing) results.push({ contender: who.launch.id, ...prepared, ms: summarise(ms), ratio: summarise(ratios) });
+  for (const { who, prepared, ms, ratios } of racing)
+    results.push({ contender: who.launch.id, ...prepared, ms: summarise(ms), ratio: summarise(ratios) });
   for (const who of [engine, ...peers]) if (who.alive) await who.ask({ do: "close" }).catch(() => undefined);
 
   const ms = summarise(own);
-  const ceilings = Object.fromEntries(wanted.map((name) => [name, median(rates.map((r) => r[name] ?? 0))]).filter(([, rate]) => (rate as number) > 0)) as CeilingRates;
-  return { case: c, peers: results, ours: { ...mine, ...(spots === undefined ? {} : { error: spots }), ms, ...(gpu.length ? { gpuMs: median(gpu) } : {}), ...shares(mine, ms.median, ceilings), ceilings } };
+  const ceilings = Object.fromEntries(
+    wanted.map((name) => [name, median(rates.map((r) => r[name] ?? 0))]).filter(([, rate]) => (rate as number) > 0),
+  ) as CeilingRates;
+  return {
+    case: c,
+    peers: results,
+    ours: {
+      ...mine,
+      ...(spots === undefined ? {} : { error: spots }),
+      ms,
+      ...(gpu.length ? { gpuMs: median(gpu) } : {}),
+      ...shares(mine, ms.median, ceilings),
+      ceilings,
+    },
+  };
 }
 
 /** Rates, and their shares of the ceilings measured beside them. */

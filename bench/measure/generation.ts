@@ -5,7 +5,12 @@ import type { CogVideoX } from "../../src/pipelines/cogvideox.ts";
 
 const PROMPT = "a red circle moving left on a black background";
 
-export interface MemorySample { readonly seconds: number; readonly stage: string; readonly gpuBytes: number; readonly residentBytes: number }
+export interface MemorySample {
+  readonly seconds: number;
+  readonly stage: string;
+  readonly gpuBytes: number;
+  readonly residentBytes: number;
+}
 export interface GenerationRun {
   readonly seconds: number;
   readonly stages: Readonly<Record<string, number>>;
@@ -29,12 +34,24 @@ export async function measureGeneration(gpu: Gpu, model: CogVideoX): Promise<Gen
     const { compiled, ms } = gpu.pipelines.stats;
     const start = performance.now();
     const video = await model.generate({
-      prompt: PROMPT, seed: 1,
+      prompt: PROMPT,
+      seed: 1,
       onProgress: (stage) => {
-        if (sample) memory.push({ seconds: (performance.now() - start) / 1000, stage, gpuBytes: gpu.memory.allocated, residentBytes: process.memoryUsage.rss() });
+        if (sample)
+          memory.push({
+            seconds: (performance.now() - start) / 1000,
+            stage,
+            gpuBytes: gpu.memory.allocated,
+            residentBytes: process.memoryUsage.rss(),
+          });
       },
     });
-    return { seconds: (performance.now() - start) / 1000, stages: video.seconds as Record<string, number>, pipelines: gpu.pipelines.stats.compiled - compiled, compileSeconds: (gpu.pipelines.stats.ms - ms) / 1000 };
+    return {
+      seconds: (performance.now() - start) / 1000,
+      stages: video.seconds as Record<string, number>,
+      pipelines: gpu.pipelines.stats.compiled - compiled,
+      compileSeconds: (gpu.pipelines.stats.ms - ms) / 1000,
+    };
   };
   const cold = await once();
   const warm = await once(true);

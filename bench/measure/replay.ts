@@ -34,19 +34,23 @@ export async function measureReplay(gpu: Gpu, program: Program, rounds = 61): Pr
     encoder.finish();
     return performance.now() - start;
   };
-  const bare = () => timed((pass) => {
-    for (let i = 0; i < dispatches; i++) {
-      pass.setPipeline(pipeline);
-      pass.setBindGroup(0, groups[i % 16]!);
-      if (immediates) (pass as unknown as { setImmediates(o: number, d: ArrayBuffer): void }).setImmediates(0, data);
-      pass.dispatchWorkgroups(1, 1, 1);
-    }
-  });
+  const bare = () =>
+    timed((pass) => {
+      for (let i = 0; i < dispatches; i++) {
+        pass.setPipeline(pipeline);
+        pass.setBindGroup(0, groups[i % 16]!);
+        if (immediates) (pass as unknown as { setImmediates(o: number, d: ArrayBuffer): void }).setImmediates(0, data);
+        pass.dispatchWorkgroups(1, 1, 1);
+      }
+    });
   const replay = () => timed((pass) => program.encode(pass));
   const times = { bare: [] as number[], replay: [] as number[] };
   for (let i = 0; i < rounds + 3; i++) {
     const [a, b] = [bare(), replay()];
-    if (i >= 3) { times.bare.push(a); times.replay.push(b); }
+    if (i >= 3) {
+      times.bare.push(a);
+      times.replay.push(b);
+    }
   }
   for (const buffer of [...buffers, uniform]) buffer.destroy();
   const ratio = median(times.replay.map((ms, i) => ms / times.bare[i]!));

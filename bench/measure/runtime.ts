@@ -15,7 +15,13 @@ import { measureReplay, type Replay } from "./replay.ts";
 export interface Runtime {
   readonly replay: Replay;
   /** Over `replays` runs: what stayed on the heap after a collection, and objects that were made of the device. */
-  readonly allocation: { readonly replays: number; readonly heapBytesAReplay: number; readonly gpuBytes: number; readonly buffers: number; readonly bindGroups: number };
+  readonly allocation: {
+    readonly replays: number;
+    readonly heapBytesAReplay: number;
+    readonly gpuBytes: number;
+    readonly buffers: number;
+    readonly bindGroups: number;
+  };
   /** The share of a core that the main thread takes while the GPU works; where the system tells threads apart. */
   readonly waiting?: { readonly seconds: number; readonly core: number };
   /** Activations' arenas, and the largest set of activations alive at once. */
@@ -27,17 +33,33 @@ export async function measureRuntime(gpu: Gpu, model: CogVideoX): Promise<Runtim
   const weights = await ComponentWeights.open(model.checkpoint.component("transformer"), model.dtype);
   const { transformer } = model.configs;
   const s = model.defaults;
-  const graph = denoiseGraph(transformer, weights, {
-    samples: 1, frames: (s.frames - 1) / model.rules.temporal + 1, height: s.height / model.rules.spatial, width: s.width / model.rules.spatial,
-    textLength: transformer.max_text_seq_length, guidance: true, stochastic: s.scheduler === "dpm",
-  }, model.dtype);
+  const graph = denoiseGraph(
+    transformer,
+    weights,
+    {
+      samples: 1,
+      frames: (s.frames - 1) / model.rules.temporal + 1,
+      height: s.height / model.rules.spatial,
+      width: s.width / model.rules.spatial,
+      textLength: transformer.max_text_seq_length,
+      guidance: true,
+      stochastic: s.scheduler === "dpm",
+    },
+    model.dtype,
+  );
   using store = new WeightStore(gpu, weights);
   using program = await Program.create(gpu, compile(graph, gpu.caps), store);
   await program.run();
   await gpu.pace.drain();
   const replay = await measureReplay(gpu, program);
   const waiting = await measureWaiting(gpu, program);
-  return { replay, ...(waiting ? { waiting } : {}), allocation: await measureAllocation(gpu, program), memory: { activations: program.plan.bytes.activations, lowerBound: program.plan.bytes.lowerBound }, loading: await measureLoading(gpu) };
+  return {
+    replay,
+    ...(waiting ? { waiting } : {}),
+    allocation: await measureAllocation(gpu, program),
+    memory: { activations: program.plan.bytes.activations, lowerBound: program.plan.bytes.lowerBound },
+    loading: await measureLoading(gpu),
+  };
 }
 
 async function measureAllocation(gpu: Gpu, program: Program): Promise<Runtime["allocation"]> {
@@ -46,14 +68,23 @@ async function measureAllocation(gpu: Gpu, program: Program): Promise<Runtime["a
   const made = { buffers: 0, bindGroups: 0 };
   const { device } = gpu;
   const original = { createBuffer: device.createBuffer.bind(device), createBindGroup: device.createBindGroup.bind(device) };
-  device.createBuffer = (descriptor) => { made.buffers++; return original.createBuffer(descriptor); };
-  device.createBindGroup = (descriptor) => { made.bindGroups++; return original.createBindGroup(descriptor); };
+  device.createBuffer = (descriptor) => {
+    made.buffers++;
+    return original.createBuffer(descriptor);
+  };
+  device.createBindGroup = (descriptor) => {
+    made.bindGroups++;
+    return original.createBindGroup(descriptor);
+  };
   try {
     const replay = async (times: number): Promise<number> => {
       for (let i = 0; i < times; i++) await program.run();
       await gpu.pace.drain();
       // Wrappers of finished command buffers are freed by finalizers, a turn of the loop after the collection.
-      for (let i = 0; i < 3; i++) { collect(); await new Promise((done) => setImmediate(done)); }
+      for (let i = 0; i < 3; i++) {
+        collect();
+        await new Promise((done) => setImmediate(done));
+      }
       return process.memoryUsage().heapUsed;
     };
     const few = gpu.caps.kind === "software" ? 6 : 50;
@@ -62,7 +93,13 @@ async function measureAllocation(gpu: Gpu, program: Program): Promise<Runtime["a
     const before = await replay(few);
     const replays = 6 * few;
     const after = await replay(replays);
-    return { replays, heapBytesAReplay: Math.max(0, after - before) / replays, gpuBytes: gpu.memory.allocated - bytes, buffers: made.buffers - buffers, bindGroups: made.bindGroups - bindGroups };
+    return {
+      replays,
+      heapBytesAReplay: Math.max(0, after - before) / replays,
+      gpuBytes: gpu.memory.allocated - bytes,
+      buffers: made.buffers - buffers,
+      bindGroups: made.bindGroups - bindGroups,
+    };
   } finally {
     Object.assign(device, original);
   }

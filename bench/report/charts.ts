@@ -1,12 +1,15 @@
 /** Charts as inline SVG: a roofline, bars, lines over time. Each is a string that needs nothing else. */
 import type { BenchRecord } from "./record.ts";
 
-export const escape = (text: string): string => text.replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]!);
+export const escape = (text: string): string =>
+  text.replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]!);
 
 const W = 760;
 const COLOURS = ["#2563eb", "#ea580c", "#16a34a", "#9333ea", "#64748b"];
-const svg = (height: number, label: string, body: string): string => `<svg viewBox="0 0 ${W} ${height}" role="img" aria-label="${escape(label)}">${body}</svg>`;
-const text = (x: number, y: number, content: string, anchor = "start"): string => `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}">${escape(content)}</text>`;
+const svg = (height: number, label: string, body: string): string =>
+  `<svg viewBox="0 0 ${W} ${height}" role="img" aria-label="${escape(label)}">${body}</svg>`;
+const text = (x: number, y: number, content: string, anchor = "start"): string =>
+  `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}">${escape(content)}</text>`;
 
 /**
  * Operations a byte against operations a second, both logarithmic; the roof is the ceiling of multiply-adds and that of copies without a
@@ -15,19 +18,28 @@ const text = (x: number, y: number, content: string, anchor = "start"): string =
 export function roofline({ results, ceilings }: BenchRecord): string {
   const peak = ceilings.before.f32 ?? 1;
   const copy = Math.max(ceilings.before["copy 16 MiB"] ?? 0, ceilings.before["copy 64 MiB"] ?? 0) || 1;
-  const points = results.flatMap(({ case: c, ours }) => (ours && ours.flops && ours.bytes ? [{ name: c.name, x: ours.flops / ours.bytes, y: ours.gflops, figure: c.target !== undefined }] : []));
+  const points = results.flatMap(({ case: c, ours }) =>
+    ours && ours.flops && ours.bytes ? [{ name: c.name, x: ours.flops / ours.bytes, y: ours.gflops, figure: c.target !== undefined }] : [],
+  );
   if (points.length === 0) return "";
   const [left, top, right, bottom] = [60, 20, W - 20, 380];
-  const xs = [0.05, Math.max(1000, ...points.map((p) => 2 * p.x))], ys = [Math.max(0.01, Math.min(0.05, ...points.map((p) => p.y / 2))), 2 * peak];
-  const x = (v: number) => left + ((Math.log(Math.max(v, xs[0]!)) - Math.log(xs[0]!)) / (Math.log(xs[1]!) - Math.log(xs[0]!))) * (right - left);
+  const xs = [0.05, Math.max(1000, ...points.map((p) => 2 * p.x))],
+    ys = [Math.max(0.01, Math.min(0.05, ...points.map((p) => p.y / 2))), 2 * peak];
+  const x = (v: number) =>
+    left + ((Math.log(Math.max(v, xs[0]!)) - Math.log(xs[0]!)) / (Math.log(xs[1]!) - Math.log(xs[0]!))) * (right - left);
   const y = (v: number) => bottom - ((Math.log(v) - Math.log(ys[0]!)) / (Math.log(ys[1]!) - Math.log(ys[0]!))) * (bottom - top);
   const ridge = peak / copy;
   let body = `<path d="M${x(xs[0]!)} ${y(copy * xs[0]!)} L${x(ridge)} ${y(peak)} L${x(xs[1]!)} ${y(peak)}" class="roof"/>`;
   const chains = ceilings.before["16 chains"];
-  if (chains) body += `<path d="M${x(chains / copy)} ${y(chains)} L${x(xs[1]!)} ${y(chains)}" class="mark"/>${text(right, y(chains) - 4, `16 chains, ${chains.toFixed(0)} GFLOP/s`, "end")}`;
-  body += text(right, y(peak) - 4, `peak, ${peak.toFixed(0)} GFLOP/s`, "end") + text(x(xs[0]!) + 6, y(copy * xs[0]!) - 14, `copy, ${copy.toFixed(0)} GB/s`);
-  for (let p = Math.ceil(Math.log10(xs[0]!)); 10 ** p <= xs[1]!; p++) body += `<path d="M${x(10 ** p)} ${top} V${bottom}" class="grid"/>${text(x(10 ** p), bottom + 16, `${10 ** p}`, "middle")}`;
-  for (let p = Math.ceil(Math.log10(ys[0]!)); 10 ** p <= ys[1]!; p++) body += `<path d="M${left} ${y(10 ** p)} H${right}" class="grid"/>${text(left - 6, y(10 ** p) + 4, `${10 ** p}`, "end")}`;
+  if (chains)
+    body += `<path d="M${x(chains / copy)} ${y(chains)} L${x(xs[1]!)} ${y(chains)}" class="mark"/>${text(right, y(chains) - 4, `16 chains, ${chains.toFixed(0)} GFLOP/s`, "end")}`;
+  body +=
+    text(right, y(peak) - 4, `peak, ${peak.toFixed(0)} GFLOP/s`, "end") +
+    text(x(xs[0]!) + 6, y(copy * xs[0]!) - 14, `copy, ${copy.toFixed(0)} GB/s`);
+  for (let p = Math.ceil(Math.log10(xs[0]!)); 10 ** p <= xs[1]!; p++)
+    body += `<path d="M${x(10 ** p)} ${top} V${bottom}" class="grid"/>${text(x(10 ** p), bottom + 16, `${10 ** p}`, "middle")}`;
+  for (let p = Math.ceil(Math.log10(ys[0]!)); 10 ** p <= ys[1]!; p++)
+    body += `<path d="M${left} ${y(10 ** p)} H${right}" class="grid"/>${text(left - 6, y(10 ** p) + 4, `${10 ** p}`, "end")}`;
   body += text((left + right) / 2, bottom + 34, "operations a byte", "middle") + text(left, top - 6, "GFLOP/s");
   // The figures' cases with a name each, the others in grey.
   let named = 0;
@@ -54,8 +66,13 @@ export function peerBars({ results, peers }: BenchRecord): string {
   for (const { case: c, ours, peers: theirs } of rows) {
     body += text(10, at + 12, c.name);
     at += 18;
-    const bars = [{ name: "Cogwheel", ms: ours!.ms.median, ratio: undefined as number | undefined, colour: COLOURS[0]! },
-      ...peers.flatMap(({ id, name }, i) => { const p = theirs.find((t) => t.contender === id); return p?.ms ? [{ name, ms: p.ms.median, ratio: p.ratio?.median, colour: COLOURS[(i + 1) % COLOURS.length]! }] : []; })];
+    const bars = [
+      { name: "Cogwheel", ms: ours!.ms.median, ratio: undefined as number | undefined, colour: COLOURS[0]! },
+      ...peers.flatMap(({ id, name }, i) => {
+        const p = theirs.find((t) => t.contender === id);
+        return p?.ms ? [{ name, ms: p.ms.median, ratio: p.ratio?.median, colour: COLOURS[(i + 1) % COLOURS.length]! }] : [];
+      }),
+    ];
     for (const bar of bars) {
       const end = 120 + length(bar.ms);
       body += `${text(114, at + 11, bar.name, "end")}<rect x="120" y="${at}" width="${length(bar.ms).toFixed(1)}" height="13" fill="${bar.colour}"/>${text(end + 6, at + 11, `${bar.ms.toFixed(1)} ms${bar.ratio === undefined ? "" : ` (${bar.ratio.toFixed(2)} ×)`}`)}`;
@@ -67,7 +84,12 @@ export function peerBars({ results, peers }: BenchRecord): string {
 }
 
 /** Values over something that goes on; every line with its own name. */
-export function lines(label: string, unit: string, series: readonly { readonly name: string; readonly points: readonly (readonly [x: number, y: number])[] }[], marks: readonly { readonly x: number; readonly name: string }[] = []): string {
+export function lines(
+  label: string,
+  unit: string,
+  series: readonly { readonly name: string; readonly points: readonly (readonly [x: number, y: number])[] }[],
+  marks: readonly { readonly x: number; readonly name: string }[] = [],
+): string {
   const all = series.flatMap((s) => s.points);
   if (all.length < 2) return "";
   const [left, top, right, bottom] = [60, 24, W - 140, 220];

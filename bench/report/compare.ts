@@ -32,7 +32,14 @@ export function compareRuns(old: BenchRecord, now: BenchRecord): Comparison[] {
     const drift = then && today ? then / today : 1;
     const ratio = (before.ms.median / ours.ms.median) * drift;
     const noise = Math.max(LEAST_NOISE, 3 * Math.hypot(before.ms.spread, ours.ms.spread));
-    out.push({ name: c.name, before: before.ms.median, now: ours.ms.median, ratio, noise, verdict: ratio < 1 / (1 + noise) ? "slower" : ratio > 1 + noise ? "faster" : "same" });
+    out.push({
+      name: c.name,
+      before: before.ms.median,
+      now: ours.ms.median,
+      ratio,
+      noise,
+      verdict: ratio < 1 / (1 + noise) ? "slower" : ratio > 1 + noise ? "faster" : "same",
+    });
   }
   return out;
 }
@@ -43,7 +50,15 @@ function boundOf({ flops = 0, bytes = 0, ceilings }: OursResult): "f32" | "copy"
 }
 
 export function comparisonTable(rows: readonly Comparison[]): string {
-  return table(["case", "ms before", "ms now", "× by the ceilings", "noise", ""], rows.map((r) => [
-    r.name, r.before.toFixed(2), r.now.toFixed(2), r.ratio.toFixed(2), `${(100 * r.noise).toFixed(0)} %`, r.verdict === "slower" ? "REGRESSION" : r.verdict === "faster" ? "faster" : "",
-  ]));
+  return table(
+    ["case", "ms before", "ms now", "× by the ceilings", "noise", ""],
+    rows.map((r) => [
+      r.name,
+      r.before.toFixed(2),
+      r.now.toFixed(2),
+      r.ratio.toFixed(2),
+      `${(100 * r.noise).toFixed(0)} %`,
+      r.verdict === "slower" ? "REGRESSION" : r.verdict === "faster" ? "faster" : "",
+    ]),
+  );
 }

@@ -8,59 +8,216 @@ import { chosenBy, type BenchRecord, type IsaTable } from "./record.ts";
 type Cell = string | { readonly text: string; readonly good: boolean };
 
 function htmlTable(heads: readonly string[], rows: readonly (readonly Cell[])[]): string {
-  const cell = (c: Cell) => (typeof c === "string" ? `<td${c.length > 24 ? ' class="long"' : ""}>${escape(c)}</td>` : `<td class="${c.good ? "good" : "bad"}">${escape(c.text)}</td>`);
+  const cell = (c: Cell) =>
+    typeof c === "string"
+      ? `<td${c.length > 24 ? ' class="long"' : ""}>${escape(c)}</td>`
+      : `<td class="${c.good ? "good" : "bad"}">${escape(c.text)}</td>`;
   return `<div class="scroll"><table><thead><tr>${heads.map((h) => `<th>${escape(h)}</th>`).join("")}</tr></thead><tbody>${rows.map((r) => `<tr>${r.map(cell).join("")}</tr>`).join("\n")}</tbody></table></div>`;
 }
-const section = (title: string, note: string, body: string): string => (body ? `<section><h2>${escape(title)}</h2>${note ? `<p>${escape(note)}</p>` : ""}${body}</section>` : "");
+const section = (title: string, note: string, body: string): string =>
+  body ? `<section><h2>${escape(title)}</h2>${note ? `<p>${escape(note)}</p>` : ""}${body}</section>` : "";
 const against = (value: number | undefined, wanted: number | undefined, show: (v: number | undefined) => string): Cell =>
   value === undefined || wanted === undefined ? show(value) : { text: `${show(value)} (≥ ${show(wanted)})`, good: value >= wanted };
 
 export function htmlReport(record: BenchRecord, earlier: readonly BenchRecord[], isa: readonly IsaTable[]): string {
   const { engine, peers, machine, ceilings, results, runtime, generation, readme } = record;
   const parts = [
-    section("Figures to reach", "Times against ONNX Runtime's WebGPU and shares of a mark, as the project set them for lavapipe (shares also for SwiftShader). 16 chains: a plain loop of multiply-adds, which kernels can pass on CPU adapters; the peak is the ceiling.", htmlTable(
-      ["case", "× ONNX Runtime", "share", "of", "of the peak"],
-      figures(record).map((f) => [f.name, against(f.ratio, f.wantedRatio, times), against(f.share, f.wantedShare, percent), f.of ?? "", percent(results.find((r) => r.case.name === f.name)?.ours?.share.peak)]),
-    )),
-    section("The adapter's own ceilings", "Measured at the beginning and at the end of the run.", htmlTable(
-      ["ceiling", "before", "after", ""],
-      CEILINGS.filter((name) => ceilings.before[name]).map((name) => [name, ceilings.before[name]!.toFixed(1), ceilings.after[name]?.toFixed(1) ?? "–", ceilingUnit(name)]),
-    )),
+    section(
+      "Figures to reach",
+      "Times against ONNX Runtime's WebGPU and shares of a mark, as the project set them for lavapipe (shares also for SwiftShader). 16 chains: a plain loop of multiply-adds, which kernels can pass on CPU adapters; the peak is the ceiling.",
+      htmlTable(
+        ["case", "× ONNX Runtime", "share", "of", "of the peak"],
+        figures(record).map((f) => [
+          f.name,
+          against(f.ratio, f.wantedRatio, times),
+          against(f.share, f.wantedShare, percent),
+          f.of ?? "",
+          percent(results.find((r) => r.case.name === f.name)?.ours?.share.peak),
+        ]),
+      ),
+    ),
+    section(
+      "The adapter's own ceilings",
+      "Measured at the beginning and at the end of the run.",
+      htmlTable(
+        ["ceiling", "before", "after", ""],
+        CEILINGS.filter((name) => ceilings.before[name]).map((name) => [
+          name,
+          ceilings.before[name]!.toFixed(1),
+          ceilings.after[name]?.toFixed(1) ?? "–",
+          ceilingUnit(name),
+        ]),
+      ),
+    ),
     section("Roofline", "Every case under what the adapter's multiply-adds and its copy allow.", roofline(record)),
-    section("Cases", "Median, and half of what lies between the quartiles. A peer's figure is its time over ours, measured in turn with it. Nothing is timed whose result is wrong.", htmlTable(
-      ["case", "ms", "±", "GPU ms", "GFLOP/s", "16 chains", "peak", "GB/s", "copy", "attainable", ...peers.map((p) => `× ${p.name}`), "kernels chosen"],
-      results.filter((r) => r.ours).map(({ case: c, ours, peers: theirs }) => [
-        c.name, milliseconds(ours!.ms.median), percent(ours!.ms.spread), milliseconds(ours!.gpuMs), ours!.gflops.toFixed(1), percent(ours!.share.chains), percent(ours!.share.peak), ours!.gbytes.toFixed(1), percent(ours!.share.copy), percent(ours!.share.attainable),
-        ...peers.map((p) => (listedOnly(c) ? "" : times(theirs.find((t) => t.contender === p.id)?.ratio?.median))), ours!.chosen ?? "–",
-      ]),
-    )),
+    section(
+      "Cases",
+      "Median, and half of what lies between the quartiles. A peer's figure is its time over ours, measured in turn with it. Nothing is timed whose result is wrong.",
+      htmlTable(
+        [
+          "case",
+          "ms",
+          "±",
+          "GPU ms",
+          "GFLOP/s",
+          "16 chains",
+          "peak",
+          "GB/s",
+          "copy",
+          "attainable",
+          ...peers.map((p) => `× ${p.name}`),
+          "kernels chosen",
+        ],
+        results
+          .filter((r) => r.ours)
+          .map(({ case: c, ours, peers: theirs }) => [
+            c.name,
+            milliseconds(ours!.ms.median),
+            percent(ours!.ms.spread),
+            milliseconds(ours!.gpuMs),
+            ours!.gflops.toFixed(1),
+            percent(ours!.share.chains),
+            percent(ours!.share.peak),
+            ours!.gbytes.toFixed(1),
+            percent(ours!.share.copy),
+            percent(ours!.share.attainable),
+            ...peers.map((p) => (listedOnly(c) ? "" : times(theirs.find((t) => t.contender === p.id)?.ratio?.median))),
+            ours!.chosen ?? "–",
+          ]),
+      ),
+    ),
     section("Against the peers", "Milliseconds on a logarithmic scale; in brackets the peer's time over ours.", peerBars(record)),
-    section("Notes on the peers", "", htmlTable(["case", "peer", "note"], results.flatMap(({ case: c, peers: theirs }) => theirs.flatMap((p) => [
-      ...(p.failed ? [[c.name, p.contender, `not timed: ${p.failed}`]] : []),
-      ...(p.cpuNodes ? [[c.name, p.contender, `${p.cpuNodes.cpu} of its ${p.cpuNodes.all} nodes on the CPU${p.variant ? `, as ${p.variant}` : ""}`]] : []),
-      ...(p.notes ?? []).map((n) => [c.name, p.contender, n]),
-    ])))),
-    runtime ? section("The runtime", "", htmlTable(["what", "measured", "wanted"], [
-      ["replaying a denoising step beside a bare loop of as many dispatches", { text: times(runtime.replay.ratio), good: runtime.replay.ratio <= 1.25 }, "≤ 1.25 ×"],
-      [`made by ${runtime.allocation.replays} replays: buffers, bind groups, GPU bytes`, { text: `${runtime.allocation.buffers}, ${runtime.allocation.bindGroups}, ${runtime.allocation.gpuBytes}`, good: runtime.allocation.buffers + runtime.allocation.bindGroups + runtime.allocation.gpuBytes === 0 }, "none"],
-      ["left on the heap by a replay", `${runtime.allocation.heapBytesAReplay.toFixed(0)} bytes`, "nothing that grows"],
-      ["of a core, by the main thread while the GPU works", runtime.waiting ? { text: percent(runtime.waiting.core), good: runtime.waiting.core < 0.25 } : "not told apart by this system", "not a core"],
-      ["loading a wide matrix from memory, packed and uploaded, beside a plain copy of as many bytes", `${times(runtime.loading.ms / runtime.loading.copyMs)} (${(runtime.loading.bytes / 1e3 / runtime.loading.ms).toFixed(0)} MB/s)`, "nothing slower"],
-      ["activations planned for a denoising step, as a multiple of the most alive at once", { text: times(runtime.memory.activations / runtime.memory.lowerBound), good: runtime.memory.activations / runtime.memory.lowerBound <= 1.1 }, "≤ 1.10 ×"],
-    ])) : "",
-    generation ? section("A generation with the embedded model", `${JSON.stringify(generation.settings)}${readme ? `; as the README's command, in a process of its own: ${readme.seconds.toFixed(1)} s, peak resident memory ${readme.peakMB} MB` : ""}`, htmlTable(["", "seconds", "pipelines compiled", "seconds of compiling", ...Object.keys(generation.cold.stages)], ([["first", generation.cold], ["second", generation.warm]] as const).map(([name, g]) => [
-      name, g.seconds.toFixed(2), name === "second" ? { text: String(g.pipelines), good: g.pipelines === 0 } : String(g.pipelines), g.compileSeconds.toFixed(2), ...Object.keys(generation.cold.stages).map((s) => `${g.stages[s]?.toFixed(2) ?? "–"} s`),
-    ])) + memoryTimeline(generation)) : "",
-    generation ? section("GPU time by kernel, one generation", generation.timestamps ? "" : "This adapter has no timestamps: counts and costs alone.", htmlTable(["kernel", "runs", "ms", "share", "GFLOP/s", "of the peak", "GB/s"], generation.kernels.map((k) => [
-      k.label, String(k.count), k.ms.toFixed(1), percent(k.share), k.gflops.toFixed(2), percent(k.gflops / (ceilings.before.f32 ?? Infinity)), k.gbytes.toFixed(2),
-    ]))) : "",
+    section(
+      "Notes on the peers",
+      "",
+      htmlTable(
+        ["case", "peer", "note"],
+        results.flatMap(({ case: c, peers: theirs }) =>
+          theirs.flatMap((p) => [
+            ...(p.failed ? [[c.name, p.contender, `not timed: ${p.failed}`]] : []),
+            ...(p.cpuNodes
+              ? [
+                  [
+                    c.name,
+                    p.contender,
+                    `${p.cpuNodes.cpu} of its ${p.cpuNodes.all} nodes on the CPU${p.variant ? `, as ${p.variant}` : ""}`,
+                  ],
+                ]
+              : []),
+            ...(p.notes ?? []).map((n) => [c.name, p.contender, n]),
+          ]),
+        ),
+      ),
+    ),
+    runtime
+      ? section(
+          "The runtime",
+          "",
+          htmlTable(
+            ["what", "measured", "wanted"],
+            [
+              [
+                "replaying a denoising step beside a bare loop of as many dispatches",
+                { text: times(runtime.replay.ratio), good: runtime.replay.ratio <= 1.25 },
+                "≤ 1.25 ×",
+              ],
+              [
+                `made by ${runtime.allocation.replays} replays: buffers, bind groups, GPU bytes`,
+                {
+                  text: `${runtime.allocation.buffers}, ${runtime.allocation.bindGroups}, ${runtime.allocation.gpuBytes}`,
+                  good: runtime.allocation.buffers + runtime.allocation.bindGroups + runtime.allocation.gpuBytes === 0,
+                },
+                "none",
+              ],
+              ["left on the heap by a replay", `${runtime.allocation.heapBytesAReplay.toFixed(0)} bytes`, "nothing that grows"],
+              [
+                "of a core, by the main thread while the GPU works",
+                runtime.waiting
+                  ? { text: percent(runtime.waiting.core), good: runtime.waiting.core < 0.25 }
+                  : "not told apart by this system",
+                "not a core",
+              ],
+              [
+                "loading a wide matrix from memory, packed and uploaded, beside a plain copy of as many bytes",
+                `${times(runtime.loading.ms / runtime.loading.copyMs)} (${(runtime.loading.bytes / 1e3 / runtime.loading.ms).toFixed(0)} MB/s)`,
+                "nothing slower",
+              ],
+              [
+                "activations planned for a denoising step, as a multiple of the most alive at once",
+                {
+                  text: times(runtime.memory.activations / runtime.memory.lowerBound),
+                  good: runtime.memory.activations / runtime.memory.lowerBound <= 1.1,
+                },
+                "≤ 1.10 ×",
+              ],
+            ],
+          ),
+        )
+      : "",
+    generation
+      ? section(
+          "A generation with the embedded model",
+          `${JSON.stringify(generation.settings)}${readme ? `; as the README's command, in a process of its own: ${readme.seconds.toFixed(1)} s, peak resident memory ${readme.peakMB} MB` : ""}`,
+          htmlTable(
+            ["", "seconds", "pipelines compiled", "seconds of compiling", ...Object.keys(generation.cold.stages)],
+            (
+              [
+                ["first", generation.cold],
+                ["second", generation.warm],
+              ] as const
+            ).map(([name, g]) => [
+              name,
+              g.seconds.toFixed(2),
+              name === "second" ? { text: String(g.pipelines), good: g.pipelines === 0 } : String(g.pipelines),
+              g.compileSeconds.toFixed(2),
+              ...Object.keys(generation.cold.stages).map((s) => `${g.stages[s]?.toFixed(2) ?? "–"} s`),
+            ]),
+          ) + memoryTimeline(generation),
+        )
+      : "",
+    generation
+      ? section(
+          "GPU time by kernel, one generation",
+          generation.timestamps ? "" : "This adapter has no timestamps: counts and costs alone.",
+          htmlTable(
+            ["kernel", "runs", "ms", "share", "GFLOP/s", "of the peak", "GB/s"],
+            generation.kernels.map((k) => [
+              k.label,
+              String(k.count),
+              k.ms.toFixed(1),
+              percent(k.share),
+              k.gflops.toFixed(2),
+              percent(k.gflops / (ceilings.before.f32 ?? Infinity)),
+              k.gbytes.toFixed(2),
+            ]),
+          ),
+        )
+      : "",
     section("Earlier runs on this adapter", "Share of what the roofline allows, run by run.", historyChart([...earlier, record])),
     ...isa.map(({ title, folded, rows }) => {
-      const shown = rows.length ? htmlTable(Object.keys(rows[0]!), rows.map((row) => Object.values(row).map(String))) : "";
+      const shown = rows.length
+        ? htmlTable(
+            Object.keys(rows[0]!),
+            rows.map((row) => Object.values(row).map(String)),
+          )
+        : "";
       return section(title, "", shown && folded ? `<details><summary>${rows.length} rows</summary>${shown}</details>` : shown);
     }),
-    section("What could not be measured", "", record.failures.length + record.missing.length ? `<ul>${[...record.failures, ...record.missing].map((f) => `<li>${escape(f)}</li>`).join("")}</ul>` : ""),
-    section("Versions", "", htmlTable(["", "version", "adapter", "note"], [engine, ...peers].map((p) => [p.name, p.version, p.adapter, p.note ?? ""]))),
+    section(
+      "What could not be measured",
+      "",
+      record.failures.length + record.missing.length
+        ? `<ul>${[...record.failures, ...record.missing].map((f) => `<li>${escape(f)}</li>`).join("")}</ul>`
+        : "",
+    ),
+    section(
+      "Versions",
+      "",
+      htmlTable(
+        ["", "version", "adapter", "note"],
+        [engine, ...peers].map((p) => [p.name, p.version, p.adapter, p.note ?? ""]),
+      ),
+    ),
     section("Capabilities", "", `<pre>${escape(JSON.stringify(engine.capabilities, null, 2) ?? "")}</pre>`),
   ];
   return `<!doctype html><html lang="en"><meta charset="utf-8"><title>Cogwheel bench, ${escape(engine.adapter)}</title><meta name="viewport" content="width=device-width"><style>${STYLE}</style>
@@ -73,17 +230,46 @@ ${parts.join("\n")}
 
 function memoryTimeline({ memory }: NonNullable<BenchRecord["generation"]>): string {
   const stages = memory.filter((m, i) => m.stage !== memory[i - 1]?.stage);
-  return lines("memory over a generation", "MB", [
-    { name: "GPU buffers", points: memory.map((m) => [m.seconds, m.gpuBytes / 1e6]) },
-    { name: "resident", points: memory.map((m) => [m.seconds, m.residentBytes / 1e6]) },
-  ], stages.map((m) => ({ x: m.seconds, name: m.stage })));
+  return lines(
+    "memory over a generation",
+    "MB",
+    [
+      { name: "GPU buffers", points: memory.map((m) => [m.seconds, m.gpuBytes / 1e6]) },
+      { name: "resident", points: memory.map((m) => [m.seconds, m.residentBytes / 1e6]) },
+    ],
+    stages.map((m) => ({ x: m.seconds, name: m.stage })),
+  );
 }
 
 function historyChart(records: readonly BenchRecord[]): string {
   if (records.length < 2) return "";
-  const names = [...new Set(records.at(-1)!.results.filter((r) => r.case.target && r.ours).map((r) => r.case.name))];
-  const series = names.map((name) => ({ name: name.split(/[ ,]/).slice(0, 2).join(" "), points: records.flatMap((r, i) => { const ours = r.results.find((x) => x.case.name === name)?.ours; return ours ? [[i, 100 * ours.share.attainable] as const] : []; }) }));
-  return lines("history", "% attainable", series) + htmlTable(["run", ...names], records.slice(-20).map((r) => [r.date.slice(0, 16), ...names.map((name) => milliseconds(r.results.find((x) => x.case.name === name)?.ours?.ms.median))]));
+  const names = [
+    ...new Set(
+      records
+        .at(-1)!
+        .results.filter((r) => r.case.target && r.ours)
+        .map((r) => r.case.name),
+    ),
+  ];
+  const series = names.map((name) => ({
+    name: name.split(/[ ,]/).slice(0, 2).join(" "),
+    points: records.flatMap((r, i) => {
+      const ours = r.results.find((x) => x.case.name === name)?.ours;
+      return ours ? [[i, 100 * ours.share.attainable] as const] : [];
+    }),
+  }));
+  return (
+    lines("history", "% attainable", series) +
+    htmlTable(
+      ["run", ...names],
+      records
+        .slice(-20)
+        .map((r) => [
+          r.date.slice(0, 16),
+          ...names.map((name) => milliseconds(r.results.find((x) => x.case.name === name)?.ours?.ms.median)),
+        ]),
+    )
+  );
 }
 
 const STYLE = `body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#1e293b;background:#fff}

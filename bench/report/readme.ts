@@ -10,12 +10,18 @@ import { resultsFolder, type BenchRecord } from "./record.ts";
 
 const [BEGIN, END] = ["<!-- bench:begin -->", "<!-- bench:end -->"];
 
-const records = readdirSync(resultsFolder).filter((n) => n.endsWith(".json")).sort().flatMap((name) => {
-  const record = JSON.parse(readFileSync(join(resultsFolder, name), "utf8")) as BenchRecord;
-  return record.results && record.ceilings?.before ? [record] : [];
-});
+const records = readdirSync(resultsFolder)
+  .filter((n) => n.endsWith(".json"))
+  .sort()
+  .flatMap((name) => {
+    const record = JSON.parse(readFileSync(join(resultsFolder, name), "utf8")) as BenchRecord;
+    return record.results && record.ceilings?.before ? [record] : [];
+  });
 
-function newest<T>(list: readonly BenchRecord[], of: (record: BenchRecord) => T | undefined): { value: T; record: BenchRecord } | undefined {
+function newest<T>(
+  list: readonly BenchRecord[],
+  of: (record: BenchRecord) => T | undefined,
+): { value: T; record: BenchRecord } | undefined {
   for (const record of [...list].reverse()) {
     const value = of(record);
     if (value !== undefined) return { value, record };
@@ -24,7 +30,10 @@ function newest<T>(list: readonly BenchRecord[], of: (record: BenchRecord) => T 
 }
 
 /** Peers' figures may come from several runs: of each the newest. */
-function caseOf(list: readonly BenchRecord[], name: string): { ours: NonNullable<CaseResult["ours"]>; ratio: (peer: string) => number | undefined; used: BenchRecord[] } | undefined {
+function caseOf(
+  list: readonly BenchRecord[],
+  name: string,
+): { ours: NonNullable<CaseResult["ours"]>; ratio: (peer: string) => number | undefined; used: BenchRecord[] } | undefined {
   const result = (r: BenchRecord) => r.results.find((x) => x.case.name === name && x.ours);
   const own = newest(list, result);
   if (!own) return undefined;
@@ -44,14 +53,21 @@ function section(adapter: string, list: readonly BenchRecord[]): string {
   const rows = names.flatMap((name) => {
     const found = caseOf(list, name);
     if (!found) return [];
-    const target = list.at(-1)!.results.find((x) => x.case.name === name)?.case.target ?? newest(list, (r) => r.results.find((x) => x.case.name === name)?.case.target)?.value;
-    const share = target?.ceiling === "copy" ? `${percent(found.ours.share.copy)} of a copy (${(found.ours.ceilings.copy ?? 0).toFixed(0)} GB/s)` : `${percent(found.ours.share.chains)}, ${percent(found.ours.share.peak)}`;
+    const target =
+      list.at(-1)!.results.find((x) => x.case.name === name)?.case.target ??
+      newest(list, (r) => r.results.find((x) => x.case.name === name)?.case.target)?.value;
+    const share =
+      target?.ceiling === "copy"
+        ? `${percent(found.ours.share.copy)} of a copy (${(found.ours.ceilings.copy ?? 0).toFixed(0)} GB/s)`
+        : `${percent(found.ours.share.chains)}, ${percent(found.ours.share.peak)}`;
     const cells = [name, milliseconds(found.ours.ms.median), ...peers.map((p) => times(found.ratio(p.id))), share];
     found.used.forEach((r) => used.add(r));
     return [`| ${cells.join(" | ")} |`];
   });
   const heads = ["case", "ms", ...peers.map((p) => `${p.name} ${p.version.replace(/\+.*/, "")}`), "of 16 chains, of the peak"];
-  const runtime = newest(list, (r) => r.runtime), readme = newest(list, (r) => r.readme), ceilings = list.at(-1)!.ceilings.before;
+  const runtime = newest(list, (r) => r.runtime),
+    readme = newest(list, (r) => r.readme),
+    ceilings = list.at(-1)!.ceilings.before;
   for (const r of [runtime, readme]) if (r) used.add(r.record);
   const dates = [...used].map((r) => r.date.slice(0, 10)).sort();
   const { machine } = list.at(-1)!;
@@ -59,9 +75,23 @@ function section(adapter: string, list: readonly BenchRecord[]): string {
   return [
     `**${adapter}**, ${machine.cores} × ${machine.cpu} (${span}, ${[...new Set([...used].map((r) => `\`${r.command}\``))].join(", ")}): 16 chains ${(ceilings["16 chains"] ?? 0).toFixed(0)}, peak ${(ceilings.f32 ?? 0).toFixed(0)} GFLOP/s`,
     "",
-    `| ${heads.join(" | ")} |`, `| --- |${heads.slice(1).map(() => " --- |").join("")}`, ...rows, "",
-    ...(runtime ? [`Replaying a denoising step costs ${times(runtime.value.replay.ratio)} a bare loop of as many dispatches and makes ${runtime.value.allocation.buffers + runtime.value.allocation.bindGroups || "no"} buffers or bind groups; while the GPU works the main thread takes ${percent(runtime.value.waiting?.core)} of a core.`] : []),
-    ...(readme ? [`The command at the top of this page: ${readme.value.seconds.toFixed(1)} s from start to MP4, peak resident memory ${readme.value.peakMB} MB.`] : []),
+    `| ${heads.join(" | ")} |`,
+    `| --- |${heads
+      .slice(1)
+      .map(() => " --- |")
+      .join("")}`,
+    ...rows,
+    "",
+    ...(runtime
+      ? [
+          `Replaying a denoising step costs ${times(runtime.value.replay.ratio)} a bare loop of as many dispatches and makes ${runtime.value.allocation.buffers + runtime.value.allocation.bindGroups || "no"} buffers or bind groups; while the GPU works the main thread takes ${percent(runtime.value.waiting?.core)} of a core.`,
+        ]
+      : []),
+    ...(readme
+      ? [
+          `The command at the top of this page: ${readme.value.seconds.toFixed(1)} s from start to MP4, peak resident memory ${readme.value.peakMB} MB.`,
+        ]
+      : []),
   ].join("\n");
 }
 
@@ -70,6 +100,11 @@ const text = readFileSync(file, "utf8");
 const [from, to] = [text.indexOf(BEGIN), text.indexOf(END)];
 if (from < 0 || to < from) throw new Error(`[bench] README.md must hold ${BEGIN} and ${END}, got neither or not in order; put them back`);
 const adapters = [...new Set(records.map((r) => r.engine.adapter))];
-const sections = adapters.map((adapter) => section(adapter, records.filter((r) => r.engine.adapter === adapter)));
+const sections = adapters.map((adapter) =>
+  section(
+    adapter,
+    records.filter((r) => r.engine.adapter === adapter),
+  ),
+);
 writeFileSync(file, `${text.slice(0, from + BEGIN.length)}\n${sections.join("\n\n")}\n${text.slice(to)}`);
 console.log(`${file}: ${adapters.join(", ")}`);

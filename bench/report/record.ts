@@ -13,7 +13,13 @@ import type { Runtime } from "../measure/runtime.ts";
 export interface BenchRecord {
   readonly date: string;
   readonly command: string;
-  readonly machine: { readonly system: string; readonly cpu: string; readonly cores: number; readonly memoryGB: number; readonly node: string };
+  readonly machine: {
+    readonly system: string;
+    readonly cpu: string;
+    readonly cores: number;
+    readonly memoryGB: number;
+    readonly node: string;
+  };
   /** With the adapter's capabilities. */
   readonly engine: Opened;
   readonly peers: readonly (Opened & { readonly id: string })[];
@@ -44,7 +50,9 @@ export const resultsFolder = join(packageRoot, "bench", "results");
 export function history(engine: Opened, folder = resultsFolder): BenchRecord[] {
   if (!existsSync(folder)) return [];
   const records: BenchRecord[] = [];
-  for (const name of readdirSync(folder).filter((n) => n.endsWith(".json")).sort()) {
+  for (const name of readdirSync(folder)
+    .filter((n) => n.endsWith(".json"))
+    .sort()) {
     try {
       const record = JSON.parse(readFileSync(join(folder, name), "utf8")) as BenchRecord;
       if (record.engine?.adapter === engine.adapter && record.ceilings?.before && Array.isArray(record.results)) records.push(record);
@@ -69,17 +77,38 @@ export function isaTables(folder = resultsFolder): readonly IsaTable[] {
   const { family, adapter, onnxruntime, rows } = record;
   const share = (value: number | undefined): string => (value === undefined ? "–" : `${(100 * value).toFixed(1)} %`);
   const variant = ({ case: of, kernel, label, isa: { stats, loop } }: IsaRow) => ({
-    case: of, kernel: kernel === PEER ? `${kernel} ${onnxruntime?.version ?? ""}, ${label}` : label,
-    VGPRs: stats.vgprs, spills: stats.spills, "scratch bytes": stats.scratchBytes, "LDS bytes": stats.ldsBytes, "waves a SIMD": stats.waves, "useful share": share(loop?.useful),
+    case: of,
+    kernel: kernel === PEER ? `${kernel} ${onnxruntime?.version ?? ""}, ${label}` : label,
+    VGPRs: stats.vgprs,
+    spills: stats.spills,
+    "scratch bytes": stats.scratchBytes,
+    "LDS bytes": stats.ldsBytes,
+    "waves a SIMD": stats.waves,
+    "useful share": share(loop?.useful),
   });
   return [
     {
       title: `A GPU's own compiler (npm run bench:isa): ${family}, ${adapter}, ${record.date}`,
-      rows: rows.filter((row) => row.of === "case").map((row) => ({ ...variant(row), "WMMA share": row.isa.loop?.matrix ? share(row.isa.loop.matrixShare) : "–", "with the loop around it": share(row.isa.loop?.main) })),
+      rows: rows
+        .filter((row) => row.of === "case")
+        .map((row) => ({
+          ...variant(row),
+          "WMMA share": row.isa.loop?.matrix ? share(row.isa.loop.matrixShare) : "–",
+          "with the loop around it": share(row.isa.loop?.main),
+        })),
     },
     {
       title: `All kernels on ${family}: the most of any variant, and the fewest waves`,
-      rows: byKernel(rows).map((k) => ({ kernel: k.kernel, variants: k.variants, VGPRs: k.vgprs, spills: k.spills, "scratch bytes": k.scratchBytes, "LDS bytes": k.ldsBytes, "waves a SIMD": k.waves, "fewest waves": k.fewest })),
+      rows: byKernel(rows).map((k) => ({
+        kernel: k.kernel,
+        variants: k.variants,
+        VGPRs: k.vgprs,
+        spills: k.spills,
+        "scratch bytes": k.scratchBytes,
+        "LDS bytes": k.ldsBytes,
+        "waves a SIMD": k.waves,
+        "fewest waves": k.fewest,
+      })),
     },
     { title: `All other variants on ${family}`, folded: true, rows: rows.filter((row) => row.of === "list").map(variant) },
   ];

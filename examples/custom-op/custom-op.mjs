@@ -16,10 +16,13 @@ const swishOp = {
     // Windows keep a large tensor within what the adapter can bind at once.
     rowWindows(caps, x.size / 4, [(4 * x.bytes) / x.size, 16]).map((rows) =>
       dispatch({
-        kernel, types: { X: x.dtype }, params: { count4: rows.count, beta },
+        kernel,
+        types: { X: x.dtype },
+        params: { count4: rows.count, beta },
         bindings: { x: rowView(x, rows, 4), y: rowView(y, rows, 4) },
         grid: foldGrid(Math.ceil(rows.count / kernel.overrides.WG), caps),
-      })),
+      }),
+    ),
 };
 const swish = (x, beta) => x.graph.record(swishOp, { x }, { beta }).y;
 
@@ -35,11 +38,12 @@ const { y } = await runGraph(gpu, graph, { x: given.x }, { type: () => "f32", re
 
 // The same in plain arithmetic.
 let worst = 0;
-for (let r = 0; r < rows; r++) for (let n = 0; n < outer; n++) {
-  let sum = given.b[n];
-  for (let k = 0; k < inner; k++) sum += given.x[r * inner + k] * given.w[n * inner + k];
-  worst = Math.max(worst, Math.abs(sum / (1 + Math.exp(-1.5 * sum)) - y[r * outer + n]));
-}
+for (let r = 0; r < rows; r++)
+  for (let n = 0; n < outer; n++) {
+    let sum = given.b[n];
+    for (let k = 0; k < inner; k++) sum += given.x[r * inner + k] * given.w[n * inner + k];
+    worst = Math.max(worst, Math.abs(sum / (1 + Math.exp(-1.5 * sum)) - y[r * outer + n]));
+  }
 console.log(`${gpu.name}: ${y.length} values, off by at most ${worst.toExponential(1)}`);
 if (!(worst < 1e-5)) process.exitCode = 1;
 await gpu[Symbol.asyncDispose](); // frees the GPU's memory, and lets the process end

@@ -7,7 +7,10 @@ console.log(gpu.name);
 for (const path of process.argv.slice(2)) {
   const { name, module, verdict, outputs, error } = await runCase(gpu, await readCase(new Uint8Array(await readFile(path)), path));
   console.log(`${name} (${module}): ${verdict}${error ? `, ${error}` : ""}`);
-  for (const o of outputs) console.log(`  ${o.output}: relative L2 ${o.relativeL2.toExponential(2)}, largest error ${o.maxAbs.toExponential(2)}, limit ${o.threshold}`);
+  for (const o of outputs)
+    console.log(
+      `  ${o.output}: relative L2 ${o.relativeL2.toExponential(2)}, largest error ${o.maxAbs.toExponential(2)}, limit ${o.threshold}`,
+    );
   if (verdict !== "pass") process.exitCode = 1;
 }
 await gpu[Symbol.asyncDispose](); // frees the GPU's memory, and lets the process end

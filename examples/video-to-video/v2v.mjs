@@ -8,7 +8,8 @@ if (!input || !prompt) throw new Error("usage: v2v.mjs IN PROMPT [OUT] [MODEL]")
 const model = await CogVideoX.open(from);
 const { frames, fps } = await decodeVideo(input, { maxFrames: model.defaults.frames });
 const video = await model.generate({
-  prompt, seed: 1,
+  prompt,
+  seed: 1,
   video: frames, // as many of them as the model can make are taken, cropped to its size
   strength: 0.7, // 0.7 of the steps are run; 1 would leave nothing of the file
   ...(fps ? { fps } : {}),

@@ -16,17 +16,25 @@ export function allFinite(values: Float32Array): boolean {
 export function expectFinite(values: Float32Array, room: string, what: string, remedy: string): void {
   if (allFinite(values)) return;
   const bad = values.reduce((n, v) => n + (Number.isFinite(v) ? 0 : 1), 0);
-  throw new CogwheelError(room, `${what} must be finite, got NaN or infinity in ${bad} of ${values.length} values, first ${values.find((v) => !Number.isFinite(v))} at ${values.findIndex((v) => !Number.isFinite(v))}; ${remedy}`);
+  throw new CogwheelError(
+    room,
+    `${what} must be finite, got NaN or infinity in ${bad} of ${values.length} values, first ${values.find((v) => !Number.isFinite(v))} at ${values.findIndex((v) => !Number.isFinite(v))}; ${remedy}`,
+  );
 }
 
 /** What to do where a model has made them. */
-export const CHECK_FINITE = "run it with checkFinite (--check-finite), which names the first node that makes one, and look at weights, adapters and guidance";
+export const CHECK_FINITE =
+  "run it with checkFinite (--check-finite), which names the first node that makes one, and look at weights, adapters and guidance";
 
 /** The name of an array's type, also of one from another realm. */
 export const arrayType = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 
 /** Throws unless it is a Float32Array of finite numbers. */
 export function expectFloats(value: unknown, room: string, what: string): asserts value is Float32Array {
-  if (arrayType(value) !== "Float32Array") throw new CogwheelError(room, `${what} must be a Float32Array, got ${value === null || typeof value !== "object" ? String(value) : arrayType(value)}; convert it with Float32Array.from`);
+  if (arrayType(value) !== "Float32Array")
+    throw new CogwheelError(
+      room,
+      `${what} must be a Float32Array, got ${value === null || typeof value !== "object" ? String(value) : arrayType(value)}; convert it with Float32Array.from`,
+    );
   expectFinite(value as Float32Array, room, what, "make it again");
 }

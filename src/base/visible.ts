@@ -33,12 +33,18 @@ const LINE = 2000;
 /** Cuts words and lines that are longer than anybody reads in their middle, and says by how much; the end, where a remedy stands, is kept. */
 export function shortened(text: string): string {
   if (text.length <= WORD) return text;
-  return cut(text.replace(/\S{401,}/g, (word) => cut(word, WORD)), LINE);
+  return cut(
+    text.replace(/\S{401,}/g, (word) => cut(word, WORD)),
+    LINE,
+  );
 }
 
 /** Several lines, each made visible and cut. */
 export function shortenedLines(text: string): string {
-  return text.split("\n").map((line) => shortened(visible(line))).join("\n");
+  return text
+    .split("\n")
+    .map((line) => shortened(visible(line)))
+    .join("\n");
 }
 
 /** The text, or its beginning and end, so that it has about `limit` characters. */

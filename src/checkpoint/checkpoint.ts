@@ -53,7 +53,11 @@ export class Checkpoint implements AsyncDisposable {
   component(name: string): Component {
     const found = this.components.get(name);
     if (found) return found;
-    throw checkpointError(this.source, "model_index.json", `the checkpoint must have a component ${JSON.stringify(name)}, got ${[...this.components.keys()].join(", ") || "none"}; use a CogVideoX checkpoint`);
+    throw checkpointError(
+      this.source,
+      "model_index.json",
+      `the checkpoint must have a component ${JSON.stringify(name)}, got ${[...this.components.keys()].join(", ") || "none"}; use a CogVideoX checkpoint`,
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -80,11 +84,18 @@ export interface ListedComponent {
 }
 
 /** What model_index.json says: the pipeline's class and its components, or those of `only`; throws when one of these is missing. */
-export async function readModelIndex(source: CheckpointSource, only?: readonly string[]): Promise<{ className: string; components: ListedComponent[] }> {
+export async function readModelIndex(
+  source: CheckpointSource,
+  only?: readonly string[],
+): Promise<{ className: string; components: ListedComponent[] }> {
   const index = await readJson(source, "model_index.json");
   const className = index["_class_name"];
   if (typeof className !== "string") {
-    throw checkpointError(source, "model_index.json", `_class_name must be a string, got ${JSON.stringify(className) ?? "nothing"}; download the file again`);
+    throw checkpointError(
+      source,
+      "model_index.json",
+      `_class_name must be a string, got ${JSON.stringify(className) ?? "nothing"}; download the file again`,
+    );
   }
   const listed: ListedComponent[] = [];
   for (const [name, value] of Object.entries(index)) {
@@ -93,24 +104,39 @@ export async function readModelIndex(source: CheckpointSource, only?: readonly s
     const [library, componentClass] = value as unknown[];
     if (library === null && componentClass === null) continue;
     if (value.length !== 2 || typeof library !== "string" || typeof componentClass !== "string") {
-      throw checkpointError(source, "model_index.json", `${name} must be a pair of library and class, got ${JSON.stringify(value)}; download the file again`);
+      throw checkpointError(
+        source,
+        "model_index.json",
+        `${name} must be a pair of library and class, got ${JSON.stringify(value)}; download the file again`,
+      );
     }
     checkPath(source, name);
     listed.push({ name, library, className: componentClass });
   }
   const missing = only?.filter((name) => !listed.some((component) => component.name === name)) ?? [];
   if (missing.length > 0) {
-    throw checkpointError(source, "model_index.json", `the checkpoint must have ${missing.join(", ")}, got ${listed.map(({ name }) => name).join(", ") || "no components"}; use a CogVideoX checkpoint`);
+    throw checkpointError(
+      source,
+      "model_index.json",
+      `the checkpoint must have ${missing.join(", ")}, got ${listed.map(({ name }) => name).join(", ") || "no components"}; use a CogVideoX checkpoint`,
+    );
   }
   return { className, components: only ? listed.filter(({ name }) => only.includes(name)) : listed };
 }
 
 /** Where a component keeps its files: its config, and the name of its weights without extension, null when it has none. */
-export function componentFiles({ name, library, className }: ListedComponent): { kind: "scheduler" | "tokenizer" | "processor" | "model"; configFile: string; weights: string | null } {
-  const kind = /Scheduler$/.test(className) ? "scheduler"
-    : /Tokenizer(Fast)?$/.test(className) ? "tokenizer"
-    : /(Processor|FeatureExtractor)(Fast)?$/.test(className) ? "processor"
-    : "model";
+export function componentFiles({ name, library, className }: ListedComponent): {
+  kind: "scheduler" | "tokenizer" | "processor" | "model";
+  configFile: string;
+  weights: string | null;
+} {
+  const kind = /Scheduler$/.test(className)
+    ? "scheduler"
+    : /Tokenizer(Fast)?$/.test(className)
+      ? "tokenizer"
+      : /(Processor|FeatureExtractor)(Fast)?$/.test(className)
+        ? "processor"
+        : "model";
   const file = {
     scheduler: "scheduler_config.json",
     tokenizer: "tokenizer_config.json",
@@ -124,7 +150,10 @@ export function componentFiles({ name, library, className }: ListedComponent): {
 /** Throws unless a variant is a word. */
 export function checkVariant(variant: string | undefined): void {
   if (variant !== undefined && !/^[\w-]+$/.test(variant)) {
-    throw new CogwheelError("checkpoint", `a variant must be a word such as fp16, got ${JSON.stringify(variant)}; leave it out for the plain files`);
+    throw new CogwheelError(
+      "checkpoint",
+      `a variant must be a word such as fp16, got ${JSON.stringify(variant)}; leave it out for the plain files`,
+    );
   }
 }
 
@@ -136,12 +165,21 @@ async function open(source: CheckpointSource, { variant, only, configsOnly }: Op
   return new Checkpoint(source, className, new Map(components.map((component) => [component.name, component])));
 }
 
-async function openComponent(source: CheckpointSource, component: ListedComponent, variant: string | undefined, configsOnly = false): Promise<Component> {
+async function openComponent(
+  source: CheckpointSource,
+  component: ListedComponent,
+  variant: string | undefined,
+  configsOnly = false,
+): Promise<Component> {
   const { name, library, className } = component;
   const { kind, configFile, weights: base } = componentFiles(component);
   const there = await source.exists(configFile);
   if (!there && kind !== "tokenizer") {
-    throw checkpointError(source, configFile, `model_index.json names the component ${name} (${className}), so its config must exist, got no such file; finish the download`);
+    throw checkpointError(
+      source,
+      configFile,
+      `model_index.json names the component ${name} (${className}), so its config must exist, got no such file; finish the download`,
+    );
   }
   const config = there ? await readJson(source, configFile) : {};
   const weights = base === null || configsOnly ? null : await findWeights(source, name, base, { variant });
@@ -153,8 +191,13 @@ async function noIndex(source: CheckpointSource): Promise<CogwheelError> {
   let got = "no such file";
   if (await source.exists("config.json")) {
     const config = await readJson(source, "config.json").catch(() => ({}) as Record<string, unknown>);
-    const className = config["_class_name"] ?? (isObject(config) && Array.isArray(config["architectures"]) ? config["architectures"][0] : undefined);
+    const className =
+      config["_class_name"] ?? (isObject(config) && Array.isArray(config["architectures"]) ? config["architectures"][0] : undefined);
     got = `a config.json${typeof className === "string" ? ` of ${className}` : ""}, so a single component`;
   }
-  return checkpointError(source, "model_index.json", `a checkpoint must be in diffusers' folder layout, got ${got}; pass the folder above that holds model_index.json, or convert with diffusers' scripts`);
+  return checkpointError(
+    source,
+    "model_index.json",
+    `a checkpoint must be in diffusers' folder layout, got ${got}; pass the folder above that holds model_index.json, or convert with diffusers' scripts`,
+  );
 }

@@ -39,8 +39,13 @@ export class ComponentWeights implements WeightProvider {
    * With f16 storage every matrix that the file holds in a wider type is looked at once: those that would lose more than
    * rounding (see `fitsF16`) stay f32 and are named in `kept`. What is f16 in the file loses nothing and is not looked at.
    */
-  static async open(component: Component, dtype: "f32" | "f16", options: { signal?: AbortSignal; onProgress?: (done: number) => void } = {}): Promise<ComponentWeights> {
-    if (!component.weights) throw new CogwheelError("checkpoint", `${component.name} must have weights, got none; the checkpoint is incomplete`);
+  static async open(
+    component: Component,
+    dtype: "f32" | "f16",
+    options: { signal?: AbortSignal; onProgress?: (done: number) => void } = {},
+  ): Promise<ComponentWeights> {
+    if (!component.weights)
+      throw new CogwheelError("checkpoint", `${component.name} must have weights, got none; the checkpoint is incomplete`);
     const weights = new ComponentWeights(component.weights, dtype);
     if (dtype === "f32") return weights;
     const wide = [...component.weights].filter(([, { dtype: from, shape }]) => shape.length > 1 && from !== "F16").map(([name]) => name);
@@ -82,19 +87,26 @@ export class ComponentWeights implements WeightProvider {
     for await (const { bytes, from } of this.#pieces(name, signal)) {
       const size = DTYPE_BYTES[from];
       if (from === (dtype === "f16" ? "F16" : "F32")) {
-        yield dtype === "f16" ? new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2) : new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-      } else for (let at = 0; at < bytes.length; at += CONVERTED * size) {
-        const some = bytes.subarray(at, at + CONVERTED * size);
-        const count = some.length / size;
-        out ??= dtype === "f16" ? new Uint16Array(most) : new Float32Array(most);
-        yield out instanceof Uint16Array ? toFloat16(some, from, out.subarray(0, count)) : toFloat32(some, from, out.subarray(0, count));
-      }
+        yield dtype === "f16"
+          ? new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2)
+          : new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+      } else
+        for (let at = 0; at < bytes.length; at += CONVERTED * size) {
+          const some = bytes.subarray(at, at + CONVERTED * size);
+          const count = some.length / size;
+          out ??= dtype === "f16" ? new Uint16Array(most) : new Float32Array(most);
+          yield out instanceof Uint16Array ? toFloat16(some, from, out.subarray(0, count)) : toFloat32(some, from, out.subarray(0, count));
+        }
     }
   }
 
   #entry(name: string) {
     const entry = this.index.get(name);
-    if (!entry) throw new CogwheelError("checkpoint", `a weight must be in the checkpoint to be read, got ${name}; check it with expectWeights first`);
+    if (!entry)
+      throw new CogwheelError(
+        "checkpoint",
+        `a weight must be in the checkpoint to be read, got ${name}; check it with expectWeights first`,
+      );
     return entry;
   }
 
@@ -104,7 +116,10 @@ export class ComponentWeights implements WeightProvider {
     const rows = shape[0] ?? 1;
     const rowBytes = Math.max(1, (end - start) / rows);
     const step = Math.max(1, Math.floor(this.index.pieceBytes / rowBytes));
-    const memory = this.index.readsInto && rows > step && step * rowBytes <= this.index.pieceBytes ? [0, 1].map(() => spareOf(this.index.pieceBytes)) : [];
+    const memory =
+      this.index.readsInto && rows > step && step * rowBytes <= this.index.pieceBytes
+        ? [0, 1].map(() => spareOf(this.index.pieceBytes))
+        : [];
     const read = (row: number) => {
       const range = shape.length ? { rowStart: row, rowEnd: Math.min(rows, row + step) } : {};
       const piece = this.index.read(name, range, memory[(row / step) % 2]);
@@ -128,6 +143,9 @@ export class ComponentWeights implements WeightProvider {
 
 /** What a user is told of weights that were kept. */
 export function keptMessage(component: string, kept: readonly KeptInF32[]): string {
-  const list = kept.slice(0, 8).map((k) => `${k.name} (${k.overflow} too large, ${k.underflow} too small)`).join(", ");
+  const list = kept
+    .slice(0, 8)
+    .map((k) => `${k.name} (${k.overflow} too large, ${k.underflow} too small)`)
+    .join(", ");
   return `[checkpoint] ${kept.length} of ${component}'s weights do not fit f16 and stay f32: ${list}${kept.length > 8 ? ` and ${kept.length - 8} more` : ""}`;
 }

@@ -35,7 +35,14 @@ export class ConfigKeys {
 
   /** A whole number from `least` to `most`. */
   count(name: string, preset: number | undefined, { least = 1, most = 65536 }: { least?: number; most?: number } = {}): number {
-    return this.read(name, preset, (v) => Number.isInteger(v) && (v as number) >= least && (v as number) <= most, `a whole number from ${least} to ${most}`) ?? least;
+    return (
+      this.read(
+        name,
+        preset,
+        (v) => Number.isInteger(v) && (v as number) >= least && (v as number) <= most,
+        `a whole number from ${least} to ${most}`,
+      ) ?? least
+    );
   }
 
   /** A finite number that `ok` takes. */

@@ -89,7 +89,10 @@ export class WeightIndex {
   async read(name: string, rows?: RowRange, into?: Uint8Array<ArrayBuffer>): Promise<TensorData> {
     const entry = this.get(name);
     if (!entry) {
-      throw new CogwheelError("checkpoint", `${this.files.join(", ")}: a weight must be there to be read, got the name ${JSON.stringify(name)} (in ${this.#source.label}); check the names with expectWeights first`);
+      throw new CogwheelError(
+        "checkpoint",
+        `${this.files.join(", ")}: a weight must be there to be read, got the name ${JSON.stringify(name)} (in ${this.#source.label}); check the names with expectWeights first`,
+      );
     }
     return readTensor(this.#source, entry.file, name, entry, rows, into);
   }
@@ -112,13 +115,13 @@ export interface HasWeights {
  *
  * @param expected name → shape
  */
-export function expectWeights(
-  component: HasWeights,
-  expected: ReadonlyMap<string, readonly number[]>,
-): { ignored: string[] } {
+export function expectWeights(component: HasWeights, expected: ReadonlyMap<string, readonly number[]>): { ignored: string[] } {
   const { weights } = component;
   if (!weights) {
-    throw new CogwheelError("checkpoint", `${component.name}: ${expected.size} weights are expected, got a component without weights; download its .safetensors files`);
+    throw new CogwheelError(
+      "checkpoint",
+      `${component.name}: ${expected.size} weights are expected, got a component without weights; download its .safetensors files`,
+    );
   }
   const problems: string[] = [];
   const used = new Set<string>();
@@ -221,12 +224,20 @@ export async function readShardIndex(source: CheckpointSource, folder: string, i
   const index = await readJson(source, indexPath);
   const map = index["weight_map"];
   if (!isObject(map) || Object.keys(map).length === 0) {
-    throw checkpointError(source, indexPath, `weight_map must be an object of weight → file, got ${JSON.stringify(map)?.slice(0, 60) ?? "nothing"}; download the file again`);
+    throw checkpointError(
+      source,
+      indexPath,
+      `weight_map must be an object of weight → file, got ${JSON.stringify(map)?.slice(0, 60) ?? "nothing"}; download the file again`,
+    );
   }
   const fileOf = new Map<string, string>();
   for (const [name, file] of Object.entries(map)) {
     if (typeof file !== "string" || !file.endsWith(".safetensors")) {
-      throw checkpointError(source, indexPath, `weight_map must name .safetensors files, got ${JSON.stringify(file)} for ${name}; use an index made with safe_serialization=True`);
+      throw checkpointError(
+        source,
+        indexPath,
+        `weight_map must name .safetensors files, got ${JSON.stringify(file)} for ${name}; use an index made with safe_serialization=True`,
+      );
     }
     checkPath(source, file);
     fileOf.set(name, join(folder, file));
@@ -240,15 +251,21 @@ async function openShards(source: CheckpointSource, folder: string, indexPath: s
   const there = await Promise.all(paths.map((path) => source.exists(path)));
   const absent = paths.filter((_, i) => !there[i]);
   if (absent.length > 0) {
-    throw checkpointError(source, indexPath, `every file of the index must be there, got ${absent.length} of ${paths.length} missing: ${absent.join(", ")}; finish the download`);
+    throw checkpointError(
+      source,
+      indexPath,
+      `every file of the index must be there, got ${absent.length} of ${paths.length} missing: ${absent.join(", ")}; finish the download`,
+    );
   }
   const files = new Map((await Promise.all(paths.map((path) => openSafetensors(source, path)))).map((file) => [file.path, file]));
   const lost = [...fileOf].filter(([name, path]) => !files.get(path)!.tensors.has(name));
   if (lost.length > 0) {
     throw checkpointError(
-      source, indexPath,
+      source,
+      indexPath,
       `every weight of the index must be in its file, got ${lost.length} of ${fileOf.size} that are not; the index belongs to other files, download all again`,
-      undefined, firstLines(lost.map(([name, path]) => `${name} in ${path}`)),
+      undefined,
+      firstLines(lost.map(([name, path]) => `${name} in ${path}`)),
     );
   }
   // A shard may hold more than the index says (it is ignored later, by name), but where two hold a name the index decides.
@@ -260,10 +277,17 @@ async function openShards(source: CheckpointSource, folder: string, indexPath: s
 /** A file beside the config that holds weights of another format, named as what it is; a source that cannot list has none. */
 async function foreignWeights(source: CheckpointSource, folder: string): Promise<FileKind | undefined> {
   const files = await source.list().catch(() => []);
-  const found = files.find(({ path }) => path.slice(0, Math.max(0, path.lastIndexOf("/"))) === folder && /\.(?:bin|pt|pth|ckpt|pkl|gguf|ggml|onnx|npz|npy|h5|msgpack|tflite|pb|sft|zip|tar|gz)$/i.test(path));
+  const found = files.find(
+    ({ path }) =>
+      path.slice(0, Math.max(0, path.lastIndexOf("/"))) === folder &&
+      /\.(?:bin|pt|pth|ckpt|pkl|gguf|ggml|onnx|npz|npy|h5|msgpack|tflite|pb|sft|zip|tar|gz)$/i.test(path),
+  );
   if (!found) return undefined;
   const kind = fileKind(await source.read(found.path, 0, Math.min(found.size, KIND_BYTES)));
-  return { name: `${found.path.slice(found.path.lastIndexOf("/") + 1)}${kind ? `, ${kind.name}` : ""}`, remedy: kind?.remedy ?? "download the .safetensors files" };
+  return {
+    name: `${found.path.slice(found.path.lastIndexOf("/") + 1)}${kind ? `, ${kind.name}` : ""}`,
+    remedy: kind?.remedy ?? "download the .safetensors files",
+  };
 }
 
 /** The error when no safetensors was found: another variant, PyTorch's pickles, or nothing. */
@@ -275,7 +299,11 @@ async function noWeights(source: CheckpointSource, folder: string, base: string,
       if (other === variant) continue;
       for (const name of [singleName(base, other), ...indexNames(base, other)]) {
         if (!(await exists(name))) continue;
-        return checkpointError(source, at, `the variant ${JSON.stringify(variant)} must have its own files, got ${name} only; ${other === null ? "leave the variant out" : `ask for the variant ${JSON.stringify(other)}`}`);
+        return checkpointError(
+          source,
+          at,
+          `the variant ${JSON.stringify(variant)} must have its own files, got ${name} only; ${other === null ? "leave the variant out" : `ask for the variant ${JSON.stringify(other)}`}`,
+        );
       }
     }
   }
@@ -283,14 +311,16 @@ async function noWeights(source: CheckpointSource, folder: string, base: string,
   for (const name of pickles) {
     if (!(await exists(name))) continue;
     return checkpointError(
-      source, at,
+      source,
+      at,
       `weights must be .safetensors, got ${name}, which is a Python pickle; convert it once in Python: load this component with from_pretrained("${at}") and call save_pretrained("${at}", safe_serialization=True)`,
     );
   }
   const other = await foreignWeights(source, folder);
   if (other) return checkpointError(source, at, `weights must be .safetensors, got ${other.name}; ${other.remedy}`);
   return checkpointError(
-    source, at,
+    source,
+    at,
     `weights must be in ${singleName(base, variant ?? null)} or behind ${indexNames(base, variant ?? null)[0]}, got neither; finish the download`,
   );
 }

@@ -21,7 +21,8 @@ export async function readInput(path: string, { limit, signal }: { limit?: numbe
     let size = 0;
     for await (const chunk of readChunks(path, signal)) {
       size += chunk.length;
-      if (size > most) throw new CogwheelError("input", `${path} must have at most ${most.toLocaleString("en")} bytes, got more; check the path`);
+      if (size > most)
+        throw new CogwheelError("input", `${path} must have at most ${most.toLocaleString("en")} bytes, got more; check the path`);
       chunks.push(chunk);
     }
     return Buffer.concat(chunks);
@@ -60,11 +61,18 @@ export async function checkDistinct(outputs: readonly Named[], inputs: readonly 
       if (input === undefined) continue;
       const from = await placeOf(input);
       if (same(place, from) || (place.id !== undefined && from.folder && place.real.startsWith(from.real + sep))) {
-        throw new CogwheelError("output", `${option} must not be what the result is made from, got ${path}, which ${same(place, from) ? `${of} reads` : `belongs to ${of} ${input}`}; choose another place with ${option}.`);
+        throw new CogwheelError(
+          "output",
+          `${option} must not be what the result is made from, got ${path}, which ${same(place, from) ? `${of} reads` : `belongs to ${of} ${input}`}; choose another place with ${option}.`,
+        );
       }
     }
     const other = places.find((one) => same(one.place, place));
-    if (other) throw new CogwheelError("output", `results must have places of their own, got ${path} for ${other.option} and ${option}; choose another with ${option}.`);
+    if (other)
+      throw new CogwheelError(
+        "output",
+        `results must have places of their own, got ${path} for ${other.option} and ${option}; choose another with ${option}.`,
+      );
     places.push({ option, path, place });
   }
 }

@@ -54,20 +54,43 @@ export interface GenerateCommandOptions extends Partial<Settings> {
 }
 
 export async function generateCommand(words: readonly string[], options: GenerateCommandOptions): Promise<void> {
-  const { promptFile, negative, seed, dynamicGuidance, model: folder = EMBEDDED_MODEL, variant, dtype, adapter, saveLatents, checkFinite, ...rest } = options;
+  const {
+    promptFile,
+    negative,
+    seed,
+    dynamicGuidance,
+    model: folder = EMBEDDED_MODEL,
+    variant,
+    dtype,
+    adapter,
+    saveLatents,
+    checkFinite,
+    ...rest
+  } = options;
   const { out: wantedOut, latents: latentsFile, profile: profileFile, image, video, control, mask, ...more } = rest;
   const { samples, strength, fit, referenceProfile, tiling, lora, ...settings } = more;
-  if (words.length && promptFile) throw new CogwheelError("generate", `a prompt is given as words or with --prompt-file, got both; leave one out`);
+  if (words.length && promptFile)
+    throw new CogwheelError("generate", `a prompt is given as words or with --prompt-file, got both; leave one out`);
   const saved = latentsFile === undefined ? undefined : await readLatents(await readInput(latentsFile), latentsFile);
   const prompt = (promptFile ? await readText(promptFile) : words.join(" ")) || (saved?.settings.prompt ?? "");
-  if (prompt.trim() === "") throw new CogwheelError("generate", `a prompt must say what to show, got nothing; try: npm start -- "a red circle moving left on a black background"`);
+  if (prompt.trim() === "")
+    throw new CogwheelError(
+      "generate",
+      `a prompt must say what to show, got nothing; try: npm start -- "a red circle moving left on a black background"`,
+    );
 
   await checkPlaces({ ...options, model: folder, samples: samples ?? saved?.settings.samples ?? 1 });
 
   using progress = new Progress();
   using interruption = interruptible((text) => progress.note(text));
   const { signal } = interruption;
-  await using model = await CogVideoX.open(folder, { ...(adapter ? { adapter } : {}), ...(dtype ? { dtype } : {}), ...(variant ? { variant } : {}), hub: { signal, ...hubProgress(progress) }, onWarning: (message) => progress.note(message) });
+  await using model = await CogVideoX.open(folder, {
+    ...(adapter ? { adapter } : {}),
+    ...(dtype ? { dtype } : {}),
+    ...(variant ? { variant } : {}),
+    hub: { signal, ...hubProgress(progress) },
+    onWarning: (message) => progress.note(message),
+  });
   const asked: Partial<Settings> = { ...pick(saved?.settings ?? {}), ...settings };
   const limit = asked.frames ?? model.defaults.frames;
   checkSettings({ ...model.defaults, ...asked }, model.rules);
@@ -88,8 +111,11 @@ export async function generateCommand(words: readonly string[], options: Generat
   const task = resumed ?? taskOf({ ...inputs, ...defined(given) }, model.rules);
   const merged = model.settingsFor({ ...asked, ...inputs }, task);
   const asWell = defined({
-    negative: negative ?? saved?.settings.negative, dynamicGuidance: dynamicGuidance ?? saved?.settings.dynamicGuidance, samples: samples ?? saved?.settings.samples,
-    strength: task === "video" ? (strength ?? saved?.settings.strength) : strength, profile: referenceProfile ?? saved?.settings.profile,
+    negative: negative ?? saved?.settings.negative,
+    dynamicGuidance: dynamicGuidance ?? saved?.settings.dynamicGuidance,
+    samples: samples ?? saved?.settings.samples,
+    strength: task === "video" ? (strength ?? saved?.settings.strength) : strength,
+    profile: referenceProfile ?? saved?.settings.profile,
   });
   const loras = lora?.map(({ adapter: file, scale = 1 }) => `${basename(String(file))}:${scale}`).join(", ");
   const count = asWell.samples ?? 1;
@@ -108,7 +134,11 @@ export async function generateCommand(words: readonly string[], options: Generat
 
   print(`${model.gpu.name}${model.gpu.caps.kind === "software" ? " (software)" : ""}, ${model.dtype}`);
   if (model.gpu.advice) print(model.gpu.advice);
-  print(visible(`${merged.width}×${merged.height}, ${merged.frames} ${merged.frames === 1 ? "frame" : `frames at ${merged.fps} a second`}, ${merged.steps} ${merged.scheduler} steps, guidance ${merged.guidance}, seed ${chosenSeed}${count > 1 ? `, ${count} samples` : ""}${task === "text" ? "" : `, from ${image ?? video ?? control ?? "saved latents"}`}`));
+  print(
+    visible(
+      `${merged.width}×${merged.height}, ${merged.frames} ${merged.frames === 1 ? "frame" : `frames at ${merged.fps} a second`}, ${merged.steps} ${merged.scheduler} steps, guidance ${merged.guidance}, seed ${chosenSeed}${count > 1 ? `, ${count} samples` : ""}${task === "text" ? "" : `, from ${image ?? video ?? control ?? "saved latents"}`}`,
+    ),
+  );
 
   using profile = profileFile === undefined ? undefined : new Profile(model.gpu);
   let state: DenoiseState | undefined;
@@ -116,28 +146,52 @@ export async function generateCommand(words: readonly string[], options: Generat
     const [height, width] = [merged.height / model.rules.spatial, merged.width / model.rules.spatial];
     const channels = model.configs.vae.latent_channels;
     const shape = [count, reached.latents.length / (count * channels * height * width), channels, height, width];
-    await writeWhole(path, writeLatents({ state: reached, shape, settings: { ...merged, seed: chosenSeed, prompt, ...asWell, ...defined({ loras, task: reached.task }) } }), "--save-latents");
+    await writeWhole(
+      path,
+      writeLatents({
+        state: reached,
+        shape,
+        settings: { ...merged, seed: chosenSeed, prompt, ...asWell, ...defined({ loras, task: reached.task }) },
+      }),
+      "--save-latents",
+    );
   };
   const results = new Attempts(signal);
   const written: string[] = [];
   let latentsWritten = false;
   try {
     const made = await model.generate({
-      ...merged, prompt, seed: chosenSeed, signal, ...inputs, ...asWell,
-      ...(saved ? { start: saved.state } : {}), ...defined({ gpuProfile: profile, checkFinite, tiling, loras: lora }),
+      ...merged,
+      prompt,
+      seed: chosenSeed,
+      signal,
+      ...inputs,
+      ...asWell,
+      ...(saved ? { start: saved.state } : {}),
+      ...defined({ gpuProfile: profile, checkFinite, tiling, loras: lora }),
       onProgress: (stage, done, detail) => progress.report(stage, done, detail),
-      onStep: (reached) => { state = reached; },
+      onStep: (reached) => {
+        state = reached;
+      },
       onWarning: (message) => progress.note(message),
     });
     if (saveLatents) latentsWritten = await results.attempt(() => saveState(saveLatents, made.state));
     for (const [i, path] of outs.entries()) {
-      const encode = () => encodeVideo(made.samples[i]!, { path, fps: merged.fps, signal, onProgress: (frames) => progress.report("write", (i + frames / (made.frames.length + 1)) / count) });
+      const encode = () =>
+        encodeVideo(made.samples[i]!, {
+          path,
+          fps: merged.fps,
+          signal,
+          onProgress: (frames) => progress.report("write", (i + frames / (made.frames.length + 1)) / count),
+        });
       if (await results.attempt(encode)) written.push(resolve(path));
     }
     progress.report("write", 1);
     print(`\n${progress.summary()}`);
     const peak = peakResidentBytes();
-    print(`${model.gpu.pipelines.stats.compiled} pipelines compiled in ${(model.gpu.pipelines.stats.ms / 1000).toFixed(1)} s${peak ? `, peak resident memory ${(peak / 1e6).toFixed(0)} MB` : ""}`);
+    print(
+      `${model.gpu.pipelines.stats.compiled} pipelines compiled in ${(model.gpu.pipelines.stats.ms / 1000).toFixed(1)} s${peak ? `, peak resident memory ${(peak / 1e6).toFixed(0)} MB` : ""}`,
+    );
     if (profile) await results.attempt(() => reportProfile(profile, model, trace!));
     for (const path of written) printPath(path);
     results.throwFailures();
@@ -157,18 +211,44 @@ export async function generateCommand(words: readonly string[], options: Generat
 
 async function reportProfile(profile: Profile, model: CogVideoX, path: string): Promise<void> {
   if (!profile.timed) print("This adapter has no timestamps: the profile holds counts and costs alone.");
-  print(table(["kernel", "chosen", "runs", "ms", "share", "GFLOP/s", "GB/s"], profile.rows().map((r) => [r.label, r.chosen, String(r.count), r.ms.toFixed(1), `${(100 * r.share).toFixed(1)} %`, r.gflops.toFixed(2), r.gbytes.toFixed(2)])));
+  print(
+    table(
+      ["kernel", "chosen", "runs", "ms", "share", "GFLOP/s", "GB/s"],
+      profile
+        .rows()
+        .map((r) => [
+          r.label,
+          r.chosen,
+          String(r.count),
+          r.ms.toFixed(1),
+          `${(100 * r.share).toFixed(1)} %`,
+          r.gflops.toFixed(2),
+          r.gbytes.toFixed(2),
+        ]),
+    ),
+  );
   print(tuningLine(model));
   await writeWhole(path, new TextEncoder().encode(profile.chromeTrace()), "--profile");
   print(visible(`Trace for chrome://tracing or ui.perfetto.dev: ${path}`));
 }
 
 /** Latents of a step belong to its noise level: only the schedule that they come from goes on from there. */
-function checkContinues({ state, settings }: SavedRun, now: Settings & { strength?: number; samples?: number; loras?: string }, file: string): void {
-  if (settings.loras !== now.loras) throw new CogwheelError("generate", `${file} holds latents of a run with ${settings.loras ? `the adapters ${settings.loras}` : "no adapters"}, got ${now.loras ?? "none"}; give the same --lora`);
+function checkContinues(
+  { state, settings }: SavedRun,
+  now: Settings & { strength?: number; samples?: number; loras?: string },
+  file: string,
+): void {
+  if (settings.loras !== now.loras)
+    throw new CogwheelError(
+      "generate",
+      `${file} holds latents of a run with ${settings.loras ? `the adapters ${settings.loras}` : "no adapters"}, got ${now.loras ?? "none"}; give the same --lora`,
+    );
   for (const key of ["steps", "scheduler", "strength", "samples"] as const) {
     if (settings[key] !== undefined && settings[key] !== now[key]) {
-      throw new CogwheelError("generate", `${file} holds latents after step ${state.step} of ${settings.steps} with ${settings.scheduler}, which only that schedule goes on from, got --${key} ${now[key]}; leave it out`);
+      throw new CogwheelError(
+        "generate",
+        `${file} holds latents after step ${state.step} of ${settings.steps} with ${settings.scheduler}, which only that schedule goes on from, got --${key} ${now[key]}; leave it out`,
+      );
     }
   }
 }
@@ -177,7 +257,10 @@ function checkContinues({ state, settings }: SavedRun, now: Settings & { strengt
 function checkLatents({ shape }: SavedRun, model: CogVideoX, s: Settings, file: string): void {
   const want = [model.configs.vae.latent_channels, s.height / model.rules.spatial, s.width / model.rules.spatial];
   if (shape[2] !== want[0] || shape[3] !== want[1] || shape[4] !== want[2]) {
-    throw new CogwheelError("generate", `${file} must hold latents [1, F, ${want.join(", ")}] for this model and size, got [${shape.join(", ")}]; give the --size they were made for`);
+    throw new CogwheelError(
+      "generate",
+      `${file} must hold latents [1, F, ${want.join(", ")}] for this model and size, got [${shape.join(", ")}]; give the --size they were made for`,
+    );
   }
 }
 
@@ -194,11 +277,35 @@ function pick(settings: SavedRun["settings"]): Partial<Settings> {
 }
 
 /** The results that were named must have places of their own, which nothing is read from; latents alone may take that of those that they go on from. */
-async function checkPlaces({ out, samples = 1, saveLatents, profile, model, image, video, control, mask, promptFile, lora = [] }: GenerateCommandOptions): Promise<void> {
+async function checkPlaces({
+  out,
+  samples = 1,
+  saveLatents,
+  profile,
+  model,
+  image,
+  video,
+  control,
+  mask,
+  promptFile,
+  lora = [],
+}: GenerateCommandOptions): Promise<void> {
   const adapters = lora.map(({ adapter }) => ["--lora", typeof adapter === "string" ? adapter : undefined] as const);
   await checkDistinct(
-    [...(out === undefined ? [] : outputPaths(out, samples)).map((path) => ["--out", path] as const), ["--save-latents", saveLatents], ["--profile", profile === true ? undefined : profile]],
-    [["--model", model], ["--image", image], ["--video", video], ["--control", control], ["--mask", mask], ["--prompt-file", promptFile], ...adapters],
+    [
+      ...(out === undefined ? [] : outputPaths(out, samples)).map((path) => ["--out", path] as const),
+      ["--save-latents", saveLatents],
+      ["--profile", profile === true ? undefined : profile],
+    ],
+    [
+      ["--model", model],
+      ["--image", image],
+      ["--video", video],
+      ["--control", control],
+      ["--mask", mask],
+      ["--prompt-file", promptFile],
+      ...adapters,
+    ],
   );
 }
 

@@ -23,10 +23,17 @@ export async function inspectCommand(folder: string, options: InspectOptions): P
   const { json, adapter, dtype, variant, weights, kernels, ...settings } = options;
   // Headers are all that is read: of a model on the hub they come over the network.
   const hub = { download: false, onWarning: (message: string) => complain(message) };
-  await using model = await CogVideoX.open(folder, { ...(adapter ? { adapter } : {}), ...(dtype ? { dtype } : {}), ...(variant ? { variant } : {}), hub, onWarning: hub.onWarning });
+  await using model = await CogVideoX.open(folder, {
+    ...(adapter ? { adapter } : {}),
+    ...(dtype ? { dtype } : {}),
+    ...(variant ? { variant } : {}),
+    hub,
+    onWarning: hub.onWarning,
+  });
   const { checkpoint } = model;
   const components = [...checkpoint.components.values()].map((c) => ({
-    component: c.name, class: c.className,
+    component: c.name,
+    class: c.className,
     files: c.weights?.files.length ?? 0,
     weights: c.weights?.size ?? 0,
     parameters: c.weights ? [...c.weights].reduce((n, [, w]) => n + elements(w.shape), 0) : 0,
@@ -36,21 +43,73 @@ export async function inspectCommand(folder: string, options: InspectOptions): P
   const requested = { ...model.defaults, ...settings };
   const requirements = model.requirements(settings);
   if (json) {
-    printJson({ class: checkpoint.className, components, configs: model.configs, adapter: model.gpu.name, dtype: model.dtype, tuning: model.gpu.tuning?.path ?? null, settings: requested, requirements });
+    printJson({
+      class: checkpoint.className,
+      components,
+      configs: model.configs,
+      adapter: model.gpu.name,
+      dtype: model.dtype,
+      tuning: model.gpu.tuning?.path ?? null,
+      settings: requested,
+      requirements,
+    });
     return;
   }
   print(`${shortened(visible(`${checkpoint.className} in ${checkpoint.source.label}`))}\n`);
-  print(table(["component", "class", "files", "weights", "parameters", "types", "size"], components.map((c) => [c.component, c.class, String(c.files), String(c.weights), c.parameters.toLocaleString("en"), c.types, bytesText(c.bytes, 1)])));
+  print(
+    table(
+      ["component", "class", "files", "weights", "parameters", "types", "size"],
+      components.map((c) => [
+        c.component,
+        c.class,
+        String(c.files),
+        String(c.weights),
+        c.parameters.toLocaleString("en"),
+        c.types,
+        bytesText(c.bytes, 1),
+      ]),
+    ),
+  );
   if (weights) {
     for (const c of checkpoint.components.values()) {
-      if (c.weights) print(table([c.name, "dtype", "shape"], [...c.weights].map(([name, w]) => [name, w.dtype, `[${w.shape.join(", ")}]`])));
+      if (c.weights)
+        print(
+          table(
+            [c.name, "dtype", "shape"],
+            [...c.weights].map(([name, w]) => [name, w.dtype, `[${w.shape.join(", ")}]`]),
+          ),
+        );
     }
   }
   const { width, height, frames, steps, guidance, scheduler, fps } = requested;
-  print(`a generation of ${width}×${height}, ${frames} frames at ${fps} a second, ${steps} ${scheduler} steps, guidance ${guidance}, ${model.dtype} on ${model.gpu.name} takes\n`);
-  print(table(["stage", "weights", "inputs, outputs", "activations", "at least", "in all", "work of one run", "host"], requirements.map((r) => [r.stage, bytesText(r.weights, 1), bytesText(r.io, 1), bytesText(r.activations, 1), bytesText(r.lowerBound, 1), bytesText(r.total, 1), `${(r.flops / 1e9).toFixed(1)} GFLOP`, r.host ? bytesText(r.host, 1) : ""])));
+  print(
+    `a generation of ${width}×${height}, ${frames} frames at ${fps} a second, ${steps} ${scheduler} steps, guidance ${guidance}, ${model.dtype} on ${model.gpu.name} takes\n`,
+  );
+  print(
+    table(
+      ["stage", "weights", "inputs, outputs", "activations", "at least", "in all", "work of one run", "host"],
+      requirements.map((r) => [
+        r.stage,
+        bytesText(r.weights, 1),
+        bytesText(r.io, 1),
+        bytesText(r.activations, 1),
+        bytesText(r.lowerBound, 1),
+        bytesText(r.total, 1),
+        `${(r.flops / 1e9).toFixed(1)} GFLOP`,
+        r.host ? bytesText(r.host, 1) : "",
+      ]),
+    ),
+  );
   print("Stages follow one another; each gives back its memory before the next begins. The transformer runs once a step.");
   const choices = [...new Map(requirements.flatMap((r) => r.choices.map((c) => [c.work, c] as const))).values()];
-  if (kernels) print(`\n${table(["work", "kernel", "chosen"], choices.map((c) => [c.work, c.variant, c.tuned ? "tuned" : "by capability"]))}`);
-  print(`${tuningLine(model)} ${choices.filter((c) => c.tuned).length} of ${choices.length} kinds of work were measured${kernels ? "" : " (--kernels lists them)"}.`);
+  if (kernels)
+    print(
+      `\n${table(
+        ["work", "kernel", "chosen"],
+        choices.map((c) => [c.work, c.variant, c.tuned ? "tuned" : "by capability"]),
+      )}`,
+    );
+  print(
+    `${tuningLine(model)} ${choices.filter((c) => c.tuned).length} of ${choices.length} kinds of work were measured${kernels ? "" : " (--kernels lists them)"}.`,
+  );
 }

@@ -31,10 +31,22 @@ function loraArgument(text: string): LoraInput {
   return file === undefined || existsSync(text) ? { adapter: text } : { adapter: file, scale: Number(scale) };
 }
 
-const adapter = () => new Option("--adapter <name>", "gpu, lavapipe, swiftshader, or part of an adapter's name (default: the fastest there is)");
-const dtype = (standard = "f16 on GPUs that have it") => new Option("--dtype <type>", `storage type of weights and activations (default: ${standard})`).choices(["f32", "f16"]);
-const tiling = () => new Option("--tiling <mode>", "how the VAE goes about large pictures (default: none where the adapter can, else exact)").choices(["none", "exact", "reference"]);
-const fit = () => new Option("--fit <how>", "how inputs of another shape are made to fit, by Lanczos (default: crop, both sides the same)").choices(["crop", "stretch", "pad"]);
+const adapter = () =>
+  new Option("--adapter <name>", "gpu, lavapipe, swiftshader, or part of an adapter's name (default: the fastest there is)");
+const dtype = (standard = "f16 on GPUs that have it") =>
+  new Option("--dtype <type>", `storage type of weights and activations (default: ${standard})`).choices(["f32", "f16"]);
+const tiling = () =>
+  new Option("--tiling <mode>", "how the VAE goes about large pictures (default: none where the adapter can, else exact)").choices([
+    "none",
+    "exact",
+    "reference",
+  ]);
+const fit = () =>
+  new Option("--fit <how>", "how inputs of another shape are made to fit, by Lanczos (default: crop, both sides the same)").choices([
+    "crop",
+    "stretch",
+    "pad",
+  ]);
 const sizes = (command: Command) =>
   command
     .option("--size <WxH>", "width and height in pixels (default: what the model was trained at)", size)
@@ -44,11 +56,20 @@ const sizes = (command: Command) =>
     .option("--guidance <scale>", "classifier-free guidance; 1 switches it off", number)
     .addOption(new Option("--scheduler <name>", "sampler").choices(["ddim", "dpm"]));
 
-const program = new Command("cogwheel").description(description).version(version).showHelpAfterError("(--help lists the options)").enablePositionalOptions()
+const program = new Command("cogwheel")
+  .description(description)
+  .version(version)
+  .showHelpAfterError("(--help lists the options)")
+  .enablePositionalOptions()
   .exitOverride()
   .configureOutput({ writeErr: (text) => void process.stderr.write(shortenedLines(text)) });
 
-sizes(program.command("generate", { isDefault: true }).description("make a video (or a picture) of what a prompt says").argument("[prompt...]", "what to show"))
+sizes(
+  program
+    .command("generate", { isDefault: true })
+    .description("make a video (or a picture) of what a prompt says")
+    .argument("[prompt...]", "what to show"),
+)
   .option("--prompt-file <file>", "read the prompt from a file")
   .option("--negative <prompt>", "what not to show")
   .option("--seed <n>", "starting noise: the same seed gives the same noise on every device", number)
@@ -60,10 +81,23 @@ sizes(program.command("generate", { isDefault: true }).description("make a video
   .option("--mask <file>", "with --video and an inpainting checkpoint: white is made anew, black is kept")
   .addOption(fit())
   .option("--samples <n>", "videos of this prompt, made together; files get -1, -2, …", number)
-  .addOption(new Option("--lora <file[:scale]>", "an adapter on the transformer, with its strength (default 1); may be given several times").argParser((text: string, list: LoraInput[] = []) => [...list, loraArgument(text)]))
-  .addOption(new Option("--reference-profile <name>", "whose behaviour to follow where published implementations disagree; see docs/profiles.md (default: diffusers)").choices(["diffusers", "sat", "corrected"]))
+  .addOption(
+    new Option(
+      "--lora <file[:scale]>",
+      "an adapter on the transformer, with its strength (default 1); may be given several times",
+    ).argParser((text: string, list: LoraInput[] = []) => [...list, loraArgument(text)]),
+  )
+  .addOption(
+    new Option(
+      "--reference-profile <name>",
+      "whose behaviour to follow where published implementations disagree; see docs/profiles.md (default: diffusers)",
+    ).choices(["diffusers", "sat", "corrected"]),
+  )
   .addOption(tiling())
-  .option("--model <folder>", "checkpoint in diffusers' layout: a folder, a URL, or org/name[@revision] on the hub, or its page (default: the embedded moving shapes)")
+  .option(
+    "--model <folder>",
+    "checkpoint in diffusers' layout: a folder, a URL, or org/name[@revision] on the hub, or its page (default: the embedded moving shapes)",
+  )
   .option("--variant <name>", "file-name variant of the weights, such as fp16")
   .addOption(dtype())
   .addOption(adapter())
@@ -80,8 +114,13 @@ sizes(program.command("generate", { isDefault: true }).description("make a video
 
 const vae = program.command("vae").description("a checkpoint's VAE by itself: videos to latents and back");
 const vaeCommand = (name: string, what: string) =>
-  vae.command(name).description(what)
-    .option("--model <folder>", "checkpoint in diffusers' layout: a folder, a URL, or org/name[@revision] on the hub, or its page (default: the embedded moving shapes)")
+  vae
+    .command(name)
+    .description(what)
+    .option(
+      "--model <folder>",
+      "checkpoint in diffusers' layout: a folder, a URL, or org/name[@revision] on the hub, or its page (default: the embedded moving shapes)",
+    )
     .option("--variant <name>", "file-name variant of the weights, such as fp16")
     .addOption(tiling())
     .option("--check-finite", "stop at the first node that makes a NaN or an infinity, and name it")
@@ -112,19 +151,31 @@ program
   .command("validate")
   .description("run reference cases on the engine and compare with what they expect; exit code 1 when one fails or cannot be run")
   .argument("[paths...]", "case files, or folders of them")
-  .option("--sweep [filter]", "instead of cases: every kernel that the engine can choose on this adapter against float64, at tiny, odd and model sizes; with a part of a name, those only")
+  .option(
+    "--sweep [filter]",
+    "instead of cases: every kernel that the engine can choose on this adapter against float64, at tiny, odd and model sizes; with a part of a name, those only",
+  )
   .option("--json", "print one JSON object")
   .addOption(dtype("f32"))
   .addOption(adapter())
   .option("--only <text>", "only cases whose module or name contains this")
-  .addOption(new Option("--kernels <family>", "kernels for GPUs or for CPU adapters (default: what the engine chooses on this adapter)").choices(["gpu", "cpu"]))
+  .addOption(
+    new Option("--kernels <family>", "kernels for GPUs or for CPU adapters (default: what the engine chooses on this adapter)").choices([
+      "gpu",
+      "cpu",
+    ]),
+  )
   .option("--check-finite", "name the first node that makes a NaN or an infinity")
   .option("--trace", "compare every intermediate that the case records (of a pipeline, every step) and name the first that departs")
   .action(async (paths: string[], options) => {
     const { sweep, ...rest } = options as ValidateOptions & { sweep?: string | true };
     if (sweep !== undefined) {
       const other = [...paths, ...Object.keys(rest).filter((key) => key !== "json" && key !== "adapter")];
-      if (other.length) throw new CogwheelError("validate", `--sweep goes with --json and --adapter only, got ${other.join(", ")}; it makes its own cases, in both storage types, with every kernel`);
+      if (other.length)
+        throw new CogwheelError(
+          "validate",
+          `--sweep goes with --json and --adapter only, got ${other.join(", ")}; it makes its own cases, in both storage types, with every kernel`,
+        );
       const { sweepCommand } = await import("./sweep.ts");
       process.exitCode = await sweepCommand({ ...rest, ...(sweep === true ? {} : { filter: sweep }) });
       return;
@@ -133,7 +184,12 @@ program
     process.exitCode = await validateCommand(paths, options);
   });
 
-sizes(program.command("inspect").description("what a checkpoint holds, its shapes, and what a generation with it will need").argument("[model]", "checkpoint folder, URL, or org/name[@revision] on the hub (default: the embedded moving shapes)"))
+sizes(
+  program
+    .command("inspect")
+    .description("what a checkpoint holds, its shapes, and what a generation with it will need")
+    .argument("[model]", "checkpoint folder, URL, or org/name[@revision] on the hub (default: the embedded moving shapes)"),
+)
   .option("--weights", "list every weight")
   .option("--kernels", "list the kernels that were chosen among several, and by what")
   .option("--variant <name>", "file-name variant of the weights")
@@ -146,7 +202,12 @@ sizes(program.command("inspect").description("what a checkpoint holds, its shape
     await inspectCommand(model ?? EMBEDDED_MODEL, { ...rest, ...wanted });
   });
 
-sizes(program.command("tune").description("measure a model's kernels on this adapter and keep the fastest for this user; needs no weights (docs/tuning.md)").argument("[model]", "checkpoint folder, URL, or org/name[@revision] on the hub (default: the embedded moving shapes)"))
+sizes(
+  program
+    .command("tune")
+    .description("measure a model's kernels on this adapter and keep the fastest for this user; needs no weights (docs/tuning.md)")
+    .argument("[model]", "checkpoint folder, URL, or org/name[@revision] on the hub (default: the embedded moving shapes)"),
+)
   .option("--quick", "fewer and shorter measurements")
   .option("--out <file>", "the report: adapter, versions and every time, in one JSON file (default: cogwheel-tuning-….json)")
   .option("--no-store", "write the report only")
@@ -171,9 +232,11 @@ try {
   await program.parseAsync();
 } catch (error) {
   if (error instanceof Interrupted) process.exitCode = error.exitCode;
-  else if (error instanceof CommanderError) process.exitCode = error.exitCode; // it has said what it had to
+  else if (error instanceof CommanderError)
+    process.exitCode = error.exitCode; // it has said what it had to
   else {
-    for (const one of error instanceof AggregateError ? error.errors : [error]) complain(one instanceof CogwheelError ? one.message : (systemComplaint(one) ?? shortenedLines(inspect(one))));
+    for (const one of error instanceof AggregateError ? error.errors : [error])
+      complain(one instanceof CogwheelError ? one.message : (systemComplaint(one) ?? shortenedLines(inspect(one))));
     process.exitCode = 1;
   }
 }

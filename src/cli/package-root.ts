@@ -12,7 +12,8 @@ function find(folder: string): string {
 export const packageRoot = find(dirname(fileURLToPath(import.meta.url)));
 
 /** What package.json says of the package. */
-export const packageInfo = (): { version: string; description: string } => JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as { version: string; description: string };
+export const packageInfo = (): { version: string; description: string } =>
+  JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as { version: string; description: string };
 
 /** The checkpoint that comes with the package. */
 export const EMBEDDED_MODEL = join(packageRoot, "models", "moving-shapes");

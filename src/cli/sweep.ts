@@ -32,7 +32,11 @@ export async function sweepCommand({ filter, json = false, adapter, signal, writ
     ...(process.stderr.isTTY ? { onProgress: (done: number, what: string) => progress.report("sweep", done, what) } : {}),
   });
   progress[Symbol.dispose]();
-  if (report.rows.length === 0 && Object.keys(report.needs).length === 0) throw new CogwheelError("validate", `--sweep takes a part of an op's or a kernel's name, got ${JSON.stringify(filter)}; leave it out to run all`);
+  if (report.rows.length === 0 && Object.keys(report.needs).length === 0)
+    throw new CogwheelError(
+      "validate",
+      `--sweep takes a part of an op's or a kernel's name, got ${JSON.stringify(filter)}; leave it out to run all`,
+    );
   if (json) write(`${visibleJson({ adapter: gpu.name, capabilities: gpu.caps, ...report }, 2)}\n`);
   else write(`${gpu.name}\n\n${matrix(report)}\n${summary(report)}`);
   return report.problems.length === 0 ? 0 : 1;
@@ -45,15 +49,20 @@ function matrix({ rows, needs }: SweepReport): string {
     `${row.label}${row.params === "uniform" ? ", params in a uniform" : ""}`,
     ...PRECISIONS.flatMap((precision) => SIZES.map((size) => cellOf(row.cells[precision]?.[size]))),
   ]);
-  const missing = Object.entries(needs).filter(([kernel]) => kernel !== "f16").map(([kernel, what]) => [kernel, `needs ${what}`]);
+  const missing = Object.entries(needs)
+    .filter(([kernel]) => kernel !== "f16")
+    .map(([kernel, what]) => [kernel, `needs ${what}`]);
   return table(["kernel", ...heads], [...ran, ...missing]);
 }
 
 const figure = (v: number): string => (v === 0 ? "0" : v.toExponential(1));
-const cellOf = (cell: Cell | undefined): string => (cell ? `${cell.failed ? "FAIL " : ""}${figure(cell.error)} of ${figure(cell.tolerance)}` : "–");
+const cellOf = (cell: Cell | undefined): string =>
+  cell ? `${cell.failed ? "FAIL " : ""}${figure(cell.error)} of ${figure(cell.tolerance)}` : "–";
 
 function summary({ rows, needs, problems, cases }: SweepReport): string {
-  const lines = [`${rows.length} specialisations, ${cases} runs. A cell is the relative L2 of the case that uses most of its tolerance, "of" that tolerance.`];
+  const lines = [
+    `${rows.length} specialisations, ${cases} runs. A cell is the relative L2 of the case that uses most of its tolerance, "of" that tolerance.`,
+  ];
   if (needs["f16"]) lines.push(`f16 storage was not run: it needs ${needs["f16"]}.`);
   for (const problem of problems) lines.push(`FAIL ${problem}`);
   lines.push(problems.length ? `${problems.length} problems` : "no problems");

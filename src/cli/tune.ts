@@ -39,21 +39,37 @@ export async function tuneCommand(folder: string, options: TuneCommandOptions): 
   const open = () => Gpu.open({ tuning: false, ...defined({ adapter }) });
   await using gpu = await open();
   const hub = { download: false, signal };
-  await using model = await CogVideoX.open(folder, { gpu, hub, configsOnly: true, ...defined({ dtype }), onWarning: (message) => progress.note(message) });
+  await using model = await CogVideoX.open(folder, {
+    gpu,
+    hub,
+    configsOnly: true,
+    ...defined({ dtype }),
+    onWarning: (message) => progress.note(message),
+  });
   const path = out ?? `cogwheel-tuning-${tuningFile(gpu.tuningHeader)}`;
   await checkOutputFile(path, "--out");
   await checkDistinct([["--out", path]], [["the command", folder]]);
   // The folder, not the table: whatever lies in its place is replaced.
   if (store) await checkOutputFile(cachePath("tuning", "table"), "XDG_CACHE_HOME, or leave it with --no-store");
-  print(`${gpu.name}${gpu.caps.kind === "software" ? " (software)" : ""}, ${model.dtype}: measuring the kernels of ${shortened(model.checkpoint.className)}`);
+  print(
+    `${gpu.name}${gpu.caps.kind === "software" ? " (software)" : ""}, ${model.dtype}: measuring the kernels of ${shortened(model.checkpoint.className)}`,
+  );
   if (gpu.advice) print(gpu.advice);
   try {
-    const report = await tune(model, { ...settings, ...defined({ quick }), signal, reopen: open, onProgress: (done, work) => progress.report("tune", done, work) });
+    const report = await tune(model, {
+      ...settings,
+      ...defined({ quick }),
+      signal,
+      reopen: open,
+      onProgress: (done, work) => progress.report("tune", done, work),
+    });
     progress[Symbol.dispose]();
     print(`\n${resultTable(report.works)}`);
     const changed = report.works.filter((w) => w.chosen !== null && w.chosen !== w.candidates[0]!.variant).length;
     const left = report.works.filter((w) => w.chosen === null).length;
-    print(`${report.works.length} kinds of work in ${report.seconds.toFixed(0)} s: for ${changed} another kernel is faster than the choice by capability${left ? `, ${left} were not measured` : ""}`);
+    print(
+      `${report.works.length} kinds of work in ${report.seconds.toFixed(0)} s: for ${changed} another kernel is faster than the choice by capability${left ? `, ${left} were not measured` : ""}`,
+    );
     const whole = { versions: versions(), system: system(), ...report };
     const results = new Attempts(signal);
     const reported = await results.attempt(() => writeWhole(path, new TextEncoder().encode(`${visibleJson(whole, 1)}\n`), "--out"));
@@ -69,9 +85,13 @@ export async function tuneCommand(folder: string, options: TuneCommandOptions): 
 function resultTable(works: readonly MeasuredWork[]): string {
   const rows = works.flatMap(({ key, candidates, chosen, flops, why }) =>
     (why === undefined ? candidates : candidates.slice(0, 1)).map((c, i) => [
-      i === 0 ? key : "", c.variant, c.ms === undefined ? "" : c.ms.toPrecision(3), c.ms === undefined ? "" : (flops / c.ms / 1e6).toFixed(1),
+      i === 0 ? key : "",
+      c.variant,
+      c.ms === undefined ? "" : c.ms.toPrecision(3),
+      c.ms === undefined ? "" : (flops / c.ms / 1e6).toFixed(1),
       c.variant === chosen ? (i === 0 ? "chosen, as untuned" : "chosen") : (c.why ?? why ?? ""),
-    ]));
+    ]),
+  );
   return table(["work", "kernel", "ms", "GFLOP/s", ""], rows);
 }
 
@@ -86,4 +106,11 @@ function versions(): Record<string, string> {
   return found;
 }
 
-const system = (): Record<string, string | number> => ({ platform: platform(), release: release(), arch: arch(), cpu: cpus()[0]?.model ?? "", cores: cpus().length, memory: totalmem() });
+const system = (): Record<string, string | number> => ({
+  platform: platform(),
+  release: release(),
+  arch: arch(),
+  cpu: cpus()[0]?.model ?? "",
+  cores: cpus().length,
+  memory: totalmem(),
+});

@@ -3,7 +3,13 @@ import { resolve } from "node:path";
 import type { TilingReport } from "../models/vae/exact.ts";
 import { readVideoLatents, writeVideoLatents } from "../pipelines/latents-file.ts";
 import { defined, type TilingMode } from "../pipelines/options.ts";
-import { framesOf, framesThatReturn, VideoVae, type DecodeLatentsOptions as RunOptions, type EncodeVideoOptions } from "../pipelines/video-vae.ts";
+import {
+  framesOf,
+  framesThatReturn,
+  VideoVae,
+  type DecodeLatentsOptions as RunOptions,
+  type EncodeVideoOptions,
+} from "../pipelines/video-vae.ts";
 import { bytesText } from "../base/units.ts";
 import { checkOutput, encodeVideo } from "../video/encode.ts";
 import { gifWarning } from "../video/gif-delays.ts";
@@ -37,19 +43,35 @@ export interface VaeDecodeOptions extends CommonOptions {
   fps?: number;
 }
 
-export async function vaeEncodeCommand(file: string, { out, width, height, frames, fit, seed, ...options }: VaeEncodeOptions): Promise<void> {
+export async function vaeEncodeCommand(
+  file: string,
+  { out, width, height, frames, fit, seed, ...options }: VaeEncodeOptions,
+): Promise<void> {
   await checkOutputFile(out, "--out");
-  await checkDistinct([["--out", out]], [["the command", file], ["--model", options.model]]);
+  await checkDistinct(
+    [["--out", out]],
+    [
+      ["the command", file],
+      ["--model", options.model],
+    ],
+  );
   await withVae(options, async (vae, { signal, progress, run }) => {
     const { decodeVideo } = await import("../video/decode.ts");
-    const video = await decodeVideo(file, { signal, onWarning: (message) => progress.note(message), ...(frames === undefined ? {} : { maxFrames: frames }) });
+    const video = await decodeVideo(file, {
+      signal,
+      onWarning: (message) => progress.note(message),
+      ...(frames === undefined ? {} : { maxFrames: frames }),
+    });
     const count = frames ?? framesThatReturn(video.frames.length, vae.ratio.temporal);
-    if (frames === undefined && count < video.frames.length) progress.note(`${video.frames.length} frames; the first ${count} are encoded, for as many come back (8·k or 8·k + 1)`);
+    if (frames === undefined && count < video.frames.length)
+      progress.note(`${video.frames.length} frames; the first ${count} are encoded, for as many come back (8·k or 8·k + 1)`);
     const asked: EncodeVideoOptions = { ...run("encode"), frames: count, ...defined({ width, height, fit, seed }) };
     const latents = await vae.encode(video.frames, asked);
     await writeWhole(out, writeVideoLatents(latents, defined({ fps: video.fps })), "--out");
     const { spatial } = vae.ratio;
-    print(`${count} frames of ${video.width}×${video.height}, taken at ${latents.width * spatial}×${latents.height * spatial} → latents [1, ${latents.frames}, ${latents.channels}, ${latents.height}, ${latents.width}], ${seed === undefined ? "the posterior's mean" : `drawn with seed ${seed}`}, times ${vae.config.scaling_factor}`);
+    print(
+      `${count} frames of ${video.width}×${video.height}, taken at ${latents.width * spatial}×${latents.height * spatial} → latents [1, ${latents.frames}, ${latents.channels}, ${latents.height}, ${latents.width}], ${seed === undefined ? "the posterior's mean" : `drawn with seed ${seed}`}, times ${vae.config.scaling_factor}`,
+    );
   });
   printPath(resolve(out));
 }
@@ -60,7 +82,13 @@ export async function vaeDecodeCommand(file: string, { out, fps, ...options }: V
     const { videos, fps: saved } = await readVideoLatents(await readInput(file, { signal }), file, vae.ratio.temporal);
     const paths = outputPaths(out, videos.length);
     for (const [n, path] of paths.entries()) await checkOutput(path, { frames: framesOf(videos[n]!.frames, vae.config) });
-    await checkDistinct(paths.map((path) => ["--out", path] as const), [["the command", file], ["--model", options.model]]);
+    await checkDistinct(
+      paths.map((path) => ["--out", path] as const),
+      [
+        ["the command", file],
+        ["--model", options.model],
+      ],
+    );
     const dropped = gifWarning(out, fps ?? saved ?? 8);
     if (dropped) progress.note(dropped);
     const results = new Attempts(signal);
@@ -68,7 +96,9 @@ export async function vaeDecodeCommand(file: string, { out, fps, ...options }: V
       const frames = await vae.decode(latents, run("decode"));
       if (!(await results.attempt(() => encodeVideo(frames, { path: paths[n]!, fps: fps ?? saved ?? 8, signal })))) continue;
       written.push(resolve(paths[n]!));
-      print(`latents [${latents.frames}, ${latents.channels}, ${latents.height}, ${latents.width}] → ${frames.length} frames of ${frames[0]!.width}×${frames[0]!.height}`);
+      print(
+        `latents [${latents.frames}, ${latents.channels}, ${latents.height}, ${latents.width}] → ${frames.length} frames of ${frames[0]!.width}×${frames[0]!.height}`,
+      );
     }
     progress[Symbol.dispose]();
     for (const path of written) printPath(path);
@@ -77,18 +107,32 @@ export async function vaeDecodeCommand(file: string, { out, fps, ...options }: V
 }
 
 /** Opens the VAE, and closes it after the work; Ctrl-C stops between dispatches. */
-async function withVae(options: Omit<CommonOptions, "out">, work: (vae: VideoVae, tools: { signal: AbortSignal; progress: Progress; run: (what: string) => RunOptions }) => Promise<void>): Promise<void> {
+async function withVae(
+  options: Omit<CommonOptions, "out">,
+  work: (vae: VideoVae, tools: { signal: AbortSignal; progress: Progress; run: (what: string) => RunOptions }) => Promise<void>,
+): Promise<void> {
   const { model = EMBEDDED_MODEL, tiling, checkFinite, ...open } = options;
   using progress = new Progress();
   using interruption = interruptible((text) => progress.note(text));
   const { signal } = interruption;
   try {
-    await using vae = await VideoVae.open(model, { ...defined(open), signal, onWarning: (message) => progress.note(message), hub: { signal, ...hubProgress(progress) } });
+    await using vae = await VideoVae.open(model, {
+      ...defined(open),
+      signal,
+      onWarning: (message) => progress.note(message),
+      hub: { signal, ...hubProgress(progress) },
+    });
     print(`${vae.gpu.name}${vae.gpu.caps.kind === "software" ? " (software)" : ""}, ${vae.dtype}`);
     if (vae.gpu.advice) print(vae.gpu.advice);
     await work(vae, {
-      signal, progress,
-      run: (what) => ({ signal, ...defined({ tiling, checkFinite }), onProgress: (done) => progress.report(what, done), onTiling: (report) => progress.note(tilingLine(report)) }),
+      signal,
+      progress,
+      run: (what) => ({
+        signal,
+        ...defined({ tiling, checkFinite }),
+        onProgress: (done) => progress.report(what, done),
+        onTiling: (report) => progress.note(tilingLine(report)),
+      }),
     });
   } catch (error) {
     throw signal.aborted && signal.reason instanceof Interrupted ? signal.reason : error;
@@ -97,4 +141,3 @@ async function withVae(options: Omit<CommonOptions, "out">, work: (vae: VideoVae
 
 const tilingLine = (r: TilingReport): string =>
   `exact tiling: ${r.tiles} tiles, ${bytesText(r.deviceBytes)} of activations on the adapter and ${bytesText(r.hostBytes)} on the host at most, ${bytesText(r.trafficBytes)} moved in ${r.transferSeconds.toFixed(1)} of ${r.seconds.toFixed(1)} s, ${((100 * r.flops) / r.wholeFlops - 100).toFixed(0)} % more work than the whole picture`;
-

@@ -35,15 +35,22 @@ export interface ValidateOptions {
 /** Runs every case in `paths` (files, or folders with all below them). Resolves to the exit code: 0 when all pass, else 1. */
 export async function validateCommand(paths: string[], options: ValidateOptions = {}): Promise<number> {
   const { dtype = "f32", only, json = false, signal, write = writeOut } = options;
-  if (paths.length === 0) throw new CogwheelError("validate", "a file or a folder must be named, got none; try `cogwheel validate test/reference/cases`");
+  if (paths.length === 0)
+    throw new CogwheelError("validate", "a file or a folder must be named, got none; try `cogwheel validate test/reference/cases`");
   const files: CaseFile[] = [];
   for (const path of paths) files.push(...(await filesOf(path)));
 
   await using gpu = await Gpu.open({
     ...(options.adapter === undefined ? {} : { adapter: options.adapter }),
-    ...(options.kernels === undefined ? {} : { capabilities: { kind: options.kernels === "gpu" ? ("hardware" as const) : ("software" as const) } }),
+    ...(options.kernels === undefined
+      ? {}
+      : { capabilities: { kind: options.kernels === "gpu" ? ("hardware" as const) : ("software" as const) } }),
   });
-  if (dtype === "f16" && !gpu.caps.f16) throw new CogwheelError("validate", `--dtype f16 needs an adapter with shader-f16, got ${gpu.name}; leave it out or name another adapter`);
+  if (dtype === "f16" && !gpu.caps.f16)
+    throw new CogwheelError(
+      "validate",
+      `--dtype f16 needs an adapter with shader-f16, got ${gpu.name}; leave it out or name another adapter`,
+    );
   using progress = new Progress();
   const results: CaseResult[] = [];
   for (const [i, file] of files.entries()) {
@@ -54,16 +61,23 @@ export async function validateCommand(paths: string[], options: ValidateOptions 
   }
   progress[Symbol.dispose]();
   if (results.length === 0) {
-    throw new CogwheelError("validate", `there must be a case to run, got ${only === undefined ? "no .safetensors file" : `none whose module or name contains ${JSON.stringify(only)}`} in ${paths.join(", ")}; check the path`);
+    throw new CogwheelError(
+      "validate",
+      `there must be a case to run, got ${only === undefined ? "no .safetensors file" : `none whose module or name contains ${JSON.stringify(only)}`} in ${paths.join(", ")}; check the path`,
+    );
   }
   const count = (verdict: CaseVerdict): number => results.filter((r) => r.verdict === verdict).length;
   const summary = { pass: count("pass"), fail: count("fail"), unsupported: count("unsupported"), cannotBeRun: count("cannot be run") };
   if (json) write(`${visibleJson({ adapter: gpu.name, dtype, summary, cases: results }, 2)}\n`);
   else {
-    write(`${gpu.name}, ${dtype}\n\n${table(["case", "module", "output", "max abs", "relative L2", "cosine", "verdict"], results.flatMap(rowsOf))}`);
+    write(
+      `${gpu.name}, ${dtype}\n\n${table(["case", "module", "output", "max abs", "relative L2", "cosine", "verdict"], results.flatMap(rowsOf))}`,
+    );
     if (options.trace) for (const result of results) if (!result.error) write(`\n${traceReport(result)}`);
     for (const { name, verdict, error } of results) if (error) write(`\n${visible(name)}: ${verdict}: ${shortenedLines(error)}\n`);
-    write(`\n${results.length} cases: ${summary.pass} pass, ${summary.fail} fail, ${summary.unsupported} unsupported, ${summary.cannotBeRun} cannot be run\n`);
+    write(
+      `\n${results.length} cases: ${summary.pass} pass, ${summary.fail} fail, ${summary.unsupported} unsupported, ${summary.cannotBeRun} cannot be run\n`,
+    );
   }
   return summary.pass === results.length && results.every((r) => !r.trace?.first) ? 0 : 1;
 }
@@ -90,7 +104,11 @@ async function filesOf(path: string): Promise<CaseFile[]> {
 const stem = (path: string): string => path.replace(/\.safetensors$/, "");
 
 /** One case's result; null when `only` leaves it out. What is wrong with the file stays with the file. */
-async function runFile(gpu: Gpu, { path, name, error }: CaseFile, { dtype = "f32", only, checkFinite = false, trace = false }: ValidateOptions): Promise<CaseResult | null> {
+async function runFile(
+  gpu: Gpu,
+  { path, name, error }: CaseFile,
+  { dtype = "f32", only, checkFinite = false, trace = false }: ValidateOptions,
+): Promise<CaseResult | null> {
   const broken = (why: string): CaseResult => ({ name, module: null, verdict: "cannot be run", outputs: [], error: why });
   if (error) return broken(error);
   let read;
@@ -108,18 +126,30 @@ const figure = (v: number | null): string => (v === null || Number.isNaN(v) ? "�
 
 /** What was seen on the way to a case's outputs: every intermediate and the first that departs, or every step of a pipeline. */
 function traceReport({ name, trace, steps }: CaseResult): string {
-  const judged = (c: Comparison) => [figure(c.maxAbs), figure(c.relativeL2), c.verdict === "pass" ? "pass" : `FAIL (${c.note ?? `${c.measure} ≤ ${c.threshold}`})`];
+  const judged = (c: Comparison) => [
+    figure(c.maxAbs),
+    figure(c.relativeL2),
+    c.verdict === "pass" ? "pass" : `FAIL (${c.note ?? `${c.measure} ≤ ${c.threshold}`})`,
+  ];
   const heads = ["max abs", "relative L2", "verdict"];
   if (steps) {
     const first = steps.find((s) => s.verdict === "fail");
     const rows = steps.map((s) => [String(s.step), s.output.replace(/^step\./, ""), ...judged(s)]);
     return `${name}: each step, begun from the reference's state before it\n\n${table(["step", "of it", ...heads], rows)}\n${name}: ${first ? `first departs in step ${first.step} (${first.output}), ${departure(first)}` : "no step departs"}\n`;
   }
-  if (!trace || trace.rows.length === 0) return `${name}: nothing to trace: the case records no intermediates of a module that can be followed; make it with \`npm run reference -- --trace\`\n`;
+  if (!trace || trace.rows.length === 0)
+    return `${name}: nothing to trace: the case records no intermediates of a module that can be followed; make it with \`npm run reference -- --trace\`\n`;
   const calls = trace.rows.some((row) => row.call > 0);
-  const rows = trace.rows.map((row) => [...(calls ? [String(row.call)] : []), row.module, row.what ?? "", row.node, ...judged({ ...row, output: row.module })]);
+  const rows = trace.rows.map((row) => [
+    ...(calls ? [String(row.call)] : []),
+    row.module,
+    row.what ?? "",
+    row.node,
+    ...judged({ ...row, output: row.module }),
+  ]);
   const { first } = trace;
-  const list = (label: string, names: readonly string[]) => (names.length ? `${label}: ${[...new Set(names.map((n) => n.replace(/(?<=\.)\d+(?=\.)|#\d+$/g, "*")))].join(", ")}\n` : "");
+  const list = (label: string, names: readonly string[]) =>
+    names.length ? `${label}: ${[...new Set(names.map((n) => n.replace(/(?<=\.)\d+(?=\.)|#\d+$/g, "*")))].join(", ")}\n` : "";
   return [
     `${name}: ${trace.rows.length} intermediates, in the order of execution\n\n`,
     table([...(calls ? ["call"] : []), "reference's module", "of it", "node", ...heads], rows),
@@ -138,6 +168,14 @@ function rowsOf({ name, module, verdict, outputs }: CaseResult): string[][] {
   if (outputs.length === 0) return [[name, module ?? "–", "–", "–", "–", "–", verdict]];
   return outputs.map((o) => {
     const limit = o.measure === "equal" ? "must be equal" : `${o.measure} ≤ ${o.threshold}`;
-    return [name, module ?? "–", o.output, figure(o.maxAbs), figure(o.relativeL2), o.cosine === null ? "–" : o.cosine.toFixed(9), o.verdict === "pass" ? "pass" : `FAIL (${o.note ?? limit})`];
+    return [
+      name,
+      module ?? "–",
+      o.output,
+      figure(o.maxAbs),
+      figure(o.relativeL2),
+      o.cosine === null ? "–" : o.cosine.toFixed(9),
+      o.verdict === "pass" ? "pass" : `FAIL (${o.note ?? limit})`,
+    ];
   });
 }

@@ -30,7 +30,8 @@ export function judgeSchedulerConfig(json: Readonly<Record<string, unknown>>): J
     beta_end: beta("beta_end", 0.012),
     beta_schedule: keys.oneOf("beta_schedule", "scaled_linear", ["linear", "scaled_linear", "squaredcos_cap_v2"]),
     trained_betas: keys.read<readonly number[] | null>(
-      "trained_betas", null,
+      "trained_betas",
+      null,
       (v) => v === null || (Array.isArray(v) && v.length > 0 && v.every((b) => typeof b === "number" && b >= 0 && b < 1)),
       "null or a list of numbers from 0 to below 1",
     ),
@@ -43,14 +44,22 @@ export function judgeSchedulerConfig(json: Readonly<Record<string, unknown>>): J
   };
   keys.ignore("clip_sample", "clip_sample_range", "sample_max_value");
   // Samplers of other models, whose configs are written over CogVideoX's; what these say the two classes do not do.
-  for (const name of ["thresholding", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_flow_sigmas"]) keys.only(name, [false]);
+  for (const name of ["thresholding", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_flow_sigmas"])
+    keys.only(name, [false]);
   if (config.trained_betas && config.trained_betas.length !== config.num_train_timesteps) {
-    keys.problems.push(`trained_betas must hold num_train_timesteps = ${config.num_train_timesteps} values, got ${config.trained_betas.length}`);
+    keys.problems.push(
+      `trained_betas must hold num_train_timesteps = ${config.num_train_timesteps} values, got ${config.trained_betas.length}`,
+    );
   }
   return { config, problems: keys.problems, unknown: keys.unknown };
 }
 
 /** The config of a file, or an error that says all that is wrong. `file` is what messages call it. */
 export function parseSchedulerConfig(json: unknown, file = "scheduler/scheduler_config.json"): SchedulerConfig {
-  return legal("scheduler", file, judgeSchedulerConfig(configObject("scheduler", file, json)), "correct the file or use a CogVideoX scheduler");
+  return legal(
+    "scheduler",
+    file,
+    judgeSchedulerConfig(configObject("scheduler", file, json)),
+    "correct the file or use a CogVideoX scheduler",
+  );
 }

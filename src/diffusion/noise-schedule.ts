@@ -29,7 +29,12 @@ export function alphasCumprod(config: SchedulerConfig): Float64Array {
   const last = roots[n - 1]!;
   const scale = r(first / r(first - last));
   // A single timestep has nothing to rescale.
-  return n === 1 ? alphas : roots.map((s) => { const v = r(r(s - last) * scale); return r(v * v); });
+  return n === 1
+    ? alphas
+    : roots.map((s) => {
+        const v = r(r(s - last) * scale);
+        return r(v * v);
+      });
 }
 
 /** torch.linspace: from both ends towards the middle, each value by one fused multiply-add. */
@@ -49,7 +54,10 @@ function cosineBetas(n: number, r: (v: number) => number): Float64Array {
 export function inferenceTimesteps(config: SchedulerConfig, steps: number): Int32Array {
   const { num_train_timesteps: total, timestep_spacing, steps_offset } = config;
   if (!Number.isInteger(steps) || steps < 1 || steps > total) {
-    throw new CogwheelError("scheduler", `the number of steps must be a whole number from 1 to ${total}, got ${steps}; choose one in between`);
+    throw new CogwheelError(
+      "scheduler",
+      `the number of steps must be a whole number from 1 to ${total}, got ${steps}; choose one in between`,
+    );
   }
   let timesteps: number[];
   if (timestep_spacing === "linspace") {
@@ -67,7 +75,10 @@ export function inferenceTimesteps(config: SchedulerConfig, steps: number): Int3
     timesteps = Array.from({ length: steps }, (_, i) => roundHalfEven(total + i * difference) - 1);
   }
   if (timesteps[0]! >= total) {
-    throw new CogwheelError("scheduler", `timesteps must be below num_train_timesteps = ${total}, got ${timesteps[0]} from steps_offset ${steps_offset}; lower steps_offset or the number of steps`);
+    throw new CogwheelError(
+      "scheduler",
+      `timesteps must be below num_train_timesteps = ${total}, got ${timesteps[0]} from steps_offset ${steps_offset}; lower steps_offset or the number of steps`,
+    );
   }
   return Int32Array.from(timesteps);
 }

@@ -51,7 +51,12 @@ export interface Scheduler {
 }
 
 /** Class names of diffusers' configs; `CogVideoX…` are the only two whose numbers this engine vouches for. */
-const KINDS: Readonly<Record<string, SchedulerKind>> = { CogVideoXDDIMScheduler: "ddim", CogVideoXDPMScheduler: "dpm", ddim: "ddim", dpm: "dpm" };
+const KINDS: Readonly<Record<string, SchedulerKind>> = {
+  CogVideoXDDIMScheduler: "ddim",
+  CogVideoXDPMScheduler: "dpm",
+  ddim: "ddim",
+  dpm: "dpm",
+};
 
 /**
  * @param config parsed `scheduler_config.json`
@@ -59,7 +64,11 @@ const KINDS: Readonly<Record<string, SchedulerKind>> = { CogVideoXDDIMScheduler:
  */
 export function createScheduler(config: unknown, className: string): Scheduler {
   const kind = Object.hasOwn(KINDS, className) ? KINDS[className]! : undefined;
-  if (!kind) throw new CogwheelError("scheduler", `the scheduler must be CogVideoXDDIMScheduler or CogVideoXDPMScheduler, got ${JSON.stringify(className)}; choose ddim or dpm, both run from the same config`);
+  if (!kind)
+    throw new CogwheelError(
+      "scheduler",
+      `the scheduler must be CogVideoXDDIMScheduler or CogVideoXDPMScheduler, got ${JSON.stringify(className)}; choose ddim or dpm, both run from the same config`,
+    );
   const parsed = parseSchedulerConfig(config);
   const alphas = alphasCumprod(parsed);
   const { num_train_timesteps: total } = parsed;
@@ -71,7 +80,11 @@ export function createScheduler(config: unknown, className: string): Scheduler {
     timesteps: (n) => inferenceTimesteps(parsed, n),
     steps(n, first = 0) {
       const timesteps = inferenceTimesteps(parsed, n);
-      if (!Number.isInteger(first) || first < 0 || first >= timesteps.length) throw new CogwheelError("scheduler", `the first step must lie within 0 to ${timesteps.length - 1}, got ${first}; run fewer or more steps`);
+      if (!Number.isInteger(first) || first < 0 || first >= timesteps.length)
+        throw new CogwheelError(
+          "scheduler",
+          `the first step must lie within 0 to ${timesteps.length - 1}, got ${first}; run fewer or more steps`,
+        );
       const stride = Math.floor(total / n);
       return Array.from(timesteps.subarray(first), (timestep, i) => {
         const before = timestep - stride;
@@ -84,18 +97,26 @@ export function createScheduler(config: unknown, className: string): Scheduler {
       });
     },
     addNoise(timestep) {
-      if (!Number.isInteger(timestep) || timestep < 0 || timestep >= total) throw new CogwheelError("scheduler", `a timestep must lie within 0 to ${total - 1}, got ${timestep}; take it from timesteps()`);
+      if (!Number.isInteger(timestep) || timestep < 0 || timestep >= total)
+        throw new CogwheelError("scheduler", `a timestep must lie within 0 to ${total - 1}, got ${timestep}; take it from timesteps()`);
       const a = Math.fround(alphas[timestep]!); // the reference casts to the sample's type first
       return { original: Math.sqrt(a), noise: Math.sqrt(1 - a) };
     },
   };
 }
 
-function originalCoefficients({ prediction_type, rescale_betas_zero_snr }: SchedulerConfig, timestep: number, a: number): { fromSample: number; fromPrediction: number } {
+function originalCoefficients(
+  { prediction_type, rescale_betas_zero_snr }: SchedulerConfig,
+  timestep: number,
+  a: number,
+): { fromSample: number; fromPrediction: number } {
   if (prediction_type === "sample") return { fromSample: 0, fromPrediction: 1 };
   if (prediction_type === "v_prediction") return { fromSample: Math.sqrt(a), fromPrediction: -Math.sqrt(1 - a) };
   if (a === 0) {
-    throw new CogwheelError("scheduler", `prediction_type epsilon needs signal at every timestep, got none at ${timestep} (rescale_betas_zero_snr ${rescale_betas_zero_snr}); use v_prediction or timestep_spacing leading`);
+    throw new CogwheelError(
+      "scheduler",
+      `prediction_type epsilon needs signal at every timestep, got none at ${timestep} (rescale_betas_zero_snr ${rescale_betas_zero_snr}); use v_prediction or timestep_spacing leading`,
+    );
   }
   return { fromSample: 1 / Math.sqrt(a), fromPrediction: -Math.sqrt((1 - a) / a) };
 }

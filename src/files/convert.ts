@@ -180,14 +180,20 @@ function narrow(words: Uint32Array, out: Uint16Array): void {
 export function elements(bytes: Uint8Array, dtype: Dtype): number {
   const count = bytes.length / DTYPE_BYTES[dtype];
   if (!Number.isInteger(count)) {
-    throw new CogwheelError("checkpoint", `a conversion must get whole ${dtype} elements of ${DTYPE_BYTES[dtype]} bytes, got ${bytes.length} bytes; cut at an element`);
+    throw new CogwheelError(
+      "checkpoint",
+      `a conversion must get whole ${dtype} elements of ${DTYPE_BYTES[dtype]} bytes, got ${bytes.length} bytes; cut at an element`,
+    );
   }
   return count;
 }
 
 function checkOut(length: number, count: number, name: string): void {
   if (length !== count) {
-    throw new CogwheelError("checkpoint", `${name}: out must hold as many elements as the source, got ${length} for ${count}; pass an array of that length`);
+    throw new CogwheelError(
+      "checkpoint",
+      `${name}: out must hold as many elements as the source, got ${length} for ${count}; pass an array of that length`,
+    );
   }
 }
 

@@ -10,14 +10,18 @@ export interface FileKind {
 /** As many bytes from the start of a file as are looked at. */
 export const KIND_BYTES = 512;
 
-export const REMEDY_OF_PICKLES = "pickles run code when they are read and are not supported: convert it with Python (safetensors.torch.save_file(torch.load(path, weights_only=True), out)), or take the .safetensors file of the same repository";
+export const REMEDY_OF_PICKLES =
+  "pickles run code when they are read and are not supported: convert it with Python (safetensors.torch.save_file(torch.load(path, weights_only=True), out)), or take the .safetensors file of the same repository";
 const CONVERT = "take the .safetensors files of the original model";
 const AGAIN = "download it again";
 
 const KINDS: readonly (readonly [RegExp, FileKind])[] = [
   [/^version https:\/\/git-lfs/, { name: "a git-lfs pointer", remedy: "run `git lfs pull` in the clone, or download the file itself" }],
   [/^PK\x03\x04[^]*?\.npy/, { name: "a NumPy .npz archive", remedy: "save its arrays with safetensors.numpy.save_file" }],
-  [/^PK\x03\x04[^]*?(?:\/|^)(?:data\.pkl|version|\.format_version|\.data\/|byteorder)/, { name: "a PyTorch file (.bin, .pt, .pth or .ckpt: a zip of pickles)", remedy: REMEDY_OF_PICKLES }],
+  [
+    /^PK\x03\x04[^]*?(?:\/|^)(?:data\.pkl|version|\.format_version|\.data\/|byteorder)/,
+    { name: "a PyTorch file (.bin, .pt, .pth or .ckpt: a zip of pickles)", remedy: REMEDY_OF_PICKLES },
+  ],
   [/^PK\x03\x04/, { name: "a zip archive", remedy: "unpack it" }],
   [/^\x80[\x02-\x05]/, { name: "a Python pickle (PyTorch's old .bin, .pt, .pth or .ckpt)", remedy: REMEDY_OF_PICKLES }],
   [/^GGUF|^GGML|^tjgg|^ggjt/, { name: "a GGUF file", remedy: `quantised weights of llama.cpp are not supported: ${CONVERT}` }],
@@ -29,7 +33,10 @@ const KINDS: readonly (readonly [RegExp, FileKind])[] = [
   [/^\x28\xb5\x2f\xfd/, { name: "a zstd file", remedy: "unpack it" }],
   [/^7z\xbc\xaf\x27\x1c|^Rar!/, { name: "an archive", remedy: "unpack it" }],
   [/^[^]{257}ustar/, { name: "a tar archive", remedy: "unpack it" }],
-  [/^(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body)/i, { name: "a web page", remedy: "it is a page about the file, of a login or of an error: download the file itself" }],
+  [
+    /^(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body)/i,
+    { name: "a web page", remedy: "it is a page about the file, of a login or of an error: download the file itself" },
+  ],
   [/^(?:\xef\xbb\xbf)?\s*<\?xml/, { name: "an XML document, perhaps a storage server's error", remedy: AGAIN }],
   [/^\x89PNG|^\xff\xd8\xff|^GIF8|^RIFF/, { name: "a picture or film", remedy: "check which file goes where" }],
   [/^%PDF/, { name: "a PDF", remedy: "check which file goes where" }],

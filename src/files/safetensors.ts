@@ -62,7 +62,8 @@ export async function openSafetensors(source: CheckpointSource, path: string): P
     metadata,
     async read(name, rows) {
       const info = tensors.get(name);
-      if (!info) throw fail(`a tensor must be in the file to be read, got the name ${JSON.stringify(name)}; the file holds ${tensors.size} others`);
+      if (!info)
+        throw fail(`a tensor must be in the file to be read, got the name ${JSON.stringify(name)}; the file holds ${tensors.size} others`);
       return readTensor(source, path, name, info, rows);
     },
   };
@@ -71,12 +72,14 @@ export async function openSafetensors(source: CheckpointSource, path: string): P
 /** What cannot be a header is looked at once more, for what else the file may be: a pointer, a pickle, a web page. */
 async function readHeader(source: CheckpointSource, path: string, size: number, fail: Fail): Promise<Header> {
   let judged: unknown;
-  const text = await headerText(source, path, size, (rule, cause) => (judged = fail(rule, cause)) as CogwheelError).catch(async (error: unknown) => {
-    if (error !== judged) throw error; // it could not be read
-    const head = await source.read(path, 0, Math.min(size, KIND_BYTES)).catch(() => undefined);
-    const kind = head && kindRule(head, "a safetensors file");
-    throw kind === undefined ? error : fail(kind, error);
-  });
+  const text = await headerText(source, path, size, (rule, cause) => (judged = fail(rule, cause)) as CogwheelError).catch(
+    async (error: unknown) => {
+      if (error !== judged) throw error; // it could not be read
+      const head = await source.read(path, 0, Math.min(size, KIND_BYTES)).catch(() => undefined);
+      const kind = head && kindRule(head, "a safetensors file");
+      throw kind === undefined ? error : fail(kind, error);
+    },
+  );
   return parseHeader(text.text, text.dataStart, size, fail);
 }
 
@@ -87,10 +90,14 @@ async function headerText(source: CheckpointSource, path: string, size: number, 
   const prefix = await source.read(path, 0, 8);
   const headerBytes = new DataView(prefix.buffer).getBigUint64(0, true);
   if (headerBytes > BigInt(size - 8)) {
-    throw fail(`the header must fit in the file, got a header length of ${headerBytes} in ${size} bytes; the file is truncated or is not safetensors, download it again`);
+    throw fail(
+      `the header must fit in the file, got a header length of ${headerBytes} in ${size} bytes; the file is truncated or is not safetensors, download it again`,
+    );
   }
   if (headerBytes > BigInt(MAX_HEADER_BYTES)) {
-    throw fail(`a header may hold at most ${MAX_HEADER_BYTES} bytes, got ${headerBytes}; this is not a safetensors file, download it again`);
+    throw fail(
+      `a header may hold at most ${MAX_HEADER_BYTES} bytes, got ${headerBytes}; this is not a safetensors file, download it again`,
+    );
   }
   const dataStart = 8 + Number(headerBytes);
   const bytes = await source.read(path, 8, dataStart);
@@ -118,13 +125,22 @@ export async function readTensor(
   const rows = info.shape[0] ?? 1;
   const stop = rowEnd ?? rows;
   if (!Number.isInteger(rowStart) || !Number.isInteger(stop) || rowStart < 0 || rowStart > stop || stop > rows) {
-    throw checkpointError(source, path, `${name}: rows must lie within 0 to ${rows}, got ${rowStart} to ${stop}; the tensor's shape is [${info.shape.join(", ")}]`);
+    throw checkpointError(
+      source,
+      path,
+      `${name}: rows must lie within 0 to ${rows}, got ${rowStart} to ${stop}; the tensor's shape is [${info.shape.join(", ")}]`,
+    );
   }
   const rowBytes = rows === 0 ? 0 : (info.end - info.start) / rows;
   const bytes = await source.read(path, info.start + rowStart * rowBytes, info.start + stop * rowBytes, into);
   // A source of an app's own may answer otherwise, and what is missing would be zeros.
   const wanted = (stop - rowStart) * rowBytes;
-  if (bytes.length !== wanted) throw checkpointError(source, path, `${name}: a source must give the ${wanted} bytes that are asked for, got ${bytes.length}; correct its read`);
+  if (bytes.length !== wanted)
+    throw checkpointError(
+      source,
+      path,
+      `${name}: a source must give the ${wanted} bytes that are asked for, got ${bytes.length}; correct its read`,
+    );
   const shape = info.shape.length === 0 ? [] : [stop - rowStart, ...info.shape.slice(1)];
   return { dtype: info.dtype, shape, bytes };
 }
@@ -183,7 +199,9 @@ function checkEntry(name: string, value: unknown, dataStart: number, fileSize: n
   // Other fields say nothing to the reference reader.
   const { dtype, shape, data_offsets: offsets } = value;
   if (!isDtype(dtype)) {
-    throw fail(`${name}: dtype must be one of ${Object.keys(DTYPE_BYTES).join(", ")}, got ${brief(dtype)}; convert the tensor to one of these`);
+    throw fail(
+      `${name}: dtype must be one of ${Object.keys(DTYPE_BYTES).join(", ")}, got ${brief(dtype)}; convert the tensor to one of these`,
+    );
   }
   if (!Array.isArray(shape) || !shape.every(isCount)) {
     throw fail(`${name}: shape must be a list of whole numbers from 0, got ${brief(shape)}; ${again}`);
@@ -196,12 +214,16 @@ function checkEntry(name: string, value: unknown, dataStart: number, fileSize: n
     throw fail(`${name}: data_offsets must be in order, got [${begin}, ${end}]; ${again}`);
   }
   if (end > fileSize - dataStart) {
-    throw fail(`${name}: the tensor must end within the file's ${fileSize - dataStart} bytes of data, got data_offsets [${begin}, ${end}]; the file is truncated, finish or repeat the download`);
+    throw fail(
+      `${name}: the tensor must end within the file's ${fileSize - dataStart} bytes of data, got data_offsets [${begin}, ${end}]; the file is truncated, finish or repeat the download`,
+    );
   }
   // Every factor is a safe integer and a product that is not can never equal a range inside the file.
   const want = elementCount(shape) * DTYPE_BYTES[dtype];
   if (want !== end - begin) {
-    throw fail(`${name}: ${dtype} [${shape.join(", ")}] takes ${want} bytes, got data_offsets [${begin}, ${end}] of ${end - begin}; ${again}`);
+    throw fail(
+      `${name}: ${dtype} [${shape.join(", ")}] takes ${want} bytes, got data_offsets [${begin}, ${end}] of ${end - begin}; ${again}`,
+    );
   }
   return { dtype, shape, start: dataStart + begin, end: dataStart + end };
 }
@@ -213,13 +235,17 @@ function checkLayout(tensors: [string, TensorInfo][], dataStart: number, fileSiz
   for (const [name, { start, end }] of tensors) {
     if (start !== at) {
       const what = start < at ? "overlap" : "leave a gap";
-      throw fail(`${name}: tensors must lie end to end, got ${name} at byte ${start - dataStart} of the data where ${before} ends at ${at - dataStart} (they ${what}); the file is damaged, download it again`);
+      throw fail(
+        `${name}: tensors must lie end to end, got ${name} at byte ${start - dataStart} of the data where ${before} ends at ${at - dataStart} (they ${what}); the file is damaged, download it again`,
+      );
     }
     at = end;
     before = name;
   }
   if (at !== fileSize) {
-    throw fail(`the last tensor must end at the end of the file, got ${fileSize - at} bytes after ${before}; the file is damaged or still being written, download it again`);
+    throw fail(
+      `the last tensor must end at the end of the file, got ${fileSize - at} bytes after ${before}; the file is damaged or still being written, download it again`,
+    );
   }
 }
 
@@ -256,10 +282,16 @@ export function writeSafetensors(
   for (const [name, { dtype, shape, data }] of entries) {
     const want = elementCount(shape) * DTYPE_BYTES[dtype];
     if (name === "__metadata__") {
-      throw new CogwheelError("checkpoint", "writeSafetensors: __metadata__ is the header's own name, got a tensor of that name; rename the tensor");
+      throw new CogwheelError(
+        "checkpoint",
+        "writeSafetensors: __metadata__ is the header's own name, got a tensor of that name; rename the tensor",
+      );
     }
     if (want !== data.byteLength) {
-      throw new CogwheelError("checkpoint", `writeSafetensors: ${name}: ${dtype} [${shape.join(", ")}] takes ${want} bytes, got ${data.byteLength}; pass data of that size`);
+      throw new CogwheelError(
+        "checkpoint",
+        `writeSafetensors: ${name}: ${dtype} [${shape.join(", ")}] takes ${want} bytes, got ${data.byteLength}; pass data of that size`,
+      );
     }
     fields.push(`${JSON.stringify(name)}:{"dtype":"${dtype}","shape":[${shape.join(",")}],"data_offsets":[${at},${at + want}]}`);
     at += want;

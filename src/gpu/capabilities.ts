@@ -36,7 +36,21 @@ export interface Capabilities {
 }
 
 /** Lower some limits below the adapter's own: tests run the paths for large tensors on small ones. */
-export type CapabilityOverrides = Partial<Pick<Capabilities, "maxBindingBytes" | "maxBufferBytes" | "maxGrid" | "maxWorkgroupBytes" | "immediates" | "timestamps" | "kind" | "subgroups" | "subgroupMatrices" | "tuning">>;
+export type CapabilityOverrides = Partial<
+  Pick<
+    Capabilities,
+    | "maxBindingBytes"
+    | "maxBufferBytes"
+    | "maxGrid"
+    | "maxWorkgroupBytes"
+    | "immediates"
+    | "timestamps"
+    | "kind"
+    | "subgroups"
+    | "subgroupMatrices"
+    | "tuning"
+  >
+>;
 
 /** Dawn has it behind a toggle in Node (src/platform/dawn.ts), Chrome behind a flag. */
 const SUBGROUP_MATRIX = "chromium-experimental-subgroup-matrix";
@@ -69,7 +83,13 @@ export function deviceDescriptor(adapter: GPUAdapter): GPUDeviceDescriptor {
 }
 
 function subgroupMatrices(device: GPUDevice, info: GPUAdapterInfo): SubgroupMatrix[] {
-  interface Config { componentType: string; resultComponentType: string; M: number; N: number; K: number }
+  interface Config {
+    componentType: string;
+    resultComponentType: string;
+    M: number;
+    N: number;
+    K: number;
+  }
   const features = device.features as ReadonlySet<string>;
   if (![SUBGROUP_MATRIX, "shader-f16", "subgroups"].every((name) => features.has(name))) return [];
   const configs = (info as unknown as { subgroupMatrixConfigs?: Iterable<Config> }).subgroupMatrixConfigs ?? [];
@@ -81,8 +101,12 @@ function subgroupMatrices(device: GPUDevice, info: GPUAdapterInfo): SubgroupMatr
 
 /** What WebGPU promises of every adapter, and kernels count on; below it are odd drivers and the compatibility mode. */
 const FLOOR = {
-  maxStorageBufferBindingSize: 128 << 20, maxBufferSize: 256 << 20, maxComputeWorkgroupStorageSize: 16384, maxComputeInvocationsPerWorkgroup: 256,
-  maxStorageBuffersPerShaderStage: 8, maxComputeWorkgroupsPerDimension: 65535,
+  maxStorageBufferBindingSize: 128 << 20,
+  maxBufferSize: 256 << 20,
+  maxComputeWorkgroupStorageSize: 16384,
+  maxComputeInvocationsPerWorkgroup: 256,
+  maxStorageBuffersPerShaderStage: 8,
+  maxComputeWorkgroupsPerDimension: 65535,
 } as const;
 
 /** The least that may be pretended, for tests: bindings and grids are cut into windows, workgroup memory is not. */
@@ -90,17 +114,37 @@ const LEAST = { maxBindingBytes: 1024, maxBufferBytes: 1024, maxGrid: 1, maxWork
 
 function checkLimits({ limits }: GPUDevice, overrides: CapabilityOverrides): void {
   const low = Object.entries(FLOOR).filter(([name, least]) => !(limits[name as keyof typeof FLOOR] >= least));
-  if (low.length) throw new CogwheelError("gpu", `a device must have the limits that WebGPU promises, got ${low.map(([name, least]) => `${name} ${limits[name as keyof typeof FLOOR]} in place of ${least}`).join(", ")}; use another adapter, or ask for a core device and not one in compatibility mode`);
+  if (low.length)
+    throw new CogwheelError(
+      "gpu",
+      `a device must have the limits that WebGPU promises, got ${low.map(([name, least]) => `${name} ${limits[name as keyof typeof FLOOR]} in place of ${least}`).join(", ")}; use another adapter, or ask for a core device and not one in compatibility mode`,
+    );
   const { minStorageBufferOffsetAlignment: alignment } = limits;
-  if (!(alignment >= 1 && alignment <= 256 && Number.isInteger(Math.log2(alignment)))) throw new CogwheelError("gpu", `a device's minStorageBufferOffsetAlignment must be a power of two up to 256, got ${alignment}; use another adapter`);
+  if (!(alignment >= 1 && alignment <= 256 && Number.isInteger(Math.log2(alignment))))
+    throw new CogwheelError(
+      "gpu",
+      `a device's minStorageBufferOffsetAlignment must be a power of two up to 256, got ${alignment}; use another adapter`,
+    );
   for (const [name, least] of Object.entries(LEAST)) {
     const value = overrides[name as keyof typeof LEAST];
-    if (value !== undefined && !(Number.isSafeInteger(value) && value >= least)) throw new CogwheelError("gpu", `capabilities.${name} must be a whole number from ${least}, got ${String(value)}; leave it out for the adapter's own`);
+    if (value !== undefined && !(Number.isSafeInteger(value) && value >= least))
+      throw new CogwheelError(
+        "gpu",
+        `capabilities.${name} must be a whole number from ${least}, got ${String(value)}; leave it out for the adapter's own`,
+      );
   }
   const { kind, subgroups } = overrides;
-  if (kind !== undefined && kind !== "hardware" && kind !== "software") throw new CogwheelError("gpu", `capabilities.kind must be hardware or software, got ${JSON.stringify(kind)}; leave it out for the adapter's own`);
+  if (kind !== undefined && kind !== "hardware" && kind !== "software")
+    throw new CogwheelError(
+      "gpu",
+      `capabilities.kind must be hardware or software, got ${JSON.stringify(kind)}; leave it out for the adapter's own`,
+    );
   const size = (n: number): boolean => n >= 4 && n <= 128 && Number.isInteger(Math.log2(n));
-  if (subgroups && !(size(subgroups.min) && size(subgroups.max) && subgroups.min <= subgroups.max)) throw new CogwheelError("gpu", `capabilities.subgroups must be sizes from 4 to 128, powers of two, got ${JSON.stringify(subgroups)}; null for none`);
+  if (subgroups && !(size(subgroups.min) && size(subgroups.max) && subgroups.min <= subgroups.max))
+    throw new CogwheelError(
+      "gpu",
+      `capabilities.subgroups must be sizes from 4 to 128, powers of two, got ${JSON.stringify(subgroups)}; null for none`,
+    );
 }
 
 /** Throws for a device that lacks what WebGPU promises, and for overrides that no adapter could have. */

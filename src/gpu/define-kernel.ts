@@ -13,24 +13,41 @@ export function defineKernel<S extends KernelShape = KernelShape>(name: string, 
   const fail = (rule: string): never => {
     throw new CogwheelError("kernel", `${name}: ${rule}; see docs/add-a-kernel.md`);
   };
-  const code = source.replace(/\/\*[\s\S]*?\*\//g, "").split("\n").map((line) => (line.startsWith("//!") ? line : line.replace(/\s*\/\/.*$/, ""))).join("\n");
-  const block = /^\/\/! specialise\n([\s\S]*?)^\/\/! end/m.exec(code)?.[1] ?? fail("the text must have a `//! specialise … //! end` block, got none");
+  const code = source
+    .replace(/\/\*[\s\S]*?\*\//g, "")
+    .split("\n")
+    .map((line) => (line.startsWith("//!") ? line : line.replace(/\s*\/\/.*$/, "")))
+    .join("\n");
+  const block =
+    /^\/\/! specialise\n([\s\S]*?)^\/\/! end/m.exec(code)?.[1] ?? fail("the text must have a `//! specialise … //! end` block, got none");
   const entries = [...code.matchAll(/@compute[\s\S]*?\bfn\s+(\w+)/g)].map(([, entry]) => entry);
-  if (entries.length !== 1 || entries[0] !== "main") fail(`there must be one compute entry point, main, got ${entries.join(", ") || "none"}`);
+  if (entries.length !== 1 || entries[0] !== "main")
+    fail(`there must be one compute entry point, main, got ${entries.join(", ") || "none"}`);
 
   const bindings: Record<string, BindingInfo> = {};
-  for (const [, group, binding, access, variable, type] of code.matchAll(/@group\((\d+)\)\s*@binding\((\d+)\)\s*var<storage(?:\s*,\s*(\w+))?>\s*(\w+)\s*:\s*([^;]+);/g)) {
-    if (group !== "0" || binding === "0") fail(`bindings must be in group 0 and not at 0, which is for params, got @group(${group}) @binding(${binding}) for ${variable}`);
+  for (const [, group, binding, access, variable, type] of code.matchAll(
+    /@group\((\d+)\)\s*@binding\((\d+)\)\s*var<storage(?:\s*,\s*(\w+))?>\s*(\w+)\s*:\s*([^;]+);/g,
+  )) {
+    if (group !== "0" || binding === "0")
+      fail(`bindings must be in group 0 and not at 0, which is for params, got @group(${group}) @binding(${binding}) for ${variable}`);
     bindings[variable!] = { binding: Number(binding), access: (access ?? "read") as Access, type: type!.trim() };
   }
   const uniforms = [...code.matchAll(/var<uniform>\s*(\w+)\s*:\s*(\w+)/g)];
   const uniform = uniforms.find(([, variable]) => variable === "params");
-  if (uniforms.length > (uniform ? 1 : 0)) fail(`the only uniform must be params, got ${uniforms.map(([, variable]) => variable).join(", ")}`);
-  if (uniform && !/var<uniform> params\b/.test(block)) fail("params must be declared inside the block, as `@group(0) @binding(0) var<uniform> params: …;`");
+  if (uniforms.length > (uniform ? 1 : 0))
+    fail(`the only uniform must be params, got ${uniforms.map(([, variable]) => variable).join(", ")}`);
+  if (uniform && !/var<uniform> params\b/.test(block))
+    fail("params must be declared inside the block, as `@group(0) @binding(0) var<uniform> params: …;`");
   const params: Record<string, ParamField> = {};
   if (uniform) {
-    const struct = new RegExp(`struct\\s+${uniform[2]}\\s*\\{([^}]*)\\}`).exec(code)?.[1] ?? fail(`params must be of a struct that the text declares, got ${uniform[2]}`);
-    for (const [i, field] of struct.split(",").map((part) => part.trim()).filter(Boolean).entries()) {
+    const struct =
+      new RegExp(`struct\\s+${uniform[2]}\\s*\\{([^}]*)\\}`).exec(code)?.[1] ??
+      fail(`params must be of a struct that the text declares, got ${uniform[2]}`);
+    for (const [i, field] of struct
+      .split(",")
+      .map((part) => part.trim())
+      .filter(Boolean)
+      .entries()) {
       const [, key, type] = /^(\w+)\s*:\s*(u32|i32|f32)$/.exec(field) ?? fail(`fields of params must be u32, i32 or f32, got ${field}`);
       params[key!] = { type: type as ParamField["type"], offset: 4 * i };
     }
@@ -46,5 +63,16 @@ export function defineKernel<S extends KernelShape = KernelShape>(name: string, 
   const overrides: Record<string, number> = {};
   for (const [, key, value] of code.matchAll(/^override (\w+)[^=;]*= *(\d+)u?;/gm)) overrides[key!] = Number(value);
   const enables = [...code.matchAll(/^enable ([^;]+);/gm)].flatMap(([, list]) => list!.split(",").map((one) => one.trim()));
-  return { name, family: "app", source: code, bindings, params, paramBytes: 4 * Object.keys(params).length, consts, types, overrides, enables } as unknown as Kernel<S>;
+  return {
+    name,
+    family: "app",
+    source: code,
+    bindings,
+    params,
+    paramBytes: 4 * Object.keys(params).length,
+    consts,
+    types,
+    overrides,
+    enables,
+  } as unknown as Kernel<S>;
 }

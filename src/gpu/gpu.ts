@@ -90,7 +90,14 @@ export class Gpu implements AsyncDisposable {
     }
   }
 
-  static async #create(device: GPUDevice, caps: Capabilities, name: string, advice: string | undefined, ownsDevice: boolean, options: OpenGpuOptions): Promise<Gpu> {
+  static async #create(
+    device: GPUDevice,
+    caps: Capabilities,
+    name: string,
+    advice: string | undefined,
+    ownsDevice: boolean,
+    options: OpenGpuOptions,
+  ): Promise<Gpu> {
     const header = tuningHeader(device.adapterInfo, caps);
     const tuning = await findTuning(header, options);
     return new Gpu(device, tuning ? { ...caps, tuning: tuning.table.choices } : caps, name, advice, ownsDevice, tuning, header);
@@ -111,7 +118,11 @@ export class Gpu implements AsyncDisposable {
       this.#uncaptured = null;
       throw new CogwheelError("gpu", `the device reported an error: ${error.message}`, { cause: error });
     }
-    if (this.#lost) throw new CogwheelError("gpu", `the GPU device was lost (${this.#lost.reason || "unknown"}: ${this.#lost.message.trim()}); open the adapter again`);
+    if (this.#lost)
+      throw new CogwheelError(
+        "gpu",
+        `the GPU device was lost (${this.#lost.reason || "unknown"}: ${this.#lost.message.trim()}); open the adapter again`,
+      );
   }
 
   /** A new buffer; `data`, if given, is its content from the start, or says that it is to be mapped. Sizes are rounded up to 16 bytes, a vec4. */
@@ -119,7 +130,10 @@ export class Gpu implements AsyncDisposable {
     this.assertAlive();
     const bytes = Math.max(16, Math.ceil(size / 16) * 16);
     if (bytes > this.caps.maxBufferBytes) {
-      throw new CogwheelError("gpu", `a buffer may have ${this.caps.maxBufferBytes} bytes on this adapter, got ${bytes} for "${label}"; choose a smaller size or fewer frames`);
+      throw new CogwheelError(
+        "gpu",
+        `a buffer may have ${this.caps.maxBufferBytes} bytes on this adapter, got ${bytes} for "${label}"; choose a smaller size or fewer frames`,
+      );
     }
     const buffer = this.device.createBuffer({ label, size: bytes, usage, mappedAtCreation: data !== undefined });
     if (data && data !== "mapped") {
@@ -146,7 +160,13 @@ export class Gpu implements AsyncDisposable {
     this.assertAlive();
     const size = Math.ceil(bytes / 4) * 4;
     let index = this.#staging.findIndex((s) => s.bytes >= size && s.bytes <= 4 * size + 65536);
-    const staging = index >= 0 ? this.#staging.splice(index, 1)[0]! : { buffer: this.device.createBuffer({ label: "staging", size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST }), bytes: size };
+    const staging =
+      index >= 0
+        ? this.#staging.splice(index, 1)[0]!
+        : {
+            buffer: this.device.createBuffer({ label: "staging", size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST }),
+            bytes: size,
+          };
     const encoder = this.device.createCommandEncoder();
     encoder.copyBufferToBuffer(buffer, offset, staging.buffer, 0, size);
     this.device.queue.submit([encoder.finish()]);
@@ -198,7 +218,12 @@ export class Gpu implements AsyncDisposable {
     if (reported.size) undo?.();
     const memory = reported.get("out-of-memory");
     const [other] = reported.values();
-    if (memory) thrown = new CogwheelError("gpu", `the adapter is out of memory in ${what} (${this.#allocated} bytes are allocated); choose a smaller size, fewer frames or --dtype f16`, { cause: memory });
+    if (memory)
+      thrown = new CogwheelError(
+        "gpu",
+        `the adapter is out of memory in ${what} (${this.#allocated} bytes are allocated); choose a smaller size, fewer frames or --dtype f16`,
+        { cause: memory },
+      );
     else if (other) thrown ??= new CogwheelError("gpu", `${what} failed: ${other.message}`, { cause: other });
     if (thrown) {
       this.assertAlive();

@@ -66,7 +66,10 @@ export const MAX_IMMEDIATE_BYTES = 64;
  */
 export function kernelLabel(kernel: Kernel, spec: Specialisation): string {
   const parts = [kernel.name];
-  const add = (given: Readonly<Record<string, number | string | undefined>> | undefined, defaults: Readonly<Record<string, number | string>>) => {
+  const add = (
+    given: Readonly<Record<string, number | string | undefined>> | undefined,
+    defaults: Readonly<Record<string, number | string>>,
+  ) => {
     for (const key of Object.keys(given ?? {}).sort()) {
       if (!(key in defaults)) {
         throw new CogwheelError(
@@ -100,7 +103,8 @@ export function specialise(kernel: Kernel, spec: Specialisation, immediates: boo
     const alias = /^alias (\w+) = (\w+);/.exec(line);
     if (alias) lines[i] = `alias ${alias[1]} = ${types[alias[1]!]};`;
     const constant = /^const (\w+)(: *(\w+))? = /.exec(line);
-    if (constant && constant[1]! in consts) lines[i] = `const ${constant[1]}${constant[2] ?? ""} = ${literal(consts[constant[1]!]!, constant[3])};`;
+    if (constant && constant[1]! in consts)
+      lines[i] = `const ${constant[1]}${constant[2] ?? ""} = ${literal(consts[constant[1]!]!, constant[3])};`;
     if (useImmediates && /var<uniform> params\b/.test(line)) lines[i] = "var<immediate> params: Params;";
   }
   // Directives must come before everything else in a module; `enable` lines of the file are already at its top.
@@ -129,18 +133,26 @@ export function packParams(kernel: Kernel, values: Readonly<Record<string, numbe
   const fields = kernel.params as Record<string, ParamField>;
   for (const [name, field] of Object.entries(fields)) {
     const value = values[name];
-    if (value === undefined) throw new CogwheelError(kernel.name, `every parameter must be given, got none for "${name}"; add it to params`);
+    if (value === undefined)
+      throw new CogwheelError(kernel.name, `every parameter must be given, got none for "${name}"; add it to params`);
     if (field.type === "f32") bytes.setFloat32(field.offset, value, true);
     else if (field.type === "i32") bytes.setInt32(field.offset, value, true);
     else {
       if (!Number.isInteger(value) || value < 0 || value > 0xffffffff) {
-        throw new CogwheelError(kernel.name, `parameter "${name}" must be an unsigned 32-bit integer, got ${value}; split the work into windows`);
+        throw new CogwheelError(
+          kernel.name,
+          `parameter "${name}" must be an unsigned 32-bit integer, got ${value}; split the work into windows`,
+        );
       }
       bytes.setUint32(field.offset, value, true);
     }
   }
   for (const name of Object.keys(values)) {
-    if (!(name in fields)) throw new CogwheelError(kernel.name, `parameters must be declared in the kernel, got "${name}"; declared are ${Object.keys(fields).join(", ")}`);
+    if (!(name in fields))
+      throw new CogwheelError(
+        kernel.name,
+        `parameters must be declared in the kernel, got "${name}"; declared are ${Object.keys(fields).join(", ")}`,
+      );
   }
   return bytes.buffer as ArrayBuffer;
 }

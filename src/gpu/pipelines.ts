@@ -47,10 +47,16 @@ export class PipelineCache {
     const device = this.#device;
     const immediates = usesImmediates(kernel, this.#caps.immediates);
     if (Object.values({ ...kernel.types, ...defined(spec.types) }).includes("f16") && !this.#caps.f16) {
-      throw new CogwheelError(kernel.name, `f16 storage needs an adapter with shader-f16, got ${this.#caps.description}; run with dtype f32`);
+      throw new CogwheelError(
+        kernel.name,
+        `f16 storage needs an adapter with shader-f16, got ${this.#caps.description}; run with dtype f32`,
+      );
     }
     if (kernel.enables.includes("chromium_experimental_subgroup_matrix") && this.#caps.subgroupMatrices.length === 0) {
-      throw new CogwheelError(kernel.name, `subgroup matrices need an adapter with f16 ones of f32 sums, got ${this.#caps.description}; choose another variant`);
+      throw new CogwheelError(
+        kernel.name,
+        `subgroup matrices need an adapter with f16 ones of f32 sums, got ${this.#caps.description}; choose another variant`,
+      );
     }
     const entries: GPUBindGroupLayoutEntry[] = (Object.values(kernel.bindings) as BindingInfo[]).map((b) => ({
       binding: b.binding,
@@ -76,7 +82,10 @@ export class PipelineCache {
       const messages = info.messages
         .filter((m) => m.type === "error")
         .flatMap((m) => [`  ${m.lineNum}:${m.linePos} ${m.message}`, `    ${lines[m.lineNum - 1] ?? ""}`]);
-      throw new CogwheelError(kernel.name, `pipeline "${label}" does not compile: ${messages.length ? "" : (error as Error).message}`, { cause: error, lines: messages });
+      throw new CogwheelError(kernel.name, `pipeline "${label}" does not compile: ${messages.length ? "" : (error as Error).message}`, {
+        cause: error,
+        lines: messages,
+      });
     }
   }
 }

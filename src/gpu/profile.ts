@@ -53,12 +53,18 @@ export class Profile implements Disposable {
     const i = this.#pending.length;
     this.#pending.push(entry);
     return encoder.beginComputePass(
-      this.#queries ? { label: entry.label, timestampWrites: { querySet: this.#queries, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 } } : { label: entry.label },
+      this.#queries
+        ? {
+            label: entry.label,
+            timestampWrites: { querySet: this.#queries, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 },
+          }
+        : { label: entry.label },
     );
   }
 
   end(encoder: GPUCommandEncoder): void {
-    if (this.#queries && this.#pending.length) encoder.resolveQuerySet(this.#queries, 0, 2 * this.#pending.length, this.#resolve!.buffer, 0);
+    if (this.#queries && this.#pending.length)
+      encoder.resolveQuerySet(this.#queries, 0, 2 * this.#pending.length, this.#resolve!.buffer, 0);
   }
 
   /** Reads the times of the passes since `begin`; call after the submit. */
@@ -67,7 +73,9 @@ export class Profile implements Disposable {
     this.#pending = [];
     if (!entries.length) return;
     const times = this.#resolve ? new BigUint64Array(await this.#gpu.read(this.#resolve.buffer, 0, 16 * entries.length)) : null;
-    entries.forEach((entry, i) => this.dispatches.push({ ...entry, begin: times ? Number(times[2 * i]!) : 0, end: times ? Number(times[2 * i + 1]!) : 0 }));
+    entries.forEach((entry, i) =>
+      this.dispatches.push({ ...entry, begin: times ? Number(times[2 * i]!) : 0, end: times ? Number(times[2 * i + 1]!) : 0 }),
+    );
   }
 
   get timed(): boolean {
@@ -89,7 +97,15 @@ export class Profile implements Disposable {
     }
     const rate = (n: number, ns: number) => (ns > 0 ? n / ns : 0);
     return [...byLabel]
-      .map(([label, r]) => ({ label, count: r.count, ms: r.ns / 1e6, share: total ? r.ns / total : 0, gflops: rate(r.flops, r.ns), gbytes: rate(r.bytes, r.ns), chosen: [...r.chosen].sort().join(", ") }))
+      .map(([label, r]) => ({
+        label,
+        count: r.count,
+        ms: r.ns / 1e6,
+        share: total ? r.ns / total : 0,
+        gflops: rate(r.flops, r.ns),
+        gbytes: rate(r.bytes, r.ns),
+        chosen: [...r.chosen].sort().join(", "),
+      }))
       .sort((a, b) => b.ms - a.ms);
   }
 
@@ -98,7 +114,16 @@ export class Profile implements Disposable {
     const start = this.dispatches[0]?.begin ?? 0;
     return JSON.stringify({
       displayTimeUnit: "ms",
-      traceEvents: this.dispatches.map((d) => ({ name: d.label, cat: "gpu", ph: "X", pid: 1, tid: 1, ts: (d.begin - start) / 1e3, dur: (d.end - d.begin) / 1e3, args: { node: d.node, flops: d.flops, bytes: d.bytes } })),
+      traceEvents: this.dispatches.map((d) => ({
+        name: d.label,
+        cat: "gpu",
+        ph: "X",
+        pid: 1,
+        tid: 1,
+        ts: (d.begin - start) / 1e3,
+        dur: (d.end - d.begin) / 1e3,
+        args: { node: d.node, flops: d.flops, bytes: d.bytes },
+      })),
     });
   }
 

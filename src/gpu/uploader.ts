@@ -59,13 +59,21 @@ export class Uploader implements Disposable {
   async #next(): Promise<Uint8Array> {
     try {
       // Mapped memory that cannot be had is a RangeError of WebGPU's.
-      const part = (this.#parts[this.#filling] ??= { owned: this.#gpu.buffer("upload", this.#partBytes, GPUBufferUsage.MAP_WRITE | GPUBufferUsage.COPY_SRC, "mapped"), mapped: undefined, range: undefined });
+      const part = (this.#parts[this.#filling] ??= {
+        owned: this.#gpu.buffer("upload", this.#partBytes, GPUBufferUsage.MAP_WRITE | GPUBufferUsage.COPY_SRC, "mapped"),
+        mapped: undefined,
+        range: undefined,
+      });
       await part.mapped;
       return (part.range = new Uint8Array(part.owned.buffer.getMappedRange()));
     } catch (error) {
       if (error instanceof CogwheelError) throw error;
       this.#gpu.assertAlive();
-      throw new CogwheelError("gpu", `uploading ${this.#partBytes} bytes at once failed: ${(error as Error).message}; free memory, or choose a smaller size or --dtype f16`, { cause: error });
+      throw new CogwheelError(
+        "gpu",
+        `uploading ${this.#partBytes} bytes at once failed: ${(error as Error).message}; free memory, or choose a smaller size or --dtype f16`,
+        { cause: error },
+      );
     }
   }
 

@@ -107,9 +107,21 @@ export class Graph {
     readonly weightType: (name: string) => DType = () => "f32",
   ) {}
 
-  #tensor(name: string, shape: readonly number[], dtype: DType, role: TensorRole, root?: Tensor, weights?: readonly string[], data?: Tensor["data"], version?: number): Tensor {
+  #tensor(
+    name: string,
+    shape: readonly number[],
+    dtype: DType,
+    role: TensorRole,
+    root?: Tensor,
+    weights?: readonly string[],
+    data?: Tensor["data"],
+    version?: number,
+  ): Tensor {
     if (shape.some((n) => !Number.isInteger(n) || n <= 0)) {
-      throw new CogwheelError("graph", `every axis of a tensor must be a positive integer, got [${shape.join(", ")}] for ${name}; check the sizes`);
+      throw new CogwheelError(
+        "graph",
+        `every axis of a tensor must be a positive integer, got [${shape.join(", ")}] for ${name}; check the sizes`,
+      );
     }
     const tensor = new Tensor(this, this.tensors.length, name, [...shape], dtype, role, root, weights, data, version);
     this.tensors.push(tensor);
@@ -147,14 +159,19 @@ export class Graph {
   }
 
   constant(name: string, data: Float32Array | Uint32Array | Int32Array, shape: readonly number[] = [data.length]): Tensor {
-    if (elements(shape) !== data.length) throw new CogwheelError("graph", `a constant's shape must hold its data, got [${shape.join(", ")}] for ${data.length} values of ${name}`);
+    if (elements(shape) !== data.length)
+      throw new CogwheelError(
+        "graph",
+        `a constant's shape must hold its data, got [${shape.join(", ")}] for ${data.length} values of ${name}`,
+      );
     const dtype = data instanceof Float32Array ? "f32" : data instanceof Uint32Array ? "u32" : "i32";
     return this.#tensor(name, shape, dtype, "constant", undefined, undefined, data);
   }
 
   output(name: string, tensor: Tensor): void {
     if (this.outputs.has(name)) throw new CogwheelError("graph", `output names must be unique, got "${name}" twice; rename one`);
-    if (tensor.graph !== this) throw new CogwheelError("graph", `an output must belong to the graph, got "${name}" of another; record it here`);
+    if (tensor.graph !== this)
+      throw new CogwheelError("graph", `an output must belong to the graph, got "${name}" of another; record it here`);
     this.#assertCurrent("graph", tensor);
     this.outputs.set(name, tensor);
   }
@@ -166,31 +183,53 @@ export class Graph {
 
   /** The same memory under another shape. */
   reshape(tensor: Tensor, shape: readonly number[]): Tensor {
-    if (elements(shape) !== tensor.size) throw new CogwheelError("reshape", `element counts must agree, got [${tensor.shape.join(", ")}] and [${shape.join(", ")}]; check the shape`);
+    if (elements(shape) !== tensor.size)
+      throw new CogwheelError(
+        "reshape",
+        `element counts must agree, got [${tensor.shape.join(", ")}] and [${shape.join(", ")}]; check the shape`,
+      );
     return this.#tensor(tensor.name, shape, tensor.dtype, tensor.role, tensor.root, tensor.weights, tensor.data, tensor.version);
   }
 
   #assertCurrent(op: string, tensor: Tensor): void {
     const last = this.#overwritten.get(tensor.root.id);
-    if (last && last.version !== tensor.version) throw new CogwheelError(op, `a tensor cannot be used once a node has taken its memory, got ${tensor.name} after ${last.by}; use that node's result, or record it without taking the memory`);
+    if (last && last.version !== tensor.version)
+      throw new CogwheelError(
+        op,
+        `a tensor cannot be used once a node has taken its memory, got ${tensor.name} after ${last.by}; use that node's result, or record it without taking the memory`,
+      );
   }
 
   /** A result in the memory of an input. */
   #overwrite(by: string, name: string, { shape, dtype }: TensorSpec, over: Tensor): Tensor {
     if (over.role !== "activation" || over.dtype !== dtype || over.size !== elements(shape) || over.size !== over.root.size) {
-      throw new CogwheelError("graph", `a result can take the memory of an activation of its size and type, got ${over} (${over.role}) for ${dtype} [${shape.join(", ")}] of ${by}; record it without`);
+      throw new CogwheelError(
+        "graph",
+        `a result can take the memory of an activation of its size and type, got ${over} (${over.role}) for ${dtype} [${shape.join(", ")}] of ${by}; record it without`,
+      );
     }
-    if ((this.#overwritten.get(over.root.id)?.version ?? 0) !== over.version) throw new CogwheelError("graph", `a tensor's memory can be taken once, got ${over} for two results of ${by}; record one of them without`);
-    for (const [output, tensor] of this.outputs) if (tensor.root === over.root) throw new CogwheelError("graph", `an output's memory cannot be taken, got "${output}" for ${by}; record it without`);
+    if ((this.#overwritten.get(over.root.id)?.version ?? 0) !== over.version)
+      throw new CogwheelError(
+        "graph",
+        `a tensor's memory can be taken once, got ${over} for two results of ${by}; record one of them without`,
+      );
+    for (const [output, tensor] of this.outputs)
+      if (tensor.root === over.root)
+        throw new CogwheelError("graph", `an output's memory cannot be taken, got "${output}" for ${by}; record it without`);
     const version = over.version + 1;
     this.#overwritten.set(over.root.id, { version, by });
     return this.#tensor(name, shape, dtype, "activation", over.root, undefined, undefined, version);
   }
 
-  record<I extends { [K in keyof I]: Tensor | undefined }, A, O extends string>(op: Op<I, A, O>, inputs: I, attrs: A): Readonly<Record<O, Tensor>> {
+  record<I extends { [K in keyof I]: Tensor | undefined }, A, O extends string>(
+    op: Op<I, A, O>,
+    inputs: I,
+    attrs: A,
+  ): Readonly<Record<O, Tensor>> {
     for (const [key, tensor] of Object.entries(inputs) as [string, Tensor | undefined][]) {
       if (!tensor) continue;
-      if (tensor.graph !== this) throw new CogwheelError(op.name, `inputs must belong to the graph being recorded, got "${key}" of another; record it again here`);
+      if (tensor.graph !== this)
+        throw new CogwheelError(op.name, `inputs must belong to the graph being recorded, got "${key}" of another; record it again here`);
       this.#assertCurrent(op.name, tensor);
     }
     const base = [...this.#scope, op.name].join(".");
@@ -202,7 +241,11 @@ export class Graph {
     const given = Object.values(inputs) as (Tensor | undefined)[];
     for (const [key, spec] of Object.entries(specs) as [O, OutputSpec][]) {
       const users = spec.over ? given.filter((t) => t?.root === spec.over!.root) : [];
-      if (spec.over && (users.length !== 1 || users[0] !== spec.over)) throw new CogwheelError(op.name, `a result can take the memory of one input that is no other input too, got ${spec.over} ${users.length} times in ${name}; record it without`);
+      if (spec.over && (users.length !== 1 || users[0] !== spec.over))
+        throw new CogwheelError(
+          op.name,
+          `a result can take the memory of one input that is no other input too, got ${spec.over} ${users.length} times in ${name}; record it without`,
+        );
       const label = `${name}:${key}`;
       outputs[key] = spec.over ? this.#overwrite(name, label, spec, spec.over) : this.#tensor(label, spec.shape, spec.dtype, "activation");
     }

@@ -46,7 +46,9 @@ export class Packer {
   readonly #inner: number;
   readonly #padded: number;
   readonly #taps: number;
-  readonly #values: new (length: number) => WeightValues;
+  readonly #values: new (
+    length: number,
+  ) => WeightValues;
   /** Values of a block that is not complete yet, and how many. */
   readonly #waiting: WeightValues;
   #held = 0;
@@ -55,7 +57,8 @@ export class Packer {
 
   constructor(shape: readonly number[], packing: Packing, dtype: DType) {
     const [, inner = 1, ...taps] = shape;
-    if (elements(shape) === 0) throw new CogwheelError("weights", `a weight must have values to be packed, got the shape [${shape.join(", ")}]; leave it out`);
+    if (elements(shape) === 0)
+      throw new CogwheelError("weights", `a weight must have values to be packed, got the shape [${shape.join(", ")}]; leave it out`);
     const flat = packing === "natural" || packing === "vector";
     this.#packing = packing;
     this.#values = dtype === "f16" ? Uint16Array : Float32Array;
@@ -105,17 +108,25 @@ export class Packer {
     const width = inner * taps;
     if (this.#packing === "row" && taps === 1) {
       for (let row = 0; row < rows; row++) block.set(source.subarray(at + row * width, at + (row + 1) * width), row * padded);
-    } else if (this.#packing === "panel" && taps === 1 && rows === PANEL && inner % 2 === 0 && (source.byteOffset + at * source.BYTES_PER_ELEMENT) % 4 === 0) {
-      const words = (view: WeightValues, from: number, length: number) => new Uint32Array(view.buffer, view.byteOffset + from * view.BYTES_PER_ELEMENT, (length * view.BYTES_PER_ELEMENT) / 4);
+    } else if (
+      this.#packing === "panel" &&
+      taps === 1 &&
+      rows === PANEL &&
+      inner % 2 === 0 &&
+      (source.byteOffset + at * source.BYTES_PER_ELEMENT) % 4 === 0
+    ) {
+      const words = (view: WeightValues, from: number, length: number) =>
+        new Uint32Array(view.buffer, view.byteOffset + from * view.BYTES_PER_ELEMENT, (length * view.BYTES_PER_ELEMENT) / 4);
       const [from, to] = [words(source, at, PANEL * inner), words(block, 0, block.length)];
       for (const first of [0, 8]) (source.BYTES_PER_ELEMENT === 2 ? interleaveHalves : interleaveWords)(from, first, inner, to);
     } else {
       // From one input to the next of an output, and where an output begins.
       const [step, next] = this.#packing === "row" ? [1, padded * taps] : [PANEL, 1];
-      for (let row = 0; row < rows; row++) for (let tap = 0; tap < taps; tap++) {
-        let to = row * next + tap * padded * step;
-        for (let from = at + row * width + tap, end = from + width - tap; from < end; from += taps, to += step) block[to] = source[from]!;
-      }
+      for (let row = 0; row < rows; row++)
+        for (let tap = 0; tap < taps; tap++) {
+          let to = row * next + tap * padded * step;
+          for (let from = at + row * width + tap, end = from + width - tap; from < end; from += taps, to += step) block[to] = source[from]!;
+        }
     }
     return block;
   }
@@ -127,9 +138,23 @@ export class Packer {
 /** Rows `first` … `first + 7` of 16 rows of f16, `inner` long, into their places in a panel. */
 function interleaveHalves(s: Uint32Array, first: number, inner: number, to: Uint32Array): void {
   const n = inner / 2;
-  const r0 = first * n, r1 = r0 + n, r2 = r1 + n, r3 = r2 + n, r4 = r3 + n, r5 = r4 + n, r6 = r5 + n, r7 = r6 + n;
+  const r0 = first * n,
+    r1 = r0 + n,
+    r2 = r1 + n,
+    r3 = r2 + n,
+    r4 = r3 + n,
+    r5 = r4 + n,
+    r6 = r5 + n,
+    r7 = r6 + n;
   for (let i = 0, w = first / 2; i < n; i++, w += 16) {
-    const a = s[r0 + i]!, b = s[r1 + i]!, c = s[r2 + i]!, d = s[r3 + i]!, e = s[r4 + i]!, f = s[r5 + i]!, g = s[r6 + i]!, h = s[r7 + i]!;
+    const a = s[r0 + i]!,
+      b = s[r1 + i]!,
+      c = s[r2 + i]!,
+      d = s[r3 + i]!,
+      e = s[r4 + i]!,
+      f = s[r5 + i]!,
+      g = s[r6 + i]!,
+      h = s[r7 + i]!;
     to[w] = (a & 0xffff) | (b << 16);
     to[w + 1] = (c & 0xffff) | (d << 16);
     to[w + 2] = (e & 0xffff) | (f << 16);
@@ -143,7 +168,14 @@ function interleaveHalves(s: Uint32Array, first: number, inner: number, to: Uint
 
 /** The same for f32, as words, so that a NaN keeps its bits. */
 function interleaveWords(s: Uint32Array, first: number, n: number, to: Uint32Array): void {
-  const r0 = first * n, r1 = r0 + n, r2 = r1 + n, r3 = r2 + n, r4 = r3 + n, r5 = r4 + n, r6 = r5 + n, r7 = r6 + n;
+  const r0 = first * n,
+    r1 = r0 + n,
+    r2 = r1 + n,
+    r3 = r2 + n,
+    r4 = r3 + n,
+    r5 = r4 + n,
+    r6 = r5 + n,
+    r7 = r6 + n;
   for (let i = 0, w = first; i < n; i++, w += 16) {
     to[w] = s[r0 + i]!;
     to[w + 1] = s[r1 + i]!;

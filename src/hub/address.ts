@@ -26,7 +26,10 @@ export function parseHubAddress(text: string, endpoint?: string): HubId | null {
   const within = inside.length > 1 || (first !== "" && !LIKE_A_FILE.test(first));
   if (within && !COMPONENT.test(first) && !/^commits?$/.test(kind)) {
     if (kind === "resolve") return null;
-    throw new CogwheelError("hub", `${text}: a checkpoint must lie at the top of its repository, got the folder ${inside.join("/")}; if it holds a model_index.json, pass its address with /resolve/ in the place of /${kind}/`);
+    throw new CogwheelError(
+      "hub",
+      `${text}: a checkpoint must lie at the top of its repository, got the folder ${inside.join("/")}; if it holds a model_index.json, pass its address with /resolve/ in the place of /${kind}/`,
+    );
   }
   return { name, revision };
 }
@@ -80,7 +83,10 @@ function partsOf(text: string, endpoint: string | undefined): { parts: string[];
     const whole = scheme[1]!.replace(/\/+$/, "").replace(/^models\//, "");
     const [, id, revision, path = ""] = /^((?:[a-z]+s\/)?[^/@]+\/[^/@]+)(?:@(refs\/\w+\/[^/]+|[^/]+))?(?:\/(.*))?$/.exec(whole) ?? [];
     const rest = revision === undefined ? (path ? ["tree", "main"] : []) : ["tree", decoded(revision)];
-    return { parts: id === undefined ? whole.split("/") : [...id.split("/"), ...rest, ...path.split("/").filter(Boolean)], isMirror: false };
+    return {
+      parts: id === undefined ? whole.split("/") : [...id.split("/"), ...rest, ...path.split("/").filter(Boolean)],
+      isMirror: false,
+    };
   }
   const full = /^https?:/i.test(text) ? text : isHubHost(text.split("/")[0]!) ? `https://${text}` : null;
   if (full === null || !URL.canParse(full)) return null;

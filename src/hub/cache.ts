@@ -92,7 +92,8 @@ export class HubCache {
     const real = await realpath(join(this.snapshot(commit), path)).catch(() => null);
     if (real === null) return null;
     const blob = basename(real);
-    const algorithm = basename(dirname(real)) !== "blobs" ? null : /^[0-9a-f]{64}$/.test(blob) ? "sha256" : /^[0-9a-f]{40}$/.test(blob) ? "git-sha1" : null;
+    const algorithm =
+      basename(dirname(real)) !== "blobs" ? null : /^[0-9a-f]{64}$/.test(blob) ? "sha256" : /^[0-9a-f]{40}$/.test(blob) ? "git-sha1" : null;
     return { path, size: (await stat(real)).size, blob, digest: algorithm && { algorithm, value: blob } };
   }
 
@@ -141,7 +142,8 @@ export class HubCache {
     if (this.#checked === null) return;
     const known = await this.#readChecked();
     const all = { ...known, ...this.#checked };
-    if (JSON.stringify(all) !== JSON.stringify(known)) await writeWhole(join(this.folder, ".cogwheel-checked.json"), JSON.stringify(all)).catch(() => undefined);
+    if (JSON.stringify(all) !== JSON.stringify(known))
+      await writeWhole(join(this.folder, ".cogwheel-checked.json"), JSON.stringify(all)).catch(() => undefined);
   }
 
   /** Makes room for a blob: one that is not whole becomes an unfinished download, one that is wrong goes. */
@@ -174,7 +176,9 @@ export class HubCache {
     await mkdir(dirname(pointer), { recursive: true });
     const temporary = join(dirname(pointer), `.${randomUUID()}.tmp`);
     try {
-      await symlink(relative(dirname(pointer), blob), temporary).catch(() => link(blob, temporary)).catch(() => copyFile(blob, temporary));
+      await symlink(relative(dirname(pointer), blob), temporary)
+        .catch(() => link(blob, temporary))
+        .catch(() => copyFile(blob, temporary));
       await rename(temporary, pointer);
     } catch (error) {
       await rm(temporary, { force: true });

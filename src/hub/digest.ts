@@ -26,7 +26,12 @@ export function beginDigest(algorithm: Digest["algorithm"], size: number): Runni
 const PIECE = 4 * 1024 * 1024;
 
 /** Feeds bytes 0 to `end` of a file to a hash. Returns false when the file is shorter. */
-export async function digestFile(handle: FileHandle, end: number, digest: RunningDigest, options: { signal?: AbortSignal; onBytes?: (bytes: number) => void } = {}): Promise<boolean> {
+export async function digestFile(
+  handle: FileHandle,
+  end: number,
+  digest: RunningDigest,
+  options: { signal?: AbortSignal; onBytes?: (bytes: number) => void } = {},
+): Promise<boolean> {
   const piece = new Uint8Array(Math.min(PIECE, end));
   for (let at = 0; at < end; ) {
     options.signal?.throwIfAborted();

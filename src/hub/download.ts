@@ -51,12 +51,19 @@ export async function download(job: Download): Promise<void> {
       if (resumed) continue;
       await handle.close();
       await unlink(job.part).catch(() => undefined);
-      throw new CogwheelError("hub", `${job.label}: the file must have the ${job.digest.algorithm === "sha256" ? "SHA-256" : "git hash"} ${job.digest.value}, got ${got}; it was changed on its way, by a proxy or a broken mirror: try another network or endpoint`);
+      throw new CogwheelError(
+        "hub",
+        `${job.label}: the file must have the ${job.digest.algorithm === "sha256" ? "SHA-256" : "git hash"} ${job.digest.value}, got ${got}; it was changed on its way, by a proxy or a broken mirror: try another network or endpoint`,
+      );
     }
     await handle.sync();
   } catch (error) {
     throw (error as NodeJS.ErrnoException).code === "ENOSPC"
-      ? new CogwheelError("hub", `${job.label}: the cache's disk must have room for ${job.size} bytes, got a full disk; make room and run again, the download goes on from where it is`, { cause: error })
+      ? new CogwheelError(
+          "hub",
+          `${job.label}: the cache's disk must have room for ${job.size} bytes, got a full disk; make room and run again, the download goes on from where it is`,
+          { cause: error },
+        )
       : error;
   } finally {
     await handle.close().catch(() => undefined);
@@ -88,7 +95,11 @@ async function fill(handle: FileHandle, have: number, job: Download): Promise<st
       const kind = fault instanceof NetworkFault && fault.kind === "stalled" ? "stalled" : "passing";
       if (!(await patience.again(kind, error instanceof HubUnreachable ? error.after : 0))) {
         const got = fault instanceof NetworkFault ? fault.got : (error as Error).message;
-        throw new HubUnreachable("hub", `${job.label}: the download must go on, got ${got}; check the network and run again, it goes on from byte ${state.have} of ${job.size}`, { cause: error });
+        throw new HubUnreachable(
+          "hub",
+          `${job.label}: the download must go on, got ${got}; check the network and run again, it goes on from byte ${state.have} of ${job.size}`,
+          { cause: error },
+        );
       }
     }
   }
@@ -108,10 +119,14 @@ async function receive(handle: FileHandle, state: Filling, begin: () => void, jo
       throw new CogwheelError("hub", `${job.label}: ${rule}`);
     };
     const encoding = packingOf(answer.headers);
-    if (encoding !== null) refuse(`the file must be sent as it is, got content-encoding ${encoding}; a proxy packs it: try another network or endpoint`);
+    if (encoding !== null)
+      refuse(`the file must be sent as it is, got content-encoding ${encoding}; a proxy packs it: try another network or endpoint`);
     if (answer.status === 206) {
       const range = answer.headers.get("content-range");
-      if (range !== `bytes ${state.have}-${job.size - 1}/${job.size}`) refuse(`the answer must hold bytes ${state.have} to ${job.size - 1} of ${job.size}, got ${range ?? "no Content-Range"}; the file changed on the hub, run again`);
+      if (range !== `bytes ${state.have}-${job.size - 1}/${job.size}`)
+        refuse(
+          `the answer must hold bytes ${state.have} to ${job.size - 1} of ${job.size}, got ${range ?? "no Content-Range"}; the file changed on the hub, run again`,
+        );
     } else if (state.have > 0) {
       // The server does not do ranges: what it sends is the whole.
       await handle.truncate(0);
@@ -121,7 +136,10 @@ async function receive(handle: FileHandle, state: Filling, begin: () => void, jo
     const length = answer.headers.get("content-length");
     if (length !== null && Number(length) !== job.size - state.have) {
       const instead = state.have === 0 ? await insteadOf(answer) : null;
-      refuse(instead ?? `the file must have ${job.size} bytes, got ${state.have + Number(length)}; the file changed on the hub, or a proxy answers in its place: run again`);
+      refuse(
+        instead ??
+          `the file must have ${job.size} bytes, got ${state.have + Number(length)}; the file changed on the hub, or a proxy answers in its place: run again`,
+      );
     }
     try {
       for await (const chunk of answer.body(job.size - state.have)) {
@@ -133,7 +151,8 @@ async function receive(handle: FileHandle, state: Filling, begin: () => void, jo
         job.onBytes?.(chunk.length);
       }
     } catch (error) {
-      if (error instanceof NetworkFault && error.kind === "final") refuse(`the file must have ${job.size} bytes, got more; the file changed on the hub, or a proxy answers in its place: run again`);
+      if (error instanceof NetworkFault && error.kind === "final")
+        refuse(`the file must have ${job.size} bytes, got more; the file changed on the hub, or a proxy answers in its place: run again`);
       throw error;
     }
   } finally {
@@ -151,5 +170,7 @@ async function insteadOf(answer: Answer): Promise<string | null> {
   }
   const [first = new Uint8Array(0)] = start;
   if (beginsAsPage(first)) return `the server must send the file, got ${PAGE}`;
-  return fileKind(first)?.name === "a git-lfs pointer" ? "the server must send the file, got a git-lfs pointer; whoever runs the mirror has to fetch its large files (git lfs pull), take another endpoint" : null;
+  return fileKind(first)?.name === "a git-lfs pointer"
+    ? "the server must send the file, got a git-lfs pointer; whoever runs the mirror has to fetch its large files (git lfs pull), take another endpoint"
+    : null;
 }

@@ -10,7 +10,12 @@ import { isCommit, type HubOptions } from "./id.ts";
 /** The hub did not answer, or not sensibly: the cache may do instead. */
 export class HubUnreachable extends CogwheelError {
   /** @param after seconds that it asked to be left alone for */
-  constructor(room: string, rule: string, options?: ErrorOptions, readonly after = 0) {
+  constructor(
+    room: string,
+    rule: string,
+    options?: ErrorOptions,
+    readonly after = 0,
+  ) {
     super(room, rule, options);
   }
 }
@@ -36,16 +41,35 @@ const DATA_LIMIT = 32 * 1024 * 1024;
 export async function hubAsk(request: HubRequest, address: string | URL, headers: Readonly<Record<string, string>> = {}): Promise<Answer> {
   const url = new URL(address);
   const { signal, name, token } = request;
-  const own: Record<string, string> = token !== null && url.origin === new URL(request.endpoint).origin ? { authorization: `Bearer ${token}` } : {};
-  checkHeaders(own, () => new CogwheelError("hub", `${name}: the token must be one line of letters and digits, got other characters in it; look at HF_TOKEN, or at the file that the hub's command line keeps it in`));
+  const own: Record<string, string> =
+    token !== null && url.origin === new URL(request.endpoint).origin ? { authorization: `Bearer ${token}` } : {};
+  checkHeaders(
+    own,
+    () =>
+      new CogwheelError(
+        "hub",
+        `${name}: the token must be one line of letters and digits, got other characters in it; look at HF_TOKEN, or at the file that the hub's command line keeps it in`,
+      ),
+  );
   for (const patience = new Patience(request.tries ?? TRIES, signal, request.stallSeconds); ; ) {
     let answer: Answer;
     try {
-      answer = await ask(url, { fetch: request.fetch, signal, stallSeconds: request.stallSeconds, ...(request.budget ? { budget: request.budget } : {}), own, headers: { "accept-encoding": "identity", ...headers } });
+      answer = await ask(url, {
+        fetch: request.fetch,
+        signal,
+        stallSeconds: request.stallSeconds,
+        ...(request.budget ? { budget: request.budget } : {}),
+        own,
+        headers: { "accept-encoding": "identity", ...headers },
+      });
     } catch (error) {
       if (!(error instanceof NetworkFault)) throw error;
       if (await patience.again(error.kind)) continue;
-      throw new HubUnreachable("hub", `${name}: the hub at ${url.origin} must answer, got ${error.got}; check the network, or HF_ENDPOINT`, { cause: error });
+      throw new HubUnreachable(
+        "hub",
+        `${name}: the hub at ${url.origin} must answer, got ${error.got}; check the network, or HF_ENDPOINT`,
+        { cause: error },
+      );
     }
     if (answer.status >= 200 && answer.status < 300) {
       if (!isPageType(answer.headers.get("content-type"))) return answer;
@@ -53,7 +77,7 @@ export async function hubAsk(request: HubRequest, address: string | URL, headers
       throw notData(request);
     }
     answer.cancel();
-    if (PASSING.has(answer.status) && await patience.again("passing", retryAfter(answer.headers))) continue;
+    if (PASSING.has(answer.status) && (await patience.again("passing", retryAfter(answer.headers)))) continue;
     throw refusal(request, answer);
   }
 }
@@ -72,7 +96,13 @@ export function hubFetch(request: HubRequest): typeof globalThis.fetch {
     if (given.has("range")) answer.cancel();
     else {
       body = await answer.bytes(DATA_LIMIT).catch((error: unknown) => {
-        throw error instanceof NetworkFault ? new HubUnreachable("hub", `${request.name}: the hub at ${answer.url.origin} must answer with its data, got ${error.got}; check the network, or HF_ENDPOINT`, { cause: error }) : error;
+        throw error instanceof NetworkFault
+          ? new HubUnreachable(
+              "hub",
+              `${request.name}: the hub at ${answer.url.origin} must answer with its data, got ${error.got}; check the network, or HF_ENDPOINT`,
+              { cause: error },
+            )
+          : error;
       });
       if (beginsAsPage(body)) throw notData(request);
     }
@@ -88,7 +118,11 @@ export async function askClient<T>({ name, endpoint, signal }: HubRequest, label
   } catch (error) {
     signal?.throwIfAborted();
     if (error instanceof CogwheelError) throw error;
-    throw new HubUnreachable("hub", `${label}: the hub at ${endpoint} must answer with its data, got ${String((error as Error).message ?? error).slice(0, 200)}; check HF_ENDPOINT, or whether ${name} is a model's repository there`, { cause: error });
+    throw new HubUnreachable(
+      "hub",
+      `${label}: the hub at ${endpoint} must answer with its data, got ${String((error as Error).message ?? error).slice(0, 200)}; check HF_ENDPOINT, or whether ${name} is a model's repository there`,
+      { cause: error },
+    );
   }
 }
 
@@ -100,12 +134,17 @@ export async function askCommit(modelInfo: ModelInfo, request: HubRequest, label
   return askClient(request, label, async () => {
     const { sha } = await modelInfo({ name, revision, hubUrl: endpoint, fetch: hubFetch(request), additionalFields: ["sha"] });
     // It becomes a part of paths and addresses.
-    if (typeof sha !== "string" || !isCommit(sha)) throw new CogwheelError("hub", `${label}: the hub at ${endpoint} must tell the revision's commit, got ${JSON.stringify(sha)?.slice(0, 80) ?? "none"}; check HF_ENDPOINT`);
+    if (typeof sha !== "string" || !isCommit(sha))
+      throw new CogwheelError(
+        "hub",
+        `${label}: the hub at ${endpoint} must tell the revision's commit, got ${JSON.stringify(sha)?.slice(0, 80) ?? "none"}; check HF_ENDPOINT`,
+      );
     return sha;
   });
 }
 
-const notData = ({ name, endpoint }: HubRequest): HubUnreachable => new HubUnreachable("hub", `${name}: the hub at ${endpoint} must answer with its data, got ${PAGE}, or HF_ENDPOINT`);
+const notData = ({ name, endpoint }: HubRequest): HubUnreachable =>
+  new HubUnreachable("hub", `${name}: the hub at ${endpoint} must answer with its data, got ${PAGE}, or HF_ENDPOINT`);
 
 /** Why the hub does not give something, and what to do. */
 export function refusal({ name, revision, endpoint, token }: HubRequest, { status, headers, url }: Answer): CogwheelError {
@@ -118,9 +157,12 @@ export function refusal({ name, revision, endpoint, token }: HubRequest, { statu
     return error(`a gated repository must be opened to you, ${got}; accept its licence at ${endpoint}/${name} and ${access}`);
   }
   if (status === 401 || status === 403) {
-    return error(`must be a folder here or a repository that you may read at ${endpoint}, ${got}: there is none of that name, or it is private or gated; check the name, or accept its licence at ${endpoint}/${name} and ${access}`);
+    return error(
+      `must be a folder here or a repository that you may read at ${endpoint}, ${got}: there is none of that name, or it is private or gated; check the name, or accept its licence at ${endpoint}/${name} and ${access}`,
+    );
   }
-  if (code === "RevisionNotFound") return error(`the revision must be in the repository, got ${JSON.stringify(revision)}, which is not; leave it out for main`);
+  if (code === "RevisionNotFound")
+    return error(`the revision must be in the repository, got ${JSON.stringify(revision)}, which is not; leave it out for main`);
   if (code === "EntryNotFound") return error(`the file must be in revision ${revision}, ${got} for ${url.pathname}; try again`);
   if (status === 404) return error(`must be a folder here or a repository at ${endpoint}, got neither (404); check the name`);
   const rule = `${name}: the hub at ${url.origin} must answer with the data, ${got}; try again later`;

@@ -14,7 +14,13 @@ import { checkPath, missingFile, type CheckpointSource } from "../sources/source
  *
  * @param folder path in the repository, "" for its top
  */
-export async function hubFolder(name: string, folder: string, settings: HubSettings, hub: HubOptions, client: typeof import("@huggingface/hub")): Promise<CheckpointSource> {
+export async function hubFolder(
+  name: string,
+  folder: string,
+  settings: HubSettings,
+  hub: HubOptions,
+  client: typeof import("@huggingface/hub"),
+): Promise<CheckpointSource> {
   if (folder !== "") checkPath({ label: name }, folder);
   const cache = new HubCache(join(settings.cache, client.getRepoFolderName({ type: "model", name })));
   const label = settings.revision === "main" ? name : `${name}@${settings.revision}`;
@@ -28,7 +34,10 @@ export async function hubFolder(name: string, folder: string, settings: HubSetti
     const cached = await cache.commit(settings.revision);
     if (settings.offline) {
       if (cached !== null) return { commit: cached, isOnline: false };
-      throw new CogwheelError("hub", `${label}: all files must be in the cache when HF_HUB_OFFLINE is set, got nothing of this revision in ${cache.folder}; ${REMEDY}`);
+      throw new CogwheelError(
+        "hub",
+        `${label}: all files must be in the cache when HF_HUB_OFFLINE is set, got nothing of this revision in ${cache.folder}; ${REMEDY}`,
+      );
     }
     if (isCommit(settings.revision)) return { commit: settings.revision, isOnline: true };
     try {
@@ -52,7 +61,11 @@ export async function hubFolder(name: string, folder: string, settings: HubSetti
     const file = await cache.remembered(commit, inside);
     const { recheck = false, signal } = hub;
     if (file !== null && (await cache.holds(commit, file, { recheck, ...(signal ? { signal } : {}) }))) return true;
-    if (remote === null) throw new CogwheelError("hub", `${label}: a file of the cache must be what its hash says, got another content of ${inside}; ${REMEDY}`);
+    if (remote === null)
+      throw new CogwheelError(
+        "hub",
+        `${label}: a file of the cache must be what its hash says, got another content of ${inside}; ${REMEDY}`,
+      );
     return false;
   }
   const sourceOf = async (path: string): Promise<CheckpointSource> => {

@@ -16,8 +16,13 @@ export async function hubHttpSource(id: HubId & { readonly folder?: string }, op
   const { HUB_URL, modelInfo } = await import("./client.ts");
   const { signal, fetch, stallSeconds } = options;
   const request: HubRequest = {
-    ...(signal ? { signal } : {}), ...(fetch ? { fetch } : {}), ...(stallSeconds === undefined ? {} : { stallSeconds }),
-    name: id.name, revision: chooseRevision(id, options.revision), endpoint: checkEndpoint(options.endpoint ?? HUB_URL), token: options.token ?? null,
+    ...(signal ? { signal } : {}),
+    ...(fetch ? { fetch } : {}),
+    ...(stallSeconds === undefined ? {} : { stallSeconds }),
+    name: id.name,
+    revision: chooseRevision(id, options.revision),
+    endpoint: checkEndpoint(options.endpoint ?? HUB_URL),
+    token: options.token ?? null,
   };
   return hubRanges(request, await askCommit(modelInfo, request, id.name), id.folder);
 }
@@ -28,10 +33,18 @@ export function hubRanges(request: HubRequest, commit: string, folder = ""): Che
   if (folder !== "") checkPath({ label: name }, folder);
   return httpSource(
     `${endpoint}/${name}/resolve/${commit}/${folder.split("/").map(encodeURIComponent).join("/")}`,
-    { ...(signal ? { signal } : {}), ...(fetch ? { fetch } : {}), ...(stallSeconds === undefined ? {} : { stallSeconds }), ...(token === null ? {} : { headers: { authorization: `Bearer ${token}` } }) },
+    {
+      ...(signal ? { signal } : {}),
+      ...(fetch ? { fetch } : {}),
+      ...(stallSeconds === undefined ? {} : { stallSeconds }),
+      ...(token === null ? {} : { headers: { authorization: `Bearer ${token}` } }),
+    },
     {
       version: commit,
-      refusal: (_, answer) => (answer.status === 401 || answer.status === 403 || NOT_THE_FILE.has(answer.headers.get("x-error-code") ?? "") ? refusal(request, answer) : undefined),
+      refusal: (_, answer) =>
+        answer.status === 401 || answer.status === 403 || NOT_THE_FILE.has(answer.headers.get("x-error-code") ?? "")
+          ? refusal(request, answer)
+          : undefined,
     },
   );
 }

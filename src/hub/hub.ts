@@ -91,7 +91,8 @@ interface Cached {
   readonly secondChoice: boolean;
 }
 
-const isComplete = (cached: Cached): cached is Cached & { commit: string } => cached.commit !== null && cached.missing.length === 0 && cached.broken.length === 0;
+const isComplete = (cached: Cached): cached is Cached & { commit: string } =>
+  cached.commit !== null && cached.missing.length === 0 && cached.broken.length === 0;
 
 class Repository {
   readonly cache: HubCache;
@@ -119,17 +120,24 @@ class Repository {
     const fetch = hubFetch(request);
     return askClient(request, this.#label, async () => {
       const list = this.client.listFiles({
-        hubUrl: this.settings.endpoint, repo: { type: "model", name: this.name }, revision: commit, recursive: true,
+        hubUrl: this.settings.endpoint,
+        repo: { type: "model", name: this.name },
+        revision: commit,
+        recursive: true,
         fetch: (input, init) => {
           const page = String(input instanceof Request ? input.url : input);
-          if (pages.has(page) || pages.size === LISTING_PAGES) throw this.#error(`the hub's list of files must end, got ${pages.has(page) ? "a page for the second time" : `more than ${LISTING_PAGES} pages`}; check HF_ENDPOINT`);
+          if (pages.has(page) || pages.size === LISTING_PAGES)
+            throw this.#error(
+              `the hub's list of files must end, got ${pages.has(page) ? "a page for the second time" : `more than ${LISTING_PAGES} pages`}; check HF_ENDPOINT`,
+            );
           pages.add(page);
           return fetch(input, init);
         },
       });
       let entries = 0;
       for await (const entry of list) {
-        if (++entries > LISTING_ENTRIES) throw this.#error(`the hub's list of files must end, got more than ${LISTING_ENTRIES}; check HF_ENDPOINT`);
+        if (++entries > LISTING_ENTRIES)
+          throw this.#error(`the hub's list of files must end, got more than ${LISTING_ENTRIES}; check HF_ENDPOINT`);
         if (entry.type === "file") files.set(entry.path, this.#remoteFile(entry));
       }
       return { commit, files };
@@ -141,7 +149,11 @@ class Repository {
     const { commit } = listing;
     const { files, missing } = await neededFiles(this.#view(listing), what);
     if (missing.length > 0) throw this.#incomplete(missing, [...listing.files.keys()]);
-    await this.#bring(commit, files.map((path) => listing.files.get(path)!), this.options.onProgress);
+    await this.#bring(
+      commit,
+      files.map((path) => listing.files.get(path)!),
+      this.options.onProgress,
+    );
     await this.cache.keepCommit(this.settings.revision, commit);
     await this.cache.keepChecked();
     return folderSource(this.cache.snapshot(commit));
@@ -154,7 +166,8 @@ class Repository {
     const remedy = "download once while the hub can be reached";
     if (commit === null) throw this.#error(`${rule}, got nothing of this revision in ${this.cache.folder}; ${remedy}`);
     if (missing.length > 0) throw this.#error(`${rule}, got no ${missing.join(", ")} in ${this.cache.snapshot(commit)}; ${remedy}`);
-    if (broken.length > 0) throw this.#error(`${rule}, got ${broken.join(", ")} with another content than the hash says; ${remedy}, which mends it`);
+    if (broken.length > 0)
+      throw this.#error(`${rule}, got ${broken.join(", ")} with another content than the hash says; ${remedy}, which mends it`);
     return folderSource(this.cache.snapshot(commit));
   }
 
@@ -172,7 +185,10 @@ class Repository {
     let needed: NeededFiles = { files: [], missing: [], secondChoice: false };
     try {
       // A file that decides which others are needed is compared before it is believed.
-      needed = await neededFiles({ ...snapshot, read: async (path, start, end) => (await check([path]), await snapshot.read(path, start, end)) }, what);
+      needed = await neededFiles(
+        { ...snapshot, read: async (path, start, end) => (await check([path]), await snapshot.read(path, start, end)) },
+        what,
+      );
       await check(needed.files);
     } catch (error) {
       if (broken.size === 0) throw error;
@@ -182,7 +198,12 @@ class Repository {
   }
 
   /** Those of the files that a snapshot does not have, or not as they should be. */
-  async #notHeld(commit: string, files: readonly RemoteFile[], recheck = false, onProgress?: HubOptions["onProgress"]): Promise<RemoteFile[]> {
+  async #notHeld(
+    commit: string,
+    files: readonly RemoteFile[],
+    recheck = false,
+    onProgress?: HubOptions["onProgress"],
+  ): Promise<RemoteFile[]> {
     const { signal } = this.options;
     const total = sum(files);
     const out: RemoteFile[] = [];
@@ -223,17 +244,23 @@ class Repository {
     const { signal, recheck } = this.options;
     if ((await this.#notHeld(commit, files, recheck, onProgress)).length === 0) return;
     const onWait = (): void => this.options.onProgress?.({ phase: "wait", done: 0, total: 0, file: "" });
-    await this.#writing(() => withLock(this.cache.lock, async () => {
-      // Another process may have brought some while this one waited; blobs of other commits need a link only.
-      const blobs = new Map<string, RemoteFile>();
-      const left = await this.#notHeld(commit, files);
-      for (const file of left) {
-        if (!(await this.cache.holdsBlob(file, signal ? { signal } : {}))) blobs.set(file.blob, file);
-      }
-      await this.#downloadAll(commit, [...blobs.values()], onProgress);
-      for (const file of left) await this.cache.place(commit, file);
-      await this.cache.keepChecked();
-    }, { ...(signal ? { signal } : {}), onWait }));
+    await this.#writing(() =>
+      withLock(
+        this.cache.lock,
+        async () => {
+          // Another process may have brought some while this one waited; blobs of other commits need a link only.
+          const blobs = new Map<string, RemoteFile>();
+          const left = await this.#notHeld(commit, files);
+          for (const file of left) {
+            if (!(await this.cache.holdsBlob(file, signal ? { signal } : {}))) blobs.set(file.blob, file);
+          }
+          await this.#downloadAll(commit, [...blobs.values()], onProgress);
+          for (const file of left) await this.cache.place(commit, file);
+          await this.cache.keepChecked();
+        },
+        { ...(signal ? { signal } : {}), onWait },
+      ),
+    );
   }
 
   /** The disk's errors as words. */
@@ -244,8 +271,14 @@ class Repository {
       const { code, syscall } = error as NodeJS.ErrnoException;
       if (error instanceof CogwheelError || code === undefined || syscall === undefined) throw error;
       throw code === "ENOSPC"
-        ? this.#error(`the cache's disk must have room, got a full disk; make room and run again, the download goes on from where it is`, error)
-        : this.#error(`the cache in ${this.cache.folder} must be writable, got ${code} for ${syscall}; check its permissions, or set HF_HUB_CACHE to another folder`, error);
+        ? this.#error(
+            `the cache's disk must have room, got a full disk; make room and run again, the download goes on from where it is`,
+            error,
+          )
+        : this.#error(
+            `the cache in ${this.cache.folder} must be writable, got ${code} for ${syscall}; check its permissions, or set HF_HUB_CACHE to another folder`,
+            error,
+          );
     }
   }
 
@@ -265,23 +298,34 @@ class Repository {
       for (let file = queue.shift(); file && !signal.aborted; file = queue.shift()) await this.#downloadOne(commit, file, request, report);
     };
     // The first failure stops the others; what they have is kept.
-    const results = await Promise.allSettled(Array.from({ length: AT_ONCE }, () => work().catch((error: unknown) => {
-      stop.abort(error);
-      throw error;
-    })));
+    const results = await Promise.allSettled(
+      Array.from({ length: AT_ONCE }, () =>
+        work().catch((error: unknown) => {
+          stop.abort(error);
+          throw error;
+        }),
+      ),
+    );
     this.options.signal?.throwIfAborted();
     if (stop.signal.aborted) throw stop.signal.reason;
     for (const result of results) if (result.status === "rejected") throw result.reason;
   }
 
-  async #downloadOne(commit: string, file: RemoteFile, request: HubRequest & { signal: AbortSignal }, report: (bytes: number, file: string) => void): Promise<void> {
+  async #downloadOne(
+    commit: string,
+    file: RemoteFile,
+    request: HubRequest & { signal: AbortSignal },
+    report: (bytes: number, file: string) => void,
+  ): Promise<void> {
     await download({
       label: `${this.#label}/${file.path}`,
       locate: () => this.#locate(commit, file, request),
       ask: (address, headers) => hubAsk(request, address, headers),
-      signal: request.signal, stallSeconds: request.stallSeconds,
+      signal: request.signal,
+      stallSeconds: request.stallSeconds,
       part: this.cache.part(file.blob),
-      size: file.size, digest: file.digest,
+      size: file.size,
+      digest: file.digest,
       onBytes: (bytes) => report(bytes, file.path),
     });
     await this.cache.endBlob(file);
@@ -289,16 +333,25 @@ class Repository {
 
   /** Where a file lies. What the hub says of it there must be what it said in its list. */
   async #locate(commit: string, file: RemoteFile, request: HubRequest): Promise<string> {
-    const info = await askClient(request, this.#label, () => this.client.fileDownloadInfo({
-      repo: { type: "model", name: this.name }, revision: commit, hubUrl: this.settings.endpoint,
-      path: file.path.split("/").map(encodeURIComponent).join("/"),
-      fetch: hubFetch(request),
-    }));
+    const info = await askClient(request, this.#label, () =>
+      this.client.fileDownloadInfo({
+        repo: { type: "model", name: this.name },
+        revision: commit,
+        hubUrl: this.settings.endpoint,
+        path: file.path.split("/").map(encodeURIComponent).join("/"),
+        fetch: hubFetch(request),
+      }),
+    );
     if (!info) throw this.#error(`the hub must have the files that it lists, got no ${file.path}; try again`);
     const etag = info.etag.replace(/^W\//, "").replaceAll('"', "");
-    if (info.size !== file.size) throw this.#error(`${file.path} must have the ${file.size} bytes that the hub lists, got ${info.size}; try again, or another endpoint`);
+    if (info.size !== file.size)
+      throw this.#error(
+        `${file.path} must have the ${file.size} bytes that the hub lists, got ${info.size}; try again, or another endpoint`,
+      );
     if (file.digest?.algorithm === "sha256" && /^[0-9a-f]{64}$/.test(etag) && etag !== file.digest.value) {
-      throw this.#error(`${file.path} must have the SHA-256 ${file.digest.value} that the hub lists, got ${etag}; try again, or another endpoint`);
+      throw this.#error(
+        `${file.path} must have the SHA-256 ${file.digest.value} that the hub lists, got ${etag}; try again, or another endpoint`,
+      );
     }
     return info.url;
   }
@@ -309,24 +362,52 @@ class Repository {
     for (const file of files) needed += Math.max(0, file.size - (await this.cache.partSize(file.blob)));
     const { bavail, bsize } = await statfs(this.cache.folder);
     if (needed > bavail * bsize) {
-      throw this.#error(`the download needs ${giga(needed)} on the disk of ${this.settings.cache}, got ${giga(bavail * bsize)} free; make room, or set HF_HUB_CACHE to a folder on another disk`);
+      throw this.#error(
+        `the download needs ${giga(needed)} on the disk of ${this.settings.cache}, got ${giga(bavail * bsize)} free; make room, or set HF_HUB_CACHE to a folder on another disk`,
+      );
     }
   }
 
-  #remoteFile({ path, size, oid, lfs, xetHash }: { path: string; size: number; oid?: string; lfs?: { oid: string; size: number }; xetHash?: string }): RemoteFile {
-    const digest = lfs ? { algorithm: "sha256" as const, value: lfs.oid } : xetHash === undefined && oid !== undefined ? { algorithm: "git-sha1" as const, value: oid } : null;
+  #remoteFile({
+    path,
+    size,
+    oid,
+    lfs,
+    xetHash,
+  }: {
+    path: string;
+    size: number;
+    oid?: string;
+    lfs?: { oid: string; size: number };
+    xetHash?: string;
+  }): RemoteFile {
+    const digest = lfs
+      ? { algorithm: "sha256" as const, value: lfs.oid }
+      : xetHash === undefined && oid !== undefined
+        ? { algorithm: "git-sha1" as const, value: oid }
+        : null;
     const blob = digest?.value ?? xetHash;
     // It becomes a file's name.
-    if (typeof path !== "string" || !Number.isSafeInteger(lfs?.size ?? size) || (lfs?.size ?? size) < 0) throw this.#error(`the hub must list a path and a size for every file, got ${JSON.stringify({ path, size: lfs?.size ?? size }).slice(0, 200)}; check HF_ENDPOINT`);
-    if (typeof blob !== "string" || !/^[0-9a-f]{40,64}$/.test(blob)) throw this.#error(`the hub must list a hash for every file, got ${JSON.stringify(blob)?.slice(0, 80) ?? "none"} for ${path}; check HF_ENDPOINT`);
+    if (typeof path !== "string" || !Number.isSafeInteger(lfs?.size ?? size) || (lfs?.size ?? size) < 0)
+      throw this.#error(
+        `the hub must list a path and a size for every file, got ${JSON.stringify({ path, size: lfs?.size ?? size }).slice(0, 200)}; check HF_ENDPOINT`,
+      );
+    if (typeof blob !== "string" || !/^[0-9a-f]{40,64}$/.test(blob))
+      throw this.#error(
+        `the hub must list a hash for every file, got ${JSON.stringify(blob)?.slice(0, 80) ?? "none"} for ${path}; check HF_ENDPOINT`,
+      );
     return { path, size: lfs?.size ?? size, blob, digest };
   }
 
   /** The repository is not what can be opened; what lies there instead is told. */
   #incomplete(missing: readonly string[], listed: readonly string[]): CogwheelError {
     const folders = new Set(missing.map((path) => path.slice(0, path.lastIndexOf("/") + 1)));
-    const instead = listed.filter((path) => folders.has(path.slice(0, path.lastIndexOf("/") + 1)) && /\.(safetensors|bin|json|model|pt|pth|ckpt)$/.test(path)).slice(0, 12);
-    return this.#error(`the repository must hold a checkpoint in diffusers' layout with safetensors, got no ${missing.join(", ")}${instead.length > 0 ? ` beside ${instead.join(", ")}` : ""}; choose another variant, revision or repository`);
+    const instead = listed
+      .filter((path) => folders.has(path.slice(0, path.lastIndexOf("/") + 1)) && /\.(safetensors|bin|json|model|pt|pth|ckpt)$/.test(path))
+      .slice(0, 12);
+    return this.#error(
+      `the repository must hold a checkpoint in diffusers' layout with safetensors, got no ${missing.join(", ")}${instead.length > 0 ? ` beside ${instead.join(", ")}` : ""}; choose another variant, revision or repository`,
+    );
   }
 
   #error(rule: string, cause?: unknown): CogwheelError {

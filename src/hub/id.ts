@@ -51,10 +51,33 @@ export interface HubOptions {
   stallSeconds?: number;
 }
 
-const KNOWN: ReadonlySet<string> = new Set<keyof HubOptions>(["revision", "endpoint", "token", "cache", "offline", "download", "recheck", "signal", "onProgress", "onWarning", "fetch", "stallSeconds"]);
+const KNOWN: ReadonlySet<string> = new Set<keyof HubOptions>([
+  "revision",
+  "endpoint",
+  "token",
+  "cache",
+  "offline",
+  "download",
+  "recheck",
+  "signal",
+  "onProgress",
+  "onWarning",
+  "fetch",
+  "stallSeconds",
+]);
 
 /** What an address begins with that names no model: kinds of repositories, and pages that are none of a repository. */
-export const NOT_AN_OWNER: ReadonlySet<string> = new Set(["models", "datasets", "spaces", "buckets", "kernels", "collections", "papers", "docs", "blog"]);
+export const NOT_AN_OWNER: ReadonlySet<string> = new Set([
+  "models",
+  "datasets",
+  "spaces",
+  "buckets",
+  "kernels",
+  "collections",
+  "papers",
+  "docs",
+  "blog",
+]);
 const HOST = "(?:www\\.)?(?:hf\\.co|huggingface\\.co)";
 const HUB_HOST = new RegExp(`^${HOST}$`, "i");
 const HUB_ADDRESS = new RegExp(`^(?:hf://|(?:https?://)?${HOST}(?:[/:]|$))`, "i");
@@ -83,12 +106,18 @@ export function parseHubId(text: string): HubId | null {
 /** The revision to take, `main` unless told; throws when id and option differ or when it could not be one. */
 export function chooseRevision({ name, revision }: HubId, option: string | undefined): string {
   if (revision !== null && option !== undefined && revision !== option) {
-    throw new CogwheelError("hub", `${name}: a revision must be given once, got ${JSON.stringify(revision)} in the id and ${JSON.stringify(option)} as an option; leave one out`);
+    throw new CogwheelError(
+      "hub",
+      `${name}: a revision must be given once, got ${JSON.stringify(revision)} in the id and ${JSON.stringify(option)} as an option; leave one out`,
+    );
   }
   const chosen = revision ?? option ?? "main";
   // It becomes a path in the cache.
   if (!/^[\w][\w.+-]*(\/[\w][\w.+-]*)*$/.test(chosen) || chosen.includes("..")) {
-    throw new CogwheelError("hub", `${name}: a revision must be a branch, a tag or a commit, got ${JSON.stringify(chosen)}; leave it out for main`);
+    throw new CogwheelError(
+      "hub",
+      `${name}: a revision must be a branch, a tag or a commit, got ${JSON.stringify(chosen)}; leave it out for main`,
+    );
   }
   return chosen;
 }
@@ -97,14 +126,18 @@ export function chooseRevision({ name, revision }: HubId, option: string | undef
 export function checkHubOptions(options: HubOptions): void {
   checkStallSeconds(options.stallSeconds, (rule) => new CogwheelError("hub", rule));
   const unknown = Object.keys(options).filter((key) => !KNOWN.has(key));
-  if (unknown.length > 0) throw new CogwheelError("hub", `options must be ${[...KNOWN].join(", ")}, got ${unknown.join(", ")}; correct the name`);
+  if (unknown.length > 0)
+    throw new CogwheelError("hub", `options must be ${[...KNOWN].join(", ")}, got ${unknown.join(", ")}; correct the name`);
 }
 
 /** The hub's address without a slash at its end; throws when it is no http(s) URL. */
 export function checkEndpoint(endpoint: string): string {
   const url = URL.canParse(endpoint) ? new URL(endpoint) : null;
   if (!url || !/^https?:$/.test(url.protocol) || url.search || url.hash || url.username) {
-    throw new CogwheelError("hub", `the endpoint must be an http(s) URL without query, got ${JSON.stringify(endpoint)}; correct HF_ENDPOINT or the endpoint option`);
+    throw new CogwheelError(
+      "hub",
+      `the endpoint must be an http(s) URL without query, got ${JSON.stringify(endpoint)}; correct HF_ENDPOINT or the endpoint option`,
+    );
   }
   return url.href.replace(/\/+$/, "");
 }

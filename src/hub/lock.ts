@@ -46,7 +46,11 @@ export async function withLock<T>(path: string, work: () => Promise<T>, { signal
 
 async function take(path: string, self: Owner): Promise<boolean> {
   const unwritable = (cause: NodeJS.ErrnoException): never => {
-    throw new CogwheelError("hub", `${dirname(path)}: the cache must be writable, got ${cause.code ?? String(cause)}; check its permissions, or set HF_HUB_CACHE to another folder`, { cause });
+    throw new CogwheelError(
+      "hub",
+      `${dirname(path)}: the cache must be writable, got ${cause.code ?? String(cause)}; check its permissions, or set HF_HUB_CACHE to another folder`,
+      { cause },
+    );
   };
   await mkdir(dirname(path), { recursive: true }).catch(unwritable);
   const handle = await open(path, "wx").catch((cause: NodeJS.ErrnoException) => (cause.code === "EEXIST" ? null : unwritable(cause)));

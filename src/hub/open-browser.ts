@@ -13,7 +13,10 @@ export interface OpenSourceOptions extends OpenCheckpointOptions {
   anyFile?: boolean;
 }
 
-export async function openSource(from: string | URL | CheckpointSource, { hub, anyFile }: OpenSourceOptions = {}): Promise<CheckpointSource> {
+export async function openSource(
+  from: string | URL | CheckpointSource,
+  { hub, anyFile }: OpenSourceOptions = {},
+): Promise<CheckpointSource> {
   if (typeof from !== "string" && !(from instanceof URL)) return from;
   const page = globalThis.location?.href;
   if (isHubAddress(String(from), hub?.endpoint)) {
@@ -31,5 +34,8 @@ export async function openSource(from: string | URL | CheckpointSource, { hub, a
 /** `org/name` may also be a folder beside the page, and that one wins. Servers that answer every path with a page have none. */
 async function isCheckpoint(url: string): Promise<boolean> {
   await using source = httpSource(url);
-  return await readJson(source, "model_index.json").then(() => true, () => false);
+  return await readJson(source, "model_index.json").then(
+    () => true,
+    () => false,
+  );
 }

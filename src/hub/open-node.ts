@@ -44,6 +44,10 @@ function pathOf(address: string): string {
   try {
     return fileURLToPath(address);
   } catch (cause) {
-    throw new CogwheelError("checkpoint", `a file: address must name a folder on this machine, got ${JSON.stringify(address.slice(0, 200))}; pass the folder's path`, { cause });
+    throw new CogwheelError(
+      "checkpoint",
+      `a file: address must name a folder on this machine, got ${JSON.stringify(address.slice(0, 200))}; pass the folder's path`,
+      { cause },
+    );
   }
 }

@@ -18,7 +18,11 @@ export interface HubSettings {
 export const toldEndpoint = (options: HubOptions): string | undefined => options.endpoint ?? (process.env["HF_ENDPOINT"] || undefined);
 
 /** What the standard clients take from the environment, where the options do not say it. */
-export async function hubSettings(id: HubId, options: HubOptions, client: { HUB_URL: string; getHFHubCachePath(): string }): Promise<HubSettings> {
+export async function hubSettings(
+  id: HubId,
+  options: HubOptions,
+  client: { HUB_URL: string; getHFHubCachePath(): string },
+): Promise<HubSettings> {
   checkHubOptions(options);
   const { env } = process;
   return {

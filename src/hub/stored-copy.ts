@@ -10,9 +10,18 @@ import { alone, hex, noRoom, room, storageError, StoredFolder, type StoredFile, 
 /** Bytes asked for at once, where the source does not say how many: a request has a price. */
 const PIECE = 32 << 20;
 
-export async function store(from: CheckpointSource, name: string, { signal, onProgress, ...what }: StoreOptions = {}): Promise<CheckpointSource> {
+export async function store(
+  from: CheckpointSource,
+  name: string,
+  { signal, onProgress, ...what }: StoreOptions = {},
+): Promise<CheckpointSource> {
   const { files, missing } = await neededFiles(from, { only: ["text_encoder", "tokenizer", "transformer", "vae", "scheduler"], ...what });
-  if (missing.length) throw checkpointError(from, missing[0]!, `the files that a checkpoint needs must exist, got none for ${missing.join(", ")}; check the folder`);
+  if (missing.length)
+    throw checkpointError(
+      from,
+      missing[0]!,
+      `the files that a checkpoint needs must exist, got none for ${missing.join(", ")}; check the folder`,
+    );
   const sums = await sha256Sums(from);
   let bytes = 0;
   const wanted = new Map<string, Wanted>();
@@ -49,7 +58,9 @@ export async function all(): Promise<StoredCheckpoint[]> {
     const list: StoredCheckpoint[] = [];
     for (const folder of await StoredFolder.all()) {
       const [stored, partial] = [await folder.stored(), await folder.partial()];
-      const contents = new Map([stored, partial].flatMap((record) => Object.values(record?.files ?? {})).map((file) => [file.content, file.size]));
+      const contents = new Map(
+        [stored, partial].flatMap((record) => Object.values(record?.files ?? {})).map((file) => [file.content, file.size]),
+      );
       list.push({ name: folder.name, bytes: [...contents.values()].reduce((sum, size) => sum + size, 0), whole: stored !== null });
     }
     return list.sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -74,7 +85,12 @@ interface Wanted {
 }
 
 /** Sees to it that the folder holds these files. */
-async function fill(folder: StoredFolder, from: CheckpointSource, wanted: ReadonlyMap<string, Wanted>, { signal, onProgress }: { signal: AbortSignal | undefined; onProgress: StoreOptions["onProgress"] }): Promise<void> {
+async function fill(
+  folder: StoredFolder,
+  from: CheckpointSource,
+  wanted: ReadonlyMap<string, Wanted>,
+  { signal, onProgress }: { signal: AbortSignal | undefined; onProgress: StoreOptions["onProgress"] },
+): Promise<void> {
   const [before, begun] = [await folder.stored(), await folder.partial()];
   const have: Record<string, StoredFile> = {};
   let total = 0;
@@ -100,11 +116,14 @@ async function fill(folder: StoredFolder, from: CheckpointSource, wanted: Readon
   for (const [path, want] of wanted) {
     if (!have[path]) {
       const began = done;
-      const copied = await copy(folder, from, path, want, signal, (bytes) => onProgress?.((done += bytes), total, path)).catch(async (error: unknown) => {
-        // It could not be gone on with, and takes the room of what could be removed instead.
-        if ((error as DOMException).name === "QuotaExceededError") await (before ? folder.sweep(before.files) : StoredFolder.remove(folder.name)).catch(() => undefined);
-        throw error;
-      });
+      const copied = await copy(folder, from, path, want, signal, (bytes) => onProgress?.((done += bytes), total, path)).catch(
+        async (error: unknown) => {
+          // It could not be gone on with, and takes the room of what could be removed instead.
+          if ((error as DOMException).name === "QuotaExceededError")
+            await (before ? folder.sweep(before.files) : StoredFolder.remove(folder.name)).catch(() => undefined);
+          throw error;
+        },
+      );
       done = began + want.size;
       have[path] = copied;
       await folder.keepPartial(have);
@@ -116,10 +135,19 @@ async function fill(folder: StoredFolder, from: CheckpointSource, wanted: Readon
 }
 
 /** Whether a content is what the source has now. */
-const isSame = (found: StoredFile, want: Wanted): boolean => found.size === want.size && (want.sha256 === undefined ? want.version !== null && found.version === want.version : found.sha256 === want.sha256);
+const isSame = (found: StoredFile, want: Wanted): boolean =>
+  found.size === want.size &&
+  (want.sha256 === undefined ? want.version !== null && found.version === want.version : found.sha256 === want.sha256);
 
 /** Copies a file piece by piece; while one is hashed and written the next comes. */
-async function copy(folder: StoredFolder, from: CheckpointSource, path: string, { size, version, sha256: want }: Wanted, signal: AbortSignal | undefined, onBytes: (bytes: number) => void): Promise<StoredFile> {
+async function copy(
+  folder: StoredFolder,
+  from: CheckpointSource,
+  path: string,
+  { size, version, sha256: want }: Wanted,
+  signal: AbortSignal | undefined,
+  onBytes: (bytes: number) => void,
+): Promise<StoredFile> {
   const { sha256 } = await import("@noble/hashes/sha2.js");
   const digest = sha256.create();
   let sum = "";
@@ -139,7 +167,12 @@ async function copy(folder: StoredFolder, from: CheckpointSource, path: string, 
       onBytes(bytes.length);
     }
     sum = hex(digest.digest());
-    if (want !== undefined && want !== sum) throw checkpointError(from, path, `the SHA-256 must be ${want} as SHA256SUMS says, got ${sum}; the file was damaged on its way, store it again`);
+    if (want !== undefined && want !== sum)
+      throw checkpointError(
+        from,
+        path,
+        `the SHA-256 must be ${want} as SHA256SUMS says, got ${sum}; the file was damaged on its way, store it again`,
+      );
   });
   return { content, size, sha256: sum, version };
 }
@@ -152,7 +185,8 @@ async function open(folder: StoredFolder): Promise<CheckpointSource | null> {
     for (const [path, stored] of Object.entries(record.files)) {
       const file = await folder.content(stored);
       if (file?.size === stored.size) files.set(path, file);
-      else wrong = `${path} of the stored ${JSON.stringify(folder.name)} must have ${stored.size} bytes, got ${file?.size ?? "no file"}; store the checkpoint again`;
+      else
+        wrong = `${path} of the stored ${JSON.stringify(folder.name)} must have ${stored.size} bytes, got ${file?.size ?? "no file"}; store the checkpoint again`;
     }
     if (wrong === undefined) return filesSource(files, folder.name);
     // Another tab may have replaced it between the record and the files.
@@ -170,7 +204,12 @@ async function sha256Sums(from: CheckpointSource): Promise<Map<string, string>> 
   for (const line of (await readText(from, "SHA256SUMS")).split("\n")) {
     if (line.trim() === "") continue;
     const [, sum, path] = /^([0-9a-f]{64}) [ *](?:\.\/)?(.+?)\r?$/i.exec(line) ?? [];
-    if (!sum || !path) throw checkpointError(from, "SHA256SUMS", `a line must be a SHA-256 and a path, got ${JSON.stringify(line.slice(0, 100))}; make it anew with sha256sum`);
+    if (!sum || !path)
+      throw checkpointError(
+        from,
+        "SHA256SUMS",
+        `a line must be a SHA-256 and a path, got ${JSON.stringify(line.slice(0, 100))}; make it anew with sha256sum`,
+      );
     sums.set(path, sum.toLowerCase());
   }
   return sums;

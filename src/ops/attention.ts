@@ -7,8 +7,17 @@ import { dispatch, foldGrid, rowView, rowWindows, type Dispatch } from "../plan/
 import { bytesOf, isFloat, type DType, type Op, type Tensor } from "../graph/graph.ts";
 import { PANEL, padTo } from "../graph/packing.ts";
 
-interface Inputs { q: Tensor; k: Tensor; v: Tensor; bias: Tensor | undefined }
-interface Attrs { dtype: DType; scale: number; segments: readonly Segment[] }
+interface Inputs {
+  q: Tensor;
+  k: Tensor;
+  v: Tensor;
+  bias: Tensor | undefined;
+}
+interface Attrs {
+  dtype: DType;
+  scale: number;
+  segments: readonly Segment[];
+}
 
 /** Queries [first, first + count) see keys [keyFirst, keyFirst + keyCount) and nothing else. */
 export interface Segment {
@@ -48,15 +57,25 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
 
 /** Refuses segments that are none, that leave q or k, or that share a query. */
 function assertSegments(segments: readonly Segment[], queries: number, keys: number): void {
-  if (segments.length === 0) throw new CogwheelError("attention", "some query must be in a segment, got no segments; leave them out where all see all");
-  const within = (first: number, count: number, all: number): boolean => Number.isInteger(first) && Number.isInteger(count) && first >= 0 && count >= 1 && first + count <= all;
+  if (segments.length === 0)
+    throw new CogwheelError("attention", "some query must be in a segment, got no segments; leave them out where all see all");
+  const within = (first: number, count: number, all: number): boolean =>
+    Number.isInteger(first) && Number.isInteger(count) && first >= 0 && count >= 1 && first + count <= all;
   for (const s of segments) {
-    if (!within(s.first, s.count, queries) || !within(s.keyFirst, s.keyCount, keys)) throw new CogwheelError("attention", `segments must lie within ${queries} queries and ${keys} keys, got ${JSON.stringify(s)}; cut it at their ends`);
+    if (!within(s.first, s.count, queries) || !within(s.keyFirst, s.keyCount, keys))
+      throw new CogwheelError(
+        "attention",
+        `segments must lie within ${queries} queries and ${keys} keys, got ${JSON.stringify(s)}; cut it at their ends`,
+      );
   }
   const inOrder = [...segments].sort((a, b) => a.first - b.first);
   inOrder.forEach((s, i) => {
     const before = inOrder[i - 1];
-    if (before && before.first + before.count > s.first) throw new CogwheelError("attention", `a query must be in one segment at most, got ${s.first} in ${JSON.stringify(before)} and in ${JSON.stringify(s)}; part them`);
+    if (before && before.first + before.count > s.first)
+      throw new CogwheelError(
+        "attention",
+        `a query must be in one segment at most, got ${s.first} in ${JSON.stringify(before)} and in ${JSON.stringify(s)}; part them`,
+      );
   });
 }
 
@@ -74,7 +93,13 @@ const longest = (segments: readonly Segment[]): number => segments.reduce((most,
  * Tiles of at most `height` queries of one segment within rows [start, start + count): (first query, queries, first key, keys' end). For a
  * bias, which counts from the segment's first query, a list of (that query, 0, 0, 0) follows.
  */
-function tilesOf(segments: readonly Segment[], height: number, start: number, count: number, biased: boolean): { tiles: number; list: Uint32Array } {
+function tilesOf(
+  segments: readonly Segment[],
+  height: number,
+  start: number,
+  count: number,
+  biased: boolean,
+): { tiles: number; list: Uint32Array } {
   const tiles: number[] = [];
   const origins: number[] = [];
   for (const s of segments) {
@@ -91,13 +116,20 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
   name: "attention",
   infer({ q, k, v, bias }, { dtype, segments }) {
     const [heads, rows, d] = q.shape as [number, number, number];
-    if (k.shape.join() !== v.shape.join() || k.dim(0) !== heads || k.dim(2) !== d) throw new CogwheelError("attention", `q, k, v must be [N, R, D] with the same N and D, got ${q}, ${k}, ${v}; reshape them`);
-    if (d % 4 || d > 128) throw new CogwheelError("attention", `the head width must be a multiple of 4 up to 128, got ${d}; choose another number of heads`);
-    if (q.dtype !== k.dtype || q.dtype !== v.dtype) throw new CogwheelError("attention", `q, k, v must have one dtype, got ${q.dtype}, ${k.dtype}, ${v.dtype}; convert them`);
+    if (k.shape.join() !== v.shape.join() || k.dim(0) !== heads || k.dim(2) !== d)
+      throw new CogwheelError("attention", `q, k, v must be [N, R, D] with the same N and D, got ${q}, ${k}, ${v}; reshape them`);
+    if (d % 4 || d > 128)
+      throw new CogwheelError("attention", `the head width must be a multiple of 4 up to 128, got ${d}; choose another number of heads`);
+    if (q.dtype !== k.dtype || q.dtype !== v.dtype)
+      throw new CogwheelError("attention", `q, k, v must have one dtype, got ${q.dtype}, ${k.dtype}, ${v.dtype}; convert them`);
     if (!isFloat(q)) throw new CogwheelError("attention", `q, k, v must be f32 or f16, got ${q}; convert them`);
     assertSegments(segments, rows, k.dim(1));
     const span = 2 * longest(segments) - 1;
-    if (bias && (bias.dtype !== "f32" || bias.shape.join() !== `${heads},${span}`)) throw new CogwheelError("attention", `the bias must be f32 [${heads}, ${span}] for ${heads} heads and segments of up to ${longest(segments)} positions, got ${bias}; make it with relativeBias for that length`);
+    if (bias && (bias.dtype !== "f32" || bias.shape.join() !== `${heads},${span}`))
+      throw new CogwheelError(
+        "attention",
+        `the bias must be f32 [${heads}, ${span}] for ${heads} heads and segments of up to ${longest(segments)} positions, got ${bias}; make it with relativeBias for that length`,
+      );
     return { y: { shape: [rows, heads * d], dtype } };
   },
   cost({ inputs: { q, k, v, bias }, attrs, outputs: { y } }) {
@@ -109,7 +141,10 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
     const [heads, rowsQ, d] = q.shape as [number, number, number];
     const rowsK = k.dim(1);
     const keys = Math.max(...attrs.segments.map((s) => s.keyCount));
-    const variant = target.choose(choiceKey("attention", { rows: heads * rowsQ, keys }, { d }, [q.dtype, y.dtype]), attentionCandidates(caps, d, q.dtype === "f16" && attrs.scale > 0));
+    const variant = target.choose(
+      choiceKey("attention", { rows: heads * rowsQ, keys }, { d }, [q.dtype, y.dtype]),
+      attentionCandidates(caps, d, q.dtype === "f16" && attrs.scale > 0),
+    );
     const types = { X: q.dtype, Y: y.dtype };
     const panels = Math.ceil(rowsK / PANEL);
     const out: Dispatch[] = [];
@@ -118,7 +153,10 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
     // Kernels for CPU adapters read values in panels, a third of the heads at a time: no arena that attention reads or writes can hold
     // the copy of all, which would be a seventh hidden state beside the six that a transformer needs.
     const turns = variant.name === "octet" || variant.name === "quad";
-    const windows = rowWindows(caps, heads, [rowsQ * d * element, rowsK * d * element, padTo(rowsK, PANEL) * d * element], headFlops, { most: turns ? Math.ceil(heads / 3) : heads, what: "heads" });
+    const windows = rowWindows(caps, heads, [rowsQ * d * element, rowsK * d * element, padTo(rowsK, PANEL) * d * element], headFlops, {
+      most: turns ? Math.ceil(heads / 3) : heads,
+      what: "heads",
+    });
     const turned = turns ? target.scratch([windows.reduce((most, w) => Math.max(most, w.count), 0), panels, d, PANEL], v.dtype) : undefined;
     // One head alone may be too much work for a dispatch: then its queries are split too.
     const rowsOfY = rowWindows(caps, rowsQ, [heads * d * bytesOf[y.dtype]], headFlops / rowsQ);
@@ -126,12 +164,16 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
       const list = padding(attrs.segments, rows.start, rows.count);
       if (list.length === 0) continue;
       const c4 = (heads * d) / 4;
-      out.push(dispatch({
-        kernel: zeroRows, types: { Y: y.dtype }, params: { count: list.length, c4, row_base: rows.start },
-        bindings: { rows: target.constant("padding", list, [list.length]), y: rowView(y, rows, heads * d) },
-        grid: foldGrid(Math.ceil((list.length * c4) / 64), caps),
-        cost: { flops: 0, bytes: list.length * heads * d * bytesOf[y.dtype] },
-      }));
+      out.push(
+        dispatch({
+          kernel: zeroRows,
+          types: { Y: y.dtype },
+          params: { count: list.length, c4, row_base: rows.start },
+          bindings: { rows: target.constant("padding", list, [list.length]), y: rowView(y, rows, heads * d) },
+          grid: foldGrid(Math.ceil((list.length * c4) / 64), caps),
+          cost: { flops: 0, bytes: list.length * heads * d * bytesOf[y.dtype] },
+        }),
+      );
     }
     const lists = rowsOfY.flatMap((rows) => {
       const { tiles, list } = tilesOf(attrs.segments, variant.bq, rows.start, rows.count, !!bias);
@@ -141,22 +183,85 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
       const panelsHere = turned && rowView(turned, { start: 0, count: w.count }, panels * PANEL * d);
       if (panelsHere) {
         const count = w.count * panels * d * (PANEL / 4);
-        out.push(dispatch({
-          kernel: transposePanels, types: { X: v.dtype }, params: { d, rows: rowsK, count },
-          bindings: { x: rowView(v, w, rowsK * d), y: panelsHere },
-          grid: foldGrid(Math.ceil(count / 64), caps),
-          cost: { flops: 0, bytes: 2 * w.count * rowsK * d * element },
-        }));
+        out.push(
+          dispatch({
+            kernel: transposePanels,
+            types: { X: v.dtype },
+            params: { d, rows: rowsK, count },
+            bindings: { x: rowView(v, w, rowsK * d), y: panelsHere },
+            grid: foldGrid(Math.ceil(count / 64), caps),
+            cost: { flops: 0, bytes: 2 * w.count * rowsK * d * element },
+          }),
+        );
       }
       for (const { rows, count, tiles } of lists) {
-        const bindings = { q: rowView(q, w, rowsQ * d), k: rowView(k, w, rowsK * d), v: panelsHere ?? rowView(v, w, rowsK * d), tiles, bias: bias ?? tiles, y: rowView(y, rows, heads * d) };
-        const params = { rows_q: rowsQ, rows_k: rowsK, heads: w.count, head_base: w.start, heads_total: heads, tiles: count, row_base: rows.start, scale: attrs.scale, longest: longest(attrs.segments) };
+        const bindings = {
+          q: rowView(q, w, rowsQ * d),
+          k: rowView(k, w, rowsK * d),
+          v: panelsHere ?? rowView(v, w, rowsK * d),
+          tiles,
+          bias: bias ?? tiles,
+          y: rowView(y, rows, heads * d),
+        };
+        const params = {
+          rows_q: rowsQ,
+          rows_k: rowsK,
+          heads: w.count,
+          head_base: w.start,
+          heads_total: heads,
+          tiles: count,
+          row_base: rows.start,
+          scale: attrs.scale,
+          longest: longest(attrs.segments),
+        };
         const BIAS = +!!bias;
         const grid = foldGrid(count * w.count, caps);
-        if (variant.name === "octet") out.push(dispatch({ kernel: attentionOctet, types, consts: { D8: Math.ceil(d / 8), BIAS }, overrides: { WG: variant.wg }, params: { ...params, d4: d / 4 }, bindings, grid }));
-        else if (variant.name === "quad") out.push(dispatch({ kernel: attentionQuad, types, consts: { D16: Math.ceil(d / 16), BIAS }, overrides: { WG: variant.wg }, params: { ...params, d4: d / 4 }, bindings, grid }));
-        else if (variant.name === "subgroup_matrix") out.push(dispatch({ kernel: attentionSubgroupMatrix, types: { Y: y.dtype }, consts: { ...variant.consts, BIAS }, params, bindings, grid }));
-        else out.push(dispatch({ kernel: attentionFlash, types, consts: { D4: d / 4, BQ: variant.bq, BK: variant.bk, BIAS }, params, bindings, grid }));
+        if (variant.name === "octet")
+          out.push(
+            dispatch({
+              kernel: attentionOctet,
+              types,
+              consts: { D8: Math.ceil(d / 8), BIAS },
+              overrides: { WG: variant.wg },
+              params: { ...params, d4: d / 4 },
+              bindings,
+              grid,
+            }),
+          );
+        else if (variant.name === "quad")
+          out.push(
+            dispatch({
+              kernel: attentionQuad,
+              types,
+              consts: { D16: Math.ceil(d / 16), BIAS },
+              overrides: { WG: variant.wg },
+              params: { ...params, d4: d / 4 },
+              bindings,
+              grid,
+            }),
+          );
+        else if (variant.name === "subgroup_matrix")
+          out.push(
+            dispatch({
+              kernel: attentionSubgroupMatrix,
+              types: { Y: y.dtype },
+              consts: { ...variant.consts, BIAS },
+              params,
+              bindings,
+              grid,
+            }),
+          );
+        else
+          out.push(
+            dispatch({
+              kernel: attentionFlash,
+              types,
+              consts: { D4: d / 4, BQ: variant.bq, BK: variant.bk, BIAS },
+              params,
+              bindings,
+              grid,
+            }),
+          );
       }
     }
     return out;
@@ -171,7 +276,16 @@ export type AttentionVariant =
   | { name: "subgroup_matrix"; bq: number; consts: MatrixConsts };
 
 /** Constants of `attention_subgroup_matrix`. */
-interface MatrixConsts { MM: number; NN: number; KK: number; SUBGROUP: number; SGS: number; SM: number; D: number; BK: number }
+interface MatrixConsts {
+  MM: number;
+  NN: number;
+  KK: number;
+  SUBGROUP: number;
+  SGS: number;
+  SM: number;
+  D: number;
+  BK: number;
+}
 
 /**
  * Every kernel that an adapter can run for a head width, the one that is taken without a measurement first. CPU adapters prefer those
@@ -183,14 +297,26 @@ export function attentionCandidates(caps: Capabilities, d: number, half: boolean
   const wg = caps.subgroups?.max ?? 0;
   const matrix = half ? matrixVariant(caps, d) : undefined;
   const bytes = (bq: number, bk: number) => 4 * ((bq + bk) * (d + 4) + bq * (bk + 4) + (bq * bk) / 4);
-  const tiles = ([[64, 32], [64, 16], [32, 16], [16, 16], [8, 16]] as const).filter(([bq, bk]) => bytes(bq, bk) <= caps.maxWorkgroupBytes);
+  const tiles = (
+    [
+      [64, 32],
+      [64, 16],
+      [32, 16],
+      [16, 16],
+      [8, 16],
+    ] as const
+  ).filter(([bq, bk]) => bytes(bq, bk) <= caps.maxWorkgroupBytes);
   const candidates: AttentionVariant[] = [
     ...(lanes >= 8 ? [{ name: "octet", bq: 4 * wg, wg } as const] : []),
     ...(lanes >= 4 ? [{ name: "quad", bq: 4 * wg, wg } as const] : []),
     ...(matrix ? [matrix] : []),
     ...tiles.map(([bq, bk]) => ({ name: "flash", bq, bk }) as const),
   ];
-  if (candidates.length === 0) throw new CogwheelError("attention", `head width ${d} needs ${bytes(8, 16)} bytes of workgroup memory, got ${caps.maxWorkgroupBytes} on this adapter; choose another adapter`);
+  if (candidates.length === 0)
+    throw new CogwheelError(
+      "attention",
+      `head width ${d} needs ${bytes(8, 16)} bytes of workgroup memory, got ${caps.maxWorkgroupBytes} on this adapter; choose another adapter`,
+    );
   return candidates;
 }
 
@@ -204,10 +330,21 @@ function matrixVariant(caps: Capabilities, d: number): AttentionVariant | undefi
   for (const { m, n, k } of caps.subgroupMatrices) {
     if (d % k || d % n || d % 8) continue;
     const SM = m === 8 && lanes >= 16 ? 2 : 1;
-    for (const [SGS, BK] of [[4, 4 * n], [4, 32], [2, 32], [1, 32]] as const) {
+    for (const [SGS, BK] of [
+      [4, 4 * n],
+      [4, 32],
+      [2, 32],
+      [1, 32],
+    ] as const) {
       const bq = SGS * SM * m;
       const words = Math.max(bq * (BK / 4 + 1), bq * odd(d / 8), SGS * m * (n / 4 + 1)) + BK * odd(d / 8) + d * odd(BK / 8);
-      if (lanes < SM * m || BK / 8 < lanes / (SM * m) || SGS * lanes > caps.maxWorkgroupInvocations || 16 * words + 4 * bq + 4 > caps.maxWorkgroupBytes) continue;
+      if (
+        lanes < SM * m ||
+        BK / 8 < lanes / (SM * m) ||
+        SGS * lanes > caps.maxWorkgroupInvocations ||
+        16 * words + 4 * bq + 4 > caps.maxWorkgroupBytes
+      )
+        continue;
       return { name: "subgroup_matrix", bq, consts: { MM: m, NN: n, KK: k, SUBGROUP: lanes, SGS, SM, D: d, BK } };
     }
   }

@@ -22,8 +22,13 @@ export const causalCacheOp: Op<CacheInputs, { frames: number }, "y"> = {
   name: "causal_cache",
   infer({ x, cache }, { frames }) {
     const shape = [x.dim(0), frames, ...x.shape.slice(2)];
-    if (x.shape.length !== 5 || x.dim(-1) % 4) throw new CogwheelError("causal_cache", `x must be [B, T, H, W, C] with C padded to a multiple of 4, got [${x.shape.join(", ")}]`);
-    if (cache && (cache.shape.join() !== shape.join() || cache.dtype !== x.dtype)) throw new CogwheelError("causal_cache", `the cache must be ${x.dtype} [${shape.join(", ")}], got ${cache.dtype} [${cache.shape.join(", ")}]`);
+    if (x.shape.length !== 5 || x.dim(-1) % 4)
+      throw new CogwheelError("causal_cache", `x must be [B, T, H, W, C] with C padded to a multiple of 4, got [${x.shape.join(", ")}]`);
+    if (cache && (cache.shape.join() !== shape.join() || cache.dtype !== x.dtype))
+      throw new CogwheelError(
+        "causal_cache",
+        `the cache must be ${x.dtype} [${shape.join(", ")}], got ${cache.dtype} [${cache.shape.join(", ")}]`,
+      );
     return { y: { shape, dtype: x.dtype } };
   },
   cost({ outputs: { y } }) {
@@ -34,16 +39,20 @@ export const causalCacheOp: Op<CacheInputs, { frames: number }, "y"> = {
     const plane = x.size / batches / t / 4;
     // Runs of frames that lie side by side in their source.
     const runs: { source: Tensor; from: number; to: number; count: number }[] = [];
-    for (let b = 0; b < batches; b++) for (let i = 0; i < frames; i++) {
-      const at = t + i - frames;
-      const [source, frame] = at >= 0 || !cache ? [x, b * t + Math.max(at, 0)] : [cache, b * frames + at + frames];
-      const last = runs.at(-1);
-      if (last && last.source === source && last.from + last.count === frame) last.count++;
-      else runs.push({ source, from: frame, to: b * frames + i, count: 1 });
-    }
+    for (let b = 0; b < batches; b++)
+      for (let i = 0; i < frames; i++) {
+        const at = t + i - frames;
+        const [source, frame] = at >= 0 || !cache ? [x, b * t + Math.max(at, 0)] : [cache, b * frames + at + frames];
+        const last = runs.at(-1);
+        if (last && last.source === source && last.from + last.count === frame) last.count++;
+        else runs.push({ source, from: frame, to: b * frames + i, count: 1 });
+      }
     const PER = caps.kind === "software" ? 16 : 1;
     return runs.flatMap(({ source, from, to, count }): Dispatch[] => {
-      const parts = cut(count * plane, (start, n) => windowFits(source, from * plane + start, n, caps) && windowFits(y, to * plane + start, n, caps))!;
+      const parts = cut(
+        count * plane,
+        (start, n) => windowFits(source, from * plane + start, n, caps) && windowFits(y, to * plane + start, n, caps),
+      )!;
       return parts.map((part) => {
         const [first, target] = [from * plane + part.start, to * plane + part.start];
         const [read, written] = [window(source, first, part.count, caps), window(y, target, part.count, caps)];

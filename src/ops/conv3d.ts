@@ -95,16 +95,44 @@ export const conv3dOp: Op<ConvInputs, ConvAttrs, "y"> = {
   name: "conv3d",
   infer({ x, w, bias, cache, residual }, attrs) {
     const { stride, dilation, pad, dtype } = attrs;
-    if (x.shape.length !== 5 || (w.shape.length !== 5 && w.shape.length !== 4) || !isFloat(x) || !isFloat(w)) throw new CogwheelError("conv3d", `x must be [B, T, H, W, C] and w [out, in, kt, kh, kw] or [out, in, kh, kw], both f32 or f16, got ${show(x)} and ${show(w)}`);
+    if (x.shape.length !== 5 || (w.shape.length !== 5 && w.shape.length !== 4) || !isFloat(x) || !isFloat(w))
+      throw new CogwheelError(
+        "conv3d",
+        `x must be [B, T, H, W, C] and w [out, in, kt, kh, kw] or [out, in, kh, kw], both f32 or f16, got ${show(x)} and ${show(w)}`,
+      );
     const [kt, kh, kw] = taps(w);
-    if (x.dim(-1) !== padTo(w.dim(1), 4)) throw new CogwheelError("conv3d", `channels must match, got x ${show(x)} and w ${show(w)}; x has its channels padded to a multiple of 4`);
+    if (x.dim(-1) !== padTo(w.dim(1), 4))
+      throw new CogwheelError(
+        "conv3d",
+        `channels must match, got x ${show(x)} and w ${show(w)}; x has its channels padded to a multiple of 4`,
+      );
     // The kernels take each of these in 4 bits.
-    if ([...stride, dilation, kt, kh, kw].some((n) => !Number.isInteger(n) || n < 1 || n > 15) || pad.some((n) => !Number.isInteger(n) || n < -8 || n > 7)) {
-      throw new CogwheelError("conv3d", `kernel, strides and dilation must be 1 to 15 and padding −8 to 7, got kernel [${[kt, kh, kw].join(", ")}], stride [${stride.join(", ")}], dilation ${dilation}, pad [${pad.join(", ")}]; split the convolution`);
+    if (
+      [...stride, dilation, kt, kh, kw].some((n) => !Number.isInteger(n) || n < 1 || n > 15) ||
+      pad.some((n) => !Number.isInteger(n) || n < -8 || n > 7)
+    ) {
+      throw new CogwheelError(
+        "conv3d",
+        `kernel, strides and dilation must be 1 to 15 and padding −8 to 7, got kernel [${[kt, kh, kw].join(", ")}], stride [${stride.join(", ")}], dilation ${dilation}, pad [${pad.join(", ")}]; split the convolution`,
+      );
     }
-    if (bias && (bias.size !== w.dim(0) || bias.dtype !== "f32")) throw new CogwheelError("conv3d", `the bias must have ${w.dim(0)} values in f32, got ${show(bias)}; check the weight's name and type`);
-    if (cache && (cache.shape.length !== 5 || cache.dtype !== x.dtype || attrs.upsample || [0, 2, 3, 4].some((i) => cache.dim(i) !== x.dim(i)) || cache.dim(1) !== kt - 1)) {
-      throw new CogwheelError("conv3d", `a cache must be the ${kt - 1} frames before x ${show(x)}, got ${show(cache)}; make it with causalCache`);
+    if (bias && (bias.size !== w.dim(0) || bias.dtype !== "f32"))
+      throw new CogwheelError(
+        "conv3d",
+        `the bias must have ${w.dim(0)} values in f32, got ${show(bias)}; check the weight's name and type`,
+      );
+    if (
+      cache &&
+      (cache.shape.length !== 5 ||
+        cache.dtype !== x.dtype ||
+        attrs.upsample ||
+        [0, 2, 3, 4].some((i) => cache.dim(i) !== x.dim(i)) ||
+        cache.dim(1) !== kt - 1)
+    ) {
+      throw new CogwheelError(
+        "conv3d",
+        `a cache must be the ${kt - 1} frames before x ${show(x)}, got ${show(cache)}; make it with causalCache`,
+      );
     }
     const [t, h, wide] = seen(x, attrs.upsample);
     const out = [
@@ -113,12 +141,17 @@ export const conv3dOp: Op<ConvInputs, ConvAttrs, "y"> = {
       Math.floor((wide + pad[2] + pad[3] - kw) / stride[2]) + 1,
     ];
     const shape = [x.dim(0), ...out, padTo(w.dim(0), 4)];
-    if (out.some((n) => n < 1)) throw new CogwheelError("conv3d", `the kernel must fit the padded input, got x ${show(x)} and w ${show(w)}; use more frames or a larger picture`);
-    if (residual && (residual.dtype !== "f32" || residual.shape.join() !== shape.join())) throw new CogwheelError("conv3d", `the residual must be f32 [${shape.join(", ")}], got ${show(residual)}`);
+    if (out.some((n) => n < 1))
+      throw new CogwheelError(
+        "conv3d",
+        `the kernel must fit the padded input, got x ${show(x)} and w ${show(w)}; use more frames or a larger picture`,
+      );
+    if (residual && (residual.dtype !== "f32" || residual.shape.join() !== shape.join()))
+      throw new CogwheelError("conv3d", `the residual must be f32 [${shape.join(", ")}], got ${show(residual)}`);
     return { y: { shape, dtype } };
   },
   cost({ inputs: { x, w, residual }, outputs: { y } }) {
-    return { flops: (2 * (y.size / y.dim(-1)) * w.size), bytes: x.bytes + w.bytes + y.bytes + (residual?.bytes ?? 0) };
+    return { flops: 2 * (y.size / y.dim(-1)) * w.size, bytes: x.bytes + w.bytes + y.bytes + (residual?.bytes ?? 0) };
   },
   lower(node, target) {
     return regions(node, target.caps).flatMap((region) => lowerRegion(node, target, region));
@@ -180,11 +213,26 @@ function regions({ inputs: { x, w, cache, residual }, attrs, outputs: { y } }: C
         return;
       }
       // Not even one frame: rows of it, with all its taps or with each tap in time apart.
-      const single = steps.flatMap((s) => Array.from({ length: s.to - s.from }, (_, i) => ({ source: s.source, from: s.from + i, to: s.from + i + 1 })));
+      const single = steps.flatMap((s) =>
+        Array.from({ length: s.to - s.from }, (_, i) => ({ source: s.source, from: s.from + i, to: s.from + i + 1 })),
+      );
       for (let t = t0; t < t0 + count; t++) {
-        const bands = (taps: readonly Step[]) => cut(rows, (start, n) => fits({ t0: t, frames: 1, h0: start, rows: n }, taps))?.map((band) => ({ b, batches: 1, t0: t, frames: 1, h0: band.start, rows: band.count, steps: taps }));
+        const bands = (taps: readonly Step[]) =>
+          cut(rows, (start, n) => fits({ t0: t, frames: 1, h0: start, rows: n }, taps))?.map((band) => ({
+            b,
+            batches: 1,
+            t0: t,
+            frames: 1,
+            h0: band.start,
+            rows: band.count,
+            steps: taps,
+          }));
         const found = bands(steps) ?? bands(single);
-        if (!found) throw new CogwheelError("conv3d", `one row of a frame must fit a binding of ${caps.maxBindingBytes} bytes, got x ${show(x)} → ${show(y)}; choose a narrower picture or dtype f16`);
+        if (!found)
+          throw new CogwheelError(
+            "conv3d",
+            `one row of a frame must fit a binding of ${caps.maxBindingBytes} bytes, got x ${show(x)} → ${show(y)}; choose a narrower picture or dtype f16`,
+          );
         out.push(...found);
       }
     };
@@ -242,7 +290,11 @@ function upsampleMode(x: Tensor, attrs: ConvAttrs): 0 | 1 | 2 {
 const SWITCHES = { bias: 1, residual: 2, silu: 4, accumulate: 8, replicate: 16, doubled: 32, doubledFrames: 64, firstApart: 128 };
 
 function lowerRegion(node: ConvNode, target: Target, region: Region): Dispatch[] {
-  const { inputs: { x, w, bias, cache, residual }, attrs, outputs: { y } } = node;
+  const {
+    inputs: { x, w, bias, cache, residual },
+    attrs,
+    outputs: { y },
+  } = node;
   const { caps } = target;
   const [kt, kh, kw] = taps(w);
   const [, , , wAll, n] = y.shape as [number, number, number, number, number];
@@ -262,12 +314,27 @@ function lowerRegion(node: ConvNode, target: Target, region: Region): Dispatch[]
     const addend = partial && last ? { tensor: partial, at: 0 } : first && residual ? { tensor: residual, at: place.first } : undefined;
     const added = addend && window(addend.tensor, addend.at, place.count, caps);
     const switches =
-      (bias && first ? SWITCHES.bias : 0) | (added ? SWITCHES.residual : 0) | (attrs.activation === "silu" && last ? SWITCHES.silu : 0) |
-      (!first && !(partial && last) ? SWITCHES.accumulate : 0) | (attrs.replicate ? SWITCHES.replicate : 0) |
-      (attrs.upsample ? SWITCHES.doubled : 0) | (mode ? SWITCHES.doubledFrames : 0) | (mode === 2 ? SWITCHES.firstApart : 0) | (step.from << 16) | (step.to << 24);
-    const kernel = [kt, kh, kw, ...attrs.stride, attrs.dilation, attrs.pad[2]].reduce((bits, value, i) => bits | (value << (4 * i)), 0) >>> 0;
+      (bias && first ? SWITCHES.bias : 0) |
+      (added ? SWITCHES.residual : 0) |
+      (attrs.activation === "silu" && last ? SWITCHES.silu : 0) |
+      (!first && !(partial && last) ? SWITCHES.accumulate : 0) |
+      (attrs.replicate ? SWITCHES.replicate : 0) |
+      (attrs.upsample ? SWITCHES.doubled : 0) |
+      (mode ? SWITCHES.doubledFrames : 0) |
+      (mode === 2 ? SWITCHES.firstApart : 0) |
+      (step.from << 16) |
+      (step.to << 24);
+    const kernel =
+      [kt, kh, kw, ...attrs.stride, attrs.dilation, attrs.pad[2]].reduce((bits, value, i) => bits | (value << (4 * i)), 0) >>> 0;
     const [tIn, hIn, wIn] = [source.dim(1), ...seen(source, attrs.upsample).slice(1)] as [number, number, number];
-    const candidates = conv3dCandidates(caps, { m, n, cin: x.dim(-1), kw, stride: attrs.stride[2], half: source.dtype === "f16" && w.dtype === "f16" });
+    const candidates = conv3dCandidates(caps, {
+      m,
+      n,
+      cin: x.dim(-1),
+      kw,
+      stride: attrs.stride[2],
+      half: source.dtype === "f16" && w.dtype === "f16",
+    });
     const exact = { n, cin: x.dim(-1), taps: [kt, kh, kw].join("×"), stride: attrs.stride.join("×") };
     const variant = target.choose(choiceKey("conv3d", { m }, exact, [source.dtype, w.dtype, whole.tensor.dtype]), candidates);
     const weights: View = { tensor: w, packing: variant.name === "subgroup_matrix" ? "row" : "panel" };
@@ -282,7 +349,14 @@ function lowerRegion(node: ConvNode, target: Target, region: Region): Dispatch[]
       types: { X: source.dtype, W: w.dtype, Y: whole.tensor.dtype },
     };
     const params = {
-      n, cin4: x.dim(-1) / 4, t_in: tIn, h_in: hIn, w_in: wIn, t_out: region.frames, h_out: region.rows, w_out: wAll,
+      n,
+      cin4: x.dim(-1) / 4,
+      t_in: tIn,
+      h_in: hIn,
+      w_in: wIn,
+      t_out: region.frames,
+      h_out: region.rows,
+      w_out: wAll,
       t_origin: frameOrigin(w, attrs, region, step),
       h_origin: region.h0 * attrs.stride[1] - attrs.pad[0],
       kernel,
@@ -292,13 +366,28 @@ function lowerRegion(node: ConvNode, target: Target, region: Region): Dispatch[]
       r_base: added ? wrap(added.base + addend.at) : 0,
     };
     if (variant.name === "subgroup_matrix") {
-      const { types: { Y }, ...bound } = common;
-      return dispatch({ kernel: conv3dSubgroupMatrix, ...bound, types: { Y }, params: { m, ...params }, consts: variant.consts, grid: foldGrid(Math.ceil(m / variant.bm) * Math.ceil(n / variant.bn), caps) });
+      const {
+        types: { Y },
+        ...bound
+      } = common;
+      return dispatch({
+        kernel: conv3dSubgroupMatrix,
+        ...bound,
+        types: { Y },
+        params: { m, ...params },
+        consts: variant.consts,
+        grid: foldGrid(Math.ceil(m / variant.bm) * Math.ceil(n / variant.bn), caps),
+      });
     }
     if (variant.name !== "tiled") {
       const wg = caps.subgroups!.max;
       const runs = (m / wAll) * Math.ceil(wAll / (variant.name === "quad_row" ? 8 : 4));
-      const placed = { ...common, params: { runs, ...params }, overrides: { WG: wg }, grid: foldGrid(Math.ceil(runs / wg) * Math.ceil(n / PANEL), caps) };
+      const placed = {
+        ...common,
+        params: { runs, ...params },
+        overrides: { WG: wg },
+        grid: foldGrid(Math.ceil(runs / wg) * Math.ceil(n / PANEL), caps),
+      };
       if (variant.name === "quad_row") return dispatch({ kernel: conv3dQuadRow, ...placed });
       const OVERLAP = +(attrs.stride[2] === 1);
       // Kernels of the usual widths are compiled for them.
@@ -306,21 +395,26 @@ function lowerRegion(node: ConvNode, target: Target, region: Region): Dispatch[]
       return dispatch({ kernel: conv3dQuad, ...placed, consts: { OVERLAP } });
     }
     return dispatch({
-      kernel: conv3dTiled, ...common, params: { m, ...params }, consts: { BM: variant.bm, BN: variant.bn, BK: variant.bk, TM: variant.tm, TN: variant.tn },
+      kernel: conv3dTiled,
+      ...common,
+      params: { m, ...params },
+      consts: { BM: variant.bm, BN: variant.bn, BK: variant.bk, TM: variant.tm, TN: variant.tn },
       grid: foldGrid(Math.ceil(m / variant.bm) * Math.ceil(n / variant.bn), caps),
     });
   });
 }
 
-export type Conv3dVariant =
-  | { name: "octet" }
-  | { name: "quad" }
-  | { name: "quad_row" }
-  | RegisterTile
-  | MatrixVariant;
+export type Conv3dVariant = { name: "octet" } | { name: "quad" } | { name: "quad_row" } | RegisterTile | MatrixVariant;
 
 /** What a choice is made by: positions and channels of y, channels of x, taps in a row and the stride between its columns; are x and w f16? */
-export interface Conv3dShape { m: number; n: number; cin: number; kw: number; stride: number; half: boolean }
+export interface Conv3dShape {
+  m: number;
+  n: number;
+  cin: number;
+  kw: number;
+  stride: number;
+  half: boolean;
+}
 
 /**
  * Every kernel that an adapter can run for a shape, the one that is taken without a measurement first. CPU adapters prefer those
@@ -344,7 +438,10 @@ function registerTiles(caps: Capabilities, { m, n, cin }: Conv3dShape): Register
   const bk = cin % 16 === 0 ? 16 : cin % 8 === 0 ? 8 : 4;
   const bn = n > 32 ? 64 : n > 16 ? 32 : 16;
   const [large] = n >= 128 && bk === 16 ? tilesThatFit(caps, [{ bm: 128, bn: 128, bk, tm: 8, tn: 2 }]) : [];
-  const small = tilesThatFit(caps, [128, 64, 32].map((bm) => ({ bm, bn, bk, tm: bm === 128 && bn > 16 ? 8 : 4, tn: 1 })));
+  const small = tilesThatFit(
+    caps,
+    [128, 64, 32].map((bm) => ({ bm, bn, bk, tm: bm === 128 && bn > 16 ? 8 : 4, tn: 1 })),
+  );
   const all = large ? [large, ...small] : small;
   // Large tiles while there are enough of them to fill a GPU.
   if (large && m >= 128 && m * n >= 96 * 128 * 128) return all;

@@ -5,8 +5,13 @@ import type { Capabilities } from "../gpu/capabilities.ts";
 import { dispatch, foldGrid, rowView, rowWindows, type Dispatch } from "../plan/dispatch.ts";
 import { bytesOf, isFloat, type DType, type Op, type Tensor } from "../graph/graph.ts";
 
-interface Inputs { ids: Tensor; table: Tensor }
-interface Attrs { dtype: DType }
+interface Inputs {
+  ids: Tensor;
+  table: Tensor;
+}
+interface Attrs {
+  dtype: DType;
+}
 
 export interface EmbeddingOptions {
   /** Storage type of the result. Default f32. */
@@ -22,7 +27,11 @@ export const embeddingOp: Op<Inputs, Attrs, "y"> = {
   name: "embedding",
   infer({ ids, table }, { dtype }) {
     if (ids.dtype !== "u32") throw new CogwheelError("embedding", `ids must be u32, got ${ids}; convert them`);
-    if (table.shape.length !== 2 || table.dim(1) % 4 || !isFloat(table)) throw new CogwheelError("embedding", `the table must be [V, C] in f32 or f16 with C a multiple of 4, got ${table}; choose another width`);
+    if (table.shape.length !== 2 || table.dim(1) % 4 || !isFloat(table))
+      throw new CogwheelError(
+        "embedding",
+        `the table must be [V, C] in f32 or f16 with C a multiple of 4, got ${table}; choose another width`,
+      );
     return { y: { shape: [...ids.shape, table.dim(1)], dtype } };
   },
   cost({ inputs: { ids, table }, outputs: { y } }) {

@@ -4,8 +4,12 @@ import { CogwheelError } from "../base/errors.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
 import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
 
-interface Inputs { x: Tensor }
-interface Attrs { dtype: DType }
+interface Inputs {
+  x: Tensor;
+}
+interface Attrs {
+  dtype: DType;
+}
 
 export interface GatedGeluOptions {
   /** Storage type of the result. Default f32: T5's products pass 1e5 and would overflow f16. */
@@ -20,7 +24,8 @@ export function gatedGelu(x: Tensor, options: GatedGeluOptions = {}): Tensor {
 export const gatedGeluOp: Op<Inputs, Attrs, "y"> = {
   name: "gated_gelu",
   infer({ x }, { dtype }) {
-    if (x.dim(-1) % 8) throw new CogwheelError("gated_gelu", `the last axis must hold two halves of a multiple of 4, got ${x}; choose another width`);
+    if (x.dim(-1) % 8)
+      throw new CogwheelError("gated_gelu", `the last axis must hold two halves of a multiple of 4, got ${x}; choose another width`);
     return { y: { shape: [...x.shape.slice(0, -1), x.dim(-1) / 2], dtype } };
   },
   cost({ inputs: { x }, outputs: { y } }) {

@@ -27,7 +27,13 @@ export interface ApplyAttrs {
 }
 
 /** x [B, T, H, W, C], norm [B, 2, C] of {@link groupNormMerge} → x's shape. */
-export function groupNormApply(x: Tensor, norm: Tensor, weight: Tensor, bias: Tensor, options: { activation?: "silu"; spatial?: { scale: Tensor; shift: Tensor }; dtype?: DType } = {}): Tensor {
+export function groupNormApply(
+  x: Tensor,
+  norm: Tensor,
+  weight: Tensor,
+  bias: Tensor,
+  options: { activation?: "silu"; spatial?: { scale: Tensor; shift: Tensor }; dtype?: DType } = {},
+): Tensor {
   return x.graph.record(
     groupNormApplyOp,
     { x, norm, weight, bias, scale: options.spatial?.scale, shift: options.spatial?.shift },
@@ -41,12 +47,32 @@ const firstApart = (x: Tensor): boolean => x.dim(1) > 1 && x.dim(1) % 2 === 1;
 export const groupNormApplyOp: Op<ApplyInputs, ApplyAttrs, "y"> = {
   name: "group_norm_apply",
   infer({ x, norm, weight, bias, scale, shift }, { dtype }) {
-    if (x.shape.length !== 5 || norm.shape.join() !== [x.dim(0), 2, x.dim(-1)].join()) throw new CogwheelError("group_norm_apply", `x must be [B, T, H, W, C] and norm [B, 2, C], got [${x.shape.join(", ")}] and [${norm.shape.join(", ")}]; make it with groupNormMerge`);
-    if (!isFloat(x) || norm.dtype !== "f32") throw new CogwheelError("group_norm_apply", `x must be f32 or f16 and norm f32, got ${x.dtype} and ${norm.dtype}; convert them`);
-    if (padTo(weight.size, 4) !== x.dim(-1) || bias.size !== weight.size || weight.dtype !== "f32" || bias.dtype !== "f32") throw new CogwheelError("group_norm_apply", `weight and bias must have an f32 value for each of ${x.dim(-1)} channels, got ${weight} and ${bias}; check the weight's name and type`);
+    if (x.shape.length !== 5 || norm.shape.join() !== [x.dim(0), 2, x.dim(-1)].join())
+      throw new CogwheelError(
+        "group_norm_apply",
+        `x must be [B, T, H, W, C] and norm [B, 2, C], got [${x.shape.join(", ")}] and [${norm.shape.join(", ")}]; make it with groupNormMerge`,
+      );
+    if (!isFloat(x) || norm.dtype !== "f32")
+      throw new CogwheelError("group_norm_apply", `x must be f32 or f16 and norm f32, got ${x.dtype} and ${norm.dtype}; convert them`);
+    if (padTo(weight.size, 4) !== x.dim(-1) || bias.size !== weight.size || weight.dtype !== "f32" || bias.dtype !== "f32")
+      throw new CogwheelError(
+        "group_norm_apply",
+        `weight and bias must have an f32 value for each of ${x.dim(-1)} channels, got ${weight} and ${bias}; check the weight's name and type`,
+      );
     for (const z of [scale, shift]) {
-      if (z && (z.shape.length !== 5 || z.dtype !== "f32" || z.shape.join() !== scale?.shape.join() || z.dim(0) !== x.dim(0) || z.dim(-1) !== x.dim(-1) || (firstApart(x) && z.dim(1) < 2))) {
-        throw new CogwheelError("group_norm_apply", `scale and shift must be f32 [${x.dim(0)}, frames, rows, columns, ${x.dim(-1)}], got [${z.shape.join(", ")}] ${z.dtype} for x [${x.shape.join(", ")}]`);
+      if (
+        z &&
+        (z.shape.length !== 5 ||
+          z.dtype !== "f32" ||
+          z.shape.join() !== scale?.shape.join() ||
+          z.dim(0) !== x.dim(0) ||
+          z.dim(-1) !== x.dim(-1) ||
+          (firstApart(x) && z.dim(1) < 2))
+      ) {
+        throw new CogwheelError(
+          "group_norm_apply",
+          `scale and shift must be f32 [${x.dim(0)}, frames, rows, columns, ${x.dim(-1)}], got [${z.shape.join(", ")}] ${z.dtype} for x [${x.shape.join(", ")}]`,
+        );
       }
     }
     return { y: { shape: x.shape, dtype } };
@@ -58,10 +84,21 @@ export const groupNormApplyOp: Op<ApplyInputs, ApplyAttrs, "y"> = {
     const { caps } = target;
     const [batches, frames, height, width, c] = x.shape as [number, number, number, number, number];
     // A row longer than a line of the picture: without a spatial norm all that matters of a position is its batch entry.
-    const shapes = scale ? [[frames, height, width] as const] : [[1, 1, frames * height * width] as const, [frames, height, width] as const];
-    const cuts = shapes.map(([t, h, w]) => ({ t, h, w, parts: cut(batches * t * h, (start, n) => [x, y].every((tensor) => windowFits(tensor, (start * w * c) / 4, (n * w * c) / 4, caps))) }));
+    const shapes = scale
+      ? [[frames, height, width] as const]
+      : [[1, 1, frames * height * width] as const, [frames, height, width] as const];
+    const cuts = shapes.map(([t, h, w]) => ({
+      t,
+      h,
+      w,
+      parts: cut(batches * t * h, (start, n) => [x, y].every((tensor) => windowFits(tensor, (start * w * c) / 4, (n * w * c) / 4, caps))),
+    }));
     const { t, h, w, parts } = cuts.find((each) => each.parts) ?? cuts[0]!;
-    if (!parts) throw new CogwheelError("group_norm_apply", `one row of x [${x.shape.join(", ")}] must fit a binding of ${caps.maxBindingBytes} bytes; choose a narrower picture`);
+    if (!parts)
+      throw new CogwheelError(
+        "group_norm_apply",
+        `one row of x [${x.shape.join(", ")}] must fit a binding of ${caps.maxBindingBytes} bytes; choose a narrower picture`,
+      );
     const rowVectors = (w * c) / 4;
     const key = choiceKey("group_norm_apply", { positions: frames * height * width }, { c, spatial: +!!scale }, [x.dtype, y.dtype]);
     const { run: RUN } = target.choose(key, groupNormApplyCandidates(caps, !!scale));
@@ -83,10 +120,22 @@ export const groupNormApplyOp: Op<ApplyInputs, ApplyAttrs, "y"> = {
           y: written.view,
         },
         params: {
-          runs: count * runsOfRow, first: start * runsOfRow, c4: c / 4, t, h, w, tz, hz, wz,
-          step_t: apart ? (tz - 1) / (t - 1) : tz / t, step_h: attrs.place?.stepH ?? hz / h, step_w: attrs.place?.stepW ?? wz / w,
-          shift_h: attrs.place?.shiftH ?? 0, shift_w: attrs.place?.shiftW ?? 0,
-          x_base: wrap(read.base), y_base: wrap(written.base),
+          runs: count * runsOfRow,
+          first: start * runsOfRow,
+          c4: c / 4,
+          t,
+          h,
+          w,
+          tz,
+          hz,
+          wz,
+          step_t: apart ? (tz - 1) / (t - 1) : tz / t,
+          step_h: attrs.place?.stepH ?? hz / h,
+          step_w: attrs.place?.stepW ?? wz / w,
+          shift_h: attrs.place?.shiftH ?? 0,
+          shift_w: attrs.place?.shiftW ?? 0,
+          x_base: wrap(read.base),
+          y_base: wrap(written.base),
         },
         types: { X: x.dtype, Y: y.dtype },
         overrides: { RUN },
@@ -97,7 +146,10 @@ export const groupNormApplyOp: Op<ApplyInputs, ApplyAttrs, "y"> = {
   },
 };
 
-export interface GroupNormApplyVariant { name: "lane"; run: number }
+export interface GroupNormApplyVariant {
+  name: "lane";
+  run: number;
+}
 
 /**
  * Positions that a lane takes. A GPU wants many lanes; a CPU adapter pays for the integer divisions before them, and a spatial norm's

@@ -23,8 +23,13 @@ export function groupNormMerge(stats: Tensor, attrs: MergeAttrs): Tensor {
 export const groupNormMergeOp: Op<MergeInputs, MergeAttrs, "norm"> = {
   name: "group_norm_merge",
   infer({ stats }, { channels, groups }) {
-    if (channels % groups) throw new CogwheelError("group_norm_merge", `channels must divide into groups, got ${channels} and ${groups}; check norm_num_groups`);
-    if (stats.shape.length !== 4 || stats.dim(-1) !== padTo(channels, 4) || stats.dim(-2) !== 3 || stats.dtype !== "f32") throw new CogwheelError("group_norm_merge", `statistics must be f32 [B, slices, 3, ${padTo(channels, 4)}] for ${channels} channels, got ${stats}; check the norm's weight`);
+    if (channels % groups)
+      throw new CogwheelError("group_norm_merge", `channels must divide into groups, got ${channels} and ${groups}; check norm_num_groups`);
+    if (stats.shape.length !== 4 || stats.dim(-1) !== padTo(channels, 4) || stats.dim(-2) !== 3 || stats.dtype !== "f32")
+      throw new CogwheelError(
+        "group_norm_merge",
+        `statistics must be f32 [B, slices, 3, ${padTo(channels, 4)}] for ${channels} channels, got ${stats}; check the norm's weight`,
+      );
     return { norm: { shape: [stats.dim(0), 2, stats.dim(-1)], dtype: "f32" } };
   },
   cost({ inputs: { stats }, outputs: { norm } }) {

@@ -21,7 +21,11 @@ export const groupNormStatsOp: Op<StatsInputs, object, "stats"> = {
   name: "group_norm_stats",
   infer({ x }) {
     if (!isFloat(x)) throw new CogwheelError("group_norm_stats", `x must be f32 or f16, got ${x}; convert it`);
-    if (x.shape.length < 3 || x.dim(-1) % 4) throw new CogwheelError("group_norm_stats", `x must be [B, …, C] with C padded to a multiple of 4, got [${x.shape.join(", ")}]; pad the channels`);
+    if (x.shape.length < 3 || x.dim(-1) % 4)
+      throw new CogwheelError(
+        "group_norm_stats",
+        `x must be [B, …, C] with C padded to a multiple of 4, got [${x.shape.join(", ")}]; pad the channels`,
+      );
     const positions = elements(x.shape.slice(1, -1));
     return { stats: { shape: [x.dim(0), Math.ceil(positions / runOf(positions)), 3, x.dim(-1)], dtype: "f32" } };
   },
@@ -39,7 +43,11 @@ export const groupNormStatsOp: Op<StatsInputs, object, "stats"> = {
       return { first: start(first), count: start(first + count) - start(first) };
     };
     const parts = cut(x.dim(0) * perBatch, (start, n) => windowFits(x, range(start, n).first, range(start, n).count, caps));
-    if (!parts) throw new CogwheelError("group_norm_stats", `${run} positions of x [${x.shape.join(", ")}] must fit a binding of ${caps.maxBindingBytes} bytes; choose a smaller size`);
+    if (!parts)
+      throw new CogwheelError(
+        "group_norm_stats",
+        `${run} positions of x [${x.shape.join(", ")}] must fit a binding of ${caps.maxBindingBytes} bytes; choose a smaller size`,
+      );
     return parts.map(({ start, count }) => {
       const place = range(start, count);
       const read = window(x, place.first, place.count, caps);

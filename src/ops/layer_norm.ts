@@ -8,8 +8,19 @@ import { bytesOf, isFloat, type DType, type Op, type Tensor } from "../graph/gra
 import { gatherRows } from "./embedding.ts";
 import { assertRows } from "./rows.ts";
 
-interface Inputs { x: Tensor; weight: Tensor | undefined; bias: Tensor | undefined; table: Tensor | undefined; rowOf: Tensor | undefined; source: Tensor | undefined }
-interface Attrs { dtype: DType; eps: number; width: number }
+interface Inputs {
+  x: Tensor;
+  weight: Tensor | undefined;
+  bias: Tensor | undefined;
+  table: Tensor | undefined;
+  rowOf: Tensor | undefined;
+  source: Tensor | undefined;
+}
+interface Attrs {
+  dtype: DType;
+  eps: number;
+  width: number;
+}
 
 export interface LayerNormOptions {
   weight?: Tensor;
@@ -43,11 +54,21 @@ export const layerNormOp: Op<Inputs, Attrs, "y"> = {
     const rows = source ? source.size : x.size / d;
     if (d % 4) throw new CogwheelError("layer_norm", `the last axis must be a multiple of 4, got ${x}; pad it`);
     if (!isFloat(x)) throw new CogwheelError("layer_norm", `x must be f32 or f16, got ${x}; convert it`);
-    if (!Number.isInteger(width) || width < 1 || width > d) throw new CogwheelError("layer_norm", `the columns that count must be 1 to ${d}, got ${width}; check the width`);
+    if (!Number.isInteger(width) || width < 1 || width > d)
+      throw new CogwheelError("layer_norm", `the columns that count must be 1 to ${d}, got ${width}; check the width`);
     const vectors = [weight, bias].filter((v) => v !== undefined);
-    if (vectors.length === 1 || vectors.some((v) => v.size < width || v.dtype !== "f32")) throw new CogwheelError("layer_norm", `weight and bias must both have ${width} values in f32, got ${weight ?? "none"} and ${bias ?? "none"}; pass both in f32, or neither`);
-    if (table && (table.dim(-1) !== d || table.dtype !== "f32" || rowOf?.size !== rows || rowOf.dtype !== "u32")) throw new CogwheelError("layer_norm", `modulation must be f32 [G, ${d}] with ${rows} u32 rows, got ${table} and ${rowOf ?? "none"}; convert or reshape them`);
-    if (source && source.dtype !== "u32") throw new CogwheelError("layer_norm", `the rows that are asked for must be u32, got ${source}; convert them`);
+    if (vectors.length === 1 || vectors.some((v) => v.size < width || v.dtype !== "f32"))
+      throw new CogwheelError(
+        "layer_norm",
+        `weight and bias must both have ${width} values in f32, got ${weight ?? "none"} and ${bias ?? "none"}; pass both in f32, or neither`,
+      );
+    if (table && (table.dim(-1) !== d || table.dtype !== "f32" || rowOf?.size !== rows || rowOf.dtype !== "u32"))
+      throw new CogwheelError(
+        "layer_norm",
+        `modulation must be f32 [G, ${d}] with ${rows} u32 rows, got ${table} and ${rowOf ?? "none"}; convert or reshape them`,
+      );
+    if (source && source.dtype !== "u32")
+      throw new CogwheelError("layer_norm", `the rows that are asked for must be u32, got ${source}; convert them`);
     if (source) assertRows("layer_norm", "x", source, x.size / d);
     // Its scale is in the row after.
     if (table) assertRows("layer_norm", "the modulation's shifts", rowOf!, table.size / d - 1);
@@ -63,35 +84,51 @@ export const layerNormOp: Op<Inputs, Attrs, "y"> = {
     const rowBytes = d * bytesOf[x.dtype];
     const gather = source && gathered(x, source, windows, target);
     const consts = { AFFINE: +!!weight, MODULATE: +!!table, GATHER: +!!gather, PADDED: +(attrs.width < d) };
-    const variant = target.choose(choiceKey("layer_norm", { rows: y.size / d }, { d, affine: consts.AFFINE, modulated: consts.MODULATE }, [x.dtype, y.dtype]), layerNormCandidates(caps, y.size / d, d, !!weight && !!table));
+    const variant = target.choose(
+      choiceKey("layer_norm", { rows: y.size / d }, { d, affine: consts.AFFINE, modulated: consts.MODULATE }, [x.dtype, y.dtype]),
+      layerNormCandidates(caps, y.size / d, d, !!weight && !!table),
+    );
     // Rows that no bindings hold together with what lies between them are first copied to where they do.
     const copied = source && !gather ? target.scratch(y.shape, x.dtype) : undefined;
     const copies = copied ? gatherRows(source!, x, copied, caps) : [];
     const parts: readonly Part[] = gather ?? windows(rowBytes).map((w) => ({ w, x: rowView(copied ?? x, w, d) }));
-    return copies.concat(parts.map(({ w, ...part }) => {
-      const unused = part.source ?? part.x;
-      const common = {
-        types: { X: x.dtype, Y: y.dtype },
-        bindings: {
-          x: part.x,
-          weight: weight ? { tensor: weight, packing: "vector" as const } : unused,
-          bias: bias ? { tensor: bias, packing: "vector" as const } : unused,
-          table: table ?? unused,
-          row_of: rowOf ? rowView(rowOf, w, 1) : unused,
-          source: part.source ?? unused,
-          y: rowView(y, w, d),
-        },
-      };
-      const params = { rows: w.count, d: attrs.width, stride4: d / 4, eps: attrs.eps };
-      if (variant.name === "row") return dispatch({ kernel: rowKernel, ...common, params, consts: { ...consts, WG: variant.wg, PER: variant.per }, grid: foldGrid(w.count, caps) });
-      const ROWS = variant.name === "held" ? 8 : 4;
-      // Long spans spare what a workgroup begins with, as long as every thread of the adapter has several.
-      const span = ROWS * Math.min(64 / ROWS, Math.max(1, Math.floor(w.count / 32 / ROWS)));
-      return dispatch({
-        kernel: layerNormSubgroup, ...common, params: { ...params, span }, consts: { ...consts, ROWS, HELD: variant.name === "held" ? d / 4 : 0 },
-        overrides: { WG: variant.wg }, grid: foldGrid(Math.ceil(w.count / span), caps),
-      });
-    }));
+    return copies.concat(
+      parts.map(({ w, ...part }) => {
+        const unused = part.source ?? part.x;
+        const common = {
+          types: { X: x.dtype, Y: y.dtype },
+          bindings: {
+            x: part.x,
+            weight: weight ? { tensor: weight, packing: "vector" as const } : unused,
+            bias: bias ? { tensor: bias, packing: "vector" as const } : unused,
+            table: table ?? unused,
+            row_of: rowOf ? rowView(rowOf, w, 1) : unused,
+            source: part.source ?? unused,
+            y: rowView(y, w, d),
+          },
+        };
+        const params = { rows: w.count, d: attrs.width, stride4: d / 4, eps: attrs.eps };
+        if (variant.name === "row")
+          return dispatch({
+            kernel: rowKernel,
+            ...common,
+            params,
+            consts: { ...consts, WG: variant.wg, PER: variant.per },
+            grid: foldGrid(w.count, caps),
+          });
+        const ROWS = variant.name === "held" ? 8 : 4;
+        // Long spans spare what a workgroup begins with, as long as every thread of the adapter has several.
+        const span = ROWS * Math.min(64 / ROWS, Math.max(1, Math.floor(w.count / 32 / ROWS)));
+        return dispatch({
+          kernel: layerNormSubgroup,
+          ...common,
+          params: { ...params, span },
+          consts: { ...consts, ROWS, HELD: variant.name === "held" ? d / 4 : 0 },
+          overrides: { WG: variant.wg },
+          grid: foldGrid(Math.ceil(w.count / span), caps),
+        });
+      }),
+    );
   },
 };
 
@@ -152,6 +189,14 @@ function gathered(x: Tensor, source: Tensor, windows: (rowBytes: number) => RowW
   });
   if (runs.some(({ bytes }) => bytes > caps.maxBindingBytes)) return undefined;
   return runs.map(({ w, rows, first, bytes }) => ({
-    w, x: { tensor: x, offset: first * rowBytes, bytes }, source: { tensor: constant("source", rows.map((r) => r - first), [rows.length]) },
+    w,
+    x: { tensor: x, offset: first * rowBytes, bytes },
+    source: {
+      tensor: constant(
+        "source",
+        rows.map((r) => r - first),
+        [rows.length],
+      ),
+    },
   }));
 }

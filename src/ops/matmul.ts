@@ -55,12 +55,19 @@ export interface MatmulOptions {
  */
 export function matmul(x: Tensor, w: Tensor, options: MatmulOptions = {}): Tensor {
   const { bias, addend, gate } = options;
-  if (addend && options.residual) throw new CogwheelError("matmul", "an addend and a residual cannot be given together, got both; add one of them before");
+  if (addend && options.residual)
+    throw new CogwheelError("matmul", "an addend and a residual cannot be given together, got both; add one of them before");
   const residual = addend ?? options.residual;
   return x.graph.record(
     matmulOp,
     { x: x.dim(-1) === w.dim(1) ? padColumns(x) : x, w, bias, residual, gate: gate?.table, gateRow: gate?.rows },
-    { dtype: options.dtype ?? "f32", activation: options.activation ?? null, early: addend !== undefined, accumulate: options.accumulate ?? false, heads: options.heads ?? null },
+    {
+      dtype: options.dtype ?? "f32",
+      activation: options.activation ?? null,
+      early: addend !== undefined,
+      accumulate: options.accumulate ?? false,
+      heads: options.heads ?? null,
+    },
   ).y;
 }
 
@@ -70,16 +77,36 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
     const [n, k] = [padTo(w.dim(0), 4), w.dim(1)];
     const m = x.size / x.dim(-1);
     const shape = heads === null ? [...x.shape.slice(0, -1), n] : [n / heads, m, heads];
-    if (w.shape.length !== 2 || !isFloat(x) || !isFloat(w)) throw new CogwheelError("matmul", `x must be f32 or f16 [..., K] and w [N, K], got x ${show(x)} and w ${show(w)}; reshape or convert them`);
-    if (x.dim(-1) !== padTo(k, 4)) throw new CogwheelError("matmul", `inner dimensions must match, got x ${show(x)} and w ${show(w)}; w is stored [out, in]`);
-    if (bias && (bias.size !== w.dim(0) || bias.dtype !== "f32")) throw new CogwheelError("matmul", `the bias must have ${w.dim(0)} values in f32, got ${show(bias)}; check the weight's name and type`);
-    if (residual && (residual.size !== m * n || residual.dtype !== "f32")) throw new CogwheelError("matmul", `the residual must be f32 ${JSON.stringify([m, n])}, got ${show(residual)}`);
-    if (heads !== null && (heads % 4 || w.dim(0) % heads)) throw new CogwheelError("matmul", `a head's width must be a multiple of 4 that divides the ${w.dim(0)} columns, got ${heads}; lay the result out by row`);
+    if (w.shape.length !== 2 || !isFloat(x) || !isFloat(w))
+      throw new CogwheelError(
+        "matmul",
+        `x must be f32 or f16 [..., K] and w [N, K], got x ${show(x)} and w ${show(w)}; reshape or convert them`,
+      );
+    if (x.dim(-1) !== padTo(k, 4))
+      throw new CogwheelError("matmul", `inner dimensions must match, got x ${show(x)} and w ${show(w)}; w is stored [out, in]`);
+    if (bias && (bias.size !== w.dim(0) || bias.dtype !== "f32"))
+      throw new CogwheelError(
+        "matmul",
+        `the bias must have ${w.dim(0)} values in f32, got ${show(bias)}; check the weight's name and type`,
+      );
+    if (residual && (residual.size !== m * n || residual.dtype !== "f32"))
+      throw new CogwheelError("matmul", `the residual must be f32 ${JSON.stringify([m, n])}, got ${show(residual)}`);
+    if (heads !== null && (heads % 4 || w.dim(0) % heads))
+      throw new CogwheelError(
+        "matmul",
+        `a head's width must be a multiple of 4 that divides the ${w.dim(0)} columns, got ${heads}; lay the result out by row`,
+      );
     if (accumulate && (!residual || early || dtype !== "f32" || heads !== null)) {
-      throw new CogwheelError("matmul", `only an f32 result by row can take the memory of a residual, got ${dtype}${heads === null ? "" : " by head"} with ${!residual ? "none" : early ? "an addend" : "one"}; record it without accumulate`);
+      throw new CogwheelError(
+        "matmul",
+        `only an f32 result by row can take the memory of a residual, got ${dtype}${heads === null ? "" : " by head"} with ${!residual ? "none" : early ? "an addend" : "one"}; record it without accumulate`,
+      );
     }
     if (gate && (gate.dim(-1) !== n || gate.dtype !== "f32" || gateRow?.size !== m || gateRow.dtype !== "u32")) {
-      throw new CogwheelError("matmul", `a gate must be f32 [G, ${n}] with one u32 row a token, got ${show(gate)} and ${gateRow ? show(gateRow) : "no rows"}`);
+      throw new CogwheelError(
+        "matmul",
+        `a gate must be f32 [G, ${n}] with one u32 row a token, got ${show(gate)} and ${gateRow ? show(gateRow) : "no rows"}`,
+      );
     }
     if (gate) assertRows("matmul", "the gate", gateRow!, gate.size / n);
     // A graph's input keeps what it was given.
@@ -98,7 +125,12 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
     const accumulate = residual !== undefined && residual.root === y.root;
     const packing = variant.name === "subgroup_matrix" ? ("row" as const) : ("panel" as const);
     const panelBytes = PANEL * k * bytesOf[w.dtype];
-    const rowBytes = [k * bytesOf[x.dtype], ...(attrs.heads === null ? [nTotal * bytesOf[y.dtype]] : []), ...(residual ? [nTotal * 4] : []), ...(gateRow ? [4] : [])];
+    const rowBytes = [
+      k * bytesOf[x.dtype],
+      ...(attrs.heads === null ? [nTotal * bytesOf[y.dtype]] : []),
+      ...(residual ? [nTotal * 4] : []),
+      ...(gateRow ? [4] : []),
+    ];
     const out: Dispatch[] = [];
     for (const part of columnWindows(caps, m, nTotal, attrs.heads, bytesOf[y.dtype], panelBytes)) {
       for (const rows of rowWindows(caps, m, rowBytes, 2 * part.n * k)) {
@@ -115,20 +147,50 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
             y: part.heads ? rowView(y, part.heads, m * attrs.heads!) : rowView(y, rows, nTotal),
           },
           params: {
-            m: rows.count, n: part.n, k, n_base: part.panel * PANEL, n_total: nTotal, tiles,
-            y_first: (part.heads?.start ?? 0) * (attrs.heads ?? 0), y_width: attrs.heads ?? nTotal, y_rows: m, y_row: part.heads ? rows.start : 0,
+            m: rows.count,
+            n: part.n,
+            k,
+            n_base: part.panel * PANEL,
+            n_total: nTotal,
+            tiles,
+            y_first: (part.heads?.start ?? 0) * (attrs.heads ?? 0),
+            y_width: attrs.heads ?? nTotal,
+            y_rows: m,
+            y_row: part.heads ? rows.start : 0,
           },
           grid: foldGrid(tiles, caps),
         };
         const switches = {
-          BIAS: +!!bias, GELU: +(attrs.activation === "gelu"), SILU: +(attrs.activation === "silu"), GATE: +!!gate,
-          ADDEND: +(!!residual && attrs.early), RESIDUAL: +(!!residual && !attrs.early && !accumulate), ACCUMULATE: +accumulate,
+          BIAS: +!!bias,
+          GELU: +(attrs.activation === "gelu"),
+          SILU: +(attrs.activation === "silu"),
+          GATE: +!!gate,
+          ADDEND: +(!!residual && attrs.early),
+          RESIDUAL: +(!!residual && !attrs.early && !accumulate),
+          ACCUMULATE: +accumulate,
         };
         const types = { X: x.dtype, W: w.dtype, Y: y.dtype };
-        if (variant.name === "octet") out.push(dispatch({ kernel: matmulOctet, ...common, types, consts: { ...switches, ROWS: variant.rows }, overrides: { WG: variant.wg } }));
-        else if (variant.name === "quad") out.push(dispatch({ kernel: matmulQuad, ...common, types, consts: { ...switches, ROWS: variant.rows }, overrides: { WG: variant.wg } }));
-        else if (variant.name === "tiled") out.push(dispatch({ kernel: matmulTiled, ...common, types, consts: { ...switches, BM: variant.bm, BN: variant.bn, BK: variant.bk, TM: variant.tm, TN: variant.tn } }));
-        else out.push(dispatch({ kernel: matmulSubgroupMatrix, ...common, types: { Y: y.dtype }, consts: { ...switches, ...variant.consts } }));
+        if (variant.name === "octet")
+          out.push(
+            dispatch({ kernel: matmulOctet, ...common, types, consts: { ...switches, ROWS: variant.rows }, overrides: { WG: variant.wg } }),
+          );
+        else if (variant.name === "quad")
+          out.push(
+            dispatch({ kernel: matmulQuad, ...common, types, consts: { ...switches, ROWS: variant.rows }, overrides: { WG: variant.wg } }),
+          );
+        else if (variant.name === "tiled")
+          out.push(
+            dispatch({
+              kernel: matmulTiled,
+              ...common,
+              types,
+              consts: { ...switches, BM: variant.bm, BN: variant.bn, BK: variant.bk, TM: variant.tm, TN: variant.tn },
+            }),
+          );
+        else
+          out.push(
+            dispatch({ kernel: matmulSubgroupMatrix, ...common, types: { Y: y.dtype }, consts: { ...switches, ...variant.consts } }),
+          );
       }
     }
     return out;
@@ -144,14 +206,27 @@ interface ColumnWindow {
 }
 
 /** Columns by what can be bound of w at once and, by head, of y: whole heads then, which begin where a panel of w does. */
-function columnWindows(caps: Capabilities, m: number, n: number, width: number | null, element: number, panelBytes: number): ColumnWindow[] {
+function columnWindows(
+  caps: Capabilities,
+  m: number,
+  n: number,
+  width: number | null,
+  element: number,
+  panelBytes: number,
+): ColumnWindow[] {
   const within = (first: number, count: number, heads?: RowWindow): ColumnWindow[] =>
-    rowWindows(caps, Math.ceil(count / PANEL), [panelBytes]).map((w) => ({ panel: first / PANEL + w.start, n: Math.min(w.count * PANEL, count - w.start * PANEL), ...(heads ? { heads } : {}) }));
+    rowWindows(caps, Math.ceil(count / PANEL), [panelBytes]).map((w) => ({
+      panel: first / PANEL + w.start,
+      n: Math.min(w.count * PANEL, count - w.start * PANEL),
+      ...(heads ? { heads } : {}),
+    }));
   if (width === null) return within(0, n);
   const headBytes = m * width * element;
   if (n * m * element <= caps.maxBindingBytes) return within(0, n, { start: 0, count: n / width });
   // A row of offsetAlignment / PANEL bytes a column is aligned where a panel begins.
-  return rowWindows(caps, n / width, [headBytes, (width * caps.offsetAlignment) / PANEL], 0, { what: "heads" }).flatMap((heads) => within(heads.start * width, heads.count * width, heads));
+  return rowWindows(caps, n / width, [headBytes, (width * caps.offsetAlignment) / PANEL], 0, { what: "heads" }).flatMap((heads) =>
+    within(heads.start * width, heads.count * width, heads),
+  );
 }
 
 /** `bm` × `bn`: the part of y that a workgroup computes. */
@@ -162,7 +237,12 @@ export type MatmulVariant =
   | MatrixVariant;
 
 /** What a choice is made by: rows and columns of y, inputs; are x and w f16? */
-export interface MatmulShape { m: number; n: number; k: number; half: boolean }
+export interface MatmulShape {
+  m: number;
+  n: number;
+  k: number;
+  half: boolean;
+}
 
 /**
  * Every kernel that an adapter can run for a shape, the one that is taken without a measurement first. CPU adapters prefer those
@@ -186,7 +266,10 @@ function registerTiles(caps: Capabilities, m: number, n: number, k: number): Reg
   const bk = k % 16 === 0 ? 16 : k % 8 === 0 ? 8 : 4;
   const bn = n >= 64 ? 64 : n >= 32 ? 32 : 16;
   const [large] = n >= 128 && bk === 16 ? tilesThatFit(caps, [{ bm: 128, bn: 128, bk, tm: 8, tn: 2 }]) : [];
-  const small = tilesThatFit(caps, [64, 32, 16].map((bm) => ({ bm, bn, bk, tm: bm === 16 ? 2 : 4, tn: 1 })));
+  const small = tilesThatFit(
+    caps,
+    [64, 32, 16].map((bm) => ({ bm, bn, bk, tm: bm === 16 ? 2 : 4, tn: 1 })),
+  );
   const all = large ? [large, ...small] : small;
   // Large tiles while there are enough of them to fill a GPU.
   if (large && m >= 128 && m * n >= 96 * 128 * 128) return all;

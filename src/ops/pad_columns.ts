@@ -18,6 +18,14 @@ export const padColumnsOp: Op<{ x: Tensor }, { columns: number }, "y"> = {
   },
   cost: ({ inputs: { x }, outputs: { y } }) => ({ flops: 0, bytes: x.bytes + y.bytes }),
   lower({ inputs: { x }, outputs: { y } }, { caps }) {
-    return [dispatch({ kernel, types: { X: x.dtype }, params: { count: y.size, columns: x.dim(-1), stride: y.dim(-1) }, bindings: { x, y }, grid: foldGrid(Math.ceil(y.size / 64), caps) })];
+    return [
+      dispatch({
+        kernel,
+        types: { X: x.dtype },
+        params: { count: y.size, columns: x.dim(-1), stride: y.dim(-1) },
+        bindings: { x, y },
+        grid: foldGrid(Math.ceil(y.size / 64), caps),
+      }),
+    ];
   },
 };

@@ -5,9 +5,18 @@ import { dispatch, foldGrid, rowView, rowWindows, type Target } from "../plan/di
 import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
 import { padTo } from "../graph/packing.ts";
 
-interface Patch { p: number; pt: number }
-interface Inputs { x: Tensor; extra: Tensor | undefined }
-interface Attrs extends Patch { batch: number; dtype: DType }
+interface Patch {
+  p: number;
+  pt: number;
+}
+interface Inputs {
+  x: Tensor;
+  extra: Tensor | undefined;
+}
+interface Attrs extends Patch {
+  batch: number;
+  dtype: DType;
+}
 
 export interface PatchifyOptions {
   /** Side of a patch in latent pixels, and its frames (1, or `patch_size_t`). */
@@ -22,7 +31,11 @@ export interface PatchifyOptions {
 
 /** x [n, F, C, H, W] → [B, F/pt · H/p · W/p, C·pt·p·p] */
 export function patchify(x: Tensor, options: PatchifyOptions): Tensor {
-  return x.graph.record(patchifyOp, { x, extra: options.extra }, { p: options.patchSize, pt: options.patchSizeT, batch: options.batch ?? x.dim(0), dtype: options.dtype ?? "f32" }).y;
+  return x.graph.record(
+    patchifyOp,
+    { x, extra: options.extra },
+    { p: options.patchSize, pt: options.patchSizeT, batch: options.batch ?? x.dim(0), dtype: options.dtype ?? "f32" },
+  ).y;
 }
 
 export interface UnpatchifyOptions {
@@ -37,29 +50,55 @@ export interface UnpatchifyOptions {
 
 /** tokens [B, V, C·pt·p·p padded to a multiple of 4] → [B, F, C, H, W] f32, of the given latent frames, height and width. */
 export function unpatchify(tokens: Tensor, o: UnpatchifyOptions): Tensor {
-  return tokens.graph.record(unpatchifyOp, { x: tokens }, { p: o.patchSize, pt: o.patchSizeT, channels: o.channels, frames: o.frames, height: o.height, width: o.width }).y;
+  return tokens.graph.record(
+    unpatchifyOp,
+    { x: tokens },
+    { p: o.patchSize, pt: o.patchSizeT, channels: o.channels, frames: o.frames, height: o.height, width: o.width },
+  ).y;
 }
 
 function checkSizes(op: string, { p, pt }: Patch, frames: number, height: number, width: number): void {
-  if (frames % pt || height % p || width % p) throw new CogwheelError(op, `latent frames must be a multiple of ${pt}, height and width of ${p}, got ${frames} × ${height} × ${width}; choose another size`);
+  if (frames % pt || height % p || width % p)
+    throw new CogwheelError(
+      op,
+      `latent frames must be a multiple of ${pt}, height and width of ${p}, got ${frames} × ${height} × ${width}; choose another size`,
+    );
 }
 
 export const patchifyOp: Op<Inputs, Attrs, "y"> = {
   name: "patchify",
   infer({ x, extra }, attrs) {
     const [n, f, c, h, w] = x.shape as [number, number, number, number, number];
-    if (x.shape.length !== 5 || (extra && extra.shape.some((s, i) => i !== 2 && s !== x.shape[i]))) throw new CogwheelError("patchify", `latents must be [n, F, C, H, W], got ${x}${extra ? ` and ${extra}` : ""}`);
+    if (x.shape.length !== 5 || (extra && extra.shape.some((s, i) => i !== 2 && s !== x.shape[i])))
+      throw new CogwheelError("patchify", `latents must be [n, F, C, H, W], got ${x}${extra ? ` and ${extra}` : ""}`);
     if (attrs.batch % n) throw new CogwheelError("patchify", `the batch must be a multiple of the samples, got ${attrs.batch} and ${n}`);
     checkSizes("patchify", attrs, f, h, w);
-    return { y: { shape: [attrs.batch, (f / attrs.pt) * (h / attrs.p) * (w / attrs.p), (c + (extra?.dim(2) ?? 0)) * attrs.pt * attrs.p ** 2], dtype: attrs.dtype } };
+    return {
+      y: {
+        shape: [attrs.batch, (f / attrs.pt) * (h / attrs.p) * (w / attrs.p), (c + (extra?.dim(2) ?? 0)) * attrs.pt * attrs.p ** 2],
+        dtype: attrs.dtype,
+      },
+    };
   },
   cost: ({ outputs: { y } }) => ({ flops: 0, bytes: 2 * y.bytes }),
   lower({ inputs: { x, extra }, attrs, outputs: { y } }, target) {
     const [n, f, c, h, w] = x.shape as [number, number, number, number, number];
     return windows(y, y.dim(-1), target).map((win) =>
       dispatch({
-        kernel, types: { X: x.dtype, E: extra?.dtype ?? x.dtype, Y: y.dtype }, consts: { P: attrs.p, PT: attrs.pt, EXTRA: +!!extra, INVERSE: 0 },
-        params: { count: win.count * y.dim(-1), base: win.start * y.dim(-1), samples: n, frames: f, channels: c, extra_channels: extra?.dim(2) ?? 0, height: h, width: w, stride: y.dim(-1) },
+        kernel,
+        types: { X: x.dtype, E: extra?.dtype ?? x.dtype, Y: y.dtype },
+        consts: { P: attrs.p, PT: attrs.pt, EXTRA: +!!extra, INVERSE: 0 },
+        params: {
+          count: win.count * y.dim(-1),
+          base: win.start * y.dim(-1),
+          samples: n,
+          frames: f,
+          channels: c,
+          extra_channels: extra?.dim(2) ?? 0,
+          height: h,
+          width: w,
+          stride: y.dim(-1),
+        },
         bindings: { x, extra: extra ?? x, y: rowView(y, win, y.dim(-1)) },
         grid: foldGrid(Math.ceil((win.count * y.dim(-1)) / 64), target.caps),
       }),
@@ -67,7 +106,12 @@ export const patchifyOp: Op<Inputs, Attrs, "y"> = {
   },
 };
 
-interface UnpatchifyAttrs extends Patch { channels: number; frames: number; height: number; width: number }
+interface UnpatchifyAttrs extends Patch {
+  channels: number;
+  frames: number;
+  height: number;
+  width: number;
+}
 
 export const unpatchifyOp: Op<{ x: Tensor }, UnpatchifyAttrs, "y"> = {
   name: "unpatchify",
@@ -75,7 +119,11 @@ export const unpatchifyOp: Op<{ x: Tensor }, UnpatchifyAttrs, "y"> = {
     const { p, pt, channels, frames, height, width } = attrs;
     checkSizes("unpatchify", attrs, frames, height, width);
     const [batch, tokens, values] = x.shape as [number, number, number];
-    if (tokens !== (frames / pt) * (height / p) * (width / p) || values !== padTo(channels * pt * p * p, 4)) throw new CogwheelError("unpatchify", `tokens must be [B, F/pt · H/p · W/p, C·pt·p·p padded to a multiple of 4], got ${x} for ${channels} channels and ${frames} × ${height} × ${width}`);
+    if (tokens !== (frames / pt) * (height / p) * (width / p) || values !== padTo(channels * pt * p * p, 4))
+      throw new CogwheelError(
+        "unpatchify",
+        `tokens must be [B, F/pt · H/p · W/p, C·pt·p·p padded to a multiple of 4], got ${x} for ${channels} channels and ${frames} × ${height} × ${width}`,
+      );
     return { y: { shape: [batch, frames, channels, height, width], dtype: "f32" } };
   },
   cost: ({ outputs: { y } }) => ({ flops: 0, bytes: 2 * y.bytes }),
@@ -83,8 +131,20 @@ export const unpatchifyOp: Op<{ x: Tensor }, UnpatchifyAttrs, "y"> = {
     const [, , c, h, w] = y.shape as [number, number, number, number, number];
     return windows(y, w, target).map((win) =>
       dispatch({
-        kernel, types: { X: x.dtype, E: x.dtype, Y: y.dtype }, consts: { P: attrs.p, PT: attrs.pt, EXTRA: 0, INVERSE: 1 },
-        params: { count: win.count * w, base: win.start * w, samples: x.dim(0), frames: attrs.frames, channels: c, extra_channels: 0, height: h, width: w, stride: x.dim(-1) },
+        kernel,
+        types: { X: x.dtype, E: x.dtype, Y: y.dtype },
+        consts: { P: attrs.p, PT: attrs.pt, EXTRA: 0, INVERSE: 1 },
+        params: {
+          count: win.count * w,
+          base: win.start * w,
+          samples: x.dim(0),
+          frames: attrs.frames,
+          channels: c,
+          extra_channels: 0,
+          height: h,
+          width: w,
+          stride: x.dim(-1),
+        },
         bindings: { x, extra: x, y: rowView(y, win, w) },
         grid: foldGrid(Math.ceil((win.count * w) / 64), target.caps),
       }),

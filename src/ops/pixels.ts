@@ -18,12 +18,15 @@ export function pixels(x: Tensor, attrs: PixelAttrs): Tensor {
 
 /** Does a node compute what becomes pixels? There clamping hides a NaN or an infinity, so it is looked for before. */
 export const becomesPixels = ({ outputs }: Node): boolean =>
-  Object.values(outputs).some((made) => made.graph.nodes.some(({ op, inputs }) => op === pixelsOp && (inputs as { x: Tensor }).x.root === made.root));
+  Object.values(outputs).some((made) =>
+    made.graph.nodes.some(({ op, inputs }) => op === pixelsOp && (inputs as { x: Tensor }).x.root === made.root),
+  );
 
 export const pixelsOp: Op<{ x: Tensor }, PixelAttrs, "y"> = {
   name: "pixels",
   infer({ x }, { format }) {
-    if (x.shape.length !== 5 || x.dim(-1) % 4) throw new CogwheelError("pixels", `x must be [B, T, H, W, C] with C padded to a multiple of 4, got [${x.shape.join(", ")}]`);
+    if (x.shape.length !== 5 || x.dim(-1) % 4)
+      throw new CogwheelError("pixels", `x must be [B, T, H, W, C] with C padded to a multiple of 4, got [${x.shape.join(", ")}]`);
     const picture = x.shape.slice(0, -1);
     return { y: format === "rgba" ? { shape: picture, dtype: "u32" } : { shape: [...picture, 3], dtype: "f32" } };
   },
@@ -38,7 +41,8 @@ export const pixelsOp: Op<{ x: Tensor }, PixelAttrs, "y"> = {
     const unit = caps.offsetAlignment / gcd(caps.offsetAlignment, 4 * values);
     const bytesOfX = x.bytes / count;
     const most = Math.max(unit, Math.floor((caps.maxBindingBytes - caps.offsetAlignment) / Math.max(4 * values, bytesOfX) / unit) * unit);
-    const parts = Math.max(x.bytes, y.bytes) <= caps.maxBindingBytes ? [0] : Array.from({ length: Math.ceil(count / most) }, (_, i) => i * most);
+    const parts =
+      Math.max(x.bytes, y.bytes) <= caps.maxBindingBytes ? [0] : Array.from({ length: Math.ceil(count / most) }, (_, i) => i * most);
     return parts.map((first) => {
       const n = parts.length === 1 ? count : Math.min(most, count - first);
       const read = window(x, first * c4, n * c4, caps);

@@ -7,8 +7,17 @@ import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
 import { bytesOf, isFloat, type Op, type Tensor } from "../graph/graph.ts";
 import { assertRows } from "./rows.ts";
 
-interface Inputs { q: Tensor; k: Tensor; normQ: Tensor | undefined; normK: Tensor | undefined; rope: Tensor | undefined; position: Tensor | undefined }
-interface Attrs { eps: number }
+interface Inputs {
+  q: Tensor;
+  k: Tensor;
+  normQ: Tensor | undefined;
+  normK: Tensor | undefined;
+  rope: Tensor | undefined;
+  position: Tensor | undefined;
+}
+interface Attrs {
+  eps: number;
+}
 
 export interface QkOptions {
   /** LayerNorm over the head: weight then bias, [2, D] each. */
@@ -34,11 +43,14 @@ export const qkNormRopeOp: Op<Inputs, Attrs, "q" | "k"> = {
   name: "qk_norm_rope",
   infer({ q, k, normQ, normK, rope, position }) {
     const [, rows, d] = q.shape as [number, number, number];
-    if (q.shape.length !== 3 || q.shape.join() !== k.shape.join() || q.dtype !== k.dtype) throw new CogwheelError("qk_norm_rope", `q and k must be [N, R, D] of one dtype, got ${q} and ${k}; lay them out by head`);
+    if (q.shape.length !== 3 || q.shape.join() !== k.shape.join() || q.dtype !== k.dtype)
+      throw new CogwheelError("qk_norm_rope", `q and k must be [N, R, D] of one dtype, got ${q} and ${k}; lay them out by head`);
     if (d % 4 || d > 256) throw new CogwheelError("qk_norm_rope", `the head width must be a multiple of 4 up to 256, got ${d}`);
     if (!isFloat(q)) throw new CogwheelError("qk_norm_rope", `q and k must be f32 or f16, got ${q}; convert them`);
-    if (normQ && (normQ.size !== 2 * d || normK?.size !== 2 * d || normQ.dtype !== "f32" || normK.dtype !== "f32")) throw new CogwheelError("qk_norm_rope", `head norms must be f32 [2, ${d}], got ${normQ} and ${normK}`);
-    if (rope && (rope.dim(-1) !== d || rope.dtype !== "f32" || position?.size !== rows || position.dtype !== "u32")) throw new CogwheelError("qk_norm_rope", `rope must be f32 [P, ${d}] with ${rows} u32 positions, got ${rope} and ${position}`);
+    if (normQ && (normQ.size !== 2 * d || normK?.size !== 2 * d || normQ.dtype !== "f32" || normK.dtype !== "f32"))
+      throw new CogwheelError("qk_norm_rope", `head norms must be f32 [2, ${d}], got ${normQ} and ${normK}`);
+    if (rope && (rope.dim(-1) !== d || rope.dtype !== "f32" || position?.size !== rows || position.dtype !== "u32"))
+      throw new CogwheelError("qk_norm_rope", `rope must be f32 [P, ${d}] with ${rows} u32 positions, got ${rope} and ${position}`);
     if (rope) assertRows("qk_norm_rope", "the rope's table", position!, rope.size / d);
     // One kernel does both in place or neither.
     const inPlace = q.role === "activation" && k.role === "activation" && q.root !== k.root;
@@ -62,9 +74,14 @@ export const qkNormRopeOp: Op<Inputs, Attrs, "q" | "k"> = {
         types: { X: q.dtype },
         params: { rows, count, eps: attrs.eps },
         bindings: {
-          q_from: inPlace ? unused : view(q), k_from: inPlace ? unused : view(k),
-          norm_q: normQ ?? unused, norm_k: normK ?? unused, rope: rope ?? unused, position: position ?? unused,
-          q: view(outputs.q), k: view(outputs.k),
+          q_from: inPlace ? unused : view(q),
+          k_from: inPlace ? unused : view(k),
+          norm_q: normQ ?? unused,
+          norm_k: normK ?? unused,
+          rope: rope ?? unused,
+          position: position ?? unused,
+          q: view(outputs.q),
+          k: view(outputs.k),
         },
         grid: foldGrid(Math.ceil(count / variant.items), caps),
       };
@@ -87,7 +104,11 @@ export function qkNormRopeCandidates(caps: Capabilities, d: number): QkNormRopeV
   const lanes = caps.subgroups;
   const items = Math.max(1, Math.floor(256 / d));
   return [
-    ...(caps.kind === "software" && lanes && lanes.min === lanes.max && d <= 16 * lanes.max ? [{ name: "subgroup", items: 4, wg: lanes.max } as const] : []),
-    ...[items, 2 * items, 4 * items].filter((n) => (n * d) / 4 <= caps.maxWorkgroupInvocations).map((n) => ({ name: "head", items: n }) as const),
+    ...(caps.kind === "software" && lanes && lanes.min === lanes.max && d <= 16 * lanes.max
+      ? [{ name: "subgroup", items: 4, wg: lanes.max } as const]
+      : []),
+    ...[items, 2 * items, 4 * items]
+      .filter((n) => (n * d) / 4 <= caps.maxWorkgroupInvocations)
+      .map((n) => ({ name: "head", items: n }) as const),
   ];
 }

@@ -5,7 +5,10 @@ import { dispatch, foldGrid } from "../plan/dispatch.ts";
 import { isFloat, type Op, type Tensor } from "../graph/graph.ts";
 import { assertRows } from "./rows.ts";
 
-interface Inputs { table: Tensor; bucket: Tensor }
+interface Inputs {
+  table: Tensor;
+  bucket: Tensor;
+}
 
 export interface RelativeBiasOptions {
   /** S: queries and keys are at 0 … S − 1. */
@@ -42,8 +45,10 @@ export function relativeBuckets(length: number, buckets: number, maxDistance: nu
 export const relativeBiasOp: Op<Inputs, object, "y"> = {
   name: "relative_bias",
   infer({ table, bucket }) {
-    if (table.shape.length !== 2 || !isFloat(table)) throw new CogwheelError("relative_bias", `the table must be [buckets, heads] in f32 or f16, got ${table}; check the weight's name`);
-    if (bucket.dtype !== "u32") throw new CogwheelError("relative_bias", `buckets must be u32, got ${bucket}; make them with relativeBuckets`);
+    if (table.shape.length !== 2 || !isFloat(table))
+      throw new CogwheelError("relative_bias", `the table must be [buckets, heads] in f32 or f16, got ${table}; check the weight's name`);
+    if (bucket.dtype !== "u32")
+      throw new CogwheelError("relative_bias", `buckets must be u32, got ${bucket}; make them with relativeBuckets`);
     assertRows("relative_bias", "the table", bucket, table.dim(0));
     return { y: { shape: [table.dim(1), bucket.size], dtype: "f32" } };
   },

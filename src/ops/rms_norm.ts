@@ -6,8 +6,14 @@ import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
 import { bytesOf, isFloat, type DType, type Op, type Tensor } from "../graph/graph.ts";
 import { rowNormCandidates } from "./layer_norm.ts";
 
-interface Inputs { x: Tensor; weight: Tensor }
-interface Attrs { eps: number; dtype: DType }
+interface Inputs {
+  x: Tensor;
+  weight: Tensor;
+}
+interface Attrs {
+  eps: number;
+  dtype: DType;
+}
 
 export interface RmsNormOptions {
   /** Default 1e-6. */
@@ -27,7 +33,8 @@ export const rmsNormOp: Op<Inputs, Attrs, "y"> = {
     const c = x.dim(-1);
     if (!isFloat(x)) throw new CogwheelError("rms_norm", `x must be f32 or f16, got ${x}; convert it`);
     if (c % 4) throw new CogwheelError("rms_norm", `the last axis must be a multiple of 4, got ${x}; choose another width`);
-    if (weight.size !== c || weight.dtype !== "f32") throw new CogwheelError("rms_norm", `the weight must be f32 [${c}], got ${weight}; check its name and type`);
+    if (weight.size !== c || weight.dtype !== "f32")
+      throw new CogwheelError("rms_norm", `the weight must be f32 [${c}], got ${weight}; check its name and type`);
     return { y: { shape: x.shape, dtype } };
   },
   cost({ inputs: { x, weight }, outputs: { y } }) {

@@ -9,5 +9,6 @@ import type { Tensor } from "../graph/graph.ts";
 export function assertRows(op: string, what: string, index: Tensor, rows: number): void {
   if (index.role !== "constant") return;
   const most = (index.data as Uint32Array).reduce((a, b) => Math.max(a, b), 0);
-  if (most >= rows) throw new CogwheelError(op, `an index into ${what} must be below its ${rows} rows, got ${most} in ${index}; correct the index`);
+  if (most >= rows)
+    throw new CogwheelError(op, `an index into ${what} must be below its ${rows} rows, got ${most} in ${index}; correct the index`);
 }

@@ -4,7 +4,13 @@ import { CogwheelError } from "../base/errors.ts";
 import { dispatch, foldGrid, rowWindows, type View } from "../plan/dispatch.ts";
 import { bytesOf, type Op, type Tensor } from "../graph/graph.ts";
 
-interface Inputs { sample: Tensor; prediction: Tensor; coefficients: Tensor; old: Tensor | undefined; noise: Tensor | undefined }
+interface Inputs {
+  sample: Tensor;
+  prediction: Tensor;
+  coefficients: Tensor;
+  old: Tensor | undefined;
+  noise: Tensor | undefined;
+}
 
 /** Values in the coefficient tensor: see `coefficientVector` in src/diffusion/scheduler.ts. */
 export const STEP_COEFFICIENTS = 8;
@@ -23,7 +29,10 @@ export interface SchedulerStepArguments {
 }
 
 /** → `sample`, the latents after the step, and `original`, the clean latents as they look from here; both [B, …] f32. */
-export function schedulerStep({ sample, prediction, coefficients, oldSample: old, noise }: SchedulerStepArguments): { sample: Tensor; original: Tensor } {
+export function schedulerStep({ sample, prediction, coefficients, oldSample: old, noise }: SchedulerStepArguments): {
+  sample: Tensor;
+  original: Tensor;
+} {
   const out = sample.graph.record(schedulerStepOp, { sample, prediction, coefficients, old, noise }, {});
   return { sample: out.next, original: out.original };
 }
@@ -31,14 +40,27 @@ export function schedulerStep({ sample, prediction, coefficients, oldSample: old
 export const schedulerStepOp: Op<Inputs, object, "next" | "original"> = {
   name: "scheduler_step",
   infer({ sample, prediction, coefficients, old, noise }) {
-    if (sample.dtype !== "f32") throw new CogwheelError("scheduler_step", `the latents must be f32, got ${sample}; keep them in f32 between steps`);
+    if (sample.dtype !== "f32")
+      throw new CogwheelError("scheduler_step", `the latents must be f32, got ${sample}; keep them in f32 between steps`);
     if (prediction.size !== sample.size && prediction.size !== 2 * sample.size) {
-      throw new CogwheelError("scheduler_step", `the prediction must hold the latents' ${sample.size} values, or twice as many for guidance, got ${prediction}; check the batch`);
+      throw new CogwheelError(
+        "scheduler_step",
+        `the prediction must hold the latents' ${sample.size} values, or twice as many for guidance, got ${prediction}; check the batch`,
+      );
     }
-    if (prediction.dtype !== "f32" && prediction.dtype !== "f16") throw new CogwheelError("scheduler_step", `the prediction must be f32 or f16, got ${prediction}; convert it`);
-    if (coefficients.dtype !== "f32" || coefficients.size !== STEP_COEFFICIENTS) throw new CogwheelError("scheduler_step", `coefficients must be f32 [${STEP_COEFFICIENTS}], got ${coefficients}; make them with coefficientVector`);
+    if (prediction.dtype !== "f32" && prediction.dtype !== "f16")
+      throw new CogwheelError("scheduler_step", `the prediction must be f32 or f16, got ${prediction}; convert it`);
+    if (coefficients.dtype !== "f32" || coefficients.size !== STEP_COEFFICIENTS)
+      throw new CogwheelError(
+        "scheduler_step",
+        `coefficients must be f32 [${STEP_COEFFICIENTS}], got ${coefficients}; make them with coefficientVector`,
+      );
     for (const t of [old, noise]) {
-      if (t && (t.size !== sample.size || t.dtype !== "f32")) throw new CogwheelError("scheduler_step", `old sample and noise must be f32 [${sample.shape.join(", ")}], got ${t}; check their shapes`);
+      if (t && (t.size !== sample.size || t.dtype !== "f32"))
+        throw new CogwheelError(
+          "scheduler_step",
+          `old sample and noise must be f32 [${sample.shape.join(", ")}], got ${t}; check their shapes`,
+        );
     }
     return { next: { shape: sample.shape, dtype: "f32" }, original: { shape: sample.shape, dtype: "f32" } };
   },

@@ -13,7 +13,8 @@ export function temporalPool(x: Tensor): Tensor {
 export const temporalPoolOp: Op<{ x: Tensor }, object, "y"> = {
   name: "temporal_pool",
   infer({ x }) {
-    if (x.shape.length !== 5 || x.dim(-1) % 4) throw new CogwheelError("temporal_pool", `x must be [B, T, H, W, C] with C padded to a multiple of 4, got [${x.shape.join(", ")}]`);
+    if (x.shape.length !== 5 || x.dim(-1) % 4)
+      throw new CogwheelError("temporal_pool", `x must be [B, T, H, W, C] with C padded to a multiple of 4, got [${x.shape.join(", ")}]`);
     return { y: { shape: [x.dim(0), Math.ceil(x.dim(1) / 2), ...x.shape.slice(2)], dtype: x.dtype } };
   },
   cost({ inputs: { x }, outputs: { y } }) {
@@ -31,8 +32,15 @@ export const temporalPoolOp: Op<{ x: Tensor }, object, "y"> = {
       const first = sourceOf(frame) * plane + (frame === last ? start % plane : 0);
       return { first, count: (sourceOf(last) + (single ? 0 : 1)) * plane + ((start + n - 1) % plane) + 1 - first };
     };
-    const parts = cut(y.size / 4, (start, n) => windowFits(y, start, n, caps) && windowFits(x, range(start, n).first, range(start, n).count, caps));
-    if (!parts) throw new CogwheelError("temporal_pool", `two frames of x [${x.shape.join(", ")}] must fit a binding of ${caps.maxBindingBytes} bytes; choose a smaller picture`);
+    const parts = cut(
+      y.size / 4,
+      (start, n) => windowFits(y, start, n, caps) && windowFits(x, range(start, n).first, range(start, n).count, caps),
+    );
+    if (!parts)
+      throw new CogwheelError(
+        "temporal_pool",
+        `two frames of x [${x.shape.join(", ")}] must fit a binding of ${caps.maxBindingBytes} bytes; choose a smaller picture`,
+      );
     return parts.map(({ start, count }) => {
       const needed = range(start, count);
       const [from, to] = [window(x, needed.first, needed.count, caps), window(y, start, count, caps)];

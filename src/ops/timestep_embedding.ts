@@ -4,8 +4,14 @@ import { CogwheelError } from "../base/errors.ts";
 import { dispatch, foldGrid } from "../plan/dispatch.ts";
 import type { Op, Tensor } from "../graph/graph.ts";
 
-interface Inputs { t: Tensor; frequencies: Tensor }
-interface Attrs { dim: number; cosFirst: boolean }
+interface Inputs {
+  t: Tensor;
+  frequencies: Tensor;
+}
+interface Attrs {
+  dim: number;
+  cosFirst: boolean;
+}
 
 export interface TimestepEmbeddingOptions {
   /** Columns of the result. */
@@ -20,8 +26,14 @@ export interface TimestepEmbeddingOptions {
 export function timestepEmbedding(t: Tensor, { dim, flipSinToCos, freqShift }: TimestepEmbeddingOptions): Tensor {
   const half = Math.floor(dim / 2);
   // In float32 step by step, as the reference has them: t is as large as 999, so a frequency's last bit shows.
-  const frequencies = Float32Array.from({ length: half }, (_, i) => Math.exp(Math.fround(Math.fround(Math.fround(-Math.log(10000)) * i) / Math.fround(half - freqShift))));
-  return t.graph.record(timestepEmbeddingOp, { t, frequencies: t.graph.constant("frequencies", frequencies) }, { dim, cosFirst: flipSinToCos }).y;
+  const frequencies = Float32Array.from({ length: half }, (_, i) =>
+    Math.exp(Math.fround(Math.fround(Math.fround(-Math.log(10000)) * i) / Math.fround(half - freqShift))),
+  );
+  return t.graph.record(
+    timestepEmbeddingOp,
+    { t, frequencies: t.graph.constant("frequencies", frequencies) },
+    { dim, cosFirst: flipSinToCos },
+  ).y;
 }
 
 export const timestepEmbeddingOp: Op<Inputs, Attrs, "y"> = {
@@ -33,9 +45,14 @@ export const timestepEmbeddingOp: Op<Inputs, Attrs, "y"> = {
   },
   cost: ({ outputs: { y } }) => ({ flops: 20 * y.size, bytes: y.bytes }),
   lower({ inputs: { t, frequencies }, attrs, outputs: { y } }, { caps }) {
-    return [dispatch({
-      kernel, consts: { COS_FIRST: +attrs.cosFirst }, params: { batch: t.size, d: attrs.dim },
-      bindings: { t, frequencies, y }, grid: foldGrid(Math.ceil(y.size / 64), caps),
-    })];
+    return [
+      dispatch({
+        kernel,
+        consts: { COS_FIRST: +attrs.cosFirst },
+        params: { batch: t.size, d: attrs.dim },
+        bindings: { t, frequencies, y },
+        grid: foldGrid(Math.ceil(y.size / 64), caps),
+      }),
+    ];
   },
 };

@@ -30,7 +30,17 @@ import { checkOptions, defined, type GenerateOptions, type OpenOptions, type Til
 import { dynamicGuidanceAt, switchesOf, textLength, type ProfileSwitches } from "./profiles.ts";
 import { cleanLatents, previewFrames, probeColors, type LatentColors } from "./preview.ts";
 import type { Plan } from "../plan/compile.ts";
-import { machineBytes, partOf, planStages, refuseBeyond, stagePlans, together, type Configs, type StageMemory, type StagePlanOptions } from "./requirements.ts";
+import {
+  machineBytes,
+  partOf,
+  planStages,
+  refuseBeyond,
+  stagePlans,
+  together,
+  type Configs,
+  type StageMemory,
+  type StagePlanOptions,
+} from "./requirements.ts";
 import { adviceFrom, checkSettings, defaultSettings, latentFrames, settingsOf, type ModelRules, type Settings } from "./settings.ts";
 import { StageClock } from "./stage-clock.ts";
 import { checkFrames, checkInputs, DEFAULT_STRENGTH, framesWithin, taskOf, type Task } from "./task.ts";
@@ -102,20 +112,40 @@ export class CogVideoX implements AsyncDisposable {
    * (in Node its files are downloaded to the cache that all clients share), or a source. Weights are read when they are needed.
    */
   static async open(from: string | URL | CheckpointSource, options: OpenOptions = {}): Promise<CogVideoX> {
-    const what = { only: ["text_encoder", "tokenizer", "transformer", "vae", "scheduler"], ...(options.variant ? { variant: options.variant } : {}), ...(options.configsOnly ? { configsOnly: true } : {}) };
+    const what = {
+      only: ["text_encoder", "tokenizer", "transformer", "vae", "scheduler"],
+      ...(options.variant ? { variant: options.variant } : {}),
+      ...(options.configsOnly ? { configsOnly: true } : {}),
+    };
     const checkpoint = await openCheckpoint(await openSource(from, { ...what, ...(options.hub ? { hub: options.hub } : {}) }), what);
     let gpu: Gpu | undefined;
     try {
       const { configs, rules } = readConfigs(checkpoint, options.onWarning);
-      if (options.dtype !== undefined && options.dtype !== "f32" && options.dtype !== "f16") throw new CogwheelError("generate", `dtype must be f32 or f16, got ${JSON.stringify(options.dtype)}; leave it out for the adapter's better one`);
+      if (options.dtype !== undefined && options.dtype !== "f32" && options.dtype !== "f16")
+        throw new CogwheelError(
+          "generate",
+          `dtype must be f32 or f16, got ${JSON.stringify(options.dtype)}; leave it out for the adapter's better one`,
+        );
       const opened: OpenGpuOptions = defined({ adapter: options.adapter, tuning: options.tuning, onWarning: options.onWarning });
       gpu = options.gpu ?? (await Gpu.open(opened));
-      if (options.dtype === "f16" && !gpu.caps.f16) throw new CogwheelError("generate", `dtype f16 needs an adapter with shader-f16, got ${gpu.name}; use f32 or another adapter`);
+      if (options.dtype === "f16" && !gpu.caps.f16)
+        throw new CogwheelError("generate", `dtype f16 needs an adapter with shader-f16, got ${gpu.name}; use f32 or another adapter`);
       const dtype = options.dtype ?? (gpu.caps.f16 && gpu.caps.kind === "hardware" ? "f16" : "f32");
-      const advice = (await checkpoint.source.exists("generation.json")) ? adviceFrom(await readJson(checkpoint.source, "generation.json")) : {};
+      const advice = (await checkpoint.source.exists("generation.json"))
+        ? adviceFrom(await readJson(checkpoint.source, "generation.json"))
+        : {};
       const defaults = { ...defaultSettings(rules), ...advice };
       checkSettings(defaults, rules);
-      return new CogVideoX(options.gpu ?? { own: gpu, opened }, checkpoint, configs, rules, defaults, dtype, options.keep ?? false, options.memoryBytes);
+      return new CogVideoX(
+        options.gpu ?? { own: gpu, opened },
+        checkpoint,
+        configs,
+        rules,
+        defaults,
+        dtype,
+        options.keep ?? false,
+        options.memoryBytes,
+      );
     } catch (error) {
       await checkpoint[Symbol.asyncDispose]();
       if (gpu && !options.gpu) await gpu[Symbol.asyncDispose]();
@@ -137,7 +167,10 @@ export class CogVideoX implements AsyncDisposable {
     const asked = this.#stageOptions(options);
     const key = JSON.stringify([asked, tiling]);
     if (this.#planned?.key === key) return this.#planned;
-    const plan = (mode: TilingMode) => ({ tiling: mode, stages: planStages(this.configs, this.gpu.caps, (name) => this.#types(name), { ...asked, tiling: mode }) });
+    const plan = (mode: TilingMode) => ({
+      tiling: mode,
+      stages: planStages(this.configs, this.gpu.caps, (name) => this.#types(name), { ...asked, tiling: mode }),
+    });
     let made: { tiling: TilingMode; stages: StageMemory[] };
     try {
       made = plan(tiling ?? "none");
@@ -152,7 +185,10 @@ export class CogVideoX implements AsyncDisposable {
   /** The plans that the stages run by capability alone, which needs no weights: what `tune` measures the kernels of. */
   plans(options: RequirementOptions = {}): { stage: string; plans: Plan[] }[] {
     const { tuning: _, ...caps } = this.gpu.caps;
-    return stagePlans(this.configs, caps, (name) => this.#types(name), { ...this.#stageOptions(options), tiling: this.#require(options).tiling });
+    return stagePlans(this.configs, caps, (name) => this.#types(name), {
+      ...this.#stageOptions(options),
+      tiling: this.#require(options).tiling,
+    });
   }
 
   #stageOptions(options: RequirementOptions): Omit<StagePlanOptions, "tiling"> {
@@ -162,8 +198,10 @@ export class CogVideoX implements AsyncDisposable {
     checkFrames(settings.frames, task, this.rules);
     return {
       denoise: this.#denoiseShape(settings, samples, switchesOf(options.profile)),
-      decodedLatents: latentFrames(settings.frames, this.rules.temporal), encodedFrames: task === "text" ? 0 : task === "image" ? 1 : settings.frames,
-      spatial: this.rules.spatial, dtype: this.dtype,
+      decodedLatents: latentFrames(settings.frames, this.rules.temporal),
+      encodedFrames: task === "text" ? 0 : task === "image" ? 1 : settings.frames,
+      spatial: this.rules.spatial,
+      dtype: this.dtype,
     };
   }
 
@@ -171,7 +209,9 @@ export class CogVideoX implements AsyncDisposable {
   #types(component: string): { type(name: string): "f32" | "f16" } {
     const { weights } = this.checkpoint.component(component);
     const expected = weights ? undefined : this.#expectedWeights().get(component);
-    return { type: (name) => (this.dtype === "f16" && (weights?.get(name)?.shape ?? expected?.get(name) ?? []).length > 1 ? "f16" : "f32") };
+    return {
+      type: (name) => (this.dtype === "f16" && (weights?.get(name)?.shape ?? expected?.get(name) ?? []).length > 1 ? "f16" : "f32"),
+    };
   }
 
   /**
@@ -182,20 +222,22 @@ export class CogVideoX implements AsyncDisposable {
    * as they are until the generation is over.
    */
   generate(options: GenerateOptions): Generation {
-    return generation((emit) => this.#turns.call(async () => {
-      checkOptions(options);
-      const { onStep, onFrames } = options;
-      const asked: GenerateOptions = {
-        ...listsOf(options),
-        ...(onStep ? { onStep: (...step) => this.#turns.callback(() => onStep(...step)) } : {}),
-        ...(onFrames ? { onFrames: (...frames) => this.#turns.callback(() => onFrames(...frames)) } : {}),
-      };
-      using _use = this.#parts.use();
-      return await this.#turns.take(asked.signal, async (signal) => {
-        using _turn = this.#parts.turn();
-        return await this.#recovering({ ...asked, signal }, emit);
-      });
-    }));
+    return generation((emit) =>
+      this.#turns.call(async () => {
+        checkOptions(options);
+        const { onStep, onFrames } = options;
+        const asked: GenerateOptions = {
+          ...listsOf(options),
+          ...(onStep ? { onStep: (...step) => this.#turns.callback(() => onStep(...step)) } : {}),
+          ...(onFrames ? { onFrames: (...frames) => this.#turns.callback(() => onFrames(...frames)) } : {}),
+        };
+        using _use = this.#parts.use();
+        return await this.#turns.take(asked.signal, async (signal) => {
+          using _turn = this.#parts.turn();
+          return await this.#recovering({ ...asked, signal }, emit);
+        });
+      }),
+    );
   }
 
   /** Generations of one model follow each other: its parts are there once, and memory was planned for one. */
@@ -216,7 +258,9 @@ export class CogVideoX implements AsyncDisposable {
         if (!this.#ownsGpu || !this.gpu.lost || options.signal?.aborted || reached <= lostAt) throw error;
         lostAt = reached;
         if (error instanceof GenerationInterrupted) start = error.state;
-        options.onWarning?.(`[generate] the GPU device was lost (${this.gpu.lost.message.trim() || this.gpu.lost.reason}); it is opened again, and the generation goes on from step ${reached}`);
+        options.onWarning?.(
+          `[generate] the GPU device was lost (${this.gpu.lost.message.trim() || this.gpu.lost.reason}); it is opened again, and the generation goes on from step ${reached}`,
+        );
         await this.#reopen();
       }
     }
@@ -231,7 +275,8 @@ export class CogVideoX implements AsyncDisposable {
 
   async #generate(options: GenerateOptions & { seed: number }, emit: (step: GenerationStep) => void): Promise<Video> {
     if (options.start !== undefined) checkStart(options.start);
-    const given: DenoiseState | undefined = options.start instanceof Float32Array ? { step: 0, latents: options.start, givenNoise: true } : options.start;
+    const given: DenoiseState | undefined =
+      options.start instanceof Float32Array ? { step: 0, latents: options.start, givenNoise: true } : options.start;
     // A run that goes on brings what its frames gave along, and needs them no more.
     const resumed = given && given.step > 0 && given.task ? given.task : undefined;
     const task = resumed ?? taskOf(options, this.rules);
@@ -246,12 +291,28 @@ export class CogVideoX implements AsyncDisposable {
     if (given) checkState(given, this.#latentsShape(shape), steps);
     this.#checkWeights(task, options.preview);
     const tiling = this.#refuseIfTooLarge(settings, options, task);
-    if (tiling === "exact" && !options.tiling) options.onWarning?.(`[generate] ${settings.width} × ${settings.height} is too large for the VAE on this adapter at once: it works part by part through the host's memory, with the same result`);
+    if (tiling === "exact" && !options.tiling)
+      options.onWarning?.(
+        `[generate] ${settings.width} × ${settings.height} is too large for the VAE on this adapter at once: it works part by part through the host's memory, with the same result`,
+      );
     const loras = await this.#loras(options.loras);
-    const run: Run = { options, tiling, settings, task, switches, shape, scheduler, steps, generator: new TorchGenerator(seed), loras, clock: new StageClock(options.onProgress) };
+    const run: Run = {
+      options,
+      tiling,
+      settings,
+      task,
+      switches,
+      shape,
+      scheduler,
+      steps,
+      generator: new TorchGenerator(seed),
+      loras,
+      clock: new StageClock(options.onProgress),
+    };
 
     let latents: Float32Array;
-    if (given && given.step === steps.length) latents = given.latents; // what is done is decoded again, which needs no prompt
+    if (given && given.step === steps.length)
+      latents = given.latents; // what is done is decoded again, which needs no prompt
     else {
       const text = await this.#encodePrompt(run);
       latents = await this.#denoise(run, text, await this.#start(run, given), emit);
@@ -259,7 +320,13 @@ export class CogVideoX implements AsyncDisposable {
     const { samples, textures } = await this.#decode(run, latents).catch((error: unknown) => {
       throw new GenerationInterrupted({ step: steps.length, latents, task }, steps.length, error);
     });
-    return new Video(samples, { ...settings, seed, prompt: options.prompt }, { step: steps.length, latents, task }, run.clock.seconds, textures);
+    return new Video(
+      samples,
+      { ...settings, seed, prompt: options.prompt },
+      { step: steps.length, latents, task },
+      run.clock.seconds,
+      textures,
+    );
   }
 
   /** The settings of a generation: what is asked for, completed by the checkpoint's advice; a video's or control video's length where no frames are asked for. */
@@ -278,9 +345,13 @@ export class CogVideoX implements AsyncDisposable {
     const { patchSizeT } = this.rules;
     const conditionChannels = transformer.in_channels - this.configs.vae.latent_channels;
     return {
-      samples, frames: Math.ceil(frames / patchSizeT) * patchSizeT,
-      height: settings.height / this.rules.spatial, width: settings.width / this.rules.spatial,
-      textLength: textLength(switches, transformer), guidance: settings.guidance > 1, stochastic: settings.scheduler === "dpm",
+      samples,
+      frames: Math.ceil(frames / patchSizeT) * patchSizeT,
+      height: settings.height / this.rules.spatial,
+      width: settings.width / this.rules.spatial,
+      textLength: textLength(switches, transformer),
+      guidance: settings.guidance > 1,
+      stochastic: settings.scheduler === "dpm",
       ...(conditionChannels ? { conditionChannels } : {}),
     };
   }
@@ -328,7 +399,11 @@ export class CogVideoX implements AsyncDisposable {
     const coming = this.keep ? [together(planned.stages.filter((s) => !this.#parts.has(partOf(s.stage))))] : planned.stages;
     if (limit !== undefined) {
       const most = stages.reduce((a, b) => (b.total > a.total ? b : a));
-      if (most.total > limit) throw new CogwheelError("generate", `the ${most.stage} takes ${bytesText(most.total)} of the adapter's memory (weights ${bytesText(most.weights)}, activations ${bytesText(most.activations + most.io)}), got a limit of ${bytesText(limit)} in memoryBytes; choose a smaller size${lighter ? `, fewer frames or ${lighter}` : " or fewer frames"}`);
+      if (most.total > limit)
+        throw new CogwheelError(
+          "generate",
+          `the ${most.stage} takes ${bytesText(most.total)} of the adapter's memory (weights ${bytesText(most.weights)}, activations ${bytesText(most.activations + most.io)}), got a limit of ${bytesText(limit)} in memoryBytes; choose a smaller size${lighter ? `, fewer frames or ${lighter}` : " or fewer frames"}`,
+        );
     }
     const worst = coming.reduce((a, b) => (machineBytes(b, this.gpu.caps) > machineBytes(a, this.gpu.caps) ? b : a));
     refuseBeyond(availableMemoryBytes(), "generate", `the ${worst.stage}`, worst, this.gpu.caps, lighter);
@@ -346,7 +421,11 @@ export class CogVideoX implements AsyncDisposable {
     const adapters: LoraAdapter[] = [];
     for (const { adapter, scale = 1 } of inputs) {
       const named = typeof adapter === "string" || adapter instanceof URL;
-      const loaded = named ? await this.#parts.adapter(String(adapter), () => loadLora(adapter)) : adapter instanceof Uint8Array ? await loadLora(adapter) : adapter;
+      const loaded = named
+        ? await this.#parts.adapter(String(adapter), () => loadLora(adapter))
+        : adapter instanceof Uint8Array
+          ? await loadLora(adapter)
+          : adapter;
       adapters.push({ ...loaded, scale });
     }
     const shapes = transformerWeights(this.configs.transformer);
@@ -368,14 +447,24 @@ export class CogVideoX implements AsyncDisposable {
     const ids = new Int32Array(texts.length * length);
     texts.forEach((text, i) => {
       const encoded = tokenizer.encode(text, length);
-      if (encoded.cut !== null) options.onWarning?.(`[generate] a prompt may have ${length} tokens; cut off: ${JSON.stringify(encoded.cut.slice(0, CUT))}${encoded.cut.length > CUT ? ` and ${encoded.cut.length - CUT} characters more` : ""}`);
+      if (encoded.cut !== null)
+        options.onWarning?.(
+          `[generate] a prompt may have ${length} tokens; cut off: ${JSON.stringify(encoded.cut.slice(0, CUT))}${encoded.cut.length > CUT ? ` and ${encoded.cut.length - CUT} characters more` : ""}`,
+        );
       ids.set(encoded.ids, i * length);
     });
     const component = this.checkpoint.component("text_encoder");
-    using held = await clock.time("load text encoder", (report) => this.#parts.hold("text_encoder", `${texts.length} × ${length}`, async () => {
-      const weights = await this.#weights(component, options);
-      return await T5Encoder.create(this.gpu, this.configs.text, weights, { batch: texts.length, length, dtype: this.dtype, ...loading(options, report) });
-    }));
+    using held = await clock.time("load text encoder", (report) =>
+      this.#parts.hold("text_encoder", `${texts.length} × ${length}`, async () => {
+        const weights = await this.#weights(component, options);
+        return await T5Encoder.create(this.gpu, this.configs.text, weights, {
+          batch: texts.length,
+          length,
+          dtype: this.dtype,
+          ...loading(options, report),
+        });
+      }),
+    );
     const encoded = await clock.time("encode prompt", (report) => held.part.encode(ids, { ...running(options), onProgress: report }));
     expectFinite(encoded, "generate", "what the text encoder makes of the prompt", CHECK_FINITE);
     return repeatEach(encoded, texts.length, shape.samples);
@@ -392,7 +481,11 @@ export class CogVideoX implements AsyncDisposable {
     // A run that goes on has drawn its noise already, unless that was given.
     const noise = given && (given.givenNoise || given.step === 0) ? given.latents : generator.randn(size);
     const { latents: clean } = encoded;
-    const kept = { task, ...(encoded.condition ? { condition: encoded.condition } : {}), ...(given?.givenNoise ? { givenNoise: true } : {}) };
+    const kept = {
+      task,
+      ...(encoded.condition ? { condition: encoded.condition } : {}),
+      ...(given?.givenNoise ? { givenNoise: true } : {}),
+    };
     if (given && given.step > 0) return { ...given, ...kept };
     if (!clean) return { step: 0, latents: noise, ...kept };
     const mix = scheduler.addNoise(steps[0]!.timestep);
@@ -407,23 +500,40 @@ export class CogVideoX implements AsyncDisposable {
     const channels = config.latent_channels;
     const latentsOf = task === "image" ? 1 : latentFrames(settings.frames, this.rules.temporal);
     // Control and inpainting take the posterior's mode, which draws nothing.
-    const draws = task === "image" || task === "video" ? Array.from({ length: samples }, () => generator.randn([1, channels, latentsOf, height, width])) : [];
+    const draws =
+      task === "image" || task === "video"
+        ? Array.from({ length: samples }, () => generator.randn([1, channels, latentsOf, height, width]))
+        : [];
     if (given && given.step > 0) return given.condition ? { condition: given.condition } : {};
 
     const size = { width: settings.width, height: settings.height, ...(options.fit ? { fit: options.fit } : {}) };
     const inpaint = task === "inpaint" ? inpaintFrames(options, settings.frames, size) : undefined;
-    const pixels = inpaint?.video ?? fitFrames(task === "image" ? [options.image!] : (options.video ?? options.control)!.slice(0, settings.frames), size);
+    const pixels =
+      inpaint?.video ??
+      fitFrames(task === "image" ? [options.image!] : (options.video ?? options.control)!.slice(0, settings.frames), size);
     const shapeIn = { batch: 1, frames: task === "image" ? 1 : settings.frames, height: settings.height, width: settings.width };
     const tiling = run.tiling === "none" ? {} : { tiling: run.tiling };
     using held = await clock.time("load encoder", (report) => this.#holdVae(run, "encode", shapeIn, report));
     const vae = held.part;
-    const posterior = await clock.time("encode frames", (report) => vae.encode(pixels, shapeIn, { ...running(options), ...tiling, onProgress: report }));
-    if (posterior.shape[3] !== height || posterior.shape[4] !== width) throw new CogwheelError("generate", `reference tiling of this VAE encodes ${settings.width} × ${settings.height} pixels as ${posterior.shape[4]} × ${posterior.shape[3]} latents in place of ${width} × ${height}, for its overlaps do not come out even; choose another size or tiling exact`);
+    const posterior = await clock.time("encode frames", (report) =>
+      vae.encode(pixels, shapeIn, { ...running(options), ...tiling, onProgress: report }),
+    );
+    if (posterior.shape[3] !== height || posterior.shape[4] !== width)
+      throw new CogwheelError(
+        "generate",
+        `reference tiling of this VAE encodes ${settings.width} × ${settings.height} pixels as ${posterior.shape[4]} × ${posterior.shape[3]} latents in place of ${width} × ${height}, for its overlaps do not come out even; choose another size or tiling exact`,
+      );
     if (task === "image") return { condition: imageCondition(posterior, draws, imageScale(config, switches.invertedImageScale), frames) };
-    if (task === "video") return { latents: concat(draws.map((noise) => fromVae(posterior.sample(noise), posterior.shape, config.scaling_factor))) };
+    if (task === "video")
+      return { latents: concat(draws.map((noise) => fromVae(posterior.sample(noise), posterior.shape, config.scaling_factor))) };
     const mode = fromVae(posterior.mode(), posterior.shape, config.scaling_factor);
     if (!inpaint) return { condition: concat(Array.from({ length: samples }, () => mode)) };
-    const one = inpaintCondition(mode, inpaint.kept, { frames, channels, height, width, videoFrames: settings.frames, videoHeight: settings.height, videoWidth: settings.width }, config.scaling_factor);
+    const one = inpaintCondition(
+      mode,
+      inpaint.kept,
+      { frames, channels, height, width, videoFrames: settings.frames, videoHeight: settings.height, videoWidth: settings.width },
+      config.scaling_factor,
+    );
     return { condition: concat(Array.from({ length: samples }, () => one)) };
   }
 
@@ -446,7 +556,11 @@ export class CogVideoX implements AsyncDisposable {
       const held = await this.#parts.hold("transformer", JSON.stringify(shape), async () => {
         const weights = await this.#weights(this.checkpoint.component("transformer"), options);
         const provider = loras && !live ? withLoras(weights, loras) : weights;
-        return await Denoiser.create(this.gpu, transformer, provider, shape, { dtype: this.dtype, ...(live ? { loras: live } : {}), ...loading(options, report) });
+        return await Denoiser.create(this.gpu, transformer, provider, shape, {
+          dtype: this.dtype,
+          ...(live ? { loras: live } : {}),
+          ...loading(options, report),
+        });
       });
       if (this.keep) await held.part.setLoras(live, loading(options, report));
       return held;
@@ -458,21 +572,34 @@ export class CogVideoX implements AsyncDisposable {
       let last = began;
       try {
         return await denoiser.run({
-          ...running(options), start, text, steps, noise,
-          guidanceScale: options.dynamicGuidance ? (i) => dynamicGuidanceAt(switches, settings.guidance, steps.length, i, steps[i]!.timestep) : settings.guidance,
+          ...running(options),
+          start,
+          text,
+          steps,
+          noise,
+          guidanceScale: options.dynamicGuidance
+            ? (i) => dynamicGuidanceAt(switches, settings.guidance, steps.length, i, steps[i]!.timestep)
+            : settings.guidance,
           onStep: async (reached) => {
             const before = state.latents;
             state = reached;
             report(reached.step / steps.length, `step ${reached.step} of ${steps.length}`);
             const now = performance.now();
             emit({
-              step: reached.step, steps: steps.length, state: reached, seconds: (now - last) / 1000,
+              step: reached.step,
+              steps: steps.length,
+              state: reached,
+              seconds: (now - last) / 1000,
               secondsLeft: ((now - began) / 1000 / (reached.step - start.step)) * (steps.length - reached.step),
               preview: (sample = 0) => {
                 if (!colors) return [];
                 const clean = cleanLatents(before, reached, steps[reached.step - 1]!);
                 const size = clean.length / shape.samples;
-                return previewFrames(clean.subarray(sample * size, (sample + 1) * size), { ...shape, channels: this.configs.vae.latent_channels, skip: this.#padding(run) }, colors);
+                return previewFrames(
+                  clean.subarray(sample * size, (sample + 1) * size),
+                  { ...shape, channels: this.configs.vae.latent_channels, skip: this.#padding(run) },
+                  colors,
+                );
               },
             });
             last = now;
@@ -490,7 +617,9 @@ export class CogVideoX implements AsyncDisposable {
 
   async #probeColors({ options, clock }: Run): Promise<LatentColors> {
     return await clock.time("prepare preview", async () => {
-      using vae = CausalVae.create(this.gpu, this.configs.vae, await this.#weights(this.checkpoint.component("vae"), options), { dtype: this.dtype });
+      using vae = CausalVae.create(this.gpu, this.configs.vae, await this.#weights(this.checkpoint.component("vae"), options), {
+        dtype: this.dtype,
+      });
       return await probeColors(vae, options.signal);
     });
   }
@@ -501,10 +630,18 @@ export class CogVideoX implements AsyncDisposable {
   }
 
   /** The VAE, prepared for a size where it takes pictures whole. */
-  async #holdVae({ options, tiling }: Run, part: "encode" | "decode", size: VideoShape, report: (done: number) => void): Promise<Held<CausalVae>> {
-    const held = await this.#parts.hold("vae", "", async () => CausalVae.create(this.gpu, this.configs.vae, await this.#weights(this.checkpoint.component("vae"), options), { dtype: this.dtype }));
+  async #holdVae(
+    { options, tiling }: Run,
+    part: "encode" | "decode",
+    size: VideoShape,
+    report: (done: number) => void,
+  ): Promise<Held<CausalVae>> {
+    const held = await this.#parts.hold("vae", "", async () =>
+      CausalVae.create(this.gpu, this.configs.vae, await this.#weights(this.checkpoint.component("vae"), options), { dtype: this.dtype }),
+    );
     try {
-      if (tiling === "none") await held.part.prepare(part, size, { ...(part === "decode" ? { format: "rgba" as const } : {}), ...loading(options, report) });
+      if (tiling === "none")
+        await held.part.prepare(part, size, { ...(part === "decode" ? { format: "rgba" as const } : {}), ...loading(options, report) });
       return held;
     } catch (error) {
       held[Symbol.dispose]();
@@ -540,24 +677,47 @@ export class CogVideoX implements AsyncDisposable {
   }
 
   /** One sample's frames: returned, or, where textures are wanted, put into `kept`. */
-  async #decodeSample({ options, settings, tiling }: Run, vae: CausalVae, z: Float32Array, size: VideoShape, sample: number, kept: GPUTexture[], onProgress: (done: number) => void): Promise<RgbaFrame[]> {
+  async #decodeSample(
+    { options, settings, tiling }: Run,
+    vae: CausalVae,
+    z: Float32Array,
+    size: VideoShape,
+    sample: number,
+    kept: GPUTexture[],
+    onProgress: (done: number) => void,
+  ): Promise<RgbaFrame[]> {
     const run = { ...running(options), onProgress };
     if (options.textures && tiling === "none") {
-      await vae.decode(z, size, { ...run, onDevice: (part) => { kept.push(...texturesOfBuffer(this.gpu, part)); } });
+      await vae.decode(z, size, {
+        ...run,
+        onDevice: (part) => {
+          kept.push(...texturesOfBuffer(this.gpu, part));
+        },
+      });
       return [];
     }
     const frames: RgbaFrame[] = [];
     if (tiling === "reference") {
       frames.push(...rgbaFrames(await vae.decode(z, size, { ...run, tiling })));
       const { width, height } = frames[0]!;
-      if (width !== settings.width || height !== settings.height) throw new CogwheelError("generate", `reference tiling of this VAE gives ${width} × ${height} pixels in place of ${settings.width} × ${settings.height}, for its overlaps do not come out even; choose another size or tiling none`);
+      if (width !== settings.width || height !== settings.height)
+        throw new CogwheelError(
+          "generate",
+          `reference tiling of this VAE gives ${width} × ${height} pixels in place of ${settings.width} × ${settings.height}, for its overlaps do not come out even; choose another size or tiling none`,
+        );
       await options.onFrames?.(frames, 0, sample);
       return frames;
     }
     await vae.decode(z, size, {
-      ...run, format: "rgba", ...(tiling === "exact" ? { tiling } : {}),
+      ...run,
+      format: "rgba",
+      ...(tiling === "exact" ? { tiling } : {}),
       onFrames: async ({ start, frames: count, height, width, data }: DecodedFrames) => {
-        const part = Array.from({ length: count }, (_, f) => ({ width, height, data: (data as Uint8Array).subarray(f * width * height * 4, (f + 1) * width * height * 4) }));
+        const part = Array.from({ length: count }, (_, f) => ({
+          width,
+          height,
+          data: (data as Uint8Array).subarray(f * width * height * 4, (f + 1) * width * height * 4),
+        }));
         if (options.textures) kept.push(...part.map((frame) => textureOfFrame(this.gpu, frame)));
         else frames.push(...part);
         await options.onFrames?.(part, start, sample);
@@ -579,14 +739,22 @@ export class CogVideoX implements AsyncDisposable {
 function listsOf(options: GenerateOptions): GenerateOptions {
   const { video, control, mask, loras } = options;
   const own = <T>(list: readonly T[] | undefined): readonly T[] | undefined => (Array.isArray(list) ? [...list] : list);
-  return { ...options, ...defined({ video: own(video), control: own(control), mask: own(mask), loras: loras?.map((lora) => ({ ...lora })) }) };
+  return {
+    ...options,
+    ...defined({ video: own(video), control: own(control), mask: own(mask), loras: loras?.map((lora) => ({ ...lora })) }),
+  };
 }
 
 /** What a caller gives to go on from is looked at before anything is loaded. */
 function checkStart(start: Float32Array | DenoiseState): void {
   if (ArrayBuffer.isView(start) || Array.isArray(start)) return expectFloats(start, "generate", "start");
-  if (typeof start !== "object" || start === null) throw new CogwheelError("generate", `start must be a Float32Array of noise or the state of a run, got ${String(start)}; leave it out for a draw from the seed`);
-  for (const name of ["latents", "original", "condition"] as const) if (name === "latents" || start[name] !== undefined) expectFloats(start[name], "generate", `${name} of start`);
+  if (typeof start !== "object" || start === null)
+    throw new CogwheelError(
+      "generate",
+      `start must be a Float32Array of noise or the state of a run, got ${String(start)}; leave it out for a draw from the seed`,
+    );
+  for (const name of ["latents", "original", "condition"] as const)
+    if (name === "latents" || start[name] !== undefined) expectFloats(start[name], "generate", `${name} of start`);
 }
 
 /** Of a prompt's end that was cut off, so many characters are told. */
@@ -596,7 +764,9 @@ const CUT = 300;
 function repeatEach(data: Float32Array, parts: number, times: number): Float32Array {
   if (times === 1) return data;
   const size = data.length / parts;
-  return concat(Array.from({ length: parts * times }, (_, i) => data.subarray(Math.floor(i / times) * size, (Math.floor(i / times) + 1) * size)));
+  return concat(
+    Array.from({ length: parts * times }, (_, i) => data.subarray(Math.floor(i / times) * size, (Math.floor(i / times) + 1) * size)),
+  );
 }
 
 function concat(parts: readonly Float32Array[]): Float32Array {
@@ -610,4 +780,7 @@ function concat(parts: readonly Float32Array[]): Float32Array {
 }
 
 const running = ({ signal, gpuProfile: profile, checkFinite }: GenerateOptions) => defined({ signal, profile, checkFinite });
-const loading = ({ signal }: GenerateOptions, report: (done: number) => void) => ({ ...defined({ signal }), onProgress: (done: number, total: number) => report(total ? done / total : 1) });
+const loading = ({ signal }: GenerateOptions, report: (done: number) => void) => ({
+  ...defined({ signal }),
+  onProgress: (done: number, total: number) => report(total ? done / total : 1),
+});

@@ -10,24 +10,32 @@ export function fromVae(latents: Float32Array, shape: readonly [number, number, 
   const [n, c, f, h, w] = shape;
   const plane = h * w;
   const out = new Float32Array(latents.length);
-  for (let b = 0; b < n; b++) for (let i = 0; i < c; i++) for (let t = 0; t < f; t++) {
-    const from = ((b * c + i) * f + t) * plane;
-    const to = ((b * f + t) * c + i) * plane;
-    for (let p = 0; p < plane; p++) out[to + p] = latents[from + p]! * scale;
-  }
+  for (let b = 0; b < n; b++)
+    for (let i = 0; i < c; i++)
+      for (let t = 0; t < f; t++) {
+        const from = ((b * c + i) * f + t) * plane;
+        const to = ((b * f + t) * c + i) * plane;
+        for (let p = 0; p < plane; p++) out[to + p] = latents[from + p]! * scale;
+      }
   return out;
 }
 
 /** The transformer's [n, F, C, h, w] to the VAE's [n, C, F − skip, h, w], times `scale`; the first frames are padding of 1.5 models. */
-export function toVae(latents: Float32Array, s: { samples: number; frames: number; channels: number; height: number; width: number; skip: number }, scale: number): Float32Array {
+export function toVae(
+  latents: Float32Array,
+  s: { samples: number; frames: number; channels: number; height: number; width: number; skip: number },
+  scale: number,
+): Float32Array {
   const plane = s.height * s.width;
   const frames = s.frames - s.skip;
   const out = new Float32Array(s.samples * s.channels * frames * plane);
-  for (let n = 0; n < s.samples; n++) for (let f = 0; f < frames; f++) for (let c = 0; c < s.channels; c++) {
-    const from = ((n * s.frames + f + s.skip) * s.channels + c) * plane;
-    const to = ((n * s.channels + c) * frames + f) * plane;
-    for (let i = 0; i < plane; i++) out[to + i] = latents[from + i]! * scale;
-  }
+  for (let n = 0; n < s.samples; n++)
+    for (let f = 0; f < frames; f++)
+      for (let c = 0; c < s.channels; c++) {
+        const from = ((n * s.frames + f + s.skip) * s.channels + c) * plane;
+        const to = ((n * s.channels + c) * frames + f) * plane;
+        for (let i = 0; i < plane; i++) out[to + i] = latents[from + i]! * scale;
+      }
   return out;
 }
 
@@ -37,7 +45,8 @@ export function toVae(latents: Float32Array, s: { samples: number; frames: numbe
  */
 export function imageCondition(posterior: LatentPosterior, draws: readonly Float32Array[], scale: number, frames: number): Float32Array {
   const [n, c, f, h, w] = posterior.shape;
-  if (n !== 1 || f !== 1) throw new CogwheelError("generate", `an image must encode to one latent frame, got ${n} × ${f}; pass one picture`);
+  if (n !== 1 || f !== 1)
+    throw new CogwheelError("generate", `an image must encode to one latent frame, got ${n} × ${f}; pass one picture`);
   const frame = c * h * w;
   const out = new Float32Array(draws.length * frames * frame);
   draws.forEach((noise, i) => out.set(fromVae(posterior.sample(noise), posterior.shape, scale), i * frames * frame));
@@ -60,11 +69,19 @@ export function imageScale(config: VaeConfig, inverted: "inverse" | "none" = "in
  * @param latents [F, C, h, w], already scaled
  * @param kept [T, H, W]: 1 where the video is kept, 0 where it is made anew
  */
-export function inpaintCondition(latents: Float32Array, kept: Float32Array, s: { frames: number; channels: number; height: number; width: number; videoFrames: number; videoHeight: number; videoWidth: number }, scale: number): Float32Array {
+export function inpaintCondition(
+  latents: Float32Array,
+  kept: Float32Array,
+  s: { frames: number; channels: number; height: number; width: number; videoFrames: number; videoHeight: number; videoWidth: number },
+  scale: number,
+): Float32Array {
   const plane = s.height * s.width;
   const from = s.videoHeight * s.videoWidth;
   const first = resizeLinear(kept.subarray(0, from), [1, s.videoHeight, s.videoWidth], [1, s.height, s.width]);
-  const rest = s.frames > 1 ? resizeLinear(kept.subarray(from), [s.videoFrames - 1, s.videoHeight, s.videoWidth], [s.frames - 1, s.height, s.width]) : new Float32Array(0);
+  const rest =
+    s.frames > 1
+      ? resizeLinear(kept.subarray(from), [s.videoFrames - 1, s.videoHeight, s.videoWidth], [s.frames - 1, s.height, s.width])
+      : new Float32Array(0);
   const out = new Float32Array(s.frames * (1 + s.channels) * plane);
   for (let f = 0; f < s.frames; f++) {
     const at = f * (1 + s.channels) * plane;
@@ -78,32 +95,41 @@ type Size3 = readonly [number, number, number];
 
 /** Trilinear, between pixel centres (`align_corners=False`), edges repeated. */
 export function resizeLinear(data: Float32Array, from: Size3, to: Size3): Float32Array {
-  const axes = from.map((n, axis) => Array.from({ length: to[axis]! }, (_, i) => {
-    const x = Math.max(0, ((i + 0.5) * n) / to[axis]! - 0.5);
-    const low = Math.min(n - 1, Math.floor(x));
-    return { low, high: Math.min(n - 1, low + 1), t: x - low };
-  }));
+  const axes = from.map((n, axis) =>
+    Array.from({ length: to[axis]! }, (_, i) => {
+      const x = Math.max(0, ((i + 0.5) * n) / to[axis]! - 0.5);
+      const low = Math.min(n - 1, Math.floor(x));
+      return { low, high: Math.min(n - 1, low + 1), t: x - low };
+    }),
+  );
   const [, h, w] = from;
   const out = new Float32Array(to[0] * to[1] * to[2]);
   let at = 0;
-  for (const z of axes[0]!) for (const y of axes[1]!) for (const x of axes[2]!) {
-    const line = (f: number, r: number) => data[(f * h + r) * w + x.low]! * (1 - x.t) + data[(f * h + r) * w + x.high]! * x.t;
-    const layer = (f: number) => line(f, y.low) * (1 - y.t) + line(f, y.high) * y.t;
-    out[at++] = layer(z.low) * (1 - z.t) + layer(z.high) * z.t;
-  }
+  for (const z of axes[0]!)
+    for (const y of axes[1]!)
+      for (const x of axes[2]!) {
+        const line = (f: number, r: number) => data[(f * h + r) * w + x.low]! * (1 - x.t) + data[(f * h + r) * w + x.high]! * x.t;
+        const layer = (f: number) => line(f, y.low) * (1 - y.t) + line(f, y.high) * y.t;
+        out[at++] = layer(z.low) * (1 - z.t) + layer(z.high) * z.t;
+      }
   return out;
 }
 
 /** Which steps a run from a video takes: the last `strength` of them. */
 export function firstStep(steps: number, strength: number): number {
-  if (!(strength > 0 && strength <= 1)) throw new CogwheelError("generate", `strength must be above 0 and at most 1, got ${strength}; 0.8 is the published advice`);
+  if (!(strength > 0 && strength <= 1))
+    throw new CogwheelError("generate", `strength must be above 0 and at most 1, got ${strength}; 0.8 is the published advice`);
   const kept = Math.min(Math.trunc(steps * strength), steps);
   if (kept < 1) throw new CogwheelError("generate", `steps × strength must be at least 1, got ${steps} × ${strength}; ask for more steps`);
   return steps - kept;
 }
 
 /** The masked video and what is kept of it, [T, H, W] of 0 and 1; an image is a video of which only the first frame is kept. */
-export function inpaintFrames({ image, video, mask }: TaskInputs, frames: number, size: { width: number; height: number }): { video: Float32Array; kept: Float32Array } {
+export function inpaintFrames(
+  { image, video, mask }: TaskInputs,
+  frames: number,
+  size: { width: number; height: number },
+): { video: Float32Array; kept: Float32Array } {
   const plane = size.width * size.height;
   const pixels = image ? repeatFrames(fitFrames([image], size), frames, plane) : fitFrames(video!.slice(0, frames), size);
   const kept = new Float32Array(frames * plane);
@@ -112,10 +138,11 @@ export function inpaintFrames({ image, video, mask }: TaskInputs, frames: number
     const white = fitFrames(mask!.length === 1 ? mask! : mask!.slice(0, frames), size);
     const per = mask!.length === 1 ? 1 : frames;
     // The mean of the three channels decides, at half.
-    for (let t = 0; t < frames; t++) for (let i = 0; i < plane; i++) {
-      const at = (c: number) => white[(c * per + Math.min(t, per - 1)) * plane + i]!;
-      kept[t * plane + i] = at(0) + at(1) + at(2) < 0 ? 1 : 0;
-    }
+    for (let t = 0; t < frames; t++)
+      for (let i = 0; i < plane; i++) {
+        const at = (c: number) => white[(c * per + Math.min(t, per - 1)) * plane + i]!;
+        kept[t * plane + i] = at(0) + at(1) + at(2) < 0 ? 1 : 0;
+      }
   }
   for (let c = 0; c < 3; c++) for (let i = 0; i < frames * plane; i++) if (!kept[i]) pixels[c * frames * plane + i] = -1;
   return { video: pixels, kept };
@@ -123,6 +150,7 @@ export function inpaintFrames({ image, video, mask }: TaskInputs, frames: number
 
 function repeatFrames(frame: Float32Array, frames: number, plane: number): Float32Array {
   const out = new Float32Array(frame.length * frames);
-  for (let c = 0; c < 3; c++) for (let t = 0; t < frames; t++) out.set(frame.subarray(c * plane, (c + 1) * plane), (c * frames + t) * plane);
+  for (let c = 0; c < 3; c++)
+    for (let t = 0; t < frames; t++) out.set(frame.subarray(c * plane, (c + 1) * plane), (c * frames + t) * plane);
   return out;
 }

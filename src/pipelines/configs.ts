@@ -14,7 +14,10 @@ function takesOf(pipelineClass: string, channels: number, latents: number, trans
   if (channels === latents) return "text";
   if (channels === 2 * latents + 1) return "inpaint";
   if (channels !== 2 * latents) {
-    throw new CogwheelError("checkpoint", `transformer/config.json: in_channels must be ${latents} (text), ${2 * latents} (an image or a control video) or ${2 * latents + 1} (inpainting) with ${latents} latent channels, got ${channels}; this kind of checkpoint is not supported`);
+    throw new CogwheelError(
+      "checkpoint",
+      `transformer/config.json: in_channels must be ${latents} (text), ${2 * latents} (an image or a control video) or ${2 * latents + 1} (inpainting) with ${latents} latent channels, got ${channels}; this kind of checkpoint is not supported`,
+    );
   }
   if (/ImageToVideo/.test(pipelineClass)) return "image";
   if (/Control/.test(pipelineClass)) return "control";
@@ -24,23 +27,49 @@ function takesOf(pipelineClass: string, channels: number, latents: number, trans
 /** Parses and checks the configs of all components, and that they belong together. */
 export function readConfigs(checkpoint: Checkpoint, onWarning?: (message: string) => void): { configs: Configs; rules: ModelRules } {
   const config = (name: string) => checkpoint.component(name).config as Record<string, unknown>;
-  const configs: Configs = { text: parseT5Config(config("text_encoder")), transformer: parseTransformerConfig(config("transformer")), vae: parseVaeConfig(config("vae")) };
+  const configs: Configs = {
+    text: parseT5Config(config("text_encoder")),
+    transformer: parseTransformerConfig(config("transformer")),
+    vae: parseVaeConfig(config("vae")),
+  };
   const { text, transformer, vae } = configs;
-  if (text.d_model !== transformer.text_embed_dim) throw new CogwheelError("checkpoint", `the text encoder's d_model must be the transformer's text_embed_dim, got ${text.d_model} and ${transformer.text_embed_dim}; the folders belong to different models`);
-  if (transformer.out_channels !== vae.latent_channels) throw new CogwheelError("checkpoint", `the transformer's out_channels must be the VAE's latent_channels, got ${transformer.out_channels} and ${vae.latent_channels}; the folders belong to different models`);
-  if (2 ** temporalLevels(vae) !== vae.temporal_compression_ratio) throw new CogwheelError("checkpoint", `vae/config.json: temporal_compression_ratio must be what its ${vae.block_out_channels.length} blocks do to frames, at most ${2 ** temporalLevels(vae)}, got ${vae.temporal_compression_ratio}; correct it`);
+  if (text.d_model !== transformer.text_embed_dim)
+    throw new CogwheelError(
+      "checkpoint",
+      `the text encoder's d_model must be the transformer's text_embed_dim, got ${text.d_model} and ${transformer.text_embed_dim}; the folders belong to different models`,
+    );
+  if (transformer.out_channels !== vae.latent_channels)
+    throw new CogwheelError(
+      "checkpoint",
+      `the transformer's out_channels must be the VAE's latent_channels, got ${transformer.out_channels} and ${vae.latent_channels}; the folders belong to different models`,
+    );
+  if (2 ** temporalLevels(vae) !== vae.temporal_compression_ratio)
+    throw new CogwheelError(
+      "checkpoint",
+      `vae/config.json: temporal_compression_ratio must be what its ${vae.block_out_channels.length} blocks do to frames, at most ${2 ** temporalLevels(vae)}, got ${vae.temporal_compression_ratio}; correct it`,
+    );
   const { kind: scheduler } = createScheduler(config("scheduler"), checkpoint.component("scheduler").className);
   const judges = { text_encoder: judgeT5Config, transformer: judgeTransformerConfig, vae: judgeVaeConfig, scheduler: judgeSchedulerConfig };
   for (const [name, judge] of Object.entries(judges)) {
     const { unknown } = judge(config(name));
-    if (unknown.length) onWarning?.(`[checkpoint] ${checkpoint.component(name).configFile ?? name}: nothing here knows ${unknown.map((key) => JSON.stringify(key)).join(", ")}, which may belong to a newer model: what it asks for is not done`);
+    if (unknown.length)
+      onWarning?.(
+        `[checkpoint] ${checkpoint.component(name).configFile ?? name}: nothing here knows ${unknown.map((key) => JSON.stringify(key)).join(", ")}, which may belong to a newer model: what it asks for is not done`,
+      );
   }
   return {
     configs,
     rules: {
-      spatial: 2 ** (vae.block_out_channels.length - 1), temporal: vae.temporal_compression_ratio, patchSize: transformer.patch_size,
-      sampleHeight: transformer.sample_height, sampleWidth: transformer.sample_width, sampleFrames: transformer.sample_frames, anySize: transformer.patch_size_t !== null, scheduler,
-      patchSizeT: transformer.patch_size_t ?? 1, takes: takesOf(checkpoint.className, transformer.in_channels, vae.latent_channels, transformer),
+      spatial: 2 ** (vae.block_out_channels.length - 1),
+      temporal: vae.temporal_compression_ratio,
+      patchSize: transformer.patch_size,
+      sampleHeight: transformer.sample_height,
+      sampleWidth: transformer.sample_width,
+      sampleFrames: transformer.sample_frames,
+      anySize: transformer.patch_size_t !== null,
+      scheduler,
+      patchSizeT: transformer.patch_size_t ?? 1,
+      takes: takesOf(checkpoint.className, transformer.in_channels, vae.latent_channels, transformer),
     },
   };
 }

@@ -37,10 +37,15 @@ export function generation(work: (emit: (step: GenerationStep) => void) => Promi
     async *[Symbol.asyncIterator](): AsyncGenerator<GenerationStep, void> {
       let over = false;
       // What goes wrong is thrown below: a loop is enough, and nobody has to await the promise beside it.
-      void video.then(() => undefined, () => undefined).then(() => {
-        over = true;
-        advance();
-      });
+      void video
+        .then(
+          () => undefined,
+          () => undefined,
+        )
+        .then(() => {
+          over = true;
+          advance();
+        });
       for (let i = 0; ; i++) {
         while (i >= steps.length && !over) await new Promise<void>((wake) => waiting.push(wake));
         if (i >= steps.length) break;

@@ -9,6 +9,10 @@ export class GenerationInterrupted extends CogwheelError {
     steps: number,
     cause: unknown,
   ) {
-    super("generate", `stopped after step ${state.step} of ${steps}: ${cause instanceof Error ? cause.message : String(cause)}; its latents are kept, pass them as start to go on`, { cause });
+    super(
+      "generate",
+      `stopped after step ${state.step} of ${steps}: ${cause instanceof Error ? cause.message : String(cause)}; its latents are kept, pass them as start to go on`,
+      { cause },
+    );
   }
 }

@@ -39,18 +39,41 @@ export interface SavedSettings extends Partial<Settings> {
 }
 
 const SAVED_TYPES: Readonly<Record<keyof SavedSettings, "number" | "string" | "boolean">> = {
-  height: "number", width: "number", frames: "number", fps: "number", steps: "number", guidance: "number", scheduler: "string",
-  seed: "number", prompt: "string", negative: "string", dynamicGuidance: "boolean", samples: "number", strength: "number", profile: "string", task: "string", loras: "string",
+  height: "number",
+  width: "number",
+  frames: "number",
+  fps: "number",
+  steps: "number",
+  guidance: "number",
+  scheduler: "string",
+  seed: "number",
+  prompt: "string",
+  negative: "string",
+  dynamicGuidance: "boolean",
+  samples: "number",
+  strength: "number",
+  profile: "string",
+  task: "string",
+  loras: "string",
 };
 
 /** Throws for a state that no run could go on from: nothing is written that `readLatents` refuses. */
 export function writeLatents({ state, shape, settings }: SavedRun): Uint8Array {
-  for (const name of ["latents", "original", "condition"] as const) if (name === "latents" || state[name] !== undefined) expectFloats(state[name], "latents", name);
+  for (const name of ["latents", "original", "condition"] as const)
+    if (name === "latents" || state[name] !== undefined) expectFloats(state[name], "latents", name);
   return writeSafetensors(
     {
       latents: { dtype: "F32", shape: [...shape], data: state.latents },
       ...(state.original ? { original: { dtype: "F32" as const, shape: [...shape], data: state.original } } : {}),
-      ...(state.condition ? { condition: { dtype: "F32" as const, shape: [shape[0]!, shape[1]!, state.condition.length / (shape[0]! * shape[1]! * shape[3]! * shape[4]!), shape[3]!, shape[4]!], data: state.condition } } : {}),
+      ...(state.condition
+        ? {
+            condition: {
+              dtype: "F32" as const,
+              shape: [shape[0]!, shape[1]!, state.condition.length / (shape[0]! * shape[1]! * shape[3]! * shape[4]!), shape[3]!, shape[4]!],
+              data: state.condition,
+            },
+          }
+        : {}),
     },
     { format: FORMAT, step: String(state.step), settings: JSON.stringify(settings), ...(state.givenNoise ? { given_noise: "true" } : {}) },
   );
@@ -62,29 +85,51 @@ export async function readLatents(bytes: Uint8Array, label: string): Promise<Sav
   const file = await openSafetensors(memorySource({ latents: bytes }, label), "latents");
   const { format, step, settings } = file.metadata;
   const info = file.tensors.get("latents");
-  if (!info || info.shape.length !== 5) throw fail(`a file of latents must hold "latents" [n, F, C, H, W], got ${info ? `[${info.shape.join(", ")}]` : [...file.tensors.keys()].join(", ") || "nothing"}; make one with --save-latents`);
-  if (format === VIDEO_FORMAT) throw fail("the latents must be those of a run, got an encoded video's; decode them with `cogwheel vae decode`, or begin from the video itself");
+  if (!info || info.shape.length !== 5)
+    throw fail(
+      `a file of latents must hold "latents" [n, F, C, H, W], got ${info ? `[${info.shape.join(", ")}]` : [...file.tensors.keys()].join(", ") || "nothing"}; make one with --save-latents`,
+    );
+  if (format === VIDEO_FORMAT)
+    throw fail(
+      "the latents must be those of a run, got an encoded video's; decode them with `cogwheel vae decode`, or begin from the video itself",
+    );
   if (format !== undefined && format !== FORMAT) throw fail(`__metadata__ must say format ${FORMAT}, got ${JSON.stringify(format)}`);
   const read = async (name: string) => {
     const values = toFloat32((await file.read(name)).bytes, file.tensors.get(name)!.dtype);
-    if (values.length === 0 || !values.every(Number.isFinite)) throw fail(`"${name}" must hold finite numbers, got ${values.length ? "others" : "none"}; save the latents again`);
+    if (values.length === 0 || !values.every(Number.isFinite))
+      throw fail(`"${name}" must hold finite numbers, got ${values.length ? "others" : "none"}; save the latents again`);
     return values;
   };
   const done = Number(step ?? 0);
   if (!Number.isInteger(done) || done < 0) throw fail(`step must be a whole number, got ${JSON.stringify(step)}`);
   const saved = readSettings(settings ?? "{}", fail);
   const old = file.tensors.get("original");
-  if (old && old.shape.join() !== info.shape.join()) throw fail(`"original" must have the shape of "latents", [${info.shape.join(", ")}], got [${old.shape.join(", ")}]; save the latents again`);
+  if (old && old.shape.join() !== info.shape.join())
+    throw fail(
+      `"original" must have the shape of "latents", [${info.shape.join(", ")}], got [${old.shape.join(", ")}]; save the latents again`,
+    );
   const more = (name: "original" | "condition") => (file.tensors.has(name) ? read(name) : undefined);
   // Latents without a step are noise that somebody gives.
   const given = step === undefined || done === 0 || file.metadata["given_noise"] === "true" ? { givenNoise: true } : {};
-  return { state: { step: done, latents: await read("latents"), ...defined({ original: await more("original"), condition: await more("condition"), task: saved.task }), ...given }, shape: info.shape, settings: saved };
+  return {
+    state: {
+      step: done,
+      latents: await read("latents"),
+      ...defined({ original: await more("original"), condition: await more("condition"), task: saved.task }),
+      ...given,
+    },
+    shape: info.shape,
+    settings: saved,
+  };
 }
 
 /** An encoded video as a safetensors file: `latents` [1, F, C, H, W], times the scaling factor. */
 export function writeVideoLatents({ data, frames, channels, height, width }: VideoLatents, { fps }: { fps?: number } = {}): Uint8Array {
   expectFloats(data, "latents", "an encoded video's latents");
-  return writeSafetensors({ latents: { dtype: "F32", shape: [1, frames, channels, height, width], data } }, { format: VIDEO_FORMAT, ...(fps === undefined ? {} : { fps: String(fps) }) });
+  return writeSafetensors(
+    { latents: { dtype: "F32", shape: [1, frames, channels, height, width], data } },
+    { format: VIDEO_FORMAT, ...(fps === undefined ? {} : { fps: String(fps) }) },
+  );
 }
 
 /**
@@ -92,19 +137,37 @@ export function writeVideoLatents({ data, frames, channels, height, width }: Vid
  * @param label what errors call the file
  * @param temporal frames a latent frame, of the VAE that is to decode them
  */
-export async function readVideoLatents(bytes: Uint8Array, label: string, temporal: number): Promise<{ videos: VideoLatents[]; fps: number | undefined }> {
+export async function readVideoLatents(
+  bytes: Uint8Array,
+  label: string,
+  temporal: number,
+): Promise<{ videos: VideoLatents[]; fps: number | undefined }> {
   const file = await openSafetensors(memorySource({ latents: bytes }, label), "latents");
   const encoded = file.metadata["format"] === VIDEO_FORMAT;
   const info = file.tensors.get("latents");
-  if (encoded && info?.shape.length !== 5) throw new CogwheelError("latents", `${label}: a file of latents must hold "latents" [n, F, C, H, W], got ${info ? `[${info.shape.join(", ")}]` : "none"}; encode the video again`);
+  if (encoded && info?.shape.length !== 5)
+    throw new CogwheelError(
+      "latents",
+      `${label}: a file of latents must hold "latents" [n, F, C, H, W], got ${info ? `[${info.shape.join(", ")}]` : "none"}; encode the video again`,
+    );
   const run = encoded ? undefined : await readLatents(bytes, label);
   const data = run?.state.latents ?? toFloat32((await file.read("latents")).bytes, info!.dtype);
   if (!run) expectFinite(data, "latents", `${label}: "latents"`, "encode the video again");
   const [samples, frames, channels, height, width] = (run?.shape ?? info!.shape) as [number, number, number, number, number];
   const skip = run?.settings.frames === undefined ? 0 : frames - latentFrames(run.settings.frames, temporal);
-  if (skip < 0) throw new CogwheelError("latents", `${label}: ${run!.settings.frames} frames need ${frames - skip} latent frames, got ${frames}; save the latents again`);
+  if (skip < 0)
+    throw new CogwheelError(
+      "latents",
+      `${label}: ${run!.settings.frames} frames need ${frames - skip} latent frames, got ${frames}; save the latents again`,
+    );
   const frame = channels * height * width;
-  const videos = Array.from({ length: samples }, (_, n) => ({ data: data.slice((n * frames + skip) * frame, (n + 1) * frames * frame), frames: frames - skip, channels, height, width }));
+  const videos = Array.from({ length: samples }, (_, n) => ({
+    data: data.slice((n * frames + skip) * frame, (n + 1) * frames * frame),
+    frames: frames - skip,
+    channels,
+    height,
+    width,
+  }));
   const fps = run ? run.settings.fps : file.metadata["fps"] === undefined ? undefined : Number(file.metadata["fps"]);
   return { videos, fps: fps !== undefined && Number.isFinite(fps) && fps > 0 ? fps : undefined };
 }
@@ -114,8 +177,12 @@ function readSettings(text: string, fail: (rule: string) => CogwheelError): Save
   const json = parseJsonObject(text, (rule) => fail(`settings ${rule}; save the latents again`));
   for (const [key, value] of Object.entries(json)) {
     const type = Object.hasOwn(SAVED_TYPES, key) ? SAVED_TYPES[key as keyof SavedSettings] : undefined;
-    if (!type) throw fail(`settings may hold ${Object.keys(SAVED_TYPES).join(", ")}, got ${JSON.stringify(key)}; use the version that wrote the file`);
-    if (key === "task" && !TASKS.includes(value as Task)) throw fail(`settings.task must be ${TASKS.join(", ")}, got ${JSON.stringify(value)}; save the latents again`);
+    if (!type)
+      throw fail(
+        `settings may hold ${Object.keys(SAVED_TYPES).join(", ")}, got ${JSON.stringify(key)}; use the version that wrote the file`,
+      );
+    if (key === "task" && !TASKS.includes(value as Task))
+      throw fail(`settings.task must be ${TASKS.join(", ")}, got ${JSON.stringify(value)}; save the latents again`);
     if (typeof value !== type) throw fail(`settings.${key} must be a ${type}, got ${JSON.stringify(value)}; save the latents again`);
   }
   return json;

@@ -38,13 +38,16 @@ export interface LoadLoraOptions {
  * @param from a file or folder (Node), a URL of a file, a repository on the hub or the address of a file or folder in it, or the bytes of a file
  */
 export async function loadLora(from: string | URL | Uint8Array, options: LoadLoraOptions = {}): Promise<LoadedLora> {
-  if (from instanceof Uint8Array) return readAdapter(memorySource({ "lora.safetensors": from }, "the LoRA"), "lora.safetensors", "the LoRA", options);
+  if (from instanceof Uint8Array)
+    return readAdapter(memorySource({ "lora.safetensors": from }, "the LoRA"), "lora.safetensors", "the LoRA", options);
   const text = String(from);
   const { folder, file } = placeOf(text);
   await using source = await openSource(folder, { anyFile: true });
   if (file !== undefined) return await readAdapter(source, file, text, options);
   for (const file of FILES) if (await source.exists(file)) return await readAdapter(source, file, `${text}/${file}`, options);
-  for (const file of PICKLES) if (await source.exists(file)) throw new CogwheelError("lora", `an adapter must be a .safetensors file, got ${text}/${file}; ${REMEDY_OF_PICKLES}`);
+  for (const file of PICKLES)
+    if (await source.exists(file))
+      throw new CogwheelError("lora", `an adapter must be a .safetensors file, got ${text}/${file}; ${REMEDY_OF_PICKLES}`);
   throw new CogwheelError("lora", `an adapter must be a .safetensors file, or a folder with ${FILES.join(" or ")}, got ${text}`);
 }
 
@@ -72,32 +75,54 @@ async function readAdapter(source: CheckpointSource, path: string, label: string
   const names = [...file.tensors.keys()];
   const tensors = new Map<string, LoraTensor>();
   for (const [name, { shape, dtype }] of file.tensors) tensors.set(name, { shape, data: toFloat32((await file.read(name)).bytes, dtype) });
-  const config = given ?? (await configBeside(source, path, names, label)) ?? (await metadataConfig(file.metadata["lora_adapter_metadata"], names, label));
+  const config =
+    given ??
+    (await configBeside(source, path, names, label)) ??
+    (await metadataConfig(file.metadata["lora_adapter_metadata"], names, label));
   return { tensors, label, ...(config ? { config } : {}) };
 }
 
 /** PEFT's config, which belongs to PEFT's file, or to one that PEFT's keys show to be one; lora_alpha is in it. */
-async function configBeside(source: CheckpointSource, path: string, names: readonly string[], label: string): Promise<Record<string, unknown> | undefined> {
+async function configBeside(
+  source: CheckpointSource,
+  path: string,
+  names: readonly string[],
+  label: string,
+): Promise<Record<string, unknown> | undefined> {
   const { PEFT_PREFIX } = await import("../models/lora/keys.ts");
   const peftKeys = names.some((name) => name.startsWith(PEFT_PREFIX) && /\.lora_[AB](?:\.[\w-]+)?\.weight$/.test(name));
   if (!peftKeys && path !== PEFT_FILE) return undefined;
   if (await source.exists(CONFIG)) return await readJson(source, CONFIG, (await import("../models/lora/config.ts")).parseLoraConfig);
   if (!peftKeys) return undefined;
-  throw new CogwheelError("lora", `${label}: an adapter that PEFT saved must have ${CONFIG} beside it, which holds its lora_alpha, got none; give the folder that holds both, or loadLora(bytes, { config })`);
+  throw new CogwheelError(
+    "lora",
+    `${label}: an adapter that PEFT saved must have ${CONFIG} beside it, which holds its lora_alpha, got none; give the folder that holds both, or loadLora(bytes, { config })`,
+  );
 }
 
 /**
  * What diffusers writes beside the tensors: PEFT's config, its names prefixed with the component as those of the tensors are. Which modules
  * an adapter changes diffusers takes from the tensors, not from here.
  */
-async function metadataConfig(text: string | undefined, names: readonly string[], label: string): Promise<Record<string, unknown> | undefined> {
+async function metadataConfig(
+  text: string | undefined,
+  names: readonly string[],
+  label: string,
+): Promise<Record<string, unknown> | undefined> {
   if (text === undefined || text === "") return undefined;
   const { parseLoraConfig } = await import("../models/lora/config.ts"); // a chunk of its own: most pages read no adapter
-  const json = parseLoraConfig(text, (rule) => new CogwheelError("lora", `${label}: lora_adapter_metadata ${rule}; save the adapter again`));
+  const json = parseLoraConfig(
+    text,
+    (rule) => new CogwheelError("lora", `${label}: lora_adapter_metadata ${rule}; save the adapter again`),
+  );
   const prefixed = names.some((name) => name.startsWith("transformer."));
   const config: [string, unknown][] = [];
   for (const [key, value] of Object.entries(json)) {
-    if (prefixed && !key.startsWith("transformer.")) throw new CogwheelError("lora", `${label}: lora_adapter_metadata must be of the transformer as the tensors are, got ${JSON.stringify(key.slice(0, 80))}; save the adapter again`);
+    if (prefixed && !key.startsWith("transformer."))
+      throw new CogwheelError(
+        "lora",
+        `${label}: lora_adapter_metadata must be of the transformer as the tensors are, got ${JSON.stringify(key.slice(0, 80))}; save the adapter again`,
+      );
     const field = key.replace(/^transformer\./, "");
     if (!["target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"].includes(field)) config.push([field, value]);
   }

@@ -15,7 +15,16 @@ import type { RgbaFrame } from "./video.ts";
  * The parts of a generation, in order; `load encoder` and `encode frames` only where there are frames to begin from, `prepare preview` in
  * the first generation of a model with previews. `load …` reads weights and compiles.
  */
-export type Stage = "load text encoder" | "encode prompt" | "load encoder" | "encode frames" | "prepare preview" | "load transformer" | "denoise" | "load decoder" | "decode";
+export type Stage =
+  | "load text encoder"
+  | "encode prompt"
+  | "load encoder"
+  | "encode frames"
+  | "prepare preview"
+  | "load transformer"
+  | "denoise"
+  | "load decoder"
+  | "decode";
 
 /**
  * How the VAE goes about pictures that are large: `none` takes them whole; `exact` part by part through host memory, with the same result;
@@ -97,9 +106,37 @@ export interface GenerateOptions extends Partial<Settings>, TaskInputs {
 }
 
 const KNOWN: Record<keyof GenerateOptions, true> = {
-  prompt: true, negative: true, seed: true, samples: true, height: true, width: true, frames: true, fps: true, steps: true, guidance: true, scheduler: true, dynamicGuidance: true,
-  image: true, video: true, control: true, mask: true, strength: true, fit: true, start: true, loras: true, profile: true, tiling: true, preview: true, textures: true,
-  signal: true, gpuProfile: true, checkFinite: true, onProgress: true, onFrames: true, onStep: true, onWarning: true,
+  prompt: true,
+  negative: true,
+  seed: true,
+  samples: true,
+  height: true,
+  width: true,
+  frames: true,
+  fps: true,
+  steps: true,
+  guidance: true,
+  scheduler: true,
+  dynamicGuidance: true,
+  image: true,
+  video: true,
+  control: true,
+  mask: true,
+  strength: true,
+  fit: true,
+  start: true,
+  loras: true,
+  profile: true,
+  tiling: true,
+  preview: true,
+  textures: true,
+  signal: true,
+  gpuProfile: true,
+  checkFinite: true,
+  onProgress: true,
+  onFrames: true,
+  onStep: true,
+  onWarning: true,
 };
 
 /** Of a prompt. A tokenizer takes some 70 bytes for each. */
@@ -111,16 +148,32 @@ export function checkOptions(options: GenerateOptions): void {
   const fail = (rule: string): never => {
     throw new CogwheelError("generate", rule);
   };
-  if (unknown !== undefined) fail(`options must be among ${Object.keys(KNOWN).join(", ")}, got ${JSON.stringify(unknown)}; check its spelling`);
-  if (typeof options.prompt !== "string" || options.prompt.trim() === "") fail(`the prompt must not be empty, got ${JSON.stringify(options.prompt)}; say what to show`);
-  if (options.negative !== undefined && typeof options.negative !== "string") fail(`negative must be a text, got ${JSON.stringify(options.negative)?.slice(0, 60)}; leave it out for none`);
-  for (const [name, text] of [["the prompt", options.prompt], ["negative", options.negative ?? ""]] as const) if (text.length > MOST_CHARACTERS) fail(`${name} may have ${MOST_CHARACTERS} characters, of which a model reads the first few hundred words, got ${text.length}; shorten it`);
-  if (options.seed !== undefined && !Number.isSafeInteger(options.seed)) fail(`a seed must be a whole number up to 2^53 − 1, got ${options.seed}`);
-  if (options.samples !== undefined && !(Number.isInteger(options.samples) && options.samples >= 1 && options.samples <= 64)) fail(`samples must be a whole number from 1 to 64, got ${options.samples}`);
-  if (options.loras !== undefined && !(Array.isArray(options.loras) && options.loras.every((lora) => lora?.adapter))) fail(`loras must be a list of { adapter, scale }, got ${JSON.stringify(options.loras)?.slice(0, 60)}`);
-  if (options.textures && options.onFrames) fail("frames are either left on the device or handed over, got textures and onFrames; leave one out");
-  if (options.textures && options.tiling === "reference") fail("textures are made as frames are decoded, got tiling reference, which blends them at the end; leave one out");
-  if (options.tiling !== undefined && !TILINGS.includes(options.tiling)) fail(`tiling must be ${TILINGS.join(", ")}, got ${JSON.stringify(options.tiling)}`);
+  if (unknown !== undefined)
+    fail(`options must be among ${Object.keys(KNOWN).join(", ")}, got ${JSON.stringify(unknown)}; check its spelling`);
+  if (typeof options.prompt !== "string" || options.prompt.trim() === "")
+    fail(`the prompt must not be empty, got ${JSON.stringify(options.prompt)}; say what to show`);
+  if (options.negative !== undefined && typeof options.negative !== "string")
+    fail(`negative must be a text, got ${JSON.stringify(options.negative)?.slice(0, 60)}; leave it out for none`);
+  for (const [name, text] of [
+    ["the prompt", options.prompt],
+    ["negative", options.negative ?? ""],
+  ] as const)
+    if (text.length > MOST_CHARACTERS)
+      fail(
+        `${name} may have ${MOST_CHARACTERS} characters, of which a model reads the first few hundred words, got ${text.length}; shorten it`,
+      );
+  if (options.seed !== undefined && !Number.isSafeInteger(options.seed))
+    fail(`a seed must be a whole number up to 2^53 − 1, got ${options.seed}`);
+  if (options.samples !== undefined && !(Number.isInteger(options.samples) && options.samples >= 1 && options.samples <= 64))
+    fail(`samples must be a whole number from 1 to 64, got ${options.samples}`);
+  if (options.loras !== undefined && !(Array.isArray(options.loras) && options.loras.every((lora) => lora?.adapter)))
+    fail(`loras must be a list of { adapter, scale }, got ${JSON.stringify(options.loras)?.slice(0, 60)}`);
+  if (options.textures && options.onFrames)
+    fail("frames are either left on the device or handed over, got textures and onFrames; leave one out");
+  if (options.textures && options.tiling === "reference")
+    fail("textures are made as frames are decoded, got tiling reference, which blends them at the end; leave one out");
+  if (options.tiling !== undefined && !TILINGS.includes(options.tiling))
+    fail(`tiling must be ${TILINGS.join(", ")}, got ${JSON.stringify(options.tiling)}`);
 }
 
 /** The options that are set, without those that say `undefined`. */

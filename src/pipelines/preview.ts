@@ -31,14 +31,23 @@ export async function probeColors(vae: CausalVae, signal?: AbortSignal): Promise
   const channels = posterior.shape[1];
   const rows: number[][] = [];
   const colors: number[][] = [];
-  for (let b = 0; b < PICTURES; b++) for (let y = 0; y < SIDE; y++) for (let x = 0; x < SIDE; x++) {
-    rows.push([...Array.from({ length: channels }, (_, k) => latents[((b * channels + k) * SIDE + y) * SIDE + x]! * vae.config.scaling_factor), 1]);
-    colors.push([0, 1, 2].map((c) => {
-      let sum = 0;
-      for (let v = 0; v < ratio; v++) for (let u = 0; u < ratio; u++) sum += pixels[((b * vae.config.in_channels + c) * side + y * ratio + v) * side + x * ratio + u]!;
-      return sum / ratio ** 2 / 2 + 0.5;
-    }));
-  }
+  for (let b = 0; b < PICTURES; b++)
+    for (let y = 0; y < SIDE; y++)
+      for (let x = 0; x < SIDE; x++) {
+        rows.push([
+          ...Array.from({ length: channels }, (_, k) => latents[((b * channels + k) * SIDE + y) * SIDE + x]! * vae.config.scaling_factor),
+          1,
+        ]);
+        colors.push(
+          [0, 1, 2].map((c) => {
+            let sum = 0;
+            for (let v = 0; v < ratio; v++)
+              for (let u = 0; u < ratio; u++)
+                sum += pixels[((b * vae.config.in_channels + c) * side + y * ratio + v) * side + x * ratio + u]!;
+            return sum / ratio ** 2 / 2 + 0.5;
+          }),
+        );
+      }
   return leastSquares(rows, colors);
 }
 
@@ -90,14 +99,22 @@ export function leastSquares(rows: readonly (readonly number[])[], values: reado
  * The clean video as it looks after a step: what the sampler itself took it for. DPM keeps it; DDIM's follows from the latents before
  * and after, for next = keep · before + step · clean.
  */
-export function cleanLatents(before: Float32Array, after: DenoiseState, { keep, step, oldStep, noiseStep }: StepCoefficients): Float32Array {
+export function cleanLatents(
+  before: Float32Array,
+  after: DenoiseState,
+  { keep, step, oldStep, noiseStep }: StepCoefficients,
+): Float32Array {
   if (after.original) return after.original;
   if (step === 0 || oldStep !== 0 || noiseStep !== 0) return after.latents;
   return after.latents.map((v, i) => (v - keep * before[i]!) / step);
 }
 
 /** Frames of one sample's latents [F, C, h, w] (scaled, as the transformer has them); the first `skip` frames are padding. */
-export function previewFrames(latents: Float32Array, s: { frames: number; channels: number; height: number; width: number; skip: number }, colors: LatentColors): RgbaFrame[] {
+export function previewFrames(
+  latents: Float32Array,
+  s: { frames: number; channels: number; height: number; width: number; skip: number },
+  colors: LatentColors,
+): RgbaFrame[] {
   const plane = s.height * s.width;
   return Array.from({ length: s.frames - s.skip }, (_, f) => {
     const data = new Uint8ClampedArray(4 * plane).fill(255);

@@ -25,12 +25,16 @@ const SWITCHES: Readonly<Record<ReferenceProfile, ProfileSwitches>> = {
 };
 
 export function switchesOf(profile: ReferenceProfile = "diffusers"): ProfileSwitches {
-  if (!PROFILES.includes(profile)) throw new CogwheelError("generate", `profile must be ${PROFILES.join(", ")}, got ${JSON.stringify(profile)}; diffusers is the default`);
+  if (!PROFILES.includes(profile))
+    throw new CogwheelError("generate", `profile must be ${PROFILES.join(", ")}, got ${JSON.stringify(profile)}; diffusers is the default`);
   return SWITCHES[profile];
 }
 
 /** Text tokens of a prompt. */
-export function textLength({ textLengthInTime }: ProfileSwitches, config: { patch_size_t: number | null; max_text_seq_length: number }): number {
+export function textLength(
+  { textLengthInTime }: ProfileSwitches,
+  config: { patch_size_t: number | null; max_text_seq_length: number },
+): number {
   return config.patch_size_t === null ? config.max_text_seq_length : Math.min(config.max_text_seq_length, textLengthInTime);
 }
 
@@ -38,6 +42,12 @@ export function textLength({ textLengthInTime }: ProfileSwitches, config: { patc
  * Dynamic guidance for step `i` of `steps`. With `progress` the formula's (N − t) / N, which presumes that t falls from N to 0,
  * is i / N: guidance rises once, from 1 towards 1 + scale.
  */
-export function dynamicGuidanceAt({ dynamicGuidance: follows }: ProfileSwitches, scale: number, steps: number, i: number, timestep: number): number {
+export function dynamicGuidanceAt(
+  { dynamicGuidance: follows }: ProfileSwitches,
+  scale: number,
+  steps: number,
+  i: number,
+  timestep: number,
+): number {
   return dynamicGuidance(scale, steps, follows === "progress" ? steps - i : timestep);
 }

@@ -44,7 +44,8 @@ export interface StageMemory {
 type Needs = Pick<StageMemory, "weights" | "activations" | "io" | "total" | "host">;
 
 /** Bytes of the machine's memory at most: a CPU adapter takes it for all that is on the adapter, and weights pass through it on their way. */
-export const machineBytes = ({ weights, total, host }: Needs, { kind }: Capabilities): number => (kind === "software" ? total : 0) + host + loadingBytes(weights);
+export const machineBytes = ({ weights, total, host }: Needs, { kind }: Capabilities): number =>
+  (kind === "software" ? total : 0) + host + loadingBytes(weights);
 
 /** The part of a model that a stage loads. */
 export const partOf = (stage: string): string => (stage === "text encoder" ? "text_encoder" : stage === "transformer" ? stage : "vae");
@@ -52,14 +53,31 @@ export const partOf = (stage: string): string => (stage === "text encoder" ? "te
 /** What stages need whose parts stay beside each other. */
 export function together(stages: readonly StageMemory[]): Needs & { stage: string } {
   const sum = (of: (s: StageMemory) => number) => stages.reduce((n, s) => n + of(s), 0);
-  return { stage: stages.map((s) => s.stage).join(", "), weights: sum((s) => s.weights), activations: sum((s) => s.activations), io: sum((s) => s.io), total: sum((s) => s.total), host: Math.max(0, ...stages.map((s) => s.host)) };
+  return {
+    stage: stages.map((s) => s.stage).join(", "),
+    weights: sum((s) => s.weights),
+    activations: sum((s) => s.activations),
+    io: sum((s) => s.io),
+    total: sum((s) => s.total),
+    host: Math.max(0, ...stages.map((s) => s.host)),
+  };
 }
 
 /** Refuses what needs more than the bytes that are free. @param otherwise another remedy than a smaller size or fewer frames */
-export function refuseBeyond(available: number | undefined, room: string, what: string, needs: Needs, caps: Capabilities, otherwise?: string): void {
+export function refuseBeyond(
+  available: number | undefined,
+  room: string,
+  what: string,
+  needs: Needs,
+  caps: Capabilities,
+  otherwise?: string,
+): void {
   const bytes = machineBytes(needs, caps);
   if (available === undefined || bytes <= available) return;
-  throw new CogwheelError(room, `${what} needs ${bytesText(bytes)} (weights ${bytesText(needs.weights)}, activations ${bytesText(needs.activations + needs.io)}${needs.host ? `, host ${bytesText(needs.host)}` : ""}, loading ${bytesText(loadingBytes(needs.weights))}), got ${bytesText(available)} of free memory; choose a smaller size${otherwise === undefined ? " or fewer frames" : `, fewer frames or ${otherwise}`}`);
+  throw new CogwheelError(
+    room,
+    `${what} needs ${bytesText(bytes)} (weights ${bytesText(needs.weights)}, activations ${bytesText(needs.activations + needs.io)}${needs.host ? `, host ${bytesText(needs.host)}` : ""}, loading ${bytesText(loadingBytes(needs.weights))}), got ${bytesText(available)} of free memory; choose a smaller size${otherwise === undefined ? " or fewer frames" : `, fewer frames or ${otherwise}`}`,
+  );
 }
 
 /** Which kernel carries out one kind of work (docs/tuning.md). */
@@ -82,24 +100,62 @@ export interface StagePlanOptions {
   readonly dtype: "f32" | "f16";
 }
 
-export function planStages(configs: Configs, caps: Capabilities, types: (component: string) => Pick<WeightProvider, "type">, o: StagePlanOptions): StageMemory[] {
-  return stageParts(configs, caps, types, o).map(({ stage, plans, vae }) => (vae && o.tiling === "exact" ? measureExact(stage, configs.vae, caps, vae) : measure(stage, plans())));
+export function planStages(
+  configs: Configs,
+  caps: Capabilities,
+  types: (component: string) => Pick<WeightProvider, "type">,
+  o: StagePlanOptions,
+): StageMemory[] {
+  return stageParts(configs, caps, types, o).map(({ stage, plans, vae }) =>
+    vae && o.tiling === "exact" ? measureExact(stage, configs.vae, caps, vae) : measure(stage, plans()),
+  );
 }
 
 /** The plans that a generation's stages run; those of the VAE are a tile's where pictures are taken in tiles. */
-export function stagePlans(configs: Configs, caps: Capabilities, types: (component: string) => Pick<WeightProvider, "type">, o: StagePlanOptions): { stage: string; plans: Plan[] }[] {
+export function stagePlans(
+  configs: Configs,
+  caps: Capabilities,
+  types: (component: string) => Pick<WeightProvider, "type">,
+  o: StagePlanOptions,
+): { stage: string; plans: Plan[] }[] {
   return stageParts(configs, caps, types, o).map(({ stage, plans }) => ({ stage, plans: plans() }));
 }
 
 type VaeShape = Omit<VaeGraphOptions, "continues" | "continued">;
 
-function stageParts(configs: Configs, caps: Capabilities, types: (component: string) => Pick<WeightProvider, "type">, o: StagePlanOptions): { stage: string; vae?: VaeShape; plans: () => Plan[] }[] {
+function stageParts(
+  configs: Configs,
+  caps: Capabilities,
+  types: (component: string) => Pick<WeightProvider, "type">,
+  o: StagePlanOptions,
+): { stage: string; vae?: VaeShape; plans: () => Plan[] }[] {
   const { denoise, dtype, tiling } = o;
   const { height, width } = denoise;
-  const part = (vae: VaeShape) => ({ stage: stageOf(vae), vae, plans: () => planVae(configs.vae, caps, tiling === "none" ? vae : tileOf(configs.vae, vae)) });
+  const part = (vae: VaeShape) => ({
+    stage: stageOf(vae),
+    vae,
+    plans: () => planVae(configs.vae, caps, tiling === "none" ? vae : tileOf(configs.vae, vae)),
+  });
   return [
-    { stage: "text encoder", plans: () => [compile(t5Graph(configs.text, types("text_encoder"), { batch: denoise.guidance ? 2 : 1, length: denoise.textLength, dtype }), caps)] },
-    ...(o.encodedFrames ? [part({ part: "encode", batch: 1, frames: o.encodedFrames, height: height * o.spatial, width: width * o.spatial, format: "sample", dtype })] : []),
+    {
+      stage: "text encoder",
+      plans: () => [
+        compile(t5Graph(configs.text, types("text_encoder"), { batch: denoise.guidance ? 2 : 1, length: denoise.textLength, dtype }), caps),
+      ],
+    },
+    ...(o.encodedFrames
+      ? [
+          part({
+            part: "encode",
+            batch: 1,
+            frames: o.encodedFrames,
+            height: height * o.spatial,
+            width: width * o.spatial,
+            format: "sample",
+            dtype,
+          }),
+        ]
+      : []),
     { stage: "transformer", plans: () => [compile(denoiseGraph(configs.transformer, types("transformer"), denoise, dtype), caps)] },
     part({ part: "decode", batch: 1, frames: o.decodedLatents, height, width, format: "rgba", dtype }),
   ];
@@ -122,9 +178,22 @@ export function measureVae(config: VaeConfig, caps: Capabilities, { tiling, ...o
 function measureExact(stage: string, config: VaeConfig, caps: Capabilities, options: VaeShape): StageMemory {
   const plans = vaeGraphs(config, { type: () => options.dtype }, options).graphs.map((graph) => planExact(graph, caps, DEFAULT_TILE_BYTES));
   const largest = (of: (plan: (typeof plans)[number]) => number) => Math.max(...plans.map(of));
-  const weights = [...new Map(plans.flatMap((p) => [...p.weights].map(([key, w]) => [key, w.bytes] as const))).values()].reduce((a, b) => a + b, 0);
+  const weights = [...new Map(plans.flatMap((p) => [...p.weights].map(([key, w]) => [key, w.bytes] as const))).values()].reduce(
+    (a, b) => a + b,
+    0,
+  );
   const activations = largest((p) => p.deviceBytes);
-  return { stage, weights, activations, io: 0, total: weights + activations, flops: plans.reduce((n, p) => n + p.flops, 0), lowerBound: activations, host: largest((p) => p.hostBytes), choices: kernelChoices(plans.flatMap((p) => p.choices)) };
+  return {
+    stage,
+    weights,
+    activations,
+    io: 0,
+    total: weights + activations,
+    flops: plans.reduce((n, p) => n + p.flops, 0),
+    lowerBound: activations,
+    host: largest((p) => p.hostBytes),
+    choices: kernelChoices(plans.flatMap((p) => p.choices)),
+  };
 }
 
 function measure(stage: string, plans: readonly Plan[]): StageMemory {
@@ -134,7 +203,17 @@ function measure(stage: string, plans: readonly Plan[]): StageMemory {
   const activations = sum(sharedArenas(plans));
   const io = sum(plans.map((p) => p.bytes.io)) - sum(shared);
   const weights = sum([...new Map(plans.flatMap((p) => [...p.weights].map(([key, w]) => [key, w.bytes] as const))).values()]);
-  return { stage, weights, activations, io, total: weights + activations + io, flops: sum(plans.map((p) => p.cost.flops)), lowerBound: Math.max(...plans.map((p) => p.bytes.lowerBound)), host: 0, choices: kernelChoices(plans.flatMap((p) => p.choices)) };
+  return {
+    stage,
+    weights,
+    activations,
+    io,
+    total: weights + activations + io,
+    flops: sum(plans.map((p) => p.cost.flops)),
+    lowerBound: Math.max(...plans.map((p) => p.bytes.lowerBound)),
+    host: 0,
+    choices: kernelChoices(plans.flatMap((p) => p.choices)),
+  };
 }
 
 function kernelChoices(choices: readonly Choice[]): KernelChoice[] {

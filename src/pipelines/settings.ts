@@ -35,14 +35,26 @@ export interface ModelRules {
 
 /** The published advice: 50 steps, guidance 6; the size, length and frame rate that the model was trained at. */
 export function defaultSettings(rules: ModelRules): Settings {
-  const size = rules.anySize ? { height: 768, width: 1360, fps: 16 } : { height: rules.sampleHeight * rules.spatial, width: rules.sampleWidth * rules.spatial, fps: 8 };
+  const size = rules.anySize
+    ? { height: 768, width: 1360, fps: 16 }
+    : { height: rules.sampleHeight * rules.spatial, width: rules.sampleWidth * rules.spatial, fps: 8 };
   return {
-    ...size, frames: rules.sampleFrames, steps: 50, guidance: 6, scheduler: rules.scheduler,
+    ...size,
+    frames: rules.sampleFrames,
+    steps: 50,
+    guidance: 6,
+    scheduler: rules.scheduler,
   };
 }
 
 const KEYS: Record<string, keyof Settings> = {
-  height: "height", width: "width", num_frames: "frames", fps: "fps", num_inference_steps: "steps", guidance_scale: "guidance", scheduler: "scheduler",
+  height: "height",
+  width: "width",
+  num_frames: "frames",
+  fps: "fps",
+  num_inference_steps: "steps",
+  guidance_scale: "guidance",
+  scheduler: "scheduler",
 };
 
 /** The settings among other options, without those that were left open. */
@@ -69,15 +81,32 @@ export function checkSettings(s: Settings, rules: ModelRules): void {
   for (const side of ["height", "width"] as const) {
     if (!Number.isInteger(s[side]) || s[side] < multiple || s[side] % multiple) {
       const near = Math.max(multiple, Math.round(s[side] / multiple) * multiple);
-      throw new CogwheelError("generate", `height and width must be multiples of ${multiple}, got ${side} ${s[side]}; the nearest is ${Number.isFinite(near) ? near : multiple}`);
+      throw new CogwheelError(
+        "generate",
+        `height and width must be multiples of ${multiple}, got ${side} ${s[side]}; the nearest is ${Number.isFinite(near) ? near : multiple}`,
+      );
     }
   }
   latentFrames(s.frames, rules.temporal);
-  if (s.height * s.width * s.frames > MAX_PIXELS) throw new CogwheelError("generate", `a video may have ${MAX_PIXELS} pixels in all, got ${s.width} × ${s.height} × ${s.frames}; choose a smaller size or fewer frames`);
-  if (!Number.isInteger(s.steps) || s.steps < 1 || s.steps > 1000) throw new CogwheelError("generate", `steps must be a whole number from 1 to 1000, got ${s.steps}; 50 is the published advice`);
-  if (!Number.isFinite(s.guidance) || s.guidance < 0) throw new CogwheelError("generate", `guidance must be a number from 0 up, got ${s.guidance}; 6 is the published advice, 1 switches it off`);
-  if (!Number.isFinite(s.fps) || s.fps <= 0 || s.fps > 240) throw new CogwheelError("generate", `fps must be a number above 0 and up to 240, got ${s.fps}; 8 is what the first models were trained at`);
-  if (s.scheduler !== "ddim" && s.scheduler !== "dpm") throw new CogwheelError("generate", `the scheduler must be ddim or dpm, got ${JSON.stringify(s.scheduler)}`);
+  if (s.height * s.width * s.frames > MAX_PIXELS)
+    throw new CogwheelError(
+      "generate",
+      `a video may have ${MAX_PIXELS} pixels in all, got ${s.width} × ${s.height} × ${s.frames}; choose a smaller size or fewer frames`,
+    );
+  if (!Number.isInteger(s.steps) || s.steps < 1 || s.steps > 1000)
+    throw new CogwheelError("generate", `steps must be a whole number from 1 to 1000, got ${s.steps}; 50 is the published advice`);
+  if (!Number.isFinite(s.guidance) || s.guidance < 0)
+    throw new CogwheelError(
+      "generate",
+      `guidance must be a number from 0 up, got ${s.guidance}; 6 is the published advice, 1 switches it off`,
+    );
+  if (!Number.isFinite(s.fps) || s.fps <= 0 || s.fps > 240)
+    throw new CogwheelError(
+      "generate",
+      `fps must be a number above 0 and up to 240, got ${s.fps}; 8 is what the first models were trained at`,
+    );
+  if (s.scheduler !== "ddim" && s.scheduler !== "dpm")
+    throw new CogwheelError("generate", `the scheduler must be ddim or dpm, got ${JSON.stringify(s.scheduler)}`);
 }
 
 /**
@@ -92,5 +121,8 @@ export function latentFrames(frames: number, temporal: number): number {
   }
   const below = Number.isFinite(frames) && frames > 1 ? Math.max(0, Math.floor(frames / period)) : 0;
   const near = [below * period, below * period + 1, (below + 1) * period, (below + 1) * period + 1].filter((n) => n > 0);
-  throw new CogwheelError("generate", `this model makes ${period}·k or ${period}·k + 1 frames, got ${frames}; the nearest are ${near.join(", ")}`);
+  throw new CogwheelError(
+    "generate",
+    `this model makes ${period}·k or ${period}·k + 1 frames, got ${frames}; the nearest are ${near.join(", ")}`,
+  );
 }

@@ -71,7 +71,8 @@ const ENCODE = [...RUN, "width", "height", "fit", "frames", "seed"];
 /** An option that is misspelled would change nothing, silently. */
 function checkNames(options: object, known: readonly string[]): void {
   const unknown = Object.keys(options).find((name) => !known.includes(name));
-  if (unknown !== undefined) throw new CogwheelError("vae", `options must be among ${known.join(", ")}, got ${JSON.stringify(unknown)}; check its spelling`);
+  if (unknown !== undefined)
+    throw new CogwheelError("vae", `options must be among ${known.join(", ")}, got ${JSON.stringify(unknown)}; check its spelling`);
 }
 
 /** Frames that so many latent frames decode to. */
@@ -107,7 +108,11 @@ export class VideoVae implements AsyncDisposable {
   /** Opens the `vae` of a checkpoint, named as for `CogVideoX.open`. Weights are read by the first call that needs them. */
   static async open(from: string | URL | CheckpointSource, options: OpenVaeOptions = {}): Promise<VideoVae> {
     checkNames(options, OPEN);
-    if (options.dtype !== undefined && options.dtype !== "f32" && options.dtype !== "f16") throw new CogwheelError("vae", `dtype must be f32 or f16, got ${JSON.stringify(options.dtype)}; leave it out for the adapter's better one`);
+    if (options.dtype !== undefined && options.dtype !== "f32" && options.dtype !== "f16")
+      throw new CogwheelError(
+        "vae",
+        `dtype must be f32 or f16, got ${JSON.stringify(options.dtype)}; leave it out for the adapter's better one`,
+      );
     const what = { only: ["vae"], ...(options.variant ? { variant: options.variant } : {}) };
     const checkpoint = await openCheckpoint(await openSource(from, { ...what, ...(options.hub ? { hub: options.hub } : {}) }), what);
     let gpu: Gpu | undefined;
@@ -116,7 +121,8 @@ export class VideoVae implements AsyncDisposable {
       const config = parseVaeConfig(component.config);
       expectWeights(component, vaeWeights(config));
       gpu = options.gpu ?? (await Gpu.open(defined({ adapter: options.adapter, tuning: options.tuning, onWarning: options.onWarning })));
-      if (options.dtype === "f16" && !gpu.caps.f16) throw new CogwheelError("vae", `dtype f16 needs an adapter with shader-f16, got ${gpu.name}; use f32 or another adapter`);
+      if (options.dtype === "f16" && !gpu.caps.f16)
+        throw new CogwheelError("vae", `dtype f16 needs an adapter with shader-f16, got ${gpu.name}; use f32 or another adapter`);
       const dtype = options.dtype ?? (gpu.caps.f16 && gpu.caps.kind === "hardware" ? "f16" : "f32");
       const weights = await ComponentWeights.open(component, dtype, defined({ signal: options.signal }));
       if (weights.kept.length) options.onWarning?.(keptMessage(component.name, weights.kept));
@@ -147,14 +153,18 @@ export class VideoVae implements AsyncDisposable {
     const { spatial, temporal } = this.ratio;
     const down = (size: number): number => Math.max(spatial, Math.floor(size / spatial) * spatial);
     const { width = down(first.width), height = down(first.height), fit = "crop", seed } = options;
-    if (seed !== undefined && !Number.isSafeInteger(seed)) throw new CogwheelError("vae", `a seed must be a whole number up to 2^53 − 1, got ${seed}; leave it out for the posterior's mean`);
+    if (seed !== undefined && !Number.isSafeInteger(seed))
+      throw new CogwheelError("vae", `a seed must be a whole number up to 2^53 − 1, got ${seed}; leave it out for the posterior's mean`);
     const count = options.frames ?? framesThatReturn(frames.length, temporal);
     latentFrames(count, temporal);
-    if (count > frames.length) throw new CogwheelError("vae", `the video must have the ${count} frames that are asked for, got ${frames.length}; ask for fewer`);
+    if (count > frames.length)
+      throw new CogwheelError("vae", `the video must have the ${count} frames that are asked for, got ${frames.length}; ask for fewer`);
     const shape = { batch: 1, frames: count, height, width };
     // Before its turn, as the latents of `decode` are copied: what the caller does with its frames then is its own.
     const pixels = fitFrames(frames.slice(0, count), { width, height, fit });
-    const posterior = await this.#turns.take(options.signal, (signal) => this.#vae.encode(pixels, shape, this.#run("encode", shape, { ...options, signal })));
+    const posterior = await this.#turns.take(options.signal, (signal) =>
+      this.#vae.encode(pixels, shape, this.#run("encode", shape, { ...options, signal })),
+    );
     const [, channels, latents, h, w] = posterior.shape;
     expectSize(w * spatial, h * spatial, { width, height });
     const z = seed === undefined ? posterior.mode() : posterior.sample(new TorchGenerator(seed).randn([...posterior.shape]));
@@ -170,8 +180,16 @@ export class VideoVae implements AsyncDisposable {
     checkNames(options, RUN);
     expectFloats(latents.data, "vae", "latents");
     const { data, frames, channels, height, width } = latents;
-    if (channels !== this.config.latent_channels) throw new CogwheelError("vae", `latents must have this VAE's ${this.config.latent_channels} channels, got ${channels}; decode them with the VAE that they are of`);
-    if (data.length !== frames * channels * height * width) throw new CogwheelError("vae", `latents [${frames}, ${channels}, ${height}, ${width}] must have ${frames * channels * height * width} values, got ${data.length}; check their size`);
+    if (channels !== this.config.latent_channels)
+      throw new CogwheelError(
+        "vae",
+        `latents must have this VAE's ${this.config.latent_channels} channels, got ${channels}; decode them with the VAE that they are of`,
+      );
+    if (data.length !== frames * channels * height * width)
+      throw new CogwheelError(
+        "vae",
+        `latents [${frames}, ${channels}, ${height}, ${width}] must have ${frames * channels * height * width} values, got ${data.length}; check their size`,
+      );
     const own = { ...latents, data: data.slice() };
     return await this.#turns.take(options.signal, (signal) => this.#decode(own, { ...options, signal }));
   }
@@ -187,9 +205,11 @@ export class VideoVae implements AsyncDisposable {
     }
     const out: RgbaFrame[] = [];
     await this.#vae.decode(z, shape, {
-      ...run, format: "rgba",
+      ...run,
+      format: "rgba",
       onFrames: ({ frames: count, height, width, data }: DecodedFrames) => {
-        for (let f = 0; f < count; f++) out.push({ width, height, data: (data as Uint8Array).subarray(f * width * height * 4, (f + 1) * width * height * 4) });
+        for (let f = 0; f < count; f++)
+          out.push({ width, height, data: (data as Uint8Array).subarray(f * width * height * 4, (f + 1) * width * height * 4) });
       },
     });
     return out;
@@ -197,8 +217,18 @@ export class VideoVae implements AsyncDisposable {
 
   /** Which tiling, once the plan is known to fit; what does not fit is refused before anything is loaded. */
   #run(part: "encode" | "decode", shape: VideoShape, { tiling, signal, checkFinite, onProgress, onTiling }: RunOptions): VaeRunOptions {
-    if (tiling !== undefined && !TILINGS.includes(tiling)) throw new CogwheelError("vae", `tiling must be ${TILINGS.join(", ")}, got ${JSON.stringify(tiling)}`);
-    const plan = (mode: TilingMode) => ({ mode, ...measureVae(this.config, this.gpu.caps, { part, ...shape, format: part === "encode" ? "sample" : "rgba", tiling: mode, dtype: this.dtype }) });
+    if (tiling !== undefined && !TILINGS.includes(tiling))
+      throw new CogwheelError("vae", `tiling must be ${TILINGS.join(", ")}, got ${JSON.stringify(tiling)}`);
+    const plan = (mode: TilingMode) => ({
+      mode,
+      ...measureVae(this.config, this.gpu.caps, {
+        part,
+        ...shape,
+        format: part === "encode" ? "sample" : "rgba",
+        tiling: mode,
+        dtype: this.dtype,
+      }),
+    });
     let planned;
     try {
       planned = plan(tiling ?? "none");
@@ -206,7 +236,14 @@ export class VideoVae implements AsyncDisposable {
       if (tiling !== undefined || !(error instanceof CogwheelError)) throw error;
       planned = plan("exact");
     }
-    refuseBeyond(availableMemoryBytes(), "vae", `to ${part} ${shape.frames} frames of ${shape.width} × ${shape.height}`, planned, this.gpu.caps, planned.mode === "none" ? "tiling exact" : undefined);
+    refuseBeyond(
+      availableMemoryBytes(),
+      "vae",
+      `to ${part} ${shape.frames} frames of ${shape.width} × ${shape.height}`,
+      planned,
+      this.gpu.caps,
+      planned.mode === "none" ? "tiling exact" : undefined,
+    );
     return { ...(planned.mode === "none" ? {} : { tiling: planned.mode }), ...defined({ signal, checkFinite, onProgress, onTiling }) };
   }
 
@@ -224,5 +261,9 @@ export class VideoVae implements AsyncDisposable {
 
 /** Reference tiling keeps parts of its tiles, which only at some sizes come to the whole. */
 export function expectSize(width: number, height: number, want: { width: number; height: number }): void {
-  if (width !== want.width || height !== want.height) throw new CogwheelError("vae", `reference tiling of this VAE gives ${width} × ${height} pixels in place of ${want.width} × ${want.height}, for its overlaps do not come out even; choose another size or tiling exact`);
+  if (width !== want.width || height !== want.height)
+    throw new CogwheelError(
+      "vae",
+      `reference tiling of this VAE gives ${width} × ${height} pixels in place of ${want.width} × ${want.height}, for its overlaps do not come out even; choose another size or tiling exact`,
+    );
 }

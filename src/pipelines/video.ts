@@ -41,7 +41,13 @@ export class Video {
 
   #sample(sample: number): readonly RgbaFrame[] {
     const frames = this.samples[sample];
-    if (!frames) throw new CogwheelError("generate", this.textures.length ? "the frames were left on the device as textures, got a call that needs their bytes; generate without `textures`" : `sample must be a number from 0 to ${this.samples.length - 1}, got ${sample}`);
+    if (!frames)
+      throw new CogwheelError(
+        "generate",
+        this.textures.length
+          ? "the frames were left on the device as textures, got a call that needs their bytes; generate without `textures`"
+          : `sample must be a number from 0 to ${this.samples.length - 1}, got ${sample}`,
+      );
     return frames;
   }
 
@@ -57,7 +63,8 @@ export function rgbaFrames({ data, shape }: { data: Float32Array; shape: readonl
   const plane = height * width;
   return Array.from({ length: count }, (_, t) => {
     const rgba = new Uint8ClampedArray(4 * plane).fill(255);
-    for (let c = 0; c < 3; c++) for (let i = 0, at = (c * count + t) * plane; i < plane; i++, at++) rgba[4 * i + c] = (data[at]! / 2 + 0.5) * 255; // clamps, and rounds halves to even
+    for (let c = 0; c < 3; c++)
+      for (let i = 0, at = (c * count + t) * plane; i < plane; i++, at++) rgba[4 * i + c] = (data[at]! / 2 + 0.5) * 255; // clamps, and rounds halves to even
     return { width, height, data: new Uint8Array(rgba.buffer) };
   });
 }

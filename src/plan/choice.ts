@@ -38,7 +38,8 @@ export function howChosen(choices: readonly Choice[]): HowChosen | null {
 
 /** `tiled bm=64 bn=64 …`: the variant's name and all its numbers. */
 export function variantLabel({ name, ...rest }: Variant): string {
-  const parts = (record: object): string[] => Object.entries(record).flatMap(([key, value]) => (typeof value === "object" ? parts(value as object) : [`${key}=${value}`]));
+  const parts = (record: object): string[] =>
+    Object.entries(record).flatMap(([key, value]) => (typeof value === "object" ? parts(value as object) : [`${key}=${value}`]));
   return [name, ...parts(rest)].join(" ");
 }
 
@@ -55,7 +56,12 @@ export function sizeClass(count: number): string {
  * `matmul m≤1024 n=1920 k=1920 f32 f32 f32`: `rounded` sizes by their class, `exact` ones as they are, then storage types. What a variant
  * can run may depend on the exact ones alone, so that every shape of a key has the same candidates.
  */
-export function choiceKey(op: string, rounded: Readonly<Record<string, number>>, exact: Readonly<Record<string, number | string>>, types: readonly string[]): string {
+export function choiceKey(
+  op: string,
+  rounded: Readonly<Record<string, number>>,
+  exact: Readonly<Record<string, number | string>>,
+  types: readonly string[],
+): string {
   return [
     op,
     ...Object.entries(rounded).map(([name, count]) => `${name}${sizeClass(count)}`),
@@ -66,12 +72,19 @@ export function choiceKey(op: string, rounded: Readonly<Record<string, number>>,
 
 /** The candidate that the table names for this key, else the first. */
 export function choose<V extends Variant>(key: string, candidates: readonly V[], tuning: Choices = {}): { variant: V; tuned: boolean } {
-  if (candidates.length === 0) throw new CogwheelError("kernels", `an adapter must run a kernel for every kind of work, got none for "${key}" within its limits; open one with WebGPU's own limits at least`);
+  if (candidates.length === 0)
+    throw new CogwheelError(
+      "kernels",
+      `an adapter must run a kernel for every kind of work, got none for "${key}" within its limits; open one with WebGPU's own limits at least`,
+    );
   const wanted = Object.hasOwn(tuning, key) ? tuning[key] : undefined;
   if (wanted === undefined) return { variant: candidates[0]!, tuned: false };
   const variant = candidates.find((candidate) => variantLabel(candidate) === wanted);
   if (!variant) {
-    throw new CogwheelError("tuning", `a tuned variant must be one that this adapter can run, got ${JSON.stringify(wanted)} for "${key}", which has ${candidates.map((c) => JSON.stringify(variantLabel(c))).join(", ")}; run \`cogwheel tune\` again, or open with tuning: false`);
+    throw new CogwheelError(
+      "tuning",
+      `a tuned variant must be one that this adapter can run, got ${JSON.stringify(wanted)} for "${key}", which has ${candidates.map((c) => JSON.stringify(variantLabel(c))).join(", ")}; run \`cogwheel tune\` again, or open with tuning: false`,
+    );
   }
   return { variant, tuned: true };
 }

@@ -37,18 +37,28 @@ export interface Plan {
   readonly memory: MemoryPlan;
   readonly weights: ReadonlyMap<string, WeightRequest>;
   readonly constants: readonly Tensor[];
-  readonly bytes: { readonly weights: number; readonly activations: number; readonly io: number; readonly lowerBound: number; readonly total: number };
+  readonly bytes: {
+    readonly weights: number;
+    readonly activations: number;
+    readonly io: number;
+    readonly lowerBound: number;
+    readonly total: number;
+  };
   readonly cost: Cost;
 }
 
-export const weightKey = (tensor: Tensor, packing: Packing): string => `${tensor.root.weights.join("+")}|${tensor.shape.join("×")}|${packing}|${tensor.dtype}`;
+export const weightKey = (tensor: Tensor, packing: Packing): string =>
+  `${tensor.root.weights.join("+")}|${tensor.shape.join("×")}|${packing}|${tensor.dtype}`;
 
 /** A node's cost over its dispatches. */
 function shareCost(whole: Cost, dispatches: readonly Dispatch[]): Cost[] {
   const own = dispatches.map((d) => d.cost);
   const others = own.filter((c) => !c).length || 1;
   const spent = (key: keyof Cost) => own.reduce((n, c) => n + (c?.[key] ?? 0), 0);
-  const rest: Cost = { flops: Math.max(0, whole.flops - spent("flops")) / others, bytes: Math.max(0, whole.bytes - spent("bytes")) / others };
+  const rest: Cost = {
+    flops: Math.max(0, whole.flops - spent("flops")) / others,
+    bytes: Math.max(0, whole.bytes - spent("bytes")) / others,
+  };
   return own.map((c) => c ?? rest);
 }
 
@@ -71,7 +81,17 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
         return tensor;
       },
       constant(name, data, shape) {
-        const tensor = new Tensor(graph, graph.tensors.length + scratch.length, `${node.name}:${name}`, shape, data instanceof Float32Array ? "f32" : "u32", "constant", undefined, [], data);
+        const tensor = new Tensor(
+          graph,
+          graph.tensors.length + scratch.length,
+          `${node.name}:${name}`,
+          shape,
+          data instanceof Float32Array ? "f32" : "u32",
+          "constant",
+          undefined,
+          [],
+          data,
+        );
         scratch.push(tensor);
         return tensor;
       },
@@ -85,7 +105,10 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
     for (const [i, dispatch] of [...before, ...dispatches].entries()) {
       const { grid } = dispatch;
       if (grid.some((n) => n > caps.maxGrid || n < 1 || !Number.isInteger(n))) {
-        throw new CogwheelError(node.op.name, `a grid must be 1 to ${caps.maxGrid} workgroups a dimension, got [${grid.join(", ")}] in ${node.name}; fold it (foldGrid)`);
+        throw new CogwheelError(
+          node.op.name,
+          `a grid must be 1 to ${caps.maxGrid} workgroups a dimension, got [${grid.join(", ")}] in ${node.name}; fold it (foldGrid)`,
+        );
       }
       steps.push({ node, dispatch, label: kernelLabel(dispatch.kernel, dispatch), cost: shares[i]!, chosen });
     }
@@ -102,28 +125,54 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
     const writes: number[] = [];
     for (const [name, info] of Object.entries(step.dispatch.kernel.bindings) as [string, BindingInfo][]) {
       const binding = step.dispatch.bindings[name];
-      if (!binding) throw new CogwheelError(step.node.op.name, `every binding of ${step.dispatch.kernel.name} must be given, got none for "${name}"; bind it in lower()`);
+      if (!binding)
+        throw new CogwheelError(
+          step.node.op.name,
+          `every binding of ${step.dispatch.kernel.name} must be given, got none for "${name}"; bind it in lower()`,
+        );
       const view = viewOf(binding);
       const { root } = view.tensor;
       const packing = view.packing ?? "natural";
       const whole = root.role === "weight" ? packedBytes(view.tensor.shape, packing, root.dtype) : root.bytes;
       const bound = view.bytes ?? whole - (view.offset ?? 0);
       if (bound > caps.maxBindingBytes) {
-        throw new CogwheelError(step.node.op.name, `a binding may have ${caps.maxBindingBytes} bytes on this adapter, got ${bound} for "${name}" (${view.tensor}) in ${step.node.name}; choose a smaller size, fewer frames or dtype f16`);
+        throw new CogwheelError(
+          step.node.op.name,
+          `a binding may have ${caps.maxBindingBytes} bytes on this adapter, got ${bound} for "${name}" (${view.tensor}) in ${step.node.name}; choose a smaller size, fewer frames or dtype f16`,
+        );
       }
       if ((view.offset ?? 0) % caps.offsetAlignment !== 0) {
-        throw new CogwheelError(step.node.op.name, `a view must start at a multiple of ${caps.offsetAlignment} bytes, got ${view.offset} for "${name}"; align the window`);
+        throw new CogwheelError(
+          step.node.op.name,
+          `a view must start at a multiple of ${caps.offsetAlignment} bytes, got ${view.offset} for "${name}"; align the window`,
+        );
       }
       if (root.role === "weight") {
         const key = weightKey(view.tensor, packing);
-        if (!weights.has(key)) weights.set(key, { key, names: root.weights, shape: view.tensor.shape, packing, dtype: root.dtype, bytes: packedBytes(view.tensor.shape, packing, root.dtype) });
+        if (!weights.has(key))
+          weights.set(key, {
+            key,
+            names: root.weights,
+            shape: view.tensor.shape,
+            packing,
+            dtype: root.dtype,
+            bytes: packedBytes(view.tensor.shape, packing, root.dtype),
+          });
       } else if (root.role === "constant") constants.set(root.id, root);
       if (info.access === "read_write") {
-        if (root.role !== "activation") throw new CogwheelError(step.node.op.name, `only activations may be written, got ${root.role} ${root.name} in ${step.node.name}; write to an output`);
+        if (root.role !== "activation")
+          throw new CogwheelError(
+            step.node.op.name,
+            `only activations may be written, got ${root.role} ${root.name} in ${step.node.name}; write to an output`,
+          );
         writes.push(root.id);
         written.add(root.id);
       } else {
-        if (root.role === "activation" && !written.has(root.id)) throw new CogwheelError(step.node.op.name, `a tensor must be written before it is read, got ${root.name} in ${step.node.name}; record its producer first`);
+        if (root.role === "activation" && !written.has(root.id))
+          throw new CogwheelError(
+            step.node.op.name,
+            `a tensor must be written before it is read, got ${root.name} in ${step.node.name}; record its producer first`,
+          );
         reads.push(root.id);
       }
       if (root.role === "activation" && !outputs.has(root.id)) {
@@ -132,20 +181,33 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
         else lifetimes.set(root.id, { id: root.id, name: root.name, bytes: root.bytes, first: at, last: at });
       }
     }
-    for (const r of reads) for (const w of writes) {
-      if (r === w) throw new CogwheelError(step.node.op.name, `a dispatch may not read and write one tensor through two bindings, got ${step.node.name}; write to another tensor`);
-      if (lifetimes.has(r) && lifetimes.has(w)) conflicts.push([r, w]);
-    }
+    for (const r of reads)
+      for (const w of writes) {
+        if (r === w)
+          throw new CogwheelError(
+            step.node.op.name,
+            `a dispatch may not read and write one tensor through two bindings, got ${step.node.name}; write to another tensor`,
+          );
+        if (lifetimes.has(r) && lifetimes.has(w)) conflicts.push([r, w]);
+      }
   });
   for (const tensor of graph.outputs.values()) {
-    if (tensor.root.role === "weight" || tensor.root.role === "constant") throw new CogwheelError("graph", `an output must be computed by a node or be an input, got the ${tensor.root.role} ${tensor}; leave it out`);
-    if (tensor.root.role === "activation" && !written.has(tensor.root.id)) throw new CogwheelError("graph", `an output must be computed by a node, got ${tensor}; record its producer`);
+    if (tensor.root.role === "weight" || tensor.root.role === "constant")
+      throw new CogwheelError(
+        "graph",
+        `an output must be computed by a node or be an input, got the ${tensor.root.role} ${tensor}; leave it out`,
+      );
+    if (tensor.root.role === "activation" && !written.has(tensor.root.id))
+      throw new CogwheelError("graph", `an output must be computed by a node, got ${tensor}; record its producer`);
   }
 
   for (const { from, to } of graph.carries) {
     const [output, input] = [graph.outputs.get(from), graph.inputs.get(to)];
     if (!output || !input || output.bytes !== input.bytes || output.dtype !== input.dtype) {
-      throw new CogwheelError("graph", `a carry goes from an output to an input of the same size and type, got ${output ?? `no output "${from}"`} to ${input ?? `no input "${to}"`}; check both names`);
+      throw new CogwheelError(
+        "graph",
+        `a carry goes from an output to an input of the same size and type, got ${output ?? `no output "${from}"`} to ${input ?? `no input "${to}"`}; check both names`,
+      );
     }
   }
 
@@ -155,7 +217,13 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
   const io = [...graph.inputs.values(), ...graph.outputs.values(), ...constants.values()].reduce((n, t) => n + t.bytes, 0);
   const cost = steps.reduce((c, s) => ({ flops: c.flops + s.cost.flops, bytes: c.bytes + s.cost.bytes }), { flops: 0, bytes: 0 });
   return {
-    graph, caps, steps, choices, memory, weights, cost,
+    graph,
+    caps,
+    steps,
+    choices,
+    memory,
+    weights,
+    cost,
     constants: [...constants.values()],
     bytes: { weights: weightBytes, activations, io, lowerBound: memory.lowerBound, total: weightBytes + activations + io },
   };

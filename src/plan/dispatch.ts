@@ -68,7 +68,13 @@ export const MAX_DISPATCH_FLOPS: Readonly<Record<Capabilities["kind"], number>> 
  * offsets that a binding may have, and so that a dispatch stays within the limit on work where a row takes `rowFlops`.
  * One window when everything fits. `most`: rows of a window, as far as offsets allow; `what` errors call the rows.
  */
-export function rowWindows(caps: Capabilities, rows: number, rowBytes: readonly number[], rowFlops = 0, { most: wanted = rows, what = "rows" }: { most?: number; what?: string } = {}): RowWindow[] {
+export function rowWindows(
+  caps: Capabilities,
+  rows: number,
+  rowBytes: readonly number[],
+  rowFlops = 0,
+  { most: wanted = rows, what = "rows" }: { most?: number; what?: string } = {},
+): RowWindow[] {
   const widest = Math.max(...rowBytes);
   const affordable = Math.min(wanted, rowFlops > 0 ? Math.max(1, Math.floor(MAX_DISPATCH_FLOPS[caps.kind] / rowFlops)) : rows);
   if (widest * rows <= caps.maxBindingBytes && rows <= affordable) return [{ start: 0, count: rows }];
@@ -76,7 +82,10 @@ export function rowWindows(caps: Capabilities, rows: number, rowBytes: readonly 
   for (const bytes of rowBytes) step = lcm(step, caps.offsetAlignment / gcd(caps.offsetAlignment, bytes));
   const most = Math.floor(caps.maxBindingBytes / widest / step) * step;
   if (most <= 0) {
-    throw new CogwheelError("graph", `a window of ${step} ${what} must fit a binding of ${caps.maxBindingBytes} bytes, got ${what} of ${widest} bytes; choose a smaller size`);
+    throw new CogwheelError(
+      "graph",
+      `a window of ${step} ${what} must fit a binding of ${caps.maxBindingBytes} bytes, got ${what} of ${widest} bytes; choose a smaller size`,
+    );
   }
   const each = Math.min(most, Math.max(step, Math.floor(affordable / step) * step));
   const windows: RowWindow[] = [];

@@ -34,20 +34,42 @@ export class FiniteChecks<S> {
    * @param resource where a tensor lies
    * @param bind makes steps of dispatches
    */
-  static async create<S>(gpu: Gpu, graph: string, nodes: readonly Node[], all: boolean, resource: (view: View) => GPUBufferBinding, bind: (pipelines: readonly Pipeline[], checks: readonly Check[]) => S[]): Promise<FiniteChecks<S>> {
-    const flags = gpu.buffer("check_finite.flags", nodes.length * 4, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC);
+  static async create<S>(
+    gpu: Gpu,
+    graph: string,
+    nodes: readonly Node[],
+    all: boolean,
+    resource: (view: View) => GPUBufferBinding,
+    bind: (pipelines: readonly Pipeline[], checks: readonly Check[]) => S[],
+  ): Promise<FiniteChecks<S>> {
+    const flags = gpu.buffer(
+      "check_finite.flags",
+      nodes.length * 4,
+      GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC,
+    );
     try {
       const limit = gpu.caps.maxBindingBytes - (gpu.caps.maxBindingBytes % 256);
-      const checks = nodes.flatMap((node, slot) => (Object.values(node.outputs) as Tensor[]).flatMap((tensor) => {
-        const parts: Check[] = [];
-        if (tensor.dtype !== "f32" && tensor.dtype !== "f16") return parts;
-        for (let offset = 0; offset < tensor.bytes; offset += limit) {
-          const words = Math.floor(Math.min(limit, tensor.bytes - offset) / 4);
-          if (words > 0) parts.push({ node, half: tensor.dtype === "f16", resources: { x: resource({ tensor, offset, bytes: words * 4 }), flags: { buffer: flags.buffer } }, params: { words, slot }, grid: [Math.min(256, Math.ceil(words / 64)), 1, 1] });
-        }
-        return parts;
-      }));
-      const pipelines = await Promise.all(checks.map(({ half }) => gpu.pipelines.get(checkFinite as Kernel, { consts: { HALF: half ? 1 : 0 } })));
+      const checks = nodes.flatMap((node, slot) =>
+        (Object.values(node.outputs) as Tensor[]).flatMap((tensor) => {
+          const parts: Check[] = [];
+          if (tensor.dtype !== "f32" && tensor.dtype !== "f16") return parts;
+          for (let offset = 0; offset < tensor.bytes; offset += limit) {
+            const words = Math.floor(Math.min(limit, tensor.bytes - offset) / 4);
+            if (words > 0)
+              parts.push({
+                node,
+                half: tensor.dtype === "f16",
+                resources: { x: resource({ tensor, offset, bytes: words * 4 }), flags: { buffer: flags.buffer } },
+                params: { words, slot },
+                grid: [Math.min(256, Math.ceil(words / 64)), 1, 1],
+              });
+          }
+          return parts;
+        }),
+      );
+      const pipelines = await Promise.all(
+        checks.map(({ half }) => gpu.pipelines.get(checkFinite as Kernel, { consts: { HALF: half ? 1 : 0 } })),
+      );
       const steps = new Map<number, S[]>();
       bind(pipelines, checks).forEach((step, i) => {
         const { id } = checks[i]!.node;
@@ -76,6 +98,9 @@ export class FiniteChecks<S> {
     const first = this.nodes.findIndex((_, slot) => counts[slot]! > 0);
     if (first < 0) return;
     const node = this.nodes[first]!;
-    throw new CogwheelError("check-finite", `every value must be finite, got ${counts[first]} NaN or infinite values ${this.all ? "first " : ""}in node ${node.name} of ${this.graph} (${Object.values(node.outputs).join("; ")}); ${this.all ? "check its inputs and weights" : CHECK_FINITE}`);
+    throw new CogwheelError(
+      "check-finite",
+      `every value must be finite, got ${counts[first]} NaN or infinite values ${this.all ? "first " : ""}in node ${node.name} of ${this.graph} (${Object.values(node.outputs).join("; ")}); ${this.all ? "check its inputs and weights" : CHECK_FINITE}`,
+    );
   }
 }

@@ -40,7 +40,10 @@ export function planMemory(
   const sized = tensors.map((t) => ({ ...t, size: Math.ceil(t.bytes / alignment) * alignment, role: roleOf(t.name) }));
   for (const { name, size } of sized) {
     if (size > maxArenaBytes) {
-      throw new CogwheelError("graph", `a tensor must fit a buffer of ${maxArenaBytes} bytes on this adapter, got ${size} for ${name}; choose a smaller size, fewer frames or dtype f16`);
+      throw new CogwheelError(
+        "graph",
+        `a tensor must fit a buffer of ${maxArenaBytes} bytes on this adapter, got ${size} for ${name}; choose a smaller size, fewer frames or dtype f16`,
+      );
     }
   }
   const enemies = new Map<number, number[]>();
@@ -131,7 +134,12 @@ function lowestGap(placed: readonly (Sized & { offset: number })[], tensor: Size
 }
 
 export function largestLiveSet(tensors: readonly Lifetime[]): number {
-  const events = tensors.flatMap((t) => [{ at: t.first, bytes: t.bytes }, { at: t.last + 1, bytes: -t.bytes }]).sort((a, b) => a.at - b.at || a.bytes - b.bytes);
+  const events = tensors
+    .flatMap((t) => [
+      { at: t.first, bytes: t.bytes },
+      { at: t.last + 1, bytes: -t.bytes },
+    ])
+    .sort((a, b) => a.at - b.at || a.bytes - b.bytes);
   let live = 0;
   let most = 0;
   for (const e of events) most = Math.max(most, (live += e.bytes));

@@ -27,8 +27,12 @@ export function packOperands(dispatches: readonly Dispatch[], target: Target): {
     return { tensor: copy, ...part };
   };
   const after = dispatches.map((d) => {
-    const bindings = Object.entries(d.bindings as Record<string, Tensor | View>).map(([name, binding]) => [name, replaced(binding)] as const);
-    return bindings.some(([name, binding]) => binding !== (d.bindings as Record<string, Tensor | View>)[name]) ? { ...d, bindings: Object.fromEntries(bindings) } : d;
+    const bindings = Object.entries(d.bindings as Record<string, Tensor | View>).map(
+      ([name, binding]) => [name, replaced(binding)] as const,
+    );
+    return bindings.some(([name, binding]) => binding !== (d.bindings as Record<string, Tensor | View>)[name])
+      ? { ...d, bindings: Object.fromEntries(bindings) }
+      : d;
   });
   return { before, dispatches: after };
 }
@@ -47,7 +51,9 @@ function pack(x: Tensor, y: Tensor, packing: Exclude<Packing, "natural">, caps: 
     const outputs = Math.min(count * unit, out - start * unit);
     const bytes = outputs * inner * taps * size;
     return dispatch({
-      kernel: packOperand, types: { X: x.dtype }, consts: { PANELS: +(packing === "panel") },
+      kernel: packOperand,
+      types: { X: x.dtype },
+      consts: { PANELS: +(packing === "panel") },
       params: { count: vectors, out: outputs, inner, taps, padded },
       bindings: { x: { tensor: x, offset: start * from, bytes }, y: { tensor: y, offset: start * to, bytes: count * to } },
       grid: foldGrid(Math.ceil(vectors / 64), caps),

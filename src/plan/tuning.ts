@@ -42,16 +42,23 @@ export function tuningHeader(info: GPUAdapterInfo, caps: Capabilities): TuningHe
 
 /** `llvmpipe-1a2b3c4d.json`: a file for each adapter and what it can do. A new driver, or new kernels, find the old one and say so. */
 export function tuningFile({ adapter, capabilities }: TuningHeader): string {
-  const name = [adapter.vendor, adapter.architecture, adapter.device].join("-").toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "").slice(0, 60);
+  const name = [adapter.vendor, adapter.architecture, adapter.device]
+    .join("-")
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, "-")
+    .replace(/^-|-$/g, "")
+    .slice(0, 60);
   return `${name || "adapter"}-${digest(JSON.stringify(adapter) + capabilities)}.json`;
 }
 
 /** Why a table does not hold here; `undefined` if it does. */
 export function whyStale(table: TuningTable, here: TuningHeader): string | undefined {
   for (const key of ["vendor", "architecture", "device"] as const) {
-    if (table.adapter[key] !== here.adapter[key]) return `it was measured on another adapter (${key} ${JSON.stringify(table.adapter[key])}, here ${JSON.stringify(here.adapter[key])})`;
+    if (table.adapter[key] !== here.adapter[key])
+      return `it was measured on another adapter (${key} ${JSON.stringify(table.adapter[key])}, here ${JSON.stringify(here.adapter[key])})`;
   }
-  if (table.driver !== here.driver) return `it was measured with another driver (${JSON.stringify(table.driver)}, here ${JSON.stringify(here.driver)})`;
+  if (table.driver !== here.driver)
+    return `it was measured with another driver (${JSON.stringify(table.driver)}, here ${JSON.stringify(here.driver)})`;
   if (table.capabilities !== here.capabilities) return "the adapter can do other things than when it was measured";
   if (table.kernels !== here.kernels) return `it was measured with other kernels (${table.kernels}, here ${here.kernels})`;
   return undefined;
@@ -62,18 +69,33 @@ export function parseTuning(from: unknown): TuningTable {
   const fail = (rule: string): never => {
     throw new CogwheelError("tuning", `${rule}; run \`cogwheel tune\` again`);
   };
-  const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value);
-  const texts = (value: unknown): value is Record<string, string> => isRecord(value) && Object.values(value).every((v) => typeof v === "string");
+  const isRecord = (value: unknown): value is Record<string, unknown> =>
+    typeof value === "object" && value !== null && !Array.isArray(value);
+  const texts = (value: unknown): value is Record<string, string> =>
+    isRecord(value) && Object.values(value).every((v) => typeof v === "string");
   let table = from;
-  if (typeof from === "string") table = parseJsonObject(from, (rule, cause) => new CogwheelError("tuning", `a tuning table ${rule}; run \`cogwheel tune\` again`, { cause }));
+  if (typeof from === "string")
+    table = parseJsonObject(
+      from,
+      (rule, cause) => new CogwheelError("tuning", `a tuning table ${rule}; run \`cogwheel tune\` again`, { cause }),
+    );
   if (isRecord(table) && isRecord(table["table"])) ({ table } = table);
   if (!isRecord(table)) return fail(`a tuning table must be an object, got ${brief(table)}`);
   const { format, adapter, driver, capabilities, kernels, choices } = table;
   if (format !== FORMAT) return fail(`a tuning table must have format ${FORMAT}, got ${brief(format)}`);
-  if (!texts(adapter) || !["vendor", "architecture", "device"].every((key) => key in adapter)) return fail(`a tuning table must name its adapter's vendor, architecture and device, got ${brief(adapter)}`);
-  if (typeof driver !== "string" || typeof capabilities !== "string" || typeof kernels !== "string") return fail("a tuning table must have driver, capabilities and kernels, got one without");
+  if (!texts(adapter) || !["vendor", "architecture", "device"].every((key) => key in adapter))
+    return fail(`a tuning table must name its adapter's vendor, architecture and device, got ${brief(adapter)}`);
+  if (typeof driver !== "string" || typeof capabilities !== "string" || typeof kernels !== "string")
+    return fail("a tuning table must have driver, capabilities and kernels, got one without");
   if (!texts(choices)) return fail(`a tuning table's choices must be variants by key, got ${brief(choices)}`);
-  return { format, adapter: { vendor: adapter["vendor"]!, architecture: adapter["architecture"]!, device: adapter["device"]! }, driver, capabilities, kernels, choices };
+  return {
+    format,
+    adapter: { vendor: adapter["vendor"]!, architecture: adapter["architecture"]!, device: adapter["device"]! },
+    driver,
+    capabilities,
+    kernels,
+    choices,
+  };
 }
 
 /** 32-bit FNV-1a, as 8 hexadecimal digits. */

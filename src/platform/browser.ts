@@ -6,7 +6,10 @@ function gpu(): GPU {
   const found = globalThis.navigator?.gpu as GPU | undefined;
   if (found) return found;
   const insecure = globalThis.isSecureContext === false;
-  throw new CogwheelError("adapter", `WebGPU must be there, got no navigator.gpu; ${insecure ? "serve the page over https or from localhost" : "use a browser that has WebGPU (Chrome or Edge 113, Safari 26, Firefox 141 or newer)"}.`);
+  throw new CogwheelError(
+    "adapter",
+    `WebGPU must be there, got no navigator.gpu; ${insecure ? "serve the page over https or from localhost" : "use a browser that has WebGPU (Chrome or Edge 113, Safari 26, Firefox 141 or newer)"}.`,
+  );
 }
 
 async function request(options: GPURequestAdapterOptions): Promise<GPUAdapter | null> {
@@ -22,18 +25,34 @@ function describe(adapter: GPUAdapter): { name: string; kind: "hardware" | "soft
 
 export async function requestGpuAdapter({ adapter: want }: AdapterRequest = {}): Promise<FoundAdapter> {
   const fallback = want !== undefined && /^(swiftshader|lavapipe)$/i.test(want);
-  const adapter = (await request({ powerPreference: "high-performance", forceFallbackAdapter: fallback })) ?? (want === undefined ? await request({}) : null);
-  if (!adapter) throw new CogwheelError("adapter", `the browser must give an adapter${want === undefined ? "" : ` for "${want}"`}, got none; see chrome://gpu for why (a blocked driver, or hardware acceleration that is off).`);
+  const adapter =
+    (await request({ powerPreference: "high-performance", forceFallbackAdapter: fallback })) ??
+    (want === undefined ? await request({}) : null);
+  if (!adapter)
+    throw new CogwheelError(
+      "adapter",
+      `the browser must give an adapter${want === undefined ? "" : ` for "${want}"`}, got none; see chrome://gpu for why (a blocked driver, or hardware acceleration that is off).`,
+    );
   const { name, kind } = describe(adapter);
-  const fits = want === undefined || fallback || (want.toLowerCase() === "gpu" ? kind === "hardware" : name.toLowerCase().includes(want.toLowerCase()));
+  const fits =
+    want === undefined ||
+    fallback ||
+    (want.toLowerCase() === "gpu" ? kind === "hardware" : name.toLowerCase().includes(want.toLowerCase()));
   if (!fits) throw new CogwheelError("adapter", `the browser chooses the adapter, got ${name} and not "${want}"; leave adapter out.`);
-  const advice = kind === "software" ? "slow: this adapter runs on the CPU; a GPU, with hardware acceleration switched on in the browser, is faster" : undefined;
+  const advice =
+    kind === "software"
+      ? "slow: this adapter runs on the CPU; a GPU, with hardware acceleration switched on in the browser, is faster"
+      : undefined;
   return { adapter, kind, name, advice, languageFeatures: gpu().wgslLanguageFeatures };
 }
 
 export async function listAdapters(): Promise<ListedAdapter[]> {
   const list: ListedAdapter[] = [];
-  for (const options of [{ powerPreference: "high-performance" }, { powerPreference: "low-power" }, { forceFallbackAdapter: true }] as const) {
+  for (const options of [
+    { powerPreference: "high-performance" },
+    { powerPreference: "low-power" },
+    { forceFallbackAdapter: true },
+  ] as const) {
     const adapter = await request(options);
     if (!adapter) continue;
     const { name, kind } = describe(adapter);
@@ -83,13 +102,19 @@ export function availableMemoryBytes(): number | undefined {
 
 export async function installWebCodecs(): Promise<"browser"> {
   if (typeof VideoEncoder === "undefined" || typeof VideoDecoder === "undefined") {
-    throw new CogwheelError("video", "MP4 and WebM need WebCodecs, got a browser without VideoEncoder; choose gif, or use Chrome or Edge 94, Safari 16.4, Firefox 130 or newer.");
+    throw new CogwheelError(
+      "video",
+      "MP4 and WebM need WebCodecs, got a browser without VideoEncoder; choose gif, or use Chrome or Edge 94, Safari 16.4, Firefox 130 or newer.",
+    );
   }
   return "browser";
 }
 
 function noFiles(what: string): CogwheelError {
-  return new CogwheelError("video", `a browser has no file paths, got "${what}"; use encodeVideo and decodeVideo, which take and give bytes.`);
+  return new CogwheelError(
+    "video",
+    `a browser has no file paths, got "${what}"; use encodeVideo and decodeVideo, which take and give bytes.`,
+  );
 }
 export async function checkWritable(path: string, _kind: "file" | "folder"): Promise<void> {
   throw noFiles(path);

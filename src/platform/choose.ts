@@ -106,19 +106,24 @@ export async function chooseAdapter(want: string | undefined, probe: ProbeAdapte
   const name = want.trim().toLowerCase();
   const { sources, fits } = NAMED[name] ?? {
     sources: all.map(({ source }) => source),
-    fits: (adapter: ProbedAdapter) => name !== "" && `${adapter.name} ${adapter.device} ${adapter.vendor} ${adapter.architecture}`.toLowerCase().includes(name),
+    fits: (adapter: ProbedAdapter) =>
+      name !== "" && `${adapter.name} ${adapter.device} ${adapter.vendor} ${adapter.architecture}`.toLowerCase().includes(name),
   };
   const seen: string[] = [];
   for (const source of new Set([...sources, ...all.map((candidate) => candidate.source)])) {
     const candidate = all.find((one) => one.source === source);
     for (const adapter of candidate ? await probe(candidate, "all") : []) {
-      if (sources.includes(source) && fits(adapter)) return { ...candidate!, ...(adapter.device === undefined ? {} : { device: adapter.device }) };
+      if (sources.includes(source) && fits(adapter))
+        return { ...candidate!, ...(adapter.device === undefined ? {} : { device: adapter.device }) };
       if (!seen.includes(adapter.name)) seen.push(adapter.name);
     }
   }
   if (seen.length === 0) throw noAdapter(all);
   const remedy = { gpu: "install the GPU's driver", lavapipe: MESA_ADVICE, swiftshader: SWIFTSHADER_ADVICE }[name];
-  throw new CogwheelError("adapter", `--adapter must be gpu, lavapipe, swiftshader or part of an adapter's name, got "${want}", and this machine has: ${seen.join(", ")}; choose one of these${remedy ? `, or ${remedy}` : ""}.`);
+  throw new CogwheelError(
+    "adapter",
+    `--adapter must be gpu, lavapipe, swiftshader or part of an adapter's name, got "${want}", and this machine has: ${seen.join(", ")}; choose one of these${remedy ? `, or ${remedy}` : ""}.`,
+  );
 }
 
 /** All adapters of all sources, each once, the default one first. */
@@ -131,13 +136,19 @@ export async function listEveryAdapter(probe: ProbeAdapters): Promise<ListedAdap
   }
   list.sort((a, b) => Number(b.kind === "hardware") - Number(a.kind === "hardware"));
   return list.map(({ device: _, ...adapter }) => {
-    const name = Object.keys(NAMED).find((key) => NAMED[key]!.fits(adapter as ProbedAdapter) && list.find(NAMED[key]!.fits)!.name === adapter.name);
+    const name = Object.keys(NAMED).find(
+      (key) => NAMED[key]!.fits(adapter as ProbedAdapter) && list.find(NAMED[key]!.fits)!.name === adapter.name,
+    );
     return { ...adapter, select: name ?? adapter.name };
   });
 }
 
 function noAdapter(all: readonly Candidate[]): CogwheelError {
-  if (process.platform !== "linux") return new CogwheelError("adapter", `WebGPU needs a GPU with a driver, got none from ${process.platform === "darwin" ? "Metal" : "Direct3D 12 or Vulkan"}; update the GPU's driver.`);
+  if (process.platform !== "linux")
+    return new CogwheelError(
+      "adapter",
+      `WebGPU needs a GPU with a driver, got none from ${process.platform === "darwin" ? "Metal" : "Direct3D 12 or Vulkan"}; update the GPU's driver.`,
+    );
   const swiftshader = all.some(({ source }) => source === "swiftshader");
   const loader = hasVulkanLoader();
   const drivers = driverManifests({ ...process.env, ...all[0]!.env });
@@ -148,11 +159,15 @@ function noAdapter(all: readonly Candidate[]): CogwheelError {
   ];
   // SwiftShader brings a loader, but a process that runs already cannot be made to see it.
   const restart = swiftshader && !loader;
-  return new CogwheelError("adapter", `WebGPU needs a Vulkan driver that Dawn accepts, got ${got.join(", ")}; ${restart ? "start the script with `npx cogwheel --exec SCRIPT`, which lets Node see SwiftShader's loader, or " : ""}${MESA_ADVICE}; or ${SWIFTSHADER_ADVICE}.`);
+  return new CogwheelError(
+    "adapter",
+    `WebGPU needs a Vulkan driver that Dawn accepts, got ${got.join(", ")}; ${restart ? "start the script with `npx cogwheel --exec SCRIPT`, which lets Node see SwiftShader's loader, or " : ""}${MESA_ADVICE}; or ${SWIFTSHADER_ADVICE}.`,
+  );
 }
 
 /** How to get a faster adapter than a software one. */
 export function adviceFor(name: string): string {
-  if (/swiftshader/i.test(name)) return "slow: SwiftShader runs on the CPU, without f16; a GPU, or Mesa's lavapipe (`apt-get install mesa-vulkan-drivers`, Mesa 24 or newer), is faster";
+  if (/swiftshader/i.test(name))
+    return "slow: SwiftShader runs on the CPU, without f16; a GPU, or Mesa's lavapipe (`apt-get install mesa-vulkan-drivers`, Mesa 24 or newer), is faster";
   return "slow: this adapter runs on the CPU; a GPU with its driver is faster";
 }

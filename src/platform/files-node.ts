@@ -19,7 +19,11 @@ export async function installWebCodecs(): Promise<"package"> {
   try {
     codecs = (await import("@napi-rs/webcodecs")) as unknown as Record<string, unknown>;
   } catch (error) {
-    throw new CogwheelError("video", `MP4 and WebM need the package @napi-rs/webcodecs, got ${(error as Error).message}; run \`npm i @napi-rs/webcodecs@1.3.1\`, or write gif or png`, { cause: error });
+    throw new CogwheelError(
+      "video",
+      `MP4 and WebM need the package @napi-rs/webcodecs, got ${(error as Error).message}; run \`npm i @napi-rs/webcodecs@1.3.1\`, or write gif or png`,
+      { cause: error },
+    );
   }
   for (const name of ["VideoEncoder", "VideoDecoder", "VideoFrame", "VideoColorSpace", "EncodedVideoChunk"]) scope[name] ??= codecs[name];
   return "package";

@@ -36,7 +36,11 @@ function pidNamespace(): string {
 function startOf(pid: number | "self"): string {
   try {
     // The second field is the command's name in brackets, which may hold anything.
-    return readFileSync(`/proc/${pid}/stat`, "latin1").replace(/^.*\) /s, "").split(" ")[19] ?? "0";
+    return (
+      readFileSync(`/proc/${pid}/stat`, "latin1")
+        .replace(/^.*\) /s, "")
+        .split(" ")[19] ?? "0"
+    );
   } catch {
     return "0";
   }

@@ -45,14 +45,21 @@ const LEAST_SPACE = 1150 * 2 ** 20;
 export function refuseTightAddressSpace(): void {
   const space = addressSpace();
   if (!space || space.left >= LEAST_SPACE) return;
-  throw new CogwheelError("adapter", `Dawn and a driver need ${bytesText(LEAST_SPACE, 1)} of address space, got ${bytesText(Math.max(0, space.left))} left of a limit of ${bytesText(space.limit, 1)}; raise it (ulimit -v)`);
+  throw new CogwheelError(
+    "adapter",
+    `Dawn and a driver need ${bytesText(LEAST_SPACE, 1)} of address space, got ${bytesText(Math.max(0, space.left))} left of a limit of ${bytesText(space.limit, 1)}; raise it (ulimit -v)`,
+  );
 }
 
 /** What a container's limit leaves; files that the kernel caches for it can be dropped and do not count. */
 function containerHeadroom(): number | undefined {
   const versions = [
     { limit: "/sys/fs/cgroup/memory.max", used: "/sys/fs/cgroup/memory.current", stat: "/sys/fs/cgroup/memory.stat" },
-    { limit: "/sys/fs/cgroup/memory/memory.limit_in_bytes", used: "/sys/fs/cgroup/memory/memory.usage_in_bytes", stat: "/sys/fs/cgroup/memory/memory.stat" },
+    {
+      limit: "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+      used: "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+      stat: "/sys/fs/cgroup/memory/memory.stat",
+    },
   ];
   for (const { limit, used, stat } of versions) {
     const most = Number(read(limit)?.trim() || NaN); // "max" is no number

@@ -28,7 +28,11 @@ export async function requestGpuAdapter(request: AdapterRequest = {}): Promise<F
   if (session.error !== undefined) throw new CogwheelError("adapter", session.error);
   const dawn = await createDawn(session.device);
   const adapter = await dawn.requestAdapter({ powerPreference: "high-performance" });
-  if (!adapter) throw new CogwheelError("adapter", `Dawn must open the adapter that it accepted before, got none from ${process.env["VK_DRIVER_FILES"] ?? "the system's drivers"}; run \`cogwheel adapters\` for those that it accepts now`);
+  if (!adapter)
+    throw new CogwheelError(
+      "adapter",
+      `Dawn must open the adapter that it accepted before, got none from ${process.env["VK_DRIVER_FILES"] ?? "the system's drivers"}; run \`cogwheel adapters\` for those that it accepts now`,
+    );
   const { info } = adapter;
   const name = info.description || info.device || `${info.vendor} ${info.architecture}`;
   const kind = info.isFallbackAdapter ? "software" : "hardware";

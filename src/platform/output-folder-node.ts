@@ -60,8 +60,10 @@ async function clearAway(aside: string, real: string): Promise<void> {
   } catch {
     return; // there was none
   }
-  for (const name of await readdir(rest)) if (!FRAME.test(name) && !isTemporary(name)) await rename(join(rest, name), join(real, name)).catch(() => undefined);
-  for (const name of await readdir(rest)) if (FRAME.test(name) || isTemporary(name)) await rm(join(rest, name), { recursive: true, force: true });
+  for (const name of await readdir(rest))
+    if (!FRAME.test(name) && !isTemporary(name)) await rename(join(rest, name), join(real, name)).catch(() => undefined);
+  for (const name of await readdir(rest))
+    if (FRAME.test(name) || isTemporary(name)) await rm(join(rest, name), { recursive: true, force: true });
   await rmdir(rest).catch(() => undefined);
 }
 
@@ -137,5 +139,7 @@ export async function settle(real: string): Promise<void> {
 
 /** Finishes what a killed process left of replacing a folder of pictures, before it is read or written. What cannot be finished is left as it is. */
 export async function settleFolder(path: string): Promise<void> {
-  await realTarget(path).then(settle).catch(() => undefined);
+  await realTarget(path)
+    .then(settle)
+    .catch(() => undefined);
 }

@@ -51,8 +51,7 @@ export async function openOutput(path: string, kind: Kind, option?: string): Pro
         if (kind === "file") {
           await inheritPermissions(temporary, real);
           await rename(temporary, real);
-        }
-        else if (!(moves && (await swap(temporary, real)))) await replaceWithin(temporary, real);
+        } else if (!(moves && (await swap(temporary, real)))) await replaceWithin(temporary, real);
         committed = true;
       } catch (error) {
         throw unwritable(path, error, option);
@@ -62,7 +61,8 @@ export async function openOutput(path: string, kind: Kind, option?: string): Pro
       process.off("exit", atExit);
       if (committed) return;
       await rm(temporary, { recursive: true, force: true });
-      for (let folder = parent; firstMade !== undefined && folder.length >= firstMade.length; folder = dirname(folder)) await rmdir(folder).catch(() => undefined);
+      for (let folder = parent; firstMade !== undefined && folder.length >= firstMade.length; folder = dirname(folder))
+        await rmdir(folder).catch(() => undefined);
     },
   };
 }

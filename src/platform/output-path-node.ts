@@ -21,8 +21,15 @@ export async function kindOf(path: string, option?: string): Promise<Kind | "oth
 /** The error of a place that the system lets nobody write to. */
 export function unwritable(path: string, error: unknown, option = "--out"): CogwheelError {
   if (error instanceof CogwheelError) return error;
-  const room = (error as NodeJS.ErrnoException).code === "ENOSPC" || (error as NodeJS.ErrnoException).code === "EDQUOT" ? "make room, or choose" : "choose";
-  return new CogwheelError("output", `${path} must be a place that can be written, got ${systemWords(error)}; ${room} another with ${option}.`, { cause: error });
+  const room =
+    (error as NodeJS.ErrnoException).code === "ENOSPC" || (error as NodeJS.ErrnoException).code === "EDQUOT"
+      ? "make room, or choose"
+      : "choose";
+  return new CogwheelError(
+    "output",
+    `${path} must be a place that can be written, got ${systemWords(error)}; ${room} another with ${option}.`,
+    { cause: error },
+  );
 }
 
 /**

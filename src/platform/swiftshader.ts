@@ -42,7 +42,9 @@ export function hasSwiftShader(): boolean {
 
 /** Unpacks SwiftShader unless that was done before; `undefined` if the package is not installed. */
 export async function unpackSwiftShader(): Promise<SwiftShader | undefined> {
-  const folder = await unpackPackage("swiftshader", ["swiftshader.tar.br"], (path) => (WANTED.has(basename(path)) ? basename(path) : undefined));
+  const folder = await unpackPackage("swiftshader", ["swiftshader.tar.br"], (path) =>
+    WANTED.has(basename(path)) ? basename(path) : undefined,
+  );
   return folder === undefined ? undefined : { folder, icd: join(folder, MANIFEST) };
 }
 
@@ -51,7 +53,11 @@ export async function unpackSwiftShader(): Promise<SwiftShader | undefined> {
  * that was done before. `place` says under which path a file is kept, if at all. The folder appears under its name when all
  * is in it, so that processes that do this at the same time do not disturb each other. `undefined` without the package.
  */
-export async function unpackPackage(what: string, archives: readonly string[], place: (path: string) => string | undefined): Promise<string | undefined> {
+export async function unpackPackage(
+  what: string,
+  archives: readonly string[],
+  place: (path: string) => string | undefined,
+): Promise<string | undefined> {
   if (!hasSwiftShader()) return undefined;
   const root = packageRoot()!;
   const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };

@@ -38,6 +38,11 @@ const REMEDIES: Readonly<Record<string, string>> = {
 export function systemComplaint(error: unknown): string | undefined {
   const { syscall, code, path } = error as NodeJS.ErrnoException;
   if (!(error instanceof Error) || typeof syscall !== "string" || typeof code !== "string") return undefined;
-  if (syscall === "uv_cwd") return new CogwheelError("system", "the folder that a command is run in must exist, got one that was removed; change to another").message;
-  return new CogwheelError("system", `${syscall}${path === undefined ? "" : ` of ${path}`} must be possible, got ${systemWords(error)}; ${REMEDIES[code] ?? "check that it is there and may be used"}`).message;
+  if (syscall === "uv_cwd")
+    return new CogwheelError("system", "the folder that a command is run in must exist, got one that was removed; change to another")
+      .message;
+  return new CogwheelError(
+    "system",
+    `${syscall}${path === undefined ? "" : ` of ${path}`} must be possible, got ${systemWords(error)}; ${REMEDIES[code] ?? "check that it is there and may be used"}`,
+  ).message;
 }

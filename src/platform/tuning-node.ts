@@ -47,13 +47,21 @@ export async function writeTuning(file: string, text: string): Promise<string> {
   try {
     // Whatever else has the name of a table keeps nobody from having one.
     const found = await stat(path).catch(() => undefined);
-    if (found && !found.isFile()) await rename(path, join(dirname(path), `not-a-table${temporaryName(basename(path)).replace(/\.part$/, "")}`));
+    if (found && !found.isFile())
+      await rename(path, join(dirname(path), `not-a-table${temporaryName(basename(path)).replace(/\.part$/, "")}`));
     await using output = await openOutput(path, "file");
     await output.write(new TextEncoder().encode(text));
     await output.commit();
     return path;
   } catch (error) {
-    const why = error instanceof CogwheelError && error.cause !== undefined ? systemWords(error.cause) : (error as Error).message.replace(/^\[output\] /, "");
-    throw new CogwheelError("tuning", `${path} must be a place that can be written, got ${why}; set XDG_CACHE_HOME to a folder that can be`, { cause: error });
+    const why =
+      error instanceof CogwheelError && error.cause !== undefined
+        ? systemWords(error.cause)
+        : (error as Error).message.replace(/^\[output\] /, "");
+    throw new CogwheelError(
+      "tuning",
+      `${path} must be a place that can be written, got ${why}; set XDG_CACHE_HOME to a folder that can be`,
+      { cause: error },
+    );
   }
 }

@@ -21,7 +21,11 @@ export function hasVulkanLoader(): boolean {
 /** Every driver manifest that the Vulkan loader would read, in its order. */
 export function driverManifests(env: NodeJS.ProcessEnv = process.env): string[] {
   const named = env["VK_DRIVER_FILES"] || env["VK_ICD_FILENAMES"];
-  if (named) return named.split(delimiter).flatMap((path) => (path.endsWith(".json") ? [path] : jsonFiles(path))).filter(existsSync);
+  if (named)
+    return named
+      .split(delimiter)
+      .flatMap((path) => (path.endsWith(".json") ? [path] : jsonFiles(path)))
+      .filter(existsSync);
   return systemManifests(env);
 }
 
@@ -43,7 +47,10 @@ function systemManifests(env: NodeJS.ProcessEnv): string[] {
 
 function jsonFiles(folder: string): string[] {
   try {
-    return readdirSync(folder).filter((name) => name.endsWith(".json")).sort().map((name) => join(folder, name));
+    return readdirSync(folder)
+      .filter((name) => name.endsWith(".json"))
+      .sort()
+      .map((name) => join(folder, name));
   } catch {
     return [];
   }

@@ -13,7 +13,8 @@ async function tryWriting(folder: string, path: string, option: string | undefin
   let kind = await kindOf(at, option);
   while (kind === undefined && dirname(at) !== at) kind = await kindOf((at = dirname(at)), option);
   if (kind !== "folder") {
-    const got = kind === "file" ? `the file ${at}` : kind === undefined ? `${at}, which is not there` : `${at}, which is a device or a pipe`;
+    const got =
+      kind === "file" ? `the file ${at}` : kind === undefined ? `${at}, which is not there` : `${at}, which is a device or a pipe`;
     throw new CogwheelError("output", `${path} must be in a folder, got ${got}; choose another place with ${option ?? "--out"}.`);
   }
   const trial = join(at, temporaryName(path));
@@ -60,7 +61,10 @@ export async function checkWritable(path: string, kind: Kind, option?: string): 
   const present = await kindOf(real, option);
   if (present !== undefined && present !== kind) {
     const got = present === "other" ? "a device or pipe" : `a ${present}`;
-    throw new CogwheelError("output", `${path} must be a ${kind} or not exist yet, got ${got}; choose another name with ${option ?? "--out"}.`);
+    throw new CogwheelError(
+      "output",
+      `${path} must be a ${kind} or not exist yet, got ${got}; choose another name with ${option ?? "--out"}.`,
+    );
   }
   if (kind === "folder" && present) {
     const names = await readdir(real).catch((error: unknown) => {
@@ -68,7 +72,10 @@ export async function checkWritable(path: string, kind: Kind, option?: string): 
     });
     const foreign = names.find((name) => !FRAME.test(name) && !isTemporary(name));
     if (foreign !== undefined) {
-      throw new CogwheelError("output", `${path} must be empty or hold only the frame-NNNN.png of an earlier run, which are replaced, got ${foreign}; choose another folder with ${option ?? "--out"}.`);
+      throw new CogwheelError(
+        "output",
+        `${path} must be empty or hold only the frame-NNNN.png of an earlier run, which are replaced, got ${foreign}; choose another folder with ${option ?? "--out"}.`,
+      );
     }
   }
   // A folder that will be replaced as a whole is left alone until then.

@@ -37,7 +37,9 @@ export interface ProgramOptions extends LoadOptions {
 export class Arenas implements Disposable {
   readonly #buffers: OwnedBuffer[];
   constructor(gpu: Gpu, plans: readonly Plan[]) {
-    this.#buffers = sharedArenas(plans).map((size, i) => gpu.buffer(`shared.arena${i}`, size, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC));
+    this.#buffers = sharedArenas(plans).map((size, i) =>
+      gpu.buffer(`shared.arena${i}`, size, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC),
+    );
   }
   buffer(index: number): GPUBuffer {
     return this.#buffers[index]!.buffer;
@@ -91,10 +93,24 @@ export class Program implements Disposable {
         const report = () => onProgress?.((share.weights + share.pipelines) / 2, 1);
         const wanted = plan.steps.map((s) => gpu.pipelines.get(s.dispatch.kernel, s.dispatch));
         const different = new Set(wanted);
-        for (const pipeline of different) pipeline.then(() => { share.pipelines += 1 / different.size; report(); }, () => undefined);
+        for (const pipeline of different)
+          pipeline.then(
+            () => {
+              share.pipelines += 1 / different.size;
+              report();
+            },
+            () => undefined,
+          );
         const compiling = Promise.all(wanted);
         compiling.catch(() => undefined);
-        await weights.load(plan.weights.values(), { what: `preparing ${plan.graph.name}`, ...(signal ? { signal } : {}), onProgress: (done, total) => { share.weights = done / total; report(); } });
+        await weights.load(plan.weights.values(), {
+          what: `preparing ${plan.graph.name}`,
+          ...(signal ? { signal } : {}),
+          onProgress: (done, total) => {
+            share.weights = done / total;
+            report();
+          },
+        });
         share.weights = 1;
         program.#allocate(options.bind ?? {}, options.arenas);
         program.#bind(await compiling);
@@ -117,11 +133,22 @@ export class Program implements Disposable {
     memory.arenas.forEach((bytes, i) => this.#arenas.push(arenas?.buffer(i) ?? own(`arena${i}`, bytes)));
     for (const [name, tensor] of graph.inputs) {
       const given = bound[name];
-      if (given && given.size < tensor.bytes) throw new CogwheelError("graph", `a bound buffer must hold the input, got ${given.size} bytes for "${name}" (${tensor}); bind the matching output`);
+      if (given && given.size < tensor.bytes)
+        throw new CogwheelError(
+          "graph",
+          `a bound buffer must hold the input, got ${given.size} bytes for "${name}" (${tensor}); bind the matching output`,
+        );
       this.#buffers.set(tensor.id, given ?? own(name, tensor.bytes));
     }
-    for (const name of Object.keys(bound)) if (!graph.inputs.has(name)) throw new CogwheelError("graph", `buffers are bound to inputs by name, got "${name}"; inputs are ${[...graph.inputs.keys()].join(", ")}`);
-    for (const [name, tensor] of graph.outputs) if (tensor.root.role === "activation" && !this.#buffers.has(tensor.root.id)) this.#buffers.set(tensor.root.id, own(name, tensor.bytes));
+    for (const name of Object.keys(bound))
+      if (!graph.inputs.has(name))
+        throw new CogwheelError(
+          "graph",
+          `buffers are bound to inputs by name, got "${name}"; inputs are ${[...graph.inputs.keys()].join(", ")}`,
+        );
+    for (const [name, tensor] of graph.outputs)
+      if (tensor.root.role === "activation" && !this.#buffers.has(tensor.root.id))
+        this.#buffers.set(tensor.root.id, own(name, tensor.bytes));
     for (const tensor of constants) this.#buffers.set(tensor.id, own(tensor.name, tensor.bytes, tensor.data));
   }
 
@@ -138,7 +165,9 @@ export class Program implements Disposable {
     const uniforms = this.#uniforms(this.plan.steps.map((s, i) => ({ pipeline: pipelines[i]!, params: s.dispatch.params })));
     this.#steps = this.plan.steps.map((step, index) => {
       const pipeline = pipelines[index]!;
-      const resources = Object.fromEntries(Object.entries(step.dispatch.bindings).map(([name, b]) => [name, this.#resource(viewOf(b as Tensor | View))]));
+      const resources = Object.fromEntries(
+        Object.entries(step.dispatch.bindings).map(([name, b]) => [name, this.#resource(viewOf(b as Tensor | View))]),
+      );
       return this.#step(pipeline, resources, step.dispatch.params, step.dispatch.grid, index, uniforms[index]);
     });
   }
@@ -155,24 +184,44 @@ export class Program implements Disposable {
       data.set(new Uint8Array(packParams(s.pipeline.kernel, s.params)), slot * 256);
       return slot++ * 256;
     });
-    const owned = this.gpu.buffer(`${this.plan.graph.name}.params`, data.byteLength, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST, data);
+    const owned = this.gpu.buffer(
+      `${this.plan.graph.name}.params`,
+      data.byteLength,
+      GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+      data,
+    );
     this.#owned.push(owned);
-    return offsets.map((offset, i) => (offset < 0 ? undefined : { buffer: owned.buffer, offset, size: Math.ceil(steps[i]!.pipeline.kernel.paramBytes / 16) * 16 }));
+    return offsets.map((offset, i) =>
+      offset < 0 ? undefined : { buffer: owned.buffer, offset, size: Math.ceil(steps[i]!.pipeline.kernel.paramBytes / 16) * 16 },
+    );
   }
 
-  #step(pipeline: Pipeline, resources: Record<string, GPUBufferBinding>, params: Readonly<Record<string, number>>, grid: readonly [number, number, number], index: number, uniform: GPUBufferBinding | undefined): Step {
+  #step(
+    pipeline: Pipeline,
+    resources: Record<string, GPUBufferBinding>,
+    params: Readonly<Record<string, number>>,
+    grid: readonly [number, number, number],
+    index: number,
+    uniform: GPUBufferBinding | undefined,
+  ): Step {
     const kernel: Kernel = pipeline.kernel;
-    const entries: GPUBindGroupEntry[] = (Object.entries(kernel.bindings) as [string, BindingInfo][]).map(([name, info]) => ({ binding: info.binding, resource: resources[name]! }));
+    const entries: GPUBindGroupEntry[] = (Object.entries(kernel.bindings) as [string, BindingInfo][]).map(([name, info]) => ({
+      binding: info.binding,
+      resource: resources[name]!,
+    }));
     if (uniform) entries.push({ binding: 0, resource: uniform });
     return {
-      pipeline, grid, index,
+      pipeline,
+      grid,
+      index,
       bindGroup: this.gpu.device.createBindGroup({ label: pipeline.label, layout: pipeline.layout, entries }),
       immediates: pipeline.immediates ? packParams(kernel, params) : null,
     };
   }
 
   #assertAlive(): void {
-    if (this.#disposed) throw new CogwheelError("graph", `a program cannot be used after dispose, got ${this.plan.graph.name}; compile it again`);
+    if (this.#disposed)
+      throw new CogwheelError("graph", `a program cannot be used after dispose, got ${this.plan.graph.name}; compile it again`);
     this.gpu.assertAlive();
   }
 
@@ -185,7 +234,11 @@ export class Program implements Disposable {
   #io(name: string): Tensor {
     const { graph } = this.plan;
     const tensor = graph.outputs.get(name) ?? graph.inputs.get(name);
-    if (!tensor) throw new CogwheelError("graph", `${graph.name} has no input or output "${name}"; it has ${[...graph.inputs.keys(), ...graph.outputs.keys()].join(", ")}`);
+    if (!tensor)
+      throw new CogwheelError(
+        "graph",
+        `${graph.name} has no input or output "${name}"; it has ${[...graph.inputs.keys(), ...graph.outputs.keys()].join(", ")}`,
+      );
     return tensor;
   }
 
@@ -193,9 +246,18 @@ export class Program implements Disposable {
     this.#assertAlive();
     const { graph } = this.plan;
     const tensor = graph.inputs.get(name);
-    if (!tensor) throw new CogwheelError("graph", `${graph.name} has no input "${name}"; its inputs are ${[...graph.inputs.keys()].join(", ")}`);
-    if (data.byteLength !== tensor.bytes) throw new CogwheelError("graph", `input "${name}" takes ${tensor.bytes} bytes (${tensor}), got ${data.byteLength}; check its shape`);
-    const padded = data.byteLength % 4 === 0 ? data : (() => { const p = new Uint8Array(Math.ceil(data.byteLength / 4) * 4); p.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength)); return p; })();
+    if (!tensor)
+      throw new CogwheelError("graph", `${graph.name} has no input "${name}"; its inputs are ${[...graph.inputs.keys()].join(", ")}`);
+    if (data.byteLength !== tensor.bytes)
+      throw new CogwheelError("graph", `input "${name}" takes ${tensor.bytes} bytes (${tensor}), got ${data.byteLength}; check its shape`);
+    const padded =
+      data.byteLength % 4 === 0
+        ? data
+        : (() => {
+            const p = new Uint8Array(Math.ceil(data.byteLength / 4) * 4);
+            p.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+            return p;
+          })();
     this.gpu.device.queue.writeBuffer(this.#buffers.get(tensor.id)!, 0, padded.buffer as ArrayBuffer, padded.byteOffset, padded.byteLength);
   }
 
@@ -241,7 +303,12 @@ export class Program implements Disposable {
       for (; at < this.#steps.length && !full(); at++) {
         const step = this.#steps[at]!;
         if (options.profile) {
-          pass = options.profile.pass(encoder, { label: step.pipeline.label, node: steps[at]!.node.name, chosen: steps[at]!.chosen, ...steps[at]!.cost });
+          pass = options.profile.pass(encoder, {
+            label: step.pipeline.label,
+            node: steps[at]!.node.name,
+            chosen: steps[at]!.chosen,
+            ...steps[at]!.cost,
+          });
           encode(pass, step);
           pass.end();
         } else encode(pass!, step, before);
@@ -275,10 +342,17 @@ export class Program implements Disposable {
     const key = wanted.map(({ id }) => id).join();
     const found = this.#finite.get(key);
     if (found) return found;
-    const made = await FiniteChecks.create(this.gpu, this.plan.graph.name, wanted, wanted.length === nodes.length, (view) => this.#resource(view), (pipelines, dispatches) => {
-      const uniforms = this.#uniforms(dispatches.map(({ params }, i) => ({ pipeline: pipelines[i]!, params })));
-      return dispatches.map(({ resources, params, grid }, i) => this.#step(pipelines[i]!, resources, params, grid, -1, uniforms[i]));
-    });
+    const made = await FiniteChecks.create(
+      this.gpu,
+      this.plan.graph.name,
+      wanted,
+      wanted.length === nodes.length,
+      (view) => this.#resource(view),
+      (pipelines, dispatches) => {
+        const uniforms = this.#uniforms(dispatches.map(({ params }, i) => ({ pipeline: pipelines[i]!, params })));
+        return dispatches.map(({ resources, params, grid }, i) => this.#step(pipelines[i]!, resources, params, grid, -1, uniforms[i]));
+      },
+    );
     this.#owned.push(made.flags);
     this.#finite.set(key, made);
     return made;
@@ -297,7 +371,13 @@ export class Program implements Disposable {
     const { graph } = this.plan;
     for (const { from, to } of graph.carries) {
       const source = graph.outputs.get(from)!;
-      encoder.copyBufferToBuffer(this.#buffers.get(source.root.id)!, 0, this.#buffers.get(graph.inputs.get(to)!.id)!, 0, Math.ceil(source.bytes / 4) * 4);
+      encoder.copyBufferToBuffer(
+        this.#buffers.get(source.root.id)!,
+        0,
+        this.#buffers.get(graph.inputs.get(to)!.id)!,
+        0,
+        Math.ceil(source.bytes / 4) * 4,
+      );
     }
   }
 
@@ -333,7 +413,8 @@ export function widen(data: ArrayBuffer, dtype: DType): Float32Array {
     const h = half[i]!;
     const exponent = (h >> 10) & 31;
     const fraction = h & 1023;
-    const magnitude = exponent === 0 ? fraction * 2 ** -24 : exponent === 31 ? (fraction ? NaN : Infinity) : (1 + fraction / 1024) * 2 ** (exponent - 15);
+    const magnitude =
+      exponent === 0 ? fraction * 2 ** -24 : exponent === 31 ? (fraction ? NaN : Infinity) : (1 + fraction / 1024) * 2 ** (exponent - 15);
     out[i] = h & 0x8000 ? -magnitude : magnitude;
   }
   return out;

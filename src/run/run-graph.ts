@@ -6,8 +6,17 @@ import { Program, type RunOptions } from "./program.ts";
 import { WeightStore, type WeightProvider } from "./weight-store.ts";
 
 /** Compiles and runs `graph`; resolves to its outputs by name, f16 widened to f32. `weights` is needed where the graph has some. */
-export async function runGraph(gpu: Gpu, graph: Graph, inputs: Record<string, ArrayBufferView> = {}, weights?: WeightProvider, options: Omit<RunOptions, "inputs"> = {}): Promise<Record<string, Float32Array>> {
-  using store = new WeightStore(gpu, weights ?? { type: () => "f32", read: (name) => Promise.reject(new Error(`no weights were given, and the graph asks for ${name}`)) });
+export async function runGraph(
+  gpu: Gpu,
+  graph: Graph,
+  inputs: Record<string, ArrayBufferView> = {},
+  weights?: WeightProvider,
+  options: Omit<RunOptions, "inputs"> = {},
+): Promise<Record<string, Float32Array>> {
+  using store = new WeightStore(
+    gpu,
+    weights ?? { type: () => "f32", read: (name) => Promise.reject(new Error(`no weights were given, and the graph asks for ${name}`)) },
+  );
   using program = await Program.create(gpu, compile(graph, gpu.caps), store);
   await gpu.scoped(`running ${graph.name}`, () => program.run({ ...options, inputs }));
   const out: Record<string, Float32Array> = {};

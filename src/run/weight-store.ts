@@ -17,7 +17,12 @@ export interface WeightProvider {
 }
 
 /** A weight in parts, from any provider. */
-export async function* weightParts(provider: WeightProvider, name: string, dtype: DType, signal?: AbortSignal): AsyncGenerator<WeightValues> {
+export async function* weightParts(
+  provider: WeightProvider,
+  name: string,
+  dtype: DType,
+  signal?: AbortSignal,
+): AsyncGenerator<WeightValues> {
   if (provider.parts) yield* provider.parts(name, dtype, signal);
   else yield await provider.read(name, dtype, signal);
 }
@@ -60,7 +65,8 @@ export class WeightStore implements Disposable {
   get(key: string): GPUBuffer {
     const found = this.#buffers.get(key);
     if (!found && this.base) return this.base.get(key);
-    if (!found) throw new CogwheelError("weights", `a weight must be loaded before it is bound, got ${key}; call load() with the plan's requests`);
+    if (!found)
+      throw new CogwheelError("weights", `a weight must be loaded before it is bound, got ${key}; call load() with the plan's requests`);
     return found.buffer;
   }
 
@@ -75,7 +81,12 @@ export class WeightStore implements Disposable {
       await before.catch(() => undefined);
       options.signal?.throwIfAborted();
       const missing = wanted.filter((r) => !this.has(r.key));
-      if (missing.length) await this.gpu.scoped(what, () => this.#load(missing, options), () => this.#drop(missing));
+      if (missing.length)
+        await this.gpu.scoped(
+          what,
+          () => this.#load(missing, options),
+          () => this.#drop(missing),
+        );
     })();
     await (this.#loading = mine);
   }
@@ -83,7 +94,10 @@ export class WeightStore implements Disposable {
   async #load(missing: readonly WeightRequest[], { signal, onProgress }: LoadOptions): Promise<void> {
     const total = missing.reduce((n, r) => n + r.bytes, 0);
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
-    using uploader = new Uploader(this.gpu, missing.reduce((n, r) => n + padTo(r.bytes, 16), 0));
+    using uploader = new Uploader(
+      this.gpu,
+      missing.reduce((n, r) => n + padTo(r.bytes, 16), 0),
+    );
     const whole: [key: string, buffer: OwnedBuffer][] = [];
     let done = 0;
     try {
@@ -131,18 +145,26 @@ export class WeightStore implements Disposable {
         at += block.byteLength;
       }
     };
-    for (const name of names) for await (const values of weightParts(this.provider, name, dtype, signal)) {
-      const wanted = dtype === "f16" ? Uint16Array : Float32Array;
-      if (!(values instanceof wanted)) throw new CogwheelError("weights", `a provider must give ${dtype} as ${wanted.name}${dtype === "f16" ? " of raw bits" : ""}, got ${Object.prototype.toString.call(values).slice(8, -1)} for ${name}; convert what it reads to the type that it is asked for`);
-      if (packer.count + values.length > size) this.#mismatch(request, packer.count + values.length);
-      await send(packer.push(values));
-    }
+    for (const name of names)
+      for await (const values of weightParts(this.provider, name, dtype, signal)) {
+        const wanted = dtype === "f16" ? Uint16Array : Float32Array;
+        if (!(values instanceof wanted))
+          throw new CogwheelError(
+            "weights",
+            `a provider must give ${dtype} as ${wanted.name}${dtype === "f16" ? " of raw bits" : ""}, got ${Object.prototype.toString.call(values).slice(8, -1)} for ${name}; convert what it reads to the type that it is asked for`,
+          );
+        if (packer.count + values.length > size) this.#mismatch(request, packer.count + values.length);
+        await send(packer.push(values));
+      }
     if (packer.count !== size) this.#mismatch(request, packer.count);
     await send(packer.finish());
   }
 
   #mismatch({ names, shape }: WeightRequest, got: number): never {
-    throw new CogwheelError("weights", `${names.join(" + ")} must have shape [${shape.join(", ")}], got ${got} values; check the checkpoint against its config`);
+    throw new CogwheelError(
+      "weights",
+      `${names.join(" + ")} must have shape [${shape.join(", ")}], got ${got} values; check the checkpoint against its config`,
+    );
   }
 
   [Symbol.dispose](): void {

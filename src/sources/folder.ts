@@ -37,7 +37,10 @@ export async function folderSource(folder: string): Promise<CheckpointSource> {
   if (!info?.isDirectory()) {
     const kind = info?.isFile() ? await kindOf(root) : undefined;
     const got = info ? (kind?.name ?? "a file") : "nothing there";
-    throw new CogwheelError("checkpoint", `${folder}: a checkpoint must be a folder, got ${got}; pass the folder that holds model_index.json${kind ? ` (of this file: ${kind.remedy})` : ""}`);
+    throw new CogwheelError(
+      "checkpoint",
+      `${folder}: a checkpoint must be a folder, got ${got}; pass the folder that holds model_index.json${kind ? ` (of this file: ${kind.remedy})` : ""}`,
+    );
   }
   const opened = new Map<string, Promise<OpenFile>>();
   let disposed = false;
@@ -112,7 +115,8 @@ export async function folderSource(folder: string): Promise<CheckpointSource> {
         const { bytesRead } = await handle.read(bytes, done, length, start + done);
         if (bytesRead === 0) {
           throw checkpointError(
-            self, path,
+            self,
+            path,
             `must keep its size while it is read, got the end of the file at byte ${start + done} instead of ${size}; download it again`,
           );
         }
@@ -125,7 +129,10 @@ export async function folderSource(folder: string): Promise<CheckpointSource> {
       const files = [...opened.values()];
       opened.clear();
       for (const entry of files) {
-        await entry.then(({ handle }) => handle.close(), () => undefined);
+        await entry.then(
+          ({ handle }) => handle.close(),
+          () => undefined,
+        );
       }
     },
   };

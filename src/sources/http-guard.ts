@@ -17,7 +17,11 @@ export class NetworkFault extends Error {
    * @param got what came instead, as the words after "got"
    * @param kind `passing`: another try may do better; `stalled`: so too, after a long wait; `final`: the server means it
    */
-  constructor(readonly got: string, readonly kind: "passing" | "stalled" | "final", options?: ErrorOptions) {
+  constructor(
+    readonly got: string,
+    readonly kind: "passing" | "stalled" | "final",
+    options?: ErrorOptions,
+  ) {
     super(got, options);
   }
 }
@@ -68,7 +72,10 @@ const unseeing = new WeakSet<typeof globalThis.fetch>();
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
 /** Asks for `address` with GET; resolves when the head of the answer is there. Throws the signal's reason, or a {@link NetworkFault}. */
-export async function ask(address: URL, { fetch = globalThis.fetch, signal, stallSeconds = STALL_SECONDS, headers = {}, own = {}, budget }: AskOptions): Promise<Answer> {
+export async function ask(
+  address: URL,
+  { fetch = globalThis.fetch, signal, stallSeconds = STALL_SECONDS, headers = {}, own = {}, budget }: AskOptions,
+): Promise<Answer> {
   signal?.throwIfAborted();
   const stop = new AbortController();
   const aborted = (): void => stop.abort(signal!.reason);
@@ -92,7 +99,8 @@ export async function ask(address: URL, { fetch = globalThis.fetch, signal, stal
       let response = await send(url, names.length === 0 && unseeing.has(fetch) ? "follow" : "manual");
       if (response.type === "opaqueredirect") {
         unseeing.add(fetch);
-        if (names.length > 0) throw new NetworkFault(`a redirect, which a browser would follow with the header ${names.join(", ")} wherever it leads`, "final");
+        if (names.length > 0)
+          throw new NetworkFault(`a redirect, which a browser would follow with the header ${names.join(", ")} wherever it leads`, "final");
         response = await send(url, "follow");
       }
       if (!REDIRECTS.has(response.status)) return answer(response, url, { stop, watch, end, signal });
@@ -101,7 +109,8 @@ export async function ask(address: URL, { fetch = globalThis.fetch, signal, stal
       if (location === null || !URL.canParse(location, url)) throw new NetworkFault(`${response.status} without a place to go on`, "final");
       const next = new URL(location, url);
       if (next.protocol !== "http:" && next.protocol !== "https:") throw new NetworkFault(`a redirect to ${next.protocol}`, "final");
-      if (redirects === MOST_REDIRECTS) throw new NetworkFault(`more than ${MOST_REDIRECTS} redirects, the last to ${next.origin}`, "final");
+      if (redirects === MOST_REDIRECTS)
+        throw new NetworkFault(`more than ${MOST_REDIRECTS} redirects, the last to ${next.origin}`, "final");
       next.username = next.password = "";
       url = next;
     }
@@ -114,17 +123,26 @@ export async function ask(address: URL, { fetch = globalThis.fetch, signal, stal
 
 /** An app's headers (a key, a cookie, a token) are for the host it named, be it by https after all, and for no other. */
 function keepsHeaders(from: URL, to: URL): boolean {
-  return from.origin === to.origin || (from.protocol === "http:" && to.protocol === "https:" && from.hostname === to.hostname && from.port === "" && to.port === "");
+  return (
+    from.origin === to.origin ||
+    (from.protocol === "http:" && to.protocol === "https:" && from.hostname === to.hostname && from.port === "" && to.port === "")
+  );
 }
 
-function answer(response: Response, asked: URL, { stop, watch, end, signal }: { stop: AbortController; watch: Watch; end: () => void; signal: AbortSignal | undefined }): Answer {
+function answer(
+  response: Response,
+  asked: URL,
+  { stop, watch, end, signal }: { stop: AbortController; watch: Watch; end: () => void; signal: AbortSignal | undefined },
+): Answer {
   const letGo = (): void => {
     end();
     if (!response.body?.locked) void response.body?.cancel().catch(() => undefined);
     stop.abort();
   };
   const self: Answer = {
-    status: response.status, statusText: response.statusText, headers: response.headers,
+    status: response.status,
+    statusText: response.statusText,
+    headers: response.headers,
     url: URL.canParse(response.url) ? new URL(response.url) : asked,
     async *body(limit) {
       const reader = response.body?.getReader();
@@ -143,7 +161,8 @@ function answer(response: Response, asked: URL, { stop, watch, end, signal }: { 
         }
         whole = true;
       } finally {
-        if (whole) end(); // the connection may serve again
+        if (whole)
+          end(); // the connection may serve again
         else {
           void reader?.cancel().catch(() => undefined);
           letGo();
@@ -169,8 +188,14 @@ class Watch {
   #late = 0;
   readonly #aborted: Promise<never>;
 
-  constructor(readonly stop: AbortController, readonly seconds: number, readonly budget: Budget | undefined) {
-    this.#aborted = new Promise((_, reject) => stop.signal.addEventListener("abort", () => reject(stop.signal.reason as Error), { once: true }));
+  constructor(
+    readonly stop: AbortController,
+    readonly seconds: number,
+    readonly budget: Budget | undefined,
+  ) {
+    this.#aborted = new Promise((_, reject) =>
+      stop.signal.addEventListener("abort", () => reject(stop.signal.reason as Error), { once: true }),
+    );
     this.#aborted.catch(() => undefined);
   }
 
@@ -181,9 +206,7 @@ class Watch {
     const total = this.budget?.milliseconds ?? Infinity;
     let timer: ReturnType<typeof setTimeout> | undefined;
     const late = new Promise<never>((_, reject) => {
-      const over = (): void => reject(total < stall
-        ? new NetworkFault("an answer that goes on and on", "final")
-        : this.#stalled());
+      const over = (): void => reject(total < stall ? new NetworkFault("an answer that goes on and on", "final") : this.#stalled());
       // What came while the thread was busy is taken before it is called late.
       timer = setTimeout(() => void (timer = setTimeout(over, 100)), Math.max(0, Math.min(stall, total)));
     });
@@ -231,7 +254,9 @@ export function checkHeaders(headers: Readonly<Record<string, string>>, error: (
     try {
       new Headers({ [name]: value });
     } catch {
-      throw error(`a header must be a name of letters, digits and dashes and one line of Latin-1, got another for ${JSON.stringify(name)}; look for line breaks and characters of other scripts in it`);
+      throw error(
+        `a header must be a name of letters, digits and dashes and one line of Latin-1, got another for ${JSON.stringify(name)}; look for line breaks and characters of other scripts in it`,
+      );
     }
   }
 }
@@ -239,5 +264,6 @@ export function checkHeaders(headers: Readonly<Record<string, string>>, error: (
 /** Throws on a value of the `stallSeconds` option that could not be one. */
 export function checkStallSeconds(seconds: number | undefined, error: (rule: string) => Error): void {
   // setTimeout takes no more than 2^31 milliseconds.
-  if (seconds !== undefined && !(seconds > 0 && seconds <= 86_400)) throw error(`stallSeconds must be a number above 0 and up to 86400, got ${String(seconds)}; leave it out for ${STALL_SECONDS}`);
+  if (seconds !== undefined && !(seconds > 0 && seconds <= 86_400))
+    throw error(`stallSeconds must be a number above 0 and up to 86400, got ${String(seconds)}; leave it out for ${STALL_SECONDS}`);
 }

@@ -18,7 +18,11 @@ export class Patience {
   #barren = 0;
 
   /** @param stallSeconds also the longest time that a server may ask to be left alone for */
-  constructor(readonly tries: number, readonly signal: AbortSignal | undefined, readonly stallSeconds = STALL_SECONDS) {}
+  constructor(
+    readonly tries: number,
+    readonly signal: AbortSignal | undefined,
+    readonly stallSeconds = STALL_SECONDS,
+  ) {}
 
   /** So many bytes came before it failed: where that is something, failures are counted anew. A byte a connection is a drip too. */
   brought(bytes: number): void {

@@ -54,10 +54,17 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
   try {
     base = new URL(baseUrl);
   } catch (cause) {
-    throw new CogwheelError("checkpoint", `an HTTP checkpoint must be an absolute URL, got ${JSON.stringify(baseUrl)}; write it with http:// or https://`, { cause });
+    throw new CogwheelError(
+      "checkpoint",
+      `an HTTP checkpoint must be an absolute URL, got ${JSON.stringify(baseUrl)}; write it with http:// or https://`,
+      { cause },
+    );
   }
   if (base.protocol !== "http:" && base.protocol !== "https:") {
-    throw new CogwheelError("checkpoint", `an HTTP checkpoint must be at http: or https:, got ${base.protocol}; open a folder for files on this machine`);
+    throw new CogwheelError(
+      "checkpoint",
+      `an HTTP checkpoint must be at http: or https:, got ${base.protocol}; open a folder for files on this machine`,
+    );
   }
   checkStallSeconds(options.stallSeconds, (rule) => new CogwheelError("checkpoint", rule));
   checkHeaders(options.headers ?? {}, (rule) => new CogwheelError("checkpoint", rule));
@@ -77,7 +84,9 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
       try {
         if (closing.signal.aborted) throw disposedSource(self);
         const answer = await ask(url, {
-          fetch: options.fetch, signal, stallSeconds: options.stallSeconds,
+          fetch: options.fetch,
+          signal,
+          stallSeconds: options.stallSeconds,
           // A compressing server would count ranges in compressed bytes.
           headers: { range: range(), "accept-encoding": "identity" },
           own: options.headers ?? {},
@@ -92,12 +101,20 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
       } catch (error) {
         if (closing.signal.aborted) throw disposedSource(self);
         if (!(error instanceof NetworkFault)) throw error;
-        if (await patience.again(error.kind, error instanceof Busy ? retryAfter(error.answer.headers) : 0).catch((stopped: unknown) => {
-          throw closing.signal.aborted ? disposedSource(self) : stopped;
-        })) continue;
+        if (
+          await patience.again(error.kind, error instanceof Busy ? retryAfter(error.answer.headers) : 0).catch((stopped: unknown) => {
+            throw closing.signal.aborted ? disposedSource(self) : stopped;
+          })
+        )
+          continue;
         throw error instanceof Busy
           ? refused(path, error.answer)
-          : checkpointError(self, path, `the server must answer, got ${error.got}; ${error.kind === "final" ? "use another server" : "check the URL, the network and, in a browser, CORS"}`, error);
+          : checkpointError(
+              self,
+              path,
+              `the server must answer, got ${error.got}; ${error.kind === "final" ? "use another server" : "check the URL, the network and, in a browser, CORS"}`,
+              error,
+            );
       }
     }
   }
@@ -107,7 +124,11 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
     checkPath(self, path);
     let entry = known.get(path);
     if (!entry) {
-      entry = asking(path, () => "bytes=0-0", (answer) => probe(path, answer));
+      entry = asking(
+        path,
+        () => "bytes=0-0",
+        (answer) => probe(path, answer),
+      );
       entry.catch(() => known.delete(path));
       known.set(path, entry);
     }
@@ -132,7 +153,12 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
     refuseOther(path, answer);
     if (answer.status === 200) return { ...(await takeWhole(path, answer)), ...version };
     const range = contentRange(path, answer);
-    if (range.start !== 0 || range.end !== 1) throw checkpointError(self, path, `the answer must hold bytes 0 to 1, got ${range.start} to ${range.end}; the server or a proxy does not honour ranges, use another`);
+    if (range.start !== 0 || range.end !== 1)
+      throw checkpointError(
+        self,
+        path,
+        `the answer must hold bytes 0 to 1, got ${range.start} to ${range.end}; the server or a proxy does not honour ranges, use another`,
+      );
     // The byte is read: a cancelled answer costs the connection.
     await answer.bytes(1).catch((error: unknown) => {
       if (!(error instanceof NetworkFault)) throw error;
@@ -144,10 +170,12 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
   async function takeWhole(path: string, answer: Answer): Promise<{ size: number; whole: Uint8Array<ArrayBuffer> }> {
     // What is packed says how long it is as it is sent.
     const declared = answer.headers.has("content-encoding") ? NaN : Number(answer.headers.get("content-length") ?? NaN);
-    const tooLarge = (): CogwheelError => checkpointError(
-      self, path,
-      `the server must answer a Range request with 206, got 200 and the whole file of ${Number.isNaN(declared) ? `more than ${SMALL_FILE}` : declared} bytes; serve the checkpoint from a server that supports ranges, or download it and open the folder`,
-    );
+    const tooLarge = (): CogwheelError =>
+      checkpointError(
+        self,
+        path,
+        `the server must answer a Range request with 206, got 200 and the whole file of ${Number.isNaN(declared) ? `more than ${SMALL_FILE}` : declared} bytes; serve the checkpoint from a server that supports ranges, or download it and open the folder`,
+      );
     if (declared > SMALL_FILE) throw tooLarge();
     const whole = await answer.bytes(SMALL_FILE).catch((error: unknown) => {
       throw error instanceof NetworkFault && error.kind === "final" ? tooLarge() : error;
@@ -161,7 +189,11 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
     if (isPageType(answer.headers.get("content-type")) && !/\.html?$/i.test(path)) throw page(path);
     const encoding = packingOf(answer.headers);
     if (answer.status === 206 && encoding !== null) {
-      throw checkpointError(self, path, `a range must be sent as it is, got content-encoding ${encoding}; switch the server's compression off for these files`);
+      throw checkpointError(
+        self,
+        path,
+        `a range must be sent as it is, got content-encoding ${encoding}; switch the server's compression off for these files`,
+      );
     }
   }
 
@@ -173,7 +205,8 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
     const [start, last, size] = match ? match.slice(1).map(Number) : [];
     if (start === undefined || last === undefined || size === undefined || !Number.isSafeInteger(size) || last < start || last >= size) {
       throw checkpointError(
-        self, path,
+        self,
+        path,
         `a 206 answer must carry Content-Range: bytes first-last/size, got ${text ?? "none"}; the server must send it and, to a browser on another origin, expose it by Access-Control-Expose-Headers`,
       );
     }
@@ -181,9 +214,8 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
   }
 
   function refused(path: string, answer: Answer): CogwheelError {
-    const remedy = answer.status === 401 || answer.status === 403
-      ? "pass the authorization in headers"
-      : "check the URL or try again later";
+    const remedy =
+      answer.status === 401 || answer.status === 403 ? "pass the authorization in headers" : "check the URL or try again later";
     return checkpointError(self, path, `the server must answer 206, got ${answer.status} ${answer.statusText}`.trimEnd() + `; ${remedy}`);
   }
 
@@ -199,48 +231,72 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
     try {
       bytes = new Uint8Array(end - start);
     } catch (cause) {
-      throw checkpointError(self, path, `a read must fit the memory, got bytes ${start} to ${end}; check that this is the file it is named after`, cause);
+      throw checkpointError(
+        self,
+        path,
+        `a read must fit the memory, got bytes ${start} to ${end}; check that this is the file it is named after`,
+        cause,
+      );
     }
     /** Where the next byte goes in the file: an answer that breaks is gone on with. */
     let at = start;
-    return asking(path, () => `bytes=${at}-${end - 1}`, async (answer, patience) => {
-      const special = voice.refusal?.(path, answer);
-      if (special) throw special;
-      if (answer.status === 200) throw checkpointError(self, path, "the server must answer every Range request with 206, got 200 after a 206; try again or use another server");
-      if (answer.status !== 206) throw refused(path, answer);
-      refuseOther(path, answer);
-      const got = contentRange(path, answer);
-      const stamp = stampOf(answer.headers);
-      if (got.start !== at || got.end !== end || got.size !== remote.size || stamp !== remote.stamp) {
-        const changed = got.size !== remote.size || stamp !== remote.stamp;
-        throw checkpointError(
-          self, path,
-          `the answer must hold bytes ${at} to ${end} of ${remote.size}, got ${got.start} to ${got.end} of ${got.size}${stamp !== remote.stamp ? ` of version ${stamp} instead of ${remote.stamp}` : ""}; ${changed ? "the file changed on the server, open the checkpoint again" : "the server or a proxy does not honour ranges, use another"}`,
-        );
-      }
-      const before = at;
-      try {
-        for await (const chunk of answer.body(end - at)) {
-          bytes.set(chunk, at - start);
-          at += chunk.length;
+    return asking(
+      path,
+      () => `bytes=${at}-${end - 1}`,
+      async (answer, patience) => {
+        const special = voice.refusal?.(path, answer);
+        if (special) throw special;
+        if (answer.status === 200)
+          throw checkpointError(
+            self,
+            path,
+            "the server must answer every Range request with 206, got 200 after a 206; try again or use another server",
+          );
+        if (answer.status !== 206) throw refused(path, answer);
+        refuseOther(path, answer);
+        const got = contentRange(path, answer);
+        const stamp = stampOf(answer.headers);
+        if (got.start !== at || got.end !== end || got.size !== remote.size || stamp !== remote.stamp) {
+          const changed = got.size !== remote.size || stamp !== remote.stamp;
+          throw checkpointError(
+            self,
+            path,
+            `the answer must hold bytes ${at} to ${end} of ${remote.size}, got ${got.start} to ${got.end} of ${got.size}${stamp !== remote.stamp ? ` of version ${stamp} instead of ${remote.stamp}` : ""}; ${changed ? "the file changed on the server, open the checkpoint again" : "the server or a proxy does not honour ranges, use another"}`,
+          );
         }
-      } catch (error) {
-        if (!(error instanceof NetworkFault)) throw error;
-        if (error.kind === "final") throw checkpointError(self, path, `the answer must hold ${end - start} bytes, got more; the server or a proxy does not honour ranges, use another`, error);
-        if (at === end) return bytes; // only the answer's end did not come
+        const before = at;
+        try {
+          for await (const chunk of answer.body(end - at)) {
+            bytes.set(chunk, at - start);
+            at += chunk.length;
+          }
+        } catch (error) {
+          if (!(error instanceof NetworkFault)) throw error;
+          if (error.kind === "final")
+            throw checkpointError(
+              self,
+              path,
+              `the answer must hold ${end - start} bytes, got more; the server or a proxy does not honour ranges, use another`,
+              error,
+            );
+          if (at === end) return bytes; // only the answer's end did not come
+          patience.brought(at - before);
+          throw new NetworkFault(`${error.got} within bytes ${start} to ${end}`, error.kind, { cause: error });
+        }
         patience.brought(at - before);
-        throw new NetworkFault(`${error.got} within bytes ${start} to ${end}`, error.kind, { cause: error });
-      }
-      patience.brought(at - before);
-      if (at < end) throw new NetworkFault(`${at - start} of ${end - start} bytes from ${start} on`, "passing");
-      return bytes;
-    });
+        if (at < end) throw new NetworkFault(`${at - start} of ${end - start} bytes from ${start} on`, "passing");
+        return bytes;
+      },
+    );
   }
 
   return {
     label,
     async list() {
-      throw new CogwheelError("checkpoint", `a listing must come from a folder or from files, got the HTTP source ${label}; ask for files by their path`);
+      throw new CogwheelError(
+        "checkpoint",
+        `a listing must come from a folder or from files, got the HTTP source ${label}; ask for files by their path`,
+      );
     },
     async exists(path) {
       return (await find(path)) !== null;
@@ -267,7 +323,10 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
 
 /** A server that says to come back. */
 class Busy extends NetworkFault {
-  constructor(path: string, readonly answer: Answer) {
+  constructor(
+    path: string,
+    readonly answer: Answer,
+  ) {
     super(`${answer.status} for ${path}`, "passing");
   }
 }

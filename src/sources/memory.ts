@@ -32,9 +32,7 @@ export function memorySource(
     label,
     async list() {
       if (disposed) throw disposedSource(self);
-      return [...stored]
-        .map(([path, bytes]) => ({ path, size: bytes.length }))
-        .sort((a, b) => (a.path < b.path ? -1 : 1));
+      return [...stored].map(([path, bytes]) => ({ path, size: bytes.length })).sort((a, b) => (a.path < b.path ? -1 : 1));
     },
     async exists(path) {
       if (disposed) throw disposedSource(self);

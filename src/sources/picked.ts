@@ -93,9 +93,7 @@ function blobs(
     label,
     async list() {
       if (disposed) throw disposedSource(self);
-      return [...(await files.list())]
-        .map(([path, { size }]) => ({ path, size }))
-        .sort((a, b) => (a.path < b.path ? -1 : 1));
+      return [...(await files.list())].map(([path, { size }]) => ({ path, size })).sort((a, b) => (a.path < b.path ? -1 : 1));
     },
     async exists(path) {
       return (await find(path)) !== null;

@@ -49,7 +49,8 @@ export async function readAll(source: CheckpointSource, path: string): Promise<U
   const size = await source.size(path);
   if (size > WHOLE_FILE_LIMIT) {
     throw checkpointError(
-      source, path,
+      source,
+      path,
       `a file that is read as a whole may hold at most ${WHOLE_FILE_LIMIT} bytes, got ${size}; check that this is the file it is named after`,
     );
   }
@@ -63,7 +64,8 @@ export async function readText(source: CheckpointSource, path: string): Promise<
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (cause) {
     throw checkpointError(
-      source, path,
+      source,
+      path,
       kindRule(bytes, "UTF-8 text") ?? `must be UTF-8 text, got ${bytes.length} bytes that are not; download the file again`,
       cause,
     );
@@ -76,9 +78,21 @@ export async function readText(source: CheckpointSource, path: string): Promise<
  */
 export async function readJson(source: CheckpointSource, path: string, parse = parseJsonObject): Promise<Record<string, unknown>> {
   const size = await source.size(path);
-  if (size > JSON_LIMIT) throw checkpointError(source, path, `a JSON file may hold at most ${JSON_LIMIT} bytes, got ${size}; check that this is the file it is named after`);
+  if (size > JSON_LIMIT)
+    throw checkpointError(
+      source,
+      path,
+      `a JSON file may hold at most ${JSON_LIMIT} bytes, got ${size}; check that this is the file it is named after`,
+    );
   const text = await readText(source, path);
-  return parse(text, (rule, cause) => checkpointError(source, path, kindRule(new TextEncoder().encode(text.slice(0, KIND_BYTES)), "JSON") ?? `${rule}; download the file again`, cause));
+  return parse(text, (rule, cause) =>
+    checkpointError(
+      source,
+      path,
+      kindRule(new TextEncoder().encode(text.slice(0, KIND_BYTES)), "JSON") ?? `${rule}; download the file again`,
+      cause,
+    ),
+  );
 }
 
 /** `[checkpoint] path: rule` with the source's label where the reader can see it. */
@@ -89,7 +103,10 @@ export function checkpointError(
   cause?: unknown,
   lines: readonly string[] = [],
 ): CogwheelError {
-  return new CogwheelError("checkpoint", `${path}: ${rule} (in ${source.label})${lines.length ? ":" : ""}`, { ...(cause === undefined ? {} : { cause }), lines });
+  return new CogwheelError("checkpoint", `${path}: ${rule} (in ${source.label})${lines.length ? ":" : ""}`, {
+    ...(cause === undefined ? {} : { cause }),
+    lines,
+  });
 }
 
 /** The error of every source for a file that is not there. */
@@ -98,16 +115,11 @@ export function missingFile(source: { readonly label: string }, path: string, ca
 }
 
 /** Throws unless `start…end` is a range of whole bytes inside a file of `size` bytes. */
-export function checkRange(
-  source: { readonly label: string },
-  path: string,
-  start: number,
-  end: number,
-  size: number,
-): void {
+export function checkRange(source: { readonly label: string }, path: string, start: number, end: number, size: number): void {
   if (Number.isSafeInteger(start) && Number.isSafeInteger(end) && 0 <= start && start <= end && end <= size) return;
   throw checkpointError(
-    source, path,
+    source,
+    path,
     `a read must stay inside the file's ${size} bytes, got bytes ${start} to ${end}; the file is truncated or was replaced, download it again`,
   );
 }
@@ -124,7 +136,8 @@ export function checkPath(source: { readonly label: string }, path: string): voi
     path.split("/").some((part) => part === "" || part === "." || part === "..");
   if (bad) {
     throw checkpointError(
-      source, JSON.stringify(path),
+      source,
+      JSON.stringify(path),
       "a path must be relative and stay inside the checkpoint's folder, got this one; correct the file that names it",
     );
   }

@@ -35,7 +35,10 @@ export interface StoredRecord {
 
 /** A checkpoint's folder in the browser's storage. */
 export class StoredFolder {
-  private constructor(readonly name: string, readonly handle: FileSystemDirectoryHandle) {}
+  private constructor(
+    readonly name: string,
+    readonly handle: FileSystemDirectoryHandle,
+  ) {}
 
   /** The folder of a name; null where there is none and none is to be made. */
   static async of(name: string, create: boolean): Promise<StoredFolder | null> {
@@ -79,7 +82,11 @@ export class StoredFolder {
   async #record(file: string): Promise<StoredRecord | null> {
     const found = await readRecord(this.handle, file);
     // Two names with one hash have never been seen; names that no UTF-8 tells apart can be made.
-    if (found && found.name !== this.name) throw new CogwheelError("checkpoint", `a stored checkpoint must have a name of its own, got ${JSON.stringify(this.name)}, which is kept as ${JSON.stringify(found.name)}; choose another name`);
+    if (found && found.name !== this.name)
+      throw new CogwheelError(
+        "checkpoint",
+        `a stored checkpoint must have a name of its own, got ${JSON.stringify(this.name)}, which is kept as ${JSON.stringify(found.name)}; choose another name`,
+      );
     return found;
   }
 
@@ -146,12 +153,20 @@ export class StoredFolder {
 }
 
 /** Does `work` while no other tab works on the same name. `wait` false: refuses where one does. */
-export async function alone<T>(name: string, { wait, signal }: { wait: boolean; signal?: AbortSignal | undefined }, work: () => Promise<T>): Promise<T> {
+export async function alone<T>(
+  name: string,
+  { wait, signal }: { wait: boolean; signal?: AbortSignal | undefined },
+  work: () => Promise<T>,
+): Promise<T> {
   // Without locks (some embedded browsers) two tabs at once cost work: each writes contents of its own.
   if (!globalThis.navigator?.locks) return work();
   const options: LockOptions = wait ? (signal ? { signal } : {}) : { ifAvailable: true };
   return navigator.locks.request(`${ROOT} ${await folderName(name)}`, options, async (lock) => {
-    if (!lock) throw new CogwheelError("checkpoint", `${JSON.stringify(name)} must not be stored while it is removed, got another tab that stores it; wait for it, or close it`);
+    if (!lock)
+      throw new CogwheelError(
+        "checkpoint",
+        `${JSON.stringify(name)} must not be stored while it is removed, got another tab that stores it; wait for it, or close it`,
+      );
     return work();
   }) as Promise<T>;
 }
@@ -160,13 +175,21 @@ export async function alone<T>(name: string, { wait, signal }: { wait: boolean; 
 export async function storageError(error: unknown, bytes: number): Promise<unknown> {
   if (!(error instanceof DOMException) || error.name === "AbortError") return error;
   if (error.name !== "QuotaExceededError") {
-    return new CogwheelError("checkpoint", `the browser's storage must be usable, got ${error.name}: ${error.message}; close other tabs of this page, or open the checkpoint where it lies`, { cause: error });
+    return new CogwheelError(
+      "checkpoint",
+      `the browser's storage must be usable, got ${error.name}: ${error.message}; close other tabs of this page, or open the checkpoint where it lies`,
+      { cause: error },
+    );
   }
   return noRoom(bytes, await room(), error);
 }
 
 export function noRoom(bytes: number, free: number | undefined, cause?: unknown): CogwheelError {
-  return new CogwheelError("checkpoint", `a stored checkpoint must fit the browser's storage, got ${bytesText(bytes, 1)} to store${free === undefined ? "" : ` and room for ${bytesText(Math.max(0, free), 1)}`}; remove stored checkpoints, free some of the disk, or open it where it lies`, cause === undefined ? undefined : { cause });
+  return new CogwheelError(
+    "checkpoint",
+    `a stored checkpoint must fit the browser's storage, got ${bytesText(bytes, 1)} to store${free === undefined ? "" : ` and room for ${bytesText(Math.max(0, free), 1)}`}; remove stored checkpoints, free some of the disk, or open it where it lies`,
+    cause === undefined ? undefined : { cause },
+  );
 }
 
 /** Bytes that may still be stored, as far as the browser tells. */
@@ -177,7 +200,11 @@ export async function room(): Promise<number | undefined> {
 
 async function rootFolder(create: boolean): Promise<FileSystemDirectoryHandle | null> {
   const storage = globalThis.navigator?.storage;
-  if (!storage?.getDirectory) throw new CogwheelError("checkpoint", "storing a checkpoint needs a browser with a private file system, got none (it is missing in some private windows and in Node); open the checkpoint where it lies");
+  if (!storage?.getDirectory)
+    throw new CogwheelError(
+      "checkpoint",
+      "storing a checkpoint needs a browser with a private file system, got none (it is missing in some private windows and in Node); open the checkpoint where it lies",
+    );
   const root = await (await storage.getDirectory()).getDirectoryHandle(ROOT, { create }).catch(unlessMissing);
   if (root) await removeEarlierLayouts(root);
   return root;
@@ -207,7 +234,12 @@ async function readRecord(folder: FileSystemDirectoryHandle, file: string): Prom
     return null;
   }
   if (!isObject(value) || value["layout"] !== LAYOUT || typeof value["name"] !== "string" || !isObject(value["files"])) return null;
-  const good = (entry: unknown): boolean => isObject(entry) && Number.isSafeInteger(entry["size"]) && typeof entry["content"] === "string" && typeof entry["sha256"] === "string" && (entry["version"] === null || typeof entry["version"] === "string");
+  const good = (entry: unknown): boolean =>
+    isObject(entry) &&
+    Number.isSafeInteger(entry["size"]) &&
+    typeof entry["content"] === "string" &&
+    typeof entry["sha256"] === "string" &&
+    (entry["version"] === null || typeof entry["version"] === "string");
   return Object.values(value["files"]).every(good) ? (value as unknown as StoredRecord) : null;
 }
 

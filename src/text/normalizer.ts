@@ -100,7 +100,11 @@ export class Normalizer {
 }
 
 function checkText(bytes: number): void {
-  if (bytes > MAX_TEXT) throw new CogwheelError("checkpoint", `a text may have at most ${MAX_TEXT} bytes, before and after it is normalised, got ${bytes === MAX_TEXT + 1 ? "more" : bytes}; shorten it`);
+  if (bytes > MAX_TEXT)
+    throw new CogwheelError(
+      "checkpoint",
+      `a text may have at most ${MAX_TEXT} bytes, before and after it is normalised, got ${bytes === MAX_TEXT + 1 ? "more" : bytes}; shorten it`,
+    );
 }
 
 /** Bytes and their origins, in arrays that grow. */
@@ -161,7 +165,10 @@ class CharsMap {
   }
 
   #broken(got: string): CogwheelError {
-    return new CogwheelError("checkpoint", `${this.#file}: precompiled_charsmap must be a trie and its replacements, got ${got}; download the file again`);
+    return new CogwheelError(
+      "checkpoint",
+      `${this.#file}: precompiled_charsmap must be a trie and its replacements, got ${got}; download the file again`,
+    );
   }
 
   #unit(index: number): number {
@@ -179,7 +186,7 @@ class CharsMap {
     for (let i = at; i < input.length; i++) {
       node ^= input[i]!;
       const unit = this.#unit(node);
-      if (((unit & 0x800000ff) >>> 0) !== input[i]) break;
+      if ((unit & 0x800000ff) >>> 0 !== input[i]) break;
       node ^= offset(unit);
       if (i + 1 - at > MAX_RULE) throw this.#broken(`a rule for more than ${MAX_RULE} bytes`);
       if ((unit >>> 8) & 1) {

@@ -132,7 +132,11 @@ export class SentencePiece {
 
   #checkLength(bytes: number): void {
     const most = Math.floor(MAX_COMPARISONS / this.#longest);
-    if (bytes > most) throw new CogwheelError("checkpoint", `${this.#file}: a text may have at most ${most} bytes with a vocabulary whose longest piece has ${this.#longest}, got ${bytes}; shorten the text`);
+    if (bytes > most)
+      throw new CogwheelError(
+        "checkpoint",
+        `${this.#file}: a text may have at most ${most} bytes with a vocabulary whose longest piece has ${this.#longest}, got ${bytes}; shorten the text`,
+      );
   }
 
   /** Viterbi over byte positions: for each end of a piece the best sum that reaches it, and the piece that does. */

@@ -52,7 +52,12 @@ const VARINT = 0;
 const BYTES = 2;
 const FIXED32 = 5;
 const UNIGRAM = 1;
-const MODEL_TYPES = new Map([[1, "UNIGRAM"], [2, "BPE"], [3, "WORD"], [4, "CHAR"]]);
+const MODEL_TYPES = new Map([
+  [1, "UNIGRAM"],
+  [2, "BPE"],
+  [3, "WORD"],
+  [4, "CHAR"],
+]);
 
 /**
  * Reads and checks a model file. Throws when it is not one, when it is not a Unigram model, or when SentencePiece
@@ -78,7 +83,10 @@ export function readSpieceModel(bytes: Uint8Array, file = "spiece.model"): Spiec
   let modelType = UNIGRAM;
   let piecesBytes = 0;
   const most = (what: string, limit: number, got: number): void => {
-    if (got > limit) throw fail(`${what} at most ${limit}, got ${got > limit + 1 ? got : "more"}; this is not the tokenizer of a T5, or it was made to break its reader: use the one that belongs to the checkpoint`);
+    if (got > limit)
+      throw fail(
+        `${what} at most ${limit}, got ${got > limit + 1 ? got : "more"}; this is not the tokenizer of a T5, or it was made to break its reader: use the one that belongs to the checkpoint`,
+      );
   };
   const name = (pbf: PbfReader): string => {
     const utf8 = blob(pbf);
@@ -88,45 +96,123 @@ export function readSpieceModel(bytes: Uint8Array, file = "spiece.model"): Spiec
   most("the bytes of the file must be", MAX_FILE, bytes.length);
   try {
     message(new PbfReader(bytes), bytes.length, {
-      1: [BYTES, (pbf) => {
-        const piece: Piece = { bytes: new Uint8Array(0), score: 0, type: PieceType.normal };
-        message(pbf, submessage(pbf), {
-          1: [BYTES, () => {
-            piece.bytes = blob(pbf);
-            most(`the bytes of piece ${model.pieces.length} must be`, MAX_PIECE, piece.bytes.length);
-            most("the bytes of all pieces must be", MAX_PIECES_BYTES, (piecesBytes += piece.bytes.length));
-          }],
-          2: [FIXED32, () => { piece.score = pbf.readFloat(); }],
-          3: [VARINT, () => { piece.type = pbf.readVarint(); }],
-        });
-        most("the number of pieces must be", MAX_PIECES, model.pieces.push(piece));
-      }],
-      2: [BYTES, (pbf) => message(pbf, submessage(pbf), {
-        3: [VARINT, () => { modelType = pbf.readVarint(); }],
-        24: [VARINT, () => { model.treatWhitespaceAsSuffix = pbf.readBoolean(); }],
-        35: [VARINT, () => { model.byteFallback = pbf.readBoolean(); }],
-        // An empty name means the default, as it does to SentencePiece.
-        45: [BYTES, () => { model.unkPiece = name(pbf) || "<unk>"; }],
-        47: [BYTES, () => { model.eosPiece = name(pbf) || "</s>"; }],
-        48: [BYTES, () => { model.padPiece = name(pbf) || "<pad>"; }],
-      })],
-      3: [BYTES, (pbf) => message(pbf, submessage(pbf), {
-        2: [BYTES, () => {
-          model.charsmap = blob(pbf);
-          most("the bytes of precompiled_charsmap must be", MAX_CHARSMAP, model.charsmap.length);
-        }],
-        3: [VARINT, () => { model.addDummyPrefix = pbf.readBoolean(); }],
-        4: [VARINT, () => { model.removeExtraWhitespaces = pbf.readBoolean(); }],
-        5: [VARINT, () => { model.escapeWhitespaces = pbf.readBoolean(); }],
-      })],
+      1: [
+        BYTES,
+        (pbf) => {
+          const piece: Piece = { bytes: new Uint8Array(0), score: 0, type: PieceType.normal };
+          message(pbf, submessage(pbf), {
+            1: [
+              BYTES,
+              () => {
+                piece.bytes = blob(pbf);
+                most(`the bytes of piece ${model.pieces.length} must be`, MAX_PIECE, piece.bytes.length);
+                most("the bytes of all pieces must be", MAX_PIECES_BYTES, (piecesBytes += piece.bytes.length));
+              },
+            ],
+            2: [
+              FIXED32,
+              () => {
+                piece.score = pbf.readFloat();
+              },
+            ],
+            3: [
+              VARINT,
+              () => {
+                piece.type = pbf.readVarint();
+              },
+            ],
+          });
+          most("the number of pieces must be", MAX_PIECES, model.pieces.push(piece));
+        },
+      ],
+      2: [
+        BYTES,
+        (pbf) =>
+          message(pbf, submessage(pbf), {
+            3: [
+              VARINT,
+              () => {
+                modelType = pbf.readVarint();
+              },
+            ],
+            24: [
+              VARINT,
+              () => {
+                model.treatWhitespaceAsSuffix = pbf.readBoolean();
+              },
+            ],
+            35: [
+              VARINT,
+              () => {
+                model.byteFallback = pbf.readBoolean();
+              },
+            ],
+            // An empty name means the default, as it does to SentencePiece.
+            45: [
+              BYTES,
+              () => {
+                model.unkPiece = name(pbf) || "<unk>";
+              },
+            ],
+            47: [
+              BYTES,
+              () => {
+                model.eosPiece = name(pbf) || "</s>";
+              },
+            ],
+            48: [
+              BYTES,
+              () => {
+                model.padPiece = name(pbf) || "<pad>";
+              },
+            ],
+          }),
+      ],
+      3: [
+        BYTES,
+        (pbf) =>
+          message(pbf, submessage(pbf), {
+            2: [
+              BYTES,
+              () => {
+                model.charsmap = blob(pbf);
+                most("the bytes of precompiled_charsmap must be", MAX_CHARSMAP, model.charsmap.length);
+              },
+            ],
+            3: [
+              VARINT,
+              () => {
+                model.addDummyPrefix = pbf.readBoolean();
+              },
+            ],
+            4: [
+              VARINT,
+              () => {
+                model.removeExtraWhitespaces = pbf.readBoolean();
+              },
+            ],
+            5: [
+              VARINT,
+              () => {
+                model.escapeWhitespaces = pbf.readBoolean();
+              },
+            ],
+          }),
+      ],
     });
   } catch (cause) {
     if (cause instanceof CogwheelError) throw cause;
-    throw fail(kindRule(bytes, KIND) ?? `must be a SentencePiece model, got ${bytes.length} bytes that are not (${(cause as Error).message}); download it again`, cause);
+    throw fail(
+      kindRule(bytes, KIND) ??
+        `must be a SentencePiece model, got ${bytes.length} bytes that are not (${(cause as Error).message}); download it again`,
+      cause,
+    );
   }
   if (model.pieces.length === 0) throw fail(kindRule(bytes, KIND) ?? "the vocabulary must hold pieces, got none; download the file again");
   if (modelType !== UNIGRAM) {
-    throw fail(`model_type must be UNIGRAM, got ${MODEL_TYPES.get(modelType) ?? modelType}; use the tokenizer that belongs to a T5 text encoder`);
+    throw fail(
+      `model_type must be UNIGRAM, got ${MODEL_TYPES.get(modelType) ?? modelType}; use the tokenizer that belongs to a T5 text encoder`,
+    );
   }
   checkPieces(model, fail);
   return model;

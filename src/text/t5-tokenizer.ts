@@ -42,7 +42,10 @@ export class T5Tokenizer {
     const id = (role: string, name: string): number => {
       const found = this.sentencePiece.pieceId(name);
       if (found === null) {
-        throw new CogwheelError("checkpoint", `${file}: the ${role} must be one of the model's pieces, got ${JSON.stringify(name.slice(0, 60))} that is none of its ${this.sentencePiece.vocabularySize}; use the spiece.model that belongs to tokenizer_config.json`);
+        throw new CogwheelError(
+          "checkpoint",
+          `${file}: the ${role} must be one of the model's pieces, got ${JSON.stringify(name.slice(0, 60))} that is none of its ${this.sentencePiece.vocabularySize}; use the spiece.model that belongs to tokenizer_config.json`,
+        );
       }
       return found;
     };
@@ -55,7 +58,10 @@ export class T5Tokenizer {
     const file = `${folder}/spiece.model`;
     const configFile = `${folder}/tokenizer_config.json`;
     if (!(await source.exists(file)) && (await source.exists(`${folder}/tokenizer.json`))) {
-      throw new CogwheelError("checkpoint", `${file}: must exist, got tokenizer.json only, which is the same tokenizer for another library; take spiece.model from the repository of the text encoder (in ${source.label})`);
+      throw new CogwheelError(
+        "checkpoint",
+        `${file}: must exist, got tokenizer.json only, which is the same tokenizer for another library; take spiece.model from the repository of the text encoder (in ${source.label})`,
+      );
     }
     const config = (await source.exists(configFile)) ? await readJson(source, configFile) : {};
     const token = (key: string): string | undefined => {
@@ -63,7 +69,10 @@ export class T5Tokenizer {
       const content = isObject(value) ? value["content"] : value; // old configs hold an AddedToken here
       if (content === undefined || content === null) return undefined;
       if (typeof content === "string") return content;
-      throw new CogwheelError("checkpoint", `${configFile}: ${key} must be a string, got ${JSON.stringify(value).slice(0, 60)}; correct the file`);
+      throw new CogwheelError(
+        "checkpoint",
+        `${configFile}: ${key} must be a string, got ${JSON.stringify(value).slice(0, 60)}; correct the file`,
+      );
     };
     return new T5Tokenizer(await readAll(source, file), {
       eosToken: token("eos_token"),

@@ -17,11 +17,15 @@ export interface Isolated {
  */
 export function isolate(node: Node): Isolated {
   const widths = new Map<string, number>();
-  for (const tensor of Object.values(node.inputs as Inputs)) if (tensor?.root.role === "weight") for (const name of tensor.root.weights) widths.set(name, rowOf(tensor));
+  for (const tensor of Object.values(node.inputs as Inputs))
+    if (tensor?.root.role === "weight") for (const name of tensor.root.weights) widths.set(name, rowOf(tensor));
   const shares = new Map<string, number>();
   for (const tensor of Object.values(node.inputs as Inputs)) {
     // Weights that are joined along their first axis share it evenly: only the number of values matters here.
-    if (tensor?.root.role === "weight") tensor.root.weights.forEach((name, i, all) => shares.set(name, Math.floor(((i + 1) * tensor.dim(0)) / all.length) - Math.floor((i * tensor.dim(0)) / all.length)));
+    if (tensor?.root.role === "weight")
+      tensor.root.weights.forEach((name, i, all) =>
+        shares.set(name, Math.floor(((i + 1) * tensor.dim(0)) / all.length) - Math.floor((i * tensor.dim(0)) / all.length)),
+      );
   }
   return {
     record() {
@@ -32,7 +36,13 @@ export function isolate(node: Node): Isolated {
         if (!tensor) continue;
         const known = made.get(tensor.id);
         const { role, weights, data } = tensor.root;
-        inputs[name] = known ?? (role === "weight" ? graph.weight(weights, tensor.shape, tensor.root.dtype) : role === "constant" ? graph.constant(name, data!, tensor.shape) : graph.input(name, tensor.shape, tensor.dtype));
+        inputs[name] =
+          known ??
+          (role === "weight"
+            ? graph.weight(weights, tensor.shape, tensor.root.dtype)
+            : role === "constant"
+              ? graph.constant(name, data!, tensor.shape)
+              : graph.input(name, tensor.shape, tensor.dtype));
         made.set(tensor.id, inputs[name]);
       }
       const outputs = graph.record(node.op, inputs as Inputs, node.attrs);

@@ -145,7 +145,12 @@ export async function measureWork(gpu: Gpu, work: Work, options: MeasureOptions)
       }
       try {
         const plan = planOf(gpu, work, alone.record, variant);
-        const program = await Program.create(gpu, plan, store, first ? { bind: boundInputs(first), ...signalled(options) } : signalled(options));
+        const program = await Program.create(
+          gpu,
+          plan,
+          store,
+          first ? { bind: boundInputs(first), ...signalled(options) } : signalled(options),
+        );
         programs.push(program);
         if (!first) for (const [name, tensor] of plan.graph.inputs) program.write(name, alone.input(tensor));
         await gpu.scoped(`measuring ${variant}`, () => program.run(signalled(options)));
@@ -153,17 +158,25 @@ export async function measureWork(gpu: Gpu, work: Work, options: MeasureOptions)
         const got = await results(gpu, program);
         if (want) {
           entry.error = distance(got, want);
-          const dtype = Object.values(node.outputs).some((t: Tensor) => t.dtype === "f16") || Object.values(node.inputs).some((t) => t?.dtype === "f16") ? "f16" : "f32";
+          const dtype =
+            Object.values(node.outputs).some((t: Tensor) => t.dtype === "f16") || Object.values(node.inputs).some((t) => t?.dtype === "f16")
+              ? "f16"
+              : "f32";
           if (!(entry.error <= TOLERANCE[dtype])) {
             entry.why = `discarded: its result is ${entry.error.toExponential(1)} from the untuned choice's, more than ${TOLERANCE[dtype]}`;
             continue;
           }
-        } else if (!got.every((data) => data.every(Number.isFinite))) throw new CogwheelError("tune", `the untuned choice must give finite values, got others of ${variant} for ${work.key}; run \`cogwheel validate --sweep\``);
+        } else if (!got.every((data) => data.every(Number.isFinite)))
+          throw new CogwheelError(
+            "tune",
+            `the untuned choice must give finite values, got others of ${variant} for ${work.key}; run \`cogwheel validate --sweep\``,
+          );
         want ??= got;
         first ??= program;
         // The first run compiles in the driver; the next tell how often to repeat. A busy machine slows some of them.
         entry.estimate = await time(program, LONG_MS, 1);
-        for (let i = 0; i < 2 && entry.estimate < LONG_MS; i++) entry.estimate = Math.min(entry.estimate, await time(program, entry.estimate, 1));
+        for (let i = 0; i < 2 && entry.estimate < LONG_MS; i++)
+          entry.estimate = Math.min(entry.estimate, await time(program, entry.estimate, 1));
         entry.program = program;
         if (!families.has(family)) families.set(family, entry.estimate);
       } catch (error) {
@@ -190,15 +203,21 @@ export async function measureWork(gpu: Gpu, work: Work, options: MeasureOptions)
   }
 
   const measured: MeasuredCandidate[] = [...candidates].map(([variant, { runs, error, why }]) => ({
-    variant, runs,
-    ...(runs.length ? { ms: median(runs) } : {}), ...(error === undefined ? {} : { error }), ...(why === undefined ? {} : { why }),
+    variant,
+    runs,
+    ...(runs.length ? { ms: median(runs) } : {}),
+    ...(error === undefined ? {} : { error }),
+    ...(why === undefined ? {} : { why }),
   }));
   return { ...described(work), candidates: measured, chosen: fastest(measured), clock };
 }
 
 /** What is told of work, measured or not. */
 export function described({ key, node, stages, nodes, flops, bytes }: Work): Omit<MeasuredWork, "candidates" | "chosen" | "clock"> {
-  const show = (tensors: object): string => Object.entries(tensors).flatMap(([name, t]: [string, Tensor | undefined]) => (t ? [`${name} ${t.dtype} [${t.shape.join(", ")}]`] : [])).join("; ");
+  const show = (tensors: object): string =>
+    Object.entries(tensors)
+      .flatMap(([name, t]: [string, Tensor | undefined]) => (t ? [`${name} ${t.dtype} [${t.shape.join(", ")}]`] : []))
+      .join("; ");
   return { key, op: node.op.name, node: node.name, stages, nodes, shapes: `${show(node.inputs)} → ${show(node.outputs)}`, flops, bytes };
 }
 
@@ -221,12 +240,21 @@ function boundInputs(program: Program): Record<string, GPUBuffer> {
 }
 
 /** Milliseconds of `count` runs in one pass. */
-async function batch(gpu: Gpu, program: Program, count: number, predicted: number, clock: "gpu" | "host", signal?: AbortSignal): Promise<number> {
+async function batch(
+  gpu: Gpu,
+  program: Program,
+  count: number,
+  predicted: number,
+  clock: "gpu" | "host",
+  signal?: AbortSignal,
+): Promise<number> {
   const { device } = gpu;
   const queries = clock === "gpu" ? device.createQuerySet({ label: "tune", type: "timestamp", count: 2 }) : null;
   using resolved = queries ? gpu.buffer("tune", 16, GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC) : null;
   const encoder = device.createCommandEncoder();
-  const pass = encoder.beginComputePass(queries ? { timestampWrites: { querySet: queries, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 } } : {});
+  const pass = encoder.beginComputePass(
+    queries ? { timestampWrites: { querySet: queries, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 } } : {},
+  );
   for (let i = 0; i < count; i++) program.encode(pass);
   pass.end();
   if (queries) encoder.resolveQuerySet(queries, 0, 2, resolved!.buffer, 0);
@@ -247,7 +275,9 @@ async function results(gpu: Gpu, program: Program): Promise<Float32Array[]> {
   const out: Float32Array[] = [];
   for (const [name, tensor] of program.plan.graph.outputs) {
     if (tensor.bytes <= 2 * COMPARED_BYTES) out.push(await program.read(name));
-    else for (const offset of [0, tensor.bytes - COMPARED_BYTES]) out.push(widen(await gpu.read(program.buffer(name), offset, COMPARED_BYTES), tensor.dtype));
+    else
+      for (const offset of [0, tensor.bytes - COMPARED_BYTES])
+        out.push(widen(await gpu.read(program.buffer(name), offset, COMPARED_BYTES), tensor.dtype));
   }
   return out;
 }

@@ -54,7 +54,8 @@ export async function tune(model: CogVideoX, options: TuneOptions = {}): Promise
   const { quick = false, signal, reopen, onProgress, onMeasured, ...generation } = options;
   const begun = performance.now();
   const software = model.gpu.caps.kind === "software";
-  const onCpu = quick && software ? new Map(FOR_GPUS.map((family) => [family, "a kernel for GPUs on a CPU adapter, with --quick"])) : undefined;
+  const onCpu =
+    quick && software ? new Map(FOR_GPUS.map((family) => [family, "a kernel for GPUs on a CPU adapter, with --quick"])) : undefined;
   const families = new Families(quick || software);
   const limits = { ...(quick ? QUICK : FULL), ...(signal ? { signal } : {}) };
   const works = worksOf(model.plans(generation).flatMap(({ stage, plans }) => plans.map((plan) => ({ stage, plan }))));
@@ -71,7 +72,8 @@ export async function tune(model: CogVideoX, options: TuneOptions = {}): Promise
       onProgress?.(done / total, work.key);
       const predicted = rate > 0 ? work.flops / rate / 1000 : 0;
       let result: MeasuredWork;
-      if (2 * predicted > limits.seconds) result = unmeasured(work, gpu, `one run would take ${predicted.toFixed(0)} s; measure with a smaller --size or fewer --frames`);
+      if (2 * predicted > limits.seconds)
+        result = unmeasured(work, gpu, `one run would take ${predicted.toFixed(0)} s; measure with a smaller --size or fewer --frames`);
       else if (gpu.lost) result = unmeasured(work, gpu, "the device was lost before");
       else {
         try {
@@ -92,17 +94,34 @@ export async function tune(model: CogVideoX, options: TuneOptions = {}): Promise
     for (const opened of own) await opened[Symbol.asyncDispose]();
   }
   const choices = Object.fromEntries(measured.flatMap(({ key, chosen }) => (chosen === null ? [] : [[key, chosen] as const])));
-  if (works.length && Object.keys(choices).length === 0) throw new CogwheelError("tune", `some work must be measurable, got none of ${works.length} kinds: ${measured[0]!.why}; choose a smaller size`);
+  if (works.length && Object.keys(choices).length === 0)
+    throw new CogwheelError(
+      "tune",
+      `some work must be measurable, got none of ${works.length} kinds: ${measured[0]!.why}; choose a smaller size`,
+    );
   onProgress?.(1, "");
   const info = model.gpu.device.adapterInfo;
   return {
-    made: new Date().toISOString(), seconds: (performance.now() - begun) / 1000, quick, runtime: runtime(),
+    made: new Date().toISOString(),
+    seconds: (performance.now() - begun) / 1000,
+    quick,
+    runtime: runtime(),
     adapter: {
-      name: model.gpu.name, vendor: info.vendor, architecture: info.architecture, device: info.device, description: info.description,
-      features: [...model.gpu.device.features].sort(), limits: limitsOf(model.gpu.device),
+      name: model.gpu.name,
+      vendor: info.vendor,
+      architecture: info.architecture,
+      device: info.device,
+      description: info.description,
+      features: [...model.gpu.device.features].sort(),
+      limits: limitsOf(model.gpu.device),
     },
     capabilities: model.gpu.caps,
-    model: { class: model.checkpoint.className, dtype: model.dtype, settings: { ...model.defaults, ...generation }, configs: model.configs },
+    model: {
+      class: model.checkpoint.className,
+      dtype: model.dtype,
+      settings: { ...model.defaults, ...generation },
+      configs: model.configs,
+    },
     works: measured,
     table: { ...model.gpu.tuningHeader, choices },
   };
@@ -132,14 +151,21 @@ class Families {
     if (!this.giveUp) return out;
     for (const [family, ratios] of this.#ratios.get(op) ?? []) {
       const least = Math.min(...ratios);
-      if (ratios.length >= 2 && least > 4) out.set(family, `${family} took at least ${least.toFixed(0)} times as long as the best in ${ratios.length} kinds of work before`);
+      if (ratios.length >= 2 && least > 4)
+        out.set(family, `${family} took at least ${least.toFixed(0)} times as long as the best in ${ratios.length} kinds of work before`);
     }
     return out;
   }
 }
 
 function unmeasured(work: Work, gpu: Gpu, why: string): MeasuredWork {
-  return { ...described(work), candidates: work.candidates.map((variant) => ({ variant, runs: [] })), chosen: null, clock: gpu.caps.timestamps ? "gpu" : "host", why };
+  return {
+    ...described(work),
+    candidates: work.candidates.map((variant) => ({ variant, runs: [] })),
+    chosen: null,
+    clock: gpu.caps.timestamps ? "gpu" : "host",
+    why,
+  };
 }
 
 function runtime(): string {

@@ -11,12 +11,19 @@ export type OutputFormat = VideoFormat | "folder";
 
 /** What a path asks for: by its ending, or a folder where it has none or ends in a slash. */
 export function formatOf(path: string): OutputFormat {
-  if (path === "") throw new CogwheelError("output", "the output must have a name, got an empty one; give --out a file (.mp4 .webm .gif .png) or a folder");
+  if (path === "")
+    throw new CogwheelError(
+      "output",
+      "the output must have a name, got an empty one; give --out a file (.mp4 .webm .gif .png) or a folder",
+    );
   if (/[\\/]$/.test(path) || /(^|[\\/])\.{1,2}$/.test(path)) return "folder";
   const ending = /[^\\/.][^\\/]*?\.([^\\/.]*)$/.exec(path)?.[1]?.toLowerCase();
   if (ending === undefined) return "folder";
   if (ending === "mp4" || ending === "webm" || ending === "gif" || ending === "png") return ending;
-  throw new CogwheelError("output", `the output must end in .mp4, .webm, .gif or .png, or be a folder for one PNG a frame, got "${path}"; for a folder of that name end it with a slash`);
+  throw new CogwheelError(
+    "output",
+    `the output must end in .mp4, .webm, .gif or .png, or be a folder for one PNG a frame, got "${path}"; for a folder of that name end it with a slash`,
+  );
 }
 
 /**
@@ -26,7 +33,10 @@ export function formatOf(path: string): OutputFormat {
 export async function checkOutput(path: string, { frames }: { frames?: number } = {}): Promise<OutputFormat> {
   const format = formatOf(path);
   if (format === "png" && frames !== undefined && frames !== 1) {
-    throw new CogwheelError("output", `a .png holds one picture, got ${frames} frames for "${path}"; choose .mp4, .webm, .gif or a folder, or make a picture with --frames 1`);
+    throw new CogwheelError(
+      "output",
+      `a .png holds one picture, got ${frames} frames for "${path}"; choose .mp4, .webm, .gif or a folder, or make a picture with --frames 1`,
+    );
   }
   await checkWritable(path, format === "folder" ? "folder" : "file");
   return format;
@@ -42,7 +52,10 @@ export async function checkOutput(path: string, { frames }: { frames?: number } 
  */
 export async function encodeVideo(frames: Frames, options: EncodeOptions & { path: string }): Promise<string>;
 export async function encodeVideo(frames: Frames, options: EncodeOptions & { format: VideoFormat }): Promise<Uint8Array<ArrayBuffer>>;
-export async function encodeVideo(frames: Frames, options: EncodeOptions & { path?: string; format?: VideoFormat }): Promise<string | Uint8Array<ArrayBuffer>> {
+export async function encodeVideo(
+  frames: Frames,
+  options: EncodeOptions & { path?: string; format?: VideoFormat },
+): Promise<string | Uint8Array<ArrayBuffer>> {
   const { path, ...rest } = options;
   const { encodeBytes, encodePng } = await import("./formats.ts"); // many pages never encode
   if (path === undefined) return encodeBytes(frames, rest as FormatOptions);

@@ -39,12 +39,19 @@ export function fitFrames(frames: readonly Frame[], to: FitTo): Float32Array<Arr
   const first = frames[0];
   if (!first) throw new CogwheelError("video", "a video must have at least one frame, got none");
   const plane = width * height;
-  if (3 * plane * frames.length > MAX_VALUES) throw new CogwheelError("video", `a video may have ${MAX_VALUES} values in all, got 3 × ${frames.length} × ${height} × ${width}; choose a smaller size or fewer frames`);
+  if (3 * plane * frames.length > MAX_VALUES)
+    throw new CogwheelError(
+      "video",
+      `a video may have ${MAX_VALUES} values in all, got 3 × ${frames.length} × ${height} × ${width}; choose a smaller size or fewer frames`,
+    );
   const fitter = new Fitter(first, to);
   const out = new Float32Array(3 * frames.length * plane);
   for (const [t, frame] of frames.entries()) {
     if (frame.width !== first.width || frame.height !== first.height) {
-      throw new CogwheelError("video", `all frames must have one size, got ${first.width}×${first.height} and then ${frame.width}×${frame.height}`);
+      throw new CogwheelError(
+        "video",
+        `all frames must have one size, got ${first.width}×${first.height} and then ${frame.width}×${frame.height}`,
+      );
     }
     const rgb = fitter.bytes(frame);
     for (let c = 0; c < 3; c++) {
@@ -65,10 +72,15 @@ export function fitFrame(frame: Frame, to: FitTo): Frame {
 const NORMALISED = Float32Array.from({ length: 256 }, (_, v) => 2 * Math.fround(v / 255) - 1);
 
 function checkSize({ width, height, fit = "crop" }: FitTo): { width: number; height: number } {
-  for (const [name, value] of [["width", width], ["height", height]] as const) {
-    if (!Number.isInteger(value) || value < 1 || value > 65536) throw new CogwheelError("video", `${name} must be a whole number from 1 to 65536, got ${value}`);
+  for (const [name, value] of [
+    ["width", width],
+    ["height", height],
+  ] as const) {
+    if (!Number.isInteger(value) || value < 1 || value > 65536)
+      throw new CogwheelError("video", `${name} must be a whole number from 1 to 65536, got ${value}`);
   }
-  if (fit !== "crop" && fit !== "stretch" && fit !== "pad") throw new CogwheelError("video", `fit must be crop, stretch or pad, got ${JSON.stringify(fit)}`);
+  if (fit !== "crop" && fit !== "stretch" && fit !== "pad")
+    throw new CogwheelError("video", `fit must be crop, stretch or pad, got ${JSON.stringify(fit)}`);
   return { width, height };
 }
 
@@ -89,8 +101,14 @@ class Fitter {
     const inner = fit === "pad" ? contained(from, width, height) : { width, height };
     this.#to = { ...inner, x: halfEven((width - inner.width) * 0.5), y: halfEven((height - inner.height) * 0.5) };
     const box = fit === "crop" ? cropBox(from, width, height) : { left: 0, top: 0, right: from.width, bottom: from.height };
-    this.#across = from.width === inner.width && box.left === 0 && box.right === from.width ? undefined : weights(from.width, box.left, box.right, inner.width);
-    this.#down = from.height === inner.height && box.top === 0 && box.bottom === from.height ? undefined : weights(from.height, box.top, box.bottom, inner.height);
+    this.#across =
+      from.width === inner.width && box.left === 0 && box.right === from.width
+        ? undefined
+        : weights(from.width, box.left, box.right, inner.width);
+    this.#down =
+      from.height === inner.height && box.top === 0 && box.bottom === from.height
+        ? undefined
+        : weights(from.height, box.top, box.bottom, inner.height);
     this.#downFirst = inner.height < from.height && from.height - inner.height > 2 * (from.width - inner.width);
   }
 
@@ -100,7 +118,8 @@ class Fitter {
     const picture = this.#resample(frame);
     if (width === this.#width && height === this.#height) return picture;
     const out = new Uint8Array(3 * this.#width * this.#height);
-    for (let row = 0; row < height; row++) out.set(picture.subarray(3 * row * width, 3 * (row + 1) * width), 3 * ((row + y) * this.#width + x));
+    for (let row = 0; row < height; row++)
+      out.set(picture.subarray(3 * row * width, 3 * (row + 1) * width), 3 * ((row + y) * this.#width + x));
     return out;
   }
 
@@ -108,7 +127,16 @@ class Fitter {
     const { width, height } = this.#to;
     const channels = channelsOf(frame);
     const [across, down] = [this.#across, this.#down];
-    if (down && this.#downFirst) return resampleRows(resampleColumns(frame.data, channels * frame.width, height, 0, down), channels, frame.width, 0, height, width, across);
+    if (down && this.#downFirst)
+      return resampleRows(
+        resampleColumns(frame.data, channels * frame.width, height, 0, down),
+        channels,
+        frame.width,
+        0,
+        height,
+        width,
+        across,
+      );
     // Rows that no output row needs are not resampled.
     const [first, last] = down ? reach(down) : [0, frame.height];
     const rows = resampleRows(frame.data, channels, frame.width, first, last, width, across);
@@ -193,7 +221,15 @@ function reach({ first, count }: Weights): [number, number] {
 }
 
 /** Rows `first`…`last` of a picture at another width, as RGB. Sums are whole numbers in 32 bits, as there; the array clamps. */
-function resampleRows(data: Uint8Array | Uint8ClampedArray, channels: number, width: number, first: number, last: number, output: number, across: Weights | undefined): Uint8Array<ArrayBuffer> {
+function resampleRows(
+  data: Uint8Array | Uint8ClampedArray,
+  channels: number,
+  width: number,
+  first: number,
+  last: number,
+  output: number,
+  across: Weights | undefined,
+): Uint8Array<ArrayBuffer> {
   const out = new Uint8ClampedArray(3 * output * (last - first));
   for (let row = first, to = 0; row < last; row++) {
     const begin = row * width * channels;
@@ -221,7 +257,13 @@ function resampleRows(data: Uint8Array | Uint8ClampedArray, channels: number, wi
 }
 
 /** Rows of `stride` bytes, of which the first is row `skipped` of the picture, at another height. */
-function resampleColumns(data: Uint8Array | Uint8ClampedArray, stride: number, output: number, skipped: number, down: Weights): Uint8Array<ArrayBuffer> {
+function resampleColumns(
+  data: Uint8Array | Uint8ClampedArray,
+  stride: number,
+  output: number,
+  skipped: number,
+  down: Weights,
+): Uint8Array<ArrayBuffer> {
   const out = new Uint8ClampedArray(stride * output);
   const sums = new Int32Array(stride);
   for (let y = 0; y < output; y++) {

@@ -22,7 +22,8 @@ export interface FormatOptions {
 
 /** Encodes a video in memory. */
 export async function encodeBytes(frames: Frames, options: FormatOptions): Promise<Uint8Array<ArrayBuffer>> {
-  if (!(options.fps > 0 && Number.isFinite(options.fps))) throw new CogwheelError("video", `fps must be a positive number, got ${options.fps}`);
+  if (!(options.fps > 0 && Number.isFinite(options.fps)))
+    throw new CogwheelError("video", `fps must be a positive number, got ${options.fps}`);
   const checked = checkedFrames(frames, options.signal, options.onProgress);
   switch (options.format) {
     case "mp4":
@@ -53,9 +54,13 @@ function h264Profile(width: number, height: number): string {
 
 async function encodeFilm(frames: AsyncIterable<Frame>, { format, fps, bitrate, signal }: FormatOptions): Promise<Uint8Array<ArrayBuffer>> {
   await installWebCodecs();
-  const { BufferTarget, getFirstEncodableVideoCodec, Mp4OutputFormat, Output, Quality, VideoSample, VideoSampleSource, WebMOutputFormat } = await import("./film-encoder.ts");
+  const { BufferTarget, getFirstEncodableVideoCodec, Mp4OutputFormat, Output, Quality, VideoSample, VideoSampleSource, WebMOutputFormat } =
+    await import("./film-encoder.ts");
   const target = new BufferTarget();
-  const output = new Output({ format: format === "mp4" ? new Mp4OutputFormat({ fastStart: "in-memory" }) : new WebMOutputFormat(), target });
+  const output = new Output({
+    format: format === "mp4" ? new Mp4OutputFormat({ fastStart: "in-memory" }) : new WebMOutputFormat(),
+    target,
+  });
   let source: InstanceType<typeof VideoSampleSource> | undefined;
   let index = 0;
   try {
@@ -63,9 +68,17 @@ async function encodeFilm(frames: AsyncIterable<Frame>, { format, fps, bitrate, 
       const { width, height } = frame;
       const matrix = matrixFor(width, height);
       if (!source) {
-        if (width % 2 || height % 2) throw new CogwheelError("video", `width and height must be even for ${format}, got ${width}×${height}; crop a line, or choose gif or png`);
+        if (width % 2 || height % 2)
+          throw new CogwheelError(
+            "video",
+            `width and height must be even for ${format}, got ${width}×${height}; crop a line, or choose gif or png`,
+          );
         const codec = await getFirstEncodableVideoCodec(format === "mp4" ? ["avc", "vp9"] : ["vp9", "vp8"], { width, height });
-        if (!codec) throw new CogwheelError("video", `${format} needs an encoder for ${format === "mp4" ? "H.264 or VP9" : "VP9 or VP8"} at ${width}×${height}, got none; choose gif or png`);
+        if (!codec)
+          throw new CogwheelError(
+            "video",
+            `${format} needs an encoder for ${format === "mp4" ? "H.264 or VP9" : "VP9 or VP8"} at ${width}×${height}, got none; choose gif or png`,
+          );
         source = new VideoSampleSource({
           codec,
           quality: new Quality({ bitrate: bitrate ?? defaultBitrate(width, height, fps) }),
@@ -90,7 +103,11 @@ async function encodeFilm(frames: AsyncIterable<Frame>, { format, fps, bitrate, 
   } catch (error) {
     if (output.state === "started") await output.cancel();
     if (error instanceof CogwheelError || signal?.aborted) throw error;
-    throw new CogwheelError("video", `encoding frame ${index + 1} as ${format} failed, got ${(error as Error).message}; choose gif or png`, { cause: error });
+    throw new CogwheelError(
+      "video",
+      `encoding frame ${index + 1} as ${format} failed, got ${(error as Error).message}; choose gif or png`,
+      { cause: error },
+    );
   }
   const file = new Uint8Array(target.buffer!);
   if (format === "mp4") clearDates(file);
@@ -122,5 +139,11 @@ async function encodePicture(frames: AsyncIterable<Frame>): Promise<Uint8Array<A
 /** One frame as PNG, 8 bits a channel, without alpha. */
 export async function encodePng(frame: Frame): Promise<Uint8Array<ArrayBuffer>> {
   const { encode } = await import("fast-png");
-  return encode({ width: frame.width, height: frame.height, data: withChannels(frame, 3), channels: 3, depth: 8 }) as Uint8Array<ArrayBuffer>;
+  return encode({
+    width: frame.width,
+    height: frame.height,
+    data: withChannels(frame, 3),
+    channels: 3,
+    depth: 8,
+  }) as Uint8Array<ArrayBuffer>;
 }

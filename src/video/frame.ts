@@ -14,10 +14,17 @@ export type Frames = Iterable<Frame> | AsyncIterable<Frame>;
 /** Bytes a pixel, 3 or 4; throws where the data are no bytes or do not fit the size. */
 export function channelsOf({ width, height, data }: Frame): 3 | 4 {
   const type = arrayType(data);
-  if (type !== "Uint8Array" && type !== "Uint8ClampedArray") throw new CogwheelError("video", `a frame's data must be bytes, a Uint8Array or Uint8ClampedArray, got ${type}; scale its values to 0 … 255 and convert them`);
+  if (type !== "Uint8Array" && type !== "Uint8ClampedArray")
+    throw new CogwheelError(
+      "video",
+      `a frame's data must be bytes, a Uint8Array or Uint8ClampedArray, got ${type}; scale its values to 0 … 255 and convert them`,
+    );
   const channels = data.length / (width * height);
   if (channels === 3 || channels === 4) return channels;
-  throw new CogwheelError("video", `a frame of ${width}×${height} must have ${3 * width * height} bytes of RGB or ${4 * width * height} of RGBA, got ${data.length}`);
+  throw new CogwheelError(
+    "video",
+    `a frame of ${width}×${height} must have ${3 * width * height} bytes of RGB or ${4 * width * height} of RGBA, got ${data.length}`,
+  );
 }
 
 /** The frame with the number of channels that is asked for; opaque where alpha is added. */
@@ -38,7 +45,11 @@ export function withChannels(frame: Frame, channels: 3 | 4): Uint8Array {
  * Passes the frames on; throws when one differs from the first in size, when there is none, or when `signal` aborts, and
  * tells `onProgress` of each that the consumer is done with.
  */
-export async function* checkedFrames(frames: Frames, signal?: AbortSignal, onProgress?: (done: number) => void): AsyncGenerator<Frame, void, undefined> {
+export async function* checkedFrames(
+  frames: Frames,
+  signal?: AbortSignal,
+  onProgress?: (done: number) => void,
+): AsyncGenerator<Frame, void, undefined> {
   let first: Frame | undefined;
   let count = 0;
   for await (const frame of frames) {
@@ -46,7 +57,10 @@ export async function* checkedFrames(frames: Frames, signal?: AbortSignal, onPro
     channelsOf(frame);
     first ??= frame;
     if (frame.width !== first.width || frame.height !== first.height) {
-      throw new CogwheelError("video", `all frames must have one size, got ${first.width}×${first.height} and then ${frame.width}×${frame.height}`);
+      throw new CogwheelError(
+        "video",
+        `all frames must have one size, got ${first.width}×${first.height} and then ${frame.width}×${frame.height}`,
+      );
     }
     yield frame;
     count++;

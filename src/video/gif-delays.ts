@@ -10,7 +10,9 @@ export const GIF_FPS = 100 / SHORTEST;
 
 /** What to say before a film is written to `path`, where that is a GIF that cannot show all of its frames. */
 export function gifWarning(path: string, fps: number): string | undefined {
-  return /\.gif$/i.test(path) && fps > GIF_FPS ? `[video] a GIF shows at most ${GIF_FPS} frames a second: of ${fps}, frames are left out evenly, and the film keeps its length` : undefined;
+  return /\.gif$/i.test(path) && fps > GIF_FPS
+    ? `[video] a GIF shows at most ${GIF_FPS} frames a second: of ${fps}, frames are left out evenly, and the film keeps its length`
+    : undefined;
 }
 
 /**
@@ -28,7 +30,11 @@ export function gifDelays(count: number, fps: number): { index: number; delay: n
   if (shown.length > 1 && at(count) - at(shown.at(-1)!) < SHORTEST) shown.pop();
   return shown.map((index, i) => {
     const delay = Math.max(SHORTEST, at(shown[i + 1] ?? count) - at(index));
-    if (delay > LONGEST) throw new CogwheelError("video", `a frame of a gif is shown for at most ${LONGEST / 100} seconds, got ${fps} frames a second; choose a higher frame rate, or mp4`);
+    if (delay > LONGEST)
+      throw new CogwheelError(
+        "video",
+        `a frame of a gif is shown for at most ${LONGEST / 100} seconds, got ${fps} frames a second; choose a higher frame rate, or mp4`,
+      );
     return { index, delay };
   });
 }

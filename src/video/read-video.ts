@@ -10,9 +10,13 @@ import type { MediaSource } from "./sandbox/types.ts";
 /** Beside what a file may ask for: 2 GiB for its reader, and 20 s without progress, which a damaged film makes hours of. */
 const DEFAULTS: DecodeLimits = { ...DEFAULT_LIMITS, memory: 2 ** 31, seconds: 20 };
 
-export async function readVideo(source: string | Uint8Array | ArrayBuffer, { maxFrames = Infinity, limits: asked = {}, ...options }: DecodeOptions): Promise<DecodedVideo> {
+export async function readVideo(
+  source: string | Uint8Array | ArrayBuffer,
+  { maxFrames = Infinity, limits: asked = {}, ...options }: DecodeOptions,
+): Promise<DecodedVideo> {
   const limits = limitsOf(asked);
-  if (maxFrames !== Infinity && !(Number.isInteger(maxFrames) && maxFrames > 0)) throw new CogwheelError("video", `maxFrames must be a positive whole number, got ${maxFrames}; leave it out for all frames`);
+  if (maxFrames !== Infinity && !(Number.isInteger(maxFrames) && maxFrames > 0))
+    throw new CogwheelError("video", `maxFrames must be a positive whole number, got ${maxFrames}; leave it out for all frames`);
   const read = async (source: MediaSource, name: string, most: number, left: DecodeLimits): Promise<ReadFrame[]> => {
     const frames: ReadFrame[] = [];
     for await (const frame of readUntrusted(source, { name, maxFrames: Math.min(most, MOST), limits: left }, options)) frames.push(frame);
@@ -21,7 +25,11 @@ export async function readVideo(source: string | Uint8Array | ArrayBuffer, { max
   if (typeof source !== "string") return video(await read({ bytes: bytesOf(source) }, "the video", maxFrames, limits), "the video");
   const names = (await listFolder(source))?.filter((name) => /\.(png|jpe?g|webp)$/i.test(name));
   if (!names) return video(await read(await sourceAt(source, options.signal), source, maxFrames, limits), source);
-  if (names.length === 0) throw new CogwheelError("video", `a folder must hold .png, .jpg or .webp files to be read as a video, got none in ${source}; name another folder, or a file`);
+  if (names.length === 0)
+    throw new CogwheelError(
+      "video",
+      `a folder must hold .png, .jpg or .webp files to be read as a video, got none in ${source}; name another folder, or a file`,
+    );
   const wanted = names.slice(0, maxFrames);
   const frames: ReadFrame[] = [];
   let bytes = limits.bytes;
@@ -45,7 +53,11 @@ function limitsOf(asked: Partial<Record<string, number | undefined>>): DecodeLim
   const limits = { ...DEFAULTS };
   for (const [key, value] of Object.entries(asked)) {
     if (value === undefined && key in DEFAULTS) continue;
-    if (!(key in DEFAULTS) || typeof value !== "number" || !(value > 0)) throw new CogwheelError("video", `limits must be positive numbers for ${Object.keys(DEFAULTS).join(", ")}, got ${key} ${value}; leave one out for its default`);
+    if (!(key in DEFAULTS) || typeof value !== "number" || !(value > 0))
+      throw new CogwheelError(
+        "video",
+        `limits must be positive numbers for ${Object.keys(DEFAULTS).join(", ")}, got ${key} ${value}; leave one out for its default`,
+      );
     limits[key as keyof DecodeLimits] = Math.min(value, MOST);
   }
   return limits;
@@ -54,14 +66,20 @@ function limitsOf(asked: Partial<Record<string, number | undefined>>): DecodeLim
 function bytesOf(source: unknown): Uint8Array {
   if (source instanceof Uint8Array) return source;
   if (source instanceof ArrayBuffer) return new Uint8Array(source);
-  throw new CogwheelError("video", `a video must be given as a path, a Uint8Array or an ArrayBuffer, got ${Object.prototype.toString.call(source).slice(8, -1)}; give its bytes`);
+  throw new CogwheelError(
+    "video",
+    `a video must be given as a path, a Uint8Array or an ArrayBuffer, got ${Object.prototype.toString.call(source).slice(8, -1)}; give its bytes`,
+  );
 }
 
 const none = (name: string): CogwheelError => new CogwheelError("video", `${name} must have at least one frame, got none; convert it`);
 
 function refuseOtherSize(name: string, { width, height }: ReadFrame, other: ReadFrame): void {
   if (other.width === width && other.height === height) return;
-  throw new CogwheelError("video", `${name} must have frames of one size, got ${width}×${height} and ${other.width}×${other.height}; scale them to one`);
+  throw new CogwheelError(
+    "video",
+    `${name} must have frames of one size, got ${width}×${height} and ${other.width}×${other.height}; scale them to one`,
+  );
 }
 
 function video(frames: ReadFrame[], name: string): DecodedVideo {

@@ -51,7 +51,13 @@ describe("what is long is cut in its middle", () => {
   });
 
   it("tables, and what is drawn of a run", () => {
-    const text = table(["name", "n"], [["a\x1b[31m\nb", "1"], ["z".repeat(70_000), "2"]]);
+    const text = table(
+      ["name", "n"],
+      [
+        ["a\x1b[31m\nb", "1"],
+        ["z".repeat(70_000), "2"],
+      ],
+    );
     expect(text.split("\n").length).toBe(5);
     expect(text.length).toBeLessThan(1500);
     expect(text.replaceAll("\n", "")).not.toMatch(UNSEEN);
@@ -69,6 +75,8 @@ describe("what is long is cut in its middle", () => {
 it("what the system says is told in words", () => {
   expect(systemWords(Object.assign(new Error("x"), { code: "ENOSPC" }))).toBe("ENOSPC: no space left on the disk");
   expect(systemWords(new Error("plain"))).toBe("plain");
-  expect(systemComplaint(Object.assign(new Error("x"), { code: "EMFILE", syscall: "open", path: "/a\nb" }))).toBe("[system] open of /a\\nb must be possible, got EMFILE: more open files than this process may have (see `ulimit -n`); raise the limit with `ulimit -n 1024`");
+  expect(systemComplaint(Object.assign(new Error("x"), { code: "EMFILE", syscall: "open", path: "/a\nb" }))).toBe(
+    "[system] open of /a\\nb must be possible, got EMFILE: more open files than this process may have (see `ulimit -n`); raise the limit with `ulimit -n 1024`",
+  );
   expect(systemComplaint(new TypeError("a bug"))).toBeUndefined();
 });

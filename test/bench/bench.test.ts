@@ -44,8 +44,18 @@ describe.each(small.map((c) => [c.name, c] as const))("%s", (_, c) => {
     const right = await compute(c);
     expect(spotError(c, right)).toBeLessThan(c.tolerance);
     // Right values in wrong places are the mistake that a layout makes.
-    expect(spotError(c, right.map((_v, i) => right[(i + 1) % right.length]!))).toBeGreaterThan(0.1);
-    expect(spotError(c, right.map((v) => 1.0001 * v))).toBeGreaterThan(c.tolerance);
+    expect(
+      spotError(
+        c,
+        right.map((_v, i) => right[(i + 1) % right.length]!),
+      ),
+    ).toBeGreaterThan(0.1);
+    expect(
+      spotError(
+        c,
+        right.map((v) => 1.0001 * v),
+      ),
+    ).toBeGreaterThan(c.tolerance);
   });
 });
 
@@ -58,20 +68,37 @@ test("every model case of the ops' lists is there once", () => {
 test("permute turns axes", () => {
   const data = Float32Array.from({ length: 24 }, (_, i) => i);
   const turned = permute(data, [2, 3, 4], [2, 0, 1]);
-  for (let a = 0; a < 2; a++) for (let b = 0; b < 3; b++) for (let c = 0; c < 4; c++) expect(turned[(c * 2 + a) * 3 + b]).toBe(data[(a * 3 + b) * 4 + c]);
+  for (let a = 0; a < 2; a++)
+    for (let b = 0; b < 3; b++) for (let c = 0; c < 4; c++) expect(turned[(c * 2 + a) * 3 + b]).toBe(data[(a * 3 + b) * 4 + c]);
 });
 
 /** A run with one case, as fast as `ms` on an adapter as fast as `peak`. */
 function run(ms: number[], peak: number): BenchRecord {
   const c = matmulCase({ m: 64, k: 64, n: 64 }, { ratio: 2, ceiling: "multiply-add", share: { lavapipe: 0.5 } });
   const result: CaseResult = {
-    case: c, peers: [{ contender: "onnxruntime", ms: summarise([2 * ms[0]!]), ratio: summarise([2]), notes: ["<b>slower</b>"] }],
-    ours: { flops: 5e5, bytes: 5e4, ms: summarise(ms), gflops: 1, gbytes: 1, share: { chains: 0.6, peak: 0.2, copy: 0.1, attainable: 0.2 }, ceilings: { f32: peak, copy: 20 } },
+    case: c,
+    peers: [{ contender: "onnxruntime", ms: summarise([2 * ms[0]!]), ratio: summarise([2]), notes: ["<b>slower</b>"] }],
+    ours: {
+      flops: 5e5,
+      bytes: 5e4,
+      ms: summarise(ms),
+      gflops: 1,
+      gbytes: 1,
+      share: { chains: 0.6, peak: 0.2, copy: 0.1, attainable: 0.2 },
+      ceilings: { f32: peak, copy: 20 },
+    },
   };
   return {
-    date: "2026-01-01T00:00:00.000Z", command: "npm run bench", machine: { system: "linux", cpu: "a CPU", cores: 2, memoryGB: 4, node: "v20" },
-    engine: { name: "Cogwheel", version: "0", adapter: "an adapter", kinds: [] }, peers: [{ id: "onnxruntime", name: "ONNX Runtime", version: "1", adapter: "its own", kinds: [] }],
-    missing: ["jax is not installed"], ceilings: { before: { f32: peak, "16 chains": peak / 3, "copy 16 MiB": 20 }, after: {} }, checked: [], results: [result], failures: [],
+    date: "2026-01-01T00:00:00.000Z",
+    command: "npm run bench",
+    machine: { system: "linux", cpu: "a CPU", cores: 2, memoryGB: 4, node: "v20" },
+    engine: { name: "Cogwheel", version: "0", adapter: "an adapter", kinds: [] },
+    peers: [{ id: "onnxruntime", name: "ONNX Runtime", version: "1", adapter: "its own", kinds: [] }],
+    missing: ["jax is not installed"],
+    ceilings: { before: { f32: peak, "16 chains": peak / 3, "copy 16 MiB": 20 }, after: {} },
+    checked: [],
+    results: [result],
+    failures: [],
   };
 }
 
@@ -103,10 +130,15 @@ test("a run's wait is predicted for long runs alone, by half of the least time, 
     // A wait sleeps as long as it is told, and ends 2 ms late; then it polls.
     const run = async (own: RunClock, work: number): Promise<{ predicted: number; ms: number }> => {
       let told = NaN;
-      const ms = await own.time(() => { now += 1; }, async (predicted) => {
-        told = predicted;
-        now += Math.max(work - 1, predicted > 0 ? predicted + 2 : 0);
-      });
+      const ms = await own.time(
+        () => {
+          now += 1;
+        },
+        async (predicted) => {
+          told = predicted;
+          now += Math.max(work - 1, predicted > 0 ? predicted + 2 : 0);
+        },
+      );
       return { predicted: told, ms };
     };
     const short = new RunClock();
@@ -149,12 +181,21 @@ test("loading is measured, and takes bounded memory besides the weight", async (
 test("the report says what kernels were chosen by", () => {
   const record = run([10, 10, 10], 100);
   const tuning = { file: "llvmpipe-1a2b3c4d.json", written: "2026-01-01T12:34:56.000Z", kernels: "0123456789ab", works: 7 };
-  const [tuned, untuned] = [tuning, null].map((table): BenchRecord => ({
-    ...record, engine: { ...record.engine, tuning: table }, results: record.results.map((r) => ({ ...r, ours: { ...r.ours!, chosen: table ? "partly tuned" : "by capability" } })),
-  }));
-  expect(chosenBy(tuned!.engine)).toContain("tuning table llvmpipe-1a2b3c4d.json of 2026-01-01 12:34 (kinds of work: 7; kernels 0123456789ab)");
+  const [tuned, untuned] = [tuning, null].map(
+    (table): BenchRecord => ({
+      ...record,
+      engine: { ...record.engine, tuning: table },
+      results: record.results.map((r) => ({ ...r, ours: { ...r.ours!, chosen: table ? "partly tuned" : "by capability" } })),
+    }),
+  );
+  expect(chosenBy(tuned!.engine)).toContain(
+    "tuning table llvmpipe-1a2b3c4d.json of 2026-01-01 12:34 (kinds of work: 7; kernels 0123456789ab)",
+  );
   expect(chosenBy(untuned!.engine)).toMatch(/what the adapter can do.*no tuning table/);
-  for (const [one, chosen] of [[tuned!, "partly tuned"], [untuned!, "by capability"]] as const) {
+  for (const [one, chosen] of [
+    [tuned!, "partly tuned"],
+    [untuned!, "by capability"],
+  ] as const) {
     const html = htmlReport(one, [], []);
     expect(html).toContain(`<p>${chosenBy(one.engine)}</p>`);
     expect(html).toContain(`<td>${chosen}</td>`);
@@ -163,9 +204,13 @@ test("the report says what kernels were chosen by", () => {
 
 test("what AMD's compiler made of the kernels is in the report", () => {
   const [heavy, kernels, variants] = isaTables(join(packageRoot, "bench/results"));
-  expect(heavy!.rows.find((row) => String(row["kernel"]).startsWith("matmul_tiled"))).toMatchObject({ spills: 0, "useful share": expect.stringMatching(/^9\d\.\d %$/) as string });
+  expect(heavy!.rows.find((row) => String(row["kernel"]).startsWith("matmul_tiled"))).toMatchObject({
+    spills: 0,
+    "useful share": expect.stringMatching(/^9\d\.\d %$/) as string,
+  });
   expect(heavy!.rows.some((row) => /^ONNX Runtime \d/.test(String(row["kernel"])))).toBe(true);
   expect(kernels!.rows.map((row) => row["kernel"])).toEqual(expect.arrayContaining(["layer_norm", "scheduler_step", "qk_norm_rope"]));
   expect(variants!.rows.length).toBeGreaterThan(200);
-  for (const { rows } of [heavy!, kernels!, variants!]) for (const row of rows) for (const value of Object.values(row)) expect(["string", "number"]).toContain(typeof value);
+  for (const { rows } of [heavy!, kernels!, variants!])
+    for (const row of rows) for (const value of Object.values(row)) expect(["string", "number"]).toContain(typeof value);
 });

@@ -36,7 +36,10 @@ function reasonedWaves(name: string): number {
   return line ? Number(line[1]) : WAVES;
 }
 
-const spilling = (rows: readonly IsaRow[]): string[] => rows.filter(({ isa: { stats } }) => stats.spills + stats.scratchBytes > 0).map(({ label, isa: { stats } }) => `${label}: ${stats.spills} spills, ${stats.scratchBytes} bytes of scratch`);
+const spilling = (rows: readonly IsaRow[]): string[] =>
+  rows
+    .filter(({ isa: { stats } }) => stats.spills + stats.scratchBytes > 0)
+    .map(({ label, isa: { stats } }) => `${label}: ${stats.spills} spills, ${stats.scratchBytes} bytes of scratch`);
 
 test("kernels keep their registers, occupancy and share of the issue slots", { timeout: 180_000 }, async ({ skip }) => {
   const result = await measureIsa(kept.family);
@@ -44,20 +47,35 @@ test("kernels keep their registers, occupancy and share of the issue slots", { t
   const { rows } = result;
   expect(spilling(rows)).toEqual([]);
   const compiled = new Set(rows.map((row) => row.kernel));
-  const forGpus = allCases.flatMap((list) => list.kernels.filter((choice) => choice.when.kind === "hardware").map((choice) => choice.kernel.name));
-  expect([...new Set(forGpus)].filter((name) => !compiled.has(name)), "kernels that were not compiled").toEqual([]);
+  const forGpus = allCases.flatMap((list) =>
+    list.kernels.filter((choice) => choice.when.kind === "hardware").map((choice) => choice.kernel.name),
+  );
+  expect(
+    [...new Set(forGpus)].filter((name) => !compiled.has(name)),
+    "kernels that were not compiled",
+  ).toEqual([]);
   // Another Mesa is another compiler: then only what must hold with any is asked.
   const same = result.adapter === kept.adapter;
   for (const { kernel, waves, fewest } of byKernel(rows)) {
     const reasoned = reasonedWaves(kernel);
     if (same && reasoned < WAVES) expect(waves, `${fewest}: what its header says under Occupancy`).toBe(reasoned);
-    else expect(waves, `${fewest}: waves a SIMD; raise them, or give the reason in its header under Occupancy`).toBeGreaterThanOrEqual(reasoned);
+    else
+      expect(waves, `${fewest}: waves a SIMD; raise them, or give the reason in its header under Occupancy`).toBeGreaterThanOrEqual(
+        reasoned,
+      );
   }
   const before = new Map(kept.rows.filter((row) => row.kernel !== PEER).map((row) => [row.label, row]));
   const known = new Set([...before.values()].map((row) => row.kernel));
-  expect([...compiled].filter((name) => !known.has(name)), "kernels that bench/results/isa.json does not have; run npm run bench:isa").toEqual([]);
+  expect(
+    [...compiled].filter((name) => !known.has(name)),
+    "kernels that bench/results/isa.json does not have; run npm run bench:isa",
+  ).toEqual([]);
   // Labels that are new are compared from the next record on; if most are, something has renamed them.
-  if (same) expect(rows.filter((row) => before.has(row.label)).length / rows.length, "variants that bench/results/isa.json has; run npm run bench:isa").toBeGreaterThan(0.9);
+  if (same)
+    expect(
+      rows.filter((row) => before.has(row.label)).length / rows.length,
+      "variants that bench/results/isa.json has; run npm run bench:isa",
+    ).toBeGreaterThan(0.9);
   const found = new Set<string>();
   const fallen: string[] = [];
   for (const row of rows) {
@@ -65,7 +83,8 @@ test("kernels keep their registers, occupancy and share of the issue slots", { t
     if (row.of === "case") expect(old, `${row.label}: run npm run bench:isa`).toBeDefined();
     if (same && row.isa.loop && old?.isa.loop) {
       for (const key of row.of === "case" ? (["useful", "matrixShare", "main"] as const) : (["useful"] as const)) {
-        if (!(row.isa.loop[key] > old.isa.loop[key] - POINTS)) fallen.push(`${row.label}: ${key} ${row.isa.loop[key].toFixed(3)}, was ${old.isa.loop[key].toFixed(3)}`);
+        if (!(row.isa.loop[key] > old.isa.loop[key] - POINTS))
+          fallen.push(`${row.label}: ${key} ${row.isa.loop[key].toFixed(3)}, was ${old.isa.loop[key].toFixed(3)}`);
       }
     }
     if (row.of !== "case" || !targets[row.kernel]) continue;
@@ -88,10 +107,18 @@ test.for(["navi21", "vega10"])("no kernel spills on %s", { timeout: 180_000 }, a
 test("a run without the peer keeps its rows; a run with it, and another GPU, take none", () => {
   const { stats, loop } = kept.rows[0]!.isa;
   const row = (kernel: string, label: string): IsaRow => ({ of: "case", case: "matmul f32", kernel, label, isa: { stats, loop } });
-  const record = (rows: readonly IsaRow[], rest: Partial<IsaRecord> = {}): IsaRecord => ({ date: "2026-02-02", family: "navi31", adapter: "Mesa 2", rows, ...rest });
+  const record = (rows: readonly IsaRow[], rest: Partial<IsaRecord> = {}): IsaRecord => ({
+    date: "2026-02-02",
+    family: "navi31",
+    adapter: "Mesa 2",
+    rows,
+    ...rest,
+  });
   const onnxruntime = { version: "1.30.0", date: "2026-01-01", adapter: "Mesa 1" };
   const earlier = record([row("matmul_tiled", "old"), row(PEER, "MatMul")], { onnxruntime, date: "2026-01-01", adapter: "Mesa 1" });
-  expect(keepingPeer(record([row("matmul_tiled", "new")]), earlier)).toEqual(record([row("matmul_tiled", "new"), row(PEER, "MatMul")], { onnxruntime }));
+  expect(keepingPeer(record([row("matmul_tiled", "new")]), earlier)).toEqual(
+    record([row("matmul_tiled", "new"), row(PEER, "MatMul")], { onnxruntime }),
+  );
   const own = record([row("matmul_tiled", "new"), row(PEER, "Gemm")], { onnxruntime: { ...onnxruntime, version: "2" } });
   expect(keepingPeer(own, earlier)).toEqual(own);
   expect(keepingPeer(record([], { family: "navi21" }), earlier)).toEqual(record([], { family: "navi21" }));
@@ -99,17 +126,27 @@ test("a run without the peer keeps its rows; a run with it, and another GPU, tak
 });
 
 describe("counting", () => {
-  const shader = (body: string) => `Compute Shader\ndisasm:\n${body}*** SHADER STATS ***\nVGPRs: 48\nSpilled SGPRs: 1\nSpilled VGPRs: 2\nLDS size: 512\nScratch size: 64\nSubgroups per SIMD: 16\nInstructions: 12\n********************\n`;
-  const inner = "BB2:\n\tv_fmac_f32_e32 v1, v2, v3\n\tv_dual_fmac_f32 v1, v2, v3 :: v_dual_fmac_f32 v4, v5, v6\n\tv_mov_b32 v1, v2\n\tds_load_b128 v[0:3], v4\n\ts_cbranch_scc0 BB2\n";
+  const shader = (body: string) =>
+    `Compute Shader\ndisasm:\n${body}*** SHADER STATS ***\nVGPRs: 48\nSpilled SGPRs: 1\nSpilled VGPRs: 2\nLDS size: 512\nScratch size: 64\nSubgroups per SIMD: 16\nInstructions: 12\n********************\n`;
+  const inner =
+    "BB2:\n\tv_fmac_f32_e32 v1, v2, v3\n\tv_dual_fmac_f32 v1, v2, v3 :: v_dual_fmac_f32 v4, v5, v6\n\tv_mov_b32 v1, v2\n\tds_load_b128 v[0:3], v4\n\ts_cbranch_scc0 BB2\n";
 
   test("statistics, and the shares of an inner loop and of the loop around it", () => {
-    const [isa] = readIsa(shader(`BB0:\n\tv_mov_b32 v1, v2\nBB1:\n\tv_add_nc_u32 v1, v2, v3\n\tv_add_nc_u32 v1, v2, v3\n${inner}BB3:\n\ts_branch BB1\nBB4:\n\ts_endpgm\n`), [4]);
+    const [isa] = readIsa(
+      shader(
+        `BB0:\n\tv_mov_b32 v1, v2\nBB1:\n\tv_add_nc_u32 v1, v2, v3\n\tv_add_nc_u32 v1, v2, v3\n${inner}BB3:\n\ts_branch BB1\nBB4:\n\ts_endpgm\n`,
+      ),
+      [4],
+    );
     expect(isa!.stats).toEqual({ vgprs: 48, spills: 3, scratchBytes: 64, ldsBytes: 512, waves: 16, instructions: 12 });
     expect(isa!.loop).toMatchObject({ instructions: 5, fma: 2, matrix: 0, vector: 1, lds: 1, ldsWide: 1, useful: 2 / 3, main: 8 / 14 });
   });
 
   test("a matrix instruction takes sixteen slots; a shader without a loop has none", () => {
-    const [matrix, straight] = readIsa(shader("BB0:\n\tv_wmma_f32_16x16x16_f16 v[0:7], v[8:15], v[16:23], v[0:7]\n\tv_mov_b32 v1, v2\n\ts_cbranch_scc1 BB0\n") + shader("BB0:\n\tv_fma_f32 v0, v1, v2, v3\n"));
+    const [matrix, straight] = readIsa(
+      shader("BB0:\n\tv_wmma_f32_16x16x16_f16 v[0:7], v[8:15], v[16:23], v[0:7]\n\tv_mov_b32 v1, v2\n\ts_cbranch_scc1 BB0\n") +
+        shader("BB0:\n\tv_fma_f32 v0, v1, v2, v3\n"),
+    );
     expect(matrix!.loop).toMatchObject({ matrix: 1, matrixShare: 16 / 17, useful: 16 / 17, main: 16 / 17 });
     expect(straight!.loop).toBeNull();
   });

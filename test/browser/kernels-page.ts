@@ -11,7 +11,11 @@ export async function caseInPage(url: string): Promise<{ wrong: string; outputs:
   const gpu = await (opened ??= Gpu.open());
   const bytes = new Uint8Array(await (await fetch(url)).arrayBuffer());
   const outputs: Record<string, string> = {};
-  const result = await runCase(gpu, await readCase(bytes, url), { onOutput: (name, { data }) => { outputs[name] = base64(data); } });
+  const result = await runCase(gpu, await readCase(bytes, url), {
+    onOutput: (name, { data }) => {
+      outputs[name] = base64(data);
+    },
+  });
   return { wrong: complaint(result), outputs };
 }
 

@@ -14,7 +14,10 @@ import { inPage } from "../support/example.ts";
 import { testGpu } from "../support/gpu.ts";
 
 const CASES = join(import.meta.dirname, "../reference/cases");
-const files = (await readdir(CASES, { recursive: true })).map(String).filter((name) => name.endsWith(".safetensors")).sort();
+const files = (await readdir(CASES, { recursive: true }))
+  .map(String)
+  .filter((name) => name.endsWith(".safetensors"))
+  .sort();
 
 let folder: string;
 let servers: StaticServer[] = [];
@@ -25,13 +28,27 @@ const wrong: string[] = [];
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "cogwheel-kernels-"));
   await build({
-    entryPoints: [join(import.meta.dirname, "kernels-page.ts")], outfile: join(folder, "page.mjs"), bundle: true, format: "esm", target: "es2022", platform: "browser", conditions: ["browser"],
-    alias: { "@huggingface/hub": "./node_modules/@huggingface/hub/dist/browser/index.mjs" }, logLevel: "error",
+    entryPoints: [join(import.meta.dirname, "kernels-page.ts")],
+    outfile: join(folder, "page.mjs"),
+    bundle: true,
+    format: "esm",
+    target: "es2022",
+    platform: "browser",
+    conditions: ["browser"],
+    alias: { "@huggingface/hub": "./node_modules/@huggingface/hub/dist/browser/index.mjs" },
+    logLevel: "error",
   });
-  servers = [await serveFolder(folder, { "index.html": '<!doctype html><html lang="en"><title>kernels</title><link rel="icon" href="data:,"></html>' }), await serveFolder(CASES, {}, { headers: { "access-control-allow-origin": "*" } })];
+  servers = [
+    await serveFolder(folder, {
+      "index.html": '<!doctype html><html lang="en"><title>kernels</title><link rel="icon" href="data:,"></html>',
+    }),
+    await serveFolder(CASES, {}, { headers: { "access-control-allow-origin": "*" } }),
+  ];
   browser = await launchChromium();
   page = await browser.newPage();
-  page.on("console", (message) => { if (["error", "warning"].includes(message.type())) wrong.push(message.text()); });
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) wrong.push(message.text());
+  });
   page.on("pageerror", (error) => wrong.push(error.stack ?? error.message));
   await page.goto(`${servers[0]!.url}index.html`);
 }, 120_000);
@@ -41,23 +58,37 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-it.each(files)("%s", async (file) => {
-  const url = servers[1]!.url + file.split(/[\\/]/).map(encodeURIComponent).join("/");
-  const there = await inPage<{ wrong: string; outputs: Record<string, string> }>(page, `return (await import("./page.mjs")).caseInPage(${JSON.stringify(url)});`);
-  expect(there.wrong).toBe("");
-  const here: Record<string, Float32Array> = {};
-  await runCase(await testGpu(), await readCase(new Uint8Array(await readFile(join(CASES, file))), file), { onOutput: (name, { data }) => { here[name] = data.slice(); } });
-  expect(Object.keys(there.outputs).sort()).toEqual(Object.keys(here).sort());
-  for (const [name, want] of Object.entries(here)) {
-    const got = new Float32Array(Uint8Array.from(Buffer.from(there.outputs[name]!, "base64")).buffer);
-    if (want.some((v) => v !== 0)) expect(relativeL2(got, want), name).toBeLessThanOrEqual(1e-5);
-    else expect(Math.max(...got.map(Math.abs)), name).toBeLessThanOrEqual(1e-5);
-  }
-  expect(wrong).toEqual([]);
-}, 120_000);
+it.each(files)(
+  "%s",
+  async (file) => {
+    const url = servers[1]!.url + file.split(/[\\/]/).map(encodeURIComponent).join("/");
+    const there = await inPage<{ wrong: string; outputs: Record<string, string> }>(
+      page,
+      `return (await import("./page.mjs")).caseInPage(${JSON.stringify(url)});`,
+    );
+    expect(there.wrong).toBe("");
+    const here: Record<string, Float32Array> = {};
+    await runCase(await testGpu(), await readCase(new Uint8Array(await readFile(join(CASES, file))), file), {
+      onOutput: (name, { data }) => {
+        here[name] = data.slice();
+      },
+    });
+    expect(Object.keys(there.outputs).sort()).toEqual(Object.keys(here).sort());
+    for (const [name, want] of Object.entries(here)) {
+      const got = new Float32Array(Uint8Array.from(Buffer.from(there.outputs[name]!, "base64")).buffer);
+      if (want.some((v) => v !== 0)) expect(relativeL2(got, want), name).toBeLessThanOrEqual(1e-5);
+      else expect(Math.max(...got.map(Math.abs)), name).toBeLessThanOrEqual(1e-5);
+    }
+    expect(wrong).toEqual([]);
+  },
+  120_000,
+);
 
 it("the sweep of every specialisation passes, with parameters in uniforms", async () => {
-  const { problems, cases, immediates } = await inPage<{ problems: string[]; cases: number; immediates: boolean }>(page, `return (await import("./page.mjs")).sweepInPage();`);
+  const { problems, cases, immediates } = await inPage<{ problems: string[]; cases: number; immediates: boolean }>(
+    page,
+    `return (await import("./page.mjs")).sweepInPage();`,
+  );
   expect(problems).toEqual([]);
   expect(cases).toBeGreaterThan(20);
   expect(immediates, "this browser has none").toBe(false);

@@ -38,13 +38,28 @@ beforeAll(async () => {
   await writeFile(join(site, "plain/strict.html"), html("./entry.js", STRICT.replace(" 'wasm-unsafe-eval'", "")));
   // … bundled by one that leaves the worker's file behind, …
   const { build } = await import("esbuild");
-  await build({ entryPoints: [join(app, "entry.mjs")], outdir: join(site, "esbuild"), bundle: true, format: "esm", splitting: true, platform: "browser", logLevel: "error", absWorkingDir: app });
+  await build({
+    entryPoints: [join(app, "entry.mjs")],
+    outdir: join(site, "esbuild"),
+    bundle: true,
+    format: "esm",
+    splitting: true,
+    platform: "browser",
+    logLevel: "error",
+    absWorkingDir: app,
+  });
   await writeFile(join(site, "esbuild/index.html"), html("./entry.js"));
   await writeFile(join(site, "esbuild/strict.html"), html("./entry.js", STRICT));
   // … and by one that brings it along.
   await writeFile(join(app, "index.html"), html("./entry.mjs", STRICT));
   const vite = await import("vite");
-  await vite.build({ root: app, configFile: false, logLevel: "error", base: "./", build: { outDir: join(site, "vite"), emptyOutDir: true } });
+  await vite.build({
+    root: app,
+    configFile: false,
+    logLevel: "error",
+    base: "./",
+    build: { outDir: join(site, "vite"), emptyOutDir: true },
+  });
   await writeFile(join(site, "film.webm"), await encodeVideo(film({ count: 200 }), { format: "webm", fps: 25 }));
   await writeFile(join(site, "film.gif"), await encodeVideo(film({ count: 5 }), { format: "gif", fps: 10 }));
   await writeFile(join(site, "film.png"), await encodeVideo(film({ count: 1 }), { format: "png", fps: 10 }));
@@ -61,7 +76,9 @@ afterAll(async () => {
 async function open(path: string): Promise<{ page: Page; wrong: string[] }> {
   const page = await browser.newPage();
   const wrong: string[] = [];
-  page.on("console", (message) => { if (["error", "warning"].includes(message.type())) wrong.push(message.text()); });
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) wrong.push(message.text());
+  });
   page.on("pageerror", (error) => wrong.push(error.stack ?? error.message));
   await page.goto(server.url + path);
   await page.waitForFunction("globalThis.decodeVideo");
@@ -76,8 +93,15 @@ const decode = (page: Page, file: string, options: object = {}, abort?: number):
       const controller = new AbortController();
       const from = performance.now();
       if (abort !== undefined) setTimeout(() => controller.abort(new Error("enough")), abort);
-      const decodeVideo = (globalThis as unknown as { decodeVideo: (bytes: Uint8Array, options: object) => Promise<{ width: number; height: number; frames: unknown[] }> }).decodeVideo;
-      const text = await decodeVideo(bytes, { ...options, signal: controller.signal }).then(({ width, height, frames }) => `${width}×${height}, ${frames.length}`, (error: Error) => error.message);
+      const decodeVideo = (
+        globalThis as unknown as {
+          decodeVideo: (bytes: Uint8Array, options: object) => Promise<{ width: number; height: number; frames: unknown[] }>;
+        }
+      ).decodeVideo;
+      const text = await decodeVideo(bytes, { ...options, signal: controller.signal }).then(
+        ({ width, height, frames }) => `${width}×${height}, ${frames.length}`,
+        (error: Error) => error.message,
+      );
       return { text, ms: performance.now() - from };
     },
     [new URL(file, server.url).href, options, abort] as const,
@@ -104,21 +128,34 @@ describe.each(["plain", "vite", "esbuild"])("in a page, %s", (kind) => {
 describe("films", () => {
   // By the browser's own decoder: what of a film the demuxer and the decoder do not tell is the same code as in Node. HEVC only some machines' browsers have.
   it("have the frames that ffmpeg shows, byte for byte", async () => {
-    const films = (JSON.parse(await readFile(join(ROOT, "test/video/fixtures/films/films.json"), "utf8")) as { name: string; file: string; equal?: string }[]).filter(({ equal }) => equal);
+    const films = (
+      JSON.parse(await readFile(join(ROOT, "test/video/fixtures/films/films.json"), "utf8")) as {
+        name: string;
+        file: string;
+        equal?: string;
+      }[]
+    ).filter(({ equal }) => equal);
     const kinds = /^(format|matrix|container-color|alpha|rate|interlaced)\/|^edit\/(h264-two|hevc)/;
     const { page, wrong } = await open("plain/index.html");
     for (const { name, file, equal } of films.filter((film) => kinds.test(film.name))) {
-      const got = await page.evaluate(async (bytes) => {
-        const decodeVideo = (globalThis as unknown as { decodeVideo: (bytes: Uint8Array) => Promise<{ frames: { data: Uint8Array }[] }> }).decodeVideo;
-        try {
-          const { frames } = await decodeVideo(new Uint8Array(bytes));
-          const rgb = Uint8Array.from(frames.flatMap(({ data }) => [...data.filter((_, index) => index % 4 < 3)]));
-          return [...new Uint8Array(await crypto.subtle.digest("SHA-256", rgb))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-        } catch (error) {
-          return (error as Error).message;
-        }
-      }, [...(await readFile(join(ROOT, "test/video/fixtures/films", file)))]);
-      if (name.includes("hevc") && got.startsWith("[")) expect(got, name).toMatch(/^\[video\] the video must be in a codec that can be decoded here, got HEVC \(hev1\); convert it/);
+      const got = await page.evaluate(
+        async (bytes) => {
+          const decodeVideo = (globalThis as unknown as { decodeVideo: (bytes: Uint8Array) => Promise<{ frames: { data: Uint8Array }[] }> })
+            .decodeVideo;
+          try {
+            const { frames } = await decodeVideo(new Uint8Array(bytes));
+            const rgb = Uint8Array.from(frames.flatMap(({ data }) => [...data.filter((_, index) => index % 4 < 3)]));
+            return [...new Uint8Array(await crypto.subtle.digest("SHA-256", rgb))]
+              .map((byte) => byte.toString(16).padStart(2, "0"))
+              .join("");
+          } catch (error) {
+            return (error as Error).message;
+          }
+        },
+        [...(await readFile(join(ROOT, "test/video/fixtures/films", file)))],
+      );
+      if (name.includes("hevc") && got.startsWith("["))
+        expect(got, name).toMatch(/^\[video\] the video must be in a codec that can be decoded here, got HEVC \(hev1\); convert it/);
       else expect(got, name).toBe(equal);
     }
     expect(wrong).toEqual([]);
@@ -132,10 +169,14 @@ describe("pictures", () => {
     const { page, wrong } = await open("plain/index.html");
     for (const kind of ["png", "apng", "gif", "jpeg", "webp", "moving-webp"]) {
       const picture = drawn.find(({ name }) => name.startsWith(`${kind}-`))!;
-      const got = await page.evaluate(async (bytes) => {
-        const decodeVideo = (globalThis as unknown as { decodeVideo: (bytes: Uint8Array) => Promise<{ frames: { data: Uint8Array }[] }> }).decodeVideo;
-        return (await decodeVideo(new Uint8Array(bytes))).frames.map(({ data }) => [...data.filter((_, index) => index % 4 < 3)]);
-      }, [...bytesOf(picture)]);
+      const got = await page.evaluate(
+        async (bytes) => {
+          const decodeVideo = (globalThis as unknown as { decodeVideo: (bytes: Uint8Array) => Promise<{ frames: { data: Uint8Array }[] }> })
+            .decodeVideo;
+          return (await decodeVideo(new Uint8Array(bytes))).frames.map(({ data }) => [...data.filter((_, index) => index % 4 < 3)]);
+        },
+        [...bytesOf(picture)],
+      );
       expect(got, kind).toEqual(pixelsOf(picture).map((pixels) => [...pixels]));
     }
     expect(wrong).toEqual([]);
@@ -144,8 +185,21 @@ describe("pictures", () => {
 
   it("of a kind that needs WebAssembly are refused with the reason where the page forbids it", async () => {
     const { page } = await open("plain/strict.html");
-    const bytes = [...bytesOf((JSON.parse(await readFile(join(ROOT, "test/video/pictures/pictures.json"), "utf8")) as Drawn[]).find(({ name }) => name.startsWith("jpeg-"))!)];
-    const text = await page.evaluate((bytes) => (globalThis as unknown as { decodeVideo: (bytes: Uint8Array) => Promise<unknown> }).decodeVideo(new Uint8Array(bytes)).then(() => "read", (error: Error) => error.message), bytes);
+    const bytes = [
+      ...bytesOf(
+        (JSON.parse(await readFile(join(ROOT, "test/video/pictures/pictures.json"), "utf8")) as Drawn[]).find(({ name }) =>
+          name.startsWith("jpeg-"),
+        )!,
+      ),
+    ];
+    const text = await page.evaluate(
+      (bytes) =>
+        (globalThis as unknown as { decodeVideo: (bytes: Uint8Array) => Promise<unknown> }).decodeVideo(new Uint8Array(bytes)).then(
+          () => "read",
+          (error: Error) => error.message,
+        ),
+      bytes,
+    );
     expect(text).toMatch(/^\[video\] the decoder of jpeg must be a WebAssembly module that can be compiled, got .*'wasm-unsafe-eval'$/);
     expect((await decode(page, "film.png")).text).toBe("64×64, 1");
     await page.close();
@@ -178,7 +232,9 @@ describe("a film whose demuxer never ends", () => {
 describe("a bundle without the worker's file, in a page that forbids workers from blobs", () => {
   it("says so, and takes the file's URL", async () => {
     const { page } = await open("esbuild/strict.html");
-    expect((await decode(page, "film.png")).text).toMatch(/^\[video\] films and pictures are read in a worker, which must start, got a bundle without browser-media-worker\.js .* option reader/);
+    expect((await decode(page, "film.png")).text).toMatch(
+      /^\[video\] films and pictures are read in a worker, which must start, got a bundle without browser-media-worker\.js .* option reader/,
+    );
     expect((await decode(page, "film.png", { reader: "../plain/chunks/browser-media-worker.js" })).text).toBe("64×64, 1");
     expect((await decode(page, "film.png", { reader: "../nothing.js" })).text).toMatch(/^\[video\] the option reader must name/);
     await page.close();
@@ -190,7 +246,9 @@ describe("the worker's start", () => {
     await writeFile(join(app, "site/silent.js"), "setInterval(() => {}, 1000);");
     const { page } = await open("plain/index.html");
     const reader = "../silent.js";
-    expect((await decode(page, "film.png", { reader, limits: { seconds: 0.3 } })).text).toMatch(/^\[video\] the option reader must name .* got \.\.\/silent\.js/);
+    expect((await decode(page, "film.png", { reader, limits: { seconds: 0.3 } })).text).toMatch(
+      /^\[video\] the option reader must name .* got \.\.\/silent\.js/,
+    );
     expect((await decode(page, "film.png", { reader }, 300)).text).toBe("enough");
     await none(page);
     await page.close();
@@ -199,7 +257,9 @@ describe("the worker's start", () => {
   it("is told in words where a part of the package is not served", async () => {
     const { page } = await open("plain/index.html");
     await page.route(/browser-start-\w+\.js/, (route) => route.abort());
-    expect((await decode(page, "film.png")).text).toMatch(/^\[video\] films and pictures are read by parts of this package .*; serve all of its files/);
+    expect((await decode(page, "film.png")).text).toMatch(
+      /^\[video\] films and pictures are read by parts of this package .*; serve all of its files/,
+    );
     await page.close();
   });
 });

@@ -35,7 +35,10 @@ afterAll(async () => {
 });
 
 /** A page of the playground, and all that went wrong in it. */
-async function open(hash = "", { prepare, url = site.url }: { prepare?: (page: Page) => Promise<unknown>; url?: string } = {}): Promise<{ page: Page; wrong: string[] }> {
+async function open(
+  hash = "",
+  { prepare, url = site.url }: { prepare?: (page: Page) => Promise<unknown>; url?: string } = {},
+): Promise<{ page: Page; wrong: string[] }> {
   const context = await browser.newContext({ acceptDownloads: true, permissions: ["clipboard-read", "clipboard-write"] });
   const page = await context.newPage();
   const wrong: string[] = [];
@@ -49,14 +52,18 @@ async function open(hash = "", { prepare, url = site.url }: { prepare?: (page: P
 }
 
 const text = (page: Page, id: string): Promise<string> => page.locator(`#${id}`).innerText();
-const ready = (page: Page): Promise<unknown> => page.waitForFunction(() => document.getElementById("plan")!.textContent!.startsWith("Takes"), undefined, { timeout: 60_000 });
+const ready = (page: Page): Promise<unknown> =>
+  page.waitForFunction(() => document.getElementById("plan")!.textContent!.startsWith("Takes"), undefined, { timeout: 60_000 });
 const finished = (page: Page): Promise<unknown> => page.waitForSelector("#result:not([hidden])", { timeout: 240_000 });
-const captionSays = (page: Page, part: string): Promise<unknown> => page.waitForFunction((part) => document.getElementById("caption")!.textContent!.includes(part), part, { timeout: 120_000 });
+const captionSays = (page: Page, part: string): Promise<unknown> =>
+  page.waitForFunction((part) => document.getElementById("caption")!.textContent!.includes(part), part, { timeout: 120_000 });
 /** The engine in the page's worker; its state is there for the console. */
 const inWorker = <T>(page: Page, body: string): Promise<T> => page.workers()[0]!.evaluate(body) as Promise<T>;
 /** Fills the settings, which are folded away. */
 async function set(page: Page, values: Record<string, string>): Promise<void> {
-  await page.locator("#settings").evaluate((box) => { (box as HTMLDetailsElement).open = true; });
+  await page.locator("#settings").evaluate((box) => {
+    (box as HTMLDetailsElement).open = true;
+  });
   for (const [id, value] of Object.entries(values)) await page.fill(`#${id}`, value);
 }
 
@@ -65,16 +72,28 @@ async function set(page: Page, values: Record<string, string>): Promise<void> {
  * fills, the clock on the wall would measure how long the thread waits for a core.
  */
 function longestTask(trace: Buffer): number {
-  interface Event { name: string; ph: string; pid: number; tid: number; dur?: number; tdur?: number; args: { name?: string } }
+  interface Event {
+    name: string;
+    ph: string;
+    pid: number;
+    tid: number;
+    dur?: number;
+    tdur?: number;
+    args: { name?: string };
+  }
   const { traceEvents } = JSON.parse(trace.toString()) as { traceEvents: Event[] };
-  const main = new Set(traceEvents.filter(({ name, args }) => name === "thread_name" && args.name === "CrRendererMain").map(({ pid, tid }) => `${pid}.${tid}`));
+  const main = new Set(
+    traceEvents.filter(({ name, args }) => name === "thread_name" && args.name === "CrRendererMain").map(({ pid, tid }) => `${pid}.${tid}`),
+  );
   const tasks = traceEvents.filter(({ ph, pid, tid, tdur }) => ph === "X" && tdur !== undefined && main.has(`${pid}.${tid}`));
   expect(tasks.length, "tasks in the trace").toBeGreaterThan(100);
   return Math.max(...tasks.map(({ tdur }) => tdur! / 1000));
 }
 
 async function chooseFolder(page: Page, path: string): Promise<void> {
-  await page.locator("#model-box").evaluate((box) => { (box as HTMLDetailsElement).open = true; });
+  await page.locator("#model-box").evaluate((box) => {
+    (box as HTMLDetailsElement).open = true;
+  });
   await page.check('input[name="model"][value="folder"]');
   await page.setInputFiles("#folder", path);
 }
@@ -101,7 +120,9 @@ describe("making a video", () => {
     // It loops: the picture goes on changing, until it is told to stand still.
     const picture = () => page.locator("#canvas").evaluate((canvas) => (canvas as HTMLCanvasElement).toDataURL());
     const first = await picture();
-    await page.waitForFunction((first) => (document.getElementById("canvas") as HTMLCanvasElement).toDataURL() !== first, first, { timeout: 10_000 });
+    await page.waitForFunction((first) => (document.getElementById("canvas") as HTMLCanvasElement).toDataURL() !== first, first, {
+      timeout: 10_000,
+    });
     await page.click("#play");
     const still = await picture();
     await page.waitForTimeout(600);
@@ -121,7 +142,8 @@ describe("making a video", () => {
 
     const other = await open(new URL(link).hash);
     await ready(other.page);
-    for (const [id, value] of Object.entries({ steps: "4", frames: "9", seed: "1", width: "64" })) expect(await other.page.inputValue(`#${id}`), id).toBe(value);
+    for (const [id, value] of Object.entries({ steps: "4", frames: "9", seed: "1", width: "64" }))
+      expect(await other.page.inputValue(`#${id}`), id).toBe(value);
     await other.page.context().close();
   }, 300_000);
 
@@ -166,7 +188,9 @@ describe("making a video", () => {
     const { page } = await open();
     await ready(page);
     await set(page, { steps: "2", frames: "1", seed: "1" });
-    await page.locator("#input").evaluate((input) => { (input.closest("details") as HTMLDetailsElement).open = true; });
+    await page.locator("#input").evaluate((input) => {
+      (input.closest("details") as HTMLDetailsElement).open = true;
+    });
     const png = await page.screenshot({ clip: { x: 0, y: 0, width: 100, height: 80 } });
     await page.setInputFiles("#input", { name: "from.png", mimeType: "image/png", buffer: png });
     await page.click("#start");
@@ -197,7 +221,9 @@ describe("other models", () => {
     await writeFile(file, (await readFile(file)).subarray(0, 5000));
     await chooseFolder(page, broken);
     await page.waitForSelector("#notice:not([hidden])");
-    expect(await text(page, "notice")).toMatch(/^\[checkpoint\] transformer\/diffusion_pytorch_model\.safetensors: .*; the file is truncated/);
+    expect(await text(page, "notice")).toMatch(
+      /^\[checkpoint\] transformer\/diffusion_pytorch_model\.safetensors: .*; the file is truncated/,
+    );
     await page.screenshot({ path: join(SHOTS, "playground-broken.png"), fullPage: true });
     await rm(broken, { recursive: true });
     // It is still alive.
@@ -209,7 +235,17 @@ describe("other models", () => {
 
   it("from another server, kept in the browser, opened again without the network, and removed", async () => {
     const tiny = await tinyCheckpoint();
-    const server = await serveFolder(tiny, {}, { headers: { "access-control-allow-origin": "*", "access-control-expose-headers": "content-range, etag", "access-control-allow-headers": "range" } });
+    const server = await serveFolder(
+      tiny,
+      {},
+      {
+        headers: {
+          "access-control-allow-origin": "*",
+          "access-control-expose-headers": "content-range, etag",
+          "access-control-allow-headers": "range",
+        },
+      },
+    );
     const url = server.url.replace(/\/$/, "");
     const { page, wrong } = await open(`#${new URLSearchParams({ model: "url", url, steps: "2", frames: "1", seed: "5" }).toString()}`);
     expect(await page.inputValue("#url"), "a link names a model; it is opened by the visitor").toBe(url);
@@ -220,7 +256,9 @@ describe("other models", () => {
     await server[Symbol.asyncDispose]();
 
     await page.reload();
-    await page.locator("#model-box").evaluate((box) => { (box as HTMLDetailsElement).open = true; });
+    await page.locator("#model-box").evaluate((box) => {
+      (box as HTMLDetailsElement).open = true;
+    });
     await page.check(`input[value="stored:${url}"]`);
     await page.waitForFunction(() => (document.getElementById("width") as HTMLInputElement).value === "32");
     await set(page, { steps: "2", frames: "1", seed: "5" });
@@ -229,7 +267,12 @@ describe("other models", () => {
     expect(await inWorker<number[]>(page, "[...cogwheel.video.frames[0].data]")).toEqual(want);
     await page.click("#stored .row button");
     await page.waitForFunction(() => document.querySelectorAll("#stored .row").length === 0);
-    expect(await inWorker<number>(page, "(async () => { const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('cogwheel'); let n = 0; for await (const _ of root.values()) n++; return n; })()")).toBe(0);
+    expect(
+      await inWorker<number>(
+        page,
+        "(async () => { const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('cogwheel'); let n = 0; for await (const _ of root.values()) n++; return n; })()",
+      ),
+    ).toBe(0);
     expect(wrong).toEqual([]);
     await page.context().close();
   }, 240_000);
@@ -266,7 +309,11 @@ describe("the benchmark", () => {
     await page.screenshot({ path: join(SHOTS, "playground-benchmark.png"), fullPage: true });
     await page.click("#bench-copy");
     await page.waitForFunction(() => document.getElementById("bench-doing")!.textContent === "The report is copied.");
-    const report = JSON.parse(await page.evaluate(() => navigator.clipboard.readText())) as { adapter: string; ceilings: Record<string, number>; rows: { name: string; failed?: string; attainable?: number }[] };
+    const report = JSON.parse(await page.evaluate(() => navigator.clipboard.readText())) as {
+      adapter: string;
+      ceilings: Record<string, number>;
+      rows: { name: string; failed?: string; attainable?: number }[];
+    };
     expect(report.adapter).toMatch(/swiftshader/i);
     expect(report.ceilings["f32"]).toBeGreaterThan(0.1);
     expect(report.rows.filter(({ failed }) => failed)).toEqual([]);
@@ -280,7 +327,9 @@ describe("the benchmark", () => {
 
 describe("what a browser may lack or add", () => {
   it("says what to do without WebGPU", async () => {
-    const { page, wrong } = await open("", { prepare: (page) => page.addInitScript("Object.defineProperty(Navigator.prototype, 'gpu', { value: undefined })") });
+    const { page, wrong } = await open("", {
+      prepare: (page) => page.addInitScript("Object.defineProperty(Navigator.prototype, 'gpu', { value: undefined })"),
+    });
     expect(await text(page, "notice")).toMatch(/^This browser has no WebGPU, .* Use Chrome or Edge 113, Safari 26 or Firefox 141 or newer/);
     expect(await page.isDisabled("#start")).toBe(true);
     await page.screenshot({ path: join(SHOTS, "playground-no-webgpu.png"), fullPage: true });

@@ -72,23 +72,32 @@ describe("the README's example, unchanged", () => {
     const [got, want] = [chromium.videos[0]!, node.videos[0]!];
     expect(got.seed).toBe(want.seed);
     expectClose(got.latents, want.latents, 1e-5);
-    expect(got.frames.map(({ width, height, data }) => [width, height, data.length])).toEqual(Array.from({ length: SETTINGS.frames }, () => [64, 64, 64 * 64 * 4]));
+    expect(got.frames.map(({ width, height, data }) => [width, height, data.length])).toEqual(
+      Array.from({ length: SETTINGS.frames }, () => [64, 64, 64 * 64 * 4]),
+    );
     let largest = 0;
-    got.frames.forEach(({ data }, frame) => data.forEach((value, i) => (largest = Math.max(largest, Math.abs(value - want.frames[frame]!.data[i]!)))));
+    got.frames.forEach(({ data }, frame) =>
+      data.forEach((value, i) => (largest = Math.max(largest, Math.abs(value - want.frames[frame]!.data[i]!)))),
+    );
     expect(largest, "largest difference of a byte of the frames").toBeLessThanOrEqual(1);
     expect(new Set(got.frames.flatMap(({ data }) => [...data])).size, "different bytes in the frames").toBeGreaterThan(16);
   });
 
   it.each(["mp4", "webm", "gif"] as const)("is encoded to the bytes of a %s by the browser", async (format) => {
-    const base64 = await inPage<string>(page, `
+    const base64 = await inPage<string>(
+      page,
+      `
       const { encodeVideo } = await import("cogwheel");
       const { videos: [video] } = await import("./observer.mjs");
       const bytes = await encodeVideo(video.frames, { format: "${format}", fps: 8 });
-      return btoa(String.fromCharCode(...bytes));`);
+      return btoa(String.fromCharCode(...bytes));`,
+    );
     const bytes = Buffer.from(base64, "base64");
     const back = await decodeVideo(bytes);
     expect([back.frames.length, back.width, back.height, Math.round(back.fps!)]).toEqual([SETTINGS.frames, 64, 64, 8]);
-    back.frames.forEach((frame, i) => expect(psnr(frame.data, chromium.videos[0]!.frames[i]!.data), `PSNR of frame ${i}`).toBeGreaterThan(28));
+    back.frames.forEach((frame, i) =>
+      expect(psnr(frame.data, chromium.videos[0]!.frames[i]!.data), `PSNR of frame ${i}`).toBeGreaterThan(28),
+    );
     expect(wrong).toEqual([]);
   });
 });
@@ -98,7 +107,9 @@ describe("frames in a page", () => {
   // Node (test/pipelines/generation.test.ts).
   it("are textures, pictures, and image data", async () => {
     const { page, wrong } = await openPage();
-    const got = await inPage<{ want: number[]; bitmap: number[]; texture: number[] }>(page, `
+    const got = await inPage<{ want: number[]; bitmap: number[]; texture: number[] }>(
+      page,
+      `
       const { CogVideoX } = await import("cogwheel");
       const model = await CogVideoX.open("models/moving-shapes");
       const options = { prompt: "a red circle moving left on a black background", seed: 1, steps: 1, frames: 1 };
@@ -117,7 +128,8 @@ describe("frames in a page", () => {
       texture.destroy();
       bitmap.close();
       await model[Symbol.asyncDispose]();
-      return result;`);
+      return result;`,
+    );
     expect(got.texture).toEqual(got.want);
     expect(got.bitmap).toEqual(got.want);
     expect(new Set(got.want).size).toBeGreaterThan(16);
@@ -127,22 +139,38 @@ describe("frames in a page", () => {
 
 describe("a browser that has less", () => {
   it("needs neither Symbol.dispose nor Symbol.asyncDispose nor WebCodecs", async () => {
-    const { page, wrong } = await openPage((page) => page.addInitScript(`${withoutDispose} delete globalThis.VideoEncoder; delete globalThis.VideoDecoder;`));
-    const got = await inPage<Record<string, unknown>>(page, `
+    const { page, wrong } = await openPage((page) =>
+      page.addInitScript(`${withoutDispose} delete globalThis.VideoEncoder; delete globalThis.VideoDecoder;`),
+    );
+    const got = await inPage<Record<string, unknown>>(
+      page,
+      `
       const { CogVideoX, encodeVideo } = await import("cogwheel");
       const model = await CogVideoX.open("models/moving-shapes");
       const frames = [{ width: 2, height: 2, data: new Uint8Array(16) }];
       const film = await encodeVideo(frames, { format: "mp4", fps: 8 }).then(() => "encoded", (error) => error.message);
       const gif = await encodeVideo(frames, { format: "gif", fps: 8 });
       await model[Symbol.asyncDispose]();
-      return { film, gif: gif.length > 0, symbol: typeof Symbol.asyncDispose, after: await model.generate({ prompt: "a circle" }).then(() => "generated", (error) => error.message) };`);
-    expect(got).toEqual({ film: expect.stringMatching(/^\[video\] MP4 and WebM need WebCodecs, got a browser without VideoEncoder/), gif: true, symbol: "symbol", after: expect.stringContaining("dispose") });
+      return { film, gif: gif.length > 0, symbol: typeof Symbol.asyncDispose, after: await model.generate({ prompt: "a circle" }).then(() => "generated", (error) => error.message) };`,
+    );
+    expect(got).toEqual({
+      film: expect.stringMatching(/^\[video\] MP4 and WebM need WebCodecs, got a browser without VideoEncoder/),
+      gif: true,
+      symbol: "symbol",
+      after: expect.stringContaining("dispose"),
+    });
     expect(wrong).toEqual([]);
   });
 
   it("says what is missing without WebGPU, and where a checkpoint is not", async () => {
-    const { page } = await openPage((page) => page.addInitScript("Object.defineProperty(Navigator.prototype, 'gpu', { value: undefined })"));
-    const refused = (from: string) => inPage<string>(page, `const { CogVideoX } = await import("cogwheel"); return CogVideoX.open(${JSON.stringify(from)}).then(() => "opened", (error) => error.message);`);
+    const { page } = await openPage((page) =>
+      page.addInitScript("Object.defineProperty(Navigator.prototype, 'gpu', { value: undefined })"),
+    );
+    const refused = (from: string) =>
+      inPage<string>(
+        page,
+        `const { CogVideoX } = await import("cogwheel"); return CogVideoX.open(${JSON.stringify(from)}).then(() => "opened", (error) => error.message);`,
+      );
     expect(await refused("models/moving-shapes")).toMatch(/^\[adapter\] WebGPU must be there, got no navigator\.gpu; use a browser/);
     expect(await refused("models/none")).toMatch(/^\[checkpoint\] model_index\.json: .*got no such file; .*\(in http:.*models\/none\/\)/);
   });

@@ -23,13 +23,24 @@ afterAll(async () => {
 });
 
 /** The path as it is: `fetch` would take the dots away. */
-function get(path: string, headers: Record<string, string> = {}, method = "GET"): Promise<{ status: number; range: string | undefined; type: string | undefined; body: string }> {
+function get(
+  path: string,
+  headers: Record<string, string> = {},
+  method = "GET",
+): Promise<{ status: number; range: string | undefined; type: string | undefined; body: string }> {
   const { hostname, port } = new URL(server.url);
   return new Promise((resolve, reject) => {
     request({ hostname, port, path, headers, method }, (response) => {
       let body = "";
-      response.setEncoding("latin1").on("data", (text: string) => (body += text)).on("end", () => resolve({ status: response.statusCode!, range: response.headers["content-range"], type: response.headers["content-type"], body }));
-    }).on("error", reject).end();
+      response
+        .setEncoding("latin1")
+        .on("data", (text: string) => (body += text))
+        .on("end", () =>
+          resolve({ status: response.statusCode!, range: response.headers["content-range"], type: response.headers["content-type"], body }),
+        );
+    })
+      .on("error", reject)
+      .end();
   });
 }
 
@@ -42,8 +53,15 @@ it("serves files and pages, whole and in ranges", async () => {
   expect(await get("/inner/a.bin", { range: "bytes=-3" })).toMatchObject({ status: 206, range: "bytes 7-9/10", body: "789" });
   expect(await get("/inner/a.bin", { range: "bytes=10-" })).toMatchObject({ status: 416, range: "bytes */10" });
   expect(await get("/inner/a.bin", { range: "bytes=4-2" })).toMatchObject({ status: 200 });
-  expect(await get("/inner/a.bin", { range: "bytes=0-1" }, "HEAD"), "HEAD knows no ranges").toMatchObject({ status: 200, range: undefined, body: "" });
-  expect(await get("/inner/a.bin", { range: "bytes=0-1, 4-5" }), "several ranges are none").toMatchObject({ status: 200, body: "0123456789" });
+  expect(await get("/inner/a.bin", { range: "bytes=0-1" }, "HEAD"), "HEAD knows no ranges").toMatchObject({
+    status: 200,
+    range: undefined,
+    body: "",
+  });
+  expect(await get("/inner/a.bin", { range: "bytes=0-1, 4-5" }), "several ranges are none").toMatchObject({
+    status: 200,
+    body: "0123456789",
+  });
   expect(await get("/inner/a.bin", { range: "bytes=0-1", "if-range": '"another"' })).toMatchObject({ status: 200, body: "0123456789" });
   expect(await get("/inner/a.bin", { range: "bytes=99999999999999999999-" })).toMatchObject({ status: 416 });
   expect(await get("/inner/a.bin", { range: "bytes=-0" })).toMatchObject({ status: 416 });
@@ -51,7 +69,19 @@ it("serves files and pages, whole and in ranges", async () => {
   expect(await get("/empty", { range: "bytes=0-0" })).toMatchObject({ status: 416, range: "bytes */0" });
 });
 
-it.each(["/../secret", "/inner/../../secret", "/%2e%2e/secret", "/..%2fsecret", "/..%2fsite-of-others%2fsecret", "/link", "/..\\secret", "//../secret", "/inner", "/", "/nothing"])("does not serve %s", async (path) => {
+it.each([
+  "/../secret",
+  "/inner/../../secret",
+  "/%2e%2e/secret",
+  "/..%2fsecret",
+  "/..%2fsite-of-others%2fsecret",
+  "/link",
+  "/..\\secret",
+  "//../secret",
+  "/inner",
+  "/",
+  "/nothing",
+])("does not serve %s", async (path) => {
   expect(await get(path)).toMatchObject({ status: 404, body: "" });
 });
 
@@ -62,58 +92,84 @@ it("refuses what it cannot read and what would write", async () => {
 });
 
 it("says of every answer that its type is the one that is told", async () => {
-  for (const path of ["/inner/a.bin", "/page.html", "/nothing", "/%zz"]) expect(await fetch(server.url.slice(0, -1) + path).then((response) => response.headers.get("x-content-type-options")), path).toBe("nosniff");
+  for (const path of ["/inner/a.bin", "/page.html", "/nothing", "/%zz"])
+    expect(await fetch(server.url.slice(0, -1) + path).then((response) => response.headers.get("x-content-type-options")), path).toBe(
+      "nosniff",
+    );
   expect((await get("/page.html", { host: "evil.example" })).status).toBe(403);
 });
 
 it("keeps the last lines of its log only", async () => {
   await using own = await serveFolder(folder, { "a.html": "" });
-  await Promise.all(Array.from({ length: 6 }, async () => {
-    for (let i = 0; i < 170; i++) await (await fetch(`${own.url}a.html?${"x".repeat(1000)}`)).arrayBuffer();
-  }));
+  await Promise.all(
+    Array.from({ length: 6 }, async () => {
+      for (let i = 0; i < 170; i++) await (await fetch(`${own.url}a.html?${"x".repeat(1000)}`)).arrayBuffer();
+    }),
+  );
   expect(own.log.length).toBe(1000);
   expect(Math.max(...own.log.map(({ length }) => length))).toBeLessThan(400);
 });
 
 /** This process's open handles of files below the folder. */
-const handles = (): string[] => !existsSync("/proc/self/fd") ? [] : readdirSync("/proc/self/fd").flatMap((fd) => {
-  try {
-    const path = readlinkSync(`/proc/self/fd/${fd}`);
-    return path.startsWith(folder) ? [path] : [];
-  } catch {
-    return [];
-  }
-});
+const handles = (): string[] =>
+  !existsSync("/proc/self/fd")
+    ? []
+    : readdirSync("/proc/self/fd").flatMap((fd) => {
+        try {
+          const path = readlinkSync(`/proc/self/fd/${fd}`);
+          return path.startsWith(folder) ? [path] : [];
+        } catch {
+          return [];
+        }
+      });
 
-it.skipIf(process.platform !== "linux")("closes the files of downloads that were given up, on Linux, where open handles can be listed", async () => {
-  writeFileSync(join(folder, "site/large.bin"), new Uint8Array(32 << 20));
-  const { hostname, port } = new URL(server.url);
-  await Promise.all(Array.from({ length: 20 }, (_, i) => new Promise<void>((resolve) => {
-    const asked = request({ hostname, port, path: "/large.bin" }, (response) => {
-      if (i % 2) response.once("data", () => asked.destroy());
-      else setTimeout(() => asked.destroy(), 50);
-      response.on("error", () => undefined);
-    });
-    asked.on("error", () => undefined).on("close", () => resolve()).end();
-  })));
-  await expect.poll(handles, { timeout: 5000 }).toEqual([]);
-  expect(server.log.at(-1)).toMatch(/^left \/large\.bin/);
-});
+it.skipIf(process.platform !== "linux")(
+  "closes the files of downloads that were given up, on Linux, where open handles can be listed",
+  async () => {
+    writeFileSync(join(folder, "site/large.bin"), new Uint8Array(32 << 20));
+    const { hostname, port } = new URL(server.url);
+    await Promise.all(
+      Array.from(
+        { length: 20 },
+        (_, i) =>
+          new Promise<void>((resolve) => {
+            const asked = request({ hostname, port, path: "/large.bin" }, (response) => {
+              if (i % 2) response.once("data", () => asked.destroy());
+              else setTimeout(() => asked.destroy(), 50);
+              response.on("error", () => undefined);
+            });
+            asked
+              .on("error", () => undefined)
+              .on("close", () => resolve())
+              .end();
+          }),
+      ),
+    );
+    await expect.poll(handles, { timeout: 5000 }).toEqual([]);
+    expect(server.log.at(-1)).toMatch(/^left \/large\.bin/);
+  },
+);
 
 it("leaves who never ends a request, and who never takes an answer", async () => {
   writeFileSync(join(folder, "site/large.bin"), new Uint8Array(32 << 20));
   await using own = await serveFolder(join(folder, "site"), {}, { requestMs: 300, idleMs: 600 });
   const { hostname, port } = new URL(own.url);
-  const ended = (prepare: (socket: Socket) => void): Promise<number> => new Promise((resolve) => {
-    const from = performance.now();
-    const socket = connect(Number(port), hostname, () => prepare(socket)).on("error", () => undefined).on("close", () => resolve(performance.now() - from));
-  });
+  const ended = (prepare: (socket: Socket) => void): Promise<number> =>
+    new Promise((resolve) => {
+      const from = performance.now();
+      const socket = connect(Number(port), hostname, () => prepare(socket))
+        .on("error", () => undefined)
+        .on("close", () => resolve(performance.now() - from));
+    });
   const slow = ended((socket) => {
     socket.resume().write("GET / HTTP/1.1\r\nhost: localhost\r\nx: ");
     const timer = setInterval(() => (socket.destroyed ? clearInterval(timer) : socket.write("y")), 50);
   });
   const deaf = new Promise<void>((resolve) => {
-    const socket = connect(Number(port), hostname, () => socket.pause().write("GET /large.bin HTTP/1.1\r\nhost: localhost\r\n\r\n")).on("error", () => undefined);
+    const socket = connect(Number(port), hostname, () => socket.pause().write("GET /large.bin HTTP/1.1\r\nhost: localhost\r\n\r\n")).on(
+      "error",
+      () => undefined,
+    );
     const poll = setInterval(() => {
       if (own.log.some((line) => line.startsWith("left /large.bin"))) {
         clearInterval(poll);

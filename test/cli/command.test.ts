@@ -31,19 +31,34 @@ afterAll(async () => {
   await removeTinyCheckpoints();
 });
 
-interface Ended { code: number | null; out: string; err: string; seconds: number }
+interface Ended {
+  code: number | null;
+  out: string;
+  err: string;
+  seconds: number;
+}
 
 /** Runs the command; `watch` sees its output as it comes. */
 function cogwheel(args: readonly string[], watch?: (text: string, child: ReturnType<typeof spawn>) => void): Promise<Ended> {
   const begun = performance.now();
-  const child = spawn(process.execPath, [launcher, ...args], { cwd: folder, env: { ...process.env, NO_COLOR: undefined, FORCE_COLOR: undefined } });
+  const child = spawn(process.execPath, [launcher, ...args], {
+    cwd: folder,
+    env: { ...process.env, NO_COLOR: undefined, FORCE_COLOR: undefined },
+  });
   let out = "";
   let err = "";
-  child.stdout.on("data", (text: Buffer) => { out += text; watch?.(out + err, child); });
-  child.stderr.on("data", (text: Buffer) => { err += text; watch?.(out + err, child); });
+  child.stdout.on("data", (text: Buffer) => {
+    out += text;
+    watch?.(out + err, child);
+  });
+  child.stderr.on("data", (text: Buffer) => {
+    err += text;
+    watch?.(out + err, child);
+  });
   return new Promise((done) => child.on("close", (code) => done({ code, out, err, seconds: (performance.now() - begun) / 1000 })));
 }
-const generate = (args: readonly string[], watch?: Parameters<typeof cogwheel>[1]) => cogwheel(["generate", "--model", model, "--seed", "7", ...args], watch);
+const generate = (args: readonly string[], watch?: Parameters<typeof cogwheel>[1]) =>
+  cogwheel(["generate", "--model", model, "--seed", "7", ...args], watch);
 const files = () => readdirSync(folder, { recursive: true }).map(String).sort();
 const lines = (text: string) => text.trimEnd().split("\n");
 
@@ -51,14 +66,23 @@ const lines = (text: string) => text.trimEnd().split("\n");
 async function finished(name: string, frames: number): Promise<Video> {
   await using opened = await CogVideoX.open(model, { gpu: await testGpu(), dtype: "f32" });
   const video = await opened.generate({ prompt: PROMPT, seed: 7, frames });
-  writeFileSync(join(folder, name), writeLatents({ state: video.state, shape: [1, video.state.latents.length / 32, 4, 2, 4], settings: video.settings }));
+  writeFileSync(
+    join(folder, name),
+    writeLatents({ state: video.state, shape: [1, video.state.latents.length / 32, 4, 2, 4], settings: video.settings }),
+  );
   return video;
 }
 
 describe("generate from files", () => {
   it("a video, several samples: the first frames are taken and fitted, files are numbered", async () => {
     const { encodeVideo } = await import("../../src/video/encode.ts");
-    writeFileSync(join(folder, "in.gif"), await encodeVideo(Array.from({ length: 20 }, (_, t) => tinyFrame(t, 50, 40)), { format: "gif", fps: 8 }));
+    writeFileSync(
+      join(folder, "in.gif"),
+      await encodeVideo(
+        Array.from({ length: 20 }, (_, t) => tinyFrame(t, 50, 40)),
+        { format: "gif", fps: 8 },
+      ),
+    );
     const { code, out, err } = await generate([PROMPT, "--video", "in.gif", "--strength", "0.5", "--samples", "2", "--out", "from.mp4"]);
     expect(code, err).toBe(0);
     expect(out).toContain("9 frames at 8 a second, 4 ddim steps, guidance 3, seed 7, 2 samples, from in.gif\n");
@@ -82,9 +106,25 @@ describe("generate from files", () => {
     writeFileSync(join(folder, "one.png"), await encodeVideo(all.slice(0, 1), { format: "png", fps: 8 }));
     const low = (seed: number) => ({ dtype: "F32" as const, data: Float32Array.from({ length: 128 }, (_, i) => Math.sin(seed + i) / 4) });
     const turn = "transformer.transformer_blocks.0.attn1.to_q.lora";
-    writeFileSync(join(folder, "turn.safetensors"), writeSafetensors({ [`${turn}_A.weight`]: { ...low(1), shape: [4, 32] }, [`${turn}_B.weight`]: { ...low(2), shape: [32, 4] } }));
+    writeFileSync(
+      join(folder, "turn.safetensors"),
+      writeSafetensors({ [`${turn}_A.weight`]: { ...low(1), shape: [4, 32] }, [`${turn}_B.weight`]: { ...low(2), shape: [32, 4] } }),
+    );
     const path = await tinyTask(task);
-    const { code, out, err } = await cogwheel(["--model", path, "--seed", "7", "--dtype", "f32", ...args, "--save-latents", "made.safetensors", "--out", "made/", PROMPT]);
+    const { code, out, err } = await cogwheel([
+      "--model",
+      path,
+      "--seed",
+      "7",
+      "--dtype",
+      "f32",
+      ...args,
+      "--save-latents",
+      "made.safetensors",
+      "--out",
+      "made/",
+      PROMPT,
+    ]);
     expect(code, err).toBe(0);
     expect(out).toContain(`, from ${from}\n`);
     const value = (name: string) => (args.includes(name) ? args[args.indexOf(name) + 1]! : undefined);
@@ -92,9 +132,14 @@ describe("generate from files", () => {
     const [image, video, control, mask] = [await read("--image"), await read("--video"), await read("--control"), await read("--mask")];
     await using opened = await CogVideoX.open(path, { gpu: await testGpu(), dtype: "f32" });
     const want = await opened.generate({
-      prompt: PROMPT, seed: 7,
-      ...(image ? { image: image[0]! } : {}), ...(video ? { video } : {}), ...(control ? { control } : {}), ...(mask ? { mask } : {}),
-      ...(args.includes("dpm") ? { scheduler: "dpm", dynamicGuidance: true } : {}), ...(args.includes("pad") ? { fit: "pad", negative: "a square" } : {}),
+      prompt: PROMPT,
+      seed: 7,
+      ...(image ? { image: image[0]! } : {}),
+      ...(video ? { video } : {}),
+      ...(control ? { control } : {}),
+      ...(mask ? { mask } : {}),
+      ...(args.includes("dpm") ? { scheduler: "dpm", dynamicGuidance: true } : {}),
+      ...(args.includes("pad") ? { fit: "pad", negative: "a square" } : {}),
       ...(args.includes("--lora") ? { samples: 2, loras: [{ adapter: join(folder, "turn.safetensors"), scale: 0.5 }] } : {}),
     });
     const { state } = await readLatents(readFileSync(join(folder, "made.safetensors")), "made");
@@ -102,14 +147,29 @@ describe("generate from files", () => {
   });
 
   it.for<[string, string[], RegExp]>([
-    ["an image for a text checkpoint", ["--image", "in.gif"], /^\[generate\] this checkpoint makes videos from text, with a video to begin from if you like, got image; /m],
+    [
+      "an image for a text checkpoint",
+      ["--image", "in.gif"],
+      /^\[generate\] this checkpoint makes videos from text, with a video to begin from if you like, got image; /m,
+    ],
     ["a video that is none", ["--video", "prompt.txt"], /^\[video\] prompt\.txt/m],
     ["a file that is not there", ["--video", "nowhere.mp4"], /nowhere\.mp4/],
-    ["an adapter of another model", ["--lora", "other.safetensors:0.5"], /^\[lora\] other\.safetensors: an adapter must change weights of this model, got transformer\.blocks\.0\.lora_A\.weight/m],
-    ["strength without a video", ["--strength", "0.5"], /^\[generate\] strength goes with a video to begin from, got strength 0\.5 without one; leave it out/m],
+    [
+      "an adapter of another model",
+      ["--lora", "other.safetensors:0.5"],
+      /^\[lora\] other\.safetensors: an adapter must change weights of this model, got transformer\.blocks\.0\.lora_A\.weight/m,
+    ],
+    [
+      "strength without a video",
+      ["--strength", "0.5"],
+      /^\[generate\] strength goes with a video to begin from, got strength 0\.5 without one; leave it out/m,
+    ],
   ])("refuses %s", async ([, args, message]) => {
     writeFileSync(join(folder, "prompt.txt"), `${PROMPT}\n`);
-    writeFileSync(join(folder, "other.safetensors"), writeSafetensors({ "transformer.blocks.0.lora_A.weight": { dtype: "F32", shape: [1, 4], data: new Float32Array(4) } }));
+    writeFileSync(
+      join(folder, "other.safetensors"),
+      writeSafetensors({ "transformer.blocks.0.lora_A.weight": { dtype: "F32", shape: [1, 4], data: new Float32Array(4) } }),
+    );
     const { code, err } = await generate([PROMPT, ...args]);
     expect(code).toBe(1);
     expect(err).toMatch(message);
@@ -120,8 +180,21 @@ describe("generate", () => {
   it("makes a video, says what it does, and prints the path last", async () => {
     writeFileSync(join(folder, "prompt.txt"), `${PROMPT}\n`);
     const before = files();
-    const { code, out, err } = await generate(["--prompt-file", "prompt.txt", "--out", "deep/er/video.mp4", "--frames", "9", "--save-latents", "deep/final.safetensors", "--profile", "trace.json"]);
-    expect(err.replace(/^Warning: .*\n/gm, ""), "stages, each once").toMatch(/^(load text encoder|encode prompt|load transformer|denoise|load decoder|decode|write)( +\S.*\n(?!\1)(load text encoder|encode prompt|load transformer|denoise|load decoder|decode|write))* +\S.*\n$/);
+    const { code, out, err } = await generate([
+      "--prompt-file",
+      "prompt.txt",
+      "--out",
+      "deep/er/video.mp4",
+      "--frames",
+      "9",
+      "--save-latents",
+      "deep/final.safetensors",
+      "--profile",
+      "trace.json",
+    ]);
+    expect(err.replace(/^Warning: .*\n/gm, ""), "stages, each once").toMatch(
+      /^(load text encoder|encode prompt|load transformer|denoise|load decoder|decode|write)( +\S.*\n(?!\1)(load text encoder|encode prompt|load transformer|denoise|load decoder|decode|write))* +\S.*\n$/,
+    );
     expect(lines(err).filter((line) => /^write /.test(line)).length).toBe(1);
     expect(code).toBe(0);
     expect(lines(out).at(-1)).toBe(join(folder, "deep/er/video.mp4"));
@@ -132,7 +205,13 @@ describe("generate", () => {
     expect(out).toMatch(/^kernel +chosen +runs +ms +share/m);
     // eslint-disable-next-line no-control-regex
     expect(out + err, "no control codes where nobody looks").not.toMatch(/[\x00-\x09\x0b-\x1f\x7f]/);
-    expect(files().filter((f) => !before.includes(f))).toEqual(["deep", "deep/er", "deep/er/video.mp4", "deep/final.safetensors", "trace.json"]);
+    expect(files().filter((f) => !before.includes(f))).toEqual([
+      "deep",
+      "deep/er",
+      "deep/er/video.mp4",
+      "deep/final.safetensors",
+      "trace.json",
+    ]);
 
     const video = await decodeVideo(join(folder, "deep/er/video.mp4"));
     expect(video.frames.length).toBe(9);
@@ -143,7 +222,12 @@ describe("generate", () => {
     expect(saved.state.latents).toEqual((await finished("check.safetensors", 9)).state.latents);
   });
 
-  it.for([["video.webm", 9], ["video.gif", 9], ["frames/", 8], ["picture.png", 1]] as const)("decodes finished latents to %s", async ([name, frames]) => {
+  it.for([
+    ["video.webm", 9],
+    ["video.gif", 9],
+    ["frames/", 8],
+    ["picture.png", 1],
+  ] as const)("decodes finished latents to %s", async ([name, frames]) => {
     const want = await finished("done.safetensors", frames);
     const before = files();
     const { code, out, err } = await cogwheel(["--model", model, "--latents", "done.safetensors", "--out", name]);
@@ -153,19 +237,27 @@ describe("generate", () => {
     expect(err).not.toMatch(/denoise/);
     const got = await decodeVideo(path);
     expect(got.frames.length).toBe(frames);
-    if (/png$|\/$/.test(name)) got.frames.forEach((frame, i) => expect(Buffer.from(frame.data).filter((_, j) => frame.data.length / 512 === 3 || j % 4 !== 3)).toEqual(Buffer.from(want.frames[i]!.data).filter((_, j) => j % 4 !== 3)));
+    if (/png$|\/$/.test(name))
+      got.frames.forEach((frame, i) =>
+        expect(Buffer.from(frame.data).filter((_, j) => frame.data.length / 512 === 3 || j % 4 !== 3)).toEqual(
+          Buffer.from(want.frames[i]!.data).filter((_, j) => j % 4 !== 3),
+        ),
+      );
     expect(files().filter((f) => !before.includes(f) && !/^frames(\/|$)/.test(f))).toEqual(name === "frames/" ? [] : [name]);
   });
 
   it("stops within seconds of Ctrl-C, with code 130, keeps the latents and writes no video", async () => {
     const before = files();
     let sent = 0;
-    const { code, out, err, seconds } = await generate([PROMPT, "--steps", "1000", "--frames", "1", "--scheduler", "dpm", "--out", "stopped.png"], (text, child) => {
-      if (sent === 0 && /load transformer +\d/.test(text)) {
-        sent = performance.now();
-        setTimeout(() => child.kill("SIGINT"), 100);
-      }
-    });
+    const { code, out, err, seconds } = await generate(
+      [PROMPT, "--steps", "1000", "--frames", "1", "--scheduler", "dpm", "--out", "stopped.png"],
+      (text, child) => {
+        if (sent === 0 && /load transformer +\d/.test(text)) {
+          sent = performance.now();
+          setTimeout(() => child.kill("SIGINT"), 100);
+        }
+      },
+    );
     const [, step, path] = /Kept the latents after step (\d+) of 1000; go on with: --latents (.+)\n/.exec(err) ?? [];
     expect(err).toContain("Stopping; once more stops at once.");
     expect(code).toBe(130);
@@ -183,7 +275,20 @@ describe("generate", () => {
     await using opened = await CogVideoX.open(model, { gpu: await testGpu(), dtype: "f32" });
     const stop = new AbortController();
     const states = new Map<number, Float32Array>();
-    await opened.generate({ prompt: PROMPT, seed: 7, frames: 1, steps: 1000, scheduler: "dpm", signal: stop.signal, onStep: (state) => { states.set(state.step, state.latents); if (state.step === saved.state.step) stop.abort(); } }).catch(() => undefined);
+    await opened
+      .generate({
+        prompt: PROMPT,
+        seed: 7,
+        frames: 1,
+        steps: 1000,
+        scheduler: "dpm",
+        signal: stop.signal,
+        onStep: (state) => {
+          states.set(state.step, state.latents);
+          if (state.step === saved.state.step) stop.abort();
+        },
+      })
+      .catch(() => undefined);
     expect(saved.state.latents).toEqual(states.get(saved.state.step));
   });
 });
@@ -193,12 +298,20 @@ describe("bad input ends with code 1, one clear line, and nothing left behind", 
     ["an unknown option", ["--setps", "3", "x"], /^error: unknown option '--setps'/],
     ["a size that is none", ["x", "--size", "32"], /option '--size <WxH>' argument '32' is invalid\. It must be WIDTHxHEIGHT/],
     ["a size that does not fit", ["x", "--size", "33x16"], /^\[generate\] height and width must be multiples of 16, got width 33; /],
-    ["frames that cannot be made", ["x", "--frames", "10"], /^\[generate\] this model makes 8·k or 8·k \+ 1 frames, got 10; the nearest are 8, 9, 16, 17$/],
+    [
+      "frames that cannot be made",
+      ["x", "--frames", "10"],
+      /^\[generate\] this model makes 8·k or 8·k \+ 1 frames, got 10; the nearest are 8, 9, 16, 17$/,
+    ],
     ["a number that is none", ["x", "--steps", "many"], /argument 'many' is invalid\. It must be a number/],
     ["a scheduler that is none", ["x", "--scheduler", "euler"], /argument 'euler' is invalid\. Allowed choices are ddim, dpm/],
     ["no prompt", [], /^\[generate\] a prompt must say what to show, got nothing; /],
     ["an empty prompt file", ["--prompt-file", "empty.txt"], /^\[generate\] a prompt must say what to show, got nothing; /],
-    ["a prompt file that is not there", ["--prompt-file", "gone.txt"], /^\[input\] gone\.txt must be a readable file, got ENOENT: no such file; /],
+    [
+      "a prompt file that is not there",
+      ["--prompt-file", "gone.txt"],
+      /^\[input\] gone\.txt must be a readable file, got ENOENT: no such file; /,
+    ],
     ["two prompts", ["x", "--prompt-file", "empty.txt"], /^\[generate\] a prompt is given as words or with --prompt-file, got both; /],
     ["an output below a file", ["x", "--out", "empty.txt/video.mp4"], /^\[output\] .* must be in a folder, got the file /],
     ["an output of an unknown kind", ["x", "--out", "video.avi"], /^\[output\] the output must end in \.mp4, \.webm, \.gif or \.png/],
@@ -206,14 +319,29 @@ describe("bad input ends with code 1, one clear line, and nothing left behind", 
     ["latents below a file", ["x", "--save-latents", "empty.txt/l.safetensors"], /^\[output\] .* must be in a folder, got the file /],
     ["a trace below a file", ["x", "--profile", "empty.txt/t.json"], /^\[output\] .* must be in a folder, got the file /],
     ["latents that are none", ["x", "--latents", "empty.txt"], /^\[checkpoint\] latents: must be a safetensors file, got an empty file; /],
-    ["latents of another size", ["x", "--latents", "other.safetensors", "--size", "64x64"], /^\[generate\] other\.safetensors must hold latents \[1, F, 4, 8, 8\] for this model and size, got \[1, 1, 4, 2, 4\]; /],
-    ["latents of other frames", ["x", "--latents", "other.safetensors", "--frames", "9"], /^\[denoise\] latents must be \[1, 3, 4, 2, 4\] = 96 values for this size and these frames, got 32; /],
+    [
+      "latents of another size",
+      ["x", "--latents", "other.safetensors", "--size", "64x64"],
+      /^\[generate\] other\.safetensors must hold latents \[1, F, 4, 8, 8\] for this model and size, got \[1, 1, 4, 2, 4\]; /,
+    ],
+    [
+      "latents of other frames",
+      ["x", "--latents", "other.safetensors", "--frames", "9"],
+      /^\[denoise\] latents must be \[1, 3, 4, 2, 4\] = 96 values for this size and these frames, got 32; /,
+    ],
     ["a model that is none", ["x", "--model", "."], /^\[checkpoint\] model_index\.json: a checkpoint must be in diffusers' folder layout/],
-    ["an adapter that is none", ["x", "--adapter", "Voodoo2"], /^\[adapter\] --adapter must be gpu, lavapipe, swiftshader or part of an adapter's name, got "Voodoo2", and this machine has: .+; choose one of these/],
+    [
+      "an adapter that is none",
+      ["x", "--adapter", "Voodoo2"],
+      /^\[adapter\] --adapter must be gpu, lavapipe, swiftshader or part of an adapter's name, got "Voodoo2", and this machine has: .+; choose one of these/,
+    ],
   ];
   it.for(cases)("%s", async ([, args, rule]) => {
     writeFileSync(join(folder, "empty.txt"), "");
-    writeFileSync(join(folder, "other.safetensors"), writeLatents({ state: { step: 1, latents: new Float32Array(32) }, shape: [1, 1, 4, 2, 4], settings: {} }));
+    writeFileSync(
+      join(folder, "other.safetensors"),
+      writeLatents({ state: { step: 1, latents: new Float32Array(32) }, shape: [1, 1, 4, 2, 4], settings: {} }),
+    );
     const before = files();
     const { code, err } = await generate(args);
     expect(err.replace(/^Warning: .*\n/gm, "").trimEnd()).toMatch(rule);
@@ -232,7 +360,11 @@ describe("the other commands", () => {
     expect(table.out).toMatch(/^proj_out\.weight +F32 +\[16, 32\]$/m);
     expect(table.out).toMatch(/^decoder +[\d.]+ MB +[\d.]+ MB/m);
     const json = JSON.parse((await cogwheel(["inspect", model, "--frames", "17", "--json"])).out);
-    expect(json).toMatchObject({ class: "CogVideoXPipeline", settings: { frames: 17, height: 16, width: 32 }, configs: { transformer: { num_layers: 1 } } });
+    expect(json).toMatchObject({
+      class: "CogVideoXPipeline",
+      settings: { frames: 17, height: 16, width: 32 },
+      configs: { transformer: { num_layers: 1 } },
+    });
     expect(json.requirements.map((r: { stage: string }) => r.stage)).toEqual(["text encoder", "transformer", "decoder"]);
     expect((await cogwheel(["inspect", folder])).code).toBe(1);
   });
@@ -243,7 +375,8 @@ describe("the other commands", () => {
     expect(lines(out)[2]).toContain("(default)");
     const json = JSON.parse((await cogwheel(["adapters", "--json"])).out) as { select: string; name: string; kind: string }[];
     expect(json.length).toBeGreaterThan(0);
-    for (const { select, name, kind } of json) expect([typeof select, typeof name, /hardware|software/.test(kind)]).toEqual(["string", "string", true]);
+    for (const { select, name, kind } of json)
+      expect([typeof select, typeof name, /hardware|software/.test(kind)]).toEqual(["string", "string", true]);
   });
 
   it("validate passes a case, fails a corrupted one, and goes on past what is broken or unknown", async () => {
@@ -254,12 +387,21 @@ describe("the other commands", () => {
     await cp(join(cases, "CogVideoXSpatialNorm3D/1frame.safetensors"), join(place, "changed.safetensors"));
     await cp(good, join(place, "good.safetensors"));
     const bytes = readFileSync(join(place, "changed.safetensors"));
-    const header = JSON.parse(bytes.subarray(8, 8 + Number(bytes.readBigUInt64LE(0))).toString()) as Record<string, { data_offsets: [number, number] }>;
+    const header = JSON.parse(bytes.subarray(8, 8 + Number(bytes.readBigUInt64LE(0))).toString()) as Record<
+      string,
+      { data_offsets: [number, number] }
+    >;
     const output = Object.keys(header).find((name) => name.startsWith("output."))!;
     bytes.writeFloatLE(1e3, 8 + Number(bytes.readBigUInt64LE(0)) + header[output]!.data_offsets[0]);
     writeFileSync(join(place, "changed.safetensors"), bytes);
     writeFileSync(join(place, "torn.safetensors"), bytes.subarray(0, 1000));
-    writeFileSync(join(place, "unknown.safetensors"), writeSafetensors({ "output.y": { dtype: "F32", shape: [1], data: Float32Array.of(1) } }, { format: "reference-case/1", module: "Mystery", config: "{}", options: "{}", source: "here" }));
+    writeFileSync(
+      join(place, "unknown.safetensors"),
+      writeSafetensors(
+        { "output.y": { dtype: "F32", shape: [1], data: Float32Array.of(1) } },
+        { format: "reference-case/1", module: "Mystery", config: "{}", options: "{}", source: "here" },
+      ),
+    );
     const { code, out } = await cogwheel(["validate", place]);
     expect(code).toBe(1);
     expect(out).toMatch(/^changed +CogVideoXSpatialNorm3D .*FAIL \(/m);
@@ -275,7 +417,9 @@ describe("the other commands", () => {
       expect(code).toBe(0);
       expect(out).toMatch(/^Usage: cogwheel/);
     }
-    expect((await cogwheel(["--version"])).out.trim()).toBe(JSON.parse(readFileSync(resolve(import.meta.dirname, "../../package.json"), "utf8")).version);
+    expect((await cogwheel(["--version"])).out.trim()).toBe(
+      JSON.parse(readFileSync(resolve(import.meta.dirname, "../../package.json"), "utf8")).version,
+    );
     expect((await cogwheel(["inspect", "--bogus"])).code).toBe(1);
     expect(existsSync(join(folder, "outputs")), "no command made the default folder").toBe(false);
   });

@@ -11,7 +11,11 @@ let place: string;
 beforeAll(() => void (place = realpathSync(mkdtempSync(join(tmpdir(), "cogwheel-files-")))));
 afterAll(() => rmSync(place, { recursive: true, force: true }));
 
-interface Ended { code: number | null; signal: string | null; err: string }
+interface Ended {
+  code: number | null;
+  signal: string | null;
+  err: string;
+}
 
 /** Runs the command in a process of its own. */
 function run(args: string[], begun?: (child: ReturnType<typeof spawn>) => Promise<void>): Promise<Ended> {
@@ -36,7 +40,10 @@ async function writingEnd(pipe: string): Promise<number> {
 describe.skipIf(process.platform === "win32")("what has no end", () => {
   it("a device is refused in words", async () => {
     const { code, err } = await run(["generate", "--latents", "/dev/zero", "--out", "a.gif"]);
-    expect([code, err]).toEqual([1, expect.stringMatching(/^\[input\] \/dev\/zero must have at most 268,435,456 bytes, got more; check the path$/m)]);
+    expect([code, err]).toEqual([
+      1,
+      expect.stringMatching(/^\[input\] \/dev\/zero must have at most 268,435,456 bytes, got more; check the path$/m),
+    ]);
   });
 
   it("a pipe that nobody writes to ends with the command", async () => {
@@ -88,14 +95,31 @@ describe("two names of one place that is not there yet", () => {
     mkdirSync(join(place, "real"));
     symlinkSync("real", join(place, "link"));
     symlinkSync("real/a", join(place, "named"));
-    const both = (a: string, b: string): Promise<void> => checkDistinct([["--save-latents", join(place, a)], ["--out", join(place, b)]], []);
-    for (const [a, b] of [["link/a", "real/a"], ["link/new/deep/a", "real/new/deep/a"], ["named", "link/a"], ["real/../link/a", "named"]] as const) await expect(both(a, b), `${a}, ${b}`).rejects.toThrow(refused);
+    const both = (a: string, b: string): Promise<void> =>
+      checkDistinct(
+        [
+          ["--save-latents", join(place, a)],
+          ["--out", join(place, b)],
+        ],
+        [],
+      );
+    for (const [a, b] of [
+      ["link/a", "real/a"],
+      ["link/new/deep/a", "real/new/deep/a"],
+      ["named", "link/a"],
+      ["real/../link/a", "named"],
+    ] as const)
+      await expect(both(a, b), `${a}, ${b}`).rejects.toThrow(refused);
     await both("link/a", "real/b");
     await both("link/a", "a");
   });
 
   it("by case, where disks ignore it", () => {
-    expect([samePath("/a/Film.mp4", "/a/film.MP4", "darwin"), samePath("/a/Film.mp4", "/a/film.mp4", "win32"), samePath("/a/Film.mp4", "/a/film.mp4", "linux")]).toEqual([true, true, false]);
+    expect([
+      samePath("/a/Film.mp4", "/a/film.MP4", "darwin"),
+      samePath("/a/Film.mp4", "/a/film.mp4", "win32"),
+      samePath("/a/Film.mp4", "/a/film.mp4", "linux"),
+    ]).toEqual([true, true, false]);
     expect(samePath("/a/u\u0308.gif", "/a/\u00fc.gif", "darwin")).toBe(true);
   });
 });

@@ -37,29 +37,68 @@ beforeEach(async () => {
   writeFileSync(join(folder, "done.safetensors"), latents);
 });
 
-interface Ended { code: number | null; out: string; err: string }
+interface Ended {
+  code: number | null;
+  out: string;
+  err: string;
+}
 
 /** Runs the command in a shell of its own, which may limit it or lead its output elsewhere; `{}` stands for the command. */
 function shell(line: string, args: readonly string[], watch?: (text: string, child: ReturnType<typeof spawn>) => void): Promise<Ended> {
-  const quoted = ["exec", process.execPath, launcher, ...args].map((word, i) => (i === 0 ? word : `'${word.replaceAll("'", `'\\''`)}'`)).join(" ");
-  const child = spawn("bash", ["-c", line.replace("{}", () => (/\|/.test(line) ? quoted.replace(/^exec /, "") : quoted))], { cwd: folder, env: { ...process.env, NO_COLOR: undefined, FORCE_COLOR: undefined } });
+  const quoted = ["exec", process.execPath, launcher, ...args]
+    .map((word, i) => (i === 0 ? word : `'${word.replaceAll("'", `'\\''`)}'`))
+    .join(" ");
+  const child = spawn("bash", ["-c", line.replace("{}", () => (/\|/.test(line) ? quoted.replace(/^exec /, "") : quoted))], {
+    cwd: folder,
+    env: { ...process.env, NO_COLOR: undefined, FORCE_COLOR: undefined },
+  });
   let out = "";
   let err = "";
-  child.stdout.on("data", (text: Buffer) => { out += text; watch?.(out + err, child); });
-  child.stderr.on("data", (text: Buffer) => { err += text; watch?.(out + err, child); });
+  child.stdout.on("data", (text: Buffer) => {
+    out += text;
+    watch?.(out + err, child);
+  });
+  child.stderr.on("data", (text: Buffer) => {
+    err += text;
+    watch?.(out + err, child);
+  });
   return new Promise((done) => child.on("close", (code) => done({ code, out, err: err.replace(/^Warning: .*\n/gm, "") })));
 }
 const decode = (...args: string[]): string[] => ["generate", "--model", model, "--latents", "done.safetensors", ...args];
-const files = (): string[] => readdirSync(folder, { recursive: true }).map(String).filter((name) => name !== "done.safetensors").sort();
+const files = (): string[] =>
+  readdirSync(folder, { recursive: true })
+    .map(String)
+    .filter((name) => name !== "done.safetensors")
+    .sort();
 
 describe.skipIf(process.platform === "win32")("a disk that takes no more", () => {
   /** Of the folder's files so many bytes fit; what is there already counts. */
-  const small = (bytes: number): string => `export FULL_IN="$PWD" FULL_BYTES=${latents.length + bytes} NODE_OPTIONS='--import ${resolve("test/support/full-disk.mjs")}'; {}`;
-  const words = (path: string, option: string): RegExp => new RegExp(`^\\[output\\] (?:\\S+/)?${path}/? must be a place that can be written, got ENOSPC: no space left on the disk; make room, or choose another with ${option}\\.$`, "m");
+  const small = (bytes: number): string =>
+    `export FULL_IN="$PWD" FULL_BYTES=${latents.length + bytes} NODE_OPTIONS='--import ${resolve("test/support/full-disk.mjs")}'; {}`;
+  const words = (path: string, option: string): RegExp =>
+    new RegExp(
+      `^\\[output\\] (?:\\S+/)?${path}/? must be a place that can be written, got ENOSPC: no space left on the disk; make room, or choose another with ${option}\\.$`,
+      "m",
+    );
 
   it("keeps the video where the latents find no room, and names their option", async () => {
     // The prompt is kept with the latents, which makes them the larger file.
-    const { code, out, err } = await shell(small(2000), ["generate", "--model", model, "--seed", "7", "--steps", "1", "--frames", "1", "--out", "one.png", "--save-latents", "l.safetensors", "x".repeat(4000)]);
+    const { code, out, err } = await shell(small(2000), [
+      "generate",
+      "--model",
+      model,
+      "--seed",
+      "7",
+      "--steps",
+      "1",
+      "--frames",
+      "1",
+      "--out",
+      "one.png",
+      "--save-latents",
+      "l.safetensors",
+      "x".repeat(4000),
+    ]);
     expect(err).toMatch(words("l\\.safetensors", "--save-latents"));
     expect(err).not.toMatch(/^ +at |EFBIG|--out/m);
     expect(code).toBe(1);
@@ -68,7 +107,10 @@ describe.skipIf(process.platform === "win32")("a disk that takes no more", () =>
   });
 
   it.each(["film.mp4", "frames/"])("keeps the latents where the video finds no room: %s", async (name) => {
-    const { code, out, err } = await shell(small(latents.length + 700), decode("--frames", "9", "--out", name, "--save-latents", "l.safetensors"));
+    const { code, out, err } = await shell(
+      small(latents.length + 700),
+      decode("--frames", "9", "--out", name, "--save-latents", "l.safetensors"),
+    );
     expect(err).toMatch(words(name.replace(/\/$/, ""), "--out"));
     expect(err).not.toMatch(/^ +at |could not be kept/m);
     expect(code).toBe(1);
@@ -81,7 +123,8 @@ describe.skipIf(process.platform === "win32")("a disk that takes no more", () =>
     mkdirSync(join(folder, "frames"));
     writeFileSync(join(folder, "frames/frame-0001.png"), "old");
     const { code, err } = await shell(small(100), decode("--out", "frames/", "--save-latents", "l.safetensors", "--profile", "t.json"));
-    for (const wanted of [words("l\\.safetensors", "--save-latents"), words("frames", "--out"), words("t\\.json", "--profile")]) expect(err).toMatch(wanted);
+    for (const wanted of [words("l\\.safetensors", "--save-latents"), words("frames", "--out"), words("t\\.json", "--profile")])
+      expect(err).toMatch(wanted);
     expect(code).toBe(1);
     expect(files()).toEqual(["frames", "frames/frame-0001.png"]);
     expect(readFileSync(join(folder, "frames/frame-0001.png"), "utf8")).toBe("old");
@@ -101,11 +144,14 @@ describe.skipIf(process.platform === "win32")("a disk that takes no more", () =>
   it.skipIf(process.getuid?.() !== 0)("a folder of pictures half way, on a disk of 64 kB (needs root, to mount one)", async () => {
     const disk = join(folder, "disk");
     mkdirSync(disk);
-    if (spawnSync("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", disk]).status !== 0) return void console.log("no tmpfs may be mounted here: the limits on files above stand for it");
+    if (spawnSync("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", disk]).status !== 0)
+      return void console.log("no tmpfs may be mounted here: the limits on files above stand for it");
     try {
       writeFileSync(join(disk, "fill"), new Uint8Array(40_000));
       const { code, err } = await shell("{}", decode("--frames", "9", "--out", "disk/frames/", "--save-latents", "disk/l.safetensors"));
-      expect(err).toMatch(/^\[output\] \S+\/frames\/? must be a place that can be written, got ENOSPC: no space left on the disk; make room, or choose another with --out\.$/m);
+      expect(err).toMatch(
+        /^\[output\] \S+\/frames\/? must be a place that can be written, got ENOSPC: no space left on the disk; make room, or choose another with --out\.$/m,
+      );
       expect(code).toBe(1);
       expect(readdirSync(disk).sort()).toEqual(["fill", "l.safetensors"]);
     } finally {
@@ -121,13 +167,18 @@ describe.skipIf(process.platform === "win32")("lines that nobody takes", () => {
   });
 
   it("a report ends quietly, as by SIGPIPE", async () => {
-    const { code, err } = await shell(`{} | true; exit \${PIPESTATUS[0]}`, ["validate", resolve("test/reference/cases/T5Tokenizer/t5.safetensors")]);
+    const { code, err } = await shell(`{} | true; exit \${PIPESTATUS[0]}`, [
+      "validate",
+      resolve("test/reference/cases/T5Tokenizer/t5.safetensors"),
+    ]);
     expect([code, err]).toEqual([141, ""]);
   });
 
   it("a full disk is told once; the video is kept, a report is lost", async () => {
     const made = await shell("{} >/dev/full", decode("--out", "a.gif"));
-    expect(made.err.match(/^\[output\] standard output must take what is printed, got ENOSPC: no space left on the disk; .*$/gm)?.length).toBe(1);
+    expect(
+      made.err.match(/^\[output\] standard output must take what is printed, got ENOSPC: no space left on the disk; .*$/gm)?.length,
+    ).toBe(1);
     expect(made.err).not.toMatch(/^ +at /m);
     expect([made.code, files()]).toEqual([1, ["a.gif"]]);
     for (const args of [["validate", "--json", "done.safetensors"], ["adapters"], ["--help"]]) {
@@ -143,37 +194,66 @@ describe.skipIf(process.platform === "win32")("lines that nobody takes", () => {
   });
 
   it("a closed terminal (SIGHUP, and nobody reads) keeps the latents, with code 129", async () => {
-    const { code } = await shell("{}", ["generate", "--model", model, "--seed", "7", "--steps", "1000", "--frames", "1", "--out", "a.png", PROMPT], (text, child) => {
-      if (child.stdout!.destroyed || !/load transformer +\d/.test(text)) return;
-      child.stdout!.destroy();
-      child.stderr!.destroy();
-      setTimeout(() => child.kill("SIGHUP"), 300);
-    });
+    const { code } = await shell(
+      "{}",
+      ["generate", "--model", model, "--seed", "7", "--steps", "1000", "--frames", "1", "--out", "a.png", PROMPT],
+      (text, child) => {
+        if (child.stdout!.destroyed || !/load transformer +\d/.test(text)) return;
+        child.stdout!.destroy();
+        child.stderr!.destroy();
+        setTimeout(() => child.kill("SIGHUP"), 300);
+      },
+    );
     expect([code, files()]).toEqual([129, ["a.latents.safetensors"]]);
-    expect((await readLatents(readFileSync(join(folder, "a.latents.safetensors")), "a")).settings).toMatchObject({ prompt: PROMPT, steps: 1000 });
+    expect((await readLatents(readFileSync(join(folder, "a.latents.safetensors")), "a")).settings).toMatchObject({
+      prompt: PROMPT,
+      steps: 1000,
+    });
   });
 });
 
-describe.skipIf(process.platform !== "linux" || spawnSync("script", ["--version"]).status !== 0)("a real terminal that is closed in the middle (needs `script` of bsdutils)", () => {
-  it.each([
-    // The shell is told of the hangup, and hands it on or not; it outlives it, to tell the exit code.
-    ["stops the run, and keeps its latents", 1000, "& trap 'kill -HUP $!' HUP; wait; wait $!", "129\n", "a.latents.safetensors"],
-    ["does not end a run that is not told", 300, "", "0\n", "a.png"],
-  ])("%s", async (_, steps, after, code, made) => {
-    const line = [process.execPath, launcher, "generate", "--model", model, "--seed", "7", "--steps", String(steps), "--frames", "1", "--out", "a.png", "circle"].join(" ");
-    const terminal = spawn("script", ["-qec", `trap '' HUP; ${line} ${after}; echo $? > code`, "/dev/null"], { cwd: folder, stdio: ["pipe", "pipe", "ignore"] });
-    await new Promise<void>((begun) => {
-      let text = "";
-      terminal.stdout.on("data", (part: Buffer) => void (/denoise/.test((text += part)) && setTimeout(begun, 100)));
-      terminal.on("close", () => begun());
+describe.skipIf(process.platform !== "linux" || spawnSync("script", ["--version"]).status !== 0)(
+  "a real terminal that is closed in the middle (needs `script` of bsdutils)",
+  () => {
+    it.each([
+      // The shell is told of the hangup, and hands it on or not; it outlives it, to tell the exit code.
+      ["stops the run, and keeps its latents", 1000, "& trap 'kill -HUP $!' HUP; wait; wait $!", "129\n", "a.latents.safetensors"],
+      ["does not end a run that is not told", 300, "", "0\n", "a.png"],
+    ])("%s", async (_, steps, after, code, made) => {
+      const line = [
+        process.execPath,
+        launcher,
+        "generate",
+        "--model",
+        model,
+        "--seed",
+        "7",
+        "--steps",
+        String(steps),
+        "--frames",
+        "1",
+        "--out",
+        "a.png",
+        "circle",
+      ].join(" ");
+      const terminal = spawn("script", ["-qec", `trap '' HUP; ${line} ${after}; echo $? > code`, "/dev/null"], {
+        cwd: folder,
+        stdio: ["pipe", "pipe", "ignore"],
+      });
+      await new Promise<void>((begun) => {
+        let text = "";
+        terminal.stdout.on("data", (part: Buffer) => void (/denoise/.test((text += part)) && setTimeout(begun, 100)));
+        terminal.on("close", () => begun());
+      });
+      terminal.kill("SIGKILL");
+      for (let waited = 0; waited < 300 && !existsSync(join(folder, "code")); waited++)
+        await new Promise((later) => setTimeout(later, 100));
+      await new Promise((later) => setTimeout(later, 50));
+      expect(readFileSync(join(folder, "code"), "utf8")).toBe(code);
+      expect(files()).toEqual([made, "code"]);
     });
-    terminal.kill("SIGKILL");
-    for (let waited = 0; waited < 300 && !existsSync(join(folder, "code")); waited++) await new Promise((later) => setTimeout(later, 100));
-    await new Promise((later) => setTimeout(later, 50));
-    expect(readFileSync(join(folder, "code"), "utf8")).toBe(code);
-    expect(files()).toEqual([made, "code"]);
-  });
-});
+  },
+);
 
 describe.skipIf(process.platform === "win32")("links, and results that would take the place of something else", () => {
   it("a link that leads nowhere yet is followed, and stays", async () => {
@@ -182,17 +262,48 @@ describe.skipIf(process.platform === "win32")("links, and results that would tak
     symlinkSync("far/made/l.safetensors", join(folder, "l.safetensors"));
     const { code, err } = await shell("{}", decode("--out", "film.gif", "--save-latents", "l.safetensors"));
     expect(code, err).toBe(0);
-    expect([lstatSync(join(folder, "film.gif")).isSymbolicLink(), lstatSync(join(folder, "l.safetensors")).isSymbolicLink()]).toEqual([true, true]);
+    expect([lstatSync(join(folder, "film.gif")).isSymbolicLink(), lstatSync(join(folder, "l.safetensors")).isSymbolicLink()]).toEqual([
+      true,
+      true,
+    ]);
     expect(files()).toEqual(["far", "far/film.gif", "far/made", "far/made/l.safetensors", "film.gif", "l.safetensors"]);
   });
 
   it.each<[string, () => string[], RegExp]>([
-    ["a circle of links", () => (symlinkSync("b.gif", join(folder, "a.gif")), symlinkSync("a.gif", join(folder, "b.gif")), decode("--out", "a.gif")), /^\[output\] \S*a\.gif must be a place that can be written, got ELOOP: links that lead in a circle; choose another with --out\.$/m],
-    ["the video that it begins from", () => (writeFileSync(join(folder, "in.gif"), "GIF"), ["generate", "--model", model, "--video", "in.gif", "--out", "./in.gif", "x"]), /^\[output\] --out must not be what the result is made from, got \S+\/in\.gif, which --video reads; choose another place with --out\.$/m],
-    ["the same by another name", () => (writeFileSync(join(folder, "in.gif"), "GIF"), linkSync(join(folder, "in.gif"), join(folder, "hard.gif")), ["generate", "--model", model, "--control", "in.gif", "--out", "hard.gif", "x"]), /^\[output\] --out must not be what the result is made from, got \S+\/hard\.gif, which --control reads/m],
-    ["a weight of the model", () => decode("--out", "a.gif", "--save-latents", join(model, "vae/diffusion_pytorch_model.safetensors")), /^\[output\] --save-latents must not be what the result is made from, got \S+, which belongs to --model /m],
-    ["another result", () => decode("--out", "a.gif", "--save-latents", "b", "--profile", "./b"), /^\[output\] results must have places of their own, got \.\/b for --save-latents and --profile; /m],
-    ["the video of vae encode", () => (writeFileSync(join(folder, "in.gif"), "GIF"), ["vae", "encode", "in.gif", "--model", model, "--out", "in.gif"]), /^\[output\] --out must not be what the result is made from, got in\.gif, which the command reads/m],
+    [
+      "a circle of links",
+      () => (symlinkSync("b.gif", join(folder, "a.gif")), symlinkSync("a.gif", join(folder, "b.gif")), decode("--out", "a.gif")),
+      /^\[output\] \S*a\.gif must be a place that can be written, got ELOOP: links that lead in a circle; choose another with --out\.$/m,
+    ],
+    [
+      "the video that it begins from",
+      () => (writeFileSync(join(folder, "in.gif"), "GIF"), ["generate", "--model", model, "--video", "in.gif", "--out", "./in.gif", "x"]),
+      /^\[output\] --out must not be what the result is made from, got \S+\/in\.gif, which --video reads; choose another place with --out\.$/m,
+    ],
+    [
+      "the same by another name",
+      () => (
+        writeFileSync(join(folder, "in.gif"), "GIF"),
+        linkSync(join(folder, "in.gif"), join(folder, "hard.gif")),
+        ["generate", "--model", model, "--control", "in.gif", "--out", "hard.gif", "x"]
+      ),
+      /^\[output\] --out must not be what the result is made from, got \S+\/hard\.gif, which --control reads/m,
+    ],
+    [
+      "a weight of the model",
+      () => decode("--out", "a.gif", "--save-latents", join(model, "vae/diffusion_pytorch_model.safetensors")),
+      /^\[output\] --save-latents must not be what the result is made from, got \S+, which belongs to --model /m,
+    ],
+    [
+      "another result",
+      () => decode("--out", "a.gif", "--save-latents", "b", "--profile", "./b"),
+      /^\[output\] results must have places of their own, got \.\/b for --save-latents and --profile; /m,
+    ],
+    [
+      "the video of vae encode",
+      () => (writeFileSync(join(folder, "in.gif"), "GIF"), ["vae", "encode", "in.gif", "--model", model, "--out", "in.gif"]),
+      /^\[output\] --out must not be what the result is made from, got in\.gif, which the command reads/m,
+    ],
   ])("%s is refused", async (_, prepare, message) => {
     const args = prepare();
     const before = [files(), existsSync(join(folder, "in.gif")) && readFileSync(join(folder, "in.gif"), "utf8")];
@@ -221,8 +332,15 @@ describe.skipIf(process.platform === "win32")("links, and results that would tak
 
 describe("what is odd about the process or its input", () => {
   it("names out of files are shown as text, and are not long", async () => {
-    writeFileSync(join(folder, "esc\x1b[31m\nname.safetensors"), writeSafetensors({ ["w\x1b[2J\x1b]0;owned\x07\u202e".repeat(3000)]: { dtype: "F32", shape: [1], data: Float32Array.of(1) } }));
-    for (const args of [["validate"], ["generate", "--model", model, PROMPT, "--lora"], ["generate", "--model", model, PROMPT, "--latents"]]) {
+    writeFileSync(
+      join(folder, "esc\x1b[31m\nname.safetensors"),
+      writeSafetensors({ ["w\x1b[2J\x1b]0;owned\x07\u202e".repeat(3000)]: { dtype: "F32", shape: [1], data: Float32Array.of(1) } }),
+    );
+    for (const args of [
+      ["validate"],
+      ["generate", "--model", model, PROMPT, "--lora"],
+      ["generate", "--model", model, PROMPT, "--latents"],
+    ]) {
       const { code, out, err } = await shell("{}", [...args, "esc\x1b[31m\nname.safetensors"]);
       expect(code).toBe(1);
       expect((out + err).length, args.join(" ")).toBeLessThan(6000);
@@ -255,17 +373,27 @@ describe("what is odd about the process or its input", () => {
     }
   });
 
-  it.skipIf(process.platform === "win32")("few files may be open, no home, no folder for temporary files, a folder that was removed: words, or a video", async () => {
-    const few = await shell("ulimit -n 40; {}", decode("--out", "made/"));
-    if (few.code !== 0) expect(few.err).toMatch(/^\[\w+\] .*EMFILE: more open files than this process may have/m);
-    expect(few.err).not.toMatch(/^ +at /m);
-    expect([0, 1]).toContain(few.code);
-    for (const line of ["unset HOME XDG_CACHE_HOME; {}", "export HOME=/proc/none XDG_CACHE_HOME=/proc/none TMPDIR=/nowhere; {}"]) {
-      const { code, err } = await shell(line, ["inspect", model]);
-      expect([code, err.replace(/^.*shader cache.*\n/gm, "")], line).toEqual([0, ""]);
-    }
-    const { code, err } = await shell(`mkdir gone && cd gone && rmdir ../gone && {}`, ["generate", "--model", model, PROMPT, "--out", "a.gif"]);
-    expect(err).toBe("[system] the folder that a command is run in must exist, got one that was removed; change to another\n");
-    expect(code).toBe(1);
-  });
+  it.skipIf(process.platform === "win32")(
+    "few files may be open, no home, no folder for temporary files, a folder that was removed: words, or a video",
+    async () => {
+      const few = await shell("ulimit -n 40; {}", decode("--out", "made/"));
+      if (few.code !== 0) expect(few.err).toMatch(/^\[\w+\] .*EMFILE: more open files than this process may have/m);
+      expect(few.err).not.toMatch(/^ +at /m);
+      expect([0, 1]).toContain(few.code);
+      for (const line of ["unset HOME XDG_CACHE_HOME; {}", "export HOME=/proc/none XDG_CACHE_HOME=/proc/none TMPDIR=/nowhere; {}"]) {
+        const { code, err } = await shell(line, ["inspect", model]);
+        expect([code, err.replace(/^.*shader cache.*\n/gm, "")], line).toEqual([0, ""]);
+      }
+      const { code, err } = await shell(`mkdir gone && cd gone && rmdir ../gone && {}`, [
+        "generate",
+        "--model",
+        model,
+        PROMPT,
+        "--out",
+        "a.gif",
+      ]);
+      expect(err).toBe("[system] the folder that a command is run in must exist, got one that was removed; change to another\n");
+      expect(code).toBe(1);
+    },
+  );
 });

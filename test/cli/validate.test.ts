@@ -6,7 +6,13 @@ import { writeSafetensors } from "../../src/files/safetensors.ts";
 import { validateCommand, type ValidateOptions } from "../../src/cli/validate.ts";
 
 let folder: string;
-const metadata = (module: string) => ({ format: "reference-case/1", module, config: "{}", options: '{"seed": 0, "shape": [1]}', source: "here" });
+const metadata = (module: string) => ({
+  format: "reference-case/1",
+  module,
+  config: "{}",
+  options: '{"seed": 0, "shape": [1]}',
+  source: "here",
+});
 const sample = (value: number) => ({ "output.sample": { dtype: "F32" as const, shape: [1], data: Float32Array.of(value) } });
 
 beforeAll(async () => {
@@ -52,12 +58,19 @@ test("--json holds the same", async () => {
   const report = JSON.parse(text) as { summary: unknown; dtype: string; cases: { name: string; verdict: string }[] };
   expect(code).toBe(1);
   expect(report.summary).toEqual({ pass: 1, fail: 1, unsupported: 1, cannotBeRun: 1 });
-  expect(report.cases.map((c) => [c.name, c.verdict])).toEqual([["bad", "fail"], ["deep/good", "pass"], ["other", "unsupported"], ["torn", "cannot be run"]]);
+  expect(report.cases.map((c) => [c.name, c.verdict])).toEqual([
+    ["bad", "fail"],
+    ["deep/good", "pass"],
+    ["other", "unsupported"],
+    ["torn", "cannot be run"],
+  ]);
 });
 
 test("--only picks by module or name, and must pick something", async () => {
   expect((await run([folder], { only: "good" })).text).toMatch(/2 cases: 1 pass, 0 fail, 0 unsupported, 1 cannot be run/);
-  await expect(run([join(folder, "deep")], { only: "T5" })).rejects.toThrow(/\[validate\] there must be a case to run, got none whose module or name contains "T5"/);
+  await expect(run([join(folder, "deep")], { only: "T5" })).rejects.toThrow(
+    /\[validate\] there must be a case to run, got none whose module or name contains "T5"/,
+  );
   await expect(run([])).rejects.toThrow(/\[validate\] a file or a folder must be named/);
 });
 
@@ -89,17 +102,33 @@ describe("--trace", () => {
   test("names the first that departs, with figures, and the exit code is 1", async () => {
     const { code, text } = await run([faulty], { trace: true });
     expect(code).toBe(1);
-    expect(text).toMatch(/^faulty: first departs at encoder\.block\.1\.layer\.0\.SelfAttention\.o \(plus the residual\), node encoder\.block\.1\.matmul#4, relative L2 \S+ where 0\.00001 is allowed; largest difference at \[\d, \d, \d+\]: got \S+, expected \S+$/m);
+    expect(text).toMatch(
+      /^faulty: first departs at encoder\.block\.1\.layer\.0\.SelfAttention\.o \(plus the residual\), node encoder\.block\.1\.matmul#4, relative L2 \S+ where 0\.00001 is allowed; largest difference at \[\d, \d, \d+\]: got \S+, expected \S+$/m,
+    );
   });
   test("--json holds the rows, the first and what has no counterpart", async () => {
     const { text } = await run([faulty], { trace: true, json: true });
-    const { trace } = (JSON.parse(text) as { cases: { trace: { rows: { module: string; verdict: string }[]; first: { module: string; relativeL2: number }; unmatchedNodes: string[]; unmatchedModules: string[] } }[] }).cases[0]!;
+    const { trace } = (
+      JSON.parse(text) as {
+        cases: {
+          trace: {
+            rows: { module: string; verdict: string }[];
+            first: { module: string; relativeL2: number };
+            unmatchedNodes: string[];
+            unmatchedModules: string[];
+          };
+        }[];
+      }
+    ).cases[0]!;
     expect(trace.first).toMatchObject({ module, verdict: "fail" });
     expect(trace.rows.findIndex((row) => row.verdict === "fail")).toBe(trace.rows.findIndex((row) => row.module === module));
     expect(trace.unmatchedModules).toContain("encoder.block.0.layer.1.DenseReluDense.act");
   });
   test("of a pipeline, every step; of a case without a trace, that there is none", async () => {
-    const { code, text } = await run([join(cases, "CogVideoXPipeline/5b_dpm_dynamic.safetensors"), join(cases, "T5EncoderModel/s150.safetensors")], { trace: true });
+    const { code, text } = await run(
+      [join(cases, "CogVideoXPipeline/5b_dpm_dynamic.safetensors"), join(cases, "T5EncoderModel/s150.safetensors")],
+      { trace: true },
+    );
     expect(code).toBe(0);
     expect(text).toMatch(/^5b_dpm_dynamic: no step departs$/m);
     expect(text).toMatch(/^ +6 +original +\S+ +\S+ +pass$/m);

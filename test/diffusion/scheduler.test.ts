@@ -3,8 +3,20 @@ import { alphasCumprod, inferenceTimesteps } from "../../src/diffusion/noise-sch
 import { parseSchedulerConfig } from "../../src/diffusion/config.ts";
 import { coefficientVector, createScheduler, dynamicGuidance } from "../../src/diffusion/scheduler.ts";
 
-const COGVIDEOX = { beta_schedule: "scaled_linear", beta_start: 0.00085, beta_end: 0.012, prediction_type: "v_prediction", rescale_betas_zero_snr: true, snr_shift_scale: 1, timestep_spacing: "trailing", clip_sample: false, _diffusers_version: "0.30.0" };
-const timesteps = (spacing: string, n: number, more: object = {}): number[] => [...inferenceTimesteps(parseSchedulerConfig({ timestep_spacing: spacing, ...more }), n)];
+const COGVIDEOX = {
+  beta_schedule: "scaled_linear",
+  beta_start: 0.00085,
+  beta_end: 0.012,
+  prediction_type: "v_prediction",
+  rescale_betas_zero_snr: true,
+  snr_shift_scale: 1,
+  timestep_spacing: "trailing",
+  clip_sample: false,
+  _diffusers_version: "0.30.0",
+};
+const timesteps = (spacing: string, n: number, more: object = {}): number[] => [
+  ...inferenceTimesteps(parseSchedulerConfig({ timestep_spacing: spacing, ...more }), n),
+];
 
 describe("timesteps as NumPy makes them", () => {
   // From diffusers 0.42.1 with NumPy 2: halves round to even, differences accumulate from a rounded first one.
@@ -19,20 +31,28 @@ describe("timesteps as NumPy makes them", () => {
   ] as const)("%s, %i steps", (spacing, n, want) => expect(timesteps(spacing, n)).toEqual(want));
 
   test("no number of steps leaves the training range or repeats itself", () => {
-    for (const spacing of ["trailing", "leading", "linspace"]) for (let n = 1; n <= 1000; n++) {
-      const t = timesteps(spacing, n);
-      expect(t.length).toBe(n);
-      expect(t.every((v, i) => v >= 0 && v < 1000 && (i === 0 || v < t[i - 1]!)), `${spacing} ${n}: ${t}`).toBe(true);
-    }
+    for (const spacing of ["trailing", "leading", "linspace"])
+      for (let n = 1; n <= 1000; n++) {
+        const t = timesteps(spacing, n);
+        expect(t.length).toBe(n);
+        expect(
+          t.every((v, i) => v >= 0 && v < 1000 && (i === 0 || v < t[i - 1]!)),
+          `${spacing} ${n}: ${t}`,
+        ).toBe(true);
+      }
   });
 
   test("steps_offset shifts leading alone, and not out of range", () => {
     expect(timesteps("leading", 2, { steps_offset: 1 })).toEqual([501, 1]);
     expect(timesteps("trailing", 2, { steps_offset: 1 })).toEqual([999, 499]);
-    expect(() => timesteps("leading", 1000, { steps_offset: 1 })).toThrow(/\[scheduler\] timesteps must be below num_train_timesteps = 1000, got 1000 from steps_offset 1/);
+    expect(() => timesteps("leading", 1000, { steps_offset: 1 })).toThrow(
+      /\[scheduler\] timesteps must be below num_train_timesteps = 1000, got 1000 from steps_offset 1/,
+    );
   });
 
-  test.each([0, 1001, 2.5, NaN])("%s steps are refused", (n) => expect(() => timesteps("trailing", n)).toThrow(/the number of steps must be a whole number from 1 to 1000/));
+  test.each([0, 1001, 2.5, NaN])("%s steps are refused", (n) =>
+    expect(() => timesteps("trailing", n)).toThrow(/the number of steps must be a whole number from 1 to 1000/),
+  );
 });
 
 describe("cumulative alphas", () => {
@@ -56,12 +76,16 @@ describe("cumulative alphas", () => {
 });
 
 describe("coefficients", () => {
-  const everyNumber = (kind: string, config: object, n: number): number[] => createScheduler(config, kind).steps(n).flatMap((s) => [...coefficientVector(s)]);
+  const everyNumber = (kind: string, config: object, n: number): number[] =>
+    createScheduler(config, kind)
+      .steps(n)
+      .flatMap((s) => [...coefficientVector(s)]);
 
   test.each(["ddim", "dpm"])("%s: finite for every number of steps, though the SNR is not", (kind) => {
-    for (const n of [1, 2, 3, 6, 7, 49, 50, 51, 61, 333, 999, 1000]) for (const snr_shift_scale of [1, 3]) {
-      expect(everyNumber(kind, { ...COGVIDEOX, snr_shift_scale }, n).every(Number.isFinite), `${n} steps`).toBe(true);
-    }
+    for (const n of [1, 2, 3, 6, 7, 49, 50, 51, 61, 333, 999, 1000])
+      for (const snr_shift_scale of [1, 3]) {
+        expect(everyNumber(kind, { ...COGVIDEOX, snr_shift_scale }, n).every(Number.isFinite), `${n} steps`).toBe(true);
+      }
   });
 
   test("DPM forgets the start noise in its first step, leans on nothing in its second, and ends on the clean sample", () => {
@@ -83,7 +107,8 @@ describe("coefficients", () => {
   });
 
   test("a perfect prediction of a constant sample is kept by DDIM whatever the step, and x0 by every prediction type", () => {
-    const clean = 0.7, noise = -1.3;
+    const clean = 0.7,
+      noise = -1.3;
     for (const prediction_type of ["v_prediction", "epsilon", "sample"]) {
       const scheduler = createScheduler({ ...COGVIDEOX, prediction_type, timestep_spacing: "leading" }, "ddim");
       for (const s of scheduler.steps(9)) {
@@ -99,7 +124,9 @@ describe("coefficients", () => {
   });
 
   test("epsilon at a timestep without signal is refused", () => {
-    expect(() => createScheduler({ ...COGVIDEOX, prediction_type: "epsilon" }, "ddim").steps(4)).toThrow(/\[scheduler\] prediction_type epsilon needs signal at every timestep, got none at 999/);
+    expect(() => createScheduler({ ...COGVIDEOX, prediction_type: "epsilon" }, "ddim").steps(4)).toThrow(
+      /\[scheduler\] prediction_type epsilon needs signal at every timestep, got none at 999/,
+    );
   });
 
   test("noise is added as torch adds it", () => {
@@ -113,7 +140,15 @@ describe("coefficients", () => {
 
 test("dynamic guidance follows the published formula with the raw timestep", () => {
   // Python: 1 + 6 * (1 - math.cos(math.pi * ((50 - t) / 50) ** 5.0)) / 2
-  const want: [number, number][] = [[999, 2.291487174551452], [819, 6.983127186834665], [499, 1.5212656935026643], [79, 1.0635523468092134], [59, 1.0000005285864701], [39, 1.000003932038104], [19, 1.123397939968981]];
+  const want: [number, number][] = [
+    [999, 2.291487174551452],
+    [819, 6.983127186834665],
+    [499, 1.5212656935026643],
+    [79, 1.0635523468092134],
+    [59, 1.0000005285864701],
+    [39, 1.000003932038104],
+    [19, 1.123397939968981],
+  ];
   for (const [t, g] of want) expect(dynamicGuidance(6, 50, t)).toBeCloseTo(g, 6);
 });
 
@@ -121,13 +156,18 @@ describe("configs", () => {
   test("both class names, and a choice of one's own", () => {
     expect(createScheduler(COGVIDEOX, "CogVideoXDDIMScheduler").kind).toBe("ddim");
     expect(createScheduler(COGVIDEOX, "dpm").kind).toBe("dpm");
-    expect(() => createScheduler(COGVIDEOX, "EulerDiscreteScheduler")).toThrow(/the scheduler must be CogVideoXDDIMScheduler or CogVideoXDPMScheduler, got "EulerDiscreteScheduler"; choose ddim or dpm/);
+    expect(() => createScheduler(COGVIDEOX, "EulerDiscreteScheduler")).toThrow(
+      /the scheduler must be CogVideoXDDIMScheduler or CogVideoXDPMScheduler, got "EulerDiscreteScheduler"; choose ddim or dpm/,
+    );
     expect(() => createScheduler(COGVIDEOX, "constructor")).toThrow(/choose ddim or dpm/);
   });
 
   test("everything wrong is told at once", () => {
-    expect(() => parseSchedulerConfig({ beta_schedule: "sigmoid", snr_shift_scale: 0, num_train_timesteps: "many", timestep_spacing: null }))
-      .toThrow(/num_train_timesteps must be a whole number from 1 to 1000000, got "many"; beta_schedule must be one of linear, scaled_linear, squaredcos_cap_v2, got "sigmoid"; timestep_spacing must be one of leading, linspace, trailing, got null; snr_shift_scale must be a number above 0, got 0/);
+    expect(() =>
+      parseSchedulerConfig({ beta_schedule: "sigmoid", snr_shift_scale: 0, num_train_timesteps: "many", timestep_spacing: null }),
+    ).toThrow(
+      /num_train_timesteps must be a whole number from 1 to 1000000, got "many"; beta_schedule must be one of linear, scaled_linear, squaredcos_cap_v2, got "sigmoid"; timestep_spacing must be one of leading, linspace, trailing, got null; snr_shift_scale must be a number above 0, got 0/,
+    );
     expect(() => parseSchedulerConfig([])).toThrow(/the config must be a JSON object, got \[\]/);
   });
 });

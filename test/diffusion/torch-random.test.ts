@@ -56,7 +56,9 @@ test("a number and a bigint are one seed", () => {
 
 test("seeds and shapes that torch refuses are refused", () => {
   expect(() => new TorchGenerator(1.5)).toThrow("[random] a seed must be a whole number, got 1.5; above 2^53 pass a bigint");
-  expect(() => new TorchGenerator(1n << 64n)).toThrow("[random] a seed must lie within -2^63 to 2^64 - 1, got 18446744073709551616; choose a smaller one");
+  expect(() => new TorchGenerator(1n << 64n)).toThrow(
+    "[random] a seed must lie within -2^63 to 2^64 - 1, got 18446744073709551616; choose a smaller one",
+  );
   expect(() => new TorchGenerator(NaN)).toThrow("got NaN");
   expect(() => new TorchGenerator(0).randn([2, -1])).toThrow("[random] a shape must hold whole numbers from 0, got [2, -1]; correct it");
 });

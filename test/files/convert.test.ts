@@ -130,7 +130,9 @@ describe("what is lost", () => {
     const random = Uint32Array.from({ length: 300_000 }, (_, i) => Math.imul(i + 1, 2654435761) ^ (i << 7));
     // Every exponent and sign; and the region that weights lie in, ties between two f16 included.
     const source = new Float32Array(random.buffer.slice(0));
-    for (let i = 0; i < 200_000; i++) source[i] = i % 3 === 0 ? (i - 100_000) * 2 ** -13 : i % 3 === 1 ? (i - 100_000) * 2 ** -26 : (random[i]! / 2 ** 32 - 0.5) * 2 ** -(i % 20);
+    for (let i = 0; i < 200_000; i++)
+      source[i] =
+        i % 3 === 0 ? (i - 100_000) * 2 ** -13 : i % 3 === 1 ? (i - 100_000) * 2 ** -26 : (random[i]! / 2 ** 32 - 0.5) * 2 ** -(i % 20);
     const { data, report } = narrowed(bytesOf(source), "F32");
     const want = { count: source.length, overflow: 0, underflow: 0, nonFinite: 0, squaredError: 0, squaredNorm: 0 };
     source.forEach((from, i) => {
@@ -181,7 +183,12 @@ describe("what is lost", () => {
     const whole = narrowed(bytesOf(source), "F32").report;
     const merged = mergeReports([0, 300, 999].map((at, i) => narrowed(bytesOf(source.slice(at, [300, 999, 1000][i])), "F32").report));
     expect(merged.relativeError).toBeCloseTo(whole.relativeError, 12);
-    expect({ ...merged, relativeError: 0, squaredError: 0, squaredNorm: 0 }).toEqual({ ...whole, relativeError: 0, squaredError: 0, squaredNorm: 0 });
+    expect({ ...merged, relativeError: 0, squaredError: 0, squaredNorm: 0 }).toEqual({
+      ...whole,
+      relativeError: 0,
+      squaredError: 0,
+      squaredNorm: 0,
+    });
     expect(mergeReports([]).count).toBe(0);
   });
 });
@@ -219,6 +226,10 @@ test("every dtype has a size", () => {
 });
 
 test("half an element and an output of another length are refused", () => {
-  expect(() => toFloat32(new Uint8Array(3), "BF16")).toThrow("[checkpoint] a conversion must get whole BF16 elements of 2 bytes, got 3 bytes; cut at an element");
-  expect(() => toFloat16(new Uint8Array(4), "BF16", new Uint16Array(3))).toThrow("[checkpoint] toFloat16: out must hold as many elements as the source, got 3 for 2; pass an array of that length");
+  expect(() => toFloat32(new Uint8Array(3), "BF16")).toThrow(
+    "[checkpoint] a conversion must get whole BF16 elements of 2 bytes, got 3 bytes; cut at an element",
+  );
+  expect(() => toFloat16(new Uint8Array(4), "BF16", new Uint16Array(3))).toThrow(
+    "[checkpoint] toFloat16: out must hold as many elements as the source, got 3 for 2; pass an array of that length",
+  );
 });

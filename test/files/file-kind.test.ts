@@ -15,7 +15,9 @@ import { loadLora } from "../../src/pipelines/lora-file.ts";
 
 const utf8 = (text: string) => new TextEncoder().encode(text);
 const bytes = (...list: (number | string)[]) => Uint8Array.from(list.flatMap((one) => (typeof one === "number" ? [one] : [...utf8(one)])));
-const POINTER = utf8("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n");
+const POINTER = utf8(
+  "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n",
+);
 const TORCH_ZIP = zipSync({ "pytorch_model/data.pkl": bytes(0x80, 2, "}q"), "pytorch_model/version": utf8("3\n") }, { level: 0 });
 const GGUF = bytes("GGUF", 3, 0, 0, 0, ...new Array<number>(40).fill(0));
 
@@ -55,13 +57,24 @@ test("what is the right kind, or damaged, is judged by its own reader", () => {
 });
 
 describe("in place of a checkpoint", () => {
-  const config = { "model_index.json": JSON.stringify({ _class_name: "CogVideoXPipeline", transformer: ["diffusers", "CogVideoXTransformer3DModel"] }), "transformer/config.json": "{}" };
+  const config = {
+    "model_index.json": JSON.stringify({ _class_name: "CogVideoXPipeline", transformer: ["diffusers", "CogVideoXTransformer3DModel"] }),
+    "transformer/config.json": "{}",
+  };
   test.each<[string, Uint8Array, RegExp]>([
-    ["diffusion_pytorch_model.bin", TORCH_ZIP, /weights must be \.safetensors, got diffusion_pytorch_model\.bin, which is a Python pickle; convert it once in Python/],
+    [
+      "diffusion_pytorch_model.bin",
+      TORCH_ZIP,
+      /weights must be \.safetensors, got diffusion_pytorch_model\.bin, which is a Python pickle; convert it once in Python/,
+    ],
     ["model.gguf", GGUF, /weights must be \.safetensors, got model\.gguf, a GGUF file; quantised weights/],
     ["mp_rank_00_model_states.pt", TORCH_ZIP, /got mp_rank_00_model_states\.pt, a PyTorch file .*; pickles run code/],
     ["model.ckpt", POINTER, /got model\.ckpt, a git-lfs pointer; run `git lfs pull`/],
-    ["diffusion_pytorch_model.safetensors", POINTER, /diffusion_pytorch_model\.safetensors: must be a safetensors file, got a git-lfs pointer/],
+    [
+      "diffusion_pytorch_model.safetensors",
+      POINTER,
+      /diffusion_pytorch_model\.safetensors: must be a safetensors file, got a git-lfs pointer/,
+    ],
   ])("%s", async (name, file, message) => {
     await expect(openCheckpoint(memorySource({ ...config, [`transformer/${name}`]: file }))).rejects.toThrow(message);
   });
@@ -69,11 +82,15 @@ describe("in place of a checkpoint", () => {
   test("a file itself", async () => {
     const folder = await mkdtemp(join(tmpdir(), "cogwheel-kind-"));
     await writeFile(join(folder, "model.gguf"), GGUF);
-    await expect(openSource(join(folder, "model.gguf"))).rejects.toThrow(/model\.gguf: a checkpoint must be a folder, got a GGUF file; pass the folder that holds model_index\.json \(of this file: quantised weights/);
+    await expect(openSource(join(folder, "model.gguf"))).rejects.toThrow(
+      /model\.gguf: a checkpoint must be a folder, got a GGUF file; pass the folder that holds model_index\.json \(of this file: quantised weights/,
+    );
     await rm(folder, { recursive: true });
   });
 
   test("a tokenizer of another library", async () => {
-    await expect(T5Tokenizer.open(memorySource({ "tokenizer/tokenizer.json": "{}" }))).rejects.toThrow(/tokenizer\/spiece\.model: must exist, got tokenizer\.json only, which is the same tokenizer for another library; take spiece\.model/);
+    await expect(T5Tokenizer.open(memorySource({ "tokenizer/tokenizer.json": "{}" }))).rejects.toThrow(
+      /tokenizer\/spiece\.model: must exist, got tokenizer\.json only, which is the same tokenizer for another library; take spiece\.model/,
+    );
   });
 });

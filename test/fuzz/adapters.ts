@@ -31,8 +31,16 @@ export const adapters: FuzzKind = {
       folder = await mkdtemp(join(folder, `adapters-${seed}-`));
       const which = options.index === undefined ? ["--count", String(options.count)] : ["--index", String(options.index)];
       log(`making adapters in ${relative(".", folder)}`);
-      const { status, error } = spawnSync(process.execPath, ["test/reference/run.mjs", "adapters", "--out", folder, "--seed", String(seed), ...which], { stdio: ["ignore", "ignore", "pipe"] });
-      if (status !== 0) throw new CogwheelError("fuzz", `test/reference/adapters.py must make the adapters, got ${error?.message ?? `exit code ${status}`}; run it by itself for its message`);
+      const { status, error } = spawnSync(
+        process.execPath,
+        ["test/reference/run.mjs", "adapters", "--out", folder, "--seed", String(seed), ...which],
+        { stdio: ["ignore", "ignore", "pipe"] },
+      );
+      if (status !== 0)
+        throw new CogwheelError(
+          "fuzz",
+          `test/reference/adapters.py must make the adapters, got ${error?.message ?? `exit code ${status}`}; run it by itself for its message`,
+        );
     }
     await using gpu = await Gpu.open(options.adapter ? { adapter: options.adapter } : {});
     let worst = { error: 0, name: "" };
@@ -47,7 +55,8 @@ export const adapters: FuzzKind = {
       else if ("error" in found) {
         const { error } = found;
         // Where the reference gives no result there is no sample either, and any refusal in words is right.
-        if (isRefusal(error) && !about.error && !names(error.message, fields)) tally.add("silent wrong", input, `refused what the reference reads: ${error.message}`);
+        if (isRefusal(error) && !about.error && !names(error.message, fields))
+          tally.add("silent wrong", input, `refused what the reference reads: ${error.message}`);
         else if (isRefusal(error)) {
           tally.rule(error.message.replace(/\] \S+: /, "] "));
           tally.add("refused", input);
@@ -56,7 +65,12 @@ export const adapters: FuzzKind = {
         const error = Math.max(found.value.merged, found.value.live);
         if (error > worst.error) worst = { error, name };
         if (error <= LIMIT) tally.add("read", input);
-        else tally.add("silent wrong", input, `merged ${found.value.merged.toExponential(1)}, live ${found.value.live.toExponential(1)} from ${JSON.stringify(about)}`);
+        else
+          tally.add(
+            "silent wrong",
+            input,
+            `merged ${found.value.merged.toExponential(1)}, live ${found.value.live.toExponential(1)} from ${JSON.stringify(about)}`,
+          );
       }
       if (!options.cases && tally.faults.length === faults) await rm(place, { recursive: true });
     }

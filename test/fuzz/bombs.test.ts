@@ -3,7 +3,22 @@ import { expect, it } from "vitest";
 import { BOMBS, bombs } from "./bombs.ts";
 import { Tally } from "./kind.ts";
 
-const SAMPLE = ["gif of 20000×20000, 3 frames", "gif of 200 frames of 4000×4000", "gif of a million extensions", "png of 16×16 with 1 GB in chunks of a byte", "png of 100,000 empty chunks", "progressive jpeg of 8000×8000 in 1,000,000 scans", "webp whose headers disagree", "page of 140 comments", "mp4 of 65535×65535", "mp4 of boxes 100,000 deep", "mp4 that says 2³² sizes", "webm of unknown sizes", "webm of 256 laced frames of vast sizes", "a film with a vast number somewhere"];
+const SAMPLE = [
+  "gif of 20000×20000, 3 frames",
+  "gif of 200 frames of 4000×4000",
+  "gif of a million extensions",
+  "png of 16×16 with 1 GB in chunks of a byte",
+  "png of 100,000 empty chunks",
+  "progressive jpeg of 8000×8000 in 1,000,000 scans",
+  "webp whose headers disagree",
+  "page of 140 comments",
+  "mp4 of 65535×65535",
+  "mp4 of boxes 100,000 deep",
+  "mp4 that says 2³² sizes",
+  "webm of unknown sizes",
+  "webm of 256 laced frames of vast sizes",
+  "a film with a vast number somewhere",
+];
 
 it("bombs are refused in words, or read within the limits", async () => {
   const tally = new Tally();

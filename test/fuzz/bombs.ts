@@ -28,7 +28,8 @@ export const bombs: FuzzKind = {
       const [seconds, mebibytes] = [(performance.now() - from) / 1000, (process.memoryUsage.rss() - before) / 2 ** 20];
       controller.abort();
       if (settled === "hang") tally.add("hang", again, `no answer after ${SECONDS} s`);
-      else if (mebibytes > DEFAULT_LIMITS.bytes / 2 ** 20 + 512) tally.add("death", again, `${mebibytes.toFixed(0)} MiB more in this process`);
+      else if (mebibytes > DEFAULT_LIMITS.bytes / 2 ** 20 + 512)
+        tally.add("death", again, `${mebibytes.toFixed(0)} MiB more in this process`);
       else if ("error" in settled) tally.thrown(settled.error, again);
       else {
         const { width, height, frames } = settled.value;

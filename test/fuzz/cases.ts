@@ -29,7 +29,12 @@ function problemsOf({ module, config, inputs }: ReferenceCase): readonly string[
   if (module.startsWith("AutoencoderKLCogVideoX")) return judgeVaeConfig(config).problems;
   if (module === "T5EncoderModel") return judgeT5Config(config).problems;
   if (module.endsWith("Scheduler")) return judgeSchedulerConfig(config).problems;
-  if (module.endsWith("Pipeline")) return [...judgeTransformerConfig(part("transformer")).problems, ...judgeVaeConfig(part("vae")).problems, ...judgeSchedulerConfig(part("scheduler")).problems];
+  if (module.endsWith("Pipeline"))
+    return [
+      ...judgeTransformerConfig(part("transformer")).problems,
+      ...judgeVaeConfig(part("vae")).problems,
+      ...judgeSchedulerConfig(part("scheduler")).problems,
+    ];
   // The kernel's own limit: a head of up to 128.
   const width = inputs.get("query")?.shape[3] ?? 0;
   return width > 128 ? ["the head width must be a multiple of 4 up to 128"] : [];
@@ -47,13 +52,28 @@ export const cases: FuzzKind = {
       folder = await mkdtemp(join(root, `seed-${seed}-`));
       const which = options.index === undefined ? ["--count", String(options.count)] : ["--index", String(options.index)];
       log(`seed ${seed}: making cases in ${relative(".", folder)}`);
-      const { status, error } = spawnSync(process.execPath, ["test/reference/run.mjs", "fuzz", "--out", folder, "--seed", String(seed), ...which], { stdio: ["ignore", "inherit", "inherit"] });
-      if (status !== 0) throw new CogwheelError("fuzz", `test/reference/fuzz.py must make the cases, got ${error?.message ?? `exit code ${status}`}; see its message above`);
+      const { status, error } = spawnSync(
+        process.execPath,
+        ["test/reference/run.mjs", "fuzz", "--out", folder, "--seed", String(seed), ...which],
+        { stdio: ["ignore", "inherit", "inherit"] },
+      );
+      if (status !== 0)
+        throw new CogwheelError(
+          "fuzz",
+          `test/reference/fuzz.py must make the cases, got ${error?.message ?? `exit code ${status}`}; see its message above`,
+        );
     }
 
-    await using gpu = await Gpu.open({ ...(options.adapter ? { adapter: options.adapter } : {}), ...(options.kernels ? { capabilities: { kind: options.kernels === "gpu" ? "hardware" : "software" } } : {}) });
-    if (dtype === "f16" && !gpu.caps.f16) throw new CogwheelError("fuzz", `--dtype f16 needs an adapter with shader-f16, got ${gpu.name}; name another with --adapter`);
-    const files = (await readdir(folder, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile() && entry.name.endsWith(".safetensors")).map((entry) => join(entry.parentPath, entry.name)).sort();
+    await using gpu = await Gpu.open({
+      ...(options.adapter ? { adapter: options.adapter } : {}),
+      ...(options.kernels ? { capabilities: { kind: options.kernels === "gpu" ? "hardware" : "software" } } : {}),
+    });
+    if (dtype === "f16" && !gpu.caps.f16)
+      throw new CogwheelError("fuzz", `--dtype f16 needs an adapter with shader-f16, got ${gpu.name}; name another with --adapter`);
+    const files = (await readdir(folder, { recursive: true, withFileTypes: true }))
+      .filter((entry) => entry.isFile() && entry.name.endsWith(".safetensors"))
+      .map((entry) => join(entry.parentPath, entry.name))
+      .sort();
     if (files.length === 0) throw new CogwheelError("fuzz", `${folder} must hold cases, got none; leave out --cases to make some`);
     let worst = { share: 0, name: "" };
     for (const file of files) {
@@ -61,7 +81,12 @@ export const cases: FuzzKind = {
       const c = await readCase(new Uint8Array(await readFile(file)), name);
       const problems = problemsOf(c);
       const result = await runCase(gpu, c, { dtype });
-      const wrong = (why: string) => tally.add("silent wrong", name, `${why}\n    again: npm run fuzz -- cases ${name.replace(/^.*fuzz_(\d+)_(\d+)$/, "--seed $1 --index $2")}\n    file:  ${relative(".", file)}\n    config: ${JSON.stringify(c.config)}\n    options: ${JSON.stringify(c.options)}`);
+      const wrong = (why: string) =>
+        tally.add(
+          "silent wrong",
+          name,
+          `${why}\n    again: npm run fuzz -- cases ${name.replace(/^.*fuzz_(\d+)_(\d+)$/, "--seed $1 --index $2")}\n    file:  ${relative(".", file)}\n    config: ${JSON.stringify(c.config)}\n    options: ${JSON.stringify(c.options)}`,
+        );
       if (problems.length) {
         // Refused where it is read, with the predicate's own words.
         if (result.verdict === "cannot be run" && problems.every((problem) => result.error!.includes(problem))) {

@@ -27,7 +27,11 @@ test("damaged files are refused in words or read for what they say", { timeout: 
       try {
         await draw(new Mutator(seed))();
       } catch (error) {
-        if (!isRefusal(error)) throw new Error(`${name}, seed ${seed}: a damaged file must be refused by a CogwheelError, got ${error instanceof Error ? `${error.name}: ${error.message.slice(0, 300)}\n${error.stack?.slice(-1500)}` : String(error)}`, { cause: error });
+        if (!isRefusal(error))
+          throw new Error(
+            `${name}, seed ${seed}: a damaged file must be refused by a CogwheelError, got ${error instanceof Error ? `${error.name}: ${error.message.slice(0, 300)}\n${error.stack?.slice(-1500)}` : String(error)}`,
+            { cause: error },
+          );
         refused++;
       }
       const seconds = (performance.now() - from) / 1000;

@@ -5,6 +5,13 @@ import { storeTuning } from "../../src/plan/tuning-store.ts";
 
 const which = process.argv[2] ?? "old";
 const choices = Object.fromEntries(Array.from({ length: which === "old" ? 900 : 300 }, (_, i) => [`matmul ${i}`, `variant ${which}`]));
-const table = { format: 1 as const, adapter: { vendor: "v", architecture: "a", device: "d" }, driver: which, capabilities: "00000000", kernels: "k", choices };
+const table = {
+  format: 1 as const,
+  adapter: { vendor: "v", architecture: "a", device: "d" },
+  driver: which,
+  capabilities: "00000000",
+  kernels: "k",
+  choices,
+};
 await writeWhole("report.json", new TextEncoder().encode(JSON.stringify(table)), "--out");
 await storeTuning(table);

@@ -62,7 +62,12 @@ export class Tally {
     if (isRefusal(error)) {
       this.rule(error.message);
       this.add("refused", input);
-    } else this.add("foreign error", input, error instanceof Error ? `${error.name}: ${error.message.slice(0, 300)}\n${error.stack?.slice(0, 1500)}` : String(error));
+    } else
+      this.add(
+        "foreign error",
+        input,
+        error instanceof Error ? `${error.name}: ${error.message.slice(0, 300)}\n${error.stack?.slice(0, 1500)}` : String(error),
+      );
   }
 }
 
@@ -77,7 +82,11 @@ export function isRefusalText(message: string): boolean {
 }
 
 /** The indices that a run is of, each with its own draws. */
-export function* inputs({ count, seed, index }: Pick<FuzzOptions, "count" | "seed" | "index">): Generator<{ index: number; seed: number; draw: () => number }> {
+export function* inputs({
+  count,
+  seed,
+  index,
+}: Pick<FuzzOptions, "count" | "seed" | "index">): Generator<{ index: number; seed: number; draw: () => number }> {
   for (let i = index ?? 0; i < (index === undefined ? count : index + 1); i++) {
     const own = (seed * 1_000_003 + i) >>> 0;
     yield { index: i, seed: own, draw: random(own) };
@@ -91,7 +100,13 @@ export async function within<T>(seconds: number, work: Promise<T>): Promise<Sett
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<"hang">((resolve) => (timer = setTimeout(() => resolve("hang"), 1000 * seconds)));
   try {
-    return await Promise.race([work.then((value) => ({ value }), (error: unknown) => ({ error })), late]);
+    return await Promise.race([
+      work.then(
+        (value) => ({ value }),
+        (error: unknown) => ({ error }),
+      ),
+      late,
+    ]);
   } finally {
     clearTimeout(timer);
   }

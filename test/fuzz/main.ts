@@ -42,7 +42,9 @@ const program = new Command("fuzz")
   .option("--kernels <kind>", "gpu or cpu: those of the other kind of adapter")
   .addHelpText("after", `\nKinds:\n${about.map(({ name, kind }) => `  ${name.padEnd(12)}${kind.about} (${kind.count})`).join("\n")}`)
   .parse();
-const values = program.opts<{ keep: string; dtype: string } & { [K in "count" | "seed" | "index" | "cases" | "adapter" | "kernels"]?: string }>();
+const values = program.opts<
+  { keep: string; dtype: string } & { [K in "count" | "seed" | "index" | "cases" | "adapter" | "kernels"]?: string }
+>();
 
 function whole(name: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
@@ -53,8 +55,13 @@ function whole(name: string, text: string | undefined): number | undefined {
 try {
   const { dtype, kernels, adapter, cases } = values;
   if (dtype !== "f32" && dtype !== "f16") throw new CogwheelError("fuzz", `--dtype must be f32 or f16, got ${dtype}`);
-  if (kernels !== undefined && kernels !== "gpu" && kernels !== "cpu") throw new CogwheelError("fuzz", `--kernels must be gpu or cpu, got ${kernels}`);
-  const [seed, count, index] = [whole("seed", values.seed) ?? Math.floor(Math.random() * 1e6), whole("count", values.count), whole("index", values.index)];
+  if (kernels !== undefined && kernels !== "gpu" && kernels !== "cpu")
+    throw new CogwheelError("fuzz", `--kernels must be gpu or cpu, got ${kernels}`);
+  const [seed, count, index] = [
+    whole("seed", values.seed) ?? Math.floor(Math.random() * 1e6),
+    whole("count", values.count),
+    whole("index", values.index),
+  ];
   const rows: string[][] = [];
   let faults = 0;
   for (const { name, kind } of about.filter(({ name }) => program.args.length === 0 || program.args.includes(name))) {
@@ -62,7 +69,20 @@ try {
     const from = performance.now();
     console.log(`${name}, seed ${seed}`);
     try {
-      await kind.run({ count: count ?? kind.count, seed, keep: resolve(values.keep), dtype, log: (line) => console.log(`  ${line}`), ...(index === undefined ? {} : { index }), ...(kernels ? { kernels } : {}), ...(adapter ? { adapter } : {}), ...(cases ? { cases } : {}) }, tally);
+      await kind.run(
+        {
+          count: count ?? kind.count,
+          seed,
+          keep: resolve(values.keep),
+          dtype,
+          log: (line) => console.log(`  ${line}`),
+          ...(index === undefined ? {} : { index }),
+          ...(kernels ? { kernels } : {}),
+          ...(adapter ? { adapter } : {}),
+          ...(cases ? { cases } : {}),
+        },
+        tally,
+      );
     } catch (error) {
       tally.faults.push(`the run itself: ${error instanceof CogwheelError ? error.message : (error as Error).stack}`);
     }
@@ -70,7 +90,12 @@ try {
     for (const text of tally.faults) console.log(`\nFAIL ${text}`);
     for (const [rule, times] of [...tally.rules].sort((a, b) => b[1] - a[1])) console.log(`  refused ${times} ×: ${rule}`);
     faults += tally.faults.length;
-    rows.push([name, String(tally.tried), ...OUTCOMES.map((outcome) => String(tally.counts.get(outcome))), `${((performance.now() - from) / 1000).toFixed(0)} s`]);
+    rows.push([
+      name,
+      String(tally.tried),
+      ...OUTCOMES.map((outcome) => String(tally.counts.get(outcome))),
+      `${((performance.now() - from) / 1000).toFixed(0)} s`,
+    ]);
   }
   console.log(`\n${table(["kind", "tried", ...OUTCOMES, "time"], rows)}`);
   process.exitCode = faults ? 1 : 0;

@@ -23,11 +23,15 @@ type Range = readonly [from: number, to: number];
 export function payload(bytes: Uint8Array): Range[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const word = (at: number): string => String.fromCharCode(...bytes.subarray(at, at + 4));
-  if (word(4) === "ftyp") return boxes(view, 0, bytes.length).filter(({ type }) => type === "mdat").map(({ from, to }) => [from, to]);
+  if (word(4) === "ftyp")
+    return boxes(view, 0, bytes.length)
+      .filter(({ type }) => type === "mdat")
+      .map(({ from, to }) => [from, to]);
   if (view.getUint32(0) === 0x1a45dfa3) return blocks(bytes, 0, bytes.length);
   if (word(1) === "PNG\r") {
     const found: Range[] = [];
-    for (let at = 8; at < bytes.length; at += 12 + view.getUint32(at)) if (/IDAT|fdAT/.test(word(at + 4))) found.push([at + 8, at + 8 + view.getUint32(at)]);
+    for (let at = 8; at < bytes.length; at += 12 + view.getUint32(at))
+      if (/IDAT|fdAT/.test(word(at + 4))) found.push([at + 8, at + 8 + view.getUint32(at)]);
     return found;
   }
   if (word(0) === "RIFF") {
@@ -41,7 +45,8 @@ export function payload(bytes: Uint8Array): Range[] {
   }
   if (view.getUint16(0) === 0xffd8) {
     const found: Range[] = [];
-    for (let at = 2; at + 4 < bytes.length; at += 2 + view.getUint16(at + 2)) if (view.getUint16(at) === 0xffda) return [[at + 2 + view.getUint16(at + 2), bytes.length - 2]];
+    for (let at = 2; at + 4 < bytes.length; at += 2 + view.getUint16(at + 2))
+      if (view.getUint16(at) === 0xffda) return [[at + 2 + view.getUint16(at + 2), bytes.length - 2]];
     return found;
   }
   return [];
@@ -65,7 +70,10 @@ function blocks(bytes: Uint8Array, from: number, to: number): Range[] {
     const id = [...bytes.subarray(at, at + idLength)].reduce((value, byte) => value * 256 + byte, 0);
     at += idLength;
     const sizeLength = Math.clz32(bytes[at]!) - 23;
-    const size = [...bytes.subarray(at, at + sizeLength)].reduce((value, byte, i) => value * 256 + (i ? byte : byte & (0xff >> sizeLength)), 0);
+    const size = [...bytes.subarray(at, at + sizeLength)].reduce(
+      (value, byte, i) => value * 256 + (i ? byte : byte & (0xff >> sizeLength)),
+      0,
+    );
     at += sizeLength;
     if ([0x18538067, 0x1f43b675, 0xa0].includes(id)) found.push(...blocks(bytes, at, at + size));
     else if (id === 0xa3 || id === 0xa1) found.push([at + 5, at + size]); // the first byte of VP8 says whether the frame is shown
@@ -107,7 +115,15 @@ export function damage(m: Mutator, seed: Seed, other: Seed): Damaged {
     case 6: {
       const heads = Array.from(copy.keys()).filter((at) => !isCoded(at));
       const at = m.pick(heads);
-      const value = m.pick([[0xff, 0xff, 0xff, 0xff], [0x7f, 0xff, 0xff, 0xff], [0, 0, 0, 0], [0x80, 0, 0, 0], [0, 0, 0, 1], [0x00, 0xff, 0xff, 0xff], [0x40, 0, 0, 0]]);
+      const value = m.pick([
+        [0xff, 0xff, 0xff, 0xff],
+        [0x7f, 0xff, 0xff, 0xff],
+        [0, 0, 0, 0],
+        [0x80, 0, 0, 0],
+        [0, 0, 0, 1],
+        [0x00, 0xff, 0xff, 0xff],
+        [0x40, 0, 0, 0],
+      ]);
       copy.set(value.slice(0, copy.length - at), at);
       return { bytes: copy, what: "a number of a header at its limits" };
     }

@@ -33,10 +33,17 @@ export async function seeds(refused: (text: string) => void, folder = "test/fuzz
 export function wrong(video: DecodedVideo, { says }: Damaged, warnings: readonly string[]): string | undefined {
   const { width, height, fps, frames } = video;
   if (frames.length === 0) return "no frames";
-  if (frames.some((frame) => frame.width !== width || frame.height !== height || frame.data.length !== 4 * width * height)) return "frames of other sizes";
+  if (frames.some((frame) => frame.width !== width || frame.height !== height || frame.data.length !== 4 * width * height))
+    return "frames of other sizes";
   if (width * height > LIMITS.pixels || frames.length * width * height * 4 > LIMITS.bytes) return "more than the limits allow";
   if (fps !== undefined && !(fps > 0 && Number.isFinite(fps))) return `${fps} frames a second`;
-  if (frames.some(({ data }) => { for (let at = 3; at < data.length; at += 4) if (data[at] !== 255) return true; return false; })) return "alpha that is not dropped";
+  if (
+    frames.some(({ data }) => {
+      for (let at = 3; at < data.length; at += 4) if (data[at] !== 255) return true;
+      return false;
+    })
+  )
+    return "alpha that is not dropped";
   if (!says) return undefined;
   if (width !== says.width || height !== says.height) return `${width}×${height} where the file says ${says.width}×${says.height}`;
   if (frames.length < says.frames && warnings.length === 0) return `${frames.length} of ${says.frames} frames without a warning`;
@@ -51,7 +58,8 @@ export const media: FuzzKind = {
     const ended = { "no progress": 0, memory: 0, crash: 0 };
     let warned = 0;
     // An error of a library's own that no reader put into words: told in words by the sandbox, and here with where it comes from.
-    const foreign = ({ message, cause }: Error, input: string): void => options.log(`no reader's words: ${input}: ${message}; ${String((cause as Error | undefined)?.message).slice(0, 600)}`);
+    const foreign = ({ message, cause }: Error, input: string): void =>
+      options.log(`no reader's words: ${input}: ${message}; ${String((cause as Error | undefined)?.message).slice(0, 600)}`);
     for (const { index, seed } of inputs(options)) {
       const m = new Mutator(seed);
       const from = all[index % all.length]!;
@@ -79,7 +87,11 @@ export const media: FuzzKind = {
       }
       if (tally.faults.length > faults) await keep(options.keep, `media-${options.seed}-${index}-${from.name}`, damaged.bytes, tally);
     }
-    options.log(`${warned} were read with a warning; readers that had to be ended: ${Object.entries(ended).map(([why, n]) => `${n} ${why}`).join(", ")}`);
+    options.log(
+      `${warned} were read with a warning; readers that had to be ended: ${Object.entries(ended)
+        .map(([why, n]) => `${n} ${why}`)
+        .join(", ")}`,
+    );
   },
 };
 

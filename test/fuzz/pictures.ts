@@ -15,8 +15,16 @@ export const pictures: FuzzKind = {
   async run({ count, seed, index, keep }, tally) {
     await mkdir(keep, { recursive: true });
     const file = join(keep, `pictures-${seed}.json`);
-    const { status, error } = spawnSync(process.execPath, ["test/reference/run.mjs", "pictures", file, "--seed", String(seed), "--count", String(index === undefined ? count : index + 1)], { stdio: ["ignore", "inherit", "inherit"] });
-    if (status !== 0) throw new CogwheelError("fuzz", `test/video/pictures/draw.py must draw the pictures, got ${error?.message ?? `exit code ${status}`}; see its message above`);
+    const { status, error } = spawnSync(
+      process.execPath,
+      ["test/reference/run.mjs", "pictures", file, "--seed", String(seed), "--count", String(index === undefined ? count : index + 1)],
+      { stdio: ["ignore", "inherit", "inherit"] },
+    );
+    if (status !== 0)
+      throw new CogwheelError(
+        "fuzz",
+        `test/video/pictures/draw.py must draw the pictures, got ${error?.message ?? `exit code ${status}`}; see its message above`,
+      );
     const drawn = (JSON.parse(await readFile(file, "utf8")) as Drawn[]).slice(index ?? 0);
     for (const [place, picture] of drawn.entries()) {
       const again = `${picture.name}: npm run fuzz -- pictures --seed ${seed} --index ${place + (index ?? 0)}`;

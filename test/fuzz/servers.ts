@@ -37,7 +37,19 @@ const PATHS = Object.keys(NEEDED);
 const TRUTH = PATHS.reduce((hash, path) => hash.update(NEEDED[path]!), createHash("sha256")).digest("hex");
 
 /** Whose whole answer is another file's content, well-formed as HTTP: where no hash is known, that is what the server has. */
-const OTHER_CONTENT: ReadonlySet<string> = new Set(["sends garbage", "sends garbage for a range", "sends nothing", "tells a huge size", "packs garbage", "packs a bomb in a file", "sends JSON of another kind", "sends JSON that goes deep", "tells a commit that is a path", "has one page after the other", "has one page again and again"]);
+const OTHER_CONTENT: ReadonlySet<string> = new Set([
+  "sends garbage",
+  "sends garbage for a range",
+  "sends nothing",
+  "tells a huge size",
+  "packs garbage",
+  "packs a bomb in a file",
+  "sends JSON of another kind",
+  "sends JSON that goes deep",
+  "tells a commit that is a path",
+  "has one page after the other",
+  "has one page again and again",
+]);
 
 interface Ending {
   hash?: string;
@@ -56,13 +68,18 @@ async function read(from: string, hub: object | null): Promise<Ending> {
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (data: Buffer) => (out += data.toString()));
   let ended: Ending | undefined;
   const begun = performance.now();
-  const watch = setInterval(() => void (async () => {
-    if (performance.now() - begun > 1000 * SECONDS) ended ??= { hang: true };
-    // Where the system has no such file, time alone is watched.
-    const resident = Number(/VmRSS:\s+(\d+)/.exec(await readFile(`/proc/${child.pid}/status`, "utf8").catch(() => ""))?.[1] ?? 0) / 1000;
-    if (resident > MEGABYTES) ended ??= { death: `${resident.toFixed(0)} MB resident` };
-    if (ended) child.kill("SIGKILL");
-  })(), 100);
+  const watch = setInterval(
+    () =>
+      void (async () => {
+        if (performance.now() - begun > 1000 * SECONDS) ended ??= { hang: true };
+        // Where the system has no such file, time alone is watched.
+        const resident =
+          Number(/VmRSS:\s+(\d+)/.exec(await readFile(`/proc/${child.pid}/status`, "utf8").catch(() => ""))?.[1] ?? 0) / 1000;
+        if (resident > MEGABYTES) ended ??= { death: `${resident.toFixed(0)} MB resident` };
+        if (ended) child.kill("SIGKILL");
+      })(),
+    100,
+  );
   const code = await new Promise<number | null>((done) => child.once("close", done));
   clearInterval(watch);
   if (ended) return ended;
@@ -112,9 +129,17 @@ export const servers: FuzzKind = {
         };
         attack(server.hub, choose("hub"));
         attack(server.store, choose("store"));
-        const hub = door === "ranges" ? null : { endpoint: server.url, token: null, stallSeconds: 0.4, cache: join(home, String(index)), download: door === "download" };
+        const hub =
+          door === "ranges"
+            ? null
+            : { endpoint: server.url, token: null, stallSeconds: 0.4, cache: join(home, String(index)), download: door === "download" };
         const address = door === "ranges" ? `${server.url}/${ID}/resolve/main/` : ID;
-        count(tally, await read(address, hub), input, door !== "download" && (OTHER_CONTENT.has(name) || (two && OTHER_CONTENT.has(second))));
+        count(
+          tally,
+          await read(address, hub),
+          input,
+          door !== "download" && (OTHER_CONTENT.has(name) || (two && OTHER_CONTENT.has(second))),
+        );
         if (door !== "download") continue;
         hostile = false;
         // An honest hub is given its time: a busy machine may be slower than the stall that is told above.

@@ -16,7 +16,13 @@ const MARK = "COGWHEEL_FUZZ_WEIGHTS";
 /** What the child is told. */
 type Task = Pick<FuzzOptions, "count" | "seed" | "index" | "adapter"> & { readonly first: number };
 /** What it says of an input: that it begins, or what became of it. */
-type Word = { index: number; name: string } & ({ begins: true } | { refused: true } | { foreign: string } | { wrong: string } | { read: true });
+type Word = { index: number; name: string } & (
+  | { begins: true }
+  | { refused: true }
+  | { foreign: string }
+  | { wrong: string }
+  | { read: true }
+);
 
 export const weights: FuzzKind = {
   about: "damaged weights, indices, configs, tokenizers, adapters, latents and cases",
@@ -28,17 +34,24 @@ export const weights: FuzzKind = {
     while (first < end) {
       const task: Task = { count, seed, first, ...(index === undefined ? {} : { index }), ...(adapter ? { adapter } : {}) };
       let last: Word | undefined;
-      const why = await listen(fork(fileURLToPath(import.meta.url), { env: { ...process.env, [MARK]: JSON.stringify(task) }, execArgv: ["--max-old-space-size=2048"], stdio: ["ignore", "ignore", "pipe", "ipc"] }), (word) => {
-        last = word;
-        const input = `${word.name} (--seed ${seed} --index ${word.index})`;
-        if ("begins" in word) return;
-        const kind = kinds.get(word.name) ?? { tried: 0, refused: 0 };
-        kinds.set(word.name, { tried: kind.tried + 1, refused: kind.refused + Number("refused" in word) });
-        if ("refused" in word) tally.add("refused", input);
-        else if ("foreign" in word) tally.add("foreign error", input, word.foreign);
-        else if ("wrong" in word) tally.add("silent wrong", input, word.wrong);
-        else tally.add("read", input);
-      });
+      const why = await listen(
+        fork(fileURLToPath(import.meta.url), {
+          env: { ...process.env, [MARK]: JSON.stringify(task) },
+          execArgv: ["--max-old-space-size=2048"],
+          stdio: ["ignore", "ignore", "pipe", "ipc"],
+        }),
+        (word) => {
+          last = word;
+          const input = `${word.name} (--seed ${seed} --index ${word.index})`;
+          if ("begins" in word) return;
+          const kind = kinds.get(word.name) ?? { tried: 0, refused: 0 };
+          kinds.set(word.name, { tried: kind.tried + 1, refused: kind.refused + Number("refused" in word) });
+          if ("refused" in word) tally.add("refused", input);
+          else if ("foreign" in word) tally.add("foreign error", input, word.foreign);
+          else if ("wrong" in word) tally.add("silent wrong", input, word.wrong);
+          else tally.add("read", input);
+        },
+      );
       if (last === undefined) throw new CogwheelError("fuzz", `the process that reads must begin, got ${why}; run it with --index 0`);
       if ("begins" in last) tally.add(why === "silence" ? "hang" : "death", `${last.name} (--seed ${seed} --index ${last.index})`, why);
       first = last.index + 1;
@@ -52,10 +65,11 @@ function listen(child: ChildProcess, hear: (word: Word) => void): Promise<string
   return new Promise((resolve) => {
     let silent = false;
     let stderr = "";
-    const late = () => setTimeout(() => {
-      silent = true;
-      child.kill("SIGKILL");
-    }, 1000 * SECONDS);
+    const late = () =>
+      setTimeout(() => {
+        silent = true;
+        child.kill("SIGKILL");
+      }, 1000 * SECONDS);
     let timer = late();
     child.stderr!.on("data", (text: Buffer) => (stderr = (stderr + String(text)).slice(-2000)));
     child.on("message", (word) => {
@@ -72,7 +86,8 @@ function listen(child: ChildProcess, hear: (word: Word) => void): Promise<string
 
 /** The child: reads the inputs from `first` on. */
 async function read({ adapter, first, ...options }: Task): Promise<void> {
-  const say = (word: Word) => new Promise<void>((sent, failed) => process.send!(word, (error: Error | null) => (error ? failed(error) : sent())));
+  const say = (word: Word) =>
+    new Promise<void>((sent, failed) => process.send!(word, (error: Error | null) => (error ? failed(error) : sent())));
   const gpu = await Gpu.open(adapter ? { adapter } : {});
   const all = (await damages(gpu)).flatMap((damage) => new Array<typeof damage>(damage.share).fill(damage));
   for (const { index, seed } of inputs(options)) {
@@ -85,7 +100,12 @@ async function read({ adapter, first, ...options }: Task): Promise<void> {
     } catch (error) {
       if (error instanceof Wrong) await say({ index, name, wrong: error.message });
       else if (isRefusal(error)) await say({ index, name, refused: true });
-      else await say({ index, name, foreign: error instanceof Error ? `${error.name}: ${error.message.slice(0, 300)}\n${error.stack?.slice(0, 1500)}` : String(error) });
+      else
+        await say({
+          index,
+          name,
+          foreign: error instanceof Error ? `${error.name}: ${error.message.slice(0, 300)}\n${error.stack?.slice(0, 1500)}` : String(error),
+        });
     }
   }
   await removeTinyCheckpoints();

@@ -10,7 +10,9 @@ import { runGraph } from "../../src/run/run-graph.ts";
 import { testGpu } from "../support/gpu.ts";
 
 const KERNELS = join(import.meta.dirname, "../../kernels");
-const files = readdirSync(KERNELS, { recursive: true }).map(String).filter((name) => name.endsWith(".wgsl"));
+const files = readdirSync(KERNELS, { recursive: true })
+  .map(String)
+  .filter((name) => name.endsWith(".wgsl"));
 
 it("has every kernel of the engine", () => {
   expect(files.map((file) => file.replace(/^.*[\\/]|\.wgsl$/g, "")).sort()).toEqual(allKernels.map(({ name }) => name).sort());
@@ -40,9 +42,19 @@ it("runs, beside a kernel of the engine's with the same name", async () => {
     name,
     infer: ({ x }) => ({ y: { shape: x.shape, dtype: "f32" } }),
     cost: ({ inputs: { x } }) => ({ flops: x.size, bytes: 2 * x.bytes }),
-    lower: ({ inputs: { x }, outputs: { y } }) => [dispatch({ kernel: defineKernel(name, text), params: { count: x.size, factor: 3 }, bindings: { x, y }, grid: [Math.ceil(x.size / 64), 1, 1] })],
+    lower: ({ inputs: { x }, outputs: { y } }) => [
+      dispatch({
+        kernel: defineKernel(name, text),
+        params: { count: x.size, factor: 3 },
+        bindings: { x, y },
+        grid: [Math.ceil(x.size / 64), 1, 1],
+      }),
+    ],
   });
-  for (const [text, factor] of [[TEXT, 3], [TEXT.replace("* params.factor", "* params.factor * 2.0"), 6]] as const) {
+  for (const [text, factor] of [
+    [TEXT, 3],
+    [TEXT.replace("* params.factor", "* params.factor * 2.0"), 6],
+  ] as const) {
     const graph = new Graph("scaled");
     graph.output("y", graph.record(scaled("silu", text), { x: graph.input("x", [5]) }, {}).y);
     const { y } = await runGraph(gpu, graph, { x: Float32Array.of(1, 2, 3, 4, 5) });
@@ -53,9 +65,21 @@ it("runs, beside a kernel of the engine's with the same name", async () => {
 it.each([
   ["no block", TEXT.replace("//! end\n", ""), /^\[kernel\] mine: the text must have a `\/\/! specialise … \/\/! end` block/],
   ["no entry point", TEXT.replace("fn main", "fn run"), /one compute entry point, main, got run/],
-  ["another group", TEXT.replace("@group(0) @binding(2)", "@group(1) @binding(2)"), /bindings must be in group 0 .* got @group\(1\) @binding\(2\) for y/],
-  ["a field of another type", TEXT.replace("factor: f32 }", "factor: vec2<f32> }"), /fields of params must be u32, i32 or f32, got factor: vec2<f32>/],
-  ["params outside of the block", TEXT.replace(/(@group\(0\) @binding\(0\).*\n)([\s\S]*?\/\/! end\n)/, "$2$1"), /params must be declared inside the block/],
+  [
+    "another group",
+    TEXT.replace("@group(0) @binding(2)", "@group(1) @binding(2)"),
+    /bindings must be in group 0 .* got @group\(1\) @binding\(2\) for y/,
+  ],
+  [
+    "a field of another type",
+    TEXT.replace("factor: f32 }", "factor: vec2<f32> }"),
+    /fields of params must be u32, i32 or f32, got factor: vec2<f32>/,
+  ],
+  [
+    "params outside of the block",
+    TEXT.replace(/(@group\(0\) @binding\(0\).*\n)([\s\S]*?\/\/! end\n)/, "$2$1"),
+    /params must be declared inside the block/,
+  ],
 ])("refuses %s", (_name, text, rule) => {
   expect(() => defineKernel("mine", text)).toThrow(rule);
 });

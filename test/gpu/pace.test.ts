@@ -16,9 +16,16 @@ function adapter(rate: number) {
   });
   return {
     pace,
-    submit: async (flops: number) => { busyUntil = Math.max(now, busyUntil) + flops / rate; await pace.submitted(flops); },
-    compile: (ms: number) => { busyUntil = Math.max(now, busyUntil) + ms; },
-    get asleep() { return asleep; },
+    submit: async (flops: number) => {
+      busyUntil = Math.max(now, busyUntil) + flops / rate;
+      await pace.submitted(flops);
+    },
+    compile: (ms: number) => {
+      busyUntil = Math.max(now, busyUntil) + ms;
+    },
+    get asleep() {
+      return asleep;
+    },
   };
 }
 

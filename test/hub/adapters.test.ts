@@ -14,10 +14,16 @@ import { COMMIT, ID } from "../support/hub-checkpoint.ts";
 import { HubServer, sha256 } from "../support/hub-server.ts";
 
 /** An adapter that is told from others by one value. */
-const adapter = (mark: number): Uint8Array<ArrayBuffer> => writeSafetensors({ "proj_out.lora_A.weight": { dtype: "F32", shape: [1, 1], data: Float32Array.of(mark) } });
+const adapter = (mark: number): Uint8Array<ArrayBuffer> =>
+  writeSafetensors({ "proj_out.lora_A.weight": { dtype: "F32", shape: [1, 1], data: Float32Array.of(mark) } });
 const FILES: Record<string, Uint8Array<ArrayBuffer>> = {
-  "pytorch_lora_weights.safetensors": adapter(1), "other.safetensors": adapter(2), "x.safetensors": adapter(3), "transformer/x.safetensors": adapter(4), "loras/x.safetensors": adapter(5),
-  "loras/pytorch_lora_weights.safetensors": adapter(6), "loras/a b.safetensors": adapter(7),
+  "pytorch_lora_weights.safetensors": adapter(1),
+  "other.safetensors": adapter(2),
+  "x.safetensors": adapter(3),
+  "transformer/x.safetensors": adapter(4),
+  "loras/x.safetensors": adapter(5),
+  "loras/pytorch_lora_weights.safetensors": adapter(6),
+  "loras/a b.safetensors": adapter(7),
 };
 const markOf = async (from: string | URL): Promise<number> => (await loadLora(from)).tensors.get("proj_out.lora_A.weight")!.data[0]!;
 
@@ -45,8 +51,18 @@ afterAll(async () => {
 
 describe("on the hub", () => {
   test.each([
-    ["URL/resolve/main/other.safetensors", 2], ["URL/resolve/main/other.safetensors?download=true", 2], ["URL/blob/main/other.safetensors#L1", 2], ["URL/resolve/main/transformer/x.safetensors", 4], ["URL/resolve/main/loras/x.safetensors", 5],
-    ["URL/blob/main/loras/x.safetensors?download=true", 5], [`hf://${ID}/loras/x.safetensors`, 5], [`hf://${ID}@main/loras/x.safetensors`, 5], ["URL/blob/main/loras/a%20b.safetensors", 7], ["URL", 1], ["URL/tree/main/loras", 6], [ID, 1],
+    ["URL/resolve/main/other.safetensors", 2],
+    ["URL/resolve/main/other.safetensors?download=true", 2],
+    ["URL/blob/main/other.safetensors#L1", 2],
+    ["URL/resolve/main/transformer/x.safetensors", 4],
+    ["URL/resolve/main/loras/x.safetensors", 5],
+    ["URL/blob/main/loras/x.safetensors?download=true", 5],
+    [`hf://${ID}/loras/x.safetensors`, 5],
+    [`hf://${ID}@main/loras/x.safetensors`, 5],
+    ["URL/blob/main/loras/a%20b.safetensors", 7],
+    ["URL", 1],
+    ["URL/tree/main/loras", 6],
+    [ID, 1],
   ] as const)("%s", async (address, mark) => expect(await markOf(address.replace("URL", `${server.url}/${ID}`))).toBe(mark));
 
   test("the same in a browser, and a page of no model is no adapter", async () => {
@@ -76,7 +92,11 @@ test("on another server: a signature in the address stays with it", async () => 
 test("on this machine: names with ? and # in them, and a file's address", async () => {
   const folder = join(home, "here");
   await mkdir(folder);
-  for (const [name, mark] of [["a#1?.safetensors", 10], ["b c.safetensors", 11]] as const) await writeFile(join(folder, name), adapter(mark));
+  for (const [name, mark] of [
+    ["a#1?.safetensors", 10],
+    ["b c.safetensors", 11],
+  ] as const)
+    await writeFile(join(folder, name), adapter(mark));
   expect(await markOf(join(folder, "a#1?.safetensors"))).toBe(10);
   expect(await markOf(pathToFileURL(join(folder, "b c.safetensors")))).toBe(11);
   // What is here wins over the page that its name looks like.
@@ -107,7 +127,9 @@ describe("in the cache", () => {
     process.env["HF_HUB_OFFLINE"] = "1";
     expect(await markOf(address)).toBe(5);
     await expect(loadLora(`hf://${ID}/other.safetensors`)).rejects.toThrow("[checkpoint] other.safetensors: ");
-    await expect(loadLora(`hf://${ID}@v2/loras/x.safetensors`)).rejects.toThrow(`[hub] ${ID}@v2: all files must be in the cache when HF_HUB_OFFLINE is set, got nothing of this revision in ${model()}; download it with the hub's command line`);
+    await expect(loadLora(`hf://${ID}@v2/loras/x.safetensors`)).rejects.toThrow(
+      `[hub] ${ID}@v2: all files must be in the cache when HF_HUB_OFFLINE is set, got nothing of this revision in ${model()}; download it with the hub's command line`,
+    );
     expect(server.seen).toEqual([]);
   });
 
@@ -135,6 +157,8 @@ describe("in the cache", () => {
     await writeFile(model("blobs", sha256(FILES["loras/x.safetensors"]!)), bytes);
     expect(await markOf(address)).toBe(5);
     process.env["HF_HUB_OFFLINE"] = "1";
-    await expect(loadLora(address)).rejects.toThrow("a file of the cache must be what its hash says, got another content of loras/x.safetensors;");
+    await expect(loadLora(address)).rejects.toThrow(
+      "a file of the cache must be what its hash says, got another content of loras/x.safetensors;",
+    );
   });
 });

@@ -31,7 +31,16 @@ const BESIDES: Record<string, Uint8Array> = {
 };
 const ALL = Object.values(NEEDED).reduce((bytes, { length }) => bytes + length, 0);
 
-const VARIABLES = ["HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_IMPLICIT_TOKEN"];
+const VARIABLES = [
+  "HF_HOME",
+  "HF_HUB_CACHE",
+  "HUGGINGFACE_HUB_CACHE",
+  "HF_TOKEN",
+  "HF_TOKEN_PATH",
+  "HF_ENDPOINT",
+  "HF_HUB_OFFLINE",
+  "HF_HUB_DISABLE_IMPLICIT_TOKEN",
+];
 const before = Object.fromEntries(VARIABLES.map((name) => [name, process.env[name]]));
 let server: HubServer;
 let home: string;
@@ -40,7 +49,11 @@ const cache = (...parts: string[]): string => join(home, "hub", ...parts);
 const model = (...parts: string[]): string => cache("models--some-org--Some-Model_2b", ...parts);
 const blob = (path: string): string => model("blobs", path.endsWith(".safetensors") ? sha256(NEEDED[path]!) : gitSha1(NEEDED[path]!));
 const snapshot = (path = "", commit = COMMIT): string => model("snapshots", commit, path);
-const exists = (path: string): Promise<boolean> => stat(path).then(() => true, () => false);
+const exists = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    () => false,
+  );
 
 /** Opens and closes; gives the snapshot's files. */
 async function open(from = ID, hub: HubOptions = {}, options: Omit<OpenSourceOptions, "hub"> = {}): Promise<string[]> {
@@ -57,11 +70,32 @@ async function expectWhole(files = NEEDED, commit = COMMIT): Promise<void> {
 /** What opens checkpoints, as a script that another process can run. */
 async function bundle(alias: Record<string, string> = {}): Promise<string> {
   const outdir = join(home, "open");
-  await build({ entryPoints: [resolve(import.meta.dirname, "../../src/hub/open-node.ts")], bundle: true, platform: "node", format: "esm", target: "es2022", conditions: ["node"], alias, external: Object.values(alias), outdir, splitting: true, outExtension: { ".js": ".mjs" }, logLevel: "error" });
+  await build({
+    entryPoints: [resolve(import.meta.dirname, "../../src/hub/open-node.ts")],
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    target: "es2022",
+    conditions: ["node"],
+    alias,
+    external: Object.values(alias),
+    outdir,
+    splitting: true,
+    outExtension: { ".js": ".mjs" },
+    logLevel: "error",
+  });
   return join(outdir, "open-node.mjs");
 }
 function openIn(script: string, from: string): ChildProcessWithoutNullStreams {
-  return spawn(process.execPath, ["--input-type=module", "-e", `const { openSource } = await import(${JSON.stringify(script)}); console.log((await (await openSource(${JSON.stringify(from)})).list()).length);`], { cwd: home, env: { ...process.env } });
+  return spawn(
+    process.execPath,
+    [
+      "--input-type=module",
+      "-e",
+      `const { openSource } = await import(${JSON.stringify(script)}); console.log((await (await openSource(${JSON.stringify(from)})).list()).length);`,
+    ],
+    { cwd: home, env: { ...process.env } },
+  );
 }
 /** The number of files that another process finds in a checkpoint, or what it says instead. */
 async function output(script: string, from: string): Promise<string> {
@@ -106,13 +140,31 @@ describe("an id", () => {
     ["a/b@refs/pr/1", { name: "a/b", revision: "refs/pr/1" }],
   ])("%s", (id, parsed) => expect(parseHubId(id)).toEqual(parsed));
 
-  test.each(["model", "./a/b", "../a", "/a/b", "a/b/c", "a/b/", "a\\b", "models/moving-shapes", "datasets/a", "a/..", ".a/b", "a/b--c", "~/b", ""])("%s is none", (id) => expect(parseHubId(id)).toBeNull());
+  test.each([
+    "model",
+    "./a/b",
+    "../a",
+    "/a/b",
+    "a/b/c",
+    "a/b/",
+    "a\\b",
+    "models/moving-shapes",
+    "datasets/a",
+    "a/..",
+    ".a/b",
+    "a/b--c",
+    "~/b",
+    "",
+  ])("%s is none", (id) => expect(parseHubId(id)).toBeNull());
 
   test("a revision is given once and is no path out of the cache", () => {
     expect(chooseRevision({ name: "a/b", revision: null }, undefined)).toBe("main");
     expect(chooseRevision({ name: "a/b", revision: "v1" }, "v1")).toBe("v1");
-    expect(() => chooseRevision({ name: "a/b", revision: "v1" }, "v2")).toThrow('[hub] a/b: a revision must be given once, got "v1" in the id and "v2" as an option; leave one out');
-    for (const bad of ["", "../x", "a/../b", "/a", "a//b", "a b"]) expect(() => chooseRevision({ name: "a/b", revision: bad }, undefined)).toThrow("a revision must be a branch, a tag or a commit");
+    expect(() => chooseRevision({ name: "a/b", revision: "v1" }, "v2")).toThrow(
+      '[hub] a/b: a revision must be given once, got "v1" in the id and "v2" as an option; leave one out',
+    );
+    for (const bad of ["", "../x", "a/../b", "/a", "a//b", "a b"])
+      expect(() => chooseRevision({ name: "a/b", revision: bad }, undefined)).toThrow("a revision must be a branch, a tag or a commit");
   });
 
   test("a folder of that name wins", async () => {
@@ -175,7 +227,9 @@ describe("a download", () => {
   test("takes the variant and the components that are asked for", async () => {
     const only = ["transformer", "scheduler"];
     const fp16 = "transformer/diffusion_pytorch_model.fp16.safetensors";
-    expect(await open(ID, {}, { only, variant: "fp16" })).toEqual(["model_index.json", "scheduler/scheduler_config.json", "transformer/config.json", fp16].sort());
+    expect(await open(ID, {}, { only, variant: "fp16" })).toEqual(
+      ["model_index.json", "scheduler/scheduler_config.json", "transformer/config.json", fp16].sort(),
+    );
     // The plain weights come when they are asked for, even if the revision is a commit and other weights are there.
     expect(await open(`${ID}@${COMMIT}`, {}, { only })).toContain(WEIGHTS);
   });
@@ -215,7 +269,9 @@ describe("a download", () => {
   });
 
   test("does not write outside of the cache for a repository that says so", async () => {
-    server.repos[ID]!.revisions["main"]!.files["text_encoder/model.safetensors.index.json"] = text({ weight_map: { a: "../../../../evil.safetensors" } });
+    server.repos[ID]!.revisions["main"]!.files["text_encoder/model.safetensors.index.json"] = text({
+      weight_map: { a: "../../../../evil.safetensors" },
+    });
     await expect(open()).rejects.toThrow("a path must be relative and stay inside the checkpoint's folder");
   });
 });
@@ -255,7 +311,11 @@ describe("an interrupted download", () => {
 
   test("that brings nothing any more says so, and keeps what it has", async () => {
     server.cut.set(WEIGHTS, [half, 0, 0, 0, 0, 0]);
-    await expect(open()).rejects.toThrow(new RegExp(`\\[hub\\] ${ID}/${WEIGHTS}: the download must go on, got .*; check the network and run again, it goes on from byte ${half} of ${NEEDED[WEIGHTS]!.length}`));
+    await expect(open()).rejects.toThrow(
+      new RegExp(
+        `\\[hub\\] ${ID}/${WEIGHTS}: the download must go on, got .*; check the network and run again, it goes on from byte ${half} of ${NEEDED[WEIGHTS]!.length}`,
+      ),
+    );
     server.cut.clear();
     server.forget();
     await open();
@@ -305,11 +365,15 @@ describe("an interrupted download", () => {
 
 describe("a file in the cache", () => {
   test.each([
-    ["with another byte", async (path: string) => {
-      const bytes = await readFile(path);
-      bytes[1000]! ^= 1;
-      await writeFile(path, bytes);
-    }, 1],
+    [
+      "with another byte",
+      async (path: string) => {
+        const bytes = await readFile(path);
+        bytes[1000]! ^= 1;
+        await writeFile(path, bytes);
+      },
+      1,
+    ],
     ["cut short", (path: string) => truncate(path, 100 * 1024), 1 - (100 * 1024) / NEEDED[WEIGHTS]!.length],
     ["that is longer", (path: string) => writeFile(path, new Uint8Array(NEEDED[WEIGHTS]!.length + 1)), 1],
     ["that is gone", (path: string) => rm(path), 1],
@@ -377,10 +441,21 @@ describe("a cache that is not as it should be", () => {
   test("a file in the place of a folder, and a path that is too long, are told", async () => {
     await mkdir(model("snapshots"), { recursive: true });
     await writeFile(model("snapshots", COMMIT), "");
-    await expect(open()).rejects.toThrow(/^\[hub\] some-org\/Some-Model_2b: the cache in .* must be writable, got (EEXIST|ENOTDIR) for \w+; check its permissions, or set HF_HUB_CACHE to another folder$/);
+    await expect(open()).rejects.toThrow(
+      /^\[hub\] some-org\/Some-Model_2b: the cache in .* must be writable, got (EEXIST|ENOTDIR) for \w+; check its permissions, or set HF_HUB_CACHE to another folder$/,
+    );
     const long = `text_encoder/${"x".repeat(300)}.safetensors`;
-    server.repos[ID]!.revisions["main"] = { commit: LATER, files: { ...NEEDED, "text_encoder/model.safetensors.index.json": text({ weight_map: { a: long.slice("text_encoder/".length) } }), [long]: NEEDED[SHARDS[0]]! } };
-    await expect(open()).rejects.toThrow(/^\[hub\] some-org\/Some-Model_2b: the cache in .* must be writable, got ENAMETOOLONG for \w+; check its permissions/);
+    server.repos[ID]!.revisions["main"] = {
+      commit: LATER,
+      files: {
+        ...NEEDED,
+        "text_encoder/model.safetensors.index.json": text({ weight_map: { a: long.slice("text_encoder/".length) } }),
+        [long]: NEEDED[SHARDS[0]]!,
+      },
+    };
+    await expect(open()).rejects.toThrow(
+      /^\[hub\] some-org\/Some-Model_2b: the cache in .* must be writable, got ENAMETOOLONG for \w+; check its permissions/,
+    );
   });
 
   test("a link to another file's content is none, where only its name tells it", async () => {
@@ -401,7 +476,9 @@ describe("a hub that sends something else", () => {
     const wrong = NEEDED[WEIGHTS]!.slice();
     wrong[77]! ^= 1;
     server.instead.set(WEIGHTS, wrong);
-    await expect(open()).rejects.toThrow(`[hub] ${ID}/${WEIGHTS}: the file must have the SHA-256 ${sha256(NEEDED[WEIGHTS]!)}, got ${sha256(wrong)}; it was changed on its way`);
+    await expect(open()).rejects.toThrow(
+      `[hub] ${ID}/${WEIGHTS}: the file must have the SHA-256 ${sha256(NEEDED[WEIGHTS]!)}, got ${sha256(wrong)}; it was changed on its way`,
+    );
     expect(await exists(blob(WEIGHTS))).toBe(false);
     expect(await exists(`${blob(WEIGHTS)}.cogwheel-part`)).toBe(false);
     expect(await exists(snapshot(WEIGHTS))).toBe(false);
@@ -412,39 +489,57 @@ describe("a hub that sends something else", () => {
 
   test("other bytes in a small file: refused by git's hash", async () => {
     server.instead.set("vae/config.json", text({ latent_channels: 5 }));
-    await expect(open()).rejects.toThrow(`${ID}/vae/config.json: the file must have the git hash ${gitSha1(NEEDED["vae/config.json"]!)}, got`);
+    await expect(open()).rejects.toThrow(
+      `${ID}/vae/config.json: the file must have the git hash ${gitSha1(NEEDED["vae/config.json"]!)}, got`,
+    );
   });
 
-  test.each([["shorter", -1], ["longer", 1]])("a file that is %s: refused before it is read", async (_, by) => {
+  test.each([
+    ["shorter", -1],
+    ["longer", 1],
+  ])("a file that is %s: refused before it is read", async (_, by) => {
     server.instead.set(WEIGHTS, new Uint8Array(NEEDED[WEIGHTS]!.length + by));
-    await expect(open()).rejects.toThrow(`[hub] ${ID}/${WEIGHTS}: the file must have ${NEEDED[WEIGHTS]!.length} bytes, got ${NEEDED[WEIGHTS]!.length + by}; the file changed on the hub, or a proxy answers in its place: run again`);
+    await expect(open()).rejects.toThrow(
+      `[hub] ${ID}/${WEIGHTS}: the file must have ${NEEDED[WEIGHTS]!.length} bytes, got ${NEEDED[WEIGHTS]!.length + by}; the file changed on the hub, or a proxy answers in its place: run again`,
+    );
   });
 
   test("a size that is not the listed one: refused before it is asked for", async () => {
     server.listedSize.set(WEIGHTS, 1234567);
-    await expect(open()).rejects.toThrow(`[hub] ${ID}: ${WEIGHTS} must have the 1234567 bytes that the hub lists, got ${NEEDED[WEIGHTS]!.length}; try again, or another endpoint`);
+    await expect(open()).rejects.toThrow(
+      `[hub] ${ID}: ${WEIGHTS} must have the 1234567 bytes that the hub lists, got ${NEEDED[WEIGHTS]!.length}; try again, or another endpoint`,
+    );
     expect(server.sentOf("transformer%2F")).toBe(0);
   });
 
   test("a page instead of data", async () => {
     const page: typeof fetch = async () => new Response("<html>sign in</html>", { headers: { "content-type": "text/html" } });
-    await expect(open(ID, { fetch: page })).rejects.toThrow(/^\[hub\] some-org\/Some-Model_2b: the hub at http:\/\/127.*must answer with its data, got a web page in its place; .*sign in/);
+    await expect(open(ID, { fetch: page })).rejects.toThrow(
+      /^\[hub\] some-org\/Some-Model_2b: the hub at http:\/\/127.*must answer with its data, got a web page in its place; .*sign in/,
+    );
   });
 });
 
 describe("errors", () => {
   test("no such repository", async () => {
-    await expect(open("some-org/nothing")).rejects.toThrow(`[hub] some-org/nothing: must be a folder here or a repository that you may read at ${server.url}, got 401 (Invalid username or password.): there is none of that name, or it is private or gated; check the name, or accept its licence at ${server.url}/some-org/nothing and set HF_TOKEN to a token that may read it`);
-    await expect(open("some-org/nothing", { token: "hf_any" })).rejects.toThrow(`[hub] some-org/nothing: must be a folder here or a repository at ${server.url}, got neither (404); check the name`);
+    await expect(open("some-org/nothing")).rejects.toThrow(
+      `[hub] some-org/nothing: must be a folder here or a repository that you may read at ${server.url}, got 401 (Invalid username or password.): there is none of that name, or it is private or gated; check the name, or accept its licence at ${server.url}/some-org/nothing and set HF_TOKEN to a token that may read it`,
+    );
+    await expect(open("some-org/nothing", { token: "hf_any" })).rejects.toThrow(
+      `[hub] some-org/nothing: must be a folder here or a repository at ${server.url}, got neither (404); check the name`,
+    );
   });
 
   test("no such revision", async () => {
-    await expect(open(`${ID}@nowhere`)).rejects.toThrow(`[hub] ${ID}: the revision must be in the repository, got "nowhere", which is not; leave it out for main`);
+    await expect(open(`${ID}@nowhere`)).rejects.toThrow(
+      `[hub] ${ID}: the revision must be in the repository, got "nowhere", which is not; leave it out for main`,
+    );
   });
 
   test("a gated repository", async () => {
     Object.assign(server.repos[ID]!, { token: "hf_right", gated: true });
-    const rule = (status: number, access: string): string => `[hub] ${ID}: a gated repository must be opened to you, got ${status} (Access to model ${ID} is restricted.); accept its licence at ${server.url}/${ID} and ${access}`;
+    const rule = (status: number, access: string): string =>
+      `[hub] ${ID}: a gated repository must be opened to you, got ${status} (Access to model ${ID} is restricted.); accept its licence at ${server.url}/${ID} and ${access}`;
     await expect(open()).rejects.toThrow(rule(401, "set HF_TOKEN to a token that may read it"));
     process.env["HF_TOKEN"] = "hf_wrong";
     await expect(open()).rejects.toThrow(rule(403, "check that the token in HF_TOKEN may read it"));
@@ -452,7 +547,9 @@ describe("errors", () => {
 
   test("a repository without a checkpoint, and a variant that it has not", async () => {
     const { files } = server.repos[ID]!.revisions["main"]!;
-    await expect(open(ID, {}, { variant: "bf16" })).rejects.toThrow(/^\[hub\] some-org\/Some-Model_2b: the repository must hold a checkpoint in diffusers' layout with safetensors, got no text_encoder\/model\.bf16\.safetensors, transformer\/diffusion_pytorch_model\.bf16\.safetensors, vae.* beside .*transformer\/diffusion_pytorch_model\.fp16\.safetensors/);
+    await expect(open(ID, {}, { variant: "bf16" })).rejects.toThrow(
+      /^\[hub\] some-org\/Some-Model_2b: the repository must hold a checkpoint in diffusers' layout with safetensors, got no text_encoder\/model\.bf16\.safetensors, transformer\/diffusion_pytorch_model\.bf16\.safetensors, vae.* beside .*transformer\/diffusion_pytorch_model\.fp16\.safetensors/,
+    );
     expect(server.seen.filter(({ at }) => at === "store")).toEqual([]);
     delete files["model_index.json"];
     await expect(open()).rejects.toThrow("got no model_index.json");
@@ -461,19 +558,27 @@ describe("errors", () => {
 
   test("not enough room on the disk, told before the first byte", async () => {
     server.listedSize.set(WEIGHTS, 8e15);
-    await expect(open()).rejects.toThrow(/^\[hub\] some-org\/Some-Model_2b: the download needs 8000000\.\d GB on the disk of .*, got [\d.]+ [GM]B free; make room, or set HF_HUB_CACHE to a folder on another disk$/);
+    await expect(open()).rejects.toThrow(
+      /^\[hub\] some-org\/Some-Model_2b: the download needs 8000000\.\d GB on the disk of .*, got [\d.]+ [GM]B free; make room, or set HF_HUB_CACHE to a folder on another disk$/,
+    );
     expect(server.seen.filter(({ at }) => at === "store")).toEqual([]);
   });
 
   test.each([".", ".locks"])("a cache that cannot be written to, for a file that stands at %s", async (where) => {
     await mkdir(join(cache(), where, ".."), { recursive: true });
     await writeFile(join(cache(), where), "");
-    await expect(open()).rejects.toThrow(/: the cache must be writable, got (ENOTDIR|EEXIST); check its permissions, or set HF_HUB_CACHE to another folder$/);
+    await expect(open()).rejects.toThrow(
+      /: the cache must be writable, got (ENOTDIR|EEXIST); check its permissions, or set HF_HUB_CACHE to another folder$/,
+    );
   });
 
   test("an option that there is not, an endpoint that is none", async () => {
-    await expect(open(ID, { branch: "main" } as HubOptions)).rejects.toThrow("[hub] options must be revision, endpoint, token, cache, offline, download, recheck, signal, onProgress, onWarning, fetch, stallSeconds, got branch; correct the name");
-    await expect(open(ID, { endpoint: "hub.local" })).rejects.toThrow('[hub] the endpoint must be an http(s) URL without query, got "hub.local"; correct HF_ENDPOINT or the endpoint option');
+    await expect(open(ID, { branch: "main" } as HubOptions)).rejects.toThrow(
+      "[hub] options must be revision, endpoint, token, cache, offline, download, recheck, signal, onProgress, onWarning, fetch, stallSeconds, got branch; correct the name",
+    );
+    await expect(open(ID, { endpoint: "hub.local" })).rejects.toThrow(
+      '[hub] the endpoint must be an http(s) URL without query, got "hub.local"; correct HF_ENDPOINT or the endpoint option',
+    );
   });
 
   test("a hub that is busy is asked again", async () => {
@@ -482,23 +587,29 @@ describe("errors", () => {
     await expectWhole();
   });
 
-  test.each(["1", new Date(Date.now() + 86_400_000).toUTCString()])("a store that says when to come back is asked then, not before (Retry-After: %s)", async (when) => {
-    // Of the file's content, so in the download itself; a date a day off is as long as the stall's time.
-    const busy: number[] = [];
-    const fetch: typeof globalThis.fetch = async (input, init) => {
-      const question = new Headers(init?.headers).get("range") === "bytes=0-0";
-      if (question || !String(input).startsWith(server.storeUrl) || busy.length > 3) return globalThis.fetch(input, init);
-      busy.push(performance.now());
-      return new Response(null, { status: 503, headers: { "retry-after": when } });
-    };
-    await open(ID, { fetch, stallSeconds: 1 }, { only: ["vae"] });
-    expect(busy.length).toBe(4);
-    for (let i = 1; i < busy.length; i++) expect(busy[i]! - busy[i - 1]!).toBeGreaterThan(900);
-  }, 20_000);
+  test.each(["1", new Date(Date.now() + 86_400_000).toUTCString()])(
+    "a store that says when to come back is asked then, not before (Retry-After: %s)",
+    async (when) => {
+      // Of the file's content, so in the download itself; a date a day off is as long as the stall's time.
+      const busy: number[] = [];
+      const fetch: typeof globalThis.fetch = async (input, init) => {
+        const question = new Headers(init?.headers).get("range") === "bytes=0-0";
+        if (question || !String(input).startsWith(server.storeUrl) || busy.length > 3) return globalThis.fetch(input, init);
+        busy.push(performance.now());
+        return new Response(null, { status: 503, headers: { "retry-after": when } });
+      };
+      await open(ID, { fetch, stallSeconds: 1 }, { only: ["vae"] });
+      expect(busy.length).toBe(4);
+      for (let i = 1; i < busy.length; i++) expect(busy[i]! - busy[i - 1]!).toBeGreaterThan(900);
+    },
+    20_000,
+  );
 
   test("a hub that cannot be reached: the cache does, or the error says so", async () => {
     process.env["HF_ENDPOINT"] = "http://127.0.0.1:1";
-    await expect(open()).rejects.toThrow(/^\[hub\] some-org\/Some-Model_2b: the hub at http:\/\/127\.0\.0\.1:1 must answer, got .+; check the network, or HF_ENDPOINT$/);
+    await expect(open()).rejects.toThrow(
+      /^\[hub\] some-org\/Some-Model_2b: the hub at http:\/\/127\.0\.0\.1:1 must answer, got .+; check the network, or HF_ENDPOINT$/,
+    );
     process.env["HF_ENDPOINT"] = server.url;
     await open();
     process.env["HF_ENDPOINT"] = "http://127.0.0.1:1";
@@ -512,7 +623,8 @@ describe("errors", () => {
 
 describe("HF_HUB_OFFLINE", () => {
   beforeEach(() => void (process.env["HF_HUB_OFFLINE"] = "1"));
-  const online = (options?: HubOptions, what?: Omit<OpenSourceOptions, "hub">): Promise<string[]> => open(ID, { ...options, offline: false }, what);
+  const online = (options?: HubOptions, what?: Omit<OpenSourceOptions, "hub">): Promise<string[]> =>
+    open(ID, { ...options, offline: false }, what);
 
   test("opens what is cached without any request", async () => {
     await online();
@@ -522,10 +634,14 @@ describe("HF_HUB_OFFLINE", () => {
   });
 
   test("names what is missing", async () => {
-    await expect(open()).rejects.toThrow(`[hub] ${ID}: all files must be in the cache when HF_HUB_OFFLINE is set, got nothing of this revision in ${model()}; download once while the hub can be reached`);
+    await expect(open()).rejects.toThrow(
+      `[hub] ${ID}: all files must be in the cache when HF_HUB_OFFLINE is set, got nothing of this revision in ${model()}; download once while the hub can be reached`,
+    );
     await online({}, { only: ["scheduler", "text_encoder"] });
     await rm(snapshot(SHARDS[1]));
-    await expect(open()).rejects.toThrow(`got no ${SHARDS[1]}, tokenizer/spiece.model, transformer/config.json, ${WEIGHTS}, vae/config.json, ${VAE} in ${snapshot().replace(/\/$/, "")}; download once while the hub can be reached`);
+    await expect(open()).rejects.toThrow(
+      `got no ${SHARDS[1]}, tokenizer/spiece.model, transformer/config.json, ${WEIGHTS}, vae/config.json, ${VAE} in ${snapshot().replace(/\/$/, "")}; download once while the hub can be reached`,
+    );
     expect(await open(ID, {}, { only: ["scheduler"] })).toContain("scheduler/scheduler_config.json");
     expect(server.seen.some(({ path }) => path.includes(SHARDS[1]!.slice(-20)))).toBe(true);
   });
@@ -535,7 +651,9 @@ describe("HF_HUB_OFFLINE", () => {
     const bytes = await readFile(blob(VAE));
     bytes[9000]! ^= 1;
     await writeFile(blob(VAE), bytes);
-    await expect(open()).rejects.toThrow(`got ${VAE} with another content than the hash says; download once while the hub can be reached, which mends it`);
+    await expect(open()).rejects.toThrow(
+      `got ${VAE} with another content than the hash says; download once while the hub can be reached, which mends it`,
+    );
     await writeFile(blob("model_index.json"), "{".repeat(NEEDED["model_index.json"]!.length));
     await expect(open()).rejects.toThrow("got model_index.json with another content than the hash says");
     await online();
@@ -568,7 +686,8 @@ describe("the environment", () => {
     await give();
     await open(ID, options);
     await expectWhole();
-    const at = (place: string): Set<string | undefined> => new Set(server.seen.filter((seen) => seen.at === place).map(({ authorization }) => authorization));
+    const at = (place: string): Set<string | undefined> =>
+      new Set(server.seen.filter((seen) => seen.at === place).map(({ authorization }) => authorization));
     expect(at("hub")).toEqual(new Set(["Bearer hf_right"]));
     expect(at("store")).toEqual(new Set([undefined]));
   });
@@ -625,12 +744,17 @@ describe("two at once", () => {
     await writeFile(lock, JSON.stringify({ pid: 1, host: "another-host", key: "old" }));
     const long = new Date(Date.now() - 120_000);
     await utimes(lock, long, long);
-    let inside = 0, most = 0;
-    await Promise.all(Array.from({ length: 6 }, () => withLock(lock, async () => {
-      most = Math.max(most, ++inside);
-      await new Promise((done) => setTimeout(done, 10));
-      inside--;
-    })));
+    let inside = 0,
+      most = 0;
+    await Promise.all(
+      Array.from({ length: 6 }, () =>
+        withLock(lock, async () => {
+          most = Math.max(most, ++inside);
+          await new Promise((done) => setTimeout(done, 10));
+          inside--;
+        }),
+      ),
+    );
     expect(most).toBe(1);
     expect(await exists(lock)).toBe(false);
   });
@@ -639,7 +763,9 @@ describe("two at once", () => {
     const lock = join(home, "x.lock");
     const stop = new AbortController();
     await withLock(lock, async () => {
-      await expect(withLock(lock, async () => undefined, { signal: stop.signal, onWait: () => stop.abort(new Error("no more")) })).rejects.toThrow("no more");
+      await expect(
+        withLock(lock, async () => undefined, { signal: stop.signal, onWait: () => stop.abort(new Error("no more")) }),
+      ).rejects.toThrow("no more");
     });
   });
 });
@@ -666,10 +792,13 @@ describe("read where it lies", () => {
     await using source = await openInBrowser(ID, { hub: { endpoint: server.url, token: "hf_right" } });
     await using checkpoint = await openCheckpoint(source);
     expect(checkpoint.className).toBe("CogVideoXPipeline");
-    const authorizations = (at: string): Set<string | undefined> => new Set(server.seen.filter((seen) => seen.at === at).map(({ authorization }) => authorization));
+    const authorizations = (at: string): Set<string | undefined> =>
+      new Set(server.seen.filter((seen) => seen.at === at).map(({ authorization }) => authorization));
     expect(authorizations("hub")).toEqual(new Set(["Bearer hf_right"]));
     expect(authorizations("store")).toEqual(new Set([undefined]));
-    await expect(hubHttpSource({ name: ID, revision: "nowhere" }, { endpoint: server.url, token: "hf_right" })).rejects.toThrow("the revision must be in the repository");
+    await expect(hubHttpSource({ name: ID, revision: "nowhere" }, { endpoint: server.url, token: "hf_right" })).rejects.toThrow(
+      "the revision must be in the repository",
+    );
   });
 
   test("in a browser a folder beside the page wins", async () => {
@@ -705,7 +834,8 @@ describe("the client", () => {
     const sent: (string | null)[] = [];
     const spy: typeof fetch = async (_, init) => (sent.push(new Headers(init?.headers).get("authorization")), new Response("{}"));
     const request = hubFetch({ name: ID, revision: "main", endpoint: server.url, token: "hf_secret", fetch: spy });
-    for (const url of [`${server.url}/api`, `${server.storeUrl}/api`, new Request(`${server.storeUrl}/api`)]) await request(url, { headers: { Authorization: "Bearer hf_secret" } });
+    for (const url of [`${server.url}/api`, `${server.storeUrl}/api`, new Request(`${server.storeUrl}/api`)])
+      await request(url, { headers: { Authorization: "Bearer hf_secret" } });
     expect(sent).toEqual(["Bearer hf_secret", null, null]);
   });
 });

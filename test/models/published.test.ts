@@ -12,37 +12,100 @@ import { denoiseGraph } from "../../src/models/cogvideox/model.ts";
 
 /** WebGPU's default limits, but for buffers: an activation of these models is over 256 MiB, and adapters have more. */
 const caps: Capabilities = {
-  kind: "hardware", vendor: "", architecture: "", description: "default limits", f16: true, subgroups: null, subgroupMatrices: [], timestamps: false, immediates: false,
-  maxBindingBytes: 128 << 20, maxBufferBytes: 2 ** 32, maxWorkgroupInvocations: 256, maxWorkgroupBytes: 16384, maxStorageBuffers: 8, maxGrid: 65535, offsetAlignment: 256,
+  kind: "hardware",
+  vendor: "",
+  architecture: "",
+  description: "default limits",
+  f16: true,
+  subgroups: null,
+  subgroupMatrices: [],
+  timestamps: false,
+  immediates: false,
+  maxBindingBytes: 128 << 20,
+  maxBufferBytes: 2 ** 32,
+  maxWorkgroupInvocations: 256,
+  maxWorkgroupBytes: 16384,
+  maxStorageBuffers: 8,
+  maxGrid: 65535,
+  offsetAlignment: 256,
 };
-const provider = (dtype: "f32" | "f16") => ({ type: (name: string) => (dtype === "f16" && name.endsWith("weight") && !name.includes("norm.weight") && !/norm_[qk]|norm_final/.test(name) ? ("f16" as const) : ("f32" as const)) });
+const provider = (dtype: "f32" | "f16") => ({
+  type: (name: string) =>
+    dtype === "f16" && name.endsWith("weight") && !name.includes("norm.weight") && !/norm_[qk]|norm_final/.test(name)
+      ? ("f16" as const)
+      : ("f32" as const),
+});
 
 const models = {
   "2B": { config: {}, latents: { frames: 13, height: 60, width: 90 }, parameters: 1_693_783_872 },
-  "5B": { config: { num_attention_heads: 48, num_layers: 42, use_rotary_positional_embeddings: true }, latents: { frames: 13, height: 60, width: 90 }, parameters: 5_570_283_072 },
-  "1.5-5B": { config: { num_attention_heads: 48, num_layers: 42, use_rotary_positional_embeddings: true, patch_size_t: 2, patch_bias: false, sample_height: 300, sample_width: 300, sample_frames: 81 }, latents: { frames: 22, height: 96, width: 170 }, parameters: 5_570_676_352 },
+  "5B": {
+    config: { num_attention_heads: 48, num_layers: 42, use_rotary_positional_embeddings: true },
+    latents: { frames: 13, height: 60, width: 90 },
+    parameters: 5_570_283_072,
+  },
+  "1.5-5B": {
+    config: {
+      num_attention_heads: 48,
+      num_layers: 42,
+      use_rotary_positional_embeddings: true,
+      patch_size_t: 2,
+      patch_bias: false,
+      sample_height: 300,
+      sample_width: 300,
+      sample_frames: 81,
+    },
+    latents: { frames: 22, height: 96, width: 170 },
+    parameters: 5_570_676_352,
+  },
 };
 
-test.each(Object.entries(models))("%s plans under default binding limits, and has the published number of parameters", (_name, { config, latents, parameters }) => {
-  const c = parseTransformerConfig(config);
-  expect([...transformerWeights(c).values()].reduce((n, shape) => n + shape.reduce((a, b) => a * b), 0)).toBe(parameters);
-  for (const dtype of ["f16", "f32"] as const) {
-    const plan = compile(denoiseGraph({ ...c, num_layers: 2 }, provider(dtype), { samples: 1, ...latents, textLength: 226, guidance: false, stochastic: true }, dtype), caps);
-    expect(plan.steps.length).toBeGreaterThan(20);
-    // A dispatch cannot be interrupted, and a browser resets a device that one keeps busy for seconds.
-    expect(Math.max(...plan.steps.map((s) => s.cost.flops))).toBeLessThan(1.1 * MAX_DISPATCH_FLOPS.hardware);
-    expect(plan.memory.arenas.reduce((a, b) => a + b, 0) / plan.memory.lowerBound).toBeLessThan(1.35);
-  }
-});
+test.each(Object.entries(models))(
+  "%s plans under default binding limits, and has the published number of parameters",
+  (_name, { config, latents, parameters }) => {
+    const c = parseTransformerConfig(config);
+    expect([...transformerWeights(c).values()].reduce((n, shape) => n + shape.reduce((a, b) => a * b), 0)).toBe(parameters);
+    for (const dtype of ["f16", "f32"] as const) {
+      const plan = compile(
+        denoiseGraph(
+          { ...c, num_layers: 2 },
+          provider(dtype),
+          { samples: 1, ...latents, textLength: 226, guidance: false, stochastic: true },
+          dtype,
+        ),
+        caps,
+      );
+      expect(plan.steps.length).toBeGreaterThan(20);
+      // A dispatch cannot be interrupted, and a browser resets a device that one keeps busy for seconds.
+      expect(Math.max(...plan.steps.map((s) => s.cost.flops))).toBeLessThan(1.1 * MAX_DISPATCH_FLOPS.hardware);
+      expect(plan.memory.arenas.reduce((a, b) => a + b, 0) / plan.memory.lowerBound).toBeLessThan(1.35);
+    }
+  },
+);
 
 test.each(["f16", "f32"] as const)("the published decoder plans for 49 frames of 480 × 720, %s", (dtype) => {
-  for (const plan of planVae(parseVaeConfig({}), caps, { part: "decode", batch: 1, frames: 13, height: 60, width: 90, format: "rgba", dtype })) {
+  for (const plan of planVae(parseVaeConfig({}), caps, {
+    part: "decode",
+    batch: 1,
+    frames: 13,
+    height: 60,
+    width: 90,
+    format: "rgba",
+    dtype,
+  })) {
     expect(Math.max(...plan.steps.map((s) => s.cost.flops))).toBeLessThan(1.1 * MAX_DISPATCH_FLOPS.hardware);
   }
 });
 
 test("T5-XXL plans under default binding limits", () => {
-  const config = parseT5Config({ d_model: 4096, d_kv: 64, d_ff: 10240, num_layers: 24, num_heads: 64, vocab_size: 32128, feed_forward_proj: "gated-gelu" });
+  const config = parseT5Config({
+    d_model: 4096,
+    d_kv: 64,
+    d_ff: 10240,
+    num_layers: 24,
+    num_heads: 64,
+    vocab_size: 32128,
+    feed_forward_proj: "gated-gelu",
+  });
   const plan = compile(t5Graph(config, provider("f16"), { batch: 2, length: 226, dtype: "f16" }), caps);
   expect(plan.bytes.weights).toBeGreaterThan(9.4e9);
 });

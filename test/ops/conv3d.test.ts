@@ -27,7 +27,10 @@ const cases: Record<string, ConvSizes> = {
 function setUp(c: ConvSizes) {
   const [B, T, H, W, C] = c.x;
   const [N, kt, kh, kw] = c.w;
-  const x = values(B * T * H * W * C, 1), w = values(N * C * kt * kh * kw, 2), bias = values(N, 3), cache = c.cached ? values(B * (kt - 1) * H * W * C, 4) : undefined;
+  const x = values(B * T * H * W * C, 1),
+    w = values(N * C * kt * kh * kw, 2),
+    bias = values(N, 3),
+    cache = c.cached ? values(B * (kt - 1) * H * W * C, 4) : undefined;
   const want = { y: conv3dReference(c, { x, w, bias, ...(cache ? { cache } : {}) }), shape: outputShape(c).with(-1, pad4(N)) };
   const build = (g: Graph, extra: Conv3dOptions & { residualShape?: number[] }, half = false): Tensor => {
     const { residualShape, ...rest } = extra;
@@ -40,7 +43,11 @@ function setUp(c: ConvSizes) {
     if (c.upsample) options.upsample = c.upsample;
     if (c.cached) options.cache = g.input("cache", [B, kt - 1, H, W, pad4(C)], type);
     if (residualShape) options.residual = g.input("residual", residualShape);
-    return conv3d(g.input("x", [B, T, H, W, pad4(C)], type), g.weight("w", kt === 1 && kh > 1 ? [N, C, kh, kw] : [N, C, kt, kh, kw]), options);
+    return conv3d(
+      g.input("x", [B, T, H, W, pad4(C)], type),
+      g.weight("w", kt === 1 && kh > 1 ? [N, C, kh, kw] : [N, C, kt, kh, kw]),
+      options,
+    );
   };
   const inputs: Record<string, Float32Array> = { x: padChannels(x, C), ...(cache ? { cache: padChannels(cache, C) } : {}) };
   return { want, build, inputs, weights: { w: { data: w, shape: [N, C, kt, kh, kw] }, b: { data: bias, shape: [N] } } };
@@ -53,34 +60,68 @@ describe.each(Object.entries(cases))("conv3d %s", (_, c) => {
   const residual = padChannels(values((want.y.length / pad4(c.w[0])) * c.w[0], 5), c.w[0]);
 
   test("with a bias, a residual and SiLU", async () => {
-    const out = await runGraph((g) => ({ y: build(g, { residualShape: want.shape, activation: "silu" }) }), { weights, inputs: { ...inputs, residual } });
-    expectClose(out["y"]!, want.y.map((v, i) => silu(v + residual[i]!)), 1e-5, want.shape);
+    const out = await runGraph((g) => ({ y: build(g, { residualShape: want.shape, activation: "silu" }) }), {
+      weights,
+      inputs: { ...inputs, residual },
+    });
+    expectClose(
+      out["y"]!,
+      want.y.map((v, i) => silu(v + residual[i]!)),
+      1e-5,
+      want.shape,
+    );
   });
 
   test("with the kernel for GPUs", async () => {
     await using gpu = await limitedGpu({ kind: "hardware", immediates: false });
     const out = await runGraph((g) => ({ y: build(g, { residualShape: want.shape }) }), { gpu, weights, inputs: { ...inputs, residual } });
-    expectClose(out["y"]!, want.y.map((v, i) => v + residual[i]!), 1e-5, want.shape);
+    expectClose(
+      out["y"]!,
+      want.y.map((v, i) => v + residual[i]!),
+      1e-5,
+      want.shape,
+    );
   });
 
   test("f16 storage", async ({ skip }) => {
     skip(!(await testGpu()).caps.f16, "needs an adapter with shader-f16");
     const halves = Object.fromEntries(Object.entries(inputs).map(([k, v]) => [k, toHalf(v)]));
-    const out = await runGraph((g) => ({ y: build(g, { dtype: "f16", residualShape: want.shape }, true) }), { weights, weightType: "f16", inputs: { ...halves, residual } });
-    expectClose(out["y"]!, want.y.map((v, i) => v + residual[i]!), 5e-3, want.shape);
+    const out = await runGraph((g) => ({ y: build(g, { dtype: "f16", residualShape: want.shape }, true) }), {
+      weights,
+      weightType: "f16",
+      inputs: { ...halves, residual },
+    });
+    expectClose(
+      out["y"]!,
+      want.y.map((v, i) => v + residual[i]!),
+      5e-3,
+      want.shape,
+    );
   });
 });
 
 describe.each(["software", "hardware"] as const)("conv3d in windows, %s kernels", (kind) => {
   // A frame of x has 9216 bytes and the packed weight 6912: bindings of three frames, and of less than one.
-  test.each([["frames", 29 * 1024], ["rows", 7168]])("of %s", async (_, maxBindingBytes) => {
+  test.each([
+    ["frames", 29 * 1024],
+    ["rows", 7168],
+  ])("of %s", async (_, maxBindingBytes) => {
     for (const cached of [false, true]) {
       const c: ConvSizes = { x: [2, 4, 24, 24, 4], w: [4, 3, 3, 3], cached };
       const { want, build, inputs, weights } = setUp(c);
       await using gpu = await limitedGpu({ maxBindingBytes, kind, maxGrid: 40 });
       const residual = values(want.y.length, 5);
-      const out = await runGraph((g) => ({ y: build(g, { residualShape: want.shape, activation: "silu" }) }), { gpu, weights, inputs: { ...inputs, residual } });
-      expectClose(out["y"]!, want.y.map((v, i) => silu(v + residual[i]!)), 1e-5, want.shape);
+      const out = await runGraph((g) => ({ y: build(g, { residualShape: want.shape, activation: "silu" }) }), {
+        gpu,
+        weights,
+        inputs: { ...inputs, residual },
+      });
+      expectClose(
+        out["y"]!,
+        want.y.map((v, i) => silu(v + residual[i]!)),
+        1e-5,
+        want.shape,
+      );
     }
   });
 
@@ -109,17 +150,35 @@ describe("conv3d by subgroup matrices", () => {
     const { want, build, inputs, weights } = setUp(c);
     const residual = padChannels(values((want.y.length / pad4(c.w[0])) * c.w[0], 5), c.w[0]);
     const halves = Object.fromEntries(Object.entries(inputs).map(([k, v]) => [k, toHalf(v)]));
-    const out = await runGraph((g) => ({ y: build(g, { residualShape: want.shape, activation: "silu" }, true) }), { gpu, weights, weightType: "f16", inputs: { ...halves, residual } });
-    expectClose(out["y"]!, want.y.map((v, i) => silu(v + residual[i]!)), 5e-3, want.shape);
+    const out = await runGraph((g) => ({ y: build(g, { residualShape: want.shape, activation: "silu" }, true) }), {
+      gpu,
+      weights,
+      weightType: "f16",
+      inputs: { ...halves, residual },
+    });
+    expectClose(
+      out["y"]!,
+      want.y.map((v, i) => silu(v + residual[i]!)),
+      5e-3,
+      want.shape,
+    );
   });
 
-  test.for([["frames", 29 * 1024], ["rows", 9216]] as const)("in windows of %s", async ([, maxBindingBytes], { skip }) => {
+  test.for([
+    ["frames", 29 * 1024],
+    ["rows", 9216],
+  ] as const)("in windows of %s", async ([, maxBindingBytes], { skip }) => {
     await using gpu = await limitedGpu({ maxBindingBytes, kind: "hardware", maxGrid: 40 });
     skip(gpu.caps.subgroupMatrices.length === 0, "needs an adapter with subgroup matrices (npm run test:subgroup-matrix)");
     for (const cached of [false, true]) {
       const { want, build, inputs, weights } = setUp({ x: [2, 4, 24, 24, 8], w: [4, 3, 3, 3], cached });
       const halves = Object.fromEntries(Object.entries(inputs).map(([k, v]) => [k, toHalf(v)]));
-      const out = await runGraph((g) => ({ y: build(g, { activation: "silu", dtype: "f16" }, true) }), { gpu, weights, weightType: "f16", inputs: halves });
+      const out = await runGraph((g) => ({ y: build(g, { activation: "silu", dtype: "f16" }, true) }), {
+        gpu,
+        weights,
+        weightType: "f16",
+        inputs: halves,
+      });
       expectClose(out["y"]!, want.y.map(silu), 5e-3, want.shape);
     }
   });
@@ -134,5 +193,7 @@ test("conv3d, the large tile of the kernel for GPUs, with tails", async () => {
 });
 
 test("shapes that do not fit are refused with both named", async () => {
-  await expect(runGraph((g) => ({ y: conv3d(g.input("x", [1, 1, 4, 4, 4]), g.weight("w", [4, 8, 3, 3, 3])) }))).rejects.toThrow(/\[conv3d\] channels must match, got x \[1, 1, 4, 4, 4\] f32 and w \[4, 8, 3, 3, 3\] f32/);
+  await expect(runGraph((g) => ({ y: conv3d(g.input("x", [1, 1, 4, 4, 4]), g.weight("w", [4, 8, 3, 3, 3])) }))).rejects.toThrow(
+    /\[conv3d\] channels must match, got x \[1, 1, 4, 4, 4\] f32 and w \[4, 8, 3, 3, 3\] f32/,
+  );
 });

@@ -6,5 +6,7 @@ import { testCases } from "../support/sweep.ts";
 testCases("embedding");
 
 test("ids must be integers", async () => {
-  await expect(runGraph((g) => ({ y: embedding(g.input("ids", [2]), g.input("t", [4, 4])) }))).rejects.toThrow(/\[embedding\] ids must be u32, got ids f32 \[2\]/);
+  await expect(runGraph((g) => ({ y: embedding(g.input("ids", [2]), g.input("t", [4, 4])) }))).rejects.toThrow(
+    /\[embedding\] ids must be u32, got ids f32 \[2\]/,
+  );
 });

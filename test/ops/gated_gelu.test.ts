@@ -16,5 +16,7 @@ test("gates of 1e5, of −1e5 and beyond where their cube overflows", async () =
 });
 
 test("an axis that is not two halves is refused", async () => {
-  await expect(runGraph((g) => ({ y: gatedGelu(g.input("x", [2, 12])) }))).rejects.toThrow(/\[gated_gelu\] the last axis must hold two halves of a multiple of 4, got x f32 \[2, 12\]/);
+  await expect(runGraph((g) => ({ y: gatedGelu(g.input("x", [2, 12])) }))).rejects.toThrow(
+    /\[gated_gelu\] the last axis must hold two halves of a multiple of 4, got x f32 \[2, 12\]/,
+  );
 });

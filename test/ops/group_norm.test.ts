@@ -11,10 +11,13 @@ testCases("group_norm");
 test("statistics of slices of any size merge into those of the whole", async () => {
   const [rows, c] = [700, 8];
   const x = values(rows * c, 1).map((v, i) => v * (1 + (i % 5)) + 7);
-  const out = await runGraph((g) => {
-    const stats = groupNormStats(g.input("x", [1, rows, c]));
-    return { stats, norm: groupNormMerge(stats, { channels: c, groups: 2, eps: 0 }) };
-  }, { inputs: { x } });
+  const out = await runGraph(
+    (g) => {
+      const stats = groupNormStats(g.input("x", [1, rows, c]));
+      return { stats, norm: groupNormMerge(stats, { channels: c, groups: 2, eps: 0 }) };
+    },
+    { inputs: { x } },
+  );
   expect(out["stats"]!.length).toBeGreaterThan(3 * c);
   for (const group of [0, 1]) {
     const of = Array.from({ length: rows * 4 }, (_, i) => x[Math.floor(i / 4) * c + group * 4 + (i % 4)]!);
@@ -28,5 +31,7 @@ test("statistics of slices of any size merge into those of the whole", async () 
 });
 
 test("channels that do not divide into groups are refused", async () => {
-  await expect(runGraph((g) => ({ y: groupNorm(g.input("x", [1, 1, 2, 2, 8]), g.weight("w", [6]), g.weight("b", [6]), { groups: 4, eps: 1e-6 }) }))).rejects.toThrow(/\[group_norm_merge\] channels must divide into groups, got 6 and 4/);
+  await expect(
+    runGraph((g) => ({ y: groupNorm(g.input("x", [1, 1, 2, 2, 8]), g.weight("w", [6]), g.weight("b", [6]), { groups: 4, eps: 1e-6 }) })),
+  ).rejects.toThrow(/\[group_norm_merge\] channels must divide into groups, got 6 and 4/);
 });

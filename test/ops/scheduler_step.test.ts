@@ -6,6 +6,9 @@ import { testCases } from "../support/sweep.ts";
 testCases("scheduler_step");
 
 test("a prediction of another size is refused", async () => {
-  await expect(runGraph((g) => ({ ...schedulerStep({ sample: g.input("s", [2, 4]), prediction: g.input("p", [3, 4]), coefficients: g.input("c", [8]) }) })))
-    .rejects.toThrow(/\[scheduler_step\] the prediction must hold the latents' 8 values, or twice as many for guidance, got p f32 \[3, 4\]/);
+  await expect(
+    runGraph((g) => ({
+      ...schedulerStep({ sample: g.input("s", [2, 4]), prediction: g.input("p", [3, 4]), coefficients: g.input("c", [8]) }),
+    })),
+  ).rejects.toThrow(/\[scheduler_step\] the prediction must hold the latents' 8 values, or twice as many for guidance, got p f32 \[3, 4\]/);
 });

@@ -27,7 +27,8 @@ type Config = (typeof configs)[number];
 
 /** Epilogues and head widths that the sweep runs on real matrices are left out where they only make more pipelines. */
 const wanted: Record<string, RegExp> = {
-  matmul: /^(67×68×48 bias \(xwy\)|\d+×68×48 bias residual gate \(xw\)|67×68×24|(2|19)×68×48 bias \(xw\)|520×196×64|67×68×48 bias accumulate gate \(xw\)|67×68×48 bias by heads of 4 |67×60×48 bias by heads of 12 |520×192×64 bias (by heads|accumulate))/,
+  matmul:
+    /^(67×68×48 bias \(xwy\)|\d+×68×48 bias residual gate \(xw\)|67×68×24|(2|19)×68×48 bias \(xw\)|520×196×64|67×68×48 bias accumulate gate \(xw\)|67×68×48 bias by heads of 4 |67×60×48 bias by heads of 12 |520×192×64 bias (by heads|accumulate))/,
   attention: /× (32|64)[, ]/,
   conv3d: /./,
 };
@@ -38,7 +39,11 @@ const kinds: [string, OpCases, KernelChoice][] = Object.keys(wanted).map((op) =>
   const list = allCases.find((one) => one.op === op)!;
   return [op, list, list.kernels.find((choice) => choice.kernel.enables.includes(MATRICES))!];
 });
-const capsOf = (gpu: Gpu, { m, n, k, lanes, largest }: Config): Capabilities => ({ ...gpu.caps, subgroups: { min: lanes, max: largest }, subgroupMatrices: [{ m, n, k }] });
+const capsOf = (gpu: Gpu, { m, n, k, lanes, largest }: Config): Capabilities => ({
+  ...gpu.caps,
+  subgroups: { min: lanes, max: largest },
+  subgroupMatrices: [{ m, n, k }],
+});
 
 /** The case as the engine takes it, and with the larger tile where `both`. */
 function plans(list: OpCases, c: OpCase, choice: KernelChoice, caps: Capabilities, both: boolean): Planned[] {
@@ -49,27 +54,31 @@ function plans(list: OpCases, c: OpCase, choice: KernelChoice, caps: Capabilitie
   return [first, planCase(list, c, choice, "f16", { ...caps, tuning: { [key]: larger } })];
 }
 
-describe.each(configs.map((config) => [`${config.m}×${config.n}×${config.k}, subgroups of ${config.lanes}`, config] as const))("%s", (_, config) => {
-  test.for(kinds)("%s", { timeout: 300_000 }, async ([op, list, choice], { skip }) => {
-    const gpu = await testGpu();
-    if (!gpu.caps.f16) return skip("needs shader-f16");
-    const caps = capsOf(gpu, config);
-    const wrong: string[] = [];
-    const shapes = new Set<string>();
-    for (const c of list.cases) {
-      if (c.size === "model" || !wanted[op]!.test(c.name) || !choice.takes!(c, caps, "f16")) continue;
-      for (const planned of plans(list, c, choice, caps, tiled[op]?.test(c.name) ?? false)) {
-        for (const label of planned.labels) shapes.add(label);
-        for (const m of await measureCase(gpu, c, { ...planned, plan: emulatedPlan(planned.plan, config.lanes) })) {
-          const tolerance = toleranceOf(list, c, planned, m.output);
-          if (!(m.error <= tolerance)) wrong.push(`${c.name}, ${planned.labels.join(" + ")}: ${describeWorst(m)} (tolerance ${tolerance})`);
+describe.each(configs.map((config) => [`${config.m}×${config.n}×${config.k}, subgroups of ${config.lanes}`, config] as const))(
+  "%s",
+  (_, config) => {
+    test.for(kinds)("%s", { timeout: 300_000 }, async ([op, list, choice], { skip }) => {
+      const gpu = await testGpu();
+      if (!gpu.caps.f16) return skip("needs shader-f16");
+      const caps = capsOf(gpu, config);
+      const wrong: string[] = [];
+      const shapes = new Set<string>();
+      for (const c of list.cases) {
+        if (c.size === "model" || !wanted[op]!.test(c.name) || !choice.takes!(c, caps, "f16")) continue;
+        for (const planned of plans(list, c, choice, caps, tiled[op]?.test(c.name) ?? false)) {
+          for (const label of planned.labels) shapes.add(label);
+          for (const m of await measureCase(gpu, c, { ...planned, plan: emulatedPlan(planned.plan, config.lanes) })) {
+            const tolerance = toleranceOf(list, c, planned, m.output);
+            if (!(m.error <= tolerance))
+              wrong.push(`${c.name}, ${planned.labels.join(" + ")}: ${describeWorst(m)} (tolerance ${tolerance})`);
+          }
         }
       }
-    }
-    expect(wrong).toEqual([]);
-    expect(shapes.size).toBeGreaterThanOrEqual(2);
-  });
-});
+      expect(wrong).toEqual([]);
+      expect(shapes.size).toBeGreaterThanOrEqual(2);
+    });
+  },
+);
 
 test("a kernel that loads from the wrong place is seen", async ({ skip }) => {
   const gpu = await testGpu();

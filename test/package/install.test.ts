@@ -18,7 +18,8 @@ import { serveFolder } from "../../web/server.ts";
 const ROOT = join(import.meta.dirname, "../..");
 /** What makes the example cheap. */
 const SETTINGS = { seed: 1, steps: 2, frames: 1 };
-const npm = (args: string[], cwd: string): string => execFileSync("npm", args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"], shell: process.platform === "win32" });
+const npm = (args: string[], cwd: string): string =>
+  execFileSync("npm", args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"], shell: process.platform === "win32" });
 
 let app: string;
 let packed: { path: string; size: number }[];
@@ -28,7 +29,9 @@ beforeAll(async () => {
   execFileSync(process.execPath, ["build.mjs", "--if-stale"], { cwd: ROOT });
   execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", "-p", "tsconfig.types.json"], { cwd: ROOT });
   app = await mkdtemp(join(tmpdir(), "cogwheel-app-"));
-  const [{ files, filename }] = JSON.parse(npm(["pack", "--json", "--ignore-scripts", "--pack-destination", app], ROOT)) as [{ files: typeof packed; filename: string }];
+  const [{ files, filename }] = JSON.parse(npm(["pack", "--json", "--ignore-scripts", "--pack-destination", app], ROOT)) as [
+    { files: typeof packed; filename: string },
+  ];
   packed = files;
   await writeFile(join(app, "package.json"), JSON.stringify({ name: "app", private: true, type: "module" }));
   npm(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", `./${filename}`], app);
@@ -45,25 +48,50 @@ afterAll(async () => {
 
 describe("the tarball", () => {
   it("holds what is needed and nothing else", () => {
-    const stray = packed.map(({ path }) => path).filter((path) => !/^(package\.json|README\.md|LICENSE|NOTICE|docs\/[\w-]+\.md|dist\/[\w-]+\.js(\.map)?|dist\/chunks\/[\w.-]+\.js(\.map)?|dist\/types\/(src|build)\/[\w/.-]+\.d\.ts|models\/moving-shapes\/(?!train).*)$/.test(path));
+    const stray = packed
+      .map(({ path }) => path)
+      .filter(
+        (path) =>
+          !/^(package\.json|README\.md|LICENSE|NOTICE|docs\/[\w-]+\.md|dist\/[\w-]+\.js(\.map)?|dist\/chunks\/[\w.-]+\.js(\.map)?|dist\/types\/(src|build)\/[\w/.-]+\.d\.ts|models\/moving-shapes\/(?!train).*)$/.test(
+            path,
+          ),
+      );
     expect(stray).toEqual([]);
-    for (const path of ["dist/node.js", "dist/browser.js", "dist/launch.js", "dist/types/src/index.d.ts", "models/moving-shapes/model_index.json", "LICENSE", "NOTICE"]) {
+    for (const path of [
+      "dist/node.js",
+      "dist/browser.js",
+      "dist/launch.js",
+      "dist/types/src/index.d.ts",
+      "models/moving-shapes/model_index.json",
+      "LICENSE",
+      "NOTICE",
+    ]) {
       expect(packed.map((file) => file.path)).toContain(path);
     }
-    expect(packed.filter(({ path }) => /^dist\/(serve|evaluate)/.test(path)), "tools of the checkout").toEqual([]);
+    expect(
+      packed.filter(({ path }) => /^dist\/(serve|evaluate)/.test(path)),
+      "tools of the checkout",
+    ).toEqual([]);
     for (const { path } of packed.filter((file) => file.path.endsWith(".map"))) {
       const { sources } = JSON.parse(readFileSync(join(app, "node_modules/cogwheel", path), "utf8")) as { sources: string[] };
-      expect(sources.filter((source) => /^(\.\.\/)+(test|bench|web|src\/evaluate)\//.test(source)), `what ${path} is made from`).toEqual([]);
+      expect(
+        sources.filter((source) => /^(\.\.\/)+(test|bench|web|src\/evaluate)\//.test(source)),
+        `what ${path} is made from`,
+      ).toEqual([]);
     }
   });
 
   it("has a browser build without a Node module: at most 400 kB, and what a page loads when it needs it", () => {
     const code = (path: string): string => readFileSync(join(app, "node_modules/cogwheel", path), "utf8");
-    const statics = (path: string): string[] => [...code(path).matchAll(/\bfrom\s*"([^"]+)"|\bimport\s*"([^"]+)"/g)].map(([, a, b]) => a ?? b!);
+    const statics = (path: string): string[] =>
+      [...code(path).matchAll(/\bfrom\s*"([^"]+)"|\bimport\s*"([^"]+)"/g)].map(([, a, b]) => a ?? b!);
     const browser = packed.filter(({ path }) => /^dist\/(browser|chunks\/browser-[\w.-]+)\.js$/.test(path));
     for (const { path } of browser) {
       const dynamic = [...code(path).matchAll(/\bimport\(\s*"([^"]+)"/g)].map(([, name]) => name!);
-      expect([...statics(path), ...dynamic].filter((name) => !name.startsWith(".")), `${path} imports only its own chunks`).toEqual([]);
+      expect(
+        [...statics(path), ...dynamic].filter((name) => !name.startsWith(".")),
+        `${path} imports only its own chunks`,
+      ).toEqual([]);
     }
     // What `import "cogwheel"` loads: the engine. Codec libraries and the hub's client are chunks of their own, loaded by the call that needs them.
     const loaded = new Set<string>();
@@ -82,8 +110,13 @@ describe("the tarball", () => {
 
 describe("the README's lines in an app", () => {
   it("run in Node", async () => {
-    await writeFile(join(app, "run.mjs"), `import { writeFileSync } from "node:fs"; import { results } from "./observer.mjs"; await import("./example.mjs"); writeFileSync("results.json", results());`);
-    await promisify(execFile)(process.execPath, ["node_modules/cogwheel/dist/launch.js", "--adapter", "swiftshader", "--exec", "run.mjs"], { cwd: app });
+    await writeFile(
+      join(app, "run.mjs"),
+      `import { writeFileSync } from "node:fs"; import { results } from "./observer.mjs"; await import("./example.mjs"); writeFileSync("results.json", results());`,
+    );
+    await promisify(execFile)(process.execPath, ["node_modules/cogwheel/dist/launch.js", "--adapter", "swiftshader", "--exec", "run.mjs"], {
+      cwd: app,
+    });
     node = parseResults(await readFile(join(app, "results.json"), "utf8"));
     expect(node.videos).toHaveLength(1);
     expect(node.adapter).toMatch(/swiftshader/i);
@@ -92,32 +125,51 @@ describe("the README's lines in an app", () => {
   /** A page whose only script is the bundle; it tells the example's results when asked. */
   const ENTRY = `import { results } from "./observer.mjs"; globalThis.done = import("./example.mjs").then(() => results());`;
 
-  it.each(["esbuild", "vite"] as const)("run in Chromium, bundled by %s", async (bundler) => {
-    const site = join(app, `site-${bundler}`);
-    await writeFile(join(app, "entry.mjs"), ENTRY);
-    await writeFile(join(app, "index.html"), `<!doctype html><html lang="en"><title>app</title><link rel="icon" href="data:,"><script type="module" src="./entry.mjs"></script></html>`);
-    if (bundler === "esbuild") {
-      const { build } = await import("esbuild");
-      await build({ entryPoints: [join(app, "entry.mjs")], outdir: site, bundle: true, format: "esm", splitting: true, platform: "browser", logLevel: "error", absWorkingDir: app, outExtension: { ".js": ".mjs" } });
-      await cp(join(app, "index.html"), join(site, "index.html"));
-    } else {
-      const { build } = await import("vite");
-      await build({ root: app, configFile: false, logLevel: "error", base: "./", build: { outDir: site, emptyOutDir: true } });
-    }
-    await cp(join(app, "models"), join(site, "models"), { recursive: true });
-    await using server = await serveFolder(site);
-    const browser: Browser = await launchChromium();
-    try {
-      const page = await browser.newPage();
-      const wrong: string[] = [];
-      page.on("console", (message) => { if (["error", "warning"].includes(message.type())) wrong.push(message.text()); });
-      page.on("pageerror", (error) => wrong.push(error.stack ?? error.message));
-      await page.goto(server.url);
-      const got = parseResults(await page.evaluate<string>("globalThis.done"));
-      expect(wrong).toEqual([]);
-      expectClose(got.videos[0]!.latents, node.videos[0]!.latents, 1e-5);
-    } finally {
-      await browser.close();
-    }
-  }, 300_000);
+  it.each(["esbuild", "vite"] as const)(
+    "run in Chromium, bundled by %s",
+    async (bundler) => {
+      const site = join(app, `site-${bundler}`);
+      await writeFile(join(app, "entry.mjs"), ENTRY);
+      await writeFile(
+        join(app, "index.html"),
+        `<!doctype html><html lang="en"><title>app</title><link rel="icon" href="data:,"><script type="module" src="./entry.mjs"></script></html>`,
+      );
+      if (bundler === "esbuild") {
+        const { build } = await import("esbuild");
+        await build({
+          entryPoints: [join(app, "entry.mjs")],
+          outdir: site,
+          bundle: true,
+          format: "esm",
+          splitting: true,
+          platform: "browser",
+          logLevel: "error",
+          absWorkingDir: app,
+          outExtension: { ".js": ".mjs" },
+        });
+        await cp(join(app, "index.html"), join(site, "index.html"));
+      } else {
+        const { build } = await import("vite");
+        await build({ root: app, configFile: false, logLevel: "error", base: "./", build: { outDir: site, emptyOutDir: true } });
+      }
+      await cp(join(app, "models"), join(site, "models"), { recursive: true });
+      await using server = await serveFolder(site);
+      const browser: Browser = await launchChromium();
+      try {
+        const page = await browser.newPage();
+        const wrong: string[] = [];
+        page.on("console", (message) => {
+          if (["error", "warning"].includes(message.type())) wrong.push(message.text());
+        });
+        page.on("pageerror", (error) => wrong.push(error.stack ?? error.message));
+        await page.goto(server.url);
+        const got = parseResults(await page.evaluate<string>("globalThis.done"));
+        expect(wrong).toEqual([]);
+        expectClose(got.videos[0]!.latents, node.videos[0]!.latents, 1e-5);
+      } finally {
+        await browser.close();
+      }
+    },
+    300_000,
+  );
 });

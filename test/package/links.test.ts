@@ -4,18 +4,35 @@ import { dirname, join } from "node:path";
 import { expect, it } from "vitest";
 
 const ROOT = join(import.meta.dirname, "../..");
-const documents = ["README.md", ...readdirSync(join(ROOT, "docs")).map((name) => `docs/${name}`), "models/moving-shapes/README.md", "test/reference/README.md"];
+const documents = [
+  "README.md",
+  ...readdirSync(join(ROOT, "docs")).map((name) => `docs/${name}`),
+  "models/moving-shapes/README.md",
+  "test/reference/README.md",
+];
 
 /** Anchors of a document's headings, as GitHub makes them. */
 const anchors = (path: string): string[] =>
-  [...readFileSync(path, "utf8").replace(/^```[\s\S]*?^```/gm, "").matchAll(/^#+ (.+)$/gm)].map(([, title]) => title!.toLowerCase().replace(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-"));
+  [
+    ...readFileSync(path, "utf8")
+      .replace(/^```[\s\S]*?^```/gm, "")
+      .matchAll(/^#+ (.+)$/gm),
+  ].map(([, title]) =>
+    title!
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N} _-]/gu, "")
+      .replaceAll(" ", "-"),
+  );
 
 it.each(documents)("%s", (path) => {
   const text = readFileSync(join(ROOT, path), "utf8").replace(/^```[\s\S]*?^```/gm, "");
-  const broken = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link]) => link!).filter((link) => !/^[a-z]+:/.test(link)).filter((link) => {
-    const [file, anchor] = link.split("#");
-    const target = file ? join(ROOT, dirname(path), file) : join(ROOT, path);
-    return !existsSync(target) || (anchor !== undefined && !anchors(target).includes(anchor));
-  });
+  const broken = [...text.matchAll(/\]\(([^)\s]+)\)/g)]
+    .map(([, link]) => link!)
+    .filter((link) => !/^[a-z]+:/.test(link))
+    .filter((link) => {
+      const [file, anchor] = link.split("#");
+      const target = file ? join(ROOT, dirname(path), file) : join(ROOT, path);
+      return !existsSync(target) || (anchor !== undefined && !anchors(target).includes(anchor));
+    });
   expect(broken).toEqual([]);
 });

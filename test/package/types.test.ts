@@ -23,7 +23,10 @@ it("the published types know what the README's example uses, for an app that set
     writeFileSync(join(folder, "example.mts"), example);
     writeFileSync(join(folder, "wrong.mts"), example.replace("prompt:", "promt:"));
     const app = ["--ignoreConfig", "--noEmit", "--strict", "--target", "es2022"];
-    for (const resolution of [["--module", "nodenext"], ["--module", "esnext", "--moduleResolution", "bundler"]]) {
+    for (const resolution of [
+      ["--module", "nodenext"],
+      ["--module", "esnext", "--moduleResolution", "bundler"],
+    ]) {
       expect(tsc(...app, ...resolution, join(folder, "example.mts"))).toBe("");
     }
     expect(tsc(...app, "--module", "nodenext", join(folder, "wrong.mts"))).toContain("'promt' does not exist");

@@ -54,25 +54,32 @@ describe("ways to store the same weights", () => {
   it("the variant that was asked for is taken, of several", async () => {
     const folder = await tinyCheckpoint();
     const other = await tinyCheckpoint({ variant: "fp16", dtype: "F16", seed: 2 });
-    for (const [component, base] of [["text_encoder", "model"], ["transformer", "diffusion_pytorch_model"], ["vae", "diffusion_pytorch_model"]] as const) {
+    for (const [component, base] of [
+      ["text_encoder", "model"],
+      ["transformer", "diffusion_pytorch_model"],
+      ["vae", "diffusion_pytorch_model"],
+    ] as const) {
       await rename(join(other, component, `${base}.fp16.safetensors`), join(folder, component, `${base}.fp16.safetensors`));
     }
     expect(await made(folder)).toBe(reference);
     expect(await made(folder, { variant: "fp16" })).not.toBe(reference);
-    await expect(CogVideoX.open(folder, { gpu, variant: "bf16" })).rejects.toThrow(/^\[checkpoint\] \w+: the variant "bf16" must have its own files, got /);
+    await expect(CogVideoX.open(folder, { gpu, variant: "bf16" })).rejects.toThrow(
+      /^\[checkpoint\] \w+: the variant "bf16" must have its own files, got /,
+    );
   });
 });
 
 describe("weights that do not fit f16", () => {
-  const folder = () => tinyCheckpoint({
-    dtype: "BF16",
-    edit: (component, weights) => {
-      if (component !== "transformer") return;
-      weights.get("proj_out.weight")!.data[5] = 2 ** 17;
-      weights.get("transformer_blocks.0.attn1.to_q.weight")!.data.fill(2 ** -40);
-      weights.get("proj_out.bias")!.data[0] = 2 ** 17; // vectors are f32 anyway
-    },
-  });
+  const folder = () =>
+    tinyCheckpoint({
+      dtype: "BF16",
+      edit: (component, weights) => {
+        if (component !== "transformer") return;
+        weights.get("proj_out.weight")!.data[5] = 2 ** 17;
+        weights.get("transformer_blocks.0.attn1.to_q.weight")!.data.fill(2 ** -40);
+        weights.get("proj_out.bias")!.data[0] = 2 ** 17; // vectors are f32 anyway
+      },
+    });
 
   it("are counted, named and kept in f32; the others are not", async () => {
     await using checkpoint = await openCheckpoint(await folderSource(await folder()));
@@ -92,8 +99,18 @@ describe("weights that do not fit f16", () => {
     const warnings: string[] = [];
     let latents: Float32Array | undefined;
     // Latents of 1e5 are the transformer's right answer to such weights, and nothing that the VAE decodes in f16.
-    await expect(model.generate({ prompt: "a red circle", seed: 3, frames: 1, onWarning: (message) => warnings.push(message), onStep: (state) => void (latents = state.latents) })).rejects.toThrow(/every value must be finite, got \d+ NaN or infinite values in node .* of vae\.decode/);
-    expect(warnings).toEqual(["[checkpoint] 2 of transformer's weights do not fit f16 and stay f32: proj_out.weight (1 too large, 0 too small), transformer_blocks.0.attn1.to_q.weight (0 too large, 1024 too small)"]);
+    await expect(
+      model.generate({
+        prompt: "a red circle",
+        seed: 3,
+        frames: 1,
+        onWarning: (message) => warnings.push(message),
+        onStep: (state) => void (latents = state.latents),
+      }),
+    ).rejects.toThrow(/every value must be finite, got \d+ NaN or infinite values in node .* of vae\.decode/);
+    expect(warnings).toEqual([
+      "[checkpoint] 2 of transformer's weights do not fit f16 and stay f32: proj_out.weight (1 too large, 0 too small), transformer_blocks.0.attn1.to_q.weight (0 too large, 1024 too small)",
+    ]);
     expect(latents!.every(Number.isFinite)).toBe(true);
   });
 });
@@ -107,53 +124,126 @@ describe("a checkpoint is refused", () => {
   const file = "transformer/diffusion_pytorch_model.safetensors";
 
   it("when its config is outside what is supported", async () => {
-    await refused({ configs: { transformer: { patch_size_t: 99 } } }, /^\[checkpoint\] transformer\/config\.json: patch_size_t must be null or at most 8, got 99; /);
+    await refused(
+      { configs: { transformer: { patch_size_t: 99 } } },
+      /^\[checkpoint\] transformer\/config\.json: patch_size_t must be null or at most 8, got 99; /,
+    );
     await refused({ configs: { transformer: { num_layers: "2" } } }, /num_layers must be a whole number from 1 to 1024, got "2"/);
-    await refused({ configs: { transformer: { attention_head_dim: 20 } } }, /attention_head_dim must be a multiple of 16 with rotary embeddings, got 20/);
+    await refused(
+      { configs: { transformer: { attention_head_dim: 20 } } },
+      /attention_head_dim must be a multiple of 16 with rotary embeddings, got 20/,
+    );
     await refused({ configs: { transformer: { activation_fn: "swiglu" } } }, /activation_fn must be "gelu-approximate", got "swiglu"/);
-    await refused({ configs: { transformer: { in_channels: 12 } } }, /in_channels must be 4 \(text\), 8 \(an image or a control video\) or 9 \(inpainting\) with 4 latent channels, got 12; /);
+    await refused(
+      { configs: { transformer: { in_channels: 12 } } },
+      /in_channels must be 4 \(text\), 8 \(an image or a control video\) or 9 \(inpainting\) with 4 latent channels, got 12; /,
+    );
     await refused({ configs: { transformer: { out_channels: 8 } } }, /out_channels must be the VAE's latent_channels, got 8 and 4; /);
-    await refused({ configs: { transformer: { text_embed_dim: 4096 } } }, /the text encoder's d_model must be the transformer's text_embed_dim, got 16 and 4096; /);
+    await refused(
+      { configs: { transformer: { text_embed_dim: 4096 } } },
+      /the text encoder's d_model must be the transformer's text_embed_dim, got 16 and 4096; /,
+    );
     await refused({ configs: { vae: { act_fn: "relu" } } }, /^\[checkpoint\] vae\/config\.json: act_fn must be "silu", got "relu"/);
-    await refused({ configs: { vae: { block_out_channels: [8, 7] } } }, /vae\/config\.json: block_out_channels must be multiples of norm_num_groups/);
-    await refused({ configs: { text_encoder: { feed_forward_proj: "relu", num_heads: 0 } } }, /^\[t5\] text_encoder\/config\.json: feed_forward_proj must be "gated-gelu" \(T5 version 1\.1\), got "relu"; num_heads must be a whole number from 1 to 1024, got 0; /);
-    await refused({ configs: { scheduler: { beta_schedule: "sigmoid" } } }, /^\[scheduler\] scheduler\/scheduler_config\.json: beta_schedule must be one of .*, got "sigmoid"/);
-    await refused({ configs: { scheduler: { _class_name: "PNDMScheduler" } } }, /^\[scheduler\] the scheduler must be CogVideoXDDIMScheduler or CogVideoXDPMScheduler, got "PNDMScheduler"/);
+    await refused(
+      { configs: { vae: { block_out_channels: [8, 7] } } },
+      /vae\/config\.json: block_out_channels must be multiples of norm_num_groups/,
+    );
+    await refused(
+      { configs: { text_encoder: { feed_forward_proj: "relu", num_heads: 0 } } },
+      /^\[t5\] text_encoder\/config\.json: feed_forward_proj must be "gated-gelu" \(T5 version 1\.1\), got "relu"; num_heads must be a whole number from 1 to 1024, got 0; /,
+    );
+    await refused(
+      { configs: { scheduler: { beta_schedule: "sigmoid" } } },
+      /^\[scheduler\] scheduler\/scheduler_config\.json: beta_schedule must be one of .*, got "sigmoid"/,
+    );
+    await refused(
+      { configs: { scheduler: { _class_name: "PNDMScheduler" } } },
+      /^\[scheduler\] the scheduler must be CogVideoXDDIMScheduler or CogVideoXDPMScheduler, got "PNDMScheduler"/,
+    );
     await refused({ advice: { height: 100, width: 100 } }, /^\[generate\] height and width must be multiples of 16, got height 100/);
   });
 
   it("when a file is missing, torn or not what its name says", async () => {
-    await refused({}, /^\[checkpoint\] transformer\/diffusion_pytorch_model\.safetensors: .*truncated/, (f) => truncate(join(f, file), 20_000));
-    await refused({}, /the header must fit in the file, got a header length of \d+ in 100 bytes; the file is truncated/, (f) => truncate(join(f, file), 100));
-    await refused({}, /diffusion_pytorch_model\.safetensors: must be a safetensors file, got an empty file; download it again/, (f) => truncate(join(f, file), 0));
-    await refused({}, /^\[checkpoint\] transformer: weights must be in diffusion_pytorch_model\.safetensors or behind .*, got neither; finish the download/, (f) => rm(join(f, file)));
-    await refused({}, /^\[checkpoint\] vae\/config\.json: model_index\.json names the component vae .* got no such file/, (f) => rm(join(f, "vae/config.json")));
-    await refused({}, /^\[checkpoint\] vae\/config\.json: must be JSON, got text that starts "\{\\"a/, (f) => writeFile(join(f, "vae/config.json"), '{"a'));
-    await refused({}, /^\[checkpoint\] model_index\.json: a checkpoint must be in diffusers' folder layout, got no such file/, (f) => rm(join(f, "model_index.json")));
-    await refused({ shards: 2 }, /every file of the index must be there, got 1 of 2 missing: transformer\/.*-00002-of-00002\.safetensors/, (f) => rm(join(f, "transformer/diffusion_pytorch_model-00002-of-00002.safetensors")));
+    await refused({}, /^\[checkpoint\] transformer\/diffusion_pytorch_model\.safetensors: .*truncated/, (f) =>
+      truncate(join(f, file), 20_000),
+    );
+    await refused({}, /the header must fit in the file, got a header length of \d+ in 100 bytes; the file is truncated/, (f) =>
+      truncate(join(f, file), 100),
+    );
+    await refused({}, /diffusion_pytorch_model\.safetensors: must be a safetensors file, got an empty file; download it again/, (f) =>
+      truncate(join(f, file), 0),
+    );
+    await refused(
+      {},
+      /^\[checkpoint\] transformer: weights must be in diffusion_pytorch_model\.safetensors or behind .*, got neither; finish the download/,
+      (f) => rm(join(f, file)),
+    );
+    await refused({}, /^\[checkpoint\] vae\/config\.json: model_index\.json names the component vae .* got no such file/, (f) =>
+      rm(join(f, "vae/config.json")),
+    );
+    await refused({}, /^\[checkpoint\] vae\/config\.json: must be JSON, got text that starts "\{\\"a/, (f) =>
+      writeFile(join(f, "vae/config.json"), '{"a'),
+    );
+    await refused({}, /^\[checkpoint\] model_index\.json: a checkpoint must be in diffusers' folder layout, got no such file/, (f) =>
+      rm(join(f, "model_index.json")),
+    );
+    await refused(
+      { shards: 2 },
+      /every file of the index must be there, got 1 of 2 missing: transformer\/.*-00002-of-00002\.safetensors/,
+      (f) => rm(join(f, "transformer/diffusion_pytorch_model-00002-of-00002.safetensors")),
+    );
     await refused({}, /weights must be \.safetensors, got pytorch_model\.bin, which is a Python pickle/, async (f) => {
       await rm(join(f, "text_encoder/model.safetensors"));
       await writeFile(join(f, "text_encoder/pytorch_model.bin"), "");
     });
-    await expect(CogVideoX.open("/no/such/folder", { gpu })).rejects.toThrow("[checkpoint] /no/such/folder: a checkpoint must be a folder, got nothing there");
+    await expect(CogVideoX.open("/no/such/folder", { gpu })).rejects.toThrow(
+      "[checkpoint] /no/such/folder: a checkpoint must be a folder, got nothing there",
+    );
   });
 
   it("when a header lies", async () => {
-    const lie = (change: (header: Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>) => void) => async (folder: string) => {
-      const bytes = await readFile(join(folder, file));
-      const length = Number(bytes.readBigUInt64LE(0));
-      const header = JSON.parse(bytes.subarray(8, 8 + length).toString());
-      change(header);
-      const text = Buffer.from(JSON.stringify(header));
-      const size = Buffer.alloc(8);
-      size.writeBigUInt64LE(BigInt(text.length));
-      await writeFile(join(folder, file), Buffer.concat([size, text, bytes.subarray(8 + length)]));
-    };
+    const lie =
+      (change: (header: Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>) => void) =>
+      async (folder: string) => {
+        const bytes = await readFile(join(folder, file));
+        const length = Number(bytes.readBigUInt64LE(0));
+        const header = JSON.parse(bytes.subarray(8, 8 + length).toString());
+        change(header);
+        const text = Buffer.from(JSON.stringify(header));
+        const size = Buffer.alloc(8);
+        size.writeBigUInt64LE(BigInt(text.length));
+        await writeFile(join(folder, file), Buffer.concat([size, text, bytes.subarray(8 + length)]));
+      };
     const weight = "proj_out.weight";
-    await refused({}, /proj_out\.weight: dtype must be one of .*, got "F8_E4M3"/, lie((h) => { h[weight]!.dtype = "F8_E4M3"; }));
-    await refused({}, /tensors must lie end to end, got .*\(they overlap\)/, lie((h) => { h[weight]!.data_offsets = h["norm_out.norm.weight"]!.data_offsets; h[weight]!.shape = h["norm_out.norm.weight"]!.shape; }));
-    await refused({}, /proj_out\.weight: the tensor must end within the file's \d+ bytes of data/, lie((h) => { h[weight]!.data_offsets = [h[weight]!.data_offsets[0], 2 ** 40]; }));
-    await refused({}, /proj_out\.weight: F32 \[99, 32\] takes 12672 bytes, got data_offsets/, lie((h) => { h[weight]!.shape = [99, 32]; }));
+    await refused(
+      {},
+      /proj_out\.weight: dtype must be one of .*, got "F8_E4M3"/,
+      lie((h) => {
+        h[weight]!.dtype = "F8_E4M3";
+      }),
+    );
+    await refused(
+      {},
+      /tensors must lie end to end, got .*\(they overlap\)/,
+      lie((h) => {
+        h[weight]!.data_offsets = h["norm_out.norm.weight"]!.data_offsets;
+        h[weight]!.shape = h["norm_out.norm.weight"]!.shape;
+      }),
+    );
+    await refused(
+      {},
+      /proj_out\.weight: the tensor must end within the file's \d+ bytes of data/,
+      lie((h) => {
+        h[weight]!.data_offsets = [h[weight]!.data_offsets[0], 2 ** 40];
+      }),
+    );
+    await refused(
+      {},
+      /proj_out\.weight: F32 \[99, 32\] takes 12672 bytes, got data_offsets/,
+      lie((h) => {
+        h[weight]!.shape = [99, 32];
+      }),
+    );
   });
 
   it("before anything is loaded, with all that is missing or misshapen in one error", async () => {
@@ -169,10 +259,19 @@ describe("a checkpoint is refused", () => {
     });
     await using model = await CogVideoX.open(folder, { gpu, dtype: "f32" });
     const stages: Stage[] = [];
-    const error = (await model.generate({ prompt: "a red circle", onProgress: (stage) => stages.push(stage) }).catch((e: unknown) => e)) as Error;
+    const error = (await model
+      .generate({ prompt: "a red circle", onProgress: (stage) => stages.push(stage) })
+      .catch((e: unknown) => e)) as Error;
     expect(stages).toEqual([]);
-    expect(error.message).toMatch(/^\[checkpoint\] transformer: every weight must be there in its shape, got 3 of \d+ missing or of another shape; check that config\.json belongs to transformer\/diffusion_pytorch_model\.safetensors:/);
-    for (const line of ["proj_out.bias: missing, expected [16]", "transformer_blocks.0.ff.net.2.weight: missing, expected [32, 128]", "norm_final.weight: expected [32], got [31]", "decoder.conv_in.conv.bias: expected [8], got [1]"]) {
+    expect(error.message).toMatch(
+      /^\[checkpoint\] transformer: every weight must be there in its shape, got 3 of \d+ missing or of another shape; check that config\.json belongs to transformer\/diffusion_pytorch_model\.safetensors:/,
+    );
+    for (const line of [
+      "proj_out.bias: missing, expected [16]",
+      "transformer_blocks.0.ff.net.2.weight: missing, expected [32, 128]",
+      "norm_final.weight: expected [32], got [31]",
+      "decoder.conv_in.conv.bias: expected [8], got [1]",
+    ]) {
       expect(error.message).toContain(line);
     }
     expect(error.message).toContain("\nvae: every weight must be there in its shape, got 1 of ");
@@ -186,10 +285,15 @@ describe("a checkpoint is refused", () => {
     const torn = await tinyCheckpoint();
     await truncate(join(torn, "tokenizer/spiece.model"), 1000);
     await expect(made(torn)).rejects.toThrow(/^\[checkpoint\] .*spiece\.model/);
-    const small = await tinyCheckpoint({ configs: { text_encoder: { vocab_size: 10 } }, edit: (component, weights) => {
-      if (component === "text_encoder") weights.set("shared.weight", { shape: [10, 16], data: new Float32Array(160) });
-    } });
-    await expect(made(small)).rejects.toThrow(/^\[t5\] ids must lie within 0 to 9, got \d+ at \d+; use the tokenizer that belongs to this checkpoint/);
+    const small = await tinyCheckpoint({
+      configs: { text_encoder: { vocab_size: 10 } },
+      edit: (component, weights) => {
+        if (component === "text_encoder") weights.set("shared.weight", { shape: [10, 16], data: new Float32Array(160) });
+      },
+    });
+    await expect(made(small)).rejects.toThrow(
+      /^\[t5\] ids must lie within 0 to 9, got \d+ at \d+; use the tokenizer that belongs to this checkpoint/,
+    );
   });
 
   it("when it takes more memory than there is, before a weight is read", async ({ skip }) => {
@@ -220,14 +324,18 @@ describe("a checkpoint is refused", () => {
         return new Uint8Array(start.subarray(from, to));
       },
     };
-    await expect(made(source)).rejects.toThrow(/^\[generate\] the text encoder needs [\d.]+ GB \(weights [\d.]+ GB, activations \d+ [MG]B, loading 101 MB\), got [\d.]+ [MG]B of free memory; choose a smaller size(,| or) fewer frames/);
+    await expect(made(source)).rejects.toThrow(
+      /^\[generate\] the text encoder needs [\d.]+ GB \(weights [\d.]+ GB, activations \d+ [MG]B, loading 101 MB\), got [\d.]+ [MG]B of free memory; choose a smaller size(,| or) fewer frames/,
+    );
   });
 
   it("with an adapter's limits named, when one tensor is too large for it", async () => {
     await using model = await CogVideoX.open(await tinyCheckpoint(), { gpu, dtype: "f32" });
     const stages: Stage[] = [];
     const begun = performance.now();
-    await expect(model.generate({ prompt: "a red circle", width: 8192, height: 8192, frames: 17, onProgress: (stage) => stages.push(stage) })).rejects.toThrow(/^\[[\w-]+\] .*(of free memory|bytes on this adapter|a binding of \d+ bytes).*; choose a smaller size/);
+    await expect(
+      model.generate({ prompt: "a red circle", width: 8192, height: 8192, frames: 17, onProgress: (stage) => stages.push(stage) }),
+    ).rejects.toThrow(/^\[[\w-]+\] .*(of free memory|bytes on this adapter|a binding of \d+ bytes).*; choose a smaller size/);
     expect(stages).toEqual([]);
     expect(performance.now() - begun).toBeLessThan(20_000);
   });
@@ -236,7 +344,13 @@ describe("a checkpoint is refused", () => {
 it("closes what it opened when it is refused", async () => {
   const inner = await folderSource(await tinyCheckpoint());
   let disposed = 0;
-  const source: CheckpointSource = { ...inner, [Symbol.asyncDispose]: async () => { disposed++; await inner[Symbol.asyncDispose](); } };
+  const source: CheckpointSource = {
+    ...inner,
+    [Symbol.asyncDispose]: async () => {
+      disposed++;
+      await inner[Symbol.asyncDispose]();
+    },
+  };
   await expect(CogVideoX.open(source, { gpu, dtype: "f64" as "f32" })).rejects.toThrow(/^\[generate\] dtype must be f32 or f16, got "f64"/);
   expect(disposed).toBe(1);
 });

@@ -27,7 +27,8 @@ afterAll(async () => {
 });
 
 const PROMPT = "a red circle moving left";
-const generate = (options: Partial<GenerateOptions> = {}): Promise<Video> => model.generate({ prompt: PROMPT, seed: 7, frames: 1, ...options });
+const generate = (options: Partial<GenerateOptions> = {}): Promise<Video> =>
+  model.generate({ prompt: PROMPT, seed: 7, frames: 1, ...options });
 const bytes = ({ frames }: Video): string => Buffer.concat(frames.map((f) => f.data)).toString("base64");
 const latents = ({ state }: Video): string => Buffer.from(state.latents.buffer).toString("base64");
 
@@ -36,7 +37,10 @@ describe("what is made", () => {
     const [first, second] = [await generate({ frames }), await generate({ frames })];
     expect(first.frames.length).toBe(frames);
     for (const frame of first.frames) expect(frame).toMatchObject({ width: 32, height: 16, data: { length: 32 * 16 * 4 } });
-    expect(first.frames.every(({ data }) => data.every((v, i) => i % 4 !== 3 || v === 255)), "alpha is 255").toBe(true);
+    expect(
+      first.frames.every(({ data }) => data.every((v, i) => i % 4 !== 3 || v === 255)),
+      "alpha is 255",
+    ).toBe(true);
     expect(new Set(first.frames.flatMap(({ data }) => [...data])).size, "different values").toBeGreaterThan(50);
     expect(latents(second)).toBe(latents(first));
     expect(bytes(second)).toBe(bytes(first));
@@ -51,8 +55,15 @@ describe("what is made", () => {
 
   it("follows the seed, the prompt, the sampler, the steps, guidance and the negative prompt", async () => {
     const runs: Record<string, Partial<GenerateOptions>> = {
-      plain: {}, seed: { seed: 8 }, prompt: { prompt: "a blue square moving right" }, dpm: { scheduler: "dpm" }, steps: { steps: 3 }, guidance: { guidance: 5 },
-      "no guidance": { guidance: 1 }, negative: { negative: "a green triangle" }, dynamic: { dynamicGuidance: true },
+      plain: {},
+      seed: { seed: 8 },
+      prompt: { prompt: "a blue square moving right" },
+      dpm: { scheduler: "dpm" },
+      steps: { steps: 3 },
+      guidance: { guidance: 5 },
+      "no guidance": { guidance: 1 },
+      negative: { negative: "a green triangle" },
+      dynamic: { dynamicGuidance: true },
     };
     const made = new Map<string, string>();
     for (const [name, options] of Object.entries(runs)) {
@@ -60,17 +71,32 @@ describe("what is made", () => {
       expect([...made].find(([, other]) => other === result)?.[0], `${name} is the same as`).toBeUndefined();
       made.set(name, result);
     }
-    expect(latents(await generate({ guidance: 1, negative: "a green triangle" })), "without guidance nobody reads the negative prompt").toBe(made.get("no guidance"));
+    expect(
+      latents(await generate({ guidance: 1, negative: "a green triangle" })),
+      "without guidance nobody reads the negative prompt",
+    ).toBe(made.get("no guidance"));
     expect(latents(await generate({ negative: "" })), "the negative prompt is empty unless given").toBe(made.get("plain"));
   });
 
   it("tells what it was made with, and nothing else", async () => {
     const { settings, state, seconds } = await generate({ onStep: () => undefined, scheduler: "dpm" });
-    expect(settings).toEqual({ height: 16, width: 32, frames: 1, fps: 8, steps: 4, guidance: 3, scheduler: "dpm", seed: 7, prompt: PROMPT });
+    expect(settings).toEqual({
+      height: 16,
+      width: 32,
+      frames: 1,
+      fps: 8,
+      steps: 4,
+      guidance: 3,
+      scheduler: "dpm",
+      seed: 7,
+      prompt: PROMPT,
+    });
     expect(state.step).toBe(4);
     expect(Object.keys(seconds)).toEqual(["load text encoder", "encode prompt", "load transformer", "denoise", "load decoder", "decode"]);
     const { settings: other } = await model.generate({ prompt: PROMPT, frames: 1, steps: 1 });
-    expect(latents(await model.generate({ prompt: PROMPT, frames: 1, steps: 1, seed: other.seed })), "a random seed is told").toBe(latents(await model.generate({ prompt: PROMPT, frames: 1, steps: 1, seed: other.seed })));
+    expect(latents(await model.generate({ prompt: PROMPT, frames: 1, steps: 1, seed: other.seed })), "a random seed is told").toBe(
+      latents(await model.generate({ prompt: PROMPT, frames: 1, steps: 1, seed: other.seed })),
+    );
   });
 
   it("is near in f16", async ({ skip }) => {
@@ -84,7 +110,9 @@ describe("what is made", () => {
   });
 
   it("passes when every node is looked at", async () => {
-    expect(bytes(await generate({ frames: 9, checkFinite: true, scheduler: "dpm" }))).toBe(bytes(await generate({ frames: 9, scheduler: "dpm" })));
+    expect(bytes(await generate({ frames: 9, checkFinite: true, scheduler: "dpm" }))).toBe(
+      bytes(await generate({ frames: 9, scheduler: "dpm" })),
+    );
   });
 });
 
@@ -98,7 +126,10 @@ describe("stages", () => {
     for (const name of names) {
       const shares = told.filter(([stage]) => stage === name).map(([, done]) => done);
       expect(shares[0]).toBe(0);
-      expect(shares.filter((share) => share >= 1), name).toEqual([1]);
+      expect(
+        shares.filter((share) => share >= 1),
+        name,
+      ).toEqual([1]);
       expect(shares.at(-1)).toBe(1);
       expect(shares, name).toEqual([...shares].sort((a, b) => a - b));
     }
@@ -109,10 +140,22 @@ describe("stages", () => {
     await using opened = await CogVideoX.open(folder, { gpu, dtype });
     const before = gpu.memory.allocated;
     const seen = new Map<Stage, number>();
-    await opened.generate({ prompt: PROMPT, seed: 7, frames: 17, onProgress: (stage, done) => { if (done === 0) seen.set(stage, gpu.memory.allocated - before); } });
-    for (const stage of ["load text encoder", "load transformer", "load decoder"] as const) expect(seen.get(stage), `bytes left when ${stage} begins`).toBe(0);
+    await opened.generate({
+      prompt: PROMPT,
+      seed: 7,
+      frames: 17,
+      onProgress: (stage, done) => {
+        if (done === 0) seen.set(stage, gpu.memory.allocated - before);
+      },
+    });
+    for (const stage of ["load text encoder", "load transformer", "load decoder"] as const)
+      expect(seen.get(stage), `bytes left when ${stage} begins`).toBe(0);
     const [text, transformer, decoder] = opened.requirements({ frames: 17 });
-    for (const [stage, need] of [["encode prompt", text], ["denoise", transformer], ["decode", decoder]] as const) {
+    for (const [stage, need] of [
+      ["encode prompt", text],
+      ["denoise", transformer],
+      ["decode", decoder],
+    ] as const) {
       const got = seen.get(stage)!;
       // Parameters in uniforms and the rounding of buffers are not in the figures.
       expect(got / need!.total, `${need!.stage} took ${got} bytes, ${need!.total} were announced`).toBeGreaterThan(0.98);
@@ -124,7 +167,12 @@ describe("stages", () => {
 });
 
 describe("going on", () => {
-  it.for([["ddim", {}], ["dpm", {}], ["dpm", { dynamicGuidance: true, guidance: 6 }], ["ddim", { guidance: 1 }]] as const)("with %s %o from any step gives the uninterrupted run's bytes", async ([scheduler, more]) => {
+  it.for([
+    ["ddim", {}],
+    ["dpm", {}],
+    ["dpm", { dynamicGuidance: true, guidance: 6 }],
+    ["ddim", { guidance: 1 }],
+  ] as const)("with %s %o from any step gives the uninterrupted run's bytes", async ([scheduler, more]) => {
     const states: DenoiseState[] = [];
     const whole = await generate({ ...more, scheduler, onStep: (state) => void states.push(state) });
     expect(states.map(({ step }) => step)).toEqual([1, 2, 3, 4]);
@@ -147,15 +195,22 @@ describe("going on", () => {
       await expect(generate({ ...options, onProgress: (stage) => stages.push(stage) })).rejects.toThrow(rule);
       expect(stages).toEqual([]);
     };
-    await refused({ start: { step: 1, latents: new Float32Array(size + 1) } }, /^\[denoise\] latents must be \[1, 1, 4, 2, 4\] = 32 values for this size and these frames, got 33; /);
+    await refused(
+      { start: { step: 1, latents: new Float32Array(size + 1) } },
+      /^\[denoise\] latents must be \[1, 1, 4, 2, 4\] = 32 values for this size and these frames, got 33; /,
+    );
     await refused({ start: { step: 5, latents: new Float32Array(size) } }, /^\[denoise\] a run goes on from step 0 to 4, got 5; /);
     await refused({ start: { step: 1.5, latents: new Float32Array(size) } }, /from step 0 to 4, got 1\.5/);
-    await refused({ start: { step: 2, latents: new Float32Array(size) }, scheduler: "dpm" }, /^\[denoise\] this scheduler goes on from the clean latents of the step before too \(32 values of "original"\), got none; /);
+    await refused(
+      { start: { step: 2, latents: new Float32Array(size) }, scheduler: "dpm" },
+      /^\[denoise\] this scheduler goes on from the clean latents of the step before too \(32 values of "original"\), got none; /,
+    );
   });
 
   it("reads saved latents with suspicion", async () => {
     const saved = { state: { step: 1, latents: new Float32Array(32) }, shape: [1, 1, 4, 2, 4], settings: {} };
-    const refused = (change: object, rule: RegExp) => expect(readLatents(writeLatents({ ...saved, ...change } as typeof saved), "x.safetensors")).rejects.toThrow(rule);
+    const refused = (change: object, rule: RegExp) =>
+      expect(readLatents(writeLatents({ ...saved, ...change } as typeof saved), "x.safetensors")).rejects.toThrow(rule);
     await refused({ shape: [32] }, /^\[latents\] x\.safetensors: a file of latents must hold "latents" \[n, F, C, H, W\], got \[32\]/);
     await refused({ state: { ...saved.state, step: -1 } }, /step must be a whole number, got "-1"/);
     await refused({ settings: { frames: "9" } }, /settings\.frames must be a number, got "9"/);
@@ -171,7 +226,13 @@ describe("stopping", () => {
     const controller = new AbortController();
     const steps: number[] = [];
     const before = gpu.memory.allocated;
-    const failed = await generate({ signal: controller.signal, onStep: ({ step }) => { steps.push(step); if (step === 2) controller.abort(reason); } }).catch((error: unknown) => error);
+    const failed = await generate({
+      signal: controller.signal,
+      onStep: ({ step }) => {
+        steps.push(step);
+        if (step === 2) controller.abort(reason);
+      },
+    }).catch((error: unknown) => error);
     expect(failed).toBeInstanceOf(GenerationInterrupted);
     const { message, cause, state } = failed as GenerationInterrupted;
     expect(message).toBe("[generate] stopped after step 2 of 4: enough; its latents are kept, pass them as start to go on");
@@ -187,15 +248,17 @@ describe("stopping", () => {
       const reason = new Error(`enough of ${where}`);
       const controller = new AbortController();
       const later: Stage[] = [];
-      const failed = await generate({
-        frames: 17, signal: controller.signal,
+      const failed = (await generate({
+        frames: 17,
+        signal: controller.signal,
         onProgress: (stage, done) => {
           if (controller.signal.aborted && stage !== where) later.push(stage);
           if (stage === where && done === 0) controller.abort(reason);
         },
-      }).catch((error: Error) => error) as Error;
+      }).catch((error: Error) => error)) as Error;
       expect(failed instanceof GenerationInterrupted ? failed.cause : failed, where).toBe(reason);
-      if (where.endsWith("decoder") || where === "decode") expect((failed as GenerationInterrupted).state.step, "the latents are done").toBe(4);
+      if (where.endsWith("decoder") || where === "decode")
+        expect((failed as GenerationInterrupted).state.step, "the latents are done").toBe(4);
       expect(later).toEqual([]);
       expect(gpu.memory.allocated, `bytes left after ${where}`).toBe(before);
     }
@@ -205,7 +268,16 @@ describe("stopping", () => {
   it("keeps the latents of a device that was lost, and says so", async () => {
     await using doomed = await limitedGpu({});
     await using lost = await CogVideoX.open(folder, { gpu: doomed, dtype: "f32" });
-    const failed = await lost.generate({ prompt: PROMPT, seed: 7, frames: 1, onStep: ({ step }) => { if (step === 2) doomed.device.destroy(); } }).catch((error: unknown) => error);
+    const failed = await lost
+      .generate({
+        prompt: PROMPT,
+        seed: 7,
+        frames: 1,
+        onStep: ({ step }) => {
+          if (step === 2) doomed.device.destroy();
+        },
+      })
+      .catch((error: unknown) => error);
     expect(failed).toBeInstanceOf(GenerationInterrupted);
     expect((failed as Error).message).toMatch(/^\[generate\] stopped after step 2 of 4: \[gpu\] the GPU device was lost/);
     expect(doomed.memory.allocated).toBe(0);
@@ -215,7 +287,11 @@ describe("stopping", () => {
 
   it("passes on what a callback throws, with the latents", async () => {
     const before = gpu.memory.allocated;
-    const failed = await generate({ onStep: async ({ step }) => { if (step === 1) throw new Error("disk full"); } }).catch((error: unknown) => error);
+    const failed = await generate({
+      onStep: async ({ step }) => {
+        if (step === 1) throw new Error("disk full");
+      },
+    }).catch((error: unknown) => error);
     expect(failed).toMatchObject({ name: "CogwheelError", state: { step: 1 }, cause: { message: "disk full" } });
     expect(gpu.memory.allocated).toBe(before);
   });
@@ -248,7 +324,9 @@ describe("bad requests", () => {
     const most = Math.max(...model.requirements({ frames: 9 }).map(({ total }) => total));
     await using tight = await CogVideoX.open(folder, { gpu, dtype: "f32", memoryBytes: most - 1 });
     const stages: Stage[] = [];
-    await expect(tight.generate({ prompt: PROMPT, frames: 9, onProgress: (stage) => stages.push(stage) })).rejects.toThrow(/^\[generate\] the \w[\w ]* takes .* of the adapter's memory \(weights .*, activations .*\), got a limit of .* in memoryBytes; choose a smaller size/);
+    await expect(tight.generate({ prompt: PROMPT, frames: 9, onProgress: (stage) => stages.push(stage) })).rejects.toThrow(
+      /^\[generate\] the \w[\w ]* takes .* of the adapter's memory \(weights .*, activations .*\), got a limit of .* in memoryBytes; choose a smaller size/,
+    );
     expect(stages).toEqual([]);
     await using enough = await CogVideoX.open(folder, { gpu, dtype: "f32", memoryBytes: most });
     expect((await enough.generate({ prompt: PROMPT, frames: 9, seed: 7 })).frames.length).toBe(9);
@@ -257,24 +335,33 @@ describe("bad requests", () => {
   it("refuse a prompt of megabytes before it is read, and tell of a long one in a line", async () => {
     const begun = performance.now();
     const huge = "a ".repeat(10_000_000);
-    await expect(generate({ prompt: huge })).rejects.toThrow("[generate] the prompt may have 100000 characters, of which a model reads the first few hundred words, got 20000000; shorten it");
+    await expect(generate({ prompt: huge })).rejects.toThrow(
+      "[generate] the prompt may have 100000 characters, of which a model reads the first few hundred words, got 20000000; shorten it",
+    );
     await expect(generate({ prompt: "a", negative: huge })).rejects.toThrow("[generate] negative may have 100000 characters");
     await expect(generate({ prompt: "a", negative: 7 as unknown as string })).rejects.toThrow("[generate] negative must be a text, got 7");
     expect(performance.now() - begun).toBeLessThan(1000);
     const warnings: string[] = [];
     await generate({ prompt: "red ".repeat(20_000), frames: 1, steps: 1, onWarning: (message) => warnings.push(message) });
-    expect(warnings).toEqual([expect.stringMatching(/^\[generate\] a prompt may have 12 tokens; cut off: "(.{300})" and 79\d{3} characters more$/)]);
+    expect(warnings).toEqual([
+      expect.stringMatching(/^\[generate\] a prompt may have 12 tokens; cut off: "(.{300})" and 79\d{3} characters more$/),
+    ]);
   });
 
   it("warn of a prompt that is too long, and what was cut changes nothing", async () => {
     const warnings: string[] = [];
-    const long = await generate({ prompt: `${PROMPT} on a black background and a very long tail of other things`, onWarning: (message) => warnings.push(message) });
+    const long = await generate({
+      prompt: `${PROMPT} on a black background and a very long tail of other things`,
+      onWarning: (message) => warnings.push(message),
+    });
     expect(warnings.length).toBe(1);
     const [, cut] = /^\[generate\] a prompt may have 12 tokens; cut off: (".*")$/.exec(warnings[0]!) ?? [];
     expect(cut).toBeDefined();
     expect(JSON.parse(cut!)).toMatch(/ things$/);
     const whole = `${PROMPT} on a black background and a very long tail of other things`;
-    const other = await generate({ prompt: whole.slice(0, whole.length - (JSON.parse(cut!) as string).length) + JSON.parse(cut!).replace("things", "words") });
+    const other = await generate({
+      prompt: whole.slice(0, whole.length - (JSON.parse(cut!) as string).length) + JSON.parse(cut!).replace("things", "words"),
+    });
     expect(latents(other)).toBe(latents(long));
     expect(latents(long)).not.toBe(latents(await generate()));
   });

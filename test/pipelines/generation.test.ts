@@ -32,7 +32,12 @@ describe("a generation", () => {
     const steps: GenerationStep[] = [];
     for await (const step of run) steps.push(step);
     const video = await run;
-    expect(steps.map((s) => [s.step, s.steps])).toEqual([[1, 4], [2, 4], [3, 4], [4, 4]]);
+    expect(steps.map((s) => [s.step, s.steps])).toEqual([
+      [1, 4],
+      [2, 4],
+      [3, 4],
+      [4, 4],
+    ]);
     expect(steps.at(-1)!.state.latents).toEqual(video.state.latents);
     for (const { seconds, secondsLeft } of steps) expect(seconds > 0 && secondsLeft >= 0).toBe(true);
     expect(steps.at(-1)!.secondsLeft).toBe(0);
@@ -57,7 +62,16 @@ describe("a generation", () => {
     const controller = new AbortController();
     const seen: number[] = [];
     const failed = await (async () => {
-      for await (const { step } of model.generate({ prompt: PROMPT, seed: 7, frames: 1, signal: controller.signal, onStep: ({ step }) => { if (step === 2) controller.abort(new Error("enough")); } })) seen.push(step);
+      for await (const { step } of model.generate({
+        prompt: PROMPT,
+        seed: 7,
+        frames: 1,
+        signal: controller.signal,
+        onStep: ({ step }) => {
+          if (step === 2) controller.abort(new Error("enough"));
+        },
+      }))
+        seen.push(step);
     })().catch((error: unknown) => error);
     await new Promise((resolve) => setTimeout(resolve, 20));
     process.off("unhandledRejection", listen);
@@ -95,7 +109,10 @@ describe("previews", () => {
   it("know the colours of the embedded checkpoint: off by less than 0.09 from a small copy of the video", async () => {
     await using model = await CogVideoX.open(`${import.meta.dirname}/../../models/moving-shapes`, { gpu, dtype: "f32" });
     let [wrong, count] = [0, 0];
-    for (const [seed, prompt] of [[1, "a red circle moving left on a black background"], [2, "a cyan square growing on a gray background"]] as const) {
+    for (const [seed, prompt] of [
+      [1, "a red circle moving left on a black background"],
+      [2, "a cyan square growing on a gray background"],
+    ] as const) {
       const run = model.generate({ prompt, seed, steps: 6, frames: 9, preview: true });
       let last: GenerationStep | undefined;
       for await (const step of run) last = step;
@@ -117,8 +134,16 @@ describe("previews", () => {
   }, 240_000);
 
   it("are found by least squares", () => {
-    const rows = [[1, 0, 1], [0, 1, 1], [1, 1, 1], [2, -1, 1]];
-    const solved = leastSquares(rows, rows.map(([a, b]) => [3 * a! - 2 * b! + 0.5]));
+    const rows = [
+      [1, 0, 1],
+      [0, 1, 1],
+      [1, 1, 1],
+      [2, -1, 1],
+    ];
+    const solved = leastSquares(
+      rows,
+      rows.map(([a, b]) => [3 * a! - 2 * b! + 0.5]),
+    );
     [3, -2, 0.5].forEach((want, i) => expect(solved[i]![0]).toBeCloseTo(want, 4));
   });
 });
@@ -131,16 +156,24 @@ describe("frames as they come", () => {
     const writer = writable.getWriter();
     const film = encodeVideo(readable as unknown as AsyncIterable<RgbaFrame>, { format: "gif", fps: 8 });
     const video = await model.generate({
-      prompt: PROMPT, seed: 7, frames: 17, ...(tiling ? { tiling } : {}),
+      prompt: PROMPT,
+      seed: 7,
+      frames: 17,
+      ...(tiling ? { tiling } : {}),
       onFrames: async (frames, first, sample) => {
         parts.push({ first, sample, count: frames.length });
         for (const frame of frames) await writer.write(frame);
       },
     });
     await writer.close();
-    expect(parts).toEqual([{ first: 0, sample: 0, count: 9 }, { first: 9, sample: 0, count: 8 }]);
+    expect(parts).toEqual([
+      { first: 0, sample: 0, count: 9 },
+      { first: 9, sample: 0, count: 8 },
+    ]);
     expect(Buffer.from(await film).equals(Buffer.from(await encodeVideo(video.frames, { format: "gif", fps: 8 })))).toBe(true);
-    await expect(model.generate({ prompt: PROMPT, textures: true, onFrames: () => undefined })).rejects.toThrow(/got textures and onFrames/);
+    await expect(model.generate({ prompt: PROMPT, textures: true, onFrames: () => undefined })).rejects.toThrow(
+      /got textures and onFrames/,
+    );
   });
 });
 
@@ -153,36 +186,57 @@ describe("textures", () => {
     encoder.copyTextureToBuffer({ texture }, { buffer: buffer.buffer, bytesPerRow: row }, [texture.width, texture.height]);
     gpu.device.queue.submit([encoder.finish()]);
     const padded = new Uint8Array(await gpu.read(buffer.buffer));
-    return Uint8Array.from({ length: 4 * texture.width * texture.height }, (_, i) => padded[Math.floor(i / (4 * texture.width)) * row + (i % (4 * texture.width))]!);
+    return Uint8Array.from(
+      { length: 4 * texture.width * texture.height },
+      (_, i) => padded[Math.floor(i / (4 * texture.width)) * row + (i % (4 * texture.width))]!,
+    );
   }
 
-  it.each([["rows of 128 bytes", {}, undefined], ["rows of 256 bytes", { width: 64 }, undefined], ["through exact tiling", {}, "exact"]] as const)("hold the frames' bytes, which never came to the host: %s", async (_name, size, tiling) => {
+  it.each([
+    ["rows of 128 bytes", {}, undefined],
+    ["rows of 256 bytes", { width: 64 }, undefined],
+    ["through exact tiling", {}, "exact"],
+  ] as const)("hold the frames' bytes, which never came to the host: %s", async (_name, size, tiling) => {
     await using model = await CogVideoX.open(folder, { gpu, dtype: "f32" });
     const options = { prompt: PROMPT, seed: 7, frames: 17, samples: 2, ...size, ...(tiling ? { tiling } : {}) };
     const want = await model.generate(options);
     const got = await model.generate({ ...options, textures: true });
     expect(got.samples).toEqual([]);
-    expect(() => got.frames).toThrow("[generate] the frames were left on the device as textures, got a call that needs their bytes; generate without `textures`");
+    expect(() => got.frames).toThrow(
+      "[generate] the frames were left on the device as textures, got a call that needs their bytes; generate without `textures`",
+    );
     expect(got.textures.map((list) => list.length)).toEqual([17, 17]);
-    for (const [n, list] of got.textures.entries()) for (const [t, texture] of list.entries()) {
-      expect(Buffer.from(await bytesOf(texture)).equals(Buffer.from(want.samples[n]![t]!.data)), `sample ${n}, frame ${t}`).toBe(true);
-      // A canvas as Node has none: its context is this, the textures and the copy are real.
-      if (t === 0) {
-        let shown: GPUTexture | undefined;
-        let configuration: GPUCanvasConfiguration | undefined;
-        const canvas = { width: 1, height: 1 };
-        const context = {
-          canvas, getConfiguration: () => configuration, configure: (c: GPUCanvasConfiguration) => { configuration = c; },
-          getCurrentTexture: () => (shown = gpu.device.createTexture({ size: [canvas.width, canvas.height], format: configuration!.format, usage: configuration!.usage! | GPUTextureUsage.COPY_SRC })),
-        } as unknown as GPUCanvasContext;
-        showTexture(gpu, context, texture);
-        expect([canvas.width, canvas.height]).toEqual([texture.width, texture.height]);
-        expect(Buffer.from(await bytesOf(shown!)).equals(Buffer.from(want.samples[n]![t]!.data)), "on the canvas").toBe(true);
-        shown!.destroy();
+    for (const [n, list] of got.textures.entries())
+      for (const [t, texture] of list.entries()) {
+        expect(Buffer.from(await bytesOf(texture)).equals(Buffer.from(want.samples[n]![t]!.data)), `sample ${n}, frame ${t}`).toBe(true);
+        // A canvas as Node has none: its context is this, the textures and the copy are real.
+        if (t === 0) {
+          let shown: GPUTexture | undefined;
+          let configuration: GPUCanvasConfiguration | undefined;
+          const canvas = { width: 1, height: 1 };
+          const context = {
+            canvas,
+            getConfiguration: () => configuration,
+            configure: (c: GPUCanvasConfiguration) => {
+              configuration = c;
+            },
+            getCurrentTexture: () =>
+              (shown = gpu.device.createTexture({
+                size: [canvas.width, canvas.height],
+                format: configuration!.format,
+                usage: configuration!.usage! | GPUTextureUsage.COPY_SRC,
+              })),
+          } as unknown as GPUCanvasContext;
+          showTexture(gpu, context, texture);
+          expect([canvas.width, canvas.height]).toEqual([texture.width, texture.height]);
+          expect(Buffer.from(await bytesOf(shown!)).equals(Buffer.from(want.samples[n]![t]!.data)), "on the canvas").toBe(true);
+          shown!.destroy();
+        }
+        texture.destroy();
       }
-      texture.destroy();
-    }
-    await expect(model.generate({ prompt: PROMPT, textures: true, tiling: "reference" })).rejects.toThrow(/textures are made as frames are decoded, got tiling reference/);
+    await expect(model.generate({ prompt: PROMPT, textures: true, tiling: "reference" })).rejects.toThrow(
+      /textures are made as frames are decoded, got tiling reference/,
+    );
   });
 });
 
@@ -197,12 +251,18 @@ describe("a device of the model's own that is lost", () => {
       const warnings: string[] = [];
       const steps: number[] = [];
       const video = await model.generate({
-        ...options, onWarning: (message) => warnings.push(message),
-        onStep: ({ step }) => { steps.push(step); if (step === 2 && model.gpu === first) first.device.destroy(); },
+        ...options,
+        onWarning: (message) => warnings.push(message),
+        onStep: ({ step }) => {
+          steps.push(step);
+          if (step === 2 && model.gpu === first) first.device.destroy();
+        },
       });
       expect(bytes(video)).toBe(want);
       expect(steps).toEqual([1, 2, 3, 4]);
-      expect(warnings).toEqual([expect.stringMatching(/^\[generate\] the GPU device was lost \(.+\); it is opened again, and the generation goes on from step 2$/)]);
+      expect(warnings).toEqual([
+        expect.stringMatching(/^\[generate\] the GPU device was lost \(.+\); it is opened again, and the generation goes on from step 2$/),
+      ]);
       expect(model.gpu).not.toBe(first);
       expect(first.memory.allocated).toBe(0);
     }
@@ -211,10 +271,19 @@ describe("a device of the model's own that is lost", () => {
   it("is given up when it is lost again at the same step", async () => {
     await using model = await CogVideoX.open(folder, { dtype: "f32" });
     let losses = 0;
-    const failed = await model.generate({
-      prompt: PROMPT, seed: 7, frames: 1,
-      onProgress: (stage, done) => { if (stage === "denoise" && done === 0) { losses++; model.gpu.device.destroy(); } },
-    }).catch((error: unknown) => error);
+    const failed = await model
+      .generate({
+        prompt: PROMPT,
+        seed: 7,
+        frames: 1,
+        onProgress: (stage, done) => {
+          if (stage === "denoise" && done === 0) {
+            losses++;
+            model.gpu.device.destroy();
+          }
+        },
+      })
+      .catch((error: unknown) => error);
     expect(losses).toBe(2);
     expect((failed as Error).message).toMatch(/the GPU device was lost/);
     expect(failed).not.toBeInstanceOf(GenerationInterrupted);

@@ -35,7 +35,9 @@ async function expectFlat(times: number, work: () => Promise<void>, warm = Math.
   for (let i = warm; i < times; i++) await work();
   const after = await held();
   const grown = after.megabytes - before.megabytes;
-  console.log(`${times - warm} times: resident memory ${before.megabytes.toFixed(1)} → ${after.megabytes.toFixed(1)} MB, ${before.files} → ${after.files} open files`);
+  console.log(
+    `${times - warm} times: resident memory ${before.megabytes.toFixed(1)} → ${after.megabytes.toFixed(1)} MB, ${before.files} → ${after.files} open files`,
+  );
   expect(grown, "megabytes grown").toBeLessThan(20);
   expect(after.files, "open files").toBeLessThanOrEqual(before.files);
 }
@@ -59,10 +61,19 @@ it("200 loads that are given up half-way", async () => {
     const controller = new AbortController();
     const where = turn++ % 2 ? "load text encoder" : "load transformer";
     // Not expect().rejects: vitest keeps every promise that it is given until the test ends.
-    const failed = await model.generate({
-      prompt: "a red circle", seed: 1, frames: 1, steps: 1, width: 16, signal: controller.signal,
-      onProgress: (stage, done) => { if (stage === where && done > 0.6) controller.abort(new Error("enough")); },
-    }).catch((error: Error) => error.message);
+    const failed = await model
+      .generate({
+        prompt: "a red circle",
+        seed: 1,
+        frames: 1,
+        steps: 1,
+        width: 16,
+        signal: controller.signal,
+        onProgress: (stage, done) => {
+          if (stage === where && done > 0.6) controller.abort(new Error("enough"));
+        },
+      })
+      .catch((error: Error) => error.message);
     expect(failed).toBe("enough");
     expect(gpu.memory.allocated).toBe(before);
   });
@@ -71,17 +82,23 @@ it("200 loads that are given up half-way", async () => {
 // Without pipelines: Dawn compiles them on threads of its own, whose heaps grow by a few hundred KB a device for a while.
 it("30 devices, opened, used and closed", async () => {
   const data = values(1 << 18);
-  await expectFlat(30, async () => {
-    await using gpu = await limitedGpu({});
-    using buffer = gpu.buffer("data", data.byteLength, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC, data);
-    expect(new Float32Array(await gpu.read(buffer.buffer))[12345]).toBe(data[12345]);
-  }, 12);
+  await expectFlat(
+    30,
+    async () => {
+      await using gpu = await limitedGpu({});
+      using buffer = gpu.buffer("data", data.byteLength, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC, data);
+      expect(new Float32Array(await gpu.read(buffer.buffer))[12345]).toBe(data[12345]);
+    },
+    12,
+  );
 });
 
 it("devices that are closed, or lost and opened again, are collected, with what their listeners know", async () => {
   execFileSync(process.execPath, ["build.mjs", "--if-stale"], { cwd: ROOT });
   const script = join(folder, "reopen.mjs");
-  writeFileSync(script, `
+  writeFileSync(
+    script,
+    `
     import { Gpu } from ${JSON.stringify(join(ROOT, "dist/node.js"))};
     let collected = 0;
     const registry = new FinalizationRegistry(() => collected++);
@@ -100,6 +117,7 @@ it("devices that are closed, or lost and opened again, are collected, with what 
       for (let k = 0; k < 5; k++) { await new Promise((resolve) => setTimeout(resolve, 20)); gc(); }
     }
     console.log(collected);
-  `);
+  `,
+  );
   expect(execFileSync(process.execPath, ["--expose-gc", script], { encoding: "utf8", timeout: 60_000 })).toBe("12\n");
 });

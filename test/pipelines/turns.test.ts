@@ -14,7 +14,11 @@ import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoin
 const ROOT = join(import.meta.dirname, "../..");
 const prompt = "a red circle moving left";
 const bytes = ({ frames }: Video): string => Buffer.concat(frames.map((f) => f.data)).toString("base64");
-const outcome = (run: PromiseLike<unknown>): Promise<string> => Promise.resolve(run).then(() => "done", (error: Error) => error.message);
+const outcome = (run: PromiseLike<unknown>): Promise<string> =>
+  Promise.resolve(run).then(
+    () => "done",
+    (error: Error) => error.message,
+  );
 
 let gpu: Gpu;
 let folder: string;
@@ -37,10 +41,17 @@ describe.each([true, false])("with keep: %s", (keep) => {
     }
     const model = await open();
     let [running, most] = [0, 0];
-    const runs = [1, 2, 3].map((seed) => model.generate({ prompt, seed, frames: seed === 2 ? 1 : 9, onProgress: (stage, done) => {
-      if (stage === "load text encoder" && done === 0) most = Math.max(most, ++running);
-      if (stage === "decode" && done === 1) running--;
-    } }));
+    const runs = [1, 2, 3].map((seed) =>
+      model.generate({
+        prompt,
+        seed,
+        frames: seed === 2 ? 1 : 9,
+        onProgress: (stage, done) => {
+          if (stage === "load text encoder" && done === 0) most = Math.max(most, ++running);
+          if (stage === "decode" && done === 1) running--;
+        },
+      }),
+    );
     expect((await Promise.all(runs)).map(bytes)).toEqual(want);
     expect(most).toBe(1);
     await model[Symbol.asyncDispose]();
@@ -51,7 +62,14 @@ describe.each([true, false])("with keep: %s", (keep) => {
     const model = await CogVideoX.open(folder, { gpu, dtype: "f32", keep });
     const [first, waiting] = [new AbortController(), new AbortController()];
     const runs = [
-      model.generate({ prompt, seed: 1, signal: first.signal, onStep: ({ step }) => { if (step === 2) first.abort(new Error("enough")); } }),
+      model.generate({
+        prompt,
+        seed: 1,
+        signal: first.signal,
+        onStep: ({ step }) => {
+          if (step === 2) first.abort(new Error("enough"));
+        },
+      }),
       model.generate({ prompt, seed: 1, signal: waiting.signal }),
       model.generate({ prompt, seed: 1, width: 31 }),
       model.generate({ prompt, seed: 1, frames: 1 }),
@@ -67,24 +85,33 @@ describe.each([true, false])("with keep: %s", (keep) => {
   });
 
   it("dispose ends what is under way and what waits, in every stage, and frees all memory", async () => {
-    for (const at of ["load text encoder", "encode prompt", "load transformer", "denoise", "load decoder", "decode"]) for (const share of [0, 1]) {
-      const model = await CogVideoX.open(folder, { gpu, dtype: "f32", keep });
-      let ending: Promise<void> | undefined;
-      const run = model.generate({ prompt, seed: 1, onProgress: (stage, done) => { if (stage === at && done === share) ending ??= model[Symbol.asyncDispose](); } });
-      const [next, result] = [outcome(model.generate({ prompt, seed: 2 })), await outcome(run)];
-      await ending;
-      expect(gpu.memory.allocated, `${at} ${share}`).toBe(0);
-      const gone = "a model cannot be used after dispose; open it again, and await what is under way before";
-      if (!(at === "decode" && share === 1)) expect(result, at).toContain(gone);
-      expect(await next).toBe(`[generate] ${gone}`);
-      expect(await outcome(model.generate({ prompt }))).toBe(`[generate] ${gone}`);
-    }
+    for (const at of ["load text encoder", "encode prompt", "load transformer", "denoise", "load decoder", "decode"])
+      for (const share of [0, 1]) {
+        const model = await CogVideoX.open(folder, { gpu, dtype: "f32", keep });
+        let ending: Promise<void> | undefined;
+        const run = model.generate({
+          prompt,
+          seed: 1,
+          onProgress: (stage, done) => {
+            if (stage === at && done === share) ending ??= model[Symbol.asyncDispose]();
+          },
+        });
+        const [next, result] = [outcome(model.generate({ prompt, seed: 2 })), await outcome(run)];
+        await ending;
+        expect(gpu.memory.allocated, `${at} ${share}`).toBe(0);
+        const gone = "a model cannot be used after dispose; open it again, and await what is under way before";
+        if (!(at === "decode" && share === 1)) expect(result, at).toContain(gone);
+        expect(await next).toBe(`[generate] ${gone}`);
+        expect(await outcome(model.generate({ prompt }))).toBe(`[generate] ${gone}`);
+      }
   });
 
   it("may be disposed of, and released, from a generation's own callbacks", async () => {
     for (const callback of ["onStep", "onFrames"] as const) {
       const model = await CogVideoX.open(folder, { gpu, dtype: "f32", keep });
-      expect(await outcome(model.generate({ prompt, seed: 1, [callback]: () => model[Symbol.asyncDispose]() }))).toContain("cannot be used after dispose");
+      expect(await outcome(model.generate({ prompt, seed: 1, [callback]: () => model[Symbol.asyncDispose]() }))).toContain(
+        "cannot be used after dispose",
+      );
       expect(gpu.memory.allocated).toBe(0);
     }
     await using model = await CogVideoX.open(folder, { gpu, dtype: "f32", keep });
@@ -109,7 +136,15 @@ it("a call takes its options and lists as they are when it is made, alone or wai
 it("what is released while others wait is freed between them, also after a device was lost", async () => {
   await using model = await CogVideoX.open(folder, { gpu, dtype: "f32", keep: true });
   const held: number[] = [];
-  const later = (seed: number) => model.generate({ prompt, seed, frames: 1, onProgress: (stage, done) => { if (stage === "load text encoder" && done === 0) held.push(gpu.memory.allocated); } });
+  const later = (seed: number) =>
+    model.generate({
+      prompt,
+      seed,
+      frames: 1,
+      onProgress: (stage, done) => {
+        if (stage === "load text encoder" && done === 0) held.push(gpu.memory.allocated);
+      },
+    });
   await Promise.all([model.generate({ prompt, seed: 1, frames: 1, onStep: () => model.release() }), later(2), later(3)]);
   expect(held[0], "after the release").toBe(0);
   expect(held[1], "kept again").toBeGreaterThan(0);
@@ -121,7 +156,17 @@ it("what is released while others wait is freed between them, also after a devic
   await using own = await CogVideoX.open(folder, { dtype: "f32", keep: true });
   const [first, planned] = [own.gpu, own.requirements({ frames: 1 })];
   expect(own.requirements({ frames: 1 })).toBe(planned);
-  await own.generate({ prompt, seed: 1, frames: 1, onStep: ({ step }) => { if (step === 2 && own.gpu === first) { own.release(); first.device.destroy(); } } });
+  await own.generate({
+    prompt,
+    seed: 1,
+    frames: 1,
+    onStep: ({ step }) => {
+      if (step === 2 && own.gpu === first) {
+        own.release();
+        first.device.destroy();
+      }
+    },
+  });
   expect(own.gpu).not.toBe(first);
   expect(own.gpu.memory.allocated).toBe(0);
   expect(own.requirements({ frames: 1 }), "of another adapter").not.toBe(planned);
@@ -148,7 +193,8 @@ describe("a VideoVae", () => {
     expect(await Promise.all([vae.decode(latents(0.1)), vae.decode(latents(0.7))])).toEqual(want);
     const runs = [vae.decode(latents(0.1)), vae.decode(latents(0.2)), vae.encode(want[0]!)].map(outcome);
     await vae[Symbol.asyncDispose]();
-    for (const run of runs) expect(await run).toBe("[vae] a VideoVae cannot be used after dispose; open it again, and await what is under way before");
+    for (const run of runs)
+      expect(await run).toBe("[vae] a VideoVae cannot be used after dispose; open it again, and await what is under way before");
     expect(gpu.memory.allocated).toBe(0);
     // Before the first weight is there.
     const other = await VideoVae.open(folder, { gpu, dtype: "f32" });
@@ -163,13 +209,16 @@ describe("turns", () => {
   it("keep their order, whatever becomes of those before", async () => {
     const turns = new Turns("test", "it");
     const order: number[] = [];
-    const wait = (i: number, ms: number, fails = false) => turns.take(undefined, async () => {
-      await new Promise((resolve) => setTimeout(resolve, ms));
-      order.push(i);
-      if (fails) throw new Error(`${i}`);
-    });
+    const wait = (i: number, ms: number, fails = false) =>
+      turns.take(undefined, async () => {
+        await new Promise((resolve) => setTimeout(resolve, ms));
+        order.push(i);
+        if (fails) throw new Error(`${i}`);
+      });
     const controller = new AbortController();
-    const all = [wait(0, 20), wait(1, 5, true), turns.take(controller.signal, async () => void order.push(2)), wait(3, 1), wait(4, 0)].map(outcome);
+    const all = [wait(0, 20), wait(1, 5, true), turns.take(controller.signal, async () => void order.push(2)), wait(3, 1), wait(4, 0)].map(
+      outcome,
+    );
     controller.abort(new Error("2"));
     expect(await Promise.all(all)).toEqual(["done", "1", "2", "done", "done"]);
     expect(order).toEqual([0, 1, 3, 4]);
@@ -183,12 +232,15 @@ describe("turns", () => {
     const listen = (reason: unknown): void => void unhandled.push(reason);
     process.on("unhandledRejection", listen);
     const called: number[] = [];
-    const call = (i: number): Promise<string> => outcome(turns.callback(async () => {
-      called.push(i);
-      void turns.end();
-      await new Promise((resolve) => setTimeout(resolve, 5));
-      throw new Error("rejected after the end");
-    }));
+    const call = (i: number): Promise<string> =>
+      outcome(
+        turns.callback(async () => {
+          called.push(i);
+          void turns.end();
+          await new Promise((resolve) => setTimeout(resolve, 5));
+          throw new Error("rejected after the end");
+        }),
+      );
     expect(await call(1)).toContain("cannot be used after dispose");
     expect(await call(2)).toContain("cannot be used after dispose");
     await new Promise((resolve) => setTimeout(resolve, 30));
@@ -201,7 +253,9 @@ describe("turns", () => {
 it("a process whose generations were queued, aborted and disposed of comes to its end by itself", () => {
   execFileSync(process.execPath, ["build.mjs", "--if-stale"], { cwd: ROOT });
   const script = join(folder, "turns.mjs");
-  writeFileSync(script, `
+  writeFileSync(
+    script,
+    `
     import { CogVideoX, VideoVae } from ${JSON.stringify(join(ROOT, "dist/node.js"))};
     const model = await CogVideoX.open(${JSON.stringify(folder)}, { keep: true });
     const controller = new AbortController();
@@ -216,6 +270,9 @@ it("a process whose generations were queued, aborted and disposed of comes to it
     const vae = await VideoVae.open(${JSON.stringify(folder)});
     for (let i = 0; i < 2; i++) void vae.decode({ data: new Float32Array(96), frames: 3, channels: 4, height: 2, width: 4 });
     await vae[Symbol.asyncDispose]();
-  `);
-  expect(execFileSync(process.execPath, [script], { encoding: "utf8", timeout: 60_000 })).toMatch(/^fulfilled AbortError .*cannot be used after dispose.* 0\n$/);
+  `,
+  );
+  expect(execFileSync(process.execPath, [script], { encoding: "utf8", timeout: 60_000 })).toMatch(
+    /^fulfilled AbortError .*cannot be used after dispose.* 0\n$/,
+  );
 });

@@ -17,8 +17,25 @@ import { relativeL2, values } from "../support/compare.ts";
 import { memoryWeights, testGpu } from "../support/gpu.ts";
 
 const hardware: Capabilities = {
-  kind: "hardware", vendor: "", architecture: "", description: "", f16: true, subgroups: { min: 32, max: 64 }, subgroupMatrices: [{ m: 16, n: 16, k: 16 }, { m: 8, n: 8, k: 8 }], timestamps: false,
-  immediates: true, maxBindingBytes: 2 ** 30, maxBufferBytes: 2 ** 32, maxWorkgroupInvocations: 1024, maxWorkgroupBytes: 32768, maxStorageBuffers: 10, maxGrid: 65535, offsetAlignment: 256,
+  kind: "hardware",
+  vendor: "",
+  architecture: "",
+  description: "",
+  f16: true,
+  subgroups: { min: 32, max: 64 },
+  subgroupMatrices: [
+    { m: 16, n: 16, k: 16 },
+    { m: 8, n: 8, k: 8 },
+  ],
+  timestamps: false,
+  immediates: true,
+  maxBindingBytes: 2 ** 30,
+  maxBufferBytes: 2 ** 32,
+  maxWorkgroupInvocations: 1024,
+  maxWorkgroupBytes: 32768,
+  maxStorageBuffers: 10,
+  maxGrid: 65535,
+  offsetAlignment: 256,
 };
 const adapters: Record<string, Capabilities> = {
   "a GPU": hardware,
@@ -29,7 +46,14 @@ const adapters: Record<string, Capabilities> = {
 };
 
 /** One node of each op that has a choice; sizes past whole tiles. */
-const cases: Record<string, { build(graph: Graph): Tensor; inputs: Record<string, Float32Array>; weights?: Record<string, { data: Float32Array; shape: readonly number[] }> }> = {
+const cases: Record<
+  string,
+  {
+    build(graph: Graph): Tensor;
+    inputs: Record<string, Float32Array>;
+    weights?: Record<string, { data: Float32Array; shape: readonly number[] }>;
+  }
+> = {
   matmul: {
     build: (g) => matmul(g.input("x", [2, 35, 32]), g.weight("w", [68, 32]), { bias: g.weight("b", [68]), activation: "gelu" }),
     inputs: { x: values(2 * 35 * 32, 1) },
@@ -45,9 +69,18 @@ const cases: Record<string, { build(graph: Graph): Tensor; inputs: Record<string
     inputs: { q: values(2 * 37 * 32, 1), k: values(2 * 37 * 32, 2), v: values(2 * 37 * 32, 3) },
   },
   layer_norm: {
-    build: (g) => layerNorm(g.input("x", [70, 260]), {
-      weight: g.weight("w", [260]), bias: g.weight("b", [260]), modulation: { table: g.input("t", [4, 260]), rows: g.constant("rows", Uint32Array.from({ length: 70 }, (_, r) => (r < 21 ? 0 : 2))) },
-    }),
+    build: (g) =>
+      layerNorm(g.input("x", [70, 260]), {
+        weight: g.weight("w", [260]),
+        bias: g.weight("b", [260]),
+        modulation: {
+          table: g.input("t", [4, 260]),
+          rows: g.constant(
+            "rows",
+            Uint32Array.from({ length: 70 }, (_, r) => (r < 21 ? 0 : 2)),
+          ),
+        },
+      }),
     inputs: { x: values(70 * 260, 1), t: values(4 * 260, 4) },
     weights: { w: { data: values(260, 2), shape: [260] }, b: { data: values(260, 3), shape: [260] } },
   },
@@ -57,12 +90,18 @@ const cases: Record<string, { build(graph: Graph): Tensor; inputs: Record<string
     weights: { w: { data: values(260, 2), shape: [260] } },
   },
   qk_norm_rope: {
-    build: (g) => qkNormRope(g.input("q", [3, 37, 32]), g.input("k", [3, 37, 32]), { norm: { q: g.weight("nq", [2, 32]), k: g.weight("nk", [2, 32]), eps: 1e-6 } }).q,
+    build: (g) =>
+      qkNormRope(g.input("q", [3, 37, 32]), g.input("k", [3, 37, 32]), {
+        norm: { q: g.weight("nq", [2, 32]), k: g.weight("nk", [2, 32]), eps: 1e-6 },
+      }).q,
     inputs: { q: values(3 * 37 * 32, 1), k: values(3 * 37 * 32, 2) },
     weights: { nq: { data: values(64, 3), shape: [2, 32] }, nk: { data: values(64, 4), shape: [2, 32] } },
   },
   group_norm_apply: {
-    build: (g) => groupNormApply(g.input("x", [2, 3, 5, 7, 8]), g.input("norm", [2, 2, 8]), g.weight("w", [8]), g.weight("b", [8]), { activation: "silu" }),
+    build: (g) =>
+      groupNormApply(g.input("x", [2, 3, 5, 7, 8]), g.input("norm", [2, 2, 8]), g.weight("w", [8]), g.weight("b", [8]), {
+        activation: "silu",
+      }),
     inputs: { x: values(2 * 3 * 5 * 7 * 8, 1), norm: values(32, 2) },
     weights: { w: { data: values(8, 3), shape: [8] }, b: { data: values(8, 4), shape: [8] } },
   },
@@ -76,7 +115,16 @@ const plan = (name: string, caps: Capabilities, provider = memoryWeights(cases[n
 
 describe("a choice", () => {
   it("is shared by sizes up to a power of two, and by all that are large", () => {
-    expect([1, 16, 17, 64, 65, 16384, 16385, 1e7].map(sizeClass)).toEqual(["≤16", "≤16", "≤32", "≤64", "≤128", "≤16384", ">16384", ">16384"]);
+    expect([1, 16, 17, 64, 65, 16384, 16385, 1e7].map(sizeClass)).toEqual([
+      "≤16",
+      "≤16",
+      "≤32",
+      "≤64",
+      "≤128",
+      "≤16384",
+      ">16384",
+      ">16384",
+    ]);
     expect(choiceKey("matmul", { m: 1000 }, { n: 1920, k: 64 }, ["f16", "f32"])).toBe("matmul m≤1024 n=1920 k=64 f16 f32");
     expect(variantLabel({ name: "tiled", bm: 64, consts: { SM: 4 } } as Variant)).toBe("tiled bm=64 SM=4");
   });
@@ -93,24 +141,46 @@ describe("a choice", () => {
         if (next !== undefined && sizeClass(m) === sizeClass(next)) expect(labels(of(next)), `${m} and ${next}`).toEqual(found);
       }
     };
-    for (const half of [true, false]) for (const [n, k] of [[4, 4], [20, 8], [64, 64], [1920, 1920], [7680, 1928], [128, 16]] as const) {
-      byClass((m) => matmulCandidates(caps, { m, n, k, half }));
-      for (const [kw, stride] of [[3, 1], [1, 1], [3, 2]] as const) byClass((m) => conv3dCandidates(caps, { m, n, cin: k, kw, stride, half }));
-    }
+    for (const half of [true, false])
+      for (const [n, k] of [
+        [4, 4],
+        [20, 8],
+        [64, 64],
+        [1920, 1920],
+        [7680, 1928],
+        [128, 16],
+      ] as const) {
+        byClass((m) => matmulCandidates(caps, { m, n, k, half }));
+        for (const [kw, stride] of [
+          [3, 1],
+          [1, 1],
+          [3, 2],
+        ] as const)
+          byClass((m) => conv3dCandidates(caps, { m, n, cin: k, kw, stride, half }));
+      }
     for (const d of [16, 64]) expect(new Set(labels(attentionCandidates(caps, d, false))).size).toBeGreaterThan(1);
-    for (const d of [4, 64, 1920, 3072, 6148]) for (const gains of [true, false]) byClass((rows) => layerNormCandidates(caps, rows, d, gains));
+    for (const d of [4, 64, 1920, 3072, 6148])
+      for (const gains of [true, false]) byClass((rows) => layerNormCandidates(caps, rows, d, gains));
     for (const spatial of [true, false]) byClass(() => groupNormApplyCandidates(caps, spatial));
   });
 
   it("takes tiles that a workgroup holds", () => {
     for (const caps of [adapters["a GPU"]!, adapters["a GPU of default limits"]!]) {
-      for (const variant of [...matmulCandidates(caps, { m: 17776, n: 1920, k: 1920, half: false }), ...conv3dCandidates(caps, { m: 1e6, n: 128, cin: 128, kw: 3, stride: 1, half: false })]) {
+      for (const variant of [
+        ...matmulCandidates(caps, { m: 17776, n: 1920, k: 1920, half: false }),
+        ...conv3dCandidates(caps, { m: 1e6, n: 128, cin: 128, kw: 3, stride: 1, half: false }),
+      ]) {
         if (variant.name !== "tiled") continue;
-        expect(16 * (variant.bm * (variant.bk / 4 + 1) + variant.bk * (variant.bn / 4 + 4)), variantLabel(variant)).toBeLessThanOrEqual(caps.maxWorkgroupBytes);
+        expect(16 * (variant.bm * (variant.bk / 4 + 1) + variant.bk * (variant.bn / 4 + 4)), variantLabel(variant)).toBeLessThanOrEqual(
+          caps.maxWorkgroupBytes,
+        );
       }
     }
     expect(matmulCandidates(hardware, { m: 17776, n: 1920, k: 1920, half: false })[0]).toMatchObject({ bm: 128, bn: 128 });
-    expect(matmulCandidates(adapters["a GPU of default limits"]!, { m: 17776, n: 1920, k: 1920, half: false })[0]).toMatchObject({ bm: 64, bn: 64 });
+    expect(matmulCandidates(adapters["a GPU of default limits"]!, { m: 17776, n: 1920, k: 1920, half: false })[0]).toMatchObject({
+      bm: 64,
+      bn: 64,
+    });
   });
 });
 
@@ -127,11 +197,18 @@ describe.each(Object.keys(cases))("%s", (name) => {
         const tuned = plan(name, caps2);
         expect(tuned.choices[0]).toMatchObject({ variant: wanted, tuned: true });
         expect(tuned.steps.at(-1)!.chosen).toBe("tuned");
-        expect(tuned.steps.map((s) => s.label), "the same table, the same plan").toEqual(plan(name, caps2).steps.map((s) => s.label));
+        expect(
+          tuned.steps.map((s) => s.label),
+          "the same table, the same plan",
+        ).toEqual(plan(name, caps2).steps.map((s) => s.label));
         if (wanted !== choice!.variant) expect(tuned.steps.map((s) => s.label)).not.toEqual(untuned.steps.map((s) => s.label));
       }
-      expect(plan(name, { ...caps, tuning: { "matmul of another shape": "octet" } }).steps.map((s) => s.label)).toEqual(untuned.steps.map((s) => s.label));
-      expect(() => plan(name, { ...caps, tuning: { [choice!.key]: "warp bm=8" } })).toThrow(/^\[tuning\] a tuned variant must be one that this adapter can run, got "warp bm=8" for ".+", which has ".+; run `cogwheel tune` again/);
+      expect(plan(name, { ...caps, tuning: { "matmul of another shape": "octet" } }).steps.map((s) => s.label)).toEqual(
+        untuned.steps.map((s) => s.label),
+      );
+      expect(() => plan(name, { ...caps, tuning: { [choice!.key]: "warp bm=8" } })).toThrow(
+        /^\[tuning\] a tuned variant must be one that this adapter can run, got "warp bm=8" for ".+", which has ".+; run `cogwheel tune` again/,
+      );
     }
   });
 
@@ -143,7 +220,9 @@ describe.each(Object.keys(cases))("%s", (name) => {
     const [choice] = plan(name, gpu.caps).choices;
     using store = new WeightStore(gpu, provider);
     // A CPU adapter takes up to 10 seconds to compile a kernel for GPUs: one of them will do.
-    const run = choice!.candidates.filter((label, i, all) => gpu.caps.kind === "hardware" || !/^(tiled|flash)/.test(label) || i === all.length - 1);
+    const run = choice!.candidates.filter(
+      (label, i, all) => gpu.caps.kind === "hardware" || !/^(tiled|flash)/.test(label) || i === all.length - 1,
+    );
     expect(run.length).toBeGreaterThan(1);
     for (const wanted of run) {
       using program = await Program.create(gpu, plan(name, { ...gpu.caps, tuning: { [choice!.key]: wanted } }, provider), store);

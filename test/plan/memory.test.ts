@@ -30,20 +30,29 @@ describe("planMemory", () => {
         const first = roll(60);
         return { id, name: `t${id}`, bytes: 4 * (1 + roll(roll(4) === 0 ? 50_000 : 400)), first, last: first + roll(12) };
       });
-      const enemies = Array.from({ length: roll(30) }, () => [roll(tensors.length), roll(tensors.length)] as [number, number]).filter(([a, b]) => a !== b && alike(tensors[a]!, tensors[b]!));
+      const enemies = Array.from({ length: roll(30) }, () => [roll(tensors.length), roll(tensors.length)] as [number, number]).filter(
+        ([a, b]) => a !== b && alike(tensors[a]!, tensors[b]!),
+      );
       const limit = 1 << 20;
       const plan = planMemory(tensors, enemies, 256, limit);
       const at = (t: Lifetime) => plan.placements.get(t.id)!;
       for (const [i, a] of tensors.entries()) {
-        if (at(a).offset % 256 || at(a).offset + a.bytes > plan.arenas[at(a).arena]!) expect.fail(`seed ${seed}: ${a.name} lies at ${at(a).offset} of ${plan.arenas[at(a).arena]}`);
+        if (at(a).offset % 256 || at(a).offset + a.bytes > plan.arenas[at(a).arena]!)
+          expect.fail(`seed ${seed}: ${a.name} lies at ${at(a).offset} of ${plan.arenas[at(a).arena]}`);
         for (const b of tensors.slice(i + 1)) {
           if (!alike(a, b) || at(a).arena !== at(b).arena) continue;
-          if (at(a).offset + a.bytes > at(b).offset && at(b).offset + b.bytes > at(a).offset) expect.fail(`seed ${seed}: ${a.name} and ${b.name} lie on each other`);
+          if (at(a).offset + a.bytes > at(b).offset && at(b).offset + b.bytes > at(a).offset)
+            expect.fail(`seed ${seed}: ${a.name} and ${b.name} lie on each other`);
         }
       }
-      for (const [a, b] of enemies) expect(plan.placements.get(a)!.arena, `seed ${seed}: ${a} and ${b} share an arena`).not.toBe(plan.placements.get(b)!.arena);
+      for (const [a, b] of enemies)
+        expect(plan.placements.get(a)!.arena, `seed ${seed}: ${a} and ${b} share an arena`).not.toBe(plan.placements.get(b)!.arena);
       expect(Math.max(...plan.arenas)).toBeLessThanOrEqual(limit);
-      if (enemies.length === 0) waste = Math.max(waste, plan.arenas.reduce((a, b) => a + b, 0) / largestLiveSet(tensors.map((t) => ({ ...t, bytes: Math.ceil(t.bytes / 256) * 256 }))));
+      if (enemies.length === 0)
+        waste = Math.max(
+          waste,
+          plan.arenas.reduce((a, b) => a + b, 0) / largestLiveSet(tensors.map((t) => ({ ...t, bytes: Math.ceil(t.bytes / 256) * 256 }))),
+        );
     }
     expect(waste, "worst plan without enemies, as a multiple of the largest live set").toBeLessThan(1.35);
   });
@@ -57,7 +66,9 @@ describe("planMemory", () => {
   it("takes another arena when one is full, and refuses what fits none", () => {
     const tensors = [0, 1, 2].map((id) => ({ id, name: `t${id}`, bytes: 1024, first: 0, last: 1 }));
     expect(planMemory(tensors, [], 256, 2048).arenas).toEqual([2048, 1024]);
-    expect(() => planMemory(tensors, [], 256, 512)).toThrow(/^\[graph\] a tensor must fit a buffer of 512 bytes on this adapter, got 1024 for t0; /);
+    expect(() => planMemory(tensors, [], 256, 512)).toThrow(
+      /^\[graph\] a tensor must fit a buffer of 512 bytes on this adapter, got 1024 for t0; /,
+    );
   });
 });
 
@@ -71,11 +82,20 @@ function recordRandom(graph: Graph, seed: number): Tensor[] {
   const one = () => made[made.length - 1 - roll(Math.min(made.length, 6))]!;
   for (let i = 12 + roll(20); i > 0; i--) {
     switch (roll(5)) {
-      case 0: made.push(silu(one())); break;
-      case 1: made.push(rmsNorm(one(), graph.weight("norm", [WIDTH]))); break;
-      case 2: made.push(matmul(one(), graph.weight(`w${roll(2)}`, [WIDTH, WIDTH]), { residual: one() })); break;
-      case 3: made.push(graph.reshape(silu(graph.reshape(one(), [rows * WIDTH])), [rows, WIDTH])); break;
-      default: made.push(gatedGelu(matmul(one(), graph.weight("wide", [2 * WIDTH, WIDTH]))));
+      case 0:
+        made.push(silu(one()));
+        break;
+      case 1:
+        made.push(rmsNorm(one(), graph.weight("norm", [WIDTH])));
+        break;
+      case 2:
+        made.push(matmul(one(), graph.weight(`w${roll(2)}`, [WIDTH, WIDTH]), { residual: one() }));
+        break;
+      case 3:
+        made.push(graph.reshape(silu(graph.reshape(one(), [rows * WIDTH])), [rows, WIDTH]));
+        break;
+      default:
+        made.push(gatedGelu(matmul(one(), graph.weight("wide", [2 * WIDTH, WIDTH]))));
     }
   }
   return made.slice(2);
@@ -103,7 +123,8 @@ function checkPlan(plan: Plan): void {
       if (known) known.last = at;
       else life.set(root.id, { first: at, last: at, bytes: root.bytes, name: root.name });
     }
-    for (const arena of used.read) expect(used.read_write.has(arena), `dispatch ${at} (${step.node.name}) reads and writes arena ${arena}`).toBe(false);
+    for (const arena of used.read)
+      expect(used.read_write.has(arena), `dispatch ${at} (${step.node.name}) reads and writes arena ${arena}`).toBe(false);
   });
   const all = [...life];
   for (const [i, [a, first]] of all.entries()) {

@@ -13,18 +13,42 @@ import { testGpu } from "../support/gpu.ts";
 const weights = { type: () => "f32" as const };
 const XXL = { d_model: 4096, d_kv: 64, d_ff: 10240, num_layers: 3, num_heads: 64, vocab_size: 32128, feed_forward_proj: "gated-gelu" };
 const denoise = (config: object, dtype: "f32" | "f16" = "f32"): Graph =>
-  denoiseGraph(parseTransformerConfig({ ...config, num_layers: 4 }), weights, { samples: 1, frames: 3, height: 24, width: 32, textLength: 226, guidance: true, stochastic: false }, dtype);
+  denoiseGraph(
+    parseTransformerConfig({ ...config, num_layers: 4 }),
+    weights,
+    { samples: 1, frames: 3, height: 24, width: 32, textLength: 226, guidance: true, stochastic: false },
+    dtype,
+  );
 const vae = (part: "encode" | "decode", frames: number, side: number, dtype: "f32" | "f16" = "f32"): Graph[] =>
-  vaeGraphs(parseVaeConfig({}), weights, { part, batch: 1, frames, height: side, width: side, format: part === "decode" ? "rgba" : "sample", dtype }).graphs;
+  vaeGraphs(parseVaeConfig({}), weights, {
+    part,
+    batch: 1,
+    frames,
+    height: side,
+    width: side,
+    format: part === "decode" ? "rgba" : "sample",
+    dtype,
+  }).graphs;
 
 /** The limits of a GPU: this machine's own may cut the work otherwise. */
-const gpuCaps = async () => ({ ...(await testGpu()).caps, kind: "hardware" as const, f16: true, maxBindingBytes: 2 ** 31, maxBufferBytes: 2 ** 32 });
+const gpuCaps = async () => ({
+  ...(await testGpu()).caps,
+  kind: "hardware" as const,
+  f16: true,
+  maxBindingBytes: 2 ** 31,
+  maxBufferBytes: 2 ** 32,
+});
 
 /** Bytes of the activations' arenas, as a multiple of the largest set of activations alive at once. */
 async function share(graph: Graph, kind: "hardware" | "software"): Promise<number> {
-  const { steps, bytes: { activations, lowerBound } } = compile(graph, { ...(await gpuCaps()), kind });
+  const {
+    steps,
+    bytes: { activations, lowerBound },
+  } = compile(graph, { ...(await gpuCaps()), kind });
   // Weights of a checkpoint are packed while they load, and every token is in a segment.
-  expect(steps.filter(({ dispatch: { kernel } }) => ["pack_operand", "zero_rows"].includes(kernel.name)).map((step) => step.node.name)).toEqual([]);
+  expect(
+    steps.filter(({ dispatch: { kernel } }) => ["pack_operand", "zero_rows"].includes(kernel.name)).map((step) => step.node.name),
+  ).toEqual([]);
   return activations / lowerBound;
 }
 

@@ -47,8 +47,14 @@ describe("a table", () => {
     ["[]", "a tuning table must hold a JSON object, got a list"],
     ['{"format":2}', "a tuning table must have format 1, got 2"],
     ['{"format":1,"adapter":{"vendor":1}}', "a tuning table must name its adapter's vendor, architecture and device, got "],
-    ['{"format":1,"adapter":{"vendor":"","architecture":"","device":""}}', "a tuning table must have driver, capabilities and kernels, got one without"],
-    ['{"format":1,"adapter":{"vendor":"","architecture":"","device":""},"driver":"","capabilities":"","kernels":"","choices":{"a":1}}', "a tuning table's choices must be variants by key, got "],
+    [
+      '{"format":1,"adapter":{"vendor":"","architecture":"","device":""}}',
+      "a tuning table must have driver, capabilities and kernels, got one without",
+    ],
+    [
+      '{"format":1,"adapter":{"vendor":"","architecture":"","device":""},"driver":"","capabilities":"","kernels":"","choices":{"a":1}}',
+      "a tuning table's choices must be variants by key, got ",
+    ],
   ])("is not %s", (text, message) => {
     expect(() => parseTuning(text)).toThrow(`[tuning] ${message}`);
   });
@@ -57,7 +63,9 @@ describe("a table", () => {
     const { tuningHeader: here } = await testGpu();
     const made = await table();
     expect(whyStale(made, here)).toBeUndefined();
-    expect(whyStale({ ...made, adapter: { ...made.adapter, device: "another" } }, here)).toMatch(/^it was measured on another adapter \(device "another"/);
+    expect(whyStale({ ...made, adapter: { ...made.adapter, device: "another" } }, here)).toMatch(
+      /^it was measured on another adapter \(device "another"/,
+    );
     expect(whyStale({ ...made, driver: "24.1" }, here)).toMatch(/^it was measured with another driver \("24.1"/);
     expect(whyStale({ ...made, kernels: "0123" }, here)).toMatch(/^it was measured with other kernels \(0123, here [0-9a-f]{12}\)$/);
     expect(whyStale({ ...made, capabilities: "0" }, here)).toBe("the adapter can do other things than when it was measured");
@@ -98,9 +106,21 @@ describe("Gpu.open", () => {
   });
 
   it.each<[string, (made: TuningTable) => string, RegExp]>([
-    ["another driver's", (made) => JSON.stringify({ ...made, driver: "old" }), /^\[tuning\] \S+\.json is not used: it was measured with another driver \("old", here ".*"\); run `cogwheel tune` again$/],
-    ["other kernels'", (made) => JSON.stringify({ ...made, kernels: "old" }), /^\[tuning\] \S+\.json is not used: it was measured with other kernels/],
-    ["a broken", () => '{"format": 1, "adap', /^\[tuning\] \S+\.json is not used: a tuning table must be JSON, got .*; run `cogwheel tune` again$/],
+    [
+      "another driver's",
+      (made) => JSON.stringify({ ...made, driver: "old" }),
+      /^\[tuning\] \S+\.json is not used: it was measured with another driver \("old", here ".*"\); run `cogwheel tune` again$/,
+    ],
+    [
+      "other kernels'",
+      (made) => JSON.stringify({ ...made, kernels: "old" }),
+      /^\[tuning\] \S+\.json is not used: it was measured with other kernels/,
+    ],
+    [
+      "a broken",
+      () => '{"format": 1, "adap',
+      /^\[tuning\] \S+\.json is not used: a tuning table must be JSON, got .*; run `cogwheel tune` again$/,
+    ],
   ])("leaves %s table out, with one line", async (_what, text, line) => {
     const made = await table();
     await writeTuning(tuningFile(made), text(made));
@@ -111,13 +131,42 @@ describe("Gpu.open", () => {
   });
 
   it.each<[string, (path: string, made: TuningTable) => void, RegExp]>([
-    ["nests without end", (path, made) => writeFileSync(path, JSON.stringify(made).replace('"choices":{', `"choices":{"deep":${"[".repeat(200_000)}${"]".repeat(200_000)},`)), /^\[tuning\] \S+\.json is not used: a tuning table must nest at most 64 deep, got deeper; run `cogwheel tune` again$/],
-    ["is deep where its format must be", (path) => writeFileSync(path, `{"format":${"[".repeat(60)}${"]".repeat(60)}}`), /^\[tuning\] \S+ is not used: a tuning table must have format 1, got \[/],
-    ["is huge", (path) => (writeFileSync(path, "{"), truncateSync(path, 3e9)), /^\[tuning\] \S+ must be a file that can be read, got 3000000000 bytes, where a table has at most 16777216; correct it, or take it away$/],
-    ["is a folder", (path) => mkdirSync(join(path, "inner"), { recursive: true }), /^\[tuning\] \S+ must be a file that can be read, got a folder; /],
+    [
+      "nests without end",
+      (path, made) =>
+        writeFileSync(path, JSON.stringify(made).replace('"choices":{', `"choices":{"deep":${"[".repeat(200_000)}${"]".repeat(200_000)},`)),
+      /^\[tuning\] \S+\.json is not used: a tuning table must nest at most 64 deep, got deeper; run `cogwheel tune` again$/,
+    ],
+    [
+      "is deep where its format must be",
+      (path) => writeFileSync(path, `{"format":${"[".repeat(60)}${"]".repeat(60)}}`),
+      /^\[tuning\] \S+ is not used: a tuning table must have format 1, got \[/,
+    ],
+    [
+      "is huge",
+      (path) => (writeFileSync(path, "{"), truncateSync(path, 3e9)),
+      /^\[tuning\] \S+ must be a file that can be read, got 3000000000 bytes, where a table has at most 16777216; correct it, or take it away$/,
+    ],
+    [
+      "is a folder",
+      (path) => mkdirSync(join(path, "inner"), { recursive: true }),
+      /^\[tuning\] \S+ must be a file that can be read, got a folder; /,
+    ],
     ["is a list", (path) => writeFileSync(path, "[1]"), /a tuning table must hold a JSON object, got a list/],
-    ["says a thing twice", (path, made) => writeFileSync(path, JSON.stringify(made).replace("{", '{"format":1,')), /must hold a name once in an object, got "format" twice/],
-    ["is not text", (path) => writeFileSync(path, Uint8Array.from({ length: 300 }, (_, i) => i & 255)), /a tuning table must be JSON/],
+    [
+      "says a thing twice",
+      (path, made) => writeFileSync(path, JSON.stringify(made).replace("{", '{"format":1,')),
+      /must hold a name once in an object, got "format" twice/,
+    ],
+    [
+      "is not text",
+      (path) =>
+        writeFileSync(
+          path,
+          Uint8Array.from({ length: 300 }, (_, i) => i & 255),
+        ),
+      /a tuning table must be JSON/,
+    ],
   ])("a table that %s is left out with one line, and replaced by the next", async (_what, spoil, line) => {
     const made = await table();
     const path = join(cache, "cogwheel/tuning", tuningFile(made));
@@ -137,12 +186,16 @@ describe("Gpu.open", () => {
   it("takes an app's table that holds itself for what it is", async () => {
     const ring: Record<string, unknown> = {};
     ring["format"] = ring;
-    await expect(open({ tuning: ring as unknown as TuningTable })).rejects.toThrow("[tuning] a tuning table must have format 1, got an object; run `cogwheel tune` again");
+    await expect(open({ tuning: ring as unknown as TuningTable })).rejects.toThrow(
+      "[tuning] a tuning table must have format 1, got an object; run `cogwheel tune` again",
+    );
   });
 
   it.skipIf(!existsSync("/dev/zero"))("does not read an endless file", async () => {
     process.env["COGWHEEL_TUNING"] = "/dev/zero";
-    expect((await open()).warnings).toEqual(["[tuning] COGWHEEL_TUNING=/dev/zero must be a file that can be read, got a device or pipe; correct it, or take it away"]);
+    expect((await open()).warnings).toEqual([
+      "[tuning] COGWHEEL_TUNING=/dev/zero must be a file that can be read, got a device or pipe; correct it, or take it away",
+    ]);
   });
 
   it("goes by COGWHEEL_TUNING: off, or a file", async () => {
@@ -160,7 +213,9 @@ describe("Gpu.open", () => {
 
   it("says where it could not store", async () => {
     writeFileSync(join(cache, "cogwheel"), "a file where a folder must be");
-    await expect(writeTuning("x.json", "{}")).rejects.toThrow(/^\[tuning\] .*x\.json must be a place that can be written, got .*; set XDG_CACHE_HOME to a folder that can be$/);
+    await expect(writeTuning("x.json", "{}")).rejects.toThrow(
+      /^\[tuning\] .*x\.json must be a place that can be written, got .*; set XDG_CACHE_HOME to a folder that can be$/,
+    );
     expect(await readTuning("x.json")).toBeUndefined();
   });
 });

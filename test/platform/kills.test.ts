@@ -13,15 +13,26 @@ let script: string;
 beforeAll(async () => {
   place = realpathSync(mkdtempSync(join(tmpdir(), "cogwheel-kills-")));
   script = join(place, "write.mjs");
-  writeFileSync(join(place, "write.ts"), `import ${JSON.stringify(resolve("src/base/dispose.ts"))};
+  writeFileSync(
+    join(place, "write.ts"),
+    `import ${JSON.stringify(resolve("src/base/dispose.ts"))};
     import { openOutput } from ${JSON.stringify(resolve("src/platform/output-node.ts"))};
     const [path, count, level] = process.argv.slice(2);
     const folder = path.endsWith("/");
     const output = await openOutput(path, folder ? "folder" : "file");
     for (let i = 1; i <= Number(count); i++) await output.write(new Uint8Array(200).fill(Number(level)), folder ? \`frame-000\${i}.png\` : undefined);
     await output.commit();
-    await output[Symbol.asyncDispose]();`);
-  await build({ entryPoints: [join(place, "write.ts")], outfile: script, bundle: true, format: "esm", platform: "node", target: "node20", logLevel: "warning" });
+    await output[Symbol.asyncDispose]();`,
+  );
+  await build({
+    entryPoints: [join(place, "write.ts")],
+    outfile: script,
+    bundle: true,
+    format: "esm",
+    platform: "node",
+    target: "node20",
+    logLevel: "warning",
+  });
 });
 afterAll(() => rmSync(place, { recursive: true, force: true }));
 
@@ -81,9 +92,9 @@ async function withLeftovers(path: string): Promise<string> {
 it("of runs that write to one place at once each succeeds, and one of them is there, whole", async () => {
   const folder = mkdtempSync(join(place, "many-"));
   const levels = [1, 2, 3, 4, 5, 6];
-  const wanted = await Promise.all(levels.map((level) => whole("frames/", level % 3 + 1, level)));
+  const wanted = await Promise.all(levels.map((level) => whole("frames/", (level % 3) + 1, level)));
   for (let round = 0; round < 3; round++) {
-    await Promise.all(levels.map((level) => write(join(folder, "frames/"), level % 3 + 1, level)));
+    await Promise.all(levels.map((level) => write(join(folder, "frames/"), (level % 3) + 1, level)));
     expect(wanted).toContain(stateOf(join(folder, "frames")));
     expect(readdirSync(folder)).toEqual(["frames"]);
   }

@@ -28,7 +28,16 @@ beforeAll(async () => {
      try { const { name, kind, advice } = await requestGpuAdapter(); console.log(JSON.stringify({ name, kind, advice, args: process.argv.slice(2), parent: process.ppid })); }
      catch (error) { console.log(error.message); process.exitCode = 7; }`,
   );
-  await build({ entryPoints: ["src/cli/launch.ts", join(folder, "name.ts")], outdir: folder, entryNames: "[name]", bundle: true, format: "esm", platform: "node", packages: "external", logLevel: "warning" });
+  await build({
+    entryPoints: ["src/cli/launch.ts", join(folder, "name.ts")],
+    outdir: folder,
+    entryNames: "[name]",
+    bundle: true,
+    format: "esm",
+    platform: "node",
+    packages: "external",
+    logLevel: "warning",
+  });
   writeFileSync(
     script("wait"),
     `process.on("SIGINT", () => { console.log("stopping"); setTimeout(() => process.exit(130), 100); });
@@ -63,8 +72,14 @@ withSwiftShader("the launcher, with SwiftShader from npm (x64 Linux)", () => {
   });
 
   it("falls back to SwiftShader when the system's drivers are refused", () => {
-    writeFileSync(join(folder, "broken.json"), JSON.stringify({ file_format_version: "1.0.0", ICD: { library_path: "./libnone.so", api_version: "1.0.0" } }));
-    const { out } = launch(["--exec", script("name")], { VK_DRIVER_FILES: join(process.cwd(), folder, "broken.json"), XDG_DATA_DIRS: "/nowhere" });
+    writeFileSync(
+      join(folder, "broken.json"),
+      JSON.stringify({ file_format_version: "1.0.0", ICD: { library_path: "./libnone.so", api_version: "1.0.0" } }),
+    );
+    const { out } = launch(["--exec", script("name")], {
+      VK_DRIVER_FILES: join(process.cwd(), folder, "broken.json"),
+      XDG_DATA_DIRS: "/nowhere",
+    });
     expect(JSON.parse(out).name).toMatch(lavapipeManifest() ? /llvmpipe|SwiftShader/ : /SwiftShader/);
   });
 
@@ -72,7 +87,9 @@ withSwiftShader("the launcher, with SwiftShader from npm (x64 Linux)", () => {
     const { out } = launch(["--exec", script("name")], noLoader());
     const found = JSON.parse(out) as { parent: number };
     expect(found.parent).not.toBe(process.pid);
-    const named = JSON.parse(launch(["--adapter", "swiftshader", "--exec", launcher, "--adapter", "swiftshader", "--exec", script("name")], noLoader()).out);
+    const named = JSON.parse(
+      launch(["--adapter", "swiftshader", "--exec", launcher, "--adapter", "swiftshader", "--exec", script("name")], noLoader()).out,
+    );
     expect(named.name).toContain("SwiftShader");
   });
 
@@ -88,8 +105,14 @@ withSwiftShader("the launcher, with SwiftShader from npm (x64 Linux)", () => {
     expect(launch(["--exec"]).status).toBe(2);
   });
 
-  it.each([["in one process", {}], ["started again", noLoader()]])("gives a script its chance to stop, %s", async (_, env) => {
-    const child = spawn(process.execPath, [launcher, "--adapter", "swiftshader", "--exec", script("wait")], { env: { ...clean, ...env }, stdio: ["ignore", "pipe", "pipe"] });
+  it.each([
+    ["in one process", {}],
+    ["started again", noLoader()],
+  ])("gives a script its chance to stop, %s", async (_, env) => {
+    const child = spawn(process.execPath, [launcher, "--adapter", "swiftshader", "--exec", script("wait")], {
+      env: { ...clean, ...env },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     let out = "";
     child.stdout.on("data", (text: Buffer) => {
       out += text;
@@ -103,12 +126,21 @@ withSwiftShader("the launcher, with SwiftShader from npm (x64 Linux)", () => {
 
 describe.skipIf(process.platform !== "linux")("too little of the system", () => {
   it("address space that no driver fits in is told of, before it ends the process without a word", () => {
-    const limited = (kilobytes: number) => spawnSync("bash", ["-c", `ulimit -v ${kilobytes}; exec "$0" "$@"`, process.execPath, launcher, "--exec", script("name")], { env: clean, encoding: "utf8" });
+    const limited = (kilobytes: number) =>
+      spawnSync("bash", ["-c", `ulimit -v ${kilobytes}; exec "$0" "$@"`, process.execPath, launcher, "--exec", script("name")], {
+        env: clean,
+        encoding: "utf8",
+      });
     const { status, stdout, stderr } = limited(1_900_000);
-    expect(stdout.trim()).toMatch(/^\[adapter\] Dawn and a driver need 1\.2\d GB of address space, got [\d.]+ [MG]B left of a limit of 1\.9\d GB; raise it \(ulimit -v\)$/);
+    expect(stdout.trim()).toMatch(
+      /^\[adapter\] Dawn and a driver need 1\.2\d GB of address space, got [\d.]+ [MG]B left of a limit of 1\.9\d GB; raise it \(ulimit -v\)$/,
+    );
     expect({ status, stderr }).toEqual({ status: 7, stderr: "" });
     // And an app that was not started by the launcher.
-    const alone = spawnSync("bash", ["-c", `ulimit -v 1900000; exec "$0" "$@"`, process.execPath, script("name")], { env: clean, encoding: "utf8" });
+    const alone = spawnSync("bash", ["-c", `ulimit -v 1900000; exec "$0" "$@"`, process.execPath, script("name")], {
+      env: clean,
+      encoding: "utf8",
+    });
     expect(alone.stdout).toMatch(/^\[adapter\] Dawn and a driver need/);
     // A limit that leaves enough is none.
     expect(JSON.parse(limited(40_000_000).stdout)).toMatchObject({ args: [] });
@@ -118,7 +150,11 @@ describe.skipIf(process.platform !== "linux")("too little of the system", () => 
     writeFileSync(script("die"), "process.kill(process.pid, process.argv[2]);");
     // Without a loader Node is started again; here it is said that there is none.
     const again = { LD_LIBRARY_PATH: join(process.cwd(), folder) };
-    for (const [signal, meaning, code] of [["SIGKILL", "the system ends what takes too much memory", 137], ["SIGSEGV", "ran out of memory or address space", 139], ["SIGABRT", "ran out of memory, threads or address space", 134]] as const) {
+    for (const [signal, meaning, code] of [
+      ["SIGKILL", "the system ends what takes too much memory", 137],
+      ["SIGSEGV", "ran out of memory or address space", 139],
+      ["SIGABRT", "ran out of memory, threads or address space", 134],
+    ] as const) {
       const { status, stderr } = launch(["--adapter", "swiftshader", "--exec", script("die"), signal], again);
       expect(stderr).toContain(`[launch] the process must end by itself, got ${signal}: `);
       expect(stderr).toContain(meaning);

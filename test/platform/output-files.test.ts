@@ -41,7 +41,9 @@ it.skipIf(process.platform === "win32")("keeps a file's permissions and owner, a
 });
 
 it.skipIf(process.platform === "win32")("calls what is in the way by what it is", async () => {
-  await expect(checkWritable("/dev/null/a.gif", "file")).rejects.toThrow("/dev/null/a.gif must be in a folder, got /dev/null, which is a device or a pipe; choose another place with --out.");
+  await expect(checkWritable("/dev/null/a.gif", "file")).rejects.toThrow(
+    "/dev/null/a.gif must be in a folder, got /dev/null, which is a device or a pipe; choose another place with --out.",
+  );
   writeFileSync(join(place, "plain"), "");
   await expect(checkWritable(join(place, "plain/a.gif"), "file")).rejects.toThrow(`got the file ${join(place, "plain")};`);
 });

@@ -9,8 +9,24 @@ import { table } from "../../src/cli/terminal/table.ts";
 
 describe("table", () => {
   it("aligns columns, figures to the right", () => {
-    expect(table(["name", "size", "note"], [["a", "1.5 MB", "x"], ["longer", "12.0 MB", ""], ["é", "–", "none at all"]])).toBe(
-      ["name       size  note", "──────  ───────  ───────────", "a        1.5 MB  x", "longer  12.0 MB", "é             –  none at all", ""].join("\n"),
+    expect(
+      table(
+        ["name", "size", "note"],
+        [
+          ["a", "1.5 MB", "x"],
+          ["longer", "12.0 MB", ""],
+          ["é", "–", "none at all"],
+        ],
+      ),
+    ).toBe(
+      [
+        "name       size  note",
+        "──────  ───────  ───────────",
+        "a        1.5 MB  x",
+        "longer  12.0 MB",
+        "é             –  none at all",
+        "",
+      ].join("\n"),
     );
     expect(table(["v"], [["1e-5"], ["3.25e+10"]])).toBe("v\n────────\n    1e-5\n3.25e+10\n".replace("v\n", "       v\n"));
     expect(table(["a", "b"], [])).toBe("a  b\n─  ─\n");
@@ -32,7 +48,9 @@ describe("progress", () => {
       progress.report("denoise", step / 10, `step ${step} of 10`);
     }
     const lines = text().split("\r");
-    expect(lines.find((line) => line.includes("step 6 of 10"))).toMatch(/^denoise {12}━+╌+ {2} 60 % {2}4\.0 s left {2}step 6 of 10\x1b\[K$/);
+    expect(lines.find((line) => line.includes("step 6 of 10"))).toMatch(
+      /^denoise {12}━+╌+ {2} 60 % {2}4\.0 s left {2}step 6 of 10\x1b\[K$/,
+    );
     expect(lines.find((line) => line.includes("step 8 of 10"))).toContain("2.0 s left");
     expect(text().endsWith("\r\x1b[Kdenoise            30 s\n")).toBe(true);
     for (const line of lines) expect([...line.replace(/\x1b\[K|\n/g, "")].length).toBeLessThan(80);
@@ -65,7 +83,9 @@ describe("progress", () => {
     expect(lines[0]).toBe("denoise              15 %  1 min 25 s left");
     expect(lines.filter((line) => line.startsWith("denoise")).length).toBe(7);
     expect(lines.slice(-4)).toEqual(["denoise            1 min 40 s", "a warning", "decode             4.0 s", "save               0.5 s"]);
-    expect(progress.summary()).toBe("stage    seconds\n───────  ───────\ndenoise    100.0\ndecode       4.0\nsave         0.5\nin all     104.5\n");
+    expect(progress.summary()).toBe(
+      "stage    seconds\n───────  ───────\ndenoise    100.0\ndecode       4.0\nsave         0.5\nin all     104.5\n",
+    );
   });
 
   it("shows a stage once that is told to be over twice", () => {
@@ -78,12 +98,25 @@ describe("progress", () => {
   });
 
   it("says durations as people do", () => {
-    expect([0.04, 8.26, 9.96, 59.94, 59.96, 125, 3599.6, 11220].map(duration)).toEqual(["0.0 s", "8.3 s", "10 s", "60 s", "1 min 00 s", "2 min 05 s", "1 h 00 min", "3 h 07 min"]);
+    expect([0.04, 8.26, 9.96, 59.94, 59.96, 125, 3599.6, 11220].map(duration)).toEqual([
+      "0.0 s",
+      "8.3 s",
+      "10 s",
+      "60 s",
+      "1 min 00 s",
+      "2 min 05 s",
+      "1 h 00 min",
+      "3 h 07 min",
+    ]);
   });
 });
 
 describe.skipIf(process.platform === "win32")("Ctrl-C, and other signals that ask for an end", () => {
-  async function interrupted(times: number, pause: number, signal: NodeJS.Signals = "SIGINT"): Promise<{ code: number | null; out: string }> {
+  async function interrupted(
+    times: number,
+    pause: number,
+    signal: NodeJS.Signals = "SIGINT",
+  ): Promise<{ code: number | null; out: string }> {
     const folder = mkdtempSync(join(tmpdir(), "cogwheel-interrupt-"));
     try {
       writeFileSync(
@@ -93,7 +126,14 @@ describe.skipIf(process.platform === "win32")("Ctrl-C, and other signals that as
          signal.addEventListener("abort", () => setTimeout(() => { console.log("stopped"); process.exit(signal.reason.exitCode); }, 2000));
          setTimeout(() => process.exit(1), 20000); console.log("ready");`,
       );
-      await build({ entryPoints: [join(folder, "run.ts")], outfile: join(folder, "run.mjs"), bundle: true, format: "esm", platform: "node", logLevel: "warning" });
+      await build({
+        entryPoints: [join(folder, "run.ts")],
+        outfile: join(folder, "run.mjs"),
+        bundle: true,
+        format: "esm",
+        platform: "node",
+        logLevel: "warning",
+      });
       const child = spawn(process.execPath, [join(folder, "run.mjs")]);
       let out = "";
       let sent = 0;
@@ -118,7 +158,10 @@ describe.skipIf(process.platform === "win32")("Ctrl-C, and other signals that as
   it("counts as one when it arrives twice", async () => {
     expect(await interrupted(2, 20)).toEqual({ code: 130, out: "ready\nStopping; once more stops at once.\nstopped\n" });
   });
-  it.each([["SIGTERM", 143], ["SIGHUP", 129]] as const)("%s lets it stop, with code %i; a second one ends at once", async (signal, code) => {
+  it.each([
+    ["SIGTERM", 143],
+    ["SIGHUP", 129],
+  ] as const)("%s lets it stop, with code %i; a second one ends at once", async (signal, code) => {
     expect(await interrupted(1, 0, signal)).toEqual({ code, out: "ready\nStopping; once more stops at once.\nstopped\n" });
     expect(await interrupted(2, 1250, signal)).toEqual({ code, out: "ready\nStopping; once more stops at once.\n" });
   });

@@ -21,12 +21,19 @@ import { dirname, join } from "node:path";
 import { pythonFor } from "../support/python-environment.mjs";
 
 const here = import.meta.dirname ?? dirname(new URL(import.meta.url).pathname);
-const python = pythonFor({ what: "reference", purpose: "to make reference cases", requirements: join(here, "requirements.txt"), folder: process.env.COGWHEEL_REFERENCE_VENV });
+const python = pythonFor({
+  what: "reference",
+  purpose: "to make reference cases",
+  requirements: join(here, "requirements.txt"),
+  folder: process.env.COGWHEEL_REFERENCE_VENV,
+});
 const given = process.argv.slice(2);
 /** What else runs in this environment. */
 const others = { fuzz: join(here, "fuzz.py"), adapters: join(here, "adapters.py"), pictures: join(here, "../video/pictures/draw.py") };
 const other = others[given[0]];
 const makes = ["--write", "--large", "--trace", "--list", "--check", "--help", "-h"].some((flag) => given.includes(flag));
-const args = other ? [other, ...given.slice(1)] : [join(here, "generate.py"), ...(makes ? [] : ["--check"]), ...given.filter((arg) => arg !== "--write")];
+const args = other
+  ? [other, ...given.slice(1)]
+  : [join(here, "generate.py"), ...(makes ? [] : ["--check"]), ...given.filter((arg) => arg !== "--write")];
 const { status, signal } = spawnSync(python, args, { stdio: "inherit" });
 process.exitCode = status ?? (signal ? 130 : 1);

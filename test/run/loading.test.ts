@@ -34,16 +34,30 @@ function packed(data: WeightValues, shape: readonly number[], packing: Packing):
   const [outs, inner, ...kernel] = shape as [number, number, ...number[]];
   const taps = kernel.reduce((a, b) => a * b, 1);
   const width = padTo(inner, packing === "row" ? 8 : 4);
-  for (let o = 0; o < outs; o++) for (let i = 0; i < inner; i++) for (let tap = 0; tap < taps; tap++) {
-    const at = packing === "row" ? (o * taps + tap) * width + i : ((Math.floor(o / PANEL) * taps + tap) * width + i) * PANEL + (o % PANEL);
-    out[at] = data[(o * inner + i) * taps + tap]!;
-  }
+  for (let o = 0; o < outs; o++)
+    for (let i = 0; i < inner; i++)
+      for (let tap = 0; tap < taps; tap++) {
+        const at =
+          packing === "row" ? (o * taps + tap) * width + i : ((Math.floor(o / PANEL) * taps + tap) * width + i) * PANEL + (o % PANEL);
+        out[at] = data[(o * inner + i) * taps + tap]!;
+      }
   return out;
 }
 
-const request = (names: string[], shape: number[], packing: Packing, dtype: DType): WeightRequest => ({ key: `${names.join("+")} ${packing}`, names, shape, packing, dtype, bytes: packedBytes(shape, packing, dtype) });
+const request = (names: string[], shape: number[], packing: Packing, dtype: DType): WeightRequest => ({
+  key: `${names.join("+")} ${packing}`,
+  names,
+  shape,
+  packing,
+  dtype,
+  bytes: packedBytes(shape, packing, dtype),
+});
 
-async function expectLoaded(store: WeightStore, requests: readonly WeightRequest[], whole: (r: WeightRequest) => WeightValues): Promise<void> {
+async function expectLoaded(
+  store: WeightStore,
+  requests: readonly WeightRequest[],
+  whole: (r: WeightRequest) => WeightValues,
+): Promise<void> {
   await store.load(requests);
   for (const r of requests) {
     const buffer = store.get(r.key);
@@ -51,7 +65,10 @@ async function expectLoaded(store: WeightStore, requests: readonly WeightRequest
     const want = packed(whole(r), r.shape, r.packing);
     const expected = Buffer.alloc(buffer.size); // zeros past the end
     Buffer.from(want.buffer, want.byteOffset, want.byteLength).copy(expected);
-    if (!got.equals(expected)) expect.fail(`${r.key} [${r.shape.join(", ")}] ${r.dtype}: byte ${got.findIndex((byte, i) => byte !== expected[i])} of ${expected.length} differs`);
+    if (!got.equals(expected))
+      expect.fail(
+        `${r.key} [${r.shape.join(", ")}] ${r.dtype}: byte ${got.findIndex((byte, i) => byte !== expected[i])} of ${expected.length} differs`,
+      );
   }
 }
 
@@ -76,33 +93,84 @@ function inParts(all: Readonly<Record<string, WeightValues>>, most: number): Wei
 describe("packing as the values come", () => {
   // Outputs and inputs below, at and past the blocks of 16, 8 and 4; convolutions; one whole wide row.
   const shapes: [number[], Packing[]][] = [
-    [[1, 1], ["panel", "row", "natural"]], [[16, 4], ["panel", "row"]], [[17, 3], ["panel", "row", "natural"]], [[48, 64], ["panel", "row", "natural"]], [[33, 130], ["panel", "row"]], [[96, 258], ["panel"]],
-    [[16, 4, 3, 3, 3], ["panel", "row"]], [[19, 5, 1, 3, 3], ["panel", "row"]], [[32, 8, 3, 1, 1], ["panel", "row"]], [[3, 2048], ["panel", "row"]],
-    [[1], ["vector", "natural"]], [[16], ["vector"]], [[37], ["vector", "natural"]], [[1920], ["vector"]], [[5, 7], ["vector"]],
+    [
+      [1, 1],
+      ["panel", "row", "natural"],
+    ],
+    [
+      [16, 4],
+      ["panel", "row"],
+    ],
+    [
+      [17, 3],
+      ["panel", "row", "natural"],
+    ],
+    [
+      [48, 64],
+      ["panel", "row", "natural"],
+    ],
+    [
+      [33, 130],
+      ["panel", "row"],
+    ],
+    [[96, 258], ["panel"]],
+    [
+      [16, 4, 3, 3, 3],
+      ["panel", "row"],
+    ],
+    [
+      [19, 5, 1, 3, 3],
+      ["panel", "row"],
+    ],
+    [
+      [32, 8, 3, 1, 1],
+      ["panel", "row"],
+    ],
+    [
+      [3, 2048],
+      ["panel", "row"],
+    ],
+    [[1], ["vector", "natural"]],
+    [[16], ["vector"]],
+    [[37], ["vector", "natural"]],
+    [[1920], ["vector"]],
+    [[5, 7], ["vector"]],
   ];
-  for (const dtype of ["f32", "f16"] as const) it(`gives the layouts by their definition, ${dtype}, in parts of every length`, async () => {
-    const gpu = await testGpu();
-    for (const most of [1, 50, 1000, 1 << 20]) {
-      const all: Record<string, WeightValues> = {};
-      const requests = shapes.flatMap(([shape, packings], i) => {
-        const data = values(shape.reduce((a, b) => a * b, 1), i + 1);
-        if (data.length > 20_000 && most === 1) return [];
-        all[`w${i}`] = dtype === "f16" ? toHalf(data) : data;
-        return packings.map((packing) => request([`w${i}`], shape, packing, dtype));
-      });
-      using store = new WeightStore(gpu, inParts(all, most));
-      await expectLoaded(store, requests, (r) => all[r.names[0]!]!);
-    }
-  });
+  for (const dtype of ["f32", "f16"] as const)
+    it(`gives the layouts by their definition, ${dtype}, in parts of every length`, async () => {
+      const gpu = await testGpu();
+      for (const most of [1, 50, 1000, 1 << 20]) {
+        const all: Record<string, WeightValues> = {};
+        const requests = shapes.flatMap(([shape, packings], i) => {
+          const data = values(
+            shape.reduce((a, b) => a * b, 1),
+            i + 1,
+          );
+          if (data.length > 20_000 && most === 1) return [];
+          all[`w${i}`] = dtype === "f16" ? toHalf(data) : data;
+          return packings.map((packing) => request([`w${i}`], shape, packing, dtype));
+        });
+        using store = new WeightStore(gpu, inParts(all, most));
+        await expectLoaded(store, requests, (r) => all[r.names[0]!]!);
+      }
+    });
 
   it("joins weights, wherever they end in a block", async () => {
     const gpu = await testGpu();
     const all = { a: values(5 * 12, 1), b: values(16 * 12, 2), c: values(30 * 12, 3), d: values(3 * 12, 4) };
     const joined = Float32Array.from([...all.a, ...all.b, ...all.c, ...all.d]);
     using store = new WeightStore(gpu, inParts(all, 100));
-    await expectLoaded(store, (["panel", "row", "natural", "vector"] as const).map((packing) => request(["a", "b", "c", "d"], [54, 12], packing, "f32")), () => joined);
-    await expect(store.load([request(["a", "b"], [20, 12], "panel", "f32")])).rejects.toThrow("[weights] a + b must have shape [20, 12], got 252 values; check the checkpoint against its config");
-    await expect(store.load([request(["a", "b"], [22, 12], "row", "f32")])).rejects.toThrow("[weights] a + b must have shape [22, 12], got 252 values");
+    await expectLoaded(
+      store,
+      (["panel", "row", "natural", "vector"] as const).map((packing) => request(["a", "b", "c", "d"], [54, 12], packing, "f32")),
+      () => joined,
+    );
+    await expect(store.load([request(["a", "b"], [20, 12], "panel", "f32")])).rejects.toThrow(
+      "[weights] a + b must have shape [20, 12], got 252 values; check the checkpoint against its config",
+    );
+    await expect(store.load([request(["a", "b"], [22, 12], "row", "f32")])).rejects.toThrow(
+      "[weights] a + b must have shape [22, 12], got 252 values",
+    );
   });
 
   it("keeps the bits of a checkpoint's values, from every type to every type, NaN with payloads among them", async () => {
@@ -116,13 +184,21 @@ describe("packing as the values come", () => {
     for (const from of ["F32", "F16", "BF16"] as Dtype[]) {
       const stored = from === "F32" ? data : from === "F16" ? toHalf(data) : toBrain(data);
       const bytes = new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength);
-      const index = await findWeights(memorySource({ "model.safetensors": writeSafetensors({ w: { dtype: from, shape, data: stored } }) }), "", "model");
+      const index = await findWeights(
+        memorySource({ "model.safetensors": writeSafetensors({ w: { dtype: from, shape, data: stored } }) }),
+        "",
+        "model",
+      );
       const weights = await ComponentWeights.open({ name: "text_encoder", config: {}, weights: index } as never, "f32");
       for (const dtype of ["f32", "f16"] as const) {
         const whole = dtype === "f16" ? toFloat16(bytes, from) : toFloat32(bytes, from);
         expect(Buffer.from((await weights.read("w", dtype)).buffer).equals(Buffer.from(whole.buffer))).toBe(true);
         using store = new WeightStore(gpu, weights);
-        await expectLoaded(store, (["panel", "row", "natural"] as const).map((packing) => request(["w"], shape, packing, dtype)), () => whole);
+        await expectLoaded(
+          store,
+          (["panel", "row", "natural"] as const).map((packing) => request(["w"], shape, packing, dtype)),
+          () => whole,
+        );
       }
     }
   });
@@ -177,7 +253,10 @@ describe("memory on the way", () => {
   it("loads of one store that are asked for at once read each weight once, and leak nothing", async () => {
     const gpu = await limitedGpu({});
     const read: string[] = [];
-    const store = new WeightStore(gpu, { type: () => "f32", read: async (name) => (read.push(name), new Float32Array(256).fill(Number(name))) });
+    const store = new WeightStore(gpu, {
+      type: () => "f32",
+      read: async (name) => (read.push(name), new Float32Array(256).fill(Number(name))),
+    });
     const requests = ["1", "2", "3"].map((name) => request([name], [16, 16], "panel", "f32"));
     const failing = store.load([request(["4"], [16, 17], "panel", "f32")]);
     await Promise.all([expect(failing).rejects.toThrow("must have shape [16, 17]"), store.load(requests), store.load(requests.slice(1))]);
@@ -197,14 +276,22 @@ describe("memory on the way", () => {
     // An invalid buffer, as one is that there is no memory for: its use is a validation error, which is asked for first.
     const [create, pop] = [device.createBuffer.bind(device), device.popErrorScope.bind(device)];
     let popped = 0;
-    device.createBuffer = (descriptor) => create(descriptor.label === requests[1]!.key ? { ...descriptor, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.STORAGE } : descriptor);
+    device.createBuffer = (descriptor) =>
+      create(
+        descriptor.label === requests[1]!.key ? { ...descriptor, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.STORAGE } : descriptor,
+      );
     device.popErrorScope = async () => {
       const error = await pop();
       return ++popped === 3 ? new GPUOutOfMemoryError("vkAllocateMemory failed") : error;
     };
-    await expect(store.load(requests, { what: "preparing a test" })).rejects.toThrow(/^\[gpu\] the adapter is out of memory in preparing a test \(\d+ bytes are allocated\); choose a smaller size/);
+    await expect(store.load(requests, { what: "preparing a test" })).rejects.toThrow(
+      /^\[gpu\] the adapter is out of memory in preparing a test \(\d+ bytes are allocated\); choose a smaller size/,
+    );
     Object.assign(device, { createBuffer: create, popErrorScope: pop });
-    expect(requests.map(({ key }) => store.has(key)), "what was there before stays").toEqual([true, false, false]);
+    expect(
+      requests.map(({ key }) => store.has(key)),
+      "what was there before stays",
+    ).toEqual([true, false, false]);
     expect(gpu.memory.allocated).toBe(1024);
     await store.load(requests);
     expect(gpu.memory.allocated).toBe(3 * 1024);
@@ -214,7 +301,9 @@ describe("memory on the way", () => {
       if (descriptor.label === "upload") throw new RangeError("createBuffer failed, size is too large for the implementation");
       return create(descriptor);
     };
-    await expect(new WeightStore(gpu, store.provider).load(requests)).rejects.toThrow(/^\[gpu\] uploading 3072 bytes at once failed: createBuffer failed, .*; free memory, or choose/);
+    await expect(new WeightStore(gpu, store.provider).load(requests)).rejects.toThrow(
+      /^\[gpu\] uploading 3072 bytes at once failed: createBuffer failed, .*; free memory, or choose/,
+    );
     await gpu[Symbol.asyncDispose]();
   });
 
@@ -225,7 +314,9 @@ describe("memory on the way", () => {
     const read = async (pieceBytes: number, answer = (bytes: Uint8Array<ArrayBuffer>) => bytes): Promise<WeightValues> => {
       const memory = memorySource({ "model.safetensors": file });
       const source: CheckpointSource = {
-        ...memory, label: "an app's own", pieceBytes,
+        ...memory,
+        label: "an app's own",
+        pieceBytes,
         read: async (path, start, end, into) => {
           const bytes = await memory.read(path, start, end);
           if (!into) return bytes;
@@ -234,15 +325,21 @@ describe("memory on the way", () => {
           return answer(view);
         },
       };
-      return await (await ComponentWeights.open({ name: "text_encoder", config: {}, weights: await findWeights(source, "", "model") } as never, "f32")).read("w", "f32");
+      return await (
+        await ComponentWeights.open({ name: "text_encoder", config: {}, weights: await findWeights(source, "", "model") } as never, "f32")
+      ).read("w", "f32");
     };
     const want = toFloat32(new Uint8Array(toBrain(data).buffer), "BF16");
     for (const pieceBytes of [4096, 16384, 8192]) expect(await read(pieceBytes)).toEqual(want);
-    await expect(read(4096, (bytes) => bytes.subarray(0, 100))).rejects.toThrow("[checkpoint] model.safetensors: w: a source must give the 4096 bytes that are asked for, got 100; correct its read (in an app's own)");
+    await expect(read(4096, (bytes) => bytes.subarray(0, 100))).rejects.toThrow(
+      "[checkpoint] model.safetensors: w: a source must give the 4096 bytes that are asked for, got 100; correct its read (in an app's own)",
+    );
   });
 
   it.each([[[16, 0]], [[16, 4, 0]], [[0]]])("a weight of no values, %j, is refused", (shape) => {
-    expect(() => new Packer(shape, "panel", "f32")).toThrow(`[weights] a weight must have values to be packed, got the shape [${shape.join(", ")}]; leave it out`);
+    expect(() => new Packer(shape, "panel", "f32")).toThrow(
+      `[weights] a weight must have values to be packed, got the shape [${shape.join(", ")}]; leave it out`,
+    );
   });
 
   it("a refusal counts what loading takes beside the weights, on CPU adapters and GPUs", () => {
@@ -253,7 +350,9 @@ describe("memory on the way", () => {
     expect(machineBytes(needs, { kind: "hardware" } as never)).toBe(96 << 20);
     refuseBeyond(most, "generate", "the transformer", needs, software);
     // What it takes, and not a byte less: weights and activations alone are not enough.
-    expect(() => refuseBeyond(9e9, "generate", "the transformer", needs, software)).toThrow("[generate] the transformer needs 9.1 GB (weights 8.0 GB, activations 1.0 GB, loading 101 MB), got 9.0 GB of free memory; choose a smaller size or fewer frames");
+    expect(() => refuseBeyond(9e9, "generate", "the transformer", needs, software)).toThrow(
+      "[generate] the transformer needs 9.1 GB (weights 8.0 GB, activations 1.0 GB, loading 101 MB), got 9.0 GB of free memory; choose a smaller size or fewer frames",
+    );
     expect(machineBytes({ ...needs, weights: 1e6, total: 1e9 + 1e6 }, software)).toBe(1e9 + 3e6);
   });
 
@@ -264,10 +363,21 @@ describe("memory on the way", () => {
     const some = toHalf(values(65_536, 1, 0.02));
     const block = Buffer.from(some.buffer);
     writeFileSync(join(folder, "text_encoder/config.json"), JSON.stringify(config));
-    writeFileSync(join(folder, "text_encoder/model.safetensors"), writeSafetensors(new Map([...expectedT5Weights(parseT5Config(config))].map(([name, shape]) =>
-      [name, { dtype: "F16" as const, shape, data: Buffer.alloc(2 * shape.reduce((a, b) => a * b, 1), block) }]))));
+    writeFileSync(
+      join(folder, "text_encoder/model.safetensors"),
+      writeSafetensors(
+        new Map(
+          [...expectedT5Weights(parseT5Config(config))].map(([name, shape]) => [
+            name,
+            { dtype: "F16" as const, shape, data: Buffer.alloc(2 * shape.reduce((a, b) => a * b, 1), block) },
+          ]),
+        ),
+      ),
+    );
     const script = join(folder, "load.mjs");
-    writeFileSync(script, `
+    writeFileSync(
+      script,
+      `
       import { CogVideoX } from ${JSON.stringify(join(ROOT, "dist/node.js"))};
       const model = await CogVideoX.open(${JSON.stringify(folder)}, { dtype: "f32" });
       const [{ weights }] = model.requirements();
@@ -281,12 +391,18 @@ describe("memory on the way", () => {
       } }).catch((error) => { if (error.name !== "AbortError") throw error; });
       console.log(JSON.stringify({ weights, before, peak, adapter: model.gpu.name }));
       await model[Symbol.asyncDispose]();
-    `);
+    `,
+    );
     execFileSync(process.execPath, ["build.mjs", "--if-stale"], { cwd: ROOT });
-    const run = () => JSON.parse(execFileSync(process.execPath, [script], { encoding: "utf8" })) as Record<"weights" | "before" | "peak", number> & { adapter: string };
+    const run = () =>
+      JSON.parse(execFileSync(process.execPath, [script], { encoding: "utf8" })) as Record<"weights" | "before" | "peak", number> & {
+        adapter: string;
+      };
     run(); // Kernels compile while weights load, in memory of their own; the driver's cache has them then.
     const { weights, before, peak, adapter } = run();
-    console.log(`${(weights / 1e6).toFixed(0)} MB of weights: resident ${(before / 1e6).toFixed(0)} → at most ${(peak / 1e6).toFixed(0)} MB`);
+    console.log(
+      `${(weights / 1e6).toFixed(0)} MB of weights: resident ${(before / 1e6).toFixed(0)} → at most ${(peak / 1e6).toFixed(0)} MB`,
+    );
     expect(weights).toBeGreaterThan(200e6);
     // SwiftShader has no such cache and compiles the encoder's kernels again, in 200 MB; a second copy would be as much again.
     expect(peak - before).toBeLessThan(weights + 150e6 + (/swiftshader/i.test(adapter) ? 200e6 : 0));
@@ -297,15 +413,23 @@ describe("a provider of the caller's own", () => {
   it("that gives another type than it was asked for is refused, whatever the layout: the bytes of one type are no values of the other", async () => {
     const gpu = await testGpu();
     const weight = new Float32Array(12 * 8).fill(0.5);
-    for (const packing of ["panel", "natural"] as const) for (const [dtype, given, rule] of [
-      ["f16", weight, "f16 as Uint16Array of raw bits, got Float32Array"],
-      ["f32", toHalf(weight), "f32 as Float32Array, got Uint16Array"],
-      ["f32", new Float64Array(weight), "f32 as Float32Array, got Float64Array"],
-    ] as const) {
-      using store = new WeightStore(gpu, { type: () => dtype, read: async () => given as unknown as WeightValues });
-      const request: WeightRequest = { key: "w", names: ["w"], shape: [12, 8], packing, dtype, bytes: packedBytes([12, 8], packing, dtype) };
-      await expect(store.load([request])).rejects.toThrow(`[weights] a provider must give ${rule} for w; convert what it reads`);
-      expect(store.bytes).toBe(0);
-    }
+    for (const packing of ["panel", "natural"] as const)
+      for (const [dtype, given, rule] of [
+        ["f16", weight, "f16 as Uint16Array of raw bits, got Float32Array"],
+        ["f32", toHalf(weight), "f32 as Float32Array, got Uint16Array"],
+        ["f32", new Float64Array(weight), "f32 as Float32Array, got Float64Array"],
+      ] as const) {
+        using store = new WeightStore(gpu, { type: () => dtype, read: async () => given as unknown as WeightValues });
+        const request: WeightRequest = {
+          key: "w",
+          names: ["w"],
+          shape: [12, 8],
+          packing,
+          dtype,
+          bytes: packedBytes([12, 8], packing, dtype),
+        };
+        await expect(store.load([request])).rejects.toThrow(`[weights] a provider must give ${rule} for w; convert what it reads`);
+        expect(store.bytes).toBe(0);
+      }
   });
 });

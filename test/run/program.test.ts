@@ -67,10 +67,17 @@ describe("state and views", () => {
 
   it("binds tensors that are smaller than the vectors that kernels read", async () => {
     const x = values(4, 6);
-    const out = await runGraph((graph) => ({ y: layerNorm(graph.input("x", [1, 4]), { eps: 1e-5, source: graph.constant("rows", Uint32Array.of(0)) }) }), { inputs: { x } });
+    const out = await runGraph(
+      (graph) => ({ y: layerNorm(graph.input("x", [1, 4]), { eps: 1e-5, source: graph.constant("rows", Uint32Array.of(0)) }) }),
+      { inputs: { x } },
+    );
     const mean = x.reduce((a, b) => a + b) / 4;
     const rstd = 1 / Math.sqrt(x.reduce((a, b) => a + (b - mean) ** 2, 0) / 4 + 1e-5);
-    expectClose(out["y"]!, x.map((v) => (v - mean) * rstd), 1e-6);
+    expectClose(
+      out["y"]!,
+      x.map((v) => (v - mean) * rstd),
+      1e-6,
+    );
   });
 
   it("reads another program's output where it lies", async () => {
@@ -78,7 +85,9 @@ describe("state and views", () => {
     const graph = new Graph("second");
     chain(graph, 1);
     const before = gpu.memory.allocated;
-    using second = await Program.create(gpu, compile(graph, gpu.caps), new WeightStore(gpu, memoryWeights({})), { bind: { x: first.buffer("y") } });
+    using second = await Program.create(gpu, compile(graph, gpu.caps), new WeightStore(gpu, memoryWeights({})), {
+      bind: { x: first.buffer("y") },
+    });
     expect(gpu.memory.allocated - before, "only y is new").toBe(256);
     const x = values(64, 3, 2);
     await first.run({ inputs: { x } });
@@ -89,23 +98,31 @@ describe("state and views", () => {
   it("tells two shapes of one packed weight apart", async () => {
     const w = { data: values(256, 4), shape: [16, 16] };
     const x = values(16, 5);
-    const out = await runGraph((graph) => ({
-      tall: matmul(graph.input("x", [4, 4]), graph.weight("w", [64, 4])),
-      square: matmul(graph.reshape(graph.inputs.get("x")!, [1, 16]), graph.weight("w", [16, 16])),
-    }), { inputs: { x }, weights: { w } });
-    const product = (rows: number, inner: number, n: number) => Float32Array.from({ length: rows * n }, (_, i) => {
-      const [m, o] = [Math.floor(i / n), i % n];
-      let sum = 0;
-      for (let k = 0; k < inner; k++) sum += x[m * inner + k]! * w.data[o * inner + k]!;
-      return sum;
-    });
+    const out = await runGraph(
+      (graph) => ({
+        tall: matmul(graph.input("x", [4, 4]), graph.weight("w", [64, 4])),
+        square: matmul(graph.reshape(graph.inputs.get("x")!, [1, 16]), graph.weight("w", [16, 16])),
+      }),
+      { inputs: { x }, weights: { w } },
+    );
+    const product = (rows: number, inner: number, n: number) =>
+      Float32Array.from({ length: rows * n }, (_, i) => {
+        const [m, o] = [Math.floor(i / n), i % n];
+        let sum = 0;
+        for (let k = 0; k < inner; k++) sum += x[m * inner + k]! * w.data[o * inner + k]!;
+        return sum;
+      });
     expectClose(out["tall"]!, product(4, 4, 64), 1e-6);
     expectClose(out["square"]!, product(1, 16, 16), 1e-6);
   });
 });
 
 describe("paths that must not change a bit", () => {
-  const weights = { w: { data: values(96 * 64, 11, 0.2), shape: [96, 64] }, v: { data: values(64 * 96, 12, 0.2), shape: [64, 96] }, norm: { data: values(64, 13), shape: [64] } };
+  const weights = {
+    w: { data: values(96 * 64, 11, 0.2), shape: [96, 64] },
+    v: { data: values(64 * 96, 12, 0.2), shape: [64, 96] },
+    norm: { data: values(64, 13), shape: [64] },
+  };
   const inputs = { x: values(131 * 64, 14) };
   const network = (graph: Graph) => {
     const x = graph.input("x", [131, 64]);
@@ -128,10 +145,17 @@ describe("paths that must not change a bit", () => {
   it.for<[string, CapabilityOverrides, (limited: Plan, full: number) => void]>([
     ["parameters in a uniform", { immediates: false }, () => undefined],
     ["row windows for bindings of 8 KiB", { maxBindingBytes: 8192 }, (plan, full) => expect(plan.steps.length).toBeGreaterThan(2 * full)],
-    ["grids of at most 12 workgroups a side", { maxGrid: 12 }, (plan) => {
-      expect(Math.max(...plan.steps.flatMap((s) => s.dispatch.grid))).toBeLessThanOrEqual(12);
-      expect(plan.steps.some((s) => s.dispatch.grid[1] > 1), "something was folded").toBe(true);
-    }],
+    [
+      "grids of at most 12 workgroups a side",
+      { maxGrid: 12 },
+      (plan) => {
+        expect(Math.max(...plan.steps.flatMap((s) => s.dispatch.grid))).toBeLessThanOrEqual(12);
+        expect(
+          plan.steps.some((s) => s.dispatch.grid[1] > 1),
+          "something was folded",
+        ).toBe(true);
+      },
+    ],
   ])("%s", async ([, capabilities, check], { skip }) => {
     skip("immediates" in capabilities && !gpu.caps.immediates, "needs an adapter with immediates, to compare with");
     await using limited = await limitedGpu(capabilities);
@@ -173,7 +197,16 @@ describe("stopping", () => {
     const controller = new AbortController();
     const seen: number[] = [];
     const reason = new Error("enough");
-    await expect(long.run({ inputs: { x: values(4096, 17) }, signal: controller.signal, onProgress: (done) => { seen.push(done); controller.abort(reason); } })).rejects.toBe(reason);
+    await expect(
+      long.run({
+        inputs: { x: values(4096, 17) },
+        signal: controller.signal,
+        onProgress: (done) => {
+          seen.push(done);
+          controller.abort(reason);
+        },
+      }),
+    ).rejects.toBe(reason);
     expect(seen.length).toBe(1);
     await expect(long.run({ signal: controller.signal })).rejects.toBe(reason);
     await expect(long.read("y", controller.signal)).rejects.toBe(reason);
@@ -190,7 +223,13 @@ describe("stopping", () => {
     for (let i = 0; i < 6; i++) x = matmul(x, graph.weight(`w${i}`, [64, 64]));
     graph.output("y", x);
     let read = 0;
-    const store = new WeightStore(gpu, { type: () => "f32", read: async () => { if (++read === 3) controller.abort(new Error("enough")); return new Float32Array(64 * 64); } });
+    const store = new WeightStore(gpu, {
+      type: () => "f32",
+      read: async () => {
+        if (++read === 3) controller.abort(new Error("enough"));
+        return new Float32Array(64 * 64);
+      },
+    });
     await expect(Program.create(gpu, compile(graph, gpu.caps), store, { signal: controller.signal })).rejects.toThrow("enough");
     expect(read).toBe(3);
     store[Symbol.dispose]();
@@ -202,21 +241,30 @@ describe("profile", () => {
   it("has a row for every kernel and a trace that Chrome reads", async () => {
     using profile = new Profile(gpu);
     const weights = { w: { data: values(64 * 64, 21), shape: [64, 64] }, norm: { data: values(64, 22), shape: [64] } };
-    await runGraph((graph) => {
-      let x: Tensor = graph.input("x", [33, 64]);
-      for (let i = 0; i < 70; i++) x = silu(x);
-      return { y: rmsNorm(matmul(x, graph.weight("w", [64, 64])), graph.weight("norm", [64])) };
-    }, { inputs: { x: values(33 * 64, 23) }, weights, profile });
+    await runGraph(
+      (graph) => {
+        let x: Tensor = graph.input("x", [33, 64]);
+        for (let i = 0; i < 70; i++) x = silu(x);
+        return { y: rmsNorm(matmul(x, graph.weight("w", [64, 64])), graph.weight("norm", [64])) };
+      },
+      { inputs: { x: values(33 * 64, 23) }, weights, profile },
+    );
     expect(profile.dispatches.length).toBe(72);
     const rows = profile.rows();
-    expect(rows.map((row) => row.label.split(" ")[0]).sort()).toEqual([expect.stringMatching(/^matmul_/), expect.stringMatching(/^rms_norm/), "silu"]);
+    expect(rows.map((row) => row.label.split(" ")[0]).sort()).toEqual([
+      expect.stringMatching(/^matmul_/),
+      expect.stringMatching(/^rms_norm/),
+      "silu",
+    ]);
     expect(rows.find((row) => row.label.startsWith("silu"))!.count).toBe(70);
     if (gpu.caps.timestamps) {
       for (const row of rows) expect(row.ms, row.label).toBeGreaterThan(0);
       expect(rows.reduce((sum, row) => sum + row.share, 0)).toBeCloseTo(1, 6);
       for (const d of profile.dispatches) expect(d.end).toBeGreaterThanOrEqual(d.begin);
     }
-    const trace = JSON.parse(profile.chromeTrace()) as { traceEvents: { name: string; ph: string; ts: number; dur: number; pid: number; tid: number; args: { node: string } }[] };
+    const trace = JSON.parse(profile.chromeTrace()) as {
+      traceEvents: { name: string; ph: string; ts: number; dur: number; pid: number; tid: number; args: { node: string } }[];
+    };
     expect(trace.traceEvents.length).toBe(72);
     for (const event of trace.traceEvents) {
       expect(event).toMatchObject({ ph: "X", pid: 1, tid: 1, name: expect.any(String), ts: expect.any(Number), dur: expect.any(Number) });
@@ -242,7 +290,10 @@ describe("check-finite", () => {
     const good = graph.scope("good", () => silu(graph.input("a", [8, 16])));
     const w = graph.weight("w", [16, 16]);
     const fed = graph.scope("fed", () => matmul(graph.input("b", [8, 16]), w, { dtype }));
-    graph.output("y", graph.scope("after", () => matmul(fed, w, { residual: good })));
+    graph.output(
+      "y",
+      graph.scope("after", () => matmul(fed, w, { residual: good })),
+    );
   };
   const weights = memoryWeights({ w: { data: values(256, 31), shape: [16, 16] } });
   async function checked(dtype: "f32" | "f16", b: Float32Array, options: { profile?: Profile } = {}): Promise<void> {
@@ -255,9 +306,14 @@ describe("check-finite", () => {
   }
   const poisoned = (value: number) => values(128, 33).map((v, i) => (i === 37 ? value : v));
 
-  it.each([["infinity", Infinity], ["NaN", NaN]])("names the first node that makes what an %s becomes", async (_, value) => {
+  it.each([
+    ["infinity", Infinity],
+    ["NaN", NaN],
+  ])("names the first node that makes what an %s becomes", async (_, value) => {
     await checked("f32", values(128, 33));
-    await expect(checked("f32", poisoned(value))).rejects.toThrow(/^\[check-finite\] every value must be finite, got 16 NaN or infinite values first in node fed\.matmul of network \(fed\.matmul:y f32 \[8, 16\]\); /);
+    await expect(checked("f32", poisoned(value))).rejects.toThrow(
+      /^\[check-finite\] every value must be finite, got 16 NaN or infinite values first in node fed\.matmul of network \(fed\.matmul:y f32 \[8, 16\]\); /,
+    );
   });
 
   it("of some nodes takes no memory in each run, whatever function names them", async () => {
@@ -271,7 +327,9 @@ describe("check-finite", () => {
     await some();
     await some();
     expect(gpu.memory.allocated).toBe(allocated);
-    await expect(run.run({ inputs: { b: poisoned(NaN) }, checkFinite: ({ name }) => name.startsWith("after") })).rejects.toThrow(/got \d+ NaN or infinite values in node after\.matmul of network .*; run it with checkFinite/);
+    await expect(run.run({ inputs: { b: poisoned(NaN) }, checkFinite: ({ name }) => name.startsWith("after") })).rejects.toThrow(
+      /got \d+ NaN or infinite values in node after\.matmul of network .*; run it with checkFinite/,
+    );
   });
 
   it("does so beside a profile", async () => {
@@ -290,15 +348,21 @@ describe("check-finite", () => {
 describe("errors", () => {
   it("names wrong inputs, outputs and sizes", async () => {
     using short = await program((graph) => chain(graph, 1));
-    expect(() => short.write("x", new Float32Array(63))).toThrow('[graph] input "x" takes 256 bytes (x f32 [64]), got 252; check its shape');
+    expect(() => short.write("x", new Float32Array(63))).toThrow(
+      '[graph] input "x" takes 256 bytes (x f32 [64]), got 252; check its shape',
+    );
     expect(() => short.write("q", new Float32Array(64))).toThrow('[graph] test has no input "q"; its inputs are x');
     expect(() => short.write("y", new Float32Array(64))).toThrow('has no input "y"');
     await expect(short.run({ inputs: { x: new Float32Array(65) } })).rejects.toThrow("takes 256 bytes");
     await expect(short.read("q")).rejects.toThrow('[graph] test has no input or output "q"; it has x, y');
     const { plan } = short;
-    await expect(Program.create(gpu, plan, short.weights, { bind: { q: short.buffer("y") } })).rejects.toThrow('[graph] buffers are bound to inputs by name, got "q"; inputs are x');
+    await expect(Program.create(gpu, plan, short.weights, { bind: { q: short.buffer("y") } })).rejects.toThrow(
+      '[graph] buffers are bound to inputs by name, got "q"; inputs are x',
+    );
     using small = await program((graph) => chain(graph, 1, 4));
-    await expect(Program.create(gpu, plan, short.weights, { bind: { x: small.buffer("y") } })).rejects.toThrow(/must hold the input, got 16 bytes for "x"/);
+    await expect(Program.create(gpu, plan, short.weights, { bind: { x: small.buffer("y") } })).rejects.toThrow(
+      /must hold the input, got 16 bytes for "x"/,
+    );
   });
 
   it("refuses every use after dispose", async () => {
@@ -321,15 +385,40 @@ describe("errors", () => {
       build(graph);
       compile(graph, gpu.caps);
     };
-    expect(failing((g) => { g.input("x", [4]); g.input("x", [4]); })).toThrow('[graph] input names must be unique, got "x" twice');
+    expect(
+      failing((g) => {
+        g.input("x", [4]);
+        g.input("x", [4]);
+      }),
+    ).toThrow('[graph] input names must be unique, got "x" twice');
     expect(failing((g) => g.input("x", [4, 0]))).toThrow("[graph] every axis of a tensor must be a positive integer, got [4, 0] for x");
     expect(failing((g) => g.reshape(g.input("x", [4]), [5]))).toThrow("[reshape] element counts must agree, got [4] and [5]");
-    expect(failing((g) => g.output("w", g.weight("w", [4])))).toThrow(/an output must be computed by a node or be an input, got the weight w/);
-    expect(failing((g) => { g.output("y", silu(g.input("x", [4]))); g.carry("y", "nowhere"); })).toThrow('got y f32'.replace("y ", "silu:y ") + ' [4] to no input "nowhere"');
-    expect(failing((g) => { g.output("y", silu(g.input("x", [4]))); g.carry("z", "x"); })).toThrow('got no output "z" to x f32 [4]');
-    expect(failing((g) => { g.output("y", silu(g.input("x", [4]))); g.input("s", [8]); g.carry("y", "s"); })).toThrow("same size and type");
+    expect(failing((g) => g.output("w", g.weight("w", [4])))).toThrow(
+      /an output must be computed by a node or be an input, got the weight w/,
+    );
+    expect(
+      failing((g) => {
+        g.output("y", silu(g.input("x", [4])));
+        g.carry("y", "nowhere");
+      }),
+    ).toThrow("got y f32".replace("y ", "silu:y ") + ' [4] to no input "nowhere"');
+    expect(
+      failing((g) => {
+        g.output("y", silu(g.input("x", [4])));
+        g.carry("z", "x");
+      }),
+    ).toThrow('got no output "z" to x f32 [4]');
+    expect(
+      failing((g) => {
+        g.output("y", silu(g.input("x", [4])));
+        g.input("s", [8]);
+        g.carry("y", "s");
+      }),
+    ).toThrow("same size and type");
     const other = new Graph("other").input("x", [4, 16]);
-    expect(failing((g) => g.output("y", matmul(g.input("x", [4, 16]), g.weight("w", [16, 16]), { residual: other })))).toThrow('[matmul] inputs must belong to the graph being recorded, got "residual" of another');
+    expect(failing((g) => g.output("y", matmul(g.input("x", [4, 16]), g.weight("w", [16, 16]), { residual: other })))).toThrow(
+      '[matmul] inputs must belong to the graph being recorded, got "residual" of another',
+    );
   });
 
   it("says that a device was lost, whatever it was asked", async () => {
@@ -338,7 +427,12 @@ describe("errors", () => {
     await short.run({ inputs: { x: values(4096) } });
     doomed.device.destroy();
     const lost = /^\[gpu\] the GPU device was lost/;
-    await expect((async () => { await short.run(); return short.read("y"); })()).rejects.toThrow(lost);
+    await expect(
+      (async () => {
+        await short.run();
+        return short.read("y");
+      })(),
+    ).rejects.toThrow(lost);
     await expect(short.read("y")).rejects.toThrow(lost);
     await expect(program((graph) => chain(graph, 1), doomed)).rejects.toThrow(lost);
     expect(() => doomed.buffer("b", 16, GPUBufferUsage.STORAGE)).toThrow(lost);
@@ -352,7 +446,10 @@ describe("errors", () => {
     await using poor = await limitedGpu({});
     const kernel = (await import("#kernels")).silu;
     const broken = { ...kernel, source: kernel.source.replace("fn main", "fn mian") } as typeof kernel;
-    for (let i = 0; i < 2; i++) await expect(poor.scoped("compiling", () => poor.pipelines.get(broken as never, {}))).rejects.toThrow(/^\[silu\] pipeline "silu" does not compile: /);
+    for (let i = 0; i < 2; i++)
+      await expect(poor.scoped("compiling", () => poor.pipelines.get(broken as never, {}))).rejects.toThrow(
+        /^\[silu\] pipeline "silu" does not compile: /,
+      );
   });
 });
 

@@ -41,7 +41,14 @@ test("two hundred replays make no object of the device and leave nothing on the 
   };
   await replay(200);
   const before = await replay(20);
-  for (const name of names) Object.defineProperty(device, name, { configurable: true, value: (...args: unknown[]) => { made.push(name); return (Object.getPrototypeOf(device)[name] as (...a: unknown[]) => unknown).apply(device, args); } });
+  for (const name of names)
+    Object.defineProperty(device, name, {
+      configurable: true,
+      value: (...args: unknown[]) => {
+        made.push(name);
+        return (Object.getPrototypeOf(device)[name] as (...a: unknown[]) => unknown).apply(device, args);
+      },
+    });
   try {
     const after = await replay(200);
     expect(made).toEqual([]);

@@ -25,15 +25,27 @@ const DOORS = ["ranges", "the hub by ranges", "the hub's download"] as const;
 let folders = 0;
 
 /** Opens as a model is opened and reads a weight, of a hub that `choose` makes hostile. Gives the first bytes read, or the error. */
-async function open(door: (typeof DOORS)[number], choose: (request: IncomingMessage, index: number, at: "hub" | "store") => Attack | undefined, stallSeconds = 0.3): Promise<{ got: Uint8Array | Error; seconds: number; sent: number }> {
+async function open(
+  door: (typeof DOORS)[number],
+  choose: (request: IncomingMessage, index: number, at: "hub" | "store") => Attack | undefined,
+  stallSeconds = 0.3,
+): Promise<{ got: Uint8Array | Error; seconds: number; sent: number }> {
   await using server = await HubServer.start();
   server.repos[ID] = { revisions: { main: { commit: COMMIT, files: NEEDED } } };
   let index = 0;
   const counts = (["hub", "store"] as const).map((at) => attack(server[at], (request) => choose(request, index++, at)));
   const from = performance.now();
   const got = await (async () => {
-    const hub = { endpoint: server.url, cache: join(home, String(folders++)), token: null, stallSeconds, download: door === "the hub's download" };
-    await using checkpoint = await openCheckpoint(door === "ranges" ? httpSource(`${server.url}/${ID}/resolve/main`, { stallSeconds }) : await openSource(ID, { hub }));
+    const hub = {
+      endpoint: server.url,
+      cache: join(home, String(folders++)),
+      token: null,
+      stallSeconds,
+      download: door === "the hub's download",
+    };
+    await using checkpoint = await openCheckpoint(
+      door === "ranges" ? httpSource(`${server.url}/${ID}/resolve/main`, { stallSeconds }) : await openSource(ID, { hub }),
+    );
     return (await checkpoint.component("vae").weights!.read("v")).bytes;
   })().catch((error: Error) => error);
   return { got, seconds: (performance.now() - from) / 1000, sent: counts.reduce((sum, { sent }) => sum + sent, 0) };
@@ -52,16 +64,26 @@ async function judge(door: (typeof DOORS)[number], name: string, after: number):
   return sent > 40e6 ? wrong(`${sent} bytes received`) : undefined;
 }
 
-test.each(DOORS)("%s: whatever a server does, it is refused in words, in time", async (door) => {
-  const found = await Promise.all(Object.keys(ATTACKS).flatMap((name) => [judge(door, name, 0), judge(door, name, 9)]));
-  expect(found.filter((wrong) => wrong !== undefined)).toEqual([]);
-}, 120_000);
+test.each(DOORS)(
+  "%s: whatever a server does, it is refused in words, in time",
+  async (door) => {
+    const found = await Promise.all(Object.keys(ATTACKS).flatMap((name) => [judge(door, name, 0), judge(door, name, 9)]));
+    expect(found.filter((wrong) => wrong !== undefined)).toEqual([]);
+  },
+  120_000,
+);
 
-test.each(DOORS)("%s: a server that fails once is no matter", async (door) => {
-  const names = ["hangs up", "never answers", "drips its head", "answers 503 for ever", "speaks no HTTP"];
-  const found = await Promise.all(names.map(async (name) => [name, (await open(door, (_, index) => (index === 6 ? ATTACKS[name] : undefined), 3)).got] as const));
-  for (const [name, got] of found) expect(got, name).toBeInstanceOf(Uint8Array);
-}, 60_000);
+test.each(DOORS)(
+  "%s: a server that fails once is no matter",
+  async (door) => {
+    const names = ["hangs up", "never answers", "drips its head", "answers 503 for ever", "speaks no HTTP"];
+    const found = await Promise.all(
+      names.map(async (name) => [name, (await open(door, (_, index) => (index === 6 ? ATTACKS[name] : undefined), 3)).got] as const),
+    );
+    for (const [name, got] of found) expect(got, name).toBeInstanceOf(Uint8Array);
+  },
+  60_000,
+);
 
 test("a sample of the fuzzing: processes of their own, their memory watched, and honest downloads after broken ones", async () => {
   const tally = new Tally();
@@ -71,7 +93,9 @@ test("a sample of the fuzzing: processes of their own, their memory watched, and
 }, 120_000);
 
 /** A server of one's own, and what it was told. */
-async function serve(answer: (request: IncomingMessage, response: ServerResponse) => void): Promise<{ url: string; seen: IncomingMessage[] } & AsyncDisposable> {
+async function serve(
+  answer: (request: IncomingMessage, response: ServerResponse) => void,
+): Promise<{ url: string; seen: IncomingMessage[] } & AsyncDisposable> {
   const seen: IncomingMessage[] = [];
   const server = createServer((request, response) => {
     seen.push(request);
@@ -79,32 +103,48 @@ async function serve(answer: (request: IncomingMessage, response: ServerResponse
   });
   await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, seen,
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    seen,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       await new Promise((done) => server.close(done));
     },
   };
 }
-const sends = (text: string) => (_: IncomingMessage, response: ServerResponse): void => void response.writeHead(200).end(text);
+const sends =
+  (text: string) =>
+  (_: IncomingMessage, response: ServerResponse): void =>
+    void response.writeHead(200).end(text);
 
 describe("an app's headers", () => {
   const headers = { "x-api-key": "k", Authorization: "Bearer t", Cookie: "c=1" };
 
   test("go to their own host, through its redirects, and to no other", async () => {
     await using other = await serve(sends("there"));
-    await using own = await serve((request, response) => request.url === "/m/a"
-      ? void response.writeHead(302, { location: "/elsewhere" }).end()
-      : void response.writeHead(307, { location: `${other.url}/b` }).end());
+    await using own = await serve((request, response) =>
+      request.url === "/m/a"
+        ? void response.writeHead(302, { location: "/elsewhere" }).end()
+        : void response.writeHead(307, { location: `${other.url}/b` }).end(),
+    );
     await using source = httpSource(`${own.url}/m`, { headers });
     expect(new TextDecoder().decode(await source.read("a", 0, 5))).toBe("there");
-    for (const { headers } of own.seen) expect([headers["x-api-key"], headers.authorization, headers.cookie]).toEqual(["k", "Bearer t", "c=1"]);
-    for (const { headers } of other.seen) expect([headers["x-api-key"], headers.authorization, headers.cookie, headers.range]).toEqual([undefined, undefined, undefined, "bytes=0-0"]);
+    for (const { headers } of own.seen)
+      expect([headers["x-api-key"], headers.authorization, headers.cookie]).toEqual(["k", "Bearer t", "c=1"]);
+    for (const { headers } of other.seen)
+      expect([headers["x-api-key"], headers.authorization, headers.cookie, headers.range]).toEqual([
+        undefined,
+        undefined,
+        undefined,
+        "bytes=0-0",
+      ]);
     expect([own.seen.length, other.seen.length]).toEqual([2, 1]);
   });
 
   test("that cannot be sent are refused, and not told", async () => {
-    for (const headers of [{ "x-api-key": "top\nsecret" }, { "x-api-key": "top secret €" }, { "x api key": "top secret" }] as Record<string, string>[]) {
+    for (const headers of [{ "x-api-key": "top\nsecret" }, { "x-api-key": "top secret €" }, { "x api key": "top secret" }] as Record<
+      string,
+      string
+    >[]) {
       let message = "";
       try {
         httpSource("https://a.example", { headers });
@@ -114,16 +154,25 @@ describe("an app's headers", () => {
       expect(message).toMatch(/^\[checkpoint\] a header must be a name .*, got another for "x.api.key"; look for line breaks/);
       expect(message).not.toContain("secret");
     }
-    const refused = await openSource(ID, { hub: { endpoint: "https://a.example", token: "hf_top\nsecret", cache: join(home, "token") } }).catch((error: Error) => error.message);
-    expect(refused).toBe(`[hub] ${ID}: the token must be one line of letters and digits, got other characters in it; look at HF_TOKEN, or at the file that the hub's command line keeps it in`);
+    const refused = await openSource(ID, {
+      hub: { endpoint: "https://a.example", token: "hf_top\nsecret", cache: join(home, "token") },
+    }).catch((error: Error) => error.message);
+    expect(refused).toBe(
+      `[hub] ${ID}: the token must be one line of letters and digits, got other characters in it; look at HF_TOKEN, or at the file that the hub's command line keeps it in`,
+    );
   });
 
   test("are not sent by a browser that follows redirects unseen; a token alone is taken off by it", async () => {
     // A browser's fetch as it answers to redirect: "manual".
     const modes: (string | undefined)[] = [];
-    const opaque: typeof fetch = async (_, init) => modes.push(init!.redirect) && init!.redirect === "manual" ? Object.defineProperty(new Response(null), "type", { value: "opaqueredirect" }) : new Response("x");
+    const opaque: typeof fetch = async (_, init) =>
+      modes.push(init!.redirect) && init!.redirect === "manual"
+        ? Object.defineProperty(new Response(null), "type", { value: "opaqueredirect" })
+        : new Response("x");
     await using keyed = httpSource("https://a.example/", { headers, fetch: opaque });
-    await expect(keyed.size("m")).rejects.toThrow("[checkpoint] m: the server must answer, got a redirect, which a browser would follow with the header x-api-key, Cookie wherever it leads; use another server");
+    await expect(keyed.size("m")).rejects.toThrow(
+      "[checkpoint] m: the server must answer, got a redirect, which a browser would follow with the header x-api-key, Cookie wherever it leads; use another server",
+    );
     await using plain = httpSource("https://a.example/", { headers: { authorization: "Bearer t" }, fetch: opaque });
     expect(await plain.size("m")).toBe(1);
     // Once it is known not to tell, it is not asked in vain; an app's own headers still keep it from following.
@@ -150,16 +199,25 @@ describe("waiting", () => {
     await using server = await serve(() => undefined);
     await using source = httpSource(server.url, { stallSeconds: 0.2 });
     const from = performance.now();
-    await expect(source.size("m")).rejects.toThrow("[checkpoint] m: the server must answer, got nothing for 0.2 s; check the URL, the network");
+    await expect(source.size("m")).rejects.toThrow(
+      "[checkpoint] m: the server must answer, got nothing for 0.2 s; check the URL, the network",
+    );
     expect(performance.now() - from).toBeLessThan(5000);
-    for (const stallSeconds of [0, -1, NaN, 1e9]) expect(() => httpSource(server.url, { stallSeconds })).toThrow(`[checkpoint] stallSeconds must be a number above 0 and up to 86400, got ${stallSeconds}; leave it out for 30`);
+    for (const stallSeconds of [0, -1, NaN, 1e9])
+      expect(() => httpSource(server.url, { stallSeconds })).toThrow(
+        `[checkpoint] stallSeconds must be a number above 0 and up to 86400, got ${stallSeconds}; leave it out for 30`,
+      );
     await expect(openSource(ID, { hub: { stallSeconds: -1 } })).rejects.toThrow("[hub] stallSeconds must be a number above 0");
   });
 
   /** What a process of its own says, with nothing else that keeps it alive. */
   async function alone(body: string): Promise<{ code: number | null; out: string; seconds: number }> {
     const from = performance.now();
-    const child = spawn(process.execPath, ["--input-type=module", "-e", `import { httpSource } from ${JSON.stringify(resolve(import.meta.dirname, "../../dist/node.js"))};\n${body}`]);
+    const child = spawn(process.execPath, [
+      "--input-type=module",
+      "-e",
+      `import { httpSource } from ${JSON.stringify(resolve(import.meta.dirname, "../../dist/node.js"))};\n${body}`,
+    ]);
     let out = "";
     for (const stream of [child.stdout, child.stderr]) stream.on("data", (data: Buffer) => (out += data.toString()));
     const code = await new Promise<number | null>((done) => child.once("close", done));
@@ -169,7 +227,8 @@ describe("waiting", () => {
   test("holds a process of its own until there is a word, and then lets it go", async () => {
     await using silent = await serve(() => undefined);
     await using endless = await serve((request, response) => ATTACKS["sends a range that never ends"]!(request, response, () => undefined));
-    const read = (url: string, stallSeconds: number): string => `httpSource(${JSON.stringify(url)}, { stallSeconds: ${stallSeconds} }).size("m").then((n) => console.log(n), (e) => console.log(e.message));`;
+    const read = (url: string, stallSeconds: number): string =>
+      `httpSource(${JSON.stringify(url)}, { stallSeconds: ${stallSeconds} }).size("m").then((n) => console.log(n), (e) => console.log(e.message));`;
     const [first, second] = await Promise.all([alone(read(silent.url, 0.3)), alone(read(endless.url, 10))]);
     expect(first).toMatchObject({ code: 0, out: expect.stringContaining("got nothing for 0.3 s;") });
     expect(second).toMatchObject({ code: 0, out: String(1 << 20) });
@@ -189,7 +248,11 @@ test("the command says of a gated repository, a page to sign in and no repositor
     const code = await new Promise<number | null>((done) => child.once("close", done));
     return `${code}: ${said}`;
   };
-  const [gated, page, none] = await Promise.all([inspect(server.url, `${server.url}/${ID}/tree/main`), inspect(portal.url, ID), inspect(server.url, "some-org/none")]);
+  const [gated, page, none] = await Promise.all([
+    inspect(server.url, `${server.url}/${ID}/tree/main`),
+    inspect(portal.url, ID),
+    inspect(server.url, "some-org/none"),
+  ]);
   expect(gated).toContain(`1: [hub] ${ID}: a gated repository must be opened to you, got 401`);
   expect(page).toContain(`1: [hub] ${ID}: the hub at ${portal.url} must answer with its data, got a web page in its place;`);
   expect(none).toContain("1: [hub] some-org/none: must be a folder here or a repository that you may read");
@@ -227,7 +290,18 @@ describe("a page's address", () => {
     [`${E}/org/name/tree/main`, "org/name", "main"],
   ])("%s", (address, name, revision) => expect(parseHubAddress(address, E)).toEqual({ name, revision }));
 
-  test.each(["https://example.org/org/name", "org/name", "./huggingface.co", "/srv/hf.co/org/name", "https://huggingface.co/org/name/resolve/main/variants/small/", "https://mirror.example/other/org/name", "file:///x", `${E}/models/CogVideoX/`, `${E}/CogVideoX/`, `${E}/docs/org/name/`])("%s is none", (address) => expect(parseHubAddress(address, E)).toBeNull());
+  test.each([
+    "https://example.org/org/name",
+    "org/name",
+    "./huggingface.co",
+    "/srv/hf.co/org/name",
+    "https://huggingface.co/org/name/resolve/main/variants/small/",
+    "https://mirror.example/other/org/name",
+    "file:///x",
+    `${E}/models/CogVideoX/`,
+    `${E}/CogVideoX/`,
+    `${E}/docs/org/name/`,
+  ])("%s is none", (address) => expect(parseHubAddress(address, E)).toBeNull());
 
   test.each([
     ["https://huggingface.co/org/name", "org/name", null, ""],
@@ -238,15 +312,23 @@ describe("a page's address", () => {
     ["https://huggingface.co/org/name/blob/main/loras/adapter_config.json", "org/name", "main", "loras"],
     ["hf://org/name@refs/pr/1/loras/", "org/name", "refs/pr/1", "loras"],
     ["hf.co/org/name/blob/main/loras%20of%20mine/", "org/name", "main", "loras of mine"],
-  ])("%s is a folder of a repository", (address, name, revision, folder) => expect(parseHubFolder(address, E)).toEqual({ name, revision, folder }));
+  ])("%s is a folder of a repository", (address, name, revision, folder) =>
+    expect(parseHubFolder(address, E)).toEqual({ name, revision, folder }),
+  );
 
   test.each([
-    ["https://huggingface.co/datasets/org/name", "a checkpoint must be a repository of models, got a page of datasets; pass a model's page, or its id such as org/name"],
+    [
+      "https://huggingface.co/datasets/org/name",
+      "a checkpoint must be a repository of models, got a page of datasets; pass a model's page, or its id such as org/name",
+    ],
     ["hf://spaces/org/name", "a checkpoint must be a repository of models, got a page of spaces;"],
-    ["https://huggingface.co/org", 'a model\'s page must be at org/name, got "org"; pass a model\'s page'],
+    ["https://huggingface.co/org", "a model's page must be at org/name, got \"org\"; pass a model's page"],
     ["https://huggingface.co/", 'a model\'s page must be at org/name, got "";'],
     ["https://huggingface.co/models?search=video", "a model's page must be at org/name,"],
-    ["https://huggingface.co/org/name/tree/main/variants/small", "a checkpoint must lie at the top of its repository, got the folder variants/small; if it holds a model_index.json, pass its address with /resolve/ in the place of /tree/"],
+    [
+      "https://huggingface.co/org/name/tree/main/variants/small",
+      "a checkpoint must lie at the top of its repository, got the folder variants/small; if it holds a model_index.json, pass its address with /resolve/ in the place of /tree/",
+    ],
   ])("%s is refused in words", (address, rule) => expect(() => parseHubAddress(address)).toThrow(`[hub] ${address}: ${rule}`));
 
   test("opens as its id does, and a file of another kind, where it lies", async () => {
@@ -269,18 +351,46 @@ describe("a hub that is read by ranges says what the hub's download says", () =>
     await using server = await HubServer.start();
     server.repos[ID] = { revisions: { main: { commit: COMMIT, files: NEEDED } } };
     prepare(server);
-    return await Promise.all([true, false].map(async (download) => {
-      const error = await openSource(id, { hub: { endpoint: server.url, token: null, download, cache: join(home, String(folders++)) } }).then((source) => openCheckpoint(source)).then(() => new Error("opened"), (error: Error) => error);
-      return error.message.replaceAll(server.url, "HUB");
-    }));
+    return await Promise.all(
+      [true, false].map(async (download) => {
+        const error = await openSource(id, { hub: { endpoint: server.url, token: null, download, cache: join(home, String(folders++)) } })
+          .then((source) => openCheckpoint(source))
+          .then(
+            () => new Error("opened"),
+            (error: Error) => error,
+          );
+        return error.message.replaceAll(server.url, "HUB");
+      }),
+    );
   }
 
   test.each<[string, (server: HubServer) => void, string, string?]>([
-    ["gated", (server) => void Object.assign(server.repos[ID]!, { token: "t", gated: true }), `[hub] ${ID}: a gated repository must be opened to you, got 401 (Access to model ${ID} is restricted.); accept its licence at HUB/${ID} and set HF_TOKEN to a token that may read it`],
-    ["private, or none", () => undefined, "[hub] some-org/none: must be a folder here or a repository that you may read at HUB, got 401 (Invalid username or password.): there is none of that name, or it is private or gated; check the name, or accept its licence at HUB/some-org/none and set HF_TOKEN to a token that may read it", "some-org/none"],
-    ["a page to sign in", (server) => void attack(server.hub, () => ATTACKS["sends a page"]), `[hub] ${ID}: the hub at HUB must answer with its data, got a web page in its place; a network's or a server's page to sign in answers for it, or the address is a page's: open it in a browser, sign in or correct it, or HF_ENDPOINT`],
-    ["a page said to be data", (server) => void attack(server.hub, () => ATTACKS["sends a page as data"]), `[hub] ${ID}: the hub at HUB must answer with its data, got a web page in its place; a network's or a server's page to sign in answers for it, or the address is a page's: open it in a browser, sign in or correct it, or HF_ENDPOINT`],
-    ["a commit that is a path", (server) => void attack(server.hub, () => ATTACKS["tells a commit that is a path"]), `[hub] ${ID}: the hub at HUB must tell the revision's commit, got "../../../../etc"; check HF_ENDPOINT`],
+    [
+      "gated",
+      (server) => void Object.assign(server.repos[ID]!, { token: "t", gated: true }),
+      `[hub] ${ID}: a gated repository must be opened to you, got 401 (Access to model ${ID} is restricted.); accept its licence at HUB/${ID} and set HF_TOKEN to a token that may read it`,
+    ],
+    [
+      "private, or none",
+      () => undefined,
+      "[hub] some-org/none: must be a folder here or a repository that you may read at HUB, got 401 (Invalid username or password.): there is none of that name, or it is private or gated; check the name, or accept its licence at HUB/some-org/none and set HF_TOKEN to a token that may read it",
+      "some-org/none",
+    ],
+    [
+      "a page to sign in",
+      (server) => void attack(server.hub, () => ATTACKS["sends a page"]),
+      `[hub] ${ID}: the hub at HUB must answer with its data, got a web page in its place; a network's or a server's page to sign in answers for it, or the address is a page's: open it in a browser, sign in or correct it, or HF_ENDPOINT`,
+    ],
+    [
+      "a page said to be data",
+      (server) => void attack(server.hub, () => ATTACKS["sends a page as data"]),
+      `[hub] ${ID}: the hub at HUB must answer with its data, got a web page in its place; a network's or a server's page to sign in answers for it, or the address is a page's: open it in a browser, sign in or correct it, or HF_ENDPOINT`,
+    ],
+    [
+      "a commit that is a path",
+      (server) => void attack(server.hub, () => ATTACKS["tells a commit that is a path"]),
+      `[hub] ${ID}: the hub at HUB must tell the revision's commit, got "../../../../etc"; check HF_ENDPOINT`,
+    ],
   ])("%s", async (_, prepare, message, id) => expect(await both(prepare, id)).toEqual([message, message]));
 
   test("a page, and a pointer of git-lfs, in a file's place", async () => {
@@ -290,7 +400,9 @@ describe("a hub that is read by ranges says what the hub's download says", () =>
     server.repos[ID] = { revisions: { main: { commit: COMMIT, files: NEEDED } } };
     const open = (): Promise<unknown> => openSource(ID, { hub: { endpoint: server.url, token: null, cache: join(home, "instead") } });
     server.instead.set(VAE, pointer);
-    await expect(open()).rejects.toThrow(`[hub] ${ID}/${VAE}: the server must send the file, got a git-lfs pointer; whoever runs the mirror has to fetch its large files (git lfs pull), take another endpoint`);
+    await expect(open()).rejects.toThrow(
+      `[hub] ${ID}/${VAE}: the server must send the file, got a git-lfs pointer; whoever runs the mirror has to fetch its large files (git lfs pull), take another endpoint`,
+    );
     server.instead.set(VAE, page);
     await expect(open()).rejects.toThrow(`[hub] ${ID}/${VAE}: the server must send the file, got a web page in its place;`);
   });

@@ -68,7 +68,11 @@ function file(path: string, text: string): File {
 /** As much of a directory handle as a source uses, over a flat list of files. */
 function handle(name: string, files: Record<string, string>): FileSystemDirectoryHandle {
   const inside = (part: string): Record<string, string> =>
-    Object.fromEntries(Object.entries(files).filter(([path]) => path.startsWith(`${part}/`)).map(([path, text]) => [path.slice(part.length + 1), text]));
+    Object.fromEntries(
+      Object.entries(files)
+        .filter(([path]) => path.startsWith(`${part}/`))
+        .map(([path, text]) => [path.slice(part.length + 1), text]),
+    );
   const absent = (): never => {
     throw new DOMException("no", "NotFoundError");
   };
@@ -76,7 +80,8 @@ function handle(name: string, files: Record<string, string>): FileSystemDirector
     kind: "directory",
     name,
     getDirectoryHandle: async (part: string) => (Object.keys(inside(part)).length ? handle(part, inside(part)) : absent()),
-    getFileHandle: async (part: string) => (files[part] === undefined ? absent() : { kind: "file", getFile: async () => new File([bytesOf(files[part]!) as BlobPart], part) }),
+    getFileHandle: async (part: string) =>
+      files[part] === undefined ? absent() : { kind: "file", getFile: async () => new File([bytesOf(files[part]!) as BlobPart], part) },
     async *entries() {
       for (const part of new Set(Object.keys(files).map((path) => path.split("/")[0]!))) {
         yield [part, files[part] === undefined ? await self.getDirectoryHandle(part) : await self.getFileHandle(part)];
@@ -116,16 +121,28 @@ describe.each(kinds)("a source: %s", (kind, make) => {
   test("lists its files by path, or says that it cannot", async () => {
     await using source = await make();
     if (kind === "HTTP") {
-      await expect(source.list()).rejects.toThrow(`[checkpoint] a listing must come from a folder or from files, got the HTTP source ${address}/; ask for files by their path`);
+      await expect(source.list()).rejects.toThrow(
+        `[checkpoint] a listing must come from a folder or from files, got the HTTP source ${address}/; ask for files by their path`,
+      );
     } else {
-      expect(await source.list()).toEqual(Object.keys(FILES).sort().map((path) => ({ path, size: bytesOf(FILES[path]!).length })));
+      expect(await source.list()).toEqual(
+        Object.keys(FILES)
+          .sort()
+          .map((path) => ({ path, size: bytesOf(FILES[path]!).length })),
+      );
     }
   });
 
   test("refuses a range outside the file, a missing file, a path that leaves the folder", async () => {
     await using source = await make();
     const where = `(in ${source.label})`;
-    for (const [start, end] of [[0, 11], [-1, 2], [5, 4], [0.5, 1], [NaN, 2]] as const) {
+    for (const [start, end] of [
+      [0, 11],
+      [-1, 2],
+      [5, 4],
+      [0.5, 1],
+      [NaN, 2],
+    ] as const) {
       await expect(source.read("vae/config.json", start, end)).rejects.toThrow(
         `[checkpoint] vae/config.json: a read must stay inside the file's 10 bytes, got bytes ${start} to ${end}; the file is truncated or was replaced, download it again ${where}`,
       );
@@ -135,14 +152,18 @@ describe.each(kinds)("a source: %s", (kind, make) => {
     await expect(source.read("vae/nothing.json", 0, 1)).rejects.toThrow(missing);
     for (const path of ["../secret", "vae/../../secret", "/etc/passwd", "C:\\x", "a\\b", "", "a//b", "./a", "a\0b"]) {
       for (const act of [() => source.read(path, 0, 1), async () => source.exists(path), () => source.size(path)]) {
-        await expect(act()).rejects.toThrow(`[checkpoint] ${JSON.stringify(path)}: a path must be relative and stay inside the checkpoint's folder, got this one; correct the file that names it`);
+        await expect(act()).rejects.toThrow(
+          `[checkpoint] ${JSON.stringify(path)}: a path must be relative and stay inside the checkpoint's folder, got this one; correct the file that names it`,
+        );
       }
     }
   });
 
   test("refuses text that is not UTF-8 or not a JSON object", async () => {
     await using source = await make();
-    await expect(readJson(source, "vae/a b#ü.txt")).rejects.toThrow('[checkpoint] vae/a b#ü.txt: must be JSON, got text that starts "odd name"; download the file again');
+    await expect(readJson(source, "vae/a b#ü.txt")).rejects.toThrow(
+      '[checkpoint] vae/a b#ü.txt: must be JSON, got text that starts "odd name"; download the file again',
+    );
     await expect(readJson(source, "vae/config.json")).rejects.toThrow("vae/config.json: must "); // a number, with a leading zero
   });
 
@@ -162,12 +183,16 @@ test("JSON that is no object, and text that is not UTF-8", async () => {
   const source = memorySource({ list: "[1]", none: "null", broken: Uint8Array.of(0xff) });
   await expect(readJson(source, "list")).rejects.toThrow("[checkpoint] list: must hold a JSON object, got a list; download the file again");
   await expect(readJson(source, "none")).rejects.toThrow("must hold a JSON object, got null;");
-  await expect(readText(source, "broken")).rejects.toThrow("[checkpoint] broken: must be UTF-8 text, got 1 bytes that are not; download the file again");
+  await expect(readText(source, "broken")).rejects.toThrow(
+    "[checkpoint] broken: must be UTF-8 text, got 1 bytes that are not; download the file again",
+  );
 });
 
 test("a file too large to be read as a whole is refused before it is read", async () => {
   const source = { ...memorySource({ "config.json": "{}" }), size: async () => 2 ** 40 };
-  await expect(readJson(source, "config.json")).rejects.toThrow("[checkpoint] config.json: a JSON file may hold at most 33554432 bytes, got 1099511627776;");
+  await expect(readJson(source, "config.json")).rejects.toThrow(
+    "[checkpoint] config.json: a JSON file may hold at most 33554432 bytes, got 1099511627776;",
+  );
 });
 
 test("what a memory source gives out does not change what it holds", async () => {
@@ -178,7 +203,9 @@ test("what a memory source gives out does not change what it holds", async () =>
 
 describe("folder", () => {
   test("what is no folder is refused", async () => {
-    await expect(folderSource(join(folder, "nope"))).rejects.toThrow(`[checkpoint] ${join(folder, "nope")}: a checkpoint must be a folder, got nothing there; pass the folder that holds model_index.json`);
+    await expect(folderSource(join(folder, "nope"))).rejects.toThrow(
+      `[checkpoint] ${join(folder, "nope")}: a checkpoint must be a folder, got nothing there; pass the folder that holds model_index.json`,
+    );
     await expect(folderSource(join(folder, "empty"))).rejects.toThrow("a checkpoint must be a folder, got an empty file;");
   });
 
@@ -188,7 +215,9 @@ describe("folder", () => {
     await using source = await folderSource(folder);
     await source.read("shrinks", 0, 1);
     await truncate(path, 4);
-    await expect(source.read("shrinks", 2, 10)).rejects.toThrow("[checkpoint] shrinks: must keep its size while it is read, got the end of the file at byte 4 instead of 10; download it again");
+    await expect(source.read("shrinks", 2, 10)).rejects.toThrow(
+      "[checkpoint] shrinks: must keep its size while it is read, got the end of the file at byte 4 instead of 10; download it again",
+    );
     await rm(path);
   });
 
@@ -218,7 +247,10 @@ describe("HTTP", () => {
     respond = answer;
     try {
       await using source = httpSource(address);
-      return await act(source).then(() => null, (error: Error) => error);
+      return await act(source).then(
+        () => null,
+        (error: Error) => error,
+      );
     } finally {
       respond = honest;
     }
@@ -246,7 +278,9 @@ describe("HTTP", () => {
       response.writeHead(200, { "content-length": 2 ** 33 });
       response.write("x");
     }, read);
-    expect(declared?.message).toBe(`${PLACE}the server must answer a Range request with 206, got 200 and the whole file of 8589934592 bytes; serve the checkpoint from a server that supports ranges, or download it and open the folder (in ${address}/)`);
+    expect(declared?.message).toBe(
+      `${PLACE}the server must answer a Range request with 206, got 200 and the whole file of 8589934592 bytes; serve the checkpoint from a server that supports ranges, or download it and open the folder (in ${address}/)`,
+    );
     const streamed = await against((_, response) => {
       response.writeHead(200);
       const more = (): void => void (response.writable && !response.destroyed && response.write(new Uint8Array(1 << 20), more));
@@ -256,10 +290,26 @@ describe("HTTP", () => {
   });
 
   test.each<[string, typeof respond, string]>([
-    ["no Content-Range", (_, response) => response.writeHead(206).end("x"), "a 206 answer must carry Content-Range: bytes first-last/size, got none; the server must send it and, to a browser on another origin, expose it"],
-    ["a Content-Range without a size", (_, response) => response.writeHead(206, { "content-range": "bytes 0-0/*" }).end("x"), "got bytes 0-0/*;"],
-    ["an error", (_, response) => response.writeHead(500).end(), "the server must answer 206, got 500 Internal Server Error; check the URL or try again later"],
-    ["a refusal", (_, response) => response.writeHead(403).end(), "the server must answer 206, got 403 Forbidden; pass the authorization in headers"],
+    [
+      "no Content-Range",
+      (_, response) => response.writeHead(206).end("x"),
+      "a 206 answer must carry Content-Range: bytes first-last/size, got none; the server must send it and, to a browser on another origin, expose it",
+    ],
+    [
+      "a Content-Range without a size",
+      (_, response) => response.writeHead(206, { "content-range": "bytes 0-0/*" }).end("x"),
+      "got bytes 0-0/*;",
+    ],
+    [
+      "an error",
+      (_, response) => response.writeHead(500).end(),
+      "the server must answer 206, got 500 Internal Server Error; check the URL or try again later",
+    ],
+    [
+      "a refusal",
+      (_, response) => response.writeHead(403).end(),
+      "the server must answer 206, got 403 Forbidden; pass the authorization in headers",
+    ],
     ["no server", (request) => request.socket.destroy(), "the server must answer, got"],
   ])("%s", async (_, answer, message) => {
     const error = await against(answer, read);
@@ -268,19 +318,61 @@ describe("HTTP", () => {
   });
 
   /** Honest about the first byte, then as told. */
-  const later = (answer: (response: ServerResponse) => void): typeof respond => (request, response, content) =>
-    request.headers.range === "bytes=0-0" ? honest(request, response, content) : answer(response);
+  const later =
+    (answer: (response: ServerResponse) => void): typeof respond =>
+    (request, response, content) =>
+      request.headers.range === "bytes=0-0" ? honest(request, response, content) : answer(response);
 
   test.each<[string, (response: ServerResponse) => void, string]>([
-    ["another range", (r) => r.writeHead(206, { "content-range": "bytes 0-2/10", etag: '"1"' }).end("012"), "the answer must hold bytes 2 to 5 of 10, got 0 to 3 of 10; the server or a proxy does not honour ranges, use another"],
-    ["another size", (r) => r.writeHead(206, { "content-range": "bytes 2-4/11", etag: '"1"' }).end("234"), "the answer must hold bytes 2 to 5 of 10, got 2 to 5 of 11; the file changed on the server, open the checkpoint again"],
-    ["another version", (r) => r.writeHead(206, { "content-range": "bytes 2-4/10", etag: '"2"' }).end("234"), 'got 2 to 5 of 10 of version "2" instead of "1"; the file changed on the server'],
-    ["no bytes", (r) => r.writeHead(206, { "content-range": "bytes 2-4/10", etag: '"1"' }).end(), "the server must answer, got 0 of 3 bytes from 2 on; check the URL, the network"],
-    ["too many bytes", (r) => r.writeHead(206, { "content-range": "bytes 2-4/10", etag: '"1"' }).end("2345"), "the answer must hold 3 bytes, got more; the server or a proxy does not honour ranges, use another"],
-    ["packed bytes", (r) => r.writeHead(206, { "content-range": "bytes 2-4/10", etag: '"1"', "content-encoding": "gzip" }).end("234"), "a range must be sent as it is, got content-encoding gzip; switch the server's compression off for these files"],
-    ["a page", (r) => r.writeHead(206, { "content-range": "bytes 2-4/10", etag: '"1"', "content-type": "text/html; charset=utf-8" }).end("<ht"), "the server must send the file, got a web page in its place; a network's or a server's page to sign in answers for it"],
-    ["a broken connection", (r) => (r.writeHead(206, { "content-range": "bytes 2-4/10", etag: '"1"', "content-length": 3 }), r.flushHeaders(), setTimeout(() => r.destroy(), 20)), "the server must answer, got other side closed within bytes 2 to 5; check the URL"],
-    ["200 after a 206", (r) => r.writeHead(200).end("0123456789"), "the server must answer every Range request with 206, got 200 after a 206;"],
+    [
+      "another range",
+      (r) => r.writeHead(206, { "content-range": "bytes 0-2/10", etag: '"1"' }).end("012"),
+      "the answer must hold bytes 2 to 5 of 10, got 0 to 3 of 10; the server or a proxy does not honour ranges, use another",
+    ],
+    [
+      "another size",
+      (r) => r.writeHead(206, { "content-range": "bytes 2-4/11", etag: '"1"' }).end("234"),
+      "the answer must hold bytes 2 to 5 of 10, got 2 to 5 of 11; the file changed on the server, open the checkpoint again",
+    ],
+    [
+      "another version",
+      (r) => r.writeHead(206, { "content-range": "bytes 2-4/10", etag: '"2"' }).end("234"),
+      'got 2 to 5 of 10 of version "2" instead of "1"; the file changed on the server',
+    ],
+    [
+      "no bytes",
+      (r) => r.writeHead(206, { "content-range": "bytes 2-4/10", etag: '"1"' }).end(),
+      "the server must answer, got 0 of 3 bytes from 2 on; check the URL, the network",
+    ],
+    [
+      "too many bytes",
+      (r) => r.writeHead(206, { "content-range": "bytes 2-4/10", etag: '"1"' }).end("2345"),
+      "the answer must hold 3 bytes, got more; the server or a proxy does not honour ranges, use another",
+    ],
+    [
+      "packed bytes",
+      (r) => r.writeHead(206, { "content-range": "bytes 2-4/10", etag: '"1"', "content-encoding": "gzip" }).end("234"),
+      "a range must be sent as it is, got content-encoding gzip; switch the server's compression off for these files",
+    ],
+    [
+      "a page",
+      (r) => r.writeHead(206, { "content-range": "bytes 2-4/10", etag: '"1"', "content-type": "text/html; charset=utf-8" }).end("<ht"),
+      "the server must send the file, got a web page in its place; a network's or a server's page to sign in answers for it",
+    ],
+    [
+      "a broken connection",
+      (r) => (
+        r.writeHead(206, { "content-range": "bytes 2-4/10", etag: '"1"', "content-length": 3 }),
+        r.flushHeaders(),
+        setTimeout(() => r.destroy(), 20)
+      ),
+      "the server must answer, got other side closed within bytes 2 to 5; check the URL",
+    ],
+    [
+      "200 after a 206",
+      (r) => r.writeHead(200).end("0123456789"),
+      "the server must answer every Range request with 206, got 200 after a 206;",
+    ],
   ])("after the first answer: %s", async (_, answer, message) => {
     const error = await against(later(answer), read);
     expect(error?.message).toContain(message);
@@ -294,10 +386,16 @@ describe("HTTP", () => {
       (request, response, content) => {
         ranges.push(request.headers.range);
         switch (calls++) {
-          case 0: return void response.writeHead(503).end();
-          case 1: return void request.socket.destroy();
-          case 3: return void (response.writeHead(206, { "content-range": "bytes 2-7/10", etag: '"1"', "content-length": 6 }), response.write("234"), setTimeout(() => response.destroy(), 20));
-          default: return honest(request, response, content);
+          case 0:
+            return void response.writeHead(503).end();
+          case 1:
+            return void request.socket.destroy();
+          case 3:
+            return void (response.writeHead(206, { "content-range": "bytes 2-7/10", etag: '"1"', "content-length": 6 }),
+            response.write("234"),
+            setTimeout(() => response.destroy(), 20));
+          default:
+            return honest(request, response, content);
         }
       },
       async (source) => {
@@ -326,16 +424,22 @@ describe("HTTP", () => {
   });
 
   test("a file that changes between two ranges is noticed by its date where it has no ETag", async () => {
-    const dated = (date: string): typeof respond => (request, response, content) => {
-      const [, first, last] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range!)!.map(Number);
-      response.writeHead(206, { "content-range": `bytes ${first}-${last}/10`, "last-modified": date }).end(content!.subarray(first, last! + 1));
-    };
+    const dated =
+      (date: string): typeof respond =>
+      (request, response, content) => {
+        const [, first, last] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range!)!.map(Number);
+        response
+          .writeHead(206, { "content-range": `bytes ${first}-${last}/10`, "last-modified": date })
+          .end(content!.subarray(first, last! + 1));
+      };
     const error = await against(dated("Mon, 01 Jan 2024 00:00:00 GMT"), async (source) => {
       await source.read(PATH, 0, 1);
       respond = dated("Mon, 01 Jan 2024 00:00:01 GMT");
       await source.read(PATH, 1, 2);
     });
-    expect(error?.message).toContain("got 1 to 2 of 10 of version Mon, 01 Jan 2024 00:00:01 GMT instead of Mon, 01 Jan 2024 00:00:00 GMT; the file changed on the server");
+    expect(error?.message).toContain(
+      "got 1 to 2 of 10 of version Mon, 01 Jan 2024 00:00:01 GMT instead of Mon, 01 Jan 2024 00:00:00 GMT; the file changed on the server",
+    );
   });
 
   test("headers are sent, a signal stops", async () => {
@@ -354,8 +458,12 @@ describe("HTTP", () => {
   });
 
   test("what is no web address is refused", () => {
-    expect(() => httpSource("models/x")).toThrow('[checkpoint] an HTTP checkpoint must be an absolute URL, got "models/x"; write it with http:// or https://');
-    expect(() => httpSource("file:///models/x")).toThrow("[checkpoint] an HTTP checkpoint must be at http: or https:, got file:; open a folder for files on this machine");
+    expect(() => httpSource("models/x")).toThrow(
+      '[checkpoint] an HTTP checkpoint must be an absolute URL, got "models/x"; write it with http:// or https://',
+    );
+    expect(() => httpSource("file:///models/x")).toThrow(
+      "[checkpoint] an HTTP checkpoint must be at http: or https:, got file:; open a folder for files on this machine",
+    );
   });
 });
 
@@ -368,13 +476,27 @@ describe("browser files", () => {
   });
 
   test("a handle that may not be read says so", async () => {
-    const denied = { ...handle("m", {}), getFileHandle: async () => { throw new DOMException("denied", "NotAllowedError"); } };
-    await expect(filesSource(denied as unknown as FileSystemDirectoryHandle).size("a")).rejects.toThrow("[checkpoint] a: must be readable, got NotAllowedError: denied; pick the folder again and allow reading");
+    const denied = {
+      ...handle("m", {}),
+      getFileHandle: async () => {
+        throw new DOMException("denied", "NotAllowedError");
+      },
+    };
+    await expect(filesSource(denied as unknown as FileSystemDirectoryHandle).size("a")).rejects.toThrow(
+      "[checkpoint] a: must be readable, got NotAllowedError: denied; pick the folder again and allow reading",
+    );
   });
 
   test("a file that changed after it was picked says so", async () => {
     const changed = file("m/a", "abc");
-    changed.slice = () => ({ arrayBuffer: async () => { throw new DOMException("changed", "NotReadableError"); } }) as unknown as Blob;
-    await expect(filesSource([changed]).read("a", 0, 1)).rejects.toThrow("[checkpoint] a: must not change while it is open, got NotReadableError: changed; pick the folder again");
+    changed.slice = () =>
+      ({
+        arrayBuffer: async () => {
+          throw new DOMException("changed", "NotReadableError");
+        },
+      }) as unknown as Blob;
+    await expect(filesSource([changed]).read("a", 0, 1)).rejects.toThrow(
+      "[checkpoint] a: must not change while it is open, got NotReadableError: changed; pick the folder again",
+    );
   });
 });

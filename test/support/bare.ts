@@ -20,7 +20,11 @@ export interface Ended {
 }
 
 /** Starts a module with everything of the package in scope as `cogwheel`, and `args` as `args`. */
-export function startBare(body: string, args: readonly unknown[] = [], node: string = process.execPath): { child: ChildProcess; ended: Promise<Ended> } {
+export function startBare(
+  body: string,
+  args: readonly unknown[] = [],
+  node: string = process.execPath,
+): { child: ChildProcess; ended: Promise<Ended> } {
   const script = `const cogwheel = await import(${JSON.stringify(PACKAGE)}); const args = ${JSON.stringify(args)};\n${body}`;
   const child = spawn(node, ["--input-type=module", "-e", script], { stdio: ["ignore", "pipe", "pipe"] });
   let [out, err, last] = ["", "", performance.now()];
@@ -29,7 +33,9 @@ export function startBare(body: string, args: readonly unknown[] = [], node: str
     last = performance.now();
   });
   child.stderr.on("data", (chunk: Buffer) => (err += chunk.toString()));
-  const ended = new Promise<Ended>((resolve) => child.on("close", (code, signal) => resolve({ code, signal, out, err, lingered: performance.now() - last })));
+  const ended = new Promise<Ended>((resolve) =>
+    child.on("close", (code, signal) => resolve({ code, signal, out, err, lingered: performance.now() - last })),
+  );
   return { child, ended };
 }
 
@@ -38,7 +44,10 @@ export function readersOf(pid: number): number[] {
   return execFileSync("ps", ["-A", "-o", "pid=,ppid=,stat=,args="], { encoding: "utf8" })
     .split("\n")
     .map((line) => line.trim().split(/\s+/))
-    .filter(([, parent, state, ...args]) => Number(parent) === pid && !state!.startsWith("Z") && args.some((arg) => arg.endsWith("cogwheel-media.js")))
+    .filter(
+      ([, parent, state, ...args]) =>
+        Number(parent) === pid && !state!.startsWith("Z") && args.some((arg) => arg.endsWith("cogwheel-media.js")),
+    )
     .map(([child]) => Number(child));
 }
 

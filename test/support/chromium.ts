@@ -11,7 +11,13 @@ import { unpackPackage } from "../../src/platform/swiftshader.ts";
  * Chromium gives SwiftShader to WebGPU only with `--enable-unsafe-webgpu`, which also allows what no user's browser has
  * (immediates, before the language feature tells of them); the last flag takes that back.
  */
-const FLAGS = ["--no-sandbox", "--use-webgpu-adapter=swiftshader", "--enable-unsafe-swiftshader", "--enable-unsafe-webgpu", "--disable-dawn-features=allow_unsafe_apis"];
+const FLAGS = [
+  "--no-sandbox",
+  "--use-webgpu-adapter=swiftshader",
+  "--enable-unsafe-swiftshader",
+  "--enable-unsafe-webgpu",
+  "--disable-dawn-features=allow_unsafe_apis",
+];
 
 /** Chromium, SwiftShader beside it where Chromium looks for it, fonts, and in `lib/` the shared libraries that systems may lack. */
 const ARCHIVES = ["chromium.br", "swiftshader.tar.br", "fonts.tar.br", "al2023.tar.br"];
@@ -22,7 +28,9 @@ export async function launchChromium(): Promise<Browser> {
   const folder = named ? undefined : await unpackPackage("chromium", ARCHIVES, (path) => path);
   const executablePath = named ?? (folder && join(folder, "chromium"));
   if (!executablePath) {
-    throw new Error(`[browser] the browser tests need a Chromium, got none from @sparticuz/chromium on ${process.platform} ${process.arch}; run npm install, or name a Chrome or Chromium in COGWHEEL_CHROMIUM`);
+    throw new Error(
+      `[browser] the browser tests need a Chromium, got none from @sparticuz/chromium on ${process.platform} ${process.arch}; run npm install, or name a Chrome or Chromium in COGWHEEL_CHROMIUM`,
+    );
   }
   const env: Record<string, string> = {};
   for (const [name, value] of Object.entries(process.env)) if (value !== undefined && !/^VK_/.test(name)) env[name] = value;
@@ -33,20 +41,26 @@ export async function launchChromium(): Promise<Browser> {
   try {
     return await chromium.launch({ executablePath, args: FLAGS, env });
   } catch (error) {
-    throw new Error(`[browser] Chromium must start, got from ${executablePath}:\n${(error as Error).message}\ninstall the libraries that it misses, or name another Chrome or Chromium in COGWHEEL_CHROMIUM`, { cause: error });
+    throw new Error(
+      `[browser] Chromium must start, got from ${executablePath}:\n${(error as Error).message}\ninstall the libraries that it misses, or name another Chrome or Chromium in COGWHEEL_CHROMIUM`,
+      { cause: error },
+    );
   }
 }
 
 /** The package's own configuration names the folders of a cloud function. Without a font Chromium dies at the first input field. */
 async function fontConfig(folder: string): Promise<string> {
   const path = join(folder, "cogwheel-fonts.conf");
-  await writeFile(path, `<?xml version="1.0"?>
+  await writeFile(
+    path,
+    `<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 <fontconfig>
   <dir>${join(folder, "fonts")}</dir>
   <dir>/usr/share/fonts</dir>
   <cachedir>${join(folder, "fonts-cache")}</cachedir>
 </fontconfig>
-`);
+`,
+  );
   return path;
 }

@@ -34,7 +34,9 @@ export function expectClose(got: Float32Array, want: ArrayLike<number>, toleranc
       rest = Math.floor(rest / shape[axis]!);
     }
     const around = (a: ArrayLike<number>) => Array.from({ length: 5 }, (_, j) => a[worst + j - 2]?.toPrecision(6)).join(" ");
-    expect.fail(`relative L2 ${error.toExponential(2)} is ${(error / tolerance).toPrecision(3)} × the tolerance ${tolerance}; worst at [${at.join(", ")}] of [${shape.join(", ")}]\n  got  ${around(got)}\n  want ${around(want)}`);
+    expect.fail(
+      `relative L2 ${error.toExponential(2)} is ${(error / tolerance).toPrecision(3)} × the tolerance ${tolerance}; worst at [${at.join(", ")}] of [${shape.join(", ")}]\n  got  ${around(got)}\n  want ${around(want)}`,
+    );
   }
 }
 

@@ -18,7 +18,10 @@ export interface ExampleResult {
 export async function readmeExample(): Promise<string> {
   const readme = await readFile(join(ROOT, "README.md"), "utf8");
   const code = /<!-- example:begin -->\s*```\w*\n([\s\S]*?)```\s*<!-- example:end -->/.exec(readme)?.[1];
-  if (code === undefined) throw new Error("[readme] README.md must show its example as one block of code between <!-- example:begin --> and <!-- example:end -->, got none; put the markers around it");
+  if (code === undefined)
+    throw new Error(
+      "[readme] README.md must show its example as one block of code between <!-- example:begin --> and <!-- example:end -->, got none; put the markers around it",
+    );
   return code;
 }
 
@@ -56,7 +59,9 @@ export const results = () => JSON.stringify({
 
 export function parseResults(text: string): ExampleResult {
   const bytes = (base64: string) => Uint8Array.from(Buffer.from(base64, "base64"));
-  return JSON.parse(text, (key, value: unknown) => (key === "latents" ? new Float32Array(bytes(value as string).buffer) : key === "data" ? bytes(value as string) : value)) as ExampleResult;
+  return JSON.parse(text, (key, value: unknown) =>
+    key === "latents" ? new Float32Array(bytes(value as string).buffer) : key === "data" ? bytes(value as string) : value,
+  ) as ExampleResult;
 }
 
 /** Runs the example in a Node of its own, in the checkout, where `cogwheel` is the package itself. */
@@ -68,14 +73,19 @@ export async function runInNode(example: string, settings: object): Promise<Exam
   try {
     await writeFile(join(folder, "observer.mjs"), observer(settings));
     await writeFile(join(folder, "example.mjs"), example);
-    await writeFile(join(folder, "run.mjs"), `
+    await writeFile(
+      join(folder, "run.mjs"),
+      `
       import { writeFileSync } from "node:fs";
       import { results } from "./observer.mjs";
       await import("./example.mjs");
       writeFileSync(process.argv[2], results());
-    `);
+    `,
+    );
     const out = join(outside, "results.json");
-    await promisify(execFile)(process.execPath, ["dist/launch.js", "--adapter", "swiftshader", "--exec", join(folder, "run.mjs"), out], { cwd: ROOT });
+    await promisify(execFile)(process.execPath, ["dist/launch.js", "--adapter", "swiftshader", "--exec", join(folder, "run.mjs"), out], {
+      cwd: ROOT,
+    });
     return parseResults(await readFile(out, "utf8"));
   } finally {
     await rm(folder, { recursive: true, force: true });
@@ -96,5 +106,7 @@ export const inPage = <T>(page: Page, body: string): Promise<T> => page.evaluate
 
 /** Runs the example as a module of the page; its video then stands in `videos` of the page's `./observer.mjs`. */
 export async function runInPage(page: Page): Promise<ExampleResult> {
-  return parseResults(await inPage(page, `const { results } = await import("./observer.mjs"); await import("./example.mjs"); return results();`));
+  return parseResults(
+    await inPage(page, `const { results } = await import("./observer.mjs"); await import("./example.mjs"); return results();`),
+  );
 }

@@ -8,7 +8,16 @@ import { join, resolve, sep } from "node:path";
 
 const below = process.env.FULL_IN;
 const room = Number(process.env.FULL_BYTES);
-const used = () => fs.readdirSync(below, { recursive: true }).reduce((sum, name) => sum + (fs.statSync(join(below, name), { throwIfNoEntry: false })?.size ?? 0) * +!fs.statSync(join(below, name), { throwIfNoEntry: false })?.isDirectory(), 0);
+const used = () =>
+  fs
+    .readdirSync(below, { recursive: true })
+    .reduce(
+      (sum, name) =>
+        sum +
+        (fs.statSync(join(below, name), { throwIfNoEntry: false })?.size ?? 0) *
+          +!fs.statSync(join(below, name), { throwIfNoEntry: false })?.isDirectory(),
+      0,
+    );
 const full = () => Object.assign(new Error("ENOSPC: no space left on device, write"), { errno: -28, code: "ENOSPC", syscall: "write" });
 
 if (below) {

@@ -20,11 +20,19 @@ export function testGpu(): Promise<Gpu> {
 
 /** A device of its own that pretends to have less. */
 export function limitedGpu(capabilities: CapabilityOverrides, options: OpenGpuOptions = {}): Promise<Gpu> {
-  return Gpu.open({ tuning: false, ...(process.env["COGWHEEL_ADAPTER"] ? { adapter: process.env["COGWHEEL_ADAPTER"] } : {}), ...options, capabilities });
+  return Gpu.open({
+    tuning: false,
+    ...(process.env["COGWHEEL_ADAPTER"] ? { adapter: process.env["COGWHEEL_ADAPTER"] } : {}),
+    ...options,
+    capabilities,
+  });
 }
 
 /** Weights from memory, stored as `dtype` (vectors always f32). */
-export function memoryWeights(values: Record<string, { data: Float32Array; shape: readonly number[] }>, dtype: DType = "f32"): WeightProvider {
+export function memoryWeights(
+  values: Record<string, { data: Float32Array; shape: readonly number[] }>,
+  dtype: DType = "f32",
+): WeightProvider {
   return {
     type: (name) => (values[name] && values[name].shape.length > 1 ? dtype : "f32"),
     read: async (name, as) => (as === "f16" ? toHalf(values[name]!.data) : values[name]!.data),
@@ -38,7 +46,10 @@ export interface RunGraphOptions extends RunOptions {
 }
 
 /** Records with `build` (which names its outputs), runs once, and returns every output. */
-export async function runGraph(build: (graph: Graph) => Record<string, Tensor>, options: RunGraphOptions = {}): Promise<Record<string, Float32Array>> {
+export async function runGraph(
+  build: (graph: Graph) => Record<string, Tensor>,
+  options: RunGraphOptions = {},
+): Promise<Record<string, Float32Array>> {
   const gpu = options.gpu ?? (await testGpu());
   const provider = memoryWeights(options.weights ?? {}, options.weightType);
   const graph = new Graph("test", provider.type);

@@ -50,7 +50,10 @@ export class HubServer implements AsyncDisposable {
   /** Entries of one page of the listing. */
   pageSize = 4;
 
-  private constructor(readonly hub: Server, readonly store: Server) {}
+  private constructor(
+    readonly hub: Server,
+    readonly store: Server,
+  ) {}
 
   static async start(): Promise<HubServer> {
     const servers = [createServer(), createServer()] as const;
@@ -84,7 +87,14 @@ export class HubServer implements AsyncDisposable {
   }
 
   #see(at: Seen["at"], request: IncomingMessage): Seen {
-    const seen: Seen = { at, method: request.method!, path: request.url!, range: request.headers.range, authorization: request.headers.authorization, sent: 0 };
+    const seen: Seen = {
+      at,
+      method: request.method!,
+      path: request.url!,
+      range: request.headers.range,
+      authorization: request.headers.authorization,
+      sent: 0,
+    };
     this.seen.push(seen);
     return seen;
   }
@@ -92,24 +102,43 @@ export class HubServer implements AsyncDisposable {
   async #hub(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const seen = this.#see("hub", request);
     const url = new URL(request.url!, this.url);
-    const refuse = (status: number, code: string, message: string): void => void response.writeHead(status, { "x-error-code": code, "x-error-message": message, "content-type": "application/json" }).end(JSON.stringify({ error: message }));
+    const refuse = (status: number, code: string, message: string): void =>
+      void response
+        .writeHead(status, { "x-error-code": code, "x-error-message": message, "content-type": "application/json" })
+        .end(JSON.stringify({ error: message }));
     const failure = this.failures.shift();
     if (failure) return refuse(failure, "", "later");
     const [, api, name, rest] = /^\/(api\/models\/)?([^/]+\/[^/]+)\/(.*)$/.exec(decodeURIComponent(url.pathname)) ?? [];
     const repo = this.repos[name ?? ""];
     // A stranger is not told what there is.
-    if (!repo) return request.headers.authorization ? refuse(404, "RepoNotFound", "Repository not found") : refuse(401, "RepoNotFound", "Invalid username or password.");
+    if (!repo)
+      return request.headers.authorization
+        ? refuse(404, "RepoNotFound", "Repository not found")
+        : refuse(401, "RepoNotFound", "Invalid username or password.");
     if (repo.token && request.headers.authorization !== `Bearer ${repo.token}`) {
       if (repo.gated) {
         if (!api) return refuse(request.headers.authorization ? 403 : 401, "GatedRepo", `Access to model ${name} is restricted.`);
       } else return refuse(401, "RepoNotFound", "Invalid username or password.");
     }
-    const find = (revision: string) => Object.entries(repo.revisions).find(([key, { commit }]) => key === revision || commit === revision)?.[1];
-    const [, kind, revision = "", path = ""] = /^(revision|tree|resolve)\/([0-9a-f]{40}|refs\/pr\/\d+|[^/]+)(?:\/(.*))?$/.exec(rest ?? "") ?? [];
+    const find = (revision: string) =>
+      Object.entries(repo.revisions).find(([key, { commit }]) => key === revision || commit === revision)?.[1];
+    const [, kind, revision = "", path = ""] =
+      /^(revision|tree|resolve)\/([0-9a-f]{40}|refs\/pr\/\d+|[^/]+)(?:\/(.*))?$/.exec(rest ?? "") ?? [];
     const found = find(revision);
     if (!found) return refuse(404, "RevisionNotFound", `Invalid rev id: ${revision}`);
-    const json = (value: unknown, headers: Record<string, string> = {}): void => void response.writeHead(200, { "content-type": "application/json", ...headers }).end(JSON.stringify(value));
-    if (kind === "revision") return json({ _id: "1", id: name, private: false, gated: false, downloads: 0, likes: 0, lastModified: "2024-01-01T00:00:00.000Z", sha: found.commit });
+    const json = (value: unknown, headers: Record<string, string> = {}): void =>
+      void response.writeHead(200, { "content-type": "application/json", ...headers }).end(JSON.stringify(value));
+    if (kind === "revision")
+      return json({
+        _id: "1",
+        id: name,
+        private: false,
+        gated: false,
+        downloads: 0,
+        likes: 0,
+        lastModified: "2024-01-01T00:00:00.000Z",
+        sha: found.commit,
+      });
     if (kind === "tree") {
       const all = this.#tree(found.files);
       const at = Number(url.searchParams.get("cursor") ?? 0);
@@ -121,11 +150,23 @@ export class HubServer implements AsyncDisposable {
     const headers = { "x-repo-commit": found.commit, "accept-ranges": "bytes" };
     if (!isLarge(path)) return this.#send(request, response, seen, path, bytes, { ...headers, etag: `"${gitSha1(bytes)}"` });
     const hash = sha256(bytes);
-    response.writeHead(302, { ...headers, etag: `"${gitSha1(bytes)}"`, "x-linked-etag": `"${hash}"`, "x-linked-size": String(bytes.length), location: `${this.storeUrl}/lfs/${hash}?name=${encodeURIComponent(path)}` }).end();
+    response
+      .writeHead(302, {
+        ...headers,
+        etag: `"${gitSha1(bytes)}"`,
+        "x-linked-etag": `"${hash}"`,
+        "x-linked-size": String(bytes.length),
+        location: `${this.storeUrl}/lfs/${hash}?name=${encodeURIComponent(path)}`,
+      })
+      .end();
   }
 
   #tree(files: Record<string, Uint8Array>): unknown[] {
-    const folders = new Set(Object.keys(files).filter((path) => path.includes("/")).map((path) => path.slice(0, path.lastIndexOf("/"))));
+    const folders = new Set(
+      Object.keys(files)
+        .filter((path) => path.includes("/"))
+        .map((path) => path.slice(0, path.lastIndexOf("/"))),
+    );
     return [
       ...[...folders].map((path) => ({ type: "directory", oid: "0".repeat(40), size: 0, path })),
       ...Object.entries(files).map(([path, bytes]) => {
@@ -144,17 +185,26 @@ export class HubServer implements AsyncDisposable {
     const hash = url.pathname.slice("/lfs/".length);
     for (const repo of Object.values(this.repos)) {
       for (const { files } of Object.values(repo.revisions)) {
-        if (files[path] && sha256(files[path]) === hash) return this.#send(request, response, seen, path, files[path], { etag: `"${hash}"` });
+        if (files[path] && sha256(files[path]) === hash)
+          return this.#send(request, response, seen, path, files[path], { etag: `"${hash}"` });
       }
     }
     response.writeHead(404).end();
   }
 
-  async #send(request: IncomingMessage, response: ServerResponse, seen: Seen, path: string, listed: Uint8Array, headers: Record<string, string>): Promise<void> {
+  async #send(
+    request: IncomingMessage,
+    response: ServerResponse,
+    seen: Seen,
+    path: string,
+    listed: Uint8Array,
+    headers: Record<string, string>,
+  ): Promise<void> {
     const question = request.headers.range === "bytes=0-0";
     const bytes = question ? listed : (this.instead.get(path) ?? listed);
     const [, first, last] = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "") ?? [];
-    let start = 0, end = bytes.length;
+    let start = 0,
+      end = bytes.length;
     if (first !== undefined && (this.ranges || question)) {
       start = Number(first);
       if (start >= bytes.length) return void response.writeHead(416, { "content-range": `bytes */${bytes.length}` }).end();

@@ -28,15 +28,26 @@ export interface KillOptions {
 export function runKilled(args: readonly string[], { cwd, at, after, limit = 120_000, env = {} }: KillOptions = {}): Promise<Killed> {
   const begun = performance.now();
   const own = at ? { KILL_AT: String(at.call), KILL_IN: at.folder } : {};
-  const child = spawn(process.execPath, [...(at ? ["--import", KILL_AT] : []), ...args], { ...(cwd ? { cwd } : {}), env: { ...process.env, NO_COLOR: undefined, FORCE_COLOR: undefined, ...env, ...own }, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [...(at ? ["--import", KILL_AT] : []), ...args], {
+    ...(cwd ? { cwd } : {}),
+    env: { ...process.env, NO_COLOR: undefined, FORCE_COLOR: undefined, ...env, ...own },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   let text = "";
-  for (const stream of [child.stdout, child.stderr]) stream.on("data", (part: Buffer) => { text += part.toString(); });
-  const timers = [setTimeout(() => child.kill("SIGTERM"), limit), ...(after === undefined ? [] : [setTimeout(() => child.kill("SIGKILL"), after)])];
+  for (const stream of [child.stdout, child.stderr])
+    stream.on("data", (part: Buffer) => {
+      text += part.toString();
+    });
+  const timers = [
+    setTimeout(() => child.kill("SIGTERM"), limit),
+    ...(after === undefined ? [] : [setTimeout(() => child.kill("SIGKILL"), after)]),
+  ];
   return new Promise((done) =>
     child.on("close", (code, signal) => {
       for (const timer of timers) clearTimeout(timer);
       done({ code, signal, text, ms: performance.now() - begun });
-    }));
+    }),
+  );
 }
 
 /** What is at a path: a digest of a file, or of the names and contents of a folder's files; "" if nothing is there. */

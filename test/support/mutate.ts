@@ -28,12 +28,22 @@ export class Mutator {
     const out = Uint8Array.from(source);
     const at = this.below(out.length);
     switch (this.below(8)) {
-      case 0: return out.subarray(0, at);
-      case 1: return new Uint8Array(0);
-      case 2: return join(out.subarray(0, at), out.subarray(Math.min(out.length, at + 1 + this.below(40))));
-      case 3: return join(out.subarray(0, at), Uint8Array.from({ length: 1 + this.below(40) }, () => this.below(256)), out.subarray(at));
-      case 4: return out.fill(this.pick([0, 255, 0x20, 0x7b]), at, at + 1 + this.below(64));
-      case 5: return join(out, out.subarray(0, at));
+      case 0:
+        return out.subarray(0, at);
+      case 1:
+        return new Uint8Array(0);
+      case 2:
+        return join(out.subarray(0, at), out.subarray(Math.min(out.length, at + 1 + this.below(40))));
+      case 3:
+        return join(
+          out.subarray(0, at),
+          Uint8Array.from({ length: 1 + this.below(40) }, () => this.below(256)),
+          out.subarray(at),
+        );
+      case 4:
+        return out.fill(this.pick([0, 255, 0x20, 0x7b]), at, at + 1 + this.below(64));
+      case 5:
+        return join(out, out.subarray(0, at));
       default:
         for (let n = 1 + this.below(4); n > 0; n--) out[this.below(out.length)]! ^= 1 << this.below(8);
         return out;
@@ -43,7 +53,36 @@ export class Mutator {
   /** A value that no file should hold there. */
   value(): unknown {
     return this.pick<unknown>([
-      0, -1, 1, 3, 0.5, 7.25, 1e9, 2 ** 31, 2 ** 32, 2 ** 53, 1e308, -1e308, 5e-324, null, true, false, "", "7", "NaN", "F8_E4M3", "\u0000", "x".repeat(5000), [], [1], [[[[]]]], [-1, 2], [1e9, 1e9, 1e9], {}, { a: 1 }, deep(40),
+      0,
+      -1,
+      1,
+      3,
+      0.5,
+      7.25,
+      1e9,
+      2 ** 31,
+      2 ** 32,
+      2 ** 53,
+      1e308,
+      -1e308,
+      5e-324,
+      null,
+      true,
+      false,
+      "",
+      "7",
+      "NaN",
+      "F8_E4M3",
+      "\u0000",
+      "x".repeat(5000),
+      [],
+      [1],
+      [[[[]]]],
+      [-1, 2],
+      [1e9, 1e9, 1e9],
+      {},
+      { a: 1 },
+      deep(40),
     ]);
   }
 
@@ -51,7 +90,24 @@ export class Mutator {
   json(text: string): Uint8Array {
     const utf8 = (s: string) => new TextEncoder().encode(s);
     if (this.below(4) === 0) return this.bytes(utf8(text));
-    if (this.below(12) === 0) return utf8(this.pick(["", "null", "[]", "3", '"x"', "{", `${"[".repeat(200_000)}`, `${'{"a":'.repeat(100_000)}1${"}".repeat(100_000)}`, `\ufeff${text}`, `${text}${text}`, text.replace("{", '{"num_layers":1,"num_layers":2,'), text.replace(/\d+/, "1e999"), text.replace(/\d+/, "NaN")]));
+    if (this.below(12) === 0)
+      return utf8(
+        this.pick([
+          "",
+          "null",
+          "[]",
+          "3",
+          '"x"',
+          "{",
+          `${"[".repeat(200_000)}`,
+          `${'{"a":'.repeat(100_000)}1${"}".repeat(100_000)}`,
+          `\ufeff${text}`,
+          `${text}${text}`,
+          text.replace("{", '{"num_layers":1,"num_layers":2,'),
+          text.replace(/\d+/, "1e999"),
+          text.replace(/\d+/, "NaN"),
+        ]),
+      );
     const root = JSON.parse(text) as unknown;
     const places: [Record<string, unknown>, string][] = [];
     const walk = (node: unknown): void => {
@@ -64,15 +120,23 @@ export class Mutator {
     walk(root);
     const [owner, key] = this.pick(places);
     switch (this.below(6)) {
-      case 0: delete owner[key]; break;
-      case 1: owner[this.pick(["__proto__", "constructor", "quantization_config", "new_key", ""])] = this.value(); break;
-      case 2: owner[`${key}_`] = owner[key]; delete owner[key]; break;
+      case 0:
+        delete owner[key];
+        break;
+      case 1:
+        owner[this.pick(["__proto__", "constructor", "quantization_config", "new_key", ""])] = this.value();
+        break;
+      case 2:
+        owner[`${key}_`] = owner[key];
+        delete owner[key];
+        break;
       case 3: {
         const number = owner[key];
         owner[key] = typeof number === "number" ? number * this.pick([2, 10, 0.5, -1, 1000]) + this.pick([0, 1]) : this.value();
         break;
       }
-      default: owner[key] = this.value();
+      default:
+        owner[key] = this.value();
     }
     return utf8(JSON.stringify(root));
   }
@@ -88,13 +152,30 @@ export class Mutator {
       return join(prefix, changed, data);
     };
     switch (this.below(5)) {
-      case 0: return this.bytes(source);
+      case 0:
+        return this.bytes(source);
       case 1: {
         const out = Uint8Array.from(source);
-        new DataView(out.buffer).setBigUint64(0, this.pick([0n, 1n, 7n, BigInt(length - 1), BigInt(length + 1), BigInt(source.length), 2n ** 31n, 2n ** 53n, 2n ** 63n, 2n ** 64n - 1n]), true);
+        new DataView(out.buffer).setBigUint64(
+          0,
+          this.pick([
+            0n,
+            1n,
+            7n,
+            BigInt(length - 1),
+            BigInt(length + 1),
+            BigInt(source.length),
+            2n ** 31n,
+            2n ** 53n,
+            2n ** 63n,
+            2n ** 64n - 1n,
+          ]),
+          true,
+        );
         return out;
       }
-      case 2: { // two tensors on the same bytes, or of exchanged places
+      case 2: {
+        // two tensors on the same bytes, or of exchanged places
         const json = JSON.parse(new TextDecoder().decode(header)) as Record<string, { data_offsets: number[]; shape: number[] }>;
         const names = Object.keys(json).filter((name) => name !== "__metadata__");
         const [a, b] = [this.pick(names), this.pick(names)];
@@ -102,7 +183,8 @@ export class Mutator {
         else [json[a]!.shape, json[b]!.shape] = [json[b]!.shape, json[a]!.shape];
         return wrap(new TextEncoder().encode(JSON.stringify(json)));
       }
-      default: return wrap(this.json(new TextDecoder().decode(header)));
+      default:
+        return wrap(this.json(new TextDecoder().decode(header)));
     }
   }
 }

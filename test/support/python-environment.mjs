@@ -20,7 +20,8 @@ export function pythonFor({ what, purpose, requirements, folder }) {
     process.exit(1);
   };
   const named = process.env.COGWHEEL_PYTHON;
-  if (named && !versionOf(named)) fail(`COGWHEEL_PYTHON must be a Python interpreter, got ${named}, which does not run; correct the path, or unset it`);
+  if (named && !versionOf(named))
+    fail(`COGWHEEL_PYTHON must be a Python interpreter, got ${named}, which does not run; correct the path, or unset it`);
   return named || environmentPython(what, purpose, requirements, folder, fail);
 }
 
@@ -38,7 +39,9 @@ function installedPython(purpose, fail) {
     if (version[0] > OLDEST[0] || (version[0] === OLDEST[0] && version[1] >= OLDEST[1])) return name;
     seen.push(`${name} ${version.join(".")}`);
   }
-  return fail(`Python ${OLDEST.join(".")} or later must be installed ${purpose}, got ${seen.join(", ") || "none on PATH"}; install it, or name one in COGWHEEL_PYTHON`);
+  return fail(
+    `Python ${OLDEST.join(".")} or later must be installed ${purpose}, got ${seen.join(", ") || "none on PATH"}; install it, or name one in COGWHEEL_PYTHON`,
+  );
 }
 
 /** The environment's interpreter; the environment is made if it is not there, or was left unfinished. */
@@ -57,7 +60,11 @@ function environmentPython(what, purpose, requirements, given, fail) {
   };
   // What pip made of another requirements.txt is not a pinned environment any more.
   rmSync(folder, { recursive: true, force: true });
-  run(base, ["-m", "venv", folder], "on Debian and Ubuntu install python3-venv, or name an interpreter that has the packages in COGWHEEL_PYTHON");
+  run(
+    base,
+    ["-m", "venv", folder],
+    "on Debian and Ubuntu install python3-venv, or name an interpreter that has the packages in COGWHEEL_PYTHON",
+  );
   run(python, ["-m", "pip", "install", "--disable-pip-version-check", "--quiet", "-r", requirements], "look at pip's message above");
   writeFileSync(finished, "");
   return python;

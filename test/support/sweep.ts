@@ -12,7 +12,10 @@ export function testCases(op: string): void {
   test(`${op}: the tiny and the odd cases of its list`, { timeout: 300_000 }, async () => {
     const list = allCases.find((one) => one.op === op);
     if (!list) throw new Error(`src/check/sweep/cases must have a list of ${op}, got none`);
-    const report = await sweep(await testGpu(), await (shared.cogwheelUniformGpu ??= limitedGpu({ immediates: false })), { lists: [list], sizes: ["tiny", "odd"] });
+    const report = await sweep(await testGpu(), await (shared.cogwheelUniformGpu ??= limitedGpu({ immediates: false })), {
+      lists: [list],
+      sizes: ["tiny", "odd"],
+    });
     expect(report.problems).toEqual([]);
     expect(report.cases).toBeGreaterThan(0);
   });

@@ -15,19 +15,51 @@ import { toHalf, values } from "./compare.ts";
 
 export const TINY_CONFIGS = {
   text_encoder: {
-    architectures: ["T5EncoderModel"], model_type: "t5", feed_forward_proj: "gated-gelu", vocab_size: 256, d_model: 16, d_kv: 8, d_ff: 16, num_layers: 1, num_heads: 2,
-    relative_attention_num_buckets: 8, relative_attention_max_distance: 16,
+    architectures: ["T5EncoderModel"],
+    model_type: "t5",
+    feed_forward_proj: "gated-gelu",
+    vocab_size: 256,
+    d_model: 16,
+    d_kv: 8,
+    d_ff: 16,
+    num_layers: 1,
+    num_heads: 2,
+    relative_attention_num_buckets: 8,
+    relative_attention_max_distance: 16,
   },
   transformer: {
-    _class_name: "CogVideoXTransformer3DModel", num_attention_heads: 1, attention_head_dim: 32, in_channels: 4, out_channels: 4, time_embed_dim: 16, text_embed_dim: 16, num_layers: 1,
-    sample_width: 4, sample_height: 2, sample_frames: 9, patch_size: 2, max_text_seq_length: 12, use_rotary_positional_embeddings: true,
+    _class_name: "CogVideoXTransformer3DModel",
+    num_attention_heads: 1,
+    attention_head_dim: 32,
+    in_channels: 4,
+    out_channels: 4,
+    time_embed_dim: 16,
+    text_embed_dim: 16,
+    num_layers: 1,
+    sample_width: 4,
+    sample_height: 2,
+    sample_frames: 9,
+    patch_size: 2,
+    max_text_seq_length: 12,
+    use_rotary_positional_embeddings: true,
   },
   vae: {
-    _class_name: "AutoencoderKLCogVideoX", block_out_channels: [8, 8, 8, 8], latent_channels: 4, layers_per_block: 1, norm_num_groups: 2, temporal_compression_ratio: 4,
-    sample_height: 16, sample_width: 32, scaling_factor: 0.7,
+    _class_name: "AutoencoderKLCogVideoX",
+    block_out_channels: [8, 8, 8, 8],
+    latent_channels: 4,
+    layers_per_block: 1,
+    norm_num_groups: 2,
+    temporal_compression_ratio: 4,
+    sample_height: 16,
+    sample_width: 32,
+    scaling_factor: 0.7,
   },
   scheduler: {
-    _class_name: "CogVideoXDDIMScheduler", prediction_type: "v_prediction", rescale_betas_zero_snr: true, snr_shift_scale: 1, timestep_spacing: "trailing",
+    _class_name: "CogVideoXDDIMScheduler",
+    prediction_type: "v_prediction",
+    rescale_betas_zero_snr: true,
+    snr_shift_scale: 1,
+    timestep_spacing: "trailing",
   },
 } as const;
 
@@ -71,14 +103,26 @@ export async function tinyCheckpoint(options: TinyOptions = {}): Promise<string>
     await mkdir(join(folder, path, ".."), { recursive: true });
     await writeFile(join(folder, path), content);
   };
-  const config = <K extends keyof typeof TINY_CONFIGS>(name: K): Record<string, unknown> => ({ ...TINY_CONFIGS[name], ...options.configs?.[name] });
+  const config = <K extends keyof typeof TINY_CONFIGS>(name: K): Record<string, unknown> => ({
+    ...TINY_CONFIGS[name],
+    ...options.configs?.[name],
+  });
   const json = (value: unknown) => JSON.stringify(value, null, 2);
-  await write("model_index.json", json({
-    _class_name: options.pipeline ?? "CogVideoXPipeline",
-    scheduler: ["diffusers", config("scheduler")["_class_name"]], text_encoder: ["transformers", "T5EncoderModel"], tokenizer: ["transformers", "T5Tokenizer"],
-    transformer: ["diffusers", "CogVideoXTransformer3DModel"], vae: ["diffusers", "AutoencoderKLCogVideoX"],
-  }));
-  await write("generation.json", json(options.advice ?? { height: 16, width: 32, num_frames: 9, fps: 8, num_inference_steps: 4, guidance_scale: 3 }));
+  await write(
+    "model_index.json",
+    json({
+      _class_name: options.pipeline ?? "CogVideoXPipeline",
+      scheduler: ["diffusers", config("scheduler")["_class_name"]],
+      text_encoder: ["transformers", "T5EncoderModel"],
+      tokenizer: ["transformers", "T5Tokenizer"],
+      transformer: ["diffusers", "CogVideoXTransformer3DModel"],
+      vae: ["diffusers", "AutoencoderKLCogVideoX"],
+    }),
+  );
+  await write(
+    "generation.json",
+    json(options.advice ?? { height: 16, width: 32, num_frames: 9, fps: 8, num_inference_steps: 4, guidance_scale: 3 }),
+  );
   await write("scheduler/scheduler_config.json", json(config("scheduler")));
   for (const name of ["text_encoder", "transformer", "vae"] as const) {
     await write(`${name}/config.json`, json(config(name)));
@@ -91,7 +135,8 @@ export async function tinyCheckpoint(options: TinyOptions = {}): Promise<string>
     await writeWeights(write, name, weights, options);
   }
   await mkdir(join(folder, "tokenizer"));
-  for (const file of ["spiece.model", "tokenizer_config.json"]) await copyFile(join(MODEL, "tokenizer", file), join(folder, "tokenizer", file));
+  for (const file of ["spiece.model", "tokenizer_config.json"])
+    await copyFile(join(MODEL, "tokenizer", file), join(folder, "tokenizer", file));
   return folder;
 }
 
@@ -100,19 +145,27 @@ export async function removeTinyCheckpoints(): Promise<void> {
 }
 
 /** Every weight that the tiny configs want. */
-export function tinyWeights(component: WeightsComponent, seed: number, config: Record<string, unknown> = TINY_CONFIGS[component]): Map<string, TinyTensor> {
+export function tinyWeights(
+  component: WeightsComponent,
+  seed: number,
+  config: Record<string, unknown> = TINY_CONFIGS[component],
+): Map<string, TinyTensor> {
   const shapes: Map<string, readonly number[]> =
-    component === "text_encoder" ? expectedT5Weights(parseT5Config(config))
-    : component === "transformer" ? transformerWeights(parseTransformerConfig(config))
-    : vaeWeights(parseVaeConfig(config));
+    component === "text_encoder"
+      ? expectedT5Weights(parseT5Config(config))
+      : component === "transformer"
+        ? transformerWeights(parseTransformerConfig(config))
+        : vaeWeights(parseVaeConfig(config));
   let number = 1000 * seed;
-  return new Map([...shapes].map(([name, shape]) => {
-    const size = shape.reduce((a, b) => a * b, 1);
-    const data = values(size, number++, shape.length > 1 ? Math.sqrt(3 / (size / shape[0]!)) : 0.1);
-    if (name.startsWith("decoder.conv_out")) for (let i = 0; i < size; i++) data[i]! /= 4; // few pixels black or white
-    if (/norm.*weight$|norm_layer.weight$/.test(name) && shape.length === 1) for (let i = 0; i < size; i++) data[i]! += 1;
-    return [name, { shape, data: data.map(exact) }];
-  }));
+  return new Map(
+    [...shapes].map(([name, shape]) => {
+      const size = shape.reduce((a, b) => a * b, 1);
+      const data = values(size, number++, shape.length > 1 ? Math.sqrt(3 / (size / shape[0]!)) : 0.1);
+      if (name.startsWith("decoder.conv_out")) for (let i = 0; i < size; i++) data[i]! /= 4; // few pixels black or white
+      if (/norm.*weight$|norm_layer.weight$/.test(name) && shape.length === 1) for (let i = 0; i < size; i++) data[i]! += 1;
+      return [name, { shape, data: data.map(exact) }];
+    }),
+  );
 }
 
 /** The nearest number (towards zero) that bf16 and f16 both hold. */
@@ -125,13 +178,19 @@ function exact(v: number): number {
 }
 
 /** f32 → the upper half of its bits. */
-export const toBrain = (data: Float32Array): Uint16Array => Uint16Array.from(new Uint32Array(data.buffer, data.byteOffset, data.length), (bits) => bits >>> 16);
+export const toBrain = (data: Float32Array): Uint16Array =>
+  Uint16Array.from(new Uint32Array(data.buffer, data.byteOffset, data.length), (bits) => bits >>> 16);
 
 function stored({ shape, data }: TinyTensor, dtype: Dtype): TensorToWrite {
   return { dtype, shape, data: dtype === "F16" ? toHalf(data) : dtype === "BF16" ? toBrain(data) : data };
 }
 
-async function writeWeights(write: (path: string, bytes: string | Uint8Array) => Promise<void>, component: WeightsComponent, weights: Map<string, TinyTensor>, { dtype = "F32", variant, shards = 1 }: TinyOptions): Promise<void> {
+async function writeWeights(
+  write: (path: string, bytes: string | Uint8Array) => Promise<void>,
+  component: WeightsComponent,
+  weights: Map<string, TinyTensor>,
+  { dtype = "F32", variant, shards = 1 }: TinyOptions,
+): Promise<void> {
   const base = component === "text_encoder" ? "model" : "diffusion_pytorch_model";
   const suffix = variant ? `.${variant}` : "";
   const tensors = [...weights].map(([name, tensor]) => [name, stored(tensor, dtype)] as const);

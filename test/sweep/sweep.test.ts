@@ -12,8 +12,22 @@ import { kernelsWithoutCases, PRECISIONS, sweep, unsweptKernels } from "../../sr
 import { testGpu } from "../support/gpu.ts";
 
 const caps = (lanes: number): Capabilities => ({
-  kind: "software", vendor: "", architecture: "", description: `${lanes} lanes`, f16: true, subgroups: { min: lanes, max: lanes }, subgroupMatrices: [], timestamps: false, immediates: true,
-  maxBindingBytes: 128 << 20, maxBufferBytes: 2 ** 32, maxWorkgroupInvocations: 256, maxWorkgroupBytes: 32768, maxStorageBuffers: 8, maxGrid: 65535, offsetAlignment: 256,
+  kind: "software",
+  vendor: "",
+  architecture: "",
+  description: `${lanes} lanes`,
+  f16: true,
+  subgroups: { min: lanes, max: lanes },
+  subgroupMatrices: [],
+  timestamps: false,
+  immediates: true,
+  maxBindingBytes: 128 << 20,
+  maxBufferBytes: 2 ** 32,
+  maxWorkgroupInvocations: 256,
+  maxWorkgroupBytes: 32768,
+  maxStorageBuffers: 8,
+  maxGrid: 65535,
+  offsetAlignment: 256,
 });
 
 test("every kernel in the build has cases, and one without is named", () => {
@@ -23,7 +37,10 @@ test("every kernel in the build has cases, and one without is named", () => {
 
 test("every list but those of the slowest kernels is a test of its op", () => {
   const folder = new URL("../ops/", import.meta.url);
-  const tests = readdirSync(folder).map((name) => readFileSync(new URL(name, folder), "utf8")).filter((text) => text.includes("testCases(")).join("");
+  const tests = readdirSync(folder)
+    .map((name) => readFileSync(new URL(name, folder), "utf8"))
+    .filter((text) => text.includes("testCases("))
+    .join("");
   expect(allCases.map(({ op }) => op).filter((op) => !tests.includes(`"${op}"`))).toEqual(["matmul", "attention", "conv3d"]);
 });
 
@@ -39,14 +56,17 @@ describe.each([4, 8])("planned for adapters of %d lanes", (lanes) => {
     const adapter = caps(lanes);
     const labels = new Set<string>();
     const refused: string[] = [];
-    for (const list of allCases) for (const c of list.cases) for (const precision of PRECISIONS) for (const choice of list.kernels) {
-      if (choice.needs?.(adapter) !== undefined || (choice.takes && !choice.takes(c, adapter, precision))) continue;
-      try {
-        for (const label of planCase(list, c, choice, precision, adapter).labels) labels.add(label);
-      } catch (error) {
-        refused.push(`${list.op} ${c.name}, ${precision}, ${choice.kernel.name}: ${(error as Error).message}`);
-      }
-    }
+    for (const list of allCases)
+      for (const c of list.cases)
+        for (const precision of PRECISIONS)
+          for (const choice of list.kernels) {
+            if (choice.needs?.(adapter) !== undefined || (choice.takes && !choice.takes(c, adapter, precision))) continue;
+            try {
+              for (const label of planCase(list, c, choice, precision, adapter).labels) labels.add(label);
+            } catch (error) {
+              refused.push(`${list.op} ${c.name}, ${precision}, ${choice.kernel.name}: ${(error as Error).message}`);
+            }
+          }
     expect(refused).toEqual([]);
     expect(unsweptKernels({ caps: adapter }, labels)).toEqual([]);
   });
@@ -55,12 +75,26 @@ describe.each([4, 8])("planned for adapters of %d lanes", (lanes) => {
 describe("on this adapter", () => {
   test("a wrong result, and a kernel that is not the one asked for, are problems", async () => {
     const list = (kernel: unknown, off: number): OpCases => ({
-      op: "silu", kernels: oneKernel(kernel as Kernel), tolerance: { f32: 1e-6, f16: 1e-6 },
-      cases: [{ size: "tiny", name: "four", half: [], record: (draw) => ({ y: silu(draw.input32("x", [4])) }), reference: ({ x }) => ({ y: Float64Array.from(x!, (v) => v / (1 + Math.exp(-v)) + off) }) }],
+      op: "silu",
+      kernels: oneKernel(kernel as Kernel),
+      tolerance: { f32: 1e-6, f16: 1e-6 },
+      cases: [
+        {
+          size: "tiny",
+          name: "four",
+          half: [],
+          record: (draw) => ({ y: silu(draw.input32("x", [4])) }),
+          reference: ({ x }) => ({ y: Float64Array.from(x!, (v) => v / (1 + Math.exp(-v)) + off) }),
+        },
+      ],
     });
     const run = async (l: OpCases) => (await sweep(await testGpu(), null, { lists: [l], sizes: ["tiny"] })).problems.join("\n");
     expect(await run(list(siluKernel, 0))).toBe("");
-    expect(await run(list(siluKernel, 1e-3))).toMatch(/^silu four, f32, silu: y: relative L2 .*, worst at \[\d\]: got .*, expected .* \(tolerance 0\.000001\)$/);
-    expect(await run(list({ ...siluKernel, name: "silu_other" }, 0))).toMatch(/\[sweep\] the engine must choose silu_other for silu four, got silu; /);
+    expect(await run(list(siluKernel, 1e-3))).toMatch(
+      /^silu four, f32, silu: y: relative L2 .*, worst at \[\d\]: got .*, expected .* \(tolerance 0\.000001\)$/,
+    );
+    expect(await run(list({ ...siluKernel, name: "silu_other" }, 0))).toMatch(
+      /\[sweep\] the engine must choose silu_other for silu four, got silu; /,
+    );
   });
 });

@@ -94,17 +94,21 @@ describe("T5Tokenizer", () => {
     const config = { eos_token: { __type: "AddedToken", content: "<pad>" }, pad_token: "<unk>" };
     const opened = await T5Tokenizer.open(memorySource({ ...model, "tokenizer/tokenizer_config.json": JSON.stringify(config) }));
     expect([opened.eosId, opened.padId]).toEqual([0, 2]);
-    await expect(T5Tokenizer.open(memorySource({}))).rejects.toThrow("[checkpoint] tokenizer/spiece.model: must exist, got no such file; check the folder");
-    await expect(
-      T5Tokenizer.open(memorySource({ ...model, "tokenizer/tokenizer_config.json": '{"pad_token":"[PAD]"}' })),
-    ).rejects.toThrow('[checkpoint] tokenizer/spiece.model: the padding must be one of the model\'s pieces, got "[PAD]" that is none of its 330; use the spiece.model that belongs to tokenizer_config.json');
-    await expect(
-      T5Tokenizer.open(memorySource({ ...model, "tokenizer/tokenizer_config.json": '{"eos_token":7}' })),
-    ).rejects.toThrow("[checkpoint] tokenizer/tokenizer_config.json: eos_token must be a string, got 7; correct the file");
+    await expect(T5Tokenizer.open(memorySource({}))).rejects.toThrow(
+      "[checkpoint] tokenizer/spiece.model: must exist, got no such file; check the folder",
+    );
+    await expect(T5Tokenizer.open(memorySource({ ...model, "tokenizer/tokenizer_config.json": '{"pad_token":"[PAD]"}' }))).rejects.toThrow(
+      '[checkpoint] tokenizer/spiece.model: the padding must be one of the model\'s pieces, got "[PAD]" that is none of its 330; use the spiece.model that belongs to tokenizer_config.json',
+    );
+    await expect(T5Tokenizer.open(memorySource({ ...model, "tokenizer/tokenizer_config.json": '{"eos_token":7}' }))).rejects.toThrow(
+      "[checkpoint] tokenizer/tokenizer_config.json: eos_token must be a string, got 7; correct the file",
+    );
   });
 
   test("refuses a length that has no room for the end mark", () => {
-    expect(() => tokenizer.encode("a", 0)).toThrow("[checkpoint] T5Tokenizer: maxLength must be a whole number from 1, got 0; CogVideoX takes 226");
+    expect(() => tokenizer.encode("a", 0)).toThrow(
+      "[checkpoint] T5Tokenizer: maxLength must be a whole number from 1, got 0; CogVideoX takes 226",
+    );
   });
 });
 
@@ -119,15 +123,23 @@ describe("bad model files", () => {
   function build(pieces: PieceSpec[], trainer: Record<number, number> = {}, charsmap?: Uint8Array): Uint8Array {
     const pbf = new PbfWriter();
     for (const { piece, score = 0, type } of pieces) {
-      pbf.writeMessage(1, (_, inner) => {
-        inner.writeStringField(1, piece);
-        inner.writeFloatField(2, score);
-        if (type !== undefined) inner.writeVarintField(3, type);
-      }, null);
+      pbf.writeMessage(
+        1,
+        (_, inner) => {
+          inner.writeStringField(1, piece);
+          inner.writeFloatField(2, score);
+          if (type !== undefined) inner.writeVarintField(3, type);
+        },
+        null,
+      );
     }
-    pbf.writeMessage(2, (_, inner) => {
-      for (const [field, value] of Object.entries(trainer)) inner.writeVarintField(Number(field), value);
-    }, null);
+    pbf.writeMessage(
+      2,
+      (_, inner) => {
+        for (const [field, value] of Object.entries(trainer)) inner.writeVarintField(Number(field), value);
+      },
+      null,
+    );
     if (charsmap) pbf.writeMessage(3, (_, inner) => inner.writeBytesField(2, charsmap), null);
     return pbf.finish();
   }
@@ -171,11 +183,18 @@ describe("bad model files", () => {
     expect(small.encode("aa").ids).toEqual([1, ...new Array<number>(512).fill(2)]);
     const big = open(build([UNK, { piece: "▁" }, { piece: "b" }], {}, rule("b".repeat(1_000_000))));
     const before = process.memoryUsage().rss;
-    for (const text of ["a", "a".repeat(100), "xa"]) expect(() => big.encode(text)).toThrow(`${PLACE}precompiled_charsmap must be a trie and its replacements, got a rule that gives more than 256 bytes; download the file again`);
+    for (const text of ["a", "a".repeat(100), "xa"])
+      expect(() => big.encode(text)).toThrow(
+        `${PLACE}precompiled_charsmap must be a trie and its replacements, got a rule that gives more than 256 bytes; download the file again`,
+      );
     expect(big.encode("x").ids).toEqual([1, 0]);
     expect(process.memoryUsage().rss - before).toBeLessThan(200e6);
-    expect(() => small.encode("a".repeat(20_000))).toThrow("[checkpoint] a text may have at most 2097152 bytes, before and after it is normalised, got more; shorten it");
-    expect(() => small.encode("b".repeat(3_000_000))).toThrow("a text may have at most 2097152 bytes, before and after it is normalised, got 3000000; shorten it");
+    expect(() => small.encode("a".repeat(20_000))).toThrow(
+      "[checkpoint] a text may have at most 2097152 bytes, before and after it is normalised, got more; shorten it",
+    );
+    expect(() => small.encode("b".repeat(3_000_000))).toThrow(
+      "a text may have at most 2097152 bytes, before and after it is normalised, got 3000000; shorten it",
+    );
   });
 
   test("a trie that goes in a circle is refused", () => {
@@ -185,25 +204,35 @@ describe("bad model files", () => {
 
   test("pieces and their number are bounded", () => {
     expect(open(build([UNK, { piece: "x".repeat(1024) }])).encode("a").ids).toEqual([0]);
-    expect(() => open(build([UNK, { piece: "x".repeat(18_000_000) }]))).toThrow(`${PLACE}the bytes of piece 1 must be at most 1024, got 18000000; this is not the tokenizer of a T5`);
+    expect(() => open(build([UNK, { piece: "x".repeat(18_000_000) }]))).toThrow(
+      `${PLACE}the bytes of piece 1 must be at most 1024, got 18000000; this is not the tokenizer of a T5`,
+    );
     const long = Array.from({ length: 4150 }, (_, i) => ({ piece: `${i}${"x".repeat(1018)}`.slice(0, 1020) }));
     expect(() => open(build([UNK, ...long]))).toThrow("the bytes of all pieces must be at most 4194304, got");
     // Two bytes a field, half a million fields: pieces without a name.
     const empty = Uint8Array.from({ length: 2 ** 20 + 2 }, (_, i) => (i % 2 ? 0 : 10));
     expect(() => open(empty)).toThrow("the number of pieces must be at most 524288, got more;");
     expect(() => open(new Uint8Array(65 * 2 ** 20))).toThrow("the bytes of the file must be at most 67108864, got 68157440;");
-    expect(() => open(build([UNK, { piece: "▁a" }], {}, new Uint8Array(2 ** 24 + 1)))).toThrow("the bytes of precompiled_charsmap must be at most 16777216, got more;");
+    expect(() => open(build([UNK, { piece: "▁a" }], {}, new Uint8Array(2 ** 24 + 1)))).toThrow(
+      "the bytes of precompiled_charsmap must be at most 16777216, got more;",
+    );
   });
 
   test("a text that would be compared with long pieces for minutes is refused", () => {
     const greedy = open(build([UNK, ...Array.from({ length: 1000 }, (_, i) => ({ piece: "x".repeat(i + 1) }))]));
     expect(greedy.encode("x".repeat(5000)).ids.length).toBeGreaterThan(1);
-    expect(() => greedy.encode("x".repeat(100_000))).toThrow(`${PLACE}a text may have at most 67108 bytes with a vocabulary whose longest piece has 1000, got 100000; shorten the text`);
+    expect(() => greedy.encode("x".repeat(100_000))).toThrow(
+      `${PLACE}a text may have at most 67108 bytes with a vocabulary whose longest piece has 1000, got 100000; shorten the text`,
+    );
   });
 
   test.each<[string, Uint8Array, string]>([
     ["text", new TextEncoder().encode("once upon a time, all"), "must be a SentencePiece model, got 21 bytes that are not"],
-    ["BPE", build([UNK, { piece: "a" }], { 3: 2 }), "model_type must be UNIGRAM, got BPE; use the tokenizer that belongs to a T5 text encoder"],
+    [
+      "BPE",
+      build([UNK, { piece: "a" }], { 3: 2 }),
+      "model_type must be UNIGRAM, got BPE; use the tokenizer that belongs to a T5 text encoder",
+    ],
     ["an unknown model type", build([UNK, { piece: "a" }], { 3: 9 }), "model_type must be UNIGRAM, got 9;"],
     ["empty", new Uint8Array(0), "must be a SentencePiece model, got an empty file;"],
     ["no unknown piece", build([{ piece: "a" }]), "one of the pieces must be the unknown one, got none among 1;"],
@@ -212,13 +241,35 @@ describe("bad model files", () => {
     ["a piece twice", build([UNK, { piece: "a" }, { piece: "a" }]), 'a piece must stand once in the vocabulary, got "a" as 1 and 2;'],
     ["no ordinary piece", build([UNK, { piece: "a", type: 4 }]), "the vocabulary must hold ordinary pieces, got none among 2;"],
     ["a score that is no number", build([UNK, { piece: "a", score: NaN }]), 'a piece\'s score must be finite, got NaN for piece 1 ("a");'],
-    ["byte pieces without byte_fallback", build([UNK, { piece: "a" }, { piece: "<0x00>", type: 6 }]), 'byte pieces need byte_fallback, got "<0x00>" without it;'],
-    ["a misnamed byte piece", build([UNK, { piece: "a" }, { piece: "<0xGG>", type: 6 }], { 35: 1 }), 'a byte piece must be named <0x00> to <0xFF>, got "<0xGG>";'],
-    ["too few byte pieces", build([UNK, { piece: "a" }, { piece: "<0x00>", type: 6 }], { 35: 1 }), "byte_fallback needs 256 byte pieces, got 1;"],
-    ["a short charsmap", build([UNK, { piece: "a" }], {}, new Uint8Array([1, 2])), "precompiled_charsmap must be a trie and its replacements, got a trie of 0 bytes in 2;"],
-    ["a charsmap whose trie is too long", build([UNK, { piece: "a" }], {}, new Uint8Array([200, 0, 0, 0, 1, 1, 1, 1, 0])), "got a trie of 200 bytes in 9;"],
+    [
+      "byte pieces without byte_fallback",
+      build([UNK, { piece: "a" }, { piece: "<0x00>", type: 6 }]),
+      'byte pieces need byte_fallback, got "<0x00>" without it;',
+    ],
+    [
+      "a misnamed byte piece",
+      build([UNK, { piece: "a" }, { piece: "<0xGG>", type: 6 }], { 35: 1 }),
+      'a byte piece must be named <0x00> to <0xFF>, got "<0xGG>";',
+    ],
+    [
+      "too few byte pieces",
+      build([UNK, { piece: "a" }, { piece: "<0x00>", type: 6 }], { 35: 1 }),
+      "byte_fallback needs 256 byte pieces, got 1;",
+    ],
+    [
+      "a short charsmap",
+      build([UNK, { piece: "a" }], {}, new Uint8Array([1, 2])),
+      "precompiled_charsmap must be a trie and its replacements, got a trie of 0 bytes in 2;",
+    ],
+    [
+      "a charsmap whose trie is too long",
+      build([UNK, { piece: "a" }], {}, new Uint8Array([200, 0, 0, 0, 1, 1, 1, 1, 0])),
+      "got a trie of 200 bytes in 9;",
+    ],
   ])("%s is refused", (_, bytes, message) => {
-    expect(() => open(bytes)).toThrow(PLACE + (message.startsWith("got") ? "precompiled_charsmap must be a trie and its replacements, " + message : message));
+    expect(() => open(bytes)).toThrow(
+      PLACE + (message.startsWith("got") ? "precompiled_charsmap must be a trie and its replacements, " + message : message),
+    );
   });
 
   test("a charsmap that points outside itself is refused at its use", () => {

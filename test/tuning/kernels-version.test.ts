@@ -3,7 +3,10 @@ import { readFileSync, readdirSync } from "node:fs";
 import { expect, test } from "vitest";
 
 const ROOT = new URL("../../", import.meta.url);
-const { DISPATCHING, kernelsVersion } = (await import(new URL("kernels-version.mjs", ROOT).href)) as { DISPATCHING: string[]; kernelsVersion(kernels: { name: string; source: string }[], ops: string[]): Promise<string> };
+const { DISPATCHING, kernelsVersion } = (await import(new URL("kernels-version.mjs", ROOT).href)) as {
+  DISPATCHING: string[];
+  kernelsVersion(kernels: { name: string; source: string }[], ops: string[]): Promise<string>;
+};
 const read = (path: string): string => readFileSync(new URL(path, ROOT), "utf8");
 
 /** The versions before and after a change of a kernel's and of an op's text. */
@@ -47,12 +50,22 @@ test.each([
 
 test("every op and kernel counts, and how they are dispatched, and the build has the version of all", async () => {
   const { kernelsVersion: built, allKernels } = await import("#kernels");
-  const ops = readdirSync(new URL("src/ops", ROOT)).filter((name) => name.endsWith(".ts")).sort().map((name) => `src/ops/${name}`).concat(DISPATCHING).map(read);
+  const ops = readdirSync(new URL("src/ops", ROOT))
+    .filter((name) => name.endsWith(".ts"))
+    .sort()
+    .map((name) => `src/ops/${name}`)
+    .concat(DISPATCHING)
+    .map(read);
   const kernels = allKernels.map(({ name, source }) => ({ name, source }));
   expect(await kernelsVersion(kernels, ops)).toBe(built);
   expect(await kernelsVersion(kernels.slice(1), ops)).not.toBe(built);
   expect(await kernelsVersion(kernels, ops.slice(1))).not.toBe(built);
   // How work is cut into dispatches decides which kernel is fastest.
   const dispatching = read("src/plan/dispatch.ts");
-  expect(await kernelsVersion(kernels, ops.map((text) => (text === dispatching ? edited(text, "hardware: 4e11", "hardware: 4e10") : text)))).not.toBe(built);
+  expect(
+    await kernelsVersion(
+      kernels,
+      ops.map((text) => (text === dispatching ? edited(text, "hardware: 4e11", "hardware: 4e10") : text)),
+    ),
+  ).not.toBe(built);
 });

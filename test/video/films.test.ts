@@ -7,7 +7,17 @@ import { createHash } from "node:crypto";
 import { readFile, writeFile, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { BufferSource, BufferTarget, type EncodedPacket, EncodedPacketSink, EncodedVideoPacketSource, Input, MP4, Mp4OutputFormat, Output } from "mediabunny";
+import {
+  BufferSource,
+  BufferTarget,
+  type EncodedPacket,
+  EncodedPacketSink,
+  EncodedVideoPacketSource,
+  Input,
+  MP4,
+  Mp4OutputFormat,
+  Output,
+} from "mediabunny";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { encodeVideo } from "../../src/video/encode.ts";
 import { readFilm } from "../../src/video/read/film.ts";
@@ -32,11 +42,22 @@ interface Expected {
 const folder = join(import.meta.dirname, "fixtures/films");
 const films = JSON.parse(await readFile(join(folder, "films.json"), "utf8")) as Expected[];
 
-async function read(bytes: Uint8Array, options: { maxFrames?: number } = {}): Promise<{ frames: ReadFrame[]; warnings: string[]; progress: number }> {
+async function read(
+  bytes: Uint8Array,
+  options: { maxFrames?: number } = {},
+): Promise<{ frames: ReadFrame[]; warnings: string[]; progress: number }> {
   const frames: ReadFrame[] = [];
   const warnings: string[] = [];
   let progress = 0;
-  for await (const frame of readFilm(bytes, { name: "the film", maxFrames: Infinity, limits: DEFAULT_LIMITS, warn: (text) => warnings.push(text), progress: () => progress++, ...options })) frames.push(frame);
+  for await (const frame of readFilm(bytes, {
+    name: "the film",
+    maxFrames: Infinity,
+    limits: DEFAULT_LIMITS,
+    warn: (text) => warnings.push(text),
+    progress: () => progress++,
+    ...options,
+  }))
+    frames.push(frame);
   return { frames, warnings, progress };
 }
 
@@ -51,7 +72,9 @@ function means(frame: ReadFrame): number[] {
   const { width, data } = frame;
   const [columns, rows] = [Math.floor(width / 8), Math.floor(frame.height / 8)];
   const sums = new Array<number>(3 * columns * rows).fill(0);
-  for (let y = 0; y < 8 * rows; y++) for (let x = 0; x < 8 * columns; x++) for (let c = 0; c < 3; c++) sums[3 * ((y >> 3) * columns + (x >> 3)) + c]! += data[4 * (y * width + x) + c]! / 64;
+  for (let y = 0; y < 8 * rows; y++)
+    for (let x = 0; x < 8 * columns; x++)
+      for (let c = 0; c < 3; c++) sums[3 * ((y >> 3) * columns + (x >> 3)) + c]! += data[4 * (y * width + x) + c]! / 64;
   return sums;
 }
 
@@ -83,7 +106,10 @@ describe("films are read as ffmpeg shows them", () => {
     if (film.warned) expect(warnings[0]).toContain(film.warned);
     const seconds = frames.map((frame) => frame.seconds!);
     expect(seconds[0]).toBe(0);
-    expect(seconds.every((second, i) => i === 0 || second > seconds[i - 1]!), `times go on: ${seconds.join(", ")}`).toBe(true);
+    expect(
+      seconds.every((second, i) => i === 0 || second > seconds[i - 1]!),
+      `times go on: ${seconds.join(", ")}`,
+    ).toBe(true);
   });
 
   it("keeps the times of a film of variable rate", async () => {
@@ -136,20 +162,32 @@ describe("indexes that make no sense of a film", () => {
     for (let at = film.indexOf("trun"); at >= 0; at = film.indexOf("trun", at + 1)) {
       const damaged = Buffer.from(film);
       damaged.writeUInt32BE(0xffffffff, at + 8);
-      const frames = await read(damaged).then(({ frames }) => frames.length, (error: Error) => error.name);
+      const frames = await read(damaged).then(
+        ({ frames }) => frames.length,
+        (error: Error) => error.name,
+      );
       expect(frames === "CogwheelError" || (Number(frames) >= 8 && Number(frames) <= 40), `got ${frames}`).toBe(true);
     }
   });
 
   it("headers that are damaged end in words, or in the frames", async () => {
-    for (const file of ["edit-h264-part.mp4", "mixed-anywhere.mp4", "size-vp9-97x81.webm", "matrix-hevc-bt2020nc-10.mp4", "matrix-av1-smpte170m-8.mkv"]) {
+    for (const file of [
+      "edit-h264-part.mp4",
+      "mixed-anywhere.mp4",
+      "size-vp9-97x81.webm",
+      "matrix-hevc-bt2020nc-10.mp4",
+      "matrix-av1-smpte170m-8.mkv",
+    ]) {
       const film = await readFile(join(folder, file));
       // Into the index of an MP4, which is at its end or followed by fragments, and into the head of a Matroska file; the media stay whole.
       const [from, to] = file.endsWith(".mp4") ? [film.indexOf("moov"), film.length] : [40, Math.min(film.length, 700)];
       for (let round = 0; round < 12; round++) {
         const damaged = Uint8Array.from(film);
         for (let k = 0; k < 3; k++) damaged[from + ((round * 7919 + k * 104729) % (to - from))]! ^= 1 << ((round + k) & 7);
-        const error = await read(damaged, { maxFrames: 4 }).then(() => undefined, (caught: Error) => caught);
+        const error = await read(damaged, { maxFrames: 4 }).then(
+          () => undefined,
+          (caught: Error) => caught,
+        );
         if (error) expect(error.name, `${file}, ${round}: ${error.stack}`).toBe("CogwheelError");
       }
     }
@@ -157,9 +195,16 @@ describe("indexes that make no sense of a film", () => {
 });
 
 describe("films that are cut off", () => {
-  const clip = Array.from({ length: 50 }, (_, index) => ({ width: 64, height: 64, data: Uint8Array.from({ length: 4 * 64 * 64 }, (__, at) => (at % 4 === 3 ? 255 : (((at >> 2) * 7919 + index * 104729) >>> 3) & 255)) }));
+  const clip = Array.from({ length: 50 }, (_, index) => ({
+    width: 64,
+    height: 64,
+    data: Uint8Array.from({ length: 4 * 64 * 64 }, (__, at) => (at % 4 === 3 ? 255 : (((at >> 2) * 7919 + index * 104729) >>> 3) & 255)),
+  }));
 
-  it.each([["mp4", /has (\d+) of the 50 frames that its index promises/], ["webm", /was cut off before its end: (\d+) frames were read/]] as const)("%s: what is there, and how many are missing", async (format, said) => {
+  it.each([
+    ["mp4", /has (\d+) of the 50 frames that its index promises/],
+    ["webm", /was cut off before its end: (\d+) frames were read/],
+  ] as const)("%s: what is there, and how many are missing", async (format, said) => {
     const whole = await encodeVideo(clip, { format, fps: 25 });
     expect((await read(whole)).warnings).toEqual([]);
     for (const share of [0.35, 0.8]) {
@@ -178,7 +223,10 @@ describe("films that are cut off", () => {
 });
 
 describe("a film that begins where pictures before its first key frame need what was cut off", () => {
-  it.each([[21, 16], [33, 4]])("HEVC from packet %i: %i frames, and no warning", async (from, count) => {
+  it.each([
+    [21, 16],
+    [33, 4],
+  ])("HEVC from packet %i: %i frames, and no warning", async (from, count) => {
     const bytes = await readFile(join(folder, "edit-hevc-open-gop.mp4"));
     const cut = await remuxed(bytes, from);
     const { frames, warnings } = await read(cut);
@@ -186,7 +234,9 @@ describe("a film that begins where pictures before its first key frame need what
     // Those that are missing for another reason are told of, and counted without the three.
     const short = await read(cut.subarray(0, cut.length - 40));
     expect(short.frames.length).toBeLessThan(count);
-    expect(short.warnings).toEqual([`the film has ${short.frames.length} of the ${count} frames that its index promises; the file was cut off or is damaged`]);
+    expect(short.warnings).toEqual([
+      `the film has ${short.frames.length} of the ${count} frames that its index promises; the file was cut off or is damaged`,
+    ]);
   });
 });
 

@@ -56,7 +56,11 @@ describe("every byte is Pillow's", () => {
   }
 });
 
-const plain = (width: number, height: number, value: number): Frame => ({ width, height, data: new Uint8Array(3 * width * height).fill(value) });
+const plain = (width: number, height: number, value: number): Frame => ({
+  width,
+  height,
+  data: new Uint8Array(3 * width * height).fill(value),
+});
 
 describe("fitFrames", () => {
   it("crops without being asked, and keeps frames apart", () => {
@@ -78,11 +82,26 @@ describe("fitFrames", () => {
 
   it.each<[string, Frame[], { width: number; height: number; fit?: Fit }, string]>([
     ["no frame", [], { width: 8, height: 8 }, "[video] a video must have at least one frame"],
-    ["frames of two sizes", [plain(4, 4, 0), plain(4, 6, 0)], { width: 8, height: 8 }, "all frames must have one size, got 4×4 and then 4×6"],
+    [
+      "frames of two sizes",
+      [plain(4, 4, 0), plain(4, 6, 0)],
+      { width: 8, height: 8 },
+      "all frames must have one size, got 4×4 and then 4×6",
+    ],
     ["half a pixel", [plain(4, 4, 0)], { width: 8, height: 7.5 }, "height must be a whole number from 1 to 65536, got 7.5"],
     ["another fit", [plain(4, 4, 0)], { width: 8, height: 8, fit: "cover" as Fit }, 'fit must be crop, stretch or pad, got "cover"'],
-    ["too much", Array.from({ length: 10 }, () => plain(1, 1, 0)), { width: 65536, height: 65536 }, "a video may have 2147483648 values in all, got 3 × 10 × 65536 × 65536"],
-    ["bytes that are no frame", [{ width: 4, height: 4, data: new Uint8Array(5) }], { width: 8, height: 8 }, "must have 48 bytes of RGB or 64 of RGBA, got 5"],
+    [
+      "too much",
+      Array.from({ length: 10 }, () => plain(1, 1, 0)),
+      { width: 65536, height: 65536 },
+      "a video may have 2147483648 values in all, got 3 × 10 × 65536 × 65536",
+    ],
+    [
+      "bytes that are no frame",
+      [{ width: 4, height: 4, data: new Uint8Array(5) }],
+      { width: 8, height: 8 },
+      "must have 48 bytes of RGB or 64 of RGBA, got 5",
+    ],
   ])("refuses %s", (_, frames, to, message) => {
     expect(() => fitFrames(frames, to)).toThrow(message);
   });

@@ -5,7 +5,12 @@ import { decodeVideo } from "../../src/video/decode.ts";
 import type { Frame } from "../../src/video/frame.ts";
 import { gifDelays, gifWarning } from "../../src/video/gif-delays.ts";
 
-const film = (count: number): Frame[] => Array.from({ length: count }, (_, i) => ({ width: 16, height: 16, data: Uint8Array.from({ length: 768 }, (__, j) => (37 * i + j) & 255) }));
+const film = (count: number): Frame[] =>
+  Array.from({ length: count }, (_, i) => ({
+    width: 16,
+    height: 16,
+    data: Uint8Array.from({ length: 768 }, (__, j) => (37 * i + j) & 255),
+  }));
 
 /** The delays in a GIF's bytes, in hundredths: of each graphic control extension. */
 function delaysIn(file: Uint8Array): number[] {
@@ -17,22 +22,25 @@ function delaysIn(file: Uint8Array): number[] {
 }
 
 describe("delays of a GIF", () => {
-  it.each([0.5, 1, 7, 8, 12.5, 24, 25, 29.97, 30, 33, 48, 50, 51, 55, 59.94, 60, 75, 90, 100, 120, 144, 240, 1000])("at %d frames a second", (fps) => {
-    for (const count of [1, 2, 3, 9, 17, 49, 100, 500]) {
-      const shown = gifDelays(count, fps);
-      const wanted = (100 * count) / fps;
-      const sum = shown.reduce((all, { delay }) => all + delay, 0);
-      expect(shown[0]!.index, "the first is shown").toBe(0);
-      expect(Math.min(...shown.map((s) => s.delay)), "no player takes it for a tenth").toBeGreaterThanOrEqual(2);
-      // A film that is shorter than what a GIF can show is shown as briefly as it can.
-      expect(Math.abs(sum - Math.max(2, wanted)), `${count} frames: hundredths in all`).toBeLessThanOrEqual(1);
-      if (fps <= 50) expect(shown.length, "all are shown").toBe(count);
-      // Each begins at its time, and they are left out evenly.
-      shown.reduce((at, { index, delay }) => (expect(Math.abs(at - (100 * index) / fps)).toBeLessThanOrEqual(0.5), at + delay), 0);
-      const steps = shown.slice(1).map(({ index }, i) => index - shown[i]!.index);
-      expect(Math.max(0, ...steps) - Math.min(...steps, Infinity) <= Math.ceil(fps / 100) || steps.length === 0).toBe(true);
-    }
-  });
+  it.each([0.5, 1, 7, 8, 12.5, 24, 25, 29.97, 30, 33, 48, 50, 51, 55, 59.94, 60, 75, 90, 100, 120, 144, 240, 1000])(
+    "at %d frames a second",
+    (fps) => {
+      for (const count of [1, 2, 3, 9, 17, 49, 100, 500]) {
+        const shown = gifDelays(count, fps);
+        const wanted = (100 * count) / fps;
+        const sum = shown.reduce((all, { delay }) => all + delay, 0);
+        expect(shown[0]!.index, "the first is shown").toBe(0);
+        expect(Math.min(...shown.map((s) => s.delay)), "no player takes it for a tenth").toBeGreaterThanOrEqual(2);
+        // A film that is shorter than what a GIF can show is shown as briefly as it can.
+        expect(Math.abs(sum - Math.max(2, wanted)), `${count} frames: hundredths in all`).toBeLessThanOrEqual(1);
+        if (fps <= 50) expect(shown.length, "all are shown").toBe(count);
+        // Each begins at its time, and they are left out evenly.
+        shown.reduce((at, { index, delay }) => (expect(Math.abs(at - (100 * index) / fps)).toBeLessThanOrEqual(0.5), at + delay), 0);
+        const steps = shown.slice(1).map(({ index }, i) => index - shown[i]!.index);
+        expect(Math.max(0, ...steps) - Math.min(...steps, Infinity) <= Math.ceil(fps / 100) || steps.length === 0).toBe(true);
+      }
+    },
+  );
 
   it("are in the file, and come back", async () => {
     const file = await encodeVideo(film(30), { format: "gif", fps: 60 });
@@ -44,7 +52,9 @@ describe("delays of a GIF", () => {
   });
 
   it("a frame that would be shown too long is refused; a rate that a GIF cannot show is told", async () => {
-    await expect(encodeVideo(film(2), { format: "gif", fps: 0.001 })).rejects.toThrow("[video] a frame of a gif is shown for at most 655.35 seconds, got 0.001 frames a second; choose a higher frame rate, or mp4");
+    await expect(encodeVideo(film(2), { format: "gif", fps: 0.001 })).rejects.toThrow(
+      "[video] a frame of a gif is shown for at most 655.35 seconds, got 0.001 frames a second; choose a higher frame rate, or mp4",
+    );
     expect(gifWarning("a.GIF", 60)).toMatch(/^\[video\] a GIF shows at most 50 frames a second: of 60, frames are left out evenly/);
     expect([gifWarning("a.gif", 50), gifWarning("a.mp4", 60)]).toEqual([undefined, undefined]);
   });

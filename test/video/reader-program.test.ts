@@ -26,16 +26,26 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 
 describe("the program", () => {
   const start = () => {
-    const child = spawn(process.execPath, [join(ROOT, "dist/cogwheel-media.js"), String(process.pid)], { stdio: ["pipe", "ignore", "pipe", "pipe", "pipe"] });
+    const child = spawn(process.execPath, [join(ROOT, "dist/cogwheel-media.js"), String(process.pid)], {
+      stdio: ["pipe", "ignore", "pipe", "pipe", "pipe"],
+    });
     const answers = new PipeReader(child.stdio[3] as Readable, () => {});
-    return { child, code: new Promise((resolve) => child.on("exit", resolve)), next: async () => (await answers.next(1e6, (what) => new Error(what)))?.message };
+    return {
+      child,
+      code: new Promise((resolve) => child.on("exit", resolve)),
+      next: async () => (await answers.next(1e6, (what) => new Error(what)))?.message,
+    };
   };
 
   it("says that it is ready, and refuses bytes for which there is no memory without taking them; it is not asked again then", async () => {
     const { child, next } = start();
     child.stdin!.write(encodeHead(request, 2 ** 33));
     expect(await next()).toEqual({ type: "ready" });
-    expect(await next()).toMatchObject({ type: "error", rule: expect.stringMatching(/^x\.png must be at most [\d,]+ MiB, what can be in memory here, got 8192; /), spent: true });
+    expect(await next()).toMatchObject({
+      type: "error",
+      rule: expect.stringMatching(/^x\.png must be at most [\d,]+ MiB, what can be in memory here, got 8192; /),
+      spent: true,
+    });
     child.kill("SIGKILL");
   });
 
@@ -48,7 +58,10 @@ describe("the program", () => {
 
   it("may say without end why it ends: its host keeps a word of it", async () => {
     const reader = join(folder, "talker.mjs");
-    await writeFile(reader, `import { writeSync } from "node:fs"; const much = new Uint8Array(2 ** 20).fill(120); for (let i = 0; i < 200; i++) for (let at = 0; at < much.length; ) { try { at += writeSync(4, much, at); } catch (error) { if (error.code !== "EAGAIN") throw error; } } process.exit(3);`);
+    await writeFile(
+      reader,
+      `import { writeSync } from "node:fs"; const much = new Uint8Array(2 ** 20).fill(120); for (let i = 0; i < 200; i++) for (let at = 0; at < much.length; ) { try { at += writeSync(4, much, at); } catch (error) { if (error.code !== "EAGAIN") throw error; } } process.exit(3);`,
+    );
     const body = `
       globalThis.gc = (await import("node:vm")).runInNewContext("gc", ((await import("node:v8")).setFlagsFromString("--expose-gc"), {}));
       const before = process.memoryUsage().rss;
@@ -68,7 +81,10 @@ describe("its environment", () => {
 
   it.each<[string, string | undefined]>([
     ["--require /app/monitor.js --inspect-port 9230 --max-old-space-size=64", undefined],
-    ["--require /app/monitor.js --require /app/.pnp.cjs --experimental-loader file:///app/.pnp.loader.mjs", "--require /app/.pnp.cjs --experimental-loader file:///app/.pnp.loader.mjs"],
+    [
+      "--require /app/monitor.js --require /app/.pnp.cjs --experimental-loader file:///app/.pnp.loader.mjs",
+      "--require /app/.pnp.cjs --experimental-loader file:///app/.pnp.loader.mjs",
+    ],
     [`--require "/my app/.pnp.cjs" --enable-source-maps`, `--require "/my app/.pnp.cjs"`],
   ])("has of Node's options what finds packages: %s", (options, left) => {
     process.env["NODE_OPTIONS"] = options;
@@ -79,7 +95,12 @@ describe("its environment", () => {
 describe("what is said", () => {
   it("is no longer than the host believes, whatever an error or a warning says", () => {
     const long = "\u0001é".repeat(1e6);
-    for (const error of [new Error(long), new CogwheelError("video", long, { lines: Array.from({ length: 1000 }, () => long.slice(0, 1000)) }), Object.assign(new Error("x"), { stack: long }), long]) {
+    for (const error of [
+      new Error(long),
+      new CogwheelError("video", long, { lines: Array.from({ length: 1000 }, () => long.slice(0, 1000)) }),
+      Object.assign(new Error("x"), { stack: long }),
+      long,
+    ]) {
       const message = errorMessage(error, "x.png");
       expect(encodeHead(message, 0).length).toBeLessThan(50_000);
       expect(() => new Customs(request).take(message, undefined)).toThrow(/^\[video\] /);
@@ -105,12 +126,17 @@ describe("what is said", () => {
     expect(() => refuseBeyondFrames(asked, 1, 1, 4)).toThrow(/or raise limits\.frames$/);
     expect(() => refuseBeyondFrames(asked, 10, 10, 3)).toThrow(/must be at most 0\.1 MiB when it is decoded, .* or raise limits\.bytes$/);
     const customs = new Customs({ ...request, limits: { ...limits, bytes: 3 } });
-    expect(() => customs.take({ type: "frame", width: 1, height: 1 }, new Uint8Array(4))).toThrow(/^\[video\] x\.png must be at most 0\.1 MiB when it is decoded, .* or raise limits\.bytes$/);
+    expect(() => customs.take({ type: "frame", width: 1, height: 1 }, new Uint8Array(4))).toThrow(
+      /^\[video\] x\.png must be at most 0\.1 MiB when it is decoded, .* or raise limits\.bytes$/,
+    );
   });
 });
 
 it("a stray error is remembered where the file ends by itself before it is told", () => {
-  const stray = new StrayErrors(() => {}, () => {});
+  const stray = new StrayErrors(
+    () => {},
+    () => {},
+  );
   stray.caught(new Error("between files"));
   expect(stray.came).toBe(false);
   stray.reading("x.png");

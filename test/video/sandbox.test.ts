@@ -30,23 +30,31 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 
 describe.each(NODES)("in a process that does nothing else, %s", (node) => {
   it.each(["await", "then"])("films of 200 frames are read to their end: %s", async (way) => {
-    const body = way === "await"
-      ? `const { frames } = await cogwheel.decodeVideo(args[0]); console.log(frames.length);`
-      : `cogwheel.decodeVideo(args[0]).then(({ frames }) => console.log(frames.length));`;
-    await Promise.all(["mp4", "webm", "gif"].map(async (ending) => {
-      const { out, err, code, lingered } = await startBare(body, [at(`long.${ending}`)], node).ended;
-      expect([ending, out, err, code]).toEqual([ending, "200\n", "", 0]);
-      expect(lingered, "milliseconds that it is held after").toBeLessThan(1900);
-    }));
+    const body =
+      way === "await"
+        ? `const { frames } = await cogwheel.decodeVideo(args[0]); console.log(frames.length);`
+        : `cogwheel.decodeVideo(args[0]).then(({ frames }) => console.log(frames.length));`;
+    await Promise.all(
+      ["mp4", "webm", "gif"].map(async (ending) => {
+        const { out, err, code, lingered } = await startBare(body, [at(`long.${ending}`)], node).ended;
+        expect([ending, out, err, code]).toEqual([ending, "200\n", "", 0]);
+        expect(lingered, "milliseconds that it is held after").toBeLessThan(1900);
+      }),
+    );
   });
 
   it.each(["await", "then"])("films of 200 frames are written to their end: %s", async (way) => {
     const made = `const frames = (function* () { for (let i = 0; i < 200; i++) yield { width: 320, height: 240, data: new Uint8Array(4 * 320 * 240).fill(i) }; })();`;
-    const body = way === "await" ? `console.log((await cogwheel.encodeVideo(frames, args[0])).length > 1000);` : `cogwheel.encodeVideo(frames, args[0]).then((bytes) => console.log(bytes.length > 1000));`;
-    await Promise.all(["mp4", "webm"].map(async (format) => {
-      const { out, err, code } = await startBare(made + body, [{ format, fps: 25 }], node).ended;
-      expect([format, out, err, code]).toEqual([format, "true\n", "", 0]);
-    }));
+    const body =
+      way === "await"
+        ? `console.log((await cogwheel.encodeVideo(frames, args[0])).length > 1000);`
+        : `cogwheel.encodeVideo(frames, args[0]).then((bytes) => console.log(bytes.length > 1000));`;
+    await Promise.all(
+      ["mp4", "webm"].map(async (format) => {
+        const { out, err, code } = await startBare(made + body, [{ format, fps: 25 }], node).ended;
+        expect([format, out, err, code]).toEqual([format, "true\n", "", 0]);
+      }),
+    );
   });
 
   it("a film whose demuxer never ends is refused in words at the limit, and the next file is read", async () => {
@@ -55,7 +63,9 @@ describe.each(NODES)("in a process that does nothing else, %s", (node) => {
       console.log(await cogwheel.decodeVideo(args[0], { limits: { seconds: 1.5 } }).catch(words));
       console.log((await cogwheel.decodeVideo(args[1])).frames.length);`;
     const { out, err, code } = await startBare(body, [ENDLESS, at("one.png")], node).ended;
-    expect(out).toMatch(/^\[video\] \S+endless\.webm must be read ahead at least every 1\.5 s, got a file on which the reader made no progress.*; convert it.*\n1\n$/);
+    expect(out).toMatch(
+      /^\[video\] \S+endless\.webm must be read ahead at least every 1\.5 s, got a file on which the reader made no progress.*; convert it.*\n1\n$/,
+    );
     expect([err, code]).toEqual(["", 0]);
   });
 });
@@ -75,21 +85,25 @@ posix("a reader that is stuck", () => {
   const noneOf = (pids: number[]) => expect.poll(() => pids.filter(isAlive), { timeout: 10_000, interval: 20 }).toEqual([]);
 
   it("ends with its parent, whatever ended that", async () => {
-    await Promise.all((["SIGTERM", "SIGINT", "SIGHUP", "SIGKILL"] as const).map(async (signal) => {
-      const { child, ended, readers } = await startStuck();
-      child.kill(signal);
-      expect((await ended).signal).toBe(signal);
-      await noneOf(readers);
-    }));
+    await Promise.all(
+      (["SIGTERM", "SIGINT", "SIGHUP", "SIGKILL"] as const).map(async (signal) => {
+        const { child, ended, readers } = await startStuck();
+        child.kill(signal);
+        expect((await ended).signal).toBe(signal);
+        await noneOf(readers);
+      }),
+    );
   });
 
   it("ends with a parent that exits, or that fails", async () => {
-    await Promise.all(["process.exit(3)", `throw new Error("elsewhere")`].map(async (end) => {
-      const { child, ended, readers } = await startStuck(`process.on("SIGUSR2", () => { ${end} });`);
-      child.kill("SIGUSR2");
-      await ended;
-      await noneOf(readers);
-    }));
+    await Promise.all(
+      ["process.exit(3)", `throw new Error("elsewhere")`].map(async (end) => {
+        const { child, ended, readers } = await startStuck(`process.on("SIGUSR2", () => { ${end} });`);
+        child.kill("SIGUSR2");
+        await ended;
+        await noneOf(readers);
+      }),
+    );
   });
 
   it("ends at abort at once, and is waited for", async () => {
@@ -103,11 +117,15 @@ posix("a reader that is stuck", () => {
   it("and is killed by somebody is told as what it is", async () => {
     const { ended, readers } = await startStuck();
     process.kill(readers[0]!, "SIGKILL");
-    expect((await ended).out).toMatch(/^\[video\] \S+endless\.webm must be a file that can be read, got one on which the reader's process ended with SIGKILL, .*; convert it\n$/);
+    expect((await ended).out).toMatch(
+      /^\[video\] \S+endless\.webm must be a file that can be read, got one on which the reader's process ended with SIGKILL, .*; convert it\n$/,
+    );
   });
 
   it("ends with the command that reads, at SIGTERM", async () => {
-    const child = spawn(process.execPath, [join(ROOT, "dist/launch.js"), "vae", "encode", ENDLESS, "--out", at("never.safetensors")], { stdio: "ignore" });
+    const child = spawn(process.execPath, [join(ROOT, "dist/launch.js"), "vae", "encode", ENDLESS, "--out", at("never.safetensors")], {
+      stdio: "ignore",
+    });
     const code = new Promise((resolve) => child.on("close", resolve));
     const readers = await begun(child);
     child.kill("SIGTERM");
@@ -120,7 +138,9 @@ describe("the limits", () => {
   it("of memory: a film that takes more is refused in words, a picture is not", async () => {
     const large = await encodeVideo(film({ width: 1920, height: 1080, count: 3 }), { format: "mp4", fps: 8 });
     const limits = { memory: 120 * 2 ** 20 };
-    await expect(decodeVideo(large, { limits })).rejects.toThrow(/^\[video\] the video must be read within 120 MiB of memory, got a file that takes more.*; .*limits\.memory$/);
+    await expect(decodeVideo(large, { limits })).rejects.toThrow(
+      /^\[video\] the video must be read within 120 MiB of memory, got a file that takes more.*; .*limits\.memory$/,
+    );
     expect((await decodeVideo(at("one.png"), { limits })).frames).toHaveLength(1);
     expect((await decodeVideo(large)).frames).toHaveLength(3);
   });
@@ -129,7 +149,9 @@ describe("the limits", () => {
     const file = await open(at("huge.mp4"), "w");
     await file.truncate(2 ** 33); // no blocks
     await file.close();
-    await expect(decodeVideo(at("huge.mp4"))).rejects.toThrow(/^\[video\] \S+huge\.mp4 must be at most \d+ MiB, what can be in memory here, got 8192; cut out/);
+    await expect(decodeVideo(at("huge.mp4"))).rejects.toThrow(
+      /^\[video\] \S+huge\.mp4 must be at most \d+ MiB, what can be in memory here, got 8192; cut out/,
+    );
   });
 
   it("of all frames together", async () => {
@@ -150,12 +172,16 @@ describe("the limits", () => {
 
   it("may be taken away", async () => {
     const none = { pixels: Infinity, frames: Infinity, bytes: Infinity, memory: Infinity, seconds: Infinity };
-    for (const limits of [none, { seconds: 2 ** 31 }, { memory: 2 ** 51 }, { memory: undefined } as object]) expect((await decodeVideo(at("long.gif"), { limits })).frames).toHaveLength(200);
+    for (const limits of [none, { seconds: 2 ** 31 }, { memory: 2 ** 51 }, { memory: undefined } as object])
+      expect((await decodeVideo(at("long.gif"), { limits })).frames).toHaveLength(200);
   });
 
   it("of frames hold for a folder as for a film", async () => {
     for (const maxFrames of [-1, 0, 2.5, NaN]) {
-      for (const name of ["frames", "long.gif"]) await expect(decodeVideo(at(name), { maxFrames })).rejects.toThrow(`[video] maxFrames must be a positive whole number, got ${maxFrames}`);
+      for (const name of ["frames", "long.gif"])
+        await expect(decodeVideo(at(name), { maxFrames })).rejects.toThrow(
+          `[video] maxFrames must be a positive whole number, got ${maxFrames}`,
+        );
     }
     expect((await decodeVideo(at("frames"), { maxFrames: 4 })).frames).toHaveLength(4);
   });
@@ -166,9 +192,13 @@ describe("the limits", () => {
     await encodeVideo(film({ width: 200, height: 200, count: 1 }), { path: at("sizes/b.png"), fps: 8 });
     await writeFile(at("sizes/c.png"), "no picture");
     await expect(decodeVideo(at("sizes"))).rejects.toThrow("must have frames of one size, got 2×2 and 200×200; scale them to one");
-    await expect(decodeVideo(at("sizes"), { limits: { bytes: 1000 } })).rejects.toThrow(/sizes\/b\.png must be at most .* MiB when it is decoded/);
+    await expect(decodeVideo(at("sizes"), { limits: { bytes: 1000 } })).rejects.toThrow(
+      /sizes\/b\.png must be at most .* MiB when it is decoded/,
+    );
     const { width, height } = await decodeVideo(at("one.png"));
-    await expect(decodeVideo(at("frames"), { limits: { bytes: 4 * width * height * 11 } })).rejects.toThrow(/frames must be at most .* MiB when it is decoded, got 12 frames/);
+    await expect(decodeVideo(at("frames"), { limits: { bytes: 4 * width * height * 11 } })).rejects.toThrow(
+      /frames must be at most .* MiB when it is decoded, got 12 frames/,
+    );
     expect((await decodeVideo(at("frames"), { limits: { bytes: 4 * width * height * 12 } })).frames).toHaveLength(12);
   });
 
@@ -185,7 +215,9 @@ describe("the limits", () => {
   });
 
   it("must be numbers that there are", async () => {
-    await expect(decodeVideo(at("one.png"), { limits: { seconds: 0 } })).rejects.toThrow("[video] limits must be positive numbers for pixels, frames, bytes, memory, seconds, got seconds 0");
+    await expect(decodeVideo(at("one.png"), { limits: { seconds: 0 } })).rejects.toThrow(
+      "[video] limits must be positive numbers for pixels, frames, bytes, memory, seconds, got seconds 0",
+    );
     await expect(decodeVideo(at("one.png"), { limits: { time: 3 } as object })).rejects.toThrow("got time 3");
   });
 });
@@ -227,7 +259,10 @@ posix("one reader", () => {
     expect([out, code]).toEqual(["The operation was aborted due to timeout\n", 0]);
     expect(lingered).toBeLessThan(1900);
     const writer = await open(at("nobody"), constants.O_RDWR);
-    const silent = startBare(`console.log(await cogwheel.decodeVideo(args[0], { signal: AbortSignal.timeout(500) }).catch((error) => error.message));`, [at("nobody")]);
+    const silent = startBare(
+      `console.log(await cogwheel.decodeVideo(args[0], { signal: AbortSignal.timeout(500) }).catch((error) => error.message));`,
+      [at("nobody")],
+    );
     expect(await silent.ended).toMatchObject({ out: "The operation was aborted due to timeout\n", code: 0 });
     await writer.close();
   });
@@ -250,17 +285,24 @@ posix("one reader", () => {
   });
 
   it("is not asked for what is not there, which is told in the words of the house", async () => {
-    await expect(decodeVideo(at("nothing.mp4"))).rejects.toThrow(`[video] ${at("nothing.mp4")} must be a file that can be read, got ENOENT: no such file; check the path`);
+    await expect(decodeVideo(at("nothing.mp4"))).rejects.toThrow(
+      `[video] ${at("nothing.mp4")} must be a file that can be read, got ENOENT: no such file; check the path`,
+    );
   });
 
   it("refuses devices, which have no end", async () => {
-    await expect(decodeVideo("/dev/zero")).rejects.toThrow("[video] /dev/zero must be a file, a folder or a pipe, got a device; give a film or a picture");
+    await expect(decodeVideo("/dev/zero")).rejects.toThrow(
+      "[video] /dev/zero must be a file, a folder or a pipe, got a device; give a film or a picture",
+    );
   });
 
   it.runIf(existsSync("/dev/stdin"))("a file that is standard input is not taken for the reader's own", async () => {
     const input = openSync(at("long.mp4"), "r");
     const script = `import { decodeVideo } from ${JSON.stringify(pathToFileURL(join(import.meta.dirname, "../../dist/node.js")).href)}; console.log((await decodeVideo("/dev/stdin", { maxFrames: 2 })).frames.length);`;
-    const { status, stdout, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", script], { stdio: [input, "pipe", "pipe"], encoding: "utf8" });
+    const { status, stdout, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", script], {
+      stdio: [input, "pipe", "pipe"],
+      encoding: "utf8",
+    });
     closeSync(input);
     expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: "2\n", stderr: "" });
   });
@@ -281,19 +323,40 @@ describe("a reader that cannot be believed", () => {
     send({ type: "ready" });\n`;
   const stay = `setInterval(() => {}, 1000);`;
   it.each<[string, string, RegExp, object?]>([
-    ["a native crash", `process.kill(process.pid, "SIGSEGV"); ${stay}`, /must be a file that can be read, got one on which the reader's process ended with SIGSEGV/],
+    [
+      "a native crash",
+      `process.kill(process.pid, "SIGSEGV"); ${stay}`,
+      /must be a file that can be read, got one on which the reader's process ended with SIGSEGV/,
+    ],
     ["an abort", `process.abort();`, /ended with SIGABRT/],
     ["an exit", `process.exit(7);`, /ended with exit code 7/],
     ["out of its heap", `const all = []; for (;;) all.push(new Array(1e6).fill(0.5));`, /must be read within 1024 MiB of memory/],
-    ["a frame of another size than its bytes", `send({ type: "frame", width: 9, height: 9 }, new Uint8Array(9)); ${stay}`, /answered with a frame of 9×9 in 9 bytes/],
-    ["a frame beyond the limit", `send({ type: "frame", width: 1e6, height: 1e6 }, new Uint8Array(), 4e12); ${stay}`, /answered with \d+ and 4000000000000 bytes at once/],
+    [
+      "a frame of another size than its bytes",
+      `send({ type: "frame", width: 9, height: 9 }, new Uint8Array(9)); ${stay}`,
+      /answered with a frame of 9×9 in 9 bytes/,
+    ],
+    [
+      "a frame beyond the limit",
+      `send({ type: "frame", width: 1e6, height: 1e6 }, new Uint8Array(), 4e12); ${stay}`,
+      /answered with \d+ and 4000000000000 bytes at once/,
+    ],
     ["a negative size", `send({ type: "frame", width: -1, height: -1 }, new Uint8Array(4)); ${stay}`, /answered with a frame of -1×-1/],
     ["frames without end", `for (;;) send({ type: "frame", width: 1, height: 1 }, new Uint8Array(4));`, /answered with more than 3 frames/],
     ["no JSON", `send("{"); ${stay}`, /answered with no JSON/],
     ["null", `send("null"); ${stay}`, /a message that it does not know/],
-    ["a library's words on a terminal", `console.error("boo"); send({ type: "error", rule: "x\\u001b[31m must be whole, got\\nlines; mend it" }); ${stay}`, /^\[video\] x\\x1b\[31m must be whole, got\\nlines; mend it$/],
+    [
+      "a library's words on a terminal",
+      `console.error("boo"); send({ type: "error", rule: "x\\u001b[31m must be whole, got\\nlines; mend it" }); ${stay}`,
+      /^\[video\] x\\x1b\[31m must be whole, got\\nlines; mend it$/,
+    ],
     ["no answers, while it stays", `closeSync(3); ${stay}`, /answered with an end while it went on/],
-    ["a frame that no memory holds", `send({ type: "frame", width: 1, height: 1 }, new Uint8Array(), 2 ** 45); ${stay}`, /answered with 35184372088832 bytes, for which there is no memory/, { pixels: Infinity }],
+    [
+      "a frame that no memory holds",
+      `send({ type: "frame", width: 1, height: 1 }, new Uint8Array(), 2 ** 45); ${stay}`,
+      /answered with 35184372088832 bytes, for which there is no memory/,
+      { pixels: Infinity },
+    ],
     ["silence", stay, /must be read ahead at least every 0\.1 s, got a file on which the reader made no progress/, { seconds: 0.1 }],
     ["warnings without end", `for (;;) send({ type: "warning", text: "x" });`, /answered with more than 10000 warnings/],
   ])("%s", async (_, body, words, limits = {}) => {
@@ -301,7 +364,10 @@ describe("a reader that cannot be believed", () => {
     const reader = at(`readers/${Math.random().toString(36).slice(2)}.mjs`);
     await writeFile(reader, PRELUDE + body);
     const infinite = "pixels" in limits ? "limits: { pixels: Infinity }" : "limits: args[2]";
-    const { out, err, code } = await startBare(`console.log(await cogwheel.decodeVideo(args[0], { reader: args[1], maxFrames: 3, ${infinite} }).catch((error) => error.constructor === cogwheel.CogwheelError ? error.message : error.stack));`, [at("one.png"), reader, limits]).ended;
+    const { out, err, code } = await startBare(
+      `console.log(await cogwheel.decodeVideo(args[0], { reader: args[1], maxFrames: 3, ${infinite} }).catch((error) => error.constructor === cogwheel.CogwheelError ? error.message : error.stack));`,
+      [at("one.png"), reader, limits],
+    ).ended;
     expect(out.replace(/\n$/, "")).toMatch(words);
     expect([err, code]).toEqual(["", 0]);
   });
@@ -320,34 +386,64 @@ describe("a program that cannot start", () => {
 
   it("is told as what it is, and not as a damaged file", async () => {
     await writeFile(at("broken.mjs"), `import "./nothing.mjs";`);
-    expect(await refused({ reader: at("broken.mjs") })).toMatch(/^\[video\] media are read by a program of their own, \S+broken\.mjs, which must start, got its end with exit code 1 before it began; install the package anew/);
-    expect(await refused({ reader: at("absent.mjs") })).toMatch(/^\[video\] the option reader must name the file dist\/cogwheel-media\.js of this package, got \S+absent\.mjs, which is no file; /);
-    expect(await refused({ reader: new URL("https://example.org/media.js") })).toMatch(/^\[video\] the option reader must name the file .*, got https:\/\/example\.org\/media\.js, which is no file; /);
+    expect(await refused({ reader: at("broken.mjs") })).toMatch(
+      /^\[video\] media are read by a program of their own, \S+broken\.mjs, which must start, got its end with exit code 1 before it began; install the package anew/,
+    );
+    expect(await refused({ reader: at("absent.mjs") })).toMatch(
+      /^\[video\] the option reader must name the file dist\/cogwheel-media\.js of this package, got \S+absent\.mjs, which is no file; /,
+    );
+    expect(await refused({ reader: new URL("https://example.org/media.js") })).toMatch(
+      /^\[video\] the option reader must name the file .*, got https:\/\/example\.org\/media\.js, which is no file; /,
+    );
   });
 
   it("nor without its watch", async () => {
     const alone = at("alone");
-    await cp(join(ROOT, "dist"), alone, { recursive: true, filter: (path) => /dist$|chunks|\/cogwheel-media\.js$/.test(path) && !path.endsWith(".map") });
+    await cp(join(ROOT, "dist"), alone, {
+      recursive: true,
+      filter: (path) => /dist$|chunks|\/cogwheel-media\.js$/.test(path) && !path.endsWith(".map"),
+    });
     await symlink(join(ROOT, "node_modules"), at("node_modules"));
     await writeFile(at("package.json"), `{ "type": "module" }`);
-    expect(await refused({ reader: join(alone, "cogwheel-media.js") })).toMatch(/which must start, got its end with exit code 1 before it began/);
+    expect(await refused({ reader: join(alone, "cogwheel-media.js") })).toMatch(
+      /which must start, got its end with exit code 1 before it began/,
+    );
     await copyFile(join(ROOT, "dist/cogwheel-media-watch.js"), join(alone, "cogwheel-media-watch.js"));
     expect(await refused({ reader: join(alone, "cogwheel-media.js") })).toBe("read");
   });
 
   it("is named by the package, which a bundle without it asks for", async () => {
-    expect(await startBare(`process.chdir(args[0]); console.log(import.meta.resolve("cogwheel/media"));`, [ROOT]).ended).toMatchObject({ code: 0 });
+    expect(await startBare(`process.chdir(args[0]); console.log(import.meta.resolve("cogwheel/media"));`, [ROOT]).ended).toMatchObject({
+      code: 0,
+    });
     const { build } = await import("esbuild");
-    await build({ stdin: { contents: `import { decodeVideo } from "cogwheel"; decodeVideo(process.argv[2], { reader: process.argv[3] }).then(({ frames }) => console.log(frames.length), (error) => console.log(error.message));`, resolveDir: ROOT }, outfile: at("bundled/app.cjs"), bundle: true, format: "cjs", platform: "node", external: ["webgpu", "@napi-rs/*"], logLevel: "error", absWorkingDir: ROOT });
+    await build({
+      stdin: {
+        contents: `import { decodeVideo } from "cogwheel"; decodeVideo(process.argv[2], { reader: process.argv[3] }).then(({ frames }) => console.log(frames.length), (error) => console.log(error.message));`,
+        resolveDir: ROOT,
+      },
+      outfile: at("bundled/app.cjs"),
+      bundle: true,
+      format: "cjs",
+      platform: "node",
+      external: ["webgpu", "@napi-rs/*"],
+      logLevel: "error",
+      absWorkingDir: ROOT,
+    });
     await writeFile(at("bundled/media.js"), `console.log("the app's own")`);
-    const run = (...args: string[]): string => execFileSync(process.execPath, [at("bundled/app.cjs"), at("one.png"), ...args], { encoding: "utf8" });
-    expect(run()).toMatch(/^\[video\] media are read by a program of their own, dist\/cogwheel-media\.js of this package, which must lie beside the package's other files, got none; name it with the option reader/);
+    const run = (...args: string[]): string =>
+      execFileSync(process.execPath, [at("bundled/app.cjs"), at("one.png"), ...args], { encoding: "utf8" });
+    expect(run()).toMatch(
+      /^\[video\] media are read by a program of their own, dist\/cogwheel-media\.js of this package, which must lie beside the package's other files, got none; name it with the option reader/,
+    );
     expect(run(join(ROOT, "dist/cogwheel-media.js"))).toBe("1\n");
   });
 
   it("and what is no file at all is refused by its type", async () => {
     const bytes = await encodeVideo(film({ count: 2 }), { format: "gif", fps: 8 });
     expect((await decodeVideo(bytes.slice().buffer)).frames).toHaveLength(2);
-    expect(await refused({}, [1, 2] as unknown as Uint8Array)).toBe("[video] a video must be given as a path, a Uint8Array or an ArrayBuffer, got Array; give its bytes");
+    expect(await refused({}, [1, 2] as unknown as Uint8Array)).toBe(
+      "[video] a video must be given as a path, a Uint8Array or an ArrayBuffer, got Array; give its bytes",
+    );
   });
 });

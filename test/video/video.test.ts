@@ -36,11 +36,15 @@ describe("a video goes out and comes back", () => {
     const worst = Math.min(...frames.map((frame, index) => psnr(frame, back.frames[index]!)));
     expect(worst, "dB, worst frame").toBeGreaterThan(least);
     if (/mp4|webm|gif/.test(name) && frames.length > 1) expect(back.fps).toBeCloseTo(8, 0);
-    const sum = (data: ArrayLike<number>, channels: number, channel: number): number => Array.from({ length: data.length / channels }, (_, pixel) => data[pixel * channels + channel]!).reduce((a, b) => a + b, 0);
+    const sum = (data: ArrayLike<number>, channels: number, channel: number): number =>
+      Array.from({ length: data.length / channels }, (_, pixel) => data[pixel * channels + channel]!).reduce((a, b) => a + b, 0);
     const channels = frames[0]!.data.length / (frames[0]!.width * frames[0]!.height);
     for (let channel = 0; channel < 3; channel++) {
       const pixels = frames[0]!.width * frames[0]!.height;
-      expect(Math.abs(sum(back.frames[0]!.data, 4, channel) - sum(frames[0]!.data, channels, channel)) / pixels, "a colour cast").toBeLessThan(2);
+      expect(
+        Math.abs(sum(back.frames[0]!.data, 4, channel) - sum(frames[0]!.data, channels, channel)) / pixels,
+        "a colour cast",
+      ).toBeLessThan(2);
     }
   });
 
@@ -76,7 +80,18 @@ describe("a video goes out and comes back", () => {
 
 describe("what cannot be written is known before", () => {
   it("tells the format from the path", () => {
-    expect(["a.mp4", "b.x/c.WEBM", "d.gif", "e.png", "f", "g/", "h.v2/", "./i", "..", "./"].map(formatOf)).toEqual(["mp4", "webm", "gif", "png", "folder", "folder", "folder", "folder", "folder", "folder"]);
+    expect(["a.mp4", "b.x/c.WEBM", "d.gif", "e.png", "f", "g/", "h.v2/", "./i", "..", "./"].map(formatOf)).toEqual([
+      "mp4",
+      "webm",
+      "gif",
+      "png",
+      "folder",
+      "folder",
+      "folder",
+      "folder",
+      "folder",
+      "folder",
+    ]);
     expect(() => formatOf("film.avi")).toThrow(/^\[output\] the output must end in .mp4.*got "film.avi"; .*slash/);
     expect(() => formatOf("")).toThrow("[output]");
   });
@@ -88,7 +103,12 @@ describe("what cannot be written is known before", () => {
 
   it.each<[string, string, RegExp, ((path: string) => Promise<unknown>)?]>([
     ["a folder in the place of a file", "taken.mp4", /must be a file or not exist yet, got a folder/, (path) => mkdir(path)],
-    ["a device in the place of a folder", "null/out.mp4", /must be in a folder, got \S+null, which is a device or a pipe; choose/, (path) => symlink("/dev/null", join(path, ".."))],
+    [
+      "a device in the place of a folder",
+      "null/out.mp4",
+      /must be in a folder, got \S+null, which is a device or a pipe; choose/,
+      (path) => symlink("/dev/null", join(path, "..")),
+    ],
     ["a file in the place of a folder", "file/out.mp4", /must be in a folder, got the file/, (path) => writeFile(join(path, ".."), "")],
     ["someone's folder", "pictures", /got holiday.jpg/, async (path) => (await mkdir(path), writeFile(join(path, "holiday.jpg"), ""))],
     ["a device", "device.mp4", /got a device or pipe/, (path) => symlink("/dev/null", path)],
@@ -135,21 +155,36 @@ describe("what goes wrong leaves nothing behind", () => {
     const path = join(folder, "kept.mp4");
     await writeFile(path, "kept");
     const [first, second] = [film({ count: 1 })[0]!, film({ count: 1, width: 80 })[0]!];
-    await expect(encodeVideo([first, second], { path, fps: 8 })).rejects.toThrow("[video] all frames must have one size, got 64×64 and then 80×64");
+    await expect(encodeVideo([first, second], { path, fps: 8 })).rejects.toThrow(
+      "[video] all frames must have one size, got 64×64 and then 80×64",
+    );
     await expect(encodeVideo([], { path, fps: 8 })).rejects.toThrow("[video] a video must have at least one frame");
-    await expect(encodeVideo(film({ width: 65 }), { path, fps: 8 })).rejects.toThrow("[video] width and height must be even for mp4, got 65×64");
+    await expect(encodeVideo(film({ width: 65 }), { path, fps: 8 })).rejects.toThrow(
+      "[video] width and height must be even for mp4, got 65×64",
+    );
     await expect(encodeVideo(film(), { path, fps: 0 })).rejects.toThrow("[video] fps must be a positive number, got 0");
-    await expect(encodeVideo([{ width: 4, height: 4, data: new Uint8Array(5) }], { path, fps: 8 })).rejects.toThrow("must have 48 bytes of RGB or 64 of RGBA, got 5");
+    await expect(encodeVideo([{ width: 4, height: 4, data: new Uint8Array(5) }], { path, fps: 8 })).rejects.toThrow(
+      "must have 48 bytes of RGB or 64 of RGBA, got 5",
+    );
     expect(await readFile(path, "utf8")).toBe("kept");
     expect((await readdir(folder)).filter((name) => name.endsWith(".part"))).toEqual([]);
   });
 
-  it.each([[1, [255, 255, 0, 0, 255, 0, 0, 0, 255]], [2, [255, 0, 85, 170, 255, 255, 255, 0, 85]], [4, [255, 0, 17, 34, 204, 51, 68, 85, 255]]])("grey PNG of %i bits, as masks are often kept, 9 pixels wide", async (depth, want) => {
+  it.each([
+    [1, [255, 255, 0, 0, 255, 0, 0, 0, 255]],
+    [2, [255, 0, 85, 170, 255, 255, 255, 0, 85]],
+    [4, [255, 0, 17, 34, 204, 51, 68, 85, 255]],
+  ])("grey PNG of %i bits, as masks are often kept, 9 pixels wide", async (depth, want) => {
     const { deflateSync } = await import("node:zlib");
     const most = 2 ** depth - 1;
     const row = new Uint8Array(1 + Math.ceil((9 * depth) / 8)); // no filter
-    want.forEach((v, x) => { row[1 + ((x * depth) >> 3)]! |= ((v * most) / 255) << (8 - depth - ((x * depth) & 7)); });
-    const table = Uint32Array.from({ length: 256 }, (_, n) => { for (let k = 0; k < 8; k++) n = n & 1 ? 0xedb88320 ^ (n >>> 1) : n >>> 1; return n; });
+    want.forEach((v, x) => {
+      row[1 + ((x * depth) >> 3)]! |= ((v * most) / 255) << (8 - depth - ((x * depth) & 7));
+    });
+    const table = Uint32Array.from({ length: 256 }, (_, n) => {
+      for (let k = 0; k < 8; k++) n = n & 1 ? 0xedb88320 ^ (n >>> 1) : n >>> 1;
+      return n;
+    });
     const chunk = (type: string, data: Uint8Array): Buffer => {
       const body = Buffer.concat([Buffer.from(type), data]);
       const [length, crc] = [Buffer.alloc(4), Buffer.alloc(4)];
@@ -157,14 +192,23 @@ describe("what goes wrong leaves nothing behind", () => {
       crc.writeUInt32BE((body.reduce((c, byte) => table[(c ^ byte) & 255]! ^ (c >>> 8), 0xffffffff) ^ 0xffffffff) >>> 0);
       return Buffer.concat([length, body, crc]);
     };
-    const file = Buffer.concat([Buffer.from([0x89, 0x50, 0x4e, 0x47, 13, 10, 26, 10]), chunk("IHDR", Uint8Array.of(0, 0, 0, 9, 0, 0, 0, 2, depth, 0, 0, 0, 0)), chunk("IDAT", deflateSync(Buffer.concat([row, row]))), chunk("IEND", new Uint8Array())]);
-    const { frames: [frame] } = await decodeVideo(new Uint8Array(file));
+    const file = Buffer.concat([
+      Buffer.from([0x89, 0x50, 0x4e, 0x47, 13, 10, 26, 10]),
+      chunk("IHDR", Uint8Array.of(0, 0, 0, 9, 0, 0, 0, 2, depth, 0, 0, 0, 0)),
+      chunk("IDAT", deflateSync(Buffer.concat([row, row]))),
+      chunk("IEND", new Uint8Array()),
+    ]);
+    const {
+      frames: [frame],
+    } = await decodeVideo(new Uint8Array(file));
     expect(Array.from({ length: 18 }, (_, i) => frame!.data[4 * i])).toEqual([...want, ...want]);
   });
 
   it("bytes that are no video are refused", async () => {
     await expect(decodeVideo(join(folder, "none.mp4"))).rejects.toThrow(/^\[video\] .*none.mp4 must be a file that can be read/);
-    await expect(decodeVideo(new TextEncoder().encode("not a video at all"))).rejects.toThrow('[video] the video must be a film or a picture that can be read here, got text ("not a video at all"); give MP4');
+    await expect(decodeVideo(new TextEncoder().encode("not a video at all"))).rejects.toThrow(
+      '[video] the video must be a film or a picture that can be read here, got text ("not a video at all"); give MP4',
+    );
     const mp4 = await encodeVideo(film({ count: 3 }), { format: "mp4", fps: 8 });
     await expect(decodeVideo(mp4.subarray(0, 300))).rejects.toThrow("[video]");
     const png = await encodeVideo(film({ count: 1 }), { format: "png", fps: 8 });

@@ -22,7 +22,8 @@ interface Initializer {
 
 /** From this size on an initializer lies in the file beside the model; shapes and axes must be in the model itself. */
 const EXTERNAL_BYTES = 1024;
-const FLOAT = 1, INT64 = 7;
+const FLOAT = 1,
+  INT64 = 7;
 
 export class OnnxModel {
   readonly nodes: OnnxNode[] = [];
@@ -80,18 +81,30 @@ export class OnnxModel {
     const pbf = new PbfWriter();
     pbf.writeVarintField(1, 10); // ir_version
     pbf.writeStringField(2, "cogwheel bench");
-    pbf.writeMessage(7, (_, g) => {
-      for (const node of this.nodes) g.writeMessage(1, writeNode, node);
-      g.writeStringField(2, "bench");
-      for (const [name, init] of this.#initializers) g.writeMessage(5, (_, t) => writeTensor(t, name, init, external.get(name), `${basename(path)}.data`), null);
-      for (const value of this.#inputs) g.writeMessage(11, writeValue, value);
-      for (const value of this.#outputs) g.writeMessage(12, writeValue, value);
-    }, null);
-    for (const [domain, version] of [["", 21], ["com.microsoft", 1]] as const) {
-      pbf.writeMessage(8, (_, o) => {
-        o.writeStringField(1, domain);
-        o.writeVarintField(2, version);
-      }, null);
+    pbf.writeMessage(
+      7,
+      (_, g) => {
+        for (const node of this.nodes) g.writeMessage(1, writeNode, node);
+        g.writeStringField(2, "bench");
+        for (const [name, init] of this.#initializers)
+          g.writeMessage(5, (_, t) => writeTensor(t, name, init, external.get(name), `${basename(path)}.data`), null);
+        for (const value of this.#inputs) g.writeMessage(11, writeValue, value);
+        for (const value of this.#outputs) g.writeMessage(12, writeValue, value);
+      },
+      null,
+    );
+    for (const [domain, version] of [
+      ["", 21],
+      ["com.microsoft", 1],
+    ] as const) {
+      pbf.writeMessage(
+        8,
+        (_, o) => {
+          o.writeStringField(1, domain);
+          o.writeVarintField(2, version);
+        },
+        null,
+      );
     }
     writeFileSync(path, pbf.finish());
   }
@@ -103,18 +116,37 @@ function writeNode(node: OnnxNode, pbf: PbfWriter): void {
   pbf.writeStringField(3, node.outputs[0]!);
   pbf.writeStringField(4, node.op);
   for (const [name, value] of Object.entries(node.attributes)) {
-    pbf.writeMessage(5, (_, a) => {
-      a.writeStringField(1, name);
-      if (typeof value === "number") { a.writeVarintField(3, value); a.writeVarintField(20, 2); }
-      else if (typeof value === "string") { a.writeBytesField(4, new TextEncoder().encode(value)); a.writeVarintField(20, 3); }
-      else if ("float" in value) { a.writeFloatField(2, value.float); a.writeVarintField(20, 1); }
-      else { for (const v of value) a.writeVarintField(8, v); a.writeVarintField(20, 7); }
-    }, null);
+    pbf.writeMessage(
+      5,
+      (_, a) => {
+        a.writeStringField(1, name);
+        if (typeof value === "number") {
+          a.writeVarintField(3, value);
+          a.writeVarintField(20, 2);
+        } else if (typeof value === "string") {
+          a.writeBytesField(4, new TextEncoder().encode(value));
+          a.writeVarintField(20, 3);
+        } else if ("float" in value) {
+          a.writeFloatField(2, value.float);
+          a.writeVarintField(20, 1);
+        } else {
+          for (const v of value) a.writeVarintField(8, v);
+          a.writeVarintField(20, 7);
+        }
+      },
+      null,
+    );
   }
   if (node.domain) pbf.writeStringField(7, node.domain);
 }
 
-function writeTensor(pbf: PbfWriter, name: string, { shape, data }: Initializer, external: { offset: number; length: number } | undefined, file: string): void {
+function writeTensor(
+  pbf: PbfWriter,
+  name: string,
+  { shape, data }: Initializer,
+  external: { offset: number; length: number } | undefined,
+  file: string,
+): void {
   for (const n of shape) pbf.writeVarintField(1, n);
   pbf.writeVarintField(2, data instanceof Float32Array ? FLOAT : INT64);
   pbf.writeStringField(8, name);
@@ -123,15 +155,37 @@ function writeTensor(pbf: PbfWriter, name: string, { shape, data }: Initializer,
     return;
   }
   for (const [key, value] of Object.entries({ location: file, offset: `${external.offset}`, length: `${external.length}` })) {
-    pbf.writeMessage(13, (_, e) => { e.writeStringField(1, key); e.writeStringField(2, value); }, null);
+    pbf.writeMessage(
+      13,
+      (_, e) => {
+        e.writeStringField(1, key);
+        e.writeStringField(2, value);
+      },
+      null,
+    );
   }
   pbf.writeVarintField(14, 1);
 }
 
 function writeValue({ name, shape }: { name: string; shape: readonly number[] }, pbf: PbfWriter): void {
   pbf.writeStringField(1, name);
-  pbf.writeMessage(2, (_, type) => type.writeMessage(1, (_, tensor) => {
-    tensor.writeVarintField(1, FLOAT);
-    tensor.writeMessage(2, (_, s) => { for (const n of shape) s.writeMessage(1, (_, d) => d.writeVarintField(1, n), null); }, null);
-  }, null), null);
+  pbf.writeMessage(
+    2,
+    (_, type) =>
+      type.writeMessage(
+        1,
+        (_, tensor) => {
+          tensor.writeVarintField(1, FLOAT);
+          tensor.writeMessage(
+            2,
+            (_, s) => {
+              for (const n of shape) s.writeMessage(1, (_, d) => d.writeVarintField(1, n), null);
+            },
+            null,
+          );
+        },
+        null,
+      ),
+    null,
+  );
 }

@@ -22,8 +22,10 @@ function block(c: BenchCase<"block", BlockSizes>, fused: boolean): OnnxVariant {
     const w = model.weight(`${name}.weight`, [spec.shape[1]!, spec.shape[0]!], permute(draw(spec), spec.shape, [1, 0]));
     return model.node("Add", [model.node("MatMul", [x, w]), weight(`${name}.bias`)]);
   };
-  const layerNorm = (x: string, name: string, eps: number) => model.node("LayerNormalization", [x, weight(`${name}.weight`), weight(`${name}.bias`)], { axis: -1, epsilon: { float: eps } });
-  const cut = (x: string, axis: number, from: number, to: number) => model.node("Slice", [x, model.ints([from]), model.ints([to]), model.ints([axis])]);
+  const layerNorm = (x: string, name: string, eps: number) =>
+    model.node("LayerNormalization", [x, weight(`${name}.weight`), weight(`${name}.bias`)], { axis: -1, epsilon: { float: eps } });
+  const cut = (x: string, axis: number, from: number, to: number) =>
+    model.node("Slice", [x, model.ints([from]), model.ints([to]), model.ints([axis])]);
   const one = model.weight("one", [1], Float32Array.of(1));
 
   let text = model.input("text", [1, textTokens, d]);
@@ -34,7 +36,8 @@ function block(c: BenchCase<"block", BlockSizes>, fused: boolean): OnnxVariant {
   const expertNorm = (name: string) => {
     const table = model.node("Reshape", [linear(conditioning, `${name}.linear`), model.ints([1, 1, 6 * d])]);
     const [shift, scale, gate, textShift, textScale, textGate] = model.split(table, 6, 2);
-    const modulate = (x: string, s: string, b: string) => model.node("Add", [model.node("Mul", [layerNorm(x, `${name}.norm`, 1e-5), model.node("Add", [s, one])]), b]);
+    const modulate = (x: string, s: string, b: string) =>
+      model.node("Add", [model.node("Mul", [layerNorm(x, `${name}.norm`, 1e-5), model.node("Add", [s, one])]), b]);
     return { video: modulate(video, scale!, shift!), text: modulate(text, textScale!, textShift!), gate: gate!, textGate: textGate! };
   };
   const joined = (parts: { text: string; video: string }) => model.node("Concat", [parts.text, parts.video], { axis: 1 });
@@ -53,7 +56,9 @@ function block(c: BenchCase<"block", BlockSizes>, fused: boolean): OnnxVariant {
     return model.node("Reshape", [layerNorm(split, `${prefix}.attn1.${name}`, 1e-6), model.ints([1, length, d])]);
   };
   const [q, k, v] = [headNorm(projected("to_q"), "norm_q"), headNorm(projected("to_k"), "norm_k"), projected("to_v")];
-  const mixed = fused ? model.node("MultiHeadAttention", [q, k, v], { num_heads: heads }, "com.microsoft") : plainAttention(model, q, k, v, { heads, length, width });
+  const mixed = fused
+    ? model.node("MultiHeadAttention", [q, k, v], { num_heads: heads }, "com.microsoft")
+    : plainAttention(model, q, k, v, { heads, length, width });
   advance(linear(mixed, `${prefix}.attn1.to_out.0`), first);
 
   const second = expertNorm(`${prefix}.norm2`);
@@ -82,7 +87,10 @@ function t5Block(c: BenchCase<"t5_block", T5Sizes>): OnnxVariant {
   /** A Linear without a bias: MatMul with the transposed weight. */
   const linear = (x: string, name: string): string => {
     const spec = c.weights[`${name}.weight`]!;
-    return model.node("MatMul", [x, model.weight(`${name}.weight`, [spec.shape[1]!, spec.shape[0]!], permute(draw(spec), spec.shape, [1, 0]))]);
+    return model.node("MatMul", [
+      x,
+      model.weight(`${name}.weight`, [spec.shape[1]!, spec.shape[0]!], permute(draw(spec), spec.shape, [1, 0])),
+    ]);
   };
   const rmsNorm = (x: string, name: string): string => {
     const mean = model.node("ReduceMean", [model.node("Pow", [x, scalar("two", 2)]), model.ints([-1])], { keepdims: 1 });
@@ -95,7 +103,11 @@ function t5Block(c: BenchCase<"t5_block", T5Sizes>): OnnxVariant {
   const attend = "encoder.block.0.layer.0";
   const x = rmsNorm(hidden, `${attend}.layer_norm`);
   const split = (name: string, perm: readonly number[]) =>
-    model.node("Transpose", [model.node("Reshape", [linear(x, `${attend}.SelfAttention.${name}`), model.ints([1, tokens, heads, width])])], { perm });
+    model.node(
+      "Transpose",
+      [model.node("Reshape", [linear(x, `${attend}.SelfAttention.${name}`), model.ints([1, tokens, heads, width])])],
+      { perm },
+    );
   const scores = model.node("Add", [model.node("MatMul", [split("q", [0, 2, 1, 3]), split("k", [0, 2, 3, 1])]), bias]);
   const mixed = model.node("MatMul", [model.node("Softmax", [scores], { axis: -1 }), split("v", [0, 2, 1, 3])]);
   const rows = model.node("Reshape", [model.node("Transpose", [mixed], { perm: [0, 2, 1, 3] }), model.ints([1, tokens, d])]);
@@ -103,7 +115,10 @@ function t5Block(c: BenchCase<"t5_block", T5Sizes>): OnnxVariant {
 
   const feed = "encoder.block.0.layer.1";
   const z = rmsNorm(attended, `${feed}.layer_norm`);
-  const gated = model.node("Mul", [model.node("FastGelu", [linear(z, `${feed}.DenseReluDense.wi_0`)], {}, "com.microsoft"), linear(z, `${feed}.DenseReluDense.wi_1`)]);
+  const gated = model.node("Mul", [
+    model.node("FastGelu", [linear(z, `${feed}.DenseReluDense.wi_0`)], {}, "com.microsoft"),
+    linear(z, `${feed}.DenseReluDense.wi_1`),
+  ]);
   const output = model.node("Add", [attended, linear(gated, `${feed}.DenseReluDense.wo`)]);
   model.output(output, c.output);
 
@@ -112,15 +127,25 @@ function t5Block(c: BenchCase<"t5_block", T5Sizes>): OnnxVariant {
     const [head, query, key] = [Math.floor(i / (tokens * tokens)), Math.floor(i / tokens) % tokens, i % tokens];
     return distances[head * (2 * tokens - 1) + key - query + tokens - 1]!;
   });
-  return { model, output, inputs: { hidden: { shape: [1, tokens, d], data: draw(c.inputs["hidden"]!) }, bias: { shape: [1, heads, tokens, tokens], data: pairs } } };
+  return {
+    model,
+    output,
+    inputs: {
+      hidden: { shape: [1, tokens, d], data: draw(c.inputs["hidden"]!) },
+      bias: { shape: [1, heads, tokens, tokens], data: pairs },
+    },
+  };
 }
 
 export function decoderVariants(c: BenchCase<"vae_decoder", DecoderSizes>): Record<string, () => OnnxVariant> {
-  return { "NHWC": () => decoder(c, "NHWC"), "NCHW": () => decoder(c, "NCHW") };
+  return { NHWC: () => decoder(c, "NHWC"), NCHW: () => decoder(c, "NCHW") };
 }
 
 /** A tensor and its shape [1, C, T, H, W]. */
-interface Video { readonly name: string; readonly shape: readonly [number, number, number, number, number] }
+interface Video {
+  readonly name: string;
+  readonly shape: readonly [number, number, number, number, number];
+}
 
 /** Two latent frames, so that no frame of an odd number stands alone when frames are doubled. */
 function decoder(c: BenchCase<"vae_decoder", DecoderSizes>, layout: "NCHW" | "NHWC"): OnnxVariant {
@@ -131,15 +156,25 @@ function decoder(c: BenchCase<"vae_decoder", DecoderSizes>, layout: "NCHW" | "NH
   const shape = c.inputs["z"]!.shape as Video["shape"];
   const z: Video = { name: model.input("z", shape), shape };
   const nearest = (name: string, sizes: readonly number[]) =>
-    model.node("Resize", [name, "", "", model.ints(sizes)], { mode: "nearest", nearest_mode: "floor", coordinate_transformation_mode: "asymmetric" });
+    model.node("Resize", [name, "", "", model.ints(sizes)], {
+      mode: "nearest",
+      nearest_mode: "floor",
+      coordinate_transformation_mode: "asymmetric",
+    });
 
   const conv = (x: Video, prefix: string): Video => {
     const [out, , taps] = c.weights[`${prefix}.weight`]!.shape as [number, number, number];
-    return { name: causalConv(model, x.name, weight(`${prefix}.weight`), weight(`${prefix}.bias`), taps, taps === 1 ? 0 : 1), shape: [1, out, x.shape[2], x.shape[3], x.shape[4]] };
+    return {
+      name: causalConv(model, x.name, weight(`${prefix}.weight`), weight(`${prefix}.bias`), taps, taps === 1 ? 0 : 1),
+      shape: [1, out, x.shape[2], x.shape[3], x.shape[4]],
+    };
   };
   /** CogVideoXSpatialNorm3D, then SiLU. */
   const norm = (x: Video, prefix: string): Video => {
-    const zq: Video = { name: nearest(z.name, [1, config.latent_channels, ...x.shape.slice(2)]), shape: [1, config.latent_channels, x.shape[2], x.shape[3], x.shape[4]] };
+    const zq: Video = {
+      name: nearest(z.name, [1, config.latent_channels, ...x.shape.slice(2)]),
+      shape: [1, config.latent_channels, x.shape[2], x.shape[3], x.shape[4]],
+    };
     const part = (name: string) => ({ name: `${prefix}.norm_layer.${name}`, data: draw(c.weights[`${prefix}.norm_layer.${name}`]!) });
     const normed = groupNorm(model, x.name, x.shape, config.norm_num_groups, 1e-6, part("weight"), part("bias"));
     const scaled = model.node("Mul", [normed, conv(zq, `${prefix}.conv_y.conv`).name]);
@@ -154,10 +189,14 @@ function decoder(c: BenchCase<"vae_decoder", DecoderSizes>, layout: "NCHW" | "NH
   const upsample = (x: Video, prefix: string, frames: boolean): Video => {
     const [, ch, t, h, w] = x.shape;
     const to = [1, ch, frames ? 2 * t : t, 2 * h, 2 * w] as const;
-    const frameByFrame = (name: string) => model.node("Reshape", [model.node("Transpose", [name], { perm: [0, 2, 1, 3, 4] }), model.ints([to[2], ch, -1, frames ? to[4] : w])]);
+    const frameByFrame = (name: string) =>
+      model.node("Reshape", [model.node("Transpose", [name], { perm: [0, 2, 1, 3, 4] }), model.ints([to[2], ch, -1, frames ? to[4] : w])]);
     const large = frames ? frameByFrame(nearest(x.name, to)) : nearest(frameByFrame(x.name), [t, ch, 2 * h, 2 * w]);
     const y = model.node("Conv", [large, weight(`${prefix}.weight`), weight(`${prefix}.bias`)], { pads: [1, 1, 1, 1] });
-    return { name: model.node("Transpose", [model.node("Reshape", [y, model.ints([1, to[2], ch, to[3], to[4]])])], { perm: [0, 2, 1, 3, 4] }), shape: to };
+    return {
+      name: model.node("Transpose", [model.node("Reshape", [y, model.ints([1, to[2], ch, to[3], to[4]])])], { perm: [0, 2, 1, 3, 4] }),
+      shape: to,
+    };
   };
 
   let h = conv(z, "decoder.conv_in.conv");

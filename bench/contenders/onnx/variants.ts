@@ -4,6 +4,12 @@ import { adaLnVariants, attentionVariants, convVariants, groupNormVariants, matm
 import { blockVariants, decoderVariants, t5Variants } from "./modules.ts";
 
 export const onnxVariants: Readonly<Record<string, (c: BenchCase<any, any>) => Record<string, () => OnnxVariant>>> = {
-  matmul: matmulVariants, attention: attentionVariants, conv3d: convVariants, adaln: adaLnVariants, group_norm: groupNormVariants,
-  block: blockVariants, t5_block: t5Variants, vae_decoder: decoderVariants,
+  matmul: matmulVariants,
+  attention: attentionVariants,
+  conv3d: convVariants,
+  adaln: adaLnVariants,
+  group_norm: groupNormVariants,
+  block: blockVariants,
+  t5_block: t5Variants,
+  vae_decoder: decoderVariants,
 };

@@ -13,7 +13,14 @@ import { guardOutput } from "../../cli/terminal/output.ts";
 import { CogVideoX } from "../../pipelines/cogvideox.ts";
 import { measure, type Attributes, type World } from "./measure.ts";
 
-interface Entry { prompt: string; colour: string; shape: string; motion: string; background: string; seed: number }
+interface Entry {
+  prompt: string;
+  colour: string;
+  shape: string;
+  motion: string;
+  background: string;
+  seed: number;
+}
 const NAMES = ["background", "colour", "motion", "shape"] as const;
 
 guardOutput();
@@ -41,8 +48,17 @@ for (const [i, entry] of entries.entries()) {
   results.push({ ...entry, measured });
   const wrong = NAMES.filter((n) => measured[n] !== entry[n]);
   for (const n of NAMES) right[n] = (right[n] ?? 0) + +(measured[n] === entry[n]);
-  console.log(`${String(i + 1).padStart(3)} ${entry.prompt}${wrong.length ? `  ✗ ${wrong.map((n) => `${n}: ${measured[n]}`).join(", ")}` : "  ✓"}`);
+  console.log(
+    `${String(i + 1).padStart(3)} ${entry.prompt}${wrong.length ? `  ✗ ${wrong.map((n) => `${n}: ${measured[n]}`).join(", ")}` : "  ✓"}`,
+  );
 }
 const scores = Object.fromEntries(NAMES.map((n) => [n, (100 * (right[n] ?? 0)) / entries.length]));
-console.log(`\n${NAMES.map((n) => `${n} ${scores[n]!.toFixed(1)} %`).join("   ")}   (${((performance.now() - start) / 1000 / entries.length).toFixed(1)} s a prompt)`);
-if (options.json) await writeWhole(options.json, new TextEncoder().encode(JSON.stringify({ adapter: model.gpu.name, settings: model.defaults, scores, results }, null, 2)), "--json");
+console.log(
+  `\n${NAMES.map((n) => `${n} ${scores[n]!.toFixed(1)} %`).join("   ")}   (${((performance.now() - start) / 1000 / entries.length).toFixed(1)} s a prompt)`,
+);
+if (options.json)
+  await writeWhole(
+    options.json,
+    new TextEncoder().encode(JSON.stringify({ adapter: model.gpu.name, settings: model.defaults, scores, results }, null, 2)),
+    "--json",
+  );

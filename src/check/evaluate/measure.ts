@@ -34,21 +34,30 @@ const BORDER = 2;
 export function measure(clip: readonly Frame[], world: World): Attributes {
   const { width, height } = clip[0]!;
   const border: number[][] = [];
-  for (const { data } of clip) for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) {
-    const sides = +(x < BORDER || x >= width - BORDER) + +(y < BORDER || y >= height - BORDER);
-    for (let s = 0; s < sides; s++) border.push([data[(y * width + x) * 4]!, data[(y * width + x) * 4 + 1]!, data[(y * width + x) * 4 + 2]!]);
-  }
+  for (const { data } of clip)
+    for (let y = 0; y < height; y++)
+      for (let x = 0; x < width; x++) {
+        const sides = +(x < BORDER || x >= width - BORDER) + +(y < BORDER || y >= height - BORDER);
+        for (let s = 0; s < sides; s++)
+          border.push([data[(y * width + x) * 4]!, data[(y * width + x) * 4 + 1]!, data[(y * width + x) * 4 + 2]!]);
+      }
   const back = medianColour(border);
   const foreground: number[][] = [];
   const seen = clip.map(({ data }) => {
     let [area, sx, sy, left, right, top, bottom] = [0, 0, 0, width, -1, height, -1];
-    for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) {
-      const rgb = [data[(y * width + x) * 4]!, data[(y * width + x) * 4 + 1]!, data[(y * width + x) * 4 + 2]!];
-      if (distance(rgb, back) <= FOREGROUND_DISTANCE) continue;
-      foreground.push(rgb);
-      area++; sx += x; sy += y;
-      left = Math.min(left, x); right = Math.max(right, x); top = Math.min(top, y); bottom = Math.max(bottom, y);
-    }
+    for (let y = 0; y < height; y++)
+      for (let x = 0; x < width; x++) {
+        const rgb = [data[(y * width + x) * 4]!, data[(y * width + x) * 4 + 1]!, data[(y * width + x) * 4 + 2]!];
+        if (distance(rgb, back) <= FOREGROUND_DISTANCE) continue;
+        foreground.push(rgb);
+        area++;
+        sx += x;
+        sy += y;
+        left = Math.min(left, x);
+        right = Math.max(right, x);
+        top = Math.min(top, y);
+        bottom = Math.max(bottom, y);
+      }
     return { area, x: sx / area, y: sy / area, fill: area / ((right - left + 1) * (bottom - top + 1)) };
   });
   const result: Attributes = { background: nearest(back, world.backgrounds), colour: null, motion: null, shape: null };

@@ -21,19 +21,36 @@ export interface ReadCaseOptions {
 }
 
 /** A case from a file of `source`, or from the bytes of one. `name` is what reports call it. */
-export async function readCase(from: Uint8Array | { source: CheckpointSource; path: string }, name: string, { trace = false }: ReadCaseOptions = {}): Promise<ReferenceCase> {
+export async function readCase(
+  from: Uint8Array | { source: CheckpointSource; path: string },
+  name: string,
+  { trace = false }: ReadCaseOptions = {},
+): Promise<ReferenceCase> {
   const { source, path } = from instanceof Uint8Array ? { source: memorySource({ case: from }, name), path: "case" } : from;
   const file = await openSafetensors(source, path);
   const fail = (rule: string): CogwheelError => new CogwheelError("reference", `${name}: ${rule}`);
   const { format, module, config, options, source: madeBy } = file.metadata;
-  if (format !== FORMAT) throw fail(`__metadata__ must say format ${FORMAT}, got ${JSON.stringify(format) ?? "none"}; make the file with test/reference/generate.py`);
+  if (format !== FORMAT)
+    throw fail(
+      `__metadata__ must say format ${FORMAT}, got ${JSON.stringify(format) ?? "none"}; make the file with test/reference/generate.py`,
+    );
   if (!module) throw fail("__metadata__ must name a module, got none; add it");
-  const groups = { input: new Map<string, HostTensor>(), weight: new Map<string, HostTensor>(), output: new Map<string, HostTensor>(), step: new Map<string, HostTensor>(), trace: new Map<string, HostTensor>() };
+  const groups = {
+    input: new Map<string, HostTensor>(),
+    weight: new Map<string, HostTensor>(),
+    output: new Map<string, HostTensor>(),
+    step: new Map<string, HostTensor>(),
+    trace: new Map<string, HostTensor>(),
+  };
   const loras: Map<string, HostTensor>[] = [];
   for (const [key, { shape, dtype }] of file.tensors) {
     const [, group, rest] = /^(input|weight|output|lora|step|trace)\.(.+)$/s.exec(key) ?? [];
-    if (!group || !rest) throw fail(`tensors must be named input.…, weight.…, output.…, lora.<number>.…, step.… or trace.<call>.…, got ${JSON.stringify(key)}; rename it`);
-    if (group === "trace" && !/^\d{1,6}\..+$/s.test(rest)) throw fail(`tensors of a trace must be named trace.<call>.<module path>, got ${JSON.stringify(key)}; rename it`);
+    if (!group || !rest)
+      throw fail(
+        `tensors must be named input.…, weight.…, output.…, lora.<number>.…, step.… or trace.<call>.…, got ${JSON.stringify(key)}; rename it`,
+      );
+    if (group === "trace" && !/^\d{1,6}\..+$/s.test(rest))
+      throw fail(`tensors of a trace must be named trace.<call>.<module path>, got ${JSON.stringify(key)}; rename it`);
     if (group === "trace" && !trace) continue;
     const tensor: HostTensor = { shape, data: toFloat32((await file.read(key)).bytes, dtype), integer: /^[IUB](\d|OOL)/.test(dtype) };
     if (group !== "lora") {
@@ -47,11 +64,17 @@ export async function readCase(from: Uint8Array | { source: CheckpointSource; pa
   }
   if (groups.output.size === 0) throw fail("a case must have an output to compare with, got none; add output.<name>");
   return {
-    name, module,
+    name,
+    module,
     config: parseObject(config ?? "{}", "config", fail),
     options: parseObject(options ?? "{}", "options", fail),
     source: madeBy ?? "unknown",
-    inputs: groups.input, weights: groups.weight, outputs: groups.output, steps: groups.step, trace: groups.trace, loras,
+    inputs: groups.input,
+    weights: groups.weight,
+    outputs: groups.output,
+    steps: groups.step,
+    trace: groups.trace,
+    loras,
   };
 }
 
@@ -62,9 +85,18 @@ function parseObject(text: string, key: string, fail: (rule: string) => Cogwheel
 /** An input of a case, or an error that names what is missing or misshapen. `rank` axes, where it is given. */
 export function inputOf(c: ReferenceCase, name: string, rank?: number): HostTensor {
   const tensor = c.inputs.get(name);
-  if (!tensor) throw new CogwheelError("reference", `${c.name}: ${c.module} takes the input ${name}, got ${[...c.inputs.keys()].join(", ") || "none"}; add input.${name}`);
-  if (rank !== undefined && tensor.shape.length !== rank) throw new CogwheelError("reference", `${c.name}: input.${name} must have ${rank} axes, got [${tensor.shape.join(", ")}]; reshape it`);
-  if (tensor.data.length === 0) throw new CogwheelError("reference", `${c.name}: input.${name} must hold values, got [${tensor.shape.join(", ")}]; make the case again`);
+  if (!tensor)
+    throw new CogwheelError(
+      "reference",
+      `${c.name}: ${c.module} takes the input ${name}, got ${[...c.inputs.keys()].join(", ") || "none"}; add input.${name}`,
+    );
+  if (rank !== undefined && tensor.shape.length !== rank)
+    throw new CogwheelError("reference", `${c.name}: input.${name} must have ${rank} axes, got [${tensor.shape.join(", ")}]; reshape it`);
+  if (tensor.data.length === 0)
+    throw new CogwheelError(
+      "reference",
+      `${c.name}: input.${name} must hold values, got [${tensor.shape.join(", ")}]; make the case again`,
+    );
   return tensor;
 }
 
@@ -77,31 +109,59 @@ export function caseWeights(c: ReferenceCase, dtype: "f32" | "f16", prefix = "")
     names: () => [...c.weights.keys()].filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length)),
     async read(name, as) {
       const tensor = find(name);
-      if (!tensor) throw new CogwheelError("reference", `${c.name}: ${c.module} needs the weight ${prefix}${name}, got none of that name; add weight.${prefix}${name}`);
-      return as === "f16" ? toFloat16(new Uint8Array(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength), "F32") : tensor.data;
+      if (!tensor)
+        throw new CogwheelError(
+          "reference",
+          `${c.name}: ${c.module} needs the weight ${prefix}${name}, got none of that name; add weight.${prefix}${name}`,
+        );
+      return as === "f16"
+        ? toFloat16(new Uint8Array(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength), "F32")
+        : tensor.data;
     },
   };
 }
 
 /** The case's weights with its adapters merged into them. */
-export async function caseLoras(c: ReferenceCase, weights: ReturnType<ModuleContext["weights"]>, scales: readonly number[]): Promise<ReturnType<ModuleContext["weights"]>> {
+export async function caseLoras(
+  c: ReferenceCase,
+  weights: ReturnType<ModuleContext["weights"]>,
+  scales: readonly number[],
+): Promise<ReturnType<ModuleContext["weights"]>> {
   if (c.loras.length === 0) return weights;
   const { loraChanges } = await import("../../models/lora/changes.ts");
   const adapters = c.loras.map((tensors, i) => ({ tensors, scale: scales[i] ?? 1, label: `${c.name}: lora.${i}` }));
-  return { ...weights, ...withLoras(weights, loraChanges(adapters, weights.names(), (name) => weights.shape(name))) };
+  return {
+    ...weights,
+    ...withLoras(
+      weights,
+      loraChanges(adapters, weights.names(), (name) => weights.shape(name)),
+    ),
+  };
 }
 
 /** Throws, listing all, when weights are missing or have another shape than the model's. */
-export function expectCaseWeights(c: ReferenceCase, provider: Pick<ReturnType<ModuleContext["weights"]>, "shape">, expected: ReadonlyMap<string, readonly number[]>): void {
+export function expectCaseWeights(
+  c: ReferenceCase,
+  provider: Pick<ReturnType<ModuleContext["weights"]>, "shape">,
+  expected: ReadonlyMap<string, readonly number[]>,
+): void {
   const wrong = [...expected].flatMap(([name, shape]) => {
     const got = provider.shape(name);
-    return got && got.join() === shape.join() ? [] : [`${name}: expected [${shape.join(", ")}], got ${got ? `[${got.join(", ")}]` : "none"}`];
+    return got && got.join() === shape.join()
+      ? []
+      : [`${name}: expected [${shape.join(", ")}], got ${got ? `[${got.join(", ")}]` : "none"}`];
   });
-  if (wrong.length) throw new CogwheelError("reference", `${c.name}: every weight must be there in its shape, got ${wrong.length} of ${expected.size} that are not; make the case again:`, { lines: firstLines(wrong) });
+  if (wrong.length)
+    throw new CogwheelError(
+      "reference",
+      `${c.name}: every weight must be there in its shape, got ${wrong.length} of ${expected.size} that are not; make the case again:`,
+      { lines: firstLines(wrong) },
+    );
 }
 
 /** A tensor for a report: checks that shape and data agree. */
 export function hostTensor(data: Float32Array, shape: readonly number[]): HostTensor {
-  if (data.length !== elements(shape)) throw new CogwheelError("reference", `a result must fill its shape, got ${data.length} values for [${shape.join(", ")}]`);
+  if (data.length !== elements(shape))
+    throw new CogwheelError("reference", `a result must fill its shape, got ${data.length} values for [${shape.join(", ")}]`);
   return { shape, data };
 }

@@ -34,7 +34,12 @@ const INTEGERS = new Set(["input_ids", "timesteps"]);
 const FEW_STEPS = 6;
 
 /** The limit for an output: by module, storage type and, for pipelines, the number of steps. A single step (`step.…`) is a module. */
-export function thresholdFor(module: string, output: string, dtype: "f32" | "f16", { integer = false, steps = FEW_STEPS }: { integer?: boolean; steps?: number } = {}): Threshold {
+export function thresholdFor(
+  module: string,
+  output: string,
+  dtype: "f32" | "f16",
+  { integer = false, steps = FEW_STEPS }: { integer?: boolean; steps?: number } = {},
+): Threshold {
   if (integer || INTEGERS.has(output)) return { measure: "equal", limit: 0 };
   if (module === "torch.randn") return { measure: "max abs", limit: 1e-6 };
   if (dtype === "f16") return { measure: "relative L2", limit: 5e-3 };
@@ -46,8 +51,16 @@ export function thresholdFor(module: string, output: string, dtype: "f32" | "f16
 export function compareTensors(output: string, got: HostTensor | undefined, want: HostTensor, { measure, limit }: Threshold): Comparison {
   const nothing = { output, verdict: "fail" as const, maxAbs: NaN, relativeL2: null, cosine: null, measure, threshold: limit };
   if (!got) return { ...nothing, note: "the engine gives no such output" };
-  if (got.shape.join() !== want.shape.join()) return { ...nothing, note: `shape [${got.shape.join(", ")}], expected [${want.shape.join(", ")}]` };
-  let maxAbs = 0, worst = -1, error = 0, wantNorm = 0, gotNorm = 0, inner = 0, broken = 0, firstBroken = -1;
+  if (got.shape.join() !== want.shape.join())
+    return { ...nothing, note: `shape [${got.shape.join(", ")}], expected [${want.shape.join(", ")}]` };
+  let maxAbs = 0,
+    worst = -1,
+    error = 0,
+    wantNorm = 0,
+    gotNorm = 0,
+    inner = 0,
+    broken = 0,
+    firstBroken = -1;
   for (let i = 0; i < want.data.length; i++) {
     const g = got.data[i]!;
     const w = want.data[i]!;
@@ -56,19 +69,30 @@ export function compareTensors(output: string, got: HostTensor | undefined, want
       continue;
     }
     const d = Math.abs(g - w);
-    if (d > maxAbs) { maxAbs = d; worst = i; }
+    if (d > maxAbs) {
+      maxAbs = d;
+      worst = i;
+    }
     error += d * d;
     wantNorm += w * w;
     gotNorm += g * g;
     inner += g * w;
   }
   const figures = {
-    output, measure, maxAbs, threshold: limit,
+    output,
+    measure,
+    maxAbs,
+    threshold: limit,
     relativeL2: wantNorm > 0 ? Math.sqrt(error / wantNorm) : null,
     cosine: wantNorm > 0 && gotNorm > 0 ? inner / Math.sqrt(wantNorm * gotNorm) : null,
     ...(worst >= 0 ? { worst: { at: coordinates(worst, want.shape), got: got.data[worst]!, want: want.data[worst]! } } : {}),
   };
-  if (broken > 0) return { ...figures, verdict: "fail", note: `${broken} values differ in being finite, first at [${coordinates(firstBroken, want.shape).join(", ")}]: got ${got.data[firstBroken]}, expected ${want.data[firstBroken]}` };
+  if (broken > 0)
+    return {
+      ...figures,
+      verdict: "fail",
+      note: `${broken} values differ in being finite, first at [${coordinates(firstBroken, want.shape).join(", ")}]: got ${got.data[firstBroken]}, expected ${want.data[firstBroken]}`,
+    };
   const judged = measure === "relative L2" && figures.relativeL2 !== null ? figures.relativeL2 : maxAbs;
   return { ...figures, verdict: judged <= limit ? "pass" : "fail" };
 }

@@ -5,7 +5,12 @@ import type { HostTensor, ModuleContext } from "./module.ts";
 import type { Guide } from "./trace/tracer.ts";
 
 /** `guide` says how the nodes can be traced. `build` returns the outputs by name, in engine layout; the shapes of the result are the tensors' own. */
-export async function runOnce(context: ModuleContext, inputs: Record<string, ArrayBufferView>, build: (graph: Graph) => Record<string, Tensor>, guide?: Guide): Promise<Record<string, HostTensor>> {
+export async function runOnce(
+  context: ModuleContext,
+  inputs: Record<string, ArrayBufferView>,
+  build: (graph: Graph) => Record<string, Tensor>,
+  guide?: Guide,
+): Promise<Record<string, HostTensor>> {
   const { gpu } = context;
   const provider = context.weights();
   const graph = new Graph("the case", (name) => provider.type(name));

@@ -12,7 +12,14 @@ import { vaeModules } from "./modules/vae.ts";
 import { Tracer, type Trace } from "./trace/tracer.ts";
 
 /** Modules of the format that the engine runs, by name. */
-export const referenceModules: Readonly<Record<string, ReferenceModule>> = { ...basicModules, ...schedulerModules, ...t5Modules, ...transformerModules, ...pipelineModules, ...vaeModules };
+export const referenceModules: Readonly<Record<string, ReferenceModule>> = {
+  ...basicModules,
+  ...schedulerModules,
+  ...t5Modules,
+  ...transformerModules,
+  ...pipelineModules,
+  ...vaeModules,
+};
 
 /** `unsupported`: the engine has no such module; `cannot be run`: the case or the engine threw. */
 export type CaseVerdict = "pass" | "fail" | "unsupported" | "cannot be run";
@@ -48,19 +55,34 @@ export interface RunCaseOptions {
   trace?: boolean;
 }
 
-export async function runCase(gpu: Gpu, c: ReferenceCase, { dtype = "f32", checkFinite = false, trace = false, onOutput }: RunCaseOptions = {}): Promise<CaseResult> {
+export async function runCase(
+  gpu: Gpu,
+  c: ReferenceCase,
+  { dtype = "f32", checkFinite = false, trace = false, onOutput }: RunCaseOptions = {},
+): Promise<CaseResult> {
   const base = { name: c.name, module: c.module };
   const module = Object.hasOwn(referenceModules, c.module) ? referenceModules[c.module]! : undefined;
-  if (!module) return { ...base, verdict: "unsupported", outputs: [], error: `module ${c.module} is not supported; supported are ${Object.keys(referenceModules).sort().join(", ")}` };
+  if (!module)
+    return {
+      ...base,
+      verdict: "unsupported",
+      outputs: [],
+      error: `module ${c.module} is not supported; supported are ${Object.keys(referenceModules).sort().join(", ")}`,
+    };
   try {
     const count = c.options["num_inference_steps"];
-    const limit = (output: string, integer = false) => thresholdFor(c.module, output, dtype, { integer, ...(typeof count === "number" ? { steps: count } : {}) });
+    const limit = (output: string, integer = false) =>
+      thresholdFor(c.module, output, dtype, { integer, ...(typeof count === "number" ? { steps: count } : {}) });
     const tracer = trace && c.trace.size > 0 ? new Tracer(c, limit("trace")) : undefined;
-    const got = await gpu.scoped(c.name, () => module(c, {
-      gpu, dtype, checkFinite,
-      weights: (prefix) => caseWeights(c, dtype, prefix),
-      follow: (guide) => (tracer ? { observe: tracer.follow(guide) } : {}),
-    }));
+    const got = await gpu.scoped(c.name, () =>
+      module(c, {
+        gpu,
+        dtype,
+        checkFinite,
+        weights: (prefix) => caseWeights(c, dtype, prefix),
+        follow: (guide) => (tracer ? { observe: tracer.follow(guide) } : {}),
+      }),
+    );
     for (const name of c.outputs.keys()) if (onOutput && got[name]) onOutput(name, got[name]);
     const outputs = [...c.outputs].map(([name, want]) => compareTensors(name, got[name], want, limit(name, want.integer)));
     const steps: StepComparison[] = [];
@@ -71,8 +93,11 @@ export async function runCase(gpu: Gpu, c: ReferenceCase, { dtype = "f32", check
       outputs.push({ ...comparison, output: `${comparison.output} (worst: ${index + 1} of ${each.length})` });
     }
     return {
-      ...base, verdict: outputs.every((o) => o.verdict === "pass") ? "pass" : "fail", outputs,
-      ...(steps.length ? { steps } : {}), ...(tracer ? { trace: tracer.result } : {}),
+      ...base,
+      verdict: outputs.every((o) => o.verdict === "pass") ? "pass" : "fail",
+      outputs,
+      ...(steps.length ? { steps } : {}),
+      ...(tracer ? { trace: tracer.result } : {}),
     };
   } catch (error) {
     gpu.assertAlive(); // a lost device ends the run, not this case alone
@@ -83,6 +108,11 @@ export async function runCase(gpu: Gpu, c: ReferenceCase, { dtype = "f32", check
 /** What went wrong in one line; empty for a pass. */
 export function complaint(result: CaseResult): string {
   if (result.verdict === "pass") return "";
-  const said = result.error ?? result.outputs.filter((o) => o.verdict === "fail").map(describe).join(" · ");
+  const said =
+    result.error ??
+    result.outputs
+      .filter((o) => o.verdict === "fail")
+      .map(describe)
+      .join(" · ");
   return `${result.name}: ${result.verdict}: ${said}`;
 }

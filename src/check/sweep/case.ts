@@ -113,10 +113,19 @@ export class Draw {
   /** A video [B, T, H, W, C] whose channels are padded with zeros to a multiple of 4. */
   video(name: string, shape: readonly number[], { dtype = this.type(name), ...options }: DrawOptions & { dtype?: Precision } = {}): Tensor {
     const channels = shape.at(-1)!;
-    return this.place("input", { name, shape: [...shape.slice(0, -1), padTo(channels, 4)], dtype, data: () => padChannels(this.#store(name, elements(shape), dtype, options), channels) });
+    return this.place("input", {
+      name,
+      shape: [...shape.slice(0, -1), padTo(channels, 4)],
+      dtype,
+      data: () => padChannels(this.#store(name, elements(shape), dtype, options), channels),
+    });
   }
 
-  weight(name: string, shape: readonly number[], { dtype = this.type(name), ...options }: DrawOptions & { dtype?: Precision } = {}): Tensor {
+  weight(
+    name: string,
+    shape: readonly number[],
+    { dtype = this.type(name), ...options }: DrawOptions & { dtype?: Precision } = {},
+  ): Tensor {
     return this.place("weight", { name, shape, dtype, data: () => this.#store(name, elements(shape), dtype, options) });
   }
 
@@ -179,12 +188,19 @@ export function padChannels<T extends Float32Array | Float64Array | Uint16Array>
 
 const FOUR_LANES = "subgroups of 4 lanes or more";
 /** CPU adapters' kernels that are chosen by how many lanes a subgroup has: `needs` of {@link KernelChoice}. */
-export const fewerLanes = (caps: Capabilities): string | undefined => (caps.subgroups && caps.subgroups.min >= 4 && caps.subgroups.min < 8 ? undefined : "subgroups of 4 lanes");
-export const eightLanes = (caps: Capabilities): string | undefined => (caps.subgroups && caps.subgroups.min >= 8 ? undefined : "subgroups of 8 lanes or more");
+export const fewerLanes = (caps: Capabilities): string | undefined =>
+  caps.subgroups && caps.subgroups.min >= 4 && caps.subgroups.min < 8 ? undefined : "subgroups of 4 lanes";
+export const eightLanes = (caps: Capabilities): string | undefined =>
+  caps.subgroups && caps.subgroups.min >= 8 ? undefined : "subgroups of 8 lanes or more";
 
 /** The kernels of an op that has one for CPU adapters and one for GPUs. */
 export function cpuKernel(kernel: Kernel, rest: Partial<KernelChoice> = {}): KernelChoice {
-  return { kernel, when: { kind: "software" }, needs: (caps) => (caps.subgroups && caps.subgroups.min >= 4 ? undefined : FOUR_LANES), ...rest };
+  return {
+    kernel,
+    when: { kind: "software" },
+    needs: (caps) => (caps.subgroups && caps.subgroups.min >= 4 ? undefined : FOUR_LANES),
+    ...rest,
+  };
 }
 export function gpuKernel(kernel: Kernel, rest: Partial<KernelChoice> = {}): KernelChoice {
   return { kernel, when: { kind: "hardware" }, ...rest };
@@ -199,5 +215,8 @@ export function tiledKernel(kernel: Kernel): KernelChoice {
 }
 /** A kernel that serves both; its workgroup may be another on a CPU adapter. */
 export function oneKernel(kernel: Kernel): KernelChoice[] {
-  return [{ kernel, when: { kind: "hardware" } }, { kernel, when: { kind: "software" } }];
+  return [
+    { kernel, when: { kind: "hardware" } },
+    { kernel, when: { kind: "software" } },
+  ];
 }

@@ -24,7 +24,11 @@ const FIFTEEN = { ...FIVE, patch_size_t: 2, patch_bias: false, sample_height: 30
 const transformers = [
   { config: { num_layers: 1 }, latents: { frames: 2, height: 16, width: 24 } },
   { config: FIVE, latents: { frames: 2, height: 16, width: 24 } },
-  { config: { ...FIVE, in_channels: 32, use_learned_positional_embeddings: true, sample_height: 16, sample_width: 24, sample_frames: 5 }, latents: { frames: 2, height: 16, width: 24 }, conditionChannels: 16 },
+  {
+    config: { ...FIVE, in_channels: 32, use_learned_positional_embeddings: true, sample_height: 16, sample_width: 24, sample_frames: 5 },
+    latents: { frames: 2, height: 16, width: 24 },
+    conditionChannels: 16,
+  },
   { config: FIFTEEN, latents: { frames: 2, height: 16, width: 24 } },
   { config: { ...FIFTEEN, in_channels: 32, ofs_embed_dim: 512 }, latents: { frames: 2, height: 16, width: 24 }, conditionChannels: 16 },
   // A picture of the smallest size, so that the tiles for little work are chosen too.
@@ -36,13 +40,29 @@ const XXL = { d_model: 4096, d_kv: 64, d_ff: 10240, num_layers: 1, num_heads: 64
 function* graphs(dtype: Precision): Generator<Graph> {
   for (const matrices of dtype === "f16" ? (["f16", "f32"] as const) : (["f32"] as const)) {
     for (const { config, latents, conditionChannels } of transformers) {
-      for (const [guidance, stochastic, adapters] of [[true, true, false], [false, false, false], [true, false, true]] as const) {
-        const shape = { samples: 1, ...latents, textLength: 226, guidance, stochastic, ...(conditionChannels ? { conditionChannels } : {}) };
+      for (const [guidance, stochastic, adapters] of [
+        [true, true, false],
+        [false, false, false],
+        [true, false, true],
+      ] as const) {
+        const shape = {
+          samples: 1,
+          ...latents,
+          textLength: 226,
+          guidance,
+          stochastic,
+          ...(conditionChannels ? { conditionChannels } : {}),
+        };
         yield denoiseGraph(parseTransformerConfig(config), provider(matrices), shape, dtype, adapters ? loras : undefined);
       }
     }
     yield t5Graph(parseT5Config(XXL), provider(matrices), { batch: 2, length: 226, dtype });
-    for (const [part, frames, height, width] of [["decode", 5, 12, 18], ["decode", 2, 2, 2], ["encode", 17, 64, 96], ["encode", 1, 16, 16]] as const) {
+    for (const [part, frames, height, width] of [
+      ["decode", 5, 12, 18],
+      ["decode", 2, 2, 2],
+      ["encode", 17, 64, 96],
+      ["encode", 1, 16, 16],
+    ] as const) {
       for (const format of part === "decode" ? (["rgba", "frames", "sample"] as const) : (["sample"] as const)) {
         yield* vaeGraphs(parseVaeConfig({}), provider(matrices), { part, batch: 1, frames, height, width, format, dtype }).graphs;
       }

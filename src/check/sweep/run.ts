@@ -20,14 +20,24 @@ export interface Planned {
 }
 
 /** Records and compiles a case under the capabilities that choose a kernel; throws where the engine chooses another. `Drawer` is the class that draws it. */
-export function planCase(op: OpCases, c: OpCase, choice: KernelChoice, precision: Precision, caps: Capabilities, Drawer: typeof Draw = Draw): Planned {
+export function planCase(
+  op: OpCases,
+  c: OpCase,
+  choice: KernelChoice,
+  precision: Precision,
+  caps: Capabilities,
+  Drawer: typeof Draw = Draw,
+): Planned {
   const graph = new Graph(`${op.op} ${c.name}`);
   const draw = new Drawer(graph, precision, c.half);
   for (const [name, tensor] of Object.entries(c.record(draw))) graph.output(name, tensor);
   const plan = compile(graph, { ...caps, ...choice.when, ...c.limits });
   const labels = [...new Set(plan.steps.filter((s) => s.dispatch.kernel.name === choice.kernel.name).map((s) => s.label))];
   if (labels.length === 0) {
-    throw new CogwheelError("sweep", `the engine must choose ${choice.kernel.name} for ${op.op} ${c.name}, got ${[...new Set(plan.steps.map((s) => s.label))].join(", ")}; correct the case's kernels or the op's chooser`);
+    throw new CogwheelError(
+      "sweep",
+      `the engine must choose ${choice.kernel.name} for ${op.op} ${c.name}, got ${[...new Set(plan.steps.map((s) => s.label))].join(", ")}; correct the case's kernels or the op's chooser`,
+    );
   }
   return { plan, draw, labels };
 }
@@ -45,7 +55,11 @@ export async function measureCase(gpu: Gpu, c: OpCase, planned: Planned): Promis
   const got = await runCase(gpu, planned);
   const want = c.reference(planned.draw.values);
   return [...planned.plan.graph.outputs].map(([name, tensor]) => {
-    if (!want[name]) throw new CogwheelError("sweep", `the reference of ${planned.plan.graph.name} must give every output, got none for "${name}"; add it`);
+    if (!want[name])
+      throw new CogwheelError(
+        "sweep",
+        `the reference of ${planned.plan.graph.name} must give every output, got none for "${name}"; add it`,
+      );
     return compared(name, got[name]!, want[name], tensor.shape);
   });
 }
@@ -63,7 +77,8 @@ export async function runCase(gpu: Gpu, { plan, draw }: Planned, garbage = GARBA
   using arenas = new Arenas(gpu, [plan]);
   using program = await Program.create(gpu, plan, store, { arenas });
   const io = [...plan.graph.inputs.keys(), ...plan.graph.outputs.keys()].map((name) => program.buffer(name));
-  for (const buffer of [...plan.memory.arenas.map((_, i) => arenas.buffer(i)), ...io]) gpu.device.queue.writeBuffer(buffer, 0, new Uint32Array(buffer.size / 4).fill(garbage));
+  for (const buffer of [...plan.memory.arenas.map((_, i) => arenas.buffer(i)), ...io])
+    gpu.device.queue.writeBuffer(buffer, 0, new Uint32Array(buffer.size / 4).fill(garbage));
   await gpu.scoped(plan.graph.name, () => program.run({ inputs: draw.inputs }));
   const out: Record<string, Float32Array> = {};
   for (const name of plan.graph.outputs.keys()) out[name] = await program.read(name);
@@ -71,7 +86,8 @@ export async function runCase(gpu: Gpu, { plan, draw }: Planned, garbage = GARBA
 }
 
 function compared(output: string, got: Float32Array, want: ArrayLike<number>, shape: readonly number[]): Measured {
-  if (got.length !== want.length) throw new CogwheelError("sweep", `the reference of "${output}" must have ${got.length} values, got ${want.length}; correct it`);
+  if (got.length !== want.length)
+    throw new CogwheelError("sweep", `the reference of "${output}" must have ${got.length} values, got ${want.length}; correct it`);
   let [error, norm, worst] = [0, 0, 0];
   let finite = true;
   for (let i = 0; i < got.length; i++) {
@@ -101,4 +117,9 @@ export const withoutTypes = (label: string): string => label.replace(/ \w+=(f32|
 
 /** What makes two plans the same work on the adapter: kernels, grids, and how parameters travel. */
 export const workOf = ({ plan }: Planned): string =>
-  plan.steps.map((s) => `${s.label} ${s.dispatch.grid.join("×")} ${usesImmediates(s.dispatch.kernel, plan.caps.immediates)} ${JSON.stringify(s.dispatch.params)}`).join("\n");
+  plan.steps
+    .map(
+      (s) =>
+        `${s.label} ${s.dispatch.grid.join("×")} ${usesImmediates(s.dispatch.kernel, plan.caps.immediates)} ${JSON.stringify(s.dispatch.params)}`,
+    )
+    .join("\n");

@@ -71,13 +71,25 @@ export async function sweep(gpu: Gpu, uniforms: Gpu | null, options: SweepOption
   const swept = new Set<string>();
   const needs: Record<string, string> = gpu.caps.f16 ? {} : { f16: "shader-f16" };
   const problems: string[] = [];
-  const wanted = (list: OpCases, choice: KernelChoice) => filter === undefined || list.op.includes(filter) || choice.kernel.name.includes(filter);
-  const work = lists.flatMap((list) => list.cases.filter((c) => sizes.includes(c.size) && list.kernels.some((k) => wanted(list, k))).map((c) => ({ list, c })));
+  const wanted = (list: OpCases, choice: KernelChoice) =>
+    filter === undefined || list.op.includes(filter) || choice.kernel.name.includes(filter);
+  const work = lists.flatMap((list) =>
+    list.cases.filter((c) => sizes.includes(c.size) && list.kernels.some((k) => wanted(list, k))).map((c) => ({ list, c })),
+  );
   /** What ran in f32: cases that differ only in what is f16 with f16 storage, told in brackets, are one there. */
   const ranInF32 = new Set<string>();
   let ran = 0;
 
-  const record = (list: OpCases, c: OpCase, precision: Precision, kernel: string, label: string, params: SweepRow["params"], results: readonly Measured[], planned: Planned) => {
+  const record = (
+    list: OpCases,
+    c: OpCase,
+    precision: Precision,
+    kernel: string,
+    label: string,
+    params: SweepRow["params"],
+    results: readonly Measured[],
+    planned: Planned,
+  ) => {
     swept.add(label);
     const short = withoutTypes(label);
     const key = `${list.op} ${short} ${params}`;
@@ -89,7 +101,8 @@ export async function sweep(gpu: Gpu, uniforms: Gpu | null, options: SweepOption
     for (const m of results) {
       const tolerance = toleranceOf(list, c, planned, m.output);
       const failed = !(m.error <= tolerance);
-      if (cell.tolerance === 0 || failed || m.error / tolerance > cell.error / cell.tolerance) Object.assign(cell, { error: m.error, tolerance });
+      if (cell.tolerance === 0 || failed || m.error / tolerance > cell.error / cell.tolerance)
+        Object.assign(cell, { error: m.error, tolerance });
       cell.failed ||= failed;
     }
   };
@@ -99,7 +112,10 @@ export async function sweep(gpu: Gpu, uniforms: Gpu | null, options: SweepOption
     for (const precision of PRECISIONS) {
       if (precision === "f16" && (!gpu.caps.f16 || c.half?.length === 0)) continue;
       const first = list.cases.find((other) => other.size === c.size) === c;
-      for (const [device, params] of [[gpu, "immediates"], [uniforms, "uniform"]] as const) {
+      for (const [device, params] of [
+        [gpu, "immediates"],
+        [uniforms, "uniform"],
+      ] as const) {
         // Parameters in a uniform are one more way in, not another kernel: the smallest cases tell.
         if (!device || (params === "uniform" && !first)) continue;
         const done = new Map<string, { results: readonly Measured[]; planned: Planned; labels: Set<string> }>();
@@ -127,11 +143,15 @@ export async function sweep(gpu: Gpu, uniforms: Gpu | null, options: SweepOption
               ran++;
               for (const m of found.results) {
                 const tolerance = toleranceOf(list, c, planned, m.output);
-                if (!(m.error <= tolerance)) problems.push(`${list.op} ${c.name}, ${precision}, ${planned.labels.join(" + ")}: ${describeWorst(m)} (tolerance ${tolerance})`);
+                if (!(m.error <= tolerance))
+                  problems.push(
+                    `${list.op} ${c.name}, ${precision}, ${planned.labels.join(" + ")}: ${describeWorst(m)} (tolerance ${tolerance})`,
+                  );
               }
             }
             done.set(same, found);
-            for (const label of planned.labels) if (!found.labels.has(label)) record(list, c, precision, choice.kernel.name, label, travels, found.results, planned);
+            for (const label of planned.labels)
+              if (!found.labels.has(label)) record(list, c, precision, choice.kernel.name, label, travels, found.results, planned);
             for (const label of planned.labels) found.labels.add(label);
           } catch (error) {
             device.assertAlive();
@@ -143,12 +163,18 @@ export async function sweep(gpu: Gpu, uniforms: Gpu | null, options: SweepOption
   }
 
   if (filter === undefined && sizes.length === SIZES.length) {
-    for (const name of kernelsWithoutCases(lists)) problems.push(`${name}: in the build, and no case runs it; add it to a list in src/check/sweep/cases`);
+    for (const name of kernelsWithoutCases(lists))
+      problems.push(`${name}: in the build, and no case runs it; add it to a list in src/check/sweep/cases`);
     for (const name of lists.flatMap((l) => l.kernels.map((k) => k.kernel.name))) {
-      if (!needs[name] && ![...rows.values()].some((row) => row.kernel === name)) problems.push(`${name}: listed, and no case took it; correct its case list`);
+      if (!needs[name] && ![...rows.values()].some((row) => row.kernel === name))
+        problems.push(`${name}: listed, and no case took it; correct its case list`);
     }
     onProgress?.(0.99, "planning the published models");
-    problems.push(...unsweptKernels(gpu, swept).map(({ label, node }) => `${label}: a published model takes it (${node}), and no case ran it; add one to src/check/sweep/cases`));
+    problems.push(
+      ...unsweptKernels(gpu, swept).map(
+        ({ label, node }) => `${label}: a published model takes it (${node}), and no case ran it; add one to src/check/sweep/cases`,
+      ),
+    );
   }
   return { rows: [...rows.values()], needs, problems: [...new Set(problems)], cases: ran };
 }

@@ -20,7 +20,10 @@ export function guardOutput(): void {
     hungUp ||= error.code === "EIO";
     if (failure) return;
     failure = error;
-    if (!GONE.has(error.code ?? "")) process.stderr.write(`[output] standard output must take what is printed, got ${systemWords(error)}; the rest of it is dropped, files are written all the same\n`);
+    if (!GONE.has(error.code ?? ""))
+      process.stderr.write(
+        `[output] standard output must take what is printed, got ${systemWords(error)}; the rest of it is dropped, files are written all the same\n`,
+      );
   });
   // There is no place left where it could be said.
   process.stderr.on("error", (error: NodeJS.ErrnoException) => {

@@ -121,7 +121,12 @@ export class Progress implements Disposable {
   #words(): string[] {
     const { name, done, detail } = this.#stage!;
     const left = this.#left();
-    return [name.padEnd(18), `${String(Math.floor(100 * done)).padStart(3)} %`, ...(left === undefined ? [] : [`${duration(left)} left`]), ...(detail ? [detail] : [])];
+    return [
+      name.padEnd(18),
+      `${String(Math.floor(100 * done)).padStart(3)} %`,
+      ...(left === undefined ? [] : [`${duration(left)} left`]),
+      ...(detail ? [detail] : []),
+    ];
   }
 
   /** Seconds until the stage's end, at the speed of the last reports. */

@@ -35,9 +35,18 @@ export interface TransformerConfig {
  * published checkpoint has. `json` is untrusted.
  * @param part a block by itself (CogVideoXBlock) has neither positions nor patches
  */
-export function judgeTransformerConfig(json: Readonly<Record<string, unknown>>, part: "model" | "block" = "model"): Judged<TransformerConfig> {
+export function judgeTransformerConfig(
+  json: Readonly<Record<string, unknown>>,
+  part: "model" | "block" = "model",
+): Judged<TransformerConfig> {
   const keys = new ConfigKeys(json);
-  const optional = (name: string, most: number) => keys.read<number | null>(name, null, (v) => v === null || (Number.isInteger(v) && (v as number) > 0 && (v as number) <= most), `null or at most ${most}`);
+  const optional = (name: string, most: number) =>
+    keys.read<number | null>(
+      name,
+      null,
+      (v) => v === null || (Number.isInteger(v) && (v as number) > 0 && (v as number) <= most),
+      `null or at most ${most}`,
+    );
   const positive = (name: string, preset: number) => keys.number(name, preset, (v) => v > 0, "a number above 0");
   const c: TransformerConfig = {
     num_attention_heads: keys.count("num_attention_heads", 30, { most: 1024 }),
@@ -81,23 +90,43 @@ export function judgeTransformerConfig(json: Readonly<Record<string, unknown>>, 
 
   const width = c.num_attention_heads * c.attention_head_dim;
   const rotary = c.use_rotary_positional_embeddings;
-  if (c.attention_head_dim % 4 || c.attention_head_dim > 128) keys.refuse("attention_head_dim", "a multiple of 4 up to 128", c.attention_head_dim);
-  else if (rotary && c.attention_head_dim % 16) keys.refuse("attention_head_dim", "a multiple of 16 with rotary embeddings", c.attention_head_dim);
+  if (c.attention_head_dim % 4 || c.attention_head_dim > 128)
+    keys.refuse("attention_head_dim", "a multiple of 4 up to 128", c.attention_head_dim);
+  else if (rotary && c.attention_head_dim % 16)
+    keys.refuse("attention_head_dim", "a multiple of 16 with rotary embeddings", c.attention_head_dim);
   if (part === "block") return { config: c, problems: keys.problems, unknown: keys.unknown };
-  if ((!rotary || c.use_learned_positional_embeddings) && width % 16) keys.refuse("num_attention_heads", "such that heads · attention_head_dim is a multiple of 16 with added positions", c.num_attention_heads);
+  if ((!rotary || c.use_learned_positional_embeddings) && width % 16)
+    keys.refuse(
+      "num_attention_heads",
+      "such that heads · attention_head_dim is a multiple of 16 with added positions",
+      c.num_attention_heads,
+    );
   if (width > 65536) keys.refuse("num_attention_heads", "such that heads · attention_head_dim is at most 65536", c.num_attention_heads);
-  if (c.use_learned_positional_embeddings && !rotary) keys.refuse("use_learned_positional_embeddings", "false without rotary embeddings", true);
+  if (c.use_learned_positional_embeddings && !rotary)
+    keys.refuse("use_learned_positional_embeddings", "false without rotary embeddings", true);
   // The tables of added positions have a row for every latent frame, and patches of several frames have too few tokens for them.
-  if (c.patch_size_t !== null && c.patch_size_t > 1 && (!rotary || c.use_learned_positional_embeddings)) keys.refuse("patch_size_t", "null or 1 with added positions", c.patch_size_t);
-  if (c.ofs_embed_dim !== null && c.ofs_embed_dim !== c.time_embed_dim) keys.refuse("ofs_embed_dim", `null or time_embed_dim (${c.time_embed_dim})`, c.ofs_embed_dim);
+  if (c.patch_size_t !== null && c.patch_size_t > 1 && (!rotary || c.use_learned_positional_embeddings))
+    keys.refuse("patch_size_t", "null or 1 with added positions", c.patch_size_t);
+  if (c.ofs_embed_dim !== null && c.ofs_embed_dim !== c.time_embed_dim)
+    keys.refuse("ofs_embed_dim", `null or time_embed_dim (${c.time_embed_dim})`, c.ofs_embed_dim);
   if (c.ofs_embed_dim !== null && c.ofs_embed_dim % 4) keys.refuse("ofs_embed_dim", "null or a multiple of 4", c.ofs_embed_dim);
-  if (c.patch_size > c.sample_height || c.patch_size > c.sample_width) keys.refuse("patch_size", `at most sample_height and sample_width (${c.sample_height}, ${c.sample_width})`, c.patch_size);
+  if (c.patch_size > c.sample_height || c.patch_size > c.sample_width)
+    keys.refuse("patch_size", `at most sample_height and sample_width (${c.sample_height}, ${c.sample_width})`, c.patch_size);
   return { config: c, problems: keys.problems, unknown: keys.unknown };
 }
 
 /** The config of a file, or an error that says all that is wrong. */
-export function parseTransformerConfig(json: unknown, where = "transformer/config.json", part: "model" | "block" = "model"): TransformerConfig {
-  return legal("checkpoint", where, judgeTransformerConfig(configObject("checkpoint", where, json), part), "this engine runs CogVideoXTransformer3DModel configs only");
+export function parseTransformerConfig(
+  json: unknown,
+  where = "transformer/config.json",
+  part: "model" | "block" = "model",
+): TransformerConfig {
+  return legal(
+    "checkpoint",
+    where,
+    judgeTransformerConfig(configObject("checkpoint", where, json), part),
+    "this engine runs CogVideoXTransformer3DModel configs only",
+  );
 }
 
 /** Every weight by its published name, with its shape. */

@@ -44,9 +44,18 @@ export function recordTransformer(graph: Graph, c: TransformerConfig, inputs: Tr
   const d = c.num_attention_heads * c.attention_head_dim;
   const p = c.patch_size;
   const pt = c.patch_size_t ?? 1;
-  if (channels + (condition?.dim(2) ?? 0) !== c.in_channels) throw new CogwheelError("transformer", `latents and condition must have ${c.in_channels} channels in all, got ${channels} and ${condition?.dim(2) ?? 0}`);
-  if (text.dim(2) !== c.text_embed_dim) throw new CogwheelError("transformer", `text embeddings must have ${c.text_embed_dim} values, got ${text}; the text encoder belongs to another model`);
-  if (!ofs !== (c.ofs_embed_dim === null)) throw new CogwheelError("transformer", `ofs must be given exactly when the config has ofs_embed_dim, got ${c.ofs_embed_dim}`);
+  if (channels + (condition?.dim(2) ?? 0) !== c.in_channels)
+    throw new CogwheelError(
+      "transformer",
+      `latents and condition must have ${c.in_channels} channels in all, got ${channels} and ${condition?.dim(2) ?? 0}`,
+    );
+  if (text.dim(2) !== c.text_embed_dim)
+    throw new CogwheelError(
+      "transformer",
+      `text embeddings must have ${c.text_embed_dim} values, got ${text}; the text encoder belongs to another model`,
+    );
+  if (!ofs !== (c.ofs_embed_dim === null))
+    throw new CogwheelError("transformer", `ofs must be given exactly when the config has ofs_embed_dim, got ${c.ofs_embed_dim}`);
 
   const embed = (name: string, x: Tensor, inner: number, out: number, residual?: Tensor) => {
     const hidden = linear(graph, x, `${name}.linear_1`, [out, inner], { activation: "silu" }, loras);
@@ -54,7 +63,8 @@ export function recordTransformer(graph: Graph, c: TransformerConfig, inputs: Tr
   };
   const sinusoid = { flipSinToCos: c.flip_sin_to_cos, freqShift: c.freq_shift };
   const conditioning = graph.scope("time_embedding", () => {
-    const ofsEmbedding = ofs && embed("ofs_embedding", timestepEmbedding(ofs, { dim: c.ofs_embed_dim!, ...sinusoid }), c.ofs_embed_dim!, c.ofs_embed_dim!);
+    const ofsEmbedding =
+      ofs && embed("ofs_embedding", timestepEmbedding(ofs, { dim: c.ofs_embed_dim!, ...sinusoid }), c.ofs_embed_dim!, c.ofs_embed_dim!);
     return silu(embed("time_embedding", timestepEmbedding(timestep, { dim: d, ...sinusoid }), d, c.time_embed_dim, ofsEmbedding));
   });
 
@@ -66,22 +76,44 @@ export function recordTransformer(graph: Graph, c: TransformerConfig, inputs: Tr
     return joinTokens(words, video, positionTable(graph, c, textLength, frames, height, width));
   });
   const videoTokens = hidden.dim(1) - textLength;
-  const sequence = describeSequence(graph, c, { batch, textLength, videoTokens, rotary: c.use_rotary_positional_embeddings ? rotaryTable(rotaryGrid(c, frames, height, width)) : null });
+  const sequence = describeSequence(graph, c, {
+    batch,
+    textLength,
+    videoTokens,
+    rotary: c.use_rotary_positional_embeddings ? rotaryTable(rotaryGrid(c, frames, height, width)) : null,
+  });
 
   hidden = graph.reshape(hidden, [batch * (textLength + videoTokens), d]);
   for (let i = 0; i < c.num_layers; i++) {
-    hidden = graph.scope(`transformer_blocks.${i}`, () => recordBlock(graph, c, `transformer_blocks.${i}`, hidden, conditioning, sequence, dtype, loras));
+    hidden = graph.scope(`transformer_blocks.${i}`, () =>
+      recordBlock(graph, c, `transformer_blocks.${i}`, hidden, conditioning, sequence, dtype, loras),
+    );
   }
 
   const final = layerNorm(hidden, { ...affine(graph, c, "norm_final", d), source: sequence.videoRows, eps: c.norm_eps });
   const modulated = graph.scope("norm_out", () => {
     const table = linear(graph, conditioning, "norm_out.linear", [2 * d, c.time_embed_dim], {}, loras);
-    const rows = graph.constant("norm_out.rows", Uint32Array.from({ length: batch * videoTokens }, (_, r) => 2 * Math.floor(r / videoTokens)));
-    return layerNorm(final, { ...affine(graph, c, "norm_out.norm", d), modulation: { table: graph.reshape(table, [2 * batch, d]), rows }, eps: c.norm_eps, dtype });
+    const rows = graph.constant(
+      "norm_out.rows",
+      Uint32Array.from({ length: batch * videoTokens }, (_, r) => 2 * Math.floor(r / videoTokens)),
+    );
+    return layerNorm(final, {
+      ...affine(graph, c, "norm_out.norm", d),
+      modulation: { table: graph.reshape(table, [2 * batch, d]), rows },
+      eps: c.norm_eps,
+      dtype,
+    });
   });
   const out = c.out_channels * pt * p * p;
   const tokens = graph.scope("proj_out", () => linear(graph, modulated, "proj_out", [out, d], {}, loras));
-  return unpatchify(graph.reshape(tokens, [batch, videoTokens, tokens.dim(-1)]), { patchSize: p, patchSizeT: pt, channels: c.out_channels, frames, height, width });
+  return unpatchify(graph.reshape(tokens, [batch, videoTokens, tokens.dim(-1)]), {
+    patchSize: p,
+    patchSizeT: pt,
+    channels: c.out_channels,
+    frames,
+    height,
+    width,
+  });
 }
 
 /** What every block must know of the sequence; made once. */
@@ -97,9 +129,14 @@ export interface Sequence {
   readonly rope?: { table: Tensor; position: Tensor };
 }
 
-export function describeSequence(graph: Graph, c: Pick<TransformerConfig, "attention_head_dim">, s: { batch: number; textLength: number; videoTokens: number; rotary: Float32Array | null }): Sequence {
+export function describeSequence(
+  graph: Graph,
+  c: Pick<TransformerConfig, "attention_head_dim">,
+  s: { batch: number; textLength: number; videoTokens: number; rotary: Float32Array | null },
+): Sequence {
   const length = s.textLength + s.videoTokens;
-  const rows = <T>(f: (b: number, i: number) => T) => Array.from({ length: s.batch * length }, (_, r) => f(Math.floor(r / length), r % length));
+  const rows = <T>(f: (b: number, i: number) => T) =>
+    Array.from({ length: s.batch * length }, (_, r) => f(Math.floor(r / length), r % length));
   const expert = (offset: number) => Uint32Array.from(rows((b, i) => b * 6 + (i < s.textLength ? 3 : 0) + offset));
   const k = c.attention_head_dim;
   const rope = s.rotary && {
@@ -107,10 +144,14 @@ export function describeSequence(graph: Graph, c: Pick<TransformerConfig, "atten
     position: graph.constant("rope.position", Uint32Array.from(rows((_, i) => (i < s.textLength ? 0 : 1 + i - s.textLength)))),
   };
   return {
-    batch: s.batch, length,
+    batch: s.batch,
+    length,
     expertRows: graph.constant("expert.rows", expert(0)),
     gateRows: graph.constant("gate.rows", expert(2)),
-    videoRows: graph.constant("video.rows", Uint32Array.from(rows((b, i) => (i < s.textLength ? -1 : b * length + i)).filter((r) => r >= 0))),
+    videoRows: graph.constant(
+      "video.rows",
+      Uint32Array.from(rows((b, i) => (i < s.textLength ? -1 : b * length + i)).filter((r) => r >= 0)),
+    ),
     ...(rope ? { rope } : {}),
   };
 }
@@ -119,41 +160,99 @@ export function describeSequence(graph: Graph, c: Pick<TransformerConfig, "atten
  * One block: hidden [R, D] f32, conditioning [B, time_embed_dim] = silu(temb) → [R, D] f32, in the memory of `hidden` if that is an
  * activation.
  */
-export function recordBlock(graph: Graph, c: TransformerConfig, name: string, hidden: Tensor, conditioning: Tensor, sequence: Sequence, dtype: DType, loras?: LiveLoras): Tensor {
+export function recordBlock(
+  graph: Graph,
+  c: TransformerConfig,
+  name: string,
+  hidden: Tensor,
+  conditioning: Tensor,
+  sequence: Sequence,
+  dtype: DType,
+  loras?: LiveLoras,
+): Tensor {
   const d = c.num_attention_heads * c.attention_head_dim;
-  const expert = (norm: "norm1" | "norm2") => graph.reshape(linear(graph, conditioning, `${name}.${norm}.linear`, [6 * d, c.time_embed_dim], {}, loras), [6 * sequence.batch, d]);
+  const expert = (norm: "norm1" | "norm2") =>
+    graph.reshape(linear(graph, conditioning, `${name}.${norm}.linear`, [6 * d, c.time_embed_dim], {}, loras), [6 * sequence.batch, d]);
 
   const attended = graph.scope("attn1", () => {
     const table = expert("norm1");
-    const x = layerNorm(hidden, { ...affine(graph, c, `${name}.norm1.norm`, d), modulation: { table, rows: sequence.expertRows }, eps: c.norm_eps, dtype });
-    const byHead = (n: string) => linear(graph, x, `${name}.attn1.${n}`, [d, d], { bias: c.attention_bias, heads: c.attention_head_dim, dtype }, loras);
+    const x = layerNorm(hidden, {
+      ...affine(graph, c, `${name}.norm1.norm`, d),
+      modulation: { table, rows: sequence.expertRows },
+      eps: c.norm_eps,
+      dtype,
+    });
+    const byHead = (n: string) =>
+      linear(graph, x, `${name}.attn1.${n}`, [d, d], { bias: c.attention_bias, heads: c.attention_head_dim, dtype }, loras);
     const v = byHead("to_v");
     const headNorm = (n: string) => graph.weight([`${name}.attn1.${n}.weight`, `${name}.attn1.${n}.bias`], [2, c.attention_head_dim]);
-    const { q, k } = qkNormRope(byHead("to_q"), byHead("to_k"), { norm: { q: headNorm("norm_q"), k: headNorm("norm_k"), eps: QK_EPS }, ...(sequence.rope ? { rope: sequence.rope } : {}) });
+    const { q, k } = qkNormRope(byHead("to_q"), byHead("to_k"), {
+      norm: { q: headNorm("norm_q"), k: headNorm("norm_k"), eps: QK_EPS },
+      ...(sequence.rope ? { rope: sequence.rope } : {}),
+    });
     const mixed = attention(q, k, v, { segments: batchSegments(sequence.batch, sequence.length), dtype });
-    return linear(graph, mixed, `${name}.attn1.to_out.0`, [d, d], { gate: { table, rows: sequence.gateRows }, residual: hidden, accumulate: true }, loras);
+    return linear(
+      graph,
+      mixed,
+      `${name}.attn1.to_out.0`,
+      [d, d],
+      { gate: { table, rows: sequence.gateRows }, residual: hidden, accumulate: true },
+      loras,
+    );
   });
 
   return graph.scope("ff", () => {
     const table = expert("norm2");
-    const x = layerNorm(attended, { ...affine(graph, c, `${name}.norm2.norm`, d), modulation: { table, rows: sequence.expertRows }, eps: c.norm_eps, dtype });
+    const x = layerNorm(attended, {
+      ...affine(graph, c, `${name}.norm2.norm`, d),
+      modulation: { table, rows: sequence.expertRows },
+      eps: c.norm_eps,
+      dtype,
+    });
     const inner = linear(graph, x, `${name}.ff.net.0.proj`, [4 * d, d], { activation: "gelu", dtype }, loras);
-    return linear(graph, inner, `${name}.ff.net.2`, [d, 4 * d], { gate: { table, rows: sequence.gateRows }, residual: attended, accumulate: true }, loras);
+    return linear(
+      graph,
+      inner,
+      `${name}.ff.net.2`,
+      [d, 4 * d],
+      { gate: { table, rows: sequence.gateRows }, residual: attended, accumulate: true },
+      loras,
+    );
   });
 }
 
-function affine(graph: Graph, c: Pick<TransformerConfig, "norm_elementwise_affine">, name: string, d: number): { weight?: Tensor; bias?: Tensor } {
+function affine(
+  graph: Graph,
+  c: Pick<TransformerConfig, "norm_elementwise_affine">,
+  name: string,
+  d: number,
+): { weight?: Tensor; bias?: Tensor } {
   return c.norm_elementwise_affine ? { weight: graph.weight(`${name}.weight`, [d]), bias: graph.weight(`${name}.bias`, [d]) } : {};
 }
 
 /** Positions that are added to the sequence: sin-cos (2B), learned (5B-I2V), or none (rotary alone). */
-function positionTable(graph: Graph, c: TransformerConfig, textLength: number, frames: number, height: number, width: number): Tensor | undefined {
+function positionTable(
+  graph: Graph,
+  c: TransformerConfig,
+  textLength: number,
+  frames: number,
+  height: number,
+  width: number,
+): Tensor | undefined {
   const d = c.num_attention_heads * c.attention_head_dim;
   if (c.use_rotary_positional_embeddings && !c.use_learned_positional_embeddings) return undefined;
-  if (textLength !== c.max_text_seq_length) throw new CogwheelError("transformer", `this model's positions want ${c.max_text_seq_length} text tokens, got ${textLength}; pad the text`);
+  if (textLength !== c.max_text_seq_length)
+    throw new CogwheelError(
+      "transformer",
+      `this model's positions want ${c.max_text_seq_length} text tokens, got ${textLength}; pad the text`,
+    );
   const [gh, gw] = [Math.floor(height / c.patch_size), Math.floor(width / c.patch_size)];
   if (c.use_learned_positional_embeddings) {
-    if (height !== c.sample_height || width !== c.sample_width) throw new CogwheelError("transformer", `this model's learned positions fix the latent size to ${c.sample_height} × ${c.sample_width}, got ${height} × ${width}; choose that size`);
+    if (height !== c.sample_height || width !== c.sample_width)
+      throw new CogwheelError(
+        "transformer",
+        `this model's learned positions fix the latent size to ${c.sample_height} × ${c.sample_width}, got ${height} × ${width}; choose that size`,
+      );
     // Another number of frames falls back to the sin-cos table, as the reference implementation does.
     if ((frames - 1) * c.temporal_compression_ratio + 1 === c.sample_frames) {
       return graph.weight("patch_embed.pos_embedding", [textLength + frames * gh * gw, d], "f32");

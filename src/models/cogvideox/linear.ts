@@ -20,7 +20,14 @@ export const factorWeight = (input: string): string | undefined => /^lora\.facto
  * x [..., in] → [..., out]: y = act(x·Wᵀ + b + ((x·Downᵀ) · factors)·Upᵀ) · gate + residual.
  * @param shape of the weight as a matrix, [out, in]
  */
-export function linear(graph: Graph, x: Tensor, module: string, shape: readonly [number, number], options: LinearOptions = {}, loras?: LiveLoras): Tensor {
+export function linear(
+  graph: Graph,
+  x: Tensor,
+  module: string,
+  shape: readonly [number, number],
+  options: LinearOptions = {},
+  loras?: LiveLoras,
+): Tensor {
   const { bias = true, ...rest } = options;
   const weight = `${module}.weight`;
   const w = graph.weight(weight, shape);
@@ -35,6 +42,9 @@ export function linear(graph: Graph, x: Tensor, module: string, shape: readonly 
     if (options.activation) return matmul(x, w, { ...plain, addend: matmul(low, up) });
     // gate · (a + b) + residual is the sum of two products with the gate, one of which begins from the residual.
     const { gate, residual, accumulate } = options;
-    return matmul(x, w, { ...plain, residual: matmul(low, up, { ...(gate ? { gate } : {}), ...(residual ? { residual } : {}), ...(accumulate ? { accumulate } : {}) }) });
+    return matmul(x, w, {
+      ...plain,
+      residual: matmul(low, up, { ...(gate ? { gate } : {}), ...(residual ? { residual } : {}), ...(accumulate ? { accumulate } : {}) }),
+    });
   });
 }

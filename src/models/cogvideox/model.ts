@@ -66,23 +66,41 @@ export interface DenoiseOptions extends Omit<RunOptions, "inputs" | "onProgress"
   onStep?: (state: DenoiseState) => void | Promise<void>;
 }
 
-export function denoiseGraph(config: TransformerConfig, provider: Pick<WeightProvider, "type">, s: DenoiseShape, dtype: "f32" | "f16", loras?: LiveLoras): Graph {
+export function denoiseGraph(
+  config: TransformerConfig,
+  provider: Pick<WeightProvider, "type">,
+  s: DenoiseShape,
+  dtype: "f32" | "f16",
+  loras?: LiveLoras,
+): Graph {
   const graph = new Graph("denoise", (name) => provider.type(name));
   const channels = config.in_channels - (s.conditionChannels ?? 0);
   const shape = [s.samples, s.frames, channels, s.height, s.width];
   const batch = s.samples * (s.guidance ? 2 : 1);
   const latents = graph.input("latents", shape);
-  const prediction = recordTransformer(graph, config, {
-    latents,
-    text: graph.input("text", [batch, s.textLength, config.text_embed_dim]),
-    timestep: graph.input("timestep", [batch]),
-    ...(s.conditionChannels ? { condition: graph.input("condition", [s.samples, s.frames, s.conditionChannels, s.height, s.width]) } : {}),
-    ...(config.ofs_embed_dim !== null ? { ofs: graph.constant("ofs", new Float32Array(batch).fill(OFS)) } : {}),
-  }, dtype, loras);
-  const next = graph.scope("scheduler", () => schedulerStep({
-    sample: latents, prediction, coefficients: graph.input("coefficients", [8]),
-    ...(s.stochastic ? { oldSample: graph.input("old", shape), noise: graph.input("noise", shape) } : {}),
-  }));
+  const prediction = recordTransformer(
+    graph,
+    config,
+    {
+      latents,
+      text: graph.input("text", [batch, s.textLength, config.text_embed_dim]),
+      timestep: graph.input("timestep", [batch]),
+      ...(s.conditionChannels
+        ? { condition: graph.input("condition", [s.samples, s.frames, s.conditionChannels, s.height, s.width]) }
+        : {}),
+      ...(config.ofs_embed_dim !== null ? { ofs: graph.constant("ofs", new Float32Array(batch).fill(OFS)) } : {}),
+    },
+    dtype,
+    loras,
+  );
+  const next = graph.scope("scheduler", () =>
+    schedulerStep({
+      sample: latents,
+      prediction,
+      coefficients: graph.input("coefficients", [8]),
+      ...(s.stochastic ? { oldSample: graph.input("old", shape), noise: graph.input("noise", shape) } : {}),
+    }),
+  );
   graph.output("next", next.sample);
   graph.carry("next", "latents");
   if (s.stochastic) {
@@ -95,10 +113,19 @@ export function denoiseGraph(config: TransformerConfig, provider: Pick<WeightPro
 /** Throws unless the steps that are left can be taken from here. `shape` is the latents' [n, F, C, H, W]. */
 export function checkState({ step, latents, original }: DenoiseState, shape: readonly number[], steps: readonly StepCoefficients[]): void {
   const size = elements(shape);
-  if (latents.length !== size) throw new CogwheelError("denoise", `latents must be [${shape.join(", ")}] = ${size} values for this size and these frames, got ${latents.length}; give the size and frames they were made for`);
-  if (!Number.isInteger(step) || step < 0 || step > steps.length) throw new CogwheelError("denoise", `a run goes on from step 0 to ${steps.length}, got ${step}; ask for as many steps as it began with`);
+  if (latents.length !== size)
+    throw new CogwheelError(
+      "denoise",
+      `latents must be [${shape.join(", ")}] = ${size} values for this size and these frames, got ${latents.length}; give the size and frames they were made for`,
+    );
+  if (!Number.isInteger(step) || step < 0 || step > steps.length)
+    throw new CogwheelError("denoise", `a run goes on from step 0 to ${steps.length}, got ${step}; ask for as many steps as it began with`);
   const got = original === undefined ? "none" : original.length === size ? undefined : `${original.length}`;
-  if (got && step > 0 && step < steps.length && steps[step]!.oldStep !== 0) throw new CogwheelError("denoise", `this scheduler goes on from the clean latents of the step before too (${size} values of "original"), got ${got}; go on with the scheduler that the run began with`);
+  if (got && step > 0 && step < steps.length && steps[step]!.oldStep !== 0)
+    throw new CogwheelError(
+      "denoise",
+      `this scheduler goes on from the clean latents of the step before too (${size} values of "original"), got ${got}; go on with the scheduler that the run began with`,
+    );
 }
 
 export interface DenoiserOptions extends LoadOptions {
@@ -130,7 +157,13 @@ export class Denoiser implements Disposable {
     return this.#program.plan;
   }
 
-  static async create(gpu: Gpu, config: TransformerConfig, provider: WeightProvider, shape: DenoiseShape, { dtype = "f32", loras, ...load }: DenoiserOptions = {}): Promise<Denoiser> {
+  static async create(
+    gpu: Gpu,
+    config: TransformerConfig,
+    provider: WeightProvider,
+    shape: DenoiseShape,
+    { dtype = "f32", loras, ...load }: DenoiserOptions = {},
+  ): Promise<Denoiser> {
     const weights = new WeightStore(gpu, provider);
     try {
       return new Denoiser(shape, gpu, config, weights, dtype, await build(gpu, config, weights, shape, dtype, loras, load));
@@ -162,7 +195,8 @@ export class Denoiser implements Disposable {
     const condition = options.condition ?? start.condition;
     const { shape: want } = this.plan.graph.inputs.get("latents")!;
     const size = elements(want);
-    if (start.step >= steps.length) throw new CogwheelError("denoise", `a run must have steps left, got ${start.step} done of ${steps.length}; ask for more steps`);
+    if (start.step >= steps.length)
+      throw new CogwheelError("denoise", `a run must have steps left, got ${start.step} done of ${steps.length}; ask for more steps`);
     checkState(start, want, steps);
     const program = this.#program;
     const { shape } = this;
@@ -170,7 +204,11 @@ export class Denoiser implements Disposable {
     program.write("text", text);
     if (shape.conditionChannels) {
       const wanted = this.plan.graph.inputs.get("condition")!.shape;
-      if (condition?.length !== elements(wanted)) throw new CogwheelError("denoise", `this checkpoint needs condition [${wanted.join(", ")}] beside the noise, got ${condition ? `${condition.length} values` : "none"}; encode the image or the control video`);
+      if (condition?.length !== elements(wanted))
+        throw new CogwheelError(
+          "denoise",
+          `this checkpoint needs condition [${wanted.join(", ")}] beside the noise, got ${condition ? `${condition.length} values` : "none"}; encode the image or the control video`,
+        );
       program.write("condition", condition);
     }
     if (shape.stochastic) program.write("old", start.original ?? new Float32Array(size));
@@ -180,7 +218,10 @@ export class Denoiser implements Disposable {
       const step = steps[i]!;
       const scale = typeof guidanceScale === "number" ? guidanceScale : guidanceScale(i);
       const batch = shape.samples * (shape.guidance ? 2 : 1);
-      const inputs: Record<string, Float32Array> = { timestep: new Float32Array(batch).fill(step.timestep), coefficients: coefficientVector(step, scale) };
+      const inputs: Record<string, Float32Array> = {
+        timestep: new Float32Array(batch).fill(step.timestep),
+        coefficients: coefficientVector(step, scale),
+      };
       if (shape.stochastic && step.noiseStep !== 0) {
         const draw = noise?.(i);
         if (!draw) throw new CogwheelError("denoise", `this scheduler needs noise in step ${i + 1}, got none; pass a noise function`);
@@ -189,11 +230,15 @@ export class Denoiser implements Disposable {
       await program.run({ ...run, inputs });
       latents = await program.read("next", run.signal);
       const original = shape.stochastic ? await program.read("original", run.signal) : undefined;
-      for (const values of original ? [latents, original] : [latents]) expectFinite(values, "denoise", `the latents after step ${i + 1} of ${steps.length}`, CHECK_FINITE);
+      for (const values of original ? [latents, original] : [latents])
+        expectFinite(values, "denoise", `the latents after step ${i + 1} of ${steps.length}`, CHECK_FINITE);
       await onStep?.({
-        step: i + 1, latents,
+        step: i + 1,
+        latents,
         ...(original ? { original } : {}),
-        ...(condition ? { condition } : {}), ...(start.givenNoise ? { givenNoise: true } : {}), ...(start.task ? { task: start.task } : {}),
+        ...(condition ? { condition } : {}),
+        ...(start.givenNoise ? { givenNoise: true } : {}),
+        ...(start.task ? { task: start.task } : {}),
       });
     }
     return latents;
@@ -207,10 +252,21 @@ export class Denoiser implements Disposable {
 }
 
 /** A program on the model's weights; those of the adapters are in a store of their own, and go with them. */
-async function build(gpu: Gpu, config: TransformerConfig, weights: WeightStore, shape: DenoiseShape, dtype: "f32" | "f16", loras: LoraWeights | undefined, load: LoadOptions) {
+async function build(
+  gpu: Gpu,
+  config: TransformerConfig,
+  weights: WeightStore,
+  shape: DenoiseShape,
+  dtype: "f32" | "f16",
+  loras: LoraWeights | undefined,
+  load: LoadOptions,
+) {
   const plan = compile(denoiseGraph(config, weights.provider, shape, dtype, loras), gpu.caps);
   if (!loras) return { program: await Program.create(gpu, plan, weights, load), adapters: undefined, loras };
-  await weights.load([...plan.weights.values()].filter(({ names }) => !names.some(isLoraName)), { what: `preparing ${plan.graph.name}`, ...load });
+  await weights.load(
+    [...plan.weights.values()].filter(({ names }) => !names.some(isLoraName)),
+    { what: `preparing ${plan.graph.name}`, ...load },
+  );
   const adapters = new WeightStore(gpu, loras.provider(weights.provider), weights);
   try {
     const program = await Program.create(gpu, plan, adapters, load);

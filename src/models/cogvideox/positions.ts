@@ -14,13 +14,21 @@ function roundHalfEven(x: number): number {
 }
 
 /** The part of the base grid that a grid of another aspect is stretched over: [top, left], [bottom, right]. */
-export function resizeCropRegion(gridHeight: number, gridWidth: number, baseWidth: number, baseHeight: number): [[number, number], [number, number]] {
+export function resizeCropRegion(
+  gridHeight: number,
+  gridWidth: number,
+  baseWidth: number,
+  baseHeight: number,
+): [[number, number], [number, number]] {
   const tall = gridHeight / gridWidth > baseHeight / baseWidth;
   const height = tall ? baseHeight : roundHalfEven((baseWidth / gridWidth) * gridHeight);
   const width = tall ? roundHalfEven((baseHeight / gridHeight) * gridWidth) : baseWidth;
   const top = roundHalfEven((baseHeight - height) / 2);
   const left = roundHalfEven((baseWidth - width) / 2);
-  return [[top, left], [top + height, left + width]];
+  return [
+    [top, left],
+    [top + height, left + width],
+  ];
 }
 
 export interface RotaryGrid {
@@ -68,21 +76,28 @@ export function rotaryTable({ dim, frames, height, width, crop, theta = 10000 }:
   const table = new Float32Array((1 + frames * height * width) * dim);
   for (let i = 0; i < dim; i += 2) table[i] = 1;
   let at = dim;
-  for (let f = 0; f < frames; f++) for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) {
-    for (const [a, position] of [[t, f], [h, y], [w, x]] as const) {
-      for (let i = 0; i < a.half; i++) {
-        table[at++] = a.cos[position * a.half + i]!;
-        table[at++] = a.sin[position * a.half + i]!;
+  for (let f = 0; f < frames; f++)
+    for (let y = 0; y < height; y++)
+      for (let x = 0; x < width; x++) {
+        for (const [a, position] of [
+          [t, f],
+          [h, y],
+          [w, x],
+        ] as const) {
+          for (let i = 0; i < a.half; i++) {
+            table[at++] = a.cos[position * a.half + i]!;
+            table[at++] = a.sin[position * a.half + i]!;
+          }
+        }
       }
-    }
-  }
   return table;
 }
 
 /** The grid that the pipelines give the transformer for latents of F × H × W. */
 export function rotaryGrid(c: TransformerConfig, frames: number, height: number, width: number): RotaryGrid {
   const [gh, gw] = [Math.floor(height / c.patch_size), Math.floor(width / c.patch_size)];
-  if (c.patch_size_t !== null) return { dim: c.attention_head_dim, frames: Math.ceil(frames / c.patch_size_t), height: gh, width: gw, crop: null };
+  if (c.patch_size_t !== null)
+    return { dim: c.attention_head_dim, frames: Math.ceil(frames / c.patch_size_t), height: gh, width: gw, crop: null };
   const crop = resizeCropRegion(gh, gw, Math.floor(c.sample_width / c.patch_size), Math.floor(c.sample_height / c.patch_size));
   return { dim: c.attention_head_dim, frames, height: gh, width: gw, crop };
 }
@@ -102,11 +117,13 @@ export function sincosTable(c: TransformerConfig, textLength: number, frames: nu
     }
   };
   let at = textLength * d;
-  for (let f = 0; f < frames; f++) for (let y = 0; y < gridHeight; y++) for (let x = 0; x < gridWidth; x++) {
-    encode(f32(f / f32(c.temporal_interpolation_scale)), dimT, at);
-    encode(f32(x / f32(c.spatial_interpolation_scale)), dimS, at + dimT);
-    encode(f32(y / f32(c.spatial_interpolation_scale)), dimS, at + dimT + dimS);
-    at += d;
-  }
+  for (let f = 0; f < frames; f++)
+    for (let y = 0; y < gridHeight; y++)
+      for (let x = 0; x < gridWidth; x++) {
+        encode(f32(f / f32(c.temporal_interpolation_scale)), dimT, at);
+        encode(f32(x / f32(c.spatial_interpolation_scale)), dimS, at + dimT);
+        encode(f32(y / f32(c.spatial_interpolation_scale)), dimS, at + dimT + dimS);
+        at += d;
+      }
   return table;
 }

@@ -13,8 +13,10 @@ export interface LoraKey {
 
 const PREFIXES = /^(?:base_model\.model\.|model\.diffusion_model\.|diffusion_model\.|transformer\.|module\.)/;
 const SAT_MODULES: Readonly<Record<string, readonly string[]>> = {
-  "attention.query_key_value": ["attn1.to_q", "attn1.to_k", "attn1.to_v"], "attention.dense": ["attn1.to_out.0"],
-  "mlp.dense_h_to_4h": ["ff.net.0.proj"], "mlp.dense_4h_to_h": ["ff.net.2"],
+  "attention.query_key_value": ["attn1.to_q", "attn1.to_k", "attn1.to_v"],
+  "attention.dense": ["attn1.to_out.0"],
+  "mlp.dense_h_to_4h": ["ff.net.0.proj"],
+  "mlp.dense_4h_to_h": ["ff.net.2"],
 };
 
 /** Prefix of the keys that PEFT itself saves. */
@@ -25,7 +27,10 @@ export const PEFT_PREFIX = "base_model.model.";
  * @returns undefined for keys that are no part of a LoRA of the transformer; `unsupportedKey` says what they are
  */
 export function parseLoraKey(key: string, modules: ReadonlyMap<string, string>): LoraKey | undefined {
-  const sat = /(?:^|\.)layers\.(\d+)\.(attention\.query_key_value|attention\.dense|mlp\.dense_h_to_4h|mlp\.dense_4h_to_h)\.matrix_([AB])\.(\d)$/.exec(key);
+  const sat =
+    /(?:^|\.)layers\.(\d+)\.(attention\.query_key_value|attention\.dense|mlp\.dense_h_to_4h|mlp\.dense_4h_to_h)\.matrix_([AB])\.(\d)$/.exec(
+      key,
+    );
   if (sat) {
     const part = SAT_MODULES[sat[2]!]![Number(sat[4])];
     if (part === undefined) return undefined;
@@ -33,7 +38,10 @@ export function parseLoraKey(key: string, modules: ReadonlyMap<string, string>):
     return { module, path: module, part: sat[3] === "A" ? "down" : "up", sat: true };
   }
   // `to_q_lora.down.weight` is `to_q_lora`, then `down`: diffusers' first attention adapters.
-  const [, path, a, b] = /^(.+?_lora(?=\.(?:down|up)\.weight$)|.+?)\.(?:lora_([AB]|down|up)(?:\.[\w-]+)?\.weight|(?:(?<=_lora\.)|lora(?:_linear_layer)?\.)(down|up)\.weight|alpha)$/.exec(key) ?? [];
+  const [, path, a, b] =
+    /^(.+?_lora(?=\.(?:down|up)\.weight$)|.+?)\.(?:lora_([AB]|down|up)(?:\.[\w-]+)?\.weight|(?:(?<=_lora\.)|lora(?:_linear_layer)?\.)(down|up)\.weight|alpha)$/.exec(
+      key,
+    ) ?? [];
   if (path === undefined) return undefined;
   const part = a === "A" || (a ?? b) === "down" ? "down" : a === "B" || (a ?? b) === "up" ? "up" : "alpha";
   const flat = /^lora_(?:unet|transformer)_+(.+)$/.exec(path)?.[1];
@@ -73,5 +81,7 @@ export function unsupportedKey(key: string, isWeight: (name: string) => boolean)
   while (PREFIXES.test(name)) name = name.replace(PREFIXES, "");
   name = name.replace(/\.base_layer\./, ".");
   if (!isWeight(name)) return undefined;
-  return name.endsWith(".bias") ? "biases beside the pairs (bias or modules_to_save of PEFT's config) are not supported" : "whole weights beside the pairs (modules_to_save of PEFT's config) are not supported";
+  return name.endsWith(".bias")
+    ? "biases beside the pairs (bias or modules_to_save of PEFT's config) are not supported"
+    : "whole weights beside the pairs (modules_to_save of PEFT's config) are not supported";
 }

@@ -48,19 +48,20 @@ export function withLoras<P extends WeightProvider>(provider: P, changes: Readon
     let merged: Float32Array<ArrayBuffer> | undefined;
     let halves: Uint16Array<ArrayBuffer> | undefined;
     let at = 0;
-    for await (const values of weightParts(provider, name, "f32", signal)) for (let from = 0; from < values.length; from += MERGED) {
-      const some = values.subarray(from, from + MERGED);
-      if (!merged || merged.length < some.length) merged = new Float32Array(some.length);
-      const part = merged.subarray(0, some.length);
-      part.set(some);
-      for (const change of mine) addProduct(part, at, change);
-      at += part.length;
-      if (dtype !== "f16") yield part;
-      else {
-        if (!halves || halves.length < part.length) halves = new Uint16Array(part.length);
-        yield toFloat16(new Uint8Array(part.buffer, 0, part.byteLength), "F32", halves.subarray(0, part.length));
+    for await (const values of weightParts(provider, name, "f32", signal))
+      for (let from = 0; from < values.length; from += MERGED) {
+        const some = values.subarray(from, from + MERGED);
+        if (!merged || merged.length < some.length) merged = new Float32Array(some.length);
+        const part = merged.subarray(0, some.length);
+        part.set(some);
+        for (const change of mine) addProduct(part, at, change);
+        at += part.length;
+        if (dtype !== "f16") yield part;
+        else {
+          if (!halves || halves.length < part.length) halves = new Uint16Array(part.length);
+          yield toFloat16(new Uint8Array(part.buffer, 0, part.byteLength), "F32", halves.subarray(0, part.length));
+        }
       }
-    }
   }
   return {
     type: (name) => provider.type(name),

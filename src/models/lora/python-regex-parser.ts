@@ -16,10 +16,20 @@ export type Node =
 export const isWord: CharTest = (c) => (c >= 48 && c <= 57) || (c >= 65 && c <= 90) || c === 95 || (c >= 97 && c <= 122);
 const isDigit: CharTest = (c) => c >= 48 && c <= 57;
 const isSpace: CharTest = (c) => c === 32 || (c >= 9 && c <= 13) || (c >= 28 && c <= 31);
-const CLASSES: Record<string, CharTest> = { d: isDigit, w: isWord, s: isSpace, D: (c) => !isDigit(c), W: (c) => !isWord(c), S: (c) => !isSpace(c) };
+const CLASSES: Record<string, CharTest> = {
+  d: isDigit,
+  w: isWord,
+  s: isSpace,
+  D: (c) => !isDigit(c),
+  W: (c) => !isWord(c),
+  S: (c) => !isSpace(c),
+};
 const CONTROLS: Record<string, number> = { n: 10, t: 9, r: 13, f: 12, v: 11, a: 7 };
 const lower = (code: number): number => (code >= 65 && code <= 90 ? code + 32 : code);
-const sameLetter = (code: number): CharTest => (c) => lower(c) === lower(code);
+const sameLetter =
+  (code: number): CharTest =>
+  (c) =>
+    lower(c) === lower(code);
 
 /** A text by its characters. */
 export const codes = (text: string): number[] => Array.from(text, (c) => c.codePointAt(0)!);
@@ -93,7 +103,8 @@ export class Parser {
     if (this.#quantifier()) throw new PythonRegexError("a repeat is repeated");
     const [least, most] = range;
     if (least > most) throw new PythonRegexError(`a repeat must be in order, got {${least},${most}}`);
-    if (least > MAX_PROGRAM || (most > MAX_PROGRAM && most !== Infinity)) throw new PythonRegexError(`its repeats unfold to more than ${MAX_PROGRAM} steps`);
+    if (least > MAX_PROGRAM || (most > MAX_PROGRAM && most !== Infinity))
+      throw new PythonRegexError(`its repeats unfold to more than ${MAX_PROGRAM} steps`);
     return { kind: "repeat", part, least, most };
   }
 
@@ -111,13 +122,22 @@ export class Parser {
   #atom(): Node | undefined {
     const code = this.#text[this.#at++]!;
     switch (String.fromCodePoint(code)) {
-      case "(": return this.#group();
-      case "[": return { kind: "char", test: this.#set() };
-      case "\\": return this.#escape();
-      case ".": return { kind: "char", test: (c) => c !== 10 };
-      case "^": return { kind: "assert", what: "start" };
-      case "$": return { kind: "assert", what: "end" };
-      case "*": case "+": case "?": throw new PythonRegexError(`there is nothing to repeat at ${this.#at - 1}`);
+      case "(":
+        return this.#group();
+      case "[":
+        return { kind: "char", test: this.#set() };
+      case "\\":
+        return this.#escape();
+      case ".":
+        return { kind: "char", test: (c) => c !== 10 };
+      case "^":
+        return { kind: "assert", what: "start" };
+      case "$":
+        return { kind: "assert", what: "end" };
+      case "*":
+      case "+":
+      case "?":
+        throw new PythonRegexError(`there is nothing to repeat at ${this.#at - 1}`);
       case "{": {
         this.#at--;
         if (this.#quantifier()) throw new PythonRegexError(`there is nothing to repeat at ${this.#at}`);
@@ -142,7 +162,12 @@ export class Parser {
       this.#at += name[0].length;
       return this.#closed(this.#choice());
     }
-    for (const [mark, ahead, negated] of [["<=", false, false], ["<!", false, true], ["=", true, false], ["!", true, true]] as const) {
+    for (const [mark, ahead, negated] of [
+      ["<=", false, false],
+      ["<!", false, true],
+      ["=", true, false],
+      ["!", true, true],
+    ] as const) {
       if (this.#take(mark)) return this.#closed({ kind: "look" as const, part: this.#choice(), ahead, negated });
     }
     const flags = /^([aimsu]*)(?:-([ims]+))?:/.exec(this.#rest(12));
@@ -163,14 +188,15 @@ export class Parser {
 
   #escape(): Node {
     const letter = this.#peek();
-    if (letter === "A") return this.#at++, { kind: "assert", what: "start" };
-    if (letter === "Z") return this.#at++, { kind: "assert", what: "end" };
-    if (letter === "b") return this.#at++, { kind: "assert", what: "word" };
-    if (letter === "B") return this.#at++, { kind: "assert", what: "not word" };
+    if (letter === "A") return (this.#at++, { kind: "assert", what: "start" });
+    if (letter === "Z") return (this.#at++, { kind: "assert", what: "end" });
+    if (letter === "b") return (this.#at++, { kind: "assert", what: "word" });
+    if (letter === "B") return (this.#at++, { kind: "assert", what: "not word" });
     const test = CLASSES[letter];
-    if (test) return this.#at++, { kind: "char", test };
+    if (test) return (this.#at++, { kind: "char", test });
     // Three octal digits are a character, any other number is a group.
-    if (/^[1-9]/.test(letter) && !/^[0-3][0-7]{2}/.test(this.#rest(3))) throw new PythonRegexError(`the backreference \\${letter} is not supported`);
+    if (/^[1-9]/.test(letter) && !/^[0-3][0-7]{2}/.test(this.#rest(3)))
+      throw new PythonRegexError(`the backreference \\${letter} is not supported`);
     return { kind: "char", test: this.#letter(this.#code()) };
   }
 
@@ -211,7 +237,9 @@ export class Parser {
       const [high, other] = this.#member();
       if (test || other || high < low) throw new PythonRegexError("a range in [ ] must go upwards between two characters");
       const fold = this.#ignoreCase;
-      tests.push((c) => (c >= low && c <= high) || (fold && [lower(c), c >= 97 && c <= 122 ? c - 32 : c].some((x) => x >= low && x <= high)));
+      tests.push(
+        (c) => (c >= low && c <= high) || (fold && [lower(c), c >= 97 && c <= 122 ? c - 32 : c].some((x) => x >= low && x <= high)),
+      );
     }
     this.#at++;
     return (c) => tests.some((test) => test(c)) !== negated;
@@ -222,8 +250,8 @@ export class Parser {
     if (code === undefined) throw new PythonRegexError("a [ is not closed");
     if (code !== 92) return [code, undefined];
     const letter = this.#peek();
-    if (CLASSES[letter]) return this.#at++, [-1, CLASSES[letter]];
-    if (letter === "b") return this.#at++, [8, undefined];
+    if (CLASSES[letter]) return (this.#at++, [-1, CLASSES[letter]]);
+    if (letter === "b") return (this.#at++, [8, undefined]);
     return [this.#code(), undefined];
   }
 }

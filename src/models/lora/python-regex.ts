@@ -33,10 +33,15 @@ type Instruction =
 /** How many characters a node takes, where it is always the same. */
 function widthOf(node: Node): number | null {
   switch (node.kind) {
-    case "char": return 1;
-    case "assert": case "look": return 0;
-    case "sequence": return node.parts.reduce<number | null>((sum, part) => (sum === null ? null : addWidth(sum, widthOf(part))), 0);
-    case "choice": return node.parts.map(widthOf).reduce((a, b) => (a === b ? a : null));
+    case "char":
+      return 1;
+    case "assert":
+    case "look":
+      return 0;
+    case "sequence":
+      return node.parts.reduce<number | null>((sum, part) => (sum === null ? null : addWidth(sum, widthOf(part))), 0);
+    case "choice":
+      return node.parts.map(widthOf).reduce((a, b) => (a === b ? a : null));
     case "repeat": {
       const width = widthOf(node.part);
       return width !== null && node.least === node.most ? width * node.least : null;
@@ -54,9 +59,12 @@ function compile(node: Node, budget: MatchBudget, size = { left: MAX_PROGRAM }):
   };
   const write = (part: Node): void => {
     switch (part.kind) {
-      case "char": return void emit({ op: "char", test: part.test });
-      case "assert": return void emit({ op: "assert", what: part.what });
-      case "sequence": return part.parts.forEach(write);
+      case "char":
+        return void emit({ op: "char", test: part.test });
+      case "assert":
+        return void emit({ op: "assert", what: part.what });
+      case "sequence":
+        return part.parts.forEach(write);
       case "look": {
         const width = part.ahead ? null : widthOf(part.part);
         if (!part.ahead && width === null) throw new PythonRegexError("what is looked for behind must have one width");
@@ -121,7 +129,7 @@ function run(program: Instruction[], text: readonly number[], from: number, end:
     seen = new Uint32Array(states);
     if (states <= SCRATCH) scratch[depth] = seen;
   }
-  const mark = (match = match % 0xffffffff + 1);
+  const mark = (match = (match % 0xffffffff) + 1);
   const open: number[] = [from];
   while (open.length > 0) {
     const state = open.pop()!;
@@ -133,17 +141,26 @@ function run(program: Instruction[], text: readonly number[], from: number, end:
     const instruction = program[pc]!;
     const go = (to: number, place: number): void => void open.push(to * width + place);
     switch (instruction.op) {
-      case "char": if (at < text.length && instruction.test(text[at]!)) go(pc + 1, at + 1); break;
-      case "jump": go(instruction.to, at); break;
-      case "split": for (const to of instruction.to) go(to, at); break;
-      case "assert": if (holds(instruction.what, text, at)) go(pc + 1, at); break;
+      case "char":
+        if (at < text.length && instruction.test(text[at]!)) go(pc + 1, at + 1);
+        break;
+      case "jump":
+        go(instruction.to, at);
+        break;
+      case "split":
+        for (const to of instruction.to) go(to, at);
+        break;
+      case "assert":
+        if (holds(instruction.what, text, at)) go(pc + 1, at);
+        break;
       case "look": {
         const start = instruction.width === null ? at : at - instruction.width;
         const found = start >= 0 && run(instruction.program, text, start, instruction.width === null ? null : at, budget, depth + 1);
         if (found !== instruction.negated) go(pc + 1, at);
         break;
       }
-      case "match": if (end === null || at === end) return true;
+      case "match":
+        if (end === null || at === end) return true;
     }
   }
   return false;

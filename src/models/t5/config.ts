@@ -17,10 +17,39 @@ export interface T5Config {
 
 /** Of transformers' own T5 configs: what belongs to its decoder, to training, to generation or to the tokenizer. */
 const OTHERS = [
-  "architectures", "bos_token_id", "chunk_size_feed_forward", "classifier_dropout", "decoder_start_token_id", "dropout_rate", "dtype", "eos_token_id", "finetuning_task", "gradient_checkpointing",
-  "id2label", "initializer_factor", "is_encoder_decoder", "label2id", "n_positions", "num_decoder_layers", "output_attentions", "output_hidden_states", "output_past", "pad_token_id",
-  "problem_type", "return_dict", "scale_decoder_outputs", "sep_token_id", "task_specific_params", "tie_encoder_decoder", "tie_word_embeddings", "tokenizer_class", "torch_dtype", "torchscript",
-  "transformers_version", "use_bfloat16", "use_cache",
+  "architectures",
+  "bos_token_id",
+  "chunk_size_feed_forward",
+  "classifier_dropout",
+  "decoder_start_token_id",
+  "dropout_rate",
+  "dtype",
+  "eos_token_id",
+  "finetuning_task",
+  "gradient_checkpointing",
+  "id2label",
+  "initializer_factor",
+  "is_encoder_decoder",
+  "label2id",
+  "n_positions",
+  "num_decoder_layers",
+  "output_attentions",
+  "output_hidden_states",
+  "output_past",
+  "pad_token_id",
+  "problem_type",
+  "return_dict",
+  "scale_decoder_outputs",
+  "sep_token_id",
+  "task_specific_params",
+  "tie_encoder_decoder",
+  "tie_word_embeddings",
+  "tokenizer_class",
+  "torch_dtype",
+  "torchscript",
+  "transformers_version",
+  "use_bfloat16",
+  "use_cache",
 ];
 
 /**
@@ -30,7 +59,14 @@ export function judgeT5Config(json: Readonly<Record<string, unknown>>): Judged<T
   const keys = new ConfigKeys(json);
   const count = (name: string, multipleOf = 1, preset?: number, most = 65536): number => {
     const rule = multipleOf === 1 ? `a whole number from 1 to ${most}` : `a positive multiple of ${multipleOf} up to ${most}`;
-    return keys.read(name, preset, (v) => Number.isInteger(v) && (v as number) > 0 && (v as number) <= most && (v as number) % multipleOf === 0, rule) ?? multipleOf;
+    return (
+      keys.read(
+        name,
+        preset,
+        (v) => Number.isInteger(v) && (v as number) > 0 && (v as number) <= most && (v as number) % multipleOf === 0,
+        rule,
+      ) ?? multipleOf
+    );
   };
   keys.only("model_type", ["t5"]);
   keys.read("feed_forward_proj", undefined, (v) => v === "gated-gelu", '"gated-gelu" (T5 version 1.1)');
@@ -53,7 +89,12 @@ export function judgeT5Config(json: Readonly<Record<string, unknown>>): Judged<T
     layer_norm_epsilon: keys.number("layer_norm_epsilon", 1e-6, (v) => v > 0 && v < 1, "a number between 0 and 1"),
   };
   const least = Math.floor(Math.floor(config.relative_attention_num_buckets / 2) / 2) + 1;
-  if (config.relative_attention_max_distance < least) keys.refuse("relative_attention_max_distance", `at least ${least}, beyond the buckets of single steps`, config.relative_attention_max_distance);
+  if (config.relative_attention_max_distance < least)
+    keys.refuse(
+      "relative_attention_max_distance",
+      `at least ${least}, beyond the buckets of single steps`,
+      config.relative_attention_max_distance,
+    );
   return { config, problems: keys.problems, unknown: keys.unknown };
 }
 
@@ -74,7 +115,8 @@ export function expectedT5Weights(config: T5Config): Map<string, number[]> {
     const block = `encoder.block.${i}`;
     for (const name of ["q", "k", "v"]) weights.set(`${block}.layer.0.SelfAttention.${name}.weight`, [inner, d_model]);
     weights.set(`${block}.layer.0.SelfAttention.o.weight`, [d_model, inner]);
-    if (i === 0) weights.set(`${block}.layer.0.SelfAttention.relative_attention_bias.weight`, [config.relative_attention_num_buckets, num_heads]);
+    if (i === 0)
+      weights.set(`${block}.layer.0.SelfAttention.relative_attention_bias.weight`, [config.relative_attention_num_buckets, num_heads]);
     weights.set(`${block}.layer.0.layer_norm.weight`, [d_model]);
     weights.set(`${block}.layer.1.DenseReluDense.wi_0.weight`, [d_ff, d_model]);
     weights.set(`${block}.layer.1.DenseReluDense.wi_1.weight`, [d_ff, d_model]);

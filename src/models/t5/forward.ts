@@ -27,9 +27,13 @@ export function recordT5(graph: Graph, config: T5Config, inputIds: Tensor, optio
   const dtype = options.dtype ?? "f32";
   return graph.scope("encoder", () => {
     let hidden_BSC = embedding(inputIds, graph.weight("shared.weight", [vocab_size, c]));
-    const table = graph.weight("encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", [config.relative_attention_num_buckets, heads]);
+    const table = graph.weight("encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", [
+      config.relative_attention_num_buckets,
+      heads,
+    ]);
     const bias = relativeBias(table, { length: inputIds.dim(1), maxDistance: config.relative_attention_max_distance });
-    for (let i = 0; i < num_layers; i++) hidden_BSC = graph.scope(`block.${i}`, () => recordT5Block(graph, config, i, hidden_BSC, bias, dtype));
+    for (let i = 0; i < num_layers; i++)
+      hidden_BSC = graph.scope(`block.${i}`, () => recordT5Block(graph, config, i, hidden_BSC, bias, dtype));
     return rmsNorm(hidden_BSC, graph.weight("encoder.final_layer_norm.weight", [c]), { eps });
   });
 }
@@ -44,10 +48,21 @@ export function recordT5Block(graph: Graph, config: T5Config, i: number, hidden:
   const byHead = (n: string) => matmul(x_BSC, graph.weight(`${attend}.SelfAttention.${n}.weight`, [inner, c]), { heads: d, dtype });
   // T5 does not scale its scores.
   const mixed = attention(byHead("q"), byHead("k"), byHead("v"), { segments: batchSegments(batch, length), scale: 1, bias, dtype });
-  const attended_BSC = matmul(graph.reshape(mixed, [batch, length, inner]), graph.weight(`${attend}.SelfAttention.o.weight`, [c, inner]), { residual: hidden, accumulate: true });
+  const attended_BSC = matmul(graph.reshape(mixed, [batch, length, inner]), graph.weight(`${attend}.SelfAttention.o.weight`, [c, inner]), {
+    residual: hidden,
+    accumulate: true,
+  });
 
   const feed = `encoder.block.${i}.layer.1`;
   const z_BSC = rmsNorm(attended_BSC, graph.weight(`${feed}.layer_norm.weight`, [c]), { eps, dtype });
-  const gated_BSF = gatedGelu(matmul(z_BSC, graph.weight(["wi_0", "wi_1"].map((n) => `${feed}.DenseReluDense.${n}.weight`), [2 * f, c])));
+  const gated_BSF = gatedGelu(
+    matmul(
+      z_BSC,
+      graph.weight(
+        ["wi_0", "wi_1"].map((n) => `${feed}.DenseReluDense.${n}.weight`),
+        [2 * f, c],
+      ),
+    ),
+  );
   return matmul(gated_BSF, graph.weight(`${feed}.DenseReluDense.wo.weight`, [c, f]), { residual: attended_BSC, accumulate: true });
 }

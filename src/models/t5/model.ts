@@ -41,9 +41,17 @@ export class T5Encoder implements Disposable {
 
   /** `ids` holds [batch, length] ids; resolves to [batch, length, d_model]. */
   async encode(ids: Int32Array | Uint32Array, options: Omit<RunOptions, "inputs"> = {}): Promise<Float32Array> {
-    if (ids.length !== this.batch * this.length) throw new CogwheelError("t5", `this encoder takes ${this.batch} × ${this.length} ids, got ${ids.length}; pad them or create it for another length`);
+    if (ids.length !== this.batch * this.length)
+      throw new CogwheelError(
+        "t5",
+        `this encoder takes ${this.batch} × ${this.length} ids, got ${ids.length}; pad them or create it for another length`,
+      );
     const bad = ids.findIndex((id: number) => id < 0 || id >= this.config.vocab_size);
-    if (bad >= 0) throw new CogwheelError("t5", `ids must lie within 0 to ${this.config.vocab_size - 1}, got ${ids[bad]} at ${bad}; use the tokenizer that belongs to this checkpoint`);
+    if (bad >= 0)
+      throw new CogwheelError(
+        "t5",
+        `ids must lie within 0 to ${this.config.vocab_size - 1}, got ${ids[bad]} at ${bad}; use the tokenizer that belongs to this checkpoint`,
+      );
     await this.program.run({ ...options, inputs: { input_ids: Uint32Array.from(ids) } });
     return this.program.read("last_hidden_state", options.signal);
   }
@@ -55,7 +63,11 @@ export class T5Encoder implements Disposable {
 }
 
 /** The encoder as a graph, to plan with before anything is loaded. */
-export function t5Graph(config: T5Config, provider: Pick<WeightProvider, "type">, options: Pick<T5EncoderOptions, "batch" | "length" | "dtype">): Graph {
+export function t5Graph(
+  config: T5Config,
+  provider: Pick<WeightProvider, "type">,
+  options: Pick<T5EncoderOptions, "batch" | "length" | "dtype">,
+): Graph {
   const graph = new Graph("t5", (name) => provider.type(name));
   const inputIds = graph.input("input_ids", [options.batch, options.length], "u32");
   graph.output("last_hidden_state", recordT5(graph, config, inputIds, { dtype: options.dtype ?? "f32" }));

@@ -106,10 +106,15 @@ export function vaeGraph(config: VaeConfig, provider: Pick<WeightProvider, "type
 }
 
 /** The graphs of a whole video: the first batch of frames and, if there are more, the one that is replayed for the others. */
-export function vaeGraphs(config: VaeConfig, provider: Pick<WeightProvider, "type">, options: Omit<VaeGraphOptions, "continues" | "continued">): { batches: FrameBatch[]; graphs: Graph[] } {
+export function vaeGraphs(
+  config: VaeConfig,
+  provider: Pick<WeightProvider, "type">,
+  options: Omit<VaeGraphOptions, "continues" | "continued">,
+): { batches: FrameBatch[]; graphs: Graph[] } {
   const batches = frameBatches(options.frames, options.part === "encode" ? SAMPLE_BATCH : LATENT_BATCH);
   const graphs = [vaeGraph(config, provider, { ...options, frames: batches[0]!.frames, continues: false, continued: batches.length > 1 })];
-  if (batches.length > 1) graphs.push(vaeGraph(config, provider, { ...options, frames: batches[1]!.frames, continues: true, continued: batches.length > 2 }));
+  if (batches.length > 1)
+    graphs.push(vaeGraph(config, provider, { ...options, frames: batches[1]!.frames, continues: true, continued: batches.length > 2 }));
   return { batches, graphs };
 }
 
@@ -117,25 +122,41 @@ export function vaeGraphs(config: VaeConfig, provider: Pick<WeightProvider, "typ
 export function checkVideoShape(config: VaeConfig, part: "encode" | "decode", { batch, frames, height, width }: VideoShape): void {
   const sizes = { batch, frames, height, width };
   for (const [name, size] of Object.entries(sizes)) {
-    if (!Number.isInteger(size) || size < 1) throw new CogwheelError("vae", `${name} must be a positive integer, got ${size}; give the size of the ${part === "encode" ? "video" : "latents"}`);
+    if (!Number.isInteger(size) || size < 1)
+      throw new CogwheelError(
+        "vae",
+        `${name} must be a positive integer, got ${size}; give the size of the ${part === "encode" ? "video" : "latents"}`,
+      );
   }
   const ratio = spatialRatio(config);
-  if (part === "encode" && (height % ratio || width % ratio)) throw new CogwheelError("vae", `height and width of a video must be multiples of ${ratio}, got ${height} × ${width}; crop or pad it`);
+  if (part === "encode" && (height % ratio || width % ratio))
+    throw new CogwheelError("vae", `height and width of a video must be multiples of ${ratio}, got ${height} × ${width}; crop or pad it`);
 }
 
 /** The plans of an encoding or decoding, made without a GPU and before any weight is read: what memory and work it will take. */
-export function planVae(config: VaeConfig, caps: Capabilities, options: VideoShape & { part: "encode" | "decode"; format?: DecodedFormat; dtype?: "f32" | "f16"; weightType?: DType }): Plan[] {
+export function planVae(
+  config: VaeConfig,
+  caps: Capabilities,
+  options: VideoShape & { part: "encode" | "decode"; format?: DecodedFormat; dtype?: "f32" | "f16"; weightType?: DType },
+): Plan[] {
   checkVideoShape(config, options.part, options);
   const { format = "sample", dtype = "f32", weightType = dtype } = options;
   return vaeGraphs(config, { type: () => weightType }, { ...options, format, dtype }).graphs.map((graph) => compile(graph, caps));
 }
 
 /** Every weight by its published name, with its shape. */
-export function vaeWeights(config: VaeConfig, parts: readonly ("encode" | "decode")[] = ["encode", "decode"]): Map<string, readonly number[]> {
+export function vaeWeights(
+  config: VaeConfig,
+  parts: readonly ("encode" | "decode")[] = ["encode", "decode"],
+): Map<string, readonly number[]> {
   const weights = new Map<string, readonly number[]>();
   for (const part of parts) {
     const size = part === "encode" ? spatialRatio(config) : 1;
-    const graph = vaeGraph(config, { type: () => "f32" }, { part, batch: 1, frames: 1, height: size, width: size, format: "sample", dtype: "f32", continues: false, continued: false });
+    const graph = vaeGraph(
+      config,
+      { type: () => "f32" },
+      { part, batch: 1, frames: 1, height: size, width: size, format: "sample", dtype: "f32", continues: false, continued: false },
+    );
     for (const tensor of graph.tensors) if (tensor.role === "weight") weights.set(tensor.name, tensor.shape);
   }
   return weights;

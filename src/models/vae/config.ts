@@ -30,7 +30,12 @@ export function judgeVaeConfig(json: Readonly<Record<string, unknown>>): Judged<
   const c: VaeConfig = {
     in_channels: keys.count("in_channels", 3),
     out_channels: keys.count("out_channels", 3),
-    block_out_channels: keys.read("block_out_channels", [128, 256, 256, 512], (v) => Array.isArray(v) && v.length >= 1 && v.length <= 8 && v.every(positive), "a list of 1 to 8 whole numbers from 1 to 65536"),
+    block_out_channels: keys.read(
+      "block_out_channels",
+      [128, 256, 256, 512],
+      (v) => Array.isArray(v) && v.length >= 1 && v.length <= 8 && v.every(positive),
+      "a list of 1 to 8 whole numbers from 1 to 65536",
+    ),
     latent_channels: keys.count("latent_channels", 16, { most: 4096 }),
     layers_per_block: keys.count("layers_per_block", 3, { most: 64 }),
     norm_eps: above("norm_eps", 1e-6),
@@ -50,21 +55,29 @@ export function judgeVaeConfig(json: Readonly<Record<string, unknown>>): Judged<
   keys.ignore("force_upcast"); // sums are f32 always
   if (keys.problems.length) return { config: c, problems: keys.problems, unknown: keys.unknown };
 
-  if (c.block_out_channels.some((channels) => channels % c.norm_num_groups)) keys.refuse("block_out_channels", `multiples of norm_num_groups (${c.norm_num_groups})`, c.block_out_channels);
+  if (c.block_out_channels.some((channels) => channels % c.norm_num_groups))
+    keys.refuse("block_out_channels", `multiples of norm_num_groups (${c.norm_num_groups})`, c.block_out_channels);
   if (c.in_channels !== 3) keys.refuse("in_channels", "3", c.in_channels);
   if (c.out_channels !== 3) keys.refuse("out_channels", "3", c.out_channels);
   const levels = Math.log2(c.temporal_compression_ratio);
-  if (!Number.isInteger(levels) || levels > c.block_out_channels.length) keys.refuse("temporal_compression_ratio", `a power of two up to ${2 ** c.block_out_channels.length}`, c.temporal_compression_ratio);
+  if (!Number.isInteger(levels) || levels > c.block_out_channels.length)
+    keys.refuse("temporal_compression_ratio", `a power of two up to ${2 ** c.block_out_channels.length}`, c.temporal_compression_ratio);
   return { config: c, problems: keys.problems, unknown: keys.unknown };
 }
 
 /** The config of a file, or an error that says all that is wrong. */
 export function parseVaeConfig(json: unknown, where = "vae/config.json"): VaeConfig {
-  return legal("checkpoint", where, judgeVaeConfig(configObject("checkpoint", where, json)), "this engine runs AutoencoderKLCogVideoX configs only");
+  return legal(
+    "checkpoint",
+    where,
+    judgeVaeConfig(configObject("checkpoint", where, json)),
+    "this engine runs AutoencoderKLCogVideoX configs only",
+  );
 }
 
 /** How many of the blocks halve (double) the frames: the last one never does, whatever the ratio says. */
-export const temporalLevels = (c: VaeConfig): number => Math.min(Math.floor(Math.log2(c.temporal_compression_ratio)), c.block_out_channels.length - 1);
+export const temporalLevels = (c: VaeConfig): number =>
+  Math.min(Math.floor(Math.log2(c.temporal_compression_ratio)), c.block_out_channels.length - 1);
 
 /** Pixels a latent, each way. */
 export const spatialRatio = (c: VaeConfig): number => 2 ** (c.block_out_channels.length - 1);

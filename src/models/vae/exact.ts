@@ -65,10 +65,11 @@ class HostTensor {
     const row = (right - left) * this.position;
     const out = new Uint8Array(this.planes.length * (bottom - top) * row);
     let at = 0;
-    for (const plane of this.planes) for (let h = top; h < bottom; h++, at += row) {
-      const from = (h * this.width + left) * this.position;
-      out.set(plane!.subarray(from, from + row), at);
-    }
+    for (const plane of this.planes)
+      for (let h = top; h < bottom; h++, at += row) {
+        const from = (h * this.width + left) * this.position;
+        out.set(plane!.subarray(from, from + row), at);
+      }
     return out;
   }
 
@@ -117,13 +118,15 @@ const isMerge = (node: Node): boolean => node.op.name === "group_norm_merge";
 export function segmentsOf(graph: Graph): Segment[] {
   const producer = new Map<number, Node>();
   for (const node of graph.nodes) for (const tensor of Object.values(node.outputs)) producer.set(tensor.id, node);
-  const activations = (node: Node) => Object.values(node.inputs).filter((t): t is Tensor => t !== undefined && t.root.role !== "weight" && t.root.role !== "constant");
+  const activations = (node: Node) =>
+    Object.values(node.inputs).filter((t): t is Tensor => t !== undefined && t.root.role !== "weight" && t.root.role !== "constant");
   const number = new Map<Node, number>();
   const ofInputs = new Set<Node>();
   const doubling = (node: Node) => node.op.name === "conv3d" && (node.attrs as ConvAttrs).upsample !== null;
   for (const node of graph.nodes) {
     const from = activations(node).map((t) => producer.get(t.id));
-    const pointwise = node.op.name === "channels_last" || (node.op.name === "conv3d" && node.inputs["w"]!.shape.slice(2).every((n) => n === 1));
+    const pointwise =
+      node.op.name === "channels_last" || (node.op.name === "conv3d" && node.inputs["w"]!.shape.slice(2).every((n) => n === 1));
     if (pointwise && from.every((n) => !n || ofInputs.has(n))) ofInputs.add(node);
     number.set(node, Math.max(0, ...from.map((n) => (n ? number.get(n)! + (isMerge(n) ? 1 : 0) : 0))));
   }
@@ -172,7 +175,14 @@ interface Tile {
 }
 
 const union = (a: Region | undefined, b: Region): Region =>
-  a ? { top: Math.min(a.top, b.top), bottom: Math.max(a.bottom, b.bottom), left: Math.min(a.left, b.left), right: Math.max(a.right, b.right) } : b;
+  a
+    ? {
+        top: Math.min(a.top, b.top),
+        bottom: Math.max(a.bottom, b.bottom),
+        left: Math.min(a.left, b.left),
+        right: Math.max(a.right, b.right),
+      }
+    : b;
 const same = (a: Region, b: Region): boolean => a.top === b.top && a.bottom === b.bottom && a.left === b.left && a.right === b.right;
 
 /** Rows (or columns) of a convolution's input under rows a … b of its output, and the padding that is left of it. */
@@ -193,7 +203,12 @@ export class ExactRunner {
 
   constructor(readonly graph: Graph) {
     // The graph's own input and, as a sample, its output are channels first; all else is channels last.
-    const io = new Set([graph.inputs.get("x")!.id, ...(graph.outputs.get("y")!.shape.length === 5 && graph.nodes.at(-1)!.op.name === "channels_first" ? [graph.outputs.get("y")!.id] : [])]);
+    const io = new Set([
+      graph.inputs.get("x")!.id,
+      ...(graph.outputs.get("y")!.shape.length === 5 && graph.nodes.at(-1)!.op.name === "channels_first"
+        ? [graph.outputs.get("y")!.id]
+        : []),
+    ]);
     this.#isFirst = (tensor) => io.has(tensor.id);
     this.segments = segmentsOf(graph);
     for (const node of graph.nodes) for (const tensor of Object.values(node.outputs)) this.#producer.set(tensor.id, node);
@@ -205,7 +220,9 @@ export class ExactRunner {
 
   /** The size in which a segment's tiles are counted: that of what its last convolution gives. */
   grid(segment: Segment): { height: number; width: number } {
-    const last = segment.stats.length ? this.#producer.get(segment.stats.at(-1)!.id)!.inputs["x"]! : segment.kept.find((t) => this.graph.outputs.get("y")?.id === t.id) ?? segment.kept.at(-1)!;
+    const last = segment.stats.length
+      ? this.#producer.get(segment.stats.at(-1)!.id)!.inputs["x"]!
+      : (segment.kept.find((t) => this.graph.outputs.get("y")?.id === t.id) ?? segment.kept.at(-1)!);
     return this.size(last);
   }
 
@@ -217,10 +234,21 @@ export class ExactRunner {
     for (const node of segment.nodes) {
       const residual = node.op.name === "conv3d" ? node.inputs["residual"] : undefined;
       const kept = Object.values(node.outputs)[0]!;
-      if (!residual || !segment.kept.includes(kept) || segment.kept.includes(residual) || last.get(residual.id) !== index || residual.bytes !== kept.bytes) continue;
+      if (
+        !residual ||
+        !segment.kept.includes(kept) ||
+        segment.kept.includes(residual) ||
+        last.get(residual.id) !== index ||
+        residual.bytes !== kept.bytes
+      )
+        continue;
       const from = this.#producer.get(residual.id);
       // Whoever else reads either of them may reach beyond the tile.
-      const others = segment.nodes.some((other) => other !== node && (Object.values(other.inputs).includes(residual) || (!isStats(other) && Object.values(other.inputs).includes(kept))));
+      const others = segment.nodes.some(
+        (other) =>
+          other !== node &&
+          (Object.values(other.inputs).includes(residual) || (!isStats(other) && Object.values(other.inputs).includes(kept))),
+      );
       if (from && !segment.nodes.includes(from) && !others) return { kept, residual };
     }
     return undefined;
@@ -229,7 +257,9 @@ export class ExactRunner {
   /** The last segment that reads each tensor. */
   lastUses(): Map<number, number> {
     const last = new Map<number, number>();
-    this.segments.forEach(({ nodes }, i) => { for (const node of nodes) for (const tensor of Object.values(node.inputs)) if (tensor) last.set(tensor.id, i); });
+    this.segments.forEach(({ nodes }, i) => {
+      for (const node of nodes) for (const tensor of Object.values(node.inputs)) if (tensor) last.set(tensor.id, i);
+    });
     return last;
   }
 
@@ -240,14 +270,16 @@ export class ExactRunner {
       const { height, width } = this.size(tensor);
       const [h, w] = [height / grid.height, width / grid.width];
       const region = { top: own.top * h, bottom: own.bottom * h, left: own.left * w, right: own.right * w };
-      if (!Object.values(region).every(Number.isInteger)) throw new CogwheelError("vae", `tiles must begin at even rows and columns, got ${JSON.stringify(own)}`);
+      if (!Object.values(region).every(Number.isInteger))
+        throw new CogwheelError("vae", `tiles must begin at even rows and columns, got ${JSON.stringify(own)}`);
       return region;
     };
     // Backwards: which part of each tensor is needed.
     const needed = new Map<number, Region>();
     const need = (tensor: Tensor | undefined, region: Region) => tensor && needed.set(tensor.id, union(needed.get(tensor.id), region));
     for (const tensor of segment.kept) need(tensor, scaled(tensor));
-    for (const tensor of segment.stats) need(this.#producer.get(tensor.id)!.inputs["x"], scaled(this.#producer.get(tensor.id)!.inputs["x"]!));
+    for (const tensor of segment.stats)
+      need(this.#producer.get(tensor.id)!.inputs["x"], scaled(this.#producer.get(tensor.id)!.inputs["x"]!));
     const pads = new Map<Node, ConvAttrs["pad"]>();
     const places = new Map<Node, NonNullable<ApplyAttrs["place"]>>();
     for (const node of [...segment.nodes].reverse()) {
@@ -275,11 +307,25 @@ export class ExactRunner {
         if (scale && shift) {
           const [big, small] = [this.size(x!), this.size(scale)];
           const [rh, rw] = [big.height / small.height, big.width / small.width];
-          if (!Number.isInteger(rh) || !Number.isInteger(rw)) throw new CogwheelError("vae", `exact tiling needs pictures that are a multiple of their latents, got ${big.height} × ${big.width} and ${small.height} × ${small.width}`);
-          const region = { top: Math.floor(out.top / rh), bottom: Math.floor((out.bottom - 1) / rh) + 1, left: Math.floor(out.left / rw), right: Math.floor((out.right - 1) / rw) + 1 };
+          if (!Number.isInteger(rh) || !Number.isInteger(rw))
+            throw new CogwheelError(
+              "vae",
+              `exact tiling needs pictures that are a multiple of their latents, got ${big.height} × ${big.width} and ${small.height} × ${small.width}`,
+            );
+          const region = {
+            top: Math.floor(out.top / rh),
+            bottom: Math.floor((out.bottom - 1) / rh) + 1,
+            left: Math.floor(out.left / rw),
+            right: Math.floor((out.right - 1) / rw) + 1,
+          };
           need(scale, region);
           need(shift, region);
-          places.set(node, { stepH: small.height / big.height, stepW: small.width / big.width, shiftH: out.top - region.top * rh, shiftW: out.left - region.left * rw });
+          places.set(node, {
+            stepH: small.height / big.height,
+            stepW: small.width / big.width,
+            shiftH: out.top - region.top * rh,
+            shiftW: out.left - region.left * rw,
+          });
         }
       }
     }
@@ -301,7 +347,9 @@ export class ExactRunner {
         made.set(tensor.id, tile.input(name, tensor.shape));
       } else {
         const layout = layoutOf(tensor, this.#isFirst(tensor));
-        const shape = tensor.shape.map((n, axis) => (axis === layout.rows ? region!.bottom - region!.top : axis === layout.rows + 1 ? region!.right - region!.left : n));
+        const shape = tensor.shape.map((n, axis) =>
+          axis === layout.rows ? region!.bottom - region!.top : axis === layout.rows + 1 ? region!.right - region!.left : n,
+        );
         inputs.push({ name, tensor, region: region! });
         made.set(tensor.id, tile.input(name, shape, tensor.dtype));
       }
@@ -312,7 +360,11 @@ export class ExactRunner {
       const [output] = Object.values(node.outputs) as [Tensor];
       if (!isStats(node) && !regionOf(output)) continue;
       const mapped = Object.fromEntries(Object.entries(node.inputs).map(([key, tensor]) => [key, tensor && map(tensor, regionOf(tensor))]));
-      const attrs = pads.has(node) ? { ...(node.attrs as ConvAttrs), pad: pads.get(node)! } : places.has(node) ? { ...(node.attrs as ApplyAttrs), place: places.get(node)! } : node.attrs;
+      const attrs = pads.has(node)
+        ? { ...(node.attrs as ConvAttrs), pad: pads.get(node)! }
+        : places.has(node)
+          ? { ...(node.attrs as ApplyAttrs), place: places.get(node)! }
+          : node.attrs;
       const scope = /^(.+)\.[^.]+$/.exec(node.name)?.[1];
       const record = () => tile.record(node.op, mapped, attrs);
       const out = scope === undefined ? record() : tile.scope(scope, record); // errors and profiles name it as in the whole
@@ -321,7 +373,11 @@ export class ExactRunner {
         if (isStats(node)) continue;
         const { height, width } = sizeOf(out[key]!, layoutOf(tensor, this.#isFirst(tensor)));
         const want = regionOf(tensor)!;
-        if (height !== want.bottom - want.top || width !== want.right - want.left) throw new CogwheelError("vae", `a tile of ${node.name} must be ${want.bottom - want.top} × ${want.right - want.left}, got ${height} × ${width}; this model cannot be tiled exactly`);
+        if (height !== want.bottom - want.top || width !== want.right - want.left)
+          throw new CogwheelError(
+            "vae",
+            `a tile of ${node.name} must be ${want.bottom - want.top} × ${want.right - want.left}, got ${height} × ${width}; this model cannot be tiled exactly`,
+          );
       }
     }
     const outputs = segment.kept.map((tensor, i) => {
@@ -330,7 +386,11 @@ export class ExactRunner {
     });
     const stats = segment.stats.map((tensor, i) => {
       const x = this.#producer.get(tensor.id)!.inputs["x"]!;
-      if (!same(needed.get(x.id)!, scaled(x))) throw new CogwheelError("vae", `statistics of ${x.name} must be of its own part alone, got a wider one; this model cannot be tiled exactly`);
+      if (!same(needed.get(x.id)!, scaled(x)))
+        throw new CogwheelError(
+          "vae",
+          `statistics of ${x.name} must be of its own part alone, got a wider one; this model cannot be tiled exactly`,
+        );
       tile.output(`stats${i}`, made.get(tensor.id)!);
       return { name: `stats${i}`, tensor };
     });
@@ -346,16 +406,28 @@ export class ExactRunner {
     for (;;) {
       const middle = (size: number, n: number) => Math.min(size - Math.min(n, size), Math.floor(size / n / 2) * n);
       const region = { top: middle(height, h), left: middle(width, w), bottom: 0, right: 0 };
-      const bytes = planned(this.record(segment, { ...region, bottom: Math.min(height, region.top + h), right: Math.min(width, region.left + w) }).graph, caps);
+      const bytes = planned(
+        this.record(segment, { ...region, bottom: Math.min(height, region.top + h), right: Math.min(width, region.left + w) }).graph,
+        caps,
+      );
       if (bytes <= budgetBytes) break;
-      if (h <= 2 && w <= 2) throw bytes === Infinity
-        ? new CogwheelError("vae", `the smallest tile of a ${width} × ${height} picture must fit the adapter's limits, got bindings of ${caps.maxBindingBytes} and buffers of ${caps.maxBufferBytes} bytes at most; use another adapter`)
-        : new CogwheelError("vae", `the smallest tile of a ${width} × ${height} picture needs ${bytes} bytes, got a budget of ${budgetBytes}; raise budgetBytes`);
+      if (h <= 2 && w <= 2)
+        throw bytes === Infinity
+          ? new CogwheelError(
+              "vae",
+              `the smallest tile of a ${width} × ${height} picture must fit the adapter's limits, got bindings of ${caps.maxBindingBytes} and buffers of ${caps.maxBufferBytes} bytes at most; use another adapter`,
+            )
+          : new CogwheelError(
+              "vae",
+              `the smallest tile of a ${width} × ${height} picture needs ${bytes} bytes, got a budget of ${budgetBytes}; raise budgetBytes`,
+            );
       if (w > h) w = even(w);
       else h = even(h);
     }
     const starts = (size: number, n: number) => Array.from({ length: Math.ceil(size / n) }, (_, i) => i * n);
-    return starts(height, h).flatMap((top) => starts(width, w).map((left) => ({ top, left, bottom: Math.min(height, top + h), right: Math.min(width, left + w) })));
+    return starts(height, h).flatMap((top) =>
+      starts(width, w).map((left) => ({ top, left, bottom: Math.min(height, top + h), right: Math.min(width, left + w) })),
+    );
   }
 }
 
@@ -390,7 +462,11 @@ export class ExactRun {
    * One frame batch: `x` [B, C, T, H, W] → its output `y`, as bytes in the graph's own layout.
    * @param onProgress share of the batch that is done
    */
-  async batch(graph: Graph, x: Float32Array, options: Pick<RunOptions, "signal" | "profile" | "checkFinite"> & { onProgress?: (done: number) => void } = {}): Promise<Uint8Array> {
+  async batch(
+    graph: Graph,
+    x: Float32Array,
+    options: Pick<RunOptions, "signal" | "profile" | "checkFinite"> & { onProgress?: (done: number) => void } = {},
+  ): Promise<Uint8Array> {
     const { onProgress, ...run } = options;
     const begun = performance.now();
     this.#report.wholeFlops += graph.nodes.reduce((n, node) => n + node.op.cost(node).flops, 0);
@@ -420,24 +496,43 @@ export class ExactRun {
     for (const [i, segment] of runner.segments.entries()) {
       const reused = runner.inPlace(segment, i, last);
       for (const tensor of segment.kept) host.set(tensor.id, tensor === reused?.kept ? host.get(reused.residual.id)! : create(tensor));
-      this.#report.hostBytes = Math.max(this.#report.hostBytes, [...new Set(host.values())].reduce((n, t) => n + t.bytes, 0));
+      this.#report.hostBytes = Math.max(
+        this.#report.hostBytes,
+        [...new Set(host.values())].reduce((n, t) => n + t.bytes, 0),
+      );
       const merged = segment.stats.map(() => new MergedStatistics());
       const regions = runner.tiles(segment, this.gpu.caps, this.budgetBytes);
-      await this.#segment(regions.map((region) => () => runner.record(segment, region)), host, norms, merged, run, (share) => onProgress?.((done + share * cost[i]!) / total));
+      await this.#segment(
+        regions.map((region) => () => runner.record(segment, region)),
+        host,
+        norms,
+        merged,
+        run,
+        (share) => onProgress?.((done + share * cost[i]!) / total),
+      );
       for (const node of graph.nodes) {
         const at = isMerge(node) ? segment.stats.indexOf(node.inputs["stats"]!) : -1;
-        if (at >= 0) norms.set(Object.values(node.outputs)[0]!.id, merged[at]!.norm(node.attrs as { channels: number; groups: number; eps: number }));
+        if (at >= 0)
+          norms.set(Object.values(node.outputs)[0]!.id, merged[at]!.norm(node.attrs as { channels: number; groups: number; eps: number }));
       }
       for (const id of host.keys()) if ((last.get(id) ?? -1) <= i && !results.has(id)) host.delete(id);
       done += cost[i]!;
     }
-    for (const [name, tensor] of graph.outputs) if (name.startsWith("next.")) this.#caches.set(name.slice("next.".length), host.get(tensor.id)!);
+    for (const [name, tensor] of graph.outputs)
+      if (name.startsWith("next.")) this.#caches.set(name.slice("next.".length), host.get(tensor.id)!);
     const y = host.get(graph.outputs.get("y")!.id)!;
     this.#report.seconds += (performance.now() - begun) / 1000;
     return y.read({ top: 0, left: 0, bottom: y.height, right: y.width });
   }
 
-  async #segment(tiles: readonly (() => Tile)[], host: ReadonlyMap<number, HostTensor>, norms: ReadonlyMap<number, Float32Array>, merged: readonly MergedStatistics[], run: Pick<RunOptions, "signal" | "profile" | "checkFinite">, report: (done: number) => void): Promise<void> {
+  async #segment(
+    tiles: readonly (() => Tile)[],
+    host: ReadonlyMap<number, HostTensor>,
+    norms: ReadonlyMap<number, Float32Array>,
+    merged: readonly MergedStatistics[],
+    run: Pick<RunOptions, "signal" | "profile" | "checkFinite">,
+    report: (done: number) => void,
+  ): Promise<void> {
     let program: { key: string; program: Program; arenas: Arenas } | undefined;
     const forget = () => {
       program?.program[Symbol.dispose]();
@@ -475,7 +570,8 @@ export class ExactRun {
           host.get(tensor.id)!.write(bytes, covered, owned);
         }
         this.#report.transferSeconds += (running - begun + performance.now() - ran) / 1000;
-        for (const [s, { name, tensor }] of tile.stats.entries()) merged[s]!.add(await ready.read(name, run.signal), tensor.dim(-1), tensor.dim(0));
+        for (const [s, { name, tensor }] of tile.stats.entries())
+          merged[s]!.add(await ready.read(name, run.signal), tensor.dim(-1), tensor.dim(0));
         report((i + 1) / ordered.length);
       }
     } finally {
@@ -495,14 +591,20 @@ class MergedStatistics {
   /** stats [B, slices, 3, C] */
   add(stats: Float32Array, channels: number, batches: number): void {
     if (this.#n.length === 0) {
-      [this.#n, this.#mean, this.#m2] = [new Float64Array(batches * channels), new Float64Array(batches * channels), new Float64Array(batches * channels)];
+      [this.#n, this.#mean, this.#m2] = [
+        new Float64Array(batches * channels),
+        new Float64Array(batches * channels),
+        new Float64Array(batches * channels),
+      ];
       this.#channels = channels;
     }
     const slices = stats.length / (3 * channels * batches);
-    for (let b = 0; b < batches; b++) for (let s = 0; s < slices; s++) for (let c = 0; c < channels; c++) {
-      const at = (b * slices + s) * 3 * channels + c;
-      this.#merge(b * channels + c, stats[at]!, stats[at + channels]!, stats[at + 2 * channels]!);
-    }
+    for (let b = 0; b < batches; b++)
+      for (let s = 0; s < slices; s++)
+        for (let c = 0; c < channels; c++) {
+          const at = (b * slices + s) * 3 * channels + c;
+          this.#merge(b * channels + c, stats[at]!, stats[at + channels]!, stats[at + 2 * channels]!);
+        }
   }
 
   #merge(i: number, n: number, mean: number, m2: number): void {
@@ -519,27 +621,32 @@ class MergedStatistics {
     const padded = this.#channels;
     const out = new Float32Array((this.#n.length / padded) * 2 * padded);
     const size = channels / groups;
-    for (let b = 0; b < this.#n.length / padded; b++) for (let g = 0; g < groups; g++) {
-      let [n, mean, m2] = [0, 0, 0];
-      for (let c = 0; c < size; c++) {
-        const i = b * padded + g * size + c;
-        const sum = n + this.#n[i]!;
-        const delta = this.#mean[i]! - mean;
-        m2 += this.#m2[i]! + (delta * delta * n * this.#n[i]!) / sum;
-        mean += (delta * this.#n[i]!) / sum;
-        n = sum;
+    for (let b = 0; b < this.#n.length / padded; b++)
+      for (let g = 0; g < groups; g++) {
+        let [n, mean, m2] = [0, 0, 0];
+        for (let c = 0; c < size; c++) {
+          const i = b * padded + g * size + c;
+          const sum = n + this.#n[i]!;
+          const delta = this.#mean[i]! - mean;
+          m2 += this.#m2[i]! + (delta * delta * n * this.#n[i]!) / sum;
+          mean += (delta * this.#n[i]!) / sum;
+          n = sum;
+        }
+        for (let c = 0; c < size; c++) {
+          out[b * 2 * padded + g * size + c] = mean;
+          out[(b * 2 + 1) * padded + g * size + c] = 1 / Math.sqrt(m2 / n + eps);
+        }
       }
-      for (let c = 0; c < size; c++) {
-        out[b * 2 * padded + g * size + c] = mean;
-        out[(b * 2 + 1) * padded + g * size + c] = 1 / Math.sqrt(m2 / n + eps);
-      }
-    }
     return out;
   }
 }
 
 /** What exact tiling of one frame batch will take, without running it: the largest tile, and the host's tensors. */
-export function planExact(graph: Graph, caps: Capabilities, budgetBytes: number): { deviceBytes: number; hostBytes: number; tiles: number; weights: Plan["weights"]; flops: number; choices: Choice[] } {
+export function planExact(
+  graph: Graph,
+  caps: Capabilities,
+  budgetBytes: number,
+): { deviceBytes: number; hostBytes: number; tiles: number; weights: Plan["weights"]; flops: number; choices: Choice[] } {
   const runner = new ExactRunner(graph);
   const weights = new Map<string, Plan["weights"] extends ReadonlyMap<string, infer W> ? W : never>();
   const choices: Choice[] = [];
@@ -559,7 +666,10 @@ export function planExact(graph: Graph, caps: Capabilities, budgetBytes: number)
     const reused = runner.inPlace(segment, i, last);
     if (reused) alive.delete(reused.residual.id);
     for (const tensor of segment.kept) alive.set(tensor.id, tensor);
-    hostBytes = Math.max(hostBytes, [...alive.values()].reduce((n, t) => n + t.bytes, 0));
+    hostBytes = Math.max(
+      hostBytes,
+      [...alive.values()].reduce((n, t) => n + t.bytes, 0),
+    );
     for (const id of alive.keys()) if ((last.get(id) ?? -1) <= i && !outputs.has(id)) alive.delete(id);
   }
   return { deviceBytes, hostBytes, tiles, weights, flops, choices };

@@ -33,7 +33,13 @@ type Named = Recorder & { readonly prefix: string };
 const at = (r: Recorder, prefix: string): Named => ({ ...r, prefix });
 
 /** CogVideoXCausalConv3d, 3×3×3: weights under `prefix.conv`, before its first frame the frames kept under `prefix`. */
-export function causalConv({ graph, caches, prefix }: Named, x: Tensor, inChannels: number, outChannels: number, options: Conv3dOptions = {}): Tensor {
+export function causalConv(
+  { graph, caches, prefix }: Named,
+  x: Tensor,
+  inChannels: number,
+  outChannels: number,
+  options: Conv3dOptions = {},
+): Tensor {
   return graph.scope(prefix, () => {
     const shape = [x.dim(0), 2, ...x.shape.slice(2)];
     const cache = caches.before?.(prefix, shape, x.dtype);
@@ -47,7 +53,13 @@ export function causalConv({ graph, caches, prefix }: Named, x: Tensor, inChanne
 }
 
 /** GroupNorm, or with the latent `zq` CogVideoXSpatialNorm3D, then SiLU. */
-export function norm({ graph, config, dtype, prefix }: Named, x: Tensor, channels: number, zq: Tensor | undefined, options: { eps?: number; activation?: "silu" } = { activation: "silu" }): Tensor {
+export function norm(
+  { graph, config, dtype, prefix }: Named,
+  x: Tensor,
+  channels: number,
+  zq: Tensor | undefined,
+  options: { eps?: number; activation?: "silu" } = { activation: "silu" },
+): Tensor {
   const base = zq ? `${prefix}.norm_layer` : prefix;
   const [weight, bias] = [graph.weight(`${base}.weight`, [channels]), graph.weight(`${base}.bias`, [channels])];
   const shared = { groups: config.norm_num_groups, dtype, ...(options.activation ? { activation: options.activation } : {}) };
@@ -55,7 +67,9 @@ export function norm({ graph, config, dtype, prefix }: Named, x: Tensor, channel
     if (!zq) return groupNorm(x, weight, bias, { ...shared, eps: options.eps ?? config.norm_eps });
     // Both 1×1×1 convolutions on the small latent; resizing by nearest neighbour commutes with them.
     const [scale, shift] = ["conv_y", "conv_b"].map((name) =>
-      conv3d(zq, graph.weight(`${prefix}.${name}.conv.weight`, [channels, config.latent_channels, 1, 1, 1]), { bias: graph.weight(`${prefix}.${name}.conv.bias`, [channels]) }),
+      conv3d(zq, graph.weight(`${prefix}.${name}.conv.weight`, [channels, config.latent_channels, 1, 1, 1]), {
+        bias: graph.weight(`${prefix}.${name}.conv.bias`, [channels]),
+      }),
     ) as [Tensor, Tensor];
     return groupNorm(x, weight, bias, { ...shared, eps: 1e-6, spatial: { scale, shift } });
   });
@@ -70,13 +84,20 @@ export function resnet(r: Named, x: Tensor, inChannels: number, outChannels: num
     inChannels === outChannels
       ? x
       : graph.scope(`${prefix}.conv_shortcut`, () =>
-          conv3d(x, graph.weight(`${prefix}.conv_shortcut.weight`, [outChannels, inChannels, 1, 1, 1]), { bias: graph.weight(`${prefix}.conv_shortcut.bias`, [outChannels]) }),
+          conv3d(x, graph.weight(`${prefix}.conv_shortcut.weight`, [outChannels, inChannels, 1, 1, 1]), {
+            bias: graph.weight(`${prefix}.conv_shortcut.bias`, [outChannels]),
+          }),
         );
   return causalConv(part("conv2"), norm(part("norm2"), hidden, outChannels, zq), outChannels, outChannels, { residual: shortcut });
 }
 
 function conv2d({ graph, prefix }: Named, x: Tensor, channels: number, options: Conv3dOptions): Tensor {
-  return graph.scope(prefix, () => conv3d(x, graph.weight(`${prefix}.weight`, [channels, channels, 3, 3]), { bias: graph.weight(`${prefix}.bias`, [channels]), ...options }));
+  return graph.scope(prefix, () =>
+    conv3d(x, graph.weight(`${prefix}.weight`, [channels, channels, 3, 3]), {
+      bias: graph.weight(`${prefix}.bias`, [channels]),
+      ...options,
+    }),
+  );
 }
 
 /** x_BFHWC, pixels → moments [B, F', H', W', 2Z]: mean, then log-variance. */
@@ -86,14 +107,20 @@ export function recordEncoder(r: Recorder, x: Tensor): Tensor {
   let h = causalConv(at(r, "encoder.conv_in"), x, config.in_channels, widths[0]!);
   widths.forEach((width, i) => {
     const block = `encoder.down_blocks.${i}`;
-    for (let j = 0; j < config.layers_per_block; j++) h = resnet(at(r, `${block}.resnets.${j}`), h, j ? width : (widths[i - 1] ?? widths[0]!), width);
+    for (let j = 0; j < config.layers_per_block; j++)
+      h = resnet(at(r, `${block}.resnets.${j}`), h, j ? width : (widths[i - 1] ?? widths[0]!), width);
     if (i === widths.length - 1) return;
     if (i < temporalLevels(config)) h = r.graph.scope(`${block}.downsamplers.0`, () => temporalPool(h));
     h = conv2d(at(r, `${block}.downsamplers.0.conv`), h, width, { stride: [1, 2, 2], pad: [0, 1, 0, 1] });
   });
   const last = widths.at(-1)!;
   for (let j = 0; j < 2; j++) h = resnet(at(r, `encoder.mid_block.resnets.${j}`), h, last, last);
-  return causalConv(at(r, "encoder.conv_out"), norm(at(r, "encoder.norm_out"), h, last, undefined, { eps: 1e-6, activation: "silu" }), last, 2 * config.latent_channels);
+  return causalConv(
+    at(r, "encoder.conv_out"),
+    norm(at(r, "encoder.norm_out"), h, last, undefined, { eps: 1e-6, activation: "silu" }),
+    last,
+    2 * config.latent_channels,
+  );
 }
 
 /** z_BFHWZ → pixels [B, F', H', W', 3]. */
@@ -104,8 +131,10 @@ export function recordDecoder(r: Recorder, z: Tensor): Tensor {
   for (let j = 0; j < 2; j++) h = resnet(at(r, `decoder.mid_block.resnets.${j}`), h, widths[0]!, widths[0]!, z);
   widths.forEach((width, i) => {
     const block = `decoder.up_blocks.${i}`;
-    for (let j = 0; j <= config.layers_per_block; j++) h = resnet(at(r, `${block}.resnets.${j}`), h, j ? width : (widths[i - 1] ?? widths[0]!), width, z);
-    if (i < widths.length - 1) h = conv2d(at(r, `${block}.upsamplers.0.conv`), h, width, { upsample: i < temporalLevels(config) ? "space-time" : "space" });
+    for (let j = 0; j <= config.layers_per_block; j++)
+      h = resnet(at(r, `${block}.resnets.${j}`), h, j ? width : (widths[i - 1] ?? widths[0]!), width, z);
+    if (i < widths.length - 1)
+      h = conv2d(at(r, `${block}.upsamplers.0.conv`), h, width, { upsample: i < temporalLevels(config) ? "space-time" : "space" });
   });
   const last = widths.at(-1)!;
   return causalConv(at(r, "decoder.conv_out"), norm(at(r, "decoder.norm_out"), h, last, z), last, config.out_channels);

@@ -9,7 +9,20 @@ import { Arenas, Program, type RunOptions } from "../../run/program.ts";
 import { WeightStore, type LoadOptions, type WeightProvider } from "../../run/weight-store.ts";
 import { spatialRatio, type VaeConfig } from "./config.ts";
 import { ExactRun, type TilingReport } from "./exact.ts";
-import { cacheInput, cacheOutput, checkVideoShape, decodedFrames, encodedFrames, frameBatches, LATENT_BATCH, SAMPLE_BATCH, vaeGraphs, type DecodedFormat, type FrameBatch, type VideoShape } from "./batches.ts";
+import {
+  cacheInput,
+  cacheOutput,
+  checkVideoShape,
+  decodedFrames,
+  encodedFrames,
+  frameBatches,
+  LATENT_BATCH,
+  SAMPLE_BATCH,
+  vaeGraphs,
+  type DecodedFormat,
+  type FrameBatch,
+  type VideoShape,
+} from "./batches.ts";
 import { LatentPosterior } from "./posterior.ts";
 import { tileAxes, tiled, type HostVideo, type TileAxes, type Tiling } from "./reference-tiling.ts";
 
@@ -53,10 +66,15 @@ function tilingOf(tiling: VaeRunOptions["tiling"]): { exact: number } | { refere
   if (tiling === undefined) return null;
   if (tiling === "exact") return { exact: DEFAULT_TILE_BYTES };
   if (tiling === "reference") return { reference: {} };
-  if (typeof tiling !== "object" || tiling === null || ("mode" in tiling && tiling.mode !== "exact")) throw new CogwheelError("vae", `tiling must be "exact", "reference", { mode: "exact", budgetBytes } or the arguments of enable_tiling, got ${JSON.stringify(tiling)}`);
+  if (typeof tiling !== "object" || tiling === null || ("mode" in tiling && tiling.mode !== "exact"))
+    throw new CogwheelError(
+      "vae",
+      `tiling must be "exact", "reference", { mode: "exact", budgetBytes } or the arguments of enable_tiling, got ${JSON.stringify(tiling)}`,
+    );
   if (!("mode" in tiling)) return { reference: tiling };
   const { budgetBytes = DEFAULT_TILE_BYTES } = tiling;
-  if (!(budgetBytes > 0)) throw new CogwheelError("vae", `budgetBytes must be above 0, got ${budgetBytes}; the default is ${DEFAULT_TILE_BYTES}`);
+  if (!(budgetBytes > 0))
+    throw new CogwheelError("vae", `budgetBytes must be above 0, got ${budgetBytes}; the default is ${DEFAULT_TILE_BYTES}`);
   return { exact: budgetBytes };
 }
 
@@ -108,29 +126,51 @@ export class CausalVae implements Disposable {
    * Latents [B, Z, T, H, W], already divided by the scaling factor → frames [B, 3, T', 8H, 8W] in about −1…1, or nothing when
    * `onFrames` takes them.
    */
-  async decode(latents: Float32Array, shape: VideoShape, options: DecodeOptions = {}): Promise<{ data: Float32Array; shape: readonly number[] }> {
+  async decode(
+    latents: Float32Array,
+    shape: VideoShape,
+    options: DecodeOptions = {},
+  ): Promise<{ data: Float32Array; shape: readonly number[] }> {
     const { config } = this;
     const { onFrames, onDevice, format = onDevice ? "rgba" : "sample", tiling, onTiling, ...run } = options;
     const { batch } = shape;
     this.#check("decode", latents, shape, config.latent_channels);
-    if (onDevice && (onFrames || tiling || format !== "rgba")) throw new CogwheelError("vae", `frames stay on the device as rgba, without onFrames and without tiling, got ${onFrames ? "onFrames" : tiling ? "tiling" : format}; leave it out`);
-    if (format !== "sample" && !onFrames && !onDevice) throw new CogwheelError("vae", `frames of format ${format} are delivered to onFrames, got none; pass it or take format "sample"`);
+    if (onDevice && (onFrames || tiling || format !== "rgba"))
+      throw new CogwheelError(
+        "vae",
+        `frames stay on the device as rgba, without onFrames and without tiling, got ${onFrames ? "onFrames" : tiling ? "tiling" : format}; leave it out`,
+      );
+    if (format !== "sample" && !onFrames && !onDevice)
+      throw new CogwheelError("vae", `frames of format ${format} are delivered to onFrames, got none; pass it or take format "sample"`);
     using _busy = this.#begin();
     const how = tilingOf(tiling);
     const axes = how && "reference" in how ? tileAxes(config, "decode", shape, how.reference) : null;
     if (axes) {
       if (onFrames) throw new CogwheelError("vae", "tiles are blended when all are there, got onFrames; decode to a sample without it");
       const video = await tileWork({ data: latents, rows: batch * config.latent_channels, ...shape }, axes, run, async (tile, options) => {
-        const { data, shape: [, , frames, height, width] } = await this.#decode(tile.data, { batch, frames: tile.frames, height: tile.height, width: tile.width }, options, null);
+        const {
+          data,
+          shape: [, , frames, height, width],
+        } = await this.#decode(tile.data, { batch, frames: tile.frames, height: tile.height, width: tile.width }, options, null);
         return { data, rows: batch * config.out_channels, frames: frames!, height: height!, width: width! };
       });
       return { data: video.data, shape: [batch, config.out_channels, video.frames, video.height, video.width] };
     }
-    return await this.#decode(latents, shape, { ...run, format, ...(onFrames ? { onFrames } : {}), ...(onDevice ? { onDevice } : {}), ...(onTiling ? { onTiling } : {}) }, how && "exact" in how ? how.exact : null);
+    return await this.#decode(
+      latents,
+      shape,
+      { ...run, format, ...(onFrames ? { onFrames } : {}), ...(onDevice ? { onDevice } : {}), ...(onTiling ? { onTiling } : {}) },
+      how && "exact" in how ? how.exact : null,
+    );
   }
 
   /** All of a picture, at once or part by part. */
-  async #decode(latents: Float32Array, shape: VideoShape, options: Omit<DecodeOptions, "tiling">, exact: number | null): Promise<{ data: Float32Array; shape: readonly number[] }> {
+  async #decode(
+    latents: Float32Array,
+    shape: VideoShape,
+    options: Omit<DecodeOptions, "tiling">,
+    exact: number | null,
+  ): Promise<{ data: Float32Array; shape: readonly number[] }> {
     const { config } = this;
     const { onFrames, onDevice, format = "sample", onTiling, ...run } = options;
     const { batch } = shape;
@@ -141,20 +181,33 @@ export class CausalVae implements Disposable {
     const whole = onFrames || onDevice ? new Float32Array(0) : new Float32Array(batch * config.out_channels * total * height * width);
     let start = 0;
     let delivering: Promise<void> | undefined;
-    await this.#batches("decode", latents, shape, { ...run, format, exact, onDevice: onDevice !== undefined, ...(onTiling ? { onTiling } : {}) }, async (bytes, y) => {
-      const frames = y.shape[format === "sample" ? 2 : 1]!;
-      if (onDevice) {
-        onDevice({ start, frames, height, width, buffer: bytes as GPUBuffer });
+    await this.#batches(
+      "decode",
+      latents,
+      shape,
+      { ...run, format, exact, onDevice: onDevice !== undefined, ...(onTiling ? { onTiling } : {}) },
+      async (bytes, y) => {
+        const frames = y.shape[format === "sample" ? 2 : 1]!;
+        if (onDevice) {
+          onDevice({ start, frames, height, width, buffer: bytes as GPUBuffer });
+          start += frames;
+          return;
+        }
+        if (onFrames) {
+          await delivering;
+          delivering = (async () =>
+            onFrames({
+              start,
+              frames,
+              height,
+              width,
+              data: format === "rgba" ? new Uint8Array(bytes as ArrayBuffer) : new Float32Array(bytes as ArrayBuffer),
+            }))();
+          delivering.catch(() => undefined);
+        } else placeFrames(new Float32Array(bytes as ArrayBuffer), frames, whole, start, total, height * width);
         start += frames;
-        return;
-      }
-      if (onFrames) {
-        await delivering;
-        delivering = (async () => onFrames({ start, frames, height, width, data: format === "rgba" ? new Uint8Array(bytes as ArrayBuffer) : new Float32Array(bytes as ArrayBuffer) }))();
-        delivering.catch(() => undefined);
-      } else placeFrames(new Float32Array(bytes as ArrayBuffer), frames, whole, start, total, height * width);
-      start += frames;
-    });
+      },
+    );
     await delivering;
     return { data: whole, shape: [batch, config.out_channels, total, height, width] };
   }
@@ -169,7 +222,9 @@ export class CausalVae implements Disposable {
     const axes = how && "reference" in how ? tileAxes(config, "encode", shape, how.reference) : null;
     const { batch } = shape;
     const moments = axes
-      ? await tileWork({ data: video, rows: batch * config.in_channels, ...shape }, axes, run, (tile, options) => this.#moments(tile.data, { batch, frames: tile.frames, height: tile.height, width: tile.width }, options, null))
+      ? await tileWork({ data: video, rows: batch * config.in_channels, ...shape }, axes, run, (tile, options) =>
+          this.#moments(tile.data, { batch, frames: tile.frames, height: tile.height, width: tile.width }, options, null),
+        )
       : await this.#moments(video, shape, run, how && "exact" in how ? how.exact : null);
     return LatentPosterior.fromMoments(moments.data, [batch, 2 * config.latent_channels, moments.frames, moments.height, moments.width]);
   }
@@ -178,7 +233,11 @@ export class CausalVae implements Disposable {
     const { config } = this;
     const frames = frameBatches(shape.frames, SAMPLE_BATCH).reduce((n, b) => n + encodedFrames(config, b.frames), 0);
     const ratio = spatialRatio(config);
-    const [rows, height, width] = [shape.batch * 2 * config.latent_channels, Math.floor(shape.height / ratio), Math.floor(shape.width / ratio)]; // a tile at the border may be cut anywhere
+    const [rows, height, width] = [
+      shape.batch * 2 * config.latent_channels,
+      Math.floor(shape.height / ratio),
+      Math.floor(shape.width / ratio),
+    ]; // a tile at the border may be cut anywhere
     const data = new Float32Array(rows * frames * height * width);
     let start = 0;
     await this.#batches("encode", video, shape, { ...options, format: "sample", exact }, async (bytes, y) => {
@@ -193,9 +252,17 @@ export class CausalVae implements Disposable {
   /** A run has its memory to itself. */
   #begin(): Disposable {
     this.#assertAlive();
-    if (this.#busy) throw new CogwheelError("vae", "a CausalVae runs one video at a time, got a second one while the first is running; await it, or create another");
+    if (this.#busy)
+      throw new CogwheelError(
+        "vae",
+        "a CausalVae runs one video at a time, got a second one while the first is running; await it, or create another",
+      );
     this.#busy = true;
-    return { [Symbol.dispose]: () => { this.#busy = false; } };
+    return {
+      [Symbol.dispose]: () => {
+        this.#busy = false;
+      },
+    };
   }
 
   #assertAlive(): void {
@@ -207,7 +274,8 @@ export class CausalVae implements Disposable {
     checkVideoShape(this.config, part, shape);
     const sizes = [shape.batch, channels, shape.frames, shape.height, shape.width];
     const expected = sizes.reduce((a, b) => a * b);
-    if (data.length !== expected) throw new CogwheelError("vae", `${part} takes [${sizes.join(", ")}] = ${expected} values, got ${data.length}; check the size`);
+    if (data.length !== expected)
+      throw new CogwheelError("vae", `${part} takes [${sizes.join(", ")}] = ${expected} values, got ${data.length}; check the size`);
     expectFloats(data, "vae", part === "encode" ? "the video" : "the latents");
   }
 
@@ -225,7 +293,13 @@ export class CausalVae implements Disposable {
     try {
       for (const [i, plan] of plans.entries()) {
         const onProgress = (done: number, total: number) => load.onProgress?.((i + done / total) / plans.length, 1);
-        const bind = programs[0] ? Object.fromEntries([...plan.graph.inputs.keys()].filter((name) => name !== "x").map((name) => [name, programs[0]!.buffer(cacheOutput(name.slice(cacheInput("").length)))])) : {};
+        const bind = programs[0]
+          ? Object.fromEntries(
+              [...plan.graph.inputs.keys()]
+                .filter((name) => name !== "x")
+                .map((name) => [name, programs[0]!.buffer(cacheOutput(name.slice(cacheInput("").length)))]),
+            )
+          : {};
         programs.push(await Program.create(this.gpu, plan, this.weights, { ...load, onProgress, bind, arenas }));
       }
     } catch (error) {
@@ -241,13 +315,23 @@ export class CausalVae implements Disposable {
   }
 
   /** Frame batch after frame batch: `collect` gets each one's output, as bytes (or as the buffer they lie in) and as the tensor they are. */
-  async #batches(part: "encode" | "decode", data: Float32Array, shape: VideoShape, options: Omit<VaeRunOptions, "tiling"> & { format: DecodedFormat; exact: number | null; onDevice?: boolean }, collect: (bytes: ArrayBuffer | GPUBuffer, y: Tensor) => Promise<void>): Promise<void> {
+  async #batches(
+    part: "encode" | "decode",
+    data: Float32Array,
+    shape: VideoShape,
+    options: Omit<VaeRunOptions, "tiling"> & { format: DecodedFormat; exact: number | null; onDevice?: boolean },
+    collect: (bytes: ArrayBuffer | GPUBuffer, y: Tensor) => Promise<void>,
+  ): Promise<void> {
     const { config } = this;
     const { batch, frames, height, width } = shape;
     const { format, exact, onDevice, onProgress, onTiling, ...rest } = options;
     const run = { ...rest, checkFinite: rest.checkFinite || (format === "sample" ? false : becomesPixels) };
     const channels = part === "encode" ? config.in_channels : config.latent_channels;
-    let one: (x: Float32Array, index: number, onProgress: { onProgress?: (share: number) => void }) => Promise<{ bytes: ArrayBuffer | GPUBuffer; y: Tensor }>;
+    let one: (
+      x: Float32Array,
+      index: number,
+      onProgress: { onProgress?: (share: number) => void },
+    ) => Promise<{ bytes: ArrayBuffer | GPUBuffer; y: Tensor }>;
     let report = (): void => undefined;
     if (exact === null) {
       const { programs } = await this.#session(part, shape, format, signalOf(options));
@@ -271,7 +355,13 @@ export class CausalVae implements Disposable {
       const x = takeFrames(data, { start, frames: count }, frames, height * width, batch * channels);
       const { bytes, y } = await one(x, index, onProgress ? { onProgress: (share) => onProgress((done + share * count) / frames) } : {});
       done += count;
-      if (format === "sample") expectFinite(new Float32Array(bytes as ArrayBuffer), "vae", part === "encode" ? "what the encoder makes of the frames" : "decoded frames", CHECK_FINITE);
+      if (format === "sample")
+        expectFinite(
+          new Float32Array(bytes as ArrayBuffer),
+          "vae",
+          part === "encode" ? "what the encoder makes of the frames" : "decoded frames",
+          CHECK_FINITE,
+        );
       await collect(bytes, y);
     }
     report();
@@ -296,7 +386,12 @@ export class CausalVae implements Disposable {
 const signalOf = ({ signal }: { signal?: AbortSignal }): LoadOptions => (signal ? { signal } : {});
 
 /** Tiles one after another, their progress as that of the whole. */
-function tileWork(video: HostVideo, axes: TileAxes, { onProgress, ...run }: VaeRunOptions, work: (tile: HostVideo, options: VaeRunOptions) => Promise<HostVideo>): Promise<HostVideo> {
+function tileWork(
+  video: HostVideo,
+  axes: TileAxes,
+  { onProgress, ...run }: VaeRunOptions,
+  work: (tile: HostVideo, options: VaeRunOptions) => Promise<HostVideo>,
+): Promise<HostVideo> {
   return tiled(video, axes, async (tile, done) => {
     run.signal?.throwIfAborted();
     onProgress?.(done);
@@ -308,11 +403,16 @@ function tileWork(video: HostVideo, axes: TileAxes, { onProgress, ...run }: VaeR
 function takeFrames(data: Float32Array, part: FrameBatch, frames: number, plane: number, rows: number): Float32Array {
   if (part.frames === frames) return data;
   const out = new Float32Array(rows * part.frames * plane);
-  for (let row = 0; row < rows; row++) out.set(data.subarray((row * frames + part.start) * plane, (row * frames + part.start + part.frames) * plane), row * part.frames * plane);
+  for (let row = 0; row < rows; row++)
+    out.set(
+      data.subarray((row * frames + part.start) * plane, (row * frames + part.start + part.frames) * plane),
+      row * part.frames * plane,
+    );
   return out;
 }
 
 /** Puts [rows, frames, plane] where it belongs in [rows, total, plane]. */
 function placeFrames(data: Float32Array, frames: number, into: Float32Array, start: number, total: number, plane: number): void {
-  for (let row = 0; row < data.length / (frames * plane); row++) into.set(data.subarray(row * frames * plane, (row + 1) * frames * plane), (row * total + start) * plane);
+  for (let row = 0; row < data.length / (frames * plane); row++)
+    into.set(data.subarray(row * frames * plane, (row + 1) * frames * plane), (row * total + start) * plane);
 }

@@ -26,7 +26,11 @@ export class LatentPosterior {
 
   /** mean + standard deviation · noise; `noise` is a standard normal draw of the mean's shape. */
   sample(noise: Float32Array): Float32Array {
-    if (noise.length !== this.mean.length) throw new CogwheelError("vae", `the noise must have the latents' ${this.mean.length} values [${this.shape.join(", ")}], got ${noise.length}; draw it for this shape`);
+    if (noise.length !== this.mean.length)
+      throw new CogwheelError(
+        "vae",
+        `the noise must have the latents' ${this.mean.length} values [${this.shape.join(", ")}], got ${noise.length}; draw it for this shape`,
+      );
     return this.mean.map((mean, i) => mean + Math.exp(0.5 * this.logvar[i]!) * noise[i]!);
   }
 

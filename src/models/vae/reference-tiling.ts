@@ -45,9 +45,17 @@ export function tileAxes(config: VaeConfig, part: "encode" | "decode", shape: Vi
     const overlap = tiling[`tile_overlap_factor_${name}`] ?? overlapDefault;
     const latent = Math.floor(sample / spatialRatio(config));
     const [inner, outer] = part === "encode" ? [sample, latent] : [latent, sample];
-    const found = { size: inner, step: Math.floor(inner * (1 - overlap)), blend: Math.floor(outer * overlap), keep: outer - Math.floor(outer * overlap) };
+    const found = {
+      size: inner,
+      step: Math.floor(inner * (1 - overlap)),
+      blend: Math.floor(outer * overlap),
+      keep: outer - Math.floor(outer * overlap),
+    };
     if (!(sample > 0 && overlap >= 0 && overlap < 1 && latent > 0 && found.step > 0)) {
-      throw new CogwheelError("vae", `tiles must be at least ${spatialRatio(config)} pixels and overlap by less than all, got tile_sample_min_${name} ${sample} and tile_overlap_factor_${name} ${overlap}`);
+      throw new CogwheelError(
+        "vae",
+        `tiles must be at least ${spatialRatio(config)} pixels and overlap by less than all, got tile_sample_min_${name} ${sample} and tile_overlap_factor_${name} ${overlap}`,
+      );
     }
     return found;
   };
@@ -57,41 +65,65 @@ export function tileAxes(config: VaeConfig, part: "encode" | "decode", shape: Vi
 }
 
 /** Runs `work` on every tile of `video`, tiles of one size after another, and blends what comes out. */
-export async function tiled(video: HostVideo, { rows, columns }: TileAxes, work: (tile: HostVideo, done: number) => Promise<HostVideo>): Promise<HostVideo> {
+export async function tiled(
+  video: HostVideo,
+  { rows, columns }: TileAxes,
+  work: (tile: HostVideo, done: number) => Promise<HostVideo>,
+): Promise<HostVideo> {
   const starts = (length: number, step: number) => Array.from({ length: Math.ceil(length / step) }, (_, i) => i * step);
   const [tops, lefts] = [starts(video.height, rows.step), starts(video.width, columns.step)];
-  const cells = tops.flatMap((top, i) => lefts.map((left, j) => ({ i, j, top, left, height: Math.min(rows.size, video.height - top), width: Math.min(columns.size, video.width - left) })));
+  const cells = tops.flatMap((top, i) =>
+    lefts.map((left, j) => ({
+      i,
+      j,
+      top,
+      left,
+      height: Math.min(rows.size, video.height - top),
+      width: Math.min(columns.size, video.width - left),
+    })),
+  );
   const grid: HostVideo[][] = tops.map(() => []);
   // Programs are kept for one size at a time.
   const ordered = [...cells].sort((a, b) => b.height - a.height || b.width - a.width);
-  for (const [n, cell] of ordered.entries()) grid[cell.i]![cell.j] = await work(crop(video, cell.top, cell.left, cell.height, cell.width), n / ordered.length);
+  for (const [n, cell] of ordered.entries())
+    grid[cell.i]![cell.j] = await work(crop(video, cell.top, cell.left, cell.height, cell.width), n / ordered.length);
 
-  for (const [i, row] of grid.entries()) for (const [j, tile] of row.entries()) {
-    if (i > 0) blend(grid[i - 1]![j]!, tile, rows.blend, "height");
-    if (j > 0) blend(row[j - 1]!, tile, columns.blend, "width");
-  }
+  for (const [i, row] of grid.entries())
+    for (const [j, tile] of row.entries()) {
+      if (i > 0) blend(grid[i - 1]![j]!, tile, rows.blend, "height");
+      if (j > 0) blend(row[j - 1]!, tile, columns.blend, "width");
+    }
   const heights = grid.map((row) => Math.min(rows.keep, row[0]!.height));
   const widths = grid[0]!.map((tile) => Math.min(columns.keep, tile.width));
   const sum = (list: readonly number[]) => list.reduce((a, b) => a + b, 0);
   const { rows: planes, frames } = grid[0]![0]!;
-  const whole: HostVideo = { data: new Float32Array(planes * frames * sum(heights) * sum(widths)), rows: planes, frames, height: sum(heights), width: sum(widths) };
-  for (const [i, row] of grid.entries()) for (const [j, tile] of row.entries()) {
-    const [top, left] = [sum(heights.slice(0, i)), sum(widths.slice(0, j))];
-    for (let p = 0; p < planes * frames; p++) for (let h = 0; h < heights[i]!; h++) {
-      const from = (p * tile.height + h) * tile.width;
-      whole.data.set(tile.data.subarray(from, from + widths[j]!), (p * whole.height + top + h) * whole.width + left);
+  const whole: HostVideo = {
+    data: new Float32Array(planes * frames * sum(heights) * sum(widths)),
+    rows: planes,
+    frames,
+    height: sum(heights),
+    width: sum(widths),
+  };
+  for (const [i, row] of grid.entries())
+    for (const [j, tile] of row.entries()) {
+      const [top, left] = [sum(heights.slice(0, i)), sum(widths.slice(0, j))];
+      for (let p = 0; p < planes * frames; p++)
+        for (let h = 0; h < heights[i]!; h++) {
+          const from = (p * tile.height + h) * tile.width;
+          whole.data.set(tile.data.subarray(from, from + widths[j]!), (p * whole.height + top + h) * whole.width + left);
+        }
     }
-  }
   return whole;
 }
 
 function crop(video: HostVideo, top: number, left: number, height: number, width: number): HostVideo {
   const planes = video.rows * video.frames;
   const data = new Float32Array(planes * height * width);
-  for (let p = 0; p < planes; p++) for (let h = 0; h < height; h++) {
-    const from = (p * video.height + top + h) * video.width + left;
-    data.set(video.data.subarray(from, from + width), (p * height + h) * width);
-  }
+  for (let p = 0; p < planes; p++)
+    for (let h = 0; h < height; h++) {
+      const from = (p * video.height + top + h) * video.width + left;
+      data.set(video.data.subarray(from, from + width), (p * height + h) * width);
+    }
   return { ...video, data, height, width };
 }
 
@@ -99,9 +131,12 @@ function crop(video: HostVideo, top: number, left: number, height: number, width
 function blend(before: HostVideo, tile: HostVideo, extent: number, axis: "height" | "width"): void {
   const n = Math.min(before[axis], tile[axis], extent);
   const across = axis === "height" ? tile.width : tile.height;
-  for (let p = 0; p < tile.rows * tile.frames; p++) for (let i = 0; i < n; i++) for (let k = 0; k < across; k++) {
-    const at = (video: HostVideo, along: number) => (axis === "height" ? (p * video.height + along) * video.width + k : (p * video.height + k) * video.width + along);
-    const to = at(tile, i);
-    tile.data[to] = before.data[at(before, before[axis] - n + i)]! * (1 - i / n) + tile.data[to]! * (i / n);
-  }
+  for (let p = 0; p < tile.rows * tile.frames; p++)
+    for (let i = 0; i < n; i++)
+      for (let k = 0; k < across; k++) {
+        const at = (video: HostVideo, along: number) =>
+          axis === "height" ? (p * video.height + along) * video.width + k : (p * video.height + k) * video.width + along;
+        const to = at(tile, i);
+        tile.data[to] = before.data[at(before, before[axis] - n + i)]! * (1 - i / n) + tile.data[to]! * (i / n);
+      }
 }

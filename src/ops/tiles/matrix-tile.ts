@@ -34,12 +34,22 @@ export function matrixTiles(caps: Capabilities, m: number, n: number, k: number,
   for (const shape of caps.subgroupMatrices) {
     const BK = [32, 16, 8].find((size) => size % shape.k === 0 && k % size === 0);
     if (BK === undefined || 4 * SUBGROUP > caps.maxWorkgroupInvocations) continue;
-    for (const [SM, SN] of [[4, 4], [2, 4], [2, 2], [1, 1]] as const) {
+    for (const [SM, SN] of [
+      [4, 4],
+      [2, 4],
+      [2, 2],
+      [1, 1],
+    ] as const) {
       const [bm, bn] = [2 * SM * shape.m, 2 * SN * shape.n];
       const bytes = 16 * Math.max((bm + bn) * (BK / 8 + 1 - ((BK / 8) % 2)), 4 * shape.m * ((SN * shape.n) / 4 + 1)) + bm * rowBytes;
       const enough = Math.ceil(m / bm) * Math.ceil(n / bn) >= 64 || (SM === 1 && SN === 1);
       if (bytes > caps.maxWorkgroupBytes) continue;
-      const variant: MatrixVariant = { name: "subgroup_matrix", bm, bn, consts: { MM: shape.m, NN: shape.n, KK: shape.k, SUBGROUP, SGX: 2, SGY: 2, SM, SN, BK } };
+      const variant: MatrixVariant = {
+        name: "subgroup_matrix",
+        bm,
+        bn,
+        consts: { MM: shape.m, NN: shape.n, KK: shape.k, SUBGROUP, SGX: 2, SGY: 2, SM, SN, BK },
+      };
       all.push(variant);
       if (enough) first ??= variant;
     }

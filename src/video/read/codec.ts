@@ -44,7 +44,11 @@ export async function openCodec(name: CodecName): Promise<PictureDecoder> {
     module = await compiled.get(name)!;
   } catch (error) {
     compiled.delete(name);
-    throw new CogwheelError("video", `the decoder of ${name} must be a WebAssembly module that can be compiled, got ${(error as Error).message}; on a page, its Content-Security-Policy must allow 'wasm-unsafe-eval'`, { cause: error });
+    throw new CogwheelError(
+      "video",
+      `the decoder of ${name} must be a WebAssembly module that can be compiled, got ${(error as Error).message}; on a page, its Content-Security-Policy must allow 'wasm-unsafe-eval'`,
+      { cause: error },
+    );
   }
   let said: string[] = [];
   const factory = await FACTORIES[name]();

@@ -10,7 +10,8 @@ const LONG = 4;
  * there is none, or none that can be read.
  */
 export function orientationOf(exif: Uint8Array | undefined, xmp?: Uint8Array): Orientation {
-  const value = (exif && tagOf(exif)) ?? (xmp && Number(/tiff:Orientation(?:="|>)([0-9])/.exec(new TextDecoder("latin1").decode(xmp))?.[1]));
+  const value =
+    (exif && tagOf(exif)) ?? (xmp && Number(/tiff:Orientation(?:="|>)([0-9])/.exec(new TextDecoder("latin1").decode(xmp))?.[1]));
   return value !== undefined && value >= 1 && value <= 8 ? (value as Orientation) : 1;
 }
 

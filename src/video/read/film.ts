@@ -3,7 +3,20 @@
  * square pixels. mediabunny takes the container apart, WebCodecs decode; what neither of them tells is read here (mp4-boxes.ts, mkv-elements.ts, stream.ts).
  */
 import { installWebCodecs } from "#platform";
-import { BufferSource, EncodedPacketSink, Input, type InputVideoTrack, Logging, LogLevel, MATROSKA, MP4, QTFF, type VideoSample, VideoSampleSink, WEBM } from "mediabunny";
+import {
+  BufferSource,
+  EncodedPacketSink,
+  Input,
+  type InputVideoTrack,
+  Logging,
+  LogLevel,
+  MATROSKA,
+  MP4,
+  QTFF,
+  type VideoSample,
+  VideoSampleSink,
+  WEBM,
+} from "mediabunny";
 import { CogwheelError } from "../../base/errors.ts";
 import { matrixFor } from "../color.ts";
 import { fitFrame } from "../fit.ts";
@@ -34,7 +47,11 @@ export const readFilm: Reader = async function* (bytes, context) {
     yield* film.edits ? editedFrames(film, context) : allFrames(film, context);
   } catch (error) {
     if (error instanceof CogwheelError) throw error;
-    throw new CogwheelError("video", `${context.name} must be a whole MP4, WebM, MOV or MKV, got ${(error as Error).message}; download or copy it again, or convert it to H.264 (ffmpeg -i FILE -c:v libx264 -crf 12 film.mp4)`, { cause: error });
+    throw new CogwheelError(
+      "video",
+      `${context.name} must be a whole MP4, WebM, MOV or MKV, got ${(error as Error).message}; download or copy it again, or convert it to H.264 (ffmpeg -i FILE -c:v libx264 -crf 12 film.mp4)`,
+      { cause: error },
+    );
   } finally {
     Logging.level = level;
   }
@@ -66,8 +83,15 @@ async function open(input: Input, bytes: Uint8Array, context: ReadContext, codec
   const matroska = format === MATROSKA || format === WEBM;
   const index = matroska ? undefined : mp4Track(bytes, track.id);
   const called = codecName(codec, await track.getInternalCodecId(), index?.objectType);
-  if (!codec || !config || !(await VideoDecoder.isConfigSupported(codecs === "package" ? { ...config, codec: anyLevel(config.codec) } : config)).supported) {
-    throw new CogwheelError("video", `${name} must be in a codec that can be decoded here, got ${called}; convert it to H.264 (ffmpeg -i FILE -c:v libx264 -crf 12 film.mp4)`);
+  if (
+    !codec ||
+    !config ||
+    !(await VideoDecoder.isConfigSupported(codecs === "package" ? { ...config, codec: anyLevel(config.codec) } : config)).supported
+  ) {
+    throw new CogwheelError(
+      "video",
+      `${name} must be in a codec that can be decoded here, got ${called}; convert it to H.264 (ffmpeg -i FILE -c:v libx264 -crf 12 film.mp4)`,
+    );
   }
   const [width, height] = [await track.getCodedWidth(), await track.getCodedHeight()];
   refuseBeyondPixels(context, width, height);
@@ -75,17 +99,27 @@ async function open(input: Input, bytes: Uint8Array, context: ReadContext, codec
   const edits = index && !index.fragmented ? index.edits : undefined;
   // What an edit list leaves of the samples is counted as it comes.
   if (index && !edits) refuseBeyondFrames(context, width, height, index.samples);
-  if (edits && edits.length > MOST_EDITS) throw new CogwheelError("video", `${name} must have at most ${MOST_EDITS} edits, got ${edits.length}; the file is damaged, or convert it to H.264 (ffmpeg -i FILE -c:v libx264 -crf 12 film.mp4)`);
+  if (edits && edits.length > MOST_EDITS)
+    throw new CogwheelError(
+      "video",
+      `${name} must have at most ${MOST_EDITS} edits, got ${edits.length}; the file is damaged, or convert it to H.264 (ffmpeg -i FILE -c:v libx264 -crf 12 film.mp4)`,
+    );
   context.progress();
 
   const packet = await new EncodedPacketSink(track).getFirstKeyPacket();
-  if (!packet) throw new CogwheelError("video", `${name} must hold at least one picture, got none in ${bytes.length} bytes; the file was cut off: download or copy it again`);
+  if (!packet)
+    throw new CogwheelError(
+      "video",
+      `${name} must hold at least one picture, got none in ${bytes.length} bytes; the file was cut off: download or copy it again`,
+    );
   const stream = streamFormat(codec, config.description as Uint8Array | undefined, packet.data);
   const grey = stream?.across === 0;
   const colors = colorsOf(name, width, height, stream, container);
   const transfer = stream?.transfer ?? container?.color?.transfer;
   if (transfer === 16 || transfer === 18) {
-    context.warn(`${name} is HDR (${transfer === 16 ? "PQ" : "HLG"}): its values are taken as they are stored, without tone mapping, and will look flat; convert it to SDR first if that is not wanted`);
+    context.warn(
+      `${name} is HDR (${transfer === 16 ? "PQ" : "HLG"}): its values are taken as they are stored, without tone mapping, and will look flat; convert it to SDR first if that is not wanted`,
+    );
   }
   const aspect = container?.aspect ?? stream?.aspect ?? { num: 1, den: 1 };
   const pose = matroska && container && "pose" in container ? container.pose : undefined;
@@ -97,23 +131,47 @@ async function open(input: Input, bytes: Uint8Array, context: ReadContext, codec
     stream,
     codecs,
     codec,
-    picture: new PictureReader({ ...colors, grey }, codecs === "package" ? { columns: stream?.half?.column ? 1 : 0, rows: stream?.half?.row ? 1 : 0 } : { columns: 0, rows: 0 }, container?.aperture),
+    picture: new PictureReader(
+      { ...colors, grey },
+      codecs === "package" ? { columns: stream?.half?.column ? 1 : 0, rows: stream?.half?.row ? 1 : 0 } : { columns: 0, rows: 0 },
+      container?.aperture,
+    ),
     orientation: pose ? poseOrientation(name, pose) : matrixOrientation(name, await track.getTransformationMatrix()),
     aspect: aspect.num / aspect.den,
   };
 }
 
 /** What the stream says holds over what the container says; where neither does, what players assume. */
-function colorsOf(name: string, width: number, height: number, stream: StreamFormat | undefined, container: { color?: Mp4Track["color"] } | undefined): { matrix: number; fullRange: boolean } {
+function colorsOf(
+  name: string,
+  width: number,
+  height: number,
+  stream: StreamFormat | undefined,
+  container: { color?: Mp4Track["color"] } | undefined,
+): { matrix: number; fullRange: boolean } {
   const said = stream?.matrix ?? container?.color?.matrix ?? MATRIX.unspecified;
   // RGB has no planes of half size.
   const unknown = said === MATRIX.unspecified || (said === MATRIX.rgb && stream?.across !== 1);
   const matrix = !unknown ? said : matrixFor(width, height) === "bt709" ? MATRIX.bt709 : MATRIX.smpte170m;
-  if (!knownMatrix(matrix)) throw new CogwheelError("video", `${name} must have colours of a matrix that is known here, got ${MATRIX_NAMES[matrix] ?? `number ${matrix}`}; convert it to BT.709 (ffmpeg -vf zscale=matrix=709)`);
+  if (!knownMatrix(matrix))
+    throw new CogwheelError(
+      "video",
+      `${name} must have colours of a matrix that is known here, got ${MATRIX_NAMES[matrix] ?? `number ${matrix}`}; convert it to BT.709 (ffmpeg -vf zscale=matrix=709)`,
+    );
   return { matrix, fullRange: stream?.fullRange ?? container?.color?.fullRange ?? false };
 }
 
-const MATRIX_NAMES: Record<number, string> = { 8: "YCgCo", 10: "BT.2020 of constant luminance", 11: "SMPTE 2085", 12: "one derived from the primaries", 13: "one derived from the primaries", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re", 17: "YCgCo-Ro" };
+const MATRIX_NAMES: Record<number, string> = {
+  8: "YCgCo",
+  10: "BT.2020 of constant luminance",
+  11: "SMPTE 2085",
+  12: "one derived from the primaries",
+  13: "one derived from the primaries",
+  14: "ICtCp",
+  15: "IPT-C2",
+  16: "YCgCo-Re",
+  17: "YCgCo-Ro",
+};
 
 /** A matrix for row vectors, a b first: the axes of the stored picture come to lie along (a, b) and (c, d). */
 function matrixOrientation(name: string, m: readonly number[]): Orientation {
@@ -122,7 +180,10 @@ function matrixOrientation(name: string, m: readonly number[]): Orientation {
   const across = Math.abs(b) + Math.abs(c);
   if (upright + across === 0) return 1;
   if (Math.min(upright, across) > 0.02 * Math.max(upright, across)) {
-    throw new CogwheelError("video", `${name} must be turned by quarters, got a matrix of ${[a, b, c, d].map((value) => value.toFixed(2)).join(", ")}; turn it first (ffmpeg does so when it converts)`);
+    throw new CogwheelError(
+      "video",
+      `${name} must be turned by quarters, got a matrix of ${[a, b, c, d].map((value) => value.toFixed(2)).join(", ")}; turn it first (ffmpeg does so when it converts)`,
+    );
   }
   if (upright > across) return a > 0 ? (d < 0 ? 4 : 1) : d < 0 ? 3 : 2;
   return b > 0 ? (c < 0 ? 6 : 5) : c < 0 ? 7 : 8;
@@ -200,8 +261,17 @@ function refuseMistaken({ codecs, codec, stream }: Film, sample: VideoSample, na
   // H.264's grey comes with chroma; its planes of 9 bits and the like do not come at all.
   const same = layout.depth === stream.depth && (grey ? codec === "avc" : layout.across === stream.across && layout.down === stream.down);
   if (same) return;
-  const kind = grey ? "greyscale" : stream.matrix === MATRIX.rgb ? "RGB" : stream.across === 1 && stream.down === 2 ? "4:4:0" : `4:${4 / stream.across}:${stream.down === 2 ? 0 : 4 / stream.across}`;
-  throw new CogwheelError("video", `${name} must be in a format that the decoder for Node gives whole, got ${kind} of ${stream.depth} bits in ${codecName(codec, null)}; convert it to 4:2:0 or 4:4:4 (ffmpeg -pix_fmt yuv444p -c:v libx264 -crf 12 film.mp4)`);
+  const kind = grey
+    ? "greyscale"
+    : stream.matrix === MATRIX.rgb
+      ? "RGB"
+      : stream.across === 1 && stream.down === 2
+        ? "4:4:0"
+        : `4:${4 / stream.across}:${stream.down === 2 ? 0 : 4 / stream.across}`;
+  throw new CogwheelError(
+    "video",
+    `${name} must be in a format that the decoder for Node gives whole, got ${kind} of ${stream.depth} bits in ${codecName(codec, null)}; convert it to 4:2:0 or 4:4:4 (ffmpeg -pix_fmt yuv444p -c:v libx264 -crf 12 film.mp4)`,
+  );
 }
 
 /** Says how many frames are missing of those that the index promises to show, or, where nothing counts them, of those that are there or were cut off. */
@@ -220,7 +290,10 @@ async function warnOfMissing({ track, index, edits, bytes, codec }: Film, contex
     const tick = index ? Math.round(timestamp * index.timescale) + index.offset : 0;
     promised += edits ? edits.filter(({ from, length }) => from !== undefined && tick >= from && tick < from + length).length : 1;
   }
-  if (count < promised) context.warn(`${context.name} has ${count} of the ${promised} frames that ${indexed ? "its index promises; the file was cut off or is damaged" : "it holds; the file is damaged"}`);
+  if (count < promised)
+    context.warn(
+      `${context.name} has ${count} of the ${promised} frames that ${indexed ? "its index promises; the file was cut off or is damaged" : "it holds; the file is damaged"}`,
+    );
 }
 
 /** Packets that no player shows, by their numbers: pictures of VP8 that are only referred to, those of H.264 and HEVC that need what was cut off in front. */

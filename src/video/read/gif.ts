@@ -45,7 +45,11 @@ export const readGif: Reader = async function* (bytes, context) {
     if (frame.disposal === 3) canvas.save();
     const indices = decodeLzw(bytes, frame.data, frame.bits, frame.width * frame.height);
     if (indices.length < frame.width * frame.height) {
-      if (index === 0 && indices.length === 0) throw new CogwheelError("video", `${context.name} must be a whole GIF, got no pixels in its first frame; copy or download it again`);
+      if (index === 0 && indices.length === 0)
+        throw new CogwheelError(
+          "video",
+          `${context.name} must be a whole GIF, got no pixels in its first frame; copy or download it again`,
+        );
       short++;
     }
     draw(canvas, frame, indices);
@@ -56,7 +60,10 @@ export const readGif: Reader = async function* (bytes, context) {
     if (frame.disposal === 2) canvas.fill(frame, underneath(frame, gif.background));
     else if (frame.disposal === 3) canvas.restore();
   }
-  if (short > 0) context.warn(`${context.name} is damaged: ${short} of its frames ${short === 1 ? "has" : "have"} fewer pixels than they should; what is missing was left as it was`);
+  if (short > 0)
+    context.warn(
+      `${context.name} is damaged: ${short} of its frames ${short === 1 ? "has" : "have"} fewer pixels than they should; what is missing was left as it was`,
+    );
 };
 
 /** The blocks of the file. */
@@ -128,8 +135,18 @@ function walk(bytes: Uint8Array, context: ReadContext): Gif {
           break;
         }
         const { transparent, disposal, delay } = control ?? NO_CONTROL;
-        gif.frames.push({ ...region, interlaced: (flags & 0x40) !== 0, palette: palette ?? GREYS, transparent, disposal, delay, bits, data: at });
-        if (gif.frames.length > limits.frames && context.maxFrames > limits.frames) refuseBeyondFrames(context, gif.width, gif.height, gif.frames.length);
+        gif.frames.push({
+          ...region,
+          interlaced: (flags & 0x40) !== 0,
+          palette: palette ?? GREYS,
+          transparent,
+          disposal,
+          delay,
+          bits,
+          data: at,
+        });
+        if (gif.frames.length > limits.frames && context.maxFrames > limits.frames)
+          refuseBeyondFrames(context, gif.width, gif.height, gif.frames.length);
         control = undefined;
         at = end;
         progress();
@@ -147,7 +164,10 @@ function walk(bytes: Uint8Array, context: ReadContext): Gif {
     }
   }
   if (gif.frames.length === 0) damaged(ending === undefined ? "no frame" : `no whole frame: ${ending}`);
-  if (ending !== undefined) warn(`${name} is cut short or damaged: ${ending}; its ${gif.frames.length} whole ${gif.frames.length === 1 ? "frame was" : "frames were"} read`);
+  if (ending !== undefined)
+    warn(
+      `${name} is cut short or damaged: ${ending}; its ${gif.frames.length} whole ${gif.frames.length === 1 ? "frame was" : "frames were"} read`,
+    );
   return gif;
 }
 
@@ -187,7 +207,14 @@ function draw(canvas: Canvas, frame: GifFrame, indices: Uint8Array): void {
 
 /** Rows in the order in which they are stored: of an interlaced frame every eighth, the fourths between them, the second ones, the odd ones. */
 function* rowOrder(height: number, interlaced: boolean): Generator<number> {
-  for (const [first, step] of interlaced ? ([[0, 8], [4, 8], [2, 4], [1, 2]] as const) : ([[0, 1]] as const)) {
+  for (const [first, step] of interlaced
+    ? ([
+        [0, 8],
+        [4, 8],
+        [2, 4],
+        [1, 2],
+      ] as const)
+    : ([[0, 1]] as const)) {
     for (let y = first; y < height; y += step) yield y;
   }
 }

@@ -2,7 +2,11 @@
 import type { ReadContext } from "./reader.ts";
 
 /** Of sRGB, for the white of profiles (D50): how much red, green and blue give to X, Y and Z. */
-const SRGB = [[0.436, 0.2225, 0.0139], [0.3851, 0.7169, 0.0971], [0.1431, 0.0606, 0.7141]] as const;
+const SRGB = [
+  [0.436, 0.2225, 0.0139],
+  [0.3851, 0.7169, 0.0971],
+  [0.1431, 0.0606, 0.7141],
+] as const;
 
 /** Warns where an ICC profile has other primaries than sRGB's. One without primaries, such as of grey, is no reason to. */
 export function warnOfProfile(profile: Uint8Array, { name, warn }: Pick<ReadContext, "name" | "warn">): void {
@@ -11,7 +15,9 @@ export function warnOfProfile(profile: Uint8Array, { name, warn }: Pick<ReadCont
   if (primaries.some((primary) => primary === undefined)) return;
   if (primaries.every((primary, index) => primary!.every((value, axis) => Math.abs(value - SRGB[index]![axis]!) < 0.01))) return;
   const description = textOf(tags.get("desc"));
-  warn(`${name} has colours of another space than sRGB${description ? ` (${description})` : ""}; its values were taken as they are, which makes colours paler. Convert it to sRGB first if they matter`);
+  warn(
+    `${name} has colours of another space than sRGB${description ? ` (${description})` : ""}; its values were taken as they are, which makes colours paler. Convert it to sRGB first if they matter`,
+  );
 }
 
 function tagsOf(profile: Uint8Array): Map<string, Uint8Array> {
@@ -20,7 +26,10 @@ function tagsOf(profile: Uint8Array): Map<string, Uint8Array> {
   const view = new DataView(profile.buffer, profile.byteOffset, profile.length);
   const count = Math.min(view.getUint32(128), 100);
   for (let index = 0, at = 132; index < count && at + 12 <= profile.length; index++, at += 12) {
-    tags.set(String.fromCharCode(...profile.subarray(at, at + 4)), profile.subarray(view.getUint32(at + 4), view.getUint32(at + 4) + view.getUint32(at + 8)));
+    tags.set(
+      String.fromCharCode(...profile.subarray(at, at + 4)),
+      profile.subarray(view.getUint32(at + 4), view.getUint32(at + 4) + view.getUint32(at + 8)),
+    );
   }
   return tags;
 }

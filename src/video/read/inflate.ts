@@ -30,7 +30,11 @@ export function inflateAtMost(part: Uint8Array, most: number): Uint8Array | unde
   const out: Uint8Array[] = [];
   let length = 0;
   try {
-    inflate([part], (bytes) => (out.push(bytes), (length += bytes.length) <= most), () => {});
+    inflate(
+      [part],
+      (bytes) => (out.push(bytes), (length += bytes.length) <= most),
+      () => {},
+    );
   } catch {
     return undefined;
   }

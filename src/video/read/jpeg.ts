@@ -25,7 +25,10 @@ export const readJpeg: Reader = async function* (bytes, context) {
   const jpeg = walk(bytes, context);
   const { width, height, scans, orientation } = jpeg;
   if (scans * width * height > MOST_WORK) {
-    throw new CogwheelError("video", `${name} must have at most ${Math.max(1, Math.floor(MOST_WORK / (width * height)))} scans at ${width}×${height}, got ${scans}; save it again as a plain JPEG or PNG`);
+    throw new CogwheelError(
+      "video",
+      `${name} must have at most ${Math.max(1, Math.floor(MOST_WORK / (width * height)))} scans at ${width}×${height}, got ${scans}; save it again as a plain JPEG or PNG`,
+    );
   }
   refuseBeyondFrames(context, width, height, 1);
   if (jpeg.profile) warnOfProfile(jpeg.profile, context);
@@ -36,16 +39,35 @@ export const readJpeg: Reader = async function* (bytes, context) {
     decoded = codec.decode(bytes);
     progress();
   } catch (error) {
-    throw new CogwheelError("video", `${name} must be a whole JPEG, got "${(error as Error).message}" from its decoder; save it again as JPEG or PNG`, { cause: error });
+    throw new CogwheelError(
+      "video",
+      `${name} must be a whole JPEG, got "${(error as Error).message}" from its decoder; save it again as JPEG or PNG`,
+      { cause: error },
+    );
   }
-  if (decoded.width !== width || decoded.height !== height) throw new CogwheelError("video", `${name} must be a JPEG with one size, got ${width}×${height} and ${decoded.width}×${decoded.height}; save it again as JPEG or PNG`);
+  if (decoded.width !== width || decoded.height !== height)
+    throw new CogwheelError(
+      "video",
+      `${name} must be a JPEG with one size, got ${width}×${height} and ${decoded.width}×${decoded.height}; save it again as JPEG or PNG`,
+    );
   if (decoded.complaints.length > 0) warn(`${name} is damaged (${decoded.complaints[0]}); parts of the picture may be wrong`);
   yield orient(decoded, orientation);
 };
 
 const PICTURE = "convert it to an RGB JPEG or to PNG";
 /** What the frame header's marker says of the coding, where it is not Huffman-coded DCT. */
-const CODINGS: Record<number, string> = { 0xc3: "lossless", 0xc5: "hierarchical", 0xc6: "hierarchical", 0xc7: "hierarchical, lossless", 0xc9: "arithmetic", 0xca: "arithmetic", 0xcb: "arithmetic, lossless", 0xcd: "arithmetic, hierarchical", 0xce: "arithmetic, hierarchical", 0xcf: "arithmetic, hierarchical, lossless" };
+const CODINGS: Record<number, string> = {
+  0xc3: "lossless",
+  0xc5: "hierarchical",
+  0xc6: "hierarchical",
+  0xc7: "hierarchical, lossless",
+  0xc9: "arithmetic",
+  0xca: "arithmetic",
+  0xcb: "arithmetic, lossless",
+  0xcd: "arithmetic, hierarchical",
+  0xce: "arithmetic, hierarchical",
+  0xcf: "arithmetic, hierarchical, lossless",
+};
 
 /** Walks the markers up to the end of the picture. Whatever comes behind it is not looked at: the film of a motion photo, further pictures. */
 function walk(bytes: Uint8Array, context: ReadContext): Jpeg {
@@ -65,27 +87,39 @@ function walk(bytes: Uint8Array, context: ReadContext): Jpeg {
     const marker = bytes[at + 1]!;
     at += 2;
     if (marker === 0xd9) break;
-    if (at + 2 > bytes.length || at + view.getUint16(at) > bytes.length) return refused("a whole JPEG", "one that ends in the middle of a segment", "copy or download it again");
+    if (at + 2 > bytes.length || at + view.getUint16(at) > bytes.length)
+      return refused("a whole JPEG", "one that ends in the middle of a segment", "copy or download it again");
     const segment = bytes.subarray(at + 2, at + view.getUint16(at));
     if (marker === 0xda) jpeg.scans++;
     else if (marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc && jpeg.width === 0) {
       if (segment.length < 6) return refused("a whole JPEG", "a frame header that is too short", "copy or download it again");
       const [bits, components] = [segment[0]!, segment[5]!];
-      if (CODINGS[marker]) return refused("a JPEG of the usual kind (baseline or progressive, Huffman-coded)", `one with ${CODINGS[marker]} coding`, PICTURE);
+      if (CODINGS[marker])
+        return refused("a JPEG of the usual kind (baseline or progressive, Huffman-coded)", `one with ${CODINGS[marker]} coding`, PICTURE);
       if (bits !== 8) return refused("a JPEG of 8 bits", `one of ${bits}`, PICTURE);
-      if (components === 4) return refused("a JPEG in colours or grey", "one in CMYK (or YCCK), the inks of a printer", `${PICTURE} (\`magick IN -colorspace sRGB out.jpg\`)`);
+      if (components === 4)
+        return refused(
+          "a JPEG in colours or grey",
+          "one in CMYK (or YCCK), the inks of a printer",
+          `${PICTURE} (\`magick IN -colorspace sRGB out.jpg\`)`,
+        );
       if (components !== 1 && components !== 3) return refused("a JPEG of one or three components", `one of ${components}`, PICTURE);
       jpeg.height = view.getUint16(at + 3);
       jpeg.width = view.getUint16(at + 5);
       refuseBeyondPixels(context, jpeg.width, jpeg.height);
     } else if (marker === 0xe1 && latin1(segment, 6) === "Exif\0\0") exif ??= segment;
     else if (marker === 0xe1 && latin1(segment, XMP.length) === XMP) xmp = segment;
-    else if (marker === 0xe2 && latin1(segment, 12) === "ICC_PROFILE\0") profiles.push({ number: segment[12]!, data: segment.subarray(14) });
+    else if (marker === 0xe2 && latin1(segment, 12) === "ICC_PROFILE\0")
+      profiles.push({ number: segment[12]!, data: segment.subarray(14) });
     at += view.getUint16(at);
   }
   if (jpeg.width === 0) return refused("a whole JPEG", "no frame header", "copy or download it again");
   if (jpeg.scans === 0) return refused("a whole JPEG", "no scan", "copy or download it again");
-  return { ...jpeg, orientation: orientationOf(exif, xmp), profile: profiles.length ? joined(profiles.sort((a, b) => a.number - b.number).map(({ data }) => data)) : undefined };
+  return {
+    ...jpeg,
+    orientation: orientationOf(exif, xmp),
+    profile: profiles.length ? joined(profiles.sort((a, b) => a.number - b.number).map(({ data }) => data)) : undefined,
+  };
 }
 
 const XMP = "http://ns.adobe.com/xap/1.0/\0";

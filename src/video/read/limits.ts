@@ -18,9 +18,16 @@ type Asked = Pick<ReadContext, "name" | "limits" | "maxFrames">;
  * @param where what says so, or what makes it so
  */
 export function refuseBeyondPixels({ name, limits }: Asked, width: number, height: number, where = "in its header"): void {
-  if (!(width >= 1 && height >= 1)) throw new CogwheelError("video", `${name} must be at least 1×1 pixels, got ${width}×${height} ${where}; the file is damaged or no picture`);
+  if (!(width >= 1 && height >= 1))
+    throw new CogwheelError(
+      "video",
+      `${name} must be at least 1×1 pixels, got ${width}×${height} ${where}; the file is damaged or no picture`,
+    );
   if (width * height <= limits.pixels) return;
-  throw new CogwheelError("video", `${name} must have at most ${count(limits.pixels)} pixels a frame, got ${width}×${height} ${where}; scale it down first, or raise limits.pixels`);
+  throw new CogwheelError(
+    "video",
+    `${name} must have at most ${count(limits.pixels)} pixels a frame, got ${width}×${height} ${where}; scale it down first, or raise limits.pixels`,
+  );
 }
 
 /**
@@ -29,7 +36,11 @@ export function refuseBeyondPixels({ name, limits }: Asked, width: number, heigh
  */
 export function refuseBeyondFrames({ name, limits, maxFrames }: Asked, width: number, height: number, frames: number): void {
   const wanted = Math.min(frames, maxFrames);
-  if (wanted > limits.frames) throw new CogwheelError("video", `${name} must have at most ${count(limits.frames)} frames, got ${count(frames)}; read fewer of them (--frames, or maxFrames of decodeVideo), or raise limits.frames`);
+  if (wanted > limits.frames)
+    throw new CogwheelError(
+      "video",
+      `${name} must have at most ${count(limits.frames)} frames, got ${count(frames)}; read fewer of them (--frames, or maxFrames of decodeVideo), or raise limits.frames`,
+    );
   const bytes = 4 * width * height * wanted;
   if (bytes <= limits.bytes) return;
   throw new CogwheelError(
@@ -39,6 +50,7 @@ export function refuseBeyondFrames({ name, limits, maxFrames }: Asked, width: nu
 }
 
 /** In whole MiB, or to a tenth where they are few; upwards, so that what is too large does not look as if it fitted. */
-export const mebibytes = (bytes: number): string => (Math.ceil((bytes / 2 ** 20) * (bytes < 2 ** 24 ? 10 : 1)) / (bytes < 2 ** 24 ? 10 : 1)).toLocaleString("en-US");
+export const mebibytes = (bytes: number): string =>
+  (Math.ceil((bytes / 2 ** 20) * (bytes < 2 ** 24 ? 10 : 1)) / (bytes < 2 ** 24 ? 10 : 1)).toLocaleString("en-US");
 
 const count = (value: number): string => value.toLocaleString("en-US", { maximumFractionDigits: 0 });

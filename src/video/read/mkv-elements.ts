@@ -32,7 +32,9 @@ export function mkvWhole(bytes: Uint8Array): Uint8Array {
     let last = segment;
     for (const part of elements(view, segment.start, segment.end)) last = part;
     let end = last.start;
-    if (last.id === CLUSTER) for (const block of elements(view, last.start, last.end)) if (block.declared !== undefined && block.declared <= view.byteLength) end = block.declared;
+    if (last.id === CLUSTER)
+      for (const block of elements(view, last.start, last.end))
+        if (block.declared !== undefined && block.declared <= view.byteLength) end = block.declared;
     if (last.declared !== undefined && last.declared <= view.byteLength) end = last.declared;
     const out = Uint8Array.from(bytes.subarray(0, end)); // slice of a Buffer would share its memory
     for (const element of last === segment ? [segment] : [segment, last]) resize(out, element, end);
@@ -139,11 +141,16 @@ function videoOf(view: DataView, video: Element): MkvTrack {
   // The size is that of one view where two share a picture, side by side or one above the other; both are shown.
   const stereo = value(0x53b8) ?? 0;
   const [beside, above] = [[1, 8, 9, 11].includes(stereo) ? 2 : 1, [2, 3, 6, 7].includes(stereo) ? 2 : 1];
-  if ((value(0x54b2) ?? 0) < 4 && sensible && across > 0 && down > 0) result.aspect = { num: across * beside * shown.height, den: down * above * shown.width };
+  if ((value(0x54b2) ?? 0) < 4 && sensible && across > 0 && down > 0)
+    result.aspect = { num: across * beside * shown.height, den: down * above * shown.width };
   const colour = child(view, video, COLOUR);
   if (colour) {
     const range = value(0x55b9, colour) ?? 0;
-    result.color = { matrix: value(0x55b1, colour) ?? 2, transfer: value(0x55ba, colour) ?? 2, fullRange: range === 1 ? false : range === 2 ? true : undefined };
+    result.color = {
+      matrix: value(0x55b1, colour) ?? 2,
+      transfer: value(0x55ba, colour) ?? 2,
+      fullRange: range === 1 ? false : range === 2 ? true : undefined,
+    };
   }
   const projection = child(view, video, PROJECTION);
   if (projection && (value(0x7671, projection) ?? 0) === 0) {

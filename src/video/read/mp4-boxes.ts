@@ -51,10 +51,12 @@ export function mp4Track(bytes: Uint8Array, id: number): Mp4Track | undefined {
     if (box.type === "moof") fragmented = true;
     if (box.type !== "moov") continue;
     for (const inner of boxes(view, box.start, box.end)) {
-      if (inner.type === "mvhd" && inner.end - inner.start >= 24) movieScale = view.getUint32(inner.start + (view.getUint8(inner.start) === 1 ? 20 : 12));
+      if (inner.type === "mvhd" && inner.end - inner.start >= 24)
+        movieScale = view.getUint32(inner.start + (view.getUint8(inner.start) === 1 ? 20 : 12));
       if (inner.type !== "trak" || found) continue;
       const header = child(view, inner, "tkhd");
-      if (header && header.end - header.start >= 24 && view.getUint32(header.start + (view.getUint8(header.start) === 1 ? 20 : 12)) === id) found = inner;
+      if (header && header.end - header.start >= 24 && view.getUint32(header.start + (view.getUint8(header.start) === 1 ? 20 : 12)) === id)
+        found = inner;
     }
   }
   const media = found && child(view, found, "mdia");
@@ -77,7 +79,10 @@ export function mp4End(bytes: Uint8Array): number | undefined {
   let at = 0;
   while (at + 8 <= view.byteLength) {
     if (!/^[\w ©]{4}$/.test(fourLetters(view, at + 4))) return undefined;
-    const size = view.getUint32(at) === 1 && at + 16 <= view.byteLength ? view.getUint32(at + 8) * 2 ** 32 + view.getUint32(at + 12) : view.getUint32(at);
+    const size =
+      view.getUint32(at) === 1 && at + 16 <= view.byteLength
+        ? view.getUint32(at + 8) * 2 ** 32 + view.getUint32(at + 12)
+        : view.getUint32(at);
     if (size === 0) return view.byteLength;
     if (size < 8) return undefined;
     at += size;
@@ -116,7 +121,12 @@ function fourLetters(view: DataView, at: number): string {
   return String.fromCharCode(view.getUint8(at), view.getUint8(at + 1), view.getUint8(at + 2), view.getUint8(at + 3));
 }
 
-function editsOf(view: DataView, list: Box | undefined, timescale: number, movieScale: number): { edits: Edit[] | undefined; offset: number } {
+function editsOf(
+  view: DataView,
+  list: Box | undefined,
+  timescale: number,
+  movieScale: number,
+): { edits: Edit[] | undefined; offset: number } {
   if (!list || list.end - list.start < 8 || !movieScale) return { edits: undefined, offset: 0 };
   const wide = view.getUint8(list.start) === 1;
   const size = wide ? 20 : 12;
@@ -157,15 +167,29 @@ function descriptionOf(view: DataView, description: Box | undefined): Pick<Mp4Tr
     if (type === "colr" && length >= 10) {
       const kind = fourLetters(view, start);
       if (kind === "nclc" || (kind === "nclx" && length >= 11)) {
-        result.color = { transfer: view.getUint16(start + 6), matrix: view.getUint16(start + 8), fullRange: kind === "nclx" ? view.getUint8(start + 10) >= 128 : undefined };
+        result.color = {
+          transfer: view.getUint16(start + 6),
+          matrix: view.getUint16(start + 8),
+          fullRange: kind === "nclx" ? view.getUint8(start + 10) >= 128 : undefined,
+        };
       }
     }
     if (type === "clap" && length >= 32) {
       const [stored, rows] = [view.getUint16(entry.start + 24), view.getUint16(entry.start + 26)];
-      const [width, height, x, y] = [0, 8, 16, 24].map((at) => view.getInt32(start + at) / view.getInt32(start + at + 4)) as [number, number, number, number];
+      const [width, height, x, y] = [0, 8, 16, 24].map((at) => view.getInt32(start + at) / view.getInt32(start + at + 4)) as [
+        number,
+        number,
+        number,
+        number,
+      ];
       if ([width, height, x, y].every(Number.isFinite) && width > 0 && height > 0) {
         // The offsets are those of the centres.
-        result.aperture = { left: Math.round((stored - width) / 2 + x), top: Math.round((rows - height) / 2 + y), width: Math.round(width), height: Math.round(height) };
+        result.aperture = {
+          left: Math.round((stored - width) / 2 + x),
+          top: Math.round((rows - height) / 2 + y),
+          width: Math.round(width),
+          height: Math.round(height),
+        };
       }
     }
   }

@@ -40,7 +40,12 @@ export function mp4Whole(bytes: Uint8Array): Uint8Array {
   const runs = runsOf(view, moov, moofs);
   if (runs.size === 0) return bytes;
 
-  const index = box("moov", ...[...boxes(view, moov.start, moov.end)].filter(({ type }) => type !== "mvex").map((part) => (part.type === "trak" ? trackWith(view, part, runs.get(idOf(view, part)) ?? []) : copy(view, part))));
+  const index = box(
+    "moov",
+    ...[...boxes(view, moov.start, moov.end)]
+      .filter(({ type }) => type !== "mvex")
+      .map((part) => (part.type === "trak" ? trackWith(view, part, runs.get(idOf(view, part)) ?? []) : copy(view, part))),
+  );
   const whole = new Uint8Array(bytes.length + index.length);
   whole.set(bytes);
   whole.set(index, bytes.length);
@@ -58,7 +63,13 @@ function runsOf(view: DataView, moov: Box, moofs: readonly Box[]): Map<number, R
   const defaults = new Map<number, Defaults>();
   for (const { type, start, end } of extensions ? boxes(view, extensions.start, extensions.end) : []) {
     if (type !== "trex" || end - start < 24) continue;
-    const [id, description, duration, size, flags] = [4, 8, 12, 16, 20].map((at) => view.getUint32(start + at)) as [number, number, number, number, number];
+    const [id, description, duration, size, flags] = [4, 8, 12, 16, 20].map((at) => view.getUint32(start + at)) as [
+      number,
+      number,
+      number,
+      number,
+      number,
+    ];
     defaults.set(id, { description, duration, size, flags });
   }
   const result = new Map<number, Run[]>();
@@ -78,7 +89,12 @@ function runsOf(view: DataView, moov: Box, moofs: readonly Box[]): Map<number, R
       if (flags & 0x10) common.size = read.u32();
       if (flags & 0x20) common.flags = read.u32();
       const decode = child(view, part, "tfdt");
-      let time = decode && decode.end - decode.start >= 8 ? (view.getUint8(decode.start) === 1 && decode.end - decode.start >= 12 ? new Fields(view, decode.start + 4, decode.end).u64() : view.getUint32(decode.start + 4)) : undefined;
+      let time =
+        decode && decode.end - decode.start >= 8
+          ? view.getUint8(decode.start) === 1 && decode.end - decode.start >= 12
+            ? new Fields(view, decode.start + 4, decode.end).u64()
+            : view.getUint32(decode.start + 4)
+          : undefined;
       next = base;
       for (const { type, start, end } of boxes(view, part.start, part.end)) {
         if (type !== "trun" || end - start < 8) continue;
@@ -97,11 +113,26 @@ function runsOf(view: DataView, moov: Box, moofs: readonly Box[]): Map<number, R
 }
 
 /** One `trun`, up to the first sample that is not in the file. */
-function runOf(view: DataView, start: number, end: number, { base, next, time }: { base: number; next: number; time: number | undefined }, common: Defaults, most: number): Run {
+function runOf(
+  view: DataView,
+  start: number,
+  end: number,
+  { base, next, time }: { base: number; next: number; time: number | undefined },
+  common: Defaults,
+  most: number,
+): Run {
   const read = new Fields(view, start, end);
   const flags = read.u32();
   const count = read.u32();
-  const run: Run = { time, offset: flags & 1 ? base + read.i32() : next, description: common.description, sizes: [], durations: [], shifts: [], keys: [] };
+  const run: Run = {
+    time,
+    offset: flags & 1 ? base + read.i32() : next,
+    description: common.description,
+    sizes: [],
+    durations: [],
+    shifts: [],
+    keys: [],
+  };
   const first = flags & 4 ? read.u32() : undefined;
   const listed = (flags & 0xf00) !== 0;
   let at = run.offset;
@@ -166,11 +197,31 @@ function trackWith(view: DataView, track: Box, runs: readonly Run[]): Uint8Array
 }
 
 /** Tables of samples: those that grow, and those that say of single samples what no decoder needs. */
-const GROWN = new Set(["stts", "ctts", "stsc", "stsz", "stz2", "stco", "co64", "stss", "stsh", "stdp", "sdtp", "sbgp", "sgpd", "subs", "saiz", "saio", "padb"]);
+const GROWN = new Set([
+  "stts",
+  "ctts",
+  "stsc",
+  "stsz",
+  "stz2",
+  "stco",
+  "co64",
+  "stss",
+  "stsh",
+  "stdp",
+  "sdtp",
+  "sbgp",
+  "sgpd",
+  "subs",
+  "saiz",
+  "saio",
+  "padb",
+]);
 
 /** A box with one that is in it, at the end of a path, replaced. */
 function replaced(view: DataView, parent: Box, [type, ...path]: readonly string[], by: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-  const parts = [...boxes(view, parent.start, parent.end)].map((part) => (part.type !== type ? copy(view, part) : path.length > 0 ? replaced(view, part, path, by) : by));
+  const parts = [...boxes(view, parent.start, parent.end)].map((part) =>
+    part.type !== type ? copy(view, part) : path.length > 0 ? replaced(view, part, path, by) : by,
+  );
   return box(parent.type, ...parts);
 }
 
@@ -185,7 +236,9 @@ function idOf(view: DataView, track: Box): number {
 function rowsOf(view: DataView, table: Box | undefined, width: number): number[][] {
   if (!table || table.end - table.start < 8) return [];
   const count = Math.min(view.getUint32(table.start + 4), Math.floor((table.end - table.start - 8) / (4 * width)));
-  return Array.from({ length: count }, (_, row) => Array.from({ length: width }, (_, word) => view.getUint32(table.start + 8 + 4 * (row * width + word))));
+  return Array.from({ length: count }, (_, row) =>
+    Array.from({ length: width }, (_, word) => view.getUint32(table.start + 8 + 4 * (row * width + word))),
+  );
 }
 
 /** The sizes of the samples that the index lists. */
@@ -195,7 +248,9 @@ function sizesOf(view: DataView, table: Box | undefined): number[] {
   const same = view.getUint32(sizes.start + 4);
   const count = view.getUint32(sizes.start + 8);
   if (same > 0) return new Array<number>(Math.min(count, MOST_SAMPLES)).fill(same);
-  return Array.from({ length: Math.min(count, Math.floor((sizes.end - sizes.start - 12) / 4)) }, (_, sample) => view.getUint32(sizes.start + 12 + 4 * sample));
+  return Array.from({ length: Math.min(count, Math.floor((sizes.end - sizes.start - 12) / 4)) }, (_, sample) =>
+    view.getUint32(sizes.start + 12 + 4 * sample),
+  );
 }
 
 /** Fields one after another; what lies beyond the end is 0. */
@@ -227,7 +282,8 @@ class Fields {
 function rowsAsBytes(rows: readonly (readonly number[])[]): Uint8Array<ArrayBuffer> {
   const width = rows[0]?.length ?? 0;
   const view = new DataView(new ArrayBuffer(4 * width * rows.length));
-  for (const [row, values] of rows.entries()) for (let word = 0; word < width; word++) view.setUint32(4 * (row * width + word), values[word]!);
+  for (const [row, values] of rows.entries())
+    for (let word = 0; word < width; word++) view.setUint32(4 * (row * width + word), values[word]!);
   return new Uint8Array(view.buffer);
 }
 

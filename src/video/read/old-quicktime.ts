@@ -6,12 +6,16 @@ import { QuickTimeInputFormat } from "mediabunny";
 
 class OldQuickTimeInputFormat extends QuickTimeInputFormat {
   /** @param input with the reader of the file, of which the bytes in front are asked for */
-  async _canReadInput(input: { _reader?: { requestSlice(start: number, length: number): Slice | null | Promise<Slice | null> } }): Promise<boolean> {
+  async _canReadInput(input: {
+    _reader?: { requestSlice(start: number, length: number): Slice | null | Promise<Slice | null> };
+  }): Promise<boolean> {
     const slice = await input._reader?.requestSlice(0, 8);
     return !!slice?.bytes && /^(wide|mdat|moov|free|skip|pnot)$/.test(String.fromCharCode(...slice.bytes.subarray(4, 8)));
   }
 }
 
-interface Slice { readonly bytes?: Uint8Array }
+interface Slice {
+  readonly bytes?: Uint8Array;
+}
 
 export const OLD_QUICKTIME = new OldQuickTimeInputFormat();

@@ -39,7 +39,12 @@ class PlainDecoder extends CustomVideoDecoder {
     const plain = codec === "avc" || codec === "hevc" ? neutral(codec, description) : description;
     // Colours are looked up by us, and said here they would choose the format of the planes.
     const { colorSpace: _, ...rest } = config;
-    this.#decoder.configure({ ...rest, codec: anyLevel(rest.codec), ...(plain ? { description: plain } : {}), hardwareAcceleration: "prefer-software" });
+    this.#decoder.configure({
+      ...rest,
+      codec: anyLevel(rest.codec),
+      ...(plain ? { description: plain } : {}),
+      hardwareAcceleration: "prefer-software",
+    });
   }
 
   /** What goes wrong is told by `onError`: mediabunny calls one method after another, and a rejection of one is taken for one of all that follow, of which nobody takes that of `close`. */
@@ -62,9 +67,18 @@ class PlainDecoder extends CustomVideoDecoder {
     const decoder = this.#decoder!;
     const timestamp = packet.microsecondTimestamp;
     const nal = codec === "avc" || codec === "hevc";
-    if (nal && (this.#leading ??= new LeadingPictures(codec)).skips(config.description as Uint8Array | undefined, packet.data, packet.timestamp)) return;
+    if (
+      nal &&
+      (this.#leading ??= new LeadingPictures(codec)).skips(config.description as Uint8Array | undefined, packet.data, packet.timestamp)
+    )
+      return;
     insert(this.#times, { timestamp: packet.timestamp, duration: packet.duration });
-    const data = packet.type !== "key" ? packet.data : nal ? neutral(codec, config.description as Uint8Array | undefined, packet.data)! : evened(codec, packet.data);
+    const data =
+      packet.type !== "key"
+        ? packet.data
+        : nal
+          ? neutral(codec, config.description as Uint8Array | undefined, packet.data)!
+          : evened(codec, packet.data);
     decoder.decode(new EncodedVideoChunk({ type: packet.type, timestamp, duration: packet.microsecondDuration, data }));
     while (decoder.decodeQueueSize > AHEAD && !this.#failure) await new Promise((resolve) => setTimeout(resolve, 1));
   }
@@ -93,7 +107,10 @@ function insert(times: { timestamp: number; duration: number }[], time: { timest
  * and profiles of more than one layer or view, of which the first is shown. Its decoders go by the stream.
  */
 export function anyLevel(codec: string): string {
-  return codec.replace(/^(avc[13])\..*$/, "$1.64003e").replace(/^(av01\.\d)\.\d+/, "$1.23").replace(/^(vp09\.\d+)\.\d+/, "$1.62");
+  return codec
+    .replace(/^(avc[13])\..*$/, "$1.64003e")
+    .replace(/^(av01\.\d)\.\d+/, "$1.23")
+    .replace(/^(vp09\.\d+)\.\d+/, "$1.62");
 }
 
 let registered = false;

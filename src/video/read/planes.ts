@@ -15,11 +15,37 @@ interface Layout {
 
 /** `undefined` for RGB, and for pictures that only the browser can look into. */
 export function layoutOf(format: string | null): Layout | undefined {
-  if (format === "NV12") return { across: 2, down: 2, depth: 8, chroma: [[1, 2, 0], [1, 2, 1]] };
-  if (format === "NV21") return { across: 2, down: 2, depth: 8, chroma: [[1, 2, 1], [1, 2, 0]] };
+  if (format === "NV12")
+    return {
+      across: 2,
+      down: 2,
+      depth: 8,
+      chroma: [
+        [1, 2, 0],
+        [1, 2, 1],
+      ],
+    };
+  if (format === "NV21")
+    return {
+      across: 2,
+      down: 2,
+      depth: 8,
+      chroma: [
+        [1, 2, 1],
+        [1, 2, 0],
+      ],
+    };
   const parts = /^I(420|422|444)A?(?:P(10|12))?$/.exec(format ?? "");
   if (!parts) return undefined;
-  return { across: parts[1] === "444" ? 1 : 2, down: parts[1] === "420" ? 2 : 1, depth: Number(parts[2] ?? 8), chroma: [[1, 1, 0], [2, 1, 0]] };
+  return {
+    across: parts[1] === "444" ? 1 : 2,
+    down: parts[1] === "420" ? 2 : 1,
+    depth: Number(parts[2] ?? 8),
+    chroma: [
+      [1, 1, 0],
+      [2, 1, 0],
+    ],
+  };
 }
 
 /** What a film's pictures are, but for what each tells itself. */
@@ -51,7 +77,12 @@ export class PictureReader {
     const whole = { left: 0, top: 0, width, height };
     if (!this.aperture) return whole;
     const [left, top] = [Math.max(0, this.aperture.left), Math.max(0, this.aperture.top)];
-    const part = { left, top, width: Math.min(width, this.aperture.left + this.aperture.width) - left, height: Math.min(height, this.aperture.top + this.aperture.height) - top };
+    const part = {
+      left,
+      top,
+      width: Math.min(width, this.aperture.left + this.aperture.width) - left,
+      height: Math.min(height, this.aperture.top + this.aperture.height) - top,
+    };
     return part.width > 0 && part.height > 0 ? part : whole;
   }
 
@@ -64,7 +95,11 @@ export class PictureReader {
     const { grey, ...colors } = this.colors;
     const rgb = colors.matrix === 0;
     // RGB is three planes of full size; a grey picture may come with chroma that says nothing.
-    if (rgb && across !== 1) throw new CogwheelError("video", `RGB must come in planes of full size from the decoder, got ${sample.format}; convert the film to YCbCr (ffmpeg -pix_fmt yuv444p)`);
+    if (rgb && across !== 1)
+      throw new CogwheelError(
+        "video",
+        `RGB must come in planes of full size from the decoder, got ${sample.format}; convert the film to YCbCr (ffmpeg -pix_fmt yuv444p)`,
+      );
     const key = `${sample.format} ${width} ${height}`;
     if (key !== this.#key) {
       this.#toRgba = rgbaOf({ width, height, depth, across: grey ? 0 : across, down: grey ? 0 : down, ...colors });
@@ -78,7 +113,14 @@ export class PictureReader {
       const row = stride / data.BYTES_PER_ELEMENT;
       return { data, offset: offset / data.BYTES_PER_ELEMENT + shift + y * row + x * step, stride: row, step };
     };
-    return { width, height, data: this.#toRgba!([plane(left, top, 0), ...chroma.map((place) => plane(Math.floor(left / across), Math.floor(top / down), ...place))]) };
+    return {
+      width,
+      height,
+      data: this.#toRgba!([
+        plane(left, top, 0),
+        ...chroma.map((place) => plane(Math.floor(left / across), Math.floor(top / down), ...place)),
+      ]),
+    };
   }
 }
 

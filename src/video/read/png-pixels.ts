@@ -12,7 +12,15 @@ export interface PngHeader {
 export const SAMPLES = { grey: 1, rgb: 3, palette: 1, "grey and alpha": 2, "rgb and alpha": 4 } as const;
 
 /** Where the pixels of a pass lie: its first column and row, and the steps between them. */
-const ADAM7 = [[0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2, 4], [1, 0, 2, 2], [0, 1, 1, 2]] as const;
+const ADAM7 = [
+  [0, 0, 8, 8],
+  [4, 0, 8, 8],
+  [0, 4, 4, 8],
+  [2, 0, 4, 4],
+  [0, 2, 2, 4],
+  [1, 0, 2, 2],
+  [0, 1, 1, 2],
+] as const;
 const ONE_PASS = [[0, 0, 1, 1]] as const;
 
 interface Pass {
@@ -50,7 +58,14 @@ export class PngPixels {
     const { width, height } = header;
     this.data = new Uint8Array(4 * width * height);
     this.passes = (header.interlaced ? ADAM7 : ONE_PASS)
-      .map(([x, y, across, down]) => ({ x, y, across, down, columns: Math.ceil((width - x) / across), rows: Math.ceil((height - y) / down) }))
+      .map(([x, y, across, down]) => ({
+        x,
+        y,
+        across,
+        down,
+        columns: Math.ceil((width - x) / across),
+        rows: Math.ceil((height - y) / down),
+      }))
       .filter(({ columns, rows }) => columns > 0 && rows > 0);
     this.begin();
   }
@@ -149,7 +164,11 @@ export class PngPixels {
     const bytes = header.depth / 8;
     const [green, blue] = samples < 3 ? [0, 0] : [bytes, 2 * bytes];
     const alpha = samples % 2 ? -1 : (samples - 1) * bytes;
-    for (let column = 0, from = 1, at = 4 * ((y + this.row * down) * header.width + x); column < columns; column++, at += 4 * across, from += samples * bytes) {
+    for (
+      let column = 0, from = 1, at = 4 * ((y + this.row * down) * header.width + x);
+      column < columns;
+      column++, at += 4 * across, from += samples * bytes
+    ) {
       data[at] = row[from]!;
       data[at + 1] = row[from + green]!;
       data[at + 2] = row[from + blue]!;
@@ -160,7 +179,9 @@ export class PngPixels {
   /** Whether the pixel whose samples begin at `from` is the transparent one. */
   private isKey(from: number): boolean {
     const { current: row, header } = this;
-    return this.key!.every((sample, index) => sample === (header.depth === 8 ? row[from + index]! : (row[from + 2 * index]! << 8) | row[from + 2 * index + 1]!));
+    return this.key!.every(
+      (sample, index) => sample === (header.depth === 8 ? row[from + index]! : (row[from + 2 * index]! << 8) | row[from + 2 * index + 1]!),
+    );
   }
 }
 

@@ -54,7 +54,9 @@ async function* animate(png: Png, broken: string | undefined, context: ReadConte
   const { frames } = png;
   refuseBeyondFrames(context, width, height, frames.length);
   if (frames.length !== png.promised || broken !== undefined) {
-    context.warn(`${context.name} is cut short or damaged: ${broken ?? `${frames.length} frames are there, ${png.promised} should be`}; only its whole frames were read`);
+    context.warn(
+      `${context.name} is cut short or damaged: ${broken ?? `${frames.length} frames are there, ${png.promised} should be`}; only its whole frames were read`,
+    );
   }
   const canvas = new Canvas(width, height);
   let seconds = 0;
@@ -83,24 +85,43 @@ const over: Blend = (canvas, at, source, from) => {
   if (alpha === 0) return;
   const below = (canvas[at + 3]! * (255 - alpha)) / 255;
   const both = alpha + below;
-  for (let channel = 0; channel < 3; channel++) canvas[at + channel] = Math.round((source[from + channel]! * alpha + canvas[at + channel]! * below) / both);
+  for (let channel = 0; channel < 3; channel++)
+    canvas[at + channel] = Math.round((source[from + channel]! * alpha + canvas[at + channel]! * below) / both);
   canvas[at + 3] = Math.round(both);
 };
 
 /** RGBA of one region's deflated data; what comes after its last row is not inflated. */
-function pixelsOf(png: Png, { width, height }: Region, parts: readonly Uint8Array[], broken: string | undefined, { name, progress }: ReadContext): Uint8Array<ArrayBuffer> {
+function pixelsOf(
+  png: Png,
+  { width, height }: Region,
+  parts: readonly Uint8Array[],
+  broken: string | undefined,
+  { name, progress }: ReadContext,
+): Uint8Array<ArrayBuffer> {
   const pixels = new PngPixels({ ...png.header, width, height }, png.palette, png.alphas, png.key);
   try {
     inflate(parts, (bytes) => pixels.take(bytes), progress);
   } catch (error) {
-    throw new CogwheelError("video", `${name} must be a whole PNG, got ${(error as Error).message}; copy or download it again`, { cause: error });
+    throw new CogwheelError("video", `${name} must be a whole PNG, got ${(error as Error).message}; copy or download it again`, {
+      cause: error,
+    });
   }
-  if (!pixels.done) throw new CogwheelError("video", `${name} must be a whole PNG, got pixel data that end early${broken === undefined ? "" : `: ${broken}`}; copy or download it again`);
+  if (!pixels.done)
+    throw new CogwheelError(
+      "video",
+      `${name} must be a whole PNG, got pixel data that end early${broken === undefined ? "" : `: ${broken}`}; copy or download it again`,
+    );
   return pixels.data;
 }
 
 const COLOURS = { 0: "grey", 2: "rgb", 3: "palette", 4: "grey and alpha", 6: "rgb and alpha" } as const;
-const DEPTHS = { grey: [1, 2, 4, 8, 16], rgb: [8, 16], palette: [1, 2, 4, 8], "grey and alpha": [8, 16], "rgb and alpha": [8, 16] } as const;
+const DEPTHS = {
+  grey: [1, 2, 4, 8, 16],
+  rgb: [8, 16],
+  palette: [1, 2, 4, 8],
+  "grey and alpha": [8, 16],
+  "rgb and alpha": [8, 16],
+} as const;
 /** Inflated bytes of a colour profile that are looked at. */
 const MOST_PROFILE = 2 ** 20;
 
@@ -110,7 +131,11 @@ function parse({ chunks, broken }: Walked, context: ReadContext): Png {
     throw new CogwheelError("video", `${name} must be a whole PNG, got ${what}; copy or download it again`);
   };
   const first = chunks[0];
-  if (first?.type === "CgBI") throw new CogwheelError("video", `${name} must be a PNG, got Apple's own variant of it from inside an app (CgBI); convert it to PNG (\`pngcrush -revert-iphone-optimizations\`)`);
+  if (first?.type === "CgBI")
+    throw new CogwheelError(
+      "video",
+      `${name} must be a PNG, got Apple's own variant of it from inside an app (CgBI); convert it to PNG (\`pngcrush -revert-iphone-optimizations\`)`,
+    );
   if (first?.type !== "IHDR" || first.data.length !== 13) return damaged(broken ?? "no header (IHDR) in front");
   const view = viewOf(first.data);
   const [width, height] = [view.getUint32(0), view.getUint32(4)];
@@ -120,7 +145,17 @@ function parse({ chunks, broken }: Walked, context: ReadContext): Png {
   if (compression !== 0 || filter !== 0 || interlace > 1) damaged(`compression ${compression}, filter ${filter}, interlace ${interlace}`);
   refuseBeyondPixels(context, width, height);
 
-  const png: Png = { header: { width, height, depth, colour, interlaced: interlace === 1 }, palette: new Uint8Array(0), alphas: new Uint8Array(0), key: undefined, orientation: 1, still: [], frames: [], promised: 0, moves: false };
+  const png: Png = {
+    header: { width, height, depth, colour, interlaced: interlace === 1 },
+    palette: new Uint8Array(0),
+    alphas: new Uint8Array(0),
+    key: undefined,
+    orientation: 1,
+    still: [],
+    frames: [],
+    promised: 0,
+    moves: false,
+  };
   let frame: PngFrame | undefined;
   let [exif, rawExif, xmp]: (Uint8Array | undefined)[] = [];
   for (const { type: chunk, data } of chunks.slice(1)) {
@@ -132,7 +167,8 @@ function parse({ chunks, broken }: Walked, context: ReadContext): Png {
         break;
       case "tRNS":
         if (colour === "palette") png.alphas = data;
-        else if (data.length >= 2 * (colour === "grey" ? 1 : 3)) png.key = Array.from({ length: colour === "grey" ? 1 : 3 }, (_, index) => viewOf(data).getUint16(2 * index));
+        else if (data.length >= 2 * (colour === "grey" ? 1 : 3))
+          png.key = Array.from({ length: colour === "grey" ? 1 : 3 }, (_, index) => viewOf(data).getUint16(2 * index));
         break;
       case "eXIf":
         exif = data;
@@ -181,7 +217,8 @@ function frameOf(data: Uint8Array, { header }: Png, damaged: (what: string) => n
   if (data.length < 26) return damaged("a frame header (fcTL) that is too short");
   const view = viewOf(data);
   const [width, height, x, y] = [4, 8, 12, 16].map((at) => view.getUint32(at)) as [number, number, number, number];
-  if (width < 1 || height < 1 || x + width > header.width || y + height > header.height) damaged(`a frame of ${width}×${height} at (${x}, ${y}), outside of ${header.width}×${header.height}`);
+  if (width < 1 || height < 1 || x + width > header.width || y + height > header.height)
+    damaged(`a frame of ${width}×${height} at (${x}, ${y}), outside of ${header.width}×${header.height}`);
   const seconds = view.getUint16(20) / (view.getUint16(22) || 100);
   return { x, y, width, height, seconds: shownFor(seconds), dispose: data[24]!, over: data[25] === 1, parts: [] };
 }

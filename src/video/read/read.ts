@@ -14,7 +14,8 @@ const READERS: Record<MediaKind, () => Promise<Reader>> = {
 
 export async function* readMedia(bytes: Uint8Array, context: ReadContext): AsyncGenerator<ReadFrame, void, undefined> {
   const kind = sniff(bytes);
-  if (typeof kind !== "string") throw new CogwheelError("video", `${context.name} must be a film or a picture that can be read here, got ${kind.name}; ${kind.remedy}`);
+  if (typeof kind !== "string")
+    throw new CogwheelError("video", `${context.name} must be a film or a picture that can be read here, got ${kind.name}; ${kind.remedy}`);
   for await (const frame of (await READERS[kind]())(bytes, context)) {
     for (let at = 3; at < frame.data.length; at += 4) frame.data[at] = 255; // alpha is dropped: a canvas would show what is behind it
     yield frame;

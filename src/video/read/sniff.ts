@@ -114,7 +114,23 @@ function markupOf(head: string): Unreadable | undefined {
 }
 
 /** The kinds of box that a file of the MP4 and QuickTime family may begin with. */
-const FIRST_BOXES = new Set(["ftyp", "styp", "moov", "moof", "mdat", "free", "skip", "wide", "pnot", "uuid", "pdin", "sidx", "udta", "prfl", "meta"]);
+const FIRST_BOXES = new Set([
+  "ftyp",
+  "styp",
+  "moov",
+  "moof",
+  "mdat",
+  "free",
+  "skip",
+  "wide",
+  "pnot",
+  "uuid",
+  "pdin",
+  "sidx",
+  "udta",
+  "prfl",
+  "meta",
+]);
 
 /**
  * Files made of boxes: films, and AVIF and HEIF, which share their outermost layer and say by the brands of `ftyp` what they are. Of a film,

@@ -18,7 +18,25 @@ export interface Sps {
 }
 
 /** Aspects by `aspect_ratio_idc`. */
-const ASPECTS: readonly (readonly [number, number])[] = [[0, 0], [1, 1], [12, 11], [10, 11], [16, 11], [40, 33], [24, 11], [20, 11], [32, 11], [80, 33], [18, 11], [15, 11], [64, 33], [160, 99], [4, 3], [3, 2], [2, 1]];
+const ASPECTS: readonly (readonly [number, number])[] = [
+  [0, 0],
+  [1, 1],
+  [12, 11],
+  [10, 11],
+  [16, 11],
+  [40, 33],
+  [24, 11],
+  [20, 11],
+  [32, 11],
+  [80, 33],
+  [18, 11],
+  [15, 11],
+  [64, 33],
+  [160, 99],
+  [4, 3],
+  [3, 2],
+  [2, 1],
+];
 
 interface Unit {
   data: Uint8Array;
@@ -81,7 +99,8 @@ export class LeadingPictures {
     let [key, leading] = [false, false];
     for (const { data } of packetUnits("hevc", description, packet)) {
       const type = (data[0]! >> 1) & 63;
-      if (type === 36 || type === 37) this.#begins = true; // the end of a sequence
+      if (type === 36 || type === 37)
+        this.#begins = true; // the end of a sequence
       else if (type === 8 || type === 9) leading = true;
       else if (type >= 16 && type <= 23 && !key) {
         key = true;
@@ -171,7 +190,9 @@ function hevcSps(bits: Bits): Sps {
   bits.skip(20);
   const sublayers = bits.read(3);
   bits.skip(1 + 96);
-  const flags = Array.from({ length: sublayers === 0 ? 0 : 8 }, (_, i) => (i < sublayers ? [bits.flag(), bits.flag()] : (bits.skip(2), [false, false])));
+  const flags = Array.from({ length: sublayers === 0 ? 0 : 8 }, (_, i) =>
+    i < sublayers ? [bits.flag(), bits.flag()] : (bits.skip(2), [false, false]),
+  );
   for (const [profile, level] of flags) bits.skip((profile ? 88 : 0) + (level ? 8 : 0));
   bits.unsigned();
   const chroma = bits.unsigned();
@@ -217,7 +238,7 @@ function hevcReferences(bits: Bits): void {
       for (let i = 0; i <= before; i++) if (bits.flag() || bits.flag()) pictures++;
     } else {
       pictures = Math.min(16, bits.unsigned()) + Math.min(16, bits.unsigned());
-      for (let i = 0; i < pictures; i++) (bits.unsigned(), bits.skip(1));
+      for (let i = 0; i < pictures; i++) bits.unsigned(), bits.skip(1);
     }
     before = pictures;
   }
@@ -227,7 +248,11 @@ function hevcReferences(bits: Bits): void {
 function usability(bits: Bits, chroma: number, depth: number): Sps {
   const across = chroma === 0 ? 0 : chroma === 3 ? 1 : 2;
   const down = chroma === 0 ? 0 : chroma === 1 ? 2 : 1;
-  const sps: Sps = { format: { across, down, depth, matrix: undefined, transfer: undefined, fullRange: undefined }, rangeAt: undefined, matrixAt: undefined };
+  const sps: Sps = {
+    format: { across, down, depth, matrix: undefined, transfer: undefined, fullRange: undefined },
+    rangeAt: undefined,
+    matrixAt: undefined,
+  };
   if (!bits.flag()) return sps;
   if (bits.flag()) {
     const index = bits.read(8);

@@ -33,7 +33,9 @@ export function streamFormat(codec: string, description: Uint8Array | undefined,
     const units = nalUnits(codec, description, packet);
     const format = units.map(({ data }) => spsOf(codec, data)).findLast((sps) => sps !== undefined)?.format;
     // FFmpeg takes HEVC's silence for an answer: what a container says of its colours does not hold.
-    return format && codec === "hevc" ? { ...format, matrix: format.matrix ?? 2, transfer: format.transfer ?? 2, fullRange: format.fullRange ?? false } : format;
+    return format && codec === "hevc"
+      ? { ...format, matrix: format.matrix ?? 2, transfer: format.transfer ?? 2, fullRange: format.fullRange ?? false }
+      : format;
   }
   if (codec === "vp8") return vp8(packet);
   if (codec === "vp9") return vp9(packet)?.format;
@@ -50,18 +52,27 @@ export function evened(codec: string, packet: Uint8Array): Uint8Array {
   if (!half?.column && !half?.row) return packet;
   const out = Uint8Array.from(packet);
   if (codec === "vp8") {
-    for (const [at, odd] of [[6, half.column], [8, half.row]] as const) {
+    for (const [at, odd] of [
+      [6, half.column],
+      [8, half.row],
+    ] as const) {
       const size = out[at]! + 256 * out[at + 1]! + (odd ? 1 : 0);
       [out[at], out[at + 1]] = [size & 255, size >> 8];
     }
     return out;
   }
   const { lowest } = (codec === "vp9" ? vp9 : av1)(packet)!;
-  for (const [at, odd] of [[lowest.column, half.column], [lowest.row, half.row]] as const) if (odd) out[at >> 3] = out[at >> 3]! | (0x80 >> (at & 7));
+  for (const [at, odd] of [
+    [lowest.column, half.column],
+    [lowest.row, half.row],
+  ] as const)
+    if (odd) out[at >> 3] = out[at >> 3]! | (0x80 >> (at & 7));
   return out;
 }
 
-const halfOf = (across: number, down: number, width: number, height: number): { half: { column: boolean; row: boolean } } => ({ half: { column: across === 2 && width % 2 === 1, row: down === 2 && height % 2 === 1 } });
+const halfOf = (across: number, down: number, width: number, height: number): { half: { column: boolean; row: boolean } } => ({
+  half: { column: across === 2 && width % 2 === 1, row: down === 2 && height % 2 === 1 },
+});
 
 /** The header of a key frame of VP8. Its colours are BT.601's. */
 function vp8(packet: Uint8Array): StreamFormat {
@@ -88,7 +99,9 @@ function vp9(packet: Uint8Array): Sized | undefined {
   if (profile % 2 === 1) bits.skip(1);
   const lowest = { column: bits.at + 15, row: bits.at + 31 };
   const [width, height] = [bits.read(16) + 1, bits.read(16) + 1];
-  return bits.ended ? undefined : { format: { across, down, depth, matrix, transfer: undefined, fullRange, ...halfOf(across, down, width, height) }, lowest };
+  return bits.ended
+    ? undefined
+    : { format: { across, down, depth, matrix, transfer: undefined, fullRange, ...halfOf(across, down, width, height) }, lowest };
 }
 
 /** The sequence header among AV1's open bitstream units. */
@@ -140,7 +153,10 @@ function av1Sequence(bits: Bits): Sized | undefined {
   const grey = profile !== 1 && bits.flag();
   const described = bits.flag();
   const [primaries, transfer, matrix] = described ? [bits.read(8), bits.read(8), bits.read(8)] : [2, 2, 2];
-  const result = (across: 0 | 1 | 2, down: 0 | 1 | 2, fullRange: boolean): Sized => ({ format: { ...format, across, down, fullRange, ...halfOf(across, down, width, height) }, lowest });
+  const result = (across: 0 | 1 | 2, down: 0 | 1 | 2, fullRange: boolean): Sized => ({
+    format: { ...format, across, down, fullRange, ...halfOf(across, down, width, height) },
+    lowest,
+  });
   const format = { depth, matrix: matrix === 2 ? undefined : matrix, transfer: transfer === 2 ? undefined : transfer };
   if (bits.ended) return undefined;
   if (grey) return result(0, 0, bits.flag());

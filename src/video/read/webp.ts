@@ -49,16 +49,29 @@ export const readWebp: Reader = async function* (bytes, context) {
   }
 };
 
-function decode(codec: PictureDecoder, file: Uint8Array, want: { width: number; height: number }, { name, progress }: ReadContext): Decoded {
+function decode(
+  codec: PictureDecoder,
+  file: Uint8Array,
+  want: { width: number; height: number },
+  { name, progress }: ReadContext,
+): Decoded {
   let decoded;
   try {
     progress();
     decoded = codec.decode(file);
     progress();
   } catch (error) {
-    throw new CogwheelError("video", `${name} must be a whole WebP, got ${(error as Error).message} at its decoder; save it again as WebP or PNG`, { cause: error });
+    throw new CogwheelError(
+      "video",
+      `${name} must be a whole WebP, got ${(error as Error).message} at its decoder; save it again as WebP or PNG`,
+      { cause: error },
+    );
   }
-  if (decoded.width !== want.width || decoded.height !== want.height) throw new CogwheelError("video", `${name} must be a WebP whose headers agree, got ${want.width}×${want.height} and ${decoded.width}×${decoded.height}; save it again as WebP or PNG`);
+  if (decoded.width !== want.width || decoded.height !== want.height)
+    throw new CogwheelError(
+      "video",
+      `${name} must be a WebP whose headers agree, got ${want.width}×${want.height} and ${decoded.width}×${decoded.height}; save it again as WebP or PNG`,
+    );
   return decoded;
 }
 
@@ -73,7 +86,8 @@ const over: Blend = (canvas, at, source, from) => {
   const below = (canvas[at + 3]! * (256 - alpha)) >> 8;
   const both = alpha + below;
   const scale = Math.floor(2 ** 24 / both);
-  for (let channel = 0; channel < 3; channel++) canvas[at + channel] = Math.floor(((source[from + channel]! * alpha + canvas[at + channel]! * below) * scale) / 2 ** 24);
+  for (let channel = 0; channel < 3; channel++)
+    canvas[at + channel] = Math.floor(((source[from + channel]! * alpha + canvas[at + channel]! * below) * scale) / 2 ** 24);
   canvas[at + 3] = both;
 };
 
@@ -113,16 +127,24 @@ function walk(bytes: Uint8Array, context: ReadContext): Webp {
   const [width, height] = [1 + number24(first.data, 4), 1 + number24(first.data, 7)];
   refuseBeyondPixels(context, width, height);
   const contents = (wanted: string): Uint8Array | undefined => chunks.find(({ type }) => type === wanted)?.data;
-  const webp: Webp = { width, height, orientation: orientationOf(contents("EXIF"), contents("XMP ")), profile: contents("ICCP"), frames: [] };
+  const webp: Webp = {
+    width,
+    height,
+    orientation: orientationOf(contents("EXIF"), contents("XMP ")),
+    profile: contents("ICCP"),
+    frames: [],
+  };
   if (!(first.data[0]! & 2)) {
     if (cut) return damaged("one that ends in the middle of its picture");
     const picture = chunks.find(({ type }) => type === "VP8 " || type === "VP8L") ?? damaged("no picture in it");
     const size = sizeOf(picture) ?? damaged("a picture without a size");
-    if (size.width !== width || size.height !== height) return damaged(`headers that disagree, ${width}×${height} and ${size.width}×${size.height}`);
+    if (size.width !== width || size.height !== height)
+      return damaged(`headers that disagree, ${width}×${height} and ${size.width}×${size.height}`);
     return webp;
   }
   for (const { type, data } of chunks) {
-    if (!KNOWN.has(type)) warn(`${name} has a chunk of no known kind (${printable(type)}), which was left out; if it was a frame, the file is damaged`);
+    if (!KNOWN.has(type))
+      warn(`${name} has a chunk of no known kind (${printable(type)}), which was left out; if it was a frame, the file is damaged`);
     if (type !== "ANMF") continue;
     progress();
     webp.frames.push(frameOf(data, webp, damaged));
@@ -136,14 +158,25 @@ function walk(bytes: Uint8Array, context: ReadContext): Webp {
 function frameOf(data: Uint8Array, canvas: { width: number; height: number }, damaged: (what: string) => never): WebpFrame {
   if (data.length < 16) return damaged("a frame (ANMF) that is too short");
   const [x, y, width, height] = [2 * number24(data, 0), 2 * number24(data, 3), 1 + number24(data, 6), 1 + number24(data, 9)];
-  if (x + width > canvas.width || y + height > canvas.height) return damaged(`a frame of ${width}×${height} at (${x}, ${y}), outside of ${canvas.width}×${canvas.height}`);
+  if (x + width > canvas.width || y + height > canvas.height)
+    return damaged(`a frame of ${width}×${height} at (${x}, ${y}), outside of ${canvas.width}×${canvas.height}`);
   const { chunks, broken } = chunksOf(data, 16);
   const picture = chunks.find(({ type }) => type === "VP8 " || type === "VP8L");
   if (!picture || broken) return damaged("a frame without its whole picture");
   const size = sizeOf(picture) ?? damaged("a frame without a size");
-  if (size.width !== width || size.height !== height) return damaged(`a frame of ${width}×${height} whose picture has ${size.width}×${size.height}`);
+  if (size.width !== width || size.height !== height)
+    return damaged(`a frame of ${width}×${height} whose picture has ${size.width}×${size.height}`);
   const alpha = chunks.find(({ type }) => type === "ALPH");
-  return { x, y, width, height, seconds: shownFor(number24(data, 12) / 1000), over: !(data[15]! & 2), cleared: (data[15]! & 1) === 1, file: fileOf(width, height, picture, alpha) };
+  return {
+    x,
+    y,
+    width,
+    height,
+    seconds: shownFor(number24(data, 12) / 1000),
+    over: !(data[15]! & 2),
+    cleared: (data[15]! & 1) === 1,
+    file: fileOf(width, height, picture, alpha),
+  };
 }
 
 /** A file with one picture, and its alpha where that is beside it. */
@@ -158,7 +191,11 @@ function fileOf(width: number, height: number, picture: Chunk, alpha: Chunk | un
   const length = chunks.reduce((sum, { data }) => sum + 8 + data.length + (data.length & 1), 4);
   const out = new Uint8Array(8 + length);
   const view = new DataView(out.buffer);
-  const put = (at: number, text: string) => out.set([...text].map((letter) => letter.charCodeAt(0)), at);
+  const put = (at: number, text: string) =>
+    out.set(
+      [...text].map((letter) => letter.charCodeAt(0)),
+      at,
+    );
   put(0, "RIFF");
   view.setUint32(4, length, true);
   put(8, "WEBP");
@@ -175,7 +212,8 @@ function fileOf(width: number, height: number, picture: Chunk, alpha: Chunk | un
 /** The size that a picture's own header says: lossy after its key frame's mark, lossless in 14 bits each. */
 function sizeOf({ type, data }: Chunk): { width: number; height: number } | undefined {
   const view = new DataView(data.buffer, data.byteOffset, data.length);
-  if (type === "VP8 " && data.length >= 10 && data[3] === 0x9d && data[4] === 0x01 && data[5] === 0x2a) return { width: view.getUint16(6, true) & 0x3fff, height: view.getUint16(8, true) & 0x3fff };
+  if (type === "VP8 " && data.length >= 10 && data[3] === 0x9d && data[4] === 0x01 && data[5] === 0x2a)
+    return { width: view.getUint16(6, true) & 0x3fff, height: view.getUint16(8, true) & 0x3fff };
   if (type === "VP8L" && data.length >= 5 && data[0] === 0x2f) {
     const bits = view.getUint32(1, true);
     return { width: 1 + (bits & 0x3fff), height: 1 + ((bits >> 14) & 0x3fff) };

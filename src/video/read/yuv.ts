@@ -79,7 +79,7 @@ function fromYuv(format: YuvFormat): ToRgba {
     for (const slot of held) slot.row = -1;
     if (across === 0) {
       // Grey: chroma that is zero, 128 << 7 in 15 bits.
-      for (const slot of held) (slot.u.fill(1 << 14), slot.v.fill(1 << 14));
+      for (const slot of held) slot.u.fill(1 << 14), slot.v.fill(1 << 14);
     }
     for (let y = 0; y < height; y++) {
       const first = vertical.first[y]!;
@@ -105,7 +105,17 @@ interface ChromaRow {
 }
 
 /** One row of pixels, of as many rows of chroma as there are weights: 1 or 4. */
-function writeRow(out: Uint32Array, to: number, width: number, data: Uint8Array | Uint16Array, from: number, step: number, rows: readonly ChromaRow[], weights: Int32Array, { luma, redOfV, greenOfV, greenOfU, blueOfU }: Coefficients): void {
+function writeRow(
+  out: Uint32Array,
+  to: number,
+  width: number,
+  data: Uint8Array | Uint16Array,
+  from: number,
+  step: number,
+  rows: readonly ChromaRow[],
+  weights: Int32Array,
+  { luma, redOfV, greenOfV, greenOfU, blueOfU }: Coefficients,
+): void {
   const zero = (1 << 9) - (128 << 19);
   const most = 2 ** 30;
   const four = weights.length === 4;
@@ -141,7 +151,12 @@ interface Coefficients {
 
 /** `ff_yuv2rgb_c_init_tables` at neutral brightness, contrast and saturation. The luma table has the rounding in it. */
 function tables({ depth, matrix, fullRange }: YuvFormat): Coefficients {
-  const [crv, cbu, cgu, cgv] = INVERSES[matrix]!.map((value) => (fullRange ? Math.trunc((value * 224) / 255) : value)) as [number, number, number, number];
+  const [crv, cbu, cgu, cgv] = INVERSES[matrix]!.map((value) => (fullRange ? Math.trunc((value * 224) / 255) : value)) as [
+    number,
+    number,
+    number,
+    number,
+  ];
   const scale = fullRange ? 65536 : Math.trunc((65536 * 255) / 219);
   const to13 = (value: number): number => Math.floor((value * 2 ** 13 + 2 ** 15) / 2 ** 16);
   const factor = to13(scale);
@@ -166,7 +181,12 @@ function widen({ data, offset, stride, step }: Plane, row: number, { first, valu
   }
   for (let x = 0, k = 0; x < out.length; x++, k += 4) {
     const from = begin + first[x]! * step;
-    const value = (Math.imul(data[from]!, values[k]!) + Math.imul(data[from + step]!, values[k + 1]!) + Math.imul(data[from + 2 * step]!, values[k + 2]!) + Math.imul(data[from + 3 * step]!, values[k + 3]!)) >> shift;
+    const value =
+      (Math.imul(data[from]!, values[k]!) +
+        Math.imul(data[from + step]!, values[k + 1]!) +
+        Math.imul(data[from + 2 * step]!, values[k + 2]!) +
+        Math.imul(data[from + 3 * step]!, values[k + 3]!)) >>
+      shift;
     out[x] = value > 32767 ? 32767 : value;
   }
 }
@@ -174,7 +194,8 @@ function widen({ data, offset, stride, step }: Plane, row: number, { first, valu
 /** `initFilter` for the bicubic kernel (B 0, C 0.6) enlarging `input` samples to `output`: nothing to do where `factor` is not 2. */
 function taps(input: number, output: number, factor: number, bits: number): Taps {
   const one = 2 ** bits;
-  if (factor !== 2) return { first: Int32Array.from({ length: output }, (_, i) => (factor === 0 ? 0 : i)), values: new Int32Array(output).fill(one) };
+  if (factor !== 2)
+    return { first: Int32Array.from({ length: output }, (_, i) => (factor === 0 ? 0 : i)), values: new Int32Array(output).fill(one) };
   const step = Math.floor((input * 65536 + (output >> 1)) / output) / 65536; // 16 bits: exactly a half for even sizes
   const result: Taps = { first: new Int32Array(output), values: new Int32Array(4 * output) };
   // Five samples count, and fewer where there are not two more than that.

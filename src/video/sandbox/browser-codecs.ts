@@ -12,7 +12,11 @@ const compiled = new Map<CodecName, Promise<WebAssembly.Module>>();
 export async function codecFor(name: unknown): Promise<CodecAnswer> {
   const codec: CodecName = name === "webp" ? "webp" : "jpeg";
   try {
-    if (!compiled.has(codec)) compiled.set(codec, BYTES[codec]().then(({ default: bytes }) => WebAssembly.compile(bytes)));
+    if (!compiled.has(codec))
+      compiled.set(
+        codec,
+        BYTES[codec]().then(({ default: bytes }) => WebAssembly.compile(bytes)),
+      );
     return { codec, module: await compiled.get(codec)! };
   } catch (error) {
     compiled.delete(codec);

@@ -13,9 +13,16 @@ export async function startWorker(named: string | URL | undefined, seconds: numb
   if (named !== undefined) {
     const given = await whenReady(() => new Worker(named, { type: "module" }), seconds, signal);
     if (given) return given;
-    throw new CogwheelError("video", `the option reader must name the file chunks/browser-media-worker.js of this package, of this version and on the page's own origin, got ${String(named)}, which cannot be started`);
+    throw new CogwheelError(
+      "video",
+      `the option reader must name the file chunks/browser-media-worker.js of this package, of this version and on the page's own origin, got ${String(named)}, which cannot be started`,
+    );
   }
-  const found = await whenReady(() => new Worker(new URL("./browser-media-worker.js", import.meta.url), { type: "module" }), seconds, signal);
+  const found = await whenReady(
+    () => new Worker(new URL("./browser-media-worker.js", import.meta.url), { type: "module" }),
+    seconds,
+    signal,
+  );
   if (found) return found;
   const { text } = await import("../../../build/media-worker-text.ts");
   const address = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
@@ -25,7 +32,10 @@ export async function startWorker(named: string | URL | undefined, seconds: numb
   } finally {
     URL.revokeObjectURL(address);
   }
-  throw new CogwheelError("video", "films and pictures are read in a worker, which must start, got a bundle without browser-media-worker.js and a page that forbids workers from blobs; serve that file of this package and name its URL with the option reader (docs/api.md)");
+  throw new CogwheelError(
+    "video",
+    "films and pictures are read in a worker, which must start, got a bundle without browser-media-worker.js and a page that forbids workers from blobs; serve that file of this package and name its URL with the option reader (docs/api.md)",
+  );
 }
 
 /** `undefined` where it cannot be loaded, or does not say that it is ready: a script of something else. */

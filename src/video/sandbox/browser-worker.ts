@@ -47,7 +47,10 @@ self.onmessage = async ({ data }: MessageEvent<ToWorker>) => {
   const { request, bytes } = data;
   stray.reading(request.name);
   ahead = 0;
-  const last = await serve(request, bytes).then((): FromReader => ({ type: "end" }), (error: unknown) => errorMessage(error, request.name));
+  const last = await serve(request, bytes).then(
+    (): FromReader => ({ type: "end" }),
+    (error: unknown) => errorMessage(error, request.name),
+  );
   const spent = stray.came;
   stray.reading(undefined);
   send({ ...last, ...(spent ? { spent } : {}) });

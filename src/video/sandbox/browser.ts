@@ -61,7 +61,11 @@ class ReaderWorker {
         const message = this.#messages.shift();
         if (message) return message;
         if (this.over) return undefined;
-        if (this.#failed !== undefined) throw new CogwheelError("video", `${name} must be a file that can be read, got one on which the reader's worker ended with ${this.#failed}; convert it`);
+        if (this.#failed !== undefined)
+          throw new CogwheelError(
+            "video",
+            `${name} must be a file that can be read, got one on which the reader's worker ended with ${this.#failed}; convert it`,
+          );
         if (this.#ticks * TICK_MS > 1000 * limits.seconds) throw ended(name, "stalled", limits);
         await new Promise<void>((resolve) => (this.#wake = resolve));
       }
@@ -88,7 +92,11 @@ async function take(reader: string | URL | undefined, seconds: number, signal: A
 /** A part of the package that its user's bundle or server may lack. */
 async function part<T>(load: () => Promise<T>): Promise<T> {
   return await load().catch((error: unknown) => {
-    throw new CogwheelError("video", `films and pictures are read by parts of this package that are loaded when they are needed, got ${(error as Error).message}; serve all of its files (dist/chunks), of one version`, { cause: error });
+    throw new CogwheelError(
+      "video",
+      `films and pictures are read by parts of this package that are loaded when they are needed, got ${(error as Error).message}; serve all of its files (dist/chunks), of one version`,
+      { cause: error },
+    );
   });
 }
 
@@ -101,7 +109,11 @@ function keep(worker: ReaderWorker): void {
   idle = { worker, timer };
 }
 
-export async function* readUntrusted(source: MediaSource, request: MediaRequest, { signal, onWarning, reader }: ReadOptions): AsyncGenerator<ReadFrame, void, undefined> {
+export async function* readUntrusted(
+  source: MediaSource,
+  request: MediaRequest,
+  { signal, onWarning, reader }: ReadOptions,
+): AsyncGenerator<ReadFrame, void, undefined> {
   signal?.throwIfAborted();
   if (!("bytes" in source)) throw noPath(source.path);
   const worker = await take(reader, request.limits.seconds, signal);

@@ -68,7 +68,8 @@ function readWhole(path: string, size: number): Uint8Array<ArrayBuffer> {
   const out = new Uint8Array(size);
   const file = openSync(path, "r");
   try {
-    for (let at = 0, got = 1; at < size && got > 0; at += got, progress()) got = readAgain(() => readSync(file, out, at, Math.min(size - at, 2 ** 24), at));
+    for (let at = 0, got = 1; at < size && got > 0; at += got, progress())
+      got = readAgain(() => readSync(file, out, at, Math.min(size - at, 2 ** 24), at));
   } finally {
     closeSync(file);
   }
@@ -95,8 +96,17 @@ async function serve({ name, maxFrames, limits, path }: ToReader, given: number,
     busy(true);
     bytes = readWhole(path, size);
   }
-  for await (const { data, width, height, seconds, duration } of readMedia(bytes, { name, maxFrames, limits, progress, warn: (text) => send(warningMessage(text)) })) {
-    send({ type: "frame", width, height, ...(seconds === undefined ? {} : { seconds }), ...(duration === undefined ? {} : { duration }) }, new Uint8Array(data.buffer, data.byteOffset, data.length));
+  for await (const { data, width, height, seconds, duration } of readMedia(bytes, {
+    name,
+    maxFrames,
+    limits,
+    progress,
+    warn: (text) => send(warningMessage(text)),
+  })) {
+    send(
+      { type: "frame", width, height, ...(seconds === undefined ? {} : { seconds }), ...(duration === undefined ? {} : { duration }) },
+      new Uint8Array(data.buffer, data.byteOffset, data.length),
+    );
   }
 }
 
@@ -106,7 +116,10 @@ async function serveAll(): Promise<void> {
     const request = JSON.parse(new TextDecoder().decode(take(json))) as ToReader;
     stray.reading(request.name);
     let taken = false;
-    const last = await serve(request, bytes, () => (taken = true)).then((): FromReader => ({ type: "end" }), (error: unknown) => errorMessage(error, request.name));
+    const last = await serve(request, bytes, () => (taken = true)).then(
+      (): FromReader => ({ type: "end" }),
+      (error: unknown) => errorMessage(error, request.name),
+    );
     // What was not taken of a file would be read as the next request.
     const spent = stray.came || !taken || left() > MOST_LEFT;
     stray.reading(undefined);
@@ -127,7 +140,12 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal
 // Holds the event loop while a codec works.
 setInterval(() => {}, 2 ** 30);
 // Without a watch nothing is read: it says when it began.
-await new Promise((resolve) => new Worker(new URL("./cogwheel-media-watch.js", import.meta.url), { workerData: { cells, parent: Number(process.argv[2]) } }).on("error", fail).on("exit", fail).on("message", resolve));
+await new Promise((resolve) =>
+  new Worker(new URL("./cogwheel-media-watch.js", import.meta.url), { workerData: { cells, parent: Number(process.argv[2]) } })
+    .on("error", fail)
+    .on("exit", fail)
+    .on("message", resolve),
+);
 const fresh = process.memoryUsage.rss();
 
 const stray = new StrayErrors(send, () => process.exit(1));

@@ -49,7 +49,8 @@ export class PipeReader {
     const head = await this.#take(new Uint8Array(HEAD_BYTES));
     if (!head) return undefined;
     const { json, bytes } = readHead(head);
-    if (json > MOST_JSON || !(bytes >= 0 && bytes <= mostBytes && Number.isInteger(bytes))) throw refuse(`${json} and ${bytes} bytes at once`);
+    if (json > MOST_JSON || !(bytes >= 0 && bytes <= mostBytes && Number.isInteger(bytes)))
+      throw refuse(`${json} and ${bytes} bytes at once`);
     const text = await this.#take(new Uint8Array(json));
     if (!text) return undefined;
     let room: Uint8Array;

@@ -4,7 +4,8 @@ import { fileURLToPath } from "node:url";
 import { CogwheelError } from "../../base/errors.ts";
 
 /** Variables without which a program may not start; all others, the adapters' among them, stay here. */
-const KEPT = /^(PATH|HOME|TMPDIR|TEMP|TMP|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|DYLD_\w+|SYSTEMROOT|WINDIR|USERPROFILE|APPDATA|LOCALAPPDATA|NODE_PATH)$/i;
+const KEPT =
+  /^(PATH|HOME|TMPDIR|TEMP|TMP|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|DYLD_\w+|SYSTEMROOT|WINDIR|USERPROFILE|APPDATA|LOCALAPPDATA|NODE_PATH)$/i;
 /** Of Node's own options only Yarn's way to packages: what watches an app or waits for a debugger is not for this process. */
 const PACKAGES = /(?:--require|-r|--import|--loader|--experimental-loader)[= ]("[^"]*\.pnp\.[^"]*"|\S*\.pnp\.\S+)/g;
 
@@ -16,15 +17,27 @@ const REMEDY = `name it with the option reader of decodeVideo (import.meta.resol
 export async function scriptOf(named: string | URL | undefined): Promise<string> {
   // It would start itself.
   const sea = await import("node:sea").catch(() => undefined); // since Node 20.12
-  if (sea?.isSea()) throw new CogwheelError("video", `media are read by a program of their own, which Node must run, got an app that is one file together with Node; run its script with node`);
+  if (sea?.isSea())
+    throw new CogwheelError(
+      "video",
+      `media are read by a program of their own, which Node must run, got an app that is one file together with Node; run its script with node`,
+    );
   if (named !== undefined) {
     const path = pathOf(named);
-    if (path === undefined || !existsSync(path)) throw new CogwheelError("video", `the option reader must name the file dist/cogwheel-media.js of this package, got ${String(named)}, which is no file; ${REMEDY}`);
+    if (path === undefined || !existsSync(path))
+      throw new CogwheelError(
+        "video",
+        `the option reader must name the file dist/cogwheel-media.js of this package, got ${String(named)}, which is no file; ${REMEDY}`,
+      );
     return path;
   }
   const here: string | undefined = import.meta.url; // bundlers leave nothing of it in CommonJS
   const found = here && PLACES.map((place) => fileURLToPath(new URL(place, here))).find((path) => existsSync(path));
-  if (!found) throw new CogwheelError("video", `${RULE} which must lie beside the package's other files, got none${here ? ` beside ${fileURLToPath(here)}` : ""}; ${REMEDY}`);
+  if (!found)
+    throw new CogwheelError(
+      "video",
+      `${RULE} which must lie beside the package's other files, got none${here ? ` beside ${fileURLToPath(here)}` : ""}; ${REMEDY}`,
+    );
   return found;
 }
 

@@ -26,7 +26,9 @@ export async function sourceAt(path: string, signal?: AbortSignal): Promise<Medi
   } catch (error) {
     signal?.throwIfAborted();
     if (error instanceof CogwheelError) throw error;
-    throw new CogwheelError("video", `${path} must be a file that can be read, got ${systemWords(error)}; check the path`, { cause: error });
+    throw new CogwheelError("video", `${path} must be a file that can be read, got ${systemWords(error)}; check the path`, {
+      cause: error,
+    });
   } finally {
     signal?.removeEventListener("abort", stop);
   }
@@ -44,7 +46,8 @@ async function readSource(path: string, signal: AbortSignal | undefined): Promis
     if (stats.isFile()) return { path: await realpath(path) };
     if (stats.isDirectory()) throw Object.assign(new Error(path), { code: "EISDIR" });
     // /dev/zero has no end, and a terminal has no film.
-    if (stats.isCharacterDevice() || stats.isBlockDevice()) throw new CogwheelError("video", `${path} must be a file, a folder or a pipe, got a device; give a film or a picture`);
+    if (stats.isCharacterDevice() || stats.isBlockDevice())
+      throw new CogwheelError("video", `${path} must be a file, a folder or a pipe, got a device; give a film or a picture`);
     // Waits without a thread, and closes what it reads.
     const pipe = new Socket({ fd: file, readable: true, writable: false, ...(signal ? { signal } : {}) });
     owned = false;
@@ -68,7 +71,11 @@ async function readPipe(chunks: AsyncIterable<Uint8Array>, path: string): Promis
   let length = 0;
   for await (const chunk of chunks) {
     length += chunk.length;
-    if (length > most) throw new CogwheelError("video", `${path} must give at most ${Math.floor(most / 2 ** 20)} MiB, got more; write it to a file first, or cut out what is needed (ffmpeg -i IN -t 10 -c copy OUT)`);
+    if (length > most)
+      throw new CogwheelError(
+        "video",
+        `${path} must give at most ${Math.floor(most / 2 ** 20)} MiB, got more; write it to a file first, or cut out what is needed (ffmpeg -i IN -t 10 -c copy OUT)`,
+      );
     parts.push(Uint8Array.from(chunk)); // a pipe may give a byte at a time, of a large buffer
   }
   return Buffer.concat(parts, length);

@@ -60,7 +60,9 @@ class ReaderProcess {
     let child: ChildProcess;
     try {
       child = spawn(process.execPath, [`--max-old-space-size=${HEAP_MEBIBYTES}`, "--no-warnings", this.script, String(process.pid)], {
-        env: environment(), stdio: ["pipe", "ignore", "pipe", "pipe", "pipe"], windowsHide: true,
+        env: environment(),
+        stdio: ["pipe", "ignore", "pipe", "pipe", "pipe"],
+        windowsHide: true,
       });
     } catch (error) {
       this.#failed = error as Error; // no memory for it, or forbidden
@@ -96,7 +98,8 @@ class ReaderProcess {
 
   /** Whether it keeps Node's event loop, and so this process, going. */
   hold(held: boolean): void {
-    for (const handle of [this.#child, ...(this.#child?.stdio ?? [])] as ({ ref?(): void; unref?(): void } | null | undefined)[]) handle?.[held ? "ref" : "unref"]?.();
+    for (const handle of [this.#child, ...(this.#child?.stdio ?? [])] as ({ ref?(): void; unref?(): void } | null | undefined)[])
+      handle?.[held ? "ref" : "unref"]?.();
   }
 
   async kill(): Promise<void> {
@@ -149,14 +152,29 @@ class ReaderProcess {
   /** Why it ended, after it did. */
   why({ name, limits }: MediaRequest): CogwheelError {
     const cause = this.#said.trim() ? { cause: new Error(this.#said.trim()) } : {};
-    if (this.#failed) return new CogwheelError("video", `media are read in a process of their own, which must start, got ${this.#failed.message}; allow more processes and open files (ulimit -u, ulimit -n), or close some`, { cause: this.#failed });
+    if (this.#failed)
+      return new CogwheelError(
+        "video",
+        `media are read in a process of their own, which must start, got ${this.#failed.message}; allow more processes and open files (ulimit -u, ulimit -n), or close some`,
+        { cause: this.#failed },
+      );
     if (this.#reason === "memory" || this.#reason === "stalled") return ended(name, this.#reason, limits);
-    if (/heap out of memory|FATAL ERROR: .*(memory|allocation)/i.test(this.#said)) return ended(name, "memory", { ...limits, memory: HEAP_MEBIBYTES * 2 ** 20 });
+    if (/heap out of memory|FATAL ERROR: .*(memory|allocation)/i.test(this.#said))
+      return ended(name, "memory", { ...limits, memory: HEAP_MEBIBYTES * 2 ** 20 });
     const { exitCode, signalCode } = this.#child!;
     const how = signalCode ?? `exit code ${exitCode}`;
     // Somebody's SIGKILL says nothing of the program.
-    if (!this.#ready && signalCode !== "SIGKILL") return new CogwheelError("video", `media are read by a program of their own, ${this.script}, which must start, got its end with ${how} before it began; install the package anew, or let there be memory and threads for it`, cause);
-    return new CogwheelError("video", `${name} must be a file that can be read, got one on which the reader's process ended with ${how}, as damaged ones make it; convert it`, cause);
+    if (!this.#ready && signalCode !== "SIGKILL")
+      return new CogwheelError(
+        "video",
+        `media are read by a program of their own, ${this.script}, which must start, got its end with ${how} before it began; install the package anew, or let there be memory and threads for it`,
+        cause,
+      );
+    return new CogwheelError(
+      "video",
+      `${name} must be a file that can be read, got one on which the reader's process ended with ${how}, as damaged ones make it; convert it`,
+      cause,
+    );
   }
 }
 
@@ -184,7 +202,11 @@ function keep(process: ReaderProcess): void {
   idle = { process, timer };
 }
 
-export async function* readUntrusted(source: MediaSource, request: MediaRequest, { signal, onWarning, reader }: ReadOptions): AsyncGenerator<ReadFrame, void, undefined> {
+export async function* readUntrusted(
+  source: MediaSource,
+  request: MediaRequest,
+  { signal, onWarning, reader }: ReadOptions,
+): AsyncGenerator<ReadFrame, void, undefined> {
   signal?.throwIfAborted();
   const script = await scriptOf(reader);
   signal?.throwIfAborted();

@@ -7,15 +7,48 @@ import { limitedGpu, memoryWeights, testGpu } from "../../support/gpu.ts";
 
 /** transformers' config.json of google/t5-v1_1-xxl, which CogVideoX uses. */
 const XXL = {
-  architectures: ["T5EncoderModel"], d_ff: 10240, d_kv: 64, d_model: 4096, decoder_start_token_id: 0, dense_act_fn: "gelu_new", dropout_rate: 0.1, eos_token_id: 1,
-  feed_forward_proj: "gated-gelu", initializer_factor: 1.0, is_encoder_decoder: true, is_gated_act: true, layer_norm_epsilon: 1e-6, model_type: "t5", num_decoder_layers: 24,
-  num_heads: 64, num_layers: 24, output_past: true, pad_token_id: 0, relative_attention_max_distance: 128, relative_attention_num_buckets: 32, tie_word_embeddings: false, vocab_size: 32128,
+  architectures: ["T5EncoderModel"],
+  d_ff: 10240,
+  d_kv: 64,
+  d_model: 4096,
+  decoder_start_token_id: 0,
+  dense_act_fn: "gelu_new",
+  dropout_rate: 0.1,
+  eos_token_id: 1,
+  feed_forward_proj: "gated-gelu",
+  initializer_factor: 1.0,
+  is_encoder_decoder: true,
+  is_gated_act: true,
+  layer_norm_epsilon: 1e-6,
+  model_type: "t5",
+  num_decoder_layers: 24,
+  num_heads: 64,
+  num_layers: 24,
+  output_past: true,
+  pad_token_id: 0,
+  relative_attention_max_distance: 128,
+  relative_attention_num_buckets: 32,
+  tie_word_embeddings: false,
+  vocab_size: 32128,
 };
-const small = (changes: Partial<T5Config> = {}): T5Config => parseT5Config({ ...XXL, d_model: 24, d_kv: 8, d_ff: 36, num_layers: 2, num_heads: 3, vocab_size: 45, ...changes });
+const small = (changes: Partial<T5Config> = {}): T5Config =>
+  parseT5Config({ ...XXL, d_model: 24, d_kv: 8, d_ff: 36, num_layers: 2, num_heads: 3, vocab_size: 45, ...changes });
 
 function randomWeights(config: T5Config): Record<string, { data: Float32Array; shape: number[] }> {
   let seed = 0;
-  return Object.fromEntries([...expectedT5Weights(config)].map(([name, shape]) => [name, { data: values(shape.reduce((a, b) => a * b), ++seed, shape.length > 1 ? 0.5 : 1), shape }]));
+  return Object.fromEntries(
+    [...expectedT5Weights(config)].map(([name, shape]) => [
+      name,
+      {
+        data: values(
+          shape.reduce((a, b) => a * b),
+          ++seed,
+          shape.length > 1 ? 0.5 : 1,
+        ),
+        shape,
+      },
+    ]),
+  );
 }
 
 test("the XXL encoder has the parameters of the published file", () => {
@@ -61,7 +94,10 @@ test("products beyond f16's range stay right in f16 storage", async ({ skip }) =
   const config = small({ num_layers: 1 });
   const values = randomWeights(config);
   // Gate and value of about 1e3 each: their product is about 1e6, and wo brings it back.
-  for (const name of ["wi_0", "wi_1"]) values[`encoder.block.0.layer.1.DenseReluDense.${name}.weight`]!.data = values[`encoder.block.0.layer.1.DenseReluDense.${name}.weight`]!.data.map((v) => v * 2000);
+  for (const name of ["wi_0", "wi_1"])
+    values[`encoder.block.0.layer.1.DenseReluDense.${name}.weight`]!.data = values[
+      `encoder.block.0.layer.1.DenseReluDense.${name}.weight`
+    ]!.data.map((v) => v * 2000);
   const ids = Int32Array.from({ length: 9 }, (_, i) => i * 5);
   using wide = await T5Encoder.create(gpu, config, memoryWeights(values), { batch: 1, length: 9 });
   using half = await T5Encoder.create(gpu, config, memoryWeights(values, "f16"), { batch: 1, length: 9, dtype: "f16" });
@@ -75,7 +111,9 @@ test("disposing frees everything, and so does a failed load", async () => {
   (await T5Encoder.create(gpu, config, memoryWeights(randomWeights(config)), { batch: 1, length: 5 }))[Symbol.dispose]();
   const broken = randomWeights(config);
   broken["encoder.final_layer_norm.weight"]!.data = new Float32Array(3);
-  await expect(T5Encoder.create(gpu, config, memoryWeights(broken), { batch: 1, length: 5 })).rejects.toThrow(/encoder\.final_layer_norm\.weight must have shape \[24\], got 3 values/);
+  await expect(T5Encoder.create(gpu, config, memoryWeights(broken), { batch: 1, length: 5 })).rejects.toThrow(
+    /encoder\.final_layer_norm\.weight must have shape \[24\], got 3 values/,
+  );
   expect(gpu.memory.allocated).toBe(before);
 });
 
@@ -88,9 +126,14 @@ test("ids are checked", async () => {
 });
 
 test("configs of other T5s are refused, with all that is wrong", () => {
-  expect(() => parseT5Config({ ...XXL, feed_forward_proj: "relu", is_gated_act: false, dense_act_fn: "relu", d_kv: 130, num_heads: 0 }))
-    .toThrow(/\[t5\] text_encoder\/config\.json: feed_forward_proj must be "gated-gelu" \(T5 version 1\.1\), got "relu"; is_gated_act must be true .*; dense_act_fn must be "gelu_new", got "relu"; d_kv must be a positive multiple of 4 up to 128, got 130; num_heads must be a whole number from 1 to 1024, got 0; this engine runs T5 v1\.1 encoders/);
-  expect(() => parseT5Config({ ...XXL, d_model: undefined, model_type: "umt5" })).toThrow(/model_type must be "t5", got "umt5"; d_model must be a positive multiple of 4 up to 65536, got nothing/);
+  expect(() =>
+    parseT5Config({ ...XXL, feed_forward_proj: "relu", is_gated_act: false, dense_act_fn: "relu", d_kv: 130, num_heads: 0 }),
+  ).toThrow(
+    /\[t5\] text_encoder\/config\.json: feed_forward_proj must be "gated-gelu" \(T5 version 1\.1\), got "relu"; is_gated_act must be true .*; dense_act_fn must be "gelu_new", got "relu"; d_kv must be a positive multiple of 4 up to 128, got 130; num_heads must be a whole number from 1 to 1024, got 0; this engine runs T5 v1\.1 encoders/,
+  );
+  expect(() => parseT5Config({ ...XXL, d_model: undefined, model_type: "umt5" })).toThrow(
+    /model_type must be "t5", got "umt5"; d_model must be a positive multiple of 4 up to 65536, got nothing/,
+  );
   expect(() => parseT5Config("x", "a.json")).toThrow(/\[t5\] a\.json: the config must be a JSON object, got "x"/);
   const { dense_act_fn: _, is_gated_act: __, relative_attention_max_distance: ___, ...old } = XXL;
   expect(parseT5Config(old)).toEqual(parseT5Config(XXL));

@@ -9,15 +9,32 @@ import { memoryWeights, testGpu } from "../../support/gpu.ts";
 
 /** Three sizes of picture, time doubled twice and once, odd channels, a shortcut, groups of several channels. */
 const configs = {
-  small: parseVaeConfig({ block_out_channels: [4, 8], latent_channels: 5, layers_per_block: 1, norm_num_groups: 2, temporal_compression_ratio: 2 }),
-  deep: parseVaeConfig({ block_out_channels: [6, 6, 12], latent_channels: 3, layers_per_block: 2, norm_num_groups: 3, temporal_compression_ratio: 4 }),
+  small: parseVaeConfig({
+    block_out_channels: [4, 8],
+    latent_channels: 5,
+    layers_per_block: 1,
+    norm_num_groups: 2,
+    temporal_compression_ratio: 2,
+  }),
+  deep: parseVaeConfig({
+    block_out_channels: [6, 6, 12],
+    latent_channels: 3,
+    layers_per_block: 2,
+    norm_num_groups: 3,
+    temporal_compression_ratio: 4,
+  }),
 };
 function weights(config: (typeof configs)["small"], dtype: "f32" | "f16" = "f32") {
   let seed = 10;
-  return memoryWeights(Object.fromEntries([...vaeWeights(config)].map(([name, shape]) => {
-    const size = shape.reduce((a, b) => a * b, 1);
-    return [name, { data: values(size, seed++, shape.length > 1 ? 1 / Math.sqrt(size / shape[0]!) : 0.5), shape }];
-  })), dtype);
+  return memoryWeights(
+    Object.fromEntries(
+      [...vaeWeights(config)].map(([name, shape]) => {
+        const size = shape.reduce((a, b) => a * b, 1);
+        return [name, { data: values(size, seed++, shape.length > 1 ? 1 / Math.sqrt(size / shape[0]!) : 0.5), shape }];
+      }),
+    ),
+    dtype,
+  );
 }
 const size = ({ batch, frames, height, width }: VideoShape) => batch * frames * height * width;
 
@@ -36,7 +53,12 @@ describe("gives what the whole picture gives", () => {
     const latents = values(size(shape) * config.latent_channels, 3);
     const whole = await vae.decode(latents, shape);
     let report: TilingReport | undefined;
-    const tiled = await vae.decode(latents, shape, { tiling: { mode: "exact", budgetBytes }, onTiling: (r) => { report = r; } });
+    const tiled = await vae.decode(latents, shape, {
+      tiling: { mode: "exact", budgetBytes },
+      onTiling: (r) => {
+        report = r;
+      },
+    });
     expect(tiled.shape).toEqual(whole.shape);
     expect(relativeL2(tiled.data, whole.data)).toBeLessThan(1e-6);
     expect(report!.tiles).toBeGreaterThan(20);
@@ -56,7 +78,12 @@ describe("gives what the whole picture gives", () => {
     const video = values(size(shape) * 3, 4);
     const whole = await vae.encode(video, shape);
     let report: TilingReport | undefined;
-    const tiled = await vae.encode(video, shape, { tiling: { mode: "exact", budgetBytes }, onTiling: (r) => { report = r; } });
+    const tiled = await vae.encode(video, shape, {
+      tiling: { mode: "exact", budgetBytes },
+      onTiling: (r) => {
+        report = r;
+      },
+    });
     expect(tiled.shape).toEqual(whole.shape);
     expect(relativeL2(tiled.mean, whole.mean)).toBeLessThan(1e-6);
     expect(relativeL2(tiled.logvar, whole.logvar)).toBeLessThan(1e-6);
@@ -76,10 +103,14 @@ describe("gives what the whole picture gives", () => {
     };
     const [whole, tiled] = [await collect(), await collect({ mode: "exact", budgetBytes: 60000 })];
     expect(tiled.map(({ start, frames }) => [start, frames])).toEqual(whole.map(({ start, frames }) => [start, frames]));
-    for (const [i, { data }] of tiled.entries()) expect(Math.max(...data.map((v, k) => Math.abs(v - whole[i]!.data[k]!)))).toBeLessThanOrEqual(1);
+    for (const [i, { data }] of tiled.entries())
+      expect(Math.max(...data.map((v, k) => Math.abs(v - whole[i]!.data[k]!)))).toBeLessThanOrEqual(1);
     if (!gpu.caps.f16) return;
     using half = CausalVae.create(gpu, config, weights(config, "f16"), { dtype: "f16" });
-    const [a, b] = [await half.decode(latents, shape), await half.decode(latents, shape, { tiling: { mode: "exact", budgetBytes: 50000 } })];
+    const [a, b] = [
+      await half.decode(latents, shape),
+      await half.decode(latents, shape, { tiling: { mode: "exact", budgetBytes: 50000 } }),
+    ];
     expect(relativeL2(b.data, a.data)).toBeLessThan(1e-3); // the same roundings but where a norm's last bit differs
   });
 });
@@ -111,7 +142,11 @@ test("the adapter holds the weights and a tile, however large the picture", asyn
 
 test("1.5's decoder at its own 1360 × 768 is planned within the budget", async () => {
   const { caps } = await testGpu();
-  const graph = vaeGraph(parseVaeConfig({}), { type: () => "f32" }, { part: "decode", batch: 1, frames: 3, height: 96, width: 170, format: "rgba", dtype: "f32", continues: false, continued: true });
+  const graph = vaeGraph(
+    parseVaeConfig({}),
+    { type: () => "f32" },
+    { part: "decode", batch: 1, frames: 3, height: 96, width: 170, format: "rgba", dtype: "f32", continues: false, continued: true },
+  );
   const plan = planExact(graph, { ...caps, maxBindingBytes: 2 ** 27 }, 512 << 20);
   expect(plan.deviceBytes).toBeLessThanOrEqual(512 << 20);
   // The convolutions' caches are most of it: two frames of each one's input.
@@ -122,9 +157,15 @@ test("bad input is refused", async () => {
   using vae = CausalVae.create(await testGpu(), configs.small, weights(configs.small));
   const shape = { batch: 1, frames: 1, height: 4, width: 4 };
   const latents = new Float32Array(80);
-  await expect(vae.decode(latents, shape, { tiling: "precise" as never })).rejects.toThrow(/\[vae\] tiling must be "exact", "reference", .*, got "precise"/);
-  await expect(vae.decode(latents, shape, { tiling: { mode: "exact", budgetBytes: 0 } })).rejects.toThrow(/budgetBytes must be above 0, got 0/);
-  await expect(vae.decode(latents, shape, { tiling: { mode: "exact", budgetBytes: 100 } })).rejects.toThrow(/the smallest tile of a 4 × 4 picture needs \d+ bytes, got a budget of 100; raise budgetBytes/);
+  await expect(vae.decode(latents, shape, { tiling: "precise" as never })).rejects.toThrow(
+    /\[vae\] tiling must be "exact", "reference", .*, got "precise"/,
+  );
+  await expect(vae.decode(latents, shape, { tiling: { mode: "exact", budgetBytes: 0 } })).rejects.toThrow(
+    /budgetBytes must be above 0, got 0/,
+  );
+  await expect(vae.decode(latents, shape, { tiling: { mode: "exact", budgetBytes: 100 } })).rejects.toThrow(
+    /the smallest tile of a 4 × 4 picture needs \d+ bytes, got a budget of 100; raise budgetBytes/,
+  );
   const [first, second] = [vae.decode(latents, shape), vae.decode(latents, shape)];
   await expect(second).rejects.toThrow(/a CausalVae runs one video at a time/);
   await first;

@@ -10,7 +10,13 @@ import { complaint, runCase } from "../../../src/check/reference/run.ts";
 import { relativeL2, values } from "../../support/compare.ts";
 import { limitedGpu, memoryWeights, testGpu } from "../../support/gpu.ts";
 
-const config = parseVaeConfig({ block_out_channels: [4, 8], latent_channels: 5, layers_per_block: 1, norm_num_groups: 2, temporal_compression_ratio: 2 });
+const config = parseVaeConfig({
+  block_out_channels: [4, 8],
+  latent_channels: 5,
+  layers_per_block: 1,
+  norm_num_groups: 2,
+  temporal_compression_ratio: 2,
+});
 
 /** Weights small enough that nothing grows from layer to layer. */
 function randomWeights(c = config) {
@@ -28,7 +34,12 @@ function randomWeights(c = config) {
 
 describe("config", () => {
   test("has the published defaults", () => {
-    expect(parseVaeConfig({})).toMatchObject({ block_out_channels: [128, 256, 256, 512], latent_channels: 16, norm_num_groups: 32, scaling_factor: 1.15258426 });
+    expect(parseVaeConfig({})).toMatchObject({
+      block_out_channels: [128, 256, 256, 512],
+      latent_channels: 16,
+      norm_num_groups: 32,
+      scaling_factor: 1.15258426,
+    });
   });
   test.each([
     [{ act_fn: "gelu" }, /vae\/config.json: act_fn must be "silu", got "gelu"/],
@@ -45,7 +56,8 @@ describe("config", () => {
 });
 
 test("the published VAE has its 215,583,907 parameters under their names", () => {
-  const count = (part: "encode" | "decode") => [...vaeWeights(parseVaeConfig({}), [part]).values()].reduce((n, shape) => n + shape.reduce((a, b) => a * b, 1), 0);
+  const count = (part: "encode" | "decode") =>
+    [...vaeWeights(parseVaeConfig({}), [part]).values()].reduce((n, shape) => n + shape.reduce((a, b) => a * b, 1), 0);
   expect(count("encode")).toBe(92_215_456);
   expect(count("decode")).toBe(123_368_451);
   const weights = vaeWeights(parseVaeConfig({}));
@@ -55,7 +67,10 @@ test("the published VAE has its 215,583,907 parameters under their names", () =>
 });
 
 test("batches of frames are the reference's", () => {
-  const sizes = (n: number, size: number) => frameBatches(n, size).map((b) => `${b.start}+${b.frames}`).join(" ");
+  const sizes = (n: number, size: number) =>
+    frameBatches(n, size)
+      .map((b) => `${b.start}+${b.frames}`)
+      .join(" ");
   expect(sizes(13, 2)).toBe("0+3 3+2 5+2 7+2 9+2 11+2");
   expect(sizes(4, 2)).toBe("0+2 2+2");
   expect(sizes(1, 2)).toBe("0+1");
@@ -80,7 +95,11 @@ test("the posterior is split, clamped and sampled", () => {
 
 test("memory is known before anything is loaded", async () => {
   const { caps } = await testGpu();
-  const plans = planVae(parseVaeConfig({}), { ...caps, maxBindingBytes: 2 ** 31, maxBufferBytes: 2 ** 33 }, { part: "decode", batch: 1, frames: 13, height: 60, width: 90 });
+  const plans = planVae(
+    parseVaeConfig({}),
+    { ...caps, maxBindingBytes: 2 ** 31, maxBufferBytes: 2 ** 33 },
+    { part: "decode", batch: 1, frames: 13, height: 60, width: 90 },
+  );
   expect(plans.length).toBe(2);
   // 315 TFLOP for 49 frames of 480 × 720, counted from shapes: the first batch makes 9 of them, each other 8.
   expect((plans[0]!.cost.flops + 5 * plans[1]!.cost.flops) / 1e12).toBeCloseTo(315, -1);
@@ -109,13 +128,18 @@ describe("decoding in batches", () => {
     const parts: DecodedFrames[] = [];
     const rest = await vae.decode(latents, shape, { format: "rgba", onFrames: (part) => void parts.push(part) });
     expect(rest.data.length).toBe(0);
-    expect(parts.map((p) => [p.start, p.frames, p.height, p.width])).toEqual([[0, 5, 8, 12], [5, 4, 8, 12], [9, 4, 8, 12]]);
+    expect(parts.map((p) => [p.start, p.frames, p.height, p.width])).toEqual([
+      [0, 5, 8, 12],
+      [5, 4, 8, 12],
+      [9, 4, 8, 12],
+    ]);
     const plane = 8 * 12;
     for (const { start, frames, data } of parts) {
-      for (let i = 0; i < frames * plane; i++) for (let c = 0; c < 3; c++) {
-        const v = Math.min(1, Math.max(0, whole[(c * 13 + start) * plane + i]! / 2 + 0.5));
-        expect(Math.abs(data[4 * i + c]! - v * 255)).toBeLessThan(0.502);
-      }
+      for (let i = 0; i < frames * plane; i++)
+        for (let c = 0; c < 3; c++) {
+          const v = Math.min(1, Math.max(0, whole[(c * 13 + start) * plane + i]! / 2 + 0.5));
+          expect(Math.abs(data[4 * i + c]! - v * 255)).toBeLessThan(0.502);
+        }
     }
   });
 
@@ -133,7 +157,9 @@ describe("decoding in batches", () => {
     using vae = CausalVae.create(await testGpu(), config, randomWeights());
     const controller = new AbortController();
     const seen: number[] = [];
-    await expect(vae.decode(latents, shape, { signal: controller.signal, onFrames: ({ start }) => (seen.push(start), controller.abort()) })).rejects.toThrow(/abort/i);
+    await expect(
+      vae.decode(latents, shape, { signal: controller.signal, onFrames: ({ start }) => (seen.push(start), controller.abort()) }),
+    ).rejects.toThrow(/abort/i);
     expect(seen).toEqual([0]);
     expect((await vae.decode(latents, shape)).data.every(Number.isFinite)).toBe(true);
   });
@@ -164,8 +190,12 @@ describe("decoding in batches", () => {
 
 test("sizes that do not fit are refused by name", async () => {
   using vae = CausalVae.create(await testGpu(), config, randomWeights());
-  await expect(vae.encode(new Float32Array(3 * 7 * 8), { batch: 1, frames: 1, height: 7, width: 8 })).rejects.toThrow(/\[vae\] height and width of a video must be multiples of 2, got 7 × 8/);
-  await expect(vae.decode(new Float32Array(3), { batch: 1, frames: 1, height: 1, width: 1 })).rejects.toThrow(/\[vae\] decode takes \[1, 5, 1, 1, 1\] = 5 values, got 3/);
+  await expect(vae.encode(new Float32Array(3 * 7 * 8), { batch: 1, frames: 1, height: 7, width: 8 })).rejects.toThrow(
+    /\[vae\] height and width of a video must be multiples of 2, got 7 × 8/,
+  );
+  await expect(vae.decode(new Float32Array(3), { batch: 1, frames: 1, height: 1, width: 1 })).rejects.toThrow(
+    /\[vae\] decode takes \[1, 5, 1, 1, 1\] = 5 values, got 3/,
+  );
 });
 
 // The committed cases, with bindings that hold 7 of 9 frames: the largest tensors are worked on in windows.

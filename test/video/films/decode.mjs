@@ -12,7 +12,10 @@ const [file, out, most] = process.argv.slice(2);
 const warnings = [];
 try {
   const begin = performance.now();
-  const { width, height, fps, frames } = await decodeVideo(file, { ...(most ? { maxFrames: Number(most) } : {}), onWarning: (text) => warnings.push(text) });
+  const { width, height, fps, frames } = await decodeVideo(file, {
+    ...(most ? { maxFrames: Number(most) } : {}),
+    onWarning: (text) => warnings.push(text),
+  });
   const seconds = (performance.now() - begin) / 1000;
   if (out) {
     const rgb = new Uint8Array(3 * width * height * frames.length);

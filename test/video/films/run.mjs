@@ -17,6 +17,11 @@ import { dirname, join } from "node:path";
 import { pythonFor } from "../../support/python-environment.mjs";
 
 const here = import.meta.dirname ?? dirname(new URL(import.meta.url).pathname);
-const python = pythonFor({ what: "films", purpose: "to draw films", requirements: join(here, "requirements.txt"), folder: process.env.COGWHEEL_FILMS_VENV });
+const python = pythonFor({
+  what: "films",
+  purpose: "to draw films",
+  requirements: join(here, "requirements.txt"),
+  folder: process.env.COGWHEEL_FILMS_VENV,
+});
 const { status, signal } = spawnSync(python, [join(here, "compare.py"), ...process.argv.slice(2)], { stdio: "inherit" });
 process.exitCode = status ?? (signal ? 130 : 1);

@@ -34,16 +34,25 @@ describe("PNG", () => {
 
   it("is refused when it is cut, at every byte up to the last of its pixels", async () => {
     const pixels = whole.length - 12;
-    for (let length = 8; length < pixels; length++) await expect(readAll(whole.subarray(0, length)), `${length} bytes`).rejects.toThrow(/^\[video\] a file must be a whole PNG, got .+; copy or download it again$/);
+    for (let length = 8; length < pixels; length++)
+      await expect(readAll(whole.subarray(0, length)), `${length} bytes`).rejects.toThrow(
+        /^\[video\] a file must be a whole PNG, got .+; copy or download it again$/,
+      );
     expect(reds((await readAll(whole.subarray(0, pixels))).frames[0]!.data)).toEqual([10, 20, 30]);
   });
 
   it("is inflated no further than its size", async () => {
-    const { frames } = await readAll(png(header(3, 1, 8, 0), pngChunk("IDAT", deflateSync(Uint8Array.from([0, 10, 20, 30, ...new Uint8Array(1000)])))));
+    const { frames } = await readAll(
+      png(header(3, 1, 8, 0), pngChunk("IDAT", deflateSync(Uint8Array.from([0, 10, 20, 30, ...new Uint8Array(1000)])))),
+    );
     expect(reds(frames[0]!.data)).toEqual([10, 20, 30]);
     // Of 64 MiB one step is inflated, at deflate's largest ratio.
     let inflated = 0;
-    inflate([deflateSync(new Uint8Array(2 ** 26))], (part) => ((inflated += part.length), false), () => {});
+    inflate(
+      [deflateSync(new Uint8Array(2 ** 26))],
+      (part) => ((inflated += part.length), false),
+      () => {},
+    );
     expect(inflated).toBeLessThanOrEqual(16384 * 1032);
     let steps = 0;
     await readAll(png(header(16, 16), pngChunk("IDAT", deflateSync(new Uint8Array(2 ** 26)))), { progress: () => steps++ });
@@ -51,23 +60,48 @@ describe("PNG", () => {
   });
 
   it("in Apple's own variant is named", async () => {
-    await expect(readAll(join("\x89PNG\r\n\x1a\n", pngChunk("CgBI", [0, 0, 0, 0]), header(1, 1)))).rejects.toThrow(/Apple's own variant.*pngcrush/);
+    await expect(readAll(join("\x89PNG\r\n\x1a\n", pngChunk("CgBI", [0, 0, 0, 0]), header(1, 1)))).rejects.toThrow(
+      /Apple's own variant.*pngcrush/,
+    );
   });
 
-  const control = (sequence: number, dispose: number, over: number, x = 0, width = 3): Uint8Array => pngChunk("fcTL", [...u32(sequence), ...u32(width), ...u32(1), ...u32(x), ...u32(0), ...u16(1), ...u16(4), dispose, over]);
-  const moving = (...frames: Uint8Array[]): Uint8Array => png(header(3, 1, 8, 0), pngChunk("acTL", [...u32(3), ...u32(0)]), control(0, 0, 0), pngChunk("IDAT", grey(1, 2, 3)), ...frames);
+  const control = (sequence: number, dispose: number, over: number, x = 0, width = 3): Uint8Array =>
+    pngChunk("fcTL", [...u32(sequence), ...u32(width), ...u32(1), ...u32(x), ...u32(0), ...u16(1), ...u16(4), dispose, over]);
+  const moving = (...frames: Uint8Array[]): Uint8Array =>
+    png(header(3, 1, 8, 0), pngChunk("acTL", [...u32(3), ...u32(0)]), control(0, 0, 0), pngChunk("IDAT", grey(1, 2, 3)), ...frames);
 
   it("that moves goes back to what was there before a frame", async () => {
-    const { frames, warnings } = await readAll(moving(control(1, 2, 0, 1, 1), pngChunk("fdAT", join(u32(2), grey(50))), control(3, 0, 0, 2, 1), pngChunk("fdAT", join(u32(4), grey(60)))));
-    expect(frames.map(({ data, seconds, duration }) => [reds(data), seconds, duration])).toEqual([[[1, 2, 3], 0, 0.25], [[1, 50, 3], 0.25, 0.25], [[1, 2, 60], 0.5, 0.25]]);
+    const { frames, warnings } = await readAll(
+      moving(
+        control(1, 2, 0, 1, 1),
+        pngChunk("fdAT", join(u32(2), grey(50))),
+        control(3, 0, 0, 2, 1),
+        pngChunk("fdAT", join(u32(4), grey(60))),
+      ),
+    );
+    expect(frames.map(({ data, seconds, duration }) => [reds(data), seconds, duration])).toEqual([
+      [[1, 2, 3], 0, 0.25],
+      [[1, 50, 3], 0.25, 0.25],
+      [[1, 2, 60], 0.5, 0.25],
+    ]);
     expect(warnings).toEqual([]);
   });
 
   it("that moves has its whole frames read when it is cut, with a warning", async () => {
-    const bytes = moving(control(1, 0, 0), pngChunk("fdAT", join(u32(2), grey(4, 5, 6))), control(3, 0, 0), pngChunk("fdAT", join(u32(4), grey(7, 8, 9))));
+    const bytes = moving(
+      control(1, 0, 0),
+      pngChunk("fdAT", join(u32(2), grey(4, 5, 6))),
+      control(3, 0, 0),
+      pngChunk("fdAT", join(u32(4), grey(7, 8, 9))),
+    );
     const { frames, warnings } = await readAll(bytes.subarray(0, bytes.length - 20));
-    expect(frames.map(({ data }) => reds(data))).toEqual([[1, 2, 3], [4, 5, 6]]);
-    expect(warnings).toEqual([expect.stringMatching(/cut short or damaged: it ends in the middle of a chunk \(fdAT\); only its whole frames were read/)]);
+    expect(frames.map(({ data }) => reds(data))).toEqual([
+      [1, 2, 3],
+      [4, 5, 6],
+    ]);
+    expect(warnings).toEqual([
+      expect.stringMatching(/cut short or damaged: it ends in the middle of a chunk \(fdAT\); only its whole frames were read/),
+    ]);
     const spoilt = Uint8Array.from(bytes);
     spoilt[Buffer.from(bytes).indexOf("acTL") + 5]! ^= 1;
     const still = await readAll(spoilt);
@@ -123,7 +157,11 @@ describe("JPEG", () => {
   };
 
   it.each<[string, Uint8Array, RegExp]>([
-    ["arithmetic", patched(0xc0, 1, 0xc9), /must be a JPEG of the usual kind .*, got one with arithmetic coding; convert it to an RGB JPEG/],
+    [
+      "arithmetic",
+      patched(0xc0, 1, 0xc9),
+      /must be a JPEG of the usual kind .*, got one with arithmetic coding; convert it to an RGB JPEG/,
+    ],
     ["lossless", patched(0xc0, 1, 0xc3), /got one with lossless coding/],
     ["12 bits", patched(0xc0, 4, 12), /must be a JPEG of 8 bits, got one of 12; convert/],
     ["CMYK", patched(0xc0, 9, 4), /got one in CMYK .*magick/],
@@ -137,7 +175,9 @@ describe("JPEG", () => {
   });
 
   it("in a million scans is refused before it is decoded", async () => {
-    await expect(readAll(BOMBS["progressive jpeg of 8000×8000 in 1,000,000 scans"]!(Math.random))).rejects.toThrow(/must have at most 33 scans at 8000×8000, got 1000001/);
+    await expect(readAll(BOMBS["progressive jpeg of 8000×8000 in 1,000,000 scans"]!(Math.random))).rejects.toThrow(
+      /must have at most 33 scans at 8000×8000, got 1000001/,
+    );
   });
 
   it("that is damaged inside is read with a warning", async () => {
@@ -162,20 +202,37 @@ describe("JPEG", () => {
 
   /** An ICC profile of version 2 with primaries and a name. */
   const profile = (name: string, primaries: number[][]): Uint8Array => {
-    const tags = [...primaries.map((values, index) => [`${"rgb"[index]}XYZ`, join("XYZ ", u32(0), ...values.map((value) => u32((value * 65536) >>> 0)))] as const), ["desc", join("desc", u32(0), u32(name.length + 1), `${name}\0`)] as const];
+    const tags = [
+      ...primaries.map(
+        (values, index) => [`${"rgb"[index]}XYZ`, join("XYZ ", u32(0), ...values.map((value) => u32((value * 65536) >>> 0)))] as const,
+      ),
+      ["desc", join("desc", u32(0), u32(name.length + 1), `${name}\0`)] as const,
+    ];
     let at = 132 + 12 * tags.length;
     const table = tags.map(([tag, data]) => join(tag, u32(at), u32((at += data.length) && data.length)));
     return join(new Uint8Array(128), u32(tags.length), ...table, ...tags.map(([, data]) => data));
   };
-  const P3 = profile("Display P3", [[0.5151, 0.2412, -0.0011], [0.292, 0.6922, 0.0419], [0.1571, 0.0666, 0.7841]]);
-  const SRGB = profile("sRGB", [[0.4361, 0.2225, 0.0139], [0.3851, 0.7169, 0.0971], [0.1431, 0.0606, 0.7141]]);
+  const P3 = profile("Display P3", [
+    [0.5151, 0.2412, -0.0011],
+    [0.292, 0.6922, 0.0419],
+    [0.1571, 0.0666, 0.7841],
+  ]);
+  const SRGB = profile("sRGB", [
+    [0.4361, 0.2225, 0.0139],
+    [0.3851, 0.7169, 0.0971],
+    [0.1431, 0.0606, 0.7141],
+  ]);
 
   it("in another space than sRGB is told of, and so is a PNG", async () => {
-    const withProfile = (icc: Uint8Array): Uint8Array => join(whole.subarray(0, 2), [0xff, 0xe2, ...u16(icc.length + 16)], "ICC_PROFILE\0\x01\x01", icc, whole.subarray(2));
-    const pngWith = (icc: Uint8Array): Uint8Array => png(header(1, 1, 8, 0), pngChunk("iCCP", join("x\0\0", deflateSync(icc))), pngChunk("IDAT", grey(9)));
+    const withProfile = (icc: Uint8Array): Uint8Array =>
+      join(whole.subarray(0, 2), [0xff, 0xe2, ...u16(icc.length + 16)], "ICC_PROFILE\0\x01\x01", icc, whole.subarray(2));
+    const pngWith = (icc: Uint8Array): Uint8Array =>
+      png(header(1, 1, 8, 0), pngChunk("iCCP", join("x\0\0", deflateSync(icc))), pngChunk("IDAT", grey(9)));
     for (const make of [withProfile, pngWith]) {
       expect((await readAll(make(SRGB))).warnings).toEqual([]);
-      expect((await readAll(make(P3))).warnings).toEqual([expect.stringMatching(/colours of another space than sRGB \(Display P3\); its values were taken as they are/)]);
+      expect((await readAll(make(P3))).warnings).toEqual([
+        expect.stringMatching(/colours of another space than sRGB \(Display P3\); its values were taken as they are/),
+      ]);
     }
   });
 });
@@ -183,7 +240,10 @@ describe("JPEG", () => {
 describe("WebP", () => {
   it("is refused when it is cut, and a moving one has its whole frames read, with a warning", async () => {
     const still = one("webp-1");
-    for (const length of [12, 25, still.length >> 1, still.length - 3]) await expect(readAll(still.subarray(0, length)), `${length} of ${still.length} bytes`).rejects.toThrow(/^\[video\] a file must be a whole WebP, got /);
+    for (const length of [12, 25, still.length >> 1, still.length - 3])
+      await expect(readAll(still.subarray(0, length)), `${length} of ${still.length} bytes`).rejects.toThrow(
+        /^\[video\] a file must be a whole WebP, got /,
+      );
     const moving = several("moving-webp");
     const { frames, warnings } = await readAll(bytesOf(moving).subarray(0, -6));
     expect(frames).toHaveLength(moving.frames.length - 1);
@@ -195,7 +255,10 @@ describe("what a file asks for is bounded before anything is decoded", () => {
   it.each([
     ["gif of 20000×20000, 3 frames", /at most 67,108,864 pixels a frame, got 20000×20000/],
     ["gif of a pixel with frames of 65535×65535", /pixels a frame, got 65535×65535/],
-    ["gif of 200 frames of 4000×4000", /at most 2,048 MiB when it is decoded, got 200 frames of 4000×4000, which are 12,208; read fewer of them \(--frames, or maxFrames/],
+    [
+      "gif of 200 frames of 4000×4000",
+      /at most 2,048 MiB when it is decoded, got 200 frames of 4000×4000, which are 12,208; read fewer of them \(--frames, or maxFrames/,
+    ],
     ["apng of 200 frames of 4000×4000", /at most 2,048 MiB when it is decoded, got 200 frames/],
     ["moving webp of 200 frames of 4000×4000", /at most 2,048 MiB when it is decoded, got 200 frames/],
     ["png of 2³¹ × 2³¹", /pixels a frame, got 2147483647×2147483647/],

@@ -20,7 +20,15 @@ export interface Drawn {
 export async function readAll(bytes: Uint8Array, options: Partial<ReadContext> = {}): Promise<{ frames: ReadFrame[]; warnings: string[] }> {
   const frames: ReadFrame[] = [];
   const warnings: string[] = [];
-  for await (const frame of readMedia(bytes, { name: "a file", maxFrames: Infinity, limits: DEFAULT_LIMITS, warn: (text) => void warnings.push(text), progress: () => {}, ...options })) frames.push(frame);
+  for await (const frame of readMedia(bytes, {
+    name: "a file",
+    maxFrames: Infinity,
+    limits: DEFAULT_LIMITS,
+    warn: (text) => void warnings.push(text),
+    progress: () => {},
+    ...options,
+  }))
+    frames.push(frame);
   return { frames, warnings };
 }
 
@@ -38,11 +46,13 @@ export async function difference(drawn: Drawn): Promise<string | undefined> {
   for (const [index, { width, height, data, duration }] of frames.entries()) {
     const where = `frame ${index} of ${frames.length}`;
     if (width !== drawn.width || height !== drawn.height) return `${where} has ${width}×${height}, Pillow ${drawn.width}×${drawn.height}`;
-    if (drawn.seconds && Math.abs(duration! - drawn.seconds[index]!) > 1e-9) return `${where} is shown for ${duration} s, not ${drawn.seconds[index]}`;
+    if (drawn.seconds && Math.abs(duration! - drawn.seconds[index]!) > 1e-9)
+      return `${where} is shown for ${duration} s, not ${drawn.seconds[index]}`;
     const want = wanted[index]!;
     for (let pixel = 0; pixel < width * height; pixel++) {
       const [got, right] = [[...data.subarray(4 * pixel, 4 * pixel + 3)], [...want.subarray(3 * pixel, 3 * pixel + 3)]];
-      if (got.some((value, channel) => value !== right[channel])) return `${where} at (${pixel % width}, ${Math.floor(pixel / width)}): ${got}, Pillow ${right}`;
+      if (got.some((value, channel) => value !== right[channel]))
+        return `${where} at (${pixel % width}, ${Math.floor(pixel / width)}): ${got}, Pillow ${right}`;
     }
   }
   return undefined;

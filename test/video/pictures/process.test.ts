@@ -28,13 +28,18 @@ for (const path of process.argv.slice(1)) console.log(await decodeVideo(path).th
 
 it("every kind, by what it begins with and not by its name", async () => {
   const kinds = ["png", "apng", "gif", "jpeg", "webp", "moving-webp"].map((kind) => drawn.find(({ name }) => name.startsWith(`${kind}-`))!);
-  const paths = await Promise.all(kinds.map(async (picture) => {
-    const path = join(folder, `${picture.name}.mp4`);
-    await writeFile(path, bytesOf(picture));
-    return path;
-  }));
+  const paths = await Promise.all(
+    kinds.map(async (picture) => {
+      const path = join(folder, `${picture.name}.mp4`);
+      await writeFile(path, bytesOf(picture));
+      return path;
+    }),
+  );
   const lines = await read(...paths);
-  for (const [index, { width, height, frames, seconds, name }] of kinds.entries()) expect(lines[index], name).toMatch(new RegExp(`^${width}×${height} ${frames.length} ${seconds ? "moving" : name.startsWith("moving") ? "moving" : "still"} `));
+  for (const [index, { width, height, frames, seconds, name }] of kinds.entries())
+    expect(lines[index], name).toMatch(
+      new RegExp(`^${width}×${height} ${frames.length} ${seconds ? "moving" : name.startsWith("moving") ? "moving" : "still"} `),
+    );
 }, 30_000);
 
 it("a folder of pictures of several kinds, in the order of their names", async () => {
@@ -60,5 +65,7 @@ it("what asks for too much, and what is not read, are words and no end of the pr
   await writeFile(join(folder, "photo.jpg"), Buffer.from("\0\0\0\x18ftypheic\0\0\0\0mif1heic", "latin1"));
   const [bomb, photo] = await read(join(folder, "bomb.gif"), join(folder, "photo.jpg"));
   expect(bomb).toMatch(/^\[video\] .*bomb\.gif must have at most 67,108,864 pixels a frame, got 20000×20000/);
-  expect(photo).toMatch(/^\[video\] .*photo\.jpg must be a film or a picture that can be read here, got HEIC or HEIF; convert it to PNG or JPEG/);
+  expect(photo).toMatch(
+    /^\[video\] .*photo\.jpg must be a film or a picture that can be read here, got HEIC or HEIF; convert it to PNG or JPEG/,
+  );
 }, 30_000);

@@ -54,7 +54,12 @@ describe("what is not read is named, with what to do", () => {
     ["OpenEXR", "v/1\x01\x02\0\0\0", /OpenEXR/, /PNG or JPEG/],
     ["SVG", `<svg xmlns="http://www.w3.org/2000/svg">`, /^SVG$/, /export/],
     ["SVG behind an XML line", `<?xml version="1.0"?>\n<!-- x -->\n<svg>`, /^SVG$/, /export/],
-    ["SVG by its document type", `\xef\xbb\xbf<?xml version="1.0"?><!-- a --> <!-- b --><!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" [<!ENTITY x "y">]><svg>`, /^SVG$/, /export/],
+    [
+      "SVG by its document type",
+      `\xef\xbb\xbf<?xml version="1.0"?><!-- a --> <!-- b --><!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" [<!ENTITY x "y">]><svg>`,
+      /^SVG$/,
+      /export/,
+    ],
     ["a page behind comments", "<!-- a --><!----> <!-- <svg > -->\n<html lang=en>", /HTML page/, /login/],
     ["a page of XML", `<?xml version="1.0"?><!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN"><html>`, /HTML page/, /login/],
     ["a feed", `<?xml version="1.0"?><?xml-stylesheet href="a"?><rss>`, /XML or HTML/, /login/],

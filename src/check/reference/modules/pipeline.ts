@@ -21,7 +21,11 @@ function pipeline(kind: Kind): ReferenceModule {
   return async (c, context) => {
     const part = (name: string) => {
       const value = c.config[name];
-      if (typeof value !== "object" || value === null) throw new CogwheelError("reference", `${c.name}: config.${name} must be an object, got ${JSON.stringify(value)}; regenerate the case`);
+      if (typeof value !== "object" || value === null)
+        throw new CogwheelError(
+          "reference",
+          `${c.name}: config.${name} must be an object, got ${JSON.stringify(value)}; regenerate the case`,
+        );
       return value as Record<string, unknown>;
     };
     const transformer = parseTransformerConfig(part("transformer"), `${c.name}: transformer`);
@@ -29,11 +33,16 @@ function pipeline(kind: Kind): ReferenceModule {
     const scheduler = createScheduler(part("scheduler"), String(part("scheduler")["_class_name"]));
     const option = <T>(name: string, fallback: T): T => {
       const value = c.options[name] ?? fallback;
-      if (typeof value !== typeof fallback) throw new CogwheelError("reference", `${c.name}: options.${name} must be a ${typeof fallback}, got ${brief(value)}; correct it`);
+      if (typeof value !== typeof fallback)
+        throw new CogwheelError("reference", `${c.name}: options.${name} must be a ${typeof fallback}, got ${brief(value)}; correct it`);
       return value as T;
     };
     const stepsAsked = option("num_inference_steps", 50);
-    if (stepsAsked > MOST_STEPS) throw new CogwheelError("reference", `${c.name}: options.num_inference_steps must be at most ${MOST_STEPS}, got ${stepsAsked}; make a shorter case`);
+    if (stepsAsked > MOST_STEPS)
+      throw new CogwheelError(
+        "reference",
+        `${c.name}: options.num_inference_steps must be at most ${MOST_STEPS}, got ${stepsAsked}; make a shorter case`,
+      );
     const guidance = option("guidance_scale", 6);
 
     const latents = inputOf(c, "latents", 5);
@@ -64,14 +73,29 @@ function pipeline(kind: Kind): ReferenceModule {
     const noise = c.inputs.get("noise");
     const weights = context.weights("transformer.");
     const provider = await caseLoras(c, weights, loraScales(c));
-    using denoiser = await Denoiser.create(context.gpu, transformer, provider, {
-      samples, frames, height, width, textLength: positive.shape[1]!, guidance: guided, stochastic: scheduler.kind === "dpm",
-      ...(condition ? { conditionChannels: transformer.in_channels - channels } : {}),
-    }, { dtype: context.dtype });
+    using denoiser = await Denoiser.create(
+      context.gpu,
+      transformer,
+      provider,
+      {
+        samples,
+        frames,
+        height,
+        width,
+        textLength: positive.shape[1]!,
+        guidance: guided,
+        stochastic: scheduler.kind === "dpm",
+        ...(condition ? { conditionChannels: transformer.in_channels - channels } : {}),
+      },
+      { dtype: context.dtype },
+    );
     const size = elements(latents.shape);
     const denoising = {
-      ...run, text,
-      guidanceScale: option("use_dynamic_cfg", false) ? (i: number) => dynamicGuidance(guidance, steps.length, steps[i]!.timestep) : guidance,
+      ...run,
+      text,
+      guidanceScale: option("use_dynamic_cfg", false)
+        ? (i: number) => dynamicGuidance(guidance, steps.length, steps[i]!.timestep)
+        : guidance,
       ...(condition ? { condition } : {}),
       ...(noise ? { noise: (i: number) => noise.data.subarray(i * size, (i + 1) * size) } : {}),
     };
@@ -92,19 +116,31 @@ function pipeline(kind: Kind): ReferenceModule {
  * that a step shows its own error and not what went before. Nothing for a case that has no steps.
  */
 async function eachStep(
-  c: ReferenceCase, shape: readonly number[], steps: readonly StepCoefficients[], start: Float32Array,
+  c: ReferenceCase,
+  shape: readonly number[],
+  steps: readonly StepCoefficients[],
+  start: Float32Array,
   run: (from: DenoiseState, until: Pick<DenoiseOptions, "steps" | "onStep">) => Promise<Float32Array>,
 ): Promise<Record<string, HostTensor>> {
   const { latents, original, ...unknown } = Object.fromEntries(c.steps);
   const whole = [steps.length, ...shape];
-  const wrong = Object.keys(unknown)[0] ?? (["latents", "original"] as const).find((name) => c.steps.has(name) && c.steps.get(name)!.shape.join() !== whole.join());
-  if (wrong) throw new CogwheelError("reference", `${c.name}: steps are step.latents and step.original [${whole.join(", ")}], got step.${wrong} [${c.steps.get(wrong)!.shape.join(", ")}]; correct it`);
+  const wrong =
+    Object.keys(unknown)[0] ??
+    (["latents", "original"] as const).find((name) => c.steps.has(name) && c.steps.get(name)!.shape.join() !== whole.join());
+  if (wrong)
+    throw new CogwheelError(
+      "reference",
+      `${c.name}: steps are step.latents and step.original [${whole.join(", ")}], got step.${wrong} [${c.steps.get(wrong)!.shape.join(", ")}]; correct it`,
+    );
   if (!latents) return {};
   const size = elements(shape);
   const after = (tensor: HostTensor, step: number) => tensor.data.subarray((step - 1) * size, step * size);
   const got = { latents: new Float32Array(latents.data.length), original: new Float32Array(latents.data.length) };
   for (let i = 0; i < steps.length; i++) {
-    const from: DenoiseState = i === 0 ? { step: 0, latents: start } : { step: i, latents: after(latents, i), ...(original ? { original: after(original, i) } : {}) };
+    const from: DenoiseState =
+      i === 0
+        ? { step: 0, latents: start }
+        : { step: i, latents: after(latents, i), ...(original ? { original: after(original, i) } : {}) };
     await run(from, {
       steps: steps.slice(0, i + 1),
       onStep: (state) => {
@@ -113,16 +149,32 @@ async function eachStep(
       },
     });
   }
-  return { "step.latents": { shape: whole, data: got.latents }, ...(original ? { "step.original": { shape: whole, data: got.original } } : {}) };
+  return {
+    "step.latents": { shape: whole, data: got.latents },
+    ...(original ? { "step.original": { shape: whole, data: got.original } } : {}),
+  };
 }
 
 /** Images [n, 1, 3, H, W] and their draws, one after another, → [n, F, C, h, w]. */
-async function imageConditions(vae: CausalVae, { shape, data }: HostTensor, noise: Float32Array, frames: number, run: { checkFinite: boolean }): Promise<Float32Array> {
+async function imageConditions(
+  vae: CausalVae,
+  { shape, data }: HostTensor,
+  noise: Float32Array,
+  frames: number,
+  run: { checkFinite: boolean },
+): Promise<Float32Array> {
   const n = shape[0]!;
   const parts: Float32Array[] = [];
   for (let i = 0; i < n; i++) {
     const image = { shape: [1, ...shape.slice(1)], data: data.subarray((i * data.length) / n, ((i + 1) * data.length) / n) };
-    parts.push(imageCondition(await encode(vae, image, run), [noise.subarray((i * noise.length) / n, ((i + 1) * noise.length) / n)], imageScale(vae.config), frames));
+    parts.push(
+      imageCondition(
+        await encode(vae, image, run),
+        [noise.subarray((i * noise.length) / n, ((i + 1) * noise.length) / n)],
+        imageScale(vae.config),
+        frames,
+      ),
+    );
   }
   return parts.reduce(concat);
 }
@@ -136,9 +188,11 @@ function encode(vae: CausalVae, { shape, data }: HostTensor, run: { checkFinite:
 /** [B, a, b, plane] → [B, b, a, plane] */
 function swapFrames(data: Float32Array, batch: number, a: number, b: number, plane: number): Float32Array {
   const out = new Float32Array(data.length);
-  for (let n = 0; n < batch; n++) for (let i = 0; i < a; i++) for (let j = 0; j < b; j++) {
-    out.set(data.subarray(((n * a + i) * b + j) * plane, ((n * a + i) * b + j + 1) * plane), ((n * b + j) * a + i) * plane);
-  }
+  for (let n = 0; n < batch; n++)
+    for (let i = 0; i < a; i++)
+      for (let j = 0; j < b; j++) {
+        out.set(data.subarray(((n * a + i) * b + j) * plane, ((n * a + i) * b + j + 1) * plane), ((n * b + j) * a + i) * plane);
+      }
   return out;
 }
 

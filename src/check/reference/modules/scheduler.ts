@@ -18,7 +18,11 @@ const scheduler: ReferenceModule = async (c, { gpu, checkFinite, weights }) => {
   const { shape } = first;
   const size = first.data.length;
   for (const [name, tensor] of Object.entries({ model_output: predictions, ...(noise && { noise }) })) {
-    if (tensor.shape.join() !== [steps.length, ...shape].join()) throw new CogwheelError("reference", `${c.name}: input.${name} must be [${steps.length}, ${shape.join(", ")}], got [${tensor.shape.join(", ")}]; give one a step`);
+    if (tensor.shape.join() !== [steps.length, ...shape].join())
+      throw new CogwheelError(
+        "reference",
+        `${c.name}: input.${name} must be [${steps.length}, ${shape.join(", ")}], got [${tensor.shape.join(", ")}]; give one a step`,
+      );
   }
 
   const graph = new Graph("scheduler");
@@ -40,11 +44,17 @@ const scheduler: ReferenceModule = async (c, { gpu, checkFinite, weights }) => {
   const samples = new Float32Array(steps.length * size);
   for (const [i, step] of steps.entries()) {
     const slice = (data: Float32Array): Float32Array => data.subarray(i * size, (i + 1) * size);
-    await program.run({ checkFinite, inputs: { prediction: slice(predictions.data), coefficients: coefficientVector(step), ...(noise && { noise: slice(noise.data) }) } });
+    await program.run({
+      checkFinite,
+      inputs: { prediction: slice(predictions.data), coefficients: coefficientVector(step), ...(noise && { noise: slice(noise.data) }) },
+    });
     samples.set(await program.read("next"), i * size);
   }
   return {
-    timesteps: hostTensor(Float32Array.from(steps, (s) => s.timestep), [steps.length]),
+    timesteps: hostTensor(
+      Float32Array.from(steps, (s) => s.timestep),
+      [steps.length],
+    ),
     sample: hostTensor(samples, [steps.length, ...shape]),
   };
 };

@@ -14,7 +14,11 @@ const t5Encoder: ReferenceModule = async (c, context) => {
   const given = context.weights();
   // The embedding is tied: a case may hold it under either name.
   const tied = (name: string): string => (name === "shared.weight" && !given.shape(name) ? "encoder.embed_tokens.weight" : name);
-  const weights = { type: (name: string) => given.type(tied(name)), shape: (name: string) => given.shape(tied(name)), read: (name: string, dtype: "f32" | "f16" | "u32" | "i32") => given.read(tied(name), dtype) };
+  const weights = {
+    type: (name: string) => given.type(tied(name)),
+    shape: (name: string) => given.shape(tied(name)),
+    read: (name: string, dtype: "f32" | "f16" | "u32" | "i32") => given.read(tied(name), dtype),
+  };
   expectCaseWeights(c, weights, expectedT5Weights(config));
   using encoder = await T5Encoder.create(context.gpu, config, weights, { batch, length, dtype: context.dtype });
   const states = await encoder.encode(Int32Array.from(ids.data), { checkFinite: context.checkFinite, ...context.follow(t5Guide) });
@@ -24,14 +28,24 @@ const t5Encoder: ReferenceModule = async (c, context) => {
 const t5Tokenizer: ReferenceModule = async (c) => {
   const { text, max_length } = c.options;
   const model = c.weights.get("spiece_model");
-  if (!model) throw new CogwheelError("reference", `${c.name}: T5Tokenizer needs the model file's bytes, got no weight.spiece_model; add it as U8`);
-  if (!Array.isArray(text) || !text.every((t) => typeof t === "string")) throw new CogwheelError("reference", `${c.name}: options.text must be a list of strings, got ${JSON.stringify(text)}; correct it`);
+  if (!model)
+    throw new CogwheelError("reference", `${c.name}: T5Tokenizer needs the model file's bytes, got no weight.spiece_model; add it as U8`);
+  if (!Array.isArray(text) || !text.every((t) => typeof t === "string"))
+    throw new CogwheelError("reference", `${c.name}: options.text must be a list of strings, got ${JSON.stringify(text)}; correct it`);
   const tokenizer = new T5Tokenizer(Uint8Array.from(model.data), { file: c.name });
-  if (!Number.isInteger(max_length) || (max_length as number) < 1 || (max_length as number) > 65536) throw new CogwheelError("reference", `${c.name}: options.max_length must be a whole number from 1 to 65536, got ${JSON.stringify(max_length)}; correct it`);
+  if (!Number.isInteger(max_length) || (max_length as number) < 1 || (max_length as number) > 65536)
+    throw new CogwheelError(
+      "reference",
+      `${c.name}: options.max_length must be a whole number from 1 to 65536, got ${JSON.stringify(max_length)}; correct it`,
+    );
   const length = max_length as number;
   // Rows cost a file a few bytes each; only those that it can be compared with are made.
   const want = c.outputs.get("input_ids");
-  if (want?.shape.join() !== [text.length, length].join()) throw new CogwheelError("reference", `${c.name}: output.input_ids must be [${text.length}, ${length}] for these texts and max_length, got ${want ? `[${want.shape.join(", ")}]` : "none"}; make the case again`);
+  if (want?.shape.join() !== [text.length, length].join())
+    throw new CogwheelError(
+      "reference",
+      `${c.name}: output.input_ids must be [${text.length}, ${length}] for these texts and max_length, got ${want ? `[${want.shape.join(", ")}]` : "none"}; make the case again`,
+    );
   const rows = (text as string[]).map((t) => tokenizer.encode(t, length).ids);
   return { input_ids: hostTensor(Float32Array.from(rows.flatMap((row) => [...row])), [rows.length, length]) };
 };

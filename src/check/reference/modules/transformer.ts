@@ -22,10 +22,11 @@ import { transformerGuide } from "../trace/transformer.ts";
 function byHead({ shape, data }: HostTensor, inverse = false): Float32Array {
   const [b, h, s, d] = shape as [number, number, number, number];
   const out = new Float32Array(data.length);
-  for (let i = 0; i < b; i++) for (let j = 0; j < h; j++) {
-    const [rows, heads] = [(i * h + j) * s * d, (j * b + i) * s * d];
-    out.set(data.subarray(inverse ? heads : rows, (inverse ? heads : rows) + s * d), inverse ? rows : heads);
-  }
+  for (let i = 0; i < b; i++)
+    for (let j = 0; j < h; j++) {
+      const [rows, heads] = [(i * h + j) * s * d, (j * b + i) * s * d];
+      out.set(data.subarray(inverse ? heads : rows, (inverse ? heads : rows) + s * d), inverse ? rows : heads);
+    }
   return out;
 }
 
@@ -40,13 +41,19 @@ const scaledDotProductAttention: ReferenceModule = async (c, context) => {
   const rows = (t: HostTensor) => stored(padRows(byHead(t), b * h * t.shape[2]!, width, d), context);
   const inputs = { q: rows(q), k: rows(k), v: rows(v) };
   const out = await runOnce(context, inputs, (g) => ({
-    y: attention(g.input("q", [h, b * s, d], dtype), g.input("k", [h, b * keys, d], dtype), g.input("v", [h, b * keys, d], dtype), { segments: batchSegments(b, s, keys), scale: 1 / Math.sqrt(width), dtype }),
+    y: attention(g.input("q", [h, b * s, d], dtype), g.input("k", [h, b * keys, d], dtype), g.input("v", [h, b * keys, d], dtype), {
+      segments: batchSegments(b, s, keys),
+      scale: 1 / Math.sqrt(width),
+      dtype,
+    }),
   }));
   // [B·S, H·D] → [B, H, S, D]
   const sample = new Float32Array(b * h * s * width);
-  for (let i = 0; i < b; i++) for (let j = 0; j < h; j++) for (let t = 0; t < s; t++) {
-    sample.set(out["y"]!.data.subarray(((i * s + t) * h + j) * d, ((i * s + t) * h + j) * d + width), ((i * h + j) * s + t) * width);
-  }
+  for (let i = 0; i < b; i++)
+    for (let j = 0; j < h; j++)
+      for (let t = 0; t < s; t++) {
+        sample.set(out["y"]!.data.subarray(((i * s + t) * h + j) * d, ((i * s + t) * h + j) * d + width), ((i * h + j) * s + t) * width);
+      }
   return { sample: { shape: q.shape, data: sample } };
 };
 
@@ -62,14 +69,18 @@ function rotaryFromArguments(c: ReferenceCase, value: unknown, dim: number, toke
   };
   if (typeof value !== "object" || value === null || Array.isArray(value)) return fail(`must be an object, got ${brief(value)}`);
   const args = value as Record<string, unknown>;
-  const pair = (v: unknown, ok: (n: number) => boolean): v is [number, number] => Array.isArray(v) && v.length === 2 && v.every((n) => typeof n === "number" && Number.isFinite(n) && ok(n));
+  const pair = (v: unknown, ok: (n: number) => boolean): v is [number, number] =>
+    Array.isArray(v) && v.length === 2 && v.every((n) => typeof n === "number" && Number.isFinite(n) && ok(n));
   const { embed_dim, grid_size: size, temporal_size: frames, grid_type: type = "linspace", crops_coords: crops, theta = 10000 } = args;
   const whole = (n: number): boolean => Number.isInteger(n) && n > 0;
-  if (embed_dim !== dim || dim % 16) fail(`embed_dim must be the head width, a multiple of 16, got ${brief(embed_dim)} for heads of ${dim}`);
+  if (embed_dim !== dim || dim % 16)
+    fail(`embed_dim must be the head width, a multiple of 16, got ${brief(embed_dim)} for heads of ${dim}`);
   if (!pair(size, whole)) return fail(`grid_size must be two positive whole numbers, got ${brief(size)}`);
   if (typeof frames !== "number" || !whole(frames)) return fail(`temporal_size must be a positive whole number, got ${brief(frames)}`);
-  if (frames * size[0] * size[1] !== tokens) fail(`temporal_size · grid_size must be the ${tokens} tokens, got ${frames} · ${size[0]} · ${size[1]}`);
-  if (typeof theta !== "number" || !(theta > 0 && Number.isFinite(theta))) return fail(`theta must be a number above 0, got ${brief(theta)}`);
+  if (frames * size[0] * size[1] !== tokens)
+    fail(`temporal_size · grid_size must be the ${tokens} tokens, got ${frames} · ${size[0]} · ${size[1]}`);
+  if (typeof theta !== "number" || !(theta > 0 && Number.isFinite(theta)))
+    return fail(`theta must be a number above 0, got ${brief(theta)}`);
   const [height, width] = size;
   if (type === "slice") {
     const largest = args["max_size"];
@@ -78,15 +89,20 @@ function rotaryFromArguments(c: ReferenceCase, value: unknown, dim: number, toke
   }
   if (type !== "linspace") fail(`grid_type must be linspace or slice, got ${brief(type)}`);
   const corner = (v: unknown): v is [number, number] => pair(v, () => true);
-  if (!Array.isArray(crops) || crops.length !== 2 || !corner(crops[0]) || !corner(crops[1])) return fail(`crops_coords must be two pairs of numbers, got ${brief(crops)}`);
+  if (!Array.isArray(crops) || crops.length !== 2 || !corner(crops[0]) || !corner(crops[1]))
+    return fail(`crops_coords must be two pairs of numbers, got ${brief(crops)}`);
   return { dim, frames, height, width, crop: [crops[0], crops[1]], theta };
 }
 
 /** The scales of a case's adapters: one each, or none for 1. */
 export function loraScales(c: ReferenceCase): number[] {
   const scales = c.options["lora"] ?? c.loras.map(() => 1);
-  if (Array.isArray(scales) && scales.length === c.loras.length && scales.every((s) => typeof s === "number" && Number.isFinite(s))) return scales as number[];
-  throw new CogwheelError("reference", `${c.name}: options.lora must be a scale for each of ${c.loras.length} adapters, got ${brief(scales)}; correct it`);
+  if (Array.isArray(scales) && scales.length === c.loras.length && scales.every((s) => typeof s === "number" && Number.isFinite(s)))
+    return scales as number[];
+  throw new CogwheelError(
+    "reference",
+    `${c.name}: options.lora must be a scale for each of ${c.loras.length} adapters, got ${brief(scales)}; correct it`,
+  );
 }
 
 /** Inputs of one batch: throws unless the axes that `letters` name alike are alike. */
@@ -96,7 +112,11 @@ function agree(c: ReferenceCase, shapes: Record<string, readonly [HostTensor, st
     shape.forEach((size, axis) => {
       const letter = letters[axis]!;
       const before = seen.get(letter);
-      if (before && before[0] !== size) throw new CogwheelError("reference", `${c.name}: input.${name} must agree with input.${before[1]} on axis ${axis}, ${before[0]}, got [${shape.join(", ")}]; make the case again`);
+      if (before && before[0] !== size)
+        throw new CogwheelError(
+          "reference",
+          `${c.name}: input.${name} must agree with input.${before[1]} on axis ${axis}, ${before[0]}, got [${shape.join(", ")}]; make the case again`,
+        );
       seen.set(letter, [size, name]);
     });
   }
@@ -107,7 +127,10 @@ const applyRotaryEmb: ReferenceModule = async (c, context) => {
   const [b, h, s, d] = x.shape as [number, number, number, number];
   const table = rotaryTable(rotaryFromArguments(c, c.options, d, s));
   const out = await runOnce(context, { x: stored(byHead(x), context) }, (g) => {
-    const position = g.constant("position", Uint32Array.from({ length: b * s }, (_, r) => 1 + (r % s)));
+    const position = g.constant(
+      "position",
+      Uint32Array.from({ length: b * s }, (_, r) => 1 + (r % s)),
+    );
     const heads = g.input("x", [h, b * s, d], context.dtype);
     return { q: qkNormRope(heads, heads, { rope: { table: g.constant("rope", table, [table.length / d, d]), position } }).q };
   });
@@ -124,7 +147,16 @@ const layerNormZero: ReferenceModule = async (c, context) => {
   const k = temb.shape[1]!;
   const weights = context.weights();
   const named = (name: string, shape: number[]): [string, number[]][] => (weights.shape(name) ? [[name, shape]] : []);
-  expectCaseWeights(c, weights, new Map([["linear.weight", [6 * width, k]], ...named("linear.bias", [6 * width]), ...named("norm.weight", [width]), ...(weights.shape("norm.weight") ? [["norm.bias", [width]] as [string, number[]]] : [])]));
+  expectCaseWeights(
+    c,
+    weights,
+    new Map([
+      ["linear.weight", [6 * width, k]],
+      ...named("linear.bias", [6 * width]),
+      ...named("norm.weight", [width]),
+      ...(weights.shape("norm.weight") ? [["norm.bias", [width]] as [string, number[]]] : []),
+    ]),
+  );
   const padded: ModuleContext = {
     ...context,
     weights: () => ({
@@ -143,7 +175,16 @@ const layerNormZero: ReferenceModule = async (c, context) => {
     const table = g.reshape(matmul(silu(padColumns(g.input("temb", [b, k]))), g.weight("linear.weight", [6 * d, k]), bias), [6 * b, d]);
     const affine = weights.shape("norm.weight") ? { weight: g.weight("norm.weight", [d]), bias: g.weight("norm.bias", [d]) } : {};
     const eps = new ConfigKeys(c.config).number("eps", 1e-5, (e) => e > 0 && e < 1, "");
-    return { y: layerNorm(g.input("hidden", [b * (t + v), d]), { ...affine, modulation: { table, rows: sequence.expertRows }, eps, width, dtype: context.dtype }), table };
+    return {
+      y: layerNorm(g.input("hidden", [b * (t + v), d]), {
+        ...affine,
+        modulation: { table, rows: sequence.expertRows },
+        eps,
+        width,
+        dtype: context.dtype,
+      }),
+      table,
+    };
   });
   const gate = (offset: number) => {
     const data = new Float32Array(b * width);
@@ -153,7 +194,8 @@ const layerNormZero: ReferenceModule = async (c, context) => {
   return {
     hidden_states: takeRows(out["y"]!.data, b, t + v, t, v, d, width),
     encoder_hidden_states: takeRows(out["y"]!.data, b, t + v, 0, t, d, width),
-    gate: gate(2), enc_gate: gate(5),
+    gate: gate(2),
+    enc_gate: gate(5),
   };
 };
 
@@ -175,12 +217,21 @@ function padRows<T extends Float32Array | Uint16Array>(data: T, rows: number, wi
 }
 
 /** Rows [first, first + count) of each of `batch` sequences of `length` rows, without padding columns. */
-function takeRows(data: Float32Array, batch: number, length: number, first: number, count: number, stride: number, width: number): HostTensor {
+function takeRows(
+  data: Float32Array,
+  batch: number,
+  length: number,
+  first: number,
+  count: number,
+  stride: number,
+  width: number,
+): HostTensor {
   const out = new Float32Array(batch * count * width);
-  for (let b = 0; b < batch; b++) for (let r = 0; r < count; r++) {
-    const at = (b * length + first + r) * stride;
-    out.set(data.subarray(at, at + width), (b * count + r) * width);
-  }
+  for (let b = 0; b < batch; b++)
+    for (let r = 0; r < count; r++) {
+      const at = (b * length + first + r) * stride;
+      out.set(data.subarray(at, at + width), (b * count + r) * width);
+    }
   return { shape: [batch, count, width], data: out };
 }
 
@@ -190,14 +241,38 @@ const block: ReferenceModule = async (c, context) => {
   const [b, v, d] = video.shape as [number, number, number];
   const t = text.shape[1]!;
   const args = c.options["rotary"] as Record<string, unknown> | undefined;
-  const config = parseTransformerConfig({ attention_bias: false, ...c.config, time_embed_dim: temb.shape[1]!, use_rotary_positional_embeddings: args !== undefined }, c.name, "block");
+  const config = parseTransformerConfig(
+    { attention_bias: false, ...c.config, time_embed_dim: temb.shape[1]!, use_rotary_positional_embeddings: args !== undefined },
+    c.name,
+    "block",
+  );
   expectCaseWeights(c, context.weights(), blockWeights(config));
   const hidden = joinRows(text.data, video.data, b, t * d, v * d);
   const prefixed: ModuleContext = { ...context, weights: () => withoutPrefix(context, "block.") };
-  const out = await runOnce(prefixed, { hidden, temb: temb.data }, (g) => {
-    const sequence = describeSequence(g, config, { batch: b, textLength: t, videoTokens: v, rotary: args ? rotaryTable(rotaryFromArguments(c, args, config.attention_head_dim, v)) : null });
-    return { y: recordBlock(g, config, "block", g.input("hidden", [b * (t + v), d]), silu(padColumns(g.input("temb", [...temb.shape]))), sequence, context.dtype) };
-  }, transformerGuide("block."));
+  const out = await runOnce(
+    prefixed,
+    { hidden, temb: temb.data },
+    (g) => {
+      const sequence = describeSequence(g, config, {
+        batch: b,
+        textLength: t,
+        videoTokens: v,
+        rotary: args ? rotaryTable(rotaryFromArguments(c, args, config.attention_head_dim, v)) : null,
+      });
+      return {
+        y: recordBlock(
+          g,
+          config,
+          "block",
+          g.input("hidden", [b * (t + v), d]),
+          silu(padColumns(g.input("temb", [...temb.shape]))),
+          sequence,
+          context.dtype,
+        ),
+      };
+    },
+    transformerGuide("block."),
+  );
   return {
     hidden_states: takeRows(out["y"]!.data, b, t + v, t, v, d, d),
     encoder_hidden_states: takeRows(out["y"]!.data, b, t + v, 0, t, d, d),
@@ -208,7 +283,12 @@ const block: ReferenceModule = async (c, context) => {
 function withoutPrefix(context: ModuleContext, prefix: string): ReturnType<ModuleContext["weights"]> {
   const weights = context.weights();
   const inner = (name: string) => (name.startsWith(prefix) ? name.slice(prefix.length) : name);
-  return { ...weights, type: (n) => weights.type(inner(n)), read: (n, dtype, signal) => weights.read(inner(n), dtype, signal), shape: (n) => weights.shape(inner(n)) };
+  return {
+    ...weights,
+    type: (n) => weights.type(inner(n)),
+    read: (n, dtype, signal) => weights.read(inner(n), dtype, signal),
+    shape: (n) => weights.shape(inner(n)),
+  };
 }
 
 const transformer: ReferenceModule = async (c, context) => {
@@ -217,16 +297,32 @@ const transformer: ReferenceModule = async (c, context) => {
   const config = parseTransformerConfig(c.config, c.name);
   const batch = latents.shape[0]!;
   const spread = (t: HostTensor) => Float32Array.from({ length: batch }, (_, i) => t.data[i % t.data.length]!);
-  if (timestep.data.length !== batch && timestep.data.length !== 1) throw new CogwheelError("reference", `${c.name}: input.timestep must have one value, or one for each of ${batch}, got ${timestep.data.length}; make the case again`);
+  if (timestep.data.length !== batch && timestep.data.length !== 1)
+    throw new CogwheelError(
+      "reference",
+      `${c.name}: input.timestep must have one value, or one for each of ${batch}, got ${timestep.data.length}; make the case again`,
+    );
   agree(c, { hidden_states: [latents, "bfchw"], encoder_hidden_states: [text, "btd"] });
   expectCaseWeights(c, context.weights(), transformerWeights(config));
   const weights = await caseLoras(c, context.weights(), loraScales(c));
-  const out = await runOnce({ ...context, weights: () => weights }, { latents: latents.data, text: text.data, timestep: spread(timestep), ...(ofs ? { ofs: spread(ofs) } : {}) }, (g) => ({
-    sample: recordTransformer(g, config, {
-      latents: g.input("latents", latents.shape), text: g.input("text", text.shape), timestep: g.input("timestep", [batch]),
-      ...(ofs ? { ofs: g.input("ofs", [batch]) } : {}),
-    }, context.dtype),
-  }), transformerGuide());
+  const out = await runOnce(
+    { ...context, weights: () => weights },
+    { latents: latents.data, text: text.data, timestep: spread(timestep), ...(ofs ? { ofs: spread(ofs) } : {}) },
+    (g) => ({
+      sample: recordTransformer(
+        g,
+        config,
+        {
+          latents: g.input("latents", latents.shape),
+          text: g.input("text", text.shape),
+          timestep: g.input("timestep", [batch]),
+          ...(ofs ? { ofs: g.input("ofs", [batch]) } : {}),
+        },
+        context.dtype,
+      ),
+    }),
+    transformerGuide(),
+  );
   return { sample: out["sample"]! };
 };
 

@@ -16,7 +16,11 @@ type Shape5 = readonly [number, number, number, number, number];
 
 function triple(c: ReferenceCase, key: string, value: unknown): readonly [number, number, number] {
   const list = Array.isArray(value) ? value : [value, value, value];
-  if (list.length !== 3 || !list.every((n) => Number.isInteger(n) && n > 0)) throw new CogwheelError("reference", `${c.name}: ${key} must be a positive integer or three, got ${JSON.stringify(value)}; correct the case's config`);
+  if (list.length !== 3 || !list.every((n) => Number.isInteger(n) && n > 0))
+    throw new CogwheelError(
+      "reference",
+      `${c.name}: ${key} must be a positive integer or three, got ${JSON.stringify(value)}; correct the case's config`,
+    );
   return list as unknown as readonly [number, number, number];
 }
 
@@ -25,7 +29,14 @@ const half = (taps: number): number => Math.floor((taps - 1) / 2);
 const causalConv3d: ReferenceModule = async (c, context) => {
   const x = inputOf(c, "inputs", 5);
   const cache = c.inputs.has("conv_cache") ? inputOf(c, "conv_cache", 5) : undefined;
-  const { in_channels: inChannels, out_channels: outChannels, kernel_size, stride = 1, dilation = 1, pad_mode: padMode = "constant" } = c.config as Record<string, any>;
+  const {
+    in_channels: inChannels,
+    out_channels: outChannels,
+    kernel_size,
+    stride = 1,
+    dilation = 1,
+    pad_mode: padMode = "constant",
+  } = c.config as Record<string, any>;
   const kernel = triple(c, "kernel_size", kernel_size);
   // A single stride is the stride in time alone; a replicating convolution pads in time by itself and keeps no cache.
   const strides = Array.isArray(stride) ? triple(c, "stride", stride) : triple(c, "stride", [stride, 1, 1]);
@@ -51,14 +62,27 @@ const causalConv3d: ReferenceModule = async (c, context) => {
 const spatialNorm3d: ReferenceModule = async (c, context) => {
   const [f, zq] = [inputOf(c, "f", 5), inputOf(c, "zq", 5)];
   const { f_channels: channels, zq_channels: latents, groups = 32 } = c.config as Record<string, number>;
-  if (!channels || !latents) throw new CogwheelError("reference", `${c.name}: the config must have f_channels and zq_channels, got ${JSON.stringify(c.config)}; add them`);
+  if (!channels || !latents)
+    throw new CogwheelError(
+      "reference",
+      `${c.name}: the config must have f_channels and zq_channels, got ${JSON.stringify(c.config)}; add them`,
+    );
   const { dtype } = context;
   return runOnce(context, { f: f.data, zq: zq.data }, (g) => {
     const z = channelsLast(g.input("zq", zq.shape), { dtype });
-    const conv = (name: string) => conv3d(z, g.weight(`${name}.conv.weight`, [channels, latents, 1, 1, 1]), { bias: g.weight(`${name}.conv.bias`, [channels]) });
-    const y = groupNorm(channelsLast(g.input("f", f.shape), { dtype }), g.weight("norm_layer.weight", [channels]), g.weight("norm_layer.bias", [channels]), {
-      groups, eps: 1e-6, dtype, spatial: { scale: conv("conv_y"), shift: conv("conv_b") },
-    });
+    const conv = (name: string) =>
+      conv3d(z, g.weight(`${name}.conv.weight`, [channels, latents, 1, 1, 1]), { bias: g.weight(`${name}.conv.bias`, [channels]) });
+    const y = groupNorm(
+      channelsLast(g.input("f", f.shape), { dtype }),
+      g.weight("norm_layer.weight", [channels]),
+      g.weight("norm_layer.bias", [channels]),
+      {
+        groups,
+        eps: 1e-6,
+        dtype,
+        spatial: { scale: conv("conv_y"), shift: conv("conv_b") },
+      },
+    );
     return { sample: channelsFirst(y, channels) };
   });
 };
@@ -76,8 +100,13 @@ function tilingOf(c: ReferenceCase): { tiling?: Tiling } {
   if (tiling === undefined || tiling === null || tiling === false) return {};
   const known = ["tile_sample_min_height", "tile_sample_min_width", "tile_overlap_factor_height", "tile_overlap_factor_width"];
   const given = tiling === true ? {} : (tiling as Record<string, unknown>);
-  const wrong = typeof given !== "object" ? "tiling" : Object.keys(given).find((key) => !known.includes(key) || typeof given[key] !== "number");
-  if (wrong) throw new CogwheelError("reference", `${c.name}: tiling must be true or hold numbers under ${known.join(", ")}, got ${JSON.stringify(tiling)}; correct ${wrong}`);
+  const wrong =
+    typeof given !== "object" ? "tiling" : Object.keys(given).find((key) => !known.includes(key) || typeof given[key] !== "number");
+  if (wrong)
+    throw new CogwheelError(
+      "reference",
+      `${c.name}: tiling must be true or hold numbers under ${known.join(", ")}, got ${JSON.stringify(tiling)}; correct ${wrong}`,
+    );
   return { tiling: given };
 }
 

@@ -14,23 +14,43 @@ export const t5Guide: Guide = (node, reference) => {
       // The engine keeps one value for each distance, the reference one for each pair of places.
       const want = reference.get(module);
       const [length = 0, , heads = 0] = want?.shape ?? [];
-      return [{ module, want, arrange: (data) => tensorOf([length, length, heads], (i) => {
-        const [q, k, n] = [Math.floor(i / (length * heads)), Math.floor(i / heads) % length, i % heads];
-        return data[n * (2 * length - 1) + k - q + length - 1]!;
-      }).data }];
+      return [
+        {
+          module,
+          want,
+          arrange: (data) =>
+            tensorOf([length, length, heads], (i) => {
+              const [q, k, n] = [Math.floor(i / (length * heads)), Math.floor(i / heads) % length, i % heads];
+              return data[n * (2 * length - 1) + k - q + length - 1]!;
+            }).data,
+        },
+      ];
     }
     case "rms_norm":
       return [{ module, want: reference.get(module) }];
     case "attention":
-      return [{ module: `${block}.layer.0.SelfAttention`, what: "softmax(q·kᵀ + bias)·v", want: reference.get(`${block}.layer.0.SelfAttention.o:input`) }];
+      return [
+        {
+          module: `${block}.layer.0.SelfAttention`,
+          what: "softmax(q·kᵀ + bias)·v",
+          want: reference.get(`${block}.layer.0.SelfAttention.o:input`),
+        },
+      ];
     case "gated_gelu":
-      return [{ module: `${block}.layer.1.DenseReluDense`, what: "gelu(wi_0) · wi_1", want: reference.get(`${block}.layer.1.DenseReluDense.wo:input`) }];
+      return [
+        {
+          module: `${block}.layer.1.DenseReluDense`,
+          what: "gelu(wi_0) · wi_1",
+          want: reference.get(`${block}.layer.1.DenseReluDense.wo:input`),
+        },
+      ];
     case "matmul": {
       if (modules.length > 1) {
         const count = output.dim(-1) / modules.length;
         return modules.map((m, i) => ({ module: m, want: reference.get(m), arrange: columns(output.dim(-1), i * count, count) }));
       }
-      if (/\.SelfAttention\.[qkv]$/.test(module)) return [{ module, what: "by head", want: reference.get(module), arrange: rowsFirst(output.shape) }];
+      if (/\.SelfAttention\.[qkv]$/.test(module))
+        return [{ module, what: "by head", want: reference.get(module), arrange: rowsFirst(output.shape) }];
       const layer = module.replace(/\.\w+\.\w+$/, "");
       return [{ module, what: "plus the residual", want: reference.get(`${layer}:0`) ?? reference.get(layer) }];
     }

@@ -94,7 +94,11 @@ export class Tracer {
         if (!want) continue;
         const values = await read(output);
         const data = arrange ? arrange(values) : unpadded(values, outputs[output]!.dim(-1), want.shape.at(-1) ?? 1);
-        if (data.length !== want.data.length) throw new CogwheelError("trace", `${module} must have as many values as the reference's [${want.shape.join(", ")}], got ${data.length} from ${node.name}; the trace is of another size than the case`);
+        if (data.length !== want.data.length)
+          throw new CogwheelError(
+            "trace",
+            `${module} must have as many values as the reference's [${want.shape.join(", ")}], got ${data.length} from ${node.name}; the trace is of another size than the case`,
+          );
         const { output: _, ...figures } = compareTensors(module, { shape: want.shape, data }, want, this.threshold);
         this.#rows.push({ call, node: node.name, module, ...(what ? { what } : {}), ...figures });
         compared = true;
@@ -122,22 +126,32 @@ export function weightModules(node: Node): string[] {
 }
 
 /** A tensor of the same shape whose value i is f(i). */
-export const tensorOf = (shape: readonly number[], f: (i: number) => number): HostTensor => ({ shape, data: Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => f(i)) });
+export const tensorOf = (shape: readonly number[], f: (i: number) => number): HostTensor => ({
+  shape,
+  data: Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => f(i)),
+});
 
-export const silu = (tensor: HostTensor | undefined): HostTensor | undefined => tensor && tensorOf(tensor.shape, (i) => tensor.data[i]! / (1 + Math.exp(-tensor.data[i]!)));
+export const silu = (tensor: HostTensor | undefined): HostTensor | undefined =>
+  tensor && tensorOf(tensor.shape, (i) => tensor.data[i]! / (1 + Math.exp(-tensor.data[i]!)));
 
-const unpadded = (data: Float32Array, width: number, wanted: number): Float32Array => (wanted < width && width - wanted < 4 ? columns(width, 0, wanted)(data) : data);
+const unpadded = (data: Float32Array, width: number, wanted: number): Float32Array =>
+  wanted < width && width - wanted < 4 ? columns(width, 0, wanted)(data) : data;
 
 /** Columns [from, from + count) of rows of `width`. */
-export const columns = (width: number, from: number, count: number) => (data: Float32Array): Float32Array => {
-  const out = new Float32Array((data.length / width) * count);
-  for (let row = 0; row * width < data.length; row++) out.set(data.subarray(row * width + from, row * width + from + count), row * count);
-  return out;
-};
+export const columns =
+  (width: number, from: number, count: number) =>
+  (data: Float32Array): Float32Array => {
+    const out = new Float32Array((data.length / width) * count);
+    for (let row = 0; row * width < data.length; row++) out.set(data.subarray(row * width + from, row * width + from + count), row * count);
+    return out;
+  };
 
 /** [N, R, K] → [R, N·K] */
-export const rowsFirst = ([heads, rows, k]: readonly number[]) => (data: Float32Array): Float32Array => {
-  const out = new Float32Array(data.length);
-  for (let n = 0; n < heads!; n++) for (let r = 0; r < rows!; r++) out.set(data.subarray((n * rows! + r) * k!, (n * rows! + r + 1) * k!), (r * heads! + n) * k!);
-  return out;
-};
+export const rowsFirst =
+  ([heads, rows, k]: readonly number[]) =>
+  (data: Float32Array): Float32Array => {
+    const out = new Float32Array(data.length);
+    for (let n = 0; n < heads!; n++)
+      for (let r = 0; r < rows!; r++) out.set(data.subarray((n * rows! + r) * k!, (n * rows! + r + 1) * k!), (r * heads! + n) * k!);
+    return out;
+  };

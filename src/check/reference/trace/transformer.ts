@@ -65,7 +65,9 @@ function sightsOf(node: Node, reference: Reference, modules: readonly string[], 
   if (module.endsWith("attn1.to_out.0")) return residual(module, block, reference);
   if (module.endsWith(".ff.net.2") || module === "ff.net.2") {
     const output = block.replace(/\.$/, "");
-    const [video, text] = output ? [get(`${output}:0`), get(`${output}:1`)] : [reference.output("hidden_states"), reference.output("encoder_hidden_states")];
+    const [video, text] = output
+      ? [get(`${output}:0`), get(`${output}:1`)]
+      : [reference.output("hidden_states"), reference.output("encoder_hidden_states")];
     return tokens(module, video, text, "gated, plus the residual");
   }
   if (module.endsWith("ff.net.0.proj")) return [{ module, what: "and GELU", want: get(up) }];
@@ -85,7 +87,8 @@ function residual(module: string, block: string, reference: Reference): readonly
   const text = before.text.shape[1]!;
   const want = tensorOf(out.shape, (i) => {
     const [b, s, d] = [Math.floor(i / (length * width)), Math.floor(i / width) % length, i % width];
-    const from = s < text ? before.text.data[(b * text + s) * width + d]! : before.video.data[(b * (length - text) + s - text) * width + d]!;
+    const from =
+      s < text ? before.text.data[(b * text + s) * width + d]! : before.video.data[(b * (length - text) + s - text) * width + d]!;
     return from + (s < text ? textGate : gate).data[b * width + d]! * out.data[i]!;
   });
   return batch * length * width === want.data.length ? [{ module, what: "gated, plus the residual", want }] : [];
@@ -99,11 +102,18 @@ function blockInput(block: string, reference: Reference): { text: HostTensor; vi
     if (!joint || !words) return undefined;
     const [batch, length, width] = joint.shape as [number, number, number];
     const text = words.shape[1]!;
-    const part = (from: number, count: number) => tensorOf([batch, count, width], (i) => joint.data[(Math.floor(i / (count * width)) * length + from) * width + (i % (count * width))]!);
+    const part = (from: number, count: number) =>
+      tensorOf(
+        [batch, count, width],
+        (i) => joint.data[(Math.floor(i / (count * width)) * length + from) * width + (i % (count * width))]!,
+      );
     return { text: part(0, text), video: part(text, length - text) };
   }
   const of = block.replace(/\d+\.$/, `${index - 1}`);
-  const [video, text] = index > 0 ? [reference.get(`${of}:0`), reference.get(`${of}:1`)] : [reference.input("hidden_states"), reference.input("encoder_hidden_states")];
+  const [video, text] =
+    index > 0
+      ? [reference.get(`${of}:0`), reference.get(`${of}:1`)]
+      : [reference.input("hidden_states"), reference.input("encoder_hidden_states")];
   return video && text ? { text, video } : undefined;
 }
 
@@ -112,11 +122,14 @@ function tokens(module: string, video: HostTensor | undefined, text: HostTensor 
   if (!video || !text) return [];
   const [batch, v, width] = video.shape as [number, number, number];
   const t = text.shape[1]!;
-  const rows = (first: number, count: number) => (data: Float32Array): Float32Array => {
-    const out = new Float32Array(batch * count * width);
-    for (let b = 0; b < batch; b++) out.set(data.subarray((b * (t + v) + first) * width, (b * (t + v) + first + count) * width), b * count * width);
-    return out;
-  };
+  const rows =
+    (first: number, count: number) =>
+    (data: Float32Array): Float32Array => {
+      const out = new Float32Array(batch * count * width);
+      for (let b = 0; b < batch; b++)
+        out.set(data.subarray((b * (t + v) + first) * width, (b * (t + v) + first + count) * width), b * count * width);
+      return out;
+    };
   const of = (name: string) => (what ? `${name}, ${what}` : name);
   return [
     { module, what: of("hidden_states"), want: video, arrange: rows(t, v) },
@@ -125,22 +138,30 @@ function tokens(module: string, video: HostTensor | undefined, text: HostTensor 
 }
 
 /** [N, B·S, K] → [B, N, S, K] */
-const headsFirst = (shape: readonly number[]) => (data: Float32Array): Float32Array => {
-  const [batch, heads, length, k] = shape as [number, number, number, number];
-  const out = new Float32Array(data.length);
-  for (let b = 0; b < batch; b++) for (let n = 0; n < heads; n++) {
-    const from = (n * batch + b) * length * k;
-    out.set(data.subarray(from, from + length * k), (b * heads + n) * length * k);
-  }
-  return out;
-};
+const headsFirst =
+  (shape: readonly number[]) =>
+  (data: Float32Array): Float32Array => {
+    const [batch, heads, length, k] = shape as [number, number, number, number];
+    const out = new Float32Array(data.length);
+    for (let b = 0; b < batch; b++)
+      for (let n = 0; n < heads; n++) {
+        const from = (n * batch + b) * length * k;
+        out.set(data.subarray(from, from + length * k), (b * heads + n) * length * k);
+      }
+    return out;
+  };
 
 /** Tokens [B, F·h·w, D] → a convolution's [B·F, D, h, w]. */
-const tokensToPlanes = (shape: readonly number[]) => (data: Float32Array): Float32Array => {
-  const [frames, width, h, w] = shape as [number, number, number, number];
-  const plane = h * w;
-  return tensorOf([frames, width, plane], (i) => data[(Math.floor(i / (width * plane)) * plane + (i % plane)) * width + (Math.floor(i / plane) % width)]!).data;
-};
+const tokensToPlanes =
+  (shape: readonly number[]) =>
+  (data: Float32Array): Float32Array => {
+    const [frames, width, h, w] = shape as [number, number, number, number];
+    const plane = h * w;
+    return tensorOf(
+      [frames, width, plane],
+      (i) => data[(Math.floor(i / (width * plane)) * plane + (i % plane)) * width + (Math.floor(i / plane) % width)]!,
+    ).data;
+  };
 
 /** The reference computes `ofs` once for the whole batch. */
 function repeated(tensor: HostTensor | undefined, node: Node): HostTensor | undefined {

@@ -37,8 +37,14 @@ function sight(node: Node, module: string, want: HostTensor | undefined, what?: 
   const [, channels = 1, ...rest] = want?.shape ?? [];
   const plane = rest.reduce((a, b) => a * b, 1);
   return {
-    module, want, ...(what ? { what } : {}),
-    arrange: (data) => tensorOf([data.length / padded / plane, channels, plane], (i) => data[(Math.floor(i / (channels * plane)) * plane + (i % plane)) * padded + (Math.floor(i / plane) % channels)]!).data,
+    module,
+    want,
+    ...(what ? { what } : {}),
+    arrange: (data) =>
+      tensorOf(
+        [data.length / padded / plane, channels, plane],
+        (i) => data[(Math.floor(i / (channels * plane)) * plane + (i % plane)) * padded + (Math.floor(i / plane) % channels)]!,
+      ).data,
   };
 }
 
@@ -47,7 +53,10 @@ function unpadded(tensor: HostTensor | undefined, node: Node): HostTensor | unde
   if (!tensor) return undefined;
   const [batch, frames, height, width] = (Object.values(node.outputs)[0] as Tensor).shape as [number, number, number, number];
   const [, channels, rows, stride] = tensor.shape as [number, number, number, number];
-  return pick([batch, channels, frames, height, width], (b, c, t, y, x) => tensor.data[(((b * frames + t) * channels + c) * rows + y) * stride + x]!);
+  return pick(
+    [batch, channels, frames, height, width],
+    (b, c, t, y, x) => tensor.data[(((b * frames + t) * channels + c) * rows + y) * stride + x]!,
+  );
 }
 
 /** The places of a resized latent that the small one's values went to: nearest neighbour, an odd number of frames keeps its first apart. */
@@ -57,12 +66,27 @@ function shrunk(tensor: HostTensor | undefined, node: Node): HostTensor | undefi
   const [, channels, t1, h1, w1] = tensor.shape as [number, number, number, number, number];
   const apart = t1 > 1 && t1 % 2 === 1;
   const frame = (t: number) => (apart ? (t === 0 ? 0 : 1 + ((t - 1) * (t1 - 1)) / (frames - 1)) : (t * t1) / frames);
-  return pick([batch, channels, frames, height, width], (b, c, t, y, x) => tensor.data[(((b * channels + c) * t1 + Math.ceil(frame(t))) * h1 + Math.ceil((y * h1) / height)) * w1 + Math.ceil((x * w1) / width)]!);
+  return pick(
+    [batch, channels, frames, height, width],
+    (b, c, t, y, x) =>
+      tensor.data[
+        (((b * channels + c) * t1 + Math.ceil(frame(t))) * h1 + Math.ceil((y * h1) / height)) * w1 + Math.ceil((x * w1) / width)
+      ]!,
+  );
 }
 
-function pick(shape: readonly [number, number, number, number, number], value: (b: number, c: number, t: number, y: number, x: number) => number): HostTensor {
+function pick(
+  shape: readonly [number, number, number, number, number],
+  value: (b: number, c: number, t: number, y: number, x: number) => number,
+): HostTensor {
   const [, channels, frames, height, width] = shape;
-  return tensorOf(shape, (i) => value(
-    Math.floor(i / (channels * frames * height * width)), Math.floor(i / (frames * height * width)) % channels, Math.floor(i / (height * width)) % frames, Math.floor(i / width) % height, i % width,
-  ));
+  return tensorOf(shape, (i) =>
+    value(
+      Math.floor(i / (channels * frames * height * width)),
+      Math.floor(i / (frames * height * width)) % channels,
+      Math.floor(i / (height * width)) % frames,
+      Math.floor(i / width) % height,
+      i % width,
+    ),
+  );
 }

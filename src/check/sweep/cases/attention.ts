@@ -3,7 +3,19 @@ import { attentionFlash, attentionOctet, attentionQuad, attentionSubgroupMatrix,
 import type { Capabilities } from "../../../gpu/capabilities.ts";
 import type { Kernel } from "../../../gpu/kernel.ts";
 import { attention, attentionCandidates, batchSegments, type Segment } from "../../../ops/attention.ts";
-import { cpuKernel, eightLanes, fewerLanes, matrixKernel, oneKernel, tiledKernel, type OpCase, type OpCases, type Precision, type Size, type Values } from "../case.ts";
+import {
+  cpuKernel,
+  eightLanes,
+  fewerLanes,
+  matrixKernel,
+  oneKernel,
+  tiledKernel,
+  type OpCase,
+  type OpCases,
+  type Precision,
+  type Size,
+  type Values,
+} from "../case.ts";
 
 export interface AttentionSizes {
   readonly heads: number;
@@ -25,20 +37,26 @@ export interface AttentionSizes {
 const longest = (segments: readonly Segment[]): number => Math.max(...segments.flatMap((s) => [s.count, s.keyCount]));
 
 /** softmax(scale · q·kᵀ + bias) · v a segment, by the definition; zeros for a query that is in none. */
-export function attentionReference({ heads, rows, d, keys = rows, segments = batchSegments(1, rows, keys), scale }: AttentionSizes, { q, k, v, bias }: Values): Float64Array {
+export function attentionReference(
+  { heads, rows, d, keys = rows, segments = batchSegments(1, rows, keys), scale }: AttentionSizes,
+  { q, k, v, bias }: Values,
+): Float64Array {
   const length = longest(segments);
   const y = new Float64Array(rows * heads * d);
-  for (let h = 0; h < heads; h++) for (const s of segments) for (let i = s.first; i < s.first + s.count; i++) {
-    const scores = Array.from({ length: s.keyCount }, (_, j) => {
-      let dot = 0;
-      for (let c = 0; c < d; c++) dot += q![(h * rows + i) * d + c]! * k![(h * keys + s.keyFirst + j) * d + c]!;
-      return dot * (scale ?? (bias ? 1 : 1 / Math.sqrt(d))) + (bias ? bias[h * (2 * length - 1) + j - (i - s.first) + length - 1]! : 0);
-    });
-    const top = scores.reduce((a, b) => Math.max(a, b));
-    const weights = scores.map((x) => Math.exp(x - top));
-    const sum = weights.reduce((a, b) => a + b);
-    for (let j = 0; j < s.keyCount; j++) for (let c = 0; c < d; c++) y[(i * heads + h) * d + c]! += (weights[j]! / sum) * v![(h * keys + s.keyFirst + j) * d + c]!;
-  }
+  for (let h = 0; h < heads; h++)
+    for (const s of segments)
+      for (let i = s.first; i < s.first + s.count; i++) {
+        const scores = Array.from({ length: s.keyCount }, (_, j) => {
+          let dot = 0;
+          for (let c = 0; c < d; c++) dot += q![(h * rows + i) * d + c]! * k![(h * keys + s.keyFirst + j) * d + c]!;
+          return dot * (scale ?? (bias ? 1 : 1 / Math.sqrt(d))) + (bias ? bias[h * (2 * length - 1) + j - (i - s.first) + length - 1]! : 0);
+        });
+        const top = scores.reduce((a, b) => Math.max(a, b));
+        const weights = scores.map((x) => Math.exp(x - top));
+        const sum = weights.reduce((a, b) => a + b);
+        for (let j = 0; j < s.keyCount; j++)
+          for (let c = 0; c < d; c++) y[(i * heads + h) * d + c]! += (weights[j]! / sum) * v![(h * keys + s.keyFirst + j) * d + c]!;
+      }
   return y;
 }
 
@@ -49,11 +67,20 @@ const padded = new WeakSet<OpCase>();
 function one(size: Size, sizes: AttentionSizes, rest: Partial<OpCase> = {}, title = ""): OpCase {
   const { heads, rows, d, keys = rows, segments = batchSegments(1, rows, keys), spread = 2, bias } = sizes;
   const made: OpCase = {
-    size, name: `${heads} heads × ${rows} × ${d}${segments.length > 1 ? `, ${segments.length} segments` : ""}${bias ? ", bias" : ""}${title}`, ...rest,
+    size,
+    name: `${heads} heads × ${rows} × ${d}${segments.length > 1 ? `, ${segments.length} segments` : ""}${bias ? ", bias" : ""}${title}`,
+    ...rest,
     record: (draw) => ({
-      y: attention(draw.input("q", [heads, rows, d], { scale: spread }), draw.input("k", [heads, keys, d], { scale: spread }), draw.input("v", [heads, keys, d]), {
-        segments, dtype: draw.type("y"), ...(bias ? { scale: 1, bias: draw.input32("bias", [heads, 2 * longest(segments) - 1], { scale: bias }) } : {}),
-      }),
+      y: attention(
+        draw.input("q", [heads, rows, d], { scale: spread }),
+        draw.input("k", [heads, keys, d], { scale: spread }),
+        draw.input("v", [heads, keys, d]),
+        {
+          segments,
+          dtype: draw.type("y"),
+          ...(bias ? { scale: 1, bias: draw.input32("bias", [heads, 2 * longest(segments) - 1], { scale: bias }) } : {}),
+        },
+      ),
     }),
     reference: (values) => ({ y: attentionReference(sizes, values) }),
   };
@@ -64,12 +91,22 @@ function one(size: Size, sizes: AttentionSizes, rest: Partial<OpCase> = {}, titl
 
 /** The op's own rule: f16, and a tile that the adapter's matrices make. */
 function takesMatrices(c: OpCase, caps: Capabilities, precision: Precision): boolean {
-  return attentionCandidates({ ...caps, kind: "hardware", ...c.limits }, widthOf.get(c)!, precision === "f16").some((v) => v.name === "subgroup_matrix");
+  return attentionCandidates({ ...caps, kind: "hardware", ...c.limits }, widthOf.get(c)!, precision === "f16").some(
+    (v) => v.name === "subgroup_matrix",
+  );
 }
 
 /** Clips in a sequence that is longer: nothing before the first, between them and after the last is covered. */
-const CLIPS = [{ first: 3, count: 21, keyFirst: 3, keyCount: 21 }, { first: 40, count: 1, keyFirst: 40, keyCount: 1 }, { first: 41, count: 19, keyFirst: 41, keyCount: 19 }];
-const PACKED = [{ first: 0, count: 5, keyFirst: 0, keyCount: 33 }, { first: 5, count: 64, keyFirst: 33, keyCount: 17 }, { first: 69, count: 1, keyFirst: 7, keyCount: 1 }];
+const CLIPS = [
+  { first: 3, count: 21, keyFirst: 3, keyCount: 21 },
+  { first: 40, count: 1, keyFirst: 40, keyCount: 1 },
+  { first: 41, count: 19, keyFirst: 41, keyCount: 19 },
+];
+const PACKED = [
+  { first: 0, count: 5, keyFirst: 0, keyCount: 33 },
+  { first: 5, count: 64, keyFirst: 33, keyCount: 17 },
+  { first: 69, count: 1, keyFirst: 7, keyCount: 1 },
+];
 
 /** Small scores with a bias, as T5 has them. */
 const BIASED = { f32: 2e-6, f16: 1e-3 };
@@ -94,18 +131,33 @@ export const attentionCases: OpCases = {
     one("odd", { heads: 1, rows: 35, d: 128 }),
     one("odd", { heads: 2, rows: 99, d: 36, segments: batchSegments(3, 33) }),
     one("odd", { heads: 2, rows: 67, d: 32, spread: 30 }, {}, ", scores of ±1000"),
-    one("odd", { heads: 4, rows: 70, keys: 50, d: 32, segments: PACKED }, { limits: { maxBindingBytes: 32768, maxGrid: 9 } }, ", of other lengths, in windows"),
+    one(
+      "odd",
+      { heads: 4, rows: 70, keys: 50, d: 32, segments: PACKED },
+      { limits: { maxBindingBytes: 32768, maxGrid: 9 } },
+      ", of other lengths, in windows",
+    ),
     // A head of k begins where no binding may, on CPU adapters too, which take a third of the heads at a time.
     one("odd", { heads: 3, rows: 44, keys: 57, d: 16 }, {}, ", heads of k at odd offsets"),
     one("tiny", { heads: 1, rows: 2, d: 4, segments: [{ first: 1, count: 1, keyFirst: 0, keyCount: 1 }] }, {}, ", a query in none"),
     one("odd", { heads: 3, rows: 150, d: 32, segments: CLIPS }, {}, ", padding between and after them"),
-    one("odd", { heads: 4, rows: 150, d: 32, segments: CLIPS, spread: 1, bias: 4 }, { tolerance: BIASED, limits: { maxBindingBytes: 20480, maxGrid: 9 } }, ", padding, in windows"),
+    one(
+      "odd",
+      { heads: 4, rows: 150, d: 32, segments: CLIPS, spread: 1, bias: 4 },
+      { tolerance: BIASED, limits: { maxBindingBytes: 20480, maxGrid: 9 } },
+      ", padding, in windows",
+    ),
     one("tiny", { heads: 1, rows: 1, d: 4, bias: 2 }, { tolerance: BIASED }),
     one("odd", { heads: 3, rows: 67, d: 40, spread: 1, bias: 40 }, { tolerance: BIASED }),
     one("odd", { heads: 1, rows: 35, d: 128, spread: 1, bias: 4 }, { tolerance: BIASED }),
     one("odd", { heads: 2, rows: 99, d: 40, segments: batchSegments(3, 33), spread: 1, bias: 4 }, { tolerance: BIASED }),
     one("odd", { heads: 2, rows: 150, d: 32, spread: 1, bias: 900 }, {}, " of ±900"),
-    one("odd", { heads: 4, rows: 70, keys: 50, d: 32, segments: PACKED, spread: 1, bias: 4 }, { tolerance: BIASED, limits: { maxBindingBytes: 32768, maxGrid: 9 } }, ", of other lengths, in windows"),
+    one(
+      "odd",
+      { heads: 4, rows: 70, keys: 50, d: 32, segments: PACKED, spread: 1, bias: 4 },
+      { tolerance: BIASED, limits: { maxBindingBytes: 32768, maxGrid: 9 } },
+      ", of other lengths, in windows",
+    ),
     one("model", { heads: 3, rows: 250, d: 64 }),
     // T5-XXL.
     one("model", { heads: 64, rows: 226, d: 64, spread: 1, bias: 8 }, { tolerance: BIASED }),

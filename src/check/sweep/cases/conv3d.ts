@@ -4,7 +4,20 @@ import type { Capabilities } from "../../../gpu/capabilities.ts";
 import type { Kernel } from "../../../gpu/kernel.ts";
 import { padTo } from "../../../graph/packing.ts";
 import { conv3d, conv3dCandidates, upsampledFrames, type Conv3dOptions } from "../../../ops/conv3d.ts";
-import { cpuKernel, eightLanes, fewerLanes, matrixKernel, oneKernel, padChannels, tiledKernel, type OpCase, type OpCases, type Precision, type Size, type Values } from "../case.ts";
+import {
+  cpuKernel,
+  eightLanes,
+  fewerLanes,
+  matrixKernel,
+  oneKernel,
+  padChannels,
+  tiledKernel,
+  type OpCase,
+  type OpCases,
+  type Precision,
+  type Size,
+  type Values,
+} from "../case.ts";
 
 export interface ConvSizes {
   /** B, T, H, W, Cin */
@@ -23,10 +36,23 @@ export interface ConvSizes {
 }
 
 /** [B, T', H', W', Cout] */
-export function outputShape({ x: [B, T, H, W], w: [N, kt, kh, kw], stride = [1, 1, 1], dilation = 1, upsample, pad = [(kh - 1) >> 1, (kh - 1) >> 1, (kw - 1) >> 1, (kw - 1) >> 1] }: ConvSizes): number[] {
+export function outputShape({
+  x: [B, T, H, W],
+  w: [N, kt, kh, kw],
+  stride = [1, 1, 1],
+  dilation = 1,
+  upsample,
+  pad = [(kh - 1) >> 1, (kh - 1) >> 1, (kw - 1) >> 1, (kw - 1) >> 1],
+}: ConvSizes): number[] {
   const up = upsample ? 2 : 1;
   const frames = upsample === "space-time" ? upsampledFrames(T) : T;
-  return [B, Math.floor((frames + kt - 1 - dilation * (kt - 1) - 1) / stride[0]) + 1, Math.floor((H * up + pad[0] + pad[1] - kh) / stride[1]) + 1, Math.floor((W * up + pad[2] + pad[3] - kw) / stride[2]) + 1, N];
+  return [
+    B,
+    Math.floor((frames + kt - 1 - dilation * (kt - 1) - 1) / stride[0]) + 1,
+    Math.floor((H * up + pad[0] + pad[1] - kh) / stride[1]) + 1,
+    Math.floor((W * up + pad[2] + pad[3] - kw) / stride[2]) + 1,
+    N,
+  ];
 }
 
 /** By the definition: the inputs under the taps of one position are gathered, then multiplied with every channel's weights. */
@@ -45,24 +71,30 @@ export function conv3dReference(c: ConvSizes, { x, w, bias, cache, residual }: V
   const taps = kt * kh * kw;
   const patch = new Float64Array(C * taps);
   let o = 0;
-  for (let b = 0; b < shape[0]!; b++) for (let t = 0; t < shape[1]!; t++) for (let h = 0; h < shape[2]!; h++) for (let v = 0; v < shape[3]!; v++) {
-    for (let a = 0; a < kt; a++) for (let e = 0; e < kh; e++) for (let f = 0; f < kw; f++) {
-      const frame = t * st + a * d - (kt - 1);
-      let [row, column] = [h * sh + e - top, v * sw + f - left];
-      if (c.replicate) [row, column] = [clamp(row, H * up), clamp(column, W * up)];
-      const inside = row >= 0 && column >= 0 && row < H * up && column < W * up;
-      // Before the first frame lies the cache, or the first frame again.
-      const [source, from] = frame < 0 && cache ? [cache, b * (kt - 1) + frame + kt - 1] : [x!, b * T + frameOf(Math.max(frame, 0))];
-      const at = ((from * H + Math.floor(row / up)) * W + Math.floor(column / up)) * C;
-      for (let i = 0; i < C; i++) patch[i * taps + (a * kh + e) * kw + f] = inside ? source[at + i]! : 0;
-    }
-    for (let n = 0; n < N; n++, o++) {
-      let sum = bias![n]!;
-      for (let i = 0; i < C * taps; i++) sum += w![n * C * taps + i]! * patch[i]!;
-      if (residual) sum += residual[o]!;
-      y[o] = c.silu ? sum / (1 + Math.exp(-sum)) : sum;
-    }
-  }
+  for (let b = 0; b < shape[0]!; b++)
+    for (let t = 0; t < shape[1]!; t++)
+      for (let h = 0; h < shape[2]!; h++)
+        for (let v = 0; v < shape[3]!; v++) {
+          for (let a = 0; a < kt; a++)
+            for (let e = 0; e < kh; e++)
+              for (let f = 0; f < kw; f++) {
+                const frame = t * st + a * d - (kt - 1);
+                let [row, column] = [h * sh + e - top, v * sw + f - left];
+                if (c.replicate) [row, column] = [clamp(row, H * up), clamp(column, W * up)];
+                const inside = row >= 0 && column >= 0 && row < H * up && column < W * up;
+                // Before the first frame lies the cache, or the first frame again.
+                const [source, from] =
+                  frame < 0 && cache ? [cache, b * (kt - 1) + frame + kt - 1] : [x!, b * T + frameOf(Math.max(frame, 0))];
+                const at = ((from * H + Math.floor(row / up)) * W + Math.floor(column / up)) * C;
+                for (let i = 0; i < C; i++) patch[i * taps + (a * kh + e) * kw + f] = inside ? source[at + i]! : 0;
+              }
+          for (let n = 0; n < N; n++, o++) {
+            let sum = bias![n]!;
+            for (let i = 0; i < C * taps; i++) sum += w![n * C * taps + i]! * patch[i]!;
+            if (residual) sum += residual[o]!;
+            y[o] = c.silu ? sum / (1 + Math.exp(-sum)) : sum;
+          }
+        }
   return padChannels(y, N);
 }
 
@@ -70,12 +102,20 @@ export function conv3dReference(c: ConvSizes, { x, w, bias, cache, residual }: V
 const rowCases = new WeakSet<OpCase>();
 const sizesOf = new WeakMap<OpCase, ConvSizes>();
 
-function one(size: Size, title: string, c: ConvSizes, { half = "xwy", ...rest }: Partial<Omit<OpCase, "half">> & { half?: string; residual?: boolean } = {}): OpCase {
+function one(
+  size: Size,
+  title: string,
+  c: ConvSizes,
+  { half = "xwy", ...rest }: Partial<Omit<OpCase, "half">> & { half?: string; residual?: boolean } = {},
+): OpCase {
   const [B, , H, W, C] = c.x;
   const [N, kt, kh, kw] = c.w;
   const { residual, ...fields } = rest;
   const made: OpCase = {
-    size, name: `${title}, ${C} to ${N} channels${residual ? ", on a residual" : ""}${c.given ? ", w an input" : ""} (${half})`, ...fields, half: [...half, ...(half.includes("x") ? ["cache"] : [])],
+    size,
+    name: `${title}, ${C} to ${N} channels${residual ? ", on a residual" : ""}${c.given ? ", w an input" : ""} (${half})`,
+    ...fields,
+    half: [...half, ...(half.includes("x") ? ["cache"] : [])],
     record(draw) {
       const options: Conv3dOptions = { bias: draw.vector("bias", [N]), dtype: draw.type("y") };
       if (c.stride) options.stride = c.stride;
@@ -103,7 +143,14 @@ function takesMatrices(c: OpCase, caps: Capabilities, precision: Precision): boo
   if (c.limits || sizes.cached) return false;
   const [B, T, H, W] = outputShape(sizes) as [number, number, number, number];
   const half = precision === "f16" && ["x", "w"].every((name) => c.half!.includes(name));
-  const shape = { m: B * T * H * W, n: padTo(sizes.w[0], 4), cin: padTo(sizes.x[4], 4), kw: sizes.w[3], stride: sizes.stride?.[2] ?? 1, half };
+  const shape = {
+    m: B * T * H * W,
+    n: padTo(sizes.w[0], 4),
+    cin: padTo(sizes.x[4], 4),
+    kw: sizes.w[3],
+    stride: sizes.stride?.[2] ?? 1,
+    half,
+  };
   return conv3dCandidates({ ...caps, kind: "hardware" }, shape).some((v) => v.name === "subgroup_matrix");
 }
 
@@ -133,7 +180,11 @@ export const conv3dCases: OpCases = {
     one("odd", "3×3×3", { x: [1, 2, 4, 5, 16], w: [37, 3, 3, 3], given: true }, { half: "xw" }),
     one("odd", "2-D", { x: [1, 2, 6, 10, 24], w: [21, 1, 3, 3], given: true }, { half: "w" }),
     one("odd", "2-D, stride 2, padded right and below", { x: [1, 3, 6, 10, 8], w: [8, 1, 3, 3], stride: [1, 2, 2], pad: [0, 1, 0, 1] }),
-    ...mixes.slice(1).map((half) => one("odd", "2-D, stride 2", { x: [1, 2, 6, 10, 32], w: [36, 1, 3, 3], stride: [1, 2, 2], pad: [0, 1, 0, 1] }, { half })),
+    ...mixes
+      .slice(1)
+      .map((half) =>
+        one("odd", "2-D, stride 2", { x: [1, 2, 6, 10, 32], w: [36, 1, 3, 3], stride: [1, 2, 2], pad: [0, 1, 0, 1] }, { half }),
+      ),
     one("odd", "2-D on rows and columns doubled", { x: [2, 3, 3, 5, 4], w: [6, 1, 3, 3], upsample: "space" }),
     one("odd", "2-D on all doubled, 3 frames", { x: [1, 3, 2, 5, 4], w: [4, 1, 3, 3], upsample: "space-time" }),
     one("odd", "2-D on all doubled, 2 frames", { x: [1, 2, 3, 3, 4], w: [4, 1, 3, 3], upsample: "space-time" }),
@@ -143,15 +194,39 @@ export const conv3dCases: OpCases = {
     one("odd", "replicated borders", { x: [1, 2, 4, 3, 4], w: [4, 3, 3, 3], replicate: true }),
     one("odd", "5×3×5, more frames under the kernel than in x", { x: [1, 2, 5, 6, 4], w: [4, 5, 3, 5], cached: true }),
     // Every tile: channels for BN of 16, 32, 64; inputs for BK of 4, 8, 16; positions for BM of 32 and 64.
-    ...[12, 20, 67].flatMap((n) => [4, 24, 32].flatMap((cin) => [3, 5].map((rows) => one("odd", `3×3×3, ${9 * rows} positions`, { x: [1, 1, rows, 9, cin], w: [n, 3, 3, 3] })))),
+    ...[12, 20, 67].flatMap((n) =>
+      [4, 24, 32].flatMap((cin) =>
+        [3, 5].map((rows) => one("odd", `3×3×3, ${9 * rows} positions`, { x: [1, 1, rows, 9, cin], w: [n, 3, 3, 3] })),
+      ),
+    ),
     // What models store in which type, at the tiles that they take it with.
-    ...mixes.slice(1).flatMap((half) => [12, 20, 67].flatMap((n) => [3, 5].map((rows) => one("odd", `3×3×3, ${9 * rows} positions`, { x: [1, 1, rows, 9, 32], w: [n, 3, 3, 3] }, { half })))),
-    ...["w", "x"].flatMap((half) => [3, 5].map((rows) => one("odd", `3×3×3, ${9 * rows} positions`, { x: [1, 1, rows, 9, 3], w: [67, 3, 3, 3] }, { half }))),
+    ...mixes
+      .slice(1)
+      .flatMap((half) =>
+        [12, 20, 67].flatMap((n) =>
+          [3, 5].map((rows) => one("odd", `3×3×3, ${9 * rows} positions`, { x: [1, 1, rows, 9, 32], w: [n, 3, 3, 3] }, { half })),
+        ),
+      ),
+    ...["w", "x"].flatMap((half) =>
+      [3, 5].map((rows) => one("odd", `3×3×3, ${9 * rows} positions`, { x: [1, 1, rows, 9, 3], w: [67, 3, 3, 3] }, { half })),
+    ),
     // A frame of x has 9216 bytes and the packed weight 6912: bindings of three frames, and of less than one.
-    ...[29 * 1024, 7168].flatMap((maxBindingBytes) => [false, true].map((cached) =>
-      one("odd", `3×3×3 in windows of ${maxBindingBytes} bytes${cached ? " on a cache" : ""}`, { x: [2, 4, 24, 24, 4], w: [4, 3, 3, 3], cached, silu: true }, { residual: true, limits: { maxBindingBytes, maxGrid: 40 } }),
-    )),
-    one("odd", "2-D on all doubled in windows of rows", { x: [1, 3, 10, 16, 4], w: [4, 1, 3, 3], upsample: "space-time" }, { limits: { maxBindingBytes: 2560 } }),
+    ...[29 * 1024, 7168].flatMap((maxBindingBytes) =>
+      [false, true].map((cached) =>
+        one(
+          "odd",
+          `3×3×3 in windows of ${maxBindingBytes} bytes${cached ? " on a cache" : ""}`,
+          { x: [2, 4, 24, 24, 4], w: [4, 3, 3, 3], cached, silu: true },
+          { residual: true, limits: { maxBindingBytes, maxGrid: 40 } },
+        ),
+      ),
+    ),
+    one(
+      "odd",
+      "2-D on all doubled in windows of rows",
+      { x: [1, 3, 10, 16, 4], w: [4, 1, 3, 3], upsample: "space-time" },
+      { limits: { maxBindingBytes: 2560 } },
+    ),
     // The decoder's and encoder's widths; the largest tile, of a thousand positions and more, on the fewest multiplications.
     one("model", "3×3×3", { x: [1, 2, 4, 6, 512], w: [512, 3, 3, 3] }, { half: "xw", residual: true }),
     one("model", "3×3×3", { x: [1, 2, 6, 8, 256], w: [128, 3, 3, 3] }, { half: "xw" }),
@@ -159,7 +234,13 @@ export const conv3dCases: OpCases = {
     one("model", "3×3×3", { x: [1, 2, 4, 6, 16], w: [512, 3, 3, 3] }, { half: "w" }),
     one("model", "2-D, stride 2", { x: [1, 2, 9, 9, 128], w: [128, 1, 3, 3], stride: [1, 2, 2], pad: [0, 1, 0, 1] }, { half: "w" }),
     one("model", "1×1×1", { x: [1, 2, 8, 8, 512], w: [256, 1, 1, 1] }, { half: "w" }),
-    ...mixes.flatMap((half) => [[128, 128], [193, 132], [1024, 16]].map(([rows, n]) => one("model", `1×1×1, ${64 * rows!} positions`, { x: [1, 1, rows!, 64, 16], w: [n!, 1, 1, 1] }, { half }))),
+    ...mixes.flatMap((half) =>
+      [
+        [128, 128],
+        [193, 132],
+        [1024, 16],
+      ].map(([rows, n]) => one("model", `1×1×1, ${64 * rows!} positions`, { x: [1, 1, rows!, 64, 16], w: [n!, 1, 1, 1] }, { half })),
+    ),
     ...["w"].map((half) => one("model", "3×3×3, 8192 positions", { x: [1, 1, 64, 128, 3], w: [128, 3, 3, 3] }, { half })),
   ],
 };

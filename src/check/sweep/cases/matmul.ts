@@ -1,7 +1,21 @@
 /** matmul: every epilogue the models use × what is stored in f16 × every tile, then the models' own widths. */
 import { matmulOctet, matmulQuad, matmulSubgroupMatrix, matmulTiled, packOperand } from "#kernels";
 import { matmul, matmulCandidates, type MatmulOptions } from "../../../ops/matmul.ts";
-import { cpuKernel, eightLanes, fewerLanes, matrixKernel, oneKernel, padChannels, tiledKernel, type Draw, type OpCase, type OpCases, type Precision, type Size, type Values } from "../case.ts";
+import {
+  cpuKernel,
+  eightLanes,
+  fewerLanes,
+  matrixKernel,
+  oneKernel,
+  padChannels,
+  tiledKernel,
+  type Draw,
+  type OpCase,
+  type OpCases,
+  type Precision,
+  type Size,
+  type Values,
+} from "../case.ts";
 import type { Capabilities } from "../../../gpu/capabilities.ts";
 import type { Kernel } from "../../../gpu/kernel.ts";
 
@@ -17,27 +31,36 @@ interface Epilogue {
   heads?: number;
 }
 
-export interface MatmulSizes { readonly m: number; readonly n: number; readonly k: number }
+export interface MatmulSizes {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+}
 
 const gelu = (v: number): number => 0.5 * v * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (v + 0.044715 * v ** 3)));
 const silu = (v: number): number => v / (1 + Math.exp(-v));
 
 /** act(x·wᵀ + bias + addend) · gate + residual, by the definition. */
-export function matmulReference({ m, n, k }: MatmulSizes, epilogue: Epilogue, { x, w, bias, residual, addend, gate }: Values): Float64Array {
+export function matmulReference(
+  { m, n, k }: MatmulSizes,
+  epilogue: Epilogue,
+  { x, w, bias, residual, addend, gate }: Values,
+): Float64Array {
   const { heads = n } = epilogue;
   const y = new Float64Array(m * n);
-  for (let i = 0; i < m; i++) for (let j = 0; j < n; j++) {
-    let product = 0;
-    for (let l = 0; l < k; l++) product += x![i * k + l]! * w![j * k + l]!;
-    let v = product;
-    if (bias) v += bias[j]!;
-    if (addend) v += addend[i * n + j]!;
-    if (epilogue.activation) v = epilogue.activation === "gelu" ? gelu(v) : silu(v);
-    if (gate) v *= gate[(i % 3) * n + j]!;
-    if (epilogue.accumulate) v += product;
-    if (residual) v += residual[i * n + j]!;
-    y[(Math.floor(j / heads) * m + i) * heads + (j % heads)] = v;
-  }
+  for (let i = 0; i < m; i++)
+    for (let j = 0; j < n; j++) {
+      let product = 0;
+      for (let l = 0; l < k; l++) product += x![i * k + l]! * w![j * k + l]!;
+      let v = product;
+      if (bias) v += bias[j]!;
+      if (addend) v += addend[i * n + j]!;
+      if (epilogue.activation) v = epilogue.activation === "gelu" ? gelu(v) : silu(v);
+      if (gate) v *= gate[(i % 3) * n + j]!;
+      if (epilogue.accumulate) v += product;
+      if (residual) v += residual[i * n + j]!;
+      y[(Math.floor(j / heads) * m + i) * heads + (j % heads)] = v;
+    }
   return y;
 }
 
@@ -48,7 +71,14 @@ function record(draw: Draw, { m, n, k }: MatmulSizes, e: Epilogue) {
   if (e.residual) options.residual = draw.input32("residual", [m, n]);
   if (e.heads) options.heads = e.heads;
   if (e.addend) options.addend = draw.input32("addend", [m, n]);
-  if (e.gate) options.gate = { table: draw.input32("gate", [3, n]), rows: draw.rows("rows", Uint32Array.from({ length: m }, (_, i) => i % 3)) };
+  if (e.gate)
+    options.gate = {
+      table: draw.input32("gate", [3, n]),
+      rows: draw.rows(
+        "rows",
+        Uint32Array.from({ length: m }, (_, i) => i % 3),
+      ),
+    };
   // Products near 1, where activations are curved.
   const [x, w] = [draw.input("x", [m, k], { scale: 2 }), draw.weight("w", [n, k], { scale: k ** -0.5 })];
   return { y: matmul(x, w, e.accumulate ? { ...options, residual: matmul(x, w), accumulate: true } : options) };
@@ -58,9 +88,13 @@ const sizesOf = new WeakMap<OpCase, MatmulSizes>();
 
 /** @param half of x, w and y, what is stored in f16 with f16 storage */
 function one(size: Size, sizes: MatmulSizes, epilogue: Epilogue = {}, half = "xwy", limits?: OpCase["limits"]): OpCase {
-  const parts = Object.entries(epilogue).map(([key, value]) => (value === true ? key : key === "heads" ? `by heads of ${value}` : String(value)));
+  const parts = Object.entries(epilogue).map(([key, value]) =>
+    value === true ? key : key === "heads" ? `by heads of ${value}` : String(value),
+  );
   const made: OpCase = {
-    size, name: [`${sizes.m}×${sizes.n}×${sizes.k}`, ...parts, `(${half})`, ...(limits ? ["in windows"] : [])].join(" "), half: [...half],
+    size,
+    name: [`${sizes.m}×${sizes.n}×${sizes.k}`, ...parts, `(${half})`, ...(limits ? ["in windows"] : [])].join(" "),
+    half: [...half],
     ...(limits ? { limits } : {}),
     record: (draw) => record(draw, sizes, epilogue),
     reference: (values) => ({ y: matmulReference(sizes, epilogue, values) }),
@@ -107,15 +141,27 @@ const packed = new WeakSet<OpCase>();
 function operand(size: Size, sizes: MatmulSizes, from: "input" | "node" | "x", half = "xwy", limits?: OpCase["limits"]): OpCase {
   const { m, n, k } = sizes;
   const made: OpCase = {
-    size, name: `${m}×${n}×${k} bias (${half}), w ${from === "input" ? "an input" : from === "node" ? "from a node" : "x itself"}${limits ? " in windows" : ""}`, half: [...half],
+    size,
+    name: `${m}×${n}×${k} bias (${half}), w ${from === "input" ? "an input" : from === "node" ? "from a node" : "x itself"}${limits ? " in windows" : ""}`,
+    half: [...half],
     ...(limits ? { limits } : {}),
     record(draw) {
       const x = draw.input("x", [m, k], { scale: 2 });
-      const w = from === "x" ? x : from === "input" ? draw.input("w", [n, k], { scale: k ** -0.5 }) : matmul(draw.input("a", [n, 4]), draw.weight("b", [k, 4], { dtype: "f32" }), { dtype: draw.type("w") });
+      const w =
+        from === "x"
+          ? x
+          : from === "input"
+            ? draw.input("w", [n, k], { scale: k ** -0.5 })
+            : matmul(draw.input("a", [n, 4]), draw.weight("b", [k, 4], { dtype: "f32" }), { dtype: draw.type("w") });
       return { y: matmul(x, w, { bias: draw.input32("bias", [n]), dtype: draw.type("y") }) };
     },
     reference(values) {
-      const w = from === "x" ? values["x"]! : from === "input" ? values["w"]! : Float32Array.from(matmulReference({ m: n, n: k, k: 4 }, {}, { x: values["a"]!, w: values["b"]! }));
+      const w =
+        from === "x"
+          ? values["x"]!
+          : from === "input"
+            ? values["w"]!
+            : Float32Array.from(matmulReference({ m: n, n: k, k: 4 }, {}, { x: values["a"]!, w: values["b"]! }));
       return { y: padChannels(matmulReference(sizes, {}, { ...values, w }), n) };
     },
   };
@@ -127,8 +173,10 @@ function operand(size: Size, sizes: MatmulSizes, from: "input" | "node" | "x", h
 export const matmulCases: OpCases = {
   op: "matmul",
   kernels: [
-    cpuKernel(matmulOctet as Kernel, { needs: eightLanes }), cpuKernel(matmulQuad as Kernel, { needs: fewerLanes }),
-    matrixKernel(matmulSubgroupMatrix as Kernel, { takes: (c, caps, precision) => takesMatrices(c, caps, precision) }), tiledKernel(matmulTiled as Kernel),
+    cpuKernel(matmulOctet as Kernel, { needs: eightLanes }),
+    cpuKernel(matmulQuad as Kernel, { needs: fewerLanes }),
+    matrixKernel(matmulSubgroupMatrix as Kernel, { takes: (c, caps, precision) => takesMatrices(c, caps, precision) }),
+    tiledKernel(matmulTiled as Kernel),
     ...oneKernel(packOperand as Kernel).map((choice) => ({ ...choice, takes: (c: OpCase) => packed.has(c) })),
   ],
   tolerance: { f32: 1e-5, f16: 1e-3 },
@@ -145,23 +193,40 @@ export const matmulCases: OpCases = {
     one("odd", { m: 2, n: 16, k: 256 }, { gate: true }, "w"),
     // Every epilogue.
     ...epilogues.flatMap(([epilogue, halves]) => halves.map((half) => one("odd", ODD, epilogue, half))),
-    ...epilogues.flatMap(([epilogue, halves]) => halves.filter((half) => half !== "w" || !epilogue.activation).map((half) => one("model", LARGE, epilogue, half))),
+    ...epilogues.flatMap(([epilogue, halves]) =>
+      halves.filter((half) => half !== "w" || !epilogue.activation).map((half) => one("model", LARGE, epilogue, half)),
+    ),
     // Every tile, with inputs staged by 16, 8 and 4.
     ...[20, 24].map((k) => one("odd", { m: 67, n: 68, k }, { bias: true })),
     ...[5, 19, 131].flatMap((m) => [12, 36, 132].map((n) => one("odd", { m, n, k: 260 }, { bias: true }))),
     ...["w", "x"].flatMap((half) => [19, 67].map((m) => one("odd", { m, n: 16, k: 144 }, { gate: true }, half))),
     one("odd", { m: 19, n: 68, k: 48 }, {}, "w"),
-    ...["xw", "x", "w"].flatMap((half) => [11, 19].flatMap((m) => [one("odd", { m, n: 68, k: 48 }, { bias: true }, half), one("odd", { m, n: 68, k: 48 }, { bias: true, residual: true }, half)])),
+    ...["xw", "x", "w"].flatMap((half) =>
+      [11, 19].flatMap((m) => [
+        one("odd", { m, n: 68, k: 48 }, { bias: true }, half),
+        one("odd", { m, n: 68, k: 48 }, { bias: true, residual: true }, half),
+      ]),
+    ),
     // Windows of rows and of weights, and a grid that folds.
     one("odd", { m: 520, n: 196, k: 64 }, { bias: true }, "xwy", { maxBindingBytes: 64 * 1024, maxGrid: 17 }),
     // By head: heads that are no panels, heads wider and narrower than a tile; windows of rows, of weights and of heads.
-    ...[[12, 60], [20, 140], [64, 192], [128, 256]].flatMap(([heads, n]) => [5, 67].map((m) => one("odd", { m, n: n!, k: 48 }, { bias: true, heads: heads! }))),
+    ...[
+      [12, 60],
+      [20, 140],
+      [64, 192],
+      [128, 256],
+    ].flatMap(([heads, n]) => [5, 67].map((m) => one("odd", { m, n: n!, k: 48 }, { bias: true, heads: heads! }))),
     one("odd", { m: 67, n: 96, k: 48 }, { bias: true, addend: true, heads: 24 }),
     one("odd", { m: 520, n: 192, k: 64 }, { bias: true, heads: 24 }, "xwy", { maxBindingBytes: 112 * 1024, maxGrid: 17 }),
     one("odd", { m: 520, n: 192, k: 64 }, { bias: true, accumulate: true }, "xw", { maxBindingBytes: 64 * 1024, maxGrid: 17 }),
     // What is no weight: sizes that fill no panel, and none of its inputs; a window of w; w that is f16 where x is not.
-    operand("tiny", { m: 1, n: 1, k: 1 }, "input"), operand("odd", { m: 5, n: 7, k: 29 }, "input"), operand("odd", { m: 19, n: 68, k: 48 }, "input", "w"),
-    operand("odd", { m: 67, n: 68, k: 48 }, "input"), operand("odd", { m: 67, n: 68, k: 48 }, "node"), operand("odd", { m: 19, n: 37, k: 20 }, "node"), operand("odd", { m: 45, n: 45, k: 36 }, "x"),
+    operand("tiny", { m: 1, n: 1, k: 1 }, "input"),
+    operand("odd", { m: 5, n: 7, k: 29 }, "input"),
+    operand("odd", { m: 19, n: 68, k: 48 }, "input", "w"),
+    operand("odd", { m: 67, n: 68, k: 48 }, "input"),
+    operand("odd", { m: 67, n: 68, k: 48 }, "node"),
+    operand("odd", { m: 19, n: 37, k: 20 }, "node"),
+    operand("odd", { m: 45, n: 45, k: 36 }, "x"),
     operand("odd", { m: 130, n: 523, k: 64 }, "input", "xwy", { maxBindingBytes: 64 * 1024, maxGrid: 17 }),
     operand("model", { m: 65, n: 1920, k: 1920 }, "input"),
     // 2B: q, k or v; the feed-forward layer's two; the text's projection. 5B: attention's output. AdaLN of 5B. T5: wi, wo.
