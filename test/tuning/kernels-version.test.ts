@@ -50,7 +50,7 @@ test.each([
 
 test("every op and kernel counts, and how they are dispatched, and the build has the version of all", async () => {
   const { kernelsVersion: built, allKernels } = await import("#kernels");
-  const ops = readdirSync(new URL("src/ops", ROOT))
+  const ops = readdirSync(new URL("src/ops", ROOT), { encoding: "utf8", recursive: true })
     .filter((name) => name.endsWith(".ts"))
     .sort()
     .map((name) => `src/ops/${name}`)

@@ -202,7 +202,7 @@ test("sizes that do not fit are refused by name", async () => {
 describe.each(["software", "hardware"] as const)("in windows, %s kernels", (kind) => {
   test.each(["AutoencoderKLCogVideoX.decode/5f_deep", "AutoencoderKLCogVideoX.encode/17f"])("%s", async (name) => {
     await using gpu = await limitedGpu({ maxBindingBytes: 14 * 1024, kind, immediates: false, maxGrid: 400 });
-    const bytes = readFileSync(join(import.meta.dirname, `../reference/cases/${name}.safetensors`));
+    const bytes = readFileSync(join(import.meta.dirname, `../../reference/cases/${name}.safetensors`));
     expect(complaint(await runCase(gpu, await readCase(new Uint8Array(bytes), name)))).toBe("");
   });
 });
