@@ -3,12 +3,15 @@
  * an adapter, keep a `Program` and run it; docs/tour.md says how these fit together.
  */
 import "./base/dispose.ts";
-export { Graph, Tensor, type Cost, type DType, type Node, type Op, type OutputSpec, type TensorSpec } from "./graph/graph.ts";
+export type { DType } from "./graph/dtype.ts";
+export { Graph } from "./graph/graph.ts";
+export type { Cost, Dispatch, Node, Op, OutputSpec, Target, View } from "./graph/op.ts";
+export { Tensor, type TensorSpec } from "./graph/tensor.ts";
 export { compile, type Plan } from "./plan/compile.ts";
 export { Program, type ProgramOptions, type RunOptions } from "./run/program.ts";
 export { WeightStore, type LoadOptions, type WeightProvider } from "./run/weight-store.ts";
 export { runGraph } from "./run/run-graph.ts";
-export { dispatch, foldGrid, rowView, rowWindows, type Dispatch, type RowWindow, type Target, type View } from "./plan/dispatch.ts";
+export { dispatch, foldGrid, rowView, rowWindows, type RowWindow } from "./plan/dispatch.ts";
 export { PANEL, type Packing } from "./graph/packing.ts";
 export { defineKernel } from "./gpu/define-kernel.ts";
 export type { Kernel, KernelShape, ScalarType } from "./gpu/kernel.ts";

@@ -1,7 +1,8 @@
 /** How this engine records each kind of case: in its own layouts, channels last. */
 import { draw, permute, type BenchCase } from "../cases/case.ts";
 import type { AdaLnSizes, AttentionSizes, ConvSizes, GroupNormSizes, MatmulSizes } from "../cases/figures.ts";
-import { Graph, type Tensor } from "../../src/graph/graph.ts";
+import { Graph } from "../../src/graph/graph.ts";
+import type { Tensor } from "../../src/graph/tensor.ts";
 import { describeSequence, recordBlock } from "../../src/models/cogvideox/forward.ts";
 import { recordT5Block } from "../../src/models/t5/forward.ts";
 import { parseVaeConfig } from "../../src/models/vae/config.ts";

@@ -1,7 +1,9 @@
 /** What `npm run bench:isa` compiles: the heavy ops at the shapes that published models have, then all else that a GPU may be given. */
 import type { Capabilities } from "../../src/gpu/capabilities.ts";
 import type { PlanStep } from "../../src/plan/compile.ts";
-import { Graph, type DType, type Tensor } from "../../src/graph/graph.ts";
+import type { DType } from "../../src/graph/dtype.ts";
+import { Graph } from "../../src/graph/graph.ts";
+import type { Tensor } from "../../src/graph/tensor.ts";
 import { attention } from "../../src/ops/attention.ts";
 import { conv3d } from "../../src/ops/conv3d.ts";
 import { matmul } from "../../src/ops/matmul.ts";

@@ -9,8 +9,10 @@ import { copy, dotI8, multiplyAdd, multiplyAddPeak, subgroupMatrix } from "#kern
 import type { SubgroupMatrix } from "../../src/gpu/capabilities.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { compile } from "../../src/plan/compile.ts";
+import { Graph } from "../../src/graph/graph.ts";
+import type { Op } from "../../src/graph/op.ts";
+import type { Tensor } from "../../src/graph/tensor.ts";
 import { dispatch, foldGrid } from "../../src/plan/dispatch.ts";
-import { Graph, type Op, type Tensor } from "../../src/graph/graph.ts";
 import { Program } from "../../src/run/program.ts";
 import { WeightStore } from "../../src/run/weight-store.ts";
 import { RunClock } from "./clock.ts";

@@ -1,7 +1,7 @@
 /** `cogwheel inspect`: what a checkpoint holds, and what a generation with it will take. Loads no weights. */
 import { CogVideoX } from "../pipelines/cogvideox.ts";
 import type { Settings } from "../pipelines/settings.ts";
-import { elements } from "../graph/graph.ts";
+import { elements } from "../graph/dtype.ts";
 import { bytesText } from "../base/units.ts";
 import { complain, print, printJson } from "./terminal/output.ts";
 import { shortened, visible } from "../base/visible.ts";

@@ -1,94 +1,14 @@
 /**
  * A graph is data: nodes (op, inputs, attributes) over tensors (shape, dtype). Model code records one by calling the
- * functions of `ops/`; `compile.ts` chooses kernels for it and plans its memory; `program.ts` replays it.
+ * functions of `ops/`; `plan/compile.ts` chooses kernels for it and plans its memory; `run/program.ts` replays it.
  * Nothing here knows a GPU, so shapes, costs and memory can be asked of a model that the machine could not run.
  */
 import { CogwheelError } from "../base/errors.ts";
-import type { Dispatch, Target } from "../plan/dispatch.ts";
-import { bytesOf, elements, isFloat, type DType } from "./dtype.ts";
+import { elements, type DType } from "./dtype.ts";
+import type { Node, Inputs, Op, OutputSpec } from "./op.ts";
+import { Tensor, type Recorder, type TensorRole, type TensorSpec } from "./tensor.ts";
 
-export { bytesOf, elements, isFloat, type DType };
-
-export interface TensorSpec {
-  readonly shape: readonly number[];
-  readonly dtype: DType;
-}
-
-/**
- * input: given by the caller, kept between runs · weight: from the checkpoint · constant: known when recording ·
- * activation: placed by the memory plan · output: an activation that outlives the run.
- */
-export type TensorRole = "input" | "weight" | "constant" | "activation";
-
-export class Tensor implements TensorSpec {
-  constructor(
-    readonly graph: Graph,
-    readonly id: number,
-    readonly name: string,
-    readonly shape: readonly number[],
-    readonly dtype: DType,
-    readonly role: TensorRole,
-    /** The tensor whose memory this one is a reshaped view of; itself otherwise. */
-    root?: Tensor,
-    /** State-dict names of a weight; several are concatenated along their first axis. */
-    readonly weights: readonly string[] = [],
-    readonly data?: Float32Array | Uint32Array | Int32Array,
-    /** How often nodes had overwritten the root's memory when the tensor was made: only the last state can be used. */
-    readonly version = 0,
-  ) {
-    this.root = root ?? this;
-  }
-  readonly root: Tensor;
-  get size(): number {
-    return elements(this.shape);
-  }
-  get bytes(): number {
-    return this.size * bytesOf[this.dtype];
-  }
-  /** Size of axis `i`; negative counts from the end. */
-  dim(i: number): number {
-    return this.shape[i < 0 ? this.shape.length + i : i]!;
-  }
-  toString(): string {
-    return `${this.name} ${this.dtype} [${this.shape.join(", ")}]`;
-  }
-}
-
-export interface OutputSpec extends TensorSpec {
-  /** An input whose memory the result takes, which nobody can use afterwards: an activation of the same size and type. */
-  readonly over?: Tensor | undefined;
-}
-
-export interface Cost {
-  /** Multiply and add count as two. */
-  readonly flops: number;
-  /** Bytes that a perfect kernel would move to and from memory. */
-  readonly bytes: number;
-}
-
-export type Inputs = Record<string, Tensor | undefined>;
-
-/** One kind of node. `I` names its inputs, `A` its attributes, `O` its outputs. */
-export interface Op<I extends { [K in keyof I]: Tensor | undefined } = any, A = any, O extends string = string> {
-  readonly name: string;
-  /** The shape rule: checks the inputs and says what comes out. */
-  infer(inputs: I, attrs: A): Record<O, OutputSpec>;
-  cost(node: Node<I, A, O>): Cost;
-  /** The dispatches that carry the node out on this target, in order. */
-  lower(node: Node<I, A, O>, target: Target): Dispatch[];
-}
-
-export interface Node<I = Inputs, A = unknown, O extends string = string> {
-  readonly id: number;
-  readonly op: Op;
-  /** Where in the model the node was recorded: the state-dict prefix and the op. */
-  readonly name: string;
-  readonly inputs: I;
-  readonly attrs: A;
-  readonly outputs: Readonly<Record<O, Tensor>>;
-}
-
-export class Graph {
+export class Graph implements Recorder {
   readonly nodes: Node[] = [];
   readonly tensors: Tensor[] = [];
   readonly inputs = new Map<string, Tensor>();

@@ -2,9 +2,11 @@
 import { attentionFlash, attentionOctet, attentionQuad, attentionSubgroupMatrix, transposePanels, zeroRows } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
+import { bytesOf, type DType, isFloat } from "../graph/dtype.ts";
+import type { Dispatch, Op } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import { choiceKey } from "../plan/choice.ts";
-import { dispatch, foldGrid, rowView, rowWindows, type Dispatch } from "../plan/dispatch.ts";
-import { bytesOf, isFloat, type DType, type Op, type Tensor } from "../graph/graph.ts";
+import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
 import { PANEL, padTo } from "../graph/packing.ts";
 
 interface Inputs {

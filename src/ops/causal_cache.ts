@@ -1,8 +1,9 @@
 /** causal_cache: the frames that a causal convolution over the next batch of frames will look back on. */
 import { copyVectors as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
-import { dispatch, foldGrid, type Dispatch } from "../plan/dispatch.ts";
-import type { Op, Tensor } from "../graph/graph.ts";
+import type { Dispatch, Op } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
+import { dispatch, foldGrid } from "../plan/dispatch.ts";
 import { cut, window, windowFits, wrap } from "../plan/windows.ts";
 
 interface CacheInputs {

@@ -1,8 +1,10 @@
 /** channels_last, channels_first: between the reference's layout [B, C, T, H, W] and the engine's [B, T, H, W, C padded to 4]. */
 import { channelsFirst as firstKernel, channelsLast as lastKernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
-import { dispatch, foldGrid, type Target } from "../plan/dispatch.ts";
-import { elements, type DType, type Op, type Tensor } from "../graph/graph.ts";
+import { type DType, elements } from "../graph/dtype.ts";
+import type { Op, Target } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
+import { dispatch, foldGrid } from "../plan/dispatch.ts";
 import { padTo } from "../graph/packing.ts";
 import { cut, window, windowFits, wrap } from "../plan/windows.ts";
 

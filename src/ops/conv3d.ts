@@ -10,9 +10,11 @@
 import { conv3dOctet, conv3dQuad, conv3dQuadRow, conv3dSubgroupMatrix, conv3dTiled } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
+import { type DType, isFloat } from "../graph/dtype.ts";
+import type { Dispatch, Node, Op, Target, View } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import { choiceKey, preferring } from "../plan/choice.ts";
-import { dispatch, type Dispatch, foldGrid, MAX_DISPATCH_FLOPS, type Target, type View } from "../plan/dispatch.ts";
-import { isFloat, type DType, type Node, type Op, type Tensor } from "../graph/graph.ts";
+import { dispatch, foldGrid, MAX_DISPATCH_FLOPS } from "../plan/dispatch.ts";
 import { padTo, PANEL } from "../graph/packing.ts";
 import { matrixTiles, type MatrixVariant } from "./tiles/matrix-tile.ts";
 import { tilesThatFit, type RegisterTile } from "./tiles/register-tile.ts";

@@ -2,8 +2,10 @@
 import { embedding as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
-import { dispatch, foldGrid, rowView, rowWindows, type Dispatch } from "../plan/dispatch.ts";
-import { bytesOf, isFloat, type DType, type Op, type Tensor } from "../graph/graph.ts";
+import { bytesOf, type DType, isFloat } from "../graph/dtype.ts";
+import type { Dispatch, Op } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
+import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
 
 interface Inputs {
   ids: Tensor;

@@ -1,8 +1,10 @@
 /** gated_gelu: y = gelu(gate) · value, the two lying side by side; `gelu` is the tanh approximation. */
 import { gatedGelu as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
+import { bytesOf, type DType } from "../graph/dtype.ts";
+import type { Op } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
-import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
 
 interface Inputs {
   x: Tensor;

@@ -2,7 +2,8 @@
  * GroupNorm over a video [B, T, H, W, C]: statistics of slices → merge → apply, three nodes, so that tiles, streams and
  * processes can each bring their statistics and share one norm.
  */
-import type { DType, Tensor } from "../graph/graph.ts";
+import type { DType } from "../graph/dtype.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import { groupNormApply } from "./group_norm_apply.ts";
 import { groupNormMerge } from "./group_norm_merge.ts";
 import { groupNormStats } from "./group_norm_stats.ts";

@@ -2,9 +2,11 @@
 import { groupNormApply as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
+import { type DType, isFloat } from "../graph/dtype.ts";
+import type { Op } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import { choiceKey, preferring } from "../plan/choice.ts";
 import { dispatch, foldGrid } from "../plan/dispatch.ts";
-import { isFloat, type DType, type Op, type Tensor } from "../graph/graph.ts";
 import { padTo } from "../graph/packing.ts";
 import { cut, window, windowFits, wrap } from "../plan/windows.ts";
 

@@ -1,8 +1,9 @@
 /** group_norm_merge: statistics of slices → mean and reciprocal deviation of every channel's group. */
 import { groupNormMerge as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
+import type { Op } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import { dispatch } from "../plan/dispatch.ts";
-import type { Op, Tensor } from "../graph/graph.ts";
 import { padTo } from "../graph/packing.ts";
 
 interface MergeInputs {

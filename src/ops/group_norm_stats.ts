@@ -1,8 +1,10 @@
 /** group_norm_stats: count, mean and sum of squared deviations of every channel, slice by slice. */
 import { groupNormStats as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
+import { elements, isFloat } from "../graph/dtype.ts";
+import type { Op } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import { dispatch, foldGrid } from "../plan/dispatch.ts";
-import { elements, isFloat, type Op, type Tensor } from "../graph/graph.ts";
 import { cut, window, windowFits, wrap } from "../plan/windows.ts";
 
 interface StatsInputs {

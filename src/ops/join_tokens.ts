@@ -1,8 +1,10 @@
 /** join_tokens: text and video tokens into one sequence per sample, text first, with positions added. */
 import { joinTokens as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
-import { dispatch, foldGrid, rowWindows, type Dispatch } from "../plan/dispatch.ts";
-import { bytesOf, type Op, type Tensor } from "../graph/graph.ts";
+import { bytesOf } from "../graph/dtype.ts";
+import type { Dispatch, Op } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
+import { dispatch, foldGrid, rowWindows } from "../plan/dispatch.ts";
 
 interface Inputs {
   text: Tensor;

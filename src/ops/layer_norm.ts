@@ -2,9 +2,11 @@
 import { layerNorm as rowKernel, layerNormSubgroup } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
+import { bytesOf, type DType, isFloat } from "../graph/dtype.ts";
+import type { Op, Target, View } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import { choiceKey } from "../plan/choice.ts";
-import { dispatch, foldGrid, gcd, rowView, rowWindows, type RowWindow, type Target, type View } from "../plan/dispatch.ts";
-import { bytesOf, isFloat, type DType, type Op, type Tensor } from "../graph/graph.ts";
+import { dispatch, foldGrid, gcd, rowView, type RowWindow, rowWindows } from "../plan/dispatch.ts";
 import { gatherRows } from "./embedding.ts";
 import { assertRows } from "./rows.ts";
 

@@ -2,9 +2,11 @@
 import { matmulOctet, matmulQuad, matmulSubgroupMatrix, matmulTiled } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
+import { bytesOf, type DType, isFloat } from "../graph/dtype.ts";
+import type { Dispatch, Op } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import { choiceKey, preferring } from "../plan/choice.ts";
-import { dispatch, foldGrid, rowView, rowWindows, type Dispatch, type RowWindow } from "../plan/dispatch.ts";
-import { bytesOf, isFloat, type DType, type Op, type Tensor } from "../graph/graph.ts";
+import { dispatch, foldGrid, rowView, type RowWindow, rowWindows } from "../plan/dispatch.ts";
 import { PANEL, padTo } from "../graph/packing.ts";
 import { matrixTiles, type MatrixVariant } from "./tiles/matrix-tile.ts";
 import { padColumns } from "./pad_columns.ts";

@@ -1,8 +1,9 @@
 /** nearest_upsample: rows and columns doubled; with `time`, frames too, of an odd number above 1 the first stays single. */
 import { nearestUpsample as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
+import type { Op } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import { dispatch, foldGrid } from "../plan/dispatch.ts";
-import type { Op, Tensor } from "../graph/graph.ts";
 import { upsampledFrames } from "./conv3d.ts";
 import { cut, window, windowFits, wrap } from "../plan/windows.ts";
 

@@ -1,8 +1,9 @@
 /** pad_columns: zeros after the last column, for kernels that read vectors of four. */
 import { padColumns as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
+import type { Op } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import { dispatch, foldGrid } from "../plan/dispatch.ts";
-import type { Op, Tensor } from "../graph/graph.ts";
 import { padTo } from "../graph/packing.ts";
 
 /** x [..., C] → [..., C rounded up to `multiple`]; x itself where that changes nothing. */

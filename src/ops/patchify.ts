@@ -1,8 +1,10 @@
 /** patchify and unpatchify: latents ↔ the tokens of their patches. */
 import { patchify as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
-import { dispatch, foldGrid, rowView, rowWindows, type Target } from "../plan/dispatch.ts";
-import { bytesOf, type DType, type Op, type Tensor } from "../graph/graph.ts";
+import { bytesOf, type DType } from "../graph/dtype.ts";
+import type { Op, Target } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
+import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
 import { padTo } from "../graph/packing.ts";
 
 interface Patch {

@@ -1,9 +1,10 @@
 /** pixels: what the decoder gives, −1…1, as frames in 0…1 or as RGBA bytes for a video encoder or a canvas. */
 import { pixels as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
-import { dispatch, foldGrid } from "../plan/dispatch.ts";
-import type { Node, Op, Tensor } from "../graph/graph.ts";
-import { gcd } from "../plan/dispatch.ts";
+import type { Graph } from "../graph/graph.ts";
+import type { Node, Op } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
+import { dispatch, foldGrid, gcd } from "../plan/dispatch.ts";
 import { window, wrap } from "../plan/windows.ts";
 
 interface PixelAttrs {
@@ -17,10 +18,8 @@ export function pixels(x: Tensor, attrs: PixelAttrs): Tensor {
 }
 
 /** Does a node compute what becomes pixels? There clamping hides a NaN or an infinity, so it is looked for before. */
-export const becomesPixels = ({ outputs }: Node): boolean =>
-  Object.values(outputs).some((made) =>
-    made.graph.nodes.some(({ op, inputs }) => op === pixelsOp && (inputs as { x: Tensor }).x.root === made.root),
-  );
+export const becomesPixels = ({ outputs }: Node, { nodes }: Graph): boolean =>
+  Object.values(outputs).some((made) => nodes.some(({ op, inputs }) => op === pixelsOp && (inputs as { x: Tensor }).x.root === made.root));
 
 export const pixelsOp: Op<{ x: Tensor }, PixelAttrs, "y"> = {
   name: "pixels",

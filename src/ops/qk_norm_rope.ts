@@ -2,9 +2,11 @@
 import { qkNormRope as headKernel, qkNormRopeSubgroup } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
+import { bytesOf, isFloat } from "../graph/dtype.ts";
+import type { Op } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import { choiceKey } from "../plan/choice.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
-import { bytesOf, isFloat, type Op, type Tensor } from "../graph/graph.ts";
 import { assertRows } from "./rows.ts";
 
 interface Inputs {

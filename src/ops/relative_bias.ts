@@ -1,8 +1,10 @@
 /** relative_bias: T5's learned position bias, spread over every distance between a key and a query. */
 import { relativeBias as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
+import { isFloat } from "../graph/dtype.ts";
+import type { Op } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import { dispatch, foldGrid } from "../plan/dispatch.ts";
-import { isFloat, type Op, type Tensor } from "../graph/graph.ts";
 import { assertRows } from "./rows.ts";
 
 interface Inputs {

@@ -1,9 +1,11 @@
 /** rms_norm: y = x / √(mean(x²) + eps) · weight, along the last axis. */
 import { rmsNorm as rowKernel, rmsNormSubgroup } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
+import { bytesOf, type DType, isFloat } from "../graph/dtype.ts";
+import type { Op } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import { choiceKey } from "../plan/choice.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
-import { bytesOf, isFloat, type DType, type Op, type Tensor } from "../graph/graph.ts";
 import { rowNormCandidates } from "./layer_norm.ts";
 
 interface Inputs {

@@ -1,8 +1,10 @@
 /** scheduler_step: classifier-free guidance and one step of a sampler, in one pass over the latents. */
 import { schedulerStep as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
-import { dispatch, foldGrid, rowWindows, type View } from "../plan/dispatch.ts";
-import { bytesOf, type Op, type Tensor } from "../graph/graph.ts";
+import { bytesOf } from "../graph/dtype.ts";
+import type { Op, View } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
+import { dispatch, foldGrid, rowWindows } from "../plan/dispatch.ts";
 
 interface Inputs {
   sample: Tensor;

@@ -1,8 +1,9 @@
 /** silu: x · sigmoid(x), for the small tensors that no matmul's epilogue covers. */
 import { silu as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
+import type { Op } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import { dispatch, foldGrid } from "../plan/dispatch.ts";
-import type { Op, Tensor } from "../graph/graph.ts";
 
 /** x f32 → the same shape, f32. */
 export function silu(x: Tensor): Tensor {

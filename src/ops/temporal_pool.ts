@@ -1,8 +1,9 @@
 /** temporal_pool: the mean of every two frames; of an odd number the first stays as it is. */
 import { temporalPool as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
+import type { Op } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import { dispatch, foldGrid } from "../plan/dispatch.ts";
-import type { Op, Tensor } from "../graph/graph.ts";
 import { cut, window, windowFits, wrap } from "../plan/windows.ts";
 
 /** x [B, T, H, W, C] → [B, ceil(T/2), H, W, C] */

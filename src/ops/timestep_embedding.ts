@@ -1,8 +1,9 @@
 /** timestep_embedding: the sinusoidal embedding of a timestep. */
 import { timestepEmbedding as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
+import type { Op } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import { dispatch, foldGrid } from "../plan/dispatch.ts";
-import type { Op, Tensor } from "../graph/graph.ts";
 
 interface Inputs {
   t: Tensor;

@@ -4,12 +4,7 @@
  * else decides: the same graph, capabilities and table give the same plan.
  */
 import { CogwheelError } from "../base/errors.ts";
-import type { Node } from "../graph/graph.ts";
-
-/** A kernel of an op with what it is specialised by: a name, then numbers. */
-export interface Variant {
-  readonly name: string;
-}
+import type { Node, Variant } from "../graph/op.ts";
 
 /** What was measured: a variant's label by the key of its choice. */
 export type Choices = Readonly<Record<string, string>>;

@@ -1,50 +1,16 @@
-/** What an op is lowered to: dispatches of specialised kernels on views of tensors. */
+/** How work is cut into dispatches: grids that an adapter allows, windows of rows that it can bind. */
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
-import type { Kernel, KernelShape, ScalarType } from "../gpu/kernel.ts";
-import type { Variant } from "./choice.ts";
-import { bytesOf, type DType } from "../graph/dtype.ts";
-import { Tensor, type Cost } from "../graph/graph.ts";
-import type { Packing } from "../graph/packing.ts";
-
-/** A tensor, or a part of its memory. `offset` must be a multiple of the adapter's offset alignment (256). */
-export interface View {
-  readonly tensor: Tensor;
-  readonly offset?: number;
-  readonly bytes?: number;
-  /** The layout that the kernel reads, in which a view counts bytes. A weight is packed once, any other operand before the dispatch (`pack-operands.ts`). */
-  readonly packing?: Packing;
-}
+import type { KernelShape } from "../gpu/kernel.ts";
+import { bytesOf } from "../graph/dtype.ts";
+import type { Dispatch, View } from "../graph/op.ts";
+import { Tensor } from "../graph/tensor.ts";
 
 export const viewOf = (binding: Tensor | View): View => (binding instanceof Tensor ? { tensor: binding } : binding);
-
-export interface Dispatch<S extends KernelShape = KernelShape> {
-  readonly kernel: Kernel<S>;
-  readonly bindings: { readonly [K in S["bindings"]]: Tensor | View };
-  readonly params: { readonly [K in S["params"]]: number };
-  readonly consts?: { readonly [K in S["consts"]]?: number };
-  readonly types?: { readonly [K in S["types"]]?: ScalarType };
-  readonly overrides?: { readonly [K in S["overrides"]]?: number };
-  /** Workgroups; more than the adapter allows in x folds into y, the kernel reads `wid.x + wid.y * grid.x`. */
-  readonly grid: readonly [number, number, number];
-  /** Its own share of the node's cost, where dispatches differ; the others share the rest evenly. */
-  readonly cost?: Cost;
-}
 
 /** Checks a dispatch against its kernel's declarations at compile time and forgets the types. */
 export function dispatch<S extends KernelShape>(d: Dispatch<S>): Dispatch {
   return d as unknown as Dispatch;
-}
-
-/** What lowering may ask: the adapter's capabilities, which kernel to take, and memory for intermediate results. */
-export interface Target {
-  readonly caps: Capabilities;
-  /** The variant for work of this kind ({@link choiceKey}): the one that a measurement on this adapter names, else the first candidate. */
-  choose<V extends Variant>(key: string, candidates: readonly V[]): V;
-  /** A tensor that lives within this node's dispatches (placed by the memory plan). */
-  scratch(shape: readonly number[], dtype: DType): Tensor;
-  /** Data that the chosen kernel needs, such as a list of tiles. */
-  constant(name: string, data: Float32Array | Uint32Array, shape: readonly number[]): Tensor;
 }
 
 /** One axis of workgroups, folded to fit the adapter: kernels take `wid.y * num_workgroups.x + wid.x` and return past the end. */

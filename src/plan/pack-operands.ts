@@ -5,8 +5,10 @@
  */
 import { packOperand } from "#kernels";
 import type { Capabilities } from "../gpu/capabilities.ts";
-import { dispatch, foldGrid, rowWindows, viewOf, type Dispatch, type Target, type View } from "./dispatch.ts";
-import { bytesOf, elements, type Tensor } from "../graph/graph.ts";
+import { bytesOf, elements } from "../graph/dtype.ts";
+import type { Dispatch, Target, View } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
+import { dispatch, foldGrid, rowWindows, viewOf } from "./dispatch.ts";
 import { packedElements, padTo, PANEL, type Packing } from "../graph/packing.ts";
 
 /** The dispatches with every packed view of such an operand replaced by one of its packed copy, and `before` them what makes the copies. */

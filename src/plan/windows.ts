@@ -4,8 +4,9 @@
  * after the tensor does (WGSL's u32 arithmetic wraps too).
  */
 import type { Capabilities } from "../gpu/capabilities.ts";
-import type { View } from "./dispatch.ts";
-import { bytesOf, type Tensor } from "../graph/graph.ts";
+import { bytesOf } from "../graph/dtype.ts";
+import type { View } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
 
 export interface Window {
   readonly view: View;

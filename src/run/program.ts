@@ -7,9 +7,12 @@ import { packParams, type BindingInfo, type Kernel } from "../gpu/kernel.ts";
 import type { Pipeline } from "../gpu/pipelines.ts";
 import { Profile } from "../gpu/profile.ts";
 import { weightKey, type Plan } from "../plan/compile.ts";
-import type { DType, Node, Tensor } from "../graph/graph.ts";
-import { viewOf, type View } from "../plan/dispatch.ts";
-import { FiniteChecks } from "../plan/finite-checks.ts";
+import type { DType } from "../graph/dtype.ts";
+import type { Graph } from "../graph/graph.ts";
+import type { Node, View } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
+import { viewOf } from "../plan/dispatch.ts";
+import { FiniteChecks } from "./finite-checks.ts";
 import type { LoadOptions, WeightStore } from "./weight-store.ts";
 
 export interface RunOptions {
@@ -19,7 +22,7 @@ export interface RunOptions {
   /** Collects GPU time by dispatch. */
   profile?: Profile;
   /** Looks at every node's outputs, or those of some nodes, and throws, naming the first that holds a NaN or an infinity. */
-  checkFinite?: boolean | ((node: Node) => boolean);
+  checkFinite?: boolean | ((node: Node, graph: Graph) => boolean);
   /** Is shown every node as soon as it is computed, before its memory is used again; `read` gives one of its outputs, f16 widened to f32. */
   observe?: (node: Node, read: (output: string) => Promise<Float32Array>) => void | Promise<void>;
   /** Share of the run's work that is done, 0 to 1. */
@@ -336,9 +339,9 @@ export class Program implements Disposable {
   }
 
   /** Made once for the same nodes, whatever function names them. */
-  async #finiteChecks(which: true | ((node: Node) => boolean)): Promise<FiniteChecks<Step>> {
+  async #finiteChecks(which: true | ((node: Node, graph: Graph) => boolean)): Promise<FiniteChecks<Step>> {
     const nodes = [...new Set(this.plan.steps.map((s) => s.node))];
-    const wanted = which === true ? nodes : nodes.filter(which);
+    const wanted = which === true ? nodes : nodes.filter((node) => which(node, this.plan.graph));
     const key = wanted.map(({ id }) => id).join();
     const found = this.#finite.get(key);
     if (found) return found;

@@ -1,6 +1,9 @@
 /** A node of a model's graph by itself, on drawn data: what is measured of it needs no checkpoint. */
 import { numberToF16 } from "../files/convert.ts";
-import { elements, Graph, type Inputs, type Node, type Tensor } from "../graph/graph.ts";
+import { elements } from "../graph/dtype.ts";
+import { Graph } from "../graph/graph.ts";
+import type { Inputs, Node } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import type { WeightProvider } from "../run/weight-store.ts";
 
 export interface Isolated {

@@ -5,9 +5,10 @@
 import { CogwheelError } from "../base/errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { Profile } from "../gpu/profile.ts";
+import type { Node } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import type { Choice } from "../plan/choice.ts";
 import { compile, type Plan } from "../plan/compile.ts";
-import type { Node, Tensor } from "../graph/graph.ts";
 import { Program, widen } from "../run/program.ts";
 import { WeightStore } from "../run/weight-store.ts";
 import { isolate } from "./isolate.ts";

@@ -4,8 +4,10 @@ import { join } from "node:path";
 import { expect, it } from "vitest";
 import { allKernels } from "#kernels";
 import { defineKernel } from "../../src/gpu/define-kernel.ts";
+import { Graph } from "../../src/graph/graph.ts";
+import type { Op } from "../../src/graph/op.ts";
+import type { Tensor } from "../../src/graph/tensor.ts";
 import { dispatch } from "../../src/plan/dispatch.ts";
-import { Graph, type Op, type Tensor } from "../../src/graph/graph.ts";
 import { runGraph } from "../../src/run/run-graph.ts";
 import { testGpu } from "../support/gpu.ts";
 

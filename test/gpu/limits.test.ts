@@ -2,9 +2,9 @@
 import { describe, expect, it } from "vitest";
 import { readCapabilities } from "../../src/gpu/capabilities.ts";
 import { Gpu } from "../../src/gpu/gpu.ts";
+import { Graph } from "../../src/graph/graph.ts";
 import { choose } from "../../src/plan/choice.ts";
 import { compile } from "../../src/plan/compile.ts";
-import { Graph } from "../../src/graph/graph.ts";
 import { ExactRun } from "../../src/models/vae/exact.ts";
 import { vaeGraphs } from "../../src/models/vae/batches.ts";
 import { parseVaeConfig } from "../../src/models/vae/config.ts";

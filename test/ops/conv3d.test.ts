@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import type { Graph, Tensor } from "../../src/graph/graph.ts";
+import type { Graph } from "../../src/graph/graph.ts";
+import type { Tensor } from "../../src/graph/tensor.ts";
 import { conv3d, type Conv3dOptions } from "../../src/ops/conv3d.ts";
 import { conv3dReference, outputShape, type ConvSizes } from "../../src/check/sweep/cases/conv3d.ts";
 import { expectClose, toHalf, values } from "../support/compare.ts";

@@ -1,5 +1,7 @@
 import { expect, test } from "vitest";
-import { Graph, type Op, type OutputSpec, type Tensor } from "../../src/graph/graph.ts";
+import { Graph } from "../../src/graph/graph.ts";
+import type { Op, OutputSpec } from "../../src/graph/op.ts";
+import type { Tensor } from "../../src/graph/tensor.ts";
 import { matmul } from "../../src/ops/matmul.ts";
 import { qkNormRope } from "../../src/ops/qk_norm_rope.ts";
 import { silu } from "../../src/ops/silu.ts";

@@ -1,9 +1,11 @@
 /** Choosing among kernels: by capability, by a table, and what may share a choice. */
 import { describe, expect, it } from "vitest";
 import type { Capabilities } from "../../src/gpu/capabilities.ts";
-import { choiceKey, sizeClass, variantLabel, type Variant } from "../../src/plan/choice.ts";
+import { Graph } from "../../src/graph/graph.ts";
+import type { Variant } from "../../src/graph/op.ts";
+import type { Tensor } from "../../src/graph/tensor.ts";
+import { choiceKey, sizeClass, variantLabel } from "../../src/plan/choice.ts";
 import { compile } from "../../src/plan/compile.ts";
-import { Graph, type Tensor } from "../../src/graph/graph.ts";
 import { Program } from "../../src/run/program.ts";
 import { WeightStore } from "../../src/run/weight-store.ts";
 import { attention, attentionCandidates } from "../../src/ops/attention.ts";

@@ -2,7 +2,9 @@
 import { Gpu, type OpenGpuOptions } from "../../src/gpu/gpu.ts";
 import type { CapabilityOverrides } from "../../src/gpu/capabilities.ts";
 import { compile } from "../../src/plan/compile.ts";
-import { Graph, type DType, type Tensor } from "../../src/graph/graph.ts";
+import type { DType } from "../../src/graph/dtype.ts";
+import { Graph } from "../../src/graph/graph.ts";
+import type { Tensor } from "../../src/graph/tensor.ts";
 import { Program, type RunOptions } from "../../src/run/program.ts";
 import { WeightStore, type WeightProvider } from "../../src/run/weight-store.ts";
 import { toHalf } from "./compare.ts";

@@ -5,8 +5,11 @@
 import { describe, expect, test } from "vitest";
 import { padColumns as copyKernel } from "#kernels";
 import type { Gpu } from "../../src/gpu/gpu.ts";
+import { bytesOf, type DType, isFloat } from "../../src/graph/dtype.ts";
+import { Graph } from "../../src/graph/graph.ts";
+import type { Op } from "../../src/graph/op.ts";
+import type { Tensor, TensorRole } from "../../src/graph/tensor.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../../src/plan/dispatch.ts";
-import { bytesOf, Graph, isFloat, type DType, type Op, type Tensor, type TensorRole } from "../../src/graph/graph.ts";
 import { attention } from "../../src/ops/attention.ts";
 import { conv3d } from "../../src/ops/conv3d.ts";
 import { embedding } from "../../src/ops/embedding.ts";

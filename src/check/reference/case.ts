@@ -9,7 +9,7 @@ import { openSafetensors } from "../../files/safetensors.ts";
 import type { CheckpointSource } from "../../sources/source.ts";
 import { firstLines } from "../../checkpoint/weight-index.ts";
 import { CogwheelError } from "../../base/errors.ts";
-import { elements } from "../../graph/graph.ts";
+import { elements } from "../../graph/dtype.ts";
 import { withLoras } from "../../models/lora/merge.ts";
 import type { HostTensor, ModuleContext, ReferenceCase } from "./module.ts";
 

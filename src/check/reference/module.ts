@@ -1,6 +1,6 @@
 /** What a reference case asks for and what a module gives back; `docs` has the file format. */
 import type { Gpu } from "../../gpu/gpu.ts";
-import type { DType } from "../../graph/graph.ts";
+import type { DType } from "../../graph/dtype.ts";
 import type { RunOptions } from "../../run/program.ts";
 import type { WeightProvider } from "../../run/weight-store.ts";
 import type { Guide } from "./trace/tracer.ts";

@@ -1,5 +1,6 @@
 /** Records a graph, runs it once and reads its outputs: how single modules are validated. */
-import { Graph, type Tensor } from "../../graph/graph.ts";
+import { Graph } from "../../graph/graph.ts";
+import type { Tensor } from "../../graph/tensor.ts";
 import { runGraph } from "../../run/run-graph.ts";
 import type { HostTensor, ModuleContext } from "./module.ts";
 import type { Guide } from "./trace/tracer.ts";

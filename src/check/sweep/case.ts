@@ -7,7 +7,9 @@
 import { f16ToNumber, toFloat16 } from "../../files/convert.ts";
 import type { Capabilities, CapabilityOverrides } from "../../gpu/capabilities.ts";
 import type { Kernel } from "../../gpu/kernel.ts";
-import { elements, type DType, type Graph, type Tensor, type TensorRole } from "../../graph/graph.ts";
+import { type DType, elements } from "../../graph/dtype.ts";
+import type { Graph } from "../../graph/graph.ts";
+import type { Tensor, TensorRole } from "../../graph/tensor.ts";
 import { padTo } from "../../graph/packing.ts";
 import type { WeightProvider } from "../../run/weight-store.ts";
 

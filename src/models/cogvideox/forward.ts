@@ -8,7 +8,9 @@
  * The residual stream is f32 whatever the storage type: it reaches 1e5 in published checkpoints.
  */
 import { CogwheelError } from "../../base/errors.ts";
-import type { DType, Graph, Tensor } from "../../graph/graph.ts";
+import type { DType } from "../../graph/dtype.ts";
+import type { Graph } from "../../graph/graph.ts";
+import type { Tensor } from "../../graph/tensor.ts";
 import { attention, batchSegments } from "../../ops/attention.ts";
 import { joinTokens } from "../../ops/join_tokens.ts";
 import { layerNorm } from "../../ops/layer_norm.ts";

@@ -1,5 +1,6 @@
 /** A Linear of the transformer, with the adapters that are added to it while the model runs. */
-import type { Graph, Tensor } from "../../graph/graph.ts";
+import type { Graph } from "../../graph/graph.ts";
+import type { Tensor } from "../../graph/tensor.ts";
 import { matmul, type MatmulOptions } from "../../ops/matmul.ts";
 import { loraName, type LoraWeights } from "../lora/merge.ts";
 

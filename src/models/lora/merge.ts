@@ -4,7 +4,7 @@
  * Which changes a file's tensors are `lora-changes.ts` tells.
  */
 import { toFloat16 } from "../../files/convert.ts";
-import type { DType } from "../../graph/graph.ts";
+import type { DType } from "../../graph/dtype.ts";
 import type { WeightValues } from "../../graph/packing.ts";
 import { weightParts, type WeightProvider } from "../../run/weight-store.ts";
 

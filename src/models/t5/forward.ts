@@ -7,7 +7,9 @@
  * The residual stream and everything in the feed-forward layer are f32 whatever the storage type: trained T5 passes
  * 1e5 there, beyond f16.
  */
-import type { DType, Tensor, Graph } from "../../graph/graph.ts";
+import type { DType } from "../../graph/dtype.ts";
+import type { Graph } from "../../graph/graph.ts";
+import type { Tensor } from "../../graph/tensor.ts";
 import { attention, batchSegments } from "../../ops/attention.ts";
 import { embedding } from "../../ops/embedding.ts";
 import { gatedGelu } from "../../ops/gated_gelu.ts";

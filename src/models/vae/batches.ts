@@ -2,7 +2,8 @@
 import { CogwheelError } from "../../base/errors.ts";
 import type { Capabilities } from "../../gpu/capabilities.ts";
 import { compile, type Plan } from "../../plan/compile.ts";
-import { Graph, type DType } from "../../graph/graph.ts";
+import type { DType } from "../../graph/dtype.ts";
+import { Graph } from "../../graph/graph.ts";
 import type { WeightProvider } from "../../run/weight-store.ts";
 import { channelsFirst, channelsLast } from "../../ops/channels.ts";
 import { pixels } from "../../ops/pixels.ts";

@@ -10,9 +10,12 @@
 import { CogwheelError } from "../../base/errors.ts";
 import type { Capabilities } from "../../gpu/capabilities.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
+import { bytesOf } from "../../graph/dtype.ts";
+import { Graph } from "../../graph/graph.ts";
+import type { Node } from "../../graph/op.ts";
+import type { Tensor } from "../../graph/tensor.ts";
 import type { Choice } from "../../plan/choice.ts";
 import { compile, type Plan } from "../../plan/compile.ts";
-import { bytesOf, Graph, type Node, type Tensor } from "../../graph/graph.ts";
 import { Arenas, Program, type RunOptions } from "../../run/program.ts";
 import type { WeightStore } from "../../run/weight-store.ts";
 import type { ConvAttrs } from "../../ops/conv3d.ts";

@@ -6,7 +6,9 @@
  * The residual stream and every sum are f32 whatever the storage type. With f16, what a norm gives is stored in f16: it is
  * bounded, and it is what a convolution reads 27 times over.
  */
-import type { DType, Graph, Tensor } from "../../graph/graph.ts";
+import type { DType } from "../../graph/dtype.ts";
+import type { Graph } from "../../graph/graph.ts";
+import type { Tensor } from "../../graph/tensor.ts";
 import { causalCache } from "../../ops/causal_cache.ts";
 import { conv3d, type Conv3dOptions } from "../../ops/conv3d.ts";
 import { groupNorm } from "../../ops/group_norm.ts";

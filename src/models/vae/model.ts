@@ -3,7 +3,7 @@ import { CogwheelError } from "../../base/errors.ts";
 import { CHECK_FINITE, expectFinite, expectFloats } from "../../base/finite.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { compile, type Plan } from "../../plan/compile.ts";
-import type { Tensor } from "../../graph/graph.ts";
+import type { Tensor } from "../../graph/tensor.ts";
 import { becomesPixels } from "../../ops/pixels.ts";
 import { Arenas, Program, type RunOptions } from "../../run/program.ts";
 import { WeightStore, type LoadOptions, type WeightProvider } from "../../run/weight-store.ts";

@@ -1,7 +1,7 @@
 /** Whole pipelines without their text encoder: given embeddings and noise, to latents and frames. */
 import { brief } from "../../../base/brief.ts";
 import { CogwheelError } from "../../../base/errors.ts";
-import { elements } from "../../../graph/graph.ts";
+import { elements } from "../../../graph/dtype.ts";
 import { parseTransformerConfig } from "../../../models/cogvideox/config.ts";
 import { parseVaeConfig } from "../../../models/vae/config.ts";
 import { CausalVae } from "../../../models/vae/model.ts";

@@ -1,5 +1,5 @@
 /** What the nodes of the T5 encoder must equal. The engine's paths are the reference's. */
-import type { Tensor } from "../../../graph/graph.ts";
+import type { Tensor } from "../../../graph/tensor.ts";
 import { columns, rowsFirst, tensorOf, weightModules, type Guide } from "./tracer.ts";
 
 export const t5Guide: Guide = (node, reference) => {

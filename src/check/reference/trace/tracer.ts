@@ -6,7 +6,8 @@
  * says of each node which of the reference's tensors it must equal: one, a part of one, or a few put together as the fusion does.
  */
 import { CogwheelError } from "../../../base/errors.ts";
-import type { Node, Tensor } from "../../../graph/graph.ts";
+import type { Node } from "../../../graph/op.ts";
+import type { Tensor } from "../../../graph/tensor.ts";
 import type { RunOptions } from "../../../run/program.ts";
 import { compareTensors, type Comparison, type Threshold } from "../compare.ts";
 import type { HostTensor, ReferenceCase } from "../module.ts";

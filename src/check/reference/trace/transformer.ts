@@ -5,7 +5,8 @@
  *
  * The engine keeps text and video in one sequence, text first; the reference hands them on apart.
  */
-import type { Node, Tensor } from "../../../graph/graph.ts";
+import type { Node } from "../../../graph/op.ts";
+import type { Tensor } from "../../../graph/tensor.ts";
 import type { HostTensor } from "../module.ts";
 import { rowsFirst, tensorOf, weightModules, type Guide, type Reference, type Sight } from "./tracer.ts";
 

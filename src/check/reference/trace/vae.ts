@@ -3,7 +3,8 @@
  *
  *   B batch · T, H, W frames, rows, columns · C channels; the engine has them last and padded to a multiple of 4
  */
-import type { Node, Tensor } from "../../../graph/graph.ts";
+import type { Node } from "../../../graph/op.ts";
+import type { Tensor } from "../../../graph/tensor.ts";
 import type { HostTensor } from "../module.ts";
 import { silu, tensorOf, weightModules, type Guide, type Reference, type Sight } from "./tracer.ts";
 

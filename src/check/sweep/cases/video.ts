@@ -8,7 +8,7 @@ import {
   temporalPool as poolKernel,
 } from "#kernels";
 import type { Kernel } from "../../../gpu/kernel.ts";
-import { elements } from "../../../graph/graph.ts";
+import { elements } from "../../../graph/dtype.ts";
 import { causalCache } from "../../../ops/causal_cache.ts";
 import { channelsFirst, channelsLast } from "../../../ops/channels.ts";
 import { nearestUpsample } from "../../../ops/nearest_upsample.ts";

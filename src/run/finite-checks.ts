@@ -5,8 +5,8 @@ import { CHECK_FINITE } from "../base/finite.ts";
 import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
 import type { Kernel } from "../gpu/kernel.ts";
 import type { Pipeline } from "../gpu/pipelines.ts";
-import type { View } from "./dispatch.ts";
-import type { Node, Tensor } from "../graph/graph.ts";
+import type { Node, View } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
 
 /** A dispatch that counts in a part of a tensor. */
 interface Check {

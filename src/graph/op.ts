@@ -1,0 +1,82 @@
+/**
+ * What a kind of node is: the shapes that it gives, its cost, and the dispatches that carry it out. The contract of lowering stands here
+ * too, so that an op can be written, and a graph recorded, without a word about how plans are made.
+ */
+import type { Capabilities } from "../gpu/capabilities.ts";
+import type { Kernel, KernelShape, ScalarType } from "../gpu/kernel.ts";
+import type { DType } from "./dtype.ts";
+import type { Packing } from "./packing.ts";
+import type { Tensor, TensorSpec } from "./tensor.ts";
+
+export interface OutputSpec extends TensorSpec {
+  /** An input whose memory the result takes, which nobody can use afterwards: an activation of the same size and type. */
+  readonly over?: Tensor | undefined;
+}
+
+export interface Cost {
+  /** Multiply and add count as two. */
+  readonly flops: number;
+  /** Bytes that a perfect kernel would move to and from memory. */
+  readonly bytes: number;
+}
+
+export type Inputs = Record<string, Tensor | undefined>;
+
+/** One kind of node. `I` names its inputs, `A` its attributes, `O` its outputs. */
+export interface Op<I extends { [K in keyof I]: Tensor | undefined } = any, A = any, O extends string = string> {
+  readonly name: string;
+  /** The shape rule: checks the inputs and says what comes out. */
+  infer(inputs: I, attrs: A): Record<O, OutputSpec>;
+  cost(node: Node<I, A, O>): Cost;
+  /** The dispatches that carry the node out on this target, in order. */
+  lower(node: Node<I, A, O>, target: Target): Dispatch[];
+}
+
+export interface Node<I = Inputs, A = unknown, O extends string = string> {
+  readonly id: number;
+  readonly op: Op;
+  /** Where in the model the node was recorded: the state-dict prefix and the op. */
+  readonly name: string;
+  readonly inputs: I;
+  readonly attrs: A;
+  readonly outputs: Readonly<Record<O, Tensor>>;
+}
+
+/** A tensor, or a part of its memory. `offset` must be a multiple of the adapter's offset alignment (256). */
+export interface View {
+  readonly tensor: Tensor;
+  readonly offset?: number;
+  readonly bytes?: number;
+  /** The layout that the kernel reads, in which a view counts bytes. A weight is packed once, any other operand before the dispatch. */
+  readonly packing?: Packing;
+}
+
+/** One launch of a specialised kernel on views of tensors. */
+export interface Dispatch<S extends KernelShape = KernelShape> {
+  readonly kernel: Kernel<S>;
+  readonly bindings: { readonly [K in S["bindings"]]: Tensor | View };
+  readonly params: { readonly [K in S["params"]]: number };
+  readonly consts?: { readonly [K in S["consts"]]?: number };
+  readonly types?: { readonly [K in S["types"]]?: ScalarType };
+  readonly overrides?: { readonly [K in S["overrides"]]?: number };
+  /** Workgroups; more than the adapter allows in x folds into y, the kernel reads `wid.x + wid.y * grid.x`. */
+  readonly grid: readonly [number, number, number];
+  /** Its own share of the node's cost, where dispatches differ; the others share the rest evenly. */
+  readonly cost?: Cost;
+}
+
+/** A kernel of an op with what it is specialised by: a name, then numbers. */
+export interface Variant {
+  readonly name: string;
+}
+
+/** What lowering may ask: the adapter's capabilities, which kernel to take, and memory for intermediate results. */
+export interface Target {
+  readonly caps: Capabilities;
+  /** The variant for work of this kind: the one that a measurement on this adapter names, else the first candidate. */
+  choose<V extends Variant>(key: string, candidates: readonly V[]): V;
+  /** A tensor that lives within this node's dispatches (placed by the memory plan). */
+  scratch(shape: readonly number[], dtype: DType): Tensor;
+  /** Data that the chosen kernel needs, such as a list of tiles. */
+  constant(name: string, data: Float32Array | Uint32Array, shape: readonly number[]): Tensor;
+}
