@@ -4,7 +4,7 @@
 //   node build.mjs --if-stale   only when a source is newer than dist/
 //   node build.mjs --web        the playground too: a static site in dist/web/, for any path of any server
 import { readdirSync, rmSync, readFileSync, writeFileSync, mkdirSync, statSync, existsSync, chmodSync, cpSync } from "node:fs";
-import { join, relative, basename, dirname } from "node:path";
+import { join, basename, dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { deflateRawSync } from "node:zlib";
 import { build } from "esbuild";

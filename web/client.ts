@@ -45,7 +45,7 @@ export class Client {
     if (!entry) return;
     if (data.type === "answer") entry.resolve(data.value as never);
     else if (data.type === "error") entry.reject(new WorkerError(data.message, data.resumable ?? false, data.cancelled ?? false));
-    else return entry.onNews?.(data);
-    this.#open.delete(data.id);
+    else entry.onNews?.(data);
+    if (data.type === "answer" || data.type === "error") this.#open.delete(data.id);
   }
 }

@@ -1,7 +1,7 @@
 /** The report: one HTML file with everything in it, to be read without a network and to be sent. */
 import { listedOnly } from "../cases/case.ts";
 import { ceilingUnit, CEILINGS } from "../measure/ceiling.ts";
-import { escape, lines, peerBars, roofline } from "./charts.ts";
+import { escapeHtml, lines, peerBars, roofline } from "./charts.ts";
 import { figures, milliseconds, percent, times } from "./figures.ts";
 import { chosenBy, type BenchRecord, type IsaTable } from "./record.ts";
 
@@ -10,12 +10,12 @@ type Cell = string | { readonly text: string; readonly good: boolean };
 function htmlTable(heads: readonly string[], rows: readonly (readonly Cell[])[]): string {
   const cell = (c: Cell) =>
     typeof c === "string"
-      ? `<td${c.length > 24 ? ' class="long"' : ""}>${escape(c)}</td>`
-      : `<td class="${c.good ? "good" : "bad"}">${escape(c.text)}</td>`;
-  return `<div class="scroll"><table><thead><tr>${heads.map((h) => `<th>${escape(h)}</th>`).join("")}</tr></thead><tbody>${rows.map((r) => `<tr>${r.map(cell).join("")}</tr>`).join("\n")}</tbody></table></div>`;
+      ? `<td${c.length > 24 ? ' class="long"' : ""}>${escapeHtml(c)}</td>`
+      : `<td class="${c.good ? "good" : "bad"}">${escapeHtml(c.text)}</td>`;
+  return `<div class="scroll"><table><thead><tr>${heads.map((h) => `<th>${escapeHtml(h)}</th>`).join("")}</tr></thead><tbody>${rows.map((r) => `<tr>${r.map(cell).join("")}</tr>`).join("\n")}</tbody></table></div>`;
 }
 const section = (title: string, note: string, body: string): string =>
-  body ? `<section><h2>${escape(title)}</h2>${note ? `<p>${escape(note)}</p>` : ""}${body}</section>` : "";
+  body ? `<section><h2>${escapeHtml(title)}</h2>${note ? `<p>${escapeHtml(note)}</p>` : ""}${body}</section>` : "";
 const against = (value: number | undefined, wanted: number | undefined, show: (v: number | undefined) => string): Cell =>
   value === undefined || wanted === undefined ? show(value) : { text: `${show(value)} (≥ ${show(wanted)})`, good: value >= wanted };
 
@@ -207,7 +207,7 @@ export function htmlReport(record: BenchRecord, earlier: readonly BenchRecord[],
       "What could not be measured",
       "",
       record.failures.length + record.missing.length
-        ? `<ul>${[...record.failures, ...record.missing].map((f) => `<li>${escape(f)}</li>`).join("")}</ul>`
+        ? `<ul>${[...record.failures, ...record.missing].map((f) => `<li>${escapeHtml(f)}</li>`).join("")}</ul>`
         : "",
     ),
     section(
@@ -218,12 +218,12 @@ export function htmlReport(record: BenchRecord, earlier: readonly BenchRecord[],
         [engine, ...peers].map((p) => [p.name, p.version, p.adapter, p.note ?? ""]),
       ),
     ),
-    section("Capabilities", "", `<pre>${escape(JSON.stringify(engine.capabilities, null, 2) ?? "")}</pre>`),
+    section("Capabilities", "", `<pre>${escapeHtml(JSON.stringify(engine.capabilities, null, 2) ?? "")}</pre>`),
   ];
-  return `<!doctype html><html lang="en"><meta charset="utf-8"><title>Cogwheel bench, ${escape(engine.adapter)}</title><meta name="viewport" content="width=device-width"><style>${STYLE}</style>
-<h1>Cogwheel bench</h1><p>${escape(`${engine.adapter} · ${machine.cores} × ${machine.cpu}, ${machine.memoryGB.toFixed(0)} GB, ${machine.system}, Node ${machine.node} · ${record.date} · ${record.command}`)}</p>
-<p>${escape(chosenBy(engine))}</p>
-<p>${escape(`A run is: inputs and weights on the device, from the call until the result is whole there, which a read-back of a few bytes or the empty queue tells. Checked in this run: ${record.checked.join("; ")}.`)}</p>
+  return `<!doctype html><html lang="en"><meta charset="utf-8"><title>Cogwheel bench, ${escapeHtml(engine.adapter)}</title><meta name="viewport" content="width=device-width"><style>${STYLE}</style>
+<h1>Cogwheel bench</h1><p>${escapeHtml(`${engine.adapter} · ${machine.cores} × ${machine.cpu}, ${machine.memoryGB.toFixed(0)} GB, ${machine.system}, Node ${machine.node} · ${record.date} · ${record.command}`)}</p>
+<p>${escapeHtml(chosenBy(engine))}</p>
+<p>${escapeHtml(`A run is: inputs and weights on the device, from the call until the result is whole there, which a read-back of a few bytes or the empty queue tells. Checked in this run: ${record.checked.join("; ")}.`)}</p>
 ${parts.join("\n")}
 <script type="application/json" id="record">${JSON.stringify(record).replaceAll("<", "\\u003c")}</script></html>\n`;
 }

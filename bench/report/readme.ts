@@ -61,7 +61,7 @@ function section(adapter: string, list: readonly BenchRecord[]): string {
         ? `${percent(found.ours.share.copy)} of a copy (${(found.ours.ceilings.copy ?? 0).toFixed(0)} GB/s)`
         : `${percent(found.ours.share.chains)}, ${percent(found.ours.share.peak)}`;
     const cells = [name, milliseconds(found.ours.ms.median), ...peers.map((p) => times(found.ratio(p.id))), share];
-    found.used.forEach((r) => used.add(r));
+    for (const r of found.used) used.add(r);
     return [`| ${cells.join(" | ")} |`];
   });
   const heads = ["case", "ms", ...peers.map((p) => `${p.name} ${p.version.replace(/\+.*/, "")}`), "of 16 chains, of the peak"];

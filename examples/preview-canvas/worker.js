@@ -1,7 +1,7 @@
 // Import maps do not reach workers, so the module is named by its path; a bundler would take "cogwheel".
 import { CogVideoX } from "../../dist/browser.js";
 
-onmessage = async ({ data: { canvas, settings } }) => {
+self.onmessage = async ({ data: { canvas, settings } }) => {
   const context = canvas.getContext("2d");
   const draw = ({ width, height, data }) => {
     Object.assign(canvas, { width, height });

@@ -145,7 +145,7 @@ export function expectWeights(component: HasWeights, expected: ReadonlyMap<strin
     );
   }
   // Both names of a tied tensor are used when one of them is.
-  for (const pair of ALIASES) if (pair.some((name) => used.has(name))) pair.forEach((name) => used.add(name));
+  for (const pair of ALIASES) if (pair.some((name) => used.has(name))) for (const name of pair) used.add(name);
   return { ignored: [...weights.names()].filter((name) => !used.has(name)) };
 }
 

@@ -111,7 +111,7 @@ async function runFile(
 ): Promise<CaseResult | null> {
   const broken = (why: string): CaseResult => ({ name, module: null, verdict: "cannot be run", outputs: [], error: why });
   if (error) return broken(error);
-  let read;
+  let read: Awaited<ReturnType<typeof readCase>>;
   try {
     await using source = await folderSource(dirname(path));
     read = await readCase({ source, path: basename(path) }, name, { trace });

@@ -159,7 +159,7 @@ export class Gpu implements AsyncDisposable {
   async read(buffer: GPUBuffer, offset = 0, bytes = buffer.size - offset, signal?: AbortSignal): Promise<ArrayBuffer> {
     this.assertAlive();
     const size = Math.ceil(bytes / 4) * 4;
-    let index = this.#staging.findIndex((s) => s.bytes >= size && s.bytes <= 4 * size + 65536);
+    const index = this.#staging.findIndex((s) => s.bytes >= size && s.bytes <= 4 * size + 65536);
     const staging =
       index >= 0
         ? this.#staging.splice(index, 1)[0]!

@@ -73,9 +73,8 @@ export class Profile implements Disposable {
     this.#pending = [];
     if (!entries.length) return;
     const times = this.#resolve ? new BigUint64Array(await this.#gpu.read(this.#resolve.buffer, 0, 16 * entries.length)) : null;
-    entries.forEach((entry, i) =>
-      this.dispatches.push({ ...entry, begin: times ? Number(times[2 * i]!) : 0, end: times ? Number(times[2 * i + 1]!) : 0 }),
-    );
+    for (const [i, entry] of entries.entries())
+      this.dispatches.push({ ...entry, begin: times ? Number(times[2 * i]!) : 0, end: times ? Number(times[2 * i + 1]!) : 0 });
   }
 
   get timed(): boolean {

@@ -23,6 +23,7 @@ export interface Cost {
 export type Inputs = Record<string, Tensor | undefined>;
 
 /** One kind of node. `I` names its inputs, `A` its attributes, `O` its outputs. */
+// biome-ignore lint/suspicious/noExplicitAny: a graph holds nodes of every kind, and an op takes only its own inputs and attributes
 export interface Op<I extends { [K in keyof I]: Tensor | undefined } = any, A = any, O extends string = string> {
   readonly name: string;
   /** The shape rule: checks the inputs and says what comes out. */

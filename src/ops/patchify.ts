@@ -71,7 +71,7 @@ export const patchifyOp: Op<Inputs, Attrs, "y"> = {
   name: "patchify",
   infer({ x, extra }, attrs) {
     const [n, f, c, h, w] = x.shape as [number, number, number, number, number];
-    if (x.shape.length !== 5 || (extra && extra.shape.some((s, i) => i !== 2 && s !== x.shape[i])))
+    if (x.shape.length !== 5 || extra?.shape.some((s, i) => i !== 2 && s !== x.shape[i]))
       throw new CogwheelError("patchify", `latents must be [n, F, C, H, W], got ${x}${extra ? ` and ${extra}` : ""}`);
     if (attrs.batch % n) throw new CogwheelError("patchify", `the batch must be a multiple of the samples, got ${attrs.batch} and ${n}`);
     checkSizes("patchify", attrs, f, h, w);

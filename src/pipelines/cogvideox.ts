@@ -747,7 +747,10 @@ function listsOf(options: GenerateOptions): GenerateOptions {
 
 /** What a caller gives to go on from is looked at before anything is loaded. */
 function checkStart(start: Float32Array | DenoiseState): void {
-  if (ArrayBuffer.isView(start) || Array.isArray(start)) return expectFloats(start, "generate", "start");
+  if (ArrayBuffer.isView(start) || Array.isArray(start)) {
+    expectFloats(start, "generate", "start");
+    return;
+  }
   if (typeof start !== "object" || start === null)
     throw new CogwheelError(
       "generate",

@@ -49,7 +49,7 @@ export function imageCondition(posterior: LatentPosterior, draws: readonly Float
     throw new CogwheelError("generate", `an image must encode to one latent frame, got ${n} × ${f}; pass one picture`);
   const frame = c * h * w;
   const out = new Float32Array(draws.length * frames * frame);
-  draws.forEach((noise, i) => out.set(fromVae(posterior.sample(noise), posterior.shape, scale), i * frames * frame));
+  for (const [i, noise] of draws.entries()) out.set(fromVae(posterior.sample(noise), posterior.shape, scale), i * frames * frame);
   return out;
 }
 

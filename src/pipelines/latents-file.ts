@@ -85,7 +85,7 @@ export async function readLatents(bytes: Uint8Array, label: string): Promise<Sav
   const file = await openSafetensors(memorySource({ latents: bytes }, label), "latents");
   const { format, step, settings } = file.metadata;
   const info = file.tensors.get("latents");
-  if (!info || info.shape.length !== 5)
+  if (info?.shape.length !== 5)
     throw fail(
       `a file of latents must hold "latents" [n, F, C, H, W], got ${info ? `[${info.shape.join(", ")}]` : [...file.tensors.keys()].join(", ") || "nothing"}; make one with --save-latents`,
     );

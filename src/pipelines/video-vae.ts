@@ -229,7 +229,7 @@ export class VideoVae implements AsyncDisposable {
         dtype: this.dtype,
       }),
     });
-    let planned;
+    let planned: ReturnType<typeof plan>;
     try {
       planned = plan(tiling ?? "none");
     } catch (error) {

@@ -5,7 +5,7 @@ import { CogwheelError } from "../base/errors.ts";
 import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
 import { packParams, type BindingInfo, type Kernel } from "../gpu/kernel.ts";
 import type { Pipeline } from "../gpu/pipelines.ts";
-import { Profile } from "../gpu/profile.ts";
+import type { Profile } from "../gpu/profile.ts";
 import { weightKey, type Plan } from "../plan/compile.ts";
 import type { DType } from "../graph/dtype.ts";
 import type { Graph } from "../graph/graph.ts";
@@ -133,7 +133,7 @@ export class Program implements Disposable {
       this.#owned.push(owned);
       return owned.buffer;
     };
-    memory.arenas.forEach((bytes, i) => this.#arenas.push(arenas?.buffer(i) ?? own(`arena${i}`, bytes)));
+    for (const [i, bytes] of memory.arenas.entries()) this.#arenas.push(arenas?.buffer(i) ?? own(`arena${i}`, bytes));
     for (const [name, tensor] of graph.inputs) {
       const given = bound[name];
       if (given && given.size < tensor.bytes)

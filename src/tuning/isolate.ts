@@ -26,9 +26,10 @@ export function isolate(node: Node): Isolated {
   for (const tensor of Object.values(node.inputs as Inputs)) {
     // Weights that are joined along their first axis share it evenly: only the number of values matters here.
     if (tensor?.root.role === "weight")
-      tensor.root.weights.forEach((name, i, all) =>
-        shares.set(name, Math.floor(((i + 1) * tensor.dim(0)) / all.length) - Math.floor((i * tensor.dim(0)) / all.length)),
-      );
+      for (const [i, name] of tensor.root.weights.entries()) {
+        const count = tensor.root.weights.length;
+        shares.set(name, Math.floor(((i + 1) * tensor.dim(0)) / count) - Math.floor((i * tensor.dim(0)) / count));
+      }
   }
   return {
     record() {

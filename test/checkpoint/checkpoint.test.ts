@@ -108,7 +108,7 @@ describe("a checkpoint that is right", () => {
 });
 
 describe("where weights may lie", () => {
-  const shards = (base: string, names: [string, string], index: string): Files => ({
+  const shards = (names: [string, string], index: string): Files => ({
     ...without(`${TRANSFORMER}.safetensors`),
     [`transformer/${names[0]}`]: weights({ "patch_embed.proj.weight": [4, 2] }),
     [`transformer/${names[1]}`]: weights({ "proj_out.weight": [2, 4], "proj_out.bias": [2] }),
@@ -133,7 +133,7 @@ describe("where weights may lie", () => {
       "bf16",
     ],
   ] as const)("shards: %s", async (_, names, index, variant) => {
-    const found = (await open(shards("a", [...names], index))).component("transformer").weights!;
+    const found = (await open(shards([...names], index))).component("transformer").weights!;
     expect(found.variant).toBe(variant);
     expect(found.size).toBe(3);
     expect(found.files).toEqual(names.map((name) => `transformer/${name}`));
@@ -155,7 +155,7 @@ describe("where weights may lie", () => {
   });
 
   test("a tensor that two shards hold is taken from the one the index names", async () => {
-    const files = shards("a", ["1.safetensors", "2.safetensors"], `${TRANSFORMER}.safetensors.index.json`);
+    const files = shards(["1.safetensors", "2.safetensors"], `${TRANSFORMER}.safetensors.index.json`);
     files["transformer/1.safetensors"] = weights({ "patch_embed.proj.weight": [4, 2], "proj_out.bias": [99], extra: [1] });
     const found = (await open(files)).component("transformer").weights!;
     expect(found.get("proj_out.bias")).toMatchObject({ shape: [2], file: "transformer/2.safetensors" });
@@ -194,7 +194,7 @@ describe("where weights may lie", () => {
       '"../../x.safetensors": a path must be relative and stay inside the checkpoint\'s folder, got this one; correct the file that names it',
     ],
   ])("%s is refused", async (_, change, message) => {
-    const files = shards("a", ["1.safetensors", "2.safetensors"], `${TRANSFORMER}.safetensors.index.json`);
+    const files = shards(["1.safetensors", "2.safetensors"], `${TRANSFORMER}.safetensors.index.json`);
     change(files);
     await expect(open(files)).rejects.toThrow(message);
     await expect(open(files)).rejects.toThrow(/^\[checkpoint\] /);

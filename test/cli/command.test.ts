@@ -238,11 +238,10 @@ describe("generate", () => {
     const got = await decodeVideo(path);
     expect(got.frames.length).toBe(frames);
     if (/png$|\/$/.test(name))
-      got.frames.forEach((frame, i) =>
+      for (const [i, frame] of got.frames.entries())
         expect(Buffer.from(frame.data).filter((_, j) => frame.data.length / 512 === 3 || j % 4 !== 3)).toEqual(
           Buffer.from(want.frames[i]!.data).filter((_, j) => j % 4 !== 3),
-        ),
-      );
+        );
     expect(files().filter((f) => !before.includes(f) && !/^frames(\/|$)/.test(f))).toEqual(name === "frames/" ? [] : [name]);
   });
 

@@ -7,12 +7,12 @@ import type { Gpu } from "../../src/gpu/gpu.ts";
 import { CausalVae } from "../../src/models/vae/model.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
 import type { DenoiseState } from "../../src/models/cogvideox/model.ts";
-import { GenerationInterrupted } from "../../src/pipelines/interrupted.ts";
+import type { GenerationInterrupted } from "../../src/pipelines/interrupted.ts";
 import { readLatents, writeLatents, writeVideoLatents } from "../../src/pipelines/latents-file.ts";
 import { VideoVae } from "../../src/pipelines/video-vae.ts";
 import { encodeVideo } from "../../src/video/encode.ts";
 import { testGpu } from "../support/gpu.ts";
-import { removeTinyCheckpoints, TINY_CONFIGS, tinyCheckpoint, tinyWeights, type TinyOptions } from "../support/tiny-checkpoint.ts";
+import { removeTinyCheckpoints, type TINY_CONFIGS, tinyCheckpoint, tinyWeights, type TinyOptions } from "../support/tiny-checkpoint.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const PROMPT = "a red circle moving left";

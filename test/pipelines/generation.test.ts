@@ -1,6 +1,6 @@
 /** A generation under way: its steps, their previews, and a device that is lost in the middle. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { Gpu } from "../../src/gpu/gpu.ts";
+import type { Gpu } from "../../src/gpu/gpu.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
 import { GenerationInterrupted } from "../../src/pipelines/interrupted.ts";
 import { showTexture } from "../../src/pipelines/textures.ts";
@@ -144,7 +144,7 @@ describe("previews", () => {
       rows,
       rows.map(([a, b]) => [3 * a! - 2 * b! + 0.5]),
     );
-    [3, -2, 0.5].forEach((want, i) => expect(solved[i]![0]).toBeCloseTo(want, 4));
+    for (const [i, want] of [3, -2, 0.5].entries()) expect(solved[i]![0]).toBeCloseTo(want, 4);
   });
 });
 

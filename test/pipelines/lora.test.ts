@@ -185,14 +185,12 @@ describe("key names", () => {
       ["escaped and anchored", "\\", "^$"],
       ["in brackets", "\\", "()"],
       ["beside others", "\\", "(|zz)"],
-    ] as const)("a table of all modules, %s", ([, escape, [before = "", after = "", ...more]]) => {
+    ] as const)("a table of all modules, %s", ([, dot, [before = "", after = "", ...more]]) => {
       const modules = Array.from(
         { length: 252 },
         (_, i) => `transformer_blocks.${i >> 2}.attn1.${["to_q", "to_k", "to_v", "to_out.0"][i % 4]}`,
       );
-      const table = Object.fromEntries(
-        modules.map((name, i) => [before + name.replaceAll(".", `${escape}.`) + after + more.join(""), i + 1]),
-      );
+      const table = Object.fromEntries(modules.map((name, i) => [before + name.replaceAll(".", `${dot}.`) + after + more.join(""), i + 1]));
       const config = readLoraConfig({ rank_pattern: table, alpha_pattern: table }, "an adapter");
       for (const [i, name] of modules.entries())
         expect([config.rank(name), config.alpha(name), config.rank(`x.${name}.y`)]).toEqual([i + 1, i + 1, 8]);

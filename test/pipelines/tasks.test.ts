@@ -8,7 +8,7 @@ import type { Gpu } from "../../src/gpu/gpu.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
 import { inpaintCondition, resizeLinear } from "../../src/pipelines/conditioning.ts";
 import type { DenoiseState } from "../../src/models/cogvideox/model.ts";
-import { GenerationInterrupted } from "../../src/pipelines/interrupted.ts";
+import type { GenerationInterrupted } from "../../src/pipelines/interrupted.ts";
 import { readLatents, writeLatents } from "../../src/pipelines/latents-file.ts";
 import type { GenerateOptions } from "../../src/pipelines/options.ts";
 import { dynamicGuidanceAt, switchesOf, textLength } from "../../src/pipelines/profiles.ts";

@@ -4,9 +4,9 @@
  * models, so that a kernel or a tile that someone adds is missed aloud.
  */
 import { allKernels } from "#kernels";
-import { Gpu } from "../../gpu/gpu.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
 import { usesImmediates } from "../../gpu/kernel.ts";
-import { type KernelChoice, type OpCase, type OpCases, type Precision, type Size } from "./case.ts";
+import type { KernelChoice, OpCase, OpCases, Precision, Size } from "./case.ts";
 import { allCases } from "./cases/index.ts";
 import { publishedKernels } from "./published.ts";
 import { describeWorst, measureCase, planCase, withoutTypes, workOf, type Measured, type Planned } from "./run.ts";

@@ -64,7 +64,8 @@ function compile(node: Node, budget: MatchBudget, size = { left: MAX_PROGRAM }):
       case "assert":
         return void emit({ op: "assert", what: part.what });
       case "sequence":
-        return part.parts.forEach(write);
+        for (const one of part.parts) write(one);
+        return;
       case "look": {
         const width = part.ahead ? null : widthOf(part.part);
         if (!part.ahead && width === null) throw new PythonRegexError("what is looked for behind must have one width");

@@ -1,7 +1,7 @@
 /** JPEG → one frame. The markers are walked first: they say the size, what cannot be read, how it is to be turned, and whether it is whole. */
 import { CogwheelError } from "../../base/errors.ts";
 import { joined } from "../../base/joined.ts";
-import { openCodec } from "./codec.ts";
+import { openCodec, type Decoded } from "./codec.ts";
 import { orientationOf } from "./exif.ts";
 import { warnOfProfile } from "./icc.ts";
 import { refuseBeyondFrames, refuseBeyondPixels } from "./limits.ts";
@@ -33,7 +33,7 @@ export const readJpeg: Reader = async function* (bytes, context) {
   refuseBeyondFrames(context, width, height, 1);
   if (jpeg.profile) warnOfProfile(jpeg.profile, context);
   const codec = await openCodec("jpeg");
-  let decoded;
+  let decoded: Decoded;
   try {
     progress();
     decoded = codec.decode(bytes);

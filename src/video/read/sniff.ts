@@ -102,7 +102,7 @@ export function sniff(bytes: Uint8Array): MediaKind | Unreadable {
 function markupOf(head: string): Unreadable | undefined {
   let rest = head.replace(/^\xef\xbb\xbf/, "").trimStart();
   const text = { name: "XML or HTML text", remedy: PAGE };
-  for (let open; (open = /^<!--|^<\?[a-z]/i.exec(rest)?.[0]); ) {
+  for (let open: string | undefined; (open = /^<!--|^<\?[a-z]/i.exec(rest)?.[0]); ) {
     const close = open === "<!--" ? "-->" : "?>";
     const end = rest.indexOf(close, open.length);
     if (end < 0) return text;

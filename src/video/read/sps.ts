@@ -158,7 +158,8 @@ function avcSps(bits: Bits): Sps {
     depth = 8 + bits.unsigned();
     bits.unsigned();
     bits.skip(1);
-    if (bits.flag()) for (let list = 0; list < (chroma === 3 ? 12 : 8); list++) if (bits.flag()) avcScalingList(bits, list < 6 ? 16 : 64);
+    const lists = !bits.flag() ? 0 : chroma === 3 ? 12 : 8;
+    for (let list = 0; list < lists; list++) if (bits.flag()) avcScalingList(bits, list < 6 ? 16 : 64);
   }
   bits.unsigned();
   const order = bits.unsigned();

@@ -55,7 +55,7 @@ function decode(
   want: { width: number; height: number },
   { name, progress }: ReadContext,
 ): Decoded {
-  let decoded;
+  let decoded: Decoded;
   try {
     progress();
     decoded = codec.decode(file);

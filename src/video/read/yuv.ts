@@ -187,7 +187,7 @@ function widen({ data, offset, stride, step }: Plane, row: number, { first, valu
         Math.imul(data[from + 2 * step]!, values[k + 2]!) +
         Math.imul(data[from + 3 * step]!, values[k + 3]!)) >>
       shift;
-    out[x] = value > 32767 ? 32767 : value;
+    out[x] = Math.min(value, 32767);
   }
 }
 

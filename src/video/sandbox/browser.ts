@@ -101,7 +101,10 @@ async function part<T>(load: () => Promise<T>): Promise<T> {
 }
 
 function keep(worker: ReaderWorker): void {
-  if (idle) return worker.end();
+  if (idle) {
+    worker.end();
+    return;
+  }
   const timer = setTimeout(() => {
     idle = undefined;
     worker.end();

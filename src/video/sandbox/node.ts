@@ -66,7 +66,8 @@ class ReaderProcess {
       });
     } catch (error) {
       this.#failed = error as Error; // no memory for it, or forbidden
-      return over();
+      over();
+      return;
     }
     this.#child = child;
     child.on("close", over);

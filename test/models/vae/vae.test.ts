@@ -89,7 +89,8 @@ test("the posterior is split, clamped and sampled", () => {
   expect(posterior.shape).toEqual([2, 1, 1, 1, 2]);
   expect(posterior.mode()).toBe(posterior.mean);
   const sample = posterior.sample(Float32Array.from([0, 1, 2, -1]));
-  [1, 2 + Math.exp(-15), 5 + 2 * Math.exp(0.25), 6 - Math.exp(-0.25)].forEach((v, i) => expect(sample[i]).toBeCloseTo(v, 5));
+  const want = [1, 2 + Math.exp(-15), 5 + 2 * Math.exp(0.25), 6 - Math.exp(-0.25)];
+  for (const [i, value] of want.entries()) expect(sample[i]).toBeCloseTo(value, 5);
   expect(() => posterior.sample(new Float32Array(3))).toThrow(/\[vae\] the noise must have the latents' 4 values \[2, 1, 1, 1, 2\], got 3/);
 });
 

@@ -26,6 +26,16 @@ function triple(c: ReferenceCase, key: string, value: unknown): readonly [number
 
 const half = (taps: number): number => Math.floor((taps - 1) / 2);
 
+/** The arguments of the reference's CogVideoXCausalConv3d. */
+interface ConvConfig {
+  readonly in_channels: number;
+  readonly out_channels: number;
+  readonly kernel_size: number | readonly number[];
+  readonly stride?: number | readonly number[];
+  readonly dilation?: number;
+  readonly pad_mode?: string;
+}
+
 const causalConv3d: ReferenceModule = async (c, context) => {
   const x = inputOf(c, "inputs", 5);
   const cache = c.inputs.has("conv_cache") ? inputOf(c, "conv_cache", 5) : undefined;
@@ -36,7 +46,7 @@ const causalConv3d: ReferenceModule = async (c, context) => {
     stride = 1,
     dilation = 1,
     pad_mode: padMode = "constant",
-  } = c.config as Record<string, any>;
+  } = c.config as unknown as ConvConfig;
   const kernel = triple(c, "kernel_size", kernel_size);
   // A single stride is the stride in time alone; a replicating convolution pads in time by itself and keeps no cache.
   const strides = Array.isArray(stride) ? triple(c, "stride", stride) : triple(c, "stride", [stride, 1, 1]);
