@@ -19,7 +19,7 @@ export interface InspectOptions extends Partial<Settings> {
   kernels?: boolean;
 }
 
-export async function inspectCommand(folder: string, options: InspectOptions): Promise<void> {
+export async function inspectModel(folder: string, options: InspectOptions): Promise<void> {
   const { json, adapter, dtype, variant, weights, kernels, ...settings } = options;
   // Headers are all that is read: of a model on the hub they come over the network.
   const hub = { download: false, onWarning: (message: string) => complain(message) };

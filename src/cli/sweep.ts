@@ -20,7 +20,7 @@ export interface SweepCommandOptions {
 }
 
 /** Resolves to the exit code: 0 when every result is within its tolerance and nothing was left out, else 1. */
-export async function sweepCommand({ filter, json = false, adapter, signal, write = writeOut }: SweepCommandOptions = {}): Promise<number> {
+export async function sweepKernels({ filter, json = false, adapter, signal, write = writeOut }: SweepCommandOptions = {}): Promise<number> {
   // Every kernel is run, whatever was measured to be fastest.
   const named = { tuning: false as const, ...(adapter === undefined ? {} : { adapter }) };
   await using gpu = await Gpu.open(named);

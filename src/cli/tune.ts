@@ -31,7 +31,7 @@ export interface TuneCommandOptions extends Partial<Settings> {
   store?: boolean;
 }
 
-export async function tuneCommand(folder: string, options: TuneCommandOptions): Promise<void> {
+export async function tuneModel(folder: string, options: TuneCommandOptions): Promise<void> {
   const { adapter, dtype, quick, out, store = true, ...settings } = options;
   using progress = new Progress();
   using interruption = interruptible((text) => progress.note(text));

@@ -43,10 +43,7 @@ export interface VaeDecodeOptions extends CommonOptions {
   fps?: number;
 }
 
-export async function vaeEncodeCommand(
-  file: string,
-  { out, width, height, frames, fit, seed, ...options }: VaeEncodeOptions,
-): Promise<void> {
+export async function encodeFile(file: string, { out, width, height, frames, fit, seed, ...options }: VaeEncodeOptions): Promise<void> {
   await checkOutputFile(out, "--out");
   await checkDistinct(
     [["--out", out]],
@@ -76,7 +73,7 @@ export async function vaeEncodeCommand(
   printPath(resolve(out));
 }
 
-export async function vaeDecodeCommand(file: string, { out, fps, ...options }: VaeDecodeOptions): Promise<void> {
+export async function decodeFile(file: string, { out, fps, ...options }: VaeDecodeOptions): Promise<void> {
   const written: string[] = [];
   await withVae(options, async (vae, { signal, progress, run }) => {
     const { videos, fps: saved } = await readVideoLatents(await readInput(file, { signal }), file, vae.ratio.temporal);

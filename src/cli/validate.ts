@@ -33,7 +33,7 @@ export interface ValidateOptions {
 }
 
 /** Runs every case in `paths` (files, or folders with all below them). Resolves to the exit code: 0 when all pass, else 1. */
-export async function validateCommand(paths: string[], options: ValidateOptions = {}): Promise<number> {
+export async function validateCases(paths: string[], options: ValidateOptions = {}): Promise<number> {
   const { dtype = "f32", only, json = false, signal, write = writeOut } = options;
   if (paths.length === 0)
     throw new CogwheelError("validate", "a file or a folder must be named, got none; try `cogwheel validate test/reference/cases`");

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { writeSafetensors } from "../../src/files/safetensors.ts";
-import { validateCommand, type ValidateOptions } from "../../src/cli/validate.ts";
+import { validateCases, type ValidateOptions } from "../../src/cli/validate.ts";
 
 let folder: string;
 const metadata = (module: string) => ({
@@ -29,7 +29,7 @@ afterAll(() => rm(folder, { recursive: true }));
 async function run(paths: string[], options: ValidateOptions = {}): Promise<{ code: number; text: string }> {
   let text = "";
   const adapter = process.env["COGWHEEL_ADAPTER"];
-  const code = await validateCommand(paths, { ...(adapter ? { adapter } : {}), ...options, write: (t) => void (text += t) });
+  const code = await validateCases(paths, { ...(adapter ? { adapter } : {}), ...options, write: (t) => void (text += t) });
   return { code, text };
 }
 

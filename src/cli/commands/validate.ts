@@ -1,0 +1,44 @@
+/** `cogwheel validate`: reference cases, or with `--sweep` every kernel, on this adapter. */
+import { Option } from "commander";
+import { CogwheelError } from "../../base/errors.ts";
+import { defineCommand } from "../command.ts";
+import { adapter, dtype } from "../flags.ts";
+import type { ValidateOptions } from "../validate.ts";
+
+export const validate = defineCommand<[string[]], ValidateOptions & { sweep?: string | true }>({
+  name: "validate",
+  help: "run reference cases on the engine and compare with what they expect; exit code 1 when one fails or cannot be run",
+  printsResult: true,
+  declare: (command) =>
+    command
+      .argument("[paths...]", "case files, or folders of them")
+      .option(
+        "--sweep [filter]",
+        "instead of cases: every kernel that the engine can choose on this adapter against float64, at tiny, odd and model sizes; with a part of a name, those only",
+      )
+      .option("--json", "print one JSON object")
+      .addOption(dtype("f32"))
+      .addOption(adapter())
+      .option("--only <text>", "only cases whose module or name contains this")
+      .addOption(
+        new Option("--kernels <family>", "kernels for GPUs or for CPU adapters (default: what the engine chooses on this adapter)").choices(
+          ["gpu", "cpu"],
+        ),
+      )
+      .option("--check-finite", "name the first node that makes a NaN or an infinity")
+      .option("--trace", "compare every intermediate that the case records (of a pipeline, every step) and name the first that departs"),
+  async run([paths], { sweep, ...options }) {
+    if (sweep === undefined) {
+      const { validateCases } = await import("../validate.ts");
+      return await validateCases(paths, options);
+    }
+    const other = [...paths, ...Object.keys(options).filter((key) => key !== "json" && key !== "adapter")];
+    if (other.length)
+      throw new CogwheelError(
+        "validate",
+        `--sweep goes with --json and --adapter only, got ${other.join(", ")}; it makes its own cases, in both storage types, with every kernel`,
+      );
+    const { sweepKernels } = await import("../sweep.ts");
+    return await sweepKernels({ ...options, ...(sweep === true ? {} : { filter: sweep }) });
+  },
+});
