@@ -153,7 +153,7 @@ export function refusal({ name, revision, endpoint, token }: HubRequest, { statu
   const error = (rule: string): CogwheelError => new CogwheelError("hub", `${name}: ${rule}`);
   const got = `got ${status}${said || code ? ` (${said || code})` : ""}`;
   const access = token === null ? "set HF_TOKEN to a token that may read it" : "check that the token in HF_TOKEN may read it";
-  if (code === "GatedRepo" || (status === 403 && /gated|licen[cs]e|access to/i.test(said))) {
+  if (code === "GatedRepo" || (status === 403 && /gated|licence|license|access to/i.test(said))) {
     return error(`a gated repository must be opened to you, ${got}; accept its licence at ${endpoint}/${name} and ${access}`);
   }
   if (status === 401 || status === 403) {
