@@ -7,7 +7,7 @@ import type { Tensor } from "../../src/graph/tensor.ts";
 import { attention } from "../../src/ops/attention.ts";
 import { conv3d } from "../../src/ops/conv3d.ts";
 import { matmul } from "../../src/ops/matmul.ts";
-import { allCases } from "../../src/check/sweep/cases/index.ts";
+import { allCases } from "#sweep-cases";
 import { planCase } from "../../src/check/sweep/run.ts";
 import { PRECISIONS } from "../../src/check/sweep/sweep.ts";
 

@@ -16,8 +16,8 @@ export function groupNormStats(x: Tensor): Tensor {
   return x.graph.record(groupNormStatsOp, { x }, {}).stats;
 }
 
-/** Positions of a slice: enough slices to fill a GPU, few enough that merging them costs nothing. */
-const runOf = (positions: number): number => Math.max(128, Math.ceil(positions / 512 / 8) * 8);
+/** How many positions a slice holds, the last perhaps fewer: enough slices to fill a GPU, few enough that merging them costs nothing. */
+export const slicePositions = (positions: number): number => Math.max(128, Math.ceil(positions / 512 / 8) * 8);
 
 export const groupNormStatsOp: Op<StatsInputs, object, "stats"> = {
   name: "group_norm_stats",
@@ -29,7 +29,7 @@ export const groupNormStatsOp: Op<StatsInputs, object, "stats"> = {
         `x must be [B, …, C] with C padded to a multiple of 4, got [${x.shape.join(", ")}]; pad the channels`,
       );
     const positions = elements(x.shape.slice(1, -1));
-    return { stats: { shape: [x.dim(0), Math.ceil(positions / runOf(positions)), 3, x.dim(-1)], dtype: "f32" } };
+    return { stats: { shape: [x.dim(0), Math.ceil(positions / slicePositions(positions)), 3, x.dim(-1)], dtype: "f32" } };
   },
   cost({ inputs: { x }, outputs: { stats } }) {
     return { flops: 5 * x.size, bytes: x.bytes + stats.bytes };
@@ -37,7 +37,7 @@ export const groupNormStatsOp: Op<StatsInputs, object, "stats"> = {
   lower({ inputs: { x }, outputs: { stats } }, { caps }) {
     const positions = elements(x.shape.slice(1, -1));
     const c4 = x.dim(-1) / 4;
-    const run = runOf(positions);
+    const run = slicePositions(positions);
     const perBatch = stats.dim(1);
     /** Vectors of x in slices first … first + count − 1 of all. */
     const range = (first: number, count: number) => {

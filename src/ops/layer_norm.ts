@@ -8,7 +8,7 @@ import type { Tensor } from "../graph/tensor.ts";
 import { choiceKey } from "../plan/choice.ts";
 import { dispatch, foldGrid, gcd, rowView, type RowWindow, rowWindows } from "../plan/dispatch.ts";
 import { gatherRows } from "./embedding.ts";
-import { assertRows } from "./rows.ts";
+import { assertRows } from "../graph/row-index.ts";
 
 interface Inputs {
   x: Tensor;

@@ -11,7 +11,7 @@ import { PANEL, padTo } from "../graph/packing.ts";
 import { matrixTiles, type MatrixVariant } from "./tiles/matrix-tile.ts";
 import { padColumns } from "./pad_columns.ts";
 import { tilesThatFit, type RegisterTile } from "./tiles/register-tile.ts";
-import { assertRows } from "./rows.ts";
+import { assertRows } from "../graph/row-index.ts";
 
 interface MatmulInputs {
   x: Tensor;

@@ -7,7 +7,7 @@ import type { Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { choiceKey } from "../plan/choice.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
-import { assertRows } from "./rows.ts";
+import { assertRows } from "../graph/row-index.ts";
 
 interface Inputs {
   q: Tensor;

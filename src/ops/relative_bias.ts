@@ -5,7 +5,7 @@ import { isFloat } from "../graph/dtype.ts";
 import type { Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { dispatch, foldGrid } from "../plan/dispatch.ts";
-import { assertRows } from "./rows.ts";
+import { assertRows } from "../graph/row-index.ts";
 
 interface Inputs {
   table: Tensor;

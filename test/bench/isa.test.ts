@@ -8,7 +8,7 @@ import { readIsa } from "../../bench/isa/count.ts";
 import { byKernel, measureIsa, PEER, type IsaRow } from "../../bench/isa/measure.ts";
 import { keepingPeer, readIsaRecord, type IsaRecord } from "../../bench/isa/record.ts";
 import { packageRoot } from "../../src/cli/package-root.ts";
-import { allCases } from "../../src/check/sweep/cases/index.ts";
+import { allCases } from "#sweep-cases";
 
 const kept = readIsaRecord(join(packageRoot, "bench/results/isa.json"))!;
 const POINTS = 0.03;

@@ -1,22 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { f16ToNumber } from "../../src/files/convert.ts";
-import { attention, batchSegments, type Segment } from "../../src/ops/attention.ts";
+import { attention, batchSegments } from "../../src/ops/attention.ts";
 import { attentionReference } from "../../src/check/sweep/cases/attention.ts";
 import { expectClose, toHalf, values } from "../support/compare.ts";
 import { limitedGpu, runGraph, testGpu } from "../support/gpu.ts";
-
-const reference = (
-  q: Float32Array,
-  k: Float32Array,
-  v: Float32Array,
-  heads: number,
-  rows: number,
-  keys: number,
-  d: number,
-  segments: readonly Segment[],
-  scale = 1 / Math.sqrt(d),
-  bias?: Float32Array,
-): Float64Array => attentionReference({ heads, rows, d, keys, segments, scale }, { q, k, v, ...(bias ? { bias } : {}) });
 
 const cases = [
   { heads: 1, rows: 1, d: 32, batch: 1 },
@@ -39,7 +26,7 @@ describe.each(kinds)("attention, %s kernels", (kind) => {
       gpu,
       inputs: { q, k, v },
     });
-    expectClose(out["y"]!, reference(q, k, v, heads, r, r, d, segments), 1e-5, [r, heads * d]);
+    expectClose(out["y"]!, attentionReference({ heads, rows: r, d, segments }, { q, k, v }), 1e-5, [r, heads * d]);
   });
 
   test("f16 storage, the same bytes again", async ({ skip }) => {
@@ -59,7 +46,7 @@ describe.each(kinds)("attention, %s kernels", (kind) => {
         { gpu, inputs: { q: toHalf(q), k: toHalf(k), v: toHalf(v) } },
       );
     const once = (await run())["y"]!;
-    expectClose(once, reference(q, k, v, heads, rows, rows, d, batchSegments(1, rows)), 1e-3, [rows, heads * d]);
+    expectClose(once, attentionReference({ heads, rows, d }, { q, k, v }), 1e-3, [rows, heads * d]);
     expect((await run())["y"]).toEqual(once);
   });
 
@@ -78,7 +65,7 @@ describe.each(kinds)("attention, %s kernels", (kind) => {
       }),
       { gpu, inputs: { q, k, v } },
     );
-    expectClose(out["y"]!, reference(q, k, v, heads, rq, rk, d, segments, 0.5), 1e-5, [rq, heads * d]);
+    expectClose(out["y"]!, attentionReference({ heads, rows: rq, d, keys: rk, segments, scale: 0.5 }, { q, k, v }), 1e-5, [rq, heads * d]);
   });
 
   test.each([
@@ -92,7 +79,7 @@ describe.each(kinds)("attention, %s kernels", (kind) => {
       (g) => ({ y: attention(g.input("q", [heads, rq, d]), g.input("k", [heads, rk, d]), g.input("v", [heads, rk, d])) }),
       { gpu, inputs: { q, k, v } },
     );
-    expectClose(out["y"]!, reference(q, k, v, heads, rq, rk, d, batchSegments(1, rq, rk)), 1e-5, [rq, heads * d]);
+    expectClose(out["y"]!, attentionReference({ heads, rows: rq, d, keys: rk }, { q, k, v }), 1e-5, [rq, heads * d]);
   });
 
   test.each(cases.filter((c) => c.batch > 1))("bias, $heads heads × $rows × $d, batch $batch", async ({ heads, rows, d, batch }) => {
@@ -116,7 +103,7 @@ describe.each(kinds)("attention, %s kernels", (kind) => {
       }),
       { gpu, inputs: { q, k, v, bias } },
     );
-    expectClose(out["y"]!, reference(q, k, v, heads, r, r, d, segments, 1, bias), 1e-5, [r, heads * d]);
+    expectClose(out["y"]!, attentionReference({ heads, rows: r, d, segments, scale: 1 }, { q, k, v, bias }), 1e-5, [r, heads * d]);
   });
 
   test("bias, packed segments of different lengths in any order, cross attention, narrow bindings and grids, no immediates", async () => {
@@ -139,7 +126,10 @@ describe.each(kinds)("attention, %s kernels", (kind) => {
       }),
       { gpu, inputs: { q, k, v, bias } },
     );
-    expectClose(out["y"]!, reference(q, k, v, heads, rq, rk, d, segments, 0.5, bias), 2e-6, [rq, heads * d]);
+    expectClose(out["y"]!, attentionReference({ heads, rows: rq, d, keys: rk, segments, scale: 0.5 }, { q, k, v, bias }), 2e-6, [
+      rq,
+      heads * d,
+    ]);
   });
 
   test("bias, queries in windows that part a segment", async () => {
@@ -163,7 +153,7 @@ describe.each(kinds)("attention, %s kernels", (kind) => {
       }),
       { gpu, inputs: { q, k, v, bias } },
     );
-    expectClose(out["y"]!, reference(q, k, v, heads, rows, rows, d, segments, undefined, bias), 2e-6, [rows, heads * d]);
+    expectClose(out["y"]!, attentionReference({ heads, rows, d, segments, scale: d ** -0.5 }, { q, k, v, bias }), 2e-6, [rows, heads * d]);
   });
 
   test("bias, f16 storage", async ({ skip }) => {
@@ -188,7 +178,7 @@ describe.each(kinds)("attention, %s kernels", (kind) => {
       }),
       { gpu, inputs: { q: toHalf(q), k: toHalf(k), v: toHalf(v), bias } },
     );
-    expectClose(out["y"]!, reference(q, k, v, heads, rows, rows, d, batchSegments(1, rows), 1, bias), 1e-3, [rows, heads * d]);
+    expectClose(out["y"]!, attentionReference({ heads, rows, d, scale: 1 }, { q, k, v, bias }), 1e-3, [rows, heads * d]);
   });
 });
 
@@ -207,7 +197,7 @@ test("kernels for 4 lanes are as right on an adapter of more", async ({ skip }) 
     gpu,
     inputs: { q, k, v },
   });
-  expectClose(out["y"]!, reference(q, k, v, heads, rows, rows, d, segments), 1e-5, [rows, heads * d]);
+  expectClose(out["y"]!, attentionReference({ heads, rows, d, segments }, { q, k, v }), 1e-5, [rows, heads * d]);
   const bias = values(heads * 73, 4, 6);
   const biased = await runGraph(
     (g) => ({
@@ -215,7 +205,7 @@ test("kernels for 4 lanes are as right on an adapter of more", async ({ skip }) 
     }),
     { gpu, inputs: { q, k, v, bias } },
   );
-  expectClose(biased["y"]!, reference(q, k, v, heads, rows, rows, d, segments, undefined, bias), 2e-6, [rows, heads * d]);
+  expectClose(biased["y"]!, attentionReference({ heads, rows, d, segments, scale: d ** -0.5 }, { q, k, v, bias }), 2e-6, [rows, heads * d]);
 });
 
 describe("attention by subgroup matrices", () => {
@@ -233,7 +223,7 @@ describe("attention by subgroup matrices", () => {
       (g) => ({ y: attention(g.input("q", shape, "f16"), g.input("k", shape, "f16"), g.input("v", shape, "f16"), { segments }) }),
       { gpu, inputs: { q: toHalf(q), k: toHalf(k), v: toHalf(v) } },
     );
-    expectClose(out["y"]!, reference(q, k, v, heads, r, r, d, segments), 5e-3, [r, heads * d]);
+    expectClose(out["y"]!, attentionReference({ heads, rows: r, d, segments }, { q, k, v }), 5e-3, [r, heads * d]);
   });
 
   test.for(cases.filter((c) => c.d % 8 === 0 && c.batch > 1))(
@@ -256,7 +246,7 @@ describe("attention by subgroup matrices", () => {
         }),
         { gpu, inputs: { q: toHalf(q), k: toHalf(k), v: toHalf(v), bias } },
       );
-      expectClose(out["y"]!, reference(q, k, v, heads, r, r, d, segments, 1, bias), 5e-3, [r, heads * d]);
+      expectClose(out["y"]!, attentionReference({ heads, rows: r, d, segments, scale: 1 }, { q, k, v, bias }), 5e-3, [r, heads * d]);
     },
   );
 
@@ -285,7 +275,10 @@ describe("attention by subgroup matrices", () => {
       }),
       { gpu, inputs: { q: toHalf(qh), k: toHalf(kh), v: toHalf(v) } },
     );
-    expectClose(out["y"]!, reference(qh, kh, v, heads, rq, rk, d, segments, 0.3), 5e-3, [rq, heads * d]);
+    expectClose(out["y"]!, attentionReference({ heads, rows: rq, d, keys: rk, segments, scale: 0.3 }, { q: qh, k: kh, v }), 5e-3, [
+      rq,
+      heads * d,
+    ]);
   });
 });
 
@@ -298,7 +291,7 @@ test("the widest heads fit the workgroup memory that WebGPU promises", async () 
     gpu,
     inputs: { q, k, v },
   });
-  expectClose(out["y"]!, reference(q, k, v, 1, rows, rows, d, batchSegments(1, rows)), 1e-5, [rows, d]);
+  expectClose(out["y"]!, attentionReference({ heads: 1, rows, d }, { q, k, v }), 1e-5, [rows, d]);
 });
 
 test("shapes that do not fit are refused", async () => {

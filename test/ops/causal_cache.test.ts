@@ -1,3 +1,4 @@
-import { testCases } from "../support/sweep.ts";
+import { causalCacheCases } from "../../src/check/sweep/cases/causal_cache.ts";
+import { sweepTests } from "../support/sweep.ts";
 
-testCases("causal_cache");
+sweepTests(causalCacheCases);

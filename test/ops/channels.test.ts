@@ -1,3 +1,4 @@
-import { testCases } from "../support/sweep.ts";
+import { channelsCases } from "../../src/check/sweep/cases/channels.ts";
+import { sweepTests } from "../support/sweep.ts";
 
-testCases("channels");
+sweepTests(channelsCases);

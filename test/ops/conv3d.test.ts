@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { elements } from "../../src/graph/dtype.ts";
 import type { Graph } from "../../src/graph/graph.ts";
 import type { Tensor } from "../../src/graph/tensor.ts";
 import { conv3d, type Conv3dOptions } from "../../src/ops/conv3d.ts";
@@ -32,9 +33,11 @@ function setUp(c: ConvSizes) {
     w = values(N * C * kt * kh * kw, 2),
     bias = values(N, 3),
     cache = c.cached ? values(B * (kt - 1) * H * W * C, 4) : undefined;
-  const want = { y: conv3dReference(c, { x, w, bias, ...(cache ? { cache } : {}) }), shape: outputShape(c).with(-1, pad4(N)) };
-  const build = (g: Graph, extra: Conv3dOptions & { residualShape?: number[] }, half = false): Tensor => {
-    const { residualShape, ...rest } = extra;
+  const residual = values(elements(outputShape(c)), 5);
+  const want = (also: { residual?: true; silu?: true } = {}): Float64Array =>
+    conv3dReference({ ...c, ...also }, { x, w, bias, ...(cache ? { cache } : {}), ...(also.residual ? { residual } : {}) });
+  const shape = outputShape(c).with(-1, pad4(N));
+  const build = (g: Graph, { residual: given, ...rest }: Omit<Conv3dOptions, "residual"> & { residual?: true }, half = false): Tensor => {
     const type = half ? "f16" : "f32";
     const options: Conv3dOptions = { bias: g.weight("b", [N]), ...rest };
     if (c.stride) options.stride = c.stride;
@@ -43,7 +46,7 @@ function setUp(c: ConvSizes) {
     if (c.replicate) options.padMode = "replicate";
     if (c.upsample) options.upsample = c.upsample;
     if (c.cached) options.cache = g.input("cache", [B, kt - 1, H, W, pad4(C)], type);
-    if (residualShape) options.residual = g.input("residual", residualShape);
+    if (given) options.residual = g.input("residual", shape);
     return conv3d(
       g.input("x", [B, T, H, W, pad4(C)], type),
       g.weight("w", kt === 1 && kh > 1 ? [N, C, kh, kw] : [N, C, kt, kh, kw]),
@@ -51,53 +54,42 @@ function setUp(c: ConvSizes) {
     );
   };
   const inputs: Record<string, Float32Array> = { x: padChannels(x, C), ...(cache ? { cache: padChannels(cache, C) } : {}) };
-  return { want, build, inputs, weights: { w: { data: w, shape: [N, C, kt, kh, kw] }, b: { data: bias, shape: [N] } } };
+  return {
+    want,
+    shape,
+    build,
+    inputs,
+    residual: padChannels(residual, N),
+    weights: { w: { data: w, shape: [N, C, kt, kh, kw] }, b: { data: bias, shape: [N] } },
+  };
 }
 
-const silu = (v: number) => v / (1 + Math.exp(-v));
-
 describe.each(Object.entries(cases))("conv3d %s", (_, c) => {
-  const { want, build, inputs, weights } = setUp(c);
-  const residual = padChannels(values((want.y.length / pad4(c.w[0])) * c.w[0], 5), c.w[0]);
+  const { want, shape, build, inputs, residual, weights } = setUp(c);
 
   test("with a bias, a residual and SiLU", async () => {
-    const out = await runGraph((g) => ({ y: build(g, { residualShape: want.shape, activation: "silu" }) }), {
+    const out = await runGraph((g) => ({ y: build(g, { residual: true, activation: "silu" }) }), {
       weights,
       inputs: { ...inputs, residual },
     });
-    expectClose(
-      out["y"]!,
-      want.y.map((v, i) => silu(v + residual[i]!)),
-      1e-5,
-      want.shape,
-    );
+    expectClose(out["y"]!, want({ residual: true, silu: true }), 1e-5, shape);
   });
 
   test("with the kernel for GPUs", async () => {
     await using gpu = await limitedGpu({ kind: "hardware", immediates: false });
-    const out = await runGraph((g) => ({ y: build(g, { residualShape: want.shape }) }), { gpu, weights, inputs: { ...inputs, residual } });
-    expectClose(
-      out["y"]!,
-      want.y.map((v, i) => v + residual[i]!),
-      1e-5,
-      want.shape,
-    );
+    const out = await runGraph((g) => ({ y: build(g, { residual: true }) }), { gpu, weights, inputs: { ...inputs, residual } });
+    expectClose(out["y"]!, want({ residual: true }), 1e-5, shape);
   });
 
   test("f16 storage", async ({ skip }) => {
     skip(!(await testGpu()).caps.f16, "needs an adapter with shader-f16");
     const halves = Object.fromEntries(Object.entries(inputs).map(([k, v]) => [k, toHalf(v)]));
-    const out = await runGraph((g) => ({ y: build(g, { dtype: "f16", residualShape: want.shape }, true) }), {
+    const out = await runGraph((g) => ({ y: build(g, { dtype: "f16", residual: true }, true) }), {
       weights,
       weightType: "f16",
       inputs: { ...halves, residual },
     });
-    expectClose(
-      out["y"]!,
-      want.y.map((v, i) => v + residual[i]!),
-      5e-3,
-      want.shape,
-    );
+    expectClose(out["y"]!, want({ residual: true }), 5e-3, shape);
   });
 });
 
@@ -109,29 +101,23 @@ describe.each(["software", "hardware"] as const)("conv3d in windows, %s kernels"
   ])("of %s", async (_, maxBindingBytes) => {
     for (const cached of [false, true]) {
       const c: ConvSizes = { x: [2, 4, 24, 24, 4], w: [4, 3, 3, 3], cached };
-      const { want, build, inputs, weights } = setUp(c);
+      const { want, shape, build, inputs, residual, weights } = setUp(c);
       await using gpu = await limitedGpu({ maxBindingBytes, kind, maxGrid: 40 });
-      const residual = values(want.y.length, 5);
-      const out = await runGraph((g) => ({ y: build(g, { residualShape: want.shape, activation: "silu" }) }), {
+      const out = await runGraph((g) => ({ y: build(g, { residual: true, activation: "silu" }) }), {
         gpu,
         weights,
         inputs: { ...inputs, residual },
       });
-      expectClose(
-        out["y"]!,
-        want.y.map((v, i) => silu(v + residual[i]!)),
-        1e-5,
-        want.shape,
-      );
+      expectClose(out["y"]!, want({ residual: true, silu: true }), 1e-5, shape);
     }
   });
 
   test("of rows, doubled while read", async () => {
     const c: ConvSizes = { x: [1, 3, 10, 16, 4], w: [4, 1, 3, 3], upsample: "space-time" };
-    const { want, build, inputs, weights } = setUp(c);
+    const { want, shape, build, inputs, weights } = setUp(c);
     await using gpu = await limitedGpu({ maxBindingBytes: 2560, kind });
     const out = await runGraph((g) => ({ y: build(g, {}) }), { gpu, weights, inputs });
-    expectClose(out["y"]!, want.y, 1e-5, want.shape);
+    expectClose(out["y"]!, want(), 1e-5, shape);
   });
 });
 
@@ -148,21 +134,15 @@ describe("conv3d by subgroup matrices", () => {
   test.for(Object.entries(shapes))("%s", async ([, c], { skip }) => {
     await using gpu = await limitedGpu({ kind: "hardware" });
     skip(gpu.caps.subgroupMatrices.length === 0, "needs an adapter with subgroup matrices (npm run test:subgroup-matrix)");
-    const { want, build, inputs, weights } = setUp(c);
-    const residual = padChannels(values((want.y.length / pad4(c.w[0])) * c.w[0], 5), c.w[0]);
+    const { want, shape, build, inputs, residual, weights } = setUp(c);
     const halves = Object.fromEntries(Object.entries(inputs).map(([k, v]) => [k, toHalf(v)]));
-    const out = await runGraph((g) => ({ y: build(g, { residualShape: want.shape, activation: "silu" }, true) }), {
+    const out = await runGraph((g) => ({ y: build(g, { residual: true, activation: "silu" }, true) }), {
       gpu,
       weights,
       weightType: "f16",
       inputs: { ...halves, residual },
     });
-    expectClose(
-      out["y"]!,
-      want.y.map((v, i) => silu(v + residual[i]!)),
-      5e-3,
-      want.shape,
-    );
+    expectClose(out["y"]!, want({ residual: true, silu: true }), 5e-3, shape);
   });
 
   test.for([
@@ -172,7 +152,7 @@ describe("conv3d by subgroup matrices", () => {
     await using gpu = await limitedGpu({ maxBindingBytes, kind: "hardware", maxGrid: 40 });
     skip(gpu.caps.subgroupMatrices.length === 0, "needs an adapter with subgroup matrices (npm run test:subgroup-matrix)");
     for (const cached of [false, true]) {
-      const { want, build, inputs, weights } = setUp({ x: [2, 4, 24, 24, 8], w: [4, 3, 3, 3], cached });
+      const { want, shape, build, inputs, weights } = setUp({ x: [2, 4, 24, 24, 8], w: [4, 3, 3, 3], cached });
       const halves = Object.fromEntries(Object.entries(inputs).map(([k, v]) => [k, toHalf(v)]));
       const out = await runGraph((g) => ({ y: build(g, { activation: "silu", dtype: "f16" }, true) }), {
         gpu,
@@ -180,17 +160,17 @@ describe("conv3d by subgroup matrices", () => {
         weightType: "f16",
         inputs: halves,
       });
-      expectClose(out["y"]!, want.y.map(silu), 5e-3, want.shape);
+      expectClose(out["y"]!, want({ silu: true }), 5e-3, shape);
     }
   });
 });
 
 test("conv3d, the large tile of the kernel for GPUs, with tails", async () => {
   const c: ConvSizes = { x: [1, 3, 61, 66, 16], w: [132, 1, 1, 3] };
-  const { want, build, inputs, weights } = setUp(c);
+  const { want, shape, build, inputs, weights } = setUp(c);
   await using gpu = await limitedGpu({ kind: "hardware" });
   const out = await runGraph((g) => ({ y: build(g, { activation: "silu" }) }), { gpu, weights, inputs });
-  expectClose(out["y"]!, want.y.map(silu), 1e-5, want.shape);
+  expectClose(out["y"]!, want({ silu: true }), 1e-5, shape);
 });
 
 test("shapes that do not fit are refused with both named", async () => {

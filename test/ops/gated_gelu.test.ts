@@ -1,10 +1,11 @@
 import { expect, test } from "vitest";
 import { gatedGelu } from "../../src/ops/gated_gelu.ts";
+import { gatedGeluCases } from "../../src/check/sweep/cases/gated_gelu.ts";
 import { expectClose } from "../support/compare.ts";
 import { runGraph } from "../support/gpu.ts";
-import { testCases } from "../support/sweep.ts";
+import { sweepTests } from "../support/sweep.ts";
 
-testCases("gated_gelu");
+sweepTests(gatedGeluCases);
 
 test("gates of 1e5, of −1e5 and beyond where their cube overflows", async () => {
   const gates = [1e5, -1e5, 1e20, -1e20, 19.5, -19.5, 0, 3e-20];

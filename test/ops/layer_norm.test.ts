@@ -1,9 +1,10 @@
 import { expect, test } from "vitest";
+import { layerNormCases } from "../../src/check/sweep/cases/layer_norm.ts";
 import { layerNorm } from "../../src/ops/layer_norm.ts";
 import { runGraph, testGpu } from "../support/gpu.ts";
-import { testCases } from "../support/sweep.ts";
+import { sweepTests } from "../support/sweep.ts";
 
-testCases("layer_norm");
+sweepTests(layerNormCases);
 
 test("a width that is no multiple of 4, and half of an affine pair, are refused", async () => {
   await expect(runGraph((g) => ({ y: layerNorm(g.input("x", [2, 6])) }))).rejects.toThrow(/multiple of 4/);

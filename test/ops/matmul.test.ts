@@ -5,10 +5,6 @@ import { matmulReference } from "../../src/check/sweep/cases/matmul.ts";
 import { expectClose, toHalf, values } from "../support/compare.ts";
 import { limitedGpu, runGraph, testGpu } from "../support/gpu.ts";
 
-const reference = (x: Float32Array, w: Float32Array, m: number, n: number, k: number): Float64Array =>
-  matmulReference({ m, n, k }, {}, { x, w });
-const gelu = (v: number) => 0.5 * v * (1 + Math.tanh(0.7978845608028654 * (v + 0.044715 * v ** 3)));
-
 const cases = [
   { m: 1, n: 4, k: 4 },
   { m: 3, n: 20, k: 12 },
@@ -25,19 +21,14 @@ describe.each(cases)("matmul $m × $n × $k", ({ m, n, k }) => {
     table = values(3 * n, 5);
   const rows = Uint32Array.from({ length: m }, (_, i) => i % 3);
   const weights = { w: { data: w, shape: [n, k] }, b: { data: bias, shape: [n] } };
-  const plain = reference(x, w, m, n, k);
+  const sizes = { m, n, k };
 
   test("with a bias and GELU", async () => {
     const out = await runGraph(
       (g) => ({ y: matmul(g.input("x", [m, k]), g.weight("w", [n, k]), { bias: g.weight("b", [n]), activation: "gelu" }) }),
       { weights, inputs: { x } },
     );
-    expectClose(
-      out["y"]!,
-      plain.map((v, i) => gelu(v + bias[i % n]!)),
-      1e-5,
-      [m, n],
-    );
+    expectClose(out["y"]!, matmulReference(sizes, { activation: "gelu" }, { x, w, bias }), 1e-5, [m, n]);
   });
 
   test("gated, on a residual", async () => {
@@ -50,12 +41,7 @@ describe.each(cases)("matmul $m × $n × $k", ({ m, n, k }) => {
       }),
       { weights, inputs: { x, r: residual, t: table } },
     );
-    expectClose(
-      out["y"]!,
-      plain.map((v, i) => residual[i]! + v * table[(Math.floor(i / n) % 3) * n + (i % n)]!),
-      1e-5,
-      [m, n],
-    );
+    expectClose(out["y"]!, matmulReference(sizes, {}, { x, w, residual, gate: table }), 1e-5, [m, n]);
   });
 
   test("f16 storage", async ({ skip }) => {
@@ -65,7 +51,7 @@ describe.each(cases)("matmul $m × $n × $k", ({ m, n, k }) => {
       weightType: "f16",
       inputs: { x },
     });
-    expectClose(out["y"]!, plain, 5e-3, [m, n]);
+    expectClose(out["y"]!, matmulReference(sizes, {}, { x, w }), 5e-3, [m, n]);
   });
 });
 
@@ -89,11 +75,8 @@ describe.each([{ kind: "software" as const }, { kind: "hardware" as const }])("$
       },
       { gpu, weights: { w: { data: w, shape: [n, k] }, b: { data: bias, shape: [n] } }, inputs: { x, a: addend } },
     );
-    const plain = reference(x, w, m, n, k).map((v, i) => v + bias[i % n]!);
-    const byHead = (rows: Float64Array) =>
-      Float64Array.from(rows, (_, i) => rows[(Math.floor(i / d) % m) * n + Math.floor(i / (d * m)) * d + (i % d)]!);
-    expectClose(out["y"]!, byHead(plain), 1e-5, [n / d, m, d]);
-    expectClose(out["added"]!, byHead(plain.map((v, i) => v + addend[i]!)), 1e-5, [n / d, m, d]);
+    expectClose(out["y"]!, matmulReference({ m, n, k }, { heads: d }, { x, w, bias }), 1e-5, [n / d, m, d]);
+    expectClose(out["added"]!, matmulReference({ m, n, k }, { heads: d }, { x, w, bias, residual: addend }), 1e-5, [n / d, m, d]);
   });
 
   test.each([
@@ -121,12 +104,8 @@ describe.each([{ kind: "software" as const }, { kind: "hardware" as const }])("$
       },
       { gpu, weights: { w: { data: w, shape: [n, k] }, b: { data: bias, shape: [n] } }, inputs: { x, t: table } },
     );
-    expectClose(
-      out["y"]!,
-      reference(x, w, m, n, k).map((v, i) => 2 * v + bias[i % n]! + v * table[(Math.floor(i / n) % 3) * n + (i % n)]!),
-      1e-5,
-      [m, n],
-    );
+    const want = (values: Record<string, Float32Array>) => Float32Array.from(matmulReference({ m, n, k }, {}, { x, w, ...values }));
+    expectClose(out["y"]!, want({ residual: want({ residual: want({}), bias }), gate: table }), 1e-5, [m, n]);
   });
 });
 
@@ -140,12 +119,7 @@ test("a graph's input is not added to in place", async () => {
     },
     { weights: { w: { data: w, shape: [12, 8] } }, inputs: { x, r } },
   );
-  expectClose(
-    out["y"]!,
-    reference(x, w, 3, 12, 8).map((v, i) => v + r[i]!),
-    1e-5,
-    [3, 12],
-  );
+  expectClose(out["y"]!, matmulReference({ m: 3, n: 12, k: 8 }, {}, { x, w, residual: r }), 1e-5, [3, 12]);
   expect(out["again"]).toEqual(out["y"]);
 });
 
@@ -185,12 +159,7 @@ test.each([{ kind: "software" as const }, { kind: "hardware" as const }])(
       weights: { w: { data: w, shape: [n, k] }, b: { data: bias, shape: [n] } },
       inputs: { x },
     });
-    expectClose(
-      out["y"]!,
-      reference(x, w, m, n, k).map((v, i) => v + bias[i % n]!),
-      1e-5,
-      [m, n],
-    );
+    expectClose(out["y"]!, matmulReference({ m, n, k }, {}, { x, w, bias }), 1e-5, [m, n]);
   },
 );
 
@@ -213,7 +182,7 @@ test.for(["f32", "f16"] as const)("kernels for 4 lanes are as right on an adapte
         inputs: { x },
       });
     const once = (await run())["y"]!;
-    expectClose(once, reference(x, w, m, n, k), weightType === "f16" ? 5e-3 : 1e-5, [m, n]);
+    expectClose(once, matmulReference({ m, n, k }, {}, { x, w }), weightType === "f16" ? 5e-3 : 1e-5, [m, n]);
     expect((await run())["y"]).toEqual(once);
   }
 });
@@ -254,22 +223,11 @@ describe("matmul by subgroup matrices", () => {
         inputs: { x: toHalf(x), r: other, t: table },
       },
     );
-    const product = reference(x, w, m, n, k);
-    const biased = product.map((v, i) => v + bias[i % n]!);
-    expectClose(out["plain"]!, product, 5e-3, [m, n]);
-    expectClose(out["gelu"]!, biased.map(gelu), 5e-3, [m, n]);
-    expectClose(
-      out["silu"]!,
-      biased.map((v, i) => (v + other[i]!) / (1 + Math.exp(-v - other[i]!))),
-      5e-3,
-      [m, n],
-    );
-    expectClose(
-      out["gated"]!,
-      biased.map((v, i) => other[i]! + v * table[(Math.floor(i / n) % 3) * n + (i % n)]!),
-      5e-3,
-      [m, n],
-    );
+    const want = (activation: object, values: object) => matmulReference({ m, n, k }, activation, { x, w, ...values });
+    expectClose(out["plain"]!, want({}, {}), 5e-3, [m, n]);
+    expectClose(out["gelu"]!, want({ activation: "gelu" }, { bias }), 5e-3, [m, n]);
+    expectClose(out["silu"]!, want({ activation: "silu" }, { bias, addend: other }), 5e-3, [m, n]);
+    expectClose(out["gated"]!, want({}, { bias, residual: other, gate: table }), 5e-3, [m, n]);
   });
 
   test("windows of rows and of weights change nothing", async ({ skip }) => {
@@ -283,12 +241,7 @@ describe("matmul by subgroup matrices", () => {
       (g) => ({ y: matmul(g.input("x", [m, k], "f16"), g.weight("w", [n, k]), { bias: g.weight("b", [n]), dtype: "f16" }) }),
       { gpu, weightType: "f16", weights: { w: { data: w, shape: [n, k] }, b: { data: bias, shape: [n] } }, inputs: { x: toHalf(x) } },
     );
-    expectClose(
-      out["y"]!,
-      reference(x, w, m, n, k).map((v, i) => v + bias[i % n]!),
-      5e-3,
-      [m, n],
-    );
+    expectClose(out["y"]!, matmulReference({ m, n, k }, {}, { x, w, bias }), 5e-3, [m, n]);
   });
 });
 
@@ -303,12 +256,7 @@ test("the large tile of the kernel for GPUs, with tails", async () => {
     weights: { w: { data: w, shape: [n, k] } },
     inputs: { x, r: residual },
   });
-  expectClose(
-    out["y"]!,
-    reference(x, w, m, n, k).map((v, i) => v + residual[i]!),
-    1e-5,
-    [m, n],
-  );
+  expectClose(out["y"]!, matmulReference({ m, n, k }, {}, { x, w, residual }), 1e-5, [m, n]);
 });
 
 test("shapes that do not fit are refused with both named", async () => {

@@ -1,3 +1,4 @@
-import { testCases } from "../support/sweep.ts";
+import { nearestUpsampleCases } from "../../src/check/sweep/cases/nearest_upsample.ts";
+import { sweepTests } from "../support/sweep.ts";
 
-testCases("nearest_upsample");
+sweepTests(nearestUpsampleCases);

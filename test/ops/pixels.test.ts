@@ -1,3 +1,4 @@
-import { testCases } from "../support/sweep.ts";
+import { pixelsCases } from "../../src/check/sweep/cases/pixels.ts";
+import { sweepTests } from "../support/sweep.ts";
 
-testCases("pixels");
+sweepTests(pixelsCases);

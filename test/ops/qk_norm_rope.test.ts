@@ -5,20 +5,13 @@ import type { Tensor } from "../../src/graph/tensor.ts";
 import { matmul } from "../../src/ops/matmul.ts";
 import { qkNormRope } from "../../src/ops/qk_norm_rope.ts";
 import { silu } from "../../src/ops/silu.ts";
-import { qkReference } from "../../src/check/sweep/cases/norm.ts";
+import { matmulReference } from "../../src/check/sweep/cases/matmul.ts";
+import { qkNormRopeCases, qkNormRopeReference } from "../../src/check/sweep/cases/qk_norm_rope.ts";
 import { expectClose, values } from "../support/compare.ts";
 import { runGraph } from "../support/gpu.ts";
-import { testCases } from "../support/sweep.ts";
+import { sweepTests } from "../support/sweep.ts";
 
-/** x [rows, 4] · w [heads·d, 4]ᵀ, by head */
-function projection(x: Float32Array, w: Float32Array, rows: number, heads: number, d: number): Float32Array {
-  return Float32Array.from({ length: heads * rows * d }, (_, i) => {
-    const [h, r, c] = [Math.floor(i / (rows * d)), Math.floor(i / d) % rows, i % d];
-    return [0, 1, 2, 3].reduce((sum, j) => sum + x[r * 4 + j]! * w[(h * d + c) * 4 + j]!, 0);
-  });
-}
-
-testCases("qk_norm_rope");
+sweepTests(qkNormRopeCases);
 
 test("activations are overwritten, inputs are not", () => {
   const g = new Graph("in place");
@@ -61,9 +54,10 @@ test("an input beside an activation leaves both as they are", async () => {
     },
     { inputs: { x, k, norm }, weights: { wq: { data: wq, shape: [8, 4] } } },
   );
-  expectClose(out["q"]!, Float64Array.from(projection(x, wq, 5, 2, 4)), 1e-6, [2, 5, 4]);
-  expectClose(out["done_q"]!, qkReference({ rows: 5, heads: 2, d: 4 }, projection(x, wq, 5, 2, 4), norm), 1e-5, [2, 5, 4]);
-  expectClose(out["done_k"]!, qkReference({ rows: 5, heads: 2, d: 4 }, k, norm), 1e-5, [2, 5, 4]);
+  const projected = matmulReference({ m: 5, n: 8, k: 4 }, { heads: 4 }, { x, w: wq });
+  expectClose(out["q"]!, projected, 1e-6, [2, 5, 4]);
+  expectClose(out["done_q"]!, qkNormRopeReference({ rows: 5, heads: 2, d: 4 }, projected, norm), 1e-5, [2, 5, 4]);
+  expectClose(out["done_k"]!, qkNormRopeReference({ rows: 5, heads: 2, d: 4 }, k, norm), 1e-5, [2, 5, 4]);
 });
 
 test("a graph takes memory for one result, from one input of the node", () => {

@@ -1,8 +1,9 @@
 import { expect, test } from "vitest";
 import { relativeBuckets } from "../../src/ops/relative_bias.ts";
-import { testCases } from "../support/sweep.ts";
+import { relativeBiasCases } from "../../src/check/sweep/cases/relative_bias.ts";
+import { sweepTests } from "../support/sweep.ts";
 
-testCases("relative_bias");
+sweepTests(relativeBiasCases);
 
 test("buckets change at the distances that transformers 5.23 gives", () => {
   const borders = (buckets: number, max: number, sign: 1 | -1): [number, number][] => {

@@ -1,9 +1,10 @@
 import { expect, test } from "vitest";
 import { schedulerStep } from "../../src/ops/scheduler_step.ts";
+import { schedulerStepCases } from "../../src/check/sweep/cases/scheduler_step.ts";
 import { runGraph } from "../support/gpu.ts";
-import { testCases } from "../support/sweep.ts";
+import { sweepTests } from "../support/sweep.ts";
 
-testCases("scheduler_step");
+sweepTests(schedulerStepCases);
 
 test("a prediction of another size is refused", async () => {
   await expect(

@@ -1,3 +1,4 @@
-import { testCases } from "../support/sweep.ts";
+import { temporalPoolCases } from "../../src/check/sweep/cases/temporal_pool.ts";
+import { sweepTests } from "../support/sweep.ts";
 
-testCases("temporal_pool");
+sweepTests(temporalPoolCases);

@@ -5,6 +5,7 @@ import { Profile } from "../../src/gpu/profile.ts";
 import { compile, type Plan } from "../../src/plan/compile.ts";
 import { Graph } from "../../src/graph/graph.ts";
 import type { Tensor } from "../../src/graph/tensor.ts";
+import { silu as activated } from "../../src/check/sweep/activations.ts";
 import { Program } from "../../src/run/program.ts";
 import { WeightStore } from "../../src/run/weight-store.ts";
 import { layerNorm } from "../../src/ops/layer_norm.ts";
@@ -17,7 +18,7 @@ import { limitedGpu, memoryWeights, runGraph, testGpu } from "../support/gpu.ts"
 let gpu: Gpu;
 beforeAll(async () => void (gpu = await testGpu()));
 
-const silent = (data: Float32Array) => data.map((v) => v / (1 + Math.exp(-v)));
+const silent = (data: Float32Array) => data.map(activated);
 
 /** 8 … 14: values that silu, applied 200 times, changes a little each time. */
 const slow = (seed: number) => values(4096, seed, 3).map((v) => v + 11);

@@ -19,8 +19,9 @@ import { layerNorm } from "../../src/ops/layer_norm.ts";
 import { matmul } from "../../src/ops/matmul.ts";
 import { qkNormRope } from "../../src/ops/qk_norm_rope.ts";
 import { rmsNorm } from "../../src/ops/rms_norm.ts";
-import { Draw, type Drawn, type KernelChoice, type OpCase, type OpCases, type Precision } from "../../src/check/sweep/case.ts";
-import { allCases } from "../../src/check/sweep/cases/index.ts";
+import type { ListedKernel, OpCase, OpCases } from "../../src/check/sweep/case.ts";
+import { Draw, type Drawn, type Precision } from "../../src/check/sweep/draw.ts";
+import { allCases } from "#sweep-cases";
 import { planCase, runCase, workOf, type Planned } from "../../src/check/sweep/run.ts";
 import { testGpu } from "../support/gpu.ts";
 
@@ -69,7 +70,7 @@ function kindOf(c: OpCase, precision: Precision, briefly: boolean): string {
 }
 
 /** The cases of a list, the last of each kind, and the ways in which this adapter can compute them; of slow kernels no windows, and in f16 two kinds in one way. */
-function* work(list: OpCases, precision: Precision, { caps }: Gpu): Generator<{ c: OpCase; choice: KernelChoice; planned: Planned }> {
+function* work(list: OpCases, precision: Precision, { caps }: Gpu): Generator<{ c: OpCase; choice: ListedKernel; planned: Planned }> {
   const briefly = slow.has(list.op);
   const last = new Map(
     list.cases.filter((c) => c.size !== "model" && !(briefly && c.limits)).map((c) => [kindOf(c, precision, briefly), c]),

@@ -10,7 +10,8 @@ import { compile, type Plan } from "../../plan/compile.ts";
 import { Graph } from "../../graph/graph.ts";
 import { Arenas, Program } from "../../run/program.ts";
 import { WeightStore } from "../../run/weight-store.ts";
-import { Draw, type KernelChoice, type OpCase, type OpCases, type Precision } from "./case.ts";
+import type { ListedKernel, OpCase, OpCases } from "./case.ts";
+import { Draw, type Precision } from "./draw.ts";
 
 export interface Planned {
   readonly plan: Plan;
@@ -23,7 +24,7 @@ export interface Planned {
 export function planCase(
   op: OpCases,
   c: OpCase,
-  choice: KernelChoice,
+  choice: ListedKernel,
   precision: Precision,
   caps: Capabilities,
   Drawer: typeof Draw = Draw,

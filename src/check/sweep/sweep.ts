@@ -6,8 +6,9 @@
 import { allKernels } from "#kernels";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { usesImmediates } from "../../gpu/kernel.ts";
-import type { KernelChoice, OpCase, OpCases, Precision, Size } from "./case.ts";
-import { allCases } from "./cases/index.ts";
+import type { ListedKernel, OpCase, OpCases, Size } from "./case.ts";
+import type { Precision } from "./draw.ts";
+import { allCases } from "#sweep-cases";
 import { publishedKernels } from "./published.ts";
 import { describeWorst, measureCase, planCase, withoutTypes, workOf, type Measured, type Planned } from "./run.ts";
 
@@ -71,7 +72,7 @@ export async function sweep(gpu: Gpu, uniforms: Gpu | null, options: SweepOption
   const swept = new Set<string>();
   const needs: Record<string, string> = gpu.caps.f16 ? {} : { f16: "shader-f16" };
   const problems: string[] = [];
-  const wanted = (list: OpCases, choice: KernelChoice) =>
+  const wanted = (list: OpCases, choice: ListedKernel) =>
     filter === undefined || list.op.includes(filter) || choice.kernel.name.includes(filter);
   const work = lists.flatMap((list) =>
     list.cases.filter((c) => sizes.includes(c.size) && list.kernels.some((k) => wanted(list, k))).map((c) => ({ list, c })),
@@ -92,7 +93,8 @@ export async function sweep(gpu: Gpu, uniforms: Gpu | null, options: SweepOption
   ) => {
     swept.add(label);
     const short = withoutTypes(label);
-    const key = `${list.op} ${short} ${params}`;
+    // A kernel that several lists run, as that which packs operands, is one row, under the first of them.
+    const key = `${short} ${params}`;
     const row = rows.get(key) ?? { op: list.op, kernel, label: short, params, cells: {} };
     rows.set(key, row);
     const cells = (row.cells[precision] ??= {});

@@ -1,21 +1,10 @@
 /** attention: head widths, lengths around the tiles, packed segments, scores that overflow exp, a bias by distance. */
 import { attentionFlash, attentionOctet, attentionQuad, attentionSubgroupMatrix, transposePanels, zeroRows } from "#kernels";
 import type { Capabilities } from "../../../gpu/capabilities.ts";
-import type { Kernel } from "../../../gpu/kernel.ts";
 import { attention, attentionCandidates, batchSegments, type Segment } from "../../../ops/attention.ts";
-import {
-  cpuKernel,
-  eightLanes,
-  fewerLanes,
-  matrixKernel,
-  oneKernel,
-  tiledKernel,
-  type OpCase,
-  type OpCases,
-  type Precision,
-  type Size,
-  type Values,
-} from "../case.ts";
+import type { OpCase, OpCases, Size } from "../case.ts";
+import type { Precision, Values } from "../draw.ts";
+import { cpuKernel, eightLanes, fewerLanes, matrixKernel, oneKernel, tiledKernel } from "../listed-kernels.ts";
 
 export interface AttentionSizes {
   readonly heads: number;
@@ -114,14 +103,14 @@ const BIASED = { f32: 2e-6, f16: 1e-3 };
 export const attentionCases: OpCases = {
   op: "attention",
   kernels: [
-    cpuKernel(attentionOctet as Kernel, { needs: eightLanes }),
-    cpuKernel(attentionQuad as Kernel, { needs: fewerLanes }),
-    cpuKernel(transposePanels as Kernel),
-    matrixKernel(attentionSubgroupMatrix as Kernel, { takes: takesMatrices }),
-    tiledKernel(attentionFlash as Kernel),
+    cpuKernel(attentionOctet, { needs: eightLanes }),
+    cpuKernel(attentionQuad, { needs: fewerLanes }),
+    cpuKernel(transposePanels),
+    matrixKernel(attentionSubgroupMatrix, { takes: takesMatrices }),
+    tiledKernel(attentionFlash),
     // The tile of GPUs that have no more workgroup memory than WebGPU promises.
-    { kernel: attentionFlash as Kernel, when: { kind: "hardware", subgroupMatrices: [], maxWorkgroupBytes: 16384 } },
-    ...oneKernel(zeroRows as Kernel).map((choice) => ({ ...choice, takes: (c: OpCase) => padded.has(c) })),
+    { kernel: attentionFlash, when: { kind: "hardware", subgroupMatrices: [], maxWorkgroupBytes: 16384 } },
+    ...oneKernel(zeroRows).map((choice) => ({ ...choice, takes: (c: OpCase) => padded.has(c) })),
   ],
   tolerance: { f32: 1e-5, f16: 1e-3 },
   cases: [

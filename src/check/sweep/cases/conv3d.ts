@@ -1,23 +1,12 @@
 /** conv3d: kernels, strides, borders, caches and upsampling of the VAE and beyond, every tile, the VAE's own widths. */
 import { conv3dOctet, conv3dQuad, conv3dQuadRow, conv3dSubgroupMatrix, conv3dTiled, packOperand } from "#kernels";
 import type { Capabilities } from "../../../gpu/capabilities.ts";
-import type { Kernel } from "../../../gpu/kernel.ts";
 import { padTo } from "../../../graph/packing.ts";
 import { conv3d, conv3dCandidates, upsampledFrames, type Conv3dOptions } from "../../../ops/conv3d.ts";
-import {
-  cpuKernel,
-  eightLanes,
-  fewerLanes,
-  matrixKernel,
-  oneKernel,
-  padChannels,
-  tiledKernel,
-  type OpCase,
-  type OpCases,
-  type Precision,
-  type Size,
-  type Values,
-} from "../case.ts";
+import { silu } from "../activations.ts";
+import type { OpCase, OpCases, Size } from "../case.ts";
+import { padChannels, type Precision, type Values } from "../draw.ts";
+import { cpuKernel, eightLanes, fewerLanes, matrixKernel, oneKernel, tiledKernel } from "../listed-kernels.ts";
 
 export interface ConvSizes {
   /** B, T, H, W, Cin */
@@ -92,7 +81,7 @@ export function conv3dReference(c: ConvSizes, { x, w, bias, cache, residual }: V
             let sum = bias![n]!;
             for (let i = 0; i < C * taps; i++) sum += w![n * C * taps + i]! * patch[i]!;
             if (residual) sum += residual[o]!;
-            y[o] = c.silu ? sum / (1 + Math.exp(-sum)) : sum;
+            y[o] = c.silu ? silu(sum) : sum;
           }
         }
   return padChannels(y, N);
@@ -159,12 +148,12 @@ const mixes = ["xwy", "xw", "x", "w"];
 export const conv3dCases: OpCases = {
   op: "conv3d",
   kernels: [
-    cpuKernel(conv3dOctet as Kernel, { needs: eightLanes }),
-    cpuKernel(conv3dQuad as Kernel, { needs: fewerLanes, takes: (c) => !rowCases.has(c) }),
-    cpuKernel(conv3dQuadRow as Kernel, { needs: fewerLanes, takes: (c) => rowCases.has(c) }),
-    matrixKernel(conv3dSubgroupMatrix as Kernel, { takes: (c, caps, precision) => takesMatrices(c, caps, precision) }),
-    tiledKernel(conv3dTiled as Kernel),
-    ...oneKernel(packOperand as Kernel).map((choice) => ({ ...choice, takes: (c: OpCase) => sizesOf.get(c)!.given === true })),
+    cpuKernel(conv3dOctet, { needs: eightLanes }),
+    cpuKernel(conv3dQuad, { needs: fewerLanes, takes: (c) => !rowCases.has(c) }),
+    cpuKernel(conv3dQuadRow, { needs: fewerLanes, takes: (c) => rowCases.has(c) }),
+    matrixKernel(conv3dSubgroupMatrix, { takes: (c, caps, precision) => takesMatrices(c, caps, precision) }),
+    tiledKernel(conv3dTiled),
+    ...oneKernel(packOperand).map((choice) => ({ ...choice, takes: (c: OpCase) => sizesOf.get(c)!.given === true })),
   ],
   tolerance: { f32: 1e-5, f16: 1e-3 },
   cases: [

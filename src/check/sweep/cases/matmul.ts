@@ -1,23 +1,11 @@
 /** matmul: every epilogue the models use × what is stored in f16 × every tile, then the models' own widths. */
 import { matmulOctet, matmulQuad, matmulSubgroupMatrix, matmulTiled, packOperand } from "#kernels";
 import { matmul, matmulCandidates, type MatmulOptions } from "../../../ops/matmul.ts";
-import {
-  cpuKernel,
-  eightLanes,
-  fewerLanes,
-  matrixKernel,
-  oneKernel,
-  padChannels,
-  tiledKernel,
-  type Draw,
-  type OpCase,
-  type OpCases,
-  type Precision,
-  type Size,
-  type Values,
-} from "../case.ts";
+import { gelu, silu } from "../activations.ts";
+import type { OpCase, OpCases, Size } from "../case.ts";
+import { padChannels, type Draw, type Precision, type Values } from "../draw.ts";
+import { cpuKernel, eightLanes, fewerLanes, matrixKernel, oneKernel, tiledKernel } from "../listed-kernels.ts";
 import type { Capabilities } from "../../../gpu/capabilities.ts";
-import type { Kernel } from "../../../gpu/kernel.ts";
 
 interface Epilogue {
   bias?: true;
@@ -36,9 +24,6 @@ export interface MatmulSizes {
   readonly n: number;
   readonly k: number;
 }
-
-const gelu = (v: number): number => 0.5 * v * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (v + 0.044715 * v ** 3)));
-const silu = (v: number): number => v / (1 + Math.exp(-v));
 
 /** act(x·wᵀ + bias + addend) · gate + residual, by the definition. */
 export function matmulReference(
@@ -173,11 +158,11 @@ function operand(size: Size, sizes: MatmulSizes, from: "input" | "node" | "x", h
 export const matmulCases: OpCases = {
   op: "matmul",
   kernels: [
-    cpuKernel(matmulOctet as Kernel, { needs: eightLanes }),
-    cpuKernel(matmulQuad as Kernel, { needs: fewerLanes }),
-    matrixKernel(matmulSubgroupMatrix as Kernel, { takes: (c, caps, precision) => takesMatrices(c, caps, precision) }),
-    tiledKernel(matmulTiled as Kernel),
-    ...oneKernel(packOperand as Kernel).map((choice) => ({ ...choice, takes: (c: OpCase) => packed.has(c) })),
+    cpuKernel(matmulOctet, { needs: eightLanes }),
+    cpuKernel(matmulQuad, { needs: fewerLanes }),
+    matrixKernel(matmulSubgroupMatrix, { takes: (c, caps, precision) => takesMatrices(c, caps, precision) }),
+    tiledKernel(matmulTiled),
+    ...oneKernel(packOperand).map((choice) => ({ ...choice, takes: (c: OpCase) => packed.has(c) })),
   ],
   tolerance: { f32: 1e-5, f16: 1e-3 },
   cases: [

@@ -8,8 +8,8 @@ import type { Gpu } from "../../src/gpu/gpu.ts";
 import type { Plan } from "../../src/plan/compile.ts";
 import { Program } from "../../src/run/program.ts";
 import { WeightStore } from "../../src/run/weight-store.ts";
-import type { KernelChoice, OpCase, OpCases } from "../../src/check/sweep/case.ts";
-import { allCases } from "../../src/check/sweep/cases/index.ts";
+import type { ListedKernel, OpCase, OpCases } from "../../src/check/sweep/case.ts";
+import { allCases } from "#sweep-cases";
 import { describeWorst, measureCase, planCase, type Planned } from "../../src/check/sweep/run.ts";
 import { toleranceOf } from "../../src/check/sweep/sweep.ts";
 import { relativeL2 } from "../support/compare.ts";
@@ -35,7 +35,7 @@ const wanted: Record<string, RegExp> = {
 /** Of these, a tile of 2 × 4 matrices a subgroup too, where so little work takes one of 1 × 1. */
 const tiled: Record<string, RegExp> = { matmul: /^67×68×48 bias \(xwy\)/, conv3d: /stride 2, 32 to 36 channels/ };
 
-const kinds: [string, OpCases, KernelChoice][] = Object.keys(wanted).map((op) => {
+const kinds: [string, OpCases, ListedKernel][] = Object.keys(wanted).map((op) => {
   const list = allCases.find((one) => one.op === op)!;
   return [op, list, list.kernels.find((choice) => choice.kernel.enables.includes(MATRICES))!];
 });
@@ -46,7 +46,7 @@ const capsOf = (gpu: Gpu, { m, n, k, lanes, largest }: Config): Capabilities => 
 });
 
 /** The case as the engine takes it, and with the larger tile where `both`. */
-function plans(list: OpCases, c: OpCase, choice: KernelChoice, caps: Capabilities, both: boolean): Planned[] {
+function plans(list: OpCases, c: OpCase, choice: ListedKernel, caps: Capabilities, both: boolean): Planned[] {
   const first = planCase(list, c, choice, "f16", caps);
   if (!both) return [first];
   const { key, candidates } = first.plan.choices[0]!;

@@ -1,6 +1,6 @@
 /** Operands that name rows of another: positions, modulations, rows that are asked for. */
 import { CogwheelError } from "../base/errors.ts";
-import type { Tensor } from "../graph/tensor.ts";
+import type { Tensor } from "./tensor.ts";
 
 /**
  * Refuses an index that names a row past the end, where it is known when recording. What an input or an activation names is its maker's
