@@ -19,7 +19,7 @@ export {
   type OpenVaeOptions,
   type VideoLatents,
 } from "./pipelines/video-vae.ts";
-export type { TilingReport } from "./models/vae/exact.ts";
+export type { TilingReport } from "./models/vae/exact/run.ts";
 export { readLatents, readVideoLatents, writeLatents, writeVideoLatents, type SavedRun } from "./pipelines/latents-file.ts";
 export { tune, type TuneOptions, type TuningReport } from "./tuning/tune.ts";
 export type { MeasuredCandidate, MeasuredWork } from "./tuning/measure.ts";

@@ -1,7 +1,7 @@
-// group_norm_apply.wgsl — y = act((x − mean) · rstd · weight + bias), per channel; then, for the spatial norm, · scale + shift
+// group_norm_apply.wgsl — y = act((x − mean) · rstd · weight + bias), per channel; then, for a spatial norm, · scale + shift
 //
 // Shapes    x, y [B, T, H, W, C] · norm [B, 2, C] (group_norm_merge) · weight, bias [C]
-//           SPATIAL: scale, shift [B, Tz, Hz, Wz, C] f32, read at the nearest position: floor(i · size_z / size), and where
+//           SPATIAL: scale (ONE_PLUS: 1 + scale), shift [B, Tz, Hz, Wz, C] f32, read at the nearest position: floor(i · size_z / size), and where
 //           FIRST_APART the first frame takes the first and the others the rest; of a part of a larger picture positions
 //           count from shift_h, shift_w on
 // Work      one lane per RUN positions in a row × 4 channels: a few for GPUs; many for a CPU adapter, which divides integers lane by
@@ -18,6 +18,7 @@ alias X = f32;
 alias Y = f32;
 const SILU: bool = false;
 const SPATIAL: bool = false;
+const ONE_PLUS: bool = false;
 const FIRST_APART: bool = false;
 //! end
 override WG: u32 = 64;
@@ -95,7 +96,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
       w++;
       if (z_here != z) {
         z = z_here;
-        let scale_here = scale[z];
+        var scale_here = scale[z];
+        if (ONE_PLUS) { scale_here += 1.0; }
         gain_here = gain * scale_here;
         offset_here = offset * scale_here + shift[z];
       }

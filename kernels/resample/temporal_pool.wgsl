@@ -1,6 +1,6 @@
-// temporal_pool.wgsl — the mean of every two frames; of an odd number the first stays as it is
+// temporal_pool.wgsl — the mean of every two frames; with KEEP_FIRST the first of an odd number stays as it is
 //
-// Shapes    x [B, T, P, C] → y [B, ceil(T/2), P, C]
+// Shapes    x [B, T, P, C] → y [B, ceil(T/2), P, C], floor(T/2) without KEEP_FIRST
 // Work      one lane per vector of y
 // Dispatch  (ceil(count / WG), folded, 1)
 // Cost      reads x once, writes half of it; bandwidth bound
@@ -8,6 +8,7 @@
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
 alias X = f32;
+const KEEP_FIRST: bool = true;
 //! end
 override WG: u32 = 64;
 // count: vectors of y of this dispatch, from the `first` on · plane: vectors of a frame
@@ -22,7 +23,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let at = params.first + id;
   let frame = at / params.plane;
   let t = frame % params.t_out;
-  let odd = params.t_in & 1u;
+  let odd = select(0u, params.t_in & 1u, KEEP_FIRST);
   let single = odd == 1u && t == 0u;
   let source = params.x_base + (frame / params.t_out * params.t_in + select(2u * t - odd, 0u, single)) * params.plane + at % params.plane;
   let v = vec4<f32>(x[source]);

@@ -1,6 +1,6 @@
 /** `cogwheel vae encode` and `vae decode`: a video file to latents, and back. */
 import { resolve } from "node:path";
-import type { TilingReport } from "../models/vae/exact.ts";
+import type { TilingReport } from "../models/vae/exact/run.ts";
 import { readVideoLatents, writeVideoLatents } from "../pipelines/latents-file.ts";
 import { defined, type TilingMode } from "../pipelines/options.ts";
 import {

@@ -152,7 +152,8 @@ export class Graph implements Recorder {
         throw new CogwheelError(op.name, `inputs must belong to the graph being recorded, got "${key}" of another; record it again here`);
       this.#assertCurrent(op.name, tensor);
     }
-    const base = [...this.#scope, op.name].join(".");
+    const scope = this.#scope.join(".");
+    const base = scope ? `${scope}.${op.name}` : op.name;
     const count = this.#names.get(base) ?? 0;
     this.#names.set(base, count + 1);
     const name = count ? `${base}#${count + 1}` : base;
@@ -169,7 +170,7 @@ export class Graph implements Recorder {
       const label = `${name}:${key}`;
       outputs[key] = spec.over ? this.#overwrite(name, label, spec, spec.over) : this.#tensor(label, spec.shape, spec.dtype, "activation");
     }
-    this.nodes.push({ id: this.nodes.length, op: op as Op, name, inputs: inputs as Inputs, attrs, outputs });
+    this.nodes.push({ id: this.nodes.length, op: op as Op, name, scope, inputs: inputs as Inputs, attrs, outputs });
     return outputs;
   }
 }

@@ -6,6 +6,7 @@ import type { Capabilities } from "../gpu/capabilities.ts";
 import type { Kernel, KernelShape, ScalarType } from "../gpu/kernel.ts";
 import type { DType } from "./dtype.ts";
 import type { Packing } from "./packing.ts";
+import type { Region } from "./region.ts";
 import type { Tensor, TensorSpec } from "./tensor.ts";
 
 export interface OutputSpec extends TensorSpec {
@@ -31,13 +32,28 @@ export interface Op<I extends { [K in keyof I]: Tensor | undefined } = any, A = 
   cost(node: Node<I, A, O>): Cost;
   /** The dispatches that carry the node out on this target, in order. */
   lower(node: Node<I, A, O>, target: Target): Dispatch[];
+  /**
+   * For ops over pictures: which part of its inputs the part `out` of its results is computed from. A picture cannot be cut into tiles
+   * where an op does not say.
+   */
+  reach?(node: Node<I, A, O>, out: Region): Reach<I, A>;
+}
+
+/** What a part of a picture is computed from. */
+export interface Reach<I, A> {
+  /** The part of each input; one that is left out is read whole. */
+  readonly inputs: { readonly [K in keyof I]?: Region };
+  /** The attributes with which the op computes this part from those parts. */
+  readonly attrs: A;
 }
 
 export interface Node<I = Inputs, A = unknown, O extends string = string> {
   readonly id: number;
   readonly op: Op;
-  /** Where in the model the node was recorded: the state-dict prefix and the op. */
+  /** Where in the model the node was recorded: its scopes, joined by dots, and the op; a number where that is not the first such node. */
   readonly name: string;
+  /** The scopes alone; mostly a state-dict prefix. */
+  readonly scope: string;
   readonly inputs: I;
   readonly attrs: A;
   readonly outputs: Readonly<Record<O, Tensor>>;

@@ -35,6 +35,7 @@ export const causalCacheOp: Op<CacheInputs, { frames: number }, "y"> = {
   cost({ outputs: { y } }) {
     return { flops: 0, bytes: 2 * y.bytes };
   },
+  reach: ({ attrs }, out) => ({ inputs: { x: out, cache: out }, attrs }),
   lower({ inputs: { x, cache }, attrs: { frames }, outputs: { y } }, { caps }) {
     const [batches, t] = x.shape as [number, number];
     const plane = x.size / batches / t / 4;

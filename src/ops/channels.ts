@@ -28,6 +28,7 @@ export const channelsLastOp: Op<{ x: Tensor }, { dtype: DType }, "y"> = {
   cost({ inputs: { x }, outputs: { y } }) {
     return { flops: 0, bytes: x.bytes + y.bytes };
   },
+  reach: ({ attrs }, out) => ({ inputs: { x: out }, attrs }),
   lower({ inputs: { x }, outputs: { y } }, target) {
     return parts(y, x.dim(1), target).map(({ written, params, z }) =>
       dispatch({
@@ -54,6 +55,7 @@ export const channelsFirstOp: Op<{ x: Tensor }, { channels: number }, "y"> = {
   cost({ inputs: { x }, outputs: { y } }) {
     return { flops: 0, bytes: x.bytes + y.bytes };
   },
+  reach: ({ attrs }, out) => ({ inputs: { x: out }, attrs }),
   lower({ inputs: { x }, attrs: { channels }, outputs: { y } }, target) {
     return parts(x, channels, target).map(({ written: read, params, z }) =>
       dispatch({

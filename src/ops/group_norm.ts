@@ -4,7 +4,7 @@
  */
 import type { DType } from "../graph/dtype.ts";
 import type { Tensor } from "../graph/tensor.ts";
-import { groupNormApply } from "./group_norm_apply.ts";
+import { groupNormApply, type SpatialNorm } from "./group_norm_apply.ts";
 import { groupNormMerge } from "./group_norm_merge.ts";
 import { groupNormStats } from "./group_norm_stats.ts";
 
@@ -12,8 +12,8 @@ export interface GroupNormOptions {
   groups: number;
   eps: number;
   activation?: "silu";
-  /** The spatial norm of the decoder: the result · scale + shift, both [B, Tz, Hz, Wz, C] f32, at the nearest position. */
-  spatial?: { scale: Tensor; shift: Tensor };
+  /** Scales and shifts the result by position. */
+  spatial?: SpatialNorm;
   /** Storage type of the result. Default f32. */
   dtype?: DType;
 }

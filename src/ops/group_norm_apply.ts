@@ -1,4 +1,4 @@
-/** group_norm_apply: (x − mean) · rstd · weight + bias by channel; for the spatial norm then · scale + shift; then SiLU. */
+/** group_norm_apply: (x − mean) · rstd · weight + bias by channel; for a spatial norm then · scale + shift; then SiLU. */
 import { groupNormApply as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
@@ -18,7 +18,19 @@ interface ApplyInputs {
   scale: Tensor | undefined;
   shift: Tensor | undefined;
 }
+/** A norm that is scaled and shifted by position: the result · scale + shift. */
+export interface SpatialNorm {
+  /** Both [B, Tz, Hz, Wz, C] f32, read at the nearest position. */
+  scale: Tensor;
+  shift: Tensor;
+  /** The result · (1 + scale) + shift. Default false. */
+  onePlus?: boolean;
+  /** The first of an odd number of frames above 1 takes the first of scale and shift alone, the others share the rest. Default true. */
+  keepFirst?: boolean;
+}
 export interface ApplyAttrs {
+  onePlus: boolean;
+  keepFirst: boolean;
   activation: "silu" | null;
   dtype: DType;
   /**
@@ -34,21 +46,26 @@ export function groupNormApply(
   norm: Tensor,
   weight: Tensor,
   bias: Tensor,
-  options: { activation?: "silu"; spatial?: { scale: Tensor; shift: Tensor }; dtype?: DType } = {},
+  options: { activation?: "silu"; spatial?: SpatialNorm; dtype?: DType } = {},
 ): Tensor {
   return x.graph.record(
     groupNormApplyOp,
     { x, norm, weight, bias, scale: options.spatial?.scale, shift: options.spatial?.shift },
-    { activation: options.activation ?? null, dtype: options.dtype ?? "f32" },
+    {
+      onePlus: options.spatial?.onePlus ?? false,
+      keepFirst: options.spatial?.keepFirst ?? true,
+      activation: options.activation ?? null,
+      dtype: options.dtype ?? "f32",
+    },
   ).y;
 }
 
-/** An odd number of frames above 1 keeps its first apart when it is resized. */
-const firstApart = (x: Tensor): boolean => x.dim(1) > 1 && x.dim(1) % 2 === 1;
+/** Does the first of x's frames take the first of scale and shift alone? */
+const firstApart = (x: Tensor, { keepFirst }: ApplyAttrs): boolean => keepFirst && x.dim(1) > 1 && x.dim(1) % 2 === 1;
 
 export const groupNormApplyOp: Op<ApplyInputs, ApplyAttrs, "y"> = {
   name: "group_norm_apply",
-  infer({ x, norm, weight, bias, scale, shift }, { dtype }) {
+  infer({ x, norm, weight, bias, scale, shift }, attrs) {
     if (x.shape.length !== 5 || norm.shape.join() !== [x.dim(0), 2, x.dim(-1)].join())
       throw new CogwheelError(
         "group_norm_apply",
@@ -69,7 +86,7 @@ export const groupNormApplyOp: Op<ApplyInputs, ApplyAttrs, "y"> = {
           z.shape.join() !== scale?.shape.join() ||
           z.dim(0) !== x.dim(0) ||
           z.dim(-1) !== x.dim(-1) ||
-          (firstApart(x) && z.dim(1) < 2))
+          (firstApart(x, attrs) && z.dim(1) < 2))
       ) {
         throw new CogwheelError(
           "group_norm_apply",
@@ -77,10 +94,33 @@ export const groupNormApplyOp: Op<ApplyInputs, ApplyAttrs, "y"> = {
         );
       }
     }
-    return { y: { shape: x.shape, dtype } };
+    return { y: { shape: x.shape, dtype: attrs.dtype } };
   },
   cost({ inputs: { x, scale }, attrs: { activation }, outputs: { y } }) {
     return { flops: (2 + (scale ? 2 : 0) + (activation ? 5 : 0)) * x.size, bytes: x.bytes + y.bytes + 2 * (scale?.bytes ?? 0) };
+  },
+  reach({ inputs: { x, scale }, attrs }, out) {
+    if (!scale) return { inputs: { x: out }, attrs };
+    const [height, width, rows, columns] = [x.dim(2), x.dim(3), scale.dim(2), scale.dim(3)];
+    const [perRow, perColumn] = [height / rows, width / columns];
+    if (!Number.isInteger(perRow) || !Number.isInteger(perColumn))
+      throw new CogwheelError(
+        "group_norm_apply",
+        `a picture can be cut where its size is a multiple of that of scale and shift, got ${height} × ${width} and ${rows} × ${columns}; compute it whole`,
+      );
+    const region = {
+      top: Math.floor(out.top / perRow),
+      bottom: Math.floor((out.bottom - 1) / perRow) + 1,
+      left: Math.floor(out.left / perColumn),
+      right: Math.floor((out.right - 1) / perColumn) + 1,
+    };
+    const place = {
+      stepH: rows / height,
+      stepW: columns / width,
+      shiftH: out.top - region.top * perRow,
+      shiftW: out.left - region.left * perColumn,
+    };
+    return { inputs: { x: out, scale: region, shift: region }, attrs: { ...attrs, place } };
   },
   lower({ inputs: { x, norm, weight, bias, scale, shift }, attrs, outputs: { y } }, target) {
     const { caps } = target;
@@ -106,7 +146,7 @@ export const groupNormApplyOp: Op<ApplyInputs, ApplyAttrs, "y"> = {
     const { run: RUN } = target.choose(key, groupNormApplyCandidates(caps, !!scale));
     const runsOfRow = Math.ceil(w / RUN);
     const [tz, hz, wz] = scale ? (scale.shape.slice(1, 4) as [number, number, number]) : [1, 1, 1];
-    const apart = scale !== undefined && firstApart(x);
+    const apart = scale !== undefined && firstApart(x, attrs);
     return parts.map(({ start, count }) => {
       const read = window(x, start * rowVectors, count * rowVectors, caps);
       const written = window(y, start * rowVectors, count * rowVectors, caps);
@@ -141,7 +181,7 @@ export const groupNormApplyOp: Op<ApplyInputs, ApplyAttrs, "y"> = {
         },
         types: { X: x.dtype, Y: y.dtype },
         overrides: { RUN },
-        consts: { SILU: +(attrs.activation === "silu"), SPATIAL: +!!scale, FIRST_APART: +apart },
+        consts: { SILU: +(attrs.activation === "silu"), SPATIAL: +!!scale, ONE_PLUS: +attrs.onePlus, FIRST_APART: +apart },
         grid: foldGrid(Math.ceil((count * runsOfRow * (c / 4)) / kernel.overrides.WG), caps),
       });
     });

@@ -32,6 +32,7 @@ export const pixelsOp: Op<{ x: Tensor }, PixelAttrs, "y"> = {
   cost({ inputs: { x }, outputs: { y } }) {
     return { flops: 0, bytes: x.bytes + y.bytes };
   },
+  reach: ({ attrs }, out) => ({ inputs: { x: out }, attrs }),
   lower({ inputs: { x }, attrs: { format }, outputs: { y } }, { caps }) {
     const count = x.size / x.dim(-1);
     const c4 = x.dim(-1) / 4;

@@ -9,7 +9,7 @@ import { t5Graph } from "../models/t5/model.ts";
 import type { T5Config } from "../models/t5/config.ts";
 import type { TransformerConfig } from "../models/cogvideox/config.ts";
 import type { VaeConfig } from "../models/vae/config.ts";
-import { planExact } from "../models/vae/exact.ts";
+import { planExact } from "../models/vae/exact/plan.ts";
 import { planVae, vaeGraphs, type VaeGraphOptions } from "../models/vae/batches.ts";
 import { tileAxes } from "../models/vae/reference-tiling.ts";
 import { DEFAULT_TILE_BYTES } from "../models/vae/model.ts";

@@ -10,7 +10,7 @@ import { Gpu } from "../gpu/gpu.ts";
 import { ComponentWeights, keptMessage } from "../checkpoint/component-weights.ts";
 import { parseVaeConfig, spatialRatio, type VaeConfig } from "../models/vae/config.ts";
 import { decodedFrames, frameBatches, LATENT_BATCH, vaeWeights, type VideoShape } from "../models/vae/batches.ts";
-import type { TilingReport } from "../models/vae/exact.ts";
+import type { TilingReport } from "../models/vae/exact/run.ts";
 import { CausalVae, type DecodedFrames, type VaeRunOptions } from "../models/vae/model.ts";
 import { TorchGenerator } from "../diffusion/torch-random.ts";
 import { fitFrames, type Fit } from "../video/fit.ts";

@@ -5,7 +5,7 @@ import { Gpu } from "../../src/gpu/gpu.ts";
 import { Graph } from "../../src/graph/graph.ts";
 import { choose } from "../../src/plan/choice.ts";
 import { compile } from "../../src/plan/compile.ts";
-import { ExactRun } from "../../src/models/vae/exact.ts";
+import { ExactRun } from "../../src/models/vae/exact/run.ts";
 import { vaeGraphs } from "../../src/models/vae/batches.ts";
 import { parseVaeConfig } from "../../src/models/vae/config.ts";
 import { matmul } from "../../src/ops/matmul.ts";

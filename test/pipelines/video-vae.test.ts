@@ -14,7 +14,7 @@ import { readCase } from "../../src/check/reference/case.ts";
 import { decodeVideo } from "../../src/video/decode.ts";
 import { encodeVideo } from "../../src/video/encode.ts";
 import type { Frame } from "../../src/video/frame.ts";
-import type { TilingReport } from "../../src/models/vae/exact.ts";
+import type { TilingReport } from "../../src/models/vae/exact/run.ts";
 import { relativeL2 } from "../support/compare.ts";
 import { testGpu } from "../support/gpu.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";

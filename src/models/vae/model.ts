@@ -8,7 +8,7 @@ import { becomesPixels } from "../../ops/pixels.ts";
 import { Arenas, Program, type RunOptions } from "../../run/program.ts";
 import { WeightStore, type LoadOptions, type WeightProvider } from "../../run/weight-store.ts";
 import { spatialRatio, type VaeConfig } from "./config.ts";
-import { ExactRun, type TilingReport } from "./exact.ts";
+import { ExactRun, type TilingReport } from "./exact/run.ts";
 import {
   cacheInput,
   cacheOutput,

@@ -1,7 +1,8 @@
 /** Exact tiling: the result of the whole picture, with a working set that the picture's size does not raise. */
 import { describe, expect, test } from "vitest";
 import { parseVaeConfig } from "../../../src/models/vae/config.ts";
-import { planExact, type TilingReport } from "../../../src/models/vae/exact.ts";
+import { planExact } from "../../../src/models/vae/exact/plan.ts";
+import type { TilingReport } from "../../../src/models/vae/exact/run.ts";
 import { vaeGraph, vaeWeights, type VideoShape } from "../../../src/models/vae/batches.ts";
 import { CausalVae, type DecodedFrames } from "../../../src/models/vae/model.ts";
 import { relativeL2, values } from "../../support/compare.ts";
