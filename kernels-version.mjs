@@ -1,9 +1,13 @@
-// What measurements of kernels hold for (src/plan/tuning.ts): the kernels, and what lists and dispatches them, as code: the ops, and what all
-// of them are cut into dispatches by. Comments, white space and types decide nothing, so nobody's measurements are void because of them.
+// What measurements of kernels hold for (src/plan/tuning.ts): the kernels, and what lists and dispatches them, as code: the ops, and
+// what all of them are cut into dispatches by. Comments, white space and types decide nothing, so nobody's measurements are void
+// because of them.
 import { createHash } from "node:crypto";
 import { transform } from "esbuild";
 
-/** What decides of every op how its kernels are dispatched: windows, grids, how much a dispatch may do, which operands are packed before. */
+/**
+ * What decides of every op how its kernels are dispatched: windows, grids, how much a
+ * dispatch may do, which operands are packed before.
+ */
 export const DISPATCHING = ["src/plan/dispatch.ts", "src/plan/pack-operands.ts", "src/plan/windows.ts"];
 
 /** A kernel's text without comments, a space where there was white space. */

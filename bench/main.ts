@@ -65,7 +65,8 @@ const cases = all.filter((c) => wanted(c.name, c.level));
 const pipeline = !given.skipPipeline && wanted(PIPELINE);
 if (cases.length === 0 && !pipeline) {
   console.error(
-    `[bench] a filter must be part of a case's name or a level, got ${filter.join(", ")}; cases are\n${all.map(({ name }) => `  ${name}`).join("\n")}\n  ${PIPELINE}`,
+    `[bench] a filter must be part of a case's name or a level, got ${filter.join(", ")}; ` +
+      `cases are\n${all.map(({ name }) => `  ${name}`).join("\n")}\n  ${PIPELINE}`,
   );
   process.exit(2);
 }

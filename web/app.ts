@@ -19,7 +19,8 @@ if (!navigator.gpu) {
   byId("adapter").textContent = "No WebGPU";
   tell(
     isSecureContext
-      ? "This browser has no WebGPU, so nothing can be computed here. Use Chrome or Edge 113, Safari 26 or Firefox 141 or newer; in a browser that has it, hardware acceleration must be on (chrome://gpu says why it is not)."
+      ? "This browser has no WebGPU, so nothing can be computed here. Use Chrome or Edge 113, Safari 26 or Firefox 141 or newer; " +
+          "in a browser that has it, hardware acceleration must be on (chrome://gpu says why it is not)."
       : "WebGPU needs a secure page. Open this page over https, or from localhost.",
   );
   for (const button of document.querySelectorAll<HTMLButtonElement>("button.primary")) button.disabled = true;

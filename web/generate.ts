@@ -188,7 +188,9 @@ export function generatePanel(client: Client, tell: (message: string | null) => 
     const { settings: s, frames, seconds, peakBytes } = made;
     player.show(frames, s.fps, `Video: ${s.prompt}`);
     const total = Object.values(seconds).reduce((a, b) => a + b, 0);
-    caption.textContent = `“${visible(s.prompt)}” · seed ${s.seed} · ${s.width} × ${s.height}, ${frames.length} frames · ${duration(total)}, ${bytesText(peakBytes)} at most`;
+    caption.textContent =
+      `“${visible(s.prompt)}” · seed ${s.seed} · ${s.width} × ${s.height}, ` +
+      `${frames.length} frames · ${duration(total)}, ${bytesText(peakBytes)} at most`;
     byId("result").hidden = false;
   }
 

@@ -11,7 +11,7 @@ export async function siteHeaders(site: string, { isolate = false } = {}): Promi
   if (policy === undefined)
     throw new Error(`[web] ${join(site, "index.html")} must have a Content-Security-Policy, got none; build the site again`);
   return {
-    "content-security-policy": `${policy}; frame-ancestors 'none'`,
+    "content-security-policy": `${policy.trim().replace(/\s+/g, " ")}; frame-ancestors 'none'`,
     "referrer-policy": "no-referrer",
     ...(isolate ? { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" } : {}),
   };

@@ -152,7 +152,10 @@ async function release({ session, feeds }: Open): Promise<void> {
   await session.release();
 }
 
-/** Nodes that are not computed on the device, of all but the two of the probe: a process of its own loads the model and tells in its log. */
+/**
+ * Nodes that are not computed on the device, of all but the two of the probe: a process of
+ * its own loads the model and tells in its log.
+ */
 async function placement(path: string, layout = ""): Promise<{ cpu: number; all: number } | undefined> {
   const child = spawn(process.execPath, [process.argv[1]!, "--placement", path, layout], { stdio: ["ignore", "pipe", "pipe"] });
   let log = "";

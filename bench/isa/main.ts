@@ -94,7 +94,12 @@ const own = {
 const record = keepingPeer(own, file === undefined ? undefined : readIsaRecord(file));
 if (!peer)
   console.log(
-    `ONNX Runtime is not installed (npm run bench:peers)${record.onnxruntime ? `: its rows in the file stay those of version ${record.onnxruntime.version}, ${record.onnxruntime.date}, ${record.onnxruntime.adapter}` : ""}\n`,
+    "ONNX Runtime is not installed (npm run bench:peers)" +
+      (record.onnxruntime
+        ? `: its rows in the file stay those of version ${record.onnxruntime.version}, ` +
+          `${record.onnxruntime.date}, ${record.onnxruntime.adapter}`
+        : "") +
+      "\n",
   );
 if (file !== undefined) {
   writeIsaRecord(file, record);

@@ -49,7 +49,8 @@ export async function measureIsa(
   });
   if (own.code !== 0)
     throw new Error(
-      `all kernels must be compiled, got an end with code ${own.code} after ${rows.at(-1)?.label}: ${own.sections.at(-1)?.text.trim().split("\n").slice(-12).join("\n")}`,
+      `all kernels must be compiled, got an end with code ${own.code} after ${rows.at(-1)?.label}: ` +
+        `${own.sections.at(-1)?.text.trim().split("\n").slice(-12).join("\n")}`,
     );
   const peer = peers ? await compileOn(radv, family, "isa-onnxruntime.js") : undefined;
   for (const { head, text } of peer?.sections ?? []) {

@@ -181,7 +181,10 @@ export class Ceilings implements Disposable {
     this.forms = kept;
   }
 
-  /** Medians of `runs` each; of several forms of one ceiling the best. `only` leaves out those that a case does not need; `bytes`: of a case. */
+  /**
+   * Medians of `runs` each; of several forms of one ceiling the best. `only` leaves out those
+   * that a case does not need; `bytes`: of a case.
+   */
   async measure(runs: number, only?: readonly CeilingName[], bytes = 0): Promise<CeilingRates> {
     const rates: CeilingRates = bytes > 0 && (!only || only.includes("copy")) ? { copy: await this.#copyBeside(bytes, runs) } : {};
     for (const { name, program, amount, repeats } of this.forms) {

@@ -12,7 +12,10 @@ export interface Replay {
   readonly ratio: number;
 }
 
-/** Host milliseconds for each, and the median of their ratios in `rounds` taken in turn; nothing is submitted, so no GPU time is in them. */
+/**
+ * Host milliseconds for each, and the median of their ratios in `rounds` taken in turn;
+ * nothing is submitted, so no GPU time is in them.
+ */
 export async function measureReplay(gpu: Gpu, program: Program, rounds = 61): Promise<Replay> {
   const { device } = gpu;
   const dispatches = program.plan.steps.length;

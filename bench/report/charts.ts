@@ -32,7 +32,9 @@ export function roofline({ results, ceilings }: BenchRecord): string {
   let body = `<path d="M${x(xs[0]!)} ${y(copy * xs[0]!)} L${x(ridge)} ${y(peak)} L${x(xs[1]!)} ${y(peak)}" class="roof"/>`;
   const chains = ceilings.before["16 chains"];
   if (chains)
-    body += `<path d="M${x(chains / copy)} ${y(chains)} L${x(xs[1]!)} ${y(chains)}" class="mark"/>${text(right, y(chains) - 4, `16 chains, ${chains.toFixed(0)} GFLOP/s`, "end")}`;
+    body +=
+      `<path d="M${x(chains / copy)} ${y(chains)} L${x(xs[1]!)} ${y(chains)}" class="mark"/>` +
+      text(right, y(chains) - 4, `16 chains, ${chains.toFixed(0)} GFLOP/s`, "end");
   body +=
     text(right, y(peak) - 4, `peak, ${peak.toFixed(0)} GFLOP/s`, "end") +
     text(x(xs[0]!) + 6, y(copy * xs[0]!) - 14, `copy, ${copy.toFixed(0)} GB/s`);
@@ -45,7 +47,9 @@ export function roofline({ results, ceilings }: BenchRecord): string {
   let named = 0;
   for (const p of [...points].sort((a, b) => Number(a.figure) - Number(b.figure))) {
     const colour = p.figure ? COLOURS[named % (COLOURS.length - 1)]! : "#94a3b8";
-    body += `<circle cx="${x(p.x).toFixed(1)}" cy="${y(p.y).toFixed(1)}" r="${p.figure ? 6 : 3.5}" fill="${colour}"><title>${escapeHtml(p.name)}: ${p.y.toFixed(1)} GFLOP/s at ${p.x.toFixed(1)} operations a byte</title></circle>`;
+    body +=
+      `<circle cx="${x(p.x).toFixed(1)}" cy="${y(p.y).toFixed(1)}" r="${p.figure ? 6 : 3.5}" fill="${colour}">` +
+      `<title>${escapeHtml(p.name)}: ${p.y.toFixed(1)} GFLOP/s at ${p.x.toFixed(1)} operations a byte</title></circle>`;
     if (!p.figure) continue;
     const row = bottom - 16 * (points.filter((q) => q.figure).length - named) - 4;
     body += `<circle cx="${right - 330}" cy="${row - 4}" r="5" fill="${colour}"/>${text(right - 320, row, p.name)}`;
@@ -75,7 +79,10 @@ export function peerBars({ results, peers }: BenchRecord): string {
     ];
     for (const bar of bars) {
       const end = 120 + length(bar.ms);
-      body += `${text(114, at + 11, bar.name, "end")}<rect x="120" y="${at}" width="${length(bar.ms).toFixed(1)}" height="13" fill="${bar.colour}"/>${text(end + 6, at + 11, `${bar.ms.toFixed(1)} ms${bar.ratio === undefined ? "" : ` (${bar.ratio.toFixed(2)} ×)`}`)}`;
+      body +=
+        `${text(114, at + 11, bar.name, "end")}<rect x="120" y="${at}" width="${length(bar.ms).toFixed(1)}" height="13" ` +
+        `fill="${bar.colour}"/>` +
+        text(end + 6, at + 11, `${bar.ms.toFixed(1)} ms${bar.ratio === undefined ? "" : ` (${bar.ratio.toFixed(2)} ×)`}`);
       at += 16;
     }
     at += 10;
@@ -97,7 +104,10 @@ export function lines(
   const y1 = 1.1 * Math.max(...all.map((p) => p[1]));
   const x = (v: number) => left + ((v - x0) / (x1 - x0 || 1)) * (right - left);
   const y = (v: number) => bottom - (v / (y1 || 1)) * (bottom - top);
-  let body = `<path d="M${left} ${top} V${bottom} H${right}" class="axis"/>${text(left, top - 8, unit)}${text(left - 6, y(y1 / 1.1) + 4, (y1 / 1.1).toFixed(y1 < 20 ? 1 : 0), "end")}${text(left - 6, bottom, "0", "end")}`;
+  let body =
+    `<path d="M${left} ${top} V${bottom} H${right}" class="axis"/>${text(left, top - 8, unit)}` +
+    text(left - 6, y(y1 / 1.1) + 4, (y1 / 1.1).toFixed(y1 < 20 ? 1 : 0), "end") +
+    text(left - 6, bottom, "0", "end");
   for (const m of marks) body += `<path d="M${x(m.x).toFixed(1)} ${top} V${bottom}" class="grid"/>${text(x(m.x) + 3, bottom + 16, m.name)}`;
   series.forEach((s, i) => {
     const colour = COLOURS[i % COLOURS.length]!;

@@ -12,7 +12,9 @@ function htmlTable(heads: readonly string[], rows: readonly (readonly Cell[])[])
     typeof c === "string"
       ? `<td${c.length > 24 ? ' class="long"' : ""}>${escapeHtml(c)}</td>`
       : `<td class="${c.good ? "good" : "bad"}">${escapeHtml(c.text)}</td>`;
-  return `<div class="scroll"><table><thead><tr>${heads.map((h) => `<th>${escapeHtml(h)}</th>`).join("")}</tr></thead><tbody>${rows.map((r) => `<tr>${r.map(cell).join("")}</tr>`).join("\n")}</tbody></table></div>`;
+  const head = heads.map((h) => `<th>${escapeHtml(h)}</th>`).join("");
+  const body = rows.map((r) => `<tr>${r.map(cell).join("")}</tr>`).join("\n");
+  return `<div class="scroll"><table><thead><tr>${head}</tr></thead><tbody>${body}</tbody></table></div>`;
 }
 const section = (title: string, note: string, body: string): string =>
   body ? `<section><h2>${escapeHtml(title)}</h2>${note ? `<p>${escapeHtml(note)}</p>` : ""}${body}</section>` : "";
@@ -24,7 +26,8 @@ export function htmlReport(record: BenchRecord, earlier: readonly BenchRecord[],
   const parts = [
     section(
       "Figures to reach",
-      "Times against ONNX Runtime's WebGPU and shares of a mark, as the project set them for lavapipe (shares also for SwiftShader). 16 chains: a plain loop of multiply-adds, which kernels can pass on CPU adapters; the peak is the ceiling.",
+      "Times against ONNX Runtime's WebGPU and shares of a mark, as the project set them for lavapipe (shares also " +
+        "for SwiftShader). 16 chains: a plain loop of multiply-adds, which kernels can pass on CPU adapters; the peak is the ceiling.",
       htmlTable(
         ["case", "× ONNX Runtime", "share", "of", "of the peak"],
         figures(record).map((f) => [
@@ -52,7 +55,8 @@ export function htmlReport(record: BenchRecord, earlier: readonly BenchRecord[],
     section("Roofline", "Every case under what the adapter's multiply-adds and its copy allow.", roofline(record)),
     section(
       "Cases",
-      "Median, and half of what lies between the quartiles. A peer's figure is its time over ours, measured in turn with it. Nothing is timed whose result is wrong.",
+      "Median, and half of what lies between the quartiles. " +
+        "A peer's figure is its time over ours, measured in turn with it. Nothing is timed whose result is wrong.",
       htmlTable(
         [
           "case",
@@ -139,7 +143,8 @@ export function htmlReport(record: BenchRecord, earlier: readonly BenchRecord[],
               ],
               [
                 "loading a wide matrix from memory, packed and uploaded, beside a plain copy of as many bytes",
-                `${times(runtime.loading.ms / runtime.loading.copyMs)} (${(runtime.loading.bytes / 1e3 / runtime.loading.ms).toFixed(0)} MB/s)`,
+                `${times(runtime.loading.ms / runtime.loading.copyMs)} ` +
+                  `(${(runtime.loading.bytes / 1e3 / runtime.loading.ms).toFixed(0)} MB/s)`,
                 "nothing slower",
               ],
               [
@@ -157,7 +162,12 @@ export function htmlReport(record: BenchRecord, earlier: readonly BenchRecord[],
     generation
       ? section(
           "A generation with the embedded model",
-          `${JSON.stringify(generation.settings)}${readme ? `; as the README's command, in a process of its own: ${readme.seconds.toFixed(1)} s, peak resident memory ${readme.peakMB} MB` : ""}`,
+          `${JSON.stringify(generation.settings)}${
+            readme
+              ? "; as the README's command, in a process of its own: " +
+                `${readme.seconds.toFixed(1)} s, peak resident memory ${readme.peakMB} MB`
+              : ""
+          }`,
           htmlTable(
             ["", "seconds", "pipelines compiled", "seconds of compiling", ...Object.keys(generation.cold.stages)],
             (
@@ -220,10 +230,17 @@ export function htmlReport(record: BenchRecord, earlier: readonly BenchRecord[],
     ),
     section("Capabilities", "", `<pre>${escapeHtml(JSON.stringify(engine.capabilities, null, 2) ?? "")}</pre>`),
   ];
-  return `<!doctype html><html lang="en"><meta charset="utf-8"><title>Cogwheel bench, ${escapeHtml(engine.adapter)}</title><meta name="viewport" content="width=device-width"><style>${STYLE}</style>
-<h1>Cogwheel bench</h1><p>${escapeHtml(`${engine.adapter} · ${machine.cores} × ${machine.cpu}, ${machine.memoryGB.toFixed(0)} GB, ${machine.system}, Node ${machine.node} · ${record.date} · ${record.command}`)}</p>
+  return `<!doctype html><html lang="en"><meta charset="utf-8"><title>Cogwheel bench, ${escapeHtml(engine.adapter)}</title>
+<meta name="viewport" content="width=device-width"><style>${STYLE}</style>
+<h1>Cogwheel bench</h1><p>${escapeHtml(
+    `${engine.adapter} · ${machine.cores} × ${machine.cpu}, ${machine.memoryGB.toFixed(0)} GB, ${machine.system}, ` +
+      `Node ${machine.node} · ${record.date} · ${record.command}`,
+  )}</p>
 <p>${escapeHtml(chosenBy(engine))}</p>
-<p>${escapeHtml(`A run is: inputs and weights on the device, from the call until the result is whole there, which a read-back of a few bytes or the empty queue tells. Checked in this run: ${record.checked.join("; ")}.`)}</p>
+<p>${escapeHtml(
+    "A run is: inputs and weights on the device, from the call until the result is whole there, " +
+      `which a read-back of a few bytes or the empty queue tells. Checked in this run: ${record.checked.join("; ")}.`,
+  )}</p>
 ${parts.join("\n")}
 <script type="application/json" id="record">${JSON.stringify(record).replaceAll("<", "\\u003c")}</script></html>\n`;
 }
@@ -274,8 +291,14 @@ function historyChart(records: readonly BenchRecord[]): string {
 
 const STYLE = `body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#1e293b;background:#fff}
 h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.2rem}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-td,th{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #e2e8f0;white-space:nowrap}td:first-child,th:first-child{text-align:left}
-td.long{text-align:left;white-space:normal;max-width:46rem;overflow-wrap:anywhere}.scroll{overflow-x:auto}.good{color:#15803d}.bad{color:#b91c1c}svg{width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:#334155}
-.roof{fill:none;stroke:#0f172a;stroke-width:2}.mark{fill:none;stroke:#94a3b8;stroke-dasharray:5 4}.grid{stroke:#e2e8f0}.axis{fill:none;stroke:#94a3b8}
+td,th{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #e2e8f0;white-space:nowrap}
+td:first-child,th:first-child{text-align:left}
+td.long{text-align:left;white-space:normal;max-width:46rem;overflow-wrap:anywhere}
+.scroll{overflow-x:auto}.good{color:#15803d}.bad{color:#b91c1c}
+svg{width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:#334155}
+.roof{fill:none;stroke:#0f172a;stroke-width:2}.mark{fill:none;stroke:#94a3b8;stroke-dasharray:5 4}
+.grid{stroke:#e2e8f0}.axis{fill:none;stroke:#94a3b8}
 pre{background:#f8fafc;padding:1rem;overflow-x:auto}
-@media(prefers-color-scheme:dark){body{background:#0f172a;color:#e2e8f0}td,th{border-color:#334155}svg text{fill:#cbd5e1}.roof{stroke:#f8fafc}.grid{stroke:#334155}pre{background:#1e293b}.good{color:#4ade80}.bad{color:#f87171}}`;
+@media(prefers-color-scheme:dark){body{background:#0f172a;color:#e2e8f0}td,th{border-color:#334155}
+svg text{fill:#cbd5e1}.roof{stroke:#f8fafc}.grid{stroke:#334155}
+pre{background:#1e293b}.good{color:#4ade80}.bad{color:#f87171}}`;

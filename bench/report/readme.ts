@@ -73,7 +73,9 @@ function section(adapter: string, list: readonly BenchRecord[]): string {
   const { machine } = list.at(-1)!;
   const span = dates[0] === dates.at(-1) ? dates[0] : `${dates[0]} to ${dates.at(-1)}`;
   return [
-    `**${adapter}**, ${machine.cores} × ${machine.cpu} (${span}, ${[...new Set([...used].map((r) => `\`${r.command}\``))].join(", ")}): 16 chains ${(ceilings["16 chains"] ?? 0).toFixed(0)}, peak ${(ceilings.f32 ?? 0).toFixed(0)} GFLOP/s`,
+    `**${adapter}**, ${machine.cores} × ${machine.cpu} ` +
+      `(${span}, ${[...new Set([...used].map((r) => `\`${r.command}\``))].join(", ")}): ` +
+      `16 chains ${(ceilings["16 chains"] ?? 0).toFixed(0)}, peak ${(ceilings.f32 ?? 0).toFixed(0)} GFLOP/s`,
     "",
     `| ${heads.join(" | ")} |`,
     `| --- |${heads
@@ -84,12 +86,15 @@ function section(adapter: string, list: readonly BenchRecord[]): string {
     "",
     ...(runtime
       ? [
-          `Replaying a denoising step costs ${times(runtime.value.replay.ratio)} a bare loop of as many dispatches and makes ${runtime.value.allocation.buffers + runtime.value.allocation.bindGroups || "no"} buffers or bind groups; while the GPU works the main thread takes ${percent(runtime.value.waiting?.core)} of a core.`,
+          `Replaying a denoising step costs ${times(runtime.value.replay.ratio)} a bare loop of as many dispatches ` +
+            `and makes ${runtime.value.allocation.buffers + runtime.value.allocation.bindGroups || "no"} buffers or bind groups; ` +
+            `while the GPU works the main thread takes ${percent(runtime.value.waiting?.core)} of a core.`,
         ]
       : []),
     ...(readme
       ? [
-          `The command at the top of this page: ${readme.value.seconds.toFixed(1)} s from start to MP4, peak resident memory ${readme.value.peakMB} MB.`,
+          "The command at the top of this page: " +
+            `${readme.value.seconds.toFixed(1)} s from start to MP4, peak resident memory ${readme.value.peakMB} MB.`,
         ]
       : []),
   ].join("\n");

@@ -41,7 +41,11 @@ export function chosenBy({ tuning }: Opened): string {
   if (tuning === undefined) return "Not told how kernels were chosen.";
   if (tuning === null) return "Kernels are chosen by what the adapter can do; nothing was measured before (no tuning table).";
   const { file, written, kernels, works } = tuning;
-  return `Kernels are chosen by measurements: tuning table ${file ?? "in no file"}${written ? ` of ${written.slice(0, 16).replace("T", " ")}` : ""} (kinds of work: ${works}; kernels ${kernels}); other work by what the adapter can do.`;
+  return (
+    "Kernels are chosen by measurements: " +
+    `tuning table ${file ?? "in no file"}${written ? ` of ${written.slice(0, 16).replace("T", " ")}` : ""} (kinds of work: ${works}; ` +
+    `kernels ${kernels}); other work by what the adapter can do.`
+  );
 }
 
 export const resultsFolder = join(packageRoot, "bench", "results");

@@ -58,13 +58,18 @@ const first = (text: string): string => text.split("\n")[0]!.slice(0, 160);
 
 export function runtimeText({ replay, allocation, waiting, memory, loading }: Runtime): string {
   return [
-    `\nreplay of a denoising step, ${replay.dispatches} dispatches: ${replay.replayMs.toFixed(3)} ms to encode, ${replay.ratio.toFixed(2)} × a bare loop (≤ 1.25)`,
-    `${allocation.replays} replays made ${allocation.buffers} buffers and ${allocation.bindGroups} bind groups, ${allocation.gpuBytes} bytes on the GPU; ${allocation.heapBytesAReplay.toFixed(0)} bytes a replay stayed on the heap`,
+    `\nreplay of a denoising step, ${replay.dispatches} dispatches: ` +
+      `${replay.replayMs.toFixed(3)} ms to encode, ${replay.ratio.toFixed(2)} × a bare loop (≤ 1.25)`,
+    `${allocation.replays} replays made ${allocation.buffers} buffers and ${allocation.bindGroups} bind groups, ` +
+      `${allocation.gpuBytes} bytes on the GPU; ${allocation.heapBytesAReplay.toFixed(0)} bytes a replay stayed on the heap`,
     waiting
       ? `while the GPU works the main thread takes ${percent(waiting.core)} of a core`
       : "this system does not tell the main thread's processor time apart",
-    `activations planned for the step: ${(memory.activations / 1e6).toFixed(1)} MB, ${(memory.activations / memory.lowerBound).toFixed(2)} × the most alive at once`,
-    `loading a matrix of ${(loading.bytes / 1e6).toFixed(0)} MB from memory: ${(loading.bytes / 1e3 / loading.ms).toFixed(0)} MB/s, ${(loading.ms / loading.copyMs).toFixed(1)} × a plain copy of as much, ${(loading.besides / 1e6).toFixed(0)} MB besides its own`,
+    `activations planned for the step: ${(memory.activations / 1e6).toFixed(1)} MB, ` +
+      `${(memory.activations / memory.lowerBound).toFixed(2)} × the most alive at once`,
+    `loading a matrix of ${(loading.bytes / 1e6).toFixed(0)} MB from memory: ` +
+      `${(loading.bytes / 1e3 / loading.ms).toFixed(0)} MB/s, ${(loading.ms / loading.copyMs).toFixed(1)} × a plain copy of as much, ` +
+      `${(loading.besides / 1e6).toFixed(0)} MB besides its own`,
   ].join("\n");
 }
 
@@ -74,7 +79,8 @@ export function generationText({ cold, warm, kernels, timestamps }: Generation, 
       .map(([stage, s]) => `${stage} ${s.toFixed(2)}`)
       .join(", ");
   return [
-    `\na generation with the embedded model: first ${cold.seconds.toFixed(2)} s (${stages(cold)}; ${cold.pipelines} pipelines in ${cold.compileSeconds.toFixed(2)} s), second ${warm.seconds.toFixed(2)} s (${stages(warm)}; ${warm.pipelines} pipelines)`,
+    `\na generation with the embedded model: first ${cold.seconds.toFixed(2)} s (${stages(cold)}; ${cold.pipelines} pipelines ` +
+      `in ${cold.compileSeconds.toFixed(2)} s), second ${warm.seconds.toFixed(2)} s (${stages(warm)}; ${warm.pipelines} pipelines)`,
     ...(readme
       ? [`the README's command, from start to MP4: ${readme.seconds.toFixed(1)} s, peak resident memory ${readme.peakMB} MB`]
       : []),

@@ -1,6 +1,6 @@
 /**
- * A value from a file or an app as words for a message, cut so that a hostile one stays short. What JSON cannot say, such as a value that holds
- * itself, is told by its kind.
+ * A value from a file or an app as words for a message, cut so that a hostile one stays short. What JSON cannot say, such as a value
+ * that holds itself, is told by its kind.
  */
 export function brief(value: unknown): string {
   const text = textOf(value);

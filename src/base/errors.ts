@@ -12,8 +12,8 @@ export interface CogwheelErrorOptions {
  * Every error a user can meet: `[room] rule, got value; remedy.`
  * `room` names the part of the engine (an op, `checkpoint`, `cli` …) so that a report says where to look.
  *
- * A message is made of names and values out of files and from servers. The rule is therefore one line, in which control characters and such are
- * spelled out and very long values cut, and so is each of `lines`.
+ * A message is made of names and values out of files and from servers. The rule is therefore one line, in which control characters and
+ * such are spelled out and very long values cut, and so is each of `lines`.
  */
 export class CogwheelError extends Error {
   override readonly name = "CogwheelError";

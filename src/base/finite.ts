@@ -18,7 +18,8 @@ export function expectFinite(values: Float32Array, room: string, what: string, r
   const bad = values.reduce((n, v) => n + (Number.isFinite(v) ? 0 : 1), 0);
   throw new CogwheelError(
     room,
-    `${what} must be finite, got NaN or infinity in ${bad} of ${values.length} values, first ${values.find((v) => !Number.isFinite(v))} at ${values.findIndex((v) => !Number.isFinite(v))}; ${remedy}`,
+    `${what} must be finite, got NaN or infinity in ${bad} of ${values.length} values, ` +
+      `first ${values.find((v) => !Number.isFinite(v))} at ${values.findIndex((v) => !Number.isFinite(v))}; ${remedy}`,
   );
 }
 
@@ -34,7 +35,8 @@ export function expectFloats(value: unknown, room: string, what: string): assert
   if (arrayType(value) !== "Float32Array")
     throw new CogwheelError(
       room,
-      `${what} must be a Float32Array, got ${value === null || typeof value !== "object" ? String(value) : arrayType(value)}; convert it with Float32Array.from`,
+      `${what} must be a Float32Array, got ${value === null || typeof value !== "object" ? String(value) : arrayType(value)}; ` +
+        "convert it with Float32Array.from",
     );
   expectFinite(value as Float32Array, room, what, "make it again");
 }

@@ -4,8 +4,8 @@
  */
 
 /**
- * Controls (C0, DEL, C1), line and paragraph separators, lone surrogates, and the format characters that turn text around or hide it. The joiners
- * U+200C and U+200D stay: languages and emoji need them.
+ * Controls (C0, DEL, C1), line and paragraph separators, lone surrogates, and the format characters that turn text around or hide it.
+ * The joiners U+200C and U+200D stay: languages and emoji need them.
  */
 const UNSEEN = /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
 const NAMED: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
@@ -30,7 +30,10 @@ export function visibleLines(text: string): string {
 const WORD = 400;
 const LINE = 2000;
 
-/** Cuts words and lines that are longer than anybody reads in their middle, and says by how much; the end, where a remedy stands, is kept. */
+/**
+ * Cuts words and lines that are longer than anybody reads in their middle, and says by how
+ * much; the end, where a remedy stands, is kept.
+ */
 export function shortened(text: string): string {
   if (text.length <= WORD) return text;
   return cut(
@@ -56,7 +59,10 @@ export function cut(text: string, limit: number): string {
   return `${head}…(${(text.length - head.length - tail.length).toLocaleString("en")} characters)…${tail}`;
 }
 
-/** JSON whose every character can be seen: what `JSON.stringify` leaves raw (DEL, C1, directions of writing) is escaped too, which is JSON all the same. */
+/**
+ * JSON whose every character can be seen: what `JSON.stringify` leaves raw (DEL, C1, directions of
+ * writing) is escaped too, which is JSON all the same.
+ */
 export function visibleJson(value: unknown, indent?: number): string {
   return JSON.stringify(value, null, indent).replace(UNSEEN, (c) =>
     c === "\n" ? c : Array.from({ length: c.length }, (_, i) => `\\u${c.charCodeAt(i).toString(16).padStart(4, "0")}`).join(""),

@@ -56,7 +56,8 @@ export class Checkpoint implements AsyncDisposable {
     throw checkpointError(
       this.source,
       "model_index.json",
-      `the checkpoint must have a component ${JSON.stringify(name)}, got ${[...this.components.keys()].join(", ") || "none"}; use a CogVideoX checkpoint`,
+      `the checkpoint must have a component ${JSON.stringify(name)}, ` +
+        `got ${[...this.components.keys()].join(", ") || "none"}; use a CogVideoX checkpoint`,
     );
   }
 
@@ -118,7 +119,8 @@ export async function readModelIndex(
     throw checkpointError(
       source,
       "model_index.json",
-      `the checkpoint must have ${missing.join(", ")}, got ${listed.map(({ name }) => name).join(", ") || "no components"}; use a CogVideoX checkpoint`,
+      `the checkpoint must have ${missing.join(", ")}, ` +
+        `got ${listed.map(({ name }) => name).join(", ") || "no components"}; use a CogVideoX checkpoint`,
     );
   }
   return { className, components: only ? listed.filter(({ name }) => only.includes(name)) : listed };
@@ -198,6 +200,7 @@ async function noIndex(source: CheckpointSource): Promise<CogwheelError> {
   return checkpointError(
     source,
     "model_index.json",
-    `a checkpoint must be in diffusers' folder layout, got ${got}; pass the folder above that holds model_index.json, or convert with diffusers' scripts`,
+    `a checkpoint must be in diffusers' folder layout, got ${got}; ` +
+      "pass the folder above that holds model_index.json, or convert with diffusers' scripts",
   );
 }

@@ -147,5 +147,8 @@ export function keptMessage(component: string, kept: readonly KeptInF32[]): stri
     .slice(0, 8)
     .map((k) => `${k.name} (${k.overflow} too large, ${k.underflow} too small)`)
     .join(", ");
-  return `[checkpoint] ${kept.length} of ${component}'s weights do not fit f16 and stay f32: ${list}${kept.length > 8 ? ` and ${kept.length - 8} more` : ""}`;
+  return (
+    `[checkpoint] ${kept.length} of ${component}'s weights do not fit f16 and stay f32: ` +
+    `${list}${kept.length > 8 ? ` and ${kept.length - 8} more` : ""}`
+  );
 }

@@ -91,7 +91,8 @@ export class WeightIndex {
     if (!entry) {
       throw new CogwheelError(
         "checkpoint",
-        `${this.files.join(", ")}: a weight must be there to be read, got the name ${JSON.stringify(name)} (in ${this.#source.label}); check the names with expectWeights first`,
+        `${this.files.join(", ")}: a weight must be there to be read, ` +
+          `got the name ${JSON.stringify(name)} (in ${this.#source.label}); check the names with expectWeights first`,
       );
     }
     return readTensor(this.#source, entry.file, name, entry, rows, into);
@@ -140,7 +141,8 @@ export function expectWeights(component: HasWeights, expected: ReadonlyMap<strin
   if (problems.length > 0) {
     throw new CogwheelError(
       "checkpoint",
-      `${component.name}: every weight must be there in its shape, got ${problems.length} of ${expected.size} missing or of another shape; check that config.json belongs to ${weights.files.join(", ")}:`,
+      `${component.name}: every weight must be there in its shape, got ${problems.length} of ${expected.size} missing or ` +
+        `of another shape; check that config.json belongs to ${weights.files.join(", ")}:`,
       { lines: firstLines(problems) },
     );
   }
@@ -263,7 +265,8 @@ async function openShards(source: CheckpointSource, folder: string, indexPath: s
     throw checkpointError(
       source,
       indexPath,
-      `every weight of the index must be in its file, got ${lost.length} of ${fileOf.size} that are not; the index belongs to other files, download all again`,
+      `every weight of the index must be in its file, got ${lost.length} of ${fileOf.size} that are not; ` +
+        "the index belongs to other files, download all again",
       undefined,
       firstLines(lost.map(([name, path]) => `${name} in ${path}`)),
     );
@@ -302,7 +305,8 @@ async function noWeights(source: CheckpointSource, folder: string, base: string,
         return checkpointError(
           source,
           at,
-          `the variant ${JSON.stringify(variant)} must have its own files, got ${name} only; ${other === null ? "leave the variant out" : `ask for the variant ${JSON.stringify(other)}`}`,
+          `the variant ${JSON.stringify(variant)} must have its own files, got ${name} only; ` +
+            `${other === null ? "leave the variant out" : `ask for the variant ${JSON.stringify(other)}`}`,
         );
       }
     }
@@ -313,7 +317,8 @@ async function noWeights(source: CheckpointSource, folder: string, base: string,
     return checkpointError(
       source,
       at,
-      `weights must be .safetensors, got ${name}, which is a Python pickle; convert it once in Python: load this component with from_pretrained("${at}") and call save_pretrained("${at}", safe_serialization=True)`,
+      `weights must be .safetensors, got ${name}, which is a Python pickle; convert it once in Python: ` +
+        `load this component with from_pretrained("${at}") and call save_pretrained("${at}", safe_serialization=True)`,
     );
   }
   const other = await foreignWeights(source, folder);
@@ -321,6 +326,7 @@ async function noWeights(source: CheckpointSource, folder: string, base: string,
   return checkpointError(
     source,
     at,
-    `weights must be in ${singleName(base, variant ?? null)} or behind ${indexNames(base, variant ?? null)[0]}, got neither; finish the download`,
+    `weights must be in ${singleName(base, variant ?? null)} or behind ${indexNames(base, variant ?? null)[0]}, ` +
+      "got neither; finish the download",
   );
 }

@@ -77,7 +77,8 @@ export function inferenceTimesteps(config: SchedulerConfig, steps: number): Int3
   if (timesteps[0]! >= total) {
     throw new CogwheelError(
       "scheduler",
-      `timesteps must be below num_train_timesteps = ${total}, got ${timesteps[0]} from steps_offset ${steps_offset}; lower steps_offset or the number of steps`,
+      `timesteps must be below num_train_timesteps = ${total}, ` +
+        `got ${timesteps[0]} from steps_offset ${steps_offset}; lower steps_offset or the number of steps`,
     );
   }
   return Int32Array.from(timesteps);

@@ -67,7 +67,8 @@ export function createScheduler(config: unknown, className: string): Scheduler {
   if (!kind)
     throw new CogwheelError(
       "scheduler",
-      `the scheduler must be CogVideoXDDIMScheduler or CogVideoXDPMScheduler, got ${JSON.stringify(className)}; choose ddim or dpm, both run from the same config`,
+      "the scheduler must be CogVideoXDDIMScheduler or CogVideoXDPMScheduler, " +
+        `got ${JSON.stringify(className)}; choose ddim or dpm, both run from the same config`,
     );
   const parsed = parseSchedulerConfig(config);
   const alphas = alphasCumprod(parsed);
@@ -115,7 +116,8 @@ function originalCoefficients(
   if (a === 0) {
     throw new CogwheelError(
       "scheduler",
-      `prediction_type epsilon needs signal at every timestep, got none at ${timestep} (rescale_betas_zero_snr ${rescale_betas_zero_snr}); use v_prediction or timestep_spacing leading`,
+      "prediction_type epsilon needs signal at every timestep, " +
+        `got none at ${timestep} (rescale_betas_zero_snr ${rescale_betas_zero_snr}); use v_prediction or timestep_spacing leading`,
     );
   }
   return { fromSample: 1 / Math.sqrt(a), fromPrediction: -Math.sqrt((1 - a) / a) };

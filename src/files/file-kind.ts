@@ -1,4 +1,7 @@
-/** What a file is by its first bytes, for the message when something else was expected: a refusal that says "a PyTorch pickle" can be acted on. */
+/**
+ * What a file is by its first bytes, for the message when something else was expected: a refusal
+ * that says "a PyTorch pickle" can be acted on.
+ */
 
 export interface FileKind {
   /** With its article, such as `a git-lfs pointer`. */
@@ -11,7 +14,8 @@ export interface FileKind {
 export const KIND_BYTES = 512;
 
 export const REMEDY_OF_PICKLES =
-  "pickles run code when they are read and are not supported: convert it with Python (safetensors.torch.save_file(torch.load(path, weights_only=True), out)), or take the .safetensors file of the same repository";
+  "pickles run code when they are read and are not supported: convert it with Python " +
+  "(safetensors.torch.save_file(torch.load(path, weights_only=True), out)), or take the .safetensors file of the same repository";
 const CONVERT = "take the .safetensors files of the original model";
 const AGAIN = "download it again";
 
@@ -59,7 +63,10 @@ export function fileKind(bytes: Uint8Array): FileKind | undefined {
   return head.length >= 16 && head.every((byte) => byte === 0) ? ZEROS : undefined;
 }
 
-/** The rule, got and remedy of a file that is another kind than it should be; undefined where nothing is known of it, or where it is a damaged one of its own kind. */
+/**
+ * The rule, got and remedy of a file that is another kind than it should be; undefined where nothing is known of it,
+ * or where it is a damaged one of its own kind.
+ */
 export function kindRule(bytes: Uint8Array, expected: string): string | undefined {
   const kind = fileKind(bytes);
   return kind === undefined || kind.name === expected ? undefined : `must be ${expected}, got ${kind.name}; ${kind.remedy}`;

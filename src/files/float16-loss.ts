@@ -2,8 +2,8 @@ import { bf16Halves, bf16ToNumber, CHUNK, elements, f16Values, toFloat32, view }
 import { DTYPE_BYTES } from "./dtype.ts";
 import type { Dtype } from "./dtype.ts";
 
-// What converting to f16 loses is counted, and `fitsF16` decides from that whether the tensor is kept in f32. A tensor may be looked at piece by
-// piece; `mergeReports` adds the pieces up.
+// What converting to f16 loses is counted, and `fitsF16` decides from that whether the tensor is kept in f32. A tensor may be looked at
+// piece by piece; `mergeReports` adds the pieces up.
 
 /** What converting a tensor, or several pieces of it, to f16 lost. */
 export interface ConversionReport {

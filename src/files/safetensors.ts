@@ -91,7 +91,8 @@ async function headerText(source: CheckpointSource, path: string, size: number, 
   const headerBytes = new DataView(prefix.buffer).getBigUint64(0, true);
   if (headerBytes > BigInt(size - 8)) {
     throw fail(
-      `the header must fit in the file, got a header length of ${headerBytes} in ${size} bytes; the file is truncated or is not safetensors, download it again`,
+      `the header must fit in the file, got a header length of ${headerBytes} in ${size} bytes; ` +
+        "the file is truncated or is not safetensors, download it again",
     );
   }
   if (headerBytes > BigInt(MAX_HEADER_BYTES)) {
@@ -215,7 +216,8 @@ function checkEntry(name: string, value: unknown, dataStart: number, fileSize: n
   }
   if (end > fileSize - dataStart) {
     throw fail(
-      `${name}: the tensor must end within the file's ${fileSize - dataStart} bytes of data, got data_offsets [${begin}, ${end}]; the file is truncated, finish or repeat the download`,
+      `${name}: the tensor must end within the file's ${fileSize - dataStart} bytes of data, got data_offsets [${begin}, ${end}]; ` +
+        "the file is truncated, finish or repeat the download",
     );
   }
   // Every factor is a safe integer and a product that is not can never equal a range inside the file.
@@ -236,7 +238,8 @@ function checkLayout(tensors: [string, TensorInfo][], dataStart: number, fileSiz
     if (start !== at) {
       const what = start < at ? "overlap" : "leave a gap";
       throw fail(
-        `${name}: tensors must lie end to end, got ${name} at byte ${start - dataStart} of the data where ${before} ends at ${at - dataStart} (they ${what}); the file is damaged, download it again`,
+        `${name}: tensors must lie end to end, got ${name} at byte ${start - dataStart} of the data where ${before} ends ` +
+          `at ${at - dataStart} (they ${what}); the file is damaged, download it again`,
       );
     }
     at = end;
@@ -244,7 +247,8 @@ function checkLayout(tensors: [string, TensorInfo][], dataStart: number, fileSiz
   }
   if (at !== fileSize) {
     throw fail(
-      `the last tensor must end at the end of the file, got ${fileSize - at} bytes after ${before}; the file is damaged or still being written, download it again`,
+      `the last tensor must end at the end of the file, got ${fileSize - at} bytes after ${before}; ` +
+        "the file is damaged or still being written, download it again",
     );
   }
 }

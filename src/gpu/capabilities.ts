@@ -117,7 +117,9 @@ function checkLimits({ limits }: GPUDevice, overrides: CapabilityOverrides): voi
   if (low.length)
     throw new CogwheelError(
       "gpu",
-      `a device must have the limits that WebGPU promises, got ${low.map(([name, least]) => `${name} ${limits[name as keyof typeof FLOOR]} in place of ${least}`).join(", ")}; use another adapter, or ask for a core device and not one in compatibility mode`,
+      "a device must have the limits that WebGPU promises, " +
+        `got ${low.map(([name, least]) => `${name} ${limits[name as keyof typeof FLOOR]} in place of ${least}`).join(", ")}; ` +
+        "use another adapter, or ask for a core device and not one in compatibility mode",
     );
   const { minStorageBufferOffsetAlignment: alignment } = limits;
   if (!(alignment >= 1 && alignment <= 256 && Number.isInteger(Math.log2(alignment))))

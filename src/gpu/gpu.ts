@@ -125,14 +125,18 @@ export class Gpu implements AsyncDisposable {
       );
   }
 
-  /** A new buffer; `data`, if given, is its content from the start, or says that it is to be mapped. Sizes are rounded up to 16 bytes, a vec4. */
+  /**
+   * A new buffer; `data`, if given, is its content from the start, or says that it is to be
+   * mapped. Sizes are rounded up to 16 bytes, a vec4.
+   */
   buffer(label: string, size: number, usage: GPUBufferUsageFlags, data?: ArrayBufferView | "mapped"): OwnedBuffer {
     this.assertAlive();
     const bytes = Math.max(16, Math.ceil(size / 16) * 16);
     if (bytes > this.caps.maxBufferBytes) {
       throw new CogwheelError(
         "gpu",
-        `a buffer may have ${this.caps.maxBufferBytes} bytes on this adapter, got ${bytes} for "${label}"; choose a smaller size or fewer frames`,
+        `a buffer may have ${this.caps.maxBufferBytes} bytes on this adapter, ` +
+          `got ${bytes} for "${label}"; choose a smaller size or fewer frames`,
       );
     }
     const buffer = this.device.createBuffer({ label, size: bytes, usage, mappedAtCreation: data !== undefined });
@@ -221,7 +225,8 @@ export class Gpu implements AsyncDisposable {
     if (memory)
       thrown = new CogwheelError(
         "gpu",
-        `the adapter is out of memory in ${what} (${this.#allocated} bytes are allocated); choose a smaller size, fewer frames or --dtype f16`,
+        `the adapter is out of memory in ${what} (${this.#allocated} bytes are allocated); ` +
+          "choose a smaller size, fewer frames or --dtype f16",
         { cause: memory },
       );
     else if (other) thrown ??= new CogwheelError("gpu", `${what} failed: ${other.message}`, { cause: other });

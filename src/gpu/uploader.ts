@@ -40,7 +40,10 @@ export class Uploader implements Disposable {
     this.#partBytes = Math.min(PART_BYTES, Math.max(256, Math.ceil(bytes / 256) * 256));
   }
 
-  /** Copies `data` to `to`, at byte `at`; both a multiple of 4. It is on the device when `send` has been called and work that is submitted later runs. */
+  /**
+   * Copies `data` to `to`, at byte `at`; both a multiple of 4. It is on the device when `send` has been
+   * called and work that is submitted later runs.
+   */
   async put(to: GPUBuffer, at: number, data: ArrayBufferView): Promise<void> {
     for (let done = 0; done < data.byteLength; ) {
       if (this.#used === this.#partBytes) this.send();
@@ -71,7 +74,8 @@ export class Uploader implements Disposable {
       this.#gpu.assertAlive();
       throw new CogwheelError(
         "gpu",
-        `uploading ${this.#partBytes} bytes at once failed: ${(error as Error).message}; free memory, or choose a smaller size or --dtype f16`,
+        `uploading ${this.#partBytes} bytes at once failed: ${(error as Error).message}; ` +
+          "free memory, or choose a smaller size or --dtype f16",
         { cause: error },
       );
     }

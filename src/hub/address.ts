@@ -28,7 +28,8 @@ export function parseHubAddress(text: string, endpoint?: string): HubId | null {
     if (kind === "resolve") return null;
     throw new CogwheelError(
       "hub",
-      `${text}: a checkpoint must lie at the top of its repository, got the folder ${inside.join("/")}; if it holds a model_index.json, pass its address with /resolve/ in the place of /${kind}/`,
+      `${text}: a checkpoint must lie at the top of its repository, got the folder ${inside.join("/")}; ` +
+        `if it holds a model_index.json, pass its address with /resolve/ in the place of /${kind}/`,
     );
   }
   return { name, revision };

@@ -53,7 +53,8 @@ export async function download(job: Download): Promise<void> {
       await unlink(job.part).catch(() => undefined);
       throw new CogwheelError(
         "hub",
-        `${job.label}: the file must have the ${job.digest.algorithm === "sha256" ? "SHA-256" : "git hash"} ${job.digest.value}, got ${got}; it was changed on its way, by a proxy or a broken mirror: try another network or endpoint`,
+        `${job.label}: the file must have the ${job.digest.algorithm === "sha256" ? "SHA-256" : "git hash"} ${job.digest.value}, ` +
+          `got ${got}; it was changed on its way, by a proxy or a broken mirror: try another network or endpoint`,
       );
     }
     await handle.sync();
@@ -61,7 +62,8 @@ export async function download(job: Download): Promise<void> {
     throw (error as NodeJS.ErrnoException).code === "ENOSPC"
       ? new CogwheelError(
           "hub",
-          `${job.label}: the cache's disk must have room for ${job.size} bytes, got a full disk; make room and run again, the download goes on from where it is`,
+          `${job.label}: the cache's disk must have room for ${job.size} bytes, got a full disk; ` +
+            "make room and run again, the download goes on from where it is",
           { cause: error },
         )
       : error;
@@ -97,7 +99,8 @@ async function fill(handle: FileHandle, have: number, job: Download): Promise<st
         const got = fault instanceof NetworkFault ? fault.got : (error as Error).message;
         throw new HubUnreachable(
           "hub",
-          `${job.label}: the download must go on, got ${got}; check the network and run again, it goes on from byte ${state.have} of ${job.size}`,
+          `${job.label}: the download must go on, got ${got}; ` +
+            `check the network and run again, it goes on from byte ${state.have} of ${job.size}`,
           { cause: error },
         );
       }
@@ -125,7 +128,8 @@ async function receive(handle: FileHandle, state: Filling, begin: () => void, jo
       const range = answer.headers.get("content-range");
       if (range !== `bytes ${state.have}-${job.size - 1}/${job.size}`)
         refuse(
-          `the answer must hold bytes ${state.have} to ${job.size - 1} of ${job.size}, got ${range ?? "no Content-Range"}; the file changed on the hub, run again`,
+          `the answer must hold bytes ${state.have} to ${job.size - 1} of ${job.size}, ` +
+            `got ${range ?? "no Content-Range"}; the file changed on the hub, run again`,
         );
     } else if (state.have > 0) {
       // The server does not do ranges: what it sends is the whole.
@@ -138,7 +142,8 @@ async function receive(handle: FileHandle, state: Filling, begin: () => void, jo
       const instead = state.have === 0 ? await insteadOf(answer) : null;
       refuse(
         instead ??
-          `the file must have ${job.size} bytes, got ${state.have + Number(length)}; the file changed on the hub, or a proxy answers in its place: run again`,
+          `the file must have ${job.size} bytes, got ${state.have + Number(length)}; ` +
+            "the file changed on the hub, or a proxy answers in its place: run again",
       );
     }
     try {
@@ -171,6 +176,7 @@ async function insteadOf(answer: Answer): Promise<string | null> {
   const [first = new Uint8Array(0)] = start;
   if (beginsAsPage(first)) return `the server must send the file, got ${PAGE}`;
   return fileKind(first)?.name === "a git-lfs pointer"
-    ? "the server must send the file, got a git-lfs pointer; whoever runs the mirror has to fetch its large files (git lfs pull), take another endpoint"
+    ? "the server must send the file, got a git-lfs pointer; " +
+        "whoever runs the mirror has to fetch its large files (git lfs pull), take another endpoint"
     : null;
 }

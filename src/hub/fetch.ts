@@ -48,7 +48,8 @@ export async function hubAsk(request: HubRequest, address: string | URL, headers
     () =>
       new CogwheelError(
         "hub",
-        `${name}: the token must be one line of letters and digits, got other characters in it; look at HF_TOKEN, or at the file that the hub's command line keeps it in`,
+        `${name}: the token must be one line of letters and digits, got other characters in it; ` +
+          "look at HF_TOKEN, or at the file that the hub's command line keeps it in",
       ),
   );
   for (const patience = new Patience(request.tries ?? TRIES, signal, request.stallSeconds); ; ) {
@@ -99,7 +100,8 @@ export function hubFetch(request: HubRequest): typeof globalThis.fetch {
         throw error instanceof NetworkFault
           ? new HubUnreachable(
               "hub",
-              `${request.name}: the hub at ${answer.url.origin} must answer with its data, got ${error.got}; check the network, or HF_ENDPOINT`,
+              `${request.name}: the hub at ${answer.url.origin} must answer with its data, ` +
+                `got ${error.got}; check the network, or HF_ENDPOINT`,
               { cause: error },
             )
           : error;
@@ -120,7 +122,8 @@ export async function askClient<T>({ name, endpoint, signal }: HubRequest, label
     if (error instanceof CogwheelError) throw error;
     throw new HubUnreachable(
       "hub",
-      `${label}: the hub at ${endpoint} must answer with its data, got ${String((error as Error).message ?? error).slice(0, 200)}; check HF_ENDPOINT, or whether ${name} is a model's repository there`,
+      `${label}: the hub at ${endpoint} must answer with its data, got ${String((error as Error).message ?? error).slice(0, 200)}; ` +
+        `check HF_ENDPOINT, or whether ${name} is a model's repository there`,
       { cause: error },
     );
   }
@@ -137,7 +140,8 @@ export async function askCommit(modelInfo: ModelInfo, request: HubRequest, label
     if (typeof sha !== "string" || !isCommit(sha))
       throw new CogwheelError(
         "hub",
-        `${label}: the hub at ${endpoint} must tell the revision's commit, got ${JSON.stringify(sha)?.slice(0, 80) ?? "none"}; check HF_ENDPOINT`,
+        `${label}: the hub at ${endpoint} must tell the revision's commit, ` +
+          `got ${JSON.stringify(sha)?.slice(0, 80) ?? "none"}; check HF_ENDPOINT`,
       );
     return sha;
   });
@@ -158,7 +162,8 @@ export function refusal({ name, revision, endpoint, token }: HubRequest, { statu
   }
   if (status === 401 || status === 403) {
     return error(
-      `must be a folder here or a repository that you may read at ${endpoint}, ${got}: there is none of that name, or it is private or gated; check the name, or accept its licence at ${endpoint}/${name} and ${access}`,
+      `must be a folder here or a repository that you may read at ${endpoint}, ${got}: there is none of that name, ` +
+        `or it is private or gated; check the name, or accept its licence at ${endpoint}/${name} and ${access}`,
     );
   }
   if (code === "RevisionNotFound")

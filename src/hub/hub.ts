@@ -128,7 +128,8 @@ class Repository {
           const page = String(input instanceof Request ? input.url : input);
           if (pages.has(page) || pages.size === LISTING_PAGES)
             throw this.#error(
-              `the hub's list of files must end, got ${pages.has(page) ? "a page for the second time" : `more than ${LISTING_PAGES} pages`}; check HF_ENDPOINT`,
+              "the hub's list of files must end, " +
+                `got ${pages.has(page) ? "a page for the second time" : `more than ${LISTING_PAGES} pages`}; check HF_ENDPOINT`,
             );
           pages.add(page);
           return fetch(input, init);
@@ -276,7 +277,8 @@ class Repository {
             error,
           )
         : this.#error(
-            `the cache in ${this.cache.folder} must be writable, got ${code} for ${syscall}; check its permissions, or set HF_HUB_CACHE to another folder`,
+            `the cache in ${this.cache.folder} must be writable, got ${code} for ${syscall}; ` +
+              "check its permissions, or set HF_HUB_CACHE to another folder",
             error,
           );
     }
@@ -363,7 +365,8 @@ class Repository {
     const { bavail, bsize } = await statfs(this.cache.folder);
     if (needed > bavail * bsize) {
       throw this.#error(
-        `the download needs ${giga(needed)} on the disk of ${this.settings.cache}, got ${giga(bavail * bsize)} free; make room, or set HF_HUB_CACHE to a folder on another disk`,
+        `the download needs ${giga(needed)} on the disk of ${this.settings.cache}, got ${giga(bavail * bsize)} free; ` +
+          "make room, or set HF_HUB_CACHE to a folder on another disk",
       );
     }
   }
@@ -390,7 +393,8 @@ class Repository {
     // It becomes a file's name.
     if (typeof path !== "string" || !Number.isSafeInteger(lfs?.size ?? size) || (lfs?.size ?? size) < 0)
       throw this.#error(
-        `the hub must list a path and a size for every file, got ${JSON.stringify({ path, size: lfs?.size ?? size }).slice(0, 200)}; check HF_ENDPOINT`,
+        "the hub must list a path and a size for every file, " +
+          `got ${JSON.stringify({ path, size: lfs?.size ?? size }).slice(0, 200)}; check HF_ENDPOINT`,
       );
     if (typeof blob !== "string" || !/^[0-9a-f]{40,64}$/.test(blob))
       throw this.#error(
@@ -406,7 +410,9 @@ class Repository {
       .filter((path) => folders.has(path.slice(0, path.lastIndexOf("/") + 1)) && /\.(safetensors|bin|json|model|pt|pth|ckpt)$/.test(path))
       .slice(0, 12);
     return this.#error(
-      `the repository must hold a checkpoint in diffusers' layout with safetensors, got no ${missing.join(", ")}${instead.length > 0 ? ` beside ${instead.join(", ")}` : ""}; choose another variant, revision or repository`,
+      "the repository must hold a checkpoint in diffusers' layout with safetensors, " +
+        `got no ${missing.join(", ")}${instead.length > 0 ? ` beside ${instead.join(", ")}` : ""}; ` +
+        "choose another variant, revision or repository",
     );
   }
 

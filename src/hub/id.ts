@@ -29,7 +29,10 @@ export interface HubOptions {
   revision?: string;
   /** The hub's address. Default: HF_ENDPOINT, else the client's own. */
   endpoint?: string;
-  /** Sent to the endpoint's host and to no other; null sends none. Default: HF_TOKEN, else the file that the hub's command line keeps it in. */
+  /**
+   * Sent to the endpoint's host and to no other; null sends none. Default: HF_TOKEN, else the
+   * file that the hub's command line keeps it in.
+   */
   token?: string | null;
   /** Node: the cache's folder. Default: HF_HUB_CACHE, else `hub` in HF_HOME, else the client's own. */
   cache?: string;
@@ -90,7 +93,10 @@ export const isCommit = (revision: string): boolean => /^[0-9a-f]{40}$/.test(rev
 /** Whether a host's name is the hub's. */
 export const isHubHost = (name: string): boolean => HUB_HOST.test(name);
 
-/** Whether text is an address at the hub, at the mirror that `endpoint` names, or of the scheme `hf:`; what it names is read by `parseHubAddress`. */
+/**
+ * Whether text is an address at the hub, at the mirror that `endpoint` names, or of the scheme
+ * `hf:`; what it names is read by `parseHubAddress`.
+ */
 export function isHubAddress(text: string, endpoint?: string): boolean {
   if (HUB_ADDRESS.test(text)) return true;
   return endpoint !== undefined && URL.canParse(endpoint) && URL.canParse(text) && new URL(text).host === new URL(endpoint).host;
@@ -108,7 +114,8 @@ export function chooseRevision({ name, revision }: HubId, option: string | undef
   if (revision !== null && option !== undefined && revision !== option) {
     throw new CogwheelError(
       "hub",
-      `${name}: a revision must be given once, got ${JSON.stringify(revision)} in the id and ${JSON.stringify(option)} as an option; leave one out`,
+      `${name}: a revision must be given once, ` +
+        `got ${JSON.stringify(revision)} in the id and ${JSON.stringify(option)} as an option; leave one out`,
     );
   }
   const chosen = revision ?? option ?? "main";

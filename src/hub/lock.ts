@@ -48,7 +48,8 @@ async function take(path: string, self: Owner): Promise<boolean> {
   const unwritable = (cause: NodeJS.ErrnoException): never => {
     throw new CogwheelError(
       "hub",
-      `${dirname(path)}: the cache must be writable, got ${cause.code ?? String(cause)}; check its permissions, or set HF_HUB_CACHE to another folder`,
+      `${dirname(path)}: the cache must be writable, got ${cause.code ?? String(cause)}; ` +
+        "check its permissions, or set HF_HUB_CACHE to another folder",
       { cause },
     );
   };

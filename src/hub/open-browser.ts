@@ -1,4 +1,7 @@
-/** Opens what a user names as a checkpoint, in a browser: a URL (relative ones count from the page), an id on the hub, or a ready source. */
+/**
+ * Opens what a user names as a checkpoint, in a browser: a URL (relative ones count from
+ * the page), an id on the hub, or a ready source.
+ */
 import type { OpenCheckpointOptions } from "../checkpoint/checkpoint.ts";
 import { isHubAddress, parseHubId } from "./id.ts";
 import type { HubOptions } from "./id.ts";

@@ -14,7 +14,10 @@ import type { CheckpointSource } from "../sources/source.ts";
 /** What decides which files of a hub's repository are fetched, and how. */
 export interface OpenSourceOptions extends OpenCheckpointOptions {
   hub?: HubOptions;
-  /** Files will be read that are none of a checkpoint's: of a repository on the hub, where they lie, in the folder that its address names. */
+  /**
+   * Files will be read that are none of a checkpoint's: of a repository on the hub, where
+   * they lie, in the folder that its address names.
+   */
   anyFile?: boolean;
 }
 

@@ -186,7 +186,9 @@ async function open(folder: StoredFolder): Promise<CheckpointSource | null> {
       const file = await folder.content(stored);
       if (file?.size === stored.size) files.set(path, file);
       else
-        wrong = `${path} of the stored ${JSON.stringify(folder.name)} must have ${stored.size} bytes, got ${file?.size ?? "no file"}; store the checkpoint again`;
+        wrong =
+          `${path} of the stored ${JSON.stringify(folder.name)} must have ${stored.size} bytes, ` +
+          `got ${file?.size ?? "no file"}; store the checkpoint again`;
     }
     if (wrong === undefined) return filesSource(files, folder.name);
     // Another tab may have replaced it between the record and the files.

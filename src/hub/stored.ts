@@ -1,6 +1,6 @@
 /**
- * Checkpoints kept in the browser's private file system for this origin, to be opened again without the network. What does it is a chunk that
- * the first call loads.
+ * Checkpoints kept in the browser's private file system for this origin, to be opened again without the network. What does it is a
+ * chunk that the first call loads.
  */
 import type { OpenCheckpointOptions } from "../checkpoint/checkpoint.ts";
 import type { CheckpointSource } from "../sources/source.ts";
@@ -32,7 +32,10 @@ export async function storeCheckpoint(from: CheckpointSource, name: string, opti
   return (await import("./stored-copy.ts")).store(from, name, options);
 }
 
-/** A checkpoint that was stored under `name`; null where there is none that is whole. Throws where its files are not those it was stored with. */
+/**
+ * A checkpoint that was stored under `name`; null where there is none that is whole. Throws
+ * where its files are not those it was stored with.
+ */
 export async function storedCheckpoint(name: string): Promise<CheckpointSource | null> {
   return (await import("./stored-copy.ts")).stored(name);
 }

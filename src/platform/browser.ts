@@ -2,14 +2,14 @@
 import { CogwheelError } from "../base/errors.ts";
 import type { AdapterRequest, FoundAdapter, ListedAdapter, OutputFiles } from "./types.ts";
 
+const SECURE = "serve the page over https or from localhost";
+const NEWER = "use a browser that has WebGPU (Chrome or Edge 113, Safari 26, Firefox 141 or newer)";
+
 function gpu(): GPU {
   const found = globalThis.navigator?.gpu as GPU | undefined;
   if (found) return found;
   const insecure = globalThis.isSecureContext === false;
-  throw new CogwheelError(
-    "adapter",
-    `WebGPU must be there, got no navigator.gpu; ${insecure ? "serve the page over https or from localhost" : "use a browser that has WebGPU (Chrome or Edge 113, Safari 26, Firefox 141 or newer)"}.`,
-  );
+  throw new CogwheelError("adapter", `WebGPU must be there, got no navigator.gpu; ${insecure ? SECURE : NEWER}.`);
 }
 
 async function request(options: GPURequestAdapterOptions): Promise<GPUAdapter | null> {
@@ -31,7 +31,8 @@ export async function requestGpuAdapter({ adapter: want }: AdapterRequest = {}):
   if (!adapter)
     throw new CogwheelError(
       "adapter",
-      `the browser must give an adapter${want === undefined ? "" : ` for "${want}"`}, got none; see chrome://gpu for why (a blocked driver, or hardware acceleration that is off).`,
+      `the browser must give an adapter${want === undefined ? "" : ` for "${want}"`}, got none; ` +
+        "see chrome://gpu for why (a blocked driver, or hardware acceleration that is off).",
     );
   const { name, kind } = describe(adapter);
   const fits =
@@ -104,7 +105,8 @@ export async function installWebCodecs(): Promise<"browser"> {
   if (typeof VideoEncoder === "undefined" || typeof VideoDecoder === "undefined") {
     throw new CogwheelError(
       "video",
-      "MP4 and WebM need WebCodecs, got a browser without VideoEncoder; choose gif, or use Chrome or Edge 94, Safari 16.4, Firefox 130 or newer.",
+      "MP4 and WebM need WebCodecs, got a browser without VideoEncoder; " +
+        "choose gif, or use Chrome or Edge 94, Safari 16.4, Firefox 130 or newer.",
     );
   }
   return "browser";

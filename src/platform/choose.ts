@@ -122,7 +122,8 @@ export async function chooseAdapter(want: string | undefined, probe: ProbeAdapte
   const remedy = { gpu: "install the GPU's driver", lavapipe: MESA_ADVICE, swiftshader: SWIFTSHADER_ADVICE }[name];
   throw new CogwheelError(
     "adapter",
-    `--adapter must be gpu, lavapipe, swiftshader or part of an adapter's name, got "${want}", and this machine has: ${seen.join(", ")}; choose one of these${remedy ? `, or ${remedy}` : ""}.`,
+    `--adapter must be gpu, lavapipe, swiftshader or part of an adapter's name, got "${want}", and this machine has: ` +
+      `${seen.join(", ")}; choose one of these${remedy ? `, or ${remedy}` : ""}.`,
   );
 }
 
@@ -147,7 +148,8 @@ function noAdapter(all: readonly Candidate[]): CogwheelError {
   if (process.platform !== "linux")
     return new CogwheelError(
       "adapter",
-      `WebGPU needs a GPU with a driver, got none from ${process.platform === "darwin" ? "Metal" : "Direct3D 12 or Vulkan"}; update the GPU's driver.`,
+      "WebGPU needs a GPU with a driver, " +
+        `got none from ${process.platform === "darwin" ? "Metal" : "Direct3D 12 or Vulkan"}; update the GPU's driver.`,
     );
   const swiftshader = all.some(({ source }) => source === "swiftshader");
   const loader = hasVulkanLoader();
@@ -161,13 +163,18 @@ function noAdapter(all: readonly Candidate[]): CogwheelError {
   const restart = swiftshader && !loader;
   return new CogwheelError(
     "adapter",
-    `WebGPU needs a Vulkan driver that Dawn accepts, got ${got.join(", ")}; ${restart ? "start the script with `npx cogwheel --exec SCRIPT`, which lets Node see SwiftShader's loader, or " : ""}${MESA_ADVICE}; or ${SWIFTSHADER_ADVICE}.`,
+    `WebGPU needs a Vulkan driver that Dawn accepts, got ${got.join(", ")}; ` +
+      (restart ? "start the script with `npx cogwheel --exec SCRIPT`, which lets Node see SwiftShader's loader, or " : "") +
+      `${MESA_ADVICE}; or ${SWIFTSHADER_ADVICE}.`,
   );
 }
 
 /** How to get a faster adapter than a software one. */
 export function adviceFor(name: string): string {
   if (/swiftshader/i.test(name))
-    return "slow: SwiftShader runs on the CPU, without f16; a GPU, or Mesa's lavapipe (`apt-get install mesa-vulkan-drivers`, Mesa 24 or newer), is faster";
+    return (
+      "slow: SwiftShader runs on the CPU, without f16; a GPU, " +
+      "or Mesa's lavapipe (`apt-get install mesa-vulkan-drivers`, Mesa 24 or newer), is faster"
+    );
   return "slow: this adapter runs on the CPU; a GPU with its driver is faster";
 }

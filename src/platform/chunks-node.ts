@@ -8,8 +8,8 @@ import { promisify } from "node:util";
 const PIECE = 2 ** 20;
 
 /**
- * The bytes at a path, in order, until they end, nobody takes more, or `signal` aborts. A named pipe that nobody writes to is waited for without
- * holding a thread, which would hold the end of this process.
+ * The bytes at a path, in order, until they end, nobody takes more, or `signal` aborts. A named pipe that nobody writes to is waited
+ * for without holding a thread, which would hold the end of this process.
  */
 export async function* readChunks(path: string, signal?: AbortSignal): AsyncGenerator<Buffer, void, undefined> {
   signal?.throwIfAborted();

@@ -26,7 +26,8 @@ async function load(): Promise<typeof import("webgpu")> {
   } catch (error) {
     throw new CogwheelError(
       "adapter",
-      `Node needs the package webgpu (Dawn) for ${process.platform} on ${process.arch}, got ${(error as Error).message}; run npm install again, on Linux with glibc, macOS or Windows`,
+      `Node needs the package webgpu (Dawn) for ${process.platform} on ${process.arch}, got ${(error as Error).message}; ` +
+        "run npm install again, on Linux with glibc, macOS or Windows",
       { cause: error },
     );
   }

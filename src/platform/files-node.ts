@@ -21,7 +21,8 @@ export async function installWebCodecs(): Promise<"package"> {
   } catch (error) {
     throw new CogwheelError(
       "video",
-      `MP4 and WebM need the package @napi-rs/webcodecs, got ${(error as Error).message}; run \`npm i @napi-rs/webcodecs@1.3.1\`, or write gif or png`,
+      `MP4 and WebM need the package @napi-rs/webcodecs, got ${(error as Error).message}; ` +
+        `run \`npm i @napi-rs/webcodecs@1.3.1\`, or write gif or png`,
       { cause: error },
     );
   }

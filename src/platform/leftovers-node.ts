@@ -1,7 +1,8 @@
 /**
- * Names of what is not yet whole, in Node. A name tells whose it is, so that what a killed process left behind can be told from what another one
- * is writing right now: `.NAME.PID-HOST-START-RANDOM.ENDING`. HOST is a digest of the machine's name and of the processes that it can see (a
- * container has its own pids), and START is when the process began, so that a number that is given out again is no disguise.
+ * Names of what is not yet whole, in Node. A name tells whose it is, so that what a killed process left behind can be told from what
+ * another one is writing right now: `.NAME.PID-HOST-START-RANDOM.ENDING`. HOST is a digest of the machine's name and of the processes
+ * that it can see (a container has its own pids), and START is when the process began, so that a number that is given out again is no
+ * disguise.
  */
 import { createHash, randomBytes } from "node:crypto";
 import { readFileSync, readlinkSync } from "node:fs";
@@ -10,8 +11,8 @@ import { hostname } from "node:os";
 import { basename, join } from "node:path";
 
 /**
- * `part`: not whole, of no use to anybody else. `old`: a folder that another one is to replace, whole. `new`: a whole folder within the one whose
- * files it is to replace.
+ * `part`: not whole, of no use to anybody else. `old`: a folder that another one is to replace, whole. `new`: a whole folder within the
+ * one whose files it is to replace.
  */
 export type Ending = "part" | "old" | "new";
 
@@ -46,7 +47,10 @@ function startOf(pid: number | "self"): string {
   }
 }
 
-/** What stands for a path's name in its temporary names. A name has at most 255 bytes: of a long one its beginning, and a digest of the whole. */
+/**
+ * What stands for a path's name in its temporary names. A name has at most 255 bytes: of a long
+ * one its beginning, and a digest of the whole.
+ */
 function stem(path: string): string {
   const name = basename(path);
   if (Buffer.byteLength(name) <= 160) return name;
@@ -102,7 +106,10 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** Removes what killed processes left unfinished in a folder, of any path and of `path` in particular. What cannot be removed stays: it is in nobody's way. */
+/**
+ * Removes what killed processes left unfinished in a folder, of any path and of `path` in particular. What
+ * cannot be removed stays: it is in nobody's way.
+ */
 export async function removeLeftovers(folder: string, path?: string): Promise<void> {
   const names = new Set([...(await leftovers(folder, "part")), ...(path === undefined ? [] : await leftovers(folder, "part", path))]);
   for (const name of names) await rm(join(folder, name), { recursive: true, force: true }).catch(() => undefined);

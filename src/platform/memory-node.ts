@@ -27,7 +27,10 @@ export function availableMemoryBytes(): number {
   return Math.max(0, Math.min(free, containerHeadroom() ?? Infinity, addressSpace()?.left ?? Infinity));
 }
 
-/** Where the system does not say what is available. What macOS calls free are pages that it has found no use for, a few hundred MB on any machine; what it caches or compresses can be had too. */
+/**
+ * Where the system does not say what is available. What macOS calls free are pages that it has found no use for, a few hundred MB on
+ * any machine; what it caches or compresses can be had too.
+ */
 export function freeBytes(platform: NodeJS.Platform, { free, total }: { free: number; total: number }): number {
   return platform === "darwin" ? total : free;
 }
@@ -47,7 +50,8 @@ export function refuseTightAddressSpace(): void {
   if (!space || space.left >= LEAST_SPACE) return;
   throw new CogwheelError(
     "adapter",
-    `Dawn and a driver need ${bytesText(LEAST_SPACE, 1)} of address space, got ${bytesText(Math.max(0, space.left))} left of a limit of ${bytesText(space.limit, 1)}; raise it (ulimit -v)`,
+    `Dawn and a driver need ${bytesText(LEAST_SPACE, 1)} of address space, ` +
+      `got ${bytesText(Math.max(0, space.left))} left of a limit of ${bytesText(space.limit, 1)}; raise it (ulimit -v)`,
   );
 }
 

@@ -31,7 +31,8 @@ export async function requestGpuAdapter(request: AdapterRequest = {}): Promise<F
   if (!adapter)
     throw new CogwheelError(
       "adapter",
-      `Dawn must open the adapter that it accepted before, got none from ${process.env["VK_DRIVER_FILES"] ?? "the system's drivers"}; run \`cogwheel adapters\` for those that it accepts now`,
+      "Dawn must open the adapter that it accepted before, got none " +
+        `from ${process.env["VK_DRIVER_FILES"] ?? "the system's drivers"}; run \`cogwheel adapters\` for those that it accepts now`,
     );
   const { info } = adapter;
   const name = info.description || info.device || `${info.vendor} ${info.architecture}`;

@@ -1,10 +1,10 @@
 /**
  * How a folder of pictures takes the place of an earlier one, in Node, whole at every instant at which the process may be killed.
  *
- * The folder that is replaced is first moved aside (`.NAME….old`), which leaves an instant without either: the next run that writes or reads
- * there finds what was moved aside, and finishes. A folder that cannot be moved (a mount point, the folder that this process is in, one whose
- * parent cannot be written) gets its new files in a folder within (`….new`, with a list of them), whose name is the point from which on they
- * are the result; whatever then remains to be moved up is moved by the next run.
+ * The folder that is replaced is first moved aside (`.NAME….old`), which leaves an instant without either: the next run that writes or
+ * reads there finds what was moved aside, and finishes. A folder that cannot be moved (a mount point, the folder that this process is
+ * in, one whose parent cannot be written) gets its new files in a folder within (`….new`, with a list of them), whose name is the point
+ * from which on they are the result; whatever then remains to be moved up is moved by the next run.
  */
 import { renameSync } from "node:fs";
 import { cp, open, readdir, readFile, rename, rm, rmdir, unlink } from "node:fs/promises";
@@ -137,7 +137,10 @@ export async function settle(real: string): Promise<void> {
   }
 }
 
-/** Finishes what a killed process left of replacing a folder of pictures, before it is read or written. What cannot be finished is left as it is. */
+/**
+ * Finishes what a killed process left of replacing a folder of pictures, before it is read or
+ * written. What cannot be finished is left as it is.
+ */
 export async function settleFolder(path: string): Promise<void> {
   await realTarget(path)
     .then(settle)

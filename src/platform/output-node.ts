@@ -1,6 +1,6 @@
 /**
- * Where results are written, in Node: a file or a folder of pictures appears whole or not at all, whenever the process is killed. Both are written
- * beside their place and renamed; how a folder replaces another is in output-folder-node.ts.
+ * Where results are written, in Node: a file or a folder of pictures appears whole or not at all, whenever the process is killed. Both
+ * are written beside their place and renamed; how a folder replaces another is in output-folder-node.ts.
  */
 import { rmSync } from "node:fs";
 import { mkdir, open, rename, rm, rmdir } from "node:fs/promises";

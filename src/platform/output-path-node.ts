@@ -55,7 +55,10 @@ export async function realTarget(path: string, option?: string): Promise<string>
   }
 }
 
-/** Gives what is to replace something its permissions and owner, as far as this user may. Who may read it is nobody's to change but the user's. */
+/**
+ * Gives what is to replace something its permissions and owner, as far as this user may. Who may
+ * read it is nobody's to change but the user's.
+ */
 export async function inheritPermissions(fresh: string, real: string, bits = 0o777): Promise<void> {
   const before = await stat(real).catch(() => undefined);
   if (!before) return;

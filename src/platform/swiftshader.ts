@@ -97,7 +97,8 @@ export async function unpackPackage(
   }
   throw new CogwheelError(
     "adapter",
-    `${what} needs a cache folder to be unpacked into, got ${(failure as Error).message} for ${caches.join(" and ")}; set XDG_CACHE_HOME to a folder that can be written`,
+    `${what} needs a cache folder to be unpacked into, got ${(failure as Error).message} for ${caches.join(" and ")}; ` +
+      "set XDG_CACHE_HOME to a folder that can be written",
     { cause: failure },
   );
 }

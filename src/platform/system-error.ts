@@ -43,6 +43,7 @@ export function systemComplaint(error: unknown): string | undefined {
       .message;
   return new CogwheelError(
     "system",
-    `${syscall}${path === undefined ? "" : ` of ${path}`} must be possible, got ${systemWords(error)}; ${REMEDIES[code] ?? "check that it is there and may be used"}`,
+    `${syscall}${path === undefined ? "" : ` of ${path}`} must be possible, got ${systemWords(error)}; ` +
+      `${REMEDIES[code] ?? "check that it is there and may be used"}`,
   ).message;
 }

@@ -80,7 +80,8 @@ export function runtimeFolder(): string | undefined {
 
 /** What to type to get Mesa's lavapipe, and the drivers of its GPUs. */
 export const MESA_ADVICE =
-  "install Mesa's Vulkan drivers: Debian or Ubuntu `apt-get install libvulkan1 mesa-vulkan-drivers` (Debian 12: from bookworm-backports, its own Mesa 22 is refused), " +
+  "install Mesa's Vulkan drivers: Debian or Ubuntu `apt-get install libvulkan1 mesa-vulkan-drivers` (Debian 12: " +
+  "from bookworm-backports, its own Mesa 22 is refused), " +
   "Fedora `dnf install vulkan-loader mesa-vulkan-drivers`, Arch `pacman -S vulkan-icd-loader vulkan-swrast`";
 
 export const SWIFTSHADER_ADVICE = "`npm i @sparticuz/chromium@147` (x64, no root needed)";

@@ -74,7 +74,8 @@ export async function checkWritable(path: string, kind: Kind, option?: string): 
     if (foreign !== undefined) {
       throw new CogwheelError(
         "output",
-        `${path} must be empty or hold only the frame-NNNN.png of an earlier run, which are replaced, got ${foreign}; choose another folder with ${option ?? "--out"}.`,
+        `${path} must be empty or hold only the frame-NNNN.png of an earlier run, which are replaced, ` +
+          `got ${foreign}; choose another folder with ${option ?? "--out"}.`,
       );
     }
   }

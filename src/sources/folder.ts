@@ -39,7 +39,8 @@ export async function folderSource(folder: string): Promise<CheckpointSource> {
     const got = info ? (kind?.name ?? "a file") : "nothing there";
     throw new CogwheelError(
       "checkpoint",
-      `${folder}: a checkpoint must be a folder, got ${got}; pass the folder that holds model_index.json${kind ? ` (of this file: ${kind.remedy})` : ""}`,
+      `${folder}: a checkpoint must be a folder, got ${got}; ` +
+        `pass the folder that holds model_index.json${kind ? ` (of this file: ${kind.remedy})` : ""}`,
     );
   }
   const opened = new Map<string, Promise<OpenFile>>();

@@ -85,7 +85,8 @@ export async function ask(
   const send = async (url: URL, redirect: RequestRedirect): Promise<Response> => {
     const told = keepsHeaders(address, url) ? { ...headers, ...own } : headers;
     try {
-      // A browser's cache would give answers of another time, keep the weights once more, and hold back ranges of one file that are asked for at once.
+      // A browser's cache would give answers of another time, keep the weights once more, and hold back ranges of one file that are
+      // asked for at once.
       return await watch.during(fetch(url, { headers: told, redirect, cache: "no-store", signal: stop.signal }));
     } catch (error) {
       throw faultOf(error, signal);
@@ -180,7 +181,10 @@ function answer(
   return self;
 }
 
-/** Leaves who brings too little in the time that is waited for it; time in which nobody waits, such as that of a full disk, does not count. */
+/**
+ * Leaves who brings too little in the time that is waited for it; time in which nobody
+ * waits, such as that of a full disk, does not count.
+ */
 class Watch {
   #waited = 0;
   #bytes = 0;
@@ -255,7 +259,8 @@ export function checkHeaders(headers: Readonly<Record<string, string>>, error: (
       new Headers({ [name]: value });
     } catch {
       throw error(
-        `a header must be a name of letters, digits and dashes and one line of Latin-1, got another for ${JSON.stringify(name)}; look for line breaks and characters of other scripts in it`,
+        `a header must be a name of letters, digits and dashes and one line of Latin-1, got another for ${JSON.stringify(name)}; ` +
+          "look for line breaks and characters of other scripts in it",
       );
     }
   }

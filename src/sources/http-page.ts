@@ -11,4 +11,5 @@ export function beginsAsPage(start: Uint8Array | string): boolean {
 
 /** What is got, and what to do, as the end of a message. */
 export const PAGE =
-  "a web page in its place; a network's or a server's page to sign in answers for it, or the address is a page's: open it in a browser, sign in or correct it";
+  "a web page in its place; a network's or a server's page to sign in answers for it, or the address is a page's: " +
+  "open it in a browser, sign in or correct it";

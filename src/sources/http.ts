@@ -112,7 +112,8 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
           : checkpointError(
               self,
               path,
-              `the server must answer, got ${error.got}; ${error.kind === "final" ? "use another server" : "check the URL, the network and, in a browser, CORS"}`,
+              `the server must answer, got ${error.got}; ` +
+                `${error.kind === "final" ? "use another server" : "check the URL, the network and, in a browser, CORS"}`,
               error,
             );
       }
@@ -174,7 +175,9 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
       checkpointError(
         self,
         path,
-        `the server must answer a Range request with 206, got 200 and the whole file of ${Number.isNaN(declared) ? `more than ${SMALL_FILE}` : declared} bytes; serve the checkpoint from a server that supports ranges, or download it and open the folder`,
+        "the server must answer a Range request with 206, " +
+          `got 200 and the whole file of ${Number.isNaN(declared) ? `more than ${SMALL_FILE}` : declared} bytes; ` +
+          "serve the checkpoint from a server that supports ranges, or download it and open the folder",
       );
     if (declared > SMALL_FILE) throw tooLarge();
     const whole = await answer.bytes(SMALL_FILE).catch((error: unknown) => {
@@ -207,7 +210,8 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
       throw checkpointError(
         self,
         path,
-        `a 206 answer must carry Content-Range: bytes first-last/size, got ${text ?? "none"}; the server must send it and, to a browser on another origin, expose it by Access-Control-Expose-Headers`,
+        `a 206 answer must carry Content-Range: bytes first-last/size, got ${text ?? "none"}; ` +
+          "the server must send it and, to a browser on another origin, expose it by Access-Control-Expose-Headers",
       );
     }
     return { start, end: last + 1, size };
@@ -261,7 +265,11 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
           throw checkpointError(
             self,
             path,
-            `the answer must hold bytes ${at} to ${end} of ${remote.size}, got ${got.start} to ${got.end} of ${got.size}${stamp !== remote.stamp ? ` of version ${stamp} instead of ${remote.stamp}` : ""}; ${changed ? "the file changed on the server, open the checkpoint again" : "the server or a proxy does not honour ranges, use another"}`,
+            `the answer must hold bytes ${at} to ${end} of ${remote.size}, got ${got.start} to ${got.end} ` +
+              `of ${got.size}${stamp !== remote.stamp ? ` of version ${stamp} instead of ${remote.stamp}` : ""}; ` +
+              (changed
+                ? "the file changed on the server, open the checkpoint again"
+                : "the server or a proxy does not honour ranges, use another"),
           );
         }
         const before = at;

@@ -35,7 +35,10 @@ export interface CheckpointSource extends AsyncDisposable {
    *   array of its own. Reading a checkpoint of gigabytes touches the same few megabytes again and again then.
    */
   read(path: string, start: number, end: number, into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>>;
-  /** Of a source that reads into memory it is given: bytes that are well read at once. Others are asked for 32 MiB: a request has a price. */
+  /**
+   * Of a source that reads into memory it is given: bytes that are well read at once.
+   * Others are asked for 32 MiB: a request has a price.
+   */
   readonly pieceBytes?: number;
 }
 
@@ -51,7 +54,8 @@ export async function readAll(source: CheckpointSource, path: string): Promise<U
     throw checkpointError(
       source,
       path,
-      `a file that is read as a whole may hold at most ${WHOLE_FILE_LIMIT} bytes, got ${size}; check that this is the file it is named after`,
+      `a file that is read as a whole may hold at most ${WHOLE_FILE_LIMIT} bytes, ` +
+        `got ${size}; check that this is the file it is named after`,
     );
   }
   return source.read(path, 0, size);
@@ -120,7 +124,8 @@ export function checkRange(source: { readonly label: string }, path: string, sta
   throw checkpointError(
     source,
     path,
-    `a read must stay inside the file's ${size} bytes, got bytes ${start} to ${end}; the file is truncated or was replaced, download it again`,
+    `a read must stay inside the file's ${size} bytes, got bytes ${start} to ${end}; ` +
+      "the file is truncated or was replaced, download it again",
   );
 }
 

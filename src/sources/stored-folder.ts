@@ -85,7 +85,8 @@ export class StoredFolder {
     if (found && found.name !== this.name)
       throw new CogwheelError(
         "checkpoint",
-        `a stored checkpoint must have a name of its own, got ${JSON.stringify(this.name)}, which is kept as ${JSON.stringify(found.name)}; choose another name`,
+        `a stored checkpoint must have a name of its own, got ${JSON.stringify(this.name)}, ` +
+          `which is kept as ${JSON.stringify(found.name)}; choose another name`,
       );
     return found;
   }
@@ -177,7 +178,8 @@ export async function storageError(error: unknown, bytes: number): Promise<unkno
   if (error.name !== "QuotaExceededError") {
     return new CogwheelError(
       "checkpoint",
-      `the browser's storage must be usable, got ${error.name}: ${error.message}; close other tabs of this page, or open the checkpoint where it lies`,
+      `the browser's storage must be usable, got ${error.name}: ${error.message}; ` +
+        "close other tabs of this page, or open the checkpoint where it lies",
       { cause: error },
     );
   }
@@ -187,7 +189,9 @@ export async function storageError(error: unknown, bytes: number): Promise<unkno
 export function noRoom(bytes: number, free: number | undefined, cause?: unknown): CogwheelError {
   return new CogwheelError(
     "checkpoint",
-    `a stored checkpoint must fit the browser's storage, got ${bytesText(bytes, 1)} to store${free === undefined ? "" : ` and room for ${bytesText(Math.max(0, free), 1)}`}; remove stored checkpoints, free some of the disk, or open it where it lies`,
+    "a stored checkpoint must fit the browser's storage, " +
+      `got ${bytesText(bytes, 1)} to store${free === undefined ? "" : ` and room for ${bytesText(Math.max(0, free), 1)}`}; ` +
+      "remove stored checkpoints, free some of the disk, or open it where it lies",
     cause === undefined ? undefined : { cause },
   );
 }
@@ -203,7 +207,8 @@ async function rootFolder(create: boolean): Promise<FileSystemDirectoryHandle | 
   if (!storage?.getDirectory)
     throw new CogwheelError(
       "checkpoint",
-      "storing a checkpoint needs a browser with a private file system, got none (it is missing in some private windows and in Node); open the checkpoint where it lies",
+      "storing a checkpoint needs a browser with a private file system, " +
+        "got none (it is missing in some private windows and in Node); open the checkpoint where it lies",
     );
   const root = await (await storage.getDirectory()).getDirectoryHandle(ROOT, { create }).catch(unlessMissing);
   if (root) await removeEarlierLayouts(root);

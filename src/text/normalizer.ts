@@ -103,7 +103,8 @@ function checkText(bytes: number): void {
   if (bytes > MAX_TEXT)
     throw new CogwheelError(
       "checkpoint",
-      `a text may have at most ${MAX_TEXT} bytes, before and after it is normalised, got ${bytes === MAX_TEXT + 1 ? "more" : bytes}; shorten it`,
+      `a text may have at most ${MAX_TEXT} bytes, before and after it is normalised, ` +
+        `got ${bytes === MAX_TEXT + 1 ? "more" : bytes}; shorten it`,
     );
 }
 

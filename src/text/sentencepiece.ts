@@ -135,7 +135,8 @@ export class SentencePiece {
     if (bytes > most)
       throw new CogwheelError(
         "checkpoint",
-        `${this.#file}: a text may have at most ${most} bytes with a vocabulary whose longest piece has ${this.#longest}, got ${bytes}; shorten the text`,
+        `${this.#file}: a text may have at most ${most} bytes with a vocabulary whose longest piece has ${this.#longest}, ` +
+          `got ${bytes}; shorten the text`,
       );
   }
 

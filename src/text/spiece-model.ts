@@ -85,7 +85,8 @@ export function readSpieceModel(bytes: Uint8Array, file = "spiece.model"): Spiec
   const most = (what: string, limit: number, got: number): void => {
     if (got > limit)
       throw fail(
-        `${what} at most ${limit}, got ${got > limit + 1 ? got : "more"}; this is not the tokenizer of a T5, or it was made to break its reader: use the one that belongs to the checkpoint`,
+        `${what} at most ${limit}, got ${got > limit + 1 ? got : "more"}; ` +
+          "this is not the tokenizer of a T5, or it was made to break its reader: use the one that belongs to the checkpoint",
       );
   };
   const name = (pbf: PbfReader): string => {

@@ -44,7 +44,8 @@ export class T5Tokenizer {
       if (found === null) {
         throw new CogwheelError(
           "checkpoint",
-          `${file}: the ${role} must be one of the model's pieces, got ${JSON.stringify(name.slice(0, 60))} that is none of its ${this.sentencePiece.vocabularySize}; use the spiece.model that belongs to tokenizer_config.json`,
+          `${file}: the ${role} must be one of the model's pieces, got ${JSON.stringify(name.slice(0, 60))} that is none ` +
+            `of its ${this.sentencePiece.vocabularySize}; use the spiece.model that belongs to tokenizer_config.json`,
         );
       }
       return found;
@@ -60,7 +61,8 @@ export class T5Tokenizer {
     if (!(await source.exists(file)) && (await source.exists(`${folder}/tokenizer.json`))) {
       throw new CogwheelError(
         "checkpoint",
-        `${file}: must exist, got tokenizer.json only, which is the same tokenizer for another library; take spiece.model from the repository of the text encoder (in ${source.label})`,
+        `${file}: must exist, got tokenizer.json only, which is the same tokenizer for another library; ` +
+          `take spiece.model from the repository of the text encoder (in ${source.label})`,
       );
     }
     const config = (await source.exists(configFile)) ? await readJson(source, configFile) : {};

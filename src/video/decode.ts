@@ -12,7 +12,10 @@ export interface DecodeOptions {
   onWarning?: (message: string) => void;
   /** What may be taken from the file, where the defaults (docs/video.md) are too little. */
   limits?: Partial<DecodeLimits>;
-  /** Where the package's reader lies, for a bundler that does not bring it along: its `dist/cogwheel-media.js` (exported as `cogwheel/media`) in Node, the URL of its `dist/chunks/browser-media-worker.js` (`cogwheel/media-worker`) in a browser. */
+  /**
+   * Where the package's reader lies, for a bundler that does not bring it along: its `dist/cogwheel-media.js` (exported as
+   * `cogwheel/media`) in Node, the URL of its `dist/chunks/browser-media-worker.js` (`cogwheel/media-worker`) in a browser.
+   */
   reader?: string | URL;
 }
 
@@ -26,8 +29,8 @@ export interface DecodedVideo {
 }
 
 /**
- * Reads a video (MP4, WebM, MOV, MKV), a picture (PNG, JPEG, WebP, GIF; all frames of one that moves), or a folder of PNG, JPEG and WebP, one frame each, in the
- * order of their names (by code units: frame-10 comes before frame-9).
+ * Reads a video (MP4, WebM, MOV, MKV), a picture (PNG, JPEG, WebP, GIF; all frames of one that moves), or a folder of PNG, JPEG and
+ * WebP, one frame each, in the order of their names (by code units: frame-10 comes before frame-9).
  *
  * The bytes are not trusted: they are read in a child process, in browsers in a worker, and what they make of a demuxer or a codec (an
  * endless loop, all of the memory, a crash) ends that one and is a CogwheelError here.

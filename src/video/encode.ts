@@ -22,7 +22,8 @@ export function formatOf(path: string): OutputFormat {
   if (ending === "mp4" || ending === "webm" || ending === "gif" || ending === "png") return ending;
   throw new CogwheelError(
     "output",
-    `the output must end in .mp4, .webm, .gif or .png, or be a folder for one PNG a frame, got "${path}"; for a folder of that name end it with a slash`,
+    "the output must end in .mp4, .webm, .gif or .png, or be a folder for one PNG a frame, " +
+      `got "${path}"; for a folder of that name end it with a slash`,
   );
 }
 
@@ -35,7 +36,8 @@ export async function checkOutput(path: string, { frames }: { frames?: number } 
   if (format === "png" && frames !== undefined && frames !== 1) {
     throw new CogwheelError(
       "output",
-      `a .png holds one picture, got ${frames} frames for "${path}"; choose .mp4, .webm, .gif or a folder, or make a picture with --frames 1`,
+      `a .png holds one picture, got ${frames} frames for "${path}"; ` +
+        "choose .mp4, .webm, .gif or a folder, or make a picture with --frames 1",
     );
   }
   await checkWritable(path, format === "folder" ? "folder" : "file");

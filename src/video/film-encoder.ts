@@ -1,4 +1,7 @@
-/** What encoding a film needs of mediabunny. A module of its own, loaded when it is needed: a bundler keeps these of the library, a third of it, and no more. */
+/**
+ * What encoding a film needs of mediabunny. A module of its own, loaded when it is needed: a bundler keeps
+ * these of the library, a third of it, and no more.
+ */
 export {
   BufferTarget,
   getFirstEncodableVideoCodec,

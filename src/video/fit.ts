@@ -42,7 +42,8 @@ export function fitFrames(frames: readonly Frame[], to: FitTo): Float32Array<Arr
   if (3 * plane * frames.length > MAX_VALUES)
     throw new CogwheelError(
       "video",
-      `a video may have ${MAX_VALUES} values in all, got 3 × ${frames.length} × ${height} × ${width}; choose a smaller size or fewer frames`,
+      `a video may have ${MAX_VALUES} values in all, got 3 × ${frames.length} × ${height} × ${width}; ` +
+        "choose a smaller size or fewer frames",
     );
   const fitter = new Fitter(first, to);
   const out = new Float32Array(3 * frames.length * plane);

@@ -77,7 +77,8 @@ async function encodeFilm(frames: AsyncIterable<Frame>, { format, fps, bitrate, 
         if (!codec)
           throw new CogwheelError(
             "video",
-            `${format} needs an encoder for ${format === "mp4" ? "H.264 or VP9" : "VP9 or VP8"} at ${width}×${height}, got none; choose gif or png`,
+            `${format} needs an encoder for ${format === "mp4" ? "H.264 or VP9" : "VP9 or VP8"} ` +
+              `at ${width}×${height}, got none; choose gif or png`,
           );
         source = new VideoSampleSource({
           codec,

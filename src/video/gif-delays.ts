@@ -16,9 +16,9 @@ export function gifWarning(path: string, fps: number): string | undefined {
 }
 
 /**
- * Which of `count` frames a GIF at `fps` frames a second shows, and for how many hundredths each. Every frame begins at its own time, rounded to
- * hundredths; above 50 a second frames are left out evenly, where the one before would be shown too briefly. The sum is that of the film, within
- * a hundredth.
+ * Which of `count` frames a GIF at `fps` frames a second shows, and for how many hundredths each. Every frame begins at its own time,
+ * rounded to hundredths; above 50 a second frames are left out evenly, where the one before would be shown too briefly. The sum is that
+ * of the film, within a hundredth.
  */
 export function gifDelays(count: number, fps: number): { index: number; delay: number }[] {
   const at = (index: number): number => Math.round((100 * index) / fps);

@@ -1,6 +1,6 @@
 /**
- * The muxer writes when it was called into an MP4: seconds of the creation and of the last change, of the film, each track and its media. One
- * result is to be one file, byte for byte, whenever it is made; zero stands for a time that is not known.
+ * The muxer writes when it was called into an MP4: seconds of the creation and of the last change, of the film, each track and its
+ * media. One result is to be one file, byte for byte, whenever it is made; zero stands for a time that is not known.
  */
 
 const CONTAINERS = new Set(["moov", "trak", "mdia"]);

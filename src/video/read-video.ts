@@ -68,7 +68,8 @@ function bytesOf(source: unknown): Uint8Array {
   if (source instanceof ArrayBuffer) return new Uint8Array(source);
   throw new CogwheelError(
     "video",
-    `a video must be given as a path, a Uint8Array or an ArrayBuffer, got ${Object.prototype.toString.call(source).slice(8, -1)}; give its bytes`,
+    "a video must be given as a path, a Uint8Array or an ArrayBuffer, " +
+      `got ${Object.prototype.toString.call(source).slice(8, -1)}; give its bytes`,
   );
 }
 

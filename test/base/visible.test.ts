@@ -76,7 +76,8 @@ it("what the system says is told in words", () => {
   expect(systemWords(Object.assign(new Error("x"), { code: "ENOSPC" }))).toBe("ENOSPC: no space left on the disk");
   expect(systemWords(new Error("plain"))).toBe("plain");
   expect(systemComplaint(Object.assign(new Error("x"), { code: "EMFILE", syscall: "open", path: "/a\nb" }))).toBe(
-    "[system] open of /a\\nb must be possible, got EMFILE: more open files than this process may have (see `ulimit -n`); raise the limit with `ulimit -n 1024`",
+    "[system] open of /a\\nb must be possible, got EMFILE: " +
+      "more open files than this process may have (see `ulimit -n`); raise the limit with `ulimit -n 1024`",
   );
   expect(systemComplaint(new TypeError("a bug"))).toBeUndefined();
 });

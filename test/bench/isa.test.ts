@@ -127,14 +127,17 @@ test("a run without the peer keeps its rows; a run with it, and another GPU, tak
 
 describe("counting", () => {
   const shader = (body: string) =>
-    `Compute Shader\ndisasm:\n${body}*** SHADER STATS ***\nVGPRs: 48\nSpilled SGPRs: 1\nSpilled VGPRs: 2\nLDS size: 512\nScratch size: 64\nSubgroups per SIMD: 16\nInstructions: 12\n********************\n`;
+    `Compute Shader\ndisasm:\n${body}*** SHADER STATS ***\nVGPRs: 48\nSpilled SGPRs: 1\nSpilled VGPRs: 2\nLDS size: ` +
+    `512\nScratch size: 64\nSubgroups per SIMD: 16\nInstructions: 12\n********************\n`;
   const inner =
-    "BB2:\n\tv_fmac_f32_e32 v1, v2, v3\n\tv_dual_fmac_f32 v1, v2, v3 :: v_dual_fmac_f32 v4, v5, v6\n\tv_mov_b32 v1, v2\n\tds_load_b128 v[0:3], v4\n\ts_cbranch_scc0 BB2\n";
+    "BB2:\n\tv_fmac_f32_e32 v1, v2, v3\n\tv_dual_fmac_f32 v1, v2, v3 :: " +
+    "v_dual_fmac_f32 v4, v5, v6\n\tv_mov_b32 v1, v2\n\tds_load_b128 v[0:3], v4\n\ts_cbranch_scc0 BB2\n";
 
   test("statistics, and the shares of an inner loop and of the loop around it", () => {
     const [isa] = readIsa(
       shader(
-        `BB0:\n\tv_mov_b32 v1, v2\nBB1:\n\tv_add_nc_u32 v1, v2, v3\n\tv_add_nc_u32 v1, v2, v3\n${inner}BB3:\n\ts_branch BB1\nBB4:\n\ts_endpgm\n`,
+        `BB0:\n\tv_mov_b32 v1, v2\nBB1:\n\tv_add_nc_u32 v1, v2, v3\n\tv_add_nc_u32 v1, ` +
+          `v2, v3\n${inner}BB3:\n\ts_branch BB1\nBB4:\n\ts_endpgm\n`,
       ),
       [4],
     );

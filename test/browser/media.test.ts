@@ -19,7 +19,9 @@ let server: StaticServer;
 let browser: Browser;
 
 const html = (script: string, policy = ""): string =>
-  `<!doctype html><html lang="en"><title>app</title>${policy ? `<meta http-equiv="Content-Security-Policy" content="${policy}">` : ""}<link rel="icon" href="data:,"><script type="module" src="${script}"></script></html>`;
+  "<!doctype html><html " +
+  `lang="en"><title>app</title>${policy ? `<meta http-equiv="Content-Security-Policy" content="${policy}">` : ""}<link rel="icon" ` +
+  `href="data:,"><script type="module" src="${script}"></script></html>`;
 
 beforeAll(async () => {
   execFileSync(process.execPath, ["build.mjs", "--if-stale"], { cwd: ROOT });
@@ -126,7 +128,8 @@ describe.each(["plain", "vite", "esbuild"])("in a page, %s", (kind) => {
 });
 
 describe("films", () => {
-  // By the browser's own decoder: what of a film the demuxer and the decoder do not tell is the same code as in Node. HEVC only some machines' browsers have.
+  // By the browser's own decoder: what of a film the demuxer and the decoder do not tell is the same code as in Node. HEVC only some
+  // machines' browsers have.
   it("have the frames that ffmpeg shows, byte for byte", async () => {
     const films = (
       JSON.parse(await readFile(join(ROOT, "test/video/fixtures/films/films.json"), "utf8")) as {

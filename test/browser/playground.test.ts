@@ -270,7 +270,8 @@ describe("other models", () => {
     expect(
       await inWorker<number>(
         page,
-        "(async () => { const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('cogwheel'); let n = 0; for await (const _ of root.values()) n++; return n; })()",
+        "(async () => { const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('cogwheel'); let n = 0; " +
+          "for await (const _ of root.values()) n++; return n; })()",
       ),
     ).toBe(0);
     expect(wrong).toEqual([]);

@@ -122,7 +122,11 @@ describe("frames in a page", () => {
       const [bitmap] = await video.bitmaps();
       const look = new OffscreenCanvas(64, 64).getContext("2d");
       look.drawImage(bitmap, 0, 0);
-      const result = { want: [...video.imageData()[0].data], bitmap: [...look.getImageData(0, 0, 64, 64).data], texture: [...new Uint8Array(buffer.getMappedRange())] };
+      const result = {
+        want: [...video.imageData()[0].data],
+        bitmap: [...look.getImageData(0, 0, 64, 64).data],
+        texture: [...new Uint8Array(buffer.getMappedRange())],
+      };
       texture.destroy();
       bitmap.close();
       await model[Symbol.asyncDispose]();
@@ -149,7 +153,8 @@ describe("a browser that has less", () => {
       const film = await encodeVideo(frames, { format: "mp4", fps: 8 }).then(() => "encoded", (error) => error.message);
       const gif = await encodeVideo(frames, { format: "gif", fps: 8 });
       await model[Symbol.asyncDispose]();
-      return { film, gif: gif.length > 0, symbol: typeof Symbol.asyncDispose, after: await model.generate({ prompt: "a circle" }).then(() => "generated", (error) => error.message) };`,
+      const after = await model.generate({ prompt: "a circle" }).then(() => "generated", (error) => error.message);
+      return { film, gif: gif.length > 0, symbol: typeof Symbol.asyncDispose, after };`,
     );
     expect(got).toEqual({
       film: expect.stringMatching(/^\[video\] MP4 and WebM need WebCodecs, got a browser without VideoEncoder/),
@@ -167,7 +172,8 @@ describe("a browser that has less", () => {
     const refused = (from: string) =>
       inPage<string>(
         page,
-        `const { CogVideoX } = await import("cogwheel"); return CogVideoX.open(${JSON.stringify(from)}).then(() => "opened", (error) => error.message);`,
+        `const { CogVideoX } = await import("cogwheel"); ` +
+          `return CogVideoX.open(${JSON.stringify(from)}).then(() => "opened", (error) => error.message);`,
       );
     expect(await refused("models/moving-shapes")).toMatch(/^\[adapter\] WebGPU must be there, got no navigator\.gpu; use a browser/);
     expect(await refused("models/none")).toMatch(/^\[checkpoint\] model_index\.json: .*got no such file; .*\(in http:.*models\/none\/\)/);

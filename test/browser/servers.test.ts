@@ -1,4 +1,7 @@
-/** Servers that lie, drip, fall silent or never end, in a real browser: refused in words, in time, without taking more than was asked for. */
+/**
+ * Servers that lie, drip, fall silent or never end, in a real browser: refused in words, in
+ * time, without taking more than was asked for.
+ */
 import { execFileSync } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";

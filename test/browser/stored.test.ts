@@ -322,7 +322,9 @@ it.each([
   expect(await store()).toBe("stored");
   const [victim] = await contents();
   await page.evaluate(
-    `(async () => { let at = await navigator.storage.getDirectory(); const parts = ${JSON.stringify(victim)}.split('/'); const file = parts.pop(); for (const part of parts) at = await at.getDirectoryHandle(part); const handle = await at.getFileHandle(file); await ${spoil("handle")}; })()`,
+    `(async () => { let at = await navigator.storage.getDirectory(); const parts = ${JSON.stringify(victim)}.split('/'); ` +
+      "const file = parts.pop(); for (const part of parts) at = await at.getDirectoryHandle(part); " +
+      `const handle = await at.getFileHandle(file); await ${spoil("handle")}; })()`,
   );
   expect(await read()).toMatch(message);
   expect(await store()).toBe("stored");

@@ -166,12 +166,14 @@ describe("where weights may lie", () => {
     [
       "a shard that is missing",
       (files) => delete files["transformer/2.safetensors"],
-      "transformer/diffusion_pytorch_model.safetensors.index.json: every file of the index must be there, got 1 of 2 missing: transformer/2.safetensors; finish the download (in my-model)",
+      "transformer/diffusion_pytorch_model.safetensors.index.json: every file of the index must be there, got 1 of 2 missing: " +
+        "transformer/2.safetensors; finish the download (in my-model)",
     ],
     [
       "tensors that are not in their shard",
       (files) => (files["transformer/2.safetensors"] = weights({ other: [1] })),
-      "every weight of the index must be in its file, got 2 of 3 that are not; the index belongs to other files, download all again (in my-model):\n  proj_out.weight in transformer/2.safetensors\n  proj_out.bias in transformer/2.safetensors",
+      "every weight of the index must be in its file, got 2 of 3 that are not; the index belongs to other files, download all " +
+        "again (in my-model):\n  proj_out.weight in transformer/2.safetensors\n  proj_out.bias in transformer/2.safetensors",
     ],
     [
       "a shard that is cut",
@@ -191,7 +193,8 @@ describe("where weights may lie", () => {
     [
       "a weight_map that leaves the folder",
       (files) => (files[`${TRANSFORMER}.safetensors.index.json`] = json({ weight_map: { a: "../../x.safetensors" } })),
-      '"../../x.safetensors": a path must be relative and stay inside the checkpoint\'s folder, got this one; correct the file that names it',
+      '"../../x.safetensors": a path must be relative and stay inside the checkpoint\'s folder, got this one; ' +
+        "correct the file that names it",
     ],
   ])("%s is refused", async (_, change, message) => {
     const files = shards(["1.safetensors", "2.safetensors"], `${TRANSFORMER}.safetensors.index.json`);
@@ -208,17 +211,21 @@ describe("where weights may lie", () => {
     ] as const) {
       const files = { ...without(`${TRANSFORMER}.safetensors`, `${T5}.safetensors`), [`${base}/${name}`]: "pickle" };
       await expect(open(files, { only: [base] })).rejects.toThrow(
-        `[checkpoint] ${base}: weights must be .safetensors, got ${name}, which is a Python pickle; convert it once in Python: load this component with from_pretrained("${base}") and call save_pretrained("${base}", safe_serialization=True) (in my-model)`,
+        `[checkpoint] ${base}: weights must be .safetensors, got ${name}, which is a Python pickle; convert it once in Python: ` +
+          `load this component with from_pretrained("${base}") ` +
+          `and call save_pretrained("${base}", safe_serialization=True) (in my-model)`,
       );
     }
   });
 
   test("no weights at all, and a variant that is not there", async () => {
     await expect(open(without(`${TRANSFORMER}.safetensors`))).rejects.toThrow(
-      "[checkpoint] transformer: weights must be in diffusion_pytorch_model.safetensors or behind diffusion_pytorch_model.safetensors.index.json, got neither; finish the download (in my-model)",
+      "[checkpoint] transformer: weights must be in diffusion_pytorch_model.safetensors " +
+        "or behind diffusion_pytorch_model.safetensors.index.json, got neither; finish the download (in my-model)",
     );
     await expect(open(FILES, { variant: "fp16", only: ["vae"] })).rejects.toThrow(
-      '[checkpoint] vae: the variant "fp16" must have its own files, got diffusion_pytorch_model.safetensors only; leave the variant out (in my-model)',
+      '[checkpoint] vae: the variant "fp16" must have its own files, ' +
+        "got diffusion_pytorch_model.safetensors only; leave the variant out (in my-model)",
     );
     const half = { ...without(`${TRANSFORMER}.safetensors`), [`${TRANSFORMER}.fp16.safetensors`]: weights(BLOCK) };
     await expect(open(half, { variant: "bf16", only: ["transformer"] })).rejects.toThrow(
@@ -243,8 +250,10 @@ describe("expected weights", () => {
     const files = { ...FILES, [`${TRANSFORMER}.safetensors`]: weights({ "patch_embed.proj.weight": [2, 4], "proj_out.bias": [2, 1] }) };
     const component = (await open(files)).component("transformer");
     expect(() => expectWeights(component, expected)).toThrow(
-      "[checkpoint] transformer: every weight must be there in its shape, got 3 of 3 missing or of another shape; check that config.json belongs to transformer/diffusion_pytorch_model.safetensors:\n" +
-        "  patch_embed.proj.weight: expected [4, 2], got [2, 4]\n  proj_out.weight: missing, expected [2, 4]\n  proj_out.bias: expected [2], got [2, 1]",
+      "[checkpoint] transformer: every weight must be there in its shape, got 3 of 3 missing or of another shape; " +
+        "check that config.json belongs to transformer/diffusion_pytorch_model.safetensors:\n" +
+        "  patch_embed.proj.weight: expected [4, 2], got [2, 4]\n  proj_out.weight: " +
+        "missing, expected [2, 4]\n  proj_out.bias: expected [2], got [2, 1]",
     );
   });
 
@@ -270,7 +279,8 @@ describe("expected weights", () => {
       "[checkpoint] scheduler: 3 weights are expected, got a component without weights; download its .safetensors files",
     );
     await expect(checkpoint.component("vae").weights!.read("nope")).rejects.toThrow(
-      '[checkpoint] vae/diffusion_pytorch_model.safetensors: a weight must be there to be read, got the name "nope" (in my-model); check the names with expectWeights first',
+      "[checkpoint] vae/diffusion_pytorch_model.safetensors: " +
+        'a weight must be there to be read, got the name "nope" (in my-model); check the names with expectWeights first',
     );
   });
 });
@@ -280,7 +290,8 @@ describe("a folder that is no checkpoint is refused", () => {
     [
       "nothing",
       {},
-      "model_index.json: a checkpoint must be in diffusers' folder layout, got no such file; pass the folder above that holds model_index.json, or convert with diffusers' scripts (in my-model)",
+      "model_index.json: a checkpoint must be in diffusers' folder layout, got no such file; " +
+        "pass the folder above that holds model_index.json, or convert with diffusers' scripts (in my-model)",
     ],
     [
       "one component",
@@ -312,7 +323,8 @@ describe("a folder that is no checkpoint is refused", () => {
     [
       "a config that is missing",
       without("vae/config.json"),
-      "vae/config.json: model_index.json names the component vae (AutoencoderKLCogVideoX), so its config must exist, got no such file; finish the download (in my-model)",
+      "vae/config.json: model_index.json names the component vae (AutoencoderKLCogVideoX), so its config must exist, " +
+        "got no such file; finish the download (in my-model)",
     ],
     [
       "a config that is broken",
@@ -326,10 +338,12 @@ describe("a folder that is no checkpoint is refused", () => {
 
   test("a component that is not there", async () => {
     await expect(open(FILES, { only: ["vae", "unet"] })).rejects.toThrow(
-      "[checkpoint] model_index.json: the checkpoint must have unet, got scheduler, text_encoder, tokenizer, transformer, vae; use a CogVideoX checkpoint (in my-model)",
+      "[checkpoint] model_index.json: the checkpoint must have unet, " +
+        "got scheduler, text_encoder, tokenizer, transformer, vae; use a CogVideoX checkpoint (in my-model)",
     );
     expect((await open(FILES)).component.bind(await open(FILES), "unet")).toThrow(
-      '[checkpoint] model_index.json: the checkpoint must have a component "unet", got scheduler, text_encoder, tokenizer, transformer, vae; use a CogVideoX checkpoint',
+      '[checkpoint] model_index.json: the checkpoint must have a component "unet", ' +
+        "got scheduler, text_encoder, tokenizer, transformer, vae; use a CogVideoX checkpoint",
     );
   });
 });

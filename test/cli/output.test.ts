@@ -1,4 +1,7 @@
-/** Where a command's results and lines go when there is no place for them: a full disk, a closed pipe or terminal, links, its own inputs. */
+/**
+ * Where a command's results and lines go when there is no place for them: a full disk, a
+ * closed pipe or terminal, links, its own inputs.
+ */
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, linkSync, lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -77,7 +80,8 @@ describe.skipIf(process.platform === "win32")("a disk that takes no more", () =>
     `export FULL_IN="$PWD" FULL_BYTES=${latents.length + bytes} NODE_OPTIONS='--import ${resolve("test/support/full-disk.mjs")}'; {}`;
   const words = (path: string, option: string): RegExp =>
     new RegExp(
-      `^\\[output\\] (?:\\S+/)?${path}/? must be a place that can be written, got ENOSPC: no space left on the disk; make room, or choose another with ${option}\\.$`,
+      `^\\[output\\] (?:\\S+/)?${path}/? must be a place that can be written, got ENOSPC: ` +
+        `no space left on the disk; make room, or choose another with ${option}\\.$`,
       "m",
     );
 

@@ -29,7 +29,8 @@ for (const { seed, shapes, values } of fixture.cases) {
     }
     expect(
       worst,
-      `value ${at}: got ${got[at]}, torch ${fixture.torch} has ${values[at]}: ${worst} uses ${(worst / TOLERANCE).toFixed(2)} of the tolerance`,
+      `value ${at}: got ${got[at]}, torch ${fixture.torch} has ${values[at]}: ` +
+        `${worst} uses ${(worst / TOLERANCE).toFixed(2)} of the tolerance`,
     ).toBeLessThanOrEqual(TOLERANCE);
   });
 }

@@ -144,7 +144,8 @@ describe("a file that is wrong is refused, with file, rule, value and remedy", (
     [
       "a header length beyond the file",
       raw("{}", 4, 7n),
-      "the header must fit in the file, got a header length of 7 in 14 bytes; the file is truncated or is not safetensors, download it again",
+      "the header must fit in the file, got a header length of 7 in 14 bytes; " +
+        "the file is truncated or is not safetensors, download it again",
     ],
     ["a header length of 2^64 - 1", raw("{}", 0, 2n ** 64n - 1n), "got a header length of 18446744073709551615 in 10 bytes;"],
     [
@@ -192,7 +193,8 @@ describe("a file that is wrong is refused, with file, rule, value and remedy", (
     [
       "an unknown dtype",
       header({ w: entry("F8_E4M3", [1], [0, 1]) }, 1),
-      'w: dtype must be one of F64, F32, F16, BF16, I64, I32, I16, I8, U8, U16, U32, BOOL, got "F8_E4M3"; convert the tensor to one of these',
+      'w: dtype must be one of F64, F32, F16, BF16, I64, I32, I16, I8, U8, U16, U32, BOOL, got "F8_E4M3"; ' +
+        "convert the tensor to one of these",
     ],
     ["a dtype that is an object's own", header({ w: entry("constructor", [1], [0, 1]) }, 1), 'got "constructor";'],
     ["no dtype", header({ w: { shape: [1], data_offsets: [0, 1] } }, 1), "got nothing; convert"],
@@ -228,7 +230,8 @@ describe("a file that is wrong is refused, with file, rule, value and remedy", (
     [
       "an end beyond the file",
       header({ w: entry("U8", [9], [0, 9]) }, 8),
-      "w: the tensor must end within the file's 8 bytes of data, got data_offsets [0, 9]; the file is truncated, finish or repeat the download",
+      "w: the tensor must end within the file's 8 bytes of data, got data_offsets [0, 9]; " +
+        "the file is truncated, finish or repeat the download",
     ],
     [
       "a shape of another size",
@@ -238,7 +241,8 @@ describe("a file that is wrong is refused, with file, rule, value and remedy", (
     [
       "overlapping tensors",
       header({ v: entry("U8", [4], [0, 4]), w: entry("U8", [4], [2, 6]) }, 6),
-      "w: tensors must lie end to end, got w at byte 2 of the data where v ends at 4 (they overlap); the file is damaged, download it again",
+      "w: tensors must lie end to end, got w at byte 2 of the data where v ends at 4 (they overlap); " +
+        "the file is damaged, download it again",
     ],
     ["one place for two", header({ v: entry("U8", [4], [0, 4]), w: entry("U8", [4], [0, 4]) }, 4), "(they overlap)"],
     [

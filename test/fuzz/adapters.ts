@@ -1,7 +1,7 @@
 /**
- * Random LoRA adapters as PEFT and diffusers save them, some with edited configs (Python: test/reference/adapters.py), on the transformer: the
- * result must be theirs, merged and live, or the adapter refused by the name of a field that a plain LoRA does not have. Nothing else may be
- * refused that they load.
+ * Random LoRA adapters as PEFT and diffusers save them, some with edited configs (Python: test/reference/adapters.py), on the
+ * transformer: the result must be theirs, merged and live, or the adapter refused by the name of a field that a plain LoRA does not
+ * have. Nothing else may be refused that they load.
  */
 import { spawnSync } from "node:child_process";
 import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
@@ -39,7 +39,8 @@ export const adapters: FuzzKind = {
       if (status !== 0)
         throw new CogwheelError(
           "fuzz",
-          `test/reference/adapters.py must make the adapters, got ${error?.message ?? `exit code ${status}`}; run it by itself for its message`,
+          "test/reference/adapters.py must make the adapters, " +
+            `got ${error?.message ?? `exit code ${status}`}; run it by itself for its message`,
         );
     }
     await using gpu = await Gpu.open(options.adapter ? { adapter: options.adapter } : {});

@@ -1,4 +1,7 @@
-/** A sample of `npm run fuzz -- bombs`: those that are quick, and killed or blocked the process once; through a reader's process of its own. */
+/**
+ * A sample of `npm run fuzz -- bombs`: those that are quick, and killed or blocked the
+ * process once; through a reader's process of its own.
+ */
 import { expect, it } from "vitest";
 import { BOMBS, bombs } from "./bombs.ts";
 import { Tally } from "./kind.ts";

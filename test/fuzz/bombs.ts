@@ -1,6 +1,7 @@
 /**
- * Files that ask for far more than they hold, of every format that is read, through decodeVideo as an app calls it. Each must be refused in words or read
- * within the limits: in two minutes, and with no more memory in this process than the frames that one call may give.
+ * Files that ask for far more than they hold, of every format that is read, through decodeVideo as an app calls it. Each must be
+ * refused in words or read within the limits: in two minutes, and with no more memory in this process than the frames that one call may
+ * give.
  */
 import { decodeVideo } from "../../src/video/decode.ts";
 import { DEFAULT_LIMITS } from "../../src/video/read/limits.ts";

@@ -85,7 +85,8 @@ export const cases: FuzzKind = {
         tally.add(
           "silent wrong",
           name,
-          `${why}\n    again: npm run fuzz -- cases ${name.replace(/^.*fuzz_(\d+)_(\d+)$/, "--seed $1 --index $2")}\n    file:  ${relative(".", file)}\n    config: ${JSON.stringify(c.config)}\n    options: ${JSON.stringify(c.options)}`,
+          `${why}\n    again: npm run fuzz -- cases ${name.replace(/^.*fuzz_(\d+)_(\d+)$/, "--seed $1 --index $2")}\n    file: ` +
+            ` ${relative(".", file)}\n    config: ${JSON.stringify(c.config)}\n    options: ${JSON.stringify(c.options)}`,
         );
       if (problems.length) {
         // Refused where it is read, with the predicate's own words.

@@ -29,7 +29,8 @@ test("damaged files are refused in words or read for what they say", { timeout: 
       } catch (error) {
         if (!isRefusal(error))
           throw new Error(
-            `${name}, seed ${seed}: a damaged file must be refused by a CogwheelError, got ${error instanceof Error ? `${error.name}: ${error.message.slice(0, 300)}\n${error.stack?.slice(-1500)}` : String(error)}`,
+            `${name}, seed ${seed}: a damaged file must be refused by a CogwheelError, got ` +
+              `${error instanceof Error ? `${error.name}: ${error.message.slice(0, 300)}\n${error.stack?.slice(-1500)}` : String(error)}`,
             { cause: error },
           );
         refused++;

@@ -1,4 +1,7 @@
-/** What `cogwheel tune` does when it has measured: writes the report, and keeps the table for this user. For kills.ts, which ends it in the middle. */
+/**
+ * What `cogwheel tune` does when it has measured: writes the report, and keeps the table for this
+ * user. For kills.ts, which ends it in the middle.
+ */
 import "../../src/base/dispose.ts";
 import { writeWhole } from "../../src/cli/files.ts";
 import { storeTuning } from "../../src/plan/tuning-store.ts";

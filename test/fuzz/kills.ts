@@ -1,7 +1,7 @@
 /**
- * Runs that are killed (SIGKILL) while they write over the result of an earlier one: at random moments, most of them near the end where files are
- * written, and before chosen calls that change a file. Afterwards the earlier result or the new one must be there, whole, and the next run must
- * succeed and leave nothing else. `read` counts those.
+ * Runs that are killed (SIGKILL) while they write over the result of an earlier one: at random moments, most of them near the end where
+ * files are written, and before chosen calls that change a file. Afterwards the earlier result or the new one must be there, whole, and
+ * the next run must succeed and leave nothing else. `read` counts those.
  */
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -33,6 +33,14 @@ const generate = (which: "old" | "fresh", ...more: string[]): string[] => [
   ...more,
 ];
 
+const TUNING_FILE = tuningFile({
+  format: 1,
+  adapter: { vendor: "v", architecture: "a", device: "d" },
+  driver: "",
+  capabilities: "00000000",
+  kernels: "k",
+});
+
 const TARGETS: readonly Target[] = [
   { name: "mp4", paths: ["film.mp4"], args: (which) => generate(which, "--out", "film.mp4") },
   { name: "folder of PNG", paths: ["frames"], args: (which) => generate(which, "--out", "frames/") },
@@ -45,10 +53,7 @@ const TARGETS: readonly Target[] = [
   // What `tune` does when it has measured: the report, and the table among the user's caches.
   {
     name: "tune",
-    paths: [
-      "report.json",
-      `cache/cogwheel/tuning/${tuningFile({ format: 1, adapter: { vendor: "v", architecture: "a", device: "d" }, driver: "", capabilities: "00000000", kernels: "k" })}`,
-    ],
+    paths: ["report.json", `cache/cogwheel/tuning/${TUNING_FILE}`],
     args: (which) => [resolve("dist/test/kills-tune.js"), which],
     env: (folder) => ({ XDG_CACHE_HOME: join(folder, "cache") }),
   },
@@ -110,7 +115,9 @@ export const kills: FuzzKind = {
           ? { at: { call: 1 + Math.floor(draw() * calls), folder } }
           : { after: Math.round(ms * (draw() < 0.3 ? draw() : 0.75 + 0.3 * draw())) };
         const env = { ...node, ...target.env?.(folder) };
-        const input = `seed ${options.seed}, index ${index} (${seed}): ${target.name}, killed ${"after" in when ? `after ${when.after} of ${Math.round(ms)} ms` : `before call ${when.at.call}`}`;
+        const input =
+          `seed ${options.seed}, index ${index} (${seed}): ${target.name}, ` +
+          `killed ${"after" in when ? `after ${when.after} of ${Math.round(ms)} ms` : `before call ${when.at.call}`}`;
         const run = await runKilled(target.args("fresh"), { cwd: folder, env, ...when });
         const state = target.paths.map((path) => stateOf(join(folder, path)));
         // Each result is by itself: of several the first may be new and the others not yet.

@@ -95,7 +95,10 @@ export function* inputs({
 
 export type Settled<T> = { value: T } | { error: unknown } | "hang";
 
-/** What a promise came to within so many seconds. A loop that never yields is not noticed here: run what may hold one in a process of its own. */
+/**
+ * What a promise came to within so many seconds. A loop that never yields is not noticed here:
+ * run what may hold one in a process of its own.
+ */
 export async function within<T>(seconds: number, work: Promise<T>): Promise<Settled<T>> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<"hang">((resolve) => (timer = setTimeout(() => resolve("hang"), 1000 * seconds)));

@@ -1,6 +1,6 @@
 /**
- * `npm run fuzz`: damaged, hostile and random inputs through the public doors, by kind. Each input must be refused in words or read for what
- * it says: no hang, no death of the process, no error of a library's own, nothing wrong without a word.
+ * `npm run fuzz`: damaged, hostile and random inputs through the public doors, by kind. Each input must be refused in words or read for
+ * what it says: no hang, no death of the process, no error of a library's own, nothing wrong without a word.
  *
  *   npm run fuzz                                  every kind, as many inputs of a new seed as the kind takes
  *   npm run fuzz -- cases                         one kind (or several)

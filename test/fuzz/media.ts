@@ -9,7 +9,10 @@ import { Mutator } from "../support/mutate.ts";
 import { inputs, isRefusal, within, type FuzzKind, type Tally } from "./kind.ts";
 import { damage, type Damaged, type Seed } from "./media-damage.ts";
 
-/** A damaged film that the demuxer gets no further with is ended after so many seconds, an answer that does not come is a fault after many more. */
+/**
+ * A damaged film that the demuxer gets no further with is ended after so many seconds, an answer
+ * that does not come is a fault after many more.
+ */
 const SECONDS = 4;
 const WATCHDOG_S = 60;
 const LIMITS = { seconds: SECONDS, memory: 2 ** 30, pixels: 2 ** 24, bytes: 2 ** 28 };

@@ -1,6 +1,7 @@
 /**
- * Random PNG, GIF, JPEG and WebP files, still and moving (drawn by Python: test/video/pictures/draw.py), read and compared with what Pillow reads:
- * every byte of every frame. In the environment that `npm run reference` makes, or with the interpreter that COGWHEEL_PYTHON names.
+ * Random PNG, GIF, JPEG and WebP files, still and moving (drawn by Python: test/video/pictures/draw.py), read and compared with what
+ * Pillow reads: every byte of every frame. In the environment that `npm run reference` makes, or with the interpreter that
+ * COGWHEEL_PYTHON names.
  */
 import { spawnSync } from "node:child_process";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";

@@ -1,7 +1,8 @@
 /**
  * Servers that lie, drip, break, redirect, fall silent or never end, at some point of opening a checkpoint and reading all of it: by plain
  * ranges, from the hub by ranges, and by the hub's download, each in a process of its own that nothing else keeps alive. It must end in
- * words or with the true bytes, in time and in little memory; and a download after it, from an honest hub into the same cache, must be whole.
+ * words or with the true bytes, in time and in little memory; and a download after it, from an honest hub into the same cache, must be
+ * whole.
  */
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -22,7 +23,8 @@ const DOORS = ["ranges", "hub", "download"] as const;
 /** What a process of its own is told: it opens, reads all, and says the hash, or the error and whether it is ours. */
 const READER = `
 const [from, hub, files] = JSON.parse(process.argv[1]);
-const { httpSource, openSource, openCheckpoint, CogwheelError } = { ...(await import(process.argv[2])), ...(await import(process.argv[3])) };
+const [library, more] = [await import(process.argv[2]), await import(process.argv[3])];
+const { httpSource, openSource, openCheckpoint, CogwheelError } = { ...library, ...more };
 const { createHash } = await import("node:crypto");
 try {
   const checkpoint = await openCheckpoint(hub ? await openSource(from, { hub }) : httpSource(from, { stallSeconds: 0.4 }));
@@ -31,7 +33,8 @@ try {
   console.log(JSON.stringify({ hash: hash.digest("hex") }));
   await checkpoint[Symbol.asyncDispose]();
 } catch (error) {
-  console.log(JSON.stringify({ message: error instanceof CogwheelError ? error.message : undefined, foreign: error instanceof CogwheelError ? undefined : String(error?.stack ?? error) }));
+  const ours = error instanceof CogwheelError;
+  console.log(JSON.stringify({ message: ours ? error.message : undefined, foreign: ours ? undefined : String(error?.stack ?? error) }));
 }`;
 const PATHS = Object.keys(NEEDED);
 const TRUTH = PATHS.reduce((hash, path) => hash.update(NEEDED[path]!), createHash("sha256")).digest("hex");
@@ -117,7 +120,9 @@ export const servers: FuzzKind = {
         const [door, name, second] = [pick(DOORS), pick(names), pick(names)];
         const [from, length] = [Math.floor(draw() * 24), draw() < 0.6 ? Infinity : 1 + Math.floor(draw() * 3)];
         const [at, two] = [pick(["both", "hub", "store"] as const), draw() < 0.3];
-        const input = `seed ${options.seed}, index ${index}: ${door}, ${at}: ${name}${two ? `, or ${second}` : ""}, from answer ${from} on for ${length}`;
+        const input =
+          `seed ${options.seed}, index ${index}: ${door}, ${at}: ` +
+          `${name}${two ? `, or ${second}` : ""}, from answer ${from} on for ${length}`;
         await using server = await HubServer.start();
         server.repos[ID] = { revisions: { main: { commit: COMMIT, files: NEEDED } } };
         let asked = 0;

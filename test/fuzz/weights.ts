@@ -1,6 +1,7 @@
 /**
- * Damaged weights, indices, configs, tokenizers, adapters, latents and cases through the public doors. They are read in a process of their own,
- * which says before each what it reads: one that says nothing for too long hangs and is ended, one that ends by itself has died of its file.
+ * Damaged weights, indices, configs, tokenizers, adapters, latents and cases through the public doors. They are read in a process of
+ * their own, which says before each what it reads: one that says nothing for too long hangs and is ended, one that ends by itself has
+ * died of its file.
  */
 import { fork, type ChildProcess } from "node:child_process";
 import { fileURLToPath } from "node:url";

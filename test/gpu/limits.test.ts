@@ -76,7 +76,8 @@ describe("capabilities that are pretended", () => {
   it("work that no kernel can do within the limits is named, and no budget is blamed for them", async () => {
     const gpu = await testGpu();
     expect(() => choose("conv3d x", [])).toThrow(
-      '[kernels] an adapter must run a kernel for every kind of work, got none for "conv3d x" within its limits; open one with WebGPU\'s own limits at least',
+      "[kernels] an adapter must run a kernel for every kind of work, " +
+        'got none for "conv3d x" within its limits; open one with WebGPU\'s own limits at least',
     );
     const caps = { ...gpu.caps, maxWorkgroupBytes: 64, subgroupMatrices: [], kind: "hardware" as const };
     const graph = new Graph("test", () => "f32");

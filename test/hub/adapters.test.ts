@@ -128,7 +128,8 @@ describe("in the cache", () => {
     expect(await markOf(address)).toBe(5);
     await expect(loadLora(`hf://${ID}/other.safetensors`)).rejects.toThrow("[checkpoint] other.safetensors: ");
     await expect(loadLora(`hf://${ID}@v2/loras/x.safetensors`)).rejects.toThrow(
-      `[hub] ${ID}@v2: all files must be in the cache when HF_HUB_OFFLINE is set, got nothing of this revision in ${model()}; download it with the hub's command line`,
+      `[hub] ${ID}@v2: all files must be in the cache when HF_HUB_OFFLINE is set, ` +
+        `got nothing of this revision in ${model()}; download it with the hub's command line`,
     );
     expect(server.seen).toEqual([]);
   });

@@ -92,7 +92,8 @@ function openIn(script: string, from: string): ChildProcessWithoutNullStreams {
     [
       "--input-type=module",
       "-e",
-      `const { openSource } = await import(${JSON.stringify(script)}); console.log((await (await openSource(${JSON.stringify(from)})).list()).length);`,
+      `const { openSource } = await import(${JSON.stringify(script)}); ` +
+        `console.log((await (await openSource(${JSON.stringify(from)})).list()).length);`,
     ],
     { cwd: home, env: { ...process.env } },
   );
@@ -313,7 +314,8 @@ describe("an interrupted download", () => {
     server.cut.set(WEIGHTS, [half, 0, 0, 0, 0, 0]);
     await expect(open()).rejects.toThrow(
       new RegExp(
-        `\\[hub\\] ${ID}/${WEIGHTS}: the download must go on, got .*; check the network and run again, it goes on from byte ${half} of ${NEEDED[WEIGHTS]!.length}`,
+        `\\[hub\\] ${ID}/${WEIGHTS}: the download must go on, got .*; ` +
+          `check the network and run again, it goes on from byte ${half} of ${NEEDED[WEIGHTS]!.length}`,
       ),
     );
     server.cut.clear();
@@ -500,14 +502,16 @@ describe("a hub that sends something else", () => {
   ])("a file that is %s: refused before it is read", async (_, by) => {
     server.instead.set(WEIGHTS, new Uint8Array(NEEDED[WEIGHTS]!.length + by));
     await expect(open()).rejects.toThrow(
-      `[hub] ${ID}/${WEIGHTS}: the file must have ${NEEDED[WEIGHTS]!.length} bytes, got ${NEEDED[WEIGHTS]!.length + by}; the file changed on the hub, or a proxy answers in its place: run again`,
+      `[hub] ${ID}/${WEIGHTS}: the file must have ${NEEDED[WEIGHTS]!.length} bytes, got ${NEEDED[WEIGHTS]!.length + by}; ` +
+        "the file changed on the hub, or a proxy answers in its place: run again",
     );
   });
 
   test("a size that is not the listed one: refused before it is asked for", async () => {
     server.listedSize.set(WEIGHTS, 1234567);
     await expect(open()).rejects.toThrow(
-      `[hub] ${ID}: ${WEIGHTS} must have the 1234567 bytes that the hub lists, got ${NEEDED[WEIGHTS]!.length}; try again, or another endpoint`,
+      `[hub] ${ID}: ${WEIGHTS} must have the 1234567 bytes that the hub lists, ` +
+        `got ${NEEDED[WEIGHTS]!.length}; try again, or another endpoint`,
     );
     expect(server.sentOf("transformer%2F")).toBe(0);
   });
@@ -523,7 +527,9 @@ describe("a hub that sends something else", () => {
 describe("errors", () => {
   test("no such repository", async () => {
     await expect(open("some-org/nothing")).rejects.toThrow(
-      `[hub] some-org/nothing: must be a folder here or a repository that you may read at ${server.url}, got 401 (Invalid username or password.): there is none of that name, or it is private or gated; check the name, or accept its licence at ${server.url}/some-org/nothing and set HF_TOKEN to a token that may read it`,
+      `[hub] some-org/nothing: must be a folder here or a repository that you may read at ${server.url}, ` +
+        "got 401 (Invalid username or password.): there is none of that name, or it is private or gated; " +
+        `check the name, or accept its licence at ${server.url}/some-org/nothing and set HF_TOKEN to a token that may read it`,
     );
     await expect(open("some-org/nothing", { token: "hf_any" })).rejects.toThrow(
       `[hub] some-org/nothing: must be a folder here or a repository at ${server.url}, got neither (404); check the name`,
@@ -539,7 +545,8 @@ describe("errors", () => {
   test("a gated repository", async () => {
     Object.assign(server.repos[ID]!, { token: "hf_right", gated: true });
     const rule = (status: number, access: string): string =>
-      `[hub] ${ID}: a gated repository must be opened to you, got ${status} (Access to model ${ID} is restricted.); accept its licence at ${server.url}/${ID} and ${access}`;
+      `[hub] ${ID}: a gated repository must be opened to you, got ${status} (Access to model ${ID} is restricted.); ` +
+      `accept its licence at ${server.url}/${ID} and ${access}`;
     await expect(open()).rejects.toThrow(rule(401, "set HF_TOKEN to a token that may read it"));
     process.env["HF_TOKEN"] = "hf_wrong";
     await expect(open()).rejects.toThrow(rule(403, "check that the token in HF_TOKEN may read it"));
@@ -574,7 +581,8 @@ describe("errors", () => {
 
   test("an option that there is not, an endpoint that is none", async () => {
     await expect(open(ID, { branch: "main" } as HubOptions)).rejects.toThrow(
-      "[hub] options must be revision, endpoint, token, cache, offline, download, recheck, signal, onProgress, onWarning, fetch, stallSeconds, got branch; correct the name",
+      "[hub] options must be revision, endpoint, token, cache, offline, download, recheck, signal, onProgress, " +
+        "onWarning, fetch, stallSeconds, got branch; correct the name",
     );
     await expect(open(ID, { endpoint: "hub.local" })).rejects.toThrow(
       '[hub] the endpoint must be an http(s) URL without query, got "hub.local"; correct HF_ENDPOINT or the endpoint option',
@@ -635,12 +643,14 @@ describe("HF_HUB_OFFLINE", () => {
 
   test("names what is missing", async () => {
     await expect(open()).rejects.toThrow(
-      `[hub] ${ID}: all files must be in the cache when HF_HUB_OFFLINE is set, got nothing of this revision in ${model()}; download once while the hub can be reached`,
+      `[hub] ${ID}: all files must be in the cache when HF_HUB_OFFLINE is set, ` +
+        `got nothing of this revision in ${model()}; download once while the hub can be reached`,
     );
     await online({}, { only: ["scheduler", "text_encoder"] });
     await rm(snapshot(SHARDS[1]));
     await expect(open()).rejects.toThrow(
-      `got no ${SHARDS[1]}, tokenizer/spiece.model, transformer/config.json, ${WEIGHTS}, vae/config.json, ${VAE} in ${snapshot().replace(/\/$/, "")}; download once while the hub can be reached`,
+      `got no ${SHARDS[1]}, tokenizer/spiece.model, transformer/config.json, ${WEIGHTS}, vae/config.json, ` +
+        `${VAE} in ${snapshot().replace(/\/$/, "")}; download once while the hub can be reached`,
     );
     expect(await open(ID, {}, { only: ["scheduler"] })).toContain("scheduler/scheduler_config.json");
     expect(server.seen.some(({ path }) => path.includes(SHARDS[1]!.slice(-20)))).toBe(true);

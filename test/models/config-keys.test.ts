@@ -13,7 +13,10 @@ import { testGpu } from "../support/gpu.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
 
 type Json = Record<string, unknown>;
-/** `honoured`: it is in the config that the engine works from (the reference cases and the fuzzer prove what it does); `none`: it changes no result. */
+/**
+ * `honoured`: it is in the config that the engine works from (the reference cases and the fuzzer
+ * prove what it does); `none`: it changes no result.
+ */
 type Fate = "honoured" | "none" | "refused";
 
 interface Component {

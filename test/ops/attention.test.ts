@@ -309,7 +309,8 @@ test("shapes that do not fit are refused", async () => {
       }),
     }));
   await expect(biased(5)).rejects.toThrow(
-    "[attention] the bias must be f32 [2, 7] for 2 heads and segments of up to 4 positions, got b f32 [2, 5]; make it with relativeBias for that length",
+    "[attention] the bias must be f32 [2, 7] for 2 heads and segments of up to 4 positions, " +
+      "got b f32 [2, 5]; make it with relativeBias for that length",
   );
   await expect(biased(7, "f16")).rejects.toThrow("got b f16 [2, 7]");
   expect((await testGpu()).lost).toBeNull();

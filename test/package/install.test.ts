@@ -52,9 +52,8 @@ describe("the tarball", () => {
       .map(({ path }) => path)
       .filter(
         (path) =>
-          !/^(package\.json|README\.md|LICENSE|NOTICE|docs\/[\w-]+\.md|dist\/[\w-]+\.js(\.map)?|dist\/chunks\/[\w.-]+\.js(\.map)?|dist\/types\/(src|build)\/[\w/.-]+\.d\.ts|models\/moving-shapes\/(?!train).*)$/.test(
-            path,
-          ),
+          !/^(package\.json|README\.md|LICENSE|NOTICE|docs\/[\w-]+\.md|models\/moving-shapes\/(?!train).*)$/.test(path) &&
+          !/^dist\/([\w-]+\.js(\.map)?|chunks\/[\w.-]+\.js(\.map)?|types\/(src|build)\/[\w/.-]+\.d\.ts)$/.test(path),
       );
     expect(stray).toEqual([]);
     for (const path of [
@@ -93,7 +92,8 @@ describe("the tarball", () => {
         `${path} imports only its own chunks`,
       ).toEqual([]);
     }
-    // What `import "cogwheel"` loads: the engine. Codec libraries and the hub's client are chunks of their own, loaded by the call that needs them.
+    // What `import "cogwheel"` loads: the engine. Codec libraries and the hub's client are chunks of their own, loaded by the call that
+    // needs them.
     const loaded = new Set<string>();
     const load = (path: string): void => {
       if (loaded.has(path)) return;
@@ -112,7 +112,8 @@ describe("the README's lines in an app", () => {
   it("run in Node", async () => {
     await writeFile(
       join(app, "run.mjs"),
-      `import { writeFileSync } from "node:fs"; import { results } from "./observer.mjs"; await import("./example.mjs"); writeFileSync("results.json", results());`,
+      `import { writeFileSync } from "node:fs"; import { results } from "./observer.mjs"; ` +
+        `await import("./example.mjs"); writeFileSync("results.json", results());`,
     );
     await promisify(execFile)(process.execPath, ["node_modules/cogwheel/dist/launch.js", "--adapter", "swiftshader", "--exec", "run.mjs"], {
       cwd: app,
@@ -132,7 +133,8 @@ describe("the README's lines in an app", () => {
       await writeFile(join(app, "entry.mjs"), ENTRY);
       await writeFile(
         join(app, "index.html"),
-        `<!doctype html><html lang="en"><title>app</title><link rel="icon" href="data:,"><script type="module" src="./entry.mjs"></script></html>`,
+        `<!doctype html><html lang="en"><title>app</title><link rel="icon" ` +
+          `href="data:,"><script type="module" src="./entry.mjs"></script></html>`,
       );
       if (bundler === "esbuild") {
         const { build } = await import("esbuild");

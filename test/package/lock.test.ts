@@ -33,7 +33,8 @@ test.each(["package-lock.json", "bench/peers/package-lock.json"])("no entry of %
 
 /**
  * Packages for platforms that the registry did not serve where the lock was made, and whose hashes may not come from anywhere else. npm
- * installs them by the registry's own hash. Where they are served, `npm view NAME@VERSION dist.integrity` says what belongs in their entries.
+ * installs them by the registry's own hash. Where they are served, `npm view NAME@VERSION dist.integrity` says what belongs in their
+ * entries.
  */
 const NOT_SERVED = [
   "darwin-arm64",

@@ -1,4 +1,7 @@
-/** Adapters that PEFT and diffusers saved (test/reference/adapters.py, seed 11; `npm run fuzz -- adapters` makes others): their results, or a refusal by the field's name. */
+/**
+ * Adapters that PEFT and diffusers saved (test/reference/adapters.py, seed 11; `npm run fuzz -- adapters` makes others):
+ * their results, or a refusal by the field's name.
+ */
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";

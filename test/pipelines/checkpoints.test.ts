@@ -109,7 +109,8 @@ describe("weights that do not fit f16", () => {
       }),
     ).rejects.toThrow(/every value must be finite, got \d+ NaN or infinite values in node .* of vae\.decode/);
     expect(warnings).toEqual([
-      "[checkpoint] 2 of transformer's weights do not fit f16 and stay f32: proj_out.weight (1 too large, 0 too small), transformer_blocks.0.attn1.to_q.weight (0 too large, 1024 too small)",
+      "[checkpoint] 2 of transformer's weights do not fit f16 and stay f32: " +
+        "proj_out.weight (1 too large, 0 too small), transformer_blocks.0.attn1.to_q.weight (0 too large, 1024 too small)",
     ]);
     expect(latents!.every(Number.isFinite)).toBe(true);
   });

@@ -212,7 +212,9 @@ describe("what a caller gives", () => {
         height: 16,
         data: (Type === Array ? Array.from({ length: 1536 }, () => 1) : new (Type as typeof Uint16Array)(1536)) as unknown as Uint8Array,
       };
-      const message = `a frame's data must be bytes, a Uint8Array or Uint8ClampedArray, got ${Type.name}; scale its values to 0 … 255 and convert them`;
+      const message =
+        "a frame's data must be bytes, a Uint8Array or Uint8ClampedArray, " +
+        `got ${Type.name}; scale its values to 0 … 255 and convert them`;
       const video = Array.from({ length: 9 }, () => frame);
       await expect(model.generate({ prompt: PROMPT, video })).rejects.toThrow(message);
       // One good frame in front does not open the door.

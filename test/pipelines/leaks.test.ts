@@ -36,7 +36,8 @@ async function expectFlat(times: number, work: () => Promise<void>, warm = Math.
   const after = await held();
   const grown = after.megabytes - before.megabytes;
   console.log(
-    `${times - warm} times: resident memory ${before.megabytes.toFixed(1)} → ${after.megabytes.toFixed(1)} MB, ${before.files} → ${after.files} open files`,
+    `${times - warm} times: resident memory ${before.megabytes.toFixed(1)} → ${after.megabytes.toFixed(1)} MB, ` +
+      `${before.files} → ${after.files} open files`,
   );
   expect(grown, "megabytes grown").toBeLessThan(20);
   expect(after.files, "open files").toBeLessThanOrEqual(before.files);

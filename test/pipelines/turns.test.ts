@@ -1,4 +1,7 @@
-/** Several calls on one model at once, aborts between them, and an end while one is under way: each gets its result, and nothing is left behind. */
+/**
+ * Several calls on one model at once, aborts between them, and an end while one is under way:
+ * each gets its result, and nothing is left behind.
+ */
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";

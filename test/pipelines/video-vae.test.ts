@@ -194,7 +194,8 @@ describe("reference tiling", () => {
     });
     const latents = { data: new Float32Array(4 * 8 * 8), frames: 1, channels: 4, height: 8, width: 8 };
     await expect(vae.decode(latents, { tiling: "reference" })).rejects.toThrow(
-      "[vae] reference tiling of this VAE gives 68 × 70 pixels in place of 64 × 64, for its overlaps do not come out even; choose another size or tiling exact",
+      "[vae] reference tiling of this VAE gives 68 × 70 pixels in place of 64 × 64, for its overlaps do not come out even; " +
+        "choose another size or tiling exact",
     );
     expect((await vae.decode(latents, { tiling: "exact" }))[0]).toMatchObject({ width: 64, height: 64 });
   });

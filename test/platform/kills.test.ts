@@ -1,4 +1,7 @@
-/** A process that is killed anywhere while it writes: the result of before or the new one is there, whole, and the next run succeeds and cleans. */
+/**
+ * A process that is killed anywhere while it writes: the result of before or the new one is
+ * there, whole, and the next run succeeds and cleans.
+ */
 import { mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -20,7 +23,8 @@ beforeAll(async () => {
     const [path, count, level] = process.argv.slice(2);
     const folder = path.endsWith("/");
     const output = await openOutput(path, folder ? "folder" : "file");
-    for (let i = 1; i <= Number(count); i++) await output.write(new Uint8Array(200).fill(Number(level)), folder ? \`frame-000\${i}.png\` : undefined);
+    const frame = new Uint8Array(200).fill(Number(level));
+    for (let i = 1; i <= Number(count); i++) await output.write(frame, folder ? \`frame-000\${i}.png\` : undefined);
     await output.commit();
     await output[Symbol.asyncDispose]();`,
   );

@@ -25,8 +25,10 @@ beforeAll(async () => {
   writeFileSync(
     join(folder, "name.ts"),
     `import { requestGpuAdapter } from ${JSON.stringify(join(process.cwd(), "src/platform/node.ts"))};
-     try { const { name, kind, advice } = await requestGpuAdapter(); console.log(JSON.stringify({ name, kind, advice, args: process.argv.slice(2), parent: process.ppid })); }
-     catch (error) { console.log(error.message); process.exitCode = 7; }`,
+     try {
+       const { name, kind, advice } = await requestGpuAdapter();
+       console.log(JSON.stringify({ name, kind, advice, args: process.argv.slice(2), parent: process.ppid }));
+     } catch (error) { console.log(error.message); process.exitCode = 7; }`,
   );
   await build({
     entryPoints: ["src/cli/launch.ts", join(folder, "name.ts")],

@@ -76,7 +76,8 @@ test("COGWHEEL_PYTHON is used as it is, and must run", async ({ skip }) => {
   const gone = run([], { COGWHEEL_PYTHON: join(folder, "gone") });
   expect(gone.status).toBe(1);
   expect(gone.stderr).toContain(
-    `[reference] COGWHEEL_PYTHON must be a Python interpreter, got ${join(folder, "gone")}, which does not run; correct the path, or unset it`,
+    "[reference] COGWHEEL_PYTHON must be a Python interpreter, " +
+      `got ${join(folder, "gone")}, which does not run; correct the path, or unset it`,
   );
   skip(process.platform === "win32" || spawnSync("python3", ["--version"]).status !== 0, "needs python3");
   const own = join(folder, "own-python");
@@ -90,7 +91,8 @@ test("without Python that is said, and what to do", () => {
   const { status, stderr } = run([], { PATH: folder, COGWHEEL_REFERENCE_VENV: join(folder, "other") });
   expect(status).toBe(1);
   expect(stderr).toBe(
-    "[reference] Python 3.11 or later must be installed to make reference cases, got none on PATH; install it, or name one in COGWHEEL_PYTHON\n",
+    "[reference] Python 3.11 or later must be installed to make reference cases, " +
+      "got none on PATH; install it, or name one in COGWHEEL_PYTHON\n",
   );
 });
 

@@ -67,7 +67,8 @@ async function expectLoaded(
     Buffer.from(want.buffer, want.byteOffset, want.byteLength).copy(expected);
     if (!got.equals(expected))
       expect.fail(
-        `${r.key} [${r.shape.join(", ")}] ${r.dtype}: byte ${got.findIndex((byte, i) => byte !== expected[i])} of ${expected.length} differs`,
+        `${r.key} [${r.shape.join(", ")}] ${r.dtype}: ` +
+          `byte ${got.findIndex((byte, i) => byte !== expected[i])} of ${expected.length} differs`,
       );
   }
 }
@@ -332,7 +333,8 @@ describe("memory on the way", () => {
     const want = toFloat32(new Uint8Array(toBrain(data).buffer), "BF16");
     for (const pieceBytes of [4096, 16384, 8192]) expect(await read(pieceBytes)).toEqual(want);
     await expect(read(4096, (bytes) => bytes.subarray(0, 100))).rejects.toThrow(
-      "[checkpoint] model.safetensors: w: a source must give the 4096 bytes that are asked for, got 100; correct its read (in an app's own)",
+      "[checkpoint] model.safetensors: w: a source must give the 4096 bytes that are asked for, got 100; " +
+        "correct its read (in an app's own)",
     );
   });
 
@@ -351,7 +353,8 @@ describe("memory on the way", () => {
     refuseBeyond(most, "generate", "the transformer", needs, software);
     // What it takes, and not a byte less: weights and activations alone are not enough.
     expect(() => refuseBeyond(9e9, "generate", "the transformer", needs, software)).toThrow(
-      "[generate] the transformer needs 9.1 GB (weights 8.0 GB, activations 1.0 GB, loading 101 MB), got 9.0 GB of free memory; choose a smaller size or fewer frames",
+      "[generate] the transformer needs 9.1 GB (weights 8.0 GB, activations 1.0 GB, loading 101 MB), " +
+        "got 9.0 GB of free memory; choose a smaller size or fewer frames",
     );
     expect(machineBytes({ ...needs, weights: 1e6, total: 1e9 + 1e6 }, software)).toBe(1e9 + 3e6);
   });

@@ -158,7 +158,8 @@ describe("an app's headers", () => {
       hub: { endpoint: "https://a.example", token: "hf_top\nsecret", cache: join(home, "token") },
     }).catch((error: Error) => error.message);
     expect(refused).toBe(
-      `[hub] ${ID}: the token must be one line of letters and digits, got other characters in it; look at HF_TOKEN, or at the file that the hub's command line keeps it in`,
+      `[hub] ${ID}: the token must be one line of letters and digits, got other characters in it; ` +
+        "look at HF_TOKEN, or at the file that the hub's command line keeps it in",
     );
   });
 
@@ -171,7 +172,8 @@ describe("an app's headers", () => {
         : new Response("x");
     await using keyed = httpSource("https://a.example/", { headers, fetch: opaque });
     await expect(keyed.size("m")).rejects.toThrow(
-      "[checkpoint] m: the server must answer, got a redirect, which a browser would follow with the header x-api-key, Cookie wherever it leads; use another server",
+      "[checkpoint] m: the server must answer, got a redirect, " +
+        "which a browser would follow with the header x-api-key, Cookie wherever it leads; use another server",
     );
     await using plain = httpSource("https://a.example/", { headers: { authorization: "Bearer t" }, fetch: opaque });
     expect(await plain.size("m")).toBe(1);
@@ -228,7 +230,8 @@ describe("waiting", () => {
     await using silent = await serve(() => undefined);
     await using endless = await serve((request, response) => ATTACKS["sends a range that never ends"]!(request, response, () => undefined));
     const read = (url: string, stallSeconds: number): string =>
-      `httpSource(${JSON.stringify(url)}, { stallSeconds: ${stallSeconds} }).size("m").then((n) => console.log(n), (e) => console.log(e.message));`;
+      `httpSource(${JSON.stringify(url)}, { stallSeconds: ` +
+      `${stallSeconds} }).size("m").then((n) => console.log(n), (e) => console.log(e.message));`;
     const [first, second] = await Promise.all([alone(read(silent.url, 0.3)), alone(read(endless.url, 10))]);
     expect(first).toMatchObject({ code: 0, out: expect.stringContaining("got nothing for 0.3 s;") });
     expect(second).toMatchObject({ code: 0, out: String(1 << 20) });
@@ -327,7 +330,8 @@ describe("a page's address", () => {
     ["https://huggingface.co/models?search=video", "a model's page must be at org/name,"],
     [
       "https://huggingface.co/org/name/tree/main/variants/small",
-      "a checkpoint must lie at the top of its repository, got the folder variants/small; if it holds a model_index.json, pass its address with /resolve/ in the place of /tree/",
+      "a checkpoint must lie at the top of its repository, got the folder variants/small; " +
+        "if it holds a model_index.json, pass its address with /resolve/ in the place of /tree/",
     ],
   ])("%s is refused in words", (address, rule) => expect(() => parseHubAddress(address)).toThrow(`[hub] ${address}: ${rule}`));
 
@@ -368,23 +372,28 @@ describe("a hub that is read by ranges says what the hub's download says", () =>
     [
       "gated",
       (server) => void Object.assign(server.repos[ID]!, { token: "t", gated: true }),
-      `[hub] ${ID}: a gated repository must be opened to you, got 401 (Access to model ${ID} is restricted.); accept its licence at HUB/${ID} and set HF_TOKEN to a token that may read it`,
+      `[hub] ${ID}: a gated repository must be opened to you, got 401 (Access to model ${ID} is restricted.); ` +
+        `accept its licence at HUB/${ID} and set HF_TOKEN to a token that may read it`,
     ],
     [
       "private, or none",
       () => undefined,
-      "[hub] some-org/none: must be a folder here or a repository that you may read at HUB, got 401 (Invalid username or password.): there is none of that name, or it is private or gated; check the name, or accept its licence at HUB/some-org/none and set HF_TOKEN to a token that may read it",
+      "[hub] some-org/none: must be a folder here or a repository that you may read at HUB, " +
+        "got 401 (Invalid username or password.): there is none of that name, or it is private or gated; " +
+        "check the name, or accept its licence at HUB/some-org/none and set HF_TOKEN to a token that may read it",
       "some-org/none",
     ],
     [
       "a page to sign in",
       (server) => void attack(server.hub, () => ATTACKS["sends a page"]),
-      `[hub] ${ID}: the hub at HUB must answer with its data, got a web page in its place; a network's or a server's page to sign in answers for it, or the address is a page's: open it in a browser, sign in or correct it, or HF_ENDPOINT`,
+      `[hub] ${ID}: the hub at HUB must answer with its data, got a web page in its place; a network's or a server's page to sign ` +
+        "in answers for it, or the address is a page's: open it in a browser, sign in or correct it, or HF_ENDPOINT",
     ],
     [
       "a page said to be data",
       (server) => void attack(server.hub, () => ATTACKS["sends a page as data"]),
-      `[hub] ${ID}: the hub at HUB must answer with its data, got a web page in its place; a network's or a server's page to sign in answers for it, or the address is a page's: open it in a browser, sign in or correct it, or HF_ENDPOINT`,
+      `[hub] ${ID}: the hub at HUB must answer with its data, got a web page in its place; a network's or a server's page to sign ` +
+        "in answers for it, or the address is a page's: open it in a browser, sign in or correct it, or HF_ENDPOINT",
     ],
     [
       "a commit that is a path",
@@ -401,7 +410,8 @@ describe("a hub that is read by ranges says what the hub's download says", () =>
     const open = (): Promise<unknown> => openSource(ID, { hub: { endpoint: server.url, token: null, cache: join(home, "instead") } });
     server.instead.set(VAE, pointer);
     await expect(open()).rejects.toThrow(
-      `[hub] ${ID}/${VAE}: the server must send the file, got a git-lfs pointer; whoever runs the mirror has to fetch its large files (git lfs pull), take another endpoint`,
+      `[hub] ${ID}/${VAE}: the server must send the file, got a git-lfs pointer; ` +
+        "whoever runs the mirror has to fetch its large files (git lfs pull), take another endpoint",
     );
     server.instead.set(VAE, page);
     await expect(open()).rejects.toThrow(`[hub] ${ID}/${VAE}: the server must send the file, got a web page in its place;`);

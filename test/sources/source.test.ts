@@ -144,7 +144,8 @@ describe.each(kinds)("a source: %s", (kind, make) => {
       [NaN, 2],
     ] as const) {
       await expect(source.read("vae/config.json", start, end)).rejects.toThrow(
-        `[checkpoint] vae/config.json: a read must stay inside the file's 10 bytes, got bytes ${start} to ${end}; the file is truncated or was replaced, download it again ${where}`,
+        `[checkpoint] vae/config.json: a read must stay inside the file's 10 bytes, got bytes ${start} to ${end}; ` +
+          `the file is truncated or was replaced, download it again ${where}`,
       );
     }
     const missing = `[checkpoint] vae/nothing.json: must exist, got no such file; check the folder or finish the download ${where}`;
@@ -153,7 +154,8 @@ describe.each(kinds)("a source: %s", (kind, make) => {
     for (const path of ["../secret", "vae/../../secret", "/etc/passwd", "C:\\x", "a\\b", "", "a//b", "./a", "a\0b"]) {
       for (const act of [() => source.read(path, 0, 1), async () => source.exists(path), () => source.size(path)]) {
         await expect(act()).rejects.toThrow(
-          `[checkpoint] ${JSON.stringify(path)}: a path must be relative and stay inside the checkpoint's folder, got this one; correct the file that names it`,
+          `[checkpoint] ${JSON.stringify(path)}: a path must be relative and stay inside the checkpoint's folder, got this one; ` +
+            "correct the file that names it",
         );
       }
     }
@@ -279,7 +281,8 @@ describe("HTTP", () => {
       response.write("x");
     }, read);
     expect(declared?.message).toBe(
-      `${PLACE}the server must answer a Range request with 206, got 200 and the whole file of 8589934592 bytes; serve the checkpoint from a server that supports ranges, or download it and open the folder (in ${address}/)`,
+      `${PLACE}the server must answer a Range request with 206, got 200 and the whole file of 8589934592 bytes; ` +
+        `serve the checkpoint from a server that supports ranges, or download it and open the folder (in ${address}/)`,
     );
     const streamed = await against((_, response) => {
       response.writeHead(200);
@@ -293,7 +296,8 @@ describe("HTTP", () => {
     [
       "no Content-Range",
       (_, response) => response.writeHead(206).end("x"),
-      "a 206 answer must carry Content-Range: bytes first-last/size, got none; the server must send it and, to a browser on another origin, expose it",
+      "a 206 answer must carry Content-Range: bytes first-last/size, got none; " +
+        "the server must send it and, to a browser on another origin, expose it",
     ],
     [
       "a Content-Range without a size",

@@ -1,4 +1,7 @@
-/** A folder of test/reference/adapters.py: adapters on the model of a committed reference case, and what PEFT or diffusers compute with them. */
+/**
+ * A folder of test/reference/adapters.py: adapters on the model of a committed reference case,
+ * and what PEFT or diffusers compute with them.
+ */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { openSafetensors } from "../../src/files/safetensors.ts";

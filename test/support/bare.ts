@@ -1,6 +1,6 @@
 /**
- * Scripts in a Node of their own, where nothing of a test runner keeps the event loop alive. They run on the Node that runs the tests, and on those
- * that COGWHEEL_NODES names (paths, with the system's delimiter between them).
+ * Scripts in a Node of their own, where nothing of a test runner keeps the event loop alive. They run on the Node that runs the tests,
+ * and on those that COGWHEEL_NODES names (paths, with the system's delimiter between them).
  */
 import { execFileSync, spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { delimiter, join } from "node:path";

@@ -29,7 +29,8 @@ export async function launchChromium(): Promise<Browser> {
   const executablePath = named ?? (folder && join(folder, "chromium"));
   if (!executablePath) {
     throw new Error(
-      `[browser] the browser tests need a Chromium, got none from @sparticuz/chromium on ${process.platform} ${process.arch}; run npm install, or name a Chrome or Chromium in COGWHEEL_CHROMIUM`,
+      `[browser] the browser tests need a Chromium, got none from @sparticuz/chromium on ${process.platform} ${process.arch}; ` +
+        "run npm install, or name a Chrome or Chromium in COGWHEEL_CHROMIUM",
     );
   }
   const env: Record<string, string> = {};
@@ -42,7 +43,8 @@ export async function launchChromium(): Promise<Browser> {
     return await chromium.launch({ executablePath, args: FLAGS, env });
   } catch (error) {
     throw new Error(
-      `[browser] Chromium must start, got from ${executablePath}:\n${(error as Error).message}\ninstall the libraries that it misses, or name another Chrome or Chromium in COGWHEEL_CHROMIUM`,
+      `[browser] Chromium must start, got from ${executablePath}:\n${(error as Error).message}\ninstall the libraries ` +
+        "that it misses, or name another Chrome or Chromium in COGWHEEL_CHROMIUM",
       { cause: error },
     );
   }

@@ -35,7 +35,8 @@ export function expectClose(got: Float32Array, want: ArrayLike<number>, toleranc
     }
     const around = (a: ArrayLike<number>) => Array.from({ length: 5 }, (_, j) => a[worst + j - 2]?.toPrecision(6)).join(" ");
     expect.fail(
-      `relative L2 ${error.toExponential(2)} is ${(error / tolerance).toPrecision(3)} × the tolerance ${tolerance}; worst at [${at.join(", ")}] of [${shape.join(", ")}]\n  got  ${around(got)}\n  want ${around(want)}`,
+      `relative L2 ${error.toExponential(2)} is ${(error / tolerance).toPrecision(3)} × the tolerance ${tolerance}; ` +
+        `worst at [${at.join(", ")}] of [${shape.join(", ")}]\n  got  ${around(got)}\n  want ${around(want)}`,
     );
   }
 }

@@ -48,7 +48,8 @@ export function emulatedKernel(kernel: Kernel, lanes: number): Kernel {
     layout === "row_major" ? `offset + r * stride + c / ${each}u` : `offset + c * stride + r / ${each}u`;
   const inner = (layout: string): string => (layout === "row_major" ? "c" : "r");
   const loop = ({ rows, columns }: Matrix, body: string): string =>
-    `if (!matrix_leader) { return; }\nfor (var r = 0u; r < ${rows} * matrix_one; r++) { for (var c = 0u; c < ${columns} * matrix_one; c++) { ${body} } }`;
+    `if (!matrix_leader) { return; }\nfor (var r = 0u; r < ${rows} * matrix_one; r++) { for ` +
+    `(var c = 0u; c < ${columns} * matrix_one; c++) { ${body} } }`;
   const memory = (name: string): void => {
     if (!new RegExp(`var<workgroup> ${name}: array<vec4<u32>,`).test(kernel.source))
       throw new Error(`${kernel.name} must load and store matrices in words of vec4<u32> of the workgroup's, got ${name}`);
@@ -63,7 +64,8 @@ export function emulatedKernel(kernel: Kernel, lanes: number): Kernel {
         : `bitcast<f32>(${from}[${place(layout, 4)}][${inner(layout)} % 4u])`;
     functions.set(
       name,
-      `fn ${name}(m: ptr<function, ${matrix.struct}>, offset: u32, stride: u32) {\n${loop(matrix, `(*m).e[r * ${matrix.columns} + c] = ${value};`)}\n}`,
+      `fn ${name}(m: ptr<function, ${matrix.struct}>, offset: u32, stride: ` +
+        `u32) {\n${loop(matrix, `(*m).e[r * ${matrix.columns} + c] = ${value};`)}\n}`,
     );
     return name;
   };
@@ -72,7 +74,8 @@ export function emulatedKernel(kernel: Kernel, lanes: number): Kernel {
     const name = `matrix_store_${layout}_${to}`;
     functions.set(
       name,
-      `fn ${name}(m: ptr<function, ${result.struct}>, offset: u32, stride: u32) {\n${loop(result, `${to}[${place(layout, 4)}][${inner(layout)} % 4u] = bitcast<u32>((*m).e[r * ${result.columns} + c]);`)}\n}`,
+      `fn ${name}(m: ptr<function, ${result.struct}>, offset: u32, stride: u32) ` +
+        `{\n${loop(result, `${to}[${place(layout, 4)}][${inner(layout)} % 4u] = bitcast<u32>((*m).e[r * ${result.columns} + c]);`)}\n}`,
     );
     return name;
   };
@@ -133,13 +136,18 @@ workgroupBarrier();
 return lanes_values[lanes_index ^ mask];
 }
 fn matrix_multiply(a: ptr<function, ${left.struct}>, b: ptr<function, ${right.struct}>, sum: ptr<function, ${result.struct}>) {
-${loop(result, `var s = (*sum).e[r * ${result.columns} + c]; for (var k = 0u; k < ${left.columns} * matrix_one; k++) { s = fma((*a).e[r * ${left.columns} + k], (*b).e[k * ${right.columns} + c], s); } (*sum).e[r * ${result.columns} + c] = s;`)}
+${loop(
+  result,
+  `var s = (*sum).e[r * ${result.columns} + c]; for (var k = 0u; k < ${left.columns} * matrix_one; k++) ` +
+    `{ s = fma((*a).e[r * ${left.columns} + k], (*b).e[k * ${right.columns} + c], s); } (*sum).e[r * ${result.columns} + c] = s;`,
+)}
 }
 ${[...functions.values()].join("\n")}`;
   const left_over = /subgroup(?!s?\b)\w*\(|subgroup_matrix|subgroupMatrix/.exec(source);
   if (left_over)
     throw new Error(
-      `${kernel.name}: the emulation must know all that the kernel does with subgroups, got ${source.slice(left_over.index, left_over.index + 60)}`,
+      `${kernel.name}: the emulation must know all that the kernel does with subgroups, ` +
+        `got ${source.slice(left_over.index, left_over.index + 60)}`,
     );
   return { ...kernel, source, enables: ["f16"] };
 }

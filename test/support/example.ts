@@ -20,7 +20,8 @@ export async function readmeExample(): Promise<string> {
   const code = /<!-- example:begin -->\s*```\w*\n([\s\S]*?)```\s*<!-- example:end -->/.exec(readme)?.[1];
   if (code === undefined)
     throw new Error(
-      "[readme] README.md must show its example as one block of code between <!-- example:begin --> and <!-- example:end -->, got none; put the markers around it",
+      "[readme] README.md must show its example as one block of code between <!-- example:begin --> and <!-- example:end -->, " +
+        "got none; put the markers around it",
     );
   return code;
 }

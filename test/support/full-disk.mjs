@@ -1,6 +1,7 @@
 /**
- * For `node --import`: files below FULL_IN have FULL_BYTES in all, as on a small disk. What goes beyond is written up to there and then fails as the
- * system says it. (A limit on the size of files would do, were it not that software adapters end when their memory files cannot grow.)
+ * For `node --import`: files below FULL_IN have FULL_BYTES in all, as on a small disk. What goes beyond is written up to there and then
+ * fails as the system says it. (A limit on the size of files would do, were it not that software adapters end when their memory files
+ * cannot grow.)
  */
 import fs from "node:fs";
 import { syncBuiltinESMExports } from "node:module";

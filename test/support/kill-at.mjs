@@ -1,6 +1,7 @@
 /**
- * For `node --import`: ends this process by SIGKILL before its Nth call that changes a file below KILL_IN, N from KILL_AT; before the half of a
- * file's data is written, that is. With KILL_COUNT the number of such calls is written to that file at the end, and nothing is killed.
+ * For `node --import`: ends this process by SIGKILL before its Nth call that changes a file below KILL_IN, N from KILL_AT; before the
+ * half of a file's data is written, that is. With KILL_COUNT the number of such calls is written to that file at the end, and nothing
+ * is killed.
  */
 import fs from "node:fs";
 import { syncBuiltinESMExports } from "node:module";

@@ -1,4 +1,7 @@
-/** A Python with the packages of a requirements file, for development tools: an environment of its own in the user's cache folder, made once. */
+/**
+ * A Python with the packages of a requirements file, for development tools: an environment of
+ * its own in the user's cache folder, made once.
+ */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -11,7 +14,8 @@ const OLDEST = [3, 11];
 /**
  * The interpreter: COGWHEEL_PYTHON where that is set, with its own packages; else that of an environment with what `requirements` names.
  * Ends the process with a message where there is none.
- * @param {{ what: string, purpose: string, requirements: string, folder?: string | undefined }} options `what` names the tool in messages and in the folder's name; `purpose` says what Python is for; `folder` is where the environment is
+ * @param {{ what: string, purpose: string, requirements: string, folder?: string | undefined }} options `what` names the tool in
+ * messages and in the folder's name; `purpose` says what Python is for; `folder` is where the environment is
  * @returns {string}
  */
 export function pythonFor({ what, purpose, requirements, folder }) {
@@ -40,7 +44,8 @@ function installedPython(purpose, fail) {
     seen.push(`${name} ${version.join(".")}`);
   }
   return fail(
-    `Python ${OLDEST.join(".")} or later must be installed ${purpose}, got ${seen.join(", ") || "none on PATH"}; install it, or name one in COGWHEEL_PYTHON`,
+    `Python ${OLDEST.join(".")} or later must be installed ${purpose}, ` +
+      `got ${seen.join(", ") || "none on PATH"}; install it, or name one in COGWHEEL_PYTHON`,
   );
 }
 

@@ -7,7 +7,10 @@ import { limitedGpu, testGpu } from "./gpu.ts";
 
 const shared = globalThis as { cogwheelUniformGpu?: Promise<Gpu> };
 
-/** Tests the tiny and odd cases of an op: every kernel that this adapter runs, in f32 and f16, with parameters in immediates and in a uniform. */
+/**
+ * Tests the tiny and odd cases of an op: every kernel that this adapter runs, in f32 and f16,
+ * with parameters in immediates and in a uniform.
+ */
 export function sweepTests(list: OpCases): void {
   test(`${list.op}: the tiny and the odd cases of its list`, { timeout: 300_000 }, async () => {
     const report = await sweep(await testGpu(), await (shared.cogwheelUniformGpu ??= limitedGpu({ immediates: false })), {

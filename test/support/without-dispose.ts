@@ -3,7 +3,8 @@ export const withoutDispose = `{
   const native = Symbol;
   const Poor = function (description) { return native(description); };
   for (const name of Reflect.ownKeys(native)) {
-    if (!["dispose", "asyncDispose", "name", "length", "prototype"].includes(name)) Object.defineProperty(Poor, name, Object.getOwnPropertyDescriptor(native, name));
+    if (["dispose", "asyncDispose", "name", "length", "prototype"].includes(name)) continue;
+    Object.defineProperty(Poor, name, Object.getOwnPropertyDescriptor(native, name));
   }
   Object.defineProperty(Poor, "prototype", { value: native.prototype });
   globalThis.Symbol = Poor;

@@ -1,6 +1,6 @@
 /**
- * No op assumes what an operand is or what memory holds: given as an input, as a weight, as what a node computed, or, in f32, as a constant, an
- * operand gives the same bytes or the same refusal, whatever the memory held before.
+ * No op assumes what an operand is or what memory holds: given as an input, as a weight, as what a node computed, or, in f32, as a
+ * constant, an operand gives the same bytes or the same refusal, whatever the memory held before.
  */
 import { describe, expect, test } from "vitest";
 import { padColumns as copyKernel } from "#kernels";
@@ -69,7 +69,10 @@ function kindOf(c: OpCase, precision: Precision, briefly: boolean): string {
   return [...drawn, c.limits && !briefly ? "limited" : ""].join();
 }
 
-/** The cases of a list, the last of each kind, and the ways in which this adapter can compute them; of slow kernels no windows, and in f16 two kinds in one way. */
+/**
+ * The cases of a list, the last of each kind, and the ways in which this adapter can compute them; of slow
+ * kernels no windows, and in f16 two kinds in one way.
+ */
 function* work(list: OpCases, precision: Precision, { caps }: Gpu): Generator<{ c: OpCase; choice: ListedKernel; planned: Planned }> {
   const briefly = slow.has(list.op);
   const last = new Map(
@@ -147,7 +150,8 @@ const refused: [string, (make: Make) => unknown, string][] = [
   [
     "conv3d, w of counts",
     (t) => conv3d(t("x", [1, 1, 4, 4, 4]), t("w", [4, 4, 3, 3], "u32")),
-    "[conv3d] x must be [B, T, H, W, C] and w [out, in, kt, kh, kw] or [out, in, kh, kw], both f32 or f16, got [1, 1, 4, 4, 4] f32 and [4, 4, 3, 3] u32",
+    "[conv3d] x must be [B, T, H, W, C] and w [out, in, kt, kh, kw] or [out, in, kh, kw], " +
+      "both f32 or f16, got [1, 1, 4, 4, 4] f32 and [4, 4, 3, 3] u32",
   ],
   [
     "conv3d, f16 bias",
@@ -172,7 +176,8 @@ const refused: [string, (make: Make) => unknown, string][] = [
   [
     "group_norm, f16 bias",
     (t) => groupNorm(t("x", [1, 1, 2, 2, 8]), t("w", [8]), t("b", [8], "f16"), { groups: 2, eps: 1e-6 }),
-    "[group_norm_apply] weight and bias must have an f32 value for each of 8 channels, got w f32 [8] and b f16 [8]; check the weight's name and type",
+    "[group_norm_apply] weight and bias must have an f32 value for each of 8 channels, " +
+      "got w f32 [8] and b f16 [8]; check the weight's name and type",
   ],
   [
     "qk_norm_rope, f16 norm",
@@ -232,7 +237,8 @@ test("a query in two segments, one outside, and no segments are refused", () => 
   const [q, k, v] = ["q", "k", "v"].map((name) => graph.input(name, [1, 10, 8])) as [Tensor, Tensor, Tensor];
   const of = (first: number, count: number) => ({ first, count, keyFirst: 0, keyCount: 4 });
   expect(() => attention(q, k, v, { segments: [of(5, 5), of(0, 6)] })).toThrow(
-    '[attention] a query must be in one segment at most, got 5 in {"first":0,"count":6,"keyFirst":0,"keyCount":4} and in {"first":5,"count":5,"keyFirst":0,"keyCount":4}; part them',
+    "[attention] a query must be in one segment at most, " +
+      'got 5 in {"first":0,"count":6,"keyFirst":0,"keyCount":4} and in {"first":5,"count":5,"keyFirst":0,"keyCount":4}; part them',
   );
   expect(() => attention(q, k, v, { segments: [of(-1, 3)] })).toThrow("[attention] segments must lie within 10 queries and 10 keys, got");
   expect(() => attention(q, k, v, { segments: [of(0, 2.5)] })).toThrow("[attention] segments must lie within 10 queries and 10 keys, got");

@@ -98,7 +98,8 @@ describe("T5Tokenizer", () => {
       "[checkpoint] tokenizer/spiece.model: must exist, got no such file; check the folder",
     );
     await expect(T5Tokenizer.open(memorySource({ ...model, "tokenizer/tokenizer_config.json": '{"pad_token":"[PAD]"}' }))).rejects.toThrow(
-      '[checkpoint] tokenizer/spiece.model: the padding must be one of the model\'s pieces, got "[PAD]" that is none of its 330; use the spiece.model that belongs to tokenizer_config.json',
+      '[checkpoint] tokenizer/spiece.model: the padding must be one of the model\'s pieces, got "[PAD]" that is none of its 330; ' +
+        "use the spiece.model that belongs to tokenizer_config.json",
     );
     await expect(T5Tokenizer.open(memorySource({ ...model, "tokenizer/tokenizer_config.json": '{"eos_token":7}' }))).rejects.toThrow(
       "[checkpoint] tokenizer/tokenizer_config.json: eos_token must be a string, got 7; correct the file",
@@ -185,7 +186,8 @@ describe("bad model files", () => {
     const before = process.memoryUsage().rss;
     for (const text of ["a", "a".repeat(100), "xa"])
       expect(() => big.encode(text)).toThrow(
-        `${PLACE}precompiled_charsmap must be a trie and its replacements, got a rule that gives more than 256 bytes; download the file again`,
+        `${PLACE}precompiled_charsmap must be a trie and its replacements, ` +
+          "got a rule that gives more than 256 bytes; download the file again",
       );
     expect(big.encode("x").ids).toEqual([1, 0]);
     expect(process.memoryUsage().rss - before).toBeLessThan(200e6);

@@ -188,7 +188,8 @@ describe("cogwheel tune", () => {
     const inspected = await cogwheel(["inspect", whole, "--frames", "1", "--dtype", "f32", "--kernels"]);
     expect(inspected.code, inspected.err).toBe(0);
     expect(inspected.out).toContain(
-      `Kernels are chosen by measurements on this adapter: ${path} ${report.works.length} of ${report.works.length} kinds of work were measured.`,
+      "Kernels are chosen by measurements on this adapter: " +
+        `${path} ${report.works.length} of ${report.works.length} kinds of work were measured.`,
     );
     expect(inspected.out).toMatch(/^matmul m≤\S+ n=\d+ k=\d+ f32 f32 f32 +\w+ .*tuned$/m);
 

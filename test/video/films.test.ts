@@ -1,6 +1,6 @@
 /**
- * Small films of every kind that once went wrong, against what ffmpeg shows of them (fixtures/films/films.json; `npm run films -- --fixtures` writes
- * them again, `npm run films` draws some 400 and compares every pixel).
+ * Small films of every kind that once went wrong, against what ffmpeg shows of them (fixtures/films/films.json;
+ * `npm run films -- --fixtures` writes them again, `npm run films` draws some 400 and compares every pixel).
  */
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";

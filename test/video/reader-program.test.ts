@@ -60,7 +60,9 @@ describe("the program", () => {
     const reader = join(folder, "talker.mjs");
     await writeFile(
       reader,
-      `import { writeSync } from "node:fs"; const much = new Uint8Array(2 ** 20).fill(120); for (let i = 0; i < 200; i++) for (let at = 0; at < much.length; ) { try { at += writeSync(4, much, at); } catch (error) { if (error.code !== "EAGAIN") throw error; } } process.exit(3);`,
+      `import { writeSync } from "node:fs"; const much = new Uint8Array(2 ** 20).fill(120); ` +
+        "for (let i = 0; i < 200; i++) for (let at = 0; at < much.length; ) { try { at += writeSync(4, much, at); " +
+        `} catch (error) { if (error.code !== "EAGAIN") throw error; } } process.exit(3);`,
     );
     const body = `
       globalThis.gc = (await import("node:vm")).runInNewContext("gc", ((await import("node:v8")).setFlagsFromString("--expose-gc"), {}));

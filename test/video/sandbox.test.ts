@@ -44,7 +44,9 @@ describe.each(NODES)("in a process that does nothing else, %s", (node) => {
   });
 
   it.each(["await", "then"])("films of 200 frames are written to their end: %s", async (way) => {
-    const made = `const frames = (function* () { for (let i = 0; i < 200; i++) yield { width: 320, height: 240, data: new Uint8Array(4 * 320 * 240).fill(i) }; })();`;
+    const made =
+      "const frames = (function* () { for (let i = 0; i < 200; i++) yield { width: 320, height: " +
+      "240, data: new Uint8Array(4 * 320 * 240).fill(i) }; })();";
     const body =
       way === "await"
         ? `console.log((await cogwheel.encodeVideo(frames, args[0])).length > 1000);`
@@ -298,7 +300,9 @@ posix("one reader", () => {
 
   it.runIf(existsSync("/dev/stdin"))("a file that is standard input is not taken for the reader's own", async () => {
     const input = openSync(at("long.mp4"), "r");
-    const script = `import { decodeVideo } from ${JSON.stringify(pathToFileURL(join(import.meta.dirname, "../../dist/node.js")).href)}; console.log((await decodeVideo("/dev/stdin", { maxFrames: 2 })).frames.length);`;
+    const script =
+      `import { decodeVideo } from ${JSON.stringify(pathToFileURL(join(import.meta.dirname, "../../dist/node.js")).href)}; ` +
+      `console.log((await decodeVideo("/dev/stdin", { maxFrames: 2 })).frames.length);`;
     const { status, stdout, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", script], {
       stdio: [input, "pipe", "pipe"],
       encoding: "utf8",
@@ -365,7 +369,8 @@ describe("a reader that cannot be believed", () => {
     await writeFile(reader, PRELUDE + body);
     const infinite = "pixels" in limits ? "limits: { pixels: Infinity }" : "limits: args[2]";
     const { out, err, code } = await startBare(
-      `console.log(await cogwheel.decodeVideo(args[0], { reader: args[1], maxFrames: 3, ${infinite} }).catch((error) => error.constructor === cogwheel.CogwheelError ? error.message : error.stack));`,
+      "console.log(await cogwheel.decodeVideo(args[0], { reader: args[1], maxFrames: " +
+        `3, ${infinite} }).catch((error) => error.constructor === cogwheel.CogwheelError ? error.message : error.stack));`,
       [at("one.png"), reader, limits],
     ).ended;
     expect(out.replace(/\n$/, "")).toMatch(words);
@@ -419,7 +424,9 @@ describe("a program that cannot start", () => {
     const { build } = await import("esbuild");
     await build({
       stdin: {
-        contents: `import { decodeVideo } from "cogwheel"; decodeVideo(process.argv[2], { reader: process.argv[3] }).then(({ frames }) => console.log(frames.length), (error) => console.log(error.message));`,
+        contents:
+          `import { decodeVideo } from "cogwheel"; decodeVideo(process.argv[2], { reader: ` +
+          "process.argv[3] }).then(({ frames }) => console.log(frames.length), (error) => console.log(error.message));",
         resolveDir: ROOT,
       },
       outfile: at("bundled/app.cjs"),

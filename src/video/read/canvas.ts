@@ -69,8 +69,8 @@ export class Canvas {
 }
 
 /**
- * For how long a frame is shown, in seconds. Files say 0 or a hundredth for "as fast as you can", which all browsers take for a tenth of a second;
- * so the file is as fast here as where its author looked at it.
+ * For how long a frame is shown, in seconds. Files say 0 or a hundredth for "as fast as you can", which all browsers take for a tenth
+ * of a second; so the file is as fast here as where its author looked at it.
  */
 export function shownFor(seconds: number): number {
   return seconds > 0.0101 ? seconds : 0.1;

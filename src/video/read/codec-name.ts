@@ -109,7 +109,10 @@ const OBJECT_TYPES: Record<number, string> = {
   0x6e: "JPEG 2000",
 };
 
-/** `codec` is the demuxer's name for it where it knows it, `id` the file's own: four letters, or Matroska's CodecID; `objectType` tells the codecs apart that MP4 calls `mp4v`. */
+/**
+ * `codec` is the demuxer's name for it where it knows it, `id` the file's own: four letters, or Matroska's CodecID; `objectType`
+ * tells the codecs apart that MP4 calls `mp4v`.
+ */
 export function codecName(codec: string | null, id: string | number | Uint8Array | null, objectType?: number): string {
   const own = typeof id === "string" ? id.trim() : "";
   const name = (own === "mp4v" ? OBJECT_TYPES[objectType ?? 0x20] : undefined) ?? NAMES[own] ?? NAMES[codec ?? ""];

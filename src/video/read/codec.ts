@@ -1,6 +1,7 @@
 /**
- * JPEG and WebP are decoded by mozjpeg (of libjpeg-turbo's family) and libwebp, compiled to WebAssembly: the same bytes in Node and in every browser,
- * equal to Pillow's, and whatever a damaged picture makes of them stays inside their memory. They are loaded with the first picture that needs them.
+ * JPEG and WebP are decoded by mozjpeg (of libjpeg-turbo's family) and libwebp, compiled to WebAssembly: the same bytes in Node and in
+ * every browser, equal to Pillow's, and whatever a damaged picture makes of them stays inside their memory. They are loaded with the
+ * first picture that needs them.
  */
 import { compileCodec } from "#codecs";
 import { CogwheelError } from "../../base/errors.ts";
@@ -46,7 +47,8 @@ export async function openCodec(name: CodecName): Promise<PictureDecoder> {
     compiled.delete(name);
     throw new CogwheelError(
       "video",
-      `the decoder of ${name} must be a WebAssembly module that can be compiled, got ${(error as Error).message}; on a page, its Content-Security-Policy must allow 'wasm-unsafe-eval'`,
+      `the decoder of ${name} must be a WebAssembly module that can be compiled, got ${(error as Error).message}; ` +
+        "on a page, its Content-Security-Policy must allow 'wasm-unsafe-eval'",
       { cause: error },
     );
   }

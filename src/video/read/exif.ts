@@ -6,8 +6,8 @@ const SHORT = 3;
 const LONG = 4;
 
 /**
- * The orientation that `exif` (with or without the `Exif\0\0` that JPEG puts before it) says or, where it has no such tag, `xmp`, as Pillow has it; 1 where
- * there is none, or none that can be read.
+ * The orientation that `exif` (with or without the `Exif\0\0` that JPEG puts before it) says or, where it has no such tag, `xmp`, as
+ * Pillow has it; 1 where there is none, or none that can be read.
  */
 export function orientationOf(exif: Uint8Array | undefined, xmp?: Uint8Array): Orientation {
   const value =

@@ -1,6 +1,7 @@
 /**
  * MP4, MOV, MKV, WebM → frames as ffmpeg shows them: those that the edit list shows, by the film's own matrix and range, upright, in
- * square pixels. mediabunny takes the container apart, WebCodecs decode; what neither of them tells is read here (mp4-boxes.ts, mkv-elements.ts, stream.ts).
+ * square pixels. mediabunny takes the container apart, WebCodecs decode; what neither of them tells is read here (mp4-boxes.ts,
+ * mkv-elements.ts, stream.ts).
  */
 import { installWebCodecs } from "#platform";
 import {
@@ -49,7 +50,8 @@ export const readFilm: Reader = async function* (bytes, context) {
     if (error instanceof CogwheelError) throw error;
     throw new CogwheelError(
       "video",
-      `${context.name} must be a whole MP4, WebM, MOV or MKV, got ${(error as Error).message}; download or copy it again, or convert it to H.264 (ffmpeg -i FILE -c:v libx264 -crf 12 film.mp4)`,
+      `${context.name} must be a whole MP4, WebM, MOV or MKV, got ${(error as Error).message}; ` +
+        "download or copy it again, or convert it to H.264 (ffmpeg -i FILE -c:v libx264 -crf 12 film.mp4)",
       { cause: error },
     );
   } finally {
@@ -90,7 +92,8 @@ async function open(input: Input, bytes: Uint8Array, context: ReadContext, codec
   ) {
     throw new CogwheelError(
       "video",
-      `${name} must be in a codec that can be decoded here, got ${called}; convert it to H.264 (ffmpeg -i FILE -c:v libx264 -crf 12 film.mp4)`,
+      `${name} must be in a codec that can be decoded here, got ${called}; ` +
+        "convert it to H.264 (ffmpeg -i FILE -c:v libx264 -crf 12 film.mp4)",
     );
   }
   const [width, height] = [await track.getCodedWidth(), await track.getCodedHeight()];
@@ -102,7 +105,8 @@ async function open(input: Input, bytes: Uint8Array, context: ReadContext, codec
   if (edits && edits.length > MOST_EDITS)
     throw new CogwheelError(
       "video",
-      `${name} must have at most ${MOST_EDITS} edits, got ${edits.length}; the file is damaged, or convert it to H.264 (ffmpeg -i FILE -c:v libx264 -crf 12 film.mp4)`,
+      `${name} must have at most ${MOST_EDITS} edits, got ${edits.length}; ` +
+        "the file is damaged, or convert it to H.264 (ffmpeg -i FILE -c:v libx264 -crf 12 film.mp4)",
     );
   context.progress();
 
@@ -118,7 +122,8 @@ async function open(input: Input, bytes: Uint8Array, context: ReadContext, codec
   const transfer = stream?.transfer ?? container?.color?.transfer;
   if (transfer === 16 || transfer === 18) {
     context.warn(
-      `${name} is HDR (${transfer === 16 ? "PQ" : "HLG"}): its values are taken as they are stored, without tone mapping, and will look flat; convert it to SDR first if that is not wanted`,
+      `${name} is HDR (${transfer === 16 ? "PQ" : "HLG"}): its values are taken as they are stored, without tone mapping, ` +
+        "and will look flat; convert it to SDR first if that is not wanted",
     );
   }
   const aspect = container?.aspect ?? stream?.aspect ?? { num: 1, den: 1 };
@@ -156,7 +161,8 @@ function colorsOf(
   if (!knownMatrix(matrix))
     throw new CogwheelError(
       "video",
-      `${name} must have colours of a matrix that is known here, got ${MATRIX_NAMES[matrix] ?? `number ${matrix}`}; convert it to BT.709 (ffmpeg -vf zscale=matrix=709)`,
+      `${name} must have colours of a matrix that is known here, got ${MATRIX_NAMES[matrix] ?? `number ${matrix}`}; ` +
+        "convert it to BT.709 (ffmpeg -vf zscale=matrix=709)",
     );
   return { matrix, fullRange: stream?.fullRange ?? container?.color?.fullRange ?? false };
 }
@@ -182,7 +188,8 @@ function matrixOrientation(name: string, m: readonly number[]): Orientation {
   if (Math.min(upright, across) > 0.02 * Math.max(upright, across)) {
     throw new CogwheelError(
       "video",
-      `${name} must be turned by quarters, got a matrix of ${[a, b, c, d].map((value) => value.toFixed(2)).join(", ")}; turn it first (ffmpeg does so when it converts)`,
+      `${name} must be turned by quarters, got a matrix of ${[a, b, c, d].map((value) => value.toFixed(2)).join(", ")}; ` +
+        "turn it first (ffmpeg does so when it converts)",
     );
   }
   if (upright > across) return a > 0 ? (d < 0 ? 4 : 1) : d < 0 ? 3 : 2;
@@ -253,7 +260,10 @@ async function shown(film: Film, sample: VideoSample, context: ReadContext, coun
   return orient(frame, film.orientation);
 }
 
-/** The decoder for Node takes every format that it has no name for for 4:2:0 of 8 bits: what it gives is compared with what the stream says. */
+/**
+ * The decoder for Node takes every format that it has no name for for 4:2:0 of 8 bits: what
+ * it gives is compared with what the stream says.
+ */
 function refuseMistaken({ codecs, codec, stream }: Film, sample: VideoSample, name: string): void {
   const layout = layoutOf(sample.format);
   if (codecs !== "package" || !stream || !layout) return;
@@ -270,11 +280,15 @@ function refuseMistaken({ codecs, codec, stream }: Film, sample: VideoSample, na
         : `4:${4 / stream.across}:${stream.down === 2 ? 0 : 4 / stream.across}`;
   throw new CogwheelError(
     "video",
-    `${name} must be in a format that the decoder for Node gives whole, got ${kind} of ${stream.depth} bits in ${codecName(codec, null)}; convert it to 4:2:0 or 4:4:4 (ffmpeg -pix_fmt yuv444p -c:v libx264 -crf 12 film.mp4)`,
+    `${name} must be in a format that the decoder for Node gives whole, got ${kind} of ${stream.depth} bits ` +
+      `in ${codecName(codec, null)}; convert it to 4:2:0 or 4:4:4 (ffmpeg -pix_fmt yuv444p -c:v libx264 -crf 12 film.mp4)`,
   );
 }
 
-/** Says how many frames are missing of those that the index promises to show, or, where nothing counts them, of those that are there or were cut off. */
+/**
+ * Says how many frames are missing of those that the index promises to show, or, where nothing counts
+ * them, of those that are there or were cut off.
+ */
 async function warnOfMissing({ track, index, edits, bytes, codec }: Film, context: ReadContext, count: number): Promise<void> {
   // Of a film in fragments nothing says how many there are, be the first of them in an index or not.
   const indexed = index !== undefined && index.samples > 0 && !index.fragmented;
@@ -292,11 +306,15 @@ async function warnOfMissing({ track, index, edits, bytes, codec }: Film, contex
   }
   if (count < promised)
     context.warn(
-      `${context.name} has ${count} of the ${promised} frames that ${indexed ? "its index promises; the file was cut off or is damaged" : "it holds; the file is damaged"}`,
+      `${context.name} has ${count} of the ${promised} frames ` +
+        `that ${indexed ? "its index promises; the file was cut off or is damaged" : "it holds; the file is damaged"}`,
     );
 }
 
-/** Packets that no player shows, by their numbers: pictures of VP8 that are only referred to, those of H.264 and HEVC that need what was cut off in front. */
+/**
+ * Packets that no player shows, by their numbers: pictures of VP8 that are only referred to, those of H.264
+ * and HEVC that need what was cut off in front.
+ */
 async function neverShown(track: InputVideoTrack, codec: string, context: ReadContext): Promise<Set<number>> {
   const unseen = new Set<number>();
   if (codec !== "vp8" && codec !== "hevc" && codec !== "avc") return unseen;

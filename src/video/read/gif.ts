@@ -1,4 +1,7 @@
-/** GIF → its frames, as they are shown. The whole file is walked first, which is quick and says what it asks for; then frame after frame is decoded. */
+/**
+ * GIF → its frames, as they are shown. The whole file is walked first, which is quick and says what
+ * it asks for; then frame after frame is decoded.
+ */
 import { CogwheelError } from "../../base/errors.ts";
 import { Canvas, shownFor, type Blend, type Region } from "./canvas.ts";
 import { refuseBeyondFrames, refuseBeyondPixels } from "./limits.ts";
@@ -62,7 +65,8 @@ export const readGif: Reader = async function* (bytes, context) {
   }
   if (short > 0)
     context.warn(
-      `${context.name} is damaged: ${short} of its frames ${short === 1 ? "has" : "have"} fewer pixels than they should; what is missing was left as it was`,
+      `${context.name} is damaged: ${short} of its frames ${short === 1 ? "has" : "have"} fewer pixels than they should; ` +
+        "what is missing was left as it was",
     );
 };
 
@@ -166,7 +170,8 @@ function walk(bytes: Uint8Array, context: ReadContext): Gif {
   if (gif.frames.length === 0) damaged(ending === undefined ? "no frame" : `no whole frame: ${ending}`);
   if (ending !== undefined)
     warn(
-      `${name} is cut short or damaged: ${ending}; its ${gif.frames.length} whole ${gif.frames.length === 1 ? "frame was" : "frames were"} read`,
+      `${name} is cut short or damaged: ${ending}; ` +
+        `its ${gif.frames.length} whole ${gif.frames.length === 1 ? "frame was" : "frames were"} read`,
     );
   return gif;
 }
@@ -178,8 +183,8 @@ const NO_CONTROL = { transparent: undefined, disposal: 0, delay: 0 };
 const canvasRegion = ({ width, height }: Canvas): Region => ({ x: 0, y: 0, width, height });
 
 /**
- * What is there where nothing is drawn, or no longer. Frames have no alpha, so that the colour counts which the palette has for it: that of the
- * transparent index, else that of the background, as Pillow has it.
+ * What is there where nothing is drawn, or no longer. Frames have no alpha, so that the colour counts which the palette has for it:
+ * that of the transparent index, else that of the background, as Pillow has it.
  */
 function underneath({ palette, transparent }: GifFrame, background: number): [number, number, number, number] {
   const index = transparent ?? background;
@@ -205,7 +210,10 @@ function draw(canvas: Canvas, frame: GifFrame, indices: Uint8Array): void {
   }
 }
 
-/** Rows in the order in which they are stored: of an interlaced frame every eighth, the fourths between them, the second ones, the odd ones. */
+/**
+ * Rows in the order in which they are stored: of an interlaced frame every eighth, the
+ * fourths between them, the second ones, the odd ones.
+ */
 function* rowOrder(height: number, interlaced: boolean): Generator<number> {
   for (const [first, step] of interlaced
     ? ([

@@ -1,4 +1,7 @@
-/** Colour profiles. The values of pictures are taken as sRGB, as the reference takes them; a picture whose profile says otherwise is told of. */
+/**
+ * Colour profiles. The values of pictures are taken as sRGB, as the reference takes them; a
+ * picture whose profile says otherwise is told of.
+ */
 import type { ReadContext } from "./reader.ts";
 
 /** Of sRGB, for the white of profiles (D50): how much red, green and blue give to X, Y and Z. */
@@ -16,7 +19,8 @@ export function warnOfProfile(profile: Uint8Array, { name, warn }: Pick<ReadCont
   if (primaries.every((primary, index) => primary!.every((value, axis) => Math.abs(value - SRGB[index]![axis]!) < 0.01))) return;
   const description = textOf(tags.get("desc"));
   warn(
-    `${name} has colours of another space than sRGB${description ? ` (${description})` : ""}; its values were taken as they are, which makes colours paler. Convert it to sRGB first if they matter`,
+    `${name} has colours of another space than sRGB${description ? ` (${description})` : ""}; ` +
+      "its values were taken as they are, which makes colours paler. Convert it to sRGB first if they matter",
   );
 }
 

@@ -1,4 +1,7 @@
-/** Inflating what may be a bomb: a kilobyte of deflated data can stand for a megabyte. It goes on in small steps, and only for as long as somebody takes what comes. */
+/**
+ * Inflating what may be a bomb: a kilobyte of deflated data can stand for a megabyte. It goes on in small steps, and
+ * only for as long as somebody takes what comes.
+ */
 import { Unzlib } from "fflate";
 import { joined } from "../../base/joined.ts";
 

@@ -1,4 +1,7 @@
-/** JPEG → one frame. The markers are walked first: they say the size, what cannot be read, how it is to be turned, and whether it is whole. */
+/**
+ * JPEG → one frame. The markers are walked first: they say the size, what cannot be read,
+ * how it is to be turned, and whether it is whole.
+ */
 import { CogwheelError } from "../../base/errors.ts";
 import { joined } from "../../base/joined.ts";
 import { openCodec, type Decoded } from "./codec.ts";
@@ -27,7 +30,8 @@ export const readJpeg: Reader = async function* (bytes, context) {
   if (scans * width * height > MOST_WORK) {
     throw new CogwheelError(
       "video",
-      `${name} must have at most ${Math.max(1, Math.floor(MOST_WORK / (width * height)))} scans at ${width}×${height}, got ${scans}; save it again as a plain JPEG or PNG`,
+      `${name} must have at most ${Math.max(1, Math.floor(MOST_WORK / (width * height)))} scans at ${width}×${height}, ` +
+        `got ${scans}; save it again as a plain JPEG or PNG`,
     );
   }
   refuseBeyondFrames(context, width, height, 1);
@@ -69,7 +73,10 @@ const CODINGS: Record<number, string> = {
   0xcf: "arithmetic, hierarchical, lossless",
 };
 
-/** Walks the markers up to the end of the picture. Whatever comes behind it is not looked at: the film of a motion photo, further pictures. */
+/**
+ * Walks the markers up to the end of the picture. Whatever comes behind it is not looked at:
+ * the film of a motion photo, further pictures.
+ */
 function walk(bytes: Uint8Array, context: ReadContext): Jpeg {
   const { name } = context;
   const refused = (rule: string, got: string, remedy: string): never => {
@@ -124,7 +131,10 @@ function walk(bytes: Uint8Array, context: ReadContext): Jpeg {
 
 const XMP = "http://ns.adobe.com/xap/1.0/\0";
 
-/** Of what may follow 0xff: not itself (padding), not an escaped 0xff of a scan, not a restart, and nothing else that stands alone but the end. */
+/**
+ * Of what may follow 0xff: not itself (padding), not an escaped 0xff of a scan, not a restart,
+ * and nothing else that stands alone but the end.
+ */
 function isMarker(code: number): boolean {
   return code !== 0xff && code > 0x01 && !(code >= 0xd0 && code <= 0xd8);
 }

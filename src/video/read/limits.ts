@@ -1,6 +1,6 @@
 /**
- * What is taken from a file, whatever its headers say: 65 bytes can ask for 20,000 × 20,000 pixels and three frames. Readers ask here as soon as
- * they know a size or a number of frames, before anything is decoded or memory is taken.
+ * What is taken from a file, whatever its headers say: 65 bytes can ask for 20,000 × 20,000 pixels and three frames. Readers ask here
+ * as soon as they know a size or a number of frames, before anything is decoded or memory is taken.
  */
 import { CogwheelError } from "../../base/errors.ts";
 import type { MediaLimits, ReadContext } from "./reader.ts";
@@ -26,26 +26,30 @@ export function refuseBeyondPixels({ name, limits }: Asked, width: number, heigh
   if (width * height <= limits.pixels) return;
   throw new CogwheelError(
     "video",
-    `${name} must have at most ${count(limits.pixels)} pixels a frame, got ${width}×${height} ${where}; scale it down first, or raise limits.pixels`,
+    `${name} must have at most ${count(limits.pixels)} pixels a frame, ` +
+      `got ${width}×${height} ${where}; scale it down first, or raise limits.pixels`,
   );
 }
 
 /**
- * Refuses `frames` of a size, the number that a header promises, where what is wanted of them is more than one call gives. Where a file does not say how
- * many it has, readers call this with the number read so far.
+ * Refuses `frames` of a size, the number that a header promises, where what is wanted of them is more than one call gives. Where a file
+ * does not say how many it has, readers call this with the number read so far.
  */
 export function refuseBeyondFrames({ name, limits, maxFrames }: Asked, width: number, height: number, frames: number): void {
   const wanted = Math.min(frames, maxFrames);
   if (wanted > limits.frames)
     throw new CogwheelError(
       "video",
-      `${name} must have at most ${count(limits.frames)} frames, got ${count(frames)}; read fewer of them (--frames, or maxFrames of decodeVideo), or raise limits.frames`,
+      `${name} must have at most ${count(limits.frames)} frames, got ${count(frames)}; ` +
+        "read fewer of them (--frames, or maxFrames of decodeVideo), or raise limits.frames",
     );
   const bytes = 4 * width * height * wanted;
   if (bytes <= limits.bytes) return;
   throw new CogwheelError(
     "video",
-    `${name} must be at most ${mebibytes(limits.bytes)} MiB when it is decoded, got ${count(wanted)} frames of ${width}×${height}, which are ${mebibytes(bytes)}; read fewer of them (--frames, or maxFrames of decodeVideo), scale it down first, or raise limits.bytes`,
+    `${name} must be at most ${mebibytes(limits.bytes)} MiB when it is decoded, ` +
+      `got ${count(wanted)} frames of ${width}×${height}, which are ${mebibytes(bytes)}; ` +
+      "read fewer of them (--frames, or maxFrames of decodeVideo), scale it down first, or raise limits.bytes",
   );
 }
 

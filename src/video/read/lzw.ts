@@ -3,8 +3,8 @@
 const MOST_CODES = 4096;
 
 /**
- * Decodes at most `pixels` palette indices from the blocks that begin at `at`, whatever the data go on to say. The result is shorter where the data end
- * before, or are damaged: a code that cannot be.
+ * Decodes at most `pixels` palette indices from the blocks that begin at `at`, whatever the data go on to say. The result is shorter
+ * where the data end before, or are damaged: a code that cannot be.
  *
  * @param bits width of an index, 1 to 8
  */

@@ -21,8 +21,8 @@ export function mkvEnd(bytes: Uint8Array): number | undefined {
 }
 
 /**
- * A file that was cut off, up to its last whole block, with the sizes of the segment and of the last cluster set to what is there: the demuxer
- * gives nothing of a cluster that is not whole. Other files as they are.
+ * A file that was cut off, up to its last whole block, with the sizes of the segment and of the last cluster set to what is there: the
+ * demuxer gives nothing of a cluster that is not whole. Other files as they are.
  */
 export function mkvWhole(bytes: Uint8Array): Uint8Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -1,7 +1,7 @@
 /**
- * Films that are only partly in fragments: the index lists the first samples, `moof` boxes bring the others (ffmpeg's `-movflags frag_keyframe`
- * without `empty_moov`, recorders that secure what they have). The demuxer reads one or the other, so all of them are put into one index.
- * ISO/IEC 14496-12, 8.6 to 8.8.
+ * Films that are only partly in fragments: the index lists the first samples, `moof` boxes bring the others (ffmpeg's
+ * `-movflags frag_keyframe` without `empty_moov`, recorders that secure what they have). The demuxer reads one or the other, so all of
+ * them are put into one index. ISO/IEC 14496-12, 8.6 to 8.8.
  */
 import { joined } from "../../base/joined.ts";
 import { boxes, child, descend, type Box } from "./mp4-boxes.ts";
@@ -28,7 +28,10 @@ interface Defaults {
 /** More samples than a film has: damaged tables count by the billion. */
 const MOST_SAMPLES = 10_000_000;
 
-/** The bytes of an MP4 or MOV with all of its samples in one index; the same bytes where that is so already, or where fragments hold them all. */
+/**
+ * The bytes of an MP4 or MOV with all of its samples in one index; the same bytes where that is
+ * so already, or where fragments hold them all.
+ */
 export function mp4Whole(bytes: Uint8Array): Uint8Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const top = [...boxes(view, 0, view.byteLength)];

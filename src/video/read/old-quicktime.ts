@@ -1,6 +1,7 @@
 /**
- * QuickTime files from before `ftyp` begin with `wide`, `mdat` or `moov`. sniff.ts knows them by their boxes; mediabunny's demuxer reads them too, but its
- * formats ask for `ftyp` first, in a method that is the library's own: where it is called otherwise, such a file is refused as before.
+ * QuickTime files from before `ftyp` begin with `wide`, `mdat` or `moov`. sniff.ts knows them by their boxes; mediabunny's demuxer
+ * reads them too, but its formats ask for `ftyp` first, in a method that is the library's own: where it is called otherwise, such a
+ * file is refused as before.
  */
 import { QuickTimeInputFormat } from "mediabunny";
 

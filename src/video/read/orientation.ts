@@ -1,4 +1,7 @@
-/** The eight ways in which a picture may have to be turned to stand upright, as EXIF numbers them; the matrix of a film says one of the same eight. */
+/**
+ * The eight ways in which a picture may have to be turned to stand upright, as EXIF numbers them;
+ * the matrix of a film says one of the same eight.
+ */
 import type { Frame } from "../frame.ts";
 
 /**

@@ -1,6 +1,7 @@
 /**
- * The decoder of the package for Node behind mediabunny. Its own wrapper is for browsers: it decodes alpha beside the colours and merges the
- * two in workers, and works around what browsers do. FFmpeg needs nothing of it but one thing: what the package gives wrong is kept from it: RGB and full range, for whose planes it has no names (sps.ts), and odd sizes (stream.ts).
+ * The decoder of the package for Node behind mediabunny. Its own wrapper is for browsers: it decodes alpha beside the colours and
+ * merges the two in workers, and works around what browsers do. FFmpeg needs nothing of it but one thing: what the package gives wrong
+ * is kept from it: RGB and full range, for whose planes it has no names (sps.ts), and odd sizes (stream.ts).
  */
 import { CustomVideoDecoder, registerDecoder, VideoSample, type EncodedPacket } from "mediabunny";
 import { LeadingPictures, neutral } from "./sps.ts";
@@ -12,7 +13,10 @@ const AHEAD = 8;
 class PlainDecoder extends CustomVideoDecoder {
   #decoder: VideoDecoder | undefined;
   #failure: unknown;
-  /** Times of what was given, in order. Pictures come out in the order in which they are shown, but with the times of the packets as they went in. */
+  /**
+   * Times of what was given, in order. Pictures come out in the order in which they are shown, but
+   * with the times of the packets as they went in.
+   */
   readonly #times: { timestamp: number; duration: number }[] = [];
   #leading: LeadingPictures | undefined;
 
@@ -47,7 +51,10 @@ class PlainDecoder extends CustomVideoDecoder {
     });
   }
 
-  /** What goes wrong is told by `onError`: mediabunny calls one method after another, and a rejection of one is taken for one of all that follow, of which nobody takes that of `close`. */
+  /**
+   * What goes wrong is told by `onError`: mediabunny calls one method after another, and a rejection of one is taken for one of all
+   * that follow, of which nobody takes that of `close`.
+   */
   async #tell(work: () => Promise<void>): Promise<void> {
     if (this.#failure) return;
     try {
@@ -103,8 +110,8 @@ function insert(times: { timestamp: number; duration: number }[], time: { timest
 }
 
 /**
- * A codec string that the package takes. It refuses levels that it has no name for (AV1's 31, "whatever there may be", of rav1e; VP9's 0, "not said"; H.264's 9, 1b)
- * and profiles of more than one layer or view, of which the first is shown. Its decoders go by the stream.
+ * A codec string that the package takes. It refuses levels that it has no name for (AV1's 31, "whatever there may be", of rav1e; VP9's
+ * 0, "not said"; H.264's 9, 1b) and profiles of more than one layer or view, of which the first is shown. Its decoders go by the stream.
  */
 export function anyLevel(codec: string): string {
   return codec

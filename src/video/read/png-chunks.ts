@@ -13,8 +13,8 @@ export interface Walked {
 }
 
 /**
- * The chunks after the signature, up to `IEND` or to where the file breaks. A chunk that a reader may do without is left out where its sum is wrong, as
- * browsers do.
+ * The chunks after the signature, up to `IEND` or to where the file breaks. A chunk that a reader may do without is left out where its
+ * sum is wrong, as browsers do.
  */
 export function walkPng(bytes: Uint8Array): Walked {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);

@@ -32,7 +32,10 @@ interface Pass {
   rows: number;
 }
 
-/** Takes inflated bytes in pieces of any length, and makes RGBA of them. It holds two rows besides the picture, whatever there is to come. */
+/**
+ * Takes inflated bytes in pieces of any length, and makes RGBA of them. It holds two rows
+ * besides the picture, whatever there is to come.
+ */
 export class PngPixels {
   /** RGBA. */
   readonly data: Uint8Array<ArrayBuffer>;

@@ -55,7 +55,8 @@ async function* animate(png: Png, broken: string | undefined, context: ReadConte
   refuseBeyondFrames(context, width, height, frames.length);
   if (frames.length !== png.promised || broken !== undefined) {
     context.warn(
-      `${context.name} is cut short or damaged: ${broken ?? `${frames.length} frames are there, ${png.promised} should be`}; only its whole frames were read`,
+      `${context.name} is cut short or damaged: ${broken ?? `${frames.length} frames are there, ${png.promised} should be`}; ` +
+        "only its whole frames were read",
     );
   }
   const canvas = new Canvas(width, height);
@@ -134,7 +135,8 @@ function parse({ chunks, broken }: Walked, context: ReadContext): Png {
   if (first?.type === "CgBI")
     throw new CogwheelError(
       "video",
-      `${name} must be a PNG, got Apple's own variant of it from inside an app (CgBI); convert it to PNG (\`pngcrush -revert-iphone-optimizations\`)`,
+      `${name} must be a PNG, got Apple's own variant of it from inside an app (CgBI); ` +
+        `convert it to PNG (\`pngcrush -revert-iphone-optimizations\`)`,
     );
   if (first?.type !== "IHDR" || first.data.length !== 13) return damaged(broken ?? "no header (IHDR) in front");
   const view = viewOf(first.data);

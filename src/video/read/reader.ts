@@ -31,5 +31,8 @@ export interface ReadContext {
   progress(): void;
 }
 
-/** Reads one kind of file: frames in the order in which they are shown. Throws a CogwheelError of room "video" for whatever is refused, and nothing else. */
+/**
+ * Reads one kind of file: frames in the order in which they are shown. Throws a CogwheelError of room
+ * "video" for whatever is refused, and nothing else.
+ */
 export type Reader = (bytes: Uint8Array, context: ReadContext) => AsyncGenerator<ReadFrame, void, undefined>;

@@ -96,8 +96,8 @@ export function sniff(bytes: Uint8Array): MediaKind | Unreadable {
 }
 
 /**
- * SVG, HTML or other XML, by the first tag behind comments and declarations. They are stepped over one by one: a pattern that repeats comments
- * can part n of them in 2ⁿ ways, and tries all where nothing fits.
+ * SVG, HTML or other XML, by the first tag behind comments and declarations. They are stepped over one by one: a pattern that repeats
+ * comments can part n of them in 2ⁿ ways, and tries all where nothing fits.
  */
 function markupOf(head: string): Unreadable | undefined {
   let rest = head.replace(/^\xef\xbb\xbf/, "").trimStart();
@@ -133,8 +133,8 @@ const FIRST_BOXES = new Set([
 ]);
 
 /**
- * Files made of boxes: films, and AVIF and HEIF, which share their outermost layer and say by the brands of `ftyp` what they are. Of a film,
- * QuickTime puts anything in front: `wide`, `mdat`, `moov`, and no `ftyp` at all.
+ * Files made of boxes: films, and AVIF and HEIF, which share their outermost layer and say by the brands of `ftyp` what they are. Of a
+ * film, QuickTime puts anything in front: `wide`, `mdat`, `moov`, and no `ftyp` at all.
  */
 function boxesOf(bytes: Uint8Array): MediaKind | Unreadable | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);

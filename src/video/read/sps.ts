@@ -77,8 +77,9 @@ function packetSps(codec: Codec, description: Uint8Array | undefined, packet: Ui
 }
 
 /**
- * Tells which pictures of H.264 and HEVC no player shows, of packets in the order of decoding: those that are shown before a key frame but refer to what
- * came before it, where decoding begins with that key frame or, as HEVC says of them (RASL), where something else came before it.
+ * Tells which pictures of H.264 and HEVC no player shows, of packets in the order of decoding: those that are shown before a key frame
+ * but refer to what came before it, where decoding begins with that key frame or, as HEVC says of them (RASL), where something else
+ * came before it.
  */
 export class LeadingPictures {
   #begins = true;
@@ -275,7 +276,10 @@ function usability(bits: Bits, chroma: number, depth: number): Sps {
   return sps;
 }
 
-/** The same bytes with every matrix of RGB called unknown and every range limited, or the bytes themselves where they are: a configuration, or a packet behind it. */
+/**
+ * The same bytes with every matrix of RGB called unknown and every range limited, or the bytes themselves where
+ * they are: a configuration, or a packet behind it.
+ */
 export function neutral(codec: Codec, description: Uint8Array | undefined, packet?: Uint8Array): Uint8Array | undefined {
   const bytes = packet ?? description;
   if (!bytes) return undefined;

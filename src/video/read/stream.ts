@@ -20,13 +20,19 @@ export interface StreamFormat {
   half?: { column: boolean; row: boolean };
 }
 
-/** A header of which the size is known, with the bits in which an odd one differs from the next even one: the lowest of width − 1 and of height − 1. */
+/**
+ * A header of which the size is known, with the bits in which an odd one differs from the next even
+ * one: the lowest of width − 1 and of height − 1.
+ */
 interface Sized {
   format: StreamFormat;
   lowest: { column: number; row: number };
 }
 
-/** `description` is the decoder's configuration (avcC, hvcC, av1C), `packet` the first that is a key frame. `undefined` where nothing is known of the codec or its header makes no sense. */
+/**
+ * `description` is the decoder's configuration (avcC, hvcC, av1C), `packet` the first that is a key frame. `undefined` where nothing is
+ * known of the codec or its header makes no sense.
+ */
 export function streamFormat(codec: string, description: Uint8Array | undefined, packet: Uint8Array): StreamFormat | undefined {
   if (codec === "avc" || codec === "hevc") {
     // What comes last holds.
@@ -44,8 +50,8 @@ export function streamFormat(codec: string, description: Uint8Array | undefined,
 }
 
 /**
- * The packet with its odd size made even, or itself: the decoder for Node leaves out the last chroma samples of odd sizes. The blocks of the
- * codecs reach beyond the edge, so that the pixels there are decoded anyway; what is not wanted of them is cut off again.
+ * The packet with its odd size made even, or itself: the decoder for Node leaves out the last chroma samples of odd sizes. The blocks
+ * of the codecs reach beyond the edge, so that the pixels there are decoded anyway; what is not wanted of them is cut off again.
  */
 export function evened(codec: string, packet: Uint8Array): Uint8Array {
   const half = streamFormat(codec, undefined, packet)?.half;

@@ -70,7 +70,8 @@ function decode(
   if (decoded.width !== want.width || decoded.height !== want.height)
     throw new CogwheelError(
       "video",
-      `${name} must be a WebP whose headers agree, got ${want.width}×${want.height} and ${decoded.width}×${decoded.height}; save it again as WebP or PNG`,
+      `${name} must be a WebP whose headers agree, ` +
+        `got ${want.width}×${want.height} and ${decoded.width}×${decoded.height}; save it again as WebP or PNG`,
     );
   return decoded;
 }

@@ -1,8 +1,8 @@
 /**
  * Decoded planes → RGBA, in the integers of FFmpeg's swscale (`accurate_rnd`, `full_chroma_int`), so that a film has the colours that
- * ffmpeg shows: chroma is brought to full size by a bicubic filter of 14 bits across and of 12 bits down, as if its samples lay in the middle
- * of the pixels that share them (whatever the stream says of that), and one matrix of 13 bits does the rest. After libswscale's utils.c (`initFilter`), yuv2rgb.c and output.c
- * (`yuv2rgb_full_X`). Weights and tables are made once for a film.
+ * ffmpeg shows: chroma is brought to full size by a bicubic filter of 14 bits across and of 12 bits down, as if its samples lay in the
+ * middle of the pixels that share them (whatever the stream says of that), and one matrix of 13 bits does the rest. After libswscale's
+ * utils.c (`initFilter`), yuv2rgb.c and output.c (`yuv2rgb_full_X`). Weights and tables are made once for a film.
  */
 
 /** Matrix coefficients by their numbers in ITU-T H.273: what a file says. */
@@ -204,7 +204,8 @@ function taps(input: number, output: number, factor: number, bits: number): Taps
     const centre = step / 2 - 0.5 + i * step;
     // A division that rounds towards zero: before the first sample they begin one too late.
     const left = Math.trunc(centre - (length - 2) / 2);
-    // What would lie beyond an edge is taken from the sample at the edge. (Pictures of less than four samples have weights of nothing behind their last.)
+    // What would lie beyond an edge is taken from the sample at the edge. (Pictures of less than four samples have weights of nothing
+    // behind their last.)
     const first = Math.max(0, Math.min(Math.floor(centre) - 1, input - 4));
     const exact = [0, 0, 0, 0];
     for (let k = left; k < left + length; k++) {

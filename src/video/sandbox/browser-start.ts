@@ -7,7 +7,8 @@ import type { FromWorker } from "./browser-worker.ts";
 
 /**
  * The worker when it is ready. Bundlers that know `new Worker(new URL(…, import.meta.url))` bring its file along; for others (esbuild) the
- * package holds its text too, which a page whose Content-Security-Policy forbids workers from blobs cannot start. Throws a CogwheelError where none is ready within so many seconds, or the signal's reason.
+ * package holds its text too, which a page whose Content-Security-Policy forbids workers from blobs cannot start. Throws a
+ * CogwheelError where none is ready within so many seconds, or the signal's reason.
  */
 export async function startWorker(named: string | URL | undefined, seconds: number, signal: AbortSignal | undefined): Promise<Worker> {
   if (named !== undefined) {
@@ -15,7 +16,8 @@ export async function startWorker(named: string | URL | undefined, seconds: numb
     if (given) return given;
     throw new CogwheelError(
       "video",
-      `the option reader must name the file chunks/browser-media-worker.js of this package, of this version and on the page's own origin, got ${String(named)}, which cannot be started`,
+      "the option reader must name the file chunks/browser-media-worker.js of this package, " +
+        `of this version and on the page's own origin, got ${String(named)}, which cannot be started`,
     );
   }
   const found = await whenReady(
@@ -34,7 +36,8 @@ export async function startWorker(named: string | URL | undefined, seconds: numb
   }
   throw new CogwheelError(
     "video",
-    "films and pictures are read in a worker, which must start, got a bundle without browser-media-worker.js and a page that forbids workers from blobs; serve that file of this package and name its URL with the option reader (docs/api.md)",
+    "films and pictures are read in a worker, which must start, got a bundle without browser-media-worker.js and a page " +
+      "that forbids workers from blobs; serve that file of this package and name its URL with the option reader (docs/api.md)",
   );
 }
 

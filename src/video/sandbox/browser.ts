@@ -94,7 +94,8 @@ async function part<T>(load: () => Promise<T>): Promise<T> {
   return await load().catch((error: unknown) => {
     throw new CogwheelError(
       "video",
-      `films and pictures are read by parts of this package that are loaded when they are needed, got ${(error as Error).message}; serve all of its files (dist/chunks), of one version`,
+      `films and pictures are read by parts of this package that are loaded when they are needed, got ${(error as Error).message}; ` +
+        "serve all of its files (dist/chunks), of one version",
       { cause: error },
     );
   });

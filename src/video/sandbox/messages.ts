@@ -92,7 +92,8 @@ export class Customs {
     if (this.#bytes > limits.bytes)
       throw new CogwheelError(
         "video",
-        `${name} must be at most ${mebibytes(limits.bytes)} MiB when it is decoded, got more after ${this.#frames} frames of ${width}×${height}; read fewer of them (--frames, or maxFrames of decodeVideo), or raise limits.bytes`,
+        `${name} must be at most ${mebibytes(limits.bytes)} MiB when it is decoded, got more after ${this.#frames} frames ` +
+          `of ${width}×${height}; read fewer of them (--frames, or maxFrames of decodeVideo), or raise limits.bytes`,
       );
     const time = (value: unknown): number | undefined => (typeof value === "number" && Number.isFinite(value) ? value : undefined);
     return {
@@ -114,7 +115,8 @@ function text(value: unknown): string {
 export function tooLarge(name: string, most: number, size: number): CogwheelError {
   return new CogwheelError(
     "video",
-    `${name} must be at most ${Math.floor(most / 2 ** 20)} MiB, what can be in memory here, got ${Math.ceil(size / 2 ** 20)}; cut out what is needed first (ffmpeg -i IN -t 10 -c copy OUT)`,
+    `${name} must be at most ${Math.floor(most / 2 ** 20)} MiB, what can be in memory here, got ${Math.ceil(size / 2 ** 20)}; ` +
+      "cut out what is needed first (ffmpeg -i IN -t 10 -c copy OUT)",
   );
 }
 
@@ -123,11 +125,13 @@ export function ended(name: string, why: "memory" | "stalled", { memory, seconds
   return why === "memory"
     ? new CogwheelError(
         "video",
-        `${name} must be read within ${Math.round(memory / 2 ** 20)} MiB of memory, got a file that takes more, as damaged and malicious ones do; convert it to a smaller size, or raise limits.memory`,
+        `${name} must be read within ${Math.round(memory / 2 ** 20)} MiB of memory, ` +
+          "got a file that takes more, as damaged and malicious ones do; convert it to a smaller size, or raise limits.memory",
       )
     : new CogwheelError(
         "video",
-        `${name} must be read ahead at least every ${seconds} s, got a file on which the reader made no progress, as damaged ones do; convert it, or raise limits.seconds`,
+        `${name} must be read ahead at least every ${seconds} s, ` +
+          "got a file on which the reader made no progress, as damaged ones do; convert it, or raise limits.seconds",
       );
 }
 

@@ -13,14 +13,18 @@ const PLACES = ["./cogwheel-media.js", "../cogwheel-media.js", "../../../dist/co
 const RULE = "media are read by a program of their own, dist/cogwheel-media.js of this package,";
 const REMEDY = `name it with the option reader of decodeVideo (import.meta.resolve("cogwheel/media"))`;
 
-/** The script lies beside the bundle of the package, or beside the folder of its chunks; in a checkout in dist/. Throws a CogwheelError where there is none. */
+/**
+ * The script lies beside the bundle of the package, or beside the folder of its chunks; in a checkout in
+ * dist/. Throws a CogwheelError where there is none.
+ */
 export async function scriptOf(named: string | URL | undefined): Promise<string> {
   // It would start itself.
   const sea = await import("node:sea").catch(() => undefined); // since Node 20.12
   if (sea?.isSea())
     throw new CogwheelError(
       "video",
-      `media are read by a program of their own, which Node must run, got an app that is one file together with Node; run its script with node`,
+      "media are read by a program of their own, which Node must run, " +
+        "got an app that is one file together with Node; run its script with node",
     );
   if (named !== undefined) {
     const path = pathOf(named);

@@ -1,4 +1,7 @@
-/** What a path is for the reader: a regular file it opens itself, by the file's own name (/dev/stdin would be another one there); what can be read only once, a pipe, is read here. */
+/**
+ * What a path is for the reader: a regular file it opens itself, by the file's own name (/dev/stdin would be another one there);
+ * what can be read only once, a pipe, is read here.
+ */
 import { close, constants, fstat, open } from "node:fs";
 import { realpath } from "node:fs/promises";
 import { Socket } from "node:net";
@@ -57,7 +60,10 @@ async function readSource(path: string, signal: AbortSignal | undefined): Promis
   }
 }
 
-/** A thread that opens a named pipe waits until somebody writes into it, and holds the process: a writer that comes and goes lets it go on. */
+/**
+ * A thread that opens a named pipe waits until somebody writes into it, and holds the
+ * process: a writer that comes and goes lets it go on.
+ */
 function wake(path: string): void {
   open(path, constants.O_WRONLY | constants.O_NONBLOCK, (error, file) => {
     if (!error) close(file, () => {});
@@ -74,7 +80,8 @@ async function readPipe(chunks: AsyncIterable<Uint8Array>, path: string): Promis
     if (length > most)
       throw new CogwheelError(
         "video",
-        `${path} must give at most ${Math.floor(most / 2 ** 20)} MiB, got more; write it to a file first, or cut out what is needed (ffmpeg -i IN -t 10 -c copy OUT)`,
+        `${path} must give at most ${Math.floor(most / 2 ** 20)} MiB, got more; ` +
+          "write it to a file first, or cut out what is needed (ffmpeg -i IN -t 10 -c copy OUT)",
       );
     parts.push(Uint8Array.from(chunk)); // a pipe may give a byte at a time, of a large buffer
   }

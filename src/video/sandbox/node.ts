@@ -117,7 +117,10 @@ class ReaderProcess {
     if (bytes?.length) this.#child?.stdin?.write(bytes);
   }
 
-  /** Its next answer; `undefined` when there are no more. Throws where it is not to be believed, and where nothing was heard of it for too long. */
+  /**
+   * Its next answer; `undefined` when there are no more. Throws where it is not to be believed,
+   * and where nothing was heard of it for too long.
+   */
   async next(request: MediaRequest, customs: Customs): Promise<{ message: unknown; bytes: Uint8Array } | undefined> {
     const frames = this.#frames;
     if (!frames) return undefined;
@@ -156,7 +159,8 @@ class ReaderProcess {
     if (this.#failed)
       return new CogwheelError(
         "video",
-        `media are read in a process of their own, which must start, got ${this.#failed.message}; allow more processes and open files (ulimit -u, ulimit -n), or close some`,
+        `media are read in a process of their own, which must start, got ${this.#failed.message}; ` +
+          "allow more processes and open files (ulimit -u, ulimit -n), or close some",
         { cause: this.#failed },
       );
     if (this.#reason === "memory" || this.#reason === "stalled") return ended(name, this.#reason, limits);
@@ -168,12 +172,14 @@ class ReaderProcess {
     if (!this.#ready && signalCode !== "SIGKILL")
       return new CogwheelError(
         "video",
-        `media are read by a program of their own, ${this.script}, which must start, got its end with ${how} before it began; install the package anew, or let there be memory and threads for it`,
+        `media are read by a program of their own, ${this.script}, which must start, got its end with ${how} before it began; ` +
+          "install the package anew, or let there be memory and threads for it",
         cause,
       );
     return new CogwheelError(
       "video",
-      `${name} must be a file that can be read, got one on which the reader's process ended with ${how}, as damaged ones make it; convert it`,
+      `${name} must be a file that can be read, ` +
+        `got one on which the reader's process ended with ${how}, as damaged ones make it; convert it`,
       cause,
     );
   }

@@ -33,8 +33,8 @@ export interface ReadOptions {
 export interface Sandbox {
   /**
    * The frames of a file, in order. The reader's process or worker is ended at abort, at an early return, when it gets no further and
-   * beyond its memory; otherwise it stays a little while for the next file, without holding anything open. A file that took the reader over can so
-   * see the next ones and answer for them: it has the rights of the user, and only its ends and answers are watched.
+   * beyond its memory; otherwise it stays a little while for the next file, without holding anything open. A file that took the reader
+   * over can so see the next ones and answer for them: it has the rights of the user, and only its ends and answers are watched.
    * Throws a CogwheelError, or the signal's reason.
    */
   readUntrusted(source: MediaSource, request: MediaRequest, options: ReadOptions): AsyncGenerator<ReadFrame, void, undefined>;

@@ -1,4 +1,7 @@
-/** The matcher of PEFT's patterns against Python's `re` (fixtures/python-regex.py): equal verdicts wherever both read a pattern, and only what is known to be left out is refused. */
+/**
+ * The matcher of PEFT's patterns against Python's `re` (fixtures/python-regex.py): equal verdicts wherever both read a pattern, and
+ * only what is known to be left out is refused.
+ */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";

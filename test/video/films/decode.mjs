@@ -1,6 +1,7 @@
 /**
- * node test/video/films/decode.mjs FILE OUT: decodes a film with the built package and nothing else in the process, and writes its frames as raw RGB.
- * Prints one line of JSON: { width, height, frames, seconds, warnings } or { error }. COGWHEEL_DIST: another build than the checkout's.
+ * node test/video/films/decode.mjs FILE OUT: decodes a film with the built package and nothing else in the process, and writes its
+ * frames as raw RGB. Prints one line of JSON: { width, height, frames, seconds, warnings } or { error }. COGWHEEL_DIST: another build
+ * than the checkout's.
  */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";

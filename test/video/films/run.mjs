@@ -1,6 +1,6 @@
 /**
- * `npm run films`: draws films of every container, codec, format, matrix, orientation, edit list … with ffmpeg, and compares what the product reads of them with
- * what ffmpeg shows (compare.py). Exit code 0 when every film is read right or refused as it should be.
+ * `npm run films`: draws films of every container, codec, format, matrix, orientation, edit list … with ffmpeg, and compares what the
+ * product reads of them with what ffmpeg shows (compare.py). Exit code 0 when every film is read right or refused as it should be.
  *
  *   npm run films                          all of them (some 400; 15 minutes on two cores)
  *   npm run films -- --only edit/          those whose name has this in it; --verbose lists each
@@ -8,7 +8,8 @@
  *   npm run films -- --real --generate     also vae encode and generate --video of each; --node PATH, several times, for other Nodes
  *   npm run films -- --fixtures            writes test/video/fixtures/films/ again, with ffmpeg's values
  *
- * ffmpeg comes with the Python package imageio-ffmpeg. The packages are installed once, in an environment of their own in the user's cache folder.
+ * ffmpeg comes with the Python package imageio-ffmpeg. The packages are installed once, in an environment of their own in the user's
+ * cache folder.
  *   COGWHEEL_PYTHON=/path/to/python        use this interpreter and its packages, install nothing
  *   COGWHEEL_FILMS_VENV=DIR                where the environment is (default: ~/.cache/cogwheel/films-<digest of requirements.txt>)
  */

@@ -20,7 +20,9 @@ afterAll(async () => rm(folder, { recursive: true, force: true }));
 /** What a child process prints of each path: size and frames, or the error; it must end by itself with exit code 0. */
 async function read(...paths: string[]): Promise<string[]> {
   const program = `import { decodeVideo } from ${JSON.stringify(PACKAGE)};
-for (const path of process.argv.slice(1)) console.log(await decodeVideo(path).then(({ width, height, frames, fps }) => \`\${width}×\${height} \${frames.length} \${fps ? "moving" : "still"} \${frames[0].data.slice(0, 3)}\`, (error) => error.message));`;
+const told = ({ width, height, frames, fps }) =>
+  \`\${width}×\${height} \${frames.length} \${fps ? "moving" : "still"} \${frames[0].data.slice(0, 3)}\`;
+for (const path of process.argv.slice(1)) console.log(await decodeVideo(path).then(told, (error) => error.message));`;
   const { stdout, stderr } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", program, ...paths]);
   expect(stderr).toBe("");
   return stdout.trim().split("\n");
