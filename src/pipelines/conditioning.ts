@@ -3,6 +3,7 @@ import { CogwheelError } from "../base/errors.ts";
 import type { VaeConfig } from "../models/vae/config.ts";
 import type { LatentPosterior } from "../models/vae/posterior.ts";
 import { fitFrames } from "../video/fit.ts";
+import { expectOption } from "./options/check.ts";
 import type { TaskInputs } from "./task.ts";
 
 /** Latents as the VAE has them, [n, C, F, h, w], to the transformer's [n, F, C, h, w], times `scale`. */
@@ -117,8 +118,7 @@ export function resizeLinear(data: Float32Array, from: Size3, to: Size3): Float3
 
 /** Which steps a run from a video takes: the last `strength` of them. */
 export function firstStep(steps: number, strength: number): number {
-  if (!(strength > 0 && strength <= 1))
-    throw new CogwheelError("generate", `strength must be above 0 and at most 1, got ${strength}; 0.8 is the published advice`);
+  expectOption("strength", strength);
   const kept = Math.min(Math.trunc(steps * strength), steps);
   if (kept < 1) throw new CogwheelError("generate", `steps × strength must be at least 1, got ${steps} × ${strength}; ask for more steps`);
   return steps - kept;

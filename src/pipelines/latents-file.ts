@@ -7,8 +7,8 @@ import { CogwheelError } from "../base/errors.ts";
 import { expectFinite, expectFloats } from "../base/finite.ts";
 import type { DenoiseState } from "../models/cogvideox/model.ts";
 import { defined } from "./options.ts";
-import type { ReferenceProfile } from "./profiles.ts";
-import { latentFrames, type Settings } from "./settings.ts";
+import { SAVED_TYPES, type SavedSettings } from "./options/saved.ts";
+import { latentFrames } from "./settings.ts";
 import { TASKS, type Task } from "./task.ts";
 import type { VideoLatents } from "./video-vae.ts";
 
@@ -24,38 +24,6 @@ export interface SavedRun {
   /** What the run was asked for; a continued run takes these where it is not told otherwise. */
   readonly settings: SavedSettings;
 }
-
-export interface SavedSettings extends Partial<Settings> {
-  seed?: number;
-  prompt?: string;
-  negative?: string;
-  dynamicGuidance?: boolean;
-  samples?: number;
-  strength?: number;
-  profile?: ReferenceProfile;
-  task?: Task;
-  /** Adapters and scales, as text. */
-  loras?: string;
-}
-
-const SAVED_TYPES: Readonly<Record<keyof SavedSettings, "number" | "string" | "boolean">> = {
-  height: "number",
-  width: "number",
-  frames: "number",
-  fps: "number",
-  steps: "number",
-  guidance: "number",
-  scheduler: "string",
-  seed: "number",
-  prompt: "string",
-  negative: "string",
-  dynamicGuidance: "boolean",
-  samples: "number",
-  strength: "number",
-  profile: "string",
-  task: "string",
-  loras: "string",
-};
 
 /** Throws for a state that no run could go on from: nothing is written that `readLatents` refuses. */
 export function writeLatents({ state, shape, settings }: SavedRun): Uint8Array {
@@ -176,10 +144,10 @@ export async function readVideoLatents(
 function readSettings(text: string, fail: (rule: string) => CogwheelError): SavedSettings {
   const json = parseJsonObject(text, (rule) => fail(`settings ${rule}; save the latents again`));
   for (const [key, value] of Object.entries(json)) {
-    const type = Object.hasOwn(SAVED_TYPES, key) ? SAVED_TYPES[key as keyof SavedSettings] : undefined;
+    const type = SAVED_TYPES.get(key);
     if (!type)
       throw fail(
-        `settings may hold ${Object.keys(SAVED_TYPES).join(", ")}, got ${JSON.stringify(key)}; use the version that wrote the file`,
+        `settings may hold ${[...SAVED_TYPES.keys()].join(", ")}, got ${JSON.stringify(key)}; use the version that wrote the file`,
       );
     if (key === "task" && !TASKS.includes(value as Task))
       throw fail(`settings.task must be ${TASKS.join(", ")}, got ${JSON.stringify(value)}; save the latents again`);

@@ -2,12 +2,11 @@
  * Where the published implementations disagree: one profile chooses one side of every switch. docs/profiles.md is the table of
  * them, with sources; only `diffusers` can be proven against an implementation that can be installed.
  */
-import { CogwheelError } from "../base/errors.ts";
 import { dynamicGuidance } from "../diffusion/scheduler.ts";
+import { expectOption } from "./options/check.ts";
+import { REQUESTS, type ReferenceProfile } from "./options/table.ts";
 
-/** `diffusers`: as its pipelines do. `sat`: as the authors' own sampler does. `corrected`: what the formulas were meant to say. */
-export type ReferenceProfile = "diffusers" | "sat" | "corrected";
-export const PROFILES: readonly ReferenceProfile[] = ["diffusers", "sat", "corrected"];
+export type { ReferenceProfile } from "./options/table.ts";
 
 export interface ProfileSwitches {
   /** What an image's latents are multiplied with in checkpoints that say `invert_scale_latents` (1.5): 1 / scaling factor, or nothing. */
@@ -24,9 +23,8 @@ const SWITCHES: Readonly<Record<ReferenceProfile, ProfileSwitches>> = {
   corrected: { invertedImageScale: "none", dynamicGuidance: "progress", textLengthInTime: Infinity },
 };
 
-export function switchesOf(profile: ReferenceProfile = "diffusers"): ProfileSwitches {
-  if (!PROFILES.includes(profile))
-    throw new CogwheelError("generate", `profile must be ${PROFILES.join(", ")}, got ${JSON.stringify(profile)}; diffusers is the default`);
+export function switchesOf(profile: ReferenceProfile = REQUESTS.profile.fallback!): ProfileSwitches {
+  expectOption("profile", profile);
   return SWITCHES[profile];
 }
 

@@ -1,19 +1,12 @@
 /** What a generation is asked to do: defaults, and the rules that sizes and frames must follow. */
 import { CogwheelError } from "../base/errors.ts";
 import type { SchedulerKind } from "../diffusion/scheduler.ts";
+import { expectOption } from "./options/check.ts";
+import type { OptionsOf } from "./options/option.ts";
+import { SETTINGS } from "./options/table.ts";
 
-export interface Settings {
-  height: number;
-  width: number;
-  /** Frames of the video; 1 makes a picture. */
-  frames: number;
-  /** Frames a second of the file. */
-  fps: number;
-  steps: number;
-  /** Classifier-free guidance; 1 switches it off. */
-  guidance: number;
-  scheduler: SchedulerKind;
-}
+/** What a checkpoint's advice completes. */
+export type Settings = Required<OptionsOf<typeof SETTINGS>>;
 
 /** What settings follow from, of a checkpoint. */
 export interface ModelRules {
@@ -47,29 +40,17 @@ export function defaultSettings(rules: ModelRules): Settings {
   };
 }
 
-const KEYS: Record<string, keyof Settings> = {
-  height: "height",
-  width: "width",
-  num_frames: "frames",
-  fps: "fps",
-  num_inference_steps: "steps",
-  guidance_scale: "guidance",
-  scheduler: "scheduler",
-};
+const NAMES = Object.keys(SETTINGS) as (keyof Settings)[];
 
 /** The settings among other options, without those that were left open. */
 export function settingsOf(options: Partial<Settings>): Partial<Settings> {
-  return Object.fromEntries(Object.values(KEYS).flatMap((key) => (options[key] === undefined ? [] : [[key, options[key]]])));
+  return Object.fromEntries(NAMES.flatMap((name) => (options[name] === undefined ? [] : [[name, options[name]]])));
 }
 
 /** `generation.json` of a checkpoint: its maker's advice, under diffusers' argument names. */
 export function adviceFrom(json: Record<string, unknown>): Partial<Settings> {
-  const advice: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(json)) {
-    const name = KEYS[key];
-    if (name) advice[name] = value;
-  }
-  return advice as Partial<Settings>;
+  const told = NAMES.filter((name) => Object.hasOwn(json, SETTINGS[name].advice!));
+  return Object.fromEntries(told.map((name) => [name, json[SETTINGS[name].advice!]]));
 }
 
 /** A minute of 1360 × 768 in 1.5's 16 frames a second has half as many; far beyond, not even a plan can be made. */
@@ -93,20 +74,7 @@ export function checkSettings(s: Settings, rules: ModelRules): void {
       "generate",
       `a video may have ${MAX_PIXELS} pixels in all, got ${s.width} × ${s.height} × ${s.frames}; choose a smaller size or fewer frames`,
     );
-  if (!Number.isInteger(s.steps) || s.steps < 1 || s.steps > 1000)
-    throw new CogwheelError("generate", `steps must be a whole number from 1 to 1000, got ${s.steps}; 50 is the published advice`);
-  if (!Number.isFinite(s.guidance) || s.guidance < 0)
-    throw new CogwheelError(
-      "generate",
-      `guidance must be a number from 0 up, got ${s.guidance}; 6 is the published advice, 1 switches it off`,
-    );
-  if (!Number.isFinite(s.fps) || s.fps <= 0 || s.fps > 240)
-    throw new CogwheelError(
-      "generate",
-      `fps must be a number above 0 and up to 240, got ${s.fps}; 8 is what the first models were trained at`,
-    );
-  if (s.scheduler !== "ddim" && s.scheduler !== "dpm")
-    throw new CogwheelError("generate", `the scheduler must be ddim or dpm, got ${JSON.stringify(s.scheduler)}`);
+  for (const name of NAMES) expectOption(name, s[name]);
 }
 
 /**

@@ -1,31 +1,16 @@
 /** What a generation begins with besides noise, and which checkpoints can. */
 import { CogwheelError } from "../base/errors.ts";
-import type { Fit } from "../video/fit.ts";
 import { channelsOf, type Frame } from "../video/frame.ts";
+import type { OptionsOf, Task } from "./options/option.ts";
+import { REQUESTS } from "./options/table.ts";
 import { latentFrames, type ModelRules, type Settings } from "./settings.ts";
 
-/** `text`: nothing else. `image`: the first frame. `video`: another video, noised. `control`: a video that is followed. `inpaint`: a video with parts made anew. */
-export type Task = "text" | "image" | "video" | "control" | "inpaint";
+export { TASKS, type Task } from "./options/option.ts";
 
-export const TASKS: readonly Task[] = ["text", "image", "video", "control", "inpaint"];
+/** The frames that a generation begins with, and how they are taken. */
+export type TaskInputs = Pick<OptionsOf<typeof REQUESTS>, "image" | "video" | "control" | "mask" | "strength" | "fit">;
 
-export interface TaskInputs {
-  /** The first frame, for image-to-video and inpainting checkpoints. */
-  image?: Frame;
-  /** The video to begin from (text-to-video checkpoints) or to keep parts of (inpainting checkpoints). */
-  video?: readonly Frame[];
-  /** Edges, depth, poses … of the video to make, for control checkpoints. */
-  control?: readonly Frame[];
-  /** Inpainting: white is made anew, black is kept; as many frames as the video's, or one for all. */
-  mask?: readonly Frame[];
-  /** How far from `video` the result may go, above 0 up to 1: the share of the steps that is run. Default 0.8. */
-  strength?: number;
-  /** How inputs of another size are made to fit. Default `crop`. */
-  fit?: Fit;
-}
-
-export const DEFAULT_STRENGTH = 0.8;
-const FITS: readonly Fit[] = ["crop", "stretch", "pad"];
+export const DEFAULT_STRENGTH = REQUESTS.strength.fallback!;
 
 /** Which task the inputs ask for; throws unless this checkpoint was made for it. */
 export function taskOf(given: TaskInputs, rules: ModelRules): Task {
@@ -38,8 +23,6 @@ export function taskOf(given: TaskInputs, rules: ModelRules): Task {
     fail(
       `strength goes with a video to begin from, got strength ${given.strength} ${names[0] ? `with ${rules.takes === "text" ? names[0] : `a checkpoint for ${rules.takes}`}` : "without one"}; leave it out`,
     );
-  if (given.fit !== undefined && !FITS.includes(given.fit))
-    fail(`fit must be ${FITS.join(", ")}, got ${JSON.stringify(given.fit)}; crop is the default`);
   if (given.mask !== undefined && (rules.takes !== "inpaint" || names[0] !== "video"))
     fail(
       `a mask goes with a video and an inpainting checkpoint, got ${rules.takes === "inpaint" ? "no video" : `a checkpoint for ${rules.takes}`}; leave it out`,

@@ -16,7 +16,8 @@ import { TorchGenerator } from "../diffusion/torch-random.ts";
 import { fitFrames, type Fit } from "../video/fit.ts";
 import { channelsOf, type Frame } from "../video/frame.ts";
 import { fromVae, toVae } from "./conditioning.ts";
-import { defined, TILINGS, type OpenOptions, type TilingMode } from "./options.ts";
+import { defined, type OpenOptions, type TilingMode } from "./options.ts";
+import { expectOption } from "./options/check.ts";
 import { measureVae, refuseBeyond } from "./requirements.ts";
 import { latentFrames } from "./settings.ts";
 import { Turns } from "./turns.ts";
@@ -217,8 +218,7 @@ export class VideoVae implements AsyncDisposable {
 
   /** Which tiling, once the plan is known to fit; what does not fit is refused before anything is loaded. */
   #run(part: "encode" | "decode", shape: VideoShape, { tiling, signal, checkFinite, onProgress, onTiling }: RunOptions): VaeRunOptions {
-    if (tiling !== undefined && !TILINGS.includes(tiling))
-      throw new CogwheelError("vae", `tiling must be ${TILINGS.join(", ")}, got ${JSON.stringify(tiling)}`);
+    if (tiling !== undefined) expectOption("tiling", tiling, "vae");
     const plan = (mode: TilingMode) => ({
       mode,
       ...measureVae(this.config, this.gpu.caps, {

@@ -1,0 +1,34 @@
+/** What saved latents keep of the options that a run was asked for, and what a run that goes on takes of them. */
+import type { Option, Saved, Task, Values } from "./option.ts";
+import { OPTION_LIST, type OPTIONS, type OptionName } from "./table.ts";
+
+type Table = typeof OPTIONS;
+type Kept<T> = T extends Option<infer V, infer S> ? (S extends "named" ? string : V) : never;
+
+/** The options that are kept, as the file has them; of adapters their names and scales. `task` is what the run began with. */
+export type SavedSettings = { -readonly [K in keyof Table as Table[K] extends Option<unknown, Saved> ? K : never]?: Kept<Table[K]> } & {
+  task?: Task;
+};
+
+const TYPES: Partial<Record<Values<unknown>["kind"], "number" | "string" | "boolean">> = { number: "number", switch: "boolean" };
+
+/** Every name in the settings of a file, with the type of its value. */
+export const SAVED_TYPES: ReadonlyMap<string, "number" | "string" | "boolean"> = new Map([
+  ...OPTION_LIST.flatMap(([name, { saved, values }]) => (saved ? [[name, TYPES[values.kind] ?? "string"] as const] : [])),
+  ["task", "string"],
+]);
+
+/** What a file keeps of these options. */
+export function savedSettings(options: Partial<Record<OptionName, unknown>> & { loras?: string; task?: Task }): SavedSettings {
+  return Object.fromEntries(Object.entries(options).filter(([name, value]) => value !== undefined && SAVED_TYPES.has(name)));
+}
+
+/** What a run of this task takes of the settings of the one that it goes on from, where it is not told otherwise. */
+export function takenUp(settings: SavedSettings, task: Task): Omit<SavedSettings, "loras" | "task"> {
+  const takes = ([name, { saved, tasks }]: (typeof OPTION_LIST)[number]): boolean =>
+    (saved === "taken" || saved === "fixed") && (tasks === undefined || tasks.includes(task)) && settings[name as never] !== undefined;
+  return Object.fromEntries(OPTION_LIST.filter(takes).map(([name]) => [name, settings[name as never]]));
+}
+
+/** Options that cannot change once steps were made. */
+export const FIXED: readonly OptionName[] = OPTION_LIST.filter(([, { saved }]) => saved === "fixed").map(([name]) => name);

@@ -1,0 +1,276 @@
+/**
+ * The options of a generation, each told once. From here come the types that `generate` and its relatives take, the checks of their values,
+ * the command's options and help, what saved latents keep and give back, the page's form, and the tables of the docs. A new option is an
+ * entry here, the line that uses it, and its test.
+ */
+import type { SchedulerKind } from "../../diffusion/scheduler.ts";
+import type { Profile } from "../../gpu/profile.ts";
+import type { DenoiseState } from "../../models/cogvideox/model.ts";
+import type { Fit } from "../../video/fit.ts";
+import type { Frame } from "../../video/frame.ts";
+import type { LoraInput } from "../lora-file.ts";
+import type { RgbaFrame } from "../video.ts";
+import { choice, given, number, onOff, option, text, type Option } from "./option.ts";
+
+/**
+ * The parts of a generation, in order; `load encoder` and `encode frames` only where there are frames to begin from, `prepare preview` in
+ * the first generation of a model with previews. `load …` reads weights and compiles.
+ */
+export type Stage =
+  | "load text encoder"
+  | "encode prompt"
+  | "load encoder"
+  | "encode frames"
+  | "prepare preview"
+  | "load transformer"
+  | "denoise"
+  | "load decoder"
+  | "decode";
+
+/** `diffusers`: as its pipelines do. `sat`: as the authors' own sampler does. `corrected`: what the formulas were meant to say. */
+export type ReferenceProfile = "diffusers" | "sat" | "corrected";
+
+/**
+ * How the VAE goes about pictures that are large: `none` takes them whole; `exact` part by part through host memory, with the same result;
+ * `reference` as diffusers' `enable_tiling` does, with another result.
+ */
+export type TilingMode = "none" | "exact" | "reference";
+
+/** Settings: what is left out is the checkpoint's own advice, then the published one. */
+export const SETTINGS = {
+  /** Pixels of a row; a multiple of 16 for published models. */
+  width: option({
+    values: number(),
+    help: "width and height in pixels",
+    otherwise: "what the model was trained at",
+    advice: "width",
+    flag: "--size <WxH>",
+    saved: "taken",
+    page: { label: "Width", at: "settings", min: 16, step: 16 },
+  }),
+  /** Rows; a multiple of 16 for published models. */
+  height: option({
+    values: number(),
+    advice: "height",
+    flag: "--size <WxH>",
+    saved: "taken",
+    page: { label: "Height", at: "settings", min: 16, step: 16 },
+  }),
+  /** Frames of the video; 1 makes a picture. */
+  frames: option({
+    values: number(),
+    help: "frames of the video; 1 makes a picture",
+    advice: "num_frames",
+    flag: "--frames <n>",
+    saved: "taken",
+    page: { label: "Frames", at: "settings", min: 1, step: 1, hint: "8·k or 8·k + 1" },
+  }),
+  /** Frames a second of the file. */
+  fps: option({
+    values: number({ above: 0, max: 240 }),
+    help: "frames a second of the file",
+    remedy: "8 is what the first models were trained at",
+    advice: "fps",
+    flag: "--fps <n>",
+    saved: "taken",
+    page: { label: "Frames a second", at: "settings", min: 1, step: 1 },
+  }),
+  /** Denoising steps. */
+  steps: option({
+    values: number({ whole: true, min: 1, max: 1000 }),
+    help: "denoising steps",
+    remedy: "50 is the published advice",
+    advice: "num_inference_steps",
+    flag: "--steps <n>",
+    saved: "fixed",
+    page: { label: "Steps", at: "settings" },
+  }),
+  /** Classifier-free guidance; 1 switches it off. */
+  guidance: option({
+    values: number({ min: 0 }),
+    help: "classifier-free guidance; 1 switches it off",
+    remedy: "6 is the published advice, 1 switches it off",
+    advice: "guidance_scale",
+    flag: "--guidance <scale>",
+    saved: "taken",
+    page: { label: "Guidance", at: "settings", step: 0.5 },
+  }),
+  /** The sampler. */
+  scheduler: option({
+    values: choice<SchedulerKind>({ ddim: "DDIM", dpm: "DPM" }),
+    called: "the scheduler",
+    help: "sampler",
+    advice: "scheduler",
+    flag: "--scheduler <name>",
+    saved: "fixed",
+    page: { label: "Scheduler", at: "settings" },
+  }),
+};
+
+/** What the video shall show, and what it begins from. */
+export const REQUESTS = {
+  /** What to show. */
+  prompt: option({
+    values: text,
+    called: "the prompt",
+    help: "read the prompt from a file",
+    flag: "--prompt-file <file>",
+    saved: "taken",
+  }),
+  /** What not to show. Default: nothing. */
+  negative: option({
+    values: text,
+    help: "what not to show",
+    remedy: "leave it out for none",
+    flag: "--negative <prompt>",
+    saved: "taken",
+    page: { label: "What not to show", at: "settings", wide: true },
+  }),
+  /** All random draws, the same on every adapter: torch's CPU generator, in the order of diffusers' pipelines. Default: a random one, told in the result. */
+  seed: option({
+    values: number({ whole: true, max: Number.MAX_SAFE_INTEGER }),
+    called: "a seed",
+    help: "starting noise: the same seed gives the same noise on every device",
+    otherwise: "a random one",
+    flag: "--seed <n>",
+    saved: "taken",
+    page: { label: "Seed", at: "settings", placeholder: "random" },
+  }),
+  /** Guidance that follows the timestep, as advised for 5B models with DPM. Default false. */
+  dynamicGuidance: option({
+    values: onOff,
+    help: "guidance that follows the timestep, as advised for 5B models with dpm",
+    flag: "--dynamic-guidance",
+    saved: "taken",
+  }),
+  /** The first frame, for image-to-video and inpainting checkpoints. */
+  image: option({
+    values: given<Frame>("frame"),
+    help: "the first frame, for image-to-video checkpoints: a picture, or the first frame of a video",
+    tasks: ["image", "inpaint"],
+    flag: "--image <file>",
+    page: { label: "the first frame", at: "role" },
+  }),
+  /** The video to begin from (text-to-video checkpoints) or to keep parts of (inpainting checkpoints). */
+  video: option({
+    values: given<readonly Frame[]>("frames"),
+    help: "a video to begin from: MP4, WebM, MOV, MKV, GIF, or a folder of PNG, JPEG or WebP; its first frames are taken",
+    tasks: ["video", "inpaint"],
+    flag: "--video <file>",
+    page: { label: "the video to begin from", at: "role" },
+  }),
+  /** How far from `video` the result may go, above 0 up to 1: the share of the steps that is run. Default 0.8. */
+  strength: option({
+    values: number({ above: 0, max: 1, range: "above 0 and at most 1" }),
+    help: "how far from --video the result may go, above 0 up to 1",
+    remedy: "0.8 is the published advice",
+    fallback: 0.8,
+    tasks: ["video"],
+    flag: "--strength <share>",
+    saved: "fixed",
+    page: { label: "Strength", at: "begin", min: 0.05, step: 0.05, hint: "how far from the video" },
+  }),
+  /** Edges, depth, poses … of the video to make, for control checkpoints. */
+  control: option({
+    values: given<readonly Frame[]>("frames"),
+    help: "a control video (edges, depth, poses …), for control checkpoints",
+    tasks: ["control"],
+    flag: "--control <file>",
+    page: { label: "the video to follow", at: "role" },
+  }),
+  /** Inpainting: white is made anew, black is kept; as many frames as the video's, or one for all. */
+  mask: option({
+    values: given<readonly Frame[]>("frames"),
+    help: "with --video and an inpainting checkpoint: white is made anew, black is kept",
+    tasks: ["inpaint"],
+    flag: "--mask <file>",
+  }),
+  /** How inputs of another size are made to fit. Default `crop`. */
+  fit: option({
+    values: choice<Fit>({ crop: "crop", stretch: "stretch", pad: "pad" }),
+    help: "how inputs of another shape are made to fit, by Lanczos",
+    remedy: "crop is the default",
+    otherwise: "crop, both sides the same",
+    tasks: ["image", "video", "control", "inpaint"],
+    flag: "--fit <how>",
+    page: { label: "Fit", at: "begin" },
+  }),
+  /** Videos of this prompt, denoised together. Default 1. */
+  samples: option({
+    values: number({ whole: true, min: 1, max: 64 }),
+    help: "videos of this prompt, made together; files get -1, -2, …",
+    fallback: 1,
+    flag: "--samples <n>",
+    saved: "fixed",
+  }),
+  /** Adapters on the transformer, all of them at once (docs/lora.md). */
+  loras: option({
+    values: given<readonly LoraInput[]>("adapters"),
+    help: "an adapter on the transformer, with its strength (default 1); may be given several times",
+    flag: "--lora <file[:scale]>",
+    saved: "named",
+  }),
+  /** Which side is taken where published implementations disagree (docs/profiles.md). Default `diffusers`. */
+  profile: option({
+    values: choice<ReferenceProfile>({ diffusers: "diffusers", sat: "SAT", corrected: "corrected" }),
+    help: "whose behaviour to follow where published implementations disagree; see docs/profiles.md",
+    remedy: "diffusers is the default",
+    fallback: "diffusers",
+    flag: "--reference-profile <name>",
+    saved: "taken",
+  }),
+  /** How the VAE goes about large pictures. Default `none` where the adapter can, else `exact`. */
+  tiling: option({
+    values: choice<TilingMode>({ none: "none", exact: "exact", reference: "reference" }),
+    help: "how the VAE goes about large pictures",
+    otherwise: "none where the adapter can, else exact",
+    flag: "--tiling <mode>",
+  }),
+};
+
+/** How it is run, and what is heard of it. */
+export const RUNNING = {
+  /** Starting noise [samples, F, C, h, w] in place of a draw, or the state of an interrupted run to go on from. */
+  start: option({
+    values: given<Float32Array | DenoiseState>(),
+    help: "start from, or go on with, saved latents",
+    flag: "--latents <file>",
+  }),
+  /** Collects GPU time by kernel. */
+  gpuProfile: option({
+    values: given<Profile>(),
+    help: "print GPU time by kernel and write a Chrome trace",
+    flag: "--profile [file]",
+  }),
+  /** Name the first node that makes a NaN or an infinity, and stop. */
+  checkFinite: option({
+    values: onOff,
+    help: "stop at the first node that makes a NaN or an infinity, and name it",
+    flag: "--check-finite",
+  }),
+  /** Steps carry small pictures of the video as it looks then (`GenerationStep.preview`). Costs encoding 16 tiny pictures before the first step, once a model. Default false. */
+  preview: option({ values: onOff }),
+  /** Leave the frames on the device, as `video.textures`, without reading them back; `showTexture` draws them. Not with tiling `reference`. Default false. */
+  textures: option({ values: onOff }),
+  /** Stops the generation. */
+  signal: option({ values: given<AbortSignal>() }),
+  /** What is under way, and the share of it that is done. */
+  onProgress: option({ values: given<(stage: Stage, done: number, detail?: string) => void>() }),
+  /**
+   * Frames as they are decoded, so that a film can be encoded or shown while the next ones are computed: those of sample `sample` from number
+   * `first` on. Awaited; with tiling `reference` all come at the end. The video has them too. Not with `textures`.
+   */
+  onFrames: option({ values: given<(frames: readonly RgbaFrame[], first: number, sample: number) => void | Promise<void>>() }),
+  /** After each denoising step; awaited. As with `onFrames`, a generation of the same model that it waits for would wait for this one's end. */
+  onStep: option({ values: given<(state: DenoiseState, steps: number) => void | Promise<void>>() }),
+  /** Things the user should know: a cut prompt, weights that were kept in f32. */
+  onWarning: option({ values: given<(message: string) => void>() }),
+};
+
+export const OPTIONS = { ...SETTINGS, ...REQUESTS, ...RUNNING };
+export type OptionName = keyof typeof OPTIONS;
+
+/** An option by its name. */
+export const optionOf = (name: OptionName): Option<unknown> => OPTIONS[name];
+/** Every option with its name, in the order of the table. */
+export const OPTION_LIST = Object.entries(OPTIONS) as unknown as readonly (readonly [OptionName, Option<unknown>])[];
