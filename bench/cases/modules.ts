@@ -1,6 +1,8 @@
 /** Whole modules of the published models, at their own widths. */
-import { parseTransformerConfig, transformerWeights } from "../../src/models/cogvideox/config.ts";
-import { expectedT5Weights, parseT5Config } from "../../src/models/t5/config.ts";
+import { parseTransformerConfig } from "../../src/models/cogvideox/config.ts";
+import { transformerWeights } from "../../src/models/cogvideox/weights.ts";
+import { parseT5Config } from "../../src/models/t5/config.ts";
+import { expectedT5Weights } from "../../src/models/t5/weights.ts";
 import { parseVaeConfig } from "../../src/models/vae/config.ts";
 import { decodedFrames, vaeWeights } from "../../src/models/vae/batches.ts";
 import type { BenchCase, Target, TensorSpec } from "./case.ts";

@@ -7,7 +7,8 @@ import { parseT5Config } from "../../src/models/t5/config.ts";
 import { t5Graph } from "../../src/models/t5/model.ts";
 import { parseVaeConfig } from "../../src/models/vae/config.ts";
 import { planVae } from "../../src/models/vae/batches.ts";
-import { parseTransformerConfig, transformerWeights } from "../../src/models/cogvideox/config.ts";
+import { parseTransformerConfig } from "../../src/models/cogvideox/config.ts";
+import { transformerWeights } from "../../src/models/cogvideox/weights.ts";
 import { denoiseGraph } from "../../src/models/cogvideox/model.ts";
 
 /** WebGPU's default limits, but for buffers: an activation of these models is over 256 MiB, and adapters have more. */

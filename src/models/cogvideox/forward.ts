@@ -73,7 +73,10 @@ export function recordTransformer(graph: Graph, c: TransformerConfig, inputs: Tr
   let hidden = graph.scope("patch_embed", () => {
     // In f32 whatever the storage type: the latents are the caller's, and the projection is a thousandth of the model's work.
     const patches = patchify(latents, { patchSize: p, patchSizeT: pt, batch, ...(condition ? { extra: condition } : {}) });
-    const video = linear(graph, patches, "patch_embed.proj", [d, patches.dim(2)], { bias: c.patch_size_t !== null || c.patch_bias }, loras);
+    // A convolution of its stride where a patch has one frame, else a Linear, which has a bias whatever patch_bias says.
+    const projection =
+      c.patch_size_t === null ? { bias: c.patch_bias, published: [d, c.in_channels, c.patch_size, c.patch_size] } : { bias: true };
+    const video = linear(graph, patches, "patch_embed.proj", [d, patches.dim(2)], projection, loras);
     const words = linear(graph, text, "patch_embed.text_proj", [d, c.text_embed_dim], {}, loras);
     return joinTokens(words, video, positionTable(graph, c, textLength, frames, height, width));
   });
@@ -187,7 +190,11 @@ export function recordBlock(
     const byHead = (n: string) =>
       linear(graph, x, `${name}.attn1.${n}`, [d, d], { bias: c.attention_bias, heads: c.attention_head_dim, dtype }, loras);
     const v = byHead("to_v");
-    const headNorm = (n: string) => graph.weight([`${name}.attn1.${n}.weight`, `${name}.attn1.${n}.bias`], [2, c.attention_head_dim]);
+    const headNorm = (n: string) =>
+      graph.reshape(graph.weight([`${name}.attn1.${n}.weight`, `${name}.attn1.${n}.bias`], [2 * c.attention_head_dim]), [
+        2,
+        c.attention_head_dim,
+      ]);
     const { q, k } = qkNormRope(byHead("to_q"), byHead("to_k"), {
       norm: { q: headNorm("norm_q"), k: headNorm("norm_k"), eps: QK_EPS },
       ...(sequence.rope ? { rope: sequence.rope } : {}),
@@ -232,6 +239,15 @@ function affine(
   return c.norm_elementwise_affine ? { weight: graph.weight(`${name}.weight`, [d]), bias: graph.weight(`${name}.bias`, [d]) } : {};
 }
 
+/** The table of learned positions, for the config's own size: [T + F·h·w, D]. */
+export function learnedPositions(graph: Graph, c: TransformerConfig): Tensor {
+  const d = c.num_attention_heads * c.attention_head_dim;
+  const frames = Math.floor((c.sample_frames - 1) / c.temporal_compression_ratio) + 1;
+  const tokens = frames * Math.floor(c.sample_height / c.patch_size) * Math.floor(c.sample_width / c.patch_size);
+  const rows = c.max_text_seq_length + tokens;
+  return graph.reshape(graph.weight("patch_embed.pos_embedding", [1, rows, d], "f32"), [rows, d]);
+}
+
 /** Positions that are added to the sequence: sin-cos (2B), learned (5B-I2V), or none (rotary alone). */
 function positionTable(
   graph: Graph,
@@ -257,7 +273,7 @@ function positionTable(
       );
     // Another number of frames falls back to the sin-cos table, as the reference implementation does.
     if ((frames - 1) * c.temporal_compression_ratio + 1 === c.sample_frames) {
-      return graph.weight("patch_embed.pos_embedding", [textLength + frames * gh * gw, d], "f32");
+      return learnedPositions(graph, c);
     }
   }
   return graph.constant("pos_embedding", sincosTable(c, textLength, frames, gh, gw), [textLength + frames * gh * gw, d]);

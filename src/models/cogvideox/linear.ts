@@ -10,6 +10,8 @@ export type LiveLoras = Pick<LoraWeights, "rank">;
 export interface LinearOptions extends Omit<MatmulOptions, "bias" | "addend"> {
   /** Is there a bias under the same name? Default true. */
   bias?: boolean;
+  /** The weight's published shape, where that is no matrix. */
+  published?: readonly number[];
 }
 
 /** Input of a graph that holds the factors [rank] of the adapters on a weight. */
@@ -29,9 +31,9 @@ export function linear(
   options: LinearOptions = {},
   loras?: LiveLoras,
 ): Tensor {
-  const { bias = true, ...rest } = options;
+  const { bias = true, published, ...rest } = options;
   const weight = `${module}.weight`;
-  const w = graph.weight(weight, shape);
+  const w = published ? graph.reshape(graph.weight(weight, published), shape) : graph.weight(weight, shape);
   const plain: MatmulOptions = { ...rest, ...(bias ? { bias: graph.weight(`${module}.bias`, [shape[0]]) } : {}) };
   const rank = loras?.rank(weight) ?? 0;
   if (!rank) return matmul(x, w, plain);

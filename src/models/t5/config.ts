@@ -102,26 +102,3 @@ export function judgeT5Config(json: Readonly<Record<string, unknown>>): Judged<T
 export function parseT5Config(json: unknown, file = "text_encoder/config.json"): T5Config {
   return legal("t5", file, judgeT5Config(configObject("t5", file, json)), "this engine runs T5 v1.1 encoders, use such a checkpoint");
 }
-
-/**
- * Every weight of the encoder by its published name, with its shape. Checkpoints hold the token embedding as
- * `shared.weight`, as `encoder.embed_tokens.weight` or as both; whoever provides the weights finds it under either.
- */
-export function expectedT5Weights(config: T5Config): Map<string, number[]> {
-  const { vocab_size, d_model, d_kv, d_ff, num_layers, num_heads } = config;
-  const inner = num_heads * d_kv;
-  const weights = new Map<string, number[]>([["shared.weight", [vocab_size, d_model]]]);
-  for (let i = 0; i < num_layers; i++) {
-    const block = `encoder.block.${i}`;
-    for (const name of ["q", "k", "v"]) weights.set(`${block}.layer.0.SelfAttention.${name}.weight`, [inner, d_model]);
-    weights.set(`${block}.layer.0.SelfAttention.o.weight`, [d_model, inner]);
-    if (i === 0)
-      weights.set(`${block}.layer.0.SelfAttention.relative_attention_bias.weight`, [config.relative_attention_num_buckets, num_heads]);
-    weights.set(`${block}.layer.0.layer_norm.weight`, [d_model]);
-    weights.set(`${block}.layer.1.DenseReluDense.wi_0.weight`, [d_ff, d_model]);
-    weights.set(`${block}.layer.1.DenseReluDense.wi_1.weight`, [d_ff, d_model]);
-    weights.set(`${block}.layer.1.DenseReluDense.wo.weight`, [d_model, d_ff]);
-    weights.set(`${block}.layer.1.layer_norm.weight`, [d_model]);
-  }
-  return weights.set("encoder.final_layer_norm.weight", [d_model]);
-}

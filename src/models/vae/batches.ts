@@ -4,6 +4,7 @@ import type { Capabilities } from "../../gpu/capabilities.ts";
 import { compile, type Plan } from "../../plan/compile.ts";
 import type { DType } from "../../graph/dtype.ts";
 import { Graph } from "../../graph/graph.ts";
+import { weightsOf } from "../../graph/weights-of.ts";
 import type { WeightProvider } from "../../run/weight-store.ts";
 import { channelsFirst, channelsLast } from "../../ops/channels.ts";
 import { pixels } from "../../ops/pixels.ts";
@@ -158,7 +159,7 @@ export function vaeWeights(
       { type: () => "f32" },
       { part, batch: 1, frames: 1, height: size, width: size, format: "sample", dtype: "f32", continues: false, continued: false },
     );
-    for (const tensor of graph.tensors) if (tensor.role === "weight") weights.set(tensor.name, tensor.shape);
+    for (const [name, shape] of weightsOf(graph)) weights.set(name, shape);
   }
   return weights;
 }

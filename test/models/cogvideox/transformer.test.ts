@@ -1,7 +1,8 @@
 /** The transformer under narrow limits: windows, folded grids and uniforms must not change what comes out. */
 import { expect, test } from "vitest";
 import type { CapabilityOverrides } from "../../../src/gpu/capabilities.ts";
-import { parseTransformerConfig, transformerWeights } from "../../../src/models/cogvideox/config.ts";
+import { parseTransformerConfig } from "../../../src/models/cogvideox/config.ts";
+import { transformerWeights } from "../../../src/models/cogvideox/weights.ts";
 import { recordTransformer } from "../../../src/models/cogvideox/forward.ts";
 import { compile } from "../../../src/plan/compile.ts";
 import { Graph } from "../../../src/graph/graph.ts";

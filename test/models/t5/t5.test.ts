@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { compile } from "../../../src/plan/compile.ts";
-import { expectedT5Weights, parseT5Config, type T5Config } from "../../../src/models/t5/config.ts";
+import { parseT5Config, type T5Config } from "../../../src/models/t5/config.ts";
+import { expectedT5Weights } from "../../../src/models/t5/weights.ts";
 import { T5Encoder, t5Graph } from "../../../src/models/t5/model.ts";
 import { expectClose, values } from "../../support/compare.ts";
 import { limitedGpu, memoryWeights, testGpu } from "../../support/gpu.ts";

@@ -1,7 +1,8 @@
 /** T5's modules of the reference format: the encoder and the tokenizer. */
 import { T5Tokenizer } from "../../../text/t5-tokenizer.ts";
 import { CogwheelError } from "../../../base/errors.ts";
-import { expectedT5Weights, parseT5Config } from "../../../models/t5/config.ts";
+import { parseT5Config } from "../../../models/t5/config.ts";
+import { expectedT5Weights } from "../../../models/t5/weights.ts";
 import { T5Encoder } from "../../../models/t5/model.ts";
 import { expectCaseWeights, hostTensor, inputOf } from "../case.ts";
 import type { ReferenceModule } from "../module.ts";
