@@ -3,12 +3,14 @@
 //   node build.mjs              build everything
 //   node build.mjs --if-stale   only when a source is newer than dist/
 //   node build.mjs --web        the playground too: a static site in dist/web/, for any path of any server
+//   node build.mjs --parts      only writes kernels/shared/*.wgsl into the kernels that have them as parts (kernel-parts.mjs)
 import { readdirSync, rmSync, readFileSync, writeFileSync, mkdirSync, statSync, existsSync, chmodSync, cpSync } from "node:fs";
 import { join, basename, dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { deflateRawSync } from "node:zlib";
 import { build } from "esbuild";
 import { WgslReflect } from "wgsl_reflect/wgsl_reflect.module.js";
+import { checkParts, readParts, withParts } from "./kernel-parts.mjs";
 import { DISPATCHING, kernelsVersion } from "./kernels-version.mjs";
 
 const root = dirname(fileURLToPath(import.meta.url));
@@ -31,9 +33,21 @@ const sources = [
   ...files("web", ""),
   CASES, // a folder is as old as the last file that came or went
   "build.mjs",
+  "kernel-parts.mjs",
   "kernels-version.mjs",
   "package.json",
 ];
+const kernelFiles = files("kernels", ".wgsl").filter((path) => basename(dirname(path)) !== "shared");
+const parts = readParts();
+if (process.argv.includes("--parts")) {
+  for (const path of kernelFiles) {
+    const source = readFileSync(path, "utf8");
+    const whole = withParts(path, source, parts);
+    if (whole !== source) writeFileSync(path, whole);
+  }
+  process.exit(0);
+}
+
 const web = process.argv.includes("--web");
 const stamp = web ? "dist/web/.stamp" : "dist/.stamp";
 mkdirSync(dirname(stamp), { recursive: true });
@@ -53,7 +67,7 @@ function reflect(path, source) {
   try {
     return new WgslReflect(source);
   } catch {
-    const bodiless = source.replace(/^(@[^\n]*\n)*(@[^\n]*)?fn [\s\S]*?^}/gm, (fn) =>
+    const bodiless = source.replace(/^(@[^\n]*\n)*(@[^\n]*)?fn (?:[^\n]*\}$|[\s\S]*?^\})/gm, (fn) =>
       /@compute/.test(fn) ? fn.replace(/\{[\s\S]*$/, "{}") : "",
     );
     try {
@@ -64,13 +78,13 @@ function reflect(path, source) {
   }
 }
 
-function kernelModule(path) {
-  const source = readFileSync(path, "utf8");
+function kernelModule(path, source) {
   const name = basename(path, ".wgsl");
   const fail = (rule) => {
     throw new Error(`${path}: ${rule}`);
   };
-  const block = /^\/\/! specialise\n([\s\S]*?)^\/\/! end/m.exec(source)?.[1] ?? fail("needs a `//! specialise … //! end` block");
+  const blocks = [...source.matchAll(/^\/\/! specialise\n([\s\S]*?)^\/\/! end/gm)].map(([, lines]) => lines);
+  const block = blocks.length ? blocks.join("") : fail("needs a `//! specialise … //! end` block");
   const info = reflect(path, source);
   if (info.entry.compute.length !== 1 || info.entry.compute[0].name !== "main") fail("must have one compute entry point, `main`");
 
@@ -85,7 +99,7 @@ function kernelModule(path) {
   }
   const uniform = info.uniforms.find((v) => v.name === "params");
   if (info.uniforms.some((v) => v.name !== "params" || v.binding !== 0)) fail("the only uniform is `params`, at binding 0");
-  if (uniform && !/var<uniform> params\b/.test(block)) fail("`params` must be declared inside the specialise block");
+  if (uniform && !/var<uniform> params\b/.test(block)) fail("`params` must be declared inside a specialise block");
   const params = Object.fromEntries((uniform?.members ?? []).map((m) => [m.name, { type: m.type.name, offset: m.offset }]));
 
   const types = {},
@@ -122,14 +136,17 @@ function kernelModule(path) {
   // Comments and indentation are for readers of the file; the package carries the code.
   const code = source
     .split("\n")
-    .map((l) => (l.startsWith("//!") ? l : l.replace(/\s*\/\/(?!!).*$/, "").replace(/^\s+/, "")))
+    .map((l) => (/^\/\/! (specialise|end)/.test(l) ? l : l.replace(/\s*\/\/.*$/, "").replace(/^\s+/, "")))
     .filter((l) => l !== "")
     .join("\n");
   return { name, shape, value: JSON.stringify(value), code };
 }
 
-const kernelFiles = files("kernels", ".wgsl");
-const kernels = kernelFiles.map((path) => ({ path, ...kernelModule(path) }));
+const kernels = kernelFiles.map((path) => {
+  const source = readFileSync(path, "utf8");
+  checkParts(path, source, parts);
+  return { path, ...kernelModule(path, source) };
+});
 const version = await kernelsVersion(
   kernels.map((k) => ({ name: k.name, source: k.code })),
   [...files("src/ops", ".ts"), ...DISPATCHING].map((path) => readFileSync(path, "utf8")),

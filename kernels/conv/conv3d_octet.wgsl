@@ -16,31 +16,36 @@ enable subgroups;
 @group(0) @binding(0) var<uniform> params: Params;
 alias X = f32;
 alias W = f32;
-alias Y = f32;
 const OVERLAP: bool = true;
 const KW: u32 = 3u;
 //! end
 override WG: u32 = 8;
-// runs: of up to 4 columns of y, all of this dispatch · n: channels of y · cin4: vectors of channels of x · t_in: frames of x
-// h_in, w_in: rows and columns of x, after nearest upsampling · t_out, h_out, w_out: output frames, rows, columns of
+@group(0) @binding(1) var<storage, read> x: array<vec4<X>>;
+@group(0) @binding(2) var<storage, read> w: array<vec4<W>>;
+//! part shared/silu.wgsl
+fn silu(v: vec4<f32>) -> vec4<f32> { return v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0)))); }
+//! part ends
+//! part shared/conv3d.wgsl
+// count: output positions of this dispatch, or runs of them in a row · n: channels of y · cin4: vectors of channels of x
+// t_in: frames of x · h_in, w_in: rows and columns of x, after nearest upsampling · t_out, h_out, w_out: output frames, rows, columns of
 // this dispatch · t_origin, h_origin: frame and row of x under tap 0 of output frame 0, row 0
 // kernel: 4 bits each of taps in time, rows, columns; strides in time, rows, columns; dilation in time; columns padded left, −8 to 7
 // switches: bits below, first tap in time << 16, end of taps in time << 24
 // x_base, y_base, r_base: what is added to an index into the whole tensor; wraps where the binding is a window of it
 struct Params {
-  runs: u32, n: u32, cin4: u32,
+  count: u32, n: u32, cin4: u32,
   t_in: u32, h_in: u32, w_in: u32,
   t_out: u32, h_out: u32, w_out: u32,
   t_origin: i32, h_origin: i32,
   kernel: u32, switches: u32,
   x_base: u32, y_base: u32, r_base: u32,
 }
-@group(0) @binding(1) var<storage, read> x: array<vec4<X>>;
-@group(0) @binding(2) var<storage, read> w: array<vec4<W>>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<Y>>;
-
+//! specialise
+alias Y = f32;
+// Bits of `switches`. They stand in the block so that the op reads their numbers here; nothing replaces them.
 const BIAS: u32 = 1u;
 const RESIDUAL: u32 = 2u;
 const SILU: u32 = 4u;
@@ -49,6 +54,7 @@ const REPLICATE: u32 = 16u;
 const DOUBLED: u32 = 32u;
 const DOUBLED_FRAMES: u32 = 64u;
 const FIRST_APART: u32 = 128u;
+//! end
 
 fn has(bit: u32) -> bool { return (params.switches & bit) != 0u; }
 fn field(index: u32) -> u32 { return (params.kernel >> (4u * index)) & 15u; }
@@ -65,9 +71,10 @@ fn epilogue(sum: vec4<f32>, at: u32, column: u32) -> vec4<f32> {
   if (has(ACCUMULATE)) { v += vec4<f32>(y[params.y_base + at]); }
   if (has(BIAS)) { v += bias[column]; }
   if (has(RESIDUAL)) { v += residual[params.r_base + at]; }
-  if (has(SILU)) { v = v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0)))); }
+  if (has(SILU)) { v = silu(v); }
   return v;
 }
+//! part ends
 
 // The vector of channels at `column` of the row of x that starts at `at`; zeros outside.
 fn pixel(at: u32, column: i32, row_inside: bool) -> vec4<f32> {
@@ -88,13 +95,13 @@ fn main(
   @builtin(local_invocation_index) index: u32, @builtin(subgroup_invocation_id) lane: u32,
 ) {
   let group = wid.y * groups.x + wid.x;
-  let groups_of_runs = (params.runs + WG - 1u) / WG;
+  let groups_of_runs = (params.count + WG - 1u) / WG;
   let panel = group / groups_of_runs;
   if (panel * 16u >= params.n) { return; }
   let run = (group % groups_of_runs) * WG + index;
   let runs_of_row = (params.w_out + 3u) / 4u;
   // Lanes past the end do the last run again: every lane has to take part in the broadcasts.
-  let held = min(run, params.runs - 1u);
+  let held = min(run, params.count - 1u);
   let row_out = held / runs_of_row;
   let w0 = (held % runs_of_row) * 4u;
   let kh_end = field(1u);
@@ -163,7 +170,7 @@ fn main(
       }
     }
   }
-  if (run >= params.runs) { return; }
+  if (run >= params.count) { return; }
   // A loop, for drivers take seconds to compile an epilogue that is unrolled 16 times.
   for (var p = 0u; p < 4u && w0 + p < params.w_out; p++) {
     if (p == 1u) { c00 = c10; c01 = c11; c02 = c12; c03 = c13; }

@@ -17,7 +17,6 @@ enable f16, subgroups, chromium_experimental_subgroup_matrix;
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
-alias Y = f32;
 const MM: u32 = 16u;
 const NN: u32 = 16u;
 const KK: u32 = 16u;
@@ -28,22 +27,33 @@ const SM: u32 = 4u;
 const SN: u32 = 4u;
 const BK: u32 = 32u;
 //! end
-// As in conv3d_tiled.wgsl.
+// Eight halves a word; cin4, x_base, y_base and r_base still count in fours.
+@group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> w: array<vec4<u32>>;
+//! part shared/silu.wgsl
+fn silu(v: vec4<f32>) -> vec4<f32> { return v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0)))); }
+//! part ends
+//! part shared/conv3d.wgsl
+// count: output positions of this dispatch, or runs of them in a row · n: channels of y · cin4: vectors of channels of x
+// t_in: frames of x · h_in, w_in: rows and columns of x, after nearest upsampling · t_out, h_out, w_out: output frames, rows, columns of
+// this dispatch · t_origin, h_origin: frame and row of x under tap 0 of output frame 0, row 0
+// kernel: 4 bits each of taps in time, rows, columns; strides in time, rows, columns; dilation in time; columns padded left, −8 to 7
+// switches: bits below, first tap in time << 16, end of taps in time << 24
+// x_base, y_base, r_base: what is added to an index into the whole tensor; wraps where the binding is a window of it
 struct Params {
-  m: u32, n: u32, cin4: u32,
+  count: u32, n: u32, cin4: u32,
   t_in: u32, h_in: u32, w_in: u32,
   t_out: u32, h_out: u32, w_out: u32,
   t_origin: i32, h_origin: i32,
   kernel: u32, switches: u32,
   x_base: u32, y_base: u32, r_base: u32,
 }
-// Eight halves a word; cin4, x_base, y_base and r_base still count in fours.
-@group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> w: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<Y>>;
-
+//! specialise
+alias Y = f32;
+// Bits of `switches`. They stand in the block so that the op reads their numbers here; nothing replaces them.
 const BIAS: u32 = 1u;
 const RESIDUAL: u32 = 2u;
 const SILU: u32 = 4u;
@@ -52,6 +62,27 @@ const REPLICATE: u32 = 16u;
 const DOUBLED: u32 = 32u;
 const DOUBLED_FRAMES: u32 = 64u;
 const FIRST_APART: u32 = 128u;
+//! end
+
+fn has(bit: u32) -> bool { return (params.switches & bit) != 0u; }
+fn field(index: u32) -> u32 { return (params.kernel >> (4u * index)) & 15u; }
+
+// Frame of x that lies `t` frames after its first: before the first comes the first again; upsampling repeats frames.
+fn source_frame(t: i32) -> u32 {
+  let frame = u32(max(t, 0));
+  if (!has(DOUBLED_FRAMES)) { return frame; }
+  return (frame + select(0u, 1u, has(FIRST_APART))) >> 1u;
+}
+
+fn epilogue(sum: vec4<f32>, at: u32, column: u32) -> vec4<f32> {
+  var v = sum;
+  if (has(ACCUMULATE)) { v += vec4<f32>(y[params.y_base + at]); }
+  if (has(BIAS)) { v += bias[column]; }
+  if (has(RESIDUAL)) { v += residual[params.r_base + at]; }
+  if (has(SILU)) { v = silu(v); }
+  return v;
+}
+//! part ends
 
 const BM: u32 = SGY * SM * MM;
 const BN: u32 = SGX * SN * NN;
@@ -69,25 +100,6 @@ const Y_COUNT: u32 = SGS * MM * Y_ROW;
 var<workgroup> sh: array<vec4<u32>, max((BM + BN) * STRIDE, SGS * MM * Y_STRIDE)>;
 var<workgroup> sh_position: array<vec4<i32>, BM>;
 
-fn has(bit: u32) -> bool { return (params.switches & bit) != 0u; }
-fn field(index: u32) -> u32 { return (params.kernel >> (4u * index)) & 15u; }
-
-// Frame of x that lies `t` frames after its first: before the first comes the first again; upsampling repeats frames.
-fn source_frame(t: i32) -> u32 {
-  let frame = u32(max(t, 0));
-  if (!has(DOUBLED_FRAMES)) { return frame; }
-  return (frame + select(0u, 1u, has(FIRST_APART))) >> 1u;
-}
-
-fn epilogue(sum: vec4<f32>, at: u32, column: u32) -> vec4<f32> {
-  var v = sum;
-  if (has(ACCUMULATE)) { v += vec4<f32>(y[params.y_base + at]); }
-  if (has(BIAS)) { v += bias[column]; }
-  if (has(RESIDUAL)) { v += residual[params.r_base + at]; }
-  if (has(SILU)) { v = v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0)))); }
-  return v;
-}
-
 @compute @workgroup_size(WG)
 fn main(
   @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -96,7 +108,7 @@ fn main(
   let group = wid.y * groups.x + wid.x;
   let tiles_n = (params.n + BN - 1u) / BN;
   let m0 = (group / tiles_n) * BM;
-  if (m0 >= params.m) { return; }
+  if (m0 >= params.count) { return; }
   let n0 = (group % tiles_n) * BN;
   let subgroup = lane / lanes;
   let part_m = subgroup % SGS / SGX;
@@ -111,7 +123,7 @@ fn main(
   // Where the tile's positions lie in x under tap 0: the vector of their batch entry, frame, row, column. Kept in workgroup memory, for
   // the registers are needed. Positions past the end are the last once more; their results are not stored.
   for (var r = lane; r < BM; r += WG) {
-    let m = min(m0 + r, params.m - 1u);
+    let m = min(m0 + r, params.count - 1u);
     let row_out = m / params.w_out;
     sh_position[r] = vec4<i32>(
       // x_base wraps, so it is halved as a signed number.
@@ -184,7 +196,7 @@ fn main(
       let m = m0 + (part / SGX * SM + i) * MM + r % MM;
       let n = n0 + part % SGX * SN * NN + s % Y_ROW * 4u;
       let out = m * (params.n / 4u) + n / 4u;
-      if (m < params.m && n < params.n) { y[params.y_base + out] = vec4<Y>(epilogue(bitcast<vec4<f32>>(sh[r * Y_STRIDE + s % Y_ROW]), out, n / 4u)); }
+      if (m < params.count && n < params.n) { y[params.y_base + out] = vec4<Y>(epilogue(bitcast<vec4<f32>>(sh[r * Y_STRIDE + s % Y_ROW]), out, n / 4u)); }
     }
     workgroupBarrier();
   }

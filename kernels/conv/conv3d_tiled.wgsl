@@ -20,33 +20,38 @@
 @group(0) @binding(0) var<uniform> params: Params;
 alias X = f32;
 alias W = f32;
-alias Y = f32;
 const BM: u32 = 64u;
 const BN: u32 = 64u;
 const BK: u32 = 16u;
 const TM: u32 = 4u;
 const TN: u32 = 1u;
 //! end
-// m: output positions of this dispatch · n: channels of y · cin4: vectors of channels of x · t_in: frames of x
-// h_in, w_in: rows and columns of x, after nearest upsampling · t_out, h_out, w_out: output frames, rows, columns of
+@group(0) @binding(1) var<storage, read> x: array<vec4<X>>;
+@group(0) @binding(2) var<storage, read> w: array<vec4<W>>;
+//! part shared/silu.wgsl
+fn silu(v: vec4<f32>) -> vec4<f32> { return v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0)))); }
+//! part ends
+//! part shared/conv3d.wgsl
+// count: output positions of this dispatch, or runs of them in a row · n: channels of y · cin4: vectors of channels of x
+// t_in: frames of x · h_in, w_in: rows and columns of x, after nearest upsampling · t_out, h_out, w_out: output frames, rows, columns of
 // this dispatch · t_origin, h_origin: frame and row of x under tap 0 of output frame 0, row 0
 // kernel: 4 bits each of taps in time, rows, columns; strides in time, rows, columns; dilation in time; columns padded left, −8 to 7
 // switches: bits below, first tap in time << 16, end of taps in time << 24
 // x_base, y_base, r_base: what is added to an index into the whole tensor; wraps where the binding is a window of it
 struct Params {
-  m: u32, n: u32, cin4: u32,
+  count: u32, n: u32, cin4: u32,
   t_in: u32, h_in: u32, w_in: u32,
   t_out: u32, h_out: u32, w_out: u32,
   t_origin: i32, h_origin: i32,
   kernel: u32, switches: u32,
   x_base: u32, y_base: u32, r_base: u32,
 }
-@group(0) @binding(1) var<storage, read> x: array<vec4<X>>;
-@group(0) @binding(2) var<storage, read> w: array<vec4<W>>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<Y>>;
-
+//! specialise
+alias Y = f32;
+// Bits of `switches`. They stand in the block so that the op reads their numbers here; nothing replaces them.
 const BIAS: u32 = 1u;
 const RESIDUAL: u32 = 2u;
 const SILU: u32 = 4u;
@@ -55,20 +60,7 @@ const REPLICATE: u32 = 16u;
 const DOUBLED: u32 = 32u;
 const DOUBLED_FRAMES: u32 = 64u;
 const FIRST_APART: u32 = 128u;
-
-const TX: u32 = BN / (4u * TN);
-const TY: u32 = BM / TM;
-const WG: u32 = TX * TY;
-const KV: u32 = BK / 4u;
-const X_STRIDE: u32 = KV + 1u;
-const W_STRIDE: u32 = BN / 4u + 4u;
-// Rows of x that one thread stages, STEP apart.
-const STEP: u32 = WG / KV;
-const X_LOADS: u32 = (BM + STEP - 1u) / STEP;
-const W_COUNT: u32 = BK * BN / 4u;
-const W_LOADS: u32 = (W_COUNT + WG - 1u) / WG;
-var<workgroup> sh_x: array<vec4<f32>, BM * X_STRIDE>;
-var<workgroup> sh_w: array<vec4<f32>, BK * W_STRIDE>;
+//! end
 
 fn has(bit: u32) -> bool { return (params.switches & bit) != 0u; }
 fn field(index: u32) -> u32 { return (params.kernel >> (4u * index)) & 15u; }
@@ -85,16 +77,31 @@ fn epilogue(sum: vec4<f32>, at: u32, column: u32) -> vec4<f32> {
   if (has(ACCUMULATE)) { v += vec4<f32>(y[params.y_base + at]); }
   if (has(BIAS)) { v += bias[column]; }
   if (has(RESIDUAL)) { v += residual[params.r_base + at]; }
-  if (has(SILU)) { v = v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0)))); }
+  if (has(SILU)) { v = silu(v); }
   return v;
 }
+//! part ends
+
+const TX: u32 = BN / (4u * TN);
+const TY: u32 = BM / TM;
+const WG: u32 = TX * TY;
+const KV: u32 = BK / 4u;
+const X_STRIDE: u32 = KV + 1u;
+const W_STRIDE: u32 = BN / 4u + 4u;
+// Rows of x that one thread stages, STEP apart.
+const STEP: u32 = WG / KV;
+const X_LOADS: u32 = (BM + STEP - 1u) / STEP;
+const W_COUNT: u32 = BK * BN / 4u;
+const W_LOADS: u32 = (W_COUNT + WG - 1u) / WG;
+var<workgroup> sh_x: array<vec4<f32>, BM * X_STRIDE>;
+var<workgroup> sh_w: array<vec4<f32>, BK * W_STRIDE>;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let group = wid.y * groups.x + wid.x;
   let tiles_n = (params.n + BN - 1u) / BN;
   let m0 = (group / tiles_n) * BM;
-  if (m0 >= params.m) { return; }
+  if (m0 >= params.count) { return; }
   let n0 = (group % tiles_n) * BN;
   let tx = lane % TX;
   let ty = lane / TX;
@@ -113,7 +120,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   var h_at: array<i32, X_LOADS>;
   var w_at: array<i32, X_LOADS>;
   for (var i = 0u; i < X_LOADS; i++) {
-    let m = min(m0 + lane / KV + i * STEP, params.m - 1u);
+    let m = min(m0 + lane / KV + i * STEP, params.count - 1u);
     let row_out = m / params.w_out;
     w_at[i] = i32((m % params.w_out) * field(5u)) - (i32(params.kernel) >> 28u);
     h_at[i] = i32((row_out % params.h_out) * field(4u)) + params.h_origin;
@@ -178,7 +185,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     for (var j = 0u; j < TN; j++) {
       let n = n0 + (j * TX + tx) * 4u;
       let out = m * (params.n / 4u) + n / 4u;
-      if (m < params.m && n < params.n) { y[params.y_base + out] = vec4<Y>(epilogue(acc[i][j], out, n / 4u)); }
+      if (m < params.count && n < params.n) { y[params.y_base + out] = vec4<Y>(epilogue(acc[i][j], out, n / 4u)); }
     }
   }
 }

@@ -17,8 +17,33 @@ enable subgroups;
 @group(0) @binding(0) var<uniform> params: Params;
 alias X = f32;
 alias W = f32;
-alias Y = f32;
 const ROWS: u32 = 8u;
+//! end
+override WG: u32 = 4;
+@group(0) @binding(1) var<storage, read> x: array<vec4<X>>;
+@group(0) @binding(2) var<storage, read> w: array<vec4<W>>;
+//! part shared/gelu_tanh.wgsl
+fn gelu_tanh(v: vec4<f32>) -> vec4<f32> {
+  // 0.5 v (1 + tanh(u)) = v · sigmoid(2u). Past ±10 the sigmoid is 0 or 1 to the last bit; bounding v there keeps the cube
+  // and the exponential finite.
+  let c = clamp(v, vec4<f32>(-10.0), vec4<f32>(10.0));
+  return v / (1.0 + exp(-1.5957691216057308 * (c + 0.044715 * c * c * c)));
+}
+//! part ends
+//! part shared/silu.wgsl
+fn silu(v: vec4<f32>) -> vec4<f32> { return v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0)))); }
+//! part ends
+//! part shared/matmul.wgsl
+// m, k: rows of x and values of one · n: columns of this dispatch, from n_base on of y's n_total · tiles: workgroups
+// y_first: column that y begins with · y_width: columns of a row of y, or of a head · y_rows: rows of a head · y_row: the first one
+struct Params { m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32, y_first: u32, y_width: u32, y_rows: u32, y_row: u32 }
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> gate: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read> gate_row: array<u32>;
+@group(0) @binding(7) var<storage, read_write> y: array<vec4<Y>>;
+//! specialise
+alias Y = f32;
 const BIAS: bool = false;
 const GELU: bool = false;
 const SILU: bool = false;
@@ -27,22 +52,6 @@ const ACCUMULATE: bool = false;
 const ADDEND: bool = false;
 const GATE: bool = false;
 //! end
-override WG: u32 = 4;
-struct Params { m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32, y_first: u32, y_width: u32, y_rows: u32, y_row: u32 }
-@group(0) @binding(1) var<storage, read> x: array<vec4<X>>;
-@group(0) @binding(2) var<storage, read> w: array<vec4<W>>;
-@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read> gate: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read> gate_row: array<u32>;
-@group(0) @binding(7) var<storage, read_write> y: array<vec4<Y>>;
-
-fn gelu_tanh(v: vec4<f32>) -> vec4<f32> {
-  // 0.5 v (1 + tanh(u)) = v · sigmoid(2u). Past ±10 the sigmoid is 0 or 1 to the last bit; bounding v there keeps the cube
-  // and the exponential finite.
-  let c = clamp(v, vec4<f32>(-10.0), vec4<f32>(10.0));
-  return v / (1.0 + exp(-1.5957691216057308 * (c + 0.044715 * c * c * c)));
-}
 
 // Where a vector of columns begins in y, whose rows are y_width wide: by row that is N; by head, D, and each head has y_rows.
 fn place(column: u32) -> u32 {
@@ -56,12 +65,13 @@ fn epilogue(sum: vec4<f32>, m: u32, column: u32, at: u32) -> vec4<f32> {
   if (BIAS) { v += bias[column]; }
   if (ADDEND) { v += residual[m * (params.n_total / 4u) + column]; }
   if (GELU) { v = gelu_tanh(v); }
-  if (SILU) { v = v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0)))); }
+  if (SILU) { v = silu(v); }
   if (GATE) { v *= gate[gate_row[m] * (params.n_total / 4u) + column]; }
   if (RESIDUAL) { v += residual[m * (params.n_total / 4u) + column]; }
   if (ACCUMULATE) { v += vec4<f32>(y[at]); }
   return v;
 }
+//! part ends
 
 // A row of the tile: the lane's own columns, and those that it got by the swaps.
 struct Row { own: vec4<f32>, x: vec4<f32>, y: vec4<f32>, xy: vec4<f32> }

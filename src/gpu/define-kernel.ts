@@ -18,8 +18,8 @@ export function defineKernel<S extends KernelShape = KernelShape>(name: string, 
     .split("\n")
     .map((line) => (line.startsWith("//!") ? line : line.replace(/\s*\/\/.*$/, "")))
     .join("\n");
-  const block =
-    /^\/\/! specialise\n([\s\S]*?)^\/\/! end/m.exec(code)?.[1] ?? fail("the text must have a `//! specialise … //! end` block, got none");
+  const blocks = [...code.matchAll(/^\/\/! specialise\n([\s\S]*?)^\/\/! end/gm)].map(([, lines]) => lines!);
+  const block = blocks.length ? blocks.join("") : fail("the text must have a `//! specialise … //! end` block, got none");
   const entries = [...code.matchAll(/@compute[\s\S]*?\bfn\s+(\w+)/g)].map(([, entry]) => entry);
   if (entries.length !== 1 || entries[0] !== "main")
     fail(`there must be one compute entry point, main, got ${entries.join(", ") || "none"}`);

@@ -3,7 +3,7 @@
  * this file turns a kernel and its parameters into WGSL source for one pipeline.
  *
  * WGSL has three kinds of parameters, and so do the kernels:
- *  1. the `//! specialise … //! end` block: element types (`alias`), register tiles and switches (`const`), and the
+ *  1. `//! specialise … //! end` blocks: element types (`alias`), register tiles and switches (`const`), and the
  *     address space of the variable `params`. An `override` cannot size a private array or name a type, so these
  *     are replaced in the text, line by line, by name;
  *  2. `override`: workgroup sizes, given when the pipeline is created;
@@ -51,6 +51,9 @@ export interface Kernel<S extends KernelShape = KernelShape> {
   readonly enables: readonly string[];
 }
 
+/** The constants that two kernels of an op both declare: those of the part that all of its kernels have (kernels/shared/). */
+export type SharedConst<A extends Kernel, B extends Kernel> = Extract<keyof A["consts"], keyof B["consts"]>;
+
 export interface Specialisation {
   readonly consts?: Readonly<Record<string, number | undefined>>;
   readonly types?: Readonly<Record<string, ScalarType | undefined>>;
@@ -96,10 +99,10 @@ export function specialise(kernel: Kernel, spec: Specialisation, immediates: boo
   if (useImmediates) head.push("requires immediate_address_space;");
 
   const lines = kernel.source.split("\n");
-  const begin = lines.findIndex((line) => line.startsWith("//! specialise"));
-  const end = lines.findIndex((line) => line.startsWith("//! end"));
-  for (let i = begin + 1; i < end; i++) {
-    const line = lines[i]!;
+  let inBlock = false;
+  for (const [i, line] of lines.entries()) {
+    if (line.startsWith("//! ")) inBlock = line.startsWith("//! specialise");
+    if (!inBlock) continue;
     const alias = /^alias (\w+) = (\w+);/.exec(line);
     if (alias) lines[i] = `alias ${alias[1]} = ${types[alias[1]!]};`;
     const constant = /^const (\w+)(: *(\w+))? = /.exec(line);

@@ -25,6 +25,7 @@ import {
   type Triple,
 } from "./conv3d/geometry.ts";
 import { frameOrigin, inputRange, outputRange, partsOf, type ConvPart } from "./conv3d/parts.ts";
+import { switchBits } from "./conv3d/switches.ts";
 import { conv3dCandidates } from "./conv3d/variants.ts";
 
 export { upsampledFrames, type ConvAttrs } from "./conv3d/geometry.ts";
@@ -167,9 +168,6 @@ export const conv3dOp: Op<ConvInputs, ConvAttrs, "y"> = {
   },
 };
 
-/** Bits of the kernels' `switches`. */
-const SWITCHES = { bias: 1, residual: 2, silu: 4, accumulate: 8, replicate: 16, doubled: 32, doubledFrames: 64, firstApart: 128 };
-
 function lowerPart(node: ConvNode, target: Target, part: ConvPart): Dispatch[] {
   const {
     inputs: { x, w, bias, cache, residual },
@@ -194,15 +192,9 @@ function lowerPart(node: ConvNode, target: Target, part: ConvPart): Dispatch[] {
     const written = window(whole.tensor, whole.at, place.count, caps);
     const addend = partial && last ? { tensor: partial, at: 0 } : first && residual ? { tensor: residual, at: place.first } : undefined;
     const added = addend && window(addend.tensor, addend.at, place.count, caps);
+    const begun = !first && !(partial && last);
     const switches =
-      (bias && first ? SWITCHES.bias : 0) |
-      (added ? SWITCHES.residual : 0) |
-      (attrs.activation === "silu" && last ? SWITCHES.silu : 0) |
-      (!first && !(partial && last) ? SWITCHES.accumulate : 0) |
-      (attrs.replicate ? SWITCHES.replicate : 0) |
-      (attrs.upsample ? SWITCHES.doubled : 0) |
-      (mode ? SWITCHES.doubledFrames : 0) |
-      (mode === 2 ? SWITCHES.firstApart : 0) |
+      switchBits({ attrs, bias: bias !== undefined, added: added !== undefined, begun, first, last, mode }) |
       (step.from << 16) |
       (step.to << 24);
     const kernel =
@@ -255,7 +247,7 @@ function lowerPart(node: ConvNode, target: Target, part: ConvPart): Dispatch[] {
         kernel: conv3dSubgroupMatrix,
         ...bound,
         types: { Y },
-        params: { m, ...params },
+        params: { count: m, ...params },
         consts: variant.consts,
         grid: foldGrid(Math.ceil(m / variant.bm) * Math.ceil(n / variant.bn), caps),
       });
@@ -265,7 +257,7 @@ function lowerPart(node: ConvNode, target: Target, part: ConvPart): Dispatch[] {
       const runs = (m / wAll) * Math.ceil(wAll / (variant.name === "quad_row" ? 8 : 4));
       const placed = {
         ...common,
-        params: { runs, ...params },
+        params: { count: runs, ...params },
         overrides: { WG: wg },
         grid: foldGrid(Math.ceil(runs / wg) * Math.ceil(n / PANEL), caps),
       };
@@ -278,7 +270,7 @@ function lowerPart(node: ConvNode, target: Target, part: ConvPart): Dispatch[] {
     return dispatch({
       kernel: conv3dTiled,
       ...common,
-      params: { m, ...params },
+      params: { count: m, ...params },
       consts: { BM: variant.bm, BN: variant.bn, BK: variant.bk, TM: variant.tm, TN: variant.tn },
       grid: foldGrid(Math.ceil(m / variant.bm) * Math.ceil(n / variant.bn), caps),
     });

@@ -2,8 +2,9 @@
 import { matmulOctet, matmulQuad, matmulSubgroupMatrix, matmulTiled } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
+import type { SharedConst } from "../gpu/kernel.ts";
 import { bytesOf, type DType, isFloat } from "../graph/dtype.ts";
-import type { Dispatch, Op } from "../graph/op.ts";
+import type { Dispatch, Node, Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { choiceKey, preferring } from "../plan/choice.ts";
 import { dispatch, foldGrid, rowView, type RowWindow, rowWindows } from "../plan/dispatch.ts";
@@ -117,14 +118,20 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
   cost({ inputs: { x, w, residual }, outputs: { y } }) {
     return { flops: 2 * y.size * x.dim(-1), bytes: x.bytes + w.bytes + y.bytes + (residual?.bytes ?? 0) };
   },
-  lower({ inputs: { x, w, bias, residual, gate, gateRow }, attrs, outputs: { y } }, target) {
+  lower(node, target) {
+    const {
+      inputs: { x, w, bias, residual, gate, gateRow },
+      attrs,
+      outputs: { y },
+    } = node;
     const { caps } = target;
     const k = x.dim(-1);
     const m = x.size / k;
     const nTotal = y.size / m;
     const candidates = matmulCandidates(caps, { m, n: nTotal, k, half: x.dtype === "f16" && w.dtype === "f16" });
     const variant = target.choose(choiceKey("matmul", { m }, { n: nTotal, k }, [x.dtype, w.dtype, y.dtype]), candidates);
-    const accumulate = residual !== undefined && residual.root === y.root;
+    const switches = switchesOf(node);
+    const accumulate = accumulates(node);
     const packing = variant.name === "subgroup_matrix" ? ("row" as const) : ("panel" as const);
     const panelBytes = PANEL * k * bytesOf[w.dtype];
     const rowBytes = [
@@ -162,15 +169,6 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
           },
           grid: foldGrid(tiles, caps),
         };
-        const switches = {
-          BIAS: +!!bias,
-          GELU: +(attrs.activation === "gelu"),
-          SILU: +(attrs.activation === "silu"),
-          GATE: +!!gate,
-          ADDEND: +(!!residual && attrs.early),
-          RESIDUAL: +(!!residual && !attrs.early && !accumulate),
-          ACCUMULATE: +accumulate,
-        };
         const types = { X: x.dtype, W: w.dtype, Y: y.dtype };
         if (variant.name === "octet")
           out.push(
@@ -198,6 +196,28 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
     return out;
   },
 };
+
+type MatmulNode = Node<MatmulInputs, MatmulAttrs, "y">;
+
+/** Does the residual lie where the result does? */
+const accumulates = ({ inputs: { residual }, outputs: { y } }: MatmulNode): boolean => residual !== undefined && residual.root === y.root;
+
+/**
+ * Every switch of the kernels' epilogue (kernels/shared/matmul.wgsl), and when it is on. A new one is a constant there, a line here and a
+ * case of the sweep; one that is missing here or there does not compile.
+ */
+const EPILOGUE: Readonly<Record<SharedConst<typeof matmulTiled, typeof matmulOctet>, (node: MatmulNode) => boolean>> = {
+  BIAS: ({ inputs }) => inputs.bias !== undefined,
+  ADDEND: ({ inputs, attrs }) => inputs.residual !== undefined && attrs.early,
+  GELU: ({ attrs }) => attrs.activation === "gelu",
+  SILU: ({ attrs }) => attrs.activation === "silu",
+  GATE: ({ inputs }) => inputs.gate !== undefined,
+  RESIDUAL: (node) => node.inputs.residual !== undefined && !node.attrs.early && !accumulates(node),
+  ACCUMULATE: accumulates,
+};
+
+const switchesOf = (node: MatmulNode) =>
+  Object.fromEntries(Object.entries(EPILOGUE).map(([name, on]) => [name, +on(node)])) as Record<keyof typeof EPILOGUE, number>;
 
 interface ColumnWindow {
   /** First panel of w, and columns. */

@@ -14,7 +14,7 @@ import { testGpu } from "../support/gpu.ts";
 const KERNELS = join(import.meta.dirname, "../../kernels");
 const files = readdirSync(KERNELS, { recursive: true })
   .map(String)
-  .filter((name) => name.endsWith(".wgsl"));
+  .filter((name) => name.endsWith(".wgsl") && !/^shared[\\/]/.test(name));
 
 it("has every kernel of the engine", () => {
   expect(files.map((file) => file.replace(/^.*[\\/]|\.wgsl$/g, "")).sort()).toEqual(allKernels.map(({ name }) => name).sort());
