@@ -1,6 +1,6 @@
 /**
- * `cogwheel/graph`: the lower door, for people who build other models, ops and kernels on the engine. Record ops into a `Graph`, `compile` it for
- * an adapter, keep a `Program` and run it; docs/tour.md says how these fit together.
+ * `cogwheel-webgpu/graph`: the lower door, for people who build other models, ops and kernels on the engine. Record ops into a `Graph`,
+ * `compile` it for an adapter, keep a `Program` and run it; docs/tour.md says how these fit together.
  */
 import "./base/dispose.ts";
 export type { DType } from "./graph/dtype.ts";

@@ -1,4 +1,4 @@
-import { CogVideoX, encodeVideo } from "cogwheel";
+import { CogVideoX, encodeVideo } from "cogwheel-webgpu";
 
 const status = document.querySelector("#status");
 try {

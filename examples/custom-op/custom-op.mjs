@@ -1,6 +1,6 @@
 // An op of your own, with a kernel of your own, in a graph beside the engine's ops: y = swish(x · wᵀ + b)
 import { readFile } from "node:fs/promises";
-import { CogwheelError, defineKernel, dispatch, foldGrid, Gpu, Graph, matmul, rowView, rowWindows, runGraph } from "cogwheel/graph";
+import { CogwheelError, defineKernel, dispatch, foldGrid, Gpu, Graph, matmul, rowView, rowWindows, runGraph } from "cogwheel-webgpu/graph";
 
 const kernel = defineKernel("swish", await readFile(new URL("swish.wgsl", import.meta.url), "utf8"));
 

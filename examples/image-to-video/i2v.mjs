@@ -1,6 +1,6 @@
 // A picture as the first frame: node i2v.mjs MODEL IMAGE PROMPT [OUT]
 // For checkpoints that take one: CogVideoX-5b-I2V, CogVideoX1.5-5B-I2V.
-import { CogVideoX, decodeVideo } from "cogwheel";
+import { CogVideoX, decodeVideo } from "cogwheel-webgpu";
 
 const [from, input, prompt, out = "out.mp4"] = process.argv.slice(2);
 if (!from || !input || !prompt) throw new Error("usage: i2v.mjs MODEL IMAGE PROMPT [OUT]");

@@ -1,5 +1,5 @@
 // A prompt to a video file: node generate.mjs PROMPT [OUT] [MODEL]
-import { CogVideoX, GenerationInterrupted } from "cogwheel";
+import { CogVideoX, GenerationInterrupted } from "cogwheel-webgpu";
 
 const [prompt = "a red circle moving left on a black background", out = "out.mp4", from = "models/moving-shapes"] = process.argv.slice(2);
 

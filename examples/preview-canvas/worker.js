@@ -1,4 +1,4 @@
-// Import maps do not reach workers, so the module is named by its path; a bundler would take "cogwheel".
+// Import maps do not reach workers, so the module is named by its path; a bundler would take "cogwheel-webgpu".
 import { CogVideoX } from "../../dist/browser.js";
 
 self.onmessage = async ({ data: { canvas, settings } }) => {

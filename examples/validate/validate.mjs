@@ -1,6 +1,6 @@
-// Reference cases on this machine's adapter, from code: node validate.mjs CASE…   (`npx cogwheel validate` is the command for it)
+// Reference cases on this machine's adapter, from code: node validate.mjs CASE…   (`npx cogwheel-webgpu validate` is the command for it)
 import { readFile } from "node:fs/promises";
-import { Gpu, readCase, runCase } from "cogwheel";
+import { Gpu, readCase, runCase } from "cogwheel-webgpu";
 
 const gpu = await Gpu.open();
 console.log(gpu.name);

@@ -1,6 +1,6 @@
 // A video to another one: node v2v.mjs IN PROMPT [OUT] [MODEL]
 // The file's frames are encoded, noised as far as `strength` says, and denoised towards the prompt.
-import { CogVideoX, decodeVideo } from "cogwheel";
+import { CogVideoX, decodeVideo } from "cogwheel-webgpu";
 
 const [input, prompt, out = "out.mp4", from = "models/moving-shapes"] = process.argv.slice(2);
 if (!input || !prompt) throw new Error("usage: v2v.mjs IN PROMPT [OUT] [MODEL]");

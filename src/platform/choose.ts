@@ -164,7 +164,7 @@ function noAdapter(all: readonly Candidate[]): CogwheelError {
   return new CogwheelError(
     "adapter",
     `WebGPU needs a Vulkan driver that Dawn accepts, got ${got.join(", ")}; ` +
-      (restart ? "start the script with `npx cogwheel --exec SCRIPT`, which lets Node see SwiftShader's loader, or " : "") +
+      (restart ? "start the script with `npx cogwheel-webgpu --exec SCRIPT`, which lets Node see SwiftShader's loader, or " : "") +
       `${MESA_ADVICE}; or ${SWIFTSHADER_ADVICE}.`,
   );
 }

@@ -14,7 +14,7 @@ export interface DecodeOptions {
   limits?: Partial<DecodeLimits>;
   /**
    * Where the package's reader lies, for a bundler that does not bring it along: its `dist/cogwheel-media.js` (exported as
-   * `cogwheel/media`) in Node, the URL of its `dist/chunks/browser-media-worker.js` (`cogwheel/media-worker`) in a browser.
+   * `cogwheel-webgpu/media`) in Node, the URL of its `dist/chunks/browser-media-worker.js` (`cogwheel-webgpu/media-worker`) in a browser.
    */
   reader?: string | URL;
 }

@@ -14,7 +14,7 @@ it("the package defines Symbol.asyncDispose before the classes that use it, in t
       "-e",
       `${withoutDispose}
     if (Symbol.asyncDispose) throw new Error("still there");
-    const { CogVideoX, Gpu } = await import("cogwheel");
+    const { CogVideoX, Gpu } = await import("cogwheel-webgpu");
     console.log([CogVideoX, Gpu].map((one) => typeof one.prototype[Symbol.asyncDispose]).join(), "undefined" in CogVideoX.prototype);`,
     ],
     { cwd: ROOT, encoding: "utf8" },

@@ -27,9 +27,9 @@ beforeAll(async () => {
   execFileSync(process.execPath, ["build.mjs", "--if-stale"], { cwd: ROOT });
   app = await mkdtemp(join(tmpdir(), "cogwheel-media-"));
   await mkdir(join(app, "node_modules"));
-  await symlink(ROOT, join(app, "node_modules/cogwheel"));
+  await symlink(ROOT, join(app, "node_modules/cogwheel-webgpu"));
   await writeFile(join(app, "package.json"), JSON.stringify({ name: "app", private: true, type: "module" }));
-  await writeFile(join(app, "entry.mjs"), `import { decodeVideo } from "cogwheel"; globalThis.decodeVideo = decodeVideo;`);
+  await writeFile(join(app, "entry.mjs"), `import { decodeVideo } from "cogwheel-webgpu"; globalThis.decodeVideo = decodeVideo;`);
   const site = join(app, "site");
   // As the package's files are served, …
   await mkdir(join(site, "plain"), { recursive: true });

@@ -86,7 +86,7 @@ describe("the README's example, unchanged", () => {
     const base64 = await inPage<string>(
       page,
       `
-      const { encodeVideo } = await import("cogwheel");
+      const { encodeVideo } = await import("cogwheel-webgpu");
       const { videos: [video] } = await import("./observer.mjs");
       const bytes = await encodeVideo(video.frames, { format: "${format}", fps: 8 });
       return btoa(String.fromCharCode(...bytes));`,
@@ -108,7 +108,7 @@ describe("frames in a page", () => {
     const got = await inPage<{ want: number[]; bitmap: number[]; texture: number[] }>(
       page,
       `
-      const { CogVideoX } = await import("cogwheel");
+      const { CogVideoX } = await import("cogwheel-webgpu");
       const model = await CogVideoX.open("models/moving-shapes");
       const options = { prompt: "a red circle moving left on a black background", seed: 1, steps: 1, frames: 1 };
       const video = await model.generate(options);
@@ -147,7 +147,7 @@ describe("a browser that has less", () => {
     const got = await inPage<Record<string, unknown>>(
       page,
       `
-      const { CogVideoX, encodeVideo } = await import("cogwheel");
+      const { CogVideoX, encodeVideo } = await import("cogwheel-webgpu");
       const model = await CogVideoX.open("models/moving-shapes");
       const frames = [{ width: 2, height: 2, data: new Uint8Array(16) }];
       const film = await encodeVideo(frames, { format: "mp4", fps: 8 }).then(() => "encoded", (error) => error.message);
@@ -172,7 +172,7 @@ describe("a browser that has less", () => {
     const refused = (from: string) =>
       inPage<string>(
         page,
-        `const { CogVideoX } = await import("cogwheel"); ` +
+        `const { CogVideoX } = await import("cogwheel-webgpu"); ` +
           `return CogVideoX.open(${JSON.stringify(from)}).then(() => "opened", (error) => error.message);`,
       );
     expect(await refused("models/moving-shapes")).toMatch(/^\[adapter\] WebGPU must be there, got no navigator\.gpu; use a browser/);

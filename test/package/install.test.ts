@@ -38,7 +38,7 @@ beforeAll(async () => {
   // The adapter of last resort, which an app without a GPU installs for its tests: the checkout's.
   await mkdir(join(app, "node_modules/@sparticuz"), { recursive: true });
   await symlink(join(ROOT, "node_modules/@sparticuz/chromium"), join(app, "node_modules/@sparticuz/chromium"));
-  await cp(join(app, "node_modules/cogwheel/models"), join(app, "models"), { recursive: true });
+  await cp(join(app, "node_modules/cogwheel-webgpu/models"), join(app, "models"), { recursive: true });
   await writeFile(join(app, "example.mjs"), await readmeExample());
   await writeFile(join(app, "observer.mjs"), observer(SETTINGS));
 }, 300_000);
@@ -72,16 +72,16 @@ describe("the tarball", () => {
       "tools of the checkout",
     ).toEqual([]);
     for (const { path } of packed.filter((file) => file.path.endsWith(".map"))) {
-      const { sources } = JSON.parse(readFileSync(join(app, "node_modules/cogwheel", path), "utf8")) as { sources: string[] };
+      const { sources } = JSON.parse(readFileSync(join(app, "node_modules/cogwheel-webgpu", path), "utf8")) as { sources: string[] };
       expect(
-        sources.filter((source) => /^(\.\.\/)+(test|bench|web|src\/evaluate)\//.test(source)),
+        sources.filter((source) => /^(\.\.\/)+(test|bench|web|src\/check\/evaluate)\//.test(source)),
         `what ${path} is made from`,
       ).toEqual([]);
     }
   });
 
   it("has a browser build without a Node module: at most 400 kB, and what a page loads when it needs it", () => {
-    const code = (path: string): string => readFileSync(join(app, "node_modules/cogwheel", path), "utf8");
+    const code = (path: string): string => readFileSync(join(app, "node_modules/cogwheel-webgpu", path), "utf8");
     const statics = (path: string): string[] =>
       [...code(path).matchAll(/\bfrom\s*"([^"]+)"|\bimport\s*"([^"]+)"/g)].map(([, a, b]) => a ?? b!);
     const browser = packed.filter(({ path }) => /^dist\/(browser|chunks\/browser-[\w.-]+)\.js$/.test(path));
@@ -92,8 +92,8 @@ describe("the tarball", () => {
         `${path} imports only its own chunks`,
       ).toEqual([]);
     }
-    // What `import "cogwheel"` loads: the engine. Codec libraries and the hub's client are chunks of their own, loaded by the call that
-    // needs them.
+    // What `import "cogwheel-webgpu"` loads: the engine. Codec libraries and the hub's client are chunks of their own, loaded by the
+    // call that needs them.
     const loaded = new Set<string>();
     const load = (path: string): void => {
       if (loaded.has(path)) return;
@@ -108,6 +108,17 @@ describe("the tarball", () => {
   });
 });
 
+describe("the commands", () => {
+  it.each(["cogwheel", "cogwheel-webgpu"])("%s runs from the installed package", async (command) => {
+    const windows = process.platform === "win32";
+    const run = (args: string[]): Promise<{ stdout: string }> =>
+      promisify(execFile)(windows ? "npx.cmd" : "npx", ["--no", "--", command, ...args], { cwd: app, shell: windows });
+    const { version } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { version: string };
+    expect((await run(["--version"])).stdout.trim()).toBe(version);
+    expect((await run(["inspect", "models/moving-shapes"])).stdout).toContain("CogVideoXPipeline");
+  });
+});
+
 describe("the README's lines in an app", () => {
   it("run in Node", async () => {
     await writeFile(
@@ -115,9 +126,8 @@ describe("the README's lines in an app", () => {
       `import { writeFileSync } from "node:fs"; import { results } from "./observer.mjs"; ` +
         `await import("./example.mjs"); writeFileSync("results.json", results());`,
     );
-    await promisify(execFile)(process.execPath, ["node_modules/cogwheel/dist/launch.js", "--adapter", "swiftshader", "--exec", "run.mjs"], {
-      cwd: app,
-    });
+    const launch = "node_modules/cogwheel-webgpu/dist/launch.js";
+    await promisify(execFile)(process.execPath, [launch, "--adapter", "swiftshader", "--exec", "run.mjs"], { cwd: app });
     node = parseResults(await readFile(join(app, "results.json"), "utf8"));
     expect(node.videos).toHaveLength(1);
     expect(node.adapter).toMatch(/swiftshader/i);

@@ -97,7 +97,7 @@ withSwiftShader("the launcher, with SwiftShader from npm (x64 Linux)", () => {
 
   it("says what to install when a process that runs already lacks the loader", () => {
     const { stdout, status } = spawnSync(process.execPath, [script("name")], { env: { ...clean, ...noLoader() }, encoding: "utf8" });
-    expect(stdout).toMatch(/no loader libvulkan\.so\.1.*npx cogwheel --exec.*apt-get install libvulkan1.*dnf install.*pacman -S/);
+    expect(stdout).toMatch(/no loader libvulkan\.so\.1.*npx cogwheel-webgpu --exec.*apt-get install libvulkan1.*dnf install.*pacman -S/);
     expect(status).toBe(7);
   });
 

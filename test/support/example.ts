@@ -31,7 +31,7 @@ export async function readmeExample(): Promise<string> {
  * its own, and what it returns is kept for `results`.
  */
 export const observer = (settings: object): string => `
-import { CogVideoX } from "cogwheel";
+import { CogVideoX } from "cogwheel-webgpu";
 const { generate } = CogVideoX.prototype;
 const kept = [];
 export let adapter = "";
@@ -65,7 +65,7 @@ export function parseResults(text: string): ExampleResult {
   ) as ExampleResult;
 }
 
-/** Runs the example in a Node of its own, in the checkout, where `cogwheel` is the package itself. */
+/** Runs the example in a Node of its own, in the checkout, where `cogwheel-webgpu` is the package itself. */
 export async function runInNode(example: string, settings: object): Promise<ExampleResult> {
   // Below the checkout, and not below node_modules, a package may import itself by its name.
   await mkdir(join(ROOT, "dist"), { recursive: true });
@@ -97,7 +97,7 @@ export async function runInNode(example: string, settings: object): Promise<Exam
 /** The files of a site that shows the example, to be served over the checkout. */
 export const exampleSite = (example: string, settings: object): Record<string, string> => ({
   "index.html": `<!doctype html><html lang="en"><title>Cogwheel</title><link rel="icon" href="data:,">
-<script type="importmap">{ "imports": { "cogwheel": "./dist/browser.js" } }</script></html>`,
+<script type="importmap">{ "imports": { "cogwheel-webgpu": "./dist/browser.js" } }</script></html>`,
   "observer.mjs": observer(settings),
   "example.mjs": example,
 });

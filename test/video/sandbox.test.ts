@@ -418,14 +418,16 @@ describe("a program that cannot start", () => {
   });
 
   it("is named by the package, which a bundle without it asks for", async () => {
-    expect(await startBare(`process.chdir(args[0]); console.log(import.meta.resolve("cogwheel/media"));`, [ROOT]).ended).toMatchObject({
+    expect(
+      await startBare(`process.chdir(args[0]); console.log(import.meta.resolve("cogwheel-webgpu/media"));`, [ROOT]).ended,
+    ).toMatchObject({
       code: 0,
     });
     const { build } = await import("esbuild");
     await build({
       stdin: {
         contents:
-          `import { decodeVideo } from "cogwheel"; decodeVideo(process.argv[2], { reader: ` +
+          `import { decodeVideo } from "cogwheel-webgpu"; decodeVideo(process.argv[2], { reader: ` +
           "process.argv[3] }).then(({ frames }) => console.log(frames.length), (error) => console.log(error.message));",
         resolveDir: ROOT,
       },

@@ -11,7 +11,7 @@ const PACKAGES = /(?:--require|-r|--import|--loader|--experimental-loader)[= ]("
 
 const PLACES = ["./cogwheel-media.js", "../cogwheel-media.js", "../../../dist/cogwheel-media.js"];
 const RULE = "media are read by a program of their own, dist/cogwheel-media.js of this package,";
-const REMEDY = `name it with the option reader of decodeVideo (import.meta.resolve("cogwheel/media"))`;
+const REMEDY = `name it with the option reader of decodeVideo (import.meta.resolve("cogwheel-webgpu/media"))`;
 
 /**
  * The script lies beside the bundle of the package, or beside the folder of its chunks; in a checkout in
