@@ -1,8 +1,12 @@
 /** Cogwheel: CogVideoX on hand-written WebGPU kernels, in Node and the browser. This file is the whole public API. */
 import "./base/dispose.ts";
-export { CogVideoX, type RequirementOptions } from "./pipelines/cogvideox.ts";
-export type { GenerateOptions, OpenOptions, Stage, TilingMode } from "./pipelines/options.ts";
-export type { Configs, KernelChoice, StageMemory } from "./pipelines/requirements.ts";
+export { CogVideoX } from "./pipelines/cogvideox/pipeline.ts";
+export type { GenerationRequest } from "./pipelines/cogvideox/request.ts";
+export type { RequirementOptions } from "./pipelines/cogvideox/sizes.ts";
+export type { Configs } from "./pipelines/cogvideox/components.ts";
+export type { Stage } from "./pipelines/cogvideox/stage-names.ts";
+export type { GenerateOptions, OpenOptions, TilingMode } from "./pipelines/options.ts";
+export type { KernelChoice, StageMemory } from "./pipelines/requirements.ts";
 export { loadLora, type LoadedLora, type LoadLoraOptions, type LoraInput } from "./pipelines/lora-file.ts";
 export type { ReferenceProfile } from "./pipelines/profiles.ts";
 export type { Task, TaskInputs } from "./pipelines/task.ts";

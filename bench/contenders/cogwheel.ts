@@ -14,7 +14,7 @@ import { Ceilings, type CeilingName, type CeilingRates } from "../measure/ceilin
 import { RunClock } from "../measure/clock.ts";
 import { measureGeneration, type Generation } from "../measure/generation.ts";
 import { measureRuntime, type Runtime } from "../measure/runtime.ts";
-import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
+import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import { builders } from "./builders.ts";
 import { serve, type Contender, type Opened, type Prepared } from "./protocol.ts";
 

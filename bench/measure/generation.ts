@@ -1,7 +1,7 @@
 /** A whole generation with the embedded model: cold, warm, and once more with a time for every kernel. */
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { Profile, type ProfileRow } from "../../src/gpu/profile.ts";
-import type { CogVideoX } from "../../src/pipelines/cogvideox.ts";
+import type { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 
 const PROMPT = "a red circle moving left on a black background";
 

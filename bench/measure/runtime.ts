@@ -7,7 +7,7 @@ import { compile } from "../../src/plan/compile.ts";
 import { Program } from "../../src/run/program.ts";
 import { WeightStore } from "../../src/run/weight-store.ts";
 import { ComponentWeights } from "../../src/checkpoint/component-weights.ts";
-import type { CogVideoX } from "../../src/pipelines/cogvideox.ts";
+import type { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import { denoiseGraph } from "../../src/models/cogvideox/model.ts";
 import { measureLoading, type Loading } from "./loading.ts";
 import { measureReplay, type Replay } from "./replay.ts";

@@ -3,7 +3,7 @@ import { basename, join, resolve } from "node:path";
 import { peakResidentBytes } from "#platform";
 import { CogwheelError } from "../base/errors.ts";
 import { Profile } from "../gpu/profile.ts";
-import { CogVideoX } from "../pipelines/cogvideox.ts";
+import { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import type { DenoiseState } from "../models/cogvideox/model.ts";
 import type { LoraInput } from "../pipelines/lora-file.ts";
 import { readLatents, writeLatents, type SavedRun } from "../pipelines/latents-file.ts";

@@ -1,5 +1,5 @@
 /** `cogwheel inspect`: what a checkpoint holds, and what a generation with it will take. Loads no weights. */
-import { CogVideoX } from "../pipelines/cogvideox.ts";
+import { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import type { Settings } from "../pipelines/settings.ts";
 import { elements } from "../graph/dtype.ts";
 import { bytesText } from "../base/units.ts";

@@ -7,7 +7,7 @@ import { Gpu } from "../gpu/gpu.ts";
 import { tuningFile } from "../plan/tuning.ts";
 import { storeTuning } from "../plan/tuning-store.ts";
 import { cachePath } from "../platform/cache-node.ts";
-import { CogVideoX } from "../pipelines/cogvideox.ts";
+import { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import { defined } from "../pipelines/options.ts";
 import type { Settings } from "../pipelines/settings.ts";
 import type { MeasuredWork } from "../tuning/measure.ts";

@@ -1,5 +1,5 @@
 /** What kernels are chosen by, in a line. */
-import type { CogVideoX } from "../pipelines/cogvideox.ts";
+import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 
 export function tuningLine({ gpu: { tuning } }: CogVideoX): string {
   if (!tuning) return "Kernels are chosen by what the adapter can do; `cogwheel tune` measures them.";

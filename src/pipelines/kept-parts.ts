@@ -15,7 +15,7 @@ export class KeptParts {
   #releasing = false;
 
   /** @param keep are they kept? */
-  constructor(private readonly keep: boolean) {}
+  constructor(readonly keep: boolean) {}
 
   /** For a call that uses them or will, until what this returns is disposed of. */
   use(): Disposable {

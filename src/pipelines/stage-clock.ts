@@ -1,5 +1,5 @@
 /** Measures the stages of a generation and passes their progress on. */
-import type { Stage } from "./options.ts";
+import type { Stage } from "./cogvideox/stage-names.ts";
 
 export class StageClock {
   readonly seconds: Partial<Record<Stage, number>> = {};

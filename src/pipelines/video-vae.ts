@@ -1,13 +1,10 @@
 /** A checkpoint's VAE by itself: videos to latents and back. */
-import { openSource } from "#files";
 import { availableMemoryBytes } from "#platform";
-import { openCheckpoint, type Checkpoint } from "../checkpoint/checkpoint.ts";
 import { expectWeights } from "../checkpoint/weight-index.ts";
 import type { CheckpointSource } from "../sources/source.ts";
 import { CogwheelError } from "../base/errors.ts";
 import { expectFloats } from "../base/finite.ts";
-import { Gpu } from "../gpu/gpu.ts";
-import { ComponentWeights, keptMessage } from "../checkpoint/component-weights.ts";
+import type { Gpu } from "../gpu/gpu.ts";
 import { parseVaeConfig, spatialRatio, type VaeConfig } from "../models/vae/config.ts";
 import { decodedFrames, frameBatches, LATENT_BATCH, vaeWeights, type VideoShape } from "../models/vae/batches.ts";
 import type { TilingReport } from "../models/vae/exact/run.ts";
@@ -15,12 +12,14 @@ import { CausalVae, type DecodedFrames, type VaeRunOptions } from "../models/vae
 import { TorchGenerator } from "../diffusion/torch-random.ts";
 import { fitFrames, type Fit } from "../video/fit.ts";
 import { channelsOf, type Frame } from "../video/frame.ts";
-import { fromVae, toVae } from "./conditioning.ts";
+import { fromVae, toVae } from "./latent-layout.ts";
+import { Opened } from "./opened.ts";
 import { defined, type OpenOptions, type TilingMode } from "./options.ts";
 import { expectOption } from "./options/check.ts";
-import { measureVae, refuseBeyond } from "./requirements.ts";
+import { refuseBeyond } from "./requirements.ts";
 import { latentFrames } from "./settings.ts";
 import { Turns } from "./turns.ts";
+import { measureVae } from "./vae-requirements.ts";
 import { rgbaFrames, type RgbaFrame } from "./video.ts";
 
 /** Latents of one video as a transformer has them: times the VAE's scaling factor. */
@@ -89,51 +88,38 @@ export function framesThatReturn(available: number, temporal: number): number {
 }
 
 export class VideoVae implements AsyncDisposable {
-  readonly #vae: CausalVae;
-  readonly #checkpoint: Checkpoint;
-  readonly #ownsGpu: boolean;
-
   private constructor(
-    readonly gpu: Gpu,
     readonly config: VaeConfig,
-    readonly dtype: "f32" | "f16",
-    vae: CausalVae,
-    checkpoint: Checkpoint,
-    ownsGpu: boolean,
-  ) {
-    this.#vae = vae;
-    this.#checkpoint = checkpoint;
-    this.#ownsGpu = ownsGpu;
+    private readonly opened: Opened,
+    private readonly vae: CausalVae,
+  ) {}
+
+  get gpu(): Gpu {
+    return this.opened.gpu;
+  }
+
+  /** Storage type of weights and activations. */
+  get dtype(): "f32" | "f16" {
+    return this.opened.dtype;
   }
 
   /** Opens the `vae` of a checkpoint, named as for `CogVideoX.open`. Weights are read by the first call that needs them. */
   static async open(from: string | URL | CheckpointSource, options: OpenVaeOptions = {}): Promise<VideoVae> {
     checkNames(options, OPEN);
-    if (options.dtype !== undefined && options.dtype !== "f32" && options.dtype !== "f16")
-      throw new CogwheelError(
-        "vae",
-        `dtype must be f32 or f16, got ${JSON.stringify(options.dtype)}; leave it out for the adapter's better one`,
-      );
-    const what = { only: ["vae"], ...(options.variant ? { variant: options.variant } : {}) };
-    const checkpoint = await openCheckpoint(await openSource(from, { ...what, ...(options.hub ? { hub: options.hub } : {}) }), what);
-    let gpu: Gpu | undefined;
-    try {
-      const component = checkpoint.component("vae");
-      const config = parseVaeConfig(component.config);
-      expectWeights(component, vaeWeights(config));
-      gpu = options.gpu ?? (await Gpu.open(defined({ adapter: options.adapter, tuning: options.tuning, onWarning: options.onWarning })));
-      if (options.dtype === "f16" && !gpu.caps.f16)
-        throw new CogwheelError("vae", `dtype f16 needs an adapter with shader-f16, got ${gpu.name}; use f32 or another adapter`);
-      const dtype = options.dtype ?? (gpu.caps.f16 && gpu.caps.kind === "hardware" ? "f16" : "f32");
-      const weights = await ComponentWeights.open(component, dtype, defined({ signal: options.signal }));
-      if (weights.kept.length) options.onWarning?.(keptMessage(component.name, weights.kept));
-      const vae = CausalVae.create(gpu, config, weights, { dtype });
-      return new VideoVae(gpu, config, dtype, vae, checkpoint, !options.gpu);
-    } catch (error) {
-      await checkpoint[Symbol.asyncDispose]();
-      if (gpu && !options.gpu) await gpu[Symbol.asyncDispose]();
-      throw error;
-    }
+    return await Opened.open(from, options, {
+      room: "vae",
+      only: ["vae"],
+      read: (checkpoint) => {
+        const component = checkpoint.component("vae");
+        const config = parseVaeConfig(component.config);
+        expectWeights(component, vaeWeights(config));
+        return config;
+      },
+      make: async (opened, config) => {
+        const { gpu, dtype } = opened;
+        return new VideoVae(config, opened, CausalVae.create(gpu, config, await opened.weights("vae", options), { dtype }));
+      },
+    });
   }
 
   /** Pixels a latent pixel, frames a latent frame. */
@@ -164,7 +150,7 @@ export class VideoVae implements AsyncDisposable {
     // Before its turn, as the latents of `decode` are copied: what the caller does with its frames then is its own.
     const pixels = fitFrames(frames.slice(0, count), { width, height, fit });
     const posterior = await this.#turns.take(options.signal, (signal) =>
-      this.#vae.encode(pixels, shape, this.#run("encode", shape, { ...options, signal })),
+      this.vae.encode(pixels, shape, this.#run("encode", shape, { ...options, signal })),
     );
     const [, channels, latents, h, w] = posterior.shape;
     expectSize(w * spatial, h * spatial, { width, height });
@@ -200,12 +186,12 @@ export class VideoVae implements AsyncDisposable {
     const run = this.#run("decode", shape, options);
     const z = toVae(data, { samples: 1, frames, channels, height, width, skip: 0 }, 1 / this.config.scaling_factor);
     if (run.tiling === "reference") {
-      const tiles = rgbaFrames(await this.#vae.decode(z, shape, run));
+      const tiles = rgbaFrames(await this.vae.decode(z, shape, run));
       expectSize(tiles[0]!.width, tiles[0]!.height, { width: width * this.ratio.spatial, height: height * this.ratio.spatial });
       return tiles;
     }
     const out: RgbaFrame[] = [];
-    await this.#vae.decode(z, shape, {
+    await this.vae.decode(z, shape, {
       ...run,
       format: "rgba",
       onFrames: ({ frames: count, height, width, data }: DecodedFrames) => {
@@ -221,13 +207,7 @@ export class VideoVae implements AsyncDisposable {
     if (tiling !== undefined) expectOption("tiling", tiling, "vae");
     const plan = (mode: TilingMode) => ({
       mode,
-      ...measureVae(this.config, this.gpu.caps, {
-        part,
-        ...shape,
-        format: part === "encode" ? "sample" : "rgba",
-        tiling: mode,
-        dtype: this.dtype,
-      }),
+      ...measureVae(this.config, this.gpu.caps, { part, ...shape, format: part === "encode" ? "sample" : "rgba", dtype: this.dtype }, mode),
     });
     let planned: ReturnType<typeof plan>;
     try {
@@ -253,9 +233,8 @@ export class VideoVae implements AsyncDisposable {
   /** Ends what is under way, and frees everything. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#turns.end();
-    this.#vae[Symbol.dispose]();
-    await this.#checkpoint[Symbol.asyncDispose]();
-    if (this.#ownsGpu) await this.gpu[Symbol.asyncDispose]();
+    this.vae[Symbol.dispose]();
+    await this.opened[Symbol.asyncDispose]();
   }
 }
 

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeSafetensors } from "../../src/files/safetensors.ts";
-import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
+import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import { readLatents, writeLatents } from "../../src/pipelines/latents-file.ts";
 import type { Video } from "../../src/pipelines/video.ts";
 import { decodeVideo } from "../../src/video/decode.ts";

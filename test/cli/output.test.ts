@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { writeSafetensors } from "../../src/files/safetensors.ts";
-import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
+import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import { outputPaths } from "../../src/cli/output-paths.ts";
 import { readLatents, writeLatents } from "../../src/pipelines/latents-file.ts";
 import { testGpu } from "../support/gpu.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { CausalVae } from "../../src/models/vae/model.ts";
-import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
+import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import type { DenoiseState } from "../../src/models/cogvideox/model.ts";
 import type { GenerationInterrupted } from "../../src/pipelines/interrupted.ts";
 import { readLatents, writeLatents, writeVideoLatents } from "../../src/pipelines/latents-file.ts";

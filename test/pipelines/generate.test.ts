@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
-import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
+import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import type { GenerateOptions, Stage } from "../../src/pipelines/options.ts";
 import type { DenoiseState } from "../../src/models/cogvideox/model.ts";
 import { GenerationInterrupted } from "../../src/pipelines/interrupted.ts";

@@ -1,7 +1,7 @@
 /** A generation under way: its steps, their previews, and a device that is lost in the middle. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
-import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
+import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import { GenerationInterrupted } from "../../src/pipelines/interrupted.ts";
 import { showTexture } from "../../src/pipelines/textures.ts";
 import { leastSquares, previewFrames, probeColors } from "../../src/pipelines/preview.ts";

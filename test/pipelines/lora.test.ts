@@ -14,7 +14,7 @@ import { readLoraConfig } from "../../src/models/lora/config.ts";
 import { parseTransformerConfig } from "../../src/models/cogvideox/config.ts";
 import { factorWeight } from "../../src/models/cogvideox/linear.ts";
 import { recordTransformer } from "../../src/models/cogvideox/forward.ts";
-import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
+import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import { loadLora } from "../../src/pipelines/lora-file.ts";
 import type { GenerateOptions } from "../../src/pipelines/options.ts";
 import { caseWeights, readCase } from "../../src/check/reference/case.ts";

@@ -7,7 +7,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
-import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
+import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import { Turns } from "../../src/pipelines/turns.ts";
 import type { Video } from "../../src/pipelines/video.ts";
 import { VideoVae } from "../../src/pipelines/video-vae.ts";

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { memorySource } from "../../src/sources/memory.ts";
 import { writeSafetensors } from "../../src/files/safetensors.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
-import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
+import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import { readLatents, readVideoLatents, writeLatents, writeVideoLatents } from "../../src/pipelines/latents-file.ts";
 import { framesOf, framesThatReturn, VideoVae } from "../../src/pipelines/video-vae.ts";
 import { readCase } from "../../src/check/reference/case.ts";

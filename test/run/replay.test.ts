@@ -10,7 +10,7 @@ import { Program } from "../../src/run/program.ts";
 import { WeightStore } from "../../src/run/weight-store.ts";
 import { matmul } from "../../src/ops/matmul.ts";
 import { silu } from "../../src/ops/silu.ts";
-import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
+import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import { values } from "../support/compare.ts";
 import { memoryWeights, testGpu } from "../support/gpu.ts";
 

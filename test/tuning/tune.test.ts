@@ -9,7 +9,7 @@ import { parseTuning, type TuningTable } from "../../src/plan/tuning.ts";
 import { compile } from "../../src/plan/compile.ts";
 import { Graph } from "../../src/graph/graph.ts";
 import { matmul } from "../../src/ops/matmul.ts";
-import { CogVideoX } from "../../src/pipelines/cogvideox.ts";
+import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import { isolate } from "../../src/tuning/isolate.ts";
 import { fastest, measureWork, worksOf } from "../../src/tuning/measure.ts";
 import type { TuningReport } from "../../src/tuning/tune.ts";

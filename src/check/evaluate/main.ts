@@ -10,7 +10,7 @@ import { Command } from "commander";
 import { checkOutputFile, writeWhole } from "../../cli/files.ts";
 import { EMBEDDED_MODEL } from "../../cli/package-root.ts";
 import { guardOutput } from "../../cli/terminal/output.ts";
-import { CogVideoX } from "../../pipelines/cogvideox.ts";
+import { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import { measure, type Attributes, type World } from "./measure.ts";
 
 interface Entry {

@@ -8,24 +8,10 @@ import type { Profile } from "../../gpu/profile.ts";
 import type { DenoiseState } from "../../models/cogvideox/model.ts";
 import type { Fit } from "../../video/fit.ts";
 import type { Frame } from "../../video/frame.ts";
+import type { Stage } from "../cogvideox/stage-names.ts";
 import type { LoraInput } from "../lora-file.ts";
 import type { RgbaFrame } from "../video.ts";
 import { choice, given, number, onOff, option, text, type Option } from "./option.ts";
-
-/**
- * The parts of a generation, in order; `load encoder` and `encode frames` only where there are frames to begin from, `prepare preview` in
- * the first generation of a model with previews. `load …` reads weights and compiles.
- */
-export type Stage =
-  | "load text encoder"
-  | "encode prompt"
-  | "load encoder"
-  | "encode frames"
-  | "prepare preview"
-  | "load transformer"
-  | "denoise"
-  | "load decoder"
-  | "decode";
 
 /** `diffusers`: as its pipelines do. `sat`: as the authors' own sampler does. `corrected`: what the formulas were meant to say. */
 export type ReferenceProfile = "diffusers" | "sat" | "corrected";

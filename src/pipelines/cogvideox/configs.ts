@@ -1,13 +1,11 @@
 /** What a checkpoint's configs say together: which model it is, and what it can make. */
-import type { Checkpoint } from "../checkpoint/checkpoint.ts";
-import { CogwheelError } from "../base/errors.ts";
-import { judgeT5Config, parseT5Config } from "../models/t5/config.ts";
-import { judgeTransformerConfig, parseTransformerConfig } from "../models/cogvideox/config.ts";
-import { judgeVaeConfig, parseVaeConfig, temporalLevels } from "../models/vae/config.ts";
-import { judgeSchedulerConfig } from "../diffusion/config.ts";
-import { createScheduler } from "../diffusion/scheduler.ts";
-import type { Configs } from "./requirements.ts";
-import type { ModelRules } from "./settings.ts";
+import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
+import { CogwheelError } from "../../base/errors.ts";
+import { temporalLevels } from "../../models/vae/config.ts";
+import { createScheduler } from "../../diffusion/scheduler.ts";
+import type { Component } from "../family.ts";
+import type { ModelRules } from "../settings.ts";
+import { components, type Configs } from "./components.ts";
 
 /** Does a checkpoint with extra channels take images or control videos? The class of its pipeline tells; else what only image models have. */
 function takesOf(pipelineClass: string, channels: number, latents: number, transformer: Configs["transformer"]): ModelRules["takes"] {
@@ -28,11 +26,23 @@ function takesOf(pipelineClass: string, channels: number, latents: number, trans
 export function readConfigs(checkpoint: Checkpoint, onWarning?: (message: string) => void): { configs: Configs; rules: ModelRules } {
   const config = (name: string) => checkpoint.component(name).config as Record<string, unknown>;
   const configs: Configs = {
-    text: parseT5Config(config("text_encoder")),
-    transformer: parseTransformerConfig(config("transformer")),
-    vae: parseVaeConfig(config("vae")),
+    text: components.text_encoder.parse(config("text_encoder")),
+    transformer: components.transformer.parse(config("transformer")),
+    vae: components.vae.parse(config("vae")),
   };
-  const { text, transformer, vae } = configs;
+  expectTogether(configs);
+  const { kind: scheduler } = createScheduler(config("scheduler"), checkpoint.component("scheduler").className);
+  for (const [name, { judge }] of Object.entries<Component>(components)) {
+    const unknown = judge?.(config(name)).unknown ?? [];
+    if (unknown.length)
+      onWarning?.(
+        `[checkpoint] ${checkpoint.component(name).configFile ?? name}: nothing here knows ${unknown.map((key) => JSON.stringify(key)).join(", ")}, which may belong to a newer model: what it asks for is not done`,
+      );
+  }
+  return { configs, rules: rulesOf(configs, checkpoint.className, scheduler) };
+}
+
+function expectTogether({ text, transformer, vae }: Configs): void {
   if (text.d_model !== transformer.text_embed_dim)
     throw new CogwheelError(
       "checkpoint",
@@ -48,28 +58,24 @@ export function readConfigs(checkpoint: Checkpoint, onWarning?: (message: string
       "checkpoint",
       `vae/config.json: temporal_compression_ratio must be what its ${vae.block_out_channels.length} blocks do to frames, at most ${2 ** temporalLevels(vae)}, got ${vae.temporal_compression_ratio}; correct it`,
     );
-  const { kind: scheduler } = createScheduler(config("scheduler"), checkpoint.component("scheduler").className);
-  const judges = { text_encoder: judgeT5Config, transformer: judgeTransformerConfig, vae: judgeVaeConfig, scheduler: judgeSchedulerConfig };
-  for (const [name, judge] of Object.entries(judges)) {
-    const { unknown } = judge(config(name));
-    if (unknown.length)
-      onWarning?.(
-        `[checkpoint] ${checkpoint.component(name).configFile ?? name}: nothing here knows ${unknown.map((key) => JSON.stringify(key)).join(", ")}, which may belong to a newer model: what it asks for is not done`,
-      );
-  }
+}
+
+/** What sizes, lengths and inputs a model takes. @param className the class of the pipeline, as model_index.json names it */
+export function rulesOf(
+  { transformer, vae }: Pick<Configs, "transformer" | "vae">,
+  className: string,
+  scheduler: ModelRules["scheduler"],
+): ModelRules {
   return {
-    configs,
-    rules: {
-      spatial: 2 ** (vae.block_out_channels.length - 1),
-      temporal: vae.temporal_compression_ratio,
-      patchSize: transformer.patch_size,
-      sampleHeight: transformer.sample_height,
-      sampleWidth: transformer.sample_width,
-      sampleFrames: transformer.sample_frames,
-      anySize: transformer.patch_size_t !== null,
-      scheduler,
-      patchSizeT: transformer.patch_size_t ?? 1,
-      takes: takesOf(checkpoint.className, transformer.in_channels, vae.latent_channels, transformer),
-    },
+    spatial: 2 ** (vae.block_out_channels.length - 1),
+    temporal: vae.temporal_compression_ratio,
+    patchSize: transformer.patch_size,
+    sampleHeight: transformer.sample_height,
+    sampleWidth: transformer.sample_width,
+    sampleFrames: transformer.sample_frames,
+    anySize: transformer.patch_size_t !== null,
+    scheduler,
+    patchSizeT: transformer.patch_size_t ?? 1,
+    takes: takesOf(className, transformer.in_channels, vae.latent_channels, transformer),
   };
 }

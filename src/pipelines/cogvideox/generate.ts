@@ -1,0 +1,35 @@
+/** A prepared generation, run: encode the prompt, prepare latents, denoise, decode, return. */
+import type { GenerationStep } from "../generation.ts";
+import { GenerationInterrupted } from "../interrupted.ts";
+import { StageClock } from "../stage-clock.ts";
+import { Video } from "../video.ts";
+import { decode } from "./decode.ts";
+import { denoise } from "./denoise.ts";
+import { SeededDraws } from "./draws.ts";
+import { encodePrompt } from "./prompt.ts";
+import type { GenerationRequest } from "./request.ts";
+import type { Run } from "./run.ts";
+import { startState } from "./start.ts";
+
+/** A run of a request, from its first draw. @param options the request's, with callbacks and the signal as this run is to use them */
+export const runOf = (request: GenerationRequest, options = request.options): Run => ({
+  request,
+  options,
+  draws: request.plan.ready?.draws ?? new SeededDraws(request.seed),
+  clock: new StageClock(options.onProgress),
+});
+
+export async function generate(run: Run, emit: (step: GenerationStep) => void): Promise<Video> {
+  const { request, options, clock } = run;
+  const { settings, seed, task, plan } = request;
+  const { given, steps } = plan;
+  const latents =
+    given && given.step === steps.length
+      ? given.latents // what is done is decoded again, which needs no prompt
+      : await denoise(run, await encodePrompt(run), await startState(run), emit);
+  const state = { step: steps.length, latents, task };
+  const { samples, textures } = await decode(run, latents).catch((error: unknown) => {
+    throw new GenerationInterrupted(state, steps.length, error);
+  });
+  return new Video(samples, { ...settings, seed, prompt: options.prompt }, state, clock.seconds, textures);
+}

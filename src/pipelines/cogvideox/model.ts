@@ -1,0 +1,80 @@
+/** A CogVideoX model as the stages of a generation see it: its configs, its device, its weights. */
+import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
+import { expectWeights } from "../../checkpoint/weight-index.ts";
+import { CogwheelError } from "../../base/errors.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
+import type { WeightProvider } from "../../run/weight-store.ts";
+import { T5Tokenizer } from "../../text/t5-tokenizer.ts";
+import type { KeptParts } from "../kept-parts.ts";
+import type { Opened } from "../opened.ts";
+import type { LatentColors } from "../preview.ts";
+import type { ModelRules, Settings } from "../settings.ts";
+import { expectedWeights, type Configs, type Part, type PartWeights } from "./components.ts";
+
+/** Where a model's weights and texts come from: a checkpoint, or a recorded case. */
+export interface ModelFiles {
+  /** The scheduler's config as it stands in its file. */
+  readonly scheduler: Readonly<Record<string, unknown>>;
+  /** The shape of a weight; undefined when there is none of that name. */
+  shape(part: Part, name: string): readonly number[] | undefined;
+  /** Throws, telling all that is missing or misshapen in any component. */
+  expect(weights: PartWeights): void;
+  weights(part: Part, options: { signal?: AbortSignal; onWarning?: (message: string) => void }): Promise<WeightProvider>;
+  tokenizer(): Promise<T5Tokenizer>;
+}
+
+export interface Model {
+  /** The device; another one after a loss of the model's own. */
+  readonly gpu: Gpu;
+  /** Storage type of weights and activations. */
+  readonly dtype: "f32" | "f16";
+  readonly configs: Configs;
+  readonly rules: ModelRules;
+  /** What is done where nothing else is asked for. */
+  readonly defaults: Settings;
+  readonly files: ModelFiles;
+  readonly parts: KeptParts;
+  /** Bytes of the adapter's memory that it may take. */
+  readonly memoryBytes: number | undefined;
+  /** How its latents look, for previews; asked once. */
+  colors?: LatentColors;
+}
+
+/** How a component's weights are stored: matrices as the model is, vectors in f32. */
+export function weightTypes({ dtype, files }: Pick<Model, "dtype" | "files">, part: Part): Pick<WeightProvider, "type"> {
+  return { type: (name) => (dtype === "f16" && (files.shape(part, name) ?? []).length > 1 ? "f16" : "f32") };
+}
+
+/** The files of a checkpoint. It may be without its weights yet, which then are taken to be as its configs say. */
+export function checkpointFiles(opened: Opened, configs: Configs): ModelFiles {
+  const { checkpoint } = opened;
+  let expected: PartWeights | undefined;
+  return {
+    scheduler: checkpoint.component("scheduler").config,
+    shape: (part, name) => {
+      const { weights } = checkpoint.component(part);
+      return weights ? weights.get(name)?.shape : (expected ??= expectedWeights(configs)).get(part)!.get(name);
+    },
+    expect: (weights) => expectAll(checkpoint, weights),
+    weights: (part, options) => opened.weights(part, options),
+    tokenizer: () => T5Tokenizer.open(checkpoint.source),
+  };
+}
+
+/** Everything that is missing in any component is told at once. */
+function expectAll(checkpoint: Checkpoint, expected: PartWeights): void {
+  const wrong: CogwheelError[] = [];
+  for (const [name, weights] of expected) {
+    try {
+      expectWeights(checkpoint.component(name), weights);
+    } catch (error) {
+      if (!(error instanceof CogwheelError)) throw error;
+      wrong.push(error);
+    }
+  }
+  if (wrong.length === 1) throw wrong[0]!;
+  if (wrong.length) {
+    const [first, ...lines] = wrong.flatMap((error) => error.message.replace(/^\[checkpoint\] /, "").split("\n"));
+    throw new CogwheelError("checkpoint", first!, { cause: wrong, lines });
+  }
+}

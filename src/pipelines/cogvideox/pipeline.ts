@@ -1,0 +1,174 @@
+/** The public face of a checkpoint: open it, ask for a video. */
+import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
+import { readJson, type CheckpointSource } from "../../sources/source.ts";
+import { CogwheelError } from "../../base/errors.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
+import type { DenoiseState } from "../../models/cogvideox/model.ts";
+import type { Plan } from "../../plan/compile.ts";
+import { generation, type Generation, type GenerationStep } from "../generation.ts";
+import { KeptParts } from "../kept-parts.ts";
+import { Opened } from "../opened.ts";
+import { recovering } from "../recover.ts";
+import type { GenerateOptions, OpenOptions } from "../options.ts";
+import type { StageMemory } from "../requirements.ts";
+import { adviceFrom, checkSettings, defaultSettings, type ModelRules, type Settings } from "../settings.ts";
+import type { Task } from "../task.ts";
+import { Turns } from "../turns.ts";
+import type { Video } from "../video.ts";
+import { components, type Configs } from "./components.ts";
+import { readConfigs } from "./configs.ts";
+import { generate, runOf } from "./generate.ts";
+import { checkpointFiles, type Model } from "./model.ts";
+import { ownOptions, prepare, type GenerationRequest } from "./request.ts";
+import { requiredSizes, settingsFor, type RequirementOptions } from "./sizes.ts";
+import { Planner, stagesOf } from "./stages.ts";
+
+export class CogVideoX implements AsyncDisposable {
+  readonly #opened: Opened;
+  readonly #model: Model;
+  readonly #planner = new Planner();
+  /** Generations of one model follow each other: its parts are there once, and memory was planned for one. */
+  readonly #turns = new Turns("generate", "a model");
+
+  private constructor(
+    opened: Opened,
+    { keep = false, memoryBytes }: OpenOptions,
+    readonly configs: Configs,
+    readonly rules: ModelRules,
+    /** What `generate` does where it is not told otherwise: the checkpoint's advice, else the published one. */
+    readonly defaults: Settings,
+  ) {
+    this.#opened = opened;
+    this.#model = {
+      get gpu() {
+        return opened.gpu;
+      },
+      dtype: opened.dtype,
+      configs,
+      rules,
+      defaults,
+      files: checkpointFiles(opened, configs),
+      parts: new KeptParts(keep),
+      memoryBytes,
+    };
+  }
+
+  /** The device that it runs on; another one after a loss of the model's own. */
+  get gpu(): Gpu {
+    return this.#opened.gpu;
+  }
+
+  get checkpoint(): Checkpoint {
+    return this.#opened.checkpoint;
+  }
+
+  get dtype(): "f32" | "f16" {
+    return this.#opened.dtype;
+  }
+
+  /**
+   * Opens a checkpoint in diffusers' layout: a folder (Node), a URL, an id on the hub such as `org/name` or `org/name@revision`
+   * (in Node its files are downloaded to the cache that all clients share), or a source. Weights are read when they are needed.
+   */
+  static async open(from: string | URL | CheckpointSource, options: OpenOptions = {}): Promise<CogVideoX> {
+    return await Opened.open(from, options, {
+      room: "generate",
+      only: Object.keys(components),
+      read: (checkpoint) => readConfigs(checkpoint, options.onWarning),
+      make: async (opened, { configs, rules }) => {
+        const { source } = opened.checkpoint;
+        const advice = (await source.exists("generation.json")) ? adviceFrom(await readJson(source, "generation.json")) : {};
+        const defaults = { ...defaultSettings(rules), ...advice };
+        checkSettings(defaults, rules);
+        return new CogVideoX(opened, options, configs, rules, defaults);
+      },
+    });
+  }
+
+  /** What each stage will take on the adapter; computed from the configs alone, before anything is loaded. */
+  requirements(options: RequirementOptions = {}): StageMemory[] {
+    return this.#planner.plan(this.#model, requiredSizes(this.#model, options), options.tiling).requirements;
+  }
+
+  /** The plans that the stages run by capability alone, which needs no weights: what `tune` measures the kernels of. */
+  plans(options: RequirementOptions = {}): { stage: string; plans: readonly Plan[] }[] {
+    const { tuning: _, ...caps } = this.gpu.caps;
+    const sizes = requiredSizes(this.#model, options);
+    const { tiling } = this.#planner.plan(this.#model, sizes, options.tiling);
+    return stagesOf(this.#model, sizes, tiling, caps).map(({ stage, plans }) => ({ stage, plans: plans() }));
+  }
+
+  /** The settings of a generation: what is asked for, completed by the checkpoint's advice; a video's or control video's length where no frames are asked for. */
+  settingsFor(options: Partial<Settings> & Pick<GenerateOptions, "image" | "video" | "control">, task: Task): Settings {
+    return settingsFor(this.#model, options, task);
+  }
+
+  /**
+   * Checks and completes a generation without running it: its task and settings, whether every weight is there, what it will take and
+   * whether that fits. Reads adapters, and loads nothing else. Throws what `generate` would throw before it loads anything.
+   */
+  async prepare(options: GenerateOptions): Promise<GenerationRequest> {
+    return await prepare(this.#model, this.#planner, ownOptions(options));
+  }
+
+  /**
+   * A video from text, from an image, from another video, along a control video, or with parts of a video made anew; which of them a
+   * checkpoint can follows from its config. Encode the prompt and the frames, denoise, decode, return. What `prepare` gave is run as it is.
+   *
+   * Options are read at the call: what is changed in them later is for the next one. The bytes of frames and latents are not copied and stay
+   * as they are until the generation is over.
+   */
+  generate(asked: GenerateOptions | GenerationRequest): Generation {
+    return generation((emit) => this.#turns.call(() => this.#inTurn(asked, emit)));
+  }
+
+  async #inTurn(asked: GenerateOptions | GenerationRequest, emit: (step: GenerationStep) => void): Promise<Video> {
+    const prepared = "plan" in asked ? asked : undefined;
+    if (prepared && prepared.model !== this.#model)
+      throw new CogwheelError(
+        "generate",
+        "a request must be of the model that runs it, got one that another model prepared; prepare it here",
+      );
+    const options = "plan" in asked ? { ...asked.options, seed: asked.seed } : ownOptions(asked);
+    using _use = this.#model.parts.use();
+    return await this.#turns.take(options.signal, async (signal) => {
+      using _turn = this.#model.parts.turn();
+      // What was planned for a device that is gone since is planned anew.
+      const request = prepared?.plan.gpu === this.gpu ? prepared : await prepare(this.#model, this.#planner, options);
+      if (request !== prepared) for (const warning of request.warnings) options.onWarning?.(warning);
+      const run = (request: GenerationRequest) => generate(runOf(request, this.#heard(request.options, signal)), emit);
+      return await recovering(this.#opened, request, { signal, onWarning: options.onWarning }, run, (lost, state) =>
+        this.#reopened(lost, state),
+      );
+    });
+  }
+
+  /** Options whose callbacks end with the model. */
+  #heard(options: GenerateOptions, signal: AbortSignal): GenerateOptions {
+    const { onStep, onFrames } = options;
+    return {
+      ...options,
+      signal,
+      ...(onStep ? { onStep: (...step) => this.#turns.callback(() => onStep(...step)) } : {}),
+      ...(onFrames ? { onFrames: (...frames) => this.#turns.callback(() => onFrames(...frames)) } : {}),
+    };
+  }
+
+  async #reopened({ options, seed }: GenerationRequest, state: DenoiseState | undefined): Promise<GenerationRequest> {
+    this.#model.parts.free();
+    await this.#opened.reopen();
+    return await prepare(this.#model, this.#planner, { ...options, seed, ...(state ? { start: state } : {}) });
+  }
+
+  /** Frees what `keep` keeps, at once or when the generation is over that is under way; the next one loads it again. */
+  release(): void {
+    this.#model.parts.release();
+  }
+
+  /** Ends what is under way, and frees everything. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#turns.end();
+    this.#model.parts.free();
+    await this.#opened[Symbol.asyncDispose]();
+  }
+}

@@ -1,0 +1,173 @@
+/**
+ * A generation before it is run: what was asked for, checked, completed and planned. Command, page, library and `validate` all prepare here,
+ * from the configs and the weights' headers alone: what cannot be done is refused before anything is loaded.
+ */
+import { createScheduler, type StepCoefficients } from "../../diffusion/scheduler.ts";
+import { checkState, type DenoiseShape, type DenoiseState } from "../../models/cogvideox/model.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
+import type { LoraAdapter, LoraChange } from "../../models/lora/merge.ts";
+import { CogwheelError } from "../../base/errors.ts";
+import { expectFloats } from "../../base/finite.ts";
+import { loadLora, type LoraInput } from "../lora-file.ts";
+import { checkOptions, defined, type GenerateOptions, type TilingMode } from "../options.ts";
+import { switchesOf, type ProfileSwitches } from "../profiles.ts";
+import type { StageMemory } from "../requirements.ts";
+import type { Settings } from "../settings.ts";
+import { checkInputs, DEFAULT_STRENGTH, taskOf, type Task } from "../task.ts";
+import { components, expectedWeights, type PartWeights } from "./components.ts";
+import { firstStep } from "./conditioning.ts";
+import type { Draws } from "./draws.ts";
+import { refuseIfTooLarge } from "./memory.ts";
+import type { Model } from "./model.ts";
+import { denoiseShape, latentsShape, settingsFor, stageSizes } from "./sizes.ts";
+import type { Planner, Stage } from "./stages.ts";
+
+/** A generation that may be run: `CogVideoX.prepare` makes it, `generate` takes it. */
+export interface GenerationRequest {
+  /** What was asked for; the lists in it are the request's own. */
+  readonly options: GenerateOptions;
+  /** The seed that was asked for, else one that was drawn. */
+  readonly seed: number;
+  readonly task: Task;
+  /** All settings: what was asked for, completed by the checkpoint's advice. */
+  readonly settings: Settings;
+  /** How the VAE goes about large pictures. */
+  readonly tiling: TilingMode;
+  /** What each stage will take on the adapter, in order. */
+  readonly requirements: readonly StageMemory[];
+  /** The weights that must be there, which were found to be, by component. */
+  readonly weights: PartWeights;
+  /** Things the user should know beforehand. `generate` tells them where it prepares the request itself. */
+  readonly warnings: readonly string[];
+  /** The model that it was prepared for, and what its stages go by. */
+  readonly model: Model;
+  readonly plan: RunPlan;
+}
+
+/** What the stages of a run go by. */
+export interface RunPlan {
+  /** The device that it was planned for. */
+  readonly gpu: Gpu;
+  readonly stages: readonly Stage[];
+  readonly switches: ProfileSwitches;
+  readonly shape: DenoiseShape;
+  /** The steps that are run; of a run from a video the last ones of the schedule. */
+  readonly steps: readonly StepCoefficients[];
+  /** How a clean video is brought to where the first step begins. */
+  readonly addNoise: { readonly original: number; readonly noise: number };
+  /** What was given to begin from: noise, or the state of a run that goes on. */
+  readonly given: DenoiseState | undefined;
+  readonly loras: ReadonlyMap<string, readonly LoraChange[]> | undefined;
+  readonly ready: ReadyInputs | undefined;
+}
+
+/** What a run is handed in place of what it would read, encode or draw itself: so a run that another implementation recorded is repeated. */
+export interface ReadyInputs {
+  readonly task: Task;
+  /** [n, T, E], with guidance [2n, T, E] with the negative prompts first. No text encoder is loaded. */
+  readonly text: { readonly data: Float32Array; readonly length: number };
+  /** Pixels [1, 3, frames, H, W] in −1…1: one picture or video for all samples, or one for each. */
+  readonly frames?: { readonly count: number; readonly pixels: readonly Float32Array[] };
+  readonly draws: Draws;
+}
+
+/** The options with lists of their own, checked by themselves: what is changed in the caller's later is for the next request. */
+export function ownOptions(options: GenerateOptions): GenerateOptions {
+  checkOptions(options);
+  const { video, control, mask, loras } = options;
+  const own = <T>(list: readonly T[] | undefined): readonly T[] | undefined => (Array.isArray(list) ? [...list] : list);
+  return {
+    ...options,
+    ...defined({ video: own(video), control: own(control), mask: own(mask), loras: loras?.map((lora) => ({ ...lora })) }),
+  };
+}
+
+/** @param options as `ownOptions` gives them */
+export async function prepare(model: Model, planner: Planner, options: GenerateOptions, ready?: ReadyInputs): Promise<GenerationRequest> {
+  if (options.start !== undefined) checkStart(options.start);
+  const given: DenoiseState | undefined =
+    options.start instanceof Float32Array ? { step: 0, latents: options.start, givenNoise: true } : options.start;
+  // A run that goes on brings what its frames gave along, and needs them no more.
+  const resumed = given && given.step > 0 && given.task ? given.task : undefined;
+  const task = resumed ?? ready?.task ?? taskOf(options, model.rules);
+  const settings = settingsFor(model, options, task);
+  if (!resumed && !ready) checkInputs(options, task, settings.frames);
+  const switches = switchesOf(options.profile);
+  const shape = { ...denoiseShape(model, settings, options.samples ?? 1, switches), ...(ready ? { textLength: ready.text.length } : {}) };
+  const scheduler = createScheduler(model.files.scheduler, settings.scheduler);
+  const steps = scheduler.steps(settings.steps, task === "video" ? firstStep(settings.steps, options.strength ?? DEFAULT_STRENGTH) : 0);
+  if (given) checkState(given, latentsShape(model, shape), steps);
+  const weights = new Map(expectedWeights(model.configs, task === "text" && !options.preview ? ["decode"] : ["encode", "decode"]));
+  if (ready) weights.delete("text_encoder");
+  model.files.expect(weights);
+  const sizes = stageSizes(model, settings, shape, task);
+  const { tiling, stages, requirements } = planner.plan(
+    model,
+    ready ? { ...sizes, prompt: false, encodedFrames: ready.frames?.count ?? 0 } : sizes,
+    options.tiling,
+  );
+  refuseIfTooLarge(model, stages);
+  return {
+    options,
+    seed: options.seed ?? Math.floor(Math.random() * 2 ** 32),
+    task,
+    settings,
+    tiling,
+    requirements,
+    weights,
+    warnings:
+      tiling === "exact" && !options.tiling
+        ? [
+            `[generate] ${settings.width} × ${settings.height} is too large for the VAE on this adapter at once: it works part by part through the host's memory, with the same result`,
+          ]
+        : [],
+    model,
+    plan: {
+      gpu: model.gpu,
+      stages,
+      switches,
+      shape,
+      steps,
+      addNoise: scheduler.addNoise(steps[0]!.timestep),
+      given,
+      loras: await readLoras(model, options.loras),
+      ready,
+    },
+  };
+}
+
+/** What a caller gives to go on from. */
+function checkStart(start: Float32Array | DenoiseState): void {
+  if (ArrayBuffer.isView(start) || Array.isArray(start)) {
+    expectFloats(start, "generate", "start");
+    return;
+  }
+  if (typeof start !== "object" || start === null)
+    throw new CogwheelError(
+      "generate",
+      `start must be a Float32Array of noise or the state of a run, got ${String(start)}; leave it out for a draw from the seed`,
+    );
+  for (const name of ["latents", "original", "condition"] as const)
+    if (name === "latents" || start[name] !== undefined) expectFloats(start[name], "generate", `${name} of start`);
+}
+
+/** Adapters as changes of this transformer's weights. */
+async function readLoras(
+  { configs, parts }: Model,
+  inputs: readonly LoraInput[] | undefined,
+): Promise<Map<string, LoraChange[]> | undefined> {
+  if (!inputs?.length) return undefined;
+  const adapters: LoraAdapter[] = [];
+  for (const { adapter, scale = 1 } of inputs) {
+    const named = typeof adapter === "string" || adapter instanceof URL;
+    const loaded = named
+      ? await parts.adapter(String(adapter), () => loadLora(adapter))
+      : adapter instanceof Uint8Array
+        ? await loadLora(adapter)
+        : adapter;
+    adapters.push({ ...loaded, scale });
+  }
+  const shapes = components.transformer.weights(configs.transformer);
+  const { loraChanges } = await import("../../models/lora/changes.ts");
+  return loraChanges(adapters, shapes.keys(), (name) => shapes.get(name));
+}

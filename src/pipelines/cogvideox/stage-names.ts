@@ -1,0 +1,19 @@
+/** The parts of a generation by the names under which progress and `video.seconds` tell of them. */
+
+/**
+ * In order; `load encoder` and `encode frames` only where there are frames to begin from, `prepare preview` in the first generation of a model
+ * with previews. `load …` reads weights and compiles.
+ */
+export const STAGES = [
+  "load text encoder",
+  "encode prompt",
+  "load encoder",
+  "encode frames",
+  "prepare preview",
+  "load transformer",
+  "denoise",
+  "load decoder",
+  "decode",
+] as const;
+
+export type Stage = (typeof STAGES)[number];

@@ -1,0 +1,114 @@
+/** The parts of a model that a generation loads, one after another: what each will run and take, planned without a GPU. */
+import { CogwheelError } from "../../base/errors.ts";
+import type { Capabilities } from "../../gpu/capabilities.ts";
+import { denoiseGraph, type DenoiseShape } from "../../models/cogvideox/model.ts";
+import { t5Graph } from "../../models/t5/model.ts";
+import { compile, type Plan } from "../../plan/compile.ts";
+import type { TilingMode } from "../options.ts";
+import { measurePlans, type StageMemory } from "../requirements.ts";
+import { measureVae, vaePlans, type VaeShape } from "../vae-requirements.ts";
+import type { Part } from "./components.ts";
+import { weightTypes, type Model } from "./model.ts";
+
+/** One model that is loaded, runs and goes. */
+export interface Stage {
+  readonly stage: "text encoder" | "encoder" | "transformer" | "decoder";
+  /** The component whose weights it loads. */
+  readonly part: Part;
+  readonly memory: StageMemory;
+  /** What it runs; of the VAE a tile's plans where pictures are taken in tiles. Made once. */
+  readonly plans: () => readonly Plan[];
+}
+
+/** The sizes that stages are planned for. */
+export interface StageSizes {
+  readonly denoise: DenoiseShape;
+  /** Is there a prompt to encode? */
+  readonly prompt: boolean;
+  /** Frames that are encoded first; 0 for text alone. */
+  readonly encodedFrames: number;
+  /** Latent frames that are decoded. */
+  readonly decodedLatents: number;
+}
+
+/** The stages of a generation, in order. */
+export function stagesOf(model: Model, sizes: StageSizes, tiling: TilingMode, caps: Capabilities): Stage[] {
+  const { configs, dtype, rules } = model;
+  const { denoise } = sizes;
+  const { height, width } = denoise;
+  const of = (
+    stage: Stage["stage"],
+    part: Part,
+    make: () => readonly Plan[],
+    measure = (plans: () => readonly Plan[]) => measurePlans(stage, plans()),
+  ): Stage => {
+    let made: readonly Plan[] | undefined;
+    const plans = () => (made ??= make());
+    return { stage, part, plans, memory: measure(plans) };
+  };
+  const vae = (shape: Omit<VaeShape, "batch" | "dtype">): Stage => {
+    const one = { ...shape, batch: 1, dtype };
+    return of(
+      shape.part === "encode" ? "encoder" : "decoder",
+      "vae",
+      () => vaePlans(configs.vae, caps, one, tiling),
+      tiling === "exact" ? () => measureVae(configs.vae, caps, one, tiling) : undefined,
+    );
+  };
+  const stages: Stage[] = [];
+  if (sizes.prompt) {
+    const texts = { batch: denoise.guidance ? 2 : 1, length: denoise.textLength, dtype };
+    stages.push(
+      of("text encoder", "text_encoder", () => [compile(t5Graph(configs.text, weightTypes(model, "text_encoder"), texts), caps)]),
+    );
+  }
+  if (sizes.encodedFrames)
+    stages.push(
+      vae({
+        part: "encode",
+        frames: sizes.encodedFrames,
+        height: height * rules.spatial,
+        width: width * rules.spatial,
+        format: "sample",
+      }),
+    );
+  stages.push(
+    of("transformer", "transformer", () => [
+      compile(denoiseGraph(configs.transformer, weightTypes(model, "transformer"), denoise, dtype), caps),
+    ]),
+    vae({ part: "decode", frames: sizes.decodedLatents, height, width, format: "rgba" }),
+  );
+  return stages;
+}
+
+/** Stages, and the tiling that they are for where none was asked for: none, or what the adapter can. */
+export interface Planned {
+  readonly tiling: TilingMode;
+  readonly stages: readonly Stage[];
+  /** What each of them takes. */
+  readonly requirements: StageMemory[];
+}
+
+/** Plans a model's generations. The last answer is kept: a command asks what a generation will take before it prepares it. */
+export class Planner {
+  #last: { readonly key: string; readonly caps: Capabilities; readonly planned: Planned } | undefined;
+
+  plan(model: Model, sizes: StageSizes, tiling: TilingMode | undefined): Planned {
+    const { caps } = model.gpu;
+    const key = JSON.stringify([sizes, tiling]);
+    if (this.#last?.key === key && this.#last.caps === caps) return this.#last.planned;
+    const plan = (mode: TilingMode): Planned => {
+      const stages = stagesOf(model, sizes, mode, caps);
+      return { tiling: mode, stages, requirements: stages.map(({ memory }) => memory) };
+    };
+    let planned: Planned;
+    try {
+      planned = plan(tiling ?? "none");
+    } catch (error) {
+      if (tiling !== undefined || !(error instanceof CogwheelError) || error.room === "tuning") throw error;
+      planned = plan("exact");
+    }
+    this.#last = { key, caps, planned };
+    return planned;
+  }
+}

@@ -1,0 +1,37 @@
+/** The VAE of a run: loaded, and prepared for a size where it takes pictures whole. */
+import { CausalVae } from "../../models/vae/model.ts";
+import type { VideoShape } from "../../models/vae/batches.ts";
+import type { Held } from "../kept-parts.ts";
+import { probeColors, type LatentColors } from "../preview.ts";
+import { loading, type Run } from "./run.ts";
+
+export const createVae = async ({ request: { model }, options }: Run): Promise<CausalVae> =>
+  CausalVae.create(model.gpu, model.configs.vae, await model.files.weights("vae", options), { dtype: model.dtype });
+
+export async function holdVae(
+  run: Run,
+  part: "encode" | "decode",
+  size: VideoShape,
+  report: (done: number) => void,
+): Promise<Held<CausalVae>> {
+  const { model, tiling } = run.request;
+  const held = await model.parts.hold("vae", "", () => createVae(run));
+  try {
+    if (tiling === "none")
+      await held.part.prepare(part, size, { ...(part === "decode" ? { format: "rgba" as const } : {}), ...loading(run, report) });
+    return held;
+  } catch (error) {
+    held[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** How this checkpoint's latents look, for previews: asked once, of a VAE that is there already or one for this alone. */
+export async function latentColors(run: Run, there?: CausalVae): Promise<LatentColors> {
+  const { model } = run.request;
+  return (model.colors ??= await run.clock.time("prepare preview", async () => {
+    if (there) return await probeColors(there, run.options.signal);
+    using vae = await createVae(run);
+    return await probeColors(vae, run.options.signal);
+  }));
+}

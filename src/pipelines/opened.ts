@@ -1,0 +1,96 @@
+/** A checkpoint and the device that it runs on, opened together and closed together: what every pipeline begins with. */
+import { openSource } from "#files";
+import { openCheckpoint, type Checkpoint } from "../checkpoint/checkpoint.ts";
+import { ComponentWeights, keptMessage } from "../checkpoint/component-weights.ts";
+import type { CheckpointSource } from "../sources/source.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { Gpu, type OpenGpuOptions } from "../gpu/gpu.ts";
+import { defined, type OpenOptions } from "./options.ts";
+
+type OpenedOptions = Omit<OpenOptions, "keep" | "memoryBytes">;
+
+/** How a pipeline opens a checkpoint. */
+export interface Opening<C, T> {
+  /** What errors are told to be of. */
+  readonly room: string;
+  /** The components that are read. */
+  readonly only: readonly string[];
+  /** What the checkpoint's configs say; before a device is opened. */
+  readonly read: (checkpoint: Checkpoint) => C | Promise<C>;
+  /** What is made of it; when that fails, everything is closed again. */
+  readonly make: (opened: Opened, configs: C) => T | Promise<T>;
+}
+
+export class Opened implements AsyncDisposable {
+  #gpu: Gpu;
+
+  private constructor(
+    readonly checkpoint: Checkpoint,
+    gpu: Gpu,
+    /** How the device was opened; nothing where it is the app's, which closes it and opens another one itself. */
+    private readonly own: OpenGpuOptions | undefined,
+    /** Storage type of weights and activations. */
+    readonly dtype: "f32" | "f16",
+  ) {
+    this.#gpu = gpu;
+  }
+
+  static async open<C, T>(
+    from: string | URL | CheckpointSource,
+    options: OpenedOptions,
+    { room, only, read, make }: Opening<C, T>,
+  ): Promise<T> {
+    const what = { only, ...defined({ variant: options.variant, configsOnly: options.configsOnly || undefined }) };
+    const checkpoint = await openCheckpoint(await openSource(from, { ...what, ...defined({ hub: options.hub }) }), what);
+    let gpu: Gpu | undefined;
+    try {
+      if (options.dtype !== undefined && options.dtype !== "f32" && options.dtype !== "f16")
+        throw new CogwheelError(
+          room,
+          `dtype must be f32 or f16, got ${JSON.stringify(options.dtype)}; leave it out for the adapter's better one`,
+        );
+      const configs = await read(checkpoint);
+      const own = options.gpu ? undefined : defined({ adapter: options.adapter, tuning: options.tuning, onWarning: options.onWarning });
+      gpu = options.gpu ?? (await Gpu.open(own));
+      if (options.dtype === "f16" && !gpu.caps.f16)
+        throw new CogwheelError(room, `dtype f16 needs an adapter with shader-f16, got ${gpu.name}; use f32 or another adapter`);
+      const dtype = options.dtype ?? (gpu.caps.f16 && gpu.caps.kind === "hardware" ? "f16" : "f32");
+      return await make(new Opened(checkpoint, gpu, own, dtype), configs);
+    } catch (error) {
+      await checkpoint[Symbol.asyncDispose]();
+      if (!options.gpu) await gpu?.[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** The device; another one after `reopen`. */
+  get gpu(): Gpu {
+    return this.#gpu;
+  }
+
+  /** Is the device its own, so that it may be opened again? */
+  get ownsGpu(): boolean {
+    return this.own !== undefined;
+  }
+
+  /** Opens its own device again, as it was opened first; another adapter may answer. */
+  async reopen(): Promise<void> {
+    await this.#gpu[Symbol.asyncDispose]();
+    this.#gpu = await Gpu.open(this.own);
+  }
+
+  /** A component's weights, stored as `dtype`; those that do not fit it stay f32 and are told of. */
+  async weights(
+    component: string,
+    { signal, onWarning }: { signal?: AbortSignal; onWarning?: (message: string) => void },
+  ): Promise<ComponentWeights> {
+    const weights = await ComponentWeights.open(this.checkpoint.component(component), this.dtype, defined({ signal }));
+    if (weights.kept.length) onWarning?.(keptMessage(component, weights.kept));
+    return weights;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.checkpoint[Symbol.asyncDispose]();
+    if (this.own) await this.#gpu[Symbol.asyncDispose]();
+  }
+}

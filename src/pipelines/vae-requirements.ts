@@ -1,0 +1,51 @@
+/** What a VAE takes to encode or decode a video, by the way it goes about large pictures: nothing is loaded. */
+import type { Plan } from "../plan/compile.ts";
+import type { Capabilities } from "../gpu/capabilities.ts";
+import type { VaeConfig } from "../models/vae/config.ts";
+import { planExact } from "../models/vae/exact/plan.ts";
+import { planVae, vaeGraphs, type VaeGraphOptions } from "../models/vae/batches.ts";
+import { tileAxes } from "../models/vae/reference-tiling.ts";
+import { DEFAULT_TILE_BYTES } from "../models/vae/model.ts";
+import type { TilingMode } from "./options.ts";
+import { kernelChoices, measurePlans, type StageMemory } from "./requirements.ts";
+
+export type VaeShape = Omit<VaeGraphOptions, "continues" | "continued">;
+
+/** The plans of a video, or of a tile of it where pictures are taken in tiles. */
+export const vaePlans = (config: VaeConfig, caps: Capabilities, o: VaeShape, tiling: TilingMode): Plan[] =>
+  planVae(config, caps, tiling === "none" ? o : tileOf(config, o));
+
+const stageOf = ({ part }: VaeShape): string => (part === "encode" ? "encoder" : "decoder");
+
+/** A tile as diffusers cuts it, for pictures that are larger. */
+function tileOf(config: VaeConfig, o: VaeShape): VaeShape {
+  const axes = tileAxes(config, o.part, o, {});
+  return axes ? { ...o, format: "sample", height: Math.min(o.height, axes.rows.size), width: Math.min(o.width, axes.columns.size) } : o;
+}
+
+/** What encoding or decoding a video takes, by the way it goes about large pictures. */
+export function measureVae(config: VaeConfig, caps: Capabilities, o: VaeShape, tiling: TilingMode): StageMemory {
+  if (tiling === "exact") return measureExact(stageOf(o), config, caps, o);
+  return measurePlans(stageOf(o), vaePlans(config, caps, o, tiling));
+}
+
+function measureExact(stage: string, config: VaeConfig, caps: Capabilities, options: VaeShape): StageMemory {
+  const plans = vaeGraphs(config, { type: () => options.dtype }, options).graphs.map((graph) => planExact(graph, caps, DEFAULT_TILE_BYTES));
+  const largest = (of: (plan: (typeof plans)[number]) => number) => Math.max(...plans.map(of));
+  const weights = [...new Map(plans.flatMap((p) => [...p.weights].map(([key, w]) => [key, w.bytes] as const))).values()].reduce(
+    (a, b) => a + b,
+    0,
+  );
+  const activations = largest((p) => p.deviceBytes);
+  return {
+    stage,
+    weights,
+    activations,
+    io: 0,
+    total: weights + activations,
+    flops: plans.reduce((n, p) => n + p.flops, 0),
+    lowerBound: activations,
+    host: largest((p) => p.hostBytes),
+    choices: kernelChoices(plans.flatMap((p) => p.choices)),
+  };
+}
