@@ -1,11 +1,11 @@
 /** The panel that makes videos: the form, the run, the result. */
-import type { Fit, Settings } from "../src/index.ts";
 import { WorkerError, type Client } from "./client.ts";
+import { addControls, optionValues, setControl, showDefaults } from "./controls.ts";
 import { byId } from "./dom.ts";
 import { fromFragment, toFragment, type FormValues } from "./link.ts";
 import { modelPicker } from "./model.ts";
 import { Player } from "./player.ts";
-import type { GenerateRequest, Made, ModelFacts, News } from "./protocol.ts";
+import type { GenerateRequest, Made, ModelFacts, News, Role } from "./protocol.ts";
 import { bytesText } from "../src/base/units.ts";
 import { duration } from "./text.ts";
 import { shortenedLines, visible } from "../src/base/visible.ts";
@@ -15,10 +15,10 @@ const EXAMPLES = [
   "a cyan square growing on a gray background",
   "a yellow triangle moving up on a white background",
 ];
-const NUMBERS = ["width", "height", "frames", "fps", "steps", "guidance"] as const;
 
 export function generatePanel(client: Client, tell: (message: string | null) => void): void {
   const form = byId<HTMLFormElement>("form");
+  addControls();
   const [start, cancel, resume] = [byId<HTMLButtonElement>("start"), byId<HTMLButtonElement>("cancel"), byId<HTMLButtonElement>("resume")];
   const [doing, figures, bar, caption, log] = [
     byId("doing"),
@@ -34,13 +34,6 @@ export function generatePanel(client: Client, tell: (message: string | null) => 
 
   const values = (): FormValues =>
     Object.fromEntries([...new FormData(form)].filter((entry): entry is [string, string] => typeof entry[1] === "string"));
-  const settings = (): Partial<Settings> => {
-    const out: Partial<Settings> = {};
-    for (const name of NUMBERS) if (field(name).value !== "") out[name] = field(name).valueAsNumber;
-    if (field("scheduler").value) out.scheduler = field("scheduler").value as Settings["scheduler"];
-    return out;
-  };
-
   for (const text of EXAMPLES) {
     const chip = document.createElement("button");
     chip.type = "button";
@@ -54,7 +47,7 @@ export function generatePanel(client: Client, tell: (message: string | null) => 
 
   /** What a link asks for; else the first example. */
   const linked = fromFragment(location.hash);
-  for (const [name, value] of Object.entries(linked)) if (name !== "model" && name !== "url") field(name).value = value;
+  for (const [name, value] of Object.entries(linked)) if (name !== "model" && name !== "url") setControl(form, name, value);
   model.link(linked);
   if (!field("prompt").value) field("prompt").value = EXAMPLES[0]!;
   const touched = new Set(Object.keys(linked));
@@ -68,10 +61,8 @@ export function generatePanel(client: Client, tell: (message: string | null) => 
   async function opened(): Promise<void> {
     try {
       const facts = await client.ask<ModelFacts>({ type: "open", model: model.choice() }, news);
-      for (const name of NUMBERS) if (!touched.has(name)) field(name).value = String(facts.defaults[name]);
-      if (!touched.has("scheduler")) field("scheduler").value = facts.defaults.scheduler;
-      if (facts.takes === "image") field("role").value = "image";
-      if (facts.takes === "control") field("role").value = "control";
+      showDefaults(form, facts.defaults, touched);
+      field("role").value = facts.role;
       byId("examples").hidden = model.choice().kind !== "embedded";
       tell(null);
       summarise();
@@ -96,7 +87,7 @@ export function generatePanel(client: Client, tell: (message: string | null) => 
     clearTimeout(planTimer);
     if (running) return;
     planTimer = window.setTimeout(() => {
-      client.ask<{ bytes: number; flops: number }>({ type: "plan", model: model.choice(), settings: settings() }).then(
+      client.ask<{ bytes: number; flops: number }>({ type: "plan", model: model.choice(), options: optionValues(form) }).then(
         ({ bytes }) => {
           byId("plan").textContent = `Takes ${bytesText(bytes)} of the GPU’s memory at its most.`;
         },
@@ -154,22 +145,12 @@ export function generatePanel(client: Client, tell: (message: string | null) => 
     const file = field("input").files?.[0];
     const request: GenerateRequest = {
       model: model.choice(),
-      prompt: field("prompt").value,
-      negative: field("negative").value,
-      settings: settings(),
+      options: { ...optionValues(form), prompt: field("prompt").value },
+      input: file ? { file, role: field("role").value as Role } : null,
       resume: goOn,
-      seed: field("seed").value === "" ? null : field("seed").valueAsNumber,
-      input: file
-        ? {
-            file,
-            role: field("role").value as "image" | "video" | "control",
-            strength: field("strength").valueAsNumber,
-            fit: field("fit").value as Fit,
-          }
-        : null,
     };
     // A file's length decides where nobody asked for a number of frames.
-    if (file && request.input?.role !== "image" && !touched.has("frames")) delete request.settings.frames;
+    if (file && request.input?.role !== "image" && !touched.has("frames")) delete request.options.frames;
     try {
       last = await client.ask<Made>({ type: "generate", request }, news);
       finished(last);

@@ -1,21 +1,10 @@
 /** The form's values in the page's address, so that a link makes the same video again. Files are not in it. */
+import { LINKED } from "./controls.ts";
+
 export type FormValues = Record<string, string>;
 
 /** Fields that a link may set; anything else in an address is left alone. */
-const FIELDS = [
-  "prompt",
-  "negative",
-  "width",
-  "height",
-  "frames",
-  "fps",
-  "steps",
-  "guidance",
-  "scheduler",
-  "seed",
-  "model",
-  "url",
-] as const;
+const FIELDS: readonly string[] = ["prompt", ...LINKED, "model", "url"];
 
 /** The part after `#`. */
 export function toFragment(values: FormValues): string {

@@ -1,5 +1,5 @@
 /** What the page and its worker say to each other. The engine lives in the worker alone, so that the page always answers. */
-import type { Fit, RgbaFrame, Settings } from "../src/index.ts";
+import type { GenerateOptions, RgbaFrame, Settings } from "../src/index.ts";
 
 export type ModelChoice =
   | { kind: "embedded" }
@@ -7,13 +7,14 @@ export type ModelChoice =
   | { kind: "stored"; name: string }
   | { kind: "folder"; name: string; files: FileSystemDirectoryHandle | ReadonlyMap<string, File> };
 
+/** What a file is used as. */
+export type Role = "image" | "video" | "control";
+
 export interface GenerateRequest {
   model: ModelChoice;
-  prompt: string;
-  negative: string;
-  seed: number | null;
-  settings: Partial<Settings>;
-  input: { file: File; role: "image" | "video" | "control"; strength: number; fit: Fit } | null;
+  /** What the form says; of it what belongs to the task is taken. */
+  options: Partial<GenerateOptions> & { prompt: string };
+  input: { file: File; role: Role } | null;
   /** Go on from where the last generation stopped. */
   resume: boolean;
 }
@@ -21,7 +22,7 @@ export interface GenerateRequest {
 export type ToWorker =
   | { type: "adapter" }
   | { type: "open"; model: ModelChoice }
-  | { type: "plan"; model: ModelChoice; settings: Partial<Settings> }
+  | { type: "plan"; model: ModelChoice; options: Partial<GenerateOptions> }
   | { type: "generate"; request: GenerateRequest }
   | { type: "encode"; format: "mp4" | "webm" | "gif" }
   | { type: "list-stored" }
@@ -34,7 +35,8 @@ export type ToWorker =
 export interface ModelFacts {
   label: string;
   defaults: Settings;
-  takes: string;
+  /** What a file is used as where the user does not choose. */
+  role: Role;
   dtype: "f32" | "f16";
 }
 

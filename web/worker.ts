@@ -18,7 +18,9 @@ import {
   type RgbaFrame,
   type Video,
 } from "../src/index.ts";
-import type { FromWorker, GenerateRequest, Made, ModelChoice, ModelFacts, News, ToWorker } from "./protocol.ts";
+import { ofTask } from "../src/pipelines/options/table.ts";
+import { taskFrom } from "../src/pipelines/task.ts";
+import type { FromWorker, GenerateRequest, Made, ModelChoice, ModelFacts, News, Role, ToWorker } from "./protocol.ts";
 import { bytesText } from "../src/base/units.ts";
 
 /** The embedded checkpoint lies beside the page, wherever that is. */
@@ -100,10 +102,18 @@ async function modelOf(choice: ModelChoice, say: Say): Promise<CogVideoX> {
   return model;
 }
 
+const ROLES: Record<CogVideoX["rules"]["takes"], Role> = {
+  text: "video",
+  image: "image",
+  control: "control",
+  "image or control": "image",
+  inpaint: "video",
+};
+
 const factsOf = (model: CogVideoX): ModelFacts => ({
   label: model.checkpoint.source.label,
   defaults: model.defaults,
-  takes: model.rules.takes,
+  role: ROLES[model.rules.takes],
   dtype: model.dtype,
 });
 
@@ -111,21 +121,17 @@ async function generate(request: GenerateRequest, say: Say): Promise<Made> {
   const model = await modelOf(request.model, say);
   const key = keyOf(request.model);
   const { signal } = state.controller;
-  const options: GenerateOptions = { prompt: request.prompt, ...request.settings, preview: true, signal };
-  if (request.negative.trim()) options.negative = request.negative;
-  if (request.seed !== null) options.seed = request.seed;
+  const { input } = request;
+  const task = taskFrom(input?.role, model.rules);
+  const options: GenerateOptions = { ...(ofTask(request.options, task) as GenerateOptions), preview: true, signal };
   const before = state.interrupted;
   if (request.resume && before?.key === key) Object.assign(options, { start: before.state, seed: before.seed });
   options.seed ??= Math.floor(Math.random() * 2 ** 32);
-  if (request.input && !(options.start && "step" in options.start && options.start.step > 0)) {
-    const { file, role, strength, fit } = request.input;
-    const frames = await framesOf(file, role === "image" ? 1 : (request.settings.frames ?? model.defaults.frames), (message) =>
+  if (input && !(options.start && "step" in options.start && options.start.step > 0)) {
+    const frames = await framesOf(input.file, input.role === "image" ? 1 : (options.frames ?? model.defaults.frames), (message) =>
       say({ type: "warning", message }),
     );
-    options.fit = fit;
-    if (role === "image") options.image = frames[0]!;
-    else options[role] = frames;
-    if (role === "video" && model.rules.takes === "text") options.strength = strength;
+    Object.assign(options, { [input.role]: input.role === "image" ? frames[0] : frames });
   }
   state.interrupted = undefined;
   state.video = undefined;
@@ -189,7 +195,7 @@ async function answer(message: ToWorker, say: Say): Promise<unknown> {
       return factsOf(await modelOf(message.model, say));
     case "plan": {
       const model = await modelOf(message.model, say);
-      const stages = model.requirements(message.settings);
+      const stages = model.requirements(message.options);
       return { bytes: Math.max(...stages.map(({ total }) => total)), flops: stages.reduce((sum, { flops }) => sum + flops, 0) };
     }
     case "generate":

@@ -18,12 +18,13 @@ export interface CliCommand {
 }
 
 /** A command whose arguments and options have types, as its `declare` makes them. */
-export interface TypedCommand<Arguments extends readonly unknown[], Options extends object> extends Omit<CliCommand, "run" | "commands"> {
+export interface TypedCommand<Arguments extends readonly unknown[], Options extends object = object>
+  extends Omit<CliCommand, "run" | "commands"> {
   declare(command: Command): unknown;
   run(args: Arguments, options: Options): Promise<number | undefined>;
 }
 
-export function defineCommand<Arguments extends readonly unknown[], Options extends object>(
+export function defineCommand<Arguments extends readonly unknown[], Options extends object = object>(
   command: TypedCommand<Arguments, Options>,
 ): CliCommand {
   return { ...command, run: (args, options) => command.run(args as unknown as Arguments, options as Options) };

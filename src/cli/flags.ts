@@ -1,14 +1,9 @@
-/** Options that several commands share, and how their texts are read. */
+/** Options of the command line: those of a generation as the table has them, and those that several commands share. */
 import { existsSync } from "node:fs";
 import { InvalidArgumentError, Option, type Command } from "commander";
 import type { LoraInput } from "../pipelines/lora-file.ts";
-import type { Settings } from "../pipelines/settings.ts";
-
-/** Which device, and how it stores numbers. */
-export interface DeviceFlags {
-  adapter?: string;
-  dtype?: "f32" | "f16";
-}
+import type { GenerateOptions } from "../pipelines/options.ts";
+import { OPTION_LIST, optionOf, type OptionName } from "../pipelines/options/table.ts";
 
 export function number(text: string): number {
   const value = Number(text);
@@ -16,61 +11,101 @@ export function number(text: string): number {
   return value;
 }
 
-export interface Size {
-  width: number;
-  height: number;
-}
-export function size(text: string): Size {
+/** Two numbers, of the two options that share the flag. */
+function size(text: string): readonly [number, number] {
   const [, width, height] = /^(\d+)[x×](\d+)$/.exec(text) ?? [];
   if (!width || !height) throw new InvalidArgumentError("It must be WIDTHxHEIGHT, such as 720x480.");
-  return { width: Number(width), height: Number(height) };
+  return [Number(width), Number(height)];
 }
 
 /** `file:scale`; a file of that whole name wins. */
-export function loraArgument(text: string): LoraInput {
+function lora(text: string, list: readonly LoraInput[] = []): LoraInput[] {
   const [, file, scale] = /^(.+):([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)$/i.exec(text) ?? [];
-  return file === undefined || existsSync(text) ? { adapter: text } : { adapter: file, scale: Number(scale) };
+  return [...list, file === undefined || existsSync(text) ? { adapter: text } : { adapter: file, scale: Number(scale) }];
 }
 
-export const adapter = (): Option =>
-  new Option("--adapter <name>", "gpu, lavapipe, swiftshader, or part of an adapter's name (default: the fastest there is)");
-export const dtype = (standard = "f16 on GPUs that have it"): Option =>
-  new Option("--dtype <type>", `storage type of weights and activations (default: ${standard})`).choices(["f32", "f16"]);
-export const tiling = (): Option =>
-  new Option("--tiling <mode>", "how the VAE goes about large pictures (default: none where the adapter can, else exact)").choices([
-    "none",
-    "exact",
-    "reference",
-  ]);
-export const fit = (): Option =>
-  new Option("--fit <how>", "how inputs of another shape are made to fit, by Lanczos (default: crop, both sides the same)").choices([
-    "crop",
-    "stretch",
-    "pad",
-  ]);
-export const model = (): Option =>
+/** The options of each flag, by the name that commander keeps its value under. */
+const BY_ATTRIBUTE = new Map<string, OptionName[]>();
+for (const [name, { flag }] of OPTION_LIST) {
+  if (flag === undefined) continue;
+  const attribute = new Option(flag).attributeName();
+  BY_ATTRIBUTE.set(attribute, [...(BY_ATTRIBUTE.get(attribute) ?? []), name]);
+}
+
+/** Whether what stands on the command line is a path to what the option takes. */
+const takesFile = (flag: string): boolean => /[<[]file[>\]]$/.test(flag);
+
+/** An option of a generation as commander's. @param help in place of the table's */
+export function flagOf(name: OptionName, help?: string): Option {
+  const { flag, flagHelp, values, help: told = "", otherwise, fallback } = optionOf(name);
+  if (flag === undefined) throw new Error(`${name} has no flag`);
+  const standard = otherwise ?? (fallback === undefined ? undefined : String(fallback));
+  const made = new Option(flag, help ?? `${flagHelp ?? told}${standard === undefined ? "" : ` (default: ${standard})`}`);
+  if (values.kind === "choice") return made.choices(Object.keys(values.choices!));
+  if (values.kind === "number") return BY_ATTRIBUTE.get(made.attributeName())!.length > 1 ? made.argParser(size) : made.argParser(number);
+  return values.kind === "adapters" ? made.argParser(lora) : made;
+}
+
+/** The options of a table, each flag once. */
+export function flagsOf(table: object): Option[] {
+  const names = (Object.keys(table) as OptionName[]).filter((name) => optionOf(name).flag !== undefined);
+  return names
+    .filter((name, at) => names.findIndex((other) => optionOf(other).flag === optionOf(name).flag) === at)
+    .map((name) => flagOf(name));
+}
+
+/** Declares options one after another. */
+export const addFlags = (command: Command, flags: readonly Option[]): Command => flags.reduce((to, flag) => to.addOption(flag), command);
+
+/** Files that options are read from, by the option's name; `true` where a flag stands without its argument. */
+export type OptionFiles = Partial<Record<OptionName, string | true>>;
+
+/** What was read from the command line: options of a generation that are values, those that are files, and what is the command's own. */
+export interface Flags<Own extends object> {
+  readonly given: Partial<GenerateOptions>;
+  readonly files: OptionFiles;
+  readonly own: Own;
+}
+
+/** Sorts commander's options. */
+export function readFlags<Own extends object>(parsed: object): Flags<Own> {
+  const given: Record<string, unknown> = {};
+  const files: OptionFiles = {};
+  const own: Record<string, unknown> = {};
+  for (const [attribute, value] of Object.entries(parsed)) {
+    const names = BY_ATTRIBUTE.get(attribute);
+    if (!names) own[attribute] = value;
+    else if (takesFile(optionOf(names[0]!).flag!)) files[names[0]!] = value as string | true;
+    else for (const [at, name] of names.entries()) given[name] = names.length > 1 ? (value as readonly number[])[at] : value;
+  }
+  return { given, files, own: own as Own };
+}
+
+/** Which device, and how it stores numbers. */
+export interface DeviceFlags {
+  adapter?: string;
+  dtype?: "f32" | "f16";
+}
+export const deviceFlags = (standard = "f16 on GPUs that have it"): Option[] => [
+  new Option("--dtype <type>", `storage type of weights and activations (default: ${standard})`).choices(["f32", "f16"]),
+  new Option("--adapter <name>", "gpu, lavapipe, swiftshader, or part of an adapter's name (default: the fastest there is)"),
+];
+
+/** Which checkpoint, and which of its files. */
+export interface ModelFlags {
+  model?: string;
+  variant?: string;
+}
+export const modelFlags = (): Option[] => [
   new Option(
     "--model <folder>",
     "checkpoint in diffusers' layout: a folder, a URL, or org/name[@revision] on the hub, or its page (default: the embedded moving shapes)",
-  );
-export const variant = (): Option => new Option("--variant <name>", "file-name variant of the weights, such as fp16");
-export const checkFinite = (): Option =>
-  new Option("--check-finite", "stop at the first node that makes a NaN or an infinity, and name it");
+  ),
+  new Option("--variant <name>", "file-name variant of the weights, such as fp16"),
+];
 
-/** The settings of a generation. */
-export const settings = (command: Command): Command =>
-  command
-    .option("--size <WxH>", "width and height in pixels (default: what the model was trained at)", size)
-    .option("--frames <n>", "frames of the video; 1 makes a picture", number)
-    .option("--fps <n>", "frames a second of the file", number)
-    .option("--steps <n>", "denoising steps", number)
-    .option("--guidance <scale>", "classifier-free guidance; 1 switches it off", number)
-    .addOption(new Option("--scheduler <name>", "sampler").choices(["ddim", "dpm"]));
-
-/** The settings with `--size` as it was read. */
-export type SettingFlags = Partial<Omit<Settings, keyof Size>> & { size?: Size };
-
-/** Width and height beside each other, as the engine takes them. */
-export function sized<T extends { size?: Size }>({ size: wanted, ...rest }: T): Omit<T, "size"> & Partial<Size> {
-  return { ...rest, ...wanted };
-}
+/** A checkpoint where it is all that a command is about. */
+export const MODEL_ARGUMENT = [
+  "[model]",
+  "checkpoint folder, URL, or org/name[@revision] on the hub (default: the embedded moving shapes)",
+] as const;

@@ -3,15 +3,14 @@ import { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import type { Settings } from "../pipelines/settings.ts";
 import { elements } from "../graph/dtype.ts";
 import { bytesText } from "../base/units.ts";
+import type { DeviceFlags } from "./flags.ts";
 import { complain, print, printJson } from "./terminal/output.ts";
 import { shortened, visible } from "../base/visible.ts";
 import { table } from "./terminal/table.ts";
 import { tuningLine } from "./tuning-line.ts";
 
-export interface InspectOptions extends Partial<Settings> {
+export interface InspectOptions extends DeviceFlags {
   json?: boolean;
-  adapter?: string;
-  dtype?: "f32" | "f16";
   variant?: string;
   /** List every weight. */
   weights?: boolean;
@@ -19,8 +18,8 @@ export interface InspectOptions extends Partial<Settings> {
   kernels?: boolean;
 }
 
-export async function inspectModel(folder: string, options: InspectOptions): Promise<void> {
-  const { json, adapter, dtype, variant, weights, kernels, ...settings } = options;
+export async function inspectModel(folder: string, settings: Partial<Settings>, options: InspectOptions): Promise<void> {
+  const { json, adapter, dtype, variant, weights, kernels } = options;
   // Headers are all that is read: of a model on the hub they come over the network.
   const hub = { download: false, onWarning: (message: string) => complain(message) };
   await using model = await CogVideoX.open(folder, {

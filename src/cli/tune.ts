@@ -15,15 +15,14 @@ import { tune } from "../tuning/tune.ts";
 import { shortened, visible, visibleJson } from "../base/visible.ts";
 import { Attempts } from "./attempts.ts";
 import { checkDistinct, checkOutputFile, writeWhole } from "./files.ts";
+import type { DeviceFlags } from "./flags.ts";
 import { packageInfo, packageRoot } from "./package-root.ts";
 import { interruptible, Interrupted } from "./terminal/interrupt.ts";
 import { print } from "./terminal/output.ts";
 import { Progress } from "./terminal/progress.ts";
 import { table } from "./terminal/table.ts";
 
-export interface TuneCommandOptions extends Partial<Settings> {
-  adapter?: string;
-  dtype?: "f32" | "f16";
+export interface TuneCommandOptions extends DeviceFlags {
   quick?: boolean;
   /** The report. Default: `cogwheel-tuning-….json` here. */
   out?: string;
@@ -31,8 +30,8 @@ export interface TuneCommandOptions extends Partial<Settings> {
   store?: boolean;
 }
 
-export async function tuneModel(folder: string, options: TuneCommandOptions): Promise<void> {
-  const { adapter, dtype, quick, out, store = true, ...settings } = options;
+export async function tuneModel(folder: string, settings: Partial<Settings>, options: TuneCommandOptions): Promise<void> {
+  const { adapter, dtype, quick, out, store = true } = options;
   using progress = new Progress();
   using interruption = interruptible((text) => progress.note(text));
   const { signal } = interruption;

@@ -2,7 +2,7 @@
 import { resolve } from "node:path";
 import type { TilingReport } from "../models/vae/exact/run.ts";
 import { readVideoLatents, writeVideoLatents } from "../pipelines/latents-file.ts";
-import { defined, type TilingMode } from "../pipelines/options.ts";
+import { defined, type GenerateOptions } from "../pipelines/options.ts";
 import {
   framesOf,
   framesThatReturn,
@@ -13,9 +13,9 @@ import {
 import { bytesText } from "../base/units.ts";
 import { checkOutput, encodeVideo } from "../video/encode.ts";
 import { gifWarning } from "../video/gif-delays.ts";
-import type { Fit } from "../video/fit.ts";
 import { Attempts } from "./attempts.ts";
 import { checkDistinct, checkOutputFile, readInput, writeWhole } from "./files.ts";
+import type { DeviceFlags, ModelFlags } from "./flags.ts";
 import { outputPaths } from "./output-paths.ts";
 import { EMBEDDED_MODEL } from "./package-root.ts";
 import { hubProgress } from "./terminal/hub-progress.ts";
@@ -23,36 +23,25 @@ import { interruptible, Interrupted } from "./terminal/interrupt.ts";
 import { print, printPath } from "./terminal/output.ts";
 import { Progress } from "./terminal/progress.ts";
 
-interface CommonOptions {
-  model?: string;
-  variant?: string;
-  dtype?: "f32" | "f16";
-  adapter?: string;
-  tiling?: TilingMode;
-  checkFinite?: boolean;
+export interface VaeFlags extends DeviceFlags, ModelFlags {
   out: string;
 }
-export interface VaeEncodeOptions extends CommonOptions {
-  width?: number;
-  height?: number;
-  frames?: number;
-  fit?: Fit;
-  seed?: number;
-}
-export interface VaeDecodeOptions extends CommonOptions {
-  fps?: number;
-}
+type RunFlags = Pick<GenerateOptions, "tiling" | "checkFinite">;
 
-export async function encodeFile(file: string, { out, width, height, frames, fit, seed, ...options }: VaeEncodeOptions): Promise<void> {
+export async function encodeFile(
+  file: string,
+  { width, height, frames, fit, seed, ...run }: RunFlags & Pick<EncodeVideoOptions, "width" | "height" | "frames" | "fit" | "seed">,
+  { out, ...open }: VaeFlags,
+): Promise<void> {
   await checkOutputFile(out, "--out");
   await checkDistinct(
     [["--out", out]],
     [
       ["the command", file],
-      ["--model", options.model],
+      ["--model", open.model],
     ],
   );
-  await withVae(options, async (vae, { signal, progress, run }) => {
+  await withVae(open, run, async (vae, { signal, progress, run }) => {
     const { decodeVideo } = await import("../video/decode.ts");
     const video = await decodeVideo(file, {
       signal,
@@ -73,9 +62,9 @@ export async function encodeFile(file: string, { out, width, height, frames, fit
   printPath(resolve(out));
 }
 
-export async function decodeFile(file: string, { out, fps, ...options }: VaeDecodeOptions): Promise<void> {
+export async function decodeFile(file: string, { fps, ...run }: RunFlags & { fps?: number }, { out, ...open }: VaeFlags): Promise<void> {
   const written: string[] = [];
-  await withVae(options, async (vae, { signal, progress, run }) => {
+  await withVae(open, run, async (vae, { signal, progress, run }) => {
     const { videos, fps: saved } = await readVideoLatents(await readInput(file, { signal }), file, vae.ratio.temporal);
     const paths = outputPaths(out, videos.length);
     for (const [n, path] of paths.entries()) await checkOutput(path, { frames: framesOf(videos[n]!.frames, vae.config) });
@@ -83,7 +72,7 @@ export async function decodeFile(file: string, { out, fps, ...options }: VaeDeco
       paths.map((path) => ["--out", path] as const),
       [
         ["the command", file],
-        ["--model", options.model],
+        ["--model", open.model],
       ],
     );
     const dropped = gifWarning(out, fps ?? saved ?? 8);
@@ -105,10 +94,10 @@ export async function decodeFile(file: string, { out, fps, ...options }: VaeDeco
 
 /** Opens the VAE, and closes it after the work; Ctrl-C stops between dispatches. */
 async function withVae(
-  options: Omit<CommonOptions, "out">,
+  { model = EMBEDDED_MODEL, ...open }: Omit<VaeFlags, "out">,
+  { tiling, checkFinite }: RunFlags,
   work: (vae: VideoVae, tools: { signal: AbortSignal; progress: Progress; run: (what: string) => RunOptions }) => Promise<void>,
 ): Promise<void> {
-  const { model = EMBEDDED_MODEL, tiling, checkFinite, ...open } = options;
   using progress = new Progress();
   using interruption = interruptible((text) => progress.note(text));
   const { signal } = interruption;

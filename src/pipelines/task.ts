@@ -46,7 +46,12 @@ export function taskOf(given: TaskInputs, rules: ModelRules): Task {
         : `this checkpoint needs ${wanted}, got ${name ?? "neither"}; ${name ? "give that" : "give one"} or choose a checkpoint for text`,
     );
   }
-  return name === undefined ? "text" : rules.takes === "inpaint" ? "inpaint" : name;
+  return taskFrom(name, rules);
+}
+
+/** The task of what begins from this, where the checkpoint was made for it. */
+export function taskFrom(name: "image" | "video" | "control" | undefined, { takes }: Pick<ModelRules, "takes">): Task {
+  return name === undefined ? "text" : takes === "inpaint" ? "inpaint" : name;
 }
 
 /** Checks frames and mask; `frames` is the number of frames that will be made. */

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { OPTION_LIST } from "../../src/pipelines/options/table.ts";
 import { decodeVideo } from "../../src/video/decode.ts";
 import { launchChromium } from "../support/chromium.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
@@ -59,6 +60,8 @@ const captionSays = (page: Page, part: string): Promise<unknown> =>
   page.waitForFunction((part) => document.getElementById("caption")!.textContent!.includes(part), part, { timeout: 120_000 });
 /** The engine in the page's worker; its state is there for the console. */
 const inWorker = <T>(page: Page, body: string): Promise<T> => page.workers()[0]!.evaluate(body) as Promise<T>;
+/** The end of a range as a field has it. */
+const ranged = (max: number | undefined): string => (max === undefined || max === Number.MAX_SAFE_INTEGER ? "" : String(max));
 /** Fills the settings, which are folded away. */
 async function set(page: Page, values: Record<string, string>): Promise<void> {
   await page.locator("#settings").evaluate((box) => {
@@ -324,6 +327,30 @@ describe("the benchmark", () => {
     expect(wrong).toEqual([]);
     await page.context().close();
   }, 300_000);
+});
+
+describe("the form", () => {
+  it("has a control for every option that the table shows, with its label, range and choices", async () => {
+    const { page } = await open("#strength=0.1&steps=7&scheduler=dpm");
+    for (const [name, { values, page: shown, fallback }] of OPTION_LIST) {
+      if (!shown) expect(await page.locator(`[name="${name}"]:not(#prompt)`).count(), name).toBe(0);
+      else if (shown.at === "role") expect(await page.locator(`#role option[value="${name}"]`).textContent()).toBe(shown.label);
+      else {
+        const control = page.locator(`#${shown.at}-options #${name}`);
+        expect(await page.locator(`label[for="${name}"]`).textContent()).toContain(shown.label);
+        const made = await control.evaluate((input: HTMLInputElement | HTMLSelectElement) =>
+          "options" in input ? [...input.options].map(({ value }) => value) : [input.type, input.max, input.defaultValue || input.value],
+        );
+        if (values.kind === "choice") expect(made).toEqual(Object.keys(values.choices!));
+        else if (values.kind === "number") expect(made.slice(0, 2), name).toEqual(["number", ranged(values.max)]);
+        else expect(made[0], name).toBe(values.kind === "switch" ? "checkbox" : "text");
+        if (fallback !== undefined) expect(await control.inputValue(), "a link does not set what goes with a file").toBe(String(fallback));
+      }
+    }
+    expect(await page.inputValue("#role"), "what checkpoints for text begin from").toBe("video");
+    expect([await page.inputValue("#steps"), await page.inputValue("#scheduler")]).toEqual(["7", "dpm"]);
+    await page.context().close();
+  }, 60_000);
 });
 
 describe("what a browser may lack or add", () => {

@@ -1,23 +1,26 @@
 /** `cogwheel inspect`: what a checkpoint holds, and what a generation with it will take. */
+import { SETTINGS } from "../../pipelines/options/table.ts";
 import { defineCommand } from "../command.ts";
-import { adapter, dtype, settings, sized, type SettingFlags } from "../flags.ts";
+import { addFlags, deviceFlags, flagsOf, MODEL_ARGUMENT, readFlags } from "../flags.ts";
 import type { InspectOptions } from "../inspect.ts";
 import { EMBEDDED_MODEL } from "../package-root.ts";
 
-export const inspect = defineCommand<[string | undefined], InspectOptions & SettingFlags>({
+export const inspect = defineCommand<[string | undefined]>({
   name: "inspect",
   help: "what a checkpoint holds, its shapes, and what a generation with it will need",
   printsResult: true,
   declare: (command) =>
-    settings(command.argument("[model]", "checkpoint folder, URL, or org/name[@revision] on the hub (default: the embedded moving shapes)"))
-      .option("--weights", "list every weight")
-      .option("--kernels", "list the kernels that were chosen among several, and by what")
-      .option("--variant <name>", "file-name variant of the weights")
-      .option("--json", "print one JSON object")
-      .addOption(dtype())
-      .addOption(adapter()),
-  async run([model], options) {
+    addFlags(
+      addFlags(command.argument(...MODEL_ARGUMENT), flagsOf(SETTINGS))
+        .option("--weights", "list every weight")
+        .option("--kernels", "list the kernels that were chosen among several, and by what")
+        .option("--variant <name>", "file-name variant of the weights")
+        .option("--json", "print one JSON object"),
+      deviceFlags(),
+    ),
+  async run([model], parsed) {
     const { inspectModel } = await import("../inspect.ts");
-    await inspectModel(model ?? EMBEDDED_MODEL, sized(options));
+    const { given, own } = readFlags<InspectOptions>(parsed);
+    await inspectModel(model ?? EMBEDDED_MODEL, given, own);
   },
 });

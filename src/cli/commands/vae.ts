@@ -1,41 +1,47 @@
 /** `cogwheel vae encode` and `vae decode`: a checkpoint's VAE by itself. */
 import type { Command } from "commander";
 import { defineCommand, type CliCommand } from "../command.ts";
-import { adapter, checkFinite, dtype, fit, model, number, size, sized, tiling, variant, type Size } from "../flags.ts";
-import type { VaeDecodeOptions, VaeEncodeOptions } from "../vae.ts";
+import { addFlags, deviceFlags, flagOf, modelFlags, readFlags } from "../flags.ts";
+import type { VaeFlags } from "../vae.ts";
 
 /** What both directions take. */
 const common = (command: Command): Command =>
-  [model(), variant(), tiling(), checkFinite(), dtype(), adapter()].reduce((to, option) => to.addOption(option), command);
+  addFlags(command, [...modelFlags(), flagOf("tiling"), flagOf("checkFinite"), ...deviceFlags()]);
 
-const encode = defineCommand<[string], VaeEncodeOptions & { size?: Size }>({
+const encode = defineCommand<[string]>({
   name: "encode",
   help: "encode a video into latents, times the VAE's scaling factor as transformers have them",
   declare: (command) =>
-    common(command)
-      .argument("<video>", "MP4, WebM, MOV, MKV, GIF, PNG, JPEG, WebP, or a folder of pictures")
-      .requiredOption("--out <file>", "the latents, a .safetensors file")
-      .option("--size <WxH>", "width and height to encode at (default: the video's own, rounded down to multiples of 8)", size)
-      .option("--frames <n>", "how many of its frames, 8·k or 8·k + 1 (default: the most that there are)", number)
-      .addOption(fit())
-      .option("--seed <n>", "draw the latents from the posterior as torch does (default: its mean)", number),
-  async run([file], options) {
+    addFlags(
+      common(command)
+        .argument("<video>", "MP4, WebM, MOV, MKV, GIF, PNG, JPEG, WebP, or a folder of pictures")
+        .requiredOption("--out <file>", "the latents, a .safetensors file"),
+      [
+        flagOf("width", "width and height to encode at (default: the video's own, rounded down to multiples of 8)"),
+        flagOf("frames", "how many of its frames, 8·k or 8·k + 1 (default: the most that there are)"),
+        flagOf("fit"),
+        flagOf("seed", "draw the latents from the posterior as torch does (default: its mean)"),
+      ],
+    ),
+  async run([file], parsed) {
     const { encodeFile } = await import("../vae.ts");
-    await encodeFile(file, sized(options));
+    const { given, own } = readFlags<VaeFlags>(parsed);
+    await encodeFile(file, given, own);
   },
 });
 
-const decode = defineCommand<[string], VaeDecodeOptions>({
+const decode = defineCommand<[string]>({
   name: "decode",
   help: "decode latents (of `vae encode`, or of generate's --save-latents) into a video",
   declare: (command) =>
     common(command)
       .argument("<latents>", "a .safetensors file")
       .requiredOption("--out <path>", "file.mp4, .webm, .gif, .png (one frame), or a folder for PNG frames")
-      .option("--fps <n>", "frames a second of the file (default: those of the video that was encoded, else 8)", number),
-  async run([file], options) {
+      .addOption(flagOf("fps", "frames a second of the file (default: those of the video that was encoded, else 8)")),
+  async run([file], parsed) {
     const { decodeFile } = await import("../vae.ts");
-    await decodeFile(file, options);
+    const { given, own } = readFlags<VaeFlags>(parsed);
+    await decodeFile(file, given, own);
   },
 });
 

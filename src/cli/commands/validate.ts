@@ -2,7 +2,7 @@
 import { Option } from "commander";
 import { CogwheelError } from "../../base/errors.ts";
 import { defineCommand } from "../command.ts";
-import { adapter, dtype } from "../flags.ts";
+import { addFlags, deviceFlags } from "../flags.ts";
 import type { ValidateOptions } from "../validate.ts";
 
 export const validate = defineCommand<[string[]], ValidateOptions & { sweep?: string | true }>({
@@ -10,15 +10,16 @@ export const validate = defineCommand<[string[]], ValidateOptions & { sweep?: st
   help: "run reference cases on the engine and compare with what they expect; exit code 1 when one fails or cannot be run",
   printsResult: true,
   declare: (command) =>
-    command
-      .argument("[paths...]", "case files, or folders of them")
-      .option(
-        "--sweep [filter]",
-        "instead of cases: every kernel that the engine can choose on this adapter against float64, at tiny, odd and model sizes; with a part of a name, those only",
-      )
-      .option("--json", "print one JSON object")
-      .addOption(dtype("f32"))
-      .addOption(adapter())
+    addFlags(
+      command
+        .argument("[paths...]", "case files, or folders of them")
+        .option(
+          "--sweep [filter]",
+          "instead of cases: every kernel that the engine can choose on this adapter against float64, at tiny, odd and model sizes; with a part of a name, those only",
+        )
+        .option("--json", "print one JSON object"),
+      deviceFlags("f32"),
+    )
       .option("--only <text>", "only cases whose module or name contains this")
       .addOption(
         new Option("--kernels <family>", "kernels for GPUs or for CPU adapters (default: what the engine chooses on this adapter)").choices(

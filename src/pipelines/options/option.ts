@@ -71,6 +71,8 @@ export interface Option<T, S extends Saved | undefined = Saved | undefined> {
   readonly tasks?: readonly Task[];
   /** As the command takes it: `--flag <argument>`. An argument called `file` is a path to what the option takes; two numbers may share a flag. */
   readonly flag?: string;
+  /** The command's help where the flag takes something else: a file. */
+  readonly flagHelp?: string;
   readonly saved?: S;
   readonly page?: PageControl;
 }

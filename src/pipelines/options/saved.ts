@@ -1,6 +1,7 @@
 /** What saved latents keep of the options that a run was asked for, and what a run that goes on takes of them. */
+import type { GenerateOptions } from "../options.ts";
 import type { Option, Saved, Task, Values } from "./option.ts";
-import { OPTION_LIST, type OPTIONS, type OptionName } from "./table.ts";
+import { OPTION_LIST, ofTask, type OPTIONS, type OptionName } from "./table.ts";
 
 type Table = typeof OPTIONS;
 type Kept<T> = T extends Option<infer V, infer S> ? (S extends "named" ? string : V) : never;
@@ -18,16 +19,16 @@ export const SAVED_TYPES: ReadonlyMap<string, "number" | "string" | "boolean"> =
   ["task", "string"],
 ]);
 
-/** What a file keeps of these options. */
-export function savedSettings(options: Partial<Record<OptionName, unknown>> & { loras?: string; task?: Task }): SavedSettings {
-  return Object.fromEntries(Object.entries(options).filter(([name, value]) => value !== undefined && SAVED_TYPES.has(name)));
+/** What a file keeps of these options, in the order of the table. */
+export function savedSettings(options: Omit<Partial<GenerateOptions>, "loras"> & { loras?: string; task?: Task }): SavedSettings {
+  const given: Readonly<Record<string, unknown>> = { ...options };
+  return Object.fromEntries([...SAVED_TYPES.keys()].filter((name) => given[name] !== undefined).map((name) => [name, given[name]]));
 }
 
 /** What a run of this task takes of the settings of the one that it goes on from, where it is not told otherwise. */
 export function takenUp(settings: SavedSettings, task: Task): Omit<SavedSettings, "loras" | "task"> {
-  const takes = ([name, { saved, tasks }]: (typeof OPTION_LIST)[number]): boolean =>
-    (saved === "taken" || saved === "fixed") && (tasks === undefined || tasks.includes(task)) && settings[name as never] !== undefined;
-  return Object.fromEntries(OPTION_LIST.filter(takes).map(([name]) => [name, settings[name as never]]));
+  const { loras, task: _, ...taken } = settings;
+  return ofTask(taken, task);
 }
 
 /** Options that cannot change once steps were made. */

@@ -11,7 +11,7 @@ import type { Frame } from "../../video/frame.ts";
 import type { Stage } from "../cogvideox/stage-names.ts";
 import type { LoraInput } from "../lora-file.ts";
 import type { RgbaFrame } from "../video.ts";
-import { choice, given, number, onOff, option, text, type Option } from "./option.ts";
+import { choice, given, number, onOff, option, text, type Option, type Task } from "./option.ts";
 
 /** `diffusers`: as its pipelines do. `sat`: as the authors' own sampler does. `corrected`: what the formulas were meant to say. */
 export type ReferenceProfile = "diffusers" | "sat" | "corrected";
@@ -99,8 +99,9 @@ export const REQUESTS = {
   prompt: option({
     values: text,
     called: "the prompt",
-    help: "read the prompt from a file",
+    help: "what to show",
     flag: "--prompt-file <file>",
+    flagHelp: "read the prompt from a file",
     saved: "taken",
   }),
   /** What not to show. Default: nothing. */
@@ -219,14 +220,16 @@ export const RUNNING = {
   /** Starting noise [samples, F, C, h, w] in place of a draw, or the state of an interrupted run to go on from. */
   start: option({
     values: given<Float32Array | DenoiseState>(),
-    help: "start from, or go on with, saved latents",
+    help: "noise to start from, or the state of a run to go on with",
     flag: "--latents <file>",
+    flagHelp: "start from, or go on with, saved latents",
   }),
   /** Collects GPU time by kernel. */
   gpuProfile: option({
     values: given<Profile>(),
-    help: "print GPU time by kernel and write a Chrome trace",
+    help: "collects GPU time by kernel",
     flag: "--profile [file]",
+    flagHelp: "print GPU time by kernel and write a Chrome trace",
   }),
   /** Name the first node that makes a NaN or an infinity, and stop. */
   checkFinite: option({
@@ -235,22 +238,25 @@ export const RUNNING = {
     flag: "--check-finite",
   }),
   /** Steps carry small pictures of the video as it looks then (`GenerationStep.preview`). Costs encoding 16 tiny pictures before the first step, once a model. Default false. */
-  preview: option({ values: onOff }),
+  preview: option({ values: onOff, help: "steps carry small pictures of the video as it looks then" }),
   /** Leave the frames on the device, as `video.textures`, without reading them back; `showTexture` draws them. Not with tiling `reference`. Default false. */
-  textures: option({ values: onOff }),
+  textures: option({ values: onOff, help: "leave the frames on the device" }),
   /** Stops the generation. */
-  signal: option({ values: given<AbortSignal>() }),
+  signal: option({ values: given<AbortSignal>(), help: "stops the generation" }),
   /** What is under way, and the share of it that is done. */
-  onProgress: option({ values: given<(stage: Stage, done: number, detail?: string) => void>() }),
+  onProgress: option({ values: given<(stage: Stage, done: number, detail?: string) => void>(), help: "told of what is under way" }),
   /**
    * Frames as they are decoded, so that a film can be encoded or shown while the next ones are computed: those of sample `sample` from number
    * `first` on. Awaited; with tiling `reference` all come at the end. The video has them too. Not with `textures`.
    */
-  onFrames: option({ values: given<(frames: readonly RgbaFrame[], first: number, sample: number) => void | Promise<void>>() }),
+  onFrames: option({
+    values: given<(frames: readonly RgbaFrame[], first: number, sample: number) => void | Promise<void>>(),
+    help: "told of frames as they are decoded",
+  }),
   /** After each denoising step; awaited. As with `onFrames`, a generation of the same model that it waits for would wait for this one's end. */
-  onStep: option({ values: given<(state: DenoiseState, steps: number) => void | Promise<void>>() }),
+  onStep: option({ values: given<(state: DenoiseState, steps: number) => void | Promise<void>>(), help: "told of every denoising step" }),
   /** Things the user should know: a cut prompt, weights that were kept in f32. */
-  onWarning: option({ values: given<(message: string) => void>() }),
+  onWarning: option({ values: given<(message: string) => void>(), help: "told of what the user should know" }),
 };
 
 export const OPTIONS = { ...SETTINGS, ...REQUESTS, ...RUNNING };
@@ -260,3 +266,9 @@ export type OptionName = keyof typeof OPTIONS;
 export const optionOf = (name: OptionName): Option<unknown> => OPTIONS[name];
 /** Every option with its name, in the order of the table. */
 export const OPTION_LIST = Object.entries(OPTIONS) as unknown as readonly (readonly [OptionName, Option<unknown>])[];
+
+/** Of these options, those that belong to a task. */
+export function ofTask<T extends object>(options: T, task: Task): Partial<T> {
+  const belongs = (name: string): boolean => optionOf(name as OptionName).tasks?.includes(task) ?? true;
+  return Object.fromEntries(Object.entries(options).filter(([name]) => belongs(name))) as Partial<T>;
+}

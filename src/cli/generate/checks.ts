@@ -1,0 +1,81 @@
+/** What the command refuses before any work: results in each other's place or where they cannot be written, and latents of another run. */
+import { CogwheelError } from "../../base/errors.ts";
+import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
+import type { SavedRun } from "../../pipelines/latents-file.ts";
+import type { GenerateOptions } from "../../pipelines/options.ts";
+import { FIXED, type SavedSettings } from "../../pipelines/options/saved.ts";
+import { optionOf, type OptionName } from "../../pipelines/options/table.ts";
+import type { Settings } from "../../pipelines/settings.ts";
+import { checkOutput } from "../../video/encode.ts";
+import { checkDistinct, checkOutputFile, type Named } from "../files.ts";
+import { outputPaths } from "../output-paths.ts";
+import { EMBEDDED_MODEL } from "../package-root.ts";
+import { adapterNames, framePaths, pathOf, type Asked } from "./asked.ts";
+
+/** An option as it is named on the command line. */
+const flagName = (name: OptionName): string => optionOf(name).flag!.split(" ")[0]!;
+
+/** The results that were named must have places of their own, which nothing is read from; latents alone may take that of those that they go on from. */
+export async function checkPlaces(asked: Asked): Promise<void> {
+  const { given, own, saved } = asked;
+  const { out, saveLatents, model = EMBEDDED_MODEL } = own;
+  const named = (name: OptionName): Named => [flagName(name), pathOf(asked, name)];
+  const count = given.samples ?? saved?.settings.samples ?? 1;
+  await checkDistinct(
+    [
+      ...(out === undefined ? [] : outputPaths(out, count)).map((path) => ["--out", path] as const),
+      ["--save-latents", saveLatents],
+      named("gpuProfile"),
+    ],
+    [
+      ["--model", model],
+      ...framePaths(asked).map(([name]) => named(name)),
+      named("prompt"),
+      ...(given.loras ?? []).map(({ adapter }) => [flagName("loras"), typeof adapter === "string" ? adapter : undefined] as const),
+    ],
+  );
+}
+
+/** Everything that is to be written can be. */
+export async function checkWritable(
+  outs: readonly string[],
+  frames: number,
+  { saveLatents, trace }: { saveLatents: string | undefined; trace: string | undefined },
+): Promise<void> {
+  for (const path of outs) await checkOutput(path, { frames });
+  if (saveLatents !== undefined) await checkOutputFile(saveLatents, "--save-latents");
+  if (trace !== undefined) await checkOutputFile(trace, flagName("gpuProfile"));
+}
+
+/** Latents must have been made for this model and these sizes, and after some steps with this schedule and these adapters. */
+export function checkSaved(
+  saved: SavedRun & { readonly file: string },
+  model: CogVideoX,
+  options: GenerateOptions,
+  settings: Settings,
+): void {
+  if (saved.state.step > 0) checkContinues(saved, { ...options, ...settings, loras: adapterNames(options.loras) });
+  const want = [model.configs.vae.latent_channels, settings.height / model.rules.spatial, settings.width / model.rules.spatial];
+  if (want.some((size, i) => saved.shape[i + 2] !== size))
+    throw new CogwheelError(
+      "generate",
+      `${saved.file} must hold latents [1, F, ${want.join(", ")}] for this model and size, got [${saved.shape.join(", ")}]; give the --size they were made for`,
+    );
+}
+
+/** Latents of a step belong to its noise level: only the schedule that they come from goes on from there. */
+function checkContinues({ state, settings, file }: SavedRun & { readonly file: string }, now: SavedSettings): void {
+  if (settings.loras !== now.loras)
+    throw new CogwheelError(
+      "generate",
+      `${file} holds latents of a run with ${settings.loras ? `the adapters ${settings.loras}` : "no adapters"}, got ${now.loras ?? "none"}; give the same ${flagName("loras")}`,
+    );
+  for (const name of FIXED) {
+    const [had, has] = [settings[name as keyof SavedSettings], now[name as keyof SavedSettings]];
+    if (had !== undefined && had !== has)
+      throw new CogwheelError(
+        "generate",
+        `${file} holds latents after step ${state.step} of ${settings.steps} with ${settings.scheduler}, which only that schedule goes on from, got ${flagName(name)} ${has}; leave it out`,
+      );
+  }
+}
