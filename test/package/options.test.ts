@@ -62,6 +62,9 @@ it("docs/options.md tells every option", async () => {
     section("Settings", "What is left out is the checkpoint's own advice (its `generation.json`), then the published one.", SETTINGS),
     section("What to make", "In brackets the tasks that an option is for.", REQUESTS),
     section("How it is run", "Functions and objects are for apps; their types carry the details.", RUNNING),
+    "## Another option\n",
+    "It is an entry of the table, the line that uses it (`run.options.…` in [src/pipelines/cogvideox/](../src/pipelines/cogvideox/run.ts)), and its test. From the",
+    "entry follow its type and the doc of it, the check of its value, flag and help, what saved latents keep and give back, its control in the page, and this file.\n",
   ].join("\n");
   await expect(page).toMatchFileSnapshot("../../docs/options.md");
 });

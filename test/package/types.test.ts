@@ -1,7 +1,8 @@
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it } from "vitest";
+import { OPTION_LIST } from "../../src/pipelines/options/table.ts";
 import { readmeExample } from "../support/example.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -17,6 +18,8 @@ function tsc(...args: string[]): string {
 
 it("the published types know what the README's example uses, for an app that sets no library", async () => {
   expect(tsc("-p", "tsconfig.types.json")).toBe("");
+  const table = readFileSync(join(ROOT, "dist/types/src/pipelines/options/table.d.ts"), "utf8");
+  for (const [name] of OPTION_LIST) expect(table, "every option's doc").toMatch(new RegExp(`\\*/\\n    ${name}: Option<`));
   const folder = mkdtempSync(join(ROOT, "dist/types-example-")); // below the checkout, where the package may import itself
   try {
     const example = await readmeExample();

@@ -3,7 +3,7 @@ import { basename } from "node:path";
 import { CogwheelError } from "../../base/errors.ts";
 import type { LoraInput } from "../../pipelines/lora-file.ts";
 import { readLatents, type SavedRun } from "../../pipelines/latents-file.ts";
-import { defined, type GenerateOptions } from "../../pipelines/options.ts";
+import type { GenerateOptions } from "../../pipelines/options.ts";
 import { takenUp } from "../../pipelines/options/saved.ts";
 import { OPTION_LIST, optionOf, type OptionName } from "../../pipelines/options/table.ts";
 import type { ModelRules } from "../../pipelines/settings.ts";
@@ -73,7 +73,7 @@ export async function readFrames(
 export function optionsFrom({ prompt, given, saved }: Asked, inputs: TaskInputs, rules: ModelRules): GenerateOptions {
   if (!saved) return { ...given, ...inputs, prompt };
   const resumed = saved.state.step > 0 ? saved.state.task : undefined;
-  const task = resumed ?? taskOf({ ...inputs, ...defined({ strength: given.strength }) }, rules);
+  const task = resumed ?? taskOf(inputs, rules);
   return { ...takenUp(saved.settings, task), ...given, ...inputs, prompt, start: saved.state };
 }
 
