@@ -133,19 +133,22 @@ function kernelModule(path, source) {
     overrides,
     enables,
   };
-  // Comments and indentation are for readers of the file; the package carries the code.
-  const code = source
+  return { name, shape, value: JSON.stringify(value), code: codeOf(source) };
+}
+
+/** Comments and indentation are for readers of the file; the package carries the code. */
+function codeOf(source) {
+  return source
     .split("\n")
     .map((l) => (/^\/\/! (specialise|end)/.test(l) ? l : l.replace(/\s*\/\/.*$/, "").replace(/^\s+/, "")))
     .filter((l) => l !== "")
     .join("\n");
-  return { name, shape, value: JSON.stringify(value), code };
 }
 
 const kernels = kernelFiles.map((path) => {
   const source = readFileSync(path, "utf8");
   checkParts(path, source, parts);
-  return { path, ...kernelModule(path, source) };
+  return { path, source, ...kernelModule(path, source) };
 });
 const version = await kernelsVersion(
   kernels.map((k) => ({ name: k.name, source: k.code })),
@@ -162,17 +165,23 @@ writeFileSync(
   "build/kernels.ts",
   kernelsModule("", (k) => `{ ...${k.value} as unknown as Kernel<${k.shape}>, source: ${JSON.stringify(k.code)} }`),
 );
-// Half of the engine's bytes are WGSL, which deflates to an eighth; it is inflated when the first kernel is compiled.
+// Half of the engine's bytes are WGSL, which deflates to an eighth; it is inflated when the first kernel is compiled. Parts come first, once;
+// a kernel has their numbers.
+const numbered = new Map([...parts.keys()].map((name, i) => [name, [`\x01${i}`]]));
+const packedTexts = [
+  ...[...parts.values()].map((lines) => codeOf(lines.join("\n"))),
+  ...kernels.map(({ path, source }) => codeOf(withParts(path, source, numbered))),
+];
 writeFileSync(
   "build/kernels-packed.ts",
   kernelsModule(
     `import { inflateSync, strFromU8 } from "fflate";
 
-const DATA = ${JSON.stringify(deflateRawSync(kernels.map((k) => k.code).join("\0"), { level: 9 }).toString("base64"))};
+const DATA = ${JSON.stringify(deflateRawSync(packedTexts.join("\0"), { level: 9 }).toString("base64"))};
 let texts: readonly string[] | undefined;
 function text(index: number): string {
   texts ??= strFromU8(inflateSync(Uint8Array.from(atob(DATA), (c) => c.charCodeAt(0)))).split("\\0");
-  return texts[index]!;
+  return texts[${parts.size} + index]!.replace(/\\x01(\\d+)/g, (_, part) => texts![part]!);
 }
 /** The text is found when it is asked for. */
 const packed = <K extends Kernel<any>>(kernel: Omit<K, "source">, index: number): K =>

@@ -22,19 +22,31 @@
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
 alias X = f32;
-alias Y = f32;
 const D4: u32 = 16u;
 const BQ: u32 = 64u;
 const BK: u32 = 32u;
-const BIAS: bool = false;
 //! end
-struct Params { rows_q: u32, rows_k: u32, heads: u32, head_base: u32, heads_total: u32, tiles: u32, row_base: u32, scale: f32, longest: u32 }
 @group(0) @binding(1) var<storage, read> q: array<vec4<X>>;
 @group(0) @binding(2) var<storage, read> k: array<vec4<X>>;
 @group(0) @binding(3) var<storage, read> v: array<vec4<X>>;
+//! part shared/attention.wgsl
+// d4: vectors of a row of a head · rows_q, rows_k: of a head · heads: bound ones, from head_base on of heads_total · tiles: of the list
+// row_base: query that y begins with · longest: positions of the longest segment
+struct Params {
+  d4: u32, rows_q: u32, rows_k: u32, heads: u32, head_base: u32, heads_total: u32,
+  tiles: u32, row_base: u32, scale: f32, longest: u32,
+}
 @group(0) @binding(4) var<storage, read> tiles: array<vec4<u32>>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read_write> y: array<vec4<Y>>;
+//! specialise
+alias Y = f32;
+const BIAS: bool = false;
+//! end
+
+const MASKED: f32 = -1e30;
+//! part ends
+const LOG2_E: f32 = 1.4426950408889634;
 
 const TX: u32 = BK / 4u;
 const TY: u32 = BQ / 4u;
@@ -48,11 +60,9 @@ var<workgroup> sh_kv: array<vec4<f32>, BK * STRIDE>;
 var<workgroup> sh_s: array<vec4<f32>, BQ * S_STRIDE>;
 var<workgroup> sh_row: array<f32, BQ * TX>;
 
-const MASKED: f32 = -1e30;
-const LOG2_E: f32 = 1.4426950408889634;
-
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  //! part shared/attention_tile.wgsl
   let group = wid.y * groups.x + wid.x;
   if (group >= params.tiles * params.heads) { return; }
   let head = group / params.tiles;
@@ -60,14 +70,19 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   // The bias of a key and a query is at this + key − query; it may wrap below zero, and comes back. What is read for a key or query
   // that does not count is not used.
   var bias_base = 0u;
-  if (BIAS) { bias_base = (params.head_base + head) * (2u * params.longest - 1u) + params.longest - 1u + tiles[params.tiles + group % params.tiles].x - tile.z; }
+  if (BIAS) {
+    bias_base = (params.head_base + head) * (2u * params.longest - 1u) + params.longest - 1u
+      + tiles[params.tiles + group % params.tiles].x - tile.z;
+  }
+  //! part ends
   let last = tile.x + tile.y - 1u;
   let tx = lane % TX;
   let ty = lane / TX;
 
   // Scores in powers of two: the exponential is then one instruction.
   for (var i = lane; i < BQ * D4; i += WG) {
-    sh_q[i / D4 * STRIDE + i % D4] = vec4<f32>(q[(head * params.rows_q + min(tile.x + i / D4, last)) * D4 + i % D4]) * (params.scale * LOG2_E);
+    sh_q[i / D4 * STRIDE + i % D4] =
+      vec4<f32>(q[(head * params.rows_q + min(tile.x + i / D4, last)) * D4 + i % D4]) * (params.scale * LOG2_E);
   }
   var row_max = array<f32, 4>(MASKED, MASKED, MASKED, MASKED);
   var row_sum: array<f32, 4>;

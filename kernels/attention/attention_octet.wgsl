@@ -20,25 +20,37 @@ enable subgroups;
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
 alias X = f32;
-alias Y = f32;
 const D8: u32 = 8u;
-const BIAS: bool = false;
 //! end
 override WG: u32 = 8;
-struct Params { d4: u32, rows_q: u32, rows_k: u32, heads: u32, head_base: u32, heads_total: u32, tiles: u32, row_base: u32, scale: f32, longest: u32 }
 @group(0) @binding(1) var<storage, read> q: array<vec4<X>>;
 @group(0) @binding(2) var<storage, read> k: array<vec4<X>>;
 @group(0) @binding(3) var<storage, read> v: array<vec4<X>>;
+//! part shared/attention.wgsl
+// d4: vectors of a row of a head · rows_q, rows_k: of a head · heads: bound ones, from head_base on of heads_total · tiles: of the list
+// row_base: query that y begins with · longest: positions of the longest segment
+struct Params {
+  d4: u32, rows_q: u32, rows_k: u32, heads: u32, head_base: u32, heads_total: u32,
+  tiles: u32, row_base: u32, scale: f32, longest: u32,
+}
 @group(0) @binding(4) var<storage, read> tiles: array<vec4<u32>>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read_write> y: array<vec4<Y>>;
+//! specialise
+alias Y = f32;
+const BIAS: bool = false;
+//! end
 
 const MASKED: f32 = -1e30;
+//! part ends
 
 // What a lane has of 8 keys (scores, weights) or of 8 columns (sums): a vector over its 4 queries each.
+
+//! part shared/octet.wgsl
+// Of each of 8 rows that the lanes hold between them, a vector of the lane's own columns.
 struct Eight { r0: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>, r3: vec4<f32>, r4: vec4<f32>, r5: vec4<f32>, r6: vec4<f32>, r7: vec4<f32> }
 
-// Adds 4 products each: lane i has the vector of key (or column) i in `a`, every lane its queries in `b`.
+// Adds 4 products each: lane i has the vector of row i in `a`, every lane what its own columns multiply it by in `b`.
 fn add(c: ptr<function, Eight>, a: vec4<f32>, b: mat4x4<f32>) {
   (*c).r0 += b * subgroupBroadcast(a, 0u);
   (*c).r1 += b * subgroupBroadcast(a, 1u);
@@ -49,6 +61,7 @@ fn add(c: ptr<function, Eight>, a: vec4<f32>, b: mat4x4<f32>) {
   (*c).r6 += b * subgroupBroadcast(a, 6u);
   (*c).r7 += b * subgroupBroadcast(a, 7u);
 }
+//! part ends
 // For other maxima.
 fn scale(c: ptr<function, Eight>, f: vec4<f32>) {
   (*c).r0 *= f;
@@ -127,7 +140,11 @@ fn turn(a: ptr<function, Eight>, b: ptr<function, Eight>, c: ptr<function, Eight
 }
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) index: u32, @builtin(subgroup_invocation_id) lane: u32) {
+fn main(
+  @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) index: u32, @builtin(subgroup_invocation_id) lane: u32,
+) {
+  //! part shared/attention_tile.wgsl
   let group = wid.y * groups.x + wid.x;
   if (group >= params.tiles * params.heads) { return; }
   let head = group / params.tiles;
@@ -135,7 +152,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   // The bias of a key and a query is at this + key − query; it may wrap below zero, and comes back. What is read for a key or query
   // that does not count is not used.
   var bias_base = 0u;
-  if (BIAS) { bias_base = (params.head_base + head) * (2u * params.longest - 1u) + params.longest - 1u + tiles[params.tiles + group % params.tiles].x - tile.z; }
+  if (BIAS) {
+    bias_base = (params.head_base + head) * (2u * params.longest - 1u) + params.longest - 1u
+      + tiles[params.tiles + group % params.tiles].x - tile.z;
+  }
+  //! part ends
   let d4 = params.d4;
   let first = tile.x + index * 4u;
   let last = tile.x + tile.y - 1u;

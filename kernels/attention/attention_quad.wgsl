@@ -20,20 +20,29 @@ enable subgroups;
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
 alias X = f32;
-alias Y = f32;
 const D16: u32 = 4u;
-const BIAS: bool = false;
 //! end
 override WG: u32 = 4;
-struct Params { d4: u32, rows_q: u32, rows_k: u32, heads: u32, head_base: u32, heads_total: u32, tiles: u32, row_base: u32, scale: f32, longest: u32 }
 @group(0) @binding(1) var<storage, read> q: array<vec4<X>>;
 @group(0) @binding(2) var<storage, read> k: array<vec4<X>>;
 @group(0) @binding(3) var<storage, read> v: array<vec4<X>>;
+//! part shared/attention.wgsl
+// d4: vectors of a row of a head · rows_q, rows_k: of a head · heads: bound ones, from head_base on of heads_total · tiles: of the list
+// row_base: query that y begins with · longest: positions of the longest segment
+struct Params {
+  d4: u32, rows_q: u32, rows_k: u32, heads: u32, head_base: u32, heads_total: u32,
+  tiles: u32, row_base: u32, scale: f32, longest: u32,
+}
 @group(0) @binding(4) var<storage, read> tiles: array<vec4<u32>>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read_write> y: array<vec4<Y>>;
+//! specialise
+alias Y = f32;
+const BIAS: bool = false;
+//! end
 
 const MASKED: f32 = -1e30;
+//! part ends
 const LOG2_E: f32 = 1.4426950408889634;
 
 // Scores or weights of a query: of the 4 keys that its lane loads, and of those of the lanes whose number differs in the lowest
@@ -137,28 +146,36 @@ fn total(w: Row) -> f32 { return dot((w.own + w.x) + (w.y + w.xy), vec4<f32>(1.0
 // Adds 16 keys to 16 columns of every query's sums, brought to the new maxima.
 fn add(o: ptr<function, Rows>, w: ptr<function, Rows>, alpha: vec4<f32>, at: u32, columns: u32) {
   {
-    let m = share(mat4x4<f32>(vec4<f32>(v[at + min(0u, columns) * 4u]), vec4<f32>(v[at + min(1u, columns) * 4u]), vec4<f32>(v[at + min(2u, columns) * 4u]), vec4<f32>(v[at + min(3u, columns) * 4u])));
+    let m = share(mat4x4<f32>(
+      vec4<f32>(v[at + min(0u, columns) * 4u]), vec4<f32>(v[at + min(1u, columns) * 4u]),
+      vec4<f32>(v[at + min(2u, columns) * 4u]), vec4<f32>(v[at + min(3u, columns) * 4u])));
     (*o).r0.own = (*o).r0.own * alpha[0] + value((*w).r0, m);
     (*o).r1.own = (*o).r1.own * alpha[1] + value((*w).r1, m);
     (*o).r2.own = (*o).r2.own * alpha[2] + value((*w).r2, m);
     (*o).r3.own = (*o).r3.own * alpha[3] + value((*w).r3, m);
   }
   {
-    let m = share(mat4x4<f32>(vec4<f32>(v[at + min(4u, columns) * 4u]), vec4<f32>(v[at + min(5u, columns) * 4u]), vec4<f32>(v[at + min(6u, columns) * 4u]), vec4<f32>(v[at + min(7u, columns) * 4u])));
+    let m = share(mat4x4<f32>(
+      vec4<f32>(v[at + min(4u, columns) * 4u]), vec4<f32>(v[at + min(5u, columns) * 4u]),
+      vec4<f32>(v[at + min(6u, columns) * 4u]), vec4<f32>(v[at + min(7u, columns) * 4u])));
     (*o).r0.x = (*o).r0.x * alpha[0] + value((*w).r0, m);
     (*o).r1.x = (*o).r1.x * alpha[1] + value((*w).r1, m);
     (*o).r2.x = (*o).r2.x * alpha[2] + value((*w).r2, m);
     (*o).r3.x = (*o).r3.x * alpha[3] + value((*w).r3, m);
   }
   {
-    let m = share(mat4x4<f32>(vec4<f32>(v[at + min(8u, columns) * 4u]), vec4<f32>(v[at + min(9u, columns) * 4u]), vec4<f32>(v[at + min(10u, columns) * 4u]), vec4<f32>(v[at + min(11u, columns) * 4u])));
+    let m = share(mat4x4<f32>(
+      vec4<f32>(v[at + min(8u, columns) * 4u]), vec4<f32>(v[at + min(9u, columns) * 4u]),
+      vec4<f32>(v[at + min(10u, columns) * 4u]), vec4<f32>(v[at + min(11u, columns) * 4u])));
     (*o).r0.y = (*o).r0.y * alpha[0] + value((*w).r0, m);
     (*o).r1.y = (*o).r1.y * alpha[1] + value((*w).r1, m);
     (*o).r2.y = (*o).r2.y * alpha[2] + value((*w).r2, m);
     (*o).r3.y = (*o).r3.y * alpha[3] + value((*w).r3, m);
   }
   {
-    let m = share(mat4x4<f32>(vec4<f32>(v[at + min(12u, columns) * 4u]), vec4<f32>(v[at + min(13u, columns) * 4u]), vec4<f32>(v[at + min(14u, columns) * 4u]), vec4<f32>(v[at + min(15u, columns) * 4u])));
+    let m = share(mat4x4<f32>(
+      vec4<f32>(v[at + min(12u, columns) * 4u]), vec4<f32>(v[at + min(13u, columns) * 4u]),
+      vec4<f32>(v[at + min(14u, columns) * 4u]), vec4<f32>(v[at + min(15u, columns) * 4u])));
     (*o).r0.xy = (*o).r0.xy * alpha[0] + value((*w).r0, m);
     (*o).r1.xy = (*o).r1.xy * alpha[1] + value((*w).r1, m);
     (*o).r2.xy = (*o).r2.xy * alpha[2] + value((*w).r2, m);
@@ -168,6 +185,7 @@ fn add(o: ptr<function, Rows>, w: ptr<function, Rows>, alpha: vec4<f32>, at: u32
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  //! part shared/attention_tile.wgsl
   let group = wid.y * groups.x + wid.x;
   if (group >= params.tiles * params.heads) { return; }
   let head = group / params.tiles;
@@ -175,7 +193,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   // The bias of a key and a query is at this + key − query; it may wrap below zero, and comes back. What is read for a key or query
   // that does not count is not used.
   var bias_base = 0u;
-  if (BIAS) { bias_base = (params.head_base + head) * (2u * params.longest - 1u) + params.longest - 1u + tiles[params.tiles + group % params.tiles].x - tile.z; }
+  if (BIAS) {
+    bias_base = (params.head_base + head) * (2u * params.longest - 1u) + params.longest - 1u
+      + tiles[params.tiles + group % params.tiles].x - tile.z;
+  }
+  //! part ends
   let d4 = params.d4;
   let first = tile.x + lane * 4u;
   let last = tile.x + tile.y - 1u;
@@ -241,9 +263,21 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let out = (params.head_base + head) * d4;
   for (var p = 0u; p < 4u && first + p <= last; p++) {
     let at = (first + p - params.row_base) * width + out;
-    if (p == 1u) { l.x = l.y; o0.r0 = o0.r1; if (D16 > 1u) { o1.r0 = o1.r1; }  if (D16 > 2u) { o2.r0 = o2.r1; }  if (D16 > 3u) { o3.r0 = o3.r1; }  if (D16 > 4u) { o4.r0 = o4.r1; }  if (D16 > 5u) { o5.r0 = o5.r1; }  if (D16 > 6u) { o6.r0 = o6.r1; }  if (D16 > 7u) { o7.r0 = o7.r1; } }
-    if (p == 2u) { l.x = l.z; o0.r0 = o0.r2; if (D16 > 1u) { o1.r0 = o1.r2; }  if (D16 > 2u) { o2.r0 = o2.r2; }  if (D16 > 3u) { o3.r0 = o3.r2; }  if (D16 > 4u) { o4.r0 = o4.r2; }  if (D16 > 5u) { o5.r0 = o5.r2; }  if (D16 > 6u) { o6.r0 = o6.r2; }  if (D16 > 7u) { o7.r0 = o7.r2; } }
-    if (p == 3u) { l.x = l.w; o0.r0 = o0.r3; if (D16 > 1u) { o1.r0 = o1.r3; }  if (D16 > 2u) { o2.r0 = o2.r3; }  if (D16 > 3u) { o3.r0 = o3.r3; }  if (D16 > 4u) { o4.r0 = o4.r3; }  if (D16 > 5u) { o5.r0 = o5.r3; }  if (D16 > 6u) { o6.r0 = o6.r3; }  if (D16 > 7u) { o7.r0 = o7.r3; } }
+    if (p == 1u) {
+      l.x = l.y; o0.r0 = o0.r1; if (D16 > 1u) { o1.r0 = o1.r1; } if (D16 > 2u) { o2.r0 = o2.r1; }
+      if (D16 > 3u) { o3.r0 = o3.r1; } if (D16 > 4u) { o4.r0 = o4.r1; } if (D16 > 5u) { o5.r0 = o5.r1; }
+      if (D16 > 6u) { o6.r0 = o6.r1; } if (D16 > 7u) { o7.r0 = o7.r1; }
+    }
+    if (p == 2u) {
+      l.x = l.z; o0.r0 = o0.r2; if (D16 > 1u) { o1.r0 = o1.r2; } if (D16 > 2u) { o2.r0 = o2.r2; }
+      if (D16 > 3u) { o3.r0 = o3.r2; } if (D16 > 4u) { o4.r0 = o4.r2; } if (D16 > 5u) { o5.r0 = o5.r2; }
+      if (D16 > 6u) { o6.r0 = o6.r2; } if (D16 > 7u) { o7.r0 = o7.r2; }
+    }
+    if (p == 3u) {
+      l.x = l.w; o0.r0 = o0.r3; if (D16 > 1u) { o1.r0 = o1.r3; } if (D16 > 2u) { o2.r0 = o2.r3; }
+      if (D16 > 3u) { o3.r0 = o3.r3; } if (D16 > 4u) { o4.r0 = o4.r3; } if (D16 > 5u) { o5.r0 = o5.r3; }
+      if (D16 > 6u) { o6.r0 = o6.r3; } if (D16 > 7u) { o7.r0 = o7.r3; }
+    }
     for (var c = 0u; c < d4; c++) {
       var row = o0.r0;
       if (D16 > 1u && c >= 4u) { row = o1.r0; }

@@ -5,13 +5,13 @@
 //           BIAS: bias [N, 2L − 1] by key − query + L − 1, both counted from their segment's first, L the longest segment's length;
 //           tiles goes on with as many (segment's first query, 0, 0, 0)
 // Matrices  MM × NN × KK, f16 in and f32 sums, one of the adapter's configurations: 16×16×16, 8×16×16, 8×8×16 or 8×8×8
-// Work      one workgroup per BQ queries of a head; each of its SGS subgroups owns SM·MM of them, their part of q and their sums in registers.
-//           For every BK keys: scores = q·kᵀ go to workgroup memory, TPR threads a row turn them into weights, which take the scores'
-//           place in halves; then sums += weights · v. k and v are staged, v turned round, so that a lane's part of a matrix is
-//           whole words; k for the next keys while weights are made.
+// Work      one workgroup per BQ queries of a head; each of its SGS subgroups owns SM·MM of them, their part of q and their sums in
+//           registers. For every BK keys: scores = q·kᵀ go to workgroup memory, TPR threads a row turn them into weights, which take
+//           the scores' place in halves; then sums += weights · v. k and v are staged, v turned round, so that a lane's part of a
+//           matrix is whole words; k for the next keys while weights are made.
 // Rescaling A matrix of sums cannot be scaled by rows where it is. Weights are therefore taken relative to a maximum that only moves
-//           when a score passes it by 2^RISE; they stay below 2^RISE, within f16's range. Then, which is rare after the first keys, the sums
-//           go through workgroup memory once.
+//           when a score passes it by 2^RISE; they stay below 2^RISE, within f16's range. Then, which is rare after the first keys,
+//           the sums go through workgroup memory once.
 // Dispatch  (tiles · heads, folded, 1)
 // Cost      4·Rq·Rk·D·N flops, BQ a byte of k and v; compute bound
 // Registers D/KK matrices of q, D/NN of sums, BK/NN of scores, and operands: 132 on RDNA 3 at D 64, 64 × 64
@@ -20,8 +20,8 @@
 //           instructions, not 76 %.
 // Occupancy 6 waves a SIMD or more on RDNA 3: D 128 takes twice the matrices of q and sums, 192 registers (204 with a bias), and 53 KB
 // Banks     Rows have an odd number of 16-byte words, so that 8 rows, which a matrix load reads at once, meet all 32 banks
-// Needs     D a multiple of KK, NN and 8; scale > 0; a row has at least a lane, and 8 keys for each (src/ops/attention.ts) · SUBGROUP: the adapter's largest subgroup;
-//           of more and smaller ones some only stage
+// Needs     D a multiple of KK, NN and 8; scale > 0; a row has at least a lane, and 8 keys for each (src/ops/attention.ts)
+//           SUBGROUP: the adapter's largest subgroup; of more and smaller ones some only stage
 // Numerics  f16 products and weights, f32 scores and sums; masked keys by a finite sentinel
 // After     Dao 2023, arXiv:2307.08691; the lazy maximum: Shah et al. 2024, arXiv:2407.08608, and its successors
 enable f16, subgroups, chromium_experimental_subgroup_matrix;
@@ -30,7 +30,6 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 diagnostic(off, subgroup_uniformity);
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
-alias Y = f32;
 const MM: u32 = 16u;
 const NN: u32 = 16u;
 const KK: u32 = 16u;
@@ -39,16 +38,29 @@ const SGS: u32 = 4u;
 const SM: u32 = 2u;
 const D: u32 = 64u;
 const BK: u32 = 32u;
-const BIAS: bool = false;
 //! end
-struct Params { rows_q: u32, rows_k: u32, heads: u32, head_base: u32, heads_total: u32, tiles: u32, row_base: u32, scale: f32, longest: u32 }
 // Eight halves a word; v by twos.
 @group(0) @binding(1) var<storage, read> q: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> k: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> v: array<vec2<f16>>;
+//! part shared/attention.wgsl
+// d4: vectors of a row of a head · rows_q, rows_k: of a head · heads: bound ones, from head_base on of heads_total · tiles: of the list
+// row_base: query that y begins with · longest: positions of the longest segment
+struct Params {
+  d4: u32, rows_q: u32, rows_k: u32, heads: u32, head_base: u32, heads_total: u32,
+  tiles: u32, row_base: u32, scale: f32, longest: u32,
+}
 @group(0) @binding(4) var<storage, read> tiles: array<vec4<u32>>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read_write> y: array<vec4<Y>>;
+//! specialise
+alias Y = f32;
+const BIAS: bool = false;
+//! end
+
+const MASKED: f32 = -1e30;
+//! part ends
+const LOG2_E: f32 = 1.4426950408889634;
 
 const BQ: u32 = SGS * SM * MM;
 const WG: u32 = SGS * SUBGROUP;
@@ -73,15 +85,16 @@ var<workgroup> sh_v: array<vec4<u32>, D * V_STRIDE>;
 var<workgroup> sh_row: array<f32, BQ>;
 var<workgroup> sh_moved: atomic<u32>;
 
-const MASKED: f32 = -1e30;
 const RISE: f32 = 10.0;
-const LOG2_E: f32 = 1.4426950408889634;
 
 // acc += weights · v
 fn add_weighted(acc: ptr<function, array<array<subgroup_matrix_result<f32, NN, MM>, OD>, SM>>, part: u32) {
   for (var n = 0u; n < BK / KK; n++) {
     var a: array<subgroup_matrix_left<f16, KK, MM>, SM>;
-    for (var i = 0u; i < SM; i++) { a[i] = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, row_major>(&sh, (part * SM + i) * MM * S_STRIDE + n * (KK / 8u), S_STRIDE); }
+    for (var i = 0u; i < SM; i++) {
+      a[i] = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, row_major>(
+        &sh, (part * SM + i) * MM * S_STRIDE + n * (KK / 8u), S_STRIDE);
+    }
     for (var j = 0u; j < OD; j++) {
       let b = subgroupMatrixLoad<subgroup_matrix_right<f16, NN, KK>, col_major>(&sh_v, j * NN * V_STRIDE + n * (KK / 8u), V_STRIDE);
       for (var i = 0u; i < SM; i++) { (*acc)[i][j] = subgroupMatrixMultiplyAccumulate(a[i], b, (*acc)[i][j]); }
@@ -94,6 +107,7 @@ fn main(
   @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) lane: u32, @builtin(subgroup_size) lanes: u32,
 ) {
+  //! part shared/attention_tile.wgsl
   let group = wid.y * groups.x + wid.x;
   if (group >= params.tiles * params.heads) { return; }
   let head = group / params.tiles;
@@ -101,7 +115,11 @@ fn main(
   // The bias of a key and a query is at this + key − query; it may wrap below zero, and comes back. What is read for a key or query
   // that does not count is not used.
   var bias_base = 0u;
-  if (BIAS) { bias_base = (params.head_base + head) * (2u * params.longest - 1u) + params.longest - 1u + tiles[params.tiles + group % params.tiles].x - tile.z; }
+  if (BIAS) {
+    bias_base = (params.head_base + head) * (2u * params.longest - 1u) + params.longest - 1u
+      + tiles[params.tiles + group % params.tiles].x - tile.z;
+  }
+  //! part ends
   let last = tile.x + tile.y - 1u;
   let subgroup = lane / lanes;
   let part = subgroup % SGS;
@@ -118,13 +136,16 @@ fn main(
   }
   for (var i = 0u; i < K_LOADS; i++) {
     let at = lane + i * WG;
-    if (BK * D8 % WG == 0u || at < BK * D8) { sh_k[at / D8 * Q_STRIDE + at % D8] = k[k_base + min(tile.z + at / D8, tile.w - 1u) * D8 + at % D8]; }
+    if (BK * D8 % WG == 0u || at < BK * D8) {
+      sh_k[at / D8 * Q_STRIDE + at % D8] = k[k_base + min(tile.z + at / D8, tile.w - 1u) * D8 + at % D8];
+    }
   }
   workgroupBarrier();
   var q_part: array<array<subgroup_matrix_left<f16, KK, MM>, D / KK>, SM>;
   for (var i = 0u; i < SM; i++) {
     for (var d = 0u; d < D / KK; d++) {
-      q_part[i][d] = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, row_major>(&sh, (part * SM + i) * MM * Q_STRIDE + d * (KK / 8u), Q_STRIDE);
+      q_part[i][d] = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, row_major>(
+        &sh, (part * SM + i) * MM * Q_STRIDE + d * (KK / 8u), Q_STRIDE);
     }
   }
   workgroupBarrier();
@@ -155,7 +176,9 @@ fn main(
       // The scores take the place of weights: a subgroup writes what it alone has read, in one step with its lanes.
       if (subgroup < SGS) {
         for (var j = 0u; j < BK / NN; j++) {
-          for (var i = 0u; i < SM; i++) { subgroupMatrixStore<row_major>(&sh, (part * SM + i) * MM * S_STRIDE + j * (NN / 4u), s[j][i], S_STRIDE); }
+          for (var i = 0u; i < SM; i++) {
+            subgroupMatrixStore<row_major>(&sh, (part * SM + i) * MM * S_STRIDE + j * (NN / 4u), s[j][i], S_STRIDE);
+          }
         }
       }
       workgroupBarrier();
@@ -201,7 +224,10 @@ fn main(
       if (key + BK > tile.w) {
         let left = i32(tile.w - key) - i32(lane % TPR * 8u);
         for (var i = 0u; i < CHUNKS; i++) {
-          for (var h = 0u; h < 2u; h++) { p[i][h] = select(vec4<f32>(MASKED), p[i][h], vec4<i32>(i32(i * TPR * 8u + h * 4u)) + vec4<i32>(0, 1, 2, 3) < vec4<i32>(left)); }
+          for (var h = 0u; h < 2u; h++) {
+            let keys = vec4<i32>(i32(i * TPR * 8u + h * 4u)) + vec4<i32>(0, 1, 2, 3);
+            p[i][h] = select(vec4<f32>(MASKED), p[i][h], keys < vec4<i32>(left));
+          }
         }
       }
       var most = p[0][0];
@@ -267,7 +293,8 @@ fn main(
         let m = (r / MM * SM + i) * MM + r % MM;
         let value = bitcast<vec4<f32>>(sh[r * O_STRIDE + at % (NN / 4u)]) * sh_row[m];
         if (tile.x + m <= last) {
-          y[((tile.x + m - params.row_base) * params.heads_total + params.head_base + head) * (D / 4u) + j * (NN / 4u) + at % (NN / 4u)] = vec4<Y>(value);
+          let out = ((tile.x + m - params.row_base) * params.heads_total + params.head_base + head) * (D / 4u);
+          y[out + j * (NN / 4u) + at % (NN / 4u)] = vec4<Y>(value);
         }
       }
       workgroupBarrier();

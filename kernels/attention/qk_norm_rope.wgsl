@@ -11,9 +11,12 @@
 // After     rotary embedding, Su et al. 2021, arXiv:2104.09864, over (frame, row, column): axes share the head's channels
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
+const PER: u32 = 4u;
+//! end
+//! part shared/qk_norm_rope.wgsl
+//! specialise
 alias X = f32;
 const D4: u32 = 16u;
-const PER: u32 = 4u;
 const NORM: bool = true;
 const ROPE: bool = true;
 const IN_PLACE: bool = true;
@@ -28,8 +31,15 @@ struct Params { rows: u32, count: u32, eps: f32 }
 @group(0) @binding(7) var<storage, read_write> q: array<vec4<X>>;
 @group(0) @binding(8) var<storage, read_write> k: array<vec4<X>>;
 
-const WG: u32 = D4 * PER;
 const D: f32 = f32(D4 * 4u);
+
+// Two pairs of channels, turned by their angles: cs has (cos, sin) of each.
+fn rotate(a: vec4<f32>, cs: vec4<f32>) -> vec4<f32> {
+  return vec4<f32>(a.x * cs.x - a.y * cs.y, a.y * cs.x + a.x * cs.y, a.z * cs.z - a.w * cs.w, a.w * cs.z + a.z * cs.w);
+}
+//! part ends
+
+const WG: u32 = D4 * PER;
 // Sums for q and k travel together.
 var<workgroup> sh_sum: array<vec2<f32>, WG>;
 
@@ -41,10 +51,6 @@ fn head_sum(value: vec2<f32>, lane: u32) -> vec2<f32> {
   let first = (lane / D4) * D4;
   for (var i = 0u; i < D4; i++) { total += sh_sum[first + i]; }
   return total;
-}
-
-fn rotate(a: vec4<f32>, cs: vec4<f32>) -> vec4<f32> {
-  return vec4<f32>(a.x * cs.x - a.y * cs.y, a.y * cs.x + a.x * cs.y, a.z * cs.z - a.w * cs.w, a.w * cs.z + a.z * cs.w);
 }
 
 @compute @workgroup_size(WG)

@@ -11,13 +11,16 @@
 enable subgroups;
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
+//! end
+override WG: u32 = 8;
+//! part shared/qk_norm_rope.wgsl
+//! specialise
 alias X = f32;
 const D4: u32 = 16u;
 const NORM: bool = true;
 const ROPE: bool = true;
 const IN_PLACE: bool = true;
 //! end
-override WG: u32 = 8;
 struct Params { rows: u32, count: u32, eps: f32 }
 @group(0) @binding(1) var<storage, read> q_from: array<vec4<X>>;
 @group(0) @binding(2) var<storage, read> k_from: array<vec4<X>>;
@@ -28,8 +31,15 @@ struct Params { rows: u32, count: u32, eps: f32 }
 @group(0) @binding(7) var<storage, read_write> q: array<vec4<X>>;
 @group(0) @binding(8) var<storage, read_write> k: array<vec4<X>>;
 
-const ITEMS: u32 = 4u;
 const D: f32 = f32(D4 * 4u);
+
+// Two pairs of channels, turned by their angles: cs has (cos, sin) of each.
+fn rotate(a: vec4<f32>, cs: vec4<f32>) -> vec4<f32> {
+  return vec4<f32>(a.x * cs.x - a.y * cs.y, a.y * cs.x + a.x * cs.y, a.z * cs.z - a.w * cs.w, a.w * cs.z + a.z * cs.w);
+}
+//! part ends
+
+const ITEMS: u32 = 4u;
 
 // A lane's vectors of one head, of q and of k.
 struct Head { q0: vec4<f32>, q1: vec4<f32>, q2: vec4<f32>, q3: vec4<f32>, k0: vec4<f32>, k1: vec4<f32>, k2: vec4<f32>, k3: vec4<f32> }
@@ -43,10 +53,6 @@ fn load_k(at: u32) -> vec4<f32> {
   return vec4<f32>(k_from[at]);
 }
 fn kept(v: vec4<f32>, real: bool) -> vec4<f32> { return select(vec4<f32>(), v, real); }
-
-fn rotate(a: vec4<f32>, cs: vec4<f32>) -> vec4<f32> {
-  return vec4<f32>(a.x * cs.x - a.y * cs.y, a.y * cs.x + a.x * cs.y, a.z * cs.z - a.w * cs.w, a.w * cs.z + a.z * cs.w);
-}
 
 fn store(at: u32, c: u32, turn: u32, a: vec4<f32>, b: vec4<f32>, rstd: vec2<f32>) {
   var x = a;

@@ -17,7 +17,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let b = vec4<f32>(params.seed);
   let x = vec4<f32>(f32(id.x));
   var c0 = x; var c1 = x + 1.0; var c2 = x + 2.0; var c3 = x + 3.0; var c4 = x + 4.0; var c5 = x + 5.0; var c6 = x + 6.0; var c7 = x + 7.0;
-  var c8 = x - 1.0; var c9 = x - 2.0; var c10 = x - 3.0; var c11 = x - 4.0; var c12 = x - 5.0; var c13 = x - 6.0; var c14 = x - 7.0; var c15 = x - 8.0;
+  var c8 = x - 1.0; var c9 = x - 2.0; var c10 = x - 3.0; var c11 = x - 4.0;
+  var c12 = x - 5.0; var c13 = x - 6.0; var c14 = x - 7.0; var c15 = x - 8.0;
   for (var i = 0u; i < ROUNDS; i++) {
     c0 = fma(c0, a, b); c1 = fma(c1, a, b); c2 = fma(c2, a, b); c3 = fma(c3, a, b);
     c4 = fma(c4, a, b); c5 = fma(c5, a, b); c6 = fma(c6, a, b); c7 = fma(c7, a, b);

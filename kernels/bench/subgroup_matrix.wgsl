@@ -1,11 +1,11 @@
-enable f16;
-enable chromium_experimental_subgroup_matrix;
-diagnostic(off, chromium.subgroup_matrix_uniformity);
 // subgroup_matrix.wgsl — the ceiling of an adapter's matrix units: four independent chains of subgroup-matrix multiply-adds, no memory
 //
 // Shapes    a [K·M or K·N] f16, loaded once · y: four M×N results a subgroup, so that nothing is optimised away
 // Cost      groups · (WG / subgroup size) · ROUNDS · 4 · M·N·K multiply-adds
 // Needs     subgroup matrices f16 → f32 of this M, N, K
+enable f16;
+enable chromium_experimental_subgroup_matrix;
+diagnostic(off, chromium.subgroup_matrix_uniformity);
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
 const ROUNDS: u32 = 64u;

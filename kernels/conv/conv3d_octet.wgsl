@@ -76,18 +76,19 @@ fn epilogue(sum: vec4<f32>, at: u32, column: u32) -> vec4<f32> {
 }
 //! part ends
 
+// Four channels of w for each of four inputs.
+struct Weights { i0: vec4<f32>, i1: vec4<f32>, i2: vec4<f32>, i3: vec4<f32> }
+fn add(c: vec4<f32>, a: vec4<f32>, m: Weights) -> vec4<f32> {
+  return fma(vec4<f32>(a.w), m.i3, fma(vec4<f32>(a.z), m.i2, fma(vec4<f32>(a.y), m.i1, fma(vec4<f32>(a.x), m.i0, c))));
+}
+//! part shared/conv3d_pixel.wgsl
 // The vector of channels at `column` of the row of x that starts at `at`; zeros outside.
 fn pixel(at: u32, column: i32, row_inside: bool) -> vec4<f32> {
   let last = i32(params.w_in) - 1;
   let v = vec4<f32>(x[at + (u32(clamp(column, 0, last)) >> select(0u, 1u, has(DOUBLED))) * params.cin4]);
   return select(vec4<f32>(), v, has(REPLICATE) || (row_inside && column >= 0 && column <= last));
 }
-
-// Four channels of w for each of four inputs.
-struct Weights { i0: vec4<f32>, i1: vec4<f32>, i2: vec4<f32>, i3: vec4<f32> }
-fn add(c: vec4<f32>, a: vec4<f32>, m: Weights) -> vec4<f32> {
-  return fma(vec4<f32>(a.w), m.i3, fma(vec4<f32>(a.z), m.i2, fma(vec4<f32>(a.y), m.i1, fma(vec4<f32>(a.x), m.i0, c))));
-}
+//! part ends
 
 @compute @workgroup_size(WG)
 fn main(
@@ -107,6 +108,7 @@ fn main(
   let kh_end = field(1u);
   // A count that is known runs a third faster; 0: the dispatch tells.
   let kw_end = select(KW, field(2u), KW == 0u);
+  //! part shared/conv3d_run.wgsl
   let step = field(5u);
   let h0 = i32((row_out % params.h_out) * field(4u)) + params.h_origin;
   let t0 = i32((row_out / params.h_out % params.t_out) * field(3u)) + params.t_origin;
@@ -115,6 +117,7 @@ fn main(
   let row = (params.w_in >> up) * params.cin4;
   let plane = (params.h_in >> up) * row;
   let x_batch = params.x_base + row_out / params.h_out / params.t_out * params.t_in * plane;
+  //! part ends
 
   var c00 = vec4<f32>(); var c01 = vec4<f32>(); var c02 = vec4<f32>(); var c03 = vec4<f32>();
   var c10 = vec4<f32>(); var c11 = vec4<f32>(); var c12 = vec4<f32>(); var c13 = vec4<f32>();
@@ -171,21 +174,24 @@ fn main(
     }
   }
   if (run >= params.count) { return; }
+  let turn = 0u;
   // A loop, for drivers take seconds to compile an epilogue that is unrolled 16 times.
   for (var p = 0u; p < 4u && w0 + p < params.w_out; p++) {
     if (p == 1u) { c00 = c10; c01 = c11; c02 = c12; c03 = c13; }
     if (p == 2u) { c00 = c20; c01 = c21; c02 = c22; c03 = c23; }
     if (p == 3u) { c00 = c30; c01 = c31; c02 = c32; c03 = c33; }
+    //! part shared/conv3d_run_store.wgsl
     for (var q = 0u; q < 4u; q++) {
       var v = c00;
       if (q == 1u) { v = c01; }
       if (q == 2u) { v = c02; }
       if (q == 3u) { v = c03; }
-      let column = panel * 4u + q;
+      let column = panel * 4u + (turn ^ q);
       if (column * 4u < params.n) {
         let at = (row_out * params.w_out + w0 + p) * (params.n / 4u) + column;
         y[params.y_base + at] = vec4<Y>(epilogue(v, at, column));
       }
     }
+    //! part ends
   }
 }

@@ -72,15 +72,23 @@ fn epilogue(sum: vec4<f32>, at: u32, column: u32) -> vec4<f32> {
 }
 //! part ends
 
+//! part shared/conv3d_quad.wgsl
 // Four inputs × four channels of w from `at` on, every lane of a quad its own four channels.
 fn weights(at: u32) -> mat4x4<f32> {
   return transpose(mat4x4<f32>(vec4<f32>(w[at]), vec4<f32>(w[at + 4u]), vec4<f32>(w[at + 8u]), vec4<f32>(w[at + 12u])));
 }
 
 // Those of the lane whose number differs in the lowest bit, in the second, in both.
-fn swap_x(m: mat4x4<f32>) -> mat4x4<f32> { return mat4x4<f32>(quadSwapX(m[0]), quadSwapX(m[1]), quadSwapX(m[2]), quadSwapX(m[3])); }
-fn swap_y(m: mat4x4<f32>) -> mat4x4<f32> { return mat4x4<f32>(quadSwapY(m[0]), quadSwapY(m[1]), quadSwapY(m[2]), quadSwapY(m[3])); }
-fn swap_xy(m: mat4x4<f32>) -> mat4x4<f32> { return mat4x4<f32>(quadSwapDiagonal(m[0]), quadSwapDiagonal(m[1]), quadSwapDiagonal(m[2]), quadSwapDiagonal(m[3])); }
+fn swap_x(m: mat4x4<f32>) -> mat4x4<f32> {
+  return mat4x4<f32>(quadSwapX(m[0]), quadSwapX(m[1]), quadSwapX(m[2]), quadSwapX(m[3]));
+}
+fn swap_y(m: mat4x4<f32>) -> mat4x4<f32> {
+  return mat4x4<f32>(quadSwapY(m[0]), quadSwapY(m[1]), quadSwapY(m[2]), quadSwapY(m[3]));
+}
+fn swap_xy(m: mat4x4<f32>) -> mat4x4<f32> {
+  return mat4x4<f32>(quadSwapDiagonal(m[0]), quadSwapDiagonal(m[1]), quadSwapDiagonal(m[2]), quadSwapDiagonal(m[3]));
+}
+//! part ends
 
 // Where the vectors of channels at `column` of the row of x that starts at `start` begin, and whether it lies in x.
 fn place(start: u32, column: i32) -> u32 {
@@ -103,13 +111,16 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let row_out = held / runs_of_row;
   let w0 = (held % runs_of_row) * 8u;
   let kh_end = field(1u);
+  //! part shared/conv3d_run.wgsl
+  let step = field(5u);
   let h0 = i32((row_out % params.h_out) * field(4u)) + params.h_origin;
   let t0 = i32((row_out / params.h_out % params.t_out) * field(3u)) + params.t_origin;
-  let column0 = i32(w0) - (i32(params.kernel) >> 28u);
+  let column0 = i32(w0 * step) - (i32(params.kernel) >> 28u);
   let up = select(0u, 1u, has(DOUBLED));
   let row = (params.w_in >> up) * params.cin4;
   let plane = (params.h_in >> up) * row;
   let x_batch = params.x_base + row_out / params.h_out / params.t_out * params.t_in * plane;
+  //! part ends
 
   var c00 = vec4<f32>(); var c01 = vec4<f32>(); var c02 = vec4<f32>(); var c03 = vec4<f32>();
   var c10 = vec4<f32>(); var c11 = vec4<f32>(); var c12 = vec4<f32>(); var c13 = vec4<f32>();
@@ -199,6 +210,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     }
   }
   if (run >= params.count) { return; }
+  let turn = lane & 3u;
   // A loop, for drivers take seconds to compile an epilogue that is unrolled 32 times.
   for (var p = 0u; p < 8u && w0 + p < params.w_out; p++) {
     if (p == 1u) { c00 = c10; c01 = c11; c02 = c12; c03 = c13; }
@@ -208,16 +220,18 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     if (p == 5u) { c00 = c50; c01 = c51; c02 = c52; c03 = c53; }
     if (p == 6u) { c00 = c60; c01 = c61; c02 = c62; c03 = c63; }
     if (p == 7u) { c00 = c70; c01 = c71; c02 = c72; c03 = c73; }
+    //! part shared/conv3d_run_store.wgsl
     for (var q = 0u; q < 4u; q++) {
       var v = c00;
       if (q == 1u) { v = c01; }
       if (q == 2u) { v = c02; }
       if (q == 3u) { v = c03; }
-      let column = panel * 4u + ((lane & 3u) ^ q);
+      let column = panel * 4u + (turn ^ q);
       if (column * 4u < params.n) {
         let at = (row_out * params.w_out + w0 + p) * (params.n / 4u) + column;
         y[params.y_base + at] = vec4<Y>(epilogue(v, at, column));
       }
     }
+    //! part ends
   }
 }

@@ -3,8 +3,8 @@
 // Shapes    x [B, T, H, W, Cin] f16 · w [N, Cin, KT, KH, KW] f16 in rows, [N][KT][KH][KW][Cin] · y [B, T', H', W', N] · bias [N]
 //           residual as y, f32 · borders and doubling as in conv3d_tiled.wgsl
 // Matrices  MM × NN × KK, f16 in and f32 sums, one of the adapter's configurations: 16×16×16, 8×16×16, 8×8×16 or 8×8×8
-// Work      M = B·T'·H'·W' positions × N channels × (taps · Cin), tiles and subgroups as in matmul_subgroup_matrix.wgsl. Taps are the outer
-//           loop and channels the inner one, so where a position's input lies is worked out once a tap.
+// Work      M = B·T'·H'·W' positions × N channels × (taps · Cin), tiles and subgroups as in matmul_subgroup_matrix.wgsl. Taps are the
+//           outer loop and channels the inner one, so where a position's input lies is worked out once a tap.
 // Dispatch  (ceil(N/BN) · ceil(M/BM), folded, 1); neighbours share positions
 // Cost      2·M·N·Cin·KT·KH·KW flops; BM·BN/(BM + BN) = 64 flops a byte of memory at 128 × 128, more where the cache keeps what
 //           taps share; compute bound
@@ -17,15 +17,6 @@ enable f16, subgroups, chromium_experimental_subgroup_matrix;
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
-const MM: u32 = 16u;
-const NN: u32 = 16u;
-const KK: u32 = 16u;
-const SUBGROUP: u32 = 32u;
-const SGX: u32 = 2u;
-const SGY: u32 = 2u;
-const SM: u32 = 4u;
-const SN: u32 = 4u;
-const BK: u32 = 32u;
 //! end
 // Eight halves a word; cin4, x_base, y_base and r_base still count in fours.
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
@@ -84,6 +75,18 @@ fn epilogue(sum: vec4<f32>, at: u32, column: u32) -> vec4<f32> {
 }
 //! part ends
 
+//! part shared/matrix_tile.wgsl
+//! specialise
+const MM: u32 = 16u;
+const NN: u32 = 16u;
+const KK: u32 = 16u;
+const SUBGROUP: u32 = 32u;
+const SGX: u32 = 2u;
+const SGY: u32 = 2u;
+const SM: u32 = 4u;
+const SN: u32 = 4u;
+const BK: u32 = 32u;
+//! end
 const BM: u32 = SGY * SM * MM;
 const BN: u32 = SGX * SN * NN;
 const SGS: u32 = SGX * SGY;
@@ -98,6 +101,7 @@ const Y_ROW: u32 = SN * NN / 4u;
 const Y_STRIDE: u32 = Y_ROW + 1u;
 const Y_COUNT: u32 = SGS * MM * Y_ROW;
 var<workgroup> sh: array<vec4<u32>, max((BM + BN) * STRIDE, SGS * MM * Y_STRIDE)>;
+//! part ends
 var<workgroup> sh_position: array<vec4<i32>, BM>;
 
 @compute @workgroup_size(WG)
@@ -164,19 +168,25 @@ fn main(
       }
       for (var i = 0u; i < W_LOADS; i++) {
         let s = lane + i * WG;
-        if (BN * KV % WG == 0u || s < BN * KV) { sh[W_BASE + s / KV * STRIDE + s % KV] = w[weight_at + i * (WG / KV) * weight_row + tap * cin8 + k0]; }
+        if (BN * KV % WG == 0u || s < BN * KV) {
+          sh[W_BASE + s / KV * STRIDE + s % KV] = w[weight_at + i * (WG / KV) * weight_row + tap * cin8 + k0];
+        }
       }
       workgroupBarrier();
+      //! part shared/matrix_tile_multiply.wgsl
       for (var k = 0u; k < BK / KK; k++) {
         var b: array<subgroup_matrix_right<f16, NN, KK>, SN>;
         for (var j = 0u; j < SN; j++) {
-          b[j] = subgroupMatrixLoad<subgroup_matrix_right<f16, NN, KK>, col_major>(&sh, W_BASE + (part_n * SN + j) * NN * STRIDE + k * (KK / 8u), STRIDE);
+          b[j] = subgroupMatrixLoad<subgroup_matrix_right<f16, NN, KK>, col_major>(
+            &sh, W_BASE + (part_n * SN + j) * NN * STRIDE + k * (KK / 8u), STRIDE);
         }
         for (var i = 0u; i < SM; i++) {
-          let a = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, row_major>(&sh, (part_m * SM + i) * MM * STRIDE + k * (KK / 8u), STRIDE);
+          let a = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, row_major>(
+            &sh, (part_m * SM + i) * MM * STRIDE + k * (KK / 8u), STRIDE);
           for (var j = 0u; j < SN; j++) { acc[i][j] = subgroupMatrixMultiplyAccumulate(a, b[j], acc[i][j]); }
         }
       }
+      //! part ends
       workgroupBarrier();
       continuing {
         k0 += KV;
@@ -186,17 +196,23 @@ fn main(
   }
 
   for (var i = 0u; i < SM; i++) {
+    //! part shared/matrix_tile_store.wgsl
     if (subgroup < SGS) {
-      for (var j = 0u; j < SN; j++) { subgroupMatrixStore<row_major>(&sh, subgroup * MM * Y_STRIDE + j * (NN / 4u), acc[i][j], Y_STRIDE); }
+      for (var j = 0u; j < SN; j++) {
+        subgroupMatrixStore<row_major>(&sh, subgroup * MM * Y_STRIDE + j * (NN / 4u), acc[i][j], Y_STRIDE);
+      }
     }
     workgroupBarrier();
+    //! part ends
     for (var s = lane; s < Y_COUNT; s += WG) {
       let r = s / Y_ROW;
       let part = r / MM;
       let m = m0 + (part / SGX * SM + i) * MM + r % MM;
       let n = n0 + part % SGX * SN * NN + s % Y_ROW * 4u;
       let out = m * (params.n / 4u) + n / 4u;
-      if (m < params.count && n < params.n) { y[params.y_base + out] = vec4<Y>(epilogue(bitcast<vec4<f32>>(sh[r * Y_STRIDE + s % Y_ROW]), out, n / 4u)); }
+      if (m < params.count && n < params.n) {
+        y[params.y_base + out] = vec4<Y>(epilogue(bitcast<vec4<f32>>(sh[r * Y_STRIDE + s % Y_ROW]), out, n / 4u));
+      }
     }
     workgroupBarrier();
   }

@@ -20,11 +20,6 @@
 @group(0) @binding(0) var<uniform> params: Params;
 alias X = f32;
 alias W = f32;
-const BM: u32 = 64u;
-const BN: u32 = 64u;
-const BK: u32 = 16u;
-const TM: u32 = 4u;
-const TN: u32 = 1u;
 //! end
 @group(0) @binding(1) var<storage, read> x: array<vec4<X>>;
 @group(0) @binding(2) var<storage, read> w: array<vec4<W>>;
@@ -82,19 +77,28 @@ fn epilogue(sum: vec4<f32>, at: u32, column: u32) -> vec4<f32> {
 }
 //! part ends
 
+//! part shared/register_tile.wgsl
+//! specialise
+const BM: u32 = 64u;
+const BN: u32 = 64u;
+const BK: u32 = 16u;
+const TM: u32 = 4u;
+const TN: u32 = 1u;
+//! end
 const TX: u32 = BN / (4u * TN);
 const TY: u32 = BM / TM;
 const WG: u32 = TX * TY;
 const KV: u32 = BK / 4u;
 const X_STRIDE: u32 = KV + 1u;
 const W_STRIDE: u32 = BN / 4u + 4u;
-// Rows of x that one thread stages, STEP apart.
-const STEP: u32 = WG / KV;
-const X_LOADS: u32 = (BM + STEP - 1u) / STEP;
 const W_COUNT: u32 = BK * BN / 4u;
 const W_LOADS: u32 = (W_COUNT + WG - 1u) / WG;
 var<workgroup> sh_x: array<vec4<f32>, BM * X_STRIDE>;
 var<workgroup> sh_w: array<vec4<f32>, BK * W_STRIDE>;
+//! part ends
+// Rows of x that one thread stages, STEP apart.
+const STEP: u32 = WG / KV;
+const X_LOADS: u32 = (BM + STEP - 1u) / STEP;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -130,7 +134,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   var weight_at: array<u32, W_LOADS>;
   for (var i = 0u; i < W_LOADS; i++) {
     let at = lane + i * WG;
-    weight_at[i] = min(n0 / 16u + at / (4u * BK), (params.n + 15u) / 16u - 1u) * (kernel_t * kernel_h * kernel_w * params.cin4 * 16u) + at % (4u * BK);
+    weight_at[i] = min(n0 / 16u + at / (4u * BK), (params.n + 15u) / 16u - 1u) * (kernel_t * kernel_h * kernel_w * params.cin4 * 16u)
+      + at % (4u * BK);
   }
 
   var acc: array<array<vec4<f32>, TN>, TM>;
@@ -166,6 +171,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
       let next = min(k0 + KV, params.cin4 - KV);
       for (var i = 0u; i < X_LOADS; i++) { x_next[i] = x[at[i] + next]; }
       for (var i = 0u; i < W_LOADS; i++) { w_next[i] = w[weight_at[i] + (tap * params.cin4 + next) * 16u]; }
+      //! part shared/register_tile_multiply.wgsl
       for (var k = 0u; k < KV; k++) {
         var a: array<vec4<f32>, TM>;
         for (var i = 0u; i < TM; i++) { a[i] = sh_x[(ty + i * TY) * X_STRIDE + k]; }
@@ -176,6 +182,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
           }
         }
       }
+      //! part ends
       workgroupBarrier();
     }
   }

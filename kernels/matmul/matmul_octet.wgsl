@@ -37,7 +37,10 @@ fn silu(v: vec4<f32>) -> vec4<f32> { return v / (1.0 + exp(clamp(-v, vec4<f32>(-
 //! part shared/matmul.wgsl
 // m, k: rows of x and values of one · n: columns of this dispatch, from n_base on of y's n_total · tiles: workgroups
 // y_first: column that y begins with · y_width: columns of a row of y, or of a head · y_rows: rows of a head · y_row: the first one
-struct Params { m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32, y_first: u32, y_width: u32, y_rows: u32, y_row: u32 }
+struct Params {
+  m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32,
+  y_first: u32, y_width: u32, y_rows: u32, y_row: u32,
+}
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> gate: array<vec4<f32>>;
@@ -74,11 +77,12 @@ fn epilogue(sum: vec4<f32>, m: u32, column: u32, at: u32) -> vec4<f32> {
 }
 //! part ends
 
-// 8 rows of the lane's columns.
-struct Rows { r0: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>, r3: vec4<f32>, r4: vec4<f32>, r5: vec4<f32>, r6: vec4<f32>, r7: vec4<f32> }
+//! part shared/octet.wgsl
+// Of each of 8 rows that the lanes hold between them, a vector of the lane's own columns.
+struct Eight { r0: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>, r3: vec4<f32>, r4: vec4<f32>, r5: vec4<f32>, r6: vec4<f32>, r7: vec4<f32> }
 
-// Adds 4 inputs: lane i has those of row i in `a`, every lane its columns' weights in `b`.
-fn add(c: ptr<function, Rows>, a: vec4<f32>, b: mat4x4<f32>) {
+// Adds 4 products each: lane i has the vector of row i in `a`, every lane what its own columns multiply it by in `b`.
+fn add(c: ptr<function, Eight>, a: vec4<f32>, b: mat4x4<f32>) {
   (*c).r0 += b * subgroupBroadcast(a, 0u);
   (*c).r1 += b * subgroupBroadcast(a, 1u);
   (*c).r2 += b * subgroupBroadcast(a, 2u);
@@ -88,8 +92,9 @@ fn add(c: ptr<function, Rows>, a: vec4<f32>, b: mat4x4<f32>) {
   (*c).r6 += b * subgroupBroadcast(a, 6u);
   (*c).r7 += b * subgroupBroadcast(a, 7u);
 }
+//! part ends
 
-fn row_of(c: ptr<function, Rows>, row: u32) -> vec4<f32> {
+fn row_of(c: ptr<function, Eight>, row: u32) -> vec4<f32> {
   var v = (*c).r0;
   if (row == 1u) { v = (*c).r1; }
   if (row == 2u) { v = (*c).r2; }
@@ -102,7 +107,10 @@ fn row_of(c: ptr<function, Rows>, row: u32) -> vec4<f32> {
 }
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) index: u32, @builtin(subgroup_invocation_id) lane: u32) {
+fn main(
+  @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) index: u32, @builtin(subgroup_invocation_id) lane: u32,
+) {
   let group = wid.y * groups.x + wid.x;
   if (group >= params.tiles) { return; }
   let tiles_m = (params.m + ROWS - 1u) / ROWS;
@@ -118,10 +126,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let x2 = min(row + 16u, last) * k4;
   let x3 = min(row + 24u, last) * k4;
   var at = held / 4u * params.k * 4u + (held & 3u);
-  var c0: Rows;
-  var c1: Rows;
-  var c2: Rows;
-  var c3: Rows;
+  var c0: Eight;
+  var c1: Eight;
+  var c2: Eight;
+  var c3: Eight;
   for (var kv = 0u; kv < k4; kv++) {
     // All loads first: a load's jumps among the multiply-adds cost a tenth.
     let a0 = vec4<f32>(x[x0 + kv]);

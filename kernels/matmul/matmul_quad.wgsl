@@ -7,7 +7,8 @@
 //           its own, and by those of the lanes whose number differs in the lowest bit, in the second, in both.
 // Registers SwiftShader has 16 of 4 floats and keeps every named vector in memory, masked at every write; so 8 inputs are
 //           summed before a sum is read and written. Unrolled by hand: an array that a loop indexes is 20 times slower.
-// Tile      32 × 16 on 4 lanes, 24 loads of vectors for 1,024 multiply-adds of all lanes. 12 rows a lane are no faster. ROWS = 2 is for few rows.
+// Tile      32 × 16 on 4 lanes, 24 loads of vectors for 1,024 multiply-adds of all lanes. 12 rows a lane are no faster.
+//           ROWS = 2 is for few rows.
 // Dispatch  (ceil(N/16) · ceil(M/(ROWS·WG)), folded, 1); neighbours share a panel of w
 // Cost      2·M·N·K flops; compute bound
 // Needs     subgroups (of 4 lanes or a multiple) · K % 4 == 0, N % 4 == 0 (checked in src/ops/matmul.ts)
@@ -36,7 +37,10 @@ fn silu(v: vec4<f32>) -> vec4<f32> { return v / (1.0 + exp(clamp(-v, vec4<f32>(-
 //! part shared/matmul.wgsl
 // m, k: rows of x and values of one · n: columns of this dispatch, from n_base on of y's n_total · tiles: workgroups
 // y_first: column that y begins with · y_width: columns of a row of y, or of a head · y_rows: rows of a head · y_row: the first one
-struct Params { m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32, y_first: u32, y_width: u32, y_rows: u32, y_row: u32 }
+struct Params {
+  m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32,
+  y_first: u32, y_width: u32, y_rows: u32, y_row: u32,
+}
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> gate: array<vec4<f32>>;

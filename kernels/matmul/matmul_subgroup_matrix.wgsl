@@ -2,8 +2,8 @@
 //
 // Shapes    x [M, K] f16 · w [N, K] f16 in rows of K · y [M, N] · the others as in matmul_tiled.wgsl
 // Matrices  MM × NN × KK, f16 in and f32 sums, one of the adapter's configurations: 16×16×16, 8×16×16, 8×8×16 or 8×8×8
-// Work      one workgroup per BM × BN tile of y, SGX · SGY subgroups; a subgroup owns SM × SN matrices of sums. Tiles of BK inputs are staged
-//           in workgroup memory, both with K along rows, 8 halves to a word of it: a lane's part of a matrix is whole words.
+// Work      one workgroup per BM × BN tile of y, SGX · SGY subgroups; a subgroup owns SM × SN matrices of sums. Tiles of BK inputs are
+//           staged in workgroup memory, both with K along rows, 8 halves to a word of it: a lane's part of a matrix is whole words.
 //           The sums go through the same memory, SN matrices of a subgroup at a time, to threads that own 4 columns of a row.
 // Dispatch  (ceil(N/BN) · ceil(M/BM), folded, 1); neighbours share rows of x
 // Cost      2·M·N·K flops; BM·BN/(BM + BN) = 64 flops a byte of memory at 128 × 128; compute bound
@@ -18,15 +18,6 @@ enable f16, subgroups, chromium_experimental_subgroup_matrix;
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
-const MM: u32 = 16u;
-const NN: u32 = 16u;
-const KK: u32 = 16u;
-const SUBGROUP: u32 = 32u;
-const SGX: u32 = 2u;
-const SGY: u32 = 2u;
-const SM: u32 = 4u;
-const SN: u32 = 4u;
-const BK: u32 = 32u;
 //! end
 // Eight halves a word.
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
@@ -45,7 +36,10 @@ fn silu(v: vec4<f32>) -> vec4<f32> { return v / (1.0 + exp(clamp(-v, vec4<f32>(-
 //! part shared/matmul.wgsl
 // m, k: rows of x and values of one · n: columns of this dispatch, from n_base on of y's n_total · tiles: workgroups
 // y_first: column that y begins with · y_width: columns of a row of y, or of a head · y_rows: rows of a head · y_row: the first one
-struct Params { m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32, y_first: u32, y_width: u32, y_rows: u32, y_row: u32 }
+struct Params {
+  m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32,
+  y_first: u32, y_width: u32, y_rows: u32, y_row: u32,
+}
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> gate: array<vec4<f32>>;
@@ -82,6 +76,18 @@ fn epilogue(sum: vec4<f32>, m: u32, column: u32, at: u32) -> vec4<f32> {
 }
 //! part ends
 
+//! part shared/matrix_tile.wgsl
+//! specialise
+const MM: u32 = 16u;
+const NN: u32 = 16u;
+const KK: u32 = 16u;
+const SUBGROUP: u32 = 32u;
+const SGX: u32 = 2u;
+const SGY: u32 = 2u;
+const SM: u32 = 4u;
+const SN: u32 = 4u;
+const BK: u32 = 32u;
+//! end
 const BM: u32 = SGY * SM * MM;
 const BN: u32 = SGX * SN * NN;
 const SGS: u32 = SGX * SGY;
@@ -96,6 +102,7 @@ const Y_ROW: u32 = SN * NN / 4u;
 const Y_STRIDE: u32 = Y_ROW + 1u;
 const Y_COUNT: u32 = SGS * MM * Y_ROW;
 var<workgroup> sh: array<vec4<u32>, max((BM + BN) * STRIDE, SGS * MM * Y_STRIDE)>;
+//! part ends
 
 @compute @workgroup_size(WG)
 fn main(
@@ -137,16 +144,20 @@ fn main(
       if (BN * KV % WG == 0u || at < BN * KV) { sh[W_BASE + at / KV * STRIDE + at % KV] = w[w_at[i] + k0]; }
     }
     workgroupBarrier();
+    //! part shared/matrix_tile_multiply.wgsl
     for (var k = 0u; k < BK / KK; k++) {
       var b: array<subgroup_matrix_right<f16, NN, KK>, SN>;
       for (var j = 0u; j < SN; j++) {
-        b[j] = subgroupMatrixLoad<subgroup_matrix_right<f16, NN, KK>, col_major>(&sh, W_BASE + (part_n * SN + j) * NN * STRIDE + k * (KK / 8u), STRIDE);
+        b[j] = subgroupMatrixLoad<subgroup_matrix_right<f16, NN, KK>, col_major>(
+          &sh, W_BASE + (part_n * SN + j) * NN * STRIDE + k * (KK / 8u), STRIDE);
       }
       for (var i = 0u; i < SM; i++) {
-        let a = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, row_major>(&sh, (part_m * SM + i) * MM * STRIDE + k * (KK / 8u), STRIDE);
+        let a = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, row_major>(
+          &sh, (part_m * SM + i) * MM * STRIDE + k * (KK / 8u), STRIDE);
         for (var j = 0u; j < SN; j++) { acc[i][j] = subgroupMatrixMultiplyAccumulate(a, b[j], acc[i][j]); }
       }
     }
+    //! part ends
     workgroupBarrier();
     continuing {
       k0 += KV;
@@ -156,10 +167,14 @@ fn main(
 
   // Columns count from n_base: w may be a window of rows of a larger weight; y always has whole rows, or whole heads.
   for (var i = 0u; i < SM; i++) {
+    //! part shared/matrix_tile_store.wgsl
     if (subgroup < SGS) {
-      for (var j = 0u; j < SN; j++) { subgroupMatrixStore<row_major>(&sh, subgroup * MM * Y_STRIDE + j * (NN / 4u), acc[i][j], Y_STRIDE); }
+      for (var j = 0u; j < SN; j++) {
+        subgroupMatrixStore<row_major>(&sh, subgroup * MM * Y_STRIDE + j * (NN / 4u), acc[i][j], Y_STRIDE);
+      }
     }
     workgroupBarrier();
+    //! part ends
     for (var at = lane; at < Y_COUNT; at += WG) {
       let row = at / Y_ROW;
       let part = row / MM;

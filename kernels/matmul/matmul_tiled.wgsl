@@ -7,7 +7,8 @@
 //           apart. Tiles of BK inputs are staged in workgroup memory; the next tile is fetched into registers while this one is used.
 // Dispatch  (ceil(N/BN) · ceil(M/BM), folded, 1); neighbours share rows of x
 // Cost      2·M·N·K flops; BM·BN/(2·(BM + BN)) = 32 flops a byte of memory at 128 × 128 in f32; compute bound
-// Registers 4·TM·TN sums, 4·TM of x, 4·TN of w, the fetched tile: 120 on RDNA 3 at 8 × 2; with 19 KB of workgroup memory 12 waves a SIMD
+// Registers 4·TM·TN sums, 4·TM of x, 4·TN of w, the fetched tile: 120 on RDNA 3 at 8 × 2; with 19 KB of workgroup memory
+//           12 waves a SIMD
 // Banks     A row of x in workgroup memory has one vector more: the rows that a wave reads at once, neighbours, begin 20 words apart.
 //           w is read in the order of lanes; its rows have four vectors more, so that eight lanes, which store two rows of one panel at
 //           a time, meet all 32 banks. 12 loads of 16 bytes feed 256 multiply-adds of a thread at 8 × 2.
@@ -17,11 +18,6 @@
 @group(0) @binding(0) var<uniform> params: Params;
 alias X = f32;
 alias W = f32;
-const BM: u32 = 64u;
-const BN: u32 = 64u;
-const BK: u32 = 16u;
-const TM: u32 = 4u;
-const TN: u32 = 1u;
 //! end
 @group(0) @binding(1) var<storage, read> x: array<vec4<X>>;
 @group(0) @binding(2) var<storage, read> w: array<vec4<W>>;
@@ -39,7 +35,10 @@ fn silu(v: vec4<f32>) -> vec4<f32> { return v / (1.0 + exp(clamp(-v, vec4<f32>(-
 //! part shared/matmul.wgsl
 // m, k: rows of x and values of one · n: columns of this dispatch, from n_base on of y's n_total · tiles: workgroups
 // y_first: column that y begins with · y_width: columns of a row of y, or of a head · y_rows: rows of a head · y_row: the first one
-struct Params { m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32, y_first: u32, y_width: u32, y_rows: u32, y_row: u32 }
+struct Params {
+  m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32,
+  y_first: u32, y_width: u32, y_rows: u32, y_row: u32,
+}
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> gate: array<vec4<f32>>;
@@ -76,18 +75,27 @@ fn epilogue(sum: vec4<f32>, m: u32, column: u32, at: u32) -> vec4<f32> {
 }
 //! part ends
 
+//! part shared/register_tile.wgsl
+//! specialise
+const BM: u32 = 64u;
+const BN: u32 = 64u;
+const BK: u32 = 16u;
+const TM: u32 = 4u;
+const TN: u32 = 1u;
+//! end
 const TX: u32 = BN / (4u * TN);
 const TY: u32 = BM / TM;
 const WG: u32 = TX * TY;
 const KV: u32 = BK / 4u;
 const X_STRIDE: u32 = KV + 1u;
 const W_STRIDE: u32 = BN / 4u + 4u;
-const X_COUNT: u32 = BM * KV;
 const W_COUNT: u32 = BK * BN / 4u;
-const X_LOADS: u32 = (X_COUNT + WG - 1u) / WG;
 const W_LOADS: u32 = (W_COUNT + WG - 1u) / WG;
 var<workgroup> sh_x: array<vec4<f32>, BM * X_STRIDE>;
 var<workgroup> sh_w: array<vec4<f32>, BK * W_STRIDE>;
+//! part ends
+const X_COUNT: u32 = BM * KV;
+const X_LOADS: u32 = (X_COUNT + WG - 1u) / WG;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -130,6 +138,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     let next = min(k0 + BK, params.k - BK);
     for (var i = 0u; i < X_LOADS; i++) { x_next[i] = x[x_at[i] + next / 4u]; }
     for (var i = 0u; i < W_LOADS; i++) { w_next[i] = w[w_at[i] + next * 4u]; }
+    //! part shared/register_tile_multiply.wgsl
     for (var k = 0u; k < KV; k++) {
       var a: array<vec4<f32>, TM>;
       for (var i = 0u; i < TM; i++) { a[i] = sh_x[(ty + i * TY) * X_STRIDE + k]; }
@@ -140,6 +149,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
         }
       }
     }
+    //! part ends
     workgroupBarrier();
   }
 

@@ -1,8 +1,8 @@
 // group_norm_apply.wgsl — y = act((x − mean) · rstd · weight + bias), per channel; then, for a spatial norm, · scale + shift
 //
 // Shapes    x, y [B, T, H, W, C] · norm [B, 2, C] (group_norm_merge) · weight, bias [C]
-//           SPATIAL: scale (ONE_PLUS: 1 + scale), shift [B, Tz, Hz, Wz, C] f32, read at the nearest position: floor(i · size_z / size), and where
-//           FIRST_APART the first frame takes the first and the others the rest; of a part of a larger picture positions
+//           SPATIAL: scale (ONE_PLUS: 1 + scale), shift [B, Tz, Hz, Wz, C] f32, read at the nearest position: floor(i · size_z / size),
+//           and where FIRST_APART the first frame takes the first and the others the rest; of a part of a larger picture positions
 //           count from shift_h, shift_w on
 // Work      one lane per RUN positions in a row × 4 channels: a few for GPUs; many for a CPU adapter, which divides integers lane by
 //           lane. Without SPATIAL all positions of a batch entry may be given as one row. With it neighbours in a run mostly

@@ -1,6 +1,7 @@
 // layer_norm.wgsl — y = LayerNorm(x) · (1 + scale) + shift: the expert AdaLN in one read of the row
 //
-// Shapes    x [Rx, S] row-major with D ≤ S real columns; with PADDED (D < S) the rest is not counted, and zeros in y · weight, bias [D] · y [R, S]
+// Shapes    x [Rx, S] row-major with D ≤ S real columns; with PADDED (D < S) the rest is not counted, and zeros in y
+//           weight, bias [D] · y [R, S]
 //           source [R] (GATHER): row r of y comes from row source[r] of x
 //           table [G, S] with row_of [R] (MODULATE): row row_of[r] is the shift, the next one the scale. A text and a video
 //           token differ only in that index, and so do the tokens of clips packed into one sequence.
@@ -15,16 +16,19 @@
 // After     Ba et al. 2016, arXiv:1607.06450; Perez et al. 2018 (FiLM); CogVideoX, arXiv:2408.06072, section 2.2
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
+const WG: u32 = 64u;
+const PER: u32 = 4u;
+//! end
+struct Params { rows: u32, d: u32, stride4: u32, eps: f32 }
+//! part shared/layer_norm.wgsl
+//! specialise
 alias X = f32;
 alias Y = f32;
 const AFFINE: bool = false;
 const MODULATE: bool = false;
 const GATHER: bool = false;
 const PADDED: bool = false;
-const WG: u32 = 64u;
-const PER: u32 = 4u;
 //! end
-struct Params { rows: u32, d: u32, stride4: u32, eps: f32 }
 @group(0) @binding(1) var<storage, read> x: array<vec4<X>>;
 @group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
@@ -32,6 +36,13 @@ struct Params { rows: u32, d: u32, stride4: u32, eps: f32 }
 @group(0) @binding(5) var<storage, read> row_of: array<u32>;
 @group(0) @binding(6) var<storage, read> source: array<u32>;
 @group(0) @binding(7) var<storage, read_write> y: array<vec4<Y>>;
+
+// Of vector i of a row, the columns that count.
+fn real(i: u32, v: vec4<f32>) -> vec4<f32> {
+  if (!PADDED) { return v; }
+  return select(vec4<f32>(), v, vec4<u32>(i * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.d));
+}
+//! part ends
 
 var<workgroup> sh_value: array<f32, WG>;
 var<workgroup> sh_part: array<vec4<f32>, 4>;
@@ -47,12 +58,6 @@ fn row_sum(value: f32, lane: u32) -> f32 {
   }
   workgroupBarrier();
   return dot((sh_part[0] + sh_part[1]) + (sh_part[2] + sh_part[3]), vec4<f32>(1.0));
-}
-
-// Of vector i of a row, the columns that count.
-fn real(i: u32, v: vec4<f32>) -> vec4<f32> {
-  if (!PADDED) { return v; }
-  return select(vec4<f32>(), v, vec4<u32>(i * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.d));
 }
 
 @compute @workgroup_size(WG)

@@ -14,18 +14,21 @@
 enable subgroups;
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
-alias X = f32;
-alias Y = f32;
-const AFFINE: bool = false;
-const MODULATE: bool = false;
-const GATHER: bool = false;
-const PADDED: bool = false;
 const ROWS: u32 = 4u;
 const HELD: u32 = 0u;
 //! end
 override WG: u32 = 8;
 // span: rows of a workgroup · HELD: vectors of a row, or 0 · ROWS: 4 or 8
 struct Params { rows: u32, d: u32, stride4: u32, span: u32, eps: f32 }
+//! part shared/layer_norm.wgsl
+//! specialise
+alias X = f32;
+alias Y = f32;
+const AFFINE: bool = false;
+const MODULATE: bool = false;
+const GATHER: bool = false;
+const PADDED: bool = false;
+//! end
 @group(0) @binding(1) var<storage, read> x: array<vec4<X>>;
 @group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
@@ -34,18 +37,19 @@ struct Params { rows: u32, d: u32, stride4: u32, span: u32, eps: f32 }
 @group(0) @binding(6) var<storage, read> source: array<u32>;
 @group(0) @binding(7) var<storage, read_write> y: array<vec4<Y>>;
 
+// Of vector i of a row, the columns that count.
+fn real(i: u32, v: vec4<f32>) -> vec4<f32> {
+  if (!PADDED) { return v; }
+  return select(vec4<f32>(), v, vec4<u32>(i * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.d));
+}
+//! part ends
+
 var<workgroup> sh_gain: array<vec4<f32>, HELD + 1u>;
 var<workgroup> sh_offset: array<vec4<f32>, HELD + 1u>;
 
 fn source_of(row: u32) -> u32 {
   if (GATHER) { return source[row] * params.stride4; }
   return row * params.stride4;
-}
-
-// Of vector i of a row, the columns that count.
-fn real(i: u32, v: vec4<f32>) -> vec4<f32> {
-  if (!PADDED) { return v; }
-  return select(vec4<f32>(), v, vec4<u32>(i * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.d));
 }
 
 // Mean and reciprocal deviation of the row of x that starts at `base`.
@@ -160,10 +164,18 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
       if (count > 2u) { y[out + 2u * d4 + i] = vec4<Y>(real(i, (vec4<f32>(x[base2 + i]) - means.z) * rstds.z * gain + offset)); }
       if (count > 3u) { y[out + 3u * d4 + i] = vec4<Y>(real(i, (vec4<f32>(x[base3 + i]) - means.w) * rstds.w * gain + offset)); }
       if (ROWS > 4u) {
-        if (count > 4u) { y[out + 4u * d4 + i] = vec4<Y>(real(i, (vec4<f32>(x[base4 + i]) - more_means.x) * more_rstds.x * gain + offset)); }
-        if (count > 5u) { y[out + 5u * d4 + i] = vec4<Y>(real(i, (vec4<f32>(x[base5 + i]) - more_means.y) * more_rstds.y * gain + offset)); }
-        if (count > 6u) { y[out + 6u * d4 + i] = vec4<Y>(real(i, (vec4<f32>(x[base6 + i]) - more_means.z) * more_rstds.z * gain + offset)); }
-        if (count > 7u) { y[out + 7u * d4 + i] = vec4<Y>(real(i, (vec4<f32>(x[base7 + i]) - more_means.w) * more_rstds.w * gain + offset)); }
+        if (count > 4u) {
+          y[out + 4u * d4 + i] = vec4<Y>(real(i, (vec4<f32>(x[base4 + i]) - more_means.x) * more_rstds.x * gain + offset));
+        }
+        if (count > 5u) {
+          y[out + 5u * d4 + i] = vec4<Y>(real(i, (vec4<f32>(x[base5 + i]) - more_means.y) * more_rstds.y * gain + offset));
+        }
+        if (count > 6u) {
+          y[out + 6u * d4 + i] = vec4<Y>(real(i, (vec4<f32>(x[base6 + i]) - more_means.z) * more_rstds.z * gain + offset));
+        }
+        if (count > 7u) {
+          y[out + 7u * d4 + i] = vec4<Y>(real(i, (vec4<f32>(x[base7 + i]) - more_means.w) * more_rstds.w * gain + offset));
+        }
       }
     }
   }

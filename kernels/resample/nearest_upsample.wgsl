@@ -29,5 +29,6 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   var t = frame % params.t_out;
   if (DOUBLED_FRAMES) { t = (t + select(0u, 1u, FIRST_APART)) >> 1u; }
   let source_row = (frame / params.t_out * params.t_in + t) * (params.h_out >> 1u) + ((row % params.h_out) >> 1u);
-  y[params.y_base + at] = x[params.x_base + (source_row * (params.w_out >> 1u) + ((position % params.w_out) >> 1u)) * params.c4 + at % params.c4];
+  y[params.y_base + at] =
+    x[params.x_base + (source_row * (params.w_out >> 1u) + ((position % params.w_out) >> 1u)) * params.c4 + at % params.c4];
 }

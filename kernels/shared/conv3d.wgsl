@@ -1,8 +1,8 @@
 // shared/conv3d.wgsl — what every kernel of conv3d has: params, switches, which frame of x a tap reads, the epilogue
 //
 // Expects   `silu` (shared/) · `x` and `w` at bindings 1 and 2
-// Switches  A new one of the epilogue is a const and a line of `epilogue` here, a line of SWITCHES in src/ops/conv3d/switches.ts, and a case of
-//           the sweep. They are bits of a parameter, not constants: a dispatch of a range of taps has others than the next.
+// Switches  A new one of the epilogue is a const and a line of `epilogue` here, a line of SWITCHES in src/ops/conv3d/switches.ts, and a
+//           case of the sweep. They are bits of a parameter, not constants, so that the steps of one convolution share a pipeline.
 
 // count: output positions of this dispatch, or runs of them in a row · n: channels of y · cin4: vectors of channels of x
 // t_in: frames of x · h_in, w_in: rows and columns of x, after nearest upsampling · t_out, h_out, w_out: output frames, rows, columns of

@@ -5,7 +5,10 @@
 
 // m, k: rows of x and values of one · n: columns of this dispatch, from n_base on of y's n_total · tiles: workgroups
 // y_first: column that y begins with · y_width: columns of a row of y, or of a head · y_rows: rows of a head · y_row: the first one
-struct Params { m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32, y_first: u32, y_width: u32, y_rows: u32, y_row: u32 }
+struct Params {
+  m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32,
+  y_first: u32, y_width: u32, y_rows: u32, y_row: u32,
+}
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> gate: array<vec4<f32>>;

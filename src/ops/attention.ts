@@ -206,6 +206,7 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
           y: rowView(y, rows, heads * d),
         };
         const params = {
+          d4: d / 4,
           rows_q: rowsQ,
           rows_k: rowsK,
           heads: w.count,
@@ -217,53 +218,20 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
           longest: longest(attrs.segments),
         };
         const BIAS = +!!bias;
-        const grid = foldGrid(count * w.count, caps);
-        if (variant.name === "octet")
-          out.push(
-            dispatch({
-              kernel: attentionOctet,
-              types,
-              consts: { D8: Math.ceil(d / 8), BIAS },
-              overrides: { WG: variant.wg },
-              params: { ...params, d4: d / 4 },
-              bindings,
-              grid,
-            }),
-          );
-        else if (variant.name === "quad")
-          out.push(
-            dispatch({
-              kernel: attentionQuad,
-              types,
-              consts: { D16: Math.ceil(d / 16), BIAS },
-              overrides: { WG: variant.wg },
-              params: { ...params, d4: d / 4 },
-              bindings,
-              grid,
-            }),
-          );
-        else if (variant.name === "subgroup_matrix")
-          out.push(
-            dispatch({
-              kernel: attentionSubgroupMatrix,
-              types: { Y: y.dtype },
-              consts: { ...variant.consts, BIAS },
-              params,
-              bindings,
-              grid,
-            }),
-          );
-        else
-          out.push(
-            dispatch({
-              kernel: attentionFlash,
-              types,
-              consts: { D4: d / 4, BQ: variant.bq, BK: variant.bk, BIAS },
-              params,
-              bindings,
-              grid,
-            }),
-          );
+        const common = { params, bindings, grid: foldGrid(count * w.count, caps) };
+        if (variant.name === "octet") {
+          const consts = { D8: Math.ceil(d / 8), BIAS };
+          out.push(dispatch({ kernel: attentionOctet, ...common, types, consts, overrides: { WG: variant.wg } }));
+        } else if (variant.name === "quad") {
+          const consts = { D16: Math.ceil(d / 16), BIAS };
+          out.push(dispatch({ kernel: attentionQuad, ...common, types, consts, overrides: { WG: variant.wg } }));
+        } else if (variant.name === "subgroup_matrix") {
+          const consts = { ...variant.consts, BIAS };
+          out.push(dispatch({ kernel: attentionSubgroupMatrix, ...common, types: { Y: y.dtype }, consts }));
+        } else {
+          const consts = { D4: d / 4, BQ: variant.bq, BK: variant.bk, BIAS };
+          out.push(dispatch({ kernel: attentionFlash, ...common, types, consts }));
+        }
       }
     }
     return out;

@@ -27,6 +27,7 @@ import {
 import { frameOrigin, inputRange, outputRange, partsOf, type ConvPart } from "./conv3d/parts.ts";
 import { switchBits } from "./conv3d/switches.ts";
 import { conv3dCandidates } from "./conv3d/variants.ts";
+import { tileConsts } from "./tiles/register-tile.ts";
 
 export { upsampledFrames, type ConvAttrs } from "./conv3d/geometry.ts";
 export { conv3dCandidates, type Conv3dShape, type Conv3dVariant } from "./conv3d/variants.ts";
@@ -271,7 +272,7 @@ function lowerPart(node: ConvNode, target: Target, part: ConvPart): Dispatch[] {
       kernel: conv3dTiled,
       ...common,
       params: { count: m, ...params },
-      consts: { BM: variant.bm, BN: variant.bn, BK: variant.bk, TM: variant.tm, TN: variant.tn },
+      consts: tileConsts(variant),
       grid: foldGrid(Math.ceil(m / variant.bm) * Math.ceil(n / variant.bn), caps),
     });
   });

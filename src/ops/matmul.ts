@@ -11,7 +11,7 @@ import { dispatch, foldGrid, rowView, type RowWindow, rowWindows } from "../plan
 import { PANEL, padTo } from "../graph/packing.ts";
 import { matrixTiles, type MatrixVariant } from "./tiles/matrix-tile.ts";
 import { padColumns } from "./pad_columns.ts";
-import { tilesThatFit, type RegisterTile } from "./tiles/register-tile.ts";
+import { registerTiles, tileConsts, type RegisterTile } from "./tiles/register-tile.ts";
 import { assertRows } from "../graph/row-index.ts";
 
 interface MatmulInputs {
@@ -184,7 +184,7 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
               kernel: matmulTiled,
               ...common,
               types,
-              consts: { ...switches, BM: variant.bm, BN: variant.bn, BK: variant.bk, TM: variant.tm, TN: variant.tn },
+              consts: { ...switches, ...tileConsts(variant) },
             }),
           );
         else
@@ -280,23 +280,13 @@ export function matmulCandidates(caps: Capabilities, { m, n, k, half }: MatmulSh
     ...(lanes >= 8 ? preferring(octet(m <= 8 ? 8 : m <= 16 ? 16 : 32), [32, 16, 8].map(octet)) : []),
     ...(lanes >= 4 ? preferring(quad(m <= 2 * wg ? 2 : 8), [8, 2].map(quad)) : []),
     ...(half ? matrixTiles(caps, m, n, k) : []),
-    ...registerTiles(caps, m, n, k),
+    ...registerTiles(
+      caps,
+      { m, n, k },
+      [64, 32, 16].map((bm) => ({ bm, bn: n >= 64 ? 64 : n >= 32 ? 32 : 16, tm: bm === 16 ? 2 : 4 })),
+      m >= 64 ? 64 : m > 16 ? 32 : 16,
+    ),
   ];
-}
-
-function registerTiles(caps: Capabilities, m: number, n: number, k: number): RegisterTile[] {
-  const bk = k % 16 === 0 ? 16 : k % 8 === 0 ? 8 : 4;
-  const bn = n >= 64 ? 64 : n >= 32 ? 32 : 16;
-  const [large] = n >= 128 && bk === 16 ? tilesThatFit(caps, [{ bm: 128, bn: 128, bk, tm: 8, tn: 2 }]) : [];
-  const small = tilesThatFit(
-    caps,
-    [64, 32, 16].map((bm) => ({ bm, bn, bk, tm: bm === 16 ? 2 : 4, tn: 1 })),
-  );
-  const all = large ? [large, ...small] : small;
-  // Large tiles while there are enough of them to fill a GPU.
-  if (large && m >= 128 && m * n >= 96 * 128 * 128) return all;
-  const bm = m >= 64 ? 64 : m > 16 ? 32 : 16;
-  return preferring(small.find((tile) => tile.bm === bm) ?? small[0], all);
 }
 
 const show = (t: Tensor): string => `[${t.shape.join(", ")}] ${t.dtype}`;

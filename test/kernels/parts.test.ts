@@ -42,6 +42,40 @@ it.each([...parts.keys()])("%s is in two kernels or more, which declare what it 
   }
 });
 
+/** Lines of code without their comments; what stands between a part's markers counts as the part's, not as the kernel's. */
+function codeOf(text: string): string[] {
+  const own = text.replace(/^ *\/\/! part shared[^]*?^ *\/\/! part ends$/gm, "\0").replace(/\/\/.*$/gm, "");
+  return own
+    .split("\n")
+    .map((line) => line.replace(/\s+/g, " ").trim())
+    .filter(Boolean);
+}
+
+it("no nine lines of code stand in two files, but for the loops of two kernels of conv3d", () => {
+  const LENGTH = 9;
+  const files = [...kernels, ...[...parts.keys()].map((file) => ({ file, text: readFileSync(join(KERNELS, file), "utf8") }))];
+  const places = new Map<string, Set<string>>();
+  for (const { file, text } of files) {
+    const code = codeOf(text);
+    for (let i = 0; i + LENGTH <= code.length; i++) {
+      const run = code.slice(i, i + LENGTH);
+      if (run.includes("\0")) continue;
+      const key = run.join("\n");
+      places.set(key, (places.get(key) ?? new Set()).add(file));
+    }
+  }
+  expect(places.size).toBeGreaterThan(500);
+  // Their loops over taps and channels differ in one line, inside of four of them, and what they add in the middle.
+  const known = "conv/conv3d_octet.wgsl and conv/conv3d_quad.wgsl";
+  const repeated = [...places].filter(([, at]) => at.size > 1).map(([run, at]) => ({ in: [...at].sort().join(" and "), run }));
+  expect(repeated.filter((one) => one.in !== known)).toEqual([]);
+});
+
+it("are packed once for browsers, and each kernel has them again when it is asked for", async () => {
+  const [plain, packed] = await Promise.all([import("../../build/kernels.ts"), import("../../build/kernels-packed.ts")]);
+  expect(packed.allKernels.map(({ name, source }) => [name, source])).toEqual(plain.allKernels.map(({ name, source }) => [name, source]));
+});
+
 const kernel = kernels.find(({ file }) => file === "elementwise/silu.wgsl")!;
 const MARKED = "//! part shared/silu.wgsl";
 it.each([

@@ -1,8 +1,7 @@
 /** The kernels of conv3d: which an adapter can run for a shape, and which is taken first. */
 import type { Capabilities } from "../../gpu/capabilities.ts";
-import { preferring } from "../../plan/choice.ts";
 import { matrixTiles, type MatrixVariant } from "../tiles/matrix-tile.ts";
-import { tilesThatFit, type RegisterTile } from "../tiles/register-tile.ts";
+import { type RegisterTile, registerTiles } from "../tiles/register-tile.ts";
 
 export type Conv3dVariant = { name: "octet" } | { name: "quad" } | { name: "quad_row" } | RegisterTile | MatrixVariant;
 
@@ -25,26 +24,17 @@ export interface Conv3dShape {
 export function conv3dCandidates(caps: Capabilities, shape: Conv3dShape): Conv3dVariant[] {
   const lanes = caps.kind === "software" ? (caps.subgroups?.min ?? 0) : 0;
   const { m, n, cin, kw, stride, half } = shape;
+  const bn = n > 32 ? 64 : n > 16 ? 32 : 16;
   return [
     ...(lanes >= 8 ? [{ name: "octet" } as const] : []),
     ...(lanes >= 4 && lanes < 8 && kw === 3 && stride === 1 ? [{ name: "quad_row" } as const] : []),
     ...(lanes >= 4 ? [{ name: "quad" } as const] : []),
     ...(half ? matrixTiles(caps, m, n, cin, 16) : []),
-    ...registerTiles(caps, shape),
+    ...registerTiles(
+      caps,
+      { m, n, k: cin },
+      [128, 64, 32].map((bm) => ({ bm, bn, tm: bm === 128 && bn > 16 ? 8 : 4 })),
+      m * n >= 128 * 64 * 128 ? 128 : m > 32 ? 64 : 32,
+    ),
   ];
-}
-
-function registerTiles(caps: Capabilities, { m, n, cin }: Conv3dShape): RegisterTile[] {
-  const bk = cin % 16 === 0 ? 16 : cin % 8 === 0 ? 8 : 4;
-  const bn = n > 32 ? 64 : n > 16 ? 32 : 16;
-  const [large] = n >= 128 && bk === 16 ? tilesThatFit(caps, [{ bm: 128, bn: 128, bk, tm: 8, tn: 2 }]) : [];
-  const small = tilesThatFit(
-    caps,
-    [128, 64, 32].map((bm) => ({ bm, bn, bk, tm: bm === 128 && bn > 16 ? 8 : 4, tn: 1 })),
-  );
-  const all = large ? [large, ...small] : small;
-  // Large tiles while there are enough of them to fill a GPU.
-  if (large && m >= 128 && m * n >= 96 * 128 * 128) return all;
-  const bm = m * n >= 128 * 64 * 128 ? 128 : m > 32 ? 64 : 32;
-  return preferring(small.find((tile) => tile.bm === bm) ?? small[0], all);
 }
