@@ -1,4 +1,4 @@
-// What measurements of kernels hold for (src/plan/tuning.ts): the kernels, and what lists and dispatches them, as code: the ops, and
+// What measurements of kernels hold for (src/gpu/tuning-table.ts): the kernels, and what lists and dispatches them, as code: the ops, and
 // what all of them are cut into dispatches by. Comments, white space and types decide nothing, so nobody's measurements are void
 // because of them.
 import { createHash } from "node:crypto";

@@ -1,7 +1,7 @@
 /** The weights of a checkpoint's component as a provider: read by range, converted to the type they are stored in. */
 import { toFloat16, toFloat32 } from "../files/convert.ts";
 import { fitsF16, float16Loss, mergeReports, type ConversionReport } from "../files/float16-loss.ts";
-import { DTYPE_BYTES, type Dtype } from "../files/dtype.ts";
+import { DTYPE_BYTES, type SafetensorsDType } from "../files/dtype.ts";
 import type { Component } from "./checkpoint.ts";
 import type { WeightIndex } from "./weight-index.ts";
 import { CogwheelError } from "../base/errors.ts";
@@ -111,7 +111,7 @@ export class ComponentWeights implements WeightProvider {
   }
 
   /** The weight's bytes, whole rows at a time. The next are read while these are worked on; each is good until the next is asked for. */
-  async *#pieces(name: string, signal?: AbortSignal): AsyncGenerator<{ bytes: Uint8Array<ArrayBuffer>; from: Dtype }> {
+  async *#pieces(name: string, signal?: AbortSignal): AsyncGenerator<{ bytes: Uint8Array<ArrayBuffer>; from: SafetensorsDType }> {
     const { shape, dtype: from, start, end } = this.#entry(name);
     const rows = shape[0] ?? 1;
     const rowBytes = Math.max(1, (end - start) / rows);

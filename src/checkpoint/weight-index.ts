@@ -1,7 +1,7 @@
 import { CogwheelError } from "../base/errors.ts";
 import { openSafetensors, readTensor } from "../files/safetensors.ts";
 import type { RowRange, SafetensorsFile, TensorData, TensorInfo } from "../files/safetensors.ts";
-import { fileKind, KIND_BYTES, type FileKind } from "../files/file-kind.ts";
+import { fileKind, KIND_BYTES, type FileKind } from "../sources/file-kind.ts";
 import { checkPath, checkpointError, isObject, readJson } from "../sources/source.ts";
 import type { CheckpointSource } from "../sources/source.ts";
 

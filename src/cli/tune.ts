@@ -4,8 +4,8 @@ import { createRequire } from "node:module";
 import { arch, cpus, platform, release, totalmem } from "node:os";
 import { join } from "node:path";
 import { Gpu } from "../gpu/gpu.ts";
-import { tuningFile } from "../plan/tuning.ts";
-import { storeTuning } from "../plan/tuning-store.ts";
+import { tuningFile } from "../gpu/tuning-table.ts";
+import { storeTuning } from "../gpu/tuning-store.ts";
 import { cachePath } from "../platform/cache-node.ts";
 import { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import { defined } from "../pipelines/options.ts";
@@ -51,7 +51,8 @@ export async function tuneModel(folder: string, settings: Partial<Settings>, opt
   // The folder, not the table: whatever lies in its place is replaced.
   if (store) await checkOutputFile(cachePath("tuning", "table"), "XDG_CACHE_HOME, or leave it with --no-store");
   print(
-    `${gpu.name}${gpu.caps.kind === "software" ? " (software)" : ""}, ${model.dtype}: measuring the kernels of ${shortened(model.checkpoint.className)}`,
+    `${gpu.name}${gpu.caps.kind === "software" ? " (software)" : ""}, ${model.dtype}: ` +
+      `measuring the kernels of ${shortened(model.checkpoint.className)}`,
   );
   if (gpu.advice) print(gpu.advice);
   try {
@@ -67,7 +68,8 @@ export async function tuneModel(folder: string, settings: Partial<Settings>, opt
     const changed = report.works.filter((w) => w.chosen !== null && w.chosen !== w.candidates[0]!.variant).length;
     const left = report.works.filter((w) => w.chosen === null).length;
     print(
-      `${report.works.length} kinds of work in ${report.seconds.toFixed(0)} s: for ${changed} another kernel is faster than the choice by capability${left ? `, ${left} were not measured` : ""}`,
+      `${report.works.length} kinds of work in ${report.seconds.toFixed(0)} s: ` +
+        `for ${changed} another kernel is faster than the choice by capability${left ? `, ${left} were not measured` : ""}`,
     );
     const whole = { versions: versions(), system: system(), ...report };
     const results = new Attempts(signal);

@@ -1,6 +1,6 @@
 import { CogwheelError } from "../base/errors.ts";
 import { DTYPE_BYTES } from "./dtype.ts";
-import type { Dtype } from "./dtype.ts";
+import type { SafetensorsDType } from "./dtype.ts";
 
 // Checkpoint dtypes → what the GPU stores: f32, or f16 where the adapter has it. WGSL has no bf16, and bf16 reaches
 // 3e38 and 1e-38 where f16 ends at 65504 and 6e-8, so a weight that was trained in bf16 may not fit. Converting to
@@ -87,10 +87,10 @@ export function bf16Halves(): Uint16Array {
  */
 export function toFloat32(
   bytes: Uint8Array,
-  dtype: Dtype,
-  out: Float32Array<ArrayBuffer> = new Float32Array(elements(bytes, dtype)),
+  dtype: SafetensorsDType,
+  out: Float32Array<ArrayBuffer> = new Float32Array(elementsIn(bytes, dtype)),
 ): Float32Array<ArrayBuffer> {
-  const count = elements(bytes, dtype);
+  const count = elementsIn(bytes, dtype);
   checkOut(out.length, count, "toFloat32");
   switch (dtype) {
     case "F32":
@@ -151,10 +151,10 @@ export const CHUNK = 1 << 16;
  */
 export function toFloat16(
   bytes: Uint8Array,
-  dtype: Dtype,
-  out: Uint16Array<ArrayBuffer> = new Uint16Array(elements(bytes, dtype)),
+  dtype: SafetensorsDType,
+  out: Uint16Array<ArrayBuffer> = new Uint16Array(elementsIn(bytes, dtype)),
 ): Uint16Array<ArrayBuffer> {
-  const count = elements(bytes, dtype);
+  const count = elementsIn(bytes, dtype);
   checkOut(out.length, count, "toFloat16");
   if (dtype === "F16") out.set(view(bytes, Uint16Array));
   else if (dtype === "BF16") {
@@ -178,7 +178,7 @@ function narrow(words: Uint32Array, out: Uint16Array): void {
 }
 
 /** How many elements the bytes are; throws where they are no whole number. */
-export function elements(bytes: Uint8Array, dtype: Dtype): number {
+export function elementsIn(bytes: Uint8Array, dtype: SafetensorsDType): number {
   const count = bytes.length / DTYPE_BYTES[dtype];
   if (!Number.isInteger(count)) {
     throw new CogwheelError(

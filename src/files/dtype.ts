@@ -15,14 +15,9 @@ export const DTYPE_BYTES = {
 } as const;
 
 /** A dtype by the name that safetensors gives it. */
-export type Dtype = keyof typeof DTYPE_BYTES;
+export type SafetensorsDType = keyof typeof DTYPE_BYTES;
 
 /** Whether `name` is one of the dtypes above. */
-export function isDtype(name: unknown): name is Dtype {
+export function isSafetensorsDType(name: unknown): name is SafetensorsDType {
   return typeof name === "string" && Object.hasOwn(DTYPE_BYTES, name);
-}
-
-/** The number of elements of a shape; 1 for a scalar's `[]`. */
-export function elementCount(shape: readonly number[]): number {
-  return shape.reduce((product, length) => product * length, 1);
 }

@@ -1,6 +1,6 @@
-import { bf16Halves, bf16ToNumber, CHUNK, elements, f16Values, toFloat32, view } from "./convert.ts";
+import { bf16Halves, bf16ToNumber, CHUNK, elementsIn, f16Values, toFloat32, view } from "./convert.ts";
 import { DTYPE_BYTES } from "./dtype.ts";
-import type { Dtype } from "./dtype.ts";
+import type { SafetensorsDType } from "./dtype.ts";
 
 // What converting to f16 loses is counted, and `fitsF16` decides from that whether the tensor is kept in f32. A tensor may be looked at
 // piece by piece; `mergeReports` adds the pieces up.
@@ -58,8 +58,8 @@ function withRelativeError(sum: Omit<ConversionReport, "relativeError">): Conver
 }
 
 /** What `toFloat16` loses of these elements. F16 loses nothing, which needs no look at them: its NaN and infinities are not counted. */
-export function float16Loss(bytes: Uint8Array, dtype: Dtype): ConversionReport {
-  const count = elements(bytes, dtype);
+export function float16Loss(bytes: Uint8Array, dtype: SafetensorsDType): ConversionReport {
+  const count = elementsIn(bytes, dtype);
   if (dtype === "F16") return { ...NO_LOSS, count };
   if (dtype === "BF16") return bf16Loss(view(bytes, Uint16Array));
   if (dtype === "F32") return f32Loss(view(bytes, Float32Array));

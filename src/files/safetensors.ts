@@ -1,9 +1,10 @@
 import { brief } from "../base/brief.ts";
 import { CogwheelError } from "../base/errors.ts";
-import { DTYPE_BYTES, elementCount, isDtype } from "./dtype.ts";
-import { KIND_BYTES, kindRule } from "./file-kind.ts";
-import type { Dtype } from "./dtype.ts";
-import { scanJson } from "./json-scan.ts";
+import { elements } from "../base/shape.ts";
+import { DTYPE_BYTES, isSafetensorsDType } from "./dtype.ts";
+import { KIND_BYTES, kindRule } from "../sources/file-kind.ts";
+import type { SafetensorsDType } from "./dtype.ts";
+import { scanJson } from "../base/json-scan.ts";
 import { checkpointError, isObject } from "../sources/source.ts";
 import type { CheckpointSource } from "../sources/source.ts";
 
@@ -19,7 +20,7 @@ const MAX_DEPTH = 8;
 
 /** Where one tensor lies in its file. */
 export interface TensorInfo {
-  dtype: Dtype;
+  dtype: SafetensorsDType;
   shape: readonly number[];
   /** First byte, counted from the start of the file. */
   start: number;
@@ -29,7 +30,7 @@ export interface TensorInfo {
 
 /** A tensor's bytes, little-endian and row-major; `bytes` starts at offset 0 of its buffer. */
 export interface TensorData {
-  dtype: Dtype;
+  dtype: SafetensorsDType;
   shape: readonly number[];
   bytes: Uint8Array<ArrayBuffer>;
 }
@@ -199,7 +200,7 @@ function checkEntry(name: string, value: unknown, dataStart: number, fileSize: n
   if (!isObject(value)) throw fail(`${name}: a tensor must be described by an object, got ${brief(value)}; ${again}`);
   // Other fields say nothing to the reference reader.
   const { dtype, shape, data_offsets: offsets } = value;
-  if (!isDtype(dtype)) {
+  if (!isSafetensorsDType(dtype)) {
     throw fail(
       `${name}: dtype must be one of ${Object.keys(DTYPE_BYTES).join(", ")}, got ${brief(dtype)}; convert the tensor to one of these`,
     );
@@ -221,7 +222,7 @@ function checkEntry(name: string, value: unknown, dataStart: number, fileSize: n
     );
   }
   // Every factor is a safe integer and a product that is not can never equal a range inside the file.
-  const want = elementCount(shape) * DTYPE_BYTES[dtype];
+  const want = elements(shape) * DTYPE_BYTES[dtype];
   if (want !== end - begin) {
     throw fail(
       `${name}: ${dtype} [${shape.join(", ")}] takes ${want} bytes, got data_offsets [${begin}, ${end}] of ${end - begin}; ${again}`,
@@ -259,7 +260,7 @@ function isCount(value: unknown): value is number {
 
 /** A tensor to be written: `data` is any view of its little-endian bytes. */
 export interface TensorToWrite {
-  dtype: Dtype;
+  dtype: SafetensorsDType;
   shape: readonly number[];
   data: ArrayBufferView;
 }
@@ -284,7 +285,7 @@ export function writeSafetensors(
   }
   let at = 0;
   for (const [name, { dtype, shape, data }] of entries) {
-    const want = elementCount(shape) * DTYPE_BYTES[dtype];
+    const want = elements(shape) * DTYPE_BYTES[dtype];
     if (name === "__metadata__") {
       throw new CogwheelError(
         "checkpoint",

@@ -7,8 +7,8 @@ import { CogwheelError } from "../base/errors.ts";
 import { deviceDescriptor, readCapabilities, type Capabilities, type CapabilityOverrides } from "./capabilities.ts";
 import { Pace } from "./pace.ts";
 import { PipelineCache } from "./pipelines.ts";
-import { findTuning, type Tuning } from "../plan/tuning-store.ts";
-import { tuningHeader, type TuningHeader, type TuningTable } from "../plan/tuning.ts";
+import { findTuning, type Tuning } from "./tuning-store.ts";
+import { tuningHeader, type TuningHeader, type TuningTable } from "./tuning-table.ts";
 
 export interface OpenGpuOptions {
   /** An adapter by name (`gpu`, `lavapipe`, `swiftshader`, or part of its description). Default: the fastest there is. */

@@ -1,7 +1,7 @@
 import { open, unlink } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { CogwheelError } from "../base/errors.ts";
-import { fileKind } from "../files/file-kind.ts";
+import { fileKind } from "../sources/file-kind.ts";
 import { beginDigest, digestFile, READ_WRITE_CREATE } from "./digest.ts";
 import type { Digest, RunningDigest } from "./digest.ts";
 import { NetworkFault, packingOf, type Answer } from "../sources/http-guard.ts";

@@ -2,19 +2,11 @@
  * Opens what a user names as a checkpoint, in a browser: a URL (relative ones count from
  * the page), an id on the hub, or a ready source.
  */
-import type { OpenCheckpointOptions } from "../checkpoint/checkpoint.ts";
 import { isHubAddress, parseHubId } from "./id.ts";
-import type { HubOptions } from "./id.ts";
+import type { OpenSourceOptions } from "./open-options.ts";
 import { httpSource } from "../sources/http.ts";
 import { readJson } from "../sources/source.ts";
 import type { CheckpointSource } from "../sources/source.ts";
-
-/** What a hub needs to be told. */
-export interface OpenSourceOptions extends OpenCheckpointOptions {
-  hub?: HubOptions;
-  /** See Node's. */
-  anyFile?: boolean;
-}
 
 export async function openSource(
   from: string | URL | CheckpointSource,

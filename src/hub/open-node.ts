@@ -2,24 +2,14 @@
 import { stat } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { CogwheelError } from "../base/errors.ts";
-import type { OpenCheckpointOptions } from "../checkpoint/checkpoint.ts";
 import { isHubAddress, parseHubId } from "./id.ts";
-import type { HubId, HubOptions } from "./id.ts";
+import type { OpenSourceOptions } from "./open-options.ts";
+import type { HubId } from "./id.ts";
 import type { HubFolder } from "./address.ts";
 import { toldEndpoint } from "./settings.ts";
 import { folderSource } from "../sources/folder.ts";
 import { httpSource } from "../sources/http.ts";
 import type { CheckpointSource } from "../sources/source.ts";
-
-/** What decides which files of a hub's repository are fetched, and how. */
-export interface OpenSourceOptions extends OpenCheckpointOptions {
-  hub?: HubOptions;
-  /**
-   * Files will be read that are none of a checkpoint's: of a repository on the hub, where
-   * they lie, in the folder that its address names.
-   */
-  anyFile?: boolean;
-}
 
 export async function openSource(from: string | URL | CheckpointSource, options: OpenSourceOptions = {}): Promise<CheckpointSource> {
   if (typeof from !== "string" && !(from instanceof URL)) return from;

@@ -1,5 +1,5 @@
 /** Saved latents: a safetensors file with what a run needs to be finished, or decoded again. */
-import { parseJsonObject } from "../files/json-scan.ts";
+import { parseJsonObject } from "../base/json-scan.ts";
 import { memorySource } from "../sources/memory.ts";
 import { openSafetensors, writeSafetensors } from "../files/safetensors.ts";
 import { toFloat32 } from "../files/convert.ts";
@@ -55,7 +55,8 @@ export async function readLatents(bytes: Uint8Array, label: string): Promise<Sav
   const info = file.tensors.get("latents");
   if (info?.shape.length !== 5)
     throw fail(
-      `a file of latents must hold "latents" [n, F, C, H, W], got ${info ? `[${info.shape.join(", ")}]` : [...file.tensors.keys()].join(", ") || "nothing"}; make one with --save-latents`,
+      `a file of latents must hold "latents" [n, F, C, H, W], ` +
+        `got ${info ? `[${info.shape.join(", ")}]` : [...file.tensors.keys()].join(", ") || "nothing"}; make one with --save-latents`,
     );
   if (format === VIDEO_FORMAT)
     throw fail(
@@ -116,7 +117,8 @@ export async function readVideoLatents(
   if (encoded && info?.shape.length !== 5)
     throw new CogwheelError(
       "latents",
-      `${label}: a file of latents must hold "latents" [n, F, C, H, W], got ${info ? `[${info.shape.join(", ")}]` : "none"}; encode the video again`,
+      `${label}: a file of latents must hold "latents" [n, F, C, H, W], ` +
+        `got ${info ? `[${info.shape.join(", ")}]` : "none"}; encode the video again`,
     );
   const run = encoded ? undefined : await readLatents(bytes, label);
   const data = run?.state.latents ?? toFloat32((await file.read("latents")).bytes, info!.dtype);

@@ -2,7 +2,7 @@
 import { openSource } from "#files";
 import { toFloat32 } from "../files/convert.ts";
 import { memorySource } from "../sources/memory.ts";
-import { REMEDY_OF_PICKLES } from "../files/file-kind.ts";
+import { REMEDY_OF_PICKLES } from "../sources/file-kind.ts";
 import { openSafetensors } from "../files/safetensors.ts";
 import { readJson, type CheckpointSource } from "../sources/source.ts";
 import { CogwheelError } from "../base/errors.ts";
@@ -35,7 +35,8 @@ export interface LoadLoraOptions {
 
 /**
  * Reads an adapter. PEFT's files come with their config; what the config asks for is checked when the adapter meets a model.
- * @param from a file or folder (Node), a URL of a file, a repository on the hub or the address of a file or folder in it, or the bytes of a file
+ * @param from a file or folder (Node), a URL of a file, a repository on the hub or the address of a file or folder in it, or the bytes
+ * of a file
  */
 export async function loadLora(from: string | URL | Uint8Array, options: LoadLoraOptions = {}): Promise<LoadedLora> {
   if (from instanceof Uint8Array)
@@ -51,7 +52,10 @@ export async function loadLora(from: string | URL | Uint8Array, options: LoadLor
   throw new CogwheelError("lora", `an adapter must be a .safetensors file, or a folder with ${FILES.join(" or ")}, got ${text}`);
 }
 
-/** The folder that a file lies in, and its name there; no name where the text names a folder. The query of an address stays with it: a signature is one. */
+/**
+ * The folder that a file lies in, and its name there; no name where the text names a folder. The query of
+ * an address stays with it: a signature is one.
+ */
 function placeOf(text: string): { folder: string; file?: string } {
   const isAddress = /^[a-z][a-z\d+.-]+:/i.test(text);
   // What is no whole address is a path, in which ? and # are letters, unless it can be none of a file.
@@ -96,7 +100,8 @@ async function configBeside(
   if (!peftKeys) return undefined;
   throw new CogwheelError(
     "lora",
-    `${label}: an adapter that PEFT saved must have ${CONFIG} beside it, which holds its lora_alpha, got none; give the folder that holds both, or loadLora(bytes, { config })`,
+    `${label}: an adapter that PEFT saved must have ${CONFIG} beside it, which holds its lora_alpha, got none; ` +
+      "give the folder that holds both, or loadLora(bytes, { config })",
   );
 }
 
@@ -121,7 +126,8 @@ async function metadataConfig(
     if (prefixed && !key.startsWith("transformer."))
       throw new CogwheelError(
         "lora",
-        `${label}: lora_adapter_metadata must be of the transformer as the tensors are, got ${JSON.stringify(key.slice(0, 80))}; save the adapter again`,
+        `${label}: lora_adapter_metadata must be of the transformer as the tensors are, ` +
+          `got ${JSON.stringify(key.slice(0, 80))}; save the adapter again`,
       );
     const field = key.replace(/^transformer\./, "");
     if (!["target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"].includes(field)) config.push([field, value]);

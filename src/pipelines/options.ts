@@ -1,7 +1,7 @@
 /** What the public calls take. */
 import type { HubOptions } from "../hub/id.ts";
 import type { Gpu } from "../gpu/gpu.ts";
-import type { TuningTable } from "../plan/tuning.ts";
+import type { TuningTable } from "../gpu/tuning-table.ts";
 import type { OptionsOf } from "./options/option.ts";
 import type { REQUESTS, RUNNING } from "./options/table.ts";
 import type { Settings } from "./settings.ts";
@@ -35,7 +35,8 @@ export interface OpenOptions {
   keep?: boolean;
   /**
    * Bytes of the adapter's memory that this model may take. WebGPU does not tell how much a GPU has, so an app that knows says it here: a
-   * generation whose plan takes more is refused before anything is loaded. Default: what is free on adapters that run on the CPU, else no limit.
+   * generation whose plan takes more is refused before anything is loaded. Default: what is free on adapters that run on the CPU, else
+   * no limit.
    */
   memoryBytes?: number;
   /** Things the user should know: keys of the configs that nobody here knows, a tuning table that does not hold here. */

@@ -11,7 +11,7 @@ import { refuseTightAddressSpace } from "./memory-node.ts";
 import type { AdapterSource, ListedAdapter } from "./types.ts";
 import { driverManifests, hasVulkanLoader, lavapipeManifest, MESA_ADVICE, runtimeFolder, SWIFTSHADER_ADVICE } from "./vulkan.ts";
 
-export interface Choice extends Candidate {
+export interface ChosenAdapter extends Candidate {
   /** Dawn's name of the device, where the source has several and the wanted one may not be its best. */
   device?: string;
 }
@@ -94,7 +94,7 @@ const NAMED: Record<string, { sources: AdapterSource[]; fits: (adapter: ProbedAd
   swiftshader: { sources: ["swiftshader", "system"], fits: (adapter) => /swiftshader/i.test(adapter.name) },
 };
 
-export async function chooseAdapter(want: string | undefined, probe: ProbeAdapters): Promise<Choice> {
+export async function chooseAdapter(want: string | undefined, probe: ProbeAdapters): Promise<ChosenAdapter> {
   refuseTightAddressSpace();
   const all = await candidates();
   if (want === undefined) {

@@ -2,7 +2,7 @@ import { open, readdir, realpath, stat } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { join, relative, resolve, sep } from "node:path";
 import { CogwheelError } from "../base/errors.ts";
-import { fileKind, KIND_BYTES, type FileKind } from "../files/file-kind.ts";
+import { fileKind, KIND_BYTES, type FileKind } from "./file-kind.ts";
 import { checkPath, checkpointError, checkRange, disposedSource, missingFile } from "./source.ts";
 import type { CheckpointSource, SourceEntry } from "./source.ts";
 

@@ -1,6 +1,6 @@
 import { CogwheelError } from "../base/errors.ts";
-import { KIND_BYTES, kindRule } from "../files/file-kind.ts";
-import { parseJsonObject } from "../files/json-scan.ts";
+import { KIND_BYTES, kindRule } from "./file-kind.ts";
+import { parseJsonObject } from "../base/json-scan.ts";
 
 // Where a checkpoint's bytes come from. A checkpoint is a folder of files that are read by range, so a 10 GB shard
 // is never in memory as a whole. The four implementations (a folder in Node, HTTP, browser files, memory) say only

@@ -1,6 +1,6 @@
 import { PbfReader } from "pbf";
 import { CogwheelError } from "../base/errors.ts";
-import { kindRule } from "../files/file-kind.ts";
+import { kindRule } from "../sources/file-kind.ts";
 
 // What a `spiece.model` file says: a protobuf of pieces with scores, and how text is normalised before they are
 // matched. Field numbers and defaults are those of sentencepiece_model.proto.

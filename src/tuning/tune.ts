@@ -2,7 +2,7 @@
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import type { Gpu } from "../gpu/gpu.ts";
-import type { TuningTable } from "../plan/tuning.ts";
+import type { TuningTable } from "../gpu/tuning-table.ts";
 import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import type { RequirementOptions } from "../pipelines/cogvideox/sizes.ts";
 import { described, familyOf, measureWork, worksOf, type MeasuredWork, type Work } from "./measure.ts";

@@ -1,8 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import type { Checkpoint, OpenCheckpointOptions } from "../../src/checkpoint/checkpoint.ts";
-import type { Dtype } from "../../src/files/dtype.ts";
-import { DTYPE_BYTES, elementCount } from "../../src/files/dtype.ts";
+import type { SafetensorsDType } from "../../src/files/dtype.ts";
+import { elements } from "../../src/base/shape.ts";
+import { DTYPE_BYTES } from "../../src/files/dtype.ts";
 import { writeSafetensors } from "../../src/files/safetensors.ts";
 import { memorySource } from "../../src/sources/memory.ts";
 import type { CheckpointSource } from "../../src/sources/source.ts";
@@ -11,12 +12,12 @@ import { expectWeights } from "../../src/checkpoint/weight-index.ts";
 type Files = Record<string, Uint8Array | string>;
 
 /** A safetensors file of zeros with these shapes. */
-function weights(shapes: Record<string, number[]>, dtype: Dtype = "F32"): Uint8Array {
+function weights(shapes: Record<string, number[]>, dtype: SafetensorsDType = "F32"): Uint8Array {
   return writeSafetensors(
     Object.fromEntries(
       Object.entries(shapes).map(([name, shape]) => [
         name,
-        { dtype, shape, data: new Uint8Array(elementCount(shape) * DTYPE_BYTES[dtype]).fill(name.length) },
+        { dtype, shape, data: new Uint8Array(elements(shape) * DTYPE_BYTES[dtype]).fill(name.length) },
       ]),
     ),
   );

@@ -1,14 +1,14 @@
 import { describe, expect, test } from "vitest";
 import { bf16ToNumber, f16ToNumber, numberToF16, toFloat16, toFloat32 } from "../../src/files/convert.ts";
 import { DTYPE_BYTES } from "../../src/files/dtype.ts";
-import type { Dtype } from "../../src/files/dtype.ts";
+import type { SafetensorsDType } from "../../src/files/dtype.ts";
 import { F16_LOSS_LIMIT, fitsF16, float16Loss, mergeReports } from "../../src/files/float16-loss.ts";
 
 const ALL = Uint16Array.from({ length: 65536 }, (_, i) => i);
 const bytesOf = (view: ArrayBufferView): Uint8Array => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 
 /** f16 bits, and what they lose. */
-const narrowed = (bytes: Uint8Array, dtype: Dtype) => ({ data: toFloat16(bytes, dtype), report: float16Loss(bytes, dtype) });
+const narrowed = (bytes: Uint8Array, dtype: SafetensorsDType) => ({ data: toFloat16(bytes, dtype), report: float16Loss(bytes, dtype) });
 
 /** The value of a small float by its definition, in double arithmetic. */
 function decode(word: number, exponentBits: number, mantissaBits: number): number {
@@ -202,7 +202,7 @@ test("a tensor longer than the chunk is converted whole", () => {
   for (const i of [0, 65_535, 65_536, 70_000]) expect(data[i]).toBe(nearest(source[i]!));
 });
 
-test.each<[Dtype, ArrayBufferView, number[]]>([
+test.each<[SafetensorsDType, ArrayBufferView, number[]]>([
   ["F64", Float64Array.of(1.5, -1e300, 0.1), [1.5, -Infinity, Math.fround(0.1)]],
   ["F32", Float32Array.of(1.5, -0, 0.1), [1.5, -0, Math.fround(0.1)]],
   ["I64", BigInt64Array.of(-3n, 1n << 40n), [-3, 2 ** 40]],

@@ -14,7 +14,7 @@ import { judgeT5Config } from "../../src/models/t5/config.ts";
 import { judgeTransformerConfig } from "../../src/models/cogvideox/config.ts";
 import { judgeVaeConfig } from "../../src/models/vae/config.ts";
 import { readCase } from "../../src/check/reference/case.ts";
-import type { ReferenceCase } from "../../src/check/reference/module.ts";
+import type { ReferenceCase } from "../../src/check/reference/reference-case.ts";
 import { complaint, runCase } from "../../src/check/reference/run.ts";
 import { judgeSchedulerConfig } from "../../src/diffusion/config.ts";
 import type { FuzzKind } from "./kind.ts";

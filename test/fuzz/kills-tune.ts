@@ -4,7 +4,7 @@
  */
 import "../../src/base/dispose.ts";
 import { writeWhole } from "../../src/cli/files.ts";
-import { storeTuning } from "../../src/plan/tuning-store.ts";
+import { storeTuning } from "../../src/gpu/tuning-store.ts";
 
 const which = process.argv[2] ?? "old";
 const choices = Object.fromEntries(Array.from({ length: which === "old" ? 900 : 300 }, (_, i) => [`matmul ${i}`, `variant ${which}`]));

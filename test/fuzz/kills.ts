@@ -6,7 +6,7 @@
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
-import { tuningFile } from "../../src/plan/tuning.ts";
+import { tuningFile } from "../../src/gpu/tuning-table.ts";
 import { runKilled, stateOf, type Killed } from "../support/kill.ts";
 import { inputs, type FuzzKind } from "./kind.ts";
 

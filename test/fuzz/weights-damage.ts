@@ -1,7 +1,8 @@
 /** Files of weights and of what belongs to them, each with a way to damage it and a way to read it through a public door. */
 import { readdir, readFile } from "node:fs/promises";
 import { join, relative } from "node:path";
-import { DTYPE_BYTES, elementCount } from "../../src/files/dtype.ts";
+import { elements } from "../../src/base/shape.ts";
+import { DTYPE_BYTES } from "../../src/files/dtype.ts";
 import { openSafetensors, writeSafetensors } from "../../src/files/safetensors.ts";
 import { T5Tokenizer } from "../../src/text/t5-tokenizer.ts";
 import { expectWeights } from "../../src/checkpoint/weight-index.ts";
@@ -32,7 +33,7 @@ export interface Damage {
   draw(m: Mutator): () => Promise<void>;
 }
 
-const f32 = (shape: number[], seed = 1) => ({ dtype: "F32" as const, shape, data: values(elementCount(shape), seed) });
+const f32 = (shape: number[], seed = 1) => ({ dtype: "F32" as const, shape, data: values(elements(shape), seed) });
 type Files = ReadonlyMap<string, Uint8Array>;
 
 async function filesOf(folder: string): Promise<Files> {
@@ -93,7 +94,7 @@ function safetensors(): Damage {
           const told = header[name]!;
           check(dtype === told.dtype && shape.join() === told.shape.join(), `${name} of another dtype or shape`);
           const { bytes: got } = await opened.read(name);
-          check(got.length === elementCount(shape) * DTYPE_BYTES[dtype], `${name} of another size`);
+          check(got.length === elements(shape) * DTYPE_BYTES[dtype], `${name} of another size`);
           check(
             Buffer.compare(got, bytes.subarray(8 + length + told.data_offsets[0], 8 + length + told.data_offsets[1])) === 0,
             `${name} from another place`,
@@ -320,7 +321,7 @@ function latents(): Damage {
       return async () => {
         const { state, shape } = await readLatents(bytes, "run.safetensors");
         check(
-          state.latents.length === elementCount(shape) && state.latents.every(Number.isFinite),
+          state.latents.length === elements(shape) && state.latents.every(Number.isFinite),
           "latents that do not fit their shape, or are no numbers",
         );
         check(Number.isSafeInteger(state.step) && state.step >= 0, `step ${state.step}`);
@@ -391,7 +392,7 @@ function lie(m: Mutator, source: Uint8Array): Uint8Array {
     const { shape } = header[name];
     header[name].shape = m.pick([
       [...shape].reverse(),
-      [elementCount(shape)],
+      [elements(shape)],
       [1, ...shape],
       shape.slice(1).length ? [shape[0] * shape[1], ...shape.slice(2)] : [1, 1, ...shape],
     ]);

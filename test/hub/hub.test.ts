@@ -15,7 +15,7 @@ import type { HubOptions, HubProgress } from "../../src/hub/id.ts";
 import { withLock } from "../../src/hub/lock.ts";
 import { openSource as openInBrowser } from "../../src/hub/open-browser.ts";
 import { openSource } from "../../src/hub/open-node.ts";
-import type { OpenSourceOptions } from "../../src/hub/open-node.ts";
+import type { OpenSourceOptions } from "../../src/hub/open-options.ts";
 import { COMMIT, ID, NEEDED, SHARDS, text, VAE, WEIGHTS, weights } from "../support/hub-checkpoint.ts";
 import { gitSha1, HubServer, sha256 } from "../support/hub-server.ts";
 

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { folderSource } from "../../src/sources/folder.ts";
 import type { CheckpointSource } from "../../src/sources/source.ts";
 import { readCase } from "../../src/check/reference/case.ts";
-import type { ReferenceCase } from "../../src/check/reference/module.ts";
+import type { ReferenceCase } from "../../src/check/reference/reference-case.ts";
 import { runCase } from "../../src/check/reference/run.ts";
 import { testGpu } from "../support/gpu.ts";
 

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { memorySource } from "../../src/sources/memory.ts";
 import { toFloat16, toFloat32 } from "../../src/files/convert.ts";
-import type { Dtype } from "../../src/files/dtype.ts";
+import type { SafetensorsDType } from "../../src/files/dtype.ts";
 import { writeSafetensors } from "../../src/files/safetensors.ts";
 import type { CheckpointSource } from "../../src/sources/source.ts";
 import { findWeights } from "../../src/checkpoint/weight-index.ts";
@@ -183,7 +183,7 @@ describe("packing as the values come", () => {
     words[5] = 0x7fc12345;
     words[77] = 0xff800000;
     words[1000] = 0x00000001;
-    for (const from of ["F32", "F16", "BF16"] as Dtype[]) {
+    for (const from of ["F32", "F16", "BF16"] as SafetensorsDType[]) {
       const stored = from === "F32" ? data : from === "F16" ? toHalf(data) : toBrain(data);
       const bytes = new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength);
       const index = await findWeights(

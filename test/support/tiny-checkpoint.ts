@@ -5,7 +5,7 @@
 import { copyFile, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Dtype } from "../../src/files/dtype.ts";
+import type { SafetensorsDType } from "../../src/files/dtype.ts";
 import { writeSafetensors, type TensorToWrite } from "../../src/files/safetensors.ts";
 import { parseT5Config } from "../../src/models/t5/config.ts";
 import { expectedT5Weights } from "../../src/models/t5/weights.ts";
@@ -183,7 +183,7 @@ function exact(v: number): number {
 export const toBrain = (data: Float32Array): Uint16Array =>
   Uint16Array.from(new Uint32Array(data.buffer, data.byteOffset, data.length), (bits) => bits >>> 16);
 
-function stored({ shape, data }: TinyTensor, dtype: Dtype): TensorToWrite {
+function stored({ shape, data }: TinyTensor, dtype: SafetensorsDType): TensorToWrite {
   return { dtype, shape, data: dtype === "F16" ? toHalf(data) : dtype === "BF16" ? toBrain(data) : data };
 }
 

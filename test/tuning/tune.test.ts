@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Gpu } from "../../src/gpu/gpu.ts";
-import { parseTuning, type TuningTable } from "../../src/plan/tuning.ts";
+import { parseTuning, type TuningTable } from "../../src/gpu/tuning-table.ts";
 import { compile } from "../../src/plan/compile.ts";
 import { Graph } from "../../src/graph/graph.ts";
 import { matmul } from "../../src/ops/matmul.ts";

@@ -3,7 +3,7 @@
  * its config, weights and inputs. Files come from strangers, so names, shapes and metadata are checked here.
  */
 import { toFloat16, toFloat32 } from "../../files/convert.ts";
-import { parseJsonObject } from "../../files/json-scan.ts";
+import { parseJsonObject } from "../../base/json-scan.ts";
 import { memorySource } from "../../sources/memory.ts";
 import { openSafetensors } from "../../files/safetensors.ts";
 import type { CheckpointSource } from "../../sources/source.ts";
@@ -11,7 +11,8 @@ import { firstLines } from "../../checkpoint/weight-index.ts";
 import { CogwheelError } from "../../base/errors.ts";
 import { elements } from "../../graph/dtype.ts";
 import { withLoras } from "../../models/lora/merge.ts";
-import type { HostTensor, ModuleContext, ReferenceCase } from "./module.ts";
+import type { ModuleContext } from "./module.ts";
+import type { HostTensor, ReferenceCase } from "./reference-case.ts";
 
 const FORMAT = "reference-case/1";
 
@@ -47,7 +48,8 @@ export async function readCase(
     const [, group, rest] = /^(input|weight|output|lora|step|trace)\.(.+)$/s.exec(key) ?? [];
     if (!group || !rest)
       throw fail(
-        `tensors must be named input.…, weight.…, output.…, lora.<number>.…, step.… or trace.<call>.…, got ${JSON.stringify(key)}; rename it`,
+        "tensors must be named input.…, weight.…, output.…, lora.<number>.…, " +
+          `step.… or trace.<call>.…, got ${JSON.stringify(key)}; rename it`,
       );
     if (group === "trace" && !/^\d{1,6}\..+$/s.test(rest))
       throw fail(`tensors of a trace must be named trace.<call>.<module path>, got ${JSON.stringify(key)}; rename it`);

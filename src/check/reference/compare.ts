@@ -1,5 +1,5 @@
 /** Compares what the engine gave with what the reference gave, and says whether that is near enough. */
-import type { HostTensor } from "./module.ts";
+import type { HostTensor } from "./reference-case.ts";
 
 export type Verdict = "pass" | "fail";
 
@@ -91,7 +91,9 @@ export function compareTensors(output: string, got: HostTensor | undefined, want
     return {
       ...figures,
       verdict: "fail",
-      note: `${broken} values differ in being finite, first at [${coordinates(firstBroken, want.shape).join(", ")}]: got ${got.data[firstBroken]}, expected ${want.data[firstBroken]}`,
+      note:
+        `${broken} values differ in being finite, first at [${coordinates(firstBroken, want.shape).join(", ")}]: ` +
+        `got ${got.data[firstBroken]}, expected ${want.data[firstBroken]}`,
     };
   const judged = measure === "relative L2" && figures.relativeL2 !== null ? figures.relativeL2 : maxAbs;
   return { ...figures, verdict: judged <= limit ? "pass" : "fail" };
@@ -117,7 +119,10 @@ export function worstOf(comparisons: readonly Comparison[]): { index: number; co
 export function describe(c: Comparison): string {
   const figure = (v: number | null) => (v === null ? "–" : v.toExponential(2));
   const limit = c.measure === "equal" ? "must be equal" : `${c.measure} ≤ ${c.threshold}`;
-  return `${c.output}: ${c.verdict}, max abs ${figure(c.maxAbs)}, relative L2 ${figure(c.relativeL2)}, cosine ${c.cosine === null ? "–" : c.cosine.toFixed(9)} (${limit})${c.note ? `; ${c.note}` : ""}`;
+  return (
+    `${c.output}: ${c.verdict}, max abs ${figure(c.maxAbs)}, relative L2 ${figure(c.relativeL2)}, ` +
+    `cosine ${c.cosine === null ? "–" : c.cosine.toFixed(9)} (${limit})${c.note ? `; ${c.note}` : ""}`
+  );
 }
 
 function coordinates(index: number, shape: readonly number[]): number[] {

@@ -1,34 +1,10 @@
-/** What a reference case asks for and what a module gives back; `docs` has the file format. */
+/** What a module of the reference is, to the engine: a case goes in, tensors by the format's names come out. */
 import type { Gpu } from "../../gpu/gpu.ts";
 import type { DType } from "../../graph/dtype.ts";
 import type { RunOptions } from "../../run/program.ts";
 import type { WeightProvider } from "../../run/weight-store.ts";
+import type { HostTensor, ReferenceCase } from "./reference-case.ts";
 import type { Guide } from "./trace/tracer.ts";
-
-/** A tensor in the reference implementation's layout. Integers are widened to f32. */
-export interface HostTensor {
-  readonly shape: readonly number[];
-  readonly data: Float32Array;
-  /** The file has it as integers: a result must then be equal. */
-  readonly integer?: boolean;
-}
-
-export interface ReferenceCase {
-  readonly name: string;
-  readonly module: string;
-  readonly config: Record<string, unknown>;
-  readonly options: Record<string, unknown>;
-  readonly source: string;
-  readonly inputs: ReadonlyMap<string, HostTensor>;
-  readonly outputs: ReadonlyMap<string, HostTensor>;
-  readonly weights: ReadonlyMap<string, HostTensor>;
-  /** Of a pipeline, [steps, …]: what the scheduler gave in each step. */
-  readonly steps: ReadonlyMap<string, HostTensor>;
-  /** What the reference's submodules gave: `<call>.<module path>` → tensor. Empty unless it was asked for. */
-  readonly trace: ReadonlyMap<string, HostTensor>;
-  /** LoRA adapters, in order: state-dict name → tensor. */
-  readonly loras: readonly ReadonlyMap<string, HostTensor>[];
-}
 
 export interface ModuleContext {
   readonly gpu: Gpu;

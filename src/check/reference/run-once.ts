@@ -2,10 +2,14 @@
 import { Graph } from "../../graph/graph.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import { runGraph } from "../../run/run-graph.ts";
-import type { HostTensor, ModuleContext } from "./module.ts";
+import type { ModuleContext } from "./module.ts";
+import type { HostTensor } from "./reference-case.ts";
 import type { Guide } from "./trace/tracer.ts";
 
-/** `guide` says how the nodes can be traced. `build` returns the outputs by name, in engine layout; the shapes of the result are the tensors' own. */
+/**
+ * `guide` says how the nodes can be traced. `build` returns the outputs by name, in engine layout;
+ * the shapes of the result are the tensors' own.
+ */
 export async function runOnce(
   context: ModuleContext,
   inputs: Record<string, ArrayBufferView>,

@@ -2,7 +2,8 @@
 import type { Gpu } from "../../gpu/gpu.ts";
 import { caseWeights } from "./case.ts";
 import { compareSteps, compareTensors, describe, thresholdFor, worstOf, type Comparison } from "./compare.ts";
-import type { HostTensor, ReferenceCase, ReferenceModule } from "./module.ts";
+import type { ReferenceModule } from "./module.ts";
+import type { HostTensor, ReferenceCase } from "./reference-case.ts";
 import { basicModules } from "./modules/basic.ts";
 import { pipelineModules } from "./modules/pipeline.ts";
 import { schedulerModules } from "./modules/scheduler.ts";
@@ -29,7 +30,10 @@ export interface CaseResult {
   /** Null when the file could not be read that far. */
   readonly module: string | null;
   readonly verdict: CaseVerdict;
-  /** One for each of the case's outputs, and for a pipeline with recorded steps the worst of the steps that were begun from the reference's state. */
+  /**
+   * One for each of the case's outputs, and for a pipeline with recorded steps the worst of the
+   * steps that were begun from the reference's state.
+   */
   readonly outputs: readonly Comparison[];
   /** Of a pipeline with recorded steps: each step, begun from the reference's state. */
   readonly steps?: readonly StepComparison[];

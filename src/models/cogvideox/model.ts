@@ -13,7 +13,7 @@ import { factorWeight, type LiveLoras } from "./linear.ts";
 import { recordTransformer } from "./forward.ts";
 import { schedulerStep } from "../../ops/scheduler_step.ts";
 import { coefficientVector, type StepCoefficients } from "../../diffusion/scheduler.ts";
-import type { Task } from "../../pipelines/task.ts";
+import type { Task } from "./task.ts";
 
 /** `ofs` of every published checkpoint that has the embedding. */
 const OFS = 2;
@@ -117,7 +117,8 @@ export function checkState({ step, latents, original }: DenoiseState, shape: rea
   if (latents.length !== size)
     throw new CogwheelError(
       "denoise",
-      `latents must be [${shape.join(", ")}] = ${size} values for this size and these frames, got ${latents.length}; give the size and frames they were made for`,
+      `latents must be [${shape.join(", ")}] = ${size} values for this size and these frames, ` +
+        `got ${latents.length}; give the size and frames they were made for`,
     );
   if (!Number.isInteger(step) || step < 0 || step > steps.length)
     throw new CogwheelError("denoise", `a run goes on from step 0 to ${steps.length}, got ${step}; ask for as many steps as it began with`);
@@ -125,7 +126,8 @@ export function checkState({ step, latents, original }: DenoiseState, shape: rea
   if (got && step > 0 && step < steps.length && steps[step]!.oldStep !== 0)
     throw new CogwheelError(
       "denoise",
-      `this scheduler goes on from the clean latents of the step before too (${size} values of "original"), got ${got}; go on with the scheduler that the run began with`,
+      `this scheduler goes on from the clean latents of the step before too (${size} values of "original"), ` +
+        `got ${got}; go on with the scheduler that the run began with`,
     );
 }
 
@@ -174,7 +176,10 @@ export class Denoiser implements Disposable {
     }
   }
 
-  /** Other adapters, or none. The model's own weights stay where they are; other factors of the same adapters change nothing but numbers. */
+  /**
+   * Other adapters, or none. The model's own weights stay where they are; other factors of
+   * the same adapters change nothing but numbers.
+   */
   async setLoras(loras: LoraWeights | undefined, load: LoadOptions = {}): Promise<void> {
     if (loras?.sameMatrices(this.#loras) ?? this.#loras === undefined) {
       if (loras) writeFactors(this.#program, loras);
@@ -208,7 +213,8 @@ export class Denoiser implements Disposable {
       if (condition?.length !== elements(wanted))
         throw new CogwheelError(
           "denoise",
-          `this checkpoint needs condition [${wanted.join(", ")}] beside the noise, got ${condition ? `${condition.length} values` : "none"}; encode the image or the control video`,
+          `this checkpoint needs condition [${wanted.join(", ")}] beside the noise, ` +
+            `got ${condition ? `${condition.length} values` : "none"}; encode the image or the control video`,
         );
       program.write("condition", condition);
     }

@@ -1,9 +1,9 @@
 /**
- * PEFT's LoraConfig, as `adapter_config.json` or the metadata of diffusers' files hold it. Every field either is read as PEFT 0.21 reads it, or
- * cannot change what a saved adapter computes, or must be off; a field that nothing here knows must be off too.
+ * PEFT's LoraConfig, as `adapter_config.json` or the metadata of diffusers' files hold it. Every field either is read as PEFT 0.21
+ * reads it, or cannot change what a saved adapter computes, or must be off; a field that nothing here knows must be off too.
  */
 import { brief } from "../../base/brief.ts";
-import { parseJsonObject } from "../../files/json-scan.ts";
+import { parseJsonObject } from "../../base/json-scan.ts";
 import { CogwheelError } from "../../base/errors.ts";
 import { codes, namesOf, PythonRegex, PythonRegexError, type MatchBudget } from "./python-regex.ts";
 
@@ -22,7 +22,10 @@ type Fields = Readonly<Record<string, unknown>>;
 type Fail = (rule: string) => never;
 
 const MERGE = "merge it into the model with PEFT (merge_and_unload) and save that";
-/** Fields that change nothing in what a saved adapter computes on this model: notes, training, and what belongs to an init that is refused. */
+/**
+ * Fields that change nothing in what a saved adapter computes on this model: notes,
+ * training, and what belongs to an init that is refused.
+ */
 const WITHOUT_EFFECT = new Set([
   "auto_mapping",
   "base_model_name_or_path",
@@ -142,7 +145,8 @@ function checkFields(config: Fields, fail: Fail): void {
   for (const [field, value] of Object.entries(config)) {
     if (READ.has(field) || WITHOUT_EFFECT.has(field) || Object.hasOwn(MUST_BE_OFF, field) || isOff(value)) continue;
     fail(
-      `a config may hold the fields of PEFT's LoraConfig, got ${brief(field)}: ${brief(value)}; what it asks for would not be done: remove it if it has no effect, or ${MERGE}`,
+      `a config may hold the fields of PEFT's LoraConfig, got ${brief(field)}: ${brief(value)}; ` +
+        `what it asks for would not be done: remove it if it has no effect, or ${MERGE}`,
     );
   }
 }
@@ -153,14 +157,17 @@ function checkInit(init: unknown, fail: Fail): void {
     const remedy =
       init.toLowerCase() === "loftq"
         ? MERGE
-        : "save the adapter again with PEFT's save_pretrained(…, path_initial_model_for_weight_conversion=…), which makes a plain LoRA of it";
+        : "save the adapter again with PEFT's save_pretrained(…, path_initial_model_for_weight_conversion=…), " +
+          "which makes a plain LoRA of it";
     fail(
-      `init_lora_weights must leave the model's weights as they are, got ${brief(init)}; the first matrices were taken out of them: ${remedy}`,
+      `init_lora_weights must leave the model's weights as they are, got ${brief(init)}; ` +
+        `the first matrices were taken out of them: ${remedy}`,
     );
   }
   if (typeof init !== "string" || !PLAIN_INITS.has(init.toLowerCase()))
     fail(
-      `init_lora_weights must be true, false or one of ${[...PLAIN_INITS].join(", ")}, got ${brief(init)}; if it leaves the model's weights as they are, write true, else ${MERGE}`,
+      `init_lora_weights must be true, false or one of ${[...PLAIN_INITS].join(", ")}, got ${brief(init)}; ` +
+        `if it leaves the model's weights as they are, write true, else ${MERGE}`,
     );
 }
 
@@ -213,7 +220,10 @@ function patternMatcher(field: string, pattern: string, budget: MatchBudget, fai
     });
 }
 
-/** `get_pattern_key` of PEFT: the value of the first pattern, as the file has them, of which `(.*\.)?(pattern)$` matches a module's name. */
+/**
+ * `get_pattern_key` of PEFT: the value of the first pattern, as the file has them, of
+ * which `(.*\.)?(pattern)$` matches a module's name.
+ */
 function readPatterns(
   field: string,
   table: unknown,
@@ -241,7 +251,8 @@ function readPatterns(
       patterns.find(({ name, value, matches }) => value !== first.value && matches(text) && name !== first.name);
     if (other)
       fail(
-        `${field} must say one value of a module, got ${brief(first.name)}: ${first.value} and ${brief(other.name)}: ${other.value} for ${path}; write (?:${first.name}) for a number`,
+        `${field} must say one value of a module, got ${brief(first.name)}: ${first.value} and ${brief(other.name)}: ` +
+          `${other.value} for ${path}; write (?:${first.name}) for a number`,
       );
     return first?.value;
   };
@@ -301,7 +312,8 @@ function readLayers(config: Fields, budget: MatchBudget, fail: Fail): (path: str
           .map((hit) => ({ 0: /^\d+/.exec(path.slice(hit[0].length))![0] }));
     if (new Set(found.map((hit) => hit[0])).size > 1)
       fail(
-        `layers_pattern must find one number in a module's name, got ${found.map((hit) => hit[0]).join(" and ")} in ${path}; name the list of blocks`,
+        "layers_pattern must find one number in a module's name, " +
+          `got ${found.map((hit) => hit[0]).join(" and ")} in ${path}; name the list of blocks`,
       );
     return found.length > 0 && (list as number[]).includes(Number(found[0]![0]));
   };

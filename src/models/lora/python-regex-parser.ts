@@ -7,12 +7,12 @@ const MAX_NESTING = 100;
 
 export type CharTest = (code: number) => boolean;
 export type Assertion = "start" | "end" | "word" | "not word";
-export type Node =
+export type PatternNode =
   | { kind: "char"; test: CharTest }
-  | { kind: "sequence" | "choice"; parts: Node[] }
-  | { kind: "repeat"; part: Node; least: number; most: number }
+  | { kind: "sequence" | "choice"; parts: PatternNode[] }
+  | { kind: "repeat"; part: PatternNode; least: number; most: number }
   | { kind: "assert"; what: Assertion }
-  | { kind: "look"; part: Node; ahead: boolean; negated: boolean };
+  | { kind: "look"; part: PatternNode; ahead: boolean; negated: boolean };
 export const isWord: CharTest = (c) => (c >= 48 && c <= 57) || (c >= 65 && c <= 90) || c === 95 || (c >= 97 && c <= 122);
 const isDigit: CharTest = (c) => c >= 48 && c <= 57;
 const isSpace: CharTest = (c) => c === 32 || (c >= 9 && c <= 13) || (c >= 28 && c <= 31);
@@ -49,7 +49,7 @@ export class Parser {
     this.#text = codes(pattern);
   }
 
-  parse(): Node {
+  parse(): PatternNode {
     const flags = /^\(\?([aiLmsux]+)\)/.exec(this.#rest(10))?.[1];
     if (flags) {
       this.#at += flags.length + 3;
@@ -77,7 +77,7 @@ export class Parser {
     if (flags.includes("i")) this.#ignoreCase = true;
   }
 
-  #choice(): Node {
+  #choice(): PatternNode {
     if (++this.#nesting > MAX_NESTING) throw new PythonRegexError(`it nests deeper than ${MAX_NESTING}`);
     const parts = [this.#sequence()];
     while (this.#take("|")) parts.push(this.#sequence());
@@ -85,8 +85,8 @@ export class Parser {
     return parts.length === 1 ? parts[0]! : { kind: "choice", parts };
   }
 
-  #sequence(): Node {
-    const parts: Node[] = [];
+  #sequence(): PatternNode {
+    const parts: PatternNode[] = [];
     while (this.#at < this.#text.length && !/[|)]/.test(this.#peek())) {
       const part = this.#atom();
       if (part) parts.push(this.#repeated(part));
@@ -94,7 +94,7 @@ export class Parser {
     return { kind: "sequence", parts };
   }
 
-  #repeated(part: Node): Node {
+  #repeated(part: PatternNode): PatternNode {
     const range = this.#quantifier();
     if (!range) return part;
     if (part.kind === "assert") throw new PythonRegexError("there is nothing to repeat");
@@ -119,7 +119,7 @@ export class Parser {
     return [Number(least), comma ? (most ? Number(most) : Infinity) : Number(least)];
   }
 
-  #atom(): Node | undefined {
+  #atom(): PatternNode | undefined {
     const code = this.#text[this.#at++]!;
     switch (String.fromCodePoint(code)) {
       case "(":
@@ -151,7 +151,7 @@ export class Parser {
     return this.#ignoreCase ? sameLetter(code) : (c) => c === code;
   }
 
-  #group(): Node | undefined {
+  #group(): PatternNode | undefined {
     if (!this.#take("?")) return this.#closed(this.#choice());
     if (this.#take("#")) {
       while (this.#at < this.#text.length && this.#peek() !== ")") this.#at++;
@@ -186,7 +186,7 @@ export class Parser {
     return node;
   }
 
-  #escape(): Node {
+  #escape(): PatternNode {
     const letter = this.#peek();
     if (letter === "A") return (this.#at++, { kind: "assert", what: "start" });
     if (letter === "Z") return (this.#at++, { kind: "assert", what: "end" });

@@ -4,7 +4,16 @@
  * again, which bounds a match by the product of both lengths. JavaScript's own RegExp reads another language (`(?P<name>`, `\Z`, `{,3}`)
  * and may take exponential time. What no such program can say (backreferences, atomic groups, conditions) is refused.
  */
-import { codes, isWord, MAX_PROGRAM, Parser, PythonRegexError, type Assertion, type CharTest, type Node } from "./python-regex-parser.ts";
+import {
+  codes,
+  isWord,
+  MAX_PROGRAM,
+  Parser,
+  PythonRegexError,
+  type Assertion,
+  type CharTest,
+  type PatternNode,
+} from "./python-regex-parser.ts";
 
 export { codes, PythonRegexError };
 
@@ -31,7 +40,7 @@ type Instruction =
   | { op: "match" };
 
 /** How many characters a node takes, where it is always the same. */
-function widthOf(node: Node): number | null {
+function widthOf(node: PatternNode): number | null {
   switch (node.kind) {
     case "char":
       return 1;
@@ -50,14 +59,14 @@ function widthOf(node: Node): number | null {
 }
 const addWidth = (a: number, b: number | null): number | null => (b === null ? null : a + b);
 
-function compile(node: Node, budget: MatchBudget, size = { left: MAX_PROGRAM }): Instruction[] {
+function compile(node: PatternNode, budget: MatchBudget, size = { left: MAX_PROGRAM }): Instruction[] {
   const program: Instruction[] = [];
   const emit = (instruction: Instruction): number => {
     if (--size.left < 0) throw new PythonRegexError(`its repeats unfold to more than ${MAX_PROGRAM} steps`);
     spend(budget, STEPS_TO_MAKE);
     return program.push(instruction) - 1;
   };
-  const write = (part: Node): void => {
+  const write = (part: PatternNode): void => {
     switch (part.kind) {
       case "char":
         return void emit({ op: "char", test: part.test });
@@ -211,7 +220,7 @@ export interface NamePattern {
 export function namesOf(pattern: string, budget: MatchBudget): NamePattern[] | undefined {
   if (/^\(\?[^:]/.test(pattern)) return undefined; // flags are refused within another pattern
   spend(budget, STEPS_TO_READ * pattern.length);
-  let node: Node;
+  let node: PatternNode;
   try {
     node = new Parser(pattern).parse();
   } catch (error) {
@@ -223,7 +232,7 @@ export function namesOf(pattern: string, budget: MatchBudget): NamePattern[] | u
   return names.every((name) => name !== undefined) ? names : undefined;
 }
 
-function nameOf(node: Node): NamePattern | undefined {
+function nameOf(node: PatternNode): NamePattern | undefined {
   const parts = flat(node);
   let fromStart = false;
   for (; isAnchor(parts[0], "start"); parts.shift()) fromStart = true;
@@ -231,5 +240,5 @@ function nameOf(node: Node): NamePattern | undefined {
   const letters = parts.flatMap((part) => (part.kind === "char" ? [part.test] : []));
   return letters.length === parts.length ? { letters, fromStart } : undefined;
 }
-const flat = (node: Node): Node[] => (node.kind === "sequence" ? node.parts.flatMap(flat) : [node]);
-const isAnchor = (node: Node | undefined, what: Assertion): boolean => node?.kind === "assert" && node.what === what;
+const flat = (node: PatternNode): PatternNode[] => (node.kind === "sequence" ? node.parts.flatMap(flat) : [node]);
+const isAnchor = (node: PatternNode | undefined, what: Assertion): boolean => node?.kind === "assert" && node.what === what;

@@ -23,7 +23,7 @@ export interface CausalCaches {
   readonly keep?: (prefix: string, frames: Tensor) => void;
 }
 
-export interface Recorder {
+export interface VaeRecorder {
   readonly graph: Graph;
   readonly config: VaeConfig;
   /** Storage type of what norms give. */
@@ -31,8 +31,8 @@ export interface Recorder {
   readonly caches: CausalCaches;
 }
 
-type Named = Recorder & { readonly prefix: string };
-const at = (r: Recorder, prefix: string): Named => ({ ...r, prefix });
+type Named = VaeRecorder & { readonly prefix: string };
+const at = (r: VaeRecorder, prefix: string): Named => ({ ...r, prefix });
 
 /** CogVideoXCausalConv3d, 3×3×3: weights under `prefix.conv`, before its first frame the frames kept under `prefix`. */
 export function causalConv(
@@ -103,7 +103,7 @@ function conv2d({ graph, prefix }: Named, x: Tensor, channels: number, options: 
 }
 
 /** x_BFHWC, pixels → moments [B, F', H', W', 2Z]: mean, then log-variance. */
-export function recordEncoder(r: Recorder, x: Tensor): Tensor {
+export function recordEncoder(r: VaeRecorder, x: Tensor): Tensor {
   const { config } = r;
   const widths = config.block_out_channels;
   let h = causalConv(at(r, "encoder.conv_in"), x, config.in_channels, widths[0]!);
@@ -126,7 +126,7 @@ export function recordEncoder(r: Recorder, x: Tensor): Tensor {
 }
 
 /** z_BFHWZ → pixels [B, F', H', W', 3]. */
-export function recordDecoder(r: Recorder, z: Tensor): Tensor {
+export function recordDecoder(r: VaeRecorder, z: Tensor): Tensor {
   const { config } = r;
   const widths = [...config.block_out_channels].reverse();
   let h = causalConv(at(r, "decoder.conv_in"), z, config.latent_channels, widths[0]!);

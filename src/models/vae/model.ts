@@ -78,7 +78,7 @@ function tilingOf(tiling: VaeRunOptions["tiling"]): { exact: number } | { refere
   return { exact: budgetBytes };
 }
 
-export interface DecodeOptions extends VaeRunOptions {
+export interface VaeDecodeOptions extends VaeRunOptions {
   /** Takes the frames as they come, while the next ones are computed; the call's own result is then empty. */
   onFrames?: (part: DecodedFrames) => void | Promise<void>;
   /**
@@ -129,7 +129,7 @@ export class CausalVae implements Disposable {
   async decode(
     latents: Float32Array,
     shape: VideoShape,
-    options: DecodeOptions = {},
+    options: VaeDecodeOptions = {},
   ): Promise<{ data: Float32Array; shape: readonly number[] }> {
     const { config } = this;
     const { onFrames, onDevice, format = onDevice ? "rgba" : "sample", tiling, onTiling, ...run } = options;
@@ -168,7 +168,7 @@ export class CausalVae implements Disposable {
   async #decode(
     latents: Float32Array,
     shape: VideoShape,
-    options: Omit<DecodeOptions, "tiling">,
+    options: Omit<VaeDecodeOptions, "tiling">,
     exact: number | null,
   ): Promise<{ data: Float32Array; shape: readonly number[] }> {
     const { config } = this;

@@ -1,13 +1,13 @@
 /** Refuses values that an option does not take, by what the table says of it. */
 import { CogwheelError } from "../../base/errors.ts";
-import type { Option, Values } from "./option.ts";
+import type { Option, ValueRule } from "./option.ts";
 import { OPTIONS, optionOf, type OptionName } from "./table.ts";
 
 /** Of a text. A tokenizer takes some 70 bytes for each. */
 const MOST_CHARACTERS = 100_000;
 
 /** Which numbers an option takes, in words. */
-export function rangeText({ whole, above, min, max, range: words }: Values<unknown>): string {
+export function rangeText({ whole, above, min, max, range: words }: ValueRule<unknown>): string {
   if (words !== undefined) return words;
   const most = max === Number.MAX_SAFE_INTEGER ? "2^53 − 1" : max;
   const from = above !== undefined ? `above ${above}` : min !== undefined ? `from ${min}` : undefined;
@@ -17,12 +17,12 @@ export function rangeText({ whole, above, min, max, range: words }: Values<unkno
 }
 
 /** What a choice may be, in words. */
-export function choiceText({ choices = {} }: Values<unknown>): string {
+export function choiceText({ choices = {} }: ValueRule<unknown>): string {
   const names = Object.keys(choices);
   return names.length === 2 ? names.join(" or ") : names.join(", ");
 }
 
-function isWithin(value: unknown, { whole, above = -Infinity, min = -Infinity, max = Infinity }: Values<unknown>): boolean {
+function isWithin(value: unknown, { whole, above = -Infinity, min = -Infinity, max = Infinity }: ValueRule<unknown>): boolean {
   if (typeof value !== "number" || !(whole ? Number.isSafeInteger(value) : Number.isFinite(value))) return false;
   return value > above && value >= min && value <= max;
 }

@@ -1,12 +1,11 @@
 /** What is told of an option of a generation, in one entry of the table (table.ts). */
 
-/** What a generation begins with besides noise. `text`: nothing else. `image`: the first frame. `video`: another video, noised. `control`: a video that is followed. `inpaint`: a video with parts made anew. */
-export type Task = "text" | "image" | "video" | "control" | "inpaint";
+import type { Task } from "../../models/cogvideox/task.ts";
 
-export const TASKS: readonly Task[] = ["text", "image", "video", "control", "inpaint"];
+export { TASKS, type Task } from "../../models/cogvideox/task.ts";
 
 /** Which values an option takes; `T` is their type. */
-export interface Values<T> {
+export interface ValueRule<T> {
   /** `given`: something that only an app can hand over, such as a function. */
   readonly kind: "text" | "number" | "choice" | "switch" | "frame" | "frames" | "adapters" | "given";
   /** Of a number: must it be whole, and where it may lie. */
@@ -23,18 +22,18 @@ export interface Values<T> {
 }
 
 /** A number; where it may lie follows from the model where nothing is said. */
-export const number = (range: Pick<Values<number>, "whole" | "above" | "min" | "max" | "range"> = {}): Values<number> => ({
+export const number = (range: Pick<ValueRule<number>, "whole" | "above" | "min" | "max" | "range"> = {}): ValueRule<number> => ({
   kind: "number",
   ...range,
 });
-export const choice = <T extends string>(choices: Readonly<Record<T, string>>): Values<T> => ({ kind: "choice", choices });
-export const text: Values<string> = { kind: "text" };
-export const onOff: Values<boolean> = { kind: "switch" };
-export const given = <T>(kind: "frame" | "frames" | "adapters" | "given" = "given"): Values<T> => ({ kind });
+export const choice = <T extends string>(choices: Readonly<Record<T, string>>): ValueRule<T> => ({ kind: "choice", choices });
+export const text: ValueRule<string> = { kind: "text" };
+export const onOff: ValueRule<boolean> = { kind: "switch" };
+export const given = <T>(kind: "frame" | "frames" | "adapters" | "given" = "given"): ValueRule<T> => ({ kind });
 
 /**
- * How saved latents keep an option. `taken`: a run that goes on takes it where it is not told otherwise. `fixed`: likewise, and once steps were
- * made it cannot be another one. `named`: its value cannot be kept, its name is, and must be the same.
+ * How saved latents keep an option. `taken`: a run that goes on takes it where it is not told otherwise. `fixed`: likewise, and once
+ * steps were made it cannot be another one. `named`: its value cannot be kept, its name is, and must be the same.
  */
 export type Saved = "taken" | "fixed" | "named";
 
@@ -54,7 +53,7 @@ export interface PageControl {
 }
 
 export interface Option<T, S extends Saved | undefined = Saved | undefined> {
-  readonly values: Values<T>;
+  readonly values: ValueRule<T>;
   /** What errors call it. Default: its name. */
   readonly called?: string;
   /** What errors advise where a value is none that it takes. */
@@ -69,7 +68,10 @@ export interface Option<T, S extends Saved | undefined = Saved | undefined> {
   readonly advice?: string;
   /** Only for these tasks. Default: for all. */
   readonly tasks?: readonly Task[];
-  /** As the command takes it: `--flag <argument>`. An argument called `file` is a path to what the option takes; two numbers may share a flag. */
+  /**
+   * As the command takes it: `--flag <argument>`. An argument called `file` is a path to what
+   * the option takes; two numbers may share a flag.
+   */
   readonly flag?: string;
   /** The command's help where the flag takes something else: a file. */
   readonly flagHelp?: string;

@@ -1,6 +1,6 @@
 /** What saved latents keep of the options that a run was asked for, and what a run that goes on takes of them. */
 import type { GenerateOptions } from "../options.ts";
-import type { Option, Saved, Task, Values } from "./option.ts";
+import type { Option, Saved, Task, ValueRule } from "./option.ts";
 import { OPTION_LIST, ofTask, type OPTIONS, type OptionName } from "./table.ts";
 
 type Table = typeof OPTIONS;
@@ -11,7 +11,7 @@ export type SavedSettings = { -readonly [K in keyof Table as Table[K] extends Op
   task?: Task;
 };
 
-const TYPES: Partial<Record<Values<unknown>["kind"], "number" | "string" | "boolean">> = { number: "number", switch: "boolean" };
+const TYPES: Partial<Record<ValueRule<unknown>["kind"], "number" | "string" | "boolean">> = { number: "number", switch: "boolean" };
 
 /** Every name in the settings of a file, with the type of its value. */
 export const SAVED_TYPES: ReadonlyMap<string, "number" | "string" | "boolean"> = new Map([

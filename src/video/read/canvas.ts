@@ -1,14 +1,14 @@
 /** What an animation is drawn on: each frame covers a part of it, over what the frames before left. */
 
 /** A part of a canvas, with its pixels as RGBA where it has any. */
-export interface Region {
+export interface FrameArea {
   x: number;
   y: number;
   width: number;
   height: number;
 }
 
-export interface Layer extends Region {
+export interface Layer extends FrameArea {
   data: Uint8Array;
 }
 
@@ -45,7 +45,7 @@ export class Canvas {
   }
 
   /** Gives a region one colour: `[r, g, b, a]`. */
-  fill(region: Region, colour: ArrayLike<number>): void {
+  fill(region: FrameArea, colour: ArrayLike<number>): void {
     const { left, right, top, bottom } = this.inside(region);
     if (left >= right) return;
     const pixels = new Uint32Array(this.data.buffer);
@@ -63,7 +63,7 @@ export class Canvas {
     if (this.saved) this.data.set(this.saved);
   }
 
-  private inside({ x, y, width, height }: Region): { left: number; right: number; top: number; bottom: number } {
+  private inside({ x, y, width, height }: FrameArea): { left: number; right: number; top: number; bottom: number } {
     return { left: Math.max(0, x), right: Math.min(this.width, x + width), top: Math.max(0, y), bottom: Math.min(this.height, y + height) };
   }
 }

@@ -5,8 +5,7 @@
  */
 import { compileCodec } from "#codecs";
 import { CogwheelError } from "../../base/errors.ts";
-
-export type CodecName = "jpeg" | "webp";
+import type { CodecName } from "./wasm-codec.ts";
 
 export interface Decoded {
   width: number;

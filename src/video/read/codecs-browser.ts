@@ -2,7 +2,7 @@
  * The decoders of JPEG and WebP for the worker that reads untrusted media in a browser: the page compiles them and sends them, so that
  * the worker's file is small, holds no address that bundlers would have to follow, and needs no permission of its own to compile.
  */
-import type { CodecName } from "./codec.ts";
+import type { CodecName } from "./wasm-codec.ts";
 
 /** What the worker asks its page for. */
 export interface CodecRequest {

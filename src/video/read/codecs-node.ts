@@ -1,7 +1,7 @@
 /** The decoders of JPEG and WebP for Node, from the packages as npm installed them. */
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
-import type { CodecName } from "./codec.ts";
+import type { CodecName } from "./wasm-codec.ts";
 
 const FILES: Record<CodecName, string> = {
   jpeg: "@jsquash/jpeg/codec/dec/mozjpeg_dec.wasm",

@@ -33,7 +33,8 @@ import { layoutOf, PictureReader } from "./planes.ts";
 import { anyLevel, registerPlainDecoder } from "./plain-decoder.ts";
 import type { ReadContext, Reader, ReadFrame } from "./reader.ts";
 import { LeadingPictures } from "./sps.ts";
-import { streamFormat, type StreamFormat } from "./stream.ts";
+import { streamFormat } from "./stream.ts";
+import type { StreamFormat } from "./stream-format.ts";
 import { knownMatrix, MATRIX } from "./yuv.ts";
 
 export const readFilm: Reader = async function* (bytes, context) {

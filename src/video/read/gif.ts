@@ -3,12 +3,12 @@
  * it asks for; then frame after frame is decoded.
  */
 import { CogwheelError } from "../../base/errors.ts";
-import { Canvas, shownFor, type Blend, type Region } from "./canvas.ts";
+import { Canvas, shownFor, type Blend, type FrameArea } from "./canvas.ts";
 import { refuseBeyondFrames, refuseBeyondPixels } from "./limits.ts";
 import { decodeLzw } from "./lzw.ts";
 import type { ReadContext, Reader } from "./reader.ts";
 
-interface GifFrame extends Region {
+interface GifFrame extends FrameArea {
   interlaced: boolean;
   /** Three bytes a colour. */
   palette: Uint8Array;
@@ -180,7 +180,7 @@ function walk(bytes: Uint8Array, context: ReadContext): Gif {
 const GREYS = Uint8Array.from({ length: 768 }, (_, index) => Math.floor(index / 3));
 const NO_CONTROL = { transparent: undefined, disposal: 0, delay: 0 };
 
-const canvasRegion = ({ width, height }: Canvas): Region => ({ x: 0, y: 0, width, height });
+const canvasRegion = ({ width, height }: Canvas): FrameArea => ({ x: 0, y: 0, width, height });
 
 /**
  * What is there where nothing is drawn, or no longer. Frames have no alpha, so that the colour counts which the palette has for it:

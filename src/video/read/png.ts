@@ -1,6 +1,6 @@
 /** PNG → one frame, or the frames of an animated one. */
 import { CogwheelError } from "../../base/errors.ts";
-import { Canvas, replace, shownFor, type Blend, type Region } from "./canvas.ts";
+import { Canvas, replace, shownFor, type Blend, type FrameArea } from "./canvas.ts";
 import { orientationOf } from "./exif.ts";
 import { inflate, inflateAtMost } from "./inflate.ts";
 import { warnOfProfile } from "./icc.ts";
@@ -12,7 +12,7 @@ import { PngPixels, type PngHeader } from "./png-pixels.ts";
 import type { ReadContext, Reader, ReadFrame } from "./reader.ts";
 
 /** A frame of an animated PNG: where it goes, and its own deflated data. */
-interface PngFrame extends Region {
+interface PngFrame extends FrameArea {
   seconds: number;
   /** 0 nothing, 1 clear the part, 2 bring back what was there. */
   dispose: number;
@@ -94,7 +94,7 @@ const over: Blend = (canvas, at, source, from) => {
 /** RGBA of one region's deflated data; what comes after its last row is not inflated. */
 function pixelsOf(
   png: Png,
-  { width, height }: Region,
+  { width, height }: FrameArea,
   parts: readonly Uint8Array[],
   broken: string | undefined,
   { name, progress }: ReadContext,

@@ -6,7 +6,7 @@
  */
 import { joined } from "../../base/joined.ts";
 import { Bits } from "./bits.ts";
-import type { StreamFormat } from "./stream.ts";
+import type { StreamFormat } from "./stream-format.ts";
 
 type Codec = "avc" | "hevc";
 

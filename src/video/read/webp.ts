@@ -1,6 +1,6 @@
 /** WebP → one frame, or the frames of an animated one, each of which is a picture of its own in the file. */
 import { CogwheelError } from "../../base/errors.ts";
-import { Canvas, replace, shownFor, type Blend, type Region } from "./canvas.ts";
+import { Canvas, replace, shownFor, type Blend, type FrameArea } from "./canvas.ts";
 import { openCodec, type Decoded, type PictureDecoder } from "./codec.ts";
 import { orientationOf } from "./exif.ts";
 import { warnOfProfile } from "./icc.ts";
@@ -13,7 +13,7 @@ interface Chunk {
   data: Uint8Array;
 }
 
-interface WebpFrame extends Region {
+interface WebpFrame extends FrameArea {
   seconds: number;
   /** Cleared before the next one. */
   cleared: boolean;

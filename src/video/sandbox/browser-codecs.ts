@@ -1,5 +1,5 @@
 /** The decoders of JPEG and WebP on a page: bytes in chunks of their own, loaded and compiled when the worker first asks for one. */
-import type { CodecName } from "../read/codec.ts";
+import type { CodecName } from "../read/wasm-codec.ts";
 import type { CodecAnswer } from "../read/codecs-browser.ts";
 
 const BYTES: Record<CodecName, () => Promise<{ default: Uint8Array<ArrayBuffer> }>> = {

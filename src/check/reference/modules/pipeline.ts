@@ -10,7 +10,8 @@ import { fromVae, toVae } from "../../../pipelines/latent-layout.ts";
 import { Denoiser, type DenoiseOptions, type DenoiseState } from "../../../models/cogvideox/model.ts";
 import { createScheduler, dynamicGuidance, type StepCoefficients } from "../../../diffusion/scheduler.ts";
 import { caseLoras, inputOf } from "../case.ts";
-import type { HostTensor, ReferenceCase, ReferenceModule } from "../module.ts";
+import type { ReferenceModule } from "../module.ts";
+import type { HostTensor, ReferenceCase } from "../reference-case.ts";
 import { loraScales } from "./transformer.ts";
 
 /** As many as diffusers' schedulers were trained with; what a small file may ask for takes no longer than that. */
@@ -131,7 +132,8 @@ async function eachStep(
   if (wrong)
     throw new CogwheelError(
       "reference",
-      `${c.name}: steps are step.latents and step.original [${whole.join(", ")}], got step.${wrong} [${c.steps.get(wrong)!.shape.join(", ")}]; correct it`,
+      `${c.name}: steps are step.latents and step.original [${whole.join(", ")}], ` +
+        `got step.${wrong} [${c.steps.get(wrong)!.shape.join(", ")}]; correct it`,
     );
   if (!latents) return {};
   const size = elements(shape);

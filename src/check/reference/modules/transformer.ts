@@ -15,7 +15,8 @@ import { padColumns } from "../../../ops/pad_columns.ts";
 import { qkNormRope } from "../../../ops/qk_norm_rope.ts";
 import { silu } from "../../../ops/silu.ts";
 import { caseLoras, expectCaseWeights, inputOf } from "../case.ts";
-import type { HostTensor, ModuleContext, ReferenceCase, ReferenceModule } from "../module.ts";
+import type { ModuleContext, ReferenceModule } from "../module.ts";
+import type { HostTensor, ReferenceCase } from "../reference-case.ts";
 import { runOnce } from "../run-once.ts";
 import { transformerGuide } from "../trace/transformer.ts";
 
@@ -116,7 +117,8 @@ function agree(c: ReferenceCase, shapes: Record<string, readonly [HostTensor, st
       if (before && before[0] !== size)
         throw new CogwheelError(
           "reference",
-          `${c.name}: input.${name} must agree with input.${before[1]} on axis ${axis}, ${before[0]}, got [${shape.join(", ")}]; make the case again`,
+          `${c.name}: input.${name} must agree with input.${before[1]} on axis ${axis}, ` +
+            `${before[0]}, got [${shape.join(", ")}]; make the case again`,
         );
       seen.set(letter, [size, name]);
     });

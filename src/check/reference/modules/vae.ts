@@ -8,7 +8,8 @@ import { channelsFirst, channelsLast } from "../../../ops/channels.ts";
 import { conv3d } from "../../../ops/conv3d.ts";
 import { groupNorm } from "../../../ops/group_norm.ts";
 import { expectCaseWeights, inputOf } from "../case.ts";
-import type { HostTensor, ModuleContext, ReferenceCase, ReferenceModule } from "../module.ts";
+import type { ModuleContext, ReferenceModule } from "../module.ts";
+import type { HostTensor, ReferenceCase } from "../reference-case.ts";
 import { runOnce } from "../run-once.ts";
 import { vaeGuide } from "../trace/vae.ts";
 

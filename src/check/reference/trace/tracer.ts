@@ -10,7 +10,7 @@ import type { Node } from "../../../graph/op.ts";
 import type { Tensor } from "../../../graph/tensor.ts";
 import type { RunOptions } from "../../../run/program.ts";
 import { compareTensors, type Comparison, type Threshold } from "../compare.ts";
-import type { HostTensor, ReferenceCase } from "../module.ts";
+import type { HostTensor, ReferenceCase } from "../reference-case.ts";
 
 /** One comparison that a node allows. */
 export interface Sight {
@@ -98,7 +98,8 @@ export class Tracer {
         if (data.length !== want.data.length)
           throw new CogwheelError(
             "trace",
-            `${module} must have as many values as the reference's [${want.shape.join(", ")}], got ${data.length} from ${node.name}; the trace is of another size than the case`,
+            `${module} must have as many values as the reference's [${want.shape.join(", ")}], ` +
+              `got ${data.length} from ${node.name}; the trace is of another size than the case`,
           );
         const { output: _, ...figures } = compareTensors(module, { shape: want.shape, data }, want, this.threshold);
         this.#rows.push({ call, node: node.name, module, ...(what ? { what } : {}), ...figures });

@@ -7,7 +7,7 @@
  */
 import type { Node } from "../../../graph/op.ts";
 import type { Tensor } from "../../../graph/tensor.ts";
-import type { HostTensor } from "../module.ts";
+import type { HostTensor } from "../reference-case.ts";
 import { rowsFirst, tensorOf, weightModules, type Guide, type Reference, type Sight } from "./tracer.ts";
 
 /** `prefix`: what the engine puts before the module's own paths (`block.` for a block alone). */

@@ -5,7 +5,7 @@
  */
 import type { Node } from "../../../graph/op.ts";
 import type { Tensor } from "../../../graph/tensor.ts";
-import type { HostTensor } from "../module.ts";
+import type { HostTensor } from "../reference-case.ts";
 import { silu, tensorOf, weightModules, type Guide, type Reference, type Sight } from "./tracer.ts";
 
 export const vaeGuide: Guide = (node, reference) => {

@@ -1,7 +1,7 @@
 /** Where a device's table of measurements comes from, and where it is kept. */
 import { namedTuning, readTuning, writeTuning } from "#platform";
 import { CogwheelError } from "../base/errors.ts";
-import { parseTuning, tuningFile, whyStale, type TuningHeader, type TuningTable } from "./tuning.ts";
+import { parseTuning, tuningFile, whyStale, type TuningHeader, type TuningTable } from "./tuning-table.ts";
 
 /** The table of measurements that a device chooses kernels by. */
 export interface Tuning {

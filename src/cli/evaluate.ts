@@ -7,11 +7,11 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Command } from "commander";
-import { checkOutputFile, writeWhole } from "../../cli/files.ts";
-import { EMBEDDED_MODEL } from "../../cli/package-root.ts";
-import { guardOutput } from "../../cli/terminal/output.ts";
-import { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
-import { measure, type Attributes, type World } from "./measure.ts";
+import { checkOutputFile, writeWhole } from "./files.ts";
+import { EMBEDDED_MODEL } from "./package-root.ts";
+import { guardOutput } from "./terminal/output.ts";
+import { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
+import { measure, type Attributes, type World } from "../check/clip-attributes.ts";
 
 interface Entry {
   prompt: string;
@@ -54,7 +54,8 @@ for (const [i, entry] of entries.entries()) {
 }
 const scores = Object.fromEntries(NAMES.map((n) => [n, (100 * (right[n] ?? 0)) / entries.length]));
 console.log(
-  `\n${NAMES.map((n) => `${n} ${scores[n]!.toFixed(1)} %`).join("   ")}   (${((performance.now() - start) / 1000 / entries.length).toFixed(1)} s a prompt)`,
+  `\n${NAMES.map((n) => `${n} ${scores[n]!.toFixed(1)} %`).join("   ")}   ` +
+    `(${((performance.now() - start) / 1000 / entries.length).toFixed(1)} s a prompt)`,
 );
 if (options.json)
   await writeWhole(

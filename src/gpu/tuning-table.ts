@@ -2,11 +2,11 @@
  * A table of measurements: which of an op's kernels was fastest on one adapter, by the kind of work (docs/tuning.md). It is data, made by
  * `tune` and kept as JSON, and holds for the adapter, driver and kernels that it was measured with.
  */
-import { kernelsVersion } from "#kernels";
-import { parseJsonObject } from "../files/json-scan.ts";
+import { kernelsVersion } from "../../build/kernels-version.ts";
+import { parseJsonObject } from "../base/json-scan.ts";
 import { brief } from "../base/brief.ts";
 import { CogwheelError } from "../base/errors.ts";
-import type { Capabilities } from "../gpu/capabilities.ts";
+import type { Capabilities } from "./capabilities.ts";
 
 const FORMAT = 1;
 

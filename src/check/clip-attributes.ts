@@ -2,6 +2,7 @@
  * The plain image measure of the embedded checkpoint: what a clip of one shape on a plain background shows, told from
  * colours, centroid and area alone. The same rules as models/moving-shapes/train/measure.py.
  */
+import type { Frame } from "../video/frame.ts";
 
 export interface World {
   readonly colours: Readonly<Record<string, readonly number[]>>;
@@ -12,12 +13,6 @@ export interface Attributes {
   colour: string | null;
   motion: string | null;
   shape: string | null;
-}
-export interface Frame {
-  readonly width: number;
-  readonly height: number;
-  /** RGBA */
-  readonly data: Uint8Array;
 }
 
 /** RGB distance from the clip's own background at which a pixel counts as foreground. */

@@ -5,8 +5,8 @@ import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { readTuning, writeTuning } from "#platform";
 import { Gpu, type OpenGpuOptions } from "../../src/gpu/gpu.ts";
-import { parseTuning, tuningFile, tuningHeader, whyStale, type TuningTable } from "../../src/plan/tuning.ts";
-import { storeTuning } from "../../src/plan/tuning-store.ts";
+import { parseTuning, tuningFile, tuningHeader, whyStale, type TuningTable } from "../../src/gpu/tuning-table.ts";
+import { storeTuning } from "../../src/gpu/tuning-store.ts";
 import { testGpu } from "../support/gpu.ts";
 
 const KEY = "matmul m≤64 n=64 k=64 f32 f32 f32";

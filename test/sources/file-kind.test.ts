@@ -6,7 +6,7 @@ import { zipSync } from "fflate";
 import { describe, expect, test } from "vitest";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { openSource } from "../../src/hub/open-node.ts";
-import { fileKind } from "../../src/files/file-kind.ts";
+import { fileKind } from "../../src/sources/file-kind.ts";
 import { openSafetensors } from "../../src/files/safetensors.ts";
 import { memorySource } from "../../src/sources/memory.ts";
 import { readJson } from "../../src/sources/source.ts";

@@ -1,0 +1,2 @@
+/** The pictures whose decoders are WebAssembly. */
+export type CodecName = "jpeg" | "webp";
