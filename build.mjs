@@ -8,7 +8,7 @@ import { readdirSync, rmSync, readFileSync, writeFileSync, mkdirSync, statSync, 
 import { join, basename, dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { deflateRawSync } from "node:zlib";
-import { build } from "esbuild";
+import { build, transform } from "esbuild";
 import { WgslReflect } from "wgsl_reflect/wgsl_reflect.module.js";
 import { checkParts, readParts, withParts } from "./kernel-parts.mjs";
 import { DISPATCHING, kernelsVersion } from "./kernels-version.mjs";
@@ -264,6 +264,18 @@ const codecsInChunks = {
     });
   },
 };
+// What help and forms say of the options is for the command line and the playground: the engine checks by the rest of the table.
+const optionsWithoutWords = {
+  name: "options without words",
+  setup(build) {
+    build.onLoad({ filter: /pipelines.options.table\.ts$/ }, async ({ path }) => {
+      const { code } = await transform(readFileSync(path, "utf8"), { loader: "ts", minifySyntax: true, minifyWhitespace: true });
+      const contents = code.replace(/,(?:help|flag|flagHelp|otherwise):"(?:[^"\\]|\\.)*"|,page:\{[^{}]*\}/g, "");
+      if (/\b(help|page):/.test(contents)) throw new Error(`${path}: words of options in a form that build.mjs does not know`);
+      return { contents };
+    });
+  },
+};
 // The hub's client names its browser build in a way that esbuild does not follow: hence the alias.
 const browser = {
   ...common,
@@ -300,6 +312,7 @@ if (existsSync("src/index.ts")) {
   // The engine, and chunks of what a page loads when it needs it: codec libraries, the hub's client.
   await build({
     ...browser,
+    plugins: [...browser.plugins, optionsWithoutWords],
     entryPoints: { browser: "src/index.ts", "browser-graph": "src/engine.ts" },
     outdir: "dist",
     chunkNames: "chunks/browser-[name]-[hash]",
