@@ -31,16 +31,25 @@ function recorded({ cases }: OpCases): Set<Op> {
 
 const ops = names("src/ops/", ".ts");
 
-test("an op's list and its test are files of its name, and there are no others", () => {
-  expect(names("src/check/sweep/cases/", ".ts"), "src/check/sweep/cases").toEqual(ops);
-  expect(names("test/ops/", ".test.ts"), "test/ops").toEqual(ops);
-  expect(allCases.map(({ op }) => op)).toEqual(ops);
+test.each([
+  ["src/check/sweep/cases/", ".ts"],
+  ["test/ops/", ".test.ts"],
+])("%s has a file of every op's name, and no others", (folder, end) => {
+  const found = names(folder, end);
+  expect(ops.filter((op) => !found.includes(op)).map((op) => `${folder}${op}${end} is missing`)).toEqual([]);
+  expect(found.filter((name) => !ops.includes(name)).map((name) => `${folder}${name}${end} is of no op in src/ops`)).toEqual([]);
+});
+
+test("a list has the name of its file", () => {
+  expect(allCases.map(({ op }) => op)).toEqual(names("src/check/sweep/cases/", ".ts"));
 });
 
 test.each(ops)("%s: the list records every op of the file, and has the reference", async (op) => {
   const file = (await import(new URL(`src/ops/${op}.ts`, root).href)) as Record<string, unknown>;
   const records = Object.entries(file).filter(([name]) => name.endsWith("Op")) as [string, Op][];
-  const made = recorded(allCases.find((list) => list.op === op)!);
+  const list = allCases.find((one) => one.op === op);
+  if (!list) return expect.fail(`src/check/sweep/cases/${op}.ts is missing`);
+  const made = recorded(list);
   expect(records.filter(([, record]) => !made.has(record)).map(([name]) => name)).toEqual([]);
   expect(await import(new URL(`src/check/sweep/cases/${op}.ts`, root).href)).toHaveProperty(`${camel(op)}Reference`);
 });
