@@ -292,6 +292,50 @@ describe("generate", () => {
   });
 });
 
+describe("going on from latents of a step", () => {
+  const options = {
+    prompt: PROMPT,
+    negative: "a square",
+    seed: 7,
+    frames: 1,
+    scheduler: "dpm",
+    dynamicGuidance: true,
+    samples: 2,
+  } as const;
+
+  it("takes up what the run was told, to the latents of the whole run", async () => {
+    await using opened = await CogVideoX.open(model, { gpu: await testGpu(), dtype: "f32" });
+    const whole = await opened.generate({
+      ...options,
+      onStep: (state, steps) => {
+        if (state.step !== 2) return;
+        const settings = { ...options, steps, width: 32, height: 16, task: "text" as const };
+        writeFileSync(join(folder, "half.safetensors"), writeLatents({ state, shape: [2, 1, 4, 2, 4], settings }));
+      },
+    });
+    const { code, out, err } = await cogwheel([
+      ...["--model", model, "--dtype", "f32", "--latents", "half.safetensors", "--save-latents", "whole.safetensors", "--out", "on.png"],
+    ]);
+    expect(code, err).toBe(0);
+    expect(out).toContain("32×16, 1 frame, 4 dpm steps, guidance 3, seed 7, 2 samples\n");
+    expect(lines(out).slice(-2)).toEqual([join(folder, "on-1.png"), join(folder, "on-2.png")]);
+    const { state, settings } = await readLatents(readFileSync(join(folder, "whole.safetensors")), "whole");
+    expect(relativeL2(state.latents, whole.state.latents)).toBeLessThan(1e-6);
+    expect(settings).toMatchObject({ ...options, steps: 4, task: "text" });
+  });
+
+  it.for<[string[], RegExp]>([
+    [["--steps", "5"], /holds latents after step 2 of 4 with dpm, which only that schedule goes on from, got --steps 5; leave it out/],
+    [["--scheduler", "ddim"], /which only that schedule goes on from, got --scheduler ddim; leave it out/],
+    [["--samples", "1"], /which only that schedule goes on from, got --samples 1; leave it out/],
+    [["--lora", "turn.safetensors"], /holds latents of a run with no adapters, got turn\.safetensors:1; give the same --lora/],
+  ])("refuses %j", async ([args, message]) => {
+    const { code, err } = await cogwheel(["--model", model, "--latents", "half.safetensors", ...args]);
+    expect(code).toBe(1);
+    expect(err).toMatch(message);
+  });
+});
+
 describe("bad input ends with code 1, one clear line, and nothing left behind", () => {
   const cases: [string, string[], RegExp][] = [
     ["an unknown option", ["--setps", "3", "x"], /^error: unknown option '--setps'/],

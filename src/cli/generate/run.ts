@@ -86,7 +86,7 @@ export async function generateToFile(words: readonly string[], flags: Flags<Gene
   }
 }
 
-/** The options with the frames that are named. Settings that the model cannot do, and latents of others, are refused before a film is read. */
+/** The options with the frames that are named. Settings that the model cannot do are refused before a film is read. */
 async function readOptions(asked: Asked, { model, progress, signal }: Work): Promise<GenerateOptions> {
   const settings = { ...model.defaults, ...settingsOf(asked.saved?.settings ?? {}), ...settingsOf(asked.given) };
   checkSettings(settings, model.rules);
