@@ -5,7 +5,7 @@
 import "./base/dispose.ts";
 export type { DType } from "./graph/dtype.ts";
 export { Graph } from "./graph/graph.ts";
-export type { Cost, Dispatch, Node, Op, OutputSpec, Target, View } from "./graph/op.ts";
+export type { Cost, Dispatch, Node, Op, Target, View } from "./graph/op.ts";
 export { Tensor, type TensorSpec } from "./graph/tensor.ts";
 export { compile, type Plan } from "./plan/compile.ts";
 export { Program, type ProgramOptions, type RunOptions } from "./run/program.ts";

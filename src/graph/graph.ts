@@ -5,7 +5,7 @@
  */
 import { CogwheelError } from "../base/errors.ts";
 import { elements, type DType } from "./dtype.ts";
-import type { Node, Inputs, Op, OutputSpec } from "./op.ts";
+import type { Inputs, Node, Op } from "./op.ts";
 import { Tensor, type Recorder, type TensorRole, type TensorSpec } from "./tensor.ts";
 
 export class Graph implements Recorder {
@@ -16,8 +16,6 @@ export class Graph implements Recorder {
   /** After each run the output is copied into the input: the state of a repeated graph. */
   readonly carries: { from: string; to: string }[] = [];
   readonly #weights = new Map<string, Tensor>();
-  /** Of roots that nodes have overwritten: how often, and which did so last. */
-  readonly #overwritten = new Map<number, { version: number; by: string }>();
   #scope: string[] = [];
   #names = new Map<string, number>();
 
@@ -35,7 +33,6 @@ export class Graph implements Recorder {
     root?: Tensor,
     weights?: readonly string[],
     data?: Tensor["data"],
-    version?: number,
   ): Tensor {
     if (shape.some((n) => !Number.isInteger(n) || n <= 0)) {
       throw new CogwheelError(
@@ -43,7 +40,7 @@ export class Graph implements Recorder {
         `every axis of a tensor must be a positive integer, got [${shape.join(", ")}] for ${name}; check the sizes`,
       );
     }
-    const tensor = new Tensor(this, this.tensors.length, name, [...shape], dtype, role, root, weights, data, version);
+    const tensor = new Tensor(this, this.tensors.length, name, [...shape], dtype, role, root, weights, data);
     this.tensors.push(tensor);
     return tensor;
   }
@@ -92,7 +89,6 @@ export class Graph implements Recorder {
     if (this.outputs.has(name)) throw new CogwheelError("graph", `output names must be unique, got "${name}" twice; rename one`);
     if (tensor.graph !== this)
       throw new CogwheelError("graph", `an output must belong to the graph, got "${name}" of another; record it here`);
-    this.#assertCurrent("graph", tensor);
     this.outputs.set(name, tensor);
   }
 
@@ -108,37 +104,7 @@ export class Graph implements Recorder {
         "reshape",
         `element counts must agree, got [${tensor.shape.join(", ")}] and [${shape.join(", ")}]; check the shape`,
       );
-    return this.#tensor(tensor.name, shape, tensor.dtype, tensor.role, tensor.root, tensor.weights, tensor.data, tensor.version);
-  }
-
-  #assertCurrent(op: string, tensor: Tensor): void {
-    const last = this.#overwritten.get(tensor.root.id);
-    if (last && last.version !== tensor.version)
-      throw new CogwheelError(
-        op,
-        `a tensor cannot be used once a node has taken its memory, got ${tensor.name} after ${last.by}; use that node's result, or record it without taking the memory`,
-      );
-  }
-
-  /** A result in the memory of an input. */
-  #overwrite(by: string, name: string, { shape, dtype }: TensorSpec, over: Tensor): Tensor {
-    if (over.role !== "activation" || over.dtype !== dtype || over.size !== elements(shape) || over.size !== over.root.size) {
-      throw new CogwheelError(
-        "graph",
-        `a result can take the memory of an activation of its size and type, got ${over} (${over.role}) for ${dtype} [${shape.join(", ")}] of ${by}; record it without`,
-      );
-    }
-    if ((this.#overwritten.get(over.root.id)?.version ?? 0) !== over.version)
-      throw new CogwheelError(
-        "graph",
-        `a tensor's memory can be taken once, got ${over} for two results of ${by}; record one of them without`,
-      );
-    for (const [output, tensor] of this.outputs)
-      if (tensor.root === over.root)
-        throw new CogwheelError("graph", `an output's memory cannot be taken, got "${output}" for ${by}; record it without`);
-    const version = over.version + 1;
-    this.#overwritten.set(over.root.id, { version, by });
-    return this.#tensor(name, shape, dtype, "activation", over.root, undefined, undefined, version);
+    return this.#tensor(tensor.name, shape, tensor.dtype, tensor.role, tensor.root, tensor.weights, tensor.data);
   }
 
   record<I extends { [K in keyof I]: Tensor | undefined }, A, O extends string>(
@@ -150,7 +116,6 @@ export class Graph implements Recorder {
       if (!tensor) continue;
       if (tensor.graph !== this)
         throw new CogwheelError(op.name, `inputs must belong to the graph being recorded, got "${key}" of another; record it again here`);
-      this.#assertCurrent(op.name, tensor);
     }
     const scope = this.#scope.join(".");
     const base = scope ? `${scope}.${op.name}` : op.name;
@@ -159,17 +124,8 @@ export class Graph implements Recorder {
     const name = count ? `${base}#${count + 1}` : base;
     const specs = op.infer(inputs, attrs);
     const outputs = {} as Record<O, Tensor>;
-    const given = Object.values(inputs) as (Tensor | undefined)[];
-    for (const [key, spec] of Object.entries(specs) as [O, OutputSpec][]) {
-      const users = spec.over ? given.filter((t) => t?.root === spec.over!.root) : [];
-      if (spec.over && (users.length !== 1 || users[0] !== spec.over))
-        throw new CogwheelError(
-          op.name,
-          `a result can take the memory of one input that is no other input too, got ${spec.over} ${users.length} times in ${name}; record it without`,
-        );
-      const label = `${name}:${key}`;
-      outputs[key] = spec.over ? this.#overwrite(name, label, spec, spec.over) : this.#tensor(label, spec.shape, spec.dtype, "activation");
-    }
+    for (const [key, { shape, dtype }] of Object.entries(specs) as [O, TensorSpec][])
+      outputs[key] = this.#tensor(`${name}:${key}`, shape, dtype, "activation");
     this.nodes.push({ id: this.nodes.length, op: op as Op, name, scope, inputs: inputs as Inputs, attrs, outputs });
     return outputs;
   }

@@ -9,11 +9,6 @@ import type { Packing } from "./packing.ts";
 import type { Region } from "./region.ts";
 import type { Tensor, TensorSpec } from "./tensor.ts";
 
-export interface OutputSpec extends TensorSpec {
-  /** An input whose memory the result takes, which nobody can use afterwards: an activation of the same size and type. */
-  readonly over?: Tensor | undefined;
-}
-
 export interface Cost {
   /** Multiply and add count as two. */
   readonly flops: number;
@@ -28,8 +23,13 @@ export type Inputs = Record<string, Tensor | undefined>;
 export interface Op<I extends { [K in keyof I]: Tensor | undefined } = any, A = any, O extends string = string> {
   readonly name: string;
   /** The shape rule: checks the inputs and says what comes out. */
-  infer(inputs: I, attrs: A): Record<O, OutputSpec>;
+  infer(inputs: I, attrs: A): Record<O, TensorSpec>;
   cost(node: Node<I, A, O>): Cost;
+  /**
+   * Results that may lie in an input's memory, with that input's name, where the plan finds that nobody reads the input afterwards: all
+   * of them or none, which `lower` asks its target. Default: none.
+   */
+  mayTake?(node: Node<I, A, O>): { readonly [K in O]?: keyof I };
   /** The dispatches that carry the node out on this target, in order. */
   lower(node: Node<I, A, O>, target: Target): Dispatch[];
   /**
@@ -90,6 +90,8 @@ export interface Variant {
 /** What lowering may ask: the adapter's capabilities, which kernel to take, and memory for intermediate results. */
 export interface Target {
   readonly caps: Capabilities;
+  /** Do the node's results lie in the memory of the inputs that its op's `mayTake` names? Then such an input is not bound by itself. */
+  readonly inPlace: boolean;
   /** The variant for work of this kind: the one that a measurement on this adapter names, else the first candidate. */
   choose<V extends Variant>(key: string, candidates: readonly V[]): V;
   /** A tensor that lives within this node's dispatches (placed by the memory plan). */

@@ -44,7 +44,7 @@ export function rewrite(from: Graph, options: RewriteOptions = {}): Rewritten {
   const whole = options.nodes === undefined && into !== from;
   const { nodes = from.nodes } = options;
   // By root, for views of a tensor are made of what stands for it.
-  const values = new Map<string, Tensor>();
+  const values = new Map<Tensor, Tensor>();
   const views = new Map<number, Tensor>();
 
   const stand = (root: Tensor): Tensor => {
@@ -55,12 +55,11 @@ export function rewrite(from: Graph, options: RewriteOptions = {}): Rewritten {
   const of = (tensor: Tensor): Tensor => {
     const found = views.get(tensor.id);
     if (found) return found;
-    const content = contentOf(tensor);
-    let base = values.get(content);
+    let base = values.get(tensor.root);
     if (!base) {
       if (into === from && !bring) return tensor;
       base = stand(tensor.root);
-      values.set(content, base);
+      values.set(tensor.root, base);
     }
     const view = tensor === tensor.root || base.shape.join() === tensor.shape.join() ? base : into.reshape(base, tensor.shape);
     views.set(tensor.id, view);
@@ -79,7 +78,7 @@ export function rewrite(from: Graph, options: RewriteOptions = {}): Rewritten {
           "rewrite",
           `what is recorded in place of ${node.name} must give "${key}", got ${Object.keys(results).join(", ") || "nothing"}; return it`,
         );
-      values.set(contentOf(tensor), result);
+      values.set(tensor.root, result);
       views.set(tensor.id, result);
     }
   }
@@ -94,17 +93,11 @@ export function rewrite(from: Graph, options: RewriteOptions = {}): Rewritten {
  */
 export function boundary(graph: Graph, nodes: readonly Node[]): Map<string, Tensor> {
   const inside = new Set(nodes);
-  const made = new Map(nodes.flatMap((node) => Object.values(node.outputs).map((tensor) => [contentOf(tensor), tensor] as const)));
+  const made = new Map(nodes.flatMap((node) => Object.values(node.outputs).map((tensor) => [tensor.root, tensor] as const)));
   const read = graph.nodes
     .filter((node) => !inside.has(node))
-    .flatMap((node) => Object.values(node.inputs).map((tensor) => tensor && made.get(contentOf(tensor))));
-  const outputs = [...graph.outputs].filter(([, tensor]) => made.has(contentOf(tensor)));
-  const given = new Set(outputs.map(([, tensor]) => contentOf(tensor)));
-  return new Map([
-    ...outputs,
-    ...read.flatMap((tensor) => (tensor && !given.has(contentOf(tensor)) ? [[tensor.name, tensor] as const] : [])),
-  ]);
+    .flatMap((node) => Object.values(node.inputs).map((tensor) => tensor && made.get(tensor.root)));
+  const outputs = [...graph.outputs].filter(([, tensor]) => made.has(tensor.root));
+  const given = new Set(outputs.map(([, tensor]) => tensor.root));
+  return new Map([...outputs, ...read.flatMap((tensor) => (tensor && !given.has(tensor.root) ? [[tensor.name, tensor] as const] : []))]);
 }
-
-/** What a tensor holds, whatever its shape: the memory of its root, and how often it had been overwritten. */
-const contentOf = (tensor: Tensor): string => `${tensor.root.id}:${tensor.version}`;

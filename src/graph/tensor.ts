@@ -43,8 +43,6 @@ export class Tensor implements TensorSpec {
     /** State-dict names of a weight; several are concatenated along their first axis. */
     readonly weights: readonly string[] = [],
     readonly data?: Float32Array | Uint32Array | Int32Array,
-    /** How often nodes had overwritten the root's memory when the tensor was made: only the last state can be used. */
-    readonly version = 0,
   ) {
     this.root = root ?? this;
   }

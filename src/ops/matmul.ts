@@ -27,8 +27,6 @@ interface MatmulAttrs {
   activation: "gelu" | "silu" | null;
   /** Is the residual added before the activation? */
   early: boolean;
-  /** Does the result take the residual's memory? */
-  accumulate: boolean;
   /** Columns of a head, where y is laid out by head. */
   heads: number | null;
 }
@@ -40,8 +38,6 @@ export interface MatmulOptions {
   activation?: "gelu" | "silu";
   /** [..., N] f32, added last. */
   residual?: Tensor;
-  /** The result (f32) takes the residual's memory, which nobody uses afterwards: a residual stream that layers add to in place. */
-  accumulate?: boolean;
   /** Width D of a head: the result is [N/D, M, D], head by head, as attention reads it. A multiple of 4 that divides N. */
   heads?: number;
   /** [..., N] f32, added before the activation; not with a residual. */
@@ -68,7 +64,6 @@ export function matmul(x: Tensor, w: Tensor, options: MatmulOptions = {}): Tenso
       dtype: options.dtype ?? "f32",
       activation: options.activation ?? null,
       early: addend !== undefined,
-      accumulate: options.accumulate ?? false,
       heads: options.heads ?? null,
     },
   ).y;
@@ -76,7 +71,7 @@ export function matmul(x: Tensor, w: Tensor, options: MatmulOptions = {}): Tenso
 
 export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
   name: "matmul",
-  infer({ x, w, bias, residual, gate, gateRow }, { dtype, accumulate, early, heads }) {
+  infer({ x, w, bias, residual, gate, gateRow }, { dtype, heads }) {
     const [n, k] = [padTo(w.dim(0), 4), w.dim(1)];
     const m = x.size / x.dim(-1);
     const shape = heads === null ? [...x.shape.slice(0, -1), n] : [n / heads, m, heads];
@@ -99,12 +94,6 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
         "matmul",
         `a head's width must be a multiple of 4 that divides the ${w.dim(0)} columns, got ${heads}; lay the result out by row`,
       );
-    if (accumulate && (!residual || early || dtype !== "f32" || heads !== null)) {
-      throw new CogwheelError(
-        "matmul",
-        `only an f32 result by row can take the memory of a residual, got ${dtype}${heads === null ? "" : " by head"} with ${!residual ? "none" : early ? "an addend" : "one"}; record it without accumulate`,
-      );
-    }
     if (gate && (gate.dim(-1) !== n || gate.dtype !== "f32" || gateRow?.size !== m || gateRow.dtype !== "u32")) {
       throw new CogwheelError(
         "matmul",
@@ -112,9 +101,10 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
       );
     }
     if (gate) assertRows("matmul", "the gate", gateRow!, gate.size / n);
-    // A graph's input keeps what it was given.
-    return { y: { shape, dtype, ...(accumulate && residual?.role === "activation" ? { over: residual } : {}) } };
+    return { y: { shape, dtype } };
   },
+  // A residual stream is added to where it lies. An addend is read before the activation, and a result by head lies otherwise.
+  mayTake: ({ attrs: { early, heads } }) => (early || heads !== null ? {} : { y: "residual" }),
   cost({ inputs: { x, w, residual }, outputs: { y } }) {
     return { flops: 2 * y.size * x.dim(-1), bytes: x.bytes + w.bytes + y.bytes + (residual?.bytes ?? 0) };
   },
@@ -130,8 +120,7 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
     const nTotal = y.size / m;
     const candidates = matmulCandidates(caps, { m, n: nTotal, k, half: x.dtype === "f16" && w.dtype === "f16" });
     const variant = target.choose(choiceKey("matmul", { m }, { n: nTotal, k }, [x.dtype, w.dtype, y.dtype]), candidates);
-    const switches = switchesOf(node);
-    const accumulate = accumulates(node);
+    const switches = switchesOf(node, target.inPlace);
     const packing = variant.name === "subgroup_matrix" ? ("row" as const) : ("panel" as const);
     const panelBytes = PANEL * k * bytesOf[w.dtype];
     const rowBytes = [
@@ -150,7 +139,7 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
             x: rowView(x, rows, k),
             w: weights,
             bias: bias ? { tensor: bias, packing: "vector" as const } : weights,
-            residual: residual && !accumulate ? rowView(residual, rows, nTotal) : rowView(x, rows, k),
+            residual: residual && !target.inPlace ? rowView(residual, rows, nTotal) : rowView(x, rows, k),
             gate: gate ?? rowView(x, rows, k),
             gate_row: gateRow ? rowView(gateRow, rows, 1) : rowView(x, rows, k),
             y: part.heads ? rowView(y, part.heads, m * attrs.heads!) : rowView(y, rows, nTotal),
@@ -199,25 +188,22 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
 
 type MatmulNode = Node<MatmulInputs, MatmulAttrs, "y">;
 
-/** Does the residual lie where the result does? */
-const accumulates = ({ inputs: { residual }, outputs: { y } }: MatmulNode): boolean => residual !== undefined && residual.root === y.root;
-
 /**
  * Every switch of the kernels' epilogue (kernels/shared/matmul.wgsl), and when it is on. A new one is a constant there, a line here and a
  * case of the sweep; one that is missing here or there does not compile.
  */
-const EPILOGUE: Readonly<Record<SharedConst<typeof matmulTiled, typeof matmulOctet>, (node: MatmulNode) => boolean>> = {
+const EPILOGUE: Readonly<Record<SharedConst<typeof matmulTiled, typeof matmulOctet>, (node: MatmulNode, inPlace: boolean) => boolean>> = {
   BIAS: ({ inputs }) => inputs.bias !== undefined,
   ADDEND: ({ inputs, attrs }) => inputs.residual !== undefined && attrs.early,
   GELU: ({ attrs }) => attrs.activation === "gelu",
   SILU: ({ attrs }) => attrs.activation === "silu",
   GATE: ({ inputs }) => inputs.gate !== undefined,
-  RESIDUAL: (node) => node.inputs.residual !== undefined && !node.attrs.early && !accumulates(node),
-  ACCUMULATE: accumulates,
+  RESIDUAL: ({ inputs, attrs }, inPlace) => inputs.residual !== undefined && !attrs.early && !inPlace,
+  ACCUMULATE: (_, inPlace) => inPlace,
 };
 
-const switchesOf = (node: MatmulNode) =>
-  Object.fromEntries(Object.entries(EPILOGUE).map(([name, on]) => [name, +on(node)])) as Record<keyof typeof EPILOGUE, number>;
+const switchesOf = (node: MatmulNode, inPlace: boolean) =>
+  Object.fromEntries(Object.entries(EPILOGUE).map(([name, on]) => [name, +on(node, inPlace)])) as Record<keyof typeof EPILOGUE, number>;
 
 interface ColumnWindow {
   /** First panel of w, and columns. */

@@ -1,4 +1,4 @@
-/** qk_norm_rope: normalise queries and keys per head and rotate them, where they lie. */
+/** qk_norm_rope: normalise queries and keys per head and rotate them, where they lie if nobody else reads them. */
 import { qkNormRope as headKernel, qkNormRopeSubgroup } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
@@ -29,9 +29,7 @@ export interface QkOptions {
 }
 
 /**
- * q, k [N, R, D], as `matmul` gives them by head → the same. D: a multiple of 4 up to 256. Two activations are overwritten: their memory
- * is the results'. Where one is a graph's input, or both are one tensor, they are left as they are.
- */
+ * q, k [N, R, D], as `matmul` gives them by head → the same. D: a multiple of 4 up to 256. */
 export function qkNormRope(q: Tensor, k: Tensor, options: QkOptions): { q: Tensor; k: Tensor } {
   if (!options.norm && !options.rope) return { q, k };
   return q.graph.record(
@@ -54,11 +52,9 @@ export const qkNormRopeOp: Op<Inputs, Attrs, "q" | "k"> = {
     if (rope && (rope.dim(-1) !== d || rope.dtype !== "f32" || position?.size !== rows || position.dtype !== "u32"))
       throw new CogwheelError("qk_norm_rope", `rope must be f32 [P, ${d}] with ${rows} u32 positions, got ${rope} and ${position}`);
     if (rope) assertRows("qk_norm_rope", "the rope's table", position!, rope.size / d);
-    // One kernel does both in place or neither.
-    const inPlace = q.role === "activation" && k.role === "activation" && q.root !== k.root;
-    const spec = (x: Tensor) => ({ shape: x.shape, dtype: x.dtype, ...(inPlace ? { over: x } : {}) });
-    return { q: spec(q), k: spec(k) };
+    return { q: { shape: q.shape, dtype: q.dtype }, k: { shape: k.shape, dtype: k.dtype } };
   },
+  mayTake: () => ({ q: "q", k: "k" }),
   cost({ outputs: { q } }) {
     return { flops: 20 * q.size, bytes: 4 * q.bytes };
   },
@@ -67,7 +63,6 @@ export const qkNormRopeOp: Op<Inputs, Attrs, "q" | "k"> = {
     const { q, k, normQ, normK, rope, position } = inputs;
     const [heads, rows, d] = q.shape as [number, number, number];
     const variant = target.choose(choiceKey("qk_norm_rope", { rows: heads * rows }, { d }, [q.dtype]), qkNormRopeCandidates(caps, d));
-    const inPlace = outputs.q.root === q.root && outputs.k.root === k.root;
     return rowWindows(caps, heads, [rows * d * bytesOf[q.dtype]]).map((w) => {
       const view = (x: Tensor) => rowView(x, w, rows * d);
       const unused = normQ ?? rope!;
@@ -76,8 +71,8 @@ export const qkNormRopeOp: Op<Inputs, Attrs, "q" | "k"> = {
         types: { X: q.dtype },
         params: { rows, count, eps: attrs.eps },
         bindings: {
-          q_from: inPlace ? unused : view(q),
-          k_from: inPlace ? unused : view(k),
+          q_from: target.inPlace ? unused : view(q),
+          k_from: target.inPlace ? unused : view(k),
           norm_q: normQ ?? unused,
           norm_k: normK ?? unused,
           rope: rope ?? unused,
@@ -87,7 +82,7 @@ export const qkNormRopeOp: Op<Inputs, Attrs, "q" | "k"> = {
         },
         grid: foldGrid(Math.ceil(count / variant.items), caps),
       };
-      const consts = { D4: d / 4, NORM: +!!normQ, ROPE: +!!rope, IN_PLACE: +inPlace };
+      const consts = { D4: d / 4, NORM: +!!normQ, ROPE: +!!rope, IN_PLACE: +target.inPlace };
       return variant.name === "subgroup"
         ? dispatch({ kernel: qkNormRopeSubgroup, ...common, consts, overrides: { WG: variant.wg } })
         : dispatch({ kernel: headKernel, ...common, consts: { ...consts, PER: variant.items } });

@@ -9,6 +9,7 @@ import type { Cost, Dispatch, Node, Target } from "../graph/op.ts";
 import { Tensor } from "../graph/tensor.ts";
 import { viewOf } from "./dispatch.ts";
 import { packOperands } from "./pack-operands.ts";
+import { inPlace, type InPlace } from "./in-place.ts";
 import { packedBytes, type Packing } from "../graph/packing.ts";
 import { planMemory, type MemoryPlan } from "./memory.ts";
 
@@ -38,6 +39,8 @@ export interface Plan {
   /** The kernels that were chosen among several, in the order of the nodes. */
   readonly choices: readonly Choice[];
   readonly memory: MemoryPlan;
+  /** The tensor in whose memory a tensor lies: another's, where a result took it, else its own root. */
+  readonly home: InPlace["home"];
   readonly weights: ReadonlyMap<string, WeightRequest>;
   readonly constants: readonly Tensor[];
   readonly bytes: {
@@ -69,10 +72,12 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
   const steps: PlanStep[] = [];
   const scratch: Tensor[] = [];
   const choices: Choice[] = [];
+  const places = inPlace(graph);
   for (const node of graph.nodes) {
     const own: Choice[] = [];
     const target: Target = {
       caps,
+      inPlace: places.nodes.has(node),
       choose(key, candidates) {
         const { variant, tuned } = choose(key, candidates, caps.tuning);
         own.push({ node, key, variant: variantLabel(variant), candidates: candidates.map(variantLabel), tuned });
@@ -117,7 +122,7 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
     }
   }
 
-  const outputs = new Set([...graph.outputs.values()].map((t) => t.root.id));
+  const outputs = new Set([...graph.outputs.values()].map((t) => places.home(t).id));
   const lifetimes = new Map<number, { id: number; name: string; bytes: number; first: number; last: number }>();
   const conflicts: [number, number][] = [];
   const weights = new Map<string, WeightRequest>();
@@ -135,6 +140,7 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
         );
       const view = viewOf(binding);
       const { root } = view.tensor;
+      const home = places.home(root);
       const packing = view.packing ?? "natural";
       const whole = root.role === "weight" ? packedBytes(view.tensor.shape, packing, root.dtype) : root.bytes;
       const bound = view.bytes ?? whole - (view.offset ?? 0);
@@ -168,7 +174,7 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
             step.node.op.name,
             `only activations may be written, got ${root.role} ${root.name} in ${step.node.name}; write to an output`,
           );
-        writes.push(root.id);
+        writes.push(home.id);
         written.add(root.id);
       } else {
         if (root.role === "activation" && !written.has(root.id))
@@ -176,12 +182,12 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
             step.node.op.name,
             `a tensor must be written before it is read, got ${root.name} in ${step.node.name}; record its producer first`,
           );
-        reads.push(root.id);
+        reads.push(home.id);
       }
-      if (root.role === "activation" && !outputs.has(root.id)) {
-        const life = lifetimes.get(root.id);
+      if (root.role === "activation" && !outputs.has(home.id)) {
+        const life = lifetimes.get(home.id);
         if (life) life.last = at;
-        else lifetimes.set(root.id, { id: root.id, name: root.name, bytes: root.bytes, first: at, last: at });
+        else lifetimes.set(home.id, { id: home.id, name: home.name, bytes: home.bytes, first: at, last: at });
       }
     }
     for (const r of reads)
@@ -225,6 +231,7 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
     steps,
     choices,
     memory,
+    home: places.home,
     weights,
     cost,
     constants: [...constants.values()],

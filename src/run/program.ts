@@ -126,7 +126,7 @@ export class Program implements Disposable {
   }
 
   #allocate(bound: Record<string, GPUBuffer>, arenas: Arenas | undefined): void {
-    const { graph, memory, constants } = this.plan;
+    const { graph, memory, constants, home } = this.plan;
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
     const own = (label: string, bytes: number, data?: ArrayBufferView): GPUBuffer => {
       const owned = this.gpu.buffer(`${graph.name}.${label}`, bytes, usage, data);
@@ -150,8 +150,8 @@ export class Program implements Disposable {
           `buffers are bound to inputs by name, got "${name}"; inputs are ${[...graph.inputs.keys()].join(", ")}`,
         );
     for (const [name, tensor] of graph.outputs)
-      if (tensor.root.role === "activation" && !this.#buffers.has(tensor.root.id))
-        this.#buffers.set(tensor.root.id, own(name, tensor.bytes));
+      if (tensor.root.role === "activation" && !this.#buffers.has(home(tensor).id))
+        this.#buffers.set(home(tensor).id, own(name, tensor.bytes));
     for (const tensor of constants) this.#buffers.set(tensor.id, own(tensor.name, tensor.bytes, tensor.data));
   }
 
@@ -159,9 +159,10 @@ export class Program implements Disposable {
     const { root } = view.tensor;
     const offset = view.offset ?? 0;
     if (root.role === "weight") return sized(this.weights.get(weightKey(view.tensor, view.packing ?? "natural")), offset, view.bytes);
-    const placed = this.plan.memory.placements.get(root.id);
+    const home = this.plan.home(root);
+    const placed = this.plan.memory.placements.get(home.id);
     if (placed) return sized(this.#arenas[placed.arena]!, placed.offset + offset, view.bytes ?? root.bytes - offset);
-    return sized(this.#buffers.get(root.id)!, offset, view.bytes ?? root.bytes - offset);
+    return sized(this.#buffers.get(home.id)!, offset, view.bytes ?? root.bytes - offset);
   }
 
   #bind(pipelines: readonly Pipeline[]): void {
@@ -231,7 +232,7 @@ export class Program implements Disposable {
   /** The buffer behind an input or output, to bind to another program or to draw from. */
   buffer(name: string): GPUBuffer {
     this.#assertAlive();
-    return this.#buffers.get(this.#io(name).root.id)!;
+    return this.#buffers.get(this.plan.home(this.#io(name)).id)!;
   }
 
   #io(name: string): Tensor {
@@ -268,7 +269,7 @@ export class Program implements Disposable {
   async read(name: string, signal?: AbortSignal): Promise<Float32Array> {
     this.#assertAlive();
     const tensor = this.#io(name);
-    return widen(await this.gpu.read(this.#buffers.get(tensor.root.id)!, 0, tensor.bytes, signal), tensor.dtype);
+    return widen(await this.gpu.read(this.buffer(name), 0, tensor.bytes, signal), tensor.dtype);
   }
 
   /** Encodes every dispatch of a run, in order, into a pass of the caller's. */
@@ -374,13 +375,7 @@ export class Program implements Disposable {
     const { graph } = this.plan;
     for (const { from, to } of graph.carries) {
       const source = graph.outputs.get(from)!;
-      encoder.copyBufferToBuffer(
-        this.#buffers.get(source.root.id)!,
-        0,
-        this.#buffers.get(graph.inputs.get(to)!.id)!,
-        0,
-        Math.ceil(source.bytes / 4) * 4,
-      );
+      encoder.copyBufferToBuffer(this.buffer(from), 0, this.#buffers.get(graph.inputs.get(to)!.id)!, 0, Math.ceil(source.bytes / 4) * 4);
     }
   }
 

@@ -15,8 +15,9 @@ export interface Isolated {
 }
 
 /**
- * The node on inputs of its own shapes and types; constants keep what they hold, weights keep their names. A node that takes an input's
- * memory (`over`) leaves the input here, for every run is to compute the same: its kernels are the model's but for that switch.
+ * The node on inputs of its own shapes and types; constants keep what they hold, weights keep their names. A node that computes
+ * in an input's memory in the model does not so here, for inputs of a graph are never taken and every run is to compute the same: its
+ * kernels are the model's but for that switch.
  */
 export function isolate(node: Node): Isolated {
   const widths = new Map<string, number>();

@@ -421,6 +421,7 @@ describe("errors", () => {
     expect(failing((g) => g.output("y", matmul(g.input("x", [4, 16]), g.weight("w", [16, 16]), { residual: other })))).toThrow(
       '[matmul] inputs must belong to the graph being recorded, got "residual" of another',
     );
+    expect(failing((g) => g.output("y", other))).toThrow('[graph] an output must belong to the graph, got "y" of another');
   });
 
   it("says that a device was lost, whatever it was asked", async () => {

@@ -162,8 +162,7 @@ export function describeSequence(
 }
 
 /**
- * One block: hidden [R, D] f32, conditioning [B, time_embed_dim] = silu(temb) → [R, D] f32, in the memory of `hidden` if that is an
- * activation.
+ * One block: hidden [R, D] f32, conditioning [B, time_embed_dim] = silu(temb) → [R, D] f32.
  */
 export function recordBlock(
   graph: Graph,
@@ -200,14 +199,7 @@ export function recordBlock(
       ...(sequence.rope ? { rope: sequence.rope } : {}),
     });
     const mixed = attention(q, k, v, { segments: batchSegments(sequence.batch, sequence.length), dtype });
-    return linear(
-      graph,
-      mixed,
-      `${name}.attn1.to_out.0`,
-      [d, d],
-      { gate: { table, rows: sequence.gateRows }, residual: hidden, accumulate: true },
-      loras,
-    );
+    return linear(graph, mixed, `${name}.attn1.to_out.0`, [d, d], { gate: { table, rows: sequence.gateRows }, residual: hidden }, loras);
   });
 
   return graph.scope("ff", () => {
@@ -219,14 +211,7 @@ export function recordBlock(
       dtype,
     });
     const inner = linear(graph, x, `${name}.ff.net.0.proj`, [4 * d, d], { activation: "gelu", dtype }, loras);
-    return linear(
-      graph,
-      inner,
-      `${name}.ff.net.2`,
-      [d, 4 * d],
-      { gate: { table, rows: sequence.gateRows }, residual: attended, accumulate: true },
-      loras,
-    );
+    return linear(graph, inner, `${name}.ff.net.2`, [d, 4 * d], { gate: { table, rows: sequence.gateRows }, residual: attended }, loras);
   });
 }
 

@@ -44,10 +44,10 @@ export function linear(
     const up = graph.weight(loraName("up", weight), [shape[0], rank], "f32");
     if (options.activation) return matmul(x, w, { ...plain, addend: matmul(low, up) });
     // gate · (a + b) + residual is the sum of two products with the gate, one of which begins from the residual.
-    const { gate, residual, accumulate } = options;
+    const { gate, residual } = options;
     return matmul(x, w, {
       ...plain,
-      residual: matmul(low, up, { ...(gate ? { gate } : {}), ...(residual ? { residual } : {}), ...(accumulate ? { accumulate } : {}) }),
+      residual: matmul(low, up, { ...(gate ? { gate } : {}), ...(residual ? { residual } : {}) }),
     });
   });
 }

@@ -40,7 +40,7 @@ export function recordT5(graph: Graph, config: T5Config, inputIds: Tensor, optio
   });
 }
 
-/** Block i: hidden [B, S, C] f32, bias [N, 2S − 1] → [B, S, C] f32, in the memory of `hidden` if that is an activation. */
+/** Block i: hidden [B, S, C] f32, bias [N, 2S − 1] → [B, S, C] f32. */
 export function recordT5Block(graph: Graph, config: T5Config, i: number, hidden: Tensor, bias: Tensor, dtype: DType): Tensor {
   const { d_model: c, d_kv: d, d_ff: f, num_heads: heads, layer_norm_epsilon: eps } = config;
   const [batch, length] = hidden.shape as [number, number, number];
@@ -52,7 +52,6 @@ export function recordT5Block(graph: Graph, config: T5Config, i: number, hidden:
   const mixed = attention(byHead("q"), byHead("k"), byHead("v"), { segments: batchSegments(batch, length), scale: 1, bias, dtype });
   const attended_BSC = matmul(graph.reshape(mixed, [batch, length, inner]), graph.weight(`${attend}.SelfAttention.o.weight`, [c, inner]), {
     residual: hidden,
-    accumulate: true,
   });
 
   const feed = `encoder.block.${i}.layer.1`;
@@ -66,5 +65,5 @@ export function recordT5Block(graph: Graph, config: T5Config, i: number, hidden:
       ),
     ),
   );
-  return matmul(gated_BSF, graph.weight(`${feed}.DenseReluDense.wo.weight`, [c, f]), { residual: attended_BSC, accumulate: true });
+  return matmul(gated_BSF, graph.weight(`${feed}.DenseReluDense.wo.weight`, [c, f]), { residual: attended_BSC });
 }

@@ -66,7 +66,7 @@ function record(draw: Draw, { m, n, k }: MatmulSizes, e: Epilogue) {
     };
   // Products near 1, where activations are curved.
   const [x, w] = [draw.input("x", [m, k], { scale: 2 }), draw.weight("w", [n, k], { scale: k ** -0.5 })];
-  return { y: matmul(x, w, e.accumulate ? { ...options, residual: matmul(x, w), accumulate: true } : options) };
+  return { y: matmul(x, w, e.accumulate ? { ...options, residual: matmul(x, w) } : options) };
 }
 
 const sizesOf = new WeakMap<OpCase, MatmulSizes>();
@@ -114,6 +114,7 @@ const epilogues: [Epilogue, string[]][] = [
   [{ bias: true, accumulate: true, gate: true }, ["xw", "x"]],
   [{ accumulate: true, gate: true }, ["w"]],
   [{ accumulate: true }, ["xw", "x", "w"]],
+  [{ bias: true, accumulate: true }, ["xw", "x", "w"]],
   [{ bias: true, heads: 4 }, ["xwy"]],
   [{ bias: true, addend: true, activation: "gelu" }, ["xwy", "xy"]],
   [{ bias: true, addend: true, activation: "silu" }, ["w"]],
@@ -174,6 +175,8 @@ export const matmulCases: OpCases = {
     one("odd", { m: 2, n: 68, k: 48 }, { bias: true, activation: "silu" }, "w"),
     one("odd", { m: 2, n: 68, k: 48 }, { bias: true, residual: true }, "w"),
     one("odd", { m: 2, n: 68, k: 48 }, { residual: true }, "w"),
+    one("odd", { m: 2, n: 68, k: 48 }, { bias: true, accumulate: true }, "w"),
+    one("odd", { m: 2, n: 68, k: 48 }, { accumulate: true }, "w"),
     one("odd", { m: 2, n: 68, k: 48 }, { bias: true, addend: true, activation: "silu" }, "w"),
     one("odd", { m: 2, n: 16, k: 256 }, { gate: true }, "w"),
     // Every epilogue.
@@ -190,6 +193,7 @@ export const matmulCases: OpCases = {
       [11, 19].flatMap((m) => [
         one("odd", { m, n: 68, k: 48 }, { bias: true }, half),
         one("odd", { m, n: 68, k: 48 }, { bias: true, residual: true }, half),
+        one("odd", { m, n: 68, k: 48 }, { bias: true, accumulate: true }, half),
       ]),
     ),
     // Windows of rows and of weights, and a grid that folds.
