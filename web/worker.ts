@@ -122,25 +122,26 @@ async function generate(request: GenerateRequest, say: Say): Promise<Made> {
   const key = keyOf(request.model);
   const { signal } = state.controller;
   const { input } = request;
+  const warn = (message: string): void => say({ type: "warning", message });
   const task = taskFrom(input?.role, model.rules);
   const options: GenerateOptions = { ...(ofTask(request.options, task) as GenerateOptions), preview: true, signal };
   const before = state.interrupted;
   if (request.resume && before?.key === key) Object.assign(options, { start: before.state, seed: before.seed });
   options.seed ??= Math.floor(Math.random() * 2 ** 32);
   if (input && !(options.start && "step" in options.start && options.start.step > 0)) {
-    const frames = await framesOf(input.file, input.role === "image" ? 1 : (options.frames ?? model.defaults.frames), (message) =>
-      say({ type: "warning", message }),
-    );
+    const frames = await framesOf(input.file, input.role === "image" ? 1 : (options.frames ?? model.defaults.frames), warn);
     Object.assign(options, { [input.role]: input.role === "image" ? frames[0] : frames });
   }
   state.interrupted = undefined;
   state.video = undefined;
   try {
-    const run = model.generate({
+    const prepared = await model.prepare({
       ...options,
       onProgress: (stage, done, detail = "") => say({ type: "progress", stage, done, detail, memory: model.gpu.memory.allocated }),
-      onWarning: (message) => say({ type: "warning", message }),
+      onWarning: warn,
     });
+    prepared.warnings.forEach(warn);
+    const run = model.generate(prepared);
     for await (const step of run) {
       const preview = step.preview();
       say(

@@ -1,10 +1,10 @@
 /** `cogwheel vae encode` and `vae decode`: a video file to latents, and back. */
 import { resolve } from "node:path";
+import { framesOf } from "../models/vae/batches.ts";
 import type { TilingReport } from "../models/vae/exact/run.ts";
 import { readVideoLatents, writeVideoLatents } from "../pipelines/latents-file.ts";
 import { defined, type GenerateOptions } from "../pipelines/options.ts";
 import {
-  framesOf,
   framesThatReturn,
   VideoVae,
   type DecodeLatentsOptions as RunOptions,

@@ -19,19 +19,18 @@ export interface Component<C = unknown> {
 
 export interface Family {
   readonly name: string;
-  /** The classes of pipelines that model_index.json names, of its checkpoints. */
-  readonly classes: readonly string[];
-  /** By folder. */
+  /** The folders of a checkpoint that are read, by name. */
   readonly components: Readonly<Record<string, Component>>;
   /** The stages of a generation, as progress tells of them, in order. */
   readonly stages: readonly string[];
   /**
-   * The published models' graphs at their published widths, with one layer, few frames and few rows: which kernels are chosen follows from
-   * them. `dtype` is that of activations, `type` that of each weight.
+   * The published models' graphs at their published widths, with one layer, few frames and few rows: the kernels that are chosen for them
+   * must have been swept. `dtype` is that of activations.
    */
   readonly published: (dtype: "f32" | "f16", weights: Pick<WeightProvider, "type">) => Iterable<Graph>;
-  /** Runs what another implementation ran, from the same draws; only the classes that `classes` names. */
-  readonly replay: (given: RecordedRun, on: ReplayTarget) => Promise<ReplayedRun>;
+  /** The classes of the reference implementation whose recorded runs `replay` repeats: modules of `validate`. */
+  readonly recorded: readonly string[];
+  readonly replay: (recorded: RecordedRun, on: ReplayTarget) => Promise<ReplayedRun>;
 }
 
 /** A tensor of a recording, in the layout of the reference implementation. */
@@ -49,10 +48,9 @@ export interface RecordedRun {
   /** The config of a component; throws when there is none. */
   readonly config: (component: string) => Record<string, unknown>;
   /** An option by diffusers' name; throws when it is of another type than what stands for it where it is missing. */
-  readonly option: <T extends number | boolean>(name: string, missing: T) => T;
+  readonly option: <T extends number | boolean>(name: string, missing: T) => T extends number ? number : boolean;
   /** An input by diffusers' name, with so many axes; throws when it is missing. */
   readonly input: (name: string, axes?: number) => Recorded;
-  readonly inputs: ReadonlyMap<string, Recorded>;
   /** Adapters on the transformer, with their scales. */
   readonly loras: readonly { readonly tensors: ReadonlyMap<string, LoraTensor>; readonly label: string; readonly scale: number }[];
   /** What the sampler gave in each step, [steps, …], by name: each step is then run by itself too, from what the reference had before it. */

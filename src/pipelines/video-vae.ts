@@ -6,7 +6,7 @@ import { CogwheelError } from "../base/errors.ts";
 import { expectFloats } from "../base/finite.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { parseVaeConfig, spatialRatio, type VaeConfig } from "../models/vae/config.ts";
-import { decodedFrames, frameBatches, LATENT_BATCH, vaeWeights, type VideoShape } from "../models/vae/batches.ts";
+import { vaeWeights, type VideoShape } from "../models/vae/batches.ts";
 import type { TilingReport } from "../models/vae/exact/run.ts";
 import { CausalVae, type DecodedFrames, type VaeRunOptions } from "../models/vae/model.ts";
 import { TorchGenerator } from "../diffusion/torch-random.ts";
@@ -73,11 +73,6 @@ function checkNames(options: object, known: readonly string[]): void {
   const unknown = Object.keys(options).find((name) => !known.includes(name));
   if (unknown !== undefined)
     throw new CogwheelError("vae", `options must be among ${known.join(", ")}, got ${JSON.stringify(unknown)}; check its spelling`);
-}
-
-/** Frames that so many latent frames decode to. */
-export function framesOf(latents: number, config: VaeConfig): number {
-  return frameBatches(latents, LATENT_BATCH).reduce((n, batch) => n + decodedFrames(config, batch.frames), 0);
 }
 
 /** The most frames up to `available` that come back as many: 8·k or 8·k + 1 with a temporal ratio of 4. */

@@ -51,6 +51,11 @@ export function decodedFrames(config: VaeConfig, latents: number): number {
   return frames;
 }
 
+/** Frames that so many latent frames decode to. */
+export function framesOf(latents: number, config: VaeConfig): number {
+  return frameBatches(latents, LATENT_BATCH).reduce((n, batch) => n + decodedFrames(config, batch.frames), 0);
+}
+
 /** Latents of a batch of `frames`. */
 export function encodedFrames(config: VaeConfig, frames: number): number {
   let latents = frames;

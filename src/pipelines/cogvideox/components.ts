@@ -29,15 +29,21 @@ export const components = {
 
 /** The components with weights. */
 export type Part = "text_encoder" | "transformer" | "vae";
+const PARTS: readonly Part[] = ["text_encoder", "transformer", "vae"];
 
 /** Weights by component. */
 export type PartWeights = ReadonlyMap<Part, ReadonlyMap<string, readonly number[]>>;
 
-/** Shapes of all weights. @param vaeParts what the VAE is to do; default: both */
-export function expectedWeights({ text, transformer, vae }: Configs, vaeParts?: readonly ("encode" | "decode")[]): PartWeights {
-  return new Map<Part, ReadonlyMap<string, readonly number[]>>([
-    ["text_encoder", components.text_encoder.weights(text)],
-    ["transformer", components.transformer.weights(transformer)],
-    ["vae", components.vae.weights(vae, vaeParts)],
-  ]);
+/** Shapes of all weights of some components. @param vaeParts what the VAE is to do; default: both */
+export function expectedWeights(
+  configs: Configs,
+  parts: readonly Part[] = PARTS,
+  vaeParts?: readonly ("encode" | "decode")[],
+): PartWeights {
+  const of: Record<Part, () => ReadonlyMap<string, readonly number[]>> = {
+    text_encoder: () => components.text_encoder.weights(configs.text),
+    transformer: () => components.transformer.weights(configs.transformer),
+    vae: () => components.vae.weights(configs.vae, vaeParts),
+  };
+  return new Map(parts.map((part) => [part, of[part]()]));
 }

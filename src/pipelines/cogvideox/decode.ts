@@ -1,7 +1,7 @@
 /** Latents to frames. */
 import { CogwheelError } from "../../base/errors.ts";
-import type { VideoShape } from "../../models/vae/batches.ts";
-import type { CausalVae, DecodedFrames } from "../../models/vae/model.ts";
+import type { DecodedFormat, VideoShape } from "../../models/vae/batches.ts";
+import type { CausalVae, DecodedFrames, VaeRunOptions } from "../../models/vae/model.ts";
 import { toVae } from "../latent-layout.ts";
 import { latentFrames } from "../settings.ts";
 import { textureOfFrame, texturesOfBuffer } from "../textures.ts";
@@ -20,8 +20,8 @@ export interface SampleLatents {
   /** [1, C, F, h, w] */
   readonly z: Float32Array;
   readonly size: VideoShape;
-  /** Share of this sample that is decoded. */
-  readonly onProgress: (done: number) => void;
+  /** With the signal and the progress of this sample. */
+  readonly options: VaeRunOptions;
 }
 
 /** Loads the VAE and decodes one sample after another: batches would need as much more memory, and are no faster. */
@@ -29,6 +29,7 @@ export async function decodeEach(
   run: Run,
   latents: Float32Array,
   decodeOne: (vae: CausalVae, latents: SampleLatents) => Promise<void>,
+  format: DecodedFormat = "rgba",
 ): Promise<void> {
   const { request, clock } = run;
   const { shape } = request.plan;
@@ -36,14 +37,14 @@ export async function decodeEach(
   const skip = padding(request);
   const size = { batch: 1, frames: shape.frames - skip, height: shape.height, width: shape.width };
   const z = toVae(latents, { ...shape, channels: config.latent_channels, skip }, 1 / config.scaling_factor);
-  using held = await clock.time("load decoder", (report) => holdVae(run, "decode", size, report));
+  using held = await clock.time("load decoder", (report) => holdVae(run, "decode", size, report, format));
   await clock.time("decode", async (report) => {
     for (let sample = 0; sample < shape.samples; sample++)
       await decodeOne(held.part, {
         sample,
         z: z.subarray((sample * z.length) / shape.samples, ((sample + 1) * z.length) / shape.samples),
         size,
-        onProgress: (done) => report((sample + done) / shape.samples),
+        options: { ...running(run), onProgress: (done) => report((sample + done) / shape.samples) },
       });
   });
 }
@@ -68,12 +69,11 @@ export async function decode(run: Run, latents: Float32Array): Promise<{ samples
   return { samples, textures };
 }
 
-async function decodeToFrames(run: Run, vae: CausalVae, { sample, z, size, onProgress }: SampleLatents): Promise<RgbaFrame[]> {
+async function decodeToFrames(run: Run, vae: CausalVae, { sample, z, size, options }: SampleLatents): Promise<RgbaFrame[]> {
   const frames: RgbaFrame[] = [];
   await vae.decode(z, size, {
-    ...running(run),
+    ...options,
     ...exactly(run),
-    onProgress,
     format: "rgba",
     onFrames: async (part) => {
       const some = framesIn(part);
@@ -85,9 +85,8 @@ async function decodeToFrames(run: Run, vae: CausalVae, { sample, z, size, onPro
 }
 
 /** Into `kept`, so that what is there already can be destroyed when the rest fails. */
-async function decodeToTextures(run: Run, vae: CausalVae, { z, size, onProgress }: SampleLatents, kept: GPUTexture[]): Promise<void> {
+async function decodeToTextures(run: Run, vae: CausalVae, { z, size, options }: SampleLatents, kept: GPUTexture[]): Promise<void> {
   const { gpu } = run.request.model;
-  const options = { ...running(run), onProgress };
   if (run.request.tiling === "none")
     await vae.decode(z, size, {
       ...options,
@@ -107,9 +106,9 @@ async function decodeToTextures(run: Run, vae: CausalVae, { z, size, onProgress 
 }
 
 /** Reference tiling, which blends its tiles at the end. */
-async function decodeTiles(run: Run, vae: CausalVae, { sample, z, size, onProgress }: SampleLatents): Promise<RgbaFrame[]> {
+async function decodeTiles(run: Run, vae: CausalVae, { sample, z, size, options }: SampleLatents): Promise<RgbaFrame[]> {
   const { settings } = run.request;
-  const frames = rgbaFrames(await vae.decode(z, size, { ...running(run), onProgress, tiling: "reference" }));
+  const frames = rgbaFrames(await vae.decode(z, size, { ...options, tiling: "reference" }));
   const { width, height } = frames[0]!;
   if (width !== settings.width || height !== settings.height)
     throw new CogwheelError(

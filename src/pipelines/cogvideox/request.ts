@@ -97,8 +97,11 @@ export async function prepare(model: Model, planner: Planner, options: GenerateO
   const scheduler = createScheduler(model.files.scheduler, settings.scheduler);
   const steps = scheduler.steps(settings.steps, task === "video" ? firstStep(settings.steps, options.strength ?? DEFAULT_STRENGTH) : 0);
   if (given) checkState(given, latentsShape(model, shape), steps);
-  const weights = new Map(expectedWeights(model.configs, task === "text" && !options.preview ? ["decode"] : ["encode", "decode"]));
-  if (ready) weights.delete("text_encoder");
+  const weights = expectedWeights(
+    model.configs,
+    ready ? ["transformer", "vae"] : undefined,
+    task === "text" && !options.preview ? ["decode"] : ["encode", "decode"],
+  );
   model.files.expect(weights);
   const sizes = stageSizes(model, settings, shape, task);
   const { tiling, stages, requirements } = planner.plan(

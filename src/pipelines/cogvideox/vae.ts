@@ -1,6 +1,6 @@
 /** The VAE of a run: loaded, and prepared for a size where it takes pictures whole. */
 import { CausalVae } from "../../models/vae/model.ts";
-import type { VideoShape } from "../../models/vae/batches.ts";
+import type { DecodedFormat, VideoShape } from "../../models/vae/batches.ts";
 import type { Held } from "../kept-parts.ts";
 import { probeColors, type LatentColors } from "../preview.ts";
 import { loading, type Run } from "./run.ts";
@@ -13,12 +13,12 @@ export async function holdVae(
   part: "encode" | "decode",
   size: VideoShape,
   report: (done: number) => void,
+  format: DecodedFormat = "sample",
 ): Promise<Held<CausalVae>> {
   const { model, tiling } = run.request;
   const held = await model.parts.hold("vae", "", () => createVae(run));
   try {
-    if (tiling === "none")
-      await held.part.prepare(part, size, { ...(part === "decode" ? { format: "rgba" as const } : {}), ...loading(run, report) });
+    if (tiling === "none") await held.part.prepare(part, size, { format, ...loading(run, report) });
     return held;
   } catch (error) {
     held[Symbol.dispose]();
