@@ -127,20 +127,20 @@ async function generate(request: GenerateRequest, say: Say): Promise<Made> {
   const options: GenerateOptions = { ...(ofTask(request.options, task) as GenerateOptions), preview: true, signal };
   const before = state.interrupted;
   if (request.resume && before?.key === key) Object.assign(options, { start: before.state, seed: before.seed });
-  options.seed ??= Math.floor(Math.random() * 2 ** 32);
   if (input && !(options.start && "step" in options.start && options.start.step > 0)) {
     const frames = await framesOf(input.file, input.role === "image" ? 1 : (options.frames ?? model.defaults.frames), warn);
     Object.assign(options, { [input.role]: input.role === "image" ? frames[0] : frames });
   }
+  const prepared = await model.prepare({
+    ...options,
+    onProgress: (stage, done, detail = "") => say({ type: "progress", stage, done, detail, memory: model.gpu.memory.allocated }),
+    onWarning: warn,
+  });
+  for (const warning of prepared.warnings) warn(warning);
+  // What was refused takes nothing away of what can be gone on with.
   state.interrupted = undefined;
   state.video = undefined;
   try {
-    const prepared = await model.prepare({
-      ...options,
-      onProgress: (stage, done, detail = "") => say({ type: "progress", stage, done, detail, memory: model.gpu.memory.allocated }),
-      onWarning: warn,
-    });
-    prepared.warnings.forEach(warn);
     const run = model.generate(prepared);
     for await (const step of run) {
       const preview = step.preview();
@@ -158,7 +158,7 @@ async function generate(request: GenerateRequest, say: Say): Promise<Made> {
       peakBytes: model.gpu.memory.peak,
     };
   } catch (error) {
-    if (error instanceof GenerationInterrupted) state.interrupted = { key, state: error.state, seed: options.seed };
+    if (error instanceof GenerationInterrupted) state.interrupted = { key, state: error.state, seed: prepared.seed };
     throw error;
   }
 }

@@ -4,12 +4,7 @@ import { framesOf } from "../models/vae/batches.ts";
 import type { TilingReport } from "../models/vae/exact/run.ts";
 import { readVideoLatents, writeVideoLatents } from "../pipelines/latents-file.ts";
 import { defined, type GenerateOptions } from "../pipelines/options.ts";
-import {
-  framesThatReturn,
-  VideoVae,
-  type DecodeLatentsOptions as RunOptions,
-  type EncodeVideoOptions,
-} from "../pipelines/video-vae.ts";
+import { framesThatReturn, VideoVae, type DecodeLatentsOptions as RunOptions, type EncodeVideoOptions } from "../pipelines/video-vae.ts";
 import { bytesText } from "../base/units.ts";
 import { checkOutput, encodeVideo } from "../video/encode.ts";
 import { gifWarning } from "../video/gif-delays.ts";

@@ -2,7 +2,7 @@
 import { CogwheelError } from "../base/errors.ts";
 import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
 import { UPLOAD_BYTES, Uploader } from "../gpu/uploader.ts";
-import type { WeightRequest } from "../plan/compile.ts";
+import type { Plan, WeightRequest } from "../plan/compile.ts";
 import { elements, type DType } from "../graph/dtype.ts";
 import { Packer, padTo, type WeightValues } from "../graph/packing.ts";
 
@@ -39,6 +39,12 @@ export interface LoadOptions {
   signal?: AbortSignal;
   /** How much is done, of all there is to do. */
   onProgress?: (done: number, total: number) => void;
+}
+
+/** A plan that was made before, if it is for weights as this provider stores them: it need not be made again. */
+export function planFor(plan: Plan | undefined, provider: Pick<WeightProvider, "type">): Plan | undefined {
+  const fits = (name: string): boolean => plan!.graph.weightType(name) === provider.type(name);
+  return plan && [...plan.weights.values()].every(({ names }) => names.every(fits)) ? plan : undefined;
 }
 
 export class WeightStore implements Disposable {

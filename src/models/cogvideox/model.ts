@@ -6,7 +6,7 @@ import { compile, type Plan } from "../../plan/compile.ts";
 import { elements } from "../../graph/dtype.ts";
 import { Graph } from "../../graph/graph.ts";
 import { Program, type RunOptions } from "../../run/program.ts";
-import { WeightStore, type LoadOptions, type WeightProvider } from "../../run/weight-store.ts";
+import { planFor, WeightStore, type LoadOptions, type WeightProvider } from "../../run/weight-store.ts";
 import type { TransformerConfig } from "./config.ts";
 import { isLoraName, type LoraWeights } from "../lora/merge.ts";
 import { factorWeight, type LiveLoras } from "./linear.ts";
@@ -136,6 +136,8 @@ export interface DenoiserOptions extends LoadOptions {
   dtype?: "f32" | "f16";
   /** Adapters that are added while the model runs; `setLoras` changes them. */
   loras?: LoraWeights;
+  /** Its plan on this adapter without such adapters, where one was made already; one for weights that are stored otherwise is made again. */
+  plan?: Plan;
 }
 
 export class Denoiser implements Disposable {
@@ -165,11 +167,11 @@ export class Denoiser implements Disposable {
     config: TransformerConfig,
     provider: WeightProvider,
     shape: DenoiseShape,
-    { dtype = "f32", loras, ...load }: DenoiserOptions = {},
+    { dtype = "f32", loras, plan, ...load }: DenoiserOptions = {},
   ): Promise<Denoiser> {
     const weights = new WeightStore(gpu, provider);
     try {
-      return new Denoiser(shape, gpu, config, weights, dtype, await build(gpu, config, weights, shape, dtype, loras, load));
+      return new Denoiser(shape, gpu, config, weights, dtype, await build(gpu, config, weights, shape, dtype, loras, load, plan));
     } catch (error) {
       weights[Symbol.dispose]();
       throw error;
@@ -267,8 +269,11 @@ async function build(
   dtype: "f32" | "f16",
   loras: LoraWeights | undefined,
   load: LoadOptions,
+  planned?: Plan,
 ) {
-  const plan = compile(denoiseGraph(config, weights.provider, shape, dtype, loras), gpu.caps);
+  const plan =
+    (loras ? undefined : planFor(planned, weights.provider)) ??
+    compile(denoiseGraph(config, weights.provider, shape, dtype, loras), gpu.caps);
   if (!loras) return { program: await Program.create(gpu, plan, weights, load), adapters: undefined, loras };
   await weights.load(
     [...plan.weights.values()].filter(({ names }) => !names.some(isLoraName)),

@@ -6,7 +6,7 @@ import { compile, type Plan } from "../../plan/compile.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import { becomesPixels } from "../../ops/pixels.ts";
 import { Arenas, Program, type RunOptions } from "../../run/program.ts";
-import { WeightStore, type LoadOptions, type WeightProvider } from "../../run/weight-store.ts";
+import { planFor, WeightStore, type LoadOptions, type WeightProvider } from "../../run/weight-store.ts";
 import { spatialRatio, type VaeConfig } from "./config.ts";
 import { ExactRun, type TilingReport } from "./exact/run.ts";
 import {
@@ -90,6 +90,14 @@ export interface VaeDecodeOptions extends VaeRunOptions {
   format?: DecodedFormat;
 }
 
+/** What `prepare` is told. */
+export interface PrepareOptions extends LoadOptions {
+  /** Of what a decoder gives. Default `sample`. */
+  format?: DecodedFormat;
+  /** The plans on this adapter, where they were made already; those for weights that are stored otherwise are made again. */
+  plans?: readonly Plan[];
+}
+
 interface Session {
   readonly key: string;
   /** For the first batch and, if there are more, the others. */
@@ -115,11 +123,11 @@ export class CausalVae implements Disposable {
   }
 
   /** Compiles and loads what a video (latents) of this size needs, so that the run itself starts at once. */
-  async prepare(part: "encode" | "decode", shape: VideoShape, options: LoadOptions & { format?: DecodedFormat } = {}): Promise<void> {
-    const { format = "sample", ...load } = options;
+  async prepare(part: "encode" | "decode", shape: VideoShape, options: PrepareOptions = {}): Promise<void> {
+    const { format = "sample", plans, ...load } = options;
     this.#assertAlive();
     checkVideoShape(this.config, part, shape);
-    await this.#session(part, shape, format, load);
+    await this.#session(part, shape, format, load, plans);
   }
 
   /**
@@ -280,14 +288,20 @@ export class CausalVae implements Disposable {
   }
 
   /** Programs for a size; the last size of each kind is kept. */
-  async #session(part: "encode" | "decode", shape: VideoShape, format: DecodedFormat, load: LoadOptions): Promise<Session> {
+  async #session(
+    part: "encode" | "decode",
+    shape: VideoShape,
+    format: DecodedFormat,
+    load: LoadOptions,
+    planned: readonly Plan[] = [],
+  ): Promise<Session> {
     const { batch, frames, height, width } = shape;
     const key = [batch, frames, height, width, format].join(" ");
     const kept = this.#sessions.get(part);
     if (kept?.key === key) return kept;
     this.#forget(part);
     const { graphs } = vaeGraphs(this.config, this.weights.provider, { part, batch, frames, height, width, format, dtype: this.dtype });
-    const plans: Plan[] = graphs.map((graph) => compile(graph, this.gpu.caps));
+    const plans: Plan[] = graphs.map((graph, i) => planFor(planned[i], { type: graph.weightType }) ?? compile(graph, this.gpu.caps));
     const programs: Program[] = [];
     const arenas = await this.gpu.scoped(`preparing vae.${part}`, () => new Arenas(this.gpu, plans));
     try {

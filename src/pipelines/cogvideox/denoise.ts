@@ -5,10 +5,12 @@ import type { GenerationStep } from "../generation.ts";
 import { GenerationInterrupted } from "../interrupted.ts";
 import type { Held } from "../kept-parts.ts";
 import { cleanLatents, previewFrames, type LatentColors } from "../preview.ts";
+import { defined } from "../options.ts";
 import { dynamicGuidanceAt } from "../profiles.ts";
 import { components } from "./components.ts";
 import { padding } from "./decode.ts";
 import { loading, running, type Run } from "./run.ts";
+import { plansOf } from "./stages.ts";
 import { latentColors } from "./vae.ts";
 
 /** From a state to the latents after the last step. What a failure leaves is thrown with it. */
@@ -77,7 +79,7 @@ export async function holdDenoiser(run: Run, report: (done: number) => void): Pr
     const provider = loras && !live ? withLoras(weights, loras) : weights;
     return await Denoiser.create(gpu, transformer, provider, shape, {
       dtype,
-      ...(live ? { loras: live } : {}),
+      ...defined({ loras: live, plan: plansOf(plan.stages, "transformer")[0] }),
       ...loading(run, report),
     });
   });

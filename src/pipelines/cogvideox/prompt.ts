@@ -1,7 +1,9 @@
 /** Prompts to what the transformer reads of them. */
 import { CHECK_FINITE, expectFinite } from "../../base/finite.ts";
 import { T5Encoder } from "../../models/t5/model.ts";
+import { defined } from "../options.ts";
 import { concat, loading, running, type Run } from "./run.ts";
+import { plansOf } from "./stages.ts";
 
 /** Of a prompt's end that was cut off, so many characters are told. */
 const CUT = 300;
@@ -30,6 +32,7 @@ export async function encodePrompt(run: Run): Promise<Float32Array> {
         batch: texts.length,
         length,
         dtype: model.dtype,
+        ...defined({ plan: plansOf(plan.stages, "text encoder")[0] }),
         ...loading(run, report),
       }),
     ),

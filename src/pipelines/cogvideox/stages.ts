@@ -112,3 +112,7 @@ export class Planner {
     return planned;
   }
 }
+
+/** The plans of a stage, to be handed on to what loads it. */
+export const plansOf = (stages: readonly Stage[], name: Stage["stage"]): readonly Plan[] =>
+  stages.find(({ stage }) => stage === name)?.plans() ?? [];

@@ -4,6 +4,7 @@ import type { DecodedFormat, VideoShape } from "../../models/vae/batches.ts";
 import type { Held } from "../kept-parts.ts";
 import { probeColors, type LatentColors } from "../preview.ts";
 import { loading, type Run } from "./run.ts";
+import { plansOf } from "./stages.ts";
 
 export const createVae = async ({ request: { model }, options }: Run): Promise<CausalVae> =>
   CausalVae.create(model.gpu, model.configs.vae, await model.files.weights("vae", options), { dtype: model.dtype });
@@ -15,10 +16,15 @@ export async function holdVae(
   report: (done: number) => void,
   format: DecodedFormat = "sample",
 ): Promise<Held<CausalVae>> {
-  const { model, tiling } = run.request;
+  const { model, tiling, plan } = run.request;
   const held = await model.parts.hold("vae", "", () => createVae(run));
   try {
-    if (tiling === "none") await held.part.prepare(part, size, { format, ...loading(run, report) });
+    if (tiling === "none") {
+      const planned =
+        part === "encode" ? ({ stage: "encoder", format: "sample" } as const) : ({ stage: "decoder", format: "rgba" } as const);
+      const plans = format === planned.format ? plansOf(plan.stages, planned.stage) : [];
+      await held.part.prepare(part, size, { format, plans, ...loading(run, report) });
+    }
     return held;
   } catch (error) {
     held[Symbol.dispose]();
