@@ -6,10 +6,10 @@ import { toFloat32 } from "../files/convert.ts";
 import { CogwheelError } from "../base/errors.ts";
 import { expectFinite, expectFloats } from "../base/finite.ts";
 import type { DenoiseState } from "../models/cogvideox/model.ts";
+import { TASKS, type Task } from "../models/cogvideox/task.ts";
 import { defined } from "./options.ts";
 import { SAVED_TYPES, type SavedSettings } from "./options/saved.ts";
 import { latentFrames } from "./settings.ts";
-import { TASKS, type Task } from "./task.ts";
 import type { VideoLatents } from "./video-vae.ts";
 
 const FORMAT = "cogwheel-latents/1";

@@ -1,11 +1,12 @@
 /** What a generation begins with besides noise, and which checkpoints can. */
 import { CogwheelError } from "../base/errors.ts";
 import { channelsOf, type Frame } from "../video/frame.ts";
-import type { OptionsOf, Task } from "./options/option.ts";
+import type { Task } from "../models/cogvideox/task.ts";
+import type { OptionsOf } from "./options/option.ts";
 import { REQUESTS } from "./options/table.ts";
 import { latentFrames, type ModelRules, type Settings } from "./settings.ts";
 
-export { TASKS, type Task } from "./options/option.ts";
+export type { Task } from "../models/cogvideox/task.ts";
 
 /** The frames that a generation begins with, and how they are taken. */
 export type TaskInputs = Pick<OptionsOf<typeof REQUESTS>, "image" | "video" | "control" | "mask" | "strength" | "fit">;

@@ -2,7 +2,8 @@
 import { describe, expect, it } from "vitest";
 import { CogwheelError } from "../../src/base/errors.ts";
 import { checkOptions, rangeText } from "../../src/pipelines/options/check.ts";
-import { number, TASKS } from "../../src/pipelines/options/option.ts";
+import { TASKS } from "../../src/models/cogvideox/task.ts";
+import { number } from "../../src/pipelines/options/option.ts";
 import { SAVED_TYPES, savedSettings, takenUp } from "../../src/pipelines/options/saved.ts";
 import { OPTION_LIST } from "../../src/pipelines/options/table.ts";
 import { adviceFrom } from "../../src/pipelines/settings.ts";

@@ -1,8 +1,5 @@
 /** What is told of an option of a generation, in one entry of the table (table.ts). */
-
 import type { Task } from "../../models/cogvideox/task.ts";
-
-export { TASKS, type Task } from "../../models/cogvideox/task.ts";
 
 /** Which values an option takes; `T` is their type. */
 export interface ValueRule<T> {

@@ -1,6 +1,7 @@
 /** What saved latents keep of the options that a run was asked for, and what a run that goes on takes of them. */
 import type { GenerateOptions } from "../options.ts";
-import type { Option, Saved, Task, ValueRule } from "./option.ts";
+import type { Task } from "../../models/cogvideox/task.ts";
+import type { Option, Saved, ValueRule } from "./option.ts";
 import { OPTION_LIST, ofTask, type OPTIONS, type OptionName } from "./table.ts";
 
 type Table = typeof OPTIONS;

@@ -6,12 +6,13 @@
 import type { SchedulerKind } from "../../diffusion/scheduler.ts";
 import type { Profile } from "../../gpu/profile.ts";
 import type { DenoiseState } from "../../models/cogvideox/model.ts";
+import type { Task } from "../../models/cogvideox/task.ts";
 import type { Fit } from "../../video/fit.ts";
 import type { Frame } from "../../video/frame.ts";
 import type { Stage } from "../cogvideox/stage-names.ts";
 import type { LoraInput } from "../lora-file.ts";
 import type { RgbaFrame } from "../video.ts";
-import { choice, given, number, onOff, option, text, type Option, type Task } from "./option.ts";
+import { choice, given, number, onOff, option, text, type Option } from "./option.ts";
 
 /** `diffusers`: as its pipelines do. `sat`: as the authors' own sampler does. `corrected`: what the formulas were meant to say. */
 export type ReferenceProfile = "diffusers" | "sat" | "corrected";
