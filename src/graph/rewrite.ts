@@ -59,6 +59,11 @@ export function rewrite(from: Graph, options: RewriteOptions = {}): Rewritten {
     if (!base) {
       if (into === from && !bring) return tensor;
       base = stand(tensor.root);
+      if (base.graph !== into)
+        throw new CogwheelError(
+          "rewrite",
+          `what stands for ${tensor.root} must belong to the new graph, got a tensor of another; record it there`,
+        );
       values.set(tensor.root, base);
     }
     const view = tensor === tensor.root || base.shape.join() === tensor.shape.join() ? base : into.reshape(base, tensor.shape);

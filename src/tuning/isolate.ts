@@ -1,9 +1,11 @@
 /** A node of a model's graph by itself, on drawn data: what is measured of it needs no checkpoint. */
 import { numberToF16 } from "../files/convert.ts";
 import { elements } from "../graph/dtype.ts";
-import { Graph } from "../graph/graph.ts";
-import type { Inputs, Node } from "../graph/op.ts";
+import type { Graph } from "../graph/graph.ts";
+import type { Node } from "../graph/op.ts";
+import { rewrite } from "../graph/rewrite.ts";
 import type { Tensor } from "../graph/tensor.ts";
+import { weightsOf } from "../graph/weights-of.ts";
 import type { WeightProvider } from "../run/weight-store.ts";
 
 export interface Isolated {
@@ -20,40 +22,18 @@ export interface Isolated {
  * kernels are the model's but for that switch.
  */
 export function isolate(node: Node): Isolated {
-  const widths = new Map<string, number>();
-  for (const tensor of Object.values(node.inputs as Inputs))
-    if (tensor?.root.role === "weight") for (const name of tensor.root.weights) widths.set(name, rowOf(tensor));
-  const shares = new Map<string, number>();
-  for (const tensor of Object.values(node.inputs as Inputs)) {
-    // Weights that are joined along their first axis share it evenly: only the number of values matters here.
-    if (tensor?.root.role === "weight")
-      for (const [i, name] of tensor.root.weights.entries()) {
-        const count = tensor.root.weights.length;
-        shares.set(name, Math.floor(((i + 1) * tensor.dim(0)) / count) - Math.floor((i * tensor.dim(0)) / count));
-      }
-  }
+  const keys = new Map<number, string>();
+  for (const [key, tensor] of Object.entries(node.inputs)) if (tensor && !keys.has(tensor.root.id)) keys.set(tensor.root.id, key);
+  const record = (): Graph =>
+    rewrite(Object.values(node.outputs)[0]!.graph as Graph, {
+      name: node.name,
+      nodes: [node],
+      bring: (tensor, graph) => graph.input(keys.get(tensor.id)!, tensor.shape, tensor.dtype),
+      outputs: Object.entries(node.outputs).map(([key, tensor]) => [key in node.inputs ? `${key}'` : key, tensor]),
+    }).graph;
+  const shapes = weightsOf(record());
   return {
-    record() {
-      const graph = new Graph(node.name);
-      const made = new Map<number, Tensor>();
-      const inputs: Record<string, Tensor | undefined> = {};
-      for (const [name, tensor] of Object.entries(node.inputs as Inputs)) {
-        if (!tensor) continue;
-        const known = made.get(tensor.id);
-        const { role, weights, data } = tensor.root;
-        inputs[name] =
-          known ??
-          (role === "weight"
-            ? graph.weight(weights, tensor.shape, tensor.root.dtype)
-            : role === "constant"
-              ? graph.constant(name, data!, tensor.shape)
-              : graph.input(name, tensor.shape, tensor.dtype));
-        made.set(tensor.id, inputs[name]);
-      }
-      const outputs = graph.record(node.op, inputs as Inputs, node.attrs);
-      for (const [name, tensor] of Object.entries(outputs)) graph.output(name in inputs ? `${name}'` : name, tensor);
-      return graph;
-    },
+    record,
     input(tensor) {
       if (tensor.dtype === "f32") return drawn(tensor.size, 1);
       if (tensor.dtype === "f16") return halves(drawn(tensor.size, 1));
@@ -63,16 +43,14 @@ export function isolate(node: Node): Isolated {
     weights: {
       type: () => "f32",
       read: async (name, dtype) => {
-        const width = widths.get(name)!;
+        const shape = shapes.get(name)!;
         // Products of so many inputs stay near 1, as a model's do.
-        const data = drawn(shares.get(name)! * width, Math.sqrt(3 / width));
+        const data = drawn(elements(shape), Math.sqrt(3 / elements(shape.slice(1))));
         return dtype === "f16" ? halves(data) : data;
       },
     },
   };
 }
-
-const rowOf = (tensor: Tensor): number => elements(tensor.shape.slice(1));
 
 /** Values repeat after a prime number of them: so many are enough, and quick to make. */
 const PERIOD = 65521;

@@ -1,16 +1,22 @@
 /** What the nodes of the T5 encoder must equal. The engine's paths are the reference's. */
 import type { Tensor } from "../../../graph/tensor.ts";
+import { attentionOp } from "../../../ops/attention.ts";
+import { embeddingOp } from "../../../ops/embedding.ts";
+import { gatedGeluOp } from "../../../ops/gated_gelu.ts";
+import { matmulOp } from "../../../ops/matmul.ts";
+import { relativeBiasOp } from "../../../ops/relative_bias.ts";
+import { rmsNormOp } from "../../../ops/rms_norm.ts";
 import { columns, rowsFirst, tensorOf, weightModules, type Guide } from "./tracer.ts";
 
 export const t5Guide: Guide = (node, reference) => {
   const modules = weightModules(node);
   const [module = ""] = modules;
   const output = Object.values(node.outputs)[0] as Tensor;
-  const block = /^(.*?block\.\d+)\./.exec(node.name)?.[1] ?? "";
-  switch (node.op.name) {
-    case "embedding":
+  const block = node.scope;
+  switch (node.op) {
+    case embeddingOp:
       return [{ module: "encoder.embed_tokens", want: reference.get("encoder.embed_tokens") ?? reference.get("shared") }];
-    case "relative_bias": {
+    case relativeBiasOp: {
       // The engine keeps one value for each distance, the reference one for each pair of places.
       const want = reference.get(module);
       const [length = 0, , heads = 0] = want?.shape ?? [];
@@ -26,9 +32,9 @@ export const t5Guide: Guide = (node, reference) => {
         },
       ];
     }
-    case "rms_norm":
+    case rmsNormOp:
       return [{ module, want: reference.get(module) }];
-    case "attention":
+    case attentionOp:
       return [
         {
           module: `${block}.layer.0.SelfAttention`,
@@ -36,7 +42,7 @@ export const t5Guide: Guide = (node, reference) => {
           want: reference.get(`${block}.layer.0.SelfAttention.o:input`),
         },
       ];
-    case "gated_gelu":
+    case gatedGeluOp:
       return [
         {
           module: `${block}.layer.1.DenseReluDense`,
@@ -44,7 +50,7 @@ export const t5Guide: Guide = (node, reference) => {
           want: reference.get(`${block}.layer.1.DenseReluDense.wo:input`),
         },
       ];
-    case "matmul": {
+    case matmulOp: {
       if (modules.length > 1) {
         const count = output.dim(-1) / modules.length;
         return modules.map((m, i) => ({ module: m, want: reference.get(m), arrange: columns(output.dim(-1), i * count, count) }));

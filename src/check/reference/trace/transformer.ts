@@ -7,6 +7,13 @@
  */
 import type { Node } from "../../../graph/op.ts";
 import type { Tensor } from "../../../graph/tensor.ts";
+import { attentionOp } from "../../../ops/attention.ts";
+import { joinTokensOp } from "../../../ops/join_tokens.ts";
+import { layerNormOp } from "../../../ops/layer_norm.ts";
+import { matmulOp } from "../../../ops/matmul.ts";
+import { qkNormRopeOp } from "../../../ops/qk_norm_rope.ts";
+import { siluOp } from "../../../ops/silu.ts";
+import { timestepEmbeddingOp } from "../../../ops/timestep_embedding.ts";
 import type { HostTensor } from "../reference-case.ts";
 import { rowsFirst, tensorOf, weightModules, type Guide, type Reference, type Sight } from "./tracer.ts";
 
@@ -14,40 +21,42 @@ import { rowsFirst, tensorOf, weightModules, type Guide, type Reference, type Si
 export function transformerGuide(prefix = ""): Guide {
   return (node, reference) => {
     const own = (path: string) => (path.startsWith(prefix) ? path.slice(prefix.length) : path);
-    return sightsOf(node, reference, weightModules(node).map(own), own(node.name));
+    return sightsOf(node, reference, weightModules(node).map(own), own(node.scope));
   };
 }
 
-function sightsOf(node: Node, reference: Reference, modules: readonly string[], name: string): readonly Sight[] {
+function sightsOf(node: Node, reference: Reference, modules: readonly string[], scope: string): readonly Sight[] {
   const get = (path: string) => reference.get(path);
   const { op, inputs } = node;
   const [module = ""] = modules;
   const up = module.split(".").slice(0, -1).join(".");
-  const block = /^(.*?)(?:attn1|ff)\.[^.]*$/.exec(name)?.[1] ?? "";
-  switch (op.name) {
-    case "timestep_embedding": {
+  // A block's own path with its dot, for nodes of its attention and of its feed-forward layer.
+  const part = scope.split(".").at(-1)!;
+  const block = part === "attn1" || part === "ff" ? scope.slice(0, -part.length) : "";
+  switch (op) {
+    case timestepEmbeddingOp: {
       const of = (inputs["t"] as Tensor).name === "ofs" ? "ofs_proj" : "time_proj";
       return [{ module: of, want: repeated(get(of), node) }];
     }
-    case "silu":
+    case siluOp:
       return [{ module: "transformer_blocks.0.norm1.silu", want: get("transformer_blocks.0.norm1.silu") ?? get("norm1.silu") }];
-    case "join_tokens":
+    case joinTokensOp:
       return [{ module: "patch_embed", want: get("patch_embed") }];
-    case "layer_norm": {
-      if (name.startsWith("layer_norm")) return [{ module: "norm_final", want: get("norm_final") }];
-      if (name.startsWith("norm_out")) return [{ module: "norm_out", want: get("norm_out") }];
-      const norm = `${block}${/attn1\.[^.]*$/.test(name) ? "norm1" : "norm2"}`;
+    case layerNormOp: {
+      if (scope === "") return [{ module: "norm_final", want: get("norm_final") }];
+      if (scope === "norm_out") return [{ module: "norm_out", want: get("norm_out") }];
+      const norm = `${block}${part === "attn1" ? "norm1" : "norm2"}`;
       return tokens(norm, get(`${norm}:0`), get(`${norm}:1`));
     }
-    case "qk_norm_rope":
+    case qkNormRopeOp:
       return (["q", "k"] as const).map((output) => {
         const want = get(`${block}attn1:${{ q: "query", k: "key" }[output]}`);
         const arrange = want && headsFirst(want.shape);
         return { module: `${block}attn1.norm_${output}`, what: "and rotary embedding", output, want, ...(arrange ? { arrange } : {}) };
       });
-    case "attention":
+    case attentionOp:
       return [{ module: `${block}attn1`, what: "scaled_dot_product_attention", want: get(`${block}attn1.to_out.0:input`) }];
-    case "matmul":
+    case matmulOp:
       break;
     default:
       return [];

@@ -6,19 +6,23 @@
 import type { Node } from "../../../graph/op.ts";
 import type { Tensor } from "../../../graph/tensor.ts";
 import type { HostTensor } from "../reference-case.ts";
+import { causalCacheOp } from "../../../ops/causal_cache.ts";
+import { conv3dOp } from "../../../ops/conv3d.ts";
+import { groupNormApplyOp } from "../../../ops/group_norm_apply.ts";
+import { temporalPoolOp } from "../../../ops/temporal_pool.ts";
 import { silu, tensorOf, weightModules, type Guide, type Reference, type Sight } from "./tracer.ts";
 
 export const vaeGuide: Guide = (node, reference) => {
   const get = (path: string) => reference.get(path);
-  const prefix = node.name.replace(/\.\w+(#\d+)?$/, "");
-  switch (node.op.name) {
-    case "group_norm_apply":
-      return [sight(node, prefix, silu(get(`${prefix}:0`) ?? get(prefix)), "and SiLU")];
-    case "causal_cache":
-      return [sight(node, prefix, get(`${prefix}:1`), "conv_cache")];
-    case "temporal_pool":
-      return [sight(node, prefix, unpadded(get(`${prefix}.conv:input`), node), "pooled in time")];
-    case "conv3d":
+  const { scope } = node;
+  switch (node.op) {
+    case groupNormApplyOp:
+      return [sight(node, scope, silu(get(`${scope}:0`) ?? get(scope)), "and SiLU")];
+    case causalCacheOp:
+      return [sight(node, scope, get(`${scope}:1`), "conv_cache")];
+    case temporalPoolOp:
+      return [sight(node, scope, unpadded(get(`${scope}.conv:input`), node), "pooled in time")];
+    case conv3dOp:
       return convolution(node, weightModules(node)[0] ?? "", reference);
     default:
       return [];
