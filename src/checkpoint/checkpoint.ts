@@ -1,7 +1,7 @@
 import { CogwheelError } from "../base/errors.ts";
 import { checkPath, checkpointError, isObject, readJson } from "../sources/source.ts";
 import type { CheckpointSource } from "../sources/source.ts";
-import { findWeights } from "./weight-index.ts";
+import { findWeights, type TiedNames } from "./weight-index.ts";
 import type { WeightIndex } from "./weight-index.ts";
 
 // A checkpoint in diffusers' folder layout: model_index.json names the components, each has a folder with its config and
@@ -14,7 +14,7 @@ export interface Component {
   readonly name: string;
   /** `diffusers` or `transformers`. */
   readonly library: string;
-  /** The class that model_index.json names, e.g. `CogVideoXTransformer3DModel`. */
+  /** The class that model_index.json names. */
   readonly className: string;
   /** Its config as it stands in the file; empty for a tokenizer without one. */
   readonly config: Readonly<Record<string, unknown>>;
@@ -32,18 +32,27 @@ export interface OpenCheckpointOptions {
   variant?: string;
   /** The components to open, by name; all of them unless told. Others are neither read nor checked. */
   only?: readonly string[];
+  /** Pairs of names under which a tied tensor is published: files hold either name or both. */
+  tied?: TiedNames;
+  /** Whose checkpoints the caller runs, for messages. */
+  family?: string;
 }
 
 /** An open checkpoint. Disposing it disposes the source. */
 export class Checkpoint implements AsyncDisposable {
-  /** The pipeline that model_index.json names, e.g. `CogVideoXPipeline`. */
+  /** The pipeline that model_index.json names. */
   readonly className: string;
   /** The components that were opened, by name, in the file's order. */
   readonly components: ReadonlyMap<string, Component>;
   /** Where the files come from, e.g. for the tokenizer's. */
   readonly source: CheckpointSource;
 
-  constructor(source: CheckpointSource, className: string, components: ReadonlyMap<string, Component>) {
+  constructor(
+    source: CheckpointSource,
+    className: string,
+    components: ReadonlyMap<string, Component>,
+    private readonly family?: string,
+  ) {
     this.source = source;
     this.className = className;
     this.components = components;
@@ -57,7 +66,7 @@ export class Checkpoint implements AsyncDisposable {
       this.source,
       "model_index.json",
       `the checkpoint must have a component ${JSON.stringify(name)}, ` +
-        `got ${[...this.components.keys()].join(", ") || "none"}; use a CogVideoX checkpoint`,
+        `got ${[...this.components.keys()].join(", ") || "none"}; ${useAnother(this.family)}`,
     );
   }
 
@@ -87,7 +96,7 @@ export interface ListedComponent {
 /** What model_index.json says: the pipeline's class and its components, or those of `only`; throws when one of these is missing. */
 export async function readModelIndex(
   source: CheckpointSource,
-  only?: readonly string[],
+  { only, family }: Pick<OpenCheckpointOptions, "only" | "family"> = {},
 ): Promise<{ className: string; components: ListedComponent[] }> {
   const index = await readJson(source, "model_index.json");
   const className = index["_class_name"];
@@ -120,7 +129,7 @@ export async function readModelIndex(
       source,
       "model_index.json",
       `the checkpoint must have ${missing.join(", ")}, ` +
-        `got ${listed.map(({ name }) => name).join(", ") || "no components"}; use a CogVideoX checkpoint`,
+        `got ${listed.map(({ name }) => name).join(", ") || "no components"}; ${useAnother(family)}`,
     );
   }
   return { className, components: only ? listed.filter(({ name }) => only.includes(name)) : listed };
@@ -159,19 +168,20 @@ export function checkVariant(variant: string | undefined): void {
   }
 }
 
-async function open(source: CheckpointSource, { variant, only, configsOnly }: OpenCheckpointOptions): Promise<Checkpoint> {
-  checkVariant(variant);
+const useAnother = (family: string | undefined): string => (family ? `use a ${family} checkpoint` : "use another checkpoint");
+
+async function open(source: CheckpointSource, options: OpenCheckpointOptions): Promise<Checkpoint> {
+  checkVariant(options.variant);
   if (!(await source.exists("model_index.json"))) throw await noIndex(source);
-  const { className, components: listed } = await readModelIndex(source, only);
-  const components = await Promise.all(listed.map((component) => openComponent(source, component, variant, configsOnly)));
-  return new Checkpoint(source, className, new Map(components.map((component) => [component.name, component])));
+  const { className, components: listed } = await readModelIndex(source, options);
+  const components = await Promise.all(listed.map((component) => openComponent(source, component, options)));
+  return new Checkpoint(source, className, new Map(components.map((component) => [component.name, component])), options.family);
 }
 
 async function openComponent(
   source: CheckpointSource,
   component: ListedComponent,
-  variant: string | undefined,
-  configsOnly = false,
+  { variant, configsOnly = false, tied }: OpenCheckpointOptions,
 ): Promise<Component> {
   const { name, library, className } = component;
   const { kind, configFile, weights: base } = componentFiles(component);
@@ -184,7 +194,7 @@ async function openComponent(
     );
   }
   const config = there ? await readJson(source, configFile) : {};
-  const weights = base === null || configsOnly ? null : await findWeights(source, name, base, { variant });
+  const weights = base === null || configsOnly ? null : await findWeights(source, name, base, { variant, tied });
   return { name, library, className, config, configFile: there ? configFile : null, weights };
 }
 

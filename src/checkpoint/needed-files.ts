@@ -17,7 +17,8 @@ export interface NeededFiles {
  * The files that opening a checkpoint and using it will read: model_index.json, the configs, the tokenizer, and the weights
  * of the components in one variant. Names are decided by `source.exists`; only JSON files are read.
  */
-export async function neededFiles(source: CheckpointSource, { variant, only }: OpenCheckpointOptions): Promise<NeededFiles> {
+export async function neededFiles(source: CheckpointSource, options: OpenCheckpointOptions): Promise<NeededFiles> {
+  const { variant } = options;
   const files: string[] = [];
   const missing: string[] = [];
   let secondChoice = false;
@@ -28,7 +29,7 @@ export async function neededFiles(source: CheckpointSource, { variant, only }: O
   await want("model_index.json");
   if (missing.length > 0) return { files, missing, secondChoice };
   await want("generation.json", true);
-  for (const component of (await readModelIndex(source, only)).components) {
+  for (const component of (await readModelIndex(source, options)).components) {
     const { kind, configFile, weights } = componentFiles(component);
     await want(configFile, kind === "tokenizer");
     if (kind === "tokenizer") await want(`${component.name}/spiece.model`);

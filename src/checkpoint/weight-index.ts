@@ -14,8 +14,8 @@ export interface WeightEntry extends TensorInfo {
   file: string;
 }
 
-/** Pairs of names under which the same tensor is published: T5's embedding is tied, and files hold either name or both. */
-const ALIASES: readonly (readonly [string, string])[] = [["shared.weight", "encoder.embed_tokens.weight"]];
+/** Pairs of names under which the same tensor is published: files hold either name or both. */
+export type TiedNames = readonly (readonly [string, string])[];
 
 /** Name variants that are tried when a folder has no weights under the plain name. */
 const KNOWN_VARIANTS = ["fp16", "bf16"] as const;
@@ -31,7 +31,13 @@ export class WeightIndex {
   /** Bytes of all weights together. */
   readonly totalBytes: number;
 
-  constructor(source: CheckpointSource, entries: ReadonlyMap<string, WeightEntry>, files: readonly string[], variant: string | null) {
+  constructor(
+    source: CheckpointSource,
+    entries: ReadonlyMap<string, WeightEntry>,
+    files: readonly string[],
+    variant: string | null,
+    readonly tied: TiedNames,
+  ) {
     this.#source = source;
     this.#entries = entries;
     this.files = files;
@@ -57,7 +63,7 @@ export class WeightIndex {
   /** The name under which the files hold a weight: itself, its alias, or null when there is neither. */
   resolve(name: string): string | null {
     if (this.#entries.has(name)) return name;
-    for (const [a, b] of ALIASES) {
+    for (const [a, b] of this.tied) {
       const twin = name === a ? b : name === b ? a : null;
       if (twin !== null && this.#entries.has(twin)) return twin;
     }
@@ -147,14 +153,16 @@ export function expectWeights(component: HasWeights, expected: ReadonlyMap<strin
     );
   }
   // Both names of a tied tensor are used when one of them is.
-  for (const pair of ALIASES) if (pair.some((name) => used.has(name))) for (const name of pair) used.add(name);
+  for (const pair of weights.tied) if (pair.some((name) => used.has(name))) for (const name of pair) used.add(name);
   return { ignored: [...weights.names()].filter((name) => !used.has(name)) };
 }
 
 /** Options of {@link findWeights}. */
 export interface FindWeightsOptions {
   /** The variant to take, such as `fp16`; the plain name, or else whichever known variant is there, unless told. */
-  variant?: string;
+  variant?: string | undefined;
+  /** Names of tied tensors; none unless told. */
+  tied?: TiedNames | undefined;
 }
 
 /**
@@ -167,13 +175,13 @@ export async function findWeights(
   source: CheckpointSource,
   folder: string,
   base: string,
-  { variant }: FindWeightsOptions = {},
+  { variant, tied = [] }: FindWeightsOptions = {},
 ): Promise<WeightIndex> {
   const found = await locateWeights(source, folder, base, variant);
   if (!found) throw await noWeights(source, folder, base, variant);
-  if (found.sharded) return openShards(source, folder, found.path, found.variant);
+  if (found.sharded) return openShards(source, folder, found.path, found.variant, tied);
   const file = await openSafetensors(source, found.path);
-  return new WeightIndex(source, place([file]), [found.path], found.variant);
+  return new WeightIndex(source, place([file]), [found.path], found.variant, tied);
 }
 
 /** The file that a component's weights begin with: the one that holds them all, or the index of their shards. */
@@ -247,7 +255,13 @@ export async function readShardIndex(source: CheckpointSource, folder: string, i
   return fileOf;
 }
 
-async function openShards(source: CheckpointSource, folder: string, indexPath: string, variant: string | null): Promise<WeightIndex> {
+async function openShards(
+  source: CheckpointSource,
+  folder: string,
+  indexPath: string,
+  variant: string | null,
+  tied: TiedNames,
+): Promise<WeightIndex> {
   const fileOf = await readShardIndex(source, folder, indexPath);
   const paths = [...new Set(fileOf.values())].sort();
   const there = await Promise.all(paths.map((path) => source.exists(path)));
@@ -274,7 +288,7 @@ async function openShards(source: CheckpointSource, folder: string, indexPath: s
   // A shard may hold more than the index says (it is ignored later, by name), but where two hold a name the index decides.
   const entries = place(files.values());
   for (const [name, path] of fileOf) entries.set(name, { ...files.get(path)!.tensors.get(name)!, file: path });
-  return new WeightIndex(source, entries, paths, variant);
+  return new WeightIndex(source, entries, paths, variant, tied);
 }
 
 /** A file beside the config that holds weights of another format, named as what it is; a source that cannot list has none. */

@@ -2,6 +2,7 @@
 import { openSource } from "#files";
 import { openCheckpoint, type Checkpoint } from "../checkpoint/checkpoint.ts";
 import { ComponentWeights, keptMessage } from "../checkpoint/component-weights.ts";
+import type { TiedNames } from "../checkpoint/weight-index.ts";
 import type { CheckpointSource } from "../sources/source.ts";
 import { CogwheelError } from "../base/errors.ts";
 import { Gpu, type OpenGpuOptions } from "../gpu/gpu.ts";
@@ -15,6 +16,8 @@ export interface Opening<C, T> {
   readonly room: string;
   /** The components that are read. */
   readonly only: readonly string[];
+  /** Names of tied weights, of which files hold one or both. */
+  readonly tied?: TiedNames;
   /** What the checkpoint's configs say; before a device is opened. */
   readonly read: (checkpoint: Checkpoint) => C | Promise<C>;
   /** What is made of it; when that fails, everything is closed again. */
@@ -38,9 +41,13 @@ export class Opened implements AsyncDisposable {
   static async open<C, T>(
     from: string | URL | CheckpointSource,
     options: OpenedOptions,
-    { room, only, read, make }: Opening<C, T>,
+    { room, only, tied, read, make }: Opening<C, T>,
   ): Promise<T> {
-    const what = { only, ...defined({ variant: options.variant, configsOnly: options.configsOnly || undefined }) };
+    const what = {
+      only,
+      family: "CogVideoX",
+      ...defined({ tied, variant: options.variant, configsOnly: options.configsOnly || undefined }),
+    };
     const checkpoint = await openCheckpoint(await openSource(from, { ...what, ...defined({ hub: options.hub }) }), what);
     let gpu: Gpu | undefined;
     try {

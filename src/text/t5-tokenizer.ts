@@ -89,7 +89,10 @@ export class T5Tokenizer {
    */
   encode(text: string, maxLength: number): TokenIds {
     if (!Number.isInteger(maxLength) || maxLength < 1) {
-      throw new CogwheelError("checkpoint", `T5Tokenizer: maxLength must be a whole number from 1, got ${maxLength}; CogVideoX takes 226`);
+      throw new CogwheelError(
+        "checkpoint",
+        `T5Tokenizer: maxLength must be a whole number from 1, got ${maxLength}; take as many as the model that reads the text does`,
+      );
     }
     const input = new TextEncoder().encode(text);
     const { ids: all, starts } = this.sentencePiece.encode(input);

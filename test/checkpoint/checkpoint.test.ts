@@ -7,6 +7,7 @@ import { DTYPE_BYTES } from "../../src/files/dtype.ts";
 import { writeSafetensors } from "../../src/files/safetensors.ts";
 import { memorySource } from "../../src/sources/memory.ts";
 import type { CheckpointSource } from "../../src/sources/source.ts";
+import { TIED_T5_WEIGHTS } from "../../src/models/t5/weights.ts";
 import { expectWeights } from "../../src/checkpoint/weight-index.ts";
 
 type Files = Record<string, Uint8Array | string>;
@@ -54,8 +55,10 @@ function without(...paths: string[]): Files {
   return Object.fromEntries(Object.entries(FILES).filter(([path]) => !paths.includes(path)));
 }
 
+/** As the pipelines open one. */
+const HOUSE = { tied: TIED_T5_WEIGHTS, family: "CogVideoX" };
 const open = (files: Files, options?: OpenCheckpointOptions): Promise<Checkpoint> =>
-  openCheckpoint(memorySource(files, "my-model"), options);
+  openCheckpoint(memorySource(files, "my-model"), { ...HOUSE, ...options });
 
 describe("a checkpoint that is right", () => {
   test("opens with its components, configs and weights", async () => {

@@ -108,7 +108,7 @@ describe("T5Tokenizer", () => {
 
   test("refuses a length that has no room for the end mark", () => {
     expect(() => tokenizer.encode("a", 0)).toThrow(
-      "[checkpoint] T5Tokenizer: maxLength must be a whole number from 1, got 0; CogVideoX takes 226",
+      "[checkpoint] T5Tokenizer: maxLength must be a whole number from 1, got 0; take as many as the model that reads the text does",
     );
   });
 });

@@ -1,4 +1,5 @@
 /** The weights of a T5 encoder, as its graph asks for them. */
+import type { TiedNames } from "../../checkpoint/weight-index.ts";
 import { Graph } from "../../graph/graph.ts";
 import { weightsOf } from "../../graph/weights-of.ts";
 import type { T5Config } from "./config.ts";
@@ -10,9 +11,12 @@ const ORDER =
     " ",
   );
 
+/** The token embedding is published under either name, or under both. */
+export const TIED_T5_WEIGHTS: TiedNames = [["shared.weight", "encoder.embed_tokens.weight"]];
+
 /**
- * Every weight of the encoder by its published name, with its shape. Checkpoints hold the token embedding as
- * `shared.weight`, as `encoder.embed_tokens.weight` or as both; whoever provides the weights finds it under either.
+ * Every weight of the encoder by its published name, with its shape; whoever provides the weights finds {@link TIED_T5_WEIGHTS} under
+ * either name.
  */
 export function expectedT5Weights(config: T5Config): Map<string, number[]> {
   const graph = new Graph("t5");

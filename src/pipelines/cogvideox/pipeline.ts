@@ -4,6 +4,7 @@ import { readJson, type CheckpointSource } from "../../sources/source.ts";
 import { CogwheelError } from "../../base/errors.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import type { DenoiseState } from "../../models/cogvideox/model.ts";
+import { TIED_T5_WEIGHTS } from "../../models/t5/weights.ts";
 import type { Plan } from "../../plan/compile.ts";
 import { generation, type Generation, type GenerationStep } from "../generation.ts";
 import { KeptParts } from "../kept-parts.ts";
@@ -74,6 +75,7 @@ export class CogVideoX implements AsyncDisposable {
     return await Opened.open(from, options, {
       room: "generate",
       only: Object.keys(components),
+      tied: TIED_T5_WEIGHTS,
       read: (checkpoint) => readConfigs(checkpoint, options.onWarning),
       make: async (opened, { configs, rules }) => {
         const { source } = opened.checkpoint;
