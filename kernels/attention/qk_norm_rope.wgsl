@@ -1,13 +1,13 @@
 // qk_norm_rope.wgsl — normalise queries and keys per head, then rotate them
 //
-// Shapes    q, k [N, R, D], IN_PLACE overwritten, else made of q_from, k_from · norm_q, norm_k: weight then bias, [2, D]
+// Shapes    q, k [N, R, D], IN_PLACE overwritten, else made of q_from, k_from · norm_q, norm_k: weight then bias, [2, D]; RMS: weight, [D]
 //           rope [P, D]: (cos, sin) of each pair of channels · position [R]: the token's row of rope; text tokens point at a
 //           row of (1, 0), which rotates nothing
 // Work      one lane holds one vec4 of one (head, token) of q and of k; the D/4 lanes of a head share their sums in workgroup memory.
 //           In place, for it writes only what it alone reads: the projection by head is not needed again, and values are not touched.
 // Dispatch  (ceil(N·R / PER), folded, 1); for windows of heads
 // Cost      reads and writes q and k once; bandwidth bound
-// Numerics  f32; two-pass variance. LayerNorm over the head, eps 1e-6 in every published config
+// Numerics  f32; two-pass variance. LayerNorm (RMS: RMSNorm) over the head, eps 1e-6 in every published config
 // After     rotary embedding, Su et al. 2021, arXiv:2104.09864, over (frame, row, column): axes share the head's channels
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
@@ -19,6 +19,7 @@ alias X = f32;
 const D4: u32 = 16u;
 const NORM: bool = true;
 const ROPE: bool = true;
+const RMS: bool = false;
 const IN_PLACE: bool = true;
 //! end
 struct Params { rows: u32, count: u32, eps: f32 }
@@ -69,14 +70,21 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     b = vec4<f32>(k_from[at]);
   }
   if (NORM) {
-    let one = vec4<f32>(1.0);
-    let mean = head_sum(vec2<f32>(dot(a, one), dot(b, one)), lane) / D;
-    a -= mean.x;
-    b -= mean.y;
+    if (!RMS) {
+      let one = vec4<f32>(1.0);
+      let mean = head_sum(vec2<f32>(dot(a, one), dot(b, one)), lane) / D;
+      a -= mean.x;
+      b -= mean.y;
+    }
     let variance = head_sum(vec2<f32>(dot(a, a), dot(b, b)), lane) / D;
     let rstd = 1.0 / sqrt(variance + params.eps);
-    a = a * rstd.x * norm_q[c] + norm_q[D4 + c];
-    b = b * rstd.y * norm_k[c] + norm_k[D4 + c];
+    if (RMS) {
+      a = a * rstd.x * norm_q[c];
+      b = b * rstd.y * norm_k[c];
+    } else {
+      a = a * rstd.x * norm_q[c] + norm_q[D4 + c];
+      b = b * rstd.y * norm_k[c] + norm_k[D4 + c];
+    }
   }
   if (ROPE) {
     let cs = rope[position[min(item, params.count - 1u) % params.rows] * D4 + c];

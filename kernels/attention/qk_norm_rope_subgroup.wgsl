@@ -19,6 +19,7 @@ alias X = f32;
 const D4: u32 = 16u;
 const NORM: bool = true;
 const ROPE: bool = true;
+const RMS: bool = false;
 const IN_PLACE: bool = true;
 //! end
 struct Params { rows: u32, count: u32, eps: f32 }
@@ -58,8 +59,13 @@ fn store(at: u32, c: u32, turn: u32, a: vec4<f32>, b: vec4<f32>, rstd: vec2<f32>
   var x = a;
   var y = b;
   if (NORM) {
-    x = x * rstd.x * norm_q[c] + norm_q[D4 + c];
-    y = y * rstd.y * norm_k[c] + norm_k[D4 + c];
+    if (RMS) {
+      x = x * rstd.x * norm_q[c];
+      y = y * rstd.y * norm_k[c];
+    } else {
+      x = x * rstd.x * norm_q[c] + norm_q[D4 + c];
+      y = y * rstd.y * norm_k[c] + norm_k[D4 + c];
+    }
   }
   if (ROPE) {
     let cs = rope[turn + c];
@@ -90,9 +96,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     if (D4 > 3u * WG) { h.q3 = load_q(at + c3); h.k3 = load_k(at + c3); }
     var rstd = vec2<f32>(1.0);
     if (NORM) {
-      let mean = subgroupAdd(vec2<f32>(
-        dot(kept(h.q0, real.x) + kept(h.q1, real.y) + kept(h.q2, real.z) + kept(h.q3, real.w), one),
-        dot(kept(h.k0, real.x) + kept(h.k1, real.y) + kept(h.k2, real.z) + kept(h.k3, real.w), one))) / D;
+      var mean = vec2<f32>();
+      if (!RMS) {
+        mean = subgroupAdd(vec2<f32>(
+          dot(kept(h.q0, real.x) + kept(h.q1, real.y) + kept(h.q2, real.z) + kept(h.q3, real.w), one),
+          dot(kept(h.k0, real.x) + kept(h.k1, real.y) + kept(h.k2, real.z) + kept(h.k3, real.w), one))) / D;
+      }
       h.q0 = kept(h.q0 - mean.x, real.x);
       h.q1 = kept(h.q1 - mean.x, real.y);
       h.q2 = kept(h.q2 - mean.x, real.z);

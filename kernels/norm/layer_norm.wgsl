@@ -3,7 +3,8 @@
 // Shapes    x [Rx, S] row-major with D ≤ S real columns; with PADDED (D < S) the rest is not counted, and zeros in y
 //           weight, bias [D] · y [R, S]
 //           source [R] (GATHER): row r of y comes from row source[r] of x
-//           table [G, S] with row_of [R] (MODULATE): row row_of[r] is the shift, the next one the scale. A text and a video
+//           table [G, S] with row_of [R] (MODULATE): row row_of[r] is the shift, the next one the scale (SCALE_FIRST: the other way
+//           round; without ONE_PLUS y = LayerNorm(x) · scale + shift). A text and a video
 //           token differ only in that index, and so do the tokens of clips packed into one sequence.
 // Work      one workgroup a row; each of WG threads holds PER vectors of it in registers, WG apart, so that x is read once and a
 //           load of all threads is one contiguous run. Both sums are two steps, 16 partial sums in workgroup memory and
@@ -28,6 +29,8 @@ const AFFINE: bool = false;
 const MODULATE: bool = false;
 const GATHER: bool = false;
 const PADDED: bool = false;
+const ONE_PLUS: bool = true;
+const SCALE_FIRST: bool = false;
 //! end
 @group(0) @binding(1) var<storage, read> x: array<vec4<X>>;
 @group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>;
@@ -42,6 +45,12 @@ fn real(i: u32, v: vec4<f32>) -> vec4<f32> {
   if (!PADDED) { return v; }
   return select(vec4<f32>(), v, vec4<u32>(i * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.d));
 }
+
+// Of vector i of a modulation that begins at `at` in the table: what it scales by and what it adds.
+const SCALE_ROW: u32 = select(1u, 0u, SCALE_FIRST);
+const UNIT: f32 = select(0.0, 1.0, ONE_PLUS);
+fn gain_of(at: u32, i: u32) -> vec4<f32> { return UNIT + table[at + SCALE_ROW * params.stride4 + i]; }
+fn shift_of(at: u32, i: u32) -> vec4<f32> { return table[at + (1u - SCALE_ROW) * params.stride4 + i]; }
 //! part ends
 
 var<workgroup> sh_value: array<f32, WG>;
@@ -96,7 +105,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     if (i < columns) {
       var v = held[j] * rstd;
       if (AFFINE) { v = v * weight[i] + bias[i]; }
-      if (MODULATE) { v = v * (1.0 + table[shift + params.stride4 + i]) + table[shift + i]; }
+      if (MODULATE) { v = v * gain_of(shift, i) + shift_of(shift, i); }
       y[row * params.stride4 + i] = vec4<Y>(real(i, v));
     }
   }

@@ -28,6 +28,8 @@ const AFFINE: bool = false;
 const MODULATE: bool = false;
 const GATHER: bool = false;
 const PADDED: bool = false;
+const ONE_PLUS: bool = true;
+const SCALE_FIRST: bool = false;
 //! end
 @group(0) @binding(1) var<storage, read> x: array<vec4<X>>;
 @group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>;
@@ -42,6 +44,12 @@ fn real(i: u32, v: vec4<f32>) -> vec4<f32> {
   if (!PADDED) { return v; }
   return select(vec4<f32>(), v, vec4<u32>(i * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.d));
 }
+
+// Of vector i of a modulation that begins at `at` in the table: what it scales by and what it adds.
+const SCALE_ROW: u32 = select(1u, 0u, SCALE_FIRST);
+const UNIT: f32 = select(0.0, 1.0, ONE_PLUS);
+fn gain_of(at: u32, i: u32) -> vec4<f32> { return UNIT + table[at + SCALE_ROW * params.stride4 + i]; }
+fn shift_of(at: u32, i: u32) -> vec4<f32> { return table[at + (1u - SCALE_ROW) * params.stride4 + i]; }
 //! part ends
 
 var<workgroup> sh_gain: array<vec4<f32>, HELD + 1u>;
@@ -110,9 +118,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
       if (HELD > 0u && held != modulation) {
         held = modulation;
         for (var i = lane; i < columns; i += WG) {
-          let scale = 1.0 + table[shift + params.stride4 + i];
+          let scale = gain_of(shift, i);
           sh_gain[i] = weight[i] * scale;
-          sh_offset[i] = bias[i] * scale + table[shift + i];
+          sh_offset[i] = bias[i] * scale + shift_of(shift, i);
         }
       }
     }
@@ -154,9 +162,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
           offset = bias[i];
         }
         if (MODULATE) {
-          let scale = 1.0 + table[shift + d4 + i];
+          let scale = gain_of(shift, i);
           gain *= scale;
-          offset = offset * scale + table[shift + i];
+          offset = offset * scale + shift_of(shift, i);
         }
       }
       y[out + i] = vec4<Y>(real(i, (vec4<f32>(x[base0 + i]) - means.x) * rstds.x * gain + offset));

@@ -7,6 +7,7 @@ alias X = f32;
 const D4: u32 = 16u;
 const NORM: bool = true;
 const ROPE: bool = true;
+const RMS: bool = false;
 const IN_PLACE: bool = true;
 //! end
 struct Params { rows: u32, count: u32, eps: f32 }

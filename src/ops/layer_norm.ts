@@ -1,4 +1,4 @@
-/** layer_norm: LayerNorm over the last axis, with the expert modulation (1 + scale) and shift of its token fused in. */
+/** layer_norm: LayerNorm over the last axis, with the scale and shift of its token fused in. */
 import { layerNorm as rowKernel, layerNormSubgroup } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
@@ -22,13 +22,26 @@ interface Attrs {
   dtype: DType;
   eps: number;
   width: number;
+  onePlus: boolean;
+  scaleFirst: boolean;
+}
+
+/** Scale and shift of each row: LayerNorm(x) · (1 + scale) + shift. */
+export interface Modulation {
+  /** [G, D] f32 */
+  table: Tensor;
+  /** [R] u32: row `rows[r]` of the table holds the shift of token r and the following row its scale. */
+  rows: Tensor;
+  /** Scales by 1 + scale; else by scale. Default true. */
+  onePlus?: boolean;
+  /** The scale lies in row `rows[r]`, the shift in the following one. Default false. */
+  scaleFirst?: boolean;
 }
 
 export interface LayerNormOptions {
   weight?: Tensor;
   bias?: Tensor;
-  /** table [G, D] f32, rows [R] u32: row `rows[r]` holds the shift of token r and the following row its scale. */
-  modulation?: { table: Tensor; rows: Tensor };
+  modulation?: Modulation;
   /** [R'] u32: normalise only these rows of x, in this order. They lie within x. */
   source?: Tensor;
   /** Default 1e-5. */
@@ -45,13 +58,19 @@ export function layerNorm(x: Tensor, options: LayerNormOptions = {}): Tensor {
   return x.graph.record(
     layerNormOp,
     { x, weight, bias, table: modulation?.table, rowOf: modulation?.rows, source },
-    { dtype: options.dtype ?? "f32", eps: options.eps ?? 1e-5, width: options.width ?? x.dim(-1) },
+    {
+      dtype: options.dtype ?? "f32",
+      eps: options.eps ?? 1e-5,
+      width: options.width ?? x.dim(-1),
+      onePlus: modulation?.onePlus ?? true,
+      scaleFirst: modulation?.scaleFirst ?? false,
+    },
   ).y;
 }
 
 export const layerNormOp: Op<Inputs, Attrs, "y"> = {
   name: "layer_norm",
-  infer({ x, weight, bias, table, rowOf, source }, { dtype, width }) {
+  infer({ x, weight, bias, table, rowOf, source }, { dtype, width, scaleFirst }) {
     const d = x.dim(-1);
     const rows = source ? source.size : x.size / d;
     if (d % 4) throw new CogwheelError("layer_norm", `the last axis must be a multiple of 4, got ${x}; pad it`);
@@ -72,8 +91,8 @@ export const layerNormOp: Op<Inputs, Attrs, "y"> = {
     if (source && source.dtype !== "u32")
       throw new CogwheelError("layer_norm", `the rows that are asked for must be u32, got ${source}; convert them`);
     if (source) assertRows("layer_norm", "x", source, x.size / d);
-    // Its scale is in the row after.
-    if (table) assertRows("layer_norm", "the modulation's shifts", rowOf!, table.size / d - 1);
+    // Scale and shift are in two rows after each other.
+    if (table) assertRows("layer_norm", `the modulation's ${scaleFirst ? "scales" : "shifts"}`, rowOf!, table.size / d - 1);
     return { y: { shape: source ? [rows, d] : x.shape, dtype } };
   },
   cost({ inputs: { x }, outputs: { y } }) {
@@ -85,7 +104,14 @@ export const layerNormOp: Op<Inputs, Attrs, "y"> = {
     const windows = (rowBytes: number) => rowWindows(caps, y.size / d, [rowBytes, d * bytesOf[y.dtype], ...(rowOf || source ? [4] : [])]);
     const rowBytes = d * bytesOf[x.dtype];
     const gather = source && gathered(x, source, windows, target);
-    const consts = { AFFINE: +!!weight, MODULATE: +!!table, GATHER: +!!gather, PADDED: +(attrs.width < d) };
+    const consts = {
+      AFFINE: +!!weight,
+      MODULATE: +!!table,
+      GATHER: +!!gather,
+      PADDED: +(attrs.width < d),
+      ONE_PLUS: +attrs.onePlus,
+      SCALE_FIRST: +attrs.scaleFirst,
+    };
     const variant = target.choose(
       choiceKey("layer_norm", { rows: y.size / d }, { d, affine: consts.AFFINE, modulated: consts.MODULATE }, [x.dtype, y.dtype]),
       layerNormCandidates(caps, y.size / d, d, !!weight && !!table),

@@ -19,13 +19,18 @@ interface Inputs {
 }
 interface Attrs {
   eps: number;
+  rms: boolean;
+  pairs: "interleaved" | "halves";
 }
 
 export interface QkOptions {
-  /** LayerNorm over the head: weight then bias, [2, D] each. */
-  norm?: { q: Tensor; k: Tensor; eps: number };
-  /** table [P, D] of (cos, sin) pairs; position [R] u32, the token's row of it. */
-  rope?: { table: Tensor; position: Tensor };
+  /** Over the head: LayerNorm (default) with weight then bias, [2, D] each; or RMSNorm with a weight, [D] each. */
+  norm?: { q: Tensor; k: Tensor; eps: number; kind?: "layer_norm" | "rms_norm" };
+  /**
+   * table [P, D] of (cos, sin) pairs; position [R] u32, the token's row of it. Channels 2i and 2i + 1 are a pair (`interleaved`, the default
+   * and all that the kernels do).
+   */
+  rope?: { table: Tensor; position: Tensor; pairs?: "interleaved" | "halves" };
 }
 
 /**
@@ -35,20 +40,26 @@ export function qkNormRope(q: Tensor, k: Tensor, options: QkOptions): { q: Tenso
   return q.graph.record(
     qkNormRopeOp,
     { q, k, normQ: options.norm?.q, normK: options.norm?.k, rope: options.rope?.table, position: options.rope?.position },
-    { eps: options.norm?.eps ?? 0 },
+    { eps: options.norm?.eps ?? 0, rms: options.norm?.kind === "rms_norm", pairs: options.rope?.pairs ?? "interleaved" },
   );
 }
 
 export const qkNormRopeOp: Op<Inputs, Attrs, "q" | "k"> = {
   name: "qk_norm_rope",
-  infer({ q, k, normQ, normK, rope, position }) {
+  infer({ q, k, normQ, normK, rope, position }, { rms, pairs }) {
     const [, rows, d] = q.shape as [number, number, number];
     if (q.shape.length !== 3 || q.shape.join() !== k.shape.join() || q.dtype !== k.dtype)
       throw new CogwheelError("qk_norm_rope", `q and k must be [N, R, D] of one dtype, got ${q} and ${k}; lay them out by head`);
     if (d % 4 || d > 256) throw new CogwheelError("qk_norm_rope", `the head width must be a multiple of 4 up to 256, got ${d}`);
     if (!isFloat(q)) throw new CogwheelError("qk_norm_rope", `q and k must be f32 or f16, got ${q}; convert them`);
-    if (normQ && (normQ.size !== 2 * d || normK?.size !== 2 * d || normQ.dtype !== "f32" || normK.dtype !== "f32"))
-      throw new CogwheelError("qk_norm_rope", `head norms must be f32 [2, ${d}], got ${normQ} and ${normK}`);
+    const values = rms ? d : 2 * d;
+    if (normQ && (normQ.size !== values || normK?.size !== values || normQ.dtype !== "f32" || normK.dtype !== "f32"))
+      throw new CogwheelError("qk_norm_rope", `head norms must be f32 [${rms ? "" : "2, "}${d}], got ${normQ} and ${normK}`);
+    if (pairs !== "interleaved")
+      throw new CogwheelError(
+        "qk_norm_rope",
+        `a head's channels are rotated in interleaved pairs, got pairs ${JSON.stringify(pairs)}; order the rows of the projections so that the channels of a pair lie side by side`,
+      );
     if (rope && (rope.dim(-1) !== d || rope.dtype !== "f32" || position?.size !== rows || position.dtype !== "u32"))
       throw new CogwheelError("qk_norm_rope", `rope must be f32 [P, ${d}] with ${rows} u32 positions, got ${rope} and ${position}`);
     if (rope) assertRows("qk_norm_rope", "the rope's table", position!, rope.size / d);
@@ -82,7 +93,7 @@ export const qkNormRopeOp: Op<Inputs, Attrs, "q" | "k"> = {
         },
         grid: foldGrid(Math.ceil(count / variant.items), caps),
       };
-      const consts = { D4: d / 4, NORM: +!!normQ, ROPE: +!!rope, IN_PLACE: +target.inPlace };
+      const consts = { D4: d / 4, NORM: +!!normQ, ROPE: +!!rope, RMS: +attrs.rms, IN_PLACE: +target.inPlace };
       return variant.name === "subgroup"
         ? dispatch({ kernel: qkNormRopeSubgroup, ...common, consts, overrides: { WG: variant.wg } })
         : dispatch({ kernel: headKernel, ...common, consts: { ...consts, PER: variant.items } });

@@ -17,7 +17,12 @@ export interface ConvSizes {
   readonly dilation?: number;
   readonly pad?: readonly [number, number, number, number];
   readonly replicate?: boolean;
+  /** Frames before and after x. Default: kt − 1 and 0. */
+  readonly padFrames?: readonly [number, number];
+  /** They hold zeros. */
+  readonly zeroFrames?: boolean;
   readonly upsample?: "space" | "space-time";
+  readonly keepFirst?: boolean;
   readonly cached?: boolean;
   readonly silu?: boolean;
   /** w is an input: it is packed before the convolution. */
@@ -30,14 +35,16 @@ export function outputShape({
   w: [N, kt, kh, kw],
   stride = [1, 1, 1],
   dilation = 1,
+  padFrames = [kt - 1, 0],
   upsample,
+  keepFirst,
   pad = [(kh - 1) >> 1, (kh - 1) >> 1, (kw - 1) >> 1, (kw - 1) >> 1],
 }: ConvSizes): number[] {
   const up = upsample ? 2 : 1;
-  const frames = upsample === "space-time" ? upsampledFrames(T) : T;
+  const frames = upsample === "space-time" ? upsampledFrames(T, keepFirst) : T;
   return [
     B,
-    Math.floor((frames + kt - 1 - dilation * (kt - 1) - 1) / stride[0]) + 1,
+    Math.floor((frames + padFrames[0] + padFrames[1] - dilation * (kt - 1) - 1) / stride[0]) + 1,
     Math.floor((H * up + pad[0] + pad[1] - kh) / stride[1]) + 1,
     Math.floor((W * up + pad[2] + pad[3] - kw) / stride[2]) + 1,
     N,
@@ -52,8 +59,9 @@ export function conv3dReference(c: ConvSizes, { x, w, bias, cache, residual }: V
   const [top, , left] = c.pad ?? [(kh - 1) >> 1, 0, (kw - 1) >> 1, 0];
   const d = c.dilation ?? 1;
   const up = c.upsample ? 2 : 1;
-  const frames = c.upsample === "space-time" ? upsampledFrames(T) : T;
-  const frameOf = (t: number): number => (frames === T ? t : T % 2 ? (t + 1) >> 1 : t >> 1);
+  const [before] = c.padFrames ?? [kt - 1];
+  const frames = c.upsample === "space-time" ? upsampledFrames(T, c.keepFirst) : T;
+  const frameOf = (t: number): number => (frames === T ? t : frames % 2 ? (t + 1) >> 1 : t >> 1);
   const clamp = (v: number, size: number): number => Math.min(Math.max(v, 0), size - 1);
   const shape = outputShape(c);
   const y = new Float64Array(shape.reduce((a, b) => a * b));
@@ -67,13 +75,14 @@ export function conv3dReference(c: ConvSizes, { x, w, bias, cache, residual }: V
           for (let a = 0; a < kt; a++)
             for (let e = 0; e < kh; e++)
               for (let f = 0; f < kw; f++) {
-                const frame = t * st + a * d - (kt - 1);
+                const frame = t * st + a * d - before;
                 let [row, column] = [h * sh + e - top, v * sw + f - left];
                 if (c.replicate) [row, column] = [clamp(row, H * up), clamp(column, W * up)];
-                const inside = row >= 0 && column >= 0 && row < H * up && column < W * up;
+                const real = !c.zeroFrames || ((frame >= 0 || cache !== undefined) && frame < frames);
+                const inside = real && row >= 0 && column >= 0 && row < H * up && column < W * up;
                 // Before the first frame lies the cache, or the first frame again.
                 const [source, from] =
-                  frame < 0 && cache ? [cache, b * (kt - 1) + frame + kt - 1] : [x!, b * T + frameOf(Math.max(frame, 0))];
+                  frame < 0 && cache ? [cache, b * before + frame + before] : [x!, b * T + frameOf(clamp(frame, frames))];
                 const at = ((from * H + Math.floor(row / up)) * W + Math.floor(column / up)) * C;
                 for (let i = 0; i < C; i++) patch[i * taps + (a * kh + e) * kw + f] = inside ? source[at + i]! : 0;
               }
@@ -111,9 +120,12 @@ function one(
       if (c.dilation) options.dilation = c.dilation;
       if (c.pad) options.pad = c.pad;
       if (c.replicate) options.padMode = "replicate";
+      if (c.padFrames) options.padFrames = c.padFrames;
+      if (c.zeroFrames) options.padFramesMode = "zeros";
       if (c.upsample) options.upsample = c.upsample;
+      if (c.keepFirst === false) options.keepFirst = false;
       if (c.silu) options.activation = "silu";
-      if (c.cached) options.cache = draw.video("cache", [B, kt - 1, H, W, C]);
+      if (c.cached) options.cache = draw.video("cache", [B, (c.padFrames ?? [kt - 1])[0], H, W, C]);
       if (residual) options.residual = draw.video("residual", outputShape(c), { dtype: "f32" });
       const shape = kt === 1 && kh > 1 ? [N, C, kh, kw] : [N, C, kt, kh, kw];
       const scale = (C * kt * kh * kw) ** -0.5;
@@ -129,7 +141,7 @@ function one(
 /** The op's own rule, of the whole of y; with limits y is computed in parts, which may be too small for a tile of matrices. */
 function takesMatrices(c: OpCase, caps: Capabilities, precision: Precision): boolean {
   const sizes = sizesOf.get(c)!;
-  if (c.limits || sizes.cached) return false;
+  if (c.limits || sizes.cached || sizes.zeroFrames) return false;
   const [B, T, H, W] = outputShape(sizes) as [number, number, number, number];
   const half = precision === "f16" && ["x", "w"].every((name) => c.half!.includes(name));
   const shape = {
@@ -180,6 +192,35 @@ export const conv3dCases: OpCases = {
     one("odd", "2-D on all doubled, 1 frame", { x: [1, 1, 3, 3, 4], w: [4, 1, 3, 3], upsample: "space-time" }),
     one("odd", "strides everywhere", { x: [1, 5, 7, 6, 4], w: [5, 3, 3, 3], stride: [2, 2, 3] }),
     one("odd", "dilated in time", { x: [1, 6, 3, 4, 4], w: [4, 3, 3, 3], dilation: 2, cached: true }),
+    one("odd", "2-D on all doubled, every one of 3 frames", {
+      x: [1, 3, 2, 5, 4],
+      w: [4, 1, 3, 3],
+      upsample: "space-time",
+      keepFirst: false,
+    }),
+    one(
+      "odd",
+      "3×3×3, zeros before the first frame",
+      { x: [2, 3, 4, 5, 5], w: [7, 3, 3, 3], zeroFrames: true, silu: true },
+      { residual: true },
+    ),
+    one("odd", "3×3×3 centred in time, zeros around", { x: [2, 4, 3, 5, 4], w: [6, 3, 3, 3], padFrames: [1, 1], zeroFrames: true }),
+    one("odd", "3×3×3 centred in time, of one frame", { x: [1, 1, 3, 5, 4], w: [6, 3, 3, 3], padFrames: [1, 1], zeroFrames: true }),
+    one("odd", "5×3×3 centred in time, every other frame", {
+      x: [1, 5, 3, 4, 4],
+      w: [5, 5, 3, 3],
+      padFrames: [2, 2],
+      zeroFrames: true,
+      stride: [2, 1, 1],
+    }),
+    one("odd", "3×3×3 on a cache, zeros after the last frame", {
+      x: [1, 3, 3, 4, 4],
+      w: [5, 3, 3, 3],
+      padFrames: [1, 1],
+      zeroFrames: true,
+      cached: true,
+    }),
+    one("odd", "3×3×3, no frame padded", { x: [1, 5, 3, 4, 4], w: [5, 3, 3, 3], padFrames: [0, 0] }),
     one("odd", "replicated borders", { x: [1, 2, 4, 3, 4], w: [4, 3, 3, 3], replicate: true }),
     one("odd", "5×3×5, more frames under the kernel than in x", { x: [1, 2, 5, 6, 4], w: [4, 5, 3, 5], cached: true }),
     // Every tile: channels for BN of 16, 32, 64; inputs for BK of 4, 8, 16; positions for BM of 32 and 64.

@@ -13,6 +13,8 @@ export interface LayerNormSizes {
   readonly width?: number;
   readonly affine?: boolean;
   readonly modulated?: boolean;
+  /** The modulation in its other conventions: · scale + shift, the scale in the first row. */
+  readonly other?: boolean;
   readonly source?: Uint32Array /** The rows that are asked for are an input. */;
   readonly given?: boolean;
 }
@@ -20,7 +22,10 @@ export interface LayerNormSizes {
 /** Row of the modulation's table that a token's shift is in; its scale is in the next. */
 const shiftRow = (r: number, run = 1): number => (Math.floor(r / run) % 3) * 2;
 
-export function layerNormReference({ rows, d, width = d, source, run }: LayerNormSizes, { x, weight, bias, table }: Values): Float64Array {
+export function layerNormReference(
+  { rows, d, width = d, source, run, other }: LayerNormSizes,
+  { x, weight, bias, table }: Values,
+): Float64Array {
   const out = source?.length ?? rows;
   const y = new Float64Array(out * d);
   for (let r = 0; r < out; r++) {
@@ -32,7 +37,10 @@ export function layerNormReference({ rows, d, width = d, source, run }: LayerNor
     for (let i = 0; i < width; i++) {
       let v = (row[i]! - mean) / Math.sqrt(variance + 1e-5);
       if (weight) v = v * weight[i]! + bias![i]!;
-      if (table) v = v * (1 + table[(shiftRow(r, run) + 1) * d + i]!) + table[shiftRow(r, run) * d + i]!;
+      if (table) {
+        const [first, second] = [table[shiftRow(r, run) * d + i]!, table[(shiftRow(r, run) + 1) * d + i]!];
+        v = other ? v * first + second : v * (1 + second) + first;
+      }
       y[r * d + i] = v;
     }
   }
@@ -50,11 +58,11 @@ function one(
     tolerance,
   }: { title?: string; half?: string; offset?: number; limits?: OpCase["limits"]; tolerance?: OpCase["tolerance"] } = {},
 ): OpCase {
-  const { rows, d, width, affine = true, modulated = true, source, given, run } = sizes;
+  const { rows, d, width, affine = true, modulated = true, source, given, run, other } = sizes;
   const out = source?.length ?? rows;
   return {
     size,
-    name: `${rows} × ${d}${width ? ` of which ${width} count` : ""}${affine ? ", affine" : ""}${modulated ? ", modulated" : ""}${run ? ` by ${run} rows` : ""}${source ? `, ${out} rows of it${given ? ", an input" : ""}` : ""}${title} (${half})`,
+    name: `${rows} × ${d}${width ? ` of which ${width} count` : ""}${affine ? ", affine" : ""}${modulated ? ", modulated" : ""}${other ? " by scale, then shift" : ""}${run ? ` by ${run} rows` : ""}${source ? `, ${out} rows of it${given ? ", an input" : ""}` : ""}${title} (${half})`,
     half: [...half],
     ...(limits ? { limits } : {}),
     ...(tolerance ? { tolerance } : {}),
@@ -66,6 +74,7 @@ function one(
         ...(modulated
           ? {
               modulation: {
+                ...(other ? { onePlus: false, scaleFirst: true } : {}),
                 table: draw.input32("table", [6, d]),
                 rows: draw.rows(
                   "rows",
@@ -90,6 +99,9 @@ export const layerNormCases: OpCases = {
     one("odd", { rows: 67, d: 260 }),
     one("odd", { rows: 67, d: 260 }, { half: "xy" }),
     one("odd", { rows: 1100, d: 12, run: 37 }),
+    one("odd", { rows: 67, d: 260, other: true }),
+    one("odd", { rows: 1100, d: 12, run: 37, other: true }),
+    one("odd", { rows: 5, d: 64, affine: false, other: true }),
     one("odd", { rows: 1100, d: 12, run: 37 }, { half: "xy" }),
     // Columns past the width hold something, which does not count.
     one("tiny", { rows: 1, d: 4, width: 1 }),

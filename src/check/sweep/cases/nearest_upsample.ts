@@ -11,10 +11,12 @@ const title = (shape: readonly number[], limits?: OpCase["limits"]): string => `
 export interface UpsampleSizes {
   readonly x: Five;
   readonly time: boolean;
+  /** The first of an odd number of frames stays single. Default true. */
+  readonly keepFirst?: boolean;
 }
 
-export function nearestUpsampleReference({ x: [B, T, H, W, C], time }: UpsampleSizes, { x }: Values): Float64Array {
-  const frames = Array.from({ length: T }, (_, t) => (!time || T === 1 || (T % 2 && t === 0) ? [t] : [t, t])).flat();
+export function nearestUpsampleReference({ x: [B, T, H, W, C], time, keepFirst = true }: UpsampleSizes, { x }: Values): Float64Array {
+  const frames = Array.from({ length: T }, (_, t) => (!time || (keepFirst && T % 2 && t === 0) ? [t] : [t, t])).flat();
   const out = new Float64Array(B * frames.length * 4 * H * W * C);
   let o = 0;
   for (let b = 0; b < B; b++)
@@ -30,9 +32,14 @@ export function nearestUpsampleReference({ x: [B, T, H, W, C], time }: UpsampleS
 function one(size: Size, sizes: UpsampleSizes, limits?: OpCase["limits"]): OpCase {
   return {
     size,
-    name: `${title(sizes.x, limits)}${sizes.time ? ", in time too" : ""}`,
+    name: `${title(sizes.x, limits)}${sizes.time ? ", in time too" : ""}${sizes.keepFirst === false ? ", every frame" : ""}`,
     ...(limits ? { limits } : {}),
-    record: (draw) => ({ y: nearestUpsample(draw.input("x", sizes.x), { time: sizes.time }) }),
+    record: (draw) => ({
+      y: nearestUpsample(draw.input("x", sizes.x), {
+        time: sizes.time,
+        ...(sizes.keepFirst === false ? { keepFirst: false } : {}),
+      }),
+    }),
     reference: (values) => ({ y: nearestUpsampleReference(sizes, values) }),
   };
 }
@@ -47,6 +54,9 @@ export const nearestUpsampleCases: OpCases = {
     one("odd", { x: [2, 3, 3, 2, 8], time: true }),
     one("odd", { x: [1, 4, 2, 3, 12], time: true }),
     one("odd", { x: [1, 5, 9, 7, 4], time: true }, { maxBindingBytes: 1024 }),
+    one("odd", { x: [2, 3, 3, 2, 8], time: true, keepFirst: false }),
+    one("odd", { x: [1, 1, 2, 3, 4], time: true, keepFirst: false }),
+    one("odd", { x: [1, 5, 9, 7, 4], time: true, keepFirst: false }, { maxBindingBytes: 1024 }),
     one("model", { x: [1, 3, 6, 10, 512], time: true }),
   ],
 };

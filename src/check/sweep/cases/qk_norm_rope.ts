@@ -13,6 +13,8 @@ export interface QkSizes {
   readonly heads: number;
   readonly d: number;
   readonly norm?: boolean;
+  /** RMSNorm in place of LayerNorm. */
+  readonly rms?: boolean;
   readonly rope?: boolean;
   readonly made?: boolean;
 }
@@ -23,7 +25,7 @@ const INNER = 16;
 
 /** q or k, [heads, rows, d]. */
 export function qkNormRopeReference(
-  { rows, heads, d }: QkSizes,
+  { rows, heads, d, rms }: QkSizes,
   x: ArrayLike<number>,
   norm?: Float32Array,
   rope?: Float32Array,
@@ -34,9 +36,9 @@ export function qkNormRopeReference(
       const at = (h * rows + r) * d;
       let v = Array.from({ length: d }, (_, i) => x[at + i]!);
       if (norm) {
-        const mean = v.reduce((a, b) => a + b) / d;
+        const mean = rms ? 0 : v.reduce((a, b) => a + b) / d;
         const variance = v.reduce((a, b) => a + (b - mean) ** 2, 0) / d;
-        v = v.map((value, i) => ((value - mean) / Math.sqrt(variance + 1e-6)) * norm[i]! + norm[d + i]!);
+        v = v.map((value, i) => ((value - mean) / Math.sqrt(variance + 1e-6)) * norm[i]! + (rms ? 0 : norm[d + i]!));
       }
       if (rope) {
         const turn = (i: number): number => rope[position(r) * d + i]!;
@@ -48,12 +50,13 @@ export function qkNormRopeReference(
 }
 
 function one(size: Size, sizes: QkSizes, limits?: OpCase["limits"]): OpCase {
-  const { rows, heads, d, norm = true, rope = true, made = true } = sizes;
+  const { rows, heads, d, norm = true, rms = false, rope = true, made = true } = sizes;
+  const vectors = rms ? [d] : [2, d];
   const before = (v: Values, name: "q" | "k"): ArrayLike<number> =>
     made ? matmulReference({ m: rows, n: heads * d, k: INNER }, { heads: d }, { x: v["x"]!, w: v[`w${name}`]! }) : v[name]!;
   return {
     size,
-    name: `${rows} rows × ${heads} heads × ${d}${norm ? ", normalised" : ""}${rope ? ", rotated" : ""}${made ? ", in place" : ""}${limits ? ", in windows" : ""}`,
+    name: `${rows} rows × ${heads} heads × ${d}${norm ? `, ${rms ? "RMS-" : ""}normalised` : ""}${rope ? ", rotated" : ""}${made ? ", in place" : ""}${limits ? ", in windows" : ""}`,
     ...(limits ? { limits } : {}),
     half: ["q", "k"],
     record: (draw) => {
@@ -63,7 +66,16 @@ function one(size: Size, sizes: QkSizes, limits?: OpCase["limits"]): OpCase {
           ? matmul(x, draw.weight(`w${name}`, [heads * d, INNER], { dtype: "f32" }), { heads: d, dtype: draw.type(name) })
           : draw.input(name, [heads, rows, d], { scale: 3 });
       const { q, k } = qkNormRope(part("q"), part("k"), {
-        ...(norm ? { norm: { q: draw.input32("norm_q", [2, d]), k: draw.input32("norm_k", [2, d]), eps: 1e-6 } } : {}),
+        ...(norm
+          ? {
+              norm: {
+                q: draw.input32("norm_q", vectors),
+                k: draw.input32("norm_k", vectors),
+                eps: 1e-6,
+                ...(rms ? { kind: "rms_norm" as const } : {}),
+              },
+            }
+          : {}),
         ...(rope
           ? {
               rope: {
@@ -101,6 +113,8 @@ export const qkNormRopeCases: OpCases = {
     one("odd", { rows: 35, heads: 2, d: 64, made: false }),
     one("odd", { rows: 9, heads: 5, d: 40 }),
     one("odd", { rows: 7, heads: 1, d: 128 }),
+    one("odd", { rows: 19, heads: 3, d: 40, rms: true }),
+    one("odd", { rows: 7, heads: 2, d: 64, rms: true, rope: false, made: false }),
     one("odd", { rows: 7, heads: 3, d: 64, rope: false }),
     one("odd", { rows: 7, heads: 3, d: 64, norm: false }),
     one("odd", { rows: 7, heads: 3, d: 40, norm: false, made: false }),
