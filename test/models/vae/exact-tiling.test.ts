@@ -4,6 +4,13 @@ import { parseVaeConfig } from "../../../src/models/vae/config.ts";
 import { planExact } from "../../../src/models/vae/exact/plan.ts";
 import type { TilingReport } from "../../../src/models/vae/exact/run.ts";
 import { vaeGraph, vaeWeights, type VideoShape } from "../../../src/models/vae/batches.ts";
+import { rewrite } from "../../../src/graph/rewrite.ts";
+import { causalCacheOp } from "../../../src/ops/causal_cache.ts";
+import { channelsLastOp } from "../../../src/ops/channels.ts";
+import { conv3dOp } from "../../../src/ops/conv3d.ts";
+import { groupNormMergeOp } from "../../../src/ops/group_norm_merge.ts";
+import { groupNormStatsOp } from "../../../src/ops/group_norm_stats.ts";
+import { siluOp } from "../../../src/ops/silu.ts";
 import { CausalVae, type DecodedFrames } from "../../../src/models/vae/model.ts";
 import { relativeL2, values } from "../../support/compare.ts";
 import { memoryWeights, testGpu } from "../../support/gpu.ts";
@@ -152,6 +159,46 @@ test("1.5's decoder at its own 1360 × 768 is planned within the budget", async 
   expect(plan.deviceBytes).toBeLessThanOrEqual(512 << 20);
   // The convolutions' caches are most of it: two frames of each one's input.
   expect(plan.hostBytes / 1e9).toBeCloseTo(25.5, 0);
+});
+
+describe("what a tile must read is asked of the ops", () => {
+  const caps = testGpu().then((gpu) => gpu.caps);
+  const graph = () =>
+    vaeGraph(
+      configs.small,
+      { type: () => "f32" },
+      { part: "decode", batch: 1, frames: 2, height: 9, width: 3, format: "sample", dtype: "f32", continues: false, continued: false },
+    );
+
+  test("an op of another name is the same op", async () => {
+    const plan = async () => {
+      const { tiles, deviceBytes, flops } = planExact(graph(), await caps, 12000);
+      return { tiles, deviceBytes, flops };
+    };
+    const want = await plan();
+    const ops = [conv3dOp, groupNormStatsOp, groupNormMergeOp, causalCacheOp, channelsLastOp] as { name: string }[];
+    const names = ops.map(({ name }) => name);
+    try {
+      for (const op of ops) op.name = `${op.name}_renamed`;
+      expect(graph().nodes.some(({ name }) => name.includes("conv3d_renamed"))).toBe(true);
+      expect(await plan()).toEqual(want);
+    } finally {
+      for (const [i, op] of ops.entries()) op.name = names[i]!;
+    }
+  });
+
+  test("one that does not say is refused by name", async () => {
+    const unknown = { ...siluOp, name: "blur" };
+    const made = rewrite(graph(), {
+      replace: (node, inputs, into) =>
+        node.op === conv3dOp && node.name.includes("conv_out")
+          ? into.record(node.op, { ...inputs, x: into.record(unknown, { x: inputs["x"]! }, {}).y }, node.attrs)
+          : undefined,
+    }).graph;
+    await expect(async () => planExact(made, await caps, 12000)).rejects.toThrow(
+      /^\[vae\] a picture can be cut where every op says what its results reach, got blur without it in decoder\.conv_out\.blur; /,
+    );
+  });
 });
 
 test("bad input is refused", async () => {
