@@ -66,7 +66,7 @@ export function rewrite(from: Graph, options: RewriteOptions = {}): Rewritten {
         );
       values.set(tensor.root, base);
     }
-    const view = tensor === tensor.root || base.shape.join() === tensor.shape.join() ? base : into.reshape(base, tensor.shape);
+    const view = base.shape.join() === tensor.shape.join() ? base : into.reshape(base, tensor.shape);
     views.set(tensor.id, view);
     return view;
   };
