@@ -66,7 +66,8 @@ export function rewrite(from: Graph, options: RewriteOptions = {}): Rewritten {
         );
       values.set(tensor.root, base);
     }
-    const view = base.shape.join() === tensor.shape.join() ? base : into.reshape(base, tensor.shape);
+    // What the caller brings may have another shape than what it stands for: a part of a picture.
+    const view = tensor === tensor.root || base.shape.join() === tensor.shape.join() ? base : into.reshape(base, tensor.shape);
     views.set(tensor.id, view);
     return view;
   };
