@@ -1,4 +1,4 @@
-/** attention: softmax(scale · q·kᵀ + bias) · v over segments, without a matrix of scores in memory. */
+/** attention: softmax(scale · q·kᵀ + bias) · v over segments, without a matrix of scores in memory. Kernels: kernels/attention/. */
 import { attentionFlash, attentionOctet, attentionQuad, attentionSubgroupMatrix, transposePanels, zeroRows } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";

@@ -1,4 +1,4 @@
-/** causal_cache: the frames that a causal convolution over the next batch of frames will look back on. */
+/** causal_cache: the frames that a causal convolution over the next batch of frames will look back on. Kernels: kernels/resample/. */
 import { copyVectors as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Dispatch, Op } from "../graph/op.ts";

@@ -1,4 +1,7 @@
-/** channels_last, channels_first: between the reference's layout [B, C, T, H, W] and the engine's [B, T, H, W, C padded to 4]. */
+/**
+ * channels_last, channels_first: between the reference's layout [B, C, T, H, W] and the engine's [B, T, H, W, C padded to 4].
+ * Kernels: kernels/layout/.
+ */
 import { channelsFirst as firstKernel, channelsLast as lastKernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import { type DType, elements } from "../graph/dtype.ts";

@@ -1,7 +1,7 @@
 /**
  * conv3d: convolution over [B, T, H, W, C] as an implicit matmul, by default causal in time; with one frame under its kernel it is a 2-D
  * convolution, with one position a 1×1×1. Bias, residual and SiLU are fused into the end, nearest upsampling of what is read into
- * the beginning. How it is cut into dispatches: conv3d/parts.ts; which kernel takes them: conv3d/variants.ts.
+ * the beginning. How it is cut into dispatches: conv3d/parts.ts; which kernel takes them: conv3d/variants.ts. Kernels: kernels/conv/.
  */
 import { conv3dOctet, conv3dQuad, conv3dQuadRow, conv3dSubgroupMatrix, conv3dTiled } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";

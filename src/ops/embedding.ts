@@ -1,4 +1,4 @@
-/** embedding: the rows of a table that ids name. */
+/** embedding: the rows of a table that ids name. Kernels: kernels/embed/. */
 import { embedding as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";

@@ -1,4 +1,4 @@
-/** gated_gelu: y = gelu(gate) · value, the two lying side by side; `gelu` is the tanh approximation. */
+/** gated_gelu: y = gelu(gate) · value, the two lying side by side; `gelu` is the tanh approximation. Kernels: kernels/elementwise/. */
 import { gatedGelu as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import { bytesOf, type DType } from "../graph/dtype.ts";

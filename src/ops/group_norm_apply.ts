@@ -1,4 +1,7 @@
-/** group_norm_apply: (x − mean) · rstd · weight + bias by channel; for a spatial norm then · scale + shift; then SiLU. */
+/**
+ * group_norm_apply: (x − mean) · rstd · weight + bias by channel; for a spatial norm then · scale + shift; then SiLU.
+ * Kernels: kernels/norm/.
+ */
 import { groupNormApply as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";

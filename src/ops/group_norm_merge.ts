@@ -1,4 +1,4 @@
-/** group_norm_merge: statistics of slices → mean and reciprocal deviation of every channel's group. */
+/** group_norm_merge: statistics of slices → mean and reciprocal deviation of every channel's group. Kernels: kernels/norm/. */
 import { groupNormMerge as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Op } from "../graph/op.ts";

@@ -1,4 +1,4 @@
-/** group_norm_stats: count, mean and sum of squared deviations of every channel, slice by slice. */
+/** group_norm_stats: count, mean and sum of squared deviations of every channel, slice by slice. Kernels: kernels/norm/. */
 import { groupNormStats as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import { elements, isFloat } from "../graph/dtype.ts";

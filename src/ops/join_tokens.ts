@@ -1,4 +1,4 @@
-/** join_tokens: text and video tokens into one sequence per sample, text first, with positions added. */
+/** join_tokens: text and video tokens into one sequence per sample, text first, with positions added. Kernels: kernels/embed/. */
 import { joinTokens as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import { bytesOf } from "../graph/dtype.ts";

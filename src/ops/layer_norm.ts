@@ -1,4 +1,4 @@
-/** layer_norm: LayerNorm over the last axis, with the scale and shift of its token fused in. */
+/** layer_norm: LayerNorm over the last axis, with the scale and shift of its token fused in. Kernels: kernels/norm/. */
 import { layerNorm as rowKernel, layerNormSubgroup } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";

@@ -1,4 +1,4 @@
-/** matmul: y = x · wᵀ (+ bias), with what follows it fused into its epilogue. */
+/** matmul: y = x · wᵀ (+ bias), with what follows it fused into its epilogue. Kernels: kernels/matmul/. */
 import { matmulOctet, matmulQuad, matmulSubgroupMatrix, matmulTiled } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";

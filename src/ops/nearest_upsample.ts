@@ -1,4 +1,4 @@
-/** nearest_upsample: rows and columns doubled; with `time`, frames too. */
+/** nearest_upsample: rows and columns doubled; with `time`, frames too. Kernels: kernels/resample/. */
 import { nearestUpsample as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Op } from "../graph/op.ts";

@@ -1,4 +1,4 @@
-/** pad_columns: zeros after the last column, for kernels that read vectors of four. */
+/** pad_columns: zeros after the last column, for kernels that read vectors of four. Kernels: kernels/elementwise/. */
 import { padColumns as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Op } from "../graph/op.ts";

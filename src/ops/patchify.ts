@@ -1,4 +1,4 @@
-/** patchify and unpatchify: latents ↔ the tokens of their patches. */
+/** patchify and unpatchify: latents ↔ the tokens of their patches. Kernels: kernels/embed/. */
 import { patchify as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import { bytesOf, type DType } from "../graph/dtype.ts";

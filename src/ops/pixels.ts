@@ -1,4 +1,4 @@
-/** pixels: what the decoder gives, −1…1, as frames in 0…1 or as RGBA bytes for a video encoder or a canvas. */
+/** pixels: what the decoder gives, −1…1, as frames in 0…1 or as RGBA bytes for a video encoder or a canvas. Kernels: kernels/layout/. */
 import { pixels as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Graph } from "../graph/graph.ts";

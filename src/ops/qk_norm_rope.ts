@@ -1,4 +1,7 @@
-/** qk_norm_rope: normalise queries and keys per head and rotate them, where they lie if nobody else reads them. */
+/**
+ * qk_norm_rope: normalise queries and keys per head and rotate them, where they lie if nobody else reads them.
+ * Kernels: kernels/attention/.
+ */
 import { qkNormRope as headKernel, qkNormRopeSubgroup } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";

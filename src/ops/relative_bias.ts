@@ -1,4 +1,4 @@
-/** relative_bias: T5's learned position bias, spread over every distance between a key and a query. */
+/** relative_bias: T5's learned position bias, spread over every distance between a key and a query. Kernels: kernels/attention/. */
 import { relativeBias as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import { isFloat } from "../graph/dtype.ts";

@@ -1,4 +1,4 @@
-/** rms_norm: y = x / √(mean(x²) + eps) · weight, along the last axis. */
+/** rms_norm: y = x / √(mean(x²) + eps) · weight, along the last axis. Kernels: kernels/norm/. */
 import { rmsNorm as rowKernel, rmsNormSubgroup } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import { bytesOf, type DType, isFloat } from "../graph/dtype.ts";

@@ -1,4 +1,4 @@
-/** scheduler_step: classifier-free guidance and one step of a sampler, in one pass over the latents. */
+/** scheduler_step: classifier-free guidance and one step of a sampler, in one pass over the latents. Kernels: kernels/scheduler/. */
 import { schedulerStep as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import { bytesOf } from "../graph/dtype.ts";

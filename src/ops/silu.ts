@@ -1,4 +1,4 @@
-/** silu: x · sigmoid(x), for the small tensors that no matmul's epilogue covers. */
+/** silu: x · sigmoid(x), for the small tensors that no matmul's epilogue covers. Kernels: kernels/elementwise/. */
 import { silu as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Op } from "../graph/op.ts";

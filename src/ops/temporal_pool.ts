@@ -1,4 +1,4 @@
-/** temporal_pool: the mean of every two frames; by default the first of an odd number stays as it is. */
+/** temporal_pool: the mean of every two frames; by default the first of an odd number stays as it is. Kernels: kernels/resample/. */
 import { temporalPool as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Op } from "../graph/op.ts";

@@ -1,4 +1,4 @@
-/** timestep_embedding: the sinusoidal embedding of a timestep. */
+/** timestep_embedding: the sinusoidal embedding of a timestep. Kernels: kernels/embed/. */
 import { timestepEmbedding as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Op } from "../graph/op.ts";
