@@ -24,7 +24,7 @@ interface MatmulInputs {
 }
 interface MatmulAttrs {
   dtype: DType;
-  activation: "gelu" | "silu" | null;
+  activation: NonNullable<MatmulOptions["activation"]> | null;
   /** Is the residual added before the activation? */
   early: boolean;
   /** Columns of a head, where y is laid out by head. */
