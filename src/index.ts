@@ -11,7 +11,7 @@ export { loadLora, type LoadedLora, type LoadLoraOptions, type LoraInput } from 
 export type { ReferenceProfile } from "./pipelines/profiles.ts";
 export type { Task, TaskInputs } from "./pipelines/task.ts";
 export type { Generation, GenerationStep } from "./pipelines/generation.ts";
-export { Video, type RgbaFrame } from "./pipelines/video.ts";
+export { Video } from "./pipelines/video.ts";
 export { showTexture } from "./pipelines/textures.ts";
 export { GenerationInterrupted } from "./pipelines/interrupted.ts";
 export type { DenoiseState } from "./models/cogvideox/model.ts";
@@ -33,7 +33,7 @@ export type { Capabilities } from "./gpu/capabilities.ts";
 export { Profile, type ProfileRow } from "./gpu/profile.ts";
 export { CogwheelError } from "./base/errors.ts";
 export type { Fit } from "./video/fit.ts";
-export type { Frame } from "./video/frame.ts";
+export type { Frame, RgbaFrame } from "./video/frame.ts";
 export { decodeVideo, type DecodedVideo, type DecodeLimits, type DecodeOptions } from "./video/decode.ts";
 export { encodeVideo } from "./video/encode.ts";
 export { openSource } from "./hub/open.ts";

@@ -8,7 +8,7 @@ import type { WeightProvider } from "../run/weight-store.ts";
 import type { LoraTensor } from "../models/lora/merge.ts";
 
 /** One folder of a family's checkpoints. What stands only in files that others read (a tokenizer) has none of these. */
-export interface Component<C = unknown> {
+export interface ComponentKind<C = unknown> {
   /** The config of its file, or an error that names all that this engine cannot run. */
   parse?(json: unknown): C;
   /** The keys of a config that nothing here knows. */
@@ -20,7 +20,7 @@ export interface Component<C = unknown> {
 export interface Family {
   readonly name: string;
   /** The folders of a checkpoint that are read, by name. */
-  readonly components: Readonly<Record<string, Component>>;
+  readonly components: Readonly<Record<string, ComponentKind>>;
   /** The stages of a generation, as progress tells of them, in order. */
   readonly stages: readonly string[];
   /**

@@ -1,6 +1,7 @@
 /** A generation under way: a promise of the video that can also be iterated for its steps. */
 import type { DenoiseState } from "../models/cogvideox/model.ts";
-import type { RgbaFrame, Video } from "./video.ts";
+import type { RgbaFrame } from "../video/frame.ts";
+import type { Video } from "./video.ts";
 
 /** What is there after a denoising step. */
 export interface GenerationStep {

@@ -11,7 +11,7 @@ import { spatialRatio } from "../models/vae/config.ts";
 import { TorchGenerator } from "../diffusion/torch-random.ts";
 import type { StepCoefficients } from "../diffusion/scheduler.ts";
 import type { DenoiseState } from "../models/cogvideox/model.ts";
-import type { RgbaFrame } from "./video.ts";
+import type { RgbaFrame } from "../video/frame.ts";
 
 /** [C + 1][3]: red, green and blue of 0…1 for each latent channel, the constant last. */
 export type LatentColors = readonly (readonly number[])[];

@@ -1,7 +1,7 @@
 /** Frames as textures: from the decoder to a canvas without a way through the host. */
 import { CogwheelError } from "../base/errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
-import type { RgbaFrame } from "./video.ts";
+import type { RgbaFrame } from "../video/frame.ts";
 
 const FORMAT: GPUTextureFormat = "rgba8unorm";
 /** What a copy between a buffer and a texture wants the length of a row to be a multiple of. */

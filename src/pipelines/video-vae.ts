@@ -11,7 +11,7 @@ import type { TilingReport } from "../models/vae/exact/run.ts";
 import { CausalVae, type DecodedFrames, type VaeRunOptions } from "../models/vae/model.ts";
 import { TorchGenerator } from "../diffusion/torch-random.ts";
 import { fitFrames, type Fit } from "../video/fit.ts";
-import { channelsOf, type Frame } from "../video/frame.ts";
+import { channelsOf, type Frame, type RgbaFrame } from "../video/frame.ts";
 import { fromVae, toVae } from "./latent-layout.ts";
 import { Opened } from "./opened.ts";
 import { defined, type OpenOptions, type TilingMode } from "./options.ts";
@@ -20,7 +20,7 @@ import { refuseBeyond } from "./requirements.ts";
 import { latentFrames } from "./settings.ts";
 import { Turns } from "./turns.ts";
 import { measureVae } from "./vae-requirements.ts";
-import { rgbaFrames, type RgbaFrame } from "./video.ts";
+import { rgbaFrames } from "./video.ts";
 
 /** Latents of one video as a transformer has them: times the VAE's scaling factor. */
 export interface VideoLatents {

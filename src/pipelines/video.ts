@@ -2,14 +2,8 @@
 import { CogwheelError } from "../base/errors.ts";
 import { encodeVideo } from "../video/encode.ts";
 import type { DenoiseState } from "../models/cogvideox/model.ts";
+import type { RgbaFrame } from "../video/frame.ts";
 import type { Settings } from "./settings.ts";
-
-/** 8-bit RGBA, row by row from the top. */
-export interface RgbaFrame {
-  readonly width: number;
-  readonly height: number;
-  readonly data: Uint8Array;
-}
 
 export class Video {
   constructor(

@@ -9,6 +9,13 @@ export interface Frame {
   data: Uint8Array | Uint8ClampedArray;
 }
 
+/** 8-bit RGBA, row by row from the top. */
+export interface RgbaFrame {
+  readonly width: number;
+  readonly height: number;
+  readonly data: Uint8Array;
+}
+
 export type Frames = Iterable<Frame> | AsyncIterable<Frame>;
 
 /** Bytes a pixel, 3 or 4; throws where the data are no bytes or do not fit the size. */

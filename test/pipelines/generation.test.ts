@@ -8,7 +8,8 @@ import { leastSquares, previewFrames, probeColors } from "../../src/pipelines/pr
 import type { GenerationStep } from "../../src/pipelines/generation.ts";
 import { CausalVae } from "../../src/models/vae/model.ts";
 import { ComponentWeights } from "../../src/checkpoint/component-weights.ts";
-import type { RgbaFrame, Video } from "../../src/pipelines/video.ts";
+import type { RgbaFrame } from "../../src/video/frame.ts";
+import type { Video } from "../../src/pipelines/video.ts";
 import { encodeVideo } from "../../src/video/encode.ts";
 import { testGpu } from "../support/gpu.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";

@@ -22,7 +22,7 @@ import { rmsNorm } from "../../src/ops/rms_norm.ts";
 import type { ListedKernel, OpCase, OpCases } from "../../src/check/sweep/case.ts";
 import { Draw, type Drawn, type Precision } from "../../src/check/sweep/draw.ts";
 import { allCases } from "#sweep-cases";
-import { planCase, runCase, workOf, type Planned } from "../../src/check/sweep/run.ts";
+import { planCase, runCase, workOf, type PlannedCase } from "../../src/check/sweep/run.ts";
 import { testGpu } from "../support/gpu.ts";
 
 /** The same values, computed by a node; what lies behind them in memory is left as it was. */
@@ -59,7 +59,7 @@ const slow = new Set(["matmul", "attention", "qk_norm_rope", "conv3d"]);
 interface Way {
   readonly c: OpCase;
   readonly choice: ListedKernel;
-  readonly planned: Planned;
+  readonly planned: PlannedCase;
   /** Operand by operand, what this way of computing the case shows. */
   readonly shows: readonly string[];
 }

@@ -10,7 +10,7 @@ import { Program } from "../../src/run/program.ts";
 import { WeightStore } from "../../src/run/weight-store.ts";
 import type { ListedKernel, OpCase, OpCases } from "../../src/check/sweep/case.ts";
 import { allCases } from "#sweep-cases";
-import { describeWorst, measureCase, planCase, type Planned } from "../../src/check/sweep/run.ts";
+import { describeWorst, measureCase, planCase, type PlannedCase } from "../../src/check/sweep/run.ts";
 import { toleranceOf } from "../../src/check/sweep/sweep.ts";
 import { relativeL2 } from "../support/compare.ts";
 import { emulatedPlan, MATRICES } from "../support/emulated-matrices.ts";
@@ -46,7 +46,7 @@ const capsOf = (gpu: Gpu, { m, n, k, lanes, largest }: Config): Capabilities => 
 });
 
 /** The case as the engine takes it, and with the larger tile where `both`. */
-function plans(list: OpCases, c: OpCase, choice: ListedKernel, caps: Capabilities, both: boolean): Planned[] {
+function plans(list: OpCases, c: OpCase, choice: ListedKernel, caps: Capabilities, both: boolean): PlannedCase[] {
   const first = planCase(list, c, choice, "f16", caps);
   if (!both) return [first];
   const { key, candidates } = first.plan.choices[0]!;
@@ -92,7 +92,7 @@ test("a kernel that loads from the wrong place is seen", async ({ skip }) => {
 });
 
 /** Every output of a plan. */
-async function outputs(gpu: Gpu, plan: Plan, draw: Planned["draw"]): Promise<Record<string, Float32Array>> {
+async function outputs(gpu: Gpu, plan: Plan, draw: PlannedCase["draw"]): Promise<Record<string, Float32Array>> {
   draw.fill();
   using store = new WeightStore(gpu, draw.provider);
   using program = await Program.create(gpu, plan, store);

@@ -13,7 +13,7 @@ import { WeightStore } from "../../run/weight-store.ts";
 import type { ListedKernel, OpCase, OpCases } from "./case.ts";
 import { Draw, type Precision } from "./draw.ts";
 
-export interface Planned {
+export interface PlannedCase {
   readonly plan: Plan;
   readonly draw: Draw;
   /** Labels of the asked-for kernel's specialisations in the plan. */
@@ -28,7 +28,7 @@ export function planCase(
   precision: Precision,
   caps: Capabilities,
   Drawer: typeof Draw = Draw,
-): Planned {
+): PlannedCase {
   const graph = new Graph(`${op.op} ${c.name}`);
   const draw = new Drawer(graph, precision, c.half);
   for (const [name, tensor] of Object.entries(c.record(draw))) graph.output(name, tensor);
@@ -52,7 +52,7 @@ export interface Measured {
 }
 
 /** Runs a planned case and compares every output with the reference. */
-export async function measureCase(gpu: Gpu, c: OpCase, planned: Planned): Promise<Measured[]> {
+export async function measureCase(gpu: Gpu, c: OpCase, planned: PlannedCase): Promise<Measured[]> {
   const got = await runCase(gpu, planned);
   const want = c.reference(planned.draw.values);
   return [...planned.plan.graph.outputs].map(([name, tensor]) => {
@@ -72,7 +72,7 @@ const GARBAGE = 0xffffffff;
  * Every output of a planned case. All memory that the run may use holds `garbage` before it, as arenas hold what was computed before: an
  * element that no dispatch writes, or one that is read and should not be, shows.
  */
-export async function runCase(gpu: Gpu, { plan, draw }: Planned, garbage = GARBAGE): Promise<Record<string, Float32Array>> {
+export async function runCase(gpu: Gpu, { plan, draw }: PlannedCase, garbage = GARBAGE): Promise<Record<string, Float32Array>> {
   draw.fill();
   using store = new WeightStore(gpu, draw.provider);
   using arenas = new Arenas(gpu, [plan]);
@@ -117,7 +117,7 @@ export const describeWorst = ({ output, error, worst }: Measured): string =>
 export const withoutTypes = (label: string): string => label.replace(/ \w+=(f32|f16|u32|i32)\b/g, "");
 
 /** What makes two plans the same work on the adapter: kernels, grids, and how parameters travel. */
-export const workOf = ({ plan }: Planned): string =>
+export const workOf = ({ plan }: PlannedCase): string =>
   plan.steps
     .map(
       (s) =>

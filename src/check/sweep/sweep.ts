@@ -10,7 +10,7 @@ import type { ListedKernel, OpCase, OpCases, Size } from "./case.ts";
 import type { Precision } from "./draw.ts";
 import { allCases } from "#sweep-cases";
 import { publishedKernels } from "./published.ts";
-import { describeWorst, measureCase, planCase, withoutTypes, workOf, type Measured, type Planned } from "./run.ts";
+import { describeWorst, measureCase, planCase, withoutTypes, workOf, type Measured, type PlannedCase } from "./run.ts";
 
 export const SIZES: readonly Size[] = ["tiny", "odd", "model"];
 export const PRECISIONS: readonly Precision[] = ["f32", "f16"];
@@ -89,7 +89,7 @@ export async function sweep(gpu: Gpu, uniforms: Gpu | null, options: SweepOption
     label: string,
     params: SweepRow["params"],
     results: readonly Measured[],
-    planned: Planned,
+    planned: PlannedCase,
   ) => {
     swept.add(label);
     const short = withoutTypes(label);
@@ -120,7 +120,7 @@ export async function sweep(gpu: Gpu, uniforms: Gpu | null, options: SweepOption
       ] as const) {
         // Parameters in a uniform are one more way in, not another kernel: the smallest cases tell.
         if (!device || (params === "uniform" && !first)) continue;
-        const done = new Map<string, { results: readonly Measured[]; planned: Planned; labels: Set<string> }>();
+        const done = new Map<string, { results: readonly Measured[]; planned: PlannedCase; labels: Set<string> }>();
         for (const choice of list.kernels) {
           signal?.throwIfAborted();
           if (!wanted(list, choice)) continue;
@@ -191,6 +191,6 @@ export function unsweptKernels(gpu: Pick<Gpu, "caps">, swept: ReadonlySet<string
 }
 
 /** By how the output is stored: a result in f32 is held to f32's tolerance, whatever its inputs were stored as. */
-export function toleranceOf(list: OpCases, c: OpCase, { plan }: Planned, output: string): number {
+export function toleranceOf(list: OpCases, c: OpCase, { plan }: PlannedCase, output: string): number {
   return (c.tolerance ?? list.tolerance)[plan.graph.outputs.get(output)!.dtype === "f16" ? "f16" : "f32"];
 }

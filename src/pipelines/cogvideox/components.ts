@@ -6,7 +6,7 @@ import { judgeT5Config, parseT5Config, type T5Config } from "../../models/t5/con
 import { expectedT5Weights } from "../../models/t5/weights.ts";
 import { vaeWeights } from "../../models/vae/batches.ts";
 import { judgeVaeConfig, parseVaeConfig, type VaeConfig } from "../../models/vae/config.ts";
-import type { Component } from "../family.ts";
+import type { ComponentKind } from "../family.ts";
 
 /** The parsed configs of a checkpoint. */
 export interface Configs {
@@ -16,16 +16,16 @@ export interface Configs {
 }
 
 export const components = {
-  text_encoder: { parse: (json) => parseT5Config(json), judge: judgeT5Config, weights: expectedT5Weights } satisfies Component<T5Config>,
+  text_encoder: { parse: (json) => parseT5Config(json), judge: judgeT5Config, weights: expectedT5Weights } satisfies ComponentKind<T5Config>,
   tokenizer: {},
   transformer: {
     parse: (json) => parseTransformerConfig(json),
     judge: judgeTransformerConfig,
     weights: transformerWeights,
-  } satisfies Component<TransformerConfig>,
-  vae: { parse: (json) => parseVaeConfig(json), judge: judgeVaeConfig, weights: vaeWeights } satisfies Component<VaeConfig>,
+  } satisfies ComponentKind<TransformerConfig>,
+  vae: { parse: (json) => parseVaeConfig(json), judge: judgeVaeConfig, weights: vaeWeights } satisfies ComponentKind<VaeConfig>,
   scheduler: { judge: judgeSchedulerConfig },
-} satisfies Record<string, Component>;
+} satisfies Record<string, ComponentKind>;
 
 /** The components with weights. */
 export type Part = "text_encoder" | "transformer" | "vae";

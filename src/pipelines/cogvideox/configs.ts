@@ -3,7 +3,7 @@ import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import { CogwheelError } from "../../base/errors.ts";
 import { temporalLevels } from "../../models/vae/config.ts";
 import { createScheduler } from "../../diffusion/scheduler.ts";
-import type { Component } from "../family.ts";
+import type { ComponentKind } from "../family.ts";
 import type { ModelRules } from "../settings.ts";
 import { components, type Configs } from "./components.ts";
 
@@ -32,7 +32,7 @@ export function readConfigs(checkpoint: Checkpoint, onWarning?: (message: string
   };
   expectTogether(configs);
   const { kind: scheduler } = createScheduler(config("scheduler"), checkpoint.component("scheduler").className);
-  for (const [name, { judge }] of Object.entries<Component>(components)) {
+  for (const [name, { judge }] of Object.entries<ComponentKind>(components)) {
     const unknown = judge?.(config(name)).unknown ?? [];
     if (unknown.length)
       onWarning?.(

@@ -5,7 +5,8 @@ import type { CausalVae, DecodedFrames, VaeRunOptions } from "../../models/vae/m
 import { toVae } from "../latent-layout.ts";
 import { latentFrames } from "../settings.ts";
 import { textureOfFrame, texturesOfBuffer } from "../textures.ts";
-import { rgbaFrames, type RgbaFrame } from "../video.ts";
+import type { RgbaFrame } from "../../video/frame.ts";
+import { rgbaFrames } from "../video.ts";
 import type { GenerationRequest } from "./request.ts";
 import { running, type Run } from "./run.ts";
 import { holdVae } from "./vae.ts";

@@ -4,13 +4,13 @@ import { CogwheelError } from "../../base/errors.ts";
 import { bytesText } from "../../base/units.ts";
 import { machineBytes, refuseBeyond, together } from "../requirements.ts";
 import type { Model } from "./model.ts";
-import type { Stage } from "./stages.ts";
+import type { PlannedStage } from "./stages.ts";
 
 /**
  * Throws for stages that take more than the limit of `memoryBytes` or, on what runs in the machine's memory, than is free. How much memory a
  * GPU has free WebGPU does not tell.
  */
-export function refuseIfTooLarge({ gpu, dtype, parts, memoryBytes: limit }: Model, stages: readonly Stage[]): void {
+export function refuseIfTooLarge({ gpu, dtype, parts, memoryBytes: limit }: Model, stages: readonly PlannedStage[]): void {
   const lighter = dtype === "f32" && gpu.caps.f16 ? "dtype f16" : undefined;
   // Parts that are kept lie beside each other; what of them is there already is no longer free.
   const all = stages.map(({ memory }) => memory);

@@ -20,7 +20,7 @@ import type { Draws } from "./draws.ts";
 import { refuseIfTooLarge } from "./memory.ts";
 import type { Model } from "./model.ts";
 import { denoiseShape, latentsShape, settingsFor, stageSizes } from "./sizes.ts";
-import type { Planner, Stage } from "./stages.ts";
+import type { Planner, PlannedStage } from "./stages.ts";
 
 /** A generation that may be run: `CogVideoX.prepare` makes it, `generate` takes it. */
 export interface GenerationRequest {
@@ -48,7 +48,7 @@ export interface GenerationRequest {
 export interface RunPlan {
   /** The device that it was planned for. */
   readonly gpu: Gpu;
-  readonly stages: readonly Stage[];
+  readonly stages: readonly PlannedStage[];
   readonly switches: ProfileSwitches;
   readonly shape: DenoiseShape;
   /** The steps that are run; of a run from a video the last ones of the schedule. */

@@ -11,7 +11,7 @@ import type { Part } from "./components.ts";
 import { weightTypes, type Model } from "./model.ts";
 
 /** One model that is loaded, runs and goes. */
-export interface Stage {
+export interface PlannedStage {
   readonly stage: "text encoder" | "encoder" | "transformer" | "decoder";
   /** The component whose weights it loads. */
   readonly part: Part;
@@ -32,21 +32,21 @@ export interface StageSizes {
 }
 
 /** The stages of a generation, in order. */
-export function stagesOf(model: Model, sizes: StageSizes, tiling: TilingMode, caps: Capabilities): Stage[] {
+export function stagesOf(model: Model, sizes: StageSizes, tiling: TilingMode, caps: Capabilities): PlannedStage[] {
   const { configs, dtype, rules } = model;
   const { denoise } = sizes;
   const { height, width } = denoise;
   const of = (
-    stage: Stage["stage"],
+    stage: PlannedStage["stage"],
     part: Part,
     make: () => readonly Plan[],
     measure = (plans: () => readonly Plan[]) => measurePlans(stage, plans()),
-  ): Stage => {
+  ): PlannedStage => {
     let made: readonly Plan[] | undefined;
     const plans = () => (made ??= make());
     return { stage, part, plans, memory: measure(plans) };
   };
-  const vae = (shape: Omit<VaeShape, "batch" | "dtype">): Stage => {
+  const vae = (shape: Omit<VaeShape, "batch" | "dtype">): PlannedStage => {
     const one = { ...shape, batch: 1, dtype };
     return of(
       shape.part === "encode" ? "encoder" : "decoder",
@@ -55,7 +55,7 @@ export function stagesOf(model: Model, sizes: StageSizes, tiling: TilingMode, ca
       tiling === "exact" ? () => measureVae(configs.vae, caps, one, tiling) : undefined,
     );
   };
-  const stages: Stage[] = [];
+  const stages: PlannedStage[] = [];
   if (sizes.prompt) {
     const texts = { batch: denoise.guidance ? 2 : 1, length: denoise.textLength, dtype };
     stages.push(
@@ -84,7 +84,7 @@ export function stagesOf(model: Model, sizes: StageSizes, tiling: TilingMode, ca
 /** Stages, and the tiling that they are for where none was asked for: none, or what the adapter can. */
 export interface Planned {
   readonly tiling: TilingMode;
-  readonly stages: readonly Stage[];
+  readonly stages: readonly PlannedStage[];
   /** What each of them takes. */
   readonly requirements: StageMemory[];
 }
@@ -114,5 +114,5 @@ export class Planner {
 }
 
 /** The plans of a stage, to be handed on to what loads it. */
-export const plansOf = (stages: readonly Stage[], name: Stage["stage"]): readonly Plan[] =>
+export const plansOf = (stages: readonly PlannedStage[], name: PlannedStage["stage"]): readonly Plan[] =>
   stages.find(({ stage }) => stage === name)?.plans() ?? [];

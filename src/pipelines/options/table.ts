@@ -8,10 +8,9 @@ import type { Profile } from "../../gpu/profile.ts";
 import type { DenoiseState } from "../../models/cogvideox/model.ts";
 import type { Task } from "../../models/cogvideox/task.ts";
 import type { Fit } from "../../video/fit.ts";
-import type { Frame } from "../../video/frame.ts";
+import type { Frame, RgbaFrame } from "../../video/frame.ts";
 import type { Stage } from "../cogvideox/stage-names.ts";
 import type { LoraInput } from "../lora-file.ts";
-import type { RgbaFrame } from "../video.ts";
 import { choice, given, number, onOff, option, text, type Option } from "./option.ts";
 
 /** `diffusers`: as its pipelines do. `sat`: as the authors' own sampler does. `corrected`: what the formulas were meant to say. */
