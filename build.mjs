@@ -166,8 +166,8 @@ writeFileSync(
   "build/kernels.ts",
   kernelsModule("", (k) => `{ ...${k.value} as unknown as Kernel<${k.shape}>, source: ${JSON.stringify(k.code)} }`),
 );
-// Half of the engine's bytes are WGSL, which deflates to an eighth; it is inflated when the first kernel is compiled. Parts come first, once;
-// a kernel has their numbers.
+// Half of the engine's bytes are WGSL, which deflates to an eighth; it is inflated when the first kernel is compiled. Parts come first,
+// once; a kernel has their numbers.
 const numbered = new Map([...parts.keys()].map((name, i) => [name, [`\x01${i}`]]));
 const packedTexts = [
   ...[...parts.values()].map((lines) => codeOf(lines.join("\n"))),

@@ -72,6 +72,7 @@ export function checkParts(path, source, parts) {
   for (const { name, line, end, text } of places(path, lines, parts))
     if (lines.slice(line, end).join("\n") !== text.join("\n"))
       throw new Error(
-        `${path}:${line}: what stands below \`//! part ${name}\` must be the text of kernels/${name}, got another; make the change in that file and run \`node build.mjs --parts\`, which writes it into every kernel`,
+        `${path}:${line}: what stands below \`//! part ${name}\` must be the text of kernels/${name}, got another; ` +
+          `make the change in that file and run \`node build.mjs --parts\`, which writes it into every kernel`,
       );
 }

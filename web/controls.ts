@@ -1,4 +1,7 @@
-/** The form's controls, made from the table of options: what a generation takes, and the page can show, is here without a line of its own. */
+/**
+ * The form's controls, made from the table of options: what a generation takes, and the
+ * page can show, is here without a line of its own.
+ */
 import type { GenerateOptions, Settings } from "../src/index.ts";
 import type { Option } from "../src/pipelines/options/option.ts";
 import { OPTION_LIST, SETTINGS, type OptionName } from "../src/pipelines/options/table.ts";

@@ -63,7 +63,8 @@ export async function checkDistinct(outputs: readonly Named[], inputs: readonly 
       if (same(place, from) || (place.id !== undefined && from.folder && place.real.startsWith(from.real + sep))) {
         throw new CogwheelError(
           "output",
-          `${option} must not be what the result is made from, got ${path}, which ${same(place, from) ? `${of} reads` : `belongs to ${of} ${input}`}; choose another place with ${option}.`,
+          `${option} must not be what the result is made from, got ${path}, ` +
+            `which ${same(place, from) ? `${of} reads` : `belongs to ${of} ${input}`}; choose another place with ${option}.`,
         );
       }
     }
@@ -90,7 +91,10 @@ async function placeOf(path: string): Promise<Place> {
   return { real, id: found && `${found.dev}:${found.ino}`, folder: found?.isDirectory() ?? false };
 }
 
-/** Whether two paths are one; where disks usually ignore case, and nothing is there yet to ask, names that differ in nothing else count as one. */
+/**
+ * Whether two paths are one; where disks usually ignore case, and nothing is there yet to ask,
+ * names that differ in nothing else count as one.
+ */
 export function samePath(a: string, b: string, platform: NodeJS.Platform = process.platform): boolean {
   const plain = (path: string): string => (platform === "darwin" || platform === "win32" ? path.normalize("NFC").toLowerCase() : path);
   return plain(a) === plain(b);

@@ -99,7 +99,8 @@ export interface ModelFlags {
 export const modelFlags = (): Option[] => [
   new Option(
     "--model <folder>",
-    "checkpoint in diffusers' layout: a folder, a URL, or org/name[@revision] on the hub, or its page (default: the embedded moving shapes)",
+    "checkpoint in diffusers' layout: a folder, a URL, " +
+      "or org/name[@revision] on the hub, or its page (default: the embedded moving shapes)",
   ),
   new Option("--variant <name>", "file-name variant of the weights, such as fp16"),
 ];

@@ -82,7 +82,8 @@ export async function inspectModel(folder: string, settings: Partial<Settings>, 
   }
   const { width, height, frames, steps, guidance, scheduler, fps } = requested;
   print(
-    `a generation of ${width}×${height}, ${frames} frames at ${fps} a second, ${steps} ${scheduler} steps, guidance ${guidance}, ${model.dtype} on ${model.gpu.name} takes\n`,
+    `a generation of ${width}×${height}, ${frames} frames at ${fps} a second, ${steps} ${scheduler} steps, ` +
+      `guidance ${guidance}, ${model.dtype} on ${model.gpu.name} takes\n`,
   );
   print(
     table(
@@ -109,6 +110,7 @@ export async function inspectModel(folder: string, settings: Partial<Settings>, 
       )}`,
     );
   print(
-    `${tuningLine(model)} ${choices.filter((c) => c.tuned).length} of ${choices.length} kinds of work were measured${kernels ? "" : " (--kernels lists them)"}.`,
+    `${tuningLine(model)} ${choices.filter((c) => c.tuned).length} of ${choices.length} kinds ` +
+      `of work were measured${kernels ? "" : " (--kernels lists them)"}.`,
   );
 }

@@ -61,7 +61,8 @@ const cellOf = (cell: Cell | undefined): string =>
 
 function summary({ rows, needs, problems, cases }: SweepReport): string {
   const lines = [
-    `${rows.length} specialisations, ${cases} runs. A cell is the relative L2 of the case that uses most of its tolerance, "of" that tolerance.`,
+    `${rows.length} specialisations, ${cases} runs. ` +
+      `A cell is the relative L2 of the case that uses most of its tolerance, "of" that tolerance.`,
   ];
   if (needs["f16"]) lines.push(`f16 storage was not run: it needs ${needs["f16"]}.`);
   for (const problem of problems) lines.push(`FAIL ${problem}`);

@@ -51,7 +51,9 @@ export async function encodeFile(
     await writeWhole(out, writeVideoLatents(latents, defined({ fps: video.fps })), "--out");
     const { spatial } = vae.ratio;
     print(
-      `${count} frames of ${video.width}×${video.height}, taken at ${latents.width * spatial}×${latents.height * spatial} → latents [1, ${latents.frames}, ${latents.channels}, ${latents.height}, ${latents.width}], ${seed === undefined ? "the posterior's mean" : `drawn with seed ${seed}`}, times ${vae.config.scaling_factor}`,
+      `${count} frames of ${video.width}×${video.height}, taken at ${latents.width * spatial}×${latents.height * spatial} → ` +
+        `latents [1, ${latents.frames}, ${latents.channels}, ${latents.height}, ${latents.width}], ` +
+        `${seed === undefined ? "the posterior's mean" : `drawn with seed ${seed}`}, times ${vae.config.scaling_factor}`,
     );
   });
   printPath(resolve(out));
@@ -78,7 +80,8 @@ export async function decodeFile(file: string, { fps, ...run }: RunFlags & { fps
       if (!(await results.attempt(() => encodeVideo(frames, { path: paths[n]!, fps: fps ?? saved ?? 8, signal })))) continue;
       written.push(resolve(paths[n]!));
       print(
-        `latents [${latents.frames}, ${latents.channels}, ${latents.height}, ${latents.width}] → ${frames.length} frames of ${frames[0]!.width}×${frames[0]!.height}`,
+        `latents [${latents.frames}, ${latents.channels}, ${latents.height}, ` +
+          `${latents.width}] → ${frames.length} frames of ${frames[0]!.width}×${frames[0]!.height}`,
       );
     }
     progress[Symbol.dispose]();
@@ -121,4 +124,6 @@ async function withVae(
 }
 
 const tilingLine = (r: TilingReport): string =>
-  `exact tiling: ${r.tiles} tiles, ${bytesText(r.deviceBytes)} of activations on the adapter and ${bytesText(r.hostBytes)} on the host at most, ${bytesText(r.trafficBytes)} moved in ${r.transferSeconds.toFixed(1)} of ${r.seconds.toFixed(1)} s, ${((100 * r.flops) / r.wholeFlops - 100).toFixed(0)} % more work than the whole picture`;
+  `exact tiling: ${r.tiles} tiles, ${bytesText(r.deviceBytes)} of activations on the adapter and ${bytesText(r.hostBytes)} on the ` +
+  `host at most, ${bytesText(r.trafficBytes)} moved in ${r.transferSeconds.toFixed(1)} of ${r.seconds.toFixed(1)} s, ` +
+  `${((100 * r.flops) / r.wholeFlops - 100).toFixed(0)} % more work than the whole picture`;

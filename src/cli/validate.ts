@@ -63,7 +63,9 @@ export async function validateCases(paths: string[], options: ValidateOptions = 
   if (results.length === 0) {
     throw new CogwheelError(
       "validate",
-      `there must be a case to run, got ${only === undefined ? "no .safetensors file" : `none whose module or name contains ${JSON.stringify(only)}`} in ${paths.join(", ")}; check the path`,
+      "there must be a case to run, " +
+        `got ${only === undefined ? "no .safetensors file" : `none whose module or name contains ${JSON.stringify(only)}`} ` +
+        `in ${paths.join(", ")}; check the path`,
     );
   }
   const count = (verdict: CaseVerdict): number => results.filter((r) => r.verdict === verdict).length;
@@ -71,12 +73,14 @@ export async function validateCases(paths: string[], options: ValidateOptions = 
   if (json) write(`${visibleJson({ adapter: gpu.name, dtype, summary, cases: results }, 2)}\n`);
   else {
     write(
-      `${gpu.name}, ${dtype}\n\n${table(["case", "module", "output", "max abs", "relative L2", "cosine", "verdict"], results.flatMap(rowsOf))}`,
+      `${gpu.name}, ` +
+        `${dtype}\n\n${table(["case", "module", "output", "max abs", "relative L2", "cosine", "verdict"], results.flatMap(rowsOf))}`,
     );
     if (options.trace) for (const result of results) if (!result.error) write(`\n${traceReport(result)}`);
     for (const { name, verdict, error } of results) if (error) write(`\n${visible(name)}: ${verdict}: ${shortenedLines(error)}\n`);
     write(
-      `\n${results.length} cases: ${summary.pass} pass, ${summary.fail} fail, ${summary.unsupported} unsupported, ${summary.cannotBeRun} cannot be run\n`,
+      `\n${results.length} cases: ${summary.pass} pass, ${summary.fail} fail, ` +
+        `${summary.unsupported} unsupported, ${summary.cannotBeRun} cannot be run\n`,
     );
   }
   return summary.pass === results.length && results.every((r) => !r.trace?.first) ? 0 : 1;
@@ -135,10 +139,16 @@ function traceReport({ name, trace, steps }: CaseResult): string {
   if (steps) {
     const first = steps.find((s) => s.verdict === "fail");
     const rows = steps.map((s) => [String(s.step), s.output.replace(/^step\./, ""), ...judged(s)]);
-    return `${name}: each step, begun from the reference's state before it\n\n${table(["step", "of it", ...heads], rows)}\n${name}: ${first ? `first departs in step ${first.step} (${first.output}), ${departure(first)}` : "no step departs"}\n`;
+    return (
+      `${name}: each step, begun from the reference's state before it\n\n${table(["step", "of it", ...heads], rows)}\n${name}: ` +
+      `${first ? `first departs in step ${first.step} (${first.output}), ${departure(first)}` : "no step departs"}\n`
+    );
   }
   if (!trace || trace.rows.length === 0)
-    return `${name}: nothing to trace: the case records no intermediates of a module that can be followed; make it with \`npm run reference -- --trace\`\n`;
+    return (
+      `${name}: nothing to trace: the case records no intermediates of a module that can be followed; ` +
+      `make it with \`npm run reference -- --trace\`\n`
+    );
   const calls = trace.rows.some((row) => row.call > 0);
   const rows = trace.rows.map((row) => [
     ...(calls ? [String(row.call)] : []),
@@ -153,8 +163,16 @@ function traceReport({ name, trace, steps }: CaseResult): string {
   return [
     `${name}: ${trace.rows.length} intermediates, in the order of execution\n\n`,
     table([...(calls ? ["call"] : []), "reference's module", "of it", "node", ...heads], rows),
-    `\n${list("nodes without a counterpart", trace.unmatchedNodes)}${list("modules without a node of their own (they hold others, or are fused into them)", trace.unmatchedModules)}`,
-    `${name}: ${first ? `first departs at ${first.module}${first.what ? ` (${first.what})` : ""}${calls ? `, call ${first.call}` : ""}, node ${first.node}, ${departure({ ...first, output: first.module })}` : "no intermediate departs"}\n`,
+    "\n",
+    list("nodes without a counterpart", trace.unmatchedNodes),
+    list("modules without a node of their own (they hold others, or are fused into them)", trace.unmatchedModules),
+    `${name}: ` +
+      `${
+        first
+          ? `first departs at ${first.module}${first.what ? ` (${first.what})` : ""}${calls ? `, call ${first.call}` : ""}, ` +
+            `node ${first.node}, ${departure({ ...first, output: first.module })}`
+          : "no intermediate departs"
+      }\n`,
   ].join("");
 }
 

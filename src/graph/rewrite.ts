@@ -19,8 +19,8 @@ export interface RewriteOptions {
   /** The nodes to record, in an order in which they can run. Default: all, with all inputs and outputs of the graph. */
   readonly nodes?: readonly Node[];
   /**
-   * What the new graph gives, by name. Default: of a whole graph its outputs; of a range of nodes whatever others read of it, as {@link boundary}
-   * names it. With `into` nothing.
+   * What the new graph gives, by name. Default: of a whole graph its outputs; of a range of nodes whatever others read of it, as {@link
+   * boundary} names it. With `into` nothing.
    */
   readonly outputs?: Iterable<readonly [name: string, tensor: Tensor]>;
   /**

@@ -3,7 +3,8 @@ import type { HubOptions } from "./id.ts";
 import type { CheckpointSource } from "../sources/source.ts";
 
 /**
- * The files of a checkpoint: a folder (Node), a URL (in a browser relative ones count from the page), an id on the hub such as `org/name` or `org/name@revision`. A source is given back as it is.
+ * The files of a checkpoint: a folder (Node), a URL (in a browser relative ones count from the page), an id on the hub such as
+ * `org/name` or `org/name@revision`. A source is given back as it is.
  */
 export function openSource(
   from: string | URL | CheckpointSource,

@@ -31,8 +31,8 @@ export interface Segment {
 
 export interface AttentionOptions {
   /**
-   * Which queries see which keys. Default: all see all. A batch is a list of segments, and so are packed clips. A query is in one segment at
-   * most; one that is in none is padding, and its row of the result is zeros.
+   * Which queries see which keys. Default: all see all. A batch is a list of segments, and so are packed clips. A query is in one
+   * segment at most; one that is in none is padding, and its row of the result is zeros.
    */
   segments?: readonly Segment[];
   /** Default 1 / √D. */
@@ -130,7 +130,8 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
     if (bias && (bias.dtype !== "f32" || bias.shape.join() !== `${heads},${span}`))
       throw new CogwheelError(
         "attention",
-        `the bias must be f32 [${heads}, ${span}] for ${heads} heads and segments of up to ${longest(segments)} positions, got ${bias}; make it with relativeBias for that length`,
+        `the bias must be f32 [${heads}, ${span}] for ${heads} heads and segments of up to ${longest(segments)} positions, ` +
+          `got ${bias}; make it with relativeBias for that length`,
       );
     return { y: { shape: [rows, heads * d], dtype } };
   },
@@ -260,7 +261,8 @@ interface MatrixConsts {
 /**
  * Every kernel that an adapter can run for a head width, the one that is taken without a measurement first. CPU adapters prefer those
  * without workgroup memory, by their number of lanes (of 8, lavapipe runs `octet` twice as fast as `quad`). GPUs take subgroup matrices
- * for f16 where they have them, else the largest tile that their workgroup memory holds. `half`: q, k, v are f16, and the scale is positive.
+ * for f16 where they have them, else the largest tile that their workgroup memory holds. `half`: q, k, v are f16, and the scale is
+ * positive.
  */
 export function attentionCandidates(caps: Capabilities, d: number, half: boolean): AttentionVariant[] {
   const lanes = caps.kind === "software" ? (caps.subgroups?.min ?? 0) : 0;
@@ -285,7 +287,8 @@ export function attentionCandidates(caps: Capabilities, d: number, half: boolean
   if (candidates.length === 0)
     throw new CogwheelError(
       "attention",
-      `head width ${d} needs ${bytes(8, 16)} bytes of workgroup memory, got ${caps.maxWorkgroupBytes} on this adapter; choose another adapter`,
+      `head width ${d} needs ${bytes(8, 16)} bytes of workgroup memory, ` +
+        `got ${caps.maxWorkgroupBytes} on this adapter; choose another adapter`,
     );
   return candidates;
 }

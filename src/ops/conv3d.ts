@@ -61,8 +61,8 @@ export interface Conv3dOptions {
 }
 
 /**
- * x [B, T, H, W, C] and w [Cout, Cin, kt, kh, kw] or [Cout, Cin, kh, kw] → [B, T', H', W', Cout padded to 4]. A weight w is packed once, when it
- * is loaded; an input or an activation in each run, before the convolution.
+ * x [B, T, H, W, C] and w [Cout, Cin, kt, kh, kw] or [Cout, Cin, kh, kw] → [B, T', H', W', Cout padded to 4]. A weight w is packed
+ * once, when it is loaded; an input or an activation in each run, before the convolution.
  */
 export function conv3d(x: Tensor, w: Tensor, options: Conv3dOptions = {}): Tensor {
   const [kt, kh, kw] = taps(w);
@@ -107,13 +107,15 @@ export const conv3dOp: Op<ConvInputs, ConvAttrs, "y"> = {
     ) {
       throw new CogwheelError(
         "conv3d",
-        `kernel, strides and dilation must be 1 to 15 and padding −8 to 7, got kernel [${[kt, kh, kw].join(", ")}], stride [${stride.join(", ")}], dilation ${dilation}, pad [${pad.join(", ")}]; split the convolution`,
+        `kernel, strides and dilation must be 1 to 15 and padding −8 to 7, got kernel [${[kt, kh, kw].join(", ")}], ` +
+          `stride [${stride.join(", ")}], dilation ${dilation}, pad [${pad.join(", ")}]; split the convolution`,
       );
     }
     if (padFrames.some((n) => !Number.isInteger(n) || n < 0) || (padFrames[1] > 0 && !zeroFrames))
       throw new CogwheelError(
         "conv3d",
-        `frames are padded by whole numbers from 0, after the last one with zeros, got padFrames [${padFrames.join(", ")}] of ${zeroFrames ? "zeros" : "repeated frames"}; pass padFramesMode "zeros"`,
+        "frames are padded by whole numbers from 0, after the last one with zeros, " +
+          `got padFrames [${padFrames.join(", ")}] of ${zeroFrames ? "zeros" : "repeated frames"}; pass padFramesMode "zeros"`,
       );
     if (bias && (bias.size !== w.dim(0) || bias.dtype !== "f32"))
       throw new CogwheelError(
@@ -150,7 +152,8 @@ export const conv3dOp: Op<ConvInputs, ConvAttrs, "y"> = {
       if (from >= to && !(cache && from > 0))
         throw new CogwheelError(
           "conv3d",
-          `every frame of the result must see one of x, got none under frame ${frame} with padFrames [${padFrames.join(", ")}] around x ${show(x)}; pad less`,
+          "every frame of the result must see one of x, " +
+            `got none under frame ${frame} with padFrames [${padFrames.join(", ")}] around x ${show(x)}; pad less`,
         );
     }
     if (residual && (residual.dtype !== "f32" || residual.shape.join() !== shape.join()))

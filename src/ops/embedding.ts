@@ -20,7 +20,10 @@ export interface EmbeddingOptions {
   dtype?: DType;
 }
 
-/** ids [...] u32 and table [V, C] → [..., C]. C must be a multiple of 4. The table may be larger than a binding; an id past it takes its last row. */
+/**
+ * ids [...] u32 and table [V, C] → [..., C]. C must be a multiple of 4. The table may be larger
+ * than a binding; an id past it takes its last row.
+ */
 export function embedding(ids: Tensor, table: Tensor, options: EmbeddingOptions = {}): Tensor {
   return ids.graph.record(embeddingOp, { ids, table }, { dtype: options.dtype ?? "f32" }).y;
 }

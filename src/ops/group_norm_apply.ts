@@ -72,14 +72,16 @@ export const groupNormApplyOp: Op<ApplyInputs, ApplyAttrs, "y"> = {
     if (x.shape.length !== 5 || norm.shape.join() !== [x.dim(0), 2, x.dim(-1)].join())
       throw new CogwheelError(
         "group_norm_apply",
-        `x must be [B, T, H, W, C] and norm [B, 2, C], got [${x.shape.join(", ")}] and [${norm.shape.join(", ")}]; make it with groupNormMerge`,
+        "x must be [B, T, H, W, C] and norm [B, 2, C], " +
+          `got [${x.shape.join(", ")}] and [${norm.shape.join(", ")}]; make it with groupNormMerge`,
       );
     if (!isFloat(x) || norm.dtype !== "f32")
       throw new CogwheelError("group_norm_apply", `x must be f32 or f16 and norm f32, got ${x.dtype} and ${norm.dtype}; convert them`);
     if (padTo(weight.size, 4) !== x.dim(-1) || bias.size !== weight.size || weight.dtype !== "f32" || bias.dtype !== "f32")
       throw new CogwheelError(
         "group_norm_apply",
-        `weight and bias must have an f32 value for each of ${x.dim(-1)} channels, got ${weight} and ${bias}; check the weight's name and type`,
+        `weight and bias must have an f32 value for each of ${x.dim(-1)} channels, ` +
+          `got ${weight} and ${bias}; check the weight's name and type`,
       );
     for (const z of [scale, shift]) {
       if (
@@ -93,7 +95,8 @@ export const groupNormApplyOp: Op<ApplyInputs, ApplyAttrs, "y"> = {
       ) {
         throw new CogwheelError(
           "group_norm_apply",
-          `scale and shift must be f32 [${x.dim(0)}, frames, rows, columns, ${x.dim(-1)}], got [${z.shape.join(", ")}] ${z.dtype} for x [${x.shape.join(", ")}]`,
+          `scale and shift must be f32 [${x.dim(0)}, frames, rows, columns, ${x.dim(-1)}], ` +
+            `got [${z.shape.join(", ")}] ${z.dtype} for x [${x.shape.join(", ")}]`,
         );
       }
     }
@@ -109,7 +112,8 @@ export const groupNormApplyOp: Op<ApplyInputs, ApplyAttrs, "y"> = {
     if (!Number.isInteger(perRow) || !Number.isInteger(perColumn))
       throw new CogwheelError(
         "group_norm_apply",
-        `a picture can be cut where its size is a multiple of that of scale and shift, got ${height} × ${width} and ${rows} × ${columns}; compute it whole`,
+        "a picture can be cut where its size is a multiple of that of scale and shift, " +
+          `got ${height} × ${width} and ${rows} × ${columns}; compute it whole`,
       );
     const region = {
       top: Math.floor(out.top / perRow),

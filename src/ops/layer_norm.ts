@@ -81,7 +81,8 @@ export const layerNormOp: Op<Inputs, Attrs, "y"> = {
     if (vectors.length === 1 || vectors.some((v) => v.size < width || v.dtype !== "f32"))
       throw new CogwheelError(
         "layer_norm",
-        `weight and bias must both have ${width} values in f32, got ${weight ?? "none"} and ${bias ?? "none"}; pass both in f32, or neither`,
+        `weight and bias must both have ${width} values in f32, ` +
+          `got ${weight ?? "none"} and ${bias ?? "none"}; pass both in f32, or neither`,
       );
     if (table && (table.dim(-1) !== d || table.dtype !== "f32" || rowOf?.size !== rows || rowOf.dtype !== "u32"))
       throw new CogwheelError(

@@ -124,7 +124,8 @@ export const unpatchifyOp: Op<{ x: Tensor }, UnpatchifyAttrs, "y"> = {
     if (tokens !== (frames / pt) * (height / p) * (width / p) || values !== padTo(channels * pt * p * p, 4))
       throw new CogwheelError(
         "unpatchify",
-        `tokens must be [B, F/pt · H/p · W/p, C·pt·p·p padded to a multiple of 4], got ${x} for ${channels} channels and ${frames} × ${height} × ${width}`,
+        "tokens must be [B, F/pt · H/p · W/p, C·pt·p·p padded to a multiple of 4], " +
+          `got ${x} for ${channels} channels and ${frames} × ${height} × ${width}`,
       );
     return { y: { shape: [batch, frames, channels, height, width], dtype: "f32" } };
   },

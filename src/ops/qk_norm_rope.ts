@@ -30,8 +30,8 @@ export interface QkOptions {
   /** Over the head: LayerNorm (default) with weight then bias, [2, D] each; or RMSNorm with a weight, [D] each. */
   norm?: { q: Tensor; k: Tensor; eps: number; kind?: "layer_norm" | "rms_norm" };
   /**
-   * table [P, D] of (cos, sin) pairs; position [R] u32, the token's row of it. Channels 2i and 2i + 1 are a pair (`interleaved`, the default
-   * and all that the kernels do).
+   * table [P, D] of (cos, sin) pairs; position [R] u32, the token's row of it. Channels 2i and 2i + 1 are a pair (`interleaved`, the
+   * default and all that the kernels do).
    */
   rope?: { table: Tensor; position: Tensor; pairs?: "interleaved" | "halves" };
 }
@@ -61,7 +61,8 @@ export const qkNormRopeOp: Op<Inputs, Attrs, "q" | "k"> = {
     if (pairs !== "interleaved")
       throw new CogwheelError(
         "qk_norm_rope",
-        `a head's channels are rotated in interleaved pairs, got pairs ${JSON.stringify(pairs)}; order the rows of the projections so that the channels of a pair lie side by side`,
+        `a head's channels are rotated in interleaved pairs, got pairs ${JSON.stringify(pairs)}; ` +
+          "order the rows of the projections so that the channels of a pair lie side by side",
       );
     if (rope && (rope.dim(-1) !== d || rope.dtype !== "f32" || position?.size !== rows || position.dtype !== "u32"))
       throw new CogwheelError("qk_norm_rope", `rope must be f32 [P, ${d}] with ${rows} u32 positions, got ${rope} and ${position}`);

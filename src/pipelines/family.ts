@@ -1,6 +1,6 @@
 /**
- * A model family as the rest of the program knows it. One is a folder in `models/` (its networks), a folder here (what is done with them) and
- * a line in `families.ts`; what checks and measures the published models goes by that list.
+ * A model family as the rest of the program knows it. One is a folder in `models/` (its networks), a folder here (what is done with
+ * them) and a line in `families.ts`; what checks and measures the published models goes by that list.
  */
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Graph } from "../graph/graph.ts";
@@ -53,7 +53,10 @@ export interface RecordedRun {
   readonly input: (name: string, axes?: number) => Recorded;
   /** Adapters on the transformer, with their scales. */
   readonly loras: readonly { readonly tensors: ReadonlyMap<string, LoraTensor>; readonly label: string; readonly scale: number }[];
-  /** What the sampler gave in each step, [steps, …], by name: each step is then run by itself too, from what the reference had before it. */
+  /**
+   * What the sampler gave in each step, [steps, …], by name: each step is then run by
+   * itself too, from what the reference had before it.
+   */
   readonly steps: ReadonlyMap<string, Recorded>;
   /** The weights of a component. */
   readonly weights: (component: string) => WeightProvider & { shape(name: string): readonly number[] | undefined };

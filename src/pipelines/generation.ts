@@ -13,7 +13,10 @@ export interface GenerationStep {
   /** Seconds this step took, and those that the steps left will take if they are like the ones so far. */
   readonly seconds: number;
   readonly secondsLeft: number;
-  /** Small pictures of the video as it looks now, a frame for every latent frame, of the first sample or another one. Empty unless `preview` was asked for. */
+  /**
+   * Small pictures of the video as it looks now, a frame for every latent frame, of the first sample or
+   * another one. Empty unless `preview` was asked for.
+   */
   preview(sample?: number): RgbaFrame[];
 }
 

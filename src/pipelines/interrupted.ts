@@ -11,7 +11,8 @@ export class GenerationInterrupted extends CogwheelError {
   ) {
     super(
       "generate",
-      `stopped after step ${state.step} of ${steps}: ${cause instanceof Error ? cause.message : String(cause)}; its latents are kept, pass them as start to go on`,
+      `stopped after step ${state.step} of ${steps}: ${cause instanceof Error ? cause.message : String(cause)}; ` +
+        "its latents are kept, pass them as start to go on",
       { cause },
     );
   }

@@ -51,7 +51,10 @@ export async function probeColors(vae: CausalVae, signal?: AbortSignal): Promise
   return leastSquares(rows, colors);
 }
 
-/** [PICTURES, channels, 1, side, side] in −1…1: rectangles over a ground, in colours of which half of the values are extremes. Always the same. */
+/**
+ * [PICTURES, channels, 1, side, side] in −1…1: rectangles over a ground, in colours of which
+ * half of the values are extremes. Always the same.
+ */
 function pictures(side: number, channels: number): Float32Array {
   const generator = new TorchGenerator(0);
   const uniform = (): number => generator.random() / 2 ** 32;

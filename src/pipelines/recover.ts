@@ -28,7 +28,8 @@ export async function recovering<Request>(
       if (!opened.ownsGpu || !lost || signal.aborted || reached <= lostAt) throw error;
       lostAt = reached;
       onWarning?.(
-        `[generate] the GPU device was lost (${lost.message.trim() || lost.reason}); it is opened again, and the generation goes on from step ${reached}`,
+        `[generate] the GPU device was lost (${lost.message.trim() || lost.reason}); ` +
+          `it is opened again, and the generation goes on from step ${reached}`,
       );
       request = await reopen(request, state);
     }

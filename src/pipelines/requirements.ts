@@ -27,7 +27,10 @@ export interface StageMemory {
 
 type Needs = Pick<StageMemory, "weights" | "activations" | "io" | "total" | "host">;
 
-/** Bytes of the machine's memory at most: a CPU adapter takes it for all that is on the adapter, and weights pass through it on their way. */
+/**
+ * Bytes of the machine's memory at most: a CPU adapter takes it for all that is on the
+ * adapter, and weights pass through it on their way.
+ */
 export const machineBytes = ({ weights, total, host }: Needs, { kind }: Capabilities): number =>
   (kind === "software" ? total : 0) + host + loadingBytes(weights);
 
@@ -57,7 +60,10 @@ export function refuseBeyond(
   if (available === undefined || bytes <= available) return;
   throw new CogwheelError(
     room,
-    `${what} needs ${bytesText(bytes)} (weights ${bytesText(needs.weights)}, activations ${bytesText(needs.activations + needs.io)}${needs.host ? `, host ${bytesText(needs.host)}` : ""}, loading ${bytesText(loadingBytes(needs.weights))}), got ${bytesText(available)} of free memory; choose a smaller size${otherwise === undefined ? " or fewer frames" : `, fewer frames or ${otherwise}`}`,
+    `${what} needs ${bytesText(bytes)} (weights ${bytesText(needs.weights)}, ` +
+      `activations ${bytesText(needs.activations + needs.io)}${needs.host ? `, host ${bytesText(needs.host)}` : ""}, ` +
+      `loading ${bytesText(loadingBytes(needs.weights))}), got ${bytesText(available)} of free memory; ` +
+      `choose a smaller size${otherwise === undefined ? " or fewer frames" : `, fewer frames or ${otherwise}`}`,
   );
 }
 

@@ -64,7 +64,8 @@ export function checkSettings(s: Settings, rules: ModelRules): void {
       const near = Math.max(multiple, Math.round(s[side] / multiple) * multiple);
       throw new CogwheelError(
         "generate",
-        `height and width must be multiples of ${multiple}, got ${side} ${s[side]}; the nearest is ${Number.isFinite(near) ? near : multiple}`,
+        `height and width must be multiples of ${multiple}, got ${side} ${s[side]}; ` +
+          `the nearest is ${Number.isFinite(near) ? near : multiple}`,
       );
     }
   }

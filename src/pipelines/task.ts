@@ -22,11 +22,13 @@ export function taskOf(given: TaskInputs, rules: ModelRules): Task {
   if (names.length > 1) fail(`one of image, video and control can be given, got ${names.join(" and ")}; leave all but one out`);
   if (given.strength !== undefined && (names[0] !== "video" || rules.takes !== "text"))
     fail(
-      `strength goes with a video to begin from, got strength ${given.strength} ${names[0] ? `with ${rules.takes === "text" ? names[0] : `a checkpoint for ${rules.takes}`}` : "without one"}; leave it out`,
+      `strength goes with a video to begin from, got strength ${given.strength} ` +
+        `${names[0] ? `with ${rules.takes === "text" ? names[0] : `a checkpoint for ${rules.takes}`}` : "without one"}; leave it out`,
     );
   if (given.mask !== undefined && (rules.takes !== "inpaint" || names[0] !== "video"))
     fail(
-      `a mask goes with a video and an inpainting checkpoint, got ${rules.takes === "inpaint" ? "no video" : `a checkpoint for ${rules.takes}`}; leave it out`,
+      "a mask goes with a video and an inpainting checkpoint, " +
+        `got ${rules.takes === "inpaint" ? "no video" : `a checkpoint for ${rules.takes}`}; leave it out`,
     );
   const [name] = names;
   const allowed: Record<ModelRules["takes"], readonly (string | undefined)[]> = {
@@ -43,7 +45,8 @@ export function taskOf(given: TaskInputs, rules: ModelRules): Task {
       .join(" or ");
     fail(
       rules.takes === "text"
-        ? `this checkpoint makes videos from text, with a video to begin from if you like, got ${name}; leave it out or choose a checkpoint for it`
+        ? "this checkpoint makes videos from text, with a video to begin from if you like, " +
+            `got ${name}; leave it out or choose a checkpoint for it`
         : `this checkpoint needs ${wanted}, got ${name ?? "neither"}; ${name ? "give that" : "give one"} or choose a checkpoint for text`,
     );
   }
@@ -102,7 +105,8 @@ export function checkFrames(frames: number, task: Task, rules: ModelRules): void
   const period = rules.temporal * rules.patchSizeT;
   throw new CogwheelError(
     "generate",
-    `with ${task === "inpaint" ? "a video" : `a ${task} video`} this checkpoint makes multiples of ${period} frames, got ${frames}; the nearest below is ${Math.max(period, Math.floor(frames / period) * period)}`,
+    `with ${task === "inpaint" ? "a video" : `a ${task} video`} this checkpoint makes multiples of ${period} frames, ` +
+      `got ${frames}; the nearest below is ${Math.max(period, Math.floor(frames / period) * period)}`,
   );
 }
 

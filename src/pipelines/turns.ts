@@ -30,7 +30,10 @@ export class Turns {
     return promise;
   }
 
-  /** Does `work` when all calls before it are over; its signal aborts with the caller's and at the end. A call that is aborted while it waits fails at once. */
+  /**
+   * Does `work` when all calls before it are over; its signal aborts with the caller's and at the end. A call
+   * that is aborted while it waits fails at once.
+   */
   async take<T>(signal: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const either = AbortSignal.any([this.#ended.signal, ...(signal ? [signal] : [])]);
     const before = this.#last;

@@ -170,7 +170,8 @@ export class VideoVae implements AsyncDisposable {
     if (data.length !== frames * channels * height * width)
       throw new CogwheelError(
         "vae",
-        `latents [${frames}, ${channels}, ${height}, ${width}] must have ${frames * channels * height * width} values, got ${data.length}; check their size`,
+        `latents [${frames}, ${channels}, ${height}, ${width}] must have ${frames * channels * height * width} values, ` +
+          `got ${data.length}; check their size`,
       );
     const own = { ...latents, data: data.slice() };
     return await this.#turns.take(options.signal, (signal) => this.#decode(own, { ...options, signal }));
@@ -238,6 +239,7 @@ export function expectSize(width: number, height: number, want: { width: number;
   if (width !== want.width || height !== want.height)
     throw new CogwheelError(
       "vae",
-      `reference tiling of this VAE gives ${width} × ${height} pixels in place of ${want.width} × ${want.height}, for its overlaps do not come out even; choose another size or tiling exact`,
+      `reference tiling of this VAE gives ${width} × ${height} pixels in place of ${want.width} × ${want.height}, ` +
+        "for its overlaps do not come out even; choose another size or tiling exact",
     );
 }

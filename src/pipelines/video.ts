@@ -14,7 +14,10 @@ export class Video {
     readonly state: DenoiseState,
     /** Wall-clock seconds a stage. */
     readonly seconds: Readonly<Partial<Record<string, number>>>,
-    /** With `textures`: every frame as an `rgba8unorm` texture on the model's device, in place of its bytes; whoever asked for them destroys them. */
+    /**
+     * With `textures`: every frame as an `rgba8unorm` texture on the model's device, in place of
+     * its bytes; whoever asked for them destroys them.
+     */
     readonly textures: readonly (readonly GPUTexture[])[] = [],
   ) {}
 
@@ -45,7 +48,10 @@ export class Video {
     return frames;
   }
 
-  /** Encodes to a file (Node): .mp4, .webm, .gif, .png (one frame) or a folder of PNG; the first of several, unless `sample` says another. Loads a codec library when called. */
+  /**
+   * Encodes to a file (Node): .mp4, .webm, .gif, .png (one frame) or a folder of PNG; the first of several, unless `sample`
+   * says another. Loads a codec library when called.
+   */
   async save(path: string, { sample = 0, ...options }: { sample?: number; fps?: number; signal?: AbortSignal } = {}): Promise<void> {
     await encodeVideo(this.#sample(sample), { fps: this.settings.fps, ...options, path });
   }
@@ -57,8 +63,9 @@ export function rgbaFrames({ data, shape }: { data: Float32Array; shape: readonl
   const plane = height * width;
   return Array.from({ length: count }, (_, t) => {
     const rgba = new Uint8ClampedArray(4 * plane).fill(255);
+    // The array clamps, and rounds halves to even.
     for (let c = 0; c < 3; c++)
-      for (let i = 0, at = (c * count + t) * plane; i < plane; i++, at++) rgba[4 * i + c] = (data[at]! / 2 + 0.5) * 255; // clamps, and rounds halves to even
+      for (let i = 0, at = (c * count + t) * plane; i < plane; i++, at++) rgba[4 * i + c] = (data[at]! / 2 + 0.5) * 255;
     return { width, height, data: new Uint8Array(rgba.buffer) };
   });
 }

@@ -70,7 +70,8 @@ export function choose<V extends Variant>(key: string, candidates: readonly V[],
   if (candidates.length === 0)
     throw new CogwheelError(
       "kernels",
-      `an adapter must run a kernel for every kind of work, got none for "${key}" within its limits; open one with WebGPU's own limits at least`,
+      "an adapter must run a kernel for every kind of work, " +
+        `got none for "${key}" within its limits; open one with WebGPU's own limits at least`,
     );
   const wanted = Object.hasOwn(tuning, key) ? tuning[key] : undefined;
   if (wanted === undefined) return { variant: candidates[0]!, tuned: false };
@@ -78,7 +79,9 @@ export function choose<V extends Variant>(key: string, candidates: readonly V[],
   if (!variant) {
     throw new CogwheelError(
       "tuning",
-      `a tuned variant must be one that this adapter can run, got ${JSON.stringify(wanted)} for "${key}", which has ${candidates.map((c) => JSON.stringify(variantLabel(c))).join(", ")}; run \`cogwheel tune\` again, or open with tuning: false`,
+      "a tuned variant must be one that this adapter can run, " +
+        `got ${JSON.stringify(wanted)} for "${key}", which has ${candidates.map((c) => JSON.stringify(variantLabel(c))).join(", ")}; ` +
+        `run \`cogwheel tune\` again, or open with tuning: false`,
     );
   }
   return { variant, tuned: true };

@@ -147,7 +147,8 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
       if (bound > caps.maxBindingBytes) {
         throw new CogwheelError(
           step.node.op.name,
-          `a binding may have ${caps.maxBindingBytes} bytes on this adapter, got ${bound} for "${name}" (${view.tensor}) in ${step.node.name}; choose a smaller size, fewer frames or dtype f16`,
+          `a binding may have ${caps.maxBindingBytes} bytes on this adapter, ` +
+            `got ${bound} for "${name}" (${view.tensor}) in ${step.node.name}; choose a smaller size, fewer frames or dtype f16`,
         );
       }
       if ((view.offset ?? 0) % caps.offsetAlignment !== 0) {
@@ -215,7 +216,8 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
     if (!output || !input || output.bytes !== input.bytes || output.dtype !== input.dtype) {
       throw new CogwheelError(
         "graph",
-        `a carry goes from an output to an input of the same size and type, got ${output ?? `no output "${from}"`} to ${input ?? `no input "${to}"`}; check both names`,
+        "a carry goes from an output to an input of the same size and type, " +
+          `got ${output ?? `no output "${from}"`} to ${input ?? `no input "${to}"`}; check both names`,
       );
     }
   }

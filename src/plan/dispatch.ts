@@ -50,7 +50,8 @@ export function rowWindows(
   if (most <= 0) {
     throw new CogwheelError(
       "graph",
-      `a window of ${step} ${what} must fit a binding of ${caps.maxBindingBytes} bytes, got ${what} of ${widest} bytes; choose a smaller size`,
+      `a window of ${step} ${what} must fit a binding of ${caps.maxBindingBytes} bytes, ` +
+        `got ${what} of ${widest} bytes; choose a smaller size`,
     );
   }
   const each = Math.min(most, Math.max(step, Math.floor(affordable / step) * step));

@@ -42,7 +42,8 @@ export function planMemory(
     if (size > maxArenaBytes) {
       throw new CogwheelError(
         "graph",
-        `a tensor must fit a buffer of ${maxArenaBytes} bytes on this adapter, got ${size} for ${name}; choose a smaller size, fewer frames or dtype f16`,
+        `a tensor must fit a buffer of ${maxArenaBytes} bytes on this adapter, ` +
+          `got ${size} for ${name}; choose a smaller size, fewer frames or dtype f16`,
       );
     }
   }

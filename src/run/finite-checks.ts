@@ -100,7 +100,8 @@ export class FiniteChecks<S> {
     const node = this.nodes[first]!;
     throw new CogwheelError(
       "check-finite",
-      `every value must be finite, got ${counts[first]} NaN or infinite values ${this.all ? "first " : ""}in node ${node.name} of ${this.graph} (${Object.values(node.outputs).join("; ")}); ${this.all ? "check its inputs and weights" : CHECK_FINITE}`,
+      `every value must be finite, got ${counts[first]} NaN or infinite values ${this.all ? "first " : ""}in node ${node.name} ` +
+        `of ${this.graph} (${Object.values(node.outputs).join("; ")}); ${this.all ? "check its inputs and weights" : CHECK_FINITE}`,
     );
   }
 }

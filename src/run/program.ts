@@ -23,7 +23,10 @@ export interface RunOptions {
   profile?: Profile;
   /** Looks at every node's outputs, or those of some nodes, and throws, naming the first that holds a NaN or an infinity. */
   checkFinite?: boolean | ((node: Node, graph: Graph) => boolean);
-  /** Is shown every node as soon as it is computed, before its memory is used again; `read` gives one of its outputs, f16 widened to f32. */
+  /**
+   * Is shown every node as soon as it is computed, before its memory is used again; `read`
+   * gives one of its outputs, f16 widened to f32.
+   */
   observe?: (node: Node, read: (output: string) => Promise<Float32Array>) => void | Promise<void>;
   /** Share of the run's work that is done, 0 to 1. */
   onProgress?: (done: number) => void;

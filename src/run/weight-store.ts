@@ -157,7 +157,9 @@ export class WeightStore implements Disposable {
         if (!(values instanceof wanted))
           throw new CogwheelError(
             "weights",
-            `a provider must give ${dtype} as ${wanted.name}${dtype === "f16" ? " of raw bits" : ""}, got ${Object.prototype.toString.call(values).slice(8, -1)} for ${name}; convert what it reads to the type that it is asked for`,
+            `a provider must give ${dtype} as ${wanted.name}${dtype === "f16" ? " of raw bits" : ""}, ` +
+              `got ${Object.prototype.toString.call(values).slice(8, -1)} for ${name}; ` +
+              "convert what it reads to the type that it is asked for",
           );
         if (packer.count + values.length > size) this.#mismatch(request, packer.count + values.length);
         await send(packer.push(values));

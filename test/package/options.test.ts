@@ -52,20 +52,26 @@ function rows(table: object): string[] {
 }
 
 const section = (title: string, words: string, table: object): string =>
-  `## ${title}\n\n${words}\n\n| option | flag | takes | left out | saved latents | what it is for |\n| --- | --- | --- | --- | --- | --- |\n${rows(table).join("\n")}\n`;
+  `## ${title}\n\n${words}\n\n| option | flag | takes | left out | saved latents | what it is ` +
+  `for |\n| --- | --- | --- | --- | --- | --- |\n${rows(table).join("\n")}\n`;
 
 it("docs/options.md tells every option", async () => {
   const page = [
     "# The options of a generation\n",
-    "Made from [the table](../src/pipelines/options/table.ts) by `npx vitest run test/package/options.test.ts -u`; a test checks that it is up to date.",
-    "`generate` of a model takes an option by its name, the command `generate` by its flag; an argument called `file` is a path to what the option takes.",
-    "A run that goes on from saved latents takes up what the first run was told, unless it is told otherwise; what is fixed cannot change once steps were made.\n",
+    "Made from [the table](../src/pipelines/options/table.ts) by `npx vitest run test/package/options.test.ts -u`; " +
+      "a test checks that it is up to date.",
+    "`generate` of a model takes an option by its name, the command `generate` by its flag; " +
+      "an argument called `file` is a path to what the option takes.",
+    "A run that goes on from saved latents takes up what the first run was told, unless it is told otherwise; " +
+      "what is fixed cannot change once steps were made.\n",
     section("Settings", "What is left out is the checkpoint's own advice (its `generation.json`), then the published one.", SETTINGS),
     section("What to make", "In brackets the tasks that an option is for.", REQUESTS),
     section("How it is run", "Functions and objects are for apps; their types carry the details.", RUNNING),
     "## Another option\n",
-    "It is an entry of the table, the line that uses it (`run.options.…` in [src/pipelines/cogvideox/](../src/pipelines/cogvideox/run.ts)), and its test. From the",
-    "entry follow its type and the doc of it, the check of its value, flag and help, what saved latents keep and give back, its control in the page, and this file.\n",
+    "It is an entry of the table, the line that uses it " +
+      "(`run.options.…` in [src/pipelines/cogvideox/](../src/pipelines/cogvideox/run.ts)), and its test. From the",
+    "entry follow its type and the doc of it, the check of its value, flag and help, " +
+      "what saved latents keep and give back, its control in the page, and this file.\n",
   ].join("\n");
   await expect(page).toMatchFileSnapshot("../../docs/options.md");
 });

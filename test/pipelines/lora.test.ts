@@ -78,6 +78,8 @@ const latents = async (model: CogVideoX, options: Partial<GenerateOptions> = {})
 
 describe("key names", () => {
   const attention = Object.fromEntries(Object.entries(MODULES).filter(([module]) => module.includes("attn1")));
+  const processor = (module: string) =>
+    module.replace(/\.to_([qkv])$/, ".processor.to_$1_lora").replace(".to_out.0", ".processor.to_out_lora");
   const dialects: Record<string, (module: string, part: "A" | "B") => string> = {
     diffusers: plain,
     "no prefix": (m, p) => `${m}.lora_${p}.weight`,
@@ -88,10 +90,8 @@ describe("key names", () => {
     "lora.down": (m, p) => `transformer.${m}.lora.${p === "A" ? "down" : "up"}.weight`,
     kohya: (m, p) => `lora_unet_${m.replaceAll(".", "_")}.lora_${p === "A" ? "down" : "up"}.weight`,
     "kohya, VideoX-Fun": (m, p) => `lora_unet__${m.replaceAll(".", "_")}.lora_${p === "A" ? "down" : "up"}.weight`,
-    processors: (m, p) =>
-      `transformer.${m.replace(/\.to_([qkv])$/, ".processor.to_$1_lora").replace(".to_out.0", ".processor.to_out_lora")}.${p === "A" ? "down" : "up"}.weight`,
-    "processors, with lora": (m, p) =>
-      `transformer.${m.replace(/\.to_([qkv])$/, ".processor.to_$1_lora").replace(".to_out.0", ".processor.to_out_lora")}.lora.${p === "A" ? "down" : "up"}.weight`,
+    processors: (m, p) => `transformer.${processor(m)}.${p === "A" ? "down" : "up"}.weight`,
+    "processors, with lora": (m, p) => `transformer.${processor(m)}.lora.${p === "A" ? "down" : "up"}.weight`,
     "linear layers": (m, p) => `transformer.${m}.lora_linear_layer.${p === "A" ? "down" : "up"}.weight`,
     "kohya, the transformer's": (m, p) => `lora_transformer_${m.replaceAll(".", "_")}.lora_${p === "A" ? "down" : "up"}.weight`,
   };

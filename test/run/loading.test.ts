@@ -414,7 +414,8 @@ describe("memory on the way", () => {
 });
 
 describe("a provider of the caller's own", () => {
-  it("that gives another type than it was asked for is refused, whatever the layout: the bytes of one type are no values of the other", async () => {
+  // The bytes of one type are no values of the other.
+  it("that gives another type than it was asked for is refused, whatever the layout", async () => {
     const gpu = await testGpu();
     const weight = new Float32Array(12 * 8).fill(0.5);
     for (const packing of ["panel", "natural"] as const)

@@ -101,7 +101,10 @@ function waysOf(list: OpCases, precision: Precision, { caps }: Gpu): Way[] {
   });
 }
 
-/** Ways that together show all that any of them shows: one after the other, that which shows most for what it compiles, the last of those alike. */
+/**
+ * Ways that together show all that any of them shows: one after the other, that which shows most
+ * for what it compiles, the last of those alike.
+ */
 function fewest(ways: readonly Way[]): Way[] {
   const [shown, compiled, chosen] = [new Set<string>(), new Set<string>(), [] as Way[]];
   const worth = ({ shows, planned }: Way): number =>

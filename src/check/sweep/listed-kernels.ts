@@ -1,4 +1,7 @@
-/** How a case list names its op's kernels: each with the capabilities under which the engine chooses it, and what it needs of an adapter. */
+/**
+ * How a case list names its op's kernels: each with the capabilities under which the
+ * engine chooses it, and what it needs of an adapter.
+ */
 import type { Capabilities } from "../../gpu/capabilities.ts";
 import type { Kernel } from "../../gpu/kernel.ts";
 import type { ListedKernel } from "./case.ts";

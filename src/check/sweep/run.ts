@@ -20,7 +20,10 @@ export interface PlannedCase {
   readonly labels: readonly string[];
 }
 
-/** Records and compiles a case under the capabilities that choose a kernel; throws where the engine chooses another. `Drawer` is the class that draws it. */
+/**
+ * Records and compiles a case under the capabilities that choose a kernel; throws where the engine chooses
+ * another. `Drawer` is the class that draws it.
+ */
 export function planCase(
   op: OpCases,
   c: OpCase,
@@ -37,7 +40,8 @@ export function planCase(
   if (labels.length === 0) {
     throw new CogwheelError(
       "sweep",
-      `the engine must choose ${choice.kernel.name} for ${op.op} ${c.name}, got ${[...new Set(plan.steps.map((s) => s.label))].join(", ")}; correct the case's kernels or the op's chooser`,
+      `the engine must choose ${choice.kernel.name} for ${op.op} ${c.name}, ` +
+        `got ${[...new Set(plan.steps.map((s) => s.label))].join(", ")}; correct the case's kernels or the op's chooser`,
     );
   }
   return { plan, draw, labels };
@@ -111,7 +115,8 @@ function compared(output: string, got: Float32Array, want: ArrayLike<number>, sh
 
 /** A line about the worst value, for whoever has to find the mistake. */
 export const describeWorst = ({ output, error, worst }: Measured): string =>
-  `${output}: relative L2 ${error.toExponential(2)}, worst at [${worst.at.join(", ")}]: got ${worst.got.toPrecision(7)}, expected ${worst.want.toPrecision(7)}`;
+  `${output}: relative L2 ${error.toExponential(2)}, worst at [${worst.at.join(", ")}]: ` +
+  `got ${worst.got.toPrecision(7)}, expected ${worst.want.toPrecision(7)}`;
 
 /** A label without its element types: one row of the matrix for f32 and f16. */
 export const withoutTypes = (label: string): string => label.replace(/ \w+=(f32|f16|u32|i32)\b/g, "");
@@ -121,6 +126,7 @@ export const workOf = ({ plan }: PlannedCase): string =>
   plan.steps
     .map(
       (s) =>
-        `${s.label} ${s.dispatch.grid.join("×")} ${usesImmediates(s.dispatch.kernel, plan.caps.immediates)} ${JSON.stringify(s.dispatch.params)}`,
+        `${s.label} ${s.dispatch.grid.join("×")} ${usesImmediates(s.dispatch.kernel, plan.caps.immediates)} ` +
+        `${JSON.stringify(s.dispatch.params)}`,
     )
     .join("\n");

@@ -15,7 +15,8 @@ export const validate = defineCommand<[string[]], ValidateOptions & { sweep?: st
         .argument("[paths...]", "case files, or folders of them")
         .option(
           "--sweep [filter]",
-          "instead of cases: every kernel that the engine can choose on this adapter against float64, at tiny, odd and model sizes; with a part of a name, those only",
+          "instead of cases: every kernel that the engine can choose on this adapter against float64, at tiny, " +
+            "odd and model sizes; with a part of a name, those only",
         )
         .option("--json", "print one JSON object"),
       deviceFlags("f32"),
@@ -37,7 +38,8 @@ export const validate = defineCommand<[string[]], ValidateOptions & { sweep?: st
     if (other.length)
       throw new CogwheelError(
         "validate",
-        `--sweep goes with --json and --adapter only, got ${other.join(", ")}; it makes its own cases, in both storage types, with every kernel`,
+        `--sweep goes with --json and --adapter only, got ${other.join(", ")}; ` +
+          "it makes its own cases, in both storage types, with every kernel",
       );
     const { sweepKernels } = await import("../sweep.ts");
     return await sweepKernels({ ...options, ...(sweep === true ? {} : { filter: sweep }) });

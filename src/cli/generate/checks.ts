@@ -15,7 +15,10 @@ import { adapterNames, framePaths, pathOf, type Asked } from "./asked.ts";
 /** An option as it is named on the command line. */
 const flagName = (name: OptionName): string => optionOf(name).flag!.split(" ")[0]!;
 
-/** The results that were named must have places of their own, which nothing is read from; latents alone may take that of those that they go on from. */
+/**
+ * The results that were named must have places of their own, which nothing is read from; latents
+ * alone may take that of those that they go on from.
+ */
 export async function checkPlaces(asked: Asked): Promise<void> {
   const { given, own, saved } = asked;
   const { out, saveLatents, model = EMBEDDED_MODEL } = own;
@@ -59,7 +62,8 @@ export function checkSaved(
   if (want.some((size, i) => saved.shape[i + 2] !== size))
     throw new CogwheelError(
       "generate",
-      `${saved.file} must hold latents [1, F, ${want.join(", ")}] for this model and size, got [${saved.shape.join(", ")}]; give the --size they were made for`,
+      `${saved.file} must hold latents [1, F, ${want.join(", ")}] for this model and size, ` +
+        `got [${saved.shape.join(", ")}]; give the --size they were made for`,
     );
 }
 
@@ -68,14 +72,16 @@ function checkContinues({ state, settings, file }: SavedRun & { readonly file: s
   if (settings.loras !== now.loras)
     throw new CogwheelError(
       "generate",
-      `${file} holds latents of a run with ${settings.loras ? `the adapters ${settings.loras}` : "no adapters"}, got ${now.loras ?? "none"}; give the same ${flagName("loras")}`,
+      `${file} holds latents of a run with ${settings.loras ? `the adapters ${settings.loras}` : "no adapters"}, ` +
+        `got ${now.loras ?? "none"}; give the same ${flagName("loras")}`,
     );
   for (const name of FIXED) {
     const [had, has] = [settings[name as keyof SavedSettings], now[name as keyof SavedSettings]];
     if (had !== undefined && had !== has)
       throw new CogwheelError(
         "generate",
-        `${file} holds latents after step ${state.step} of ${settings.steps} with ${settings.scheduler}, which only that schedule goes on from, got ${flagName(name)} ${has}; leave it out`,
+        `${file} holds latents after step ${state.step} of ${settings.steps} with ${settings.scheduler}, ` +
+          `which only that schedule goes on from, got ${flagName(name)} ${has}; leave it out`,
       );
   }
 }

@@ -35,7 +35,8 @@ export function printRequest({ gpu, dtype }: CogVideoX, { settings: s, seed, tas
   const samples = (options.samples ?? 1) > 1 ? `, ${options.samples} samples` : "";
   print(
     visible(
-      `${s.width}×${s.height}, ${s.frames} ${frames}, ${s.steps} ${s.scheduler} steps, guidance ${s.guidance}, seed ${seed}${samples}${task === "text" ? "" : `, from ${from}`}`,
+      `${s.width}×${s.height}, ${s.frames} ${frames}, ${s.steps} ${s.scheduler} steps, guidance ${s.guidance}, ` +
+        `seed ${seed}${samples}${task === "text" ? "" : `, from ${from}`}`,
     ),
   );
 }

@@ -16,7 +16,10 @@ export class Interrupted extends Error {
   }
 }
 
-/** One Ctrl-C can arrive twice: from the terminal, and handed on by npm. A closed terminal's signal comes from the shell too, which takes its time. */
+/**
+ * One Ctrl-C can arrive twice: from the terminal, and handed on by npm. A closed terminal's signal
+ * comes from the shell too, which takes its time.
+ */
 const SAME_MS = 300;
 const SAME_HANGUP_MS = 1000;
 

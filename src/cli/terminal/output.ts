@@ -1,6 +1,6 @@
 /**
- * Standard output and standard error of a command. Either may be a pipe that nobody reads any more (`| head -1`), a terminal that was closed, or a
- * file on a full disk; a run of hours is not lost for it: what cannot be written is dropped.
+ * Standard output and standard error of a command. Either may be a pipe that nobody reads any more (`| head -1`), a terminal that was
+ * closed, or a file on a full disk; a run of hours is not lost for it: what cannot be written is dropped.
  */
 import { closeSync, openSync } from "node:fs";
 import { constants } from "node:os";
@@ -22,7 +22,8 @@ export function guardOutput(): void {
     failure = error;
     if (!GONE.has(error.code ?? ""))
       process.stderr.write(
-        `[output] standard output must take what is printed, got ${systemWords(error)}; the rest of it is dropped, files are written all the same\n`,
+        `[output] standard output must take what is printed, got ${systemWords(error)}; ` +
+          `the rest of it is dropped, files are written all the same\n`,
       );
   });
   // There is no place left where it could be said.
@@ -48,8 +49,8 @@ export function leave(code: number): never {
 }
 
 /**
- * The exit code of a command that came to `code`. Where its result is what it prints, an end without a reader is told as the system tells it of
- * others (141, as if SIGPIPE had ended it); text that a full disk did not take is a failure in any case.
+ * The exit code of a command that came to `code`. Where its result is what it prints, an end without a reader is told as the system
+ * tells it of others (141, as if SIGPIPE had ended it); text that a full disk did not take is a failure in any case.
  */
 export function codeAfterOutput(code: number, printsResult: boolean): number {
   if (!failure || code !== 0) return code;

@@ -254,7 +254,8 @@ function positionTable(
     if (height !== c.sample_height || width !== c.sample_width)
       throw new CogwheelError(
         "transformer",
-        `this model's learned positions fix the latent size to ${c.sample_height} × ${c.sample_width}, got ${height} × ${width}; choose that size`,
+        `this model's learned positions fix the latent size to ${c.sample_height} × ${c.sample_width}, ` +
+          `got ${height} × ${width}; choose that size`,
       );
     // Another number of frames falls back to the sin-cos table, as the reference implementation does.
     if ((frames - 1) * c.temporal_compression_ratio + 1 === c.sample_frames) {

@@ -136,7 +136,10 @@ export interface DenoiserOptions extends LoadOptions {
   dtype?: "f32" | "f16";
   /** Adapters that are added while the model runs; `setLoras` changes them. */
   loras?: LoraWeights;
-  /** Its plan on this adapter without such adapters, where one was made already; one for weights that are stored otherwise is made again. */
+  /**
+   * Its plan on this adapter without such adapters, where one was made already; one for
+   * weights that are stored otherwise is made again.
+   */
   plan?: Plan;
 }
 

@@ -1,6 +1,6 @@
 /**
- * The changes of the model's weights that adapters' files hold, checked. `lora-keys.ts` reads the names of an adapter's tensors, `lora-config.ts`
- * what PEFT's config says of them.
+ * The changes of the model's weights that adapters' files hold, checked. `lora-keys.ts` reads the names of an adapter's tensors,
+ * `lora-config.ts` what PEFT's config says of them.
  */
 import { CogwheelError } from "../../base/errors.ts";
 import type { LoraAdapter, LoraChange, LoraTensor, ShapeOf } from "./merge.ts";
@@ -42,11 +42,13 @@ export function loraChanges(adapters: readonly LoraAdapter[], weights: Iterable<
       const left = config?.leavesOut(found.path, shape.length === 2);
       if (left !== undefined)
         fail(
-          `the config's ${left} must name what the file holds, got ${down[0]}, which PEFT would not load; correct the config, or save the adapter again`,
+          `the config's ${left} must name what the file holds, ` +
+            `got ${down[0]}, which PEFT would not load; correct the config, or save the adapter again`,
         );
       if (config && config.rank(found.path) !== rank)
         fail(
-          `r and rank_pattern of the config must be the rank of the matrices, got ${config.rank(found.path)} for ${down[0]} [${down[1].shape.join(", ")}]; config and file belong to different adapters`,
+          `r and rank_pattern of the config must be the rank of the matrices, got ${config.rank(found.path)} ` +
+            `for ${down[0]} [${down[1].shape.join(", ")}]; config and file belong to different adapters`,
         );
       const alpha = alphaOf(module, found, config?.alpha(found.path), rank, fail);
       const factor = (adapter.scale * alpha) / (config?.rslora ? Math.sqrt(rank) : rank);
@@ -101,14 +103,16 @@ function wholePair(
     fail(
       `${down[0]} and ${up[0]} must share a rank, got [${down[1].shape.join(", ")}] and [${up[1].shape.join(", ")}]; the file is damaged`,
     );
-  // A convolution's adapter has a kernel of the convolution's size, then one of 1; some trainers flatten them, or write a Linear's with kernels of 1.
+  // A convolution's adapter has a kernel of the convolution's size, then one of 1; some trainers flatten them, or write a Linear's with
+  // kernels of 1.
   const inner = down[1].shape.slice(1);
   const wanted = shape.slice(1);
   const flat = [wanted.reduce((a, b) => a * b, 1)];
   const fits = [wanted, flat].some((want) => inner.filter((n) => n !== 1).join() === want.filter((n) => n !== 1).join());
   if (out !== shape[0] || !fits)
     fail(
-      `${key} must change ${module}.weight [${shape.join(", ")}], got a change of [${[out, ...inner].join(", ")}]; the adapter was trained for another model`,
+      `${key} must change ${module}.weight [${shape.join(", ")}], ` +
+        `got a change of [${[out, ...inner].join(", ")}]; the adapter was trained for another model`,
     );
   for (const [name, { data }] of [down, up])
     if (!data.every(Number.isFinite)) fail(`${name} must hold finite numbers, got others; the file is damaged`);

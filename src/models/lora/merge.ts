@@ -19,7 +19,10 @@ export interface LoraAdapter {
   readonly scale: number;
   /** What errors call it. */
   readonly label?: string;
-  /** PEFT's config of the adapter, where it comes with one: the fields of its LoraConfig, with PEFT's defaults for those that are missing. */
+  /**
+   * PEFT's config of the adapter, where it comes with one: the fields of its LoraConfig,
+   * with PEFT's defaults for those that are missing.
+   */
   readonly config?: Readonly<Record<string, unknown>>;
 }
 

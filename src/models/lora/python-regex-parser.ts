@@ -1,4 +1,7 @@
-/** Patterns of Python's `re` as trees. What Python refuses is refused, and what no automaton can match: backreferences, atomic groups, conditions. */
+/**
+ * Patterns of Python's `re` as trees. What Python refuses is refused, and what no automaton can
+ * match: backreferences, atomic groups, conditions.
+ */
 
 /** Instructions of one pattern; `{1000}` of `{1000}` must not fill the memory. No repeat can have more. */
 export const MAX_PROGRAM = 20_000;

@@ -1,8 +1,9 @@
 /**
- * Regular expressions as Python's `re` reads them, asked only whether they match. PEFT's configs are full of them and come from strangers, so
- * nothing here backtracks: a pattern becomes a small program, and a pair of (instruction, place in the text) that failed once is not tried
- * again, which bounds a match by the product of both lengths. JavaScript's own RegExp reads another language (`(?P<name>`, `\Z`, `{,3}`)
- * and may take exponential time. What no such program can say (backreferences, atomic groups, conditions) is refused.
+ * Regular expressions as Python's `re` reads them, asked only whether they match. PEFT's configs are full of them and come from
+ * strangers, so nothing here backtracks: a pattern becomes a small program, and a pair of (instruction, place in the text) that failed
+ * once is not tried again, which bounds a match by the product of both lengths. JavaScript's own RegExp reads another language
+ * (`(?P<name>`, `\Z`, `{,3}`) and may take exponential time. What no such program can say (backreferences, atomic groups, conditions)
+ * is refused.
  */
 import {
   codes,
@@ -216,7 +217,10 @@ export interface NamePattern {
   readonly fromStart: boolean;
 }
 
-/** The names that a pattern is the alternatives of; undefined where it is more than that, or where only Python's verdict on the whole counts. */
+/**
+ * The names that a pattern is the alternatives of; undefined where it is more than that, or
+ * where only Python's verdict on the whole counts.
+ */
 export function namesOf(pattern: string, budget: MatchBudget): NamePattern[] | undefined {
   if (/^\(\?[^:]/.test(pattern)) return undefined; // flags are refused within another pattern
   spend(budget, STEPS_TO_READ * pattern.length);

@@ -53,7 +53,8 @@ const OTHERS = [
 ];
 
 /**
- * The rule: which T5 encoders the engine runs, those of version 1.1. Everything that reads, plans or draws configs asks it. `json` is untrusted.
+ * The rule: which T5 encoders the engine runs, those of version 1.1. Everything that reads, plans or draws configs asks it. `json` is
+ * untrusted.
  */
 export function judgeT5Config(json: Readonly<Record<string, unknown>>): Judged<T5Config> {
   const keys = new ConfigKeys(json);

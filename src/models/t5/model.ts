@@ -52,7 +52,8 @@ export class T5Encoder implements Disposable {
     if (bad >= 0)
       throw new CogwheelError(
         "t5",
-        `ids must lie within 0 to ${this.config.vocab_size - 1}, got ${ids[bad]} at ${bad}; use the tokenizer that belongs to this checkpoint`,
+        `ids must lie within 0 to ${this.config.vocab_size - 1}, ` +
+          `got ${ids[bad]} at ${bad}; use the tokenizer that belongs to this checkpoint`,
       );
     await this.program.run({ ...options, inputs: { input_ids: Uint32Array.from(ids) } });
     return this.program.read("last_hidden_state", options.signal);

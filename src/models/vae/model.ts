@@ -45,8 +45,8 @@ export interface DecodedFrames {
 export interface VaeRunOptions extends Pick<RunOptions, "signal" | "profile" | "checkFinite" | "observe" | "onProgress"> {
   /**
    * For pictures that are too large for the adapter. `exact`: part by part with the result of the whole, activations going to host memory
-   * in between. `reference`, or the arguments of diffusers' `enable_tiling`: overlapping tiles, each by itself and blended, which is another
-   * result. Default: the whole picture at once.
+   * in between. `reference`, or the arguments of diffusers' `enable_tiling`: overlapping tiles, each by itself and blended, which is
+   * another result. Default: the whole picture at once.
    */
   tiling?: Tiling | "reference" | "exact" | ExactTiling;
   /** What exact tiling took, when it is done. */
@@ -69,7 +69,8 @@ function tilingOf(tiling: VaeRunOptions["tiling"]): { exact: number } | { refere
   if (typeof tiling !== "object" || tiling === null || ("mode" in tiling && tiling.mode !== "exact"))
     throw new CogwheelError(
       "vae",
-      `tiling must be "exact", "reference", { mode: "exact", budgetBytes } or the arguments of enable_tiling, got ${JSON.stringify(tiling)}`,
+      `tiling must be "exact", "reference", { mode: "exact", ` +
+        `budgetBytes } or the arguments of enable_tiling, got ${JSON.stringify(tiling)}`,
     );
   if (!("mode" in tiling)) return { reference: tiling };
   const { budgetBytes = DEFAULT_TILE_BYTES } = tiling;
@@ -146,7 +147,8 @@ export class CausalVae implements Disposable {
     if (onDevice && (onFrames || tiling || format !== "rgba"))
       throw new CogwheelError(
         "vae",
-        `frames stay on the device as rgba, without onFrames and without tiling, got ${onFrames ? "onFrames" : tiling ? "tiling" : format}; leave it out`,
+        "frames stay on the device as rgba, without onFrames and without tiling, " +
+          `got ${onFrames ? "onFrames" : tiling ? "tiling" : format}; leave it out`,
       );
     if (format !== "sample" && !onFrames && !onDevice)
       throw new CogwheelError("vae", `frames of format ${format} are delivered to onFrames, got none; pass it or take format "sample"`);
@@ -328,7 +330,10 @@ export class CausalVae implements Disposable {
     return session;
   }
 
-  /** Frame batch after frame batch: `collect` gets each one's output, as bytes (or as the buffer they lie in) and as the tensor they are. */
+  /**
+   * Frame batch after frame batch: `collect` gets each one's output, as bytes (or as the
+   * buffer they lie in) and as the tensor they are.
+   */
   async #batches(
     part: "encode" | "decode",
     data: Float32Array,

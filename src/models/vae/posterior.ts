@@ -29,7 +29,8 @@ export class LatentPosterior {
     if (noise.length !== this.mean.length)
       throw new CogwheelError(
         "vae",
-        `the noise must have the latents' ${this.mean.length} values [${this.shape.join(", ")}], got ${noise.length}; draw it for this shape`,
+        `the noise must have the latents' ${this.mean.length} values [${this.shape.join(", ")}], ` +
+          `got ${noise.length}; draw it for this shape`,
       );
     return this.mean.map((mean, i) => mean + Math.exp(0.5 * this.logvar[i]!) * noise[i]!);
   }

@@ -54,7 +54,8 @@ export function tileAxes(config: VaeConfig, part: "encode" | "decode", shape: Vi
     if (!(sample > 0 && overlap >= 0 && overlap < 1 && latent > 0 && found.step > 0)) {
       throw new CogwheelError(
         "vae",
-        `tiles must be at least ${spatialRatio(config)} pixels and overlap by less than all, got tile_sample_min_${name} ${sample} and tile_overlap_factor_${name} ${overlap}`,
+        `tiles must be at least ${spatialRatio(config)} pixels and overlap by less than all, ` +
+          `got tile_sample_min_${name} ${sample} and tile_overlap_factor_${name} ${overlap}`,
       );
     }
     return found;

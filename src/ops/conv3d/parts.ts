@@ -92,7 +92,8 @@ export function partsOf({ inputs: { x, w, cache, residual }, attrs, outputs: { y
         if (!found)
           throw new CogwheelError(
             "conv3d",
-            `one row of a frame must fit a binding of ${caps.maxBindingBytes} bytes, got x ${show(x)} → ${show(y)}; choose a narrower picture or dtype f16`,
+            `one row of a frame must fit a binding of ${caps.maxBindingBytes} bytes, ` +
+              `got x ${show(x)} → ${show(y)}; choose a narrower picture or dtype f16`,
           );
         out.push(...found);
       }

@@ -5,7 +5,10 @@ import { type RegisterTile, registerTiles } from "../tiles/register-tile.ts";
 
 export type Conv3dVariant = { name: "octet" } | { name: "quad" } | { name: "quad_row" } | RegisterTile | MatrixVariant;
 
-/** What a choice is made by: positions and channels of y, channels of x, taps in a row and the stride between its columns; are x and w f16? */
+/**
+ * What a choice is made by: positions and channels of y, channels of x, taps in a row and
+ * the stride between its columns; are x and w f16?
+ */
 export interface Conv3dShape {
   m: number;
   n: number;

@@ -23,8 +23,8 @@ export interface MatrixVariant {
 }
 
 /**
- * For y [M, N] with K inputs a run of memory (all of a matmul's, a tap's channels): four subgroups with up to 4 × 4 matrices each; first the
- * largest that fills a GPU. None where no configuration divides K, or the memory is too small: `rowBytes` are
+ * For y [M, N] with K inputs a run of memory (all of a matmul's, a tap's channels): four subgroups with up to 4 × 4 matrices each;
+ * first the largest that fills a GPU. None where no configuration divides K, or the memory is too small: `rowBytes` are
  * what the kernel keeps in workgroup memory for each row of its tile besides the operands.
  */
 export function matrixTiles(caps: Capabilities, m: number, n: number, k: number, rowBytes = 0): MatrixVariant[] {

@@ -16,7 +16,11 @@ export interface Configs {
 }
 
 export const components = {
-  text_encoder: { parse: (json) => parseT5Config(json), judge: judgeT5Config, weights: expectedT5Weights } satisfies ComponentKind<T5Config>,
+  text_encoder: {
+    parse: (json) => parseT5Config(json),
+    judge: judgeT5Config,
+    weights: expectedT5Weights,
+  } satisfies ComponentKind<T5Config>,
   tokenizer: {},
   transformer: {
     parse: (json) => parseTransformerConfig(json),

@@ -7,14 +7,18 @@ import type { ComponentKind } from "../family.ts";
 import type { ModelRules } from "../settings.ts";
 import { components, type Configs } from "./components.ts";
 
-/** Does a checkpoint with extra channels take images or control videos? The class of its pipeline tells; else what only image models have. */
+/**
+ * Does a checkpoint with extra channels take images or control videos? The class of its
+ * pipeline tells; else what only image models have.
+ */
 function takesOf(pipelineClass: string, channels: number, latents: number, transformer: Configs["transformer"]): ModelRules["takes"] {
   if (channels === latents) return "text";
   if (channels === 2 * latents + 1) return "inpaint";
   if (channels !== 2 * latents) {
     throw new CogwheelError(
       "checkpoint",
-      `transformer/config.json: in_channels must be ${latents} (text), ${2 * latents} (an image or a control video) or ${2 * latents + 1} (inpainting) with ${latents} latent channels, got ${channels}; this kind of checkpoint is not supported`,
+      `transformer/config.json: in_channels must be ${latents} (text), ${2 * latents} (an image or a control video) or ` +
+        `${2 * latents + 1} (inpainting) with ${latents} latent channels, got ${channels}; this kind of checkpoint is not supported`,
     );
   }
   if (/ImageToVideo/.test(pipelineClass)) return "image";
@@ -36,7 +40,8 @@ export function readConfigs(checkpoint: Checkpoint, onWarning?: (message: string
     const unknown = judge?.(config(name)).unknown ?? [];
     if (unknown.length)
       onWarning?.(
-        `[checkpoint] ${checkpoint.component(name).configFile ?? name}: nothing here knows ${unknown.map((key) => JSON.stringify(key)).join(", ")}, which may belong to a newer model: what it asks for is not done`,
+        `[checkpoint] ${checkpoint.component(name).configFile ?? name}: nothing here knows ` +
+          `${unknown.map((key) => JSON.stringify(key)).join(", ")}, which may belong to a newer model: what it asks for is not done`,
       );
   }
   return { configs, rules: rulesOf(configs, checkpoint.className, scheduler) };
@@ -46,17 +51,20 @@ function expectTogether({ text, transformer, vae }: Configs): void {
   if (text.d_model !== transformer.text_embed_dim)
     throw new CogwheelError(
       "checkpoint",
-      `the text encoder's d_model must be the transformer's text_embed_dim, got ${text.d_model} and ${transformer.text_embed_dim}; the folders belong to different models`,
+      "the text encoder's d_model must be the transformer's text_embed_dim, " +
+        `got ${text.d_model} and ${transformer.text_embed_dim}; the folders belong to different models`,
     );
   if (transformer.out_channels !== vae.latent_channels)
     throw new CogwheelError(
       "checkpoint",
-      `the transformer's out_channels must be the VAE's latent_channels, got ${transformer.out_channels} and ${vae.latent_channels}; the folders belong to different models`,
+      "the transformer's out_channels must be the VAE's latent_channels, " +
+        `got ${transformer.out_channels} and ${vae.latent_channels}; the folders belong to different models`,
     );
   if (2 ** temporalLevels(vae) !== vae.temporal_compression_ratio)
     throw new CogwheelError(
       "checkpoint",
-      `vae/config.json: temporal_compression_ratio must be what its ${vae.block_out_channels.length} blocks do to frames, at most ${2 ** temporalLevels(vae)}, got ${vae.temporal_compression_ratio}; correct it`,
+      `vae/config.json: temporal_compression_ratio must be what its ${vae.block_out_channels.length} blocks do to frames, ` +
+        `at most ${2 ** temporalLevels(vae)}, got ${vae.temporal_compression_ratio}; correct it`,
     );
 }
 

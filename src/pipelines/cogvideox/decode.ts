@@ -114,7 +114,8 @@ async function decodeTiles(run: Run, vae: CausalVae, { sample, z, size, options 
   if (width !== settings.width || height !== settings.height)
     throw new CogwheelError(
       "generate",
-      `reference tiling of this VAE gives ${width} × ${height} pixels in place of ${settings.width} × ${settings.height}, for its overlaps do not come out even; choose another size or tiling none`,
+      `reference tiling of this VAE gives ${width} × ${height} pixels in place of ${settings.width} × ${settings.height}, ` +
+        "for its overlaps do not come out even; choose another size or tiling none",
     );
   await run.options.onFrames?.(frames, 0, sample);
   return frames;

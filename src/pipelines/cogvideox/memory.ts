@@ -7,8 +7,8 @@ import type { Model } from "./model.ts";
 import type { PlannedStage } from "./stages.ts";
 
 /**
- * Throws for stages that take more than the limit of `memoryBytes` or, on what runs in the machine's memory, than is free. How much memory a
- * GPU has free WebGPU does not tell.
+ * Throws for stages that take more than the limit of `memoryBytes` or, on what runs in the machine's memory, than is free. How much
+ * memory a GPU has free WebGPU does not tell.
  */
 export function refuseIfTooLarge({ gpu, dtype, parts, memoryBytes: limit }: Model, stages: readonly PlannedStage[]): void {
   const lighter = dtype === "f32" && gpu.caps.f16 ? "dtype f16" : undefined;
@@ -18,7 +18,9 @@ export function refuseIfTooLarge({ gpu, dtype, parts, memoryBytes: limit }: Mode
   if (limit !== undefined && most.total > limit)
     throw new CogwheelError(
       "generate",
-      `the ${most.stage} takes ${bytesText(most.total)} of the adapter's memory (weights ${bytesText(most.weights)}, activations ${bytesText(most.activations + most.io)}), got a limit of ${bytesText(limit)} in memoryBytes; choose a smaller size${lighter ? `, fewer frames or ${lighter}` : " or fewer frames"}`,
+      `the ${most.stage} takes ${bytesText(most.total)} of the adapter's memory (weights ${bytesText(most.weights)}, ` +
+        `activations ${bytesText(most.activations + most.io)}), got a limit of ${bytesText(limit)} in memoryBytes; ` +
+        `choose a smaller size${lighter ? `, fewer frames or ${lighter}` : " or fewer frames"}`,
     );
   const coming = parts.keep ? [together(stages.filter(({ part }) => !parts.has(part)).map(({ memory }) => memory))] : all;
   const worst = coming.reduce((a, b) => (machineBytes(b, gpu.caps) > machineBytes(a, gpu.caps) ? b : a));

@@ -100,7 +100,10 @@ export class CogVideoX implements AsyncDisposable {
     return stagesOf(this.#model, sizes, tiling, caps).map(({ stage, plans }) => ({ stage, plans: plans() }));
   }
 
-  /** The settings of a generation: what is asked for, completed by the checkpoint's advice; a video's or control video's length where no frames are asked for. */
+  /**
+   * The settings of a generation: what is asked for, completed by the checkpoint's advice; a video's or control
+   * video's length where no frames are asked for.
+   */
   settingsFor(options: Partial<Settings> & Pick<GenerateOptions, "image" | "video" | "control">, task: Task): Settings {
     return settingsFor(this.#model, options, task);
   }
@@ -117,8 +120,8 @@ export class CogVideoX implements AsyncDisposable {
    * A video from text, from an image, from another video, along a control video, or with parts of a video made anew; which of them a
    * checkpoint can follows from its config. Encode the prompt and the frames, denoise, decode, return. What `prepare` gave is run as it is.
    *
-   * Options are read at the call: what is changed in them later is for the next one. The bytes of frames and latents are not copied and stay
-   * as they are until the generation is over.
+   * Options are read at the call: what is changed in them later is for the next one. The bytes of frames and latents are not copied and
+   * stay as they are until the generation is over.
    */
   generate(asked: GenerateOptions | GenerationRequest): Generation {
     return generation((emit) => this.#turns.call(() => this.#inTurn(asked, emit)));

@@ -8,7 +8,10 @@ import { plansOf } from "./stages.ts";
 /** Of a prompt's end that was cut off, so many characters are told. */
 const CUT = 300;
 
-/** [2n or n, T, E]: with guidance the negative prompts first. Unless parts are kept, the text encoder is gone again before the transformer is loaded. */
+/**
+ * [2n or n, T, E]: with guidance the negative prompts first. Unless parts are kept, the text encoder
+ * is gone again before the transformer is loaded.
+ */
 export async function encodePrompt(run: Run): Promise<Float32Array> {
   const { request, options, clock } = run;
   const { model, plan } = request;
@@ -22,7 +25,9 @@ export async function encodePrompt(run: Run): Promise<Float32Array> {
     const encoded = tokenizer.encode(text, length);
     if (encoded.cut !== null)
       options.onWarning?.(
-        `[generate] a prompt may have ${length} tokens; cut off: ${JSON.stringify(encoded.cut.slice(0, CUT))}${encoded.cut.length > CUT ? ` and ${encoded.cut.length - CUT} characters more` : ""}`,
+        `[generate] a prompt may have ${length} tokens; cut off: ` +
+          JSON.stringify(encoded.cut.slice(0, CUT)) +
+          (encoded.cut.length > CUT ? ` and ${encoded.cut.length - CUT} characters more` : ""),
       );
     ids.set(encoded.ids, i * length);
   });

@@ -109,7 +109,10 @@ async function recordedRequest(recorded: RecordedRun, model: Model, { checkFinit
   });
 }
 
-/** Frames that come back of the latents. 1.5 pads latent frames in front of what begins from noise, so that there they follow from the frames that were asked for. */
+/**
+ * Frames that come back of the latents. 1.5 pads latent frames in front of what begins from noise, so that there
+ * they follow from the frames that were asked for.
+ */
 function framesAsked({ input, option }: RecordedRun, { configs: { vae }, rules }: Model, task: Task): number {
   const padded = rules.anySize && (task === "text" || task === "image");
   const latents = padded ? Math.floor((option("num_frames", 1) - 1) / rules.temporal) + 1 : input("latents").shape[1]!;
@@ -138,7 +141,10 @@ function recordedDraws({ input }: RecordedRun, samples: number): ReadyInputs["dr
   };
 }
 
-/** All steps, and then each by itself, begun from what the reference had before it, so that a step shows its own error and not what went before. */
+/**
+ * All steps, and then each by itself, begun from what the reference had before it, so that a step
+ * shows its own error and not what went before.
+ */
 async function denoiseRecorded(run: Run, text: Float32Array, start: DenoiseState, recorded: RecordedRun) {
   using held = await holdDenoiser(run, () => undefined);
   const latents = await takeSteps(run, held.part, text, start, { onStep: () => undefined });
@@ -162,7 +168,8 @@ async function eachStep(
   if (wrong)
     throw new CogwheelError(
       "reference",
-      `${name}: steps are step.latents and step.original [${whole.join(", ")}], got step.${wrong} [${recorded.get(wrong)!.shape.join(", ")}]; correct it`,
+      `${name}: steps are step.latents and step.original [${whole.join(", ")}], ` +
+        `got step.${wrong} [${recorded.get(wrong)!.shape.join(", ")}]; correct it`,
     );
   if (!latents) return {};
   const size = elements(shape);

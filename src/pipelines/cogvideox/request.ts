@@ -1,6 +1,6 @@
 /**
- * A generation before it is run: what was asked for, checked, completed and planned. Command, page, library and `validate` all prepare here,
- * from the configs and the weights' headers alone: what cannot be done is refused before anything is loaded.
+ * A generation before it is run: what was asked for, checked, completed and planned. Command, page, library and `validate` all prepare
+ * here, from the configs and the weights' headers alone: what cannot be done is refused before anything is loaded.
  */
 import { createScheduler, type StepCoefficients } from "../../diffusion/scheduler.ts";
 import { checkState, type DenoiseShape, type DenoiseState } from "../../models/cogvideox/model.ts";
@@ -61,7 +61,10 @@ export interface RunPlan {
   readonly ready: ReadyInputs | undefined;
 }
 
-/** What a run is handed in place of what it would read, encode or draw itself: so a run that another implementation recorded is repeated. */
+/**
+ * What a run is handed in place of what it would read, encode or draw itself: so a run
+ * that another implementation recorded is repeated.
+ */
 export interface ReadyInputs {
   readonly task: Task;
   /** [n, T, E], with guidance [2n, T, E] with the negative prompts first. No text encoder is loaded. */
@@ -121,7 +124,8 @@ export async function prepare(model: Model, planner: Planner, options: GenerateO
     warnings:
       tiling === "exact" && !options.tiling
         ? [
-            `[generate] ${settings.width} × ${settings.height} is too large for the VAE on this adapter at once: it works part by part through the host's memory, with the same result`,
+            `[generate] ${settings.width} × ${settings.height} is too large for the VAE on this adapter at once: ` +
+              "it works part by part through the host's memory, with the same result",
           ]
         : [],
     model,

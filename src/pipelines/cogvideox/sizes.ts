@@ -10,7 +10,10 @@ import type { StageSizes } from "./stages.ts";
 
 type Rules = Pick<Model, "rules" | "defaults">;
 
-/** The settings of a generation: what is asked for, completed by the checkpoint's advice; a video's or control video's length where no frames are asked for. */
+/**
+ * The settings of a generation: what is asked for, completed by the checkpoint's advice; a video's or control
+ * video's length where no frames are asked for.
+ */
 export function settingsFor(
   { rules, defaults }: Rules,
   options: Partial<Settings> & Pick<GenerateOptions, "video" | "control">,

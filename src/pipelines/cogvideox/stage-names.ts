@@ -1,8 +1,8 @@
 /** The parts of a generation by the names under which progress and `video.seconds` tell of them. */
 
 /**
- * In order; `load encoder` and `encode frames` only where there are frames to begin from, `prepare preview` in the first generation of a model
- * with previews. `load …` reads weights and compiles.
+ * In order; `load encoder` and `encode frames` only where there are frames to begin from, `prepare preview` in the first generation of
+ * a model with previews. `load …` reads weights and compiles.
  */
 export const STAGES = [
   "load text encoder",

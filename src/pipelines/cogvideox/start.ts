@@ -99,7 +99,9 @@ async function encode(run: Run, frames: number, videos: readonly Float32Array[])
   if (shape[3] !== plan.shape.height || shape[4] !== plan.shape.width)
     throw new CogwheelError(
       "generate",
-      `reference tiling of this VAE encodes ${settings.width} × ${settings.height} pixels as ${shape[4]} × ${shape[3]} latents in place of ${plan.shape.width} × ${plan.shape.height}, for its overlaps do not come out even; choose another size or tiling exact`,
+      `reference tiling of this VAE encodes ${settings.width} × ${settings.height} pixels as ${shape[4]} × ${shape[3]} latents ` +
+        `in place of ${plan.shape.width} × ${plan.shape.height}, for its overlaps do not come out even; ` +
+        "choose another size or tiling exact",
     );
   if (options.preview && !model.colors) await latentColors(run, held.part);
   return posteriors;

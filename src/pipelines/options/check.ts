@@ -38,7 +38,10 @@ function wrongWith(name: string, { values, called = name, remedy }: Option<unkno
     case "text":
       if (typeof value !== "string") return `${called} must be a text, got ${brief(value)}${advice}`;
       if (value.length > MOST_CHARACTERS)
-        return `${called} may have ${MOST_CHARACTERS} characters, of which a model reads the first few hundred words, got ${value.length}; shorten it`;
+        return (
+          `${called} may have ${MOST_CHARACTERS} characters, ` +
+          `of which a model reads the first few hundred words, got ${value.length}; shorten it`
+        );
       return undefined;
     case "number": {
       // Where no range is told it follows from the model (settings.ts).

@@ -113,7 +113,10 @@ export const REQUESTS = {
     saved: "taken",
     page: { label: "What not to show", at: "settings", wide: true },
   }),
-  /** All random draws, the same on every adapter: torch's CPU generator, in the order of diffusers' pipelines. Default: a random one, told in the result. */
+  /**
+   * All random draws, the same on every adapter: torch's CPU generator, in the order of diffusers'
+   * pipelines. Default: a random one, told in the result.
+   */
   seed: option({
     values: number({ whole: true, max: Number.MAX_SAFE_INTEGER }),
     called: "a seed",
@@ -237,23 +240,32 @@ export const RUNNING = {
     help: "stop at the first node that makes a NaN or an infinity, and name it",
     flag: "--check-finite",
   }),
-  /** Steps carry small pictures of the video as it looks then (`GenerationStep.preview`). Costs encoding 16 tiny pictures before the first step, once a model. Default false. */
+  /**
+   * Steps carry small pictures of the video as it looks then (`GenerationStep.preview`). Costs encoding 16 tiny pictures
+   * before the first step, once a model. Default false.
+   */
   preview: option({ values: onOff, help: "steps carry small pictures of the video as it looks then" }),
-  /** Leave the frames on the device, as `video.textures`, without reading them back; `showTexture` draws them. Not with tiling `reference`. Default false. */
+  /**
+   * Leave the frames on the device, as `video.textures`, without reading them back; `showTexture` draws
+   * them. Not with tiling `reference`. Default false.
+   */
   textures: option({ values: onOff, help: "leave the frames on the device" }),
   /** Stops the generation. */
   signal: option({ values: given<AbortSignal>(), help: "stops the generation" }),
   /** What is under way, and the share of it that is done. */
   onProgress: option({ values: given<(stage: Stage, done: number, detail?: string) => void>(), help: "told of what is under way" }),
   /**
-   * Frames as they are decoded, so that a film can be encoded or shown while the next ones are computed: those of sample `sample` from number
-   * `first` on. Awaited; with tiling `reference` all come at the end. The video has them too. Not with `textures`.
+   * Frames as they are decoded, so that a film can be encoded or shown while the next ones are computed: those of sample `sample` from
+   * number `first` on. Awaited; with tiling `reference` all come at the end. The video has them too. Not with `textures`.
    */
   onFrames: option({
     values: given<(frames: readonly RgbaFrame[], first: number, sample: number) => void | Promise<void>>(),
     help: "told of frames as they are decoded",
   }),
-  /** After each denoising step; awaited. As with `onFrames`, a generation of the same model that it waits for would wait for this one's end. */
+  /**
+   * After each denoising step; awaited. As with `onFrames`, a generation of the same model
+   * that it waits for would wait for this one's end.
+   */
   onStep: option({ values: given<(state: DenoiseState, steps: number) => void | Promise<void>>(), help: "told of every denoising step" }),
   /** Things the user should know: a cut prompt, weights that were kept in f32. */
   onWarning: option({ values: given<(message: string) => void>(), help: "told of what the user should know" }),

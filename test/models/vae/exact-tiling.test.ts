@@ -131,7 +131,8 @@ test("the adapter holds the weights and a tile, however large the picture", asyn
     using vae = CausalVae.create(gpu, config, weights(config));
     const shape = { batch: 1, frames: 2, height: 8, width };
     const latents = values(size(shape) * 5, 3);
-    await vae.decode(latents.subarray(0, 40), { ...shape, height: 2, width: 2 }, { tiling: { mode: "exact", budgetBytes } }); // loads the weights
+    // Loads the weights.
+    await vae.decode(latents.subarray(0, 40), { ...shape, height: 2, width: 2 }, { tiling: { mode: "exact", budgetBytes } });
     const before = gpu.memory.allocated;
     let most = 0;
     const original = gpu.buffer.bind(gpu);

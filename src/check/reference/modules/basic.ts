@@ -22,7 +22,8 @@ const torchRandn: ReferenceModule = async (c) => {
   if (want?.shape.join() !== shape.join())
     throw new CogwheelError(
       "reference",
-      `${c.name}: options.shape must be the shape of output.sample, got ${brief(shape)} and ${want ? `[${want.shape.join(", ")}]` : "none"}; make the case again`,
+      `${c.name}: options.shape must be the shape of output.sample, ` +
+        `got ${brief(shape)} and ${want ? `[${want.shape.join(", ")}]` : "none"}; make the case again`,
     );
   return { sample: hostTensor(new TorchGenerator(seed as number).randn(shape as number[]), shape as number[]) };
 };

@@ -45,7 +45,8 @@ const t5Tokenizer: ReferenceModule = async (c) => {
   if (want?.shape.join() !== [text.length, length].join())
     throw new CogwheelError(
       "reference",
-      `${c.name}: output.input_ids must be [${text.length}, ${length}] for these texts and max_length, got ${want ? `[${want.shape.join(", ")}]` : "none"}; make the case again`,
+      `${c.name}: output.input_ids must be [${text.length}, ${length}] for these texts and max_length, ` +
+        `got ${want ? `[${want.shape.join(", ")}]` : "none"}; make the case again`,
     );
   const rows = (text as string[]).map((t) => tokenizer.encode(t, length).ids);
   return { input_ids: hostTensor(Float32Array.from(rows.flatMap((row) => [...row])), [rows.length, length]) };

@@ -46,7 +46,9 @@ function one(size: Size, sizes: GroupNormApplySizes, half = "y", limits?: OpCase
   const [B, , , , C] = sizes.x;
   return {
     size,
-    name: `[${sizes.x.join(", ")}]${sizes.z ? `, spatial by [${sizes.z.join(", ")}]` : ""}${sizes.other ? ", 1 + scale" : ""}${sizes.silu ? ", SiLU" : ""}${limits ? ", in windows" : ""} (${half})`,
+    name:
+      `[${sizes.x.join(", ")}]${sizes.z ? `, spatial by [${sizes.z.join(", ")}]` : ""}${sizes.other ? ", 1 + scale" : ""}` +
+      `${sizes.silu ? ", SiLU" : ""}${limits ? ", in windows" : ""} (${half})`,
     half: [...half],
     ...(limits ? { limits } : {}),
     record: (draw) => ({

@@ -62,7 +62,10 @@ function one(
   const out = source?.length ?? rows;
   return {
     size,
-    name: `${rows} × ${d}${width ? ` of which ${width} count` : ""}${affine ? ", affine" : ""}${modulated ? ", modulated" : ""}${other ? " by scale, then shift" : ""}${run ? ` by ${run} rows` : ""}${source ? `, ${out} rows of it${given ? ", an input" : ""}` : ""}${title} (${half})`,
+    name:
+      `${rows} × ${d}${width ? ` of which ${width} count` : ""}${affine ? ", affine" : ""}${modulated ? ", modulated" : ""}` +
+      `${other ? " by scale, then shift" : ""}${run ? ` by ${run} rows` : ""}` +
+      `${source ? `, ${out} rows of it${given ? ", an input" : ""}` : ""}${title} (${half})`,
     half: [...half],
     ...(limits ? { limits } : {}),
     ...(tolerance ? { tolerance } : {}),

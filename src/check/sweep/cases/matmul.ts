@@ -128,7 +128,9 @@ function operand(size: Size, sizes: MatmulSizes, from: "input" | "node" | "x", h
   const { m, n, k } = sizes;
   const made: OpCase = {
     size,
-    name: `${m}×${n}×${k} bias (${half}), w ${from === "input" ? "an input" : from === "node" ? "from a node" : "x itself"}${limits ? " in windows" : ""}`,
+    name:
+      `${m}×${n}×${k} bias (${half}), ` +
+      `w ${from === "input" ? "an input" : from === "node" ? "from a node" : "x itself"}${limits ? " in windows" : ""}`,
     half: [...half],
     ...(limits ? { limits } : {}),
     record(draw) {

@@ -42,7 +42,9 @@ function one(size: Size, sizes: PatchSizes): OpCase {
   const [f, h, w] = [grid[0] * pt, grid[1] * p, grid[2] * p];
   return {
     size,
-    name: `${samples}${repeat > 1 ? ` twice` : ""} × [${f}, ${channels}${extra ? ` + ${extra}` : ""}, ${h}, ${w}], patches of ${pt} × ${p}²`,
+    name:
+      `${samples}${repeat > 1 ? ` twice` : ""} × [${f}, ${channels}${extra ? ` + ${extra}` : ""}, ${h}, ` +
+      `${w}], patches of ${pt} × ${p}²`,
     half: ["y"],
     record(draw) {
       const x = draw.input("x", [samples, f, channels, h, w]);

@@ -56,7 +56,9 @@ function one(size: Size, sizes: QkSizes, limits?: OpCase["limits"]): OpCase {
     made ? matmulReference({ m: rows, n: heads * d, k: INNER }, { heads: d }, { x: v["x"]!, w: v[`w${name}`]! }) : v[name]!;
   return {
     size,
-    name: `${rows} rows × ${heads} heads × ${d}${norm ? `, ${rms ? "RMS-" : ""}normalised` : ""}${rope ? ", rotated" : ""}${made ? ", in place" : ""}${limits ? ", in windows" : ""}`,
+    name:
+      `${rows} rows × ${heads} heads × ${d}${norm ? `, ${rms ? "RMS-" : ""}normalised` : ""}${rope ? ", rotated" : ""}` +
+      `${made ? ", in place" : ""}${limits ? ", in windows" : ""}`,
     ...(limits ? { limits } : {}),
     half: ["q", "k"],
     record: (draw) => {

@@ -1,10 +1,10 @@
 /**
  * Exact tiling: a frame batch is encoded or decoded part by part, and the result is that of the whole picture.
  *
- * The graph runs section by section (cut.ts), each tile after tile (tile.ts) with the halo that its convolutions reach into. Results and the
- * tiles' statistics go to host memory; the statistics are merged exactly (statistics.ts) before the next section begins. No arithmetic is
- * different but the order of those sums. The adapter holds the weights and one tile; the host holds the two or three activations that are
- * alive between sections.
+ * The graph runs section by section (cut.ts), each tile after tile (tile.ts) with the halo that its convolutions reach into. Results
+ * and the tiles' statistics go to host memory; the statistics are merged exactly (statistics.ts) before the next section begins. No
+ * arithmetic is different but the order of those sums. The adapter holds the weights and one tile; the host holds the two or three
+ * activations that are alive between sections.
  */
 import { bytesOf } from "../../../graph/dtype.ts";
 import type { Gpu } from "../../../gpu/gpu.ts";

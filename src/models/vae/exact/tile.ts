@@ -71,7 +71,8 @@ export function recordTile(cut: CutGraph, section: Section, own: Region): Tile {
         if (height !== want.bottom - want.top || width !== want.right - want.left)
           throw new CogwheelError(
             "vae",
-            `a tile of ${node.name} must be ${want.bottom - want.top} × ${want.right - want.left}, got ${height} × ${width}; this model cannot be tiled exactly`,
+            `a tile of ${node.name} must be ${want.bottom - want.top} × ${want.right - want.left}, ` +
+              `got ${height} × ${width}; this model cannot be tiled exactly`,
           );
       }
       return made;
@@ -141,7 +142,8 @@ function reachOf(node: Node, out: Region, needed: ReadonlyMap<number, Region>) {
   if (!node.op.reach)
     throw new CogwheelError(
       "vae",
-      `a picture can be cut where every op says what its results reach, got ${node.op.name} without it in ${node.name}; give the op a reach, or compute the picture whole`,
+      "a picture can be cut where every op says what its results reach, " +
+        `got ${node.op.name} without it in ${node.name}; give the op a reach, or compute the picture whole`,
     );
   const reach = node.op.reach(node, out);
   const parts = Object.entries(reach.inputs) as [string, Region][];
@@ -175,7 +177,8 @@ export function tilesOf(cut: CutGraph, section: Section, caps: Capabilities, bud
       throw bytes === Infinity
         ? new CogwheelError(
             "vae",
-            `the smallest tile of a ${width} × ${height} picture must fit the adapter's limits, got bindings of ${caps.maxBindingBytes} and buffers of ${caps.maxBufferBytes} bytes at most; use another adapter`,
+            `the smallest tile of a ${width} × ${height} picture must fit the adapter's limits, ` +
+              `got bindings of ${caps.maxBindingBytes} and buffers of ${caps.maxBufferBytes} bytes at most; use another adapter`,
           )
         : new CogwheelError(
             "vae",
