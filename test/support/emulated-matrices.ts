@@ -80,7 +80,14 @@ export function emulatedKernel(kernel: Kernel, lanes: number): Kernel {
     return name;
   };
 
-  const lines = kernel.source.split("\n").map((line) => {
+  // A call that goes over several lines is brought into one.
+  const oneLine = (call: string): string =>
+    call
+      .replace(/\(\s*\n\s*/g, "(")
+      .replace(/,?\s*\n\s*\)/g, ")")
+      .replace(/\s*\n\s*/g, " ");
+  const text = kernel.source.replace(/[^\n]*subgroupMatrix\w+[^;]*;/g, oneLine);
+  const lines = text.split("\n").map((line) => {
     if (/^diagnostic\(off, (chromium\.)?subgroup/.test(line)) return "";
     return line
       .replace(/^enable f16, subgroups, chromium_experimental_subgroup_matrix;/, "enable f16;")
