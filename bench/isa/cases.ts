@@ -9,7 +9,7 @@ import { conv3d } from "../../src/ops/conv3d.ts";
 import { matmul } from "../../src/ops/matmul.ts";
 import { allCases } from "#sweep-cases";
 import { planCase } from "../../src/check/sweep/run.ts";
-import { PRECISIONS } from "../../src/check/sweep/sweep.ts";
+import { PRECISIONS } from "../../src/check/sweep/matrix.ts";
 
 export interface IsaCase {
   readonly name: string;

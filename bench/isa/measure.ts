@@ -1,6 +1,6 @@
 /** Compiles the cases on a null device and counts. */
 import type { Size } from "../../src/check/sweep/case.ts";
-import { SIZES } from "../../src/check/sweep/sweep.ts";
+import { SIZES } from "../../src/check/sweep/matrix.ts";
 import { innerTrips } from "./cases.ts";
 import { readIsa, type Isa } from "./count.ts";
 import { compileOn, findRadv } from "./radv.ts";

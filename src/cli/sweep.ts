@@ -2,7 +2,8 @@
 import { CogwheelError } from "../base/errors.ts";
 import { visibleJson } from "../base/visible.ts";
 import { Gpu } from "../gpu/gpu.ts";
-import { PRECISIONS, SIZES, sweep, type Cell, type SweepReport } from "../check/sweep/sweep.ts";
+import { PRECISIONS, SIZES, type Cell } from "../check/sweep/matrix.ts";
+import { sweep, type SweepReport } from "../check/sweep/sweep.ts";
 import { writeOut } from "./terminal/output.ts";
 import { Progress } from "./terminal/progress.ts";
 import { table } from "./terminal/table.ts";

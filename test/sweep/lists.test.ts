@@ -6,7 +6,7 @@ import { Graph } from "../../src/graph/graph.ts";
 import type { Op } from "../../src/graph/op.ts";
 import type { OpCases } from "../../src/check/sweep/case.ts";
 import { Draw } from "../../src/check/sweep/draw.ts";
-import { kernelsWithoutCases } from "../../src/check/sweep/sweep.ts";
+import { kernelsWithoutCases } from "../../src/check/sweep/coverage.ts";
 
 const root = new URL("../../", import.meta.url);
 const names = (folder: string, end: string): string[] =>

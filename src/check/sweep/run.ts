@@ -13,7 +13,10 @@ import { WeightStore } from "../../run/weight-store.ts";
 import type { ListedKernel, OpCase, OpCases } from "./case.ts";
 import { Draw, type Precision } from "./draw.ts";
 
+/** A case with the plan by which one kernel of its list computes it. */
 export interface PlannedCase {
+  readonly list: OpCases;
+  readonly c: OpCase;
   readonly plan: Plan;
   readonly draw: Draw;
   /** Labels of the asked-for kernel's specialisations in the plan. */
@@ -21,18 +24,18 @@ export interface PlannedCase {
 }
 
 /**
- * Records and compiles a case under the capabilities that choose a kernel; throws where the engine chooses
- * another. `Drawer` is the class that draws it.
+ * Records and compiles a case under the capabilities that choose a kernel; throws where the engine chooses another.
+ * @param Drawer the class that draws it
  */
 export function planCase(
-  op: OpCases,
+  list: OpCases,
   c: OpCase,
   choice: ListedKernel,
   precision: Precision,
   caps: Capabilities,
   Drawer: typeof Draw = Draw,
 ): PlannedCase {
-  const graph = new Graph(`${op.op} ${c.name}`);
+  const graph = new Graph(`${list.op} ${c.name}`);
   const draw = new Drawer(graph, precision, c.half);
   for (const [name, tensor] of Object.entries(c.record(draw))) graph.output(name, tensor);
   const plan = compile(graph, { ...caps, ...choice.when, ...c.limits });
@@ -40,32 +43,34 @@ export function planCase(
   if (labels.length === 0) {
     throw new CogwheelError(
       "sweep",
-      `the engine must choose ${choice.kernel.name} for ${op.op} ${c.name}, ` +
+      `the engine must choose ${choice.kernel.name} for ${list.op} ${c.name}, ` +
         `got ${[...new Set(plan.steps.map((s) => s.label))].join(", ")}; correct the case's kernels or the op's chooser`,
     );
   }
-  return { plan, draw, labels };
+  return { list, c, plan, draw, labels };
 }
 
 export interface Measured {
   readonly output: string;
   /** Relative L2; Infinity where a value is not finite. */
   readonly error: number;
+  /** The largest error that passes. */
+  readonly tolerance: number;
+  readonly failed: boolean;
   /** Where it is worst, and what is there. */
   readonly worst: { readonly at: readonly number[]; readonly got: number; readonly want: number };
 }
 
 /** Runs a planned case and compares every output with the reference. */
-export async function measureCase(gpu: Gpu, c: OpCase, planned: PlannedCase): Promise<Measured[]> {
+export async function measureCase(gpu: Gpu, planned: PlannedCase): Promise<Measured[]> {
+  const { list, c, plan, draw } = planned;
   const got = await runCase(gpu, planned);
-  const want = c.reference(planned.draw.values);
-  return [...planned.plan.graph.outputs].map(([name, tensor]) => {
+  const want = c.reference(draw.values);
+  return [...plan.graph.outputs].map(([name, { shape, dtype }]) => {
     if (!want[name])
-      throw new CogwheelError(
-        "sweep",
-        `the reference of ${planned.plan.graph.name} must give every output, got none for "${name}"; add it`,
-      );
-    return compared(name, got[name]!, want[name], tensor.shape);
+      throw new CogwheelError("sweep", `the reference of ${plan.graph.name} must give every output, got none for "${name}"; add it`);
+    // By how the output is stored: a result in f32 is held to f32's tolerance, whatever its inputs were stored as.
+    return compared(name, got[name]!, want[name], shape, (c.tolerance ?? list.tolerance)[dtype === "f16" ? "f16" : "f32"]);
   });
 }
 
@@ -90,10 +95,10 @@ export async function runCase(gpu: Gpu, { plan, draw }: PlannedCase, garbage = G
   return out;
 }
 
-function compared(output: string, got: Float32Array, want: ArrayLike<number>, shape: readonly number[]): Measured {
+function compared(output: string, got: Float32Array, want: ArrayLike<number>, shape: readonly number[], tolerance: number): Measured {
   if (got.length !== want.length)
     throw new CogwheelError("sweep", `the reference of "${output}" must have ${got.length} values, got ${want.length}; correct it`);
-  let [error, norm, worst] = [0, 0, 0];
+  let [squares, norm, worst] = [0, 0, 0];
   let finite = true;
   for (let i = 0; i < got.length; i++) {
     const d = Math.abs(got[i]! - want[i]!);
@@ -102,7 +107,7 @@ function compared(output: string, got: Float32Array, want: ArrayLike<number>, sh
       finite = false;
     }
     if (finite && d > Math.abs(got[worst]! - want[worst]!)) worst = i;
-    error += d * d;
+    squares += d * d;
     norm += want[i]! ** 2;
   }
   const at: number[] = [];
@@ -110,16 +115,14 @@ function compared(output: string, got: Float32Array, want: ArrayLike<number>, sh
     at.unshift(rest % shape[axis]!);
     rest = Math.floor(rest / shape[axis]!);
   }
-  return { output, error: finite ? Math.sqrt(error / (norm || 1)) : Infinity, worst: { at, got: got[worst]!, want: want[worst]! } };
+  const error = finite ? Math.sqrt(squares / (norm || 1)) : Infinity;
+  return { output, error, tolerance, failed: !(error <= tolerance), worst: { at, got: got[worst]!, want: want[worst]! } };
 }
 
 /** A line about the worst value, for whoever has to find the mistake. */
-export const describeWorst = ({ output, error, worst }: Measured): string =>
+export const describeWorst = ({ output, error, tolerance, worst }: Measured): string =>
   `${output}: relative L2 ${error.toExponential(2)}, worst at [${worst.at.join(", ")}]: ` +
-  `got ${worst.got.toPrecision(7)}, expected ${worst.want.toPrecision(7)}`;
-
-/** A label without its element types: one row of the matrix for f32 and f16. */
-export const withoutTypes = (label: string): string => label.replace(/ \w+=(f32|f16|u32|i32)\b/g, "");
+  `got ${worst.got.toPrecision(7)}, expected ${worst.want.toPrecision(7)} (tolerance ${tolerance})`;
 
 /** What makes two plans the same work on the adapter: kernels, grids, and how parameters travel. */
 export const workOf = ({ plan }: PlannedCase): string =>
