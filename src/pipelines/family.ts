@@ -17,6 +17,15 @@ export interface ComponentKind<C = unknown> {
   weights?(config: C, parts?: readonly ("encode" | "decode")[]): ReadonlyMap<string, readonly number[]>;
 }
 
+/** A graph of published models. */
+export interface PublishedGraph {
+  /** A folder of their checkpoints. */
+  readonly component: string;
+  /** The models that have it, by their published names. */
+  readonly models: readonly string[];
+  readonly graph: Graph;
+}
+
 export interface Family {
   readonly name: string;
   /** The folders of a checkpoint that are read, by name. */
@@ -27,7 +36,7 @@ export interface Family {
    * The published models' graphs at their published widths, with one layer, few frames and few rows: the kernels that are chosen for them
    * must have been swept. `dtype` is that of activations.
    */
-  readonly published: (dtype: "f32" | "f16", weights: Pick<WeightProvider, "type">) => Iterable<Graph>;
+  readonly published: (dtype: "f32" | "f16", weights: Pick<WeightProvider, "type">) => Iterable<PublishedGraph>;
   /** The classes of the reference implementation whose recorded runs `replay` repeats: modules of `validate`. */
   readonly recorded: readonly string[];
   readonly replay: (recorded: RecordedRun, on: ReplayTarget) => Promise<ReplayedRun>;

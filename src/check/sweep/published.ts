@@ -17,7 +17,7 @@ export function publishedKernels(caps: Capabilities): Map<string, string> {
   for (const dtype of caps.f16 ? (["f32", "f16"] as const) : (["f32"] as const))
     for (const matrices of dtype === "f16" ? (["f16", "f32"] as const) : (["f32"] as const))
       for (const { published } of families)
-        for (const graph of published(dtype, stored(matrices)))
+        for (const { graph } of published(dtype, stored(matrices)))
           for (const step of compile(graph, caps).steps) if (!found.has(step.label)) found.set(step.label, step.node.name);
   return found;
 }
