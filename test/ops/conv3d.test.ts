@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { elements } from "../../src/graph/dtype.ts";
-import type { Graph } from "../../src/graph/graph.ts";
+import { Graph } from "../../src/graph/graph.ts";
 import type { Tensor } from "../../src/graph/tensor.ts";
-import { conv3d, type Conv3dOptions } from "../../src/ops/conv3d.ts";
+import { conv3d, conv3dOp, type Conv3dOptions } from "../../src/ops/conv3d.ts";
 import { conv3dReference, outputShape, type ConvSizes } from "../../src/check/sweep/cases/conv3d.ts";
 import { expectClose, toHalf, values } from "../support/compare.ts";
 import { limitedGpu, runGraph, testGpu } from "../support/gpu.ts";
@@ -176,5 +176,28 @@ test("conv3d, the large tile of the kernel for GPUs, with tails", async () => {
 test("shapes that do not fit are refused with both named", async () => {
   await expect(runGraph((g) => ({ y: conv3d(g.input("x", [1, 1, 4, 4, 4]), g.weight("w", [4, 8, 3, 3, 3])) }))).rejects.toThrow(
     /\[conv3d\] channels must match, got x \[1, 1, 4, 4, 4\] f32 and w \[4, 8, 3, 3, 3\] f32/,
+  );
+});
+
+function convolve(frames: number, options: Conv3dOptions = {}) {
+  const graph = new Graph("convolution");
+  const y = conv3d(graph.input("x", [1, frames, 4, 4, 4]), graph.input("w", [4, 4, 3, 3, 3]), options);
+  return { y, attrs: graph.nodes.find(({ op }) => op === conv3dOp)!.attrs };
+}
+
+test("a convolution is causal unless told: all frames before, the first repeated, none after", () => {
+  expect(convolve(5).attrs).toMatchObject({ padFrames: [2, 0], zeroFrames: false, keepFirst: true });
+  expect(convolve(5).y.dim(1)).toBe(5);
+  expect(convolve(5, { padFrames: [1, 1], padFramesMode: "zeros" }).y.dim(1)).toBe(5);
+  expect(convolve(5, { padFrames: [0, 0] }).y.dim(1)).toBe(3);
+});
+
+test("frames after the last are zeros, and every frame of the result sees one of x", () => {
+  expect(() => convolve(5, { padFrames: [1, 1] })).toThrow(
+    /^\[conv3d\] frames are padded by whole numbers from 0, after the last one with zeros, got padFrames \[1, 1\] of repeated frames; pass/,
+  );
+  expect(() => convolve(5, { padFrames: [-1, 0] })).toThrow(/got padFrames \[-1, 0\]/);
+  expect(() => convolve(5, { padFrames: [3, 0], padFramesMode: "zeros" })).toThrow(
+    /^\[conv3d\] every frame of the result must see one of x, got none under frame 0 with padFrames \[3, 0\] around x \[1, 5, 4, 4, 4\] f32; /,
   );
 });

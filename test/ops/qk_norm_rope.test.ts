@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { Graph } from "../../src/graph/graph.ts";
 import { matmul } from "../../src/ops/matmul.ts";
 import { qkNormRope } from "../../src/ops/qk_norm_rope.ts";
 import { matmulReference } from "../../src/check/sweep/cases/matmul.ts";
@@ -35,4 +36,17 @@ test("q and k of different shapes are refused", async () => {
       }),
     ),
   ).rejects.toThrow(/\[qk_norm_rope\] q and k must be \[N, R, D\] of one dtype/);
+});
+
+test("pairs that are halves of a head, and norms of another size, are refused", () => {
+  const graph = new Graph("rotation");
+  const [q, k] = [graph.input("q", [2, 3, 8]), graph.input("k", [2, 3, 8])];
+  const rope = { table: graph.input("table", [3, 8]), position: graph.constant("position", Uint32Array.of(0, 1, 2)) };
+  expect(() => qkNormRope(q, k, { rope: { ...rope, pairs: "halves" } })).toThrow(
+    /^\[qk_norm_rope\] a head's channels are rotated in interleaved pairs, got pairs "halves"; order the rows of the projections/,
+  );
+  const norm = graph.input("norm", [2, 8]);
+  expect(() => qkNormRope(q, k, { norm: { q: norm, k: norm, eps: 1e-6, kind: "rms_norm" } })).toThrow(
+    /head norms must be f32 \[8\], got norm/,
+  );
 });
