@@ -1,3 +1,4 @@
+/** The error that users meet. */
 // Every room imports this file, so what is imported here is there before any class is defined, however a bundler cuts its chunks.
 import "./dispose.ts";
 import { shortened, visible } from "./visible.ts";

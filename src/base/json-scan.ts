@@ -1,6 +1,8 @@
-// JSON.parse keeps the last of two equal names and says nothing, and it nests as deep as the text wants. For a header
-// that comes from a stranger both must be known, so this walks the text once before it is parsed. It does not
-// validate: whatever is not JSON is left for JSON.parse to refuse.
+/**
+ * JSON.parse keeps the last of two equal names and says nothing, and it nests as deep as the text wants. For a header
+ * that comes from a stranger both must be known, so this walks the text once before it is parsed. It does not
+ * validate: whatever is not JSON is left for JSON.parse to refuse.
+ */
 
 /** What {@link scanJson} found. */
 export interface JsonScan {

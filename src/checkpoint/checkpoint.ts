@@ -1,12 +1,13 @@
+/**
+ * A checkpoint in diffusers' folder layout: model_index.json names the components, each has a folder with its config and
+ * its weights. Opening reads the JSON files and the weights' headers, so that everything that is wrong with the files
+ * comes out before anything is loaded; weights are read later, by range.
+ */
 import { CogwheelError } from "../base/errors.ts";
 import { checkPath, checkpointError, isObject, readJson } from "../sources/source.ts";
 import type { CheckpointSource } from "../sources/source.ts";
 import { findWeights, type TiedNames } from "./weight-index.ts";
 import type { WeightIndex } from "./weight-index.ts";
-
-// A checkpoint in diffusers' folder layout: model_index.json names the components, each has a folder with its config and
-// its weights. Opening reads the JSON files and the weights' headers, so that everything that is wrong with the files
-// comes out before anything is loaded; weights are read later, by range.
 
 /** One component: a folder of the checkpoint. */
 export interface Component {

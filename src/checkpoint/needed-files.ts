@@ -1,3 +1,4 @@
+/** Which files of a repository a checkpoint is opened from. */
 import { componentFiles, readModelIndex } from "./checkpoint.ts";
 import type { OpenCheckpointOptions } from "./checkpoint.ts";
 import type { CheckpointSource } from "../sources/source.ts";

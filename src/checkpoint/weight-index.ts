@@ -1,12 +1,13 @@
+/**
+ * One component's weights, wherever its folder keeps them: in one safetensors file or in shards behind an index, under the
+ * plain name or a variant's. Only headers are read here; a weight's bytes come when it is read.
+ */
 import { CogwheelError } from "../base/errors.ts";
 import { openSafetensors, readTensor } from "../files/safetensors.ts";
 import type { RowRange, SafetensorsFile, TensorData, TensorInfo } from "../files/safetensors.ts";
 import { fileKind, KIND_BYTES, type FileKind } from "../sources/file-kind.ts";
 import { checkPath, checkpointError, isObject, readJson } from "../sources/source.ts";
 import type { CheckpointSource } from "../sources/source.ts";
-
-// One component's weights, wherever its folder keeps them: in one safetensors file or in shards behind an index, under the
-// plain name or a variant's. Only headers are read here; a weight's bytes come when it is read.
 
 /** A weight and the file that holds it. */
 export interface WeightEntry extends TensorInfo {

@@ -1,8 +1,9 @@
+/**
+ * The numbers of torch's CPU generator, so that a seed means the same noise here as in the reference, on every device.
+ * Facts from ATen: MT19937RNGEngine.h (the engine), CPUGeneratorImpl.cpp (32 and 64 random bits),
+ * DistributionsHelper.h (uniform and normal), native/cpu/DistributionTemplates.h (normal_fill).
+ */
 import { CogwheelError } from "../base/errors.ts";
-
-// The numbers of torch's CPU generator, so that a seed means the same noise here as in the reference, on every device.
-// Facts from ATen: MT19937RNGEngine.h (the engine), CPUGeneratorImpl.cpp (32 and 64 random bits),
-// DistributionsHelper.h (uniform and normal), native/cpu/DistributionTemplates.h (normal_fill).
 
 const N = 624;
 const M = 397;

@@ -1,13 +1,14 @@
+/**
+ * Checkpoint dtypes → what the GPU stores: f32, or f16 where the adapter has it. WGSL has no bf16, and bf16 reaches
+ * 3e38 and 1e-38 where f16 ends at 65504 and 6e-8, so a weight that was trained in bf16 may not fit. Converting to
+ * f16 may lose something, which float16-loss.ts tells.
+ *
+ * All functions take a whole number of elements and may be called on a tensor piece by piece. The 16-bit formats go through tables of
+ * 65,536 entries, which are made at the first use.
+ */
 import { CogwheelError } from "../base/errors.ts";
 import { DTYPE_BYTES } from "./dtype.ts";
 import type { SafetensorsDType } from "./dtype.ts";
-
-// Checkpoint dtypes → what the GPU stores: f32, or f16 where the adapter has it. WGSL has no bf16, and bf16 reaches
-// 3e38 and 1e-38 where f16 ends at 65504 and 6e-8, so a weight that was trained in bf16 may not fit. Converting to
-// f16 may lose something, which float16-loss.ts tells.
-//
-// All functions take a whole number of elements and may be called on a tensor piece by piece. The 16-bit formats go through tables of
-// 65,536 entries, which are made at the first use.
 
 const bits = new Uint32Array(1);
 const value = new Float32Array(bits.buffer);

@@ -1,9 +1,10 @@
+/**
+ * What converting to f16 loses is counted, and `fitsF16` decides from that whether the tensor is kept in f32. A tensor may be looked at
+ * piece by piece; `mergeReports` adds the pieces up.
+ */
 import { bf16Halves, bf16ToNumber, CHUNK, elementsIn, f16Values, toFloat32, view } from "./convert.ts";
 import { DTYPE_BYTES } from "./dtype.ts";
 import type { SafetensorsDType } from "./dtype.ts";
-
-// What converting to f16 loses is counted, and `fitsF16` decides from that whether the tensor is kept in f32. A tensor may be looked at
-// piece by piece; `mergeReports` adds the pieces up.
 
 /** What converting a tensor, or several pieces of it, to f16 lost. */
 export interface ConversionReport {

@@ -1,3 +1,9 @@
+/**
+ * A safetensors file is 8 bytes of header length (little-endian), a JSON header that gives every tensor a dtype, a
+ * shape and a byte range, and the tensors' bytes end to end with nothing between or after them. Files come from
+ * strangers: everything in the header is checked before a byte of a tensor is believed.
+ * Format: https://github.com/huggingface/safetensors#format
+ */
 import { brief } from "../base/brief.ts";
 import { CogwheelError } from "../base/errors.ts";
 import { elements } from "../base/shape.ts";
@@ -7,11 +13,6 @@ import type { SafetensorsDType } from "./dtype.ts";
 import { scanJson } from "../base/json-scan.ts";
 import { checkpointError, isObject } from "../sources/source.ts";
 import type { CheckpointSource } from "../sources/source.ts";
-
-// A safetensors file is 8 bytes of header length (little-endian), a JSON header that gives every tensor a dtype, a
-// shape and a byte range, and the tensors' bytes end to end with nothing between or after them. Files come from
-// strangers: everything in the header is checked before a byte of a tensor is believed.
-// Format: https://github.com/huggingface/safetensors#format
 
 /** The format's own bound on the header. */
 const MAX_HEADER_BYTES = 100_000_000;

@@ -1,3 +1,7 @@
+/**
+ * The cache that all clients of the hub share: a folder a repository, in it `blobs/<hash>` with the bytes, `snapshots/<commit>`
+ * with a tree of links to them, and `refs/<branch>` with the commit that a branch was when it was last asked for.
+ */
 import { randomUUID } from "node:crypto";
 import { copyFile, link, mkdir, open, readFile, realpath, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
@@ -5,9 +9,6 @@ import { checkPath, isObject } from "../sources/source.ts";
 import { isCommit } from "./id.ts";
 import { beginDigest, digestFile } from "./digest.ts";
 import type { Digest } from "./digest.ts";
-
-// The cache that all clients of the hub share: a folder a repository, in it `blobs/<hash>` with the bytes, `snapshots/<commit>`
-// with a tree of links to them, and `refs/<branch>` with the commit that a branch was when it was last asked for.
 
 /** A file as the hub lists it. */
 export interface RemoteFile {

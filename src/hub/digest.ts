@@ -1,3 +1,4 @@
+/** The hashes that the hub tells of its files, computed. */
 import { createHash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import { constants } from "node:fs";

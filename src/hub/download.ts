@@ -1,3 +1,4 @@
+/** One file of the hub into the cache: taken up again where it broke off, and compared with its hash. */
 import { open, unlink } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { CogwheelError } from "../base/errors.ts";

@@ -1,11 +1,12 @@
+/**
+ * Every request to the hub goes through one function, so that there is one place that sends the token, tries again, and
+ * turns refusals into words.
+ */
 import { CogwheelError } from "../base/errors.ts";
 import { ask, checkHeaders, NetworkFault, type Answer, type Budget } from "../sources/http-guard.ts";
 import { beginsAsPage, isPageType, PAGE } from "../sources/http-page.ts";
 import { PASSING, Patience, retryAfter } from "../sources/http-retry.ts";
 import { isCommit, type HubOptions } from "./id.ts";
-
-// Every request to the hub goes through one function, so that there is one place that sends the token, tries again, and
-// turns refusals into words.
 
 /** The hub did not answer, or not sensibly: the cache may do instead. */
 export class HubUnreachable extends CogwheelError {

@@ -1,3 +1,4 @@
+/** A folder in a repository on the hub, as a source. */
 import { join } from "node:path";
 import { CogwheelError } from "../base/errors.ts";
 import { HubCache } from "./cache.ts";

@@ -1,3 +1,4 @@
+/** A repository on the hub, read where it lies. */
 import { checkEndpoint, checkHubOptions, chooseRevision } from "./id.ts";
 import type { HubId, HubOptions } from "./id.ts";
 import { askCommit, refusal, type HubRequest } from "./fetch.ts";

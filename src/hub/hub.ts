@@ -1,3 +1,8 @@
+/**
+ * A checkpoint from the hub is a folder of the cache that all its clients share. The client library finds the commit, lists
+ * the files and says where they lie; which of them are needed, and that they arrive whole, is decided here: the library's own
+ * downloads begin anew after an interruption and are not compared with their hashes.
+ */
 import { mkdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { CogwheelError } from "../base/errors.ts";
@@ -18,10 +23,6 @@ import { STALL_SECONDS } from "../sources/http-guard.ts";
 import { folderSource } from "../sources/folder.ts";
 import { missingFile } from "../sources/source.ts";
 import type { CheckpointSource } from "../sources/source.ts";
-
-// A checkpoint from the hub is a folder of the cache that all its clients share. The client library finds the commit, lists
-// the files and says where they lie; which of them are needed, and that they arrive whole, is decided here: the library's own
-// downloads begin anew after an interruption and are not compared with their hashes.
 
 /** Files that are downloaded at once. */
 const AT_ONCE = 3;

@@ -1,7 +1,6 @@
+/** What names a repository on the hub, and what may be said about how it is fetched. Shared by Node and the browser. */
 import { CogwheelError } from "../base/errors.ts";
 import { checkStallSeconds } from "../sources/http-guard.ts";
-
-// What names a repository on the hub, and what may be said about how it is fetched. Shared by Node and the browser.
 
 /** `org/name`, or `org/name@revision`. */
 export interface HubId {

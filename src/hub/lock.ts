@@ -1,13 +1,14 @@
+/**
+ * One process at a time downloads a repository; others wait and find the files there. The lock is a file that says who made
+ * it and is touched while its owner lives. It only saves work: should two owners meet in spite of it, both write the same
+ * bytes to the same places.
+ */
 import { randomUUID } from "node:crypto";
 import { link, mkdir, open, readFile, rename, stat, unlink, utimes } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { CogwheelError } from "../base/errors.ts";
 import { pause } from "../base/pause.ts";
-
-// One process at a time downloads a repository; others wait and find the files there. The lock is a file that says who made
-// it and is touched while its owner lives. It only saves work: should two owners meet in spite of it, both write the same
-// bytes to the same places.
 
 /** A lock that was not touched for so long is left over. */
 const STALE_MS = 60_000;

@@ -1,3 +1,4 @@
+/** What a user names as a checkpoint, opened: the same call in Node and in a browser. */
 import { openSource as open } from "#files";
 import type { HubOptions } from "./id.ts";
 import type { CheckpointSource } from "../sources/source.ts";

@@ -1,3 +1,4 @@
+/** Where the hub and its cache are: options, environment and defaults, in this order. */
 import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";

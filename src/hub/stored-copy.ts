@@ -1,11 +1,10 @@
+/** What the functions of stored.ts do. See stored-folder.ts for what they leave on the disk. */
 import { CogwheelError } from "../base/errors.ts";
 import { neededFiles } from "../checkpoint/needed-files.ts";
 import { filesSource } from "../sources/picked.ts";
 import { checkpointError, readText, type CheckpointSource } from "../sources/source.ts";
 import type { StoredCheckpoint, StoreOptions } from "./stored.ts";
 import { alone, hex, noRoom, room, storageError, StoredFolder, type StoredFile, type StoredRecord } from "../sources/stored-folder.ts";
-
-// What the functions of stored.ts do. See stored-folder.ts for what they leave on the disk.
 
 /** Bytes asked for at once, where the source does not say how many: a request has a price. */
 const PIECE = 32 << 20;

@@ -1,3 +1,4 @@
+/** A folder on disk, in Node, as a source. */
 import { open, readdir, realpath, stat } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { join, relative, resolve, sep } from "node:path";

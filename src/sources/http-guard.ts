@@ -1,6 +1,7 @@
-// Every request over the network goes through `ask`, in Node and in the browser, so that there is one place that holds what a server may
-// do to who asks it: how long it may be silent, how much it may send, where it may send us, and who is told the app's headers.
-
+/**
+ * Every request over the network goes through `ask`, in Node and in the browser, so that there is one place that holds what a server may
+ * do to who asks it: how long it may be silent, how much it may send, where it may send us, and who is told the app's headers.
+ */
 import { joined } from "../base/joined.ts";
 
 /** How long an answer may bring (almost) nothing, unless told. */

@@ -1,3 +1,4 @@
+/** When a failed request is tried again, and when a server is given up. */
 import { pause } from "../base/pause.ts";
 import { LEAST_RATE, STALL_SECONDS, type NetworkFault } from "./http-guard.ts";
 

@@ -1,3 +1,4 @@
+/** A folder on a web server as a source: every read is a request for a range. */
 import { CogwheelError } from "../base/errors.ts";
 import { ask, checkHeaders, checkStallSeconds, NetworkFault, packingOf, type Answer } from "./http-guard.ts";
 import { beginsAsPage, isPageType, PAGE } from "./http-page.ts";

@@ -1,3 +1,4 @@
+/** Files in memory as a source. */
 import { checkPath, checkRange, disposedSource, missingFile } from "./source.ts";
 import type { CheckpointSource } from "./source.ts";
 

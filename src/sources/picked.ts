@@ -1,3 +1,4 @@
+/** Files that a user picked in a browser as a source. */
 import { checkPath, checkpointError, checkRange, disposedSource, missingFile } from "./source.ts";
 import type { CheckpointSource } from "./source.ts";
 

@@ -1,10 +1,11 @@
+/**
+ * Where a checkpoint's bytes come from. A checkpoint is a folder of files that are read by range, so a 10 GB shard
+ * is never in memory as a whole. The four implementations (a folder in Node, HTTP, browser files, memory) say only
+ * how to get bytes; what they mean is decided above them.
+ */
 import { CogwheelError } from "../base/errors.ts";
 import { KIND_BYTES, kindRule } from "./file-kind.ts";
 import { parseJsonObject } from "../base/json-scan.ts";
-
-// Where a checkpoint's bytes come from. A checkpoint is a folder of files that are read by range, so a 10 GB shard
-// is never in memory as a whole. The four implementations (a folder in Node, HTTP, browser files, memory) say only
-// how to get bytes; what they mean is decided above them.
 
 /** One file of a source: its path relative to the checkpoint's root, with `/` between folders. */
 export interface SourceEntry {

@@ -1,14 +1,15 @@
+/**
+ * Where the browser's private file system keeps a checkpoint:
+ *
+ *   cogwheel/‹SHA-256 of the name›/files/‹random›   the files' contents, each written once and never again
+ *   cogwheel/‹…›/partial.json                       what a store that is under way, or was stopped, has so far
+ *   cogwheel/‹…›/stored.json                        written last, and as a whole: which content each path has
+ *
+ * So a store is there whole or not at all, and one that is replaced stays as it was until the new one is whole.
+ */
 import { CogwheelError } from "../base/errors.ts";
 import { bytesText } from "../base/units.ts";
 import { isObject } from "./source.ts";
-
-// Where the browser's private file system keeps a checkpoint:
-//
-//   cogwheel/‹SHA-256 of the name›/files/‹random›   the files' contents, each written once and never again
-//   cogwheel/‹…›/partial.json                       what a store that is under way, or was stopped, has so far
-//   cogwheel/‹…›/stored.json                        written last, and as a whole: which content each path has
-//
-// So a store is there whole or not at all, and one that is replaced stays as it was until the new one is whole.
 
 const ROOT = "cogwheel";
 const FILES = "files";

@@ -1,11 +1,12 @@
+/**
+ * Text normalisation as SentencePiece does it. The rules are not code but a table in the model file: a double-array
+ * trie of byte sequences, each with a replacement. At every position the longest rule wins; where none applies one
+ * character is kept. So NFKC and all its exceptions come from the file, and nothing here knows Unicode beyond UTF-8.
+ * Facts from google/sentencepiece src/normalizer.cc, and darts-clone's darts.h for the trie's layout.
+ */
 import { CogwheelError } from "../base/errors.ts";
 import type { ByteTrie } from "./byte-trie.ts";
 import type { SpieceModel } from "./spiece-model.ts";
-
-// Text normalisation as SentencePiece does it. The rules are not code but a table in the model file: a double-array
-// trie of byte sequences, each with a replacement. At every position the longest rule wins; where none applies one
-// character is kept. So NFKC and all its exceptions come from the file, and nothing here knows Unicode beyond UTF-8.
-// Facts from google/sentencepiece src/normalizer.cc, and darts-clone's darts.h for the trie's layout.
 
 /** Normalised text. */
 export interface Normalized {

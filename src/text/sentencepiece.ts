@@ -1,14 +1,15 @@
+/**
+ * Text → ids by a SentencePiece Unigram model: normalise, then take the split into pieces with the largest sum of log
+ * probabilities. Ids must equal those of SentencePiece itself, so its arithmetic counts too: every sum is rounded to
+ * float32 before it is compared, and on a tie the piece that was found first (the one starting further left) stays.
+ * Facts from google/sentencepiece: unigram_model.cc (EncodeOptimized), sentencepiece_processor.cc; where its versions
+ * differ (ties, the bonus of user-defined symbols) this follows what 0.2.3 does.
+ */
 import { CogwheelError } from "../base/errors.ts";
 import { ByteTrie, characterBytes } from "./byte-trie.ts";
 import { Normalizer } from "./normalizer.ts";
 import { byteOfPiece, PieceType, pieceText, readSpieceModel } from "./spiece-model.ts";
 import type { SpieceModel } from "./spiece-model.ts";
-
-// Text → ids by a SentencePiece Unigram model: normalise, then take the split into pieces with the largest sum of log
-// probabilities. Ids must equal those of SentencePiece itself, so its arithmetic counts too: every sum is rounded to
-// float32 before it is compared, and on a tie the piece that was found first (the one starting further left) stays.
-// Facts from google/sentencepiece: unigram_model.cc (EncodeOptimized), sentencepiece_processor.cc; where its versions
-// differ (ties, the bonus of user-defined symbols) this follows what 0.2.3 does.
 
 /** An unknown character costs this much more than the least likely piece. */
 const UNKNOWN_PENALTY = 10;

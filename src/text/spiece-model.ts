@@ -1,9 +1,10 @@
+/**
+ * What a `spiece.model` file says: a protobuf of pieces with scores, and how text is normalised before they are
+ * matched. Field numbers and defaults are those of sentencepiece_model.proto.
+ */
 import { PbfReader } from "pbf";
 import { CogwheelError } from "../base/errors.ts";
 import { kindRule } from "../sources/file-kind.ts";
-
-// What a `spiece.model` file says: a protobuf of pieces with scores, and how text is normalised before they are
-// matched. Field numbers and defaults are those of sentencepiece_model.proto.
 
 /** What a piece is, by its number in the file. */
 export const PieceType = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;

@@ -1,3 +1,4 @@
+/** T5's tokenizer: SentencePiece with the marks and the length that T5 wants. */
 import { CogwheelError } from "../base/errors.ts";
 import { SentencePiece } from "./sentencepiece.ts";
 import { isObject, readAll, readJson } from "../sources/source.ts";

@@ -1,3 +1,4 @@
+/** How far a download from the hub is, as a command shows it. */
 import type { HubOptions } from "../../hub/id.ts";
 import type { Progress } from "./progress.ts";
 
