@@ -3,7 +3,7 @@ import { CogwheelError } from "../base/errors.ts";
 import { neededFiles } from "../checkpoint/needed-files.ts";
 import { filesSource } from "../sources/picked.ts";
 import { checkpointError, readText, type CheckpointSource } from "../sources/source.ts";
-import type { StoredCheckpoint, StoreOptions } from "./stored.ts";
+import type { StoredCheckpoint, StoreOptions } from "./store-options.ts";
 import { alone, hex, noRoom, room, storageError, StoredFolder, type StoredFile, type StoredRecord } from "../sources/stored-folder.ts";
 
 /** Bytes asked for at once, where the source does not say how many: a request has a price. */

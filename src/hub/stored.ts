@@ -2,22 +2,10 @@
  * Checkpoints kept in the browser's private file system for this origin, to be opened again without the network. What does it is a
  * chunk that the first call loads.
  */
-import type { OpenCheckpointOptions } from "../checkpoint/checkpoint.ts";
 import type { CheckpointSource } from "../sources/source.ts";
+import type { StoredCheckpoint, StoreOptions } from "./store-options.ts";
 
-/** A checkpoint in the browser's storage. */
-export interface StoredCheckpoint {
-  readonly name: string;
-  readonly bytes: number;
-  /** False for what is left of a store that was stopped: it cannot be opened, only gone on with or removed. */
-  readonly whole: boolean;
-}
-
-export interface StoreOptions extends OpenCheckpointOptions {
-  signal?: AbortSignal;
-  /** Bytes that are in place, of how many, and the file that is being written. */
-  onProgress?: (done: number, total: number, file: string) => void;
-}
+export type { StoredCheckpoint, StoreOptions } from "./store-options.ts";
 
 /**
  * Copies the files that opening `from` and using it will read into the browser's storage under `name`, and resolves to a source on them.

@@ -2,7 +2,7 @@
 import { listFolder } from "#platform";
 import { readUntrusted, sourceAt } from "#sandbox";
 import { CogwheelError } from "../base/errors.ts";
-import type { DecodedVideo, DecodeLimits, DecodeOptions } from "./decode.ts";
+import type { DecodedVideo, DecodeLimits, DecodeOptions } from "./decode-options.ts";
 import { DEFAULT_LIMITS, refuseBeyondFrames } from "./read/limits.ts";
 import type { ReadFrame } from "./read/reader.ts";
 import type { MediaSource } from "./sandbox/types.ts";

@@ -1,0 +1,29 @@
+/** What reading a video takes, and what it gives. */
+import type { Frame } from "./frame.ts";
+import type { SandboxLimits } from "./sandbox/types.ts";
+
+export type DecodeLimits = SandboxLimits;
+
+export interface DecodeOptions {
+  /** Stop after so many frames. */
+  maxFrames?: number;
+  signal?: AbortSignal;
+  /** Told what a user should know of a file that was read all the same: frames that are missing, colours that are taken for others. */
+  onWarning?: (message: string) => void;
+  /** What may be taken from the file, where the defaults (docs/video.md) are too little. */
+  limits?: Partial<DecodeLimits>;
+  /**
+   * Where the package's reader lies, for a bundler that does not bring it along: its `dist/cogwheel-media.js` (exported as
+   * `cogwheel-webgpu/media`) in Node, the URL of its `dist/chunks/browser-media-worker.js` (`cogwheel-webgpu/media-worker`) in a browser.
+   */
+  reader?: string | URL;
+}
+
+export interface DecodedVideo {
+  width: number;
+  height: number;
+  /** Frames a second, averaged; `undefined` for pictures. */
+  fps: number | undefined;
+  /** RGBA. */
+  frames: Frame[];
+}
