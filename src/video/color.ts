@@ -8,21 +8,21 @@
  */
 import { withChannels, type Frame } from "./frame.ts";
 
-export type Matrix = "smpte170m" | "bt709";
+export type ColorMatrix = "smpte170m" | "bt709";
 
 /** The weights of red and blue in Y. */
-const WEIGHTS: Record<Matrix, { red: number; blue: number }> = {
+const WEIGHTS: Record<ColorMatrix, { red: number; blue: number }> = {
   smpte170m: { red: 0.299, blue: 0.114 },
   bt709: { red: 0.2126, blue: 0.0722 },
 };
 
 /** The matrix that players assume for a size when a file does not say: BT.601 up to standard definition, else BT.709. */
-export function matrixFor(width: number, height: number): Matrix {
+export function matrixFor(width: number, height: number): ColorMatrix {
   return width >= 1280 || height > 576 ? "bt709" : "smpte170m";
 }
 
 /** Planes Y, Cb, Cr, one after another; width and height must be even. */
-export function toI420(frame: Frame, matrix: Matrix): Uint8Array<ArrayBuffer> {
+export function toI420(frame: Frame, matrix: ColorMatrix): Uint8Array<ArrayBuffer> {
   const { width, height } = frame;
   const rgb = withChannels(frame, 4);
   const { red, blue } = WEIGHTS[matrix];
