@@ -234,11 +234,12 @@ export class Denoiser implements Disposable {
         timestep: new Float32Array(batch).fill(step.timestep),
         coefficients: coefficientVector(step, scale),
       };
+      // A step without noise multiplies what lies there, which is of another step, with 0.
       if (shape.stochastic && step.noiseStep !== 0) {
         const draw = noise?.(i);
         if (!draw) throw new CogwheelError("denoise", `this scheduler needs noise in step ${i + 1}, got none; pass a noise function`);
         inputs["noise"] = draw;
-      } else if (shape.stochastic) inputs["noise"] = new Float32Array(size);
+      }
       await program.run({ ...run, inputs });
       latents = await program.read("next", run.signal);
       const original = shape.stochastic ? await program.read("original", run.signal) : undefined;

@@ -15,39 +15,41 @@ export interface Configs {
   readonly vae: VaeConfig;
 }
 
-export const components = {
-  text_encoder: {
-    parse: (json) => parseT5Config(json),
-    judge: judgeT5Config,
-    weights: expectedT5Weights,
-  } satisfies ComponentKind<T5Config>,
-  tokenizer: {},
-  transformer: {
+/** A component whose config stands in `Configs` under the name `config`. */
+const part = <K extends keyof Configs>(config: K, component: Required<ComponentKind<Configs[K]>>) => ({ config, ...component });
+
+/** The components with weights. */
+const parts = {
+  text_encoder: part("text", { parse: (json) => parseT5Config(json), judge: judgeT5Config, weights: expectedT5Weights }),
+  transformer: part("transformer", {
     parse: (json) => parseTransformerConfig(json),
     judge: judgeTransformerConfig,
     weights: transformerWeights,
-  } satisfies ComponentKind<TransformerConfig>,
-  vae: { parse: (json) => parseVaeConfig(json), judge: judgeVaeConfig, weights: vaeWeights } satisfies ComponentKind<VaeConfig>,
-  scheduler: { judge: judgeSchedulerConfig },
-} satisfies Record<string, ComponentKind>;
+  }),
+  vae: part("vae", { parse: (json) => parseVaeConfig(json), judge: judgeVaeConfig, weights: vaeWeights }),
+};
 
-/** The components with weights. */
-export type Part = "text_encoder" | "transformer" | "vae";
-const PARTS: readonly Part[] = ["text_encoder", "transformer", "vae"];
+export const components = { ...parts, tokenizer: {}, scheduler: { judge: judgeSchedulerConfig } } satisfies Record<string, ComponentKind>;
+
+export type Part = keyof typeof parts;
+const PARTS = Object.keys(parts) as Part[];
 
 /** Weights by component. */
 export type PartWeights = ReadonlyMap<Part, ReadonlyMap<string, readonly number[]>>;
 
+/** @param of the config of a component as it stands in its file */
+export const parseConfigs = (of: (part: Part) => unknown): Configs =>
+  Object.fromEntries(PARTS.map((name) => [parts[name].config, parts[name].parse(of(name))])) as unknown as Configs;
+
 /** Shapes of all weights of some components. @param vaeParts what the VAE is to do; default: both */
-export function expectedWeights(
+export const expectedWeights = (
   configs: Configs,
-  parts: readonly Part[] = PARTS,
+  names: readonly Part[] = PARTS,
   vaeParts?: readonly ("encode" | "decode")[],
-): PartWeights {
-  const of: Record<Part, () => ReadonlyMap<string, readonly number[]>> = {
-    text_encoder: () => components.text_encoder.weights(configs.text),
-    transformer: () => components.transformer.weights(configs.transformer),
-    vae: () => components.vae.weights(configs.vae, vaeParts),
-  };
-  return new Map(parts.map((part) => [part, of[part]()]));
-}
+): PartWeights =>
+  new Map(
+    names.map((name) => {
+      const { config, weights }: { config: keyof Configs } & Required<ComponentKind> = parts[name];
+      return [name, weights(configs[config], vaeParts)];
+    }),
+  );

@@ -5,7 +5,7 @@ import { temporalLevels } from "../../models/vae/config.ts";
 import { createScheduler } from "../../diffusion/scheduler.ts";
 import type { ComponentKind } from "../family.ts";
 import type { ModelRules } from "../settings.ts";
-import { components, type Configs } from "./components.ts";
+import { components, parseConfigs, type Configs } from "./components.ts";
 
 /**
  * Does a checkpoint with extra channels take images or control videos? The class of its
@@ -29,11 +29,7 @@ function takesOf(pipelineClass: string, channels: number, latents: number, trans
 /** Parses and checks the configs of all components, and that they belong together. */
 export function readConfigs(checkpoint: Checkpoint, onWarning?: (message: string) => void): { configs: Configs; rules: ModelRules } {
   const config = (name: string) => checkpoint.component(name).config as Record<string, unknown>;
-  const configs: Configs = {
-    text: components.text_encoder.parse(config("text_encoder")),
-    transformer: components.transformer.parse(config("transformer")),
-    vae: components.vae.parse(config("vae")),
-  };
+  const configs = parseConfigs(config);
   expectTogether(configs);
   const { kind: scheduler } = createScheduler(config("scheduler"), checkpoint.component("scheduler").className);
   for (const [name, { judge }] of Object.entries<ComponentKind>(components)) {
