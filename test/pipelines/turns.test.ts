@@ -262,8 +262,8 @@ it("a process whose generations were queued, aborted and disposed of comes to it
     import { CogVideoX, VideoVae } from ${JSON.stringify(join(ROOT, "dist/node.js"))};
     const model = await CogVideoX.open(${JSON.stringify(folder)}, { keep: true });
     const controller = new AbortController();
-    const second = { signal: controller.signal };
-    const runs = [1, 2, 3].map((seed) => model.generate({ prompt: "a", seed, frames: 1, ...(seed === 2 ? second : {}) }));
+    const aborted = { signal: controller.signal };
+    const runs = [1, 2, 3].map((seed) => model.generate({ prompt: "a", seed, frames: 1, ...(seed === 2 ? aborted : {}) }));
     controller.abort();
     const third = runs[2].then(() => "done", (error) => error.message);
     const [first, second] = await Promise.allSettled(runs.slice(0, 2));
