@@ -9,7 +9,7 @@ import type { Capabilities } from "../../../gpu/capabilities.ts";
 
 interface Epilogue {
   bias?: true;
-  activation?: "gelu" | "silu";
+  activation?: MatmulOptions["activation"];
   residual?: true;
   addend?: true;
   gate?: true;
@@ -24,6 +24,9 @@ export interface MatmulSizes {
   readonly n: number;
   readonly k: number;
 }
+
+/** Each activation of the op in float64. */
+const activations: Record<NonNullable<Epilogue["activation"]>, (v: number) => number> = { gelu, silu };
 
 /** act(x·wᵀ + bias + addend) · gate + residual, by the definition. */
 export function matmulReference(
@@ -40,7 +43,7 @@ export function matmulReference(
       let v = product;
       if (bias) v += bias[j]!;
       if (addend) v += addend[i * n + j]!;
-      if (epilogue.activation) v = epilogue.activation === "gelu" ? gelu(v) : silu(v);
+      if (epilogue.activation) v = activations[epilogue.activation](v);
       if (gate) v *= gate[(i % 3) * n + j]!;
       if (epilogue.accumulate) v += product;
       if (residual) v += residual[i * n + j]!;
