@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 /**
- * The command `cogwheel`: finds the adapter, then runs the command line (or, with `--exec SCRIPT`, any script) where Dawn
- * sees it. Most variables that matter can be set in this process; only LD_LIBRARY_PATH, which the dynamic linker reads when
- * a process begins and which is needed on a system without a Vulkan loader, takes a second start of Node.
+ * The command `cogwheel`: finds the adapter, then runs the command line (or, with `--exec SCRIPT`, any script) in an environment in
+ * which Dawn sees that adapter. Most variables can be set in this process. LD_LIBRARY_PATH cannot, because the dynamic linker reads it
+ * when a process begins: where it is needed, on a system without a Vulkan loader, Node is started a second time.
  *
  *   cogwheel [ARGUMENTS…]                            the command line
  *   cogwheel [--adapter NAME] --exec SCRIPT [ARGUMENTS…]   a script under the same environment

@@ -1,4 +1,4 @@
-/** The command line: finds the command that is asked for, and says what went wrong. What a command is stands in its file in commands/. */
+/** The command line: runs the command that was asked for, and prints what went wrong. Each command is a file in commands/. */
 import { inspect } from "node:util";
 import { Command, CommanderError } from "commander";
 import { CogwheelError } from "../base/errors.ts";

@@ -1,7 +1,7 @@
 /**
- * Operands that a kernel reads in a packed layout and that are no weights of the checkpoint: an input, a constant, an activation.
- * A weight is packed while it is loaded (`weights.ts`); these are packed on the device, by dispatches before the one that reads
- * them, into memory of the node's own. So every kernel of an op serves them as they are.
+ * Packs operands that are not weights. Some kernels read an operand in a packed layout. A weight is packed while it is loaded
+ * (src/run/weight-store.ts). An input, a constant or an activation is packed on the device instead, by dispatches before the one that
+ * reads it, into memory of its own; so an op's kernels need not know which of the two it was.
  */
 import { packOperand } from "#kernels";
 import type { Capabilities } from "../gpu/capabilities.ts";

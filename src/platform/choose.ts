@@ -1,7 +1,7 @@
 /**
- * Which adapter: a GPU; else Mesa's lavapipe, if Dawn accepts the system's; else SwiftShader from npm. The launcher decides
- * with probes in child processes, and tells the processes that it starts in COGWHEEL_PROBED; a process that was started
- * without the launcher decides for itself, by the same order.
+ * Chooses the adapter: a GPU; else the system's lavapipe, if Dawn accepts it; else SwiftShader from npm. The launcher decides by probing in
+ * child processes, and passes the result in COGWHEEL_PROBED to the processes that it starts. A process that was started without the
+ * launcher decides for itself, in the same order.
  */
 import { delimiter } from "node:path";
 import { CogwheelError } from "../base/errors.ts";

@@ -1,4 +1,4 @@
-/** The public face of a checkpoint: open it, ask for a video. */
+/** The public class `CogVideoX`: open a checkpoint, ask it for videos. */
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import { readJson, type CheckpointSource } from "../../sources/source.ts";
 import { CogwheelError } from "../../base/errors.ts";

@@ -1,6 +1,6 @@
 /**
- * A generation before it is run: what was asked for, checked, completed and planned. Command, page, library and `validate` all prepare
- * here, from the configs and the weights' headers alone: what cannot be done is refused before anything is loaded.
+ * A generation before it is run: the request is checked, completed with defaults, and planned. Command, page, library and `validate` all
+ * prepare here. It takes only the configs and the headers of the weights, so what cannot be done is refused before anything is loaded.
  */
 import { createScheduler, type StepCoefficients } from "../../diffusion/scheduler.ts";
 import { checkState, type DenoiseShape, type DenoiseState } from "../../models/cogvideox/model.ts";

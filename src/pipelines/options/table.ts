@@ -1,7 +1,7 @@
 /**
- * The options of a generation, each told once. From here come the types that `generate` and its relatives take, the checks of their values,
- * the command's options and help, what saved latents keep and give back, the page's form, and the tables of the docs. A new option is an
- * entry here, the line that uses it, and its test.
+ * The options of a generation, each in one entry. Everything else follows from the entries: the types that `generate` and the other calls
+ * take, the checks of values, the command's flags and help, what saved latents keep, the page's form, and the tables of the docs. To add
+ * an option, add an entry here, the line that uses it, and a test.
  */
 import type { SchedulerKind } from "../../diffusion/scheduler.ts";
 import type { Profile } from "../../gpu/profile.ts";
