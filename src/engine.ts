@@ -9,6 +9,7 @@ export type { Cost, Dispatch, Node, Op, Target, View } from "./graph/op.ts";
 export { Tensor, type TensorSpec } from "./graph/tensor.ts";
 export { compile, type Plan } from "./plan/compile.ts";
 export { Program, type ProgramOptions, type RunOptions } from "./run/program.ts";
+export { States } from "./run/states.ts";
 export { WeightStore, type LoadOptions, type WeightProvider } from "./run/weight-store.ts";
 export { runGraph } from "./run/run-graph.ts";
 export { dispatch, foldGrid, rowView, rowWindows, type RowWindow } from "./plan/dispatch.ts";

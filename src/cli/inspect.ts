@@ -87,11 +87,12 @@ export async function inspectModel(folder: string, settings: Partial<Settings>, 
   );
   print(
     table(
-      ["stage", "weights", "inputs, outputs", "activations", "at least", "in all", "work of one run", "host"],
+      ["stage", "weights", "inputs, outputs", "states", "activations", "at least", "in all", "work of one run", "host"],
       requirements.map((r) => [
         r.stage,
         bytesText(r.weights, 1),
         bytesText(r.io, 1),
+        bytesText(r.states, 1),
         bytesText(r.activations, 1),
         bytesText(r.lowerBound, 1),
         bytesText(r.total, 1),

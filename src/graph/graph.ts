@@ -13,8 +13,10 @@ export class Graph implements Recorder {
   readonly tensors: Tensor[] = [];
   readonly inputs = new Map<string, Tensor>();
   readonly outputs = new Map<string, Tensor>();
-  /** After each run the output is copied into the input: the state of a repeated graph. */
-  readonly carries: { from: string; to: string }[] = [];
+  /** Tensors that live from run to run. */
+  readonly states = new Map<string, Tensor>();
+  /** What states hold after a run: the new value by the state. */
+  readonly updates = new Map<Tensor, Tensor>();
   readonly #weights = new Map<string, Tensor>();
   #scope: string[] = [];
   #names = new Map<string, number>();
@@ -92,9 +94,45 @@ export class Graph implements Recorder {
     this.outputs.set(name, tensor);
   }
 
-  /** Declares that `output`, after each run, becomes the next run's `input`. */
-  carry(output: string, input: string): void {
-    this.carries.push({ from: output, to: input });
+  /**
+   * A tensor that lives from run to run: its nodes read what it held when the run began. Zeros, or `initial`, before anything was written to
+   * it. The same name is the same state, here and in every program that shares it.
+   */
+  state(name: string, shape: readonly number[], dtype: DType = "f32", initial?: Tensor["data"]): Tensor {
+    const found = this.states.get(name);
+    if (found && (found.shape.join() !== shape.join() || found.dtype !== dtype))
+      throw new CogwheelError(
+        "graph",
+        `a state has one shape and type, got ${found} and ${dtype} [${shape.join(", ")}]; name one of them otherwise`,
+      );
+    if (initial && (initial.length !== elements(shape) || dtype === "f16"))
+      throw new CogwheelError(
+        "graph",
+        `a state's initial values must fill it and be no f16, got ${initial.length} for ${name} ${dtype} [${shape.join(", ")}]; write them to the program`,
+      );
+    const tensor = found ?? this.#tensor(name, shape, dtype, "state", undefined, undefined, initial);
+    this.states.set(name, tensor);
+    return tensor;
+  }
+
+  /**
+   * What a state holds when the run is over, and the next run reads. A run that was stopped may leave the old value, the new one or parts of
+   * both: then write it again.
+   */
+  update(state: Tensor, value: Tensor): void {
+    if (state.graph !== this || state.role !== "state" || state !== state.root)
+      throw new CogwheelError(
+        "graph",
+        `only a state of the graph can be updated, got the ${state.role} ${state}; make it with graph.state`,
+      );
+    if (this.updates.has(state))
+      throw new CogwheelError("graph", `a state is updated once in a run, got two values for ${state}; leave one out`);
+    if (value.graph !== this || value.role !== "activation" || value.bytes !== state.bytes || value.dtype !== state.dtype)
+      throw new CogwheelError(
+        "graph",
+        `a state takes a value of its size and type that a node computes, got the ${value.role} ${value} for ${state}; convert it`,
+      );
+    this.updates.set(state, value);
   }
 
   /** The same memory under another shape. */

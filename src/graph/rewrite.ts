@@ -3,8 +3,8 @@
  * through here: a copy, a range of nodes by itself with what it reads and gives as inputs and outputs, a part of a picture, nodes that are
  * replaced by others, the nodes of a scope again where their results were not kept.
  *
- * Ops, attributes, scopes, weights, constants and reshaped views are carried along; of a whole graph also its inputs, its outputs and what
- * is carried from run to run, so that a copy has the plan and the bytes of its original.
+ * Ops, attributes, scopes, weights, constants and reshaped views are carried along; of a whole graph also its inputs, outputs, states
+ * and their updates, so that a copy has the plan and the bytes of its original.
  */
 import { CogwheelError } from "../base/errors.ts";
 import { Graph } from "./graph.ts";
@@ -50,6 +50,7 @@ export function rewrite(from: Graph, options: RewriteOptions = {}): Rewritten {
   const stand = (root: Tensor): Tensor => {
     if (root.role === "weight") return into.weight(root.weights, root.shape, root.dtype);
     if (root.role === "constant") return into.constant(root.name, root.data!, root.shape);
+    if (root.role === "state" && whole && !bring) return into.state(root.name, root.shape, root.dtype, root.data);
     return bring ? bring(root, into) : into.input(root.name, root.shape, root.dtype);
   };
   const of = (tensor: Tensor): Tensor => {
@@ -72,7 +73,7 @@ export function rewrite(from: Graph, options: RewriteOptions = {}): Rewritten {
     return view;
   };
 
-  if (whole) for (const tensor of from.inputs.values()) of(tensor);
+  if (whole) for (const tensor of [...from.inputs.values(), ...from.states.values()]) of(tensor);
   for (const node of nodes) {
     const inputs = Object.fromEntries(Object.entries(node.inputs).map(([key, tensor]) => [key, tensor && of(tensor)]));
     const record = () => replace?.(node, inputs, into) ?? into.record(node.op, inputs, node.attrs);
@@ -90,7 +91,7 @@ export function rewrite(from: Graph, options: RewriteOptions = {}): Rewritten {
   }
   const given = options.outputs ?? (whole ? from.outputs : options.into ? [] : boundary(from, nodes));
   for (const [name, tensor] of given) into.output(name, of(tensor));
-  if (whole) for (const { from: output, to } of from.carries) into.carry(output, to);
+  if (whole) for (const [state, value] of from.updates) if (of(state).role === "state") into.update(of(state), of(value));
   return { graph: into, of };
 }
 

@@ -7,10 +7,10 @@ export interface TensorSpec {
 }
 
 /**
- * input: given by the caller, kept between runs · weight: from the checkpoint · constant: known when recording ·
- * activation: placed by the memory plan · output: an activation that outlives the run.
+ * input: given by the caller, kept between runs · state: kept and updated from run to run · weight: from the checkpoint · constant: known
+ * when recording · activation: computed by a node, and placed by the memory plan.
  */
-export type TensorRole = "input" | "weight" | "constant" | "activation";
+export type TensorRole = "input" | "state" | "weight" | "constant" | "activation";
 
 /** An op as a recorder sees it; the whole contract is `Op` of op.ts. */
 interface Recordable<I, A, O extends string> {
@@ -42,6 +42,7 @@ export class Tensor implements TensorSpec {
     root?: Tensor,
     /** State-dict names of a weight; several are concatenated along their first axis. */
     readonly weights: readonly string[] = [],
+    /** What a constant holds, and a state before the first run. */
     readonly data?: Float32Array | Uint32Array | Int32Array,
   ) {
     this.root = root ?? this;

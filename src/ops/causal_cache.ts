@@ -16,7 +16,8 @@ interface CacheInputs {
  * first frame of x, repeated), then x.
  */
 export function causalCache(x: Tensor, frames: number, cache?: Tensor): Tensor {
-  return x.graph.record(causalCacheOp, { x, cache }, { frames }).y;
+  // Of a batch of so many frames nothing before it is kept.
+  return x.graph.record(causalCacheOp, { x, cache: x.dim(1) < frames ? cache : undefined }, { frames }).y;
 }
 
 export const causalCacheOp: Op<CacheInputs, { frames: number }, "y"> = {

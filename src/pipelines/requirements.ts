@@ -3,7 +3,8 @@ import type { Choice } from "../plan/choice.ts";
 import { CogwheelError } from "../base/errors.ts";
 import type { Plan } from "../plan/compile.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
-import { sharedArenas } from "../run/program.ts";
+import { sharedArenas } from "../run/arenas.ts";
+import { sharedStates } from "../run/states.ts";
 import { loadingBytes } from "../run/weight-store.ts";
 import { bytesText } from "../base/units.ts";
 
@@ -13,8 +14,10 @@ export interface StageMemory {
   readonly weights: number;
   /** Planned over arenas by lifetime. */
   readonly activations: number;
-  /** Inputs, outputs and constants, which live from run to run: the VAE's caches among them. */
+  /** Inputs, outputs and constants. */
   readonly io: number;
+  /** What lives from run to run and is updated by it: the latents of the steps, the frames that the VAE keeps for its next batch. */
+  readonly states: number;
   readonly total: number;
   readonly flops: number;
   /** No plan could need less for activations. */
@@ -25,7 +28,7 @@ export interface StageMemory {
   readonly choices: readonly KernelChoice[];
 }
 
-type Needs = Pick<StageMemory, "weights" | "activations" | "io" | "total" | "host">;
+type Needs = Pick<StageMemory, "weights" | "activations" | "io" | "states" | "total" | "host">;
 
 /**
  * Bytes of the machine's memory at most: a CPU adapter takes it for all that is on the
@@ -42,6 +45,7 @@ export function together(stages: readonly StageMemory[]): Needs & { stage: strin
     weights: sum((s) => s.weights),
     activations: sum((s) => s.activations),
     io: sum((s) => s.io),
+    states: sum((s) => s.states),
     total: sum((s) => s.total),
     host: Math.max(0, ...stages.map((s) => s.host)),
   };
@@ -61,7 +65,7 @@ export function refuseBeyond(
   throw new CogwheelError(
     room,
     `${what} needs ${bytesText(bytes)} (weights ${bytesText(needs.weights)}, ` +
-      `activations ${bytesText(needs.activations + needs.io)}${needs.host ? `, host ${bytesText(needs.host)}` : ""}, ` +
+      `activations ${bytesText(needs.activations + needs.io + needs.states)}${needs.host ? `, host ${bytesText(needs.host)}` : ""}, ` +
       `loading ${bytesText(loadingBytes(needs.weights))}), got ${bytesText(available)} of free memory; ` +
       `choose a smaller size${otherwise === undefined ? " or fewer frames" : `, fewer frames or ${otherwise}`}`,
   );
@@ -78,17 +82,18 @@ export interface KernelChoice {
 /** What a stage takes that runs these plans, one after another. */
 export function measurePlans(stage: string, plans: readonly Plan[]): StageMemory {
   const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
-  // The VAE's two programs share their arenas, and the second reads the first one's caches where they lie.
-  const shared = plans.slice(1).flatMap((p) => [...p.graph.inputs].filter(([name]) => name !== "x").map(([, tensor]) => tensor.bytes));
+  // The VAE's two programs share their arenas and their states.
   const activations = sum(sharedArenas(plans));
-  const io = sum(plans.map((p) => p.bytes.io)) - sum(shared);
+  const io = sum(plans.map((p) => p.bytes.io));
+  const states = sum([...sharedStates(plans).values()].map((tensor) => tensor.bytes));
   const weights = sum([...new Map(plans.flatMap((p) => [...p.weights].map(([key, w]) => [key, w.bytes] as const))).values()]);
   return {
     stage,
     weights,
     activations,
     io,
-    total: weights + activations + io,
+    states,
+    total: weights + activations + io + states,
     flops: sum(plans.map((p) => p.cost.flops)),
     lowerBound: Math.max(...plans.map((p) => p.bytes.lowerBound)),
     host: 0,

@@ -42,6 +42,7 @@ function measureExact(stage: string, config: VaeConfig, caps: Capabilities, opti
     weights,
     activations,
     io: 0,
+    states: 0,
     total: weights + activations,
     flops: plans.reduce((n, p) => n + p.flops, 0),
     lowerBound: activations,

@@ -41,12 +41,17 @@ export interface Plan {
   readonly memory: MemoryPlan;
   /** The tensor in whose memory a tensor lies: another's, where a result took it, else its own root. */
   readonly home: InPlace["home"];
+  /** States whose new values are copied into them when a run is over. */
+  readonly copies: InPlace["copies"];
   readonly weights: ReadonlyMap<string, WeightRequest>;
   readonly constants: readonly Tensor[];
   readonly bytes: {
     readonly weights: number;
     readonly activations: number;
+    /** Inputs, outputs and constants. */
     readonly io: number;
+    /** Tensors that live from run to run; programs that share them have them once. */
+    readonly states: number;
     readonly lowerBound: number;
     readonly total: number;
   };
@@ -73,7 +78,7 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
   const scratch: Tensor[] = [];
   const choices: Choice[] = [];
   const places = inPlace(graph);
-  for (const node of graph.nodes) {
+  for (const node of places.order) {
     const own: Choice[] = [];
     const target: Target = {
       caps,
@@ -185,7 +190,7 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
           );
         reads.push(home.id);
       }
-      if (root.role === "activation" && !outputs.has(home.id)) {
+      if (root.role === "activation" && home.role !== "state" && !outputs.has(home.id)) {
         const life = lifetimes.get(home.id);
         if (life) life.last = at;
         else lifetimes.set(home.id, { id: home.id, name: home.name, bytes: home.bytes, first: at, last: at });
@@ -202,7 +207,7 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
       }
   });
   for (const tensor of graph.outputs.values()) {
-    if (tensor.root.role === "weight" || tensor.root.role === "constant")
+    if (tensor.root.role === "weight" || tensor.root.role === "constant" || tensor.root.role === "state")
       throw new CogwheelError(
         "graph",
         `an output must be computed by a node or be an input, got the ${tensor.root.role} ${tensor}; leave it out`,
@@ -211,21 +216,21 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
       throw new CogwheelError("graph", `an output must be computed by a node, got ${tensor}; record its producer`);
   }
 
-  for (const { from, to } of graph.carries) {
-    const [output, input] = [graph.outputs.get(from), graph.inputs.get(to)];
-    if (!output || !input || output.bytes !== input.bytes || output.dtype !== input.dtype) {
-      throw new CogwheelError(
-        "graph",
-        "a carry goes from an output to an input of the same size and type, " +
-          `got ${output ?? `no output "${from}"`} to ${input ?? `no input "${to}"`}; check both names`,
-      );
-    }
+  for (const value of graph.updates.values())
+    if (!written.has(value.root.id))
+      throw new CogwheelError("graph", `a state's value must be computed by a node, got ${value}; record its producer`);
+  for (const { from } of places.copies) {
+    const life = lifetimes.get(places.home(from).id);
+    if (life) life.last = steps.length - 1;
   }
 
   const memory = planMemory([...lifetimes.values()], conflicts, caps.offsetAlignment, caps.maxBufferBytes);
   const weightBytes = [...weights.values()].reduce((n, w) => n + w.bytes, 0);
   const activations = memory.arenas.reduce((a, b) => a + b, 0);
-  const io = [...graph.inputs.values(), ...graph.outputs.values(), ...constants.values()].reduce((n, t) => n + t.bytes, 0);
+  const sum = (tensors: readonly Tensor[]): number => tensors.reduce((n, t) => n + t.bytes, 0);
+  const own = [...graph.outputs.values()].filter((tensor) => places.home(tensor).role !== "state");
+  const io = sum([...graph.inputs.values(), ...own, ...constants.values()]);
+  const states = sum([...graph.states.values()]);
   const cost = steps.reduce((c, s) => ({ flops: c.flops + s.cost.flops, bytes: c.bytes + s.cost.bytes }), { flops: 0, bytes: 0 });
   return {
     graph,
@@ -234,9 +239,17 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
     choices,
     memory,
     home: places.home,
+    copies: places.copies,
     weights,
     cost,
     constants: [...constants.values()],
-    bytes: { weights: weightBytes, activations, io, lowerBound: memory.lowerBound, total: weightBytes + activations + io },
+    bytes: {
+      weights: weightBytes,
+      activations,
+      io,
+      states,
+      lowerBound: memory.lowerBound,
+      total: weightBytes + activations + io + states,
+    },
   };
 }

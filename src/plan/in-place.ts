@@ -1,48 +1,95 @@
 /**
- * Which results are computed in place: in the memory of an input that nobody reads any more. A graph says nothing of memory, and every
- * tensor of it may be read at any time; an op says which inputs its results may take (`mayTake`). The plan decides here, before it lowers.
+ * Where results lie. A graph says nothing of memory, and every tensor of it may be read at any time; an op says which inputs its results
+ * may take (`mayTake`). The plan decides here, before it lowers: a result takes the memory of an input that nobody reads any more, and the
+ * new value of a state is computed in the state where nobody reads the old one any more.
  */
 import type { Graph } from "../graph/graph.ts";
 import type { Node } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 
 export interface InPlace {
+  /** All nodes in the order in which they run. */
+  readonly order: readonly Node[];
   /** Nodes whose results take their inputs' memory. */
   readonly nodes: ReadonlySet<Node>;
-  /** The tensor in whose memory a tensor lies: the first of those that took it from each other. */
+  /** States that get their new value by a copy when the run is over; that of others is computed where they lie. */
+  readonly copies: readonly { readonly from: Tensor; readonly to: Tensor }[];
+  /** The tensor in whose memory a tensor lies: a state, or the first of those that took it from each other. */
   home(tensor: Tensor): Tensor;
 }
 
-/**
- * A node computes in place if, of every pair that its op names, the input is an activation of the result's size and type that no output
- * of the graph needs, and this node reads it last and once. All pairs or none.
- */
-export function inPlace(graph: Graph): InPlace {
-  const lastReader = new Map<Tensor, Node>();
-  for (const node of graph.nodes) for (const { root } of inputsOf(node)) lastReader.set(root, node);
-  const needed = new Set([...graph.outputs.values()].map(({ root }) => root));
+const inputsOf = (node: Node): Tensor[] => Object.values(node.inputs).filter((t): t is Tensor => t !== undefined);
 
-  const homes = new Map<Tensor, Tensor>();
-  const home = ({ root }: Tensor): Tensor => homes.get(root) ?? root;
+export function inPlace(graph: Graph): InPlace {
+  const order = inOrder(graph);
+  const position = new Map(order.map((node, i) => [node, i]));
+  const lastReader = new Map<Tensor, Node>();
+  const producer = new Map<Tensor, Node>();
+  for (const node of order) {
+    for (const { root } of inputsOf(node)) lastReader.set(root, node);
+    for (const made of Object.values(node.outputs)) producer.set(made, node);
+  }
+  const needed = new Set([...graph.outputs.values(), ...graph.updates.values()].map(({ root }) => root));
+
+  const taken = new Map<Tensor, Tensor>();
+  const first = ({ root }: Tensor): Tensor => taken.get(root) ?? root;
   const nodes = new Set<Node>();
-  for (const node of graph.nodes) {
+  for (const node of order) {
     const pairs = Object.entries(node.op.mayTake?.(node) ?? {}).map(([result, input]) => ({
       result: node.outputs[result]!,
       input: node.inputs[input as string],
     }));
+    /** Is the input an activation that no output needs, or a state that this result is the new value of, and read last and once by this node? */
     const free = ({ result, input }: (typeof pairs)[number]): boolean =>
       input !== undefined &&
-      input.root.role === "activation" &&
+      (input.root.role === "activation" || (input.root.role === "state" && graph.updates.get(input.root)?.root === result)) &&
       input.dtype === result.dtype &&
       input.root.bytes === result.bytes &&
       !needed.has(input.root) &&
       lastReader.get(input.root) === node &&
       inputsOf(node).filter(({ root }) => root === input.root).length === 1;
+    // All pairs of an op or none.
     if (pairs.length === 0 || !pairs.every(free)) continue;
     nodes.add(node);
-    for (const { result, input } of pairs) homes.set(result, home(input!));
+    for (const { result, input } of pairs) taken.set(result, first(input!));
   }
-  return { nodes, home };
+
+  const states = new Map<Tensor, Tensor>();
+  const home = (tensor: Tensor): Tensor => states.get(first(tensor)) ?? first(tensor);
+  const copies: { from: Tensor; to: Tensor }[] = [];
+  for (const [state, value] of graph.updates) {
+    const root = first(value);
+    if (root === state) continue;
+    const reader = lastReader.get(state);
+    const free = root.role === "activation" && !states.has(root) && (!reader || position.get(reader)! < position.get(producer.get(root)!)!);
+    if (free) states.set(root, state);
+    else copies.push({ from: value, to: state });
+  }
+  return { order, nodes, copies, home };
 }
 
-const inputsOf = (node: Node): Tensor[] => Object.values(node.inputs).filter((t): t is Tensor => t !== undefined);
+/** As recorded, but what only makes a state's new value waits until the old one was read: it can be computed in the state then. */
+function inOrder(graph: Graph): Node[] {
+  const readers = new Map<Tensor, Node>();
+  for (const node of graph.nodes) for (const { root } of inputsOf(node)) readers.set(root, node);
+  const waits = new Set<Node>();
+  const after = new Map<Node, Node[]>();
+  for (const node of graph.nodes) {
+    const made = new Set(Object.values(node.outputs));
+    if ([...made].some((tensor) => readers.has(tensor))) continue;
+    const last = [...graph.updates]
+      .filter(([, value]) => made.has(value.root))
+      .flatMap(([state]) => readers.get(state) ?? [])
+      .reduce<Node | undefined>((a, b) => (a && a.id > b.id ? a : b), undefined);
+    if (!last || last.id <= node.id) continue;
+    waits.add(node);
+    after.set(last, [...(after.get(last) ?? []), node]);
+  }
+  const order: Node[] = [];
+  const put = (node: Node): void => {
+    order.push(node);
+    after.get(node)?.forEach(put);
+  };
+  for (const node of graph.nodes) if (!waits.has(node)) put(node);
+  return order;
+}

@@ -2,7 +2,7 @@
  * A compiled graph on a GPU: pipelines, memory and bind groups are made once; a run only encodes.
  */
 import { CogwheelError } from "../base/errors.ts";
-import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
+import type { Gpu } from "../gpu/gpu.ts";
 import { packParams, type BindingInfo, type Kernel } from "../gpu/kernel.ts";
 import type { Pipeline } from "../gpu/pipelines.ts";
 import type { Profile } from "../gpu/profile.ts";
@@ -12,7 +12,9 @@ import type { Graph } from "../graph/graph.ts";
 import type { Node, View } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { viewOf } from "../plan/dispatch.ts";
+import type { Arenas } from "./arenas.ts";
 import { FiniteChecks } from "./finite-checks.ts";
+import { States } from "./states.ts";
 import type { LoadOptions, WeightStore } from "./weight-store.ts";
 
 export interface RunOptions {
@@ -35,30 +37,10 @@ export interface RunOptions {
 export interface ProgramOptions extends LoadOptions {
   /** Buffers of other programs in place of inputs of the same name: their outputs are read where they lie. */
   bind?: Record<string, GPUBuffer>;
+  /** Tensors that live from run to run, shared with programs of the same names; they stay their owner's. */
+  states?: States;
   /** Memory for activations, shared with programs that run before or after this one; it stays its owner's. */
   arenas?: Arenas;
-}
-
-/** Memory for the activations of several programs that never run at once: as large as the largest needs. */
-export class Arenas implements Disposable {
-  readonly #buffers: OwnedBuffer[];
-  constructor(gpu: Gpu, plans: readonly Plan[]) {
-    this.#buffers = sharedArenas(plans).map((size, i) =>
-      gpu.buffer(`shared.arena${i}`, size, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC),
-    );
-  }
-  buffer(index: number): GPUBuffer {
-    return this.#buffers[index]!.buffer;
-  }
-  [Symbol.dispose](): void {
-    for (const buffer of this.#buffers) buffer[Symbol.dispose]();
-  }
-}
-
-/** Bytes of the arenas of programs that share them: each is as large as its largest user. */
-export function sharedArenas(plans: readonly Plan[]): number[] {
-  const count = Math.max(0, ...plans.map((p) => p.memory.arenas.length));
-  return Array.from({ length: count }, (_, i) => Math.max(...plans.map((p) => p.memory.arenas[i] ?? 0)));
 }
 
 interface Step {
@@ -74,7 +56,7 @@ const SUBMIT_MS = 100;
 const SUBMIT_DISPATCHES = 64;
 
 export class Program implements Disposable {
-  readonly #owned: OwnedBuffer[] = [];
+  readonly #owned: Disposable[] = [];
   readonly #buffers = new Map<number, GPUBuffer>();
   readonly #arenas: GPUBuffer[] = [];
   #steps: Step[] = [];
@@ -118,7 +100,7 @@ export class Program implements Disposable {
           },
         });
         share.weights = 1;
-        program.#allocate(options.bind ?? {}, options.arenas);
+        program.#allocate(options);
         program.#bind(await compiling);
       });
       return program;
@@ -128,7 +110,7 @@ export class Program implements Disposable {
     }
   }
 
-  #allocate(bound: Record<string, GPUBuffer>, arenas: Arenas | undefined): void {
+  #allocate({ bind: bound = {}, arenas, states }: ProgramOptions): void {
     const { graph, memory, constants, home } = this.plan;
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
     const own = (label: string, bytes: number, data?: ArrayBufferView): GPUBuffer => {
@@ -152,6 +134,11 @@ export class Program implements Disposable {
           "graph",
           `buffers are bound to inputs by name, got "${name}"; inputs are ${[...graph.inputs.keys()].join(", ")}`,
         );
+    if (graph.states.size) {
+      const held = states ?? new States(this.gpu, [this.plan]);
+      if (!states) this.#owned.push(held);
+      for (const [name, tensor] of graph.states) this.#buffers.set(tensor.id, held.buffer(name));
+    }
     for (const [name, tensor] of graph.outputs)
       if (tensor.root.role === "activation" && !this.#buffers.has(home(tensor).id))
         this.#buffers.set(home(tensor).id, own(name, tensor.bytes));
@@ -232,7 +219,7 @@ export class Program implements Disposable {
     this.gpu.assertAlive();
   }
 
-  /** The buffer behind an input or output, to bind to another program or to draw from. */
+  /** The buffer behind an input, an output or a state, to bind to another program or to draw from. */
   buffer(name: string): GPUBuffer {
     this.#assertAlive();
     return this.#buffers.get(this.plan.home(this.#io(name)).id)!;
@@ -240,21 +227,25 @@ export class Program implements Disposable {
 
   #io(name: string): Tensor {
     const { graph } = this.plan;
-    const tensor = graph.outputs.get(name) ?? graph.inputs.get(name);
+    const tensor = graph.outputs.get(name) ?? graph.inputs.get(name) ?? graph.states.get(name);
     if (!tensor)
       throw new CogwheelError(
         "graph",
-        `${graph.name} has no input or output "${name}"; it has ${[...graph.inputs.keys(), ...graph.outputs.keys()].join(", ")}`,
+        `${graph.name} has no input or output "${name}"; it has ${[...graph.inputs.keys(), ...graph.outputs.keys(), ...graph.states.keys()].join(", ")}`,
       );
     return tensor;
   }
 
+  /** New contents of an input or a state; f16 as raw bits. */
   write(name: string, data: ArrayBufferView): void {
     this.#assertAlive();
     const { graph } = this.plan;
-    const tensor = graph.inputs.get(name);
+    const tensor = graph.inputs.get(name) ?? graph.states.get(name);
     if (!tensor)
-      throw new CogwheelError("graph", `${graph.name} has no input "${name}"; its inputs are ${[...graph.inputs.keys()].join(", ")}`);
+      throw new CogwheelError(
+        "graph",
+        `${graph.name} has no input "${name}"; its inputs are ${[...graph.inputs.keys(), ...graph.states.keys()].join(", ")}`,
+      );
     if (data.byteLength !== tensor.bytes)
       throw new CogwheelError("graph", `input "${name}" takes ${tensor.bytes} bytes (${tensor}), got ${data.byteLength}; check its shape`);
     const padded =
@@ -268,7 +259,7 @@ export class Program implements Disposable {
     this.gpu.device.queue.writeBuffer(this.#buffers.get(tensor.id)!, 0, padded.buffer as ArrayBuffer, padded.byteOffset, padded.byteLength);
   }
 
-  /** An output's (or input's) values; f16 is widened to f32. */
+  /** An output's, input's or state's values; f16 is widened to f32. */
   async read(name: string, signal?: AbortSignal): Promise<Float32Array> {
     this.#assertAlive();
     const tensor = this.#io(name);
@@ -330,7 +321,7 @@ export class Program implements Disposable {
         }
       }
       if (!options.profile) pass!.end();
-      if (at === this.#steps.length) this.#encodeCarries(encoder);
+      if (at === this.#steps.length) this.#encodeCopies(encoder);
       options.profile?.end(encoder);
       device.queue.submit([encoder.finish()]);
       if (options.profile) await options.profile.collect();
@@ -374,11 +365,11 @@ export class Program implements Disposable {
     });
   }
 
-  #encodeCarries(encoder: GPUCommandEncoder): void {
-    const { graph } = this.plan;
-    for (const { from, to } of graph.carries) {
-      const source = graph.outputs.get(from)!;
-      encoder.copyBufferToBuffer(this.buffer(from), 0, this.#buffers.get(graph.inputs.get(to)!.id)!, 0, Math.ceil(source.bytes / 4) * 4);
+  /** States that are not computed where they lie. */
+  #encodeCopies(encoder: GPUCommandEncoder): void {
+    for (const { from, to } of this.plan.copies) {
+      const { buffer, offset = 0 } = this.#resource({ tensor: from });
+      encoder.copyBufferToBuffer(buffer, offset, this.#buffers.get(to.id)!, 0, Math.ceil(to.bytes / 4) * 4);
     }
   }
 

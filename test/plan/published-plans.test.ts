@@ -1,6 +1,6 @@
 /** How near the plans of the published models come to the least memory that there can be; widths as published, pictures small. */
 import { describe, expect, test } from "vitest";
-import { compile } from "../../src/plan/compile.ts";
+import { compile, type Plan } from "../../src/plan/compile.ts";
 import type { Graph } from "../../src/graph/graph.ts";
 import { parseT5Config } from "../../src/models/t5/config.ts";
 import { t5Graph } from "../../src/models/t5/model.ts";
@@ -80,5 +80,24 @@ describe("planned activation memory", () => {
     const state = rows * 1920 * 4;
     expect(lowerBound).toBeGreaterThanOrEqual(6 * state);
     expect(lowerBound).toBeLessThan(6.1 * state);
+  });
+
+  test("latents and the frames that a VAE keeps are there once, and no frame is copied from batch to batch", async () => {
+    const caps = await gpuCaps();
+    const sample = 3 * 16 * 24 * 32 * 4;
+    const denoising = compile(denoise({ num_attention_heads: 30 }), caps);
+    expect(denoising.bytes.states).toBe(sample);
+    expect([...denoising.graph.inputs.keys(), ...denoising.graph.outputs.keys()]).toEqual(["text", "timestep", "coefficients"]);
+    for (const graphs of [vae("decode", 6, 16), vae("encode", 24, 64)]) {
+      const [first, again] = graphs.map((graph) => compile(graph, caps)) as [Plan, Plan];
+      expect(first.bytes.states).toBeGreaterThan(1e6);
+      expect(again.bytes.states).toBe(first.bytes.states);
+      for (const { graph, copies, bytes } of [first, again]) {
+        expect(copies).toEqual([]);
+        expect(graph.updates.size).toBe(graph.states.size);
+        expect([...graph.inputs.keys(), ...graph.outputs.keys()]).toEqual(["x", "y"]);
+        expect(bytes.io).toBeLessThan(bytes.states);
+      }
+    }
   });
 });

@@ -346,7 +346,7 @@ describe("memory on the way", () => {
   });
 
   it("a refusal counts what loading takes beside the weights, on CPU adapters and GPUs", () => {
-    const needs = { weights: 8e9, activations: 1e9, io: 0, total: 9e9, host: 0 };
+    const needs = { weights: 8e9, activations: 1e9, io: 0, states: 0, total: 9e9, host: 0 };
     const software = { kind: "software" } as never;
     const most = machineBytes(needs, software);
     expect(most).toBe(9e9 + (96 << 20));

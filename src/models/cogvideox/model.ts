@@ -78,7 +78,9 @@ export function denoiseGraph(
   const channels = config.in_channels - (s.conditionChannels ?? 0);
   const shape = [s.samples, s.frames, channels, s.height, s.width];
   const batch = s.samples * (s.guidance ? 2 : 1);
-  const latents = graph.input("latents", shape);
+  const latents = graph.state("latents", shape);
+  // DPM: the clean latents as they looked in the step before.
+  const old = s.stochastic ? graph.state("old", shape) : undefined;
   const prediction = recordTransformer(
     graph,
     config,
@@ -99,15 +101,11 @@ export function denoiseGraph(
       sample: latents,
       prediction,
       coefficients: graph.input("coefficients", [8]),
-      ...(s.stochastic ? { oldSample: graph.input("old", shape), noise: graph.input("noise", shape) } : {}),
+      ...(old ? { oldSample: old, noise: graph.input("noise", shape) } : {}),
     }),
   );
-  graph.output("next", next.sample);
-  graph.carry("next", "latents");
-  if (s.stochastic) {
-    graph.output("original", next.original);
-    graph.carry("original", "old");
-  }
+  graph.update(latents, next.sample);
+  if (old) graph.update(old, next.original);
   return graph;
 }
 
@@ -204,7 +202,7 @@ export class Denoiser implements Disposable {
     const { text, steps, guidanceScale, noise, onStep, ...run } = options;
     const start: DenoiseState = options.start instanceof Float32Array ? { step: 0, latents: options.start } : options.start;
     const condition = options.condition ?? start.condition;
-    const { shape: want } = this.plan.graph.inputs.get("latents")!;
+    const { shape: want } = this.plan.graph.states.get("latents")!;
     const size = elements(want);
     if (start.step >= steps.length)
       throw new CogwheelError("denoise", `a run must have steps left, got ${start.step} done of ${steps.length}; ask for more steps`);
@@ -241,8 +239,8 @@ export class Denoiser implements Disposable {
         inputs["noise"] = draw;
       }
       await program.run({ ...run, inputs });
-      latents = await program.read("next", run.signal);
-      const original = shape.stochastic ? await program.read("original", run.signal) : undefined;
+      latents = await program.read("latents", run.signal);
+      const original = shape.stochastic ? await program.read("old", run.signal) : undefined;
       for (const values of original ? [latents, original] : [latents])
         expectFinite(values, "denoise", `the latents after step ${i + 1} of ${steps.length}`, CHECK_FINITE);
       await onStep?.({

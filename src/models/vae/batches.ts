@@ -74,8 +74,8 @@ export interface VaeGraphOptions extends VideoShape {
   readonly continued: boolean;
 }
 
-export const cacheInput = (prefix: string): string => `conv_cache.${prefix}`;
-export const cacheOutput = (prefix: string): string => `next.conv_cache.${prefix}`;
+/** The state that holds the frames which a convolution keeps for the next batch. */
+const cacheState = (prefix: string): string => `conv_cache.${prefix}`;
 
 /** Convolutions' weights may be f16; biases and norms never are. */
 function weightTypes(provider: Pick<WeightProvider, "type">) {
@@ -83,21 +83,18 @@ function weightTypes(provider: Pick<WeightProvider, "type">) {
 }
 
 /**
- * One batch of frames: input `x` [B, C, T, H, W] → output `y`. Caches go in as `conv_cache.…` and out as `next.conv_cache.…`; a
- * batch that has both replays: what it leaves is carried to its own inputs.
+ * One batch of frames: input `x` [B, C, T, H, W] → output `y`. What a convolution keeps of its last frames for the next batch
+ * is a state, `conv_cache.…`, which the graphs of a video share.
  */
 export function vaeGraph(config: VaeConfig, provider: Pick<WeightProvider, "type">, options: VaeGraphOptions): Graph {
   const { part, batch, frames, height, width, format, dtype, continues, continued } = options;
   const graph = new Graph(`vae.${part}`, weightTypes(provider));
   const channels = part === "encode" ? config.in_channels : config.latent_channels;
   const caches: CausalCaches = {
-    ...(continues ? { before: (prefix, shape, type) => graph.input(cacheInput(prefix), shape, type) } : {}),
+    ...(continues ? { before: (prefix, shape, type) => graph.state(cacheState(prefix), shape, type) } : {}),
     ...(continued
       ? {
-          keep: (prefix, kept) => {
-            graph.output(cacheOutput(prefix), kept);
-            if (continues) graph.carry(cacheOutput(prefix), cacheInput(prefix));
-          },
+          keep: (prefix, kept) => graph.update(graph.state(cacheState(prefix), kept.shape, kept.dtype), kept),
         }
       : {}),
   };

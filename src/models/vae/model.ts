@@ -5,13 +5,13 @@ import type { Gpu } from "../../gpu/gpu.ts";
 import { compile, type Plan } from "../../plan/compile.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import { becomesPixels } from "../../ops/pixels.ts";
-import { Arenas, Program, type RunOptions } from "../../run/program.ts";
+import { Arenas } from "../../run/arenas.ts";
+import { Program, type RunOptions } from "../../run/program.ts";
+import { States } from "../../run/states.ts";
 import { planFor, WeightStore, type LoadOptions, type WeightProvider } from "../../run/weight-store.ts";
 import { spatialRatio, type VaeConfig } from "./config.ts";
 import { ExactRun, type TilingReport } from "./exact/run.ts";
 import {
-  cacheInput,
-  cacheOutput,
   checkVideoShape,
   decodedFrames,
   encodedFrames,
@@ -105,6 +105,8 @@ interface Session {
   readonly programs: readonly Program[];
   /** Activations of both programs: they run one after the other. */
   readonly arenas: Arenas;
+  /** What the convolutions keep from batch to batch. */
+  readonly states: States;
 }
 
 export class CausalVae implements Disposable {
@@ -305,25 +307,27 @@ export class CausalVae implements Disposable {
     const { graphs } = vaeGraphs(this.config, this.weights.provider, { part, batch, frames, height, width, format, dtype: this.dtype });
     const plans: Plan[] = graphs.map((graph, i) => planFor(planned[i], { type: graph.weightType }) ?? compile(graph, this.gpu.caps));
     const programs: Program[] = [];
-    const arenas = await this.gpu.scoped(`preparing vae.${part}`, () => new Arenas(this.gpu, plans));
+    const { arenas, states } = await this.gpu.scoped(`preparing vae.${part}`, () => {
+      const arenas = new Arenas(this.gpu, plans);
+      try {
+        return { arenas, states: new States(this.gpu, plans) };
+      } catch (error) {
+        arenas[Symbol.dispose]();
+        throw error;
+      }
+    });
     try {
       for (const [i, plan] of plans.entries()) {
         const onProgress = (done: number, total: number) => load.onProgress?.((i + done / total) / plans.length, 1);
-        const bind = programs[0]
-          ? Object.fromEntries(
-              [...plan.graph.inputs.keys()]
-                .filter((name) => name !== "x")
-                .map((name) => [name, programs[0]!.buffer(cacheOutput(name.slice(cacheInput("").length)))]),
-            )
-          : {};
-        programs.push(await Program.create(this.gpu, plan, this.weights, { ...load, onProgress, bind, arenas }));
+        programs.push(await Program.create(this.gpu, plan, this.weights, { ...load, onProgress, arenas, states }));
       }
     } catch (error) {
       for (const program of programs) program[Symbol.dispose]();
+      states[Symbol.dispose]();
       arenas[Symbol.dispose]();
       throw error;
     }
-    const session = { key, programs, arenas };
+    const session = { key, programs, arenas, states };
     this.#sessions.set(part, session);
     if (this.#disposed) this.#forget(part);
     this.#assertAlive();
@@ -389,6 +393,7 @@ export class CausalVae implements Disposable {
   #forget(part: "encode" | "decode"): void {
     const session = this.#sessions.get(part);
     for (const program of session?.programs ?? []) program[Symbol.dispose]();
+    session?.states[Symbol.dispose]();
     session?.arenas[Symbol.dispose]();
     this.#sessions.delete(part);
   }

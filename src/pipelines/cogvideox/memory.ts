@@ -19,7 +19,7 @@ export function refuseIfTooLarge({ gpu, dtype, parts, memoryBytes: limit }: Mode
     throw new CogwheelError(
       "generate",
       `the ${most.stage} takes ${bytesText(most.total)} of the adapter's memory (weights ${bytesText(most.weights)}, ` +
-        `activations ${bytesText(most.activations + most.io)}), got a limit of ${bytesText(limit)} in memoryBytes; ` +
+        `activations ${bytesText(most.activations + most.io + most.states)}), got a limit of ${bytesText(limit)} in memoryBytes; ` +
         `choose a smaller size${lighter ? `, fewer frames or ${lighter}` : " or fewer frames"}`,
     );
   const coming = parts.keep ? [together(stages.filter(({ part }) => !parts.has(part)).map(({ memory }) => memory))] : all;

@@ -27,16 +27,16 @@ const scheduler: ReferenceModule = async (c, { gpu, checkFinite, weights }) => {
 
   const graph = new Graph("scheduler");
   const dpm = sampler.kind === "dpm";
+  const sample = graph.state("sample", shape);
+  const old = dpm ? graph.state("old", shape) : undefined;
   const out = schedulerStep({
-    sample: graph.input("sample", shape),
+    sample,
     prediction: graph.input("prediction", shape),
     coefficients: graph.input("coefficients", [STEP_COEFFICIENTS]),
-    ...(dpm && { oldSample: graph.input("old", shape), noise: graph.input("noise", shape) }),
+    ...(old && { oldSample: old, noise: graph.input("noise", shape) }),
   });
-  graph.output("next", out.sample);
-  graph.output("original", out.original);
-  graph.carry("next", "sample");
-  if (dpm) graph.carry("original", "old");
+  graph.update(sample, out.sample);
+  if (old) graph.update(old, out.original);
 
   using store = new WeightStore(gpu, weights());
   using program = await Program.create(gpu, compile(graph, gpu.caps), store);
@@ -48,7 +48,7 @@ const scheduler: ReferenceModule = async (c, { gpu, checkFinite, weights }) => {
       checkFinite,
       inputs: { prediction: slice(predictions.data), coefficients: coefficientVector(step), ...(noise && { noise: slice(noise.data) }) },
     });
-    samples.set(await program.read("next"), i * size);
+    samples.set(await program.read("sample"), i * size);
   }
   return {
     timesteps: hostTensor(

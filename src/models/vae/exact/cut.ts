@@ -143,7 +143,7 @@ function sectionsOf(graph: Graph, producers: ReadonlyMap<number, Node>): Section
     if (isPointwise(node) && from.every((n) => !n || ofInputs.has(n))) ofInputs.add(node);
     number.set(node, Math.max(0, ...from.map((n) => (n ? number.get(n)! + (isMerge(n) ? 1 : 0) : 0))));
   }
-  const required = new Set<number>([...graph.outputs.values()].map((t) => t.id));
+  const required = new Set<number>([...graph.outputs.values(), ...graph.updates.values()].map((t) => t.id));
   const lists = Array.from({ length: 1 + Math.max(...number.values()) }, (_, i) => {
     const own = graph.nodes.filter((node) => number.get(node) === i && !isMerge(node) && !ofInputs.has(node));
     const again = new Set<Node>();

@@ -18,8 +18,10 @@ export function planExact(
   const choices: Choice[] = [];
   let [deviceBytes, tiles, flops] = [0, 0, 0];
   const last = cut.lastReaders();
-  const outputs = new Set([...graph.outputs.values()].map((t) => t.id));
-  const alive = new Map<number, Tensor>([...graph.inputs.values()].map((t) => [t.id, t]));
+  const results = new Set([...graph.outputs.values(), ...graph.updates.values()].map((t) => t.id));
+  const alive = new Map<number, Tensor>(
+    [...graph.inputs.values(), ...[...graph.states.values()].filter((t) => last.has(t.id))].map((t) => [t.id, t]),
+  );
   let hostBytes = 0;
   for (const [i, section] of cut.sections.entries()) {
     const regions = tilesOf(cut, section, caps, budgetBytes);
@@ -36,7 +38,7 @@ export function planExact(
       hostBytes,
       [...alive.values()].reduce((n, t) => n + t.bytes, 0),
     );
-    for (const id of alive.keys()) if ((last.get(id) ?? -1) <= i && !outputs.has(id)) alive.delete(id);
+    for (const id of alive.keys()) if ((last.get(id) ?? -1) <= i && !results.has(id)) alive.delete(id);
   }
   return { deviceBytes, hostBytes, tiles, weights, flops, choices };
 }

@@ -11,7 +11,8 @@ import type { Gpu } from "../../../gpu/gpu.ts";
 import type { Graph } from "../../../graph/graph.ts";
 import type { Tensor } from "../../../graph/tensor.ts";
 import { compile, type Plan } from "../../../plan/compile.ts";
-import { Arenas, Program, type RunOptions } from "../../../run/program.ts";
+import { Arenas } from "../../../run/arenas.ts";
+import { Program, type RunOptions } from "../../../run/program.ts";
 import type { WeightStore } from "../../../run/weight-store.ts";
 import { CutGraph, isMerge } from "./cut.ts";
 import { HostPlanes } from "./host-planes.ts";
@@ -69,21 +70,20 @@ export class ExactRun {
       const { height, width, planes, position } = cut.size(tensor);
       return new HostPlanes(height, width, position, planes);
     };
-    for (const [name, tensor] of graph.inputs) {
-      if (name !== "x") {
-        host.set(tensor.id, this.#caches.get(name)!);
-        continue;
-      }
-      const input = create(tensor);
-      const whole = { top: 0, left: 0, bottom: input.height, right: input.width };
-      input.write(new Uint8Array(x.buffer, x.byteOffset, x.byteLength), whole, whole);
-      host.set(tensor.id, input);
+    const frames = graph.inputs.get("x")!;
+    const input = create(frames);
+    const whole = { top: 0, left: 0, bottom: input.height, right: input.width };
+    input.write(new Uint8Array(x.buffer, x.byteOffset, x.byteLength), whole, whole);
+    host.set(frames.id, input);
+    for (const [name, { id }] of graph.states) {
+      const cache = this.#caches.get(name);
+      if (cache) host.set(id, cache);
     }
     this.#caches.clear(); // from here on each lives as long as it is read
     const cost = cut.sections.map(({ nodes }) => nodes.reduce((n, node) => n + node.op.cost(node).flops, 0));
     const total = cost.reduce((a, b) => a + b, 0) || 1;
     const last = cut.lastReaders();
-    const results = new Set([...graph.outputs.values()].map((t) => t.id));
+    const results = new Set([...graph.outputs.values(), ...graph.updates.values()].map((t) => t.id));
     let done = 0;
     for (const [i, section] of cut.sections.entries()) {
       const reused = cut.inPlace(section, i, last);
@@ -110,8 +110,7 @@ export class ExactRun {
       for (const id of host.keys()) if ((last.get(id) ?? -1) <= i && !results.has(id)) host.delete(id);
       done += cost[i]!;
     }
-    for (const [name, tensor] of graph.outputs)
-      if (name.startsWith("next.")) this.#caches.set(name.slice("next.".length), host.get(tensor.id)!);
+    for (const [{ name }, { id }] of graph.updates) this.#caches.set(name, host.get(id)!);
     const y = host.get(graph.outputs.get("y")!.id)!;
     this.#report.seconds += (performance.now() - begun) / 1000;
     return y.read({ top: 0, left: 0, bottom: y.height, right: y.width });

@@ -1,0 +1,65 @@
+/**
+ * States on the device: tensors that live from run to run. Programs that are given the same `States` share them by name, so one goes on from
+ * what another left; a program without has its own.
+ */
+import { CogwheelError } from "../base/errors.ts";
+import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
+import type { Tensor } from "../graph/tensor.ts";
+import type { Plan } from "../plan/compile.ts";
+
+export class States implements Disposable {
+  readonly #held = new Map<string, { readonly tensor: Tensor; readonly owned: OwnedBuffer }>();
+
+  /** Memory for every state of the plans, as each begins: zeros or its initial values. */
+  constructor(
+    private readonly gpu: Gpu,
+    plans: readonly Plan[],
+  ) {
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
+    for (const [name, tensor] of sharedStates(plans))
+      this.#held.set(name, { tensor, owned: gpu.buffer(`state.${name}`, tensor.bytes, usage, tensor.data) });
+  }
+
+  /** Names, shapes and types. */
+  get tensors(): ReadonlyMap<string, Tensor> {
+    return new Map([...this.#held].map(([name, { tensor }]) => [name, tensor]));
+  }
+
+  buffer(name: string): GPUBuffer {
+    const held = this.#held.get(name);
+    if (!held)
+      throw new CogwheelError(
+        "graph",
+        `a state must be of one of the plans, got "${name}"; there are ${[...this.#held.keys()].join(", ") || "none"}`,
+      );
+    return held.owned.buffer;
+  }
+
+  /** What every state holds, as stored: f16 as raw bits. To be kept, and given to `Program.write` state by state. */
+  async save(signal?: AbortSignal): Promise<Map<string, ArrayBuffer>> {
+    const saved = new Map<string, ArrayBuffer>();
+    for (const [name, { tensor, owned }] of this.#held) saved.set(name, await this.gpu.read(owned.buffer, 0, tensor.bytes, signal));
+    return saved;
+  }
+
+  [Symbol.dispose](): void {
+    for (const { owned } of this.#held.values()) owned[Symbol.dispose]();
+    this.#held.clear();
+  }
+}
+
+/** The states of programs that share them, each once; throws where two of a name are not of one size and type. */
+export function sharedStates(plans: readonly Pick<Plan, "graph">[]): Map<string, Tensor> {
+  const states = new Map<string, Tensor>();
+  for (const { graph } of plans)
+    for (const [name, tensor] of graph.states) {
+      const other = states.get(name) ?? tensor;
+      if (other.bytes !== tensor.bytes || other.dtype !== tensor.dtype)
+        throw new CogwheelError(
+          "graph",
+          `programs share a state of one size and type, got ${other} and ${tensor} of ${graph.name}; name one of them otherwise`,
+        );
+      states.set(name, other);
+    }
+  return states;
+}
