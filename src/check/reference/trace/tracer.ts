@@ -7,7 +7,7 @@
  */
 import { CogwheelError } from "../../../base/errors.ts";
 import type { Node } from "../../../graph/op.ts";
-import type { Tensor } from "../../../graph/tensor.ts";
+import type { Recorder, Tensor } from "../../../graph/tensor.ts";
 import type { RunOptions } from "../../../run/program.ts";
 import { compareTensors, type Comparison, type Threshold } from "../compare.ts";
 import type { HostTensor, ReferenceCase } from "../reference-case.ts";
@@ -65,7 +65,9 @@ export class Tracer {
   readonly #matched = new Set<string>();
   readonly #used = new Set<string>();
   #call = -1;
-  #last = Infinity;
+  /** Nodes of this call so far, all of one graph; a plan may run them in another order than they were recorded in. */
+  readonly #seen = new Set<Node>();
+  #graph: Recorder | undefined;
 
   constructor(
     /** `trace`: `<call>.<module path>` → tensor. */
@@ -76,8 +78,13 @@ export class Tracer {
   /** What to hand to a run. Runs are calls: the second run of a graph, or of one that goes on from it, is the modules' second call. */
   follow(guide: Guide): NonNullable<RunOptions["observe"]> {
     return async (node, read) => {
-      if (node.id <= this.#last) this.#call++;
-      this.#last = node.id;
+      const { graph } = Object.values(node.outputs)[0]!;
+      if (graph !== this.#graph || this.#seen.has(node)) {
+        this.#call++;
+        this.#graph = graph;
+        this.#seen.clear();
+      }
+      this.#seen.add(node);
       const call = this.#call;
       const key = (path: string) => `${call}.${path}`;
       const sights = guide(node, {
