@@ -8,7 +8,7 @@ import { attention } from "../../src/ops/attention.ts";
 import { conv3d } from "../../src/ops/conv3d.ts";
 import { matmul } from "../../src/ops/matmul.ts";
 import { allCases } from "#sweep-cases";
-import { planCase } from "../../src/check/sweep/run.ts";
+import { planCase } from "../../src/check/sweep/run-case.ts";
 import { PRECISIONS } from "../../src/check/sweep/matrix.ts";
 
 export interface IsaCase {

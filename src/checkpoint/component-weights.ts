@@ -1,7 +1,7 @@
 /** The weights of a checkpoint's component as a provider: read by range, converted to the type they are stored in. */
 import { toFloat16, toFloat32 } from "../files/convert.ts";
 import { fitsF16, float16Loss, mergeReports, type ConversionReport } from "../files/float16-loss.ts";
-import { DTYPE_BYTES, type SafetensorsDType } from "../files/dtype.ts";
+import { DTYPE_BYTES, type SafetensorsDType } from "../files/safetensors-dtype.ts";
 import type { Component } from "./checkpoint.ts";
 import type { WeightIndex } from "./weight-index.ts";
 import { CogwheelError } from "../base/errors.ts";

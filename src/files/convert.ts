@@ -7,8 +7,8 @@
  * 65,536 entries, which are made at the first use.
  */
 import { CogwheelError } from "../base/errors.ts";
-import { DTYPE_BYTES } from "./dtype.ts";
-import type { SafetensorsDType } from "./dtype.ts";
+import { DTYPE_BYTES } from "./safetensors-dtype.ts";
+import type { SafetensorsDType } from "./safetensors-dtype.ts";
 
 const bits = new Uint32Array(1);
 const value = new Float32Array(bits.buffer);

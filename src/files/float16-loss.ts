@@ -3,8 +3,8 @@
  * piece by piece; `mergeReports` adds the pieces up.
  */
 import { bf16Halves, bf16ToNumber, CHUNK, elementsIn, f16Values, toFloat32, view } from "./convert.ts";
-import { DTYPE_BYTES } from "./dtype.ts";
-import type { SafetensorsDType } from "./dtype.ts";
+import { DTYPE_BYTES } from "./safetensors-dtype.ts";
+import type { SafetensorsDType } from "./safetensors-dtype.ts";
 
 /** What converting a tensor, or several pieces of it, to f16 lost. */
 export interface ConversionReport {

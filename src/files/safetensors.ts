@@ -7,9 +7,9 @@
 import { brief } from "../base/brief.ts";
 import { CogwheelError } from "../base/errors.ts";
 import { elements } from "../base/shape.ts";
-import { DTYPE_BYTES, isSafetensorsDType } from "./dtype.ts";
+import { DTYPE_BYTES, isSafetensorsDType } from "./safetensors-dtype.ts";
 import { KIND_BYTES, kindRule } from "../sources/file-kind.ts";
-import type { SafetensorsDType } from "./dtype.ts";
+import type { SafetensorsDType } from "./safetensors-dtype.ts";
 import { scanJson } from "../base/json-scan.ts";
 import { checkpointError, isObject } from "../sources/source.ts";
 import type { CheckpointSource } from "../sources/source.ts";

@@ -14,7 +14,7 @@ import { download } from "./download.ts";
 import { askClient, askCommit, hubAsk, hubFetch, HubUnreachable, type HubRequest } from "./fetch.ts";
 import { neededFiles } from "../checkpoint/needed-files.ts";
 import type { NeededFiles } from "../checkpoint/needed-files.ts";
-import { hubHttpSource } from "./http.ts";
+import { hubHttpSource } from "./ranges.ts";
 import { isCommit, type HubId, type HubOptions } from "./id.ts";
 import { withLock } from "./lock.ts";
 import { hubSettings } from "./settings.ts";
@@ -51,7 +51,7 @@ export async function hubSource(id: HubId, { hub = {}, folder, ...what }: HubSou
   checkVariant(what.variant);
   const client = await import("@huggingface/hub");
   const settings = await hubSettings(id, hub, client);
-  if (folder !== undefined) return (await import("./folder.ts")).hubFolder(id.name, folder, settings, hub, client);
+  if (folder !== undefined) return (await import("./repository-folder.ts")).hubFolder(id.name, folder, settings, hub, client);
   const repository = new Repository(id.name, settings, hub, client);
   if (settings.offline) return repository.openOffline(what);
   if (isCommit(settings.revision) || hub.download === false) {

@@ -16,11 +16,11 @@ export async function openSource(
   const page = globalThis.location?.href;
   if (isHubAddress(String(from), hub?.endpoint)) {
     const address = (await import("./address.ts"))[anyFile ? "parseHubFolder" : "parseHubAddress"](String(from), hub?.endpoint);
-    if (address) return (await import("./http.ts")).hubHttpSource(address, hub);
+    if (address) return (await import("./ranges.ts")).hubHttpSource(address, hub);
   }
   const id = typeof from === "string" ? parseHubId(from) : null;
   if (id && !(page !== undefined && URL.canParse(from, page) && (await isCheckpoint(new URL(from, page).href)))) {
-    const { hubHttpSource } = await import("./http.ts");
+    const { hubHttpSource } = await import("./ranges.ts");
     return hubHttpSource(id, hub);
   }
   return httpSource(URL.canParse(String(from), page) ? new URL(from, page).href : String(from));

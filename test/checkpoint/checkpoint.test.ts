@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import type { Checkpoint, OpenCheckpointOptions } from "../../src/checkpoint/checkpoint.ts";
-import type { SafetensorsDType } from "../../src/files/dtype.ts";
+import type { SafetensorsDType } from "../../src/files/safetensors-dtype.ts";
 import { elements } from "../../src/base/shape.ts";
-import { DTYPE_BYTES } from "../../src/files/dtype.ts";
+import { DTYPE_BYTES } from "../../src/files/safetensors-dtype.ts";
 import { writeSafetensors } from "../../src/files/safetensors.ts";
 import { memorySource } from "../../src/sources/memory.ts";
 import type { CheckpointSource } from "../../src/sources/source.ts";

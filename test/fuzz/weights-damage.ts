@@ -2,7 +2,7 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { elements } from "../../src/base/shape.ts";
-import { DTYPE_BYTES } from "../../src/files/dtype.ts";
+import { DTYPE_BYTES } from "../../src/files/safetensors-dtype.ts";
 import { openSafetensors, writeSafetensors } from "../../src/files/safetensors.ts";
 import { T5Tokenizer } from "../../src/text/t5-tokenizer.ts";
 import { expectWeights } from "../../src/checkpoint/weight-index.ts";

@@ -8,7 +8,7 @@ import { build } from "esbuild";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { hubFetch } from "../../src/hub/fetch.ts";
-import { hubHttpSource } from "../../src/hub/http.ts";
+import { hubHttpSource } from "../../src/hub/ranges.ts";
 import { HubCache } from "../../src/hub/cache.ts";
 import { chooseRevision, parseHubId } from "../../src/hub/id.ts";
 import type { HubOptions, HubProgress } from "../../src/hub/id.ts";

@@ -69,7 +69,7 @@ it("docs/options.md tells every option", async () => {
     section("How it is run", "Functions and objects are for apps; their types carry the details.", RUNNING),
     "## Another option\n",
     "It is an entry of the table, the line that uses it " +
-      "(`run.options.…` in [src/pipelines/cogvideox/](../src/pipelines/cogvideox/run.ts)), and its test. From the",
+      "(`run.options.…` in [src/pipelines/cogvideox/](../src/pipelines/cogvideox/running.ts)), and its test. From the",
     "entry follow its type and the doc of it, the check of its value, flag and help, " +
       "what saved latents keep and give back, its control in the page, and this file.\n",
   ].join("\n");

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { memorySource } from "../../src/sources/memory.ts";
 import { toFloat16, toFloat32 } from "../../src/files/convert.ts";
-import type { SafetensorsDType } from "../../src/files/dtype.ts";
+import type { SafetensorsDType } from "../../src/files/safetensors-dtype.ts";
 import { writeSafetensors } from "../../src/files/safetensors.ts";
 import type { CheckpointSource } from "../../src/sources/source.ts";
 import { findWeights } from "../../src/checkpoint/weight-index.ts";

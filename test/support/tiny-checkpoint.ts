@@ -5,7 +5,7 @@
 import { copyFile, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { SafetensorsDType } from "../../src/files/dtype.ts";
+import type { SafetensorsDType } from "../../src/files/safetensors-dtype.ts";
 import { writeSafetensors, type TensorToWrite } from "../../src/files/safetensors.ts";
 import { parseT5Config } from "../../src/models/t5/config.ts";
 import { expectedT5Weights } from "../../src/models/t5/weights.ts";

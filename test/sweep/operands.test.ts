@@ -22,7 +22,7 @@ import { rmsNorm } from "../../src/ops/rms_norm.ts";
 import type { ListedKernel, OpCase, OpCases } from "../../src/check/sweep/case.ts";
 import { Draw, type Drawn, type Precision } from "../../src/check/sweep/draw.ts";
 import { allCases } from "#sweep-cases";
-import { planCase, runCase, workOf, type PlannedCase } from "../../src/check/sweep/run.ts";
+import { planCase, runCase, workOf, type PlannedCase } from "../../src/check/sweep/run-case.ts";
 import { testGpu } from "../support/gpu.ts";
 
 /** The same values, computed by a node; what lies behind them in memory is left as it was. */

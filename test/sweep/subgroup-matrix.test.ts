@@ -10,7 +10,7 @@ import { Program } from "../../src/run/program.ts";
 import { WeightStore } from "../../src/run/weight-store.ts";
 import type { ListedKernel, OpCase, OpCases } from "../../src/check/sweep/case.ts";
 import { allCases } from "#sweep-cases";
-import { describeWorst, measureCase, planCase, type PlannedCase } from "../../src/check/sweep/run.ts";
+import { describeWorst, measureCase, planCase, type PlannedCase } from "../../src/check/sweep/run-case.ts";
 import { relativeL2 } from "../support/compare.ts";
 import { emulatedPlan, MATRICES } from "../support/emulated-matrices.ts";
 import { testGpu } from "../support/gpu.ts";

@@ -7,7 +7,7 @@ import { silu } from "../../src/ops/silu.ts";
 import type { OpCases } from "../../src/check/sweep/case.ts";
 import { oneKernel } from "../../src/check/sweep/listed-kernels.ts";
 import { allCases } from "#sweep-cases";
-import { planCase } from "../../src/check/sweep/run.ts";
+import { planCase } from "../../src/check/sweep/run-case.ts";
 import { unsweptKernels } from "../../src/check/sweep/coverage.ts";
 import { PRECISIONS } from "../../src/check/sweep/matrix.ts";
 import { sweep } from "../../src/check/sweep/sweep.ts";

@@ -1,7 +1,7 @@
 /** The matrix of a sweep: a row for each specialisation, and in it a cell for each storage type and size. */
 import type { Size } from "./case.ts";
 import type { Precision } from "./draw.ts";
-import type { Measured } from "./run.ts";
+import type { Measured } from "./run-case.ts";
 
 export const SIZES: readonly Size[] = ["tiny", "odd", "model"];
 export const PRECISIONS: readonly Precision[] = ["f32", "f16"];

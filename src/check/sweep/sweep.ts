@@ -10,7 +10,7 @@ import type { ListedKernel, OpCase, OpCases, Size } from "./case.ts";
 import { kernelsWithoutCases, unsweptKernels } from "./coverage.ts";
 import type { Precision } from "./draw.ts";
 import { Matrix, PRECISIONS, SIZES, type SweepRow } from "./matrix.ts";
-import { describeWorst, measureCase, planCase, workOf, type Measured } from "./run.ts";
+import { describeWorst, measureCase, planCase, workOf, type Measured } from "./run-case.ts";
 
 export interface SweepReport {
   readonly rows: readonly SweepRow[];

@@ -8,7 +8,7 @@ import { textureOfFrame, texturesOfBuffer } from "../textures.ts";
 import type { RgbaFrame } from "../../video/frame.ts";
 import { rgbaFrames } from "../video.ts";
 import type { GenerationRequest } from "./request.ts";
-import { running, type Run } from "./run.ts";
+import { running, type Run } from "./running.ts";
 import { holdVae } from "./vae.ts";
 
 /** Latent frames in front that are dropped before decoding. */

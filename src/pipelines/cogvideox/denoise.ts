@@ -9,7 +9,7 @@ import { defined } from "../options.ts";
 import { dynamicGuidanceAt } from "../profiles.ts";
 import { components } from "./components.ts";
 import { padding } from "./decode.ts";
-import { loading, running, type Run } from "./run.ts";
+import { loading, running, type Run } from "./running.ts";
 import { plansOf } from "./stages.ts";
 import { latentColors } from "./vae.ts";
 

@@ -8,7 +8,7 @@ import { denoise } from "./denoise.ts";
 import { SeededDraws } from "./draws.ts";
 import { encodePrompt } from "./prompt.ts";
 import type { GenerationRequest } from "./request.ts";
-import type { Run } from "./run.ts";
+import type { Run } from "./running.ts";
 import { startState } from "./start.ts";
 
 /** A run of a request, from its first draw. @param options the request's, with callbacks and the signal as this run is to use them */

@@ -2,7 +2,7 @@
 import { CHECK_FINITE, expectFinite } from "../../base/finite.ts";
 import { T5Encoder } from "../../models/t5/model.ts";
 import { defined } from "../options.ts";
-import { concat, loading, running, type Run } from "./run.ts";
+import { concat, loading, running, type Run } from "./running.ts";
 import { plansOf } from "./stages.ts";
 
 /** Of a prompt's end that was cut off, so many characters are told. */

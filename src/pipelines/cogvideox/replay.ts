@@ -20,7 +20,7 @@ import { runOf } from "./generate.ts";
 import type { Model } from "./model.ts";
 import { encodePrompt } from "./prompt.ts";
 import { ownOptions, prepare, type GenerationRequest, type ReadyInputs } from "./request.ts";
-import { concat, type Run } from "./run.ts";
+import { concat, type Run } from "./running.ts";
 import { startState } from "./start.ts";
 import { Planner } from "./stages.ts";
 

@@ -9,7 +9,7 @@ import { fitFrames } from "../../video/fit.ts";
 import { fromVae } from "../latent-layout.ts";
 import { latentFrames } from "../settings.ts";
 import { imageCondition, imageScale, inpaintCondition, inpaintFrames } from "./conditioning.ts";
-import { concat, running, type Run } from "./run.ts";
+import { concat, running, type Run } from "./running.ts";
 import { latentsShape } from "./sizes.ts";
 import { holdVae, latentColors } from "./vae.ts";
 

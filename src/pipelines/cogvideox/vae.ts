@@ -3,7 +3,7 @@ import { CausalVae } from "../../models/vae/model.ts";
 import type { DecodedFormat, VideoShape } from "../../models/vae/batches.ts";
 import type { Held } from "../kept-parts.ts";
 import { probeColors, type LatentColors } from "../preview.ts";
-import { loading, type Run } from "./run.ts";
+import { loading, type Run } from "./running.ts";
 import { plansOf } from "./stages.ts";
 
 export const createVae = async ({ request: { model }, options }: Run): Promise<CausalVae> =>

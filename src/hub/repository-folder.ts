@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { CogwheelError } from "../base/errors.ts";
 import { HubCache } from "./cache.ts";
 import { askCommit, HubUnreachable, type HubRequest } from "./fetch.ts";
-import { hubRanges } from "./http.ts";
+import { hubRanges } from "./ranges.ts";
 import { isCommit, type HubOptions } from "./id.ts";
 import type { HubSettings } from "./settings.ts";
 import { folderSource } from "../sources/folder.ts";
