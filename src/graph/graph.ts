@@ -95,8 +95,8 @@ export class Graph implements Recorder {
   }
 
   /**
-   * A tensor that lives from run to run: its nodes read what it held when the run began. Zeros, or `initial`, before anything was written to
-   * it. The same name is the same state, here and in every program that shares it.
+   * A tensor that lives from run to run: its nodes read what it held when the run began. Zeros, or `initial`, before anything was
+   * written to it. The same name is the same state, here and in every program that shares it.
    */
   state(name: string, shape: readonly number[], dtype: DType = "f32", initial?: Tensor["data"]): Tensor {
     const found = this.states.get(name);
@@ -108,7 +108,8 @@ export class Graph implements Recorder {
     if (initial && (initial.length !== elements(shape) || dtype === "f16"))
       throw new CogwheelError(
         "graph",
-        `a state's initial values must fill it and be no f16, got ${initial.length} for ${name} ${dtype} [${shape.join(", ")}]; write them to the program`,
+        "a state's initial values must fill it and be no f16, " +
+          `got ${initial.length} for ${name} ${dtype} [${shape.join(", ")}]; write them to the program`,
       );
     const tensor = found ?? this.#tensor(name, shape, dtype, "state", undefined, undefined, initial);
     this.states.set(name, tensor);
@@ -116,8 +117,8 @@ export class Graph implements Recorder {
   }
 
   /**
-   * What a state holds when the run is over, and the next run reads. A run that was stopped may leave the old value, the new one or parts of
-   * both: then write it again.
+   * What a state holds when the run is over, and the next run reads. A run that was stopped may leave the old value, the new one or
+   * parts of both: then write it again.
    */
   update(state: Tensor, value: Tensor): void {
     if (state.graph !== this || state.role !== "state" || state !== state.root)

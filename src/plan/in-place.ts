@@ -39,7 +39,10 @@ export function inPlace(graph: Graph): InPlace {
       result: node.outputs[result]!,
       input: node.inputs[input as string],
     }));
-    /** Is the input an activation that no output needs, or a state that this result is the new value of, and read last and once by this node? */
+    /**
+     * Is the input an activation that no output needs, or a state that this result is the new
+     * value of, and read last and once by this node?
+     */
     const free = ({ result, input }: (typeof pairs)[number]): boolean =>
       input !== undefined &&
       (input.root.role === "activation" || (input.root.role === "state" && graph.updates.get(input.root)?.root === result)) &&

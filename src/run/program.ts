@@ -231,7 +231,8 @@ export class Program implements Disposable {
     if (!tensor)
       throw new CogwheelError(
         "graph",
-        `${graph.name} has no input or output "${name}"; it has ${[...graph.inputs.keys(), ...graph.outputs.keys(), ...graph.states.keys()].join(", ")}`,
+        `${graph.name} has no input or output "${name}"; ` +
+          `it has ${[...graph.inputs.keys(), ...graph.outputs.keys(), ...graph.states.keys()].join(", ")}`,
       );
     return tensor;
   }

@@ -1,6 +1,6 @@
 /**
- * States on the device: tensors that live from run to run. Programs that are given the same `States` share them by name, so one goes on from
- * what another left; a program without has its own.
+ * States on the device: tensors that live from run to run. Programs that are given the same `States` share them by name, so one goes on
+ * from what another left; a program without has its own.
  */
 import { CogwheelError } from "../base/errors.ts";
 import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
