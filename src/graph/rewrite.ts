@@ -96,14 +96,17 @@ export function rewrite(from: Graph, options: RewriteOptions = {}): Rewritten {
 }
 
 /**
- * What a range of nodes makes for others: the graph's outputs by their names, then what other nodes read, each by its own.
+ * What a range of nodes makes for others: the graph's outputs by their names, then what other nodes read and what updates a state, each by
+ * its own. States are inputs of a range, for whoever runs it keeps them.
  */
 export function boundary(graph: Graph, nodes: readonly Node[]): Map<string, Tensor> {
   const inside = new Set(nodes);
   const made = new Map(nodes.flatMap((node) => Object.values(node.outputs).map((tensor) => [tensor.root, tensor] as const)));
   const read = graph.nodes
     .filter((node) => !inside.has(node))
-    .flatMap((node) => Object.values(node.inputs).map((tensor) => tensor && made.get(tensor.root)));
+    .flatMap((node) => Object.values(node.inputs))
+    .concat(...graph.updates.values())
+    .map((tensor) => tensor && made.get(tensor.root));
   const outputs = [...graph.outputs].filter(([, tensor]) => made.has(tensor.root));
   const given = new Set(outputs.map(([, tensor]) => tensor.root));
   return new Map([...outputs, ...read.flatMap((tensor) => (tensor && !given.has(tensor.root) ? [[tensor.name, tensor] as const] : []))]);
