@@ -3,82 +3,13 @@
  * 3e38 and 1e-38 where f16 ends at 65504 and 6e-8, so a weight that was trained in bf16 may not fit. Converting to
  * f16 may lose something, which float16-loss.ts tells.
  *
- * All functions take a whole number of elements and may be called on a tensor piece by piece. The 16-bit formats go through tables of
- * 65,536 entries, which are made at the first use.
+ * All functions take a whole number of elements and may be called on a tensor piece by piece. The 16-bit formats go through
+ * the tables of base/half.ts.
  */
 import { CogwheelError } from "../base/errors.ts";
+import { bf16Halves, f16Values, roundToF16 } from "../base/half.ts";
 import { DTYPE_BYTES } from "./safetensors-dtype.ts";
 import type { SafetensorsDType } from "./safetensors-dtype.ts";
-
-const bits = new Uint32Array(1);
-const value = new Float32Array(bits.buffer);
-
-/** The value of an f16, from its 16 bits. */
-export function f16ToNumber(half: number): number {
-  return f16Values()[half]!;
-}
-
-/** The value of a bf16, from its 16 bits. */
-export function bf16ToNumber(brain: number): number {
-  bits[0] = brain << 16;
-  return value[0]!;
-}
-
-/** The 16 bits of the f16 nearest to a float32, ties to even; infinity above 65520, NaN stays NaN. */
-export function numberToF16(number: number): number {
-  value[0] = number;
-  return roundToF16(bits[0]!);
-}
-
-/** f32 bits → f16 bits. */
-function roundToF16(word: number): number {
-  const sign = (word >>> 16) & 0x8000;
-  const magnitude = word & 0x7fffffff;
-  if (magnitude >= 0x47800000) {
-    // 65536 and up; a NaN keeps the top of its payload and stays a NaN.
-    return magnitude > 0x7f800000 ? sign | 0x7e00 | ((magnitude >>> 13) & 0x3ff) : sign | 0x7c00;
-  }
-  if (magnitude >= 0x38800000) {
-    // Normal in f16: rebias the exponent, then round off 13 bits; a carry runs into the exponent and, at the top, into infinity.
-    const rebiased = magnitude - 0x38000000;
-    return sign | ((rebiased + 0xfff + ((rebiased >>> 13) & 1)) >>> 13);
-  }
-  const exponent = magnitude >>> 23;
-  if (exponent < 102) return sign; // below 2^-25: nearer to zero than to the smallest subnormal
-  const mantissa = (magnitude & 0x7fffff) | 0x800000;
-  const shift = 126 - exponent; // 14 … 24 bits to round off
-  const kept = mantissa >>> shift;
-  const rest = mantissa & ((1 << shift) - 1);
-  const half = 1 << (shift - 1);
-  return sign | (kept + (rest > half || (rest === half && (kept & 1) === 1) ? 1 : 0));
-}
-
-let f16Table: Float32Array | undefined;
-
-/** The values of all 65,536 f16. */
-export function f16Values(): Float32Array {
-  if (f16Table) return f16Table;
-  const words = new Uint32Array(65536);
-  for (let half = 0; half < 65536; half++) {
-    const sign = (half & 0x8000) << 16;
-    const exponent = (half >>> 10) & 31;
-    const mantissa = half & 0x3ff;
-    if (exponent === 31) words[half] = sign | 0x7f800000 | (mantissa << 13);
-    else if (exponent > 0) words[half] = sign | ((exponent + 112) << 23) | (mantissa << 13);
-    else {
-      value[0] = mantissa * 2 ** -24;
-      words[half] = sign | bits[0]!;
-    }
-  }
-  return (f16Table = new Float32Array(words.buffer));
-}
-
-let bf16Table: Uint16Array | undefined;
-
-/** The f16 bits nearest to each of the 65,536 bf16. */
-export function bf16Halves(): Uint16Array {
-  return (bf16Table ??= Uint16Array.from({ length: 65536 }, (_, brain) => roundToF16(brain << 16)));
-}
 
 /**
  * Any dtype → f32. 16-bit formats fit exactly; F64 and integers beyond 2²⁴ round to nearest.

@@ -2,7 +2,8 @@
  * What converting to f16 loses is counted, and `fitsF16` decides from that whether the tensor is kept in f32. A tensor may be looked at
  * piece by piece; `mergeReports` adds the pieces up.
  */
-import { bf16Halves, bf16ToNumber, CHUNK, elementsIn, f16Values, toFloat32, view } from "./convert.ts";
+import { bf16Halves, bf16ToNumber, f16Values } from "../base/half.ts";
+import { CHUNK, elementsIn, toFloat32, view } from "./convert.ts";
 import { DTYPE_BYTES } from "./safetensors-dtype.ts";
 import type { SafetensorsDType } from "./safetensors-dtype.ts";
 

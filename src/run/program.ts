@@ -2,6 +2,7 @@
  * A compiled graph on a GPU: pipelines, memory and bind groups are made once; a run only encodes.
  */
 import { CogwheelError } from "../base/errors.ts";
+import { f16Values } from "../base/half.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { packParams, type BindingInfo, type Kernel } from "../gpu/kernel.ts";
 import type { Pipeline } from "../gpu/pipelines.ts";
@@ -400,15 +401,9 @@ function sized(buffer: GPUBuffer, offset: number, bytes: number | undefined): GP
 export function widen(data: ArrayBuffer, dtype: DType): Float32Array {
   if (dtype === "f32") return new Float32Array(data);
   if (dtype !== "f16") return Float32Array.from(dtype === "u32" ? new Uint32Array(data) : new Int32Array(data));
-  const half = new Uint16Array(data);
-  const out = new Float32Array(half.length);
-  for (let i = 0; i < half.length; i++) {
-    const h = half[i]!;
-    const exponent = (h >> 10) & 31;
-    const fraction = h & 1023;
-    const magnitude =
-      exponent === 0 ? fraction * 2 ** -24 : exponent === 31 ? (fraction ? NaN : Infinity) : (1 + fraction / 1024) * 2 ** (exponent - 15);
-    out[i] = h & 0x8000 ? -magnitude : magnitude;
-  }
+  const values = f16Values();
+  const halves = new Uint16Array(data);
+  const out = new Float32Array(halves.length);
+  for (let i = 0; i < halves.length; i++) out[i] = values[halves[i]!]!;
   return out;
 }

@@ -1,5 +1,5 @@
 /** A node of a model's graph by itself, on drawn data: what is measured of it needs no checkpoint. */
-import { numberToF16 } from "../files/convert.ts";
+import { numberToF16 } from "../base/half.ts";
 import { elements } from "../graph/dtype.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { Node } from "../graph/op.ts";

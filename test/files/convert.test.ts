@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { bf16ToNumber, f16ToNumber, numberToF16, toFloat16, toFloat32 } from "../../src/files/convert.ts";
+import { bf16ToNumber, f16ToNumber, numberToF16 } from "../../src/base/half.ts";
+import { toFloat16, toFloat32 } from "../../src/files/convert.ts";
 import { DTYPE_BYTES } from "../../src/files/safetensors-dtype.ts";
 import type { SafetensorsDType } from "../../src/files/safetensors-dtype.ts";
 import { F16_LOSS_LIMIT, fitsF16, float16Loss, mergeReports } from "../../src/files/float16-loss.ts";

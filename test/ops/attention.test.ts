@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { f16ToNumber } from "../../src/files/convert.ts";
+import { f16ToNumber } from "../../src/base/half.ts";
 import { attention, batchSegments } from "../../src/ops/attention.ts";
 import { attentionReference } from "../../src/check/sweep/cases/attention.ts";
 import { expectClose, toHalf, values } from "../support/compare.ts";

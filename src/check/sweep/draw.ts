@@ -2,7 +2,8 @@
  * Draws the tensors of a case while it records its op, and keeps their values as they are stored: with f16 storage a drawn value is
  * rounded first, so that what is measured is the kernel and not the rounding of its input.
  */
-import { f16ToNumber, toFloat16 } from "../../files/convert.ts";
+import { f16ToNumber } from "../../base/half.ts";
+import { toFloat16 } from "../../files/convert.ts";
 import { type DType, elements } from "../../graph/dtype.ts";
 import type { Graph } from "../../graph/graph.ts";
 import { padTo } from "../../graph/packing.ts";
