@@ -28,19 +28,26 @@ async function held(): Promise<{ megabytes: number; files: number }> {
   return { megabytes: process.memoryUsage.rss() / 1e6, files: process.platform === "linux" ? readdirSync("/proc/self/fd").length : 0 };
 }
 
-/** Runs `work` many times, and sees what that leaves after some warm-up. */
+/**
+ * Runs `work` many times, and sees what that leaves after some warm-up. A leak grows in every round; what an allocator or a collector keeps
+ * for itself does so once, how much depends on what ran in this process before: hence a second round where the first one grew.
+ */
 async function expectFlat(times: number, work: () => Promise<void>, warm = Math.ceil(times / 5)): Promise<void> {
   for (let i = 0; i < warm; i++) await work();
-  const before = await held();
-  for (let i = warm; i < times; i++) await work();
-  const after = await held();
-  const grown = after.megabytes - before.megabytes;
-  console.log(
-    `${times - warm} times: resident memory ${before.megabytes.toFixed(1)} → ${after.megabytes.toFixed(1)} MB, ` +
-      `${before.files} → ${after.files} open files`,
-  );
-  expect(grown, "megabytes grown").toBeLessThan(20);
-  expect(after.files, "open files").toBeLessThanOrEqual(before.files);
+  let before = await held();
+  for (let round = 1; ; round++) {
+    for (let i = warm; i < times; i++) await work();
+    const after = await held();
+    const grown = after.megabytes - before.megabytes;
+    console.log(
+      `${times - warm} times: resident memory ${before.megabytes.toFixed(1)} → ${after.megabytes.toFixed(1)} MB, ` +
+        `${before.files} → ${after.files} open files`,
+    );
+    expect(after.files, "open files").toBeLessThanOrEqual(before.files);
+    if (grown < 20) return;
+    expect(round, `rounds that each grew by 20 MB or more, the last by ${grown.toFixed(1)}`).toBe(1);
+    before = after;
+  }
 }
 
 it("200 loads, runs and disposals of a whole checkpoint", async () => {
