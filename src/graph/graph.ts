@@ -59,6 +59,7 @@ export class Graph implements Recorder {
 
   input(name: string, shape: readonly number[], dtype: DType = "f32"): Tensor {
     if (this.inputs.has(name)) throw new CogwheelError("graph", `input names must be unique, got "${name}" twice; rename one`);
+    if (this.states.has(name)) throw new CogwheelError("graph", `an input and a state have two names, got "${name}" for both; rename one`);
     const tensor = this.#tensor(name, shape, dtype, "input");
     this.inputs.set(name, tensor);
     return tensor;
@@ -83,8 +84,7 @@ export class Graph implements Recorder {
         "graph",
         `a constant's shape must hold its data, got [${shape.join(", ")}] for ${data.length} values of ${name}`,
       );
-    const dtype = data instanceof Float32Array ? "f32" : data instanceof Uint32Array ? "u32" : "i32";
-    return this.#tensor(name, shape, dtype, "constant", undefined, undefined, data);
+    return this.#tensor(name, shape, typeOf(data), "constant", undefined, undefined, data);
   }
 
   output(name: string, tensor: Tensor): void {
@@ -105,12 +105,15 @@ export class Graph implements Recorder {
         "graph",
         `a state has one shape and type, got ${found} and ${dtype} [${shape.join(", ")}]; name one of them otherwise`,
       );
-    if (initial && (initial.length !== elements(shape) || dtype === "f16"))
+    if (this.inputs.has(name)) throw new CogwheelError("graph", `an input and a state have two names, got "${name}" for both; rename one`);
+    if (initial && (initial.length !== elements(shape) || typeOf(initial) !== dtype))
       throw new CogwheelError(
         "graph",
-        "a state's initial values must fill it and be no f16, " +
-          `got ${initial.length} for ${name} ${dtype} [${shape.join(", ")}]; write them to the program`,
+        "a state's initial values must fill it and be of its type, which f16 cannot, " +
+          `got ${initial.length} in ${typeOf(initial)} for ${name} ${dtype} [${shape.join(", ")}]; write them to the program`,
       );
+    if (found && initial && found.data !== initial)
+      throw new CogwheelError("graph", `a state begins with one value, got two for ${found}; give it where the state is first asked for`);
     const tensor = found ?? this.#tensor(name, shape, dtype, "state", undefined, undefined, initial);
     this.states.set(name, tensor);
     return tensor;
@@ -169,3 +172,6 @@ export class Graph implements Recorder {
     return outputs;
   }
 }
+
+const typeOf = (data: NonNullable<Tensor["data"]>): DType =>
+  data instanceof Float32Array ? "f32" : data instanceof Uint32Array ? "u32" : "i32";

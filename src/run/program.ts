@@ -268,9 +268,15 @@ export class Program implements Disposable {
     return widen(await this.gpu.read(this.buffer(name), 0, tensor.bytes, signal), tensor.dtype);
   }
 
-  /** Encodes every dispatch of a run, in order, into a pass of the caller's. */
+  /** Encodes every dispatch of a run, in order, into a pass of the caller's. Not for plans that copy states, which no pass can. */
   encode(pass: GPUComputePassEncoder): void {
     this.#assertAlive();
+    const [copy] = this.plan.copies;
+    if (copy)
+      throw new CogwheelError(
+        "graph",
+        `a pass takes dispatches only, got a copy of ${copy.from} into the state ${copy.to.name} of ${this.plan.graph.name}; use run`,
+      );
     let before: Step | undefined;
     for (const step of this.#steps) {
       encode(pass, step, before);

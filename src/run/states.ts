@@ -16,8 +16,13 @@ export class States implements Disposable {
     plans: readonly Plan[],
   ) {
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
-    for (const [name, tensor] of sharedStates(plans))
-      this.#held.set(name, { tensor, owned: gpu.buffer(`state.${name}`, tensor.bytes, usage, tensor.data) });
+    try {
+      for (const [name, tensor] of sharedStates(plans))
+        this.#held.set(name, { tensor, owned: gpu.buffer(`state.${name}`, tensor.bytes, usage, tensor.data) });
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
   }
 
   /** Names, shapes and types. */
@@ -48,7 +53,10 @@ export class States implements Disposable {
   }
 }
 
-/** The states of programs that share them, each once; throws where two of a name are not of one size and type. */
+/**
+ * The states of programs that share them, each once, with the initial values that any of them gives; throws where two of a name are not of
+ * one size and type, or begin otherwise.
+ */
 export function sharedStates(plans: readonly Pick<Plan, "graph">[]): Map<string, Tensor> {
   const states = new Map<string, Tensor>();
   for (const { graph } of plans)
@@ -59,7 +67,15 @@ export function sharedStates(plans: readonly Pick<Plan, "graph">[]): Map<string,
           "graph",
           `programs share a state of one size and type, got ${other} and ${tensor} of ${graph.name}; name one of them otherwise`,
         );
-      states.set(name, other);
+      if (other.data && tensor.data && !sameValues(other.data, tensor.data))
+        throw new CogwheelError(
+          "graph",
+          `programs share a state that begins with one value, got two for ${tensor} of ${graph.name}; name one of them otherwise`,
+        );
+      states.set(name, other.data ? other : tensor);
     }
   return states;
 }
+
+const sameValues = (a: NonNullable<Tensor["data"]>, b: NonNullable<Tensor["data"]>): boolean =>
+  a === b || a.every((value, i) => Object.is(value, b[i]));

@@ -12,7 +12,7 @@ import { Program } from "../../src/run/program.ts";
 import { States } from "../../src/run/states.ts";
 import { WeightStore } from "../../src/run/weight-store.ts";
 import { expectClose, values } from "../support/compare.ts";
-import { memoryWeights, testGpu } from "../support/gpu.ts";
+import { limitedGpu, memoryWeights, testGpu } from "../support/gpu.ts";
 
 const [ROWS, WIDTH] = [6, 64];
 const SIZE = ROWS * WIDTH;
@@ -147,6 +147,56 @@ test("programs that share states have them once, and go on from each other", asy
   expect(() => states.buffer("q")).toThrow('[graph] a state must be of one of the plans, got "q"; there are s');
 });
 
+test("shared states begin as any of their programs says, and are not left behind where one finds no room", async () => {
+  const reader = (initial?: Float32Array) => {
+    const graph = new Graph("reader");
+    graph.output("y", silu(graph.state("s", [SIZE], "f32", initial)));
+    return compile(graph, gpu.caps);
+  };
+  const initial = values(SIZE, 9);
+  for (const plans of [
+    [reader(), reader(initial)],
+    [reader(initial), reader(), reader(initial.slice())],
+  ]) {
+    using states = new States(gpu, plans);
+    expect(new Float32Array((await states.save()).get("s")!)).toEqual(initial);
+  }
+  expect(() => new States(gpu, [reader(initial), reader(values(SIZE, 8))])).toThrow(
+    "[graph] programs share a state that begins with one value, got two for s f32 [384] of reader; name one of them otherwise",
+  );
+
+  await using small = await limitedGpu({ maxBufferBytes: 4096 });
+  const graph = new Graph("large");
+  graph.state("fits", [8]);
+  graph.state("does not", [2048]);
+  const { allocated } = small.memory;
+  expect(() => new States(small, [compile(graph, small.caps)])).toThrow(
+    'a buffer may have 4096 bytes on this adapter, got 8192 for "state.does',
+  );
+  expect(small.memory.allocated).toBe(allocated);
+});
+
+test("a pass of the caller's has no place for the copy of a state", async () => {
+  const graph = new Graph("swap");
+  const [a, b] = ["a", "b"].map((name) => graph.state(name, [SIZE])) as [Tensor, Tensor];
+  graph.update(a, silu(b));
+  graph.update(b, silu(a));
+  using swap = await program(graph);
+  expect(swap.plan.copies).toHaveLength(1);
+  const encoder = gpu.device.createCommandEncoder();
+  const pass = encoder.beginComputePass();
+  expect(() => swap.encode(pass)).toThrow(
+    /^\[graph\] a pass takes dispatches only, got a copy of silu\S* f32 \[384\] into the state [ab] of swap; use run$/,
+  );
+  pass.end();
+  const [x, y] = [values(SIZE, 20), values(SIZE, 21)];
+  swap.write("a", x);
+  swap.write("b", y);
+  await swap.run();
+  expectClose(await swap.read("a"), silent(y), 1e-6);
+  expectClose(await swap.read("b"), silent(x), 1e-6);
+});
+
 test("states of random graphs are what inputs and outputs are that the host copies, bit for bit", async () => {
   /** Three tensors to begin with, and what they become. */
   const record = (graph: Graph, seed: number, given: readonly Tensor[]): Tensor[] => {
@@ -200,9 +250,15 @@ test("states and updates that cannot be are refused", async () => {
     "[graph] a state has one shape and type, got s f32 [4] and f32 [5]; name one of them otherwise",
   );
   expect(() => graph.state("t", [4], "f32", new Float32Array(3))).toThrow(
-    "[graph] a state's initial values must fill it and be no f16, got 3 for t",
+    "[graph] a state's initial values must fill it and be of its type, which f16 cannot, got 3 in f32 for t f32 [4]; write them",
   );
+  expect(() => graph.state("t", [4], "u32", new Float32Array(4))).toThrow("got 4 in f32 for t u32 [4]");
+  const begun = graph.state("t", [4], "f32", new Float32Array([1, 2, 3, 4]));
+  expect(graph.state("t", [4])).toBe(begun);
+  expect(() => graph.state("t", [4], "f32", new Float32Array(4))).toThrow("[graph] a state begins with one value, got two for t f32 [4]");
   const x = graph.input("x", [4]);
+  for (const twice of [() => graph.state("x", [4]), () => graph.input("s", [4])])
+    expect(twice).toThrow(/^\[graph\] an input and a state have two names, got "[xs]" for both; rename one$/);
   const value = silu(x);
   expect(() => graph.update(x, value)).toThrow(
     "[graph] only a state of the graph can be updated, got the input x f32 [4]; make it with graph.state",

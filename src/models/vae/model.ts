@@ -307,27 +307,24 @@ export class CausalVae implements Disposable {
     const { graphs } = vaeGraphs(this.config, this.weights.provider, { part, batch, frames, height, width, format, dtype: this.dtype });
     const plans: Plan[] = graphs.map((graph, i) => planFor(planned[i], { type: graph.weightType }) ?? compile(graph, this.gpu.caps));
     const programs: Program[] = [];
-    const { arenas, states } = await this.gpu.scoped(`preparing vae.${part}`, () => {
-      const arenas = new Arenas(this.gpu, plans);
-      try {
-        return { arenas, states: new States(this.gpu, plans) };
-      } catch (error) {
-        arenas[Symbol.dispose]();
-        throw error;
-      }
-    });
+    // From the first of them on, for an adapter may say only later that it had no room.
+    const held: Disposable[] = [];
+    const hold = <T extends Disposable>(made: T): T => (held.unshift(made), made);
+    let session: Session;
     try {
+      const { arenas, states } = await this.gpu.scoped(`preparing vae.${part}`, () => ({
+        arenas: hold(new Arenas(this.gpu, plans)),
+        states: hold(new States(this.gpu, plans)),
+      }));
       for (const [i, plan] of plans.entries()) {
         const onProgress = (done: number, total: number) => load.onProgress?.((i + done / total) / plans.length, 1);
-        programs.push(await Program.create(this.gpu, plan, this.weights, { ...load, onProgress, arenas, states }));
+        programs.push(hold(await Program.create(this.gpu, plan, this.weights, { ...load, onProgress, arenas, states })));
       }
+      session = { key, programs, arenas, states };
     } catch (error) {
-      for (const program of programs) program[Symbol.dispose]();
-      states[Symbol.dispose]();
-      arenas[Symbol.dispose]();
+      for (const one of held) one[Symbol.dispose]();
       throw error;
     }
-    const session = { key, programs, arenas, states };
     this.#sessions.set(part, session);
     if (this.#disposed) this.#forget(part);
     this.#assertAlive();
