@@ -88,7 +88,10 @@ export interface DeviceFlags {
 }
 export const deviceFlags = (standard = "f16 on GPUs that have it"): Option[] => [
   new Option("--dtype <type>", `storage type of weights and activations (default: ${standard})`).choices(["f32", "f16"]),
-  new Option("--adapter <name>", "gpu, lavapipe, swiftshader, or part of an adapter's name (default: the fastest there is)"),
+  new Option(
+    "--adapter <name>",
+    "gpu, lavapipe, swiftshader, or part of an adapter's name (default: the fastest here; `cogwheel adapters` lists them)",
+  ),
 ];
 
 /** Which checkpoint, and which of its files. */
@@ -100,7 +103,7 @@ export const modelFlags = (): Option[] => [
   new Option(
     "--model <folder>",
     "checkpoint in diffusers' layout: a folder, a URL, " +
-      "or org/name[@revision] on the hub, or its page (default: the embedded moving shapes)",
+      "or a repository on the hub by org/name[@revision] or its page (default: the embedded moving-shapes model)",
   ),
   new Option("--variant <name>", "file-name variant of the weights, such as fp16"),
 ];
@@ -108,5 +111,5 @@ export const modelFlags = (): Option[] => [
 /** A checkpoint where it is all that a command is about. */
 export const MODEL_ARGUMENT = [
   "[model]",
-  "checkpoint folder, URL, or org/name[@revision] on the hub (default: the embedded moving shapes)",
+  "checkpoint: a folder, a URL, or org/name[@revision] on the hub (default: the embedded moving-shapes model)",
 ] as const;

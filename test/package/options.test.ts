@@ -18,14 +18,14 @@ function takes({ values, advice }: Option<unknown>): string {
   if (values.kind === "choice") return choiceText(values);
   if (values.kind !== "number") return KINDS[values.kind]!;
   const ranged = Object.keys(values).length > 1;
-  return advice !== undefined && !ranged ? "what the model can" : rangeText(values);
+  return advice !== undefined && !ranged ? "any that the model can make" : rangeText(values);
 }
 
-const leftOut = ({ otherwise, fallback, advice, values }: Option<unknown>): string =>
+const standard = ({ otherwise, fallback, advice, values }: Option<unknown>): string =>
   otherwise ??
   (fallback !== undefined ? String(fallback) : advice !== undefined ? "the checkpoint's advice" : values.kind === "switch" ? "no" : "");
 
-const SAVED = { taken: "taken up", fixed: "taken up, fixed", named: "must be the same" };
+const SAVED = { taken: "kept", fixed: "kept, fixed", named: "must be the same" };
 
 /** A row an option; those that share a flag share it. */
 function rows(table: object): string[] {
@@ -43,7 +43,7 @@ function rows(table: object): string[] {
         sharing.map((one) => `\`${one}\``).join(", "),
         flag,
         takes(option),
-        leftOut(option),
+        standard(option),
         option.saved ? SAVED[option.saved] : "",
         `${option.help}${tasks}`,
       ];
@@ -52,26 +52,23 @@ function rows(table: object): string[] {
 }
 
 const section = (title: string, words: string, table: object): string =>
-  `## ${title}\n\n${words}\n\n| option | flag | takes | left out | saved latents | what it is ` +
+  `## ${title}\n\n${words}\n\n| option | flag | takes | default | saved latents | what it is ` +
   `for |\n| --- | --- | --- | --- | --- | --- |\n${rows(table).join("\n")}\n`;
 
-it("docs/options.md tells every option", async () => {
+it("docs/options.md lists every option", async () => {
   const page = [
     "# The options of a generation\n",
-    "Made from [the table](../src/pipelines/options/table.ts) by `npx vitest run test/package/options.test.ts -u`; " +
-      "a test checks that it is up to date.",
-    "`generate` of a model takes an option by its name, the command `generate` by its flag; " +
-      "an argument called `file` is a path to what the option takes.",
-    "A run that goes on from saved latents takes up what the first run was told, unless it is told otherwise; " +
-      "what is fixed cannot change once steps were made.\n",
-    section("Settings", "What is left out is the checkpoint's own advice (its `generation.json`), then the published one.", SETTINGS),
-    section("What to make", "In brackets the tasks that an option is for.", REQUESTS),
+    "Generated from [the table](../src/pipelines/options/table.ts) by `npx vitest run test/package/options.test.ts -u`;",
+    "a test checks that it is up to date. In code `generate` takes an option by its name; the command `generate` takes it by its flag.",
+    "An argument called `file` is a path to a file with the value. A run that continues from saved latents keeps the options marked",
+    "`kept`, unless you give others. Those marked `fixed` cannot change once a step was made.\n",
+    section("Settings", "The default is the checkpoint's own advice (its `generation.json`), else the published one.", SETTINGS),
+    section("What to make", "Brackets hold the tasks that an option is for.", REQUESTS),
     section("How it is run", "Functions and objects are for apps; their types carry the details.", RUNNING),
     "## Another option\n",
-    "It is an entry of the table, the line that uses it " +
-      "(`run.options.…` in [src/pipelines/cogvideox/](../src/pipelines/cogvideox/running.ts)), and its test. From the",
-    "entry follow its type and the doc of it, the check of its value, flag and help, " +
-      "what saved latents keep and give back, its control in the page, and this file.\n",
+    "Add an entry to the table, the line that uses it (`run.options.…` in",
+    "[src/pipelines/cogvideox/](../src/pipelines/cogvideox/running.ts)), and a test. The entry provides its type and doc comment, the check of",
+    "its value, its flag and help, its handling in saved latents, its control in the page, and this file.\n",
   ].join("\n");
   await expect(page).toMatchFileSnapshot("../../docs/options.md");
 });

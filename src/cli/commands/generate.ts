@@ -6,7 +6,7 @@ import type { GenerateFlags } from "../generate/asked.ts";
 
 export const generate = defineCommand<[string[]]>({
   name: "generate",
-  help: "make a video (or a picture) of what a prompt says",
+  help: "make a video (or a picture) from a prompt",
   isDefault: true,
   declare: (command) =>
     addFlags(
@@ -17,7 +17,7 @@ export const generate = defineCommand<[string[]]>({
         ...deviceFlags(),
       ])
         .option("--out <path>", "file.mp4, .webm, .gif, .png (one frame), or a folder for PNG frames (default: outputs/…)")
-        .option("--save-latents <file>", "also write the final latents, to decode or go on from"),
+        .option("--save-latents <file>", "also save the final latents, for --latents or vae decode"),
       flagsOf(RUNNING),
     ),
   async run([words], parsed) {

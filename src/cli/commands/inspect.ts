@@ -7,13 +7,13 @@ import { EMBEDDED_MODEL } from "../package-root.ts";
 
 export const inspect = defineCommand<[string | undefined]>({
   name: "inspect",
-  help: "what a checkpoint holds, its shapes, and what a generation with it will need",
+  help: "show what a checkpoint contains, its shapes, and the memory that a generation needs",
   printsResult: true,
   declare: (command) =>
     addFlags(
       addFlags(command.argument(...MODEL_ARGUMENT), flagsOf(SETTINGS))
         .option("--weights", "list every weight")
-        .option("--kernels", "list the kernels that were chosen among several, and by what")
+        .option("--kernels", "list the kernels chosen from several, and whether a measurement chose them")
         .option("--variant <name>", "file-name variant of the weights")
         .option("--json", "print one JSON object"),
       deviceFlags(),

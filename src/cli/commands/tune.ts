@@ -7,13 +7,13 @@ import type { TuneCommandOptions } from "../tune.ts";
 
 export const tune = defineCommand<[string | undefined]>({
   name: "tune",
-  help: "measure a model's kernels on this adapter and keep the fastest for this user; needs no weights (docs/tuning.md)",
+  help: "measure a model's kernels on this adapter and use the fastest from now on; needs no weights (docs/tuning.md)",
   declare: (command) =>
     addFlags(
       addFlags(command.argument(...MODEL_ARGUMENT), flagsOf(SETTINGS))
-        .option("--quick", "fewer and shorter measurements")
-        .option("--out <file>", "the report: adapter, versions and every time, in one JSON file (default: cogwheel-tuning-….json)")
-        .option("--no-store", "write the report only"),
+        .option("--quick", "make fewer and shorter measurements")
+        .option("--out <file>", "file for the report, JSON with adapter, versions and every time (default: cogwheel-tuning-….json)")
+        .option("--no-store", "write only the report; later runs keep their kernels"),
       deviceFlags(),
     ),
   async run([model], parsed) {

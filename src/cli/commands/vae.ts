@@ -10,15 +10,15 @@ const common = (command: Command): Command =>
 
 const encode = defineCommand<[string]>({
   name: "encode",
-  help: "encode a video into latents, times the VAE's scaling factor as transformers have them",
+  help: "encode a video into latents, multiplied by the VAE's scaling factor as transformers expect",
   declare: (command) =>
     addFlags(
       common(command)
         .argument("<video>", "MP4, WebM, MOV, MKV, GIF, PNG, JPEG, WebP, or a folder of pictures")
-        .requiredOption("--out <file>", "the latents, a .safetensors file"),
+        .requiredOption("--out <file>", "file for the latents (.safetensors)"),
       [
         flagOf("width", "width and height to encode at (default: the video's own, rounded down to multiples of 8)"),
-        flagOf("frames", "how many of its frames, 8·k or 8·k + 1 (default: the most that there are)"),
+        flagOf("frames", "how many of its frames to encode, 8·k or 8·k + 1 (default: as many as possible)"),
         flagOf("fit"),
         flagOf("seed", "draw the latents from the posterior as torch does (default: its mean)"),
       ],
@@ -32,12 +32,12 @@ const encode = defineCommand<[string]>({
 
 const decode = defineCommand<[string]>({
   name: "decode",
-  help: "decode latents (of `vae encode`, or of generate's --save-latents) into a video",
+  help: "decode latents from `vae encode` or from generate's --save-latents into a video",
   declare: (command) =>
     common(command)
       .argument("<latents>", "a .safetensors file")
       .requiredOption("--out <path>", "file.mp4, .webm, .gif, .png (one frame), or a folder for PNG frames")
-      .addOption(flagOf("fps", "frames a second of the file (default: those of the video that was encoded, else 8)")),
+      .addOption(flagOf("fps", "frames a second of the file (default: as in the encoded video, else 8)")),
   async run([file], parsed) {
     const { decodeFile } = await import("../vae.ts");
     const { given, own } = readFlags<VaeFlags>(parsed);
@@ -47,6 +47,6 @@ const decode = defineCommand<[string]>({
 
 export const vae: CliCommand = {
   name: "vae",
-  help: "a checkpoint's VAE by itself: videos to latents and back",
+  help: "use a checkpoint's VAE by itself: videos to latents and back",
   commands: [encode, decode],
 };

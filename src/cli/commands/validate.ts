@@ -7,7 +7,7 @@ import type { ValidateOptions } from "../validate.ts";
 
 export const validate = defineCommand<[string[]], ValidateOptions & { sweep?: string | true }>({
   name: "validate",
-  help: "run reference cases on the engine and compare with what they expect; exit code 1 when one fails or cannot be run",
+  help: "run reference cases and compare the results with the expected ones; exit code 1 if one fails or cannot be run",
   printsResult: true,
   declare: (command) =>
     addFlags(
@@ -15,20 +15,21 @@ export const validate = defineCommand<[string[]], ValidateOptions & { sweep?: st
         .argument("[paths...]", "case files, or folders of them")
         .option(
           "--sweep [filter]",
-          "instead of cases: every kernel that the engine can choose on this adapter against float64, at tiny, " +
-            "odd and model sizes; with a part of a name, those only",
+          "instead of cases, compare every kernel that the engine can choose on this adapter with float64, at tiny, " +
+            "odd and model sizes; with a part of a name, only the ops and kernels that have it",
         )
         .option("--json", "print one JSON object"),
       deviceFlags("f32"),
     )
-      .option("--only <text>", "only cases whose module or name contains this")
+      .option("--only <text>", "run only cases whose module or name contains this")
       .addOption(
-        new Option("--kernels <family>", "kernels for GPUs or for CPU adapters (default: what the engine chooses on this adapter)").choices(
-          ["gpu", "cpu"],
-        ),
+        new Option(
+          "--kernels <family>",
+          "use the kernels for GPUs or for CPU adapters (default: the engine's choice for this adapter)",
+        ).choices(["gpu", "cpu"]),
       )
       .option("--check-finite", "name the first node that makes a NaN or an infinity")
-      .option("--trace", "compare every intermediate that the case records (of a pipeline, every step) and name the first that departs"),
+      .option("--trace", "compare every intermediate in the case (for a pipeline, every step) and name the first that departs"),
   async run([paths], { sweep, ...options }) {
     if (sweep === undefined) {
       const { validateCases } = await import("../validate.ts");

@@ -17,18 +17,18 @@ import { choice, given, number, onOff, option, text, type Option } from "./optio
 export type ReferenceProfile = "diffusers" | "sat" | "corrected";
 
 /**
- * How the VAE goes about pictures that are large: `none` takes them whole; `exact` part by part through host memory, with the same result;
+ * How the VAE works on large pictures: `none` as a whole; `exact` part by part through host memory, with the same result;
  * `reference` as diffusers' `enable_tiling` does, with another result.
  */
 export type TilingMode = "none" | "exact" | "reference";
 
-/** Settings: what is left out is the checkpoint's own advice, then the published one. */
+/** Settings. The default is the checkpoint's own advice, else the published one. */
 export const SETTINGS = {
   /** Pixels of a row; a multiple of 16 for published models. */
   width: option({
     values: number(),
     help: "width and height in pixels",
-    otherwise: "what the model was trained at",
+    otherwise: "the size the model was trained at",
     advice: "width",
     flag: "--size <WxH>",
     saved: "taken",
@@ -93,7 +93,7 @@ export const SETTINGS = {
   }),
 };
 
-/** What the video shall show, and what it begins from. */
+/** What the video shows, and what it begins from. */
 export const REQUESTS = {
   /** What to show. */
   prompt: option({
@@ -115,12 +115,12 @@ export const REQUESTS = {
   }),
   /**
    * All random draws, the same on every adapter: torch's CPU generator, in the order of diffusers'
-   * pipelines. Default: a random one, told in the result.
+   * pipelines. Default: a random one, which the result names.
    */
   seed: option({
     values: number({ whole: true, max: Number.MAX_SAFE_INTEGER }),
     called: "a seed",
-    help: "starting noise: the same seed gives the same noise on every device",
+    help: "number that sets the starting noise: the same seed gives the same noise on every device",
     otherwise: "a random one",
     flag: "--seed <n>",
     saved: "taken",
@@ -144,12 +144,12 @@ export const REQUESTS = {
   /** The video to begin from (text-to-video checkpoints) or to keep parts of (inpainting checkpoints). */
   video: option({
     values: given<readonly Frame[]>("frames"),
-    help: "a video to begin from: MP4, WebM, MOV, MKV, GIF, or a folder of PNG, JPEG or WebP; its first frames are taken",
+    help: "a video to begin from: MP4, WebM, MOV, MKV, GIF, or a folder of PNG, JPEG or WebP; only its first frames are used",
     tasks: ["video", "inpaint"],
     flag: "--video <file>",
     page: { label: "the video to begin from", at: "role" },
   }),
-  /** How far from `video` the result may go, above 0 up to 1: the share of the steps that is run. Default 0.8. */
+  /** How far from `video` the result may go, above 0 up to 1: the share of the steps to run. Default 0.8. */
   strength: option({
     values: number({ above: 0, max: 1, range: "above 0 and at most 1" }),
     help: "how far from --video the result may go, above 0 up to 1",
@@ -171,16 +171,16 @@ export const REQUESTS = {
   /** Inpainting: white is made anew, black is kept; as many frames as the video's, or one for all. */
   mask: option({
     values: given<readonly Frame[]>("frames"),
-    help: "with --video and an inpainting checkpoint: white is made anew, black is kept",
+    help: "for --video with an inpainting checkpoint: white parts are made anew, black parts are kept",
     tasks: ["inpaint"],
     flag: "--mask <file>",
   }),
   /** How inputs of another size are made to fit. Default `crop`. */
   fit: option({
     values: choice<Fit>({ crop: "crop", stretch: "stretch", pad: "pad" }),
-    help: "how inputs of another shape are made to fit, by Lanczos",
+    help: "how to resize inputs of another shape (Lanczos)",
     remedy: "crop is the default",
-    otherwise: "crop, both sides the same",
+    otherwise: "crop, equally on both sides",
     tasks: ["image", "video", "control", "inpaint"],
     flag: "--fit <how>",
     page: { label: "Fit", at: "begin" },
@@ -188,7 +188,7 @@ export const REQUESTS = {
   /** Videos of this prompt, denoised together. Default 1. */
   samples: option({
     values: number({ whole: true, min: 1, max: 64 }),
-    help: "videos of this prompt, made together; files get -1, -2, …",
+    help: "how many videos of this prompt to make together; their files get -1, -2, …",
     fallback: 1,
     flag: "--samples <n>",
     saved: "fixed",
@@ -200,7 +200,7 @@ export const REQUESTS = {
     flag: "--lora <file[:scale]>",
     saved: "named",
   }),
-  /** Which side is taken where published implementations disagree (docs/profiles.md). Default `diffusers`. */
+  /** Whose behaviour to follow where published implementations disagree (docs/profiles.md). Default `diffusers`. */
   profile: option({
     values: choice<ReferenceProfile>({ diffusers: "diffusers", sat: "SAT", corrected: "corrected" }),
     help: "whose behaviour to follow where published implementations disagree; see docs/profiles.md",
@@ -209,23 +209,23 @@ export const REQUESTS = {
     flag: "--reference-profile <name>",
     saved: "taken",
   }),
-  /** How the VAE goes about large pictures. Default `none` where the adapter can, else `exact`. */
+  /** How the VAE works on large pictures. Default `none` where the adapter can, else `exact`. */
   tiling: option({
     values: choice<TilingMode>({ none: "none", exact: "exact", reference: "reference" }),
-    help: "how the VAE goes about large pictures",
-    otherwise: "none where the adapter can, else exact",
+    help: "how the VAE works on large pictures; see docs/vae.md",
+    otherwise: "none if the adapter can hold them, else exact",
     flag: "--tiling <mode>",
   }),
 };
 
-/** How it is run, and what is heard of it. */
+/** How the generation runs, and what it reports. */
 export const RUNNING = {
   /** Starting noise [samples, F, C, h, w] in place of a draw, or the state of an interrupted run to go on from. */
   start: option({
     values: given<Float32Array | DenoiseState>(),
-    help: "noise to start from, or the state of a run to go on with",
+    help: "noise to start from, or the state of a run to continue",
     flag: "--latents <file>",
-    flagHelp: "start from, or go on with, saved latents",
+    flagHelp: "start from saved latents, or continue their run",
   }),
   /** Collects GPU time by kernel. */
   gpuProfile: option({
@@ -237,14 +237,14 @@ export const RUNNING = {
   /** Name the first node that makes a NaN or an infinity, and stop. */
   checkFinite: option({
     values: onOff,
-    help: "stop at the first node that makes a NaN or an infinity, and name it",
+    help: "stop at the first node that makes a NaN or an infinity, and name that node",
     flag: "--check-finite",
   }),
   /**
-   * Steps carry small pictures of the video as it looks then (`GenerationStep.preview`). Costs encoding 16 tiny pictures
-   * before the first step, once a model. Default false.
+   * Add small pictures of the video so far to each step (`GenerationStep.preview`). Encodes 16 tiny pictures
+   * before the first step, once per model. Default false.
    */
-  preview: option({ values: onOff, help: "steps carry small pictures of the video as it looks then" }),
+  preview: option({ values: onOff, help: "add small pictures of the video so far to each step" }),
   /**
    * Leave the frames on the device, as `video.textures`, without reading them back; `showTexture` draws
    * them. Not with tiling `reference`. Default false.
@@ -252,23 +252,29 @@ export const RUNNING = {
   textures: option({ values: onOff, help: "leave the frames on the device" }),
   /** Stops the generation. */
   signal: option({ values: given<AbortSignal>(), help: "stops the generation" }),
-  /** What is under way, and the share of it that is done. */
-  onProgress: option({ values: given<(stage: Stage, done: number, detail?: string) => void>(), help: "told of what is under way" }),
+  /** Called with the stage under way and the share of it that is done. */
+  onProgress: option({
+    values: given<(stage: Stage, done: number, detail?: string) => void>(),
+    help: "called with the stage under way and its progress",
+  }),
   /**
-   * Frames as they are decoded, so that a film can be encoded or shown while the next ones are computed: those of sample `sample` from
-   * number `first` on. Awaited; with tiling `reference` all come at the end. The video has them too. Not with `textures`.
+   * Called with frames as they are decoded, so that an app can encode or show them while the next ones are computed. They are those of
+   * sample `sample` from number `first` on. Awaited; with tiling `reference` all come at the end. The video has them too. Not with `textures`.
    */
   onFrames: option({
     values: given<(frames: readonly RgbaFrame[], first: number, sample: number) => void | Promise<void>>(),
-    help: "told of frames as they are decoded",
+    help: "called with frames as they are decoded",
   }),
   /**
-   * After each denoising step; awaited. As with `onFrames`, a generation of the same model
-   * that it waits for would wait for this one's end.
+   * Called after each denoising step; awaited. As with `onFrames`, do not await a generation of the same model in it:
+   * that one waits for this one's end.
    */
-  onStep: option({ values: given<(state: DenoiseState, steps: number) => void | Promise<void>>(), help: "told of every denoising step" }),
-  /** Things the user should know: a cut prompt, weights that were kept in f32. */
-  onWarning: option({ values: given<(message: string) => void>(), help: "told of what the user should know" }),
+  onStep: option({
+    values: given<(state: DenoiseState, steps: number) => void | Promise<void>>(),
+    help: "called after every denoising step",
+  }),
+  /** Called with what the user should know: a cut prompt, weights that were kept in f32. */
+  onWarning: option({ values: given<(message: string) => void>(), help: "called with warnings for the user" }),
 };
 
 export const OPTIONS = { ...SETTINGS, ...REQUESTS, ...RUNNING };
@@ -279,7 +285,7 @@ export const optionOf = (name: OptionName): Option<unknown> => OPTIONS[name];
 /** Every option with its name, in the order of the table. */
 export const OPTION_LIST = Object.entries(OPTIONS) as unknown as readonly (readonly [OptionName, Option<unknown>])[];
 
-/** Of these options, those that belong to a task. */
+/** Those of these options that belong to a task. */
 export function ofTask<T extends object>(options: T, task: Task): Partial<T> {
   const belongs = (name: string): boolean => optionOf(name as OptionName).tasks?.includes(task) ?? true;
   return Object.fromEntries(Object.entries(options).filter(([name]) => belongs(name))) as Partial<T>;
