@@ -67,8 +67,8 @@ it("docs/options.md lists every option", async () => {
     section("How it is run", "Functions and objects are for apps; their types carry the details.", RUNNING),
     "## Another option\n",
     "Add an entry to the table, the line that uses it (`run.options.…` in",
-    "[src/pipelines/cogvideox/](../src/pipelines/cogvideox/running.ts)), and a test. The entry provides its type and doc comment, the check of",
-    "its value, its flag and help, its handling in saved latents, its control in the page, and this file.\n",
+    "[src/pipelines/cogvideox/](../src/pipelines/cogvideox/running.ts)), and a test. The entry provides its type and doc comment, the",
+    "check of its value, its flag and help, its handling in saved latents, its control in the page, and this file.\n",
   ].join("\n");
   await expect(page).toMatchFileSnapshot("../../docs/options.md");
 });

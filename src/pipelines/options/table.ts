@@ -259,7 +259,8 @@ export const RUNNING = {
   }),
   /**
    * Called with frames as they are decoded, so that an app can encode or show them while the next ones are computed. They are those of
-   * sample `sample` from number `first` on. Awaited; with tiling `reference` all come at the end. The video has them too. Not with `textures`.
+   * sample `sample` from number `first` on. Awaited; with tiling `reference` all come at the end. The video has them too. Not with
+   * `textures`.
    */
   onFrames: option({
     values: given<(frames: readonly RgbaFrame[], first: number, sample: number) => void | Promise<void>>(),
