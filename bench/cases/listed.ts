@@ -1,6 +1,6 @@
 /**
- * The ops' own case lists, which their tests and `cogwheel sweep` run, at the widths of the published models: one list for what is
- * right and for what is fast. No peer builds these; their check is the list's own reference in float64.
+ * The ops' own case lists, which their tests and `cogwheel validate --sweep` run, at the widths of the published models: one list for
+ * what is right and for what is fast. No peer builds these; their check is the list's own reference in float64.
  */
 import { allCases } from "#sweep-cases";
 import type { OpCase, OpCases } from "../../src/check/sweep/case.ts";

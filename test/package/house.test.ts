@@ -1,4 +1,7 @@
-/** What is kept of every file of the checkout: one name a type, no circles, short files, short lines, one style of headers. */
+/**
+ * What is kept of every file of the checkout: one name a type, no circles, short files, short lines, one style of headers, names of files
+ * that are there.
+ */
 import { expect, test } from "vitest";
 import { filesUnder, importsOf, textOf } from "../support/imports.ts";
 
@@ -50,4 +53,21 @@ test("no line is longer than 140 columns, but for one regular expression or addr
       .flatMap((line, i) => ([...line].length > 140 && !/^\s*(?:"\w+": )?\/\S|https?:\/\/\S{60}/.test(line) ? [`${path}:${i + 1}`] : [])),
   );
   expect(long).toEqual([]);
+});
+
+test("a file that a comment names is there", () => {
+  const files = ["src", "web", "bench", "test", "kernels"].flatMap((folder) =>
+    [".ts", ".mjs", ".wgsl"].flatMap((ending) => filesUnder(folder, ending)),
+  );
+  const gone = ["src", "web", "bench"]
+    .flatMap((folder) => filesUnder(folder))
+    .filter((path) => !path.includes("/node_modules/"))
+    .flatMap((path) =>
+      [...textOf(path).matchAll(/^\s*(?:\/?\*|\/\/).*$/gm)].flatMap(([comment]) =>
+        [...comment.matchAll(/(?<![\w./-])(?:[\w-]+\/)*[\w-]+\.(?:ts|wgsl)\b/g)]
+          .filter(([name]) => !files.some((file) => `/${file}`.endsWith(`/${name}`)))
+          .map(([name]) => `${path} names ${name}`),
+      ),
+    );
+  expect(gone).toEqual([]);
 });

@@ -1,6 +1,6 @@
 /**
- * The changes of the model's weights that adapters' files hold, checked. `lora-keys.ts` reads the names of an adapter's tensors,
- * `lora-config.ts` what PEFT's config says of them.
+ * The changes of the model's weights that adapters' files hold, checked. `keys.ts` reads the names of an adapter's tensors,
+ * `config.ts` what PEFT's config says of them.
  */
 import { CogwheelError } from "../../base/errors.ts";
 import type { LoraAdapter, LoraChange, LoraTensor, ShapeOf } from "./merge.ts";

@@ -1,7 +1,7 @@
 /**
  * LoRA: a weight's low-rank change, W + scale · (alpha / rank) · up · down (Hu et al. 2021, arXiv:2106.09685). Adapters are
  * merged when a weight is read (`withLoras`), or kept beside the weights and added while the model runs (`LoraWeights`).
- * Which changes a file's tensors are `lora-changes.ts` tells.
+ * Which changes a file's tensors are `changes.ts` tells.
  */
 import { toFloat16 } from "../../files/convert.ts";
 import type { DType } from "../../graph/dtype.ts";
