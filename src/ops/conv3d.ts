@@ -6,6 +6,7 @@
 import { conv3dOctet, conv3dQuad, conv3dQuadRow, conv3dSubgroupMatrix, conv3dTiled } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import { type DType, isFloat } from "../graph/dtype.ts";
+import { assertKnown } from "../graph/known-name.ts";
 import type { Dispatch, Op, Target, View } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { choiceKey } from "../plan/choice.ts";
@@ -65,6 +66,10 @@ export interface Conv3dOptions {
  * once, when it is loaded; an input or an activation in each run, before the convolution.
  */
 export function conv3d(x: Tensor, w: Tensor, options: Conv3dOptions = {}): Tensor {
+  assertKnown("conv3d", "padMode", options.padMode, ["zeros", "replicate"]);
+  assertKnown("conv3d", "padFramesMode", options.padFramesMode, ["repeat", "zeros"]);
+  assertKnown("conv3d", "upsample", options.upsample, ["space", "space-time"]);
+  assertKnown("conv3d", "the activation", options.activation, ["silu"]);
   const [kt, kh, kw] = taps(w);
   const around = [Math.floor((kh - 1) / 2), Math.floor((kw - 1) / 2)] as const;
   return x.graph.record(

@@ -6,6 +6,7 @@ import { groupNormApply as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { type DType, isFloat } from "../graph/dtype.ts";
+import { assertKnown } from "../graph/known-name.ts";
 import type { Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { choiceKey, preferring } from "../plan/choice.ts";
@@ -51,6 +52,7 @@ export function groupNormApply(
   bias: Tensor,
   options: { activation?: "silu"; spatial?: SpatialNorm; dtype?: DType } = {},
 ): Tensor {
+  assertKnown("group_norm_apply", "the activation", options.activation, ["silu"]);
   return x.graph.record(
     groupNormApplyOp,
     { x, norm, weight, bias, scale: options.spatial?.scale, shift: options.spatial?.shift },

@@ -4,6 +4,7 @@ import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import type { SharedConst } from "../gpu/kernel.ts";
 import { bytesOf, type DType, isFloat } from "../graph/dtype.ts";
+import { assertKnown } from "../graph/known-name.ts";
 import type { Dispatch, Node, Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { choiceKey, preferring } from "../plan/choice.ts";
@@ -54,6 +55,7 @@ export interface MatmulOptions {
  */
 export function matmul(x: Tensor, w: Tensor, options: MatmulOptions = {}): Tensor {
   const { bias, addend, gate } = options;
+  assertKnown("matmul", "the activation", options.activation, ["gelu", "silu"]);
   if (addend && options.residual)
     throw new CogwheelError("matmul", "an addend and a residual cannot be given together, got both; add one of them before");
   const residual = addend ?? options.residual;

@@ -6,6 +6,7 @@ import { qkNormRope as headKernel, qkNormRopeSubgroup } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { bytesOf, isFloat } from "../graph/dtype.ts";
+import { assertKnown } from "../graph/known-name.ts";
 import type { Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { choiceKey } from "../plan/choice.ts";
@@ -40,6 +41,7 @@ export interface QkOptions {
  * q, k [N, R, D], as `matmul` gives them by head → the same. D: a multiple of 4 up to 256. */
 export function qkNormRope(q: Tensor, k: Tensor, options: QkOptions): { q: Tensor; k: Tensor } {
   if (!options.norm && !options.rope) return { q, k };
+  assertKnown("qk_norm_rope", "the kind of norm", options.norm?.kind, ["layer_norm", "rms_norm"]);
   return q.graph.record(
     qkNormRopeOp,
     { q, k, normQ: options.norm?.q, normK: options.norm?.k, rope: options.rope?.table, position: options.rope?.position },

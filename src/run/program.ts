@@ -138,7 +138,7 @@ export class Program implements Disposable {
     if (graph.states.size) {
       const held = states ?? new States(this.gpu, [this.plan]);
       if (!states) this.#owned.push(held);
-      for (const [name, tensor] of graph.states) this.#buffers.set(tensor.id, held.buffer(name));
+      for (const tensor of graph.states.values()) this.#buffers.set(tensor.id, held.bufferOf(tensor));
     }
     for (const [name, tensor] of graph.outputs)
       if (tensor.root.role === "activation" && !this.#buffers.has(home(tensor).id))

@@ -40,6 +40,14 @@ export class States implements Disposable {
     return held.owned.buffer;
   }
 
+  /** The buffer of a program's state; throws unless it is held in its size and type. */
+  bufferOf(tensor: Tensor): GPUBuffer {
+    const buffer = this.buffer(tensor.name);
+    const held = this.#held.get(tensor.name)!.tensor;
+    if (held.bytes !== tensor.bytes || held.dtype !== tensor.dtype) throw differing(held, tensor);
+    return buffer;
+  }
+
   /** What every state holds, as stored: f16 as raw bits. To be kept, and given to `Program.write` state by state. */
   async save(signal?: AbortSignal): Promise<Map<string, ArrayBuffer>> {
     const saved = new Map<string, ArrayBuffer>();
@@ -62,11 +70,7 @@ export function sharedStates(plans: readonly Pick<Plan, "graph">[]): Map<string,
   for (const { graph } of plans)
     for (const [name, tensor] of graph.states) {
       const other = states.get(name) ?? tensor;
-      if (other.bytes !== tensor.bytes || other.dtype !== tensor.dtype)
-        throw new CogwheelError(
-          "graph",
-          `programs share a state of one size and type, got ${other} and ${tensor} of ${graph.name}; name one of them otherwise`,
-        );
+      if (other.bytes !== tensor.bytes || other.dtype !== tensor.dtype) throw differing(other, tensor, ` of ${graph.name}`);
       if (other.data && tensor.data && !sameValues(other.data, tensor.data))
         throw new CogwheelError(
           "graph",
@@ -79,3 +83,6 @@ export function sharedStates(plans: readonly Pick<Plan, "graph">[]): Map<string,
 
 const sameValues = (a: NonNullable<Tensor["data"]>, b: NonNullable<Tensor["data"]>): boolean =>
   a === b || a.every((value, i) => Object.is(value, b[i]));
+
+const differing = (one: Tensor, other: Tensor, where = ""): CogwheelError =>
+  new CogwheelError("graph", `programs share a state of one size and type, got ${one} and ${other}${where}; name one of them otherwise`);

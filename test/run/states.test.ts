@@ -144,6 +144,9 @@ test("programs that share states have them once, and go on from each other", asy
   expect(() => new States(gpu, [...plans, compile(other, gpu.caps)])).toThrow(
     "[graph] programs share a state of one size and type, got s f32 [384] and s f32 [8] of other; name one of them otherwise",
   );
+  await expect(program(other, { states })).rejects.toThrow(
+    "[graph] programs share a state of one size and type, got s f32 [384] and s f32 [8]; name one of them otherwise",
+  );
   expect(() => states.buffer("q")).toThrow('[graph] a state must be of one of the plans, got "q"; there are s');
 });
 
