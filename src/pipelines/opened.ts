@@ -14,6 +14,8 @@ type OpenedOptions = Omit<OpenOptions, "keep" | "memoryBytes">;
 export interface Opening<C, T> {
   /** What errors are told to be of. */
   readonly room: string;
+  /** Whose checkpoints these are, as errors call them. */
+  readonly family: string;
   /** The components that are read. */
   readonly only: readonly string[];
   /** Names of tied weights, of which files hold one or both. */
@@ -41,11 +43,11 @@ export class Opened implements AsyncDisposable {
   static async open<C, T>(
     from: string | URL | CheckpointSource,
     options: OpenedOptions,
-    { room, only, tied, read, make }: Opening<C, T>,
+    { room, family, only, tied, read, make }: Opening<C, T>,
   ): Promise<T> {
     const what = {
       only,
-      family: "CogVideoX",
+      family,
       ...defined({ tied, variant: options.variant, configsOnly: options.configsOnly || undefined }),
     };
     const checkpoint = await openCheckpoint(await openSource(from, { ...what, ...defined({ hub: options.hub }) }), what);

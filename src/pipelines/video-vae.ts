@@ -103,6 +103,7 @@ export class VideoVae implements AsyncDisposable {
     checkNames(options, OPEN);
     return await Opened.open(from, options, {
       room: "vae",
+      family: "CogVideoX",
       only: ["vae"],
       read: (checkpoint) => {
         const component = checkpoint.component("vae");

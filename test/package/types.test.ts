@@ -1,9 +1,10 @@
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { expect, it } from "vitest";
 import { OPTION_LIST } from "../../src/pipelines/options/table.ts";
 import { readmeExample } from "../support/example.ts";
+import { textOf } from "../support/imports.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 
@@ -33,6 +34,33 @@ it("the published types know what the README's example uses, for an app that set
       expect(tsc(...app, ...resolution, join(folder, "example.mts"))).toBe("");
     }
     expect(tsc(...app, "--module", "nodenext", join(folder, "wrong.mts"))).toContain("'promt' does not exist");
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
+it("what docs/add-*.md write for an op and a model has the engine's types", () => {
+  const folder = mkdtempSync(join(ROOT, "dist/types-shown-"));
+  try {
+    const shown = ["an-op", "a-model"].flatMap((name) => [
+      ...textOf(`docs/add-${name}.md`).matchAll(/^## .*`([\w/.-]+\.ts)`\n(?:(?!^##)[^])*?^```ts\n([^]*?)^```/gm),
+    ]);
+    expect(shown.map(([, path]) => path)).toContain("src/pipelines/NAME/family.ts");
+    expect(shown.length).toBe(7);
+    for (const [, path, code] of shown) {
+      mkdirSync(join(folder, dirname(path!)), { recursive: true });
+      writeFileSync(join(folder, path!), code!);
+    }
+    // As if the files lay in the checkout's own folders.
+    const compilerOptions = { rootDirs: [ROOT, folder] };
+    writeFileSync(
+      join(folder, "tsconfig.json"),
+      JSON.stringify({ extends: "../../tsconfig.json", compilerOptions, include: ["src", "test"] }),
+    );
+    const wrong = tsc("-p", folder)
+      .split("\n")
+      .filter((line) => line && !line.includes("has no exported member 'scale'")); // of the kernels, whose file is in add-a-kernel.md
+    expect(wrong).toEqual([]);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

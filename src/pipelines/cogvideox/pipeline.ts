@@ -74,6 +74,7 @@ export class CogVideoX implements AsyncDisposable {
   static async open(from: string | URL | CheckpointSource, options: OpenOptions = {}): Promise<CogVideoX> {
     return await Opened.open(from, options, {
       room: "generate",
+      family: "CogVideoX",
       only: Object.keys(components),
       tied: TIED_T5_WEIGHTS,
       read: (checkpoint) => readConfigs(checkpoint, options.onWarning),
