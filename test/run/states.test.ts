@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { Graph } from "../../src/graph/graph.ts";
 import { rewrite } from "../../src/graph/rewrite.ts";
+import type { Node } from "../../src/graph/op.ts";
 import type { Tensor } from "../../src/graph/tensor.ts";
 import { matmul } from "../../src/ops/matmul.ts";
 import { rmsNorm } from "../../src/ops/rms_norm.ts";
@@ -177,6 +178,33 @@ test("shared states begin as any of their programs says, and are not left behind
     'a buffer may have 4096 bytes on this adapter, got 8192 for "state.does',
   );
   expect(small.memory.allocated).toBe(allocated);
+});
+
+test("a run that stops after any of its nodes is repeated to the bit once its states are written again", async () => {
+  const graph = new Graph("stopped");
+  const [s, t] = ["s", "t"].map((name) => graph.state(name, [ROWS, WIDTH])) as [Tensor, Tensor];
+  const mixed = matmul(rmsNorm(s, graph.weight("norm", [WIDTH])), graph.weight("w", [WIDTH, WIDTH]), { residual: t });
+  graph.update(s, matmul(mixed, graph.weight("w", [WIDTH, WIDTH]), { residual: s }));
+  graph.update(t, silu(mixed));
+  using stopped = await program(graph);
+  expect(stopped.plan.copies).toEqual([]);
+  const begin = () => {
+    for (const [i, name] of ["s", "t"].entries()) stopped.write(name, values(SIZE, 30 + i));
+  };
+  const held = async () => [await stopped.read("s"), await stopped.read("t")];
+  begin();
+  await stopped.run();
+  const want = await held();
+  for (const last of graph.nodes) {
+    begin();
+    const observe = (node: Node) => {
+      if (node === last) throw new Error(`stopped after ${node.name}`);
+    };
+    await expect(stopped.run({ observe })).rejects.toThrow(`stopped after ${last.name}`);
+    begin();
+    await stopped.run();
+    expect(await held(), last.name).toEqual(want);
+  }
 });
 
 test("a pass of the caller's has no place for the copy of a state", async () => {
