@@ -14,6 +14,7 @@ import { dispatch, foldGrid } from "../plan/dispatch.ts";
 import { padTo, PANEL } from "../graph/packing.ts";
 import { window, wrap } from "../plan/windows.ts";
 import {
+  ACTIVATIONS,
   convReach,
   seen,
   show,
@@ -56,7 +57,7 @@ export interface Conv3dOptions {
   upsample?: "space" | "space-time";
   /** When frames are doubled, the first of an odd number stays single. Default true. */
   keepFirst?: boolean;
-  activation?: "silu";
+  activation?: (typeof ACTIVATIONS)[number];
   /** Storage type of the result. Default f32. */
   dtype?: DType;
 }
@@ -69,7 +70,7 @@ export function conv3d(x: Tensor, w: Tensor, options: Conv3dOptions = {}): Tenso
   assertKnown("conv3d", "padMode", options.padMode, ["zeros", "replicate"]);
   assertKnown("conv3d", "padFramesMode", options.padFramesMode, ["repeat", "zeros"]);
   assertKnown("conv3d", "upsample", options.upsample, ["space", "space-time"]);
-  assertKnown("conv3d", "the activation", options.activation, ["silu"]);
+  assertKnown("conv3d", "the activation", options.activation, ACTIVATIONS);
   const [kt, kh, kw] = taps(w);
   const around = [Math.floor((kh - 1) / 2), Math.floor((kw - 1) / 2)] as const;
   return x.graph.record(

@@ -32,11 +32,14 @@ interface MatmulAttrs {
   heads: number | null;
 }
 
+/** The activations of the epilogue; `gelu` is the tanh approximation. */
+const ACTIVATIONS = ["gelu", "silu"] as const;
+
 export interface MatmulOptions {
   /** [N] */
   bias?: Tensor;
   /** Applied to x·wᵀ + bias; `gelu` is the tanh approximation. */
-  activation?: "gelu" | "silu";
+  activation?: (typeof ACTIVATIONS)[number];
   /** [..., N] f32, added last. */
   residual?: Tensor;
   /** Width D of a head: the result is [N/D, M, D], head by head, as attention reads it. A multiple of 4 that divides N. */
@@ -55,7 +58,7 @@ export interface MatmulOptions {
  */
 export function matmul(x: Tensor, w: Tensor, options: MatmulOptions = {}): Tensor {
   const { bias, addend, gate } = options;
-  assertKnown("matmul", "the activation", options.activation, ["gelu", "silu"]);
+  assertKnown("matmul", "the activation", options.activation, ACTIVATIONS);
   if (addend && options.residual)
     throw new CogwheelError("matmul", "an addend and a residual cannot be given together, got both; add one of them before");
   const residual = addend ?? options.residual;

@@ -8,7 +8,6 @@ import type { Settings } from "./settings.ts";
 
 export { checkOptions } from "./options/check.ts";
 export type { TilingMode } from "./options/table.ts";
-export type { Stage } from "./cogvideox/stage-names.ts";
 
 export interface OpenOptions {
   /** A device that is already open; it is not closed with the model. */

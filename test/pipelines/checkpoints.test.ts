@@ -11,7 +11,8 @@ import { availableMemoryBytes } from "../../src/platform/memory-node.ts";
 import { parseT5Config } from "../../src/models/t5/config.ts";
 import { expectedT5Weights } from "../../src/models/t5/weights.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
-import type { OpenOptions, Stage } from "../../src/pipelines/options.ts";
+import type { Stage } from "../../src/pipelines/cogvideox/stage-names.ts";
+import type { OpenOptions } from "../../src/pipelines/options.ts";
 import { testGpu } from "../support/gpu.ts";
 import { removeTinyCheckpoints, TINY_CONFIGS, tinyCheckpoint, type TinyOptions } from "../support/tiny-checkpoint.ts";
 

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
-import type { GenerateOptions, Stage } from "../../src/pipelines/options.ts";
+import type { Stage } from "../../src/pipelines/cogvideox/stage-names.ts";
+import type { GenerateOptions } from "../../src/pipelines/options.ts";
 import type { DenoiseState } from "../../src/models/cogvideox/model.ts";
 import { GenerationInterrupted } from "../../src/pipelines/interrupted.ts";
 import { readLatents, writeLatents } from "../../src/pipelines/latents-file.ts";

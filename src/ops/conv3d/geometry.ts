@@ -14,6 +14,9 @@ export interface ConvInputs {
   residual: Tensor | undefined;
 }
 
+/** The activations of the epilogue. */
+export const ACTIVATIONS = ["silu"] as const;
+
 export interface ConvAttrs {
   stride: Triple;
   dilation: number;
@@ -25,7 +28,7 @@ export interface ConvAttrs {
   zeroFrames: boolean;
   upsample: "space" | "space-time" | null;
   keepFirst: boolean;
-  activation: "silu" | null;
+  activation: (typeof ACTIVATIONS)[number] | null;
   dtype: DType;
 }
 
