@@ -8,7 +8,7 @@ import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { decodeVideo } from "../src/video/decode.ts";
 import { encodeVideo } from "../src/video/encode.ts";
-import { launchChromium } from "./support/chromium.ts";
+import { launchChromium, troublesOf } from "./support/chromium.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "./support/tiny-checkpoint.ts";
 import { tinyFrames, tinyTask } from "./support/tiny-tasks.ts";
 import { serveFolder } from "../web/server.ts";
@@ -91,11 +91,7 @@ describe("in a browser", () => {
       const browser: Browser = await launchChromium();
       try {
         const page = await browser.newPage();
-        const wrong: string[] = [];
-        page.on("console", (message) => {
-          if (["error", "warning"].includes(message.type())) wrong.push(message.text());
-        });
-        page.on("pageerror", (error) => wrong.push(error.message));
+        const wrong = troublesOf(page);
         await page.goto(`${server.url}examples/${name}/index.html?settings=${encodeURIComponent('{"steps":2,"frames":1}')}`);
         await page
           .waitForFunction((end) => document.querySelector("#status")!.textContent === end, end, { timeout: 200_000 })

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { readCase } from "../../src/check/reference/case.ts";
 import { runCase } from "../../src/check/reference/run.ts";
 import { serveFolder, type StaticServer } from "../../web/server.ts";
-import { launchChromium } from "../support/chromium.ts";
+import { launchChromium, troublesOf } from "../support/chromium.ts";
 import { relativeL2 } from "../support/compare.ts";
 import { inPage } from "../support/example.ts";
 import { testGpu } from "../support/gpu.ts";
@@ -23,7 +23,7 @@ let folder: string;
 let servers: StaticServer[] = [];
 let browser: Browser;
 let page: Page;
-const wrong: string[] = [];
+let wrong: string[];
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "cogwheel-kernels-"));
@@ -46,10 +46,7 @@ beforeAll(async () => {
   ];
   browser = await launchChromium();
   page = await browser.newPage();
-  page.on("console", (message) => {
-    if (["error", "warning"].includes(message.type())) wrong.push(message.text());
-  });
-  page.on("pageerror", (error) => wrong.push(error.stack ?? error.message));
+  wrong = troublesOf(page);
   await page.goto(`${servers[0]!.url}index.html`);
 }, 120_000);
 afterAll(async () => {

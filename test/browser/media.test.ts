@@ -7,7 +7,7 @@ import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { encodeVideo } from "../../src/video/encode.ts";
 import { serveFolder, type StaticServer } from "../../web/server.ts";
-import { launchChromium } from "../support/chromium.ts";
+import { launchChromium, troublesOf } from "../support/chromium.ts";
 import { film } from "../support/film.ts";
 import { bytesOf, pixelsOf, type Drawn } from "../video/pictures/drawn.ts";
 
@@ -77,11 +77,7 @@ afterAll(async () => {
 
 async function open(path: string): Promise<{ page: Page; wrong: string[] }> {
   const page = await browser.newPage();
-  const wrong: string[] = [];
-  page.on("console", (message) => {
-    if (["error", "warning"].includes(message.type())) wrong.push(message.text());
-  });
-  page.on("pageerror", (error) => wrong.push(error.stack ?? error.message));
+  const wrong = troublesOf(page);
   await page.goto(server.url + path);
   await page.waitForFunction("globalThis.decodeVideo");
   return { page, wrong };

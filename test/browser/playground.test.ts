@@ -7,7 +7,7 @@ import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { OPTION_LIST } from "../../src/pipelines/options/table.ts";
 import { decodeVideo } from "../../src/video/decode.ts";
-import { launchChromium } from "../support/chromium.ts";
+import { launchChromium, troublesOf } from "../support/chromium.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
 import { siteHeaders } from "../../web/headers.ts";
 import { serveFolder, type StaticServer } from "../../web/server.ts";
@@ -42,11 +42,7 @@ async function open(
 ): Promise<{ page: Page; wrong: string[] }> {
   const context = await browser.newContext({ acceptDownloads: true, permissions: ["clipboard-read", "clipboard-write"] });
   const page = await context.newPage();
-  const wrong: string[] = [];
-  page.on("console", (message) => {
-    if (["error", "warning"].includes(message.type())) wrong.push(`${message.type()}: ${message.text()} (${message.location().url})`);
-  });
-  page.on("pageerror", (error) => wrong.push(`uncaught: ${error.stack ?? error.message}`));
+  const wrong = troublesOf(page);
   await prepare?.(page);
   await page.goto(`${url}some/where/index.html${hash}`);
   return { page, wrong };

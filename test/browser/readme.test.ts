@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { decodeVideo } from "../../src/video/decode.ts";
-import { launchChromium } from "../support/chromium.ts";
+import { launchChromium, troublesOf } from "../support/chromium.ts";
 import { expectClose } from "../support/compare.ts";
 import { exampleSite, inPage, readmeExample, runInNode, runInPage, type ExampleResult } from "../support/example.ts";
 import { serveFolder, type StaticServer } from "../../web/server.ts";
@@ -18,11 +18,7 @@ let example: string;
 /** A page of the example's site, and what went wrong in it: errors, warnings, failed requests. */
 async function openPage(prepare?: (page: Page) => Promise<unknown>): Promise<{ page: Page; wrong: string[] }> {
   const page = await browser.newPage();
-  const wrong: string[] = [];
-  page.on("console", (message) => {
-    if (["error", "warning"].includes(message.type())) wrong.push(`${message.type()}: ${message.text()} (${message.location().url})`);
-  });
-  page.on("pageerror", (error) => wrong.push(`uncaught: ${error.stack ?? error.message}`));
+  const wrong = troublesOf(page);
   page.on("requestfailed", (request) => {
     // Chromium calls an answer aborted whose stream was read to its end as it came; the server has sent it whole and its connection is used
     // again. One that is not whole fails where it is read.

@@ -14,6 +14,7 @@ import { testGpu } from "../support/gpu.ts";
 import { relativeL2 } from "../support/compare.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
 import { tinyFrame, tinyTask, type TINY_TASKS } from "../support/tiny-tasks.ts";
+import { watched, type Ended, type Watch } from "../support/watched.ts";
 
 const launcher = resolve(import.meta.dirname, "../../dist/launch.js");
 const PROMPT = "a red circle moving left";
@@ -31,31 +32,13 @@ afterAll(async () => {
   await removeTinyCheckpoints();
 });
 
-interface Ended {
-  code: number | null;
-  out: string;
-  err: string;
-  seconds: number;
-}
-
 /** Runs the command; `watch` sees its output as it comes. */
-function cogwheel(args: readonly string[], watch?: (text: string, child: ReturnType<typeof spawn>) => void): Promise<Ended> {
-  const begun = performance.now();
+function cogwheel(args: readonly string[], watch?: Watch): Promise<Ended> {
   const child = spawn(process.execPath, [launcher, ...args], {
     cwd: folder,
     env: { ...process.env, NO_COLOR: undefined, FORCE_COLOR: undefined },
   });
-  let out = "";
-  let err = "";
-  child.stdout.on("data", (text: Buffer) => {
-    out += text;
-    watch?.(out + err, child);
-  });
-  child.stderr.on("data", (text: Buffer) => {
-    err += text;
-    watch?.(out + err, child);
-  });
-  return new Promise((done) => child.on("close", (code) => done({ code, out, err, seconds: (performance.now() - begun) / 1000 })));
+  return watched(child, watch);
 }
 const generate = (args: readonly string[], watch?: Parameters<typeof cogwheel>[1]) =>
   cogwheel(["generate", "--model", model, "--seed", "7", ...args], watch);

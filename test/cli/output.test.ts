@@ -14,6 +14,7 @@ import { outputPaths } from "../../src/cli/output-paths.ts";
 import { readLatents, writeLatents } from "../../src/pipelines/latents-file.ts";
 import { testGpu } from "../support/gpu.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
+import { watched, type Ended, type Watch } from "../support/watched.ts";
 
 const launcher = resolve(import.meta.dirname, "../../dist/launch.js");
 const PROMPT = "a red circle moving left";
@@ -40,14 +41,8 @@ beforeEach(async () => {
   writeFileSync(join(folder, "done.safetensors"), latents);
 });
 
-interface Ended {
-  code: number | null;
-  out: string;
-  err: string;
-}
-
 /** Runs the command in a shell of its own, which may limit it or lead its output elsewhere; `{}` stands for the command. */
-function shell(line: string, args: readonly string[], watch?: (text: string, child: ReturnType<typeof spawn>) => void): Promise<Ended> {
+async function shell(line: string, args: readonly string[], watch?: Watch): Promise<Ended> {
   const quoted = ["exec", process.execPath, launcher, ...args]
     .map((word, i) => (i === 0 ? word : `'${word.replaceAll("'", `'\\''`)}'`))
     .join(" ");
@@ -55,17 +50,8 @@ function shell(line: string, args: readonly string[], watch?: (text: string, chi
     cwd: folder,
     env: { ...process.env, NO_COLOR: undefined, FORCE_COLOR: undefined },
   });
-  let out = "";
-  let err = "";
-  child.stdout.on("data", (text: Buffer) => {
-    out += text;
-    watch?.(out + err, child);
-  });
-  child.stderr.on("data", (text: Buffer) => {
-    err += text;
-    watch?.(out + err, child);
-  });
-  return new Promise((done) => child.on("close", (code) => done({ code, out, err: err.replace(/^Warning: .*\n/gm, "") })));
+  const ended = await watched(child, watch);
+  return { ...ended, err: ended.err.replace(/^Warning: .*\n/gm, "") };
 }
 const decode = (...args: string[]): string[] => ["generate", "--model", model, "--latents", "done.safetensors", ...args];
 const files = (): string[] =>

@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { launchChromium } from "../support/chromium.ts";
+import { launchChromium, troublesOf } from "../support/chromium.ts";
 import { observer, parseResults, readmeExample, type ExampleResult } from "../support/example.ts";
 import { expectClose } from "../support/compare.ts";
 import { serveFolder } from "../../web/server.ts";
@@ -169,11 +169,7 @@ describe("the README's lines in an app", () => {
       const browser: Browser = await launchChromium();
       try {
         const page = await browser.newPage();
-        const wrong: string[] = [];
-        page.on("console", (message) => {
-          if (["error", "warning"].includes(message.type())) wrong.push(message.text());
-        });
-        page.on("pageerror", (error) => wrong.push(error.stack ?? error.message));
+        const wrong = troublesOf(page);
         await page.goto(server.url);
         const got = parseResults(await page.evaluate<string>("globalThis.done"));
         expect(wrong).toEqual([]);

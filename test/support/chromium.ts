@@ -4,7 +4,7 @@
  */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { chromium, type Browser } from "playwright-core";
+import { chromium, type Browser, type Page } from "playwright-core";
 import { unpackPackage } from "../../src/platform/swiftshader.ts";
 
 /**
@@ -65,4 +65,14 @@ async function fontConfig(folder: string): Promise<string> {
 `,
   );
   return path;
+}
+
+/** What goes wrong in a page from now on, as it comes: errors and warnings of its console, and errors that nobody catches. */
+export function troublesOf(page: Page): string[] {
+  const wrong: string[] = [];
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) wrong.push(`${message.type()}: ${message.text()} (${message.location().url})`);
+  });
+  page.on("pageerror", (error) => wrong.push(`uncaught: ${error.stack ?? error.message}`));
+  return wrong;
 }
