@@ -27,11 +27,6 @@ export interface PublishedGraph {
 }
 
 export interface Family {
-  readonly name: string;
-  /** The folders of a checkpoint that are read, by name. */
-  readonly components: Readonly<Record<string, ComponentKind>>;
-  /** The stages of a generation, as progress tells of them, in order. */
-  readonly stages: readonly string[];
   /**
    * The published models' graphs at their published widths, with one layer, few frames and few rows: the kernels that are chosen for them
    * must have been swept. `dtype` is that of activations.

@@ -1,14 +1,9 @@
 /** CogVideoX, as `families.ts` lists it: 2B, 5B and 1.5, from text, images and videos, with control and inpainting. */
 import type { Family } from "../family.ts";
-import { components } from "./components.ts";
 import { publishedGraphs } from "./published.ts";
 import { RECORDED, replay } from "./replay.ts";
-import { STAGES } from "./stage-names.ts";
 
 export const cogvideox: Family = {
-  name: "CogVideoX",
-  components,
-  stages: STAGES,
   published: publishedGraphs,
   recorded: Object.keys(RECORDED),
   replay,

@@ -4,16 +4,13 @@
  * In order; `load encoder` and `encode frames` only where there are frames to begin from, `prepare preview` in the first generation of
  * a model with previews. `load …` reads weights and compiles.
  */
-export const STAGES = [
-  "load text encoder",
-  "encode prompt",
-  "load encoder",
-  "encode frames",
-  "prepare preview",
-  "load transformer",
-  "denoise",
-  "load decoder",
-  "decode",
-] as const;
-
-export type Stage = (typeof STAGES)[number];
+export type Stage =
+  | "load text encoder"
+  | "encode prompt"
+  | "load encoder"
+  | "encode frames"
+  | "prepare preview"
+  | "load transformer"
+  | "denoise"
+  | "load decoder"
+  | "decode";
