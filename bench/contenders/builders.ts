@@ -9,7 +9,7 @@ import { parseVaeConfig } from "../../src/models/vae/config.ts";
 import { vaeGraph } from "../../src/models/vae/batches.ts";
 import { listed, type ListedSizes } from "../cases/listed.ts";
 import { blockConfig, t5Config, type BlockSizes, type DecoderSizes, type T5Sizes } from "../cases/modules.ts";
-import type { WeightProvider } from "../../src/run/weight-store.ts";
+import type { WeightProvider } from "../../src/run/weight-provider.ts";
 import { Draw } from "../../src/check/sweep/draw.ts";
 import { attention } from "../../src/ops/attention.ts";
 import { conv3d } from "../../src/ops/conv3d.ts";

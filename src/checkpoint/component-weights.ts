@@ -7,7 +7,7 @@ import type { WeightIndex } from "./weight-index.ts";
 import { CogwheelError } from "../base/errors.ts";
 import { elements, type DType } from "../graph/dtype.ts";
 import type { WeightValues } from "../graph/packing.ts";
-import type { WeightProvider } from "../run/weight-store.ts";
+import type { WeightProvider } from "../run/weight-provider.ts";
 
 /** Elements that are converted at once, so that they are packed before a processor's cache forgets them. */
 const CONVERTED = 1 << 17;

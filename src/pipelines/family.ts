@@ -4,7 +4,7 @@
  */
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Graph } from "../graph/graph.ts";
-import type { WeightProvider } from "../run/weight-store.ts";
+import type { WeightProvider } from "../run/weight-provider.ts";
 import type { LoraTensor } from "../models/lora/merge.ts";
 
 /** One folder of a family's checkpoints. What stands only in files that others read (a tokenizer) has none of these. */

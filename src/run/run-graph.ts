@@ -3,7 +3,8 @@ import type { Gpu } from "../gpu/gpu.ts";
 import { compile } from "../plan/compile.ts";
 import type { Graph } from "../graph/graph.ts";
 import { Program, type RunOptions } from "./program.ts";
-import { WeightStore, type WeightProvider } from "./weight-store.ts";
+import { WeightStore } from "./weight-store.ts";
+import type { WeightProvider } from "./weight-provider.ts";
 
 /** Compiles and runs `graph`; resolves to its outputs by name, f16 widened to f32. `weights` is needed where the graph has some. */
 export async function runGraph(

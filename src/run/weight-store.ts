@@ -1,31 +1,11 @@
 /** Weights on the GPU: read from a provider, packed for the kernels that read them, kept until disposed of. */
 import { CogwheelError } from "../base/errors.ts";
 import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
-import { UPLOAD_BYTES, Uploader } from "../gpu/uploader.ts";
+import { UPLOAD_BYTES } from "../gpu/uploader.ts";
 import type { Plan, WeightRequest } from "../plan/compile.ts";
-import { elements, type DType } from "../graph/dtype.ts";
-import { Packer, padTo, type WeightValues } from "../graph/packing.ts";
-
-/** Where weights come from: a checkpoint's component, or the tensors of a reference case. */
-export interface WeightProvider {
-  /** In which type a weight is stored on the GPU. */
-  type(name: string): DType;
-  /** The weight's values, row-major as in the checkpoint; f16 as raw bits. */
-  read(name: string, dtype: DType, signal?: AbortSignal): Promise<WeightValues>;
-  /** As `read`, in parts one after another, so that no weight need be on the host as a whole; each is good until the next is asked for. */
-  parts?(name: string, dtype: DType, signal?: AbortSignal): AsyncIterable<WeightValues>;
-}
-
-/** A weight in parts, from any provider. */
-export async function* weightParts(
-  provider: WeightProvider,
-  name: string,
-  dtype: DType,
-  signal?: AbortSignal,
-): AsyncGenerator<WeightValues> {
-  if (provider.parts) yield* provider.parts(name, dtype, signal);
-  else yield await provider.read(name, dtype, signal);
-}
+import { padTo } from "../graph/packing.ts";
+import { WeightLoader } from "./weight-loader.ts";
+import type { WeightProvider } from "./weight-provider.ts";
 
 /** What is read and being converted at once, of any source. */
 const READ_BYTES = 64 << 20;
@@ -100,8 +80,9 @@ export class WeightStore implements Disposable {
   async #load(missing: readonly WeightRequest[], { signal, onProgress }: LoadOptions): Promise<void> {
     const total = missing.reduce((n, r) => n + r.bytes, 0);
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
-    using uploader = new Uploader(
+    using loader = new WeightLoader(
       this.gpu,
+      this.provider,
       missing.reduce((n, r) => n + padTo(r.bytes, 16), 0),
     );
     const whole: [key: string, buffer: OwnedBuffer][] = [];
@@ -111,9 +92,9 @@ export class WeightStore implements Disposable {
         signal?.throwIfAborted();
         const owned = this.gpu.buffer(request.key, request.bytes, usage);
         try {
-          await this.#fill(request, owned.buffer, uploader, signal);
+          await loader.load(request, owned.buffer, signal);
         } catch (error) {
-          uploader.forget(owned.buffer);
+          loader.forget(owned.buffer);
           owned[Symbol.dispose]();
           throw error;
         }
@@ -124,11 +105,11 @@ export class WeightStore implements Disposable {
       // What was read before an error or an abort is there for the next time.
       for (const [key, owned] of whole) {
         if (this.#disposed) {
-          uploader.forget(owned.buffer);
+          loader.forget(owned.buffer);
           owned[Symbol.dispose]();
         } else this.#buffers.set(key, owned);
       }
-      uploader.send();
+      loader.send();
     }
   }
 
@@ -137,42 +118,6 @@ export class WeightStore implements Disposable {
       this.#buffers.get(key)?.[Symbol.dispose]();
       this.#buffers.delete(key);
     }
-  }
-
-  /** Reads the weights of a request, one behind the other, packs and uploads them as they come. */
-  async #fill(request: WeightRequest, to: GPUBuffer, uploader: Uploader, signal?: AbortSignal): Promise<void> {
-    const { names, dtype, shape, packing } = request;
-    const size = elements(shape);
-    const packer = new Packer(shape, packing, dtype);
-    let at = 0;
-    const send = async (blocks: Iterable<WeightValues>): Promise<void> => {
-      for (const block of blocks) {
-        await uploader.put(to, at, block);
-        at += block.byteLength;
-      }
-    };
-    for (const name of names)
-      for await (const values of weightParts(this.provider, name, dtype, signal)) {
-        const wanted = dtype === "f16" ? Uint16Array : Float32Array;
-        if (!(values instanceof wanted))
-          throw new CogwheelError(
-            "weights",
-            `a provider must give ${dtype} as ${wanted.name}${dtype === "f16" ? " of raw bits" : ""}, ` +
-              `got ${Object.prototype.toString.call(values).slice(8, -1)} for ${name}; ` +
-              "convert what it reads to the type that it is asked for",
-          );
-        if (packer.count + values.length > size) this.#mismatch(request, packer.count + values.length);
-        await send(packer.push(values));
-      }
-    if (packer.count !== size) this.#mismatch(request, packer.count);
-    await send(packer.finish());
-  }
-
-  #mismatch({ names, shape }: WeightRequest, got: number): never {
-    throw new CogwheelError(
-      "weights",
-      `${names.join(" + ")} must have shape [${shape.join(", ")}], got ${got} values; check the checkpoint against its config`,
-    );
   }
 
   [Symbol.dispose](): void {

@@ -6,7 +6,7 @@ import type { Node } from "../graph/op.ts";
 import { rewrite } from "../graph/rewrite.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { weightsOf } from "../graph/weights-of.ts";
-import type { WeightProvider } from "../run/weight-store.ts";
+import type { WeightProvider } from "../run/weight-provider.ts";
 
 export interface Isolated {
   /** Records the node with its outputs; the same one each time. */

@@ -17,7 +17,8 @@ import { compile } from "../../src/plan/compile.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { Program } from "../../src/run/program.ts";
 import { runGraph } from "../../src/run/run-graph.ts";
-import { WeightStore, type WeightProvider } from "../../src/run/weight-store.ts";
+import { WeightStore } from "../../src/run/weight-store.ts";
+import type { WeightProvider } from "../../src/run/weight-provider.ts";
 import { values } from "../support/compare.ts";
 import { memoryWeights, testGpu } from "../support/gpu.ts";
 

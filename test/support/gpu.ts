@@ -6,7 +6,8 @@ import type { DType } from "../../src/graph/dtype.ts";
 import { Graph } from "../../src/graph/graph.ts";
 import type { Tensor } from "../../src/graph/tensor.ts";
 import { Program, type RunOptions } from "../../src/run/program.ts";
-import { WeightStore, type WeightProvider } from "../../src/run/weight-store.ts";
+import { WeightStore } from "../../src/run/weight-store.ts";
+import type { WeightProvider } from "../../src/run/weight-provider.ts";
 import { toHalf } from "./compare.ts";
 
 const shared = globalThis as { cogwheelTestGpu?: Promise<Gpu> };

@@ -2,7 +2,7 @@
 import type { Gpu } from "../../gpu/gpu.ts";
 import type { DType } from "../../graph/dtype.ts";
 import type { RunOptions } from "../../run/program.ts";
-import type { WeightProvider } from "../../run/weight-store.ts";
+import type { WeightProvider } from "../../run/weight-provider.ts";
 import type { HostTensor, ReferenceCase } from "./reference-case.ts";
 import type { Guide } from "./trace/tracer.ts";
 

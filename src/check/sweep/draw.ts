@@ -8,7 +8,7 @@ import { type DType, elements } from "../../graph/dtype.ts";
 import type { Graph } from "../../graph/graph.ts";
 import { padTo } from "../../graph/packing.ts";
 import type { Tensor, TensorRole } from "../../graph/tensor.ts";
-import type { WeightProvider } from "../../run/weight-store.ts";
+import type { WeightProvider } from "../../run/weight-provider.ts";
 
 /** How what a model may store in f16 is stored. */
 export type Precision = "f32" | "f16";

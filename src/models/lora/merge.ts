@@ -6,7 +6,7 @@
 import { toFloat16 } from "../../files/convert.ts";
 import type { DType } from "../../graph/dtype.ts";
 import type { WeightValues } from "../../graph/packing.ts";
-import { weightParts, type WeightProvider } from "../../run/weight-store.ts";
+import { weightParts, type WeightProvider } from "../../run/weight-provider.ts";
 
 export interface LoraTensor {
   readonly shape: readonly number[];

@@ -4,7 +4,8 @@ import type { Gpu } from "../../gpu/gpu.ts";
 import { compile, type Plan } from "../../plan/compile.ts";
 import { Graph } from "../../graph/graph.ts";
 import { Program, type RunOptions } from "../../run/program.ts";
-import { planFor, WeightStore, type LoadOptions, type WeightProvider } from "../../run/weight-store.ts";
+import { planFor, WeightStore, type LoadOptions } from "../../run/weight-store.ts";
+import type { WeightProvider } from "../../run/weight-provider.ts";
 import type { T5Config } from "./config.ts";
 import { recordT5 } from "./forward.ts";
 

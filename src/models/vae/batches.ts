@@ -5,7 +5,7 @@ import { compile, type Plan } from "../../plan/compile.ts";
 import type { DType } from "../../graph/dtype.ts";
 import { Graph } from "../../graph/graph.ts";
 import { weightsOf } from "../../graph/weights-of.ts";
-import type { WeightProvider } from "../../run/weight-store.ts";
+import type { WeightProvider } from "../../run/weight-provider.ts";
 import { channelsFirst, channelsLast } from "../../ops/channels.ts";
 import { pixels } from "../../ops/pixels.ts";
 import { recordDecoder, recordEncoder, type CausalCaches } from "./forward.ts";

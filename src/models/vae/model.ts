@@ -8,7 +8,8 @@ import { becomesPixels } from "../../ops/pixels.ts";
 import { Arenas } from "../../run/arenas.ts";
 import { Program, type RunOptions } from "../../run/program.ts";
 import { States } from "../../run/states.ts";
-import { planFor, WeightStore, type LoadOptions, type WeightProvider } from "../../run/weight-store.ts";
+import { planFor, WeightStore, type LoadOptions } from "../../run/weight-store.ts";
+import type { WeightProvider } from "../../run/weight-provider.ts";
 import { spatialRatio, type VaeConfig } from "./config.ts";
 import { ExactRun, type TilingReport } from "./exact/run.ts";
 import {

@@ -3,7 +3,7 @@ import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import { expectWeights } from "../../checkpoint/weight-index.ts";
 import { CogwheelError } from "../../base/errors.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import type { WeightProvider } from "../../run/weight-store.ts";
+import type { WeightProvider } from "../../run/weight-provider.ts";
 import { T5Tokenizer } from "../../text/t5-tokenizer.ts";
 import type { KeptParts } from "../kept-parts.ts";
 import type { Opened } from "../opened.ts";

@@ -5,7 +5,7 @@ import { parseT5Config } from "../../models/t5/config.ts";
 import { t5Graph } from "../../models/t5/model.ts";
 import { vaeGraphs } from "../../models/vae/batches.ts";
 import { parseVaeConfig } from "../../models/vae/config.ts";
-import type { WeightProvider } from "../../run/weight-store.ts";
+import type { WeightProvider } from "../../run/weight-provider.ts";
 import type { PublishedGraph } from "../family.ts";
 
 /** Adapters of rank 16 on every projection. */
