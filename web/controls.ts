@@ -5,6 +5,7 @@
 import type { GenerateOptions, Settings } from "../src/index.ts";
 import type { Option } from "../src/pipelines/options/option.ts";
 import { OPTION_LIST, SETTINGS, type OptionName } from "../src/pipelines/options/table.ts";
+import { bytesOfText } from "../src/base/units.ts";
 import { byId } from "./dom.ts";
 
 type Shown = Option<unknown> & { readonly page: NonNullable<Option<unknown>["page"]> };
@@ -13,8 +14,8 @@ const shownAt = (...groups: readonly string[]): (readonly [OptionName, Shown])[]
 
 /** Options with a control of their own. */
 const CONTROLS = shownAt("begin", "settings");
-/** Those that a link may carry; what belongs to a file goes with it. */
-export const LINKED: readonly string[] = shownAt("settings").map(([name]) => name);
+/** Those that a link may carry; what belongs to a file goes with it, and what belongs to a machine stays there. */
+export const LINKED: readonly string[] = shownAt("settings").flatMap(([name, { saved }]) => (saved ? [name] : []));
 
 const make = <T extends keyof HTMLElementTagNameMap>(tag: T, properties: Partial<HTMLElementTagNameMap[T]>): HTMLElementTagNameMap[T] =>
   Object.assign(document.createElement(tag), properties);
@@ -77,6 +78,8 @@ export function optionValues(form: HTMLFormElement): Partial<GenerateOptions> {
     const input = field(form, name);
     if (values.kind === "switch") return input.checked ? [[name, true]] : [];
     if (input.value.trim() === "") return [];
+    // What is no size in bytes is refused with the number that it is not.
+    if (values.kind === "bytes") return [[name, bytesOfText(input.value) ?? Number.NaN]];
     return [[name, values.kind === "number" ? input.valueAsNumber : input.value]];
   });
   return Object.fromEntries(said);

@@ -1,6 +1,7 @@
 /** Options of the command line: those of a generation as the table has them, and those that several commands share. */
 import { existsSync } from "node:fs";
 import { InvalidArgumentError, Option, type Command } from "commander";
+import { bytesOfText } from "../base/units.ts";
 import type { LoraInput } from "../pipelines/lora-file.ts";
 import type { GenerateOptions } from "../pipelines/options.ts";
 import { OPTION_LIST, optionOf, type OptionName } from "../pipelines/options/table.ts";
@@ -8,6 +9,13 @@ import { OPTION_LIST, optionOf, type OptionName } from "../pipelines/options/tab
 export function number(text: string): number {
   const value = Number(text);
   if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("It must be a number.");
+  return value;
+}
+
+/** Bytes with their unit. */
+export function byteCount(text: string): number {
+  const value = bytesOfText(text);
+  if (!value) throw new InvalidArgumentError("It must be a size in bytes, such as 4GB or 512MB.");
   return value;
 }
 
@@ -43,6 +51,7 @@ export function flagOf(name: OptionName, help?: string): Option {
   const made = new Option(flag, help ?? `${flagHelp ?? told}${standard === undefined ? "" : ` (default: ${standard})`}`);
   if (values.kind === "choice") return made.choices(Object.keys(values.choices!));
   if (values.kind === "number") return BY_ATTRIBUTE.get(made.attributeName())!.length > 1 ? made.argParser(size) : made.argParser(number);
+  if (values.kind === "bytes") return made.argParser(byteCount);
   return values.kind === "adapters" ? made.argParser(lora) : made;
 }
 

@@ -33,9 +33,8 @@ export interface OpenOptions {
    */
   keep?: boolean;
   /**
-   * Bytes of the adapter's memory that this model may take. WebGPU does not tell how much a GPU has, so an app that knows says it here: a
-   * generation whose plan takes more is refused before anything is loaded. Default: what is free on adapters that run on the CPU, else
-   * no limit.
+   * Bytes of the adapter's memory that generations of this model may take where they are not told themselves. WebGPU does not tell how
+   * much a GPU has, so an app that knows says it here. Default: what is free on adapters that run on the CPU, else no limit.
    */
   memoryBytes?: number;
   /** Things the user should know: keys of the configs that nobody here knows, a tuning table that does not hold here. */

@@ -21,6 +21,7 @@ function sample(name: OptionName, { values, flag }: Option<unknown>): { written:
   if (flag!.startsWith("--size")) return { written: ["48x32"], value: name === "width" ? 48 : 32 };
   if (/[<[]file[>\]]$/.test(flag!)) return { written: ["some.file"], value: "some.file" };
   if (values.kind === "number") return { written: ["7"], value: 7 };
+  if (values.kind === "bytes") return { written: ["1.5 GiB"], value: 1.5 * 2 ** 30 };
   if (values.kind === "switch") return { written: [], value: true };
   if (values.kind === "adapters") return { written: ["turn.safetensors:0.5"], value: [{ adapter: "turn.safetensors", scale: 0.5 }] };
   const value = values.kind === "choice" ? Object.keys(values.choices!).at(-1)! : "words of it";
@@ -56,6 +57,9 @@ describe("flags", () => {
 
   it.for([
     ["--steps", "many"],
+    ["--memory", "lots"],
+    ["--memory", "-4GB"],
+    ["--memory", "0"],
     ["--fit", "squash"],
     ["--size", "32"],
     ["--seed", ""],

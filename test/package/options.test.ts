@@ -16,7 +16,7 @@ const KINDS: Partial<Record<ValueRule<unknown>["kind"], string>> = {
 
 function takes({ values, advice }: Option<unknown>): string {
   if (values.kind === "choice") return choiceText(values);
-  if (values.kind !== "number") return KINDS[values.kind]!;
+  if (values.kind !== "number" && values.kind !== "bytes") return KINDS[values.kind]!;
   const ranged = Object.keys(values).length > 1;
   return advice !== undefined && !ranged ? "any that the model can make" : rangeText(values);
 }

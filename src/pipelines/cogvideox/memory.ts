@@ -7,10 +7,10 @@ import type { Model } from "./model.ts";
 import type { PlannedStage } from "./stages.ts";
 
 /**
- * Throws for stages that take more than the limit of `memoryBytes` or, on what runs in the machine's memory, than is free. How much
+ * Throws for stages that take more than a limit of the adapter's memory or, on what runs in the machine's memory, than is free. How much
  * memory a GPU has free WebGPU does not tell.
  */
-export function refuseIfTooLarge({ gpu, dtype, parts, memoryBytes: limit }: Model, stages: readonly PlannedStage[]): void {
+export function refuseIfTooLarge({ gpu, dtype, parts }: Model, stages: readonly PlannedStage[], limit: number | undefined): void {
   const lighter = dtype === "f32" && gpu.caps.f16 ? "dtype f16" : undefined;
   // Parts that are kept lie beside each other; what of them is there already is no longer free.
   const all = stages.map(({ memory }) => memory);

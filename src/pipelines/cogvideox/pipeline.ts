@@ -11,6 +11,7 @@ import { KeptParts } from "../kept-parts.ts";
 import { Opened } from "../opened.ts";
 import { recovering } from "../recover.ts";
 import type { GenerateOptions, OpenOptions } from "../options.ts";
+import { expectOption } from "../options/check.ts";
 import type { StageMemory } from "../requirements.ts";
 import { adviceFrom, checkSettings, defaultSettings, type ModelRules, type Settings } from "../settings.ts";
 import type { Task } from "../task.ts";
@@ -83,6 +84,7 @@ export class CogVideoX implements AsyncDisposable {
         const advice = (await source.exists("generation.json")) ? adviceFrom(await readJson(source, "generation.json")) : {};
         const defaults = { ...defaultSettings(rules), ...advice };
         checkSettings(defaults, rules);
+        if (options.memoryBytes !== undefined) expectOption("memoryBytes", options.memoryBytes);
         return new CogVideoX(opened, options, configs, rules, defaults);
       },
     });

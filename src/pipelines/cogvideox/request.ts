@@ -112,7 +112,7 @@ export async function prepare(model: Model, planner: Planner, options: GenerateO
     ready ? { ...sizes, prompt: false, encodedFrames: ready.frames?.count ?? 0 } : sizes,
     options.tiling,
   );
-  refuseIfTooLarge(model, stages);
+  refuseIfTooLarge(model, stages, options.memoryBytes ?? model.memoryBytes);
   return {
     options,
     seed: options.seed ?? Math.floor(Math.random() * 2 ** 32),

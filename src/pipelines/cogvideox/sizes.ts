@@ -65,7 +65,8 @@ export const stageSizes = ({ rules }: Pick<Model, "rules">, settings: Settings, 
 });
 
 /** What `requirements` is asked for. */
-export type RequirementOptions = Partial<Settings> & Pick<GenerateOptions, "samples" | "profile" | "tiling"> & { task?: Task };
+export type RequirementOptions = Partial<Settings> &
+  Pick<GenerateOptions, "samples" | "profile" | "tiling" | "memoryBytes"> & { task?: Task };
 
 /** Sizes of a generation that is not to be run, of which settings alone are known. */
 export function requiredSizes(model: Pick<Model, "configs" | "rules" | "defaults">, options: RequirementOptions): StageSizes {

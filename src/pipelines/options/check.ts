@@ -43,6 +43,7 @@ function wrongWith(name: string, { values, called = name, remedy }: Option<unkno
           `of which a model reads the first few hundred words, got ${value.length}; shorten it`
         );
       return undefined;
+    case "bytes":
     case "number": {
       // Where no range is told it follows from the model (settings.ts).
       const ranged = values.whole || values.above !== undefined || values.min !== undefined || values.max !== undefined;

@@ -4,7 +4,7 @@ import type { Task } from "../../models/cogvideox/task.ts";
 /** Which values an option takes; `T` is their type. */
 export interface ValueRule<T> {
   /** `given`: something that only an app can hand over, such as a function. */
-  readonly kind: "text" | "number" | "choice" | "switch" | "frame" | "frames" | "adapters" | "given";
+  readonly kind: "text" | "number" | "bytes" | "choice" | "switch" | "frame" | "frames" | "adapters" | "given";
   /** Of a number: must it be whole, and where it may lie. */
   readonly whole?: boolean;
   readonly above?: number;
@@ -23,6 +23,14 @@ export const number = (range: Pick<ValueRule<number>, "whole" | "above" | "min" 
   kind: "number",
   ...range,
 });
+/** A number of bytes; a command and a page take it with its unit, such as 4GB. */
+export const bytes: ValueRule<number> = {
+  kind: "bytes",
+  whole: true,
+  min: 1,
+  max: Number.MAX_SAFE_INTEGER,
+  range: "a whole number of bytes above 0",
+};
 export const choice = <T extends string>(choices: Readonly<Record<T, string>>): ValueRule<T> => ({ kind: "choice", choices });
 export const text: ValueRule<string> = { kind: "text" };
 export const onOff: ValueRule<boolean> = { kind: "switch" };

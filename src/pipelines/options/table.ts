@@ -11,7 +11,7 @@ import type { Fit } from "../../video/fit.ts";
 import type { Frame, RgbaFrame } from "../../video/frame.ts";
 import type { Stage } from "../cogvideox/stage-names.ts";
 import type { LoraInput } from "../lora-file.ts";
-import { choice, given, number, onOff, option, text, type Option } from "./option.ts";
+import { bytes, choice, given, number, onOff, option, text, type Option } from "./option.ts";
 
 /** `diffusers`: as its pipelines do. `sat`: as the authors' own sampler does. `corrected`: what the formulas were meant to say. */
 export type ReferenceProfile = "diffusers" | "sat" | "corrected";
@@ -226,6 +226,18 @@ export const RUNNING = {
     help: "noise to start from, or the state of a run to continue",
     flag: "--latents <file>",
     flagHelp: "start from saved latents, or continue their run",
+  }),
+  /**
+   * Bytes of the adapter's memory that the generation may take. A plan that takes more is made smaller, or refused before anything is
+   * loaded. Default: `memoryBytes` that the model was opened with, else what is free on adapters that run on the CPU, else no limit.
+   */
+  memoryBytes: option({
+    values: bytes,
+    help: "memory of the adapter that the generation may take, such as 4GB; see docs/memory.md",
+    remedy: "4e9 is 4 GB; leave it out for all there is",
+    otherwise: "all there is",
+    flag: "--memory <size>",
+    page: { label: "GPU memory", at: "settings", placeholder: "all", hint: "such as 4GB" },
   }),
   /** Collects GPU time by kernel. */
   gpuProfile: option({
