@@ -1,6 +1,6 @@
 /**
- * The two 16-bit floats: f16, which a GPU stores, and bf16, which checkpoints are often in. Tables of 65,536 entries are made at
- * the first use.
+ * The small floats: f16, which a GPU stores, bf16, which checkpoints are often in, and e4m3, which quantized ones are in. Tables of all
+ * their values are made at the first use.
  */
 
 const bits = new Uint32Array(1);
@@ -71,4 +71,16 @@ let bf16Table: Uint16Array | undefined;
 /** The f16 bits nearest to each of the 65,536 bf16. */
 export function bf16Halves(): Uint16Array {
   return (bf16Table ??= Uint16Array.from({ length: 65536 }, (_, brain) => roundToF16(brain << 16)));
+}
+
+let e4m3Table: Float32Array | undefined;
+
+/** The values of all 256 fp8 numbers of OCP's E4M3FN: bias 7, no infinities, NaN where all bits but the sign are set. */
+export function e4m3Values(): Float32Array {
+  return (e4m3Table ??= Float32Array.from({ length: 256 }, (_, byte) => {
+    const [exponent, mantissa] = [(byte >>> 3) & 15, byte & 7];
+    if ((byte & 127) === 127) return NaN;
+    const size = exponent === 0 ? mantissa * 2 ** -9 : (8 + mantissa) * 2 ** (exponent - 10);
+    return byte & 128 ? -size : size;
+  }));
 }

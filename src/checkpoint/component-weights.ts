@@ -112,7 +112,7 @@ export class ComponentWeights implements WeightProvider {
 
   /** The weight's bytes, whole rows at a time. The next are read while these are worked on; each is good until the next is asked for. */
   async *#pieces(name: string, signal?: AbortSignal): AsyncGenerator<{ bytes: Uint8Array<ArrayBuffer>; from: SafetensorsDType }> {
-    const { shape, dtype: from, start, end } = this.#entry(name);
+    const { shape, start, end } = this.#entry(name);
     const rows = shape[0] ?? 1;
     const rowBytes = Math.max(1, (end - start) / rows);
     const step = Math.max(1, Math.floor(this.index.pieceBytes / rowBytes));
@@ -130,7 +130,7 @@ export class ComponentWeights implements WeightProvider {
     try {
       for (let row = 0; next; row += step) {
         signal?.throwIfAborted();
-        const { bytes } = await next;
+        const { bytes, dtype: from } = await next;
         next = row + step < rows ? read(row + step) : undefined;
         yield { bytes, from };
       }

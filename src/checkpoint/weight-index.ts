@@ -5,15 +5,12 @@
 import { CogwheelError } from "../base/errors.ts";
 import { openSafetensors, readTensor } from "../files/safetensors.ts";
 import type { RowRange, SafetensorsFile, TensorData, TensorInfo } from "../files/safetensors.ts";
+import { isSafetensorsDType } from "../files/safetensors-dtype.ts";
+import { storedBytes, type StoredWeight } from "../graph/stored.ts";
 import { fileKind, KIND_BYTES, type FileKind } from "../sources/file-kind.ts";
 import { checkPath, checkpointError, isObject, readJson } from "../sources/source.ts";
 import type { CheckpointSource } from "../sources/source.ts";
-
-/** A weight and the file that holds it. */
-export interface WeightEntry extends TensorInfo {
-  /** Path of the file within the checkpoint. */
-  file: string;
-}
+import { weightEntries, type PlacedTensor, type WeightEntry } from "./weight-entry.ts";
 
 /** Pairs of names under which the same tensor is published: files hold either name or both. */
 export type TiedNames = readonly (readonly [string, string])[];
@@ -92,17 +89,63 @@ export class WeightIndex {
     return this.#source.pieceBytes !== undefined;
   }
 
-  /** Reads a weight, or some of its rows. @param into see {@link CheckpointSource.read} */
-  async read(name: string, rows?: RowRange, into?: Uint8Array<ArrayBuffer>): Promise<TensorData> {
-    const entry = this.get(name);
-    if (!entry) {
-      throw new CogwheelError(
-        "checkpoint",
-        `${this.files.join(", ")}: a weight must be there to be read, ` +
-          `got the name ${JSON.stringify(name)} (in ${this.#source.label}); check the names with expectWeights first`,
+  /** A weight as it is stored, to be read by range. */
+  stored(name: string): StoredWeight {
+    const entry = this.#entry(name);
+    const { shape, format, scale, file, tensor, start } = entry;
+    if (format === null)
+      throw checkpointError(
+        this.#source,
+        file,
+        `${tensor}: a weight must be stored as floats, got ${entry.dtype}; convert the file to F16`,
       );
-    }
-    return readTensor(this.#source, entry.file, name, entry, rows, into);
+    const source = this.#source;
+    const bytes = storedBytes({ shape, format });
+    return {
+      label: `${tensor} in ${file}`,
+      shape,
+      format,
+      ...(scale ? { scale } : {}),
+      async read(from, into, signal) {
+        signal?.throwIfAborted();
+        if (from < 0 || from + into.length > bytes)
+          throw checkpointError(
+            source,
+            file,
+            `${tensor}: a read must stay inside the weight's ${bytes} bytes, got ${from} to ${from + into.length}; correct the range`,
+          );
+        const got = await source.read(file, start + from, start + from + into.length, into);
+        if (got.length !== into.length)
+          throw checkpointError(
+            source,
+            file,
+            `${tensor}: a source must give the ${into.length} bytes that are asked for, got ${got.length}; correct its read`,
+          );
+        if (got.buffer !== into.buffer || got.byteOffset !== into.byteOffset) into.set(got);
+      },
+    };
+  }
+
+  /** Reads a weight of one of safetensors' own types, or some of its rows. @param into see {@link CheckpointSource.read} */
+  async read(name: string, rows?: RowRange, into?: Uint8Array<ArrayBuffer>): Promise<TensorData> {
+    const entry = this.#entry(name);
+    if (!isSafetensorsDType(entry.dtype) || entry.scale)
+      throw checkpointError(
+        this.#source,
+        entry.file,
+        `${entry.tensor}: a quantized weight must be read as it is stored, got ${entry.dtype}`,
+      );
+    return readTensor(this.#source, entry.file, entry.tensor, entry as WeightEntry & TensorInfo, rows, into);
+  }
+
+  #entry(name: string): WeightEntry {
+    const entry = this.get(name);
+    if (entry) return entry;
+    throw new CogwheelError(
+      "checkpoint",
+      `${this.files.join(", ")}: a weight must be there to be read, ` +
+        `got the name ${JSON.stringify(name)} (in ${this.#source.label}); check the names with expectWeights first`,
+    );
   }
 }
 
@@ -182,7 +225,7 @@ export async function findWeights(
   if (!found) throw await noWeights(source, folder, base, variant);
   if (found.sharded) return openShards(source, folder, found.path, found.variant, tied);
   const file = await openSafetensors(source, found.path);
-  return new WeightIndex(source, place([file]), [found.path], found.variant, tied);
+  return new WeightIndex(source, await weightEntries(source, place([file])), [found.path], found.variant, tied);
 }
 
 /** The file that a component's weights begin with: the one that holds them all, or the index of their shards. */
@@ -222,8 +265,8 @@ function indexNames(base: string, variant: string | null): string[] {
     : [`${base}.safetensors.index.${variant}.json`, `${base}.${variant}.safetensors.index.json`];
 }
 
-function place(files: Iterable<SafetensorsFile>): Map<string, WeightEntry> {
-  const entries = new Map<string, WeightEntry>();
+function place(files: Iterable<SafetensorsFile>): Map<string, PlacedTensor> {
+  const entries = new Map<string, PlacedTensor>();
   for (const { path, tensors } of files) {
     for (const [name, info] of tensors) entries.set(name, { ...info, file: path });
   }
@@ -289,7 +332,7 @@ async function openShards(
   // A shard may hold more than the index says (it is ignored later, by name), but where two hold a name the index decides.
   const entries = place(files.values());
   for (const [name, path] of fileOf) entries.set(name, { ...files.get(path)!.tensors.get(name)!, file: path });
-  return new WeightIndex(source, entries, paths, variant, tied);
+  return new WeightIndex(source, await weightEntries(source, entries), paths, variant, tied);
 }
 
 /** A file beside the config that holds weights of another format, named as what it is; a source that cannot list has none. */

@@ -7,12 +7,12 @@
  * the tables of base/half.ts.
  */
 import { CogwheelError } from "../base/errors.ts";
-import { bf16Halves, f16Values, roundToF16 } from "../base/half.ts";
+import { bf16Halves, e4m3Values, f16Values, roundToF16 } from "../base/half.ts";
 import { DTYPE_BYTES } from "./safetensors-dtype.ts";
 import type { SafetensorsDType } from "./safetensors-dtype.ts";
 
 /**
- * Any dtype → f32. 16-bit formats fit exactly; F64 and integers beyond 2²⁴ round to nearest.
+ * Any dtype → f32. Floats of 16 and 8 bits fit exactly; F64 and integers beyond 2²⁴ round to nearest.
  *
  * @param bytes little-endian elements; any alignment
  * @param out where to write; as many elements as `bytes` holds
@@ -39,6 +39,11 @@ export function toFloat32(
       const source = view(bytes, Uint16Array);
       const words = new Uint32Array(out.buffer, out.byteOffset, count);
       for (let i = 0; i < count; i++) words[i] = source[i]! << 16;
+      break;
+    }
+    case "F8_E4M3": {
+      const table = e4m3Values();
+      for (let i = 0; i < count; i++) out[i] = table[bytes[i]!]!;
       break;
     }
     case "I64": {

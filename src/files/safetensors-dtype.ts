@@ -4,6 +4,7 @@ export const DTYPE_BYTES = {
   F32: 4,
   F16: 2,
   BF16: 2,
+  F8_E4M3: 1,
   I64: 8,
   I32: 4,
   I16: 2,

@@ -50,6 +50,14 @@ test("all 65,536 f16 widen to their value", () => {
   }
 });
 
+test("all 256 e4m3 widen to their value, those of all ones to NaN", () => {
+  const all = Uint8Array.from({ length: 256 }, (_, i) => i);
+  const wide = toFloat32(all, "F8_E4M3");
+  // Without infinities the largest exponent is one of numbers.
+  const size = (byte: number) => ((byte & 127) === 127 ? NaN : (byte & 127) >= 120 ? 256 * (1 + (byte & 7) / 8) : decode(byte & 127, 4, 3));
+  for (const byte of all) expect(wide[byte], `e4m3 ${byte.toString(16)}`).toBe(byte & 128 ? -size(byte) : size(byte));
+});
+
 test("all 65,536 bf16 widen to their value", () => {
   const wide = toFloat32(bytesOf(ALL), "BF16");
   for (let word = 0; word < 65536; word++) {
@@ -225,7 +233,7 @@ test.each<[SafetensorsDType, ArrayBufferView, number[]]>([
 });
 
 test("every dtype has a size", () => {
-  expect(Object.keys(DTYPE_BYTES)).toHaveLength(12);
+  expect(Object.keys(DTYPE_BYTES)).toHaveLength(13);
 });
 
 test("half an element and an output of another length are refused", () => {
