@@ -5,6 +5,7 @@
 import { requestGpuAdapter, waitForGpu } from "#platform";
 import { CogwheelError } from "../base/errors.ts";
 import { deviceDescriptor, readCapabilities, type Capabilities, type CapabilityOverrides } from "./capabilities.ts";
+import { destroyBuffer, mapBuffer } from "./map.ts";
 import { Pace } from "./pace.ts";
 import { PipelineCache } from "./pipelines.ts";
 import { findTuning, type Tuning } from "./tuning-store.ts";
@@ -154,7 +155,7 @@ export class Gpu implements AsyncDisposable {
         if (!alive) return;
         alive = false;
         this.#allocated -= bytes;
-        buffer.destroy();
+        destroyBuffer(buffer);
       },
     };
   }
@@ -176,9 +177,9 @@ export class Gpu implements AsyncDisposable {
     this.device.queue.submit([encoder.finish()]);
     try {
       await this.pace.drain(signal);
-      await staging.buffer.mapAsync(GPUMapMode.READ, 0, size);
+      await mapBuffer(staging.buffer, GPUMapMode.READ, 0, size);
     } catch (error) {
-      staging.buffer.destroy();
+      destroyBuffer(staging.buffer);
       if (signal?.aborted || error instanceof CogwheelError) throw error;
       this.assertAlive();
       throw new CogwheelError("gpu", `reading ${bytes} bytes back failed; ${(error as Error).message}`, { cause: error });
@@ -186,7 +187,7 @@ export class Gpu implements AsyncDisposable {
     const data = staging.buffer.getMappedRange(0, size).slice(0, bytes);
     staging.buffer.unmap();
     this.#staging.push(staging);
-    if (this.#staging.length > 4) this.#staging.shift()!.buffer.destroy();
+    if (this.#staging.length > 4) destroyBuffer(this.#staging.shift()!.buffer);
     return data;
   }
 
@@ -242,7 +243,7 @@ export class Gpu implements AsyncDisposable {
     // A driver may crash when its process ends with work under way: run dry first.
     if (!this.#lost) await waitForGpu(this.device.queue, 0).catch(() => undefined);
     this.#disposed = true;
-    for (const { buffer } of this.#staging) buffer.destroy();
+    for (const { buffer } of this.#staging) destroyBuffer(buffer);
     this.#staging = [];
     if (!this.ownsDevice) return;
     // In Node a device with a listener is never collected, nor what the listener knows, nor the driver's threads.

@@ -6,6 +6,7 @@
  */
 import { CogwheelError } from "../base/errors.ts";
 import type { Gpu, OwnedBuffer } from "./gpu.ts";
+import { mapBuffer } from "./map.ts";
 
 /** Bytes of each of the two. */
 const PART_BYTES = 16 << 20;
@@ -90,7 +91,7 @@ export class Uploader implements Disposable {
     const encoder = this.#gpu.device.createCommandEncoder({ label: "upload" });
     for (const { to, at, from, bytes } of this.#copies) encoder.copyBufferToBuffer(part.owned.buffer, from, to, at, bytes);
     this.#gpu.device.queue.submit([encoder.finish()]);
-    part.mapped = part.owned.buffer.mapAsync(GPUMapMode.WRITE);
+    part.mapped = mapBuffer(part.owned.buffer, GPUMapMode.WRITE);
     part.mapped.catch(() => undefined); // of a part that is never filled again
     this.#copies = [];
     this.#used = 0;
