@@ -30,17 +30,23 @@ export interface TransformerInputs {
   latents: Tensor;
   /** [n, F, C2, H, W]: an image's or a control video's latents, on channels after those of `latents`. */
   condition?: Tensor;
-  /** [B, T, text_embed_dim] f32 */
-  text: Tensor;
+  /**
+   * [B, T, text_embed_dim] f32. Or several, each for a part of the batch: the parts then go through a layer one after another, so that its
+   * activations are there for one of them at a time, and a layer's weights once for all. What is beside the text is the same for all parts,
+   * and B is a part's.
+   */
+  text: Tensor | readonly Tensor[];
   /** [B] f32 */
   timestep: Tensor;
   /** [B] f32, for checkpoints with `ofs_embed_dim`. */
   ofs?: Tensor;
 }
 
-/** Records the whole model; returns the prediction [B, F, C, H, W] f32. */
+/** Records the whole model; returns the prediction [B, F, C, H, W] f32, that of several parts one behind the other. */
 export function recordTransformer(graph: Graph, c: TransformerConfig, inputs: TransformerInputs, dtype: DType, loras?: LiveLoras): Tensor {
-  const { latents, condition, text, timestep, ofs } = inputs;
+  const { latents, condition, timestep, ofs } = inputs;
+  const parts = Array.isArray(inputs.text) ? (inputs.text as readonly Tensor[]) : [inputs.text as Tensor];
+  const [text] = parts as [Tensor];
   const [batch, textLength] = text.shape as [number, number, number];
   const [, frames, channels, height, width] = latents.shape as [number, number, number, number, number];
   const d = c.num_attention_heads * c.attention_head_dim;
@@ -51,6 +57,8 @@ export function recordTransformer(graph: Graph, c: TransformerConfig, inputs: Tr
       "transformer",
       `latents and condition must have ${c.in_channels} channels in all, got ${channels} and ${condition?.dim(2) ?? 0}`,
     );
+  if (parts.some((part) => part.shape.join() !== text.shape.join()))
+    throw new CogwheelError("transformer", `the parts of a batch must be alike, got ${parts.join(" and ")}; pad them`);
   if (text.dim(2) !== c.text_embed_dim)
     throw new CogwheelError(
       "transformer",
@@ -77,10 +85,10 @@ export function recordTransformer(graph: Graph, c: TransformerConfig, inputs: Tr
     const projection =
       c.patch_size_t === null ? { bias: c.patch_bias, published: [d, c.in_channels, c.patch_size, c.patch_size] } : { bias: true };
     const video = linear(graph, patches, "patch_embed.proj", [d, patches.dim(2)], projection, loras);
-    const words = linear(graph, text, "patch_embed.text_proj", [d, c.text_embed_dim], {}, loras);
-    return joinTokens(words, video, positionTable(graph, c, textLength, frames, height, width));
+    const position = positionTable(graph, c, textLength, frames, height, width);
+    return parts.map((part) => joinTokens(linear(graph, part, "patch_embed.text_proj", [d, c.text_embed_dim], {}, loras), video, position));
   });
-  const videoTokens = hidden.dim(1) - textLength;
+  const videoTokens = hidden[0]!.dim(1) - textLength;
   const sequence = describeSequence(graph, c, {
     batch,
     textLength,
@@ -88,13 +96,33 @@ export function recordTransformer(graph: Graph, c: TransformerConfig, inputs: Tr
     rotary: c.use_rotary_positional_embeddings ? rotaryTable(rotaryGrid(c, frames, height, width)) : null,
   });
 
-  hidden = graph.reshape(hidden, [batch * (textLength + videoTokens), d]);
+  hidden = hidden.map((part) => graph.reshape(part, [batch * (textLength + videoTokens), d]));
   for (let i = 0; i < c.num_layers; i++) {
     hidden = graph.scope(`transformer_blocks.${i}`, () =>
-      recordBlock(graph, c, `transformer_blocks.${i}`, hidden, conditioning, sequence, dtype, loras),
+      hidden.map((part) => recordBlock(graph, c, `transformer_blocks.${i}`, part, conditioning, sequence, dtype, loras)),
     );
   }
 
+  const out = c.out_channels * pt * p * p;
+  const predictions = hidden.map((part) => {
+    const tokens = recordOutput(graph, c, part, conditioning, sequence, { batch, videoTokens, out }, dtype, loras);
+    return unpatchify(tokens, { patchSize: p, patchSizeT: pt, channels: c.out_channels, frames, height, width });
+  });
+  return predictions.reduce((before, one) => behind(graph, before, one));
+}
+
+/** What follows the last block: hidden [R, D] f32 → [B, V, out], a patch a token. */
+function recordOutput(
+  graph: Graph,
+  c: TransformerConfig,
+  hidden: Tensor,
+  conditioning: Tensor,
+  sequence: Sequence,
+  { batch, videoTokens, out }: { batch: number; videoTokens: number; out: number },
+  dtype: DType,
+  loras?: LiveLoras,
+): Tensor {
+  const d = c.num_attention_heads * c.attention_head_dim;
   const final = layerNorm(hidden, { ...affine(graph, c, "norm_final", d), source: sequence.videoRows, eps: c.norm_eps });
   const modulated = graph.scope("norm_out", () => {
     const table = linear(graph, conditioning, "norm_out.linear", [2 * d, c.time_embed_dim], {}, loras);
@@ -109,16 +137,15 @@ export function recordTransformer(graph: Graph, c: TransformerConfig, inputs: Tr
       dtype,
     });
   });
-  const out = c.out_channels * pt * p * p;
   const tokens = graph.scope("proj_out", () => linear(graph, modulated, "proj_out", [out, d], {}, loras));
-  return unpatchify(graph.reshape(tokens, [batch, videoTokens, tokens.dim(-1)]), {
-    patchSize: p,
-    patchSizeT: pt,
-    channels: c.out_channels,
-    frames,
-    height,
-    width,
-  });
+  return graph.reshape(tokens, [batch, videoTokens, tokens.dim(-1)]);
+}
+
+/** [A, …] and [B, …] as [A + B, …], in f32. */
+function behind(graph: Graph, first: Tensor, second: Tensor): Tensor {
+  const row = first.dim(-1) % 4 === 0 ? first.dim(-1) : first.size / first.dim(0);
+  const rows = (tensor: Tensor): Tensor => graph.reshape(tensor, [1, tensor.size / row, row]);
+  return graph.reshape(joinTokens(rows(first), rows(second)), [first.dim(0) + second.dim(0), ...first.shape.slice(1)]);
 }
 
 /** What every block must know of the sequence; made once. */

@@ -39,7 +39,9 @@ export function linear(
   if (!rank) return matmul(x, w, plain);
   return graph.scope("lora", () => {
     const rows = x.size / x.dim(-1);
-    const factors = { table: graph.input(factorInput(weight), [1, rank]), rows: graph.constant("lora.rows", new Uint32Array(rows)) };
+    // One input for all parts of a batch.
+    const table = graph.inputs.get(factorInput(weight)) ?? graph.input(factorInput(weight), [1, rank]);
+    const factors = { table, rows: graph.constant("lora.rows", new Uint32Array(rows)) };
     const low = matmul(x, graph.weight(loraName("down", weight), [rank, shape[1]], "f32"), { gate: factors });
     const up = graph.weight(loraName("up", weight), [shape[0], rank], "f32");
     if (options.activation) return matmul(x, w, { ...plain, addend: matmul(low, up) });

@@ -32,6 +32,8 @@ export interface DenoiseShape {
   guidance: boolean;
   /** Does the scheduler draw fresh noise in its steps (DPM)? */
   stochastic: boolean;
+  /** With guidance: do its two branches go through each layer one after the other? That takes less memory for activations. */
+  apart?: boolean;
   /** Channels of an image's or control video's latents, concatenated after the noise's. */
   conditionChannels?: number;
 }
@@ -68,6 +70,10 @@ export interface DenoiseOptions extends Omit<RunOptions, "inputs" | "onProgress"
   onStep?: (state: DenoiseState) => void | Promise<void>;
 }
 
+/** The inputs that take the text: of both branches of guidance in one, or of each by itself. */
+const textInputs = ({ guidance, apart }: DenoiseShape): readonly string[] =>
+  guidance && apart ? ["text.negative", "text.positive"] : ["text"];
+
 export function denoiseGraph(
   config: TransformerConfig,
   provider: Pick<WeightProvider, "type">,
@@ -78,7 +84,8 @@ export function denoiseGraph(
   const graph = new Graph("denoise", (name) => provider.type(name));
   const channels = config.in_channels - (s.conditionChannels ?? 0);
   const shape = [s.samples, s.frames, channels, s.height, s.width];
-  const batch = s.samples * (s.guidance ? 2 : 1);
+  const texts = textInputs(s);
+  const batch = s.samples * (s.guidance ? 2 / texts.length : 1);
   const latents = graph.state("latents", shape);
   // DPM: the clean latents as they looked in the step before.
   const old = s.stochastic ? graph.state("old", shape) : undefined;
@@ -87,7 +94,7 @@ export function denoiseGraph(
     config,
     {
       latents,
-      text: graph.input("text", [batch, s.textLength, config.text_embed_dim]),
+      text: texts.map((name) => graph.input(name, [batch, s.textLength, config.text_embed_dim])),
       timestep: graph.input("timestep", [batch]),
       ...(s.conditionChannels
         ? { condition: graph.input("condition", [s.samples, s.frames, s.conditionChannels, s.height, s.width]) }
@@ -211,7 +218,9 @@ export class Denoiser implements Disposable {
     const program = this.#program;
     const { shape } = this;
     program.write("latents", start.latents);
-    program.write("text", text);
+    const texts = textInputs(shape);
+    for (const [i, name] of texts.entries())
+      program.write(name, text.subarray((i * text.length) / texts.length, ((i + 1) * text.length) / texts.length));
     if (shape.conditionChannels) {
       const wanted = this.plan.graph.inputs.get("condition")!.shape;
       if (condition?.length !== elements(wanted))
@@ -228,9 +237,8 @@ export class Denoiser implements Disposable {
       run.signal?.throwIfAborted();
       const step = steps[i]!;
       const scale = typeof guidanceScale === "number" ? guidanceScale : guidanceScale(i);
-      const batch = shape.samples * (shape.guidance ? 2 : 1);
       const inputs: Record<string, Float32Array> = {
-        timestep: new Float32Array(batch).fill(step.timestep),
+        timestep: new Float32Array(this.plan.graph.inputs.get("timestep")!.size).fill(step.timestep),
         coefficients: coefficientVector(step, scale),
       };
       // A step without noise multiplies what lies there, which is of another step, with 0.
