@@ -6,6 +6,7 @@ import { builders } from "../bench/contenders/builders.ts";
 import { Ceilings, type CeilingRates } from "../bench/measure/ceiling.ts";
 import { summarise } from "../bench/measure/statistics.ts";
 import { compile, Program, WeightStore, type Gpu } from "../src/engine.ts";
+import { storedValues } from "../src/run/weight-provider.ts";
 
 /** A case that was timed, or why it was not. */
 export interface BenchmarkRow {
@@ -56,7 +57,7 @@ export async function runBenchmark(
 
 async function measureCase(gpu: Gpu, c: (typeof figureOps)[number], ceilings: CeilingRates, signal: AbortSignal): Promise<BenchmarkRow> {
   const { graph, inputs, read } = builders[c.kind]!(c);
-  using store = new WeightStore(gpu, { type: () => "f32", read: async (name) => draw(c.weights[name]!) });
+  using store = new WeightStore(gpu, { type: () => "f32", stored: (name) => storedValues(name, draw(c.weights[name]!)) });
   const plan = compile(graph, gpu.caps);
   using program = await Program.create(gpu, plan, store);
   await gpu.scoped(c.name, () => program.run({ inputs, signal }));

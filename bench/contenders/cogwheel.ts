@@ -10,6 +10,7 @@ import { howChosen } from "../../src/plan/choice.ts";
 import { compile } from "../../src/plan/compile.ts";
 import { Program } from "../../src/run/program.ts";
 import { WeightStore } from "../../src/run/weight-store.ts";
+import { storedValues } from "../../src/run/weight-provider.ts";
 import { Ceilings, type CeilingName, type CeilingRates } from "../measure/ceiling.ts";
 import { RunClock } from "../measure/clock.ts";
 import { measureGeneration, type Generation } from "../measure/generation.ts";
@@ -62,7 +63,7 @@ class Engine implements Contender {
     if (!build) throw new Error(`no builder for ${c.kind}`);
     const gpu = this.#gpu;
     const { graph, inputs, read, provider, want } = build(c);
-    const store = new WeightStore(gpu, provider ?? { type: () => "f32", read: async (name) => draw(c.weights[name]!) });
+    const store = new WeightStore(gpu, provider ?? { type: () => "f32", stored: (name) => storedValues(name, draw(c.weights[name]!)) });
     const plan = compile(graph, gpu.caps);
     const chosen = howChosen(plan.choices);
     const start = performance.now();

@@ -266,7 +266,12 @@ async function prepared(gpu: Gpu, name: CeilingName, record: (graph: Graph) => T
   const program = await Program.create(
     gpu,
     compile(graph, gpu.caps),
-    new WeightStore(gpu, { type: () => "f32", read: () => Promise.reject(new Error("no weights")) }),
+    new WeightStore(gpu, {
+      type: () => "f32",
+      stored: () => {
+        throw new Error("no weights");
+      },
+    }),
   );
   await timed(gpu, program, 1);
   return program;

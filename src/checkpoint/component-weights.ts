@@ -1,16 +1,12 @@
-/** The weights of a checkpoint's component as a provider: read by range, converted to the type they are stored in. */
-import { toFloat16, toFloat32 } from "../files/convert.ts";
+/** The weights of a checkpoint's component as a provider: read by range, as the files have them. */
 import { fitsF16, float16Loss, mergeReports, type ConversionReport } from "../files/float16-loss.ts";
-import { DTYPE_BYTES, type SafetensorsDType } from "../files/safetensors-dtype.ts";
+import type { SafetensorsDType } from "../files/safetensors-dtype.ts";
 import type { Component } from "./checkpoint.ts";
 import type { WeightIndex } from "./weight-index.ts";
 import { CogwheelError } from "../base/errors.ts";
-import { elements, type DType } from "../graph/dtype.ts";
-import type { WeightValues } from "../graph/packing.ts";
+import type { DType } from "../graph/dtype.ts";
+import type { StoredWeight } from "../graph/stored.ts";
 import type { WeightProvider } from "../run/weight-provider.ts";
-
-/** Elements that are converted at once, so that they are packed before a processor's cache forgets them. */
-const CONVERTED = 1 << 17;
 
 /** Memory that pieces are read into, kept from one weight to the next: fresh memory costs as much as reading into it. */
 const spare: Uint8Array<ArrayBuffer>[] = [];
@@ -70,34 +66,8 @@ export class ComponentWeights implements WeightProvider {
     return this.dtype === "f16" && entry && entry.shape.length > 1 && !this.#kept.has(this.index.resolve(name)!) ? "f16" : "f32";
   }
 
-  async read(name: string, dtype: DType, signal?: AbortSignal): Promise<WeightValues> {
-    const size = elements(this.#entry(name).shape);
-    const out = dtype === "f16" ? new Uint16Array(size) : new Float32Array(size);
-    let at = 0;
-    for await (const values of this.parts(name, dtype, signal)) {
-      out.set(values, at);
-      at += values.length;
-    }
-    return out;
-  }
-
-  async *parts(name: string, dtype: DType, signal?: AbortSignal): AsyncGenerator<WeightValues> {
-    let out: Uint16Array<ArrayBuffer> | Float32Array<ArrayBuffer> | undefined;
-    const most = Math.min(CONVERTED, elements(this.#entry(name).shape));
-    for await (const { bytes, from } of this.#pieces(name, signal)) {
-      const size = DTYPE_BYTES[from];
-      if (from === (dtype === "f16" ? "F16" : "F32")) {
-        yield dtype === "f16"
-          ? new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2)
-          : new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-      } else
-        for (let at = 0; at < bytes.length; at += CONVERTED * size) {
-          const some = bytes.subarray(at, at + CONVERTED * size);
-          const count = some.length / size;
-          out ??= dtype === "f16" ? new Uint16Array(most) : new Float32Array(most);
-          yield out instanceof Uint16Array ? toFloat16(some, from, out.subarray(0, count)) : toFloat32(some, from, out.subarray(0, count));
-        }
-    }
+  stored(name: string): StoredWeight {
+    return this.index.stored(name);
   }
 
   #entry(name: string) {

@@ -5,8 +5,9 @@
 import { CogwheelError } from "../base/errors.ts";
 import { openSafetensors, readTensor } from "../files/safetensors.ts";
 import type { RowRange, SafetensorsFile, TensorData, TensorInfo } from "../files/safetensors.ts";
-import { isSafetensorsDType } from "../files/safetensors-dtype.ts";
-import { storedBytes, type StoredWeight } from "../graph/stored.ts";
+import { toFloat32 } from "../files/convert.ts";
+import { DTYPE_BYTES, isSafetensorsDType } from "../files/safetensors-dtype.ts";
+import type { StoredWeight } from "../graph/stored.ts";
 import { fileKind, KIND_BYTES, type FileKind } from "../sources/file-kind.ts";
 import { checkPath, checkpointError, isObject, readJson } from "../sources/source.ts";
 import type { CheckpointSource } from "../sources/source.ts";
@@ -89,41 +90,54 @@ export class WeightIndex {
     return this.#source.pieceBytes !== undefined;
   }
 
-  /** A weight as it is stored, to be read by range. */
+  /** A weight as it is stored, to be read by range. Of types that no kernel reads (f64, integers) the values are f32 once they are read. */
   stored(name: string): StoredWeight {
     const entry = this.#entry(name);
-    const { shape, format, scale, file, tensor, start } = entry;
-    if (format === null)
+    const { shape, format, scale, file, tensor, dtype } = entry;
+    const label = `${tensor} in ${file}`;
+    if (format)
+      return {
+        label,
+        shape,
+        format,
+        ...(scale ? { scale } : {}),
+        read: (from, into, signal) => this.#readBytes(entry, from, from + into.length, into, signal),
+      };
+    if (!isSafetensorsDType(dtype))
+      throw checkpointError(this.#source, file, `${tensor}: a weight must be stored as numbers, got ${dtype}; convert the file to F16`);
+    const size = DTYPE_BYTES[dtype];
+    return {
+      label,
+      shape,
+      format: "f32",
+      read: async (from, into, signal) => {
+        const [first, last] = [Math.floor(from / 4), Math.ceil((from + into.length) / 4)];
+        const bytes = new Uint8Array((last - first) * size);
+        await this.#readBytes(entry, first * size, last * size, bytes, signal);
+        into.set(new Uint8Array(toFloat32(bytes, dtype).buffer).subarray(from - 4 * first, from - 4 * first + into.length));
+      },
+    };
+  }
+
+  /** Bytes of a tensor, into memory that is given. */
+  async #readBytes(entry: WeightEntry, from: number, to: number, into: Uint8Array<ArrayBuffer>, signal?: AbortSignal): Promise<void> {
+    const { file, tensor, start, end } = entry;
+    signal?.throwIfAborted();
+    if (from < 0 || start + to > end)
       throw checkpointError(
         this.#source,
         file,
-        `${tensor}: a weight must be stored as floats, got ${entry.dtype}; convert the file to F16`,
+        `${tensor}: a read must stay inside the weight's ${end - start} bytes, got ${from} to ${to}; correct the range`,
       );
-    const source = this.#source;
-    const bytes = storedBytes({ shape, format });
-    return {
-      label: `${tensor} in ${file}`,
-      shape,
-      format,
-      ...(scale ? { scale } : {}),
-      async read(from, into, signal) {
-        signal?.throwIfAborted();
-        if (from < 0 || from + into.length > bytes)
-          throw checkpointError(
-            source,
-            file,
-            `${tensor}: a read must stay inside the weight's ${bytes} bytes, got ${from} to ${from + into.length}; correct the range`,
-          );
-        const got = await source.read(file, start + from, start + from + into.length, into);
-        if (got.length !== into.length)
-          throw checkpointError(
-            source,
-            file,
-            `${tensor}: a source must give the ${into.length} bytes that are asked for, got ${got.length}; correct its read`,
-          );
-        if (got.buffer !== into.buffer || got.byteOffset !== into.byteOffset) into.set(got);
-      },
-    };
+    const got = await this.#source.read(file, start + from, start + to, into, signal);
+    // A source of an app's own may answer otherwise, and what is missing would be what lay there before.
+    if (got.length !== to - from)
+      throw checkpointError(
+        this.#source,
+        file,
+        `${tensor}: a source must give the ${to - from} bytes that are asked for, got ${got.length}; correct its read`,
+      );
+    if (got.buffer !== into.buffer || got.byteOffset !== into.byteOffset) into.set(got);
   }
 
   /** Reads a weight of one of safetensors' own types, or some of its rows. @param into see {@link CheckpointSource.read} */

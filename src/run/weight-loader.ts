@@ -5,7 +5,8 @@ import { Uploader } from "../gpu/uploader.ts";
 import { elements } from "../graph/dtype.ts";
 import { Packer, type WeightValues } from "../graph/packing.ts";
 import type { WeightRequest } from "../plan/compile.ts";
-import { weightParts, type WeightProvider } from "./weight-provider.ts";
+import { hostValues } from "./host-values.ts";
+import type { WeightProvider } from "./weight-provider.ts";
 
 export class WeightLoader implements Disposable {
   readonly #uploader: Uploader;
@@ -33,19 +34,11 @@ export class WeightLoader implements Disposable {
         at += block.byteLength;
       }
     };
-    for (const name of names)
-      for await (const values of weightParts(this.provider, name, dtype, signal)) {
-        const wanted = dtype === "f16" ? Uint16Array : Float32Array;
-        if (!(values instanceof wanted))
-          throw new CogwheelError(
-            "weights",
-            `a provider must give ${dtype} as ${wanted.name}${dtype === "f16" ? " of raw bits" : ""}, ` +
-              `got ${Object.prototype.toString.call(values).slice(8, -1)} for ${name}; ` +
-              "convert what it reads to the type that it is asked for",
-          );
-        if (packer.count + values.length > size) mismatch(request, packer.count + values.length);
-        await put(packer.push(values));
-      }
+    for (const name of names) {
+      const stored = this.provider.stored(name);
+      if (packer.count + elements(stored.shape) > size) mismatch(request, packer.count + elements(stored.shape));
+      for await (const values of hostValues(stored, this.provider.changes?.(name) ?? [], dtype, signal)) await put(packer.push(values));
+    }
     if (packer.count !== size) mismatch(request, packer.count);
     await put(packer.finish());
   }

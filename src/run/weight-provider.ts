@@ -1,23 +1,33 @@
 /** Where weights come from: a checkpoint's component, or the tensors of a reference case. */
 import type { DType } from "../graph/dtype.ts";
-import type { WeightValues } from "../graph/packing.ts";
+import type { StoredWeight } from "../graph/stored.ts";
 
 export interface WeightProvider {
-  /** In which type a weight is stored on the GPU. */
+  /** In which type a weight is to lie on the GPU. */
   type(name: string): DType;
-  /** The weight's values, row-major as in the checkpoint; f16 as raw bits. */
-  read(name: string, dtype: DType, signal?: AbortSignal): Promise<WeightValues>;
-  /** As `read`, in parts one after another, so that no weight need be on the host as a whole; each is good until the next is asked for. */
-  parts?(name: string, dtype: DType, signal?: AbortSignal): AsyncIterable<WeightValues>;
+  /** A weight as it is stored. What it must be to be of that type happens on the way to the device. Throws where there is none. */
+  stored(name: string): StoredWeight;
+  /** What is added to a weight on that way, before it is rounded; none where it stays as it is. */
+  changes?(name: string): readonly WeightChange[];
 }
 
-/** A weight in parts, from any provider. */
-export async function* weightParts(
-  provider: WeightProvider,
-  name: string,
-  dtype: DType,
-  signal?: AbortSignal,
-): AsyncGenerator<WeightValues> {
-  if (provider.parts) yield* provider.parts(name, dtype, signal);
-  else yield await provider.read(name, dtype, signal);
+/** A low-rank change of a matrix: factor · up · down is added to it. */
+export interface WeightChange {
+  /** [out, rank] */
+  readonly up: Float32Array;
+  /** [rank, in] */
+  readonly down: Float32Array;
+  readonly rank: number;
+  readonly factor: number;
+}
+
+/** Values in memory as a stored weight; f16 as raw bits. @param shape left out, rows are whatever the graph takes them for */
+export function storedValues(label: string, data: Float32Array | Uint16Array, shape: readonly number[] = [data.length]): StoredWeight {
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  return {
+    label,
+    shape,
+    format: data instanceof Uint16Array ? "f16" : "f32",
+    read: async (start, into) => into.set(bytes.subarray(start, start + into.length)),
+  };
 }

@@ -33,9 +33,10 @@ export interface CheckpointSource extends AsyncDisposable {
    * typed-array view of any element size may be laid over it. A range outside the file is an error, not a short read.
    *
    * @param into memory to read into, at least as long as the range: a source that can gives its beginning back, another one an
-   *   array of its own. Reading a checkpoint of gigabytes touches the same few megabytes again and again then.
+   *   array of its own. It may be a mapped buffer's: nothing is to be written to it once the promise is settled.
+   * @param signal gives this read up
    */
-  read(path: string, start: number, end: number, into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>>;
+  read(path: string, start: number, end: number, into?: Uint8Array<ArrayBuffer>, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>>;
   /**
    * Of a source that reads into memory it is given: bytes that are well read at once.
    * Others are asked for 32 MiB: a request has a price.

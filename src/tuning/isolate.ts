@@ -6,7 +6,7 @@ import type { Node } from "../graph/op.ts";
 import { rewrite } from "../graph/rewrite.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { weightsOf } from "../graph/weights-of.ts";
-import type { WeightProvider } from "../run/weight-provider.ts";
+import { storedValues, type WeightProvider } from "../run/weight-provider.ts";
 
 export interface Isolated {
   /** Records the node with its outputs; the same one each time. */
@@ -42,11 +42,10 @@ export function isolate(node: Node): Isolated {
     },
     weights: {
       type: () => "f32",
-      read: async (name, dtype) => {
+      stored: (name) => {
         const shape = shapes.get(name)!;
         // Products of so many inputs stay near 1, as a model's do.
-        const data = drawn(elements(shape), Math.sqrt(3 / elements(shape.slice(1))));
-        return dtype === "f16" ? halves(data) : data;
+        return storedValues(name, drawn(elements(shape), Math.sqrt(3 / elements(shape.slice(1)))), shape);
       },
     },
   };

@@ -18,6 +18,7 @@ import { packageRoot } from "../../src/cli/package-root.ts";
 import { compile } from "../../src/plan/compile.ts";
 import { Program } from "../../src/run/program.ts";
 import { WeightStore } from "../../src/run/weight-store.ts";
+import { storedValues } from "../../src/run/weight-provider.ts";
 import { testGpu } from "../support/gpu.ts";
 
 const small: readonly BenchCase[] = [
@@ -32,7 +33,7 @@ const small: readonly BenchCase[] = [
 async function compute(c: BenchCase): Promise<Float32Array> {
   const gpu = await testGpu();
   const { graph, inputs, read } = builders[c.kind]!(c);
-  using store = new WeightStore(gpu, { type: () => "f32", read: async (name) => draw(c.weights[name]!) });
+  using store = new WeightStore(gpu, { type: () => "f32", stored: (name) => storedValues(name, draw(c.weights[name]!)) });
   using program = await Program.create(gpu, compile(graph, gpu.caps), store);
   await program.run({ inputs });
   const y = await program.read("y");

@@ -92,7 +92,6 @@ describe("weights that do not fit f16", () => {
     ]);
     expect(weights.type("proj_out.weight")).toBe("f32");
     expect(weights.type("transformer_blocks.0.attn1.to_k.weight")).toBe("f16");
-    expect(((await weights.read("proj_out.weight", "f32")) as Float32Array)[5]).toBe(2 ** 17);
   });
 
   it("are told to the user of an f16 run", async ({ skip }) => {

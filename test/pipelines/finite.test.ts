@@ -13,6 +13,7 @@ import { VideoVae } from "../../src/pipelines/video-vae.ts";
 import { encodeVideo } from "../../src/video/encode.ts";
 import { testGpu } from "../support/gpu.ts";
 import { removeTinyCheckpoints, type TINY_CONFIGS, tinyCheckpoint, tinyWeights, type TinyOptions } from "../support/tiny-checkpoint.ts";
+import { storedValues } from "../../src/run/weight-provider.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const PROMPT = "a red circle moving left";
@@ -93,7 +94,7 @@ describe("a checkpoint with a value that is no number", () => {
     const { config } = decoder;
     const weights = tinyWeights("vae", 1);
     weights.get("decoder.conv_in.conv.weight")!.data[0] = NaN;
-    using causal = CausalVae.create(gpu, config, { type: () => "f32", read: async (name) => weights.get(name)!.data });
+    using causal = CausalVae.create(gpu, config, { type: () => "f32", stored: (name) => storedValues(name, weights.get(name)!.data) });
     const shape = { batch: 1, frames: 3, height: 2, width: 4 };
     for (const format of ["sample", "frames", "rgba"] as const)
       await expect(causal.decode(latents.data, shape, { format, onFrames: () => undefined }), format).rejects.toThrow(

@@ -212,10 +212,14 @@ describe("stopping", () => {
     let read = 0;
     const store = new WeightStore(gpu, {
       type: () => "f32",
-      read: async () => {
-        if (++read === 3) controller.abort(new Error("enough"));
-        return new Float32Array(64 * 64);
-      },
+      stored: (label) => ({
+        label,
+        shape: [64, 64],
+        format: "f32",
+        read: async () => {
+          if (++read === 3) controller.abort(new Error("enough"));
+        },
+      }),
     });
     await expect(Program.create(gpu, compile(graph, gpu.caps), store, { signal: controller.signal })).rejects.toThrow("enough");
     expect(read).toBe(3);

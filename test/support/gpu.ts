@@ -7,8 +7,7 @@ import { Graph } from "../../src/graph/graph.ts";
 import type { Tensor } from "../../src/graph/tensor.ts";
 import { Program, type RunOptions } from "../../src/run/program.ts";
 import { WeightStore } from "../../src/run/weight-store.ts";
-import type { WeightProvider } from "../../src/run/weight-provider.ts";
-import { toHalf } from "./compare.ts";
+import { storedValues, type WeightProvider } from "../../src/run/weight-provider.ts";
 
 const shared = globalThis as { cogwheelTestGpu?: Promise<Gpu> };
 
@@ -38,7 +37,7 @@ export function memoryWeights(
 ): WeightProvider {
   return {
     type: (name) => (values[name] && values[name].shape.length > 1 ? dtype : "f32"),
-    read: async (name, as) => (as === "f16" ? toHalf(values[name]!.data) : values[name]!.data),
+    stored: (name) => storedValues(name, values[name]!.data, values[name]!.shape),
   };
 }
 

@@ -2,7 +2,7 @@
  * Reads a reference case (format `reference-case/1`): a safetensors file that says which outputs a module must give for
  * its config, weights and inputs. Files come from strangers, so names, shapes and metadata are checked here.
  */
-import { toFloat16, toFloat32 } from "../../files/convert.ts";
+import { toFloat32 } from "../../files/convert.ts";
 import { parseJsonObject } from "../../base/json-scan.ts";
 import { memorySource } from "../../sources/memory.ts";
 import { openSafetensors } from "../../files/safetensors.ts";
@@ -10,6 +10,7 @@ import type { CheckpointSource } from "../../sources/source.ts";
 import { firstLines } from "../../checkpoint/weight-index.ts";
 import { CogwheelError } from "../../base/errors.ts";
 import { elements } from "../../graph/dtype.ts";
+import { storedValues } from "../../run/weight-provider.ts";
 import { withLoras } from "../../models/lora/merge.ts";
 import type { ModuleContext } from "./module.ts";
 import type { HostTensor, ReferenceCase } from "./reference-case.ts";
@@ -105,21 +106,21 @@ export function inputOf(c: ReferenceCase, name: string, rank?: number): HostTens
 /** The weights of a case as a provider: matrices stored as `dtype`, vectors always f32. */
 export function caseWeights(c: ReferenceCase, dtype: "f32" | "f16", prefix = ""): ReturnType<ModuleContext["weights"]> {
   const find = (name: string): HostTensor | undefined => c.weights.get(prefix + name);
+  const get = (name: string): HostTensor => {
+    const tensor = find(name);
+    if (!tensor)
+      throw new CogwheelError(
+        "reference",
+        `${c.name}: ${c.module} needs the weight ${prefix}${name}, got none of that name; add weight.${prefix}${name}`,
+      );
+    return tensor;
+  };
   return {
     type: (name) => ((find(name)?.shape.length ?? 0) > 1 ? dtype : "f32"),
     shape: (name) => find(name)?.shape,
     names: () => [...c.weights.keys()].filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length)),
-    async read(name, as) {
-      const tensor = find(name);
-      if (!tensor)
-        throw new CogwheelError(
-          "reference",
-          `${c.name}: ${c.module} needs the weight ${prefix}${name}, got none of that name; add weight.${prefix}${name}`,
-        );
-      return as === "f16"
-        ? toFloat16(new Uint8Array(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength), "F32")
-        : tensor.data;
-    },
+    values: (name) => get(name).data,
+    stored: (name) => storedValues(`weight.${prefix}${name} of ${c.name}`, get(name).data, get(name).shape),
   };
 }
 

@@ -14,7 +14,11 @@ export interface ModuleContext {
   /** Hand to a run what this gives, and its nodes are held against the reference's modules; a module that calls it can be traced. */
   follow(guide: Guide): Pick<RunOptions, "observe">;
   /** The case's weights, stored as `dtype` (vectors f32), under names that start with `prefix`. */
-  weights(prefix?: string): WeightProvider & { shape(name: string): readonly number[] | undefined; names(): string[] };
+  weights(prefix?: string): WeightProvider & {
+    shape(name: string): readonly number[] | undefined;
+    names(): string[];
+    values(name: string): Float32Array;
+  };
 }
 
 /** Runs one module of the format on the engine; returns its outputs by the format's names, and `step.<name>` for what is in `steps`. */

@@ -8,7 +8,7 @@ import { type DType, elements } from "../../graph/dtype.ts";
 import type { Graph } from "../../graph/graph.ts";
 import { padTo } from "../../graph/packing.ts";
 import type { Tensor, TensorRole } from "../../graph/tensor.ts";
-import type { WeightProvider } from "../../run/weight-provider.ts";
+import { storedValues, type WeightProvider } from "../../run/weight-provider.ts";
 
 /** How what a model may store in f16 is stored. */
 export type Precision = "f32" | "f16";
@@ -120,7 +120,7 @@ export class Draw {
   get provider(): WeightProvider {
     return {
       type: () => "f32",
-      read: async (name) => this.#weights.get(name)!,
+      stored: (name) => storedValues(name, this.#weights.get(name)!),
     };
   }
 }

@@ -1,12 +1,10 @@
 /**
  * LoRA: a weight's low-rank change, W + scale · (alpha / rank) · up · down (Hu et al. 2021, arXiv:2106.09685). Adapters are
- * merged when a weight is read (`withLoras`), or kept beside the weights and added while the model runs (`LoraWeights`).
+ * merged when a weight is loaded (`withLoras`), or kept beside the weights and added while the model runs (`LoraWeights`).
  * Which changes a file's tensors are `changes.ts` tells.
  */
-import { toFloat16 } from "../../files/convert.ts";
 import type { DType } from "../../graph/dtype.ts";
-import type { WeightValues } from "../../graph/packing.ts";
-import { weightParts, type WeightProvider } from "../../run/weight-provider.ts";
+import { storedValues, type WeightChange, type WeightProvider } from "../../run/weight-provider.ts";
 
 export interface LoraTensor {
   readonly shape: readonly number[];
@@ -26,74 +24,22 @@ export interface LoraAdapter {
   readonly config?: Readonly<Record<string, unknown>>;
 }
 
-/** The change of one weight by one adapter. */
-export interface LoraChange {
-  /** [out, rank] */
-  readonly up: Float32Array;
-  /** [rank, in] */
-  readonly down: Float32Array;
-  readonly rank: number;
-  /** scale · alpha / rank, or alpha / √rank with rsLoRA. */
-  readonly factor: number;
-}
+/** The change of one weight by one adapter; its factor is scale · alpha / rank, or scale · alpha / √rank with rsLoRA. */
+export type LoraChange = WeightChange;
 
 /** The shape of a weight of the model, if there is one of that name. */
 export type ShapeOf = (weight: string) => readonly number[] | undefined;
 
-/** Values that are merged and converted at once. */
-const MERGED = 1 << 17;
-
-/** `provider` with the adapters merged into the weights they name, in f32, before any conversion; in parts, as they come. */
-export function withLoras<P extends WeightProvider>(provider: P, changes: ReadonlyMap<string, readonly LoraChange[]>): WeightProvider {
-  async function* parts(name: string, dtype: DType, signal?: AbortSignal): AsyncGenerator<WeightValues> {
-    const mine = changes.get(name);
-    if (!mine) return yield* weightParts(provider, name, dtype, signal);
-    let merged: Float32Array<ArrayBuffer> | undefined;
-    let halves: Uint16Array<ArrayBuffer> | undefined;
-    let at = 0;
-    for await (const values of weightParts(provider, name, "f32", signal))
-      for (let from = 0; from < values.length; from += MERGED) {
-        const some = values.subarray(from, from + MERGED);
-        if (!merged || merged.length < some.length) merged = new Float32Array(some.length);
-        const part = merged.subarray(0, some.length);
-        part.set(some);
-        for (const change of mine) addProduct(part, at, change);
-        at += part.length;
-        if (dtype !== "f16") yield part;
-        else {
-          if (!halves || halves.length < part.length) halves = new Uint16Array(part.length);
-          yield toFloat16(new Uint8Array(part.buffer, 0, part.byteLength), "F32", halves.subarray(0, part.length));
-        }
-      }
-  }
-  return {
-    type: (name) => provider.type(name),
-    parts,
-    async read(name, dtype, signal) {
-      if (!changes.has(name)) return provider.read(name, dtype, signal);
-      const whole: WeightValues[] = [];
-      for await (const part of parts(name, dtype, signal)) whole.push(part.slice());
-      const out = new (dtype === "f16" ? Uint16Array : Float32Array)(whole.reduce((sum, part) => sum + part.length, 0));
-      whole.reduce((to, part) => (out.set(part, to), to + part.length), 0);
-      return out;
-    },
-  };
+/** `provider` with the adapters' changes of the weights they name. */
+export function withLoras(provider: WeightProvider, changes: ReadonlyMap<string, readonly LoraChange[]>): WeightProvider {
+  return { ...providerOf(provider), changes: (name) => changes.get(name) ?? [] };
 }
 
-/** into += factor · up [out, rank] · down [rank, in], of whose values, row-major, `into` holds those from `start` on. */
-function addProduct(into: Float32Array, start: number, { up, down, rank, factor }: LoraChange): void {
-  const inner = down.length / rank;
-  for (let at = 0; at < into.length; ) {
-    const o = Math.floor((start + at) / inner);
-    const column = (start + at) % inner;
-    const row = into.subarray(at, at + inner - column);
-    for (let r = 0; r < rank; r++) {
-      const f = factor * up[o * rank + r]!;
-      for (let i = 0, from = r * inner + column; i < row.length; i++, from++) row[i]! += f * down[from]!;
-    }
-    at += row.length;
-  }
-}
+/** A provider's own methods, for another one to take over: one that is a class has them where a spread does not find them. */
+const providerOf = (provider: WeightProvider): WeightProvider => ({
+  type: (name) => provider.type(name),
+  stored: (name) => provider.stored(name),
+});
 
 /** Adapters beside the weights of a model: for each matrix, stacked matrices and a factor a row. */
 export class LoraWeights {
@@ -138,14 +84,10 @@ export class LoraWeights {
   provider(provider: WeightProvider): WeightProvider {
     return {
       type: (name): DType => (parseLoraName(name) ? "f32" : provider.type(name)),
-      read: async (name, dtype, signal) => {
+      stored: (name) => {
         const lora = parseLoraName(name);
-        if (!lora) return provider.read(name, dtype, signal);
-        return lora.part === "down" ? this.#down(lora.weight) : this.#up(lora.weight);
-      },
-      async *parts(name, dtype, signal) {
-        if (isLoraName(name)) yield await this.read(name, dtype, signal);
-        else yield* weightParts(provider, name, dtype, signal);
+        if (!lora) return provider.stored(name);
+        return storedValues(name, lora.part === "down" ? this.#down(lora.weight) : this.#up(lora.weight));
       },
     };
   }

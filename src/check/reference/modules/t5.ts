@@ -18,7 +18,7 @@ const t5Encoder: ReferenceModule = async (c, context) => {
   const weights = {
     type: (name: string) => given.type(tied(name)),
     shape: (name: string) => given.shape(tied(name)),
-    read: (name: string, dtype: "f32" | "f16" | "u32" | "i32") => given.read(tied(name), dtype),
+    stored: (name: string) => given.stored(tied(name)),
   };
   expectCaseWeights(c, weights, expectedT5Weights(config));
   using encoder = await T5Encoder.create(context.gpu, config, weights, { batch, length, dtype: context.dtype });

@@ -14,6 +14,7 @@ import { matmul } from "../../../ops/matmul.ts";
 import { padColumns } from "../../../ops/pad_columns.ts";
 import { qkNormRope } from "../../../ops/qk_norm_rope.ts";
 import { silu } from "../../../ops/silu.ts";
+import { storedValues } from "../../../run/weight-provider.ts";
 import { caseLoras, expectCaseWeights, inputOf } from "../case.ts";
 import type { ModuleContext, ReferenceModule } from "../module.ts";
 import type { HostTensor, ReferenceCase } from "../reference-case.ts";
@@ -164,10 +165,10 @@ const layerNormZero: ReferenceModule = async (c, context) => {
     ...context,
     weights: () => ({
       ...weights,
-      async read(name, dtype, signal) {
-        const data = await weights.read(name, dtype, signal);
-        if (name.startsWith("norm.")) return padRows(data, 1, width, d);
-        return padRows(data, 6, width * (name.endsWith("weight") ? k : 1), d * (name.endsWith("weight") ? k : 1));
+      stored(name) {
+        const data = weights.values(name);
+        const taps = name.endsWith("weight") ? k : 1;
+        return storedValues(name, name.startsWith("norm.") ? padRows(data, 1, width, d) : padRows(data, 6, width * taps, d * taps));
       },
     }),
   };
@@ -289,7 +290,8 @@ function withoutPrefix(context: ModuleContext, prefix: string): ReturnType<Modul
   return {
     ...weights,
     type: (n) => weights.type(inner(n)),
-    read: (n, dtype, signal) => weights.read(inner(n), dtype, signal),
+    stored: (n) => weights.stored(inner(n)),
+    values: (n) => weights.values(inner(n)),
     shape: (n) => weights.shape(inner(n)),
   };
 }
