@@ -80,6 +80,8 @@ export function optionValues(form: HTMLFormElement): Partial<GenerateOptions> {
     if (input.value.trim() === "") return [];
     // What is no size in bytes is refused with the number that it is not.
     if (values.kind === "bytes") return [[name, bytesOfText(input.value) ?? Number.NaN]];
+    const words = input.value.split(/[\s,]+/).filter(Boolean);
+    if (values.kind === "numbers") return [[name, words.map(Number)]];
     return [[name, values.kind === "number" ? input.valueAsNumber : input.value]];
   });
   return Object.fromEntries(said);
@@ -87,5 +89,6 @@ export function optionValues(form: HTMLFormElement): Partial<GenerateOptions> {
 
 /** A model's own advice goes into the fields that nobody touched. */
 export function showDefaults(form: HTMLFormElement, defaults: Settings, touched: ReadonlySet<string>): void {
-  for (const name of Object.keys(SETTINGS) as (keyof Settings)[]) if (!touched.has(name)) setControl(form, name, String(defaults[name]));
+  for (const name of Object.keys(SETTINGS) as (keyof Settings)[])
+    if (!touched.has(name)) setControl(form, name, String(defaults[name] ?? ""));
 }

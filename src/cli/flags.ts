@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { InvalidArgumentError, Option, type Command } from "commander";
 import { bytesOfText } from "../base/units.ts";
-import type { LoraInput } from "../pipelines/lora-file.ts";
+import type { LoraInput } from "../pipelines/lora-input.ts";
 import type { GenerateOptions } from "../pipelines/options.ts";
 import { OPTION_LIST, optionOf, type OptionName } from "../pipelines/options/table.ts";
 
@@ -25,6 +25,13 @@ function size(text: string): readonly [number, number] {
   if (!width || !height) throw new InvalidArgumentError("It must be WIDTHxHEIGHT, such as 720x480.");
   return [Number(width), Number(height)];
 }
+
+/** Numbers with commas between them. */
+const numbers = (text: string): number[] =>
+  text
+    .split(/[\s,]+/)
+    .filter(Boolean)
+    .map(number);
 
 /** `file:scale`; a file of that whole name wins. */
 function lora(text: string, list: readonly LoraInput[] = []): LoraInput[] {
@@ -52,6 +59,7 @@ export function flagOf(name: OptionName, help?: string): Option {
   if (values.kind === "choice") return made.choices(Object.keys(values.choices!));
   if (values.kind === "number") return BY_ATTRIBUTE.get(made.attributeName())!.length > 1 ? made.argParser(size) : made.argParser(number);
   if (values.kind === "bytes") return made.argParser(byteCount);
+  if (values.kind === "numbers") return made.argParser(numbers);
   return values.kind === "adapters" ? made.argParser(lora) : made;
 }
 

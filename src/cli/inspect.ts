@@ -1,6 +1,6 @@
 /** `cogwheel inspect`: what a checkpoint holds, and what a generation with it will take. Loads no weights. */
 import { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
-import type { Settings } from "../pipelines/settings.ts";
+import { completed, stepsText, type Settings } from "../pipelines/settings.ts";
 import { elements } from "../graph/dtype.ts";
 import { bytesText } from "../base/units.ts";
 import type { DeviceFlags } from "./flags.ts";
@@ -39,7 +39,7 @@ export async function inspectModel(folder: string, settings: Partial<Settings>, 
     types: c.weights ? [...new Set([...c.weights].map(([, w]) => w.dtype))].join(" ") : "",
     bytes: c.weights?.totalBytes ?? 0,
   }));
-  const requested = { ...model.defaults, ...settings };
+  const requested = completed(model.defaults, settings);
   const requirements = model.requirements(settings);
   if (json) {
     printJson({
@@ -80,9 +80,9 @@ export async function inspectModel(folder: string, settings: Partial<Settings>, 
         );
     }
   }
-  const { width, height, frames, steps, guidance, scheduler, fps } = requested;
+  const { width, height, frames, guidance, fps } = requested;
   print(
-    `a generation of ${width}×${height}, ${frames} frames at ${fps} a second, ${steps} ${scheduler} steps, ` +
+    `a generation of ${width}×${height}, ${frames} frames at ${fps} a second, ${stepsText(requested)}, ` +
       `guidance ${guidance}, ${model.dtype} on ${model.gpu.name} takes\n`,
   );
   print(

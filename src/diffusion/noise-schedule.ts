@@ -1,6 +1,6 @@
 /**
  * How much signal is left at every training timestep (the cumulative product of alphas), and which timesteps a number
- * of steps visits. Both are the reference's to the last bit where that decides something: betas that it keeps in
+ * of steps visits, or a list says outright. Both are the reference's to the last bit where that decides something: betas that it keeps in
  * float32 are rounded to float32 after every operation here too, and NumPy's own arange, linspace and rounding (half
  * to even) give the timesteps. From diffusers 0.42, scheduling_ddim_cogvideox.py and scheduling_dpm_cogvideox.py.
  */
@@ -82,6 +82,21 @@ export function inferenceTimesteps(config: SchedulerConfig, steps: number): Int3
     );
   }
   return Int32Array.from(timesteps);
+}
+
+/**
+ * Timesteps that somebody chose, as what was distilled to a few steps wants them. diffusers' two classes take none; what other schedulers
+ * make of a list is meant: each step goes to the next timestep of it, and the last one to a clean sample.
+ */
+export function chosenTimesteps({ num_train_timesteps: total }: SchedulerConfig, chosen: readonly number[]): Int32Array {
+  const wrong = chosen.findIndex((t, i) => !Number.isInteger(t) || t < 0 || t >= (i === 0 ? total : chosen[i - 1]!));
+  if (wrong >= 0 || chosen.length === 0)
+    throw new CogwheelError(
+      "scheduler",
+      `timesteps must be whole numbers that fall from at most ${total - 1} to at least 0, ` +
+        `got ${chosen.length ? `${chosen[wrong]} as number ${wrong + 1}` : "none"}; correct the list`,
+    );
+  return Int32Array.from(chosen);
 }
 
 function roundHalfEven(v: number): number {

@@ -13,7 +13,7 @@
  */
 import { CogwheelError } from "../base/errors.ts";
 import { parseSchedulerConfig, type SchedulerConfig } from "./config.ts";
-import { alphasCumprod, inferenceTimesteps } from "./noise-schedule.ts";
+import { alphasCumprod, chosenTimesteps, inferenceTimesteps } from "./noise-schedule.ts";
 
 export type SchedulerKind = "ddim" | "dpm";
 
@@ -42,10 +42,10 @@ export interface Scheduler {
   readonly config: SchedulerConfig;
   /** Scale of the starting noise; 1 for both. */
   readonly initNoiseSigma: number;
-  /** The timesteps of `n` steps, falling. */
-  timesteps(n: number): Int32Array;
+  /** The timesteps of `n` steps, falling. A list is taken as it is. */
+  timesteps(n: number | readonly number[]): Int32Array;
   /** The steps from number `first` on (a run that starts from a video or a saved state skips some). */
-  steps(n: number, first?: number): StepCoefficients[];
+  steps(n: number | readonly number[], first?: number): StepCoefficients[];
   /** How a clean sample is brought to a timestep. */
   addNoise(timestep: number): NoiseCoefficients;
 }
@@ -74,21 +74,23 @@ export function createScheduler(config: unknown, className: string): Scheduler {
   const alphas = alphasCumprod(parsed);
   const { num_train_timesteps: total } = parsed;
   const finalAlpha = parsed.set_alpha_to_one ? 1 : alphas[0]!;
+  const timestepsOf = (n: number | readonly number[]): Int32Array =>
+    Array.isArray(n) ? chosenTimesteps(parsed, n) : inferenceTimesteps(parsed, n as number); // both check what they are given
   return {
     kind,
     config: parsed,
     initNoiseSigma: 1,
-    timesteps: (n) => inferenceTimesteps(parsed, n),
+    timesteps: timestepsOf,
     steps(n, first = 0) {
-      const timesteps = inferenceTimesteps(parsed, n);
+      const timesteps = timestepsOf(n);
       if (!Number.isInteger(first) || first < 0 || first >= timesteps.length)
         throw new CogwheelError(
           "scheduler",
           `the first step must lie within 0 to ${timesteps.length - 1}, got ${first}; run fewer or more steps`,
         );
-      const stride = Math.floor(total / n);
       return Array.from(timesteps.subarray(first), (timestep, i) => {
-        const before = timestep - stride;
+        // The reference goes down by a stride of its own, which need not lead to the next timestep of its list.
+        const before = typeof n === "number" ? timestep - Math.floor(total / n) : (timesteps[first + i + 1] ?? -1);
         const a = alphas[timestep]!;
         const p = before >= 0 ? alphas[before]! : finalAlpha;
         const original = originalCoefficients(parsed, timestep, a);

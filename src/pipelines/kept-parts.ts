@@ -1,5 +1,5 @@
 /** Parts of a model on the adapter: kept from one generation to the next, or gone with the generation that used them. */
-import type { LoadedLora } from "./lora-file.ts";
+import type { LoadedLora } from "./lora-input.ts";
 
 /** A part, until its user disposes of the hold. */
 export type Held<T> = { readonly part: T } & Disposable;

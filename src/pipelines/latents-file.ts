@@ -8,7 +8,7 @@ import { expectFinite, expectFloats } from "../base/finite.ts";
 import type { DenoiseState } from "../models/cogvideox/model.ts";
 import { TASKS, type Task } from "../models/cogvideox/task.ts";
 import { defined } from "./options.ts";
-import { SAVED_TYPES, type SavedSettings } from "./options/saved.ts";
+import { isSaved, SAVED_TYPES, type SavedSettings } from "./options/saved.ts";
 import { latentFrames } from "./settings.ts";
 import type { VideoLatents } from "./video-vae.ts";
 
@@ -153,7 +153,7 @@ function readSettings(text: string, fail: (rule: string) => CogwheelError): Save
       );
     if (key === "task" && !TASKS.includes(value as Task))
       throw fail(`settings.task must be ${TASKS.join(", ")}, got ${JSON.stringify(value)}; save the latents again`);
-    if (typeof value !== type) throw fail(`settings.${key} must be a ${type}, got ${JSON.stringify(value)}; save the latents again`);
+    if (!isSaved(value, type)) throw fail(`settings.${key} must be a ${type}, got ${JSON.stringify(value)}; save the latents again`);
   }
   return json;
 }

@@ -5,18 +5,14 @@ import { memorySource } from "../sources/memory.ts";
 import { REMEDY_OF_PICKLES } from "../sources/file-kind.ts";
 import { openSafetensors } from "../files/safetensors.ts";
 import { readJson, type CheckpointSource } from "../sources/source.ts";
+import { parseJsonObject } from "../base/json-scan.ts";
 import { CogwheelError } from "../base/errors.ts";
-import type { LoraAdapter, LoraTensor } from "../models/lora/merge.ts";
+import type { LoraTensor } from "../models/lora/merge.ts";
+import type { AdapterAdvice, LoadedLora } from "./lora-input.ts";
+import { whatIsWrong } from "./options/check.ts";
+import { adviceFrom, type Settings } from "./settings.ts";
 
-/** An adapter in memory; read it once with `loadLora` and give it to many generations. */
-export type LoadedLora = Omit<LoraAdapter, "scale">;
-
-/** What `generate` takes: an adapter that was loaded, a file or folder (Node), a URL, or the bytes of a file. */
-export interface LoraInput {
-  readonly adapter: string | URL | Uint8Array | LoadedLora;
-  /** Multiplies the change. Default 1. */
-  readonly scale?: number;
-}
+const ADVISED = ["steps", "timesteps", "guidance", "scheduler"] as const;
 
 /** Names under which diffusers and PEFT save adapters in a folder. */
 const PEFT_FILE = "adapter_model.safetensors";
@@ -24,6 +20,8 @@ const FILES = ["pytorch_lora_weights.safetensors", PEFT_FILE];
 /** The same in PyTorch's own format. */
 const PICKLES = ["pytorch_lora_weights.bin", "adapter_model.bin"];
 const CONFIG = "adapter_config.json";
+/** Settings to sample with under diffusers' names, as a checkpoint's: a file beside the adapter's in its folder, or its text in their metadata. */
+const ADVICE = "generation.json";
 /** Names of files rather than folders; what is not safetensors by its bytes is refused by what it is. */
 const FILE_NAME = /\.(?:safetensors|bin|pt|pth|ckpt|pkl|pickle|gguf|onnx|npz|npy|h5|msgpack|zip|tar|gz)$/i;
 
@@ -45,7 +43,11 @@ export async function loadLora(from: string | URL | Uint8Array, options: LoadLor
   const { folder, file } = placeOf(text);
   await using source = await openSource(folder, { anyFile: true });
   if (file !== undefined) return await readAdapter(source, file, text, options);
-  for (const file of FILES) if (await source.exists(file)) return await readAdapter(source, file, `${text}/${file}`, options);
+  for (const file of FILES)
+    if (await source.exists(file)) {
+      const read = await readAdapter(source, file, `${text}/${file}`, options);
+      return (await source.exists(ADVICE)) ? { ...read, ...adviceOf(await readJson(source, ADVICE), `${text}/${ADVICE}`) } : read;
+    }
   for (const file of PICKLES)
     if (await source.exists(file))
       throw new CogwheelError("lora", `an adapter must be a .safetensors file, got ${text}/${file}; ${REMEDY_OF_PICKLES}`);
@@ -83,7 +85,30 @@ async function readAdapter(source: CheckpointSource, path: string, label: string
     given ??
     (await configBeside(source, path, names, label)) ??
     (await metadataConfig(file.metadata["lora_adapter_metadata"], names, label));
-  return { tensors, label, ...(config ? { config } : {}) };
+  const advice = file.metadata[ADVICE];
+  return {
+    tensors,
+    label,
+    ...(config ? { config } : {}),
+    ...(advice === undefined
+      ? {}
+      : adviceOf(
+          parseJsonObject(advice, (rule) => brokenAdvice(`${label}: ${ADVICE} ${rule}`)),
+          label,
+        )),
+  };
+}
+
+const brokenAdvice = (rule: string): CogwheelError => new CogwheelError("lora", `${rule}; correct the adapter's metadata`);
+
+/** The advice in a generation.json. What an adapter says of sizes and lengths is the checkpoint's to say. */
+function adviceOf(json: Record<string, unknown>, label: string): { advice: AdapterAdvice } {
+  const told: Partial<Settings> = adviceFrom(json);
+  for (const name of ADVISED) {
+    const wrong = told[name] === undefined ? undefined : whatIsWrong(name, told[name]);
+    if (wrong !== undefined) throw brokenAdvice(`${label}: ${ADVICE}: ${wrong}`);
+  }
+  return { advice: Object.fromEntries(ADVISED.flatMap((name) => (told[name] === undefined ? [] : [[name, told[name]]]))) };
 }
 
 /** PEFT's config, which belongs to PEFT's file, or to one that PEFT's keys show to be one; lora_alpha is in it. */

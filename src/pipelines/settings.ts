@@ -5,8 +5,10 @@ import { expectOption } from "./options/check.ts";
 import type { OptionsOf } from "./options/option.ts";
 import { SETTINGS } from "./options/table.ts";
 
-/** What a checkpoint's advice completes. */
-export type Settings = Required<OptionsOf<typeof SETTINGS>>;
+type All = OptionsOf<typeof SETTINGS>;
+
+/** What a checkpoint's advice completes. Timesteps that nobody chose follow from the number of steps. */
+export type Settings = Required<Omit<All, "timesteps">> & Pick<All, "timesteps">;
 
 /** What settings follow from, of a checkpoint. */
 export interface ModelRules {
@@ -47,6 +49,23 @@ export function settingsOf(options: Partial<Settings>): Partial<Settings> {
   return Object.fromEntries(NAMES.flatMap((name) => (options[name] === undefined ? [] : [[name, options[name]]])));
 }
 
+/**
+ * Settings over others. A number of steps and a list of timesteps say the same thing: the word that comes later holds, so that 50 steps
+ * that are asked for are not those of a list that a checkpoint advises.
+ */
+export function completed(base: Settings, ...over: readonly Partial<Settings>[]): Settings {
+  return over.reduce<Settings>((under, options) => {
+    const told = settingsOf(options);
+    const { timesteps: listed, ...rest } = under;
+    if (told.timesteps !== undefined) return { ...rest, steps: told.timesteps.length, ...told };
+    return { ...rest, ...(told.steps === undefined && listed !== undefined ? { timesteps: listed } : {}), ...told };
+  }, base);
+}
+
+/** The steps in words, with their timesteps where these were chosen. */
+export const stepsText = ({ steps, scheduler, timesteps }: Settings): string =>
+  `${steps} ${scheduler} steps${timesteps ? ` at ${timesteps.join(", ")}` : ""}`;
+
 /** `generation.json` of a checkpoint: its maker's advice, under diffusers' argument names. */
 export function adviceFrom(json: Record<string, unknown>): Partial<Settings> {
   const told = NAMES.filter((name) => Object.hasOwn(json, SETTINGS[name].advice!));
@@ -75,7 +94,12 @@ export function checkSettings(s: Settings, rules: ModelRules): void {
       "generate",
       `a video may have ${MAX_PIXELS} pixels in all, got ${s.width} × ${s.height} × ${s.frames}; choose a smaller size or fewer frames`,
     );
-  for (const name of NAMES) expectOption(name, s[name]);
+  for (const name of NAMES) if (s[name] !== undefined) expectOption(name, s[name]);
+  if (s.timesteps && s.timesteps.length !== s.steps)
+    throw new CogwheelError(
+      "generate",
+      `steps must be as many as the timesteps that are listed, got ${s.steps} and ${s.timesteps.length}; leave one of both out`,
+    );
 }
 
 /**

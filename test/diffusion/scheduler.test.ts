@@ -106,6 +106,27 @@ describe("coefficients", () => {
     expect(() => scheduler.steps(10, 10)).toThrow(/\[scheduler\] the first step must lie within 0 to 9, got 10/);
   });
 
+  test.each(["ddim", "dpm"])("%s: a list that is spaced as a number of steps is, bit for bit that number", (kind) => {
+    const scheduler = createScheduler(COGVIDEOX, kind);
+    for (const n of [1, 2, 4, 5, 50]) expect(scheduler.steps([...scheduler.timesteps(n)])).toEqual(scheduler.steps(n));
+    expect(scheduler.steps([...scheduler.timesteps(10)], 4)).toEqual(scheduler.steps(10, 4));
+  });
+
+  test("each step of a list goes to its next timestep, and the last to a clean sample", () => {
+    const scheduler = createScheduler(COGVIDEOX, "ddim");
+    const alphas = alphasCumprod(scheduler.config);
+    const list = [999, 856, 665, 399];
+    for (const [i, { timestep, keep }] of scheduler.steps(list).entries()) {
+      expect(timestep).toBe(list[i]);
+      const p = i === 3 ? 1 : alphas[list[i + 1]!]!;
+      expect(keep).toBeCloseTo(Math.sqrt((1 - p) / (1 - alphas[timestep]!)), 14);
+    }
+    for (const wrong of [[], [1000], [5, 5], [5, 6], [-1], [0.5], ["7"], [NaN]])
+      expect(() => scheduler.steps(wrong as number[]), JSON.stringify(wrong)).toThrow(
+        /\[scheduler\] timesteps must be whole numbers that fall/,
+      );
+  });
+
   test("a perfect prediction of a constant sample is kept by DDIM whatever the step, and x0 by every prediction type", () => {
     const clean = 0.7,
       noise = -1.3;

@@ -1,12 +1,13 @@
 /** docs/options.md is what the table of options says. After a change of the table: `npx vitest run test/package/options.test.ts -u` */
 import { expect, it } from "vitest";
-import { choiceText, rangeText } from "../../src/pipelines/options/check.ts";
+import { choiceText, FALLING, rangeText } from "../../src/pipelines/options/check.ts";
 import { TASKS } from "../../src/models/cogvideox/task.ts";
 import type { Option, ValueRule } from "../../src/pipelines/options/option.ts";
 import { optionOf, REQUESTS, RUNNING, SETTINGS, type OptionName } from "../../src/pipelines/options/table.ts";
 
 const KINDS: Partial<Record<ValueRule<unknown>["kind"], string>> = {
   text: "a text",
+  numbers: FALLING,
   switch: "yes or no",
   frame: "a frame",
   frames: "frames",

@@ -4,7 +4,7 @@ import { CogwheelError } from "../../src/base/errors.ts";
 import { checkOptions, rangeText } from "../../src/pipelines/options/check.ts";
 import { TASKS } from "../../src/models/cogvideox/task.ts";
 import { number } from "../../src/pipelines/options/option.ts";
-import { SAVED_TYPES, savedSettings, takenUp } from "../../src/pipelines/options/saved.ts";
+import { isSaved, SAVED_TYPES, savedSettings, takenUp } from "../../src/pipelines/options/saved.ts";
 import { OPTION_LIST } from "../../src/pipelines/options/table.ts";
 import { adviceFrom } from "../../src/pipelines/settings.ts";
 
@@ -47,13 +47,13 @@ describe("values", () => {
 });
 
 describe("saved latents", () => {
-  const of = (kind: string) => (kind === "number" ? 1 : kind === "switch" ? true : "some");
+  const of = (kind: string) => (kind === "number" ? 1 : kind === "numbers" ? [2, 1] : kind === "switch" ? true : "some");
   const all = Object.fromEntries(OPTION_LIST.map(([name, { values }]) => [name, of(values.kind)]));
 
   it("keep the options that say so, each with the type of its values", () => {
     const saved = savedSettings(all);
     expect(Object.keys(saved)).toEqual(OPTION_LIST.filter(([, option]) => option.saved).map(([name]) => name));
-    for (const [name, value] of Object.entries(saved)) expect(typeof value, name).toBe(SAVED_TYPES.get(name));
+    for (const [name, value] of Object.entries(saved)) expect(isSaved(value, SAVED_TYPES.get(name)!), name).toBe(true);
     expect(savedSettings({ seed: undefined, tiling: "exact", task: "text" })).toEqual({ task: "text" });
   });
 

@@ -1,7 +1,7 @@
 /** What the command is asked for: words and options, the files that are named, and what a saved run was asked for. */
 import { basename } from "node:path";
 import { CogwheelError } from "../../base/errors.ts";
-import type { LoraInput } from "../../pipelines/lora-file.ts";
+import type { LoraInput } from "../../pipelines/lora-input.ts";
 import { readLatents, type SavedRun } from "../../pipelines/latents-file.ts";
 import type { GenerateOptions } from "../../pipelines/options.ts";
 import { takenUp } from "../../pipelines/options/saved.ts";

@@ -77,7 +77,8 @@ function checkContinues({ state, settings, file }: SavedRun & { readonly file: s
     );
   for (const name of FIXED) {
     const [had, has] = [settings[name as keyof SavedSettings], now[name as keyof SavedSettings]];
-    if (had !== undefined && had !== has)
+    // A file without timesteps is one of evenly spaced ones; what else it lacks an older version did not keep.
+    if ((had !== undefined || name === "timesteps") && String(had) !== String(has))
       throw new CogwheelError(
         "generate",
         `${file} holds latents after step ${state.step} of ${settings.steps} with ${settings.scheduler}, ` +

@@ -8,6 +8,7 @@ import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import type { GenerationRequest } from "../../pipelines/cogvideox/request.ts";
 import { writeLatents } from "../../pipelines/latents-file.ts";
 import { savedSettings } from "../../pipelines/options/saved.ts";
+import { stepsText } from "../../pipelines/settings.ts";
 import type { Video } from "../../pipelines/video.ts";
 import { encodeVideo } from "../../video/encode.ts";
 import type { Attempts } from "../attempts.ts";
@@ -35,7 +36,7 @@ export function printRequest({ gpu, dtype }: CogVideoX, { settings: s, seed, tas
   const samples = (options.samples ?? 1) > 1 ? `, ${options.samples} samples` : "";
   print(
     visible(
-      `${s.width}×${s.height}, ${s.frames} ${frames}, ${s.steps} ${s.scheduler} steps, guidance ${s.guidance}, ` +
+      `${s.width}×${s.height}, ${s.frames} ${frames}, ${stepsText(s)}, guidance ${s.guidance}, ` +
         `seed ${seed}${samples}${task === "text" ? "" : `, from ${from}`}`,
     ),
   );

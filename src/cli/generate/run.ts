@@ -5,7 +5,7 @@ import type { DenoiseState } from "../../models/cogvideox/model.ts";
 import { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import type { GenerationRequest } from "../../pipelines/cogvideox/request.ts";
 import { defined, type GenerateOptions } from "../../pipelines/options.ts";
-import { checkSettings, settingsOf } from "../../pipelines/settings.ts";
+import { checkSettings, completed, settingsOf } from "../../pipelines/settings.ts";
 import { gifWarning } from "../../video/gif-delays.ts";
 import { Attempts } from "../attempts.ts";
 import type { Flags } from "../flags.ts";
@@ -88,7 +88,7 @@ export async function generateToFile(words: readonly string[], flags: Flags<Gene
 
 /** The options with the frames that are named. Settings that the model cannot do are refused before a film is read. */
 async function readOptions(asked: Asked, { model, progress, signal }: Work): Promise<GenerateOptions> {
-  const settings = { ...model.defaults, ...settingsOf(asked.saved?.settings ?? {}), ...settingsOf(asked.given) };
+  const settings = completed(model.defaults, { ...settingsOf(asked.saved?.settings ?? {}), ...settingsOf(asked.given) });
   checkSettings(settings, model.rules);
   const inputs = await readFrames(asked, settings.frames, { signal, onWarning: (message) => progress.note(message) });
   const options = optionsFrom(asked, inputs, model.rules);

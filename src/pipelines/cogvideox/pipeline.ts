@@ -13,7 +13,7 @@ import { recovering } from "../recover.ts";
 import type { GenerateOptions, OpenOptions } from "../options.ts";
 import { expectOption } from "../options/check.ts";
 import type { StageMemory } from "../requirements.ts";
-import { adviceFrom, checkSettings, defaultSettings, type ModelRules, type Settings } from "../settings.ts";
+import { adviceFrom, checkSettings, completed, defaultSettings, type ModelRules, type Settings } from "../settings.ts";
 import type { Task } from "../task.ts";
 import { Turns } from "../turns.ts";
 import type { Video } from "../video.ts";
@@ -82,7 +82,7 @@ export class CogVideoX implements AsyncDisposable {
       make: async (opened, { configs, rules }) => {
         const { source } = opened.checkpoint;
         const advice = (await source.exists("generation.json")) ? adviceFrom(await readJson(source, "generation.json")) : {};
-        const defaults = { ...defaultSettings(rules), ...advice };
+        const defaults = completed(defaultSettings(rules), advice);
         checkSettings(defaults, rules);
         if (options.memoryBytes !== undefined) expectOption("memoryBytes", options.memoryBytes);
         return new CogVideoX(opened, options, configs, rules, defaults);

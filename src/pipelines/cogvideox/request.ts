@@ -5,16 +5,16 @@
 import { createScheduler, type StepCoefficients } from "../../diffusion/scheduler.ts";
 import { checkState, type DenoiseShape, type DenoiseState } from "../../models/cogvideox/model.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import type { LoraAdapter, LoraChange } from "../../models/lora/merge.ts";
+import type { LoraChange } from "../../models/lora/merge.ts";
 import { CogwheelError } from "../../base/errors.ts";
 import { expectFloats } from "../../base/finite.ts";
-import { loadLora, type LoraInput } from "../lora-file.ts";
 import { checkOptions, defined, type GenerateOptions, type TilingMode } from "../options.ts";
 import { switchesOf, type ProfileSwitches } from "../profiles.ts";
 import type { StageMemory } from "../requirements.ts";
 import type { Settings } from "../settings.ts";
 import { checkInputs, DEFAULT_STRENGTH, taskOf, type Task } from "../task.ts";
-import { components, expectedWeights, type PartWeights } from "./components.ts";
+import { adviceTaken, changesOf, readAdapters } from "./adapters.ts";
+import { expectedWeights, type PartWeights } from "./components.ts";
 import { firstStep } from "./conditioning.ts";
 import type { Draws } from "./draws.ts";
 import { refuseIfTooLarge } from "./memory.ts";
@@ -93,12 +93,22 @@ export async function prepare(model: Model, planner: Planner, options: GenerateO
   // A run that goes on brings what its frames gave along, and needs them no more.
   const resumed = given && given.step > 0 && given.task ? given.task : undefined;
   const task = resumed ?? ready?.task ?? taskOf(options, model.rules);
-  const settings = settingsFor(model, options, task);
+  settingsFor(model, options, task); // what is wrong by itself is refused before an adapter is read
+  const adapters = await readAdapters(model, options.loras);
+  const settings = settingsFor(
+    model,
+    options,
+    task,
+    adapters.map(({ advice = {} }) => advice),
+  );
   if (!resumed && !ready) checkInputs(options, task, settings.frames);
   const switches = switchesOf(options.profile);
   const shape = { ...denoiseShape(model, settings, options.samples ?? 1, switches), ...(ready ? { textLength: ready.text.length } : {}) };
   const scheduler = createScheduler(model.files.scheduler, settings.scheduler);
-  const steps = scheduler.steps(settings.steps, task === "video" ? firstStep(settings.steps, options.strength ?? DEFAULT_STRENGTH) : 0);
+  const steps = scheduler.steps(
+    settings.timesteps ?? settings.steps,
+    task === "video" ? firstStep(settings.steps, options.strength ?? DEFAULT_STRENGTH) : 0,
+  );
   if (given) checkState(given, latentsShape(model, shape), steps);
   const weights = expectedWeights(
     model.configs,
@@ -121,13 +131,15 @@ export async function prepare(model: Model, planner: Planner, options: GenerateO
     tiling,
     requirements,
     weights,
-    warnings:
-      tiling === "exact" && !options.tiling
+    warnings: [
+      ...adapters.flatMap((adapter) => adviceTaken(adapter, options, settings)),
+      ...(tiling === "exact" && !options.tiling
         ? [
             `[generate] ${settings.width} × ${settings.height} is too large for the VAE on this adapter at once: ` +
               "it works part by part through the host's memory, with the same result",
           ]
-        : [],
+        : []),
+    ],
     model,
     plan: {
       gpu: model.gpu,
@@ -137,7 +149,7 @@ export async function prepare(model: Model, planner: Planner, options: GenerateO
       steps,
       addNoise: scheduler.addNoise(steps[0]!.timestep),
       given,
-      loras: await readLoras(model, options.loras),
+      loras: await changesOf(model, adapters),
       ready,
     },
   };
@@ -156,25 +168,4 @@ function checkStart(start: Float32Array | DenoiseState): void {
     );
   for (const name of ["latents", "original", "condition"] as const)
     if (name === "latents" || start[name] !== undefined) expectFloats(start[name], "generate", `${name} of start`);
-}
-
-/** Adapters as changes of this transformer's weights. */
-async function readLoras(
-  { configs, parts }: Model,
-  inputs: readonly LoraInput[] | undefined,
-): Promise<Map<string, LoraChange[]> | undefined> {
-  if (!inputs?.length) return undefined;
-  const adapters: LoraAdapter[] = [];
-  for (const { adapter, scale = 1 } of inputs) {
-    const named = typeof adapter === "string" || adapter instanceof URL;
-    const loaded = named
-      ? await parts.adapter(String(adapter), () => loadLora(adapter))
-      : adapter instanceof Uint8Array
-        ? await loadLora(adapter)
-        : adapter;
-    adapters.push({ ...loaded, scale });
-  }
-  const shapes = components.transformer.weights(configs.transformer);
-  const { loraChanges } = await import("../../models/lora/changes.ts");
-  return loraChanges(adapters, shapes.keys(), (name) => shapes.get(name));
 }

@@ -3,7 +3,7 @@ import type { Task } from "../task.ts";
 import type { DenoiseShape } from "../../models/cogvideox/model.ts";
 import type { GenerateOptions } from "../options.ts";
 import { switchesOf, textLength, type ProfileSwitches } from "../profiles.ts";
-import { checkSettings, latentFrames, settingsOf, type Settings } from "../settings.ts";
+import { checkSettings, completed, latentFrames, settingsOf, type Settings } from "../settings.ts";
 import { checkFrames, framesWithin } from "../task.ts";
 import type { Model } from "./model.ts";
 import type { StageSizes } from "./stages.ts";
@@ -11,15 +11,16 @@ import type { StageSizes } from "./stages.ts";
 type Rules = Pick<Model, "rules" | "defaults">;
 
 /**
- * The settings of a generation: what is asked for, completed by the checkpoint's advice; a video's or control
+ * The settings of a generation: what is asked for, completed by the advice of adapters, then by the checkpoint's; a video's or control
  * video's length where no frames are asked for.
  */
 export function settingsFor(
   { rules, defaults }: Rules,
   options: Partial<Settings> & Pick<GenerateOptions, "video" | "control">,
   task: Task,
+  advice: readonly Partial<Settings>[] = [],
 ): Settings {
-  const settings: Settings = { ...defaults, ...settingsOf(options) };
+  const settings = { ...completed(defaults, ...advice, options) };
   const input = options.video ?? options.control;
   if (input && options.frames === undefined) settings.frames = framesWithin(input.length, settings, task, rules);
   checkSettings(settings, rules);

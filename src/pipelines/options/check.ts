@@ -16,6 +16,17 @@ export function rangeText({ whole, above, min, max, range: words }: ValueRule<un
   return `a ${whole ? "whole " : ""}number${range ? ` ${range}` : ""}`;
 }
 
+/** What a list of numbers may be, in words. */
+export const FALLING = "a list of whole numbers from 0 up, each below the one before";
+/** As many as there may be steps. */
+const MOST_NUMBERS = 1000;
+
+const isFalling = (value: unknown): boolean =>
+  Array.isArray(value) &&
+  value.length > 0 &&
+  value.length <= MOST_NUMBERS &&
+  value.every((v, i) => Number.isSafeInteger(v) && v >= 0 && (i === 0 || v < value[i - 1]));
+
 /** What a choice may be, in words. */
 export function choiceText({ choices = {} }: ValueRule<unknown>): string {
   const names = Object.keys(choices);
@@ -49,6 +60,8 @@ function wrongWith(name: string, { values, called = name, remedy }: Option<unkno
       const ranged = values.whole || values.above !== undefined || values.min !== undefined || values.max !== undefined;
       return ranged && !isWithin(value, values) ? `${called} must be ${rangeText(values)}, got ${String(value)}${advice}` : undefined;
     }
+    case "numbers":
+      return isFalling(value) ? undefined : `${called} must be ${FALLING}, got ${brief(value)}${advice}`;
     case "choice":
       if (typeof value === "string" && Object.hasOwn(values.choices!, value)) return undefined;
       return `${called} must be ${choiceText(values)}, got ${JSON.stringify(value)}${advice}`;
@@ -60,9 +73,12 @@ function wrongWith(name: string, { values, called = name, remedy }: Option<unkno
   }
 }
 
+/** What is wrong with a value of this option, as an error says it; undefined where it takes the value. */
+export const whatIsWrong = (name: OptionName, value: unknown): string | undefined => wrongWith(name, optionOf(name), value);
+
 /** Throws unless the option takes this value. */
 export function expectOption(name: OptionName, value: unknown, room = "generate"): void {
-  const wrong = wrongWith(name, optionOf(name), value);
+  const wrong = whatIsWrong(name, value);
   if (wrong !== undefined) throw new CogwheelError(room, wrong);
 }
 

@@ -4,7 +4,7 @@ import type { Task } from "../../models/cogvideox/task.ts";
 /** Which values an option takes; `T` is their type. */
 export interface ValueRule<T> {
   /** `given`: something that only an app can hand over, such as a function. */
-  readonly kind: "text" | "number" | "bytes" | "choice" | "switch" | "frame" | "frames" | "adapters" | "given";
+  readonly kind: "text" | "number" | "numbers" | "bytes" | "choice" | "switch" | "frame" | "frames" | "adapters" | "given";
   /** Of a number: must it be whole, and where it may lie. */
   readonly whole?: boolean;
   readonly above?: number;
@@ -31,6 +31,8 @@ export const bytes: ValueRule<number> = {
   max: Number.MAX_SAFE_INTEGER,
   range: "a whole number of bytes above 0",
 };
+/** Whole numbers from 0 up, each below the one before. */
+export const falling: ValueRule<readonly number[]> = { kind: "numbers" };
 export const choice = <T extends string>(choices: Readonly<Record<T, string>>): ValueRule<T> => ({ kind: "choice", choices });
 export const text: ValueRule<string> = { kind: "text" };
 export const onOff: ValueRule<boolean> = { kind: "switch" };

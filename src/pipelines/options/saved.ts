@@ -12,10 +12,16 @@ export type SavedSettings = { -readonly [K in keyof Table as Table[K] extends Op
   task?: Task;
 };
 
-const TYPES: Partial<Record<ValueRule<unknown>["kind"], "number" | "string" | "boolean">> = { number: "number", switch: "boolean" };
+/** What JSON has for a value. */
+export type SavedType = "number" | "string" | "boolean" | "list of numbers";
+const TYPES: Partial<Record<ValueRule<unknown>["kind"], SavedType>> = { number: "number", numbers: "list of numbers", switch: "boolean" };
+
+/** Is a value of JSON of this type? */
+export const isSaved = (value: unknown, type: SavedType): boolean =>
+  type === "list of numbers" ? Array.isArray(value) && value.every((v) => typeof v === "number") : typeof value === type;
 
 /** Every name in the settings of a file, with the type of its value. */
-export const SAVED_TYPES: ReadonlyMap<string, "number" | "string" | "boolean"> = new Map([
+export const SAVED_TYPES: ReadonlyMap<string, SavedType> = new Map([
   ...OPTION_LIST.flatMap(([name, { saved, values }]) => (saved ? [[name, TYPES[values.kind] ?? "string"] as const] : [])),
   ["task", "string"],
 ]);

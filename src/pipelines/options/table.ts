@@ -10,8 +10,8 @@ import type { Task } from "../../models/cogvideox/task.ts";
 import type { Fit } from "../../video/fit.ts";
 import type { Frame, RgbaFrame } from "../../video/frame.ts";
 import type { Stage } from "../cogvideox/stage-names.ts";
-import type { LoraInput } from "../lora-file.ts";
-import { bytes, choice, given, number, onOff, option, text, type Option } from "./option.ts";
+import type { LoraInput } from "../lora-input.ts";
+import { bytes, choice, falling, given, number, onOff, option, text, type Option } from "./option.ts";
 
 /** `diffusers`: as its pipelines do. `sat`: as the authors' own sampler does. `corrected`: what the formulas were meant to say. */
 export type ReferenceProfile = "diffusers" | "sat" | "corrected";
@@ -71,10 +71,21 @@ export const SETTINGS = {
     saved: "fixed",
     page: { label: "Steps", at: "settings" },
   }),
-  /** Classifier-free guidance; 1 switches it off. */
+  /** The timesteps of the steps in place of evenly spaced ones, falling from at most 999, as adapters for few steps were trained at. */
+  timesteps: option({
+    values: falling,
+    help: "the steps' own timesteps, such as 999,856,665,399, where an adapter was trained at these",
+    remedy: "leave them out for evenly spaced ones",
+    otherwise: "spaced evenly",
+    advice: "timesteps",
+    flag: "--timesteps <list>",
+    saved: "fixed",
+    page: { label: "Timesteps", at: "settings", placeholder: "spaced evenly", hint: "such as 999, 856, 665, 399" },
+  }),
+  /** Classifier-free guidance; 1 switches it off, and halves the work of a step. */
   guidance: option({
     values: number({ min: 0 }),
-    help: "classifier-free guidance; 1 switches it off",
+    help: "classifier-free guidance; 1 switches it off, which halves the work of a step",
     remedy: "6 is the published advice, 1 switches it off",
     advice: "guidance_scale",
     flag: "--guidance <scale>",

@@ -84,6 +84,49 @@ def run(kind: type, steps: int, **changes):
     return build
 
 
+class Stride(int):
+    """A number of steps that diffusers' step divides by to find the step before: the division gives this stride."""
+
+    def __rfloordiv__(self, _: int) -> int:
+        return int(self)
+
+
+def run_at(kind: type, chosen: list[int], **changes):
+    """Steps at timesteps of one's own, which the two classes take none of: their step() is told how far down each goes."""
+
+    def build(case: Case) -> Content:
+        draws = Draws(case.id)
+        scheduler = created(kind, **changes)
+        first = draws.normal(*SHAPE)
+        model_output = draws.normal(len(chosen), *SHAPE)
+        generator = torch.Generator().manual_seed(len(chosen))
+
+        sample, old, samples, used = first, None, [], []
+        for i, timestep in enumerate(chosen):
+            after = chosen[i + 1] if i + 1 < len(chosen) else -1
+            scheduler.num_inference_steps = Stride(timestep - after)
+            if kind is CogVideoXDDIMScheduler:
+                sample = scheduler.step(model_output[i], timestep, sample, return_dict=False)[0]
+            else:
+                with recorded_draws() as made:
+                    back = chosen[i - 1] if i > 0 else None
+                    sample, old = scheduler.step(model_output[i], old, timestep, back, sample, generator=generator)
+                used.append(made[-1].value)
+            samples.append(sample)
+
+        inputs = {"sample": first, "model_output": model_output}
+        if used:
+            inputs["noise"] = torch.stack(used)
+        return Content(
+            config=public_config(scheduler),
+            options={"num_inference_steps": len(chosen), "timesteps": chosen},
+            inputs=inputs,
+            outputs={"timesteps": torch.tensor(chosen, dtype=torch.int32), "sample": torch.stack(samples)},
+        )
+
+    return build
+
+
 def cases(kind: type) -> list[Case]:
     def case(name: str, steps: int, **changes) -> Case:
         return Case(kind.__name__, name, run(kind, steps, **changes))
@@ -106,6 +149,8 @@ def cases(kind: type) -> list[Case]:
         ),
         case("leading_2", 2, timestep_spacing="leading"),
         case("linspace_6_snr3", 6, timestep_spacing="linspace", snr_shift_scale=3.0),
+        Case(kind.__name__, "at_999_856_665_399", run_at(kind, [999, 856, 665, 399], snr_shift_scale=3.0)),
+        Case(kind.__name__, "at_900_500_499_20_0", run_at(kind, [900, 500, 499, 20, 0])),
     ]
 
 

@@ -14,7 +14,7 @@ const scheduler: ReferenceModule = async (c, { gpu, checkFinite, weights }) => {
   const first = inputOf(c, "sample");
   const predictions = inputOf(c, "model_output");
   const noise = sampler.kind === "dpm" ? inputOf(c, "noise") : undefined;
-  const steps = sampler.steps(c.options["num_inference_steps"] as number); // checked there
+  const steps = sampler.steps((c.options["timesteps"] ?? c.options["num_inference_steps"]) as number | number[]); // checked there
   const { shape } = first;
   const size = first.data.length;
   for (const [name, tensor] of Object.entries({ model_output: predictions, ...(noise && { noise }) })) {
