@@ -7,7 +7,7 @@ export type { DType } from "./graph/dtype.ts";
 export { Graph } from "./graph/graph.ts";
 export type { Cost, Dispatch, Node, Op, Target, View } from "./graph/op.ts";
 export { Tensor, type TensorSpec } from "./graph/tensor.ts";
-export { compile, type Plan } from "./plan/compile.ts";
+export { compile, type CompileOptions, type Plan, type WeightRequest } from "./plan/compile.ts";
 export { Program, type ProgramOptions, type RunOptions } from "./run/program.ts";
 export { States } from "./run/states.ts";
 export { WeightStore, type LoadOptions } from "./run/weight-store.ts";

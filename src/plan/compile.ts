@@ -3,7 +3,6 @@ import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { kernelLabel, type BindingInfo } from "../gpu/kernel.ts";
 import { choose, howChosen, variantLabel, type Choice, type HowChosen } from "./choice.ts";
-import type { DType } from "../graph/dtype.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { Cost, Dispatch, Node, Target } from "../graph/op.ts";
 import { Tensor } from "../graph/tensor.ts";
@@ -12,15 +11,10 @@ import { packOperands } from "./pack-operands.ts";
 import { inPlace, type InPlace } from "./in-place.ts";
 import { packedBytes, type Packing } from "../graph/packing.ts";
 import { planMemory, type MemoryPlan } from "./memory.ts";
+import { planSlots, type SlotPlan } from "./slots.ts";
+import type { WeightRequest } from "./weight-request.ts";
 
-export interface WeightRequest {
-  readonly key: string;
-  readonly names: readonly string[];
-  readonly shape: readonly number[];
-  readonly packing: Packing;
-  readonly dtype: DType;
-  readonly bytes: number;
-}
+export type { WeightRequest };
 
 export interface PlanStep {
   readonly node: Node;
@@ -32,9 +26,23 @@ export interface PlanStep {
   readonly chosen: HowChosen | null;
 }
 
+export interface CompileOptions {
+  /**
+   * Is a weight streamed: not kept on the device, but brought before its use in every run, into memory that streamed weights share?
+   * Default: none is.
+   */
+  readonly stream?: (request: WeightRequest) => boolean;
+  /**
+   * How much memory they share: so many times what the largest layer of them takes (`layerOf`), not necessarily a whole number. Default 2:
+   * one layer computes while the next comes. What one step reads at once always has room.
+   */
+  readonly slots?: number;
+}
+
 export interface Plan {
   readonly graph: Graph;
   readonly caps: Capabilities;
+  readonly options: CompileOptions;
   readonly steps: readonly PlanStep[];
   /** The kernels that were chosen among several, in the order of the nodes. */
   readonly choices: readonly Choice[];
@@ -43,10 +51,20 @@ export interface Plan {
   readonly home: InPlace["home"];
   /** States whose new values are copied into them when a run is over. */
   readonly copies: InPlace["copies"];
+  /** Weights that stay on the device. */
   readonly weights: ReadonlyMap<string, WeightRequest>;
+  /** Weights that are brought in every run. */
+  readonly streamed: ReadonlyMap<string, WeightRequest>;
+  /** Where and for which steps they are brought. */
+  readonly slots: SlotPlan;
   readonly constants: readonly Tensor[];
   readonly bytes: {
+    /** Of weights that stay. */
     readonly weights: number;
+    /** The memory that streamed weights share. */
+    readonly slots: number;
+    /** What is brought into it in a run. */
+    readonly streamed: number;
     readonly activations: number;
     /** Inputs, outputs and constants. */
     readonly io: number;
@@ -73,7 +91,7 @@ function shareCost(whole: Cost, dispatches: readonly Dispatch[]): Cost[] {
   return own.map((c) => c ?? rest);
 }
 
-export function compile(graph: Graph, caps: Capabilities): Plan {
+export function compile(graph: Graph, caps: Capabilities, options: CompileOptions = {}): Plan {
   const steps: PlanStep[] = [];
   const scratch: Tensor[] = [];
   const choices: Choice[] = [];
@@ -131,6 +149,8 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
   const lifetimes = new Map<number, { id: number; name: string; bytes: number; first: number; last: number }>();
   const conflicts: [number, number][] = [];
   const weights = new Map<string, WeightRequest>();
+  const streamed = new Map<string, WeightRequest>();
+  const uses = steps.map(() => new Set<string>());
   const constants = new Map<number, Tensor>();
   const written = new Set<number>();
   steps.forEach((step, at) => {
@@ -164,15 +184,13 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
       }
       if (root.role === "weight") {
         const key = weightKey(view.tensor, packing);
-        if (!weights.has(key))
-          weights.set(key, {
-            key,
-            names: root.weights,
-            shape: view.tensor.shape,
-            packing,
-            dtype: root.dtype,
-            bytes: packedBytes(view.tensor.shape, packing, root.dtype),
-          });
+        if (!weights.has(key) && !streamed.has(key)) {
+          const { weights: names, dtype } = root;
+          const { shape } = view.tensor;
+          const request: WeightRequest = { key, names, shape, packing, dtype, bytes: packedBytes(shape, packing, dtype) };
+          (options.stream?.(request) ? streamed : weights).set(key, request);
+        }
+        if (streamed.has(key)) uses[at]!.add(key);
       } else if (root.role === "constant") constants.set(root.id, root);
       if (info.access === "read_write") {
         if (root.role !== "activation")
@@ -225,6 +243,8 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
   }
 
   const memory = planMemory([...lifetimes.values()], conflicts, caps.offsetAlignment, caps.maxBufferBytes);
+  const slots = planSlots(streamed, uses, options.slots ?? 2, caps.offsetAlignment, caps.maxBufferBytes);
+  const slotBytes = slots.buffers.reduce((a, b) => a + b, 0);
   const weightBytes = [...weights.values()].reduce((n, w) => n + w.bytes, 0);
   const activations = memory.arenas.reduce((a, b) => a + b, 0);
   const sum = (tensors: readonly Tensor[]): number => tensors.reduce((n, t) => n + t.bytes, 0);
@@ -235,21 +255,26 @@ export function compile(graph: Graph, caps: Capabilities): Plan {
   return {
     graph,
     caps,
+    options,
     steps,
     choices,
     memory,
     home: places.home,
     copies: places.copies,
     weights,
+    streamed,
+    slots,
     cost,
     constants: [...constants.values()],
     bytes: {
       weights: weightBytes,
+      slots: slotBytes,
+      streamed: slots.uploads.reduce((n, { weight }) => n + weight.bytes, 0),
       activations,
       io,
       states,
       lowerBound: memory.lowerBound,
-      total: weightBytes + activations + io + states,
+      total: weightBytes + slotBytes + activations + io + states,
     },
   };
 }

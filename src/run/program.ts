@@ -4,7 +4,6 @@
 import { CogwheelError } from "../base/errors.ts";
 import { f16Values } from "../base/half.ts";
 import type { Gpu } from "../gpu/gpu.ts";
-import { packParams, type BindingInfo, type Kernel } from "../gpu/kernel.ts";
 import type { Pipeline } from "../gpu/pipelines.ts";
 import type { Profile } from "../gpu/profile.ts";
 import { weightKey, type Plan } from "../plan/compile.ts";
@@ -16,6 +15,8 @@ import { viewOf } from "../plan/dispatch.ts";
 import type { Arenas } from "./arenas.ts";
 import { FiniteChecks } from "./finite-checks.ts";
 import { States } from "./states.ts";
+import { bindSteps, encodeStep, sized, type Step, type StepSource } from "./steps.ts";
+import { Streamer } from "./streamer.ts";
 import type { LoadOptions, WeightStore } from "./weight-store.ts";
 
 export interface RunOptions {
@@ -33,6 +34,8 @@ export interface RunOptions {
   observe?: (node: Node, read: (output: string) => Promise<Float32Array>) => void | Promise<void>;
   /** Share of the run's work that is done, 0 to 1. */
   onProgress?: (done: number) => void;
+  /** The program that runs next, this one again or another: the streamed weights that it begins with come while this run ends. */
+  next?: Program;
 }
 
 export interface ProgramOptions extends LoadOptions {
@@ -42,14 +45,8 @@ export interface ProgramOptions extends LoadOptions {
   states?: States;
   /** Memory for activations, shared with programs that run before or after this one; it stays its owner's. */
   arenas?: Arenas;
-}
-
-interface Step {
-  readonly pipeline: Pipeline;
-  readonly bindGroup: GPUBindGroup;
-  readonly immediates: ArrayBuffer | null;
-  readonly grid: readonly [number, number, number];
-  readonly index: number;
+  /** Memory for streamed weights, and what brings them, shared with programs that run before or after this one; it stays its owner's. */
+  streamer?: Streamer;
 }
 
 /** Milliseconds of predicted GPU work in one submit: browsers reset a device that is busy for seconds. */
@@ -60,6 +57,8 @@ export class Program implements Disposable {
   readonly #owned: Disposable[] = [];
   readonly #buffers = new Map<number, GPUBuffer>();
   readonly #arenas: GPUBuffer[] = [];
+  /** Where some weights are streamed. */
+  #streamer: Streamer | undefined;
   #steps: Step[] = [];
   #disposed = false;
   /** By the nodes that are looked at. */
@@ -102,6 +101,8 @@ export class Program implements Disposable {
         });
         share.weights = 1;
         program.#allocate(options);
+        // The first weights may come while pipelines compile.
+        program.#streamer?.expect(plan);
         program.#bind(await compiling);
       });
       return program;
@@ -111,7 +112,7 @@ export class Program implements Disposable {
     }
   }
 
-  #allocate({ bind: bound = {}, arenas, states }: ProgramOptions): void {
+  #allocate({ bind: bound = {}, arenas, states, streamer }: ProgramOptions): void {
     const { graph, memory, constants, home } = this.plan;
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
     const own = (label: string, bytes: number, data?: ArrayBufferView): GPUBuffer => {
@@ -119,6 +120,10 @@ export class Program implements Disposable {
       this.#owned.push(owned);
       return owned.buffer;
     };
+    if (this.plan.streamed.size) {
+      this.#streamer = streamer ?? new Streamer(this.gpu, this.weights.provider, [this.plan]);
+      if (!streamer) this.#owned.push(this.#streamer);
+    }
     for (const [i, bytes] of memory.arenas.entries()) this.#arenas.push(arenas?.buffer(i) ?? own(`arena${i}`, bytes));
     for (const [name, tensor] of graph.inputs) {
       const given = bound[name];
@@ -146,10 +151,17 @@ export class Program implements Disposable {
     for (const tensor of constants) this.#buffers.set(tensor.id, own(tensor.name, tensor.bytes, tensor.data));
   }
 
-  #resource(view: View): GPUBufferBinding {
+  /** @param step the one that reads it: where a streamed weight lies depends on it */
+  #resource(view: View, step = -1): GPUBufferBinding {
     const { root } = view.tensor;
     const offset = view.offset ?? 0;
-    if (root.role === "weight") return sized(this.weights.get(weightKey(view.tensor, view.packing ?? "natural")), offset, view.bytes);
+    if (root.role === "weight") {
+      const key = weightKey(view.tensor, view.packing ?? "natural");
+      const streamed = this.plan.streamed.get(key);
+      if (!streamed) return sized(this.weights.get(key), offset, view.bytes);
+      const place = this.plan.slots.at(step, key);
+      return sized(this.#streamer!.buffer(place.buffer), place.offset + offset, view.bytes ?? streamed.bytes - offset);
+    }
     const home = this.plan.home(root);
     const placed = this.plan.memory.placements.get(home.id);
     if (placed) return sized(this.#arenas[placed.arena]!, placed.offset + offset, view.bytes ?? root.bytes - offset);
@@ -157,61 +169,19 @@ export class Program implements Disposable {
   }
 
   #bind(pipelines: readonly Pipeline[]): void {
-    const uniforms = this.#uniforms(this.plan.steps.map((s, i) => ({ pipeline: pipelines[i]!, params: s.dispatch.params })));
-    this.#steps = this.plan.steps.map((step, index) => {
-      const pipeline = pipelines[index]!;
+    const sources = this.plan.steps.map(({ dispatch: { bindings, params, grid } }, index) => {
       const resources = Object.fromEntries(
-        Object.entries(step.dispatch.bindings).map(([name, b]) => [name, this.#resource(viewOf(b as Tensor | View))]),
+        Object.entries(bindings).map(([name, b]) => [name, this.#resource(viewOf(b as Tensor | View), index)]),
       );
-      return this.#step(pipeline, resources, step.dispatch.params, step.dispatch.grid, index, uniforms[index]);
+      return { pipeline: pipelines[index]!, resources, params, grid, index };
     });
+    this.#steps = this.#bound(sources);
   }
 
-  /** Where an adapter has no immediates: a 256-byte slot of one uniform buffer for each dispatch. */
-  #uniforms(steps: readonly { pipeline: Pipeline; params: Readonly<Record<string, number>> }[]): (GPUBufferBinding | undefined)[] {
-    const slots = steps.map((s) => s.pipeline.kernel.paramBytes > 0 && !s.pipeline.immediates);
-    const count = slots.filter(Boolean).length;
-    if (count === 0) return slots.map(() => undefined);
-    const data = new Uint8Array(count * 256);
-    let slot = 0;
-    const offsets = steps.map((s, i) => {
-      if (!slots[i]) return -1;
-      data.set(new Uint8Array(packParams(s.pipeline.kernel, s.params)), slot * 256);
-      return slot++ * 256;
-    });
-    const owned = this.gpu.buffer(
-      `${this.plan.graph.name}.params`,
-      data.byteLength,
-      GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
-      data,
-    );
-    this.#owned.push(owned);
-    return offsets.map((offset, i) =>
-      offset < 0 ? undefined : { buffer: owned.buffer, offset, size: Math.ceil(steps[i]!.pipeline.kernel.paramBytes / 16) * 16 },
-    );
-  }
-
-  #step(
-    pipeline: Pipeline,
-    resources: Record<string, GPUBufferBinding>,
-    params: Readonly<Record<string, number>>,
-    grid: readonly [number, number, number],
-    index: number,
-    uniform: GPUBufferBinding | undefined,
-  ): Step {
-    const kernel: Kernel = pipeline.kernel;
-    const entries: GPUBindGroupEntry[] = (Object.entries(kernel.bindings) as [string, BindingInfo][]).map(([name, info]) => ({
-      binding: info.binding,
-      resource: resources[name]!,
-    }));
-    if (uniform) entries.push({ binding: 0, resource: uniform });
-    return {
-      pipeline,
-      grid,
-      index,
-      bindGroup: this.gpu.device.createBindGroup({ label: pipeline.label, layout: pipeline.layout, entries }),
-      immediates: pipeline.immediates ? packParams(kernel, params) : null,
-    };
+  #bound(sources: readonly StepSource[]): Step[] {
+    const { steps, uniforms } = bindSteps(this.gpu, this.plan.graph.name, sources);
+    if (uniforms) this.#owned.push(uniforms);
+    return steps;
   }
 
   #assertAlive(): void {
@@ -277,15 +247,32 @@ export class Program implements Disposable {
         "graph",
         `a pass takes dispatches only, got a copy of ${copy.from} into the state ${copy.to.name} of ${this.plan.graph.name}; use run`,
       );
+    if (this.#streamer)
+      throw new CogwheelError(
+        "graph",
+        `a pass takes dispatches only, got streamed weights in ${this.plan.graph.name}; use run, or keep them resident`,
+      );
     let before: Step | undefined;
     for (const step of this.#steps) {
-      encode(pass, step, before);
+      encodeStep(pass, step, before);
       before = step;
     }
   }
 
   async run(options: RunOptions = {}): Promise<void> {
     this.#assertAlive();
+    const streamer = this.#streamer;
+    streamer?.begin(this.plan);
+    try {
+      await this.#run(options, streamer);
+    } finally {
+      streamer?.end();
+    }
+  }
+
+  async #run(options: RunOptions, streamer: Streamer | undefined): Promise<void> {
+    const { next } = options;
+    if (next) next.#streamer?.expect(next.plan);
     for (const [name, data] of Object.entries(options.inputs ?? {})) this.write(name, data);
     const { device } = this.gpu;
     const finite = options.checkFinite ? await this.#finiteChecks(options.checkFinite) : undefined;
@@ -298,6 +285,7 @@ export class Program implements Disposable {
     let at = 0;
     while (at < this.#steps.length) {
       options.signal?.throwIfAborted();
+      await streamer?.arrival(at, options.signal);
       const encoder = device.createCommandEncoder();
       let flops = 0;
       const from = at;
@@ -305,7 +293,11 @@ export class Program implements Disposable {
       if (options.profile) options.profile.begin(encoder);
       let pass = options.profile ? undefined : encoder.beginComputePass();
       const ended = () => at > from && steps[at - 1]!.node !== steps[at]?.node;
-      const full = () => at - from >= SUBMIT_DISPATCHES || pace.predict(flops) >= SUBMIT_MS || (options.observe !== undefined && ended());
+      const full = () =>
+        at - from >= SUBMIT_DISPATCHES ||
+        pace.predict(flops) >= SUBMIT_MS ||
+        (options.observe !== undefined && ended()) ||
+        streamer?.ready(at) === false;
       for (; at < this.#steps.length && !full(); at++) {
         const step = this.#steps[at]!;
         if (options.profile) {
@@ -315,15 +307,15 @@ export class Program implements Disposable {
             chosen: steps[at]!.chosen,
             ...steps[at]!.cost,
           });
-          encode(pass, step);
+          encodeStep(pass, step);
           pass.end();
-        } else encode(pass!, step, before);
+        } else encodeStep(pass!, step, before);
         before = step;
         flops += steps[at]!.cost.flops;
         const checks = finite && steps[at + 1]?.node !== steps[at]!.node ? finite.after(steps[at]!.node) : undefined;
         if (checks) {
           if (options.profile) pass = encoder.beginComputePass();
-          for (const check of checks) encode(pass!, check);
+          for (const check of checks) encodeStep(pass!, check);
           before = undefined;
           if (options.profile) pass!.end();
         }
@@ -331,7 +323,9 @@ export class Program implements Disposable {
       if (!options.profile) pass!.end();
       if (at === this.#steps.length) this.#encodeCopies(encoder);
       options.profile?.end(encoder);
+      streamer?.send();
       device.queue.submit([encoder.finish()]);
+      streamer?.submitted(at);
       if (options.profile) await options.profile.collect();
       done += flops;
       await pace.submitted(flops, options.signal);
@@ -354,10 +348,8 @@ export class Program implements Disposable {
       wanted,
       wanted.length === nodes.length,
       (view) => this.#resource(view),
-      (pipelines, dispatches) => {
-        const uniforms = this.#uniforms(dispatches.map(({ params }, i) => ({ pipeline: pipelines[i]!, params })));
-        return dispatches.map(({ resources, params, grid }, i) => this.#step(pipelines[i]!, resources, params, grid, -1, uniforms[i]));
-      },
+      (pipelines, dispatches) =>
+        this.#bound(dispatches.map(({ resources, params, grid }, i) => ({ pipeline: pipelines[i]!, resources, params, grid, index: -1 }))),
     );
     this.#owned.push(made.flags);
     this.#finite.set(key, made);
@@ -388,19 +380,6 @@ export class Program implements Disposable {
     this.#steps = [];
     this.#buffers.clear();
   }
-}
-
-/** `before` is the step that the pass holds last: what it has set need not be set again. */
-function encode(pass: GPUComputePassEncoder, step: Step, before?: Step): void {
-  if (step.pipeline !== before?.pipeline) pass.setPipeline(step.pipeline.pipeline);
-  pass.setBindGroup(0, step.bindGroup);
-  if (step.immediates) (pass as unknown as { setImmediates(offset: number, data: ArrayBuffer): void }).setImmediates(0, step.immediates);
-  pass.dispatchWorkgroups(step.grid[0], step.grid[1], step.grid[2]);
-}
-
-/** A binding must hold a whole vec4, even one of a tensor with less; buffers and places in arenas are padded to that. */
-function sized(buffer: GPUBuffer, offset: number, bytes: number | undefined): GPUBufferBinding {
-  return bytes === undefined ? { buffer, offset } : { buffer, offset, size: Math.ceil(bytes / 16) * 16 };
 }
 
 /** What a buffer of such elements holds; f16 as the numbers that it stands for. */

@@ -24,7 +24,7 @@ export interface LoadOptions {
 /** A plan that was made before, if it is for weights as this provider stores them: it need not be made again. */
 export function planFor(plan: Plan | undefined, provider: Pick<WeightProvider, "type">): Plan | undefined {
   const fits = (name: string): boolean => plan!.graph.weightType(name) === provider.type(name);
-  return plan && [...plan.weights.values()].every(({ names }) => names.every(fits)) ? plan : undefined;
+  return plan && [...plan.weights.values(), ...plan.streamed.values()].every(({ names }) => names.every(fits)) ? plan : undefined;
 }
 
 export class WeightStore implements Disposable {

@@ -2,7 +2,7 @@
 import { CogwheelError } from "../../base/errors.ts";
 import { CHECK_FINITE, expectFinite } from "../../base/finite.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { compile, type Plan } from "../../plan/compile.ts";
+import { compile, type CompileOptions, type Plan } from "../../plan/compile.ts";
 import { elements } from "../../graph/dtype.ts";
 import { Graph } from "../../graph/graph.ts";
 import { Program, type RunOptions } from "../../run/program.ts";
@@ -137,14 +137,14 @@ export function checkState({ step, latents, original }: DenoiseState, shape: rea
     );
 }
 
-export interface DenoiserOptions extends LoadOptions {
+export interface DenoiserOptions extends LoadOptions, CompileOptions {
   /** Storage type of activations that f16 can hold. Default f32. */
   dtype?: "f32" | "f16";
   /** Adapters that are added while the model runs; `setLoras` changes them. */
   loras?: LoraWeights;
   /**
    * Its plan on this adapter without such adapters, where one was made already; one for
-   * weights that are stored otherwise is made again.
+   * weights that are stored otherwise is made again. It says which weights are streamed, with adapters too.
    */
   plan?: Plan;
 }
@@ -176,11 +176,13 @@ export class Denoiser implements Disposable {
     config: TransformerConfig,
     provider: WeightProvider,
     shape: DenoiseShape,
-    { dtype = "f32", loras, plan, ...load }: DenoiserOptions = {},
+    { dtype = "f32", loras, plan, stream, slots, ...load }: DenoiserOptions = {},
   ): Promise<Denoiser> {
     const weights = new WeightStore(gpu, provider);
+    const streaming = plan?.options ?? { ...(stream ? { stream } : {}), ...(slots !== undefined ? { slots } : {}) };
     try {
-      return new Denoiser(shape, gpu, config, weights, dtype, await build(gpu, config, weights, shape, dtype, loras, load, plan));
+      const made = await build(gpu, config, weights, shape, dtype, loras, load, streaming, plan);
+      return new Denoiser(shape, gpu, config, weights, dtype, made);
     } catch (error) {
       weights[Symbol.dispose]();
       throw error;
@@ -197,7 +199,7 @@ export class Denoiser implements Disposable {
       this.#loras = loras;
       return;
     }
-    const made = await build(this.gpu, this.config, this.weights, this.shape, this.dtype, loras, load);
+    const made = await build(this.gpu, this.config, this.weights, this.shape, this.dtype, loras, load, this.plan.options);
     this.#program[Symbol.dispose]();
     this.#adapters?.[Symbol.dispose]();
     this.#program = made.program;
@@ -247,7 +249,7 @@ export class Denoiser implements Disposable {
         if (!draw) throw new CogwheelError("denoise", `this scheduler needs noise in step ${i + 1}, got none; pass a noise function`);
         inputs["noise"] = draw;
       }
-      await program.run({ ...run, inputs });
+      await program.run({ ...run, inputs, ...(i + 1 < steps.length ? { next: program } : {}) });
       latents = await program.read("latents", run.signal);
       const original = shape.stochastic ? await program.read("old", run.signal) : undefined;
       for (const values of original ? [latents, original] : [latents])
@@ -280,11 +282,12 @@ async function build(
   dtype: "f32" | "f16",
   loras: LoraWeights | undefined,
   load: LoadOptions,
+  streaming: CompileOptions,
   planned?: Plan,
 ) {
   const plan =
     (loras ? undefined : planFor(planned, weights.provider)) ??
-    compile(denoiseGraph(config, weights.provider, shape, dtype, loras), gpu.caps);
+    compile(denoiseGraph(config, weights.provider, shape, dtype, loras), gpu.caps, streaming);
   if (!loras) return { program: await Program.create(gpu, plan, weights, load), adapters: undefined, loras };
   await weights.load(
     [...plan.weights.values()].filter(({ names }) => !names.some(isLoraName)),

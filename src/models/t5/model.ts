@@ -1,7 +1,7 @@
 /** A T5 encoder with its weights on the GPU: ids in, hidden states out. */
 import { CogwheelError } from "../../base/errors.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { compile, type Plan } from "../../plan/compile.ts";
+import { compile, type CompileOptions, type Plan } from "../../plan/compile.ts";
 import { Graph } from "../../graph/graph.ts";
 import { Program, type RunOptions } from "../../run/program.ts";
 import { planFor, WeightStore, type LoadOptions } from "../../run/weight-store.ts";
@@ -9,14 +9,17 @@ import type { WeightProvider } from "../../run/weight-provider.ts";
 import type { T5Config } from "./config.ts";
 import { recordT5 } from "./forward.ts";
 
-export interface T5EncoderOptions extends LoadOptions {
+export interface T5EncoderOptions extends LoadOptions, CompileOptions {
   /** Texts that are encoded at once. */
   batch: number;
   /** Ids a text, padding included. */
   length: number;
   /** Storage type of activations. The weights' own is the provider's choice. Default f32. */
   dtype?: "f32" | "f16";
-  /** Its plan on this adapter, where one was made already; one for weights that are stored otherwise is made again. */
+  /**
+   * Its plan on this adapter, where one was made already; one for weights that are stored otherwise is made again. It says which weights
+   * are streamed.
+   */
   plan?: Plan;
 }
 
@@ -32,7 +35,9 @@ export class T5Encoder implements Disposable {
   /** Compiles the encoder for its shapes and loads its weights. Dispose of it to free them. */
   static async create(gpu: Gpu, config: T5Config, provider: WeightProvider, options: T5EncoderOptions): Promise<T5Encoder> {
     const { batch, length, dtype = "f32" } = options;
-    const plan = planFor(options.plan, provider) ?? compile(t5Graph(config, provider, { batch, length, dtype }), gpu.caps);
+    const plan =
+      planFor(options.plan, provider) ??
+      compile(t5Graph(config, provider, { batch, length, dtype }), gpu.caps, options.plan?.options ?? options);
     const weights = new WeightStore(gpu, provider);
     try {
       return new T5Encoder(config, batch, length, await Program.create(gpu, plan, weights, options), weights);

@@ -2,12 +2,13 @@
 import { CogwheelError } from "../../base/errors.ts";
 import { CHECK_FINITE, expectFinite, expectFloats } from "../../base/finite.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { compile, type Plan } from "../../plan/compile.ts";
+import { compile, type CompileOptions, type Plan } from "../../plan/compile.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import { becomesPixels } from "../../ops/pixels.ts";
 import { Arenas } from "../../run/arenas.ts";
 import { Program, type RunOptions } from "../../run/program.ts";
 import { States } from "../../run/states.ts";
+import { Streamer } from "../../run/streamer.ts";
 import { planFor, WeightStore, type LoadOptions } from "../../run/weight-store.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
 import { spatialRatio, type VaeConfig } from "./config.ts";
@@ -27,7 +28,8 @@ import {
 import { LatentPosterior } from "./posterior.ts";
 import { tileAxes, tiled, type HostVideo, type TileAxes, type Tiling } from "./reference-tiling.ts";
 
-export interface CausalVaeOptions {
+/** Which weights are streamed is for all of its programs. */
+export interface CausalVaeOptions extends CompileOptions {
   /** Storage type of activations that f16 can hold. The weights' own is the provider's choice. Default f32. */
   dtype?: "f32" | "f16";
 }
@@ -104,10 +106,8 @@ interface Session {
   readonly key: string;
   /** For the first batch and, if there are more, the others. */
   readonly programs: readonly Program[];
-  /** Activations of both programs: they run one after the other. */
-  readonly arenas: Arenas;
-  /** What the convolutions keep from batch to batch. */
-  readonly states: States;
+  /** The programs, and what both share, for they run one after the other: activations, what the convolutions keep, streamed weights. */
+  readonly held: readonly Disposable[];
 }
 
 export class CausalVae implements Disposable {
@@ -119,11 +119,12 @@ export class CausalVae implements Disposable {
     readonly config: VaeConfig,
     readonly dtype: "f32" | "f16",
     private readonly weights: WeightStore,
+    private readonly streaming: CompileOptions,
   ) {}
 
   /** Weights are read when the first video of a kind (encode, decode) needs them. Dispose of it to free them. */
-  static create(gpu: Gpu, config: VaeConfig, provider: WeightProvider, { dtype = "f32" }: CausalVaeOptions = {}): CausalVae {
-    return new CausalVae(gpu, config, dtype, new WeightStore(gpu, provider));
+  static create(gpu: Gpu, config: VaeConfig, provider: WeightProvider, { dtype = "f32", ...streaming }: CausalVaeOptions = {}): CausalVae {
+    return new CausalVae(gpu, config, dtype, new WeightStore(gpu, provider), streaming);
   }
 
   /** Compiles and loads what a video (latents) of this size needs, so that the run itself starts at once. */
@@ -306,22 +307,25 @@ export class CausalVae implements Disposable {
     if (kept?.key === key) return kept;
     this.#forget(part);
     const { graphs } = vaeGraphs(this.config, this.weights.provider, { part, batch, frames, height, width, format, dtype: this.dtype });
-    const plans: Plan[] = graphs.map((graph, i) => planFor(planned[i], { type: graph.weightType }) ?? compile(graph, this.gpu.caps));
+    const plans: Plan[] = graphs.map(
+      (graph, i) => planFor(planned[i], { type: graph.weightType }) ?? compile(graph, this.gpu.caps, planned[i]?.options ?? this.streaming),
+    );
     const programs: Program[] = [];
     // From the first of them on, for an adapter may say only later that it had no room.
     const held: Disposable[] = [];
     const hold = <T extends Disposable>(made: T): T => (held.unshift(made), made);
     let session: Session;
     try {
-      const { arenas, states } = await this.gpu.scoped(`preparing vae.${part}`, () => ({
+      const shared = await this.gpu.scoped(`preparing vae.${part}`, () => ({
         arenas: hold(new Arenas(this.gpu, plans)),
         states: hold(new States(this.gpu, plans)),
+        streamer: hold(new Streamer(this.gpu, this.weights.provider, plans)),
       }));
       for (const [i, plan] of plans.entries()) {
         const onProgress = (done: number, total: number) => load.onProgress?.((i + done / total) / plans.length, 1);
-        programs.push(hold(await Program.create(this.gpu, plan, this.weights, { ...load, onProgress, arenas, states })));
+        programs.push(hold(await Program.create(this.gpu, plan, this.weights, { ...load, onProgress, ...shared })));
       }
-      session = { key, programs, arenas, states };
+      session = { key, programs, held };
     } catch (error) {
       for (const one of held) one[Symbol.dispose]();
       throw error;
@@ -347,6 +351,7 @@ export class CausalVae implements Disposable {
     const { batch, frames, height, width } = shape;
     const { format, exact, onDevice, onProgress, onTiling, ...rest } = options;
     const run = { ...rest, checkFinite: rest.checkFinite || (format === "sample" ? false : becomesPixels) };
+    const batches = frameBatches(frames, part === "encode" ? SAMPLE_BATCH : LATENT_BATCH);
     const channels = part === "encode" ? config.in_channels : config.latent_channels;
     let one: (
       x: Float32Array,
@@ -358,7 +363,8 @@ export class CausalVae implements Disposable {
       const { programs } = await this.#session(part, shape, format, signalOf(options));
       one = async (x, index, progress) => {
         const program = programs[Math.min(index, 1)]!;
-        await program.run({ ...run, inputs: { x }, ...progress });
+        const next = index + 1 < batches.length ? { next: programs[1]! } : {};
+        await program.run({ ...run, inputs: { x }, ...progress, ...next });
         const y = program.plan.graph.outputs.get("y")!;
         return { bytes: onDevice ? program.buffer("y") : await this.gpu.read(program.buffer("y"), 0, y.bytes, run.signal), y };
       };
@@ -372,7 +378,7 @@ export class CausalVae implements Disposable {
       report = () => onTiling?.(tiles.report);
     }
     let done = 0;
-    for (const [index, { start, frames: count }] of frameBatches(frames, part === "encode" ? SAMPLE_BATCH : LATENT_BATCH).entries()) {
+    for (const [index, { start, frames: count }] of batches.entries()) {
       const x = takeFrames(data, { start, frames: count }, frames, height * width, batch * channels);
       const { bytes, y } = await one(x, index, onProgress ? { onProgress: (share) => onProgress((done + share * count) / frames) } : {});
       done += count;
@@ -389,10 +395,7 @@ export class CausalVae implements Disposable {
   }
 
   #forget(part: "encode" | "decode"): void {
-    const session = this.#sessions.get(part);
-    for (const program of session?.programs ?? []) program[Symbol.dispose]();
-    session?.states[Symbol.dispose]();
-    session?.arenas[Symbol.dispose]();
+    for (const one of this.#sessions.get(part)?.held ?? []) one[Symbol.dispose]();
     this.#sessions.delete(part);
   }
 

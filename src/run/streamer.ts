@@ -1,0 +1,231 @@
+/**
+ * Brings streamed weights into their slots (src/plan/slots.ts) while a program runs: in the order of their use, each as soon as the last
+ * reader of what lies in its place has been submitted. The queue keeps order, so what is copied there is copied after that reader is done.
+ * A run waits where the weights of its next step are not there yet, and only there; meanwhile the device works on what was submitted.
+ *
+ * How much is under way at once is bounded by the loader's staging memory. What still lies in its place from an earlier run is not brought
+ * again, and the weights that the next run begins with come while this one ends, where the caller says that there will be one.
+ */
+import { CogwheelError } from "../base/errors.ts";
+import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
+import type { Plan } from "../plan/compile.ts";
+import { overlap, type Place, type Upload } from "../plan/slots.ts";
+import { WeightLoader } from "./weight-loader.ts";
+import type { WeightProvider } from "./weight-provider.ts";
+
+/** What lies in a slot, whole. */
+interface Held extends Place {
+  readonly key: string;
+  /** The last turn that needs it, and the last step of it that reads it. */
+  turn: Turn;
+  last: number;
+}
+
+/** The weights of one run. */
+class Turn {
+  /** How many of the uploads are there. */
+  there = 0;
+  error: unknown;
+  readonly controller = new AbortController();
+
+  constructor(
+    readonly plan: Plan,
+    /** Steps of all runs before this one. */
+    readonly base: number,
+  ) {}
+
+  /** Is there all that steps up to this one read? */
+  ready(step: number): boolean {
+    const next = this.plan.slots.uploads[this.there];
+    return next === undefined || next.before > step;
+  }
+}
+
+export class Streamer implements Disposable {
+  readonly #buffers: OwnedBuffer[] = [];
+  readonly #held = new Set<Held>();
+  #loader: WeightLoader | undefined;
+  #current: Turn | undefined;
+  #coming: Turn | undefined;
+  /** Steps that were submitted, of all runs. */
+  #submitted = 0;
+  /** Resolves when the last turn that was begun brings nothing any more. */
+  #settled: Promise<void> = Promise.resolve();
+  /** Turns that are not over. */
+  #bringing = 0;
+  #waiting = new Set<() => void>();
+  #disposed = false;
+
+  /** Memory for the slots of these plans, whose programs never run at once. */
+  constructor(
+    private readonly gpu: Gpu,
+    private readonly provider: WeightProvider,
+    plans: readonly Plan[],
+  ) {
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
+    try {
+      for (const [i, bytes] of sharedSlots(plans).entries()) this.#buffers.push(gpu.buffer(`slots${i}`, bytes, usage));
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  buffer(index: number): GPUBuffer {
+    return this.#buffers[index]!.buffer;
+  }
+
+  /** Begins to bring what the next run needs, which will be one of this plan. */
+  expect(plan: Plan): void {
+    if (this.#disposed || this.#coming || plan.slots.uploads.length === 0) return;
+    this.#coming = this.#turn(plan, this.#current ? this.#current.base + this.#current.plan.steps.length : this.#submitted);
+  }
+
+  /** A run begins. */
+  begin(plan: Plan): void {
+    if (this.#current)
+      throw new CogwheelError("graph", `programs that share slots run one after another, got ${plan.graph.name} beside another; await it`);
+    const coming = this.#coming;
+    this.#coming = undefined;
+    if (coming?.plan === plan && coming.error === undefined) this.#current = coming;
+    else {
+      if (coming) this.#cancel(coming);
+      this.#current = this.#turn(plan, this.#submitted);
+    }
+  }
+
+  /** Is there all that the run's steps up to this one read? */
+  ready(step: number): boolean {
+    return this.#current!.ready(step);
+  }
+
+  /** Resolves when it is; throws what kept it from coming. */
+  async arrival(step: number, signal?: AbortSignal): Promise<void> {
+    const turn = this.#current!;
+    while (!turn.ready(step)) {
+      signal?.throwIfAborted();
+      if (turn.error !== undefined) {
+        this.gpu.assertAlive();
+        throw turn.error;
+      }
+      await this.#news(signal);
+    }
+  }
+
+  /** To be called before a submit: what has come is there for it. */
+  send(): void {
+    this.#loader?.send();
+  }
+
+  /** All steps of the run before this one were submitted. */
+  submitted(step: number): void {
+    this.#submitted = this.#current!.base + step;
+    this.#wake();
+  }
+
+  /** The run is over, or was given up. */
+  end(): void {
+    const turn = this.#current;
+    if (!turn) return;
+    this.#current = undefined;
+    this.#submitted = turn.base + turn.plan.steps.length;
+    if (turn.there < turn.plan.slots.uploads.length) {
+      this.#cancel(turn);
+      if (this.#coming) this.#cancel(this.#coming);
+      this.#coming = undefined;
+    }
+    this.#wake();
+  }
+
+  #turn(plan: Plan, base: number): Turn {
+    const turn = new Turn(plan, base);
+    const before = this.#settled;
+    this.#bringing++;
+    this.#settled = before
+      .then(() => this.#bring(turn))
+      .catch((error: unknown) => {
+        turn.error = error ?? new Error("unknown");
+      })
+      .finally(() => {
+        this.#bringing--;
+        this.#wake();
+      });
+    return turn;
+  }
+
+  #cancel(turn: Turn): void {
+    turn.controller.abort(new CogwheelError("graph", `a run was given up while weights came, got ${turn.plan.graph.name}; run it again`));
+    this.#wake();
+  }
+
+  async #bring(turn: Turn): Promise<void> {
+    const { signal } = turn.controller;
+    for (const upload of turn.plan.slots.uploads) {
+      signal.throwIfAborted();
+      const { weight, buffer, offset, end, last } = upload;
+      const same = [...this.#held].find((h) => h.key === weight.key && h.buffer === buffer && h.offset === offset);
+      if (same) [same.turn, same.last] = [turn, last];
+      else {
+        const overwritten = () => [...this.#held].filter((h) => overlap(h, upload));
+        while (overwritten().some((h) => !this.#free(h))) await this.#news(signal);
+        for (const h of overwritten()) this.#held.delete(h);
+        await this.#load(upload, signal);
+        this.#held.add({ key: weight.key, buffer, offset, end, turn, last });
+      }
+      turn.there++;
+      this.#wake();
+    }
+  }
+
+  /** Has all been submitted that reads it? */
+  #free({ turn, last }: Held): boolean {
+    return turn.controller.signal.aborted || turn.base + last < this.#submitted;
+  }
+
+  async #load({ weight, buffer, offset }: Upload, signal: AbortSignal): Promise<void> {
+    this.#loader ??= new WeightLoader(this.gpu, this.provider);
+    const to = this.#buffers[buffer]!.buffer;
+    await this.#loader.load(weight, to, signal, offset);
+    signal.throwIfAborted();
+  }
+
+  /** Resolves when something has changed. */
+  #news(signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const over = (): void => {
+        this.#waiting.delete(over);
+        signal?.removeEventListener("abort", over);
+        if (signal?.aborted) reject(signal.reason as Error);
+        else resolve();
+      };
+      if (signal?.aborted) return over();
+      this.#waiting.add(over);
+      signal?.addEventListener("abort", over);
+    });
+  }
+
+  #wake(): void {
+    for (const wake of [...this.#waiting]) wake();
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    for (const turn of [this.#current, this.#coming]) if (turn) this.#cancel(turn);
+    if (this.#bringing === 0) this.#destroy();
+    // A read that is under way fills memory of the loader's, which goes when it is over.
+    else void this.#settled.then(() => this.#destroy());
+  }
+
+  #destroy(): void {
+    for (const { buffer } of this.#buffers) this.#loader?.forget(buffer);
+    this.#loader?.[Symbol.dispose]();
+    for (const owned of this.#buffers) owned[Symbol.dispose]();
+  }
+}
+
+/** Bytes of the slot buffers of programs that share them. */
+export function sharedSlots(plans: readonly Plan[]): number[] {
+  const count = Math.max(0, ...plans.map((p) => p.slots.buffers.length));
+  return Array.from({ length: count }, (_, i) => Math.max(...plans.map((p) => p.slots.buffers[i] ?? 0)));
+}
