@@ -3,22 +3,39 @@ import type { Choice } from "../plan/choice.ts";
 import { CogwheelError } from "../base/errors.ts";
 import type { Plan } from "../plan/compile.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
+import type { Residence } from "../plan/residence.ts";
+import { UPLOAD_BYTES } from "../gpu/uploader.ts";
 import { sharedArenas } from "../run/arenas.ts";
 import { sharedStates } from "../run/states.ts";
 import { loadingBytes } from "../run/weight-store.ts";
 import { bytesText } from "../base/units.ts";
 
+/** How a stage's weights are there, where they come and go by layers. */
+export type StageResidence = Omit<Residence, "options" | "streamedBytes">;
+
 /** Bytes on the adapter at one stage. */
 export interface StageMemory {
   readonly stage: string;
+  /** Weights that stay while the stage lasts. */
   readonly weights: number;
+  /** Bytes of weights that come and go, in each run: each step of the transformer. */
+  readonly streamed: number;
+  /** Undefined where a model has no layers that could come and go. */
+  readonly residence?: StageResidence;
+  /** Transformer: the branches of guidance go through a layer one after the other, to take less. */
+  readonly apart?: true;
+  /** Exact tiling: what a tile may take. */
+  readonly tileBytes?: number;
   /** Planned over arenas by lifetime. */
   readonly activations: number;
   /** Inputs, outputs and constants. */
   readonly io: number;
   /** What lives from run to run and is updated by it: the latents of the steps, the frames that the VAE keeps for its next batch. */
   readonly states: number;
+  /** All of these, and the room that weights that come and go share. */
   readonly total: number;
+  /** The most at once: with what is on its way there. */
+  readonly peak: number;
   readonly flops: number;
   /** No plan could need less for activations. */
   readonly lowerBound: number;
@@ -28,17 +45,20 @@ export interface StageMemory {
   readonly choices: readonly KernelChoice[];
 }
 
-type Needs = Pick<StageMemory, "weights" | "activations" | "io" | "states" | "total" | "host">;
+type Needs = Pick<StageMemory, "weights" | "activations" | "io" | "states" | "total" | "host"> & Partial<Pick<StageMemory, "streamed">>;
+
+/** The most that an uploader takes for what is on its way, which knows that no more than so many bytes will be. */
+export const stagingBytes = (bytes: number): number => Math.min(4 * bytes, UPLOAD_BYTES);
 
 /**
  * Bytes of the machine's memory at most: a CPU adapter takes it for all that is on the
  * adapter, and weights pass through it on their way.
  */
-export const machineBytes = ({ weights, total, host }: Needs, { kind }: Capabilities): number =>
-  (kind === "software" ? total : 0) + host + loadingBytes(weights);
+export const machineBytes = ({ weights, streamed = 0, total, host }: Needs, { kind }: Capabilities): number =>
+  (kind === "software" ? total : 0) + host + loadingBytes(weights + streamed);
 
 /** What stages need whose parts stay beside each other. */
-export function together(stages: readonly StageMemory[]): Needs & { stage: string } {
+export function together(stages: readonly StageMemory[]): Needs & Pick<StageMemory, "stage" | "peak"> {
   const sum = (of: (s: StageMemory) => number) => stages.reduce((n, s) => n + of(s), 0);
   return {
     stage: stages.map((s) => s.stage).join(", "),
@@ -47,6 +67,8 @@ export function together(stages: readonly StageMemory[]): Needs & { stage: strin
     io: sum((s) => s.io),
     states: sum((s) => s.states),
     total: sum((s) => s.total),
+    peak: sum((s) => s.total) + Math.max(0, ...stages.map((s) => s.peak - s.total)),
+    streamed: sum((s) => s.streamed),
     host: Math.max(0, ...stages.map((s) => s.host)),
   };
 }
@@ -66,7 +88,7 @@ export function refuseBeyond(
     room,
     `${what} needs ${bytesText(bytes)} (weights ${bytesText(needs.weights)}, ` +
       `activations ${bytesText(needs.activations + needs.io + needs.states)}${needs.host ? `, host ${bytesText(needs.host)}` : ""}, ` +
-      `loading ${bytesText(loadingBytes(needs.weights))}), got ${bytesText(available)} of free memory; ` +
+      `loading ${bytesText(loadingBytes(needs.weights + (needs.streamed ?? 0)))}), got ${bytesText(available)} of free memory; ` +
       `choose a smaller size${otherwise === undefined ? " or fewer frames" : `, fewer frames or ${otherwise}`}`,
   );
 }
@@ -90,10 +112,12 @@ export function measurePlans(stage: string, plans: readonly Plan[]): StageMemory
   return {
     stage,
     weights,
+    streamed: 0,
     activations,
     io,
     states,
     total: weights + activations + io + states,
+    peak: weights + activations + io + states + stagingBytes(weights),
     flops: sum(plans.map((p) => p.cost.flops)),
     lowerBound: Math.max(...plans.map((p) => p.bytes.lowerBound)),
     host: 0,
@@ -104,4 +128,18 @@ export function measurePlans(stage: string, plans: readonly Plan[]): StageMemory
 /** Each kind of work once. */
 export function kernelChoices(choices: readonly Choice[]): KernelChoice[] {
   return [...new Map(choices.map(({ key, variant, tuned }) => [key, { work: key, variant, tuned }])).values()];
+}
+
+/** A stage whose weights all stay, with these that come and go. Those that stay are there before anything else is made. */
+export function withResidence(memory: StageMemory, { options: _, streamedBytes, ...residence }: Residence): StageMemory {
+  const weights = memory.weights - streamedBytes;
+  const total = memory.total - streamedBytes + residence.slotBytes;
+  return {
+    ...memory,
+    weights,
+    streamed: streamedBytes,
+    residence,
+    total,
+    peak: Math.max(weights + stagingBytes(weights), total + stagingBytes(residence.slotBytes)),
+  };
 }

@@ -2,12 +2,12 @@
 import type { Plan } from "../plan/compile.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import type { VaeConfig } from "../models/vae/config.ts";
-import { planExact } from "../models/vae/exact/plan.ts";
+import { leastTileBytes, planExact } from "../models/vae/exact/plan.ts";
 import { planVae, vaeGraphs, type VaeGraphOptions } from "../models/vae/batches.ts";
 import { tileAxes } from "../models/vae/reference-tiling.ts";
 import { DEFAULT_TILE_BYTES } from "../models/vae/model.ts";
 import type { TilingMode } from "./options.ts";
-import { kernelChoices, measurePlans, type StageMemory } from "./requirements.ts";
+import { kernelChoices, measurePlans, stagingBytes, type StageMemory } from "./requirements.ts";
 
 export type VaeShape = Omit<VaeGraphOptions, "continues" | "continued">;
 
@@ -25,12 +25,20 @@ function tileOf(config: VaeConfig, o: VaeShape): VaeShape {
 
 /** What encoding or decoding a video takes, by the way it goes about large pictures. */
 export function measureVae(config: VaeConfig, caps: Capabilities, o: VaeShape, tiling: TilingMode): StageMemory {
-  if (tiling === "exact") return measureExact(stageOf(o), config, caps, o);
+  if (tiling === "exact") return measureExact(config, caps, o);
   return measurePlans(stageOf(o), vaePlans(config, caps, o, tiling));
 }
 
-function measureExact(stage: string, config: VaeConfig, caps: Capabilities, options: VaeShape): StageMemory {
-  const plans = vaeGraphs(config, { type: () => options.dtype }, options).graphs.map((graph) => planExact(graph, caps, DEFAULT_TILE_BYTES));
+const exactGraphs = (config: VaeConfig, o: VaeShape) => vaeGraphs(config, { type: () => o.dtype }, o).graphs;
+
+/** What the smallest tiles take at which exact tiling is worth its while. */
+export function leastExact(config: VaeConfig, caps: Capabilities, o: VaeShape): StageMemory {
+  return measureExact(config, caps, o, Math.max(...exactGraphs(config, o).map((graph) => leastTileBytes(graph, caps))));
+}
+
+/** @param tileBytes what a tile's activations may take */
+export function measureExact(config: VaeConfig, caps: Capabilities, options: VaeShape, tileBytes = DEFAULT_TILE_BYTES): StageMemory {
+  const plans = exactGraphs(config, options).map((graph) => planExact(graph, caps, tileBytes));
   const largest = (of: (plan: (typeof plans)[number]) => number) => Math.max(...plans.map(of));
   const weights = [...new Map(plans.flatMap((p) => [...p.weights].map(([key, w]) => [key, w.bytes] as const))).values()].reduce(
     (a, b) => a + b,
@@ -38,12 +46,15 @@ function measureExact(stage: string, config: VaeConfig, caps: Capabilities, opti
   );
   const activations = largest((p) => p.deviceBytes);
   return {
-    stage,
+    stage: stageOf(options),
     weights,
+    streamed: 0,
+    tileBytes,
     activations,
     io: 0,
     states: 0,
     total: weights + activations,
+    peak: weights + activations + stagingBytes(weights),
     flops: plans.reduce((n, p) => n + p.flops, 0),
     lowerBound: activations,
     host: largest((p) => p.hostBytes),

@@ -183,7 +183,11 @@ export class Streamer implements Disposable {
   }
 
   async #load({ weight, buffer, offset }: Upload, signal: AbortSignal): Promise<void> {
-    this.#loader ??= new WeightLoader(this.gpu, this.provider);
+    this.#loader ??= new WeightLoader(
+      this.gpu,
+      this.provider,
+      this.#buffers.reduce((n, { bytes }) => n + bytes, 0),
+    );
     const to = this.#buffers[buffer]!.buffer;
     await this.#loader.load(weight, to, signal, offset);
     signal.throwIfAborted();

@@ -112,9 +112,9 @@ async function openAndPlan(gpu: Gpu, files: Files): Promise<void> {
   expectWeights(model.checkpoint.component("transformer"), transformerWeights(model.configs.transformer));
   expectWeights(model.checkpoint.component("vae"), vaeWeights(model.configs.vae));
   await T5Tokenizer.open(model.checkpoint.source);
-  for (const { stage, choices: _choices, ...figures } of model.requirements())
+  for (const { stage, choices: _choices, residence = {}, apart: _apart, ...figures } of model.requirements())
     check(
-      Object.values(figures).every((v) => Number.isFinite(v) && v >= 0),
+      [...Object.values(figures), ...Object.values(residence)].every((v) => typeof v === "number" && v >= 0 && v < Infinity),
       `figures of ${stage} that are no numbers`,
     );
 }

@@ -7,6 +7,7 @@ import { folderSource } from "../../src/sources/folder.ts";
 import type { CheckpointSource } from "../../src/sources/source.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { ComponentWeights } from "../../src/checkpoint/component-weights.ts";
+import type { StageMemory } from "../../src/pipelines/requirements.ts";
 import { availableMemoryBytes } from "../../src/platform/memory-node.ts";
 import { parseT5Config } from "../../src/models/t5/config.ts";
 import { expectedT5Weights } from "../../src/models/t5/weights.ts";
@@ -298,7 +299,9 @@ describe("a checkpoint is refused", () => {
     );
   });
 
-  it("when it takes more memory than there is, before a weight is read", async ({ skip }) => {
+  it("when parts that are kept take more memory than there is, before a weight is read; one at a time its layers come and go", async ({
+    skip,
+  }) => {
     skip(gpu.caps.kind !== "software", "needs an adapter whose memory is the machine's");
     // Layers of 201 MB, half as many again as there is memory for; only their header is there.
     const t5 = { ...TINY_CONFIGS.text_encoder, d_ff: 1 << 20, num_layers: Math.ceil((1.5 * availableMemoryBytes()) / 201e6) };
@@ -326,9 +329,16 @@ describe("a checkpoint is refused", () => {
         return new Uint8Array(start.subarray(from, to));
       },
     };
-    await expect(made(source)).rejects.toThrow(
-      /^\[generate\] the text encoder needs [\d.]+ GB \(weights [\d.]+ GB, activations \d+ [MG]B, loading 101 MB\), got [\d.]+ [MG]B of free memory; choose a smaller size(,| or) fewer frames/,
+    await using kept = await CogVideoX.open(source, { gpu, dtype: "f32", keep: true });
+    await expect(kept.prepare({ prompt: "a" })).rejects.toThrow(
+      /^\[generate\] the text encoder, transformer, decoder needs [\d.]+ GB \(weights [\d.]+ GB, activations \d+ [MG]B, loading 101 MB\), got [\d.]+ [MG]B of free memory; choose a smaller size(,| or) fewer frames/,
     );
+    await using model = await CogVideoX.open(source, { gpu, dtype: "f32" });
+    const [text] = (await model.prepare({ prompt: "a" })).requirements as [StageMemory];
+    expect(text.peak).toBeLessThan(availableMemoryBytes());
+    expect(text.residence!.layers).toBe(t5.num_layers);
+    expect(text.residence!.resident).toBeLessThan(0.7 * t5.num_layers);
+    expect(text.residence!.resident).toBeGreaterThan(0.4 * t5.num_layers);
   });
 
   it("with an adapter's limits named, when one tensor is too large for it", async () => {

@@ -9,7 +9,7 @@ import type { RgbaFrame } from "../../video/frame.ts";
 import { rgbaFrames } from "../video.ts";
 import type { GenerationRequest } from "./request.ts";
 import { running, type Run } from "./running.ts";
-import { holdVae } from "./vae.ts";
+import { exactTiling, holdVae } from "./vae.ts";
 
 /** Latent frames in front that are dropped before decoding. */
 export const padding = ({ model, settings, plan }: GenerationRequest): number =>
@@ -121,7 +121,7 @@ async function decodeTiles(run: Run, vae: CausalVae, { sample, z, size, options 
   return frames;
 }
 
-const exactly = ({ request: { tiling } }: Run) => (tiling === "exact" ? { tiling } : {});
+const exactly = ({ request }: Run) => (request.tiling === "exact" ? { tiling: exactTiling(request, "decoder") } : {});
 
 const framesIn = ({ frames, height, width, data }: DecodedFrames): RgbaFrame[] =>
   Array.from({ length: frames }, (_, f) => ({

@@ -10,7 +10,7 @@ import { dynamicGuidanceAt } from "../profiles.ts";
 import { components } from "./components.ts";
 import { padding } from "./decode.ts";
 import { loading, running, type Run } from "./running.ts";
-import { plansOf } from "./stages.ts";
+import { plansOf, residenceKey } from "./stages.ts";
 import { latentColors } from "./vae.ts";
 
 /** From a state to the latents after the last step. What a failure leaves is thrown with it. */
@@ -74,7 +74,7 @@ export async function holdDenoiser(run: Run, report: (done: number) => void): Pr
   const shapes = components.transformer.weights(transformer);
   // Kept weights stay as they are, with adapters beside them; weights that go anyway are changed themselves.
   const live = parts.keep && loras ? new LoraWeights(loras, (name) => shapes.get(name)) : undefined;
-  const held = await parts.hold("transformer", JSON.stringify(shape), async () => {
+  const held = await parts.hold("transformer", JSON.stringify(shape) + residenceKey(plan.stages, "transformer"), async () => {
     const weights = await model.files.weights("transformer", run.options);
     const provider = loras && !live ? withLoras(weights, loras) : weights;
     return await Denoiser.create(gpu, transformer, provider, shape, {

@@ -4,23 +4,34 @@ import { CogwheelError } from "../../base/errors.ts";
 import { bytesText } from "../../base/units.ts";
 import { machineBytes, refuseBeyond, together } from "../requirements.ts";
 import type { Model } from "./model.ts";
+import type { Planned } from "./planner.ts";
 import type { PlannedStage } from "./stages.ts";
 
+/** The smallest limit within which all of these stages can be planned. */
+export const leastBytes = (stages: readonly PlannedStage[]): number => Math.max(...stages.map(({ least }) => least()));
+
+/** As a text that is read as no less. */
+const atLeast = (bytes: number): string => `${(Math.ceil(bytes / 1e5) / 10).toFixed(1)} MB`;
+
 /**
- * Throws for stages that take more than a limit of the adapter's memory or, on what runs in the machine's memory, than is free. How much
- * memory a GPU has free WebGPU does not tell.
+ * Throws for stages that take more than the limit that they were planned for or, on what runs in the machine's memory, than is free. How
+ * much memory a GPU has free WebGPU does not tell.
  */
-export function refuseIfTooLarge({ gpu, dtype, parts }: Model, stages: readonly PlannedStage[], limit: number | undefined): void {
+export function refuseIfTooLarge({ gpu, dtype, parts }: Model, { stages, limit }: Planned): void {
   const lighter = dtype === "f32" && gpu.caps.f16 ? "dtype f16" : undefined;
   // Parts that are kept lie beside each other; what of them is there already is no longer free.
   const all = stages.map(({ memory }) => memory);
-  const most = (parts.keep ? [together(all)] : all).reduce((a, b) => (b.total > a.total ? b : a));
-  if (limit !== undefined && most.total > limit)
+  const most = (parts.keep ? [together(all)] : all).reduce((a, b) => (b.peak > a.peak ? b : a));
+  const alone = parts.keep && all.every(({ peak }) => peak <= limit!);
+  if (limit !== undefined && most.peak > limit)
     throw new CogwheelError(
       "generate",
-      `the ${most.stage} takes ${bytesText(most.total)} of the adapter's memory (weights ${bytesText(most.weights)}, ` +
-        `activations ${bytesText(most.activations + most.io + most.states)}), got a limit of ${bytesText(limit)} in memoryBytes; ` +
-        `choose a smaller size${lighter ? `, fewer frames or ${lighter}` : " or fewer frames"}`,
+      `the ${most.stage} takes ${bytesText(most.peak, 1)} of the adapter's memory (weights ${bytesText(most.weights, 1)}, ` +
+        `activations ${bytesText(most.activations + most.io + most.states, 1)}), got a limit of ${bytesText(limit, 1)} in memoryBytes; ` +
+        (alone
+          ? "leave out keep, so that one part is there at a time"
+          : `the smallest that would do is ${atLeast(leastBytes(stages))}, or ` +
+            `choose a smaller size${lighter ? `, fewer frames or ${lighter}` : " or fewer frames"}`),
     );
   const coming = parts.keep ? [together(stages.filter(({ part }) => !parts.has(part)).map(({ memory }) => memory))] : all;
   const worst = coming.reduce((a, b) => (machineBytes(b, gpu.caps) > machineBytes(a, gpu.caps) ? b : a));

@@ -23,7 +23,8 @@ import { generate, runOf } from "./generate.ts";
 import { checkpointFiles, type Model } from "./model.ts";
 import { ownOptions, prepare, type GenerationRequest } from "./request.ts";
 import { requiredSizes, settingsFor, type RequirementOptions } from "./sizes.ts";
-import { Planner, stagesOf } from "./stages.ts";
+import { Planner } from "./planner.ts";
+import { stagesOf } from "./stages.ts";
 
 export class CogVideoX implements AsyncDisposable {
   readonly #opened: Opened;
@@ -92,7 +93,7 @@ export class CogVideoX implements AsyncDisposable {
 
   /** What each stage will take on the adapter; computed from the configs alone, before anything is loaded. */
   requirements(options: RequirementOptions = {}): StageMemory[] {
-    return this.#planner.plan(this.#model, requiredSizes(this.#model, options), options.tiling).requirements;
+    return this.#planner.plan(this.#model, requiredSizes(this.#model, options), options.tiling, options.memoryBytes).requirements;
   }
 
   /** The plans that the stages run by capability alone, which needs no weights: what `tune` measures the kernels of. */
@@ -100,7 +101,8 @@ export class CogVideoX implements AsyncDisposable {
     const { tuning: _, ...caps } = this.gpu.caps;
     const sizes = requiredSizes(this.#model, options);
     const { tiling } = this.#planner.plan(this.#model, sizes, options.tiling);
-    return stagesOf(this.#model, sizes, tiling, caps).map(({ stage, plans }) => ({ stage, plans: plans() }));
+    const { stages } = stagesOf(this.#model, sizes, tiling, { caps, limit: undefined, memo: new Map() });
+    return stages.map(({ stage, plans }) => ({ stage, plans: plans() }));
   }
 
   /**

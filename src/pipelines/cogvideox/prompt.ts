@@ -3,7 +3,7 @@ import { CHECK_FINITE, expectFinite } from "../../base/finite.ts";
 import { T5Encoder } from "../../models/t5/model.ts";
 import { defined } from "../options.ts";
 import { concat, loading, running, type Run } from "./running.ts";
-import { plansOf } from "./stages.ts";
+import { plansOf, residenceKey } from "./stages.ts";
 
 /** Of a prompt's end that was cut off, so many characters are told. */
 const CUT = 300;
@@ -32,7 +32,7 @@ export async function encodePrompt(run: Run): Promise<Float32Array> {
     ids.set(encoded.ids, i * length);
   });
   using held = await clock.time("load text encoder", (report) =>
-    model.parts.hold("text_encoder", `${texts.length} × ${length}`, async () =>
+    model.parts.hold("text_encoder", `${texts.length} × ${length}${residenceKey(plan.stages, "text encoder")}`, async () =>
       T5Encoder.create(model.gpu, model.configs.text, await model.files.weights("text_encoder", options), {
         batch: texts.length,
         length,

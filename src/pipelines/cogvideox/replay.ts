@@ -22,7 +22,7 @@ import { encodePrompt } from "./prompt.ts";
 import { ownOptions, prepare, type GenerationRequest, type ReadyInputs } from "./request.ts";
 import { concat, type Run } from "./running.ts";
 import { startState } from "./start.ts";
-import { Planner } from "./stages.ts";
+import { Planner } from "./planner.ts";
 
 /** diffusers' pipelines, by what they begin from. */
 export const RECORDED: Readonly<Record<string, Task>> = {

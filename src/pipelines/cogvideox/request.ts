@@ -20,7 +20,8 @@ import type { Draws } from "./draws.ts";
 import { refuseIfTooLarge } from "./memory.ts";
 import type { Model } from "./model.ts";
 import { denoiseShape, latentsShape, settingsFor, stageSizes } from "./sizes.ts";
-import type { Planner, PlannedStage } from "./stages.ts";
+import type { Planner } from "./planner.ts";
+import type { PlannedStage } from "./stages.ts";
 
 /** A generation that may be run: `CogVideoX.prepare` makes it, `generate` takes it. */
 export interface GenerationRequest {
@@ -117,12 +118,15 @@ export async function prepare(model: Model, planner: Planner, options: GenerateO
   );
   model.files.expect(weights);
   const sizes = stageSizes(model, settings, shape, task);
-  const { tiling, stages, requirements } = planner.plan(
+  const planned = planner.plan(
     model,
     ready ? { ...sizes, prompt: false, encodedFrames: ready.frames?.count ?? 0 } : sizes,
     options.tiling,
+    options.memoryBytes,
   );
-  refuseIfTooLarge(model, stages, options.memoryBytes ?? model.memoryBytes);
+  refuseIfTooLarge(model, planned);
+  const { tiling, stages, requirements } = planned;
+  const apart = requirements.some((stage) => stage.apart);
   return {
     options,
     seed: options.seed ?? Math.floor(Math.random() * 2 ** 32),
@@ -145,7 +149,7 @@ export async function prepare(model: Model, planner: Planner, options: GenerateO
       gpu: model.gpu,
       stages,
       switches,
-      shape,
+      shape: apart ? { ...shape, apart } : shape,
       steps,
       addNoise: scheduler.addNoise(steps[0]!.timestep),
       given,

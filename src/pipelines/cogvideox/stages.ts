@@ -1,12 +1,14 @@
 /** The parts of a model that a generation loads, one after another: what each will run and take, planned without a GPU. */
 import { CogwheelError } from "../../base/errors.ts";
 import type { Capabilities } from "../../gpu/capabilities.ts";
+import type { Graph } from "../../graph/graph.ts";
 import { denoiseGraph, type DenoiseShape } from "../../models/cogvideox/model.ts";
 import { t5Graph } from "../../models/t5/model.ts";
-import { compile, type Plan } from "../../plan/compile.ts";
+import { compile, type CompileOptions, type Plan } from "../../plan/compile.ts";
+import { layersOf, leastResidence, residenceWithin } from "../../plan/residence.ts";
 import type { TilingMode } from "../options.ts";
-import { measurePlans, type StageMemory } from "../requirements.ts";
-import { measureVae, vaePlans, type VaeShape } from "../vae-requirements.ts";
+import { measurePlans, withResidence, type StageMemory } from "../requirements.ts";
+import { leastExact, measureExact, measureVae, vaePlans, type VaeShape } from "../vae-requirements.ts";
 import type { Part } from "./components.ts";
 import { weightTypes, type Model } from "./model.ts";
 
@@ -18,6 +20,8 @@ export interface PlannedStage {
   readonly memory: StageMemory;
   /** What it runs; of the VAE a tile's plans where pictures are taken in tiles. Made once. */
   readonly plans: () => readonly Plan[];
+  /** The smallest limit of memory that it could be planned for. */
+  readonly least: () => number;
 }
 
 /** The sizes that stages are planned for. */
@@ -31,88 +35,145 @@ export interface StageSizes {
   readonly decodedLatents: number;
 }
 
-/** The stages of a generation, in order. */
-export function stagesOf(model: Model, sizes: StageSizes, tiling: TilingMode, caps: Capabilities): PlannedStage[] {
+/** What stages are planned within. */
+export interface Within {
+  readonly caps: Capabilities;
+  /** Bytes of the adapter's memory; without, all that a stage would take. */
+  readonly limit: number | undefined;
+  /** Keeps plans with all weights there, which take the longest to make and are the same at every limit. */
+  readonly memo: Map<string, Plan>;
+}
+
+/** The stages of a generation, in order, and the tiling that they are for. */
+export interface Stages {
+  readonly tiling: TilingMode;
+  readonly stages: readonly PlannedStage[];
+}
+
+/** @param tiling none that is asked for: `none`, or where that cannot be or takes too much, `exact` */
+export function stagesOf(model: Model, sizes: StageSizes, tiling: TilingMode | undefined, within: Within): Stages {
   const { configs, dtype, rules } = model;
   const { denoise } = sizes;
   const { height, width } = denoise;
-  const of = (
-    stage: PlannedStage["stage"],
-    part: Part,
-    make: () => readonly Plan[],
-    measure = (plans: () => readonly Plan[]) => measurePlans(stage, plans()),
-  ): PlannedStage => {
-    let made: readonly Plan[] | undefined;
-    const plans = () => (made ??= make());
-    return { stage, part, plans, memory: measure(plans) };
-  };
-  const vae = (shape: Omit<VaeShape, "batch" | "dtype">): PlannedStage => {
-    const one = { ...shape, batch: 1, dtype };
-    return of(
-      shape.part === "encode" ? "encoder" : "decoder",
-      "vae",
-      () => vaePlans(configs.vae, caps, one, tiling),
-      tiling === "exact" ? () => measureVae(configs.vae, caps, one, tiling) : undefined,
-    );
-  };
-  const stages: PlannedStage[] = [];
+  const layered: PlannedStage[] = [];
   if (sizes.prompt) {
     const texts = { batch: denoise.guidance ? 2 : 1, length: denoise.textLength, dtype };
-    stages.push(
-      of("text encoder", "text_encoder", () => [compile(t5Graph(configs.text, weightTypes(model, "text_encoder"), texts), caps)]),
+    layered.push(
+      layeredStage("text encoder", "text_encoder", [() => t5Graph(configs.text, weightTypes(model, "text_encoder"), texts)], within),
     );
   }
-  if (sizes.encodedFrames)
-    stages.push(
-      vae({
-        part: "encode",
-        frames: sizes.encodedFrames,
-        height: height * rules.spatial,
-        width: width * rules.spatial,
-        format: "sample",
-      }),
+  const steps = (apart: boolean) => () =>
+    denoiseGraph(configs.transformer, weightTypes(model, "transformer"), { ...denoise, apart }, dtype);
+  layered.push(layeredStage("transformer", "transformer", denoise.guidance ? [steps(false), steps(true)] : [steps(false)], within));
+
+  const vae = (mode: TilingMode): PlannedStage[] => {
+    const encoded = { part: "encode", frames: sizes.encodedFrames, format: "sample" } as const;
+    const pixels = { height: height * rules.spatial, width: width * rules.spatial };
+    const decoded = { part: "decode", frames: sizes.decodedLatents, height, width, format: "rgba" } as const;
+    return [...(sizes.encodedFrames ? [{ ...encoded, ...pixels }] : []), decoded].map((shape) =>
+      vaeStage(model, { ...shape, batch: 1, dtype }, mode, within),
     );
-  stages.push(
-    of("transformer", "transformer", () => [
-      compile(denoiseGraph(configs.transformer, weightTypes(model, "transformer"), denoise, dtype), caps),
-    ]),
-    vae({ part: "decode", frames: sizes.decodedLatents, height, width, format: "rgba" }),
-  );
-  return stages;
+  };
+  const { mode, made } = tiling === undefined ? tiledIfNeeded(vae, within.limit) : { mode: tiling, made: vae(tiling) };
+  const order: readonly PlannedStage["stage"][] = ["text encoder", "encoder", "transformer", "decoder"];
+  return { tiling: mode, stages: [...layered, ...made].sort((a, b) => order.indexOf(a.stage) - order.indexOf(b.stage)) };
 }
 
-/** Stages, and the tiling that they are for where none was asked for: none, or what the adapter can. */
-export interface Planned {
-  readonly tiling: TilingMode;
-  readonly stages: readonly PlannedStage[];
-  /** What each of them takes. */
-  readonly requirements: StageMemory[];
+/** Whole pictures, unless the adapter cannot have them or they take too much. */
+function tiledIfNeeded(vae: (mode: TilingMode) => PlannedStage[], limit = Infinity): { mode: TilingMode; made: PlannedStage[] } {
+  try {
+    const made = vae("none");
+    if (made.every(({ memory }) => memory.peak <= limit)) return { mode: "none", made };
+  } catch (error) {
+    if (!isTooLarge(error)) throw error;
+  }
+  return { mode: "exact", made: vae("exact") };
 }
 
-/** Plans a model's generations. The last answer is kept: a command asks what a generation will take before it prepares it. */
-export class Planner {
-  #last: { readonly key: string; readonly caps: Capabilities; readonly planned: Planned } | undefined;
+/** What no buffer or binding can hold. A tuning table that names what cannot run is no matter of size. */
+const isTooLarge = (error: unknown): boolean => error instanceof CogwheelError && error.room !== "tuning";
 
-  plan(model: Model, sizes: StageSizes, tiling: TilingMode | undefined): Planned {
-    const { caps } = model.gpu;
-    const key = JSON.stringify([sizes, tiling]);
-    if (this.#last?.key === key && this.#last.caps === caps) return this.#last.planned;
-    const plan = (mode: TilingMode): Planned => {
-      const stages = stagesOf(model, sizes, mode, caps);
-      return { tiling: mode, stages, requirements: stages.map(({ memory }) => memory) };
-    };
-    let planned: Planned;
+/**
+ * A model of layers, whose weights may come and go. Everything stays where that fits; else as many layers as do.
+ * @param graphs one or more ways to compute the same, the later ones with fewer activations: the first that fits is taken
+ */
+function layeredStage(
+  stage: PlannedStage["stage"],
+  part: Part,
+  graphs: readonly (() => Graph)[],
+  { caps, limit = Infinity, memo }: Within,
+): PlannedStage {
+  const whole = (way: number): Plan => {
+    const key = `${stage} ${way}`;
+    const plan = memo.get(key) ?? compile(graphs[way]!(), caps);
+    memo.set(key, plan);
+    return plan;
+  };
+  const last = graphs.length - 1;
+  const measured = (way: number): StageMemory => ({ ...measurePlans(stage, [whole(way)]), ...(way > 0 ? { apart: true as const } : {}) });
+  const least = (): number => withResidence(measured(last), leastResidence(layersOf(whole(last)))).peak;
+  const made = (way: number, memory: StageMemory, options: CompileOptions): PlannedStage => {
+    const all = memory.streamed === 0;
+    return { stage, part, memory, least, plans: once(() => [all ? whole(way) : compile(graphs[way]!(), caps, options)]) };
+  };
+  for (let way = 0; way <= last; way++) {
     try {
-      planned = plan(tiling ?? "none");
+      const memory = measured(way);
+      const layers = layersOf(whole(way));
+      const found = residenceWithin(layers, (residence) => withResidence(memory, residence).peak <= limit);
+      // What fits in no way is told with what it would take at its least.
+      const residence = found ?? (way === last ? leastResidence(layers) : undefined);
+      if (residence) return made(way, withResidence(memory, residence), residence.options);
     } catch (error) {
-      if (tiling !== undefined || !(error instanceof CogwheelError) || error.room === "tuning") throw error;
-      planned = plan("exact");
+      if (way === last || !isTooLarge(error)) throw error;
     }
-    this.#last = { key, caps, planned };
-    return planned;
   }
+  throw new Error("there is always a last way");
+}
+
+function vaeStage({ configs }: Model, shape: VaeShape, mode: TilingMode, { caps, limit = Infinity }: Within): PlannedStage {
+  const stage = shape.part === "encode" ? "encoder" : "decoder";
+  const plans = once(() => vaePlans(configs.vae, caps, shape, mode));
+  const least = once(() =>
+    Math.min(
+      ...leastOf(
+        mode,
+        () => measurePlans(stage, plans()),
+        () => leastExact(configs.vae, caps, shape),
+      ),
+    ),
+  );
+  const of = (memory: StageMemory): PlannedStage => ({ stage, part: "vae", memory, plans, least });
+  if (mode !== "exact") return of(mode === "none" ? measurePlans(stage, plans()) : measureVae(configs.vae, caps, shape, mode));
+  const memory = measureExact(configs.vae, caps, shape);
+  const left = limit - (memory.peak - memory.activations);
+  if (memory.peak <= limit || left < leastExact(configs.vae, caps, shape).activations) return of(memory);
+  return of(measureExact(configs.vae, caps, shape, left));
+}
+
+/** Bytes of each way to go about pictures. */
+function leastOf(mode: TilingMode, whole: () => StageMemory, exact: () => StageMemory): number[] {
+  const least: number[] = [];
+  for (const measure of mode === "exact" ? [exact] : [whole, exact])
+    try {
+      least.push(measure().peak);
+    } catch (error) {
+      if (!isTooLarge(error)) throw error;
+    }
+  return least;
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined;
+  return () => (made ??= { value: make() }).value;
 }
 
 /** The plans of a stage, to be handed on to what loads it. */
 export const plansOf = (stages: readonly PlannedStage[], name: PlannedStage["stage"]): readonly Plan[] =>
   stages.find(({ stage }) => stage === name)?.plans() ?? [];
+
+/** Parts whose weights are there in different ways are different parts; of one whose weights all stay there is no more to say. */
+export function residenceKey(stages: readonly PlannedStage[], name: PlannedStage["stage"]): string {
+  const memory = stages.find(({ stage }) => stage === name)?.memory;
+  return memory?.streamed ? JSON.stringify(memory.residence) : "";
+}

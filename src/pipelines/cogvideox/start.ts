@@ -11,7 +11,7 @@ import { latentFrames } from "../settings.ts";
 import { imageCondition, imageScale, inpaintCondition, inpaintFrames } from "./conditioning.ts";
 import { concat, running, type Run } from "./running.ts";
 import { latentsShape } from "./sizes.ts";
-import { holdVae, latentColors } from "./vae.ts";
+import { exactTiling, holdVae, latentColors } from "./vae.ts";
 
 /** What frames give to begin from, for each sample. */
 interface Encoded {
@@ -90,7 +90,7 @@ async function encode(run: Run, frames: number, videos: readonly Float32Array[])
       posteriors.push(
         await held.part.encode(video, size, {
           ...running(run),
-          ...(tiling === "none" ? {} : { tiling }),
+          ...(tiling === "none" ? {} : { tiling: tiling === "exact" ? exactTiling(request, "encoder") : tiling }),
           onProgress: (done) => report((i + done) / videos.length),
         }),
       );

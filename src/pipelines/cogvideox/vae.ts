@@ -1,13 +1,20 @@
 /** The VAE of a run: loaded, and prepared for a size where it takes pictures whole. */
-import { CausalVae } from "../../models/vae/model.ts";
+import { CausalVae, type ExactTiling } from "../../models/vae/model.ts";
 import type { DecodedFormat, VideoShape } from "../../models/vae/batches.ts";
 import type { Held } from "../kept-parts.ts";
 import { probeColors, type LatentColors } from "../preview.ts";
+import type { GenerationRequest } from "./request.ts";
 import { loading, type Run } from "./running.ts";
 import { plansOf } from "./stages.ts";
 
 export const createVae = async ({ request: { model }, options }: Run): Promise<CausalVae> =>
   CausalVae.create(model.gpu, model.configs.vae, await model.files.weights("vae", options), { dtype: model.dtype });
+
+/** Exact tiling with tiles as they were planned for the memory that there is. */
+export function exactTiling({ requirements }: GenerationRequest, stage: "encoder" | "decoder"): ExactTiling {
+  const { tileBytes } = requirements.find((one) => one.stage === stage) ?? {};
+  return { mode: "exact", ...(tileBytes === undefined ? {} : { budgetBytes: tileBytes }) };
+}
 
 export async function holdVae(
   run: Run,

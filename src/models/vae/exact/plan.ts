@@ -42,3 +42,21 @@ export function planExact(
   }
   return { deviceBytes, hostBytes, tiles, weights, flops, choices };
 }
+
+/** Positions of a side of the smallest tile: below, most of its work is halo. */
+const LEAST_SIDE = 16;
+
+/** What the largest section's smallest tile takes on the adapter. */
+export function leastTileBytes(graph: Graph, caps: Capabilities): number {
+  const cut = new CutGraph(graph);
+  return Math.max(
+    ...cut.sections.map((section) => {
+      const { height, width } = cut.grid(section);
+      const middle = (size: number): number => 2 * Math.floor(Math.max(0, size - LEAST_SIDE) / 4);
+      const [top, left] = [middle(height), middle(width)];
+      const own = { top, left, bottom: Math.min(height, top + LEAST_SIDE), right: Math.min(width, left + LEAST_SIDE) };
+      const { bytes } = compile(recordTile(cut, section, own).graph, caps);
+      return bytes.activations + bytes.io;
+    }),
+  );
+}
