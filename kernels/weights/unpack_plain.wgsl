@@ -1,0 +1,294 @@
+// unpack_plain.wgsl — a weight stored as f32, f16, bf16 or e4m3 → the layout and type in which kernels read it
+//
+// Shapes    x [rows][inner][taps], from a byte of its binding on · y [ceil(out/16)][taps][padded][16], `padded` = inner up to a multiple
+//           of 4 (LAYOUT 0), or [out up to 16][taps][padded] (1), or values end to end (2). Zeros past the ends
+// Work      LAYOUT 0: one thread has 4 outputs of 4 inputs; else 4 neighbours of y
+// Dispatch  (ceil(count / (64 · ITEMS)), folded, 1)
+// Cost      reads x once, writes y once; bandwidth bound. LORA: 2 · rank flops a value
+// Needs     rows of a quantized format are whole blocks; rows · inner · taps below 2^32 (checked in src/plan/unpack-weight.ts)
+// Numerics  f32 has every value of these formats; f16 is the nearest, ties to even. Scales and changes are worked in in f32, before that
+//! specialise
+// 0 f32, 1 f16, 2 bf16, 3 e4m3
+const FORMAT: u32 = 0u;
+// Quads of x begin at words
+const ALIGNED: bool = true;
+//! end
+// f16 that stays f16 is not looked into.
+const RAW = FORMAT == 1u && HALF && !SCALED && !LORA;
+
+//! part shared/unpack.wgsl
+//! specialise
+@group(0) @binding(0) var<uniform> params: Params;
+// How y lies: 0 panels, 1 rows, 2 end to end
+const LAYOUT: u32 = 0u;
+// y is f16
+const HALF: bool = false;
+// Rows have more than one tap
+const TAPS: bool = false;
+// Rows are multiplied with `scales`
+const SCALED: bool = false;
+// up · down is added
+const LORA: bool = false;
+// What f16 would lose is counted
+const LOSS: bool = false;
+// Quads, or 4 x 4 values of panels, of a thread
+const ITEMS: u32 = 1u;
+//! end
+// count: items of y · first, rows: where x begins in y and how many there are, out: how many y has; all three in rows, or values where
+// LAYOUT is 2 · inner, taps: of a row · padded: inputs of a row of y · x_byte: the byte of x's binding that x begins at ·
+// y_quad: the quad of y's binding that y begins at · row: the row of `scales` that x begins at · step: 0 where all rows have one scale ·
+// changed: the row of `up` that x begins at · outs: rows of `up` · rank
+struct Params {
+  count: u32, first: u32, rows: u32, out: u32, inner: u32, taps: u32, padded: u32, x_byte: u32, y_quad: u32,
+  row: u32, step: u32, changed: u32, outs: u32, rank: u32,
+}
+@group(0) @binding(1) var<storage, read> x: array<u32>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec2<u32>>;
+// [rows] or [1]
+@group(0) @binding(3) var<storage, read> scales: array<f32>;
+// [rank][outs / 4], factors in them, and [taps][rank][inner / 4]
+@group(0) @binding(4) var<storage, read> up: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> down: array<vec4<f32>>;
+// What was too large, too small, and not finite; then 30 sums of (error², value²), both times 2^64
+@group(0) @binding(6) var<storage, read_write> loss: array<atomic<u32>>;
+
+var<workgroup> sh_sums: array<vec2<f32>, 64>;
+var<private> counts: vec3<u32>;
+var<private> sums: vec2<f32>;
+
+const NEXT = vec4<u32>(0u, 1u, 2u, 3u);
+
+// f16 bits → f32 bits. Subnormals by a product: a driver may take f32 ones for zero, but here only the source has them.
+fn widen(half: vec4<u32>) -> vec4<u32> {
+  let magnitude = half & vec4<u32>(0x7fffu);
+  let small = bitcast<vec4<u32>>(vec4<f32>(magnitude) * 5.9604644775390625e-8);
+  let normal = (magnitude << vec4<u32>(13u)) + select(vec4<u32>(0x38000000u), vec4<u32>(0x70000000u), magnitude >= vec4<u32>(0x7c00u));
+  return ((half & vec4<u32>(0x8000u)) << vec4<u32>(16u)) | select(normal, small, magnitude < vec4<u32>(0x400u));
+}
+
+// f32 bits → the nearest f16's, ties to even (src/base/half.ts): WGSL leaves open how a conversion rounds.
+fn narrow(v: vec4<u32>) -> vec4<u32> {
+  let magnitude = v & vec4<u32>(0x7fffffffu);
+  let rebiased = magnitude - vec4<u32>(0x38000000u);
+  let normal = (rebiased + vec4<u32>(0xfffu) + ((rebiased >> vec4<u32>(13u)) & vec4<u32>(1u))) >> vec4<u32>(13u);
+  // Below 2^-14 an f16 is a multiple of 2^-24.
+  let small = vec4<u32>(round(bitcast<vec4<f32>>(min(magnitude, vec4<u32>(0x38800000u))) * 16777216.0));
+  let nan = vec4<u32>(0x7e00u) | ((magnitude >> vec4<u32>(13u)) & vec4<u32>(0x3ffu));
+  let large = select(vec4<u32>(0x7c00u), nan, magnitude > vec4<u32>(0x7f800000u));
+  let half = select(select(normal, small, magnitude < vec4<u32>(0x38800000u)), large, magnitude >= vec4<u32>(0x47800000u));
+  return ((v >> vec4<u32>(16u)) & vec4<u32>(0x8000u)) | half;
+}
+
+// Counts what f16 loses of values. Squares are of values times 2^32: those of the smallest that matter would be zero.
+fn count_loss(v: vec4<u32>) {
+  let magnitude = v & vec4<u32>(0x7fffffffu);
+  let fits = magnitude < vec4<u32>(0x477ff000u); // 65520
+  let finite = magnitude < vec4<u32>(0x7f800000u);
+  let half = narrow(select(vec4<u32>(0u), v, fits));
+  let zero = (half & vec4<u32>(0x7fffu)) == vec4<u32>(0u);
+  let value = bitcast<vec4<f32>>(select(vec4<u32>(0u), v, fits)) * 4294967296.0;
+  let error = bitcast<vec4<f32>>(widen(half)) * 4294967296.0 - value;
+  sums += vec2<f32>(dot(error, error), dot(value, value));
+  counts += vec3<u32>(
+    dot(vec4<u32>(finite & !fits), vec4<u32>(1u)),
+    dot(vec4<u32>(fits & zero & (magnitude != vec4<u32>(0u))), vec4<u32>(1u)),
+    dot(vec4<u32>(!finite), vec4<u32>(1u)));
+}
+
+// The value at e, in a vector.
+fn one(e: u32) -> u32 { return quad(e & ~3u)[e & 3u]; }
+
+// 4 inputs of a row of x, from one that is a multiple of 4 on; zeros past the row's end.
+fn values(row: u32, inner: u32, tap: u32) -> vec4<u32> {
+  let inside = inner + NEXT < vec4<u32>(params.inner);
+  let e = select(row * params.inner + inner, (row * params.inner + inner) * params.taps + tap, TAPS);
+  var v: vec4<u32>;
+  if (!TAPS) {
+    v = quad(e);
+  } else {
+    for (var k = 0u; k < min(4u, params.inner - inner); k++) { v[k] = one(e + k * params.taps); }
+  }
+  v = select(vec4<u32>(0u), v, inside);
+  return scaled(v, row);
+}
+
+fn scaled(v: vec4<u32>, row: u32) -> vec4<u32> {
+  if (!SCALED) { return v; }
+  let product = bitcast<vec4<u32>>(bitcast<vec4<f32>>(v) * scales[(params.row + row) * params.step]);
+  return select(product, v, (v & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u)); // a NaN stays one
+}
+
+// W + up · down for one row.
+fn changed(v: vec4<u32>, row: u32, inner: u32, tap: u32) -> vec4<u32> {
+  var sum = bitcast<vec4<f32>>(v);
+  let width = (params.inner + 3u) / 4u;
+  let out = params.changed + row;
+  for (var r = 0u; r < params.rank; r++) {
+    sum += up[(r * params.outs + out) / 4u][out % 4u] * down[(tap * params.rank + r) * width + inner / 4u];
+  }
+  return select(vec4<u32>(0u), bitcast<vec4<u32>>(sum), inner + NEXT < vec4<u32>(params.inner));
+}
+
+// 4 values of y; where `keep`, what lies there.
+fn put(at: u32, v: vec4<u32>, keep: vec4<bool>) {
+  let place = params.y_quad + at;
+  if (HALF) {
+    var half = v;
+    if (!RAW) { half = narrow(v); }
+    if (any(keep)) {
+      let old = y[place];
+      half = select(half, vec4<u32>(old.x & 0xffffu, old.x >> 16u, old.y & 0xffffu, old.y >> 16u), keep);
+    }
+    y[place] = vec2<u32>(half.x | (half.y << 16u), half.z | (half.w << 16u));
+  } else {
+    var word = v;
+    if (any(keep)) { word = select(word, vec4<u32>(y[2u * place], y[2u * place + 1u]), keep); }
+    y[2u * place] = word.xy;
+    y[2u * place + 1u] = word.zw;
+  }
+}
+
+// 4 outputs of 4 inputs of a panel. Four threads have 16 outputs, the next ones the next inputs: what a wave writes is one piece.
+fn panel(i: u32) {
+  let inner = i / 4u % (params.padded / 4u) * 4u;
+  let rest = i / params.padded;
+  let tap = rest % params.taps;
+  let out = rest / params.taps * 16u + i % 4u * 4u;
+  let row = out - params.first;
+  let mine = row + NEXT < vec4<u32>(params.rows);
+  let keep = !mine & (out + NEXT < vec4<u32>(params.out));
+  if (all(keep)) { return; }
+  var a: vec4<u32>;
+  var b: vec4<u32>;
+  var c: vec4<u32>;
+  var d: vec4<u32>;
+  if (mine.x) { a = values(row, inner, tap); }
+  if (mine.y) { b = values(row + 1u, inner, tap); }
+  if (mine.z) { c = values(row + 2u, inner, tap); }
+  if (mine.w) { d = values(row + 3u, inner, tap); }
+  if (LORA) {
+    let width = (params.inner + 3u) / 4u;
+    var sum = mat4x4<f32>(bitcast<vec4<f32>>(a), bitcast<vec4<f32>>(b), bitcast<vec4<f32>>(c), bitcast<vec4<f32>>(d));
+    for (var r = 0u; r < params.rank; r++) {
+      let f = up[(r * params.outs + params.changed + row) / 4u];
+      let g = down[(tap * params.rank + r) * width + inner / 4u];
+      sum += mat4x4<f32>(f.x * g, f.y * g, f.z * g, f.w * g);
+    }
+    let inside = inner + NEXT < vec4<u32>(params.inner);
+    a = select(vec4<u32>(0u), bitcast<vec4<u32>>(sum[0]), inside & vec4<bool>(mine.x));
+    b = select(vec4<u32>(0u), bitcast<vec4<u32>>(sum[1]), inside & vec4<bool>(mine.y));
+    c = select(vec4<u32>(0u), bitcast<vec4<u32>>(sum[2]), inside & vec4<bool>(mine.z));
+    d = select(vec4<u32>(0u), bitcast<vec4<u32>>(sum[3]), inside & vec4<bool>(mine.w));
+  }
+  if (LOSS) {
+    count_loss(a);
+    count_loss(b);
+    count_loss(c);
+    count_loss(d);
+  }
+  let at = (rest * params.padded + inner) * 4u + i % 4u;
+  put(at, vec4<u32>(a.x, b.x, c.x, d.x), keep);
+  put(at + 4u, vec4<u32>(a.y, b.y, c.y, d.y), keep);
+  put(at + 8u, vec4<u32>(a.z, b.z, c.z, d.z), keep);
+  put(at + 12u, vec4<u32>(a.w, b.w, c.w, d.w), keep);
+}
+
+// 4 inputs of a row.
+fn row_quad(i: u32) {
+  let inner = i % (params.padded / 4u) * 4u;
+  let rest = i / (params.padded / 4u);
+  let tap = rest % params.taps;
+  let out = rest / params.taps;
+  let row = out - params.first;
+  var v: vec4<u32>;
+  if (row < params.rows) {
+    v = values(row, inner, tap);
+    if (LORA) { v = changed(v, row, inner, tap); }
+    if (LOSS) { count_loss(v); }
+  } else if (out < params.out) { return; }
+  put(i, v, vec4<bool>(false));
+}
+
+// 4 values of any rows.
+fn flat(i: u32) {
+  let at = i * 4u + NEXT;
+  let e = at - params.first;
+  let mine = e < vec4<u32>(params.rows);
+  let keep = !mine & (at < vec4<u32>(params.out));
+  if (all(keep)) { return; }
+  var v: vec4<u32>;
+  for (var k = 0u; k < 4u; k++) {
+    if (!mine[k]) { continue; }
+    var value = vec4<u32>(one(e[k]));
+    let row = e[k] / params.inner;
+    let inner = e[k] % params.inner;
+    if (SCALED) { value = scaled(value, row); }
+    if (LORA) { value = vec4<u32>(changed(value, row, inner & ~3u, 0u)[inner & 3u]); }
+    v[k] = value.x;
+  }
+  if (LOSS) { count_loss(v); }
+  put(i, v, keep);
+}
+
+fn add(at: u32, value: f32) {
+  var old = atomicLoad(&loss[at]);
+  loop {
+    let tried = atomicCompareExchangeWeak(&loss[at], old, bitcast<u32>(bitcast<f32>(old) + value));
+    if (tried.exchanged) { break; }
+    old = tried.old_value;
+  }
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let group = wid.y * groups.x + wid.x;
+  for (var k = 0u; k < ITEMS; k++) {
+    let i = (group * ITEMS + k) * 64u + lane;
+    if (i >= params.count) { break; }
+    if (LAYOUT == 0u) { panel(i); } else if (LAYOUT == 1u) { row_quad(i); } else { flat(i); }
+  }
+  if (LOSS) {
+    if (counts.x > 0u) { atomicAdd(&loss[0], counts.x); }
+    if (counts.y > 0u) { atomicAdd(&loss[1], counts.y); }
+    if (counts.z > 0u) { atomicAdd(&loss[2], counts.z); }
+    sh_sums[lane] = sums;
+    for (var half = 32u; half > 0u; half /= 2u) {
+      workgroupBarrier();
+      if (lane < half) { sh_sums[lane] += sh_sums[lane + half]; }
+    }
+    if (lane == 0u && sh_sums[0].y > 0.0) {
+      add(4u + group % 30u * 2u, sh_sums[0].x);
+      add(5u + group % 30u * 2u, sh_sums[0].y);
+    }
+  }
+}
+//! part ends
+
+// The word that begins `shift` bits after word w of x does.
+fn word(w: u32, shift: u32) -> u32 {
+  if (ALIGNED || shift == 0u) { return x[w]; }
+  return (x[w] >> shift) | (x[w + 1u] << (32u - shift));
+}
+
+// Values e … e + 3 of x, as bits of f32; of f16, where RAW.
+fn quad(e: u32) -> vec4<u32> {
+  let bytes = select(select(2u, 1u, FORMAT == 3u), 4u, FORMAT == 0u);
+  let at = params.x_byte + e * bytes;
+  let w = at / 4u;
+  let shift = at % 4u * 8u;
+  if (FORMAT == 0u) { return vec4<u32>(word(w, shift), word(w + 1u, shift), word(w + 2u, shift), word(w + 3u, shift)); }
+  if (FORMAT == 3u) {
+    let code = (vec4<u32>(word(w, shift)) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu);
+    let magnitude = code & vec4<u32>(0x7fu);
+    let normal = (magnitude << vec4<u32>(20u)) + vec4<u32>(0x3c000000u);
+    let small = bitcast<vec4<u32>>(vec4<f32>(magnitude) * 0.001953125);
+    let number = select(normal, small, magnitude < vec4<u32>(8u));
+    return ((code & vec4<u32>(0x80u)) << vec4<u32>(24u)) | select(number, vec4<u32>(0x7fc00000u), magnitude == vec4<u32>(0x7fu));
+  }
+  let low = word(w, shift);
+  let high = word(w + 1u, shift);
+  let half = vec4<u32>(low & 0xffffu, low >> 16u, high & 0xffffu, high >> 16u);
+  if (FORMAT == 2u) { return half << vec4<u32>(16u); }
+  if (RAW) { return half; }
+  return widen(half);
+}

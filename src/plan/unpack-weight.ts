@@ -1,0 +1,258 @@
+/**
+ * The dispatches that turn a weight's bytes as they are stored into what kernels read: some rows of it at a time, cut into windows that
+ * an adapter can bind. Offsets are bytes of the two buffers; who has which (`Unpacker`, the op `unpack`) binds them.
+ */
+import { unpackBlocks, unpackPlain, unpackSuperBlocks } from "#kernels";
+import { CogwheelError } from "../base/errors.ts";
+import type { Capabilities } from "../gpu/capabilities.ts";
+import type { Kernel } from "../gpu/kernel.ts";
+import { bytesOf, elements } from "../graph/dtype.ts";
+import { packedElements, padTo, PANEL, type Packing } from "../graph/packing.ts";
+import { FORMATS, type Format } from "../graph/stored.ts";
+import { foldGrid, MAX_DISPATCH_FLOPS } from "./dispatch.ts";
+
+/** Rows of a weight, and what becomes of them. A vector's rows are its values. */
+export interface Unpacking {
+  readonly format: Format;
+  /** Of the whole packed weight. */
+  readonly shape: readonly number[];
+  /** Where the part's rows lie in it, and how many there are. */
+  readonly firstRow: number;
+  readonly rows: number;
+  readonly packing: Packing;
+  readonly dtype: "f32" | "f16";
+  /** Byte of its buffer that the part as it is stored begins at. */
+  readonly from: number;
+  /** Byte of its buffer that the packed weight begins at, a multiple of 16. */
+  readonly at: number;
+  /** How many scales there are: one, or one a row, of which the part's first is `scaleRow`. */
+  readonly scales?: number;
+  readonly scaleRow?: number;
+  /** Of the low-rank change that is added (`Unpacker` says how it lies). */
+  readonly rank?: number;
+  /** Is counted what f16 would lose? */
+  readonly loss?: boolean;
+}
+
+/** A range of a buffer that a dispatch binds. */
+export interface Range {
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+export interface UnpackDispatch {
+  readonly kernel: Kernel;
+  readonly consts: Readonly<Record<string, number>>;
+  readonly params: Readonly<Record<string, number>>;
+  readonly grid: readonly [number, number, number];
+  readonly x: Range;
+  readonly y: Range;
+}
+
+/** Kernel and number of each format. */
+const KERNELS: Readonly<Record<Format, readonly [kernel: Kernel, format: number]>> = {
+  f32: [unpackPlain as Kernel, 0],
+  f16: [unpackPlain as Kernel, 1],
+  bf16: [unpackPlain as Kernel, 2],
+  e4m3: [unpackPlain as Kernel, 3],
+  q8_0: [unpackBlocks as Kernel, 0],
+  q4_0: [unpackBlocks as Kernel, 1],
+  q5_0: [unpackBlocks as Kernel, 2],
+  q4_k: [unpackSuperBlocks as Kernel, 0],
+  q5_k: [unpackSuperBlocks as Kernel, 1],
+  q6_k: [unpackSuperBlocks as Kernel, 2],
+};
+
+const LAYOUT = { panel: 0, row: 1, flat: 2 } as const;
+/** What a binding has besides the bytes that a window needs, at most: it begins at a multiple of 256, and ends at one of 16. */
+const SLACK = 512;
+const THREADS = 64;
+/** Values of an item where sums are made over a workgroup: as many items a thread make them cheap. */
+const ITEMS_COUNTED = 16;
+
+/** Row of the packed weight that the first row of a part's `up` stands for: kernels read four at once. */
+export const upStart = ({ firstRow }: Pick<Unpacking, "firstRow">): number => firstRow - (firstRow % 4);
+
+const bounds = (start: number, bytes: number, granule: number): Range & { rest: number } => {
+  const offset = start - (start % 256);
+  return { offset, bytes: padTo(start - offset + bytes, granule), rest: start - offset };
+};
+
+/** Throws for rows that cannot be. */
+export function checkUnpacking({ format, shape, firstRow, rows, from, at }: Unpacking): void {
+  const { values } = FORMATS[format];
+  const whole = shape[0] ?? 1;
+  const vector = shape.length < 2;
+  const width = vector ? 1 : elements(shape.slice(1));
+  const refuse = (rule: string, got: string, remedy: string): never => {
+    throw new CogwheelError("weights", `${rule}, got ${got}; ${remedy}`);
+  };
+  if (elements(shape) === 0) refuse("a weight must have values to be unpacked", `the shape [${shape.join(", ")}]`, "leave it out");
+  if (!(firstRow >= 0 && rows > 0 && firstRow + rows <= whole))
+    refuse(`rows must lie in a weight [${shape.join(", ")}]`, `${rows} from row ${firstRow}`, "correct the part");
+  if ((vector ? firstRow % values || rows % values : width % values) !== 0)
+    refuse(
+      `rows of ${format} must be whole blocks of ${values}`,
+      vector ? `${rows} values from ${firstRow}` : `rows of ${width}`,
+      "store it in a type without blocks",
+    );
+  if (at % 16 || from % (format === "f32" ? 4 : format === "e4m3" ? 1 : 2))
+    refuse("a weight must begin at a multiple of 16 bytes, and what is stored at one of its values", `${at} and ${from}`, "align them");
+}
+
+/** The dispatches that unpack some rows. */
+export function unpackDispatches(part: Unpacking, caps: Capabilities): UnpackDispatch[] {
+  checkUnpacking(part);
+  const { shape, packing } = part;
+  const width = elements(shape.slice(1));
+  const matrix = shape.length > 1;
+  // Rows that lie end to end as they come are rows too, where they are whole vectors.
+  if (packing === "panel" || packing === "row" || (matrix && width % PANEL === 0 && width * 64 <= caps.maxBindingBytes))
+    return byRows(part, caps);
+  return endToEnd(part, caps);
+}
+
+/** Of a panel all 16 rows that it has, whoever has the others. */
+function byRows(part: Unpacking, caps: Capabilities): UnpackDispatch[] {
+  const { format, shape, firstRow, rows, packing, dtype, rank = 0 } = part;
+  const flat = packing === "natural" || packing === "vector";
+  const out = shape[0]!;
+  const inner = flat ? elements(shape.slice(1)) : (shape[1] ?? 1);
+  const taps = flat ? 1 : elements(shape.slice(2));
+  const padded = flat ? inner : padTo(inner, packing === "row" ? 8 : 4);
+  const unit = packing === "panel" ? PANEL : 1;
+  const { values, bytes } = FORMATS[format];
+  const [from, to] = [((inner * taps) / values) * bytes, padded * taps * bytesOf[dtype]];
+  const end = firstRow + rows === out && !flat ? padTo(out, PANEL) : padTo(firstRow + rows, unit);
+  const most = Math.floor((caps.maxBindingBytes - SLACK) / (Math.max(from, to) * unit));
+  const affordable = rank ? Math.max(1, Math.floor(MAX_DISPATCH_FLOPS[caps.kind] / (2 * rank * inner * taps * unit))) : most;
+  if (most < 1) tooWide(shape, Math.max(from, to) * unit, caps);
+  const step = Math.min(most, affordable) * unit;
+  const dispatches: UnpackDispatch[] = [];
+  for (let start = firstRow - (firstRow % unit); start < end; start += step) {
+    const count = Math.min(step, end - start);
+    // Rows of the part that the window has.
+    const skipped = Math.max(0, start - firstRow);
+    const mine = Math.max(0, Math.min(firstRow + rows, start + count) - Math.max(firstRow, start));
+    dispatches.push(
+      unpack(part, caps, {
+        layout: packing === "panel" ? LAYOUT.panel : LAYOUT.row,
+        count: (count * padded * taps) / (unit === PANEL ? 16 : 4),
+        first: Math.max(0, firstRow - start),
+        rows: mine,
+        out: Math.max(0, out - start),
+        inner,
+        taps,
+        padded,
+        row: Math.min(skipped, rows - 1),
+        source: { start: Math.min(skipped, rows - 1) * from, bytes: Math.max(1, mine) * from },
+        target: { start: start * to, bytes: count * to },
+        whole: taps > 1 || (inner * bytes) % 4 === 0,
+      }),
+    );
+  }
+  return dispatches;
+}
+
+/** Values without regard to rows. */
+function endToEnd(part: Unpacking, caps: Capabilities): UnpackDispatch[] {
+  const { format, shape, firstRow, rows, packing, dtype } = part;
+  const matrix = shape.length > 1;
+  const width = matrix ? elements(shape.slice(1)) : 1;
+  const inner = matrix ? width : elements(shape);
+  const [first, mine, out] = [firstRow * width, rows * width, elements(shape)];
+  const { values, bytes } = FORMATS[format];
+  const size = bytesOf[dtype];
+  const end = first + mine === out ? padTo(packedElements(shape, packing), 16 / size) : padTo(first + mine, 4);
+  // Windows begin at a whole row of the source, for scales and changes; where rows are as wide as a binding that cannot be.
+  const room = caps.maxBindingBytes - SLACK;
+  const step = Math.floor(Math.min(room / size, (room / bytes) * values - (matrix ? width : 0)) / 256) * 256;
+  if (step < 256) tooWide(shape, width * Math.max(size, bytes / values), caps);
+  const dispatches: UnpackDispatch[] = [];
+  for (let start = first - (first % 4); start < end; start += step) {
+    const count = Math.min(step, end - start);
+    const from = Math.min(mine - 1, Math.max(0, start - first));
+    const skipped = matrix ? from - (from % width) : from - (from % values);
+    const last = Math.min(mine, Math.max(skipped + values, start + count - first));
+    dispatches.push(
+      unpack(part, caps, {
+        layout: LAYOUT.flat,
+        count: count / 4,
+        first: first + skipped - start,
+        rows: mine - skipped,
+        out: Math.max(0, out - start),
+        inner,
+        taps: 1,
+        padded: inner,
+        row: matrix ? skipped / width : 0,
+        source: { start: (skipped / values) * bytes, bytes: Math.ceil((last - skipped) / values) * bytes },
+        target: { start: start * size, bytes: count * size },
+        whole: true,
+      }),
+    );
+  }
+  return dispatches;
+}
+
+interface Window {
+  readonly layout: number;
+  readonly count: number;
+  readonly first: number;
+  readonly rows: number;
+  readonly out: number;
+  readonly inner: number;
+  readonly taps: number;
+  readonly padded: number;
+  /** Row of the part that its source begins at. */
+  readonly row: number;
+  /** Bytes from the part's, and from the packed weight's, beginning. */
+  readonly source: { readonly start: number; readonly bytes: number };
+  readonly target: { readonly start: number; readonly bytes: number };
+  /** Do quads of the source begin at words, where it does? */
+  readonly whole: boolean;
+}
+
+function unpack(part: Unpacking, caps: Capabilities, { layout, row, source, target, whole, count, ...params }: Window): UnpackDispatch {
+  const { format, dtype, scales = 0, scaleRow = 0, rank = 0, loss = false, firstRow, rows } = part;
+  const [kernel, number] = KERNELS[format];
+  const x = bounds(part.from + source.start, source.bytes, 4);
+  const y = bounds(part.at + target.start, target.bytes, 16);
+  const items = loss ? ITEMS_COUNTED : 1;
+  return {
+    kernel,
+    consts: {
+      FORMAT: number,
+      LAYOUT: layout,
+      HALF: +(dtype === "f16"),
+      TAPS: +(params.taps > 1),
+      SCALED: +(scales > 0),
+      LORA: +(rank > 0),
+      LOSS: +loss,
+      ITEMS: items,
+      ...("ALIGNED" in kernel.consts ? { ALIGNED: +(whole && x.rest % 4 === 0) } : {}),
+    },
+    params: {
+      ...params,
+      count,
+      first: params.first >>> 0, // may lie before the window
+      x_byte: x.rest,
+      y_quad: y.rest / (4 * bytesOf[dtype]),
+      row: scaleRow + row,
+      step: +(scales > 1),
+      changed: firstRow + row - upStart(part),
+      outs: padTo(firstRow + rows - upStart(part), 4),
+      rank,
+    },
+    grid: foldGrid(Math.ceil(count / (THREADS * items)), caps),
+    x: { offset: x.offset, bytes: x.bytes },
+    y: { offset: y.offset, bytes: y.bytes },
+  };
+}
+
+function tooWide(shape: readonly number[], bytes: number, caps: Capabilities): never {
+  throw new CogwheelError(
+    "weights",
+    `rows that are unpacked together must fit a binding of ${caps.maxBindingBytes} bytes, ` +
+      `got ${bytes} bytes of [${shape.join(", ")}]; use another adapter`,
+  );
+}

@@ -1,0 +1,254 @@
+/**
+ * Turns weights as they are stored (src/graph/stored.ts), in a buffer on the device, into what kernels read: converts, packs, adds
+ * low-rank changes, and counts what f16 loses, by kernels/weights/.
+ */
+import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
+import { packParams, type BindingInfo } from "../gpu/kernel.ts";
+import type { Pipeline } from "../gpu/pipelines.ts";
+import { bytesOf, elements } from "../graph/dtype.ts";
+import { packedBytes, padTo, type Packing } from "../graph/packing.ts";
+import { FORMATS, type Format } from "../graph/stored.ts";
+import { checkUnpacking, unpackDispatches, upStart, type UnpackDispatch, type Unpacking } from "../plan/unpack-weight.ts";
+
+/** A change of a weight by an adapter: factor · up · down (Hu et al. 2021, arXiv:2106.09685). */
+export interface LowRank {
+  /** [rows of the stored weight, rank] */
+  readonly up: Float32Array;
+  /** [rank, values of a row] */
+  readonly down: Float32Array;
+  readonly rank: number;
+  readonly factor: number;
+}
+
+/** Rows of a stored weight that become rows of a packed one. Parts of a weight may come in any order, and meet at any row. */
+export interface UnpackPart {
+  /** The rows' bytes as they are stored; a binding's offset need not be aligned to more than 4 bytes. */
+  readonly from: GPUBufferBinding;
+  readonly format: Format;
+  /** Of the stored weight: one number, or one a row. */
+  readonly scale?: Float32Array;
+  /** Of the whole packed weight. Names that are joined are one taller matrix. */
+  readonly shape: readonly number[];
+  /** Where the rows lie in the packed weight, and how many there are; of a vector, whose rows are its values, values. */
+  readonly firstRow: number;
+  readonly rows: number;
+  /** Row of the stored weight that the part begins with, for `scale` and `changes`. Default 0. */
+  readonly storedRow?: number;
+  readonly packing: Packing;
+  readonly dtype: "f32" | "f16";
+  /** The packed weight is at byte `at` of it, a multiple of 16, up to a multiple of 16. */
+  readonly to: GPUBuffer;
+  readonly at: number;
+  /** Counters (`LossCounters`) that take what f16 loses, of values with their changes. */
+  readonly loss?: GPUBufferBinding;
+  /** Are added in f32, one after the other, before a value is rounded. */
+  readonly changes?: readonly LowRank[];
+}
+
+interface Step {
+  readonly pipeline: Pipeline;
+  readonly bindGroup: GPUBindGroup;
+  readonly immediates: ArrayBuffer | null;
+  readonly grid: readonly [number, number, number];
+}
+
+/** A part whose dispatches can be encoded any number of times. */
+export class PreparedUnpack implements Disposable {
+  /** @internal by `Unpacker.prepare` */
+  constructor(
+    private readonly steps: readonly Step[],
+    private readonly owned: readonly Disposable[],
+  ) {}
+
+  encode(encoder: GPUCommandEncoder): void {
+    const pass = encoder.beginComputePass({ label: "unpack" });
+    for (const { pipeline, bindGroup, immediates, grid } of this.steps) {
+      pass.setPipeline(pipeline.pipeline);
+      pass.setBindGroup(0, bindGroup);
+      if (immediates) (pass as unknown as { setImmediates(offset: number, data: ArrayBuffer): void }).setImmediates(0, immediates);
+      pass.dispatchWorkgroups(...grid);
+    }
+    pass.end();
+  }
+
+  /** Frees what the part needs beside its buffers; once it is submitted. */
+  [Symbol.dispose](): void {
+    for (const one of this.owned) one[Symbol.dispose]();
+  }
+}
+
+/** The tail of bindings that a kernel declares and a part does not use. */
+const NOTHING_BYTES = 256;
+
+export class Unpacker implements Disposable {
+  /** Bound in place of scales, changes and counters that a part does not have: read-only ones, and one that is written. */
+  #nothing: readonly OwnedBuffer[] | undefined;
+  #encoded: PreparedUnpack[] = [];
+  /** The inner factors of changes, for all parts of a weight. */
+  readonly #downs = new Map<readonly LowRank[], OwnedBuffer>();
+
+  constructor(private readonly gpu: Gpu) {}
+
+  /**
+   * Encodes a part. Its buffers must live until the encoder's commands are submitted, and so must what this keeps beside them: call
+   * `settle` then.
+   */
+  async unpack(encoder: GPUCommandEncoder, part: UnpackPart): Promise<void> {
+    if (isCopy(part)) return copy(encoder, part);
+    const prepared = await this.#prepare(part, (changes, make) => {
+      const known = this.#downs.get(changes) ?? make();
+      this.#downs.set(changes, known);
+      return known;
+    });
+    this.#encoded.push(prepared);
+    prepared.encode(encoder);
+  }
+
+  /** A part that can be encoded at any time, and again; it is the caller's to dispose of. */
+  prepare(part: UnpackPart): Promise<PreparedUnpack> {
+    return this.#prepare(part);
+  }
+
+  /** What `unpack` has encoded has been submitted: frees what it kept. */
+  settle(): void {
+    for (const one of this.#encoded) one[Symbol.dispose]();
+    this.#encoded = [];
+    for (const one of this.#downs.values()) one[Symbol.dispose]();
+    this.#downs.clear();
+  }
+
+  [Symbol.dispose](): void {
+    this.settle();
+    for (const one of this.#nothing ?? []) one[Symbol.dispose]();
+    this.#nothing = undefined;
+  }
+
+  async #prepare(
+    part: UnpackPart,
+    shared?: (changes: readonly LowRank[], make: () => OwnedBuffer) => OwnedBuffer,
+  ): Promise<PreparedUnpack> {
+    const { from, to, scale, loss, storedRow = 0 } = part;
+    const changes = part.changes?.length ? part.changes : undefined;
+    const rank = changes?.reduce((sum, change) => sum + change.rank, 0) ?? 0;
+    const unpacking: Unpacking = {
+      ...geometry(part),
+      ...(scale ? { scales: scale.length, scaleRow: storedRow } : {}),
+      rank,
+      loss: loss !== undefined,
+    };
+    const dispatches = unpackDispatches(unpacking, this.gpu.caps);
+    const pipelines = await Promise.all(dispatches.map(({ kernel, consts }) => this.gpu.pipelines.get(kernel, { consts })));
+    const owned: Disposable[] = [];
+    const own = (label: string, data: ArrayBufferView, usage = GPUBufferUsage.STORAGE): OwnedBuffer => {
+      const one = this.gpu.buffer(`unpack.${label}`, data.byteLength, usage, data);
+      owned.push(one);
+      return one;
+    };
+    try {
+      const [nothing, written] = this.#placeholders();
+      const scales = scale ? own("scale", scale) : nothing;
+      const up = changes ? own("up", stackedUp(changes, unpacking, storedRow, rank)) : nothing;
+      const down = changes ? (shared?.(changes, () => this.#down(changes, part, rank)) ?? this.#down(changes, part, rank)) : nothing;
+      if (changes && !shared) owned.push(down);
+      const uniforms = uniformsOf(dispatches, pipelines);
+      const params = uniforms ? own("params", uniforms, GPUBufferUsage.UNIFORM) : undefined;
+      const steps = dispatches.map(({ params: values, grid, x, y }, i): Step => {
+        const pipeline = pipelines[i]!;
+        const resources: Record<string, GPUBufferBinding> = {
+          x: { buffer: from.buffer, offset: x.offset, size: x.bytes },
+          y: { buffer: to, offset: y.offset, size: y.bytes },
+          scales: { buffer: scales.buffer },
+          up: { buffer: up.buffer },
+          down: { buffer: down.buffer },
+          loss: loss ?? { buffer: written.buffer },
+        };
+        const entries: GPUBindGroupEntry[] = (Object.entries(pipeline.kernel.bindings) as [string, BindingInfo][]).map(([name, info]) => ({
+          binding: info.binding,
+          resource: resources[name]!,
+        }));
+        if (params)
+          entries.push({ binding: 0, resource: { buffer: params.buffer, offset: i * 256, size: padTo(pipeline.kernel.paramBytes, 16) } });
+        return {
+          pipeline,
+          grid,
+          bindGroup: this.gpu.device.createBindGroup({ label: pipeline.label, layout: pipeline.layout, entries }),
+          immediates: pipeline.immediates ? packParams(pipeline.kernel, values) : null,
+        };
+      });
+      return new PreparedUnpack(steps, owned);
+    } catch (error) {
+      for (const one of owned) one[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  #placeholders(): readonly [OwnedBuffer, OwnedBuffer] {
+    this.#nothing ??= [0, 1].map((i) => this.gpu.buffer(`unpack.nothing${i}`, NOTHING_BYTES, GPUBufferUsage.STORAGE));
+    return this.#nothing as readonly [OwnedBuffer, OwnedBuffer];
+  }
+
+  /** The inner factors stacked, [taps][rank][inputs up to a multiple of 4]. */
+  #down(changes: readonly LowRank[], { shape, packing }: UnpackPart, rank: number): OwnedBuffer {
+    const flat = packing === "natural" || packing === "vector";
+    const inner = flat ? elements(shape.slice(1)) : (shape[1] ?? 1);
+    const taps = flat ? 1 : elements(shape.slice(2));
+    const padded = padTo(inner, 4);
+    const data = new Float32Array(taps * rank * padded);
+    let first = 0;
+    for (const { down, rank: own } of changes) {
+      for (let tap = 0; tap < taps; tap++)
+        for (let r = 0; r < own; r++) {
+          const at = (tap * rank + first + r) * padded;
+          if (taps === 1) data.set(down.subarray(r * inner, (r + 1) * inner), at);
+          else for (let i = 0; i < inner; i++) data[at + i] = down[(r * inner + i) * taps + tap]!;
+        }
+      first += own;
+    }
+    return this.gpu.buffer("unpack.down", data.byteLength, GPUBufferUsage.STORAGE, data);
+  }
+}
+
+/** The outer factors of a part's rows, with `factor` in them, stacked: [rank][rows up to a multiple of 4]. */
+function stackedUp(changes: readonly LowRank[], part: Unpacking, storedRow: number, rank: number): Float32Array {
+  const before = part.firstRow - upStart(part);
+  const outs = padTo(before + part.rows, 4);
+  const data = new Float32Array(rank * outs);
+  let first = 0;
+  for (const { up, rank: own, factor } of changes) {
+    for (let row = 0; row < part.rows; row++)
+      for (let r = 0; r < own; r++) data[(first + r) * outs + before + row] = factor * up[(storedRow + row) * own + r]!;
+    first += own;
+  }
+  return data;
+}
+
+/** Where the adapter has no immediates: parameters of each dispatch, 256 bytes apart. */
+function uniformsOf(dispatches: readonly UnpackDispatch[], pipelines: readonly Pipeline[]): Uint8Array | undefined {
+  if (pipelines.every(({ immediates }) => immediates)) return undefined;
+  const data = new Uint8Array(dispatches.length * 256);
+  for (const [i, { kernel, params }] of dispatches.entries()) data.set(new Uint8Array(packParams(kernel, params)), i * 256);
+  return data;
+}
+
+function geometry({ format, shape, firstRow, rows, packing, dtype, from, at }: UnpackPart): Unpacking {
+  return { format, shape, firstRow, rows, packing, dtype, from: from.offset ?? 0, at };
+}
+
+/** Is a part only moved, so that its buffer need not be one that kernels can read? */
+export function isCopy(part: UnpackPart): boolean {
+  const { format, shape, firstRow, rows, packing, dtype, from, at, scale, changes, loss } = part;
+  if (format !== dtype || scale || changes?.length || (packing !== "natural" && packing !== "vector")) return false;
+  if (loss && format !== "f16") return false;
+  const width = shape.length > 1 ? elements(shape.slice(1)) : 1;
+  return [from.offset ?? 0, at, firstRow * width * bytesOf[dtype], rows * width * bytesOf[dtype]].every((bytes) => bytes % 4 === 0);
+}
+
+function copy(encoder: GPUCommandEncoder, part: UnpackPart): void {
+  checkUnpacking(geometry(part));
+  const { shape, firstRow, rows, packing, dtype, from, to, at } = part;
+  const width = (shape.length > 1 ? elements(shape.slice(1)) : 1) * FORMATS[dtype].bytes;
+  const end = (firstRow + rows) * width;
+  encoder.copyBufferToBuffer(from.buffer, from.offset ?? 0, to, at + firstRow * width, rows * width);
+  const whole = padTo(packedBytes(shape, packing, dtype), 16);
+  if (firstRow + rows === (shape[0] ?? 1) && whole > end) encoder.clearBuffer(to, at + end, whole - end);
+}
