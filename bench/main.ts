@@ -18,6 +18,8 @@ import { figureModules } from "./cases/modules.ts";
 import { findPeers } from "./contenders/find.ts";
 import { ContenderProcess } from "./contenders/process.ts";
 import { ceilingUnit, type CeilingRates } from "./measure/ceiling.ts";
+import { measureChromiumLoad } from "./load/chromium.ts";
+import type { NodeLoad } from "./load/node.ts";
 import { checkModules, readmeCommand } from "./measure/command.ts";
 import { contest, type CaseResult } from "./measure/contest.ts";
 import type { Generation } from "./measure/generation.ts";
@@ -25,15 +27,18 @@ import type { Runtime } from "./measure/runtime.ts";
 import { comparisonTable, compareRuns } from "./report/compare.ts";
 import { htmlReport } from "./report/html.ts";
 import { chosenBy, history, isaTables, resultsFolder, type BenchRecord } from "./report/record.ts";
+import { loadingText } from "./report/loading.ts";
 import { generationText, notes, resultTable, runtimeText } from "./report/terminal.ts";
 
 const PIPELINE = "pipeline";
+const LOAD = "load";
 guardOutput();
 const options = new Command("bench")
   .description("measure this adapter's ceilings, the engine at the shapes of published models, and its peers, in one run")
   .argument(
     "[filter...]",
-    `only cases whose name or level (op, block, model) holds one of these; "${PIPELINE}" is the runtime and whole generations`,
+    `only cases whose name or level (op, block, model) holds one of these; "${PIPELINE}" is the runtime and whole generations, ` +
+      `"${LOAD}" the ways from a file, a server and a browser's storage to the device`,
   )
   .option("--adapter <name>", "adapter to run on (default: the fastest there is)")
   .option("--quick", "three rounds a case, and the cases of the figures alone")
@@ -63,10 +68,11 @@ const wanted = (...names: string[]): boolean =>
 const all: readonly BenchCase[] = [...figureOps, ...figureModules, ...(given.quick && filter.length === 0 ? [] : listedCases)];
 const cases = all.filter((c) => wanted(c.name, c.level));
 const pipeline = !given.skipPipeline && wanted(PIPELINE);
-if (cases.length === 0 && !pipeline) {
+const load = wanted(LOAD) && (!given.quick || filter.length > 0);
+if (cases.length === 0 && !pipeline && !load) {
   console.error(
     `[bench] a filter must be part of a case's name or a level, got ${filter.join(", ")}; ` +
-      `cases are\n${all.map(({ name }) => `  ${name}`).join("\n")}\n  ${PIPELINE}`,
+      `cases are\n${all.map(({ name }) => `  ${name}`).join("\n")}\n  ${PIPELINE}\n  ${LOAD}`,
   );
   process.exit(2);
 }
@@ -134,9 +140,20 @@ const alone = async <T>(what: "runtime" | "generation"): Promise<T | undefined> 
     return await engine.ask<T>({ do: what });
   });
 };
+/** In Node, then in a browser, since they would take each other's cores. */
+async function measureLoading(): Promise<BenchRecord["loading"]> {
+  const [bytes, runs] = given.quick ? [64 << 20, 3] : [256 << 20, 7];
+  const node = await attempt("loading in Node", async () => {
+    if (!engine.alive) await engine.start();
+    return await engine.ask<NodeLoad>({ do: "load", folder, bytes, runs });
+  });
+  const chromium = await attempt("loading in Chromium", () => measureChromiumLoad(folder, bytes / 2, runs));
+  return { ...(node ? { node } : {}), ...(chromium ? { chromium } : {}) };
+}
 const runtime = await alone<Runtime>("runtime");
 const generation = await alone<Generation>("generation");
 const readme = pipeline && !checked.bad.has(PIPELINE) ? await attempt("the README's command", () => readmeCommand(folder)) : undefined;
+const loading = load ? await measureLoading() : undefined;
 const after = (await ceilings()) ?? {};
 say("");
 
@@ -164,12 +181,14 @@ const record: BenchRecord = {
   results,
   failures,
   ...(runtime ? { runtime } : {}),
+  ...(loading ? { loading } : {}),
   ...(generation ? { generation } : {}),
   ...(readme ? { readme } : {}),
 };
 if (results.length) console.log(resultTable(results, record.peers));
 for (const line of notes(results)) console.log(line);
 if (runtime) console.log(runtimeText(runtime));
+if (loading) console.log(loadingText(loading));
 if (generation) console.log(generationText(generation, readme));
 for (const failure of failures) console.log(`not measured: ${failure}`);
 

@@ -11,6 +11,7 @@ import { compile } from "../../src/plan/compile.ts";
 import { Program } from "../../src/run/program.ts";
 import { WeightStore } from "../../src/run/weight-store.ts";
 import { storedValues } from "../../src/run/weight-provider.ts";
+import { measureNodeLoad, type NodeLoad } from "../load/node.ts";
 import { Ceilings, type CeilingName, type CeilingRates } from "../measure/ceiling.ts";
 import { RunClock } from "../measure/clock.ts";
 import { measureGeneration, type Generation } from "../measure/generation.ts";
@@ -109,6 +110,10 @@ class Engine implements Contender {
       gpuMs.push(profile.dispatches.reduce((n, d) => n + (d.end - d.begin) / 1e6, 0));
     }
     return { ms, gpuMs };
+  }
+
+  async load(folder: string, bytes: number, runs: number): Promise<NodeLoad> {
+    return await measureNodeLoad(this.#gpu, folder, bytes, runs);
   }
 
   async runtime(): Promise<Runtime> {

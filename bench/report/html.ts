@@ -3,6 +3,7 @@ import { listedOnly } from "../cases/case.ts";
 import { ceilingUnit, CEILINGS } from "../measure/ceiling.ts";
 import { escapeHtml, lines, peerBars, roofline } from "./charts.ts";
 import { figures, milliseconds, percent, times } from "./figures.ts";
+import { loadTables } from "./loading.ts";
 import { chosenBy, type BenchRecord, type IsaTable } from "./record.ts";
 
 type Cell = string | { readonly text: string; readonly good: boolean };
@@ -113,6 +114,7 @@ export function htmlReport(record: BenchRecord, earlier: readonly BenchRecord[],
         ),
       ),
     ),
+    ...(record.loading ? loadTables(record.loading) : []).map(({ title, heads, rows }) => section(title, "", htmlTable(heads, rows))),
     runtime
       ? section(
           "The runtime",

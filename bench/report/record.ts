@@ -5,6 +5,8 @@ import { packageRoot } from "../../src/cli/package-root.ts";
 import type { Opened } from "../contenders/protocol.ts";
 import { byKernel, PEER, type IsaRow } from "../isa/measure.ts";
 import { readIsaRecord } from "../isa/record.ts";
+import type { ChromiumLoad } from "../load/chromium.ts";
+import type { NodeLoad } from "../load/node.ts";
 import type { CeilingRates } from "../measure/ceiling.ts";
 import type { CaseResult } from "../measure/contest.ts";
 import type { Generation } from "../measure/generation.ts";
@@ -30,6 +32,7 @@ export interface BenchRecord {
   readonly checked: readonly string[];
   readonly results: readonly CaseResult[];
   readonly runtime?: Runtime;
+  readonly loading?: { readonly node?: NodeLoad; readonly chromium?: ChromiumLoad };
   readonly generation?: Generation;
   readonly readme?: { readonly seconds: number; readonly peakMB: number };
   /** What could not be measured. */
