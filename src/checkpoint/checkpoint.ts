@@ -6,6 +6,7 @@
 import { CogwheelError } from "../base/errors.ts";
 import { checkPath, checkpointError, isObject, readJson } from "../sources/source.ts";
 import type { CheckpointSource } from "../sources/source.ts";
+import { openComponentFile, type ComponentFile, type GgufArchitectures } from "./component-file.ts";
 import { findWeights, type TiedNames } from "./weight-index.ts";
 import type { WeightIndex } from "./weight-index.ts";
 
@@ -35,11 +36,15 @@ export interface OpenCheckpointOptions {
   only?: readonly string[];
   /** Pairs of names under which a tied tensor is published: files hold either name or both. */
   tied?: TiedNames;
+  /** Files in place of components' own weights, by the component's name. */
+  files?: ReadonlyMap<string, ComponentFile>;
+  /** In which GGUF files components come, by the component's name. */
+  gguf?: Readonly<Record<string, GgufArchitectures>>;
   /** Whose checkpoints the caller runs, for messages. */
   family?: string;
 }
 
-/** An open checkpoint. Disposing it disposes the source. */
+/** An open checkpoint. Disposing it disposes the source, and those of files in components' places. */
 export class Checkpoint implements AsyncDisposable {
   /** The pipeline that model_index.json names. */
   readonly className: string;
@@ -53,6 +58,7 @@ export class Checkpoint implements AsyncDisposable {
     className: string,
     components: ReadonlyMap<string, Component>,
     private readonly family?: string,
+    private readonly files: readonly ComponentFile[] = [],
   ) {
     this.source = source;
     this.className = className;
@@ -72,18 +78,25 @@ export class Checkpoint implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.source[Symbol.asyncDispose]();
+    await disposeAll(this.source, this.files);
   }
 }
 
-/** Reads what a checkpoint holds. It takes the source over: disposing the checkpoint disposes it, and so does a failure. */
+/**
+ * Reads what a checkpoint holds. It takes the sources over, its own and those of files: disposing the checkpoint disposes them, and so
+ * does a failure.
+ */
 export async function openCheckpoint(source: CheckpointSource, options: OpenCheckpointOptions = {}): Promise<Checkpoint> {
   try {
     return await open(source, options);
   } catch (error) {
-    await source[Symbol.asyncDispose]();
+    await disposeAll(source, options.files?.values());
     throw error;
   }
+}
+
+async function disposeAll(source: CheckpointSource, files: Iterable<ComponentFile> = []): Promise<void> {
+  await Promise.all([source, ...[...files].map((file) => file.source)].map((one) => one[Symbol.asyncDispose]()));
 }
 
 /** A component as model_index.json names it. */
@@ -176,27 +189,32 @@ async function open(source: CheckpointSource, options: OpenCheckpointOptions): P
   if (!(await source.exists("model_index.json"))) throw await noIndex(source);
   const { className, components: listed } = await readModelIndex(source, options);
   const components = await Promise.all(listed.map((component) => openComponent(source, component, options)));
-  return new Checkpoint(source, className, new Map(components.map((component) => [component.name, component])), options.family);
+  const byName = new Map(components.map((component) => [component.name, component]));
+  return new Checkpoint(source, className, byName, options.family, [...(options.files?.values() ?? [])]);
 }
 
 async function openComponent(
   source: CheckpointSource,
   component: ListedComponent,
-  { variant, configsOnly = false, tied }: OpenCheckpointOptions,
+  { variant, configsOnly = false, tied, files, gguf }: OpenCheckpointOptions,
 ): Promise<Component> {
   const { name, library, className } = component;
   const { kind, configFile, weights: base } = componentFiles(component);
-  const there = await source.exists(configFile);
-  if (!there && kind !== "tokenizer") {
+  const given = files?.get(name);
+  const file = given && (await openComponentFile(given, className, { gguf: gguf?.[name], tied }));
+  const there = file?.config === undefined && (await source.exists(configFile));
+  if (!there && file?.config === undefined && kind !== "tokenizer") {
     throw checkpointError(
       source,
       configFile,
-      `model_index.json names the component ${name} (${className}), so its config must exist, got no such file; finish the download`,
+      `model_index.json names the component ${name} (${className}), so its config must exist, got no such file` +
+        (given ? `, and none with ${given.path}; put its config.json beside that file` : "; finish the download"),
     );
   }
-  const config = there ? await readJson(source, configFile) : {};
-  const weights = base === null || configsOnly ? null : await findWeights(source, name, base, { variant, tied });
-  return { name, library, className, config, configFile: there ? configFile : null, weights };
+  const config = file?.config ?? (there ? await readJson(source, configFile) : {});
+  const own = (): Promise<WeightIndex> | null => (base === null ? null : findWeights(source, name, base, { variant, tied }));
+  const weights = configsOnly ? null : (file?.weights ?? (await own()));
+  return { name, library, className, config, configFile: file?.configFile ?? (there ? configFile : null), weights };
 }
 
 /** The error for a folder that is no pipeline; says when it is one of a pipeline's components. */

@@ -16,7 +16,7 @@ export interface NeededFiles {
 
 /**
  * The files that opening a checkpoint and using it will read: model_index.json, the configs, the tokenizer, and the weights
- * of the components in one variant. Names are decided by `source.exists`; only JSON files are read.
+ * of the components in one variant, but for those that a file replaces. Names are decided by `source.exists`; only JSON files are read.
  */
 export async function neededFiles(source: CheckpointSource, options: OpenCheckpointOptions): Promise<NeededFiles> {
   const { variant } = options;
@@ -32,9 +32,10 @@ export async function neededFiles(source: CheckpointSource, options: OpenCheckpo
   await want("generation.json", true);
   for (const component of (await readModelIndex(source, options)).components) {
     const { kind, configFile, weights } = componentFiles(component);
-    await want(configFile, kind === "tokenizer");
+    const replaced = options.files?.has(component.name) ?? false;
+    await want(configFile, replaced || kind === "tokenizer");
     if (kind === "tokenizer") await want(`${component.name}/spiece.model`);
-    if (weights === null) continue;
+    if (weights === null || replaced) continue;
     const found = await locateWeights(source, component.name, weights, variant);
     if (!found) {
       missing.push(`${component.name}/${singleName(weights, variant ?? null)}`);

@@ -5,7 +5,7 @@
 import type { CogwheelError } from "../base/errors.ts";
 import { toFloat32 } from "../files/convert.ts";
 import { isSafetensorsDType } from "../files/safetensors-dtype.ts";
-import { readTensor, type TensorInfo } from "../files/safetensors.ts";
+import { readTensor, type SafetensorsFile, type TensorInfo } from "../files/safetensors.ts";
 import { FORMATS, type Format } from "../graph/stored.ts";
 import { checkpointError, type CheckpointSource } from "../sources/source.ts";
 
@@ -43,12 +43,21 @@ export const QUANTIZED = Object.keys(FORMATS)
   .filter((name) => FORMATS[name as Format].values > 1)
   .map((name) => name.toUpperCase());
 
+/** The tensors of several files, by name; of a name that several have, the last. */
+export function placed(files: Iterable<SafetensorsFile>): Map<string, PlacedTensor> {
+  const entries = new Map<string, PlacedTensor>();
+  for (const { path, tensors } of files) {
+    for (const [name, info] of tensors) entries.set(name, { ...info, file: path });
+  }
+  return entries;
+}
+
 /** What Comfy writes beside scaled weights, and what says nothing about them. */
 const MARKER = "scaled_fp8";
 const BESIDE = /\.(?:scale_input|input_scale|comfy_quant)$/;
 const SCALE = /^(.+)\.(?:scale_weight|weight_scale)$/;
-/** Tables that are looked up, not multiplied with: the writers of scaled files leave them as they are. */
-const TABLE = /(?:^|\.)(?:shared|embed_tokens|relative_attention_bias)\.weight$/;
+/** Embeddings and biases are looked up, not multiplied with: the writers of scaled files leave them as they are. */
+const TABLE = /(?:^|\.)(?:shared|\w*embed\w*|\w+_bias)\.weight$/;
 
 /**
  * The weights that the tensors of a component's safetensors files are, by name. Reads the scales, which are numbers to a matrix.

@@ -4,14 +4,14 @@
  */
 import { CogwheelError } from "../base/errors.ts";
 import { openSafetensors, readTensor } from "../files/safetensors.ts";
-import type { RowRange, SafetensorsFile, TensorData, TensorInfo } from "../files/safetensors.ts";
+import type { RowRange, TensorData, TensorInfo } from "../files/safetensors.ts";
 import { toFloat32 } from "../files/convert.ts";
 import { DTYPE_BYTES, isSafetensorsDType } from "../files/safetensors-dtype.ts";
 import type { StoredWeight } from "../graph/stored.ts";
 import { fileKind, KIND_BYTES, type FileKind } from "../sources/file-kind.ts";
 import { checkPath, checkpointError, isObject, readJson } from "../sources/source.ts";
 import type { CheckpointSource } from "../sources/source.ts";
-import { weightEntries, type PlacedTensor, type WeightEntry } from "./weight-entry.ts";
+import { placed, weightEntries, type WeightEntry } from "./weight-entry.ts";
 
 /** Pairs of names under which the same tensor is published: files hold either name or both. */
 export type TiedNames = readonly (readonly [string, string])[];
@@ -239,7 +239,7 @@ export async function findWeights(
   if (!found) throw await noWeights(source, folder, base, variant);
   if (found.sharded) return openShards(source, folder, found.path, found.variant, tied);
   const file = await openSafetensors(source, found.path);
-  return new WeightIndex(source, await weightEntries(source, place([file])), [found.path], found.variant, tied);
+  return new WeightIndex(source, await weightEntries(source, placed([file])), [found.path], found.variant, tied);
 }
 
 /** The file that a component's weights begin with: the one that holds them all, or the index of their shards. */
@@ -277,14 +277,6 @@ function indexNames(base: string, variant: string | null): string[] {
   return variant === null
     ? [`${base}.safetensors.index.json`]
     : [`${base}.safetensors.index.${variant}.json`, `${base}.${variant}.safetensors.index.json`];
-}
-
-function place(files: Iterable<SafetensorsFile>): Map<string, PlacedTensor> {
-  const entries = new Map<string, PlacedTensor>();
-  for (const { path, tensors } of files) {
-    for (const [name, info] of tensors) entries.set(name, { ...info, file: path });
-  }
-  return entries;
 }
 
 /** What an index of shards says: weight → path of its file. */
@@ -344,7 +336,7 @@ async function openShards(
     );
   }
   // A shard may hold more than the index says (it is ignored later, by name), but where two hold a name the index decides.
-  const entries = place(files.values());
+  const entries = placed(files.values());
   for (const [name, path] of fileOf) entries.set(name, { ...files.get(path)!.tensors.get(name)!, file: path });
   return new WeightIndex(source, await weightEntries(source, entries), paths, variant, tied);
 }

@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { InvalidArgumentError, Option, type Command } from "commander";
 import { bytesOfText } from "../base/units.ts";
+import type { ComponentInputs } from "../pipelines/component-files.ts";
 import type { LoraInput } from "../pipelines/lora-input.ts";
 import type { GenerateOptions } from "../pipelines/options.ts";
 import { OPTION_LIST, optionOf, type OptionName } from "../pipelines/options/table.ts";
@@ -111,8 +112,19 @@ export const deviceFlags = (standard = "f16 on GPUs that have it"): Option[] => 
   ),
 ];
 
+/** Which files take the place of which components. */
+export type FileFlags = { [K in keyof ComponentInputs]?: string };
+
+/** @param only the components that the command has to do with */
+export const fileFlags = (only: readonly (keyof FileFlags)[] = ["transformer", "textEncoder", "vae"]): Option[] =>
+  [
+    new Option("--transformer <file>", "a file in place of the transformer's weights: .safetensors (also quantized) or .gguf"),
+    new Option("--text-encoder <file>", "a file in place of the text encoder's weights: .safetensors (also quantized) or .gguf"),
+    new Option("--vae <file>", "a .safetensors file in place of the VAE's weights"),
+  ].filter((option) => only.includes(option.attributeName() as keyof FileFlags));
+
 /** Which checkpoint, and which of its files. */
-export interface ModelFlags {
+export interface ModelFlags extends FileFlags {
   model?: string;
   variant?: string;
 }

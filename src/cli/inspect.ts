@@ -3,13 +3,14 @@ import { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import { completed, stepsText, type Settings } from "../pipelines/settings.ts";
 import { elements } from "../graph/dtype.ts";
 import { bytesText } from "../base/units.ts";
-import type { DeviceFlags } from "./flags.ts";
+import { defined } from "../pipelines/options.ts";
+import type { DeviceFlags, FileFlags } from "./flags.ts";
 import { complain, print, printJson } from "./terminal/output.ts";
 import { shortened, visible } from "../base/visible.ts";
 import { table } from "./terminal/table.ts";
 import { tuningLine } from "./tuning-line.ts";
 
-export interface InspectOptions extends DeviceFlags {
+export interface InspectOptions extends DeviceFlags, FileFlags {
   json?: boolean;
   variant?: string;
   /** List every weight. */
@@ -19,13 +20,11 @@ export interface InspectOptions extends DeviceFlags {
 }
 
 export async function inspectModel(folder: string, settings: Partial<Settings>, options: InspectOptions): Promise<void> {
-  const { json, adapter, dtype, variant, weights, kernels } = options;
+  const { json, adapter, dtype, variant, transformer, textEncoder, vae, weights, kernels } = options;
   // Headers are all that is read: of a model on the hub they come over the network.
   const hub = { download: false, onWarning: (message: string) => complain(message) };
   await using model = await CogVideoX.open(folder, {
-    ...(adapter ? { adapter } : {}),
-    ...(dtype ? { dtype } : {}),
-    ...(variant ? { variant } : {}),
+    ...defined({ adapter, dtype, variant, transformer, textEncoder, vae }),
     hub,
     onWarning: hub.onWarning,
   });

@@ -34,6 +34,7 @@ export async function encodeFile(
     [
       ["the command", file],
       ["--model", open.model],
+      ["--vae", open.vae],
     ],
   );
   await withVae(open, run, async (vae, { signal, progress, run }) => {
@@ -70,6 +71,7 @@ export async function decodeFile(file: string, { fps, ...run }: RunFlags & { fps
       [
         ["the command", file],
         ["--model", open.model],
+        ["--vae", open.vae],
       ],
     );
     const dropped = gifWarning(out, fps ?? saved ?? 8);

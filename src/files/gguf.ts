@@ -80,7 +80,8 @@ class Header {
     const at = this.at;
     if (bytes > this.size - at)
       throw this.fail(
-        `${what} must lie inside the file, got ${bytes} bytes of ${this.size - at} that are left; the file is truncated or damaged, download it again`,
+        `${what} must lie inside the file, got ${bytes} bytes of ${this.size - at} that are left; ` +
+          "the file is truncated or damaged, download it again",
       );
     if (bytes > this.bytes.length - at) throw MORE;
     this.at = at + bytes;

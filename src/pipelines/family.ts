@@ -10,7 +10,7 @@ import type { LoraTensor } from "../models/lora/merge.ts";
 /** One folder of a family's checkpoints. What stands only in files that others read (a tokenizer) has none of these. */
 export interface ComponentKind<C = unknown> {
   /** The config of its file, or an error that names all that this engine cannot run. */
-  parse?(json: unknown): C;
+  parse?(json: unknown, where?: string): C;
   /** The keys of a config that nothing here knows. */
   judge?(json: Record<string, unknown>): { readonly unknown: readonly string[] };
   /** Every weight by its published name, with its shape; of a component that works in several parts, those that `parts` need. */

@@ -8,6 +8,7 @@ import { readJson, type CheckpointSource } from "../sources/source.ts";
 import { parseJsonObject } from "../base/json-scan.ts";
 import { CogwheelError } from "../base/errors.ts";
 import type { LoraTensor } from "../models/lora/merge.ts";
+import { placeOf } from "./file-place.ts";
 import type { AdapterAdvice, LoadedLora } from "./lora-input.ts";
 import { whatIsWrong } from "./options/check.ts";
 import { adviceFrom, type Settings } from "./settings.ts";
@@ -22,8 +23,6 @@ const PICKLES = ["pytorch_lora_weights.bin", "adapter_model.bin"];
 const CONFIG = "adapter_config.json";
 /** Settings to sample with under diffusers' names, as a checkpoint's: a file beside the adapter's in its folder, or its text in their metadata. */
 const ADVICE = "generation.json";
-/** Names of files rather than folders; what is not safetensors by its bytes is refused by what it is. */
-const FILE_NAME = /\.(?:safetensors|bin|pt|pth|ckpt|pkl|pickle|gguf|onnx|npz|npy|h5|msgpack|zip|tar|gz)$/i;
 
 /** Options of {@link loadLora}. */
 export interface LoadLoraOptions {
@@ -52,28 +51,6 @@ export async function loadLora(from: string | URL | Uint8Array, options: LoadLor
     if (await source.exists(file))
       throw new CogwheelError("lora", `an adapter must be a .safetensors file, got ${text}/${file}; ${REMEDY_OF_PICKLES}`);
   throw new CogwheelError("lora", `an adapter must be a .safetensors file, or a folder with ${FILES.join(" or ")}, got ${text}`);
-}
-
-/**
- * The folder that a file lies in, and its name there; no name where the text names a folder. The query of
- * an address stays with it: a signature is one.
- */
-function placeOf(text: string): { folder: string; file?: string } {
-  const isAddress = /^[a-z][a-z\d+.-]+:/i.test(text);
-  // What is no whole address is a path, in which ? and # are letters, unless it can be none of a file.
-  const end = isAddress || !FILE_NAME.test(text) ? text.search(/[?#]|$/) : text.length;
-  const path = text.slice(0, end);
-  if (!FILE_NAME.test(path)) return { folder: text };
-  const cut = Math.max(path.lastIndexOf("/"), isAddress ? -1 : path.lastIndexOf("\\")) + 1;
-  return { folder: (path.slice(0, cut) || "./") + text.slice(end), file: isAddress ? decoded(path.slice(cut)) : path.slice(cut) };
-}
-
-function decoded(name: string): string {
-  try {
-    return decodeURIComponent(name);
-  } catch {
-    return name;
-  }
 }
 
 async function readAdapter(source: CheckpointSource, path: string, label: string, { config: given }: LoadLoraOptions): Promise<LoadedLora> {

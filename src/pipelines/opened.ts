@@ -1,11 +1,13 @@
 /** A checkpoint and the device that it runs on, opened together and closed together: what every pipeline begins with. */
 import { openSource } from "#files";
 import { openCheckpoint, type Checkpoint } from "../checkpoint/checkpoint.ts";
+import type { GgufArchitectures } from "../checkpoint/component-file.ts";
 import { ComponentWeights, keptMessage } from "../checkpoint/component-weights.ts";
 import type { TiedNames } from "../checkpoint/weight-index.ts";
 import type { CheckpointSource } from "../sources/source.ts";
 import { CogwheelError } from "../base/errors.ts";
 import { Gpu, type OpenGpuOptions } from "../gpu/gpu.ts";
+import { closeFiles, openComponentFiles } from "./component-files.ts";
 import { defined, type OpenOptions } from "./options.ts";
 
 type OpenedOptions = Omit<OpenOptions, "keep" | "memoryBytes">;
@@ -20,6 +22,8 @@ export interface Opening<C, T> {
   readonly only: readonly string[];
   /** Names of tied weights, of which files hold one or both. */
   readonly tied?: TiedNames;
+  /** The GGUF files that components may come in, by component. */
+  readonly gguf?: Readonly<Record<string, GgufArchitectures>>;
   /** What the checkpoint's configs say; before a device is opened. */
   readonly read: (checkpoint: Checkpoint) => C | Promise<C>;
   /** What is made of it; when that fails, everything is closed again. */
@@ -43,14 +47,20 @@ export class Opened implements AsyncDisposable {
   static async open<C, T>(
     from: string | URL | CheckpointSource,
     options: OpenedOptions,
-    { room, family, only, tied, read, make }: Opening<C, T>,
+    { room, family, only, tied, gguf, read, make }: Opening<C, T>,
   ): Promise<T> {
+    const files = await openComponentFiles(options, room, options.hub);
     const what = {
       only,
       family,
-      ...defined({ tied, variant: options.variant, configsOnly: options.configsOnly || undefined }),
+      files,
+      ...defined({ tied, gguf, variant: options.variant, configsOnly: options.configsOnly || undefined }),
     };
-    const checkpoint = await openCheckpoint(await openSource(from, { ...what, ...defined({ hub: options.hub }) }), what);
+    const source = await openSource(from, { ...what, ...defined({ hub: options.hub }) }).catch(async (error: unknown) => {
+      await closeFiles(files);
+      throw error;
+    });
+    const checkpoint = await openCheckpoint(source, what);
     let gpu: Gpu | undefined;
     try {
       if (options.dtype !== undefined && options.dtype !== "f32" && options.dtype !== "f16")

@@ -2,6 +2,7 @@
 import type { HubOptions } from "../hub/id.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { TuningTable } from "../gpu/tuning-table.ts";
+import type { ComponentInputs } from "./component-files.ts";
 import type { OptionsOf } from "./options/option.ts";
 import type { REQUESTS, RUNNING } from "./options/table.ts";
 import type { Settings } from "./settings.ts";
@@ -9,7 +10,7 @@ import type { Settings } from "./settings.ts";
 export { checkOptions } from "./options/check.ts";
 export type { TilingMode } from "./options/table.ts";
 
-export interface OpenOptions {
+export interface OpenOptions extends ComponentInputs {
   /** A device that is already open; it is not closed with the model. */
   gpu?: Gpu;
   /** An adapter by name, where no device is given. Default: the fastest there is. */

@@ -58,13 +58,13 @@ export interface EncodeVideoOptions extends RunOptions {
 
 export type DecodeLatentsOptions = RunOptions;
 
-export interface OpenVaeOptions extends Pick<OpenOptions, "gpu" | "adapter" | "tuning" | "dtype" | "variant" | "hub"> {
+export interface OpenVaeOptions extends Pick<OpenOptions, "gpu" | "adapter" | "tuning" | "dtype" | "variant" | "hub" | "vae"> {
   signal?: AbortSignal;
   /** Things the user should know: weights that do not fit f16 and were kept in f32, a tuning table that does not hold here. */
   onWarning?: (message: string) => void;
 }
 
-const OPEN = ["gpu", "adapter", "tuning", "dtype", "variant", "hub", "signal", "onWarning"];
+const OPEN = ["gpu", "adapter", "tuning", "dtype", "variant", "hub", "vae", "signal", "onWarning"];
 const RUN = ["tiling", "signal", "checkFinite", "onProgress", "onTiling"];
 const ENCODE = [...RUN, "width", "height", "fit", "frames", "seed"];
 
@@ -107,7 +107,7 @@ export class VideoVae implements AsyncDisposable {
       only: ["vae"],
       read: (checkpoint) => {
         const component = checkpoint.component("vae");
-        const config = parseVaeConfig(component.config);
+        const config = parseVaeConfig(component.config, component.configFile ?? undefined);
         expectWeights(component, vaeWeights(config));
         return config;
       },

@@ -25,7 +25,7 @@ const KINDS: [string, Uint8Array, RegExp][] = [
   ["a git-lfs pointer", POINTER, /got a git-lfs pointer; run `git lfs pull`/],
   ["torch.save's zip", TORCH_ZIP, /got a PyTorch file .*; pickles run code .* convert it with Python \(safetensors\.torch\.save_file/],
   ["torch.save's old pickle", bytes(0x80, 2, 0x8a, 0x0a, "l\xfc\x9cF\xf9 j\xa8P\x19."), /got a Python pickle .*; pickles run code/],
-  ["GGUF", GGUF, /got a GGUF file; quantised weights of llama\.cpp are not supported: take the \.safetensors files/],
+  ["GGUF", GGUF, /got a GGUF file; give it in its component's place/],
   ["ONNX", bytes(8, 8, 0x12, 7, "pytorch", 0x1a, 3, "2.1"), /got an ONNX model; take the \.safetensors/],
   ["npz", zipSync({ "arr_0.npy": bytes(0x93, "NUMPY") }, { level: 0 }), /got a NumPy \.npz archive; save its arrays/],
   ["a zip", zipSync({ "readme.txt": utf8("hello") }), /got a zip archive; unpack it/],
@@ -67,7 +67,7 @@ describe("in place of a checkpoint", () => {
       TORCH_ZIP,
       /weights must be \.safetensors, got diffusion_pytorch_model\.bin, which is a Python pickle; convert it once in Python/,
     ],
-    ["model.gguf", GGUF, /weights must be \.safetensors, got model\.gguf, a GGUF file; quantised weights/],
+    ["model.gguf", GGUF, /weights must be \.safetensors, got model\.gguf, a GGUF file; give it in its component's place/],
     ["mp_rank_00_model_states.pt", TORCH_ZIP, /got mp_rank_00_model_states\.pt, a PyTorch file .*; pickles run code/],
     ["model.ckpt", POINTER, /got model\.ckpt, a git-lfs pointer; run `git lfs pull`/],
     [
@@ -83,7 +83,7 @@ describe("in place of a checkpoint", () => {
     const folder = await mkdtemp(join(tmpdir(), "cogwheel-kind-"));
     await writeFile(join(folder, "model.gguf"), GGUF);
     await expect(openSource(join(folder, "model.gguf"))).rejects.toThrow(
-      /model\.gguf: a checkpoint must be a folder, got a GGUF file; pass the folder that holds model_index\.json \(of this file: quantised weights/,
+      /model\.gguf: a checkpoint must be a folder, got a GGUF file; pass the folder that holds model_index\.json \(of this file: give it in its component's place/,
     );
     await rm(folder, { recursive: true });
   });

@@ -1,7 +1,7 @@
 /** `cogwheel generate`, the default: from a prompt to a file. */
 import { REQUESTS, RUNNING, SETTINGS } from "../../pipelines/options/table.ts";
 import { defineCommand } from "../command.ts";
-import { addFlags, deviceFlags, flagsOf, modelFlags, readFlags } from "../flags.ts";
+import { addFlags, deviceFlags, fileFlags, flagsOf, modelFlags, readFlags } from "../flags.ts";
 import type { GenerateFlags } from "../generate/asked.ts";
 
 export const generate = defineCommand<[string[]]>({
@@ -14,6 +14,7 @@ export const generate = defineCommand<[string[]]>({
         ...flagsOf(SETTINGS),
         ...flagsOf(REQUESTS),
         ...modelFlags(),
+        ...fileFlags(),
         ...deviceFlags(),
       ])
         .option("--out <path>", "file.mp4, .webm, .gif, .png (one frame), or a folder for PNG frames (default: outputs/…)")

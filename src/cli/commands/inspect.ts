@@ -1,7 +1,7 @@
 /** `cogwheel inspect`: what a checkpoint holds, and what a generation with it will take. */
 import { SETTINGS } from "../../pipelines/options/table.ts";
 import { defineCommand } from "../command.ts";
-import { addFlags, deviceFlags, flagsOf, MODEL_ARGUMENT, readFlags } from "../flags.ts";
+import { addFlags, deviceFlags, fileFlags, flagsOf, MODEL_ARGUMENT, readFlags } from "../flags.ts";
 import type { InspectOptions } from "../inspect.ts";
 import { EMBEDDED_MODEL } from "../package-root.ts";
 
@@ -16,7 +16,7 @@ export const inspect = defineCommand<[string | undefined]>({
         .option("--kernels", "list the kernels chosen from several, and whether a measurement chose them")
         .option("--variant <name>", "file-name variant of the weights")
         .option("--json", "print one JSON object"),
-      deviceFlags(),
+      [...fileFlags(), ...deviceFlags()],
     ),
   async run([model], parsed) {
     const { inspectModel } = await import("../inspect.ts");

@@ -1,12 +1,12 @@
 /** `cogwheel vae encode` and `vae decode`: a checkpoint's VAE by itself. */
 import type { Command } from "commander";
 import { defineCommand, type CliCommand } from "../command.ts";
-import { addFlags, deviceFlags, flagOf, modelFlags, readFlags } from "../flags.ts";
+import { addFlags, deviceFlags, fileFlags, flagOf, modelFlags, readFlags } from "../flags.ts";
 import type { VaeFlags } from "../vae.ts";
 
 /** What both directions take. */
 const common = (command: Command): Command =>
-  addFlags(command, [...modelFlags(), flagOf("tiling"), flagOf("checkFinite"), ...deviceFlags()]);
+  addFlags(command, [...modelFlags(), ...fileFlags(["vae"]), flagOf("tiling"), flagOf("checkFinite"), ...deviceFlags()]);
 
 const encode = defineCommand<[string]>({
   name: "encode",

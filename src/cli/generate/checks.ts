@@ -32,6 +32,9 @@ export async function checkPlaces(asked: Asked): Promise<void> {
     ],
     [
       ["--model", model],
+      ["--transformer", own.transformer],
+      ["--text-encoder", own.textEncoder],
+      ["--vae", own.vae],
       ...framePaths(asked).map(([name]) => named(name)),
       named("prompt"),
       ...(given.loras ?? []).map(({ adapter }) => [flagName("loras"), typeof adapter === "string" ? adapter : undefined] as const),

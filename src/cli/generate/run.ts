@@ -33,9 +33,9 @@ export async function generateToFile(words: readonly string[], flags: Flags<Gene
   const note = (message: string): void => progress.note(message);
   using interruption = interruptible(note);
   const { signal } = interruption;
-  const { model: folder = EMBEDDED_MODEL, adapter, dtype, variant } = asked.own;
+  const { model: folder = EMBEDDED_MODEL, adapter, dtype, variant, transformer, textEncoder, vae } = asked.own;
   await using model = await CogVideoX.open(folder, {
-    ...defined({ adapter, dtype, variant }),
+    ...defined({ adapter, dtype, variant, transformer, textEncoder, vae }),
     hub: { signal, ...hubProgress(progress) },
     onWarning: note,
   });

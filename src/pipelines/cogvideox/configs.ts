@@ -29,7 +29,7 @@ function takesOf(pipelineClass: string, channels: number, latents: number, trans
 /** Parses and checks the configs of all components, and that they belong together. */
 export function readConfigs(checkpoint: Checkpoint, onWarning?: (message: string) => void): { configs: Configs; rules: ModelRules } {
   const config = (name: string) => checkpoint.component(name).config as Record<string, unknown>;
-  const configs = parseConfigs(config);
+  const configs = parseConfigs(config, (part) => checkpoint.component(part).configFile ?? undefined);
   expectTogether(configs);
   const { kind: scheduler } = createScheduler(config("scheduler"), checkpoint.component("scheduler").className);
   for (const [name, { judge }] of Object.entries<ComponentKind>(components)) {

@@ -17,7 +17,7 @@ import { adviceFrom, checkSettings, completed, defaultSettings, type ModelRules,
 import type { Task } from "../task.ts";
 import { Turns } from "../turns.ts";
 import type { Video } from "../video.ts";
-import { components, type Configs } from "./components.ts";
+import { components, ggufFiles, type Configs } from "./components.ts";
 import { readConfigs } from "./configs.ts";
 import { generate, runOf } from "./generate.ts";
 import { checkpointFiles, type Model } from "./model.ts";
@@ -79,6 +79,7 @@ export class CogVideoX implements AsyncDisposable {
       family: "CogVideoX",
       only: Object.keys(components),
       tied: TIED_T5_WEIGHTS,
+      gguf: ggufFiles,
       read: (checkpoint) => readConfigs(checkpoint, options.onWarning),
       make: async (opened, { configs, rules }) => {
         const { source } = opened.checkpoint;

@@ -1,0 +1,62 @@
+/** Files that an app or a user puts in the place of a checkpoint's components: where they lie, opened. */
+import { openSource } from "#files";
+import { CogwheelError } from "../base/errors.ts";
+import type { ComponentFile } from "../checkpoint/component-file.ts";
+import type { HubOptions } from "../hub/id.ts";
+import { filesSource } from "../sources/picked.ts";
+import { placeOf } from "./file-place.ts";
+
+/** A file of weights: a path (Node), a URL, the address of a file on the hub, or a file that a user picked. */
+export type FileInput = string | URL | File;
+
+/** A file in a component's place. Its config is in it, beside it, given here, or else the checkpoint's. */
+export type ComponentInput = FileInput | { readonly file: FileInput; readonly config?: Readonly<Record<string, unknown>> } | ComponentFile;
+
+/** The options that name such files. */
+export interface ComponentInputs {
+  /** A file in place of the transformer's weights: safetensors (also quantized: fp8, or ggml's blocks) or GGUF (docs/checkpoints.md). */
+  transformer?: ComponentInput;
+  /** The same for the text encoder: also GGUF of llama.cpp's T5 encoders. */
+  textEncoder?: ComponentInput;
+  /** The same for the VAE. */
+  vae?: ComponentInput;
+}
+
+/** Options and the components that they stand for. */
+const COMPONENTS = { transformer: "transformer", textEncoder: "text_encoder", vae: "vae" } as const satisfies Record<
+  keyof ComponentInputs,
+  string
+>;
+
+/** Opens what is named, by component. What was opened before a failure is closed again. */
+export async function openComponentFiles(options: ComponentInputs, room: string, hub?: HubOptions): Promise<Map<string, ComponentFile>> {
+  const files = new Map<string, ComponentFile>();
+  try {
+    for (const [name, component] of Object.entries(COMPONENTS) as [keyof ComponentInputs, string][]) {
+      const input = options[name];
+      if (input !== undefined) files.set(component, await openInput(input, name, room, hub));
+    }
+    return files;
+  } catch (error) {
+    await closeFiles(files);
+    throw error;
+  }
+}
+
+export async function closeFiles(files: ReadonlyMap<string, ComponentFile>): Promise<void> {
+  for (const { source } of files.values()) await source[Symbol.asyncDispose]();
+}
+
+async function openInput(input: ComponentInput, name: string, room: string, hub?: HubOptions): Promise<ComponentFile> {
+  if (typeof input === "object" && "source" in input) return input;
+  const { file, config } = typeof input === "object" && "file" in input ? input : { file: input, config: undefined };
+  return { ...(await openFile(file, name, room, hub)), ...(config ? { config } : {}) };
+}
+
+async function openFile(file: FileInput, name: string, room: string, hub?: HubOptions): Promise<ComponentFile> {
+  if (typeof file === "object" && !(file instanceof URL)) return { source: filesSource([file]), path: file.name };
+  const place = placeOf(String(file));
+  if (place.file === undefined)
+    throw new CogwheelError(room, `${name} must name a .safetensors or .gguf file, got ${String(file)}; give the file itself`);
+  return { source: await openSource(place.folder, { anyFile: true, ...(hub ? { hub } : {}) }), path: place.file };
+}
