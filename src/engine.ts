@@ -42,3 +42,5 @@ export { relativeBias } from "./ops/relative_bias.ts";
 export { rmsNorm } from "./ops/rms_norm.ts";
 export { silu } from "./ops/silu.ts";
 export { temporalPool } from "./ops/temporal_pool.ts";
+export { unpack, type UnpackOptions } from "./ops/unpack.ts";
+export { FORMATS, type Format } from "./graph/stored.ts";

@@ -8,6 +8,7 @@ import { brief } from "../base/brief.ts";
 import { CogwheelError } from "../base/errors.ts";
 import { elements } from "../base/shape.ts";
 import { DTYPE_BYTES, isSafetensorsDType } from "./safetensors-dtype.ts";
+import { layoutSafetensors } from "./safetensors-layout.ts";
 import { KIND_BYTES, kindRule } from "../sources/file-kind.ts";
 import type { SafetensorsDType } from "./safetensors-dtype.ts";
 import { scanJson } from "../base/json-scan.ts";
@@ -266,51 +267,26 @@ export interface TensorToWrite {
   data: ArrayBufferView;
 }
 
-/**
- * A safetensors file as bytes. The same tensors and metadata give the same bytes in whatever order they come:
- * tensors go by element size, largest first (so every one is aligned), then by name; metadata goes by key; the
- * header is padded with spaces to 8 bytes.
- */
+/** A safetensors file as bytes, laid out by {@link layoutSafetensors}. */
 export function writeSafetensors(
   tensors: ReadonlyMap<string, TensorToWrite> | Record<string, TensorToWrite>,
   metadata: Record<string, string> = {},
 ): Uint8Array<ArrayBuffer> {
-  const byName = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
-  const entries: [string, TensorToWrite][] = tensors instanceof Map ? [...tensors] : Object.entries(tensors);
-  entries.sort(([a, x], [b, y]) => DTYPE_BYTES[y.dtype] - DTYPE_BYTES[x.dtype] || byName(a, b));
-  // Written by hand: an object would move names that look like numbers to the front, and lose `__proto__`.
-  const fields: string[] = [];
-  const keys = Object.keys(metadata).sort(byName);
-  if (keys.length) {
-    fields.push(`"__metadata__":{${keys.map((key) => `${JSON.stringify(key)}:${JSON.stringify(metadata[key])}`).join(",")}}`);
-  }
-  let at = 0;
-  for (const [name, { dtype, shape, data }] of entries) {
+  const entries: Iterable<[string, TensorToWrite]> = tensors instanceof Map ? tensors : Object.entries(tensors);
+  const { head, order, bytes } = layoutSafetensors(entries, metadata);
+  for (const [name, { dtype, shape, data }] of order) {
     const want = elements(shape) * DTYPE_BYTES[dtype];
-    if (name === "__metadata__") {
-      throw new CogwheelError(
-        "checkpoint",
-        "writeSafetensors: __metadata__ is the header's own name, got a tensor of that name; rename the tensor",
-      );
-    }
     if (want !== data.byteLength) {
       throw new CogwheelError(
         "checkpoint",
         `writeSafetensors: ${name}: ${dtype} [${shape.join(", ")}] takes ${want} bytes, got ${data.byteLength}; pass data of that size`,
       );
     }
-    fields.push(`${JSON.stringify(name)}:{"dtype":"${dtype}","shape":[${shape.join(",")}],"data_offsets":[${at},${at + want}]}`);
-    at += want;
   }
-  let header = new TextEncoder().encode(`{${fields.join(",")}}`);
-  const padded = new Uint8Array(Math.ceil(header.length / 8) * 8).fill(0x20);
-  padded.set(header);
-  header = padded;
-  const file = new Uint8Array(8 + header.length + at);
-  new DataView(file.buffer).setBigUint64(0, BigInt(header.length), true);
-  file.set(header, 8);
-  at = 8 + header.length;
-  for (const [, { data }] of entries) {
+  const file = new Uint8Array(bytes);
+  file.set(head);
+  let at = head.length;
+  for (const [, { data }] of order) {
     file.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at);
     at += data.byteLength;
   }
