@@ -1,6 +1,7 @@
 /**
  * GPU time by dispatch, from timestamp queries around one pass each; where an adapter has none, the profile says so and
- * holds counts and costs alone. Prints as a table by kernel and as a Chrome trace (chrome://tracing, ui.perfetto.dev).
+ * holds counts and costs alone. Beside it what the host did meanwhile for weights that are streamed: reading, and waiting for them. Prints as
+ * a table by kernel and as a Chrome trace (chrome://tracing, ui.perfetto.dev).
  */
 import "../base/dispose.ts";
 import type { Gpu, OwnedBuffer } from "./gpu.ts";
@@ -19,6 +20,19 @@ export interface ProfiledDispatch extends ProfileEntry {
   readonly begin: number;
   readonly end: number;
 }
+/** What the host did, on its own clock. */
+export interface HostSpan {
+  /**
+   * read: bytes of a weight come from where they are stored · weight: a weight comes, from its first read until it may be sent to the device ·
+   * wait: a run waits for weights · submit: from a submit until its work is known to be done
+   */
+  readonly kind: "read" | "weight" | "wait" | "submit";
+  readonly name: string;
+  /** Milliseconds, as performance.now counts them. */
+  readonly begin: number;
+  readonly end: number;
+  readonly bytes: number;
+}
 export interface ProfileRow {
   readonly label: string;
   readonly count: number;
@@ -31,9 +45,25 @@ export interface ProfileRow {
 }
 
 const CAPACITY = 1024;
+/** From top to bottom in a trace. */
+const HOST_ROWS: readonly HostSpan["kind"][] = ["submit", "wait", "weight", "read"];
+
+type Span = Pick<HostSpan, "begin" | "end">;
+
+/** The same times, each once, in order. */
+function joined(spans: readonly Span[]): Span[] {
+  const out: { begin: number; end: number }[] = [];
+  for (const { begin, end } of [...spans].sort((a, b) => a.begin - b.begin)) {
+    const last = out.at(-1);
+    if (last && begin <= last.end) last.end = Math.max(last.end, end);
+    else out.push({ begin, end });
+  }
+  return out;
+}
 
 export class Profile implements Disposable {
   readonly dispatches: ProfiledDispatch[] = [];
+  readonly host: HostSpan[] = [];
   readonly #gpu: Gpu;
   readonly #queries: GPUQuerySet | null;
   readonly #resolve: OwnedBuffer | null;
@@ -108,21 +138,44 @@ export class Profile implements Disposable {
       .sort((a, b) => b.ms - a.ms);
   }
 
-  /** The trace-event format of Chrome and Perfetto. */
+  /**
+   * Milliseconds of reading weights, and how many of them the device was at work meanwhile, by the host's clock: what is read while it works
+   * costs no time.
+   */
+  reading(): { read: number; overlapped: number } {
+    const union = (kind: HostSpan["kind"]) => joined(this.host.filter((span) => span.kind === kind));
+    const [reads, work] = [union("read"), union("submit")];
+    const length = (spans: readonly Span[]) => spans.reduce((ms, { begin, end }) => ms + end - begin, 0);
+    const common = reads.flatMap((r) => work.map((w) => ({ begin: Math.max(r.begin, w.begin), end: Math.min(r.end, w.end) })));
+    return { read: length(reads), overlapped: length(common.filter(({ begin, end }) => end > begin)) };
+  }
+
+  /** The trace-event format of Chrome and Perfetto: dispatches on the GPU's clock, and beneath them the host's spans, if there are any. */
   chromeTrace(): string {
     const start = this.dispatches[0]?.begin ?? 0;
+    // The two clocks have no common zero: the first dispatch begins when the first submit does.
+    const hostStart = this.host.find(({ kind }) => kind === "submit")?.begin ?? 0;
+    const earliest = Math.min(0, ...this.host.map(({ begin }) => begin - hostStart));
+    const event = (name: string, cat: string, tid: number, ts: number, dur: number, args: object) => ({
+      name,
+      cat,
+      ph: "X",
+      pid: 1,
+      tid,
+      ts: ts - 1e3 * earliest,
+      dur,
+      args,
+    });
     return JSON.stringify({
       displayTimeUnit: "ms",
-      traceEvents: this.dispatches.map((d) => ({
-        name: d.label,
-        cat: "gpu",
-        ph: "X",
-        pid: 1,
-        tid: 1,
-        ts: (d.begin - start) / 1e3,
-        dur: (d.end - d.begin) / 1e3,
-        args: { node: d.node, flops: d.flops, bytes: d.bytes },
-      })),
+      traceEvents: [
+        ...this.dispatches.map(({ label, begin, end, node, flops, bytes }) =>
+          event(label, "gpu", 1, (begin - start) / 1e3, (end - begin) / 1e3, { node, flops, bytes }),
+        ),
+        ...this.host.map(({ kind, name, begin, end, bytes }) =>
+          event(name, kind, 2 + HOST_ROWS.indexOf(kind), 1e3 * (begin - hostStart), 1e3 * (end - begin), { bytes }),
+        ),
+      ],
     });
   }
 

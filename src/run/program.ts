@@ -36,6 +36,8 @@ export interface RunOptions {
   onProgress?: (done: number) => void;
   /** The program that runs next, this one again or another: the streamed weights that it begins with come while this run ends. */
   next?: Program;
+  /** Seconds without an answer after which the source of a streamed weight counts as stalled, and the run throws. Default 120. */
+  stallSeconds?: number;
 }
 
 export interface ProgramOptions extends LoadOptions {
@@ -262,7 +264,7 @@ export class Program implements Disposable {
   async run(options: RunOptions = {}): Promise<void> {
     this.#assertAlive();
     const streamer = this.#streamer;
-    streamer?.begin(this.plan);
+    streamer?.begin(this.plan, options.profile);
     try {
       await this.#run(options, streamer);
     } finally {
@@ -285,7 +287,7 @@ export class Program implements Disposable {
     let at = 0;
     while (at < this.#steps.length) {
       options.signal?.throwIfAborted();
-      await streamer?.arrival(at, options.signal);
+      await streamer?.arrival(at, options);
       const encoder = device.createCommandEncoder();
       let flops = 0;
       const from = at;
@@ -326,7 +328,12 @@ export class Program implements Disposable {
       streamer?.send();
       device.queue.submit([encoder.finish()]);
       streamer?.submitted(at);
-      if (options.profile) await options.profile.collect();
+      const submitted = performance.now();
+      if (options.profile) {
+        await options.profile.collect();
+        const name = `steps ${from} to ${at - 1}`;
+        if (streamer) options.profile.host.push({ kind: "submit", name, begin: submitted, end: performance.now(), bytes: 0 });
+      }
       done += flops;
       await pace.submitted(flops, options.signal);
       if (options.observe && ended()) await this.#show(steps[at - 1]!.node, options.observe, options.signal);

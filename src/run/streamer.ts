@@ -8,8 +8,10 @@
  */
 import { CogwheelError } from "../base/errors.ts";
 import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
+import type { Profile } from "../gpu/profile.ts";
 import type { Plan } from "../plan/compile.ts";
 import { overlap, type Place, type Upload } from "../plan/slots.ts";
+import { WatchedReads } from "./watched-reads.ts";
 import { WeightLoader } from "./weight-loader.ts";
 import type { WeightProvider } from "./weight-provider.ts";
 
@@ -19,6 +21,15 @@ interface Held extends Place {
   /** The last turn that needs it, and the last step of it that reads it. */
   turn: Turn;
   last: number;
+}
+
+/** Seconds without an answer after which a source counts as stalled. Network sources have their own, shorter watch. */
+export const STALL_SECONDS = 120;
+
+export interface ArrivalOptions {
+  signal?: AbortSignal | undefined;
+  /** Default {@link STALL_SECONDS}. */
+  stallSeconds?: number | undefined;
 }
 
 /** The weights of one run. */
@@ -55,13 +66,17 @@ export class Streamer implements Disposable {
   #bringing = 0;
   #waiting = new Set<() => void>();
   #disposed = false;
+  readonly #reads: WatchedReads;
+  #profile: Profile | undefined;
 
   /** Memory for the slots of these plans, whose programs never run at once. */
   constructor(
     private readonly gpu: Gpu,
-    private readonly provider: WeightProvider,
+    provider: WeightProvider,
     plans: readonly Plan[],
   ) {
+    this.#reads = new WatchedReads(provider);
+    this.#reads.onRead = ({ label: name, ...span }) => this.#profile?.host.push({ kind: "read", name, ...span });
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
     try {
       for (const [i, bytes] of sharedSlots(plans).entries()) this.#buffers.push(gpu.buffer(`slots${i}`, bytes, usage));
@@ -81,10 +96,11 @@ export class Streamer implements Disposable {
     this.#coming = this.#turn(plan, this.#current ? this.#current.base + this.#current.plan.steps.length : this.#submitted);
   }
 
-  /** A run begins. */
-  begin(plan: Plan): void {
+  /** A run begins. @param profile is told of reads and waits */
+  begin(plan: Plan, profile?: Profile): void {
     if (this.#current)
       throw new CogwheelError("graph", `programs that share slots run one after another, got ${plan.graph.name} beside another; await it`);
+    this.#profile = profile;
     const coming = this.#coming;
     this.#coming = undefined;
     if (coming?.plan === plan && coming.error === undefined) this.#current = coming;
@@ -100,15 +116,30 @@ export class Streamer implements Disposable {
   }
 
   /** Resolves when it is; throws what kept it from coming. */
-  async arrival(step: number, signal?: AbortSignal): Promise<void> {
+  async arrival(step: number, { signal, stallSeconds = STALL_SECONDS }: ArrivalOptions = {}): Promise<void> {
     const turn = this.#current!;
-    while (!turn.ready(step)) {
-      signal?.throwIfAborted();
-      if (turn.error !== undefined) {
-        this.gpu.assertAlive();
-        throw turn.error;
+    if (turn.ready(step)) return;
+    const begin = performance.now();
+    const name = turn.plan.slots.uploads[turn.there]!.weight.names.join(" + ");
+    try {
+      while (!turn.ready(step)) {
+        signal?.throwIfAborted();
+        if (turn.error !== undefined) {
+          this.gpu.assertAlive();
+          throw turn.error;
+        }
+        const since = this.#reads.oldest;
+        const left = 1000 * stallSeconds - (since ? performance.now() - since.begin : 0);
+        if (since && left <= 0)
+          throw new CogwheelError(
+            "weights",
+            `what ${turn.plan.graph.name} needs in its next step must come, got nothing for ${stallSeconds} s of ${since.label}; ` +
+              "see to where it is stored, then go on from the last step",
+          );
+        await this.#news(signal, left);
       }
-      await this.#news(signal);
+    } finally {
+      this.#profile?.host.push({ kind: "wait", name, begin, end: performance.now(), bytes: 0 });
     }
   }
 
@@ -169,7 +200,7 @@ export class Streamer implements Disposable {
         const overwritten = () => [...this.#held].filter((h) => overlap(h, upload));
         while (overwritten().some((h) => !this.#free(h))) await this.#news(signal);
         for (const h of overwritten()) this.#held.delete(h);
-        await this.#load(upload, signal);
+        await this.#load(upload, turn);
         this.#held.add({ key: weight.key, buffer, offset, end, turn, last });
       }
       turn.there++;
@@ -182,27 +213,43 @@ export class Streamer implements Disposable {
     return turn.controller.signal.aborted || turn.base + last < this.#submitted;
   }
 
-  async #load({ weight, buffer, offset }: Upload, signal: AbortSignal): Promise<void> {
+  async #load({ weight, buffer, offset }: Upload, { plan, controller: { signal } }: Turn): Promise<void> {
     this.#loader ??= new WeightLoader(
       this.gpu,
-      this.provider,
+      this.#reads.provider,
       this.#buffers.reduce((n, { bytes }) => n + bytes, 0),
     );
-    const to = this.#buffers[buffer]!.buffer;
-    await this.#loader.load(weight, to, signal, offset);
+    const begin = performance.now();
+    const name = weight.names.join(" + ");
+    try {
+      await this.#loader.load(weight, this.#buffers[buffer]!.buffer, signal, offset);
+    } catch (error) {
+      signal.throwIfAborted();
+      this.gpu.assertAlive();
+      throw new CogwheelError(
+        "weights",
+        `a streamed weight must come in every run of ${plan.graph.name}, got this for ${name}: ` +
+          `${error instanceof Error ? error.message : String(error)}; see to where it is stored, then go on from the last step`,
+        { cause: error },
+      );
+    }
     signal.throwIfAborted();
+    this.#profile?.host.push({ kind: "weight", name, begin, end: performance.now(), bytes: weight.bytes });
   }
 
-  /** Resolves when something has changed. */
-  #news(signal?: AbortSignal): Promise<void> {
+  /** Resolves when something has changed, or after so many milliseconds. */
+  #news(signal?: AbortSignal, ms?: number): Promise<void> {
     return new Promise((resolve, reject) => {
+      let timer: ReturnType<typeof setTimeout> | undefined;
       const over = (): void => {
+        clearTimeout(timer);
         this.#waiting.delete(over);
         signal?.removeEventListener("abort", over);
         if (signal?.aborted) reject(signal.reason as Error);
         else resolve();
       };
       if (signal?.aborted) return over();
+      if (ms !== undefined) timer = setTimeout(over, ms);
       this.#waiting.add(over);
       signal?.addEventListener("abort", over);
     });
