@@ -10,6 +10,7 @@ export default defineConfig({
     testTimeout: 120_000,
     hookTimeout: 120_000,
     // Kernels as they are chosen without measurements, whatever this machine's user measured.
-    env: { COGWHEEL_TUNING: "off" },
+    // And every prompt is encoded, whatever was encoded before.
+    env: { COGWHEEL_TUNING: "off", COGWHEEL_PROMPT_CACHE: "off" },
   },
 });

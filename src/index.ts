@@ -7,6 +7,7 @@ export type { Configs } from "./pipelines/cogvideox/components.ts";
 export type { Stage } from "./pipelines/cogvideox/stage-names.ts";
 export type { GenerateOptions, OpenOptions, TilingMode } from "./pipelines/options.ts";
 export type { KernelChoice, StageMemory } from "./pipelines/requirements.ts";
+export { clearPrompts, listPrompts, type KeptPrompt } from "./pipelines/prompt-cache.ts";
 export { loadLora, type LoadLoraOptions } from "./pipelines/lora-file.ts";
 export type { AdapterAdvice, LoadedLora, LoraInput } from "./pipelines/lora-input.ts";
 export type { ReferenceProfile } from "./pipelines/profiles.ts";

@@ -36,6 +36,7 @@ export async function measureGeneration(gpu: Gpu, model: CogVideoX): Promise<Gen
     const video = await model.generate({
       prompt: PROMPT,
       seed: 1,
+      cache: false,
       onProgress: (stage) => {
         if (sample)
           memory.push({
@@ -56,6 +57,6 @@ export async function measureGeneration(gpu: Gpu, model: CogVideoX): Promise<Gen
   const cold = await once();
   const warm = await once(true);
   using profile = new Profile(gpu);
-  await model.generate({ prompt: PROMPT, seed: 1, gpuProfile: profile });
+  await model.generate({ prompt: PROMPT, seed: 1, gpuProfile: profile, cache: false });
   return { settings: model.defaults, cold, warm, memory, kernels: profile.rows(), timestamps: profile.timed };
 }

@@ -44,6 +44,17 @@ export class WeightIndex {
     this.totalBytes = [...entries.values()].reduce((sum, { start, end }) => sum + end - start, 0);
   }
 
+  /**
+   * What another content of its files would have otherwise, where their source knows such a thing; null where it does not. Nothing of the
+   * weights is read.
+   */
+  async version(): Promise<string | null> {
+    const versions = await Promise.all(
+      this.files.map(async (file) => [file, (await this.#source.version?.(file)) ?? null, await this.#source.size(file)] as const),
+    );
+    return versions.every(([, version]) => version !== null) ? JSON.stringify([this.#source.label, versions]) : null;
+  }
+
   /** The number of weights. */
   get size(): number {
     return this.#entries.size;

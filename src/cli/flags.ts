@@ -55,7 +55,8 @@ const takesFile = (flag: string): boolean => /[<[]file[>\]]$/.test(flag);
 export function flagOf(name: OptionName, help?: string): Option {
   const { flag, flagHelp, values, help: told = "", otherwise, fallback } = optionOf(name);
   if (flag === undefined) throw new Error(`${name} has no flag`);
-  const standard = otherwise ?? (fallback === undefined ? undefined : String(fallback));
+  const negated = flag.startsWith("--no-");
+  const standard = negated ? undefined : (otherwise ?? (fallback === undefined ? undefined : String(fallback)));
   const made = new Option(flag, help ?? `${flagHelp ?? told}${standard === undefined ? "" : ` (default: ${standard})`}`);
   if (values.kind === "choice") return made.choices(Object.keys(values.choices!));
   if (values.kind === "number") return BY_ATTRIBUTE.get(made.attributeName())!.length > 1 ? made.argParser(size) : made.argParser(number);

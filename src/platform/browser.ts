@@ -2,6 +2,8 @@
 import { CogwheelError } from "../base/errors.ts";
 import type { AdapterRequest, FoundAdapter, ListedAdapter, OutputFiles } from "./types.ts";
 
+export { keptFiles } from "./kept-browser.ts";
+
 const SECURE = "serve the page over https or from localhost";
 const NEWER = "use a browser that has WebGPU (Chrome or Edge 113, Safari 26, Firefox 141 or newer)";
 

@@ -44,6 +44,29 @@ export interface OutputFiles extends AsyncDisposable {
   commit(): Promise<void>;
 }
 
+/** A result that is kept. */
+export interface KeptFile {
+  readonly name: string;
+  readonly bytes: number;
+  /** When it was last read or written, in milliseconds as Date has them. */
+  readonly used: number;
+}
+
+/** Results of one kind that are kept for a user's other runs. Anything in it may be gone at any time. */
+export interface KeptFiles {
+  /** Where they lie, for the user. */
+  readonly place: string;
+  /** How much may be kept, where the user says so. */
+  readonly limitBytes?: number;
+  list(): Promise<KeptFile[]>;
+  /** A result of at most so many bytes, which was used with that; undefined where there is none. */
+  read(name: string, most: number): Promise<Uint8Array<ArrayBuffer> | undefined>;
+  /** The same without using it. */
+  peek(name: string, most: number): Promise<Uint8Array<ArrayBuffer> | undefined>;
+  write(name: string, bytes: Uint8Array): Promise<void>;
+  remove(name: string): Promise<void>;
+}
+
 export interface Platform {
   /** Opens the adapter; throws a CogwheelError that says what to install when there is none. */
   requestGpuAdapter(request?: AdapterRequest): Promise<FoundAdapter>;
@@ -67,6 +90,11 @@ export interface Platform {
   namedTuning(): Promise<"off" | { path: string; text: string } | undefined>;
   /** Keeps one for this user's other runs; resolves to where. A page keeps what it wants itself. */
   writeTuning(file: string, text: string): Promise<string>;
+  /**
+   * Results of a kind that are kept for this user; undefined where none can be, or the user wants none (COGWHEEL_PROMPT_CACHE=off).
+   * @param evenIfOff those that were kept before the user wanted none
+   */
+  keptFiles(kind: string, evenIfOff?: boolean): Promise<KeptFiles | undefined>;
   /** Names of the files of a folder, sorted; `undefined` if it is no folder. */
   listFolder(path: string): Promise<string[] | undefined>;
 }

@@ -106,6 +106,11 @@ export async function folderSource(folder: string): Promise<CheckpointSource> {
     async size(path) {
       return (await file(path)).size;
     },
+    async version(path) {
+      // The change time is the system's own: no program can set it, as archives set the others.
+      const { dev, ino, size, mtimeNs, ctimeNs } = await (await file(path)).handle.stat({ bigint: true });
+      return [dev, ino, size, mtimeNs, ctimeNs].join("-");
+    },
     // What stays in a processor's cache until it is packed.
     pieceBytes: 8 << 20,
     async read(path, start, end, into) {

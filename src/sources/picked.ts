@@ -102,6 +102,10 @@ function blobs(
     async size(path) {
       return (await file(path)).size;
     },
+    async version(path) {
+      const { name, size, lastModified } = await file(path);
+      return `${name}-${size}-${lastModified}`;
+    },
     async read(path, start, end) {
       const found = await file(path);
       checkRange(self, path, start, end, found.size);

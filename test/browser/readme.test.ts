@@ -135,6 +135,36 @@ describe("frames in a page", () => {
   }, 240_000);
 });
 
+describe("a prompt in a page", () => {
+  it("is encoded once: what the encoder made of it is kept in the origin's storage", async () => {
+    const { page, wrong } = await openPage();
+    const got = await inPage<{ stages: string[][]; latents: number[][]; listed: string[][]; cleared: number; after: number }>(
+      page,
+      `
+      const { CogVideoX, listPrompts, clearPrompts } = await import("cogwheel-webgpu");
+      const runs = [];
+      for (let i = 0; i < 2; i++) {
+        const model = await CogVideoX.open("models/moving-shapes");
+        runs.push(await model.generate({ prompt: "a red circle", seed: 1, steps: 1, frames: 1 }));
+        await model[Symbol.asyncDispose]();
+      }
+      const { prompts } = await listPrompts();
+      return {
+        stages: runs.map(({ seconds }) => Object.keys(seconds)),
+        latents: runs.map(({ state }) => [...state.latents]),
+        listed: prompts.map((one) => one.prompts),
+        cleared: (await clearPrompts()).files,
+        after: (await listPrompts()).prompts.length,
+      };`,
+    );
+    expect(got.stages.map((stages) => stages.includes("load text encoder"))).toEqual([true, false]);
+    expect(got.latents[1]).toEqual(got.latents[0]);
+    expect(got.listed).toEqual([["", "a red circle"]]);
+    expect([got.cleared, got.after]).toEqual([1, 0]);
+    expect(wrong).toEqual([]);
+  }, 240_000);
+});
+
 describe("a browser that has less", () => {
   it("needs neither Symbol.dispose nor Symbol.asyncDispose nor WebCodecs", async () => {
     const { page, wrong } = await openPage((page) =>

@@ -23,7 +23,7 @@ function sample(name: OptionName, { values, flag }: Option<unknown>): { written:
   if (values.kind === "number") return { written: ["7"], value: 7 };
   if (values.kind === "bytes") return { written: ["1.5 GiB"], value: 1.5 * 2 ** 30 };
   if (values.kind === "numbers") return { written: ["999,856, 1"], value: [999, 856, 1] };
-  if (values.kind === "switch") return { written: [], value: true };
+  if (values.kind === "switch") return { written: [], value: !flag!.startsWith("--no-") };
   if (values.kind === "adapters") return { written: ["turn.safetensors:0.5"], value: [{ adapter: "turn.safetensors", scale: 0.5 }] };
   const value = values.kind === "choice" ? Object.keys(values.choices!).at(-1)! : "words of it";
   return { written: [value], value };
@@ -51,7 +51,7 @@ describe("flags", () => {
       "l",
       "a circle",
     ]);
-    expect(given).toEqual({ loras: [{ adapter: "a", scale: 0.1 }, { adapter: "b" }] });
+    expect(given).toEqual({ cache: true, loras: [{ adapter: "a", scale: 0.1 }, { adapter: "b" }] });
     expect(files).toEqual({ gpuProfile: true });
     expect(own).toEqual({ out: "x.mp4", saveLatents: "l" });
   });

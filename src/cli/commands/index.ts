@@ -1,10 +1,11 @@
 /** All commands, in the order of the help: a new one is a file here and a line below. */
 import type { CliCommand } from "../command.ts";
 import { adapters } from "./adapters.ts";
+import { cache } from "./cache.ts";
 import { generate } from "./generate.ts";
 import { inspect } from "./inspect.ts";
 import { tune } from "./tune.ts";
 import { vae } from "./vae.ts";
 import { validate } from "./validate.ts";
 
-export const COMMANDS: readonly CliCommand[] = [generate, vae, validate, inspect, tune, adapters];
+export const COMMANDS: readonly CliCommand[] = [generate, vae, validate, inspect, tune, cache, adapters];

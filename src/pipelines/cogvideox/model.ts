@@ -17,8 +17,12 @@ export interface ModelFiles {
   readonly scheduler: Readonly<Record<string, unknown>>;
   /** The shape of a weight; undefined when there is none of that name. */
   shape(part: Part, name: string): readonly number[] | undefined;
+  /** What the user calls it. */
+  readonly label: string;
   /** Throws, telling all that is missing or misshapen in any component. */
   expect(weights: PartWeights): void;
+  /** What another content of a part's weights would have otherwise; null where nobody can tell. */
+  version(part: Part): Promise<string | null>;
   weights(part: Part, options: { signal?: AbortSignal; onWarning?: (message: string) => void }): Promise<WeightProvider>;
   tokenizer(): Promise<T5Tokenizer>;
 }
@@ -50,12 +54,14 @@ export function checkpointFiles(opened: Opened, configs: Configs): ModelFiles {
   const { checkpoint } = opened;
   let expected: PartWeights | undefined;
   return {
+    label: checkpoint.source.label,
     scheduler: checkpoint.component("scheduler").config,
     shape: (part, name) => {
       const { weights } = checkpoint.component(part);
       return weights ? weights.get(name)?.shape : (expected ??= expectedWeights(configs)).get(part)!.get(name);
     },
     expect: (weights) => expectAll(checkpoint, weights),
+    version: async (part) => (await checkpoint.component(part).weights?.version()) ?? null,
     weights: (part, options) => opened.weights(part, options),
     tokenizer: () => T5Tokenizer.open(checkpoint.source),
   };

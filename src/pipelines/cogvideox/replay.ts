@@ -67,7 +67,9 @@ function recordedModel({ name, className, config, weights }: RecordedRun, { gpu,
     rules,
     defaults: defaultSettings(rules),
     files: {
+      label: name,
       scheduler,
+      version: async () => null,
       shape: (part, weight) => weights(part).shape(weight),
       expect: () => undefined, // what is missing is told where it is read, by the case's name for it
       weights: async (part) => weights(part),

@@ -264,6 +264,17 @@ export const RUNNING = {
     flag: "--check-finite",
   }),
   /**
+   * Keep what the text encoder makes of the prompt for this user (docs/api.md), so that the next generation with it loads no encoder:
+   * in the user's cache folder, in a browser in the origin's storage. Default true.
+   */
+  cache: option({
+    values: onOff,
+    help: "keep what the text encoder makes of the prompt, so that the next generation with it loads no encoder",
+    fallback: true,
+    flag: "--no-cache",
+    flagHelp: "neither use nor keep what the text encoder makes of the prompt",
+  }),
+  /**
    * Add small pictures of the video so far to each step (`GenerationStep.preview`). Encodes 16 tiny pictures
    * before the first step, once per model. Default false.
    */

@@ -1,0 +1,43 @@
+/** The work of `cogwheel cache`. */
+import { bytesText } from "../base/units.ts";
+import { shortened, visible } from "../base/visible.ts";
+import { clearPrompts, listPrompts } from "../pipelines/prompt-cache.ts";
+import { print, printJson } from "./terminal/output.ts";
+import { table } from "./terminal/table.ts";
+
+/** Characters of a prompt in the list. */
+const SHOWN = 60;
+
+export async function listCache({ json }: { json?: boolean }): Promise<void> {
+  const kept = await listPrompts();
+  if (json) {
+    printJson(kept ?? null);
+    return;
+  }
+  if (!kept) {
+    print("Nothing can be kept here.");
+    return;
+  }
+  const { place, limitBytes, prompts } = kept;
+  if (prompts.length)
+    print(
+      table(
+        ["used", "size", "prompt", "not to show", "model"],
+        prompts.map(({ used, bytes, prompts: texts, model }) => [
+          used.toISOString().slice(0, 16).replace("T", " "),
+          bytesText(bytes, 1),
+          // The prompt comes last, the negative one before it where there is one.
+          visible(texts.at(-1) ?? "").slice(0, SHOWN),
+          visible(texts.length > 1 ? texts[0]! : "").slice(0, SHOWN),
+          shortened(visible(model)),
+        ]),
+      ),
+    );
+  const bytes = prompts.reduce((sum, one) => sum + one.bytes, 0);
+  print(`${prompts.length} kept, ${bytesText(bytes, 1)} of at most ${bytesText(limitBytes)}, in ${visible(place)}`);
+}
+
+export async function clearCache(): Promise<void> {
+  const { files, bytes } = await clearPrompts();
+  print(`${files} forgotten, ${bytesText(bytes, 1)}`);
+}
