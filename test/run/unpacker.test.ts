@@ -6,8 +6,10 @@ import { elements } from "../../src/graph/dtype.ts";
 import { packedBytes, Packer, padTo, type Packing } from "../../src/graph/packing.ts";
 import type { Format } from "../../src/graph/stored.ts";
 import { rowBytes } from "../../src/graph/stored.ts";
-import { Unpacker, type UnpackPart } from "../../src/run/unpacker.ts";
+import { isCopy, Unpacker, type LowRank, type UnpackPart } from "../../src/run/unpacker.ts";
 import { drawn } from "../../src/check/sweep/draw.ts";
+import { fitsF16, float16Loss, mergeReports } from "../../src/files/float16-loss.ts";
+import { LossCounters, type LossCount } from "../../src/run/loss-counters.ts";
 import { limitedGpu, testGpu } from "../support/gpu.ts";
 
 /** Values that are rounded, halves to even, subnormal, too large, and none at all; then ordinary ones. */
@@ -140,4 +142,173 @@ test("larger than a binding: in windows, with parameters in a uniform", async ()
         { shape: [7, 300], packing: "natural", cuts: [3] },
       ] as const)
         await gpu.scoped("unpacking", () => expectUnpacked(gpu, format, dtype, sizes));
+});
+
+/** Unpacks bytes in one part, or in one for each list of rows, and reads the packed weight back. */
+async function unpacked(
+  gpu: Gpu,
+  raw: Uint8Array,
+  part: Omit<UnpackPart, "from" | "to" | "at" | "firstRow" | "rows">,
+  cuts: readonly number[] = [],
+): Promise<ArrayBuffer> {
+  const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
+  const bytes = packedBytes(part.shape, part.packing, part.dtype);
+  const [whole = 1] = part.shape;
+  const row = raw.length / whole;
+  using to = gpu.buffer("packed", bytes, usage);
+  using unpacker = new Unpacker(gpu);
+  const edges = [0, ...cuts, whole];
+  for (const [i, end] of edges.slice(1).entries()) {
+    const rows = raw.subarray(edges[i]! * row, end * row);
+    const data = new Uint8Array(padTo(rows.length, 4));
+    data.set(rows);
+    using from = gpu.buffer("raw", data.length, usage, data);
+    const encoder = gpu.device.createCommandEncoder();
+    await gpu.scoped("unpacking", () =>
+      unpacker.unpack(encoder, {
+        ...part,
+        from: { buffer: from.buffer },
+        firstRow: edges[i]!,
+        storedRow: edges[i]!,
+        rows: end - edges[i]!,
+        to: to.buffer,
+        at: 0,
+      }),
+    );
+    gpu.device.queue.submit([encoder.finish()]);
+    unpacker.settle();
+  }
+  return gpu.read(to.buffer, 0, bytes);
+}
+
+const bf16 = (values: Float32Array): Uint8Array => new Uint8Array(Uint16Array.from(new Uint32Array(values.buffer), (w) => w >>> 16).buffer);
+const f32 = (values: Float32Array): Uint8Array => new Uint8Array(values.buffer);
+const verdict = ({ overflow, squaredError, squaredNorm, ...count }: LossCount, values: number): boolean =>
+  fitsF16(mergeReports([{ ...count, overflow, squaredError, squaredNorm, relativeError: 0, count: values }]));
+
+test("what f16 loses is counted as on the host, with the same verdict", async () => {
+  const gpu = await testGpu();
+  const shape = [67, 90];
+  const count = 67 * 90;
+  const few = (every: number, value: number) => drawn(count, 5, 0.05).map((v, i) => (i % every === 7 ? value : v));
+  // Of subnormal size on both sides of the limit: one rounding in 2^11.
+  const cases: [string, "F32" | "BF16", Float32Array][] = [
+    ["ordinary values", "F32", drawn(count, 1, 0.05)],
+    ["ordinary values in bf16", "BF16", drawn(count, 1, 0.05)],
+    ["a few that are too small", "BF16", few(60, 1e-9)],
+    ["too large", "BF16", few(1000, 7e4)],
+    ["just not too large", "F32", few(1000, 65519)],
+    ["infinite and none", "F32", few(1000, Infinity).map((v, i) => (i % 999 === 3 ? NaN : v))],
+    ["all too small", "F32", drawn(count, 3, 1e-9)],
+    ["all very small", "BF16", drawn(count, 3, 1e-33)],
+    ["subnormal", "F32", drawn(count, 4, 2e-5)],
+    ["subnormal, but less", "F32", drawn(count, 4, 6e-5)],
+    ["subnormal, more", "F32", drawn(count, 4, 2e-6)],
+    ["zeros", "F32", new Float32Array(count)],
+  ];
+  const verdicts = new Set<boolean>();
+  for (const dtype of ["f32", "f16"] as const)
+    for (const packing of ["panel", "row", "vector"] as const) {
+      using counters = new LossCounters(gpu, cases.length);
+      for (const [i, [, from, values]] of cases.entries()) {
+        const [raw, format] = from === "F32" ? [f32(values), "f32" as const] : [bf16(values), "bf16" as const];
+        await unpacked(gpu, raw, { format, shape, packing, dtype, loss: counters.place(i) }, [13, 31]);
+      }
+      for (const [i, got] of (await counters.read()).entries()) {
+        const [name, from, values] = cases[i]!;
+        const want = float16Loss(from === "F32" ? f32(values) : bf16(values), from);
+        expect({ ...got, squaredError: 0, squaredNorm: 0 }, name).toEqual({
+          overflow: want.overflow,
+          underflow: want.underflow,
+          nonFinite: want.nonFinite,
+          squaredError: 0,
+          squaredNorm: 0,
+        });
+        const ratio = got.squaredNorm ? Math.sqrt(got.squaredError / got.squaredNorm) : 0;
+        const wanted = want.squaredNorm ? Math.sqrt(want.squaredError / want.squaredNorm) : 0;
+        expect(Math.abs(ratio - wanted), `${name}: ${ratio} for ${wanted}`).toBeLessThanOrEqual(2e-5 * wanted);
+        expect(verdict(got, count), name).toBe(fitsF16(want));
+        verdicts.add(fitsF16(want));
+      }
+    }
+  expect(verdicts).toEqual(new Set([true, false]));
+});
+
+test("changes are added in f32 before a value is rounded, in every packing and at any row", async () => {
+  const gpu = await testGpu();
+  const shapes: [readonly number[], Packing][] = [
+    [[67, 90], "panel"],
+    [[67, 90], "row"],
+    [[67, 90], "natural"],
+    [[64, 96], "natural"],
+    [[21, 7, 3, 2, 2], "panel"],
+    [[21, 7, 3, 2, 2], "row"],
+  ];
+  for (const [shape, packing] of shapes) {
+    const [out, width] = [shape[0]!, elements(shape.slice(1))];
+    const values = drawn(out * width, 11, 0.1);
+    const changes: LowRank[] = [3, 5].map((rank, i) => ({
+      up: drawn(out * rank, 20 + i),
+      down: drawn(rank * width, 30 + i),
+      rank,
+      factor: 0.25 + i,
+    }));
+    const want = Float64Array.from(values);
+    for (const { up, down, rank, factor } of changes)
+      for (let o = 0; o < out; o++)
+        for (let r = 0; r < rank; r++)
+          for (let i = 0; i < width; i++) want[o * width + i]! += factor * up[o * rank + r]! * down[r * width + i]!;
+    const wide = packed(new Uint32Array(Float32Array.from(want).buffer), shape, packing, "f32");
+    const expected = new Float32Array(wide.buffer);
+    for (const dtype of ["f32", "f16"] as const) {
+      const data = await unpacked(gpu, f32(values), { format: "f32", shape, packing, dtype, changes }, [5, 18]);
+      const got = dtype === "f32" ? new Float32Array(data) : Float32Array.from(new Uint16Array(data), f16ToNumber);
+      // Half a step of f16 at most: rounded once.
+      const worst = got.reduce((most, value, i) => {
+        const limit = 2e-6 + (dtype === "f16" ? 2 ** -11 * Math.abs(expected[i]!) : 0);
+        return Math.max(most, Math.abs(value - expected[i]!) / limit);
+      }, 0);
+      expect(worst, `${packing} [${shape.join(", ")}] ${dtype}`).toBeLessThan(1);
+    }
+  }
+});
+
+test("scales of rows begin with the part's row; what is only moved is a copy", async () => {
+  const gpu = await testGpu();
+  const shape = [35, 12];
+  const scale = drawn(35, 3).map(Math.abs);
+  const codes = Uint8Array.from({ length: 35 * 12 }, (_, i) => (i * 37) & 0x77);
+  const one = (code: number): number => (code >> 3 ? (1 + (code & 7) / 8) * 2 ** ((code >> 3) - 7) : (code & 7) * 2 ** -9);
+  const want = Float32Array.from(codes, (code, i) => one(code) * scale[Math.floor(i / 12)]!);
+  const part = { format: "e4m3", shape, packing: "natural", dtype: "f32" } as const;
+  expect(new Float32Array(await unpacked(gpu, codes, { ...part, scale }, [3, 20]))).toEqual(want);
+  const buffer = {} as GPUBuffer;
+  const moved: UnpackPart = { ...part, format: "f32", firstRow: 1, rows: 3, from: { buffer }, to: buffer, at: 0 };
+  expect(isCopy(moved)).toBe(true);
+  for (const other of [{ dtype: "f16" }, { packing: "panel" }, { scale }, { format: "f16" }, { loss: { buffer } }] as const)
+    expect(isCopy({ ...moved, ...other })).toBe(false);
+});
+
+test("rows that cannot be are refused", async () => {
+  const gpu = await testGpu();
+  using unpacker = new Unpacker(gpu);
+  using buffer = gpu.buffer("any", 4096, GPUBufferUsage.STORAGE);
+  const part: UnpackPart = {
+    from: { buffer: buffer.buffer },
+    format: "q8_0",
+    shape: [4, 64],
+    firstRow: 0,
+    rows: 4,
+    packing: "panel",
+    dtype: "f32",
+    to: buffer.buffer,
+    at: 0,
+  };
+  await expect(unpacker.prepare({ ...part, shape: [4, 60] })).rejects.toThrow(
+    "[weights] rows of q8_0 must be whole blocks of 32, got rows of 60; store it in a type without blocks",
+  );
+  await expect(unpacker.prepare({ ...part, firstRow: 2 })).rejects.toThrow(
+    "[weights] rows must lie in a weight [4, 64], got 4 from row 2; correct the part",
+  );
+  await expect(unpacker.prepare({ ...part, at: 8 })).rejects.toThrow("[weights] a weight must begin at a multiple of 16 bytes");
 });

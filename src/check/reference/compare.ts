@@ -41,6 +41,7 @@ export function thresholdFor(
   { integer = false, steps = FEW_STEPS }: { integer?: boolean; steps?: number } = {},
 ): Threshold {
   if (integer || INTEGERS.has(output)) return { measure: "equal", limit: 0 };
+  if (module === "dequantize") return { measure: "equal", limit: 0 };
   if (module === "torch.randn") return { measure: "max abs", limit: 1e-6 };
   if (dtype === "f16") return { measure: "relative L2", limit: 5e-3 };
   if (!module.endsWith("Pipeline") || output.startsWith("step.")) return { measure: "relative L2", limit: 1e-5 };
