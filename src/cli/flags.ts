@@ -86,13 +86,13 @@ export interface Flags<Own extends object> {
   readonly own: Own;
 }
 
-/** Sorts commander's options. */
-export function readFlags<Own extends object>(parsed: object): Flags<Own> {
+/** Sorts commander's options. @param commandsOwn attributes that the command takes itself, though an option of a generation has them too */
+export function readFlags<Own extends object>(parsed: object, commandsOwn: readonly string[] = []): Flags<Own> {
   const given: Record<string, unknown> = {};
   const files: OptionFiles = {};
   const own: Record<string, unknown> = {};
   for (const [attribute, value] of Object.entries(parsed)) {
-    const names = BY_ATTRIBUTE.get(attribute);
+    const names = commandsOwn.includes(attribute) ? undefined : BY_ATTRIBUTE.get(attribute);
     if (!names) own[attribute] = value;
     else if (takesFile(optionOf(names[0]!).flag!)) files[names[0]!] = value as string | true;
     else for (const [at, name] of names.entries()) given[name] = names.length > 1 ? (value as readonly number[])[at] : value;

@@ -8,6 +8,7 @@ import type { DeviceFlags, FileFlags } from "./flags.ts";
 import { complain, print, printJson } from "./terminal/output.ts";
 import { shortened, visible } from "../base/visible.ts";
 import { table } from "./terminal/table.ts";
+import { limitTable, stageTable, type Within } from "./stage-table.ts";
 import { tuningLine } from "./tuning-line.ts";
 
 export interface InspectOptions extends DeviceFlags, FileFlags {
@@ -17,10 +18,12 @@ export interface InspectOptions extends DeviceFlags, FileFlags {
   weights?: boolean;
   /** List the kernels that were chosen among several. */
   kernels?: boolean;
+  /** Limits of memory; of several, how a generation keeps within each. */
+  memory?: readonly number[];
 }
 
 export async function inspectModel(folder: string, settings: Partial<Settings>, options: InspectOptions): Promise<void> {
-  const { json, adapter, dtype, variant, transformer, textEncoder, vae, weights, kernels } = options;
+  const { json, adapter, dtype, variant, transformer, textEncoder, vae, weights, kernels, memory = [] } = options;
   // Headers are all that is read: of a model on the hub they come over the network.
   const hub = { download: false, onWarning: (message: string) => complain(message) };
   await using model = await CogVideoX.open(folder, {
@@ -39,7 +42,13 @@ export async function inspectModel(folder: string, settings: Partial<Settings>, 
     bytes: c.weights?.totalBytes ?? 0,
   }));
   const requested = completed(model.defaults, settings);
-  const requirements = model.requirements(settings);
+  const [limit] = memory;
+  const requirements = model.requirements({ ...settings, ...defined({ memoryBytes: memory.length === 1 ? limit : undefined }) });
+  const limits = memory.map((memoryBytes): Within => {
+    const stages = model.requirements({ ...settings, memoryBytes });
+    return { memoryBytes, stages, fits: stages.every(({ peak }) => peak <= memoryBytes) };
+  });
+  const least = memory.length ? model.leastMemoryBytes(settings) : undefined;
   if (json) {
     printJson({
       class: checkpoint.className,
@@ -50,6 +59,7 @@ export async function inspectModel(folder: string, settings: Partial<Settings>, 
       tuning: model.gpu.tuning?.path ?? null,
       settings: requested,
       requirements,
+      ...(least === undefined ? {} : { limits, leastMemoryBytes: least }),
     });
     return;
   }
@@ -84,23 +94,9 @@ export async function inspectModel(folder: string, settings: Partial<Settings>, 
     `a generation of ${width}×${height}, ${frames} frames at ${fps} a second, ${stepsText(requested)}, ` +
       `guidance ${guidance}, ${model.dtype} on ${model.gpu.name} takes\n`,
   );
-  print(
-    table(
-      ["stage", "weights", "inputs, outputs", "states", "activations", "at least", "in all", "work of one run", "host"],
-      requirements.map((r) => [
-        r.stage,
-        bytesText(r.weights, 1),
-        bytesText(r.io, 1),
-        bytesText(r.states, 1),
-        bytesText(r.activations, 1),
-        bytesText(r.lowerBound, 1),
-        bytesText(r.total, 1),
-        `${(r.flops / 1e9).toFixed(1)} GFLOP`,
-        r.host ? bytesText(r.host, 1) : "",
-      ]),
-    ),
-  );
+  print(stageTable(requirements));
   print("Stages follow one another; each gives back its memory before the next begins. The transformer runs once a step.");
+  if (least !== undefined) print(`\n${limitTable(limits, least)}`);
   const choices = [...new Map(requirements.flatMap((r) => r.choices.map((c) => [c.work, c] as const))).values()];
   if (kernels)
     print(

@@ -395,6 +395,54 @@ describe("the other commands", () => {
     expect((await cogwheel(["inspect", folder])).code).toBe(1);
   });
 
+  it("inspect and generate --plan tell how a generation keeps within a limit of memory", async () => {
+    const { out } = await cogwheel(["inspect", model, "--frames", "17", "--memory", "100kB,1MB,1GB"]);
+    expect(out).toMatch(/^ *memory +takes at most +text encoder +transformer +decoder +read in a step$/m);
+    expect(out).toMatch(/^ *0\.1 MB +does not fit: the least is [\d.]+ MB$/m);
+    expect(out).toMatch(/^ *1\.00 GB +[\d.]+ MB +whole +whole +whole +none$/m);
+    const json = JSON.parse((await cogwheel(["inspect", model, "--frames", "17", "--memory", "100kB,1GB", "--json"])).out);
+    expect(json.limits).toMatchObject([
+      { memoryBytes: 1e5, fits: false },
+      { memoryBytes: 1e9, fits: true },
+    ]);
+    expect(json.leastMemoryBytes).toBeGreaterThan(1e5);
+    expect(json.limits[1].stages).toEqual(json.requirements);
+
+    const before = files();
+    const plan = ["generate", "a red circle", "--model", model, "--seed", "3", "--plan"];
+    expect((await cogwheel([...plan, "--memory", "1GB"])).out).toMatch(/^Planned within 1\.00 GB of the adapter's memory\.$/m);
+    const planned = JSON.parse((await cogwheel([...plan, "--json"])).out);
+    expect(planned).toMatchObject({ seed: 3, task: "text", tiling: "none", memoryBytes: null });
+    expect(planned.requirements).toEqual(JSON.parse((await cogwheel(["inspect", model, "--json"])).out).requirements);
+    const refused = await cogwheel([...plan, "--memory", "100kB"]);
+    expect(refused.code).toBe(1);
+    expect(refused.err).toMatch(/the smallest that would do is [\d.]+ MB/);
+    expect(files(), "nothing is made").toEqual(before);
+  });
+
+  it("generate --json prints one object of what was made", async () => {
+    const path = join(folder, "told.png");
+    const { code, out } = await cogwheel([
+      "generate",
+      "a red circle",
+      "--model",
+      model,
+      "--frames",
+      "1",
+      "--steps",
+      "1",
+      "--json",
+      "--out",
+      path,
+    ]);
+    expect(code).toBe(0);
+    const told = JSON.parse(out);
+    expect(told).toMatchObject({ settings: { frames: 1, steps: 1 }, files: [path], latents: null });
+    expect(Object.keys(told.seconds)).toEqual(expect.arrayContaining(["load transformer", "denoise", "decode"]));
+    expect(told.peakBytes).toBeGreaterThan(0);
+    expect(told.peakBytes).toBeLessThanOrEqual(Math.max(...told.requirements.map(({ peak }: { peak: number }) => peak)));
+  });
+
   it("adapters lists what --adapter takes, the default first", async () => {
     const { code, out } = await cogwheel(["adapters"]);
     expect(code).toBe(0);

@@ -18,7 +18,9 @@ export const generate = defineCommand<[string[]]>({
         ...deviceFlags(),
       ])
         .option("--out <path>", "file.mp4, .webm, .gif, .png (one frame), or a folder for PNG frames (default: outputs/…)")
-        .option("--save-latents <file>", "also save the final latents, for --latents or vae decode"),
+        .option("--save-latents <file>", "also save the final latents, for --latents or vae decode")
+        .option("--plan", "print what the generation will take, stage by stage, and stop")
+        .option("--json", "print one JSON object: what was planned and, without --plan, what was made and how long it took"),
       flagsOf(RUNNING),
     ),
   async run([words], parsed) {

@@ -1,7 +1,8 @@
 /** `cogwheel inspect`: what a checkpoint holds, and what a generation with it will take. */
+import { Option } from "commander";
 import { SETTINGS } from "../../pipelines/options/table.ts";
 import { defineCommand } from "../command.ts";
-import { addFlags, deviceFlags, fileFlags, flagsOf, MODEL_ARGUMENT, readFlags } from "../flags.ts";
+import { addFlags, byteCount, deviceFlags, fileFlags, flagsOf, MODEL_ARGUMENT, readFlags } from "../flags.ts";
 import type { InspectOptions } from "../inspect.ts";
 import { EMBEDDED_MODEL } from "../package-root.ts";
 
@@ -15,12 +16,18 @@ export const inspect = defineCommand<[string | undefined]>({
         .option("--weights", "list every weight")
         .option("--kernels", "list the kernels chosen from several, and whether a measurement chose them")
         .option("--variant <name>", "file-name variant of the weights")
+        .addOption(
+          new Option(
+            "--memory <sizes>",
+            "how a generation keeps within so much of the adapter's memory, or within each of several: 4GB,6GB,8GB (docs/memory.md)",
+          ).argParser((text) => text.split(",").map(byteCount)),
+        )
         .option("--json", "print one JSON object"),
       [...fileFlags(), ...deviceFlags()],
     ),
   async run([model], parsed) {
     const { inspectModel } = await import("../inspect.ts");
-    const { given, own } = readFlags<InspectOptions>(parsed);
+    const { given, own } = readFlags<InspectOptions>(parsed, ["memory"]);
     await inspectModel(model ?? EMBEDDED_MODEL, given, own);
   },
 });

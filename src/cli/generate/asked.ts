@@ -16,6 +16,8 @@ import type { DeviceFlags, Flags, ModelFlags } from "../flags.ts";
 export interface GenerateFlags extends DeviceFlags, ModelFlags {
   out?: string;
   saveLatents?: string;
+  plan?: boolean;
+  json?: boolean;
 }
 
 export interface Asked extends Flags<GenerateFlags> {

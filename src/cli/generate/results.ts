@@ -1,6 +1,7 @@
 /** What the command leaves: videos, latents, the profile, and lines that say so. */
 import { join, resolve } from "node:path";
 import { peakResidentBytes } from "#platform";
+import { bytesText } from "../../base/units.ts";
 import { visible } from "../../base/visible.ts";
 import type { Profile } from "../../gpu/profile.ts";
 import type { DenoiseState } from "../../models/cogvideox/model.ts";
@@ -16,6 +17,7 @@ import { writeWhole } from "../files.ts";
 import { print } from "../terminal/output.ts";
 import type { Progress } from "../terminal/progress.ts";
 import { table } from "../terminal/table.ts";
+import { stageTable } from "../stage-table.ts";
 import { tuningLine } from "../tuning-line.ts";
 import { adapterNames } from "./asked.ts";
 
@@ -40,6 +42,14 @@ export function printRequest({ gpu, dtype }: CogVideoX, { settings: s, seed, tas
         `seed ${seed}${samples}${task === "text" ? "" : `, from ${from}`}`,
     ),
   );
+}
+
+/** Says what a generation will take, where it is not to be made. */
+export function printPlan(model: CogVideoX, request: GenerationRequest, from: string): void {
+  printRequest(model, request, from);
+  print(`\n${stageTable(request.requirements)}`);
+  const { limit } = request.plan;
+  if (limit !== undefined) print(`Planned within ${bytesText(limit, 1)} of the adapter's memory.`);
 }
 
 /** Writes every sample's video, the later ones also where an earlier one cannot be written. Resolves to the paths of those that were. */
@@ -84,8 +94,14 @@ export function printSummary(model: CogVideoX, progress: Progress): void {
   );
 }
 
-/** Prints the time of every kernel, and writes the trace. */
-export async function reportProfile(profile: Profile, model: CogVideoX, path: string): Promise<void> {
+/** Prints the time of every kernel, unless `quiet`, and writes the trace. */
+export async function reportProfile(profile: Profile, model: CogVideoX, path: string, quiet = false): Promise<void> {
+  if (!quiet) printProfile(profile, model);
+  await writeWhole(path, new TextEncoder().encode(profile.chromeTrace()), "--profile");
+  if (!quiet) print(visible(`Trace for chrome://tracing or ui.perfetto.dev: ${path}`));
+}
+
+function printProfile(profile: Profile, model: CogVideoX): void {
   if (!profile.timed) print("This adapter has no timestamps: the profile holds counts and costs alone.");
   print(
     table(
@@ -104,6 +120,4 @@ export async function reportProfile(profile: Profile, model: CogVideoX, path: st
     ),
   );
   print(tuningLine(model));
-  await writeWhole(path, new TextEncoder().encode(profile.chromeTrace()), "--profile");
-  print(visible(`Trace for chrome://tracing or ui.perfetto.dev: ${path}`));
 }

@@ -13,11 +13,12 @@ import { outputPaths } from "../output-paths.ts";
 import { EMBEDDED_MODEL } from "../package-root.ts";
 import { hubProgress } from "../terminal/hub-progress.ts";
 import { interruptible, Interrupted } from "../terminal/interrupt.ts";
-import { printPath } from "../terminal/output.ts";
+import { printJson, printPath } from "../terminal/output.ts";
 import { Progress } from "../terminal/progress.ts";
 import { framePaths, optionsFrom, readAsked, readFrames, type Asked, type GenerateFlags } from "./asked.ts";
 import { checkPlaces, checkSaved, checkWritable } from "./checks.ts";
-import { defaultOutput, printRequest, printSummary, reportProfile, saveState, writeVideos } from "./results.ts";
+import { defaultOutput, printPlan, printRequest, printSummary, reportProfile, saveState, writeVideos } from "./results.ts";
+import { madeJson, requestJson } from "./json.ts";
 
 /** What the parts of the work share. */
 interface Work {
@@ -55,6 +56,9 @@ export async function generateToFile(words: readonly string[], flags: Flags<Gene
   });
   for (const warning of request.warnings) note(warning);
 
+  const { plan: planOnly, json } = asked.own;
+  if (planOnly) return json ? printJson(requestJson(model, request)) : printPlan(model, request, inputName(asked));
+
   const out = resolve(asked.own.out ?? defaultOutput(request));
   const outs = outputPaths(asked.own.out ?? out, options.samples ?? 1);
   const { gpuProfile } = asked.files;
@@ -63,7 +67,7 @@ export async function generateToFile(words: readonly string[], flags: Flags<Gene
   await checkWritable(outs, request.settings.frames, { saveLatents, trace });
   const dropped = gifWarning(out, request.settings.fps);
   if (dropped) note(dropped);
-  printRequest(model, request, framePaths(asked)[0]?.[1] ?? "saved latents");
+  if (!json) printRequest(model, request, inputName(asked));
 
   const results = new Attempts(signal);
   let written: string[] = [];
@@ -72,9 +76,10 @@ export async function generateToFile(words: readonly string[], flags: Flags<Gene
     const made = await model.generate(request);
     if (saveLatents) latentsWritten = await results.attempt(() => saveState(saveLatents, made.state, model, request));
     written = await writeVideos(made, outs, { results, ...work });
-    printSummary(model, progress);
-    if (profile) await results.attempt(() => reportProfile(profile, model, trace!));
-    for (const path of written) printPath(path);
+    if (!json) printSummary(model, progress);
+    if (profile) await results.attempt(() => reportProfile(profile, model, trace!, json));
+    if (json) printJson({ ...requestJson(model, request), ...madeJson(model, made, written, latentsWritten ? saveLatents : undefined) });
+    else for (const path of written) printPath(path);
     results.throwFailures();
   } catch (error) {
     if (state && !latentsWritten && written.length < outs.length) {
@@ -85,6 +90,8 @@ export async function generateToFile(words: readonly string[], flags: Flags<Gene
     throw signal.aborted && signal.reason instanceof Interrupted ? signal.reason : error;
   }
 }
+
+const inputName = (asked: Asked): string => framePaths(asked)[0]?.[1] ?? "saved latents";
 
 /** The options with the frames that are named. Settings that the model cannot do are refused before a film is read. */
 async function readOptions(asked: Asked, { model, progress, signal }: Work): Promise<GenerateOptions> {

@@ -20,6 +20,7 @@ import type { Video } from "../video.ts";
 import { components, ggufFiles, type Configs } from "./components.ts";
 import { readConfigs } from "./configs.ts";
 import { generate, runOf } from "./generate.ts";
+import { leastBytes } from "./memory.ts";
 import { checkpointFiles, type Model } from "./model.ts";
 import { ownOptions, prepare, type GenerationRequest } from "./request.ts";
 import { requiredSizes, settingsFor, type RequirementOptions } from "./sizes.ts";
@@ -95,6 +96,11 @@ export class CogVideoX implements AsyncDisposable {
   /** What each stage will take on the adapter; computed from the configs alone, before anything is loaded. */
   requirements(options: RequirementOptions = {}): StageMemory[] {
     return this.#planner.plan(this.#model, requiredSizes(this.#model, options), options.tiling, options.memoryBytes).requirements;
+  }
+
+  /** The smallest `memoryBytes` that a generation can be planned within. */
+  leastMemoryBytes(options: RequirementOptions = {}): number {
+    return leastBytes(this.#planner.plan(this.#model, requiredSizes(this.#model, options), options.tiling, options.memoryBytes).stages);
   }
 
   /** The plans that the stages run by capability alone, which needs no weights: what `tune` measures the kernels of. */

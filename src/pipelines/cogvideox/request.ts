@@ -52,6 +52,8 @@ export interface RunPlan {
   readonly stages: readonly PlannedStage[];
   readonly switches: ProfileSwitches;
   readonly shape: DenoiseShape;
+  /** Bytes of the adapter's memory that it was planned within; undefined where there is no limit. */
+  readonly limit: number | undefined;
   /** The steps that are run; of a run from a video the last ones of the schedule. */
   readonly steps: readonly StepCoefficients[];
   /** How a clean video is brought to where the first step begins. */
@@ -125,7 +127,7 @@ export async function prepare(model: Model, planner: Planner, options: GenerateO
     options.memoryBytes,
   );
   refuseIfTooLarge(model, planned);
-  const { tiling, stages, requirements } = planned;
+  const { tiling, stages, requirements, limit } = planned;
   const apart = requirements.some((stage) => stage.apart);
   return {
     options,
@@ -148,6 +150,7 @@ export async function prepare(model: Model, planner: Planner, options: GenerateO
     plan: {
       gpu: model.gpu,
       stages,
+      limit,
       switches,
       shape: apart ? { ...shape, apart } : shape,
       steps,

@@ -1,0 +1,27 @@
+/** What `generate --json` prints: what was planned, and what was made. */
+import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
+import type { GenerationRequest } from "../../pipelines/cogvideox/request.ts";
+import type { Video } from "../../pipelines/video.ts";
+
+export function requestJson(model: CogVideoX, request: GenerationRequest): object {
+  const { settings, seed, task, tiling, requirements, warnings, plan } = request;
+  return {
+    adapter: model.gpu.name,
+    dtype: model.dtype,
+    settings,
+    seed,
+    task,
+    tiling,
+    memoryBytes: plan.limit ?? null,
+    requirements,
+    warnings,
+  };
+}
+
+/** @param files the videos that were written @param latents the file of latents */
+export const madeJson = (model: CogVideoX, made: Video, files: readonly string[], latents: string | undefined): object => ({
+  seconds: made.seconds,
+  peakBytes: model.gpu.memory.peak,
+  files,
+  latents: latents ?? null,
+});

@@ -1,0 +1,74 @@
+/** What the stages of a generation will take, as commands print it. */
+import { bytesText } from "../base/units.ts";
+import type { StageMemory } from "../pipelines/requirements.ts";
+import { table } from "./terminal/table.ts";
+
+const some = (bytes: number): string => (bytes ? bytesText(bytes, 1) : "");
+
+/** A row a stage; how weights come and go only where any do. */
+export function stageTable(stages: readonly StageMemory[]): string {
+  const streams = stages.some(({ streamed }) => streamed > 0);
+  const streaming = ({ residence, slotBytes, streamed }: StageMemory & { slotBytes: number }): string[] =>
+    streams ? [residence ? `${residence.resident} of ${residence.layers}` : "", some(slotBytes), some(streamed)] : [];
+  return table(
+    [
+      "stage",
+      "weights",
+      ...(streams ? ["layers that stay", "room of others", "read in a run"] : []),
+      "inputs, outputs",
+      "states",
+      "activations",
+      "at least",
+      "in all",
+      "at most",
+      "work of one run",
+      "host",
+    ],
+    stages.map((stage) => [
+      stage.stage,
+      bytesText(stage.weights, 1),
+      ...streaming({ ...stage, slotBytes: stage.residence?.slotBytes ?? 0 }),
+      bytesText(stage.io, 1),
+      bytesText(stage.states, 1),
+      bytesText(stage.activations, 1),
+      bytesText(stage.lowerBound, 1),
+      bytesText(stage.total, 1),
+      bytesText(stage.peak, 1),
+      `${(stage.flops / 1e9).toFixed(1)} GFLOP`,
+      some(stage.host),
+    ]),
+  );
+}
+
+/** A generation within a limit of memory. */
+export interface Within {
+  readonly memoryBytes: number;
+  readonly stages: readonly StageMemory[];
+  readonly fits: boolean;
+}
+
+/** A row a limit: how each of the stages keeps within it. */
+export function limitTable(plans: readonly Within[], least: number): string {
+  const names = [...new Set(plans.flatMap(({ stages }) => stages.map(({ stage }) => stage)))];
+  return table(
+    ["memory", "takes at most", ...names, "read in a step"],
+    plans.map(({ memoryBytes, stages, fits }) => {
+      const memory = bytesText(memoryBytes, 1);
+      if (!fits) return [memory, `does not fit: the least is ${bytesText(least, 1)}`];
+      const transformer = stages.find(({ stage }) => stage === "transformer");
+      return [
+        memory,
+        bytesText(Math.max(...stages.map(({ peak }) => peak)), 1),
+        ...names.map((name) => howText(stages.find(({ stage }) => stage === name)!)),
+        transformer?.streamed ? bytesText(transformer.streamed, 1) : "none",
+      ];
+    }),
+  );
+}
+
+/** How a stage keeps within a limit, in a few words. */
+export function howText({ residence, streamed, apart, tileBytes, host }: StageMemory): string {
+  if (tileBytes !== undefined) return `tiles of ${bytesText(tileBytes)}, host ${bytesText(host, 1)}`;
+  const layers = streamed && residence ? `${residence.resident} of ${residence.layers} layers` : "whole";
+  return `${layers}${apart ? ", branches apart" : ""}`;
+}
