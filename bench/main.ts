@@ -17,9 +17,12 @@ import { listedCases } from "./cases/listed.ts";
 import { figureModules } from "./cases/modules.ts";
 import { findPeers } from "./contenders/find.ts";
 import { ContenderProcess } from "./contenders/process.ts";
+import type { LoadRequest } from "./contenders/protocol.ts";
 import { ceilingUnit, type CeilingRates } from "./measure/ceiling.ts";
 import { measureChromiumLoad } from "./load/chromium.ts";
 import type { NodeLoad } from "./load/node.ts";
+import type { Streaming } from "./load/streaming.ts";
+import type { Unpacking } from "./load/unpacking.ts";
 import { checkModules, readmeCommand } from "./measure/command.ts";
 import { contest, type CaseResult } from "./measure/contest.ts";
 import type { Generation } from "./measure/generation.ts";
@@ -140,15 +143,30 @@ const alone = async <T>(what: "runtime" | "generation"): Promise<T | undefined> 
     return await engine.ask<T>({ do: what });
   });
 };
-/** In Node, then in a browser, since they would take each other's cores. */
+/** One after the other, since they would take each other's cores. */
 async function measureLoading(): Promise<BenchRecord["loading"]> {
   const [bytes, runs] = given.quick ? [64 << 20, 3] : [256 << 20, 7];
-  const node = await attempt("loading in Node", async () => {
-    if (!engine.alive) await engine.start();
-    return await engine.ask<NodeLoad>({ do: "load", folder, bytes, runs });
-  });
-  const chromium = await attempt("loading in Chromium", () => measureChromiumLoad(folder, bytes / 2, runs));
-  return { ...(node ? { node } : {}), ...(chromium ? { chromium } : {}) };
+  const inFolder = async <T>(what: string, work: (empty: string) => Promise<T>): Promise<T | undefined> => {
+    const empty = mkdtempSync(join(folder, "load-"));
+    const result = await attempt(what, () => work(empty));
+    rmSync(empty, { recursive: true });
+    return result;
+  };
+  const ask = <T>(what: string, part: LoadRequest["part"]): Promise<T | undefined> =>
+    inFolder(what, async (empty) => {
+      if (!engine.alive) await engine.start();
+      return await engine.ask<T>({ do: "load", part, folder: empty, bytes, runs });
+    });
+  const node = await ask<NodeLoad>("loading in Node", "ways");
+  const chromium = await inFolder("loading in Chromium", (empty) => measureChromiumLoad(empty, bytes / 2, runs));
+  const unpacking = await ask<Unpacking>("unpacking", "unpacking");
+  const streaming = await ask<Streaming>("streaming", "streaming");
+  return {
+    ...(node ? { node } : {}),
+    ...(chromium ? { chromium } : {}),
+    ...(unpacking ? { unpacking } : {}),
+    ...(streaming ? { streaming } : {}),
+  };
 }
 const runtime = await alone<Runtime>("runtime");
 const generation = await alone<Generation>("generation");

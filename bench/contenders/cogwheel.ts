@@ -11,14 +11,16 @@ import { compile } from "../../src/plan/compile.ts";
 import { Program } from "../../src/run/program.ts";
 import { WeightStore } from "../../src/run/weight-store.ts";
 import { storedValues } from "../../src/run/weight-provider.ts";
-import { measureNodeLoad, type NodeLoad } from "../load/node.ts";
+import { measureNodeLoad } from "../load/node.ts";
+import { measureStreaming } from "../load/streaming.ts";
+import { measureUnpacking } from "../load/unpacking.ts";
 import { Ceilings, type CeilingName, type CeilingRates } from "../measure/ceiling.ts";
 import { RunClock } from "../measure/clock.ts";
 import { measureGeneration, type Generation } from "../measure/generation.ts";
 import { measureRuntime, type Runtime } from "../measure/runtime.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import { builders } from "./builders.ts";
-import { serve, type Contender, type Opened, type Prepared } from "./protocol.ts";
+import { serve, type Contender, type LoadRequest, type Opened, type Prepared } from "./protocol.ts";
 
 function tuningOf({ tuning }: Gpu): Opened["tuning"] {
   if (!tuning) return null;
@@ -112,8 +114,10 @@ class Engine implements Contender {
     return { ms, gpuMs };
   }
 
-  async load(folder: string, bytes: number, runs: number): Promise<NodeLoad> {
-    return await measureNodeLoad(this.#gpu, folder, bytes, runs);
+  async load({ part, folder, bytes, runs }: LoadRequest): Promise<object> {
+    if (part === "ways") return await measureNodeLoad(this.#gpu, folder, bytes, runs);
+    if (part === "unpacking") return await measureUnpacking(this.#gpu, runs);
+    return await measureStreaming(this.#gpu, folder, { runs: Math.min(runs, 5) });
   }
 
   async runtime(): Promise<Runtime> {

@@ -7,7 +7,8 @@
  *                              `file`; a contender that has several ways takes the fastest whose result is that of the file `want`
  *   time {runs}              → milliseconds of each run of the prepared case
  *   ceilings {runs, only, bytes} → the adapter's ceilings, and that of a copy of so many bytes (this engine alone)
- *   load {folder, bytes, runs} → how fast a file of that folder gets onto the device (this engine alone)
+ *   load {part, folder, bytes, runs} → how fast a file of that folder gets onto the device, what unpacking costs there, a step
+ *                              whose weights are streamed from that folder (this engine alone)
  *   runtime, generation      → what the runtime costs; whole generations with the embedded model (this engine alone)
  *   close                    → forgets the prepared case
  *
@@ -19,7 +20,6 @@ import type { BenchCase } from "../cases/case.ts";
 import type { Capabilities } from "../../src/gpu/capabilities.ts";
 import type { HowChosen } from "../../src/plan/choice.ts";
 import type { CeilingName, CeilingRates } from "../measure/ceiling.ts";
-import type { NodeLoad } from "../load/node.ts";
 import type { Generation } from "../measure/generation.ts";
 import type { Runtime } from "../measure/runtime.ts";
 
@@ -70,15 +70,23 @@ export type Request =
   | { readonly do: "prepare"; readonly case: BenchCase; readonly file: string; readonly want?: string }
   | { readonly do: "time"; readonly runs: number }
   | { readonly do: "ceilings"; readonly runs: number; readonly only?: readonly CeilingName[]; readonly bytes?: number }
-  | { readonly do: "load"; readonly folder: string; readonly bytes: number; readonly runs: number }
+  | ({ readonly do: "load" } & LoadRequest)
   | { readonly do: "runtime" | "generation" | "close" };
+
+export interface LoadRequest {
+  readonly part: "ways" | "unpacking" | "streaming";
+  /** An empty one. */
+  readonly folder: string;
+  readonly bytes: number;
+  readonly runs: number;
+}
 
 export interface Contender {
   open(folder: string): Promise<Opened>;
   prepare(c: BenchCase, file: string, want?: string): Promise<Prepared>;
   time(runs: number): Promise<Timed>;
   ceilings?(runs: number, only?: readonly CeilingName[], bytes?: number): Promise<CeilingRates>;
-  load?(folder: string, bytes: number, runs: number): Promise<NodeLoad>;
+  load?(request: LoadRequest): Promise<object>;
   runtime?(): Promise<Runtime>;
   generation?(): Promise<Generation>;
   close(): Promise<void>;
@@ -94,7 +102,7 @@ export async function serve(contender: Contender): Promise<never> {
       else if (request.do === "prepare") answer = await contender.prepare(request.case, request.file, request.want);
       else if (request.do === "time") answer = await contender.time(request.runs);
       else if (request.do === "ceilings") answer = await contender.ceilings!(request.runs, request.only, request.bytes);
-      else if (request.do === "load") answer = await contender.load!(request.folder, request.bytes, request.runs);
+      else if (request.do === "load") answer = await contender.load!(request);
       else if (request.do === "runtime") answer = await contender.runtime!();
       else if (request.do === "generation") answer = await contender.generation!();
       else answer = (await contender.close(), {});

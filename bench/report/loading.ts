@@ -2,6 +2,8 @@
 import { bytesText } from "../../src/base/units.ts";
 import { table } from "../../src/cli/terminal/table.ts";
 import type { LoadFigures, LoadRow } from "../load/measure.ts";
+import type { Streaming } from "../load/streaming.ts";
+import type { Unpacking } from "../load/unpacking.ts";
 import type { Summary } from "../measure/statistics.ts";
 import { percent } from "./figures.ts";
 import type { BenchRecord } from "./record.ts";
@@ -26,10 +28,41 @@ function loadTable(where: string, f: LoadFigures, cat: Summary | undefined): Loa
   };
 }
 
-export function loadTables({ node, chromium }: NonNullable<BenchRecord["loading"]>): LoadTable[] {
+const GOAL = 1.05;
+
+function unpackTable({ adapter, shape, rows }: Unpacking): LoadTable {
+  const types = [...new Set(rows.map(({ dtype }) => dtype))];
+  const of = (format: string, dtype: string) => rows.find((r) => r.format === format && r.dtype === dtype);
+  return {
+    title:
+      `Unpacking a matrix of ${shape.join(" × ")} into panels, ${adapter}: GB/s of what comes out, ` +
+      "and its time over that of a copy of as many bytes",
+    heads: ["stored as", "MB", ...types.flatMap((dtype) => [`into ${dtype}`, "× a copy"])],
+    rows: [...new Set(rows.map(({ format }) => format))].map((format) => [
+      format,
+      ((of(format, types[0]!)?.stored ?? NaN) / 1e6).toFixed(1),
+      ...types.flatMap((dtype) => [rate(of(format, dtype)?.rate), of(format, dtype)?.ofCopy.median.toFixed(2) ?? "–"]),
+    ]),
+  };
+}
+
+function streamTable(s: Streaming): LoadTable {
+  const ms = (m: Summary): string => `${m.median.toFixed(0)} ± ${percent(m.spread)}`;
+  return {
+    title:
+      `A denoising step of ${s.layers} layers of 2B's width, ${s.tokens} tokens, ${s.adapter}: milliseconds, ` +
+      `${bytesText(s.bytes)} of layers streamed from files through ${s.slots} slots`,
+    heads: ["resident", "streamed", "reading and unpacking alone", `streamed over the sum of both (≤ ${GOAL})`],
+    rows: [[ms(s.resident), ms(s.streamed), ms(s.alone), `${s.ofSum.median.toFixed(2)} ± ${percent(s.ofSum.spread)}`]],
+  };
+}
+
+export function loadTables({ node, chromium, unpacking, streaming }: NonNullable<BenchRecord["loading"]>): LoadTable[] {
   return [
     ...(node ? [loadTable("Node", node, node.cat)] : []),
     ...(chromium ? [loadTable(`a worker of ${chromium.browser}`, chromium, undefined)] : []),
+    ...(unpacking ? [unpackTable(unpacking)] : []),
+    ...(streaming ? [streamTable(streaming)] : []),
   ];
 }
 

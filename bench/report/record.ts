@@ -7,6 +7,8 @@ import { byKernel, PEER, type IsaRow } from "../isa/measure.ts";
 import { readIsaRecord } from "../isa/record.ts";
 import type { ChromiumLoad } from "../load/chromium.ts";
 import type { NodeLoad } from "../load/node.ts";
+import type { Streaming } from "../load/streaming.ts";
+import type { Unpacking } from "../load/unpacking.ts";
 import type { CeilingRates } from "../measure/ceiling.ts";
 import type { CaseResult } from "../measure/contest.ts";
 import type { Generation } from "../measure/generation.ts";
@@ -32,7 +34,12 @@ export interface BenchRecord {
   readonly checked: readonly string[];
   readonly results: readonly CaseResult[];
   readonly runtime?: Runtime;
-  readonly loading?: { readonly node?: NodeLoad; readonly chromium?: ChromiumLoad };
+  readonly loading?: {
+    readonly node?: NodeLoad;
+    readonly chromium?: ChromiumLoad;
+    readonly unpacking?: Unpacking;
+    readonly streaming?: Streaming;
+  };
   readonly generation?: Generation;
   readonly readme?: { readonly seconds: number; readonly peakMB: number };
   /** What could not be measured. */

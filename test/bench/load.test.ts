@@ -6,9 +6,14 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { measureChromiumLoad } from "../../bench/load/chromium.ts";
 import { fillPattern, measureLoad, type LoadFigures } from "../../bench/load/measure.ts";
 import { measureNodeLoad } from "../../bench/load/node.ts";
+import { measureStreaming } from "../../bench/load/streaming.ts";
+import { measureUnpacking } from "../../bench/load/unpacking.ts";
 import { WAYS } from "../../bench/load/ways.ts";
 import { loadTables } from "../../bench/report/loading.ts";
+import { FORMATS } from "../../src/graph/stored.ts";
+import type { PublishedModel } from "../../src/pipelines/cogvideox/published-models.ts";
 import { testGpu } from "../support/gpu.ts";
+import { TINY_CONFIGS } from "../support/tiny-checkpoint.ts";
 
 /** More than a piece of every way, and no whole number of them. */
 const BYTES = (17 << 20) + (64 << 10);
@@ -41,6 +46,39 @@ test("in a worker of Chromium, over HTTP and from the private file system", asyn
   const figures = await measureChromiumLoad(folder, BYTES, 1);
   expectWhole(figures, ["HTTP", "OPFS, sync access handle"]);
 }, 120_000);
+
+test("every format is unpacked beside a copy", async () => {
+  const gpu = await testGpu();
+  const { rows } = await measureUnpacking(gpu, 2, [35, 512]);
+  const formats = Object.keys(FORMATS);
+  expect(rows.map(({ format, dtype }) => `${format} ${dtype}`)).toEqual(
+    (gpu.caps.f16 ? ["f16", "f32"] : ["f32"]).flatMap((dtype) => formats.map((format) => `${format} ${dtype}`)),
+  );
+  for (const { rate, ofCopy } of rows) {
+    expect(rate.median).toBeGreaterThan(0);
+    expect(ofCopy.median).toBeGreaterThan(0);
+  }
+  const [table] = loadTables({ unpacking: { adapter: gpu.name, shape: [35, 512], rows } });
+  expect(table!.rows.map(([format]) => format)).toEqual(formats);
+  for (const row of table!.rows) expect(row).toHaveLength(table!.heads.length);
+}, 60_000);
+
+test("a streamed step is measured beside a resident one, of the same bytes", async () => {
+  const model: PublishedModel = {
+    title: "tiny",
+    className: "CogVideoXPipeline",
+    configs: { ...TINY_CONFIGS, transformer: { ...TINY_CONFIGS.transformer, num_layers: 9 } },
+    dtype: "F16",
+    shardBytes: { text_encoder: 1e9, transformer: 1e9, vae: 1e9 },
+  };
+  const figures = await measureStreaming(await testGpu(), folder, { model, layers: 3, slots: 1, runs: 2, latents: [3, 2, 4] });
+  expect(figures.layers).toBe(3);
+  // A weight that still lies in its slot need not come again.
+  expect(figures.bytes).toBeGreaterThan(0);
+  for (const { median } of [figures.resident, figures.streamed, figures.alone, figures.ofSum]) expect(median).toBeGreaterThan(0);
+  const [table] = loadTables({ streaming: figures });
+  expect(table!.rows[0]).toHaveLength(table!.heads.length);
+}, 60_000);
 
 test("what arrives otherwise than it lay is not timed", async () => {
   const read = async (start: number, into: Uint8Array<ArrayBuffer>): Promise<void> => {
