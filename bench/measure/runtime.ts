@@ -30,7 +30,7 @@ export interface Runtime {
 }
 
 export async function measureRuntime(gpu: Gpu, model: CogVideoX): Promise<Runtime> {
-  const weights = await ComponentWeights.open(model.checkpoint.component("transformer"), model.dtype);
+  const weights = ComponentWeights.open(model.checkpoint.component("transformer"), model.dtype);
   const { transformer } = model.configs;
   const s = model.defaults;
   const graph = denoiseGraph(

@@ -36,8 +36,12 @@ export const F16_LOSS_LIMIT = 2 ** -11;
  * few values under 6e-8, beside ones of 1e-2, that cannot matter, and keeping every such matrix in f32 would double the
  * memory for nothing.
  */
-export function fitsF16(report: ConversionReport): boolean {
-  return report.overflow === 0 && report.relativeError <= F16_LOSS_LIMIT;
+export function fitsF16({
+  overflow,
+  squaredError,
+  squaredNorm,
+}: Pick<ConversionReport, "overflow" | "squaredError" | "squaredNorm">): boolean {
+  return overflow === 0 && squaredError <= F16_LOSS_LIMIT ** 2 * squaredNorm;
 }
 
 /** The report of pieces of one tensor taken together. */

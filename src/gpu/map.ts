@@ -1,6 +1,6 @@
 /**
- * Mapping buffers, and letting them go. Dawn's binding for Node (0.6.2) writes into freed memory when a buffer is destroyed or collected while
- * its mapping is under way, and the process dies of it at once, later or not at all. So such a buffer is kept, and destroyed when the
+ * Mapping buffers, and letting them go. Dawn's binding for Node (0.6.2) writes into freed memory when a buffer is destroyed or collected
+ * while its mapping is under way, and the process dies of it at once, later or not at all. So such a buffer is kept, and destroyed when the
  * mapping is over: a turn of the event loop later, or when the device is lost.
  */
 const underWay = new Map<GPUBuffer, Promise<void>>();

@@ -98,14 +98,9 @@ export class Opened implements AsyncDisposable {
     this.#gpu = await Gpu.open(this.own);
   }
 
-  /** A component's weights, stored as `dtype`; those that do not fit it stay f32 and are told of. */
-  async weights(
-    component: string,
-    { signal, onWarning }: { signal?: AbortSignal; onWarning?: (message: string) => void },
-  ): Promise<ComponentWeights> {
-    const weights = await ComponentWeights.open(this.checkpoint.component(component), this.dtype, defined({ signal }));
-    if (weights.kept.length) onWarning?.(keptMessage(component, weights.kept));
-    return weights;
+  /** A component's weights, stored as `dtype`; those that do not fit it become f32 when they are loaded and are told of. */
+  weights(component: string, { onWarning }: { onWarning?: (message: string) => void }): ComponentWeights {
+    return ComponentWeights.open(this.checkpoint.component(component), this.dtype, (kept) => onWarning?.(keptMessage(component, kept)));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -4,7 +4,6 @@ import { CogwheelError } from "../base/errors.ts";
 import type { Plan } from "../plan/compile.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import type { Residence } from "../plan/residence.ts";
-import { UPLOAD_BYTES } from "../gpu/uploader.ts";
 import { sharedArenas } from "../run/arenas.ts";
 import { sharedStates } from "../run/states.ts";
 import { loadingBytes } from "../run/weight-store.ts";
@@ -46,9 +45,6 @@ export interface StageMemory {
 }
 
 type Needs = Pick<StageMemory, "weights" | "activations" | "io" | "states" | "total" | "host"> & Partial<Pick<StageMemory, "streamed">>;
-
-/** The most that an uploader takes for what is on its way, which knows that no more than so many bytes will be. */
-export const stagingBytes = (bytes: number): number => Math.min(4 * bytes, UPLOAD_BYTES);
 
 /**
  * Bytes of the machine's memory at most: a CPU adapter takes it for all that is on the
@@ -117,7 +113,7 @@ export function measurePlans(stage: string, plans: readonly Plan[]): StageMemory
     io,
     states,
     total: weights + activations + io + states,
-    peak: weights + activations + io + states + stagingBytes(weights),
+    peak: weights + activations + io + states + loadingBytes(weights),
     flops: sum(plans.map((p) => p.cost.flops)),
     lowerBound: Math.max(...plans.map((p) => p.bytes.lowerBound)),
     host: 0,
@@ -140,6 +136,6 @@ export function withResidence(memory: StageMemory, { options: _, streamedBytes, 
     streamed: streamedBytes,
     residence,
     total,
-    peak: Math.max(weights + stagingBytes(weights), total + stagingBytes(residence.slotBytes)),
+    peak: Math.max(weights + loadingBytes(weights), total + loadingBytes(residence.slotBytes)),
   };
 }

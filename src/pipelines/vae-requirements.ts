@@ -7,7 +7,8 @@ import { planVae, vaeGraphs, type VaeGraphOptions } from "../models/vae/batches.
 import { tileAxes } from "../models/vae/reference-tiling.ts";
 import { DEFAULT_TILE_BYTES } from "../models/vae/model.ts";
 import type { TilingMode } from "./options.ts";
-import { kernelChoices, measurePlans, stagingBytes, type StageMemory } from "./requirements.ts";
+import { loadingBytes } from "../run/weight-store.ts";
+import { kernelChoices, measurePlans, type StageMemory } from "./requirements.ts";
 
 export type VaeShape = Omit<VaeGraphOptions, "continues" | "continued">;
 
@@ -54,7 +55,7 @@ export function measureExact(config: VaeConfig, caps: Capabilities, options: Vae
     io: 0,
     states: 0,
     total: weights + activations,
-    peak: weights + activations + stagingBytes(weights),
+    peak: weights + activations + loadingBytes(weights),
     flops: plans.reduce((n, p) => n + p.flops, 0),
     lowerBound: activations,
     host: largest((p) => p.hostBytes),

@@ -113,7 +113,7 @@ export class VideoVae implements AsyncDisposable {
       },
       make: async (opened, config) => {
         const { gpu, dtype } = opened;
-        return new VideoVae(config, opened, CausalVae.create(gpu, config, await opened.weights("vae", options), { dtype }));
+        return new VideoVae(config, opened, CausalVae.create(gpu, config, opened.weights("vae", options), { dtype }));
       },
     });
   }

@@ -93,6 +93,9 @@ export async function waitForGpu(queue: GPUQueue, _predictedMs?: number, signal?
   }
 }
 
+/** A promise of WebGPU's: a browser keeps it, and nothing spins here. */
+export const waitFor = <T>(promise: Promise<T>): Promise<T> => promise;
+
 export function peakResidentBytes(): number | undefined {
   return undefined;
 }

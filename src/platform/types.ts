@@ -74,6 +74,7 @@ export interface Platform {
   listAdapters(): Promise<ListedAdapter[]>;
   /** Resolves when the queue has run dry, without taking a core from an adapter that runs on the CPU. */
   waitForGpu(queue: GPUQueue, predictedMs?: number, signal?: AbortSignal): Promise<void>;
+  waitFor<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T>;
   /** The most memory that this process ever had resident, where that can be known. */
   peakResidentBytes(): number | undefined;
   /** Memory that this process could still take without swapping or being killed, where that can be known. */

@@ -17,15 +17,22 @@ export async function waitForGpu(queue: GPUQueue, predictedMs = 0, signal?: Abor
   signal?.throwIfAborted();
   const begun = performance.now();
   if (predictedMs > 4) await pause(0.8 * predictedMs, signal);
-  let over = false;
-  const done = queue.onSubmittedWorkDone().then(
-    () => void (over = true),
-    () => void (over = true), // the device was lost, which its own promise tells
+  await waitFor(
+    queue.onSubmittedWorkDone().catch(() => undefined), // the device was lost, which its own promise tells
+    signal,
+    begun,
   );
+}
+
+/** A promise of Dawn's, such as a mapping, waited for in the same way. */
+export async function waitFor<T>(promise: Promise<T>, signal?: AbortSignal, begun = performance.now()): Promise<T> {
+  let over = false;
+  const done = (): void => void (over = true);
+  promise.then(done, done);
   while (!over) {
     await new Promise((resolve) => setImmediate(resolve));
     signal?.throwIfAborted();
     if (!over) Atomics.wait(cell, 0, 0, Math.min(4, 0.03 * (performance.now() - begun)));
   }
-  await done;
+  return promise;
 }

@@ -93,18 +93,14 @@ export class Program implements Disposable {
           );
         const compiling = Promise.all(wanted);
         compiling.catch(() => undefined);
-        const what = `preparing ${plan.graph.name}`;
-        const blocks = [...plan.asStored.values()].reduce((n, { bytes }) => n + bytes, 0) / Math.max(1, plan.bytes.weights);
-        const load = (from: number, part: number) => ({
-          what,
+        await weights.load(plan.weights.values(), {
+          what: `preparing ${plan.graph.name}`,
           ...(signal ? { signal } : {}),
-          onProgress: (done: number, total: number) => {
-            share.weights = from + (part * done) / total;
+          onProgress: (done, total) => {
+            share.weights = done / total;
             report();
           },
         });
-        await weights.load(plan.weights.values(), load(0, 1 - blocks));
-        if (plan.asStored.size) await weights.blocks.load(plan.asStored.values(), load(1 - blocks, blocks));
         share.weights = 1;
         program.#allocate(options);
         // The first weights may come while pipelines compile.
@@ -126,8 +122,8 @@ export class Program implements Disposable {
       this.#owned.push(owned);
       return owned.buffer;
     };
-    if (this.plan.slots.uploads.length) {
-      this.#streamer = streamer ?? new Streamer(this.gpu, this.weights, [this.plan]);
+    if (this.plan.streamed.size) {
+      this.#streamer = streamer ?? new Streamer(this.gpu, this.weights.provider, [this.plan]);
       if (!streamer) this.#owned.push(this.#streamer);
     }
     for (const [i, bytes] of memory.arenas.entries()) this.#arenas.push(arenas?.buffer(i) ?? own(`arena${i}`, bytes));
@@ -163,7 +159,7 @@ export class Program implements Disposable {
     const offset = view.offset ?? 0;
     if (root.role === "weight") {
       const key = weightKey(view.tensor, view.packing ?? "natural");
-      const streamed = this.plan.streamed.get(key) ?? this.plan.asStored.get(key)?.weight;
+      const streamed = this.plan.streamed.get(key);
       if (!streamed) return sized(this.weights.get(key), offset, view.bytes);
       const place = this.plan.slots.at(step, key);
       return sized(this.#streamer!.buffer(place.buffer), place.offset + offset, view.bytes ?? streamed.bytes - offset);
@@ -329,7 +325,6 @@ export class Program implements Disposable {
       if (!options.profile) pass!.end();
       if (at === this.#steps.length) this.#encodeCopies(encoder);
       options.profile?.end(encoder);
-      streamer?.send();
       device.queue.submit([encoder.finish()]);
       streamer?.submitted(at);
       const submitted = performance.now();

@@ -1,66 +1,134 @@
-/** Brings weights onto the device in the layout that a plan's kernels read. */
+/**
+ * Brings weights onto the device in the layout that a plan's kernels read: their bytes as they are stored go through the uploader's mapped
+ * buffers, and kernels there convert, pack, add changes and count what f16 loses.
+ */
 import { CogwheelError } from "../base/errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
-import { Uploader } from "../gpu/uploader.ts";
+import { FILL_BYTES, Uploader } from "../gpu/uploader.ts";
 import { elements } from "../graph/dtype.ts";
-import { Packer, type WeightValues } from "../graph/packing.ts";
-import type { WeightRequest } from "../plan/compile.ts";
-import { hostValues } from "./host-values.ts";
+import { PANEL } from "../graph/packing.ts";
+import { FORMATS, type StoredWeight } from "../graph/stored.ts";
+import type { WeightRequest } from "../plan/weight-request.ts";
+import { LossCounters, type LossCount } from "./loss-counters.ts";
+import { isCopy, Unpacker, type UnpackPart } from "./unpacker.ts";
 import type { WeightProvider } from "./weight-provider.ts";
 
-export class WeightLoader implements Disposable {
-  readonly #uploader: Uploader;
+/** So many weights share a buffer of counters. */
+const COUNTED = 256;
 
-  /** @param bytes how much will be loaded at all, where that is known */
+export class WeightLoader implements Disposable {
+  readonly #unpacker: Unpacker;
+  readonly #uploader: Uploader;
+  readonly #counters: LossCounters[] = [];
+  readonly #counted: string[] = [];
+
+  /** @param bytes how much will be read at all, where that is known */
   constructor(
-    gpu: Gpu,
+    private readonly gpu: Gpu,
     private readonly provider: WeightProvider,
     bytes = Infinity,
   ) {
-    this.#uploader = new Uploader(gpu, bytes);
+    this.#unpacker = new Unpacker(gpu);
+    this.#uploader = new Uploader(gpu, bytes, () => this.#unpacker.settle());
   }
 
   /**
-   * Reads the weights of a request, one behind the other, packs and uploads them as they come, to byte `at` of a buffer. They are there for
-   * work that is submitted after `send`.
+   * Brings the weights of a request, one behind the other, to byte `at` of a buffer. They are there for work that is submitted after it
+   * resolves. Any number may be under way; their reads begin in the order of the calls, as many at once as the uploader has room for.
+   * What is given up resolves to an error when nothing of it is under way any more: the buffer may be destroyed then.
    */
   async load(request: WeightRequest, to: GPUBuffer, signal?: AbortSignal, at = 0): Promise<void> {
-    const { names, dtype, shape, packing } = request;
-    const size = elements(shape);
-    const packer = new Packer(shape, packing, dtype);
-    const put = async (blocks: Iterable<WeightValues>): Promise<void> => {
-      for (const block of blocks) {
-        await this.#uploader.put(to, at, block);
-        at += block.byteLength;
+    const stored = this.#parts(request);
+    const over = new AbortController();
+    const given = signal ? AbortSignal.any([signal, over.signal]) : over.signal;
+    const under: Promise<void>[] = [];
+    let firstRow = 0;
+    for (const { weight, rows, rowBytes, name } of stored) {
+      const part = this.#common(request, weight, name, to, at);
+      for (let row = 0; row < rows; ) {
+        const count = Math.min(rows - row, rowsAtOnce(weight, rowBytes));
+        under.push(this.#put(weight, { ...part, firstRow: firstRow + row, rows: count, storedRow: row }, rowBytes, given));
+        row += count;
       }
-    };
-    for (const name of names) {
-      const stored = this.provider.stored(name);
-      if (packer.count + elements(stored.shape) > size) mismatch(request, packer.count + elements(stored.shape));
-      for await (const values of hostValues(stored, this.provider.changes?.(name) ?? [], dtype, signal)) await put(packer.push(values));
+      firstRow += rows;
     }
-    if (packer.count !== size) mismatch(request, packer.count);
-    await put(packer.finish());
+    for (const one of under) one.catch((error: unknown) => over.abort(error));
+    const [failed] = (await Promise.allSettled(under)).filter((one) => one.status === "rejected");
+    if (failed) throw over.signal.reason;
   }
 
-  /** Submits what was loaded. */
-  send(): void {
-    this.#uploader.send();
+  /** What f16 lost of the weights that were loaded, by name; those that are f16 where they are stored lose nothing and are left out. */
+  async losses(signal?: AbortSignal): Promise<Map<string, LossCount>> {
+    const counts = (await Promise.all(this.#counters.map((counters) => counters.read(signal)))).flat();
+    return new Map(this.#counted.map((name, i) => [name, counts[i]!]));
   }
 
-  /** Takes back what was loaded to a buffer and not sent; it may be destroyed then. */
-  forget(to: GPUBuffer): void {
-    this.#uploader.forget(to);
+  /** The weights of a request, checked, in rows of what it asks for. */
+  #parts({ names, shape }: WeightRequest) {
+    if (elements(shape) === 0)
+      throw new CogwheelError("weights", `a weight must have values to be loaded, got the shape [${shape.join(", ")}]; leave it out`);
+    const width = elements(shape.slice(1));
+    const parts = names.map((name) => {
+      const weight = this.provider.stored(name);
+      const { values, bytes } = FORMATS[weight.format];
+      return { name, weight, rows: elements(weight.shape) / width, rowBytes: (width / values) * bytes };
+    });
+    const got = parts.reduce((sum, { rows }) => sum + rows * width, 0);
+    if (got !== elements(shape) || parts.some(({ rows }) => !Number.isInteger(rows)))
+      throw new CogwheelError(
+        "weights",
+        `${names.join(" + ")} must have shape [${shape.join(", ")}], got ${got} values; check the checkpoint against its config`,
+      );
+    return parts;
   }
 
+  #common({ shape, packing, dtype }: WeightRequest, { format, scale }: StoredWeight, name: string, to: GPUBuffer, at: number) {
+    const changes = this.provider.changes?.(name);
+    const counts = dtype === "f16" && format !== "f16" && this.provider.judge !== undefined;
+    return {
+      format,
+      shape,
+      packing,
+      dtype: dtype as "f32" | "f16",
+      to,
+      at,
+      ...(scale ? { scale } : {}),
+      ...(changes?.length ? { changes } : {}),
+      ...(counts ? { loss: this.#place(name) } : {}),
+    };
+  }
+
+  #place(name: string): GPUBufferBinding {
+    const known = this.#counted.indexOf(name);
+    const index = known < 0 ? this.#counted.push(name) - 1 : known;
+    const counters = (this.#counters[Math.floor(index / COUNTED)] ??= new LossCounters(this.gpu, COUNTED));
+    return counters.place(index % COUNTED);
+  }
+
+  #put(weight: StoredWeight, part: Omit<UnpackPart, "from">, rowBytes: number, signal: AbortSignal): Promise<void> {
+    const { storedRow = 0, rows } = part;
+    const nowhere = { buffer: part.to, offset: 0 };
+    return this.#uploader.put(
+      {
+        bytes: rows * rowBytes,
+        fill: (memory) => weight.read(storedRow * rowBytes, memory, signal),
+        read: !isCopy({ ...part, from: nowhere }),
+        use: (encoder, from) => this.#unpacker.unpack(encoder, { ...part, from }),
+      },
+      signal,
+    );
+  }
+
+  /** Once nothing is under way. */
   [Symbol.dispose](): void {
     this.#uploader[Symbol.dispose]();
+    this.#unpacker[Symbol.dispose]();
+    for (const counters of this.#counters) counters[Symbol.dispose]();
   }
 }
 
-function mismatch({ names, shape }: WeightRequest, got: number): never {
-  throw new CogwheelError(
-    "weights",
-    `${names.join(" + ")} must have shape [${shape.join(", ")}], got ${got} values; check the checkpoint against its config`,
-  );
+/** Whole panels, or whole blocks of a vector. */
+function rowsAtOnce({ format }: StoredWeight, rowBytes: number): number {
+  const unit = Math.max(PANEL, FORMATS[format].values);
+  return Math.max(unit, Math.floor(FILL_BYTES / rowBytes / unit) * unit);
 }

@@ -1,6 +1,7 @@
 /** Where weights come from: a checkpoint's component, or the tensors of a reference case. */
 import type { DType } from "../graph/dtype.ts";
 import type { StoredWeight } from "../graph/stored.ts";
+import type { LossCount } from "./loss-counters.ts";
 
 export interface WeightProvider {
   /** In which type a weight is to lie on the GPU. */
@@ -9,6 +10,11 @@ export interface WeightProvider {
   stored(name: string): StoredWeight;
   /** What is added to a weight on that way, before it is rounded; none where it stays as it is. */
   changes?(name: string): readonly WeightChange[];
+  /**
+   * Is told what f16 lost of weights that `type` called f16, once they are loaded, and says which of them do not fit it; `type` calls
+   * those f32 from then on. Nothing is counted for a provider without it.
+   */
+  judge?(losses: ReadonlyMap<string, LossCount>): readonly string[];
 }
 
 /** A low-rank change of a matrix: factor · up · down is added to it. */

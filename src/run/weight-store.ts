@@ -4,33 +4,35 @@ import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
 import { UPLOAD_BYTES } from "../gpu/uploader.ts";
 import type { Plan, WeightRequest } from "../plan/compile.ts";
 import { padTo } from "../graph/packing.ts";
-import { BlockStore } from "./block-store.ts";
-import type { LoadOptions } from "./load-options.ts";
 import { WeightLoader } from "./weight-loader.ts";
+import { Misfit } from "./misfit.ts";
 import type { WeightProvider } from "./weight-provider.ts";
 
-/** What is read and being converted at once, of any source. */
-const READ_BYTES = 64 << 20;
+/** Of counters and parameters on the device. */
+const BESIDES = 256 << 10;
 
-/** Bytes of the host's memory that loading so many bytes of weights takes besides them, at most: what is read and what is on its way. */
-export const loadingBytes = (weights: number): number => Math.min(weights, READ_BYTES) + Math.min(weights, UPLOAD_BYTES);
+/** Bytes of memory that loading so many bytes of weights takes besides them, at most: what is on its way. */
+export const loadingBytes = (weights: number): number => (weights > 0 ? Math.min(4 * weights, UPLOAD_BYTES) + BESIDES : 0);
 
-export type { LoadOptions };
+/** Weights whose reads may be under way at once, so that small ones share a submit and none waits for the one before. */
+const AT_ONCE = 16;
+
+export interface LoadOptions {
+  /** What errors call it. Default `loading weights`. */
+  what?: string;
+  signal?: AbortSignal;
+  /** How much is done, of all there is to do. */
+  onProgress?: (done: number, total: number) => void;
+}
 
 /** A plan that was made before, if it is for weights as this provider stores them: it need not be made again. */
 export function planFor(plan: Plan | undefined, provider: Pick<WeightProvider, "type">): Plan | undefined {
   const fits = (name: string): boolean => plan!.graph.weightType(name) === provider.type(name);
-  return plan &&
-    [...plan.weights.values(), ...plan.streamed.values(), ...[...plan.asStored.values()].map(({ weight }) => weight)].every(({ names }) =>
-      names.every(fits),
-    )
-    ? plan
-    : undefined;
+  return plan && [...plan.weights.values(), ...plan.streamed.values()].every(({ names }) => names.every(fits)) ? plan : undefined;
 }
 
 export class WeightStore implements Disposable {
   readonly #buffers = new Map<string, OwnedBuffer>();
-  #blocks: BlockStore | undefined;
   #disposed = false;
   /** Resolves when the last load that was asked for is over. */
   #loading: Promise<unknown> = Promise.resolve();
@@ -41,12 +43,6 @@ export class WeightStore implements Disposable {
     readonly provider: WeightProvider,
     private readonly base?: WeightStore,
   ) {}
-
-  /** Weights that stay as they are stored. */
-  get blocks(): BlockStore {
-    if (this.base) return this.base.blocks;
-    return (this.#blocks ??= new BlockStore(this.gpu, this.provider));
-  }
 
   has(key: string): boolean {
     return this.#buffers.has(key) || (this.base?.has(key) ?? false);
@@ -91,34 +87,47 @@ export class WeightStore implements Disposable {
     using loader = new WeightLoader(
       this.gpu,
       this.provider,
-      missing.reduce((n, r) => n + padTo(r.bytes, 16), 0),
+      missing.reduce((n, r) => n + padTo(r.bytes, 256), 0),
     );
-    const whole: [key: string, buffer: OwnedBuffer][] = [];
     let done = 0;
-    try {
-      for (const request of missing) {
+    let failed: { error: unknown } | undefined;
+    const load = async (request: WeightRequest): Promise<void> => {
+      const owned = this.gpu.buffer(request.key, request.bytes, usage);
+      try {
+        await loader.load(request, owned.buffer, signal);
+      } catch (error) {
+        owned[Symbol.dispose]();
+        throw error;
+      }
+      // What came before an error or an abort is there for the next time.
+      if (this.#disposed) owned[Symbol.dispose]();
+      else this.#buffers.set(request.key, owned);
+      onProgress?.((done += request.bytes), total);
+    };
+    const next = missing[Symbol.iterator]();
+    const one = async (): Promise<void> => {
+      for (const request of next) {
+        if (failed) return;
         signal?.throwIfAborted();
-        const owned = this.gpu.buffer(request.key, request.bytes, usage);
-        try {
-          await loader.load(request, owned.buffer, signal);
-        } catch (error) {
-          loader.forget(owned.buffer);
-          owned[Symbol.dispose]();
-          throw error;
-        }
-        whole.push([request.key, owned]);
-        onProgress?.((done += request.bytes), total);
+        await load(request);
       }
-    } finally {
-      // What was read before an error or an abort is there for the next time.
-      for (const [key, owned] of whole) {
-        if (this.#disposed) {
-          loader.forget(owned.buffer);
-          owned[Symbol.dispose]();
-        } else this.#buffers.set(key, owned);
-      }
-      loader.send();
-    }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, () => one().catch((error: unknown) => void (failed ??= { error }))));
+    const misfits = await this.#judge(loader, missing, signal).catch((error: unknown) => {
+      // Nobody knows whether they fit.
+      this.#drop(missing.filter(({ dtype }) => dtype === "f16"));
+      throw failed ? failed.error : error;
+    });
+    if (failed) throw failed.error;
+    if (misfits.length) throw new Misfit(misfits);
+  }
+
+  /** Weights that were loaded as f16 and do not fit it; they are gone again. */
+  async #judge(loader: WeightLoader, loaded: readonly WeightRequest[], signal?: AbortSignal): Promise<readonly string[]> {
+    const losses = await loader.losses(signal);
+    const misfits = new Set(losses.size ? this.provider.judge?.(losses) : []);
+    this.#drop(loaded.filter(({ dtype, names }) => dtype === "f16" && names.some((name) => misfits.has(name))));
+    return [...misfits];
   }
 
   #drop(requests: readonly WeightRequest[]): void {
@@ -132,6 +141,5 @@ export class WeightStore implements Disposable {
     this.#disposed = true;
     for (const buffer of this.#buffers.values()) buffer[Symbol.dispose]();
     this.#buffers.clear();
-    this.#blocks?.[Symbol.dispose]();
   }
 }

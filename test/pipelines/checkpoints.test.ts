@@ -11,6 +11,8 @@ import type { StageMemory } from "../../src/pipelines/requirements.ts";
 import { availableMemoryBytes } from "../../src/platform/memory-node.ts";
 import { parseT5Config } from "../../src/models/t5/config.ts";
 import { expectedT5Weights } from "../../src/models/t5/weights.ts";
+import { packedBytes } from "../../src/graph/packing.ts";
+import { WeightStore } from "../../src/run/weight-store.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import type { Stage } from "../../src/pipelines/cogvideox/stage-names.ts";
 import type { OpenOptions } from "../../src/pipelines/options.ts";
@@ -86,11 +88,36 @@ describe("weights that do not fit f16", () => {
 
   it("are counted, named and kept in f32; the others are not", async () => {
     await using checkpoint = await openCheckpoint(await folderSource(await folder()));
-    const weights = await ComponentWeights.open(checkpoint.component("transformer"), "f16");
+    let reads = 0;
+    const component = checkpoint.component("transformer");
+    const weights = ComponentWeights.open(component, "f16", () => reads++);
+    const names = [...component.weights!.names()];
+    const requests = () =>
+      names.map((name) => {
+        const { shape } = component.weights!.get(name)!;
+        const dtype = weights.type(name);
+        return {
+          key: `${name} ${dtype}`,
+          names: [name],
+          shape,
+          packing: "natural" as const,
+          dtype,
+          bytes: packedBytes(shape, "natural", dtype),
+        };
+      });
+    using store = new WeightStore(gpu, weights);
+    const first = requests();
+    await expect(store.load(first)).rejects.toThrow(
+      "[weights] weights must fit f16 to be stored in it, got proj_out.weight, transformer_blocks.0.attn1.to_q.weight, which do not;",
+    );
     expect(weights.kept).toEqual([
       { name: "proj_out.weight", overflow: 1, underflow: 0 },
       { name: "transformer_blocks.0.attn1.to_q.weight", overflow: 0, underflow: 32 * 32 },
     ]);
+    expect(first.filter(({ key }) => !store.has(key)).map(({ names: [name] }) => name)).toEqual(weights.kept.map(({ name }) => name));
+    await store.load(requests());
+    expect(reads).toBe(1);
+    expect(new Float32Array(await gpu.read(store.get("proj_out.weight f32")))[5]).toBe(2 ** 17);
     expect(weights.type("proj_out.weight")).toBe("f32");
     expect(weights.type("transformer_blocks.0.attn1.to_k.weight")).toBe("f16");
   });
@@ -112,7 +139,7 @@ describe("weights that do not fit f16", () => {
     ).rejects.toThrow(/every value must be finite, got \d+ NaN or infinite values in node .* of vae\.decode/);
     expect(warnings).toEqual([
       "[checkpoint] 2 of transformer's weights do not fit f16 and stay f32: " +
-        "proj_out.weight (1 too large, 0 too small), transformer_blocks.0.attn1.to_q.weight (0 too large, 1024 too small)",
+        "transformer_blocks.0.attn1.to_q.weight (0 too large, 1024 too small), proj_out.weight (1 too large, 0 too small)",
     ]);
     expect(latents!.every(Number.isFinite)).toBe(true);
   });
@@ -220,9 +247,9 @@ describe("a checkpoint is refused", () => {
     const weight = "proj_out.weight";
     await refused(
       {},
-      /proj_out\.weight: dtype must be one of .*, got "F8_E4M3"/,
+      /proj_out\.weight: dtype must be one of .*, got "F8_E5M2"/,
       lie((h) => {
-        h[weight]!.dtype = "F8_E4M3";
+        h[weight]!.dtype = "F8_E5M2";
       }),
     );
     await refused(
@@ -331,7 +358,7 @@ describe("a checkpoint is refused", () => {
     };
     await using kept = await CogVideoX.open(source, { gpu, dtype: "f32", keep: true });
     await expect(kept.prepare({ prompt: "a" })).rejects.toThrow(
-      /^\[generate\] the text encoder, transformer, decoder needs [\d.]+ GB \(weights [\d.]+ GB, activations \d+ [MG]B, loading 101 MB\), got [\d.]+ [MG]B of free memory; choose a smaller size(,| or) fewer frames/,
+      /^\[generate\] the text encoder, transformer, decoder needs [\d.]+ GB \(weights [\d.]+ GB, activations \d+ [MG]B, loading 67 MB\), got [\d.]+ [MG]B of free memory; choose a smaller size(,| or) fewer frames/,
     );
     await using model = await CogVideoX.open(source, { gpu, dtype: "f32" });
     const [text] = (await model.prepare({ prompt: "a" })).requirements as [StageMemory];

@@ -98,7 +98,7 @@ describe("previews", () => {
       }
       // After the last step nothing is noise any more: the preview is that of the latents themselves.
       const last = steps.at(-1)!;
-      using vae = CausalVae.create(gpu, model.configs.vae, await ComponentWeights.open(model.checkpoint.component("vae"), "f32"));
+      using vae = CausalVae.create(gpu, model.configs.vae, ComponentWeights.open(model.checkpoint.component("vae"), "f32"));
       const { latent_channels: channels } = model.configs.vae;
       const want = previewFrames(last.state.latents, { frames: 5, channels, height: 2, width: 4, skip: 0 }, await probeColors(vae));
       const off = last.preview().map((f, t) => f.data.reduce((most, v, i) => Math.max(most, Math.abs(v - want[t]!.data[i]!)), 0));

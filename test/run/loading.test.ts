@@ -12,7 +12,7 @@ import { findWeights } from "../../src/checkpoint/weight-index.ts";
 import { UPLOAD_BYTES } from "../../src/gpu/uploader.ts";
 import type { WeightRequest } from "../../src/plan/compile.ts";
 import type { DType } from "../../src/graph/dtype.ts";
-import { packedBytes, packedElements, Packer, padTo, PANEL, type Packing, type WeightValues } from "../../src/graph/packing.ts";
+import { packedBytes, type Packing } from "../../src/graph/packing.ts";
 import { WeightStore } from "../../src/run/weight-store.ts";
 import { storedValues, type WeightProvider } from "../../src/run/weight-provider.ts";
 import { ComponentWeights } from "../../src/checkpoint/component-weights.ts";
@@ -20,31 +20,12 @@ import { parseT5Config } from "../../src/models/t5/config.ts";
 import { expectedT5Weights } from "../../src/models/t5/weights.ts";
 import { machineBytes, refuseBeyond } from "../../src/pipelines/requirements.ts";
 import { toHalf, values } from "../support/compare.ts";
+import { packed, type WeightValues } from "../support/packed.ts";
 import { limitedGpu, testGpu } from "../support/gpu.ts";
 import { removeTinyCheckpoints, tinyCheckpoint, TINY_CONFIGS, toBrain } from "../support/tiny-checkpoint.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 afterAll(removeTinyCheckpoints);
-
-/** The layouts by their definition (packing.ts), element by element from the whole weight. */
-function packed(data: WeightValues, shape: readonly number[], packing: Packing): WeightValues {
-  const out = new (data.constructor as new (n: number) => WeightValues)(packedElements(shape, packing));
-  if (packing === "natural" || packing === "vector") {
-    out.set(data);
-    return out;
-  }
-  const [outs, inner, ...kernel] = shape as [number, number, ...number[]];
-  const taps = kernel.reduce((a, b) => a * b, 1);
-  const width = padTo(inner, packing === "row" ? 8 : 4);
-  for (let o = 0; o < outs; o++)
-    for (let i = 0; i < inner; i++)
-      for (let tap = 0; tap < taps; tap++) {
-        const at =
-          packing === "row" ? (o * taps + tap) * width + i : ((Math.floor(o / PANEL) * taps + tap) * width + i) * PANEL + (o % PANEL);
-        out[at] = data[(o * inner + i) * taps + tap]!;
-      }
-  return out;
-}
 
 const request = (names: string[], shape: number[], packing: Packing, dtype: DType): WeightRequest => ({
   key: `${names.join("+")} ${packing}`,
@@ -178,7 +159,7 @@ describe("packing as the values come", () => {
         "",
         "model",
       );
-      const weights = await ComponentWeights.open({ name: "text_encoder", config: {}, weights: index } as never, "f32");
+      const weights = ComponentWeights.open({ name: "text_encoder", config: {}, weights: index } as never, "f32");
       for (const dtype of ["f32", "f16"] as const) {
         const whole = dtype === "f16" ? toFloat16(bytes, from) : toFloat32(bytes, from);
         using store = new WeightStore(gpu, weights);
@@ -207,7 +188,7 @@ describe("memory on the way", () => {
       expect(Buffer.from(await gpu.read(store.get(r[1]!.key))).equals(Buffer.from(data.buffer))).toBe(true);
       expect(new Float32Array(await gpu.read(store.get(r[0]!.key)))).toEqual(data.slice(0, 48));
       expect(gpu.memory.allocated).toBe(data.byteLength + 192);
-      expect(gpu.memory.peak).toBe(data.byteLength + 192 + UPLOAD_BYTES);
+      expect(gpu.memory.peak).toBeLessThan(data.byteLength + UPLOAD_BYTES + 4096);
     }
     expect(gpu.memory.allocated).toBe(0);
     await gpu[Symbol.asyncDispose]();
@@ -314,7 +295,7 @@ describe("memory on the way", () => {
         read: async (path, start, end) => answer(await memory.read(path, start, end)),
       };
       const component = { name: "text_encoder", config: {}, weights: await findWeights(source, "", "model") };
-      using store = new WeightStore(gpu, await ComponentWeights.open(component as never, "f32"));
+      using store = new WeightStore(gpu, ComponentWeights.open(component as never, "f32"));
       const whole = toFloat32(new Uint8Array(toBrain(data).buffer), "BF16");
       await expectLoaded(store, [request(["w"], shape, "panel", "f32")], () => whole);
     };
@@ -325,9 +306,10 @@ describe("memory on the way", () => {
     );
   });
 
-  it.each([[[16, 0]], [[16, 4, 0]], [[0]]])("a weight of no values, %j, is refused", (shape) => {
-    expect(() => new Packer(shape, "panel", "f32")).toThrow(
-      `[weights] a weight must have values to be packed, got the shape [${shape.join(", ")}]; leave it out`,
+  it.each([[[16, 0]], [[16, 4, 0]], [[0]]])("a weight of no values, %j, is refused", async (shape) => {
+    using store = new WeightStore(await testGpu(), inMemory({ w: new Float32Array(0) }));
+    await expect(store.load([request(["w"], shape, shape.length > 1 ? "panel" : "vector", "f32")])).rejects.toThrow(
+      `[weights] a weight must have values to be loaded, got the shape [${shape.join(", ")}]; leave it out`,
     );
   });
 
@@ -335,15 +317,16 @@ describe("memory on the way", () => {
     const needs = { weights: 8e9, activations: 1e9, io: 0, states: 0, total: 9e9, host: 0 };
     const software = { kind: "software" } as never;
     const most = machineBytes(needs, software);
-    expect(most).toBe(9e9 + (96 << 20));
-    expect(machineBytes(needs, { kind: "hardware" } as never)).toBe(96 << 20);
+    const way = (64 << 20) + (256 << 10);
+    expect(most).toBe(9e9 + way);
+    expect(machineBytes(needs, { kind: "hardware" } as never)).toBe(way);
     refuseBeyond(most, "generate", "the transformer", needs, software);
     // What it takes, and not a byte less: weights and activations alone are not enough.
     expect(() => refuseBeyond(9e9, "generate", "the transformer", needs, software)).toThrow(
-      "[generate] the transformer needs 9.1 GB (weights 8.0 GB, activations 1.0 GB, loading 101 MB), " +
+      "[generate] the transformer needs 9.1 GB (weights 8.0 GB, activations 1.0 GB, loading 67 MB), " +
         "got 9.0 GB of free memory; choose a smaller size or fewer frames",
     );
-    expect(machineBytes({ ...needs, weights: 1e6, total: 1e9 + 1e6 }, software)).toBe(1e9 + 3e6);
+    expect(machineBytes({ ...needs, weights: 1e6, total: 1e9 + 1e6 }, software)).toBe(1e9 + 5e6 + (256 << 10));
   });
 
   it("a process that loads 200 MB of weights takes what was planned, and no second copy of them", async () => {

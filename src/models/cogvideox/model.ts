@@ -5,6 +5,7 @@ import type { Gpu } from "../../gpu/gpu.ts";
 import { compile, type CompileOptions, type Plan } from "../../plan/compile.ts";
 import { elements } from "../../graph/dtype.ts";
 import { Graph } from "../../graph/graph.ts";
+import { fitting } from "../../run/misfit.ts";
 import { Program, type RunOptions } from "../../run/program.ts";
 import { planFor, WeightStore, type LoadOptions } from "../../run/weight-store.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
@@ -274,7 +275,9 @@ export class Denoiser implements Disposable {
 }
 
 /** A program on the model's weights; those of the adapters are in a store of their own, and go with them. */
-async function build(
+const build = (...of: Parameters<typeof buildOnce>): ReturnType<typeof buildOnce> => fitting(() => buildOnce(...of));
+
+async function buildOnce(
   gpu: Gpu,
   config: TransformerConfig,
   weights: WeightStore,

@@ -39,6 +39,7 @@ export function withLoras(provider: WeightProvider, changes: ReadonlyMap<string,
 const providerOf = (provider: WeightProvider): WeightProvider => ({
   type: (name) => provider.type(name),
   stored: (name) => provider.stored(name),
+  ...(provider.judge ? { judge: (losses) => provider.judge!(losses) } : {}),
 });
 
 /** Adapters beside the weights of a model: for each matrix, stacked matrices and a factor a row. */

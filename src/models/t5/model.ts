@@ -3,6 +3,7 @@ import { CogwheelError } from "../../base/errors.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { compile, type CompileOptions, type Plan } from "../../plan/compile.ts";
 import { Graph } from "../../graph/graph.ts";
+import { fitting } from "../../run/misfit.ts";
 import { Program, type RunOptions } from "../../run/program.ts";
 import { planFor, WeightStore, type LoadOptions } from "../../run/weight-store.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
@@ -35,12 +36,13 @@ export class T5Encoder implements Disposable {
   /** Compiles the encoder for its shapes and loads its weights. Dispose of it to free them. */
   static async create(gpu: Gpu, config: T5Config, provider: WeightProvider, options: T5EncoderOptions): Promise<T5Encoder> {
     const { batch, length, dtype = "f32" } = options;
-    const plan =
+    const plan = (): Plan =>
       planFor(options.plan, provider) ??
       compile(t5Graph(config, provider, { batch, length, dtype }), gpu.caps, options.plan?.options ?? options);
     const weights = new WeightStore(gpu, provider);
     try {
-      return new T5Encoder(config, batch, length, await Program.create(gpu, plan, weights, options), weights);
+      const program = await fitting(() => Program.create(gpu, plan(), weights, options));
+      return new T5Encoder(config, batch, length, program, weights);
     } catch (error) {
       weights[Symbol.dispose]();
       throw error;

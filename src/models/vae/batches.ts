@@ -44,6 +44,24 @@ export function frameBatches(frames: number, size: number): FrameBatch[] {
   });
 }
 
+/** Frames of a batch out of [rows, frames, plane]. */
+export function takeFrames(data: Float32Array, part: FrameBatch, frames: number, plane: number, rows: number): Float32Array {
+  if (part.frames === frames) return data;
+  const out = new Float32Array(rows * part.frames * plane);
+  for (let row = 0; row < rows; row++)
+    out.set(
+      data.subarray((row * frames + part.start) * plane, (row * frames + part.start + part.frames) * plane),
+      row * part.frames * plane,
+    );
+  return out;
+}
+
+/** Puts [rows, frames, plane] where it belongs in [rows, total, plane]. */
+export function placeFrames(data: Float32Array, frames: number, into: Float32Array, start: number, total: number, plane: number): void {
+  for (let row = 0; row < data.length / (frames * plane); row++)
+    into.set(data.subarray(row * frames * plane, (row + 1) * frames * plane), (row * total + start) * plane);
+}
+
 /** Frames that come back from a batch of `latents`; in the first and in later ones alike, an odd number keeps its first frame single. */
 export function decodedFrames(config: VaeConfig, latents: number): number {
   let frames = latents;

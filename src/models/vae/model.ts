@@ -3,9 +3,11 @@ import { CogwheelError } from "../../base/errors.ts";
 import { CHECK_FINITE, expectFinite, expectFloats } from "../../base/finite.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { compile, type CompileOptions, type Plan } from "../../plan/compile.ts";
+import type { Graph } from "../../graph/graph.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import { becomesPixels } from "../../ops/pixels.ts";
 import { Arenas } from "../../run/arenas.ts";
+import { fitting } from "../../run/misfit.ts";
 import { Program, type RunOptions } from "../../run/program.ts";
 import { States } from "../../run/states.ts";
 import { Streamer } from "../../run/streamer.ts";
@@ -19,10 +21,11 @@ import {
   encodedFrames,
   frameBatches,
   LATENT_BATCH,
+  placeFrames,
   SAMPLE_BATCH,
+  takeFrames,
   vaeGraphs,
   type DecodedFormat,
-  type FrameBatch,
   type VideoShape,
 } from "./batches.ts";
 import { LatentPosterior } from "./posterior.ts";
@@ -306,6 +309,21 @@ export class CausalVae implements Disposable {
     const kept = this.#sessions.get(part);
     if (kept?.key === key) return kept;
     this.#forget(part);
+    const session = await fitting(() => this.#makeSession(key, part, shape, format, load, planned));
+    this.#sessions.set(part, session);
+    if (this.#disposed) this.#forget(part);
+    this.#assertAlive();
+    return session;
+  }
+
+  async #makeSession(
+    key: string,
+    part: "encode" | "decode",
+    { batch, frames, height, width }: VideoShape,
+    format: DecodedFormat,
+    load: LoadOptions,
+    planned: readonly Plan[],
+  ): Promise<Session> {
     const { graphs } = vaeGraphs(this.config, this.weights.provider, { part, batch, frames, height, width, format, dtype: this.dtype });
     const plans: Plan[] = graphs.map(
       (graph, i) => planFor(planned[i], { type: graph.weightType }) ?? compile(graph, this.gpu.caps, planned[i]?.options ?? this.streaming),
@@ -314,26 +332,21 @@ export class CausalVae implements Disposable {
     // From the first of them on, for an adapter may say only later that it had no room.
     const held: Disposable[] = [];
     const hold = <T extends Disposable>(made: T): T => (held.unshift(made), made);
-    let session: Session;
     try {
       const shared = await this.gpu.scoped(`preparing vae.${part}`, () => ({
         arenas: hold(new Arenas(this.gpu, plans)),
         states: hold(new States(this.gpu, plans)),
-        streamer: hold(new Streamer(this.gpu, this.weights, plans)),
+        streamer: hold(new Streamer(this.gpu, this.weights.provider, plans)),
       }));
       for (const [i, plan] of plans.entries()) {
         const onProgress = (done: number, total: number) => load.onProgress?.((i + done / total) / plans.length, 1);
         programs.push(hold(await Program.create(this.gpu, plan, this.weights, { ...load, onProgress, ...shared })));
       }
-      session = { key, programs, held };
+      return { key, programs, held };
     } catch (error) {
       for (const one of held) one[Symbol.dispose]();
       throw error;
     }
-    this.#sessions.set(part, session);
-    if (this.#disposed) this.#forget(part);
-    this.#assertAlive();
-    return session;
   }
 
   /**
@@ -369,12 +382,19 @@ export class CausalVae implements Disposable {
         return { bytes: onDevice ? program.buffer("y") : await this.gpu.read(program.buffer("y"), 0, y.bytes, run.signal), y };
       };
     } else {
-      const { graphs } = vaeGraphs(config, this.weights.provider, { part, batch, frames, height, width, format, dtype: this.dtype });
-      const tiles = new ExactRun(this.gpu, this.weights, exact);
-      one = async (x, index, progress) => {
-        const graph = graphs[Math.min(index, 1)]!;
-        return { bytes: (await tiles.batch(graph, x, { ...run, ...progress })).buffer as ArrayBuffer, y: graph.outputs.get("y")! };
-      };
+      const whole = { part, batch, frames, height, width, format, dtype: this.dtype };
+      let graphs: readonly Graph[] = [];
+      let tiles = new ExactRun(this.gpu, this.weights, exact);
+      one = (x, index, progress) =>
+        fitting(async () => {
+          // All weights are loaded in the first batch.
+          if (index === 0) {
+            graphs = vaeGraphs(config, this.weights.provider, whole).graphs;
+            tiles = new ExactRun(this.gpu, this.weights, exact);
+          }
+          const graph = graphs[Math.min(index, 1)]!;
+          return { bytes: (await tiles.batch(graph, x, { ...run, ...progress })).buffer as ArrayBuffer, y: graph.outputs.get("y")! };
+        });
       report = () => onTiling?.(tiles.report);
     }
     let done = 0;
@@ -422,22 +442,4 @@ function tileWork(
     onProgress?.(done);
     return work(tile, run);
   });
-}
-
-/** Frames of a batch out of [rows, frames, plane]. */
-function takeFrames(data: Float32Array, part: FrameBatch, frames: number, plane: number, rows: number): Float32Array {
-  if (part.frames === frames) return data;
-  const out = new Float32Array(rows * part.frames * plane);
-  for (let row = 0; row < rows; row++)
-    out.set(
-      data.subarray((row * frames + part.start) * plane, (row * frames + part.start + part.frames) * plane),
-      row * part.frames * plane,
-    );
-  return out;
-}
-
-/** Puts [rows, frames, plane] where it belongs in [rows, total, plane]. */
-function placeFrames(data: Float32Array, frames: number, into: Float32Array, start: number, total: number, plane: number): void {
-  for (let row = 0; row < data.length / (frames * plane); row++)
-    into.set(data.subarray(row * frames * plane, (row + 1) * frames * plane), (row * total + start) * plane);
 }

@@ -62,7 +62,7 @@ export function checkpointFiles(opened: Opened, configs: Configs): ModelFiles {
     },
     expect: (weights) => expectAll(checkpoint, weights),
     version: async (part) => (await checkpoint.component(part).weights?.version()) ?? null,
-    weights: (part, options) => opened.weights(part, options),
+    weights: async (part, options) => opened.weights(part, options),
     tokenizer: () => T5Tokenizer.open(checkpoint.source),
   };
 }
