@@ -90,7 +90,6 @@ export async function measureStreaming(gpu: Gpu, folder: string, options: Stream
   const bringAlone = async (): Promise<void> => {
     using loader = new WeightLoader(gpu, weights);
     for (const request of requests) await loader.load(request, target.buffer);
-    loader.send();
   };
   await timed(bringAlone);
   const ms = { resident: [] as number[], streamed: [] as number[], alone: [] as number[] };
