@@ -33,11 +33,30 @@ export interface OwnedBuffer extends Disposable {
   readonly bytes: number;
 }
 
+/** The adapter has no memory left for what was asked of it. Less may do. */
+export class OutOfMemory extends CogwheelError {
+  constructor(
+    what: string,
+    /** Bytes of buffers there were at the most, what there was no room for included. */
+    readonly allocated: number,
+    cause: GPUError,
+  ) {
+    super(
+      "gpu",
+      `the adapter is out of memory in ${what} (${allocated} bytes are allocated); ` +
+        "choose a smaller size, fewer frames or --dtype f16, or say how much memory there is (--memory)",
+      { cause },
+    );
+  }
+}
+
 export class Gpu implements AsyncDisposable {
   readonly pipelines: PipelineCache;
   readonly pace: Pace;
   #allocated = 0;
   #peak = 0;
+  /** The most since the scope under way began. */
+  #high = 0;
   #lost: GPUDeviceLostInfo | null = null;
   #uncaptured: GPUError | null = null;
   #disposed = false;
@@ -117,6 +136,8 @@ export class Gpu implements AsyncDisposable {
     if (this.#uncaptured) {
       const error = this.#uncaptured;
       this.#uncaptured = null;
+      if (typeof GPUOutOfMemoryError !== "undefined" && error instanceof GPUOutOfMemoryError)
+        throw new OutOfMemory("a run", this.#allocated, error);
       throw new CogwheelError("gpu", `the device reported an error: ${error.message}`, { cause: error });
     }
     if (this.#lost)
@@ -147,6 +168,7 @@ export class Gpu implements AsyncDisposable {
     }
     this.#allocated += bytes;
     this.#peak = Math.max(this.#peak, this.#allocated);
+    this.#high = Math.max(this.#high, this.#allocated);
     let alive = true;
     return {
       buffer,
@@ -208,6 +230,8 @@ export class Gpu implements AsyncDisposable {
     const { device } = this;
     const filters: GPUErrorFilter[] = ["out-of-memory", "validation", "internal"];
     for (const filter of filters) device.pushErrorScope(filter);
+    const before = this.#high;
+    this.#high = this.#allocated;
     let result: T | undefined;
     let thrown: unknown;
     try {
@@ -215,6 +239,8 @@ export class Gpu implements AsyncDisposable {
     } catch (error) {
       thrown = error ?? new Error("unknown");
     }
+    const most = this.#high;
+    this.#high = Math.max(before, most);
     const reported = new Map<GPUErrorFilter, GPUError>();
     for (const filter of filters.reverse()) {
       const error = await device.popErrorScope();
@@ -223,13 +249,7 @@ export class Gpu implements AsyncDisposable {
     if (reported.size) undo?.();
     const memory = reported.get("out-of-memory");
     const [other] = reported.values();
-    if (memory)
-      thrown = new CogwheelError(
-        "gpu",
-        `the adapter is out of memory in ${what} (${this.#allocated} bytes are allocated); ` +
-          "choose a smaller size, fewer frames or --dtype f16",
-        { cause: memory },
-      );
+    if (memory) thrown = new OutOfMemory(what, most, memory);
     else if (other) thrown ??= new CogwheelError("gpu", `${what} failed: ${other.message}`, { cause: other });
     if (thrown) {
       this.assertAlive();

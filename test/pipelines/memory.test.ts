@@ -1,7 +1,10 @@
 /** Generations within a limit of memory: the same bytes as without, of less, and a refusal that says how much would do. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
+import type { Settings } from "../../src/pipelines/settings.ts";
 import type { StageMemory } from "../../src/pipelines/requirements.ts";
+import type { RgbaFrame } from "../../src/video/frame.ts";
+import { cramp } from "../support/cramped.ts";
 import { limitedGpu } from "../support/gpu.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
 
@@ -20,10 +23,10 @@ afterAll(removeTinyCheckpoints);
 const peakOf = (stages: readonly StageMemory[]): number => Math.max(...stages.map(({ peak }) => peak));
 
 /** A generation on a device of its own, and the most that was allocated on it. */
-async function made(memoryBytes?: number) {
+async function made(memoryBytes?: number, size: Partial<Settings> = {}) {
   await using gpu = await limitedGpu({});
   await using model = await CogVideoX.open(folder, { gpu, dtype: "f32", ...(memoryBytes === undefined ? {} : { memoryBytes }) });
-  const request = await model.prepare(options);
+  const request = await model.prepare({ ...options, ...size });
   const video = await model.generate(request);
   return { requirements: request.requirements, tiling: request.tiling, video, peak: gpu.memory.peak };
 }
@@ -85,5 +88,62 @@ describe("a limit of memory", () => {
     await expect(model.prepare({ ...options, memoryBytes: alone + 1000 })).rejects.toThrow(
       "leave out keep, so that one part is there at a time",
     );
+  });
+});
+
+describe("an adapter that runs out of memory", () => {
+  /** A generation on an adapter with so much memory, of which nobody was told. */
+  async function cramped(bytes: number, from = 0, size: Partial<Settings> = {}) {
+    await using gpu = await limitedGpu({});
+    let failures = from ? () => 0 : cramp(gpu, bytes);
+    await using model = await CogVideoX.open(folder, { gpu, dtype: "f32" });
+    const [warnings, steps]: [string[], number[]] = [[], []];
+    const video = await model.generate({
+      ...options,
+      ...size,
+      onWarning: (message) => warnings.push(message),
+      onStep: ({ step }) => {
+        steps.push(step);
+        if (step === from) failures = cramp(gpu, bytes);
+      },
+    });
+    const before = failures();
+    if (!from) await model.generate({ ...options, seed: 6 });
+    return { video, warnings, steps, failures: before, later: failures() - before };
+  }
+
+  it("gets a plan that fits, with one warning, and the same video", async () => {
+    const free = await made();
+    const { video, warnings, steps, failures, later } = await cramped(0.6 * free.peak);
+    expect(failures).toBeGreaterThan(0);
+    expect(warnings).toEqual([
+      expect.stringMatching(
+        /^\[generate\] the adapter ran out of memory with [\d.]+ MB; the generation is planned within less and goes on from step 0; say how much/,
+      ),
+    ]);
+    expect(steps).toEqual([1, 2]);
+    expect(later, "the next generation knows it").toBe(0);
+    expect(video.state.latents).toEqual(free.video.state.latents);
+    expect(video.frames.map(({ data }) => data)).toEqual(free.video.frames.map(({ data }) => data));
+  });
+
+  it("after the last step decodes what there is, and makes no step again", async () => {
+    const size = { width: 96, height: 64 };
+    const free = await made(undefined, size);
+    const { total } = free.requirements.find(({ stage }) => stage === "decoder")!;
+    const { video, warnings, steps, failures } = await cramped(0.6 * total, 2, size);
+    expect(failures).toBeGreaterThan(0);
+    expect(steps).toEqual([1, 2]);
+    expect(warnings).toEqual([expect.stringMatching(/goes on from step 2; say how much/)]);
+    expect(video.state.latents).toEqual(free.video.state.latents);
+    // Exact tiling sums a norm's statistics in another order.
+    const levels = (frames: readonly RgbaFrame[]) => frames.flatMap(({ data }) => [...data]);
+    const [want, got] = [levels(free.video.frames), levels(video.frames)];
+    expect(got.length).toBe(want.length);
+    expect(got.reduce((most, v, i) => Math.max(most, Math.abs(v - want[i]!)), 0)).toBeLessThanOrEqual(1);
+  });
+
+  it("and has too little for anything is told so", async () => {
+    await expect(cramped(50_000)).rejects.toThrow(/^\[gpu\] the adapter is out of memory in preparing/);
   });
 });

@@ -10,6 +10,22 @@ import type { PlannedStage } from "./stages.ts";
 /** The smallest limit within which all of these stages can be planned. */
 export const leastBytes = (stages: readonly PlannedStage[]): number => Math.max(...stages.map(({ least }) => least()));
 
+/** Of what an adapter had no room for. */
+const LESS = 0.9;
+/** Of what a plan takes: where it is not known how far it came, and so that one that came far is made smaller too. */
+const MUCH_LESS = 0.75;
+
+/**
+ * The limit for a generation that ran out of memory when `allocated` bytes were asked for in all; undefined where nothing smaller could be
+ * planned. What else fills the adapter's memory is unknown, so that it may have to be lowered again.
+ */
+export function lowerLimit(stages: readonly PlannedStage[], allocated: number): number | undefined {
+  const peak = Math.max(...stages.map(({ memory }) => memory.peak));
+  const least = leastBytes(stages);
+  const limit = Math.floor(Math.min(MUCH_LESS * peak, Math.max(LESS * allocated, (MUCH_LESS * peak) / 2)));
+  return peak <= least ? undefined : Math.max(least, limit);
+}
+
 /** As a text that is read as no less. */
 const atLeast = (bytes: number): string => `${(Math.ceil(bytes / 1e5) / 10).toFixed(1)} MB`;
 

@@ -38,8 +38,8 @@ export interface Model {
   readonly defaults: Settings;
   readonly files: ModelFiles;
   readonly parts: KeptParts;
-  /** Bytes of the adapter's memory that it may take. */
-  readonly memoryBytes: number | undefined;
+  /** Bytes of the adapter's memory that a generation may take where it is not told itself; less after one has run out of memory. */
+  memoryBytes: number | undefined;
   /** How its latents look, for previews; asked once. */
   colors?: LatentColors;
 }

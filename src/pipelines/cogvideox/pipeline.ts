@@ -2,7 +2,7 @@
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import { readJson, type CheckpointSource } from "../../sources/source.ts";
 import { CogwheelError } from "../../base/errors.ts";
-import type { Gpu } from "../../gpu/gpu.ts";
+import type { Gpu, OutOfMemory } from "../../gpu/gpu.ts";
 import type { DenoiseState } from "../../models/cogvideox/model.ts";
 import { TIED_T5_WEIGHTS } from "../../models/t5/weights.ts";
 import type { Plan } from "../../plan/compile.ts";
@@ -20,7 +20,7 @@ import type { Video } from "../video.ts";
 import { components, ggufFiles, type Configs } from "./components.ts";
 import { readConfigs } from "./configs.ts";
 import { generate, runOf } from "./generate.ts";
-import { leastBytes } from "./memory.ts";
+import { leastBytes, lowerLimit } from "./memory.ts";
 import { checkpointFiles, type Model } from "./model.ts";
 import { ownOptions, prepare, type GenerationRequest } from "./request.ts";
 import { requiredSizes, settingsFor, type RequirementOptions } from "./sizes.ts";
@@ -154,9 +154,10 @@ export class CogVideoX implements AsyncDisposable {
       const request = prepared?.plan.gpu === this.gpu ? prepared : await prepare(this.#model, this.#planner, options);
       if (request !== prepared) for (const warning of request.warnings) options.onWarning?.(warning);
       const run = (request: GenerationRequest) => generate(runOf(request, this.#heard(request.options, signal)), emit);
-      return await recovering(this.#opened, request, { signal, onWarning: options.onWarning }, run, (lost, state) =>
-        this.#reopened(lost, state),
-      );
+      return await recovering(this.#opened, request, { signal, onWarning: options.onWarning }, run, {
+        reopen: (lost, state) => this.#reopened(lost, state),
+        lower: (heavy, state, error) => this.#lowered(heavy, state, error),
+      });
     });
   }
 
@@ -175,6 +176,18 @@ export class CogVideoX implements AsyncDisposable {
     this.#model.parts.free();
     await this.#opened.reopen();
     return await prepare(this.#model, this.#planner, { ...options, seed, ...(state ? { start: state } : {}) });
+  }
+
+  /** The generation within less memory than it ran out of, and those that come after it too. */
+  async #lowered(request: GenerationRequest, state: DenoiseState | undefined, error: OutOfMemory): Promise<GenerationRequest | undefined> {
+    if (this.#model.parts.keep) return undefined;
+    const { options, seed, plan } = request;
+    const done = state?.step === plan.steps.length;
+    const limit = lowerLimit(done ? plan.stages.filter(({ stage }) => stage === "decoder") : plan.stages, error.allocated);
+    if (limit === undefined) return undefined;
+    // What is too little for the decoder alone is no limit for what follows.
+    if (!done) this.#model.memoryBytes = limit;
+    return await prepare(this.#model, this.#planner, { ...options, seed, memoryBytes: limit, ...(state ? { start: state } : {}) });
   }
 
   /** Frees what `keep` keeps, at once or when the generation is over that is under way; the next one loads it again. */

@@ -21,7 +21,7 @@ import { refuseIfTooLarge } from "./memory.ts";
 import type { Model } from "./model.ts";
 import { denoiseShape, latentsShape, settingsFor, stageSizes } from "./sizes.ts";
 import type { Planner } from "./planner.ts";
-import type { PlannedStage } from "./stages.ts";
+import type { PlannedStage, StageSizes } from "./stages.ts";
 
 /** A generation that may be run: `CogVideoX.prepare` makes it, `generate` takes it. */
 export interface GenerationRequest {
@@ -119,10 +119,9 @@ export async function prepare(model: Model, planner: Planner, options: GenerateO
     task === "text" && !options.preview ? ["decode"] : ["encode", "decode"],
   );
   model.files.expect(weights);
-  const sizes = stageSizes(model, settings, shape, task);
   const planned = planner.plan(
     model,
-    ready ? { ...sizes, prompt: false, encodedFrames: ready.frames?.count ?? 0 } : sizes,
+    { ...stageSizes(model, settings, shape, task), ...whatIsLeft(given, steps, ready) },
     options.tiling,
     options.memoryBytes,
   );
@@ -160,6 +159,17 @@ export async function prepare(model: Model, planner: Planner, options: GenerateO
       ready,
     },
   };
+}
+
+/** Stages that a run need not load: what was done before it, and what is handed to it. */
+function whatIsLeft(
+  given: DenoiseState | undefined,
+  { length }: readonly StepCoefficients[],
+  ready: ReadyInputs | undefined,
+): Partial<StageSizes> {
+  if (given?.step === length) return { prompt: false, encodedFrames: 0, steps: false };
+  if (ready) return { prompt: false, encodedFrames: ready.frames?.count ?? 0 };
+  return given?.step ? { encodedFrames: 0 } : {};
 }
 
 /** What a caller gives to go on from. */

@@ -61,6 +61,7 @@ export const latentsShape = ({ configs }: Pick<Model, "configs">, { samples, fra
 export const stageSizes = ({ rules }: Pick<Model, "rules">, settings: Settings, denoise: DenoiseShape, task: Task): StageSizes => ({
   denoise,
   prompt: true,
+  steps: true,
   encodedFrames: task === "text" ? 0 : task === "image" ? 1 : settings.frames,
   decodedLatents: latentFrames(settings.frames, rules.temporal),
 });

@@ -29,6 +29,8 @@ export interface StageSizes {
   readonly denoise: DenoiseShape;
   /** Is there a prompt to encode? */
   readonly prompt: boolean;
+  /** Are there steps left to take? */
+  readonly steps: boolean;
   /** Frames that are encoded first; 0 for text alone. */
   readonly encodedFrames: number;
   /** Latent frames that are decoded. */
@@ -64,7 +66,8 @@ export function stagesOf(model: Model, sizes: StageSizes, tiling: TilingMode | u
   }
   const steps = (apart: boolean) => () =>
     denoiseGraph(configs.transformer, weightTypes(model, "transformer"), { ...denoise, apart }, dtype);
-  layered.push(layeredStage("transformer", "transformer", denoise.guidance ? [steps(false), steps(true)] : [steps(false)], within));
+  if (sizes.steps)
+    layered.push(layeredStage("transformer", "transformer", denoise.guidance ? [steps(false), steps(true)] : [steps(false)], within));
 
   const vae = (mode: TilingMode): PlannedStage[] => {
     const encoded = { part: "encode", frames: sizes.encodedFrames, format: "sample" } as const;

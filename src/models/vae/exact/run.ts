@@ -139,8 +139,14 @@ export class ExactRun {
           forget();
           const plan: Plan = compile(tile.graph, this.gpu.caps);
           const arenas = await this.gpu.scoped("preparing a tile", () => new Arenas(this.gpu, [plan]));
-          program = { key: tile.key, arenas, program: undefined as never };
-          program.program = await Program.create(this.gpu, plan, this.weights, { arenas, ...(run.signal ? { signal: run.signal } : {}) });
+          try {
+            const { signal } = run;
+            const made = await Program.create(this.gpu, plan, this.weights, { arenas, ...(signal ? { signal } : {}) });
+            program = { key: tile.key, arenas, program: made };
+          } catch (error) {
+            arenas[Symbol.dispose]();
+            throw error;
+          }
           this.#report.deviceBytes = Math.max(this.#report.deviceBytes, plan.bytes.activations + plan.bytes.io);
         }
         const { program: ready } = program;
