@@ -42,7 +42,7 @@ export async function checkOutputFile(path: string, option: string): Promise<voi
 }
 
 /** Writes a file, whole or not at all; its folder is made. */
-export async function writeWhole(path: string, bytes: Uint8Array, option: string): Promise<void> {
+export async function writeWhole(path: string, bytes: Uint8Array | AsyncIterable<Uint8Array>, option: string): Promise<void> {
   await using output = await openOutput(path, "file", option);
   await output.write(bytes);
   await output.commit();

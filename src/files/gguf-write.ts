@@ -17,8 +17,8 @@ export interface GgufTensorToWrite {
 /** The beginning of a file, and what follows it. */
 export interface GgufLayout {
   readonly header: Uint8Array<ArrayBuffer>;
-  /** Bytes of each tensor, in the order in which they were given, and of the zeros that must follow it. */
-  readonly tensors: readonly { readonly bytes: number; readonly padding: number }[];
+  /** By name, in the order in which they were given: where each begins, its bytes, and the zeros that must follow it. */
+  readonly tensors: ReadonlyMap<string, { readonly start: number; readonly bytes: number; readonly padding: number }>;
   /** Bytes of the whole file. */
   readonly bytes: number;
 }
@@ -45,7 +45,13 @@ export function ggufLayout(metadata: ReadonlyMap<string, GgufValue>, tensors: re
   }
   const unpadded = parts.reduce((sum, part) => sum + part.length, 0);
   const header = joined([...parts, new Uint8Array(padding(unpadded))]);
-  return { header, tensors: sizes.map(({ bytes, padding }) => ({ bytes, padding })), bytes: header.length + offset };
+  let start = header.length;
+  const placed = tensors.map(({ name }, i) => {
+    const { bytes, padding } = sizes[i]!;
+    start += bytes + padding;
+    return [name, { start: start - bytes - padding, bytes, padding }] as const;
+  });
+  return { header, tensors: new Map(placed), bytes: header.length + offset };
 }
 
 /** A whole file in memory. */
@@ -55,8 +61,8 @@ export function writeGguf(
 ): Uint8Array<ArrayBuffer> {
   const layout = ggufLayout(metadata, tensors);
   const parts: Uint8Array[] = [layout.header];
-  for (const [i, { name, type, shape, data }] of tensors.entries()) {
-    const { bytes, padding } = layout.tensors[i]!;
+  for (const { name, type, shape, data } of tensors) {
+    const { bytes, padding } = layout.tensors.get(name)!;
     if (data.byteLength !== bytes)
       throw new CogwheelError(
         "checkpoint",

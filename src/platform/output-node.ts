@@ -32,18 +32,18 @@ export async function openOutput(path: string, kind: Kind, option?: string): Pro
   return {
     path: real,
     async write(data, name) {
-      try {
-        if (kind === "folder") await mkdir(temporary, { recursive: true });
-        // What replaces a file that others may not read is never open to them.
-        const file = await open(kind === "folder" ? join(temporary, name!) : temporary, "w", replaces ? 0o600 : 0o666);
-        try {
-          await file.writeFile(data);
-          await file.sync();
-        } finally {
-          await file.close();
-        }
-      } catch (error) {
+      const failed = (error: unknown): never => {
         throw unwritable(path, error, option);
+      };
+      if (kind === "folder") await mkdir(temporary, { recursive: true }).catch(failed);
+      // What replaces a file that others may not read is never open to them.
+      const at = kind === "folder" ? join(temporary, name!) : temporary;
+      const file = await open(at, "w", replaces ? 0o600 : 0o666).catch(failed);
+      try {
+        for await (const part of data instanceof Uint8Array ? [data] : data) await file.writeFile(part).catch(failed);
+        await file.sync().catch(failed);
+      } finally {
+        await file.close();
       }
     },
     async commit() {

@@ -38,8 +38,8 @@ export interface ListedAdapter {
 export interface OutputFiles extends AsyncDisposable {
   /** Where the result will be. */
   readonly path: string;
-  /** Writes a file; `name` only for the files of a folder. */
-  write(data: Uint8Array, name?: string): Promise<void>;
+  /** Writes a file, which may come in pieces; `name` only for the files of a folder. */
+  write(data: Uint8Array | AsyncIterable<Uint8Array>, name?: string): Promise<void>;
   /** Puts the result in place of what may be there. */
   commit(): Promise<void>;
 }

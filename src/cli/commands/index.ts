@@ -4,8 +4,9 @@ import { adapters } from "./adapters.ts";
 import { cache } from "./cache.ts";
 import { generate } from "./generate.ts";
 import { inspect } from "./inspect.ts";
+import { quantize } from "./quantize.ts";
 import { tune } from "./tune.ts";
 import { vae } from "./vae.ts";
 import { validate } from "./validate.ts";
 
-export const COMMANDS: readonly CliCommand[] = [generate, vae, validate, inspect, tune, cache, adapters];
+export const COMMANDS: readonly CliCommand[] = [generate, vae, validate, inspect, quantize, tune, cache, adapters];

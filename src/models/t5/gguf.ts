@@ -53,7 +53,11 @@ const KEYS: Readonly<Partial<Record<keyof T5Config, string>>> = {
   layer_norm_epsilon: "attention.layer_norm_rms_epsilon",
 };
 
-/** The config as transformers has it. Distances beyond 128 share a bucket in llama.cpp, whose files do not say it. */
+/** Of this engine's own: llama.cpp's files do not say from which distance on a bucket is shared, for all that it knows have 128. */
+const DISTANCE = "attention.relative_max_distance";
+const USUAL_DISTANCE = 128;
+
+/** The config as transformers has it. */
 function config({ metadata, tensors }: GgufFile): Record<string, unknown> | undefined {
   const architecture = String(metadata.get("general.architecture"));
   // A number was stored in f32: the shortest that it can have been.
@@ -66,7 +70,7 @@ function config({ metadata, tensors }: GgufFile): Record<string, unknown> | unde
     model_type: "t5",
     feed_forward_proj: "gated-gelu",
     vocab_size,
-    relative_attention_max_distance: 128,
+    relative_attention_max_distance: metadata.get(`${architecture}.${DISTANCE}`) ?? USUAL_DISTANCE,
     ...Object.fromEntries(found.map(([key, value]) => [key, plain(value!)])),
   };
 }
@@ -76,6 +80,7 @@ export function ggufMetadata(c: T5Config): Map<string, GgufValue> {
   const out = new Map<string, GgufValue>([["general.architecture", "t5encoder"]]);
   for (const [key, name] of Object.entries(KEYS)) out.set(`t5encoder.${name}`, c[key as keyof T5Config]);
   out.set("t5encoder.attention.value_length", c.d_kv);
+  if (c.relative_attention_max_distance !== USUAL_DISTANCE) out.set(`t5encoder.${DISTANCE}`, c.relative_attention_max_distance);
   return out;
 }
 
