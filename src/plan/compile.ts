@@ -10,6 +10,7 @@ import { viewOf } from "./dispatch.ts";
 import { packOperands } from "./pack-operands.ts";
 import { inPlace, type InPlace } from "./in-place.ts";
 import { packedBytes, type Packing } from "../graph/packing.ts";
+import { storedBytes, type Format } from "../graph/stored.ts";
 import { planMemory, type MemoryPlan } from "./memory.ts";
 import { planSlots, type SlotPlan } from "./slots.ts";
 import type { WeightRequest } from "./weight-request.ts";
@@ -33,6 +34,12 @@ export interface CompileOptions {
    */
   readonly stream?: (request: WeightRequest) => boolean;
   /**
+   * In which format a weight stays on the device as it is stored, to be unpacked before its use in every run into the memory that streamed
+   * weights share; null where it lies there as its kernels read it. All names of a request have one format. A weight that is streamed is
+   * not asked about. Default: none does.
+   */
+  readonly asStored?: (request: WeightRequest) => Format | null;
+  /**
    * How much memory they share: so many times what the largest layer of them takes (`layerOf`), not necessarily a whole number. Default 2:
    * one layer computes while the next comes. What one step reads at once always has room.
    */
@@ -53,17 +60,19 @@ export interface Plan {
   readonly copies: InPlace["copies"];
   /** Weights that stay on the device. */
   readonly weights: ReadonlyMap<string, WeightRequest>;
+  /** Weights that stay on the device as they are stored, by the keys of what they are unpacked to. */
+  readonly asStored: ReadonlyMap<string, { readonly weight: WeightRequest; readonly format: Format; readonly bytes: number }>;
   /** Weights that are brought in every run. */
   readonly streamed: ReadonlyMap<string, WeightRequest>;
   /** Where and for which steps they are brought. */
   readonly slots: SlotPlan;
   readonly constants: readonly Tensor[];
   readonly bytes: {
-    /** Of weights that stay. */
+    /** Of weights that stay, in whatever form. */
     readonly weights: number;
-    /** The memory that streamed weights share. */
+    /** The memory that weights share which are streamed or unpacked. */
     readonly slots: number;
-    /** What is brought into it in a run. */
+    /** What is brought to the device in a run. */
     readonly streamed: number;
     readonly activations: number;
     /** Inputs, outputs and constants. */
@@ -150,6 +159,9 @@ export function compile(graph: Graph, caps: Capabilities, options: CompileOption
   const conflicts: [number, number][] = [];
   const weights = new Map<string, WeightRequest>();
   const streamed = new Map<string, WeightRequest>();
+  const asStored = new Map<string, { weight: WeightRequest; format: Format; bytes: number }>();
+  /** Those of both. */
+  const slotted = new Map<string, WeightRequest>();
   const uses = steps.map(() => new Set<string>());
   const constants = new Map<number, Tensor>();
   const written = new Set<number>();
@@ -184,13 +196,19 @@ export function compile(graph: Graph, caps: Capabilities, options: CompileOption
       }
       if (root.role === "weight") {
         const key = weightKey(view.tensor, packing);
-        if (!weights.has(key) && !streamed.has(key)) {
+        if (!weights.has(key) && !slotted.has(key)) {
           const { weights: names, dtype } = root;
           const { shape } = view.tensor;
           const request: WeightRequest = { key, names, shape, packing, dtype, bytes: packedBytes(shape, packing, dtype) };
-          (options.stream?.(request) ? streamed : weights).set(key, request);
+          if (options.stream?.(request)) streamed.set(key, request);
+          else {
+            const format = options.asStored?.(request) ?? null;
+            if (format === null) weights.set(key, request);
+            else asStored.set(key, { weight: request, format, bytes: storedBytes({ shape, format }) });
+          }
+          if (!weights.has(key)) slotted.set(key, request);
         }
-        if (streamed.has(key)) uses[at]!.add(key);
+        if (slotted.has(key)) uses[at]!.add(key);
       } else if (root.role === "constant") constants.set(root.id, root);
       if (info.access === "read_write") {
         if (root.role !== "activation")
@@ -243,9 +261,11 @@ export function compile(graph: Graph, caps: Capabilities, options: CompileOption
   }
 
   const memory = planMemory([...lifetimes.values()], conflicts, caps.offsetAlignment, caps.maxBufferBytes);
-  const slots = planSlots(streamed, uses, options.slots ?? 2, caps.offsetAlignment, caps.maxBufferBytes);
+  const slots = planSlots(slotted, uses, options.slots ?? 2, caps.offsetAlignment, caps.maxBufferBytes);
   const slotBytes = slots.buffers.reduce((a, b) => a + b, 0);
-  const weightBytes = [...weights.values()].reduce((n, w) => n + w.bytes, 0);
+  // What is unpacked twice, in two layouts, is stored once.
+  const stored = new Map([...asStored.values()].map(({ weight, bytes }) => [weight.names.join("+"), bytes]));
+  const weightBytes = [...[...weights.values()].map(({ bytes }) => bytes), ...stored.values()].reduce((a, b) => a + b, 0);
   const activations = memory.arenas.reduce((a, b) => a + b, 0);
   const sum = (tensors: readonly Tensor[]): number => tensors.reduce((n, t) => n + t.bytes, 0);
   const own = [...graph.outputs.values()].filter((tensor) => places.home(tensor).role !== "state");
@@ -262,6 +282,7 @@ export function compile(graph: Graph, caps: Capabilities, options: CompileOption
     home: places.home,
     copies: places.copies,
     weights,
+    asStored,
     streamed,
     slots,
     cost,
@@ -269,7 +290,7 @@ export function compile(graph: Graph, caps: Capabilities, options: CompileOption
     bytes: {
       weights: weightBytes,
       slots: slotBytes,
-      streamed: slots.uploads.reduce((n, { weight }) => n + weight.bytes, 0),
+      streamed: slots.uploads.reduce((n, { weight }) => n + (streamed.has(weight.key) ? weight.bytes : 0), 0),
       activations,
       io,
       states,

@@ -93,14 +93,18 @@ export class Program implements Disposable {
           );
         const compiling = Promise.all(wanted);
         compiling.catch(() => undefined);
-        await weights.load(plan.weights.values(), {
-          what: `preparing ${plan.graph.name}`,
+        const what = `preparing ${plan.graph.name}`;
+        const blocks = [...plan.asStored.values()].reduce((n, { bytes }) => n + bytes, 0) / Math.max(1, plan.bytes.weights);
+        const load = (from: number, part: number) => ({
+          what,
           ...(signal ? { signal } : {}),
-          onProgress: (done, total) => {
-            share.weights = done / total;
+          onProgress: (done: number, total: number) => {
+            share.weights = from + (part * done) / total;
             report();
           },
         });
+        await weights.load(plan.weights.values(), load(0, 1 - blocks));
+        if (plan.asStored.size) await weights.blocks.load(plan.asStored.values(), load(1 - blocks, blocks));
         share.weights = 1;
         program.#allocate(options);
         // The first weights may come while pipelines compile.
@@ -122,8 +126,8 @@ export class Program implements Disposable {
       this.#owned.push(owned);
       return owned.buffer;
     };
-    if (this.plan.streamed.size) {
-      this.#streamer = streamer ?? new Streamer(this.gpu, this.weights.provider, [this.plan]);
+    if (this.plan.slots.uploads.length) {
+      this.#streamer = streamer ?? new Streamer(this.gpu, this.weights, [this.plan]);
       if (!streamer) this.#owned.push(this.#streamer);
     }
     for (const [i, bytes] of memory.arenas.entries()) this.#arenas.push(arenas?.buffer(i) ?? own(`arena${i}`, bytes));
@@ -159,7 +163,7 @@ export class Program implements Disposable {
     const offset = view.offset ?? 0;
     if (root.role === "weight") {
       const key = weightKey(view.tensor, view.packing ?? "natural");
-      const streamed = this.plan.streamed.get(key);
+      const streamed = this.plan.streamed.get(key) ?? this.plan.asStored.get(key)?.weight;
       if (!streamed) return sized(this.weights.get(key), offset, view.bytes);
       const place = this.plan.slots.at(step, key);
       return sized(this.#streamer!.buffer(place.buffer), place.offset + offset, view.bytes ?? streamed.bytes - offset);

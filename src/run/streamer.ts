@@ -11,9 +11,10 @@ import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
 import type { Profile } from "../gpu/profile.ts";
 import type { Plan } from "../plan/compile.ts";
 import { overlap, type Place, type Upload } from "../plan/slots.ts";
+import { Unpacker, type PreparedUnpack } from "./unpacker.ts";
 import { WatchedReads } from "./watched-reads.ts";
 import { WeightLoader } from "./weight-loader.ts";
-import type { WeightProvider } from "./weight-provider.ts";
+import type { WeightStore } from "./weight-store.ts";
 
 /** What lies in a slot, whole. */
 interface Held extends Place {
@@ -56,6 +57,9 @@ export class Streamer implements Disposable {
   readonly #buffers: OwnedBuffer[] = [];
   readonly #held = new Set<Held>();
   #loader: WeightLoader | undefined;
+  /** Of weights that stay as they are stored, and what unpacks each to each of its places. */
+  #unpacker: Unpacker | undefined;
+  readonly #prepared = new Map<string, readonly PreparedUnpack[]>();
   #current: Turn | undefined;
   #coming: Turn | undefined;
   /** Steps that were submitted, of all runs. */
@@ -72,10 +76,10 @@ export class Streamer implements Disposable {
   /** Memory for the slots of these plans, whose programs never run at once. */
   constructor(
     private readonly gpu: Gpu,
-    provider: WeightProvider,
+    private readonly weights: WeightStore,
     plans: readonly Plan[],
   ) {
-    this.#reads = new WatchedReads(provider);
+    this.#reads = new WatchedReads(weights.provider);
     this.#reads.onRead = ({ label: name, ...span }) => this.#profile?.host.push({ kind: "read", name, ...span });
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
     try {
@@ -208,14 +212,36 @@ export class Streamer implements Disposable {
     return turn.controller.signal.aborted || turn.base + last < this.#submitted;
   }
 
-  async #load({ weight, buffer, offset }: Upload, { plan, controller: { signal } }: Turn): Promise<void> {
+  async #load(upload: Upload, turn: Turn): Promise<void> {
+    const { signal } = turn.controller;
+    const begin = performance.now();
+    const { names, bytes, key } = upload.weight;
+    await (turn.plan.asStored.has(key) ? this.#unpack(upload) : this.#read(upload, turn));
+    signal.throwIfAborted();
+    this.#profile?.host.push({ kind: "weight", name: names.join(" + "), begin, end: performance.now(), bytes });
+  }
+
+  /** From where it is stored on the device. */
+  async #unpack({ weight, buffer, offset }: Upload): Promise<void> {
+    const place = `${weight.key} ${buffer} ${offset}`;
+    let prepared = this.#prepared.get(place);
+    if (!prepared) {
+      this.#unpacker ??= new Unpacker(this.gpu);
+      prepared = await this.weights.blocks.prepare(this.#unpacker, weight, this.#buffers[buffer]!.buffer, offset);
+      this.#prepared.set(place, prepared);
+    }
+    const encoder = this.gpu.device.createCommandEncoder({ label: "unpack" });
+    for (const one of prepared) one.encode(encoder);
+    this.gpu.device.queue.submit([encoder.finish()]);
+  }
+
+  /** From the provider. */
+  async #read({ weight, buffer, offset }: Upload, { plan, controller: { signal } }: Turn): Promise<void> {
     this.#loader ??= new WeightLoader(
       this.gpu,
       this.#reads.provider,
       this.#buffers.reduce((n, { bytes }) => n + bytes, 0),
     );
-    const begin = performance.now();
-    const name = weight.names.join(" + ");
     try {
       await this.#loader.load(weight, this.#buffers[buffer]!.buffer, signal, offset);
     } catch (error) {
@@ -223,13 +249,11 @@ export class Streamer implements Disposable {
       this.gpu.assertAlive();
       throw new CogwheelError(
         "weights",
-        `a streamed weight must come in every run of ${plan.graph.name}, got this for ${name}: ` +
+        `a streamed weight must come in every run of ${plan.graph.name}, got this for ${weight.names.join(" + ")}: ` +
           `${error instanceof Error ? error.message : String(error)}; see to where it is stored, then go on from the last step`,
         { cause: error },
       );
     }
-    signal.throwIfAborted();
-    this.#profile?.host.push({ kind: "weight", name, begin, end: performance.now(), bytes: weight.bytes });
   }
 
   /** Resolves when something has changed, or after so many milliseconds. */
@@ -265,6 +289,8 @@ export class Streamer implements Disposable {
 
   #destroy(): void {
     this.#loader?.[Symbol.dispose]();
+    for (const one of [...this.#prepared.values()].flat()) one[Symbol.dispose]();
+    this.#unpacker?.[Symbol.dispose]();
     for (const owned of this.#buffers) owned[Symbol.dispose]();
   }
 }

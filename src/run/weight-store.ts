@@ -4,6 +4,8 @@ import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
 import { UPLOAD_BYTES } from "../gpu/uploader.ts";
 import type { Plan, WeightRequest } from "../plan/compile.ts";
 import { padTo } from "../graph/packing.ts";
+import { BlockStore } from "./block-store.ts";
+import type { LoadOptions } from "./load-options.ts";
 import { WeightLoader } from "./weight-loader.ts";
 import { Misfit } from "./misfit.ts";
 import type { WeightProvider } from "./weight-provider.ts";
@@ -17,22 +19,22 @@ export const loadingBytes = (weights: number): number => (weights > 0 ? Math.min
 /** Weights whose reads may be under way at once, so that small ones share a submit and none waits for the one before. */
 const AT_ONCE = 16;
 
-export interface LoadOptions {
-  /** What errors call it. Default `loading weights`. */
-  what?: string;
-  signal?: AbortSignal;
-  /** How much is done, of all there is to do. */
-  onProgress?: (done: number, total: number) => void;
-}
+export type { LoadOptions };
 
 /** A plan that was made before, if it is for weights as this provider stores them: it need not be made again. */
 export function planFor(plan: Plan | undefined, provider: Pick<WeightProvider, "type">): Plan | undefined {
   const fits = (name: string): boolean => plan!.graph.weightType(name) === provider.type(name);
-  return plan && [...plan.weights.values(), ...plan.streamed.values()].every(({ names }) => names.every(fits)) ? plan : undefined;
+  return plan &&
+    [...plan.weights.values(), ...plan.streamed.values(), ...[...plan.asStored.values()].map(({ weight }) => weight)].every(({ names }) =>
+      names.every(fits),
+    )
+    ? plan
+    : undefined;
 }
 
 export class WeightStore implements Disposable {
   readonly #buffers = new Map<string, OwnedBuffer>();
+  #blocks: BlockStore | undefined;
   #disposed = false;
   /** Resolves when the last load that was asked for is over. */
   #loading: Promise<unknown> = Promise.resolve();
@@ -43,6 +45,12 @@ export class WeightStore implements Disposable {
     readonly provider: WeightProvider,
     private readonly base?: WeightStore,
   ) {}
+
+  /** Weights that stay as they are stored. */
+  get blocks(): BlockStore {
+    if (this.base) return this.base.blocks;
+    return (this.#blocks ??= new BlockStore(this.gpu, this.provider));
+  }
 
   has(key: string): boolean {
     return this.#buffers.has(key) || (this.base?.has(key) ?? false);
@@ -141,5 +149,6 @@ export class WeightStore implements Disposable {
     this.#disposed = true;
     for (const buffer of this.#buffers.values()) buffer[Symbol.dispose]();
     this.#buffers.clear();
+    this.#blocks?.[Symbol.dispose]();
   }
 }

@@ -22,4 +22,16 @@ describe.each(Object.keys(MODELS))("%s", (name) => {
       expect(same(await model.run({ stream }), want)).toBe(true);
     }
   });
+
+  test("weights that stay on the device as they are stored, and are unpacked before their use, give the same bytes", async () => {
+    const want = await resident;
+    model.weights.reads.clear();
+    // Matrices alone: vectors are read by kernels as they are.
+    const asStored = ({ shape }: { shape: readonly number[] }) => (shape.length > 1 ? ("f32" as const) : null);
+    for (const slots of [0.01, 2]) expect(same(await model.run({ asStored, slots }), want)).toBe(true);
+    expect(Math.max(...model.weights.reads.values())).toBe(2);
+    // Some of them, while others are streamed.
+    const stream = ({ names }: { names: readonly string[] }) => /\.[13]\./.test(names[0]!);
+    expect(same(await model.run({ asStored, stream, slots: 1.5 }), want)).toBe(true);
+  });
 });

@@ -336,7 +336,7 @@ export class CausalVae implements Disposable {
       const shared = await this.gpu.scoped(`preparing vae.${part}`, () => ({
         arenas: hold(new Arenas(this.gpu, plans)),
         states: hold(new States(this.gpu, plans)),
-        streamer: hold(new Streamer(this.gpu, this.weights.provider, plans)),
+        streamer: hold(new Streamer(this.gpu, this.weights, plans)),
       }));
       for (const [i, plan] of plans.entries()) {
         const onProgress = (done: number, total: number) => load.onProgress?.((i + done / total) / plans.length, 1);

@@ -1,0 +1,132 @@
+/**
+ * Weights that stay on the device as they are stored: 8 or 4 bits a value, most of them. A kernel reads no such thing, so a run unpacks a
+ * layer's weights into slots (src/plan/slots.ts) before it uses them. That costs a hundredth of the layer's work where it has thousands of
+ * rows, and the kernels stay those that were measured for f16.
+ */
+import { CogwheelError } from "../base/errors.ts";
+import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
+import { Uploader } from "../gpu/uploader.ts";
+import { elements } from "../graph/dtype.ts";
+import { storedBytes, type Format, type StoredWeight } from "../graph/stored.ts";
+import type { WeightRequest } from "../plan/weight-request.ts";
+import type { PreparedUnpack, Unpacker } from "./unpacker.ts";
+import type { LoadOptions } from "./load-options.ts";
+import type { WeightProvider } from "./weight-provider.ts";
+
+/** Bytes that are read at once. */
+const PIECE_BYTES = 4 << 20;
+
+export class BlockStore implements Disposable {
+  readonly #held = new Map<string, { readonly owned: OwnedBuffer; readonly weight: StoredWeight }>();
+
+  constructor(
+    private readonly gpu: Gpu,
+    private readonly provider: WeightProvider,
+  ) {}
+
+  /**
+   * Reads what is not there yet of the weights of some requests, each of which is in one format. What was read whole before an error is there
+   * for the next time, but nothing where WebGPU reported an error.
+   */
+  async load(
+    requests: Iterable<{ readonly weight: WeightRequest; readonly format: Format }>,
+    { what = "loading weights", ...options }: LoadOptions = {},
+  ): Promise<void> {
+    const missing = new Map<string, StoredWeight>();
+    for (const { weight: request, format } of requests)
+      for (const name of request.names) {
+        if (this.#held.has(name)) continue;
+        const weight = this.provider.stored(name);
+        if (weight.format !== format)
+          throw new CogwheelError(
+            "weights",
+            `a weight that stays as it is stored must be in the format of its plan, ${format}, got ${weight.format} for ${name}; plan it anew`,
+          );
+        missing.set(name, weight);
+      }
+    if (missing.size === 0) return;
+    await this.gpu.scoped(
+      what,
+      () => this.#load(missing, options),
+      () => {
+        for (const name of missing.keys()) {
+          this.#held.get(name)?.owned[Symbol.dispose]();
+          this.#held.delete(name);
+        }
+      },
+    );
+  }
+
+  async #load(missing: ReadonlyMap<string, StoredWeight>, { signal, onProgress }: LoadOptions): Promise<void> {
+    const total = [...missing.values()].reduce((n, weight) => n + storedBytes(weight), 0);
+    using uploader = new Uploader(this.gpu, total + 16 * missing.size);
+    let done = 0;
+    try {
+      for (const [name, weight] of missing) {
+        const bytes = storedBytes(weight);
+        const owned = this.gpu.buffer(`stored ${name}`, bytes, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST);
+        try {
+          for (let at = 0; at < bytes; at += PIECE_BYTES) {
+            signal?.throwIfAborted();
+            const size = Math.min(PIECE_BYTES, bytes - at);
+            const piece = new Uint8Array(Math.ceil(size / 4) * 4);
+            await weight.read(at, piece.subarray(0, size), signal);
+            await uploader.put(owned.buffer, at, piece);
+          }
+        } catch (error) {
+          uploader.forget(owned.buffer);
+          owned[Symbol.dispose]();
+          throw error;
+        }
+        this.#held.set(name, { owned, weight });
+        onProgress?.((done += bytes), total);
+      }
+    } finally {
+      uploader.send();
+    }
+  }
+
+  /** What unpacks a request's weights, one behind the other, to byte `at` of a buffer; the caller's to dispose of. */
+  async prepare(unpacker: Unpacker, { names, shape, packing, dtype }: WeightRequest, to: GPUBuffer, at: number): Promise<PreparedUnpack[]> {
+    const width = elements(shape.slice(1));
+    const parts: PreparedUnpack[] = [];
+    try {
+      let firstRow = 0;
+      for (const name of names) {
+        const { owned, weight } = this.#held.get(name)!;
+        const rows = elements(weight.shape) / width;
+        const changes = this.provider.changes?.(name);
+        parts.push(
+          await unpacker.prepare({
+            from: { buffer: owned.buffer, offset: 0, size: owned.bytes },
+            format: weight.format,
+            ...(weight.scale ? { scale: weight.scale } : {}),
+            ...(changes?.length ? { changes } : {}),
+            shape,
+            firstRow,
+            rows,
+            packing,
+            dtype: dtype as "f32" | "f16",
+            to,
+            at,
+          }),
+        );
+        firstRow += rows;
+      }
+      if (firstRow !== (shape[0] ?? 1))
+        throw new CogwheelError(
+          "weights",
+          `${names.join(" + ")} must have shape [${shape.join(", ")}], got ${firstRow} rows; check the checkpoint against its config`,
+        );
+      return parts;
+    } catch (error) {
+      for (const part of parts) part[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    for (const { owned } of this.#held.values()) owned[Symbol.dispose]();
+    this.#held.clear();
+  }
+}
