@@ -5,16 +5,16 @@
  */
 import { CogwheelError } from "../base/errors.ts";
 import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
-import { Uploader } from "../gpu/uploader.ts";
+import { FILL_BYTES, Uploader } from "../gpu/uploader.ts";
 import { elements } from "../graph/dtype.ts";
-import { storedBytes, type Format, type StoredWeight } from "../graph/stored.ts";
+import { FORMATS, storedBytes, type Format, type StoredWeight } from "../graph/stored.ts";
 import type { WeightRequest } from "../plan/weight-request.ts";
 import type { PreparedUnpack, Unpacker } from "./unpacker.ts";
 import type { LoadOptions } from "./load-options.ts";
 import type { WeightProvider } from "./weight-provider.ts";
 
-/** Bytes that are read at once. */
-const PIECE_BYTES = 4 << 20;
+/** What a place in the uploader's buffers is rounded up by. */
+const PLACE = 256;
 
 export class BlockStore implements Disposable {
   readonly #held = new Map<string, { readonly owned: OwnedBuffer; readonly weight: StoredWeight }>();
@@ -59,31 +59,42 @@ export class BlockStore implements Disposable {
 
   async #load(missing: ReadonlyMap<string, StoredWeight>, { signal, onProgress }: LoadOptions): Promise<void> {
     const total = [...missing.values()].reduce((n, weight) => n + storedBytes(weight), 0);
-    using uploader = new Uploader(this.gpu, total + 16 * missing.size);
+    using uploader = new Uploader(this.gpu, total + PLACE * missing.size);
+    const over = new AbortController();
+    const given = signal ? AbortSignal.any([signal, over.signal]) : over.signal;
     let done = 0;
-    try {
-      for (const [name, weight] of missing) {
-        const bytes = storedBytes(weight);
-        const owned = this.gpu.buffer(`stored ${name}`, bytes, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST);
-        try {
-          for (let at = 0; at < bytes; at += PIECE_BYTES) {
-            signal?.throwIfAborted();
-            const size = Math.min(PIECE_BYTES, bytes - at);
-            const piece = new Uint8Array(Math.ceil(size / 4) * 4);
-            await weight.read(at, piece.subarray(0, size), signal);
-            await uploader.put(owned.buffer, at, piece);
-          }
-        } catch (error) {
-          uploader.forget(owned.buffer);
-          owned[Symbol.dispose]();
-          throw error;
-        }
-        this.#held.set(name, { owned, weight });
-        onProgress?.((done += bytes), total);
+    const loading = [...missing].map(async ([name, weight]) => {
+      given.throwIfAborted();
+      const owned = this.gpu.buffer(`stored ${name}`, storedBytes(weight), GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST);
+      try {
+        await this.#fill(uploader, weight, owned.buffer, given);
+      } catch (error) {
+        over.abort(error);
+        owned[Symbol.dispose]();
+        throw error;
       }
-    } finally {
-      uploader.send();
+      this.#held.set(name, { owned, weight });
+      onProgress?.((done += storedBytes(weight)), total);
+    });
+    const [failed] = (await Promise.allSettled(loading)).filter((one) => one.status === "rejected");
+    if (failed) throw over.signal.aborted ? over.signal.reason : failed.reason;
+  }
+
+  /** Resolves when all of a weight is on its way; rejects when nothing of it is any more. */
+  async #fill(uploader: Uploader, weight: StoredWeight, to: GPUBuffer, signal: AbortSignal): Promise<void> {
+    const { bytes: block } = FORMATS[weight.format];
+    // An even number of blocks is whole words, of every format.
+    const most = Math.floor(FILL_BYTES / (4 * block)) * 4 * block;
+    const bytes = storedBytes(weight);
+    const pieces: Promise<void>[] = [];
+    for (let at = 0; at < bytes; at += most) {
+      const size = Math.min(most, bytes - at);
+      const use = (encoder: GPUCommandEncoder, from: Required<GPUBufferBinding>) =>
+        encoder.copyBufferToBuffer(from.buffer, from.offset, to, at, Math.ceil(size / 4) * 4);
+      pieces.push(uploader.put({ bytes: size, fill: (memory) => weight.read(at, memory, signal), read: false, use }, signal));
     }
+    const [failed] = (await Promise.allSettled(pieces)).filter((one) => one.status === "rejected");
+    if (failed) throw failed.reason;
   }
 
   /** What unpacks a request's weights, one behind the other, to byte `at` of a buffer; the caller's to dispose of. */
