@@ -105,13 +105,21 @@ export interface DeviceFlags {
   adapter?: string;
   dtype?: "f32" | "f16";
 }
-export const deviceFlags = (standard = "f16 on GPUs that have it"): Option[] => [
-  new Option("--dtype <type>", `storage type of weights and activations (default: ${standard})`).choices(["f32", "f16"]),
+/** Of commands that open whole models. */
+export interface ModelDeviceFlags extends Omit<DeviceFlags, "dtype"> {
+  dtype?: "f32" | "f16" | "q8" | "q4";
+}
+
+export const deviceFlags = (standard = "f16 on GPUs that have it", also: readonly string[] = []): Option[] => [
+  new Option("--dtype <type>", `storage type of weights and activations (default: ${standard})`).choices(["f32", "f16", ...also]),
   new Option(
     "--adapter <name>",
     "gpu, lavapipe, swiftshader, or part of an adapter's name (default: the fastest here; `cogwheel adapters` lists them)",
   ),
 ];
+
+/** q8 and q4 quantize linear layers while they are loaded. */
+export const modelDeviceFlags = (): Option[] => deviceFlags("f16 on GPUs that have it; q8, q4: linear layers in 8 or 4 bits", ["q8", "q4"]);
 
 /** Which files take the place of which components. */
 export type FileFlags = { [K in keyof ComponentInputs]?: string };

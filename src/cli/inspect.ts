@@ -4,14 +4,14 @@ import { completed, stepsText, type Settings } from "../pipelines/settings.ts";
 import { elements } from "../graph/dtype.ts";
 import { bytesText } from "../base/units.ts";
 import { defined } from "../pipelines/options.ts";
-import type { DeviceFlags, FileFlags } from "./flags.ts";
+import type { ModelDeviceFlags, FileFlags } from "./flags.ts";
 import { complain, print, printJson } from "./terminal/output.ts";
 import { shortened, visible } from "../base/visible.ts";
 import { table } from "./terminal/table.ts";
 import { limitTable, stageTable, type Within } from "./stage-table.ts";
 import { tuningLine } from "./tuning-line.ts";
 
-export interface InspectOptions extends DeviceFlags, FileFlags {
+export interface InspectOptions extends ModelDeviceFlags, FileFlags {
   json?: boolean;
   variant?: string;
   /** List every weight. */

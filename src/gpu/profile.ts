@@ -1,7 +1,7 @@
 /**
  * GPU time by dispatch, from timestamp queries around one pass each; where an adapter has none, the profile says so and
- * holds counts and costs alone. Beside it what the host did meanwhile for weights that are streamed: reading, and waiting for them. Prints as
- * a table by kernel and as a Chrome trace (chrome://tracing, ui.perfetto.dev).
+ * holds counts and costs alone. Beside it what the host did meanwhile for weights that are streamed: reading, and waiting for them.
+ * Prints as a table by kernel and as a Chrome trace (chrome://tracing, ui.perfetto.dev).
  */
 import "../base/dispose.ts";
 import type { Gpu, OwnedBuffer } from "./gpu.ts";
@@ -23,8 +23,8 @@ export interface ProfiledDispatch extends ProfileEntry {
 /** What the host did, on its own clock. */
 export interface HostSpan {
   /**
-   * read: bytes of a weight come from where they are stored · weight: a weight comes, from its first read until it may be sent to the device ·
-   * wait: a run waits for weights · submit: from a submit until its work is known to be done
+   * read: bytes of a weight come from where they are stored · weight: a weight comes, from its first read until it is on its way to the
+   * device · wait: a run waits for weights · submit: from a submit until its work is known to be done
    */
   readonly kind: "read" | "weight" | "wait" | "submit";
   readonly name: string;
@@ -150,7 +150,7 @@ export class Profile implements Disposable {
     return { read: length(reads), overlapped: length(common.filter(({ begin, end }) => end > begin)) };
   }
 
-  /** The trace-event format of Chrome and Perfetto: dispatches on the GPU's clock, and beneath them the host's spans, if there are any. */
+  /** The trace-event format of Chrome and Perfetto: dispatches on the GPU's clock, and beneath them what the host did, if it is known. */
   chromeTrace(): string {
     const start = this.dispatches[0]?.begin ?? 0;
     // The two clocks have no common zero: the first dispatch begins when the first submit does.

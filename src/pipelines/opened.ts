@@ -2,6 +2,7 @@
 import { openSource } from "#files";
 import { openCheckpoint, type Checkpoint } from "../checkpoint/checkpoint.ts";
 import type { GgufArchitectures } from "../checkpoint/component-file.ts";
+import type { QuantizedFormat } from "../checkpoint/quantized-weights.ts";
 import { ComponentWeights, keptMessage } from "../checkpoint/component-weights.ts";
 import type { TiedNames } from "../checkpoint/weight-index.ts";
 import type { CheckpointSource } from "../sources/source.ts";
@@ -30,6 +31,9 @@ export interface Opening<C, T> {
   readonly make: (opened: Opened, configs: C) => T | Promise<T>;
 }
 
+/** What the option `dtype` may name beside types of numbers. */
+const QUANTIZED: Readonly<Partial<Record<string, QuantizedFormat>>> = { q8: "q8_0", q4: "q4_0" };
+
 export class Opened implements AsyncDisposable {
   #gpu: Gpu;
 
@@ -40,6 +44,8 @@ export class Opened implements AsyncDisposable {
     private readonly own: OpenGpuOptions | undefined,
     /** Storage type of weights and activations. */
     readonly dtype: "f32" | "f16",
+    /** In what the matrices of layers are kept instead. */
+    readonly quantized: QuantizedFormat | undefined,
   ) {
     this.#gpu = gpu;
   }
@@ -63,18 +69,20 @@ export class Opened implements AsyncDisposable {
     const checkpoint = await openCheckpoint(source, what);
     let gpu: Gpu | undefined;
     try {
-      if (options.dtype !== undefined && options.dtype !== "f32" && options.dtype !== "f16")
+      const asked = options.dtype;
+      if (asked !== undefined && !Object.hasOwn(QUANTIZED, asked) && asked !== "f32" && asked !== "f16")
         throw new CogwheelError(
           room,
-          `dtype must be f32 or f16, got ${JSON.stringify(options.dtype)}; leave it out for the adapter's better one`,
+          `dtype must be f32, f16, q8 or q4, got ${JSON.stringify(options.dtype)}; leave it out for the adapter's better one`,
         );
       const configs = await read(checkpoint);
       const own = options.gpu ? undefined : defined({ adapter: options.adapter, tuning: options.tuning, onWarning: options.onWarning });
       gpu = options.gpu ?? (await Gpu.open(own));
       if (options.dtype === "f16" && !gpu.caps.f16)
         throw new CogwheelError(room, `dtype f16 needs an adapter with shader-f16, got ${gpu.name}; use f32 or another adapter`);
-      const dtype = options.dtype ?? (gpu.caps.f16 && gpu.caps.kind === "hardware" ? "f16" : "f32");
-      return await make(new Opened(checkpoint, gpu, own, dtype), configs);
+      const better = gpu.caps.f16 && gpu.caps.kind === "hardware" ? "f16" : "f32";
+      const dtype = asked === "f32" || asked === "f16" ? asked : better;
+      return await make(new Opened(checkpoint, gpu, own, dtype, asked && QUANTIZED[asked]), configs);
     } catch (error) {
       await checkpoint[Symbol.asyncDispose]();
       if (!options.gpu) await gpu?.[Symbol.asyncDispose]();

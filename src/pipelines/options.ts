@@ -20,8 +20,12 @@ export interface OpenOptions extends ComponentInputs {
    * by capability alone. Default: what `cogwheel tune` stored, in Node.
    */
   tuning?: TuningTable | false;
-  /** Storage type of weights and activations; sums are always f32. Default: f16 on GPUs that have it, f32 elsewhere. */
-  dtype?: "f32" | "f16";
+  /**
+   * Storage type of weights and activations; sums are always f32. Default: f16 on GPUs that have it, f32 elsewhere. q8 and q4 quantize the
+   * linear layers of the text encoder's and the transformer's blocks while they are loaded, to 8 or 4 bits a value (docs/numerics.md); all
+   * else is as without it.
+   */
+  dtype?: "f32" | "f16" | "q8" | "q4";
   /** File-name variant of the weights, e.g. `fp16`. */
   variant?: string;
   /** Read the configs alone, for `requirements` and `tune`: such a model has no weights to generate with. Default false. */

@@ -6,11 +6,12 @@ import type { Capabilities } from "../gpu/capabilities.ts";
 import type { Residence } from "../plan/residence.ts";
 import { sharedArenas } from "../run/arenas.ts";
 import { sharedStates } from "../run/states.ts";
+import { sharedSlots } from "../run/streamer.ts";
 import { loadingBytes } from "../run/weight-store.ts";
 import { bytesText } from "../base/units.ts";
 
 /** How a stage's weights are there, where they come and go by layers. */
-export type StageResidence = Omit<Residence, "options" | "streamedBytes">;
+export type StageResidence = Omit<Residence, "options" | "streamedBytes" | "freedBytes">;
 
 /** Bytes on the adapter at one stage. */
 export interface StageMemory {
@@ -19,6 +20,8 @@ export interface StageMemory {
   readonly weights: number;
   /** Bytes of weights that come and go, in each run: each step of the transformer. */
   readonly streamed: number;
+  /** The room that weights share which come and go, or are unpacked from how they are stored. */
+  readonly slots: number;
   /** Undefined where a model has no layers that could come and go. */
   readonly residence?: StageResidence;
   /** Transformer: the branches of guidance go through a layer one after the other, to take less. */
@@ -31,7 +34,7 @@ export interface StageMemory {
   readonly io: number;
   /** What lives from run to run and is updated by it: the latents of the steps, the frames that the VAE keeps for its next batch. */
   readonly states: number;
-  /** All of these, and the room that weights that come and go share. */
+  /** All that is on the adapter. */
   readonly total: number;
   /** The most at once: with what is on its way there. */
   readonly peak: number;
@@ -104,7 +107,13 @@ export function measurePlans(stage: string, plans: readonly Plan[]): StageMemory
   const activations = sum(sharedArenas(plans));
   const io = sum(plans.map((p) => p.bytes.io));
   const states = sum([...sharedStates(plans).values()].map((tensor) => tensor.bytes));
-  const weights = sum([...new Map(plans.flatMap((p) => [...p.weights].map(([key, w]) => [key, w.bytes] as const))).values()]);
+  const kept = plans.flatMap(({ weights, asStored }) => [
+    ...[...weights].map(([key, { bytes }]) => [key, bytes] as const),
+    ...[...asStored.values()].map(({ weight, bytes }) => [weight.names.join("+"), bytes] as const),
+  ]);
+  const weights = sum([...new Map(kept).values()]);
+  const slots = sum(sharedSlots(plans));
+  const total = weights + slots + activations + io + states;
   return {
     stage,
     weights,
@@ -112,8 +121,9 @@ export function measurePlans(stage: string, plans: readonly Plan[]): StageMemory
     activations,
     io,
     states,
-    total: weights + activations + io + states,
-    peak: weights + activations + io + states + loadingBytes(weights),
+    slots,
+    total,
+    peak: total + loadingBytes(weights),
     flops: sum(plans.map((p) => p.cost.flops)),
     lowerBound: Math.max(...plans.map((p) => p.bytes.lowerBound)),
     host: 0,
@@ -127,13 +137,14 @@ export function kernelChoices(choices: readonly Choice[]): KernelChoice[] {
 }
 
 /** A stage whose weights all stay, with these that come and go. Those that stay are there before anything else is made. */
-export function withResidence(memory: StageMemory, { options: _, streamedBytes, ...residence }: Residence): StageMemory {
-  const weights = memory.weights - streamedBytes;
-  const total = memory.total - streamedBytes + residence.slotBytes;
+export function withResidence(memory: StageMemory, { options: _, streamedBytes, freedBytes, ...residence }: Residence): StageMemory {
+  const weights = memory.weights - freedBytes;
+  const total = memory.total - memory.slots - freedBytes + residence.slotBytes;
   return {
     ...memory,
     weights,
     streamed: streamedBytes,
+    slots: residence.slotBytes,
     residence,
     total,
     peak: Math.max(weights + loadingBytes(weights), total + loadingBytes(residence.slotBytes)),

@@ -50,6 +50,7 @@ export function measureExact(config: VaeConfig, caps: Capabilities, options: Vae
     stage: stageOf(options),
     weights,
     streamed: 0,
+    slots: 0,
     tileBytes,
     activations,
     io: 0,

@@ -10,15 +10,23 @@ import type { CompileOptions, Plan, WeightRequest } from "./compile.ts";
 import { weightKey } from "./compile.ts";
 import { viewOf } from "./dispatch.ts";
 
+/** Places in the room that weights share: of all side by side, each aligned, and of the largest. */
+interface Room {
+  readonly room: number;
+  readonly widest: number;
+}
+
 /** Weights that one layer reads alone, and that come and go together. */
-export interface WeightLayer {
+export interface WeightLayer extends Room {
   /** The scope of its nodes: `transformer_blocks.3`. */
   readonly name: string;
   readonly weights: readonly WeightRequest[];
+  /** As kernels read them. */
   readonly bytes: number;
-  /** Of all weights side by side, each aligned, and of the largest of them. */
-  readonly room: number;
-  readonly widest: number;
+  /** While they stay, some of them perhaps as they are stored. */
+  readonly held: number;
+  /** Of those that are unpacked from there in every run. */
+  readonly unpacked: Room;
 }
 
 /** How a plan's weights are there: what `compile` is told, and what follows from it. */
@@ -31,6 +39,8 @@ export interface Residence {
   /** Bytes of that room, and of what is brought into it in every run. */
   readonly slotBytes: number;
   readonly streamedBytes: number;
+  /** What those that come and go would take if they stayed. */
+  readonly freedBytes: number;
   readonly options: CompileOptions;
 }
 
@@ -41,7 +51,7 @@ const layerOf = ({ scope }: Node): string | undefined => /^.*?\.\d+(?=\.|$)/.exe
  * The layers of a plan, in the order in which they run. Weights that several layers read, or none, are no layer's, and vectors stay: they
  * are a thousandth of a layer, and each would be a read of its own.
  */
-export function layersOf({ steps, weights, caps }: Pick<Plan, "steps" | "weights" | "caps">): WeightLayer[] {
+export function layersOf({ steps, weights, asStored, caps }: Pick<Plan, "steps" | "weights" | "asStored" | "caps">): WeightLayer[] {
   const readers = new Map<string, Set<string | undefined>>();
   for (const { node, dispatch } of steps)
     for (const bound of Object.values(dispatch.bindings)) {
@@ -53,20 +63,26 @@ export function layersOf({ steps, weights, caps }: Pick<Plan, "steps" | "weights
   const layers = new Map<string, WeightRequest[]>();
   for (const [key, names] of readers) {
     const [name] = names;
-    const request = weights.get(key)!;
+    const request = weights.get(key) ?? asStored.get(key)!.weight;
     if (names.size > 1 || name === undefined || request.shape.length < 2) continue;
     (layers.get(name) ?? layers.set(name, []).get(name)!).push(request);
   }
-  return [...layers].map(([name, own]) => {
-    const places = own.map(({ bytes }) => Math.ceil(bytes / caps.offsetAlignment) * caps.offsetAlignment);
-    return {
-      name,
-      weights: own,
-      bytes: own.reduce((n, { bytes }) => n + bytes, 0),
-      room: places.reduce((a, b) => a + b, 0),
-      widest: Math.max(...places),
-    };
-  });
+  return [...layers].map(([name, own]) => ({
+    name,
+    weights: own,
+    bytes: own.reduce((n, { bytes }) => n + bytes, 0),
+    held: own.reduce((n, { key, bytes }) => n + (asStored.get(key)?.bytes ?? bytes), 0),
+    ...roomOf(own, caps.offsetAlignment),
+    unpacked: roomOf(
+      own.filter(({ key }) => asStored.has(key)),
+      caps.offsetAlignment,
+    ),
+  }));
+}
+
+function roomOf(weights: readonly WeightRequest[], alignment: number): Room {
+  const places = weights.map(({ bytes }) => Math.ceil(bytes / alignment) * alignment);
+  return { room: places.reduce((a, b) => a + b, 0), widest: Math.max(0, ...places) };
 }
 
 /** Room for the layers that come: two where they are neighbours, of which one computes while the next comes. */
@@ -84,20 +100,27 @@ function residence(layers: readonly WeightLayer[], count: number, slots: number)
   // By name, so that it holds however weights are stored.
   const names = new Set(coming.flatMap(({ weights }) => weights.flatMap((request) => request.names)));
   const sum = (of: (layer: WeightLayer) => number) => coming.reduce((n, layer) => n + of(layer), 0);
-  const most = (of: (layer: WeightLayer) => number) => Math.max(0, ...coming.map(of));
-  const widest = most((layer) => layer.widest);
+  const sharing = layers.map((layer): Room => (coming.includes(layer) ? layer : layer.unpacked)).filter(({ room }) => room > 0);
+  const most = (of: (room: Room) => number) => Math.max(0, ...sharing.map(of));
   const share = slots * most(({ room }) => room);
   return {
     layers: layers.length,
     resident: layers.length - count,
-    slots: count ? slots : 0,
+    slots: sharing.length ? slots : 0,
     // As `planSlots` counts it.
     slotBytes: Math.min(
-      sum(({ room }) => room),
-      Math.max(widest, Math.ceil(share / ALIGNMENT) * ALIGNMENT),
+      sharing.reduce((n, { room }) => n + room, 0),
+      Math.max(
+        most(({ widest }) => widest),
+        Math.ceil(share / ALIGNMENT) * ALIGNMENT,
+      ),
     ),
     streamedBytes: sum(({ bytes }) => bytes),
-    options: count ? { stream: ({ names: own }) => own.every((name) => names.has(name)), slots } : {},
+    freedBytes: sum(({ held }) => held),
+    options: {
+      ...(count ? { stream: ({ names: own }: WeightRequest) => own.every((name) => names.has(name)) } : {}),
+      ...(sharing.length ? { slots } : {}),
+    },
   };
 }
 
@@ -113,5 +136,5 @@ export function residenceWithin(layers: readonly WeightLayer[], fits: (residence
 /** What takes least. */
 export const leastResidence = (layers: readonly WeightLayer[]): Residence => residence(layers, layers.length, LEAST);
 
-/** Bytes of a plan that takes `bytes` with all weights there. */
-export const bytesWith = (bytes: number, { streamedBytes, slotBytes }: Residence): number => bytes - streamedBytes + slotBytes;
+/** Bytes of a plan that takes `bytes` with all weights there, of which `slots` are room for those that are unpacked. */
+export const bytesWith = (bytes: number, { freedBytes, slotBytes }: Residence, slots = 0): number => bytes - slots - freedBytes + slotBytes;

@@ -25,8 +25,8 @@ export class BlockStore implements Disposable {
   ) {}
 
   /**
-   * Reads what is not there yet of the weights of some requests, each of which is in one format. What was read whole before an error is there
-   * for the next time, but nothing where WebGPU reported an error.
+   * Reads what is not there yet of the weights of some requests, each of which is in one format. What was read whole before an error is
+   * there for the next time, but nothing where WebGPU reported an error.
    */
   async load(
     requests: Iterable<{ readonly weight: WeightRequest; readonly format: Format }>,
@@ -40,7 +40,7 @@ export class BlockStore implements Disposable {
         if (weight.format !== format)
           throw new CogwheelError(
             "weights",
-            `a weight that stays as it is stored must be in the format of its plan, ${format}, got ${weight.format} for ${name}; plan it anew`,
+            `a weight that stays as it is stored must be ${format}, as its plan says, got ${weight.format} for ${name}; plan it anew`,
           );
         missing.set(name, weight);
       }

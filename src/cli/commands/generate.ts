@@ -1,7 +1,7 @@
 /** `cogwheel generate`, the default: from a prompt to a file. */
 import { REQUESTS, RUNNING, SETTINGS } from "../../pipelines/options/table.ts";
 import { defineCommand } from "../command.ts";
-import { addFlags, deviceFlags, fileFlags, flagsOf, modelFlags, readFlags } from "../flags.ts";
+import { addFlags, modelDeviceFlags, fileFlags, flagsOf, modelFlags, readFlags } from "../flags.ts";
 import type { GenerateFlags } from "../generate/asked.ts";
 
 export const generate = defineCommand<[string[]]>({
@@ -15,7 +15,7 @@ export const generate = defineCommand<[string[]]>({
         ...flagsOf(REQUESTS),
         ...modelFlags(),
         ...fileFlags(),
-        ...deviceFlags(),
+        ...modelDeviceFlags(),
       ])
         .option("--out <path>", "file.mp4, .webm, .gif, .png (one frame), or a folder for PNG frames (default: outputs/…)")
         .option("--save-latents <file>", "also save the final latents, for --latents or vae decode")

@@ -2,7 +2,7 @@
 import { Option } from "commander";
 import { SETTINGS } from "../../pipelines/options/table.ts";
 import { defineCommand } from "../command.ts";
-import { addFlags, byteCount, deviceFlags, fileFlags, flagsOf, MODEL_ARGUMENT, readFlags } from "../flags.ts";
+import { addFlags, byteCount, modelDeviceFlags, fileFlags, flagsOf, MODEL_ARGUMENT, readFlags } from "../flags.ts";
 import type { InspectOptions } from "../inspect.ts";
 import { EMBEDDED_MODEL } from "../package-root.ts";
 
@@ -23,7 +23,7 @@ export const inspect = defineCommand<[string | undefined]>({
           ).argParser((text) => text.split(",").map(byteCount)),
         )
         .option("--json", "print one JSON object"),
-      [...fileFlags(), ...deviceFlags()],
+      [...fileFlags(), ...modelDeviceFlags()],
     ),
   async run([model], parsed) {
     const { inspectModel } = await import("../inspect.ts");

@@ -10,10 +10,10 @@ import type { ModelRules } from "../../pipelines/settings.ts";
 import { taskOf, type TaskInputs } from "../../pipelines/task.ts";
 import type { Frame } from "../../video/frame.ts";
 import { readInput } from "../files.ts";
-import type { DeviceFlags, Flags, ModelFlags } from "../flags.ts";
+import type { ModelDeviceFlags, Flags, ModelFlags } from "../flags.ts";
 
 /** What is the command's own: which model, and where results go. */
-export interface GenerateFlags extends DeviceFlags, ModelFlags {
+export interface GenerateFlags extends ModelDeviceFlags, ModelFlags {
   out?: string;
   saveLatents?: string;
   plan?: boolean;

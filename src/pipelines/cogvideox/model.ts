@@ -1,8 +1,11 @@
 /** A CogVideoX model as the stages of a generation see it: its configs, its device, its weights. */
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
+import { isQuantizable, quantizedWeights } from "../../checkpoint/quantized-weights.ts";
 import { expectWeights } from "../../checkpoint/weight-index.ts";
 import { CogwheelError } from "../../base/errors.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
+import { FORMATS, type Format } from "../../graph/stored.ts";
+import type { CompileOptions } from "../../plan/compile.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
 import { T5Tokenizer } from "../../text/t5-tokenizer.ts";
 import type { KeptParts } from "../kept-parts.ts";
@@ -17,6 +20,8 @@ export interface ModelFiles {
   readonly scheduler: Readonly<Record<string, unknown>>;
   /** The shape of a weight; undefined when there is none of that name. */
   shape(part: Part, name: string): readonly number[] | undefined;
+  /** How a weight is stored, or will be once it was quantized; undefined where that is not known. */
+  format(part: Part, name: string): Format | undefined;
   /** What the user calls it. */
   readonly label: string;
   /** Throws, telling all that is missing or misshapen in any component. */
@@ -49,20 +54,49 @@ export function weightTypes({ dtype, files }: Pick<Model, "dtype" | "files">, pa
   return { type: (name) => (dtype === "f16" && (files.shape(part, name) ?? []).length > 1 ? "f16" : "f32") };
 }
 
+/**
+ * Which weights stay on the device as they are stored: matrices of the layers in fewer than 16 bits a value, which are unpacked a layer at
+ * a time. The others are few, and read as they are.
+ */
+export function storedFormats({ files }: Pick<Model, "files">, part: Part): NonNullable<CompileOptions["asStored"]> {
+  return ({ names, shape }) => {
+    const [format, ...others] = new Set(names.map((name) => (IN_LAYER.test(name) ? files.format(part, name) : undefined)));
+    return shape.length > 1 && format !== undefined && others.length === 0 && isSmall(format) ? format : null;
+  };
+}
+
+/** `transformer_blocks.3.ff.net.2.weight` */
+const IN_LAYER = /\.\d+\./;
+const isSmall = (format: Format): boolean => FORMATS[format].bytes / FORMATS[format].values < 2;
+
 /** The files of a checkpoint. It may be without its weights yet, which then are taken to be as its configs say. */
 export function checkpointFiles(opened: Opened, configs: Configs): ModelFiles {
   const { checkpoint } = opened;
   let expected: PartWeights | undefined;
+  const shape = (part: Part, name: string): readonly number[] | undefined => {
+    const { weights } = checkpoint.component(part);
+    return weights ? weights.get(name)?.shape : (expected ??= expectedWeights(configs)).get(part)!.get(name);
+  };
+  const quantized = (part: Part) => (part === "vae" ? undefined : opened.quantized);
   return {
     label: checkpoint.source.label,
     scheduler: checkpoint.component("scheduler").config,
-    shape: (part, name) => {
-      const { weights } = checkpoint.component(part);
-      return weights ? weights.get(name)?.shape : (expected ??= expectedWeights(configs)).get(part)!.get(name);
+    shape,
+    format(part, name) {
+      const stored = checkpoint.component(part).weights?.get(name)?.format ?? undefined;
+      const type = quantized(part);
+      return type && isQuantizable(name, shape(part, name) ?? [], stored) ? type : stored;
     },
     expect: (weights) => expectAll(checkpoint, weights),
-    version: async (part) => (await checkpoint.component(part).weights?.version()) ?? null,
-    weights: async (part, options) => opened.weights(part, options),
+    async version(part) {
+      const version = (await checkpoint.component(part).weights?.version()) ?? null;
+      return version !== null && quantized(part) ? `${version} in ${quantized(part)}` : version;
+    },
+    async weights(part, options) {
+      const weights = await opened.weights(part, options);
+      const type = quantized(part);
+      return type ? quantizedWeights(weights, type) : weights;
+    },
     tokenizer: () => T5Tokenizer.open(checkpoint.source),
   };
 }

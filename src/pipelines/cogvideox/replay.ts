@@ -70,6 +70,7 @@ function recordedModel({ name, className, config, weights }: RecordedRun, { gpu,
       label: name,
       scheduler,
       version: async () => null,
+      format: () => undefined,
       shape: (part, weight) => weights(part).shape(weight),
       expect: () => undefined, // what is missing is told where it is read, by the case's name for it
       weights: async (part) => weights(part),

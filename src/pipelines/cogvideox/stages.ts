@@ -10,7 +10,7 @@ import type { TilingMode } from "../options.ts";
 import { measurePlans, withResidence, type StageMemory } from "../requirements.ts";
 import { leastExact, measureExact, measureVae, vaePlans, type VaeShape } from "../vae-requirements.ts";
 import type { Part } from "./components.ts";
-import { weightTypes, type Model } from "./model.ts";
+import { storedFormats, weightTypes, type Model } from "./model.ts";
 
 /** One model that is loaded, runs and goes. */
 export interface PlannedStage {
@@ -61,13 +61,15 @@ export function stagesOf(model: Model, sizes: StageSizes, tiling: TilingMode | u
   if (sizes.prompt) {
     const texts = { batch: denoise.guidance ? 2 : 1, length: denoise.textLength, dtype };
     layered.push(
-      layeredStage("text encoder", "text_encoder", [() => t5Graph(configs.text, weightTypes(model, "text_encoder"), texts)], within),
+      layeredStage(model, "text encoder", "text_encoder", [() => t5Graph(configs.text, weightTypes(model, "text_encoder"), texts)], within),
     );
   }
   const steps = (apart: boolean) => () =>
     denoiseGraph(configs.transformer, weightTypes(model, "transformer"), { ...denoise, apart }, dtype);
   if (sizes.steps)
-    layered.push(layeredStage("transformer", "transformer", denoise.guidance ? [steps(false), steps(true)] : [steps(false)], within));
+    layered.push(
+      layeredStage(model, "transformer", "transformer", denoise.guidance ? [steps(false), steps(true)] : [steps(false)], within),
+    );
 
   const vae = (mode: TilingMode): PlannedStage[] => {
     const encoded = { part: "encode", frames: sizes.encodedFrames, format: "sample" } as const;
@@ -101,14 +103,17 @@ const isTooLarge = (error: unknown): boolean => error instanceof CogwheelError &
  * @param graphs one or more ways to compute the same, the later ones with fewer activations: the first that fits is taken
  */
 function layeredStage(
+  model: Model,
   stage: PlannedStage["stage"],
   part: Part,
   graphs: readonly (() => Graph)[],
   { caps, limit = Infinity, memo }: Within,
 ): PlannedStage {
+  const asStored = storedFormats(model, part);
   const whole = (way: number): Plan => {
     const key = `${stage} ${way}`;
-    const plan = memo.get(key) ?? compile(graphs[way]!(), caps);
+    // What is unpacked comes at once: room for one layer is enough.
+    const plan = memo.get(key) ?? compile(graphs[way]!(), caps, { asStored, slots: 1 });
     memo.set(key, plan);
     return plan;
   };
@@ -117,7 +122,7 @@ function layeredStage(
   const least = (): number => withResidence(measured(last), leastResidence(layersOf(whole(last)))).peak;
   const made = (way: number, memory: StageMemory, options: CompileOptions): PlannedStage => {
     const all = memory.streamed === 0;
-    return { stage, part, memory, least, plans: once(() => [all ? whole(way) : compile(graphs[way]!(), caps, options)]) };
+    return { stage, part, memory, least, plans: once(() => [all ? whole(way) : compile(graphs[way]!(), caps, { ...options, asStored })]) };
   };
   for (let way = 0; way <= last; way++) {
     try {
