@@ -1,6 +1,6 @@
 // shared/unpack.wgsl — a weight as it is stored → the layout and type in which kernels read it (src/graph/packing.ts)
 //
-// Expects   `quad`, `RAW`
+// Expects   `quad`, `RAW`, `narrow`, `count_loss`, `report_loss`
 //
 // A dispatch has a part of a weight: some rows of the packed weight. Of a panel, a vector or a word that it has only in part it keeps what
 // others have written. Values are worked on by their bits, so that a NaN or an infinity stays what it is and rounding to f16 is ours.
@@ -17,8 +17,6 @@ const TAPS: bool = false;
 const SCALED: bool = false;
 // up · down is added
 const LORA: bool = false;
-// What f16 would lose is counted
-const LOSS: bool = false;
 // Quads, or 4 x 4 values of panels, of a thread
 const ITEMS: u32 = 1u;
 //! end
@@ -37,51 +35,8 @@ struct Params {
 // [rank][outs / 4], factors in them, and [taps][rank][inner / 4]
 @group(0) @binding(4) var<storage, read> up: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> down: array<vec4<f32>>;
-// What was too large, too small, and not finite; then 30 sums of (error², value²), both times 2^64
-@group(0) @binding(6) var<storage, read_write> loss: array<atomic<u32>>;
-
-var<workgroup> sh_sums: array<vec2<f32>, 64>;
-var<private> counts: vec3<u32>;
-var<private> sums: vec2<f32>;
 
 const NEXT = vec4<u32>(0u, 1u, 2u, 3u);
-
-// f16 bits → f32 bits. Subnormals by a product: a driver may take f32 ones for zero, but here only the source has them.
-fn widen(half: vec4<u32>) -> vec4<u32> {
-  let magnitude = half & vec4<u32>(0x7fffu);
-  let small = bitcast<vec4<u32>>(vec4<f32>(magnitude) * 5.9604644775390625e-8);
-  let normal = (magnitude << vec4<u32>(13u)) + select(vec4<u32>(0x38000000u), vec4<u32>(0x70000000u), magnitude >= vec4<u32>(0x7c00u));
-  return ((half & vec4<u32>(0x8000u)) << vec4<u32>(16u)) | select(normal, small, magnitude < vec4<u32>(0x400u));
-}
-
-// f32 bits → the nearest f16's, ties to even (src/base/half.ts): WGSL leaves open how a conversion rounds.
-fn narrow(v: vec4<u32>) -> vec4<u32> {
-  let magnitude = v & vec4<u32>(0x7fffffffu);
-  let rebiased = magnitude - vec4<u32>(0x38000000u);
-  let normal = (rebiased + vec4<u32>(0xfffu) + ((rebiased >> vec4<u32>(13u)) & vec4<u32>(1u))) >> vec4<u32>(13u);
-  // Below 2^-14 an f16 is a multiple of 2^-24.
-  let small = vec4<u32>(round(bitcast<vec4<f32>>(min(magnitude, vec4<u32>(0x38800000u))) * 16777216.0));
-  let nan = vec4<u32>(0x7e00u) | ((magnitude >> vec4<u32>(13u)) & vec4<u32>(0x3ffu));
-  let large = select(vec4<u32>(0x7c00u), nan, magnitude > vec4<u32>(0x7f800000u));
-  let half = select(select(normal, small, magnitude < vec4<u32>(0x38800000u)), large, magnitude >= vec4<u32>(0x47800000u));
-  return ((v >> vec4<u32>(16u)) & vec4<u32>(0x8000u)) | half;
-}
-
-// Counts what f16 loses of values. Squares are of values times 2^32: those of the smallest that matter would be zero.
-fn count_loss(v: vec4<u32>) {
-  let magnitude = v & vec4<u32>(0x7fffffffu);
-  let fits = magnitude < vec4<u32>(0x477ff000u); // 65520
-  let finite = magnitude < vec4<u32>(0x7f800000u);
-  let half = narrow(select(vec4<u32>(0u), v, fits));
-  let zero = (half & vec4<u32>(0x7fffu)) == vec4<u32>(0u);
-  let value = bitcast<vec4<f32>>(select(vec4<u32>(0u), v, fits)) * 4294967296.0;
-  let error = bitcast<vec4<f32>>(widen(half)) * 4294967296.0 - value;
-  sums += vec2<f32>(dot(error, error), dot(value, value));
-  counts += vec3<u32>(
-    dot(vec4<u32>(finite & !fits), vec4<u32>(1u)),
-    dot(vec4<u32>(fits & zero & (magnitude != vec4<u32>(0u))), vec4<u32>(1u)),
-    dot(vec4<u32>(!finite), vec4<u32>(1u)));
-}
 
 // The value at e, in a vector.
 fn one(e: u32) -> u32 { return quad(e & ~3u)[e & 3u]; }
@@ -218,15 +173,6 @@ fn flat(i: u32) {
   put(i, v, keep);
 }
 
-fn add(at: u32, value: f32) {
-  var old = atomicLoad(&loss[at]);
-  loop {
-    let tried = atomicCompareExchangeWeak(&loss[at], old, bitcast<u32>(bitcast<f32>(old) + value));
-    if (tried.exchanged) { break; }
-    old = tried.old_value;
-  }
-}
-
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let group = wid.y * groups.x + wid.x;
@@ -235,18 +181,5 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     if (i >= params.count) { break; }
     if (LAYOUT == 0u) { panel(i); } else if (LAYOUT == 1u) { row_quad(i); } else { flat(i); }
   }
-  if (LOSS) {
-    if (counts.x > 0u) { atomicAdd(&loss[0], counts.x); }
-    if (counts.y > 0u) { atomicAdd(&loss[1], counts.y); }
-    if (counts.z > 0u) { atomicAdd(&loss[2], counts.z); }
-    sh_sums[lane] = sums;
-    for (var half = 32u; half > 0u; half /= 2u) {
-      workgroupBarrier();
-      if (lane < half) { sh_sums[lane] += sh_sums[lane + half]; }
-    }
-    if (lane == 0u && sh_sums[0].y > 0.0) {
-      add(4u + group % 30u * 2u, sh_sums[0].x);
-      add(5u + group % 30u * 2u, sh_sums[0].y);
-    }
-  }
+  if (LOSS) { report_loss(group, lane); }
 }

@@ -2,7 +2,7 @@
  * The dispatches that turn a weight's bytes as they are stored into what kernels read: some rows of it at a time, cut into windows that
  * an adapter can bind. Offsets are bytes of the two buffers; who has which (`Unpacker`, the op `unpack`) binds them.
  */
-import { unpackBlocks, unpackPlain, unpackSuperBlocks } from "#kernels";
+import { unpackBlocks, unpackPanels, unpackPlain, unpackSuperBlocks } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import type { Kernel } from "../gpu/kernel.ts";
@@ -69,6 +69,7 @@ const SLACK = 512;
 const THREADS = 64;
 /** Values of an item where sums are made over a workgroup: as many items a thread make them cheap. */
 const ITEMS_COUNTED = 16;
+const PANEL_ITEMS_COUNTED: Readonly<Record<Capabilities["kind"], number>> = { hardware: 4, software: 16 };
 
 /** Row of the packed weight that the first row of a part's `up` stands for: kernels read four at once. */
 export const upStart = ({ firstRow }: Pick<Unpacking, "firstRow">): number => firstRow - (firstRow % 4);
@@ -112,46 +113,102 @@ export function unpackDispatches(part: Unpacking, caps: Capabilities): UnpackDis
   return endToEnd(part, caps);
 }
 
-/** Of a panel all 16 rows that it has, whoever has the others. */
+/** How rows lie in a packed weight whose rows are kept apart, and in the stored one. */
+interface Rows {
+  readonly inner: number;
+  readonly taps: number;
+  readonly padded: number;
+  /** Rows that are packed together. */
+  readonly unit: number;
+  /** Bytes of a row as it is stored, and packed. */
+  readonly from: number;
+  readonly to: number;
+}
+
 function byRows(part: Unpacking, caps: Capabilities): UnpackDispatch[] {
-  const { format, shape, firstRow, rows, packing, dtype, rank = 0 } = part;
+  const { format, shape, firstRow, rows, packing, dtype } = part;
   const flat = packing === "natural" || packing === "vector";
-  const out = shape[0]!;
   const inner = flat ? elements(shape.slice(1)) : (shape[1] ?? 1);
   const taps = flat ? 1 : elements(shape.slice(2));
   const padded = flat ? inner : padTo(inner, packing === "row" ? 8 : 4);
   const unit = packing === "panel" ? PANEL : 1;
   const { values, bytes } = FORMATS[format];
-  const [from, to] = [((inner * taps) / values) * bytes, padded * taps * bytesOf[dtype]];
-  const end = firstRow + rows === out && !flat ? padTo(out, PANEL) : padTo(firstRow + rows, unit);
-  const most = Math.floor((caps.maxBindingBytes - SLACK) / (Math.max(from, to) * unit));
+  const geometry = { inner, taps, padded, unit, from: ((inner * taps) / values) * bytes, to: padded * taps * bytesOf[dtype] };
+  const last = firstRow + rows;
+  const end = last === shape[0] && !flat ? padTo(last, PANEL) : padTo(last, unit);
+  const start = firstRow - (firstRow % unit);
+  if (!asVectors(part, geometry)) return anyRows(part, geometry, start, end, caps);
+  // Whole panels by themselves; of the first and the last one others may have rows.
+  const [first, after] = [padTo(firstRow, unit), last - (last % unit)];
+  if (first >= after) return anyRows(part, geometry, start, end, caps);
+  return [
+    ...anyRows(part, geometry, start, first, caps),
+    ...wholePanels(part, geometry, first, after, caps),
+    ...anyRows(part, geometry, after, end, caps),
+  ];
+}
+
+/** Are rows whole vectors of 16 bytes, which are only converted and moved? */
+function asVectors({ format, packing, scales, rank, from: start }: Unpacking, { inner, taps, from }: Rows): boolean {
+  const plain = format === "f32" || format === "f16" || format === "bf16";
+  return plain && packing === "panel" && !scales && !rank && taps === 1 && inner % 4 === 0 && from % 16 === 0 && start % 16 === 0;
+}
+
+/** Windows of rows `start` to `end` of the packed weight: as many as a binding has room for, and as a dispatch may do work for. */
+function* windowsOf({ shape, rank = 0 }: Unpacking, { inner, taps, unit, from, to }: Rows, start: number, end: number, caps: Capabilities) {
+  const bytes = Math.max(from, to) * unit;
+  const most = Math.floor((caps.maxBindingBytes - SLACK) / bytes);
+  if (most < 1) tooWide(shape, bytes, caps);
   const affordable = rank ? Math.max(1, Math.floor(MAX_DISPATCH_FLOPS[caps.kind] / (2 * rank * inner * taps * unit))) : most;
-  if (most < 1) tooWide(shape, Math.max(from, to) * unit, caps);
   const step = Math.min(most, affordable) * unit;
-  const dispatches: UnpackDispatch[] = [];
-  for (let start = firstRow - (firstRow % unit); start < end; start += step) {
-    const count = Math.min(step, end - start);
+  for (let at = start; at < end; at += step) yield { start: at, count: Math.min(step, end - at) };
+}
+
+function wholePanels(part: Unpacking, geometry: Rows, first: number, after: number, caps: Capabilities): UnpackDispatch[] {
+  const { format, dtype, from: begin, at, firstRow, loss = false } = part;
+  const { from, to } = geometry;
+  const items = loss ? PANEL_ITEMS_COUNTED[caps.kind] : 1;
+  return [...windowsOf(part, geometry, first, after, caps)].map(({ start, count: rows }) => {
+    const x = bounds(begin + (start - firstRow) * from, rows * from, 16);
+    const y = bounds(at + start * to, rows * to, 16);
+    const wide = from / 16;
+    const count = (rows / 8) * wide;
+    return {
+      kernel: unpackPanels as Kernel,
+      consts: { FORMAT: KERNELS[format][1], HALF: +(dtype === "f16"), LOSS: +loss, ITEMS: items },
+      params: { count, wide, x_first: x.rest / 16, y_first: y.rest / 16 },
+      grid: foldGrid(Math.ceil(count / (THREADS * items)), caps),
+      x: { offset: x.offset, bytes: x.bytes },
+      y: { offset: y.offset, bytes: y.bytes },
+    };
+  });
+}
+
+/** Of a panel all 16 rows that it has, whoever has the others. */
+function anyRows(part: Unpacking, geometry: Rows, begin: number, end: number, caps: Capabilities): UnpackDispatch[] {
+  const { shape, firstRow, rows, packing, format } = part;
+  const { inner, taps, padded, unit, from, to } = geometry;
+  const out = shape[0]!;
+  return [...windowsOf(part, geometry, begin, end, caps)].map(({ start, count }) => {
     // Rows of the part that the window has.
     const skipped = Math.max(0, start - firstRow);
     const mine = Math.max(0, Math.min(firstRow + rows, start + count) - Math.max(firstRow, start));
-    dispatches.push(
-      unpack(part, caps, {
-        layout: packing === "panel" ? LAYOUT.panel : LAYOUT.row,
-        count: (count * padded * taps) / (unit === PANEL ? 16 : 4),
-        first: Math.max(0, firstRow - start),
-        rows: mine,
-        out: Math.max(0, out - start),
-        inner,
-        taps,
-        padded,
-        row: Math.min(skipped, rows - 1),
-        source: { start: Math.min(skipped, rows - 1) * from, bytes: Math.max(1, mine) * from },
-        target: { start: start * to, bytes: count * to },
-        whole: taps > 1 || (inner * bytes) % 4 === 0,
-      }),
-    );
-  }
-  return dispatches;
+    const row = Math.min(skipped, rows - 1);
+    return unpack(part, caps, {
+      layout: packing === "panel" ? LAYOUT.panel : LAYOUT.row,
+      count: (count * padded * taps) / (unit === PANEL ? 16 : 4),
+      first: Math.max(0, firstRow - start),
+      rows: mine,
+      out: Math.max(0, out - start),
+      inner,
+      taps,
+      padded,
+      row,
+      source: { start: row * from, bytes: Math.max(1, mine) * from },
+      target: { start: start * to, bytes: count * to },
+      whole: taps > 1 || (inner * FORMATS[format].bytes) % 4 === 0,
+    });
+  });
 }
 
 /** Values without regard to rows. */

@@ -127,8 +127,10 @@ export class Unpacker implements Disposable {
     part: UnpackPart,
     shared?: (changes: readonly LowRank[], make: () => OwnedBuffer) => OwnedBuffer,
   ): Promise<PreparedUnpack> {
-    const { from, to, scale, loss, storedRow = 0 } = part;
+    const { from, to, scale, storedRow = 0 } = part;
     const changes = part.changes?.length ? part.changes : undefined;
+    // Of what is f16 already nothing is lost.
+    const loss = part.format === "f16" && !scale && !changes ? undefined : part.loss;
     const rank = changes?.reduce((sum, change) => sum + change.rank, 0) ?? 0;
     const unpacking: Unpacking = {
       ...geometry(part),

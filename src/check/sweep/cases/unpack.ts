@@ -1,5 +1,5 @@
 /** unpack: every stored format into every packing, rows that are no whole vectors or panels, scales and changes, windows. */
-import { unpackBlocks, unpackPlain, unpackSuperBlocks } from "#kernels";
+import { unpackBlocks, unpackPanels, unpackPlain, unpackSuperBlocks } from "#kernels";
 import { elements } from "../../../graph/dtype.ts";
 import { packedElements, padTo, type Packing } from "../../../graph/packing.ts";
 import { FORMATS, storedBytes, type Format } from "../../../graph/stored.ts";
@@ -106,9 +106,17 @@ export function unpackReference(sizes: Sizes, { scale, up, down }: Values): Floa
   return packed;
 }
 
-const kernelOf = (format: Format): Kernel =>
-  (/^q\d_k$/.test(format) ? unpackSuperBlocks : /^q\d_0$/.test(format) ? unpackBlocks : unpackPlain) as Kernel;
-const formats = new Map<OpCase, Format>();
+/** Whole panels have a kernel of their own, and what is left of the rows goes by another. */
+function kernelsOf({ format, shape, packing, scales, rank }: Sizes): Kernel[] {
+  if (/^q\d_k$/.test(format)) return [unpackSuperBlocks as Kernel];
+  if (/^q\d_0$/.test(format)) return [unpackBlocks as Kernel];
+  const [out = 1, inner = 1, ...kernel] = shape;
+  const vectors =
+    format !== "e4m3" && packing === "panel" && !scales && !rank && kernel.length === 0 && inner % (format === "f32" ? 4 : 8) === 0;
+  const whole = vectors && out >= 16;
+  return [...(whole ? [unpackPanels as Kernel] : []), ...(whole && out % 16 === 0 ? [] : [unpackPlain as Kernel])];
+}
+const kernels = new Map<OpCase, readonly Kernel[]>();
 
 function one(size: Size, sizes: Sizes, limits?: OpCase["limits"]): OpCase {
   const { format, shape, packing, scales, rank } = sizes;
@@ -130,22 +138,25 @@ function one(size: Size, sizes: Sizes, limits?: OpCase["limits"]): OpCase {
     },
     reference: (values) => ({ y: unpackReference(sizes, values) }),
   };
-  formats.set(made, format);
+  kernels.set(made, kernelsOf(sizes));
   return made;
 }
 
 const listed = (kernel: Kernel): ListedKernel[] =>
-  oneKernel(kernel).map((choice) => ({ ...choice, takes: (c: OpCase) => kernelOf(formats.get(c)!) === kernel }));
+  oneKernel(kernel).map((choice) => ({ ...choice, takes: (c: OpCase) => kernels.get(c)!.includes(kernel) }));
 
 export const unpackCases: OpCases = {
   op: "unpack",
-  kernels: [unpackPlain, unpackBlocks, unpackSuperBlocks].flatMap((kernel) => listed(kernel as Kernel)),
+  kernels: [unpackPlain, unpackPanels, unpackBlocks, unpackSuperBlocks].flatMap((kernel) => listed(kernel as Kernel)),
   // What is exact in f32 is; f16 is rounded once.
   tolerance: { f32: 0, f16: 1e-3 },
   cases: [
     one("tiny", { format: "f16", shape: [1, 1], packing: "panel" }),
     one("odd", { format: "f32", shape: [35, 7], packing: "panel" }),
     one("odd", { format: "f16", shape: [50, 20], packing: "row" }),
+    one("odd", { format: "f32", shape: [35, 12], packing: "panel" }),
+    one("odd", { format: "f16", shape: [67, 24], packing: "panel" }),
+    one("odd", { format: "bf16", shape: [48, 40], packing: "panel" }),
     one("odd", { format: "bf16", shape: [19, 5, 3, 2, 3], packing: "panel" }),
     one("odd", { format: "bf16", shape: [9, 7], packing: "natural" }),
     one("odd", { format: "e4m3", shape: [37, 21], packing: "panel" }),
@@ -154,7 +165,7 @@ export const unpackCases: OpCases = {
     one("odd", { format: "f16", shape: [39, 22], packing: "panel", rank: 3 }),
     one("odd", { format: "bf16", shape: [39, 22], packing: "row", rank: 5 }),
     one("odd", { format: "bf16", shape: [3, 7], packing: "vector", rank: 1 }),
-    one("odd", { format: "bf16", shape: [150, 100], packing: "panel" }, { maxBindingBytes: 16384, maxGrid: 7 }),
+    one("odd", { format: "bf16", shape: [150, 104], packing: "panel" }, { maxBindingBytes: 16384, maxGrid: 7 }),
     one("odd", { format: "f32", shape: [150, 101], packing: "natural" }, { maxBindingBytes: 16384, maxGrid: 7 }),
     one("odd", { format: "q8_0", shape: [35, 96], packing: "panel" }),
     one("odd", { format: "q8_0", shape: [19, 8, 3, 2, 2], packing: "panel" }),
