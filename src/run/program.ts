@@ -271,6 +271,7 @@ export class Program implements Disposable {
     streamer?.begin(this.plan, options.profile);
     try {
       await this.#run(options, streamer);
+      await streamer?.judge(options.signal);
     } finally {
       streamer?.end();
     }

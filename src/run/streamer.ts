@@ -11,6 +11,7 @@ import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
 import type { Profile } from "../gpu/profile.ts";
 import type { Plan } from "../plan/compile.ts";
 import { overlap, type Place, type Upload } from "../plan/slots.ts";
+import { judged, Misfit } from "./misfit.ts";
 import { Unpacker, type PreparedUnpack } from "./unpacker.ts";
 import { WatchedReads } from "./watched-reads.ts";
 import { WeightLoader } from "./weight-loader.ts";
@@ -165,6 +166,12 @@ export class Streamer implements Disposable {
       this.#coming = undefined;
     }
     this.#wake();
+  }
+
+  /** Once a run is over: throws a Misfit where f16 does not hold some of what came for the first time. Its results are not to be used then. */
+  async judge(signal?: AbortSignal): Promise<void> {
+    const misfits = this.#loader ? await judged(this.#loader, this.#reads.provider, signal) : [];
+    if (misfits.length) throw new Misfit(misfits);
   }
 
   #turn(plan: Plan, base: number): Turn {
