@@ -8,16 +8,20 @@ import { expectWeights } from "../../src/checkpoint/weight-index.ts";
 import { writeGguf } from "../../src/files/gguf-write.ts";
 import type { GgufValue } from "../../src/files/gguf.ts";
 import { writeSafetensors } from "../../src/files/safetensors.ts";
+import type { StoredWeight } from "../../src/graph/stored.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { transformerMetadata } from "../../src/models/cogvideox/gguf.ts";
 import { parseT5Config } from "../../src/models/t5/config.ts";
 import { ggufMetadata, ggufName, T5_GGUF } from "../../src/models/t5/gguf.ts";
+import { T5Encoder } from "../../src/models/t5/model.ts";
 import { expectedT5Weights } from "../../src/models/t5/weights.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import type { OpenOptions } from "../../src/pipelines/options.ts";
 import { VideoVae } from "../../src/pipelines/video-vae.ts";
+import { storedValues, type WeightProvider } from "../../src/run/weight-provider.ts";
 import { memorySource } from "../../src/sources/memory.ts";
 import { toHalf } from "../support/compare.ts";
+import { valuesOf } from "../support/dequantize.ts";
 import { testGpu } from "../support/gpu.ts";
 import { removeTinyCheckpoints, TINY_CONFIGS, tinyCheckpoint, tinyWeights, type WeightsComponent } from "../support/tiny-checkpoint.ts";
 
@@ -163,6 +167,24 @@ describe("a T5 of llama.cpp's", () => {
     expect(expectWeights({ name: "text_encoder", weights: opened.weights }, expectedT5Weights(config))).toEqual({ ignored: [] });
     expect(opened.weights.stored("encoder.block.1.layer.1.DenseReluDense.wi_0.weight")).toMatchObject({ shape: [64, 256], format: "q8_0" });
     for (const name of opened.weights.names()) expect(ggufName(name), name).toBe(opened.weights.get(name)!.tensor);
+
+    // Its hidden states are those of the numbers that its blocks are.
+    const encoded = async (provider: WeightProvider): Promise<Float32Array> => {
+      using encoder = await T5Encoder.create(gpu, config, provider, { batch: 1, length: 9 });
+      return await encoder.encode(Int32Array.from({ length: 9 }, (_, i) => (5 * i) % 24));
+    };
+    const numbers = new Map<string, StoredWeight>();
+    for (const name of opened.weights.names()) {
+      const stored = opened.weights.stored(name);
+      numbers.set(name, storedValues(name, await valuesOf(stored), stored.shape));
+    }
+    const type = () => "f32" as const;
+    const [blocks, plain] = [
+      await encoded({ type, stored: (name) => opened.weights.stored(name) }),
+      await encoded({ type, stored: (name) => numbers.get(name)! }),
+    ];
+    expect(blocks).toEqual(plain);
+    expect(blocks.every((v) => Number.isFinite(v)) && blocks.some((v) => v !== blocks[0])).toBe(true);
   });
 });
 
