@@ -136,6 +136,25 @@ describe("where a file's config comes from", () => {
     expect(await layers({ transformer: { file: withConfig, config: { ...told, num_layers: 2 } } })).toBe(2);
   });
 
+  it("a published model's, by its name", async () => {
+    const file = await written("named/x.safetensors", await readFile(safetensorsOf("transformer")));
+    const open = { gpu, transformer: { file, config: "cogvideox-5b-i2v" } } as const;
+    // The tiny folder's text encoder and VAE are not of that model, which is noticed.
+    await expect(CogVideoX.open(whole, open)).rejects.toThrow(/d_model must be the transformer's text_embed_dim, got 16 and 4096/);
+    await expect(CogVideoX.open(whole, { ...open, transformer: { file, config: "cogvideox-9b" as never } })).rejects.toThrow(
+      /^\[generate\] the config of transformer must be one of cogvideox-2b, .*, got "cogvideox-9b"/,
+    );
+  });
+
+  it("the checkpoint's, which is another model's: the error names both files", async () => {
+    const base = await tinyCheckpoint({ configs: { transformer: { in_channels: 8 } } });
+    const file = await written("named/x.safetensors", await readFile(safetensorsOf("transformer")));
+    await using model = await CogVideoX.open(base, { gpu, transformer: file });
+    await expect(model.prepare({ prompt: "x", image: { width: 32, height: 16, data: new Uint8Array(2048) } })).rejects.toThrow(
+      /check that transformer\/config\.json belongs to x\.safetensors:\n {2}patch_embed\.proj\.weight: expected \[32, 8/,
+    );
+  });
+
   it("nowhere: the error names the file", async () => {
     const base = await tinyCheckpoint();
     await rm(join(base, "transformer"), { recursive: true });

@@ -8,6 +8,7 @@ import { defined, type GenerateOptions } from "../../pipelines/options.ts";
 import { checkSettings, completed, settingsOf } from "../../pipelines/settings.ts";
 import { gifWarning } from "../../video/gif-delays.ts";
 import { Attempts } from "../attempts.ts";
+import { componentInputs } from "../component-inputs.ts";
 import type { Flags } from "../flags.ts";
 import { outputPaths } from "../output-paths.ts";
 import { EMBEDDED_MODEL } from "../package-root.ts";
@@ -34,9 +35,10 @@ export async function generateToFile(words: readonly string[], flags: Flags<Gene
   const note = (message: string): void => progress.note(message);
   using interruption = interruptible(note);
   const { signal } = interruption;
-  const { model: folder = EMBEDDED_MODEL, adapter, dtype, variant, transformer, textEncoder, vae } = asked.own;
+  const { model: folder = EMBEDDED_MODEL, adapter, dtype, variant } = asked.own;
   await using model = await CogVideoX.open(folder, {
-    ...defined({ adapter, dtype, variant, transformer, textEncoder, vae }),
+    ...defined({ adapter, dtype, variant }),
+    ...(await componentInputs(asked.own)),
     hub: { signal, ...hubProgress(progress) },
     onWarning: note,
   });
