@@ -239,7 +239,9 @@ function geometry({ format, shape, firstRow, rows, packing, dtype, from, at }: U
 /** Is a part only moved, so that its buffer need not be one that kernels can read? */
 export function isCopy(part: UnpackPart): boolean {
   const { format, shape, firstRow, rows, packing, dtype, from, at, scale, changes, loss } = part;
-  if (format !== dtype || scale || changes?.length || (packing !== "natural" && packing !== "vector")) return false;
+  // Rows of whole vectors lie end to end; zeros for the rows that panels of 16 have more follow the last.
+  const asItIs = packing === "natural" || packing === "vector" || (packing === "row" && shape.length === 2 && shape[1]! % 8 === 0);
+  if (format !== dtype || scale || changes?.length || !asItIs) return false;
   if (loss && format !== "f16") return false;
   const width = shape.length > 1 ? elements(shape.slice(1)) : 1;
   return [from.offset ?? 0, at, firstRow * width * bytesOf[dtype], rows * width * bytesOf[dtype]].every((bytes) => bytes % 4 === 0);

@@ -282,6 +282,8 @@ test("scales of rows begin with the part's row; what is only moved is a copy", a
   const buffer = {} as GPUBuffer;
   const moved: UnpackPart = { ...part, format: "f32", firstRow: 1, rows: 3, from: { buffer }, to: buffer, at: 0 };
   expect(isCopy(moved)).toBe(true);
+  expect(isCopy({ ...moved, shape: [35, 16], packing: "row" })).toBe(true);
+  expect(isCopy({ ...moved, packing: "row" })).toBe(false);
   for (const other of [{ dtype: "f16" }, { packing: "panel" }, { scale }, { format: "f16" }, { loss: { buffer } }] as const)
     expect(isCopy({ ...moved, ...other })).toBe(false);
 });
