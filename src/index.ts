@@ -27,6 +27,8 @@ export {
 } from "./pipelines/video-vae.ts";
 export type { TilingReport } from "./models/vae/exact/run.ts";
 export { readLatents, readVideoLatents, writeLatents, writeVideoLatents, type SavedRun } from "./pipelines/latents-file.ts";
+export { measureRates, type RatesOptions } from "./tuning/rates.ts";
+export type { MeasuredRates, StageTime } from "./pipelines/cogvideox/seconds.ts";
 export { tune, type TuneOptions, type TuningReport } from "./tuning/tune.ts";
 export type { MeasuredCandidate, MeasuredWork } from "./tuning/measure.ts";
 export type { TuningTable } from "./gpu/tuning-table.ts";
@@ -51,7 +53,7 @@ export {
   type StoreOptions,
 } from "./hub/stored.ts";
 export type { ComponentFile } from "./checkpoint/component-file.ts";
-export type { ComponentInput, ConfigInput, FileInput } from "./pipelines/component-files.ts";
+export type { ComponentInput, FileInput } from "./pipelines/component-files.ts";
 export type { CheckpointSource } from "./sources/source.ts";
 export type { HubOptions, HubProgress } from "./hub/id.ts";
 export { readCase } from "./check/reference/case.ts";

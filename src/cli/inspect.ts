@@ -1,16 +1,18 @@
 /** `cogwheel inspect`: what a checkpoint holds, and what a generation with it will take. Loads no weights. */
 import { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
+import type { MeasuredRates } from "../pipelines/cogvideox/seconds.ts";
 import { completed, stepsText, type Settings } from "../pipelines/settings.ts";
 import { elements } from "../graph/dtype.ts";
 import { bytesText } from "../base/units.ts";
 import { defined } from "../pipelines/options.ts";
-import { componentInputs } from "./component-inputs.ts";
 import type { ModelDeviceFlags, FileFlags } from "./flags.ts";
 import { complain, print, printJson } from "./terminal/output.ts";
 import { shortened, visible } from "../base/visible.ts";
 import { table } from "./terminal/table.ts";
-import { limitTable, stageTable, type Within } from "./stage-table.ts";
+import { limitTable, stageTable, timeTable, type Within } from "./stage-table.ts";
 import { tuningLine } from "./tuning-line.ts";
+import { Progress } from "./terminal/progress.ts";
+import { ratesUnlessOff } from "../tuning/rates.ts";
 
 export interface InspectOptions extends ModelDeviceFlags, FileFlags {
   json?: boolean;
@@ -24,12 +26,11 @@ export interface InspectOptions extends ModelDeviceFlags, FileFlags {
 }
 
 export async function inspectModel(folder: string, settings: Partial<Settings>, options: InspectOptions): Promise<void> {
-  const { json, adapter, dtype, variant, weights, kernels, memory = [] } = options;
+  const { json, adapter, dtype, variant, transformer, textEncoder, vae, weights, kernels, memory = [] } = options;
   // Headers are all that is read: of a model on the hub they come over the network.
   const hub = { download: false, onWarning: (message: string) => complain(message) };
   await using model = await CogVideoX.open(folder, {
-    ...defined({ adapter, dtype, variant }),
-    ...(await componentInputs(options)),
+    ...defined({ adapter, dtype, variant, transformer, textEncoder, vae }),
     hub,
     onWarning: hub.onWarning,
   });
@@ -50,6 +51,9 @@ export async function inspectModel(folder: string, settings: Partial<Settings>, 
     const stages = model.requirements({ ...settings, memoryBytes });
     return { memoryBytes, stages, fits: stages.every(({ peak }) => peak <= memoryBytes) };
   });
+  const told = { ...settings, ...defined({ memoryBytes: memory.length === 1 ? limit : undefined }) };
+  const rates = await measured(model);
+  const times = rates && model.times(rates, told);
   const least = memory.length ? model.leastMemoryBytes(settings) : undefined;
   if (json) {
     printJson({
@@ -61,6 +65,8 @@ export async function inspectModel(folder: string, settings: Partial<Settings>, 
       tuning: model.gpu.tuning?.path ?? null,
       settings: requested,
       requirements,
+      times: times ?? null,
+      loadBytesPerSecond: rates?.loadBytesPerSecond ?? null,
       ...(least === undefined ? {} : { limits, leastMemoryBytes: least }),
     });
     return;
@@ -98,6 +104,7 @@ export async function inspectModel(folder: string, settings: Partial<Settings>, 
   );
   print(stageTable(requirements));
   print("Stages follow one another; each gives back its memory before the next begins. The transformer runs once a step.");
+  if (rates) print(`\n${timeTable(times!, rates)}`);
   if (least !== undefined) print(`\n${limitTable(limits, least)}`);
   const choices = [...new Map(requirements.flatMap((r) => r.choices.map((c) => [c.work, c] as const))).values()];
   if (kernels)
@@ -111,4 +118,10 @@ export async function inspectModel(folder: string, settings: Partial<Settings>, 
     `${tuningLine(model)} ${choices.filter((c) => c.tuned).length} of ${choices.length} kinds ` +
       `of work were measured${kernels ? "" : " (--kernels lists them)"}.`,
   );
+}
+
+/** Rates to tell times from; what is measured for them is shown while it lasts. */
+async function measured(model: CogVideoX): Promise<MeasuredRates | undefined> {
+  using progress = new Progress();
+  return await ratesUnlessOff(model, { onProgress: (done, what) => progress.report("probe", done, what) });
 }

@@ -1,6 +1,8 @@
 /** What the stages of a generation will take, as commands print it. */
 import { bytesText } from "../base/units.ts";
+import type { MeasuredRates, StageTime } from "../pipelines/cogvideox/seconds.ts";
 import type { StageMemory } from "../pipelines/requirements.ts";
+import { duration } from "./terminal/progress.ts";
 import { table } from "./terminal/table.ts";
 
 const some = (bytes: number): string => (bytes ? bytesText(bytes, 1) : "");
@@ -38,6 +40,23 @@ export function stageTable(stages: readonly StageMemory[]): string {
       some(stage.host),
     ]),
   );
+}
+
+/** How long stages will take. */
+export function timeTable(times: readonly StageTime[], rates: MeasuredRates): string {
+  const streams = times.some(({ neededBytesPerSecond }) => neededBytesPerSecond !== undefined);
+  const supply = (bytes: number | undefined): string => (bytes === undefined ? "" : `${(bytes / 1e9).toFixed(2)} GB/s`);
+  const sum = times.reduce((seconds, { loadSeconds = 0, workSeconds }) => seconds + loadSeconds + workSeconds, 0);
+  const rows = times.map(({ stage, loadSeconds, workSeconds, neededBytesPerSecond }) => [
+    stage,
+    loadSeconds === undefined ? "" : duration(loadSeconds),
+    duration(workSeconds),
+    ...(streams ? [supply(neededBytesPerSecond), neededBytesPerSecond === undefined ? "" : supply(rates.loadBytesPerSecond)] : []),
+  ]);
+  const heads = ["stage", "to load", "work", ...(streams ? ["weights needed at", "and come at"] : [])];
+  return `${table(heads, rows)}In all about ${duration(sum)}${
+    rates.loadBytesPerSecond === undefined ? ", without what loading takes" : ""
+  }, from what a probe measured here.\n`;
 }
 
 /** A generation within a limit of memory. */

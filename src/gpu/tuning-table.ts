@@ -99,7 +99,7 @@ export function parseTuning(from: unknown): TuningTable {
 }
 
 /** 32-bit FNV-1a, as 8 hexadecimal digits. */
-function digest(text: string): string {
+export function digest(text: string): string {
   let hash = 0x811c9dc5;
   for (const byte of new TextEncoder().encode(text)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
   return hash.toString(16).padStart(8, "0");

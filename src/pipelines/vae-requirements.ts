@@ -32,6 +32,10 @@ export function measureVae(config: VaeConfig, caps: Capabilities, o: VaeShape, t
 
 const exactGraphs = (config: VaeConfig, o: VaeShape) => vaeGraphs(config, { type: () => o.dtype }, o).graphs;
 
+/** Exact tiling's sections of each frame batch, by one tile's plan and how many tiles there are. */
+export const exactSections = (config: VaeConfig, caps: Capabilities, o: VaeShape, tileBytes = DEFAULT_TILE_BYTES) =>
+  exactGraphs(config, o).map((graph) => planExact(graph, caps, tileBytes).sections);
+
 /** What the smallest tiles take at which exact tiling is worth its while. */
 export function leastExact(config: VaeConfig, caps: Capabilities, o: VaeShape): StageMemory {
   return measureExact(config, caps, o, Math.max(...exactGraphs(config, o).map((graph) => leastTileBytes(graph, caps))));

@@ -34,12 +34,7 @@ export function isolate(node: Node): Isolated {
   const shapes = weightsOf(record());
   return {
     record,
-    input(tensor) {
-      if (tensor.dtype === "f32") return drawn(tensor.size, 1);
-      if (tensor.dtype === "f16") return halves(drawn(tensor.size, 1));
-      // Rows of a table, ids: the first is always there.
-      return new Uint32Array(tensor.size);
-    },
+    input: isolatedInput,
     weights: {
       type: () => "f32",
       stored: (name) => {
@@ -53,6 +48,39 @@ export function isolate(node: Node): Isolated {
 
 /** Values repeat after a prime number of them: so many are enough, and quick to make. */
 const PERIOD = 65521;
+
+/** Values for an input. */
+export function isolatedInput(tensor: Tensor): ArrayBufferView {
+  if (tensor.dtype === "f32") return drawn(tensor.size, 1);
+  if (tensor.dtype === "f16") return halves(drawn(tensor.size, 1));
+  // Rows of a table, ids: the first is always there.
+  return new Uint32Array(tensor.size);
+}
+
+/** Weights of any shape, as a model's are scaled, that are at hand at once: what takes the time of what reads them is their size. */
+export function drawnWeights(shapes: ReadonlyMap<string, readonly number[]>, type: WeightProvider["type"]): WeightProvider {
+  return {
+    type,
+    stored: (name) => {
+      const shape = shapes.get(name)!;
+      const scale = Math.sqrt(3 / Math.max(1, elements(shape.slice(1))));
+      const bytes = new Uint8Array(halves(drawn(PERIOD, scale)).buffer);
+      return {
+        label: name,
+        shape,
+        format: "f16",
+        read: async (start, into) => {
+          for (let done = 0; done < into.length; ) {
+            const from = (start + done) % bytes.length;
+            const some = bytes.subarray(from, from + into.length - done);
+            into.set(some, done);
+            done += some.length;
+          }
+        },
+      };
+    },
+  };
+}
 
 /** Values in −1 … 1 times `scale`, the same each time. */
 function drawn(count: number, scale: number): Float32Array {

@@ -21,7 +21,7 @@ import { tinyCheckpoint } from "../support/tiny-checkpoint.ts";
 /** What was read is not what the file says. */
 export class Wrong extends Error {}
 
-export function check(condition: boolean, what: string): asserts condition {
+function check(condition: boolean, what: string): asserts condition {
   if (!condition) throw new Wrong(what);
 }
 
@@ -34,9 +34,9 @@ export interface Damage {
 }
 
 const f32 = (shape: number[], seed = 1) => ({ dtype: "F32" as const, shape, data: values(elements(shape), seed) });
-export type Files = ReadonlyMap<string, Uint8Array>;
+type Files = ReadonlyMap<string, Uint8Array>;
 
-export async function filesOf(folder: string): Promise<Files> {
+async function filesOf(folder: string): Promise<Files> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
   return new Map(

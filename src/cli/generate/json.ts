@@ -1,9 +1,11 @@
 /** What `generate --json` prints: what was planned, and what was made. */
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import type { GenerationRequest } from "../../pipelines/cogvideox/request.ts";
+import type { MeasuredRates } from "../../pipelines/cogvideox/seconds.ts";
 import type { Video } from "../../pipelines/video.ts";
 
-export function requestJson(model: CogVideoX, request: GenerationRequest): object {
+/** @param rates to tell times from, where they were measured */
+export function requestJson(model: CogVideoX, request: GenerationRequest, rates?: MeasuredRates): object {
   const { settings, seed, task, tiling, requirements, warnings, plan } = request;
   return {
     adapter: model.gpu.name,
@@ -14,6 +16,7 @@ export function requestJson(model: CogVideoX, request: GenerationRequest): objec
     tiling,
     memoryBytes: plan.limit ?? null,
     requirements,
+    ...(rates ? { times: model.times(rates, request), loadBytesPerSecond: rates.loadBytesPerSecond ?? null } : {}),
     warnings,
   };
 }

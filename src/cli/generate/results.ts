@@ -7,6 +7,7 @@ import type { Profile } from "../../gpu/profile.ts";
 import type { DenoiseState } from "../../models/cogvideox/model.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import type { GenerationRequest } from "../../pipelines/cogvideox/request.ts";
+import type { MeasuredRates } from "../../pipelines/cogvideox/seconds.ts";
 import { writeLatents } from "../../pipelines/latents-file.ts";
 import { savedSettings } from "../../pipelines/options/saved.ts";
 import { stepsText } from "../../pipelines/settings.ts";
@@ -17,7 +18,7 @@ import { writeWhole } from "../files.ts";
 import { print } from "../terminal/output.ts";
 import type { Progress } from "../terminal/progress.ts";
 import { table } from "../terminal/table.ts";
-import { stageTable } from "../stage-table.ts";
+import { stageTable, timeTable } from "../stage-table.ts";
 import { tuningLine } from "../tuning-line.ts";
 import { adapterNames } from "./asked.ts";
 
@@ -45,9 +46,10 @@ export function printRequest({ gpu, dtype }: CogVideoX, { settings: s, seed, tas
 }
 
 /** Says what a generation will take, where it is not to be made. */
-export function printPlan(model: CogVideoX, request: GenerationRequest, from: string): void {
+export function printPlan(model: CogVideoX, request: GenerationRequest, from: string, rates: MeasuredRates | undefined): void {
   printRequest(model, request, from);
   print(`\n${stageTable(request.requirements)}`);
+  if (rates) print(timeTable(model.times(rates, request), rates));
   const { limit } = request.plan;
   if (limit !== undefined) print(`Planned within ${bytesText(limit, 1)} of the adapter's memory.`);
 }

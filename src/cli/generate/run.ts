@@ -7,8 +7,8 @@ import type { GenerationRequest } from "../../pipelines/cogvideox/request.ts";
 import { defined, type GenerateOptions } from "../../pipelines/options.ts";
 import { checkSettings, completed, settingsOf } from "../../pipelines/settings.ts";
 import { gifWarning } from "../../video/gif-delays.ts";
+import { ratesUnlessOff } from "../../tuning/rates.ts";
 import { Attempts } from "../attempts.ts";
-import { componentInputs } from "../component-inputs.ts";
 import type { Flags } from "../flags.ts";
 import { outputPaths } from "../output-paths.ts";
 import { EMBEDDED_MODEL } from "../package-root.ts";
@@ -35,10 +35,9 @@ export async function generateToFile(words: readonly string[], flags: Flags<Gene
   const note = (message: string): void => progress.note(message);
   using interruption = interruptible(note);
   const { signal } = interruption;
-  const { model: folder = EMBEDDED_MODEL, adapter, dtype, variant } = asked.own;
+  const { model: folder = EMBEDDED_MODEL, adapter, dtype, variant, transformer, textEncoder, vae } = asked.own;
   await using model = await CogVideoX.open(folder, {
-    ...defined({ adapter, dtype, variant }),
-    ...(await componentInputs(asked.own)),
+    ...defined({ adapter, dtype, variant, transformer, textEncoder, vae }),
     hub: { signal, ...hubProgress(progress) },
     onWarning: note,
   });
@@ -59,7 +58,10 @@ export async function generateToFile(words: readonly string[], flags: Flags<Gene
   for (const warning of request.warnings) note(warning);
 
   const { plan: planOnly, json } = asked.own;
-  if (planOnly) return json ? printJson(requestJson(model, request)) : printPlan(model, request, inputName(asked));
+  if (planOnly) {
+    const rates = await ratesUnlessOff(model, { signal, onProgress: (done, what) => progress.report("probe", done, what) });
+    return json ? printJson(requestJson(model, request, rates)) : printPlan(model, request, inputName(asked), rates);
+  }
 
   const out = resolve(asked.own.out ?? defaultOutput(request));
   const outs = outputPaths(asked.own.out ?? out, options.samples ?? 1);

@@ -200,15 +200,12 @@ export class Denoiser implements Disposable {
       this.#loras = loras;
       return;
     }
-    this.#take(await build(this.gpu, this.config, this.weights, this.shape, this.dtype, loras, load, this.plan.options));
-  }
-
-  #take({ program, adapters, loras }: Awaited<ReturnType<typeof build>>): void {
+    const made = await build(this.gpu, this.config, this.weights, this.shape, this.dtype, loras, load, this.plan.options);
     this.#program[Symbol.dispose]();
     this.#adapters?.[Symbol.dispose]();
-    this.#program = program;
-    this.#adapters = adapters;
-    this.#loras = loras;
+    this.#program = made.program;
+    this.#adapters = made.adapters;
+    this.#loras = made.loras;
   }
 
   /** Runs the steps that are left and resolves to the latents [n, F, C, H, W]. */
@@ -221,7 +218,12 @@ export class Denoiser implements Disposable {
     if (start.step >= steps.length)
       throw new CogwheelError("denoise", `a run must have steps left, got ${start.step} done of ${steps.length}; ask for more steps`);
     checkState(start, want, steps);
+    const program = this.#program;
     const { shape } = this;
+    program.write("latents", start.latents);
+    const texts = textInputs(shape);
+    for (const [i, name] of texts.entries())
+      program.write(name, text.subarray((i * text.length) / texts.length, ((i + 1) * text.length) / texts.length));
     if (shape.conditionChannels) {
       const wanted = this.plan.graph.inputs.get("condition")!.shape;
       if (condition?.length !== elements(wanted))
@@ -230,19 +232,10 @@ export class Denoiser implements Disposable {
           `this checkpoint needs condition [${wanted.join(", ")}] beside the noise, ` +
             `got ${condition ? `${condition.length} values` : "none"}; encode the image or the control video`,
         );
+      program.write("condition", condition);
     }
-    const texts = textInputs(shape);
+    if (shape.stochastic) program.write("old", start.original ?? new Float32Array(size));
     let latents = start.latents;
-    let original = shape.stochastic ? (start.original ?? new Float32Array(size)) : undefined;
-    const give = (): void => {
-      const program = this.#program;
-      program.write("latents", latents);
-      for (const [i, name] of texts.entries())
-        program.write(name, text.subarray((i * text.length) / texts.length, ((i + 1) * text.length) / texts.length));
-      if (shape.conditionChannels) program.write("condition", condition!);
-      if (original) program.write("old", original);
-    };
-    give();
     for (let i = start.step; i < steps.length; i++) {
       run.signal?.throwIfAborted();
       const step = steps[i]!;
@@ -257,17 +250,9 @@ export class Denoiser implements Disposable {
         if (!draw) throw new CogwheelError("denoise", `this scheduler needs noise in step ${i + 1}, got none; pass a noise function`);
         inputs["noise"] = draw;
       }
-      await fitting(
-        () => this.#program.run({ ...run, inputs, ...(i + 1 < steps.length ? { next: this.#program } : {}) }),
-        async () => {
-          const { signal } = run;
-          const again = [this.gpu, this.config, this.weights, shape, this.dtype, this.#loras, signal ? { signal } : {}] as const;
-          this.#take(await build(...again, this.plan.options));
-          give();
-        },
-      );
-      latents = await this.#program.read("latents", run.signal);
-      if (original) original = await this.#program.read("old", run.signal);
+      await program.run({ ...run, inputs, ...(i + 1 < steps.length ? { next: program } : {}) });
+      latents = await program.read("latents", run.signal);
+      const original = shape.stochastic ? await program.read("old", run.signal) : undefined;
       for (const values of original ? [latents, original] : [latents])
         expectFinite(values, "denoise", `the latents after step ${i + 1} of ${steps.length}`, CHECK_FINITE);
       await onStep?.({

@@ -5,7 +5,10 @@ import { CogwheelError } from "../../base/errors.ts";
 import type { Gpu, OutOfMemory } from "../../gpu/gpu.ts";
 import type { DenoiseState } from "../../models/cogvideox/model.ts";
 import { TIED_T5_WEIGHTS } from "../../models/t5/weights.ts";
-import type { Plan } from "../../plan/compile.ts";
+import { digest } from "../../gpu/tuning-table.ts";
+import type { Graph } from "../../graph/graph.ts";
+import type { Plan, WeightRequest } from "../../plan/compile.ts";
+import type { WeightProvider } from "../../run/weight-provider.ts";
 import { generation, type Generation, type GenerationStep } from "../generation.ts";
 import { KeptParts } from "../kept-parts.ts";
 import { Opened } from "../opened.ts";
@@ -22,6 +25,8 @@ import { readConfigs } from "./configs.ts";
 import { generate, runOf } from "./generate.ts";
 import { leastBytes, lowerLimit } from "./memory.ts";
 import { checkpointFiles, type Model } from "./model.ts";
+import { PROBE_SIZES, probeGraphs } from "./probe-graphs.ts";
+import { stageTimes, type MeasuredRates, type StageTime } from "./seconds.ts";
 import { ownOptions, prepare, type GenerationRequest } from "./request.ts";
 import { requiredSizes, settingsFor, type RequirementOptions } from "./sizes.ts";
 import { Planner } from "./planner.ts";
@@ -101,6 +106,44 @@ export class CogVideoX implements AsyncDisposable {
   /** The smallest `memoryBytes` that a generation can be planned within. */
   leastMemoryBytes(options: RequirementOptions = {}): number {
     return leastBytes(this.#planner.plan(this.#model, requiredSizes(this.#model, options), options.tiling, options.memoryBytes).stages);
+  }
+
+  /**
+   * How long each stage of a generation will take on this adapter, from rates that `measureRates` measured here: computed from the configs
+   * alone, before anything is loaded. @param of a request that was prepared, or what `requirements` takes
+   */
+  times(rates: MeasuredRates, of: GenerationRequest | RequirementOptions = {}): StageTime[] {
+    const model = this.#model;
+    if ("plan" in of) {
+      const { plan, tiling, options } = of;
+      const { stages, sizes } = plan;
+      const steps = plan.steps.length - (plan.given?.step ?? 0);
+      return stageTimes(model, { tiling, stages }, sizes, { steps, samples: options.samples ?? 1 }, rates);
+    }
+    const sizes = requiredSizes(model, of);
+    const stages = this.#planner.plan(model, sizes, of.tiling, of.memoryBytes);
+    return stageTimes(model, stages, sizes, { steps: completed(this.defaults, of).steps, samples: of.samples ?? 1 }, rates);
+  }
+
+  /** For a probe: a layer of each network, on work that grows with `size` below `probeSizes`. */
+  probeGraphs(size: number): Iterable<Graph> {
+    return probeGraphs(this.#model, size);
+  }
+  readonly probeSizes = PROBE_SIZES.length;
+
+  /** What rates were measured for: the kernels that run follow from the configs, the type, and what was tuned. */
+  get probeKey(): string {
+    const { text, transformer, vae } = this.configs;
+    const { num_layers: _, ...layer } = transformer;
+    return digest(JSON.stringify([this.dtype, this.#opened.quantized ?? null, text.d_model, layer, vae, this.gpu.caps.tuning ?? null]));
+  }
+
+  /** For a probe: the transformer's weights as a generation loads them; undefined for a model without any. */
+  async probeWeights(signal?: AbortSignal): Promise<{ provider: WeightProvider; requests: readonly WeightRequest[] } | undefined> {
+    if (!this.checkpoint.component("transformer").weights) return undefined;
+    const provider = await this.#model.files.weights("transformer", signal ? { signal } : {});
+    const plan = this.plans().find(({ stage }) => stage === "transformer")?.plans[0];
+    return { provider, requests: [...(plan?.weights.values() ?? []), ...(plan?.streamed.values() ?? [])] };
   }
 
   /** The plans that the stages run by capability alone, which needs no weights: what `tune` measures the kernels of. */

@@ -50,6 +50,8 @@ export interface RunPlan {
   /** The device that it was planned for. */
   readonly gpu: Gpu;
   readonly stages: readonly PlannedStage[];
+  /** What they were planned for. */
+  readonly sizes: StageSizes;
   readonly switches: ProfileSwitches;
   readonly shape: DenoiseShape;
   /** Bytes of the adapter's memory that it was planned within; undefined where there is no limit. */
@@ -119,12 +121,8 @@ export async function prepare(model: Model, planner: Planner, options: GenerateO
     task === "text" && !options.preview ? ["decode"] : ["encode", "decode"],
   );
   model.files.expect(weights);
-  const planned = planner.plan(
-    model,
-    { ...stageSizes(model, settings, shape, task), ...whatIsLeft(given, steps, ready) },
-    options.tiling,
-    options.memoryBytes,
-  );
+  const sizes = { ...stageSizes(model, settings, shape, task), ...whatIsLeft(given, steps, ready) };
+  const planned = planner.plan(model, sizes, options.tiling, options.memoryBytes);
   refuseIfTooLarge(model, planned);
   const { tiling, stages, requirements, limit } = planned;
   const apart = requirements.some((stage) => stage.apart);
@@ -149,6 +147,7 @@ export async function prepare(model: Model, planner: Planner, options: GenerateO
     plan: {
       gpu: model.gpu,
       stages,
+      sizes,
       limit,
       switches,
       shape: apart ? { ...shape, apart } : shape,

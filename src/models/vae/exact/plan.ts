@@ -12,10 +12,20 @@ export function planExact(
   graph: Graph,
   caps: Capabilities,
   budgetBytes: number,
-): { deviceBytes: number; hostBytes: number; tiles: number; weights: Plan["weights"]; flops: number; choices: Choice[] } {
+): {
+  deviceBytes: number;
+  hostBytes: number;
+  tiles: number;
+  weights: Plan["weights"];
+  flops: number;
+  choices: Choice[];
+  /** A tile's plan of each section, and how many tiles it has. */
+  sections: { plan: Plan; tiles: number }[];
+} {
   const cut = new CutGraph(graph);
   const weights = new Map<string, Plan["weights"] extends ReadonlyMap<string, infer W> ? W : never>();
   const choices: Choice[] = [];
+  const sections: { plan: Plan; tiles: number }[] = [];
   let [deviceBytes, tiles, flops] = [0, 0, 0];
   const last = cut.lastReaders();
   const results = new Set([...graph.outputs.values(), ...graph.updates.values()].map((t) => t.id));
@@ -27,6 +37,7 @@ export function planExact(
     const regions = tilesOf(cut, section, caps, budgetBytes);
     tiles += regions.length;
     const plan = compile(recordTile(cut, section, regions[Math.floor(regions.length / 2)]!).graph, caps);
+    sections.push({ plan, tiles: regions.length });
     deviceBytes = Math.max(deviceBytes, plan.bytes.activations + plan.bytes.io);
     for (const [key, weight] of plan.weights) weights.set(key, weight);
     choices.push(...plan.choices);
@@ -40,7 +51,7 @@ export function planExact(
     );
     for (const id of alive.keys()) if ((last.get(id) ?? -1) <= i && !results.has(id)) alive.delete(id);
   }
-  return { deviceBytes, hostBytes, tiles, weights, flops, choices };
+  return { deviceBytes, hostBytes, tiles, weights, flops, choices, sections };
 }
 
 /** Positions of a side of the smallest tile: below, most of its work is halo. */

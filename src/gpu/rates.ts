@@ -1,0 +1,80 @@
+/**
+ * How fast an adapter is, as a probe measured it: what is needed to say how long work will take before it begins. It is data, kept as JSON
+ * beside the table of measured kernels (tuning-table.ts), and holds for the same adapter, driver and kernels.
+ */
+import { readTuning, writeTuning } from "#platform";
+import { CogwheelError } from "../base/errors.ts";
+import { parseJsonObject } from "../base/json-scan.ts";
+import { tuningFile, whyStale, type TuningHeader } from "./tuning-table.ts";
+
+/** Work of one kernel that was measured: its operations, its bytes, and the seconds that it took. */
+export interface KernelRate {
+  readonly flops: number;
+  readonly bytes: number;
+  readonly seconds: number;
+}
+
+export interface Rates {
+  /** By the label of the specialised kernel. */
+  readonly kernels: Readonly<Record<string, KernelRate>>;
+  /** Seconds that a dispatch takes beside its work. */
+  readonly dispatchSeconds: number;
+  /** Seconds to make a pipeline that was never made. */
+  readonly pipelineSeconds: number;
+  /** Seconds that its first dispatch takes beside those of others: some drivers compile only then. */
+  readonly firstSeconds: number;
+}
+
+/** Where they lie: beside the table of measurements of the same adapter. */
+const ratesFile = (header: TuningHeader): string => tuningFile(header).replace(/\.json$/, ".rates.json");
+
+/** What probes have measured on one adapter. */
+export interface KeptRates {
+  /** By what stands for a model's kernels: the same kernel is not as fast at every width. */
+  readonly models: Readonly<Record<string, Rates>>;
+  /** Bytes a second of weights, from where they are stored to where kernels read them, by the name of their source. */
+  readonly loading: Readonly<Record<string, number>>;
+}
+
+const NONE: KeptRates = { models: {}, loading: {} };
+
+/** The rates that were kept for this device: none where they do not hold here. */
+export async function findRates(here: TuningHeader): Promise<KeptRates> {
+  try {
+    const found = await readTuning(ratesFile(here));
+    if (!found) return NONE;
+    const { models, loading, ...header } = parseJsonObject(found.text, (rule) => new CogwheelError("rates", `a table of rates ${rule}`));
+    // Not a word of what is broken or old: a probe of some seconds makes them again.
+    if (!isHeader(header) || whyStale({ ...header, choices: {} }, here) !== undefined || !isObject(models) || !isObject(loading))
+      return NONE;
+    const known = <T>(record: Record<string, unknown>, is: (value: unknown) => value is T): Record<string, T> =>
+      Object.fromEntries(Object.entries(record).filter((entry): entry is [string, T] => is(entry[1])));
+    return { models: known(models, isRates), loading: known(loading, (value): value is number => isAmount(value) && value > 0) };
+  } catch (error) {
+    if (!(error instanceof CogwheelError)) throw error;
+    return NONE;
+  }
+}
+
+/** Keeps rates for this device, with those of other models; resolves to where. */
+export async function storeRates(header: TuningHeader, { models, loading }: KeptRates): Promise<string> {
+  const before = await findRates(header);
+  const kept: KeptRates = { models: { ...before.models, ...models }, loading: { ...before.loading, ...loading } };
+  return await writeTuning(ratesFile(header), `${JSON.stringify({ ...header, ...kept }, null, 1)}\n`);
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value);
+const isAmount = (value: unknown): value is number => typeof value === "number" && Number.isFinite(value) && value >= 0;
+
+const isHeader = (value: Record<string, unknown>): value is Record<string, unknown> & TuningHeader =>
+  isObject(value["adapter"]) && ["driver", "capabilities", "kernels"].every((key) => typeof value[key] === "string");
+
+const isRates = (value: unknown): value is Rates =>
+  isObject(value) &&
+  isAmount(value["dispatchSeconds"]) &&
+  isAmount(value["pipelineSeconds"]) &&
+  isAmount(value["firstSeconds"]) &&
+  isObject(value["kernels"]) &&
+  Object.values(value["kernels"]).every(
+    (one) => isObject(one) && isAmount(one["flops"]) && isAmount(one["bytes"]) && isAmount(one["seconds"]) && one["seconds"] > 0,
+  );

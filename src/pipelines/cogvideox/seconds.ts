@@ -1,0 +1,112 @@
+/** How long each stage of a generation will take, from rates that were measured: nothing is loaded. */
+import type { Rates } from "../../gpu/rates.ts";
+import { frameBatches, LATENT_BATCH, SAMPLE_BATCH } from "../../models/vae/batches.ts";
+import { tileAxes } from "../../models/vae/reference-tiling.ts";
+import type { Plan } from "../../plan/compile.ts";
+import { Clock } from "../../plan/seconds.ts";
+import { exactSections } from "../vae-requirements.ts";
+import type { Model } from "./model.ts";
+import type { Stage } from "./stage-names.ts";
+import type { PlannedStage, Stages, StageSizes } from "./stages.ts";
+
+/** What was measured where a model runs. */
+export interface MeasuredRates extends Rates {
+  /** Bytes a second of weights, from where they are stored to where kernels read them; undefined where nobody has measured it. */
+  readonly loadBytesPerSecond?: number;
+}
+
+/** How long a stage takes. */
+export interface StageTime {
+  readonly stage: PlannedStage["stage"];
+  /** What progress and `video.seconds` call its two parts. */
+  readonly names: readonly [load: Stage, work: Stage];
+  /** Seconds until its weights and pipelines are there; undefined where nobody knows how fast weights come. */
+  readonly loadSeconds?: number;
+  /** Seconds of its work, all runs together: the transformer's steps, the decoder's batches of frames. */
+  readonly workSeconds: number;
+  /** Of weights that come and go in each run: bytes a second that must come for the work not to wait. */
+  readonly neededBytesPerSecond?: number;
+}
+
+/** A run of a plan, and how often it is done. */
+interface Runs {
+  readonly plan: Plan;
+  readonly times: number;
+}
+
+const NAMES: Readonly<Record<PlannedStage["stage"], readonly [load: Stage, work: Stage]>> = {
+  "text encoder": ["load text encoder", "encode prompt"],
+  encoder: ["load encoder", "encode frames"],
+  transformer: ["load transformer", "denoise"],
+  decoder: ["load decoder", "decode"],
+};
+
+/** @param steps that are run @param samples videos that are made together */
+export function stageTimes(
+  model: Pick<Model, "configs" | "dtype" | "gpu">,
+  { tiling, stages }: Stages,
+  sizes: StageSizes,
+  { steps, samples }: { steps: number; samples: number },
+  rates: MeasuredRates,
+): StageTime[] {
+  const clock = new Clock(rates);
+  const seen = new Set<string>();
+  const software = model.gpu.caps.kind === "software";
+  const { loadBytesPerSecond: rate } = rates;
+  return stages.map((stage): StageTime => {
+    const { weights, streamed } = stage.memory;
+    const before = seen.size;
+    let [work, compute, runs] = [0, 0, 0];
+    for (const { plan, times } of runsOf(model, stage, sizes, tiling, { steps, samples })) {
+      for (const { label } of plan.steps) seen.add(label);
+      const once = clock.seconds(plan);
+      // A CPU adapter computes on the cores that read and unpack; a GPU computes meanwhile.
+      const brought = rate ? streamed / rate : 0;
+      work += times * (software ? once + brought : Math.max(once, brought));
+      compute += times * once;
+      runs += times;
+    }
+    const fresh = seen.size - before;
+    return {
+      stage: stage.stage,
+      names: NAMES[stage.stage],
+      ...(rate === undefined ? {} : { loadSeconds: weights / rate + fresh * rates.pipelineSeconds }),
+      workSeconds: work + fresh * rates.firstSeconds,
+      ...(streamed ? { neededBytesPerSecond: (streamed * runs) / compute } : {}),
+    };
+  });
+}
+
+function runsOf(
+  { configs, dtype, gpu: { caps } }: Pick<Model, "configs" | "dtype" | "gpu">,
+  stage: PlannedStage,
+  { denoise, encodedFrames, decodedLatents }: StageSizes,
+  tiling: Stages["tiling"],
+  { steps, samples }: { steps: number; samples: number },
+): Runs[] {
+  if (stage.part !== "vae") return stage.plans().map((plan) => ({ plan, times: stage.stage === "transformer" ? steps : 1 }));
+  const decodes = stage.stage === "decoder";
+  // One picture or video is encoded for all samples; each sample is decoded.
+  const videos = decodes ? samples : 1;
+  const batches = frameBatches(decodes ? decodedLatents : encodedFrames, decodes ? LATENT_BATCH : SAMPLE_BATCH).length;
+  const times = (graph: number): number => videos * (graph === 0 ? 1 : batches - 1);
+  const scale = 2 ** (configs.vae.block_out_channels.length - 1);
+  const size = decodes
+    ? { height: denoise.height, width: denoise.width }
+    : { height: denoise.height * scale, width: denoise.width * scale };
+  const shape = {
+    ...size,
+    part: decodes ? "decode" : "encode",
+    batch: 1,
+    frames: decodes ? decodedLatents : encodedFrames,
+    format: decodes ? "rgba" : "sample",
+    dtype,
+  } as const;
+  if (tiling === "exact")
+    return exactSections(configs.vae, caps, shape, stage.memory.tileBytes).flatMap((sections, graph) =>
+      sections.map(({ plan, tiles }) => ({ plan, times: tiles * times(graph) })),
+    );
+  const axes = tiling === "reference" ? tileAxes(configs.vae, shape.part, shape, {}) : null;
+  const tiles = axes ? Math.ceil(size.height / axes.rows.step) * Math.ceil(size.width / axes.columns.step) : 1;
+  return stage.plans().map((plan, graph) => ({ plan, times: tiles * times(graph) }));
+}

@@ -1,0 +1,47 @@
+/** The rates that a model's times are told from: those that were kept for this adapter, else measured now and kept. */
+import { namedTuning } from "#platform";
+import { CogwheelError } from "../base/errors.ts";
+import { findRates, storeRates } from "../gpu/rates.ts";
+import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
+import type { MeasuredRates } from "../pipelines/cogvideox/seconds.ts";
+import { probeKernels, probeLoading, type ProbeOptions } from "./probe.ts";
+
+export interface RatesOptions extends ProbeOptions {
+  /** Measure again what is kept. Default false. */
+  again?: boolean;
+  /** Read up to 256 MB of weights to learn how fast they come, where that is not known. Default: from a folder, which is no network. */
+  loading?: boolean;
+}
+
+/**
+ * How fast this model's kernels run on its adapter, and how fast its weights come: `model.times` says with them how long a generation will
+ * take. The first call for a model takes some seconds; in Node the rates are kept for this user beside the tuning table.
+ */
+export async function measureRates(model: CogVideoX, options: RatesOptions = {}): Promise<MeasuredRates> {
+  const { tuningHeader: header } = model.gpu;
+  const { source } = model.checkpoint;
+  const { again = false, loading = source.pieceBytes !== undefined } = options;
+  const key = model.probeKey;
+  const label = `${key} ${source.label}`;
+  const kept = await findRates(header);
+  const known = again ? undefined : kept.models[key];
+  const knownLoading = again ? undefined : kept.loading[label];
+  const rates = known ?? (await probeKernels(model, options));
+  const loadBytesPerSecond = knownLoading ?? (loading ? await probeLoading(model, options) : undefined);
+  if (!known || (!knownLoading && loadBytesPerSecond !== undefined))
+    try {
+      await storeRates(header, {
+        models: { [key]: rates },
+        loading: loadBytesPerSecond === undefined ? {} : { [label]: loadBytesPerSecond },
+      });
+    } catch (error) {
+      if (!(error instanceof CogwheelError)) throw error; // a page, or a folder that cannot be written: it is measured again
+    }
+  if (!known || (loading && !knownLoading)) options.onProgress?.(1, "");
+  return { ...rates, ...(loadBytesPerSecond === undefined ? {} : { loadBytesPerSecond }) };
+}
+
+/** The same for a command, which measures nothing where the user wants no measurements (COGWHEEL_TUNING=off). */
+export async function ratesUnlessOff(model: CogVideoX, options: RatesOptions): Promise<MeasuredRates | undefined> {
+  return (await namedTuning()) === "off" ? undefined : await measureRates(model, options);
+}
