@@ -91,16 +91,6 @@ export class WeightIndex {
     return found === null ? undefined : this.#entries.get(found);
   }
 
-  /** Bytes of a weight that are well read at once. */
-  get pieceBytes(): number {
-    return this.#source.pieceBytes ?? 32 << 20;
-  }
-
-  /** Does `read` make use of memory that it is given? */
-  get readsInto(): boolean {
-    return this.#source.pieceBytes !== undefined;
-  }
-
   /** A weight as it is stored, to be read by range. Of types that no kernel reads (f64, integers) the values are f32 once they are read. */
   stored(name: string): StoredWeight {
     const entry = this.#entry(name);
@@ -151,8 +141,8 @@ export class WeightIndex {
     if (got.buffer !== into.buffer || got.byteOffset !== into.byteOffset) into.set(got);
   }
 
-  /** Reads a weight of one of safetensors' own types, or some of its rows. @param into see {@link CheckpointSource.read} */
-  async read(name: string, rows?: RowRange, into?: Uint8Array<ArrayBuffer>): Promise<TensorData> {
+  /** Reads a weight of one of safetensors' own types, or some of its rows. */
+  async read(name: string, rows?: RowRange): Promise<TensorData> {
     const entry = this.#entry(name);
     if (!isSafetensorsDType(entry.dtype) || entry.scale)
       throw checkpointError(
@@ -160,7 +150,7 @@ export class WeightIndex {
         entry.file,
         `${entry.tensor}: a quantized weight must be read as it is stored, got ${entry.dtype}`,
       );
-    return readTensor(this.#source, entry.file, entry.tensor, entry as WeightEntry & TensorInfo, rows, into);
+    return readTensor(this.#source, entry.file, entry.tensor, entry as WeightEntry & TensorInfo, rows);
   }
 
   #entry(name: string): WeightEntry {

@@ -117,14 +117,13 @@ async function headerText(source: CheckpointSource, path: string, size: number, 
   return { text, dataStart };
 }
 
-/** Reads a tensor, or some of its rows, at a place that a header gave. @param into see {@link CheckpointSource.read} */
+/** Reads a tensor, or some of its rows, at a place that a header gave. */
 export async function readTensor(
   source: CheckpointSource,
   path: string,
   name: string,
   info: TensorInfo,
   { rowStart = 0, rowEnd }: RowRange = {},
-  into?: Uint8Array<ArrayBuffer>,
 ): Promise<TensorData> {
   const rows = info.shape[0] ?? 1;
   const stop = rowEnd ?? rows;
@@ -136,7 +135,7 @@ export async function readTensor(
     );
   }
   const rowBytes = rows === 0 ? 0 : (info.end - info.start) / rows;
-  const bytes = await source.read(path, info.start + rowStart * rowBytes, info.start + stop * rowBytes, into);
+  const bytes = await source.read(path, info.start + rowStart * rowBytes, info.start + stop * rowBytes);
   // A source of an app's own may answer otherwise, and what is missing would be zeros.
   const wanted = (stop - rowStart) * rowBytes;
   if (bytes.length !== wanted)

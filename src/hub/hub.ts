@@ -188,7 +188,7 @@ class Repository {
     try {
       // A file that decides which others are needed is compared before it is believed.
       needed = await neededFiles(
-        { ...snapshot, read: async (path, start, end) => (await check([path]), await snapshot.read(path, start, end)) },
+        { ...snapshot, read: async (path, ...range) => (await check([path]), await snapshot.read(path, ...range)) },
         what,
       );
       await check(needed.files);
@@ -232,10 +232,10 @@ class Repository {
       list: async () => [...files.values()],
       exists: async (path) => files.has(path),
       size: async (path) => find(path).size,
-      read: async (path, start, end) => {
+      read: async (path, ...range) => {
         await this.#bring(commit, [find(path)]);
         await using folder = await folderSource(this.cache.snapshot(commit));
-        return await folder.read(path, start, end);
+        return await folder.read(path, ...range);
       },
       [Symbol.asyncDispose]: async () => undefined,
     };

@@ -79,7 +79,7 @@ export async function hubFolder(
     list: async () => (remote ?? local)?.list() ?? [],
     exists: async (path) => (await isHeld(path)) || ((await remote?.exists(path)) ?? false),
     size: async (path) => (await sourceOf(path)).size(path),
-    read: async (path, start, end, into) => (await sourceOf(path)).read(path, start, end, into),
+    read: async (path, ...range) => (await sourceOf(path)).read(path, ...range),
     async [Symbol.asyncDispose]() {
       await cache.keepChecked();
       await Promise.all([local, remote].map((source) => source?.[Symbol.asyncDispose]()));

@@ -1,7 +1,7 @@
 /** What the functions of stored.ts do. See stored-folder.ts for what they leave on the disk. */
 import { CogwheelError } from "../base/errors.ts";
 import { neededFiles } from "../checkpoint/needed-files.ts";
-import { filesSource } from "../sources/picked.ts";
+import { storedFiles } from "../sources/picked.ts";
 import { checkpointError, readText, type CheckpointSource } from "../sources/source.ts";
 import type { StoredCheckpoint, StoreOptions } from "./store-options.ts";
 import { alone, hex, noRoom, room, storageError, StoredFolder, type StoredFile, type StoredRecord } from "../sources/stored-folder.ts";
@@ -97,7 +97,7 @@ async function fill(
   for (const [path, want] of wanted) {
     total += want.size;
     for (const found of [begun?.files[path], before?.files[path]]) {
-      if (!found || !isSame(found, want) || (await folder.content(found))?.size !== want.size) continue;
+      if (!found || !isSame(found, want) || (await folder.content(found))?.file.size !== want.size) continue;
       have[path] = found;
       done += want.size;
       break;
@@ -179,17 +179,17 @@ async function copy(
 /** The folder's files as a source; null where it is not whole. */
 async function open(folder: StoredFolder): Promise<CheckpointSource | null> {
   for (let record: StoredRecord | null, last = ""; (record = await folder.stored()); ) {
-    const files = new Map<string, File>();
+    const files = new Map<string, { file: File; handle: FileSystemFileHandle }>();
     let wrong: string | undefined;
     for (const [path, stored] of Object.entries(record.files)) {
-      const file = await folder.content(stored);
-      if (file?.size === stored.size) files.set(path, file);
+      const content = await folder.content(stored);
+      if (content?.file.size === stored.size) files.set(path, content);
       else
         wrong =
           `${path} of the stored ${JSON.stringify(folder.name)} must have ${stored.size} bytes, ` +
-          `got ${file?.size ?? "no file"}; store the checkpoint again`;
+          `got ${content?.file.size ?? "no file"}; store the checkpoint again`;
     }
-    if (wrong === undefined) return filesSource(files, folder.name);
+    if (wrong === undefined) return storedFiles(files, folder.name);
     // Another tab may have replaced it between the record and the files.
     const seen = JSON.stringify(record);
     if (seen === last) throw new CogwheelError("checkpoint", wrong);

@@ -4,7 +4,7 @@ import type { FileHandle } from "node:fs/promises";
 import { join, relative, resolve, sep } from "node:path";
 import { CogwheelError } from "../base/errors.ts";
 import { fileKind, KIND_BYTES, type FileKind } from "./file-kind.ts";
-import { checkPath, checkpointError, checkRange, disposedSource, missingFile } from "./source.ts";
+import { checkPath, checkpointError, checkRange, disposedSource, memoryFor, missingFile } from "./source.ts";
 import type { CheckpointSource, SourceEntry } from "./source.ts";
 
 /** One `read` call of the system takes at most 2 GiB; larger ranges are read in pieces of this many bytes. */
@@ -111,13 +111,14 @@ export async function folderSource(folder: string): Promise<CheckpointSource> {
       const { dev, ino, size, mtimeNs, ctimeNs } = await (await file(path)).handle.stat({ bigint: true });
       return [dev, ino, size, mtimeNs, ctimeNs].join("-");
     },
-    // What stays in a processor's cache until it is packed.
+    // What stays in a processor's cache until it is written again.
     pieceBytes: 8 << 20,
-    async read(path, start, end, into) {
+    async read(path, start, end, into, signal) {
       const { handle, size } = await file(path);
       checkRange(self, path, start, end, size);
-      const bytes = into && into.length >= end - start ? into.subarray(0, end - start) : new Uint8Array(end - start);
+      const bytes = memoryFor(end - start, into);
       for (let done = 0; done < bytes.length; ) {
+        signal?.throwIfAborted();
         const length = Math.min(PIECE, bytes.length - done);
         const { bytesRead } = await handle.read(bytes, done, length, start + done);
         if (bytesRead === 0) {

@@ -3,7 +3,7 @@ import { CogwheelError } from "../base/errors.ts";
 import { ask, checkHeaders, checkStallSeconds, NetworkFault, packingOf, type Answer } from "./http-guard.ts";
 import { beginsAsPage, isPageType, PAGE } from "./http-page.ts";
 import { PASSING, Patience, retryAfter } from "./http-retry.ts";
-import { checkPath, checkpointError, checkRange, disposedSource, missingFile } from "./source.ts";
+import { checkPath, checkpointError, checkRange, disposedSource, memoryFor, missingFile } from "./source.ts";
 import type { CheckpointSource } from "./source.ts";
 
 /** A server that ignores `Range` is put up with for files up to this size: they are kept as a whole. */
@@ -75,10 +75,16 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
   const self = { label };
   const known = new Map<string, Promise<RemoteFile | null>>();
   const closing = new AbortController();
-  const signal = options.signal ? AbortSignal.any([options.signal, closing.signal]) : closing.signal;
+  const closed = options.signal ? AbortSignal.any([options.signal, closing.signal]) : closing.signal;
 
   /** Asks for a range and gives the answer to `take`; what fails in passing is tried again. `take` throws what it fails with. */
-  async function asking<T>(path: string, range: () => string, take: (answer: Answer, patience: Patience) => Promise<T>): Promise<T> {
+  async function asking<T>(
+    path: string,
+    range: () => string,
+    take: (answer: Answer, patience: Patience) => Promise<T>,
+    given?: AbortSignal,
+  ): Promise<T> {
+    const signal = given ? AbortSignal.any([closed, given]) : closed;
     const url = new URL(base);
     url.pathname += path.split("/").map(encodeURIComponent).join("/");
     for (const patience = new Patience(TRIES, signal, options.stallSeconds); ; ) {
@@ -231,10 +237,17 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
     return found;
   }
 
-  async function readRange(path: string, start: number, end: number, remote: RemoteFile): Promise<Uint8Array<ArrayBuffer>> {
+  async function readRange(
+    path: string,
+    start: number,
+    end: number,
+    remote: RemoteFile,
+    into?: Uint8Array<ArrayBuffer>,
+    signal?: AbortSignal,
+  ): Promise<Uint8Array<ArrayBuffer>> {
     let bytes: Uint8Array<ArrayBuffer>;
     try {
-      bytes = new Uint8Array(end - start);
+      bytes = memoryFor(end - start, into);
     } catch (cause) {
       throw checkpointError(
         self,
@@ -296,6 +309,7 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
         if (at < end) throw new NetworkFault(`${at - start} of ${end - start} bytes from ${start} on`, "passing");
         return bytes;
       },
+      signal,
     );
   }
 
@@ -316,12 +330,12 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
     async version(path) {
       return (await file(path)).version ?? voice.version ?? null;
     },
-    async read(path, start, end) {
+    async read(path, start, end, into, signal) {
       const remote = await file(path);
       checkRange(self, path, start, end, remote.size);
       if (remote.whole) return remote.whole.slice(start, end);
       if (start === end) return new Uint8Array(0);
-      return readRange(path, start, end, remote);
+      return readRange(path, start, end, remote, into, signal);
     },
     async [Symbol.asyncDispose]() {
       closing.abort();

@@ -1,5 +1,5 @@
 /** Files in memory as a source. */
-import { checkPath, checkRange, disposedSource, missingFile } from "./source.ts";
+import { checkPath, checkRange, disposedSource, memoryFor, missingFile } from "./source.ts";
 import type { CheckpointSource } from "./source.ts";
 
 /**
@@ -43,10 +43,12 @@ export function memorySource(
     async size(path) {
       return file(path).length;
     },
-    async read(path, start, end) {
+    async read(path, start, end, into) {
       const bytes = file(path);
       checkRange(self, path, start, end, bytes.length);
-      return new Uint8Array(bytes.subarray(start, end));
+      const out = memoryFor(end - start, into);
+      out.set(bytes.subarray(start, end));
+      return out;
     },
     async [Symbol.asyncDispose]() {
       disposed = true;

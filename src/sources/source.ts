@@ -37,10 +37,7 @@ export interface CheckpointSource extends AsyncDisposable {
    * @param signal gives this read up
    */
   read(path: string, start: number, end: number, into?: Uint8Array<ArrayBuffer>, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>>;
-  /**
-   * Of a source that reads into memory it is given: bytes that are well read at once.
-   * Others are asked for 32 MiB: a request has a price.
-   */
+  /** Bytes that are well read at once where a file is copied. Others are asked for 32 MiB: a request has a price. */
   readonly pieceBytes?: number;
 }
 
@@ -118,6 +115,11 @@ export function checkpointError(
 /** The error of every source for a file that is not there. */
 export function missingFile(source: { readonly label: string }, path: string, cause?: unknown): CogwheelError {
   return checkpointError(source, path, "must exist, got no such file; check the folder or finish the download", cause);
+}
+
+/** The beginning of memory that a range is to be read into, or new memory where none was given that can hold it. */
+export function memoryFor(bytes: number, into?: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  return into && into.length >= bytes ? into.subarray(0, bytes) : new Uint8Array(bytes);
 }
 
 /** Throws unless `start…end` is a range of whole bytes inside a file of `size` bytes. */

@@ -124,10 +124,11 @@ export class StoredFolder {
   }
 
   /** A content; null where it is not there. */
-  async content({ content }: StoredFile): Promise<File | null> {
+  async content({ content }: StoredFile): Promise<{ readonly file: File; readonly handle: FileSystemFileHandle } | null> {
     const folder = await this.handle.getDirectoryHandle(FILES).catch(unlessMissing);
     const handle = await folder?.getFileHandle(content).catch(unlessMissing);
-    return (await handle?.getFile().catch(unlessMissing)) ?? null;
+    const file = await handle?.getFile().catch(unlessMissing);
+    return file ? { file, handle: handle! } : null;
   }
 
   /** Makes a content of what `fill` writes; it is there once `fill` is done, and not at all where `fill` throws. */

@@ -388,3 +388,45 @@ it("says how much room there must be, takes none when it does not fit, and keeps
   );
   expect(await read("model", VAE)).toBe(hash(NEEDED[VAE]!));
 }, 60_000);
+
+it("in a worker files are read straight into the memory that is given, and can be removed when nobody reads", async () => {
+  expect(await store()).toBe("stored");
+  const told = await page.evaluate(
+    ({ url, path }) =>
+      new Promise<{ bytes: number[]; opened: number; closed: number; removed: string }>((resolve, reject) => {
+        const script = `
+          const cogwheel = await import("${url}browser.js");
+          const prototype = FileSystemFileHandle.prototype;
+          const create = prototype.createSyncAccessHandle;
+          let [opened, closed] = [0, 0];
+          prototype.createSyncAccessHandle = async function (options) {
+            const handle = await create.call(this, options);
+            opened++;
+            const close = handle.close.bind(handle);
+            handle.close = () => (closed++, close());
+            return handle;
+          };
+          const source = await cogwheel.storedCheckpoint("model");
+          const memory = new Uint8Array(40).fill(255);
+          const reads = [[3, 13, memory.subarray(0, 10)], [0, 10, memory.subarray(20, 30)]];
+          const got = await Promise.all(reads.map(([from, to, into]) => source.read("${path}", from, to, into)));
+          if (got.some((bytes) => bytes.buffer !== memory.buffer)) throw new Error("it was read elsewhere");
+          await new Promise((done) => setTimeout(done, 1500));
+          const removed = await cogwheel.removeStoredCheckpoint("model").then(() => "removed", (error) => error.message);
+          postMessage({ bytes: [...memory], opened, closed, removed });
+        `;
+        const worker = new Worker(URL.createObjectURL(new Blob([script], { type: "text/javascript" })), { type: "module" });
+        worker.onmessage = ({ data }) => resolve(data as never);
+        worker.onerror = ({ message }) => reject(new Error(message));
+      }),
+    { url, path: VAE },
+  );
+  const bytes = files[VAE]!;
+  const rest = new Array<number>(10).fill(255);
+  expect(told).toEqual({
+    bytes: [...bytes.subarray(3, 13), ...rest, ...bytes.subarray(0, 10), ...rest],
+    opened: 1,
+    closed: 1,
+    removed: "removed",
+  });
+});

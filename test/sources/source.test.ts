@@ -118,6 +118,27 @@ describe.each(kinds)("a source: %s", (kind, make) => {
     expect(await readJson(source, "model_index.json")).toEqual({ _class_name: "CogVideoXPipeline" });
   });
 
+  test("reads into memory that is given, and into nothing else of it", async () => {
+    await using source = await make();
+    const memory = new Uint8Array(64).fill(255);
+    for (const [start, end] of [
+      [2, 7],
+      [0, 10],
+      [4, 4],
+    ] as const) {
+      memory.fill(255);
+      const got = await source.read("vae/config.json", start, end, memory.subarray(16, 48));
+      expect(got).toEqual(bytesOf("0123456789".slice(start, end)));
+      // A server that sent the file whole gives what it keeps.
+      if (got.buffer === memory.buffer) expect(got.byteOffset).toBe(16);
+      const mine = memory.subarray(16, 16 + got.length);
+      if (got.buffer === memory.buffer) expect(mine).toEqual(got);
+      expect([...memory.subarray(0, 16), ...memory.subarray(16 + got.length)].every((byte) => byte === 255)).toBe(true);
+    }
+    // Too little of it is as none.
+    expect(await source.read("vae/config.json", 0, 10, new Uint8Array(4))).toEqual(bytesOf("0123456789"));
+  });
+
   test("lists its files by path, or says that it cannot", async () => {
     await using source = await make();
     if (kind === "HTTP") {
@@ -444,6 +465,32 @@ describe("HTTP", () => {
     expect(error?.message).toContain(
       "got 1 to 2 of 10 of version Mon, 01 Jan 2024 00:00:01 GMT instead of Mon, 01 Jan 2024 00:00:00 GMT; the file changed on the server",
     );
+  });
+
+  test("a read that is given up writes nothing more, and the others go on", async () => {
+    let wait: (() => void) | undefined;
+    respond = (request, response, content) => {
+      const [, first = "0", last = "0"] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "") ?? [];
+      if (last === "0" || first !== "0") return honest(request, response, content);
+      response.writeHead(206, { "content-range": `bytes ${first}-${last}/${content!.length}`, etag: '"1"' });
+      response.write(content!.subarray(0, 3));
+      wait = () => response.end(content!.subarray(3, Number(last) + 1));
+    };
+    try {
+      await using source = httpSource(address);
+      const memory = new Uint8Array(10);
+      const controller = new AbortController();
+      const given = source.read("vae/config.json", 0, 10, memory, controller.signal);
+      const other = source.read("vae/config.json", 4, 10);
+      while (memory[2] === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+      controller.abort(new Error("enough"));
+      await expect(given).rejects.toThrow("enough");
+      wait!();
+      expect(await other).toEqual(bytesOf("456789"));
+      expect(memory).toEqual(Uint8Array.from([...bytesOf("012"), 0, 0, 0, 0, 0, 0, 0]));
+    } finally {
+      respond = honest;
+    }
   });
 
   test("headers are sent, a signal stops", async () => {
