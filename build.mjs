@@ -246,6 +246,7 @@ await buildForNode(
     ...benchEntries,
     evaluate: "src/cli/evaluate.ts",
     synthetic: "src/cli/synthetic/main.ts",
+    "docs/memory": "src/pipelines/cogvideox/memory-page-main.ts",
     "docs/ops": "src/check/sweep/ops-table-main.ts",
     "test/fuzz": "test/fuzz/main.ts",
     "test/kills-tune": "test/fuzz/kills-tune.ts",

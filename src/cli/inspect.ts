@@ -9,7 +9,7 @@ import type { ModelDeviceFlags, FileFlags } from "./flags.ts";
 import { complain, print, printJson } from "./terminal/output.ts";
 import { shortened, visible } from "../base/visible.ts";
 import { table } from "./terminal/table.ts";
-import { limitTable, stageTable, timeTable, type Within } from "./stage-table.ts";
+import { limitTable, stageTable, timeTable, type LimitedPlan } from "./stage-table.ts";
 import { tuningLine } from "./tuning-line.ts";
 import { Progress } from "./terminal/progress.ts";
 import { ratesUnlessOff } from "../tuning/rates.ts";
@@ -47,7 +47,7 @@ export async function inspectModel(folder: string, settings: Partial<Settings>, 
   const requested = completed(model.defaults, settings);
   const [limit] = memory;
   const requirements = model.requirements({ ...settings, ...defined({ memoryBytes: memory.length === 1 ? limit : undefined }) });
-  const limits = memory.map((memoryBytes): Within => {
+  const limits = memory.map((memoryBytes): LimitedPlan => {
     const stages = model.requirements({ ...settings, memoryBytes });
     return { memoryBytes, stages, fits: stages.every(({ peak }) => peak <= memoryBytes) };
   });

@@ -37,7 +37,7 @@ export function stageTable(stages: readonly StageMemory[]): string {
       bytesText(stage.total, 1),
       bytesText(stage.peak, 1),
       `${(stage.flops / 1e9).toFixed(1)} GFLOP`,
-      some(stage.host),
+      stage.spilled ? `${some(stage.host)}, disk ${some(stage.spilled)}` : some(stage.host),
     ]),
   );
 }
@@ -60,14 +60,14 @@ export function timeTable(times: readonly StageTime[], rates: MeasuredRates): st
 }
 
 /** A generation within a limit of memory. */
-export interface Within {
+export interface LimitedPlan {
   readonly memoryBytes: number;
   readonly stages: readonly StageMemory[];
   readonly fits: boolean;
 }
 
 /** A row a limit: how each of the stages keeps within it. */
-export function limitTable(plans: readonly Within[], least: number): string {
+export function limitTable(plans: readonly LimitedPlan[], least: number): string {
   const names = [...new Set(plans.flatMap(({ stages }) => stages.map(({ stage }) => stage)))];
   return table(
     ["memory", "takes at most", ...names, "read in a step"],
@@ -86,8 +86,9 @@ export function limitTable(plans: readonly Within[], least: number): string {
 }
 
 /** How a stage keeps within a limit, in a few words. */
-export function howText({ residence, streamed, apart, tileBytes, host }: StageMemory): string {
-  if (tileBytes !== undefined) return `tiles of ${bytesText(tileBytes)}, host ${bytesText(host, 1)}`;
+export function howText({ residence, streamed, apart, tileBytes, host, spilled }: StageMemory): string {
+  if (tileBytes !== undefined)
+    return `tiles of ${bytesText(tileBytes)}, host ${bytesText(host, 1)}${spilled ? `, disk ${bytesText(spilled, 1)}` : ""}`;
   const layers = streamed && residence ? `${residence.resident} of ${residence.layers} layers` : "whole";
   return `${layers}${apart ? ", branches apart" : ""}`;
 }

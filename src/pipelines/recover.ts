@@ -54,8 +54,8 @@ export async function recovering<Request>(
       if (!lighter) throw error;
       if (!warned)
         onWarning?.(
-          `[generate] the adapter ran out of memory with ${bytesText(short.allocated, 1)}; the generation is planned within less and goes ` +
-            `on from step ${reached}; say how much there is (memoryBytes, --memory) to have it planned so from the start`,
+          `[generate] the adapter ran out of memory with ${bytesText(short.allocated, 1)}; the generation is planned within less and ` +
+            `goes on from step ${reached}; say how much there is (memoryBytes, --memory) to have it planned so from the start`,
         );
       warned = true;
       request = lighter;

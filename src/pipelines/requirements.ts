@@ -43,6 +43,8 @@ export interface StageMemory {
   readonly lowerBound: number;
   /** Bytes in the host's memory beside, with exact tiling. */
   readonly host: number;
+  /** Bytes on a disk, for which the host's memory has no room. */
+  readonly spilled?: number;
   /** Kernels that were chosen among several, each kind of work once. */
   readonly choices: readonly KernelChoice[];
 }

@@ -5,7 +5,7 @@ import type { VaeConfig } from "../models/vae/config.ts";
 import { leastTileBytes, planExact } from "../models/vae/exact/plan.ts";
 import { planVae, vaeGraphs, type VaeGraphOptions } from "../models/vae/batches.ts";
 import { tileAxes } from "../models/vae/reference-tiling.ts";
-import { DEFAULT_TILE_BYTES } from "../models/vae/model.ts";
+import { DEFAULT_TILE_BYTES } from "../models/vae/tiling.ts";
 import type { TilingMode } from "./options.ts";
 import { loadingBytes } from "../run/weight-store.ts";
 import { kernelChoices, measurePlans, type StageMemory } from "./requirements.ts";

@@ -106,6 +106,13 @@ export function availableMemoryBytes(): number | undefined {
   return gibibytes === undefined ? undefined : gibibytes * 2 ** 29;
 }
 
+/** A page's disk can only be read and written synchronously by a worker that has opened its files beforehand. */
+export const spillRoom = (): number => 0;
+
+export function openSpill(): never {
+  throw new CogwheelError("vae", "a page's activations must lie in memory, got no room for them; choose a smaller size");
+}
+
 export async function installWebCodecs(): Promise<"browser"> {
   if (typeof VideoEncoder === "undefined" || typeof VideoDecoder === "undefined") {
     throw new CogwheelError(

@@ -15,6 +15,7 @@ export { availableMemoryBytes, peakResidentBytes } from "./memory-node.ts";
 export { openOutput } from "./output-node.ts";
 export { checkWritable } from "./writable-node.ts";
 export { namedTuning, readTuning, writeTuning } from "./tuning-node.ts";
+export { openSpill, spillRoom } from "./spill-node.ts";
 export { waitFor, waitForGpu } from "./wait-node.ts";
 
 export async function requestGpuAdapter(request: AdapterRequest = {}): Promise<FoundAdapter> {

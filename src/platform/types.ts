@@ -67,6 +67,13 @@ export interface KeptFiles {
   remove(name: string): Promise<void>;
 }
 
+/** A piece of a disk in place of memory, gone when it is disposed of. */
+export interface Spill extends Disposable {
+  /** Fills `into` with the bytes from `at` on. */
+  read(at: number, into: Uint8Array): void;
+  write(at: number, from: Uint8Array): void;
+}
+
 export interface Platform {
   /** Opens the adapter; throws a CogwheelError that says what to install when there is none. */
   requestGpuAdapter(request?: AdapterRequest): Promise<FoundAdapter>;
@@ -79,6 +86,9 @@ export interface Platform {
   peakResidentBytes(): number | undefined;
   /** Memory that this process could still take without swapping or being killed, where that can be known. */
   availableMemoryBytes(): number | undefined;
+  /** Bytes that may be spilled; 0 where none can be. */
+  spillRoom(): number;
+  openSpill(bytes: number): Spill;
   /** Makes WebCodecs' classes available on globalThis, and tells whose they are; throws a CogwheelError where there are none. */
   installWebCodecs(): Promise<"browser" | "package">;
   /** Throws unless a file (or a folder of files, `frame-0001.png` …) can be written there; writes nothing that stays. */

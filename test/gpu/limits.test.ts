@@ -90,7 +90,9 @@ describe("capabilities that are pretended", () => {
       { part: "decode", batch: 1, frames: 3, height: 4, width: 4, format: "sample", dtype: "f32" },
     ).graphs;
     await using small = await limitedGpu({ maxBindingBytes: 1024 });
-    await expect(new ExactRun(small, undefined as never, 1e9).batch(vae!, new Float32Array(3 * 4 * 4 * 4))).rejects.toThrow(
+    await expect(
+      new ExactRun(small, undefined as never, { tileBytes: 1e9, hostBytes: Infinity }).batch(vae!, new Float32Array(3 * 4 * 4 * 4)),
+    ).rejects.toThrow(
       /^\[vae\] the smallest tile of a \d+ × \d+ picture must fit the adapter's limits, got bindings of 1024 and buffers of \d+ bytes at most; use another adapter/,
     );
   });

@@ -14,7 +14,8 @@ import { Streamer } from "../../run/streamer.ts";
 import { planFor, WeightStore, type LoadOptions } from "../../run/weight-store.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
 import { spatialRatio, type VaeConfig } from "./config.ts";
-import { ExactRun, type TilingReport } from "./exact/run.ts";
+import { ExactRun, type ExactLimits, type TilingReport } from "./exact/run.ts";
+import { tilingOf, type ExactTiling } from "./tiling.ts";
 import {
   checkVideoShape,
   decodedFrames,
@@ -57,32 +58,6 @@ export interface VaeRunOptions extends Pick<RunOptions, "signal" | "profile" | "
   tiling?: Tiling | "reference" | "exact" | ExactTiling;
   /** What exact tiling took, when it is done. */
   onTiling?: (report: TilingReport) => void;
-}
-
-export interface ExactTiling {
-  readonly mode: "exact";
-  /** Bytes of activations that may be on the adapter at once. Default 512 MiB. */
-  readonly budgetBytes?: number;
-}
-
-export const DEFAULT_TILE_BYTES = 512 << 20;
-
-/** The budget of exact tiling, the arguments of the reference's, or neither. */
-function tilingOf(tiling: VaeRunOptions["tiling"]): { exact: number } | { reference: Tiling } | null {
-  if (tiling === undefined) return null;
-  if (tiling === "exact") return { exact: DEFAULT_TILE_BYTES };
-  if (tiling === "reference") return { reference: {} };
-  if (typeof tiling !== "object" || tiling === null || ("mode" in tiling && tiling.mode !== "exact"))
-    throw new CogwheelError(
-      "vae",
-      `tiling must be "exact", "reference", { mode: "exact", ` +
-        `budgetBytes } or the arguments of enable_tiling, got ${JSON.stringify(tiling)}`,
-    );
-  if (!("mode" in tiling)) return { reference: tiling };
-  const { budgetBytes = DEFAULT_TILE_BYTES } = tiling;
-  if (!(budgetBytes > 0))
-    throw new CogwheelError("vae", `budgetBytes must be above 0, got ${budgetBytes}; the default is ${DEFAULT_TILE_BYTES}`);
-  return { exact: budgetBytes };
 }
 
 export interface VaeDecodeOptions extends VaeRunOptions {
@@ -186,7 +161,7 @@ export class CausalVae implements Disposable {
     latents: Float32Array,
     shape: VideoShape,
     options: Omit<VaeDecodeOptions, "tiling">,
-    exact: number | null,
+    exact: ExactLimits | null,
   ): Promise<{ data: Float32Array; shape: readonly number[] }> {
     const { config } = this;
     const { onFrames, onDevice, format = "sample", onTiling, ...run } = options;
@@ -246,7 +221,12 @@ export class CausalVae implements Disposable {
     return LatentPosterior.fromMoments(moments.data, [batch, 2 * config.latent_channels, moments.frames, moments.height, moments.width]);
   }
 
-  async #moments(video: Float32Array, shape: VideoShape, options: Omit<VaeRunOptions, "tiling">, exact: number | null): Promise<HostVideo> {
+  async #moments(
+    video: Float32Array,
+    shape: VideoShape,
+    options: Omit<VaeRunOptions, "tiling">,
+    exact: ExactLimits | null,
+  ): Promise<HostVideo> {
     const { config } = this;
     const frames = frameBatches(shape.frames, SAMPLE_BATCH).reduce((n, b) => n + encodedFrames(config, b.frames), 0);
     const ratio = spatialRatio(config);
@@ -357,7 +337,7 @@ export class CausalVae implements Disposable {
     part: "encode" | "decode",
     data: Float32Array,
     shape: VideoShape,
-    options: Omit<VaeRunOptions, "tiling"> & { format: DecodedFormat; exact: number | null; onDevice?: boolean },
+    options: Omit<VaeRunOptions, "tiling"> & { format: DecodedFormat; exact: ExactLimits | null; onDevice?: boolean },
     collect: (bytes: ArrayBuffer | GPUBuffer, y: Tensor) => Promise<void>,
   ): Promise<void> {
     const { config } = this;
@@ -372,6 +352,7 @@ export class CausalVae implements Disposable {
       onProgress: { onProgress?: (share: number) => void },
     ) => Promise<{ bytes: ArrayBuffer | GPUBuffer; y: Tensor }>;
     let report = (): void => undefined;
+    let end = (): void => undefined;
     if (exact === null) {
       const { programs } = await this.#session(part, shape, format, signalOf(options));
       one = async (x, index, progress) => {
@@ -389,6 +370,7 @@ export class CausalVae implements Disposable {
         fitting(async () => {
           // All weights are loaded in the first batch.
           if (index === 0) {
+            tiles[Symbol.dispose]();
             graphs = vaeGraphs(config, this.weights.provider, whole).graphs;
             tiles = new ExactRun(this.gpu, this.weights, exact);
           }
@@ -396,22 +378,27 @@ export class CausalVae implements Disposable {
           return { bytes: (await tiles.batch(graph, x, { ...run, ...progress })).buffer as ArrayBuffer, y: graph.outputs.get("y")! };
         });
       report = () => onTiling?.(tiles.report);
+      end = () => tiles[Symbol.dispose]();
     }
-    let done = 0;
-    for (const [index, { start, frames: count }] of batches.entries()) {
-      const x = takeFrames(data, { start, frames: count }, frames, height * width, batch * channels);
-      const { bytes, y } = await one(x, index, onProgress ? { onProgress: (share) => onProgress((done + share * count) / frames) } : {});
-      done += count;
-      if (format === "sample")
-        expectFinite(
-          new Float32Array(bytes as ArrayBuffer),
-          "vae",
-          part === "encode" ? "what the encoder makes of the frames" : "decoded frames",
-          CHECK_FINITE,
-        );
-      await collect(bytes, y);
+    try {
+      let done = 0;
+      for (const [index, { start, frames: count }] of batches.entries()) {
+        const x = takeFrames(data, { start, frames: count }, frames, height * width, batch * channels);
+        const { bytes, y } = await one(x, index, onProgress ? { onProgress: (share) => onProgress((done + share * count) / frames) } : {});
+        done += count;
+        if (format === "sample")
+          expectFinite(
+            new Float32Array(bytes as ArrayBuffer),
+            "vae",
+            part === "encode" ? "what the encoder makes of the frames" : "decoded frames",
+            CHECK_FINITE,
+          );
+        await collect(bytes, y);
+      }
+      report();
+    } finally {
+      end();
     }
-    report();
   }
 
   #forget(part: "encode" | "decode"): void {

@@ -50,7 +50,10 @@ export interface Model {
 }
 
 /** How a component's weights are stored: matrices as the model is, vectors in f32. */
-export function weightTypes({ dtype, files }: Pick<Model, "dtype" | "files">, part: Part): Pick<WeightProvider, "type"> {
+export function weightTypes(
+  { dtype, files }: Pick<Model, "dtype"> & { files: Pick<ModelFiles, "shape"> },
+  part: Part,
+): Pick<WeightProvider, "type"> {
   return { type: (name) => (dtype === "f16" && (files.shape(part, name) ?? []).length > 1 ? "f16" : "f32") };
 }
 
@@ -58,7 +61,7 @@ export function weightTypes({ dtype, files }: Pick<Model, "dtype" | "files">, pa
  * Which weights stay on the device as they are stored: matrices of the layers in fewer than 16 bits a value, which are unpacked a layer at
  * a time. The others are few, and read as they are.
  */
-export function storedFormats({ files }: Pick<Model, "files">, part: Part): NonNullable<CompileOptions["asStored"]> {
+export function storedFormats({ files }: { files: Pick<ModelFiles, "format"> }, part: Part): NonNullable<CompileOptions["asStored"]> {
   return ({ names, shape }) => {
     const [format, ...others] = new Set(names.map((name) => (IN_LAYER.test(name) ? files.format(part, name) : undefined)));
     return shape.length > 1 && format !== undefined && others.length === 0 && isSmall(format) ? format : null;

@@ -1,10 +1,10 @@
 /** Plans a model's generations within the memory that there is. */
-import { availableMemoryBytes } from "#platform";
+import { availableMemoryBytes, spillRoom } from "#platform";
 import type { Plan } from "../../plan/compile.ts";
 import type { TilingMode } from "../options.ts";
 import { machineBytes, type StageMemory } from "../requirements.ts";
 import type { Model } from "./model.ts";
-import { stagesOf, type Stages, type StageSizes } from "./stages.ts";
+import { stagesOf, type Stages, type StageSizes, type Within } from "./stages.ts";
 
 /** Stages, what each of them takes, and the limit that they were planned for. */
 export interface Planned extends Stages {
@@ -14,6 +14,10 @@ export interface Planned extends Stages {
 
 /** What free memory is rounded to: it is another number at every look, and a plan is not to be another one for that. */
 const STEP_BYTES = 64 << 20;
+const rounded = (bytes: number): number => Math.max(1, Math.floor(bytes / STEP_BYTES) * STEP_BYTES);
+
+/** Of what is free, what activations of exact tiling may take: the rest is for what the system keeps of the disk that others go to. */
+const SPARING = 0.8;
 
 /** The last answer is kept: a command asks what a generation will take before it prepares it. */
 export class Planner {
@@ -27,28 +31,42 @@ export class Planner {
    */
   plan(model: Model, sizes: StageSizes, tiling: TilingMode | undefined, asked?: number): Planned {
     const limit = asked ?? model.memoryBytes;
-    const planned = this.#within(model, sizes, tiling, limit);
+    const planned = this.#within(model, sizes, tiling, { limit });
     const { caps } = model.gpu;
-    // Parts that are kept take of what is free; what is planned anew for the rest would not be what is there.
-    if (limit !== undefined || caps.kind !== "software" || model.parts.keep) return planned;
     const free = availableMemoryBytes();
+    // Parts that are kept take of what is free; what is planned anew for the rest would not be what is there.
+    if (free === undefined || model.parts.keep) return planned;
+    const software = caps.kind === "software";
     const most = Math.max(...planned.requirements.map((stage) => machineBytes(stage, caps)));
-    if (free === undefined || most <= free) return planned;
-    const beside = Math.max(...planned.requirements.map((stage) => machineBytes(stage, caps) - stage.peak - stage.host));
-    return this.#within(model, sizes, tiling, Math.max(1, Math.floor((free - beside) / STEP_BYTES) * STEP_BYTES));
+    if (most <= free) return planned;
+    // An adapter that runs on the CPU takes its share of what is free first.
+    const device = software && limit === undefined ? this.#deviceLimit(planned, free, model) : limit;
+    const within = device === limit ? planned : this.#within(model, sizes, tiling, { limit: device });
+    const beside = Math.max(...within.requirements.map((stage) => machineBytes(stage, caps) - stage.host));
+    const hosted = Math.max(...within.requirements.map(({ host }) => host));
+    const room = rounded(SPARING * free - beside);
+    if (hosted <= room || hosted - room > spillRoom()) return within;
+    return this.#within(model, sizes, tiling, { limit: device, hostLimit: room });
   }
 
-  #within(model: Model, sizes: StageSizes, tiling: TilingMode | undefined, limit: number | undefined): Planned {
+  /** What is free for the adapter's part, where it is too little for all. */
+  #deviceLimit({ requirements }: Planned, free: number, { gpu: { caps } }: Model): number | undefined {
+    const device = Math.max(...requirements.map((stage) => machineBytes(stage, caps) - stage.host));
+    const beside = Math.max(...requirements.map((stage) => machineBytes(stage, caps) - stage.peak - stage.host));
+    return device <= free ? undefined : rounded(free - beside);
+  }
+
+  #within(model: Model, sizes: StageSizes, tiling: TilingMode | undefined, limits: Pick<Within, "limit" | "hostLimit">): Planned {
     const { caps } = model.gpu;
     const size = JSON.stringify(sizes);
     if (this.#memo?.key !== size || this.#memo.caps !== caps) {
       this.#memo = { key: size, caps, plans: new Map() };
       this.#last = undefined;
     }
-    const key = JSON.stringify([tiling, limit]);
+    const key = JSON.stringify([tiling, limits]);
     if (this.#last?.key === key) return this.#last.planned;
-    const made = stagesOf(model, sizes, tiling, { caps, limit, memo: this.#memo.plans });
-    const planned = { ...made, limit, requirements: made.stages.map(({ memory }) => memory) };
+    const made = stagesOf(model, sizes, tiling, { caps, ...limits, memo: this.#memo.plans });
+    const planned = { ...made, limit: limits.limit, requirements: made.stages.map(({ memory }) => memory) };
     this.#last = { key, planned };
     return planned;
   }

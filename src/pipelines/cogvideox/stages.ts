@@ -42,9 +42,14 @@ export interface Within {
   readonly caps: Capabilities;
   /** Bytes of the adapter's memory; without, all that a stage would take. */
   readonly limit: number | undefined;
+  /** Bytes of the host's memory that activations may take, where they can be spilled to a disk. Default: all. */
+  readonly hostLimit?: number | undefined;
   /** Keeps plans with all weights there, which take the longest to make and are the same at every limit. */
   readonly memo: Map<string, Plan>;
 }
+
+/** What a model is planned by. */
+export type PlannedModel = Pick<Model, "configs" | "dtype" | "rules"> & { readonly files: Pick<Model["files"], "shape" | "format"> };
 
 /** The stages of a generation, in order, and the tiling that they are for. */
 export interface Stages {
@@ -53,7 +58,7 @@ export interface Stages {
 }
 
 /** @param tiling none that is asked for: `none`, or where that cannot be or takes too much, `exact` */
-export function stagesOf(model: Model, sizes: StageSizes, tiling: TilingMode | undefined, within: Within): Stages {
+export function stagesOf(model: PlannedModel, sizes: StageSizes, tiling: TilingMode | undefined, within: Within): Stages {
   const { configs, dtype, rules } = model;
   const { denoise } = sizes;
   const { height, width } = denoise;
@@ -103,7 +108,7 @@ const isTooLarge = (error: unknown): boolean => error instanceof CogwheelError &
  * @param graphs one or more ways to compute the same, the later ones with fewer activations: the first that fits is taken
  */
 function layeredStage(
-  model: Model,
+  model: PlannedModel,
   stage: PlannedStage["stage"],
   part: Part,
   graphs: readonly (() => Graph)[],
@@ -139,7 +144,12 @@ function layeredStage(
   throw new Error("there is always a last way");
 }
 
-function vaeStage({ configs }: Model, shape: VaeShape, mode: TilingMode, { caps, limit = Infinity }: Within): PlannedStage {
+function vaeStage(
+  { configs }: PlannedModel,
+  shape: VaeShape,
+  mode: TilingMode,
+  { caps, limit = Infinity, hostLimit }: Within,
+): PlannedStage {
   const stage = shape.part === "encode" ? "encoder" : "decoder";
   const plans = once(() => vaePlans(configs.vae, caps, shape, mode));
   const least = once(() =>
@@ -155,9 +165,13 @@ function vaeStage({ configs }: Model, shape: VaeShape, mode: TilingMode, { caps,
   if (mode !== "exact") return of(mode === "none" ? measurePlans(stage, plans()) : measureVae(configs.vae, caps, shape, mode));
   const memory = measureExact(configs.vae, caps, shape);
   const left = limit - (memory.peak - memory.activations);
-  if (memory.peak <= limit || left < leastExact(configs.vae, caps, shape).activations) return of(memory);
-  return of(measureExact(configs.vae, caps, shape, left));
+  if (memory.peak <= limit || left < leastExact(configs.vae, caps, shape).activations) return of(spilling(memory, hostLimit));
+  return of(spilling(measureExact(configs.vae, caps, shape, left), hostLimit));
 }
+
+/** What is more than the host's memory may hold lies on a disk. */
+const spilling = (memory: StageMemory, hostLimit = Infinity): StageMemory =>
+  memory.host <= hostLimit ? memory : { ...memory, host: hostLimit, spilled: memory.host - hostLimit };
 
 /** Bytes of each way to go about pictures. */
 function leastOf(mode: TilingMode, whole: () => StageMemory, exact: () => StageMemory): number[] {

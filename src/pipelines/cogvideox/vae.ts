@@ -1,6 +1,8 @@
 /** The VAE of a run: loaded, and prepared for a size where it takes pictures whole. */
-import { CausalVae, type ExactTiling } from "../../models/vae/model.ts";
+import { CausalVae } from "../../models/vae/model.ts";
+import type { ExactTiling } from "../../models/vae/tiling.ts";
 import type { DecodedFormat, VideoShape } from "../../models/vae/batches.ts";
+import { defined } from "../options.ts";
 import type { Held } from "../kept-parts.ts";
 import { probeColors, type LatentColors } from "../preview.ts";
 import type { GenerationRequest } from "./request.ts";
@@ -12,8 +14,8 @@ export const createVae = async ({ request: { model }, options }: Run): Promise<C
 
 /** Exact tiling with tiles as they were planned for the memory that there is. */
 export function exactTiling({ requirements }: GenerationRequest, stage: "encoder" | "decoder"): ExactTiling {
-  const { tileBytes } = requirements.find((one) => one.stage === stage) ?? {};
-  return { mode: "exact", ...(tileBytes === undefined ? {} : { budgetBytes: tileBytes }) };
+  const { tileBytes, host, spilled } = requirements.find((one) => one.stage === stage) ?? {};
+  return { mode: "exact", ...defined({ budgetBytes: tileBytes, hostBytes: spilled ? host : undefined }) };
 }
 
 export async function holdVae(

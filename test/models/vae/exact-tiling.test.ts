@@ -1,5 +1,8 @@
 /** Exact tiling: the result of the whole picture, with a working set that the picture's size does not raise. */
-import { describe, expect, test } from "vitest";
+import { readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parseVaeConfig } from "../../../src/models/vae/config.ts";
 import { planExact } from "../../../src/models/vae/exact/plan.ts";
 import type { TilingReport } from "../../../src/models/vae/exact/run.ts";
@@ -13,6 +16,7 @@ import { groupNormStatsOp } from "../../../src/ops/group_norm_stats.ts";
 import { siluOp } from "../../../src/ops/silu.ts";
 import { CausalVae, type DecodedFrames } from "../../../src/models/vae/model.ts";
 import { relativeL2, values } from "../../support/compare.ts";
+import { spillRoom } from "../../../src/platform/spill-node.ts";
 import { memoryWeights, testGpu } from "../../support/gpu.ts";
 
 /** Three sizes of picture, time doubled twice and once, odd channels, a shortcut, groups of several channels. */
@@ -122,6 +126,64 @@ describe("gives what the whole picture gives", () => {
     expect(relativeL2(b.data, a.data)).toBeLessThan(1e-3); // the same roundings but where a norm's last bit differs
   });
 });
+
+describe("activations that memory has no room for", () => {
+  const [before, place] = [process.env["XDG_CACHE_HOME"], join(tmpdir(), `cogwheel-spill-${process.pid}`)];
+  beforeAll(() => {
+    process.env["XDG_CACHE_HOME"] = place;
+  });
+  afterAll(() => {
+    if (before === undefined) delete process.env["XDG_CACHE_HOME"];
+    else process.env["XDG_CACHE_HOME"] = before;
+    rmSync(place, { recursive: true, force: true });
+  });
+  const shape = { batch: 1, frames: 6, height: 4, width: 9 };
+  const latents = values(3 * size(shape), 5);
+
+  test("lie on a disk, byte for byte the same, and leave nothing there", async () => {
+    using vae = CausalVae.create(await testGpu(), configs.deep, weights(configs.deep));
+    const reports: TilingReport[] = [];
+    const decode = (hostBytes: number) =>
+      vae.decode(latents, shape, {
+        tiling: { mode: "exact", budgetBytes: 60000, hostBytes },
+        onTiling: (report) => reports.push(report),
+      });
+    const whole = await decode(Infinity);
+    const most = reports[0]!.hostBytes;
+    for (const hostBytes of [Math.floor(most / 2), 1]) {
+      expect((await decode(hostBytes)).data).toEqual(whole.data);
+      const report = reports.at(-1)!;
+      expect(report.hostBytes).toBeLessThanOrEqual(hostBytes);
+      expect(report.spilledBytes).toBeGreaterThan(most - hostBytes - 1);
+      expect(report.spilledBytes).toBeLessThanOrEqual(most);
+    }
+    expect(readdirSync(join(place, "cogwheel/spill"))).toEqual([]);
+    if (process.platform === "linux")
+      expect(readdirSync("/proc/self/fd").filter((fd) => linkOf(`/proc/self/fd/${fd}`).includes("cogwheel/spill"))).toEqual([]);
+  });
+
+  test("are told of where the disk does not take them", async () => {
+    using vae = CausalVae.create(await testGpu(), configs.deep, weights(configs.deep));
+    rmSync(join(place, "cogwheel"), { recursive: true, force: true });
+    writeFileSync(join(place, "cogwheel"), "a file, where the folder would be");
+    await expect(vae.decode(latents, shape, { tiling: { mode: "exact", hostBytes: 1 } })).rejects.toThrow(
+      /^\[vae\] activations that memory has no room for must be kept in .*spill, got .*; make room there, set XDG_CACHE_HOME to another disk, or/,
+    );
+    expect(spillRoom()).toBe(0);
+    await expect(vae.decode(latents, shape, { tiling: { mode: "exact", hostBytes: 0 } })).rejects.toThrow(
+      "[vae] hostBytes must be above 0, got 0",
+    );
+  });
+});
+
+/** Where a link of the system's points, if it is still there. */
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return "";
+  }
+}
 
 test("the adapter holds the weights and a tile, however large the picture", async () => {
   const gpu = await testGpu();

@@ -1,32 +1,39 @@
-/** A picture's activation in host memory, written and read by tiles. */
+/** A picture's activation in host memory or on a disk, written and read by tiles. */
+import { openSpill } from "#platform";
 import type { Region } from "../../../graph/region.ts";
 
-/** Planes (batch entries, frames, channels where they come first) of rows of positions. A plane's memory comes with the first write. */
-export class HostPlanes {
-  readonly planes: (Uint8Array<ArrayBuffer> | undefined)[];
+/** Where bytes lie. */
+interface Bytes extends Disposable {
+  read(at: number, into: Uint8Array): void;
+  write(at: number, from: Uint8Array): void;
+}
+
+/** Planes (batch entries, frames, channels where they come first) of rows of positions. */
+export class HostPlanes implements Disposable {
+  readonly #bytes: Bytes;
+
   constructor(
     readonly height: number,
     readonly width: number,
     /** Bytes of one position. */
     readonly position: number,
-    planes: number,
+    readonly planes: number,
+    /** Does it lie on a disk? */
+    readonly spilled = false,
   ) {
-    this.planes = Array.from({ length: planes });
+    this.#bytes = spilled ? openSpill(this.bytes) : inMemory(planes, height * width * position);
   }
 
   get bytes(): number {
-    return this.planes.length * this.height * this.width * this.position;
+    return this.planes * this.height * this.width * this.position;
   }
 
   read({ top, bottom, left, right }: Region): Uint8Array<ArrayBuffer> {
     const row = (right - left) * this.position;
-    const out = new Uint8Array(this.planes.length * (bottom - top) * row);
+    const out = new Uint8Array(this.planes * (bottom - top) * row);
     let at = 0;
-    for (const plane of this.planes)
-      for (let h = top; h < bottom; h++, at += row) {
-        const from = (h * this.width + left) * this.position;
-        out.set(plane!.subarray(from, from + row), at);
-      }
+    for (let p = 0; p < this.planes; p++)
+      for (let h = top; h < bottom; h++, at += row) this.#bytes.read(this.#place(p, h, left), out.subarray(at, at + row));
     return out;
   }
 
@@ -34,12 +41,37 @@ export class HostPlanes {
   write(tile: Uint8Array, covered: Region, owned: Region): void {
     const [rows, row] = [covered.bottom - covered.top, (covered.right - covered.left) * this.position];
     const length = (owned.right - owned.left) * this.position;
-    for (let p = 0; p < this.planes.length; p++) {
-      const plane = (this.planes[p] ??= new Uint8Array(this.height * this.width * this.position));
+    for (let p = 0; p < this.planes; p++)
       for (let h = owned.top; h < owned.bottom; h++) {
         const from = (p * rows + h - covered.top) * row + (owned.left - covered.left) * this.position;
-        plane.set(tile.subarray(from, from + length), (h * this.width + owned.left) * this.position);
+        this.#bytes.write(this.#place(p, h, owned.left), tile.subarray(from, from + length));
       }
-    }
   }
+
+  #place(plane: number, row: number, column: number): number {
+    return ((plane * this.height + row) * this.width + column) * this.position;
+  }
+
+  /** Gives its memory back. */
+  [Symbol.dispose](): void {
+    this.#bytes[Symbol.dispose]();
+  }
+}
+
+/** A plane's memory comes with the first write; what is read or written lies in one plane. */
+function inMemory(count: number, size: number): Bytes {
+  const planes: (Uint8Array<ArrayBuffer> | undefined)[] = Array.from({ length: count });
+  return {
+    read(at, into) {
+      const from = at % size;
+      into.set(planes[Math.floor(at / size)]!.subarray(from, from + into.byteLength));
+    },
+    write(at, from) {
+      const plane = Math.floor(at / size);
+      (planes[plane] ??= new Uint8Array(size)).set(from, at % size);
+    },
+    [Symbol.dispose]: () => {
+      planes.length = 0;
+    },
+  };
 }

@@ -4,7 +4,7 @@
  * The graph runs section by section (cut.ts), each tile after tile (tile.ts) with the halo that its convolutions reach into. Results
  * and the tiles' statistics go to host memory; the statistics are merged exactly (statistics.ts) before the next section begins. No
  * arithmetic is different but the order of those sums. The adapter holds the weights and one tile; the host holds the two or three
- * activations that are alive between sections.
+ * activations that are alive between sections, or a disk where they are too many.
  */
 import { bytesOf } from "../../../graph/dtype.ts";
 import type { Gpu } from "../../../gpu/gpu.ts";
@@ -27,6 +27,8 @@ export interface TilingReport {
   readonly deviceBytes: number;
   /** Most bytes of activations on the host at once. */
   readonly hostBytes: number;
+  /** Most bytes of them on a disk at once, for which the host's memory had no room. */
+  readonly spilledBytes: number;
   /** Bytes sent to the adapter and read back from it. */
   readonly trafficBytes: number;
   /** Work of all tiles, of which the halos and what was computed again are the part above that of the whole picture. */
@@ -36,15 +38,36 @@ export interface TilingReport {
   readonly seconds: number;
   readonly transferSeconds: number;
 }
+
+/** What exact tiling may take. */
+export interface ExactLimits {
+  /** Bytes of a tile's activations on the adapter. */
+  readonly tileBytes: number;
+  /** Bytes of activations in the host's memory. */
+  readonly hostBytes: number;
+}
+
 /** Tensors between frame batches and what is told of a run, over all batches. */
-export class ExactRun {
+export class ExactRun implements Disposable {
   readonly #caches = new Map<string, HostPlanes>();
-  #report = { tiles: 0, deviceBytes: 0, hostBytes: 0, trafficBytes: 0, flops: 0, wholeFlops: 0, seconds: 0, transferSeconds: 0 };
+  /** All that there are. */
+  readonly #planes = new Set<HostPlanes>();
+  #report = {
+    tiles: 0,
+    deviceBytes: 0,
+    hostBytes: 0,
+    spilledBytes: 0,
+    trafficBytes: 0,
+    flops: 0,
+    wholeFlops: 0,
+    seconds: 0,
+    transferSeconds: 0,
+  };
 
   constructor(
     private readonly gpu: Gpu,
     private readonly weights: WeightStore,
-    private readonly budgetBytes: number,
+    private readonly limits: ExactLimits,
   ) {}
 
   get report(): TilingReport {
@@ -68,7 +91,10 @@ export class ExactRun {
     const norms = new Map<number, Float32Array>();
     const create = (tensor: Tensor): HostPlanes => {
       const { height, width, planes, position } = cut.size(tensor);
-      return new HostPlanes(height, width, position, planes);
+      const room = this.limits.hostBytes - this.#bytes(false);
+      const made = new HostPlanes(height, width, position, planes, planes * height * width * position > room);
+      this.#planes.add(made);
+      return made;
     };
     const frames = graph.inputs.get("x")!;
     const input = create(frames);
@@ -88,12 +114,10 @@ export class ExactRun {
     for (const [i, section] of cut.sections.entries()) {
       const reused = cut.inPlace(section, i, last);
       for (const tensor of section.kept) host.set(tensor.id, tensor === reused?.kept ? host.get(reused.residual.id)! : create(tensor));
-      this.#report.hostBytes = Math.max(
-        this.#report.hostBytes,
-        [...new Set(host.values())].reduce((n, t) => n + t.bytes, 0),
-      );
+      this.#report.hostBytes = Math.max(this.#report.hostBytes, this.#bytes(false));
+      this.#report.spilledBytes = Math.max(this.#report.spilledBytes, this.#bytes(true));
       const merged = section.stats.map(() => new MergedStatistics());
-      const regions = tilesOf(cut, section, this.gpu.caps, this.budgetBytes);
+      const regions = tilesOf(cut, section, this.gpu.caps, this.limits.tileBytes);
       await this.#section(
         regions.map((region) => () => recordTile(cut, section, region)),
         host,
@@ -108,12 +132,34 @@ export class ExactRun {
           norms.set(Object.values(node.outputs)[0]!.id, merged[at]!.norm(node.attrs as { channels: number; groups: number; eps: number }));
       }
       for (const id of host.keys()) if ((last.get(id) ?? -1) <= i && !results.has(id)) host.delete(id);
+      this.#keep(host.values());
       done += cost[i]!;
     }
     for (const [{ name }, { id }] of graph.updates) this.#caches.set(name, host.get(id)!);
     const y = host.get(graph.outputs.get("y")!.id)!;
+    const bytes = y.read({ top: 0, left: 0, bottom: y.height, right: y.width });
+    this.#keep(this.#caches.values());
     this.#report.seconds += (performance.now() - begun) / 1000;
-    return y.read({ top: 0, left: 0, bottom: y.height, right: y.width });
+    return bytes;
+  }
+
+  /** Bytes in memory, or on a disk. */
+  #bytes(spilled: boolean): number {
+    return [...this.#planes].reduce((n, planes) => n + (planes.spilled === spilled ? planes.bytes : 0), 0);
+  }
+
+  /** Gives back all but these. */
+  #keep(needed: Iterable<HostPlanes>): void {
+    const kept = new Set(needed);
+    for (const planes of this.#planes)
+      if (!kept.has(planes)) {
+        planes[Symbol.dispose]();
+        this.#planes.delete(planes);
+      }
+  }
+
+  [Symbol.dispose](): void {
+    this.#keep([]);
   }
 
   async #section(
