@@ -20,6 +20,7 @@ import { ContenderProcess } from "./contenders/process.ts";
 import type { LoadRequest } from "./contenders/protocol.ts";
 import { ceilingUnit, type CeilingRates } from "./measure/ceiling.ts";
 import { measureChromiumLoad } from "./load/chromium.ts";
+import type { ComponentLoads } from "./load/component.ts";
 import type { NodeLoad } from "./load/node.ts";
 import type { Streaming } from "./load/streaming.ts";
 import type { Unpacking } from "./load/unpacking.ts";
@@ -154,17 +155,21 @@ async function measureLoading(): Promise<BenchRecord["loading"]> {
   };
   const ask = <T>(what: string, part: LoadRequest["part"]): Promise<T | undefined> =>
     inFolder(what, async (empty) => {
+      // A process that had much memory before does not tell what a load takes.
+      if (part === "component") await engine.stop();
       if (!engine.alive) await engine.start();
       return await engine.ask<T>({ do: "load", part, folder: empty, bytes, runs });
     });
   const node = await ask<NodeLoad>("loading in Node", "ways");
   const chromium = await inFolder("loading in Chromium", (empty) => measureChromiumLoad(empty, bytes / 2, runs));
   const unpacking = await ask<Unpacking>("unpacking", "unpacking");
+  const component = await ask<ComponentLoads>("loading T5", "component");
   const streaming = await ask<Streaming>("streaming", "streaming");
   return {
     ...(node ? { node } : {}),
     ...(chromium ? { chromium } : {}),
     ...(unpacking ? { unpacking } : {}),
+    ...(component ? { component } : {}),
     ...(streaming ? { streaming } : {}),
   };
 }

@@ -53,7 +53,7 @@ export {
   type StoreOptions,
 } from "./hub/stored.ts";
 export type { ComponentFile } from "./checkpoint/component-file.ts";
-export type { ComponentInput, FileInput } from "./pipelines/component-files.ts";
+export type { ComponentInput, ConfigInput, FileInput } from "./pipelines/component-files.ts";
 export type { CheckpointSource } from "./sources/source.ts";
 export type { HubOptions, HubProgress } from "./hub/id.ts";
 export { readCase } from "./check/reference/case.ts";

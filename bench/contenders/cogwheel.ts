@@ -11,6 +11,7 @@ import { compile } from "../../src/plan/compile.ts";
 import { Program } from "../../src/run/program.ts";
 import { WeightStore } from "../../src/run/weight-store.ts";
 import { storedValues } from "../../src/run/weight-provider.ts";
+import { measureComponents } from "../load/component.ts";
 import { measureNodeLoad } from "../load/node.ts";
 import { measureStreaming } from "../load/streaming.ts";
 import { measureUnpacking } from "../load/unpacking.ts";
@@ -117,6 +118,7 @@ class Engine implements Contender {
   async load({ part, folder, bytes, runs }: LoadRequest): Promise<object> {
     if (part === "ways") return await measureNodeLoad(this.#gpu, folder, bytes, runs);
     if (part === "unpacking") return await measureUnpacking(this.#gpu, runs);
+    if (part === "component") return await measureComponents(this.#gpu, folder, { runs });
     return await measureStreaming(this.#gpu, folder, { runs: Math.min(runs, 5) });
   }
 

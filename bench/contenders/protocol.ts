@@ -7,8 +7,8 @@
  *                              `file`; a contender that has several ways takes the fastest whose result is that of the file `want`
  *   time {runs}              → milliseconds of each run of the prepared case
  *   ceilings {runs, only, bytes} → the adapter's ceilings, and that of a copy of so many bytes (this engine alone)
- *   load {part, folder, bytes, runs} → how fast a file of that folder gets onto the device, what unpacking costs there, a step
- *                              whose weights are streamed from that folder (this engine alone)
+ *   load {part, folder, bytes, runs} → how fast a file of that folder gets onto the device, what unpacking costs there, how long
+ *                              T5's layers take to load, a step whose weights are streamed (this engine alone)
  *   runtime, generation      → what the runtime costs; whole generations with the embedded model (this engine alone)
  *   close                    → forgets the prepared case
  *
@@ -74,7 +74,7 @@ export type Request =
   | { readonly do: "runtime" | "generation" | "close" };
 
 export interface LoadRequest {
-  readonly part: "ways" | "unpacking" | "streaming";
+  readonly part: "ways" | "unpacking" | "component" | "streaming";
   /** An empty one. */
   readonly folder: string;
   readonly bytes: number;

@@ -1,4 +1,7 @@
-/** `npm run bench:readme`: the README's tables, from the newest result of every case that is in bench/results, adapter by adapter. */
+/**
+ * `npm run bench:readme`: the README's tables, from the newest result of every case that is in bench/results, adapter by adapter, and
+ * those of docs/loading.md.
+ */
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { packageRoot } from "../../src/cli/package-root.ts";
@@ -6,6 +9,7 @@ import { figureOps } from "../cases/figures.ts";
 import { figureModules } from "../cases/modules.ts";
 import type { CaseResult } from "../measure/contest.ts";
 import { milliseconds, percent, times } from "./figures.ts";
+import { loadTables } from "./loading.ts";
 import { resultsFolder, type BenchRecord } from "./record.ts";
 
 const [BEGIN, END] = ["<!-- bench:begin -->", "<!-- bench:end -->"];
@@ -100,16 +104,36 @@ function section(adapter: string, list: readonly BenchRecord[]): string {
   ].join("\n");
 }
 
-const file = join(packageRoot, "README.md");
-const text = readFileSync(file, "utf8");
-const [from, to] = [text.indexOf(BEGIN), text.indexOf(END)];
-if (from < 0 || to < from) throw new Error(`[bench] README.md must hold ${BEGIN} and ${END}, got neither or not in order; put them back`);
+/** The tables of loading, of the newest run on an adapter that has each. */
+function loadingSection(list: readonly BenchRecord[]): string {
+  const parts = (["node", "chromium", "unpacking", "component", "streaming"] as const).flatMap((part) => {
+    const found = newest(list, (r) => r.loading?.[part]);
+    return found ? loadTables({ [part]: found.value }).map((table) => ({ table, record: found.record })) : [];
+  });
+  return parts
+    .map(({ table: { title, heads, rows }, record: { machine, date, command } }) =>
+      [
+        `**${title}** (${machine.cores} × ${machine.cpu}, Node ${machine.node}, ${date.slice(0, 10)}, \`${command}\`)`,
+        "",
+        ...[heads, heads.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`),
+      ].join("\n"),
+    )
+    .join("\n\n");
+}
+
+/** Puts text between the two marks of a page. */
+function fill(page: string, content: string): void {
+  const file = join(packageRoot, page);
+  const text = readFileSync(file, "utf8");
+  const [from, to] = [text.indexOf(BEGIN), text.indexOf(END)];
+  if (from < 0 || to < from) throw new Error(`[bench] ${page} must hold ${BEGIN} and ${END}, got neither or not in order; put them back`);
+  writeFileSync(file, `${text.slice(0, from + BEGIN.length)}\n${content}\n${text.slice(to)}`);
+}
+
 const adapters = [...new Set(records.map((r) => r.engine.adapter))];
-const sections = adapters.map((adapter) =>
-  section(
-    adapter,
-    records.filter((r) => r.engine.adapter === adapter),
-  ),
-);
-writeFileSync(file, `${text.slice(0, from + BEGIN.length)}\n${sections.join("\n\n")}\n${text.slice(to)}`);
-console.log(`${file}: ${adapters.join(", ")}`);
+const of = (adapter: string): BenchRecord[] => records.filter((r) => r.engine.adapter === adapter);
+const timed = adapters.filter((adapter) => of(adapter).some((r) => r.results.length || r.runtime || r.readme));
+if (timed.length) fill("README.md", timed.map((adapter) => section(adapter, of(adapter))).join("\n\n"));
+const loading = adapters.map((adapter) => loadingSection(of(adapter))).filter(Boolean);
+if (loading.length) fill("docs/loading.md", loading.join("\n\n"));
+console.log(`README.md: ${timed.join(", ") || "as it was"}; docs/loading.md: ${loading.length ? "written" : "as it was"}`);

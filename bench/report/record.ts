@@ -6,6 +6,7 @@ import type { Opened } from "../contenders/protocol.ts";
 import { byKernel, PEER, type IsaRow } from "../isa/measure.ts";
 import { readIsaRecord } from "../isa/record.ts";
 import type { ChromiumLoad } from "../load/chromium.ts";
+import type { ComponentLoads } from "../load/component.ts";
 import type { NodeLoad } from "../load/node.ts";
 import type { Streaming } from "../load/streaming.ts";
 import type { Unpacking } from "../load/unpacking.ts";
@@ -38,6 +39,7 @@ export interface BenchRecord {
     readonly node?: NodeLoad;
     readonly chromium?: ChromiumLoad;
     readonly unpacking?: Unpacking;
+    readonly component?: ComponentLoads;
     readonly streaming?: Streaming;
   };
   readonly generation?: Generation;

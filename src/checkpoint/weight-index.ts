@@ -172,6 +172,8 @@ export function firstLines(lines: readonly string[]): string[] {
 /** What expectWeights needs of a component. */
 export interface HasWeights {
   readonly name: string;
+  /** Where its config was read. */
+  readonly configFile?: string | null;
   readonly weights: WeightIndex | null;
 }
 
@@ -207,7 +209,7 @@ export function expectWeights(component: HasWeights, expected: ReadonlyMap<strin
     throw new CogwheelError(
       "checkpoint",
       `${component.name}: every weight must be there in its shape, got ${problems.length} of ${expected.size} missing or ` +
-        `of another shape; check that config.json belongs to ${weights.files.join(", ")}:`,
+        `of another shape; check that ${component.configFile ?? "config.json"} belongs to ${weights.files.join(", ")}:`,
       { lines: firstLines(problems) },
     );
   }

@@ -122,12 +122,16 @@ export const deviceFlags = (standard = "f16 on GPUs that have it", also: readonl
 export const modelDeviceFlags = (): Option[] => deviceFlags("f16 on GPUs that have it; q8, q4: linear layers in 8 or 4 bits", ["q8", "q4"]);
 
 /** Which files take the place of which components. */
-export type FileFlags = { [K in keyof ComponentInputs]?: string };
+export type FileFlags = { [K in keyof ComponentInputs]?: string } & { transformerConfig?: string };
 
 /** @param only the components that the command has to do with */
-export const fileFlags = (only: readonly (keyof FileFlags)[] = ["transformer", "textEncoder", "vae"]): Option[] =>
+export const fileFlags = (only: readonly (keyof FileFlags)[] = ["transformer", "transformerConfig", "textEncoder", "vae"]): Option[] =>
   [
     new Option("--transformer <file>", "a file in place of the transformer's weights: .safetensors (also quantized) or .gguf"),
+    new Option(
+      "--transformer-config <name>",
+      "the config of that file, where it has none: a published model's name such as cogvideox-5b-i2v, or a config.json",
+    ),
     new Option("--text-encoder <file>", "a file in place of the text encoder's weights: .safetensors (also quantized) or .gguf"),
     new Option("--vae <file>", "a .safetensors file in place of the VAE's weights"),
   ].filter((option) => only.includes(option.attributeName() as keyof FileFlags));

@@ -5,6 +5,7 @@ import { completed, stepsText, type Settings } from "../pipelines/settings.ts";
 import { elements } from "../graph/dtype.ts";
 import { bytesText } from "../base/units.ts";
 import { defined } from "../pipelines/options.ts";
+import { componentInputs } from "./component-inputs.ts";
 import type { ModelDeviceFlags, FileFlags } from "./flags.ts";
 import { complain, print, printJson } from "./terminal/output.ts";
 import { shortened, visible } from "../base/visible.ts";
@@ -26,11 +27,12 @@ export interface InspectOptions extends ModelDeviceFlags, FileFlags {
 }
 
 export async function inspectModel(folder: string, settings: Partial<Settings>, options: InspectOptions): Promise<void> {
-  const { json, adapter, dtype, variant, transformer, textEncoder, vae, weights, kernels, memory = [] } = options;
+  const { json, adapter, dtype, variant, weights, kernels, memory = [] } = options;
   // Headers are all that is read: of a model on the hub they come over the network.
   const hub = { download: false, onWarning: (message: string) => complain(message) };
   await using model = await CogVideoX.open(folder, {
-    ...defined({ adapter, dtype, variant, transformer, textEncoder, vae }),
+    ...defined({ adapter, dtype, variant }),
+    ...(await componentInputs(options)),
     hub,
     onWarning: hub.onWarning,
   });

@@ -1,6 +1,9 @@
 /** What is slept past the end of work at most, where its length is guessed wrong; after it a wait polls, asleep between polls. */
 const LONGEST_SLEEP_MS = 40;
 
+/** Milliseconds of work that are under way at most, where nothing else is asked for. */
+const MOST_MS = 250;
+
 /**
  * How much work to have under way. Browsers reset a device that one submit keeps busy for seconds, a cancelled run
  * should stop soon, and a wait should not be begun long before its end (see waitForGpu). So work is submitted in
@@ -24,11 +27,11 @@ export class Pace {
     return flops / this.#rate;
   }
 
-  /** Tells of a submit; waits when more than a few tenths of a second are under way. */
-  async submitted(flops: number, signal?: AbortSignal): Promise<void> {
+  /** Tells of a submit; waits when more than so many milliseconds are under way. */
+  async submitted(flops: number, signal?: AbortSignal, mostMs = MOST_MS): Promise<void> {
     if (this.#outstanding === 0) this.#since = performance.now();
     this.#outstanding += flops;
-    if (this.predict(this.#outstanding) >= 250) await this.drain(signal);
+    if (this.predict(this.#outstanding) >= mostMs) await this.drain(signal);
   }
 
   /**

@@ -150,7 +150,7 @@ export class Profile implements Disposable {
     return { read: length(reads), overlapped: length(common.filter(({ begin, end }) => end > begin)) };
   }
 
-  /** The trace-event format of Chrome and Perfetto: dispatches on the GPU's clock, and beneath them what the host did, if it is known. */
+  /** The trace-event format of Chrome and Perfetto: dispatches on the GPU's clock, beneath them what the host did. */
   chromeTrace(): string {
     const start = this.dispatches[0]?.begin ?? 0;
     // The two clocks have no common zero: the first dispatch begins when the first submit does.

@@ -58,3 +58,32 @@ export function storedBytes({ shape, format }: Pick<StoredWeight, "shape" | "for
   const { values, bytes } = FORMATS[format];
   return (elements(shape) / values) * bytes;
 }
+
+/** Rows that are read at once, where they are not neighbours. */
+const ROWS_AT_ONCE = 8;
+
+/** Some rows of a matrix, in the order that they are named in, as a matrix of their own. */
+export function storedRows(whole: StoredWeight, rows: readonly number[]): StoredWeight {
+  const bytes = rowBytes(whole);
+  const { scale } = whole;
+  return {
+    label: whole.label,
+    shape: [rows.length, ...whole.shape.slice(1)],
+    format: whole.format,
+    ...(scale ? { scale: scale.length > 1 ? Float32Array.from(rows, (row) => scale[row]!) : scale } : {}),
+    async read(start, into, signal) {
+      const end = start + into.length;
+      const wanted = rows.slice(Math.floor(start / bytes), Math.ceil(end / bytes)).entries();
+      const before = start - (start % bytes);
+      const one = async (): Promise<void> => {
+        for (const [i, row] of wanted) {
+          const [from, to] = [Math.max(start, before + i * bytes), Math.min(end, before + (i + 1) * bytes)];
+          await whole.read(row * bytes + (from - before - i * bytes), into.subarray(from - start, to - start), signal);
+        }
+      };
+      // An error waits for the others: nothing is written to the memory after it.
+      const over = await Promise.allSettled(Array.from({ length: ROWS_AT_ONCE }, one));
+      for (const result of over) if (result.status === "rejected") throw result.reason;
+    },
+  };
+}

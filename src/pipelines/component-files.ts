@@ -4,13 +4,17 @@ import { CogwheelError } from "../base/errors.ts";
 import type { ComponentFile } from "../checkpoint/component-file.ts";
 import type { HubOptions } from "../hub/id.ts";
 import { filesSource } from "../sources/picked.ts";
+import type { PublishedName } from "./cogvideox/published-models.ts";
 import { placeOf } from "./file-place.ts";
 
 /** A file of weights: a path (Node), a URL, the address of a file on the hub, or a file that a user picked. */
 export type FileInput = string | URL | File;
 
+/** Of a file that comes without: the config itself, or the name of the published model that has it. */
+export type ConfigInput = Readonly<Record<string, unknown>> | PublishedName;
+
 /** A file in a component's place. Its config is in it, beside it, given here, or else the checkpoint's. */
-export type ComponentInput = FileInput | { readonly file: FileInput; readonly config?: Readonly<Record<string, unknown>> } | ComponentFile;
+export type ComponentInput = FileInput | { readonly file: FileInput; readonly config?: ConfigInput } | ComponentFile;
 
 /** The options that name such files. */
 export interface ComponentInputs {
@@ -34,7 +38,7 @@ export async function openComponentFiles(options: ComponentInputs, room: string,
   try {
     for (const [name, component] of Object.entries(COMPONENTS) as [keyof ComponentInputs, string][]) {
       const input = options[name];
-      if (input !== undefined) files.set(component, await openInput(input, name, room, hub));
+      if (input !== undefined) files.set(component, await openInput(input, { name, component, room }, hub));
     }
     return files;
   } catch (error) {
@@ -47,13 +51,33 @@ export async function closeFiles(files: ReadonlyMap<string, ComponentFile>): Pro
   for (const { source } of files.values()) await source[Symbol.asyncDispose]();
 }
 
-async function openInput(input: ComponentInput, name: string, room: string, hub?: HubOptions): Promise<ComponentFile> {
-  if (typeof input === "object" && "source" in input) return input;
-  const { file, config } = typeof input === "object" && "file" in input ? input : { file: input, config: undefined };
-  return { ...(await openFile(file, name, room, hub)), ...(config ? { config } : {}) };
+/** An option, the component that it stands for, and what errors are told to be of. */
+interface Place {
+  readonly name: string;
+  readonly component: string;
+  readonly room: string;
 }
 
-async function openFile(file: FileInput, name: string, room: string, hub?: HubOptions): Promise<ComponentFile> {
+async function openInput(input: ComponentInput, place: Place, hub?: HubOptions): Promise<ComponentFile> {
+  if (typeof input === "object" && "source" in input) return input;
+  const { file, config } = typeof input === "object" && "file" in input ? input : { file: input, config: undefined };
+  const told = typeof config === "string" ? await publishedConfig(config, place) : config;
+  return { ...(await openFile(file, place, hub)), ...(told ? { config: told } : {}) };
+}
+
+async function publishedConfig(name: string, { component, room, name: option }: Place): Promise<Readonly<Record<string, unknown>>> {
+  const { publishedModels } = await import("./cogvideox/published-models.ts"); // most pages name none
+  if (!Object.hasOwn(publishedModels, name))
+    throw new CogwheelError(
+      room,
+      `the config of ${option} must be one of ${Object.keys(publishedModels).join(", ")}, got ${JSON.stringify(name)}; ` +
+        "or give what its config.json holds",
+    );
+  const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>> = publishedModels[name as PublishedName].configs;
+  return configs[component]!;
+}
+
+async function openFile(file: FileInput, { name, room }: Place, hub?: HubOptions): Promise<ComponentFile> {
   if (typeof file === "object" && !(file instanceof URL)) return { source: filesSource([file]), path: file.name };
   const place = placeOf(String(file));
   if (place.file === undefined)

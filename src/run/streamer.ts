@@ -11,6 +11,7 @@ import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
 import type { Profile } from "../gpu/profile.ts";
 import type { Plan } from "../plan/compile.ts";
 import { overlap, type Place, type Upload } from "../plan/slots.ts";
+import { judged, Misfit } from "./misfit.ts";
 import { Unpacker, type PreparedUnpack } from "./unpacker.ts";
 import { WatchedReads } from "./watched-reads.ts";
 import { WeightLoader } from "./weight-loader.ts";
@@ -33,10 +34,14 @@ export interface ArrivalOptions {
   stallSeconds?: number | undefined;
 }
 
+/** Weights that are under way at once, so that small ones share a submit and none waits for the one before. */
+const AT_ONCE = 16;
+
 /** The weights of one run. */
 class Turn {
-  /** How many of the uploads are there. */
+  /** How many of the uploads are there, without a gap. */
   there = 0;
+  readonly #arrived = new Set<Upload>();
   error: unknown;
   readonly controller = new AbortController();
 
@@ -50,6 +55,18 @@ class Turn {
   ready(step: number): boolean {
     const next = this.plan.slots.uploads[this.there];
     return next === undefined || next.before > step;
+  }
+
+  arrived(upload: Upload): void {
+    const { uploads } = this.plan.slots;
+    this.#arrived.add(upload);
+    while (this.#arrived.delete(uploads[this.there]!)) this.there++;
+  }
+
+  /** What is under way is given up. */
+  fail(error: unknown): void {
+    this.error ??= error ?? new Error("unknown");
+    if (!this.controller.signal.aborted) this.controller.abort(this.error);
   }
 }
 
@@ -167,15 +184,19 @@ export class Streamer implements Disposable {
     this.#wake();
   }
 
+  /** Once a run is over: throws a Misfit where f16 does not hold some of what came for the first time. Its results are not to be used then. */
+  async judge(signal?: AbortSignal): Promise<void> {
+    const misfits = this.#loader ? await judged(this.#loader, this.#reads.provider, signal) : [];
+    if (misfits.length) throw new Misfit(misfits);
+  }
+
   #turn(plan: Plan, base: number): Turn {
     const turn = new Turn(plan, base);
     const before = this.#settled;
     this.#bringing++;
     this.#settled = before
       .then(() => this.#bring(turn))
-      .catch((error: unknown) => {
-        turn.error = error ?? new Error("unknown");
-      })
+      .catch((error: unknown) => turn.fail(error))
       .finally(() => {
         this.#bringing--;
         this.#wake();
@@ -188,22 +209,41 @@ export class Streamer implements Disposable {
     this.#wake();
   }
 
+  /** Resolves when all is there; rejects when nothing is under way any more. */
   async #bring(turn: Turn): Promise<void> {
     const { signal } = turn.controller;
-    for (const upload of turn.plan.slots.uploads) {
-      signal.throwIfAborted();
-      const { weight, buffer, offset, end, last } = upload;
-      const same = [...this.#held].find((h) => h.key === weight.key && h.buffer === buffer && h.offset === offset);
-      if (same) [same.turn, same.last] = [turn, last];
-      else {
+    const underWay = new Set<Promise<void>>();
+    try {
+      for (const upload of turn.plan.slots.uploads) {
+        signal.throwIfAborted();
+        const { weight, buffer, offset, end, last } = upload;
+        const same = [...this.#held].find((h) => h.key === weight.key && h.buffer === buffer && h.offset === offset);
+        if (same) {
+          [same.turn, same.last] = [turn, last];
+          turn.arrived(upload);
+          continue;
+        }
+        while (underWay.size >= AT_ONCE) await this.#news(signal);
         const overwritten = () => [...this.#held].filter((h) => overlap(h, upload));
         while (overwritten().some((h) => !this.#free(h))) await this.#news(signal);
         for (const h of overwritten()) this.#held.delete(h);
-        await this.#load(upload, turn);
-        this.#held.add({ key: weight.key, buffer, offset, end, turn, last });
+        const place: Held = { key: weight.key, buffer, offset, end, turn, last };
+        this.#held.add(place);
+        const load = this.#load(upload, turn)
+          .then(() => turn.arrived(upload))
+          .catch((error: unknown) => {
+            this.#held.delete(place);
+            turn.fail(error);
+          })
+          .finally(() => {
+            underWay.delete(load);
+            this.#wake();
+          });
+        underWay.add(load);
+        this.#wake();
       }
-      turn.there++;
-      this.#wake();
+    } finally {
+      await Promise.all(underWay);
     }
   }
 

@@ -20,6 +20,7 @@ export class WatchedReads {
     this.provider = {
       type: (name) => provider.type(name),
       stored: (name) => this.#watched(provider.stored(name)),
+      ...(provider.judge ? { judge: (losses) => provider.judge!(losses) } : {}),
       ...(provider.changes ? { changes: (name) => provider.changes!(name) } : {}),
     };
   }

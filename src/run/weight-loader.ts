@@ -20,7 +20,10 @@ export class WeightLoader implements Disposable {
   readonly #unpacker: Unpacker;
   readonly #uploader: Uploader;
   readonly #counters: LossCounters[] = [];
-  readonly #counted: string[] = [];
+  /** Places of weights that are counted, and how many were given. A weight is counted the first time that it is brought as a whole. */
+  readonly #counted = new Map<string, number>();
+  readonly #told = new Set<string>();
+  #places = 0;
 
   /** @param bytes how much will be read at all, where that is known */
   constructor(
@@ -43,8 +46,9 @@ export class WeightLoader implements Disposable {
     const given = signal ? AbortSignal.any([signal, over.signal]) : over.signal;
     const under: Promise<void>[] = [];
     let firstRow = 0;
+    const counted = stored.filter(({ name, weight }) => this.#isCounted(name, weight, request)).map(({ name }) => name);
     for (const { weight, rows, rowBytes, name } of stored) {
-      const part = this.#common(request, weight, name, to, at);
+      const part = this.#common(request, weight, name, counted.includes(name), to, at);
       for (let row = 0; row < rows; ) {
         const count = Math.min(rows - row, rowsAtOnce(weight, rowBytes));
         under.push(this.#put(weight, { ...part, firstRow: firstRow + row, rows: count, storedRow: row }, rowBytes, given));
@@ -54,13 +58,25 @@ export class WeightLoader implements Disposable {
     }
     for (const one of under) one.catch((error: unknown) => over.abort(error));
     const [failed] = (await Promise.allSettled(under)).filter((one) => one.status === "rejected");
-    if (failed) throw over.signal.reason;
+    if (!failed) return;
+    for (const name of counted) this.#counted.delete(name);
+    throw over.signal.reason;
   }
 
-  /** What f16 lost of the weights that were loaded, by name; those that are f16 where they are stored lose nothing and are left out. */
+  /**
+   * What f16 lost of weights that were loaded and were not told of before, by name. Those that are f16 where they are stored lose nothing
+   * and are left out, as are all for a provider that judges none.
+   */
   async losses(signal?: AbortSignal): Promise<Map<string, LossCount>> {
+    const names = [...this.#counted].filter(([name]) => !this.#told.has(name));
+    if (names.length === 0) return new Map();
     const counts = (await Promise.all(this.#counters.map((counters) => counters.read(signal)))).flat();
-    return new Map(this.#counted.map((name, i) => [name, counts[i]!]));
+    for (const [name] of names) this.#told.add(name);
+    return new Map(names.map(([name, place]) => [name, counts[place]!]));
+  }
+
+  #isCounted(name: string, { format }: StoredWeight, { dtype }: WeightRequest): boolean {
+    return dtype === "f16" && format !== "f16" && this.provider.judge !== undefined && !this.#counted.has(name);
   }
 
   /** The weights of a request, checked, in rows of what it asks for. */
@@ -82,9 +98,15 @@ export class WeightLoader implements Disposable {
     return parts;
   }
 
-  #common({ shape, packing, dtype }: WeightRequest, { format, scale }: StoredWeight, name: string, to: GPUBuffer, at: number) {
+  #common(
+    { shape, packing, dtype }: WeightRequest,
+    { format, scale }: StoredWeight,
+    name: string,
+    counted: boolean,
+    to: GPUBuffer,
+    at: number,
+  ) {
     const changes = this.provider.changes?.(name);
-    const counts = dtype === "f16" && format !== "f16" && this.provider.judge !== undefined;
     return {
       format,
       shape,
@@ -94,13 +116,13 @@ export class WeightLoader implements Disposable {
       at,
       ...(scale ? { scale } : {}),
       ...(changes?.length ? { changes } : {}),
-      ...(counts ? { loss: this.#place(name) } : {}),
+      ...(counted ? { loss: this.#place(name) } : {}),
     };
   }
 
   #place(name: string): GPUBufferBinding {
-    const known = this.#counted.indexOf(name);
-    const index = known < 0 ? this.#counted.push(name) - 1 : known;
+    const index = this.#places++;
+    this.#counted.set(name, index);
     const counters = (this.#counters[Math.floor(index / COUNTED)] ??= new LossCounters(this.gpu, COUNTED));
     return counters.place(index % COUNTED);
   }

@@ -1,5 +1,6 @@
 /** Where weights come from: a checkpoint's component, or the tensors of a reference case. */
-import type { DType } from "../graph/dtype.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { elements, type DType } from "../graph/dtype.ts";
 import type { StoredWeight } from "../graph/stored.ts";
 import type { LossCount } from "./loss-counters.ts";
 
@@ -29,6 +30,11 @@ export interface WeightChange {
 
 /** Values in memory as a stored weight; f16 as raw bits. @param shape left out, rows are whatever the graph takes them for */
 export function storedValues(label: string, data: Float32Array | Uint16Array, shape: readonly number[] = [data.length]): StoredWeight {
+  if (data.length !== elements(shape))
+    throw new CogwheelError(
+      "weights",
+      `values must fill their shape, got ${data.length} for ${label} [${shape.join(", ")}]; correct either`,
+    );
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   return {
     label,

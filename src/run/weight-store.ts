@@ -7,7 +7,7 @@ import { padTo } from "../graph/packing.ts";
 import { BlockStore } from "./block-store.ts";
 import type { LoadOptions } from "./load-options.ts";
 import { WeightLoader } from "./weight-loader.ts";
-import { Misfit } from "./misfit.ts";
+import { judged, Misfit } from "./misfit.ts";
 import type { WeightProvider } from "./weight-provider.ts";
 
 /** Of counters and parameters on the device. */
@@ -132,8 +132,7 @@ export class WeightStore implements Disposable {
 
   /** Weights that were loaded as f16 and do not fit it; they are gone again. */
   async #judge(loader: WeightLoader, loaded: readonly WeightRequest[], signal?: AbortSignal): Promise<readonly string[]> {
-    const losses = await loader.losses(signal);
-    const misfits = new Set(losses.size ? this.provider.judge?.(losses) : []);
+    const misfits = new Set(await judged(loader, this.provider, signal));
     this.#drop(loaded.filter(({ dtype, names }) => dtype === "f16" && names.some((name) => misfits.has(name))));
     return [...misfits];
   }

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { measureChromiumLoad } from "../../bench/load/chromium.ts";
+import { measureComponents } from "../../bench/load/component.ts";
 import { fillPattern, measureLoad, type LoadFigures } from "../../bench/load/measure.ts";
 import { measureNodeLoad } from "../../bench/load/node.ts";
 import { measureStreaming } from "../../bench/load/streaming.ts";
@@ -60,6 +61,25 @@ test("every format is unpacked beside a copy", async () => {
   }
   const [table] = loadTables({ unpacking: { adapter: gpu.name, shape: [35, 512], rows } });
   expect(table!.rows.map(([format]) => format)).toEqual(formats);
+  for (const row of table!.rows) expect(row).toHaveLength(table!.heads.length);
+}, 60_000);
+
+test("a component's load is measured beside cat and a copy on the device", async () => {
+  const model: PublishedModel = {
+    title: "tiny",
+    className: "CogVideoXPipeline",
+    configs: TINY_CONFIGS,
+    dtype: "F16",
+    shardBytes: { text_encoder: 1e4, transformer: 1e9, vae: 1e9 },
+  };
+  const figures = await measureComponents(await testGpu(), join(folder, "component"), { model, layers: 1, runs: 2 });
+  expect(figures.rows.map(({ stored }) => stored)).toEqual(["F16", "BF16"]);
+  for (const { load, cat, copy, weights, besides } of figures.rows) {
+    for (const { median } of [load, cat, copy]) expect(median).toBeGreaterThan(0);
+    expect(weights).toBeGreaterThan(1000);
+    expect(besides).toBeGreaterThan(0);
+  }
+  const [table] = loadTables({ component: figures });
   for (const row of table!.rows) expect(row).toHaveLength(table!.heads.length);
 }, 60_000);
 

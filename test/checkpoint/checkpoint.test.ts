@@ -255,7 +255,7 @@ describe("expected weights", () => {
     const component = (await open(files)).component("transformer");
     expect(() => expectWeights(component, expected)).toThrow(
       "[checkpoint] transformer: every weight must be there in its shape, got 3 of 3 missing or of another shape; " +
-        "check that config.json belongs to transformer/diffusion_pytorch_model.safetensors:\n" +
+        "check that transformer/config.json belongs to transformer/diffusion_pytorch_model.safetensors:\n" +
         "  patch_embed.proj.weight: expected [4, 2], got [2, 4]\n  proj_out.weight: " +
         "missing, expected [2, 4]\n  proj_out.bias: expected [2], got [2, 1]",
     );

@@ -1,13 +1,14 @@
 /**
- * A sample of `npm run fuzz -- weights`: damaged files through the public doors. Each must be refused by a CogwheelError that says what was
- * got, or be read for exactly what it says; it must never crash, hang, or take memory that the file does not fill. A failure names its
- * seed. `COGWHEEL_FUZZ=500` makes that many of each kind (40 times its share unless told), `COGWHEEL_FUZZ_SEED` others.
+ * A sample of `npm run fuzz -- weights quantized`: damaged files through the public doors. Each must be refused by a CogwheelError that
+ * says what was got, or be read for exactly what it says; it must never crash, hang, or take memory that the file does not fill. A failure
+ * names its seed. `COGWHEEL_FUZZ=500` makes that many of each kind (40 times its share unless told), `COGWHEEL_FUZZ_SEED` others.
  */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Mutator } from "../support/mutate.ts";
 import { testGpu } from "../support/gpu.ts";
 import { removeTinyCheckpoints } from "../support/tiny-checkpoint.ts";
 import { isRefusal } from "./kind.ts";
+import { quantizedDamages } from "./quantized-damage.ts";
 import { damages, type Damage } from "./weights-damage.ts";
 
 const COUNT = Number(process.env["COGWHEEL_FUZZ"] ?? 40);
@@ -16,7 +17,10 @@ const SEED = Number(process.env["COGWHEEL_FUZZ_SEED"] ?? 1);
 const SECONDS = 30;
 
 let all: Damage[];
-beforeAll(async () => void (all = await damages(await testGpu())));
+beforeAll(async () => {
+  const gpu = await testGpu();
+  all = [...(await damages(gpu)), ...(await quantizedDamages(gpu))];
+});
 afterAll(removeTinyCheckpoints);
 
 test("damaged files are refused in words or read for what they say", { timeout: 600_000 }, async () => {

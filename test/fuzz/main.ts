@@ -24,6 +24,7 @@ const KINDS: Record<string, () => Promise<FuzzKind>> = {
   kills: async () => (await import("./kills.ts")).kills,
   media: async () => (await import("./media.ts")).media,
   pictures: async () => (await import("./pictures.ts")).pictures,
+  quantized: async () => (await import("./weights.ts")).quantized,
   servers: async () => (await import("./servers.ts")).servers,
   weights: async () => (await import("./weights.ts")).weights,
 };

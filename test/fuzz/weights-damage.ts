@@ -21,7 +21,7 @@ import { tinyCheckpoint } from "../support/tiny-checkpoint.ts";
 /** What was read is not what the file says. */
 export class Wrong extends Error {}
 
-function check(condition: boolean, what: string): asserts condition {
+export function check(condition: boolean, what: string): asserts condition {
   if (!condition) throw new Wrong(what);
 }
 
@@ -34,9 +34,9 @@ export interface Damage {
 }
 
 const f32 = (shape: number[], seed = 1) => ({ dtype: "F32" as const, shape, data: values(elements(shape), seed) });
-type Files = ReadonlyMap<string, Uint8Array>;
+export type Files = ReadonlyMap<string, Uint8Array>;
 
-async function filesOf(folder: string): Promise<Files> {
+export async function filesOf(folder: string): Promise<Files> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
   return new Map(

@@ -10,12 +10,13 @@ import { Gpu } from "../../src/gpu/gpu.ts";
 import { Mutator } from "../support/mutate.ts";
 import { removeTinyCheckpoints } from "../support/tiny-checkpoint.ts";
 import { inputs, isRefusal, type FuzzKind, type FuzzOptions } from "./kind.ts";
+import { quantizedDamages } from "./quantized-damage.ts";
 import { damages, Wrong } from "./weights-damage.ts";
 
 const SECONDS = 60;
 const MARK = "COGWHEEL_FUZZ_WEIGHTS";
 /** What the child is told. */
-type Task = Pick<FuzzOptions, "count" | "seed" | "index" | "adapter"> & { readonly first: number };
+type Task = Pick<FuzzOptions, "count" | "seed" | "index" | "adapter"> & { readonly first: number; readonly list: keyof typeof LISTS };
 /** What it says of an input: that it begins, or what became of it. */
 type Word = { index: number; name: string } & (
   | { begins: true }
@@ -25,15 +26,19 @@ type Word = { index: number; name: string } & (
   | { read: true }
 );
 
-export const weights: FuzzKind = {
-  about: "damaged weights, indices, configs, tokenizers, adapters, latents and cases",
-  count: 10_000,
+/** What is damaged. */
+const LISTS = { weights: damages, quantized: quantizedDamages };
+
+/** A kind that reads damaged files of a list, in a process apart. */
+const damagedFiles = (list: keyof typeof LISTS, about: string, count: number): FuzzKind => ({
+  about,
+  count,
   async run({ count, seed, index, adapter, log }, tally) {
     const kinds = new Map<string, { tried: number; refused: number }>();
     let first = index ?? 0;
     const end = index === undefined ? count : index + 1;
     while (first < end) {
-      const task: Task = { count, seed, first, ...(index === undefined ? {} : { index }), ...(adapter ? { adapter } : {}) };
+      const task: Task = { list, count, seed, first, ...(index === undefined ? {} : { index }), ...(adapter ? { adapter } : {}) };
       let last: Word | undefined;
       const why = await listen(
         fork(fileURLToPath(import.meta.url), {
@@ -59,7 +64,10 @@ export const weights: FuzzKind = {
     }
     for (const [name, { tried, refused }] of kinds) log(`${name}: ${tried} tried, ${refused} refused`);
   },
-};
+});
+
+export const weights = damagedFiles("weights", "damaged weights, indices, configs, tokenizers, adapters, latents and cases", 10_000);
+export const quantized = damagedFiles("quantized", "damaged GGUF, fp8 and safetensors with blocks, in components' places", 2000);
 
 /** Hears a child out; says how it ended. */
 function listen(child: ChildProcess, hear: (word: Word) => void): Promise<string> {
@@ -86,11 +94,11 @@ function listen(child: ChildProcess, hear: (word: Word) => void): Promise<string
 }
 
 /** The child: reads the inputs from `first` on. */
-async function read({ adapter, first, ...options }: Task): Promise<void> {
+async function read({ adapter, first, list, ...options }: Task): Promise<void> {
   const say = (word: Word) =>
     new Promise<void>((sent, failed) => process.send!(word, (error: Error | null) => (error ? failed(error) : sent())));
   const gpu = await Gpu.open(adapter ? { adapter } : {});
-  const all = (await damages(gpu)).flatMap((damage) => new Array<typeof damage>(damage.share).fill(damage));
+  const all = (await LISTS[list](gpu)).flatMap((damage) => new Array<typeof damage>(damage.share).fill(damage));
   for (const { index, seed } of inputs(options)) {
     if (index < first) continue;
     const { name, draw } = all[index % all.length]!;

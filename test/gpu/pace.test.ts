@@ -56,3 +56,15 @@ test("a first dispatch that a driver compiles for seconds makes no later wait sl
   }
   expect(device.asleep).toBeLessThanOrEqual(40);
 });
+
+test("no more is under way than is asked for", async () => {
+  let waits = 0;
+  const pace = new Pace("hardware", async () => void waits++);
+  const flops = 10 * (1 / pace.predict(1)); // 10 ms
+  for (let i = 0; i < 24; i++) await pace.submitted(flops);
+  expect(waits).toBe(0);
+  await pace.submitted(flops);
+  expect(waits).toBe(1);
+  for (let i = 0; i < 10; i++) await pace.submitted(flops, undefined, 50);
+  expect(waits).toBe(3);
+});

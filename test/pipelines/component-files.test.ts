@@ -8,16 +8,20 @@ import { expectWeights } from "../../src/checkpoint/weight-index.ts";
 import { writeGguf } from "../../src/files/gguf-write.ts";
 import type { GgufValue } from "../../src/files/gguf.ts";
 import { writeSafetensors } from "../../src/files/safetensors.ts";
+import type { StoredWeight } from "../../src/graph/stored.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { transformerMetadata } from "../../src/models/cogvideox/gguf.ts";
 import { parseT5Config } from "../../src/models/t5/config.ts";
 import { ggufMetadata, ggufName, T5_GGUF } from "../../src/models/t5/gguf.ts";
+import { T5Encoder } from "../../src/models/t5/model.ts";
 import { expectedT5Weights } from "../../src/models/t5/weights.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import type { OpenOptions } from "../../src/pipelines/options.ts";
 import { VideoVae } from "../../src/pipelines/video-vae.ts";
+import { storedValues, type WeightProvider } from "../../src/run/weight-provider.ts";
 import { memorySource } from "../../src/sources/memory.ts";
 import { toHalf } from "../support/compare.ts";
+import { valuesOf } from "../support/dequantize.ts";
 import { testGpu } from "../support/gpu.ts";
 import { removeTinyCheckpoints, TINY_CONFIGS, tinyCheckpoint, tinyWeights, type WeightsComponent } from "../support/tiny-checkpoint.ts";
 
@@ -132,6 +136,25 @@ describe("where a file's config comes from", () => {
     expect(await layers({ transformer: { file: withConfig, config: { ...told, num_layers: 2 } } })).toBe(2);
   });
 
+  it("a published model's, by its name", async () => {
+    const file = await written("named/x.safetensors", await readFile(safetensorsOf("transformer")));
+    const open = { gpu, transformer: { file, config: "cogvideox-5b-i2v" } } as const;
+    // The tiny folder's text encoder and VAE are not of that model, which is noticed.
+    await expect(CogVideoX.open(whole, open)).rejects.toThrow(/d_model must be the transformer's text_embed_dim, got 16 and 4096/);
+    await expect(CogVideoX.open(whole, { ...open, transformer: { file, config: "cogvideox-9b" as never } })).rejects.toThrow(
+      /^\[generate\] the config of transformer must be one of cogvideox-2b, .*, got "cogvideox-9b"/,
+    );
+  });
+
+  it("the checkpoint's, which is another model's: the error names both files", async () => {
+    const base = await tinyCheckpoint({ configs: { transformer: { in_channels: 8 } } });
+    const file = await written("named/x.safetensors", await readFile(safetensorsOf("transformer")));
+    await using model = await CogVideoX.open(base, { gpu, transformer: file });
+    await expect(model.prepare({ prompt: "x", image: { width: 32, height: 16, data: new Uint8Array(2048) } })).rejects.toThrow(
+      /check that transformer\/config\.json belongs to x\.safetensors:\n {2}patch_embed\.proj\.weight: expected \[32, 8/,
+    );
+  });
+
   it("nowhere: the error names the file", async () => {
     const base = await tinyCheckpoint();
     await rm(join(base, "transformer"), { recursive: true });
@@ -163,6 +186,24 @@ describe("a T5 of llama.cpp's", () => {
     expect(expectWeights({ name: "text_encoder", weights: opened.weights }, expectedT5Weights(config))).toEqual({ ignored: [] });
     expect(opened.weights.stored("encoder.block.1.layer.1.DenseReluDense.wi_0.weight")).toMatchObject({ shape: [64, 256], format: "q8_0" });
     for (const name of opened.weights.names()) expect(ggufName(name), name).toBe(opened.weights.get(name)!.tensor);
+
+    // Its hidden states are those of the numbers that its blocks are.
+    const encoded = async (provider: WeightProvider): Promise<Float32Array> => {
+      using encoder = await T5Encoder.create(gpu, config, provider, { batch: 1, length: 9 });
+      return await encoder.encode(Int32Array.from({ length: 9 }, (_, i) => (5 * i) % 24));
+    };
+    const numbers = new Map<string, StoredWeight>();
+    for (const name of opened.weights.names()) {
+      const stored = opened.weights.stored(name);
+      numbers.set(name, storedValues(name, await valuesOf(stored), stored.shape));
+    }
+    const type = () => "f32" as const;
+    const [blocks, plain] = [
+      await encoded({ type, stored: (name) => opened.weights.stored(name) }),
+      await encoded({ type, stored: (name) => numbers.get(name)! }),
+    ];
+    expect(blocks).toEqual(plain);
+    expect(blocks.every((v) => Number.isFinite(v)) && blocks.some((v) => v !== blocks[0])).toBe(true);
   });
 });
 

@@ -50,6 +50,48 @@ export class Mutator {
     }
   }
 
+  /** A GGUF file with a number of its header changed, or its bytes. */
+  gguf(source: Uint8Array): Uint8Array {
+    if (this.below(4) === 0) return this.bytes(source);
+    const out = Uint8Array.from(source);
+    const view = new DataView(out.buffer);
+    // Counts, or the number after some text or other; tensors are behind a header of a few kilobytes.
+    const starts = [
+      8,
+      16,
+      ...[
+        ...Buffer.from(out.subarray(0, 8192))
+          .toString("latin1")
+          .matchAll(/[a-z_]\.[a-z_]+(?=[^a-z._])/g),
+      ].map((m) => m.index + m[0].length),
+    ];
+    const at = Math.min(out.length - 8, this.pick(starts) + this.pick([0, 0, 0, 4, 8, 12, 16, 20, 24]));
+    const number = this.pick([
+      0n,
+      1n,
+      2n,
+      3n,
+      7n,
+      8n,
+      9n,
+      12n,
+      20n,
+      31n,
+      33n,
+      64n,
+      255n,
+      2n ** 20n,
+      2n ** 31n,
+      2n ** 32n - 1n,
+      2n ** 53n,
+      2n ** 63n,
+      2n ** 64n - 1n,
+    ]);
+    if (this.below(2)) view.setBigUint64(at, number, true);
+    else view.setUint32(at, Number(number & 0xffffffffn), true);
+    return out;
+  }
+
   /** A value that no file should hold there. */
   value(): unknown {
     return this.pick<unknown>([

@@ -9,6 +9,7 @@ import { checkSettings, completed, settingsOf } from "../../pipelines/settings.t
 import { gifWarning } from "../../video/gif-delays.ts";
 import { ratesUnlessOff } from "../../tuning/rates.ts";
 import { Attempts } from "../attempts.ts";
+import { componentInputs } from "../component-inputs.ts";
 import type { Flags } from "../flags.ts";
 import { outputPaths } from "../output-paths.ts";
 import { EMBEDDED_MODEL } from "../package-root.ts";
@@ -35,9 +36,10 @@ export async function generateToFile(words: readonly string[], flags: Flags<Gene
   const note = (message: string): void => progress.note(message);
   using interruption = interruptible(note);
   const { signal } = interruption;
-  const { model: folder = EMBEDDED_MODEL, adapter, dtype, variant, transformer, textEncoder, vae } = asked.own;
+  const { model: folder = EMBEDDED_MODEL, adapter, dtype, variant } = asked.own;
   await using model = await CogVideoX.open(folder, {
-    ...defined({ adapter, dtype, variant, transformer, textEncoder, vae }),
+    ...defined({ adapter, dtype, variant }),
+    ...(await componentInputs(asked.own)),
     hub: { signal, ...hubProgress(progress) },
     onWarning: note,
   });

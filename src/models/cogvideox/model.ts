@@ -200,12 +200,15 @@ export class Denoiser implements Disposable {
       this.#loras = loras;
       return;
     }
-    const made = await build(this.gpu, this.config, this.weights, this.shape, this.dtype, loras, load, this.plan.options);
+    this.#take(await build(this.gpu, this.config, this.weights, this.shape, this.dtype, loras, load, this.plan.options));
+  }
+
+  #take({ program, adapters, loras }: Awaited<ReturnType<typeof build>>): void {
     this.#program[Symbol.dispose]();
     this.#adapters?.[Symbol.dispose]();
-    this.#program = made.program;
-    this.#adapters = made.adapters;
-    this.#loras = made.loras;
+    this.#program = program;
+    this.#adapters = adapters;
+    this.#loras = loras;
   }
 
   /** Runs the steps that are left and resolves to the latents [n, F, C, H, W]. */
@@ -218,12 +221,7 @@ export class Denoiser implements Disposable {
     if (start.step >= steps.length)
       throw new CogwheelError("denoise", `a run must have steps left, got ${start.step} done of ${steps.length}; ask for more steps`);
     checkState(start, want, steps);
-    const program = this.#program;
     const { shape } = this;
-    program.write("latents", start.latents);
-    const texts = textInputs(shape);
-    for (const [i, name] of texts.entries())
-      program.write(name, text.subarray((i * text.length) / texts.length, ((i + 1) * text.length) / texts.length));
     if (shape.conditionChannels) {
       const wanted = this.plan.graph.inputs.get("condition")!.shape;
       if (condition?.length !== elements(wanted))
@@ -232,10 +230,19 @@ export class Denoiser implements Disposable {
           `this checkpoint needs condition [${wanted.join(", ")}] beside the noise, ` +
             `got ${condition ? `${condition.length} values` : "none"}; encode the image or the control video`,
         );
-      program.write("condition", condition);
     }
-    if (shape.stochastic) program.write("old", start.original ?? new Float32Array(size));
+    const texts = textInputs(shape);
     let latents = start.latents;
+    let original = shape.stochastic ? (start.original ?? new Float32Array(size)) : undefined;
+    const give = (): void => {
+      const program = this.#program;
+      program.write("latents", latents);
+      for (const [i, name] of texts.entries())
+        program.write(name, text.subarray((i * text.length) / texts.length, ((i + 1) * text.length) / texts.length));
+      if (shape.conditionChannels) program.write("condition", condition!);
+      if (original) program.write("old", original);
+    };
+    give();
     for (let i = start.step; i < steps.length; i++) {
       run.signal?.throwIfAborted();
       const step = steps[i]!;
@@ -250,9 +257,17 @@ export class Denoiser implements Disposable {
         if (!draw) throw new CogwheelError("denoise", `this scheduler needs noise in step ${i + 1}, got none; pass a noise function`);
         inputs["noise"] = draw;
       }
-      await program.run({ ...run, inputs, ...(i + 1 < steps.length ? { next: program } : {}) });
-      latents = await program.read("latents", run.signal);
-      const original = shape.stochastic ? await program.read("old", run.signal) : undefined;
+      await fitting(
+        () => this.#program.run({ ...run, inputs, ...(i + 1 < steps.length ? { next: this.#program } : {}) }),
+        async () => {
+          const { signal } = run;
+          const again = [this.gpu, this.config, this.weights, shape, this.dtype, this.#loras, signal ? { signal } : {}] as const;
+          this.#take(await build(...again, this.plan.options));
+          give();
+        },
+      );
+      latents = await this.#program.read("latents", run.signal);
+      if (original) original = await this.#program.read("old", run.signal);
       for (const values of original ? [latents, original] : [latents])
         expectFinite(values, "denoise", `the latents after step ${i + 1} of ${steps.length}`, CHECK_FINITE);
       await onStep?.({

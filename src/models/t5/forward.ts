@@ -18,17 +18,22 @@ import { relativeBias } from "../../ops/relative_bias.ts";
 import { rmsNorm } from "../../ops/rms_norm.ts";
 import type { T5Config } from "./config.ts";
 
+/** The table of the vocabulary, by its published name. */
+export const EMBEDDING = "shared.weight";
+
 export interface RecordT5Options {
   /** Storage type of activations that f16 can hold. Default f32. */
   dtype?: DType;
+  /** [V, C]: what ids name rows of. Default the weight, whole. */
+  table?: Tensor;
 }
 
 /** inputIds [B, S] u32 → last hidden state [B, S, C] f32. */
 export function recordT5(graph: Graph, config: T5Config, inputIds: Tensor, options: RecordT5Options = {}): Tensor {
   const { vocab_size, d_model: c, num_heads: heads, num_layers, layer_norm_epsilon: eps } = config;
-  const dtype = options.dtype ?? "f32";
+  const { dtype = "f32", table: words } = options;
   return graph.scope("encoder", () => {
-    let hidden_BSC = embedding(inputIds, graph.weight("shared.weight", [vocab_size, c]));
+    let hidden_BSC = embedding(inputIds, words ?? graph.weight(EMBEDDING, [vocab_size, c]));
     const table = graph.weight("encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", [
       config.relative_attention_num_buckets,
       heads,

@@ -354,14 +354,18 @@ export class CausalVae implements Disposable {
     let report = (): void => undefined;
     let end = (): void => undefined;
     if (exact === null) {
-      const { programs } = await this.#session(part, shape, format, signalOf(options));
-      one = async (x, index, progress) => {
-        const program = programs[Math.min(index, 1)]!;
-        const next = index + 1 < batches.length ? { next: programs[1]! } : {};
-        await program.run({ ...run, inputs: { x }, ...progress, ...next });
-        const y = program.plan.graph.outputs.get("y")!;
-        return { bytes: onDevice ? program.buffer("y") : await this.gpu.read(program.buffer("y"), 0, y.bytes, run.signal), y };
-      };
+      let programs: readonly Program[] = [];
+      const again = (): void => this.#forget(part);
+      one = (x, index, progress) =>
+        fitting(async () => {
+          // All weights come in the first batch.
+          if (index === 0) ({ programs } = await this.#session(part, shape, format, signalOf(options)));
+          const program = programs[Math.min(index, 1)]!;
+          const next = index + 1 < batches.length ? { next: programs[1]! } : {};
+          await program.run({ ...run, inputs: { x }, ...progress, ...next });
+          const y = program.plan.graph.outputs.get("y")!;
+          return { bytes: onDevice ? program.buffer("y") : await this.gpu.read(program.buffer("y"), 0, y.bytes, run.signal), y };
+        }, again);
     } else {
       const whole = { part, batch, frames, height, width, format, dtype: this.dtype };
       let graphs: readonly Graph[] = [];

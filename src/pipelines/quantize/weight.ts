@@ -50,8 +50,8 @@ function dtypeOf({ format, label, scale }: StoredWeight): SafetensorsDType {
 }
 
 /**
- * What a weight becomes: blocks where it is a matrix whose rows divide into them and that is not kept; vectors f32; others stay as they are,
- * but for f32, which becomes f16 where that holds it.
+ * What a weight becomes: blocks where it is a matrix whose rows divide into them and that is not kept; vectors f32; others stay as they
+ * are, but for f32, which becomes f16 where that holds it.
  */
 export async function writtenType(
   stored: StoredWeight,

@@ -1,4 +1,6 @@
 import { expect, test } from "vitest";
+import type { StoredWeight } from "../../../src/graph/stored.ts";
+import { storedValues, type WeightProvider } from "../../../src/run/weight-provider.ts";
 import { compile } from "../../../src/plan/compile.ts";
 import { parseT5Config, type T5Config } from "../../../src/models/t5/config.ts";
 import { expectedT5Weights } from "../../../src/models/t5/weights.ts";
@@ -61,8 +63,9 @@ test("the XXL encoder is planned without a GPU: one binding limit of 128 MiB, 22
   const { caps } = await testGpu();
   const graph = t5Graph(parseT5Config(XXL), { type: () => "f32" }, { batch: 1, length: 226 });
   const plan = compile(graph, { ...caps, maxBindingBytes: 128 * 2 ** 20, maxBufferBytes: 2 ** 40 });
-  expect(plan.bytes.weights).toBe(4_762_310_656 * 4);
-  expect(plan.steps.filter((s) => s.node.op.name === "embedding").length).toBe(4);
+  // The table of the vocabulary stays where it is stored, but for the rows of the ids.
+  expect(plan.bytes.weights).toBe((4_762_310_656 - 32128 * 4096) * 4);
+  expect(plan.steps.filter((s) => s.node.op.name === "embedding").length).toBe(1);
   expect(plan.bytes.activations).toBeLessThan(100e6);
 });
 
@@ -76,6 +79,38 @@ test("tables, products and grids cut into windows change nothing", async () => {
   const want = await whole.encode(ids);
   expectClose(await cut.encode(ids), want, 1e-5, [2, 21, 64]);
   expect(await whole.encode(ids)).toEqual(want);
+});
+
+test("of the table of words the rows of the ids are read, once each, in any format", async () => {
+  const config = small({ d_model: 32, d_kv: 8, num_heads: 4 });
+  const weights = memoryWeights(randomWeights(config));
+  const ids = Int32Array.of(7, 0, 44, 7, 0, 0, 12);
+  const gpu = await testGpu();
+  const encode = async (table: StoredWeight, read: [number, number][] = []) => {
+    const watched: WeightProvider = {
+      type: weights.type,
+      stored: (name) =>
+        name === "shared.weight"
+          ? { ...table, read: (start, into, signal) => (read.push([start, into.length]), table.read(start, into, signal)) }
+          : weights.stored(name),
+    };
+    using encoder = await T5Encoder.create(gpu, config, watched, { batch: 1, length: 7 });
+    expect(read, "nothing of it comes with the other weights").toEqual([]);
+    return await encoder.encode(ids);
+  };
+  const read: [number, number][] = [];
+  expect((await encode(weights.stored("shared.weight"), read)).every(Number.isFinite)).toBe(true);
+  expect(read).toEqual([0, 7, 12, 44].map((row) => [row * 32 * 4, 32 * 4]));
+  // Blocks of 32 values: a scale of 2, and the row's number in all of them.
+  const blocks = Uint8Array.from({ length: 45 * 34 }, (_, i) => (i % 34 === 1 ? 0x40 : i % 34 === 0 ? 0 : Math.floor(i / 34)));
+  const quantized: StoredWeight = {
+    label: "blocks",
+    shape: [45, 32],
+    format: "q8_0",
+    read: async (start, into) => into.set(blocks.subarray(start, start + into.length)),
+  };
+  const numbers = Float32Array.from({ length: 45 * 32 }, (_, i) => 2 * Math.floor(i / 32));
+  expect(await encode(quantized)).toEqual(await encode(storedValues("numbers", numbers, [45, 32])));
 });
 
 test("every text of a batch is encoded by itself", async () => {
@@ -111,7 +146,7 @@ test("disposing frees everything, and so does a failed load", async () => {
   const before = gpu.memory.allocated;
   (await T5Encoder.create(gpu, config, memoryWeights(randomWeights(config)), { batch: 1, length: 5 }))[Symbol.dispose]();
   const broken = randomWeights(config);
-  broken["encoder.final_layer_norm.weight"]!.data = new Float32Array(3);
+  broken["encoder.final_layer_norm.weight"] = { data: new Float32Array(3), shape: [3] };
   await expect(T5Encoder.create(gpu, config, memoryWeights(broken), { batch: 1, length: 5 })).rejects.toThrow(
     /encoder\.final_layer_norm\.weight must have shape \[24\], got 3 values/,
   );
