@@ -1,6 +1,6 @@
 // pack_operand.wgsl — a matrix or a convolution's kernel, row-major as an op made it → the layout in which kernels read it
 //
-// For       operands that are no weights of the checkpoint; those are packed on the host while they load (src/graph/packing.ts)
+// For       operands that are no weights of the checkpoint; those are unpacked while they load (kernels/weights/)
 // Shapes    x [out, inner, taps]
 //           PANELS: y [ceil(out/16)][taps][padded][16], `padded` = inner up to a multiple of 4 · else y [out up to 16][taps][padded],
 //           `padded` up to a multiple of 8. Zeros past the ends. A vector is one row of its values, padded up to 16.

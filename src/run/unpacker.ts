@@ -85,7 +85,9 @@ export class Unpacker implements Disposable {
   #nothing: readonly OwnedBuffer[] | undefined;
   #encoded: PreparedUnpack[] = [];
   /** The inner factors of changes, for all parts of a weight. */
-  readonly #downs = new Map<readonly LowRank[], OwnedBuffer>();
+  readonly #downs = new Map<readonly LowRank[], { shape: string; buffer: OwnedBuffer }>();
+
+  readonly #replaced: OwnedBuffer[] = [];
 
   constructor(private readonly gpu: Gpu) {}
 
@@ -96,9 +98,14 @@ export class Unpacker implements Disposable {
   async unpack(encoder: GPUCommandEncoder, part: UnpackPart): Promise<void> {
     if (isCopy(part)) return copy(encoder, part);
     const prepared = await this.#prepare(part, (changes, make) => {
-      const known = this.#downs.get(changes) ?? make();
-      this.#downs.set(changes, known);
-      return known;
+      // A convolution's lie otherwise in another packing.
+      const shape = `${part.packing} ${part.shape.slice(1).join()}`;
+      const known = this.#downs.get(changes);
+      if (known?.shape === shape) return known.buffer;
+      const buffer = make();
+      if (known) this.#replaced.push(known.buffer);
+      this.#downs.set(changes, { shape, buffer });
+      return buffer;
     });
     this.#encoded.push(prepared);
     prepared.encode(encoder);
@@ -113,8 +120,9 @@ export class Unpacker implements Disposable {
   settle(): void {
     for (const one of this.#encoded) one[Symbol.dispose]();
     this.#encoded = [];
-    for (const one of this.#downs.values()) one[Symbol.dispose]();
+    for (const { buffer } of this.#downs.values()) buffer[Symbol.dispose]();
     this.#downs.clear();
+    for (const one of this.#replaced.splice(0)) one[Symbol.dispose]();
   }
 
   [Symbol.dispose](): void {

@@ -288,6 +288,28 @@ test("scales of rows begin with the part's row; what is only moved is a copy", a
     expect(isCopy({ ...moved, ...other })).toBe(false);
 });
 
+test("one list of changes goes into two packings of a convolution before anything is submitted", async () => {
+  const gpu = await testGpu();
+  const shape = [5, 3, 2, 2, 1];
+  const changes: LowRank[] = [{ up: drawn(5, 1), down: drawn(12, 2), rank: 1, factor: 1 }];
+  const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC;
+  using from = gpu.buffer("raw", 240, usage, drawn(60, 3));
+  using unpacker = new Unpacker(gpu);
+  const whole = { from: { buffer: from.buffer }, format: "f32", shape, firstRow: 0, rows: 5, dtype: "f32", at: 0 } as const;
+  const packings = ["row", "natural", "row"] as const;
+  const alone: Uint8Array[] = [];
+  for (const packing of packings) alone.push(new Uint8Array(await unpacked(gpu, f32(drawn(60, 3)), { ...whole, packing, changes })));
+  const encoder = gpu.device.createCommandEncoder();
+  const made = packings.map((packing) => ({ packing, to: gpu.buffer("packed", packedBytes(shape, packing, "f32"), usage) }));
+  for (const { packing, to } of made) await unpacker.unpack(encoder, { ...whole, packing, changes, to: to.buffer });
+  gpu.device.queue.submit([encoder.finish()]);
+  unpacker.settle();
+  for (const [i, { to }] of made.entries()) {
+    using buffer = to;
+    expect(new Uint8Array(await gpu.read(buffer.buffer, 0, alone[i]!.length))).toEqual(alone[i]);
+  }
+});
+
 test("rows that cannot be are refused", async () => {
   const gpu = await testGpu();
   using unpacker = new Unpacker(gpu);
