@@ -2,6 +2,8 @@
 import { Gpu } from "../../src/gpu/gpu.ts";
 import { readCase } from "../../src/check/reference/case.ts";
 import { complaint, runCase } from "../../src/check/reference/run.ts";
+import type { CompileOptions } from "../../src/plan/compile.ts";
+import { MODELS } from "../support/streamed-models.ts";
 import { sweep } from "../../src/check/sweep/sweep.ts";
 
 let opened: Promise<Gpu> | undefined;
@@ -25,6 +27,29 @@ export async function sweepInPage(): Promise<{ problems: readonly string[]; case
   const { problems, cases } = await sweep(gpu, null, { sizes: ["tiny"] });
   return { problems, cases, immediates: gpu.caps.immediates };
 }
+
+/** Models with streamed weights, and with weights that stay as stored; resolves to the names of those that differ from resident ones. */
+export async function streamedInPage(): Promise<{ different: string[]; runs: number }> {
+  const gpu = await (opened ??= Gpu.open());
+  const different: string[] = [];
+  let runs = 0;
+  for (const [name, model] of Object.entries(MODELS)) {
+    const want = await model.run({}, gpu);
+    for (const [how, options] of Object.entries(WAYS)) {
+      const got = await model.run(options, gpu);
+      runs++;
+      if (got.length !== want.length || got.some((value, i) => !Object.is(value, want[i]))) different.push(`${name}, ${how}`);
+    }
+  }
+  return { different, runs };
+}
+
+const WAYS: Readonly<Record<string, CompileOptions>> = {
+  "streamed through the least": { stream: () => true, slots: 0.01 },
+  "streamed through 2 slots": { stream: () => true, slots: 2 },
+  "streamed through 3 slots": { stream: () => true, slots: 3 },
+  "as stored": { asStored: ({ shape }) => (shape.length > 1 ? "f32" : null) },
+};
 
 function base64(data: Float32Array): string {
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);

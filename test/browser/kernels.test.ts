@@ -55,6 +55,16 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
+it("streamed weights give the bytes of resident ones", { timeout: 300_000 }, async () => {
+  const { different, runs } = await inPage<{ different: string[]; runs: number }>(
+    page,
+    'return (await import("./page.mjs")).streamedInPage();',
+  );
+  expect(different).toEqual([]);
+  expect(runs).toBe(24);
+  expect(wrong).toEqual([]);
+});
+
 it.each(files)(
   "%s",
   async (file) => {

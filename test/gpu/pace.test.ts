@@ -60,7 +60,7 @@ test("a first dispatch that a driver compiles for seconds makes no later wait sl
 test("no more is under way than is asked for", async () => {
   let waits = 0;
   const pace = new Pace("hardware", async () => void waits++);
-  const flops = 10 * (1 / pace.predict(1)); // 10 ms
+  const flops = 10.1 / pace.predict(1); // 10.1 ms
   for (let i = 0; i < 24; i++) await pace.submitted(flops);
   expect(waits).toBe(0);
   await pace.submitted(flops);

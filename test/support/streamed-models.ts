@@ -16,7 +16,7 @@ import type { CompileOptions } from "../../src/plan/compile.ts";
 import type { WeightProvider } from "../../src/run/weight-provider.ts";
 import { values } from "./compare.ts";
 import { memoryWeights, testGpu } from "./gpu.ts";
-import { TINY_CONFIGS } from "./tiny-checkpoint.ts";
+import { TINY_CONFIGS } from "./tiny-configs.ts";
 
 export const LAYERS = 5;
 
@@ -48,7 +48,7 @@ export function drawn(shapes: ReadonlyMap<string, readonly number[]>): DrawnWeig
         async read(start, into, signal) {
           if (start === 0) weights.reads.set(name, (weights.reads.get(name) ?? 0) + 1);
           // A file answers later.
-          await new Promise((resolve) => setImmediate(resolve));
+          await new Promise<void>((resolve) => (globalThis.setImmediate ?? setTimeout)(resolve));
           await weights.onRead?.(name, signal);
           await weight.read(start, into, signal);
         },
@@ -82,8 +82,8 @@ export const denoiser = (
 
 export interface StreamedModel {
   readonly weights: DrawnWeights;
-  /** All that it computes. */
-  run(options: CompileOptions): Promise<Float32Array>;
+  /** All that it computes. @param gpu default: the tests' own */
+  run(options: CompileOptions, gpu?: Gpu): Promise<Float32Array>;
 }
 
 /** Adapters of two ranks on some matrices of each layer. */
@@ -98,10 +98,10 @@ const changes = new Map<string, LoraChange[]>(
 
 const denoising = (how: { apart?: boolean; loras?: "merged" | "live" }): StreamedModel => ({
   weights: drawn(transformerWeights(transformer)),
-  async run(options) {
+  async run(options, gpu) {
     const provider = how.loras === "merged" ? withLoras(this.weights, changes) : this.weights;
     const live = how.loras === "live" ? { loras: new LoraWeights(changes, (name) => transformerWeights(transformer).get(name)) } : {};
-    using model = await denoiser(await testGpu(), provider, { ...options, ...live }, { apart: how.apart ?? false });
+    using model = await denoiser(gpu ?? (await testGpu()), provider, { ...options, ...live }, { apart: how.apart ?? false });
     return await model.run(steps);
   },
 });
@@ -109,8 +109,8 @@ const denoising = (how: { apart?: boolean; loras?: "merged" | "live" }): Streame
 export const MODELS: Readonly<Record<string, StreamedModel>> = {
   t5: {
     weights: drawn(expectedT5Weights(t5)),
-    async run(options) {
-      using encoder = await T5Encoder.create(await testGpu(), t5, this.weights, { batch: 2, length: 9, ...options });
+    async run(options, gpu) {
+      using encoder = await T5Encoder.create(gpu ?? (await testGpu()), t5, this.weights, { batch: 2, length: 9, ...options });
       return await encoder.encode(Int32Array.from({ length: 18 }, (_, i) => (i * 37) % 256));
     },
   },
@@ -120,8 +120,8 @@ export const MODELS: Readonly<Record<string, StreamedModel>> = {
   "transformer, adapters beside it": denoising({ loras: "live" }),
   vae: {
     weights: drawn(vaeWeights(vae)),
-    async run(options) {
-      using model = CausalVae.create(await testGpu(), vae, this.weights, options);
+    async run(options, gpu) {
+      using model = CausalVae.create(gpu ?? (await testGpu()), vae, this.weights, options);
       // Three batches: the first by a program of its own.
       return (await model.decode(values(4 * 7 * 2 * 4, 7), { batch: 1, frames: 7, height: 2, width: 4 })).data;
     },

@@ -14,56 +14,9 @@ import { transformerWeights } from "../../src/models/cogvideox/weights.ts";
 import { parseVaeConfig } from "../../src/models/vae/config.ts";
 import { vaeWeights } from "../../src/models/vae/batches.ts";
 import { toHalf, values } from "./compare.ts";
+import { TINY_CONFIGS } from "./tiny-configs.ts";
 
-export const TINY_CONFIGS = {
-  text_encoder: {
-    architectures: ["T5EncoderModel"],
-    model_type: "t5",
-    feed_forward_proj: "gated-gelu",
-    vocab_size: 256,
-    d_model: 16,
-    d_kv: 8,
-    d_ff: 16,
-    num_layers: 1,
-    num_heads: 2,
-    relative_attention_num_buckets: 8,
-    relative_attention_max_distance: 16,
-  },
-  transformer: {
-    _class_name: "CogVideoXTransformer3DModel",
-    num_attention_heads: 1,
-    attention_head_dim: 32,
-    in_channels: 4,
-    out_channels: 4,
-    time_embed_dim: 16,
-    text_embed_dim: 16,
-    num_layers: 1,
-    sample_width: 4,
-    sample_height: 2,
-    sample_frames: 9,
-    patch_size: 2,
-    max_text_seq_length: 12,
-    use_rotary_positional_embeddings: true,
-  },
-  vae: {
-    _class_name: "AutoencoderKLCogVideoX",
-    block_out_channels: [8, 8, 8, 8],
-    latent_channels: 4,
-    layers_per_block: 1,
-    norm_num_groups: 2,
-    temporal_compression_ratio: 4,
-    sample_height: 16,
-    sample_width: 32,
-    scaling_factor: 0.7,
-  },
-  scheduler: {
-    _class_name: "CogVideoXDDIMScheduler",
-    prediction_type: "v_prediction",
-    rescale_betas_zero_snr: true,
-    snr_shift_scale: 1,
-    timestep_spacing: "trailing",
-  },
-} as const;
+export { TINY_CONFIGS };
 
 export interface TinyTensor {
   shape: readonly number[];
