@@ -1,7 +1,7 @@
 /**
- * A component as a user loads it: T5-XXL, at full width with a few layers, from a synthetic checkpoint in the system's cache onto the device,
- * beside `cat` of the same files and a copy of as many bytes on the device. What they take together is the mark: every byte must be read
- * once and written once.
+ * A component as a user loads it: T5-XXL, at full width with a few layers, from a synthetic checkpoint in the system's cache onto the
+ * device, beside `cat` of the same files and a copy of as many bytes on the device. What they take together is the mark: every byte must
+ * be read once and written once.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -10,6 +10,7 @@ import { planVae } from "../../src/models/vae/batches.ts";
 import { parseTransformerConfig } from "../../src/models/cogvideox/config.ts";
 import { transformerWeights } from "../../src/models/cogvideox/weights.ts";
 import { denoiseGraph } from "../../src/models/cogvideox/model.ts";
+import { publishedModels } from "../../src/pipelines/cogvideox/published-models.ts";
 
 /** WebGPU's default limits, but for buffers: an activation of these models is over 256 MiB, and adapters have more. */
 const caps: Capabilities = {
@@ -38,32 +39,15 @@ const provider = (dtype: "f32" | "f16") => ({
 });
 
 const models = {
-  "2B": { config: {}, latents: { frames: 13, height: 60, width: 90 }, parameters: 1_693_783_872 },
-  "5B": {
-    config: { num_attention_heads: 48, num_layers: 42, use_rotary_positional_embeddings: true },
-    latents: { frames: 13, height: 60, width: 90 },
-    parameters: 5_570_283_072,
-  },
-  "1.5-5B": {
-    config: {
-      num_attention_heads: 48,
-      num_layers: 42,
-      use_rotary_positional_embeddings: true,
-      patch_size_t: 2,
-      patch_bias: false,
-      sample_height: 300,
-      sample_width: 300,
-      sample_frames: 81,
-    },
-    latents: { frames: 22, height: 96, width: 170 },
-    parameters: 5_570_676_352,
-  },
+  "cogvideox-2b": { latents: { frames: 13, height: 60, width: 90 }, parameters: 1_693_783_872 },
+  "cogvideox-5b": { latents: { frames: 13, height: 60, width: 90 }, parameters: 5_570_283_072 },
+  "cogvideox-1.5-5b": { latents: { frames: 22, height: 96, width: 170 }, parameters: 5_570_676_352 },
 };
 
 test.each(Object.entries(models))(
   "%s plans under default binding limits, and has the published number of parameters",
-  (_name, { config, latents, parameters }) => {
-    const c = parseTransformerConfig(config);
+  (name, { latents, parameters }) => {
+    const c = parseTransformerConfig(publishedModels[name as keyof typeof models].configs.transformer);
     expect([...transformerWeights(c).values()].reduce((n, shape) => n + shape.reduce((a, b) => a * b), 0)).toBe(parameters);
     for (const dtype of ["f16", "f32"] as const) {
       const plan = compile(
@@ -84,7 +68,7 @@ test.each(Object.entries(models))(
 );
 
 test.each(["f16", "f32"] as const)("the published decoder plans for 49 frames of 480 × 720, %s", (dtype) => {
-  for (const plan of planVae(parseVaeConfig({}), caps, {
+  for (const plan of planVae(parseVaeConfig(publishedModels["cogvideox-2b"].configs.vae), caps, {
     part: "decode",
     batch: 1,
     frames: 13,
@@ -98,15 +82,7 @@ test.each(["f16", "f32"] as const)("the published decoder plans for 49 frames of
 });
 
 test("T5-XXL plans under default binding limits", () => {
-  const config = parseT5Config({
-    d_model: 4096,
-    d_kv: 64,
-    d_ff: 10240,
-    num_layers: 24,
-    num_heads: 64,
-    vocab_size: 32128,
-    feed_forward_proj: "gated-gelu",
-  });
+  const config = parseT5Config(publishedModels["cogvideox-2b"].configs.text_encoder);
   const plan = compile(t5Graph(config, provider("f16"), { batch: 2, length: 226, dtype: "f16" }), caps);
   expect(plan.bytes.weights).toBeGreaterThan(9.2e9);
 });
