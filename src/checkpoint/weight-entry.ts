@@ -80,6 +80,16 @@ export async function weightEntries(
     } else if (scaled !== undefined && tensors.has(`${scaled}.weight`)) scales.set(`${scaled}.weight`, [name, tensor]);
     else if (name !== MARKER && !BESIDE.test(name)) entries.set(name, { ...tensor, tensor: name, format: formatOf(tensor.dtype) });
   }
+  const packed = [...entries].find(
+    ([name, { dtype, shape }]) => /^[IU]8$/.test(dtype) && shape.length > 1 && name.endsWith(".weight") && !scales.has(name),
+  );
+  if (packed)
+    throw checkpointError(
+      source,
+      packed[1].file,
+      `${packed[0]}: a weight must be floats, fp8 or blocks of ggml, got ${packed[1].dtype} [${packed[1].shape.join(", ")}], ` +
+        "quantized in a way that this engine cannot read; take the original weights, a GGUF, or an fp8 file",
+    );
   const lone = [...entries].find(
     ([name, { format, shape }]) => format === "e4m3" && shape.length > 1 && !scales.has(name) && !TABLE.test(name),
   );

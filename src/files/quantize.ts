@@ -31,51 +31,58 @@ export function quantize(
       "quantize",
       `whole blocks of ${BLOCK} values must be given, and ${size} bytes for each, got ${values.length} and ${out.length}; cut at a row`,
     );
-  const pack = type === "q8_0" ? packQ8 : packNibbles;
-  for (let block = 0; block * BLOCK < values.length; block++)
-    pack(values.subarray(block * BLOCK, (block + 1) * BLOCK), out.subarray(block * size, (block + 1) * size));
+  const put = type === "q8_0" ? putQ8 : putNibbles;
+  for (let from = 0, to = 0; from < values.length; from += BLOCK, to += size) put(values, from, out, to, size);
   return out;
 }
 
-/** The one of largest magnitude, the first of several. */
-function largest(x: Float32Array): number {
+/** Of a block, the value of largest magnitude, the first of several. */
+function largest(x: Float32Array, from: number): number {
   let found = 0;
-  for (const v of x) if (Math.abs(v) > Math.abs(found)) found = v;
+  for (let i = from; i < from + BLOCK; i++) if (Math.abs(x[i]!) > Math.abs(found)) found = x[i]!;
   return found;
 }
 
 /** Writes the scale, and gives what values are multiplied with: nothing where the scale is too small to be divided by. */
-function putScale(d: number, out: Uint8Array): number {
+function putScale(d: number, out: Uint8Array, to: number): number {
   const inverse = d === 0 ? 0 : f32(1 / d);
   const half = Number.isFinite(inverse) ? numberToF16(d) : 0;
-  out[0] = half & 255;
-  out[1] = half >> 8;
+  out[to] = half & 255;
+  out[to + 1] = half >> 8;
   return Number.isFinite(inverse) ? inverse : 0;
 }
 
-function packQ8(x: Float32Array, out: Uint8Array): void {
-  const inverse = putScale(f32(Math.abs(largest(x)) / 127), out);
+function putQ8(x: Float32Array, from: number, out: Uint8Array, to: number): void {
+  const inverse = putScale(f32(Math.abs(largest(x, from)) / 127), out, to);
   for (let i = 0; i < BLOCK; i++) {
-    const v = f32(x[i]! * inverse);
+    const v = f32(x[from + i]! * inverse);
     // Halves go away from zero.
-    const size = Math.floor(Math.abs(v)) + Math.floor(2 * (Math.abs(v) % 1));
-    out[2 + i] = v < 0 ? -size : size;
+    const whole = Math.floor(Math.abs(v));
+    const size = Math.abs(v) - whole >= 0.5 ? whole + 1 : whole;
+    out[to + 2 + i] = v < 0 ? -size : size;
   }
 }
 
 /** q4_0, and q5_0, which has the fifth bits of all values in 4 bytes before the nibbles. */
-function packNibbles(x: Float32Array, out: Uint8Array): void {
-  const five = out.length === BLOCK_BYTES.q5_0;
-  const [middle, nibbles] = five ? [16, 6] : [8, 2];
-  const inverse = putScale(f32(largest(x) / -middle), out);
-  const level = (i: number): number => Math.min(2 * middle - 1, Math.trunc(f32(f32(x[i]! * inverse) + middle + 0.5)));
+function putNibbles(x: Float32Array, from: number, out: Uint8Array, to: number, size: number): void {
+  const five = size === BLOCK_BYTES.q5_0;
+  const middle = five ? 16 : 8;
+  const nibbles = to + (five ? 6 : 2);
+  const inverse = putScale(f32(largest(x, from) / -middle), out, to);
   let high = 0;
   for (let i = 0; i < BLOCK / 2; i++) {
-    const [low, top] = [level(i), level(i + BLOCK / 2)];
+    const low = level(x[from + i]!, inverse, middle);
+    const top = level(x[from + i + BLOCK / 2]!, inverse, middle);
     out[nibbles + i] = (low & 15) | ((top & 15) << 4);
     high |= ((low >> 4) << i) | ((top >> 4) << (i + BLOCK / 2));
   }
-  if (five) for (let byte = 0; byte < 4; byte++) out[2 + byte] = high >>> (8 * byte);
+  if (five) for (let byte = 0; byte < 4; byte++) out[to + 2 + byte] = high >>> (8 * byte);
+}
+
+/** Where a value lies on the grid, from 0 up. */
+function level(v: number, inverse: number, middle: number): number {
+  const at = Math.trunc(f32(f32(v * inverse) + middle + 0.5));
+  return at < 2 * middle ? at : 2 * middle - 1;
 }
 
 /** The values of whole blocks, in f32. */
