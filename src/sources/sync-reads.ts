@@ -1,7 +1,7 @@
 /**
  * A file of the browser's private file system, read through a synchronous handle: straight into the memory that is given, where a `File`
- * gives memory of its own that has to be copied. Only workers have such handles. One keeps its file from being written and removed, so it is
- * let go a moment after the last read.
+ * gives memory of its own that has to be copied. Only workers have such handles. One keeps its file from being written and removed, so it
+ * is let go a moment after the last read.
  */
 interface SyncHandle {
   read(into: Uint8Array<ArrayBuffer>, options: { at: number }): number;

@@ -194,6 +194,33 @@ describe("memory on the way", () => {
     await gpu[Symbol.asyncDispose]();
   });
 
+  it("several reads are under way at once, of one weight and of many, and no more than there is room for", async () => {
+    const gpu = await testGpu();
+    const most = async (requests: readonly WeightRequest[]): Promise<number> => {
+      let [now, peak] = [0, 0];
+      const provider: WeightProvider = {
+        type: () => "f16",
+        stored: (label) => ({
+          label,
+          shape: requests.find(({ key }) => key.startsWith(`${label} `))!.shape,
+          format: "f16",
+          async read() {
+            peak = Math.max(peak, ++now);
+            await new Promise((resolve) => setTimeout(resolve, 20));
+            now--;
+          },
+        }),
+      };
+      using store = new WeightStore(gpu, provider);
+      await store.load(requests);
+      return peak;
+    };
+    const large = await most([request(["w"], [12 * 1024, 4096], "natural", "f16")]); // 12 reads of 8 MiB
+    expect(large).toBe((UPLOAD_BYTES - (16 << 20)) / (8 << 20));
+    const small = await most(Array.from({ length: 40 }, (_, i) => request([`w${i}`], [64, 64], "natural", "f16")));
+    expect(small).toBeGreaterThan(8);
+  });
+
   it("an abort leaves what was read whole for the next time, and nothing of the rest", async () => {
     const gpu = await limitedGpu({});
     const controller = new AbortController();
