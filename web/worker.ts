@@ -197,6 +197,13 @@ async function answer(message: ToWorker, say: Say): Promise<unknown> {
     case "plan": {
       const model = await modelOf(message.model, say);
       const stages = model.requirements(message.options);
+      const { memoryBytes } = message.options;
+      if (memoryBytes !== undefined && stages.some(({ peak }) => peak > memoryBytes))
+        throw new CogwheelError(
+          "generate",
+          `this generation must fit the GPU memory that you give it, got ${bytesText(memoryBytes, 1)}; ` +
+            `the smallest that would do is ${bytesText(Math.ceil(model.leastMemoryBytes(message.options) / 1e5) * 1e5, 1)}`,
+        );
       return { bytes: Math.max(...stages.map(({ total }) => total)), flops: stages.reduce((sum, { flops }) => sum + flops, 0) };
     }
     case "generate":

@@ -10,7 +10,7 @@ import type { ModelDeviceFlags, FileFlags } from "./flags.ts";
 import { complain, print, printJson } from "./terminal/output.ts";
 import { shortened, visible } from "../base/visible.ts";
 import { table } from "./terminal/table.ts";
-import { limitTable, stageTable, timeTable, type LimitedPlan } from "./stage-table.ts";
+import { limitTable, secondsOf, stageTable, timeTable, type LimitedPlan } from "./stage-table.ts";
 import { tuningLine } from "./tuning-line.ts";
 import { Progress } from "./terminal/progress.ts";
 import { ratesUnlessOff } from "../tuning/rates.ts";
@@ -49,13 +49,15 @@ export async function inspectModel(folder: string, settings: Partial<Settings>, 
   const requested = completed(model.defaults, settings);
   const [limit] = memory;
   const requirements = model.requirements({ ...settings, ...defined({ memoryBytes: memory.length === 1 ? limit : undefined }) });
-  const limits = memory.map((memoryBytes): LimitedPlan => {
-    const stages = model.requirements({ ...settings, memoryBytes });
-    return { memoryBytes, stages, fits: stages.every(({ peak }) => peak <= memoryBytes) };
-  });
   const told = { ...settings, ...defined({ memoryBytes: memory.length === 1 ? limit : undefined }) };
   const rates = await measured(model);
   const times = rates && model.times(rates, told);
+  const limits = memory.map((memoryBytes): LimitedPlan => {
+    const within = { ...settings, memoryBytes };
+    const stages = model.requirements(within);
+    const fits = stages.every(({ peak }) => peak <= memoryBytes);
+    return { memoryBytes, stages, fits, ...(rates && fits ? { seconds: secondsOf(model.times(rates, within)) } : {}) };
+  });
   const least = memory.length ? model.leastMemoryBytes(settings) : undefined;
   if (json) {
     printJson({

@@ -42,11 +42,14 @@ export function stageTable(stages: readonly StageMemory[]): string {
   );
 }
 
+/** All stages together. */
+export const secondsOf = (times: readonly StageTime[]): number =>
+  times.reduce((seconds, { loadSeconds = 0, workSeconds }) => seconds + loadSeconds + workSeconds, 0);
+
 /** How long stages will take. */
 export function timeTable(times: readonly StageTime[], rates: MeasuredRates): string {
   const streams = times.some(({ neededBytesPerSecond }) => neededBytesPerSecond !== undefined);
   const supply = (bytes: number | undefined): string => (bytes === undefined ? "" : `${(bytes / 1e9).toFixed(2)} GB/s`);
-  const sum = times.reduce((seconds, { loadSeconds = 0, workSeconds }) => seconds + loadSeconds + workSeconds, 0);
   const rows = times.map(({ stage, loadSeconds, workSeconds, neededBytesPerSecond }) => [
     stage,
     loadSeconds === undefined ? "" : duration(loadSeconds),
@@ -54,7 +57,7 @@ export function timeTable(times: readonly StageTime[], rates: MeasuredRates): st
     ...(streams ? [supply(neededBytesPerSecond), neededBytesPerSecond === undefined ? "" : supply(rates.loadBytesPerSecond)] : []),
   ]);
   const heads = ["stage", "to load", "work", ...(streams ? ["weights needed at", "and come at"] : [])];
-  return `${table(heads, rows)}In all about ${duration(sum)}${
+  return `${table(heads, rows)}In all about ${duration(secondsOf(times))}${
     rates.loadBytesPerSecond === undefined ? ", without what loading takes" : ""
   }, from what a probe measured here.\n`;
 }
@@ -64,14 +67,16 @@ export interface LimitedPlan {
   readonly memoryBytes: number;
   readonly stages: readonly StageMemory[];
   readonly fits: boolean;
+  /** Of all stages, where rates were measured. */
+  readonly seconds?: number;
 }
 
 /** A row a limit: how each of the stages keeps within it. */
 export function limitTable(plans: readonly LimitedPlan[], least: number): string {
   const names = [...new Set(plans.flatMap(({ stages }) => stages.map(({ stage }) => stage)))];
   return table(
-    ["memory", "takes at most", ...names, "read in a step"],
-    plans.map(({ memoryBytes, stages, fits }) => {
+    ["memory", "takes at most", ...names, "read in a step", ...(plans.some((plan) => plan.seconds !== undefined) ? ["in all"] : [])],
+    plans.map(({ memoryBytes, stages, fits, seconds }) => {
       const memory = bytesText(memoryBytes, 1);
       if (!fits) return [memory, `does not fit: the least is ${bytesText(least, 1)}`];
       const transformer = stages.find(({ stage }) => stage === "transformer");
@@ -80,6 +85,7 @@ export function limitTable(plans: readonly LimitedPlan[], least: number): string
         bytesText(Math.max(...stages.map(({ peak }) => peak)), 1),
         ...names.map((name) => howText(stages.find(({ stage }) => stage === name)!)),
         transformer?.streamed ? bytesText(transformer.streamed, 1) : "none",
+        seconds === undefined ? "" : `about ${duration(seconds)}`,
       ];
     }),
   );

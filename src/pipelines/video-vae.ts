@@ -12,6 +12,7 @@ import { CausalVae, type DecodedFrames, type VaeRunOptions } from "../models/vae
 import { TorchGenerator } from "../diffusion/torch-random.ts";
 import { fitFrames, type Fit } from "../video/fit.ts";
 import { channelsOf, type Frame, type RgbaFrame } from "../video/frame.ts";
+import { hostRoom, spilling } from "./host-room.ts";
 import { fromVae, toVae } from "./latent-layout.ts";
 import { Opened } from "./opened.ts";
 import { defined, type OpenOptions, type TilingMode } from "./options.ts";
@@ -213,15 +214,19 @@ export class VideoVae implements AsyncDisposable {
       if (tiling !== undefined || !(error instanceof CogwheelError)) throw error;
       planned = plan("exact");
     }
+    const free = availableMemoryBytes();
+    if (free !== undefined) planned = { ...planned, ...spilling(planned, hostRoom([planned], this.gpu.caps, free)) };
     refuseBeyond(
-      availableMemoryBytes(),
+      free,
       "vae",
       `to ${part} ${shape.frames} frames of ${shape.width} × ${shape.height}`,
       planned,
       this.gpu.caps,
       planned.mode === "none" ? "tiling exact" : undefined,
     );
-    return { ...(planned.mode === "none" ? {} : { tiling: planned.mode }), ...defined({ signal, checkFinite, onProgress, onTiling }) };
+    const { mode, spilled, host } = planned;
+    const how = mode === "none" ? undefined : mode === "exact" && spilled ? ({ mode, hostBytes: host } as const) : mode;
+    return { ...defined({ tiling: how, signal, checkFinite, onProgress, onTiling }) };
   }
 
   /** Encodings and decodings follow each other. */

@@ -100,6 +100,7 @@ export class CogVideoX implements AsyncDisposable {
 
   /** What each stage will take on the adapter; computed from the configs alone, before anything is loaded. */
   requirements(options: RequirementOptions = {}): StageMemory[] {
+    if (options.memoryBytes !== undefined) expectOption("memoryBytes", options.memoryBytes);
     return this.#planner.plan(this.#model, requiredSizes(this.#model, options), options.tiling, options.memoryBytes).requirements;
   }
 

@@ -1,6 +1,7 @@
 /** Plans a model's generations within the memory that there is. */
-import { availableMemoryBytes, spillRoom } from "#platform";
+import { availableMemoryBytes } from "#platform";
 import type { Plan } from "../../plan/compile.ts";
+import { hostRoom, roundedMemory } from "../host-room.ts";
 import type { TilingMode } from "../options.ts";
 import { machineBytes, type StageMemory } from "../requirements.ts";
 import type { Model } from "./model.ts";
@@ -11,13 +12,6 @@ export interface Planned extends Stages {
   readonly requirements: StageMemory[];
   readonly limit: number | undefined;
 }
-
-/** What free memory is rounded to: it is another number at every look, and a plan is not to be another one for that. */
-const STEP_BYTES = 64 << 20;
-const rounded = (bytes: number): number => Math.max(1, Math.floor(bytes / STEP_BYTES) * STEP_BYTES);
-
-/** Of what is free, what activations of exact tiling may take: the rest is for what the system keeps of the disk that others go to. */
-const SPARING = 0.8;
 
 /** The last answer is kept: a command asks what a generation will take before it prepares it. */
 export class Planner {
@@ -42,18 +36,15 @@ export class Planner {
     // An adapter that runs on the CPU takes its share of what is free first.
     const device = software && limit === undefined ? this.#deviceLimit(planned, free, model) : limit;
     const within = device === limit ? planned : this.#within(model, sizes, tiling, { limit: device });
-    const beside = Math.max(...within.requirements.map((stage) => machineBytes(stage, caps) - stage.host));
-    const hosted = Math.max(...within.requirements.map(({ host }) => host));
-    const room = rounded(SPARING * free - beside);
-    if (hosted <= room || hosted - room > spillRoom()) return within;
-    return this.#within(model, sizes, tiling, { limit: device, hostLimit: room });
+    const room = hostRoom(within.requirements, caps, free);
+    return room === undefined ? within : this.#within(model, sizes, tiling, { limit: device, hostLimit: room });
   }
 
   /** What is free for the adapter's part, where it is too little for all. */
   #deviceLimit({ requirements }: Planned, free: number, { gpu: { caps } }: Model): number | undefined {
     const device = Math.max(...requirements.map((stage) => machineBytes(stage, caps) - stage.host));
     const beside = Math.max(...requirements.map((stage) => machineBytes(stage, caps) - stage.peak - stage.host));
-    return device <= free ? undefined : rounded(free - beside);
+    return device <= free ? undefined : roundedMemory(free - beside);
   }
 
   #within(model: Model, sizes: StageSizes, tiling: TilingMode | undefined, limits: Pick<Within, "limit" | "hostLimit">): Planned {

@@ -6,6 +6,7 @@ import { denoiseGraph, type DenoiseShape } from "../../models/cogvideox/model.ts
 import { t5Graph } from "../../models/t5/model.ts";
 import { compile, type CompileOptions, type Plan } from "../../plan/compile.ts";
 import { layersOf, leastResidence, residenceWithin } from "../../plan/residence.ts";
+import { spilling } from "../host-room.ts";
 import type { TilingMode } from "../options.ts";
 import { measurePlans, withResidence, type StageMemory } from "../requirements.ts";
 import { leastExact, measureExact, measureVae, vaePlans, type VaeShape } from "../vae-requirements.ts";
@@ -168,10 +169,6 @@ function vaeStage(
   if (memory.peak <= limit || left < leastExact(configs.vae, caps, shape).activations) return of(spilling(memory, hostLimit));
   return of(spilling(measureExact(configs.vae, caps, shape, left), hostLimit));
 }
-
-/** What is more than the host's memory may hold lies on a disk. */
-const spilling = (memory: StageMemory, hostLimit = Infinity): StageMemory =>
-  memory.host <= hostLimit ? memory : { ...memory, host: hostLimit, spilled: memory.host - hostLimit };
 
 /** Bytes of each way to go about pictures. */
 function leastOf(mode: TilingMode, whole: () => StageMemory, exact: () => StageMemory): number[] {
