@@ -19,10 +19,8 @@ export interface Rates {
   readonly kernels: Readonly<Record<string, KernelRate>>;
   /** Seconds that a dispatch takes beside its work. */
   readonly dispatchSeconds: number;
-  /** Seconds to make a pipeline that was never made. */
+  /** Seconds to make a pipeline. What a driver compiles when it first meets a kernel it keeps, and later runs do not wait for. */
   readonly pipelineSeconds: number;
-  /** Seconds that its first dispatch takes beside those of others: some drivers compile only then. */
-  readonly firstSeconds: number;
 }
 
 /** Where they lie: beside the table of measurements of the same adapter. */
@@ -73,7 +71,6 @@ const isRates = (value: unknown): value is Rates =>
   isObject(value) &&
   isAmount(value["dispatchSeconds"]) &&
   isAmount(value["pipelineSeconds"]) &&
-  isAmount(value["firstSeconds"]) &&
   isObject(value["kernels"]) &&
   Object.values(value["kernels"]).every(
     (one) => isObject(one) && isAmount(one["flops"]) && isAmount(one["bytes"]) && isAmount(one["seconds"]) && one["seconds"] > 0,

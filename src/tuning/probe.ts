@@ -24,9 +24,9 @@ export interface ProbeOptions {
   enoughSeconds?: number;
 }
 
-/** Runs of a graph whose median counts, as long as they are short. */
-const RUNS = 3;
-const SHORT_SECONDS = 1;
+/** Runs of a graph, of which the median counts: so many, or until they have taken so long. */
+const RUNS = 5;
+const LONG_SECONDS = 0.6;
 /** Bytes of weights that are read for their rate, and seconds after which no more are begun. */
 const READ_BYTES = 256 * 2 ** 20;
 const READ_SECONDS = 1.5;
@@ -37,7 +37,6 @@ export async function probeKernels(model: CogVideoX, { signal, onProgress, enoug
   const kernels = new Map<string, KernelRate>();
   const overheads: number[] = [];
   const making: number[] = [];
-  const firsts: number[] = [];
   const enough = new Set<number>();
   for (let size = 0; size < model.probeSizes; size++) {
     for (const [which, graph] of [...model.probeGraphs(size)].entries()) {
@@ -50,7 +49,6 @@ export async function probeKernels(model: CogVideoX, { signal, onProgress, enoug
       overheads.push(measured.dispatchSeconds);
       // Of later sizes most pipelines are there.
       if (size === 0) making.push(measured.pipelineSeconds);
-      if (size === 0) firsts.push(measured.firstSeconds);
       if (measured.seconds >= enoughSeconds) enough.add(which);
     }
   }
@@ -60,7 +58,6 @@ export async function probeKernels(model: CogVideoX, { signal, onProgress, enoug
     kernels: Object.fromEntries(kernels),
     dispatchSeconds: median(overheads),
     pipelineSeconds: median(making),
-    firstSeconds: median(firsts),
   };
 }
 
@@ -69,7 +66,6 @@ interface MeasuredGraph {
   readonly kernels: Map<string, KernelRate>;
   readonly dispatchSeconds: number;
   readonly pipelineSeconds: number;
-  readonly firstSeconds: number;
 }
 
 async function measureGraph(gpu: Gpu, graph: Graph, signal?: AbortSignal): Promise<MeasuredGraph> {
@@ -80,21 +76,23 @@ async function measureGraph(gpu: Gpu, graph: Graph, signal?: AbortSignal): Promi
   );
   const plan = compile(graph, gpu.caps);
   await weights.load(plan.weights.values(), asked);
+  await gpu.idle(0, signal); // what was loaded may still be on its way
   const begun = performance.now();
   using program = await Program.create(gpu, plan, weights, asked);
   const made = (performance.now() - begun) / 1000;
   for (const [name, tensor] of graph.inputs) program.write(name, isolatedInput(tensor));
+  await gpu.idle(0, signal);
   const timed = async (run: () => Promise<void>): Promise<number> => {
     const start = performance.now();
     await run();
     await gpu.idle(0, signal);
     return (performance.now() - start) / 1000;
   };
-  const first = await timed(() => program.run(asked));
+  await timed(() => program.run(asked)); // a driver may compile now, and keeps what it compiled
   const runs: number[] = [];
   do runs.push(await timed(() => program.run(asked)));
-  while (runs.length < RUNS && runs[0]! < SHORT_SECONDS);
-  const seconds = Math.min(...runs);
+  while (runs.length < RUNS && runs.reduce((a, b) => a + b) < LONG_SECONDS);
+  const seconds = median(runs);
   const pipelines = new Set(plan.steps.map(({ label }) => label)).size;
   const spent = await stepSeconds(gpu, program, asked);
   const kernels = new Map<string, KernelRate>();
@@ -113,7 +111,6 @@ async function measureGraph(gpu: Gpu, graph: Graph, signal?: AbortSignal): Promi
     kernels,
     dispatchSeconds: Math.max(0, seconds - all) / plan.steps.length,
     pipelineSeconds: made / pipelines,
-    firstSeconds: Math.max(0, first - seconds) / pipelines,
   };
 }
 
@@ -155,6 +152,7 @@ export async function probeLoading(model: CogVideoX, { signal, onProgress }: Pro
   // The first compiles what the others run.
   onProgress?.(0.9, "reading weights");
   await store.load([first], asked);
+  await model.gpu.idle(0, signal);
   const start = performance.now();
   let bytes = 0;
   for (const request of others) {

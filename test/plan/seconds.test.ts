@@ -12,7 +12,6 @@ const rates = (kernels: Rates["kernels"], more: Partial<Rates> = {}): Rates => (
   kernels,
   dispatchSeconds: 0,
   pipelineSeconds: 0,
-  firstSeconds: 0,
   ...more,
 });
 

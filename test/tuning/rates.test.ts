@@ -95,7 +95,6 @@ describe("times", () => {
     kernels: { multiplies: { flops: 1e12, bytes: 1, seconds: 1 }, moves: { flops: 0, bytes: 1e9, seconds: 1 } },
     dispatchSeconds: 0,
     pipelineSeconds: 0.01,
-    firstSeconds: 0,
     loadBytesPerSecond: 1e9,
   };
 

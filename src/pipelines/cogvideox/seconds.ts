@@ -71,7 +71,7 @@ export function stageTimes(
       stage: stage.stage,
       names: NAMES[stage.stage],
       ...(rate === undefined ? {} : { loadSeconds: weights / rate + fresh * rates.pipelineSeconds }),
-      workSeconds: work + fresh * rates.firstSeconds,
+      workSeconds: work,
       ...(streamed ? { neededBytesPerSecond: (streamed * runs) / compute } : {}),
     };
   });
