@@ -12,24 +12,18 @@ export type QuantizedFormat = "q8_0" | "q4_0";
 /** Types of a plain file, as `toFloat32` calls them. */
 const PLAIN = { f32: "F32", f16: "F16", bf16: "BF16" } as const;
 
-/**
- * Matrices that stay as they are: the linear layers that turn the timestep into scales and shifts (8 bits there are seen in the pictures,
- * most of all in 1.5), what leads into the model and out of it, and tables, which are looked up.
- */
-const KEPT = /(?:^|\.)(?:norm\w*|patch_embed|time_embedding|ofs_embedding|proj_out|shared|embed_tokens|relative_attention_bias)\./;
-
-/** Is a weight quantized? Linear layers within blocks are, whose rows are whole blocks, and that are stored in 16 bits or more. */
-export function isQuantizable(name: string, shape: readonly number[], stored: Format | undefined = "f32"): boolean {
-  return shape.length === 2 && shape[1]! % 32 === 0 && stored in PLAIN && !KEPT.test(name);
+/** Can a weight be quantized? Matrices can whose rows are whole blocks, and that are stored in 16 bits or more. */
+export function isQuantizable(shape: readonly number[], stored: Format | undefined = "f32"): boolean {
+  return shape.length === 2 && shape[1]! % 32 === 0 && stored in PLAIN;
 }
 
-/** Another provider's weights with those that can be quantized in this format. */
-export function quantizedWeights(base: WeightProvider, format: QuantizedFormat): WeightProvider {
+/** Another provider's weights with those that can be quantized in this format. @param stays weights that are not, all the same */
+export function quantizedWeights(base: WeightProvider, format: QuantizedFormat, stays: (name: string) => boolean): WeightProvider {
   return {
     type: (name) => base.type(name),
     stored(name) {
       const weight = base.stored(name);
-      return isQuantizable(name, weight.shape, weight.format) && !weight.scale ? quantized(weight, format) : weight;
+      return !stays(name) && isQuantizable(weight.shape, weight.format) && !weight.scale ? quantized(weight, format) : weight;
     },
     ...(base.changes ? { changes: (name) => base.changes!(name) } : {}),
     ...(base.judge ? { judge: (losses) => base.judge!(losses) } : {}),

@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { bytesText } from "../base/units.ts";
 import type { QuantizedType } from "../files/quantize.ts";
 import { defined } from "../pipelines/options.ts";
-import type { Quantizable } from "../pipelines/quantize/components.ts";
+import type { Quantizable } from "../models/quantizable.ts";
 import { quantizeCheckpoint, type QuantizeReport, type WrittenLayer } from "../pipelines/quantize/quantize.ts";
 import { checkDistinct, checkOutputFile, writeWhole } from "./files.ts";
 import { hubProgress } from "./terminal/hub-progress.ts";

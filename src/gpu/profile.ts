@@ -139,8 +139,8 @@ export class Profile implements Disposable {
   }
 
   /**
-   * Milliseconds of reading weights, and how many of them the device was at work meanwhile, by the host's clock: what is read while it works
-   * costs no time.
+   * Milliseconds of reading weights, and how many of them the device was at work meanwhile, by the host's clock: what is read
+   * while it works costs no time.
    */
   reading(): { read: number; overlapped: number } {
     const union = (kind: HostSpan["kind"]) => joined(this.host.filter((span) => span.kind === kind));

@@ -18,7 +18,7 @@ interface Room {
 
 /** Weights that one layer reads alone, and that come and go together. */
 export interface WeightLayer extends Room {
-  /** The scope of its nodes: `transformer_blocks.3`. */
+  /** The scope of its nodes: `blocks.3`. */
   readonly name: string;
   readonly weights: readonly WeightRequest[];
   /** As kernels read them. */

@@ -39,7 +39,7 @@ export interface SlotPlan {
 /** The most of `slots`: more layers than any model has. */
 const MOST_SLOTS = 1e4;
 
-/** `transformer_blocks.3` of `transformer_blocks.3.attn1.to_q.weight`: what is streamed as one layer. */
+/** `blocks.3` of `blocks.3.ff.0.weight`: what is streamed as one layer. */
 export function layerOf({ names }: Pick<WeightRequest, "names">): string {
   const [name] = names as [string];
   return /^.*?\.\d+(?=\.)/.exec(name)?.[0] ?? name.split(".")[0]!;

@@ -5,6 +5,7 @@ import { expectWeights } from "../../checkpoint/weight-index.ts";
 import { CogwheelError } from "../../base/errors.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { FORMATS, type Format } from "../../graph/stored.ts";
+import { hasPart, KEPT, TABLES } from "../../models/quantizable.ts";
 import type { CompileOptions } from "../../plan/compile.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
 import { T5Tokenizer } from "../../text/t5-tokenizer.ts";
@@ -88,7 +89,7 @@ export function checkpointFiles(opened: Opened, configs: Configs): ModelFiles {
     format(part, name) {
       const stored = checkpoint.component(part).weights?.get(name)?.format ?? undefined;
       const type = quantized(part);
-      return type && isQuantizable(name, shape(part, name) ?? [], stored) ? type : stored;
+      return type && !stays(part)(name) && isQuantizable(shape(part, name) ?? [], stored) ? type : stored;
     },
     expect: (weights) => expectAll(checkpoint, weights),
     async version(part) {
@@ -98,11 +99,17 @@ export function checkpointFiles(opened: Opened, configs: Configs): ModelFiles {
     async weights(part, options) {
       const weights = await opened.weights(part, options);
       const type = quantized(part);
-      return type ? quantizedWeights(weights, type) : weights;
+      return type ? quantizedWeights(weights, type, stays(part)) : weights;
     },
     tokenizer: () => T5Tokenizer.open(checkpoint.source),
   };
 }
+
+/** The weights that `--dtype q8` and `q4` leave as they are. */
+export const stays =
+  (part: Part) =>
+  (name: string): boolean =>
+    part === "vae" || [...KEPT[part], ...TABLES].some((word) => hasPart(name, word));
 
 /** Everything that is missing in any component is told at once. */
 function expectAll(checkpoint: Checkpoint, expected: PartWeights): void {

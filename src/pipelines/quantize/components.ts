@@ -4,14 +4,12 @@ import { parseTransformerConfig } from "../../models/cogvideox/config.ts";
 import { transformerMetadata } from "../../models/cogvideox/gguf.ts";
 import { transformerLayers } from "../../models/cogvideox/layers.ts";
 import { transformerWeights } from "../../models/cogvideox/weights.ts";
+import type { Quantizable } from "../../models/quantizable.ts";
 import type { SingleLayer } from "../../models/single-layer.ts";
 import { parseT5Config } from "../../models/t5/config.ts";
 import { ggufMetadata, ggufName } from "../../models/t5/gguf.ts";
 import { t5Layers } from "../../models/t5/layers.ts";
 import { expectedT5Weights } from "../../models/t5/weights.ts";
-
-export const QUANTIZABLE = ["transformer", "text_encoder"] as const;
-export type Quantizable = (typeof QUANTIZABLE)[number];
 
 /** A component of a checkpoint, as what quantizes it needs to know it. */
 export interface QuantizableModel {
@@ -21,15 +19,6 @@ export interface QuantizableModel {
   /** The name of a weight in the file. */
   readonly nameOf: (weight: string) => string;
 }
-
-/**
- * Weights that stay as they are unless told otherwise, by parts of their names: what a prompt, a timestep or a patch comes in by and goes
- * out by, and the modulation of every block, which all of its tokens are multiplied with. They are few, and their errors spread widest.
- */
-export const KEPT: Readonly<Record<Quantizable, readonly string[]>> = {
-  transformer: ["patch_embed", "time_embedding", "ofs_embedding", "norm1.linear", "norm2.linear", "norm_out", "proj_out"],
-  text_encoder: ["relative_attention_bias"],
-};
 
 /** @param config as it stands in the component's file @param where that file, for messages */
 export function quantizableModel(component: Quantizable, config: Readonly<Record<string, unknown>>, where?: string): QuantizableModel {

@@ -14,7 +14,8 @@ import type { SingleLayer } from "../../models/single-layer.ts";
 import { TIED_T5_WEIGHTS } from "../../models/t5/weights.ts";
 import type { CheckpointSource } from "../../sources/source.ts";
 import { defined, type OpenOptions } from "../options.ts";
-import { KEPT, QUANTIZABLE, quantizableModel, type Quantizable, type QuantizableModel } from "./components.ts";
+import { hasPart, KEPT, QUANTIZABLE, type Quantizable } from "../../models/quantizable.ts";
+import { quantizableModel, type QuantizableModel } from "./components.ts";
 import { outputError } from "./measure.ts";
 import { isQuantized, relativeError, writtenBytes, writtenType, type ErrorSums, type WrittenType } from "./weight.ts";
 
@@ -133,8 +134,7 @@ class Quantizing {
     const index = part.weights!;
     const { type, signal } = options;
     const names = [...model.weights.keys()];
-    const has = (name: string, word: string): boolean => `.${name}.`.includes(`.${word}.`);
-    const unused = options.keep?.filter((word) => !names.some((name) => has(name, word))) ?? [];
+    const unused = options.keep?.filter((word) => !names.some((name) => hasPart(name, word))) ?? [];
     if (unused.length)
       throw new CogwheelError(
         "quantize",
@@ -143,7 +143,7 @@ class Quantizing {
     const groups = groupsOf(names, model.layers);
     const types = new Map<string, WrittenType>();
     for (const name of groups.flatMap(({ weights }) => weights)) {
-      const kept = keep.some((word) => has(name, word));
+      const kept = keep.some((word) => hasPart(name, word));
       types.set(name, await writtenType(index.stored(name), { type, kept, signal }));
     }
     if (![...types.values()].some(isQuantized))
