@@ -23,6 +23,8 @@ export interface Opening<C, T> {
   readonly only: readonly string[];
   /** Names of tied weights, of which files hold one or both. */
   readonly tied?: TiedNames;
+  /** May `dtype` say that layers are to be quantized? Default: no. */
+  readonly quantizes?: true;
   /** The GGUF files that components may come in, by component. */
   readonly gguf?: Readonly<Record<string, GgufArchitectures>>;
   /** What the checkpoint's configs say; before a device is opened. */
@@ -53,7 +55,7 @@ export class Opened implements AsyncDisposable {
   static async open<C, T>(
     from: string | URL | CheckpointSource,
     options: OpenedOptions,
-    { room, family, only, tied, gguf, read, make }: Opening<C, T>,
+    { room, family, only, tied, quantizes, gguf, read, make }: Opening<C, T>,
   ): Promise<T> {
     const files = await openComponentFiles(options, room, options.hub);
     const what = {
@@ -70,10 +72,11 @@ export class Opened implements AsyncDisposable {
     let gpu: Gpu | undefined;
     try {
       const asked = options.dtype;
-      if (asked !== undefined && !Object.hasOwn(QUANTIZED, asked) && asked !== "f32" && asked !== "f16")
+      const quantized = quantizes && asked !== undefined && Object.hasOwn(QUANTIZED, asked) ? QUANTIZED[asked] : undefined;
+      if (asked !== undefined && !quantized && asked !== "f32" && asked !== "f16")
         throw new CogwheelError(
           room,
-          `dtype must be f32, f16, q8 or q4, got ${JSON.stringify(options.dtype)}; leave it out for the adapter's better one`,
+          `dtype must be ${quantizes ? "f32, f16, q8 or q4" : "f32 or f16"}, got ${JSON.stringify(options.dtype)}; leave it out for the adapter's better one`,
         );
       const configs = await read(checkpoint);
       const own = options.gpu ? undefined : defined({ adapter: options.adapter, tuning: options.tuning, onWarning: options.onWarning });
@@ -82,7 +85,7 @@ export class Opened implements AsyncDisposable {
         throw new CogwheelError(room, `dtype f16 needs an adapter with shader-f16, got ${gpu.name}; use f32 or another adapter`);
       const better = gpu.caps.f16 && gpu.caps.kind === "hardware" ? "f16" : "f32";
       const dtype = asked === "f32" || asked === "f16" ? asked : better;
-      return await make(new Opened(checkpoint, gpu, own, dtype, asked && QUANTIZED[asked]), configs);
+      return await make(new Opened(checkpoint, gpu, own, dtype, quantized), configs);
     } catch (error) {
       await checkpoint[Symbol.asyncDispose]();
       if (!options.gpu) await gpu?.[Symbol.asyncDispose]();

@@ -59,7 +59,9 @@ export interface EncodeVideoOptions extends RunOptions {
 
 export type DecodeLatentsOptions = RunOptions;
 
-export interface OpenVaeOptions extends Pick<OpenOptions, "gpu" | "adapter" | "tuning" | "dtype" | "variant" | "hub" | "vae"> {
+export interface OpenVaeOptions extends Pick<OpenOptions, "gpu" | "adapter" | "tuning" | "variant" | "hub" | "vae"> {
+  /** Storage type of weights and activations; sums are always f32. Default: f16 on GPUs that have it, f32 elsewhere. */
+  dtype?: "f32" | "f16";
   signal?: AbortSignal;
   /** Things the user should know: weights that do not fit f16 and were kept in f32, a tuning table that does not hold here. */
   onWarning?: (message: string) => void;

@@ -13,6 +13,8 @@ const PIECE = 1024 * 1024 * 1024;
 interface OpenFile {
   handle: FileHandle;
   size: number;
+  /** When it was last written to, in nanoseconds. */
+  written: bigint;
 }
 
 async function kindOf(path: string): Promise<FileKind | undefined> {
@@ -69,12 +71,12 @@ export async function folderSource(folder: string): Promise<CheckpointSource> {
       if (code === "ENOENT" || code === "ENOTDIR") throw missingFile(self, path, cause);
       throw checkpointError(self, path, `must be readable, got ${code ?? String(cause)}; check its permissions`, cause);
     }
-    const info = await handle.stat();
+    const info = await handle.stat({ bigint: true });
     if (!info.isFile()) {
       await handle.close();
       throw checkpointError(self, path, "must be a file, got a folder or a device; check the folder's layout");
     }
-    return { handle, size: info.size };
+    return { handle, size: Number(info.size), written: info.mtimeNs };
   }
 
   async function walk(directory: string, seen: ReadonlySet<string>, out: SourceEntry[]): Promise<void> {
@@ -114,7 +116,7 @@ export async function folderSource(folder: string): Promise<CheckpointSource> {
     // What stays in a processor's cache until it is written again.
     pieceBytes: 8 << 20,
     async read(path, start, end, into, signal) {
-      const { handle, size } = await file(path);
+      const { handle, size, written } = await file(path);
       checkRange(self, path, start, end, size);
       const bytes = memoryFor(end - start, into);
       for (let done = 0; done < bytes.length; ) {
@@ -130,6 +132,9 @@ export async function folderSource(folder: string): Promise<CheckpointSource> {
         }
         done += bytesRead;
       }
+      // Weights are read for as long as a generation lasts, and half of a new file beside half of an old one is neither.
+      if ((await handle.stat({ bigint: true })).mtimeNs !== written)
+        throw checkpointError(self, path, "must stay as it is while it is read, got one that was written to; open the checkpoint again");
       return bytes;
     },
     async [Symbol.asyncDispose]() {

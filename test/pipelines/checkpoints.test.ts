@@ -390,6 +390,8 @@ it("closes what it opened when it is refused", async () => {
       await inner[Symbol.asyncDispose]();
     },
   };
-  await expect(CogVideoX.open(source, { gpu, dtype: "f64" as "f32" })).rejects.toThrow(/^\[generate\] dtype must be f32 or f16, got "f64"/);
+  await expect(CogVideoX.open(source, { gpu, dtype: "f64" as "f32" })).rejects.toThrow(
+    /^\[generate\] dtype must be f32, f16, q8 or q4, got "f64"/,
+  );
   expect(disposed).toBe(1);
 });

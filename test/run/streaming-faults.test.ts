@@ -1,5 +1,5 @@
 /** What goes wrong while weights come: it is told, nothing hangs, and the run can be taken up from its last step. */
-import { mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, truncate, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
@@ -14,6 +14,7 @@ import { Profile } from "../../src/gpu/profile.ts";
 import type { Denoiser, DenoiseState } from "../../src/models/cogvideox/model.ts";
 import { transformerWeights } from "../../src/models/cogvideox/weights.ts";
 import { folderSource } from "../../src/sources/folder.ts";
+import type { CheckpointSource } from "../../src/sources/source.ts";
 import { limitedGpu, testGpu } from "../support/gpu.ts";
 import { denoiser, drawn, same, steps, transformer, type DrawnWeights } from "../support/streamed-models.ts";
 
@@ -116,7 +117,10 @@ describe("a file", () => {
   beforeAll(async () => void (folder = await mkdtemp(join(tmpdir(), "cogwheel-streamed-"))));
   afterAll(() => rm(folder, { recursive: true }));
 
-  test("that is cut while its weights are streamed is named with the weight", async () => {
+  test.each([
+    ["cut", (path: string) => truncate(path, 100_000)],
+    ["written again", (path: string) => utimes(path, 1, 1)],
+  ])("that is %s while its weights are streamed is named with the weight", async (_, change) => {
     const path = join(folder, "diffusion_pytorch_model.safetensors");
     const tensors = new Map<string, TensorToWrite>();
     for (const [name, shape] of transformerWeights(transformer)) {
@@ -126,26 +130,30 @@ describe("a file", () => {
     }
     const file = writeSafetensors(tensors);
     await writeFile(path, file);
+    const open = async (source: CheckpointSource) => {
+      const index = await findWeights(source, "", "diffusion_pytorch_model");
+      return denoiser(await testGpu(), await ComponentWeights.open({ name: "transformer", weights: index } as Component, "f32"), STREAM);
+    };
     await using source = await folderSource(folder);
-    const index = await findWeights(source, "", "diffusion_pytorch_model");
-    const stored = await ComponentWeights.open({ name: "transformer", weights: index } as Component, "f32");
-    using model = await denoiser(await testGpu(), stored, STREAM);
-    let cut = false;
+    using model = await open(source);
+    let changed = false;
     let state: DenoiseState | undefined;
     const run = model.run({
       ...steps,
       async onStep(reached) {
         state = reached;
-        if (reached.step === 1) await truncate(path, 100_000);
-        cut = true;
+        if (reached.step === 1) await change(path);
+        changed = true;
       },
     });
     await expect(run).rejects.toThrow(
       /a streamed weight must come in every run of denoise, got this for \w.*diffusion_pytorch_model\.safetensors/,
     );
-    expect(cut).toBe(true);
+    expect(changed).toBe(true);
     await writeFile(path, file);
-    expect(same(await model.run({ ...steps, start: state! }), want)).toBe(true);
+    await using mended = await folderSource(folder);
+    using again = await open(mended);
+    expect(same(await again.run({ ...steps, start: state! }), want)).toBe(true);
   });
 });
 

@@ -85,6 +85,7 @@ export class CogVideoX implements AsyncDisposable {
       family: "CogVideoX",
       only: Object.keys(components),
       tied: TIED_T5_WEIGHTS,
+      quantizes: true,
       gguf: ggufFiles,
       read: (checkpoint) => readConfigs(checkpoint, options.onWarning),
       make: async (opened, { configs, rules }) => {
