@@ -6,7 +6,7 @@
 import { CogwheelError } from "../base/errors.ts";
 import { checkPath, checkpointError, isObject, readJson } from "../sources/source.ts";
 import type { CheckpointSource } from "../sources/source.ts";
-import { openComponentFile, type ComponentFile, type GgufArchitectures } from "./component-file.ts";
+import type { ComponentFile, GgufFiles } from "./component-file.ts";
 import { findWeights, type TiedNames } from "./weight-index.ts";
 import type { WeightIndex } from "./weight-index.ts";
 
@@ -39,7 +39,7 @@ export interface OpenCheckpointOptions {
   /** Files in place of components' own weights, by the component's name. */
   files?: ReadonlyMap<string, ComponentFile>;
   /** In which GGUF files components come, by the component's name. */
-  gguf?: Readonly<Record<string, GgufArchitectures>>;
+  gguf?: GgufFiles;
   /** Whose checkpoints the caller runs, for messages. */
   family?: string;
 }
@@ -201,7 +201,8 @@ async function openComponent(
   const { name, library, className } = component;
   const { kind, configFile, weights: base } = componentFiles(component);
   const given = files?.get(name);
-  const file = given && (await openComponentFile(given, className, { gguf: gguf?.[name], tied }));
+  // A chunk of its own: most pages put no file anywhere.
+  const file = given && (await (await import("./component-file.ts")).openComponentFile(given, className, { gguf: gguf?.[name], tied }));
   const there = file?.config === undefined && (await source.exists(configFile));
   if (!there && file?.config === undefined && kind !== "tokenizer") {
     throw checkpointError(

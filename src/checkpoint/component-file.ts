@@ -28,6 +28,9 @@ export interface GgufArchitecture {
 /** Those that a component may come in, by name. */
 export type GgufArchitectures = Readonly<Record<string, GgufArchitecture>>;
 
+/** By component; loaded where there is such a file to read. */
+export type GgufFiles = Readonly<Record<string, () => Promise<GgufArchitectures>>>;
+
 /** What a file gave. */
 export interface OpenedFile {
   readonly weights: WeightIndex;
@@ -41,10 +44,10 @@ export interface OpenedFile {
 export async function openComponentFile(
   { source, path, config }: ComponentFile,
   className: string,
-  { gguf = {}, tied = [] }: { gguf?: GgufArchitectures | undefined; tied?: TiedNames | undefined },
+  { gguf = async () => ({}), tied = [] }: { gguf?: (() => Promise<GgufArchitectures>) | undefined; tied?: TiedNames | undefined },
 ): Promise<OpenedFile> {
   const head = await source.read(path, 0, Math.min(4, await source.size(path)));
-  const opened = isGguf(head) ? await fromGguf(source, path, gguf) : await fromSafetensors(source, path, className);
+  const opened = isGguf(head) ? await fromGguf(source, path, await gguf()) : await fromSafetensors(source, path, className);
   const weights = new WeightIndex(source, opened.entries, [path], null, tied);
   if (config) return { weights, config, configFile: `the config given for ${path}` };
   if (opened.config) return { weights, config: opened.config, configFile: `${path}, its metadata` };

@@ -1,7 +1,7 @@
 /** A checkpoint and the device that it runs on, opened together and closed together: what every pipeline begins with. */
 import { openSource } from "#files";
 import { openCheckpoint, type Checkpoint } from "../checkpoint/checkpoint.ts";
-import type { GgufArchitectures } from "../checkpoint/component-file.ts";
+import type { GgufFiles } from "../checkpoint/component-file.ts";
 import type { QuantizedFormat } from "../checkpoint/quantized-weights.ts";
 import { ComponentWeights, keptMessage } from "../checkpoint/component-weights.ts";
 import type { TiedNames } from "../checkpoint/weight-index.ts";
@@ -26,7 +26,7 @@ export interface Opening<C, T> {
   /** May `dtype` say that layers are to be quantized? Default: no. */
   readonly quantizes?: true;
   /** The GGUF files that components may come in, by component. */
-  readonly gguf?: Readonly<Record<string, GgufArchitectures>>;
+  readonly gguf?: GgufFiles;
   /** What the checkpoint's configs say; before a device is opened. */
   readonly read: (checkpoint: Checkpoint) => C | Promise<C>;
   /** What is made of it; when that fails, everything is closed again. */

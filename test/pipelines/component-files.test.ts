@@ -169,7 +169,7 @@ describe("a T5 of llama.cpp's", () => {
   it("written by PyPI's gguf: its config, and every weight in its shape", async () => {
     const bytes = new Uint8Array(await readFile(join(import.meta.dirname, "../files/fixtures/t5.gguf")));
     const opened = await openComponentFile({ source: memorySource({ "t5.gguf": bytes }), path: "t5.gguf" }, "T5EncoderModel", {
-      gguf: T5_GGUF,
+      gguf: async () => T5_GGUF,
     });
     const config = parseT5Config(opened.config, opened.configFile);
     expect(config).toEqual({

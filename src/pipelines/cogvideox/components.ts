@@ -1,11 +1,9 @@
 /** The folders of a CogVideoX checkpoint: what reads each one's config, and the weights that it must have. */
-import type { GgufArchitectures } from "../../checkpoint/component-file.ts";
+import type { GgufFiles } from "../../checkpoint/component-file.ts";
 import { judgeSchedulerConfig } from "../../diffusion/config.ts";
 import { judgeTransformerConfig, parseTransformerConfig, type TransformerConfig } from "../../models/cogvideox/config.ts";
-import { TRANSFORMER_GGUF } from "../../models/cogvideox/gguf.ts";
 import { transformerWeights } from "../../models/cogvideox/weights.ts";
 import { judgeT5Config, parseT5Config, type T5Config } from "../../models/t5/config.ts";
-import { T5_GGUF } from "../../models/t5/gguf.ts";
 import { expectedT5Weights } from "../../models/t5/weights.ts";
 import { vaeWeights } from "../../models/vae/batches.ts";
 import { judgeVaeConfig, parseVaeConfig, type VaeConfig } from "../../models/vae/config.ts";
@@ -45,7 +43,10 @@ export type Part = keyof typeof parts;
 const PARTS = Object.keys(parts) as Part[];
 
 /** The GGUF files that they may come in. */
-export const ggufFiles: Readonly<Record<string, GgufArchitectures>> = { text_encoder: T5_GGUF, transformer: TRANSFORMER_GGUF };
+export const ggufFiles: GgufFiles = {
+  text_encoder: async () => (await import("../../models/t5/gguf.ts")).T5_GGUF,
+  transformer: async () => (await import("../../models/cogvideox/gguf.ts")).TRANSFORMER_GGUF,
+};
 
 /** Weights by component. */
 export type PartWeights = ReadonlyMap<Part, ReadonlyMap<string, readonly number[]>>;
