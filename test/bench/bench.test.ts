@@ -15,6 +15,7 @@ import { compareRuns } from "../../bench/report/compare.ts";
 import { htmlReport } from "../../bench/report/html.ts";
 import { chosenBy, isaTables, type BenchRecord } from "../../bench/report/record.ts";
 import { packageRoot } from "../../src/cli/package-root.ts";
+import { UPLOAD_BYTES } from "../../src/gpu/uploader.ts";
 import { compile } from "../../src/plan/compile.ts";
 import { Program } from "../../src/run/program.ts";
 import { WeightStore } from "../../src/run/weight-store.ts";
@@ -176,7 +177,9 @@ test("loading is measured, and takes bounded memory besides the weight", async (
   const { bytes, ms, copyMs, besides } = await measureLoading(await testGpu(), 2);
   expect(bytes).toBe(2 * 10240 * 4096);
   expect(ms > 0 && copyMs > 0).toBe(true);
-  expect(besides).toBe(32 << 20);
+  // The uploader's buffers, and what an unpacking is told.
+  expect(besides).toBeGreaterThan(1 << 20);
+  expect(besides).toBeLessThanOrEqual(UPLOAD_BYTES + 4096);
 });
 
 test("the report says what kernels were chosen by", () => {
