@@ -122,4 +122,7 @@ function printProfile(profile: Profile, model: CogVideoX): void {
     ),
   );
   print(tuningLine(model));
+  const { read, overlapped } = profile.reading();
+  const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
+  if (read > 0) print(`Weights that come and go were read for ${seconds(read)}; for ${seconds(overlapped)} of it the adapter was at work.`);
 }
