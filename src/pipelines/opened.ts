@@ -76,7 +76,8 @@ export class Opened implements AsyncDisposable {
       if (asked !== undefined && !quantized && asked !== "f32" && asked !== "f16")
         throw new CogwheelError(
           room,
-          `dtype must be ${quantizes ? "f32, f16, q8 or q4" : "f32 or f16"}, got ${JSON.stringify(options.dtype)}; leave it out for the adapter's better one`,
+          `dtype must be ${quantizes ? "f32, f16, q8 or q4" : "f32 or f16"}, ` +
+            `got ${JSON.stringify(options.dtype)}; leave it out for the adapter's better one`,
         );
       const configs = await read(checkpoint);
       const own = options.gpu ? undefined : defined({ adapter: options.adapter, tuning: options.tuning, onWarning: options.onWarning });

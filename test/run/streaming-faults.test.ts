@@ -99,7 +99,7 @@ describe("in the second step", () => {
   });
 
   test("a lost device ends the run, and another one goes on from its last step", async () => {
-    const gpu = await limitedGpu({});
+    const gpu = await limitedGpu({ kind: (await testGpu()).caps.kind });
     const model = await denoiser(gpu, weights, STREAM);
     atRead(WEIGHT, 2, () => gpu.device.destroy());
     const { error, state } = await failing(model);
