@@ -1,6 +1,5 @@
 /** The adapters of a generation: read where they are named, and what they advise and change. */
 import type { LoraChange } from "../../models/lora/merge.ts";
-import { loadLora } from "../lora-file.ts";
 import type { LoadedLora, LoraInput } from "../lora-input.ts";
 import { defined } from "../options.ts";
 import type { Settings } from "../settings.ts";
@@ -25,6 +24,8 @@ export function adviceTaken({ label = "the adapter", advice = {} }: ScaledLora, 
 /** Adapters with their scales, read where they are named. */
 export async function readAdapters({ parts }: Model, inputs: readonly LoraInput[] = []): Promise<ScaledLora[]> {
   const adapters: ScaledLora[] = [];
+  if (!inputs.length) return adapters;
+  const { loadLora } = await import("../lora-file.ts"); // a chunk of its own, as what becomes of adapters is
   for (const { adapter, scale = 1 } of inputs) {
     const named = typeof adapter === "string" || adapter instanceof URL;
     const loaded = named

@@ -4,7 +4,6 @@ import type { VaeConfig } from "../../models/vae/config.ts";
 import type { LatentPosterior } from "../../models/vae/posterior.ts";
 import { fitFrames } from "../../video/fit.ts";
 import { fromVae } from "../latent-layout.ts";
-import { expectOption } from "../options/check.ts";
 import type { TaskInputs } from "../task.ts";
 
 /**
@@ -81,14 +80,6 @@ export function resizeLinear(data: Float32Array, from: Size3, to: Size3): Float3
         out[at++] = layer(z.low) * (1 - z.t) + layer(z.high) * z.t;
       }
   return out;
-}
-
-/** Which steps a run from a video takes: the last `strength` of them. */
-export function firstStep(steps: number, strength: number): number {
-  expectOption("strength", strength);
-  const kept = Math.min(Math.trunc(steps * strength), steps);
-  if (kept < 1) throw new CogwheelError("generate", `steps × strength must be at least 1, got ${steps} × ${strength}; ask for more steps`);
-  return steps - kept;
 }
 
 /** The masked video and what is kept of it, [T, H, W] of 0 and 1; an image is a video of which only the first frame is kept. */

@@ -8,7 +8,7 @@ import { FORMATS, type Format } from "../../graph/stored.ts";
 import { hasPart, KEPT, TABLES } from "../../models/quantizable.ts";
 import type { CompileOptions } from "../../plan/compile.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
-import { T5Tokenizer } from "../../text/t5-tokenizer.ts";
+import type { T5Tokenizer } from "../../text/t5-tokenizer.ts";
 import type { KeptParts } from "../kept-parts.ts";
 import type { Opened } from "../opened.ts";
 import type { LatentColors } from "../preview.ts";
@@ -101,7 +101,7 @@ export function checkpointFiles(opened: Opened, configs: Configs): ModelFiles {
       const type = quantized(part);
       return type ? quantizedWeights(weights, type, stays(part)) : weights;
     },
-    tokenizer: () => T5Tokenizer.open(checkpoint.source),
+    tokenizer: async () => (await import("../../text/t5-tokenizer.ts")).T5Tokenizer.open(checkpoint.source),
   };
 }
 

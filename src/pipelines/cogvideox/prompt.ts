@@ -2,7 +2,6 @@
 import { CHECK_FINITE, expectFinite } from "../../base/finite.ts";
 import { T5Encoder } from "../../models/t5/model.ts";
 import { defined } from "../options.ts";
-import { findPrompt, keepPrompt, promptKey } from "../prompt-cache.ts";
 import type { Model } from "./model.ts";
 import { concat, loading, running, type Run } from "./running.ts";
 import { plansOf, residenceKey } from "./stages.ts";
@@ -22,15 +21,19 @@ export async function encodePrompt(run: Run): Promise<Float32Array> {
   const length = shape.textLength;
   const texts = shape.guidance ? [options.negative ?? "", options.prompt] : [options.prompt];
   const ids = await idsOf(run, texts);
+  const cache = await promptCache();
   const key = options.cache === false ? undefined : await keyOf(run, ids);
   const encodedShape = [texts.length, length, model.configs.text.d_model];
-  const found = key === undefined ? undefined : await findPrompt(key, encodedShape);
+  const found = key === undefined ? undefined : await cache.findPrompt(key, encodedShape);
   if (found) await clock.time("encode prompt", async (report) => report(1));
   const encoded = found ?? (await encode(run, ids, texts.length));
   expectFinite(encoded, "generate", "what the text encoder makes of the prompt", CHECK_FINITE);
-  if (key !== undefined && !found) await keepPrompt(key, encoded, encodedShape, { prompts: texts, model: model.files.label });
+  if (key !== undefined && !found) await cache.keepPrompt(key, encoded, encodedShape, { prompts: texts, model: model.files.label });
   return repeatEach(encoded, texts.length, shape.samples);
 }
+
+/** A chunk of its own: a page that goes on from latents encodes nothing. */
+const promptCache = () => import("../prompt-cache.ts");
 
 /** [texts, T] */
 async function idsOf({ request, options }: Run, texts: readonly string[]): Promise<Int32Array> {
@@ -75,7 +78,7 @@ async function encode(run: Run, ids: Int32Array, batch: number): Promise<Float32
 async function keyOf({ request: { model, plan } }: Run, ids: Int32Array): Promise<string | undefined> {
   const version = await model.files.version("text_encoder");
   if (version === null) return undefined;
-  return await promptKey([[...ids], version, model.configs.text, model.dtype, kernelsOf(model, plan.stages)]);
+  return await (await promptCache()).promptKey([[...ids], version, model.configs.text, model.dtype, kernelsOf(model, plan.stages)]);
 }
 
 /** Weights that are streamed give the same bytes as those that stay. */

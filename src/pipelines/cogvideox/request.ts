@@ -9,13 +9,13 @@ import type { LoraChange } from "../../models/lora/merge.ts";
 import { CogwheelError } from "../../base/errors.ts";
 import { expectFloats } from "../../base/finite.ts";
 import { checkOptions, defined, type GenerateOptions, type TilingMode } from "../options.ts";
+import { expectOption } from "../options/check.ts";
 import { switchesOf, type ProfileSwitches } from "../profiles.ts";
 import type { StageMemory } from "../requirements.ts";
 import type { Settings } from "../settings.ts";
 import { checkInputs, DEFAULT_STRENGTH, taskOf, type Task } from "../task.ts";
 import { adviceTaken, changesOf, readAdapters } from "./adapters.ts";
 import { expectedWeights, type PartWeights } from "./components.ts";
-import { firstStep } from "./conditioning.ts";
 import type { Draws } from "./draws.ts";
 import { refuseIfTooLarge } from "./memory.ts";
 import type { Model } from "./model.ts";
@@ -184,4 +184,12 @@ function checkStart(start: Float32Array | DenoiseState): void {
     );
   for (const name of ["latents", "original", "condition"] as const)
     if (name === "latents" || start[name] !== undefined) expectFloats(start[name], "generate", `${name} of start`);
+}
+
+/** Which steps a run from a video takes: the last `strength` of them. */
+function firstStep(steps: number, strength: number): number {
+  expectOption("strength", strength);
+  const kept = Math.min(Math.trunc(steps * strength), steps);
+  if (kept < 1) throw new CogwheelError("generate", `steps × strength must be at least 1, got ${steps} × ${strength}; ask for more steps`);
+  return steps - kept;
 }
