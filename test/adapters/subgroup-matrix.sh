@@ -6,13 +6,13 @@
 #
 # Mesa 26 is in Debian 13's backports and wants Debian 13's C library. Both come into a folder of the cache that is made once
 # (half a minute, 500 MB) and deleted by hand; nothing else on the machine changes. Node is started through that folder's own
-# dynamic loader, and so are the processes that it starts of itself; all other programs run as ever.
+# dynamic loader, and so is every Node that it or its children start, by their own path or by name; all other programs run as ever.
 #
 # Needs, to make the folder: a Debian on x64 or arm64, root, debootstrap. To use it: the folder, readable.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/cogwheel/mesa26
+root=${COGWHEEL_MESA26:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/cogwheel/mesa26}
 
 fail() {
   echo "[subgroup-matrix] $*" >&2
@@ -66,10 +66,14 @@ loader=$(echo "$libraries"/ld-linux-*.so.*)
 manifest=$root/usr/share/vulkan/icd.d/lvp_icd.json
 [ -x "$loader" ] && [ -r "$manifest" ] || fail "$root must hold a loader and lavapipe's manifest, got ${loader} and ${manifest}; delete the folder and start again"
 
-# A child that Node starts "of itself" (process.execPath) comes through here too, with the environment that its parent gave it.
+# A child that Node starts "of itself" (process.execPath) or by name comes through here too, with the environment that its parent gave
+# it, which may have another home.
 if [ -z "${COGWHEEL_NODE:-}" ]; then
-  export COGWHEEL_NODE=$here/subgroup-matrix.sh
+  export COGWHEEL_NODE=$here/subgroup-matrix.sh COGWHEEL_MESA26=$root
+  PATH=${PATH//"$here/bin:"/}
+  COGWHEEL_NODE_BINARY=$(readlink -f "$(command -v node)")
+  export COGWHEEL_NODE_BINARY PATH=$here/bin:$PATH
   export NODE_OPTIONS="${NODE_OPTIONS:+$NODE_OPTIONS }--require \"$here/node-of-root.cjs\""
   export VK_DRIVER_FILES=$manifest COGWHEEL_ADAPTER=${COGWHEEL_ADAPTER:-lavapipe}
 fi
-exec "$loader" --argv0 node --library-path "${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$libraries" "$(readlink -f "$(command -v node)")" "$@"
+exec "$loader" --argv0 node --library-path "${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$libraries" "$COGWHEEL_NODE_BINARY" "$@"

@@ -294,7 +294,7 @@ describe("a checkpoint is refused", () => {
       .catch((e: unknown) => e)) as Error;
     expect(stages).toEqual([]);
     expect(error.message).toMatch(
-      /^\[checkpoint\] transformer: every weight must be there in its shape, got 3 of \d+ missing or of another shape; check that config\.json belongs to transformer\/diffusion_pytorch_model\.safetensors:/,
+      /^\[checkpoint\] transformer: every weight must be there in its shape, got 3 of \d+ missing or of another shape; check that transformer\/config\.json belongs to transformer\/diffusion_pytorch_model\.safetensors:/,
     );
     for (const line of [
       "proj_out.bias: missing, expected [16]",

@@ -178,7 +178,7 @@ describe("encode and decode", () => {
       /^\[vae\] options must be among .*, got "widht"; check its spelling/,
     );
     await expect(VideoVae.open(EMBEDDED, { gpu, dtype: "bf16" as never })).rejects.toThrow(
-      '[vae] dtype must be f32, f16, q8 or q4, got "bf16"; leave it out',
+      '[vae] dtype must be f32 or f16, got "bf16"; leave it out',
     );
     expect([1, 2, 3, 5, 13].map((n) => framesOf(n, vae.config))).toEqual([1, 8, 9, 17, 49]);
     await expect(vae.encode(clip(1), { tiling: "half" as never })).rejects.toThrow(

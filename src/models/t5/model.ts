@@ -30,6 +30,8 @@ export interface T5EncoderOptions extends LoadOptions, CompileOptions {
 
 export class T5Encoder implements Disposable {
   #program: Program;
+  /** The words whose rows the program holds. */
+  #words = "";
 
   private constructor(
     readonly config: T5Config,
@@ -88,13 +90,17 @@ export class T5Encoder implements Disposable {
       },
       async () => {
         this.#program[Symbol.dispose]();
+        this.#words = "";
         this.#program = await this.make(load);
       },
     );
   }
 
-  /** The rows of the table that are asked for, in f32, to the beginning of the program's. */
+  /** The rows of the table that are asked for, in f32, to the beginning of the program's; nothing is read of the words of the run before. */
   async #loadWords(words: readonly number[], signal?: AbortSignal): Promise<void> {
+    const asked = words.join();
+    if (asked === this.#words) return;
+    this.#words = "";
     const { gpu, provider } = this.weights;
     const { vocab_size, d_model } = this.config;
     const whole = provider.stored(EMBEDDING);
@@ -109,6 +115,7 @@ export class T5Encoder implements Disposable {
     using loader = new WeightLoader(gpu, { type: () => "f32", stored: () => storedRows(whole, words) }, bytes);
     const request = { key: EMBEDDING, names: [EMBEDDING], shape, packing: "natural", dtype: "f32", bytes } as const;
     await gpu.scoped("loading words", () => loader.load(request, this.#program.buffer("words"), signal));
+    this.#words = asked;
   }
 
   [Symbol.dispose](): void {
