@@ -64,8 +64,11 @@ const KERNELS: Readonly<Record<Format, readonly [kernel: Kernel, format: number]
 };
 
 const LAYOUT = { panel: 0, row: 1, flat: 2 } as const;
-/** What a binding has besides the bytes that a window needs, at most: it begins at a multiple of 256, and ends at one of 16. */
-const SLACK = 512;
+/**
+ * What a binding has besides the bytes that a window needs, at most: it begins at a multiple of 256 and ends at one of 4. Formats whose
+ * values begin at odd bytes have fewer of them than what they become, so the end is within it too.
+ */
+const SLACK = 256;
 const THREADS = 64;
 /** Values of an item where sums are made over a workgroup: as many items a thread make them cheap. */
 const ITEMS_COUNTED = 16;

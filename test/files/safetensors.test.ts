@@ -192,8 +192,8 @@ describe("a file that is wrong is refused, with file, rule, value and remedy", (
     ["a tensor that is no object", header({ w: [1] }, 0), "w: a tensor must be described by an object, got [1];"],
     [
       "an unknown dtype",
-      header({ w: entry("F8_E4M3", [1], [0, 1]) }, 1),
-      'w: dtype must be one of F64, F32, F16, BF16, I64, I32, I16, I8, U8, U16, U32, BOOL, got "F8_E4M3"; ' +
+      header({ w: entry("F8_E5M2", [1], [0, 1]) }, 1),
+      'w: dtype must be one of F64, F32, F16, BF16, F8_E4M3, I64, I32, I16, I8, U8, U16, U32, BOOL, got "F8_E5M2"; ' +
         "convert the tensor to one of these",
     ],
     ["a dtype that is an object's own", header({ w: entry("constructor", [1], [0, 1]) }, 1), 'got "constructor";'],
