@@ -1,6 +1,18 @@
 // An op of your own, with a kernel of your own, in a graph beside the engine's ops: y = swish(x · wᵀ + b)
 import { readFile } from "node:fs/promises";
-import { CogwheelError, defineKernel, dispatch, foldGrid, Gpu, Graph, matmul, rowView, rowWindows, runGraph } from "cogwheel-webgpu/graph";
+import {
+  CogwheelError,
+  defineKernel,
+  dispatch,
+  foldGrid,
+  Gpu,
+  Graph,
+  matmul,
+  rowView,
+  rowWindows,
+  runGraph,
+  storedValues,
+} from "cogwheel-webgpu/graph";
 
 const kernel = defineKernel("swish", await readFile(new URL("swish.wgsl", import.meta.url), "utf8"));
 
@@ -34,7 +46,8 @@ graph.output("y", swish(matmul(x, graph.weight("w", [outer, inner]), { bias: gra
 const values = (n, shift) => Float32Array.from({ length: n }, (_, i) => Math.sin(i + shift));
 const given = { x: values(rows * inner, 0), w: values(outer * inner, 1), b: values(outer, 2) };
 const gpu = await Gpu.open();
-const { y } = await runGraph(gpu, graph, { x: given.x }, { type: () => "f32", read: async (name) => given[name] });
+const weights = { type: () => "f32", stored: (name) => storedValues(name, given[name]) };
+const { y } = await runGraph(gpu, graph, { x: given.x }, weights);
 
 // The same in plain arithmetic.
 let worst = 0;
