@@ -41,7 +41,7 @@ test("two hundred replays make no object of the device and leave nothing on the 
     return process.memoryUsage().heapUsed;
   };
   await replay(200);
-  const before = await replay(20);
+  let before = await replay(20);
   for (const name of names)
     Object.defineProperty(device, name, {
       configurable: true,
@@ -51,10 +51,16 @@ test("two hundred replays make no object of the device and leave nothing on the 
       },
     });
   try {
-    const after = await replay(200);
+    // What replays keep they keep every time; what else the process does meanwhile, it does not. A replay that kept one small object
+    // a dispatch would keep 40 × 200 of them, some 400 KB.
+    const kept: number[] = [];
+    while (kept.length < 3 && !(kept.at(-1)! < 100_000)) {
+      const after = await replay(200);
+      kept.push(after - before);
+      before = after;
+    }
     expect(made).toEqual([]);
-    // A replay that kept one small object a dispatch would keep 40 × 200 of them, some 400 KB.
-    expect(after - before).toBeLessThan(100_000);
+    expect(Math.min(...kept)).toBeLessThan(100_000);
   } finally {
     for (const name of names) delete (device as unknown as Record<string, unknown>)[name];
   }
