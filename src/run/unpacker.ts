@@ -3,12 +3,11 @@
  * low-rank changes, and counts what f16 loses, by kernels/weights/.
  */
 import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
-import { packParams, type BindingInfo } from "../gpu/kernel.ts";
-import type { Pipeline } from "../gpu/pipelines.ts";
 import { bytesOf, elements } from "../graph/dtype.ts";
 import { packedBytes, padTo, type Packing } from "../graph/packing.ts";
 import { FORMATS, type Format } from "../graph/stored.ts";
-import { checkUnpacking, unpackDispatches, upStart, type UnpackDispatch, type Unpacking } from "../plan/unpack-weight.ts";
+import { checkUnpacking, unpackDispatches, upStart, type Unpacking } from "../plan/unpack-weight.ts";
+import { bindSteps, encodeStep, type Step } from "./steps.ts";
 
 /** A change of a weight by an adapter: factor · up · down (Hu et al. 2021, arXiv:2106.09685). */
 export interface LowRank {
@@ -45,13 +44,6 @@ export interface UnpackPart {
   readonly changes?: readonly LowRank[];
 }
 
-interface Step {
-  readonly pipeline: Pipeline;
-  readonly bindGroup: GPUBindGroup;
-  readonly immediates: ArrayBuffer | null;
-  readonly grid: readonly [number, number, number];
-}
-
 /** A part whose dispatches can be encoded any number of times. */
 export class PreparedUnpack implements Disposable {
   /** @internal by `Unpacker.prepare` */
@@ -62,12 +54,7 @@ export class PreparedUnpack implements Disposable {
 
   encode(encoder: GPUCommandEncoder): void {
     const pass = encoder.beginComputePass({ label: "unpack" });
-    for (const { pipeline, bindGroup, immediates, grid } of this.steps) {
-      pass.setPipeline(pipeline.pipeline);
-      pass.setBindGroup(0, bindGroup);
-      if (immediates) (pass as unknown as { setImmediates(offset: number, data: ArrayBuffer): void }).setImmediates(0, immediates);
-      pass.dispatchWorkgroups(...grid);
-    }
+    for (const [i, step] of this.steps.entries()) encodeStep(pass, step, this.steps[i - 1]);
     pass.end();
   }
 
@@ -149,8 +136,8 @@ export class Unpacker implements Disposable {
     const dispatches = unpackDispatches(unpacking, this.gpu.caps);
     const pipelines = await Promise.all(dispatches.map(({ kernel, consts }) => this.gpu.pipelines.get(kernel, { consts })));
     const owned: Disposable[] = [];
-    const own = (label: string, data: ArrayBufferView, usage = GPUBufferUsage.STORAGE): OwnedBuffer => {
-      const one = this.gpu.buffer(`unpack.${label}`, data.byteLength, usage, data);
+    const own = (label: string, data: ArrayBufferView): OwnedBuffer => {
+      const one = this.gpu.buffer(`unpack.${label}`, data.byteLength, GPUBufferUsage.STORAGE, data);
       owned.push(one);
       return one;
     };
@@ -160,31 +147,22 @@ export class Unpacker implements Disposable {
       const up = changes ? own("up", stackedUp(changes, unpacking, storedRow, rank)) : nothing;
       const down = changes ? (shared?.(changes, () => this.#down(changes, part, rank)) ?? this.#down(changes, part, rank)) : nothing;
       if (changes && !shared) owned.push(down);
-      const uniforms = uniformsOf(dispatches, pipelines);
-      const params = uniforms ? own("params", uniforms, GPUBufferUsage.UNIFORM) : undefined;
-      const steps = dispatches.map(({ params: values, grid, x, y }, i): Step => {
-        const pipeline = pipelines[i]!;
-        const resources: Record<string, GPUBufferBinding> = {
+      const sources = dispatches.map(({ params, grid, x, y }, index) => ({
+        pipeline: pipelines[index]!,
+        resources: {
           x: { buffer: from.buffer, offset: x.offset, size: x.bytes },
           y: { buffer: to, offset: y.offset, size: y.bytes },
           scales: { buffer: scales.buffer },
           up: { buffer: up.buffer },
           down: { buffer: down.buffer },
           loss: loss ?? { buffer: written.buffer },
-        };
-        const entries: GPUBindGroupEntry[] = (Object.entries(pipeline.kernel.bindings) as [string, BindingInfo][]).map(([name, info]) => ({
-          binding: info.binding,
-          resource: resources[name]!,
-        }));
-        if (params)
-          entries.push({ binding: 0, resource: { buffer: params.buffer, offset: i * 256, size: padTo(pipeline.kernel.paramBytes, 16) } });
-        return {
-          pipeline,
-          grid,
-          bindGroup: this.gpu.device.createBindGroup({ label: pipeline.label, layout: pipeline.layout, entries }),
-          immediates: pipeline.immediates ? packParams(pipeline.kernel, values) : null,
-        };
-      });
+        },
+        params,
+        grid,
+        index,
+      }));
+      const { steps, uniforms } = bindSteps(this.gpu, "unpack", sources);
+      if (uniforms) owned.push(uniforms);
       return new PreparedUnpack(steps, owned);
     } catch (error) {
       for (const one of owned) one[Symbol.dispose]();
@@ -229,14 +207,6 @@ function stackedUp(changes: readonly LowRank[], part: Unpacking, storedRow: numb
       for (let r = 0; r < own; r++) data[(first + r) * outs + before + row] = factor * up[(storedRow + row) * own + r]!;
     first += own;
   }
-  return data;
-}
-
-/** Where the adapter has no immediates: parameters of each dispatch, 256 bytes apart. */
-function uniformsOf(dispatches: readonly UnpackDispatch[], pipelines: readonly Pipeline[]): Uint8Array | undefined {
-  if (pipelines.every(({ immediates }) => immediates)) return undefined;
-  const data = new Uint8Array(dispatches.length * 256);
-  for (const [i, { kernel, params }] of dispatches.entries()) data.set(new Uint8Array(packParams(kernel, params)), i * 256);
   return data;
 }
 
