@@ -86,3 +86,8 @@ export function parseJsonObject(text: string, fail: (rule: string, cause?: unkno
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
   throw fail(`must hold a JSON object, got ${value === null ? "null" : Array.isArray(value) ? "a list" : `a ${typeof value}`}`);
 }
+
+/** Whether a parsed JSON value is an object (and neither null nor a list). */
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

@@ -3,8 +3,9 @@
  * its weights. Opening reads the JSON files and the weights' headers, so that everything that is wrong with the files
  * comes out before anything is loaded; weights are read later, by range.
  */
+import { isObject } from "../base/json-scan.ts";
 import { CogwheelError } from "../base/errors.ts";
-import { checkPath, checkpointError, isObject, readJson } from "../sources/source.ts";
+import { checkPath, checkpointError, readJson } from "../sources/source.ts";
 import type { CheckpointSource } from "../sources/source.ts";
 import type { ComponentFile, GgufFiles } from "./component-file.ts";
 import { findWeights, type TiedNames } from "./weight-index.ts";

@@ -2,9 +2,10 @@
  * A file in the place of a component's own weights: safetensors or GGUF, wherever it lies. Its config is the one that comes with it (given,
  * in its metadata, or beside it), else that of the checkpoint which it is put into.
  */
+import { isObject } from "../base/json-scan.ts";
 import { isGguf, openGguf, type GgufFile } from "../files/gguf.ts";
 import { openSafetensors } from "../files/safetensors.ts";
-import { checkpointError, isObject, readJson, type CheckpointSource } from "../sources/source.ts";
+import { checkpointError, readJson, type CheckpointSource } from "../sources/source.ts";
 import { placed, weightEntries, formatOf, type PlacedTensor, type WeightEntry } from "./weight-entry.ts";
 import { WeightIndex, type TiedNames } from "./weight-index.ts";
 

@@ -5,7 +5,7 @@
 import { FORMATS, type Format, type StoredWeight } from "../graph/stored.ts";
 import { toFloat32 } from "../files/convert.ts";
 import { quantize } from "../files/quantize.ts";
-import type { WeightProvider } from "../run/weight-provider.ts";
+import { providerOf, type WeightProvider } from "../run/weight-provider.ts";
 
 export type QuantizedFormat = "q8_0" | "q4_0";
 
@@ -20,13 +20,11 @@ export function isQuantizable(shape: readonly number[], stored: Format | undefin
 /** Another provider's weights with those that can be quantized in this format. @param stays weights that are not, all the same */
 export function quantizedWeights(base: WeightProvider, format: QuantizedFormat, stays: (name: string) => boolean): WeightProvider {
   return {
-    type: (name) => base.type(name),
+    ...providerOf(base),
     stored(name) {
       const weight = base.stored(name);
       return !stays(name) && isQuantizable(weight.shape, weight.format) && !weight.scale ? quantized(weight, format) : weight;
     },
-    ...(base.changes ? { changes: (name) => base.changes!(name) } : {}),
-    ...(base.judge ? { judge: (losses) => base.judge!(losses) } : {}),
   };
 }
 

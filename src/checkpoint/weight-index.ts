@@ -2,6 +2,7 @@
  * One component's weights, wherever its folder keeps them: in one safetensors file or in shards behind an index, under the
  * plain name or a variant's. Only headers are read here; a weight's bytes come when it is read.
  */
+import { isObject } from "../base/json-scan.ts";
 import { CogwheelError } from "../base/errors.ts";
 import { openSafetensors, readTensor } from "../files/safetensors.ts";
 import type { RowRange, TensorData, TensorInfo } from "../files/safetensors.ts";
@@ -9,7 +10,7 @@ import { toFloat32 } from "../files/convert.ts";
 import { DTYPE_BYTES, isSafetensorsDType } from "../files/safetensors-dtype.ts";
 import type { StoredWeight } from "../graph/stored.ts";
 import { fileKind, KIND_BYTES, type FileKind } from "../sources/file-kind.ts";
-import { checkPath, checkpointError, isObject, readJson } from "../sources/source.ts";
+import { checkPath, checkpointError, readJson } from "../sources/source.ts";
 import type { CheckpointSource } from "../sources/source.ts";
 import { placed, weightEntries, type WeightEntry } from "./weight-entry.ts";
 

@@ -11,8 +11,8 @@ import { DTYPE_BYTES, isSafetensorsDType } from "./safetensors-dtype.ts";
 import { layoutSafetensors } from "./safetensors-layout.ts";
 import { KIND_BYTES, kindRule } from "../sources/file-kind.ts";
 import type { SafetensorsDType } from "./safetensors-dtype.ts";
-import { scanJson } from "../base/json-scan.ts";
-import { checkpointError, isObject } from "../sources/source.ts";
+import { isObject, scanJson } from "../base/json-scan.ts";
+import { checkpointError } from "../sources/source.ts";
 import type { CheckpointSource } from "../sources/source.ts";
 
 /** The format's own bound on the header. */

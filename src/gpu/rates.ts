@@ -4,7 +4,7 @@
  */
 import { readTuning, writeTuning } from "#platform";
 import { CogwheelError } from "../base/errors.ts";
-import { parseJsonObject } from "../base/json-scan.ts";
+import { isObject, parseJsonObject } from "../base/json-scan.ts";
 import { tuningFile, whyStale, type TuningHeader } from "./tuning-table.ts";
 
 /** Work of one kernel that was measured: its operations, its bytes, and the seconds that it took. */
@@ -61,7 +61,6 @@ export async function storeRates(header: TuningHeader, { models, loading }: Kept
   return await writeTuning(ratesFile(header), `${JSON.stringify({ ...header, ...kept }, null, 1)}\n`);
 }
 
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value);
 const isAmount = (value: unknown): value is number => typeof value === "number" && Number.isFinite(value) && value >= 0;
 
 const isHeader = (value: Record<string, unknown>): value is Record<string, unknown> & TuningHeader =>

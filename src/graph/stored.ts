@@ -13,6 +13,7 @@
  *  q5_k          as q4_k, with u8[32] of fifth bits before the nibbles
  *  q6_k          u8[128] low nibbles, u8[64] high pairs, i8[16] scales, f16 d; d · scale · (q - 32)
  */
+import { allOver } from "../base/all-over.ts";
 import { elements } from "../base/shape.ts";
 
 export type Format = "f32" | "f16" | "bf16" | "e4m3" | "q8_0" | "q4_0" | "q5_0" | "q4_k" | "q5_k" | "q6_k";
@@ -82,8 +83,7 @@ export function storedRows(whole: StoredWeight, rows: readonly number[]): Stored
         }
       };
       // An error waits for the others: nothing is written to the memory after it.
-      const over = await Promise.allSettled(Array.from({ length: ROWS_AT_ONCE }, one));
-      for (const result of over) if (result.status === "rejected") throw result.reason;
+      await allOver(Array.from({ length: ROWS_AT_ONCE }, one));
     },
   };
 }

@@ -2,10 +2,11 @@
  * The cache that all clients of the hub share: a folder a repository, in it `blobs/<hash>` with the bytes, `snapshots/<commit>`
  * with a tree of links to them, and `refs/<branch>` with the commit that a branch was when it was last asked for.
  */
+import { isObject } from "../base/json-scan.ts";
 import { randomUUID } from "node:crypto";
 import { copyFile, link, mkdir, open, readFile, realpath, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
-import { checkPath, isObject } from "../sources/source.ts";
+import { checkPath } from "../sources/source.ts";
 import { isCommit } from "./id.ts";
 import { beginDigest, digestFile } from "./digest.ts";
 import type { Digest } from "./digest.ts";

@@ -3,7 +3,7 @@ import type { Choice } from "../plan/choice.ts";
 import { CogwheelError } from "../base/errors.ts";
 import type { Plan } from "../plan/compile.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
-import type { Residence } from "../plan/residence.ts";
+import { bytesWith, type Residence } from "../plan/residence.ts";
 import { sharedArenas } from "../run/arenas.ts";
 import { sharedStates } from "../run/states.ts";
 import { sharedSlots } from "../run/streamer.ts";
@@ -139,9 +139,10 @@ export function kernelChoices(choices: readonly Choice[]): KernelChoice[] {
 }
 
 /** A stage whose weights all stay, with these that come and go. Those that stay are there before anything else is made. */
-export function withResidence(memory: StageMemory, { options: _, streamedBytes, freedBytes, ...residence }: Residence): StageMemory {
+export function withResidence(memory: StageMemory, whole: Residence): StageMemory {
+  const { options: _, streamedBytes, freedBytes, ...residence } = whole;
   const weights = memory.weights - freedBytes;
-  const total = memory.total - memory.slots - freedBytes + residence.slotBytes;
+  const total = bytesWith(memory.total, whole, memory.slots);
   return {
     ...memory,
     weights,

@@ -3,6 +3,7 @@
  * layer's weights into slots (src/plan/slots.ts) before it uses them. That costs a hundredth of the layer's work where it has thousands of
  * rows, and the kernels stay those that were measured for f16.
  */
+import { allOver } from "../base/all-over.ts";
 import { CogwheelError } from "../base/errors.ts";
 import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
 import { FILL_BYTES, Uploader } from "../gpu/uploader.ts";
@@ -76,8 +77,9 @@ export class BlockStore implements Disposable {
       this.#held.set(name, { owned, weight });
       onProgress?.((done += storedBytes(weight)), total);
     });
-    const [failed] = (await Promise.allSettled(loading)).filter((one) => one.status === "rejected");
-    if (failed) throw over.signal.aborted ? over.signal.reason : failed.reason;
+    await allOver(loading).catch((error: unknown) => {
+      throw over.signal.aborted ? over.signal.reason : error;
+    });
   }
 
   /** Resolves when all of a weight is on its way; rejects when nothing of it is any more. */
@@ -93,8 +95,7 @@ export class BlockStore implements Disposable {
         encoder.copyBufferToBuffer(from.buffer, from.offset, to, at, Math.ceil(size / 4) * 4);
       pieces.push(uploader.put({ bytes: size, fill: (memory) => weight.read(at, memory, signal), read: false, use }, signal));
     }
-    const [failed] = (await Promise.allSettled(pieces)).filter((one) => one.status === "rejected");
-    if (failed) throw failed.reason;
+    await allOver(pieces);
   }
 
   /** What unpacks a request's weights, one behind the other, to byte `at` of a buffer; the caller's to dispose of. */

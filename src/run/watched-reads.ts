@@ -1,6 +1,6 @@
 /** Weights as a provider has them, with an eye on every read: what is under way, since when, and how long it took. */
 import type { StoredWeight } from "../graph/stored.ts";
-import type { WeightProvider } from "./weight-provider.ts";
+import { providerOf, type WeightProvider } from "./weight-provider.ts";
 
 /** A read that is over, on the clock of performance.now. */
 export interface FinishedRead {
@@ -17,12 +17,7 @@ export class WatchedReads {
   readonly provider: WeightProvider;
 
   constructor(provider: WeightProvider) {
-    this.provider = {
-      type: (name) => provider.type(name),
-      stored: (name) => this.#watched(provider.stored(name)),
-      ...(provider.judge ? { judge: (losses) => provider.judge!(losses) } : {}),
-      ...(provider.changes ? { changes: (name) => provider.changes!(name) } : {}),
-    };
+    this.provider = { ...providerOf(provider), stored: (name) => this.#watched(provider.stored(name)) };
   }
 
   #watched(weight: StoredWeight): StoredWeight {

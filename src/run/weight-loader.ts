@@ -2,6 +2,7 @@
  * Brings weights onto the device in the layout that a plan's kernels read: their bytes as they are stored go through the uploader's mapped
  * buffers, and kernels there convert, pack, add changes and count what f16 loses.
  */
+import { allOver } from "../base/all-over.ts";
 import { CogwheelError } from "../base/errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { FILL_BYTES, Uploader } from "../gpu/uploader.ts";
@@ -57,10 +58,10 @@ export class WeightLoader implements Disposable {
       firstRow += rows;
     }
     for (const one of under) one.catch((error: unknown) => over.abort(error));
-    const [failed] = (await Promise.allSettled(under)).filter((one) => one.status === "rejected");
-    if (!failed) return;
-    for (const name of counted) this.#counted.delete(name);
-    throw over.signal.reason;
+    await allOver(under).catch(() => {
+      for (const name of counted) this.#counted.delete(name);
+      throw over.signal.reason;
+    });
   }
 
   /**

@@ -18,6 +18,14 @@ export interface WeightProvider {
   judge?(losses: ReadonlyMap<string, LossCount>): readonly string[];
 }
 
+/** A provider's own methods, for another one to take over: one that is a class has them where a spread does not find them. */
+export const providerOf = (provider: WeightProvider): WeightProvider => ({
+  type: (name) => provider.type(name),
+  stored: (name) => provider.stored(name),
+  ...(provider.changes ? { changes: (name) => provider.changes!(name) } : {}),
+  ...(provider.judge ? { judge: (losses) => provider.judge!(losses) } : {}),
+});
+
 /** A low-rank change of a matrix: factor · up · down is added to it. */
 export interface WeightChange {
   /** [out, rank] */

@@ -152,11 +152,6 @@ export function checkPath(source: { readonly label: string }, path: string): voi
   }
 }
 
-/** Whether a parsed JSON value is an object (and neither null nor a list). */
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 /** The error of a source that was used after it was disposed. */
 export function disposedSource(source: { readonly label: string }): CogwheelError {
   return new CogwheelError("checkpoint", `a source must not be used after dispose, got a read of ${source.label}; open it again`);

@@ -7,9 +7,9 @@
  *
  * So a store is there whole or not at all, and one that is replaced stays as it was until the new one is whole.
  */
+import { isObject } from "../base/json-scan.ts";
 import { CogwheelError } from "../base/errors.ts";
 import { bytesText } from "../base/units.ts";
-import { isObject } from "./source.ts";
 
 const ROOT = "cogwheel";
 const FILES = "files";

@@ -1,7 +1,8 @@
 /** T5's tokenizer: SentencePiece with the marks and the length that T5 wants. */
+import { isObject } from "../base/json-scan.ts";
 import { CogwheelError } from "../base/errors.ts";
 import { SentencePiece } from "./sentencepiece.ts";
-import { isObject, readAll, readJson } from "../sources/source.ts";
+import { readAll, readJson } from "../sources/source.ts";
 import type { CheckpointSource } from "../sources/source.ts";
 
 /** The ids of one text, ready for the T5 encoder. */

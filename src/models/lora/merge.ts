@@ -4,7 +4,7 @@
  * Which changes a file's tensors are `changes.ts` tells.
  */
 import type { DType } from "../../graph/dtype.ts";
-import { storedValues, type WeightChange, type WeightProvider } from "../../run/weight-provider.ts";
+import { providerOf, storedValues, type WeightChange, type WeightProvider } from "../../run/weight-provider.ts";
 
 export interface LoraTensor {
   readonly shape: readonly number[];
@@ -34,13 +34,6 @@ export type ShapeOf = (weight: string) => readonly number[] | undefined;
 export function withLoras(provider: WeightProvider, changes: ReadonlyMap<string, readonly LoraChange[]>): WeightProvider {
   return { ...providerOf(provider), changes: (name) => changes.get(name) ?? [] };
 }
-
-/** A provider's own methods, for another one to take over: one that is a class has them where a spread does not find them. */
-const providerOf = (provider: WeightProvider): WeightProvider => ({
-  type: (name) => provider.type(name),
-  stored: (name) => provider.stored(name),
-  ...(provider.judge ? { judge: (losses) => provider.judge!(losses) } : {}),
-});
 
 /** Adapters beside the weights of a model: for each matrix, stacked matrices and a factor a row. */
 export class LoraWeights {
