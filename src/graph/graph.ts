@@ -4,9 +4,16 @@
  * Nothing here knows a GPU, so shapes, costs and memory can be asked of a model that the machine could not run.
  */
 import { CogwheelError } from "../base/errors.ts";
-import { elements, type DType } from "./dtype.ts";
+import { elements, isFloat, type DType } from "./dtype.ts";
 import type { Inputs, Node, Op } from "./op.ts";
 import { Tensor, type Recorder, type TensorRole, type TensorSpec } from "./tensor.ts";
+
+/** A weight that model code asks for: its state-dict names, joined along the first axis, and how it would be stored. */
+export interface AskedWeight {
+  readonly names: readonly string[];
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+}
 
 export class Graph implements Recorder {
   readonly nodes: Node[] = [];
@@ -20,11 +27,15 @@ export class Graph implements Recorder {
   readonly #weights = new Map<string, Tensor>();
   #scope: string[] = [];
   #names = new Map<string, number>();
+  readonly #watched = new Set<Tensor>();
+  #watching = true;
 
   constructor(
     readonly name: string,
     /** Storage type of a weight, by its state-dict name. */
     readonly weightType: (name: string) => DType = () => "f32",
+    /** What stands for a weight, recorded here when it is first asked for: a parameter that is trained. Default: none, it is a weight. */
+    readonly standIn: (weight: AskedWeight, graph: Graph) => Tensor | undefined = () => undefined,
   ) {}
 
   #tensor(
@@ -72,10 +83,51 @@ export class Graph implements Recorder {
     let tensor = this.#weights.get(key);
     if (!tensor) {
       const types = new Set(list.map(this.weightType));
-      tensor = this.#tensor(list.join("+"), shape, dtype ?? (types.has("f32") ? "f32" : "f16"), "weight", undefined, list);
+      const stored = dtype ?? (types.has("f32") ? "f32" : "f16");
+      tensor =
+        this.#outOfScope(() => this.standIn({ names: list, shape, dtype: stored }, this)) ??
+        this.#tensor(list.join("+"), shape, stored, "weight", undefined, list);
       this.#weights.set(key, tensor);
     }
     return tensor;
+  }
+
+  /** What belongs to no part of the model, though a part is the first to ask for it. */
+  #outOfScope<T>(body: () => T): T {
+    const scope = this.#scope;
+    this.#scope = [];
+    try {
+      return body();
+    } finally {
+      this.#scope = scope;
+    }
+  }
+
+  /**
+   * Gradients with respect to this tensor will be asked for. From here on ops that read it, or what is computed from it, are recorded in
+   * parts that have gradients, and an op that has none is refused.
+   */
+  watch(tensor: Tensor): Tensor {
+    if (!isFloat(tensor))
+      throw new CogwheelError("graph", `gradients are asked for with respect to f32 or f16, got ${tensor}; leave it out`);
+    this.#watched.add(tensor.root);
+    return tensor;
+  }
+
+  /** Is a gradient with respect to this tensor wanted, or of what it was computed from? */
+  isWatched(tensor: Tensor | undefined): boolean {
+    return tensor !== undefined && this.#watched.has(tensor.root);
+  }
+
+  /** Records what no gradient goes through, whatever it reads: gradients themselves, updates, measures. */
+  unwatched<T>(body: () => T): T {
+    const before = this.#watching;
+    this.#watching = false;
+    try {
+      return body();
+    } finally {
+      this.#watching = before;
+    }
   }
 
   constant(name: string, data: Float32Array | Uint32Array | Int32Array, shape: readonly number[] = [data.length]): Tensor {
@@ -159,6 +211,17 @@ export class Graph implements Recorder {
       if (tensor.graph !== this)
         throw new CogwheelError(op.name, `inputs must belong to the graph being recorded, got "${key}" of another; record it again here`);
     }
+    const watched = this.#watching && (Object.values(inputs) as (Tensor | undefined)[]).some((tensor) => this.isWatched(tensor));
+    if (watched) {
+      const parts = op.plain?.(inputs, attrs, (tensor) => this.isWatched(tensor));
+      if (parts) return parts;
+      if (!op.gradient)
+        throw new CogwheelError(
+          op.name,
+          "an op through which a gradient goes must have one, got none for this; " +
+            "train what comes after it, record it with graph.unwatched, or give the op a gradient",
+        );
+    }
     const scope = this.#scope.join(".");
     const base = scope ? `${scope}.${op.name}` : op.name;
     const count = this.#names.get(base) ?? 0;
@@ -168,6 +231,7 @@ export class Graph implements Recorder {
     const outputs = {} as Record<O, Tensor>;
     for (const [key, { shape, dtype }] of Object.entries(specs) as [O, TensorSpec][])
       outputs[key] = this.#tensor(`${name}:${key}`, shape, dtype, "activation");
+    if (watched) for (const made of Object.values(outputs) as Tensor[]) if (isFloat(made)) this.#watched.add(made);
     this.nodes.push({ id: this.nodes.length, op: op as Op, name, scope, inputs: inputs as Inputs, attrs, outputs });
     return outputs;
   }

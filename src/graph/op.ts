@@ -30,6 +30,23 @@ export interface Op<I extends { [K in keyof I]: Tensor | undefined } = any, A = 
    * of them or none, which `lower` asks its target. Default: none.
    */
   mayTake?(node: Node<I, A, O>): { readonly [K in O]?: keyof I };
+  /**
+   * What is recorded in the op's place where gradients will be asked for, such as a product and an activation in place of one node that
+   * fuses them: the op's results. Undefined where the op records itself. It must compute what the op computes.
+   * @param watched does a gradient go through this operand?
+   */
+  plain?(inputs: I, attrs: A, watched: (tensor: Tensor | undefined) => boolean): Record<O, Tensor> | undefined;
+  /**
+   * Records the gradients of a scalar L with respect to the node's operands: from dy, the gradients with respect to its results, those of
+   * `want`. Each has its operand's shape, and is f32 or of its operand's type. An operand that L does not depend on may be left out. An op
+   * without this method, and without {@link plain}, is refused where a gradient would have to go through it.
+   * @param dy of every result that L depends on, at least one, in the result's shape; f32 or of its type
+   */
+  gradient?(
+    node: Node<I, A, O>,
+    dy: { readonly [K in O]?: Tensor },
+    want: ReadonlySet<keyof I>,
+  ): { readonly [K in keyof I]?: Tensor | undefined };
   /** The dispatches that carry the node out on this target, in order. */
   lower(node: Node<I, A, O>, target: Target): Dispatch[];
   /**

@@ -40,7 +40,7 @@ export interface Rewritten {
 
 /** Records nodes of `from` once more. */
 export function rewrite(from: Graph, options: RewriteOptions = {}): Rewritten {
-  const { into = new Graph(options.name ?? from.name, from.weightType), bring, replace } = options;
+  const { into = new Graph(options.name ?? from.name, from.weightType, from.standIn), bring, replace } = options;
   const whole = options.nodes === undefined && into !== from;
   const { nodes = from.nodes } = options;
   // By root, for views of a tensor are made of what stands for it.

@@ -17,6 +17,7 @@ interface Recordable<I, A, O extends string> {
   readonly name: string;
   infer(inputs: I, attrs: A): Record<O, TensorSpec>;
   cost(node: never): object;
+  plain?(inputs: I, attrs: A, watched: (tensor: Tensor | undefined) => boolean): Record<O, Tensor> | undefined;
   lower(node: never, target: never): object;
 }
 
@@ -28,6 +29,7 @@ export interface Recorder {
     attrs: A,
   ): Readonly<Record<O, Tensor>>;
   constant(name: string, data: Float32Array | Uint32Array | Int32Array, shape?: readonly number[]): Tensor;
+  reshape(tensor: Tensor, shape: readonly number[]): Tensor;
 }
 
 export class Tensor implements TensorSpec {

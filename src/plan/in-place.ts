@@ -8,7 +8,7 @@ import type { Node } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 
 export interface InPlace {
-  /** All nodes in the order in which they run. */
+  /** The nodes that run, in their order: those that an output or a new value of a state needs. */
   readonly order: readonly Node[];
   /** Nodes whose results take their inputs' memory. */
   readonly nodes: ReadonlySet<Node>;
@@ -71,13 +71,26 @@ export function inPlace(graph: Graph): InPlace {
   return { order, nodes, copies, home };
 }
 
+/** Without what nobody reads: a gradient may record more than is asked for, and a block that is computed again ends in its result. */
+function live(graph: Graph): Node[] {
+  const read = new Set([...graph.outputs.values(), ...graph.updates.values()].map(({ root }) => root));
+  const nodes: Node[] = [];
+  for (const node of graph.nodes.toReversed()) {
+    if (!Object.values(node.outputs).some((tensor) => read.has(tensor))) continue;
+    for (const { root } of inputsOf(node)) read.add(root);
+    nodes.push(node);
+  }
+  return nodes.reverse();
+}
+
 /** As recorded, but what only makes a state's new value waits until the old one was read: it can be computed in the state then. */
 function inOrder(graph: Graph): Node[] {
+  const recorded = live(graph);
   const readers = new Map<Tensor, Node>();
-  for (const node of graph.nodes) for (const { root } of inputsOf(node)) readers.set(root, node);
+  for (const node of recorded) for (const { root } of inputsOf(node)) readers.set(root, node);
   const waits = new Set<Node>();
   const after = new Map<Node, Node[]>();
-  for (const node of graph.nodes) {
+  for (const node of recorded) {
     const made = new Set(Object.values(node.outputs));
     if ([...made].some((tensor) => readers.has(tensor))) continue;
     const last = [...graph.updates]
@@ -93,6 +106,6 @@ function inOrder(graph: Graph): Node[] {
     order.push(node);
     after.get(node)?.forEach(put);
   };
-  for (const node of graph.nodes) if (!waits.has(node)) put(node);
+  for (const node of recorded) if (!waits.has(node)) put(node);
   return order;
 }
