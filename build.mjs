@@ -233,6 +233,7 @@ const benchEntries = {
   "bench/main": "bench/main.ts",
   "bench/readme": "bench/report/readme.ts",
   "bench/load-server": "bench/load/server.ts",
+  "bench/seconds": "bench/seconds/main.ts",
   ...Object.fromEntries(["cogwheel", "onnxruntime", "tfjs", "jax"].map((name) => [`bench/${name}`, `bench/contenders/${name}.ts`])),
   ...Object.fromEntries(
     Object.entries({ isa: "main", "isa-compile": "compile", "isa-onnxruntime": "onnxruntime" }).map(([name, file]) => [

@@ -1,6 +1,6 @@
 /** What the stages of a generation will take, as commands print it. */
 import { bytesText } from "../base/units.ts";
-import type { MeasuredRates, StageTime } from "../pipelines/cogvideox/seconds.ts";
+import type { StageTime } from "../pipelines/cogvideox/seconds.ts";
 import type { StageMemory } from "../pipelines/requirements.ts";
 import { duration } from "./terminal/progress.ts";
 import { table } from "./terminal/table.ts";
@@ -44,21 +44,22 @@ export function stageTable(stages: readonly StageMemory[]): string {
 
 /** All stages together. */
 export const secondsOf = (times: readonly StageTime[]): number =>
-  times.reduce((seconds, { loadSeconds = 0, workSeconds }) => seconds + loadSeconds + workSeconds, 0);
+  times.reduce((seconds, { loadSeconds = 0, pipelineSeconds, workSeconds }) => seconds + loadSeconds + pipelineSeconds + workSeconds, 0);
 
 /** How long stages will take. */
-export function timeTable(times: readonly StageTime[], rates: MeasuredRates): string {
+export function timeTable(times: readonly StageTime[]): string {
   const streams = times.some(({ neededBytesPerSecond }) => neededBytesPerSecond !== undefined);
   const supply = (bytes: number | undefined): string => (bytes === undefined ? "" : `${(bytes / 1e9).toFixed(2)} GB/s`);
-  const rows = times.map(({ stage, loadSeconds, workSeconds, neededBytesPerSecond }) => [
+  const rows = times.map(({ stage, loadSeconds, pipelineSeconds, workSeconds, neededBytesPerSecond, suppliedBytesPerSecond }) => [
     stage,
     loadSeconds === undefined ? "" : duration(loadSeconds),
+    duration(pipelineSeconds),
     duration(workSeconds),
-    ...(streams ? [supply(neededBytesPerSecond), neededBytesPerSecond === undefined ? "" : supply(rates.loadBytesPerSecond)] : []),
+    ...(streams ? [supply(neededBytesPerSecond), supply(suppliedBytesPerSecond)] : []),
   ]);
-  const heads = ["stage", "to load", "work", ...(streams ? ["weights needed at", "and come at"] : [])];
+  const heads = ["stage", "to load", "pipelines", "work", ...(streams ? ["weights needed at", "and come at"] : [])];
   return `${table(heads, rows)}In all about ${duration(secondsOf(times))}${
-    rates.loadBytesPerSecond === undefined ? ", without what loading takes" : ""
+    times.some(({ loadSeconds }) => loadSeconds === undefined) ? ", without what loading takes" : ""
   }, from what a probe measured here.\n`;
 }
 

@@ -7,7 +7,7 @@ import { CogwheelError } from "../base/errors.ts";
 import { isObject, parseJsonObject } from "../base/json-scan.ts";
 import { tuningFile, whyStale, type TuningHeader } from "./tuning-table.ts";
 
-/** Work of one kernel that was measured: its operations, its bytes, and the seconds that it took. */
+/** A dispatch of a kernel that was measured: its operations, its bytes, and the seconds that it took. */
 export interface KernelRate {
   readonly flops: number;
   readonly bytes: number;
@@ -15,12 +15,23 @@ export interface KernelRate {
 }
 
 export interface Rates {
-  /** By the label of the specialised kernel. */
-  readonly kernels: Readonly<Record<string, KernelRate>>;
+  /** By the label of the specialised kernel: dispatches of several sizes, for little work is done at another rate than much. */
+  readonly kernels: Readonly<Record<string, readonly KernelRate[]>>;
   /** Seconds that a dispatch takes beside its work. */
   readonly dispatchSeconds: number;
+  /** Seconds that a run takes beside its dispatches: until the host has read what came out. */
+  readonly runSeconds: number;
+  /** Seconds to bind a dispatch of a program, when its pipelines are there. */
+  readonly bindSeconds: number;
   /** Seconds to make a pipeline. What a driver compiles when it first meets a kernel it keeps, and later runs do not wait for. */
   readonly pipelineSeconds: number;
+}
+
+/** How fast weights come, from where they are stored to where kernels read them. */
+export interface LoadRate {
+  readonly bytesPerSecond: number;
+  /** Seconds of each weight beside its bytes. */
+  readonly weightSeconds: number;
 }
 
 /** Where they lie: beside the table of measurements of the same adapter. */
@@ -30,8 +41,8 @@ const ratesFile = (header: TuningHeader): string => tuningFile(header).replace(/
 export interface KeptRates {
   /** By what stands for a model's kernels: the same kernel is not as fast at every width. */
   readonly models: Readonly<Record<string, Rates>>;
-  /** Bytes a second of weights, from where they are stored to where kernels read them, by the name of their source. */
-  readonly loading: Readonly<Record<string, number>>;
+  /** By the name of a model's source, and by the part that weights are of. */
+  readonly loading: Readonly<Record<string, Readonly<Record<string, LoadRate>>>>;
 }
 
 const NONE: KeptRates = { models: {}, loading: {} };
@@ -47,7 +58,7 @@ export async function findRates(here: TuningHeader): Promise<KeptRates> {
       return NONE;
     const known = <T>(record: Record<string, unknown>, is: (value: unknown) => value is T): Record<string, T> =>
       Object.fromEntries(Object.entries(record).filter((entry): entry is [string, T] => is(entry[1])));
-    return { models: known(models, isRates), loading: known(loading, (value): value is number => isAmount(value) && value > 0) };
+    return { models: known(models, isRates), loading: known(loading, isLoading) };
   } catch (error) {
     if (!(error instanceof CogwheelError)) throw error;
     return NONE;
@@ -68,9 +79,17 @@ const isHeader = (value: Record<string, unknown>): value is Record<string, unkno
 
 const isRates = (value: unknown): value is Rates =>
   isObject(value) &&
-  isAmount(value["dispatchSeconds"]) &&
-  isAmount(value["pipelineSeconds"]) &&
+  ["dispatchSeconds", "runSeconds", "bindSeconds", "pipelineSeconds"].every((key) => isAmount(value[key])) &&
   isObject(value["kernels"]) &&
   Object.values(value["kernels"]).every(
-    (one) => isObject(one) && isAmount(one["flops"]) && isAmount(one["bytes"]) && isAmount(one["seconds"]) && one["seconds"] > 0,
+    (dispatches) => Array.isArray(dispatches) && dispatches.length > 0 && dispatches.every(isKernelRate),
+  );
+
+const isKernelRate = (value: unknown): value is KernelRate =>
+  isObject(value) && isAmount(value["flops"]) && isAmount(value["bytes"]) && isAmount(value["seconds"]) && value["seconds"] > 0;
+
+const isLoading = (value: unknown): value is Readonly<Record<string, LoadRate>> =>
+  isObject(value) &&
+  Object.values(value).every(
+    (rate) => isObject(rate) && isAmount(rate["bytesPerSecond"]) && rate["bytesPerSecond"] > 0 && isAmount(rate["weightSeconds"]),
   );

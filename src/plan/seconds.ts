@@ -1,5 +1,5 @@
 /** How long a plan will take, from the rates that were measured on its adapter: nothing is run. */
-import type { Rates, KernelRate } from "../gpu/rates.ts";
+import type { KernelRate, Rates } from "../gpu/rates.ts";
 import type { Cost } from "../graph/op.ts";
 import type { Plan } from "./compile.ts";
 
@@ -12,38 +12,39 @@ const nameOf = (label: string): string => label.split(" ", 1)[0]!;
 /** The op's name, which its kernels' names begin with: `matmul_tiled` is a `matmul`. */
 const opOf = (label: string): string => label.split(/[ _]/, 1)[0]!;
 
+/** Which of dispatches are about as much work: a factor of √2 apart at most. */
+const sizeOf = (work: number): number => Math.round(2 * Math.log2(work));
+
 /** Says how long steps take. What was not measured takes as long as what is most like it. */
 export class Clock {
-  readonly #found = new Map<string, KernelRate | undefined>();
+  readonly #found = new Map<string, readonly Point[]>();
 
   constructor(readonly rates: Rates) {}
 
   /** Seconds of one run of a plan whose kernels have run before. */
-  seconds(plan: Plan): number {
-    return plan.steps.reduce((sum, { label, cost }) => sum + this.#step(label, cost), 0);
+  seconds(plan: Pick<Plan, "steps">): number {
+    return plan.steps.reduce((sum, { label, cost }) => sum + this.#step(label, cost), this.rates.runSeconds);
   }
 
   #step(label: string, cost: Cost): number {
     const bound = computes(cost);
-    const rate = this.#rate(label, bound);
-    if (!rate) return this.rates.dispatchSeconds;
-    return this.rates.dispatchSeconds + rate.seconds * (bound ? cost.flops / rate.flops : cost.bytes / rate.bytes);
+    return this.rates.dispatchSeconds + secondsAt(this.#line(label, bound), workOf(cost, bound));
   }
 
-  #rate(label: string, bound: boolean): KernelRate | undefined {
+  #line(label: string, bound: boolean): readonly Point[] {
     const key = `${label} ${bound}`;
-    if (!this.#found.has(key)) this.#found.set(key, this.#like(label, bound));
-    return this.#found.get(key);
+    const found = this.#found.get(key) ?? lineOf(this.#like(label, bound), bound);
+    this.#found.set(key, found);
+    return found;
   }
 
-  #like(label: string, bound: boolean): KernelRate | undefined {
-    const alike = Object.entries(this.rates.kernels).filter(
-      ([, rate]) => computes(rate) === bound && (bound ? rate.flops : rate.bytes) > 0,
-    );
-    const own = alike.find(([other]) => other === label);
-    if (own) return own[1];
+  #like(label: string, bound: boolean): readonly KernelRate[] {
+    const alike = Object.entries(this.rates.kernels)
+      .map(([other, rates]) => [other, rates.filter((rate) => computes(rate) === bound && workOf(rate, bound) > 0)] as const)
+      .filter(([, rates]) => rates.length > 0);
     // The same kernel otherwise specialised, then another of the op, then whatever is bound by the same; first in the same type.
     const ways: ((other: string) => boolean)[] = [
+      (other) => other === label,
       (other) => nameOf(other) === nameOf(label) && isHalf(other) === isHalf(label),
       (other) => nameOf(other) === nameOf(label),
       (other) => opOf(other) === opOf(label) && isHalf(other) === isHalf(label),
@@ -52,11 +53,42 @@ export class Clock {
     ];
     for (const way of ways) {
       const group = alike.filter(([other]) => way(other));
-      if (group.length) return together(group.map(([, rate]) => rate));
+      if (group.length) return group.flatMap(([, rates]) => rates);
     }
-    return undefined;
+    return [];
   }
 }
 
-const together = (rates: readonly KernelRate[]): KernelRate =>
-  rates.reduce((a, b) => ({ flops: a.flops + b.flops, bytes: a.bytes + b.bytes, seconds: a.seconds + b.seconds }));
+interface Point {
+  readonly work: number;
+  readonly seconds: number;
+}
+
+const workOf = ({ flops, bytes }: Cost, bound: boolean): number => (bound ? flops : bytes);
+
+/** What dispatches of each size took on average, from little work to much. */
+function lineOf(rates: readonly KernelRate[], bound: boolean): Point[] {
+  const sizes = new Map<number, Point[]>();
+  for (const rate of rates) {
+    const point = { work: workOf(rate, bound), seconds: rate.seconds };
+    const size = sizeOf(point.work);
+    sizes.set(size, [...(sizes.get(size) ?? []), point]);
+  }
+  const mean = (points: readonly Point[], of: keyof Point): number => points.reduce((sum, point) => sum + point[of], 0) / points.length;
+  return [...sizes].sort(([a], [b]) => a - b).map(([, points]) => ({ work: mean(points, "work"), seconds: mean(points, "seconds") }));
+}
+
+/**
+ * Between two sizes as their logarithms say, which is right for a launch that takes as long whatever it does, for one at a steady rate, and
+ * about right between. More work than was measured goes on at the rate of the most; less falls as it fell before, and no faster than the work.
+ */
+function secondsAt(line: readonly Point[], work: number): number {
+  const [first, second] = line;
+  const last = line.at(-1);
+  if (!first || !last || !(work > 0)) return 0;
+  if (work >= last.work) return last.seconds * (work / last.work);
+  const above = line.findIndex((point) => point.work > work);
+  const [low, high] = above === 0 ? [first, second ?? first] : [line[above - 1]!, line[above]!];
+  const slope = high === low ? 1 : Math.log(high.seconds / low.seconds) / Math.log(high.work / low.work);
+  return low.seconds * (work / low.work) ** (above === 0 ? Math.min(1, Math.max(0, slope)) : slope);
+}

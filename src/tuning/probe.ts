@@ -1,7 +1,6 @@
 /**
- * A probe: how fast an adapter runs the kernels of a model, and how fast the model's weights come, in a few seconds. It runs a layer
- * of each network on little work, and on more where that takes no time, and asks every dispatch how long it took. No weight is read
- * but for the rate of reading.
+ * A probe: how fast an adapter runs the kernels of a model, in a few seconds. It runs a layer of each network at the model's own widths on
+ * little work, and on more where that takes no time, and asks every dispatch how long it took. No weight is read.
  */
 import { CogwheelError } from "../base/errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
@@ -27,15 +26,12 @@ export interface ProbeOptions {
 /** Runs of a graph, of which the median counts: so many, or until they have taken so long. */
 const RUNS = 5;
 const LONG_SECONDS = 0.6;
-/** Bytes of weights that are read for their rate, and seconds after which no more are begun. */
-const READ_BYTES = 256 * 2 ** 20;
-const READ_SECONDS = 1.5;
 
 /** Measures this model's kernels on its adapter. */
 export async function probeKernels(model: CogVideoX, { signal, onProgress, enoughSeconds = 0.3 }: ProbeOptions): Promise<Rates> {
   const { gpu } = model;
-  const kernels = new Map<string, KernelRate>();
-  const overheads: number[] = [];
+  const kernels = new Map<string, KernelRate[]>();
+  const found: MeasuredGraph[] = [];
   const making: number[] = [];
   const enough = new Set<number>();
   for (let size = 0; size < model.probeSizes; size++) {
@@ -44,9 +40,8 @@ export async function probeKernels(model: CogVideoX, { signal, onProgress, enoug
       if (enough.has(which)) continue;
       onProgress?.((size + which / 4) / model.probeSizes, graph.name);
       const measured = await measureGraph(gpu, graph, signal);
-      // What was measured of more work counts.
-      for (const [label, rate] of measured.kernels) kernels.set(label, rate);
-      overheads.push(measured.dispatchSeconds);
+      for (const { label, ...rate } of measured.dispatches) kernels.set(label, [...(kernels.get(label) ?? []), rate]);
+      found.push(measured);
       // Of later sizes most pipelines are there.
       if (size === 0) making.push(measured.pipelineSeconds);
       if (measured.seconds >= enoughSeconds) enough.add(which);
@@ -54,19 +49,28 @@ export async function probeKernels(model: CogVideoX, { signal, onProgress, enoug
   }
   if (kernels.size === 0)
     throw new CogwheelError("rates", `a probe must measure something, got no time of any kernel on ${gpu.name}; use another adapter`);
+  const dispatching = found.flatMap(({ dispatchSeconds }) => dispatchSeconds ?? []);
   return {
     kernels: Object.fromEntries(kernels),
-    dispatchSeconds: median(overheads),
+    dispatchSeconds: dispatching.length ? median(dispatching) : 0,
+    // Of the least that is read, since the host's share of a large result comes beside its work.
+    runSeconds: Math.min(...found.map(({ readSeconds }) => readSeconds)),
+    bindSeconds: median(found.map(({ bindSeconds }) => bindSeconds)),
     pipelineSeconds: median(making),
   };
 }
 
 interface MeasuredGraph {
   readonly seconds: number;
-  readonly kernels: Map<string, KernelRate>;
-  readonly dispatchSeconds: number;
+  /** One for each kind of work that it does. */
+  readonly dispatches: readonly (KernelRate & { readonly label: string })[];
+  readonly dispatchSeconds?: number;
+  readonly readSeconds: number;
+  readonly bindSeconds: number;
   readonly pipelineSeconds: number;
 }
+
+const since = (start: number): number => (performance.now() - start) / 1000;
 
 async function measureGraph(gpu: Gpu, graph: Graph, signal?: AbortSignal): Promise<MeasuredGraph> {
   const asked = signal ? { signal } : {};
@@ -77,42 +81,76 @@ async function measureGraph(gpu: Gpu, graph: Graph, signal?: AbortSignal): Promi
   const plan = compile(graph, gpu.caps);
   await weights.load(plan.weights.values(), asked);
   await gpu.idle(0, signal); // what was loaded may still be on its way
-  const begun = performance.now();
-  using program = await Program.create(gpu, plan, weights, asked);
-  const made = (performance.now() - begun) / 1000;
+  const make = async () => {
+    const start = performance.now();
+    const program = await Program.create(gpu, plan, weights, asked);
+    return { program, seconds: since(start) };
+  };
+  const first = await make();
+  first.program[Symbol.dispose]();
+  const again = await make();
+  using program = again.program;
   for (const [name, tensor] of graph.inputs) program.write(name, isolatedInput(tensor));
   await gpu.idle(0, signal);
-  const timed = async (run: () => Promise<void>): Promise<number> => {
+  // What a generation reads of a run: of the transformer the state of its latents.
+  const [read] = graph.outputs.size ? graph.outputs.keys() : graph.states.keys();
+  const timed = async (work: () => Promise<unknown>): Promise<number> => {
     const start = performance.now();
-    await run();
-    await gpu.idle(0, signal);
-    return (performance.now() - start) / 1000;
+    await work();
+    return since(start);
   };
-  await timed(() => program.run(asked)); // a driver may compile now, and keeps what it compiled
-  const runs: number[] = [];
-  do runs.push(await timed(() => program.run(asked)));
-  while (runs.length < RUNS && runs.reduce((a, b) => a + b) < LONG_SECONDS);
-  const seconds = median(runs);
-  const pipelines = new Set(plan.steps.map(({ label }) => label)).size;
-  const spent = await stepSeconds(gpu, program, asked);
-  const kernels = new Map<string, KernelRate>();
-  for (const [i, { label, cost }] of plan.steps.entries()) {
-    const sum = kernels.get(label) ?? { flops: 0, bytes: 0, seconds: 0 };
-    kernels.set(label, { flops: sum.flops + cost.flops, bytes: sum.bytes + cost.bytes, seconds: sum.seconds + spent[i]! });
-  }
-  // Timestamps can stand still over what takes no time.
-  for (const [label, rate] of kernels) if (!(rate.seconds > 0)) kernels.delete(label);
-  // What a run took beside its kernels; where these together took longer than a run, they were timed too long.
+  const run = () =>
+    timed(async () => {
+      await program.run(asked);
+      await program.read(read!, signal);
+    });
+  const before = await run(); // a driver may compile now, and keeps what it compiled
+  // Of a long run what its dispatches take is all there is to know.
+  const whole = before < LONG_SECONDS ? median(await repeated(run)) : undefined;
+  const readSeconds = median(await repeated(() => timed(() => program.read(read!, signal))));
+  const spent = medians(
+    await repeated(
+      () => stepSeconds(gpu, program, asked),
+      (steps) => steps.reduce((a, b) => a + b, 0),
+    ),
+  );
+  // Where passes by themselves took longer than a run of all of them, they were timed too long.
   const all = spent.reduce((a, b) => a + b, 0);
-  const scale = all > seconds ? seconds / all : 1;
-  for (const [label, rate] of kernels) kernels.set(label, { ...rate, seconds: rate.seconds * scale });
+  const work = whole === undefined ? all : Math.max(0, whole - readSeconds);
+  const scale = all > work && work > 0 ? work / all : 1;
+  const kinds = new Map<string, { label: string; flops: number; bytes: number; seconds: number; count: number }>();
+  for (const [i, { label, cost }] of plan.steps.entries()) {
+    const key = `${label} ${cost.flops} ${cost.bytes}`;
+    const kind = kinds.get(key) ?? { label, ...cost, seconds: 0, count: 0 };
+    kinds.set(key, { ...kind, seconds: kind.seconds + scale * spent[i]!, count: kind.count + 1 });
+  }
+  const labels = new Set(plan.steps.map(({ label }) => label));
   return {
-    seconds,
-    kernels,
-    dispatchSeconds: Math.max(0, seconds - all) / plan.steps.length,
-    pipelineSeconds: made / pipelines,
+    seconds: work + readSeconds,
+    dispatches: [...kinds.values()]
+      .map(({ count, ...kind }) => ({ ...kind, seconds: kind.seconds / count }))
+      // Timestamps can stand still over what takes no time.
+      .filter((kind) => kind.seconds > 0),
+    ...(whole === undefined ? {} : { dispatchSeconds: Math.max(0, work - all) / plan.steps.length }),
+    readSeconds,
+    bindSeconds: again.seconds / plan.steps.length,
+    pipelineSeconds: Math.max(0, first.seconds - again.seconds) / labels.size,
   };
 }
+
+/** Some results, fewer where they take long. */
+async function repeated<T>(work: () => Promise<T>, secondsOf: (result: T) => number = Number): Promise<T[]> {
+  const results: T[] = [];
+  let seconds = 0;
+  do {
+    const result = await work();
+    results.push(result);
+    seconds += secondsOf(result);
+  } while (results.length < RUNS && seconds < LONG_SECONDS);
+  return results;
+}
+
+const medians = (runs: readonly (readonly number[])[]): number[] => runs[0]!.map((_, i) => median(runs.map((run) => run[i]!)));
 
 /** Seconds of each step, on the GPU's clock; without one, on the host's, a node at a time. */
 async function stepSeconds(gpu: Gpu, program: Program, asked: { signal?: AbortSignal }): Promise<number[]> {
@@ -138,29 +176,4 @@ async function stepSeconds(gpu: Gpu, program: Program, asked: { signal?: AbortSi
   const whole = new Map<Node, number>();
   for (const [i, { node }] of steps.entries()) whole.set(node, (whole.get(node) ?? 0) + work(i));
   return steps.map(({ node }, i) => ((byNode.get(node) ?? 0) * work(i)) / whole.get(node)!);
-}
-
-/** Bytes a second of weights as a generation loads them; undefined for a model without any. */
-export async function probeLoading(model: CogVideoX, { signal, onProgress }: ProbeOptions): Promise<number | undefined> {
-  const loading = await model.probeWeights(signal);
-  if (!loading) return undefined;
-  const { provider, requests } = loading;
-  using store = new WeightStore(model.gpu, provider);
-  const asked = signal ? { signal } : {};
-  const [first, ...others] = [...requests].sort((a, b) => b.bytes - a.bytes);
-  if (!first) return undefined;
-  // The first compiles what the others run.
-  onProgress?.(0.9, "reading weights");
-  await store.load([first], asked);
-  await model.gpu.idle(0, signal);
-  const start = performance.now();
-  let bytes = 0;
-  for (const request of others) {
-    if (bytes >= READ_BYTES || performance.now() - start > 1000 * READ_SECONDS) break;
-    await store.load([request], asked);
-    bytes += request.bytes;
-  }
-  await model.gpu.idle(0, signal);
-  const seconds = (performance.now() - start) / 1000;
-  return bytes > 0 && seconds > 0 ? bytes / seconds : undefined;
 }

@@ -4,12 +4,13 @@ import { CogwheelError } from "../base/errors.ts";
 import { findRates, storeRates } from "../gpu/rates.ts";
 import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import type { MeasuredRates } from "../pipelines/cogvideox/seconds.ts";
-import { probeKernels, probeLoading, type ProbeOptions } from "./probe.ts";
+import { probeKernels, type ProbeOptions } from "./probe.ts";
+import { probeLoading } from "./probe-loading.ts";
 
 export interface RatesOptions extends ProbeOptions {
   /** Measure again what is kept. Default false. */
   again?: boolean;
-  /** Read up to 256 MB of weights to learn how fast they come, where that is not known. Default: from a folder, which is no network. */
+  /** Read up to 130 MB of each part's weights to learn how fast they come, where that is not known. Default: from a folder, which is no network. */
   loading?: boolean;
 }
 
@@ -27,18 +28,16 @@ export async function measureRates(model: CogVideoX, options: RatesOptions = {})
   const known = again ? undefined : kept.models[key];
   const knownLoading = again ? undefined : kept.loading[label];
   const rates = known ?? (await probeKernels(model, options));
-  const loadBytesPerSecond = knownLoading ?? (loading ? await probeLoading(model, options) : undefined);
-  if (!known || (!knownLoading && loadBytesPerSecond !== undefined))
+  const loadRates = knownLoading ?? (loading ? await probeLoading(model, options) : {});
+  const anyLoading = Object.keys(loadRates).length > 0;
+  if (!known || (!knownLoading && anyLoading))
     try {
-      await storeRates(header, {
-        models: { [key]: rates },
-        loading: loadBytesPerSecond === undefined ? {} : { [label]: loadBytesPerSecond },
-      });
+      await storeRates(header, { models: { [key]: rates }, loading: anyLoading ? { [label]: loadRates } : {} });
     } catch (error) {
       if (!(error instanceof CogwheelError)) throw error; // a page, or a folder that cannot be written: it is measured again
     }
   if (!known || (loading && !knownLoading)) options.onProgress?.(1, "");
-  return { ...rates, ...(loadBytesPerSecond === undefined ? {} : { loadBytesPerSecond }) };
+  return { ...rates, loading: loadRates };
 }
 
 /** The same for a command, which measures nothing where the user wants no measurements (COGWHEEL_TUNING=off). */

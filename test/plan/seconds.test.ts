@@ -1,6 +1,6 @@
 /** How long a plan takes follows from measured rates: of its own kernels, else of those that are most like them. */
 import { describe, expect, it } from "vitest";
-import type { Rates } from "../../src/gpu/rates.ts";
+import type { KernelRate, Rates } from "../../src/gpu/rates.ts";
 import type { Plan } from "../../src/plan/compile.ts";
 import { Clock } from "../../src/plan/seconds.ts";
 
@@ -8,9 +8,11 @@ const GIGA = 1e9;
 /** Steps of a plan as the clock looks at them: label, operations, bytes. */
 const planOf = (...steps: readonly (readonly [label: string, flops: number, bytes: number])[]): Plan =>
   ({ steps: steps.map(([label, flops, bytes]) => ({ label, cost: { flops, bytes } })) }) as unknown as Plan;
-const rates = (kernels: Rates["kernels"], more: Partial<Rates> = {}): Rates => ({
-  kernels,
+const rates = (kernels: Readonly<Record<string, KernelRate | readonly KernelRate[]>>, more: Partial<Rates> = {}): Rates => ({
+  kernels: Object.fromEntries(Object.entries(kernels).map(([label, rate]) => [label, [rate].flat() as KernelRate[]])),
   dispatchSeconds: 0,
+  runSeconds: 0,
+  bindSeconds: 0,
   pipelineSeconds: 0,
   ...more,
 });
@@ -40,8 +42,33 @@ describe("a step takes", () => {
   });
 });
 
-it("a plan takes the sum of its steps, and what a dispatch takes for each", () => {
-  const clock = new Clock(rates(KERNELS, { dispatchSeconds: 0.25 }));
-  expect(clock.seconds(planOf(["matmul_tiled BIAS=1", 100 * GIGA, GIGA], ["layer_norm_row", GIGA, 10 * GIGA]))).toBeCloseTo(2.5, 9);
+describe("of a kernel that was measured at several sizes, work takes", () => {
+  const at = (giga: number, seconds: number): KernelRate => ({ flops: giga * GIGA, bytes: GIGA / 1000, seconds });
+  // A launch takes a second, whatever it does; from 100 GFLOP on the rate is steady.
+  const clock = new Clock(rates({ matmul_tiled: [at(100, 10), at(1, 1), at(10, 1), at(1000, 100)] }));
+  const seconds = (giga: number) => clock.seconds(planOf(["matmul_tiled", giga * GIGA, GIGA / 1000]));
+  it.for([
+    ["what it took there", 100, 10],
+    ["a launch, where it is that which takes the time", 3, 1],
+    ["and with less than was measured", 0.5, 1],
+    ["as much more as there is more of it, at a steady rate", 300, 30],
+    ["and with more than was measured", 5000, 500],
+    ["something between these, between them", Math.sqrt(10 * 100), Math.sqrt(10)],
+  ] as const)("%s", ([, giga, expected]) => expect(seconds(giga)).toBeCloseTo(expected, 9));
+
+  it("the mean of dispatches that are about as much", () => {
+    const two = new Clock(rates({ matmul_tiled: [at(100, 1), at(104, 3)] }));
+    expect(two.seconds(planOf(["matmul_tiled", 102 * GIGA, GIGA / 1000]))).toBeCloseTo(2, 9);
+  });
+
+  it("no longer for less, where the least was measured too long", () => {
+    const odd = new Clock(rates({ matmul_tiled: [at(1, 2), at(10, 1)] }));
+    expect(odd.seconds(planOf(["matmul_tiled", 0.1 * GIGA, GIGA / 1000]))).toBeCloseTo(2, 9);
+  });
+});
+
+it("a plan takes the sum of its steps, what a dispatch takes for each, and what a run takes", () => {
+  const clock = new Clock(rates(KERNELS, { dispatchSeconds: 0.25, runSeconds: 0.5 }));
+  expect(clock.seconds(planOf(["matmul_tiled BIAS=1", 100 * GIGA, GIGA], ["layer_norm_row", GIGA, 10 * GIGA]))).toBeCloseTo(3, 9);
   expect(new Clock(rates({}, { dispatchSeconds: 0.25 })).seconds(planOf(["silu", 1, 1])), "nothing was measured").toBe(0.25);
 });

@@ -7,6 +7,7 @@ import type { Gpu } from "../../src/gpu/gpu.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import type { MeasuredRates, StageTime } from "../../src/pipelines/cogvideox/seconds.ts";
 import { findRates, storeRates } from "../../src/gpu/rates.ts";
+import { weightsOf } from "../../src/graph/weights-of.ts";
 import { measureRates, ratesUnlessOff } from "../../src/tuning/rates.ts";
 import { limitedGpu, testGpu } from "../support/gpu.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
@@ -39,11 +40,27 @@ describe("a probe", () => {
     const plans = model.plans({ frames: 9, height: 16, width: 32 }).flatMap((stage) => stage.plans);
     const ops = new Set(plans.flatMap(({ steps }) => steps.map(({ label }) => label.split(/[ _]/, 1)[0]!)));
     expect([...ops].filter((op) => !measured.has(op))).toEqual([]);
-    for (const [label, { flops, bytes, seconds }] of Object.entries(rates.kernels)) {
-      expect(seconds, label).toBeGreaterThan(0);
-      expect(flops + bytes, label).toBeGreaterThan(0);
+    for (const [label, dispatches] of Object.entries(rates.kernels)) {
+      expect(dispatches.length, label).toBeGreaterThan(0);
+      for (const { flops, bytes, seconds } of dispatches) {
+        expect(seconds, label).toBeGreaterThan(0);
+        expect(flops + bytes, label).toBeGreaterThan(0);
+      }
     }
-    for (const value of [rates.loadBytesPerSecond!, rates.pipelineSeconds]) expect(value).toBeGreaterThan(0);
+    expect(Object.keys(rates.loading).sort()).toEqual(["text_encoder", "transformer", "vae"]);
+    for (const { bytesPerSecond, weightSeconds } of Object.values(rates.loading)) {
+      expect(bytesPerSecond).toBeGreaterThan(0);
+      expect(weightSeconds).toBeGreaterThanOrEqual(0);
+    }
+    for (const value of [rates.runSeconds, rates.bindSeconds, rates.pipelineSeconds]) expect(value).toBeGreaterThan(0);
+  });
+
+  it("runs layers of the model's own widths", () => {
+    const { text, transformer } = model.configs;
+    const shapes = new Map([...model.probeGraphs(0)].flatMap((graph) => [...weightsOf(graph)]));
+    expect(shapes.get("encoder.block.0.layer.1.DenseReluDense.wo.weight")).toEqual([text.d_model, text.d_ff]);
+    const width = transformer.num_attention_heads * transformer.attention_head_dim;
+    expect(shapes.get("transformer_blocks.0.ff.net.2.weight")).toEqual([width, 4 * width]);
   });
 
   it("is made once for a model: what is kept is told at once", async () => {
@@ -68,9 +85,20 @@ describe("a probe", () => {
       await writeFile(join(folder, file!), broken);
       expect(await findRates(header), broken.slice(0, 40)).toEqual(none);
     }
-    const halves = { ...table, models: { ...table.models, broken: { kernels: { silu: { flops: 1, bytes: 1, seconds: "no" } } } } };
+    const [whole] = Object.values(table.models);
+    const halves = {
+      ...table,
+      models: {
+        ...table.models,
+        broken: { ...whole, kernels: { silu: [{ flops: 1, bytes: 1, seconds: "no" }] } },
+        none: { ...whole, kernels: { silu: [] } },
+        old: { ...whole, runSeconds: undefined },
+      },
+      loading: { folder: { transformer: { bytesPerSecond: 0, weightSeconds: 0 } } },
+    };
     await writeFile(join(folder, file!), JSON.stringify(halves));
-    expect(Object.keys((await findRates(header)).models), "what is whole is taken").toEqual([model.probeKey]);
+    const taken = await findRates(header);
+    expect([Object.keys(taken.models), taken.loading], "what is whole is taken").toEqual([[model.probeKey], {}]);
     await storeRates(header, { models: { more: rates }, loading: {} });
     expect(Object.keys((await findRates(header)).models)).toEqual([model.probeKey, "more"]);
   });
@@ -92,16 +120,21 @@ describe("times", () => {
   const size = { frames: 9, height: 16, width: 32 };
   /** A machine that does a TFLOP or moves a GB in a second, whatever the kernel. */
   const even: MeasuredRates = {
-    kernels: { multiplies: { flops: 1e12, bytes: 1, seconds: 1 }, moves: { flops: 0, bytes: 1e9, seconds: 1 } },
+    kernels: { multiplies: [{ flops: 1e12, bytes: 1, seconds: 1 }], moves: [{ flops: 0, bytes: 1e9, seconds: 1 }] },
     dispatchSeconds: 0,
+    runSeconds: 0,
+    bindSeconds: 0.001,
     pipelineSeconds: 0.01,
-    loadBytesPerSecond: 1e9,
+    loading: Object.fromEntries(
+      ["text_encoder", "transformer", "vae"].map((part) => [part, { bytesPerSecond: 1e9, weightSeconds: 0.001 }]),
+    ),
   };
 
   it("are told of every stage, and grow with its work", () => {
     const few = model.times(even, { ...size, steps: 2 });
     expect(few.map(({ stage }) => stage)).toEqual(["text encoder", "transformer", "decoder"]);
-    for (const { loadSeconds, workSeconds } of few) expect([loadSeconds! > 0, workSeconds > 0]).toEqual([true, true]);
+    for (const { loadSeconds, pipelineSeconds, workSeconds } of few)
+      expect([loadSeconds! > 0, pipelineSeconds > 0, workSeconds > 0]).toEqual([true, true, true]);
     const steps = [2, 4, 6].map((n) => work(model.times(even, { ...size, steps: n }), "transformer"));
     expect(steps[2]! - steps[1]!, "each step as much").toBeCloseTo(steps[1]! - steps[0]!, 9);
     expect(work(model.times(even, { ...size, guidance: 1 }), "transformer")).toBeLessThan(work(model.times(even, size), "transformer"));
@@ -122,7 +155,22 @@ describe("times", () => {
   });
 
   it("do not say how long loading takes where nobody knows how fast weights come", () => {
-    const { loadBytesPerSecond: _, ...unknown } = rates;
-    for (const time of model.times(unknown, size)) expect(time.loadSeconds).toBeUndefined();
+    for (const time of model.times({ ...rates, loading: {} }, size)) expect(time.loadSeconds).toBeUndefined();
+  });
+
+  it("of weights that come and go say how fast they must come, and do", () => {
+    const memoryBytes = 1e5; // too little, so that each stage is told with the least that it could take
+    const streamed = model.requirements({ ...size, memoryBytes }).find(({ stage }) => stage === "transformer")!.streamed;
+    expect(streamed).toBeGreaterThan(0);
+    const steps = 2;
+    const [whole, within] = [{}, { memoryBytes }].map(
+      (more) => model.times(even, { ...size, ...more, steps }).find(({ stage }) => stage === "transformer")!,
+    );
+    expect(whole!.neededBytesPerSecond).toBeUndefined();
+    expect(within!.neededBytesPerSecond).toBeGreaterThan(0);
+    expect(within!.suppliedBytesPerSecond!, "each weight takes a millisecond besides").toBeLessThan(1e9);
+    // On a CPU adapter reading takes the cores that compute.
+    if (gpu.caps.kind === "software")
+      expect(within!.workSeconds - whole!.workSeconds).toBeGreaterThan((0.5 * steps * streamed) / within!.suppliedBytesPerSecond!);
   });
 });

@@ -16,7 +16,7 @@ export function requestJson(model: CogVideoX, request: GenerationRequest, rates?
     tiling,
     memoryBytes: plan.limit ?? null,
     requirements,
-    ...(rates ? { times: model.times(rates, request), loadBytesPerSecond: rates.loadBytesPerSecond ?? null } : {}),
+    ...(rates ? { times: model.times(rates, request) } : {}),
     warnings,
   };
 }

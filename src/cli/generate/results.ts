@@ -49,7 +49,7 @@ export function printRequest({ gpu, dtype }: CogVideoX, { settings: s, seed, tas
 export function printPlan(model: CogVideoX, request: GenerationRequest, from: string, rates: MeasuredRates | undefined): void {
   printRequest(model, request, from);
   print(`\n${stageTable(request.requirements)}`);
-  if (rates) print(timeTable(model.times(rates, request), rates));
+  if (rates) print(timeTable(model.times(rates, request)));
   const { limit } = request.plan;
   if (limit !== undefined) print(`Planned within ${bytesText(limit, 1)} of the adapter's memory.`);
 }

@@ -7,7 +7,7 @@ import type { DenoiseState } from "../../models/cogvideox/model.ts";
 import { TIED_T5_WEIGHTS } from "../../models/t5/weights.ts";
 import { digest } from "../../gpu/tuning-table.ts";
 import type { Graph } from "../../graph/graph.ts";
-import type { Plan, WeightRequest } from "../../plan/compile.ts";
+import { compile, type Plan } from "../../plan/compile.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
 import { generation, type Generation, type GenerationStep } from "../generation.ts";
 import { KeptParts } from "../kept-parts.ts";
@@ -20,13 +20,13 @@ import { adviceFrom, checkSettings, completed, defaultSettings, type ModelRules,
 import type { Task } from "../task.ts";
 import { Turns } from "../turns.ts";
 import type { Video } from "../video.ts";
-import { components, ggufFiles, type Configs } from "./components.ts";
+import { components, ggufFiles, type Configs, type Part } from "./components.ts";
 import { readConfigs } from "./configs.ts";
 import { generate, runOf } from "./generate.ts";
 import { leastBytes, lowerLimit } from "./memory.ts";
 import { checkpointFiles, type Model } from "./model.ts";
-import { PROBE_SIZES, probeGraphs } from "./probe-graphs.ts";
-import { stageTimes, type MeasuredRates, type StageTime } from "./seconds.ts";
+import { PROBE_SIZES, probeDecoder, probeGraphs } from "./probe-graphs.ts";
+import { loadedWeights, stageTimes, type LoadedWeight, type MeasuredRates, type StageTime } from "./seconds.ts";
 import { ownOptions, prepare, type GenerationRequest } from "./request.ts";
 import { requiredSizes, settingsFor, type RequirementOptions } from "./sizes.ts";
 import { Planner } from "./planner.ts";
@@ -140,12 +140,16 @@ export class CogVideoX implements AsyncDisposable {
     return digest(JSON.stringify([this.dtype, this.#opened.quantized ?? null, text.d_model, layer, vae, this.gpu.caps.tuning ?? null]));
   }
 
-  /** For a probe: the transformer's weights as a generation loads them; undefined for a model without any. */
-  async probeWeights(signal?: AbortSignal): Promise<{ provider: WeightProvider; requests: readonly WeightRequest[] } | undefined> {
-    if (!this.checkpoint.component("transformer").weights) return undefined;
-    const provider = await this.#model.files.weights("transformer", signal ? { signal } : {});
-    const plan = this.plans().find(({ stage }) => stage === "transformer")?.plans[0];
-    return { provider, requests: [...(plan?.weights.values() ?? []), ...(plan?.streamed.values() ?? [])] };
+  /** For a probe: the weights of each part as a generation loads them; nothing of parts without any. */
+  async *probeWeights(signal?: AbortSignal): AsyncGenerator<{ part: Part; provider: WeightProvider; weights: readonly LoadedWeight[] }> {
+    const { stages } = this.#planner.plan(this.#model, requiredSizes(this.#model, {}), undefined);
+    for (const { stage, part, plans } of stages) {
+      if (stage === "encoder" || !this.checkpoint.component(part).weights) continue;
+      const provider = await this.#model.files.weights(part, signal ? { signal } : {});
+      // A decoder's weights are the same for pictures of every size.
+      const planned = part === "vae" ? probeDecoder(this.#model, 0).map((graph) => compile(graph, this.gpu.caps)) : plans();
+      yield { part, provider, weights: [...new Map(planned.flatMap(loadedWeights)).values()] };
+    }
   }
 
   /** The plans that the stages run by capability alone, which needs no weights: what `tune` measures the kernels of. */

@@ -1,9 +1,11 @@
 /** How long each stage of a generation will take, from rates that were measured: nothing is loaded. */
-import type { Rates } from "../../gpu/rates.ts";
+import type { LoadRate, Rates } from "../../gpu/rates.ts";
+import type { Format } from "../../graph/stored.ts";
 import { frameBatches, LATENT_BATCH, SAMPLE_BATCH } from "../../models/vae/batches.ts";
 import { tileAxes } from "../../models/vae/reference-tiling.ts";
 import type { Plan } from "../../plan/compile.ts";
 import { Clock } from "../../plan/seconds.ts";
+import type { WeightRequest } from "../../plan/weight-request.ts";
 import { exactSections } from "../vae-requirements.ts";
 import type { Model } from "./model.ts";
 import type { Stage } from "./stage-names.ts";
@@ -11,8 +13,8 @@ import type { PlannedStage, Stages, StageSizes } from "./stages.ts";
 
 /** What was measured where a model runs. */
 export interface MeasuredRates extends Rates {
-  /** Bytes a second of weights, from where they are stored to where kernels read them; undefined where nobody has measured it. */
-  readonly loadBytesPerSecond?: number;
+  /** How fast the weights of each part come; nothing of parts of which nobody has measured it. */
+  readonly loading: Readonly<Record<string, LoadRate>>;
 }
 
 /** How long a stage takes. */
@@ -20,12 +22,16 @@ export interface StageTime {
   readonly stage: PlannedStage["stage"];
   /** What progress and `video.seconds` call its two parts. */
   readonly names: readonly [load: Stage, work: Stage];
-  /** Seconds until its weights and pipelines are there; undefined where nobody knows how fast weights come. */
+  /** Seconds until its weights are there; undefined where nobody knows how fast they come. */
   readonly loadSeconds?: number;
+  /** Seconds of loading besides, where no stage before has made its pipelines: the first time in a process. */
+  readonly pipelineSeconds: number;
   /** Seconds of its work, all runs together: the transformer's steps, the decoder's batches of frames. */
   readonly workSeconds: number;
   /** Of weights that come and go in each run: bytes a second that must come for the work not to wait. */
   readonly neededBytesPerSecond?: number;
+  /** The same: bytes a second that do come. */
+  readonly suppliedBytesPerSecond?: number;
 }
 
 /** A run of a plan, and how often it is done. */
@@ -52,30 +58,39 @@ export function stageTimes(
   const clock = new Clock(rates);
   const seen = new Set<string>();
   const software = model.gpu.caps.kind === "software";
-  const { loadBytesPerSecond: rate } = rates;
   return stages.map((stage): StageTime => {
     const { weights, streamed } = stage.memory;
+    const rate = rates.loading[stage.part];
+    const runs = runsOf(model, stage, sizes, tiling, { steps, samples });
     const before = seen.size;
-    let [work, compute, runs] = [0, 0, 0];
-    for (const { plan, times } of runsOf(model, stage, sizes, tiling, { steps, samples })) {
+    const kept = new Set<string>();
+    let [work, compute, times, binding, bringing] = [0, 0, 0, 0, 0];
+    for (const { plan, times: often } of runs) {
       for (const { label } of plan.steps) seen.add(label);
+      for (const key of [...plan.weights.keys(), ...plan.asStored.keys()]) kept.add(key);
+      binding += plan.steps.length * rates.bindSeconds;
       const once = clock.seconds(plan);
+      const brought = rate ? loadSeconds(rate, plan.streamed.size, streamed) : 0;
       // A CPU adapter computes on the cores that read and unpack; a GPU computes meanwhile.
-      const brought = rate ? streamed / rate : 0;
-      work += times * (software ? once + brought : Math.max(once, brought));
-      compute += times * once;
-      runs += times;
+      work += often * (software ? once + brought : Math.max(once, brought));
+      compute += often * once;
+      bringing += often * brought;
+      times += often;
     }
-    const fresh = seen.size - before;
     return {
       stage: stage.stage,
       names: NAMES[stage.stage],
-      ...(rate === undefined ? {} : { loadSeconds: weights / rate + fresh * rates.pipelineSeconds }),
+      ...(rate ? { loadSeconds: loadSeconds(rate, kept.size, weights) + binding } : {}),
+      pipelineSeconds: (seen.size - before) * rates.pipelineSeconds,
       workSeconds: work,
-      ...(streamed ? { neededBytesPerSecond: (streamed * runs) / compute } : {}),
+      ...(streamed ? { neededBytesPerSecond: (streamed * times) / compute } : {}),
+      ...(bringing ? { suppliedBytesPerSecond: (streamed * times) / bringing } : {}),
     };
   });
 }
+
+const loadSeconds = ({ bytesPerSecond, weightSeconds }: LoadRate, weights: number, bytes: number): number =>
+  weights * weightSeconds + bytes / bytesPerSecond;
 
 function runsOf(
   { configs, dtype, gpu: { caps } }: Pick<Model, "configs" | "dtype" | "gpu">,
@@ -110,3 +125,17 @@ function runsOf(
   const tiles = axes ? Math.ceil(size.height / axes.rows.step) * Math.ceil(size.width / axes.columns.step) : 1;
   return stage.plans().map((plan, graph) => ({ plan, times: tiles * times(graph) }));
 }
+
+/** A weight that is read, and how much of it lies on the device then. */
+export interface LoadedWeight {
+  readonly request: WeightRequest;
+  readonly bytes: number;
+  /** Of one that stays as it is stored. */
+  readonly format?: Format;
+}
+
+/** The weights of a plan by their keys, those that come and go too. */
+export const loadedWeights = ({ weights, streamed, asStored }: Plan): (readonly [key: string, LoadedWeight])[] => [
+  ...[...weights, ...streamed].map(([key, request]) => [key, { request, bytes: request.bytes }] as const),
+  ...[...asStored].map(([key, { weight, bytes, format }]) => [key, { request: weight, bytes, format }] as const),
+];
