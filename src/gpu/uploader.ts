@@ -22,7 +22,7 @@ export const UPLOAD_BYTES = (PIECES + 1) * PIECE_BYTES;
 export const FILL_BYTES = PIECE_BYTES / 2;
 
 /** Places begin at multiples of it: what a binding may begin at. */
-const PLACE = 256;
+export const UPLOAD_ALIGNMENT = 256;
 
 export interface Delivery {
   readonly bytes: number;
@@ -73,7 +73,7 @@ export class Uploader implements Disposable {
    */
   constructor(gpu: Gpu, bytes = Infinity, submitted?: () => void) {
     this.#gpu = gpu;
-    this.#pieceBytes = Math.min(PIECE_BYTES, Math.max(PLACE, padTo(bytes)));
+    this.#pieceBytes = Math.min(PIECE_BYTES, Math.max(UPLOAD_ALIGNMENT, padTo(bytes)));
     this.#submitted = submitted;
   }
 
@@ -220,7 +220,7 @@ export class Uploader implements Disposable {
   }
 }
 
-const padTo = (bytes: number): number => Math.ceil(bytes / PLACE) * PLACE;
+const padTo = (bytes: number): number => Math.ceil(bytes / UPLOAD_ALIGNMENT) * UPLOAD_ALIGNMENT;
 
 /** A piece that holds nothing yet. */
 function emptied(owned: OwnedBuffer): Piece {

@@ -6,16 +6,13 @@
 import { allOver } from "../base/all-over.ts";
 import { CogwheelError } from "../base/errors.ts";
 import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
-import { FILL_BYTES, Uploader } from "../gpu/uploader.ts";
+import { FILL_BYTES, UPLOAD_ALIGNMENT, Uploader } from "../gpu/uploader.ts";
 import { elements } from "../graph/dtype.ts";
 import { FORMATS, storedBytes, type Format, type StoredWeight } from "../graph/stored.ts";
 import type { WeightRequest } from "../plan/weight-request.ts";
 import type { PreparedUnpack, Unpacker } from "./unpacker.ts";
 import type { LoadOptions } from "./load-options.ts";
 import type { WeightProvider } from "./weight-provider.ts";
-
-/** What a place in the uploader's buffers is rounded up by. */
-const PLACE = 256;
 
 export class BlockStore implements Disposable {
   readonly #held = new Map<string, { readonly owned: OwnedBuffer; readonly weight: StoredWeight }>();
@@ -60,7 +57,7 @@ export class BlockStore implements Disposable {
 
   async #load(missing: ReadonlyMap<string, StoredWeight>, { signal, onProgress }: LoadOptions): Promise<void> {
     const total = [...missing.values()].reduce((n, weight) => n + storedBytes(weight), 0);
-    using uploader = new Uploader(this.gpu, total + PLACE * missing.size);
+    using uploader = new Uploader(this.gpu, total + UPLOAD_ALIGNMENT * missing.size);
     const over = new AbortController();
     const given = signal ? AbortSignal.any([signal, over.signal]) : over.signal;
     let done = 0;

@@ -1,7 +1,7 @@
 /** Weights on the GPU: read from a provider, packed for the kernels that read them, kept until disposed of. */
 import { CogwheelError } from "../base/errors.ts";
 import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
-import { UPLOAD_BYTES } from "../gpu/uploader.ts";
+import { UPLOAD_ALIGNMENT, UPLOAD_BYTES } from "../gpu/uploader.ts";
 import type { Plan, WeightRequest } from "../plan/compile.ts";
 import { padTo } from "../graph/packing.ts";
 import { BlockStore } from "./block-store.ts";
@@ -95,7 +95,7 @@ export class WeightStore implements Disposable {
     using loader = new WeightLoader(
       this.gpu,
       this.provider,
-      missing.reduce((n, r) => n + padTo(r.bytes, 256), 0),
+      missing.reduce((n, r) => n + padTo(r.bytes, UPLOAD_ALIGNMENT), 0),
     );
     let done = 0;
     let failed: { error: unknown } | undefined;
