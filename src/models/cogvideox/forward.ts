@@ -11,7 +11,7 @@ import { CogwheelError } from "../../base/errors.ts";
 import type { DType } from "../../graph/dtype.ts";
 import type { Graph } from "../../graph/graph.ts";
 import type { Tensor } from "../../graph/tensor.ts";
-import { attention, batchSegments } from "../../ops/attention.ts";
+import { attention, batchSegments, type AttentionOptions } from "../../ops/attention.ts";
 import { joinTokens } from "../../ops/join_tokens.ts";
 import { layerNorm } from "../../ops/layer_norm.ts";
 import { patchify, unpatchify } from "../../ops/patchify.ts";
@@ -64,29 +64,13 @@ export function recordTransformer(graph: Graph, c: TransformerConfig, inputs: Tr
       "transformer",
       `text embeddings must have ${c.text_embed_dim} values, got ${text}; the text encoder belongs to another model`,
     );
-  if (!ofs !== (c.ofs_embed_dim === null))
-    throw new CogwheelError("transformer", `ofs must be given exactly when the config has ofs_embed_dim, got ${c.ofs_embed_dim}`);
-
-  const embed = (name: string, x: Tensor, inner: number, out: number, residual?: Tensor) => {
-    const hidden = linear(graph, x, `${name}.linear_1`, [out, inner], { activation: "silu" }, loras);
-    return linear(graph, hidden, `${name}.linear_2`, [out, out], residual ? { residual } : {}, loras);
-  };
-  const sinusoid = { flipSinToCos: c.flip_sin_to_cos, freqShift: c.freq_shift };
-  const conditioning = graph.scope("time_embedding", () => {
-    const ofsEmbedding =
-      ofs && embed("ofs_embedding", timestepEmbedding(ofs, { dim: c.ofs_embed_dim!, ...sinusoid }), c.ofs_embed_dim!, c.ofs_embed_dim!);
-    return silu(embed("time_embedding", timestepEmbedding(timestep, { dim: d, ...sinusoid }), d, c.time_embed_dim, ofsEmbedding));
-  });
-
+  const conditioning = recordConditioning(graph, c, timestep, ofs, loras);
   let hidden = graph.scope("patch_embed", () => {
     // In f32 whatever the storage type: the latents are the caller's, and the projection is a thousandth of the model's work.
     const patches = patchify(latents, { patchSize: p, patchSizeT: pt, batch, ...(condition ? { extra: condition } : {}) });
-    // A convolution of its stride where a patch has one frame, else a Linear, which has a bias whatever patch_bias says.
-    const projection =
-      c.patch_size_t === null ? { bias: c.patch_bias, published: [d, c.in_channels, c.patch_size, c.patch_size] } : { bias: true };
-    const video = linear(graph, patches, "patch_embed.proj", [d, patches.dim(2)], projection, loras);
+    const video = recordPatchProjection(graph, c, patches, loras);
     const position = positionTable(graph, c, textLength, frames, height, width);
-    return parts.map((part) => joinTokens(linear(graph, part, "patch_embed.text_proj", [d, c.text_embed_dim], {}, loras), video, position));
+    return parts.map((part) => joinTokens(recordTextProjection(graph, c, part, loras), video, position));
   });
   const videoTokens = hidden[0]!.dim(1) - textLength;
   const sequence = describeSequence(graph, c, {
@@ -103,12 +87,49 @@ export function recordTransformer(graph: Graph, c: TransformerConfig, inputs: Tr
     );
   }
 
-  const out = c.out_channels * pt * p * p;
   const predictions = hidden.map((part) => {
-    const tokens = recordOutput(graph, c, part, conditioning, sequence, { batch, videoTokens, out }, dtype, loras);
+    const tokens = recordOutput(graph, c, part, conditioning, sequence, { batch, videoTokens }, dtype, loras);
     return unpatchify(tokens, { patchSize: p, patchSizeT: pt, channels: c.out_channels, frames, height, width });
   });
   return predictions.reduce((before, one) => behind(graph, before, one));
+}
+
+/** silu of what a timestep is embedded as, and ofs where the model has it: timestep, ofs [B] f32 → [B, time_embed_dim]. */
+export function recordConditioning(
+  graph: Graph,
+  c: TransformerConfig,
+  timestep: Tensor,
+  ofs: Tensor | undefined,
+  loras?: LiveLoras,
+): Tensor {
+  if (!ofs !== (c.ofs_embed_dim === null))
+    throw new CogwheelError("transformer", `ofs must be given exactly when the config has ofs_embed_dim, got ${c.ofs_embed_dim}`);
+  const d = c.num_attention_heads * c.attention_head_dim;
+  const embed = (name: string, x: Tensor, inner: number, out: number, residual?: Tensor) => {
+    const hidden = linear(graph, x, `${name}.linear_1`, [out, inner], { activation: "silu" }, loras);
+    return linear(graph, hidden, `${name}.linear_2`, [out, out], residual ? { residual } : {}, loras);
+  };
+  const sinusoid = { flipSinToCos: c.flip_sin_to_cos, freqShift: c.freq_shift };
+  return graph.scope("time_embedding", () => {
+    const ofsEmbedding =
+      ofs && embed("ofs_embedding", timestepEmbedding(ofs, { dim: c.ofs_embed_dim!, ...sinusoid }), c.ofs_embed_dim!, c.ofs_embed_dim!);
+    return silu(embed("time_embedding", timestepEmbedding(timestep, { dim: d, ...sinusoid }), d, c.time_embed_dim, ofsEmbedding));
+  });
+}
+
+/** patches [..., C·pt·p·p] → [..., D]. */
+export function recordPatchProjection(graph: Graph, c: TransformerConfig, patches: Tensor, loras?: LiveLoras): Tensor {
+  const d = c.num_attention_heads * c.attention_head_dim;
+  // A convolution of its stride where a patch has one frame, else a Linear, which has a bias whatever patch_bias says.
+  const projection =
+    c.patch_size_t === null ? { bias: c.patch_bias, published: [d, c.in_channels, c.patch_size, c.patch_size] } : { bias: true };
+  return linear(graph, patches, "patch_embed.proj", [d, patches.dim(-1)], projection, loras);
+}
+
+/** text [..., text_embed_dim] → [..., D]. */
+export function recordTextProjection(graph: Graph, c: TransformerConfig, text: Tensor, loras?: LiveLoras): Tensor {
+  const d = c.num_attention_heads * c.attention_head_dim;
+  return linear(graph, text, "patch_embed.text_proj", [d, c.text_embed_dim], {}, loras);
 }
 
 /** What follows the last block: hidden [R, D] f32 → [B, V, out], a patch a token. */
@@ -117,28 +138,48 @@ function recordOutput(
   c: TransformerConfig,
   hidden: Tensor,
   conditioning: Tensor,
-  sequence: Sequence,
-  { batch, videoTokens, out }: { batch: number; videoTokens: number; out: number },
+  sequence: SampleSequence,
+  { batch, videoTokens }: { batch: number; videoTokens: number },
   dtype: DType,
   loras?: LiveLoras,
 ): Tensor {
   const d = c.num_attention_heads * c.attention_head_dim;
   const final = layerNorm(hidden, { ...affine(graph, c, "norm_final", d), source: sequence.videoRows, eps: c.norm_eps });
-  const modulated = graph.scope("norm_out", () => {
-    const table = linear(graph, conditioning, "norm_out.linear", [2 * d, c.time_embed_dim], {}, loras);
-    const rows = graph.constant(
+  const rows = graph.scope("norm_out", () =>
+    graph.constant(
       "norm_out.rows",
       Uint32Array.from({ length: batch * videoTokens }, (_, r) => 2 * Math.floor(r / videoTokens)),
-    );
+    ),
+  );
+  const tokens = recordProjection(graph, c, final, conditioning, rows, dtype, loras);
+  return graph.reshape(tokens, [batch, videoTokens, tokens.dim(-1)]);
+}
+
+/**
+ * What follows the last norm: final [V, D] f32, the video tokens → [V, out_channels·pt·p·p padded to a multiple of 4] f32.
+ * @param rows u32 [V]: a token's row of shift in a table [2B, D] of shift and scale
+ */
+export function recordProjection(
+  graph: Graph,
+  c: TransformerConfig,
+  final: Tensor,
+  conditioning: Tensor,
+  rows: Tensor,
+  dtype: DType,
+  loras?: LiveLoras,
+): Tensor {
+  const d = c.num_attention_heads * c.attention_head_dim;
+  const modulated = graph.scope("norm_out", () => {
+    const table = linear(graph, conditioning, "norm_out.linear", [2 * d, c.time_embed_dim], {}, loras);
     return layerNorm(final, {
       ...affine(graph, c, "norm_out.norm", d),
-      modulation: { table: graph.reshape(table, [2 * batch, d]), rows },
+      modulation: { table: graph.reshape(table, [2 * conditioning.dim(0), d]), rows },
       eps: c.norm_eps,
       dtype,
     });
   });
-  const tokens = graph.scope("proj_out", () => linear(graph, modulated, "proj_out", [out, d], {}, loras));
-  return graph.reshape(tokens, [batch, videoTokens, tokens.dim(-1)]);
+  const out = c.out_channels * (c.patch_size_t ?? 1) * c.patch_size ** 2;
+  return graph.scope("proj_out", () => linear(graph, modulated, "proj_out", [out, d], {}, loras));
 }
 
 /** [A, …] and [B, …] as [A + B, …], in f32. */
@@ -150,22 +191,28 @@ function behind(graph: Graph, first: Tensor, second: Tensor): Tensor {
 
 /** What every block must know of the sequence; made once. */
 export interface Sequence {
+  /** Samples, or clips of a pack: each has its rows in the tables of shifts, scales and gates. */
   readonly batch: number;
-  readonly length: number;
+  /** Which tokens see which: those of a sample, or of a clip, each other. */
+  readonly segments: AttentionOptions["segments"] & {};
   /** [R]: a token's first row in a [6B, D] table of shift, scale, gate for video, then for text. */
   readonly expertRows: Tensor;
   /** [R]: the same, for the gate. */
   readonly gateRows: Tensor;
+  readonly rope?: { table: Tensor; position: Tensor };
+}
+
+/** A sequence of samples of one size. */
+export interface SampleSequence extends Sequence {
   /** [B·V]: the rows of video tokens. */
   readonly videoRows: Tensor;
-  readonly rope?: { table: Tensor; position: Tensor };
 }
 
 export function describeSequence(
   graph: Graph,
   c: Pick<TransformerConfig, "attention_head_dim">,
   s: { batch: number; textLength: number; videoTokens: number; rotary: Float32Array | null },
-): Sequence {
+): SampleSequence {
   const length = s.textLength + s.videoTokens;
   const rows = <T>(f: (b: number, i: number) => T) =>
     Array.from({ length: s.batch * length }, (_, r) => f(Math.floor(r / length), r % length));
@@ -177,7 +224,7 @@ export function describeSequence(
   };
   return {
     batch: s.batch,
-    length,
+    segments: batchSegments(s.batch, length),
     expertRows: graph.constant("expert.rows", expert(0)),
     gateRows: graph.constant("gate.rows", expert(2)),
     videoRows: graph.constant(
@@ -225,7 +272,7 @@ export function recordBlock(
       norm: { q: headNorm("norm_q"), k: headNorm("norm_k"), eps: QK_EPS },
       ...(sequence.rope ? { rope: sequence.rope } : {}),
     });
-    const mixed = attention(q, k, v, { segments: batchSegments(sequence.batch, sequence.length), dtype });
+    const mixed = attention(q, k, v, { segments: sequence.segments, dtype });
     return linear(graph, mixed, `${name}.attn1.to_out.0`, [d, d], { gate: { table, rows: sequence.gateRows }, residual: hidden }, loras);
   });
 
@@ -242,7 +289,7 @@ export function recordBlock(
   });
 }
 
-function affine(
+export function affine(
   graph: Graph,
   c: Pick<TransformerConfig, "norm_elementwise_affine">,
   name: string,
