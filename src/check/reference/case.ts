@@ -11,7 +11,6 @@ import { firstLines } from "../../checkpoint/weight-index.ts";
 import { CogwheelError } from "../../base/errors.ts";
 import { elements } from "../../graph/dtype.ts";
 import { storedValues } from "../../run/weight-provider.ts";
-import { withLoras } from "../../models/lora/merge.ts";
 import type { ModuleContext } from "./module.ts";
 import type { HostTensor, ReferenceCase } from "./reference-case.ts";
 
@@ -43,17 +42,21 @@ export async function readCase(
     output: new Map<string, HostTensor>(),
     step: new Map<string, HostTensor>(),
     trace: new Map<string, HostTensor>(),
+    cotangent: new Map<string, HostTensor>(),
+    grad: new Map<string, HostTensor>(),
   };
   const loras: Map<string, HostTensor>[] = [];
   for (const [key, { shape, dtype }] of file.tensors) {
-    const [, group, rest] = /^(input|weight|output|lora|step|trace)\.(.+)$/s.exec(key) ?? [];
+    const [, group, rest] = /^(input|weight|output|lora|step|trace|cotangent|grad)\.(.+)$/s.exec(key) ?? [];
     if (!group || !rest)
       throw fail(
-        "tensors must be named input.…, weight.…, output.…, lora.<number>.…, " +
+        "tensors must be named input.…, weight.…, output.…, lora.<number>.…, cotangent.…, grad.…, " +
           `step.… or trace.<call>.…, got ${JSON.stringify(key)}; rename it`,
       );
     if (group === "trace" && !/^\d{1,6}\..+$/s.test(rest))
       throw fail(`tensors of a trace must be named trace.<call>.<module path>, got ${JSON.stringify(key)}; rename it`);
+    if (group === "grad" && !/^(input|weight|lora\.\d{1,3})\../s.test(rest))
+      throw fail(`gradients must be named grad.input.…, grad.weight.… or grad.lora.<number>.…, got ${JSON.stringify(key)}; rename it`);
     if (group === "trace" && !trace) continue;
     const tensor: HostTensor = { shape, data: toFloat32((await file.read(key)).bytes, dtype), integer: /^[IUB](\d|OOL)/.test(dtype) };
     if (group !== "lora") {
@@ -66,6 +69,8 @@ export async function readCase(
     loras[Number(index)]!.set(weight, tensor);
   }
   if (groups.output.size === 0) throw fail("a case must have an output to compare with, got none; add output.<name>");
+  if (groups.grad.size > 0 && groups.cotangent.size === 0)
+    throw fail("gradients are of a scalar that the outputs make, got no cotangent of any; add cotangent.<output>");
   return {
     name,
     module,
@@ -77,6 +82,8 @@ export async function readCase(
     outputs: groups.output,
     steps: groups.step,
     trace: groups.trace,
+    cotangents: groups.cotangent,
+    gradients: groups.grad,
     loras,
   };
 }
@@ -124,22 +131,31 @@ export function caseWeights(c: ReferenceCase, dtype: "f32" | "f16", prefix = "")
   };
 }
 
-/** The case's weights with its adapters merged into them. */
-export async function caseLoras(
-  c: ReferenceCase,
-  weights: ReturnType<ModuleContext["weights"]>,
-  scales: readonly number[],
-): Promise<ReturnType<ModuleContext["weights"]>> {
-  if (c.loras.length === 0) return weights;
-  const { loraChanges } = await import("../../models/lora/changes.ts");
-  const adapters = c.loras.map((tensors, i) => ({ tensors, scale: scales[i] ?? 1, label: `${c.name}: lora.${i}` }));
-  return {
-    ...weights,
-    ...withLoras(
-      weights,
-      loraChanges(adapters, weights.names(), (name) => weights.shape(name)),
-    ),
-  };
+/** Inputs of one batch: throws unless the axes that `letters` name alike are alike. */
+export function agree(c: ReferenceCase, shapes: Record<string, readonly [HostTensor, string]>): void {
+  const seen = new Map<string, [number, string]>();
+  for (const [name, [{ shape }, letters]] of Object.entries(shapes)) {
+    shape.forEach((size, axis) => {
+      const letter = letters[axis]!;
+      const before = seen.get(letter);
+      if (before && before[0] !== size)
+        throw new CogwheelError(
+          "reference",
+          `${c.name}: input.${name} must agree with input.${before[1]} on axis ${axis}, ` +
+            `${before[0]}, got [${shape.join(", ")}]; make the case again`,
+        );
+      seen.set(letter, [size, name]);
+    });
+  }
+}
+
+/** Throws where a case has gradients, naming the op that has none yet. */
+export function refuseGradients(c: ReferenceCase, op: string): void {
+  if (c.gradients.size > 0)
+    throw new CogwheelError(
+      op,
+      `an op through which a gradient goes must have one, got none for those of ${c.module}; leave out cotangent.… and grad.…`,
+    );
 }
 
 /** Throws, listing all, when weights are missing or have another shape than the model's. */

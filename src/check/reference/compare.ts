@@ -3,6 +3,9 @@ import type { HostTensor } from "./reference-case.ts";
 
 export type Verdict = "pass" | "fail";
 
+/** `L2 of largest`: ‖got − want‖₂ over the norm of the largest gradient in the case. */
+export type Measure = "relative L2" | "max abs" | "equal" | "L2 of largest";
+
 export interface Comparison {
   /** The format's name of the output. */
   readonly output: string;
@@ -14,7 +17,7 @@ export interface Comparison {
   /** Null where either side is all zero. */
   readonly cosine: number | null;
   /** What was judged, and the limit it was held to. */
-  readonly measure: "relative L2" | "max abs" | "equal";
+  readonly measure: Measure;
   readonly threshold: number;
   /** Where the largest absolute difference is. */
   readonly worst?: { readonly at: readonly number[]; readonly got: number; readonly want: number };
@@ -23,8 +26,10 @@ export interface Comparison {
 }
 
 export interface Threshold {
-  readonly measure: Comparison["measure"];
+  readonly measure: Measure;
   readonly limit: number;
+  /** The norm that the difference is divided by, for `L2 of largest`. */
+  readonly largest?: number;
 }
 
 /** Outputs that are integers whatever dtype the file has them in. */
@@ -49,7 +54,8 @@ export function thresholdFor(
 }
 
 /** A NaN or an infinity where the reference has none fails; so does the reverse, and another one than the reference's. */
-export function compareTensors(output: string, got: HostTensor | undefined, want: HostTensor, { measure, limit }: Threshold): Comparison {
+export function compareTensors(output: string, got: HostTensor | undefined, want: HostTensor, threshold: Threshold): Comparison {
+  const { measure, limit } = threshold;
   const nothing = { output, verdict: "fail" as const, maxAbs: NaN, relativeL2: null, cosine: null, measure, threshold: limit };
   if (!got) return { ...nothing, note: "the engine gives no such output" };
   if (got.shape.join() !== want.shape.join())
@@ -96,7 +102,8 @@ export function compareTensors(output: string, got: HostTensor | undefined, want
         `${broken} values differ in being finite, first at [${coordinates(firstBroken, want.shape).join(", ")}]: ` +
         `got ${got.data[firstBroken]}, expected ${want.data[firstBroken]}`,
     };
-  const judged = measure === "relative L2" && figures.relativeL2 !== null ? figures.relativeL2 : maxAbs;
+  const beside = measure === "L2 of largest" && threshold.largest ? Math.sqrt(error) / threshold.largest : undefined;
+  const judged = beside ?? (measure === "relative L2" && figures.relativeL2 !== null ? figures.relativeL2 : maxAbs);
   return { ...figures, verdict: judged <= limit ? "pass" : "fail" };
 }
 

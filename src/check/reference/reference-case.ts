@@ -19,6 +19,10 @@ export interface ReferenceCase {
   readonly weights: ReadonlyMap<string, HostTensor>;
   /** Of a pipeline, [steps, …]: what the scheduler gave in each step. */
   readonly steps: ReadonlyMap<string, HostTensor>;
+  /** Gradients of a scalar with respect to outputs, by their names. */
+  readonly cotangents: ReadonlyMap<string, HostTensor>;
+  /** Gradients of that scalar, by `input.<argument>`, `weight.<state-dict name>` and `lora.<i>.<name>`. */
+  readonly gradients: ReadonlyMap<string, HostTensor>;
   /** What the reference's submodules gave: `<call>.<module path>` → tensor. Empty unless it was asked for. */
   readonly trace: ReadonlyMap<string, HostTensor>;
   /** LoRA adapters, in order: state-dict name → tensor. */

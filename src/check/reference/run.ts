@@ -1,10 +1,14 @@
 /** Runs a reference case on the engine and judges every output. */
+import { CogwheelError } from "../../base/errors.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { caseWeights } from "./case.ts";
 import { compareSteps, compareTensors, describe, thresholdFor, worstOf, type Comparison } from "./compare.ts";
+import { compareGradients } from "./gradients.ts";
 import type { ReferenceModule } from "./module.ts";
 import type { HostTensor, ReferenceCase } from "./reference-case.ts";
+import { attentionModules } from "./modules/attention.ts";
 import { basicModules } from "./modules/basic.ts";
+import { blockModules } from "./modules/block.ts";
 import { dequantizeModules, roundedToF16 } from "./modules/dequantize.ts";
 import { pipelineModules } from "./modules/pipeline.ts";
 import { schedulerModules } from "./modules/scheduler.ts";
@@ -15,7 +19,9 @@ import { Tracer, type Trace } from "./trace/tracer.ts";
 
 /** Modules of the format that the engine runs, by name. */
 export const referenceModules: Readonly<Record<string, ReferenceModule>> = {
+  ...attentionModules,
   ...basicModules,
+  ...blockModules,
   ...dequantizeModules,
   ...schedulerModules,
   ...t5Modules,
@@ -33,8 +39,8 @@ export interface CaseResult {
   readonly module: string | null;
   readonly verdict: CaseVerdict;
   /**
-   * One for each of the case's outputs, and for a pipeline with recorded steps the worst of the
-   * steps that were begun from the reference's state.
+   * One for each of the case's outputs and then of its gradients (`grad.…`), and for a pipeline with recorded steps the worst of the steps
+   * that were begun from the reference's state.
    */
   readonly outputs: readonly Comparison[];
   /** Of a pipeline with recorded steps: each step, begun from the reference's state. */
@@ -90,9 +96,12 @@ export async function runCase(
       }),
     );
     for (const name of c.outputs.keys()) if (onOutput && got[name]) onOutput(name, got[name]);
+    if (c.gradients.size > 0 && !Object.keys(got).some((name) => name.startsWith("grad.")))
+      throw new CogwheelError("reference", `${c.name}: a case of ${c.module} has no gradients, got some; leave out cotangent.… and grad.…`);
     // A stored weight is not near to the reference's, it is the same, or what f16 has for it.
     const wanted = (want: HostTensor) => (c.module === "dequantize" && dtype === "f16" ? roundedToF16(want) : want);
     const outputs = [...c.outputs].map(([name, want]) => compareTensors(name, got[name], wanted(want), limit(name, want.integer)));
+    outputs.push(...compareGradients(c, got, dtype));
     const steps: StepComparison[] = [];
     for (const [name, want] of c.steps) {
       const each = compareSteps(`step.${name}`, got[`step.${name}`], want, limit(`step.${name}`));

@@ -15,7 +15,7 @@ export interface LinearOptions extends Omit<MatmulOptions, "bias" | "addend"> {
 }
 
 /** Input of a graph that holds the factors [rank] of the adapters on a weight. */
-const factorInput = (weight: string): string => `lora.factors:${weight}`;
+export const factorInput = (weight: string): string => `lora.factors:${weight}`;
 /** The weight whose factors an input holds, if it is such an input. */
 export const factorWeight = (input: string): string | undefined => /^lora\.factors:(.+)$/.exec(input)?.[1];
 

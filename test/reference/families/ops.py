@@ -9,22 +9,25 @@ from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXBloc
 
 from case import Case, Content
 from draws import Draws
+from gradients import functional
 from hooks import tracing
 
 # ---------------------------------------------------------------- attention
 
 
-def attention(batch: int, heads: int, length: int, width: int, logit_scale: float = 1.0):
-    """`logit_scale` widens the logits: rows where one key takes nearly all, and exp() of a raw logit overflows."""
+def attention(batch: int, heads: int, length: int, width: int, logit_scale: float = 1.0, keys: int | None = None):
+    """`logit_scale` widens the logits: rows where one key takes nearly all, and exp() of a raw logit overflows. `keys`: default `length`."""
 
     def build(case: Case) -> Content:
         draws = Draws(case.id)
-        shape = (batch, heads, length, width)
-        query, key, value = draws.normal(*shape, scale=logit_scale), draws.normal(*shape), draws.normal(*shape)
-        return Content(
-            inputs={"query": query, "key": key, "value": value},
-            outputs={"sample": F.scaled_dot_product_attention(query, key, value)},
-        )
+        shape, key_shape = (batch, heads, length, width), (batch, heads, keys or length, width)
+        query, key, value = draws.normal(*shape, scale=logit_scale), draws.normal(*key_shape), draws.normal(*key_shape)
+        inputs = {"query": query, "key": key, "value": value}
+
+        def call(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            return {"sample": F.scaled_dot_product_attention(*(tensors[f"input.{name}"] for name in inputs))}
+
+        return Content(inputs=inputs, outputs={"sample": F.scaled_dot_product_attention(query, key, value)}, call=call)
 
     return build
 
@@ -52,6 +55,7 @@ def rotary(batch: int, heads: int, options: dict):
             options=options,
             inputs={"x": x},
             outputs={"sample": apply_rotary_emb(x, rotary_tables(options))},
+            call=lambda tensors: {"sample": apply_rotary_emb(tensors["input.x"], rotary_tables(options))},
         )
 
     return build
@@ -95,6 +99,7 @@ def layer_norm_zero(config: dict, batch: int, video: int, text: int):
             inputs=inputs,
             weights=norm.state_dict(),
             outputs=dict(zip(names, norm(**inputs), strict=True)),
+            call=functional(norm, lambda given: dict(zip(names, given, strict=True))),
         )
 
     return build
@@ -132,6 +137,7 @@ def block(config: dict, batch: int, text: int, video: int = 0, rotary: dict | No
         with torch.no_grad(), tracing(case, module) as trace:
             tables = rotary_tables(rotary) if rotary else None
             hidden_states, encoder_hidden_states = module(**inputs, image_rotary_emb=tables)
+        names = ("hidden_states", "encoder_hidden_states")
         return Content(
             config=config,
             options={"rotary": rotary} if rotary else {},
@@ -139,6 +145,7 @@ def block(config: dict, batch: int, text: int, video: int = 0, rotary: dict | No
             weights=module.state_dict(),
             outputs={"hidden_states": hidden_states, "encoder_hidden_states": encoder_hidden_states},
             trace=trace,
+            call=functional(module, lambda given: dict(zip(names, given, strict=True)), image_rotary_emb=tables),
         )
 
     return build

@@ -1,13 +1,19 @@
 """CogVideoXTransformer3DModel in the shapes of the published checkpoints, a head or two wide."""
 
+import copy
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 
 import torch
+import torch.nn.functional as F
 from diffusers import CogVideoXPipeline, CogVideoXTransformer3DModel
 
 from case import Case, Content
 from draws import Draws
+from gradients import Tensors, functional
 from families.scheduler import public_config
 from hooks import tracing
 
@@ -35,10 +41,10 @@ class Adapter:
     def draw(self, draws: Draws, model: CogVideoXTransformer3DModel) -> dict[str, torch.Tensor]:
         tensors = {}
         for layer in self.layers:
-            columns, rows = model.get_submodule(layer).in_features, model.get_submodule(layer).out_features
+            rows, *inner = model.get_submodule(layer).weight.shape
             name = f"transformer.{layer}"
-            tensors[f"{name}.lora_A.weight"] = draws.normal(self.rank, columns, scale=columns**-0.5)
-            tensors[f"{name}.lora_B.weight"] = draws.normal(rows, self.rank, scale=self.rank**-0.5)
+            tensors[f"{name}.lora_A.weight"] = draws.normal(self.rank, *inner, scale=math.prod(inner) ** -0.5)
+            tensors[f"{name}.lora_B.weight"] = draws.normal(rows, self.rank, *(1 for _ in inner[1:]), scale=self.rank**-0.5)
             if self.alpha is not None:
                 tensors[f"{name}.alpha"] = torch.tensor(self.alpha)
         return tensors
@@ -52,6 +58,35 @@ def load(model: CogVideoXTransformer3DModel, adapters: list[Adapter], tensors: l
         # The pipeline's own loader drops the alphas, so they are handed over here.
         model.load_lora_adapter(matrices, network_alphas=alphas or None, adapter_name=name)
     model.set_adapters(names, [adapter.scale for adapter in adapters])
+
+
+@contextmanager
+def beside(model: CogVideoXTransformer3DModel, adapters: list[Adapter], tensors: Tensors) -> Iterator[None]:
+    """While it lasts, layers add what the adapters' factors make of their input: B(A(x)), a convolution's with its kernel and one of 1."""
+    with ExitStack() as stack:
+        for i, adapter in enumerate(adapters):
+            factor = adapter.scale * (1.0 if adapter.alpha is None else adapter.alpha / adapter.rank)
+            for layer in adapter.layers:
+                down, up = (tensors[f"lora.{i}.transformer.{layer}.lora_{part}.weight"] for part in "AB")
+
+                def add(module, arguments, output, down=down, up=up, factor=factor):
+                    if down.ndim == 2:
+                        return output + F.linear(F.linear(arguments[0], down), up) * factor
+                    return output + F.conv2d(F.conv2d(arguments[0], down, stride=module.stride), up) * factor
+
+                stack.callback(model.get_submodule(layer).register_forward_hook(add).remove)
+        yield
+
+
+def differentiable(model: CogVideoXTransformer3DModel, adapters: list[Adapter], tables) -> Callable[[Tensors], Tensors]:
+    """The model as a function of a case's tensors."""
+
+    def call(tensors: Tensors) -> Tensors:
+        own = copy.deepcopy(model)
+        with beside(own, adapters, tensors):
+            return functional(own, lambda given: {"sample": given.sample}, image_rotary_emb=tables)(tensors)
+
+    return call
 
 
 def forward(
@@ -80,6 +115,7 @@ def forward(
         tables = rotary_tables(model, frames, height, width)
         weights = model.state_dict()  # taken here: loading an adapter renames the layers
         lora = [adapter.draw(draws, model) for adapter in adapters]
+        plain = copy.deepcopy(model)
         if lora:
             load(model, adapters, lora)
         with tracing(case, model) as trace:
@@ -92,6 +128,7 @@ def forward(
             lora={f"{i}.{name}": tensor for i, tensors in enumerate(lora) for name, tensor in tensors.items()},
             outputs={"sample": sample},
             trace=trace,
+            call=differentiable(plain, adapters, tables),
         )
 
     return build

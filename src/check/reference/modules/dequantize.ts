@@ -2,13 +2,14 @@
 import { f16ToNumber, numberToF16 } from "../../../base/half.ts";
 import { CogwheelError } from "../../../base/errors.ts";
 import { elements } from "../../../graph/dtype.ts";
+import { Graph } from "../../../graph/graph.ts";
 import { padTo } from "../../../graph/packing.ts";
 import { FORMATS, rowBytes, type Format } from "../../../graph/stored.ts";
 import { unpack } from "../../../ops/unpack.ts";
+import { runGraph } from "../../../run/run-graph.ts";
 import { hostTensor, inputOf } from "../case.ts";
 import type { ReferenceModule } from "../module.ts";
 import type { HostTensor } from "../reference-case.ts";
-import { runOnce } from "../run-once.ts";
 
 /** By the names of safetensors and of ggml, which the option `type` has. */
 const TYPES: Readonly<Record<string, Format>> = {
@@ -51,16 +52,19 @@ const dequantize: ReferenceModule = async (c, context) => {
   bytes.set(raw.data);
   const { dtype } = context;
   const inputs = { raw: new Uint32Array(bytes.buffer), ...(scale && { scale: scale.data }) };
-  const { sample } = await runOnce(context, inputs, (graph) => ({
-    sample: unpack(graph.input("raw", [bytes.length / 4], "u32"), {
+  const graph = new Graph("dequantize");
+  graph.output(
+    "sample",
+    unpack(graph.input("raw", [bytes.length / 4], "u32"), {
       format,
       shape: [out, inner],
       packing: "natural",
       dtype,
       ...(scale && { scale: graph.input("scale", [scale.data.length]) }),
     }),
-  }));
-  return { sample: hostTensor(sample!.data.subarray(0, elements(shape)), shape) };
+  );
+  const { sample } = await runGraph(context.gpu, graph, inputs, undefined, { checkFinite: context.checkFinite });
+  return { sample: hostTensor(sample!.subarray(0, elements(shape)), shape) };
 };
 
 /** What must come out with f16 storage: the reference's values, each rounded to the nearest f16, ties to even. */

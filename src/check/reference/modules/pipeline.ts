@@ -6,7 +6,7 @@ import { families } from "../../../pipelines/families.ts";
 import { inputOf } from "../case.ts";
 import type { ModuleContext, ReferenceModule } from "../module.ts";
 import type { ReferenceCase } from "../reference-case.ts";
-import { loraScales } from "./transformer.ts";
+import { loraScales } from "./loras.ts";
 
 const pipeline =
   ({ replay }: Family): ReferenceModule =>

@@ -4,11 +4,12 @@ import { CogwheelError } from "../../../base/errors.ts";
 import { parseT5Config } from "../../../models/t5/config.ts";
 import { expectedT5Weights } from "../../../models/t5/weights.ts";
 import { T5Encoder } from "../../../models/t5/model.ts";
-import { expectCaseWeights, hostTensor, inputOf } from "../case.ts";
+import { expectCaseWeights, hostTensor, inputOf, refuseGradients } from "../case.ts";
 import type { ReferenceModule } from "../module.ts";
 import { t5Guide } from "../trace/t5.ts";
 
 const t5Encoder: ReferenceModule = async (c, context) => {
+  refuseGradients(c, "rms_norm");
   const config = parseT5Config(c.config, `${c.name}: config`);
   const ids = inputOf(c, "input_ids", 2);
   const [batch, length] = ids.shape as [number, number];

@@ -7,7 +7,10 @@ import { CausalVae } from "../../../models/vae/model.ts";
 import { channelsFirst, channelsLast } from "../../../ops/channels.ts";
 import { conv3d } from "../../../ops/conv3d.ts";
 import { groupNorm } from "../../../ops/group_norm.ts";
-import { expectCaseWeights, inputOf } from "../case.ts";
+import type { Graph } from "../../../graph/graph.ts";
+import type { Tensor } from "../../../graph/tensor.ts";
+import { expectCaseWeights, inputOf, refuseGradients } from "../case.ts";
+import { Layout } from "../layout.ts";
 import type { ModuleContext, ReferenceModule } from "../module.ts";
 import type { HostTensor, ReferenceCase } from "../reference-case.ts";
 import { runOnce } from "../run-once.ts";
@@ -54,20 +57,23 @@ const causalConv3d: ReferenceModule = async (c, context) => {
   const replicate = padMode === "replicate";
   const shapes = { "conv.weight": [outChannels, inChannels, ...kernel], "conv.bias": [outChannels] };
   expectCaseWeights(c, context.weights(), new Map(Object.entries(shapes)));
-  const out = await runOnce(context, { x: x.data, ...(cache && !replicate ? { cache: cache.data } : {}) }, (g) => {
-    const y = conv3d(channelsLast(g.input("x", x.shape), { dtype: context.dtype }), g.weight("conv.weight", shapes["conv.weight"]), {
-      bias: g.weight("conv.bias", [outChannels]),
-      stride: strides,
-      dilation,
-      padMode: replicate ? "replicate" : "zeros",
-      // The reference hands its two paddings over in the order width, height; where it pads by itself they are in place.
-      ...(replicate ? {} : { pad: [half(kernel[2]), half(kernel[2]), half(kernel[1]), half(kernel[1])] as const }),
-      dtype: context.dtype,
-      ...(cache && !replicate ? { cache: channelsLast(g.input("cache", cache.shape), { dtype: context.dtype }) } : {}),
-    });
-    return { sample: channelsFirst(y, outChannels) };
+  const cached: Record<string, Layout> = cache && !replicate ? { cache: Layout.inOrder("input.conv_cache", cache.shape) } : {};
+  return runOnce(c, context, {
+    inputs: { x: Layout.inOrder("input.inputs", x.shape), ...cached },
+    build: (g, inputs) => {
+      const y = conv3d(channelsLast(inputs["x"]!, { dtype: context.dtype }), g.weight("conv.weight", shapes["conv.weight"]), {
+        bias: g.weight("conv.bias", [outChannels]),
+        stride: strides,
+        dilation,
+        padMode: replicate ? "replicate" : "zeros",
+        // The reference hands its two paddings over in the order width, height; where it pads by itself they are in place.
+        ...(replicate ? {} : { pad: [half(kernel[2]), half(kernel[2]), half(kernel[1]), half(kernel[1])] as const }),
+        dtype: context.dtype,
+        ...(inputs["cache"] ? { cache: channelsLast(inputs["cache"], { dtype: context.dtype }) } : {}),
+      });
+      return { sample: channelsFirst(y, outChannels) };
+    },
   });
-  return out;
 };
 
 const spatialNorm3d: ReferenceModule = async (c, context) => {
@@ -79,12 +85,13 @@ const spatialNorm3d: ReferenceModule = async (c, context) => {
       `${c.name}: the config must have f_channels and zq_channels, got ${JSON.stringify(c.config)}; add them`,
     );
   const { dtype } = context;
-  return runOnce(context, { f: f.data, zq: zq.data }, (g) => {
-    const z = channelsLast(g.input("zq", zq.shape), { dtype });
+  const inputs = { f: Layout.inOrder("input.f", f.shape), zq: Layout.inOrder("input.zq", zq.shape) };
+  const build = (g: Graph, x: Readonly<Record<string, Tensor>>) => {
+    const z = channelsLast(x["zq"]!, { dtype });
     const conv = (name: string) =>
       conv3d(z, g.weight(`${name}.conv.weight`, [channels, latents, 1, 1, 1]), { bias: g.weight(`${name}.conv.bias`, [channels]) });
     const y = groupNorm(
-      channelsLast(g.input("f", f.shape), { dtype }),
+      channelsLast(x["f"]!, { dtype }),
       g.weight("norm_layer.weight", [channels]),
       g.weight("norm_layer.bias", [channels]),
       {
@@ -95,11 +102,13 @@ const spatialNorm3d: ReferenceModule = async (c, context) => {
       },
     );
     return { sample: channelsFirst(y, channels) };
-  });
+  };
+  return runOnce(c, context, { inputs, build });
 };
 
 /** The case's VAE, its config and weights checked. */
 function vaeOf(c: ReferenceCase, context: ModuleContext, part: "encode" | "decode"): CausalVae {
+  refuseGradients(c, "conv3d");
   const config = parseVaeConfig(c.config, c.name);
   expectCaseWeights(c, context.weights(), vaeWeights(config, [part]));
   return CausalVae.create(context.gpu, config, context.weights(), { dtype: context.dtype });
