@@ -167,12 +167,14 @@ writeFileSync(
   kernelsModule("", (k) => `{ ...${k.value} as unknown as Kernel<${k.shape}>, source: ${JSON.stringify(k.code)} }`),
 );
 // Half of the engine's bytes are WGSL, which deflates to an eighth; it is inflated when the first kernel is compiled. Parts come first,
-// once; a kernel has their numbers.
+// once; a kernel has their numbers. What kernels declare is there too, as JSON behind all texts, and is parsed when it is asked for.
 const numbered = new Map([...parts.keys()].map((name, i) => [name, [`\x01${i}`]]));
 const packedTexts = [
   ...[...parts.values()].map((lines) => codeOf(lines.join("\n"))),
   ...kernels.map(({ path, source }) => codeOf(withParts(path, source, numbered))),
+  ...kernels.map(({ value }) => value),
 ];
+const declared = [...new Set(kernels.flatMap(({ value }) => Object.keys(JSON.parse(value))))];
 writeFileSync(
   "build/kernels-packed.ts",
   kernelsModule(
@@ -180,15 +182,20 @@ writeFileSync(
 
 const DATA = ${JSON.stringify(deflateRawSync(packedTexts.join("\0"), { level: 9 }).toString("base64"))};
 let texts: readonly string[] | undefined;
-function text(index: number): string {
-  texts ??= strFromU8(inflateSync(Uint8Array.from(atob(DATA), (c) => c.charCodeAt(0)))).split("\\0");
-  return texts[${parts.size} + index]!.replace(/\\x01(\\d+)/g, (_, part) => texts![part]!);
+const textAt = (index: number): string =>
+  (texts ??= strFromU8(inflateSync(Uint8Array.from(atob(DATA), (c) => c.charCodeAt(0)))).split("\\0"))[index]!;
+/** Everything about a kernel is found when it is asked for. */
+function packed<K extends Kernel<any>>(index: number): K {
+  const kernel = {};
+  let declared: Record<string, unknown> | undefined;
+  const declarations = () => (declared ??= JSON.parse(textAt(${parts.size + kernels.length} + index)) as Record<string, unknown>);
+  for (const key of ${JSON.stringify(declared)})
+    Object.defineProperty(kernel, key, { get: () => declarations()[key], enumerable: true });
+  const source = () => textAt(${parts.size} + index).replace(/\\x01(\\d+)/g, (_, part) => textAt(part));
+  return Object.defineProperty(kernel, "source", { get: source, enumerable: true }) as K;
 }
-/** The text is found when it is asked for. */
-const packed = <K extends Kernel<any>>(kernel: Omit<K, "source">, index: number): K =>
-  Object.defineProperty(kernel, "source", { get: () => text(index), enumerable: true }) as K;
 `,
-    (k, i) => `/* @__PURE__ */ packed<Kernel<${k.shape}>>(${k.value} as unknown as Kernel<${k.shape}>, ${i})`,
+    (k, i) => `/* @__PURE__ */ packed<Kernel<${k.shape}>>(${i})`,
   ),
 );
 

@@ -11,6 +11,9 @@ import { listed, type ListedSizes } from "../cases/listed.ts";
 import { blockConfig, t5Config, type BlockSizes, type DecoderSizes, type T5Sizes } from "../cases/modules.ts";
 import type { WeightProvider } from "../../src/run/weight-provider.ts";
 import { Draw } from "../../src/check/sweep/draw.ts";
+import { casePlan } from "../../src/check/sweep/run-case.ts";
+import type { Capabilities } from "../../src/gpu/capabilities.ts";
+import type { Plan } from "../../src/plan/compile.ts";
 import { attention } from "../../src/ops/attention.ts";
 import { conv3d } from "../../src/ops/conv3d.ts";
 import { groupNorm } from "../../src/ops/group_norm.ts";
@@ -18,6 +21,8 @@ import { layerNorm } from "../../src/ops/layer_norm.ts";
 import { matmul } from "../../src/ops/matmul.ts";
 
 export interface Built {
+  /** How it is planned, where not as any graph is. */
+  readonly plan?: (caps: Capabilities) => Plan;
   /** With the output `y`, or another as its first. */
   readonly graph: Graph;
   readonly inputs: Record<string, Float32Array | Uint16Array | Uint32Array>;
@@ -142,7 +147,13 @@ function listedBuilder(c: BenchCase<"listed", ListedSizes>): Built {
   for (const [name, tensor] of Object.entries(own.record(drawing))) graph.output(name, tensor);
   drawing.fill();
   const first = [...graph.outputs.keys()][0]!;
-  return { graph, inputs: drawing.inputs, provider: drawing.provider, want: () => own.reference(drawing.values)[first]! };
+  return {
+    graph,
+    inputs: drawing.inputs,
+    provider: drawing.provider,
+    plan: (caps) => casePlan(graph, drawing, own, caps),
+    want: () => own.reference(drawing.values)[first]!,
+  };
 }
 
 export const builders: Readonly<Record<string, Builder>> = {

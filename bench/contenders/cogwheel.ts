@@ -66,9 +66,9 @@ class Engine implements Contender {
     const build = builders[c.kind];
     if (!build) throw new Error(`no builder for ${c.kind}`);
     const gpu = this.#gpu;
-    const { graph, inputs, read, provider, want } = build(c);
+    const { graph, inputs, read, provider, want, plan: planned } = build(c);
     const store = new WeightStore(gpu, provider ?? { type: () => "f32", stored: (name) => storedValues(name, draw(c.weights[name]!)) });
-    const plan = compile(graph, gpu.caps);
+    const plan = planned?.(gpu.caps) ?? compile(graph, gpu.caps);
     const chosen = howChosen(plan.choices);
     const start = performance.now();
     const program = await Program.create(gpu, plan, store);

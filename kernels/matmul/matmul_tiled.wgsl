@@ -99,6 +99,7 @@ const X_LOADS: u32 = (X_COUNT + WG - 1u) / WG;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  //! part shared/tile_place.wgsl
   let group = wid.y * groups.x + wid.x;
   if (group >= params.tiles) { return; }
   let tiles_n = (params.n + BN - 1u) / BN;
@@ -106,6 +107,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let n0 = (group % tiles_n) * BN;
   let tx = lane % TX;
   let ty = lane / TX;
+  //! part ends
 
   // What this thread fetches of the first tile. Rows and panels past the end are others once more; their results are not stored.
   var x_at: array<u32, X_LOADS>;

@@ -15,14 +15,14 @@ import { tune } from "../tuning/tune.ts";
 import { shortened, visible, visibleJson } from "../base/visible.ts";
 import { Attempts } from "./attempts.ts";
 import { checkDistinct, checkOutputFile, writeWhole } from "./files.ts";
-import type { DeviceFlags } from "./flags.ts";
+import type { ModelDeviceFlags } from "./flags.ts";
 import { packageInfo, packageRoot } from "./package-root.ts";
 import { interruptible, Interrupted } from "./terminal/interrupt.ts";
 import { print } from "./terminal/output.ts";
 import { Progress } from "./terminal/progress.ts";
 import { table } from "./terminal/table.ts";
 
-export interface TuneCommandOptions extends DeviceFlags {
+export interface TuneCommandOptions extends ModelDeviceFlags {
   quick?: boolean;
   /** The report. Default: `cogwheel-tuning-….json` here. */
   out?: string;

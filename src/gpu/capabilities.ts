@@ -20,6 +20,8 @@ export interface Capabilities {
   /** Configurations of f16 matrices with f32 sums, the largest first; none without the (experimental) feature. */
   readonly subgroupMatrices: readonly SubgroupMatrix[];
   readonly timestamps: boolean;
+  /** Products of four 8-bit integers, `dot4I8Packed`: the language has them, whether the hardware does or not. */
+  readonly dotI8: boolean;
   /** Parameters as immediates (else as a uniform). */
   readonly immediates: boolean;
   readonly maxBindingBytes: number;
@@ -45,6 +47,7 @@ export type CapabilityOverrides = Partial<
     | "maxWorkgroupBytes"
     | "immediates"
     | "timestamps"
+    | "dotI8"
     | "kind"
     | "subgroups"
     | "subgroupMatrices"
@@ -169,6 +172,7 @@ export function readCapabilities(
     subgroups: device.features.has("subgroups") ? { min: info.subgroupMinSize ?? 4, max: info.subgroupMaxSize ?? 128 } : null,
     subgroupMatrices: subgroupMatrices(device, info),
     timestamps: device.features.has("timestamp-query"),
+    dotI8: languageFeatures.has("packed_4x8_integer_dot_product"),
     immediates: languageFeatures.has("immediate_address_space") && immediateBytes >= 64,
     maxBindingBytes: limits.maxStorageBufferBindingSize,
     maxBufferBytes: limits.maxBufferSize,

@@ -7,6 +7,7 @@ import type { Kernel, KernelShape, ScalarType } from "../gpu/kernel.ts";
 import type { DType } from "./dtype.ts";
 import type { Packing } from "./packing.ts";
 import type { Region } from "./region.ts";
+import type { Format } from "./stored.ts";
 import type { Tensor, TensorSpec } from "./tensor.ts";
 
 export interface Cost {
@@ -109,6 +110,8 @@ export interface Target {
   readonly caps: Capabilities;
   /** Do the node's results lie in the memory of the inputs that its op's `mayTake` names? Then such an input is not bound by itself. */
   readonly inPlace: boolean;
+  /** How a weight is stored, where the plan was told; null for what is no weight. */
+  formatOf(tensor: Tensor): Format | null;
   /** The variant for work of this kind: the one that a measurement on this adapter names, else the first candidate. */
   choose<V extends Variant>(key: string, candidates: readonly V[]): V;
   /** A tensor that lives within this node's dispatches (placed by the memory plan). */

@@ -8,6 +8,8 @@
  *            ranges. A convolution's [out, in, kt, kh, kw] becomes [panel][kt][kh][kw][in padded to 4][16].
  *  row       [out, in] → [out padded to 16][in padded to 8], zeros past the ends: for kernels that read 8 halves of a row at once. A
  *            convolution's [out, in, kt, kh, kw] becomes [out padded to 16][kt][kh][kw][in padded to 8].
+ *  q8        [out, in] of q8_0 → [ceil(out / 16)][in / 32] blocks of 576 bytes: the values of 16 outputs and 32 inputs, 4 inputs of an
+ *            output a word, [8][16], then the f32 scales [16]. For a matmul in 8-bit integers; nothing else is packed so.
  *  vector    any shape, flat, zeros up to a multiple of 16: biases and norm weights, read a vec4 at a time
  *
  * In all of them 16 outputs become one contiguous block, and blocks follow each other as outputs do. So a weight is packed some rows at a
@@ -15,18 +17,23 @@
  */
 import { bytesOf, elements, type DType } from "./dtype.ts";
 
-export type Packing = "natural" | "panel" | "row" | "vector";
+export type Packing = "natural" | "panel" | "row" | "q8" | "vector";
+/** Layouts of numbers; the others are of what is stored. */
+export type NumberPacking = Exclude<Packing, "q8">;
 export const PANEL = 16;
+/** Inputs of a block of the packing `q8`, and its bytes a row. */
+export const Q8 = { values: 32, bytes: 36 } as const;
 
 export const padTo = (n: number, multiple: number): number => Math.ceil(n / multiple) * multiple;
 
 /** Elements of a weight of logical `shape` under `packing`. */
-export function packedElements(shape: readonly number[], packing: Packing): number {
+export function packedElements(shape: readonly number[], packing: NumberPacking): number {
   if (packing === "natural") return elements(shape);
   if (packing === "vector") return padTo(elements(shape), PANEL);
   const [out, inner, ...taps] = shape as [number, number, ...number[]];
   return padTo(out, PANEL) * padTo(inner, packing === "row" ? 8 : 4) * elements(taps);
 }
 export function packedBytes(shape: readonly number[], packing: Packing, dtype: DType): number {
-  return packedElements(shape, packing) * bytesOf[dtype];
+  if (packing !== "q8") return packedElements(shape, packing) * bytesOf[dtype];
+  return padTo(shape[0]!, PANEL) * (elements(shape.slice(1)) / Q8.values) * Q8.bytes;
 }

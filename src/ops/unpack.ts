@@ -1,8 +1,8 @@
 /** unpack: a weight's bytes as they are stored (src/graph/stored.ts) → the layout and type in which kernels read it. Kernels: kernels/weights/. */
 import { CogwheelError } from "../base/errors.ts";
-import { elements } from "../graph/dtype.ts";
+import { bytesOf, elements } from "../graph/dtype.ts";
 import type { Op, View } from "../graph/op.ts";
-import { packedElements, padTo, type Packing } from "../graph/packing.ts";
+import { packedBytes, padTo, type Packing } from "../graph/packing.ts";
 import { storedBytes, type Format } from "../graph/stored.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { dispatch } from "../plan/dispatch.ts";
@@ -34,7 +34,7 @@ export interface UnpackOptions {
   change?: { up: Tensor; down: Tensor };
 }
 
-/** x u32, the stored bytes → the packed weight, flat, with zeros up to a multiple of 8 values. */
+/** x u32, the stored bytes → the packed weight, flat, with zeros up to a multiple of 8 values; as words, u32, where the packing is q8. */
 export function unpack(x: Tensor, { format, shape, packing, dtype = "f32", scale, change }: UnpackOptions): Tensor {
   return x.graph.record(unpackOp, { x, scale, up: change?.up, down: change?.down }, { format, shape, packing, dtype }).y;
 }
@@ -60,7 +60,8 @@ export const unpackOp: Op<Inputs, Attrs, "y"> = {
           `a change must be of a matrix, f32 [rank, ${out}] and [rank, ${inner}], got ${up} and ${down} for [${shape.join(", ")}]`,
         );
     }
-    return { y: { shape: [padTo(packedElements(shape, packing), 8)], dtype } };
+    const type = packing === "q8" ? "u32" : dtype;
+    return { y: { shape: [padTo(packedBytes(shape, packing, dtype) / bytesOf[type], 8)], dtype: type } };
   },
   cost({ inputs: { x, up }, attrs: { shape }, outputs: { y } }) {
     return { flops: 2 * elements(shape) * (up?.dim(0) ?? 0), bytes: x.bytes + y.bytes };

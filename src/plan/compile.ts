@@ -29,6 +29,11 @@ export interface PlanStep {
 
 export interface CompileOptions {
   /**
+   * How a weight is stored, wherever it lies while it is used, for kernels that read it so; null where that is not known, or names that
+   * are joined differ. Default: nothing is known.
+   */
+  readonly formats?: (weight: Pick<WeightRequest, "names" | "shape">) => Format | null;
+  /**
    * Is a weight streamed: not kept on the device, but brought before its use in every run, into memory that streamed weights share?
    * Default: none is.
    */
@@ -110,6 +115,7 @@ export function compile(graph: Graph, caps: Capabilities, options: CompileOption
     const target: Target = {
       caps,
       inPlace: places.nodes.has(node),
+      formatOf: ({ root: { role, weights: names, shape } }) => (role === "weight" ? (options.formats?.({ names, shape }) ?? null) : null),
       choose(key, candidates) {
         const { variant, tuned } = choose(key, candidates, caps.tuning);
         own.push({ node, key, variant: variantLabel(variant), candidates: candidates.map(variantLabel), tuned });

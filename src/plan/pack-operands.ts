@@ -4,12 +4,13 @@
  * reads it, into memory of its own; so an op's kernels need not know which of the two it was.
  */
 import { packOperand } from "#kernels";
+import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { bytesOf, elements } from "../graph/dtype.ts";
 import type { Dispatch, Target, View } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { dispatch, foldGrid, rowWindows, viewOf } from "./dispatch.ts";
-import { packedElements, padTo, PANEL, type Packing } from "../graph/packing.ts";
+import { packedElements, padTo, PANEL, type NumberPacking } from "../graph/packing.ts";
 
 /** The dispatches with every packed view of such an operand replaced by one of its packed copy, and `before` them what makes the copies. */
 export function packOperands(dispatches: readonly Dispatch[], target: Target): { before: Dispatch[]; dispatches: readonly Dispatch[] } {
@@ -18,6 +19,8 @@ export function packOperands(dispatches: readonly Dispatch[], target: Target): {
   const replaced = (binding: Tensor | View): Tensor | View => {
     const { tensor, packing = "natural", ...part } = viewOf(binding);
     if (packing === "natural" || tensor.root.role === "weight") return binding;
+    if (packing === "q8")
+      throw new CogwheelError("graph", `what is packed for 8-bit integers must be a weight of q8_0, got ${tensor}; choose another kernel`);
     // Read by vectors of 4, and these are whole as they lie.
     if (packing === "vector" && tensor.size % 4 === 0) return { tensor, ...part };
     const key = `${tensor.id} ${packing}`;
@@ -40,7 +43,7 @@ export function packOperands(dispatches: readonly Dispatch[], target: Target): {
 }
 
 /** x, row-major as it is, into y: windows of as many outputs as make whole panels. */
-function pack(x: Tensor, y: Tensor, packing: Exclude<Packing, "natural">, caps: Capabilities): Dispatch[] {
+function pack(x: Tensor, y: Tensor, packing: Exclude<NumberPacking, "natural">, caps: Capabilities): Dispatch[] {
   const [out, inner, ...more] = packing === "vector" ? [1, x.size] : (x.shape as [number, number, ...number[]]);
   const taps = elements(more);
   const padded = padTo(inner, packing === "vector" ? PANEL : packing === "row" ? 8 : 4);

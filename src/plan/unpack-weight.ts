@@ -2,12 +2,12 @@
  * The dispatches that turn a weight's bytes as they are stored into what kernels read: some rows of it at a time, cut into windows that
  * an adapter can bind. Offsets are bytes of the two buffers; who has which (`Unpacker`, the op `unpack`) binds them.
  */
-import { unpackBlocks, unpackPanels, unpackPlain, unpackSuperBlocks } from "#kernels";
+import { unpackBlocks, unpackPanels, unpackPlain, unpackQ8, unpackSuperBlocks } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import type { Kernel } from "../gpu/kernel.ts";
 import { bytesOf, elements } from "../graph/dtype.ts";
-import { packedElements, padTo, PANEL, type Packing } from "../graph/packing.ts";
+import { packedBytes, padTo, PANEL, Q8, type Packing } from "../graph/packing.ts";
 import { FORMATS, type Format } from "../graph/stored.ts";
 import { foldGrid, MAX_DISPATCH_FLOPS } from "./dispatch.ts";
 
@@ -83,7 +83,7 @@ const bounds = (start: number, bytes: number, granule: number): Range & { rest: 
 };
 
 /** Throws for rows that cannot be. */
-export function checkUnpacking({ format, shape, firstRow, rows, from, at }: Unpacking): void {
+export function checkUnpacking({ format, shape, firstRow, rows, packing, from, at }: Unpacking): void {
   const { values } = FORMATS[format];
   const whole = shape[0] ?? 1;
   const vector = shape.length < 2;
@@ -100,6 +100,8 @@ export function checkUnpacking({ format, shape, firstRow, rows, from, at }: Unpa
       vector ? `${rows} values from ${firstRow}` : `rows of ${width}`,
       "store it in a type without blocks",
     );
+  if (packing === "q8" && (format !== "q8_0" || vector))
+    refuse("a weight in 8-bit panels must be a matrix of q8_0", `${format} [${shape.join(", ")}]`, "unpack it to numbers");
   if (at % 16 || from % (format === "f32" ? 4 : format === "e4m3" ? 1 : 2))
     refuse("a weight must begin at a multiple of 16 bytes, and what is stored at one of its values", `${at} and ${from}`, "align them");
 }
@@ -110,6 +112,7 @@ export function unpackDispatches(part: Unpacking, caps: Capabilities): UnpackDis
   const { shape, packing } = part;
   const width = elements(shape.slice(1));
   const matrix = shape.length > 1;
+  if (packing === "q8") return q8Panels(part, caps);
   // Rows that lie end to end as they come are rows too, where they are whole vectors.
   if (packing === "panel" || packing === "row" || (matrix && width % PANEL === 0 && width * 64 <= caps.maxBindingBytes))
     return byRows(part, caps);
@@ -189,14 +192,11 @@ function wholePanels(part: Unpacking, geometry: Rows, first: number, after: numb
 
 /** Of a panel all 16 rows that it has, whoever has the others. */
 function anyRows(part: Unpacking, geometry: Rows, begin: number, end: number, caps: Capabilities): UnpackDispatch[] {
-  const { shape, firstRow, rows, packing, format } = part;
+  const { shape, firstRow, packing, format } = part;
   const { inner, taps, padded, unit, from, to } = geometry;
   const out = shape[0]!;
   return [...windowsOf(part, geometry, begin, end, caps)].map(({ start, count }) => {
-    // Rows of the part that the window has.
-    const skipped = Math.max(0, start - firstRow);
-    const mine = Math.max(0, Math.min(firstRow + rows, start + count) - Math.max(firstRow, start));
-    const row = Math.min(skipped, rows - 1);
+    const { row, mine } = rowsWithin(part, start, count);
     return unpack(part, caps, {
       layout: packing === "panel" ? LAYOUT.panel : LAYOUT.row,
       count: (count * padded * taps) / (unit === PANEL ? 16 : 4),
@@ -214,6 +214,48 @@ function anyRows(part: Unpacking, geometry: Rows, begin: number, end: number, ca
   });
 }
 
+/** Values and scales as they are stored. */
+function q8Panels(part: Unpacking, caps: Capabilities): UnpackDispatch[] {
+  const { format, shape, firstRow, rows, scales = 0, scaleRow = 0, rank = 0 } = part;
+  const [out, inner] = [shape[0]!, elements(shape.slice(1))];
+  const blocks = inner / Q8.values;
+  const geometry: Rows = { inner, taps: 1, padded: inner, unit: PANEL, from: blocks * FORMATS[format].bytes, to: blocks * Q8.bytes };
+  const { from, to } = geometry;
+  const begin = firstRow - (firstRow % PANEL);
+  return [...windowsOf(part, geometry, begin, padTo(firstRow + rows, PANEL), caps)].map(({ start, count }) => {
+    const { row, mine } = rowsWithin(part, start, count);
+    const x = bounds(part.from + row * from, mine * from, 4);
+    const y = bounds(part.at + start * to, count * to, 16);
+    return {
+      kernel: unpackQ8 as Kernel,
+      consts: { SCALED: +(scales > 0), LORA: +(rank > 0) },
+      params: {
+        count: count * blocks,
+        first: Math.max(0, firstRow - start),
+        rows: mine,
+        out: Math.max(0, out - start),
+        blocks,
+        x_byte: x.rest,
+        y_word: y.rest / 4,
+        row: scaleRow + row,
+        step: +(scales > 1),
+        changed: firstRow + row - upStart(part),
+        outs: padTo(firstRow + rows - upStart(part), 4),
+        rank,
+      },
+      grid: foldGrid(Math.ceil((count * blocks) / THREADS), caps),
+      x: { offset: x.offset, bytes: x.bytes },
+      y: { offset: y.offset, bytes: y.bytes },
+    };
+  });
+}
+
+/** Rows of a part that a window of the packed weight has, and the first of them. */
+function rowsWithin({ firstRow, rows }: Unpacking, start: number, count: number): { row: number; mine: number } {
+  const mine = Math.min(firstRow + rows, start + count) - Math.max(firstRow, start);
+  return { row: Math.min(Math.max(0, start - firstRow), rows - 1), mine: Math.max(0, mine) };
+}
+
 /** Values without regard to rows. */
 function endToEnd(part: Unpacking, caps: Capabilities): UnpackDispatch[] {
   const { format, shape, firstRow, rows, packing, dtype } = part;
@@ -223,7 +265,7 @@ function endToEnd(part: Unpacking, caps: Capabilities): UnpackDispatch[] {
   const [first, mine, out] = [firstRow * width, rows * width, elements(shape)];
   const { values, bytes } = FORMATS[format];
   const size = bytesOf[dtype];
-  const end = first + mine === out ? padTo(packedElements(shape, packing), 16 / size) : padTo(first + mine, 4);
+  const end = first + mine === out ? padTo(packedBytes(shape, packing, dtype) / size, 16 / size) : padTo(first + mine, 4);
   // Windows begin at a whole row of the source, for scales and changes; where rows are as wide as a binding that cannot be.
   const room = caps.maxBindingBytes - SLACK;
   const step = Math.floor(Math.min(room / size, (room / bytes) * values - (matrix ? width : 0)) / 256) * 256;

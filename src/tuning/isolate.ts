@@ -1,11 +1,14 @@
 /** A node of a model's graph by itself, on drawn data: what is measured of it needs no checkpoint. */
 import { numberToF16 } from "../base/half.ts";
+import { quantize } from "../files/quantize.ts";
 import { elements } from "../graph/dtype.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { Node } from "../graph/op.ts";
 import { rewrite } from "../graph/rewrite.ts";
+import type { StoredWeight } from "../graph/stored.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { weightsOf } from "../graph/weights-of.ts";
+import type { CompileOptions } from "../plan/compile.ts";
 import { storedValues, type WeightProvider } from "../run/weight-provider.ts";
 
 export interface Isolated {
@@ -20,8 +23,9 @@ export interface Isolated {
  * The node on inputs of its own shapes and types; constants keep what they hold, weights keep their names. A node that computes
  * in an input's memory in the model does not so here, for inputs of a graph are never taken and every run is to compute the same: its
  * kernels are the model's but for that switch.
+ * @param formats how its weights are stored in the model: those of q8_0 are here too
  */
-export function isolate(node: Node): Isolated {
+export function isolate(node: Node, formats?: CompileOptions["formats"]): Isolated {
   const keys = new Map<number, string>();
   for (const [key, tensor] of Object.entries(node.inputs)) if (tensor && !keys.has(tensor.root.id)) keys.set(tensor.root.id, key);
   const record = (): Graph =>
@@ -31,7 +35,13 @@ export function isolate(node: Node): Isolated {
       bring: (tensor, graph) => graph.input(keys.get(tensor.id)!, tensor.shape, tensor.dtype),
       outputs: Object.entries(node.outputs).map(([key, tensor]) => [key in node.inputs ? `${key}'` : key, tensor]),
     }).graph;
-  const shapes = weightsOf(record());
+  const alone = record();
+  const shapes = weightsOf(alone);
+  const quantized = new Set(
+    alone.tensors
+      .filter(({ root: { role, weights: names, shape } }) => role === "weight" && formats?.({ names, shape }) === "q8_0")
+      .flatMap(({ weights }) => weights),
+  );
   return {
     record,
     input: isolatedInput,
@@ -40,11 +50,19 @@ export function isolate(node: Node): Isolated {
       stored: (name) => {
         const shape = shapes.get(name)!;
         // Products of so many inputs stay near 1, as a model's do.
-        return storedValues(name, drawn(elements(shape), Math.sqrt(3 / elements(shape.slice(1)))), shape);
+        const values = drawn(elements(shape), Math.sqrt(3 / elements(shape.slice(1))));
+        return quantized.has(name) ? storedBlocks(name, quantize(values, "q8_0"), shape) : storedValues(name, values, shape);
       },
     },
   };
 }
+
+const storedBlocks = (label: string, blocks: Uint8Array, shape: readonly number[]): StoredWeight => ({
+  label,
+  shape,
+  format: "q8_0",
+  read: async (start, into) => into.set(blocks.subarray(start, start + into.length)),
+});
 
 /** Values repeat after a prime number of them: so many are enough, and quick to make. */
 const PERIOD = 65521;

@@ -42,7 +42,7 @@ export interface TuningReport {
 }
 
 /** Kernels that take a CPU adapter's compiler seconds each, to be as slow as barriers are there. */
-const FOR_GPUS = ["tiled", "flash", "subgroup_matrix", "row", "head"];
+const FOR_GPUS = ["tiled", "dot_i8", "flash", "subgroup_matrix", "row", "head"];
 
 const FULL = { rounds: 7, batchMs: 20, seconds: 20 };
 const QUICK = { rounds: 3, batchMs: 5, seconds: 2 };

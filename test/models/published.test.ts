@@ -22,6 +22,7 @@ const caps: Capabilities = {
   subgroups: null,
   subgroupMatrices: [],
   timestamps: false,
+  dotI8: true,
   immediates: false,
   maxBindingBytes: 128 << 20,
   maxBufferBytes: 2 ** 32,

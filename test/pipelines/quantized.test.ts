@@ -6,6 +6,7 @@ import { stays } from "../../src/pipelines/cogvideox/model.ts";
 import { transformerWeights } from "../../src/models/cogvideox/weights.ts";
 import { parseTransformerConfig } from "../../src/models/cogvideox/config.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
+import { Profile } from "../../src/gpu/profile.ts";
 import { storedBytes } from "../../src/graph/stored.ts";
 import { values } from "../support/compare.ts";
 import { limitedGpu, memoryWeights } from "../support/gpu.ts";
@@ -60,6 +61,39 @@ describe("dtype q8 and q4", () => {
       expect(limited.peak).toBeLessThanOrEqual(limit);
       expect(limited.latents).toEqual(latents);
     }
+  });
+
+  it("q8 multiplies integers where a table says so, whatever comes and goes", async () => {
+    const [plain, tuning] = await (async () => {
+      await using gpu = await limitedGpu({ kind: "software" });
+      await using model = await CogVideoX.open(folder, { gpu, dtype: "q8" });
+      const plans = model.plans().flatMap((stage) => stage.plans);
+      const tiles = plans.flatMap(({ choices }) =>
+        choices.map(({ key, candidates }) => [key, candidates.find((label) => label.startsWith("dot_i8 bm=32"))] as const),
+      );
+      return [
+        (await model.generate(await model.prepare(options))).state.latents,
+        tiles.filter(([, label]) => label !== undefined),
+      ] as const;
+    })();
+    // T5's and the transformer's.
+    expect(new Set(tuning.map(([key]) => key)).size).toBeGreaterThan(4);
+    const integers = async (memoryBytes?: number) => {
+      await using gpu = await limitedGpu({ kind: "software", tuning: Object.fromEntries(tuning) as Record<string, string> });
+      await using model = await CogVideoX.open(folder, { gpu, dtype: "q8", ...(memoryBytes === undefined ? {} : { memoryBytes }) });
+      const request = await model.prepare(options);
+      using gpuProfile = new Profile(gpu);
+      const { latents } = (await model.generate(await model.prepare({ ...options, gpuProfile }))).state;
+      expect(gpuProfile.dispatches.some(({ label }) => label.startsWith("matmul_dot_i8"))).toBe(true);
+      expect(gpu.memory.peak).toBeLessThanOrEqual(Math.max(...request.requirements.map((stage) => stage.peak)));
+      return { requirements: request.requirements, latents };
+    };
+    const { requirements, latents } = await integers();
+    expect(away(latents, plain)).toBeGreaterThan(1e-4);
+    expect(away(latents, plain)).toBeLessThan(0.02);
+    const limited = await integers(Math.floor(0.8 * Math.max(...requirements.map((stage) => stage.peak))));
+    expect(limited.requirements.some(({ streamed }) => streamed > 0)).toBe(true);
+    expect(limited.latents).toEqual(latents);
   });
 
   it("is refused by another name", async () => {

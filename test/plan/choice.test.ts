@@ -30,6 +30,7 @@ const hardware: Capabilities = {
     { m: 8, n: 8, k: 8 },
   ],
   timestamps: false,
+  dotI8: true,
   immediates: true,
   maxBindingBytes: 2 ** 30,
   maxBufferBytes: 2 ** 32,
@@ -153,6 +154,7 @@ describe("a choice", () => {
         [128, 16],
       ] as const) {
         byClass((m) => matmulCandidates(caps, { m, n, k, half }));
+        byClass((m) => matmulCandidates(caps, { m, n, k: 32 * k, half, bytes8: true }));
         for (const [kw, stride] of [
           [3, 1],
           [1, 1],
@@ -178,6 +180,10 @@ describe("a choice", () => {
         );
       }
     }
+    // Integers round, so they are never what is taken without a measurement.
+    const integers = matmulCandidates(hardware, { m: 17776, n: 1920, k: 1920, half: true, bytes8: true }).map(({ name }) => name);
+    expect(integers.lastIndexOf("subgroup_matrix")).toBeLessThan(integers.indexOf("dot_i8"));
+    expect(integers.at(-1)).toBe("dot_i8");
     expect(matmulCandidates(hardware, { m: 17776, n: 1920, k: 1920, half: false })[0]).toMatchObject({ bm: 128, bn: 128 });
     expect(matmulCandidates(adapters["a GPU of default limits"]!, { m: 17776, n: 1920, k: 1920, half: false })[0]).toMatchObject({
       bm: 64,

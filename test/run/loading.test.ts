@@ -12,7 +12,7 @@ import { findWeights } from "../../src/checkpoint/weight-index.ts";
 import { UPLOAD_BYTES } from "../../src/gpu/uploader.ts";
 import type { WeightRequest } from "../../src/plan/compile.ts";
 import type { DType } from "../../src/graph/dtype.ts";
-import { packedBytes, type Packing } from "../../src/graph/packing.ts";
+import { packedBytes, type NumberPacking, type Packing } from "../../src/graph/packing.ts";
 import { WeightStore } from "../../src/run/weight-store.ts";
 import { storedValues, type WeightProvider } from "../../src/run/weight-provider.ts";
 import { ComponentWeights } from "../../src/checkpoint/component-weights.ts";
@@ -45,7 +45,7 @@ async function expectLoaded(
   for (const r of requests) {
     const buffer = store.get(r.key);
     const got = Buffer.from(await store.gpu.read(buffer));
-    const want = packed(whole(r), r.shape, r.packing);
+    const want = packed(whole(r), r.shape, r.packing as NumberPacking);
     const expected = Buffer.alloc(buffer.size); // zeros past the end
     Buffer.from(want.buffer, want.byteOffset, want.byteLength).copy(expected);
     if (!got.equals(expected))

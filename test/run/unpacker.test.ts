@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { f16ToNumber, roundToF16 } from "../../src/base/half.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { elements } from "../../src/graph/dtype.ts";
-import { packedBytes, padTo, type Packing } from "../../src/graph/packing.ts";
+import { packedBytes, padTo, type NumberPacking } from "../../src/graph/packing.ts";
 import type { Format } from "../../src/graph/stored.ts";
 import { rowBytes } from "../../src/graph/stored.ts";
 import { isCopy, Unpacker, type LowRank, type UnpackPart } from "../../src/run/unpacker.ts";
@@ -36,7 +36,7 @@ function stored(format: Format, count: number, seed: number): { raw: Uint8Array;
 }
 
 /** As the layouts are defined, up to a multiple of 16 bytes. */
-function packedBits(bits: Uint32Array, shape: readonly number[], packing: Packing, dtype: "f32" | "f16"): Uint8Array {
+function packedBits(bits: Uint32Array, shape: readonly number[], packing: NumberPacking, dtype: "f32" | "f16"): Uint8Array {
   const out = new Uint8Array(padTo(packedBytes(shape, packing, dtype), 16));
   // Words, for an engine may quiet a NaN that it copies as a number.
   const whole = packed(dtype === "f16" ? Uint16Array.from(bits, roundToF16) : bits, shape, packing);
@@ -46,7 +46,7 @@ function packedBits(bits: Uint32Array, shape: readonly number[], packing: Packin
 
 interface Sizes {
   readonly shape: readonly number[];
-  readonly packing: Packing;
+  readonly packing: NumberPacking;
   /** Rows at which one part ends and the next begins. */
   readonly cuts?: readonly number[];
 }
@@ -141,6 +141,39 @@ test("larger than a binding: in windows, with parameters in a uniform", async ()
         await gpu.scoped("unpacking", () => expectUnpacked(gpu, format, dtype, sizes));
 });
 
+test("blocks of 8 bits become panels of them as they are, in parts that meet at any row, in windows too", async () => {
+  const shape = [70, 96];
+  const [rows, blocks] = [70, 3];
+  const raw = Uint8Array.from({ length: rows * blocks * 34 }, (_, i) => (Math.imul(i + 1, 0x9e3779b1) >>> 13) & 0xff);
+  const scale = drawn(rows, 5, 2);
+  const want = new DataView(new ArrayBuffer(packedBytes(shape, "q8", "f16")));
+  for (let row = 0; row < rows; row++)
+    for (let block = 0; block < blocks; block++) {
+      const at = (row * blocks + block) * 34;
+      // Of every third a subnormal scale; never an infinite one.
+      raw[at + 1]! &= block === 2 ? 0x83 : 0xbb;
+      const to = (Math.floor(row / 16) * blocks + block) * 576 + 4 * (row % 16);
+      for (let i = 0; i < 32; i++) want.setUint8(to + 64 * (i >> 2) + (i & 3), raw[at + 2 + i]!);
+      want.setFloat32(to + 512, f16ToNumber(raw[at]! + 256 * raw[at + 1]!), true);
+    }
+  const scaled = new DataView(want.buffer.slice(0));
+  for (let row = 0; row < rows; row++)
+    for (let block = 0; block < blocks; block++) {
+      const to = (Math.floor(row / 16) * blocks + block) * 576 + 4 * (row % 16) + 512;
+      scaled.setFloat32(to, scaled.getFloat32(to, true) * scale[row]!, true);
+    }
+  await using small = await limitedGpu({ maxBindingBytes: 4096, maxGrid: 2, immediates: false });
+  for (const gpu of [await testGpu(), small])
+    for (const cuts of [[], [5, 37], [16, 32], [69]]) {
+      const part = { format: "q8_0", shape, packing: "q8", dtype: "f16" } as const;
+      expect(Buffer.from(await unpacked(gpu, raw, part, cuts)).equals(Buffer.from(want.buffer)), cuts.join()).toBe(true);
+      expect(Buffer.from(await unpacked(gpu, raw, { ...part, scale }, cuts)).equals(Buffer.from(scaled.buffer)), cuts.join()).toBe(true);
+    }
+  await expect(unpacked(small, raw.subarray(0, 70 * 54), { format: "q4_0", shape, packing: "q8", dtype: "f16" })).rejects.toThrow(
+    "[weights] a weight in 8-bit panels must be a matrix of q8_0, got q4_0 [70, 96]; unpack it to numbers",
+  );
+});
+
 /** Unpacks bytes in one part, or in one for each list of rows, and reads the packed weight back. */
 async function unpacked(
   gpu: Gpu,
@@ -233,7 +266,7 @@ test("what f16 loses is counted as on the host, with the same verdict", async ()
 
 test("changes are added in f32 before a value is rounded, in every packing and at any row", async () => {
   const gpu = await testGpu();
-  const shapes: [readonly number[], Packing][] = [
+  const shapes: [readonly number[], NumberPacking][] = [
     [[67, 90], "panel"],
     [[67, 90], "row"],
     [[67, 90], "natural"],

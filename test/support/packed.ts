@@ -1,12 +1,12 @@
 /** What loading makes of a weight, by the definition of the layouts. */
-import { packedElements, padTo, PANEL, type Packing } from "../../src/graph/packing.ts";
+import { packedElements, padTo, PANEL, type NumberPacking } from "../../src/graph/packing.ts";
 
 /** f16 as raw bits. */
 export type WeightValues = Float32Array | Uint16Array;
 type Values = WeightValues | Uint32Array;
 
 /** The layouts by their definition (packing.ts), element by element from the whole weight. */
-export function packed<T extends Values>(data: T, shape: readonly number[], packing: Packing): T {
+export function packed<T extends Values>(data: T, shape: readonly number[], packing: NumberPacking): T {
   const out = new (data.constructor as new (n: number) => T)(packedElements(shape, packing));
   if (packing === "natural" || packing === "vector") {
     out.set(data);

@@ -22,6 +22,7 @@ const caps = (lanes: number): Capabilities => ({
   subgroups: { min: lanes, max: lanes },
   subgroupMatrices: [],
   timestamps: false,
+  dotI8: true,
   immediates: true,
   maxBindingBytes: 128 << 20,
   maxBufferBytes: 2 ** 32,

@@ -17,6 +17,8 @@ export interface OpCase {
   readonly name: string;
   /** Tensors that are f16 with f16 storage, by their drawn names; `y` is the result. Default: all that `record` asks about. */
   readonly half?: readonly string[];
+  /** The candidate (its label) that a table names for this case, where it is one that only a measurement takes. */
+  readonly variant?: string;
   /** Limits that this case pretends to have: windows and folded grids on small tensors. */
   readonly limits?: CapabilityOverrides;
   /** Relative L2 where the list's does not do; say why in a comment. */

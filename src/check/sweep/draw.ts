@@ -4,9 +4,11 @@
  */
 import { f16ToNumber } from "../../base/half.ts";
 import { toFloat16 } from "../../files/convert.ts";
+import { dequantize, quantize } from "../../files/quantize.ts";
 import { type DType, elements } from "../../graph/dtype.ts";
 import type { Graph } from "../../graph/graph.ts";
 import { padTo } from "../../graph/packing.ts";
+import type { Format, StoredWeight } from "../../graph/stored.ts";
 import type { Tensor, TensorRole } from "../../graph/tensor.ts";
 import { storedValues, type WeightProvider } from "../../run/weight-provider.ts";
 
@@ -40,6 +42,8 @@ export class Draw {
   /** By input name, as they are uploaded. */
   readonly inputs: Record<string, Stored> = {};
   readonly #weights = new Map<string, Float32Array | Uint16Array>();
+  readonly #formats = new Map<string, Format>();
+  readonly #stored = new Map<string, StoredWeight>();
   readonly #pending: (() => void)[] = [];
 
   constructor(
@@ -93,6 +97,24 @@ export class Draw {
     return this.place("weight", { name, shape, dtype, data: () => this.#store(name, elements(shape), dtype, options) });
   }
 
+  /**
+   * A matrix that is stored in blocks of 8 bits a value, of the values that a case finds; what a kernel reads of them is of type
+   * `this.type(name)`. It has no other role.
+   */
+  storedWeight(name: string, shape: readonly number[], format: "q8_0", { scale = 1 }: Pick<DrawOptions, "scale"> = {}): Tensor {
+    this.#formats.set(name, format);
+    this.#pending.push(() => {
+      const blocks = quantize(drawn(elements(shape), seedOf(name), scale), format);
+      this.values[name] = dequantize(blocks, format);
+      const read = async (start: number, into: Uint8Array) => into.set(blocks.subarray(start, start + into.length));
+      this.#stored.set(name, { label: name, shape, format, read });
+    });
+    return this.graph.weight(name, shape, this.type(name));
+  }
+
+  /** How weights are stored, for a plan. */
+  readonly formats = ({ names }: { readonly names: readonly string[] }): Format | null => this.#formats.get(names.join("+")) ?? null;
+
   /** A weight that is always f32: biases, norms. */
   vector(name: string, shape: readonly number[], options: DrawOptions = {}): Tensor {
     return this.weight(name, shape, { ...options, dtype: "f32" });
@@ -120,7 +142,7 @@ export class Draw {
   get provider(): WeightProvider {
     return {
       type: () => "f32",
-      stored: (name) => storedValues(name, this.#weights.get(name)!),
+      stored: (name) => this.#stored.get(name) ?? storedValues(name, this.#weights.get(name)!),
     };
   }
 }

@@ -14,6 +14,9 @@ export const fewerLanes = (caps: Capabilities): string | undefined =>
 export const eightLanes = (caps: Capabilities): string | undefined =>
   caps.subgroups && caps.subgroups.min >= 8 ? undefined : "subgroups of 8 lanes or more";
 
+/** `needs`: products of 8-bit integers in the language. */
+export const integerProducts = ({ dotI8 }: Capabilities): string | undefined => (dotI8 ? undefined : "packed_4x8_integer_dot_product");
+
 /** The kernels of an op that has one for CPU adapters and one for GPUs. */
 export function cpuKernel(kernel: Kernel, rest: Partial<ListedKernel> = {}): ListedKernel {
   return {

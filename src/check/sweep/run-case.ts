@@ -39,7 +39,7 @@ export function planCase(
   const graph = new Graph(`${list.op} ${c.name}`);
   const draw = new Drawer(graph, precision, c.half);
   for (const [name, tensor] of Object.entries(c.record(draw))) graph.output(name, tensor);
-  const plan = compile(graph, { ...caps, ...choice.when, ...c.limits });
+  const plan = casePlan(graph, draw, c, { ...caps, ...choice.when, ...c.limits });
   const labels = [...new Set(plan.steps.filter((s) => s.dispatch.kernel.name === choice.kernel.name).map((s) => s.label))];
   if (labels.length === 0) {
     throw new CogwheelError(
@@ -49,6 +49,14 @@ export function planCase(
     );
   }
   return { list, c, plan, draw, labels };
+}
+
+/** The plan of a case that was recorded: where it names a candidate, the one that is made when a table of measurements does. */
+export function casePlan(graph: Graph, { formats }: Pick<Draw, "formats">, { variant }: Pick<OpCase, "variant">, caps: Capabilities): Plan {
+  const plan = compile(graph, caps, { formats });
+  if (variant === undefined) return plan;
+  const tuning = plan.choices.filter(({ candidates }) => candidates.includes(variant)).map(({ key }) => [key, variant] as const);
+  return compile(graph, { ...caps, tuning: Object.fromEntries(tuning) }, { formats });
 }
 
 export interface Measured {

@@ -1,7 +1,7 @@
 /** `cogwheel tune`: measures a model's kernels on this adapter and keeps the fastest. */
 import { SETTINGS } from "../../pipelines/options/table.ts";
 import { defineCommand } from "../command.ts";
-import { addFlags, deviceFlags, flagsOf, MODEL_ARGUMENT, readFlags } from "../flags.ts";
+import { addFlags, modelDeviceFlags, flagsOf, MODEL_ARGUMENT, readFlags } from "../flags.ts";
 import { EMBEDDED_MODEL } from "../package-root.ts";
 import type { TuneCommandOptions } from "../tune.ts";
 
@@ -14,7 +14,7 @@ export const tune = defineCommand<[string | undefined]>({
         .option("--quick", "make fewer and shorter measurements")
         .option("--out <file>", "file for the report, JSON with adapter, versions and every time (default: cogwheel-tuning-….json)")
         .option("--no-store", "write only the report; later runs keep their kernels"),
-      deviceFlags(),
+      modelDeviceFlags(),
     ),
   async run([model], parsed) {
     const { tuneModel } = await import("../tune.ts");

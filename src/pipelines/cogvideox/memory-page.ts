@@ -22,6 +22,7 @@ const GPU: Capabilities = {
   subgroups: { min: 32, max: 32 },
   subgroupMatrices: [],
   timestamps: true,
+  dotI8: true,
   immediates: true,
   maxBindingBytes: 2 ** 31 - 4,
   maxBufferBytes: 2 ** 32 - 4,

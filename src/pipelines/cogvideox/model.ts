@@ -62,7 +62,7 @@ export function weightTypes(
  * Which weights stay on the device as they are stored: matrices of the layers in fewer than 16 bits a value, which are unpacked a layer at
  * a time. The others are few, and read as they are.
  */
-export function storedFormats({ files }: { files: Pick<ModelFiles, "format"> }, part: Part): NonNullable<CompileOptions["asStored"]> {
+export function storedFormats({ files }: { files: Pick<ModelFiles, "format"> }, part: Part): NonNullable<CompileOptions["formats"]> {
   return ({ names, shape }) => {
     const [format, ...others] = new Set(names.map((name) => (IN_LAYER.test(name) ? files.format(part, name) : undefined)));
     return shape.length > 1 && format !== undefined && others.length === 0 && isSmall(format) ? format : null;

@@ -115,11 +115,12 @@ function layeredStage(
   graphs: readonly (() => Graph)[],
   { caps, limit = Infinity, memo }: Within,
 ): PlannedStage {
-  const asStored = storedFormats(model, part);
+  const formats = storedFormats(model, part);
+  const stored = { formats, asStored: formats };
   const whole = (way: number): Plan => {
     const key = `${stage} ${way}`;
     // What is unpacked comes at once: room for one layer is enough.
-    const plan = memo.get(key) ?? compile(graphs[way]!(), caps, { asStored, slots: 1 });
+    const plan = memo.get(key) ?? compile(graphs[way]!(), caps, { ...stored, slots: 1 });
     memo.set(key, plan);
     return plan;
   };
@@ -128,7 +129,7 @@ function layeredStage(
   const least = (): number => withResidence(measured(last), leastResidence(layersOf(whole(last)))).peak;
   const made = (way: number, memory: StageMemory, options: CompileOptions): PlannedStage => {
     const all = memory.streamed === 0;
-    return { stage, part, memory, least, plans: once(() => [all ? whole(way) : compile(graphs[way]!(), caps, { ...options, asStored })]) };
+    return { stage, part, memory, least, plans: once(() => [all ? whole(way) : compile(graphs[way]!(), caps, { ...options, ...stored })]) };
   };
   for (let way = 0; way <= last; way++) {
     try {

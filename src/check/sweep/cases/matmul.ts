@@ -1,11 +1,12 @@
 /** matmul: every epilogue the models use × what is stored in f16 × every tile, then the models' own widths. */
-import { matmulOctet, matmulQuad, matmulSubgroupMatrix, matmulTiled, packOperand } from "#kernels";
+import { matmulDotI8, matmulOctet, matmulQuad, matmulSubgroupMatrix, matmulTiled, packOperand, quantizePanels } from "#kernels";
 import { matmul, matmulCandidates, type MatmulOptions } from "../../../ops/matmul.ts";
 import { gelu, silu } from "../activations.ts";
 import type { OpCase, OpCases, Size } from "../case.ts";
-import { padChannels, type Draw, type Precision, type Values } from "../draw.ts";
-import { cpuKernel, eightLanes, fewerLanes, matrixKernel, oneKernel, tiledKernel } from "../listed-kernels.ts";
+import { drawn, padChannels, type Draw, type Precision, type Values } from "../draw.ts";
+import { cpuKernel, eightLanes, fewerLanes, gpuKernel, integerProducts, matrixKernel, oneKernel, tiledKernel } from "../listed-kernels.ts";
 import type { Capabilities } from "../../../gpu/capabilities.ts";
+import type { Kernel } from "../../../gpu/kernel.ts";
 
 interface Epilogue {
   bias?: true;
@@ -52,7 +53,7 @@ export function matmulReference(
   return y;
 }
 
-function record(draw: Draw, { m, n, k }: MatmulSizes, e: Epilogue) {
+function optionsOf(draw: Draw, { m, n }: MatmulSizes, e: Epilogue): MatmulOptions {
   const options: MatmulOptions = { dtype: draw.type("y") };
   if (e.bias) options.bias = draw.vector("bias", [n]);
   if (e.activation) options.activation = e.activation;
@@ -67,6 +68,12 @@ function record(draw: Draw, { m, n, k }: MatmulSizes, e: Epilogue) {
         Uint32Array.from({ length: m }, (_, i) => i % 3),
       ),
     };
+  return options;
+}
+
+function record(draw: Draw, sizes: MatmulSizes, e: Epilogue) {
+  const { m, n, k } = sizes;
+  const options = optionsOf(draw, sizes, e);
   // Products near 1, where activations are curved.
   const [x, w] = [draw.input("x", [m, k], { scale: 2 }), draw.weight("w", [n, k], { scale: k ** -0.5 })];
   return { y: matmul(x, w, e.accumulate ? { ...options, residual: matmul(x, w) } : options) };
@@ -161,13 +168,68 @@ function operand(size: Size, sizes: MatmulSizes, from: "input" | "node" | "x", h
   return made;
 }
 
+/** Those whose w is stored in 8 bits a value, and that are computed in integers. */
+const integers = new WeakSet<OpCase>();
+
+/**
+ * Rows whose 32 neighbours have a largest magnitude of 127 steps each, the others near whole steps: every adapter rounds them to the same
+ * integers, in f16 too, so that the products alone are measured. Steps are a power of two, another one from block to block.
+ */
+function nearSteps(m: number, k: number): Float32Array {
+  return drawn(m * k, m + k).map((v, i) => {
+    const step = 2 ** -(5 + (Math.floor(i / 32) % 3));
+    const whole = i % 32 === (i >> 5) % 32 ? 127 * Math.sign(v) : Math.round(126 * v);
+    return step * (whole + (Math.abs(whole) === 127 ? 0 : 0.25 * Math.sin(i)));
+  });
+}
+
+/** x in 8 bits a value, by the definition: of 32 neighbours the largest is 127 steps. */
+export function quantizedRows(x: Float32Array): Float32Array {
+  const out = new Float32Array(x.length);
+  for (let at = 0; at < x.length; at += 32) {
+    const block = x.subarray(at, at + 32);
+    const step = Math.max(...block.map(Math.abs)) / 127;
+    for (const [i, v] of block.entries()) out[at + i] = step > 0 ? Math.round(v / step) * step : 0;
+  }
+  return out;
+}
+
+const INTEGER_TILES = ["bm=64 bn=64 tm=1 tn=1", "bm=32 bn=64 tm=1 tn=1", "bm=64 bn=128 tm=1 tn=2", "bm=128 bn=128 tm=2 tn=2"];
+
+/** @param tile of `INTEGER_TILES`; the last two are of 128 columns at least */
+function integer(size: Size, sizes: MatmulSizes, epilogue: Epilogue = {}, half = "xwy", tile = 0, limits?: OpCase["limits"]): OpCase {
+  const variant = `dot_i8 ${INTEGER_TILES[tile]}`;
+  const like = one(size, sizes, epilogue, half, limits);
+  const made: OpCase = {
+    ...like,
+    variant,
+    name: `${like.name}, w of q8_0, ${variant}`,
+    // What is rounded are sums in f32, and the result.
+    record(draw) {
+      const { m, n, k } = sizes;
+      const x = draw.input("x", [m, k], { data: nearSteps(m, k) });
+      const w = draw.storedWeight("w", [n, k], "q8_0", { scale: k ** -0.5 });
+      const options = optionsOf(draw, sizes, epilogue);
+      return { y: matmul(x, w, epilogue.accumulate ? { ...options, residual: matmul(x, w) } : options) };
+    },
+    reference: (values) => ({ y: matmulReference(sizes, epilogue, { ...values, x: quantizedRows(values["x"]!) }) }),
+  };
+  sizesOf.set(made, sizes);
+  integers.add(made);
+  return made;
+}
+const numbers = (c: OpCase): boolean => !integers.has(c);
+
 export const matmulCases: OpCases = {
   op: "matmul",
   kernels: [
-    cpuKernel(matmulOctet, { needs: eightLanes }),
-    cpuKernel(matmulQuad, { needs: fewerLanes }),
-    matrixKernel(matmulSubgroupMatrix, { takes: (c, caps, precision) => takesMatrices(c, caps, precision) }),
-    tiledKernel(matmulTiled),
+    cpuKernel(matmulOctet, { needs: eightLanes, takes: numbers }),
+    cpuKernel(matmulQuad, { needs: fewerLanes, takes: numbers }),
+    matrixKernel(matmulSubgroupMatrix, { takes: (c, caps, precision) => numbers(c) && takesMatrices(c, caps, precision) }),
+    { ...tiledKernel(matmulTiled), takes: numbers },
+    ...[matmulDotI8, quantizePanels].map((kernel) =>
+      gpuKernel(kernel as Kernel, { needs: integerProducts, takes: (c: OpCase) => integers.has(c) }),
+    ),
     ...oneKernel(packOperand).map((choice) => ({ ...choice, takes: (c: OpCase) => packed.has(c) })),
   ],
   tolerance: { f32: 1e-5, f16: 1e-3 },
@@ -223,6 +285,18 @@ export const matmulCases: OpCases = {
     operand("odd", { m: 45, n: 45, k: 36 }, "x"),
     operand("odd", { m: 130, n: 523, k: 64 }, "input", "xwy", { maxBindingBytes: 64 * 1024, maxGrid: 17 }),
     operand("model", { m: 65, n: 1920, k: 1920 }, "input"),
+    // In integers: every epilogue, every tile, windows and heads.
+    integer("tiny", { m: 1, n: 4, k: 32 }),
+    ...epilogues.map(([epilogue]) => integer("odd", { m: 67, n: 68, k: 96 }, epilogue, "xy")),
+    ...INTEGER_TILES.flatMap((_, tile) =>
+      ["xwy", "x"].map((half) => integer("odd", { m: 131, n: 140, k: 160 }, { bias: true }, half, tile)),
+    ),
+    ...[12, 20, 64].map((heads) => integer("odd", { m: 67, n: 3 * heads, k: 64 }, { bias: true, heads })),
+    integer("odd", { m: 520, n: 196, k: 64 }, { bias: true }, "xwy", 0, { maxBindingBytes: 64 * 1024, maxGrid: 17 }),
+    integer("odd", { m: 520, n: 192, k: 128 }, { bias: true, heads: 24 }, "xwy", 0, { maxBindingBytes: 112 * 1024, maxGrid: 17 }),
+    integer("odd", { m: 520, n: 192, k: 64 }, { bias: true, accumulate: true }, "x", 0, { maxBindingBytes: 64 * 1024, maxGrid: 17 }),
+    integer("model", { m: 65, n: 1920, k: 1920 }, { bias: true, heads: 64 }),
+    integer("model", { m: 65, n: 1920, k: 7680 }, { bias: true, accumulate: true, gate: true }, "xw", 3),
     // 2B: q, k or v; the feed-forward layer's two; the text's projection. 5B: attention's output. AdaLN of 5B. T5: wi, wo.
     one("model", { m: 65, n: 1920, k: 1920 }, { bias: true, heads: 64 }),
     one("model", { m: 65, n: 7680, k: 1920 }, { bias: true, activation: "gelu" }),

@@ -1,7 +1,7 @@
 /** unpack: every stored format into every packing, rows that are no whole vectors or panels, scales and changes, windows. */
-import { unpackBlocks, unpackPanels, unpackPlain, unpackSuperBlocks } from "#kernels";
+import { unpackBlocks, unpackPanels, unpackPlain, unpackQ8, unpackSuperBlocks } from "#kernels";
 import { elements } from "../../../graph/dtype.ts";
-import { packedElements, padTo, type Packing } from "../../../graph/packing.ts";
+import { packedBytes, packedElements, padTo, type Packing } from "../../../graph/packing.ts";
 import { FORMATS, storedBytes, type Format } from "../../../graph/stored.ts";
 import type { Kernel } from "../../../gpu/kernel.ts";
 import { unpack } from "../../../ops/unpack.ts";
@@ -87,6 +87,7 @@ export function unpackReference(sizes: Sizes, { scale, up, down }: Values): Floa
   const [out, inner, ...kernel] = shape.length > 1 ? (shape as [number, number, ...number[]]) : [1, shape[0]!];
   const taps = elements(kernel);
   const values = storedValues(format, storedBytesOf(sizes));
+  if (packing === "q8") return q8Words(sizes);
   const packed = new Float64Array(padTo(packedElements(shape, packing), 8));
   const padded = padTo(inner, packing === "row" ? 8 : 4);
   for (let o = 0; o < out; o++)
@@ -106,8 +107,27 @@ export function unpackReference(sizes: Sizes, { scale, up, down }: Values): Floa
   return packed;
 }
 
+/** Words of 8-bit panels, as the packing is defined (src/graph/packing.ts). */
+function q8Words(sizes: Sizes): Float64Array {
+  const { shape } = sizes;
+  const [out, inner] = shape as [number, number];
+  const raw = storedBytesOf(sizes);
+  const packed = new DataView(new ArrayBuffer(padTo(packedBytes(shape, "q8", "f32"), 32)));
+  const blocks = inner / 32;
+  for (let o = 0; o < out; o++)
+    for (let block = 0; block < blocks; block++) {
+      const from = raw.subarray((o * blocks + block) * 34, (o * blocks + block + 1) * 34);
+      const to = (Math.floor(o / 16) * blocks + block) * 576 + 4 * (o % 16);
+      for (let k = 0; k < 32; k++) packed.setUint8(to + 64 * (k >> 2) + (k & 3), from[2 + k]!);
+      packed.setFloat32(to + 512, floating(from[0]! + 256 * from[1]!, 10, 5, 15), true);
+    }
+  // As words are read: in f32, which rounds them.
+  return Float64Array.from({ length: packed.byteLength / 4 }, (_, i) => Math.fround(packed.getUint32(4 * i, true)));
+}
+
 /** Whole panels have a kernel of their own, and what is left of the rows goes by another. */
 function kernelsOf({ format, shape, packing, scales, rank }: Sizes): Kernel[] {
+  if (packing === "q8") return [unpackQ8 as Kernel];
   if (/^q\d_k$/.test(format)) return [unpackSuperBlocks as Kernel];
   if (/^q\d_0$/.test(format)) return [unpackBlocks as Kernel];
   const [out = 1, inner = 1, ...kernel] = shape;
@@ -125,7 +145,7 @@ function one(size: Size, sizes: Sizes, limits?: OpCase["limits"]): OpCase {
     name:
       `${format} [${shape.join(", ")}], ${packing}${scales ? `, ${scales === 1 ? "a scale" : "scales"}` : ""}` +
       `${rank ? `, a change of rank ${rank}` : ""}${limits ? ", in windows" : ""}`,
-    half: ["y"],
+    half: packing === "q8" ? [] : ["y"],
     ...(limits ? { limits } : {}),
     // Sums and products of three in f32 are rounded.
     ...(rank || scales || format.endsWith("_k") ? { tolerance: { f32: 1e-6, f16: 1e-3 } } : {}),
@@ -147,7 +167,7 @@ const listed = (kernel: Kernel): ListedKernel[] =>
 
 export const unpackCases: OpCases = {
   op: "unpack",
-  kernels: [unpackPlain, unpackPanels, unpackBlocks, unpackSuperBlocks].flatMap((kernel) => listed(kernel as Kernel)),
+  kernels: [unpackPlain, unpackPanels, unpackBlocks, unpackSuperBlocks, unpackQ8].flatMap((kernel) => listed(kernel as Kernel)),
   // What is exact in f32 is; f16 is rounded once.
   tolerance: { f32: 0, f16: 1e-3 },
   cases: [
@@ -170,6 +190,8 @@ export const unpackCases: OpCases = {
     one("odd", { format: "q8_0", shape: [35, 96], packing: "panel" }),
     one("odd", { format: "q8_0", shape: [19, 8, 3, 2, 2], packing: "panel" }),
     one("odd", { format: "q8_0", shape: [96], packing: "vector" }),
+    one("odd", { format: "q8_0", shape: [35, 96], packing: "q8" }),
+    one("odd", { format: "q8_0", shape: [70, 64], packing: "q8" }, { maxBindingBytes: 2048, maxGrid: 1 }),
     one("odd", { format: "q4_0", shape: [35, 96], packing: "panel" }),
     one("odd", { format: "q4_0", shape: [35, 96], packing: "row", rank: 3 }),
     one("odd", { format: "q5_0", shape: [35, 96], packing: "panel" }),
@@ -182,6 +204,7 @@ export const unpackCases: OpCases = {
     one("model", { format: "f16", shape: [1920, 1920], packing: "panel" }),
     one("model", { format: "bf16", shape: [1920, 1920], packing: "panel", rank: 64 }),
     one("model", { format: "q8_0", shape: [1920, 1920], packing: "panel" }),
+    one("model", { format: "q8_0", shape: [1920, 1920], packing: "q8" }),
     one("model", { format: "q4_k", shape: [1024, 4096], packing: "panel" }),
   ],
 };
