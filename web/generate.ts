@@ -5,9 +5,10 @@ import { byId } from "./dom.ts";
 import { fromFragment, toFragment, type FormValues } from "./link.ts";
 import { modelPicker } from "./model.ts";
 import { Player } from "./player.ts";
-import type { GenerateRequest, Made, ModelFacts, News, Role } from "./protocol.ts";
+import { keptPrompts } from "./prompts.ts";
+import type { GenerateRequest, Made, ModelFacts, News, Plan, Role } from "./protocol.ts";
 import { bytesText } from "../src/base/units.ts";
-import { duration } from "./text.ts";
+import { duration, planText } from "./text.ts";
 import { shortenedLines, visible } from "../src/base/visible.ts";
 
 const EXAMPLES = [
@@ -30,6 +31,7 @@ export function generatePanel(client: Client, tell: (message: string | null) => 
   const player = new Player(byId<HTMLCanvasElement>("canvas"));
   const field = (name: string): HTMLInputElement => form.elements.namedItem(name) as HTMLInputElement;
   const model = modelPicker(client, tell, () => void opened());
+  const showPrompts = keptPrompts(client, tell);
   let last: Made | undefined;
 
   const values = (): FormValues =>
@@ -81,20 +83,33 @@ export function generatePanel(client: Client, tell: (message: string | null) => 
     byId("input-name").textContent = visible(file?.name ?? "");
   }
 
-  /** Memory and work of what the form says, a moment after the last change. */
+  const showPlan = (plan: Plan): void => {
+    byId("plan").textContent = planText(plan);
+  };
+  const refusePlan = (error: Error): void => {
+    byId("plan").textContent = shortenedLines(error.message);
+  };
+
+  /** Measures this GPU, after which each plan tells its seconds; a generation that is asked for meanwhile goes first. */
+  const time = byId<HTMLButtonElement>("time");
+  time.addEventListener("click", async () => {
+    if (running) return;
+    time.disabled = true;
+    const asked = { type: "times", model: model.choice(), options: optionValues(form) } as const;
+    await client.ask<Plan>(asked, news).then(showPlan, (error: Error) => {
+      if (!(error instanceof WorkerError && error.cancelled)) refusePlan(error);
+    });
+    time.disabled = false;
+    if (!running) byId("run").hidden = true;
+  });
+
+  /** Memory and seconds of what the form says, a moment after the last change. */
   let planTimer = 0;
   function replan(): void {
     clearTimeout(planTimer);
     if (running) return;
     planTimer = window.setTimeout(() => {
-      client.ask<{ bytes: number; flops: number }>({ type: "plan", model: model.choice(), options: optionValues(form) }).then(
-        ({ bytes }) => {
-          byId("plan").textContent = `Takes ${bytesText(bytes)} of the GPU’s memory at its most.`;
-        },
-        (error: Error) => {
-          byId("plan").textContent = shortenedLines(error.message);
-        },
-      );
+      client.ask<Plan>({ type: "plan", model: model.choice(), options: optionValues(form) }).then(showPlan, refusePlan);
     }, 300);
   }
 
@@ -141,6 +156,7 @@ export function generatePanel(client: Client, tell: (message: string | null) => 
     }
     tell(null);
     log.replaceChildren();
+    if (time.disabled) void client.ask({ type: "cancel" });
     busy(true);
     const file = field("input").files?.[0];
     const request: GenerateRequest = {
@@ -162,6 +178,7 @@ export function generatePanel(client: Client, tell: (message: string | null) => 
     } finally {
       busy(false);
       start.focus();
+      void showPrompts();
     }
   }
 
@@ -220,6 +237,7 @@ export function generatePanel(client: Client, tell: (message: string | null) => 
   });
 
   summarise();
+  void showPrompts();
   if (model.choice().kind === "embedded") void opened();
 }
 

@@ -3,7 +3,8 @@ import type { StoredCheckpoint } from "../src/index.ts";
 import type { Client } from "./client.ts";
 import { byId, dropZone } from "./dom.ts";
 import type { FormValues } from "./link.ts";
-import type { ModelChoice } from "./protocol.ts";
+import { partFiles } from "./parts.ts";
+import type { ModelChoice, ModelPlace } from "./protocol.ts";
 import { bytesText } from "../src/base/units.ts";
 import { visible } from "../src/base/visible.ts";
 
@@ -15,7 +16,7 @@ export interface ModelPicker {
 
 export function modelPicker(client: Client, tell: (message: string | null) => void, onChange: () => void): ModelPicker {
   const form = byId<HTMLFormElement>("form");
-  let folder: Extract<ModelChoice, { kind: "folder" }> | undefined;
+  let folder: Extract<ModelPlace, { kind: "folder" }> | undefined;
   const url = byId<HTMLInputElement>("url");
   const kind = (): string => (form.elements.namedItem("model") as RadioNodeList).value;
   const select = (value: string): void => {
@@ -25,12 +26,15 @@ export function modelPicker(client: Client, tell: (message: string | null) => vo
 
   function show(): void {
     for (const inset of form.querySelectorAll<HTMLElement>("[data-for]")) inset.hidden = inset.dataset["for"] !== kind();
-    const chosen = choice();
+    const chosen = place();
     byId("model-name").textContent =
       chosen.kind === "embedded" ? "Moving shapes" : visible(chosen.kind === "url" ? chosen.url : chosen.name);
   }
 
-  function choice(): ModelChoice {
+  const files = partFiles(onChange);
+  const choice = (): ModelChoice => ({ ...place(), parts: files() });
+
+  function place(): ModelPlace {
     const value = kind();
     if (value === "url")
       return { kind: "url", url: url.value.trim(), store: (form.elements.namedItem("store") as HTMLInputElement).checked };
@@ -39,7 +43,7 @@ export function modelPicker(client: Client, tell: (message: string | null) => vo
     return { kind: "embedded" };
   }
 
-  function take(picked: Extract<ModelChoice, { kind: "folder" }>): void {
+  function take(picked: Extract<ModelPlace, { kind: "folder" }>): void {
     folder = picked;
     byId("folder-name").textContent = visible(picked.name);
     select("folder");
@@ -117,7 +121,7 @@ export function modelPicker(client: Client, tell: (message: string | null) => vo
 }
 
 /** A dropped folder, with its files by path; null where a file was dropped. */
-async function folderOf(data: DataTransfer): Promise<Extract<ModelChoice, { kind: "folder" }> | null> {
+async function folderOf(data: DataTransfer): Promise<Extract<ModelPlace, { kind: "folder" }> | null> {
   const entry = data.items[0]?.webkitGetAsEntry();
   if (!entry?.isDirectory) return null;
   const files = new Map<string, File>();

@@ -1,7 +1,13 @@
 /** What the page and its worker say to each other. The engine lives in the worker alone, so that the page always answers. */
 import type { GenerateOptions, RgbaFrame, Settings } from "../src/index.ts";
 
-export type ModelChoice =
+/** Files in place of a model's own weights. */
+export type PartFiles = Partial<Record<"transformer" | "textEncoder" | "vae", File>>;
+
+/** A model, with the files that stand in place of its own. */
+export type ModelChoice = ModelPlace & { parts?: PartFiles };
+
+export type ModelPlace =
   | { kind: "embedded" }
   | { kind: "url"; url: string; store: boolean }
   | { kind: "stored"; name: string }
@@ -23,10 +29,13 @@ export type ToWorker =
   | { type: "adapter" }
   | { type: "open"; model: ModelChoice }
   | { type: "plan"; model: ModelChoice; options: Partial<GenerateOptions> }
+  | { type: "times"; model: ModelChoice; options: Partial<GenerateOptions> }
   | { type: "generate"; request: GenerateRequest }
   | { type: "encode"; format: "mp4" | "webm" | "gif" }
   | { type: "list-stored" }
   | { type: "remove-stored"; name: string }
+  | { type: "list-prompts" }
+  | { type: "forget-prompts" }
   | { type: "validate"; files: File[] }
   | { type: "benchmark" }
   | { type: "cancel" };
@@ -47,6 +56,9 @@ export type News =
   | { type: "warning"; message: string }
   | { type: "row"; row: unknown };
 
+/** How the worker tells them. */
+export type Say = (news: News, transfer?: Transferable[]) => void;
+
 /** News of a request, or its answer, by the request's number. */
 export type FromWorker = { id: number } & (
   | News
@@ -59,4 +71,18 @@ export interface Made {
   settings: Settings & { seed: number; prompt: string };
   seconds: Record<string, number>;
   peakBytes: number;
+}
+
+/** What a generation will take. */
+export interface Plan {
+  /** Of the GPU's memory, at its most. */
+  bytes: number;
+  /** Where rates were measured; loading is not in it where nobody knows how fast weights come. */
+  times?: { stage: string; seconds: number }[];
+}
+
+/** Encoded prompts that this browser keeps. */
+export interface KeptPrompts {
+  count: number;
+  bytes: number;
 }

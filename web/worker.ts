@@ -1,5 +1,6 @@
 /** Everything heavy: the model, the GPU, files. One job at a time; `cancel` stops it. */
 import {
+  clearPrompts,
   CogVideoX,
   CogwheelError,
   decodeVideo,
@@ -7,6 +8,7 @@ import {
   filesSource,
   GenerationInterrupted,
   Gpu,
+  listPrompts,
   openSource,
   removeStoredCheckpoint,
   storeCheckpoint,
@@ -15,26 +17,35 @@ import {
   type CheckpointSource,
   type DenoiseState,
   type GenerateOptions,
+  type MeasuredRates,
   type RgbaFrame,
   type Video,
 } from "../src/index.ts";
 import { ofTask } from "../src/pipelines/options/table.ts";
 import { taskFrom } from "../src/pipelines/task.ts";
-import type { FromWorker, GenerateRequest, Made, ModelChoice, ModelFacts, News, Role, ToWorker } from "./protocol.ts";
+import { planOf, ratesOf } from "./plan-worker.ts";
+import type { FromWorker, GenerateRequest, KeptPrompts, Made, ModelChoice, ModelFacts, Role, Say, ToWorker } from "./protocol.ts";
 import { bytesText } from "../src/base/units.ts";
 
 /** The embedded checkpoint lies beside the page, wherever that is. */
 const EMBEDDED = new URL("models/moving-shapes/", self.location.href).href;
 
-type Say = (news: News, transfer?: Transferable[]) => void;
-
 const state: {
   gpu: Promise<Gpu> | undefined;
-  open: { key: string; model: CogVideoX } | undefined;
+  open: { key: string; choice: ModelChoice; model: CogVideoX } | undefined;
+  /** By what they were measured for. */
+  rates: Map<string, MeasuredRates>;
   interrupted: { key: string; state: DenoiseState; seed: number } | undefined;
   video: Video | undefined;
   controller: AbortController;
-} = { gpu: undefined, open: undefined, interrupted: undefined, video: undefined, controller: new AbortController() };
+} = {
+  gpu: undefined,
+  open: undefined,
+  rates: new Map(),
+  interrupted: undefined,
+  video: undefined,
+  controller: new AbortController(),
+};
 
 // For the console, and for tests that take the device away.
 Object.assign(self, { cogwheel: state });
@@ -48,9 +59,13 @@ async function device(): Promise<Gpu> {
 }
 
 const keyOf = (choice: ModelChoice): string =>
-  JSON.stringify(choice, (_, value: unknown) =>
-    value instanceof Map ? [...value].map(([path, file]) => [path, (file as File).size, (file as File).lastModified]) : value,
-  );
+  JSON.stringify(choice, (_, value: unknown) => {
+    if (value instanceof File) return [value.name, value.size, value.lastModified];
+    return value instanceof Map ? [...value] : value;
+  });
+
+/** As long as the page is there, rates hold for a model as it was opened, in the type and with the kernels that it runs. */
+const ratesKey = (choice: ModelChoice, model: CogVideoX): string => `${model.probeKey} ${keyOf(choice)}`;
 
 async function sourceOf(choice: ModelChoice, say: Say): Promise<string | CheckpointSource> {
   switch (choice.kind) {
@@ -97,8 +112,8 @@ async function modelOf(choice: ModelChoice, say: Say): Promise<CogVideoX> {
   if (state.open?.key === key && !state.open.model.gpu.lost) return state.open.model;
   await state.open?.model[Symbol.asyncDispose]();
   state.open = undefined;
-  const model = await CogVideoX.open(await sourceOf(choice, say));
-  state.open = { key, model };
+  const model = await CogVideoX.open(await sourceOf(choice, say), { ...choice.parts });
+  state.open = { key, choice, model };
   return model;
 }
 
@@ -204,7 +219,14 @@ async function answer(message: ToWorker, say: Say): Promise<unknown> {
           `this generation must fit the GPU memory that you give it, got ${bytesText(memoryBytes, 1)}; ` +
             `the smallest that would do is ${bytesText(Math.ceil(model.leastMemoryBytes(message.options) / 1e5) * 1e5, 1)}`,
         );
-      return { bytes: Math.max(...stages.map(({ total }) => total)), flops: stages.reduce((sum, { flops }) => sum + flops, 0) };
+      return planOf(model, message.options, state.rates.get(ratesKey(message.model, model)));
+    }
+    case "times": {
+      const model = await modelOf(message.model, say);
+      const key = ratesKey(message.model, model);
+      const rates = state.rates.get(key) ?? (await ratesOf(model, state.controller.signal, say));
+      state.rates.set(key, rates);
+      return planOf(model, message.options, rates);
     }
     case "generate":
       return await generate(message.request, say);
@@ -217,12 +239,19 @@ async function answer(message: ToWorker, say: Say): Promise<unknown> {
     case "list-stored":
       return await storedCheckpoints();
     case "remove-stored": {
-      if (state.open?.key === keyOf({ kind: "stored", name: message.name })) {
+      const open = state.open?.choice;
+      if (state.open && open?.kind === "stored" && open.name === message.name) {
         await state.open.model[Symbol.asyncDispose]();
         state.open = undefined;
       }
       return await removeStoredCheckpoint(message.name);
     }
+    case "list-prompts": {
+      const prompts = (await listPrompts())?.prompts ?? [];
+      return { count: prompts.length, bytes: prompts.reduce((sum, { bytes }) => sum + bytes, 0) } satisfies KeptPrompts;
+    }
+    case "forget-prompts":
+      return await clearPrompts();
     case "validate": {
       const { validateFiles } = await import("./validate-worker.ts");
       return await validateFiles(await device(), message.files, (row) => say({ type: "row", row }), state.controller.signal);

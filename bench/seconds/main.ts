@@ -1,6 +1,6 @@
 /**
- * `npm run bench:seconds [model]`: how long each stage of a generation was said to take, and how long it took, at several sizes. What is said is
- * said before anything has run but the probe; what is measured is the median of some generations after a first one.
+ * `npm run bench:seconds [model]`: how long each stage of a generation was said to take, and how long it took, at several sizes. What is
+ * said is said before anything has run but the probe; what is measured is the median of some generations after a first one.
  */
 import { Command } from "commander";
 import { writeWhole } from "../../src/cli/files.ts";

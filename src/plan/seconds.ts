@@ -80,7 +80,8 @@ function lineOf(rates: readonly KernelRate[], bound: boolean): Point[] {
 
 /**
  * Between two sizes as their logarithms say, which is right for a launch that takes as long whatever it does, for one at a steady rate, and
- * about right between. More work than was measured goes on at the rate of the most; less falls as it fell before, and no faster than the work.
+ * about right between. More work than was measured goes on at the rate of the most; less falls as it fell before, and no faster than its
+ * work.
  */
 function secondsAt(line: readonly Point[], work: number): number {
   const [first, second] = line;

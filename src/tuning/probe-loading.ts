@@ -1,7 +1,7 @@
 /** How fast a model's weights come, from where they are stored to where its kernels read them. */
 import type { LoadRate } from "../gpu/rates.ts";
 import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
-import type { LoadedWeight } from "../pipelines/cogvideox/seconds.ts";
+import type { LoadedWeight } from "../pipelines/cogvideox/probed.ts";
 import { Misfit } from "../run/misfit.ts";
 import { WeightStore } from "../run/weight-store.ts";
 import type { ProbeOptions } from "./probe.ts";
@@ -16,7 +16,10 @@ const READ_SECONDS = 1;
 /** Rates by the part of the model whose weights they are; of parts without any, none. */
 export async function probeLoading(model: CogVideoX, { signal, onProgress }: ProbeOptions): Promise<Record<string, LoadRate>> {
   const rates: Record<string, LoadRate> = {};
-  for await (const { part, provider, weights } of model.probeWeights(signal)) {
+  // Of a model that was opened for its configs alone there are none.
+  if (!model.checkpoint.component("transformer").weights) return rates;
+  const probed = await model.probed();
+  for await (const { part, provider, weights } of probed.weights(signal)) {
     onProgress?.(0.9, `reading weights of the ${part.replace("_", " ")}`);
     const asked = signal ? { signal } : {};
     using store = new WeightStore(model.gpu, provider);

@@ -30,15 +30,16 @@ const LONG_SECONDS = 0.6;
 /** Measures this model's kernels on its adapter. */
 export async function probeKernels(model: CogVideoX, { signal, onProgress, enoughSeconds = 0.3 }: ProbeOptions): Promise<Rates> {
   const { gpu } = model;
+  const probed = await model.probed();
   const kernels = new Map<string, KernelRate[]>();
   const found: MeasuredGraph[] = [];
   const making: number[] = [];
   const enough = new Set<number>();
-  for (let size = 0; size < model.probeSizes; size++) {
-    for (const [which, graph] of [...model.probeGraphs(size)].entries()) {
+  for (let size = 0; size < probed.sizes; size++) {
+    for (const [which, graph] of [...probed.graphs(size)].entries()) {
       signal?.throwIfAborted();
       if (enough.has(which)) continue;
-      onProgress?.((size + which / 4) / model.probeSizes, graph.name);
+      onProgress?.((size + which / 4) / probed.sizes, graph.name);
       const measured = await measureGraph(gpu, graph, signal);
       for (const { label, ...rate } of measured.dispatches) kernels.set(label, [...(kernels.get(label) ?? []), rate]);
       found.push(measured);

@@ -1,70 +1,31 @@
 /** The playground as a visitor has it: built, served, in a real browser. Screenshots are kept in dist/screenshots. */
-import { execFileSync } from "node:child_process";
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Browser, Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { OPTION_LIST } from "../../src/pipelines/options/table.ts";
 import { decodeVideo } from "../../src/video/decode.ts";
-import { launchChromium, troublesOf } from "../support/chromium.ts";
-import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
 import { siteHeaders } from "../../web/headers.ts";
-import { serveFolder, type StaticServer } from "../../web/server.ts";
+import { serveFolder } from "../../web/server.ts";
+import {
+  browser,
+  captionSays,
+  chooseFolder,
+  finished,
+  folder,
+  inWorker,
+  open,
+  ranged,
+  ready,
+  ROOT,
+  set,
+  SHOTS,
+  text,
+  usePlayground,
+} from "../support/playground.ts";
+import { tinyCheckpoint } from "../support/tiny-checkpoint.ts";
 
-const ROOT = join(import.meta.dirname, "../..");
-const SHOTS = join(ROOT, "dist/screenshots");
-
-let browser: Browser;
-let site: StaticServer;
-let folder: string;
-
-beforeAll(async () => {
-  execFileSync(process.execPath, ["build.mjs", "--web", "--if-stale"], { cwd: ROOT });
-  await mkdir(SHOTS, { recursive: true });
-  // Below a path of its own, as a static host may have it.
-  folder = await mkdtemp(join(tmpdir(), "cogwheel-site-"));
-  await cp(join(ROOT, "dist/web"), join(folder, "some/where"), { recursive: true });
-  site = await serveFolder(folder, {}, { headers: await siteHeaders(join(ROOT, "dist/web")) });
-  browser = await launchChromium();
-}, 300_000);
-afterAll(async () => {
-  await browser?.close();
-  await site?.[Symbol.asyncDispose]();
-  await rm(folder, { recursive: true, force: true });
-  await removeTinyCheckpoints();
-});
-
-/** A page of the playground, and all that went wrong in it. */
-async function open(
-  hash = "",
-  { prepare, url = site.url }: { prepare?: (page: Page) => Promise<unknown>; url?: string } = {},
-): Promise<{ page: Page; wrong: string[] }> {
-  const context = await browser.newContext({ acceptDownloads: true, permissions: ["clipboard-read", "clipboard-write"] });
-  const page = await context.newPage();
-  const wrong = troublesOf(page);
-  await prepare?.(page);
-  await page.goto(`${url}some/where/index.html${hash}`);
-  return { page, wrong };
-}
-
-const text = (page: Page, id: string): Promise<string> => page.locator(`#${id}`).innerText();
-const ready = (page: Page): Promise<unknown> =>
-  page.waitForFunction(() => document.getElementById("plan")!.textContent!.startsWith("Takes"), undefined, { timeout: 60_000 });
-const finished = (page: Page): Promise<unknown> => page.waitForSelector("#result:not([hidden])", { timeout: 240_000 });
-const captionSays = (page: Page, part: string): Promise<unknown> =>
-  page.waitForFunction((part) => document.getElementById("caption")!.textContent!.includes(part), part, { timeout: 120_000 });
-/** The engine in the page's worker; its state is there for the console. */
-const inWorker = <T>(page: Page, body: string): Promise<T> => page.workers()[0]!.evaluate(body) as Promise<T>;
-/** The end of a range as a field has it. */
-const ranged = (max: number | undefined): string => (max === undefined || max === Number.MAX_SAFE_INTEGER ? "" : String(max));
-/** Fills the settings, which are folded away. */
-async function set(page: Page, values: Record<string, string>): Promise<void> {
-  await page.locator("#settings").evaluate((box) => {
-    (box as HTMLDetailsElement).open = true;
-  });
-  for (const [id, value] of Object.entries(values)) await page.fill(`#${id}`, value);
-}
+usePlayground();
 
 /**
  * The longest task of the page's main thread in a trace, in milliseconds of that thread's own time: on two cores that a software GPU
@@ -87,14 +48,6 @@ function longestTask(trace: Buffer): number {
   const tasks = traceEvents.filter(({ ph, pid, tid, tdur }) => ph === "X" && tdur !== undefined && main.has(`${pid}.${tid}`));
   expect(tasks.length, "tasks in the trace").toBeGreaterThan(100);
   return Math.max(...tasks.map(({ tdur }) => tdur! / 1000));
-}
-
-async function chooseFolder(page: Page, path: string): Promise<void> {
-  await page.locator("#model-box").evaluate((box) => {
-    (box as HTMLDetailsElement).open = true;
-  });
-  await page.check('input[name="model"][value="folder"]');
-  await page.setInputFiles("#folder", path);
 }
 
 describe("making a video", () => {

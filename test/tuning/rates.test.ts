@@ -55,9 +55,9 @@ describe("a probe", () => {
     for (const value of [rates.runSeconds, rates.bindSeconds, rates.pipelineSeconds]) expect(value).toBeGreaterThan(0);
   });
 
-  it("runs layers of the model's own widths", () => {
+  it("runs layers of the model's own widths", async () => {
     const { text, transformer } = model.configs;
-    const shapes = new Map([...model.probeGraphs(0)].flatMap((graph) => [...weightsOf(graph)]));
+    const shapes = new Map([...(await model.probed()).graphs(0)].flatMap((graph) => [...weightsOf(graph)]));
     expect(shapes.get("encoder.block.0.layer.1.DenseReluDense.wo.weight")).toEqual([text.d_model, text.d_ff]);
     const width = transformer.num_attention_heads * transformer.attention_head_dim;
     expect(shapes.get("transformer_blocks.0.ff.net.2.weight")).toEqual([width, 4 * width]);

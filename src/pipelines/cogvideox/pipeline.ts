@@ -6,9 +6,7 @@ import type { Gpu, OutOfMemory } from "../../gpu/gpu.ts";
 import type { DenoiseState } from "../../models/cogvideox/model.ts";
 import { TIED_T5_WEIGHTS } from "../../models/t5/weights.ts";
 import { digest } from "../../gpu/tuning-table.ts";
-import type { Graph } from "../../graph/graph.ts";
-import { compile, type Plan } from "../../plan/compile.ts";
-import type { WeightProvider } from "../../run/weight-provider.ts";
+import type { Plan } from "../../plan/compile.ts";
 import { generation, type Generation, type GenerationStep } from "../generation.ts";
 import { KeptParts } from "../kept-parts.ts";
 import { Opened } from "../opened.ts";
@@ -20,13 +18,13 @@ import { adviceFrom, checkSettings, completed, defaultSettings, type ModelRules,
 import type { Task } from "../task.ts";
 import { Turns } from "../turns.ts";
 import type { Video } from "../video.ts";
-import { components, ggufFiles, type Configs, type Part } from "./components.ts";
+import { components, ggufFiles, type Configs } from "./components.ts";
 import { readConfigs } from "./configs.ts";
 import { generate, runOf } from "./generate.ts";
 import { leastBytes, lowerLimit } from "./memory.ts";
 import { checkpointFiles, type Model } from "./model.ts";
-import { PROBE_SIZES, probeDecoder, probeGraphs } from "./probe-graphs.ts";
-import { loadedWeights, stageTimes, type LoadedWeight, type MeasuredRates, type StageTime } from "./seconds.ts";
+import type { Probed } from "./probed.ts";
+import { stageTimes, type MeasuredRates, type StageTime } from "./seconds.ts";
 import { ownOptions, prepare, type GenerationRequest } from "./request.ts";
 import { requiredSizes, settingsFor, type RequirementOptions } from "./sizes.ts";
 import { Planner } from "./planner.ts";
@@ -127,29 +125,17 @@ export class CogVideoX implements AsyncDisposable {
     return stageTimes(model, stages, sizes, { steps: completed(this.defaults, of).steps, samples: of.samples ?? 1 }, rates);
   }
 
-  /** For a probe: a layer of each network, on work that grows with `size` below `probeSizes`. */
-  probeGraphs(size: number): Iterable<Graph> {
-    return probeGraphs(this.#model, size);
+  /** What a probe measures of this model; a chunk of its own, which most pages never load. @internal */
+  async probed(): Promise<Probed> {
+    const { Probed } = await import("./probed.ts");
+    return new Probed(this.#model, this.#planner);
   }
-  readonly probeSizes = PROBE_SIZES.length;
 
   /** What rates were measured for: the kernels that run follow from the configs, the type, and what was tuned. */
   get probeKey(): string {
     const { text, transformer, vae } = this.configs;
     const { num_layers: _, ...layer } = transformer;
     return digest(JSON.stringify([this.dtype, this.#opened.quantized ?? null, text.d_model, layer, vae, this.gpu.caps.tuning ?? null]));
-  }
-
-  /** For a probe: the weights of each part as a generation loads them; nothing of parts without any. */
-  async *probeWeights(signal?: AbortSignal): AsyncGenerator<{ part: Part; provider: WeightProvider; weights: readonly LoadedWeight[] }> {
-    const { stages } = this.#planner.plan(this.#model, requiredSizes(this.#model, {}), undefined);
-    for (const { stage, part, plans } of stages) {
-      if (stage === "encoder" || !this.checkpoint.component(part).weights) continue;
-      const provider = await this.#model.files.weights(part, signal ? { signal } : {});
-      // A decoder's weights are the same for pictures of every size.
-      const planned = part === "vae" ? probeDecoder(this.#model, 0).map((graph) => compile(graph, this.gpu.caps)) : plans();
-      yield { part, provider, weights: [...new Map(planned.flatMap(loadedWeights)).values()] };
-    }
   }
 
   /** The plans that the stages run by capability alone, which needs no weights: what `tune` measures the kernels of. */

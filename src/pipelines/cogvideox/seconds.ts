@@ -1,11 +1,9 @@
 /** How long each stage of a generation will take, from rates that were measured: nothing is loaded. */
 import type { LoadRate, Rates } from "../../gpu/rates.ts";
-import type { Format } from "../../graph/stored.ts";
 import { frameBatches, LATENT_BATCH, SAMPLE_BATCH } from "../../models/vae/batches.ts";
 import { tileAxes } from "../../models/vae/reference-tiling.ts";
 import type { Plan } from "../../plan/compile.ts";
 import { Clock } from "../../plan/seconds.ts";
-import type { WeightRequest } from "../../plan/weight-request.ts";
 import { exactSections } from "../vae-requirements.ts";
 import type { Model } from "./model.ts";
 import type { Stage } from "./stage-names.ts";
@@ -125,17 +123,3 @@ function runsOf(
   const tiles = axes ? Math.ceil(size.height / axes.rows.step) * Math.ceil(size.width / axes.columns.step) : 1;
   return stage.plans().map((plan, graph) => ({ plan, times: tiles * times(graph) }));
 }
-
-/** A weight that is read, and how much of it lies on the device then. */
-export interface LoadedWeight {
-  readonly request: WeightRequest;
-  readonly bytes: number;
-  /** Of one that stays as it is stored. */
-  readonly format?: Format;
-}
-
-/** The weights of a plan by their keys, those that come and go too. */
-export const loadedWeights = ({ weights, streamed, asStored }: Plan): (readonly [key: string, LoadedWeight])[] => [
-  ...[...weights, ...streamed].map(([key, request]) => [key, { request, bytes: request.bytes }] as const),
-  ...[...asStored].map(([key, { weight, bytes, format }]) => [key, { request: weight, bytes, format }] as const),
-];
