@@ -42,6 +42,7 @@ fn rotate(a: vec4<f32>, cs: vec4<f32>) -> vec4<f32> {
 
 const WG: u32 = D4 * PER;
 // Sums for q and k travel together.
+//! part shared/head_sum.wgsl
 var<workgroup> sh_sum: array<vec2<f32>, WG>;
 
 fn head_sum(value: vec2<f32>, lane: u32) -> vec2<f32> {
@@ -53,6 +54,7 @@ fn head_sum(value: vec2<f32>, lane: u32) -> vec2<f32> {
   for (var i = 0u; i < D4; i++) { total += sh_sum[first + i]; }
   return total;
 }
+//! part ends
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

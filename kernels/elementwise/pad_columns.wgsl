@@ -1,4 +1,4 @@
-// pad_columns.wgsl — rows of C values → rows of S ≥ C values, zeros at the end
+// pad_columns.wgsl — rows of C values → rows of S values, zeros at the end where S is more, the first S where it is less
 //
 // Shapes    x [R, C] · y [R, S]
 // Work      one thread a value

@@ -3,7 +3,8 @@
 // Shapes    x [n, F, C, H, W] and, on channels after them, extra [n, F, C2, H, W] · y [B, F/PT · H/P · W/P, (C + C2)·PT·P·P]
 //           with B a multiple of n: the batch is repeated (guidance runs one sample under two prompts). A token's values are
 //           in the order (channel, frame, row, column) of the published projections.
-// Work      one thread a value; with INVERSE one of latents y [n, F, C, H, W], gathered from tokens x [n, …, stride ≥ C·PT·P·P]
+// Work      one thread a value; with INVERSE one of latents y [n, F, C, H, W], gathered from tokens x [B, …, stride], of which the
+//           channels from C2 on are taken, and summed over the `repeats` = B / n samples that repeat it
 // Dispatch  (ceil(values / 64), folded, 1)
 // Cost      a copy
 //! specialise
@@ -16,7 +17,9 @@ const PT: u32 = 1u;
 const EXTRA: bool = false;
 const INVERSE: bool = false;
 //! end
-struct Params { count: u32, base: u32, samples: u32, frames: u32, channels: u32, extra_channels: u32, height: u32, width: u32, stride: u32 }
+struct Params {
+  count: u32, base: u32, samples: u32, frames: u32, channels: u32, extra_channels: u32, height: u32, width: u32, stride: u32, repeats: u32,
+}
 @group(0) @binding(1) var<storage, read> x: array<X>;
 @group(0) @binding(2) var<storage, read> extra: array<E>;
 @group(0) @binding(3) var<storage, read_write> y: array<Y>;
@@ -26,16 +29,21 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let i = (wid.y * groups.x + wid.x) * 64u + lane;
   if (i >= params.count) { return; }
   let index = params.base + i;
-  let all = params.channels + params.extra_channels;
   if (INVERSE) {
+    let all = params.channels;
     let w = index % params.width;
     let h = (index / params.width) % params.height;
     let c = (index / (params.width * params.height)) % all;
     let f = (index / (params.width * params.height * all)) % params.frames;
     let b = index / (params.width * params.height * all * params.frames);
     let token = ((b * (params.frames / PT) + f / PT) * (params.height / P) + h / P) * (params.width / P) + w / P;
-    y[i] = Y(x[token * params.stride + ((c * PT + f % PT) * P + h % P) * P + w % P]);
+    let at = token * params.stride + (((params.extra_channels + c) * PT + f % PT) * P + h % P) * P + w % P;
+    var sum = f32(x[at]);
+    let sample = params.samples * (params.frames / PT) * (params.height / P) * (params.width / P) * params.stride;
+    for (var k = 1u; k < params.repeats; k++) { sum += f32(x[at + k * sample]); }
+    y[i] = Y(sum);
   } else {
+    let all = params.channels + params.extra_channels;
     let values = all * PT * P * P;
     let token = index / values;
     let v = index % values;

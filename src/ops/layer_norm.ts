@@ -7,8 +7,11 @@ import type { Op, Target, View } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { choiceKey } from "../plan/choice.ts";
 import { dispatch, foldGrid, gcd, rowView, type RowWindow, rowWindows } from "../plan/dispatch.ts";
-import { gatherRows } from "./embedding.ts";
+import { embedding, gatherRows } from "./embedding.ts";
 import { assertRows } from "../graph/row-index.ts";
+import { layerNormGradient } from "./layer_norm_gradient.ts";
+import { layerNormGradientSums } from "./layer_norm_gradient_sums.ts";
+import { rowNormCandidates, type RowNormVariant } from "./rows/norm.ts";
 
 interface Inputs {
   x: Tensor;
@@ -96,6 +99,19 @@ export const layerNormOp: Op<Inputs, Attrs, "y"> = {
     if (table) assertRows("layer_norm", `the modulation's ${scaleFirst ? "scales" : "shifts"}`, rowOf!, table.size / d - 1);
     return { y: { shape: source ? [rows, d] : x.shape, dtype } };
   },
+  /** Rows that are asked for are first copied, so that only the copy's gradient goes back to where they lie. */
+  plain({ x, source, ...rest }, attrs) {
+    if (!source) return undefined;
+    const rows = embedding(source, x.graph.reshape(x, [x.size / x.dim(-1), x.dim(-1)]), { dtype: x.dtype });
+    return x.graph.record(layerNormOp, { x: rows, source: undefined, ...rest }, attrs);
+  },
+  gradient({ inputs: { x, weight, bias, table, rowOf }, attrs: { eps, width, onePlus, scaleFirst } }, { y: dy }, want) {
+    const { dx, statistics } = layerNormGradient({ x, dy: dy!, weight, table, rowOf }, { eps, width, onePlus, scaleFirst });
+    const of = { affine: want.has("weight") || want.has("bias"), table: want.has("table") };
+    if (!of.affine && !of.table) return { x: dx };
+    const sums = layerNormGradientSums({ x, dy: dy!, statistics, weight, bias, table, rowOf }, { width, onePlus, scaleFirst, of });
+    return { x: dx, weight: sums.dweight, bias: sums.dbias, table: sums.dtable };
+  },
   cost({ inputs: { x }, outputs: { y } }) {
     return { flops: 10 * y.size, bytes: (y.bytes / bytesOf[y.dtype]) * bytesOf[x.dtype] + y.bytes };
   },
@@ -176,25 +192,6 @@ export function layerNormCandidates(caps: Capabilities, rows: number, d: number,
   if (!gains || subgroup?.name !== "subgroup" || 32 * (d / 4 + 1) > caps.maxWorkgroupBytes) return all;
   const held = { name: "held", wg: subgroup.wg } as const;
   return subgroup.wg >= 8 && rows > MANY_ROWS ? [held, ...all] : [subgroup, held, ...all.slice(1)];
-}
-
-export type RowNormVariant = { name: "subgroup"; wg: number } | { name: "row"; wg: number; per: number };
-
-/**
- * Every kernel of layer_norm and rms_norm that an adapter can run for rows of `d` columns, the one that is taken without a
- * measurement first: on CPU adapters the one without barriers; on GPUs a workgroup for a row, with as many threads as leave each at
- * most 4 vectors to hold.
- */
-export function rowNormCandidates(caps: Capabilities, d: number): RowNormVariant[] {
-  const lanes = caps.subgroups;
-  const vectors = d / 4;
-  const row = (wg: number): RowNormVariant => ({ name: "row", wg, per: Math.ceil(vectors / wg) });
-  const sizes = [64, 128, 256].filter((wg) => wg <= caps.maxWorkgroupInvocations);
-  const first = sizes.find((wg) => vectors <= 4 * wg) ?? sizes.at(-1)!;
-  return [
-    ...(caps.kind === "software" && lanes && lanes.min === lanes.max ? [{ name: "subgroup", wg: lanes.max } as const] : []),
-    ...[first, ...sizes.filter((wg) => wg !== first && wg <= 2 * vectors)].map(row),
-  ];
 }
 
 /** A window of the result, and what it reads of x: a run of rows, or the rows of it that `source` names. */

@@ -1,4 +1,4 @@
-/** pad_columns: zeros after the last column, for kernels that read vectors of four. Kernels: kernels/elementwise/. */
+/** pad_columns: zeros after the last column, for kernels that read vectors of four; or without the last columns. Kernels: kernels/elementwise/. */
 import { padColumns as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Op } from "../graph/op.ts";
@@ -11,11 +11,21 @@ export function padColumns(x: Tensor, multiple = 4): Tensor {
   return x.dim(-1) % multiple === 0 ? x : x.graph.record(padColumnsOp, { x }, { columns: padTo(x.dim(-1), multiple) }).y;
 }
 
+/** x [..., S] → [..., columns], the first of them. */
+export function cutColumns(x: Tensor, columns: number): Tensor {
+  return x.dim(-1) === columns ? x : x.graph.record(padColumnsOp, { x }, { columns }).y;
+}
+
 export const padColumnsOp: Op<{ x: Tensor }, { columns: number }, "y"> = {
   name: "pad_columns",
   infer({ x }, { columns }) {
     if (x.dtype !== "f32" && x.dtype !== "f16") throw new CogwheelError("pad_columns", `x must be f32 or f16, got ${x}`);
     return { y: { shape: [...x.shape.slice(0, -1), columns], dtype: x.dtype } };
+  },
+  gradient({ inputs: { x } }, { y: dy }) {
+    return {
+      x: x.dim(-1) < dy!.dim(-1) ? cutColumns(dy!, x.dim(-1)) : dy!.graph.record(padColumnsOp, { x: dy! }, { columns: x.dim(-1) }).y,
+    };
   },
   cost: ({ inputs: { x }, outputs: { y } }) => ({ flops: 0, bytes: x.bytes + y.bytes }),
   lower({ inputs: { x }, outputs: { y } }, { caps }) {

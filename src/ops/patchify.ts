@@ -6,6 +6,7 @@ import type { Op, Target } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
 import { padTo } from "../graph/packing.ts";
+import { padColumns } from "./pad_columns.ts";
 
 interface Patch {
   p: number;
@@ -55,7 +56,17 @@ export function unpatchify(tokens: Tensor, o: UnpatchifyOptions): Tensor {
   return tokens.graph.record(
     unpatchifyOp,
     { x: tokens },
-    { p: o.patchSize, pt: o.patchSizeT, channels: o.channels, frames: o.frames, height: o.height, width: o.width },
+    {
+      p: o.patchSize,
+      pt: o.patchSizeT,
+      channels: o.channels,
+      first: 0,
+      of: o.channels,
+      repeats: 1,
+      frames: o.frames,
+      height: o.height,
+      width: o.width,
+    },
   ).y;
 }
 
@@ -82,6 +93,17 @@ export const patchifyOp: Op<Inputs, Attrs, "y"> = {
       },
     };
   },
+  gradient({ inputs: { x, extra }, attrs: { p, pt, batch } }, { y: dy }, want) {
+    const [n, frames, channels, height, width] = x.shape as [number, number, number, number, number];
+    const of = channels + (extra?.dim(2) ?? 0);
+    const tokens = padColumns(dy!);
+    const back = (first: number, taken: number) =>
+      dy!.graph.record(unpatchifyOp, { x: tokens }, { p, pt, channels: taken, first, of, repeats: batch / n, frames, height, width }).y;
+    return {
+      ...(want.has("x") ? { x: back(0, channels) } : {}),
+      ...(extra && want.has("extra") ? { extra: back(channels, extra.dim(2)) } : {}),
+    };
+  },
   cost: ({ outputs: { y } }) => ({ flops: 0, bytes: 2 * y.bytes }),
   lower({ inputs: { x, extra }, attrs, outputs: { y } }, target) {
     const [n, f, c, h, w] = x.shape as [number, number, number, number, number];
@@ -100,6 +122,7 @@ export const patchifyOp: Op<Inputs, Attrs, "y"> = {
           height: h,
           width: w,
           stride: y.dim(-1),
+          repeats: 1,
         },
         bindings: { x, extra: extra ?? x, y: rowView(y, win, y.dim(-1)) },
         grid: foldGrid(Math.ceil((win.count * y.dim(-1)) / 64), target.caps),
@@ -110,6 +133,11 @@ export const patchifyOp: Op<Inputs, Attrs, "y"> = {
 
 interface UnpatchifyAttrs extends Patch {
   channels: number;
+  /** Channels of a token before those that are taken, and all of them. */
+  first: number;
+  of: number;
+  /** Samples of tokens that are summed to one of the result, `samples` of them apart. */
+  repeats: number;
   frames: number;
   height: number;
   width: number;
@@ -118,20 +146,25 @@ interface UnpatchifyAttrs extends Patch {
 export const unpatchifyOp: Op<{ x: Tensor }, UnpatchifyAttrs, "y"> = {
   name: "unpatchify",
   infer({ x }, attrs) {
-    const { p, pt, channels, frames, height, width } = attrs;
+    const { p, pt, channels, of, repeats, frames, height, width } = attrs;
     checkSizes("unpatchify", attrs, frames, height, width);
     const [batch, tokens, values] = x.shape as [number, number, number];
-    if (tokens !== (frames / pt) * (height / p) * (width / p) || values !== padTo(channels * pt * p * p, 4))
+    if (tokens !== (frames / pt) * (height / p) * (width / p) || values !== padTo(of * pt * p * p, 4))
       throw new CogwheelError(
         "unpatchify",
         "tokens must be [B, F/pt · H/p · W/p, C·pt·p·p padded to a multiple of 4], " +
-          `got ${x} for ${channels} channels and ${frames} × ${height} × ${width}`,
+          `got ${x} for ${of} channels and ${frames} × ${height} × ${width}`,
       );
-    return { y: { shape: [batch, frames, channels, height, width], dtype: "f32" } };
+    return { y: { shape: [batch / repeats, frames, channels, height, width], dtype: "f32" } };
+  },
+  gradient({ inputs: { x }, attrs: { p, pt, channels, of, repeats } }, { y: dy }) {
+    if (channels < of || repeats > 1)
+      throw new CogwheelError("unpatchify", "a gradient's gradient is not recorded, got one asked for; differentiate once");
+    return { x: padColumns(patchify(dy!, { patchSize: p, patchSizeT: pt, dtype: x.dtype })) };
   },
   cost: ({ outputs: { y } }) => ({ flops: 0, bytes: 2 * y.bytes }),
   lower({ inputs: { x }, attrs, outputs: { y } }, target) {
-    const [, , c, h, w] = y.shape as [number, number, number, number, number];
+    const [n, , c, h, w] = y.shape as [number, number, number, number, number];
     return windows(y, w, target).map((win) =>
       dispatch({
         kernel,
@@ -140,13 +173,14 @@ export const unpatchifyOp: Op<{ x: Tensor }, UnpatchifyAttrs, "y"> = {
         params: {
           count: win.count * w,
           base: win.start * w,
-          samples: x.dim(0),
+          samples: n,
           frames: attrs.frames,
           channels: c,
-          extra_channels: 0,
+          extra_channels: attrs.first,
           height: h,
           width: w,
           stride: x.dim(-1),
+          repeats: x.dim(0) / n,
         },
         bindings: { x, extra: x, y: rowView(y, win, w) },
         grid: foldGrid(Math.ceil((win.count * w) / 64), target.caps),

@@ -4,7 +4,6 @@
  */
 import { qkNormRope as headKernel, qkNormRopeSubgroup } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
-import type { Capabilities } from "../gpu/capabilities.ts";
 import { bytesOf, isFloat } from "../graph/dtype.ts";
 import { assertKnown } from "../graph/known-name.ts";
 import type { Op } from "../graph/op.ts";
@@ -12,6 +11,8 @@ import type { Tensor } from "../graph/tensor.ts";
 import { choiceKey } from "../plan/choice.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
 import { assertRows } from "../graph/row-index.ts";
+import { qkNormRopeGradient } from "./qk_norm_rope_gradient.ts";
+import { headCandidates } from "./rows/heads.ts";
 
 interface Inputs {
   q: Tensor;
@@ -72,6 +73,14 @@ export const qkNormRopeOp: Op<Inputs, Attrs, "q" | "k"> = {
     return { q: { shape: q.shape, dtype: q.dtype }, k: { shape: k.shape, dtype: k.dtype } };
   },
   mayTake: () => ({ q: "q", k: "k" }),
+  gradient({ inputs: { q, k, normQ, normK, rope, position }, attrs: { eps, rms } }, dy, want) {
+    if (want.has("rope"))
+      throw new CogwheelError("qk_norm_rope", `a table of rotations is fixed, got ${rope} to be trained; do not watch it`);
+    const one = (x: Tensor, gradient: Tensor | undefined, norm: Tensor | undefined, ofNorm: boolean) =>
+      gradient && qkNormRopeGradient({ x, dy: gradient, norm, rope, position }, { eps, rms, ofNorm });
+    const [ofQ, ofK] = [one(q, dy.q, normQ, want.has("normQ")), one(k, dy.k, normK, want.has("normK"))];
+    return { q: ofQ?.dx, k: ofK?.dx, normQ: ofQ?.dnorm, normK: ofK?.dnorm };
+  },
   cost({ outputs: { q } }) {
     return { flops: 20 * q.size, bytes: 4 * q.bytes };
   },
@@ -79,7 +88,7 @@ export const qkNormRopeOp: Op<Inputs, Attrs, "q" | "k"> = {
     const { caps } = target;
     const { q, k, normQ, normK, rope, position } = inputs;
     const [heads, rows, d] = q.shape as [number, number, number];
-    const variant = target.choose(choiceKey("qk_norm_rope", { rows: heads * rows }, { d }, [q.dtype]), qkNormRopeCandidates(caps, d));
+    const variant = target.choose(choiceKey("qk_norm_rope", { rows: heads * rows }, { d }, [q.dtype]), headCandidates(caps, d));
     return rowWindows(caps, heads, [rows * d * bytesOf[q.dtype]]).map((w) => {
       const view = (x: Tensor) => rowView(x, w, rows * d);
       const unused = normQ ?? rope!;
@@ -106,23 +115,3 @@ export const qkNormRopeOp: Op<Inputs, Attrs, "q" | "k"> = {
     });
   },
 };
-
-/** `items`: tokens of a head that a workgroup takes. */
-export type QkNormRopeVariant = { name: "subgroup"; items: number; wg: number } | { name: "head"; items: number };
-
-/**
- * Every kernel that an adapter can run for heads of `d`, the one that is taken without a measurement first: on CPU adapters the one
- * without barriers, as far as its lanes hold a head; on GPUs as many heads as fill a workgroup of 64.
- */
-export function qkNormRopeCandidates(caps: Capabilities, d: number): QkNormRopeVariant[] {
-  const lanes = caps.subgroups;
-  const items = Math.max(1, Math.floor(256 / d));
-  return [
-    ...(caps.kind === "software" && lanes && lanes.min === lanes.max && d <= 16 * lanes.max
-      ? [{ name: "subgroup", items: 4, wg: lanes.max } as const]
-      : []),
-    ...[items, 2 * items, 4 * items]
-      .filter((n) => (n * d) / 4 <= caps.maxWorkgroupInvocations)
-      .map((n) => ({ name: "head", items: n }) as const),
-  ];
-}

@@ -6,7 +6,7 @@ import type { Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { choiceKey } from "../plan/choice.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
-import { rowNormCandidates } from "./layer_norm.ts";
+import { rowNormCandidates } from "./rows/norm.ts";
 
 interface Inputs {
   x: Tensor;
