@@ -4,6 +4,7 @@
 //           tiles: (first query, queries, first key, keys' end) of each workgroup
 //           BIAS: bias [N, 2L − 1] by key − query + L − 1, both counted from their segment's first, L the longest segment's length;
 //           tiles goes on with as many (segment's first query, 0, 0, 0)
+//           LSE: lse [N, Rq], log Σ exp(score) of a query
 // Work      one workgroup per BQ queries of a head; a thread owns 4 queries, TY apart. For every BK keys: scores = q·kᵀ, 4 × 4 of them
 //           a thread; the row's maximum over its TX threads; weights to workgroup memory; then sums += weights · v, 4 rows × every
 //           TX-th vec4 column a thread. k and v take turns in one buffer. Sums of weights stay apart until the end.
@@ -39,14 +40,18 @@ struct Params {
 @group(0) @binding(4) var<storage, read> tiles: array<vec4<u32>>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read_write> y: array<vec4<Y>>;
+// LSE: logarithms of the sums of exp(score), for gradients, [N, Rq] of all heads
+@group(0) @binding(7) var<storage, read_write> lse: array<f32>;
 //! specialise
 alias Y = f32;
 const BIAS: bool = false;
+const LSE: bool = false;
 //! end
 
 const MASKED: f32 = -1e30;
 //! part ends
 const LOG2_E: f32 = 1.4426950408889634;
+const LN_2: f32 = 0.6931471805599453;
 
 const TX: u32 = BK / 4u;
 const TY: u32 = BQ / 4u;
@@ -164,6 +169,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     let row = tile.x + ty + i * TY;
     var sum = 0.0;
     for (var t = 0u; t < TX; t++) { sum += sh_row[(ty + i * TY) * TX + t]; }
+    if (LSE && tx == 0u && row <= last) {
+      lse[(params.head_base + head) * params.rows_q + row] = (row_max[i] + log2(sum)) * LN_2;
+    }
     for (var c = 0u; c < COLUMNS; c++) {
       let column = tx + c * TX;
       if (row <= last && column < D4) {

@@ -4,6 +4,7 @@
 //           y [Rq, N·D] · tiles: (first query, queries, first key, keys' end) of each workgroup
 //           BIAS: bias [N, 2L − 1] by key − query + L − 1, both counted from their segment's first, L the longest segment's length;
 //           tiles goes on with as many (segment's first query, 0, 0, 0)
+//           LSE: lse [N, Rq], log Σ exp(score) of a query
 // Work      one lane owns 4 queries, a subgroup 32 and 32 keys at a time, in two outer products like matmul_octet's: lane i of 8
 //           loads the vector of key i (for scores) or of column i (for sums), broadcasts hand it round, and every lane
 //           multiplies its queries by it. The softmax is within a lane, a vector over its queries. A lane's weights
@@ -36,9 +37,12 @@ struct Params {
 @group(0) @binding(4) var<storage, read> tiles: array<vec4<u32>>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read_write> y: array<vec4<Y>>;
+// LSE: logarithms of the sums of exp(score), for gradients, [N, Rq] of all heads
+@group(0) @binding(7) var<storage, read_write> lse: array<f32>;
 //! specialise
 alias Y = f32;
 const BIAS: bool = false;
+const LSE: bool = false;
 //! end
 
 const MASKED: f32 = -1e30;
@@ -315,6 +319,14 @@ fn main(
   let width = params.heads_total * d4;
   let out = (params.head_base + head) * d4;
   let inverse = 1.0 / l;
+  if (LSE) {
+    let logs = m + log(l);
+    let at = (params.head_base + head) * params.rows_q + first;
+    if (first + 0u <= last) { lse[at + 0u] = logs.x; }
+    if (first + 1u <= last) { lse[at + 1u] = logs.y; }
+    if (first + 2u <= last) { lse[at + 2u] = logs.z; }
+    if (first + 3u <= last) { lse[at + 3u] = logs.w; }
+  }
   for (var column = 0u; column < d4; column++) {
     let p = column / 2u;
     var o = o0;

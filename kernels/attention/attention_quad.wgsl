@@ -4,6 +4,7 @@
 //           y [Rq, N·D] · tiles: (first query, queries, first key, keys' end) of each workgroup
 //           BIAS: bias [N, 2L − 1] by key − query + L − 1, both counted from their segment's first, L the longest segment's length;
 //           tiles goes on with as many (segment's first query, 0, 0, 0)
+//           LSE: lse [N, Rq], log Σ exp(score) of a query
 // Work      one lane owns 4 queries; for a panel of 16 keys it has their scores in 16 named vectors. The lanes of a quad load 4
 //           keys each and swap them, as in matmul_quad, and the weights stay where the swaps have put them: v is loaded and
 //           swapped alike, so that every lane multiplies its own order of keys. No workgroup memory, no barrier.
@@ -36,14 +37,18 @@ struct Params {
 @group(0) @binding(4) var<storage, read> tiles: array<vec4<u32>>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read_write> y: array<vec4<Y>>;
+// LSE: logarithms of the sums of exp(score), for gradients, [N, Rq] of all heads
+@group(0) @binding(7) var<storage, read_write> lse: array<f32>;
 //! specialise
 alias Y = f32;
 const BIAS: bool = false;
+const LSE: bool = false;
 //! end
 
 const MASKED: f32 = -1e30;
 //! part ends
 const LOG2_E: f32 = 1.4426950408889634;
+const LN_2: f32 = 0.6931471805599453;
 
 // Scores or weights of a query: of the 4 keys that its lane loads, and of those of the lanes whose number differs in the lowest
 // bit, in the second, in both. Or 16 columns of its sums, in order.
@@ -261,6 +266,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 
   let width = params.heads_total * d4;
   let out = (params.head_base + head) * d4;
+  if (LSE) {
+    let logs = (top + log2(l)) * LN_2;
+    let at = (params.head_base + head) * params.rows_q + first;
+    if (first + 0u <= last) { lse[at + 0u] = logs.x; }
+    if (first + 1u <= last) { lse[at + 1u] = logs.y; }
+    if (first + 2u <= last) { lse[at + 2u] = logs.z; }
+    if (first + 3u <= last) { lse[at + 3u] = logs.w; }
+  }
   for (var p = 0u; p < 4u && first + p <= last; p++) {
     let at = (first + p - params.row_base) * width + out;
     if (p == 1u) {

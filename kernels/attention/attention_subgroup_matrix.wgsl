@@ -4,6 +4,7 @@
 //           tiles: (first query, queries, first key, keys' end) of each workgroup
 //           BIAS: bias [N, 2L − 1] by key − query + L − 1, both counted from their segment's first, L the longest segment's length;
 //           tiles goes on with as many (segment's first query, 0, 0, 0)
+//           LSE: lse [N, Rq], log Σ exp(score) of a query
 // Matrices  MM × NN × KK, f16 in and f32 sums, one of the adapter's configurations: 16×16×16, 8×16×16, 8×8×16 or 8×8×8
 // Work      one workgroup per BQ queries of a head; each of its SGS subgroups owns SM·MM of them, their part of q and their sums in
 //           registers. For every BK keys: scores = q·kᵀ go to workgroup memory, TPR threads a row turn them into weights, which take
@@ -53,14 +54,18 @@ struct Params {
 @group(0) @binding(4) var<storage, read> tiles: array<vec4<u32>>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read_write> y: array<vec4<Y>>;
+// LSE: logarithms of the sums of exp(score), for gradients, [N, Rq] of all heads
+@group(0) @binding(7) var<storage, read_write> lse: array<f32>;
 //! specialise
 alias Y = f32;
 const BIAS: bool = false;
+const LSE: bool = false;
 //! end
 
 const MASKED: f32 = -1e30;
 //! part ends
 const LOG2_E: f32 = 1.4426950408889634;
+const LN_2: f32 = 0.6931471805599453;
 
 const BQ: u32 = SGS * SM * MM;
 const WG: u32 = SGS * SUBGROUP;
@@ -284,6 +289,9 @@ fn main(
   for (var t = 1u; t < TPR; t *= 2u) { sum += subgroupShuffleXor(sum, t); }
   workgroupBarrier();
   if (lane % TPR == 0u) { sh_row[row] = 1.0 / sum; }
+  if (LSE && lane % TPR == 0u && tile.x + row <= last) {
+    lse[(params.head_base + head) * params.rows_q + tile.x + row] = (top + log2(sum)) * LN_2;
+  }
   for (var i = 0u; i < SM; i++) {
     for (var j = 0u; j < OD; j++) {
       if (subgroup < SGS) { subgroupMatrixStore<row_major>(&sh, part * MM * O_STRIDE, acc[i][j], O_STRIDE); }

@@ -1,4 +1,4 @@
-// shared/attention.wgsl — what every kernel of attention has: params, the list of tiles, bias, result
+// shared/attention.wgsl — what every kernel of attention has: params, the list of tiles, bias, results
 //
 // Expects   `q`, `k`, `v` at bindings 1 to 3
 
@@ -11,9 +11,12 @@ struct Params {
 @group(0) @binding(4) var<storage, read> tiles: array<vec4<u32>>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read_write> y: array<vec4<Y>>;
+// LSE: logarithms of the sums of exp(score), for gradients, [N, Rq] of all heads
+@group(0) @binding(7) var<storage, read_write> lse: array<f32>;
 //! specialise
 alias Y = f32;
 const BIAS: bool = false;
+const LSE: bool = false;
 //! end
 
 const MASKED: f32 = -1e30;

@@ -1,13 +1,17 @@
 /** attention: softmax(scale · q·kᵀ + bias) · v over segments, without a matrix of scores in memory. Kernels: kernels/attention/. */
-import { attentionFlash, attentionOctet, attentionQuad, attentionSubgroupMatrix, transposePanels, zeroRows } from "#kernels";
+import { attentionFlash, attentionOctet, attentionQuad, attentionSubgroupMatrix, transposePanels, zeroColumns, zeroRows } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { bytesOf, type DType, isFloat } from "../graph/dtype.ts";
 import type { Dispatch, Op } from "../graph/op.ts";
-import type { Tensor } from "../graph/tensor.ts";
+import type { Tensor, TensorSpec } from "../graph/tensor.ts";
 import { choiceKey } from "../plan/choice.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
 import { PANEL, padTo } from "../graph/packing.ts";
+import { assertSegments, batchSegments, longest, padding, type Segment, tilesOf } from "./attention/segments.ts";
+import { attentionGradient } from "./attention_gradient.ts";
+
+export { batchSegments, type Segment };
 
 interface Inputs {
   q: Tensor;
@@ -19,14 +23,8 @@ interface Attrs {
   dtype: DType;
   scale: number;
   segments: readonly Segment[];
-}
-
-/** Queries [first, first + count) see keys [keyFirst, keyFirst + keyCount) and nothing else. */
-export interface Segment {
-  readonly first: number;
-  readonly count: number;
-  readonly keyFirst: number;
-  readonly keyCount: number;
+  /** Is the log-sum-exp of every query's scores a result too? Its gradient asks for it. */
+  lse: boolean;
 }
 
 export interface AttentionOptions {
@@ -46,77 +44,16 @@ export interface AttentionOptions {
   dtype?: DType;
 }
 
-/** B sequences of equal length, one after another. */
-export function batchSegments(batch: number, length: number, keyLength = length): Segment[] {
-  return Array.from({ length: batch }, (_, b) => ({ first: b * length, count: length, keyFirst: b * keyLength, keyCount: keyLength }));
-}
-
 /** q [N, Rq, D], k and v [N, Rk, D] → [Rq, N·D]. D: a multiple of 4 up to 128. */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
   const { segments = batchSegments(1, q.dim(1), k.dim(1)), scale = 1 / Math.sqrt(q.dim(2)), dtype = "f32" } = options;
-  return q.graph.record(attentionOp, { q, k, v, bias: options.bias }, { dtype, scale, segments }).y;
+  return q.graph.record(attentionOp, { q, k, v, bias: options.bias }, { dtype, scale, segments, lse: false }).y;
 }
 
-/** Refuses segments that are none, that leave q or k, or that share a query. */
-function assertSegments(segments: readonly Segment[], queries: number, keys: number): void {
-  if (segments.length === 0)
-    throw new CogwheelError("attention", "some query must be in a segment, got no segments; leave them out where all see all");
-  const within = (first: number, count: number, all: number): boolean =>
-    Number.isInteger(first) && Number.isInteger(count) && first >= 0 && count >= 1 && first + count <= all;
-  for (const s of segments) {
-    if (!within(s.first, s.count, queries) || !within(s.keyFirst, s.keyCount, keys))
-      throw new CogwheelError(
-        "attention",
-        `segments must lie within ${queries} queries and ${keys} keys, got ${JSON.stringify(s)}; cut it at their ends`,
-      );
-  }
-  const inOrder = [...segments].sort((a, b) => a.first - b.first);
-  inOrder.forEach((s, i) => {
-    const before = inOrder[i - 1];
-    if (before && before.first + before.count > s.first)
-      throw new CogwheelError(
-        "attention",
-        `a query must be in one segment at most, got ${s.first} in ${JSON.stringify(before)} and in ${JSON.stringify(s)}; part them`,
-      );
-  });
-}
-
-/** Queries of [start, start + count) that are in no segment. */
-function padding(segments: readonly Segment[], start: number, count: number): Uint32Array {
-  const covered = new Uint8Array(count);
-  for (const s of segments) covered.fill(1, Math.max(0, s.first - start), Math.max(0, s.first + s.count - start));
-  return Uint32Array.from({ length: count }, (_, i) => start + i).filter((row) => !covered[row - start]);
-}
-
-/** Of queries or of keys. */
-const longest = (segments: readonly Segment[]): number => segments.reduce((most, s) => Math.max(most, s.count, s.keyCount), 0);
-
-/**
- * Tiles of at most `height` queries of one segment within rows [start, start + count): (first query, queries, first key, keys' end). For a
- * bias, which counts from the segment's first query, a list of (that query, 0, 0, 0) follows.
- */
-function tilesOf(
-  segments: readonly Segment[],
-  height: number,
-  start: number,
-  count: number,
-  biased: boolean,
-): { tiles: number; list: Uint32Array } {
-  const tiles: number[] = [];
-  const origins: number[] = [];
-  for (const s of segments) {
-    const end = Math.min(s.first + s.count, start + count);
-    for (let at = Math.max(s.first, start); at < end; at += height) {
-      tiles.push(at, Math.min(height, end - at), s.keyFirst, s.keyFirst + s.keyCount);
-      origins.push(s.first, 0, 0, 0);
-    }
-  }
-  return { tiles: tiles.length / 4, list: Uint32Array.from(biased ? [...tiles, ...origins] : tiles) };
-}
-
-export const attentionOp: Op<Inputs, Attrs, "y"> = {
+/** `lse` f32 [N, Rq]: log Σ exp(score) over the keys that a query sees, zero where it is in no segment; only where the attributes ask. */
+export const attentionOp: Op<Inputs, Attrs, "y" | "lse"> = {
   name: "attention",
-  infer({ q, k, v, bias }, { dtype, segments }) {
+  infer({ q, k, v, bias }, { dtype, segments, lse }) {
     const [heads, rows, d] = q.shape as [number, number, number];
     if (k.shape.join() !== v.shape.join() || k.dim(0) !== heads || k.dim(2) !== d)
       throw new CogwheelError("attention", `q, k, v must be [N, R, D] with the same N and D, got ${q}, ${k}, ${v}; reshape them`);
@@ -125,7 +62,7 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
     if (q.dtype !== k.dtype || q.dtype !== v.dtype)
       throw new CogwheelError("attention", `q, k, v must have one dtype, got ${q.dtype}, ${k.dtype}, ${v.dtype}; convert them`);
     if (!isFloat(q)) throw new CogwheelError("attention", `q, k, v must be f32 or f16, got ${q}; convert them`);
-    assertSegments(segments, rows, k.dim(1));
+    assertSegments("attention", segments, rows, k.dim(1));
     const span = 2 * longest(segments) - 1;
     if (bias && (bias.dtype !== "f32" || bias.shape.join() !== `${heads},${span}`))
       throw new CogwheelError(
@@ -133,13 +70,30 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
         `the bias must be f32 [${heads}, ${span}] for ${heads} heads and segments of up to ${longest(segments)} positions, ` +
           `got ${bias}; make it with relativeBias for that length`,
       );
-    return { y: { shape: [rows, heads * d], dtype } };
+    const y = { shape: [rows, heads * d], dtype };
+    return (lse ? { y, lse: { shape: [heads, rows], dtype: "f32" } } : { y }) as { y: TensorSpec; lse: TensorSpec };
   },
-  cost({ inputs: { q, k, v, bias }, attrs, outputs: { y } }) {
+  plain(inputs, attrs, watched) {
+    if (inputs.bias)
+      throw new CogwheelError(
+        "attention",
+        `a gradient goes only through attention without a bias, got ${inputs.bias}; train what comes after it, or leave the bias out`,
+      );
+    const { q, k, v } = inputs;
+    if (attrs.lse || ![q, k, v].some(watched)) return undefined;
+    return q.graph.record(attentionOp, inputs, { ...attrs, lse: true });
+  },
+  gradient({ inputs: { q, k, v }, attrs: { scale, segments }, outputs: { y, lse } }, dy, want) {
+    if (dy.lse)
+      throw new CogwheelError("attention", `a gradient goes through the result alone, got ${dy.lse} of the log-sum-exp; leave it out`);
+    return attentionGradient({ q, k, v, y, dy: dy.y!, lse }, { scale, segments, want });
+  },
+  cost({ inputs: { q, k, v, bias }, attrs, outputs: { y, lse } }) {
     const pairs = attrs.segments.reduce((n, s) => n + s.count * s.keyCount, 0);
-    return { flops: 4 * pairs * q.dim(0) * q.dim(2), bytes: q.bytes + k.bytes + v.bytes + (bias?.bytes ?? 0) + y.bytes };
+    const read = q.bytes + k.bytes + v.bytes + (bias?.bytes ?? 0);
+    return { flops: 4 * pairs * q.dim(0) * q.dim(2), bytes: read + y.bytes + (attrs.lse ? lse.bytes : 0) };
   },
-  lower({ inputs: { q, k, v, bias }, attrs, outputs: { y } }, target) {
+  lower({ inputs: { q, k, v, bias }, attrs, outputs: { y, lse } }, target) {
     const { caps } = target;
     const [heads, rowsQ, d] = q.shape as [number, number, number];
     const rowsK = k.dim(1);
@@ -178,6 +132,20 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
         }),
       );
     }
+    const alone = attrs.lse ? padding(attrs.segments, 0, rowsQ) : [];
+    if (alone.length)
+      out.push(
+        dispatch({
+          kernel: zeroColumns,
+          params: { count: alone.length, rows: heads, row: rowsQ },
+          bindings: { columns: target.constant("alone", Uint32Array.from(alone), [alone.length]), y: lse },
+          grid: foldGrid(Math.ceil((alone.length * heads) / 64), caps),
+          cost: { flops: 0, bytes: 4 * alone.length * heads },
+        }),
+      );
+    // Whatever a kernel may write must be bound, and is not written without the attribute.
+    const logs = attrs.lse ? lse : target.scratch([64], "f32");
+    const LSE = +attrs.lse;
     const lists = rowsOfY.flatMap((rows) => {
       const { tiles, list } = tilesOf(attrs.segments, variant.bq, rows.start, rows.count, !!bias);
       return tiles ? [{ rows, count: tiles, tiles: target.constant("tiles", list, [list.length / 4, 4]) }] : [];
@@ -205,6 +173,7 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
           tiles,
           bias: bias ?? tiles,
           y: rowView(y, rows, heads * d),
+          lse: logs,
         };
         const params = {
           d4: d / 4,
@@ -221,16 +190,16 @@ export const attentionOp: Op<Inputs, Attrs, "y"> = {
         const BIAS = +!!bias;
         const common = { params, bindings, grid: foldGrid(count * w.count, caps) };
         if (variant.name === "octet") {
-          const consts = { D8: Math.ceil(d / 8), BIAS };
+          const consts = { D8: Math.ceil(d / 8), BIAS, LSE };
           out.push(dispatch({ kernel: attentionOctet, ...common, types, consts, overrides: { WG: variant.wg } }));
         } else if (variant.name === "quad") {
-          const consts = { D16: Math.ceil(d / 16), BIAS };
+          const consts = { D16: Math.ceil(d / 16), BIAS, LSE };
           out.push(dispatch({ kernel: attentionQuad, ...common, types, consts, overrides: { WG: variant.wg } }));
         } else if (variant.name === "subgroup_matrix") {
-          const consts = { ...variant.consts, BIAS };
+          const consts = { ...variant.consts, BIAS, LSE };
           out.push(dispatch({ kernel: attentionSubgroupMatrix, ...common, types: { Y: y.dtype }, consts }));
         } else {
-          const consts = { D4: d / 4, BQ: variant.bq, BK: variant.bk, BIAS };
+          const consts = { D4: d / 4, BQ: variant.bq, BK: variant.bk, BIAS, LSE };
           out.push(dispatch({ kernel: attentionFlash, ...common, types, consts }));
         }
       }

@@ -54,7 +54,7 @@ function drawerAs(wanted: TensorRole): typeof Draw {
 }
 
 /** Their kernels take some adapters seconds to compile for each shape: of these, how an operand is stored makes no difference. */
-const slow = new Set(["matmul", "attention", "qk_norm_rope", "conv3d"]);
+const slow = new Set(["matmul", "attention", "attention_gradient", "qk_norm_rope", "conv3d"]);
 
 interface Way {
   readonly c: OpCase;

@@ -1,7 +1,7 @@
 /** attention: head widths, lengths around the tiles, packed segments, scores that overflow exp, a bias by distance. */
-import { attentionFlash, attentionOctet, attentionQuad, attentionSubgroupMatrix, transposePanels, zeroRows } from "#kernels";
+import { attentionFlash, attentionOctet, attentionQuad, attentionSubgroupMatrix, transposePanels, zeroColumns, zeroRows } from "#kernels";
 import type { Capabilities } from "../../../gpu/capabilities.ts";
-import { attention, attentionCandidates, batchSegments, type Segment } from "../../../ops/attention.ts";
+import { attention, attentionCandidates, attentionOp, batchSegments, type Segment } from "../../../ops/attention.ts";
 import type { OpCase, OpCases, Size } from "../case.ts";
 import type { Precision, Values } from "../draw.ts";
 import { cpuKernel, eightLanes, fewerLanes, matrixKernel, oneKernel, tiledKernel } from "../listed-kernels.ts";
@@ -20,18 +20,26 @@ export interface AttentionSizes {
   readonly scale?: number;
   /** Values of a bias lie in ± this. Default: no bias, and scores are divided by √d; with one they are not, as in T5. */
   readonly bias?: number;
+  /** With the log-sum-exp of every query, as gradients need it. */
+  readonly lse?: boolean;
 }
 
 /** Length of the longest segment. */
 const longest = (segments: readonly Segment[]): number => Math.max(...segments.flatMap((s) => [s.count, s.keyCount]));
 
 /** softmax(scale · q·kᵀ + bias) · v a segment, by the definition; zeros for a query that is in none. */
-export function attentionReference(
+export function attentionReference(sizes: AttentionSizes, values: Values): Float64Array {
+  return attentionResults(sizes, values).y;
+}
+
+/** With log Σ exp(score) of every query by head, zero for one that is in no segment. */
+function attentionResults(
   { heads, rows, d, keys = rows, segments = batchSegments(1, rows, keys), scale }: AttentionSizes,
   { q, k, v, bias }: Values,
-): Float64Array {
+): { y: Float64Array; lse: Float64Array } {
   const length = longest(segments);
   const y = new Float64Array(rows * heads * d);
+  const lse = new Float64Array(heads * rows);
   for (let h = 0; h < heads; h++)
     for (const s of segments)
       for (let i = s.first; i < s.first + s.count; i++) {
@@ -43,38 +51,47 @@ export function attentionReference(
         const top = scores.reduce((a, b) => Math.max(a, b));
         const weights = scores.map((x) => Math.exp(x - top));
         const sum = weights.reduce((a, b) => a + b);
+        lse[h * rows + i] = top + Math.log(sum);
         for (let j = 0; j < s.keyCount; j++)
           for (let c = 0; c < d; c++) y[(i * heads + h) * d + c]! += (weights[j]! / sum) * v![(h * keys + s.keyFirst + j) * d + c]!;
       }
-  return y;
+  return { y, lse };
 }
 
 /** Head widths of the cases, and those with queries in no segment. */
 const widthOf = new WeakMap<OpCase, number>();
 const padded = new WeakSet<OpCase>();
+/** Those of them whose log-sum-exp is a result. */
+const paddedLse = new WeakSet<OpCase>();
 
 function one(size: Size, sizes: AttentionSizes, rest: Partial<OpCase> = {}, title = ""): OpCase {
-  const { heads, rows, d, keys = rows, segments = batchSegments(1, rows, keys), spread = 2, bias } = sizes;
+  const { heads, rows, d, keys = rows, segments = batchSegments(1, rows, keys), spread = 2, bias, lse = false } = sizes;
   const made: OpCase = {
     size,
     name: `${heads} heads × ${rows} × ${d}${segments.length > 1 ? `, ${segments.length} segments` : ""}${bias ? ", bias" : ""}${title}`,
     ...rest,
-    record: (draw) => ({
-      y: attention(
+    record: (draw) => {
+      const [q, k, v] = [
         draw.input("q", [heads, rows, d], { scale: spread }),
         draw.input("k", [heads, keys, d], { scale: spread }),
         draw.input("v", [heads, keys, d]),
-        {
-          segments,
-          dtype: draw.type("y"),
-          ...(bias ? { scale: 1, bias: draw.input32("bias", [heads, 2 * longest(segments) - 1], { scale: bias }) } : {}),
-        },
-      ),
-    }),
-    reference: (values) => ({ y: attentionReference(sizes, values) }),
+      ];
+      const dtype = draw.type("y");
+      if (lse) {
+        const attrs = { dtype, scale: 1 / Math.sqrt(d), segments, lse };
+        return { ...draw.graph.record(attentionOp, { q, k, v, bias: undefined }, attrs) };
+      }
+      const biased = bias ? { scale: 1, bias: draw.input32("bias", [heads, 2 * longest(segments) - 1], { scale: bias }) } : {};
+      return { y: attention(q, k, v, { segments, dtype, ...biased }) };
+    },
+    reference: (values): Record<string, Float64Array> => {
+      const results = attentionResults(sizes, values);
+      return lse ? { ...results } : { y: results.y };
+    },
   };
   widthOf.set(made, d);
   if (segments.reduce((n, s) => n + s.count, 0) < rows) padded.add(made);
+  if (lse && padded.has(made)) paddedLse.add(made);
   return made;
 }
 
@@ -111,6 +128,7 @@ export const attentionCases: OpCases = {
     // The tile of GPUs that have no more workgroup memory than WebGPU promises.
     { kernel: attentionFlash, when: { kind: "hardware", subgroupMatrices: [], maxWorkgroupBytes: 16384 } },
     ...oneKernel(zeroRows).map((choice) => ({ ...choice, takes: (c: OpCase) => padded.has(c) })),
+    ...oneKernel(zeroColumns).map((choice) => ({ ...choice, takes: (c: OpCase) => paddedLse.has(c) })),
   ],
   tolerance: { f32: 1e-5, f16: 1e-3 },
   cases: [
@@ -135,6 +153,15 @@ export const attentionCases: OpCases = {
       { heads: 4, rows: 150, d: 32, segments: CLIPS, spread: 1, bias: 4 },
       { tolerance: BIASED, limits: { maxBindingBytes: 20480, maxGrid: 9 } },
       ", padding, in windows",
+    ),
+    one("tiny", { heads: 1, rows: 2, d: 4, segments: [{ first: 1, count: 1, keyFirst: 0, keyCount: 2 }], lse: true }, {}, ", log-sum-exp"),
+    one("odd", { heads: 3, rows: 150, d: 32, segments: CLIPS, lse: true }, {}, ", padding, log-sum-exp"),
+    one("odd", { heads: 2, rows: 67, d: 40, spread: 30, lse: true }, {}, ", scores of ±1000, log-sum-exp"),
+    one(
+      "odd",
+      { heads: 4, rows: 70, keys: 50, d: 64, segments: PACKED, lse: true },
+      { limits: { maxBindingBytes: 71680, maxGrid: 9 } },
+      ", in windows, log-sum-exp",
     ),
     one("tiny", { heads: 1, rows: 1, d: 4, bias: 2 }, { tolerance: BIASED }),
     one("odd", { heads: 3, rows: 67, d: 40, spread: 1, bias: 40 }, { tolerance: BIASED }),
