@@ -11,15 +11,19 @@ import { CogwheelError } from "../base/errors.ts";
 import type { Gpu, OwnedBuffer } from "./gpu.ts";
 import { mapBuffer } from "./map.ts";
 
-/** Bytes of a mapped buffer, and how many there are. */
-const PIECE_BYTES = 16 << 20;
-const PIECES = 3;
+/**
+ * Bytes of a mapped buffer, and how many there are. Large enough that what a submit and a read cost by themselves is little; small, because
+ * Node counts mapped memory as garbage that is to come: with three buffers of 16 MiB it collected once in 80 MB, which took a quarter of
+ * all the time that T5-XXL's load had of the processor.
+ */
+const PIECE_BYTES = 2 << 20;
+const PIECES = 8;
 
 /** The most that an upload takes of memory, mapped and on the device. */
 export const UPLOAD_BYTES = (PIECES + 1) * PIECE_BYTES;
 
-/** What is best written at once: several are under way in each buffer. */
-export const FILL_BYTES = PIECE_BYTES / 2;
+/** What is best written at once: reads are under way into all buffers. */
+export const FILL_BYTES = PIECE_BYTES;
 
 /** Places begin at multiples of it: what a binding may begin at. */
 export const UPLOAD_ALIGNMENT = 256;
@@ -55,6 +59,7 @@ interface Piece {
 export class Uploader implements Disposable {
   readonly #gpu: Gpu;
   readonly #pieceBytes: number;
+  readonly #pieces: number;
   readonly #submitted: (() => void) | undefined;
   readonly #all: Piece[] = [];
   /** Those that were submitted, the oldest first. */
@@ -68,12 +73,14 @@ export class Uploader implements Disposable {
   #wake = (): void => undefined;
 
   /**
-   * @param bytes how much will be put at all, where that is known: what is less than a buffer makes smaller ones
+   * @param bytes how much will be put at all, where that is known: what is less than the buffers makes fewer and smaller ones, of four
+   *   times as much with the one on the device
    * @param submitted is called after each submit
    */
   constructor(gpu: Gpu, bytes = Infinity, submitted?: () => void) {
     this.#gpu = gpu;
     this.#pieceBytes = Math.min(PIECE_BYTES, Math.max(UPLOAD_ALIGNMENT, padTo(bytes)));
+    this.#pieces = Math.min(PIECES, Math.max(3, Math.floor((3 * bytes) / this.#pieceBytes)));
     this.#submitted = submitted;
   }
 
@@ -126,7 +133,7 @@ export class Uploader implements Disposable {
   async #next(bytes: number): Promise<Piece> {
     const size = Math.max(bytes, this.#pieceBytes);
     try {
-      if (this.#all.length < PIECES) {
+      if (this.#all.length < this.#pieces) {
         const owned = this.#buffer(size);
         this.#all.push(emptied(owned));
         return this.#all.at(-1)!;

@@ -17,22 +17,29 @@ export async function waitForGpu(queue: GPUQueue, predictedMs = 0, signal?: Abor
   signal?.throwIfAborted();
   const begun = performance.now();
   if (predictedMs > 4) await pause(0.8 * predictedMs, signal);
-  await waitFor(
+  await polled(
     queue.onSubmittedWorkDone().catch(() => undefined), // the device was lost, which its own promise tells
-    signal,
     begun,
+    0,
+    signal,
   );
 }
 
-/** A promise of Dawn's, such as a mapping, waited for in the same way. */
-export async function waitFor<T>(promise: Promise<T>, signal?: AbortSignal, begun = performance.now()): Promise<T> {
+/**
+ * A promise of Dawn's whose end may be found a little late, such as the mapping of one of several buffers: a wait of two milliseconds
+ * would else be nothing but polls.
+ */
+export const waitFor = <T>(promise: Promise<T>): Promise<T> => polled(promise, performance.now(), 0.2);
+
+/** @param least milliseconds between two polls */
+async function polled<T>(promise: Promise<T>, begun: number, least: number, signal?: AbortSignal): Promise<T> {
   let over = false;
   const done = (): void => void (over = true);
   promise.then(done, done);
   while (!over) {
     await new Promise((resolve) => setImmediate(resolve));
     signal?.throwIfAborted();
-    if (!over) Atomics.wait(cell, 0, 0, Math.min(4, 0.03 * (performance.now() - begun)));
+    if (!over) Atomics.wait(cell, 0, 0, Math.max(least, Math.min(4, 0.03 * (performance.now() - begun))));
   }
   return promise;
 }

@@ -358,7 +358,7 @@ describe("a checkpoint is refused", () => {
     };
     await using kept = await CogVideoX.open(source, { gpu, dtype: "f32", keep: true });
     await expect(kept.prepare({ prompt: "a" })).rejects.toThrow(
-      /^\[generate\] the text encoder, transformer, decoder needs [\d.]+ GB \(weights [\d.]+ GB, activations \d+ [MG]B, loading 67 MB\), got [\d.]+ [MG]B of free memory; choose a smaller size(,| or) fewer frames/,
+      /^\[generate\] the text encoder, transformer, decoder needs [\d.]+ GB \(weights [\d.]+ GB, activations \d+ [MG]B, loading 19 MB\), got [\d.]+ [MG]B of free memory; choose a smaller size(,| or) fewer frames/,
     );
     await using model = await CogVideoX.open(source, { gpu, dtype: "f32" });
     const [text] = (await model.prepare({ prompt: "a" })).requirements as [StageMemory];

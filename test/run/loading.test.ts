@@ -9,7 +9,7 @@ import type { SafetensorsDType } from "../../src/files/safetensors-dtype.ts";
 import { writeSafetensors } from "../../src/files/safetensors.ts";
 import type { CheckpointSource } from "../../src/sources/source.ts";
 import { findWeights } from "../../src/checkpoint/weight-index.ts";
-import { UPLOAD_BYTES } from "../../src/gpu/uploader.ts";
+import { FILL_BYTES, UPLOAD_BYTES } from "../../src/gpu/uploader.ts";
 import type { WeightRequest } from "../../src/plan/compile.ts";
 import type { DType } from "../../src/graph/dtype.ts";
 import { packedBytes, type NumberPacking, type Packing } from "../../src/graph/packing.ts";
@@ -215,8 +215,8 @@ describe("memory on the way", () => {
       await store.load(requests);
       return peak;
     };
-    const large = await most([request(["w"], [12 * 1024, 4096], "natural", "f16")]); // 12 reads of 8 MiB
-    expect(large).toBe((UPLOAD_BYTES - (16 << 20)) / (8 << 20));
+    const large = await most([request(["w"], [12 * 1024, 4096], "natural", "f16")]); // 48 reads of 2 MiB
+    expect(large).toBe(UPLOAD_BYTES / FILL_BYTES - 1);
     const small = await most(Array.from({ length: 40 }, (_, i) => request([`w${i}`], [64, 64], "natural", "f16")));
     expect(small).toBeGreaterThan(8);
   });
@@ -344,13 +344,13 @@ describe("memory on the way", () => {
     const needs = { weights: 8e9, activations: 1e9, io: 0, states: 0, total: 9e9, host: 0 };
     const software = { kind: "software" } as never;
     const most = machineBytes(needs, software);
-    const way = (64 << 20) + (256 << 10);
+    const way = (18 << 20) + (256 << 10);
     expect(most).toBe(9e9 + way);
     expect(machineBytes(needs, { kind: "hardware" } as never)).toBe(way);
     refuseBeyond(most, "generate", "the transformer", needs, software);
     // What it takes, and not a byte less: weights and activations alone are not enough.
     expect(() => refuseBeyond(9e9, "generate", "the transformer", needs, software)).toThrow(
-      "[generate] the transformer needs 9.1 GB (weights 8.0 GB, activations 1.0 GB, loading 67 MB), " +
+      "[generate] the transformer needs 9.0 GB (weights 8.0 GB, activations 1.0 GB, loading 19 MB), " +
         "got 9.0 GB of free memory; choose a smaller size or fewer frames",
     );
     expect(machineBytes({ ...needs, weights: 1e6, total: 1e9 + 1e6 }, software)).toBe(1e9 + 5e6 + (256 << 10));
