@@ -1,6 +1,9 @@
 /** Loading in a browser, in a worker: over HTTP, from a file that was picked, and from the browser's private file system. */
 import { Gpu } from "../../src/gpu/gpu.ts";
 import { httpSource } from "../../src/sources/http.ts";
+import { filesSource } from "../../src/sources/picked.ts";
+import { SyncReads } from "../../src/sources/sync-reads.ts";
+import type { CheckpointSource } from "../../src/sources/source.ts";
 import { fillPattern, measureLoad, type Place } from "./measure.ts";
 
 export interface LoadRequest {
@@ -10,9 +13,11 @@ export interface LoadRequest {
   readonly runs: number;
 }
 
+/** Its name in the browser's private file system, which goes with the browser. */
+const STORED = "bench";
+
 /** Of `FileSystemSyncAccessHandle`, which TypeScript's types for pages leave out. */
 interface SyncHandle {
-  read(into: Uint8Array, options: { at: number }): number;
   write(data: Uint8Array, options: { at: number }): number;
   flush(): void;
   close(): void;
@@ -22,7 +27,36 @@ async function measureInWorker({ url, file, bytes, runs }: LoadRequest): Promise
   await using gpu = await Gpu.open();
   await using http = httpSource(url);
   const root = await navigator.storage.getDirectory();
-  const entry = await root.getFileHandle("bench", { create: true });
+  const entry = await root.getFileHandle(STORED, { create: true });
+  await writeStored(entry, bytes);
+  await using picked = filesSource(new Map([[STORED, await entry.getFile()]]));
+  const stored = new SyncReads(entry);
+  try {
+    const places: Place[] = [
+      { name: "HTTP", read: readOf(http, file) },
+      { name: "a picked file, slice", read: readOf(picked, STORED) },
+      {
+        name: "OPFS, sync access handle",
+        read: async (start, into) => {
+          if (!(await stored.read(start, into))) throw new Error(`OPFS must give ${into.length} bytes`);
+        },
+      },
+    ];
+    return await measureLoad(gpu, places, bytes, runs);
+  } finally {
+    stored.close();
+  }
+}
+
+/** Bytes of a source's file, into memory that is given. */
+const readOf =
+  (source: CheckpointSource, file: string): Place["read"] =>
+  async (start, into) => {
+    const got = await source.read(file, start, start + into.length, into);
+    if (got.buffer !== into.buffer) into.set(got);
+  };
+
+async function writeStored(entry: FileSystemFileHandle, bytes: number): Promise<void> {
   const handle = await (entry as unknown as { createSyncAccessHandle(): Promise<SyncHandle> }).createSyncAccessHandle();
   try {
     const piece = new Uint8Array(8 << 20);
@@ -32,26 +66,8 @@ async function measureInWorker({ url, file, bytes, runs }: LoadRequest): Promise
       handle.write(part, { at });
     }
     handle.flush();
-    const places: Place[] = [
-      {
-        name: "HTTP",
-        read: async (start, into) => {
-          const got = await http.read(file, start, start + into.length, into);
-          if (got.buffer !== into.buffer) into.set(got);
-        },
-      },
-      {
-        name: "OPFS, sync access handle",
-        read: async (start, into) => {
-          if (handle.read(into, { at: start }) !== into.length) throw new Error(`OPFS must give ${into.length} bytes`);
-        },
-      },
-    ];
-    const figures = await measureLoad(gpu, places, bytes, runs);
-    return figures;
   } finally {
     handle.close();
-    await root.removeEntry("bench");
   }
 }
 
