@@ -19,20 +19,23 @@ afterAll(removeTinyCheckpoints);
 setFlagsFromString("--expose-gc");
 const collect = runInNewContext("gc") as () => void;
 
-/** Resident bytes once all garbage is gone, and open files where the system tells. */
-async function held(): Promise<{ megabytes: number; files: number }> {
+/** Resident bytes and those of the heap once all garbage is gone, and open files where the system tells. */
+async function held(): Promise<{ megabytes: number; heap: number; files: number }> {
   for (let i = 0; i < 3; i++) {
     collect();
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
-  return { megabytes: process.memoryUsage.rss() / 1e6, files: process.platform === "linux" ? readdirSync("/proc/self/fd").length : 0 };
+  const { rss, heapUsed, external } = process.memoryUsage();
+  const files = process.platform === "linux" ? readdirSync("/proc/self/fd").length : 0;
+  return { megabytes: rss / 1e6, heap: (heapUsed + external) / 1e6, files };
 }
 
 /**
  * Runs `work` many times, and sees what that leaves after some warm-up. A leak grows in every round; what an allocator or a collector keeps
  * for itself does so once, how much depends on what ran in this process before: hence a second round where the first one grew.
+ * @param heap megabytes that the heap may grow by in a round, with what it counts outside itself
  */
-async function expectFlat(times: number, work: () => Promise<void>, warm = Math.ceil(times / 5)): Promise<void> {
+async function expectFlat(times: number, work: () => Promise<void>, warm = Math.ceil(times / 5), heap = 20): Promise<void> {
   for (let i = 0; i < warm; i++) await work();
   let before = await held();
   for (let round = 1; ; round++) {
@@ -41,9 +44,10 @@ async function expectFlat(times: number, work: () => Promise<void>, warm = Math.
     const grown = after.megabytes - before.megabytes;
     console.log(
       `${times - warm} times: resident memory ${before.megabytes.toFixed(1)} → ${after.megabytes.toFixed(1)} MB, ` +
-        `${before.files} → ${after.files} open files`,
+        `heap ${before.heap.toFixed(1)} → ${after.heap.toFixed(1)} MB, ${before.files} → ${after.files} open files`,
     );
     expect(after.files, "open files").toBeLessThanOrEqual(before.files);
+    expect(after.heap - before.heap, "megabytes that the heap has grown by").toBeLessThan(heap);
     if (grown < 20) return;
     expect(round, `rounds that each grew by 20 MB or more, the last by ${grown.toFixed(1)}`).toBe(1);
     before = after;
@@ -58,6 +62,31 @@ it("200 loads, runs and disposals of a whole checkpoint", async () => {
     await model.generate({ prompt: "a red circle", seed: 1, frames: 1, steps: 1, width: 16 });
     expect(gpu.memory.allocated).toBe(before);
   });
+});
+
+it("200 generations whose weights are streamed, by the model that comes with the package", async () => {
+  const gpu = await testGpu();
+  const allocated = gpu.memory.allocated;
+  {
+    await using model = await CogVideoX.open(join(ROOT, "models/moving-shapes"), { gpu });
+    const size = { frames: 1, width: 16, height: 16, steps: 2 } as const;
+    const prompt = "a red circle moving left on a black background";
+    const memoryBytes = model.leastMemoryBytes(size);
+    const { requirements } = await model.prepare({ ...size, memoryBytes, prompt });
+    expect(requirements.filter(({ streamed }) => streamed > 0).map(({ stage }) => stage)).toContain("transformer");
+    const latents = new Set<string>();
+    let most = 0;
+    const once = async (): Promise<void> => {
+      const onProgress = (): void => void (most = Math.max(most, gpu.memory.allocated - allocated));
+      const { state } = await model.generate({ ...size, memoryBytes, seed: 1, prompt, onProgress });
+      latents.add(Buffer.from(state.latents.buffer).toString("base64"));
+    };
+    await expectFlat(200, once, 40, 4);
+    expect(latents.size).toBe(1);
+    expect(most).toBeGreaterThan(0);
+    expect(most).toBeLessThanOrEqual(memoryBytes);
+  }
+  expect(gpu.memory.allocated).toBe(allocated);
 });
 
 it("200 loads that are given up half-way", async () => {
