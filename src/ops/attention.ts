@@ -9,6 +9,7 @@ import { choiceKey } from "../plan/choice.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
 import { PANEL, padTo } from "../graph/packing.ts";
 import { assertSegments, batchSegments, longest, padding, type Segment, tilesOf } from "./attention/segments.ts";
+import { assertClips, clipTileList } from "./attention/clips.ts";
 import { attentionGradient } from "./attention_gradient.ts";
 
 export { batchSegments, type Segment };
@@ -18,10 +19,12 @@ interface Inputs {
   k: Tensor;
   v: Tensor;
   bias: Tensor | undefined;
+  clips?: Tensor | undefined;
 }
 interface Attrs {
   dtype: DType;
   scale: number;
+  /** Not read where there are clips. */
   segments: readonly Segment[];
   /** Is the log-sum-exp of every query's scores a result too? Its gradient asks for it. */
   lse: boolean;
@@ -30,9 +33,9 @@ interface Attrs {
 export interface AttentionOptions {
   /**
    * Which queries see which keys. Default: all see all. A batch is a list of segments, and so are packed clips. A query is in one
-   * segment at most; one that is in none is padding, and its row of the result is zeros.
+   * segment at most; one that is in none is padding, and its row of the result is zeros. Or a list of clips that a run is given.
    */
-  segments?: readonly Segment[];
+  segments?: readonly Segment[] | ClipList;
   /** Default 1 / √D. */
   scale?: number;
   /**
@@ -44,16 +47,26 @@ export interface AttentionOptions {
   dtype?: DType;
 }
 
+/**
+ * Clips that each attend to themselves, as an input: u32 [S, 2], the first row and the rows of each, which cover all rows once. The graph
+ * is then one for every mix of clips. A clip may have no rows; rows of no clip have no defined result.
+ */
+export interface ClipList {
+  readonly clips: Tensor;
+}
+
 /** q [N, Rq, D], k and v [N, Rk, D] → [Rq, N·D]. D: a multiple of 4 up to 128. */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
-  const { segments = batchSegments(1, q.dim(1), k.dim(1)), scale = 1 / Math.sqrt(q.dim(2)), dtype = "f32" } = options;
-  return q.graph.record(attentionOp, { q, k, v, bias: options.bias }, { dtype, scale, segments, lse: false }).y;
+  const { segments: given = batchSegments(1, q.dim(1), k.dim(1)), scale = 1 / Math.sqrt(q.dim(2)), dtype = "f32" } = options;
+  const { clips } = "clips" in given ? given : { clips: undefined };
+  const segments = "clips" in given ? batchSegments(1, q.dim(1)) : given;
+  return q.graph.record(attentionOp, { q, k, v, bias: options.bias, clips }, { dtype, scale, segments, lse: false }).y;
 }
 
 /** `lse` f32 [N, Rq]: log Σ exp(score) over the keys that a query sees, zero where it is in no segment; only where the attributes ask. */
 export const attentionOp: Op<Inputs, Attrs, "y" | "lse"> = {
   name: "attention",
-  infer({ q, k, v, bias }, { dtype, segments, lse }) {
+  infer({ q, k, v, bias, clips }, { dtype, segments, lse }) {
     const [heads, rows, d] = q.shape as [number, number, number];
     if (k.shape.join() !== v.shape.join() || k.dim(0) !== heads || k.dim(2) !== d)
       throw new CogwheelError("attention", `q, k, v must be [N, R, D] with the same N and D, got ${q}, ${k}, ${v}; reshape them`);
@@ -63,6 +76,9 @@ export const attentionOp: Op<Inputs, Attrs, "y" | "lse"> = {
       throw new CogwheelError("attention", `q, k, v must have one dtype, got ${q.dtype}, ${k.dtype}, ${v.dtype}; convert them`);
     if (!isFloat(q)) throw new CogwheelError("attention", `q, k, v must be f32 or f16, got ${q}; convert them`);
     assertSegments("attention", segments, rows, k.dim(1));
+    if (clips) assertClips("attention", clips, rows, k.dim(1));
+    if (clips && bias)
+      throw new CogwheelError("attention", `a bias counts from segments that are known, got ${bias} with ${clips}; name the segments`);
     const span = 2 * longest(segments) - 1;
     if (bias && (bias.dtype !== "f32" || bias.shape.join() !== `${heads},${span}`))
       throw new CogwheelError(
@@ -83,17 +99,17 @@ export const attentionOp: Op<Inputs, Attrs, "y" | "lse"> = {
     if (attrs.lse || ![q, k, v].some(watched)) return undefined;
     return q.graph.record(attentionOp, inputs, { ...attrs, lse: true });
   },
-  gradient({ inputs: { q, k, v }, attrs: { scale, segments }, outputs: { y, lse } }, dy, want) {
+  gradient({ inputs: { q, k, v, clips }, attrs: { scale, segments }, outputs: { y, lse } }, dy, want) {
     if (dy.lse)
       throw new CogwheelError("attention", `a gradient goes through the result alone, got ${dy.lse} of the log-sum-exp; leave it out`);
-    return attentionGradient({ q, k, v, y, dy: dy.y!, lse }, { scale, segments, want });
+    return attentionGradient({ q, k, v, y, dy: dy.y!, lse, clips }, { scale, segments, want });
   },
   cost({ inputs: { q, k, v, bias }, attrs, outputs: { y, lse } }) {
     const pairs = attrs.segments.reduce((n, s) => n + s.count * s.keyCount, 0);
     const read = q.bytes + k.bytes + v.bytes + (bias?.bytes ?? 0);
     return { flops: 4 * pairs * q.dim(0) * q.dim(2), bytes: read + y.bytes + (attrs.lse ? lse.bytes : 0) };
   },
-  lower({ inputs: { q, k, v, bias }, attrs, outputs: { y, lse } }, target) {
+  lower({ inputs: { q, k, v, bias, clips }, attrs, outputs: { y, lse } }, target) {
     const { caps } = target;
     const [heads, rowsQ, d] = q.shape as [number, number, number];
     const rowsK = k.dim(1);
@@ -147,6 +163,11 @@ export const attentionOp: Op<Inputs, Attrs, "y" | "lse"> = {
     const logs = attrs.lse ? lse : target.scratch([64], "f32");
     const LSE = +attrs.lse;
     const lists = rowsOfY.flatMap((rows) => {
+      if (clips) {
+        const list = clipTileList(clips, variant.bq, rows, target);
+        out.push(list.dispatch);
+        return [{ rows, ...list }];
+      }
       const { tiles, list } = tilesOf(attrs.segments, variant.bq, rows.start, rows.count, !!bias);
       return tiles ? [{ rows, count: tiles, tiles: target.constant("tiles", list, [list.length / 4, 4]) }] : [];
     });

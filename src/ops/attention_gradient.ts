@@ -9,6 +9,7 @@ import type { Dispatch, Op } from "../graph/op.ts";
 import type { Tensor, TensorSpec } from "../graph/tensor.ts";
 import { choiceKey } from "../plan/choice.ts";
 import { dispatch, foldGrid, MAX_DISPATCH_FLOPS, rowView, rowWindows } from "../plan/dispatch.ts";
+import { assertClips, clipTileList } from "./attention/clips.ts";
 import { gradientCandidates } from "./attention/gradient_variants.ts";
 import { assertSegments, type GradientTile, keyTiles, queryTiles, type Segment } from "./attention/segments.ts";
 
@@ -19,6 +20,7 @@ interface Inputs {
   y: Tensor;
   dy: Tensor;
   lse: Tensor;
+  clips?: Tensor | undefined;
 }
 interface Attrs {
   scale: number;
@@ -68,7 +70,7 @@ const pairsOf = (tiles: readonly GradientTile[]): number => tiles.reduce((n, { p
 
 export const attentionGradientOp: Op<Inputs, Attrs, Outputs> = {
   name: "attention_gradient",
-  infer({ q, k, v, y, dy, lse }, { segments, dq, dkv }) {
+  infer({ q, k, v, y, dy, lse, clips }, { segments, dq, dkv }) {
     const [heads, rows, d] = q.shape as [number, number, number];
     const refuse = (rule: string, got: string, remedy: string): never => {
       throw new CogwheelError("attention_gradient", `${rule}, got ${got}; ${remedy}`);
@@ -80,6 +82,7 @@ export const attentionGradientOp: Op<Inputs, Attrs, Outputs> = {
     if (y.shape.join() !== `${rows},${heads * d}` || dy.shape.join() !== y.shape.join() || lse.shape.join() !== `${heads},${rows}`)
       refuse(`y and dy must be [${rows}, ${heads * d}] and lse [${heads}, ${rows}]`, `${y}, ${dy}, ${lse}`, "give those of attention");
     assertSegments("attention_gradient", segments, rows, k.dim(1));
+    if (clips) assertClips("attention_gradient", clips, rows, k.dim(1));
     if (!dq && !dkv) refuse("some gradient must be wanted", "none of q, k, v", "leave the node out");
     const like = ({ shape, dtype }: Tensor): TensorSpec => ({ shape, dtype });
     return { ...(dq ? { dq: like(q) } : {}), ...(dkv ? { dk: like(k), dv: like(v) } : {}) } as Record<Outputs, TensorSpec>;
@@ -89,7 +92,7 @@ export const attentionGradientOp: Op<Inputs, Attrs, Outputs> = {
     const bytes = [q, k, v, y, dy, lse, ...Object.values(outputs)].reduce((n, tensor) => n + tensor.bytes, 0);
     return { flops: ((attrs.dq ? 6 : 0) + (attrs.dkv ? 8 : 0)) * pairs * q.dim(0) * q.dim(2), bytes };
   },
-  lower({ inputs: { q, k, v, y, dy, lse }, attrs: { scale, segments, ...attrs }, outputs: { dq, dk, dv } }, target) {
+  lower({ inputs: { q, k, v, y, dy, lse, clips }, attrs: { scale, segments, ...attrs }, outputs: { dq, dk, dv } }, target) {
     const { caps } = target;
     const [heads, rowsQ, d] = q.shape as [number, number, number];
     const rowsK = k.dim(1);
@@ -116,9 +119,20 @@ export const attentionGradientOp: Op<Inputs, Attrs, Outputs> = {
       });
     const forQueries = attrs.dq ? choose("attention_dq") : undefined;
     const forKeys = attrs.dkv ? choose("attention_dkv") : undefined;
-    const queryLists = forQueries ? lists("queries", queryTiles(segments, forQueries.own, rowsQ), [], 6) : [];
-    const byKeys = forKeys && keyTiles(segments, forKeys.own, rowsK);
-    const keyLists = byKeys ? lists("keys", byKeys.tiles, byKeys.runs, 8) : [];
+    /** The same of clips that a run is given, made on the device; how long they are is not known, but that none is longer than all. */
+    const clipLists = (height: number, flops: number, runs: boolean) =>
+      rowWindows(caps, rowsQ, [4], flops * d * most * rowsQ).map((window) => {
+        const list = clipTileList(clips!, height, window, target, runs);
+        out.push(list.dispatch);
+        return { ...list, pairs: window.count * rowsQ };
+      });
+    const queryLists = !forQueries
+      ? []
+      : clips
+        ? clipLists(forQueries.own, 6, false)
+        : lists("queries", queryTiles(segments, forQueries.own, rowsQ), [], 6);
+    const byKeys = forKeys && !clips ? keyTiles(segments, forKeys.own, rowsK) : undefined;
+    const keyLists = byKeys ? lists("keys", byKeys.tiles, byKeys.runs, 8) : forKeys ? clipLists(forKeys.own, 8, true) : [];
 
     for (const w of windows) {
       for (const part of rowWindows(caps, rowsQ, [heads * d * bytesOf[y.dtype], heads * d * bytesOf[dy.dtype]])) {

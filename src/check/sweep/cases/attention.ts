@@ -1,5 +1,14 @@
 /** attention: head widths, lengths around the tiles, packed segments, scores that overflow exp, a bias by distance. */
-import { attentionFlash, attentionOctet, attentionQuad, attentionSubgroupMatrix, transposePanels, zeroColumns, zeroRows } from "#kernels";
+import {
+  attentionFlash,
+  attentionOctet,
+  attentionQuad,
+  attentionSubgroupMatrix,
+  clipTiles,
+  transposePanels,
+  zeroColumns,
+  zeroRows,
+} from "#kernels";
 import type { Capabilities } from "../../../gpu/capabilities.ts";
 import { attention, attentionCandidates, attentionOp, batchSegments, type Segment } from "../../../ops/attention.ts";
 import type { OpCase, OpCases, Size } from "../case.ts";
@@ -22,7 +31,13 @@ export interface AttentionSizes {
   readonly bias?: number;
   /** With the log-sum-exp of every query, as gradients need it. */
   readonly lse?: boolean;
+  /** Segments are clips that a run is given: rows of each that see each other, all rows once. */
+  readonly clips?: boolean;
 }
+
+/** What a run is given for segments that are clips; one without rows is among them. */
+export const clipRows = (segments: readonly Segment[]): Uint32Array =>
+  Uint32Array.from([0, 0, ...segments.flatMap(({ first, count }) => [first, count])]);
 
 /** Length of the longest segment. */
 const longest = (segments: readonly Segment[]): number => Math.max(...segments.flatMap((s) => [s.count, s.keyCount]));
@@ -61,14 +76,18 @@ function attentionResults(
 /** Head widths of the cases, and those with queries in no segment. */
 const widthOf = new WeakMap<OpCase, number>();
 const padded = new WeakSet<OpCase>();
+/** Those with clips that a run is given. */
+const given = new WeakSet<OpCase>();
 /** Those of them whose log-sum-exp is a result. */
 const paddedLse = new WeakSet<OpCase>();
 
 function one(size: Size, sizes: AttentionSizes, rest: Partial<OpCase> = {}, title = ""): OpCase {
-  const { heads, rows, d, keys = rows, segments = batchSegments(1, rows, keys), spread = 2, bias, lse = false } = sizes;
+  const { heads, rows, d, keys = rows, segments = batchSegments(1, rows, keys), spread = 2, bias, lse = false, clips = false } = sizes;
   const made: OpCase = {
     size,
-    name: `${heads} heads × ${rows} × ${d}${segments.length > 1 ? `, ${segments.length} segments` : ""}${bias ? ", bias" : ""}${title}`,
+    name:
+      `${heads} heads × ${rows} × ${d}${segments.length > 1 ? `, ${segments.length} ${clips ? "given clips" : "segments"}` : ""}` +
+      `${bias ? ", bias" : ""}${title}`,
     ...rest,
     record: (draw) => {
       const [q, k, v] = [
@@ -77,6 +96,10 @@ function one(size: Size, sizes: AttentionSizes, rest: Partial<OpCase> = {}, titl
         draw.input("v", [heads, keys, d]),
       ];
       const dtype = draw.type("y");
+      if (clips) {
+        const given = draw.graph.reshape(draw.rows("clips", clipRows(segments), "input"), [segments.length + 1, 2]);
+        return { y: attention(q, k, v, { segments: { clips: given }, dtype }) };
+      }
       if (lse) {
         const attrs = { dtype, scale: 1 / Math.sqrt(d), segments, lse };
         return { ...draw.graph.record(attentionOp, { q, k, v, bias: undefined }, attrs) };
@@ -90,6 +113,7 @@ function one(size: Size, sizes: AttentionSizes, rest: Partial<OpCase> = {}, titl
     },
   };
   widthOf.set(made, d);
+  if (clips) given.add(made);
   if (segments.reduce((n, s) => n + s.count, 0) < rows) padded.add(made);
   if (lse && padded.has(made)) paddedLse.add(made);
   return made;
@@ -114,6 +138,15 @@ const PACKED = [
   { first: 69, count: 1, keyFirst: 7, keyCount: 1 },
 ];
 
+/** Clips that fill 150 rows. */
+export const MIX: readonly Segment[] = [
+  [0, 1],
+  [1, 67],
+  [68, 33],
+  [101, 32],
+  [133, 17],
+].map(([first, count]) => ({ first: first!, count: count!, keyFirst: first!, keyCount: count! }));
+
 /** Small scores with a bias, as T5 has them. */
 const BIASED = { f32: 2e-6, f16: 1e-3 };
 
@@ -128,6 +161,7 @@ export const attentionCases: OpCases = {
     // The tile of GPUs that have no more workgroup memory than WebGPU promises.
     { kernel: attentionFlash, when: { kind: "hardware", subgroupMatrices: [], maxWorkgroupBytes: 16384 } },
     ...oneKernel(zeroRows).map((choice) => ({ ...choice, takes: (c: OpCase) => padded.has(c) })),
+    ...oneKernel(clipTiles).map((choice) => ({ ...choice, takes: (c: OpCase) => given.has(c) })),
     ...oneKernel(zeroColumns).map((choice) => ({ ...choice, takes: (c: OpCase) => paddedLse.has(c) })),
   ],
   tolerance: { f32: 1e-5, f16: 1e-3 },
@@ -173,6 +207,14 @@ export const attentionCases: OpCases = {
       { heads: 4, rows: 70, keys: 50, d: 32, segments: PACKED, spread: 1, bias: 4 },
       { tolerance: BIASED, limits: { maxBindingBytes: 32768, maxGrid: 9 } },
       ", of other lengths, in windows",
+    ),
+    one("tiny", { heads: 1, rows: 3, d: 4, segments: batchSegments(1, 3), clips: true }, {}, ", a given clip"),
+    one("odd", { heads: 3, rows: 150, d: 40, segments: MIX, clips: true }),
+    one(
+      "odd",
+      { heads: 4, rows: 150, d: 32, segments: MIX, clips: true },
+      { limits: { maxBindingBytes: 32768, maxGrid: 9 } },
+      ", in windows",
     ),
     one("model", { heads: 3, rows: 250, d: 64 }),
     // T5-XXL.

@@ -6,6 +6,7 @@ import { attentionGradient } from "../../../ops/attention_gradient.ts";
 import type { OpCase, OpCases, Size } from "../case.ts";
 import type { Values } from "../draw.ts";
 import { gpuKernel, oneKernel } from "../listed-kernels.ts";
+import { clipRows, MIX } from "./attention.ts";
 
 export interface AttentionGradientSizes {
   readonly heads: number;
@@ -19,6 +20,8 @@ export interface AttentionGradientSizes {
   readonly spread?: number;
   /** Of scores. Default: 1 / √d. */
   readonly scale?: number;
+  /** Segments are clips that a run is given. */
+  readonly clips?: boolean;
 }
 
 /** By the definition: of y = softmax(scale · q·kᵀ) · v a segment, Σ dy·y differentiated with respect to q, k and v. */
@@ -58,10 +61,19 @@ export function attentionGradientReference(
 }
 
 function one(size: Size, sizes: AttentionGradientSizes, rest: Partial<OpCase> = {}, title = ""): OpCase {
-  const { heads, rows, d, keys = rows, segments = batchSegments(1, rows, keys), spread = 2, scale = 1 / Math.sqrt(d) } = sizes;
+  const {
+    heads,
+    rows,
+    d,
+    keys = rows,
+    segments = batchSegments(1, rows, keys),
+    spread = 2,
+    scale = 1 / Math.sqrt(d),
+    clips: given = false,
+  } = sizes;
   return {
     size,
-    name: `${heads} heads × ${rows} × ${d}${segments.length > 1 ? `, ${segments.length} segments` : ""}${title}`,
+    name: `${heads} heads × ${rows} × ${d}${segments.length > 1 ? `, ${segments.length} ${given ? "given clips" : "segments"}` : ""}${title}`,
     ...rest,
     record: (draw) => {
       const q = draw.input("q", [heads, rows, d], { scale: spread });
@@ -69,8 +81,9 @@ function one(size: Size, sizes: AttentionGradientSizes, rest: Partial<OpCase> = 
       const v = draw.input("v", [heads, keys, d]);
       const dy = draw.input("dy", [rows, heads * d]);
       const attrs = { dtype: draw.type("y"), scale, segments, lse: true };
-      const { y, lse } = draw.graph.record(attentionOp, { q, k, v, bias: undefined }, attrs);
-      const gradients = attentionGradient({ q, k, v, y, dy, lse }, { scale, segments, want: new Set(["q", "k", "v"]) });
+      const clips = given ? draw.graph.reshape(draw.rows("clips", clipRows(segments), "input"), [segments.length + 1, 2]) : undefined;
+      const { y, lse } = draw.graph.record(attentionOp, { q, k, v, bias: undefined, clips }, attrs);
+      const gradients = attentionGradient({ q, k, v, y, dy, lse, clips }, { scale, segments, want: new Set(["q", "k", "v"]) });
       return { dq: gradients.q!, dk: gradients.k!, dv: gradients.v! };
     },
     reference: (values) => ({ ...attentionGradientReference(sizes, values) }),
@@ -123,6 +136,13 @@ export const attentionGradientCases: OpCases = {
     ),
     one("odd", { heads: 3, rows: 44, keys: 57, d: 16 }, {}, ", heads of k at odd offsets"),
     one("odd", { heads: 3, rows: 150, d: 32, segments: CLIPS }, {}, ", padding between and after them"),
+    one("odd", { heads: 3, rows: 150, d: 40, segments: MIX, clips: true }),
+    one(
+      "odd",
+      { heads: 4, rows: 150, d: 32, segments: MIX, clips: true },
+      { limits: { maxBindingBytes: 32768, maxGrid: 9 } },
+      ", in windows",
+    ),
     one("model", { heads: 3, rows: 250, d: 64 }),
   ],
 };
