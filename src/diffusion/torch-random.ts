@@ -113,6 +113,14 @@ export class TorchGenerator {
     return out;
   }
 
+  /** `torch.empty(shape).uniform_(from, to, generator=…)` in float32, row-major: one draw a value. */
+  uniform(shape: readonly number[], from = 0, to = 1): Float32Array<ArrayBuffer> {
+    const out = new Float32Array(shape.reduce((product, length) => product * length, 1));
+    this.#fillUniform(out, 0, out.length);
+    const span = Math.fround(Math.fround(to) - Math.fround(from));
+    return out.map((x) => Math.fround(x * span) + Math.fround(from));
+  }
+
   /** Uniforms in [0, 1) with 24 bits, one draw each. */
   #fillUniform(out: Float32Array, start: number, end: number): void {
     for (let i = start; i < end; i++) out[i] = (this.random() & 0xffffff) * 2 ** -24;

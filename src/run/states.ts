@@ -13,7 +13,7 @@ export class States implements Disposable {
   /** Memory for every state of the plans, as each begins: zeros or its initial values. */
   constructor(
     private readonly gpu: Gpu,
-    plans: readonly Plan[],
+    plans: readonly Pick<Plan, "graph">[],
   ) {
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
     try {

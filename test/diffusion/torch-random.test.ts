@@ -63,3 +63,14 @@ test("seeds and shapes that torch refuses are refused", () => {
   expect(() => new TorchGenerator(NaN)).toThrow("got NaN");
   expect(() => new TorchGenerator(0).randn([2, -1])).toThrow("[random] a shape must hold whole numbers from 0, got [2, -1]; correct it");
 });
+
+test("uniform is torch's uniform_, whose bounds kaiming_uniform_ computes", () => {
+  // torch.empty(2, 5).uniform_(-0.25, 0.25, generator=torch.Generator().manual_seed(5))
+  const want = [0.16512594, -0.18694454, 0.20373484, 0.15996352, 0.21005172, -0.19167739, -0.16780424, 0.1189597, -0.23336768, 0.24709237];
+  new TorchGenerator(5).uniform([2, 5], -0.25, 0.25).forEach((v, i) => void expect(v).toBeCloseTo(want[i]!, 7));
+  // torch.nn.init.kaiming_uniform_(torch.empty(4, 6), a=5**0.5, generator=torch.Generator().manual_seed(7))
+  const bound = 1 / Math.sqrt(6);
+  const first = [0.028514136, -0.24592617, 0.129995808, 0.12810038, -0.21819928, -0.061187111];
+  const drawn = new TorchGenerator(7).uniform([4, 6], -bound, bound);
+  first.forEach((v, i) => void expect(drawn[i]).toBeCloseTo(v, 7));
+});

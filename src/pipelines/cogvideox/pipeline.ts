@@ -3,10 +3,13 @@ import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import { readJson, type CheckpointSource } from "../../sources/source.ts";
 import { CogwheelError } from "../../base/errors.ts";
 import type { Gpu, OutOfMemory } from "../../gpu/gpu.ts";
+import { parseSchedulerConfig, type SchedulerConfig } from "../../diffusion/config.ts";
+import type { TransformerConfig } from "../../models/cogvideox/config.ts";
 import type { DenoiseState } from "../../models/cogvideox/model.ts";
 import { TIED_T5_WEIGHTS } from "../../models/t5/weights.ts";
 import { digest } from "../../gpu/tuning-table.ts";
 import type { Plan } from "../../plan/compile.ts";
+import type { WeightProvider } from "../../run/weight-provider.ts";
 import { generation, type Generation, type GenerationStep } from "../generation.ts";
 import { KeptParts } from "../kept-parts.ts";
 import { Opened } from "../opened.ts";
@@ -136,6 +139,15 @@ export class CogVideoX implements AsyncDisposable {
     const { text, transformer, vae } = this.configs;
     const { num_layers: _, ...layer } = transformer;
     return digest(JSON.stringify([this.dtype, this.#opened.quantized ?? null, text.d_model, layer, vae, this.gpu.caps.tuning ?? null]));
+  }
+
+  /** For training: the transformer by itself, with the schedule that it was trained on. Its weights are read when they are needed. */
+  async transformer(signal?: AbortSignal): Promise<{ config: TransformerConfig; scheduler: SchedulerConfig; weights: WeightProvider }> {
+    return {
+      config: this.configs.transformer,
+      scheduler: parseSchedulerConfig(this.#model.files.scheduler),
+      weights: await this.#model.files.weights("transformer", signal ? { signal } : {}),
+    };
   }
 
   /** The plans that the stages run by capability alone, which needs no weights: what `tune` measures the kernels of. */

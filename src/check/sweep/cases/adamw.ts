@@ -8,7 +8,7 @@ import type { OpCase, OpCases, Size } from "../case.ts";
 import type { Values } from "../draw.ts";
 import { oneKernel } from "../listed-kernels.ts";
 
-interface Hyper {
+export interface Hyper {
   lr: number;
   beta1: number;
   beta2: number;
@@ -17,10 +17,10 @@ interface Hyper {
   /** From 1. */
   step: number;
 }
-const usual: Hyper = { lr: 0.01, beta1: 0.9, beta2: 0.95, eps: 1e-8, decay: 0.1, step: 1 };
+export const usual: Hyper = { lr: 0.01, beta1: 0.9, beta2: 0.95, eps: 1e-8, decay: 0.1, step: 1 };
 
 /** The values of a control that AdamW reads. */
-function controlOf(h: Hyper, factor: number, taken: boolean): Float32Array {
+export function controlOf(h: Hyper, factor: number, taken: boolean): Float32Array {
   const control = new Float32Array(UPDATE_VALUES);
   control[UPDATE.factor] = factor;
   control[UPDATE.taken] = +taken;

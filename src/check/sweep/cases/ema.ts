@@ -22,7 +22,9 @@ function one(
   control[UPDATE.averageRate] = 1 - decay;
   return {
     size,
-    name: `[${shape.join(", ")}] of ${decay}${taken ? "" : ", not taken"}${placed ? " in its place" : ""}${rest.limits ? ", in windows" : ""}`,
+    name:
+      `[${shape.join(", ")}] of ${decay}${taken ? "" : ", not taken"}` +
+      `${placed ? " in its place" : ""}${rest.limits ? ", in windows" : ""}`,
     half: [],
     record: (draw) => {
       const average = draw.input("average", shape);

@@ -1,0 +1,24 @@
+// combine.wgsl — y = alpha · a + beta · b
+//
+// Shapes    a, b, y [R] of R values, a multiple of 4
+// Work      one thread a vec4
+// Dispatch  (ceil(R / 256), folded, 1)
+// Cost      reads both once, writes once; bandwidth bound
+// Numerics  f32; IN_PLACE: a lies in y
+//! specialise
+@group(0) @binding(0) var<uniform> params: Params;
+const IN_PLACE = 0u;
+//! end
+struct Params { count4: u32, alpha: f32, beta: f32 }
+@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let i = (wid.y * groups.x + wid.x) * 64u + lane;
+  if (i >= params.count4) { return; }
+  var first: vec4<f32>;
+  if (IN_PLACE == 1u) { first = y[i]; } else { first = a[i]; }
+  y[i] = params.alpha * first + params.beta * b[i];
+}

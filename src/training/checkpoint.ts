@@ -1,0 +1,82 @@
+/**
+ * Everything that decides how a run goes on, as one safetensors file: its states as they lie on the device, and in the metadata how far it
+ * is and what it was begun with. Draws follow from the seed and the step (`draws.ts`), so there are no generators to keep.
+ */
+import { CogwheelError } from "../base/errors.ts";
+import { isObject, parseJsonObject } from "../base/json-scan.ts";
+import type { SafetensorsDType } from "../files/safetensors-dtype.ts";
+import { openSafetensors, type TensorToWrite, writeSafetensors } from "../files/safetensors.ts";
+import type { Gpu } from "../gpu/gpu.ts";
+import type { DType } from "../graph/dtype.ts";
+import type { States } from "../run/states.ts";
+import { memorySource } from "../sources/memory.ts";
+import type { TrainerProgress } from "./trainer.ts";
+import { lasts } from "./update.ts";
+
+const KEY = "cogwheel_training";
+const FORMAT = 1;
+const DTYPES: Readonly<Record<DType, SafetensorsDType>> = { f32: "F32", f16: "F16", u32: "U32", i32: "I32" };
+
+/** What a run was begun with: what another value of would make another run of it. */
+export type RunIdentity = Readonly<Record<string, unknown>>;
+
+export interface SavedProgress extends TrainerProgress {
+  /** Steps that are done, those that were not taken too. */
+  readonly step: number;
+}
+
+export async function saveRun(
+  states: States,
+  progress: SavedProgress,
+  identity: RunIdentity,
+  signal?: AbortSignal,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const tensors = new Map<string, TensorToWrite>();
+  for (const [name, bytes] of await states.save(signal)) {
+    const { shape, dtype } = states.tensors.get(name)!;
+    if (lasts(name)) tensors.set(name, { dtype: DTYPES[dtype], shape, data: new Uint8Array(bytes) });
+  }
+  return writeSafetensors(tensors, { [KEY]: JSON.stringify({ format: FORMAT, progress, identity }) });
+}
+
+/**
+ * Puts a run back to where it was saved; throws where it was begun with something else, and names what differs.
+ * @returns how far it was
+ */
+export async function restoreRun(gpu: Gpu, file: Uint8Array, states: States, identity: RunIdentity): Promise<SavedProgress> {
+  const path = "checkpoint.safetensors";
+  const saved = await openSafetensors(memorySource({ [path]: file as Uint8Array<ArrayBuffer> }), path);
+  const fail = (rule: string, cause?: unknown) => new CogwheelError("training", rule, cause === undefined ? undefined : { cause });
+  const text = saved.metadata[KEY];
+  if (text === undefined)
+    throw fail("a run goes on from a checkpoint of a run, got a file without one; give what save() gave, or begin anew without it");
+  const said = parseJsonObject(text, (rule, cause) => fail(`the checkpoint's ${KEY}: ${rule}`, cause));
+  const { format, progress, identity: before } = said as { format?: unknown; progress?: SavedProgress; identity?: RunIdentity };
+  if (format !== FORMAT || !isObject(progress) || !isObject(before))
+    throw fail(`a checkpoint must be of format ${FORMAT}, got ${JSON.stringify(format)}; it is of another version: begin anew`);
+  const differs = differences(before, identity);
+  if (differs.length)
+    throw fail(
+      `a run goes on with what it was begun with, got another ${differs.join("; another ")}; ` +
+        "give what it was begun with, or begin anew without this checkpoint (its weights can be saved and trained further)",
+    );
+  const wanted = [...states.tensors].filter(([name]) => lasts(name));
+  for (const [name, { shape, dtype }] of wanted) {
+    const info = saved.tensors.get(name);
+    if (!info || info.dtype !== DTYPES[dtype] || info.shape.join() !== shape.join())
+      throw fail(
+        `a checkpoint must hold ${name} ${DTYPES[dtype]} [${shape.join(", ")}], got ${info ? `[${info.shape.join(", ")}]` : "none"}`,
+      );
+  }
+  for (const [name] of wanted) gpu.device.queue.writeBuffer(states.buffer(name), 0, (await saved.read(name)).bytes);
+  return progress as unknown as SavedProgress;
+}
+
+/** Names and both values of what is not the same. */
+function differences(before: RunIdentity, now: RunIdentity): string[] {
+  const show = (value: unknown): string => (value === undefined ? "nothing" : (JSON.stringify(value) ?? "nothing"));
+  const short = (text: string): string => (text.length > 60 ? `${text.slice(0, 57)}...` : text);
+  return [...new Set([...Object.keys(before), ...Object.keys(now)])]
+    .filter((key) => show(before[key]) !== show(now[key]))
+    .map((key) => `${key} (${short(show(before[key]))} then, ${short(show(now[key]))} now)`);
+}

@@ -1,0 +1,118 @@
+/**
+ * The graphs of training. A micro-step is forward, loss and gradients; an update clips them, takes a step and moves the average. With one
+ * micro-step they are one graph, else micro-steps add up gradients in states, which the update reads.
+ */
+import { differentiate, type DifferentiateOptions } from "../gradient/differentiate.ts";
+import { Graph } from "../graph/graph.ts";
+import type { Node } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
+import type { TransformerConfig } from "../models/cogvideox/config.ts";
+import { recordTransformer } from "../models/cogvideox/forward.ts";
+import { accumulate } from "../ops/accumulate.ts";
+import { addNoise } from "../ops/add_noise.ts";
+import { velocityLoss } from "../ops/velocity_loss.ts";
+import type { WeightProvider } from "../run/weight-provider.ts";
+import type { BatchShape } from "./batch.ts";
+import { type Parameter, standIns, type Trained } from "./parameters.ts";
+import { parameterNames, recordUpdate, stateName, type UpdateOptions } from "./update.ts";
+
+/**
+ * What of a block's forward pass is kept for its gradient. `none`: all of it, `blocks`: its input, from which the rest is computed once
+ * more, `attention`: also what attention gave, which is most of a long sequence's work.
+ */
+export const CHECKPOINTING = ["none", "blocks", "attention"] as const;
+export type Checkpointing = (typeof CHECKPOINTING)[number];
+
+export interface Recipe extends UpdateOptions {
+  readonly config: TransformerConfig;
+  readonly weights: Pick<WeightProvider, "type">;
+  /** Storage type of activations that f16 can hold. */
+  readonly dtype: "f32" | "f16";
+  readonly trained: Trained;
+  readonly checkpointing: Checkpointing;
+}
+
+/** The graph of a step with one micro-step: its outputs are the clips' losses and the update's control. */
+export function stepGraph(recipe: Recipe, shape: BatchShape): Graph {
+  const { graph, gradients } = microStep(recipe, shape);
+  recordUpdate(graph, gradients, recipe);
+  return graph;
+}
+
+/** The graph of one micro-step of several: its gradients are added to those of the ones before, unless `begun` says that it is the first. */
+export function microGraph(recipe: Recipe, shape: BatchShape): Graph {
+  const { graph, gradients } = microStep(recipe, shape);
+  graph.unwatched(() => {
+    const begun = graph.input("begun", [4]);
+    for (const [parameter, gradient] of gradients) {
+      const sum = graph.state(stateName("gradient", parameter.name), parameter.shape);
+      graph.update(sum, accumulate(sum, gradient, begun));
+    }
+  });
+  return graph;
+}
+
+/** The graph of an update after several micro-steps. @param like a graph of such a micro-step */
+export function updateGraph(recipe: Recipe, like: Graph): Graph {
+  const graph = new Graph("update");
+  const gradients = new Map(
+    parameterNames(like.states.keys()).flatMap((name) => {
+      const sum = like.states.get(stateName("gradient", name));
+      return sum ? [[{ name, names: name.split("+"), shape: sum.shape }, graph.state(sum.name, sum.shape)] as const] : [];
+    }),
+  );
+  recordUpdate(graph, gradients, recipe);
+  return graph;
+}
+
+/** Forward, loss and gradients of clips of one size. */
+function microStep(
+  { config: c, weights, dtype, trained, checkpointing }: Recipe,
+  s: BatchShape,
+): { graph: Graph; gradients: ReadonlyMap<Parameter, Tensor> } {
+  const { parameters, standIn } = standIns(trained);
+  const graph = new Graph("train", (name) => weights.type(name), standIn);
+  const shape = [s.clips, s.frames, c.out_channels, s.height, s.width];
+  const clean = {
+    x: graph.input("latents", shape),
+    noise: graph.input("noise", shape),
+    // A row is a channel of a frame.
+    rows: graph.constant(
+      "clip.rows",
+      Uint32Array.from({ length: s.clips * s.frames * c.out_channels }, (_, r) => Math.floor(r / (s.frames * c.out_channels))),
+    ),
+    table: graph.input("levels", [s.clips, 4]),
+  };
+  const conditionChannels = c.in_channels - c.out_channels;
+  const prediction = recordTransformer(
+    graph,
+    c,
+    {
+      latents: addNoise(clean),
+      text: graph.input("text", [s.clips, s.textLength, c.text_embed_dim]),
+      timestep: graph.input("timestep", [s.clips]),
+      ...(conditionChannels ? { condition: graph.input("condition", [s.clips, s.frames, conditionChannels, s.height, s.width]) } : {}),
+      ...(c.ofs_embed_dim === null ? {} : { ofs: graph.input("ofs", [s.clips]) }),
+    },
+    dtype,
+    trained.loras,
+  );
+  const { loss, gradient } = graph.unwatched(() => velocityLoss({ ...clean, prediction }));
+  graph.output("loss", loss);
+  const list = [...parameters];
+  const found = differentiate(
+    [{ of: prediction, gradient }],
+    list.map(([, tensor]) => tensor),
+    checkpointed(checkpointing),
+  );
+  // A parameter that the loss does not depend on has none, and is not updated.
+  const gradients = new Map(list.flatMap(([parameter], i) => (found[i] ? [[parameter, found[i]] as const] : [])));
+  return { graph, gradients };
+}
+
+/** Blocks by the scopes that they are recorded in. */
+function checkpointed(what: Checkpointing): DifferentiateOptions {
+  if (what === "none") return {};
+  const again = ({ scope }: Node): string | undefined => /^transformer_blocks\.\d+/.exec(scope)?.[0];
+  return { again, ...(what === "attention" ? { keep: ({ op }: Node) => op.name === "attention" } : {}) };
+}

@@ -1,0 +1,137 @@
+/** Clips to learn from, and how they become batches: padding, noise, timesteps, dropout, each by the model's own rules. */
+import { CogwheelError } from "../base/errors.ts";
+import { expectFloats } from "../base/finite.ts";
+import { elements } from "../base/shape.ts";
+import type { TransformerConfig } from "../models/cogvideox/config.ts";
+import type { Batch, BatchShape } from "./batch.ts";
+import { drawsOf, type RunDraws } from "./draws.ts";
+import { type TimestepPlace, type TimestepSampling, timestepsOf } from "./timesteps.ts";
+
+/** A clip, or a picture, which is a clip of one frame: F latent frames, C channels, H × W; T text tokens of width E. */
+export interface TrainingSample {
+  /** [F, C, H, W]: scaled as the model takes them. */
+  readonly latents: Float32Array;
+  readonly shape: readonly [frames: number, channels: number, height: number, width: number];
+  /** [T, E]: the text encoder's output. */
+  readonly text: Float32Array;
+  /**
+   * For models that take an image or a control video: its latents [F', C2, H, W] of F' ≤ F frames, after which come zeros. Or a function
+   * that makes them, such as one that encodes an image with the noise that is drawn for it.
+   */
+  readonly condition?: Float32Array | ((draw: ConditionDraw) => Float32Array | Promise<Float32Array>);
+}
+
+/** The noise of an image, drawn anew each time that it is used: CogVideoX learns from images with noise of many strengths. */
+export interface ConditionDraw {
+  /** Its strength in pixels of −1 to 1: exp of a normal of mean −3 and deviation 0.5, so that half of them lie below 0.05. */
+  readonly sigma: number;
+  /** Standard noise, each call more of it. */
+  noise(shape: readonly number[]): Float32Array;
+}
+
+export interface SamplingOptions {
+  /** Decides every draw of the run. */
+  readonly seed: number;
+  /** `uniform`: each draw of a step in an interval of its own. */
+  readonly timesteps: TimestepSampling;
+  /** Share of clips that are learned without their text. */
+  readonly textDropout: number;
+  /** What stands for no text: zeros, or the text encoder's output for "" [T, E]. */
+  readonly nullText: "zeros" | Float32Array;
+  /** Share of clips that are learned without their condition: with zeros. */
+  readonly conditionDropout: number;
+}
+
+/** Frames that a clip of so many has in the model: 1.5 takes whole patches of two. */
+export const paddedFrames = (frames: number, c: Pick<TransformerConfig, "patch_size_t">): number =>
+  Math.ceil(frames / (c.patch_size_t ?? 1)) * (c.patch_size_t ?? 1);
+
+/** The size of a batch that a sample can be in. */
+export function shapeOf(sample: TrainingSample, c: TransformerConfig, clips: number): BatchShape {
+  const [frames, , height, width] = sample.shape;
+  return { clips, frames: paddedFrames(frames, c), height, width, textLength: sample.text.length / c.text_embed_dim };
+}
+
+/** Throws where a sample is not one that the model takes. @param name what messages call it */
+export function checkSample(sample: TrainingSample, c: TransformerConfig, name: string): void {
+  const { latents, shape, text, condition } = sample;
+  const fail = (rule: string): never => {
+    throw new CogwheelError("training", `${name}: ${rule}`);
+  };
+  if (!Array.isArray(shape) || shape.length !== 4 || !shape.every((n) => Number.isInteger(n) && n > 0))
+    fail(`the shape must be [frames, channels, height, width], got ${JSON.stringify(shape)}; give the latents' sizes`);
+  expectFloats(latents, "training", `${name}: latents`);
+  expectFloats(text, "training", `${name}: the text`);
+  if (latents.length !== elements(shape))
+    fail(`latents must fill their shape, got ${latents.length} values for [${shape.join(", ")}]; correct either`);
+  if (shape[1] !== c.out_channels)
+    fail(`latents must have the model's ${c.out_channels} channels, got [${shape.join(", ")}]; encode the clip with its VAE`);
+  if (text.length === 0 || text.length % c.text_embed_dim)
+    fail(`the text must be tokens of ${c.text_embed_dim} values, got ${text.length}; encode it with the model's text encoder`);
+  const extra = c.in_channels - c.out_channels;
+  if (extra > 0 !== (condition !== undefined))
+    fail(`a condition must be given exactly where the model takes one (${extra} channels), got ${condition ? "one" : "none"}`);
+}
+
+/** A batch of samples of one size: for `place` in the run, whose timesteps are those from `first` on. */
+export async function makeBatch(
+  samples: readonly TrainingSample[],
+  c: TransformerConfig,
+  options: SamplingOptions,
+  place: TimestepPlace,
+  first: number,
+  levels: number,
+): Promise<Batch> {
+  const shape = shapeOf(samples[0]!, c, samples.length);
+  const { frames, height, width, textLength } = shape;
+  const extra = c.in_channels - c.out_channels;
+  const video = frames * c.out_channels * height * width;
+  const [latents, noise] = [new Float32Array(samples.length * video), new Float32Array(samples.length * video)];
+  const text = new Float32Array(samples.length * textLength * c.text_embed_dim);
+  const condition = new Float32Array(samples.length * frames * extra * height * width);
+  for (const [i, sample] of samples.entries()) {
+    const index = place.rank * place.count + first + i;
+    const draws = (purpose: string): RunDraws => drawsOf(options.seed, purpose, place.step, index);
+    latents.set(padded(sample, frames), i * video);
+    noise.set(draws("noise").generator.randn([video]), i * video);
+    const empty = draws("text dropout").uniform() < options.textDropout;
+    if (!empty) text.set(sample.text, i * textLength * c.text_embed_dim);
+    else if (options.nullText !== "zeros") text.set(nullText(options.nullText, textLength * c.text_embed_dim), i * options.nullText.length);
+    if (extra && draws("condition dropout").uniform() >= options.conditionDropout)
+      condition.set(await conditionOf(sample, draws("condition"), frames * extra * height * width), i * frames * extra * height * width);
+  }
+  const timesteps = timestepsOf(options.timesteps, place, levels).slice(first, first + samples.length);
+  return { shape, latents, noise, timesteps, text, ...(extra ? { condition } : {}) };
+}
+
+/** Whole patches of frames: the first frame once more in front, as CogVideoX 1.5 was trained. */
+function padded({ latents, shape: [before] }: TrainingSample, frames: number): Float32Array {
+  if (before === frames) return latents;
+  const frame = latents.length / before;
+  const out = new Float32Array(frames * frame);
+  const missing = frames - before;
+  for (let i = 0; i < missing; i++) out.set(latents.subarray(0, frame), i * frame);
+  out.set(latents, missing * frame);
+  return out;
+}
+
+function nullText(values: Float32Array, size: number): Float32Array {
+  if (values.length !== size)
+    throw new CogwheelError("training", `what stands for no text must have as many values as a text, got ${values.length} for ${size}`);
+  return values;
+}
+
+async function conditionOf({ condition }: TrainingSample, draws: RunDraws, most: number): Promise<Float32Array> {
+  const { generator } = draws;
+  const given =
+    typeof condition === "function"
+      ? await condition({
+          sigma: Math.exp(-3 + 0.5 * generator.randn([1])[0]!),
+          noise: (shape) => generator.randn(shape),
+        })
+      : condition!;
+  expectFloats(given, "training", "a condition");
+  if (given.length > most)
+    throw new CogwheelError("training", `a condition must have at most its clip's frames, got ${given.length} values for ${most}; cut it`);
+  return given;
+}

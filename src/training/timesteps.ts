@@ -1,0 +1,43 @@
+/**
+ * Which timestep a clip is trained at. Independent draws, or CogVideoX's explicit uniform sampling (arXiv:2408.06072, section 3.4): of n
+ * draws in a step each comes from an interval of its own, so that a step's loss varies less from step to step. Draws of all ranks and
+ * micro-steps count, and who computes which follows from their numbers alone.
+ */
+import { CogwheelError } from "../base/errors.ts";
+import { type DrawKey, drawsOf } from "./draws.ts";
+
+export const TIMESTEP_SAMPLINGS = ["uniform", "random"] as const;
+export type TimestepSampling = (typeof TIMESTEP_SAMPLINGS)[number];
+
+export interface TimestepPlace {
+  readonly seed: DrawKey;
+  /** From 0. */
+  readonly step: number;
+  /** This device and how many there are; each draws `count` timesteps. */
+  readonly rank: number;
+  readonly ranks: number;
+  /** Draws of a rank in a step: its micro-steps times the clips of each. */
+  readonly count: number;
+}
+
+/** First and last timestep of interval `i` of `n`; n need not divide the number of timesteps. */
+export function timestepInterval(i: number, n: number, total = 1000): { first: number; last: number } {
+  const first = Math.floor((total * i) / n);
+  return { first, last: Math.max(first, Math.floor((total * (i + 1)) / n) - 1) };
+}
+
+/**
+ * The timesteps of a rank in a step, in the order of its clips. `uniform`: one from each interval over all ranks, and the intervals change
+ * places from step to step, so that no clip's place in a step decides its noise.
+ */
+export function timestepsOf(sampling: TimestepSampling, { seed, step, rank, ranks, count }: TimestepPlace, total = 1000): number[] {
+  if (!Number.isInteger(rank) || !Number.isInteger(ranks) || rank < 0 || rank >= ranks)
+    throw new CogwheelError("training", `a rank must be from 0 to below the number of ranks, got ${rank} of ${ranks}`);
+  const n = ranks * count;
+  const order = sampling === "uniform" ? drawsOf(seed, "intervals", step).permutation(n) : [];
+  return Array.from({ length: count }, (_, i) => {
+    const index = rank * count + i;
+    const { first, last } = sampling === "uniform" ? timestepInterval(order[index]!, n, total) : { first: 0, last: total - 1 };
+    return first + drawsOf(seed, "timestep", step, index).below(last - first + 1);
+  });
+}

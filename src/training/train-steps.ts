@@ -1,0 +1,47 @@
+/** Training on given batches: noise, timesteps and texts as they come, so that another implementation can be given the same. */
+import type { Gpu } from "../gpu/gpu.ts";
+import type { Batch } from "./batch.ts";
+import { parameterValues } from "./export.ts";
+import { optimizerOf } from "./optimizer.ts";
+import { rateShare, type Schedule } from "./schedule.ts";
+import { Trainer, type TrainerOptions, type TrainingModel } from "./trainer.ts";
+
+export interface TrainStepsOptions extends TrainerOptions {
+  readonly schedule?: Schedule;
+  readonly signal?: AbortSignal;
+}
+
+export interface TrainedSteps {
+  /** By step: the mean over micro-steps of the mean over clips. */
+  readonly loss: readonly number[];
+  /** By step: of all gradients, before clipping. */
+  readonly gradNorm: readonly number[];
+  /** After the last step, by state-dict name; of adapters what `TrainedLora.tensors` reads. */
+  readonly values: ReadonlyMap<string, Float32Array>;
+  /** The moving average of them, where one is kept. */
+  readonly average?: ReadonlyMap<string, Float32Array>;
+}
+
+/** @param steps for each step the batches of its micro-steps */
+export async function trainSteps(
+  gpu: Gpu,
+  model: TrainingModel,
+  steps: readonly (readonly Batch[])[],
+  { schedule = {}, signal, ...options }: TrainStepsOptions,
+): Promise<TrainedSteps> {
+  using trainer = await Trainer.create(gpu, model, options, signal);
+  const { lr } = optimizerOf(options.optimizer);
+  const [loss, gradNorm]: [number[], number[]] = [[], []];
+  for (const batches of steps) {
+    const report = await trainer.step(batches, lr * rateShare(schedule, trainer.progress.updates, steps.length), signal);
+    loss.push(report.loss);
+    gradNorm.push(report.gradNorm);
+  }
+  const read = { ...(signal ? { signal } : {}) };
+  return {
+    loss,
+    gradNorm,
+    values: await parameterValues(gpu, trainer.states, read),
+    ...(options.ema ? { average: await parameterValues(gpu, trainer.states, { ...read, average: true }) } : {}),
+  };
+}
