@@ -56,7 +56,7 @@ export async function probeKernels(model: CogVideoX, { signal, onProgress, enoug
     dispatchSeconds: dispatching.length ? median(dispatching) : 0,
     // Of the least that is read, since the host's share of a large result comes beside its work.
     runSeconds: Math.min(...found.map(({ readSeconds }) => readSeconds)),
-    bindSeconds: median(found.map(({ bindSeconds }) => bindSeconds)),
+    bindSeconds: sum(found.map(({ bindSeconds }) => bindSeconds)) / sum(found.map(({ steps }) => steps)),
     pipelineSeconds: median(making),
   };
 }
@@ -67,10 +67,13 @@ interface MeasuredGraph {
   readonly dispatches: readonly (KernelRate & { readonly label: string })[];
   readonly dispatchSeconds?: number;
   readonly readSeconds: number;
+  /** Of the whole plan. */
   readonly bindSeconds: number;
+  readonly steps: number;
   readonly pipelineSeconds: number;
 }
 
+const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 const since = (start: number): number => (performance.now() - start) / 1000;
 
 async function measureGraph(gpu: Gpu, graph: Graph, signal?: AbortSignal): Promise<MeasuredGraph> {
@@ -109,14 +112,9 @@ async function measureGraph(gpu: Gpu, graph: Graph, signal?: AbortSignal): Promi
   // Of a long run what its dispatches take is all there is to know.
   const whole = before < LONG_SECONDS ? median(await repeated(run)) : undefined;
   const readSeconds = median(await repeated(() => timed(() => program.read(read!, signal))));
-  const spent = medians(
-    await repeated(
-      () => stepSeconds(gpu, program, asked),
-      (steps) => steps.reduce((a, b) => a + b, 0),
-    ),
-  );
+  const spent = medians(await repeated(() => stepSeconds(gpu, program, asked), sum));
   // Where passes by themselves took longer than a run of all of them, they were timed too long.
-  const all = spent.reduce((a, b) => a + b, 0);
+  const all = sum(spent);
   const work = whole === undefined ? all : Math.max(0, whole - readSeconds);
   const scale = all > work && work > 0 ? work / all : 1;
   const kinds = new Map<string, { label: string; flops: number; bytes: number; seconds: number; count: number }>();
@@ -134,7 +132,8 @@ async function measureGraph(gpu: Gpu, graph: Graph, signal?: AbortSignal): Promi
       .filter((kind) => kind.seconds > 0),
     ...(whole === undefined ? {} : { dispatchSeconds: Math.max(0, work - all) / plan.steps.length }),
     readSeconds,
-    bindSeconds: again.seconds / plan.steps.length,
+    bindSeconds: again.seconds,
+    steps: plan.steps.length,
     pipelineSeconds: Math.max(0, first.seconds - again.seconds) / labels.size,
   };
 }
