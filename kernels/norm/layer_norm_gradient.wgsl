@@ -47,13 +47,17 @@ fn real(i: u32, v: vec4<f32>) -> vec4<f32> {
 const SCALE_ROW: u32 = select(1u, 0u, SCALE_FIRST);
 const UNIT: f32 = select(0.0, 1.0, ONE_PLUS);
 
-// Of vector i of the row at `base`, whose modulation begins at `at` in the table: the gradient with respect to the normalised value.
-fn gradient(base: u32, at: u32, i: u32) -> vec4<f32> {
-  var g: vec4<f32>;
-  if (IN_PLACE) { g = vec4<f32>(dx[base + i]); } else { g = vec4<f32>(dy[base + i]); }
-  if (AFFINE) { g *= weight[i]; }
-  if (MODULATE) { g *= UNIT + table[at + SCALE_ROW * params.stride4 + i]; }
-  return real(i, g);
+// Of vector i of a modulation that begins at `at` in the table: what the normalised value is multiplied by.
+fn gain_of(at: u32, i: u32) -> vec4<f32> {
+  var gain = vec4<f32>(1.0);
+  if (AFFINE) { gain = weight[i]; }
+  if (MODULATE) { gain *= UNIT + table[at + SCALE_ROW * params.stride4 + i]; }
+  return gain;
+}
+
+fn load_dy(at: u32) -> vec4<f32> {
+  if (IN_PLACE) { return vec4<f32>(dx[at]); }
+  return vec4<f32>(dy[at]);
 }
 //! part ends
 
@@ -96,7 +100,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     g[j] = vec4<f32>();
     if (i < columns) {
       c[j] = real(i, vec4<f32>(x[base + i]));
-      g[j] = gradient(base, at, i);
+      g[j] = real(i, load_dy(base + i) * gain_of(at, i));
     }
     sum_x += c[j];
     sum_g += g[j];

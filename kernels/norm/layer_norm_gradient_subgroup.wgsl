@@ -1,9 +1,9 @@
 // layer_norm_gradient_subgroup.wgsl — dx of y = LayerNorm(x) · (1 + scale) + shift, for CPU adapters
 //
 // Shapes    as in layer_norm_gradient.wgsl
-// Work      one subgroup takes `span` rows, one after another, its lanes stride over their vectors; no barrier. A row of x and dy is read
-//           once for its moments (4 vectors at a time, merged exactly: mean and variance of x, sum of g, and its product with x
-//           around the mean) and once for the result, when it is in the cache
+// Work      one subgroup takes `span` rows, its lanes stride over their vectors; no barrier. A row of x and dy is read once for its moments
+//           (merged exactly: mean and variance of x, sum of g, and its products with x around the mean) and once for the result, when
+//           it is in the cache. Four rows that share a modulation share the reads of weight and scale
 // Dispatch  (ceil(R / span), folded, 1)
 // Cost      reads x and dy, writes dx
 // Needs     subgroups of WG lanes, all of one size
@@ -45,81 +45,104 @@ fn real(i: u32, v: vec4<f32>) -> vec4<f32> {
 const SCALE_ROW: u32 = select(1u, 0u, SCALE_FIRST);
 const UNIT: f32 = select(0.0, 1.0, ONE_PLUS);
 
-// Of vector i of the row at `base`, whose modulation begins at `at` in the table: the gradient with respect to the normalised value.
-fn gradient(base: u32, at: u32, i: u32) -> vec4<f32> {
-  var g: vec4<f32>;
-  if (IN_PLACE) { g = vec4<f32>(dx[base + i]); } else { g = vec4<f32>(dy[base + i]); }
-  if (AFFINE) { g *= weight[i]; }
-  if (MODULATE) { g *= UNIT + table[at + SCALE_ROW * params.stride4 + i]; }
-  return real(i, g);
+// Of vector i of a modulation that begins at `at` in the table: what the normalised value is multiplied by.
+fn gain_of(at: u32, i: u32) -> vec4<f32> {
+  var gain = vec4<f32>(1.0);
+  if (AFFINE) { gain = weight[i]; }
+  if (MODULATE) { gain *= UNIT + table[at + SCALE_ROW * params.stride4 + i]; }
+  return gain;
+}
+
+fn load_dy(at: u32) -> vec4<f32> {
+  if (IN_PLACE) { return vec4<f32>(dx[at]); }
+  return vec4<f32>(dy[at]);
 }
 //! part ends
+
+// Of what a lane has seen of a row, each column of its vectors apart: mean of x, squares around it, Σ g, Σ g · (x − mean).
+struct Moments { mean: vec4<f32>, m2: vec4<f32>, sum_g: vec4<f32>, products: vec4<f32> }
+
+// One vector more of x and of g, of whose columns `one` count; share = 1 / n where it is the lane's n-th.
+fn more(before: Moments, v: vec4<f32>, g: vec4<f32>, one: vec4<f32>, share: f32) -> Moments {
+  let delta = (v - before.mean) * one;
+  let rest = 1.0 - share;
+  // Both sides' products are taken around the common mean.
+  return Moments(
+    fma(delta, vec4<f32>(share), before.mean),
+    fma(delta * delta, vec4<f32>(rest), before.m2),
+    before.sum_g + g,
+    fma(delta, rest * g - share * before.sum_g, before.products));
+}
+
+// Of a row: mean of x, its reciprocal deviation, mean of g, and what x − mean is multiplied by. counts: of a lane's columns.
+fn whole_row(m: Moments, counts: vec4<f32>) -> vec4<f32> {
+  let d = f32(params.d);
+  let all = vec4<f32>(1.0);
+  let mean = subgroupAdd(dot(counts, m.mean)) / d;
+  let off = m.mean - mean;
+  let sums = subgroupAdd(vec3<f32>(dot(m.m2 + counts * off * off, all), dot(m.sum_g, all), dot(m.products + off * m.sum_g, all))) / d;
+  let rstd = 1.0 / sqrt(sums.x + params.eps);
+  return vec4<f32>(mean, rstd, sums.y, sums.z * rstd * rstd);
+}
+
+fn result(i: u32, at: u32, gain: vec4<f32>, s: vec4<f32>) -> vec4<Y> {
+  return vec4<Y>(real(i, (load_dy(at) * gain - s.z - (vec4<f32>(x[at]) - s.x) * s.w) * s.y));
+}
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let begin = (wid.y * groups.x + wid.x) * params.span;
   let end = min(begin + params.span, params.rows);
   let columns = params.stride4;
-  let whole = params.d / 4u;
-  let d = f32(params.d);
-  for (var row = begin; row < end; row++) {
-    let base = row * columns;
+  var count = 0u;
+  for (var row = begin; row < end; row += count) {
+    count = min(4u, end - row);
     var at = 0u;
-    if (MODULATE) { at = row_of[row] * columns; }
-    // Of what this lane has seen, a column of each vector apart: how many, their mean, squares around it, Σ g, Σ g · (x − mean).
+    if (MODULATE) {
+      let modulation = row_of[row];
+      for (var r = 1u; r < count; r++) {
+        if (row_of[row + r] != modulation) { count = r; }
+      }
+      at = modulation * columns;
+    }
+    let base0 = row * columns;
+    let base1 = (row + min(1u, count - 1u)) * columns;
+    let base2 = (row + min(2u, count - 1u)) * columns;
+    let base3 = (row + min(3u, count - 1u)) * columns;
+    var m0 = Moments();
+    var m1 = Moments();
+    var m2 = Moments();
+    var m3 = Moments();
     var n = 0.0;
-    var mean = vec4<f32>();
-    var m2 = vec4<f32>();
-    var sum_g = vec4<f32>();
-    var products = vec4<f32>();
-    var i = lane;
-    for (; i + 3u * WG < whole; i += 4u * WG) {
-      let v0 = vec4<f32>(x[base + i]);
-      let v1 = vec4<f32>(x[base + i + WG]);
-      let v2 = vec4<f32>(x[base + i + 2u * WG]);
-      let v3 = vec4<f32>(x[base + i + 3u * WG]);
-      let g0 = gradient(base, at, i);
-      let g1 = gradient(base, at, i + WG);
-      let g2 = gradient(base, at, i + 2u * WG);
-      let g3 = gradient(base, at, i + 3u * WG);
-      let center = 0.25 * ((v0 + v1) + (v2 + v3));
-      let d0 = v0 - center;
-      let d1 = v1 - center;
-      let d2 = v2 - center;
-      let d3 = v3 - center;
-      let share = 4.0 / (n + 4.0);
-      let delta = center - mean;
-      let new_g = (g0 + g1) + (g2 + g3);
-      // Both sides' products are taken around the common mean.
-      products += ((d0 * g0 + d1 * g1) + (d2 * g2 + d3 * g3)) + delta * ((1.0 - share) * new_g - share * sum_g);
-      sum_g += new_g;
-      mean += delta * share;
-      m2 += ((d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)) + delta * delta * (n * share);
-      n += 4.0;
+    var one = vec4<f32>(1.0);
+    for (var i = lane; i * 4u < params.d; i += WG) {
+      if (PADDED) { one = select(vec4<f32>(), vec4<f32>(1.0), vec4<u32>(i * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.d)); }
+      n += 1.0;
+      let share = 1.0 / n;
+      let gain = gain_of(at, i);
+      m0 = more(m0, real(i, vec4<f32>(x[base0 + i])), real(i, load_dy(base0 + i) * gain), one, share);
+      m1 = more(m1, real(i, vec4<f32>(x[base1 + i])), real(i, load_dy(base1 + i) * gain), one, share);
+      m2 = more(m2, real(i, vec4<f32>(x[base2 + i])), real(i, load_dy(base2 + i) * gain), one, share);
+      m3 = more(m3, real(i, vec4<f32>(x[base3 + i])), real(i, load_dy(base3 + i) * gain), one, share);
     }
-    var counts = vec4<f32>(n);
-    // What is left, and of the row's last vector only the columns that count.
-    for (; i * 4u < params.d; i += WG) {
-      let one = select(vec4<f32>(), vec4<f32>(1.0), vec4<u32>(i * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.d));
-      let g = gradient(base, at, i);
-      let delta = real(i, vec4<f32>(x[base + i])) - mean;
-      let share = one / max(counts + one, vec4<f32>(1.0));
-      products += delta * ((1.0 - share) * g - share * sum_g);
-      sum_g += g;
-      mean += delta * share;
-      m2 += delta * delta * share * counts;
-      counts += one;
-    }
-    let all = vec4<f32>(1.0);
-    let row_mean = subgroupAdd(dot(counts, mean)) / d;
-    let off = mean - row_mean;
-    let sums = subgroupAdd(vec3<f32>(dot(m2 + counts * off * off, all), dot(sum_g, all), dot(products + off * sum_g, all))) / d;
-    let rstd = 1.0 / sqrt(sums.x + params.eps);
-    let slope = sums.z * rstd * rstd;
+    // Of a lane's last vector some columns may not count.
+    let counts = vec4<f32>(n) - (1.0 - one);
+    let s0 = whole_row(m0, counts);
+    let s1 = whole_row(m1, counts);
+    let s2 = whole_row(m2, counts);
+    let s3 = whole_row(m3, counts);
     for (var i = lane; i < columns; i += WG) {
-      let c = vec4<f32>(x[base + i]) - row_mean;
-      dx[base + i] = vec4<Y>(real(i, (gradient(base, at, i) - sums.y - c * slope) * rstd));
+      let gain = gain_of(at, i);
+      dx[base0 + i] = result(i, base0 + i, gain, s0);
+      if (count > 1u) { dx[base1 + i] = result(i, base1 + i, gain, s1); }
+      if (count > 2u) { dx[base2 + i] = result(i, base2 + i, gain, s2); }
+      if (count > 3u) { dx[base3 + i] = result(i, base3 + i, gain, s3); }
     }
-    if (lane == 0u) { statistics[row] = vec2<f32>(row_mean, rstd); }
+    if (lane == 0u) {
+      statistics[row] = s0.xy;
+      if (count > 1u) { statistics[row + 1u] = s1.xy; }
+      if (count > 2u) { statistics[row + 2u] = s2.xy; }
+      if (count > 3u) { statistics[row + 3u] = s3.xy; }
+    }
   }
 }

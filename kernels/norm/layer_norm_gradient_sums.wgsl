@@ -42,13 +42,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
       if (row_of[row] != task.modulation) { continue; }
     }
     let s = statistics[row];
+    let base = row * params.columns4;
     for (var j = 0u; j < PER; j++) {
-      let i = first + j * WG;
-      if (i < params.columns4) {
-        let g = vec4<f32>(dy[row * params.columns4 + i]);
-        sums[j] += g;
-        products[j] = fma(g, (vec4<f32>(x[row * params.columns4 + i]) - s.x) * s.y, products[j]);
-      }
+      // Past the last column the last once more: nothing is stored of it.
+      let i = base + min(first + j * WG, params.columns4 - 1u);
+      let g = vec4<f32>(dy[i]);
+      sums[j] += g;
+      products[j] = fma(g, (vec4<f32>(x[i]) - s.x) * s.y, products[j]);
     }
   }
   for (var j = 0u; j < PER; j++) {

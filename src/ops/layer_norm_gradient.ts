@@ -90,8 +90,8 @@ export const layerNormGradientOp: Op<Inputs, Attrs, "dx" | "statistics"> = {
           consts: { ...consts, WG: variant.wg, PER: variant.per },
           grid: foldGrid(w.count, caps),
         });
-      // Rows for 32 workgroups at least, so that every thread of the adapter has several.
-      const span = Math.min(32, Math.max(1, Math.floor(w.count / 32)));
+      // Four rows share reads; 32 workgroups at least, so that every thread of the adapter has several.
+      const span = 4 * Math.min(8, Math.max(1, Math.floor(w.count / 128)));
       return dispatch({
         kernel: layerNormGradientSubgroup,
         ...common,
