@@ -7,6 +7,9 @@
 // Numerics  f32; the exponential's argument is bounded, so that it cannot overflow; IN_PLACE: dy lies in dx
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
+//! end
+//! part shared/slope.wgsl
+//! specialise
 alias X = f32;
 alias G = f32;
 alias Y = f32;
@@ -17,12 +20,17 @@ struct Params { count4: u32 }
 @group(0) @binding(2) var<storage, read> dy: array<vec4<G>>;
 @group(0) @binding(3) var<storage, read_write> dx: array<vec4<Y>>;
 
+fn given(i: u32) -> vec4<f32> {
+  if (IN_PLACE == 1u) { return vec4<f32>(dx[i]); }
+  return vec4<f32>(dy[i]);
+}
+//! part ends
+
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let i = (wid.y * groups.x + wid.x) * 64u + lane;
   if (i >= params.count4) { return; }
-  var g: vec4<f32>;
-  if (IN_PLACE == 1u) { g = vec4<f32>(dx[i]); } else { g = vec4<f32>(dy[i]); }
+  let g = given(i);
   // Past ±80 the sigmoid is 0 or 1, and so is the whole factor.
   let v = clamp(vec4<f32>(x[i]), vec4<f32>(-80.0), vec4<f32>(80.0));
   let s = 1.0 / (1.0 + exp(-v));

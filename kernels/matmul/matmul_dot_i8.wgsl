@@ -33,11 +33,12 @@ fn gelu_tanh(v: vec4<f32>) -> vec4<f32> {
 fn silu(v: vec4<f32>) -> vec4<f32> { return v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0)))); }
 //! part ends
 //! part shared/matmul.wgsl
-// m, k: rows of x and values of one · n: columns of this dispatch, from n_base on of y's n_total · tiles: workgroups
-// y_first: column that y begins with · y_width: columns of a row of y, or of a head · y_rows: rows of a head · y_row: the first one
+// m: rows of x · k: inputs of this dispatch, from x_first on of the x_width in a row of x · n: columns of this dispatch, from n_base on of
+// y's n_total · tiles: workgroups · y_first: column that y begins with · y_width: columns of a row of y, or of a head · y_rows: rows of a
+// head · y_row: the first one
 struct Params {
   m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32,
-  y_first: u32, y_width: u32, y_rows: u32, y_row: u32,
+  y_first: u32, y_width: u32, y_rows: u32, y_row: u32, x_first: u32, x_width: u32,
 }
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
@@ -46,6 +47,8 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> y: array<vec4<Y>>;
 //! specialise
 alias Y = f32;
+// y = x · w in place of x · wᵀ: the rows of w, packed as for the other product, are its inputs.
+const INPUT_ROWS: bool = false;
 const BIAS: bool = false;
 const GELU: bool = false;
 const SILU: bool = false;

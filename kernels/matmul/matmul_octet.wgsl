@@ -35,11 +35,12 @@ fn gelu_tanh(v: vec4<f32>) -> vec4<f32> {
 fn silu(v: vec4<f32>) -> vec4<f32> { return v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0)))); }
 //! part ends
 //! part shared/matmul.wgsl
-// m, k: rows of x and values of one · n: columns of this dispatch, from n_base on of y's n_total · tiles: workgroups
-// y_first: column that y begins with · y_width: columns of a row of y, or of a head · y_rows: rows of a head · y_row: the first one
+// m: rows of x · k: inputs of this dispatch, from x_first on of the x_width in a row of x · n: columns of this dispatch, from n_base on of
+// y's n_total · tiles: workgroups · y_first: column that y begins with · y_width: columns of a row of y, or of a head · y_rows: rows of a
+// head · y_row: the first one
 struct Params {
   m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32,
-  y_first: u32, y_width: u32, y_rows: u32, y_row: u32,
+  y_first: u32, y_width: u32, y_rows: u32, y_row: u32, x_first: u32, x_width: u32,
 }
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
@@ -48,6 +49,8 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> y: array<vec4<Y>>;
 //! specialise
 alias Y = f32;
+// y = x · w in place of x · wᵀ: the rows of w, packed as for the other product, are its inputs.
+const INPUT_ROWS: bool = false;
 const BIAS: bool = false;
 const GELU: bool = false;
 const SILU: bool = false;
@@ -121,10 +124,12 @@ fn main(
   let k4 = params.k / 4u;
   let last = params.m - 1u;
   let row = m0 + (lane & 7u);
-  let x0 = min(row, last) * k4;
-  let x1 = min(row + 8u, last) * k4;
-  let x2 = min(row + 16u, last) * k4;
-  let x3 = min(row + 24u, last) * k4;
+  let stride = params.x_width / 4u;
+  let first_input = params.x_first / 4u;
+  let x0 = min(row, last) * stride + first_input;
+  let x1 = min(row + 8u, last) * stride + first_input;
+  let x2 = min(row + 16u, last) * stride + first_input;
+  let x3 = min(row + 24u, last) * stride + first_input;
   var at = held / 4u * params.k * 4u + (held & 3u);
   var c0: Eight;
   var c1: Eight;
@@ -139,7 +144,10 @@ fn main(
     if (ROWS > 8u) { a1 = vec4<f32>(x[x1 + kv]); }
     if (ROWS > 16u) { a2 = vec4<f32>(x[x2 + kv]); }
     if (ROWS > 24u) { a3 = vec4<f32>(x[x3 + kv]); }
-    let b = mat4x4<f32>(vec4<f32>(w[at]), vec4<f32>(w[at + 4u]), vec4<f32>(w[at + 8u]), vec4<f32>(w[at + 12u]));
+    // With INPUT_ROWS a vector of w has 4 inputs of a column, and a panel 16.
+    if (INPUT_ROWS) { at = kv / 4u * params.n_total * 4u + held * 16u + (kv & 3u); }
+    var b = mat4x4<f32>(vec4<f32>(w[at]), vec4<f32>(w[at + 4u]), vec4<f32>(w[at + 8u]), vec4<f32>(w[at + 12u]));
+    if (INPUT_ROWS) { b = transpose(b); }
     add(&c0, a0, b);
     if (ROWS > 8u) { add(&c1, a1, b); }
     if (ROWS > 16u) { add(&c2, a2, b); }

@@ -35,11 +35,12 @@ fn gelu_tanh(v: vec4<f32>) -> vec4<f32> {
 fn silu(v: vec4<f32>) -> vec4<f32> { return v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0)))); }
 //! part ends
 //! part shared/matmul.wgsl
-// m, k: rows of x and values of one · n: columns of this dispatch, from n_base on of y's n_total · tiles: workgroups
-// y_first: column that y begins with · y_width: columns of a row of y, or of a head · y_rows: rows of a head · y_row: the first one
+// m: rows of x · k: inputs of this dispatch, from x_first on of the x_width in a row of x · n: columns of this dispatch, from n_base on of
+// y's n_total · tiles: workgroups · y_first: column that y begins with · y_width: columns of a row of y, or of a head · y_rows: rows of a
+// head · y_row: the first one
 struct Params {
   m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32,
-  y_first: u32, y_width: u32, y_rows: u32, y_row: u32,
+  y_first: u32, y_width: u32, y_rows: u32, y_row: u32, x_first: u32, x_width: u32,
 }
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
@@ -48,6 +49,8 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> y: array<vec4<Y>>;
 //! specialise
 alias Y = f32;
+// y = x · w in place of x · wᵀ: the rows of w, packed as for the other product, are its inputs.
+const INPUT_ROWS: bool = false;
 const BIAS: bool = false;
 const GELU: bool = false;
 const SILU: bool = false;
@@ -77,13 +80,14 @@ fn epilogue(sum: vec4<f32>, m: u32, column: u32, at: u32) -> vec4<f32> {
 }
 //! part ends
 
+//! part shared/quad.wgsl
 // A row of the tile: the lane's own columns, and those that it got by the swaps.
 struct Row { own: vec4<f32>, x: vec4<f32>, y: vec4<f32>, xy: vec4<f32> }
 // Weights of 4 inputs × 4 columns, for each of the four.
 struct Weights { own: mat4x4<f32>, x: mat4x4<f32>, y: mat4x4<f32>, xy: mat4x4<f32> }
 
-fn weights(at: u32) -> Weights {
-  let m = transpose(mat4x4<f32>(vec4<f32>(w[at]), vec4<f32>(w[at + 4u]), vec4<f32>(w[at + 8u]), vec4<f32>(w[at + 12u])));
+// m: of each of the lane's columns, 4 inputs.
+fn swapped(m: mat4x4<f32>) -> Weights {
   return Weights(
     m,
     mat4x4<f32>(quadSwapX(m[0]), quadSwapX(m[1]), quadSwapX(m[2]), quadSwapX(m[3])),
@@ -98,6 +102,14 @@ fn add(c: ptr<function, Row>, a: vec4<f32>, m: Weights, b: vec4<f32>, n: Weights
   (*c).y += a * m.y + b * n.y;
   (*c).xy += a * m.xy + b * n.xy;
 }
+//! part ends
+
+fn weights(at: u32) -> Weights {
+  var m = mat4x4<f32>(vec4<f32>(w[at]), vec4<f32>(w[at + 4u]), vec4<f32>(w[at + 8u]), vec4<f32>(w[at + 12u]));
+  // With INPUT_ROWS a vector of w has 4 inputs of a column, as it must be.
+  if (!INPUT_ROWS) { m = transpose(m); }
+  return swapped(m);
+}
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -108,14 +120,16 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let m0 = ((group % tiles_m) * WG + lane) * ROWS;
   let k4 = params.k / 4u;
   let last = params.m - 1u;
-  let x0 = min(m0 + 0u, last) * k4;
-  let x1 = min(m0 + 1u, last) * k4;
-  let x2 = min(m0 + 2u, last) * k4;
-  let x3 = min(m0 + 3u, last) * k4;
-  let x4 = min(m0 + 4u, last) * k4;
-  let x5 = min(m0 + 5u, last) * k4;
-  let x6 = min(m0 + 6u, last) * k4;
-  let x7 = min(m0 + 7u, last) * k4;
+  let stride = params.x_width / 4u;
+  let first_input = params.x_first / 4u;
+  let x0 = min(m0 + 0u, last) * stride + first_input;
+  let x1 = min(m0 + 1u, last) * stride + first_input;
+  let x2 = min(m0 + 2u, last) * stride + first_input;
+  let x3 = min(m0 + 3u, last) * stride + first_input;
+  let x4 = min(m0 + 4u, last) * stride + first_input;
+  let x5 = min(m0 + 5u, last) * stride + first_input;
+  let x6 = min(m0 + 6u, last) * stride + first_input;
+  let x7 = min(m0 + 7u, last) * stride + first_input;
   var c0: Row;
   var c1: Row;
   var c2: Row;
@@ -125,6 +139,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   var c6: Row;
   var c7: Row;
   var at = panel * params.k * 4u + (lane & 3u);
+  // With INPUT_ROWS the lane's columns; past the end the last again.
+  let columns = min(panel * 4u + (lane & 3u), params.n / 4u - 1u) * 16u;
   for (var kv = 0u; kv < k4; kv += 2u) {
     // Of an odd number of vectors the last comes alone.
     let more = kv + 1u < k4;
@@ -137,8 +153,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     let a5 = vec4<f32>(x[x5 + kv]); let b5 = select(vec4<f32>(), vec4<f32>(x[x5 + next]), more);
     let a6 = vec4<f32>(x[x6 + kv]); let b6 = select(vec4<f32>(), vec4<f32>(x[x6 + next]), more);
     let a7 = vec4<f32>(x[x7 + kv]); let b7 = select(vec4<f32>(), vec4<f32>(x[x7 + next]), more);
+    var after = at + select(0u, 16u, more);
+    if (INPUT_ROWS) {
+      at = kv / 4u * params.n_total * 4u + columns + (kv & 3u);
+      after = next / 4u * params.n_total * 4u + columns + (next & 3u);
+    }
     let m = weights(at);
-    let n = weights(at + select(0u, 16u, more));
+    let n = weights(after);
     add(&c0, a0, m, b0, n);
     add(&c1, a1, m, b1, n);
     if (ROWS > 2u) {

@@ -34,11 +34,12 @@ fn gelu_tanh(v: vec4<f32>) -> vec4<f32> {
 fn silu(v: vec4<f32>) -> vec4<f32> { return v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0)))); }
 //! part ends
 //! part shared/matmul.wgsl
-// m, k: rows of x and values of one · n: columns of this dispatch, from n_base on of y's n_total · tiles: workgroups
-// y_first: column that y begins with · y_width: columns of a row of y, or of a head · y_rows: rows of a head · y_row: the first one
+// m: rows of x · k: inputs of this dispatch, from x_first on of the x_width in a row of x · n: columns of this dispatch, from n_base on of
+// y's n_total · tiles: workgroups · y_first: column that y begins with · y_width: columns of a row of y, or of a head · y_rows: rows of a
+// head · y_row: the first one
 struct Params {
   m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32,
-  y_first: u32, y_width: u32, y_rows: u32, y_row: u32,
+  y_first: u32, y_width: u32, y_rows: u32, y_row: u32, x_first: u32, x_width: u32,
 }
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
@@ -47,6 +48,8 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> y: array<vec4<Y>>;
 //! specialise
 alias Y = f32;
+// y = x · w in place of x · wᵀ: the rows of w, packed as for the other product, are its inputs.
+const INPUT_ROWS: bool = false;
 const BIAS: bool = false;
 const GELU: bool = false;
 const SILU: bool = false;
@@ -101,7 +104,10 @@ const W_LOADS: u32 = (BN * KV + WG - 1u) / WG;
 const Y_ROW: u32 = SN * NN / 4u;
 const Y_STRIDE: u32 = Y_ROW + 1u;
 const Y_COUNT: u32 = SGS * MM * Y_ROW;
-var<workgroup> sh: array<vec4<u32>, max((BM + BN) * STRIDE, SGS * MM * Y_STRIDE)>;
+// The right operand lies by column, BK inputs each, or by input, BN columns each.
+const W_STRIDE: u32 = BN / 8u + 1u - BN / 8u % 2u;
+const W_WORDS: u32 = max(BN * STRIDE, BK * W_STRIDE);
+var<workgroup> sh: array<vec4<u32>, max(BM * STRIDE + W_WORDS, SGS * MM * Y_STRIDE)>;
 //! part ends
 
 @compute @workgroup_size(WG)
@@ -118,17 +124,20 @@ fn main(
   let part_m = subgroup % SGS / SGX;
   let part_n = subgroup % SGX;
   let k8 = params.k / 8u;
+  // Words of a row of w with INPUT_ROWS.
+  let w8 = (params.n_total + 7u) / 8u;
 
   // Rows past the end are the last once more; their results are not stored.
   var x_at: array<u32, X_LOADS>;
   var w_at: array<u32, W_LOADS>;
   for (var i = 0u; i < X_LOADS; i++) {
     let at = lane + i * WG;
-    x_at[i] = min(m0 + at / KV, params.m - 1u) * k8 + at % KV;
+    x_at[i] = min(m0 + at / KV, params.m - 1u) * (params.x_width / 8u) + params.x_first / 8u + at % KV;
   }
   for (var i = 0u; i < W_LOADS; i++) {
     let at = lane + i * WG;
     w_at[i] = min(n0 + at / KV, params.n - 1u) * k8 + at % KV;
+    if (INPUT_ROWS) { w_at[i] = at / (BN / 8u) * w8 + min(n0 / 8u + at % (BN / 8u), w8 - 1u); }
   }
 
   var acc: array<array<subgroup_matrix_result<f32, NN, MM>, SN>, SM>;
@@ -141,23 +150,44 @@ fn main(
     }
     for (var i = 0u; i < W_LOADS; i++) {
       let at = lane + i * WG;
-      if (BN * KV % WG == 0u || at < BN * KV) { sh[W_BASE + at / KV * STRIDE + at % KV] = w[w_at[i] + k0]; }
+      var to = at / KV * STRIDE + at % KV;
+      var step = k0;
+      if (INPUT_ROWS) {
+        to = at / (BN / 8u) * W_STRIDE + at % (BN / 8u);
+        step = k0 * 8u * w8;
+      }
+      if (BN * KV % WG == 0u || at < BN * KV) { sh[W_BASE + to] = w[w_at[i] + step]; }
     }
     workgroupBarrier();
-    //! part shared/matrix_tile_multiply.wgsl
-    for (var k = 0u; k < BK / KK; k++) {
-      var b: array<subgroup_matrix_right<f16, NN, KK>, SN>;
-      for (var j = 0u; j < SN; j++) {
-        b[j] = subgroupMatrixLoad<subgroup_matrix_right<f16, NN, KK>, col_major>(
-          &sh, W_BASE + (part_n * SN + j) * NN * STRIDE + k * (KK / 8u), STRIDE);
+    if (INPUT_ROWS) {
+      for (var k = 0u; k < BK / KK; k++) {
+        var b: array<subgroup_matrix_right<f16, NN, KK>, SN>;
+        for (var j = 0u; j < SN; j++) {
+          b[j] = subgroupMatrixLoad<subgroup_matrix_right<f16, NN, KK>, row_major>(
+            &sh, W_BASE + k * KK * W_STRIDE + (part_n * SN + j) * (NN / 8u), W_STRIDE);
+        }
+        for (var i = 0u; i < SM; i++) {
+          let a = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, row_major>(
+            &sh, (part_m * SM + i) * MM * STRIDE + k * (KK / 8u), STRIDE);
+          for (var j = 0u; j < SN; j++) { acc[i][j] = subgroupMatrixMultiplyAccumulate(a, b[j], acc[i][j]); }
+        }
       }
-      for (var i = 0u; i < SM; i++) {
-        let a = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, row_major>(
-          &sh, (part_m * SM + i) * MM * STRIDE + k * (KK / 8u), STRIDE);
-        for (var j = 0u; j < SN; j++) { acc[i][j] = subgroupMatrixMultiplyAccumulate(a, b[j], acc[i][j]); }
+    } else {
+      //! part shared/matrix_tile_multiply.wgsl
+      for (var k = 0u; k < BK / KK; k++) {
+        var b: array<subgroup_matrix_right<f16, NN, KK>, SN>;
+        for (var j = 0u; j < SN; j++) {
+          b[j] = subgroupMatrixLoad<subgroup_matrix_right<f16, NN, KK>, col_major>(
+            &sh, W_BASE + (part_n * SN + j) * NN * STRIDE + k * (KK / 8u), STRIDE);
+        }
+        for (var i = 0u; i < SM; i++) {
+          let a = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, row_major>(
+            &sh, (part_m * SM + i) * MM * STRIDE + k * (KK / 8u), STRIDE);
+          for (var j = 0u; j < SN; j++) { acc[i][j] = subgroupMatrixMultiplyAccumulate(a, b[j], acc[i][j]); }
+        }
       }
+      //! part ends
     }
-    //! part ends
     workgroupBarrier();
     continuing {
       k0 += KV;

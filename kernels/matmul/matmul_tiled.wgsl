@@ -33,11 +33,12 @@ fn gelu_tanh(v: vec4<f32>) -> vec4<f32> {
 fn silu(v: vec4<f32>) -> vec4<f32> { return v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0)))); }
 //! part ends
 //! part shared/matmul.wgsl
-// m, k: rows of x and values of one · n: columns of this dispatch, from n_base on of y's n_total · tiles: workgroups
-// y_first: column that y begins with · y_width: columns of a row of y, or of a head · y_rows: rows of a head · y_row: the first one
+// m: rows of x · k: inputs of this dispatch, from x_first on of the x_width in a row of x · n: columns of this dispatch, from n_base on of
+// y's n_total · tiles: workgroups · y_first: column that y begins with · y_width: columns of a row of y, or of a head · y_rows: rows of a
+// head · y_row: the first one
 struct Params {
   m: u32, n: u32, k: u32, n_base: u32, n_total: u32, tiles: u32,
-  y_first: u32, y_width: u32, y_rows: u32, y_row: u32,
+  y_first: u32, y_width: u32, y_rows: u32, y_row: u32, x_first: u32, x_width: u32,
 }
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
@@ -46,6 +47,8 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> y: array<vec4<Y>>;
 //! specialise
 alias Y = f32;
+// y = x · w in place of x · wᵀ: the rows of w, packed as for the other product, are its inputs.
+const INPUT_ROWS: bool = false;
 const BIAS: bool = false;
 const GELU: bool = false;
 const SILU: bool = false;
@@ -97,6 +100,25 @@ var<workgroup> sh_w: array<vec4<f32>, BK * W_STRIDE>;
 const X_COUNT: u32 = BM * KV;
 const X_LOADS: u32 = (X_COUNT + WG - 1u) / WG;
 
+// With INPUT_ROWS the tile of w lies by column, KV vectors of 4 inputs each, in the order in which lanes read columns; the vectors change
+// places so that eight neighbours meet all 32 banks.
+fn place_of(column: u32, k: u32) -> u32 { return column * KV + (k ^ (column / 2u % KV)); }
+
+fn multiply_input_rows(acc: ptr<function, array<array<vec4<f32>, TN>, TM>>, ty: u32, tx: u32) {
+  for (var k = 0u; k < KV; k++) {
+    var a: array<vec4<f32>, TM>;
+    for (var i = 0u; i < TM; i++) { a[i] = sh_x[(ty + i * TY) * X_STRIDE + k]; }
+    for (var j = 0u; j < TN; j++) {
+      let v = j * TX + tx;
+      let b = transpose(mat4x4<f32>(
+        sh_w[place_of(v, k)], sh_w[place_of(BN / 4u + v, k)], sh_w[place_of(BN / 2u + v, k)], sh_w[place_of(BN / 4u * 3u + v, k)]));
+      for (var i = 0u; i < TM; i++) {
+        for (var c = 0u; c < 4u; c++) { (*acc)[i][j] = fma(vec4<f32>(a[i][c]), b[c], (*acc)[i][j]); }
+      }
+    }
+  }
+}
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   //! part shared/tile_place.wgsl
@@ -116,12 +138,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   var w_next: array<vec4<W>, W_LOADS>;
   for (var i = 0u; i < X_LOADS; i++) {
     let at = lane + i * WG;
-    x_at[i] = min(m0 + at / KV, params.m - 1u) * (params.k / 4u) + at % KV;
+    x_at[i] = min(m0 + at / KV, params.m - 1u) * (params.x_width / 4u) + params.x_first / 4u + at % KV;
     x_next[i] = x[x_at[i]];
   }
   for (var i = 0u; i < W_LOADS; i++) {
     let at = lane + i * WG;
     w_at[i] = min(n0 / 16u + at / (4u * BK), (params.n + 15u) / 16u - 1u) * (params.k * 4u) + at % (4u * BK);
+    if (INPUT_ROWS) { w_at[i] = min(n0 + at / KV, params.n - 1u) * 4u + at % KV; }
     w_next[i] = w[w_at[i]];
   }
 
@@ -133,13 +156,22 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     }
     for (var i = 0u; i < W_LOADS; i++) {
       let at = lane + i * WG;
-      if (W_COUNT % WG == 0u || at < W_COUNT) { sh_w[at / 4u % BK * W_STRIDE + at / (4u * BK) * 4u + at % 4u] = vec4<f32>(w_next[i]); }
+      var to = at / 4u % BK * W_STRIDE + at / (4u * BK) * 4u + at % 4u;
+      if (INPUT_ROWS) { to = place_of(at / KV % 4u * (BN / 4u) + at / KV / 4u, at % KV); }
+      if (W_COUNT % WG == 0u || at < W_COUNT) { sh_w[to] = vec4<f32>(w_next[i]); }
     }
     workgroupBarrier();
     // The last tile is fetched twice, which is cheaper than a branch.
     let next = min(k0 + BK, params.k - BK);
     for (var i = 0u; i < X_LOADS; i++) { x_next[i] = x[x_at[i] + next / 4u]; }
-    for (var i = 0u; i < W_LOADS; i++) { w_next[i] = w[w_at[i] + next * 4u]; }
+    var w_step = next * 4u;
+    if (INPUT_ROWS) { w_step = next / 16u * params.n_total * 4u + next / 4u % 4u; }
+    for (var i = 0u; i < W_LOADS; i++) { w_next[i] = w[w_at[i] + w_step]; }
+    if (INPUT_ROWS) {
+      multiply_input_rows(&acc, ty, tx);
+      workgroupBarrier();
+      continue;
+    }
     //! part shared/register_tile_multiply.wgsl
     for (var k = 0u; k < KV; k++) {
       var a: array<vec4<f32>, TM>;

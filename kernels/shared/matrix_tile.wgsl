@@ -26,4 +26,7 @@ const W_LOADS: u32 = (BN * KV + WG - 1u) / WG;
 const Y_ROW: u32 = SN * NN / 4u;
 const Y_STRIDE: u32 = Y_ROW + 1u;
 const Y_COUNT: u32 = SGS * MM * Y_ROW;
-var<workgroup> sh: array<vec4<u32>, max((BM + BN) * STRIDE, SGS * MM * Y_STRIDE)>;
+// The right operand lies by column, BK inputs each, or by input, BN columns each.
+const W_STRIDE: u32 = BN / 8u + 1u - BN / 8u % 2u;
+const W_WORDS: u32 = max(BN * STRIDE, BK * W_STRIDE);
+var<workgroup> sh: array<vec4<u32>, max(BM * STRIDE + W_WORDS, SGS * MM * Y_STRIDE)>;

@@ -114,6 +114,8 @@ export interface Target {
   formatOf(tensor: Tensor): Format | null;
   /** The variant for work of this kind: the one that a measurement on this adapter names, else the first candidate. */
   choose<V extends Variant>(key: string, candidates: readonly V[]): V;
+  /** In which packed layouts nodes before this one read a weight; none of what is no weight, which is packed for each node. */
+  layoutsOf(weight: Tensor): readonly Packing[];
   /** A tensor that lives within this node's dispatches (placed by the memory plan). */
   scratch(shape: readonly number[], dtype: DType): Tensor;
   /** Data that the chosen kernel needs, such as a list of tiles. */

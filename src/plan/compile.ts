@@ -4,7 +4,7 @@ import type { Capabilities } from "../gpu/capabilities.ts";
 import { kernelLabel, type BindingInfo } from "../gpu/kernel.ts";
 import { choose, howChosen, variantLabel, type Choice, type HowChosen } from "./choice.ts";
 import type { Graph } from "../graph/graph.ts";
-import type { Cost, Dispatch, Node, Target } from "../graph/op.ts";
+import type { Cost, Dispatch, Node, Target, View } from "../graph/op.ts";
 import { Tensor } from "../graph/tensor.ts";
 import { viewOf } from "./dispatch.ts";
 import { packOperands } from "./pack-operands.ts";
@@ -110,6 +110,7 @@ export function compile(graph: Graph, caps: Capabilities, options: CompileOption
   const scratch: Tensor[] = [];
   const choices: Choice[] = [];
   const places = inPlace(graph);
+  const layouts = new Map<string, Set<Packing>>();
   for (const node of places.order) {
     const own: Choice[] = [];
     const target: Target = {
@@ -121,6 +122,7 @@ export function compile(graph: Graph, caps: Capabilities, options: CompileOption
         own.push({ node, key, variant: variantLabel(variant), candidates: candidates.map(variantLabel), tuned });
         return variant;
       },
+      layoutsOf: (weight) => [...(layouts.get(weightKey(weight, "natural")) ?? [])],
       scratch(shape, dtype) {
         const tensor = new Tensor(graph, graph.tensors.length + scratch.length, `${node.name}:scratch`, [...shape], dtype, "activation");
         scratch.push(tensor);
@@ -143,6 +145,12 @@ export function compile(graph: Graph, caps: Capabilities, options: CompileOption
       },
     };
     const lowered = node.op.lower(node, target);
+    for (const binding of lowered.flatMap(({ bindings }) => Object.values(bindings as Record<string, Tensor | View>))) {
+      const { tensor, packing = "natural" } = viewOf(binding);
+      if (tensor.root.role !== "weight" || packing === "natural") continue;
+      const key = weightKey(tensor, "natural");
+      layouts.set(key, (layouts.get(key) ?? new Set()).add(packing));
+    }
     const chosen = howChosen(own);
     choices.push(...own);
     const { before, dispatches } = packOperands(lowered, target);

@@ -16,16 +16,18 @@ const names = (folder: string, end: string): string[] =>
 const camel = (name: string): string => name.replace(/_([a-z0-9])/g, (_, c: string) => c.toUpperCase());
 
 /** Ops whose kernels take seconds to compile: their tests have fewer cases of their own, and use the list's reference. */
-const SLOW = ["attention", "attention_gradient", "conv3d", "matmul"];
+const SLOW = ["attention", "attention_gradient", "conv3d", "matmul", "matmul_nn", "matmul_tn"];
 
 /** The ops that the cases of a list record. */
 function recorded({ cases }: OpCases): Set<Op> {
   return new Set(
-    cases.flatMap((c) => {
-      const graph = new Graph(c.name);
-      c.record(new Draw(graph, "f32", c.half));
-      return graph.nodes.map((node) => node.op);
-    }),
+    cases.flatMap((c) =>
+      (["f32", "f16"] as const).flatMap((precision) => {
+        const graph = new Graph(c.name);
+        c.record(new Draw(graph, precision, c.half));
+        return graph.nodes.map((node) => node.op);
+      }),
+    ),
   );
 }
 

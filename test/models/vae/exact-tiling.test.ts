@@ -255,7 +255,7 @@ describe("what a tile must read is asked of the ops", () => {
     const made = rewrite(graph(), {
       replace: (node, inputs, into) =>
         node.op === conv3dOp && node.name.includes("conv_out")
-          ? into.record(node.op, { ...inputs, x: into.record(unknown, { x: inputs["x"]! }, {}).y }, node.attrs)
+          ? into.record(node.op, { ...inputs, x: into.record(unknown, { x: inputs["x"]! }, { dtype: "f32" }).y }, node.attrs)
           : undefined,
     }).graph;
     await expect(async () => planExact(made, await caps, 12000)).rejects.toThrow(

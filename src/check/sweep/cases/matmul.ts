@@ -1,9 +1,10 @@
 /** matmul: every epilogue the models use × what is stored in f16 × every tile, then the models' own widths. */
 import { matmulDotI8, matmulOctet, matmulQuad, matmulSubgroupMatrix, matmulTiled, packOperand, quantizePanels } from "#kernels";
-import { matmul, matmulCandidates, type MatmulOptions } from "../../../ops/matmul.ts";
+import { matmul, type MatmulOptions } from "../../../ops/matmul.ts";
+import { matmulCandidates } from "../../../ops/matmul/variants.ts";
 import { gelu, silu } from "../activations.ts";
 import type { OpCase, OpCases, Size } from "../case.ts";
-import { drawn, padChannels, type Draw, type Precision, type Values } from "../draw.ts";
+import { drawn, padChannels, type Draw, type Precision } from "../draw.ts";
 import { cpuKernel, eightLanes, fewerLanes, gpuKernel, integerProducts, matrixKernel, oneKernel, tiledKernel } from "../listed-kernels.ts";
 import type { Capabilities } from "../../../gpu/capabilities.ts";
 import type { Kernel } from "../../../gpu/kernel.ts";
@@ -33,7 +34,7 @@ const activations: Record<NonNullable<Epilogue["activation"]>, (v: number) => nu
 export function matmulReference(
   { m, n, k }: MatmulSizes,
   epilogue: Epilogue,
-  { x, w, bias, residual, addend, gate }: Values,
+  { x, w, bias, residual, addend, gate }: Readonly<Record<string, ArrayLike<number>>>,
 ): Float64Array {
   const { heads = n } = epilogue;
   const y = new Float64Array(m * n);
@@ -159,7 +160,7 @@ function operand(size: Size, sizes: MatmulSizes, from: "input" | "node" | "x", h
           ? values["x"]!
           : from === "input"
             ? values["w"]!
-            : Float32Array.from(matmulReference({ m: n, n: k, k: 4 }, {}, { x: values["a"]!, w: values["b"]! }));
+            : matmulReference({ m: n, n: k, k: 4 }, {}, { x: values["a"]!, w: values["b"]! });
       return { y: padChannels(matmulReference(sizes, {}, { ...values, w }), n) };
     },
   };

@@ -1,0 +1,4 @@
+import { geluGradientCases } from "../../src/check/sweep/cases/gelu_gradient.ts";
+import { sweepTests } from "../support/sweep.ts";
+
+sweepTests(geluGradientCases);
