@@ -65,6 +65,7 @@ export { silu } from "./ops/silu.ts";
 export { squareSum } from "./ops/square_sum.ts";
 export { temporalPool } from "./ops/temporal_pool.ts";
 export { transpose } from "./ops/transpose.ts";
+export { quantize, type QuantizeBlocksOptions } from "./ops/quantize.ts";
 export { unpack, type UnpackOptions } from "./ops/unpack.ts";
 export { velocityLoss, type VelocityLossArguments } from "./ops/velocity_loss.ts";
 export { FORMATS, type Format } from "./graph/stored.ts";

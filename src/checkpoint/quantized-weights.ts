@@ -1,6 +1,6 @@
 /**
  * Weights that are quantized as they are read: another provider's matrices as ggml's blocks of 8 or 4 bits a value. What they are kept in
- * on the device is a matter of the plan (`asStored` of src/plan/compile.ts).
+ * on the device is a matter of the plan (`asStored` of src/plan/compile.ts); blocks that stay are made there (src/run/quantizer.ts).
  */
 import { FORMATS, type Format, type StoredWeight } from "../graph/stored.ts";
 import { toFloat32 } from "../files/convert.ts";
@@ -39,6 +39,7 @@ function quantized(weight: StoredWeight, format: QuantizedFormat): StoredWeight 
     label: weight.label,
     shape: weight.shape,
     format,
+    plain: weight,
     async read(start, into, signal) {
       const first = Math.floor(start / bytes);
       const end = Math.ceil((start + into.length) / bytes);

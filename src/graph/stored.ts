@@ -41,6 +41,8 @@ export interface StoredWeight {
   readonly format: Format;
   /** Every value is multiplied with it: one number, or one a row (scaled fp8). */
   readonly scale?: Float32Array;
+  /** The values that its blocks are made of as they are read, where they are: in f32, f16 or bf16. A device can make them itself. */
+  readonly plain?: StoredWeight;
   /**
    * Bytes `start` (included) to `start + into.length` of the weight as it is stored, into memory that may be a mapped buffer's.
    * Several reads may be under way.

@@ -1,7 +1,7 @@
 /**
  * Weights that stay on the device as they are stored: 8 or 4 bits a value, most of them. A kernel reads no such thing, so a run unpacks a
  * layer's weights into slots (src/plan/slots.ts) before it uses them. That costs a hundredth of the layer's work where it has thousands of
- * rows, and the kernels stay those that were measured for f16.
+ * rows, and the kernels stay those that were measured for f16. Weights that are quantized as they come are so on the device.
  */
 import { allOver } from "../base/all-over.ts";
 import { CogwheelError } from "../base/errors.ts";
@@ -10,6 +10,8 @@ import { FILL_BYTES, UPLOAD_ALIGNMENT, Uploader } from "../gpu/uploader.ts";
 import { elements } from "../graph/dtype.ts";
 import { FORMATS, storedBytes, type Format, type StoredWeight } from "../graph/stored.ts";
 import type { WeightRequest } from "../plan/weight-request.ts";
+import { isQuantizedFrom, isQuantizedTo, type QuantizedFrom, type QuantizedTo } from "../plan/quantize-weight.ts";
+import { Quantizer } from "./quantizer.ts";
 import type { PreparedUnpack, Unpacker } from "./unpacker.ts";
 import type { LoadOptions } from "./load-options.ts";
 import type { WeightProvider } from "./weight-provider.ts";
@@ -57,7 +59,9 @@ export class BlockStore implements Disposable {
 
   async #load(missing: ReadonlyMap<string, StoredWeight>, { signal, onProgress }: LoadOptions): Promise<void> {
     const total = [...missing.values()].reduce((n, weight) => n + storedBytes(weight), 0);
-    using uploader = new Uploader(this.gpu, total + UPLOAD_ALIGNMENT * missing.size);
+    const room = total + UPLOAD_ALIGNMENT * missing.size;
+    using quantizer = new Quantizer(this.gpu);
+    using uploader = new Uploader(this.gpu, room, () => quantizer.settle());
     const over = new AbortController();
     const given = signal ? AbortSignal.any([signal, over.signal]) : over.signal;
     let done = 0;
@@ -65,7 +69,10 @@ export class BlockStore implements Disposable {
       given.throwIfAborted();
       const owned = this.gpu.buffer(`stored ${name}`, storedBytes(weight), GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST);
       try {
-        await this.#fill(uploader, weight, owned.buffer, given);
+        const { plain } = weight;
+        if (plain && isQuantizedFrom(plain.format) && isQuantizedTo(weight.format))
+          await this.#quantize({ uploader, quantizer, room }, plain, weight.format, owned.buffer, given);
+        else await this.#fill(uploader, weight, owned.buffer, given);
       } catch (error) {
         over.abort(error);
         owned[Symbol.dispose]();
@@ -91,6 +98,39 @@ export class BlockStore implements Disposable {
       const use = (encoder: GPUCommandEncoder, from: Required<GPUBufferBinding>) =>
         encoder.copyBufferToBuffer(from.buffer, from.offset, to, at, Math.ceil(size / 4) * 4);
       pieces.push(uploader.put({ bytes: size, fill: (memory) => weight.read(at, memory, signal), read: false, use }, signal));
+    }
+    await allOver(pieces);
+  }
+
+  /** As `#fill`, of blocks that the device makes of a weight's values. @param room of one of the uploader's buffers, at least */
+  async #quantize(
+    { uploader, quantizer, room }: { readonly uploader: Uploader; readonly quantizer: Quantizer; readonly room: number },
+    plain: StoredWeight,
+    format: QuantizedTo,
+    to: GPUBuffer,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const source = plain.format as QuantizedFrom;
+    const { values, bytes } = FORMATS[format];
+    const width = values * FORMATS[source].bytes;
+    // An even number of blocks is whole words.
+    const most = 2 * Math.max(1, Math.floor(Math.min(FILL_BYTES, room) / (2 * width)));
+    const blocks = elements(plain.shape) / values;
+    const pieces: Promise<void>[] = [];
+    for (let first = 0; first < blocks; first += most) {
+      const count = Math.min(most, blocks - first);
+      pieces.push(
+        uploader.put(
+          {
+            bytes: count * width,
+            fill: (memory) => plain.read(first * width, memory, signal),
+            read: true,
+            use: (encoder, { buffer, offset }) =>
+              quantizer.encode(encoder, buffer, to, { from: source, to: format, blocks: count, at: { x: offset, y: first * bytes } }),
+          },
+          signal,
+        ),
+      );
     }
     await allOver(pieces);
   }
