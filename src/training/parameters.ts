@@ -6,6 +6,7 @@
 import type { AskedWeight, Graph } from "../graph/graph.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import type { LiveLoras } from "../models/cogvideox/linear.ts";
+import { cast } from "../ops/cast.ts";
 
 /** A trained tensor, as a graph asks for it. */
 export interface Parameter {
@@ -37,12 +38,12 @@ export function standIns(trained: Trained): {
   readonly standIn: (weight: AskedWeight, graph: Graph) => Tensor | undefined;
 } {
   const parameters = new Map<Parameter, Tensor>();
-  const standIn = ({ names, shape }: AskedWeight, graph: Graph): Tensor | undefined => {
+  const standIn = ({ names, shape, dtype }: AskedWeight, graph: Graph): Tensor | undefined => {
     if (!trained.has(names)) return undefined;
     const name = names.join("+");
     const state = graph.watch(graph.state(name, shape));
     parameters.set({ name, names, shape }, state as Tensor);
-    return state as Tensor;
+    return dtype === "f16" ? cast(state as Tensor, "f16") : (state as Tensor);
   };
   return { parameters, standIn };
 }
