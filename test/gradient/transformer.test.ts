@@ -107,7 +107,7 @@ const RUNS = Object.entries(STYLES).flatMap(([name, style]) =>
 );
 
 describe("the same bytes however blocks are kept", () => {
-  test.each(RUNS)("$name, $trained in $dtype storage", { timeout: 120_000 }, async ({ style, trained, dtype }, { skip }) => {
+  test.for(RUNS)("$name, $trained in $dtype storage", { timeout: 120_000 }, async ({ style, trained, dtype }, { skip }) => {
     const gpu = await testGpu();
     if (dtype === "f16") skip(!gpu.caps.f16, "needs an adapter with shader-f16");
     const run = async (options: DifferentiateOptions) => {
