@@ -27,6 +27,14 @@ export {
 } from "./pipelines/video-vae.ts";
 export type { TilingReport } from "./models/vae/exact/run.ts";
 export { readLatents, readVideoLatents, writeLatents, writeVideoLatents, type SavedRun } from "./pipelines/latents-file.ts";
+export { train, type Training } from "./training/train.ts";
+export type { Trainable, TrainingStep, TrainOptions } from "./training/options.ts";
+export type { TrainingData } from "./training/batches.ts";
+export type { ConditionDraw, SamplingOptions, TrainingSample } from "./training/sample.ts";
+export type { LoraOptions } from "./training/lora.ts";
+export type { OptimizerOptions } from "./training/optimizer.ts";
+export type { Schedule } from "./training/schedule.ts";
+export type { TrainingModel } from "./training/trainer.ts";
 export type { RatesOptions } from "./tuning/rates.ts";
 export type { MeasuredRates, StageTime } from "./pipelines/cogvideox/seconds.ts";
 export type { TuneOptions, TuningReport } from "./tuning/tune.ts";

@@ -1,0 +1,136 @@
+/** Options of `train`, and the rules that they must keep. */
+import { CogwheelError } from "../base/errors.ts";
+import type { Gpu } from "../gpu/gpu.ts";
+import { assertKnown } from "../graph/known-name.ts";
+import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
+import type { CompileOptions } from "../plan/compile.ts";
+import type { RunIdentity } from "./checkpoint.ts";
+import type { LoraOptions, TrainedLora } from "./lora.ts";
+import { optimizerOf, type OptimizerOptions } from "./optimizer.ts";
+import type { Trained } from "./parameters.ts";
+import { type Checkpointing, CHECKPOINTING } from "./record.ts";
+import type { SamplingOptions } from "./sample.ts";
+import { checkSchedule, type Schedule } from "./schedule.ts";
+import { TIMESTEP_SAMPLINGS } from "./timesteps.ts";
+import type { TrainingModel } from "./trainer.ts";
+
+/** What is trained: a model that is open, or the parts of one. */
+export type Trainable = CogVideoX | (TrainingModel & { readonly gpu: Gpu });
+
+export interface TrainOptions extends Partial<SamplingOptions> {
+  /** Steps of the run. */
+  readonly steps: number;
+  /** An adapter is trained, and this is how; the default where `full` is not given. */
+  readonly lora?: LoraOptions;
+  /** The model's own weights are trained: all, or those whose state-dict names this takes. */
+  readonly full?: true | ((name: string) => boolean);
+  /** Default: AdamW. */
+  readonly optimizer?: OptimizerOptions;
+  /** Default: constant, without a warm-up. */
+  readonly schedule?: Schedule;
+  /** Clips of a micro-step. Default 1. */
+  readonly batch?: number;
+  /** Micro-steps of a step, whose gradients are added up. Default 1. */
+  readonly accumulation?: number;
+  /** Gradients above this norm are scaled down to it; Infinity for no clipping. Default 1. */
+  readonly maxGradNorm?: number;
+  /** Keeps a moving average of what is trained; its decay rises to this one. Default: none is kept. */
+  readonly ema?: { readonly decay: number };
+  /** Storage type of weights that are not trained and of activations. Default: the model's. */
+  readonly dtype?: "f32" | "f16";
+  /** What is kept of a block's forward pass. Default `attention`. */
+  readonly checkpointing?: Checkpointing;
+  /** This device's number among those that train together, and how many there are. Default 0 of 1. */
+  readonly rank?: number;
+  readonly ranks?: number;
+  /** How frozen weights lie on the device. */
+  readonly compile?: CompileOptions;
+  /** A checkpoint of this run, as `save` gave it: it goes on from there, to the same bytes as if it had never stopped. */
+  readonly resume?: Uint8Array;
+  /** What else a checkpoint must belong to, such as the model's and the data's versions: compared when a run goes on. */
+  readonly identity?: RunIdentity;
+  readonly signal?: AbortSignal;
+}
+
+export interface TrainingStep {
+  /** From 1. */
+  readonly step: number;
+  readonly steps: number;
+  /** The mean over the step's clips. */
+  readonly loss: number;
+  /** Timestep and loss of each clip. */
+  readonly clips: readonly { readonly timestep: number; readonly loss: number }[];
+  /** Of all gradients, before clipping. */
+  readonly gradNorm: number;
+  readonly lr: number;
+  /** Gradients were not finite: nothing was changed. */
+  readonly skipped: boolean;
+  readonly lossScale: number;
+  /** That the step took. */
+  readonly seconds: number;
+}
+
+/** One text in ten and one image in twenty are left out, as in CogVideoX's own training. */
+export const samplingOptions = (o: TrainOptions): SamplingOptions => ({
+  seed: o.seed ?? 0,
+  timesteps: o.timesteps ?? "uniform",
+  textDropout: o.textDropout ?? 0.1,
+  nullText: o.nullText ?? "zeros",
+  conditionDropout: o.conditionDropout ?? 0.05,
+});
+
+/** Throws where options contradict each other or are none. */
+export function checkOptions(o: TrainOptions): void {
+  const count = (name: string, value: number | undefined, least: number): void => {
+    if (value !== undefined && (!Number.isInteger(value) || value < least))
+      throw new CogwheelError("training", `${name} must be a whole number from ${least}, got ${value}; correct it`);
+  };
+  const share = (name: string, value: number | undefined): void => {
+    if (value !== undefined && !(value >= 0 && value <= 1))
+      throw new CogwheelError("training", `${name} must be a share from 0 to 1, got ${value}; correct it`);
+  };
+  if (o.lora && o.full) throw new CogwheelError("training", "a run trains an adapter or the model, got lora and full; give one of them");
+  count("steps", o.steps ?? Number.NaN, 1);
+  count("batch", o.batch, 1);
+  count("accumulation", o.accumulation, 1);
+  count("ranks", o.ranks, 1);
+  count("rank", o.rank, 0);
+  if ((o.rank ?? 0) >= (o.ranks ?? 1)) throw new CogwheelError("training", `rank must be below ranks, got ${o.rank} of ${o.ranks ?? 1}`);
+  if (o.seed !== undefined && !Number.isSafeInteger(o.seed))
+    throw new CogwheelError("training", `the seed must be a whole number, got ${o.seed}; choose one below 2^53`);
+  share("textDropout", o.textDropout);
+  share("conditionDropout", o.conditionDropout);
+  assertKnown("training", "timesteps", o.timesteps, TIMESTEP_SAMPLINGS);
+  assertKnown("training", "checkpointing", o.checkpointing, CHECKPOINTING);
+  assertKnown("training", "dtype", o.dtype, ["f32", "f16"]);
+  checkSchedule(o.schedule ?? {});
+  optimizerOf(o.optimizer);
+}
+
+/** What another value of would make another run of it. */
+export function identityOf(
+  o: TrainOptions,
+  { config, scheduler }: TrainingModel,
+  trained: Trained | TrainedLora,
+  dtype: string,
+): RunIdentity {
+  const draws = samplingOptions(o);
+  return {
+    model: config,
+    scheduler,
+    trained: "tensors" in trained ? { lora: { rank: trained.rank, alpha: trained.alpha, targets: trained.targets } } : "full",
+    optimizer: optimizerOf(o.optimizer),
+    schedule: o.schedule ?? {},
+    steps: o.steps,
+    batch: o.batch ?? 1,
+    accumulation: o.accumulation ?? 1,
+    maxGradNorm: String(o.maxGradNorm ?? 1),
+    ema: o.ema ?? null,
+    dtype,
+    rank: o.rank ?? 0,
+    ranks: o.ranks ?? 1,
+    ...draws,
+    nullText: typeof draws.nullText === "string" ? draws.nullText : "given",
+    ...o.identity,
+  };
+}

@@ -1,0 +1,162 @@
+/** A run of training that is open on a device: its steps, what it is saved as, and what was learned. */
+import { CogwheelError } from "../base/errors.ts";
+import { TorchGenerator } from "../diffusion/torch-random.ts";
+import type { Gpu } from "../gpu/gpu.ts";
+import { transformerWeights } from "../models/cogvideox/weights.ts";
+import type { Batch } from "./batch.ts";
+import { batchesOf, type TrainingData } from "./batches.ts";
+import { restoreRun, type RunIdentity, saveRun } from "./checkpoint.ts";
+import { type ExportOptions, loraFile, parameterValues, transformerFiles } from "./export.ts";
+import { fullParameters } from "./full.ts";
+import { loraParameters, type TrainedLora } from "./lora.ts";
+import { optimizerOf } from "./optimizer.ts";
+import { checkOptions, identityOf, samplingOptions, type Trainable, type TrainingStep, type TrainOptions } from "./options.ts";
+import type { Trained } from "./parameters.ts";
+import { rateShare } from "./schedule.ts";
+import { makeBatch, type TrainingSample } from "./sample.ts";
+import { Trainer, type TrainingModel } from "./trainer.ts";
+
+export class TrainingRun implements Disposable {
+  #step = 0;
+  #running = false;
+
+  private constructor(
+    private readonly gpu: Gpu,
+    private readonly model: TrainingModel,
+    private readonly data: TrainingData,
+    private readonly options: TrainOptions,
+    private readonly trained: Trained | TrainedLora,
+    private readonly trainer: Trainer,
+    private readonly identity: RunIdentity,
+  ) {}
+
+  static async open(from: Trainable, data: TrainingData, options: TrainOptions): Promise<TrainingRun> {
+    checkOptions(options);
+    const { gpu } = from;
+    const model = "generate" in from ? await from.transformer(options.signal) : from;
+    const dtype = options.dtype ?? ("dtype" in from ? from.dtype : "f32");
+    const shapes = transformerWeights(model.config);
+    const trained = options.full
+      ? fullParameters(shapes.keys(), options.full === true ? undefined : options.full)
+      : loraParameters(shapes, options.lora ?? {}, new TorchGenerator(samplingOptions(options).seed));
+    const identity = identityOf(options, model, trained, dtype);
+    const { optimizer, ema, accumulation, checkpointing, compile, maxGradNorm = 1, resume, signal } = options;
+    const trainer = await Trainer.create(
+      gpu,
+      model,
+      {
+        trained,
+        dtype,
+        ...(optimizer ? { optimizer } : {}),
+        ...(Number.isFinite(maxGradNorm) ? { maxGradNorm } : {}),
+        ...(ema ? { ema } : {}),
+        ...(accumulation ? { accumulation } : {}),
+        ...(checkpointing ? { checkpointing } : {}),
+        ...(compile ? { compile } : {}),
+      },
+      signal,
+    );
+    const run = new TrainingRun(gpu, model, data, options, trained, trainer, identity);
+    try {
+      if (resume) {
+        const { step, ...progress } = await restoreRun(gpu, resume, trainer.states, identity);
+        trainer.progress = progress;
+        run.#step = step;
+      }
+      return run;
+    } catch (error) {
+      run[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** The steps that are left, each taken when it is asked for. */
+  async *steps(): AsyncGenerator<TrainingStep, void, void> {
+    if (this.#running) throw new CogwheelError("training", "a run is iterated over once at a time, got a second loop; end the first");
+    this.#running = true;
+    try {
+      const { steps, batch: clips = 1, accumulation = 1, ranks = 1, signal } = this.options;
+      const stream = this.#micros(clips, accumulation, ranks);
+      // What was learned from before a break.
+      for (let i = 0; i < this.#step; i++) await stream.next();
+      while (this.#step < steps) {
+        signal?.throwIfAborted();
+        const begun = performance.now();
+        const { value: samples, done } = await stream.next();
+        if (done) return;
+        yield { ...(await this.#taken(samples, clips)), seconds: (performance.now() - begun) / 1000 };
+      }
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  /** @param samples of each rank the batches of its micro-steps */
+  async #taken(samples: readonly (readonly (readonly TrainingSample[])[])[], clips: number): Promise<Omit<TrainingStep, "seconds">> {
+    const { trainer, model, options } = this;
+    const { steps, schedule = {}, rank = 0, ranks = 1, signal } = options;
+    const mine = samples[rank]!;
+    const sampling = samplingOptions(options);
+    const place = { seed: sampling.seed, step: this.#step, rank, ranks, count: clips * mine.length };
+    const batches: Batch[] = [];
+    for (const [i, part] of mine.entries())
+      batches.push(await makeBatch(part, model.config, sampling, place, i * clips, model.scheduler.num_train_timesteps));
+    const lr = optimizerOf(options.optimizer).lr * rateShare(schedule, trainer.progress.updates, steps);
+    const report = await trainer.step(batches, lr, signal);
+    this.#step++;
+    return {
+      step: this.#step,
+      steps,
+      loss: report.loss,
+      clips: batches.flatMap(({ timesteps }, i) => timesteps.map((timestep, j) => ({ timestep, loss: report.losses[i]![j]! }))),
+      gradNorm: report.gradNorm,
+      lr,
+      skipped: !report.taken,
+      lossScale: report.lossScale,
+    };
+  }
+
+  /** The batches of a step: of each rank its micro-steps, in the order of the data. */
+  async *#micros(clips: number, accumulation: number, ranks: number): AsyncGenerator<(readonly TrainingSample[])[][], void, void> {
+    let step: (readonly TrainingSample[])[][] = [[]];
+    for await (const batch of batchesOf(this.data, this.model.config, { clips, seed: samplingOptions(this.options).seed })) {
+      step.at(-1)!.push(batch);
+      if (step.at(-1)!.length < accumulation) continue;
+      if (step.length === ranks) {
+        yield step;
+        step = [[]];
+      } else step.push([]);
+    }
+  }
+
+  /** Steps that are done. */
+  get step(): number {
+    return this.#step;
+  }
+
+  async save(signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
+    return await saveRun(this.trainer.states, { step: this.#step, ...this.trainer.progress }, this.identity, signal);
+  }
+
+  async adapter(options: ExportOptions): Promise<Uint8Array<ArrayBuffer>> {
+    if (!("tensors" in this.trained))
+      throw new CogwheelError("training", "an adapter comes of a run that trains one, got a run of the model; ask for transformer()");
+    return loraFile(this.trained, await this.#values(options));
+  }
+
+  async transformer(options: ExportOptions): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
+    if (this.trained.kind !== "full")
+      throw new CogwheelError("training", "a model comes of a run that trains it, got a run of an adapter; ask for adapter()");
+    return await transformerFiles(this.gpu, this.model.config, this.model.weights, await this.#values(options), options.signal);
+  }
+
+  #values(options: ExportOptions): Promise<Map<string, Float32Array<ArrayBuffer>>> {
+    if (options.average && !this.options.ema)
+      throw new CogwheelError("training", "an average comes of a run that keeps one, got a run without; begin it with ema");
+    return parameterValues(this.gpu, this.trainer.states, options);
+  }
+
+  [Symbol.dispose](): void {
+    this.trainer[Symbol.dispose]();
+  }
+}
