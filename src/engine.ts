@@ -5,7 +5,7 @@
 import "./base/dispose.ts";
 export type { DType } from "./graph/dtype.ts";
 export { Graph } from "./graph/graph.ts";
-export type { Cost, Dispatch, Node, Op, Target, View } from "./graph/op.ts";
+export type { Cost, Dispatch, GradientRule, Node, Op, Target, View } from "./graph/op.ts";
 export { Tensor, type TensorSpec } from "./graph/tensor.ts";
 export { compile, type CompileOptions, type Plan, type WeightRequest } from "./plan/compile.ts";
 export { Program, type ProgramOptions, type RunOptions } from "./run/program.ts";
@@ -15,6 +15,7 @@ export type { StoredWeight } from "./graph/stored.ts";
 export { storedValues, type WeightProvider } from "./run/weight-provider.ts";
 export { runGraph } from "./run/run-graph.ts";
 export { differentiate, type Cotangent, type DifferentiateOptions } from "./gradient/differentiate.ts";
+export { watch } from "./gradient/watch.ts";
 export { dispatch, foldGrid, rowView, rowWindows, type RowWindow } from "./plan/dispatch.ts";
 export { PANEL, type Packing } from "./graph/packing.ts";
 export { defineKernel } from "./gpu/define-kernel.ts";

@@ -16,7 +16,7 @@ export interface Combination {
   readonly background: string;
 }
 
-export interface DrawOptions {
+export interface ClipOptions {
   readonly frames: number;
   readonly width: number;
   readonly height: number;
@@ -44,7 +44,7 @@ export const captionOf = ({ colour, shape, motion, background }: Combination): s
   `a ${colour} ${shape} ${motion} on a ${background} background`;
 
 /** A clip of what a combination names. */
-export function drawClip(combination: Combination, world: World, { frames, width, height, random }: DrawOptions): Frame[] {
+export function drawClip(combination: Combination, world: World, { frames, width, height, random }: ClipOptions): Frame[] {
   const [colour, background] = [world.colours[combination.colour], world.backgrounds[combination.background]];
   const known = SHAPES.includes(combination.shape as never) && MOTIONS.includes(combination.motion as never);
   if (!colour || !background || !known)

@@ -1,7 +1,7 @@
 /**
  * Reverse-mode differentiation over recorded nodes. The nodes between what is differentiated and the tensors that are asked for are walked
- * backwards; each records its gradient (`Op.gradient`) into the same graph, and the gradients of a tensor that several nodes read are added
- * in the order of the walk, which is fixed. So the same graph has the same gradients, to the bit, each time.
+ * backwards; each records its gradient (`GradientRule`) into the same graph, and the gradients of a tensor that several nodes read are
+ * added in the order of the walk, which is fixed. So the same graph has the same gradients, to the bit, each time.
  */
 import { CogwheelError } from "../base/errors.ts";
 import type { Graph } from "../graph/graph.ts";
@@ -28,7 +28,7 @@ export interface DifferentiateOptions {
 
 /**
  * Gradients of L with respect to each of `wanted`, in their shapes, f32 or of their types; undefined for one that L does not depend on.
- * What leads from them to L must have been recorded while they were watched (`Graph.watch`).
+ * What leads from them to L must have been recorded while they were watched (`watch`).
  */
 export function differentiate(
   cotangents: readonly Cotangent[],
@@ -123,7 +123,7 @@ class Walk {
     );
     if (Object.keys(dy).length === 0) return;
     const want = new Set(Object.entries(node.inputs).flatMap(([name, tensor]) => (tensor && this.#depends.has(tensor.root) ? [name] : [])));
-    const record = () => node.op.gradient!(node, dy, want);
+    const record = () => this.graph.ruleOf(node.op).gradient!(node, dy, want);
     const gradients = node.scope ? this.graph.scope(node.scope, record) : record();
     for (const name of want) {
       const gradient = gradients[name];

@@ -5,7 +5,7 @@
  */
 import { CogwheelError } from "../base/errors.ts";
 import { elements, isFloat, type DType } from "./dtype.ts";
-import type { Inputs, Node, Op } from "./op.ts";
+import type { GradientRule, Inputs, Node, Op } from "./op.ts";
 import { Tensor, type Recorder, type TensorRole, type TensorSpec } from "./tensor.ts";
 
 /** A weight that model code asks for: its state-dict names, joined along the first axis, and how it would be stored. */
@@ -29,6 +29,7 @@ export class Graph implements Recorder {
   #names = new Map<string, number>();
   readonly #watched = new Set<Tensor>();
   #watching = true;
+  #rules: (op: Op) => GradientRule | undefined = () => undefined;
 
   constructor(
     readonly name: string,
@@ -106,10 +107,12 @@ export class Graph implements Recorder {
   /**
    * Gradients with respect to this tensor will be asked for. From here on ops that read it, or what is computed from it, are recorded in
    * parts that have gradients, and an op that has none is refused.
+   * @param rules of ops that do not have theirs in themselves; `watch` of src/gradient/ gives those of the engine's
    */
-  watch(tensor: Tensor): Tensor {
+  watch(tensor: Tensor, rules: (op: Op) => GradientRule | undefined): Tensor {
     if (!isFloat(tensor))
       throw new CogwheelError("graph", `gradients are asked for with respect to f32 or f16, got ${tensor}; leave it out`);
+    this.#rules = rules;
     this.#watched.add(tensor.root);
     return tensor;
   }
@@ -117,6 +120,11 @@ export class Graph implements Recorder {
   /** Is a gradient with respect to this tensor wanted, or of what it was computed from? */
   isWatched(tensor: Tensor | undefined): boolean {
     return tensor !== undefined && this.#watched.has(tensor.root);
+  }
+
+  /** How gradients go through this op: by its own rule, or by that of {@link watch}. */
+  ruleOf(op: Op): GradientRule {
+    return op.gradient || op.plain ? op : (this.#rules(op) ?? op);
   }
 
   /** Records what no gradient goes through, whatever it reads: gradients themselves, updates, measures. */
@@ -213,9 +221,10 @@ export class Graph implements Recorder {
     }
     const watched = this.#watching && (Object.values(inputs) as (Tensor | undefined)[]).some((tensor) => this.isWatched(tensor));
     if (watched) {
-      const parts = op.plain?.(inputs, attrs, (tensor) => this.isWatched(tensor));
-      if (parts) return parts;
-      if (!op.gradient)
+      const rule = this.ruleOf(op as Op);
+      const parts = rule.plain?.(inputs, attrs, (tensor) => this.isWatched(tensor));
+      if (parts) return parts as Readonly<Record<O, Tensor>>;
+      if (!rule.gradient)
         throw new CogwheelError(
           op.name,
           "an op through which a gradient goes must have one, got none for this; " +

@@ -19,18 +19,12 @@ export interface Cost {
 
 export type Inputs = Record<string, Tensor | undefined>;
 
-/** One kind of node. `I` names its inputs, `A` its attributes, `O` its outputs. */
-// biome-ignore lint/suspicious/noExplicitAny: a graph holds nodes of every kind, and an op takes only its own inputs and attributes
-export interface Op<I extends { [K in keyof I]: Tensor | undefined } = any, A = any, O extends string = string> {
-  readonly name: string;
-  /** The shape rule: checks the inputs and says what comes out. */
-  infer(inputs: I, attrs: A): Record<O, TensorSpec>;
-  cost(node: Node<I, A, O>): Cost;
-  /**
-   * Results that may lie in an input's memory, with that input's name, where the plan finds that nobody reads the input afterwards: all
-   * of them or none, which `lower` asks its target. Default: none.
-   */
-  mayTake?(node: Node<I, A, O>): { readonly [K in O]?: keyof I };
+/**
+ * How gradients go through an op. The rules of the engine's own ops are a table apart from them (src/gradient/watch.ts); an op of another
+ * package has its rule in itself.
+ */
+// biome-ignore lint/suspicious/noExplicitAny: as for ops
+export interface GradientRule<I extends { [K in keyof I]: Tensor | undefined } = any, A = any, O extends string = any> {
   /**
    * What is recorded in the op's place where gradients will be asked for, such as a product and an activation in place of one node that
    * fuses them: the op's results. Undefined where the op records itself. It must compute what the op computes.
@@ -48,6 +42,24 @@ export interface Op<I extends { [K in keyof I]: Tensor | undefined } = any, A = 
     dy: { readonly [K in O]?: Tensor },
     want: ReadonlySet<keyof I>,
   ): { readonly [K in keyof I]?: Tensor | undefined };
+}
+
+/** The rule of an op of this type. */
+export type RuleOf<T> = T extends Op<infer I, infer A, infer O> ? GradientRule<I, A, O> : never;
+
+/** One kind of node. `I` names its inputs, `A` its attributes, `O` its outputs. */
+// biome-ignore lint/suspicious/noExplicitAny: a graph holds nodes of every kind, and an op takes only its own inputs and attributes
+export interface Op<I extends { [K in keyof I]: Tensor | undefined } = any, A = any, O extends string = string>
+  extends GradientRule<I, A, O> {
+  readonly name: string;
+  /** The shape rule: checks the inputs and says what comes out. */
+  infer(inputs: I, attrs: A): Record<O, TensorSpec>;
+  cost(node: Node<I, A, O>): Cost;
+  /**
+   * Results that may lie in an input's memory, with that input's name, where the plan finds that nobody reads the input afterwards: all
+   * of them or none, which `lower` asks its target. Default: none.
+   */
+  mayTake?(node: Node<I, A, O>): { readonly [K in O]?: keyof I };
   /** The dispatches that carry the node out on this target, in order. */
   lower(node: Node<I, A, O>, target: Target): Dispatch[];
   /**

@@ -17,7 +17,6 @@ interface Recordable<I, A, O extends string> {
   readonly name: string;
   infer(inputs: I, attrs: A): Record<O, TensorSpec>;
   cost(node: never): object;
-  plain?(inputs: I, attrs: A, watched: (tensor: Tensor | undefined) => boolean): Record<O, Tensor> | undefined;
   lower(node: never, target: never): object;
 }
 

@@ -25,7 +25,6 @@ export const addOp: Op<Inputs, { dtype: DType }, "y"> = {
     return { y: { shape: a.shape, dtype } };
   },
   mayTake: () => ({ y: "a" }),
-  gradient: (_, { y }) => ({ a: y, b: y }),
   cost: ({ inputs: { a, b }, outputs: { y } }) => ({ flops: y.size, bytes: a.bytes + b.bytes + y.bytes }),
   lower({ inputs: { a, b }, outputs: { y } }, { caps, inPlace }) {
     const row = [a, b, y].map(({ dtype }) => 4 * bytesOf[dtype]);

@@ -10,7 +10,6 @@ import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
 import { PANEL, padTo } from "../graph/packing.ts";
 import { assertSegments, batchSegments, longest, padding, type Segment, tilesOf } from "./attention/segments.ts";
 import { assertClips, clipTileList } from "./attention/clips.ts";
-import { attentionGradient } from "./attention_gradient.ts";
 
 export { batchSegments, type Segment };
 
@@ -88,21 +87,6 @@ export const attentionOp: Op<Inputs, Attrs, "y" | "lse"> = {
       );
     const y = { shape: [rows, heads * d], dtype };
     return (lse ? { y, lse: { shape: [heads, rows], dtype: "f32" } } : { y }) as { y: TensorSpec; lse: TensorSpec };
-  },
-  plain(inputs, attrs, watched) {
-    if (inputs.bias)
-      throw new CogwheelError(
-        "attention",
-        `a gradient goes only through attention without a bias, got ${inputs.bias}; train what comes after it, or leave the bias out`,
-      );
-    const { q, k, v } = inputs;
-    if (attrs.lse || ![q, k, v].some(watched)) return undefined;
-    return q.graph.record(attentionOp, inputs, { ...attrs, lse: true });
-  },
-  gradient({ inputs: { q, k, v, clips }, attrs: { scale, segments }, outputs: { y, lse } }, dy, want) {
-    if (dy.lse)
-      throw new CogwheelError("attention", `a gradient goes through the result alone, got ${dy.lse} of the log-sum-exp; leave it out`);
-    return attentionGradient({ q, k, v, y, dy: dy.y!, lse, clips }, { scale, segments, want });
   },
   cost({ inputs: { q, k, v, bias }, attrs, outputs: { y, lse } }) {
     const pairs = attrs.segments.reduce((n, s) => n + s.count * s.keyCount, 0);

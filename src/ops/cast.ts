@@ -19,7 +19,6 @@ export const castOp: Op<{ x: Tensor }, { dtype: DType }, "y"> = {
     return { y: { shape: x.shape, dtype } };
   },
   // A gradient in f32 stays what it is.
-  gradient: ({ inputs: { x } }, { y }) => ({ x: y!.dtype === "f32" ? y : cast(y!, x.dtype) }),
   cost: ({ inputs: { x }, outputs: { y } }) => ({ flops: 0, bytes: x.bytes + y.bytes }),
   lower({ inputs: { x }, outputs: { y } }, { caps }) {
     return rowWindows(caps, x.size / 4, [4 * bytesOf[x.dtype], 4 * bytesOf[y.dtype]]).map((rows) =>

@@ -6,7 +6,6 @@ import { bytesOf, type DType, isFloat } from "../graph/dtype.ts";
 import type { Dispatch, Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
-import { embeddingGradient } from "./embedding_gradient.ts";
 
 interface Inputs {
   ids: Tensor;
@@ -40,7 +39,6 @@ export const embeddingOp: Op<Inputs, Attrs, "y"> = {
       );
     return { y: { shape: [...ids.shape, table.dim(1)], dtype } };
   },
-  gradient: ({ inputs: { ids, table } }, { y }) => ({ table: embeddingGradient(ids, y!, table.dim(0)) }),
   cost({ inputs: { ids, table }, outputs: { y } }) {
     return { flops: 0, bytes: ids.bytes + y.size * bytesOf[table.dtype] + y.bytes };
   },

@@ -6,7 +6,6 @@ import type { Op } from "../graph/op.ts";
 import { assertRows } from "../graph/row-index.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
-import { gatedAddGradient } from "./gated_add_gradient.ts";
 
 interface Inputs {
   x: Tensor;
@@ -43,13 +42,6 @@ export const gatedAddOp: Op<Inputs, { dtype: DType }, "y"> = {
     return { y: { shape: x.shape, dtype } };
   },
   mayTake: () => ({ y: "residual" }),
-  gradient({ inputs: { x, table, rows } }, { y: dy }, want) {
-    return {
-      ...(want.has("x") ? { x: gatedAdd(dy!, { table, rows }, { dtype: x.dtype }) } : {}),
-      ...(want.has("table") ? { table: gatedAddGradient(x, dy!, rows, table.shape) } : {}),
-      ...(want.has("residual") ? { residual: dy } : {}),
-    };
-  },
   cost({ inputs: { x, residual }, outputs: { y } }) {
     return { flops: (residual ? 2 : 1) * y.size, bytes: x.bytes + (residual?.bytes ?? 0) + y.bytes };
   },

@@ -37,7 +37,6 @@ export const gatherRowsOp: Op<Inputs, object, "y"> = {
       );
     return { y: { shape: [index.size, x.dim(1)], dtype: x.dtype } };
   },
-  gradient: ({ inputs: { index, inverse } }, { y }) => ({ x: gatherRows(y!, inverse, index) }),
   cost: ({ inputs: { index }, outputs: { y } }) => ({ flops: 0, bytes: index.bytes + 2 * y.bytes }),
   lower({ inputs: { x, index }, outputs: { y } }, { caps }) {
     const [all, c] = x.shape as [number, number];

@@ -5,7 +5,6 @@ import { bytesOf, type DType, isFloat } from "../graph/dtype.ts";
 import type { Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
-import { geluGradient } from "./gelu_gradient.ts";
 
 /** x f32 or f16 with a multiple of 4 values → the same shape. `dtype`: default that of x. */
 export function gelu(x: Tensor, dtype: DType = x.dtype): Tensor {
@@ -19,7 +18,6 @@ export const geluOp: Op<{ x: Tensor }, { dtype: DType }, "y"> = {
       throw new CogwheelError("gelu", `x must be f32 or f16 with a multiple of 4 values, got ${x}; convert or pad it`);
     return { y: { shape: x.shape, dtype } };
   },
-  gradient: ({ inputs: { x } }, { y }) => ({ x: geluGradient(x, y!) }),
   cost: ({ inputs: { x }, outputs: { y } }) => ({ flops: 12 * y.size, bytes: x.bytes + y.bytes }),
   lower({ inputs: { x }, outputs: { y } }, { caps }) {
     return rowWindows(caps, x.size / 4, [4 * bytesOf[x.dtype], 4 * bytesOf[y.dtype]]).map((rows) =>

@@ -24,7 +24,6 @@ export const splitHeadsOp: Op<{ x: Tensor }, { width: number; dtype: DType }, "y
       throw new CogwheelError("split_heads", `a head's width must be a multiple of 4 that divides the columns, got ${width} for ${x}`);
     return { y: { shape: [n / width, x.size / n, width], dtype } };
   },
-  gradient: ({ inputs: { x } }, { y }) => ({ x: mergeHeads(y!, y!.dtype === "f32" ? "f32" : x.dtype) }),
   cost: ({ inputs: { x }, outputs: { y } }) => ({ flops: 0, bytes: x.bytes + y.bytes }),
   lower: ({ inputs: { x }, outputs: { y } }, target) => copies(x, y, y, x, target),
 };
@@ -36,7 +35,6 @@ export const mergeHeadsOp: Op<{ x: Tensor }, { dtype: DType }, "y"> = {
       throw new CogwheelError("merge_heads", `x must be f32 or f16 [heads, M, D], D a multiple of 4, got ${x}; reshape it`);
     return { y: { shape: [x.dim(1), x.dim(0) * x.dim(2)], dtype } };
   },
-  gradient: ({ inputs: { x } }, { y }) => ({ x: splitHeads(y!, x.dim(2), y!.dtype === "f32" ? "f32" : x.dtype) }),
   cost: ({ inputs: { x }, outputs: { y } }) => ({ flops: 0, bytes: x.bytes + y.bytes }),
   lower: ({ inputs: { x }, outputs: { y } }, target) => copies(x, y, x, y, target),
 };

@@ -5,8 +5,6 @@ import { bytesOf } from "../graph/dtype.ts";
 import type { Dispatch, Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { dispatch, foldGrid, rowWindows } from "../plan/dispatch.ts";
-import { sliceTokens } from "./slice_tokens.ts";
-import { sumRows } from "./sum_rows.ts";
 
 interface Inputs {
   text: Tensor;
@@ -32,15 +30,6 @@ export const joinTokensOp: Op<Inputs, object, "y"> = {
     if (position && (position.size !== (t + v) * d || position.dtype !== "f32"))
       throw new CogwheelError("join_tokens", `positions must be f32 [${t + v}, ${d}], got ${position}`);
     return { y: { shape: [b, t + v, d], dtype: "f32" } };
-  },
-  gradient({ inputs: { text, video, position } }, { y: dy }, want) {
-    const [b, t, v, d] = [text.dim(0), text.dim(1), video.dim(1), text.dim(2)];
-    const sum = () => (b === 1 ? dy! : sumRows(dy!.graph.reshape(dy!, [b, (t + v) * d])));
-    return {
-      ...(want.has("text") ? { text: sliceTokens(dy!, { first: 0, count: t, dtype: text.dtype }) } : {}),
-      ...(want.has("video") ? { video: sliceTokens(dy!, { first: t, count: v, dtype: video.dtype }) } : {}),
-      ...(position && want.has("position") ? { position: sum() } : {}),
-    };
   },
   cost: ({ outputs: { y } }) => ({ flops: y.size, bytes: 2 * y.bytes }),
   lower({ inputs: { text, video, position }, outputs: { y } }, { caps }) {

@@ -7,10 +7,8 @@ import type { Op, Target, View } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { choiceKey } from "../plan/choice.ts";
 import { dispatch, foldGrid, gcd, rowView, type RowWindow, rowWindows } from "../plan/dispatch.ts";
-import { embedding, gatherRows } from "./embedding.ts";
+import { gatherRows } from "./embedding.ts";
 import { assertRows } from "../graph/row-index.ts";
-import { layerNormGradient } from "./layer_norm_gradient.ts";
-import { layerNormGradientSums } from "./layer_norm_gradient_sums.ts";
 import { rowNormCandidates, type RowNormVariant } from "./rows/norm.ts";
 
 interface Inputs {
@@ -98,19 +96,6 @@ export const layerNormOp: Op<Inputs, Attrs, "y"> = {
     // Scale and shift are in two rows after each other.
     if (table) assertRows("layer_norm", `the modulation's ${scaleFirst ? "scales" : "shifts"}`, rowOf!, table.size / d - 1);
     return { y: { shape: source ? [rows, d] : x.shape, dtype } };
-  },
-  /** Rows that are asked for are first copied, so that only the copy's gradient goes back to where they lie. */
-  plain({ x, source, ...rest }, attrs) {
-    if (!source) return undefined;
-    const rows = embedding(source, x.graph.reshape(x, [x.size / x.dim(-1), x.dim(-1)]), { dtype: x.dtype });
-    return x.graph.record(layerNormOp, { x: rows, source: undefined, ...rest }, attrs);
-  },
-  gradient({ inputs: { x, weight, bias, table, rowOf }, attrs: { eps, width, onePlus, scaleFirst } }, { y: dy }, want) {
-    const { dx, statistics } = layerNormGradient({ x, dy: dy!, weight, table, rowOf }, { eps, width, onePlus, scaleFirst });
-    const of = { affine: want.has("weight") || want.has("bias"), table: want.has("table") };
-    if (!of.affine && !of.table) return { x: dx };
-    const sums = layerNormGradientSums({ x, dy: dy!, statistics, weight, bias, table, rowOf }, { width, onePlus, scaleFirst, of });
-    return { x: dx, weight: sums.dweight, bias: sums.dbias, table: sums.dtable };
   },
   cost({ inputs: { x }, outputs: { y } }) {
     return { flops: 10 * y.size, bytes: (y.bytes / bytesOf[y.dtype]) * bytesOf[x.dtype] + y.bytes };

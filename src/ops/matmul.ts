@@ -6,7 +6,6 @@ import type { Op } from "../graph/op.ts";
 import { padTo } from "../graph/packing.ts";
 import { assertRows } from "../graph/row-index.ts";
 import type { Tensor } from "../graph/tensor.ts";
-import { matmulGradient, plainMatmul } from "./matmul/gradient.ts";
 import { lowerMatmul } from "./matmul/lower.ts";
 import { ACTIVATIONS, type Activation, type MatmulAttrs, type MatmulInputs } from "./matmul/operands.ts";
 import { padColumns } from "./pad_columns.ts";
@@ -89,11 +88,6 @@ export const matmulOp: Op<MatmulInputs, MatmulAttrs, "y"> = {
   cost({ inputs: { x, w, residual }, outputs: { y } }) {
     return { flops: 2 * y.size * x.dim(-1), bytes: x.bytes + w.bytes + y.bytes + (residual?.bytes ?? 0) };
   },
-  plain(inputs, attrs, watched) {
-    const y = plainMatmul(inputs, attrs, watched, (rest, more) => inputs.x.graph.record(matmulOp, rest, more).y);
-    return y && { y };
-  },
-  gradient: ({ inputs, attrs }, { y }, want) => matmulGradient(inputs, attrs, y!, want),
   lower: lowerMatmul,
 };
 

@@ -22,11 +22,6 @@ export const padColumnsOp: Op<{ x: Tensor }, { columns: number }, "y"> = {
     if (x.dtype !== "f32" && x.dtype !== "f16") throw new CogwheelError("pad_columns", `x must be f32 or f16, got ${x}`);
     return { y: { shape: [...x.shape.slice(0, -1), columns], dtype: x.dtype } };
   },
-  gradient({ inputs: { x } }, { y: dy }) {
-    return {
-      x: x.dim(-1) < dy!.dim(-1) ? cutColumns(dy!, x.dim(-1)) : dy!.graph.record(padColumnsOp, { x: dy! }, { columns: x.dim(-1) }).y,
-    };
-  },
   cost: ({ inputs: { x }, outputs: { y } }) => ({ flops: 0, bytes: x.bytes + y.bytes }),
   lower({ inputs: { x }, outputs: { y } }, { caps }) {
     return [

@@ -6,7 +6,6 @@ import type { Op, Target } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
 import { padTo } from "../graph/packing.ts";
-import { padColumns } from "./pad_columns.ts";
 
 interface Patch {
   p: number;
@@ -93,17 +92,6 @@ export const patchifyOp: Op<Inputs, Attrs, "y"> = {
       },
     };
   },
-  gradient({ inputs: { x, extra }, attrs: { p, pt, batch } }, { y: dy }, want) {
-    const [n, frames, channels, height, width] = x.shape as [number, number, number, number, number];
-    const of = channels + (extra?.dim(2) ?? 0);
-    const tokens = padColumns(dy!);
-    const back = (first: number, taken: number) =>
-      dy!.graph.record(unpatchifyOp, { x: tokens }, { p, pt, channels: taken, first, of, repeats: batch / n, frames, height, width }).y;
-    return {
-      ...(want.has("x") ? { x: back(0, channels) } : {}),
-      ...(extra && want.has("extra") ? { extra: back(channels, extra.dim(2)) } : {}),
-    };
-  },
   cost: ({ outputs: { y } }) => ({ flops: 0, bytes: 2 * y.bytes }),
   lower({ inputs: { x, extra }, attrs, outputs: { y } }, target) {
     const [n, f, c, h, w] = x.shape as [number, number, number, number, number];
@@ -156,11 +144,6 @@ export const unpatchifyOp: Op<{ x: Tensor }, UnpatchifyAttrs, "y"> = {
           `got ${x} for ${of} channels and ${frames} × ${height} × ${width}`,
       );
     return { y: { shape: [batch / repeats, frames, channels, height, width], dtype: "f32" } };
-  },
-  gradient({ inputs: { x }, attrs: { p, pt, channels, of, repeats } }, { y: dy }) {
-    if (channels < of || repeats > 1)
-      throw new CogwheelError("unpatchify", "a gradient's gradient is not recorded, got one asked for; differentiate once");
-    return { x: padColumns(patchify(dy!, { patchSize: p, patchSizeT: pt, dtype: x.dtype })) };
   },
   cost: ({ outputs: { y } }) => ({ flops: 0, bytes: 2 * y.bytes }),
   lower({ inputs: { x }, attrs, outputs: { y } }, target) {

@@ -11,7 +11,6 @@ import type { Tensor } from "../graph/tensor.ts";
 import { choiceKey } from "../plan/choice.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
 import { assertRows } from "../graph/row-index.ts";
-import { qkNormRopeGradient } from "./qk_norm_rope_gradient.ts";
 import { headCandidates } from "./rows/heads.ts";
 
 interface Inputs {
@@ -73,14 +72,6 @@ export const qkNormRopeOp: Op<Inputs, Attrs, "q" | "k"> = {
     return { q: { shape: q.shape, dtype: q.dtype }, k: { shape: k.shape, dtype: k.dtype } };
   },
   mayTake: () => ({ q: "q", k: "k" }),
-  gradient({ inputs: { q, k, normQ, normK, rope, position }, attrs: { eps, rms } }, dy, want) {
-    if (want.has("rope"))
-      throw new CogwheelError("qk_norm_rope", `a table of rotations is fixed, got ${rope} to be trained; do not watch it`);
-    const one = (x: Tensor, gradient: Tensor | undefined, norm: Tensor | undefined, ofNorm: boolean) =>
-      gradient && qkNormRopeGradient({ x, dy: gradient, norm, rope, position }, { eps, rms, ofNorm });
-    const [ofQ, ofK] = [one(q, dy.q, normQ, want.has("normQ")), one(k, dy.k, normK, want.has("normK"))];
-    return { q: ofQ?.dx, k: ofK?.dx, normQ: ofQ?.dnorm, normK: ofK?.dnorm };
-  },
   cost({ outputs: { q } }) {
     return { flops: 20 * q.size, bytes: 4 * q.bytes };
   },

@@ -18,7 +18,6 @@ export const transposeOp: Op<{ x: Tensor }, object, "y"> = {
       throw new CogwheelError("transpose", `x must be an f32 or f16 matrix, got ${x}; reshape or convert it`);
     return { y: { shape: [x.dim(1), x.dim(0)], dtype: x.dtype } };
   },
-  gradient: (_, { y }) => ({ x: transpose(y!) }),
   cost: ({ inputs: { x }, outputs: { y } }) => ({ flops: 0, bytes: x.bytes + y.bytes }),
   lower({ inputs: { x }, outputs: { y } }, { caps }) {
     if (x.bytes > caps.maxBindingBytes)

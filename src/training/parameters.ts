@@ -3,6 +3,7 @@
  * checkpoint's layout, that stands where the model asks for the weight (`Graph.standIn`); where the model computes in f16 it is converted
  * on the way. `full.ts` and `lora.ts` say which there are.
  */
+import { watch } from "../gradient/watch.ts";
 import type { AskedWeight, Graph } from "../graph/graph.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import type { LiveLoras } from "../models/cogvideox/linear.ts";
@@ -41,7 +42,7 @@ export function standIns(trained: Trained): {
   const standIn = ({ names, shape, dtype }: AskedWeight, graph: Graph): Tensor | undefined => {
     if (!trained.has(names)) return undefined;
     const name = names.join("+");
-    const state = graph.watch(graph.state(name, shape));
+    const state = watch(graph.state(name, shape));
     parameters.set({ name, names, shape }, state as Tensor);
     return dtype === "f16" ? cast(state as Tensor, "f16") : (state as Tensor);
   };

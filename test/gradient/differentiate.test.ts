@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { addCases } from "../../src/check/sweep/cases/add.ts";
 import { siluCases } from "../../src/check/sweep/cases/silu.ts";
 import { differentiate } from "../../src/gradient/differentiate.ts";
+import { watch } from "../../src/gradient/watch.ts";
 import { Graph } from "../../src/graph/graph.ts";
 import { compile } from "../../src/plan/compile.ts";
 import { add } from "../../src/ops/add.ts";
@@ -16,7 +17,7 @@ gradientTests(siluCases, { cases: (c) => !c.name.includes("e+") && !c.name.inclu
 
 /** Four blocks of two nodes each, in scopes of their own, over x and a parameter that each reads. */
 function blocks(graph: Graph) {
-  const p = graph.watch(graph.state("p", [8]));
+  const p = watch(graph.state("p", [8]));
   let hidden = graph.input("x", [8]);
   for (let i = 0; i < 4; i++)
     hidden = graph.scope(`blocks.${i}`, () => {
@@ -68,8 +69,8 @@ describe("blocks that are computed again", () => {
 test("a tensor that two nodes read has the sum of both gradients, and one without influence none", async () => {
   const out = await runGraph(
     (graph) => {
-      const x = graph.watch(graph.input("x", [4]));
-      const alone = graph.watch(graph.input("alone", [4]));
+      const x = watch(graph.input("x", [4]));
+      const alone = watch(graph.input("alone", [4]));
       const y = add(add(x, x), graph.reshape(x, [4]));
       const [dx, none] = differentiate([{ of: y, gradient: graph.input("dy", [4]) }], [x, alone]);
       expect(none).toBeUndefined();
@@ -82,7 +83,7 @@ test("a tensor that two nodes read has the sum of both gradients, and one withou
 
 test("an op without a gradient is refused by name where it is recorded, and only if a gradient has to go through it", () => {
   const graph = new Graph("refused");
-  const [x, frozen] = [graph.watch(graph.input("x", [2, 8])), graph.input("frozen", [2, 8])];
+  const [x, frozen] = [watch(graph.input("x", [2, 8])), graph.input("frozen", [2, 8])];
   expect(() => gatedGelu(silu(x))).toThrow(/\[gated_gelu\] an op through which a gradient goes must have one/);
   expect(() => gatedGelu(frozen)).not.toThrow();
   expect(() => graph.unwatched(() => gatedGelu(x))).not.toThrow();
@@ -98,7 +99,7 @@ test("what stands in for a weight is recorded once, outside of the scope that as
   const graph = new Graph(
     "trained",
     () => "f32",
-    ({ names, shape, dtype }, into) => (names[0] === "w" ? silu(into.watch(into.state("w", shape, dtype))) : undefined),
+    ({ names, shape, dtype }, into) => (names[0] === "w" ? silu(watch(into.state("w", shape, dtype))) : undefined),
   );
   const [w, again, other] = graph.scope("block", () => [graph.weight("w", [4]), graph.weight("w", [4]), graph.weight("v", [4])] as const);
   expect(w).toBe(again);

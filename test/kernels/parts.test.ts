@@ -105,7 +105,7 @@ it.each([
 it("are checked by the build, and written by build --parts", () => {
   const copy = mkdtempSync(join(tmpdir(), "cogwheel-parts-"));
   try {
-    for (const name of ["kernels", "build.mjs", "kernel-parts.mjs", "kernels-version.mjs", "package.json"])
+    for (const name of ["kernels", "build.mjs", "kernel-packs.mjs", "kernel-parts.mjs", "kernels-version.mjs", "package.json"])
       cpSync(join(packageRoot, name), join(copy, name), { recursive: true });
     symlinkSync(join(packageRoot, "node_modules"), join(copy, "node_modules"), "junction");
     const path = join(copy, "kernels/shared/silu.wgsl");

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { attentionGradientReference, type AttentionGradientSizes } from "../../src/check/sweep/cases/attention_gradient.ts";
 import { differentiate } from "../../src/gradient/differentiate.ts";
+import { watch } from "../../src/gradient/watch.ts";
 import type { Graph } from "../../src/graph/graph.ts";
 import { attention, batchSegments } from "../../src/ops/attention.ts";
 import { expectClose, values } from "../support/compare.ts";
@@ -8,7 +9,7 @@ import { limitedGpu, runGraph } from "../support/gpu.ts";
 
 /** Records attention of watched operands and its gradients. */
 function record(graph: Graph, { heads, rows, d, keys = rows, segments, scale }: AttentionGradientSizes) {
-  const operands = (["q", "k", "v"] as const).map((name) => graph.watch(graph.input(name, [heads, name === "q" ? rows : keys, d])));
+  const operands = (["q", "k", "v"] as const).map((name) => watch(graph.input(name, [heads, name === "q" ? rows : keys, d])));
   const [q, k, v] = operands;
   const y = attention(q!, k!, v!, { ...(segments ? { segments } : {}), ...(scale === undefined ? {} : { scale }) });
   const [dq, dk, dv] = differentiate([{ of: y, gradient: graph.input("dy", [rows, heads * d]) }], operands);

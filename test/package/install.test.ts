@@ -104,6 +104,11 @@ describe("the tarball", () => {
     const bytes = [...loaded].reduce((sum, path) => sum + packed.find((file) => file.path === path)!.size, 0);
     expect(bytes, `bytes of ${[...loaded].join(", ")}`).toBeLessThanOrEqual(400_000);
     expect(bytes).toBeGreaterThan(100_000);
+    const sources = [...loaded].flatMap((path) => (JSON.parse(code(`${path}.map`)) as { sources: string[] }).sources);
+    expect(
+      sources.filter((source) => /src\/(gradient|training)\/|src\/ops\/\w+_gradient|kernels-packed-later/.test(source)),
+      "what only training needs",
+    ).toEqual([]);
     for (const { path, size } of browser) if (!loaded.has(path)) expect(size, path).toBeLessThanOrEqual(400_000);
   });
 });

@@ -16,7 +16,7 @@ const order = rows.map(({ room }) => room);
 /** `build/` holds what build.mjs makes: the kernels, the sweep's cases, which belong to check, and constants that import nothing. */
 const GENERATED: Readonly<Record<string, string | undefined>> = { "build/sweep-cases.ts": "check" };
 function roomOf(path: string): string | undefined {
-  if (/^build\/kernels(-packed)?\.ts$/.test(path)) return "kernels";
+  if (/^build\/kernels(-packed[\w-]*)?\.ts$/.test(path)) return "kernels";
   if (path.startsWith("build/")) return GENERATED[path];
   const [, room] = /^src\/(?:([\w-]+)\/)?/.exec(path) ?? [];
   return room ?? "src";

@@ -6,6 +6,7 @@ import { expect, test } from "vitest";
 import type { OpCase, OpCases } from "../../src/check/sweep/case.ts";
 import { Draw, drawn, type Drawn } from "../../src/check/sweep/draw.ts";
 import { differentiate } from "../../src/gradient/differentiate.ts";
+import { watch } from "../../src/gradient/watch.ts";
 import { Graph } from "../../src/graph/graph.ts";
 import type { Tensor, TensorRole } from "../../src/graph/tensor.ts";
 import { Program } from "../../src/run/program.ts";
@@ -22,7 +23,7 @@ class WatchedDraw extends Draw {
   readonly watched = new Map<string, Tensor>();
   protected override place(role: TensorRole, drawn: Drawn): Tensor {
     const tensor = super.place(role === "weight" ? "input" : role, drawn);
-    if (drawn.dtype === "f32" && role !== "constant") this.watched.set(drawn.name, this.graph.watch(tensor) as Tensor);
+    if (drawn.dtype === "f32" && role !== "constant") this.watched.set(drawn.name, watch(tensor));
     return tensor;
   }
 }

@@ -5,6 +5,7 @@
 import { CogwheelError } from "../../base/errors.ts";
 import { toFloat16 } from "../../files/convert.ts";
 import { differentiate } from "../../gradient/differentiate.ts";
+import { watch } from "../../gradient/watch.ts";
 import { elements } from "../../graph/dtype.ts";
 import { Graph, type AskedWeight } from "../../graph/graph.ts";
 import type { Tensor } from "../../graph/tensor.ts";
@@ -106,7 +107,7 @@ class OneRun {
 
   #watch(tensor: Tensor, layout: Layout): Tensor {
     this.#watched.push({ tensor, layout });
-    return this.#graph.watch(tensor);
+    return watch(tensor);
   }
 
   #recordInputs(): Record<string, Tensor> {

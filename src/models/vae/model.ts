@@ -14,7 +14,7 @@ import { Streamer } from "../../run/streamer.ts";
 import { planFor, WeightStore, type LoadOptions } from "../../run/weight-store.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
 import { spatialRatio, type VaeConfig } from "./config.ts";
-import { ExactRun, type ExactLimits, type TilingReport } from "./exact/run.ts";
+import type { ExactLimits, TilingReport } from "./exact/run.ts";
 import { tilingOf, type ExactTiling } from "./tiling.ts";
 import {
   checkVideoShape,
@@ -367,6 +367,7 @@ export class CausalVae implements Disposable {
           return { bytes: onDevice ? program.buffer("y") : await this.gpu.read(program.buffer("y"), 0, y.bytes, run.signal), y };
         }, again);
     } else {
+      const { ExactRun } = await import("./exact/run.ts"); // most pages never cut a picture
       const whole = { part, batch, frames, height, width, format, dtype: this.dtype };
       let graphs: readonly Graph[] = [];
       let tiles = new ExactRun(this.gpu, this.weights, exact);

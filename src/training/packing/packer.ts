@@ -63,7 +63,8 @@ export class Packer<T extends Sized> {
     if (!(clip.tokens <= this.budget))
       throw new CogwheelError(
         "training",
-        `a clip must fit the token budget of ${this.budget}, got one of ${clip.tokens}; raise the budget, or train on fewer frames or a smaller side`,
+        `a clip must fit the token budget of ${this.budget}, got one of ${clip.tokens}; ` +
+          "raise the budget, or train on fewer frames or a smaller side",
       );
     this.#waiting.push(clip);
   }

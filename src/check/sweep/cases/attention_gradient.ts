@@ -71,9 +71,10 @@ function one(size: Size, sizes: AttentionGradientSizes, rest: Partial<OpCase> = 
     scale = 1 / Math.sqrt(d),
     clips: given = false,
   } = sizes;
+  const parts = `, ${segments.length} ${given ? "given clips" : "segments"}`;
   return {
     size,
-    name: `${heads} heads × ${rows} × ${d}${segments.length > 1 ? `, ${segments.length} ${given ? "given clips" : "segments"}` : ""}${title}`,
+    name: `${heads} heads × ${rows} × ${d}${segments.length > 1 ? parts : ""}${title}`,
     ...rest,
     record: (draw) => {
       const q = draw.input("q", [heads, rows, d], { scale: spread });

@@ -15,9 +15,10 @@ export function joinColumnsReference(rows: number, first: number, second: number
 }
 
 function one(size: Size, [rows, first, second]: readonly [number, number, number], more: Partial<OpCase> = {}): OpCase {
+  const half = more.half ? `, f16: ${more.half.join(", ")}` : "";
   return {
     size,
-    name: `[${rows}, ${first}] and [${rows}, ${second}]${more.limits ? ", in windows" : ""}${more.half ? `, f16: ${more.half.join(", ")}` : ""}`,
+    name: `[${rows}, ${first}] and [${rows}, ${second}]${more.limits ? ", in windows" : ""}${half}`,
     record: (draw) => ({ y: joinColumns(draw.input("a", [rows, first]), draw.input("b", [rows, second]), draw.type("y")) }),
     reference: (values) => ({ y: joinColumnsReference(rows, first, second, values) }),
     ...more,

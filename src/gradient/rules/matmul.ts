@@ -1,28 +1,32 @@
 /**
- * matmul where a gradient goes through it. Its epilogue is recorded apart as far as the gradient has to know what was before: the sums
- * before an activation, the product before a gate whose table is trained. A gate whose table is not stays fused; its gradient scales dy.
- * Biases and residuals stay fused.
+ * The gradient of matmul. Where one goes through it, its epilogue is recorded apart as far as the gradient has to know what was before:
+ * the sums before an activation, the product before a gate whose table is trained. A gate whose table is not stays fused; its gradient
+ * scales dy. Biases and residuals stay fused.
  */
 import type { DType } from "../../graph/dtype.ts";
+import type { RuleOf } from "../../graph/op.ts";
 import type { Tensor } from "../../graph/tensor.ts";
-import { add } from "../add.ts";
-import { cast } from "../cast.ts";
-import { columnSums } from "../column_sums.ts";
-import { gatedAdd } from "../gated_add.ts";
-import { gelu } from "../gelu.ts";
-import { mergeHeads, splitHeads } from "../heads.ts";
-import { matmulNn } from "../matmul_nn.ts";
-import { matmulTn } from "../matmul_tn.ts";
-import { silu } from "../silu.ts";
-import type { MatmulAttrs, MatmulInputs } from "./operands.ts";
+import { add } from "../../ops/add.ts";
+import { cast } from "../../ops/cast.ts";
+import { columnSums } from "../../ops/column_sums.ts";
+import { gatedAdd } from "../../ops/gated_add.ts";
+import { gelu } from "../../ops/gelu.ts";
+import { mergeHeads, splitHeads } from "../../ops/heads.ts";
+import { matmulOp } from "../../ops/matmul.ts";
+import { matmulNn } from "../../ops/matmul_nn.ts";
+import { matmulTn } from "../../ops/matmul_tn.ts";
+import { silu } from "../../ops/silu.ts";
+import type { MatmulAttrs, MatmulInputs } from "../../ops/matmul/operands.ts";
 
-/** @param record a product that has all of its epilogue inside */
-export function plainMatmul(
-  inputs: MatmulInputs,
-  attrs: MatmulAttrs,
-  watched: (tensor: Tensor | undefined) => boolean,
-  record: (inputs: MatmulInputs, attrs: MatmulAttrs) => Tensor,
-): Tensor | undefined {
+export const matmulRule: RuleOf<typeof matmulOp> = {
+  plain(inputs, attrs, watched) {
+    const y = plain(inputs, attrs, watched);
+    return y && { y };
+  },
+  gradient: ({ inputs, attrs }, { y }, want) => gradient(inputs, attrs, y!, want),
+};
+
+function plain(inputs: MatmulInputs, attrs: MatmulAttrs, watched: (tensor: Tensor | undefined) => boolean): Tensor | undefined {
   const { x, w, bias, residual, gate, gateRow } = inputs;
   const { activation, early, heads, dtype } = attrs;
   const inner = watched(x) || watched(w) || watched(bias) || (early && watched(residual));
@@ -32,10 +36,11 @@ export function plainMatmul(
   // A gate and a residual are by row: what they follow is laid out by head last. Until then it is f32, as it is inside of the epilogue.
   const more = gate !== undefined || late !== undefined;
   const between = more ? "f32" : dtype;
-  const product = record(
+  const product = x.graph.record(
+    matmulOp,
     { x, w, bias, residual: early ? residual : undefined, gate: undefined, gateRow: undefined },
     { dtype: between, activation: activates ? null : activation, early, heads: more ? null : heads },
-  );
+  ).y;
   const active = !activates ? product : activation === "gelu" ? gelu(product) : silu(product);
   if (!more) return active;
   const rest: { dtype: DType; residual?: Tensor } = { dtype, ...(late ? { residual: late } : {}) };
@@ -44,7 +49,7 @@ export function plainMatmul(
 }
 
 /** dX = dY · W, dW = dYᵀ · X, the columns' sums for the bias; dY by row, and scaled by the gate. */
-export function matmulGradient(
+function gradient(
   { x, w, bias, gate, gateRow }: MatmulInputs,
   { early, heads }: MatmulAttrs,
   dy: Tensor,

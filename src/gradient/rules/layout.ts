@@ -1,0 +1,73 @@
+/** Gradients of ops that move values: each sends them back to where they came from, and adds up what several readers send. */
+import { CogwheelError } from "../../base/errors.ts";
+import type { RuleOf } from "../../graph/op.ts";
+import type { embeddingOp } from "../../ops/embedding.ts";
+import { embeddingGradient } from "../../ops/embedding_gradient.ts";
+import { gatherRows, type gatherRowsOp } from "../../ops/gather_rows.ts";
+import { mergeHeads, type mergeHeadsOp, splitHeads, type splitHeadsOp } from "../../ops/heads.ts";
+import type { joinTokensOp } from "../../ops/join_tokens.ts";
+import { cutColumns, padColumns, padColumnsOp } from "../../ops/pad_columns.ts";
+import { patchify, type patchifyOp, unpatchifyOp } from "../../ops/patchify.ts";
+import { sliceTokens } from "../../ops/slice_tokens.ts";
+import { sumRows } from "../../ops/sum_rows.ts";
+import { transpose, type transposeOp } from "../../ops/transpose.ts";
+
+export const embeddingRule: RuleOf<typeof embeddingOp> = {
+  gradient: ({ inputs: { ids, table } }, { y }) => ({ table: embeddingGradient(ids, y!, table.dim(0)) }),
+};
+
+export const gatherRowsRule: RuleOf<typeof gatherRowsOp> = {
+  gradient: ({ inputs: { index, inverse } }, { y }) => ({ x: gatherRows(y!, inverse, index) }),
+};
+
+export const splitHeadsRule: RuleOf<typeof splitHeadsOp> = {
+  gradient: ({ inputs: { x } }, { y }) => ({ x: mergeHeads(y!, y!.dtype === "f32" ? "f32" : x.dtype) }),
+};
+
+export const mergeHeadsRule: RuleOf<typeof mergeHeadsOp> = {
+  gradient: ({ inputs: { x } }, { y }) => ({ x: splitHeads(y!, x.dim(2), y!.dtype === "f32" ? "f32" : x.dtype) }),
+};
+
+export const joinTokensRule: RuleOf<typeof joinTokensOp> = {
+  gradient({ inputs: { text, video, position } }, { y: dy }, want) {
+    const [b, t, v, d] = [text.dim(0), text.dim(1), video.dim(1), text.dim(2)];
+    const sum = () => (b === 1 ? dy! : sumRows(dy!.graph.reshape(dy!, [b, (t + v) * d])));
+    return {
+      ...(want.has("text") ? { text: sliceTokens(dy!, { first: 0, count: t, dtype: text.dtype }) } : {}),
+      ...(want.has("video") ? { video: sliceTokens(dy!, { first: t, count: v, dtype: video.dtype }) } : {}),
+      ...(position && want.has("position") ? { position: sum() } : {}),
+    };
+  },
+};
+
+export const padColumnsRule: RuleOf<typeof padColumnsOp> = {
+  gradient({ inputs: { x } }, { y: dy }) {
+    return {
+      x: x.dim(-1) < dy!.dim(-1) ? cutColumns(dy!, x.dim(-1)) : dy!.graph.record(padColumnsOp, { x: dy! }, { columns: x.dim(-1) }).y,
+    };
+  },
+};
+
+export const patchifyRule: RuleOf<typeof patchifyOp> = {
+  gradient({ inputs: { x, extra }, attrs: { p, pt, batch } }, { y: dy }, want) {
+    const [n, frames, channels, height, width] = x.shape as [number, number, number, number, number];
+    const of = channels + (extra?.dim(2) ?? 0);
+    const tokens = padColumns(dy!);
+    const back = (first: number, taken: number) =>
+      dy!.graph.record(unpatchifyOp, { x: tokens }, { p, pt, channels: taken, first, of, repeats: batch / n, frames, height, width }).y;
+    return {
+      ...(want.has("x") ? { x: back(0, channels) } : {}),
+      ...(extra && want.has("extra") ? { extra: back(channels, extra.dim(2)) } : {}),
+    };
+  },
+};
+
+export const unpatchifyRule: RuleOf<typeof unpatchifyOp> = {
+  gradient({ inputs: { x }, attrs: { p, pt, channels, of, repeats } }, { y: dy }) {
+    if (channels < of || repeats > 1)
+      throw new CogwheelError("unpatchify", "a gradient's gradient is not recorded, got one asked for; differentiate once");
+    return { x: padColumns(patchify(dy!, { patchSize: p, patchSizeT: pt, dtype: x.dtype })) };
+  },
+};
+
+export const transposeRule: RuleOf<typeof transposeOp> = { gradient: (_, { y }) => ({ x: transpose(y!) }) };

@@ -1,0 +1,67 @@
+/**
+ * Where gradients begin: a tensor is watched, and with it the graph learns how gradients go through the ops of the engine. Those rules
+ * are a table apart from the ops (`rules/`), because a page that only generates never loads them, nor their kernels.
+ */
+import type { Graph } from "../graph/graph.ts";
+import type { GradientRule, Op } from "../graph/op.ts";
+import type { Tensor } from "../graph/tensor.ts";
+import { addOp } from "../ops/add.ts";
+import { attentionOp } from "../ops/attention.ts";
+import { castOp } from "../ops/cast.ts";
+import { embeddingOp } from "../ops/embedding.ts";
+import { gatedAddOp } from "../ops/gated_add.ts";
+import { gatherRowsOp } from "../ops/gather_rows.ts";
+import { geluOp } from "../ops/gelu.ts";
+import { mergeHeadsOp, splitHeadsOp } from "../ops/heads.ts";
+import { joinTokensOp } from "../ops/join_tokens.ts";
+import { layerNormOp } from "../ops/layer_norm.ts";
+import { matmulOp } from "../ops/matmul.ts";
+import { padColumnsOp } from "../ops/pad_columns.ts";
+import { patchifyOp, unpatchifyOp } from "../ops/patchify.ts";
+import { qkNormRopeOp } from "../ops/qk_norm_rope.ts";
+import { siluOp } from "../ops/silu.ts";
+import { transposeOp } from "../ops/transpose.ts";
+import { attentionRule } from "./rules/attention.ts";
+import { addRule, castRule, gatedAddRule, geluRule, siluRule } from "./rules/elementwise.ts";
+import {
+  embeddingRule,
+  gatherRowsRule,
+  joinTokensRule,
+  mergeHeadsRule,
+  padColumnsRule,
+  patchifyRule,
+  splitHeadsRule,
+  transposeRule,
+  unpatchifyRule,
+} from "./rules/layout.ts";
+import { matmulRule } from "./rules/matmul.ts";
+import { layerNormRule, qkNormRopeRule } from "./rules/norms.ts";
+
+const RULES: ReadonlyMap<Op, GradientRule> = new Map<Op, GradientRule>([
+  [addOp, addRule],
+  [attentionOp, attentionRule],
+  [castOp, castRule],
+  [embeddingOp, embeddingRule],
+  [gatedAddOp, gatedAddRule],
+  [gatherRowsOp, gatherRowsRule],
+  [geluOp, geluRule],
+  [joinTokensOp, joinTokensRule],
+  [layerNormOp, layerNormRule],
+  [matmulOp, matmulRule],
+  [mergeHeadsOp, mergeHeadsRule],
+  [padColumnsOp, padColumnsRule],
+  [patchifyOp, patchifyRule],
+  [qkNormRopeOp, qkNormRopeRule],
+  [siluOp, siluRule],
+  [splitHeadsOp, splitHeadsRule],
+  [transposeOp, transposeRule],
+  [unpatchifyOp, unpatchifyRule],
+]);
+
+/**
+ * Gradients with respect to this tensor, f32 or f16, will be asked for. From here on ops that read it, or what is computed from it, are
+ * recorded in parts that have gradients, and an op that has none is refused by name. Returns the tensor.
+ */
+export function watch(tensor: Tensor): Tensor {
+  return (tensor.graph as Graph).watch(tensor, (op) => RULES.get(op));
+}
