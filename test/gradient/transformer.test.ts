@@ -4,6 +4,7 @@
  */
 import { describe, expect, test } from "vitest";
 import { differentiate, type DifferentiateOptions } from "../../src/gradient/differentiate.ts";
+import { watch } from "../../src/gradient/watch.ts";
 import { elements, type DType } from "../../src/graph/dtype.ts";
 import { type AskedWeight, Graph } from "../../src/graph/graph.ts";
 import type { Node } from "../../src/graph/op.ts";
@@ -68,7 +69,7 @@ function differentiated({ config, shape, condition, text }: Style, adapters: boo
   };
   const standIn = ({ names, shape: size }: AskedWeight, graph: Graph): Tensor | undefined => {
     if (names.every(isLoraName) !== adapters) return undefined;
-    const parameter = graph.watch(given(graph, names.join("+"), size, size.length > 1 ? 0.3 : 1));
+    const parameter = watch(given(graph, names.join("+"), size, size.length > 1 ? 0.3 : 1));
     trained.push(parameter);
     return parameter;
   };
