@@ -107,6 +107,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let group = wid.y * groups.x + wid.x;
   if (group >= params.tiles * params.heads) { return; }
   let tile = tiles[group % params.tiles];
+  // A list may have room for more tiles than there are.
+  if (tile.y == 0u) { return; }
   let last = tile.x + tile.y - 1u;
   let q_base = group / params.tiles * params.rows_q;
   let k_base = group / params.tiles * params.rows_k;

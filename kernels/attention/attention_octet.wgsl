@@ -153,6 +153,8 @@ fn main(
   if (group >= params.tiles * params.heads) { return; }
   let head = group / params.tiles;
   let tile = tiles[group % params.tiles];
+  // A list may have room for more tiles than there are.
+  if (tile.y == 0u) { return; }
   // The bias of a key and a query is at this + key − query; it may wrap below zero, and comes back. What is read for a key or query
   // that does not count is not used.
   var bias_base = 0u;

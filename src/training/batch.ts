@@ -61,12 +61,17 @@ export class NoiseLevels {
   table({ timesteps, shape, latents }: Batch, micros: number, lossScale: number): Float32Array<ArrayBuffer> {
     const values = latents.length / shape.clips;
     const table = new Float32Array(4 * shape.clips);
-    for (const [clip, t] of timesteps.entries()) {
-      const alpha = this.#alphas[t]!;
-      const share = 1 / values;
-      table.set([Math.sqrt(alpha), Math.sqrt(Math.fround(1 - alpha)), share, (2 * lossScale * share) / shape.clips / micros], 4 * clip);
-    }
+    for (const [clip, t] of timesteps.entries()) table.set(this.row(t, values, lossScale / shape.clips / micros), 4 * clip);
     return table;
+  }
+
+  /**
+   * A clip's row: signal and sigma at its timestep, what a square counts in the mean of its `values`, and the slope of the scalar that is
+   * differentiated, in which that mean counts `weight`.
+   */
+  row(timestep: number, values: number, weight: number): readonly [number, number, number, number] {
+    const alpha = this.#alphas[timestep]!;
+    return [Math.sqrt(alpha), Math.sqrt(Math.fround(1 - alpha)), 1 / values, (2 * weight) / values];
   }
 }
 

@@ -8,11 +8,14 @@ import type { Node } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import type { TransformerConfig } from "../models/cogvideox/config.ts";
 import { recordTransformer } from "../models/cogvideox/forward.ts";
+import type { LiveLoras } from "../models/cogvideox/linear.ts";
+import type { PackedCapacity } from "../models/cogvideox/packed.ts";
 import { accumulate } from "../ops/accumulate.ts";
 import { addNoise } from "../ops/add_noise.ts";
 import { velocityLoss } from "../ops/velocity_loss.ts";
 import type { WeightProvider } from "../run/weight-provider.ts";
 import type { BatchShape } from "./batch.ts";
+import { recordPackedLoss } from "./packing/record.ts";
 import { type Parameter, standIns, type Trained } from "./parameters.ts";
 import { parameterNames, recordUpdate, stateName, type UpdateOptions } from "./update.ts";
 
@@ -22,6 +25,9 @@ import { parameterNames, recordUpdate, stateName, type UpdateOptions } from "./u
  */
 export const CHECKPOINTING = ["none", "blocks", "attention"] as const;
 export type Checkpointing = (typeof CHECKPOINTING)[number];
+
+/** What a micro-step's graph is recorded for: clips of one size, or a pack. */
+export type MicroShape = BatchShape | PackedCapacity;
 
 export interface Recipe extends UpdateOptions {
   readonly config: TransformerConfig;
@@ -33,14 +39,14 @@ export interface Recipe extends UpdateOptions {
 }
 
 /** The graph of a step with one micro-step: its outputs are the clips' losses and the update's control. */
-export function stepGraph(recipe: Recipe, shape: BatchShape): Graph {
+export function stepGraph(recipe: Recipe, shape: MicroShape): Graph {
   const { graph, gradients } = microStep(recipe, shape);
   recordUpdate(graph, gradients, recipe);
   return graph;
 }
 
 /** The graph of one micro-step of several: its gradients are added to those of the ones before, unless `begun` says that it is the first. */
-export function microGraph(recipe: Recipe, shape: BatchShape): Graph {
+export function microGraph(recipe: Recipe, shape: MicroShape): Graph {
   const { graph, gradients } = microStep(recipe, shape);
   graph.unwatched(() => {
     const begun = graph.input("begun", [4]);
@@ -65,13 +71,35 @@ export function updateGraph(recipe: Recipe, like: Graph): Graph {
   return graph;
 }
 
-/** Forward, loss and gradients of clips of one size. */
+/** Forward, loss and gradients of clips of one size, or of a pack. */
 function microStep(
   { config: c, weights, dtype, trained, checkpointing }: Recipe,
-  s: BatchShape,
+  s: MicroShape,
 ): { graph: Graph; gradients: ReadonlyMap<Parameter, Tensor> } {
   const { parameters, standIn } = standIns(trained);
   const graph = new Graph("train", (name) => weights.type(name), standIn);
+  const { prediction, gradient, loss } =
+    "rows" in s ? recordPackedLoss(graph, c, s, dtype, trained.loras) : recordLoss(graph, c, s, dtype, trained.loras);
+  graph.output("loss", loss);
+  const list = [...parameters];
+  const found = differentiate(
+    [{ of: prediction, gradient }],
+    list.map(([, tensor]) => tensor),
+    checkpointed(checkpointing),
+  );
+  // A parameter that the loss does not depend on has none, and is not updated.
+  const gradients = new Map(list.flatMap(([parameter], i) => (found[i] ? [[parameter, found[i]] as const] : [])));
+  return { graph, gradients };
+}
+
+/** The forward pass and the loss of clips of one size. */
+function recordLoss(
+  graph: Graph,
+  c: TransformerConfig,
+  s: BatchShape,
+  dtype: "f32" | "f16",
+  loras?: LiveLoras,
+): { prediction: Tensor; gradient: Tensor; loss: Tensor } {
   const shape = [s.clips, s.frames, c.out_channels, s.height, s.width];
   const clean = {
     x: graph.input("latents", shape),
@@ -95,19 +123,9 @@ function microStep(
       ...(c.ofs_embed_dim === null ? {} : { ofs: graph.input("ofs", [s.clips]) }),
     },
     dtype,
-    trained.loras,
+    loras,
   );
-  const { loss, gradient } = graph.unwatched(() => velocityLoss({ ...clean, prediction }));
-  graph.output("loss", loss);
-  const list = [...parameters];
-  const found = differentiate(
-    [{ of: prediction, gradient }],
-    list.map(([, tensor]) => tensor),
-    checkpointed(checkpointing),
-  );
-  // A parameter that the loss does not depend on has none, and is not updated.
-  const gradients = new Map(list.flatMap(([parameter], i) => (found[i] ? [[parameter, found[i]] as const] : [])));
-  return { graph, gradients };
+  return { prediction, ...graph.unwatched(() => velocityLoss({ ...clean, prediction })) };
 }
 
 /** Blocks by the scopes that they are recorded in. */

@@ -1,10 +1,9 @@
 /** Training on given batches: noise, timesteps and texts as they come, so that another implementation can be given the same. */
 import type { Gpu } from "../gpu/gpu.ts";
-import type { Batch } from "./batch.ts";
 import { parameterValues } from "./export.ts";
 import { optimizerOf } from "./optimizer.ts";
 import { rateShare, type Schedule } from "./schedule.ts";
-import { Trainer, type TrainerOptions, type TrainingModel } from "./trainer.ts";
+import { type MicroBatch, Trainer, type TrainerOptions, type TrainingModel } from "./trainer.ts";
 
 export interface TrainStepsOptions extends TrainerOptions {
   readonly schedule?: Schedule;
@@ -26,7 +25,7 @@ export interface TrainedSteps {
 export async function trainSteps(
   gpu: Gpu,
   model: TrainingModel,
-  steps: readonly (readonly Batch[])[],
+  steps: readonly (readonly MicroBatch[])[],
   { schedule = {}, signal, ...options }: TrainStepsOptions,
 ): Promise<TrainedSteps> {
   using trainer = await Trainer.create(gpu, model, options, signal);

@@ -17,6 +17,8 @@ import { States } from "../run/states.ts";
 import { WeightStore } from "../run/weight-store.ts";
 import type { WeightProvider } from "../run/weight-provider.ts";
 import { type Batch, type BatchShape, checkBatch, NoiseLevels, OFS, shapeKey } from "./batch.ts";
+import { capacityKey, checkPack, clipShares, isPacked, packedInputs, type PackedBatch } from "./packing/batch.ts";
+import { PositionTables } from "../models/cogvideox/packed.ts";
 import { firstLossScale, type LossScaleState, nextLossScale } from "./loss-scale.ts";
 import { emaDecay, optimizerOf, type OptimizerOptions, updateSettings } from "./optimizer.ts";
 import { initialise } from "./initial-values.ts";
@@ -46,6 +48,9 @@ export interface TrainerOptions {
   /** How frozen weights lie on the device. */
   readonly compile?: CompileOptions;
 }
+
+/** What a micro-step learns from: clips of one size, or a pack. */
+export type MicroBatch = Batch | PackedBatch;
 
 export interface StepReport {
   /** The mean over micro-steps of the mean over clips. */
@@ -79,6 +84,7 @@ export class Trainer implements Disposable {
   #room: readonly number[] = [];
   #updates = 0;
   #lossScale: LossScaleState;
+  readonly #tables = new PositionTables();
 
   private constructor(
     private readonly gpu: Gpu,
@@ -143,11 +149,11 @@ export class Trainer implements Disposable {
   }
 
   /** One step: as many batches as there are micro-steps, in their order. @param lr the step's learning rate */
-  async step(batches: readonly Batch[], lr: number, signal?: AbortSignal): Promise<StepReport> {
+  async step(batches: readonly MicroBatch[], lr: number, signal?: AbortSignal): Promise<StepReport> {
     const { accumulation = 1, maxGradNorm = Infinity, ema } = this.options;
     if (batches.length !== accumulation)
       throw new CogwheelError("training", `a step takes ${accumulation} batches, got ${batches.length}; give one for each micro-step`);
-    for (const batch of batches) checkBatch(batch, this.model.config, this.#levels.count);
+    for (const batch of batches) (isPacked(batch) ? checkPack : checkBatch)(batch as never, this.model.config, this.#levels.count);
     const { scale } = this.#lossScale;
     const update = updateSettings(this.#recipe.optimizer, {
       update: this.#updates,
@@ -160,12 +166,12 @@ export class Trainer implements Disposable {
     const parts: Promise<Float32Array>[] = [];
     let last: Program;
     if (accumulation === 1) {
-      last = await this.#program(batches[0]!.shape);
+      last = await this.#program(batches[0]!);
       await last.run({ ...run, inputs: { ...this.#inputs(batches[0]!, scale), update } });
       parts.push(last.read("loss", signal));
     } else {
       for (const [i, batch] of batches.entries()) {
-        const program = await this.#program(batch.shape);
+        const program = await this.#program(batch);
         await program.run({ ...run, inputs: { ...this.#inputs(batch, scale), begun: Float32Array.of(Math.min(i, 1), 0, 0, 0) } });
         // The copy is queued before the next micro-step writes there.
         parts.push(program.read("loss", signal));
@@ -177,17 +183,26 @@ export class Trainer implements Disposable {
     const taken = control[UPDATE.taken] === 1;
     this.#lossScale = nextLossScale(this.#lossScale, this.#recipe.dtype, taken, control[UPDATE.notFinite]!);
     if (taken) this.#updates++;
-    const mean = (values: ArrayLike<number>): number => Array.from(values).reduce((a, b) => a + b, 0) / values.length;
-    return { loss: mean(losses.map(mean)), losses, gradNorm: control[UPDATE.norm]!, taken, lossScale: scale };
+    // A pack has room for more clips than it may hold.
+    const clips = losses.map((all, i) => all.subarray(0, clipsOf(batches[i]!)));
+    return {
+      loss: mean(clips.map((each, i) => lossOf(batches[i]!, each))),
+      losses: clips,
+      gradNorm: control[UPDATE.norm]!,
+      taken,
+      lossScale: scale,
+    };
   }
 
-  #inputs(batch: Batch, lossScale: number): Record<string, Float32Array> {
+  #inputs(batch: MicroBatch, lossScale: number): Record<string, Float32Array | Uint32Array> {
     const { config } = this.model;
+    const { accumulation: micros = 1 } = this.options;
+    if (isPacked(batch)) return packedInputs(batch, config, this.#levels, { micros, lossScale, tables: this.#tables });
     const { condition, ofs, shape } = batch;
     return {
       latents: batch.latents,
       noise: batch.noise,
-      levels: this.#levels.table(batch, this.options.accumulation ?? 1, lossScale),
+      levels: this.#levels.table(batch, micros, lossScale),
       text: batch.text,
       timestep: Float32Array.from(batch.timesteps),
       ...(condition ? { condition } : {}),
@@ -195,9 +210,10 @@ export class Trainer implements Disposable {
     };
   }
 
-  #program(shape: BatchShape): Promise<Program> {
+  #program(batch: MicroBatch): Promise<Program> {
     const record = (this.options.accumulation ?? 1) === 1 ? stepGraph : microGraph;
-    return this.#made(shapeKey(shape), () => record(this.#recipe, shape));
+    if (isPacked(batch)) return this.#made(capacityKey(batch.capacity), () => record(this.#recipe, batch.capacity));
+    return this.#made(shapeKey(batch.shape), () => record(this.#recipe, batch.shape));
   }
 
   #updater(): Promise<Program> {
@@ -251,6 +267,17 @@ export class Trainer implements Disposable {
     this.states[Symbol.dispose]();
     this.#store[Symbol.dispose]();
   }
+}
+
+const mean = (values: ArrayLike<number>): number => Array.from(values).reduce((a, b) => a + b, 0) / values.length;
+
+const clipsOf = (batch: MicroBatch): number => (isPacked(batch) ? batch.clips.length : batch.shape.clips);
+
+/** A micro-step's loss, of those of its clips. */
+function lossOf(batch: MicroBatch, clips: Float32Array): number {
+  if (!isPacked(batch)) return mean(clips);
+  const shares = clipShares(batch);
+  return clips.reduce((sum, loss, i) => sum + shares[i]! * loss, 0);
 }
 
 const withUpdate = (recipe: Recipe, micro: Graph): Graph[] => [micro, updateGraph(recipe, micro)];

@@ -137,6 +137,7 @@ export const attentionGradientCases: OpCases = {
     ),
     one("odd", { heads: 3, rows: 44, keys: 57, d: 16 }, {}, ", heads of k at odd offsets"),
     one("odd", { heads: 3, rows: 150, d: 32, segments: CLIPS }, {}, ", padding between and after them"),
+    one("tiny", { heads: 1, rows: 3, d: 4, segments: batchSegments(1, 3), clips: true }, {}, ", a given clip"),
     one("odd", { heads: 3, rows: 150, d: 40, segments: MIX, clips: true }),
     one(
       "odd",
