@@ -25,6 +25,18 @@ export async function* batchesOf(
   { clips, seed }: { clips: number; seed: number },
 ): AsyncGenerator<readonly TrainingSample[], void, void> {
   const waiting = new Map<string, TrainingSample[]>();
+  for await (const sample of samplesOf(data, c, seed)) {
+    const key = shapeKey(shapeOf(sample, c, clips));
+    const bin = [...(waiting.get(key) ?? []), sample];
+    if (bin.length === clips) {
+      waiting.delete(key);
+      yield bin;
+    } else waiting.set(key, bin);
+  }
+}
+
+/** Samples, checked, epoch after epoch; of what is gone through once no longer than it lasts. */
+export async function* samplesOf(data: TrainingData, c: TransformerConfig, seed: number): AsyncGenerator<TrainingSample, void, void> {
   const known = new WeakSet<TrainingSample>();
   for (let epoch = 0; ; epoch++) {
     let count = 0;
@@ -32,12 +44,7 @@ export async function* batchesOf(
       if (!known.has(sample)) checkSample(sample, c, `sample ${count + 1} of epoch ${epoch + 1}`);
       known.add(sample);
       count++;
-      const key = shapeKey(shapeOf(sample, c, clips));
-      const bin = [...(waiting.get(key) ?? []), sample];
-      if (bin.length === clips) {
-        waiting.delete(key);
-        yield bin;
-      } else waiting.set(key, bin);
+      yield sample;
     }
     if (count === 0)
       throw new CogwheelError("training", `an epoch must have at least one sample, got none in epoch ${epoch + 1}; give some`);

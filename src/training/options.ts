@@ -7,6 +7,7 @@ import type { CompileOptions } from "../plan/compile.ts";
 import type { RunIdentity } from "./checkpoint.ts";
 import type { LoraOptions, TrainedLora } from "./lora.ts";
 import { optimizerOf, type OptimizerOptions } from "./optimizer.ts";
+import { checkPacking, type PackingOptions } from "./packing/packs.ts";
 import type { Trained } from "./parameters.ts";
 import { type Checkpointing, CHECKPOINTING } from "./record.ts";
 import type { SamplingOptions } from "./sample.ts";
@@ -30,6 +31,11 @@ export interface TrainOptions extends Partial<SamplingOptions> {
   readonly schedule?: Schedule;
   /** Clips of a micro-step. Default 1. */
   readonly batch?: number;
+  /**
+   * A micro-step takes clips of any length and size in one sequence, as many as fill a budget of tokens, in place of a batch of one size.
+   * Default: it does not.
+   */
+  readonly packing?: PackingOptions;
   /** Micro-steps of a step, whose gradients are added up. Default 1. */
   readonly accumulation?: number;
   /** Gradients above this norm are scaled down to it; Infinity for no clipping. Default 1. */
@@ -66,6 +72,8 @@ export interface TrainingStep {
   /** Gradients were not finite: nothing was changed. */
   readonly skipped: boolean;
   readonly lossScale: number;
+  /** The share of the packs' budget that the step's clips filled, where clips are packed. */
+  readonly fill?: number;
   /** That the step took. */
   readonly seconds: number;
 }
@@ -92,6 +100,9 @@ export function checkOptions(o: TrainOptions): void {
   if (o.lora && o.full) throw new CogwheelError("training", "a run trains an adapter or the model, got lora and full; give one of them");
   count("steps", o.steps ?? Number.NaN, 1);
   count("batch", o.batch, 1);
+  if (o.packing) checkPacking(o.packing);
+  if (o.packing && o.batch !== undefined)
+    throw new CogwheelError("training", `clips are packed or in batches of one size, got packing and batch ${o.batch}; give one of them`);
   count("accumulation", o.accumulation, 1);
   count("ranks", o.ranks, 1);
   count("rank", o.rank, 0);
@@ -123,6 +134,7 @@ export function identityOf(
     schedule: o.schedule ?? {},
     steps: o.steps,
     batch: o.batch ?? 1,
+    packing: o.packing ?? null,
     accumulation: o.accumulation ?? 1,
     maxGradNorm: String(o.maxGradNorm ?? 1),
     ema: o.ema ?? null,

@@ -5,7 +5,7 @@ import { elements } from "../base/shape.ts";
 import type { TransformerConfig } from "../models/cogvideox/config.ts";
 import type { Batch, BatchShape } from "./batch.ts";
 import { drawsOf, type RunDraws } from "./draws.ts";
-import { type TimestepPlace, type TimestepSampling, timestepsOf } from "./timesteps.ts";
+import { drawsOfRank, type TimestepPlace, type TimestepSampling, timestepsOf } from "./timesteps.ts";
 
 /** A clip, or a picture, which is a clip of one frame: F latent frames, C channels, H × W; T text tokens of width E. */
 export interface TrainingSample {
@@ -83,25 +83,61 @@ export async function makeBatch(
   levels: number,
 ): Promise<Batch> {
   const shape = shapeOf(samples[0]!, c, samples.length);
-  const { frames, height, width, textLength } = shape;
   const extra = c.in_channels - c.out_channels;
-  const video = frames * c.out_channels * height * width;
-  const [latents, noise] = [new Float32Array(samples.length * video), new Float32Array(samples.length * video)];
-  const text = new Float32Array(samples.length * textLength * c.text_embed_dim);
-  const condition = new Float32Array(samples.length * frames * extra * height * width);
-  for (const [i, sample] of samples.entries()) {
-    const index = place.rank * place.count + first + i;
-    const draws = (purpose: string): RunDraws => drawsOf(options.seed, purpose, place.step, index);
-    latents.set(padded(sample, frames), i * video);
-    noise.set(draws("noise").generator.randn([video]), i * video);
-    const empty = draws("text dropout").uniform() < options.textDropout;
-    if (!empty) text.set(sample.text, i * textLength * c.text_embed_dim);
-    else if (options.nullText !== "zeros") text.set(nullText(options.nullText, textLength * c.text_embed_dim), i * options.nullText.length);
-    if (extra && draws("condition dropout").uniform() >= options.conditionDropout)
-      condition.set(await conditionOf(sample, draws("condition"), frames * extra * height * width), i * frames * extra * height * width);
-  }
-  const timesteps = timestepsOf(options.timesteps, place, levels).slice(first, first + samples.length);
-  return { shape, latents, noise, timesteps, text, ...(extra ? { condition } : {}) };
+  const { before } = drawsOfRank(place);
+  const clips: DrawnClip[] = [];
+  for (const [i, sample] of samples.entries()) clips.push(await drawClip(sample, c, options, place.step, before + first + i));
+  const all = (of: (clip: DrawnClip) => Float32Array): Float32Array => {
+    const each = clips.map(of);
+    const joined = new Float32Array(each.reduce((n, { length }) => n + length, 0));
+    let at = 0;
+    for (const values of each) {
+      joined.set(values, at);
+      at += values.length;
+    }
+    return joined;
+  };
+  return {
+    shape,
+    latents: all((clip) => clip.latents),
+    noise: all((clip) => clip.noise),
+    timesteps: timestepsOf(options.timesteps, place, levels).slice(first, first + samples.length),
+    text: all((clip) => clip.text),
+    ...(extra ? { condition: all((clip) => clip.condition) } : {}),
+  };
+}
+
+/** A clip as a step learns from it: padded, with the noise that is drawn for it, and without what is left out. */
+export interface DrawnClip {
+  readonly frames: number;
+  readonly latents: Float32Array;
+  readonly noise: Float32Array;
+  readonly text: Float32Array;
+  /** No values where the model takes none. */
+  readonly condition: Float32Array;
+}
+
+/** @param index the clip's number among all of the step, over all ranks */
+export async function drawClip(
+  sample: TrainingSample,
+  c: TransformerConfig,
+  options: SamplingOptions,
+  step: number,
+  index: number,
+): Promise<DrawnClip> {
+  const frames = paddedFrames(sample.shape[0], c);
+  const [, channels, height, width] = sample.shape;
+  const extra = c.in_channels - c.out_channels;
+  const draws = (purpose: string): RunDraws => drawsOf(options.seed, purpose, step, index);
+  const text = new Float32Array(sample.text.length);
+  const empty = draws("text dropout").uniform() < options.textDropout;
+  if (!empty) text.set(sample.text);
+  else if (options.nullText !== "zeros") text.set(nullText(options.nullText, text.length));
+  const condition = new Float32Array(frames * extra * height * width);
+  if (extra && draws("condition dropout").uniform() >= options.conditionDropout)
+    condition.set(await conditionOf(sample, draws("condition"), condition.length));
+  const noise = draws("noise").generator.randn([frames * channels * height * width]);
+  return { frames, latents: padded(sample, frames), noise, text, condition };
 }
 
 /** Whole patches of frames: the first frame once more in front, as CogVideoX 1.5 was trained. */

@@ -16,8 +16,17 @@ export interface TimestepPlace {
   /** This device and how many there are; each draws `count` timesteps. */
   readonly rank: number;
   readonly ranks: number;
-  /** Draws of a rank in a step: its micro-steps times the clips of each. */
-  readonly count: number;
+  /** Draws of a rank in a step: its micro-steps times the clips of each. Of each rank, where they differ. */
+  readonly count: number | readonly number[];
+}
+
+/** The number of a rank's first draw in a step, how many it has, and how many there are over all ranks. */
+export function drawsOfRank({ rank, ranks, count }: TimestepPlace): { before: number; own: number; all: number } {
+  if (!Number.isInteger(rank) || !Number.isInteger(ranks) || rank < 0 || rank >= ranks)
+    throw new CogwheelError("training", `a rank must be from 0 to below the number of ranks, got ${rank} of ${ranks}`);
+  if (typeof count === "number") return { before: rank * count, own: count, all: ranks * count };
+  const sum = (counts: readonly number[]): number => counts.reduce((a, b) => a + b, 0);
+  return { before: sum(count.slice(0, rank)), own: count[rank]!, all: sum(count) };
 }
 
 /** First and last timestep of interval `i` of `n`; n need not divide the number of timesteps. */
@@ -30,14 +39,13 @@ export function timestepInterval(i: number, n: number, total = 1000): { first: n
  * The timesteps of a rank in a step, in the order of its clips. `uniform`: one from each interval over all ranks, and the intervals change
  * places from step to step, so that no clip's place in a step decides its noise.
  */
-export function timestepsOf(sampling: TimestepSampling, { seed, step, rank, ranks, count }: TimestepPlace, total = 1000): number[] {
-  if (!Number.isInteger(rank) || !Number.isInteger(ranks) || rank < 0 || rank >= ranks)
-    throw new CogwheelError("training", `a rank must be from 0 to below the number of ranks, got ${rank} of ${ranks}`);
-  const n = ranks * count;
-  const order = sampling === "uniform" ? drawsOf(seed, "intervals", step).permutation(n) : [];
-  return Array.from({ length: count }, (_, i) => {
-    const index = rank * count + i;
-    const { first, last } = sampling === "uniform" ? timestepInterval(order[index]!, n, total) : { first: 0, last: total - 1 };
+export function timestepsOf(sampling: TimestepSampling, place: TimestepPlace, total = 1000): number[] {
+  const { seed, step } = place;
+  const { before, own, all } = drawsOfRank(place);
+  const order = sampling === "uniform" ? drawsOf(seed, "intervals", step).permutation(all) : [];
+  return Array.from({ length: own }, (_, i) => {
+    const index = before + i;
+    const { first, last } = sampling === "uniform" ? timestepInterval(order[index]!, all, total) : { first: 0, last: total - 1 };
     return first + drawsOf(seed, "timestep", step, index).below(last - first + 1);
   });
 }

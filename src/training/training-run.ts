@@ -3,7 +3,6 @@ import { CogwheelError } from "../base/errors.ts";
 import { TorchGenerator } from "../diffusion/torch-random.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { transformerWeights } from "../models/cogvideox/weights.ts";
-import type { Batch } from "./batch.ts";
 import { batchesOf, type TrainingData } from "./batches.ts";
 import { restoreRun, type RunIdentity, saveRun } from "./checkpoint.ts";
 import { type ExportOptions, loraFile, parameterValues, transformerFiles } from "./export.ts";
@@ -11,10 +10,12 @@ import { fullParameters } from "./full.ts";
 import { loraParameters, type TrainedLora } from "./lora.ts";
 import { optimizerOf } from "./optimizer.ts";
 import { checkOptions, identityOf, samplingOptions, type Trainable, type TrainingStep, type TrainOptions } from "./options.ts";
+import { isPacked } from "./packing/batch.ts";
+import { makePack, packedTokens, packsOf } from "./packing/packs.ts";
 import type { Trained } from "./parameters.ts";
 import { rateShare } from "./schedule.ts";
 import { makeBatch, type TrainingSample } from "./sample.ts";
-import { Trainer, type TrainingModel } from "./trainer.ts";
+import { type MicroBatch, Trainer, type TrainingModel } from "./trainer.ts";
 
 export class TrainingRun implements Disposable {
   #step = 0;
@@ -75,8 +76,8 @@ export class TrainingRun implements Disposable {
     if (this.#running) throw new CogwheelError("training", "a run is iterated over once at a time, got a second loop; end the first");
     this.#running = true;
     try {
-      const { steps, batch: clips = 1, accumulation = 1, ranks = 1, signal } = this.options;
-      const stream = this.#micros(clips, accumulation, ranks);
+      const { steps, accumulation = 1, ranks = 1, signal } = this.options;
+      const stream = this.#micros(accumulation, ranks);
       // What was learned from before a break.
       for (let i = 0; i < this.#step; i++) await stream.next();
       while (this.#step < steps) {
@@ -84,7 +85,7 @@ export class TrainingRun implements Disposable {
         const begun = performance.now();
         const { value: samples, done } = await stream.next();
         if (done) return;
-        yield { ...(await this.#taken(samples, clips)), seconds: (performance.now() - begun) / 1000 };
+        yield { ...(await this.#taken(samples)), seconds: (performance.now() - begun) / 1000 };
       }
     } finally {
       this.#running = false;
@@ -92,15 +93,25 @@ export class TrainingRun implements Disposable {
   }
 
   /** @param samples of each rank the batches of its micro-steps */
-  async #taken(samples: readonly (readonly (readonly TrainingSample[])[])[], clips: number): Promise<Omit<TrainingStep, "seconds">> {
+  async #taken(samples: readonly (readonly (readonly TrainingSample[])[])[]): Promise<Omit<TrainingStep, "seconds">> {
     const { trainer, model, options } = this;
-    const { steps, schedule = {}, rank = 0, ranks = 1, signal } = options;
+    const { steps, schedule = {}, rank = 0, ranks = 1, packing, signal } = options;
+    const { config } = model;
     const mine = samples[rank]!;
     const sampling = samplingOptions(options);
-    const place = { seed: sampling.seed, step: this.#step, rank, ranks, count: clips * mine.length };
-    const batches: Batch[] = [];
-    for (const [i, part] of mine.entries())
-      batches.push(await makeBatch(part, model.config, sampling, place, i * clips, model.scheduler.num_train_timesteps));
+    const count = samples.map((parts) => parts.reduce((n, part) => n + part.length, 0));
+    const place = { seed: sampling.seed, step: this.#step, rank, ranks, count };
+    const levels = model.scheduler.num_train_timesteps;
+    const batches: MicroBatch[] = [];
+    let first = 0;
+    for (const part of mine) {
+      batches.push(
+        packing
+          ? await makePack(part, config, packing, sampling, place, first, levels)
+          : await makeBatch(part, config, sampling, place, first, levels),
+      );
+      first += part.length;
+    }
     const lr = optimizerOf(options.optimizer).lr * rateShare(schedule, trainer.progress.updates, steps);
     const report = await trainer.step(batches, lr, signal);
     this.#step++;
@@ -108,18 +119,28 @@ export class TrainingRun implements Disposable {
       step: this.#step,
       steps,
       loss: report.loss,
-      clips: batches.flatMap(({ timesteps }, i) => timesteps.map((timestep, j) => ({ timestep, loss: report.losses[i]![j]! }))),
+      clips: batches.flatMap((batch, i) =>
+        (isPacked(batch) ? batch.clips.map(({ timestep }) => timestep) : batch.timesteps).map((timestep, j) => ({
+          timestep,
+          loss: report.losses[i]![j]!,
+        })),
+      ),
       gradNorm: report.gradNorm,
       lr,
       skipped: !report.taken,
       lossScale: report.lossScale,
+      ...(packing ? { fill: mine.flat().reduce((n, sample) => n + packedTokens(config, sample), 0) / (packing.budget * mine.length) } : {}),
     };
   }
 
   /** The batches of a step: of each rank its micro-steps, in the order of the data. */
-  async *#micros(clips: number, accumulation: number, ranks: number): AsyncGenerator<(readonly TrainingSample[])[][], void, void> {
+  async *#micros(accumulation: number, ranks: number): AsyncGenerator<(readonly TrainingSample[])[][], void, void> {
     let step: (readonly TrainingSample[])[][] = [[]];
-    for await (const batch of batchesOf(this.data, this.model.config, { clips, seed: samplingOptions(this.options).seed })) {
+    const { batch: clips = 1, packing } = this.options;
+    const { seed } = samplingOptions(this.options);
+    const { config } = this.model;
+    const stream = packing ? packsOf(this.data, config, { packing, seed }) : batchesOf(this.data, config, { clips, seed });
+    for await (const batch of stream) {
       step.at(-1)!.push(batch);
       if (step.at(-1)!.length < accumulation) continue;
       if (step.length === ranks) {
