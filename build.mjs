@@ -220,6 +220,7 @@ await buildForNode(
   {
     ...benchEntries,
     evaluate: "src/cli/evaluate.ts",
+    "draw-clips": "src/cli/draw-clips.ts",
     synthetic: "src/cli/synthetic/main.ts",
     "docs/memory": "src/pipelines/cogvideox/memory-page-main.ts",
     "docs/ops": "src/check/sweep/ops-table-main.ts",

@@ -64,7 +64,23 @@ export type { ComponentFile } from "./checkpoint/component-file.ts";
 export type { ComponentInput, ConfigInput, FileInput } from "./pipelines/component-files.ts";
 export type { CheckpointSource } from "./sources/source.ts";
 export type { HubOptions, HubProgress } from "./hub/id.ts";
-export { clearPrompts, listPrompts, loadLora, measureRates, readCase, runCase, tune } from "./seldom.ts";
+export {
+  clearPrompts,
+  clipSamples,
+  emptyText,
+  listPrompts,
+  loadLora,
+  measureRates,
+  openClips,
+  prepareClips,
+  readCase,
+  runCase,
+  tune,
+} from "./seldom.ts";
+export type { ExportOptions } from "./training/export.ts";
+export type { ClipFolder, ClipRow } from "./data/folder.ts";
+export type { ClipSizes } from "./data/clip-size.ts";
+export type { PreparedClip, PreparedClips, PrepareClipsOptions } from "./data/prepared.ts";
 export type { CaseResult, CaseVerdict } from "./check/reference/run.ts";
 export type { Comparison } from "./check/reference/compare.ts";
 export type { ReferenceCase } from "./check/reference/reference-case.ts";

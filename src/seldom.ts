@@ -1,6 +1,9 @@
 /** Calls that most pages never make: what they run is a chunk of its own, which the first call loads. */
 import type * as cases from "./check/reference/case.ts";
 import type * as runs from "./check/reference/run.ts";
+import type * as encoding from "./data/encode.ts";
+import type * as folders from "./data/folder.ts";
+import type * as samples from "./data/samples.ts";
 import type * as adapters from "./pipelines/lora-file.ts";
 import type * as prompts from "./pipelines/prompt-cache.ts";
 import type * as rates from "./tuning/rates.ts";
@@ -36,3 +39,21 @@ export const clearPrompts: typeof prompts.clearPrompts = async () => (await impo
  * of a file
  */
 export const loadLora: typeof adapters.loadLora = async (...of) => (await import("./pipelines/lora-file.ts")).loadLora(...of);
+
+/**
+ * Reads a folder of clips with captions: `metadata.jsonl`, or `prompts.txt` and `videos.txt`.
+ * @param from a folder (Node), a URL, or a source such as `filesSource` and `memorySource` give
+ */
+export const openClips: typeof folders.openClips = async (...of) => (await import("./data/folder.ts")).openClips(...of);
+
+/** Reads, checks and encodes clips and their captions for training; what was encoded before is not encoded again. */
+export const prepareClips: typeof encoding.prepareClips = async (...of) => (await import("./data/encode.ts")).prepareClips(...of);
+
+/** Prepared clips as what `train` takes: shuffled in every epoch, each time another draw of a clip's latents. */
+export const clipSamples: typeof samples.clipSamples = (...of) =>
+  async function* (epoch) {
+    yield* (await import("./data/samples.ts")).clipSamples(...of)(epoch);
+  };
+
+/** The encoding of "", for `nullText`; of clips that were prepared with `emptyText`. */
+export const emptyText: typeof samples.emptyText = async (...of) => (await import("./data/samples.ts")).emptyText(...of);

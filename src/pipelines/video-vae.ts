@@ -1,5 +1,4 @@
 /** A checkpoint's VAE by itself: videos to latents and back. */
-import { availableMemoryBytes } from "#platform";
 import { expectWeights } from "../checkpoint/weight-index.ts";
 import type { CheckpointSource } from "../sources/source.ts";
 import { CogwheelError } from "../base/errors.ts";
@@ -7,20 +6,16 @@ import { expectFloats } from "../base/finite.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { parseVaeConfig, spatialRatio, type VaeConfig } from "../models/vae/config.ts";
 import { vaeWeights, type VideoShape } from "../models/vae/batches.ts";
-import type { TilingReport } from "../models/vae/exact/run.ts";
 import { CausalVae, type DecodedFrames, type VaeRunOptions } from "../models/vae/model.ts";
 import { TorchGenerator } from "../diffusion/torch-random.ts";
 import { fitFrames, type Fit } from "../video/fit.ts";
 import { channelsOf, type Frame, type RgbaFrame } from "../video/frame.ts";
-import { hostRoom, spilling } from "./host-room.ts";
 import { fromVae, toVae } from "./latent-layout.ts";
 import { Opened } from "./opened.ts";
-import { defined, type OpenOptions, type TilingMode } from "./options.ts";
-import { expectOption } from "./options/check.ts";
-import { refuseBeyond } from "./requirements.ts";
+import type { OpenOptions } from "./options.ts";
 import { latentFrames } from "./settings.ts";
 import { Turns } from "./turns.ts";
-import { measureVae } from "./vae-requirements.ts";
+import { vaeRun, type VaeCallOptions } from "./vae-run.ts";
 import { rgbaFrames } from "./video.ts";
 
 /** Latents of one video as a transformer has them: times the VAE's scaling factor. */
@@ -33,19 +28,7 @@ export interface VideoLatents {
   readonly width: number;
 }
 
-interface RunOptions {
-  /** How large pictures are gone about (docs/vae.md). Default `none` where the adapter can, else `exact`. */
-  tiling?: TilingMode;
-  signal?: AbortSignal;
-  /** Looks at every node's output and stops at the first NaN or infinity, naming the node. */
-  checkFinite?: boolean;
-  /** Share that is done, 0 to 1. */
-  onProgress?: (done: number) => void;
-  /** What exact tiling took: tiles, bytes on the adapter and the host, bytes moved, seconds. */
-  onTiling?: (report: TilingReport) => void;
-}
-
-export interface EncodeVideoOptions extends RunOptions {
+export interface EncodeVideoOptions extends VaeCallOptions {
   /** Pixels; multiples of the VAE's spatial ratio (8). Default: the frames' own size, rounded down to such multiples. */
   width?: number;
   height?: number;
@@ -57,7 +40,7 @@ export interface EncodeVideoOptions extends RunOptions {
   seed?: number;
 }
 
-export type DecodeLatentsOptions = RunOptions;
+export type DecodeLatentsOptions = VaeCallOptions;
 
 export interface OpenVaeOptions extends Pick<OpenOptions, "gpu" | "adapter" | "tuning" | "variant" | "hub" | "vae"> {
   /** Storage type of weights and activations; sums are always f32. Default: f16 on GPUs that have it, f32 elsewhere. */
@@ -202,33 +185,8 @@ export class VideoVae implements AsyncDisposable {
     return out;
   }
 
-  /** Which tiling, once the plan is known to fit; what does not fit is refused before anything is loaded. */
-  #run(part: "encode" | "decode", shape: VideoShape, { tiling, signal, checkFinite, onProgress, onTiling }: RunOptions): VaeRunOptions {
-    if (tiling !== undefined) expectOption("tiling", tiling, "vae");
-    const plan = (mode: TilingMode) => ({
-      mode,
-      ...measureVae(this.config, this.gpu.caps, { part, ...shape, format: part === "encode" ? "sample" : "rgba", dtype: this.dtype }, mode),
-    });
-    let planned: ReturnType<typeof plan>;
-    try {
-      planned = plan(tiling ?? "none");
-    } catch (error) {
-      if (tiling !== undefined || !(error instanceof CogwheelError)) throw error;
-      planned = plan("exact");
-    }
-    const free = availableMemoryBytes();
-    if (free !== undefined) planned = { ...planned, ...spilling(planned, hostRoom([planned], this.gpu.caps, free)) };
-    refuseBeyond(
-      free,
-      "vae",
-      `to ${part} ${shape.frames} frames of ${shape.width} × ${shape.height}`,
-      planned,
-      this.gpu.caps,
-      planned.mode === "none" ? "tiling exact" : undefined,
-    );
-    const { mode, spilled, host } = planned;
-    const how = mode === "none" ? undefined : mode === "exact" && spilled ? ({ mode, hostBytes: host } as const) : mode;
-    return { ...defined({ tiling: how, signal, checkFinite, onProgress, onTiling }) };
+  #run(part: "encode" | "decode", shape: VideoShape, options: VaeCallOptions): VaeRunOptions {
+    return vaeRun(this, part, shape, options);
   }
 
   /** Encodings and decodings follow each other. */

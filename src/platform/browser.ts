@@ -136,6 +136,10 @@ export async function checkWritable(path: string, _kind: "file" | "folder"): Pro
 export async function openOutput(path: string, _kind: "file" | "folder"): Promise<OutputFiles> {
   throw noFiles(path);
 }
+export function keptAt(folder: string): never {
+  throw noFiles(folder);
+}
+
 export async function listFolder(path: string): Promise<string[] | undefined> {
   throw noFiles(path);
 }

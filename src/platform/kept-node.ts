@@ -21,6 +21,9 @@ export async function keptFiles(kind: string, evenIfOff = false): Promise<KeptFi
   return keptIn(cachePath(kind), limit);
 }
 
+/** The same in a folder that a user names. */
+export const keptAt = (folder: string): KeptFiles => keptIn(folder, undefined);
+
 function keptIn(folder: string, limitBytes: number | undefined): KeptFiles {
   /** A file's size, and when it was last used. */
   const look = async (name: string): Promise<KeptFile | undefined> => {

@@ -107,6 +107,8 @@ export interface Platform {
    * @param evenIfOff those that were kept before the user wanted none
    */
   keptFiles(kind: string, evenIfOff?: boolean): Promise<KeptFiles | undefined>;
+  /** Results that are kept in a folder that the user names. Node only. */
+  keptAt(folder: string): KeptFiles;
   /** Names of the files of a folder, sorted; `undefined` if it is no folder. */
   listFolder(path: string): Promise<string[] | undefined>;
 }

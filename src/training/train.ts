@@ -18,11 +18,11 @@ export class Training implements AsyncIterable<TrainingStep>, AsyncDisposable {
   #ended = false;
 
   /** @internal `train` makes it */
-  constructor(private readonly open: () => Promise<TrainingRun>) {}
+  constructor(private readonly begin: () => Promise<TrainingRun>) {}
 
   #opened(): Promise<TrainingRun> {
     if (this.#ended) throw new CogwheelError("training", "a run cannot be used after dispose; begin another, with resume to go on");
-    return (this.#run ??= this.open().catch((error: unknown) => {
+    return (this.#run ??= this.begin().catch((error: unknown) => {
       this.#run = undefined;
       throw error;
     }));
@@ -30,6 +30,11 @@ export class Training implements AsyncIterable<TrainingStep>, AsyncDisposable {
 
   async *[Symbol.asyncIterator](): AsyncGenerator<TrainingStep, void, void> {
     yield* (await this.#opened()).steps();
+  }
+
+  /** Opens the run before its first step: options are judged, weights are loaded. Resolves to how many steps a resumed run had taken. */
+  async open(): Promise<number> {
+    return (await this.#opened()).step;
   }
 
   /** The run as it is between two steps: for `resume`. Whoever writes it to a disk should let it take the earlier one's place whole. */

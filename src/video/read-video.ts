@@ -49,7 +49,8 @@ export async function readVideo(
 /** No limit, as a number that a message can carry. */
 const MOST = Number.MAX_SAFE_INTEGER;
 
-function limitsOf(asked: Partial<Record<string, number | undefined>>): DecodeLimits {
+/** Limits with their defaults; throws for what is none. */
+export function limitsOf(asked: Partial<Record<string, number | undefined>>): DecodeLimits {
   const limits = { ...DEFAULTS };
   for (const [key, value] of Object.entries(asked)) {
     if (value === undefined && key in DEFAULTS) continue;

@@ -5,8 +5,9 @@ import { cache } from "./cache.ts";
 import { generate } from "./generate.ts";
 import { inspect } from "./inspect.ts";
 import { quantize } from "./quantize.ts";
+import { train } from "./train.ts";
 import { tune } from "./tune.ts";
 import { vae } from "./vae.ts";
 import { validate } from "./validate.ts";
 
-export const COMMANDS: readonly CliCommand[] = [generate, vae, validate, inspect, quantize, tune, cache, adapters];
+export const COMMANDS: readonly CliCommand[] = [generate, vae, validate, inspect, quantize, train, tune, cache, adapters];

@@ -25,7 +25,8 @@ import { components, ggufFiles, type Configs } from "./components.ts";
 import { readConfigs } from "./configs.ts";
 import { generate, runOf } from "./generate.ts";
 import { leastBytes, lowerLimit } from "./memory.ts";
-import { checkpointFiles, type Model } from "./model.ts";
+import { checkpointFiles, type Model, weightTypes } from "./model.ts";
+import type { Encoders } from "./encoders.ts";
 import type { Probed } from "./probed.ts";
 import { stageTimes, type MeasuredRates, type StageTime } from "./seconds.ts";
 import { ownOptions, prepare, type GenerationRequest } from "./request.ts";
@@ -134,6 +135,12 @@ export class CogVideoX implements AsyncDisposable {
     return new Probed(this.#model, this.#planner);
   }
 
+  /** The text encoder and the VAE by themselves, for training; a chunk of its own, which most pages never load. @internal */
+  async encoders(): Promise<Encoders> {
+    const { Encoders } = await import("./encoders.ts");
+    return new Encoders(this.#model, this.#planner);
+  }
+
   /** What rates were measured for: the kernels that run follow from the configs, the type, and what was tuned. */
   get probeKey(): string {
     const { text, transformer, vae } = this.configs;
@@ -148,6 +155,11 @@ export class CogVideoX implements AsyncDisposable {
       scheduler: parseSchedulerConfig(this.#model.files.scheduler),
       weights: await this.#model.files.weights("transformer", signal ? { signal } : {}),
     };
+  }
+
+  /** How the transformer's weights are stored on the adapter: for plans, which need no weights. @internal */
+  get transformerTypes(): Pick<WeightProvider, "type"> {
+    return weightTypes(this.#model, "transformer");
   }
 
   /** The plans that the stages run by capability alone, which needs no weights: what `tune` measures the kernels of. */

@@ -1,0 +1,34 @@
+/** `cogwheel train`: an adapter or the model itself learns from a folder of clips. */
+import { Option } from "commander";
+import { defineCommand } from "../command.ts";
+import { addFlags, number } from "../flags.ts";
+import { flagName, TRAIN_KEYS, type TrainKey } from "../train/keys.ts";
+import type { TrainFlags } from "../train/run.ts";
+
+/** A key of the config as a flag. */
+function optionOf(name: string, { kind, help, choices, otherwise }: TrainKey): Option {
+  const value = { text: "text", path: "path", texts: "a,b…", numbers: "a,b", flag: "", choice: "name" }[kind as string] ?? "n";
+  const made = new Option(`${flagName(name)}${value && ` <${value}>`}`, `${help} (default: ${otherwise})`);
+  if (choices) return made.choices([...choices]);
+  if (kind === "texts") return made.argParser((text: string) => text.split(",").map((one) => one.trim()));
+  if (kind === "numbers") return made.argParser((text: string) => text.split(",").map(number));
+  return kind === "whole" || kind === "number" || kind === "share" ? made.argParser(number) : made;
+}
+
+export const train = defineCommand<[string | undefined], TrainFlags>({
+  name: "train",
+  help: "teach a model from a folder of clips: an adapter, or its own weights (docs/training.md)",
+  declare: (command) =>
+    addFlags(
+      command.argument("[config]", "CONFIG.json with any of the options below, under their names in camelCase; flags win"),
+      Object.entries(TRAIN_KEYS).map(([name, key]) => optionOf(name, key)),
+    )
+      .option("--resume", "go on with the run in --out; without it a run that is there is gone on with too")
+      .option("--fresh", "begin anew: the run in --out is replaced")
+      .option("--plan", "print the memory and the seconds that a step will take, and stop")
+      .option("--json", "print one JSON object: what was planned or, without --plan, what was made"),
+  async run([config], flags) {
+    const { trainFromFolder } = await import("../train/run.ts");
+    await trainFromFolder(config, flags);
+  },
+});

@@ -1,0 +1,158 @@
+/** CONFIG.json and the flags over it: read, checked, and made what the run needs. */
+import { dirname, isAbsolute, join } from "node:path";
+import { CogwheelError } from "../../base/errors.ts";
+import { parseJsonObject } from "../../base/json-scan.ts";
+import { bytesOfText } from "../../base/units.ts";
+import type { ClipSizes } from "../../data/clip-size.ts";
+import { defined } from "../../pipelines/options.ts";
+import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
+import type { TrainOptions } from "../../training/options.ts";
+import { readInput } from "../files.ts";
+import { checkKeys, flagName, TRAIN_KEYS, type TrainKeyName } from "./keys.ts";
+
+export interface TrainConfig {
+  readonly model?: string;
+  readonly data: string;
+  readonly out: string;
+  readonly filter?: string;
+  readonly cache?: string;
+  readonly adapter?: string;
+  readonly variant?: string;
+  readonly dtype?: "f32" | "f16";
+  /** Bytes of the adapter. */
+  readonly memory?: number;
+  readonly resolution?: string;
+  readonly frames?: number;
+  readonly fps?: number;
+  readonly imageNoises?: number;
+  readonly steps: number;
+  readonly seed: number;
+  readonly full: boolean;
+  readonly ema?: number;
+  readonly nullText: "zeros" | "empty";
+  readonly checkpointEvery: number;
+  readonly sampleEvery: number;
+  readonly samplePrompts?: readonly string[];
+  readonly sampleSteps?: number;
+  /** What `train` takes of it. */
+  readonly options: TrainOptions;
+}
+
+/** Of a file of settings. */
+const MOST_BYTES = 2 ** 20;
+
+/** @param file CONFIG.json, if there is one @param flags values of the command line by key, which win */
+export async function readConfig(file: string | undefined, flags: Readonly<Record<string, unknown>>): Promise<TrainConfig> {
+  const told = file === undefined ? {} : await readFileOf(file);
+  checkKeys(told, file ?? "");
+  checkKeys(flags, "the command line");
+  const isPath = (name: string): boolean => TRAIN_KEYS[name as TrainKeyName].kind === "path";
+  const paths = Object.entries(told).map(([name, value]) => [name, isPath(name) ? fromFile(file!, name, value as string) : value]);
+  return configOf({ ...(Object.fromEntries(paths) as object), ...flags });
+}
+
+async function readFileOf(file: string): Promise<Record<string, unknown>> {
+  const text = new TextDecoder().decode(await readInput(file, { limit: MOST_BYTES })).replace(/^\uFEFF/, "");
+  return parseJsonObject(
+    text,
+    (rule, cause) => new CogwheelError("train", `${file} ${rule}; correct it`, cause === undefined ? {} : { cause }),
+  );
+}
+
+/** A config's paths are told from where it lies; a model may also be an address or a repository. */
+function fromFile(file: string, name: string, path: string): string {
+  if (isAbsolute(path) || /^\w+:\/\//.test(path) || (name === "model" && !/^\.{1,2}(?:[\\/]|$)/.test(path)) || path === "memory")
+    return path;
+  return join(dirname(file), path);
+}
+
+/** Checks what belongs together. */
+export function configOf(given: Readonly<Record<string, unknown>>): TrainConfig {
+  const v = given as {
+    readonly [K in TrainKeyName]?: (typeof TRAIN_KEYS)[K]["kind"] extends "whole" | "number" | "share" ? number : never;
+  } & Record<string, never>;
+  const fail = (rule: string): never => {
+    throw new CogwheelError("train", rule);
+  };
+  const has = (name: TrainKeyName): boolean => given[name] !== undefined;
+  for (const name of ["data", "out"] as const)
+    if (!has(name)) fail(`${name} must be given, got none; name a folder with ${flagName(name)}, or in the config`);
+  const contradiction = (names: readonly TrainKeyName[], holds: boolean, because: string): void => {
+    const both = names.filter(has);
+    if (holds && both.length) fail(`${because}, got ${both.join(" and ")} with it; leave ${both.length > 1 ? "them" : "it"} out`);
+  };
+  contradiction(["rank", "alpha", "targets"], given["full"] === true, "full trains the model's own weights, which have no adapter");
+  contradiction(["momentum"], given["optimizer"] !== "muon", "momentum is of muon, and the optimizer is adamw");
+  contradiction(["floor"], (given["schedule"] ?? "constant") === "constant", "a constant schedule does not fall");
+  contradiction(
+    ["samplePrompts", "sampleSteps"],
+    !(Number(given["sampleEvery"] ?? 0) > 0),
+    "validation clips are made with sampleEvery above 0",
+  );
+  if (given["ema"] === 1) fail("ema must be below 1, got 1; 0.9999 is usual");
+  const steps = (v.steps as number | undefined) ?? 1000;
+  if (Number(given["warmup"] ?? 0) >= steps)
+    fail(`the warm-up must be shorter than the run, got ${given["warmup"]} of ${steps} steps; shorten it`);
+  const seed = (v.seed as number | undefined) ?? 0;
+  const pick = (...names: TrainKeyName[]): Record<string, unknown> => defined(Object.fromEntries(names.map((name) => [name, given[name]])));
+  const ema = given["ema"] as number | undefined;
+  const maxGradNorm = given["maxGradNorm"] as number | undefined;
+  const optimizer = {
+    ...pick("lr", "betas", "eps", "weightDecay", "momentum"),
+    ...defined({ name: given["optimizer"], bits: given["bits"] === undefined ? undefined : Number(given["bits"]) }),
+  };
+  const schedule = defined({ name: given["schedule"], warmupSteps: given["warmup"], floor: given["floor"] });
+  const options = {
+    steps,
+    seed,
+    ...(given["full"] === true ? { full: true } : { lora: pick("rank", "alpha", "targets") }),
+    ...pick("batch", "accumulation", "timesteps", "textDropout", "conditionDropout", "checkpointing", "dtype"),
+    optimizer,
+    schedule,
+    ...(maxGradNorm === undefined ? {} : { maxGradNorm: maxGradNorm || Infinity }),
+    ...(ema === undefined ? {} : { ema: { decay: ema } }),
+  } as TrainOptions;
+  return {
+    ...(pick(
+      "model",
+      "data",
+      "out",
+      "filter",
+      "cache",
+      "adapter",
+      "variant",
+      "dtype",
+      "resolution",
+      "frames",
+      "fps",
+      "imageNoises",
+      "ema",
+      "samplePrompts",
+      "sampleSteps",
+    ) as unknown as Pick<TrainConfig, "data" | "out">),
+    ...(given["memory"] === undefined ? {} : { memory: bytesOf(given["memory"]) }),
+    steps,
+    seed,
+    full: given["full"] === true,
+    nullText: (given["nullText"] as "zeros" | "empty" | undefined) ?? "zeros",
+    checkpointEvery: (given["checkpointEvery"] as number | undefined) ?? 100,
+    sampleEvery: (given["sampleEvery"] as number | undefined) ?? 0,
+    options,
+  };
+}
+
+const bytesOf = (value: unknown): number => (typeof value === "number" ? value : bytesOfText(String(value))!);
+
+/** The sizes of a config, completed by the model's. */
+export function sizesOf({ resolution, frames, fps }: TrainConfig, { defaults, rules }: CogVideoX): ClipSizes {
+  const most = frames ?? Math.floor((defaults.frames - 1) / rules.temporal) * rules.temporal + 1;
+  const base = { frames: most, fps: fps ?? defaults.fps };
+  if (resolution === undefined) return { ...base, resolution: { width: defaults.width, height: defaults.height } };
+  const [, width, height] = /^(\d+)(?:[x×](\d+))?$/.exec(resolution) ?? [];
+  if (width === undefined)
+    throw new CogwheelError(
+      "train",
+      `resolution must be WIDTHxHEIGHT or a shorter side, got ${JSON.stringify(resolution)}; such as 720x480`,
+    );
+  return { ...base, resolution: height === undefined ? Number(width) : { width: Number(width), height: Number(height) } };
+}

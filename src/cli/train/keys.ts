@@ -1,0 +1,144 @@
+/** What a training run can be told: every key of CONFIG.json, which is a flag of the command too. */
+import { CogwheelError } from "../../base/errors.ts";
+import { bytesOfText } from "../../base/units.ts";
+
+type Kind = "text" | "path" | "whole" | "number" | "share" | "flag" | "texts" | "numbers" | "bytes" | "choice";
+
+export interface TrainKey {
+  readonly kind: Kind;
+  readonly help: string;
+  /** Of a choice. */
+  readonly choices?: readonly string[];
+  /** The least number. */
+  readonly min?: number;
+  /** What holds where it is left out, in words. */
+  readonly otherwise: string;
+}
+
+const key = (kind: Kind, help: string, otherwise: string, more: Pick<TrainKey, "choices" | "min"> = {}): TrainKey => ({
+  kind,
+  help,
+  otherwise,
+  ...more,
+});
+
+/** By name, in the order of the help. */
+export const TRAIN_KEYS = {
+  model: key("path", "checkpoint in diffusers' layout: a folder, a URL, or org/name[@revision] on the hub", "the embedded model"),
+  data: key("path", "folder of clips: metadata.jsonl, or prompts.txt and videos.txt", "must be given"),
+  out: key("path", "folder for checkpoints, the result, the log and the report", "must be given"),
+  filter: key("text", 'which clips, by the columns of the data: "scores.motion > 0.3 && width >= 512"', "all"),
+  resolution: key("text", "WIDTHxHEIGHT for all clips, or the shorter side, with each clip's own aspect", "the model's own size"),
+  frames: key("whole", "the most frames of a clip, 4·k + 1", "the model's own length", { min: 1 }),
+  fps: key("number", "frames a second that are taken of a clip", "the model's own rate", { min: 0 }),
+  cache: key("path", "folder for encoded clips and captions", "this user's caches"),
+  imageNoises: key("whole", "draws of noise that an image is encoded with, for image-to-video models", "4", { min: 1 }),
+  steps: key("whole", "steps of the run", "1000", { min: 1 }),
+  seed: key("whole", "decides every draw of the run", "0", { min: 0 }),
+  batch: key("whole", "clips of one size in a micro-step", "1", { min: 1 }),
+  accumulation: key("whole", "micro-steps of a step, whose gradients are added up", "1", { min: 1 }),
+  rank: key("whole", "rank of the adapter", "64", { min: 1 }),
+  alpha: key("number", "strength of the adapter: alpha / rank", "the rank"),
+  targets: key("texts", "modules that are adapted", "to_q, to_k, to_v, to_out.0"),
+  full: key("flag", "train the model's own weights in place of an adapter", "false"),
+  optimizer: key("choice", "adamw or muon", "adamw", { choices: ["adamw", "muon"] }),
+  lr: key("number", "learning rate", "1e-4", { min: 0 }),
+  betas: key("numbers", "of AdamW's means", "0.9, 0.95"),
+  eps: key("number", "of AdamW", "1e-8", { min: 0 }),
+  weightDecay: key("number", "decoupled weight decay", "1e-4", { min: 0 }),
+  momentum: key("share", "of Muon", "0.95"),
+  bits: key("choice", "bits of a value of AdamW's means", "32", { choices: ["8", "32"] }),
+  schedule: key("choice", "how the learning rate falls after the warm-up", "constant", { choices: ["constant", "cosine", "linear"] }),
+  warmup: key("whole", "steps in which the learning rate rises", "0", { min: 0 }),
+  floor: key("share", "what is left of the rate at the end", "0"),
+  maxGradNorm: key("number", "gradients above this norm are scaled down to it; 0 for no clipping", "1", { min: 0 }),
+  ema: key("share", "decay of a moving average of what is trained, which is then the result", "none is kept"),
+  timesteps: key("choice", "uniform: each draw of a step in an interval of its own", "uniform", { choices: ["uniform", "random"] }),
+  textDropout: key("share", "share of clips that are learned without their caption", "0.1"),
+  nullText: key("choice", "what stands for no caption: zeros, or the encoding of an empty one", "zeros", { choices: ["zeros", "empty"] }),
+  conditionDropout: key("share", "share of clips that are learned without their image", "0.05"),
+  checkpointing: key("choice", "what is kept of a block's forward pass", "attention", { choices: ["none", "blocks", "attention"] }),
+  dtype: key("choice", "storage type of frozen weights and activations", "f16 on GPUs that have it", { choices: ["f32", "f16"] }),
+  memory: key("bytes", "of the adapter, such as 8GB: frozen weights come and go where all of them are too much", "as much as it takes"),
+  adapter: key("text", "gpu, lavapipe, swiftshader, or part of an adapter's name", "the fastest here"),
+  variant: key("text", "file-name variant of the weights, such as fp16", "none"),
+  checkpointEvery: key("whole", "steps between checkpoints", "100", { min: 1 }),
+  sampleEvery: key("whole", "steps between validation clips; 0 for none", "0", { min: 0 }),
+  samplePrompts: key("texts", "what the validation clips show", "the first two captions"),
+  sampleSteps: key("whole", "denoising steps of a validation clip", "the model's own", { min: 1 }),
+} satisfies Readonly<Record<string, TrainKey>>;
+
+export type TrainKeyName = keyof typeof TRAIN_KEYS;
+
+/** What was given, by key. */
+export type TrainValues = { readonly [K in TrainKeyName]?: unknown };
+
+const NAMES = Object.keys(TRAIN_KEYS) as TrainKeyName[];
+
+/** A key as a flag: `weightDecay` is `--weight-decay`. */
+export const flagName = (name: string): string => `--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
+
+/** Throws for a key that there is none of, and tells the nearest. */
+export function checkKeys(given: Readonly<Record<string, unknown>>, where: string): void {
+  for (const [name, value] of Object.entries(given)) {
+    if (!Object.hasOwn(TRAIN_KEYS, name)) {
+      const near = nearestName(name, NAMES);
+      throw new CogwheelError(
+        "train",
+        `${where}: a key must be one of those in docs/training.md, got ${JSON.stringify(name)}; ` +
+          (near ? `the nearest is ${near}` : `there are ${NAMES.join(", ")}`),
+      );
+    }
+    const wrong = whatIsWrongWith(TRAIN_KEYS[name as TrainKeyName], value);
+    if (wrong)
+      throw new CogwheelError("train", `${where}: ${name} must be ${wrong}, got ${JSON.stringify(value)?.slice(0, 80)}; correct it`);
+  }
+}
+
+/** The name that differs in the fewest letters, where those are few. */
+export function nearestName(name: string, names: readonly string[]): string | undefined {
+  const plain = (text: string): string => text.toLowerCase().replace(/[^a-z0-9]/g, "");
+  const scored = names.map((one) => [editDistance(plain(name), plain(one)), one] as const).sort(([a], [b]) => a - b);
+  const [best] = scored;
+  return best && best[0] <= Math.max(2, Math.floor(name.length / 2)) ? best[1] : undefined;
+}
+
+/** Letters that are put in, left out or changed (Levenshtein). */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= Math.min(a.length, 100); i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) next.push(Math.min(next[j - 1]! + 1, row[j]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
+    row = next;
+  }
+  return row.at(-1)!;
+}
+
+/** What a value must be, in words; undefined where it is that. */
+export function whatIsWrongWith({ kind, choices, min }: TrainKey, value: unknown): string | undefined {
+  const isText = typeof value === "string" && value.length > 0 && value.length <= 100_000;
+  const isNumber = typeof value === "number" && Number.isFinite(value);
+  switch (kind) {
+    case "text":
+    case "path":
+      return isText ? undefined : "a text";
+    case "bytes":
+      return (isNumber && value > 0) || (isText && bytesOfText(value)) ? undefined : "bytes with their unit, such as 8GB";
+    case "texts":
+      return Array.isArray(value) && value.length > 0 && value.every((one) => typeof one === "string" && one)
+        ? undefined
+        : "a list of texts";
+    case "numbers":
+      return Array.isArray(value) && value.every((one) => Number.isFinite(one)) ? undefined : "a list of numbers";
+    case "flag":
+      return typeof value === "boolean" ? undefined : "true or false";
+    case "choice":
+      return choices!.includes(String(value)) ? undefined : choices!.join(" or ");
+    case "share":
+      return isNumber && value >= 0 && value <= 1 ? undefined : "a share from 0 to 1";
+    case "whole":
+      return Number.isSafeInteger(value) && (value as number) >= min! ? undefined : `a whole number from ${min}`;
+    default:
+      return isNumber && (min === undefined || value >= min) ? undefined : `a number${min === undefined ? "" : ` from ${min}`}`;
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * Results of encoders that are kept from run to run: each a safetensors file under a digest of all that it follows from, so that one that
+ * is found is what the encoder would give. Written whole or not at all.
+ */
+import { keptAt, keptFiles } from "#platform";
+import { CogwheelError } from "../base/errors.ts";
+import { toFloat32 } from "../files/convert.ts";
+import { openSafetensors, writeSafetensors } from "../files/safetensors.ts";
+import type { KeptFiles } from "../platform/types.ts";
+import { memorySource } from "../sources/memory.ts";
+
+/** Named arrays with their shapes. */
+export type StoredTensors = Readonly<Record<string, { readonly shape: readonly number[]; readonly data: Float32Array<ArrayBuffer> }>>;
+
+const FORMAT = "cogwheel-training/1";
+const KIND = "training";
+const ENDING = ".safetensors";
+/** Of one result: latents of a minute of video are smaller. */
+const MOST_BYTES = 2 ** 31;
+
+const hex = (bytes: ArrayBuffer): string => [...new Uint8Array(bytes)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+export const sha256 = async (bytes: Uint8Array<ArrayBuffer>): Promise<string> => hex(await crypto.subtle.digest("SHA-256", bytes));
+
+/** The digest of all that a result follows from. @param from anything that JSON holds */
+export const digestOf = (from: unknown): Promise<string> => sha256(new TextEncoder().encode(JSON.stringify([FORMAT, from])));
+
+export class ClipStore {
+  readonly #names: Set<string>;
+  private constructor(
+    private readonly files: KeptFiles,
+    names: Iterable<string>,
+  ) {
+    this.#names = new Set(names);
+  }
+
+  /**
+   * Opens what is kept. @param place a folder (Node), or `memory` for this run alone. Default: this user's caches, and memory where nothing
+   * can be kept
+   */
+  static async open(place?: string): Promise<ClipStore> {
+    const files = (place === undefined ? await keptFiles(KIND) : place === "memory" ? undefined : keptAt(place)) ?? inMemory();
+    return new ClipStore(
+      files,
+      (await files.list()).map(({ name }) => name),
+    );
+  }
+
+  /** Where results lie, for the user. */
+  get place(): string {
+    return this.files.place;
+  }
+
+  has(key: string): boolean {
+    return this.#names.has(key + ENDING);
+  }
+
+  async write(key: string, tensors: StoredTensors): Promise<void> {
+    const entries = Object.entries(tensors);
+    const metadata: Record<string, string> = { format: FORMAT };
+    for (const [name, { data }] of entries) metadata[`sha256.${name}`] = await sha256(bytesOf(data));
+    const file = writeSafetensors(new Map(entries.map(([name, { shape, data }]) => [name, { dtype: "F32", shape, data }])), metadata);
+    await this.files.write(key + ENDING, file);
+    this.#names.add(key + ENDING);
+  }
+
+  /** What is kept under a key. What is damaged goes, and is told: the next run makes it anew. */
+  async read(key: string): Promise<StoredTensors> {
+    const bytes = await this.files.read(key + ENDING, MOST_BYTES);
+    const found: Record<string, StoredTensors[string]> = {};
+    try {
+      const file = await openSafetensors(memorySource({ kept: bytes! }), "kept");
+      if (file.metadata["format"] !== FORMAT) throw new Error("another format");
+      for (const [name, { shape, dtype }] of file.tensors) {
+        const { bytes: data } = await file.read(name);
+        if ((await sha256(data)) !== file.metadata[`sha256.${name}`]) throw new Error("other bytes");
+        found[name] = { shape, data: toFloat32(data, dtype) as Float32Array<ArrayBuffer> };
+      }
+      return found;
+    } catch (cause) {
+      this.#names.delete(key + ENDING);
+      await this.files.remove(key + ENDING).catch(() => undefined);
+      throw new CogwheelError(
+        "data",
+        `what was encoded must stay as it was written, got ${bytes ? "a damaged" : "no"} ${key}${ENDING} in ${this.place}; ` +
+          "go on with the run: it is made anew",
+        { cause },
+      );
+    }
+  }
+}
+
+const bytesOf = (data: Float32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+
+function inMemory(): KeptFiles {
+  const files = new Map<string, Uint8Array<ArrayBuffer>>();
+  const peek = async (name: string) => files.get(name);
+  return {
+    place: "memory",
+    list: async () => [...files].map(([name, { length }]) => ({ name, bytes: length, used: 0 })),
+    read: peek,
+    peek,
+    write: async (name, bytes) => void files.set(name, new Uint8Array(bytes)),
+    remove: async (name) => void files.delete(name),
+  };
+}

@@ -1,0 +1,170 @@
+/** `cogwheel train` as a user has it, with the embedded model and a few drawn clips. */
+import { spawn, spawnSync } from "node:child_process";
+import { mkdirSync, readFileSync, statSync } from "node:fs";
+import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { openSafetensors } from "../../src/files/safetensors.ts";
+import { memorySource } from "../../src/sources/memory.ts";
+import { runKilled, stateOf } from "../support/kill.ts";
+import { watched, type Ended, type Watch } from "../support/watched.ts";
+
+const launcher = resolve("dist/launch.js");
+let folder: string;
+/** What every run here has: one latent frame, an adapter of rank 4. */
+let common: readonly string[];
+
+beforeAll(async () => {
+  const built = spawnSync(process.execPath, ["build.mjs", "--if-stale"], { encoding: "utf8" });
+  expect(built.status, built.stderr).toBe(0);
+  folder = await mkdtemp(join(tmpdir(), "cogwheel-train-"));
+  const drawn = spawnSync(process.execPath, ["dist/draw-clips.js", join(folder, "clips"), "--clips", "4", "--frames", "5", "--size", "32"]);
+  expect(drawn.status, String(drawn.stderr)).toBe(0);
+  common = ["--data", join(folder, "clips"), "--cache", join(folder, "cache"), "--resolution", "32x32", "--frames", "1", "--rank", "4"];
+}, 120_000);
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true });
+});
+
+const train = (args: readonly string[], watch?: Watch, env: Record<string, string> = {}): Promise<Ended> =>
+  watched(
+    spawn(process.execPath, [launcher, "train", ...args], {
+      cwd: folder,
+      env: { ...process.env, NO_COLOR: undefined, FORCE_COLOR: undefined, ...env },
+    }),
+    watch,
+  );
+/** The bytes that a run comes to. */
+const result = (out: string): string[] =>
+  ["checkpoint.safetensors", "pytorch_lora_weights.safetensors"].map((name) => stateOf(join(folder, out, name)));
+
+describe("a run", () => {
+  it("leaves an adapter that generate takes, and a log; the same command again has nothing left to do", async () => {
+    const args = [...common, "--out", "first", "--steps", "6", "--lr", "1e-2"];
+    const first = await train(args);
+    expect(first.code, first.err).toBe(0);
+    expect(first.out).toContain("6 steps, 6 clips in");
+    const path = "pytorch_lora_weights.safetensors";
+    const file = await openSafetensors(memorySource({ [path]: readFileSync(join(folder, "first", path)) }), path);
+    expect(file.tensors.size).toBe(2 * 4 * 5);
+    expect(JSON.parse(file.metadata["lora_adapter_metadata"]!)).toMatchObject({ "transformer.r": 4, "transformer.lora_alpha": 4 });
+    const log = readFileSync(join(folder, "first/log.jsonl"), "utf8").trimEnd().split("\n");
+    expect(log.map((text) => (JSON.parse(text) as { step: number }).step)).toEqual([1, 2, 3, 4, 5, 6]);
+    const before = result("first");
+    const again = await train(args);
+    expect(again.err).toContain("Going on after step 6 of 6.");
+    expect(result("first")).toEqual(before);
+    const picture = join(folder, "picture.png");
+    const made = spawnSync(process.execPath, [
+      launcher,
+      ...[
+        "generate",
+        "a red star",
+        "--lora",
+        join(folder, "first", path),
+        "--steps",
+        "1",
+        "--frames",
+        "1",
+        "--seed",
+        "1",
+        "--out",
+        picture,
+      ],
+    ]);
+    expect(made.status, String(made.stderr)).toBe(0);
+  }, 120_000);
+
+  it("that is killed or stopped comes to the same bytes as one that is not", async () => {
+    const args = [...common, "--steps", "8", "--checkpoint-every", "1", "--accumulation", "2"];
+    expect((await train([...args, "--out", "whole"])).code).toBe(0);
+    const want = result("whole");
+
+    const out = join(folder, "killed");
+    for (const call of [3, 9, 20, 35])
+      await runKilled([launcher, "train", ...args, "--out", out], { at: { call, folder: out }, cwd: folder });
+    expect((await train([...args, "--out", out, "--resume"])).code).toBe(0);
+    expect(result("killed")).toEqual(want);
+
+    const stopped = await train([...args, "--out", "stopped"], (text, child) => {
+      if (/clips of/.test(text)) child.kill("SIGINT");
+    });
+    expect(stopped.code).toBe(130);
+    expect(stopped.err).toMatch(/Stopped after step \d+; the same command goes on from there/);
+    expect((await train([...args, "--out", "stopped"])).code).toBe(0);
+    expect(result("stopped")).toEqual(want);
+  }, 240_000);
+
+  it("keeps the last whole checkpoint on a full disk, and goes on from it when there is room", async () => {
+    const args = [...common, "--steps", "4", "--checkpoint-every", "1"];
+    expect((await train([...args, "--out", "roomy"])).code).toBe(0);
+    const bytes = (name: string): number => statSync(join(folder, "roomy", name)).size;
+    const full = join(folder, "full");
+    mkdirSync(full);
+    const room = Math.round(1.5 * bytes("checkpoint.safetensors")) + bytes("pytorch_lora_weights.safetensors");
+    const ended = await train([...args, "--out", full], undefined, {
+      FULL_IN: full,
+      FULL_BYTES: String(room),
+      NODE_OPTIONS: `--import ${resolve("test/support/full-disk.mjs")}`,
+    });
+    expect(ended.code).toBe(1);
+    expect(ended.err).toContain("The checkpoint of step 2 could not be written, the one before stays");
+    expect(ended.err).toContain("no space left on the disk; make room");
+    const again = await train([...args, "--out", full]);
+    expect(again.err).toContain("Going on after step 1 of 4.");
+    expect(result("full")).toEqual(result("roomy"));
+  }, 120_000);
+
+  it("goes on with nothing else than it was begun with, and says what differs and how to begin anew", async () => {
+    const out = ["--out", "other", "--steps", "2"];
+    expect((await train([...common, ...out])).code).toBe(0);
+    const rank = await train([...common, ...out, "--rank", "8"]);
+    expect(rank.code).toBe(1);
+    expect(rank.err).toMatch(/another trained \(.*"rank":4.* then, .*"rank":8.* now\).*begin anew with --fresh, or choose another --out/);
+    await cp(join(folder, "clips"), join(folder, "clips-2"), { recursive: true });
+    const lines = readFileSync(join(folder, "clips/metadata.jsonl"), "utf8").trimEnd().split("\n");
+    await writeFile(join(folder, "clips-2/metadata.jsonl"), lines.slice(1).join("\n"));
+    const data = await train([...common, ...out, "--data", "clips-2"]);
+    expect(data.err).toMatch(/another data \(.* then, .* now\); another clips \(4 then, 3 now\)/);
+    expect((await train([...common, ...out, "--rank", "8", "--fresh"])).code).toBe(0);
+  }, 120_000);
+});
+
+describe("what cannot be is refused before anything is loaded", () => {
+  const config = async (value: object): Promise<Ended> => {
+    await writeFile(join(folder, "config.json"), JSON.stringify(value));
+    return await train(["config.json"]);
+  };
+  it.each([
+    [{ weightdecay: 0.1 }, 'got "weightdecay"; the nearest is weightDecay'],
+    [{ learning_rate: 0.1, data: "clips", out: "x" }, 'got "learning_rate"'],
+    [{ steps: 0 }, "steps must be a whole number from 1, got 0"],
+    [{ data: "clips" }, "out must be given, got none"],
+    [{ data: "clips", out: "x", full: true, rank: 4, alpha: 2 }, "got rank and alpha with it; leave them out"],
+    [{ data: "clips", out: "x", momentum: 0.9 }, "momentum is of muon"],
+    [{ data: "clips", out: "x", steps: 5, warmup: 5 }, "the warm-up must be shorter than the run, got 5 of 5 steps"],
+    [{ data: "clips", out: "clips" }, "--out must not be what the result is made from"],
+  ])("%j", async (value, want) => {
+    const ended = await config(value);
+    expect(ended.code).toBe(1);
+    expect(ended.err).toContain(want);
+  });
+
+  it.each([
+    [["--targets", "to_z"], 'a target must name modules of the model, got "to_z"'],
+    [["--rank", "999"], "the rank must be at most the smaller side of every target, got 999"],
+    [["--frames", "6"], "frames must be 4·k + 1, got 6; the nearest is 5"],
+    [["--resolution", "30"], "a side must be a multiple of 16 pixels, got 30; the nearest is 32"],
+    [["--filter", "score >"], "a value or a column must stand here, got its end at character 8"],
+    [["--resume"], "--resume goes on with a run, got none in refused"],
+  ])(
+    "%j",
+    async (args, want) => {
+      const ended = await train([...common, "--out", "refused", "--steps", "2", ...args]);
+      expect(ended.code).toBe(1);
+      expect(ended.err).toContain(want);
+    },
+    60_000,
+  );
+});
