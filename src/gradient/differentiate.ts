@@ -19,7 +19,8 @@ export interface Cotangent {
 export interface DifferentiateOptions {
   /**
    * Activation checkpointing: the block that a node belongs to whose results are not kept but computed once more, from what the block
-   * reads, when the walk comes to it. The nodes of a block lie together. Undefined for nodes whose results are kept. Default: all are kept.
+   * reads, when the walk comes to it. The nodes of a block lie together, but for others that read none of them. Undefined for nodes whose
+   * results are kept. Default: all are kept.
    */
   readonly again?: (node: Node) => string | undefined;
   /** Nodes of such blocks whose results are kept all the same, such as attention, which is much work for little memory. Default: none. */
@@ -71,18 +72,50 @@ class Walk {
       return reads;
     });
     for (const { of, gradient } of cotangents) this.#add(of, gradient);
-    for (let end = nodes.length; end > 0; ) {
-      const block = options.again?.(nodes[end - 1]!);
-      let start = end - 1;
-      if (block !== undefined) while (start > 0 && options.again!(nodes[start - 1]!) === block) start--;
-      const part = nodes.slice(start, end);
+    for (const part of this.#parts(nodes)) {
+      const block = options.again?.(part[0]!);
       for (const node of (block === undefined ? part : this.#again(block, part)).reverse()) this.#through(node);
-      end = start;
     }
     return this.wanted.map((tensor) => {
       const gradient = this.#gradients.get(tensor.root);
       return gradient && (gradient.shape.join() === tensor.shape.join() ? gradient : graph.reshape(gradient, tensor.shape));
     });
+  }
+
+  /**
+   * Nodes as they are walked through, last first: by themselves, or all of a block. What was recorded among a block's nodes and is none of
+   * them, such as the conversion of a weight that the block is the first to ask for, is walked through after it.
+   */
+  #parts(nodes: readonly Node[]): Node[][] {
+    const { again = () => undefined } = this.options;
+    const parts: Node[][] = [];
+    const blocks = new Map<string, Node[]>();
+    for (const node of nodes.toReversed()) {
+      const block = again(node);
+      const part = block === undefined ? undefined : blocks.get(block);
+      if (part) part.unshift(node);
+      else {
+        parts.push([node]);
+        if (block !== undefined) blocks.set(block, parts.at(-1)!);
+      }
+    }
+    this.#assertTogether(parts);
+    return parts;
+  }
+
+  /** A gradient is whole when all that read a tensor were walked through: so nothing may read what a later part of the walk makes. */
+  #assertTogether(parts: readonly (readonly Node[])[]): void {
+    const place = new Map(
+      parts.flatMap((part, i) => part.flatMap((node) => Object.values(node.outputs).map((made) => [made, i] as const))),
+    );
+    for (const [i, part] of parts.entries())
+      for (const node of part)
+        for (const tensor of Object.values(node.inputs))
+          if (tensor && (place.get(tensor.root) ?? i) < i)
+            throw new CogwheelError(
+              "gradient",
+              `a block's nodes must lie together, got ${node.name}, which reads ${tensor} of a block that goes on after it; name blocks otherwise`,
+            );
   }
 
   /**

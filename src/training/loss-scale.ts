@@ -12,14 +12,21 @@ export interface LossScaleState {
   readonly skipped: number;
 }
 
-const FIRST = 65536;
 /** As in CogVideoX's own training. */
 const GROWS_AFTER = 400;
-const LARGEST = 2 ** 24;
+const LARGEST = 2 ** 28;
 const MOST_SKIPPED = 10;
 
-/** @param dtype in f32 the loss is not scaled, and a step that is not finite is not taken all the same */
-export const firstLossScale = (dtype: "f32" | "f16"): LossScaleState => ({ scale: dtype === "f16" ? FIRST : 1, good: 0, skipped: 0 });
+/**
+ * The scale of the first step. The loss is a mean, so the gradient of a prediction is of the order of one over the values that it is a mean
+ * of: their number, as a power of two, brings it to the middle of what f16 holds.
+ * @param dtype in f32 the loss is not scaled, and a step that is not finite is not taken all the same @param values of a step's latents
+ */
+export const firstLossScale = (dtype: "f32" | "f16", values: number): LossScaleState => ({
+  scale: dtype === "f16" ? Math.min(LARGEST, 2 ** Math.floor(Math.log2(values))) : 1,
+  good: 0,
+  skipped: 0,
+});
 
 /** After a step. Throws where none of ten in a row could be taken. @param notFinite values of the gradients that were not */
 export function nextLossScale(state: LossScaleState, dtype: "f32" | "f16", taken: boolean, notFinite: number): LossScaleState {

@@ -68,7 +68,8 @@ export interface StepReport {
 export interface TrainerProgress {
   /** Updates that were made. */
   readonly updates: number;
-  readonly lossScale: LossScaleState;
+  /** Undefined before the first step. */
+  readonly lossScale?: LossScaleState | undefined;
 }
 
 export class Trainer implements Disposable {
@@ -83,7 +84,8 @@ export class Trainer implements Disposable {
   /** Bytes of each arena. */
   #room: readonly number[] = [];
   #updates = 0;
-  #lossScale: LossScaleState;
+  /** Begins with the first step. */
+  #lossScale: LossScaleState | undefined;
   readonly #tables = new PositionTables();
 
   private constructor(
@@ -98,7 +100,6 @@ export class Trainer implements Disposable {
     this.#recipe = recipe;
     this.#store = store;
     this.states = states;
-    this.#lossScale = firstLossScale(recipe.dtype);
   }
 
   /** Parameters begin with the checkpoint's values, or what `trained` gives. */
@@ -154,6 +155,10 @@ export class Trainer implements Disposable {
     if (batches.length !== accumulation)
       throw new CogwheelError("training", `a step takes ${accumulation} batches, got ${batches.length}; give one for each micro-step`);
     for (const batch of batches) (isPacked(batch) ? checkPack : checkBatch)(batch as never, this.model.config, this.#levels.count);
+    this.#lossScale ??= firstLossScale(
+      this.#recipe.dtype,
+      batches.reduce((n, batch) => n + valuesOf(batch), 0),
+    );
     const { scale } = this.#lossScale;
     const update = updateSettings(this.#recipe.optimizer, {
       update: this.#updates,
@@ -281,6 +286,10 @@ function lossOf(batch: MicroBatch, clips: Float32Array): number {
 }
 
 const withUpdate = (recipe: Recipe, micro: Graph): Graph[] => [micro, updateGraph(recipe, micro)];
+
+/** Values of all clips' latents. */
+const valuesOf = (batch: MicroBatch): number =>
+  isPacked(batch) ? batch.clips.reduce((n, { latents }) => n + latents.length, 0) : batch.latents.length;
 
 /** Of one patch, with the text length that positions want. */
 const smallestShape = (c: TransformerConfig): BatchShape => ({

@@ -9,6 +9,8 @@ import { add } from "../../src/ops/add.ts";
 import { gatedGelu } from "../../src/ops/gated_gelu.ts";
 import { silu } from "../../src/ops/silu.ts";
 import { values } from "../support/compare.ts";
+import { runGraph as runRecorded } from "../../src/run/run-graph.ts";
+import type { Tensor } from "../../src/graph/tensor.ts";
 import { runGraph, testGpu } from "../support/gpu.ts";
 import { gradientTests } from "../support/gradients.ts";
 
@@ -63,6 +65,46 @@ describe("blocks that are computed again", () => {
     expect(again! - all!).toBeGreaterThan(0);
     expect(again! - all!).toBeLessThanOrEqual(4 * 2);
     expect(keep).toBeLessThan(again!);
+  });
+});
+
+describe("blocks among whose nodes others were recorded", () => {
+  /** Each block is the first to ask for a weight, in whose place a node stands that belongs to no block. */
+  const record = (again: boolean) => {
+    const made: Tensor[] = [];
+    const graph = new Graph(
+      "interleaved",
+      () => "f32",
+      ({ names, shape, dtype }, into) => {
+        made.push(watch(into.state(names[0]!, shape, dtype, values(8, 3 + made.length))));
+        return silu(made.at(-1)!);
+      },
+    );
+    let hidden = graph.input("x", [8]);
+    for (let i = 0; i < 3; i++)
+      hidden = graph.scope(`blocks.${i}`, () => {
+        const inner = silu(add(hidden, graph.weight(`first.${i}`, [8])));
+        return add(silu(add(inner, graph.weight(`second.${i}`, [8]))), hidden);
+      });
+    const gradients = differentiate([{ of: hidden, gradient: graph.input("dy", [8]) }], made, again ? { again: blockOf } : {});
+    for (const [i, gradient] of gradients.entries()) graph.output(`gradient.${i}`, gradient!);
+    return graph;
+  };
+  test("give the same bytes", async () => {
+    const gpu = await testGpu();
+    const [again, plain] = [true, false].map((each) => runRecorded(gpu, record(each), { x: values(8, 1), dy: values(8, 2) }));
+    expect(Object.values(await plain!).every((gradient) => gradient.some((v) => v !== 0))).toBe(true);
+    expect(await again).toEqual(await plain);
+  });
+  test("are refused where a node between two of a block's reads one and is read by the other", () => {
+    const graph = new Graph("torn");
+    const p = watch(graph.state("p", [8]));
+    const first = graph.scope("blocks.0", () => silu(p));
+    const between = silu(first);
+    const last = graph.scope("blocks.0", () => silu(between));
+    expect(() => differentiate([{ of: last, gradient: graph.input("dy", [8]) }], [p], { again: blockOf })).toThrow(
+      /\[gradient\] a block's nodes must lie together, got silu, which reads blocks\.0\.silu/,
+    );
   });
 });
 
