@@ -2,7 +2,10 @@
  * `npm run evaluate`: scores the embedded checkpoint by what its clips show, on prompts that training never saw as
  * whole captions, with the very settings that `npm start` uses.
  *
- *   npm run evaluate -- [--model DIR] [--prompts N] [--adapter NAME] [--json FILE]
+ *   npm run evaluate -- [--model DIR] [--prompts N] [--lora FILE] [--diagonal] [--adapter NAME] [--json FILE]
+ *
+ * With --lora it tells what an adapter does to these prompts; with --diagonal what it taught: 24 prompts of a motion that the checkpoint
+ * never saw, right where the shape goes six pixels on both axes.
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -11,7 +14,8 @@ import { checkOutputFile, writeWhole } from "./files.ts";
 import { EMBEDDED_MODEL } from "./package-root.ts";
 import { guardOutput } from "./terminal/output.ts";
 import { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
-import { measure, type Attributes, type World } from "../check/clip-attributes.ts";
+import { measure, travelOf, type Attributes, type World } from "../check/clip-attributes.ts";
+import { captionOf, SHAPES } from "../check/moving-shapes.ts";
 
 interface Entry {
   prompt: string;
@@ -21,6 +25,22 @@ interface Entry {
   background: string;
   seed: number;
 }
+/** A motion that the checkpoint never saw, and how far it goes on both axes, in pixels. */
+const DIAGONAL = "moving diagonally";
+const LEAST_TRAVEL = 6;
+
+/** 24 of the 54 combinations, spread over all of them. */
+function diagonalPrompts({ colours, backgrounds }: World): Entry[] {
+  const combinations = Object.keys(colours).flatMap((colour) =>
+    SHAPES.filter((shape) => shape !== "star").flatMap((shape) =>
+      Object.keys(backgrounds).map((background) => ({ colour, shape, background })),
+    ),
+  );
+  return Array.from({ length: 24 }, (_, i) => {
+    const combination = { ...combinations[Math.floor((i * combinations.length) / 24)]!, motion: DIAGONAL };
+    return { ...combination, prompt: captionOf(combination), seed: 3000 + i };
+  });
+}
 const NAMES = ["background", "colour", "motion", "shape"] as const;
 
 guardOutput();
@@ -28,14 +48,19 @@ const options = new Command("evaluate")
   .description("score the embedded checkpoint by what its clips show")
   .option("--model <dir>", "checkpoint folder with evaluation-prompts.json and attributes.json", EMBEDDED_MODEL)
   .option("--prompts <n>", "how many of the prompts", Number)
+  .option("--lora <file>", "adapter that is added to the checkpoint")
+  .option("--diagonal", "prompts of shapes that move diagonally, which the checkpoint never saw")
   .option("--adapter <name>", "adapter to run on", process.env["COGWHEEL_ADAPTER"])
   .option("--json <file>", "write scores and measurements there")
   .parse()
-  .opts<{ model: string; prompts?: number; adapter?: string; json?: string }>();
+  .opts<{ model: string; prompts?: number; lora?: string; diagonal?: true; adapter?: string; json?: string }>();
 
 if (options.json) await checkOutputFile(options.json, "--json");
-const entries = (JSON.parse(await readFile(join(options.model, "evaluation-prompts.json"), "utf8")) as Entry[]).slice(0, options.prompts);
 const world = JSON.parse(await readFile(join(options.model, "attributes.json"), "utf8")) as World;
+const all = options.diagonal
+  ? diagonalPrompts(world)
+  : (JSON.parse(await readFile(join(options.model, "evaluation-prompts.json"), "utf8")) as Entry[]);
+const entries = all.slice(0, options.prompts);
 await using model = await CogVideoX.open(options.model, options.adapter ? { adapter: options.adapter } : {});
 console.log(`${entries.length} prompts on ${model.gpu.name}: ${JSON.stringify(model.defaults)}`);
 
@@ -43,8 +68,16 @@ const right: Record<string, number> = {};
 const results: (Entry & { measured: Attributes })[] = [];
 const start = performance.now();
 for (const [i, entry] of entries.entries()) {
-  const { frames } = await model.generate({ prompt: entry.prompt, seed: entry.seed, cache: false });
+  const { frames } = await model.generate({
+    prompt: entry.prompt,
+    seed: entry.seed,
+    cache: false,
+    ...(options.lora ? { loras: [{ adapter: options.lora }] } : {}),
+  });
   const measured = measure(frames, world);
+  // Both axes count, the measure's own motion is that of the longer one.
+  const travel = options.diagonal && travelOf(frames);
+  if (travel && Math.min(travel.dx, travel.dy) >= LEAST_TRAVEL) measured.motion = DIAGONAL;
   results.push({ ...entry, measured });
   const wrong = NAMES.filter((n) => measured[n] !== entry[n]);
   for (const n of NAMES) right[n] = (right[n] ?? 0) + +(measured[n] === entry[n]);
