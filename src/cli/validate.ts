@@ -6,7 +6,7 @@ import { CogwheelError } from "../base/errors.ts";
 import { shortenedLines, visible, visibleJson } from "../base/visible.ts";
 import { Gpu } from "../gpu/gpu.ts";
 import { readCase } from "../check/reference/case.ts";
-import type { Comparison } from "../check/reference/compare.ts";
+import { limitOf, type Comparison } from "../check/reference/compare.ts";
 import { runCase, type CaseResult, type CaseVerdict } from "../check/reference/run.ts";
 import { writeOut } from "./terminal/output.ts";
 import { Progress } from "./terminal/progress.ts";
@@ -185,7 +185,7 @@ function departure(c: Comparison): string {
 function rowsOf({ name, module, verdict, outputs }: CaseResult): string[][] {
   if (outputs.length === 0) return [[name, module ?? "–", "–", "–", "–", "–", verdict]];
   return outputs.map((o) => {
-    const limit = o.measure === "equal" ? "must be equal" : `${o.measure} ≤ ${o.threshold}`;
+    const usual = o.measure === "relative L2" || o.measure === "max abs" || o.measure === "equal";
     return [
       name,
       module ?? "–",
@@ -193,7 +193,7 @@ function rowsOf({ name, module, verdict, outputs }: CaseResult): string[][] {
       figure(o.maxAbs),
       figure(o.relativeL2),
       o.cosine === null ? "–" : o.cosine.toFixed(9),
-      o.verdict === "pass" ? "pass" : `FAIL (${o.note ?? limit})`,
+      o.verdict === "pass" ? `pass${usual ? "" : ` (${limitOf(o)})`}` : `FAIL (${o.note ?? limitOf(o)})`,
     ];
   });
 }

@@ -32,7 +32,10 @@ export async function trainSteps(
   const { lr } = optimizerOf(options.optimizer);
   const [loss, gradNorm]: [number[], number[]] = [[], []];
   for (const batches of steps) {
-    const report = await trainer.step(batches, lr * rateShare(schedule, trainer.progress.updates, steps.length), signal);
+    const rate = lr * rateShare(schedule, trainer.progress.updates, steps.length);
+    let report = await trainer.step(batches, rate, signal);
+    // Another implementation takes every step, so one whose gradients overflow f16 is taken again, with half the scale of the loss.
+    while (!report.taken) report = await trainer.step(batches, rate, signal);
     loss.push(report.loss);
     gradNorm.push(report.gradNorm);
   }

@@ -24,7 +24,7 @@ type Json = Readonly<Record<string, unknown>>;
 /** What the predicates say against a case's configs. */
 function problemsOf({ module, config, inputs }: ReferenceCase): readonly string[] {
   const part = (name: string) => (config[name] ?? {}) as Json;
-  if (module === "CogVideoXTransformer3DModel") return judgeTransformerConfig(config).problems;
+  if (/^(train\.)?CogVideoXTransformer3DModel$/.test(module)) return judgeTransformerConfig(config).problems;
   if (module === "CogVideoXBlock") return judgeTransformerConfig(config, "block").problems;
   if (module.startsWith("AutoencoderKLCogVideoX")) return judgeVaeConfig(config).problems;
   if (module === "T5EncoderModel") return judgeT5Config(config).problems;
@@ -40,8 +40,9 @@ function problemsOf({ module, config, inputs }: ReferenceCase): readonly string[
   return width > 128 ? ["the head width must be a multiple of 4 up to 128"] : [];
 }
 
-export const cases: FuzzKind = {
-  about: "random reference cases of every module, made with the reference (Python) and run on the adapter",
+/** @param kind of the cases that fuzz.py makes */
+const randomCases = (about: string, kind: "cases" | "gradients" | "training"): FuzzKind => ({
+  about,
   count: 200,
   async run(options, tally) {
     const { seed, dtype, log } = options;
@@ -54,7 +55,7 @@ export const cases: FuzzKind = {
       log(`seed ${seed}: making cases in ${relative(".", folder)}`);
       const { status, error } = spawnSync(
         process.execPath,
-        ["test/reference/run.mjs", "fuzz", "--out", folder, "--seed", String(seed), ...which],
+        ["test/reference/run.mjs", "fuzz", "--out", folder, "--seed", String(seed), ...which, "--kind", kind],
         { stdio: ["ignore", "inherit", "inherit"] },
       );
       if (status !== 0)
@@ -85,7 +86,7 @@ export const cases: FuzzKind = {
         tally.add(
           "silent wrong",
           name,
-          `${why}\n    again: npm run fuzz -- cases ${name.replace(/^.*fuzz_(\d+)_(\d+)$/, "--seed $1 --index $2")}\n    file: ` +
+          `${why}\n    again: npm run fuzz -- ${kind} ${name.replace(/^.*_(\d+)_(\d+)$/, "--seed $1 --index $2")}\n    file: ` +
             ` ${relative(".", file)}\n    config: ${JSON.stringify(c.config)}\n    options: ${JSON.stringify(c.options)}`,
         );
       if (problems.length) {
@@ -97,7 +98,7 @@ export const cases: FuzzKind = {
       } else if (result.verdict === "pass") {
         tally.add("read", name);
         for (const o of result.outputs) {
-          const share = (o.measure === "relative L2" ? (o.relativeL2 ?? o.maxAbs) : o.maxAbs) / (o.threshold || 1);
+          const share = o.judged / (o.threshold || 1);
           if (share > worst.share) worst = { share, name: `${name} ${o.output}` };
         }
       } else wrong(complaint(result));
@@ -106,4 +107,16 @@ export const cases: FuzzKind = {
     log(`${gpu.name}, ${dtype}: the nearest to its limit, ${worst.name}, takes ${(100 * worst.share).toFixed(0)} % of it`);
     if (!options.cases && tally.faults.length === 0) await rm(folder, { recursive: true });
   },
-};
+});
+
+export const cases = randomCases(
+  "random reference cases of every module, made with the reference (Python) and run on the adapter",
+  "cases",
+);
+
+export const gradients = randomCases(
+  "random reference cases of what is trained, with cotangents and gradients, made with torch and run on the adapter",
+  "gradients",
+);
+
+export const training = randomCases("random training runs of a few steps, made with torch's AdamW and run on the adapter", "training");

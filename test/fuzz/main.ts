@@ -21,11 +21,13 @@ const KINDS: Record<string, () => Promise<FuzzKind>> = {
   adapters: async () => (await import("./adapters.ts")).adapters,
   bombs: async () => (await import("./bombs.ts")).bombs,
   cases: async () => (await import("./cases.ts")).cases,
+  gradients: async () => (await import("./cases.ts")).gradients,
   kills: async () => (await import("./kills.ts")).kills,
   media: async () => (await import("./media.ts")).media,
   pictures: async () => (await import("./pictures.ts")).pictures,
   quantized: async () => (await import("./weights.ts")).quantized,
   servers: async () => (await import("./servers.ts")).servers,
+  training: async () => (await import("./cases.ts")).training,
   weights: async () => (await import("./weights.ts")).weights,
 };
 

@@ -2,6 +2,7 @@
 
     python fuzz.py --out FOLDER --count 200 --seed 1
     python fuzz.py --out FOLDER --seed 1 --index 17     one of them again
+    python fuzz.py --out FOLDER --kind gradients        of modules that are trained, with cotangents and gradients; or training, runs
 
 What the reference itself refuses is no case: it is told in FOLDER/refused.json, config and message.
 """
@@ -15,7 +16,9 @@ from pathlib import Path
 import torch
 
 from case import write
-from families.fuzz import draw
+from families.fuzz import draw, draw_gradients, draw_training
+
+KINDS = {"cases": draw, "gradients": draw_gradients, "training": draw_training}
 
 
 def main() -> int:
@@ -24,13 +27,14 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--index", type=int, help="this one only")
+    parser.add_argument("--kind", choices=KINDS, default="cases")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
 
     refused, made, total = [], Counter(), 0
     for index in range(arguments.count) if arguments.index is None else [arguments.index]:
-        case = draw(arguments.seed, index)
+        case = KINDS[arguments.kind](arguments.seed, index)
         try:
             with torch.no_grad():
                 total += write(case, case.build(case), case.path(arguments.out))

@@ -23,7 +23,7 @@ from case import Case, compare, write
 from hooks import MODULES as TRACED_MODULES
 
 HERE = Path(__file__).resolve().parent
-FAMILIES = ("ops", "random", "scheduler", "transformer", "vae", "t5", "tokenizer", "pipeline", "fuzz", "overflow", "stored")
+FAMILIES = ("ops", "random", "scheduler", "transformer", "vae", "t5", "tokenizer", "pipeline", "fuzz", "overflow", "stored", "gradient", "training")
 
 
 def all_cases() -> list[Case]:

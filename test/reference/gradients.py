@@ -67,8 +67,12 @@ def differentiated(
     lora: bool = True,
     cotangents: Iterable[str] | None = None,
     half: bool = True,
+    pick: Callable[[str], bool] = lambda name: True,
 ):
-    """`inputs`, `cotangents`: which have one (default: all); `weights`: those that begin with this or with one of these, None for none."""
+    """
+    `inputs`, `cotangents`: which have one (default: all); `weights`: those that begin with this or with one of these, None for none. Of these
+    `pick` takes some, by "input.…", "weight.…", "lora.…" and "cotangent.…"; all of them where it takes none.
+    """
 
     def with_gradients(case: Case) -> Content:
         content = build(case)
@@ -86,9 +90,11 @@ def differentiated(
                 or (name.startswith("lora.") and lora and not name.endswith(".alpha"))
             )
         ]
+        names = [name for name in names if pick(name)] or names
+        given = [name for name in content.outputs if cotangents is None or name in cotangents]
         draws = Draws(f"{case.id} cotangents")
         content.cotangents = {
-            name: draws.normal(*tensor.shape) for name, tensor in content.outputs.items() if cotangents is None or name in cotangents
+            name: draws.normal(*content.outputs[name].shape) for name in [name for name in given if pick(f"cotangent.{name}")] or given
         }
         outputs, content.gradients = backward(content.call, tensors, content.cotangents, names, torch.float32)
         for name, output in content.outputs.items():  # what is differentiated is what the reference computes

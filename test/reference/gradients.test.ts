@@ -1,4 +1,6 @@
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { folderSource } from "../../src/sources/folder.ts";
 import { writeSafetensors, type TensorToWrite } from "../../src/files/safetensors.ts";
 import { readCase, caseWeights } from "../../src/check/reference/case.ts";
 import { compareGradients } from "../../src/check/reference/gradients.ts";
@@ -137,13 +139,29 @@ describe("the verdict on gradients", () => {
 
 describe("a case that cannot have gradients", () => {
   const more = { "cotangent.sample": f32([2], [1, 1]), "grad.input.x": f32([2], [1, 1]) };
-  test("says which op has none, or that the module has none", async () => {
+  test("is told of a module that has none", async () => {
     const options = JSON.stringify({ seed: 1, shape: [2] });
     const draws = await runCase(
       await testGpu(),
       await caseOf({ "output.sample": f32([2], [1, 2]), ...more }, { module: "torch.randn", options }),
     );
     expect(draws).toMatchObject({ verdict: "cannot be run", error: expect.stringContaining("a case of torch.randn has no gradients") });
+  });
+  test.each([
+    ["T5EncoderModel/s29_padded", "last_hidden_state", "[rms_norm]"],
+    ["AutoencoderKLCogVideoX.decode/4f", "sample", "[conv3d]"],
+    ["AutoencoderKLCogVideoX.encode/8f", "mean", "[conv3d]"],
+    ["CogVideoXCausalConv3d/k1", "sample", "[channels_last]"],
+  ])("%s says which op has none", async (name, output, op) => {
+    const source = await folderSource(join(import.meta.dirname, "cases"));
+    const c = await readCase({ source, path: `${name}.safetensors` }, name);
+    const [weight, tensor] = [...c.weights].find(([, { shape }]) => shape.length > 1)!;
+    const more = { cotangents: new Map([[output, c.outputs.get(output)!]]), gradients: new Map([[`weight.${weight}`, tensor]]) };
+    const input = [...c.inputs].find(([, { integer }]) => !integer);
+    if (input) more.gradients.set(`input.${input[0]}`, input[1]);
+    const { verdict, error } = await runCase(await testGpu(), { ...c, ...more });
+    expect(verdict).toBe("cannot be run");
+    expect(error!.startsWith(`${op} an op through which a gradient goes must have one`), error).toBe(true);
   });
   test("needs a cotangent, and gradients of something", async () => {
     const output = { "output.sample": f32([2], [1, 2]) };

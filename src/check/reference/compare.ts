@@ -3,8 +3,11 @@ import type { HostTensor } from "./reference-case.ts";
 
 export type Verdict = "pass" | "fail";
 
-/** `L2 of largest`: ‖got − want‖₂ over the norm of the largest gradient in the case. */
-export type Measure = "relative L2" | "max abs" | "equal" | "L2 of largest";
+/**
+ * `L2 of largest` and `L2 of change`: ‖got − want‖₂ over the norm of the largest gradient in the case, and over that of what training
+ * changed. `each relative`: the largest |got − want| / |want| of a value. `not judged`: a result that is not finite fails all the same.
+ */
+export type Measure = "relative L2" | "max abs" | "equal" | "L2 of largest" | "L2 of change" | "each relative" | "not judged";
 
 export interface Comparison {
   /** The format's name of the output. */
@@ -16,8 +19,9 @@ export interface Comparison {
   readonly relativeL2: number | null;
   /** Null where either side is all zero. */
   readonly cosine: number | null;
-  /** What was judged, and the limit it was held to. */
+  /** What was judged, its figure, and the limit that it was held to. */
   readonly measure: Measure;
+  readonly judged: number;
   readonly threshold: number;
   /** Where the largest absolute difference is. */
   readonly worst?: { readonly at: readonly number[]; readonly got: number; readonly want: number };
@@ -28,8 +32,8 @@ export interface Comparison {
 export interface Threshold {
   readonly measure: Measure;
   readonly limit: number;
-  /** The norm that the difference is divided by, for `L2 of largest`. */
-  readonly largest?: number;
+  /** What the difference's norm is divided by, for `L2 of …`. */
+  readonly norm?: number;
 }
 
 /** Outputs that are integers whatever dtype the file has them in. */
@@ -56,7 +60,7 @@ export function thresholdFor(
 /** A NaN or an infinity where the reference has none fails; so does the reverse, and another one than the reference's. */
 export function compareTensors(output: string, got: HostTensor | undefined, want: HostTensor, threshold: Threshold): Comparison {
   const { measure, limit } = threshold;
-  const nothing = { output, verdict: "fail" as const, maxAbs: NaN, relativeL2: null, cosine: null, measure, threshold: limit };
+  const nothing = { output, verdict: "fail" as const, maxAbs: NaN, judged: NaN, relativeL2: null, cosine: null, measure, threshold: limit };
   if (!got) return { ...nothing, note: "the engine gives no such output" };
   if (got.shape.join() !== want.shape.join())
     return { ...nothing, note: `shape [${got.shape.join(", ")}], expected [${want.shape.join(", ")}]` };
@@ -66,6 +70,7 @@ export function compareTensors(output: string, got: HostTensor | undefined, want
     wantNorm = 0,
     gotNorm = 0,
     inner = 0,
+    relative = 0,
     broken = 0,
     firstBroken = -1;
   for (let i = 0; i < want.data.length; i++) {
@@ -81,6 +86,7 @@ export function compareTensors(output: string, got: HostTensor | undefined, want
       worst = i;
     }
     error += d * d;
+    relative = Math.max(relative, w === 0 ? d : d / Math.abs(w));
     wantNorm += w * w;
     gotNorm += g * g;
     inner += g * w;
@@ -89,6 +95,7 @@ export function compareTensors(output: string, got: HostTensor | undefined, want
     output,
     measure,
     maxAbs,
+    judged: NaN,
     threshold: limit,
     relativeL2: wantNorm > 0 ? Math.sqrt(error / wantNorm) : null,
     cosine: wantNorm > 0 && gotNorm > 0 ? inner / Math.sqrt(wantNorm * gotNorm) : null,
@@ -102,9 +109,16 @@ export function compareTensors(output: string, got: HostTensor | undefined, want
         `${broken} values differ in being finite, first at [${coordinates(firstBroken, want.shape).join(", ")}]: ` +
         `got ${got.data[firstBroken]}, expected ${want.data[firstBroken]}`,
     };
-  const beside = measure === "L2 of largest" && threshold.largest ? Math.sqrt(error) / threshold.largest : undefined;
-  const judged = beside ?? (measure === "relative L2" && figures.relativeL2 !== null ? figures.relativeL2 : maxAbs);
-  return { ...figures, verdict: judged <= limit ? "pass" : "fail" };
+  const figure = {
+    "relative L2": figures.relativeL2 ?? maxAbs,
+    "L2 of largest": threshold.norm ? Math.sqrt(error) / threshold.norm : maxAbs,
+    "L2 of change": threshold.norm ? Math.sqrt(error) / threshold.norm : maxAbs,
+    "each relative": relative,
+    "max abs": maxAbs,
+    equal: maxAbs,
+    "not judged": 0,
+  }[measure];
+  return { ...figures, judged: figure, verdict: figure <= limit ? "pass" : "fail" };
 }
 
 /** Of a tensor [steps, …] each step by itself. */
@@ -126,11 +140,18 @@ export function worstOf(comparisons: readonly Comparison[]): { index: number; co
 /** One line that says how far off an output is. */
 export function describe(c: Comparison): string {
   const figure = (v: number | null) => (v === null ? "–" : v.toExponential(2));
-  const limit = c.measure === "equal" ? "must be equal" : `${c.measure} ≤ ${c.threshold}`;
   return (
     `${c.output}: ${c.verdict}, max abs ${figure(c.maxAbs)}, relative L2 ${figure(c.relativeL2)}, ` +
-    `cosine ${c.cosine === null ? "–" : c.cosine.toFixed(9)} (${limit})${c.note ? `; ${c.note}` : ""}`
+    `cosine ${c.cosine === null ? "–" : c.cosine.toFixed(9)} (${limitOf(c)})${c.note ? `; ${c.note}` : ""}`
   );
+}
+
+/** What an output was held to; with its figure, where that is none of the usual columns. */
+export function limitOf({ measure, judged, threshold }: Comparison): string {
+  if (measure === "equal") return "must be equal";
+  if (measure === "not judged") return measure;
+  const usual = measure === "relative L2" || measure === "max abs" || Number.isNaN(judged);
+  return `${measure} ${usual ? "" : `${judged.toExponential(2)} `}≤ ${threshold}`;
 }
 
 function coordinates(index: number, shape: readonly number[]): number[] {

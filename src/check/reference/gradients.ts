@@ -23,7 +23,7 @@ export function compareGradients(c: ReferenceCase, got: Readonly<Record<string, 
     const told = torch.get(name);
     const limit = dtype === "f32" ? exact : told === undefined ? 1e-2 : Math.max(exact, 3 * told);
     const threshold: Threshold =
-      norms.get(name)! < NEGLIGIBLE * largest ? { measure: "L2 of largest", limit, largest } : { measure: "relative L2", limit };
+      norms.get(name)! < NEGLIGIBLE * largest ? { measure: "L2 of largest", limit, norm: largest } : { measure: "relative L2", limit };
     return compareTensors(`grad.${name}`, got[`grad.${name}`], want, threshold);
   });
 }

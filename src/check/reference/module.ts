@@ -1,6 +1,6 @@
 /** What a module of the reference is, to the engine: a case goes in, tensors by the format's names come out. */
+import { CogwheelError } from "../../base/errors.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import type { DType } from "../../graph/dtype.ts";
 import type { RunOptions } from "../../run/program.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
 import type { HostTensor, ReferenceCase } from "./reference-case.ts";
@@ -24,4 +24,5 @@ export interface ModuleContext {
 /** Runs one module of the format on the engine; returns its outputs by the format's names, and `step.<name>` for what is in `steps`. */
 export type ReferenceModule = (c: ReferenceCase, context: ModuleContext) => Promise<Record<string, HostTensor>>;
 
-export type { DType };
+/** What a case asks for that its module does not do yet. */
+export class UnsupportedCase extends CogwheelError {}

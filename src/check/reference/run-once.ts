@@ -9,6 +9,7 @@ import { watch } from "../../gradient/watch.ts";
 import { elements } from "../../graph/dtype.ts";
 import { Graph, type AskedWeight } from "../../graph/graph.ts";
 import type { Tensor } from "../../graph/tensor.ts";
+import { cast } from "../../ops/cast.ts";
 import { runGraph } from "../../run/run-graph.ts";
 import { storedValues, type WeightProvider } from "../../run/weight-provider.ts";
 import { Layout, type PartLayout } from "./layout.ts";
@@ -170,7 +171,7 @@ class OneRun {
   }
 
   /** A weight that a gradient is of: in f32, and rounded where the model computes in f16, as one that is trained. */
-  #standIn({ names, shape }: AskedWeight): Tensor | undefined {
+  #standIn({ names, shape, dtype }: AskedWeight): Tensor | undefined {
     const layouts = names.map((name) => this.#layoutOf(name)!);
     if (!layouts.some((layout) => layout?.holds(this.c.gradients))) return undefined;
     const parts: Record<string, PartLayout> = {};
@@ -182,6 +183,8 @@ class OneRun {
     const layout = new Layout(shape, parts);
     const tensor = this.#graph.input(`weight.${names.join("+")}`, shape);
     this.#pack(layout, tensor);
-    return this.#watch(tensor, layout);
+    this.#watch(tensor, layout);
+    // Kernels convert vectors of four; the few weights that are none stay as they are.
+    return tensor.size % 4 ? tensor : cast(tensor, dtype);
   }
 }

@@ -4,7 +4,7 @@ import type { Gpu } from "../../gpu/gpu.ts";
 import { caseWeights } from "./case.ts";
 import { compareSteps, compareTensors, describe, thresholdFor, worstOf, type Comparison } from "./compare.ts";
 import { compareGradients } from "./gradients.ts";
-import type { ReferenceModule } from "./module.ts";
+import { type ReferenceModule, UnsupportedCase } from "./module.ts";
 import type { HostTensor, ReferenceCase } from "./reference-case.ts";
 import { attentionModules } from "./modules/attention.ts";
 import { basicModules } from "./modules/basic.ts";
@@ -13,8 +13,10 @@ import { dequantizeModules, roundedToF16 } from "./modules/dequantize.ts";
 import { pipelineModules } from "./modules/pipeline.ts";
 import { schedulerModules } from "./modules/scheduler.ts";
 import { t5Modules } from "./modules/t5.ts";
+import { trainingModules } from "./modules/training.ts";
 import { transformerModules } from "./modules/transformer.ts";
 import { vaeModules } from "./modules/vae.ts";
+import { compareTraining, isTraining } from "./training.ts";
 import { Tracer, type Trace } from "./trace/tracer.ts";
 
 /** Modules of the format that the engine runs, by name. */
@@ -25,12 +27,13 @@ export const referenceModules: Readonly<Record<string, ReferenceModule>> = {
   ...dequantizeModules,
   ...schedulerModules,
   ...t5Modules,
+  ...trainingModules,
   ...transformerModules,
   ...pipelineModules,
   ...vaeModules,
 };
 
-/** `unsupported`: the engine has no such module; `cannot be run`: the case or the engine threw. */
+/** `unsupported`: the engine has no such module, or it does not do what the case asks for; `cannot be run`: the case or the engine threw. */
 export type CaseVerdict = "pass" | "fail" | "unsupported" | "cannot be run";
 
 export interface CaseResult {
@@ -100,7 +103,9 @@ export async function runCase(
       throw new CogwheelError("reference", `${c.name}: a case of ${c.module} has no gradients, got some; leave out cotangent.… and grad.…`);
     // A stored weight is not near to the reference's, it is the same, or what f16 has for it.
     const wanted = (want: HostTensor) => (c.module === "dequantize" && dtype === "f16" ? roundedToF16(want) : want);
-    const outputs = [...c.outputs].map(([name, want]) => compareTensors(name, got[name], wanted(want), limit(name, want.integer)));
+    const outputs = isTraining(c.module)
+      ? compareTraining(c, got, dtype)
+      : [...c.outputs].map(([name, want]) => compareTensors(name, got[name], wanted(want), limit(name, want.integer)));
     outputs.push(...compareGradients(c, got, dtype));
     const steps: StepComparison[] = [];
     for (const [name, want] of c.steps) {
@@ -118,7 +123,8 @@ export async function runCase(
     };
   } catch (error) {
     gpu.assertAlive(); // a lost device ends the run, not this case alone
-    return { ...base, verdict: "cannot be run", outputs: [], error: (error as Error).message };
+    const verdict = error instanceof UnsupportedCase ? "unsupported" : "cannot be run";
+    return { ...base, verdict, outputs: [], error: (error as Error).message };
   }
 }
 

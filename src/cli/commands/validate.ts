@@ -7,7 +7,7 @@ import type { ValidateOptions } from "../validate.ts";
 
 export const validate = defineCommand<[string[]], ValidateOptions & { sweep?: string | true }>({
   name: "validate",
-  help: "run reference cases and compare the results with the expected ones; exit code 1 if one fails or cannot be run",
+  help: "run reference cases and compare results, gradients and training runs with theirs; exit code 1 if one fails or cannot be run",
   printsResult: true,
   declare: (command) =>
     addFlags(

@@ -12,8 +12,10 @@ from random import Random
 from diffusers import CogVideoXDDIMScheduler, CogVideoXDPMScheduler
 
 from case import Case
-from families import ops, pipeline, random, scheduler, t5, tokenizer, transformer, vae
+from families import ops, pipeline, random, scheduler, t5, tokenizer, training, transformer, vae
+from families.training import Lora, Recipe
 from families.transformer import Adapter
+from gradients import differentiated
 
 Builder = Callable[[Case], object]
 
@@ -381,6 +383,72 @@ def draw(seed: int, index: int) -> Case:
     name = ROUND[(index * 17) % len(ROUND)]
     rng = Random(zlib.crc32(f"fuzz {seed} {index}".encode()))
     return Case(name, f"fuzz_{seed}_{index}", MODULES[name][1](rng))
+
+
+# ---------------------------------------------------------------- gradients
+
+
+def attention_of_keys(rng: Random) -> Builder:
+    width = rng.randint(1, 32) * 4 if rng.random() < 0.8 else rng.randint(1, 128)
+    queries = rng.randint(1, 70)
+    keys = queries if rng.random() < 0.5 else rng.randint(1, 70)
+    return ops.attention(rng.randint(1, 2), rng.randint(1, 3), queries, width, rng.choice([1, 1, 4]), keys)
+
+
+DIFFERENTIABLE: dict[str, tuple[int, Callable[[Random], Builder]]] = {
+    ops.SDPA: (3, attention_of_keys),
+    ops.ROPE: (1, rotary),
+    ops.ZERO: (3, norm_zero),
+    ops.BLOCK: (4, block),
+    transformer.MODULE: (8, whole_transformer),
+}
+GRADIENT_ROUND = [name for name, (weight, _) in DIFFERENTIABLE.items() for _ in range(weight)]
+
+
+def draw_gradients(seed: int, index: int) -> Case:
+    """Case number `index` of a seed, with cotangents of some of its outputs and gradients of some of its inputs, weights and adapters."""
+    name = GRADIENT_ROUND[(index * 7) % len(GRADIENT_ROUND)]
+    text = f"gradients {seed} {index}"
+    rng = Random(zlib.crc32(text.encode()))
+    build = DIFFERENTIABLE[name][1](rng)
+    share = rng.choice([1, 1, 0.5, 0.1])
+    return Case(
+        name,
+        f"gradients_{seed}_{index}",
+        differentiated(build, pick=lambda tensor: zlib.crc32(f"{text} {tensor}".encode()) < share * 2**32),
+    )
+
+
+# ---------------------------------------------------------------- training runs
+
+
+def draw_training(seed: int, index: int) -> Case:
+    """Run number `index` of a seed: a few steps of a transformer or of an adapter of it."""
+    rng = Random(zlib.crc32(f"training {seed} {index}".encode()))
+    config, (frames, channels, height, width), text = transformer_config(rng)
+    config["out_channels"] = rng.choice([channels, rng.randint(1, channels)])
+    lora = None
+    if rng.random() < 0.5:
+        layers = [name.replace("transformer_blocks.0.", "") for name in rng.sample(LINEARS, rng.randint(1, 6))]
+        targets = [name.removeprefix("attn1.") if rng.random() < 0.5 else name for name in layers]
+        least = min(config["text_embed_dim"], config["time_embed_dim"], config["out_channels"] * config["patch_size"] ** 2)
+        lora = Lora(rng.randint(1, min(6, least)), rng.choice([1.0, 4.0, 2.5]), targets, rng.random() < 0.5)
+    recipe = Recipe(
+        config,
+        (frames, config["out_channels"], height, width),
+        text,
+        steps=rng.randint(2, 6),
+        clips=rng.randint(1, 2),
+        accumulation=rng.choice([1, 1, 2, 3]),
+        lora=lora,
+        ema=rng.choice([None, 0.9999, 0.5]),
+        max_grad_norm=rng.choice([0.1, 1.0, 1000.0]),
+        warmup_steps=rng.choice([0, 0, 3]),
+        optimizer={"lr": rng.choice([1e-3, 1e-4]), "betas": [0.9, rng.choice([0.95, 0.999])], "weight_decay": rng.choice([0.0, 1e-2, 0.1])},
+        scheduler={"snr_shift_scale": rng.choice([1.0, 3.0]), "rescale_betas_zero_snr": rng.random() < 0.7},
+        ofs=2.0 if config["ofs_embed_dim"] else None,
+    )
+    return Case(training.MODULE, f"training_{seed}_{index}", training.train(recipe))
 
 
 # Small files of every module, with what had once been wrong among them: kernels that are not square (75), patches whose values
