@@ -1,12 +1,12 @@
 // layer_norm_gradient_sums.wgsl — Σ dy and Σ dy · x̂ over some rows of one modulation, x̂ the normalised row
 //
 // Shapes    x, dy [R, S] · statistics [R]: mean and reciprocal deviation · row_of [R] (GROUPED)
-//           tasks [n]: of rows begin ≤ r < end those with row_of[r] = modulation (all without GROUPED) are summed to part `slot`
-//           parts [slots, 2, S]: Σ dy, then Σ dy · x̂. What all of it is for: the tokens of a modulation need not be contiguous
+//           tasks [n]: of the rows begin ≤ r < end those with row_of[r] = modulation, which need not be contiguous; all without GROUPED
+//           parts [slots, 2, S]: Σ dy, then Σ dy · x̂ of a task's rows
 // Work      a thread has PER vectors of columns, WG apart, and goes through the task's rows in order
 // Dispatch  (n · ceil(S/4 / (WG · PER)), folded, 1)
 // Cost      reads x and dy once; bandwidth bound
-// Numerics  f32 sums of at most a task's rows
+// Numerics  f32, in the order of the rows; the parts of a modulation are summed by sum_groups.wgsl
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
 alias X = f32;

@@ -10,7 +10,7 @@ import type { Dispatch, Op } from "../graph/op.ts";
 import type { Tensor, TensorSpec } from "../graph/tensor.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
 import { rowTasks } from "./rows/tasks.ts";
-import { sumGroups } from "./sum_rows.ts";
+import { sumGroups } from "./reduce/groups.ts";
 
 interface Inputs {
   x: Tensor;

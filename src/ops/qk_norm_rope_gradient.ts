@@ -8,7 +8,7 @@ import type { Tensor, TensorSpec } from "../graph/tensor.ts";
 import { choiceKey } from "../plan/choice.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
 import { headCandidates } from "./rows/heads.ts";
-import { sumGroups } from "./sum_rows.ts";
+import { sumGroups } from "./reduce/groups.ts";
 
 interface Inputs {
   x: Tensor;

@@ -1,6 +1,7 @@
 /** Gradients of ops that move values: each sends them back to where they came from, and adds up what several readers send. */
 import { CogwheelError } from "../../base/errors.ts";
 import type { RuleOf } from "../../graph/op.ts";
+import { add } from "../../ops/add.ts";
 import type { embeddingOp } from "../../ops/embedding.ts";
 import { embeddingGradient } from "../../ops/embedding_gradient.ts";
 import { gatherRows, type gatherRowsOp } from "../../ops/gather_rows.ts";
@@ -9,7 +10,6 @@ import type { joinTokensOp } from "../../ops/join_tokens.ts";
 import { cutColumns, padColumns, padColumnsOp } from "../../ops/pad_columns.ts";
 import { patchify, type patchifyOp, unpatchifyOp } from "../../ops/patchify.ts";
 import { sliceTokens } from "../../ops/slice_tokens.ts";
-import { sumRows } from "../../ops/sum_rows.ts";
 import { transpose, type transposeOp } from "../../ops/transpose.ts";
 
 export const embeddingRule: RuleOf<typeof embeddingOp> = {
@@ -31,11 +31,14 @@ export const mergeHeadsRule: RuleOf<typeof mergeHeadsOp> = {
 export const joinTokensRule: RuleOf<typeof joinTokensOp> = {
   gradient({ inputs: { text, video, position } }, { y: dy }, want) {
     const [b, t, v, d] = [text.dim(0), text.dim(1), video.dim(1), text.dim(2)];
-    const sum = () => (b === 1 ? dy! : sumRows(dy!.graph.reshape(dy!, [b, (t + v) * d])));
+    // Sample by sample: what all of them send together may be larger than a binding.
+    const all = dy!.graph.reshape(dy!, [1, b * (t + v), d]);
+    const sum = () =>
+      Array.from({ length: b }, (_, i) => sliceTokens(all, { first: i * (t + v), count: t + v })).reduce((x, y) => add(x, y));
     return {
       ...(want.has("text") ? { text: sliceTokens(dy!, { first: 0, count: t, dtype: text.dtype }) } : {}),
       ...(want.has("video") ? { video: sliceTokens(dy!, { first: t, count: v, dtype: video.dtype }) } : {}),
-      ...(position && want.has("position") ? { position: sum() } : {}),
+      ...(position && want.has("position") ? { position: b === 1 ? dy! : sum() } : {}),
     };
   },
 };

@@ -1,5 +1,5 @@
 /** layer_norm_gradient_sums: lists of rows that are known and given, in runs and mixed, tables with unused rows, windows. */
-import { layerNormGradientAffine, layerNormGradientSums as sumsKernel, layerNormGradientTable, sumRows } from "#kernels";
+import { layerNormGradientAffine, layerNormGradientSums as sumsKernel, layerNormGradientTable, sumGroups } from "#kernels";
 import { layerNormGradient } from "../../../ops/layer_norm_gradient.ts";
 import { layerNormGradientSums } from "../../../ops/layer_norm_gradient_sums.ts";
 import type { ListedKernel, OpCase, OpCases, Size } from "../case.ts";
@@ -67,7 +67,7 @@ export const layerNormGradientSumsCases: OpCases = {
   op: "layer_norm_gradient_sums",
   kernels: [
     ...oneKernel(sumsKernel),
-    ...oneKernel(sumRows),
+    ...oneKernel(sumGroups),
     ...where(oneKernel(layerNormGradientTable), ", modulated"),
     ...where(oneKernel(layerNormGradientAffine), ", affine"),
   ],

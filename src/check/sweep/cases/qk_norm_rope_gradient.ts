@@ -1,5 +1,5 @@
 /** qk_norm_rope_gradient: with and without norm and rotation, the norm's own gradient, windows. */
-import { qkNormRopeGradient as headKernel, qkNormRopeGradientSubgroup, sumRows } from "#kernels";
+import { qkNormRopeGradient as headKernel, qkNormRopeGradientSubgroup, sumGroups } from "#kernels";
 import { qkNormRopeGradient } from "../../../ops/qk_norm_rope_gradient.ts";
 import type { OpCase, OpCases, Size } from "../case.ts";
 import type { Values } from "../draw.ts";
@@ -88,7 +88,7 @@ export const qkNormRopeGradientCases: OpCases = {
     gpuKernel(headKernel),
     // A head of 128 is more than the lanes of a subgroup of 4 hold.
     cpuKernel(qkNormRopeGradientSubgroup, { needs: oneWidth, takes: (c, caps) => !c.name.includes("× 128") || caps.subgroups!.max >= 8 }),
-    ...oneKernel(sumRows).map((choice) => ({ ...choice, takes: (c: OpCase) => c.name.includes("dnorm") })),
+    ...oneKernel(sumGroups).map((choice) => ({ ...choice, takes: (c: OpCase) => c.name.includes("dnorm") })),
   ],
   tolerance: { f32: 1e-5, f16: 1e-3 },
   cases: [
