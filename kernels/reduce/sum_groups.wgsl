@@ -1,6 +1,7 @@
 // sum_groups.wgsl — y[g] = the sum of the rows of group g, in a fixed order
 //
-// Shapes    x [S, C] f32, the rows of a group together · first [G + 1]: group g has the rows from first[g] on, before first[g + 1] · y [G, C]
+// Shapes    x [S, C] f32, the rows of a group together · y [G, C] f32
+//           first [G + 1]: group g has the rows from first[g] on, before first[g + 1]
 // Work      ROWS lanes share a vec4 of columns: each sums every ROWS-th row of the group, and the first adds what they have in order.
 //           So few columns of many parts are no long chain of loads, as they would be for one thread
 // Dispatch  (ceil(C/4 / (WG / ROWS)) · G, folded, 1)
