@@ -38,6 +38,7 @@ export interface GroupNormSizes {
 export type FigureCase =
   | BenchCase<"matmul", MatmulSizes>
   | BenchCase<"attention", AttentionSizes>
+  | BenchCase<"attention_gradient", AttentionSizes>
   | BenchCase<"conv3d", ConvSizes>
   | BenchCase<"adaln", AdaLnSizes>
   | BenchCase<"group_norm", GroupNormSizes>;
@@ -68,6 +69,17 @@ export function attentionCase(s: AttentionSizes, target?: Target): BenchCase<"at
     inputs: { q: { shape, seed: 1, scale: 2 }, k: { shape, seed: 2, scale: 2 }, v: { shape, seed: 3 } },
     weights: {},
     output: [s.length, s.heads * s.width],
+  };
+}
+
+/** The gradients of attention, from its result and log-sum-exp; what is compared is dk, which all that is computed goes into. */
+export function attentionGradientCase(s: AttentionSizes): BenchCase<"attention_gradient", AttentionSizes> {
+  return {
+    ...attentionCase(s),
+    name: `attention gradient ${s.heads} heads × ${s.length} × ${s.width}`,
+    kind: "attention_gradient",
+    inputs: { ...attentionCase(s).inputs, dy: { shape: [s.length, s.heads * s.width], seed: 4 } },
+    output: [s.heads, s.length, s.width],
   };
 }
 
@@ -127,6 +139,7 @@ export const figureOps: readonly FigureCase[] = [
     { heads: 30, length: 1024, width: 64 },
     { ratio: 1.15, stretch: 1.3, ceiling: "multiply-add", share: { lavapipe: 0.65, stretch: 0.75, swiftshader: 0.5 } },
   ),
+  attentionGradientCase({ heads: 6, length: 1024, width: 64 }),
   convCase(
     { cin: 128, cout: 128, taps: 3, frames: 4, height: 32, width: 32 },
     { ratio: 8, ceiling: "multiply-add", share: { lavapipe: 0.5, swiftshader: 0.4 } },

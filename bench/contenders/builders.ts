@@ -10,11 +10,15 @@ import { vaeGraph } from "../../src/models/vae/batches.ts";
 import { listed, type ListedSizes } from "../cases/listed.ts";
 import { blockConfig, t5Config, type BlockSizes, type DecoderSizes, type T5Sizes } from "../cases/modules.ts";
 import type { WeightProvider } from "../../src/run/weight-provider.ts";
+import { attentionResults } from "../../src/check/sweep/cases/attention.ts";
+import { attentionGradientReference } from "../../src/check/sweep/cases/attention_gradient.ts";
 import { Draw } from "../../src/check/sweep/draw.ts";
 import { casePlan } from "../../src/check/sweep/run-case.ts";
 import type { Capabilities } from "../../src/gpu/capabilities.ts";
 import type { Plan } from "../../src/plan/compile.ts";
 import { attention } from "../../src/ops/attention.ts";
+import { batchSegments } from "../../src/ops/attention/segments.ts";
+import { attentionGradient } from "../../src/ops/attention_gradient.ts";
 import { conv3d } from "../../src/ops/conv3d.ts";
 import { groupNorm } from "../../src/ops/group_norm.ts";
 import { layerNorm } from "../../src/ops/layer_norm.ts";
@@ -56,6 +60,26 @@ const attentionBuilder = (c: BenchCase<"attention", AttentionSizes>): Built => (
   graph: single(c, (g) => attention(...(["q", "k", "v"].map((name) => g.input(name, c.inputs[name]!.shape)) as [Tensor, Tensor, Tensor]))),
   inputs: drawn(c),
 });
+
+function attentionGradientBuilder(c: BenchCase<"attention_gradient", AttentionSizes>): Built {
+  const { heads, length: rows, width: d } = c.sizes;
+  const given = drawn(c) as Record<"q" | "k" | "v" | "dy", Float32Array>;
+  const { y, lse } = attentionResults({ heads, rows, d }, given);
+  const graph = new Graph(c.name);
+  const input = (name: string, shape: readonly number[]) => graph.input(name, shape);
+  const [q, k, v] = (["q", "k", "v"] as const).map((name) => input(name, [heads, rows, d])) as [Tensor, Tensor, Tensor];
+  const [of, dy] = [input("y", [rows, heads * d]), input("dy", [rows, heads * d])];
+  const gradients = attentionGradient(
+    { q, k, v, y: of, dy, lse: input("lse", [heads, rows]) },
+    { scale: 1 / Math.sqrt(d), segments: batchSegments(1, rows), want: new Set(["q", "k", "v"]) },
+  );
+  for (const name of ["k", "q", "v"] as const) graph.output(`d${name}`, gradients[name]!);
+  return {
+    graph,
+    inputs: { ...given, y: Float32Array.from(y), lse: Float32Array.from(lse) },
+    want: () => attentionGradientReference({ heads, rows, d }, given).dk,
+  };
+}
 
 function convBuilder(c: BenchCase<"conv3d", ConvSizes>): Built {
   const { cin, frames, height, width } = c.sizes;
@@ -159,6 +183,7 @@ function listedBuilder(c: BenchCase<"listed", ListedSizes>): Built {
 export const builders: Readonly<Record<string, Builder>> = {
   matmul: matmulBuilder,
   attention: attentionBuilder,
+  attention_gradient: attentionGradientBuilder,
   conv3d: convBuilder,
   adaln: adaLnBuilder,
   group_norm: groupNormBuilder,

@@ -46,6 +46,14 @@ def attention(case, t):
     return lambda: F.scaled_dot_product_attention(q, k, v)[0].transpose(0, 1).flatten(1)
 
 
+@kind("attention_gradient")
+def attention_gradient(case, t):
+    q, k, v = (t[name].unsqueeze(0).requires_grad_() for name in "qkv")
+    with torch.enable_grad():
+        y = F.scaled_dot_product_attention(q, k, v)[0].transpose(0, 1).flatten(1)
+    return lambda: torch.autograd.grad(y, (k, q, v), t["dy"], retain_graph=True)[0][0]
+
+
 @kind("conv3d")
 def conv3d(case, t):
     if case["sizes"]["taps"] == 1:

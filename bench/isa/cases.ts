@@ -4,7 +4,8 @@ import type { PlanStep } from "../../src/plan/compile.ts";
 import type { DType } from "../../src/graph/dtype.ts";
 import { Graph } from "../../src/graph/graph.ts";
 import type { Tensor } from "../../src/graph/tensor.ts";
-import { attention } from "../../src/ops/attention.ts";
+import { attention, batchSegments } from "../../src/ops/attention.ts";
+import { attentionGradient } from "../../src/ops/attention_gradient.ts";
 import { conv3d } from "../../src/ops/conv3d.ts";
 import { matmul } from "../../src/ops/matmul.ts";
 import { allCases } from "#sweep-cases";
@@ -20,7 +21,13 @@ export interface IsaCase {
  * How often the inner loops run in one round of the main loop: matmul and conv3d step through BK in fours, attention through D in
  * vectors for its scores and through the keys of a thread row for its sums.
  */
-export const innerTrips: Readonly<Record<string, readonly number[]>> = { matmul_tiled: [4], conv3d_tiled: [4], attention_flash: [16, 8] };
+export const innerTrips: Readonly<Record<string, readonly number[]>> = {
+  matmul_tiled: [4],
+  conv3d_tiled: [4],
+  attention_flash: [16, 8],
+  attention_dq_flash: [16, 16, 8],
+  attention_dkv_flash: [16, 16, 8, 8],
+};
 
 export function isaCases(): IsaCase[] {
   const cases: IsaCase[] = [];
@@ -39,6 +46,16 @@ export function isaCases(): IsaCase[] {
     add("attention", dtype, (g) => {
       const qkv = ["q", "k", "v"].map((name) => g.input(name, [30, 1024, 64], dtype));
       return { y: attention(qkv[0]!, qkv[1]!, qkv[2]!, { dtype }) };
+    });
+    add("attention_gradient", dtype, (g) => {
+      const [q, k, v] = ["q", "k", "v"].map((name) => g.input(name, [30, 1024, 64], dtype)) as [Tensor, Tensor, Tensor];
+      const [y, dy, lse] = [g.input("y", [1024, 1920], dtype), g.input("dy", [1024, 1920], dtype), g.input("lse", [30, 1024])];
+      const {
+        q: dq,
+        k: dk,
+        v: dv,
+      } = attentionGradient({ q, k, v, y, dy, lse }, { scale: 0.125, segments: batchSegments(1, 1024), want: new Set(["q", "k", "v"]) });
+      return { dq: dq!, dk: dk!, dv: dv! };
     });
   }
   return cases;

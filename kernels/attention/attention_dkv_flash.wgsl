@@ -8,6 +8,7 @@
 //           then ds = weights · (dw − Σ dy·y) and, q once more, dk += ds · q.
 // Dispatch  (tiles · heads, folded, 1)
 // Cost      8·Rq·Rk·D·N flops, OWN·8/12 a byte of q and dy in f32; compute bound
+// Occupancy 2 waves a SIMD or more on RDNA 3: as attention_dq_flash.wgsl, and 180 registers of scores and sums at D 64
 // Banks     Rows have an odd number of vectors, and the buffer's row r holds query 4·(r mod TX) + r/TX, as in attention_flash.wgsl
 // Needs     D % 4 == 0; (2·OWN + WALK)·(D + 4) + OWN·(WALK + 4) words of workgroup memory (src/ops/attention/gradient_variants.ts)
 // Numerics  f32 scores, weights, sums. Scores are sums of the same products in the same order as in attention_flash.wgsl.
@@ -131,6 +132,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
       let end = queries.y - 1u;
       // Scores in powers of two: the exponential is then one instruction.
       for (var i = 0u; i < LOADS; i++) {
+        // Never so, which compilers cannot know: where they unroll this many loads, the registers do not suffice.
+        if (LOADS >= 16u && params.rows_k == 0u) { break; }
         let at = lane + i * WG;
         let n = at / D4;
         if (WALK * D4 % WG == 0u || at < WALK * D4) {
@@ -150,6 +153,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
       }
       workgroupBarrier();
       for (var i = 0u; i < LOADS; i++) {
+        if (LOADS >= 16u && params.rows_k == 0u) { break; }
         let at = lane + i * WG;
         let n = at / D4;
         if (WALK * D4 % WG == 0u || at < WALK * D4) {
@@ -162,6 +166,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
       workgroupBarrier();
       for (var i = 0u; i < ROWS; i++) { sh_s[(ty + i * TY) * S_STRIDE + tx] = s[i] * (dw[i] - sums); }
       for (var i = 0u; i < LOADS; i++) {
+        if (LOADS >= 16u && params.rows_k == 0u) { break; }
         let at = lane + i * WG;
         let n = at / D4;
         if (WALK * D4 % WG == 0u || at < WALK * D4) {

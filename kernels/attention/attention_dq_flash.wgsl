@@ -7,6 +7,7 @@
 //           workgroup memory; then sums += ds · k, ROWS rows × every TX-th vec4 column a thread.
 // Dispatch  (tiles · heads, folded, 1)
 // Cost      6·Rq·Rk·D·N flops, OWN/2 a byte of k and v in f32; compute bound
+// Occupancy 2 waves a SIMD or more on RDNA 3: at D 64 two workgroups of 128 threads fit its 128 KB of workgroup memory, at D 128 two of 128
 // Banks     Rows have an odd number of vectors, and the buffer's row r holds key 4·(r mod TX) + r/TX, as in attention_flash.wgsl
 // Needs     D % 4 == 0; (2·OWN + WALK)·(D + 4) + OWN·(WALK + 4) words of workgroup memory (src/ops/attention/gradient_variants.ts)
 // Numerics  f32 scores, weights, sums
@@ -131,6 +132,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 
   for (var key = tile.z; key < tile.w; key += WALK) {
     for (var i = 0u; i < LOADS; i++) {
+      // Never so, which compilers cannot know: where they unroll this many loads, the registers do not suffice.
+      if (LOADS >= 16u && params.rows_k == 0u) { break; }
       let at = lane + i * WG;
       let n = at / D4;
       if (WALK * D4 % WG == 0u || at < WALK * D4) {
@@ -142,6 +145,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     workgroupBarrier();
     // v has been read by all: k takes its place.
     for (var i = 0u; i < LOADS; i++) {
+      if (LOADS >= 16u && params.rows_k == 0u) { break; }
       let at = lane + i * WG;
       let n = at / D4;
       if (WALK * D4 % WG == 0u || at < WALK * D4) {

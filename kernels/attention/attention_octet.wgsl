@@ -129,7 +129,8 @@ fn weigh(c: ptr<function, Eight>, top: vec4<f32>) -> vec4<f32> {
   (*c).r7 = weight((*c).r7, top);
   return (((*c).r0 + (*c).r1) + ((*c).r2 + (*c).r3)) + (((*c).r4 + (*c).r5) + ((*c).r6 + (*c).r7));
 }
-// The weights of 4 keys, taken off the front of 32 and put back at the end.
+//! part shared/octet_turn.wgsl
+// What a lane has of 4 rows, taken off the front of 32 and put back at the end.
 fn turn(a: ptr<function, Eight>, b: ptr<function, Eight>, c: ptr<function, Eight>, d: ptr<function, Eight>) -> mat4x4<f32> {
   let m = mat4x4<f32>((*a).r0, (*a).r1, (*a).r2, (*a).r3);
   (*a).r0 = (*a).r4; (*a).r1 = (*a).r5; (*a).r2 = (*a).r6; (*a).r3 = (*a).r7;
@@ -142,6 +143,7 @@ fn turn(a: ptr<function, Eight>, b: ptr<function, Eight>, c: ptr<function, Eight
   (*d).r4 = m[0]; (*d).r5 = m[1]; (*d).r6 = m[2]; (*d).r7 = m[3];
   return m;
 }
+//! part ends
 
 @compute @workgroup_size(WG)
 fn main(
@@ -177,6 +179,7 @@ fn main(
   let eighth = lane & 7u;
   var m = vec4<f32>(MASKED);
   var l = vec4<f32>();
+  //! part shared/octet_sums.wgsl
   var o0: Eight;
   var o1: Eight;
   var o2: Eight;
@@ -193,6 +196,7 @@ fn main(
   var o13: Eight;
   var o14: Eight;
   var o15: Eight;
+  //! part ends
   for (var key = tile.z & 0xfffffffcu; key < tile.w; key += 32u) {
     // The zeros are written out: a variable without them keeps what it had in the round before, on lavapipe.
     var s0 = Eight();

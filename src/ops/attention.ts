@@ -162,8 +162,8 @@ export const attentionOp: Op<Inputs, Attrs, "y" | "lse"> = {
         out.push(
           dispatch({
             kernel: transposePanels,
-            types: { X: v.dtype },
-            params: { d, rows: rowsK, count },
+            types: { X: v.dtype, Y: v.dtype },
+            params: { d, rows: rowsK, count, stride: d },
             bindings: { x: rowView(v, w, rowsK * d), y: panelsHere },
             grid: foldGrid(Math.ceil(count / 64), caps),
             cost: { flops: 0, bytes: 2 * w.count * rowsK * d * element },

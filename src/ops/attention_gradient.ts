@@ -2,15 +2,25 @@
  * attention_gradient: the gradients of attention with respect to q, k and v, from its result and log-sum-exp. Weights are computed again,
  * tile by tile, once to sum dq over keys and once to sum dk and dv over queries. Kernels: kernels/attention/.
  */
-import { attentionDkvFlash, attentionDqFlash, attentionRows } from "#kernels";
+import {
+  attentionDkvFlash,
+  attentionDkvOctet,
+  attentionDkvSubgroupMatrix,
+  attentionDqFlash,
+  attentionDqOctet,
+  attentionDqSubgroupMatrix,
+  attentionRows,
+  transposePanels,
+} from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
-import { bytesOf, isFloat } from "../graph/dtype.ts";
-import type { Dispatch, Op } from "../graph/op.ts";
+import { bytesOf, type DType, isFloat } from "../graph/dtype.ts";
+import type { Dispatch, Op, View } from "../graph/op.ts";
 import type { Tensor, TensorSpec } from "../graph/tensor.ts";
+import { PANEL, padTo } from "../graph/packing.ts";
 import { choiceKey } from "../plan/choice.ts";
-import { dispatch, foldGrid, MAX_DISPATCH_FLOPS, rowView, rowWindows } from "../plan/dispatch.ts";
+import { dispatch, foldGrid, MAX_DISPATCH_FLOPS, rowView, type RowWindow, rowWindows } from "../plan/dispatch.ts";
 import { assertClips, clipTileList } from "./attention/clips.ts";
-import { gradientCandidates } from "./attention/gradient_variants.ts";
+import { type FlashTile, gradientCandidates, type GradientVariant, type OctetTile } from "./attention/gradient_variants.ts";
 import { assertSegments, type GradientTile, keyTiles, queryTiles, type Segment } from "./attention/segments.ts";
 
 interface Inputs {
@@ -97,18 +107,27 @@ export const attentionGradientOp: Op<Inputs, Attrs, Outputs> = {
     const [heads, rowsQ, d] = q.shape as [number, number, number];
     const rowsK = k.dim(1);
     const keys = Math.max(...segments.map((s) => s.keyCount));
-    const candidates = gradientCandidates(caps, d);
+    /** Vectors of 16 rows that a head has in panels: of k for dq, of q and dy for dk and dv. One binding holds those of a head. */
+    const panelBytes = (rows: number) => 4 * d * padTo(rows, PANEL);
+    const turns = Math.max(panelBytes(rowsK), 2 * panelBytes(rowsQ)) <= caps.maxBindingBytes;
+    const candidates = gradientCandidates(caps, d, q.dtype === "f16").filter(({ name }) => turns || name !== "octet");
     const choose = (name: string) => target.choose(choiceKey(name, { rows: heads * rowsQ, keys }, { d }, [q.dtype]), candidates);
+    const forQueries = attrs.dq ? choose("attention_dq") : undefined;
+    const forKeys = attrs.dkv ? choose("attention_dkv") : undefined;
     const element = bytesOf[q.dtype];
     const rowBytes = 4 * (d + 4);
+    const turned = Math.max(forQueries?.name === "octet" ? panelBytes(rowsK) : 0, forKeys?.name === "octet" ? 2 * panelBytes(rowsQ) : 0);
     // A third of the heads at a time: the rows of dy by head are then no more than a third of a hidden state beside those there are.
     const windows = rowWindows(caps, heads, [rowsQ * d * element, rowsK * d * element], 0, {
-      most: Math.max(1, Math.min(Math.ceil(heads / 3), Math.floor(caps.maxBindingBytes / (rowsQ * rowBytes)))),
+      most: Math.max(1, Math.min(Math.ceil(heads / 3), Math.floor(caps.maxBindingBytes / Math.max(rowsQ * rowBytes, turned)))),
       what: "heads",
     });
     const most = windows.reduce((n, w) => Math.max(n, w.count), 0);
-    const rows = target.scratch([most, rowsQ, d + 4], "f32");
-    const types = { X: q.dtype };
+    /** dy by head as a kernel reads it: in halves where it has matrices. */
+    const formats = [...new Set([forQueries, forKeys].flatMap((v) => (v ? [v.name === "subgroup_matrix"] : [])))];
+    const rowsAs = new Map(formats.map((half) => [half, target.scratch([most, rowsQ, half ? d / 2 + 4 : d + 4], "f32")] as const));
+    const rowsFor = (variant: GradientVariant) => rowsAs.get(variant.name === "subgroup_matrix")!;
+    const panels = turned ? target.scratch([most, turned / 4], "f32") : undefined;
     const out: Dispatch[] = [];
 
     /** Lists of tiles, a dispatch each, as constants. */
@@ -117,8 +136,6 @@ export const attentionGradientOp: Op<Inputs, Attrs, Outputs> = {
         const words = Uint32Array.from([...part.flatMap(({ words }) => words), ...runs]);
         return { count: part.length, pairs: pairsOf(part), tiles: target.constant(`${name}${i}`, words, [words.length / 4, 4]) };
       });
-    const forQueries = attrs.dq ? choose("attention_dq") : undefined;
-    const forKeys = attrs.dkv ? choose("attention_dkv") : undefined;
     /** The same of clips that a run is given, made on the device; how long they are is not known, but that none is longer than all. */
     const clipLists = (height: number, flops: number, runs: boolean) =>
       rowWindows(caps, rowsQ, [4], flops * d * most * rowsQ).map((window) => {
@@ -134,51 +151,80 @@ export const attentionGradientOp: Op<Inputs, Attrs, Outputs> = {
     const byKeys = forKeys && !clips ? keyTiles(segments, forKeys.own, rowsK) : undefined;
     const keyLists = byKeys ? lists("keys", byKeys.tiles, byKeys.runs, 8) : forKeys ? clipLists(forKeys.own, 8, true) : [];
 
+    /** The `part`-th panels of this window's heads, from rows that are `stride` values apart. */
+    const turn = (w: RowWindow, part: number, x: Tensor | View, dtype: DType, count: number, stride: number): void => {
+      const bytes = w.count * panelBytes(count);
+      const vectors = bytes / 16;
+      out.push(
+        dispatch({
+          kernel: transposePanels,
+          types: { X: dtype, Y: "f32" },
+          params: { d, rows: count, count: vectors, stride },
+          bindings: { x, y: { tensor: panels!, offset: part * bytes, bytes } },
+          grid: foldGrid(Math.ceil(vectors / 64), caps),
+          cost: { flops: 0, bytes: w.count * count * d * (bytesOf[dtype] + 4) },
+        }),
+      );
+    };
+
     for (const w of windows) {
       for (const part of rowWindows(caps, rowsQ, [heads * d * bytesOf[y.dtype], heads * d * bytesOf[dy.dtype]])) {
-        out.push(
-          dispatch({
-            kernel: attentionRows,
-            types: { Y: y.dtype, G: dy.dtype },
-            params: {
-              d4: d / 4,
-              rows_q: rowsQ,
-              row_base: part.start,
-              count: part.count,
-              heads: w.count,
-              head_base: w.start,
-              heads_total: heads,
-            },
-            bindings: { y: rowView(y, part, heads * d), dy: rowView(dy, part, heads * d), lse, rows },
-            grid: foldGrid(Math.ceil((part.count * w.count) / 64), caps),
-            cost: {
-              flops: 2 * part.count * w.count * d,
-              bytes: part.count * w.count * (d * bytesOf[y.dtype] + d * bytesOf[dy.dtype] + rowBytes),
-            },
-          }),
-        );
+        const { start, count } = part;
+        for (const [half, rows] of rowsAs)
+          out.push(
+            dispatch({
+              kernel: attentionRows,
+              types: { Y: y.dtype, G: dy.dtype },
+              consts: { HALF: +half },
+              params: { d4: d / 4, rows_q: rowsQ, row_base: start, count, heads: w.count, head_base: w.start, heads_total: heads },
+              bindings: { y: rowView(y, part, heads * d), dy: rowView(dy, part, heads * d), lse, rows },
+              grid: foldGrid(Math.ceil((count * w.count) / 64), caps),
+              cost: { flops: 2 * count * w.count * d, bytes: count * w.count * (d * (bytesOf[y.dtype] + bytesOf[dy.dtype]) + rowBytes) },
+            }),
+          );
       }
+      const types = { X: q.dtype };
       const params = { d4: d / 4, rows_q: rowsQ, rows_k: rowsK, heads: w.count, scale };
-      const bindings = { q: rowView(q, w, rowsQ * d), k: rowView(k, w, rowsK * d), v: rowView(v, w, rowsK * d), rows };
-      const costOf = (flops: number, pairs: number, tensors: readonly Tensor[]) => ({
-        flops: flops * d * w.count * pairs,
-        bytes: w.count * (rowsQ * rowBytes + [q, k, v, ...tensors].reduce((n, tensor) => n + tensor.bytes, 0) / heads),
+      const bindings = { q: rowView(q, w, rowsQ * d), k: rowView(k, w, rowsK * d), v: rowView(v, w, rowsK * d) };
+      const common = (flops: number, { count, pairs }: { count: number; pairs: number }, results: readonly Tensor[]) => ({
+        params: { ...params, tiles: count },
+        grid: foldGrid(count * w.count, caps),
+        cost: {
+          flops: flops * d * w.count * pairs,
+          bytes: w.count * (rowsQ * rowBytes + [q, k, v, ...results].reduce((n, tensor) => n + tensor.bytes, 0) / heads),
+        },
       });
-      const tileOf = ({ own, walk, rows }: { own: number; walk: number; rows: number }) => ({
-        D4: d / 4,
-        OWN: own,
-        WALK: walk,
-        ROWS: rows,
-      });
-      for (const { count, pairs, tiles } of queryLists) {
-        const common = { params: { ...params, tiles: count }, grid: foldGrid(count * w.count, caps), cost: costOf(6, pairs, [dq]) };
-        const bound = { ...bindings, tiles, dq: rowView(dq, w, rowsQ * d) };
-        out.push(dispatch({ kernel: attentionDqFlash, ...common, types, bindings: bound, consts: tileOf(forQueries!) }));
+      const tileOf = ({ own, walk, rows }: FlashTile) => ({ D4: d / 4, OWN: own, WALK: walk, ROWS: rows });
+      const octetOf = ({ wg }: OctetTile) => ({ types, consts: { D8: Math.ceil(d / 8) }, overrides: { WG: wg } });
+
+      if (forQueries?.name === "octet") turn(w, 0, bindings.k, k.dtype, rowsK, d);
+      for (const list of queryLists) {
+        const bound = { ...bindings, rows: rowsFor(forQueries!), tiles: list.tiles, dq: rowView(dq, w, rowsQ * d) };
+        const all = common(6, list, [dq]);
+        if (forQueries!.name === "octet")
+          out.push(dispatch({ kernel: attentionDqOctet, ...all, ...octetOf(forQueries!), bindings: { ...bound, panels: panels! } }));
+        else if (forQueries!.name === "subgroup_matrix")
+          out.push(dispatch({ kernel: attentionDqSubgroupMatrix, ...all, bindings: bound, consts: forQueries!.consts }));
+        else out.push(dispatch({ kernel: attentionDqFlash, ...all, types, bindings: bound, consts: tileOf(forQueries!) }));
       }
-      for (const { count, pairs, tiles } of keyLists) {
-        const common = { params: { ...params, tiles: count }, grid: foldGrid(count * w.count, caps), cost: costOf(8, pairs, [dk, dv]) };
-        const bound = { ...bindings, tiles, dk: rowView(dk, w, rowsK * d), dv: rowView(dv, w, rowsK * d) };
-        out.push(dispatch({ kernel: attentionDkvFlash, ...common, types, bindings: bound, consts: tileOf(forKeys!) }));
+      if (forKeys?.name === "octet") {
+        turn(w, 0, bindings.q, q.dtype, rowsQ, d);
+        turn(w, 1, rowsFor(forKeys), "f32", rowsQ, d + 4);
+      }
+      for (const list of keyLists) {
+        const bound = {
+          ...bindings,
+          rows: rowsFor(forKeys!),
+          tiles: list.tiles,
+          dk: rowView(dk, w, rowsK * d),
+          dv: rowView(dv, w, rowsK * d),
+        };
+        const all = common(8, list, [dk, dv]);
+        if (forKeys!.name === "octet")
+          out.push(dispatch({ kernel: attentionDkvOctet, ...all, ...octetOf(forKeys!), bindings: { ...bound, panels: panels! } }));
+        else if (forKeys!.name === "subgroup_matrix")
+          out.push(dispatch({ kernel: attentionDkvSubgroupMatrix, ...all, bindings: bound, consts: forKeys!.consts }));
+        else out.push(dispatch({ kernel: attentionDkvFlash, ...all, types, bindings: bound, consts: tileOf(forKeys!) }));
       }
     }
     return out;

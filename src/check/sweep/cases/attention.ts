@@ -48,7 +48,7 @@ export function attentionReference(sizes: AttentionSizes, values: Values): Float
 }
 
 /** With log Σ exp(score) of every query by head, zero for one that is in no segment. */
-function attentionResults(
+export function attentionResults(
   { heads, rows, d, keys = rows, segments = batchSegments(1, rows, keys), scale }: AttentionSizes,
   { q, k, v, bias }: Values,
 ): { y: Float64Array; lse: Float64Array } {

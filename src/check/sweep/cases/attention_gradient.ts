@@ -1,11 +1,21 @@
 /** attention_gradient: head widths, lengths around the tiles, segments that share keys or leave some out, scores that overflow exp. */
-import { attentionDkvFlash, attentionDqFlash, attentionRows } from "#kernels";
+import {
+  attentionDkvFlash,
+  attentionDkvOctet,
+  attentionDkvSubgroupMatrix,
+  attentionDqFlash,
+  attentionDqOctet,
+  attentionDqSubgroupMatrix,
+  attentionRows,
+} from "#kernels";
+import type { Capabilities } from "../../../gpu/capabilities.ts";
+import { gradientCandidates } from "../../../ops/attention/gradient_variants.ts";
 import { attentionOp } from "../../../ops/attention.ts";
 import { batchSegments, type Segment } from "../../../ops/attention/segments.ts";
 import { attentionGradient } from "../../../ops/attention_gradient.ts";
 import type { OpCase, OpCases, Size } from "../case.ts";
-import type { Values } from "../draw.ts";
-import { gpuKernel, oneKernel } from "../listed-kernels.ts";
+import type { Precision, Values } from "../draw.ts";
+import { cpuKernel, eightLanes, matrixKernel, oneKernel, tiledKernel } from "../listed-kernels.ts";
 import { clipRows, MIX } from "./attention.ts";
 
 export interface AttentionGradientSizes {
@@ -60,6 +70,9 @@ export function attentionGradientReference(
   return { dq, dk, dv };
 }
 
+/** Head widths of the cases. */
+const widthOf = new WeakMap<OpCase, number>();
+
 function one(size: Size, sizes: AttentionGradientSizes, rest: Partial<OpCase> = {}, title = ""): OpCase {
   const {
     heads,
@@ -72,7 +85,7 @@ function one(size: Size, sizes: AttentionGradientSizes, rest: Partial<OpCase> = 
     clips: given = false,
   } = sizes;
   const parts = `, ${segments.length} ${given ? "given clips" : "segments"}`;
-  return {
+  const made: OpCase = {
     size,
     name: `${heads} heads × ${rows} × ${d}${segments.length > 1 ? parts : ""}${title}`,
     ...rest,
@@ -89,6 +102,8 @@ function one(size: Size, sizes: AttentionGradientSizes, rest: Partial<OpCase> = 
     },
     reference: (values) => ({ ...attentionGradientReference(sizes, values) }),
   };
+  widthOf.set(made, d);
+  return made;
 }
 
 /** Clips in a sequence that is longer: nothing before the first, between them and after the last is covered, queries or keys. */
@@ -104,15 +119,28 @@ const SHARED = [
   { first: 69, count: 1, keyFirst: 7, keyCount: 1 },
 ];
 
+/** GPUs that have no more workgroup memory than WebGPU promises. */
+const SMALL = { kind: "hardware", subgroupMatrices: [], maxWorkgroupBytes: 16384 } as const;
+
+/** The op's own rule: f16, and a tile that the adapter's matrices make. */
+function takesMatrices(c: OpCase, caps: Capabilities, precision: Precision): boolean {
+  return gradientCandidates({ ...caps, kind: "hardware", ...c.limits }, widthOf.get(c)!, precision === "f16").some(
+    (v) => v.name === "subgroup_matrix",
+  );
+}
+
 export const attentionGradientCases: OpCases = {
   op: "attention_gradient",
   kernels: [
     ...oneKernel(attentionRows),
-    gpuKernel(attentionDqFlash),
-    gpuKernel(attentionDkvFlash),
-    // The tile of GPUs that have no more workgroup memory than WebGPU promises.
-    gpuKernel(attentionDqFlash, { when: { kind: "hardware", maxWorkgroupBytes: 16384 } }),
-    gpuKernel(attentionDkvFlash, { when: { kind: "hardware", maxWorkgroupBytes: 16384 } }),
+    cpuKernel(attentionDqOctet, { needs: eightLanes }),
+    cpuKernel(attentionDkvOctet, { needs: eightLanes }),
+    matrixKernel(attentionDqSubgroupMatrix, { takes: takesMatrices }),
+    matrixKernel(attentionDkvSubgroupMatrix, { takes: takesMatrices }),
+    tiledKernel(attentionDqFlash),
+    tiledKernel(attentionDkvFlash),
+    { kernel: attentionDqFlash, when: SMALL },
+    { kernel: attentionDkvFlash, when: SMALL },
   ],
   tolerance: { f32: 1e-5, f16: 1e-3 },
   cases: [
@@ -132,7 +160,7 @@ export const attentionGradientCases: OpCases = {
     one(
       "odd",
       { heads: 4, rows: 70, keys: 50, d: 32, segments: SHARED },
-      { limits: { maxBindingBytes: 32768, maxGrid: 9 } },
+      { limits: { maxBindingBytes: 40960, maxGrid: 9 } },
       ", shared keys, in windows",
     ),
     one("odd", { heads: 3, rows: 44, keys: 57, d: 16 }, {}, ", heads of k at odd offsets"),
@@ -142,7 +170,7 @@ export const attentionGradientCases: OpCases = {
     one(
       "odd",
       { heads: 4, rows: 150, d: 32, segments: MIX, clips: true },
-      { limits: { maxBindingBytes: 32768, maxGrid: 9 } },
+      { limits: { maxBindingBytes: 81920, maxGrid: 9 } },
       ", in windows",
     ),
     one("model", { heads: 3, rows: 250, d: 64 }),
