@@ -73,8 +73,8 @@ export async function prepareClips(model: CogVideoX, folder: ClipFolder, options
       onProgress?.("encode captions", (i + 1) / unsaid.length);
     }
     const identity = {
-      model: model.checkpoint.source.label,
-      encoders: await digestOf([vae, text]),
+      weights: await digestOf(await encoders.component("transformer")),
+      encoders: await digestOf([await encoders.component("vae"), await encoders.component("text_encoder")]),
       data: await digestOf(clips.map(({ content, row }) => [content, row.caption])),
       clips: clips.length,
       sizes,

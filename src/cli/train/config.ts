@@ -82,6 +82,8 @@ export function configOf(given: Readonly<Record<string, unknown>>): TrainConfig 
     if (holds && both.length) fail(`${because}, got ${both.join(" and ")} with it; leave ${both.length > 1 ? "them" : "it"} out`);
   };
   contradiction(["rank", "alpha", "targets"], given["full"] === true, "full trains the model's own weights, which have no adapter");
+  contradiction(["batch"], has("budget"), "clips are packed by a budget or in batches of one size");
+  contradiction(["packClips", "packWindow"], !has("budget"), "packs are made with a budget");
   contradiction(["momentum"], given["optimizer"] !== "muon", "momentum is of muon, and the optimizer is adamw");
   contradiction(["floor"], (given["schedule"] ?? "constant") === "constant", "a constant schedule does not fall");
   contradiction(
@@ -101,12 +103,14 @@ export function configOf(given: Readonly<Record<string, unknown>>): TrainConfig 
     ...pick("lr", "betas", "eps", "weightDecay", "momentum"),
     ...defined({ name: given["optimizer"], bits: given["bits"] === undefined ? undefined : Number(given["bits"]) }),
   };
+  const packing = defined({ budget: given["budget"], clips: given["packClips"], window: given["packWindow"] });
   const schedule = defined({ name: given["schedule"], warmupSteps: given["warmup"], floor: given["floor"] });
   const options = {
     steps,
     seed,
     ...(given["full"] === true ? { full: true } : { lora: pick("rank", "alpha", "targets") }),
     ...pick("batch", "accumulation", "timesteps", "textDropout", "conditionDropout", "checkpointing", "dtype"),
+    ...(has("budget") ? { packing } : {}),
     optimizer,
     schedule,
     ...(maxGradNorm === undefined ? {} : { maxGradNorm: maxGradNorm || Infinity }),

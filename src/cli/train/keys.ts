@@ -36,6 +36,11 @@ export const TRAIN_KEYS = {
   steps: key("whole", "steps of the run", "1000", { min: 1 }),
   seed: key("whole", "decides every draw of the run", "0", { min: 0 }),
   batch: key("whole", "clips of one size in a micro-step", "1", { min: 1 }),
+  budget: key("whole", "tokens of a pack: clips of any length and size share a sequence, in place of a batch", "clips are not packed", {
+    min: 2,
+  }),
+  packClips: key("whole", "clips of a pack at most", "as many as have room, up to 64", { min: 1 }),
+  packWindow: key("whole", "clips that are looked at together for what fits", "256", { min: 1 }),
   accumulation: key("whole", "micro-steps of a step, whose gradients are added up", "1", { min: 1 }),
   rank: key("whole", "rank of the adapter", "64", { min: 1 }),
   alpha: key("number", "strength of the adapter: alpha / rank", "the rank"),

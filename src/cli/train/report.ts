@@ -70,6 +70,7 @@ ${chart("loss", [curve("of all clips", ({ loss }) => loss)], steps)}
 ${chart("learning rate", [curve("rate", ({ lr }) => lr)], steps)}
 ${chart("norm of the gradient", [curve("before clipping", ({ gradNorm }) => gradNorm)], steps)}
 ${chart("memory of the adapter, MB", [curve("allocated", ({ bytes }) => bytes / 1e6)], steps)}
+${chart("fill rate of packs, %", [curve("fill", ({ fill }) => (fill === undefined ? Number.NaN : 100 * fill))], steps)}
 ${chart("seconds a step", [curve("seconds", ({ seconds }) => seconds)], steps)}
 </div>
 ${clipTable(clips)}

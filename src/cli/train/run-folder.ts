@@ -20,6 +20,8 @@ export interface LoggedStep {
   readonly seconds: number;
   readonly skipped?: true;
   readonly lossScale?: number;
+  /** The share of a pack's budget that clips filled. */
+  readonly fill?: number;
   /** Of the adapter's memory. */
   readonly bytes: number;
 }

@@ -36,11 +36,16 @@ export class Encoders implements Disposable {
     return this.model.configs.transformer.max_text_seq_length;
   }
 
-  /** What a result follows from besides its input: the component's files and config, the type, the adapter and its kernels. */
+  /** What tells a component from another one: its files and its config. */
+  async component(part: "text_encoder" | "vae" | "transformer"): Promise<readonly unknown[]> {
+    const { files, configs } = this.model;
+    const config = { text_encoder: configs.text, vae: configs.vae, transformer: configs.transformer }[part];
+    return [(await files.version(part)) ?? files.label, config];
+  }
+
+  /** What a result follows from besides its input: the component, the type, the adapter and its kernels. */
   async madeBy(part: "text_encoder" | "vae"): Promise<readonly unknown[]> {
-    const { files, configs, dtype, gpu } = this.model;
-    const config = part === "vae" ? configs.vae : configs.text;
-    return [(await files.version(part)) ?? files.label, config, dtype, gpu.tuningHeader];
+    return [...(await this.component(part)), this.model.dtype, this.model.gpu.tuningHeader];
   }
 
   /** [T, E]: what the transformer reads of a text; `cut` tells what of it was too long. */

@@ -1,0 +1,162 @@
+/** The steps of a run: taken, logged, kept in checkpoints and shown in the report, until the last one or Ctrl-C. */
+import { CogwheelError } from "../../base/errors.ts";
+import type { PreparedClips } from "../../data/prepared.ts";
+import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
+import { LORA_FILE } from "../../training/export.ts";
+import type { TrainingStep } from "../../training/options.ts";
+import type { Training } from "../../training/train.ts";
+import type { Progress } from "../terminal/progress.ts";
+import type { TrainConfig } from "./config.ts";
+import { reportPage } from "./report.ts";
+import type { LoggedStep, RunFolder } from "./run-folder.ts";
+import type { Validation } from "./validation.ts";
+
+/** What the parts of a run share. */
+export interface Work {
+  readonly config: TrainConfig;
+  readonly model: CogVideoX;
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+}
+
+/** Timesteps of every published checkpoint. */
+const TIMESTEPS = 1000;
+/** The report is written so often at most. */
+const REPORT_MS = 5000;
+
+export const wordsOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+export class Steps {
+  #done: number;
+  /** The step of the last checkpoint. */
+  #saved: number;
+  #reported = -Infinity;
+
+  constructor(
+    private readonly work: Work,
+    private readonly training: Training,
+    private readonly folder: RunFolder,
+    private readonly prepared: PreparedClips,
+    private readonly validation: Validation | undefined,
+    from: number,
+    readonly log: LoggedStep[],
+  ) {
+    this.#done = this.#saved = from;
+  }
+
+  /** Steps that are done. */
+  get done(): number {
+    return this.#done;
+  }
+
+  /** Takes the steps that are left; a run that is stopped is saved. */
+  async take(): Promise<void> {
+    const { config, model, progress, signal } = this.work;
+    if (this.#done === 0) await this.#validate();
+    for await (const step of this.training) {
+      const line = logged(step, model);
+      this.log.push(line);
+      this.#done = step.step;
+      await this.folder.log(line).catch(() => undefined); // a full disk ends no run: the next checkpoint tells
+      progress.report("train", step.step / step.steps, stepWords(this.log));
+      if (signal.aborted) break;
+      if (step.step % config.checkpointEvery === 0 && step.step < step.steps)
+        await this.#save().catch((error: unknown) =>
+          progress.note(`The checkpoint of step ${step.step} could not be written, the one before stays: ${wordsOf(error)}`),
+        );
+      if (config.sampleEvery && step.step % config.sampleEvery === 0) await this.#validate();
+      if (performance.now() - this.#reported >= REPORT_MS) await this.#report(true);
+    }
+    if (this.#done > this.#saved || this.#done === config.steps) await this.#save();
+    await this.#report(false);
+  }
+
+  /** The checkpoint first: what was learned follows from it, and is written again by a run that goes on. */
+  async #save(): Promise<void> {
+    await this.folder.save(await this.training.save());
+    await this.#writeResult();
+    this.#saved = this.#done;
+  }
+
+  /** What was learned so far: an adapter's file, or the transformer's folder. */
+  async #writeResult(): Promise<void> {
+    const { full, ema } = this.work.config;
+    const of = { average: ema !== undefined };
+    if (!full) return await this.folder.write(LORA_FILE, await this.training.adapter(of));
+    for (const [name, bytes] of Object.entries(await this.training.transformer(of))) await this.folder.write(`transformer/${name}`, bytes);
+  }
+
+  /** Clips that cannot be made end no run. */
+  async #validate(): Promise<void> {
+    const { signal, progress } = this.work;
+    if (!this.validation || signal.aborted) return;
+    try {
+      if (this.#done > this.#saved) await this.#writeResult();
+      await this.validation.make(this.#done, signal);
+    } catch (error) {
+      if (!signal.aborted) progress.note(`The validation clips of step ${this.#done} could not be made: ${wordsOf(error)}`);
+    }
+  }
+
+  async #report(running: boolean): Promise<void> {
+    const { config, model, progress } = this.work;
+    const { lora, full, optimizer } = config.options;
+    const { clips, broken } = this.prepared;
+    const page = reportPage({
+      title: `Training on ${config.data}`,
+      steps: config.steps,
+      running,
+      log: this.log,
+      timesteps: TIMESTEPS,
+      clips: this.validation?.clips ?? [],
+      facts: {
+        model: model.checkpoint.source.label,
+        adapter: `${model.gpu.name}, ${config.options.dtype ?? model.dtype}`,
+        clips: `${clips.length}${broken.length ? `, ${broken.length} broken ones left out: ${broken.join(", ")}` : ""}`,
+        trained: full ? "the transformer" : `an adapter of rank ${lora?.rank ?? 64}`,
+        optimizer: `${optimizer?.name ?? "adamw"}, learning rate ${optimizer?.lr ?? 1e-4}`,
+      },
+    });
+    await this.folder
+      .write("report.html", new TextEncoder().encode(page))
+      .catch((error: unknown) => progress.note(`The report could not be written: ${wordsOf(error)}`));
+    this.#reported = performance.now();
+  }
+}
+
+/** Opens the run; of one that goes on, how far it was. */
+export async function begun(training: Training, folder: RunFolder, goesOn: boolean): Promise<number> {
+  try {
+    const done = await training.open();
+    if (!goesOn) await folder.clear();
+    return done;
+  } catch (error) {
+    if (!goesOn || !(error instanceof CogwheelError)) throw error;
+    throw new CogwheelError(
+      "train",
+      `${folder.path} holds a run that this one cannot go on with: ${error.message}; begin anew with --fresh, or choose another --out`,
+      { cause: error },
+    );
+  }
+}
+
+const logged = ({ step, loss, clips, gradNorm, lr, seconds, skipped, lossScale, fill }: TrainingStep, { gpu }: CogVideoX): LoggedStep => ({
+  step,
+  loss,
+  clips,
+  gradNorm,
+  lr,
+  seconds,
+  ...(skipped ? { skipped } : {}),
+  ...(lossScale === 1 ? {} : { lossScale }),
+  ...(fill === undefined ? {} : { fill }),
+  bytes: gpu.memory.allocated,
+});
+
+/** Of the last steps: the mean of the loss, and the speed. */
+function stepWords(log: readonly LoggedStep[]): string {
+  const last = log.slice(-20);
+  const mean = (of: (step: LoggedStep) => number): number => last.reduce((sum, step) => sum + of(step), 0) / last.length;
+  const speed = mean(({ clips }) => clips.length) / mean(({ seconds }) => seconds);
+  return `step ${last.at(-1)!.step}  loss ${mean(({ loss }) => loss).toFixed(4)}  ${speed.toPrecision(3)} clips/s`;
+}
