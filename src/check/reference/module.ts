@@ -1,5 +1,4 @@
 /** What a module of the reference is, to the engine: a case goes in, tensors by the format's names come out. */
-import { CogwheelError } from "../../base/errors.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import type { RunOptions } from "../../run/program.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
@@ -23,6 +22,3 @@ export interface ModuleContext {
 
 /** Runs one module of the format on the engine; returns its outputs by the format's names, and `step.<name>` for what is in `steps`. */
 export type ReferenceModule = (c: ReferenceCase, context: ModuleContext) => Promise<Record<string, HostTensor>>;
-
-/** What a case asks for that its module does not do yet. */
-export class UnsupportedCase extends CogwheelError {}

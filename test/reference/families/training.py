@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 from diffusers import CogVideoXDDIMScheduler, CogVideoXTransformer3DModel
+from diffusers.models.embeddings import get_3d_rotary_pos_embed
 
 from case import Case, Content
 from draws import Draws
@@ -53,6 +54,7 @@ class Recipe:
     optimizer: dict = field(default_factory=dict)
     scheduler: dict = field(default_factory=dict)
     ofs: float | None = None
+    pack: list[tuple[int, int, int, int]] = field(default_factory=list)  # clips of one sequence in place of `shape`: F, H, W, text tokens
 
     def options(self, scheduler: CogVideoXDDIMScheduler) -> dict:
         options = {
@@ -67,6 +69,8 @@ class Recipe:
             options["lora"] = {"rank": self.lora.rank, "alpha": self.lora.alpha, "target_modules": self.lora.target_modules}
         if self.ema is not None:
             options["ema"] = {"decay": self.ema}
+        if self.pack:
+            options |= {"clips": len(self.pack), "rope": "prefix"}
         return options
 
 
@@ -79,8 +83,7 @@ class Result:
 
 def run(recipe: Recipe, model: CogVideoXTransformer3DModel, factors: Tensors, inputs: Tensors, alphas: torch.Tensor, kind: torch.dtype) -> Result:
     own = torch.nn.Module.to(copy.deepcopy(model), kind)
-    frames, _, height, width = recipe.shape
-    tables = rotary_tables(own, frames, height, width)
+    frames, channels, height, width = recipe.shape
     lora = recipe.lora.adapter(own) if recipe.lora else None
     if lora:
         trained = {f"lora.0.{name}": tensor.to(kind).clone().requires_grad_(True) for name, tensor in factors.items()}
@@ -107,20 +110,11 @@ def run(recipe: Recipe, model: CogVideoXTransformer3DModel, factors: Tensors, in
             total = 0.0
             for micro in range(recipe.accumulation):
                 given = {name: tensor[step, micro] for name, tensor in inputs.items() if name != "ofs"}
-                latents, noise = given["latents"].to(kind), given["noise"].to(kind)
-                t = given["timesteps"].long()
-                a, s = (level[t].to(kind).view(-1, 1, 1, 1, 1) for level in (signal, sigma))
-                noisy = a * latents + s * noise
-                if "condition" in given:
-                    noisy = torch.cat([noisy, given["condition"].to(kind)], dim=2)
-                predicted = own(
-                    hidden_states=noisy,
-                    encoder_hidden_states=given["text"].to(kind),
-                    timestep=t,
-                    ofs=inputs["ofs"] if "ofs" in inputs else None,
-                    image_rotary_emb=tables,
-                ).sample
-                loss = (predicted - (a * noise - s * latents)).square().flatten(1).mean(1).mean()
+                if recipe.pack:  # a mean over clips of each clip's mean
+                    parts = [packed_clip(given, i) for i in range(len(recipe.pack))]
+                else:
+                    parts = [given]
+                loss = sum(clip_loss(own, part, inputs.get("ofs"), (signal, sigma), bool(recipe.pack), kind) for part in parts) / len(parts)
                 (loss / recipe.accumulation).backward()
                 total += loss.item() / recipe.accumulation
             sizes = {name: tensor.grad.norm().item() for name, tensor in trained.items()}
@@ -140,6 +134,40 @@ def run(recipe: Recipe, model: CogVideoXTransformer3DModel, factors: Tensors, in
     return Result(outputs, start, trained.keys() - counted)
 
 
+def packed_clip(given: Tensors, i: int) -> Tensors:
+    names = {"latents": "latents", "noise": "noise", "timestep": "timesteps", "text": "text"}
+    return {ours: given[f"clip.{i}.{name}"][None] for name, ours in names.items()}
+
+
+def prefix_tables(model: CogVideoXTransformer3DModel, frames: int, height: int, width: int):
+    """Rotary tables from the table's start: counted by frame, row and column."""
+    if not model.config.use_rotary_positional_embeddings:
+        return None
+    p, size = model.config.patch_size, frames // (model.config.patch_size_t or 1)
+    grid = (height // p, width // p)
+    return get_3d_rotary_pos_embed(
+        model.config.attention_head_dim, None, grid, size, grid_type="slice", max_size=grid, device=torch.device("cpu")
+    )
+
+
+def clip_loss(model, given: Tensors, ofs: torch.Tensor | None, levels: tuple[torch.Tensor, torch.Tensor], prefix: bool, kind: torch.dtype):
+    """The mean of (v̂ - v)² over a clip, then over clips."""
+    latents, noise, t = given["latents"].to(kind), given["noise"].to(kind), given["timesteps"].long()
+    frames, height, width = latents.shape[1], *latents.shape[3:]
+    a, s = (level[t].to(kind).view(-1, 1, 1, 1, 1) for level in levels)
+    noisy = a * latents + s * noise
+    if "condition" in given:
+        noisy = torch.cat([noisy, given["condition"].to(kind)], dim=2)
+    predicted = model(
+        hidden_states=noisy,
+        encoder_hidden_states=given["text"].to(kind),
+        timestep=t,
+        ofs=ofs,
+        image_rotary_emb=(prefix_tables if prefix else rotary_tables)(model, frames, height, width),
+    ).sample
+    return (predicted - (a * noise - s * latents)).square().flatten(1).mean(1).mean()
+
+
 def train(recipe: Recipe):
     def build(case: Case) -> Content:
         draws = Draws(case.id)
@@ -147,13 +175,22 @@ def train(recipe: Recipe):
         factors = recipe.lora.draw(draws, model) if recipe.lora else {}
         frames, channels, height, width = recipe.shape
         batch = (recipe.steps, recipe.accumulation, recipe.clips)
-        inputs = {
+        inputs = {}
+        for i, (f, h, w, words) in enumerate(recipe.pack):
+            own = (recipe.steps, recipe.accumulation)
+            inputs |= {
+                f"clip.{i}.latents": draws.normal(*own, f, channels, h, w),
+                f"clip.{i}.noise": draws.normal(*own, f, channels, h, w),
+                f"clip.{i}.timestep": draws.integers(0, 1000, *own),
+                f"clip.{i}.text": draws.normal(*own, words, model.config.text_embed_dim, scale=0.5),
+            }
+        inputs = inputs or {
             "latents": draws.normal(*batch, *recipe.shape),
             "noise": draws.normal(*batch, *recipe.shape),
             "timesteps": draws.integers(0, 1000, *batch),
             "text": draws.normal(*batch, recipe.text, model.config.text_embed_dim, scale=0.5),
         }
-        if model.config.in_channels > channels:
+        if model.config.in_channels > channels and not recipe.pack:
             inputs["condition"] = draws.normal(*batch, frames, model.config.in_channels - channels, height, width)
         if recipe.ofs is not None:
             inputs["ofs"] = torch.full((recipe.clips,), recipe.ofs)
@@ -242,6 +279,22 @@ CASES = [
                 ema=0.5,
                 scheduler={"rescale_betas_zero_snr": False},
             )
+        ),
+    ),
+    Case(
+        MODULE,
+        "full_packed",
+        train(
+            Recipe(
+                tiny(2, 16, 1, **ROTARY | SMALL), (1, 4, 4, 4), 0, 8, accumulation=2, pack=[(3, 4, 6, 5), (1, 8, 4, 3), (2, 4, 4, 6)], ema=0.99
+            )
+        ),
+    ),
+    Case(
+        MODULE,
+        "lora_packed",
+        train(
+            Recipe(tiny(1, 16, 1, **SINCOS | SMALL), (1, 4, 4, 4), 0, 8, pack=[(2, 4, 8, 7), (1, 6, 6, 7)], lora=Lora(4, 8.0, ATTENTION, zero=False))
         ),
     ),
 ]

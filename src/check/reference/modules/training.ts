@@ -5,14 +5,15 @@ import { parseSchedulerConfig } from "../../../diffusion/config.ts";
 import { TorchGenerator } from "../../../diffusion/torch-random.ts";
 import { parseTransformerConfig, type TransformerConfig } from "../../../models/cogvideox/config.ts";
 import { transformerWeights } from "../../../models/cogvideox/weights.ts";
-import type { Batch } from "../../../training/batch.ts";
+import { capacityFor, type RopeRule } from "../../../models/cogvideox/packed.ts";
 import { fullParameters } from "../../../training/full.ts";
 import { loraParameters, type TrainedLora } from "../../../training/lora.ts";
 import type { OptimizerOptions } from "../../../training/optimizer.ts";
 import type { Trained } from "../../../training/parameters.ts";
 import { trainSteps } from "../../../training/train-steps.ts";
+import type { MicroBatch } from "../../../training/trainer.ts";
 import { expectCaseWeights, hostTensor, inputOf } from "../case.ts";
-import { type ReferenceModule, UnsupportedCase } from "../module.ts";
+import type { ReferenceModule } from "../module.ts";
 import type { HostTensor, ReferenceCase } from "../reference-case.ts";
 import { trainedTensor } from "../training.ts";
 
@@ -69,7 +70,7 @@ function optimizerOf(options: Options | undefined): OptimizerOptions & { lr: num
 interface Clips {
   readonly steps: number;
   readonly micros: number;
-  batch(step: number, micro: number): Batch;
+  batch(step: number, micro: number): MicroBatch;
 }
 
 function clipsOf(c: ReferenceCase, config: TransformerConfig): Clips {
@@ -114,19 +115,63 @@ function clipsOf(c: ReferenceCase, config: TransformerConfig): Clips {
   };
 }
 
+/** Clips of any size in one sequence: `clip.<i>.…`. */
+function packedClipsOf(c: ReferenceCase, config: TransformerConfig, count: number, rope: RopeRule): Clips {
+  if (!Number.isInteger(count) || count < 1)
+    throw new CogwheelError("reference", `${c.name}: options.clips must be a whole number from 1, got ${count}; correct it`);
+  const given = Array.from({ length: count }, (_, i) => ({
+    latents: inputOf(c, `clip.${i}.latents`, 6),
+    noise: inputOf(c, `clip.${i}.noise`, 6),
+    timestep: inputOf(c, `clip.${i}.timestep`, 2),
+    text: inputOf(c, `clip.${i}.text`, 4),
+    ...(c.inputs.has(`clip.${i}.condition`) ? { condition: inputOf(c, `clip.${i}.condition`, 6) } : {}),
+  }));
+  const [steps, micros] = given[0]!.latents.shape as [number, number];
+  for (const [i, clip] of given.entries())
+    for (const [name, { shape }] of Object.entries(clip))
+      if (shape[0] !== steps || shape[1] !== micros)
+        throw new CogwheelError(
+          "reference",
+          `${c.name}: input.clip.${i}.${name} must have the steps and micro-steps of the first clip, [${steps}, ${micros}], ` +
+            `got [${shape.join(", ")}]; make the case again`,
+        );
+  const ofs = c.inputs.get("ofs")?.data;
+  const capacity = capacityFor(
+    config,
+    given.map(({ latents: { shape }, text }) => ({ frames: shape[2]!, height: shape[4]!, width: shape[5]!, text: text.shape[2]! })),
+  );
+  return {
+    steps,
+    micros,
+    batch: (step, micro) => {
+      const part = ({ data }: HostTensor): Float32Array => {
+        const size = data.length / (steps * micros);
+        return data.subarray((step * micros + micro) * size, (step * micros + micro + 1) * size);
+      };
+      const clips = given.map(({ latents, noise, timestep, text, condition }, i) => ({
+        shape: latents.shape.slice(2) as [number, number, number, number],
+        latents: part(latents),
+        noise: part(noise),
+        timestep: part(timestep)[0]!,
+        text: part(text),
+        ...(condition ? { condition: part(condition) } : {}),
+        ...(ofs ? { ofs: ofs[i % ofs.length]! } : {}),
+      }));
+      return { capacity, clips, rope };
+    },
+  };
+}
+
 const trainTransformer: ReferenceModule = async (c, context) => {
-  if (c.options["clips"] !== undefined)
-    throw new UnsupportedCase(
-      "reference",
-      `${c.name}: clips of one size are trained on, got packed ones (options.clips); this engine does not pack clips yet`,
-    );
   const options = new Options(c);
   const parsed = parseTransformerConfig(c.config, c.name);
-  const clips = clipsOf(c, parsed);
-  const { height, width } = clips.batch(0, 0).shape;
+  const rope = options.text("rope", ["prefix", "pipeline"]) === "prefix" ? "prefix" : "pipeline";
+  const packed = options.number("clips");
+  const clips = packed === undefined ? clipsOf(c, parsed) : packedClipsOf(c, parsed, packed, rope);
+  const first = clips.batch(0, 0);
   // From the table's start: the grid that is cropped is the clip's own.
-  const prefix = options.text("rope", ["prefix", "pipeline"]) === "prefix";
-  const config = prefix ? { ...parsed, sample_height: height, sample_width: width } : parsed;
+  const own = "shape" in first && rope === "prefix" && { sample_height: first.shape.height, sample_width: first.shape.width };
+  const config = { ...parsed, ...own };
   const weights = context.weights();
   expectCaseWeights(c, weights, transformerWeights(config));
   const { name: _, ...scheduler } = (c.options["scheduler"] ?? {}) as Record<string, unknown>;
