@@ -24,6 +24,14 @@ function stored(from: QuantizedFrom, count: number): Uint8Array<ArrayBuffer> {
 
 const NAMES = { f32: "F32", f16: "F16", bf16: "BF16" } as const;
 
+/** The words of the blocks that the host makes, as words are read: in f32, which rounds them. */
+export function quantizeReference(values: Uint8Array<ArrayBuffer>, from: QuantizedFrom, to: QuantizedTo): Float64Array {
+  const blocks = onHost(toFloat32(values, NAMES[from]), to);
+  const padded = new Uint8Array(padTo(blocks.length, 4));
+  padded.set(blocks);
+  return Float64Array.from(new Uint32Array(padded.buffer), Math.fround);
+}
+
 function one(size: Size, from: QuantizedFrom, to: QuantizedTo, count: number, limits?: OpCase["limits"]): OpCase {
   const values = () => stored(from, count);
   return {
@@ -32,13 +40,7 @@ function one(size: Size, from: QuantizedFrom, to: QuantizedTo, count: number, li
     half: [],
     ...(limits ? { limits } : {}),
     record: (draw) => ({ y: quantize(draw.rows("x", new Uint32Array(values().buffer)), { from, to, count }) }),
-    reference() {
-      const blocks = onHost(toFloat32(values(), NAMES[from]), to);
-      const padded = new Uint8Array(padTo(blocks.length, 4));
-      padded.set(blocks);
-      // As words are read: in f32, which rounds them.
-      return { y: Float64Array.from(new Uint32Array(padded.buffer), Math.fround) };
-    },
+    reference: () => ({ y: quantizeReference(values(), from, to) }),
   };
 }
 
