@@ -13,6 +13,7 @@ import { packageRoot } from "../src/cli/package-root.ts";
 import { guardOutput } from "../src/cli/terminal/output.ts";
 import type { BenchCase } from "./cases/case.ts";
 import { figureOps } from "./cases/figures.ts";
+import { trainingOps } from "./cases/training.ts";
 import { listedCases } from "./cases/listed.ts";
 import { figureModules } from "./cases/modules.ts";
 import { findPeers } from "./contenders/find.ts";
@@ -69,7 +70,11 @@ const old = given.compare === undefined ? undefined : (JSON.parse(readFileSync(g
 
 const wanted = (...names: string[]): boolean =>
   filter.length === 0 || filter.some((word) => names.some((name) => name.toLowerCase().includes(word)));
-const all: readonly BenchCase[] = [...figureOps, ...figureModules, ...(given.quick && filter.length === 0 ? [] : listedCases)];
+const all: readonly BenchCase[] = [
+  ...figureOps,
+  ...figureModules,
+  ...(given.quick && filter.length === 0 ? [] : [...trainingOps, ...listedCases]),
+];
 const cases = all.filter((c) => wanted(c.name, c.level));
 const pipeline = !given.skipPipeline && wanted(PIPELINE);
 const load = wanted(LOAD) && (!given.quick || filter.length > 0);

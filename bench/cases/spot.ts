@@ -32,6 +32,24 @@ function* matmul({ sizes: { m, n, k }, inputs, weights }: BenchCase<"matmul", Ma
   }
 }
 
+function* matmulNn({ sizes: { m, n, k }, inputs, weights }: BenchCase<"matmul_nn", MatmulSizes>): Spots {
+  const [x, w] = [draw(inputs["x"]!), draw(weights["w"]!)];
+  for (const i of places(m * k)) {
+    let sum = 0;
+    for (let j = 0; j < n; j++) sum += x[Math.floor(i / k) * n + j]! * w[j * k + (i % k)]!;
+    yield [i, sum];
+  }
+}
+
+function* matmulTn({ sizes: { m, n, k }, inputs }: BenchCase<"matmul_tn", MatmulSizes>): Spots {
+  const [a, b] = [draw(inputs["a"]!), draw(inputs["b"]!)];
+  for (const i of places(n * k)) {
+    let sum = 0;
+    for (let t = 0; t < m; t++) sum += a[t * n + Math.floor(i / k)]! * b[t * k + (i % k)]!;
+    yield [i, sum];
+  }
+}
+
 function* attention({ sizes: { heads, length, width }, inputs }: BenchCase<"attention", AttentionSizes>): Spots {
   const [q, k, v] = [draw(inputs["q"]!), draw(inputs["k"]!), draw(inputs["v"]!)];
   for (const i of places(length * heads * width)) {
@@ -107,6 +125,8 @@ function* groupNorm({ sizes: s, inputs, weights }: BenchCase<"group_norm", Group
 
 const spots: Readonly<Record<string, (c: BenchCase<any, any>) => Spots>> = {
   matmul,
+  matmul_nn: matmulNn,
+  matmul_tn: matmulTn,
   attention,
   conv3d,
   adaln: adaLn,

@@ -23,6 +23,8 @@ import { conv3d } from "../../src/ops/conv3d.ts";
 import { groupNorm } from "../../src/ops/group_norm.ts";
 import { layerNorm } from "../../src/ops/layer_norm.ts";
 import { matmul } from "../../src/ops/matmul.ts";
+import { matmulNn } from "../../src/ops/matmul_nn.ts";
+import { matmulTn } from "../../src/ops/matmul_tn.ts";
 
 export interface Built {
   /** How it is planned, where not as any graph is. */
@@ -53,6 +55,16 @@ const drawn = (c: BenchCase) => Object.fromEntries(Object.entries(c.inputs).map(
 
 const matmulBuilder = (c: BenchCase<"matmul", MatmulSizes>): Built => ({
   graph: single(c, (g) => matmul(g.input("x", c.inputs["x"]!.shape), g.weight("w", c.weights["w"]!.shape))),
+  inputs: drawn(c),
+});
+
+const matmulNnBuilder = (c: BenchCase<"matmul_nn", MatmulSizes>): Built => ({
+  graph: single(c, (g) => matmulNn(g.input("x", c.inputs["x"]!.shape), g.weight("w", c.weights["w"]!.shape))),
+  inputs: drawn(c),
+});
+
+const matmulTnBuilder = (c: BenchCase<"matmul_tn", MatmulSizes>): Built => ({
+  graph: single(c, (g) => matmulTn(g.input("a", c.inputs["a"]!.shape), g.input("b", c.inputs["b"]!.shape))),
   inputs: drawn(c),
 });
 
@@ -182,6 +194,8 @@ function listedBuilder(c: BenchCase<"listed", ListedSizes>): Built {
 
 export const builders: Readonly<Record<string, Builder>> = {
   matmul: matmulBuilder,
+  matmul_nn: matmulNnBuilder,
+  matmul_tn: matmulTnBuilder,
   attention: attentionBuilder,
   attention_gradient: attentionGradientBuilder,
   conv3d: convBuilder,

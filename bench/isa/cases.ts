@@ -8,6 +8,8 @@ import { attention, batchSegments } from "../../src/ops/attention.ts";
 import { attentionGradient } from "../../src/ops/attention_gradient.ts";
 import { conv3d } from "../../src/ops/conv3d.ts";
 import { matmul } from "../../src/ops/matmul.ts";
+import { matmulNn } from "../../src/ops/matmul_nn.ts";
+import { matmulTn } from "../../src/ops/matmul_tn.ts";
 import { allCases } from "#sweep-cases";
 import { planCase } from "../../src/check/sweep/run-case.ts";
 import { PRECISIONS } from "../../src/check/sweep/matrix.ts";
@@ -18,11 +20,12 @@ export interface IsaCase {
 }
 
 /**
- * How often the inner loops run in one round of the main loop: matmul and conv3d step through BK in fours, attention through D in
- * vectors for its scores and through the keys of a thread row for its sums.
+ * How often the inner loops run in one round of the main loop: matmul and conv3d step through BK in fours, matmul_tn through tokens,
+ * attention through D in vectors for its scores and through the keys of a thread row for its sums.
  */
 export const innerTrips: Readonly<Record<string, readonly number[]>> = {
   matmul_tiled: [4],
+  matmul_tn_tiled: [4],
   conv3d_tiled: [4],
   attention_flash: [16, 8],
   attention_dq_flash: [16, 16, 8],
@@ -40,6 +43,8 @@ export function isaCases(): IsaCase[] {
     add("matmul", dtype, (g) => ({
       y: matmul(g.input("x", [1024, 1920], dtype), g.weight("w", [1920, 1920]), { bias: g.weight("b", [1920]), dtype }),
     }));
+    add("matmul_nn", dtype, (g) => ({ y: matmulNn(g.input("x", [1024, 1920], dtype), g.weight("w", [1920, 1920]), dtype) }));
+    add("matmul_tn", dtype, (g) => ({ y: matmulTn(g.input("a", [1024, 1920], dtype), g.input("b", [1024, 1920], dtype)) }));
     add("conv3d", dtype, (g) => ({
       y: conv3d(g.input("x", [1, 12, 32, 32, 128], dtype), g.weight("w", [128, 128, 3, 3, 3]), { bias: g.weight("b", [128]) }),
     }));

@@ -1,6 +1,7 @@
 // matmul_tiled.wgsl — y = epilogue(x · wᵀ + bias), for GPUs
 //
 // Shapes    x [M, K] row-major · w [N, K] packed in panels of 16 columns, [ceil(N/16)][K][16]
+//           with INPUT_ROWS y = x · w, w [K, N] as the other product reads it, [ceil(K/16)][N][16]
 //           y [M, N], or by head [N/D, M, D] · bias [N] · residual [M, N], with ADDEND added before the activation, with ACCUMULATE what
 //           y holds · gate [G, N] with gate_row [M]: y = residual + gate[gate_row[m]] * (x·wᵀ + bias)
 // Work      one workgroup per BM × BN tile of y; a thread owns TM rows × TN vectors of 4 columns in registers, rows TY and vectors TX
@@ -100,23 +101,11 @@ var<workgroup> sh_w: array<vec4<f32>, BK * W_STRIDE>;
 const X_COUNT: u32 = BM * KV;
 const X_LOADS: u32 = (X_COUNT + WG - 1u) / WG;
 
-// With INPUT_ROWS the tile of w lies by column, KV vectors of 4 inputs each, in the order in which lanes read columns; the vectors change
-// places so that eight neighbours meet all 32 banks.
-fn place_of(column: u32, k: u32) -> u32 { return column * KV + (k ^ (column / 2u % KV)); }
-
-fn multiply_input_rows(acc: ptr<function, array<array<vec4<f32>, TN>, TM>>, ty: u32, tx: u32) {
-  for (var k = 0u; k < KV; k++) {
-    var a: array<vec4<f32>, TM>;
-    for (var i = 0u; i < TM; i++) { a[i] = sh_x[(ty + i * TY) * X_STRIDE + k]; }
-    for (var j = 0u; j < TN; j++) {
-      let v = j * TX + tx;
-      let b = transpose(mat4x4<f32>(
-        sh_w[place_of(v, k)], sh_w[place_of(BN / 4u + v, k)], sh_w[place_of(BN / 2u + v, k)], sh_w[place_of(BN / 4u * 3u + v, k)]));
-      for (var i = 0u; i < TM; i++) {
-        for (var c = 0u; c < 4u; c++) { (*acc)[i][j] = fma(vec4<f32>(a[i][c]), b[c], (*acc)[i][j]); }
-      }
-    }
-  }
+// With INPUT_ROWS the tile of w lies by column, KV vectors of 4 inputs each: first the first column of every vector of y. The vectors of a
+// column change places so that eight neighbours meet all 32 banks.
+fn place_of(column: u32, k: u32) -> u32 {
+  let v = column / 4u;
+  return (column % 4u * (BN / 4u) + v) * KV + (k ^ (v % TX / 2u)) % KV;
 }
 
 @compute @workgroup_size(WG)
@@ -157,7 +146,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     for (var i = 0u; i < W_LOADS; i++) {
       let at = lane + i * WG;
       var to = at / 4u % BK * W_STRIDE + at / (4u * BK) * 4u + at % 4u;
-      if (INPUT_ROWS) { to = place_of(at / KV % 4u * (BN / 4u) + at / KV / 4u, at % KV); }
+      if (INPUT_ROWS) { to = place_of(at / KV, at % KV); }
       if (W_COUNT % WG == 0u || at < W_COUNT) { sh_w[to] = vec4<f32>(w_next[i]); }
     }
     workgroupBarrier();
@@ -168,22 +157,33 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     if (INPUT_ROWS) { w_step = next / 16u * params.n_total * 4u + next / 4u % 4u; }
     for (var i = 0u; i < W_LOADS; i++) { w_next[i] = w[w_at[i] + w_step]; }
     if (INPUT_ROWS) {
-      multiply_input_rows(&acc, ty, tx);
-      workgroupBarrier();
-      continue;
-    }
-    //! part shared/register_tile_multiply.wgsl
-    for (var k = 0u; k < KV; k++) {
-      var a: array<vec4<f32>, TM>;
-      for (var i = 0u; i < TM; i++) { a[i] = sh_x[(ty + i * TY) * X_STRIDE + k]; }
-      for (var j = 0u; j < TN; j++) {
-        for (var c = 0u; c < 4u; c++) {
-          let b = sh_w[(k * 4u + c) * W_STRIDE + j * TX + tx];
-          for (var i = 0u; i < TM; i++) { acc[i][j] = fma(vec4<f32>(a[i][c]), b, acc[i][j]); }
+      for (var k = 0u; k < KV; k++) {
+        var a: array<vec4<f32>, TM>;
+        for (var i = 0u; i < TM; i++) { a[i] = sh_x[(ty + i * TY) * X_STRIDE + k]; }
+        // The remainder changes nothing; by it compilers see that no index is out of bounds.
+        let turned = (k ^ (tx / 2u)) % KV;
+        for (var j = 0u; j < TN; j++) {
+          let v = (j * TX + tx) * KV + turned;
+          let b = transpose(mat4x4<f32>(sh_w[v], sh_w[v + BN / 4u * KV], sh_w[v + BN / 2u * KV], sh_w[v + BN / 4u * 3u * KV]));
+          for (var i = 0u; i < TM; i++) {
+            for (var c = 0u; c < 4u; c++) { acc[i][j] = fma(vec4<f32>(a[i][c]), b[c], acc[i][j]); }
+          }
         }
       }
+    } else {
+      //! part shared/register_tile_multiply.wgsl
+      for (var k = 0u; k < KV; k++) {
+        var a: array<vec4<f32>, TM>;
+        for (var i = 0u; i < TM; i++) { a[i] = sh_x[(ty + i * TY) * X_STRIDE + k]; }
+        for (var j = 0u; j < TN; j++) {
+          for (var c = 0u; c < 4u; c++) {
+            let b = sh_w[(k * 4u + c) * W_STRIDE + j * TX + tx];
+            for (var i = 0u; i < TM; i++) { acc[i][j] = fma(vec4<f32>(a[i][c]), b, acc[i][j]); }
+          }
+        }
+      }
+      //! part ends
     }
-    //! part ends
     workgroupBarrier();
   }
 

@@ -4,7 +4,7 @@
 // Work      as in matmul_octet.wgsl: one subgroup owns 32 columns of a × 4 columns of b a lane. Of 4 tokens a lane loads its vector of b,
 //           and one of the 8 vectors of a, which are transposed where they lie, in registers, and handed round: 8 loads of vectors for 512
 //           multiply-adds of all lanes, none of which needs another layout of a or b.
-// Dispatch  (ceil(Q/(4·WG)) · ceil(P/32) · splits, folded, 1); neighbours share columns of b
+// Dispatch  (ceil(Q/(4·WG)) · ceil(P/32) · splits, folded, 1)
 // Cost      2·M·P·Q flops; compute bound
 // Needs     subgroups of 8 lanes or a multiple, WG lanes · rows of a and b of a multiple of 4 (checked in src/ops/matmul_tn.ts)
 // Numerics  f32 accumulation for every storage type, 4 products at a time
@@ -94,9 +94,12 @@ fn main(
   let split = group / params.tiles;
   let tile = group % params.tiles;
   let tiles_p = (params.p + 31u) / 32u;
-  let p0 = tile % tiles_p * 32u;
+  let tiles_q = (params.q + 4u * WG - 1u) / (4u * WG);
+  // Neighbours go through the operand of shorter rows, which caches hold.
+  let by_p = params.p <= params.q;
+  let p0 = select(tile / tiles_q, tile % tiles_p, by_p) * 32u;
   // The lane's vectors of columns; past the end the last again, for every lane has some to hand round.
-  let vector = tile / tiles_p * WG + index;
+  let vector = select(tile % tiles_q, tile / tiles_p, by_p) * WG + index;
   let at_b = min(params.q_first + vector, params.b4 - 1u);
   let at_a = min(params.p_first + p0 / 4u + (lane & 7u), params.a4 - 1u);
   let last = params.m - 1u;

@@ -3,7 +3,7 @@
 // Shapes    as in matmul_tn_tiled.wgsl
 // Work      as in matmul_quad.wgsl: one lane owns 8 columns of a × 16 columns of b, of which the four lanes of a quad load 4 each and swap
 //           them. Both are transposed in registers, 4 tokens of 4 columns at a time; 24 loads of vectors for 1,024 multiply-adds.
-// Dispatch  (ceil(Q/16) · ceil(P/(8·WG)) · splits, folded, 1); neighbours share columns of b
+// Dispatch  (ceil(Q/16) · ceil(P/(8·WG)) · splits, folded, 1)
 // Cost      2·M·P·Q flops; compute bound
 // Needs     subgroups (of 4 lanes or a multiple) · rows of a and b of a multiple of 4 (checked in src/ops/matmul_tn.ts)
 // Numerics  f32 accumulation for every storage type, 8 products at a time
@@ -100,8 +100,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let split = group / params.tiles;
   let tile = group % params.tiles;
   let tiles_p = (params.p + 8u * WG - 1u) / (8u * WG);
-  let p0 = (tile % tiles_p * WG + lane) * 8u;
-  let q4 = tile / tiles_p * 4u;
+  let tiles_q = (params.q + 15u) / 16u;
+  // Neighbours go through the operand of shorter rows, which caches hold.
+  let by_p = params.p <= params.q;
+  let p0 = (select(tile / tiles_q, tile % tiles_p, by_p) * WG + lane) * 8u;
+  let q4 = select(tile % tiles_q, tile / tiles_p, by_p) * 4u;
   // Vectors past the end are the last again.
   let at_b = min(params.q_first + q4 + (lane & 3u), params.b4 - 1u);
   let at_a = min(params.p_first + p0 / 4u, params.a4 - 1u);

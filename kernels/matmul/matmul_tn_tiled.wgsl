@@ -117,13 +117,15 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     workgroupBarrier();
     for (var i = 0u; i < A_LOADS; i++) { a_next[i] = a[min(t + BK + (lane + i * WG) / AV, last) * params.a4 + a_at[i]]; }
     for (var i = 0u; i < B_LOADS; i++) { b_next[i] = b[min(t + BK + (lane + i * WG) / BV, last) * params.b4 + b_at[i]]; }
-    for (var k = 0u; k < BK; k++) {
-      var own: array<vec4<f32>, TN>;
-      for (var j = 0u; j < TN; j++) { own[j] = sh_b[k * BV + j * TX + tx]; }
-      for (var i = 0u; i < TV; i++) {
-        let v = sh_a[k * AV + i * TY + ty];
-        for (var r = 0u; r < 4u; r++) {
-          for (var j = 0u; j < TN; j++) { acc[i * 4u + r][j] = fma(vec4<f32>(v[r]), own[j], acc[i * 4u + r][j]); }
+    for (var k = 0u; k < BK / 4u; k++) {
+      for (var c = 0u; c < 4u; c++) {
+        var own: array<vec4<f32>, TN>;
+        for (var j = 0u; j < TN; j++) { own[j] = sh_b[(k * 4u + c) * BV + j * TX + tx]; }
+        for (var i = 0u; i < TV; i++) {
+          let v = sh_a[(k * 4u + c) * AV + i * TY + ty];
+          for (var r = 0u; r < 4u; r++) {
+            for (var j = 0u; j < TN; j++) { acc[i * 4u + r][j] = fma(vec4<f32>(v[r]), own[j], acc[i * 4u + r][j]); }
+          }
         }
       }
     }

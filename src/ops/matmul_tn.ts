@@ -1,5 +1,5 @@
 /** matmul_tn: y = aᵀ · b, a sum over tokens, such as the gradient with respect to the weight of a product. Kernels: kernels/matmul/. */
-import { matmulTnOctet, matmulTnQuad, matmulTnTiled } from "#kernels";
+import { matmulTnOctet, matmulTnQuad, matmulTnSubgroupMatrix, matmulTnTiled } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { bytesOf, isFloat } from "../graph/dtype.ts";
@@ -10,6 +10,7 @@ import { choiceKey } from "../plan/choice.ts";
 import { dispatch, foldGrid, rowView, type RowWindow, rowWindows } from "../plan/dispatch.ts";
 import { type MatmulTnVariant, matmulTnCandidates } from "./matmul/tn-variants.ts";
 import { sumParts } from "./reduce/parts.ts";
+import { tileConsts } from "./tiles/register-tile.ts";
 
 interface Inputs {
   a: Tensor;
@@ -26,6 +27,9 @@ interface Attrs {
 export function matmulTn(a: Tensor, b: Tensor, shape: readonly [number, number] = [a.dim(-1), b.dim(-1)]): Tensor {
   return a.graph.record(matmulTnOp, { a, b }, { shape }).y;
 }
+
+/** Rows of y that a window begins at multiples of: whole words of a token. */
+const UNIT = 8;
 
 export const matmulTnOp: Op<Inputs, Attrs, "y"> = {
   name: "matmul_tn",
@@ -52,9 +56,9 @@ export const matmulTnOp: Op<Inputs, Attrs, "y"> = {
     const candidates = matmulTnCandidates(caps, { p: low, q: wide, half: a.dtype === "f16" && b.dtype === "f16" });
     const variant = target.choose(choiceKey("matmul_tn", { m }, { p: low, q: wide }, [rows.dtype, columns.dtype]), candidates);
     const width = padTo(q, 4);
-    // Rows of y that a window begins at multiples of: whole vectors of a token.
-    return rowWindows(caps, Math.ceil(p / 4), [4 * width * 4, 4 * q * 4], 0, { what: "rows of y" }).flatMap((window) => {
-      const part = { start: window.start * 4, count: Math.min(window.count * 4, p - window.start * 4) };
+    const bytes = [4 * UNIT * width, 4 * UNIT * q];
+    return rowWindows(caps, Math.ceil(p / UNIT), bytes, 2 * UNIT * q * m, { what: "rows of y" }).flatMap((window) => {
+      const part = { start: window.start * UNIT, count: Math.min(window.count * UNIT, p - window.start * UNIT) };
       return windowOf({ rows, columns, y, part, transposed, m }, variant, target);
     });
   },
@@ -115,8 +119,9 @@ function windowOf({ rows, columns, y, part, transposed, m }: Work, variant: Matm
       return dispatch({ kernel: matmulTnOctet, ...common, types, consts: switches, overrides: { WG: variant.wg } });
     if (variant.name === "quad")
       return dispatch({ kernel: matmulTnQuad, ...common, types, consts: switches, overrides: { WG: variant.wg } });
-    const { bm: BM, bn: BN, bk: BK, tm: TM, tn: TN } = variant;
-    return dispatch({ kernel: matmulTnTiled, ...common, types, consts: { ...switches, BM, BN, BK, TM, TN } });
+    if (variant.name === "tiled")
+      return dispatch({ kernel: matmulTnTiled, ...common, types, consts: { ...switches, ...tileConsts(variant) } });
+    return dispatch({ kernel: matmulTnSubgroupMatrix, ...common, consts: { ...switches, ...variant.consts } });
   });
   return direct ? dispatches : [...dispatches, ...sumParts(caps, sums, y, { columns: q, stride: width }, part)];
 }

@@ -28,12 +28,19 @@ type Config = (typeof configs)[number];
 const wanted: Record<string, RegExp> = {
   matmul:
     /^(67×68×48 bias \(xwy\)|\d+×68×48 bias residual gate \(xw\)|67×68×24|(2|19)×68×48 bias \(xw\)|520×196×64|67×68×48 bias accumulate gate \(xw\)|67×68×48 bias by heads of 4 |67×60×48 bias by heads of 12 |520×192×64 bias (by heads|accumulate))/,
+  matmul_nn: /^(67×48×(68|80) \((xwy|xw)\)|67×24×68|520×196×64|130×544×68)/,
+  matmul_tn: /^(68×48 of 67 \(ab\)|72×136 of 67|200×24 of 299|15×40 of 299|136×72 of 515)/,
   attention: /× (32|64)[, ]/,
   attention_gradient: /^(2 heads × 38 × 64|3 heads × 150 × 32, 3 segments)/,
   conv3d: /./,
 };
 /** Of these, a tile of 2 × 4 matrices a subgroup too, where so little work takes one of 1 × 1. */
-const tiled: Record<string, RegExp> = { matmul: /^67×68×48 bias \(xwy\)/, conv3d: /stride 2, 32 to 36 channels/ };
+const tiled: Record<string, RegExp> = {
+  matmul: /^67×68×48 bias \(xwy\)/,
+  matmul_nn: /^67×48×80 \(xw\), w both/,
+  matmul_tn: /^72×136 of 67/,
+  conv3d: /stride 2, 32 to 36 channels/,
+};
 
 const kinds: [string, OpCases, ListedKernel][] = Object.keys(wanted).map((op) => {
   const list = allCases.find((one) => one.op === op)!;

@@ -1,13 +1,16 @@
 /** The kernels of matmul_tn: which an adapter can run for a shape, and which is taken first. */
 import type { Capabilities } from "../../gpu/capabilities.ts";
+import { padTo } from "../../graph/packing.ts";
 import { preferring } from "../../plan/choice.ts";
+import { matrixTiles, type MatrixVariant } from "../tiles/matrix-tile.ts";
 import type { RegisterTile } from "../tiles/register-tile.ts";
 
 /** `bm` columns of a × `bn` columns of b: what a workgroup sums. */
 export type MatmulTnVariant =
   | { name: "octet"; bm: number; bn: number; wg: number }
   | { name: "quad"; bm: number; bn: number; wg: number }
-  | RegisterTile;
+  | RegisterTile
+  | MatrixVariant;
 
 /** What a choice is made by: columns of a, the fewer, and of b; are both f16? */
 export interface MatmulTnShape {
@@ -17,7 +20,7 @@ export interface MatmulTnShape {
 }
 
 /** Every kernel that an adapter can run for a shape, the one that is taken without a measurement first; as for matmul. */
-export function matmulTnCandidates(caps: Capabilities, { p, q }: MatmulTnShape): MatmulTnVariant[] {
+export function matmulTnCandidates(caps: Capabilities, { p, q, half }: MatmulTnShape): MatmulTnVariant[] {
   const lanes = caps.kind === "software" ? (caps.subgroups?.min ?? 0) : 0;
   const wg = caps.subgroups?.max ?? 0;
   const octet: MatmulTnVariant[] = lanes >= 8 ? [{ name: "octet", bm: 32, bn: 4 * wg, wg }] : [];
@@ -32,6 +35,8 @@ export function matmulTnCandidates(caps: Capabilities, { p, q }: MatmulTnShape):
   return [
     ...octet,
     ...quad,
+    // Tokens past the end are zeros, so any number of them fills the staged 32; rows of both must be whole words of 8 halves.
+    ...(half && padTo(p, 4) % 8 === 0 && padTo(q, 4) % 8 === 0 ? matrixTiles(caps, p, q, 32) : []),
     ...preferring(
       tiles.find(({ bm }) => bm === wanted),
       tiles,

@@ -42,8 +42,8 @@ export function matrixTiles(caps: Capabilities, m: number, n: number, k: number,
     ] as const) {
       const [bm, bn] = [2 * SM * shape.m, 2 * SN * shape.n];
       const odd = (words: number): number => words + 1 - (words % 2);
-      const operands = bm * odd(BK / 8) + Math.max(bn * odd(BK / 8), BK * odd(bn / 8));
-      const bytes = 16 * Math.max(operands, 4 * shape.m * ((SN * shape.n) / 4 + 1)) + bm * rowBytes;
+      const words = (rows: number): number => Math.max(rows * odd(BK / 8), BK * odd(rows / 8));
+      const bytes = 16 * Math.max(words(bm) + words(bn), 4 * shape.m * ((SN * shape.n) / 4 + 1)) + bm * rowBytes;
       const enough = Math.ceil(m / bm) * Math.ceil(n / bn) >= 64 || (SM === 1 && SN === 1);
       if (bytes > caps.maxWorkgroupBytes) continue;
       const variant: MatrixVariant = {

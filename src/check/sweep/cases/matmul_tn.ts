@@ -1,11 +1,12 @@
 /** matmul_tn: every tile, splits of the tokens, columns that only pad, both storage types, windows of tokens and of rows. */
-import { matmulTnOctet, matmulTnQuad, matmulTnTiled, sumParts } from "#kernels";
+import { matmulTnOctet, matmulTnQuad, matmulTnSubgroupMatrix, matmulTnTiled, sumParts } from "#kernels";
+import type { Capabilities } from "../../../gpu/capabilities.ts";
 import { padTo } from "../../../graph/packing.ts";
 import { matmulTn } from "../../../ops/matmul_tn.ts";
 import { padColumns } from "../../../ops/pad_columns.ts";
 import type { OpCase, OpCases, Size } from "../case.ts";
-import type { Values } from "../draw.ts";
-import { cpuKernel, eightLanes, fewerLanes, gpuKernel } from "../listed-kernels.ts";
+import type { Precision, Values } from "../draw.ts";
+import { cpuKernel, eightLanes, fewerLanes, gpuKernel, matrixKernel, tiledKernel } from "../listed-kernels.ts";
 
 interface Sizes {
   /** Tokens, columns of a and of b. */
@@ -25,6 +26,14 @@ export function matmulTnReference({ m, p, q }: Sizes, { a, b }: Values): Float64
   return y;
 }
 
+const sizesOf = new WeakMap<OpCase, Sizes>();
+
+/** Both in f16, of whole words a token. */
+function takesMatrices(c: OpCase, _: Capabilities, precision: Precision): boolean {
+  const { p, q } = sizesOf.get(c)!;
+  return precision === "f16" && c.half!.length === 2 && padTo(p, 4) % 8 === 0 && padTo(q, 4) % 8 === 0;
+}
+
 /** Is what the kernel writes not yet y? */
 const inParts = new WeakSet<OpCase>();
 
@@ -39,6 +48,7 @@ function one(size: Size, sizes: Sizes, half = "ab", limits?: OpCase["limits"]): 
     reference: (values) => ({ y: matmulTnReference(sizes, values) }),
   };
   if (q % 4) inParts.add(made);
+  sizesOf.set(made, sizes);
   return made;
 }
 
@@ -47,7 +57,8 @@ export const matmulTnCases: OpCases = {
   kernels: [
     cpuKernel(matmulTnOctet, { needs: eightLanes }),
     cpuKernel(matmulTnQuad, { needs: fewerLanes }),
-    gpuKernel(matmulTnTiled),
+    matrixKernel(matmulTnSubgroupMatrix, { takes: takesMatrices }),
+    tiledKernel(matmulTnTiled),
     gpuKernel(sumParts, { takes: (c) => inParts.has(c) }),
     { kernel: sumParts, when: { kind: "software" }, takes: (c) => inParts.has(c) },
   ],
@@ -57,12 +68,15 @@ export const matmulTnCases: OpCases = {
     one("tiny", { m: 1, p: 4, q: 4 }),
     one("odd", { m: 5, p: 7, q: 29 }),
     ...["ab", "a", "b"].map((half) => one("odd", { m: 67, p: 68, q: 48 }, half)),
+    one("odd", { m: 67, p: 72, q: 136 }),
+    one("odd", { m: 299, p: 200, q: 24 }),
+    one("odd", { m: 299, p: 15, q: 40 }),
     // Each height of a tile, both ways round; splits.
     ...[4, 20, 52, 132].flatMap((p) => [one("odd", { m: 133, p, q: 148 }), one("odd", { m: 299, p: 148, q: p })]),
     one("odd", { m: 771, p: 13, q: 150 }),
     one("odd", { m: 771, p: 150, q: 13 }, "b"),
     one("odd", { m: padTo(600, 4) + 1, p: 131, q: 130 }),
-    one("odd", { m: 515, p: 132, q: 68 }, "ab", { maxBindingBytes: 48 * 1024, maxGrid: 17 }),
+    one("odd", { m: 515, p: 136, q: 72 }, "ab", { maxBindingBytes: 48 * 1024, maxGrid: 17 }),
     one("odd", { m: 515, p: 600, q: 35 }, "ab", { maxBindingBytes: 76 * 1024, maxGrid: 31 }),
     one("model", { m: 67, p: 1920, q: 1920 }),
     one("model", { m: 67, p: 7680, q: 1920 }),

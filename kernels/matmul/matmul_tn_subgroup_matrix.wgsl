@@ -1,0 +1,175 @@
+// matmul_tn_subgroup_matrix.wgsl — y = aᵀ · b in f16, the sums over tokens of outer products, for GPUs with matrix units
+//
+// Shapes    a [M, P] and b [M, Q] f16 row-major · y as in matmul_tn_tiled.wgsl
+// Matrices  as in matmul_subgroup_matrix.wgsl, f16 in and f32 sums
+// Work      one workgroup per split and BM × BN tile of y, SGX · SGY subgroups; a subgroup owns SM × SN matrices of sums. Tiles of BK tokens
+//           are staged in workgroup memory as they lie, 8 halves to a word of it; the matrices of a are loaded by columns, those of b by
+//           rows. The sums go through the same memory to threads that own blocks of 4 × 4.
+// Dispatch  (ceil(Q/BN) · ceil(P/BM) · splits, folded, 1); neighbours share columns of a
+// Cost      2·M·P·Q flops; BM·BN/(BM + BN) = 64 flops a byte of memory at 128 × 128; compute bound
+// Banks     A token has an odd number of 16-byte words
+// Needs     P % 8 == 0, Q % 8 == 0, chunk % BK == 0 (checked in src/ops/matmul_tn.ts) · SUBGROUP: the adapter's largest subgroup
+// Numerics  f16 products, f32 sums, in the order of the tokens
+enable f16, subgroups, chromium_experimental_subgroup_matrix;
+// A subgroup's lanes agree on what it does: lane / subgroup_size is the same in all of them, which the compiler cannot know.
+diagnostic(off, chromium.subgroup_matrix_uniformity);
+//! specialise
+@group(0) @binding(0) var<uniform> params: Params;
+//! end
+// Eight halves a word.
+@group(0) @binding(1) var<storage, read> a: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> b: array<vec4<u32>>;
+//! part shared/matmul_tn.wgsl
+// m: tokens bound · chunk: those of a split · a4, b4: vectors of a row of a and of b · p, q: columns of them, from the vectors p_first and
+// q_first on · tiles: of one split · groups: workgroups, tiles of all splits · part4: vectors that a split writes · stride4: of a row of y
+struct Params {
+  m: u32, chunk: u32, a4: u32, b4: u32, p: u32, q: u32, p_first: u32, q_first: u32, tiles: u32, groups: u32, part4: u32, stride4: u32,
+}
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+//! specialise
+// y is [q, p] in place of [p, q].
+const TRANSPOSED: bool = false;
+// y holds the sums over tokens of the dispatches before.
+const ACCUMULATE: bool = false;
+//! end
+
+fn put(row: u32, column4: u32, split: u32, v: vec4<f32>) {
+  let at = split * params.part4 + row * params.stride4 + column4;
+  if (ACCUMULATE) { y[at] += v; } else { y[at] = v; }
+}
+
+// Sums of 4 columns of b, from q on, for each of 4 columns of a, from p on. Rows of y are what they are, columns whole vectors.
+fn store(block: mat4x4<f32>, p: u32, q: u32, split: u32) {
+  if (p >= params.p || q >= params.q) { return; }
+  if (TRANSPOSED) {
+    let turned = transpose(block);
+    put(q, p / 4u, split, turned[0]);
+    if (q + 1u < params.q) { put(q + 1u, p / 4u, split, turned[1]); }
+    if (q + 2u < params.q) { put(q + 2u, p / 4u, split, turned[2]); }
+    if (q + 3u < params.q) { put(q + 3u, p / 4u, split, turned[3]); }
+  } else {
+    put(p, q / 4u, split, block[0]);
+    if (p + 1u < params.p) { put(p + 1u, q / 4u, split, block[1]); }
+    if (p + 2u < params.p) { put(p + 2u, q / 4u, split, block[2]); }
+    if (p + 3u < params.p) { put(p + 3u, q / 4u, split, block[3]); }
+  }
+}
+//! part ends
+
+//! part shared/matrix_tile.wgsl
+//! specialise
+const MM: u32 = 16u;
+const NN: u32 = 16u;
+const KK: u32 = 16u;
+const SUBGROUP: u32 = 32u;
+const SGX: u32 = 2u;
+const SGY: u32 = 2u;
+const SM: u32 = 4u;
+const SN: u32 = 4u;
+const BK: u32 = 32u;
+//! end
+const BM: u32 = SGY * SM * MM;
+const BN: u32 = SGX * SN * NN;
+const SGS: u32 = SGX * SGY;
+const WG: u32 = SGS * SUBGROUP;
+const KV: u32 = BK / 8u;
+const STRIDE: u32 = KV + 1u - KV % 2u;
+const X_LOADS: u32 = (BM * KV + WG - 1u) / WG;
+const W_LOADS: u32 = (BN * KV + WG - 1u) / WG;
+// Sums of one row of matrices, as vectors of 4.
+const Y_ROW: u32 = SN * NN / 4u;
+const Y_STRIDE: u32 = Y_ROW + 1u;
+const Y_COUNT: u32 = SGS * MM * Y_ROW;
+// An operand lies by row, BK inputs each, or by input, BM or BN rows each.
+const X_STRIDE: u32 = BM / 8u + 1u - BM / 8u % 2u;
+const W_STRIDE: u32 = BN / 8u + 1u - BN / 8u % 2u;
+const X_WORDS: u32 = max(BM * STRIDE, BK * X_STRIDE);
+const W_BASE: u32 = X_WORDS;
+const W_WORDS: u32 = max(BN * STRIDE, BK * W_STRIDE);
+var<workgroup> sh: array<vec4<u32>, max(X_WORDS + W_WORDS, SGS * MM * Y_STRIDE)>;
+//! part ends
+// Words of a token.
+const AW: u32 = BM / 8u;
+const BW: u32 = BN / 8u;
+const BLOCKS: u32 = Y_COUNT / 4u;
+
+@compute @workgroup_size(WG)
+fn main(
+  @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) lane: u32, @builtin(subgroup_size) lanes: u32,
+) {
+  let group = wid.y * groups.x + wid.x;
+  if (group >= params.groups) { return; }
+  let split = group / params.tiles;
+  let tile = group % params.tiles;
+  let tiles_q = (params.q + BN - 1u) / BN;
+  let p0 = tile / tiles_q * BM;
+  let q0 = tile % tiles_q * BN;
+  let subgroup = lane / lanes;
+  let part_m = subgroup % SGS / SGX;
+  let part_n = subgroup % SGX;
+  let a8 = params.a4 / 2u;
+  let b8 = params.b4 / 2u;
+  let last = params.m - 1u;
+  let first = split * params.chunk;
+  let end = min(first + params.chunk, params.m);
+
+  // Words past the end are the last once more; their results are not stored.
+  var a_at: array<u32, X_LOADS>;
+  var b_at: array<u32, W_LOADS>;
+  for (var i = 0u; i < X_LOADS; i++) { a_at[i] = min(params.p_first / 2u + p0 / 8u + (lane + i * WG) % AW, a8 - 1u); }
+  for (var i = 0u; i < W_LOADS; i++) { b_at[i] = min(params.q_first / 2u + q0 / 8u + (lane + i * WG) % BW, b8 - 1u); }
+
+  var acc: array<array<subgroup_matrix_result<f32, NN, MM>, SN>, SM>;
+  for (var t0 = first; t0 < end; t0 += BK) {
+    for (var i = 0u; i < X_LOADS; i++) {
+      let at = lane + i * WG;
+      let t = t0 + at / AW;
+      // Tokens past the end add nothing.
+      if (BM * KV % WG == 0u || at < BM * KV) {
+        sh[at / AW * X_STRIDE + at % AW] = select(vec4<u32>(), a[min(t, last) * a8 + a_at[i]], t < end);
+      }
+    }
+    for (var i = 0u; i < W_LOADS; i++) {
+      let at = lane + i * WG;
+      if (BN * KV % WG == 0u || at < BN * KV) {
+        sh[W_BASE + at / BW * W_STRIDE + at % BW] = b[min(t0 + at / BW, last) * b8 + b_at[i]];
+      }
+    }
+    workgroupBarrier();
+    for (var k = 0u; k < BK / KK; k++) {
+      var right: array<subgroup_matrix_right<f16, NN, KK>, SN>;
+      for (var j = 0u; j < SN; j++) {
+        right[j] = subgroupMatrixLoad<subgroup_matrix_right<f16, NN, KK>, row_major>(
+          &sh, W_BASE + k * KK * W_STRIDE + (part_n * SN + j) * (NN / 8u), W_STRIDE);
+      }
+      for (var i = 0u; i < SM; i++) {
+        let left = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, col_major>(
+          &sh, k * KK * X_STRIDE + (part_m * SM + i) * (MM / 8u), X_STRIDE);
+        for (var j = 0u; j < SN; j++) { acc[i][j] = subgroupMatrixMultiplyAccumulate(left, right[j], acc[i][j]); }
+      }
+    }
+    workgroupBarrier();
+  }
+
+  for (var i = 0u; i < SM; i++) {
+    //! part shared/matrix_tile_store.wgsl
+    if (subgroup < SGS) {
+      for (var j = 0u; j < SN; j++) {
+        subgroupMatrixStore<row_major>(&sh, subgroup * MM * Y_STRIDE + j * (NN / 4u), acc[i][j], Y_STRIDE);
+      }
+    }
+    workgroupBarrier();
+    //! part ends
+    for (var at = lane; at < BLOCKS; at += WG) {
+      let row = at / Y_ROW * 4u;
+      let part = row / MM;
+      let at_row = row * Y_STRIDE + at % Y_ROW;
+      let sums = mat4x4<f32>(
+        bitcast<vec4<f32>>(sh[at_row]), bitcast<vec4<f32>>(sh[at_row + Y_STRIDE]),
+        bitcast<vec4<f32>>(sh[at_row + 2u * Y_STRIDE]), bitcast<vec4<f32>>(sh[at_row + 3u * Y_STRIDE]));
+      store(sums, p0 + (part / SGX * SM + i) * MM + row % MM, q0 + part % SGX * SN * NN + at % Y_ROW * 4u, split);
+    }
+    workgroupBarrier();
+  }
+}
