@@ -256,6 +256,17 @@ const optionsWithoutWords = {
     });
   },
 };
+// Kernels are inflated by one function of a library. What readers of pictures use of it would be in the same chunk, and load with the engine.
+const inflateApart = {
+  name: "inflate apart",
+  setup(build) {
+    build.onResolve({ filter: /^fflate$/ }, async ({ importer, kind, resolveDir, pluginData }) => {
+      if (pluginData === "apart" || !/packed-kernels\.ts$/.test(importer)) return undefined;
+      const { path } = await build.resolve("fflate", { kind, resolveDir, importer, pluginData: "apart" });
+      return { path, suffix: "?kernels", sideEffects: false };
+    });
+  },
+};
 // The hub's client names its browser build in a way that esbuild does not follow: hence the alias.
 const browser = {
   ...common,
@@ -265,7 +276,7 @@ const browser = {
   minify: true,
   splitting: true,
   loader: { ".wasm": "binary" },
-  plugins: [codecsInChunks],
+  plugins: [codecsInChunks, inflateApart],
   alias: { "@huggingface/hub": "./node_modules/@huggingface/hub/dist/browser/index.mjs" },
 };
 // What reads untrusted media in a page is one file without imports: some bundlers make such workers of one piece only. Its text is in a

@@ -1,5 +1,5 @@
 /** Kernels of a browser build, which are deflated together (kernel-packs.mjs); a kernel's text and declarations are found when asked for. */
-import { inflateSync, strFromU8 } from "fflate";
+import { inflateSync } from "fflate";
 import type { Kernel } from "./kernel.ts";
 
 /** Kernels that are inflated together. */
@@ -18,7 +18,7 @@ export function unpacker(pack: KernelPack): <K extends Kernel<never>>(index: num
   const { parts, kernels, declared } = pack;
   let texts: readonly string[] | undefined;
   const textAt = (index: number): string =>
-    (texts ??= strFromU8(inflateSync(Uint8Array.from(atob(pack.data), (c) => c.charCodeAt(0)))).split("\0"))[index]!;
+    (texts ??= new TextDecoder().decode(inflateSync(Uint8Array.from(atob(pack.data), (c) => c.charCodeAt(0)))).split("\0"))[index]!;
   return <K extends Kernel<never>>(index: number): K => {
     const kernel = {};
     let known: Record<string, unknown> | undefined;

@@ -114,7 +114,8 @@ class Walk {
           if (tensor && (place.get(tensor.root) ?? i) < i)
             throw new CogwheelError(
               "gradient",
-              `a block's nodes must lie together, got ${node.name}, which reads ${tensor} of a block that goes on after it; name blocks otherwise`,
+              `a block's nodes must lie together, got ${node.name}, which reads ${tensor} of a block that goes on after it; ` +
+                "name blocks otherwise",
             );
   }
 
