@@ -1,5 +1,6 @@
 /** Calls on what only one can use at a time: one after another, each in its turn, and an end that does not leave one under way. */
 import { CogwheelError } from "../base/errors.ts";
+import { linkedAbort } from "../base/linked-abort.ts";
 
 export class Turns {
   readonly #ended = new AbortController();
@@ -35,13 +36,13 @@ export class Turns {
    * that is aborted while it waits fails at once.
    */
   async take<T>(signal: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const either = AbortSignal.any([this.#ended.signal, ...(signal ? [signal] : [])]);
+    using either = linkedAbort(this.#ended.signal, signal);
     const before = this.#last;
     let over!: () => void;
     this.#last = new Promise((resolve) => (over = resolve));
     try {
-      await orAborted(before, either);
-      return await work(either);
+      await orAborted(before, either.signal);
+      return await work(either.signal);
     } finally {
       void before.then(over);
     }

@@ -5,6 +5,7 @@
  */
 import { allOver } from "../base/all-over.ts";
 import { CogwheelError } from "../base/errors.ts";
+import { linkedAbort } from "../base/linked-abort.ts";
 import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
 import { FILL_BYTES, UPLOAD_ALIGNMENT, Uploader } from "../gpu/uploader.ts";
 import { elements } from "../graph/dtype.ts";
@@ -62,8 +63,8 @@ export class BlockStore implements Disposable {
     const room = total + UPLOAD_ALIGNMENT * missing.size;
     using quantizer = new Quantizer(this.gpu);
     using uploader = new Uploader(this.gpu, room, () => quantizer.settle());
-    const over = new AbortController();
-    const given = signal ? AbortSignal.any([signal, over.signal]) : over.signal;
+    using over = linkedAbort(signal);
+    const given = over.signal;
     let done = 0;
     const loading = [...missing].map(async ([name, weight]) => {
       given.throwIfAborted();

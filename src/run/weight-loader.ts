@@ -4,6 +4,7 @@
  */
 import { allOver } from "../base/all-over.ts";
 import { CogwheelError } from "../base/errors.ts";
+import { linkedAbort } from "../base/linked-abort.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { FILL_BYTES, Uploader } from "../gpu/uploader.ts";
 import { elements } from "../graph/dtype.ts";
@@ -43,8 +44,7 @@ export class WeightLoader implements Disposable {
    */
   async load(request: WeightRequest, to: GPUBuffer, signal?: AbortSignal, at = 0): Promise<void> {
     const stored = this.#parts(request);
-    const over = new AbortController();
-    const given = signal ? AbortSignal.any([signal, over.signal]) : over.signal;
+    using over = linkedAbort(signal);
     const under: Promise<void>[] = [];
     let firstRow = 0;
     const counted = stored.filter(({ name, weight }) => this.#isCounted(name, weight, request)).map(({ name }) => name);
@@ -52,7 +52,7 @@ export class WeightLoader implements Disposable {
       const part = this.#common(request, weight, name, counted.includes(name), to, at);
       for (let row = 0; row < rows; ) {
         const count = Math.min(rows - row, rowsAtOnce(weight, rowBytes));
-        under.push(this.#put(weight, { ...part, firstRow: firstRow + row, rows: count, storedRow: row }, rowBytes, given));
+        under.push(this.#put(weight, { ...part, firstRow: firstRow + row, rows: count, storedRow: row }, rowBytes, over.signal));
         row += count;
       }
       firstRow += rows;

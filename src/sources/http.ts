@@ -1,5 +1,6 @@
 /** A folder on a web server as a source: every read is a request for a range. */
 import { CogwheelError } from "../base/errors.ts";
+import { linkedAbort } from "../base/linked-abort.ts";
 import { ask, checkHeaders, checkStallSeconds, NetworkFault, packingOf, type Answer } from "./http-guard.ts";
 import { beginsAsPage, isPageType, PAGE } from "./http-page.ts";
 import { PASSING, Patience, retryAfter } from "./http-retry.ts";
@@ -84,7 +85,8 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
     take: (answer: Answer, patience: Patience) => Promise<T>,
     given?: AbortSignal,
   ): Promise<T> {
-    const signal = given ? AbortSignal.any([closed, given]) : closed;
+    using either = linkedAbort(closed, given);
+    const { signal } = either;
     const url = new URL(base);
     url.pathname += path.split("/").map(encodeURIComponent).join("/");
     for (const patience = new Patience(TRIES, signal, options.stallSeconds); ; ) {
