@@ -8,7 +8,7 @@
 //           then ds = weights · (dw − Σ dy·y) and, q once more, dk += ds · q.
 // Dispatch  (tiles · heads, folded, 1)
 // Cost      8·Rq·Rk·D·N flops, OWN·8/12 a byte of q and dy in f32; compute bound
-// Occupancy 2 waves a SIMD or more on RDNA 3: as attention_dq_flash.wgsl, and 180 registers of scores and sums at D 64
+// Occupancy 4 waves a SIMD or more on RDNA 3: as attention_dq_flash.wgsl, and 180 registers of scores and sums at D 64
 // Banks     Rows have an odd number of vectors, and the buffer's row r holds query 4·(r mod TX) + r/TX, as in attention_flash.wgsl
 // Needs     D % 4 == 0; (2·OWN + WALK)·(D + 4) + OWN·(WALK + 4) words of workgroup memory (src/ops/attention/gradient_variants.ts)
 // Numerics  f32 scores, weights, sums. Scores are sums of the same products in the same order as in attention_flash.wgsl.

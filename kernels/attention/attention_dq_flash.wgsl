@@ -7,7 +7,7 @@
 //           workgroup memory; then sums += ds · k, ROWS rows × every TX-th vec4 column a thread.
 // Dispatch  (tiles · heads, folded, 1)
 // Cost      6·Rq·Rk·D·N flops, OWN/2 a byte of k and v in f32; compute bound
-// Occupancy 2 waves a SIMD or more on RDNA 3: at D 64 two workgroups of 128 threads fit its 128 KB of workgroup memory, at D 128 two of 128
+// Occupancy 4 waves a SIMD or more on RDNA 3: two workgroups of 128 threads fit its 128 KB of workgroup memory, at D 64 and at D 128
 // Banks     Rows have an odd number of vectors, and the buffer's row r holds key 4·(r mod TX) + r/TX, as in attention_flash.wgsl
 // Needs     D % 4 == 0; (2·OWN + WALK)·(D + 4) + OWN·(WALK + 4) words of workgroup memory (src/ops/attention/gradient_variants.ts)
 // Numerics  f32 scores, weights, sums
