@@ -18,7 +18,7 @@ import { Progress } from "../terminal/progress.ts";
 import { readConfig, sizesOf } from "./config.ts";
 import { needsOf, planOf, printTrainPlan } from "./plan.ts";
 import { RunFolder } from "./run-folder.ts";
-import { begun, Steps, type Work } from "./steps.ts";
+import { begun, Steps, type TrainingWork } from "./steps.ts";
 import { Validation } from "./validation.ts";
 
 /** Flags that are no keys of the config; the others are under their keys. */
@@ -69,7 +69,12 @@ export async function trainFromFolder(file: string | undefined, { resume, fresh,
   }
 }
 
-async function runSteps(work: Work, folder: RunFolder, checkpoint: Uint8Array<ArrayBuffer> | undefined, json: boolean): Promise<void> {
+async function runSteps(
+  work: TrainingWork,
+  folder: RunFolder,
+  checkpoint: Uint8Array<ArrayBuffer> | undefined,
+  json: boolean,
+): Promise<void> {
   const { config, model, progress, signal } = work;
   const clips = await openClips(config.data);
   for (const warning of clips.warnings) progress.note(warning);

@@ -12,7 +12,7 @@ import type { LoggedStep, RunFolder } from "./run-folder.ts";
 import type { Validation } from "./validation.ts";
 
 /** What the parts of a run share. */
-export interface Work {
+export interface TrainingWork {
   readonly config: TrainConfig;
   readonly model: CogVideoX;
   readonly progress: Progress;
@@ -33,7 +33,7 @@ export class Steps {
   #reported = -Infinity;
 
   constructor(
-    private readonly work: Work,
+    private readonly work: TrainingWork,
     private readonly training: Training,
     private readonly folder: RunFolder,
     private readonly prepared: PreparedClips,
