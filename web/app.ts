@@ -3,6 +3,7 @@ import { benchmarkPanel } from "./benchmark.ts";
 import { Client } from "./client.ts";
 import { generatePanel } from "./generate.ts";
 import { byId } from "./dom.ts";
+import { trainPanel } from "./train.ts";
 import { validatePanel } from "./validate.ts";
 import { shortenedLines } from "../src/base/visible.ts";
 
@@ -26,7 +27,14 @@ if (!navigator.gpu) {
   for (const button of document.querySelectorAll<HTMLButtonElement>("button.primary")) button.disabled = true;
 } else {
   const client = new Client(new URL("worker.js", import.meta.url));
-  generatePanel(client, tell);
+  const { model, useAdapter } = generatePanel(client, tell);
+  trainPanel(client, tell, {
+    model,
+    use(adapter) {
+      useAdapter(adapter);
+      byId("tab-generate").click();
+    },
+  });
   validatePanel(client, tell);
   benchmarkPanel(client, tell);
   client.ask<{ name: string; kind: string; f16: boolean; advice?: string }>({ type: "adapter" }).then(

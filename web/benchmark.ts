@@ -3,6 +3,7 @@ import type { CeilingRates } from "../bench/measure/ceiling.ts";
 import type { BenchmarkReport, BenchmarkRow } from "./benchmark-worker.ts";
 import { WorkerError, type Client } from "./client.ts";
 import { byId, fillTable } from "./dom.ts";
+import { svgElement, svgText } from "./svg.ts";
 
 const HEAD = ["", "Case", "ms", "GFLOP/s", "GB/s", "Of what is attainable"];
 
@@ -75,12 +76,11 @@ function cellsOf(row: BenchmarkRow) {
 
 const figure = (v: number): string => (v >= 100 ? v.toFixed(0) : v.toPrecision(3));
 
-const SVG = "http://www.w3.org/2000/svg";
 const SIZE = { width: 640, height: 320, left: 56, right: 16, top: 16, bottom: 40 };
 
 /** Both axes logarithmic: what a case does for each byte, and how fast; points bear the numbers of the table. */
 function roofline(ceilings: CeilingRates, rows: readonly BenchmarkRow[]): SVGSVGElement {
-  const svg = element("svg", {
+  const svg = svgElement("svg", {
     viewBox: `0 0 ${SIZE.width} ${SIZE.height}`,
     role: "img",
     "aria-label": "Roofline: speed of each case under the adapter's ceilings",
@@ -96,18 +96,18 @@ function roofline(ceilings: CeilingRates, rows: readonly BenchmarkRow[]): SVGSVG
     SIZE.height - SIZE.bottom - (Math.log(v / yLeast) / Math.log(yMost / yLeast)) * (SIZE.height - SIZE.top - SIZE.bottom);
   for (let tick = 10 ** Math.ceil(Math.log10(yLeast)); tick <= yMost; tick *= 10) {
     svg.append(
-      element("line", { class: "axis", x1: SIZE.left, x2: SIZE.width - SIZE.right, y1: y(tick), y2: y(tick) }),
-      text(figure(tick), SIZE.left - 6, y(tick) + 4, "end"),
+      svgElement("line", { class: "axis", x1: SIZE.left, x2: SIZE.width - SIZE.right, y1: y(tick), y2: y(tick) }),
+      svgText(figure(tick), SIZE.left - 6, y(tick) + 4, "end"),
     );
   }
   for (let tick = xLeast; tick <= xMost; tick *= 10) {
     svg.append(
-      element("line", { class: "axis", x1: x(tick), x2: x(tick), y1: SIZE.top, y2: SIZE.height - SIZE.bottom }),
-      text(String(+tick.toPrecision(1)), x(tick), SIZE.height - SIZE.bottom + 16, "middle"),
+      svgElement("line", { class: "axis", x1: x(tick), x2: x(tick), y1: SIZE.top, y2: SIZE.height - SIZE.bottom }),
+      svgText(String(+tick.toPrecision(1)), x(tick), SIZE.height - SIZE.bottom + 16, "middle"),
     );
   }
   svg.append(
-    element("polyline", {
+    svgElement("polyline", {
       class: "limit",
       points: [
         [xLeast, copy * xLeast],
@@ -119,27 +119,15 @@ function roofline(ceilings: CeilingRates, rows: readonly BenchmarkRow[]): SVGSVG
     }),
   );
   svg.append(
-    text("operations a byte", SIZE.width - SIZE.right, SIZE.height - 6, "end"),
-    text("GFLOP/s", SIZE.left + 6, SIZE.top + 10, "start"),
+    svgText("operations a byte", SIZE.width - SIZE.right, SIZE.height - 6, "end"),
+    svgText("GFLOP/s", SIZE.left + 6, SIZE.top + 10, "start"),
   );
   for (const row of timed) {
-    const point = element("circle", { class: "case", cx: x(row.intensity!), cy: y(row.gflops!), r: 5 });
-    const title = document.createElementNS(SVG, "title");
+    const point = svgElement("circle", { class: "case", cx: x(row.intensity!), cy: y(row.gflops!), r: 5 });
+    const title = svgElement("title", {});
     title.textContent = `${row.name}: ${figure(row.gflops!)} GFLOP/s, ${Math.round(100 * row.attainable!)} % of what is attainable`;
     point.append(title);
-    svg.append(point, text(String(rows.indexOf(row) + 1), x(row.intensity!) + 9, y(row.gflops!) + 4, "start"));
+    svg.append(point, svgText(String(rows.indexOf(row) + 1), x(row.intensity!) + 9, y(row.gflops!) + 4, "start"));
   }
   return svg;
-}
-
-function element(name: string, attributes: Record<string, string | number>): SVGElement {
-  const node = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, String(value));
-  return node;
-}
-
-function text(content: string, x: number, y: number, anchor: string): SVGElement {
-  const node = element("text", { x, y, "text-anchor": anchor });
-  node.textContent = content;
-  return node;
 }

@@ -6,7 +6,8 @@ import { fromFragment, toFragment, type FormValues } from "./link.ts";
 import { modelPicker } from "./model.ts";
 import { Player } from "./player.ts";
 import { keptPrompts } from "./prompts.ts";
-import type { GenerateRequest, Made, ModelFacts, News, Plan, Role } from "./protocol.ts";
+import { adapterPicker } from "./adapter.ts";
+import type { GenerateRequest, Made, ModelChoice, ModelFacts, News, Plan, Role } from "./protocol.ts";
 import { bytesText } from "../src/base/units.ts";
 import { duration, planText } from "./text.ts";
 import { shortenedLines, visible } from "../src/base/visible.ts";
@@ -17,7 +18,11 @@ const EXAMPLES = [
   "a yellow triangle moving up on a white background",
 ];
 
-export function generatePanel(client: Client, tell: (message: string | null) => void): void {
+/** @returns the model that is chosen, and a way to put an adapter to use, for the panel that trains one */
+export function generatePanel(
+  client: Client,
+  tell: (message: string | null) => void,
+): { model(): ModelChoice; useAdapter(file: File): void } {
   const form = byId<HTMLFormElement>("form");
   addControls();
   const [start, cancel, resume] = [byId<HTMLButtonElement>("start"), byId<HTMLButtonElement>("cancel"), byId<HTMLButtonElement>("resume")];
@@ -32,6 +37,7 @@ export function generatePanel(client: Client, tell: (message: string | null) => 
   const field = (name: string): HTMLInputElement => form.elements.namedItem(name) as HTMLInputElement;
   const model = modelPicker(client, tell, () => void opened());
   const showPrompts = keptPrompts(client, tell);
+  const adapter = adapterPicker();
   let last: Made | undefined;
 
   const values = (): FormValues =>
@@ -163,6 +169,7 @@ export function generatePanel(client: Client, tell: (message: string | null) => 
       model: model.choice(),
       options: { ...optionValues(form), prompt: field("prompt").value },
       input: file ? { file, role: field("role").value as Role } : null,
+      adapter: adapter.picked(),
       resume: goOn,
     };
     // A file's length decides where nobody asked for a number of frames.
@@ -239,6 +246,7 @@ export function generatePanel(client: Client, tell: (message: string | null) => 
   summarise();
   void showPrompts();
   if (model.choice().kind === "embedded") void opened();
+  return { model: model.choice, useAdapter: adapter.use };
 }
 
 const slug = (text: string): string =>

@@ -21,8 +21,45 @@ export interface GenerateRequest {
   /** What the form says; of it what belongs to the task is taken. */
   options: Partial<GenerateOptions> & { prompt: string };
   input: { file: File; role: Role } | null;
+  /** On the transformer, beside its weights. */
+  adapter: { file: File; scale: number } | null;
   /** Go on from where the last generation stopped. */
   resume: boolean;
+}
+
+/** A clip to learn from, a film or a picture, and what it shows. */
+export interface Captioned {
+  file: File;
+  caption: string;
+}
+
+/** What a training run is. */
+export interface TrainRequest {
+  model: ModelChoice;
+  clips: Captioned[];
+  steps: number;
+  rank: number;
+  /** The learning rate. */
+  rate: number;
+  /** A video of `samplePrompt` is made after every so many steps; 0 for none. */
+  sampleEvery: number;
+  samplePrompt: string;
+}
+
+/** Clips of moving shapes to draw: of one shape and one motion, or of any (""). */
+export interface DrawRequest {
+  shape: string;
+  motion: string;
+  count: number;
+  /** How many were drawn before. */
+  from: number;
+}
+
+/** What a run has learned when it is over, or stopped. */
+export interface Taught {
+  adapter: Blob;
+  step: number;
+  steps: number;
 }
 
 export type ToWorker =
@@ -31,6 +68,8 @@ export type ToWorker =
   | { type: "plan"; model: ModelChoice; options: Partial<GenerateOptions> }
   | { type: "times"; model: ModelChoice; options: Partial<GenerateOptions> }
   | { type: "generate"; request: GenerateRequest }
+  | { type: "draw-clips"; request: DrawRequest }
+  | { type: "train"; request: TrainRequest; resume: boolean }
   | { type: "encode"; format: "mp4" | "webm" | "gif" }
   | { type: "list-stored" }
   | { type: "remove-stored"; name: string }
@@ -53,6 +92,8 @@ export interface ModelFacts {
 export type News =
   | { type: "progress"; stage: string; done: number; detail: string; memory: number }
   | { type: "step"; step: number; steps: number; seconds: number; secondsLeft: number; preview: RgbaFrame[] }
+  | { type: "learned"; step: number; steps: number; loss: number; seconds: number }
+  | { type: "sample"; step: number; frames: RgbaFrame[] }
   | { type: "warning"; message: string }
   | { type: "row"; row: unknown };
 

@@ -24,7 +24,20 @@ import {
 import { ofTask } from "../src/pipelines/options/table.ts";
 import { taskFrom } from "../src/pipelines/task.ts";
 import { planOf, ratesOf } from "./plan-worker.ts";
-import type { FromWorker, GenerateRequest, KeptPrompts, Made, ModelChoice, ModelFacts, Role, Say, ToWorker } from "./protocol.ts";
+import type {
+  FromWorker,
+  GenerateRequest,
+  KeptPrompts,
+  Made,
+  ModelChoice,
+  ModelFacts,
+  Role,
+  Say,
+  Taught,
+  ToWorker,
+  TrainRequest,
+} from "./protocol.ts";
+import type { RunningTraining } from "./train-worker.ts";
 import { bytesText } from "../src/base/units.ts";
 
 /** The embedded checkpoint lies beside the page, wherever that is. */
@@ -37,6 +50,8 @@ const state: {
   rates: Map<string, MeasuredRates>;
   interrupted: { key: string; state: DenoiseState; seed: number } | undefined;
   video: Video | undefined;
+  /** Of the model that is open. */
+  training: RunningTraining | undefined;
   controller: AbortController;
 } = {
   gpu: undefined,
@@ -44,6 +59,7 @@ const state: {
   rates: new Map(),
   interrupted: undefined,
   video: undefined,
+  training: undefined,
   controller: new AbortController(),
 };
 
@@ -110,11 +126,37 @@ async function sourceOf(choice: ModelChoice, say: Say): Promise<string | Checkpo
 async function modelOf(choice: ModelChoice, say: Say): Promise<CogVideoX> {
   const key = keyOf(choice);
   if (state.open?.key === key && !state.open.model.gpu.lost) return state.open.model;
+  await endTraining();
   await state.open?.model[Symbol.asyncDispose]();
   state.open = undefined;
   const model = await CogVideoX.open(await sourceOf(choice, say), { ...choice.parts });
   state.open = { key, choice, model };
   return model;
+}
+
+/** Frees what the run of the open model has on its device. */
+async function endTraining(): Promise<void> {
+  const ended = state.training;
+  state.training = undefined;
+  await ended?.run[Symbol.asyncDispose]();
+}
+
+async function taught(request: TrainRequest, resume: boolean, say: Say): Promise<Taught> {
+  const model = await modelOf(request.model, say);
+  const { signal } = state.controller;
+  const { beginTraining, goOn } = await import("./train-worker.ts");
+  if (!resume) {
+    await endTraining();
+    state.training = await beginTraining(model, request, signal, say);
+  }
+  if (!state.training)
+    throw new CogwheelError("training", "there must be a run to go on with, got none: another model was opened since; begin anew");
+  try {
+    return await goOn(state.training, model, signal, say);
+  } catch (error) {
+    await endTraining();
+    throw error;
+  }
 }
 
 const ROLES: Record<CogVideoX["rules"]["takes"], Role> = {
@@ -145,6 +187,10 @@ async function generate(request: GenerateRequest, say: Say): Promise<Made> {
   if (input && !(options.start && "step" in options.start && options.start.step > 0)) {
     const frames = await framesOf(input.file, input.role === "image" ? 1 : (options.frames ?? model.defaults.frames), warn);
     Object.assign(options, { [input.role]: input.role === "image" ? frames[0] : frames });
+  }
+  if (request.adapter) {
+    const { file, scale } = request.adapter;
+    options.loras = [{ adapter: new Uint8Array(await file.arrayBuffer()), scale }];
   }
   const prepared = await model.prepare({
     ...options,
@@ -230,6 +276,12 @@ async function answer(message: ToWorker, say: Say): Promise<unknown> {
     }
     case "generate":
       return await generate(message.request, say);
+    case "train":
+      return await taught(message.request, message.resume, say);
+    case "draw-clips": {
+      const { drawClips } = await import("./train-worker.ts");
+      return await drawClips(await (await fetch(new URL("attributes.json", EMBEDDED))).json(), message.request);
+    }
     case "encode": {
       if (!state.video) throw new CogwheelError("video", "there must be a video to save, got none; make one first");
       return new Blob([await encodeVideo(state.video.frames, { format: message.format, fps: state.video.settings.fps })], {
@@ -241,6 +293,7 @@ async function answer(message: ToWorker, say: Say): Promise<unknown> {
     case "remove-stored": {
       const open = state.open?.choice;
       if (state.open && open?.kind === "stored" && open.name === message.name) {
+        await endTraining();
         await state.open.model[Symbol.asyncDispose]();
         state.open = undefined;
       }
