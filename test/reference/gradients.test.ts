@@ -91,6 +91,11 @@ describe("a module with cotangents", () => {
     expect(Object.keys(got).filter((name) => name.startsWith("grad."))).toEqual(["grad.weight.w"]);
     expect(Object.keys(await run({}))).toEqual(["y"]);
   });
+  test("gives zeros for a weight that the model did not ask for, and nothing for one that the case does not have", async () => {
+    const got = await run({ "weight.table": f32([4], bias), "grad.weight.table": f32([4], bias), "grad.weight.none": f32([4], bias) });
+    expect(got["grad.weight.table"]).toEqual({ shape: [4], data: new Float32Array(4) });
+    expect(got["grad.weight.none"]).toBeUndefined();
+  });
   test("refuses a cotangent of what is no output", async () => {
     await expect(run({ "cotangent.z": f32([1], [1]), "grad.weight.w": f32([8], w) })).rejects.toThrow(
       /\[reference\] mine: a cotangent must be of an output of Made, got cotangent\.z; it has y/,

@@ -98,6 +98,11 @@ class OneRun {
     for (const [i, { layout, tensor }] of this.#watched.entries())
       for (const [name, gradient] of Object.entries(layout.unpack(got[`grad.${i}`] ?? new Float32Array(tensor.size))))
         out[`grad.${name}`] = gradient;
+    // What the graph did not ask for has no influence: a table of positions for another number of frames.
+    for (const name of this.differentiated ? this.c.gradients.keys() : []) {
+      const tensor = /^(weight|lora\.\d+)\./.test(name) ? this.#tensors.get(name) : undefined;
+      if (tensor && !(`grad.${name}` in out)) out[`grad.${name}`] = { shape: tensor.shape, data: new Float32Array(tensor.data.length) };
+    }
     return out;
   }
 

@@ -415,7 +415,11 @@ def draw_gradients(seed: int, index: int) -> Case:
     return Case(
         name,
         f"gradients_{seed}_{index}",
-        differentiated(build, pick=lambda tensor: zlib.crc32(f"{text} {tensor}".encode()) < share * 2**32),
+        differentiated(
+            build,
+            pick=lambda tensor: zlib.crc32(f"{text} {tensor}".encode()) < share * 2**32,
+            steady=2e-5 if name == transformer.MODULE else 2e-6,
+        ),
     )
 
 
