@@ -41,7 +41,7 @@ const spilling = (rows: readonly IsaRow[]): string[] =>
     .filter(({ isa: { stats } }) => stats.spills + stats.scratchBytes > 0)
     .map(({ label, isa: { stats } }) => `${label}: ${stats.spills} spills, ${stats.scratchBytes} bytes of scratch`);
 
-test("kernels keep their registers, occupancy and share of the issue slots", { timeout: 180_000 }, async ({ skip }) => {
+test("kernels keep their registers, occupancy and share of the issue slots", { timeout: 600_000 }, async ({ skip }) => {
   const result = await measureIsa(kept.family);
   if (typeof result === "string") return skip(`needs ${result}`);
   const { rows } = result;
@@ -97,7 +97,7 @@ test("kernels keep their registers, occupancy and share of the issue slots", { t
   expect([...found].sort()).toEqual(Object.keys(targets).sort());
 });
 
-test.for(["navi21", "vega10"])("no kernel spills on %s", { timeout: 180_000 }, async (family, { skip }) => {
+test.for(["navi21", "vega10"])("no kernel spills on %s", { timeout: 600_000 }, async (family, { skip }) => {
   const result = await measureIsa(family, { sizes: ["model"] });
   if (typeof result === "string") return skip(`needs ${result}`);
   expect(result.rows.length).toBeGreaterThan(100);

@@ -130,7 +130,10 @@ describe.each(["f32", "f16"] as const)("%s", (precision) => {
   test.for(allCases.map((list) => [list.op, list] as const))("%s", { timeout: 300_000 }, async ([, list], { skip }) => {
     const gpu = await testGpu();
     if (precision === "f16" && !gpu.caps.f16) return skip("needs shader-f16");
-    for (const { c, choice, planned } of fewest(waysOf(list, precision, gpu))) {
+    const ways = waysOf(list, precision, gpu);
+    // A cast from f32 to f32 is no node.
+    if (ways.length === 0 && list.op === "cast") return skip("needs a second storage type");
+    for (const { c, choice, planned } of fewest(ways)) {
       const what = `${c.name}, ${planned.labels.join(" + ")}`;
       const want = bits(await runCase(gpu, planned));
       expect(bits(await runCase(gpu, planned, ONES)), `${what}, in other memory`).toEqual(want);
