@@ -221,6 +221,8 @@ export class Streamer implements Disposable {
         if (same) {
           [same.turn, same.last] = [turn, last];
           turn.arrived(upload);
+          // The run may wait for this one, before what has to be submitted for the next can be.
+          this.#wake();
           continue;
         }
         while (underWay.size >= AT_ONCE) await this.#news(signal);
