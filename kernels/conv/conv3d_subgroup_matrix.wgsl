@@ -93,19 +93,14 @@ const SGS: u32 = SGX * SGY;
 const WG: u32 = SGS * SUBGROUP;
 const KV: u32 = BK / 8u;
 const STRIDE: u32 = KV + 1u - KV % 2u;
+const W_BASE: u32 = BM * STRIDE;
 const X_LOADS: u32 = (BM * KV + WG - 1u) / WG;
 const W_LOADS: u32 = (BN * KV + WG - 1u) / WG;
 // Sums of one row of matrices, as vectors of 4.
 const Y_ROW: u32 = SN * NN / 4u;
 const Y_STRIDE: u32 = Y_ROW + 1u;
 const Y_COUNT: u32 = SGS * MM * Y_ROW;
-// An operand lies by row, BK inputs each, or by input, BM or BN rows each.
-const X_STRIDE: u32 = BM / 8u + 1u - BM / 8u % 2u;
-const W_STRIDE: u32 = BN / 8u + 1u - BN / 8u % 2u;
-const X_WORDS: u32 = max(BM * STRIDE, BK * X_STRIDE);
-const W_BASE: u32 = X_WORDS;
-const W_WORDS: u32 = max(BN * STRIDE, BK * W_STRIDE);
-var<workgroup> sh: array<vec4<u32>, max(X_WORDS + W_WORDS, SGS * MM * Y_STRIDE)>;
+var<workgroup> sh: array<vec4<u32>, max((BM + BN) * STRIDE, SGS * MM * Y_STRIDE)>;
 //! part ends
 var<workgroup> sh_position: array<vec4<i32>, BM>;
 

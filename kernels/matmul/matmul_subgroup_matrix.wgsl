@@ -1,6 +1,7 @@
 // matmul_subgroup_matrix.wgsl — y = epilogue(x · wᵀ + bias) in f16, for GPUs with matrix units
 //
 // Shapes    x [M, K] f16 · w [N, K] f16 in rows of K · y [M, N] · the others as in matmul_tiled.wgsl
+//           with INPUT_ROWS y = x · w, w [K, N] in rows of N, which are turned on the way into workgroup memory
 // Matrices  MM × NN × KK, f16 in and f32 sums, one of the adapter's configurations: 16×16×16, 8×16×16, 8×8×16 or 8×8×8
 // Work      one workgroup per BM × BN tile of y, SGX · SGY subgroups; a subgroup owns SM × SN matrices of sums. Tiles of BK inputs are
 //           staged in workgroup memory, both with K along rows, 8 halves to a word of it: a lane's part of a matrix is whole words.
@@ -97,19 +98,30 @@ const SGS: u32 = SGX * SGY;
 const WG: u32 = SGS * SUBGROUP;
 const KV: u32 = BK / 8u;
 const STRIDE: u32 = KV + 1u - KV % 2u;
+const W_BASE: u32 = BM * STRIDE;
 const X_LOADS: u32 = (BM * KV + WG - 1u) / WG;
 const W_LOADS: u32 = (BN * KV + WG - 1u) / WG;
 // Sums of one row of matrices, as vectors of 4.
 const Y_ROW: u32 = SN * NN / 4u;
 const Y_STRIDE: u32 = Y_ROW + 1u;
 const Y_COUNT: u32 = SGS * MM * Y_ROW;
-// An operand lies by row, BK inputs each, or by input, BM or BN rows each.
-const X_STRIDE: u32 = BM / 8u + 1u - BM / 8u % 2u;
-const W_STRIDE: u32 = BN / 8u + 1u - BN / 8u % 2u;
-const X_WORDS: u32 = max(BM * STRIDE, BK * X_STRIDE);
-const W_BASE: u32 = X_WORDS;
-const W_WORDS: u32 = max(BN * STRIDE, BK * W_STRIDE);
-var<workgroup> sh: array<vec4<u32>, max(X_WORDS + W_WORDS, SGS * MM * Y_STRIDE)>;
+var<workgroup> sh: array<vec4<u32>, max((BM + BN) * STRIDE, SGS * MM * Y_STRIDE)>;
+//! part ends
+
+//! part shared/matrix_turn.wgsl
+// The halves of two inputs in the lower, and in the upper, half of a word.
+fn lower_pair(a: u32, b: u32) -> u32 { return bitcast<u32>(vec2<f16>(bitcast<vec2<f16>>(a).x, bitcast<vec2<f16>>(b).x)); }
+fn upper_pair(a: u32, b: u32) -> u32 { return bitcast<u32>(vec2<f16>(bitcast<vec2<f16>>(a).y, bitcast<vec2<f16>>(b).y)); }
+
+// w: of 8 inputs, 8 rows each. They become 8 words from `to` on, STRIDE apart.
+fn turn(to: u32, w: array<vec4<u32>, 8>) {
+  for (var j = 0u; j < 4u; j++) {
+    sh[to + 2u * j * STRIDE] = vec4<u32>(
+      lower_pair(w[0][j], w[1][j]), lower_pair(w[2][j], w[3][j]), lower_pair(w[4][j], w[5][j]), lower_pair(w[6][j], w[7][j]));
+    sh[to + (2u * j + 1u) * STRIDE] = vec4<u32>(
+      upper_pair(w[0][j], w[1][j]), upper_pair(w[2][j], w[3][j]), upper_pair(w[4][j], w[5][j]), upper_pair(w[6][j], w[7][j]));
+  }
+}
 //! part ends
 
 @compute @workgroup_size(WG)
@@ -139,7 +151,6 @@ fn main(
   for (var i = 0u; i < W_LOADS; i++) {
     let at = lane + i * WG;
     w_at[i] = min(n0 + at / KV, params.n - 1u) * k8 + at % KV;
-    if (INPUT_ROWS) { w_at[i] = at / (BN / 8u) * w8 + min(n0 / 8u + at % (BN / 8u), w8 - 1u); }
   }
 
   var acc: array<array<subgroup_matrix_result<f32, NN, MM>, SN>, SM>;
@@ -150,46 +161,34 @@ fn main(
       let at = lane + i * WG;
       if (BM * KV % WG == 0u || at < BM * KV) { sh[at / KV * STRIDE + at % KV] = x[x_at[i] + k0]; }
     }
-    for (var i = 0u; i < W_LOADS; i++) {
-      let at = lane + i * WG;
-      var to = at / KV * STRIDE + at % KV;
-      var step = k0;
-      if (INPUT_ROWS) {
-        to = at / (BN / 8u) * W_STRIDE + at % (BN / 8u);
-        step = k0 * 8u * w8;
-      }
-      if (BN * KV % WG == 0u || at < BN * KV) { sh[W_BASE + to] = w[w_at[i] + step]; }
-    }
-    workgroupBarrier();
     if (INPUT_ROWS) {
-      for (var k = 0u; k < BK / KK; k++) {
-        var b: array<subgroup_matrix_right<f16, NN, KK>, SN>;
-        for (var j = 0u; j < SN; j++) {
-          b[j] = subgroupMatrixLoad<subgroup_matrix_right<f16, NN, KK>, row_major>(
-            &sh, W_BASE + k * KK * W_STRIDE + (part_n * SN + j) * (NN / 8u), W_STRIDE);
-        }
-        for (var i = 0u; i < SM; i++) {
-          let a = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, row_major>(
-            &sh, (part_m * SM + i) * MM * STRIDE + k * (KK / 8u), STRIDE);
-          for (var j = 0u; j < SN; j++) { acc[i][j] = subgroupMatrixMultiplyAccumulate(a, b[j], acc[i][j]); }
-        }
+      for (var at = lane; at < BN / 8u * KV; at += WG) {
+        let column = min(n0 / 8u + at / KV, w8 - 1u);
+        var block: array<vec4<u32>, 8>;
+        for (var i = 0u; i < 8u; i++) { block[i] = w[((k0 + at % KV) * 8u + i) * w8 + column]; }
+        turn(W_BASE + at / KV * 8u * STRIDE + at % KV, block);
       }
     } else {
-      //! part shared/matrix_tile_multiply.wgsl
-      for (var k = 0u; k < BK / KK; k++) {
-        var b: array<subgroup_matrix_right<f16, NN, KK>, SN>;
-        for (var j = 0u; j < SN; j++) {
-          b[j] = subgroupMatrixLoad<subgroup_matrix_right<f16, NN, KK>, col_major>(
-            &sh, W_BASE + (part_n * SN + j) * NN * STRIDE + k * (KK / 8u), STRIDE);
-        }
-        for (var i = 0u; i < SM; i++) {
-          let a = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, row_major>(
-            &sh, (part_m * SM + i) * MM * STRIDE + k * (KK / 8u), STRIDE);
-          for (var j = 0u; j < SN; j++) { acc[i][j] = subgroupMatrixMultiplyAccumulate(a, b[j], acc[i][j]); }
-        }
+      for (var i = 0u; i < W_LOADS; i++) {
+        let at = lane + i * WG;
+        if (BN * KV % WG == 0u || at < BN * KV) { sh[W_BASE + at / KV * STRIDE + at % KV] = w[w_at[i] + k0]; }
       }
-      //! part ends
     }
+    workgroupBarrier();
+    //! part shared/matrix_tile_multiply.wgsl
+    for (var k = 0u; k < BK / KK; k++) {
+      var b: array<subgroup_matrix_right<f16, NN, KK>, SN>;
+      for (var j = 0u; j < SN; j++) {
+        b[j] = subgroupMatrixLoad<subgroup_matrix_right<f16, NN, KK>, col_major>(
+          &sh, W_BASE + (part_n * SN + j) * NN * STRIDE + k * (KK / 8u), STRIDE);
+      }
+      for (var i = 0u; i < SM; i++) {
+        let a = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, row_major>(
+          &sh, (part_m * SM + i) * MM * STRIDE + k * (KK / 8u), STRIDE);
+        for (var j = 0u; j < SN; j++) { acc[i][j] = subgroupMatrixMultiplyAccumulate(a, b[j], acc[i][j]); }
+      }
+    }
+    //! part ends
     workgroupBarrier();
     continuing {
       k0 += KV;

@@ -2,12 +2,12 @@
 //
 // Shapes    a [M, P] and b [M, Q] f16 row-major · y as in matmul_tn_tiled.wgsl
 // Matrices  as in matmul_subgroup_matrix.wgsl, f16 in and f32 sums
-// Work      one workgroup per split and BM × BN tile of y, SGX · SGY subgroups; a subgroup owns SM × SN matrices of sums. Tiles of BK tokens
-//           are staged in workgroup memory as they lie, 8 halves to a word of it; the matrices of a are loaded by columns, those of b by
-//           rows. The sums go through the same memory to threads that own blocks of 4 × 4.
+// Work      one workgroup per split and BM × BN tile of y, SGX · SGY subgroups; a subgroup owns SM × SN matrices of sums. Tiles of BK
+//           tokens are staged in workgroup memory by column, 8 tokens to a word of it: blocks of 8 × 8 halves are turned in registers on
+//           the way. The sums go through the same memory to threads that own blocks of 4 × 4.
 // Dispatch  (ceil(Q/BN) · ceil(P/BM) · splits, folded, 1); neighbours share columns of a
 // Cost      2·M·P·Q flops; BM·BN/(BM + BN) = 64 flops a byte of memory at 128 × 128; compute bound
-// Banks     A token has an odd number of 16-byte words
+// Banks     A column has an odd number of 16-byte words
 // Needs     P % 8 == 0, Q % 8 == 0, chunk % BK == 0 (checked in src/ops/matmul_tn.ts) · SUBGROUP: the adapter's largest subgroup
 // Numerics  f16 products, f32 sums, in the order of the tokens
 enable f16, subgroups, chromium_experimental_subgroup_matrix;
@@ -74,23 +74,33 @@ const SGS: u32 = SGX * SGY;
 const WG: u32 = SGS * SUBGROUP;
 const KV: u32 = BK / 8u;
 const STRIDE: u32 = KV + 1u - KV % 2u;
+const W_BASE: u32 = BM * STRIDE;
 const X_LOADS: u32 = (BM * KV + WG - 1u) / WG;
 const W_LOADS: u32 = (BN * KV + WG - 1u) / WG;
 // Sums of one row of matrices, as vectors of 4.
 const Y_ROW: u32 = SN * NN / 4u;
 const Y_STRIDE: u32 = Y_ROW + 1u;
 const Y_COUNT: u32 = SGS * MM * Y_ROW;
-// An operand lies by row, BK inputs each, or by input, BM or BN rows each.
-const X_STRIDE: u32 = BM / 8u + 1u - BM / 8u % 2u;
-const W_STRIDE: u32 = BN / 8u + 1u - BN / 8u % 2u;
-const X_WORDS: u32 = max(BM * STRIDE, BK * X_STRIDE);
-const W_BASE: u32 = X_WORDS;
-const W_WORDS: u32 = max(BN * STRIDE, BK * W_STRIDE);
-var<workgroup> sh: array<vec4<u32>, max(X_WORDS + W_WORDS, SGS * MM * Y_STRIDE)>;
+var<workgroup> sh: array<vec4<u32>, max((BM + BN) * STRIDE, SGS * MM * Y_STRIDE)>;
 //! part ends
-// Words of a token.
-const AW: u32 = BM / 8u;
-const BW: u32 = BN / 8u;
+//! part shared/matrix_turn.wgsl
+// The halves of two inputs in the lower, and in the upper, half of a word.
+fn lower_pair(a: u32, b: u32) -> u32 { return bitcast<u32>(vec2<f16>(bitcast<vec2<f16>>(a).x, bitcast<vec2<f16>>(b).x)); }
+fn upper_pair(a: u32, b: u32) -> u32 { return bitcast<u32>(vec2<f16>(bitcast<vec2<f16>>(a).y, bitcast<vec2<f16>>(b).y)); }
+
+// w: of 8 inputs, 8 rows each. They become 8 words from `to` on, STRIDE apart.
+fn turn(to: u32, w: array<vec4<u32>, 8>) {
+  for (var j = 0u; j < 4u; j++) {
+    sh[to + 2u * j * STRIDE] = vec4<u32>(
+      lower_pair(w[0][j], w[1][j]), lower_pair(w[2][j], w[3][j]), lower_pair(w[4][j], w[5][j]), lower_pair(w[6][j], w[7][j]));
+    sh[to + (2u * j + 1u) * STRIDE] = vec4<u32>(
+      upper_pair(w[0][j], w[1][j]), upper_pair(w[2][j], w[3][j]), upper_pair(w[4][j], w[5][j]), upper_pair(w[6][j], w[7][j]));
+  }
+}
+//! part ends
+// Blocks of 8 tokens × 8 columns of a and of b, and of 4 × 4 sums.
+const A_BLOCKS: u32 = BM / 8u * KV;
+const B_BLOCKS: u32 = BN / 8u * KV;
 const BLOCKS: u32 = Y_COUNT / 4u;
 
 @compute @workgroup_size(WG)
@@ -114,41 +124,42 @@ fn main(
   let first = split * params.chunk;
   let end = min(first + params.chunk, params.m);
 
-  // Words past the end are the last once more; their results are not stored.
-  var a_at: array<u32, X_LOADS>;
-  var b_at: array<u32, W_LOADS>;
-  for (var i = 0u; i < X_LOADS; i++) { a_at[i] = min(params.p_first / 2u + p0 / 8u + (lane + i * WG) % AW, a8 - 1u); }
-  for (var i = 0u; i < W_LOADS; i++) { b_at[i] = min(params.q_first / 2u + q0 / 8u + (lane + i * WG) % BW, b8 - 1u); }
-
   var acc: array<array<subgroup_matrix_result<f32, NN, MM>, SN>, SM>;
   for (var t0 = first; t0 < end; t0 += BK) {
-    for (var i = 0u; i < X_LOADS; i++) {
-      let at = lane + i * WG;
-      let t = t0 + at / AW;
-      // Tokens past the end add nothing.
-      if (BM * KV % WG == 0u || at < BM * KV) {
-        sh[at / AW * X_STRIDE + at % AW] = select(vec4<u32>(), a[min(t, last) * a8 + a_at[i]], t < end);
-      }
-    }
-    for (var i = 0u; i < W_LOADS; i++) {
-      let at = lane + i * WG;
-      if (BN * KV % WG == 0u || at < BN * KV) {
-        sh[W_BASE + at / BW * W_STRIDE + at % BW] = b[min(t0 + at / BW, last) * b8 + b_at[i]];
+    for (var at = lane; at < A_BLOCKS + B_BLOCKS; at += WG) {
+      var block: array<vec4<u32>, 8>;
+      if (at < A_BLOCKS) {
+        // Words past the end are the last once more; their results are not stored. Tokens past the end add nothing.
+        let word = min(params.p_first / 2u + p0 / 8u + at / KV, a8 - 1u);
+        let t = t0 + at % KV * 8u;
+        for (var i = 0u; i < 8u; i++) { block[i] = a[min(t + i, last) * a8 + word]; }
+        if (t0 + BK > end) {
+          for (var i = 0u; i < 8u; i++) { block[i] = select(vec4<u32>(), block[i], t + i < end); }
+        }
+        turn(at / KV * 8u * STRIDE + at % KV, block);
+      } else {
+        let of_b = at - A_BLOCKS;
+        let word = min(params.q_first / 2u + q0 / 8u + of_b / KV, b8 - 1u);
+        let t = t0 + of_b % KV * 8u;
+        for (var i = 0u; i < 8u; i++) { block[i] = b[min(t + i, last) * b8 + word]; }
+        turn(W_BASE + of_b / KV * 8u * STRIDE + of_b % KV, block);
       }
     }
     workgroupBarrier();
+    //! part shared/matrix_tile_multiply.wgsl
     for (var k = 0u; k < BK / KK; k++) {
-      var right: array<subgroup_matrix_right<f16, NN, KK>, SN>;
+      var b: array<subgroup_matrix_right<f16, NN, KK>, SN>;
       for (var j = 0u; j < SN; j++) {
-        right[j] = subgroupMatrixLoad<subgroup_matrix_right<f16, NN, KK>, row_major>(
-          &sh, W_BASE + k * KK * W_STRIDE + (part_n * SN + j) * (NN / 8u), W_STRIDE);
+        b[j] = subgroupMatrixLoad<subgroup_matrix_right<f16, NN, KK>, col_major>(
+          &sh, W_BASE + (part_n * SN + j) * NN * STRIDE + k * (KK / 8u), STRIDE);
       }
       for (var i = 0u; i < SM; i++) {
-        let left = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, col_major>(
-          &sh, k * KK * X_STRIDE + (part_m * SM + i) * (MM / 8u), X_STRIDE);
-        for (var j = 0u; j < SN; j++) { acc[i][j] = subgroupMatrixMultiplyAccumulate(left, right[j], acc[i][j]); }
+        let a = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, row_major>(
+          &sh, (part_m * SM + i) * MM * STRIDE + k * (KK / 8u), STRIDE);
+        for (var j = 0u; j < SN; j++) { acc[i][j] = subgroupMatrixMultiplyAccumulate(a, b[j], acc[i][j]); }
       }
     }
+    //! part ends
     workgroupBarrier();
   }
 

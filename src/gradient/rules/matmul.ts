@@ -28,10 +28,10 @@ export const matmulRule: RuleOf<typeof matmulOp> = {
 
 function plain(inputs: MatmulInputs, attrs: MatmulAttrs, watched: (tensor: Tensor | undefined) => boolean): Tensor | undefined {
   const { x, w, bias, residual, gate, gateRow } = inputs;
-  const { activation, early, heads, dtype } = attrs;
+  const { activation, early, heads, dtype, exact } = attrs;
   const inner = watched(x) || watched(w) || watched(bias) || (early && watched(residual));
   const activates = activation !== null && inner;
-  if (!activates && !watched(gate)) return undefined;
+  if (!activates && !watched(gate)) return inner && !exact ? x.graph.record(matmulOp, inputs, { ...attrs, exact: true }).y : undefined;
   const late = early ? undefined : residual;
   // A gate and a residual are by row: what they follow is laid out by head last. Until then it is f32, as it is inside of the epilogue.
   const more = gate !== undefined || late !== undefined;

@@ -64,7 +64,7 @@ export function lowerMatmul(node: MatmulNode, target: Target): Dispatch[] {
   const k = x.dim(-1);
   const m = x.size / k;
   const nTotal = y.size / m;
-  const bytes8 = caps.dotI8 && k === w.dim(1) && target.formatOf(w) === "q8_0";
+  const bytes8 = !attrs.exact && caps.dotI8 && k === w.dim(1) && target.formatOf(w) === "q8_0";
   const candidates = matmulCandidates(caps, { m, n: nTotal, k, half: x.dtype === "f16" && w.dtype === "f16", bytes8 });
   const types = [x.dtype, w.dtype, y.dtype, ...(bytes8 ? ["q8_0"] : [])];
   const variant = target.choose(choiceKey("matmul", { m }, { n: nTotal, k }, types), candidates);

@@ -21,6 +21,8 @@ export interface MatmulAttrs {
   early: boolean;
   /** Columns of a head, where y is laid out by head. */
   heads: number | null;
+  /** Does a gradient go through it? Then x is not rounded to 8 bits, and w is read in a layout that dX reads too. */
+  exact?: true;
 }
 
 export interface MatmulNnInputs {

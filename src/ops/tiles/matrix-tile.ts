@@ -41,9 +41,7 @@ export function matrixTiles(caps: Capabilities, m: number, n: number, k: number,
       [1, 1],
     ] as const) {
       const [bm, bn] = [2 * SM * shape.m, 2 * SN * shape.n];
-      const odd = (words: number): number => words + 1 - (words % 2);
-      const words = (rows: number): number => Math.max(rows * odd(BK / 8), BK * odd(rows / 8));
-      const bytes = 16 * Math.max(words(bm) + words(bn), 4 * shape.m * ((SN * shape.n) / 4 + 1)) + bm * rowBytes;
+      const bytes = 16 * Math.max((bm + bn) * (BK / 8 + 1 - ((BK / 8) % 2)), 4 * shape.m * ((SN * shape.n) / 4 + 1)) + bm * rowBytes;
       const enough = Math.ceil(m / bm) * Math.ceil(n / bn) >= 64 || (SM === 1 && SN === 1);
       if (bytes > caps.maxWorkgroupBytes) continue;
       const variant: MatrixVariant = {
