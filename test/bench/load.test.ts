@@ -43,9 +43,9 @@ test("in Node, from a file and over HTTP, beside cat", async () => {
   for (const row of table!.rows) expect(row).not.toContain("–");
 }, 60_000);
 
-test("in a worker of Chromium, over HTTP and from the private file system", async () => {
+test("in a worker of Chromium, over HTTP, from a picked file and from the private file system", async () => {
   const figures = await measureChromiumLoad(folder, BYTES, 1);
-  expectWhole(figures, ["HTTP", "OPFS, sync access handle"]);
+  expectWhole(figures, ["HTTP", "a picked file, slice", "OPFS, sync access handle"]);
 }, 120_000);
 
 test("every format is unpacked beside a copy", async () => {
