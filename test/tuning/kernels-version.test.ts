@@ -40,7 +40,7 @@ test.each([
   ["kernel", "1.0 + exp", "2.0 + exp"],
   ["kernel", "i >= params.count4", "i > params.count4"],
   ["kernel", "//! specialise\n", "//! specialise\nconst UNROLL: bool = true;\n"],
-  ["op", "x.size / 256", "x.size / 128"],
+  ["op", "rows.count / 64", "rows.count / 32"],
   ["op", 'name: "silu"', 'name: "swish"'],
   ["op", "x.size % 4", "x.size % 8"],
 ] as const)("code of a %s changes it: %j", async (which, from, to) => {
