@@ -43,6 +43,8 @@ export async function open(
 ): Promise<{ page: Page; wrong: string[] }> {
   const context = await browser.newContext({ acceptDownloads: true, permissions: ["clipboard-read", "clipboard-write"] });
   const page = await context.newPage();
+  // A busy machine takes more than half a minute to open a model, which is no fault of the page.
+  page.setDefaultTimeout(120_000);
   const wrong = troublesOf(page);
   await prepare?.(page);
   await page.goto(`${url}some/where/index.html${hash}`);
