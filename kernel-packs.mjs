@@ -8,6 +8,8 @@ import { build } from "esbuild";
 
 /** Imports of kernels, as all files write them. */
 const IMPORTS = /import \{([^{}]*)\} from "#kernels";/g;
+/** Of their types alone, which nothing is loaded for. */
+const TYPES = /import type \{[^{}]*\} from "#kernels";/g;
 
 /**
  * Lets a file import each kernel from where it lies. esbuild gives a module that exports all kernels to whoever loads one, and everything
@@ -20,7 +22,7 @@ export const kernelsByName = (moduleOf) => ({
     onLoad({ filter: /\.ts$/ }, ({ path }) => {
       const source = readFileSync(path, "utf8");
       if (!source.includes('from "#kernels"')) return undefined;
-      const contents = source.replace(IMPORTS, (_, list) =>
+      const contents = source.replace(TYPES, "").replace(IMPORTS, (_, list) =>
         list
           .split(",")
           .filter((one) => one.trim())

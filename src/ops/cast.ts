@@ -1,10 +1,10 @@
 /** cast: the values in another storage type, such as those of a trained weight. Kernels: kernels/elementwise/. */
 import { cast as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
-import { bytesOf, type DType, isFloat } from "../graph/dtype.ts";
+import { type DType, isFloat } from "../graph/dtype.ts";
 import type { Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
-import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
+import { lowerUnary } from "./elementwise/unary.ts";
 
 /** x [...], f32 or f16 with a multiple of 4 values → the same shape; x itself where it is of that type. */
 export function cast(x: Tensor, dtype: DType): Tensor {
@@ -18,17 +18,6 @@ export const castOp: Op<{ x: Tensor }, { dtype: DType }, "y"> = {
       throw new CogwheelError("cast", `x must be f32 or f16 with a multiple of 4 values, got ${x} to ${dtype}; pad it`);
     return { y: { shape: x.shape, dtype } };
   },
-  // A gradient in f32 stays what it is.
   cost: ({ inputs: { x }, outputs: { y } }) => ({ flops: 0, bytes: x.bytes + y.bytes }),
-  lower({ inputs: { x }, outputs: { y } }, { caps }) {
-    return rowWindows(caps, x.size / 4, [4 * bytesOf[x.dtype], 4 * bytesOf[y.dtype]]).map((rows) =>
-      dispatch({
-        kernel,
-        types: { X: x.dtype, Y: y.dtype },
-        params: { count4: rows.count },
-        bindings: { x: rowView(x, rows, 4), y: rowView(y, rows, 4) },
-        grid: foldGrid(Math.ceil(rows.count / 64), caps),
-      }),
-    );
-  },
+  lower: ({ inputs: { x }, outputs: { y } }, { caps }) => lowerUnary(kernel, x, y, caps),
 };

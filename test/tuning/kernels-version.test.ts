@@ -10,9 +10,9 @@ const { DISPATCHING, kernelsVersion } = (await import(new URL("kernels-version.m
 const read = (path: string): string => readFileSync(new URL(path, ROOT), "utf8");
 
 /** The versions before and after a change of a kernel's and of an op's text. */
-const kernel = (source: string) => kernelsVersion([{ name: "silu", source }], [read("src/ops/silu.ts")]);
+const kernel = (source: string) => kernelsVersion([{ name: "silu", source }], [read("src/ops/add.ts")]);
 const op = (source: string) => kernelsVersion([{ name: "silu", source: read("kernels/elementwise/silu.wgsl") }], [source]);
-const files = { kernel: [kernel, read("kernels/elementwise/silu.wgsl")], op: [op, read("src/ops/silu.ts")] } as const;
+const files = { kernel: [kernel, read("kernels/elementwise/silu.wgsl")], op: [op, read("src/ops/add.ts")] } as const;
 
 /** Replaces one place, which must be there. */
 function edited(text: string, from: string | RegExp, to: string): string {
@@ -32,8 +32,8 @@ test.each(Object.entries(files))("comments and white space of a %s change nothin
 });
 
 test("an op's types change nothing", async () => {
-  const text = read("src/ops/silu.ts");
-  expect(await op(edited(text, "export const siluOp: Op<", "interface Unused { a: 1 }\nexport const siluOp: Op<"))).toBe(await op(text));
+  const text = read("src/ops/add.ts");
+  expect(await op(edited(text, "export const addOp: Op<", "interface Unused { a: 1 }\nexport const addOp: Op<"))).toBe(await op(text));
 });
 
 test.each([
@@ -41,8 +41,8 @@ test.each([
   ["kernel", "i >= params.count4", "i > params.count4"],
   ["kernel", "//! specialise\n", "//! specialise\nconst UNROLL: bool = true;\n"],
   ["op", "rows.count / 64", "rows.count / 32"],
-  ["op", 'name: "silu"', 'name: "swish"'],
-  ["op", "x.size % 4", "x.size % 8"],
+  ["op", 'name: "add"', 'name: "sum"'],
+  ["op", "a.size % 4", "a.size % 8"],
 ] as const)("code of a %s changes it: %j", async (which, from, to) => {
   const [version, text] = files[which];
   expect(await version(edited(text, from, to))).not.toBe(await version(text));

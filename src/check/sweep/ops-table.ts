@@ -39,7 +39,8 @@ function row(name: string, source: string, users: ReadonlyMap<string, Users>): s
   const list = allCases.find(({ op }) => op === name);
   if (!list) throw new CogwheelError("docs", `an op must have a case list, got none in src/check/sweep/cases/${name}.ts; write it`);
   // What a file does with the ops of others, as group_norm, has no record of its own.
-  const own = [...source.matchAll(/^export const \w+Op\b[^]*?\n {2}name: "(\w+)"/gm)].map(([, op]) => op!);
+  const records = source.matchAll(/^export const \w+Op\b(?: = \w+\("(\w+)"|[^]*?\n {2}name: "(\w+)")/gm);
+  const own = [...records].map(([, made, written]) => (made ?? written)!);
   const ops = own.length ? own : recordedOps(list);
   const kernels = [...new Set(list.kernels.map(({ kernel }) => kernel.name))].map((kernel) => {
     const { family } = allKernels.find((one) => one.name === kernel)!;
