@@ -1,9 +1,10 @@
 /** Training on given batches: noise, timesteps and texts as they come, so that another implementation can be given the same. */
 import type { Gpu } from "../gpu/gpu.ts";
 import { parameterValues } from "./export.ts";
+import type { MicroBatch } from "./micro-batch.ts";
 import { optimizerOf } from "./optimizer.ts";
 import { rateShare, type Schedule } from "./schedule.ts";
-import { type MicroBatch, Trainer, type TrainerOptions, type TrainingModel } from "./trainer.ts";
+import { Trainer, type TrainerOptions, type TrainingModel } from "./trainer.ts";
 
 export interface TrainStepsOptions extends TrainerOptions {
   readonly schedule?: Schedule;

@@ -8,6 +8,7 @@ import type { SchedulerConfig } from "../diffusion/config.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { TransformerConfig } from "../models/cogvideox/config.ts";
+import { PositionTables } from "../models/cogvideox/packed.ts";
 import { UPDATE } from "../ops/gradient_norm.ts";
 import { compile, type CompileOptions, type Plan } from "../plan/compile.ts";
 import { Arenas, sharedArenas } from "../run/arenas.ts";
@@ -16,12 +17,11 @@ import { Program } from "../run/program.ts";
 import { States } from "../run/states.ts";
 import { WeightStore } from "../run/weight-store.ts";
 import type { WeightProvider } from "../run/weight-provider.ts";
-import { type Batch, type BatchShape, checkBatch, NoiseLevels, OFS, shapeKey } from "./batch.ts";
-import { capacityKey, checkPack, clipShares, isPacked, packedInputs, type PackedBatch } from "./packing/batch.ts";
-import { PositionTables } from "../models/cogvideox/packed.ts";
+import { type BatchShape, NoiseLevels } from "./batch.ts";
 import { firstLossScale, type LossScaleState, nextLossScale } from "./loss-scale.ts";
 import { emaDecay, optimizerOf, type OptimizerOptions, updateSettings } from "./optimizer.ts";
 import { initialise } from "./initial-values.ts";
+import { mean, type Micro, type MicroBatch, microOf } from "./micro-batch.ts";
 import type { Trained } from "./parameters.ts";
 import { type Checkpointing, microGraph, type Recipe, stepGraph, updateGraph } from "./record.ts";
 
@@ -48,9 +48,6 @@ export interface TrainerOptions {
   /** How frozen weights lie on the device. */
   readonly compile?: CompileOptions;
 }
-
-/** What a micro-step learns from: clips of one size, or a pack. */
-export type MicroBatch = Batch | PackedBatch;
 
 export interface StepReport {
   /** The mean over micro-steps of the mean over clips. */
@@ -154,10 +151,11 @@ export class Trainer implements Disposable {
     const { accumulation = 1, maxGradNorm = Infinity, ema } = this.options;
     if (batches.length !== accumulation)
       throw new CogwheelError("training", `a step takes ${accumulation} batches, got ${batches.length}; give one for each micro-step`);
-    for (const batch of batches) (isPacked(batch) ? checkPack : checkBatch)(batch as never, this.model.config, this.#levels.count);
+    const micros = batches.map(microOf);
+    for (const micro of micros) micro.check(this.model.config, this.#levels.count);
     this.#lossScale ??= firstLossScale(
       this.#recipe.dtype,
-      batches.reduce((n, batch) => n + valuesOf(batch), 0),
+      micros.reduce((n, { values }) => n + values, 0),
     );
     const { scale } = this.#lossScale;
     const update = updateSettings(this.#recipe.optimizer, {
@@ -171,13 +169,13 @@ export class Trainer implements Disposable {
     const parts: Promise<Float32Array>[] = [];
     let last: Program;
     if (accumulation === 1) {
-      last = await this.#program(batches[0]!);
-      await last.run({ ...run, inputs: { ...this.#inputs(batches[0]!, scale), update } });
+      last = await this.#program(micros[0]!);
+      await last.run({ ...run, inputs: { ...this.#inputs(micros[0]!, scale), update } });
       parts.push(last.read("loss", signal));
     } else {
-      for (const [i, batch] of batches.entries()) {
-        const program = await this.#program(batch);
-        await program.run({ ...run, inputs: { ...this.#inputs(batch, scale), begun: Float32Array.of(Math.min(i, 1), 0, 0, 0) } });
+      for (const [i, micro] of micros.entries()) {
+        const program = await this.#program(micro);
+        await program.run({ ...run, inputs: { ...this.#inputs(micro, scale), begun: Float32Array.of(Math.min(i, 1), 0, 0, 0) } });
         // The copy is queued before the next micro-step writes there.
         parts.push(program.read("loss", signal));
       }
@@ -189,9 +187,9 @@ export class Trainer implements Disposable {
     this.#lossScale = nextLossScale(this.#lossScale, this.#recipe.dtype, taken, control[UPDATE.notFinite]!);
     if (taken) this.#updates++;
     // A pack has room for more clips than it may hold.
-    const clips = losses.map((all, i) => all.subarray(0, clipsOf(batches[i]!)));
+    const clips = losses.map((all, i) => all.subarray(0, micros[i]!.timesteps.length));
     return {
-      loss: mean(clips.map((each, i) => lossOf(batches[i]!, each))),
+      loss: mean(clips.map((each, i) => micros[i]!.loss(each))),
       losses: clips,
       gradNorm: control[UPDATE.norm]!,
       taken,
@@ -199,26 +197,14 @@ export class Trainer implements Disposable {
     };
   }
 
-  #inputs(batch: MicroBatch, lossScale: number): Record<string, Float32Array | Uint32Array> {
-    const { config } = this.model;
+  #inputs(micro: Micro, lossScale: number): Record<string, Float32Array | Uint32Array> {
     const { accumulation: micros = 1 } = this.options;
-    if (isPacked(batch)) return packedInputs(batch, config, this.#levels, { micros, lossScale, tables: this.#tables });
-    const { condition, ofs, shape } = batch;
-    return {
-      latents: batch.latents,
-      noise: batch.noise,
-      levels: this.#levels.table(batch, micros, lossScale),
-      text: batch.text,
-      timestep: Float32Array.from(batch.timesteps),
-      ...(condition ? { condition } : {}),
-      ...(config.ofs_embed_dim === null ? {} : { ofs: Float32Array.from(ofs ?? new Array<number>(shape.clips).fill(OFS)) }),
-    };
+    return micro.inputs(this.model.config, this.#levels, { micros, lossScale, tables: this.#tables });
   }
 
-  #program(batch: MicroBatch): Promise<Program> {
+  #program({ key, shape }: Micro): Promise<Program> {
     const record = (this.options.accumulation ?? 1) === 1 ? stepGraph : microGraph;
-    if (isPacked(batch)) return this.#made(capacityKey(batch.capacity), () => record(this.#recipe, batch.capacity));
-    return this.#made(shapeKey(batch.shape), () => record(this.#recipe, batch.shape));
+    return this.#made(key, () => record(this.#recipe, shape));
   }
 
   #updater(): Promise<Program> {
@@ -274,22 +260,7 @@ export class Trainer implements Disposable {
   }
 }
 
-const mean = (values: ArrayLike<number>): number => Array.from(values).reduce((a, b) => a + b, 0) / values.length;
-
-const clipsOf = (batch: MicroBatch): number => (isPacked(batch) ? batch.clips.length : batch.shape.clips);
-
-/** A micro-step's loss, of those of its clips. */
-function lossOf(batch: MicroBatch, clips: Float32Array): number {
-  if (!isPacked(batch)) return mean(clips);
-  const shares = clipShares(batch);
-  return clips.reduce((sum, loss, i) => sum + shares[i]! * loss, 0);
-}
-
 const withUpdate = (recipe: Recipe, micro: Graph): Graph[] => [micro, updateGraph(recipe, micro)];
-
-/** Values of all clips' latents. */
-const valuesOf = (batch: MicroBatch): number =>
-  isPacked(batch) ? batch.clips.reduce((n, { latents }) => n + latents.length, 0) : batch.latents.length;
 
 /** Of one patch, with the text length that positions want. */
 const smallestShape = (c: TransformerConfig): BatchShape => ({

@@ -8,14 +8,14 @@ import { restoreRun, type RunIdentity, saveRun } from "./checkpoint.ts";
 import { type ExportOptions, loraFile, parameterValues, transformerFiles } from "./export.ts";
 import { fullParameters } from "./full.ts";
 import { loraParameters, type TrainedLora } from "./lora.ts";
+import { type MicroBatch, microOf } from "./micro-batch.ts";
 import { optimizerOf } from "./optimizer.ts";
 import { checkOptions, identityOf, samplingOptions, type Trainable, type TrainingStep, type TrainOptions } from "./options.ts";
-import { isPacked } from "./packing/batch.ts";
 import { makePack, packedTokens, packsOf } from "./packing/packs.ts";
 import type { Trained } from "./parameters.ts";
 import { rateShare } from "./schedule.ts";
 import { makeBatch, type TrainingSample } from "./sample.ts";
-import { type MicroBatch, Trainer, type TrainingModel } from "./trainer.ts";
+import { Trainer, type TrainingModel } from "./trainer.ts";
 
 export class TrainingRun implements Disposable {
   #step = 0;
@@ -120,7 +120,7 @@ export class TrainingRun implements Disposable {
       steps,
       loss: report.loss,
       clips: batches.flatMap((batch, i) =>
-        (isPacked(batch) ? batch.clips.map(({ timestep }) => timestep) : batch.timesteps).map((timestep, j) => ({
+        microOf(batch).timesteps.map((timestep, j) => ({
           timestep,
           loss: report.losses[i]![j]!,
         })),

@@ -42,8 +42,6 @@ export interface PackedBatch {
   readonly average?: PackAverage;
 }
 
-export const isPacked = (batch: object): batch is PackedBatch => "capacity" in batch;
-
 /** Names what tells one packed graph from another. */
 export const capacityKey = ({ clips, rows, text, video }: PackedCapacity): string => `pack of ${clips}: ${rows} = ${text} + ${video}`;
 

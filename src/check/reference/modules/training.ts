@@ -11,7 +11,7 @@ import { loraParameters, type TrainedLora } from "../../../training/lora.ts";
 import type { OptimizerOptions } from "../../../training/optimizer.ts";
 import type { Trained } from "../../../training/parameters.ts";
 import { trainSteps } from "../../../training/train-steps.ts";
-import type { MicroBatch } from "../../../training/trainer.ts";
+import type { MicroBatch } from "../../../training/micro-batch.ts";
 import { expectCaseWeights, hostTensor, inputOf } from "../case.ts";
 import type { ReferenceModule } from "../module.ts";
 import type { HostTensor, ReferenceCase } from "../reference-case.ts";
