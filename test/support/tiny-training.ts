@@ -4,7 +4,10 @@ import { elements } from "../../src/graph/dtype.ts";
 import { parseTransformerConfig } from "../../src/models/cogvideox/config.ts";
 import { transformerWeights } from "../../src/models/cogvideox/weights.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
+import type { TrainingData } from "../../src/training/batches.ts";
+import type { Trainable, TrainingStep, TrainOptions } from "../../src/training/options.ts";
 import type { TrainingSample } from "../../src/training/sample.ts";
+import { train } from "../../src/training/train.ts";
 import type { TrainingModel } from "../../src/training/trainer.ts";
 import { values } from "./compare.ts";
 import { memoryWeights, testGpu } from "./gpu.ts";
@@ -51,4 +54,20 @@ export function tinyClips(
       ...(extra ? { condition: values(extra * height * width, 2000 + i) } : {}),
     };
   });
+}
+
+/** A run up to its end, or to a step: what it told, and what it was saved as. */
+export async function taken(
+  model: Trainable,
+  data: TrainingData,
+  options: TrainOptions,
+  until = Infinity,
+): Promise<{ steps: TrainingStep[]; saved: Uint8Array<ArrayBuffer> }> {
+  await using run = train(model, data, options);
+  const steps: TrainingStep[] = [];
+  for await (const step of run) {
+    steps.push(step);
+    if (step.step === until) break;
+  }
+  return { steps, saved: await run.save() };
 }

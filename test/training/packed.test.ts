@@ -20,6 +20,7 @@ import type { Trained } from "../../src/training/parameters.ts";
 import { microGraph, type Recipe } from "../../src/training/record.ts";
 import { Trainer } from "../../src/training/trainer.ts";
 import { expectClose, values } from "../support/compare.ts";
+import { drawnWeights } from "../support/drawn-weights.ts";
 import { memoryWeights, testGpu } from "../support/gpu.ts";
 
 const base = {
@@ -48,19 +49,7 @@ const scheduler = parseSchedulerConfig({
 });
 const levels = new NoiseLevels(scheduler);
 
-const weightsOf = (c: TransformerConfig) =>
-  memoryWeights(
-    Object.fromEntries(
-      [...transformerWeights(c)].map(([name, shape], i) => {
-        const data = values(
-          shape.reduce((a, b) => a * b),
-          i + 1,
-          0.2,
-        );
-        return [name, { shape, data: shape.length === 1 && name.endsWith("weight") ? data.map((v) => 1 + v) : data }];
-      }),
-    ),
-  );
+const weightsOf = (c: TransformerConfig) => memoryWeights(drawnWeights(c));
 
 function clip(c: TransformerConfig, [frames, height, width]: readonly [number, number, number], seed: number): ClipOfPack {
   const size = frames * height * width;

@@ -1,11 +1,9 @@
 /** `train` with clips of several sizes in one sequence. */
 import { expect, test } from "vitest";
-import type { TrainingData } from "../../src/training/batches.ts";
-import type { Trainable, TrainingStep, TrainOptions } from "../../src/training/options.ts";
+import type { TrainingStep, TrainOptions } from "../../src/training/options.ts";
 import { capacityOf } from "../../src/training/packing/packs.ts";
 import { timestepInterval } from "../../src/training/timesteps.ts";
-import { train } from "../../src/training/train.ts";
-import { tinyClips, tinyTransformer } from "../support/tiny-training.ts";
+import { taken, tinyClips, tinyTransformer } from "../support/tiny-training.ts";
 
 const sizes = [
   [3, 2, 4],
@@ -13,15 +11,6 @@ const sizes = [
   [5, 4, 6],
 ] as const;
 
-async function taken(model: Trainable, data: TrainingData, options: TrainOptions, until = Infinity) {
-  await using run = train(model, data, options);
-  const steps: TrainingStep[] = [];
-  for await (const step of run) {
-    steps.push(step);
-    if (step.step === until) break;
-  }
-  return { steps, saved: await run.save() };
-}
 const packing = { budget: 96, window: 16 };
 const options: TrainOptions = { steps: 5, accumulation: 2, seed: 3, full: true, textDropout: 0, optimizer: { lr: 0.01 }, packing };
 

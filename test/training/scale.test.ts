@@ -52,7 +52,7 @@ test("a step with NaN in its gradients changes nothing, is told, and the next on
 
 describe("in f16", { timeout: 120_000 }, () => {
   test("losses follow those in f32, and parameters stay f32", async (context) => {
-    if (!(await testGpu()).caps.f16) return context.skip("an adapter with shader-f16");
+    if (!(await testGpu()).caps.f16) return context.skip("needs an adapter with shader-f16");
     const [half, full] = [await tinyTransformer({}, "f16"), await tinyTransformer()];
     const batch = await makeBatch(tinyClips(full, 2), full.config, sampling, place, 0, 1000);
     const run = (model: typeof full, dtype: "f16" | "f32") =>
@@ -69,7 +69,7 @@ describe("in f16", { timeout: 120_000 }, () => {
     expect([...got.values.values()].some((values) => values.some((v) => v !== Math.fround(v) || (v * 4096) % 1 !== 0))).toBe(true);
   });
   test("a loss that f16 cannot hold at the first scale lowers it, and the run goes on", async (context) => {
-    if (!(await testGpu()).caps.f16) return context.skip("an adapter with shader-f16");
+    if (!(await testGpu()).caps.f16) return context.skip("needs an adapter with shader-f16");
     const model = await tinyTransformer({}, "f16");
     const clips = tinyClips(model, 2).map((clip) => ({ ...clip, latents: clip.latents.map((v) => 1e5 * v) }));
     await using run = train(model, clips, { steps: 12, batch: 2, seed: 1, full: true, dtype: "f16", textDropout: 0 });

@@ -1,23 +1,11 @@
 /** `train` on a tiny transformer: it learns, by any grouping of the work and however a run is broken off, to the same result. */
 import { describe, expect, test } from "vitest";
-import type { Trainable, TrainingStep, TrainOptions } from "../../src/training/options.ts";
-import type { TrainingData } from "../../src/training/batches.ts";
+import type { TrainingStep, TrainOptions } from "../../src/training/options.ts";
 import { transformerWeights } from "../../src/models/cogvideox/weights.ts";
 import { fullParameters } from "../../src/training/full.ts";
 import { makeBatch } from "../../src/training/sample.ts";
-import { train } from "../../src/training/train.ts";
 import { trainSteps } from "../../src/training/train-steps.ts";
-import { tinyClips, tinyTransformer } from "../support/tiny-training.ts";
-
-async function taken(model: Trainable, data: TrainingData, options: TrainOptions, until = Infinity) {
-  await using run = train(model, data, options);
-  const steps: TrainingStep[] = [];
-  for await (const step of run) {
-    steps.push(step);
-    if (step.step === until) break;
-  }
-  return { steps, saved: await run.save() };
-}
+import { taken, tinyClips, tinyTransformer } from "../support/tiny-training.ts";
 
 const mean = (steps: readonly TrainingStep[]): number => steps.reduce((sum, { loss }) => sum + loss, 0) / steps.length;
 

@@ -2,11 +2,11 @@
 import { expect, test } from "vitest";
 import { parseTransformerConfig } from "../../../src/models/cogvideox/config.ts";
 import { denoiseGraph, type DenoiseShape } from "../../../src/models/cogvideox/model.ts";
-import { transformerWeights } from "../../../src/models/cogvideox/weights.ts";
 import { compile } from "../../../src/plan/compile.ts";
 import { Program } from "../../../src/run/program.ts";
 import { WeightStore } from "../../../src/run/weight-store.ts";
 import { expectClose, values } from "../../support/compare.ts";
+import { drawnWeights } from "../../support/drawn-weights.ts";
 import { memoryWeights, testGpu } from "../../support/gpu.ts";
 
 const config = parseTransformerConfig({
@@ -20,16 +20,7 @@ const config = parseTransformerConfig({
   use_rotary_positional_embeddings: true,
   max_text_seq_length: 10,
 });
-const weights = Object.fromEntries(
-  [...transformerWeights(config)].map(([name, shape], i) => {
-    const data = values(
-      shape.reduce((a, b) => a * b),
-      i + 1,
-      0.2,
-    );
-    return [name, { shape, data: shape.length === 1 && name.endsWith("weight") ? data.map((v) => 1 + v) : data }];
-  }),
-);
+const weights = drawnWeights(config);
 const shape: DenoiseShape = {
   samples: 2,
   frames: 3,

@@ -10,12 +10,12 @@ import {
   type PackedCapacity,
   type PackedClip,
 } from "../../../src/models/cogvideox/packed.ts";
-import { transformerWeights } from "../../../src/models/cogvideox/weights.ts";
 import { Graph } from "../../../src/graph/graph.ts";
 import { compile } from "../../../src/plan/compile.ts";
 import { Program } from "../../../src/run/program.ts";
 import { WeightStore } from "../../../src/run/weight-store.ts";
 import { expectClose, values } from "../../support/compare.ts";
+import { drawnWeights } from "../../support/drawn-weights.ts";
 import { memoryWeights, runGraph, testGpu } from "../../support/gpu.ts";
 
 const base = {
@@ -43,18 +43,6 @@ const STYLES = {
   "a condition on further channels (I2V)": { ...base, in_channels: 8, use_rotary_positional_embeddings: true },
 } as const;
 
-const weightsOf = (c: TransformerConfig) =>
-  Object.fromEntries(
-    [...transformerWeights(c)].map(([name, shape], i) => {
-      const data = values(
-        shape.reduce((a, b) => a * b),
-        i + 1,
-        0.2,
-      );
-      return [name, { shape, data: shape.length === 1 && name.endsWith("weight") ? data.map((v) => 1 + v) : data }];
-    }),
-  );
-
 interface Given extends PackedClip {
   /** [F, C, H, W] and [T, text_embed_dim] */
   readonly latents: Float32Array;
@@ -77,7 +65,7 @@ function given(c: TransformerConfig, [frames, height, width]: readonly [number, 
 /** A program for a capacity, and what it predicts for clips: patches, clip by clip. */
 async function packedProgram(c: TransformerConfig, capacity: PackedCapacity) {
   const gpu = await testGpu();
-  const provider = memoryWeights(weightsOf(c));
+  const provider = memoryWeights(drawnWeights(c));
   const graph = new Graph("packed", provider.type);
   const width = c.in_channels * (c.patch_size_t ?? 1) * c.patch_size ** 2;
   const prediction = recordPackedTransformer(
@@ -152,7 +140,7 @@ async function alone(c: TransformerConfig, clip: Given): Promise<Float32Array> {
       ),
     }),
     {
-      weights: weightsOf(c),
+      weights: drawnWeights(c),
       inputs: {
         latents: clip.latents,
         text: clip.words,
