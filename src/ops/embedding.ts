@@ -43,12 +43,15 @@ export const embeddingOp: Op<Inputs, Attrs, "y"> = {
     return { flops: 0, bytes: ids.bytes + y.size * bytesOf[table.dtype] + y.bytes };
   },
   lower({ inputs: { ids, table }, outputs: { y } }, { caps }) {
-    return gatherRows(ids, table, y, caps);
+    return lowerRows(ids, table, y, caps);
   },
 };
 
-/** y [R, C] of the rows of `table` [..., C] that `ids` [R] name, where either may be larger than a binding. */
-export function gatherRows(ids: Tensor, table: Tensor, y: Tensor, caps: Capabilities): Dispatch[] {
+/**
+ * y [R, C] of the rows of `table` [..., C] that `ids` [R] name, where either may be larger than a binding.
+ * @param zeros an id past the table is a row of zeros; else it takes the last row
+ */
+export function lowerRows(ids: Tensor, table: Tensor, y: Tensor, caps: Capabilities, zeros = false): Dispatch[] {
   const c = table.dim(-1);
   const vocab = table.size / c;
   return rowWindows(caps, vocab, [c * bytesOf[table.dtype]]).flatMap((part) =>
@@ -56,6 +59,7 @@ export function gatherRows(ids: Tensor, table: Tensor, y: Tensor, caps: Capabili
       dispatch({
         kernel,
         types: { T: table.dtype, Y: y.dtype },
+        consts: { ZEROS: +zeros },
         params: { count: rows.count, c4: c / 4, first: part.start, rows: part.count, vocab },
         bindings: { ids: rowView(ids, rows, 1), table: rowView(table, part, c), y: rowView(y, rows, c) },
         grid: foldGrid(Math.ceil((rows.count * c) / 4 / 64), caps),

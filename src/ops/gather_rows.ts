@@ -1,10 +1,9 @@
 /** gather_rows: rows of a matrix in another order, zeros where none is named. Kernels: kernels/embed/. */
-import { gatherRows as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
-import { bytesOf, isFloat } from "../graph/dtype.ts";
+import { isFloat } from "../graph/dtype.ts";
 import type { Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
-import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
+import { lowerRows } from "./embedding.ts";
 
 interface Inputs {
   x: Tensor;
@@ -38,18 +37,5 @@ export const gatherRowsOp: Op<Inputs, object, "y"> = {
     return { y: { shape: [index.size, x.dim(1)], dtype: x.dtype } };
   },
   cost: ({ inputs: { index }, outputs: { y } }) => ({ flops: 0, bytes: index.bytes + 2 * y.bytes }),
-  lower({ inputs: { x, index }, outputs: { y } }, { caps }) {
-    const [all, c] = x.shape as [number, number];
-    return rowWindows(caps, all, [c * bytesOf[x.dtype]]).flatMap((part) =>
-      rowWindows(caps, index.size, [4, c * bytesOf[y.dtype]]).map((rows) =>
-        dispatch({
-          kernel,
-          types: { X: x.dtype, Y: y.dtype },
-          params: { count: rows.count, c4: c / 4, first: part.start, rows: part.count, all },
-          bindings: { index: rowView(index, rows, 1), x: rowView(x, part, c), y: rowView(y, rows, c) },
-          grid: foldGrid(Math.ceil((rows.count * c) / 4 / 64), caps),
-        }),
-      ),
-    );
-  },
+  lower: ({ inputs: { x, index }, outputs: { y } }, { caps }) => lowerRows(index, x, y, caps, true),
 };

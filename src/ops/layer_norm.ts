@@ -7,7 +7,7 @@ import type { Op, Target, View } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { choiceKey } from "../plan/choice.ts";
 import { dispatch, foldGrid, gcd, rowView, type RowWindow, rowWindows } from "../plan/dispatch.ts";
-import { gatherRows } from "./embedding.ts";
+import { lowerRows } from "./embedding.ts";
 import { assertRows } from "../graph/row-index.ts";
 import { rowNormCandidates, type RowNormVariant } from "./rows/norm.ts";
 
@@ -120,7 +120,7 @@ export const layerNormOp: Op<Inputs, Attrs, "y"> = {
     );
     // Rows that no bindings hold together with what lies between them are first copied to where they do.
     const copied = source && !gather ? target.scratch(y.shape, x.dtype) : undefined;
-    const copies = copied ? gatherRows(source!, x, copied, caps) : [];
+    const copies = copied ? lowerRows(source!, x, copied, caps) : [];
     const parts: readonly Part[] = gather ?? windows(rowBytes).map((w) => ({ w, x: rowView(copied ?? x, w, d) }));
     return copies.concat(
       parts.map(({ w, ...part }) => {

@@ -1,5 +1,5 @@
 /** gather_rows: a permutation, rows that are not named, rows that none is named for, windows of either side, a list given as an input. */
-import { gatherRows as kernel } from "#kernels";
+import { embedding as kernel } from "#kernels";
 import { gatherRows, NO_ROW } from "../../../ops/gather_rows.ts";
 import type { OpCase, OpCases, Size } from "../case.ts";
 import type { Values } from "../draw.ts";
