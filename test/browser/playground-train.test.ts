@@ -52,7 +52,9 @@ it("learns from picked and drawn clips, stops, goes on, and its file is saved an
   expect(stopped).toBeLessThan(8);
   expect(await page.locator("#train-chart circle").count()).toBe(stopped);
   await page.click("#train-resume");
-  await says(page, "8 steps: loss ");
+  await page.waitForFunction(() => document.getElementById("train-doing")!.textContent!.startsWith("8 steps: loss "), undefined, {
+    timeout: 240_000,
+  });
   expect(await page.locator("#train-chart circle").count()).toBe(8);
   expect(await page.locator("#train-sample").isVisible(), "a sample on the way").toBe(true);
   expect(await text(page, "train-caption")).toContain("After step 8");
