@@ -12,8 +12,8 @@ import { finished, inWorker, open, ready, ROOT, set, SHOTS, text, usePlayground 
 
 usePlayground();
 
-const says = (page: Page, part: string): Promise<unknown> =>
-  page.waitForFunction((part) => document.getElementById("train-doing")!.textContent!.includes(part), part, { timeout: 240_000 });
+const says = (page: Page, start: string): Promise<unknown> =>
+  page.waitForFunction((start) => document.getElementById("train-doing")!.textContent!.startsWith(start), start, { timeout: 240_000 });
 
 it("learns from picked and drawn clips, stops, goes on, and its file is saved and put to use", { timeout: 600_000 }, async () => {
   const { page, wrong } = await open();
@@ -52,9 +52,7 @@ it("learns from picked and drawn clips, stops, goes on, and its file is saved an
   expect(stopped).toBeLessThan(8);
   expect(await page.locator("#train-chart circle").count()).toBe(stopped);
   await page.click("#train-resume");
-  await page.waitForFunction(() => document.getElementById("train-doing")!.textContent!.startsWith("8 steps: loss "), undefined, {
-    timeout: 240_000,
-  });
+  await says(page, "8 steps: loss ");
   expect(await page.locator("#train-chart circle").count()).toBe(8);
   expect(await page.locator("#train-sample").isVisible(), "a sample on the way").toBe(true);
   expect(await text(page, "train-caption")).toContain("After step 8");

@@ -8,7 +8,7 @@ import type { HostTensor, ReferenceCase } from "./reference-case.ts";
 export const isTraining = (module: string): boolean => module.startsWith("train.");
 
 /** Outputs that have a value a step; all others are tensors after the last one. */
-export const PER_STEP = new Set(["loss", "grad_norm", "rec", "kl", "generator", "discriminator"]);
+const PER_STEP = new Set(["loss", "grad_norm", "rec", "kl", "generator", "discriminator"]);
 
 /**
  * Each of the case's outputs, held against `got`. A tensor's change is judged against three times torch's own error in it, where the case
@@ -17,16 +17,15 @@ export const PER_STEP = new Set(["loss", "grad_norm", "rec", "kl", "generator", 
  */
 export function compareTraining(c: ReferenceCase, got: Readonly<Record<string, HostTensor>>, dtype: "f32" | "f16"): Comparison[] {
   const torch = errorsOf(c, "torch_f32");
-  const negligible = c.options["zero_gradient"] ?? [];
-  if (!Array.isArray(negligible))
-    throw new CogwheelError("reference", `${c.name}: options.zero_gradient must be a list of names, got ${typeof negligible}; correct it`);
+  const negligible = negligibleOutputs(c);
   return [...c.outputs].map(([name, want]) => {
     const each: Threshold = { measure: "each relative", limit: dtype === "f32" ? 1e-4 : 1e-2 };
     if (PER_STEP.has(name)) return compareTensors(name, got[name], want, each);
-    const called = [name.replace(/^weight\./, ""), trainedTensor(c, name)?.replace(/^weight\./, "")];
-    if (dtype === "f16" || called.some((n) => negligible.includes(n)))
-      return compareTensors(name, got[name], want, { measure: "not judged", limit: 0 });
-    const told = called.map((n) => (n === undefined ? undefined : torch.get(n))).find((error) => error !== undefined) ?? 0;
+    if (dtype === "f16" || negligible.has(name)) return compareTensors(name, got[name], want, { measure: "not judged", limit: 0 });
+    const told =
+      namesOf(c, name)
+        .map((n) => torch.get(n))
+        .find((error) => error !== undefined) ?? 0;
     const limit = Math.max(1e-3, 3 * told);
     const change = norm(difference(want, startOf(c, name)));
     return compareTensors(
@@ -37,6 +36,18 @@ export function compareTraining(c: ReferenceCase, got: Readonly<Record<string, H
     );
   });
 }
+
+/** Outputs that are a tensor of the option `zero_gradient`, or the average of one: each adapter's own rounding. */
+export function negligibleOutputs(c: ReferenceCase): ReadonlySet<string> {
+  const listed = c.options["zero_gradient"] ?? [];
+  if (!Array.isArray(listed))
+    throw new CogwheelError("reference", `${c.name}: options.zero_gradient must be a list of names, got ${typeof listed}; correct it`);
+  return new Set([...c.outputs.keys()].filter((name) => namesOf(c, name).some((n) => listed.includes(n))));
+}
+
+/** What the options may call an output: by its own name and by that of the tensor that it is of, both without `weight.`. */
+const namesOf = (c: ReferenceCase, output: string): string[] =>
+  [output, trainedTensor(c, output)].flatMap((name) => (name === undefined ? [] : [name.replace(/^weight\./, "")]));
 
 /**
  * Which of the case's own tensors an output is of, as `weight.<name>` or `lora.<i>.<key>`: a trained tensor, or as `ema.<…>` the average of
