@@ -1,6 +1,6 @@
 // add.wgsl — y = a + b
 //
-// Shapes    a, b, y [R] of R values, a multiple of 4
+// Shapes    a, b, y [R], padded in memory to a multiple of 4
 // Work      one thread a vec4
 // Dispatch  (ceil(R / 256), folded, 1)
 // Cost      reads both once, writes once; bandwidth bound

@@ -1,6 +1,6 @@
 // gelu.wgsl — y = GELU(x), in the tanh approximation
 //
-// Shapes    x, y [R] of R values, a multiple of 4
+// Shapes    x, y [R], padded in memory to a multiple of 4
 // Work      one thread a vec4
 // Dispatch  (ceil(R / 256), folded, 1)
 // Cost      reads x once, writes y once; bandwidth bound

@@ -1,6 +1,6 @@
 // gelu_gradient.wgsl — dx = dy · GELU'(x), of the tanh approximation
 //
-// Shapes    x, dy, dx [R] of R values, a multiple of 4
+// Shapes    x, dy, dx [R], padded in memory to a multiple of 4
 // Work      one thread a vec4
 // Dispatch  (ceil(R / 256), folded, 1)
 // Cost      reads both once, writes once; bandwidth bound

@@ -1,6 +1,6 @@
 // silu.wgsl — y = x · sigmoid(x)
 //
-// Shapes    x, y [R] of R values, a multiple of 4
+// Shapes    x, y [R], padded in memory to a multiple of 4
 // Work      one thread a vec4
 // Dispatch  (ceil(R / 256), folded, 1)
 // Numerics  f32 for every storage type; the exponential's argument is bounded, so that it cannot overflow

@@ -1,6 +1,6 @@
 // silu_gradient.wgsl — dx = dy · σ(x) · (1 + x · (1 − σ(x))), the gradient of x · σ(x)
 //
-// Shapes    x, dy, dx [R] of R values, a multiple of 4
+// Shapes    x, dy, dx [R], padded in memory to a multiple of 4
 // Work      one thread a vec4
 // Dispatch  (ceil(R / 256), folded, 1)
 // Cost      reads both once, writes once; bandwidth bound

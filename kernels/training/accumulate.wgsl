@@ -1,6 +1,6 @@
 // accumulate.wgsl — y = sum + x, or x where there is nothing before
 //
-// Shapes    sum, x, y [R] of R values, a multiple of 4 · begun [4]: 0 is 1 where `sum` holds something, else 0
+// Shapes    sum, x, y [R], padded in memory to a multiple of 4 · begun [4]: 0 is 1 where `sum` holds something, else 0
 // Work      one thread a vec4
 // Dispatch  (ceil(R / 256), folded, 1)
 // Cost      reads both once, writes once; bandwidth bound

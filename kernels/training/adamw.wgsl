@@ -2,7 +2,7 @@
 //
 //   p ← p · keep;  m ← m + (1 − β₁)(g − m);  v ← β₂ v + (1 − β₂) g²;  p ← p + step · m / (√v · root + eps)
 //
-// Shapes    p, m, v, g, p_next, m_next, v_next [R] of R values, a multiple of 4
+// Shapes    p, m, v, g, p_next, m_next, v_next [R], padded in memory to a multiple of 4
 //           control [16] as gradient_norm.wgsl gives it: 1 the factor of g, 2 whether the step is taken, then 4 keep = 1 − lr · decay,
 //           5 1 − β₁, 6 β₂, 7 1 − β₂, 8 root = 1 / √(1 − β₂ᵗ), 9 eps, 10 step = −lr / (1 − β₁ᵗ), all computed in float64
 // Work      one thread a vec4

@@ -3,7 +3,7 @@
 //   a block of 256 values has a scale for each mean, and for each value two indices into maps of 256 numbers of −1 to 1 and 0 to 1;
 //   the step is that of adamw.wgsl on what they stand for, and the next means are the nearest numbers of the maps
 //
-// Shapes    p, g, p_next [R] of R values, a multiple of 4 · map [512]: of m, then of v, each rising
+// Shapes    p, g, p_next [R], padded in memory to a multiple of 4 · map [512]: of m, then of v, each rising
 //           state, state_next [blocks, 130] u32: 64 words of m's indices, 64 of v's, four a word, then the bits of both scales
 //           control [16] as for adamw.wgsl
 // Work      one workgroup a block, one thread a vec4: the step in f32, then two maxima of the block, then a binary search in the maps
@@ -17,7 +17,7 @@ const IN_PLACE = 0u;
 //! end
 const WG = 64u;
 const WORDS = 130u;
-struct Params { count4: u32 }
+struct Params { count: u32 }
 @group(0) @binding(1) var<storage, read> p: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> state: array<u32>;
 @group(0) @binding(3) var<storage, read> g: array<vec4<f32>>;
@@ -55,8 +55,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let block = wid.y * groups.x + wid.x;
   let i = block * WG + lane;
   let first_word = block * WORDS;
-  if (block * WG >= params.count4) { return; }
-  let within = i < params.count4;
+  if (4u * block * WG >= params.count) { return; }
+  let within = 4u * i < params.count;
   let taken = control[2] != 0.0;
   let scales = vec2<f32>(bitcast<f32>(stored(first_word + 128u)), bitcast<f32>(stored(first_word + 129u)));
   var weight = vec4<f32>();
@@ -73,6 +73,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     first += control[5] * (gradient - first);
     second = control[6] * second + control[7] * gradient * gradient;
     weight += control[10] * (first / (sqrt(second) * control[8] + control[9]));
+    // What lies behind the last value has no say in the block's scales.
+    let there = 4u * i + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.count);
+    first = select(vec4<f32>(), first, there);
+    second = select(vec4<f32>(), second, there);
   }
   let size = abs(first);
   sh_most[lane] = vec2<f32>(max(max(size.x, size.y), max(size.z, size.w)), max(max(second.x, second.y), max(second.z, second.w)));

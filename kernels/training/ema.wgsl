@@ -1,6 +1,6 @@
 // ema.wgsl — an exponential moving average: average ← average + (1 − decay)(p − average)
 //
-// Shapes    average, p, next [R] of R values, a multiple of 4 · control [16]: 2 whether the step is taken, 11 is 1 − decay
+// Shapes    average, p, next [R], padded in memory to a multiple of 4 · control [16]: 2 whether the step is taken, 11 is 1 − decay
 // Work      one thread a vec4
 // Dispatch  (ceil(R / 256), folded, 1)
 // Cost      reads both once, writes once; bandwidth bound

@@ -1,6 +1,7 @@
 // muon.wgsl — p ← p · keep + step · scale · update, for an update that was made orthogonal
 //
-// Shapes    p, update, next [R] of R values, a multiple of 4 · control [16]: 2 whether the step is taken, 4 keep = 1 − lr · decay, 13 −lr
+// Shapes    p, update, next [R], padded in memory to a multiple of 4
+//           control [16]: 2 whether the step is taken, 4 keep = 1 − lr · decay, 13 −lr
 // Work      one thread a vec4
 // Dispatch  (ceil(R / 256), folded, 1)
 // Cost      reads both once, writes once; bandwidth bound

@@ -1,6 +1,6 @@
 // muon_momentum.wgsl — Muon's momentum, and the direction that is made orthogonal: m ← m + (1 − μ)(g − m);  d = g + μ (m − g)
 //
-// Shapes    m, g, m_next, direction [R] of R values, a multiple of 4
+// Shapes    m, g, m_next, direction [R], padded in memory to a multiple of 4
 //           control [16]: 1 the factor of g, 2 whether the step is taken, 12 is 1 − μ
 // Work      one thread a vec4
 // Dispatch  (ceil(R / 256), folded, 1)

@@ -1,6 +1,6 @@
 // scale_by_trace.wgsl — y = x · sᵖ with s = 1 / (√trace(gram) + 1e-7): the trace of d·dᵀ is the squared norm of d
 //
-// Shapes    x, y [R] of R values, a multiple of 4 · gram [N, N], of rows of `stride`
+// Shapes    x, y [R], padded in memory to a multiple of 4 · gram [N, N], of rows of `stride`
 // Work      every workgroup adds up the diagonal, in a fixed order, then each thread scales PER vec4s
 // Dispatch  (ceil(R / (256 · PER)), folded, 1)
 // Cost      reads x once and N values a workgroup, writes y once; bandwidth bound

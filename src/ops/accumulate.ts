@@ -4,7 +4,7 @@ import { CogwheelError } from "../base/errors.ts";
 import { bytesOf, isFloat } from "../graph/dtype.ts";
 import type { Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
-import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
+import { dispatch, foldGrid, rowView, vectorWindows } from "../plan/dispatch.ts";
 
 interface Inputs {
   sum: Tensor;
@@ -14,7 +14,7 @@ interface Inputs {
 
 /**
  * sum + x where `begun` [4] is 1 in its first place, x where it is 0: then `sum` is not read.
- * @param sum f32 with a multiple of 4 values @param x of its shape, f32 or f16
+ * @param sum f32 @param x of its shape, f32 or f16
  */
 export function accumulate(sum: Tensor, x: Tensor, begun: Tensor): Tensor {
   return sum.graph.record(accumulateOp, { sum, x, begun }, {}).y;
@@ -23,11 +23,8 @@ export function accumulate(sum: Tensor, x: Tensor, begun: Tensor): Tensor {
 export const accumulateOp: Op<Inputs, object, "y"> = {
   name: "accumulate",
   infer({ sum, x, begun }) {
-    if (sum.dtype !== "f32" || !isFloat(x) || sum.size % 4 || sum.shape.join() !== x.shape.join())
-      throw new CogwheelError(
-        "accumulate",
-        `the sum must be f32 of the shape of x with a multiple of 4 values, got ${sum} and ${x}; reshape or pad them`,
-      );
+    if (sum.dtype !== "f32" || !isFloat(x) || sum.shape.join() !== x.shape.join())
+      throw new CogwheelError("accumulate", `the sum must be f32 of the shape of x, got ${sum} and ${x}; reshape one`);
     if (begun.dtype !== "f32" || begun.size !== 4)
       throw new CogwheelError("accumulate", `what says whether something was added must be f32 [4], got ${begun}; make it of that size`);
     return { y: { shape: sum.shape, dtype: "f32" } };
@@ -35,7 +32,7 @@ export const accumulateOp: Op<Inputs, object, "y"> = {
   mayTake: () => ({ y: "sum" }),
   cost: ({ inputs: { x }, outputs: { y } }) => ({ flops: y.size, bytes: x.bytes + 2 * y.bytes }),
   lower({ inputs: { sum, x, begun }, outputs: { y } }, { caps, inPlace }) {
-    return rowWindows(caps, y.size / 4, [16, 4 * bytesOf[x.dtype]]).map((rows) =>
+    return vectorWindows(caps, y.size, [4, bytesOf[x.dtype]]).map((rows) =>
       dispatch({
         kernel,
         types: { X: x.dtype },

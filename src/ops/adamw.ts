@@ -3,11 +3,11 @@ import { adamw as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
-import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
+import { dispatch, foldGrid, rowView, vectorWindows } from "../plan/dispatch.ts";
 import { assertControl } from "./gradient_norm.ts";
 
 export interface AdamwArguments {
-  /** The parameter, and the running means of its gradient and of its gradient's square: of one shape, f32, a multiple of 4 values. */
+  /** The parameter, and the running means of its gradient and of its gradient's square: of one shape, f32. */
   p: Tensor;
   m: Tensor;
   v: Tensor;
@@ -26,11 +26,8 @@ export const adamwOp: Op<{ [K in keyof AdamwArguments]: Tensor }, object, "p" | 
   name: "adamw",
   infer({ p, m, v, g, control }) {
     for (const tensor of [p, m, v, g])
-      if (tensor.dtype !== "f32" || tensor.size % 4 || tensor.shape.join() !== p.shape.join())
-        throw new CogwheelError(
-          "adamw",
-          `p, m, v and g must be f32 of one shape with a multiple of 4 values, got ${tensor} for ${p}; reshape or pad them`,
-        );
+      if (tensor.dtype !== "f32" || tensor.shape.join() !== p.shape.join())
+        throw new CogwheelError("adamw", `p, m, v and g must be f32 of one shape, got ${tensor} for ${p}; reshape them`);
     assertControl("adamw", control);
     const spec = { shape: p.shape, dtype: "f32" as const };
     return { p: spec, m: spec, v: spec };
@@ -38,7 +35,7 @@ export const adamwOp: Op<{ [K in keyof AdamwArguments]: Tensor }, object, "p" | 
   mayTake: () => ({ p: "p", m: "m", v: "v" }),
   cost: ({ outputs: { p } }) => ({ flops: 16 * p.size, bytes: 7 * p.bytes }),
   lower({ inputs: { p, m, v, g, control }, outputs: next }, { caps, inPlace }) {
-    return rowWindows(caps, p.size / 4, [16]).map((rows) => {
+    return vectorWindows(caps, p.size, [4]).map((rows) => {
       const of = (tensor: Tensor) => rowView(tensor, rows, 4);
       return dispatch({
         kernel,

@@ -39,7 +39,7 @@ export function dynamicMap(signed: boolean): Float32Array<ArrayBuffer> {
 }
 
 /**
- * p and g f32 of one shape with a multiple of 4 values, state u32 as {@link adamw8bitState} says → the next p and state, or what they were
+ * p and g f32 of one shape, state u32 as {@link adamw8bitState} says → the next p and state, or what they were
  * where the step is not taken. In their place, where they are states that get these values.
  */
 export function adamw8bit({ p, state, g, control }: Inputs): { p: Tensor; state: Tensor } {
@@ -49,11 +49,8 @@ export function adamw8bit({ p, state, g, control }: Inputs): { p: Tensor; state:
 export const adamw8bitOp: Op<Inputs, object, "p" | "state"> = {
   name: "adamw_8bit",
   infer({ p, state, g, control }) {
-    if (p.dtype !== "f32" || g.dtype !== "f32" || p.size % 4 || p.shape.join() !== g.shape.join())
-      throw new CogwheelError(
-        "adamw_8bit",
-        `p and g must be f32 of one shape with a multiple of 4 values, got ${p} and ${g}; reshape or pad them`,
-      );
+    if (p.dtype !== "f32" || g.dtype !== "f32" || p.shape.join() !== g.shape.join())
+      throw new CogwheelError("adamw_8bit", `p and g must be f32 of one shape, got ${p} and ${g}; reshape them`);
     const shape = adamw8bitState(p.size);
     if (state.dtype !== "u32" || state.shape.join() !== shape.join())
       throw new CogwheelError("adamw_8bit", `the state of ${p} must be u32 [${shape.join(", ")}], got ${state}; make it of that shape`);
@@ -72,7 +69,7 @@ export const adamw8bitOp: Op<Inputs, object, "p" | "state"> = {
       return dispatch({
         kernel,
         consts: { IN_PLACE: +inPlace },
-        params: { count4: count / 4 },
+        params: { count },
         bindings: {
           p: values(inPlace ? g : p),
           state: inPlace ? values(g) : rowView(state, rows, WORDS),

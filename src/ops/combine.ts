@@ -3,7 +3,7 @@ import { combine as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
-import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
+import { dispatch, foldGrid, rowView, vectorWindows } from "../plan/dispatch.ts";
 
 interface Inputs {
   a: Tensor;
@@ -14,7 +14,7 @@ interface Attrs {
   beta: number;
 }
 
-/** a and b f32 of one shape with a multiple of 4 values → alpha · a + beta · b. */
+/** a and b f32 of one shape → alpha · a + beta · b. */
 export function combine(a: Tensor, b: Tensor, { alpha, beta }: Attrs): Tensor {
   return a.graph.record(combineOp, { a, b }, { alpha, beta }).y;
 }
@@ -22,17 +22,14 @@ export function combine(a: Tensor, b: Tensor, { alpha, beta }: Attrs): Tensor {
 export const combineOp: Op<Inputs, Attrs, "y"> = {
   name: "combine",
   infer({ a, b }) {
-    if (a.dtype !== "f32" || b.dtype !== "f32" || a.size % 4 || a.shape.join() !== b.shape.join())
-      throw new CogwheelError(
-        "combine",
-        `a and b must be f32 of one shape with a multiple of 4 values, got ${a} and ${b}; reshape or pad them`,
-      );
+    if (a.dtype !== "f32" || b.dtype !== "f32" || a.shape.join() !== b.shape.join())
+      throw new CogwheelError("combine", `a and b must be f32 of one shape, got ${a} and ${b}; reshape one`);
     return { y: { shape: a.shape, dtype: "f32" } };
   },
   mayTake: () => ({ y: "a" }),
   cost: ({ outputs: { y } }) => ({ flops: 3 * y.size, bytes: 3 * y.bytes }),
   lower({ inputs: { a, b }, attrs, outputs: { y } }, { caps, inPlace }) {
-    return rowWindows(caps, y.size / 4, [16]).map((rows) =>
+    return vectorWindows(caps, y.size, [4]).map((rows) =>
       dispatch({
         kernel,
         consts: { IN_PLACE: +inPlace },

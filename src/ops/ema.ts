@@ -3,7 +3,7 @@ import { ema as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
-import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
+import { dispatch, foldGrid, rowView, vectorWindows } from "../plan/dispatch.ts";
 import { assertControl } from "./gradient_norm.ts";
 
 interface Inputs {
@@ -12,7 +12,7 @@ interface Inputs {
   control: Tensor;
 }
 
-/** average and p f32 of one shape with a multiple of 4 values → the next average; the same one where the step is not taken. */
+/** average and p f32 of one shape → the next average; the same one where the step is not taken. */
 export function ema(average: Tensor, p: Tensor, control: Tensor): Tensor {
   return average.graph.record(emaOp, { average, p, control }, {}).next;
 }
@@ -20,18 +20,15 @@ export function ema(average: Tensor, p: Tensor, control: Tensor): Tensor {
 export const emaOp: Op<Inputs, object, "next"> = {
   name: "ema",
   infer({ average, p, control }) {
-    if (average.dtype !== "f32" || p.dtype !== "f32" || average.size % 4 || average.shape.join() !== p.shape.join())
-      throw new CogwheelError(
-        "ema",
-        `the average and p must be f32 of one shape with a multiple of 4 values, got ${average} and ${p}; reshape or pad them`,
-      );
+    if (average.dtype !== "f32" || p.dtype !== "f32" || average.shape.join() !== p.shape.join())
+      throw new CogwheelError("ema", `the average and p must be f32 of one shape, got ${average} and ${p}; reshape them`);
     assertControl("ema", control);
     return { next: { shape: p.shape, dtype: "f32" } };
   },
   mayTake: () => ({ next: "average" }),
   cost: ({ outputs: { next } }) => ({ flops: 3 * next.size, bytes: 3 * next.bytes }),
   lower({ inputs: { average, p, control }, outputs: { next } }, { caps, inPlace }) {
-    return rowWindows(caps, p.size / 4, [16]).map((rows) => {
+    return vectorWindows(caps, p.size, [4]).map((rows) => {
       const of = (tensor: Tensor) => rowView(tensor, rows, 4);
       return dispatch({
         kernel,

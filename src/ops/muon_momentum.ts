@@ -3,7 +3,7 @@ import { muonMomentum as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
-import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
+import { dispatch, foldGrid, rowView, vectorWindows } from "../plan/dispatch.ts";
 import { assertControl } from "./gradient_norm.ts";
 
 interface Inputs {
@@ -12,7 +12,7 @@ interface Inputs {
   control: Tensor;
 }
 
-/** m and g f32 of one shape with a multiple of 4 values → the next m, and the direction: zeros where the step is not taken. */
+/** m and g f32 of one shape → the next m, and the direction: zeros where the step is not taken. */
 export function muonMomentum(m: Tensor, g: Tensor, control: Tensor): { m: Tensor; direction: Tensor } {
   return m.graph.record(muonMomentumOp, { m, g, control }, {});
 }
@@ -20,11 +20,8 @@ export function muonMomentum(m: Tensor, g: Tensor, control: Tensor): { m: Tensor
 export const muonMomentumOp: Op<Inputs, object, "m" | "direction"> = {
   name: "muon_momentum",
   infer({ m, g, control }) {
-    if (m.dtype !== "f32" || g.dtype !== "f32" || m.size % 4 || m.shape.join() !== g.shape.join())
-      throw new CogwheelError(
-        "muon_momentum",
-        `m and g must be f32 of one shape with a multiple of 4 values, got ${m} and ${g}; reshape or pad them`,
-      );
+    if (m.dtype !== "f32" || g.dtype !== "f32" || m.shape.join() !== g.shape.join())
+      throw new CogwheelError("muon_momentum", `m and g must be f32 of one shape, got ${m} and ${g}; reshape one`);
     assertControl("muon_momentum", control);
     const spec = { shape: m.shape, dtype: "f32" as const };
     return { m: spec, direction: spec };
@@ -32,7 +29,7 @@ export const muonMomentumOp: Op<Inputs, object, "m" | "direction"> = {
   mayTake: () => ({ m: "m" }),
   cost: ({ outputs: { m } }) => ({ flops: 6 * m.size, bytes: 4 * m.bytes }),
   lower({ inputs: { m, g, control }, outputs }, { caps, inPlace }) {
-    return rowWindows(caps, m.size / 4, [16]).map((rows) => {
+    return vectorWindows(caps, m.size, [4]).map((rows) => {
       const of = (tensor: Tensor) => rowView(tensor, rows, 4);
       return dispatch({
         kernel,

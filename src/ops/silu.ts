@@ -4,7 +4,7 @@ import type { DType } from "../graph/dtype.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { activationOp } from "./elementwise/unary.ts";
 
-/** x f32 or f16 with a multiple of 4 values → the same shape. `dtype`: default that of x. */
+/** x f32 or f16 → the same shape. `dtype`: default that of x. */
 export function silu(x: Tensor, dtype: DType = x.dtype): Tensor {
   return x.graph.record(siluOp, { x }, { dtype }).y;
 }

@@ -66,6 +66,18 @@ export function rowView(tensor: Tensor, window: RowWindow, rowElements: number):
   return { tensor, offset: window.start * rowBytes, bytes: window.count * rowBytes };
 }
 
+/**
+ * Windows of vectors of four over `size` values of tensors that take `bytes[i]` each. The last vector may be whole only with what lies
+ * behind the tensor: memory is padded to whole vectors, and what a kernel writes there nobody reads. {@link rowView} with rows of 4 gives
+ * the part of a tensor. A kernel that adds values up has to leave those out.
+ */
+export const vectorWindows = (caps: Capabilities, size: number, bytes: readonly number[]): RowWindow[] =>
+  rowWindows(
+    caps,
+    Math.ceil(size / 4),
+    bytes.map((each) => 4 * each),
+  );
+
 export function gcd(a: number, b: number): number {
   return b === 0 ? a : gcd(b, a % b);
 }

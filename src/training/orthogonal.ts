@@ -6,19 +6,25 @@
 import type { Tensor } from "../graph/tensor.ts";
 import { combine } from "../ops/combine.ts";
 import { matmul } from "../ops/matmul.ts";
+import { cutColumns, padColumns } from "../ops/pad_columns.ts";
 import { scaleByTrace } from "../ops/scale_by_trace.ts";
 import { transpose } from "../ops/transpose.ts";
 
 const [A, B, C] = [3.4445, -4.775, 2.0315];
 const ROUNDS = 5;
 
-/** x f32 [R, C], both multiples of 4 → [R, C]. */
+/** x f32 [R, C] → [R, C]. */
 export function orthogonal(x: Tensor): Tensor {
   // The smaller side is the one of G.
   return x.dim(0) > x.dim(1) ? transpose(wide(transpose(x))) : wide(x);
 }
 
-function wide(direction: Tensor): Tensor {
+function wide(x: Tensor): Tensor {
+  // Products take whole vectors of four. Columns of zeros change nothing, and stay zeros.
+  return cutColumns(iterated(padColumns(x)), x.dim(1));
+}
+
+function iterated(direction: Tensor): Tensor {
   const product = matmul(direction, direction);
   let x = scaleByTrace(direction, product);
   let gram = scaleByTrace(product, product, { squared: true });

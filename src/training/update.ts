@@ -103,5 +103,5 @@ function stepped(
   return next.p;
 }
 
-/** A matrix, or a kernel that is one of its outputs, whose sides kernels read in vectors of four. */
-const isHidden = (shape: readonly number[]): boolean => shape.length > 1 && shape[0]! % 4 === 0 && (elements(shape) / shape[0]!) % 4 === 0;
+/** A matrix, or a kernel that is one of its outputs. */
+const isHidden = (shape: readonly number[]): boolean => shape.length > 1;

@@ -13,7 +13,14 @@ import { recordUpdate, stateName } from "../../src/training/update.ts";
 import { values } from "../support/compare.ts";
 import { memoryWeights, runGraph, testGpu } from "../support/gpu.ts";
 
-const SHAPES: Record<string, readonly number[]> = { "a.weight": [12, 8], "a.bias": [12], "b.weight": [8, 20], "proj_out.weight": [16, 8] };
+const SHAPES: Record<string, readonly number[]> = {
+  "a.weight": [12, 8],
+  "a.bias": [12],
+  "b.weight": [8, 20],
+  "c.weight": [7, 10],
+  "d.weight": [9, 3],
+  "proj_out.weight": [16, 8],
+};
 const STEPS = 20;
 const LR = 0.02;
 const MAX_NORM = 1;

@@ -5,11 +5,11 @@ import type { Capabilities } from "../../gpu/capabilities.ts";
 import { bytesOf, type DType, isFloat } from "../../graph/dtype.ts";
 import type { Dispatch, Op } from "../../graph/op.ts";
 import type { Tensor } from "../../graph/tensor.ts";
-import { dispatch, foldGrid, rowView, rowWindows } from "../../plan/dispatch.ts";
+import { dispatch, foldGrid, rowView, vectorWindows } from "../../plan/dispatch.ts";
 
-/** x → y of as many values, which are a multiple of 4. */
+/** x → y of as many values. */
 export function lowerUnary(kernel: typeof silu, x: Tensor, y: Tensor, caps: Capabilities): Dispatch[] {
-  return rowWindows(caps, x.size / 4, [4 * bytesOf[x.dtype], 4 * bytesOf[y.dtype]]).map((rows) =>
+  return vectorWindows(caps, x.size, [bytesOf[x.dtype], bytesOf[y.dtype]]).map((rows) =>
     dispatch({
       kernel,
       types: { X: x.dtype, Y: y.dtype },
@@ -20,19 +20,18 @@ export function lowerUnary(kernel: typeof silu, x: Tensor, y: Tensor, caps: Capa
   );
 }
 
-/** An activation: x f32 or f16 with a multiple of 4 values → the same shape. @param flops of a value */
+/** An activation: x f32 or f16 → the same shape. @param flops of a value */
 export const activationOp = (name: string, kernel: typeof silu, flops: number): Op<{ x: Tensor }, { dtype: DType }, "y"> => ({
   name,
   infer({ x }, { dtype }) {
-    if (!isFloat(x) || x.size % 4)
-      throw new CogwheelError(name, `x must be f32 or f16 with a multiple of 4 values, got ${x}; convert or pad it`);
+    if (!isFloat(x)) throw new CogwheelError(name, `x must be f32 or f16, got ${x}; convert it`);
     return { y: { shape: x.shape, dtype } };
   },
   cost: ({ inputs: { x }, outputs: { y } }) => ({ flops: flops * y.size, bytes: x.bytes + y.bytes }),
   lower: ({ inputs: { x }, outputs: { y } }, { caps }) => lowerUnary(kernel, x, y, caps),
 });
 
-/** Its gradient: x, and dy of its shape, f32 or f16 each, with a multiple of 4 values → dx. @param flops of a value */
+/** Its gradient: x, and dy of its shape, f32 or f16 each → dx. @param flops of a value */
 export const activationGradientOp = (
   name: string,
   kernel: typeof siluGradient,
@@ -40,18 +39,15 @@ export const activationGradientOp = (
 ): Op<{ x: Tensor; dy: Tensor }, { dtype: DType }, "dx"> => ({
   name,
   infer({ x, dy }, { dtype }) {
-    if (x.shape.join() !== dy.shape.join() || !isFloat(x) || !isFloat(dy) || x.size % 4)
-      throw new CogwheelError(
-        name,
-        `x and dy must be f32 or f16 of one shape with a multiple of 4 values, got ${x} and ${dy}; reshape or convert them`,
-      );
+    if (x.shape.join() !== dy.shape.join() || !isFloat(x) || !isFloat(dy))
+      throw new CogwheelError(name, `x and dy must be f32 or f16 of one shape, got ${x} and ${dy}; reshape or convert them`);
     return { dx: { shape: x.shape, dtype } };
   },
   mayTake: () => ({ dx: "dy" }),
   cost: ({ inputs: { x, dy }, outputs: { dx } }) => ({ flops: flops * dx.size, bytes: x.bytes + dy.bytes + dx.bytes }),
   lower({ inputs: { x, dy }, outputs: { dx } }, { caps, inPlace }) {
-    const row = [x, dy, dx].map(({ dtype }) => 4 * bytesOf[dtype]);
-    return rowWindows(caps, x.size / 4, row).map((rows) =>
+    const each = [x, dy, dx].map(({ dtype }) => bytesOf[dtype]);
+    return vectorWindows(caps, x.size, each).map((rows) =>
       dispatch({
         kernel,
         types: { X: x.dtype, G: dy.dtype, Y: dx.dtype },

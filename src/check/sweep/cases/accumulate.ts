@@ -39,11 +39,11 @@ export const accumulateCases: OpCases = {
   tolerance: { f32: 1e-6, f16: 1e-3 },
   cases: [
     one("tiny", [4], true),
-    one("odd", [67, 12], true),
-    one("odd", [67, 12], false),
-    one("odd", [13, 4], true, { placed: true }),
-    one("odd", [13, 4], false, { placed: true }),
-    one("odd", [200, 100], true, { limits: { maxBindingBytes: 16384, maxGrid: 7 } }),
+    one("odd", [67, 13], true),
+    one("odd", [67, 13], false),
+    one("odd", [13, 5], true, { placed: true }),
+    one("odd", [13, 5], false, { placed: true }),
+    one("odd", [201, 101], true, { limits: { maxBindingBytes: 16384, maxGrid: 7 } }),
     one("model", [1920, 1920], true),
   ],
 };

@@ -86,19 +86,19 @@ export const adamwCases: OpCases = {
   cases: [
     one("tiny", [4], usual),
     one("odd", [67, 12], { ...usual, step: 7 }, { factor: 0.03 }),
-    one("odd", [67, 12], { ...usual, beta2: 0.999, decay: 0, step: 1000 }),
-    one("odd", [13, 4], { ...usual, step: 3 }, { taken: false }),
-    one("odd", [200, 100], { ...usual, step: 2 }, { limits: { maxBindingBytes: 16384, maxGrid: 7 } }),
+    one("odd", [67, 13], { ...usual, beta2: 0.999, decay: 0, step: 1000 }),
+    one("odd", [13, 5], { ...usual, step: 3 }, { taken: false }),
+    one("odd", [201, 101], { ...usual, step: 2 }, { limits: { maxBindingBytes: 16384, maxGrid: 7 } }),
     {
       size: "odd",
-      name: "[13, 4] in their place",
+      name: "[13, 5] in their place",
       half: [],
       record: (draw) =>
         adamw({
-          p: silu(draw.input("p", [13, 4])),
-          m: silu(draw.input("m", [13, 4])),
-          v: silu(draw.input("v", [13, 4], { offset: 1, scale: 0.5 })),
-          g: draw.input("g", [13, 4]),
+          p: silu(draw.input("p", [13, 5])),
+          m: silu(draw.input("m", [13, 5])),
+          v: silu(draw.input("v", [13, 5], { offset: 1, scale: 0.5 })),
+          g: draw.input("g", [13, 5]),
           control: draw.input("control", [UPDATE_VALUES], { data: controlOf({ ...usual, step: 4 }, 0.5, true) }),
         }),
       reference: ({ p, m, v, g }: Values) =>

@@ -98,9 +98,9 @@ export const adamw8bitCases: OpCases = {
   cases: [
     one("tiny", 4, { h: usual }),
     one("odd", 256),
-    one("odd", 1000, { factor: 0.3 }),
-    one("odd", 700, { taken: false }),
-    one("odd", 30_000, { limits: { maxBindingBytes: 70_000, maxGrid: 11 } }),
+    one("odd", 1001, { factor: 0.3 }),
+    one("odd", 703, { taken: false }),
+    one("odd", 30_002, { limits: { maxBindingBytes: 70_000, maxGrid: 11 } }),
     one("model", 1920 * 480),
   ],
 };

@@ -26,14 +26,14 @@ export const addCases: OpCases = {
   cases: [
     one("tiny", [4]),
     one("odd", [67, 12]),
-    one("odd", [67, 12], { half: ["b"] }),
+    one("odd", [67, 13], { half: ["b"] }),
     one("odd", [66, 12], { half: ["a", "y"] }),
-    one("odd", [200, 100], { limits: { maxBindingBytes: 16384, maxGrid: 7 } }),
+    one("odd", [201, 101], { limits: { maxBindingBytes: 16384, maxGrid: 7 } }),
     {
       size: "odd",
-      name: "[13, 4] in the place of a",
+      name: "[13, 5] in the place of a",
       half: [],
-      record: (draw) => ({ y: add(silu(draw.input32("a", [13, 4])), draw.input32("b", [13, 4])) }),
+      record: (draw) => ({ y: add(silu(draw.input32("a", [13, 5])), draw.input32("b", [13, 5])) }),
       reference: ({ a, b }) => ({ y: Float64Array.from(a!, (x, i) => siluOf(x) + b![i]!) }),
     },
     one("model", [1000, 1920]),

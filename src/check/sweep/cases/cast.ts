@@ -31,9 +31,9 @@ export const castCases: OpCases = {
   cases: [
     one("tiny", [4], ["y"]),
     one("tiny", [4], ["x"]),
-    one("odd", [67, 12], ["y"]),
-    one("odd", [67, 12], ["x"]),
-    one("odd", [200, 100], ["x"], { maxBindingBytes: 16384, maxGrid: 7 }),
+    one("odd", [67, 13], ["y"]),
+    one("odd", [67, 13], ["x"]),
+    one("odd", [201, 101], ["x"], { maxBindingBytes: 16384, maxGrid: 7 }),
     one("model", [1000, 1920], ["y"]),
   ],
 };

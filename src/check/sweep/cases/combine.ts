@@ -38,9 +38,9 @@ export const combineCases: OpCases = {
   tolerance: { f32: 1e-6, f16: 1e-6 },
   cases: [
     one("tiny", [4], [2, -3]),
-    one("odd", [67, 12], [3.4445, -4.775]),
-    one("odd", [13, 4], [0.5, 2], { placed: true }),
-    one("odd", [200, 100], [1, 1], { limits: { maxBindingBytes: 16384, maxGrid: 7 } }),
+    one("odd", [67, 13], [3.4445, -4.775]),
+    one("odd", [13, 5], [0.5, 2], { placed: true }),
+    one("odd", [201, 101], [1, 1], { limits: { maxBindingBytes: 16384, maxGrid: 7 } }),
     one("model", [1920, 1920], [3.4445, 1]),
   ],
 };

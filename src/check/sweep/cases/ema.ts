@@ -47,10 +47,10 @@ export const emaCases: OpCases = {
   cases: [
     one("tiny", [4], 0.1),
     one("odd", [67, 12], 0.9999),
-    one("odd", [67, 12], 0.9, { taken: false }),
-    one("odd", [13, 4], 0.9, { placed: true }),
-    one("odd", [13, 4], 0.9, { placed: true, taken: false }),
-    one("odd", [200, 100], 0.5, { limits: { maxBindingBytes: 16384, maxGrid: 7 } }),
+    one("odd", [67, 13], 0.9, { taken: false }),
+    one("odd", [13, 5], 0.9, { placed: true }),
+    one("odd", [13, 5], 0.9, { placed: true, taken: false }),
+    one("odd", [201, 101], 0.5, { limits: { maxBindingBytes: 16384, maxGrid: 7 } }),
     one("model", [1920, 1920], 0.99),
   ],
 };

@@ -48,10 +48,10 @@ export const muonMomentumCases: OpCases = {
   cases: [
     one("tiny", [2, 4]),
     one("odd", [67, 12]),
-    one("odd", [67, 12], { taken: false }),
-    one("odd", [13, 4], { placed: true }),
-    one("odd", [13, 4], { placed: true, taken: false }),
-    one("odd", [200, 100], { limits: { maxBindingBytes: 16384, maxGrid: 7 } }),
+    one("odd", [67, 13], { taken: false }),
+    one("odd", [13, 5], { placed: true }),
+    one("odd", [13, 5], { placed: true, taken: false }),
+    one("odd", [201, 101], { limits: { maxBindingBytes: 16384, maxGrid: 7 } }),
     one("model", [1920, 1920]),
   ],
 };

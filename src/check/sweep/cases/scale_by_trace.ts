@@ -39,10 +39,10 @@ export const scaleByTraceCases: OpCases = {
   tolerance: { f32: 1e-6, f16: 1e-6 },
   cases: [
     one("tiny", [4], { n: 1 }),
-    one("odd", [67, 12], { n: 67, squared: true }),
-    one("odd", [131, 4], { n: 6, stride: 8 }),
-    one("odd", [3, 4], { n: 3 }, 0),
-    one("odd", [200, 100], { n: 20, limits: { maxBindingBytes: 16384, maxGrid: 7 } }),
+    one("odd", [67, 13], { n: 67, squared: true }),
+    one("odd", [131, 5], { n: 6, stride: 8 }),
+    one("odd", [3, 3], { n: 3 }, 0),
+    one("odd", [201, 101], { n: 20, limits: { maxBindingBytes: 16384, maxGrid: 7 } }),
     one("model", [1920, 1920], { n: 1920 }),
   ],
 };

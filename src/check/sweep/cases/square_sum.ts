@@ -40,9 +40,11 @@ export const squareSumCases: OpCases = {
   cases: [
     one("tiny", [4], 2),
     one("odd", [67, 12], 16),
+    one("odd", [67, 13], 16),
+    one("odd", [3], 2, { chained: true }),
     one("odd", [13, 4], 200, { chained: true }),
     one("odd", [67, 12], 70, { chained: true }),
-    one("odd", [200, 100], 100, { chained: true, limits: { maxBindingBytes: 16384 } }),
+    one("odd", [201, 101], 100, { chained: true, limits: { maxBindingBytes: 16384 } }),
     {
       size: "odd",
       name: "three tensors, one after another",
