@@ -59,12 +59,10 @@ export function loraParameters(
     throw new CogwheelError("training", `alpha must be a finite number other than 0, got ${alpha}; leave it out for the rank`);
   const modules = adapted(weights, targets);
   const byWeight = new Map(modules.map((one) => [`${one.module}.weight`, one]));
-  const least = modules.reduce((a, b) => (Math.min(...sides(a)) <= Math.min(...sides(b)) ? a : b));
-  if (rank > Math.min(...sides(least)))
-    throw new CogwheelError(
-      "training",
-      `the rank must be at most the smaller side of every target, got ${rank} for ${least.module} [${least.shape.join(", ")}]; lower it`,
-    );
+  // Above a target's smaller side a rank adds nothing, but PEFT takes it, and one rank may be for targets of several widths.
+  const widest = Math.max(...modules.flatMap(sides));
+  if (rank > widest)
+    throw new CogwheelError("training", `the rank must be at most the widest side of the targets, ${widest}, got ${rank}; lower it`);
   // Kernels read vectors of four; rows that fill them up are zero, and so are their gradients.
   const padded = padTo(rank, 4);
   const names = new Map(

@@ -153,7 +153,7 @@ describe("what cannot be is refused before anything is loaded", () => {
 
   it.each([
     [["--targets", "to_z"], 'a target must name modules of the model, got "to_z"'],
-    [["--rank", "999"], "the rank must be at most the smaller side of every target, got 999"],
+    [["--rank", "999"], "the rank must be at most the widest side of the targets, 128, got 999"],
     [["--frames", "6"], "frames must be 4·k + 1, got 6; the nearest is 5"],
     [["--resolution", "30"], "a side must be a multiple of 16 pixels, got 30; the nearest is 32"],
     [["--filter", "score >"], "a value or a column must stand here, got its end at character 8"],

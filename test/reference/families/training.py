@@ -220,6 +220,8 @@ def train(recipe: Recipe):
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 SMALL = {"text_embed_dim": 8, "time_embed_dim": 8}
 SNR3 = {"snr_shift_scale": 3.0}
+# Weights and biases whose number of values 4 does not divide.
+ODD = SINCOS | {"in_channels": 3, "out_channels": 3, "patch_size": 1, "time_embed_dim": 7, "text_embed_dim": 9}
 
 CASES = [
     Case(MODULE, "full_100", train(Recipe(tiny(1, 16, 1, **SINCOS | SMALL), (2, 4, 4, 6), 7, 100, warmup_steps=10, scheduler=SNR3))),
@@ -278,6 +280,20 @@ CASES = [
                 lora=Lora(1, 1.0, ["proj", "text_proj", "linear_1"], zero=False),
                 ema=0.5,
                 scheduler={"rescale_betas_zero_snr": False},
+            )
+        ),
+    ),
+    Case(MODULE, "full_odd", train(Recipe(tiny(1, 16, 1, **ODD), (2, 3, 3, 5), 7, 20, clips=2, accumulation=2, ema=0.9))),
+    Case(
+        MODULE,
+        "lora_odd",  # of a rank above a side of most targets
+        train(
+            Recipe(
+                tiny(1, 16, 1, **ODD),
+                (2, 3, 3, 3),
+                7,
+                20,
+                lora=Lora(11, 5.0, ["proj", "text_proj", "linear_1", "to_k", "proj_out"], zero=False),
             )
         ),
     ),
