@@ -34,6 +34,7 @@ export type { ConditionDraw, SamplingOptions, TrainingSample } from "./training/
 export type { LoraOptions } from "./training/lora.ts";
 export type { OptimizerOptions } from "./training/optimizer.ts";
 export type { Schedule } from "./training/schedule.ts";
+export type { StageOptions } from "./training/stages.ts";
 export type { TrainingModel } from "./training/trainer.ts";
 export type { RatesOptions } from "./tuning/rates.ts";
 export type { MeasuredRates, StageTime } from "./pipelines/cogvideox/seconds.ts";

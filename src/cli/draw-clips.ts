@@ -2,11 +2,12 @@
  * `npm run draw-clips`: a folder of drawn clips with captions, to train the embedded model on what it never saw: stars, or shapes that move
  * diagonally.
  *
- *   npm run draw-clips -- FOLDER [--clips N] [--shape NAME] [--motion NAME] [--seed N]
+ *   npm run draw-clips -- FOLDER [--clips N] [--shape NAME] [--motion NAME] [--sizes 96x96,128x96] [--pictures N] [--seed N]
  */
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Command } from "commander";
+import { CogwheelError } from "../base/errors.ts";
 import type { World } from "../check/clip-attributes.ts";
 import { captionOf, drawClip, MOTIONS, SHAPES } from "../check/moving-shapes.ts";
 import { drawsOf } from "../training/draws.ts";
@@ -24,18 +25,37 @@ const program = new Command("draw-clips")
   .option("--motion <name>", `one of ${MOTIONS.join(", ")}; default: any`)
   .option("--frames <n>", "of a clip", Number, 17)
   .option("--size <n>", "pixels of a side", Number, 64)
+  .option("--sizes <list>", "WIDTHxHEIGHT of clips in turn, such as 96x96,128x96; default: squares of --size")
+  .option("--pictures <n>", "how many of them, the last ones, are pictures", Number, 0)
   .option("--seed <n>", "decides what is drawn", Number, 0)
   .parse();
 const [folder] = program.args as [string];
-const { clips, shape, motion, frames, size, seed } = program.opts<{
+const {
+  clips,
+  shape,
+  motion,
+  frames,
+  size,
+  sizes = `${size}x${size}`,
+  pictures,
+  seed,
+} = program.opts<{
   clips: number;
   shape?: string;
   motion?: string;
   frames: number;
   size: number;
+  sizes?: string;
+  pictures: number;
   seed: number;
 }>();
 
+const inTurn = sizes.split(",").map((text) => {
+  const [, width, height] = /^(\d+)x(\d+)$/.exec(text) ?? [];
+  if (width === undefined || height === undefined)
+    throw new CogwheelError("draw-clips", `sizes must be WIDTHxHEIGHT, got ${JSON.stringify(text)}; such as 96x96,128x96`);
+  return { width: Number(width), height: Number(height) };
+});
 const world = JSON.parse(await readFile(join(EMBEDDED_MODEL, "attributes.json"), "utf8")) as World;
 await checkOutputFile(join(folder, "metadata.jsonl"), "the folder");
 await mkdir(join(folder, "videos"), { recursive: true });
@@ -50,9 +70,12 @@ for (let i = 0; i < clips; i++) {
     motion: motion ?? one(MOTIONS),
     background: one(Object.keys(world.backgrounds)),
   };
-  const name = `videos/clip-${String(i + 1).padStart(4, "0")}.gif`;
-  await encodeVideo(drawClip(combination, world, { frames, width: size, height: size, random }), { path: join(folder, name), fps: 8 });
-  lines.push(JSON.stringify({ file_name: name, text: captionOf(combination), ...combination, width: size, height: size }));
+  const isPicture = i >= clips - pictures;
+  const name = `videos/clip-${String(i + 1).padStart(4, "0")}.${isPicture ? "png" : "gif"}`;
+  const of = inTurn[i % inTurn.length]!;
+  const drawn = drawClip(combination, world, { frames: isPicture ? 1 : frames, ...of, random });
+  await encodeVideo(drawn, { path: join(folder, name), fps: isPicture ? 1 : 8 });
+  lines.push(JSON.stringify({ file_name: name, text: captionOf(combination), ...combination, ...of }));
 }
 await writeWhole(join(folder, "metadata.jsonl"), new TextEncoder().encode(`${lines.join("\n")}\n`), "the folder");
-console.log(`${clips} clips of ${frames} frames, ${size}×${size} → ${folder}`);
+console.log(`${clips} clips of ${frames} frames, ${inTurn.map(({ width, height }) => `${width}×${height}`).join(", ")} → ${folder}`);

@@ -63,6 +63,14 @@ export class ClipStore {
     this.#names.add(key + ENDING);
   }
 
+  /** The shape of an array that is kept, by its file's header alone. */
+  async shapeOf(key: string, name: string): Promise<readonly number[]> {
+    const kept = await this.files.peek(key + ENDING, MOST_BYTES);
+    const info = kept && (await openSafetensors(memorySource({ kept }), "kept").catch(() => undefined))?.tensors.get(name);
+    // What cannot be read goes, and is told.
+    return info?.shape ?? (await this.read(key))[name]!.shape;
+  }
+
   /** What is kept under a key. What is damaged goes, and is told: the next run makes it anew. */
   async read(key: string): Promise<StoredTensors> {
     const bytes = await this.files.read(key + ENDING, MOST_BYTES);

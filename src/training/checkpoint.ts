@@ -23,6 +23,8 @@ export type RunIdentity = Readonly<Record<string, unknown>>;
 export interface SavedProgress extends TrainerProgress {
   /** Steps that are done, those that were not taken too. */
   readonly step: number;
+  /** Updates that were made before the stage of the last step; left out in the first. */
+  readonly stageUpdates?: number | undefined;
 }
 
 export async function saveRun(

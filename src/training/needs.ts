@@ -9,17 +9,16 @@ import { compile, type CompileOptions, type Plan } from "../plan/compile.ts";
 import { layersOf, leastResidence, residenceWithin } from "../plan/residence.ts";
 import { sharedStates } from "../run/states.ts";
 import type { WeightProvider } from "../run/weight-provider.ts";
-import type { BatchShape } from "./batch.ts";
 import { fullParameters } from "./full.ts";
 import { loraParameters } from "./lora.ts";
 import { optimizerOf } from "./optimizer.ts";
-import { microGraph, type Recipe, stepGraph, updateGraph } from "./record.ts";
+import { microGraph, type MicroShape, type Recipe, stepGraph, updateGraph } from "./record.ts";
 import type { TrainOptions } from "./options.ts";
 import { parameterNames } from "./update.ts";
 
 /** Bytes on the adapter, and what a step is. */
 export interface TrainingNeeds {
-  readonly shape: BatchShape;
+  readonly shape: MicroShape;
   /** What is trained, in f32. */
   readonly parameters: number;
   /** The optimizer's means, the average, sums of gradients. */
@@ -51,13 +50,13 @@ export interface PlannedTraining {
 }
 
 /**
- * What a step takes on clips of a size. Where that is more than `memoryBytes`, frozen weights come and go.
+ * What a step takes on clips of a size, or on packs. Where that is more than `memoryBytes`, frozen weights come and go.
  * @throws where even that is too much, with the least
  */
 export function trainingNeeds(
   { config, weights, dtype, caps }: PlannedTraining,
   options: TrainOptions,
-  shape: BatchShape,
+  shape: MicroShape,
   memoryBytes = Infinity,
 ): TrainingNeeds {
   const shapes = transformerWeights(config);

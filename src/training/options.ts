@@ -12,6 +12,7 @@ import type { Trained } from "./parameters.ts";
 import { type Checkpointing, CHECKPOINTING } from "./record.ts";
 import type { SamplingOptions } from "./sample.ts";
 import { checkSchedule, type Schedule } from "./schedule.ts";
+import { checkStages, type StageOptions, stagesOf, stepsOf } from "./stages.ts";
 import { TIMESTEP_SAMPLINGS } from "./timesteps.ts";
 import type { TrainingModel } from "./trainer.ts";
 
@@ -19,8 +20,10 @@ import type { TrainingModel } from "./trainer.ts";
 export type Trainable = CogVideoX | (TrainingModel & { readonly gpu: Gpu });
 
 export interface TrainOptions extends Partial<SamplingOptions> {
-  /** Steps of the run. */
-  readonly steps: number;
+  /** Steps of the run; one in stages has theirs. */
+  readonly steps?: number;
+  /** Stages, one after another, such as of a growing resolution. Default: one, of all steps. */
+  readonly stages?: readonly StageOptions[];
   /** An adapter is trained, and this is how; the default where `full` is not given. */
   readonly lora?: LoraOptions;
   /** The model's own weights are trained: all, or those whose state-dict names this takes. */
@@ -74,6 +77,10 @@ export interface TrainingStep {
   readonly lossScale: number;
   /** The share of the packs' budget that the step's clips filled, where clips are packed. */
   readonly fill?: number;
+  /** From 1, of a run in stages. */
+  readonly stage?: number;
+  /** Operations of the step, as planned. */
+  readonly flops: number;
   /** That the step took. */
   readonly seconds: number;
 }
@@ -98,7 +105,7 @@ export function checkOptions(o: TrainOptions): void {
       throw new CogwheelError("training", `${name} must be a share from 0 to 1, got ${value}; correct it`);
   };
   if (o.lora && o.full) throw new CogwheelError("training", "a run trains an adapter or the model, got lora and full; give one of them");
-  count("steps", o.steps ?? Number.NaN, 1);
+  if (!o.stages) count("steps", o.steps ?? Number.NaN, 1);
   count("batch", o.batch, 1);
   if (o.packing) checkPacking(o.packing);
   if (o.packing && o.batch !== undefined)
@@ -115,6 +122,7 @@ export function checkOptions(o: TrainOptions): void {
   assertKnown("training", "checkpointing", o.checkpointing, CHECKPOINTING);
   assertKnown("training", "dtype", o.dtype, ["f32", "f16"]);
   checkSchedule(o.schedule ?? {});
+  checkStages(o, o.schedule?.warmupSteps ?? 0);
   optimizerOf(o.optimizer);
 }
 
@@ -132,9 +140,10 @@ export function identityOf(
     trained: "tensors" in trained ? { lora: { rank: trained.rank, alpha: trained.alpha, targets: trained.targets } } : "full",
     optimizer: optimizerOf(o.optimizer),
     schedule: o.schedule ?? {},
-    steps: o.steps,
+    steps: stepsOf(o),
     batch: o.batch ?? 1,
     packing: o.packing ?? null,
+    ...(o.stages ? { stages: stagesOf(o).map(({ steps, lr, batch, packing }) => ({ steps, lr, batch, packing })) } : {}),
     accumulation: o.accumulation ?? 1,
     maxGradNorm: String(o.maxGradNorm ?? 1),
     ema: o.ema ?? null,

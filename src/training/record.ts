@@ -71,6 +71,13 @@ export function updateGraph(recipe: Recipe, like: Graph): Graph {
   return graph;
 }
 
+/** The graph of a loss that nothing is learned from: what parameters as they are lose on clips of a size. */
+export function lossGraph({ config, weights, dtype, trained }: Recipe, shape: BatchShape): Graph {
+  const graph = new Graph("loss", (name) => weights.type(name), standIns(trained).standIn);
+  graph.output("loss", recordLoss(graph, config, shape, dtype, trained.loras).loss);
+  return graph;
+}
+
 /** Forward, loss and gradients of clips of one size, or of a pack. */
 function microStep(
   { config: c, weights, dtype, trained, checkpointing }: Recipe,

@@ -107,6 +107,28 @@ export async function makeBatch(
   };
 }
 
+/**
+ * A clip that is not learned from, whole: with its text and condition, and noise that follows from its number and the timestep alone, so
+ * that every measurement of every run is of the same.
+ */
+export async function heldOutBatch(
+  sample: TrainingSample,
+  c: TransformerConfig,
+  { timestep, index, levels }: { timestep: number; index: number; levels: number },
+): Promise<Batch> {
+  checkSample(sample, c, `held-out clip ${index + 1}`);
+  const whole: SamplingOptions = { seed: 0, timesteps: "random", textDropout: 0, nullText: "zeros", conditionDropout: 0 };
+  const { latents, noise, text, condition } = await drawClip(sample, c, whole, timestep, index);
+  return {
+    shape: shapeOf(sample, c, 1),
+    latents,
+    noise,
+    timesteps: [Math.min(timestep, levels - 1)],
+    text,
+    ...(condition.length ? { condition } : {}),
+  };
+}
+
 /** A clip as a step learns from it: padded, with the noise that is drawn for it, and without what is left out. */
 export interface DrawnClip {
   readonly frames: number;

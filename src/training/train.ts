@@ -3,7 +3,11 @@ import { CogwheelError } from "../base/errors.ts";
 import type { TrainingData } from "./batches.ts";
 import type { ExportOptions } from "./export.ts";
 import type { Trainable, TrainingStep, TrainOptions } from "./options.ts";
+import type { TrainingSample } from "./sample.ts";
 import type { TrainingRun } from "./training-run.ts";
+
+/** Where the paper's table of validation losses has them (CogVideoX, section 3.4). */
+export const VALIDATION_TIMESTEPS = [100, 300, 500, 700, 900] as const;
 
 /**
  * Trains a model that is open, or the parts of one. The steps are taken as they are asked for: `for await (const step of train(…))`.
@@ -35,6 +39,17 @@ export class Training implements AsyncIterable<TrainingStep>, AsyncDisposable {
   /** Opens the run before its first step: options are judged, weights are loaded. Resolves to how many steps a resumed run had taken. */
   async open(): Promise<number> {
     return (await this.#opened()).step;
+  }
+
+  /**
+   * What the model so far loses on clips that it does not learn from, at fixed timesteps and with fixed noise, by timestep: the mean over
+   * the clips. The run goes on as if it had not been asked.
+   */
+  async validate(
+    samples: readonly TrainingSample[],
+    { timesteps = VALIDATION_TIMESTEPS, signal }: { timesteps?: readonly number[]; signal?: AbortSignal } = {},
+  ): Promise<number[]> {
+    return await (await this.#opened()).validate(samples, timesteps, signal);
   }
 
   /** The run as it is between two steps: for `resume`. Whoever writes it to a disk should let it take the earlier one's place whole. */

@@ -17,13 +17,13 @@ import { Program } from "../run/program.ts";
 import { States } from "../run/states.ts";
 import { WeightStore } from "../run/weight-store.ts";
 import type { WeightProvider } from "../run/weight-provider.ts";
-import { type BatchShape, NoiseLevels } from "./batch.ts";
+import { type Batch, type BatchShape, NoiseLevels } from "./batch.ts";
 import { firstLossScale, type LossScaleState, nextLossScale } from "./loss-scale.ts";
 import { emaDecay, optimizerOf, type OptimizerOptions, updateSettings } from "./optimizer.ts";
 import { initialise } from "./initial-values.ts";
 import { mean, type Micro, type MicroBatch, microOf } from "./micro-batch.ts";
 import type { Trained } from "./parameters.ts";
-import { type Checkpointing, microGraph, type Recipe, stepGraph, updateGraph } from "./record.ts";
+import { type Checkpointing, lossGraph, microGraph, type Recipe, stepGraph, updateGraph } from "./record.ts";
 
 /** A transformer that can be trained. */
 export interface TrainingModel {
@@ -59,6 +59,8 @@ export interface StepReport {
   /** False where gradients were not finite: nothing has changed then. */
   readonly taken: boolean;
   readonly lossScale: number;
+  /** Operations of the step, as planned. */
+  readonly flops: number;
 }
 
 /** What the next step depends on besides the states. */
@@ -179,7 +181,7 @@ export class Trainer implements Disposable {
         // The copy is queued before the next micro-step writes there.
         parts.push(program.read("loss", signal));
       }
-      last = await this.#updater();
+      last = await this.#updater(micros[0]!.key);
       await last.run({ ...run, inputs: { update } });
     }
     const [control, ...losses] = (await Promise.all([last.read("control", signal), ...parts])) as [Float32Array, ...Float32Array[]];
@@ -194,7 +196,27 @@ export class Trainer implements Disposable {
       gradNorm: control[UPDATE.norm]!,
       taken,
       lossScale: scale,
+      flops: [...micros.map(({ key }) => key), ...(accumulation === 1 ? [] : ["update"])].reduce(
+        (sum, key) => sum + this.#plans.get(key)!.cost.flops,
+        0,
+      ),
     };
+  }
+
+  /** The loss of a batch that nothing is learned from. */
+  async lossOf(batch: Batch, signal?: AbortSignal): Promise<number> {
+    const { config } = this.model;
+    const micro = microOf(batch);
+    micro.check(config, this.#levels.count);
+    const program = await this.#made(`loss of ${micro.key}`, () => lossGraph(this.#recipe, batch.shape));
+    const inputs = micro.inputs(config, this.#levels, { micros: 1, lossScale: 1, tables: this.#tables });
+    await program.run({ inputs, ...(signal ? { signal } : {}) });
+    return micro.loss((await program.read("loss", signal)) as Float32Array);
+  }
+
+  /** Frees what programs have on the device; they are made again when they are asked for. States stay. */
+  release(): void {
+    this.#forget();
   }
 
   #inputs(micro: Micro, lossScale: number): Record<string, Float32Array | Uint32Array> {
@@ -207,8 +229,9 @@ export class Trainer implements Disposable {
     return this.#made(key, () => record(this.#recipe, shape));
   }
 
-  #updater(): Promise<Program> {
-    return this.#made("update", () => updateGraph(this.#recipe, this.#plans.values().next().value!.graph));
+  /** @param of a micro-step's graph, which has been made */
+  #updater(of: string): Promise<Program> {
+    return this.#made("update", () => updateGraph(this.#recipe, this.#plans.get(of)!.graph));
   }
 
   /** The program of a graph, made when it is first asked for; again where its weights turn out not to fit f16. */

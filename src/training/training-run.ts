@@ -14,11 +14,14 @@ import { checkOptions, identityOf, samplingOptions, type Trainable, type Trainin
 import { makePack, packedTokens, packsOf } from "./packing/packs.ts";
 import type { Trained } from "./parameters.ts";
 import { rateShare } from "./schedule.ts";
-import { makeBatch, type TrainingSample } from "./sample.ts";
+import { heldOutBatch, makeBatch, type TrainingSample } from "./sample.ts";
+import { type PlacedStage, stageSeed, stagesOf, stepsOf } from "./stages.ts";
 import { Trainer, type TrainingModel } from "./trainer.ts";
 
 export class TrainingRun implements Disposable {
   #step = 0;
+  /** Updates that were made before the stage that goes on: a schedule runs in each stage by itself. */
+  #stageUpdates = 0;
   #running = false;
 
   private constructor(
@@ -60,9 +63,10 @@ export class TrainingRun implements Disposable {
     const run = new TrainingRun(gpu, model, data, options, trained, trainer, identity);
     try {
       if (resume) {
-        const { step, ...progress } = await restoreRun(gpu, resume, trainer.states, identity);
+        const { step, stageUpdates = 0, ...progress } = await restoreRun(gpu, resume, trainer.states, identity);
         trainer.progress = progress;
         run.#step = step;
+        run.#stageUpdates = stageUpdates;
       }
       return run;
     } catch (error) {
@@ -76,26 +80,41 @@ export class TrainingRun implements Disposable {
     if (this.#running) throw new CogwheelError("training", "a run is iterated over once at a time, got a second loop; end the first");
     this.#running = true;
     try {
-      const { steps, accumulation = 1, ranks = 1, signal } = this.options;
-      const stream = this.#micros(accumulation, ranks);
-      // What was learned from before a break.
-      for (let i = 0; i < this.#step; i++) await stream.next();
-      while (this.#step < steps) {
-        signal?.throwIfAborted();
-        const begun = performance.now();
-        const { value: samples, done } = await stream.next();
-        if (done) return;
-        yield { ...(await this.#taken(samples)), seconds: (performance.now() - begun) / 1000 };
+      for (const stage of stagesOf(this.options)) {
+        if (this.#step >= stage.before + stage.steps) continue;
+        if (this.#step === stage.before) {
+          this.#stageUpdates = this.trainer.progress.updates;
+          // Graphs of the stage before are of other sizes.
+          if (stage.index > 0) this.trainer.release();
+        }
+        if (!(yield* this.#stage(stage))) return;
       }
     } finally {
       this.#running = false;
     }
   }
 
+  /** The steps of a stage that are left; false where its data ended before. */
+  async *#stage(stage: PlacedStage): AsyncGenerator<TrainingStep, boolean, void> {
+    const { signal } = this.options;
+    const stream = this.#micros(stage);
+    // What was learned from before a break.
+    for (let i = stage.before; i < this.#step; i++) await stream.next();
+    while (this.#step < stage.before + stage.steps) {
+      signal?.throwIfAborted();
+      const begun = performance.now();
+      const { value: samples, done } = await stream.next();
+      if (done) return false;
+      yield { ...(await this.#taken(samples, stage)), seconds: (performance.now() - begun) / 1000 };
+    }
+    return true;
+  }
+
   /** @param samples of each rank the batches of its micro-steps */
-  async #taken(samples: readonly (readonly (readonly TrainingSample[])[])[]): Promise<Omit<TrainingStep, "seconds">> {
+  async #taken(samples: readonly (readonly (readonly TrainingSample[])[])[], stage: PlacedStage): Promise<Omit<TrainingStep, "seconds">> {
     const { trainer, model, options } = this;
-    const { steps, schedule = {}, rank = 0, ranks = 1, packing, signal } = options;
+    const { schedule = {}, rank = 0, ranks = 1, signal } = options;
+    const { packing } = stage;
     const { config } = model;
     const mine = samples[rank]!;
     const sampling = samplingOptions(options);
@@ -112,12 +131,14 @@ export class TrainingRun implements Disposable {
       );
       first += part.length;
     }
-    const lr = optimizerOf(options.optimizer).lr * rateShare(schedule, trainer.progress.updates, steps);
+    const { lr: full } = optimizerOf(options.optimizer);
+    const lr = (stage.lr ?? full) * rateShare(schedule, trainer.progress.updates - this.#stageUpdates, stage.steps);
     const report = await trainer.step(batches, lr, signal);
     this.#step++;
     return {
       step: this.#step,
-      steps,
+      steps: stepsOf(options),
+      ...(options.stages ? { stage: stage.index + 1 } : {}),
       loss: report.loss,
       clips: batches.flatMap((batch, i) =>
         microOf(batch).timesteps.map((timestep, j) => ({
@@ -129,17 +150,23 @@ export class TrainingRun implements Disposable {
       lr,
       skipped: !report.taken,
       lossScale: report.lossScale,
+      flops: report.flops,
       ...(packing ? { fill: mine.flat().reduce((n, sample) => n + packedTokens(config, sample), 0) / (packing.budget * mine.length) } : {}),
     };
   }
 
   /** The batches of a step: of each rank its micro-steps, in the order of the data. */
-  async *#micros(accumulation: number, ranks: number): AsyncGenerator<(readonly TrainingSample[])[][], void, void> {
+  async *#micros({
+    index,
+    batch: clips,
+    packing,
+    data = this.data,
+  }: PlacedStage): AsyncGenerator<(readonly TrainingSample[])[][], void, void> {
     let step: (readonly TrainingSample[])[][] = [[]];
-    const { batch: clips = 1, packing } = this.options;
-    const { seed } = samplingOptions(this.options);
+    const { accumulation = 1, ranks = 1 } = this.options;
+    const seed = stageSeed(samplingOptions(this.options).seed, index);
     const { config } = this.model;
-    const stream = packing ? packsOf(this.data, config, { packing, seed }) : batchesOf(this.data, config, { clips, seed });
+    const stream = packing ? packsOf(data, config, { packing, seed }) : batchesOf(data, config, { clips, seed });
     for await (const batch of stream) {
       step.at(-1)!.push(batch);
       if (step.at(-1)!.length < accumulation) continue;
@@ -156,7 +183,27 @@ export class TrainingRun implements Disposable {
   }
 
   async save(signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
-    return await saveRun(this.trainer.states, { step: this.#step, ...this.trainer.progress }, this.identity, signal);
+    const progress = { step: this.#step, stageUpdates: this.#stageUpdates || undefined, ...this.trainer.progress };
+    return await saveRun(this.trainer.states, progress, this.identity, signal);
+  }
+
+  /**
+   * What the model as it is loses on clips that are not learned from, at fixed timesteps and with fixed noise: the mean of each timestep
+   * over the clips. Nothing of the run changes.
+   */
+  async validate(samples: readonly TrainingSample[], timesteps: readonly number[], signal?: AbortSignal): Promise<number[]> {
+    const { config, scheduler } = this.model;
+    const means: number[] = [];
+    for (const timestep of timesteps) {
+      let sum = 0;
+      for (const [i, sample] of samples.entries())
+        sum += await this.trainer.lossOf(
+          await heldOutBatch(sample, config, { timestep, index: i, levels: scheduler.num_train_timesteps }),
+          signal,
+        );
+      means.push(sum / samples.length);
+    }
+    return means;
   }
 
   async adapter(options: ExportOptions): Promise<Uint8Array<ArrayBuffer>> {

@@ -22,6 +22,7 @@ const report = (over: Partial<Report> = {}): string =>
       lr: 1e-4,
       seconds: 1,
       bytes: 2e6,
+      flops: 1e12,
       ...(step === 2 ? { skipped: true as const } : {}),
     })),
     clips: [{ step: 0, strips: [{ prompt: "a <star>", png: new Uint8Array([1, 2, 3]) }] }],

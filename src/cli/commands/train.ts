@@ -21,7 +21,9 @@ export const train = defineCommand<[string | undefined], TrainFlags>({
   declare: (command) =>
     addFlags(
       command.argument("[config]", "CONFIG.json with any of the options below, under their names in camelCase; flags win"),
-      Object.entries(TRAIN_KEYS).map(([name, key]) => optionOf(name, key)),
+      Object.entries(TRAIN_KEYS)
+        .filter(([, { kind }]: [string, TrainKey]) => kind !== "stages")
+        .map(([name, key]) => optionOf(name, key)),
     )
       .option("--resume", "go on with the run in --out; without it a run that is there is gone on with too")
       .option("--fresh", "begin anew: the run in --out is replaced")

@@ -3,34 +3,36 @@ import { dirname, isAbsolute, join } from "node:path";
 import { CogwheelError } from "../../base/errors.ts";
 import { parseJsonObject } from "../../base/json-scan.ts";
 import { bytesOfText } from "../../base/units.ts";
-import type { ClipSizes } from "../../data/clip-size.ts";
 import { defined } from "../../pipelines/options.ts";
-import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import type { TrainOptions } from "../../training/options.ts";
 import { readInput } from "../files.ts";
 import { checkKeys, flagName, TRAIN_KEYS, type TrainKeyName } from "./keys.ts";
+import { type StageConfig, stageConfigs, stageOptions } from "./stages.ts";
 
 export interface TrainConfig {
   readonly model?: string;
   readonly data: string;
   readonly out: string;
-  readonly filter?: string;
   readonly cache?: string;
   readonly adapter?: string;
   readonly variant?: string;
   readonly dtype?: "f32" | "f16";
   /** Bytes of the adapter. */
   readonly memory?: number;
-  readonly resolution?: string;
-  readonly frames?: number;
-  readonly fps?: number;
   readonly imageNoises?: number;
+  /** One where the run has no stages. */
+  readonly stages: readonly StageConfig[];
+  /** Of all stages. */
   readonly steps: number;
   readonly seed: number;
   readonly full: boolean;
   readonly ema?: number;
   readonly nullText: "zeros" | "empty";
   readonly checkpointEvery: number;
+  readonly heldOut?: string;
+  readonly heldOutEvery: number;
+  /** Folder of another run. */
+  readonly beside?: string;
   readonly sampleEvery: number;
   readonly samplePrompts?: readonly string[];
   readonly sampleSteps?: number;
@@ -68,9 +70,6 @@ function fromFile(file: string, name: string, path: string): string {
 
 /** Checks what belongs together. */
 export function configOf(given: Readonly<Record<string, unknown>>): TrainConfig {
-  const v = given as {
-    readonly [K in TrainKeyName]?: (typeof TRAIN_KEYS)[K]["kind"] extends "whole" | "number" | "share" ? number : never;
-  } & Record<string, never>;
   const fail = (rule: string): never => {
     throw new CogwheelError("train", rule);
   };
@@ -82,8 +81,9 @@ export function configOf(given: Readonly<Record<string, unknown>>): TrainConfig 
     if (holds && both.length) fail(`${because}, got ${both.join(" and ")} with it; leave ${both.length > 1 ? "them" : "it"} out`);
   };
   contradiction(["rank", "alpha", "targets"], given["full"] === true, "full trains the model's own weights, which have no adapter");
-  contradiction(["batch"], has("budget"), "clips are packed by a budget or in batches of one size");
-  contradiction(["packClips", "packWindow"], !has("budget"), "packs are made with a budget");
+  contradiction(["steps"], has("stages"), "a run in stages has their steps");
+  contradiction(["heldOutEvery"], !has("heldOut"), "the loss on held-out clips is told where heldOut names some");
+  contradiction(["beside"], !has("heldOut"), "runs are compared by their loss on held-out clips: heldOut");
   contradiction(["momentum"], given["optimizer"] !== "muon", "momentum is of muon, and the optimizer is adamw");
   contradiction(["floor"], (given["schedule"] ?? "constant") === "constant", "a constant schedule does not fall");
   contradiction(
@@ -92,10 +92,14 @@ export function configOf(given: Readonly<Record<string, unknown>>): TrainConfig 
     "validation clips are made with sampleEvery above 0",
   );
   if (given["ema"] === 1) fail("ema must be below 1, got 1; 0.9999 is usual");
-  const steps = (v.steps as number | undefined) ?? 1000;
-  if (Number(given["warmup"] ?? 0) >= steps)
-    fail(`the warm-up must be shorter than the run, got ${given["warmup"]} of ${steps} steps; shorten it`);
-  const seed = (v.seed as number | undefined) ?? 0;
+  const stages = stageConfigs(given);
+  const warmup = Number(given["warmup"] ?? 0);
+  for (const { name, steps } of stages)
+    if (warmup >= steps)
+      fail(
+        `${name && `${name}: `}the warm-up must be shorter than the ${name ? "stage" : "run"}, got ${warmup} of ${steps} steps; shorten it`,
+      );
+  const seed = (given["seed"] as number | undefined) ?? 0;
   const pick = (...names: TrainKeyName[]): Record<string, unknown> => defined(Object.fromEntries(names.map((name) => [name, given[name]])));
   const ema = given["ema"] as number | undefined;
   const maxGradNorm = given["maxGradNorm"] as number | undefined;
@@ -103,14 +107,12 @@ export function configOf(given: Readonly<Record<string, unknown>>): TrainConfig 
     ...pick("lr", "betas", "eps", "weightDecay", "momentum"),
     ...defined({ name: given["optimizer"], bits: given["bits"] === undefined ? undefined : Number(given["bits"]) }),
   };
-  const packing = defined({ budget: given["budget"], clips: given["packClips"], window: given["packWindow"] });
   const schedule = defined({ name: given["schedule"], warmupSteps: given["warmup"], floor: given["floor"] });
   const options = {
-    steps,
+    ...(has("stages") ? { stages: stages.map(stageOptions) } : stageOptions(stages[0]!)),
     seed,
     ...(given["full"] === true ? { full: true } : { lora: pick("rank", "alpha", "targets") }),
-    ...pick("batch", "accumulation", "timesteps", "textDropout", "conditionDropout", "checkpointing", "dtype"),
-    ...(has("budget") ? { packing } : {}),
+    ...pick("accumulation", "timesteps", "textDropout", "conditionDropout", "checkpointing", "dtype"),
     optimizer,
     schedule,
     ...(maxGradNorm === undefined ? {} : { maxGradNorm: maxGradNorm || Infinity }),
@@ -121,42 +123,28 @@ export function configOf(given: Readonly<Record<string, unknown>>): TrainConfig 
       "model",
       "data",
       "out",
-      "filter",
       "cache",
       "adapter",
       "variant",
       "dtype",
-      "resolution",
-      "frames",
-      "fps",
       "imageNoises",
       "ema",
+      "heldOut",
+      "beside",
       "samplePrompts",
       "sampleSteps",
     ) as unknown as Pick<TrainConfig, "data" | "out">),
     ...(given["memory"] === undefined ? {} : { memory: bytesOf(given["memory"]) }),
-    steps,
+    stages,
+    steps: stages.reduce((sum, { steps }) => sum + steps, 0),
     seed,
     full: given["full"] === true,
     nullText: (given["nullText"] as "zeros" | "empty" | undefined) ?? "zeros",
     checkpointEvery: (given["checkpointEvery"] as number | undefined) ?? 100,
+    heldOutEvery: (given["heldOutEvery"] as number | undefined) ?? 100,
     sampleEvery: (given["sampleEvery"] as number | undefined) ?? 0,
     options,
   };
 }
 
 const bytesOf = (value: unknown): number => (typeof value === "number" ? value : bytesOfText(String(value))!);
-
-/** The sizes of a config, completed by the model's. */
-export function sizesOf({ resolution, frames, fps }: TrainConfig, { defaults, rules }: CogVideoX): ClipSizes {
-  const most = frames ?? Math.floor((defaults.frames - 1) / rules.temporal) * rules.temporal + 1;
-  const base = { frames: most, fps: fps ?? defaults.fps };
-  if (resolution === undefined) return { ...base, resolution: { width: defaults.width, height: defaults.height } };
-  const [, width, height] = /^(\d+)(?:[x×](\d+))?$/.exec(resolution) ?? [];
-  if (width === undefined)
-    throw new CogwheelError(
-      "train",
-      `resolution must be WIDTHxHEIGHT or a shorter side, got ${JSON.stringify(resolution)}; such as 720x480`,
-    );
-  return { ...base, resolution: height === undefined ? Number(width) : { width: Number(width), height: Number(height) } };
-}

@@ -1,8 +1,9 @@
 /** What a training run can be told: every key of CONFIG.json, which is a flag of the command too. */
 import { CogwheelError } from "../../base/errors.ts";
+import { isObject } from "../../base/json-scan.ts";
 import { bytesOfText } from "../../base/units.ts";
 
-type Kind = "text" | "path" | "whole" | "number" | "share" | "flag" | "texts" | "numbers" | "bytes" | "choice";
+type Kind = "text" | "path" | "whole" | "number" | "share" | "flag" | "texts" | "numbers" | "bytes" | "choice" | "stages";
 
 export interface TrainKey {
   readonly kind: Kind;
@@ -28,6 +29,8 @@ export const TRAIN_KEYS = {
   data: key("path", "folder of clips: metadata.jsonl, or prompts.txt and videos.txt", "must be given"),
   out: key("path", "folder for checkpoints, the result, the log and the report", "must be given"),
   filter: key("text", 'which clips, by the columns of the data: "scores.motion > 0.3 && width >= 512"', "all"),
+  stages: key("stages", "stages of the run, one after another, such as of a growing resolution: each with keys of its own", "one stage"),
+  pictures: key("share", "share of pictures among what is learned from", "as the data has them"),
   resolution: key("text", "WIDTHxHEIGHT for all clips, or the shorter side, with each clip's own aspect", "the model's own size"),
   frames: key("whole", "the most frames of a clip, 4·k + 1", "the model's own length", { min: 1 }),
   fps: key("number", "frames a second that are taken of a clip", "the model's own rate", { min: 0 }),
@@ -68,6 +71,9 @@ export const TRAIN_KEYS = {
   adapter: key("text", "gpu, lavapipe, swiftshader, or part of an adapter's name", "the fastest here"),
   variant: key("text", "file-name variant of the weights, such as fp16", "none"),
   checkpointEvery: key("whole", "steps between checkpoints", "100", { min: 1 }),
+  heldOut: key("path", "folder of clips that are not learned from, whose loss is told", "none"),
+  heldOutEvery: key("whole", "steps between two measurements of that loss", "100", { min: 1 }),
+  beside: key("path", "folder of another run, whose loss on held-out clips the report shows beside this one's", "none"),
   sampleEvery: key("whole", "steps between validation clips; 0 for none", "0", { min: 0 }),
   samplePrompts: key("texts", "what the validation clips show", "the first two captions"),
   sampleSteps: key("whole", "denoising steps of a validation clip", "the model's own", { min: 1 }),
@@ -75,28 +81,46 @@ export const TRAIN_KEYS = {
 
 export type TrainKeyName = keyof typeof TRAIN_KEYS;
 
+/** Keys that a stage may have; what it leaves out is as the run has it. Only `steps` must be there. */
+export const STAGE_KEYS = [
+  "steps",
+  "resolution",
+  "frames",
+  "fps",
+  "filter",
+  "pictures",
+  "batch",
+  "budget",
+  "packClips",
+  "packWindow",
+  "lr",
+] as const satisfies readonly TrainKeyName[];
+
 /** What was given, by key. */
 export type TrainValues = { readonly [K in TrainKeyName]?: unknown };
 
+const MOST_STAGES = 100;
 const NAMES = Object.keys(TRAIN_KEYS) as TrainKeyName[];
 
 /** A key as a flag: `weightDecay` is `--weight-decay`. */
 export const flagName = (name: string): string => `--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
 
-/** Throws for a key that there is none of, and tells the nearest. */
-export function checkKeys(given: Readonly<Record<string, unknown>>, where: string): void {
+/** Throws for a key that there is none of, and tells the nearest. @param names those that there are */
+export function checkKeys(given: Readonly<Record<string, unknown>>, where: string, names: readonly TrainKeyName[] = NAMES): void {
   for (const [name, value] of Object.entries(given)) {
-    if (!Object.hasOwn(TRAIN_KEYS, name)) {
-      const near = nearestName(name, NAMES);
+    if (!(names as readonly string[]).includes(name)) {
+      const near = nearestName(name, names);
       throw new CogwheelError(
         "train",
         `${where}: a key must be one of those in docs/training.md, got ${JSON.stringify(name)}; ` +
-          (near ? `the nearest is ${near}` : `there are ${NAMES.join(", ")}`),
+          (near ? `the nearest is ${near}` : `there are ${names.join(", ")}`),
       );
     }
     const wrong = whatIsWrongWith(TRAIN_KEYS[name as TrainKeyName], value);
     if (wrong)
       throw new CogwheelError("train", `${where}: ${name} must be ${wrong}, got ${JSON.stringify(value)?.slice(0, 80)}; correct it`);
+    if (name === "stages")
+      for (const [i, stage] of (value as Record<string, unknown>[]).entries()) checkKeys(stage, `${where}, stage ${i + 1}`, STAGE_KEYS);
   }
 }
 
@@ -133,6 +157,10 @@ export function whatIsWrongWith({ kind, choices, min }: TrainKey, value: unknown
       return Array.isArray(value) && value.length > 0 && value.every((one) => typeof one === "string" && one)
         ? undefined
         : "a list of texts";
+    case "stages":
+      return Array.isArray(value) && value.length > 0 && value.length <= MOST_STAGES && value.every(isObject)
+        ? undefined
+        : `a list of 1 to ${MOST_STAGES} stages, each an object`;
     case "numbers":
       return Array.isArray(value) && value.every((one) => Number.isFinite(one)) ? undefined : "a list of numbers";
     case "flag":

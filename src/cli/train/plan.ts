@@ -1,67 +1,108 @@
 /** `cogwheel train --plan`: what a run will take, from configs alone. */
 import { bytesText } from "../../base/units.ts";
-import type { ClipSizes } from "../../data/clip-size.ts";
 import { clipSize } from "../../data/clip-size.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
+import { tokensOf } from "../../models/cogvideox/packed.ts";
+import type { CompileOptions } from "../../plan/compile.ts";
 import { Clock } from "../../plan/seconds.ts";
 import { trainingNeeds, type TrainingNeeds } from "../../training/needs.ts";
+import { capacityOf } from "../../training/packing/packs.ts";
 import { ratesUnlessOff } from "../../tuning/rates.ts";
 import { print } from "../terminal/output.ts";
 import { duration, type Progress } from "../terminal/progress.ts";
 import { table } from "../terminal/table.ts";
 import type { TrainConfig } from "./config.ts";
+import { checkTokens, sizesOf, type StageConfig, stageOptions } from "./stages.ts";
 
-/** What is told, as JSON. */
-export interface TrainPlan extends Omit<TrainingNeeds, "plans" | "compile"> {
-  readonly adapter: string;
-  readonly dtype: "f32" | "f16";
+/** What a stage takes, as JSON; of a run without stages, the run. */
+export interface StagePlan extends Omit<TrainingNeeds, "plans" | "compile"> {
   readonly steps: number;
   /** Of a step; null where nothing may be measured. */
   readonly seconds: number | null;
 }
 
-/** What the largest clips of a run take. */
+/** What is told, as JSON. */
+export interface TrainPlan extends StagePlan {
+  readonly adapter: string;
+  readonly dtype: "f32" | "f16";
+  /** Of a run in stages. The figures beside are those of the stage that takes the most memory, and of all steps. */
+  readonly stages?: readonly StagePlan[];
+}
+
+/** What the largest clips or packs of every stage take. */
 export async function planOf(
-  { options, steps, memory }: TrainConfig,
+  { options, stages, memory }: TrainConfig,
   model: CogVideoX,
-  sizes: ClipSizes,
   { progress, signal }: { progress: Progress; signal: AbortSignal },
 ): Promise<TrainPlan> {
-  const { plans, compile: _, ...needs } = needsOf(options, model, sizes, memory);
+  const needs = stages.map((stage) => needsOf(options, model, stage, memory));
   const rates = await ratesUnlessOff(model, { signal, onProgress: (done, what) => progress.report("probe", done, what) });
   const clock = rates && new Clock(rates);
+  const planned = needs.map(({ plans, compile: _, ...of }, i) => ({
+    steps: stages[i]!.steps,
+    ...of,
+    seconds: clock ? plans.reduce((sum, { plan, times }) => sum + times * clock.seconds(plan), 0) : null,
+  }));
+  const most = planned.reduce((a, b) => (a.peak >= b.peak ? a : b));
   return {
     adapter: model.gpu.name,
     dtype: options.dtype ?? model.dtype,
-    steps,
-    ...needs,
-    seconds: clock ? plans.reduce((sum, { plan, times }) => sum + times * clock.seconds(plan), 0) : null,
+    ...most,
+    steps: planned.reduce((sum, { steps }) => sum + steps, 0),
+    ...(options.stages ? { stages: planned } : {}),
   };
 }
 
-/** What a step takes on the largest clips, and how frozen weights have to lie for it. */
-export function needsOf(options: TrainConfig["options"], model: CogVideoX, sizes: ClipSizes, memory?: number): TrainingNeeds {
+/** How frozen weights lie on the device: as the stage wants it that leaves the least room for them. */
+export function streamedWeights({ options, stages, memory }: TrainConfig, model: CogVideoX): CompileOptions | undefined {
+  if (memory === undefined) return undefined;
+  return stages.map((stage) => needsOf(options, model, stage, memory)).reduce((a, b) => (a.streamed >= b.streamed ? a : b)).compile;
+}
+
+/** What a step takes on the largest clips of a stage, or on its packs. */
+function needsOf(options: TrainConfig["options"], model: CogVideoX, stage: StageConfig, memory?: number): TrainingNeeds {
   const { rules, configs, defaults } = model;
+  const sizes = sizesOf(stage, model);
   const size = clipSize(defaults.width, defaults.height, sizes.resolution, rules.spatial * rules.patchSize);
   const latents = (sizes.frames - 1) / rules.temporal + 1;
+  const { batch = 1, packing } = stageOptions(stage);
+  const largest = {
+    frames: Math.ceil(latents / rules.patchSizeT) * rules.patchSizeT,
+    height: size.height / rules.spatial,
+    width: size.width / rules.spatial,
+  };
+  const textLength = configs.transformer.max_text_seq_length;
+  if (packing) checkTokens(stage, tokensOf(configs.transformer, { ...largest, text: textLength }).all, "a clip of the model's own aspect");
   return trainingNeeds(
     { config: configs.transformer, weights: model.transformerTypes, dtype: options.dtype ?? model.dtype, caps: model.gpu.caps },
     options,
-    {
-      clips: options.batch ?? 1,
-      frames: Math.ceil(latents / rules.patchSizeT) * rules.patchSizeT,
-      height: size.height / rules.spatial,
-      width: size.width / rules.spatial,
-      textLength: configs.transformer.max_text_seq_length,
-    },
+    packing ? capacityOf(configs.transformer, packing) : { clips: batch, ...largest, textLength },
     memory,
   );
 }
 
-export function printTrainPlan({ adapter, dtype, steps, seconds, shape, ...n }: TrainPlan): void {
+export function printTrainPlan({ adapter, dtype, stages, ...plan }: TrainPlan): void {
+  print(`${adapter}, ${dtype}`);
+  for (const [i, stage] of (stages ?? [plan]).entries()) printStage(stage, stages && `stage ${i + 1} of ${stages.length}: `);
+  if (!stages) return;
+  const sum = (of: (stage: StagePlan) => number): number => stages.reduce((n, stage) => n + stage.steps * of(stage), 0);
+  const [work, last] = [sum(({ flops }) => flops), stages.at(-1)!];
+  const seconds = stages.some((stage) => stage.seconds === null) ? null : sum((stage) => stage.seconds!);
   print(
-    `${adapter}, ${dtype}: ${shape.clips} × ${shape.frames} latent frames of ${shape.width} × ${shape.height}, ` +
-      `${shape.textLength} text tokens`,
+    `${plan.steps} steps, ${teraflops(work)} TFLOP${seconds === null ? "" : `, about ${duration(seconds)}`}, ` +
+      `as much work as ${Math.round(work / last.flops)} steps of the last stage`,
+  );
+}
+
+const teraflops = (flops: number): string =>
+  flops < 1e15 ? (flops / 1e12).toPrecision(3) : Math.round(flops / 1e12).toLocaleString("en-GB");
+
+function printStage({ steps, seconds, shape, ...n }: StagePlan, name = ""): void {
+  print(
+    name +
+      ("rows" in shape
+        ? `packs of ${shape.rows} tokens, ${shape.clips} clips at most`
+        : `${shape.clips} × ${shape.frames} latent frames of ${shape.width} × ${shape.height}, ${shape.textLength} text tokens`),
   );
   print(
     table(
@@ -77,7 +118,7 @@ export function printTrainPlan({ adapter, dtype, steps, seconds, shape, ...n }: 
       ],
     ),
   );
-  print(`${(n.flops / 1e12).toPrecision(3)} TFLOP a step`);
+  print(`${teraflops(n.flops)} TFLOP a step`);
   if (seconds !== null)
     print(`about ${duration(seconds)} a step, ${duration(seconds * steps)} for ${steps}, encoding and loading not counted`);
 }

@@ -2,7 +2,7 @@
  * The report of a run as one file of HTML: curves as SVG, validation clips as pictures inside it, no script and nothing from elsewhere.
  * While the run goes on a page that is open loads itself again.
  */
-import type { LoggedStep } from "./run-folder.ts";
+import type { HeldOutLoss, LoggedStep } from "./run-folder.ts";
 
 /** Clips of one step, each as a strip of its frames. */
 export interface ReportedClips {
@@ -18,6 +18,11 @@ export interface Report {
   readonly facts: Readonly<Record<string, string>>;
   readonly log: readonly LoggedStep[];
   readonly clips: readonly ReportedClips[];
+  /** Of the run, in their order: where several are, their beginnings are marked. */
+  readonly stages?: readonly { readonly name: string; readonly steps: number }[];
+  /** What held-out clips lost, in this run and in one to compare it with. */
+  readonly heldOut?: readonly HeldOutLoss[];
+  readonly beside?: readonly HeldOutLoss[];
   /** Timesteps of the model. */
   readonly timesteps: number;
 }
@@ -31,11 +36,28 @@ const RELOAD_SECONDS = 10;
 /** A curve has so many points at most: each is the mean of the steps that it stands for. */
 const MOST_POINTS = 300;
 const [WIDTH, HEIGHT, LEFT, BOTTOM] = [560, 200, 56, 24];
-const COLOURS = ["#2563eb", "#16a34a", "#d97706", "#dc2626"];
+const COLOURS = ["#2563eb", "#16a34a", "#d97706", "#dc2626", "#7c3aed"];
 
 const escaped = (text: string): string => text.replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]!);
 
-export function reportPage({ title, steps, running, facts, log, clips, timesteps }: Report): string {
+export function reportPage({
+  title,
+  steps,
+  running,
+  facts,
+  log,
+  clips,
+  timesteps,
+  stages = [],
+  heldOut = [],
+  beside = [],
+}: Report): string {
+  let begin = 0;
+  const marks: Mark[] = stages.flatMap(({ name, steps: own }) => {
+    begin += own;
+    return begin - own > 0 ? [{ at: begin - own, name }] : [];
+  });
+  const along: Axis = { most: steps, unit: `step ${steps}`, marks };
   const last = log.at(-1);
   const quarter = (t: number): number => Math.min(3, Math.floor((4 * t) / timesteps));
   const losses: Line[] = [0, 1, 2, 3].map((q) => ({
@@ -65,13 +87,14 @@ td, th { padding: 2px 12px 2px 0; text-align: left }
     .map(([name, value]) => `<tr><th>${escaped(name)}</th><td>${escaped(value)}</td></tr>`)
     .join("")}</table>
 <div class="curves">
-${chart("loss, by quarter of the timesteps", losses, steps)}
-${chart("loss", [curve("of all clips", ({ loss }) => loss)], steps)}
-${chart("learning rate", [curve("rate", ({ lr }) => lr)], steps)}
-${chart("norm of the gradient", [curve("before clipping", ({ gradNorm }) => gradNorm)], steps)}
-${chart("memory of the adapter, MB", [curve("allocated", ({ bytes }) => bytes / 1e6)], steps)}
-${chart("fill rate of packs, %", [curve("fill", ({ fill }) => (fill === undefined ? Number.NaN : 100 * fill))], steps)}
-${chart("seconds a step", [curve("seconds", ({ seconds }) => seconds)], steps)}
+${chart("loss, by quarter of the timesteps", losses, along)}
+${chart("loss", [curve("of all clips", ({ loss }) => loss)], along)}
+${chart("learning rate", [curve("rate", ({ lr }) => lr)], along)}
+${chart("norm of the gradient", [curve("before clipping", ({ gradNorm }) => gradNorm)], along)}
+${chart("memory of the adapter, MB", [curve("allocated", ({ bytes }) => bytes / 1e6)], along)}
+${chart("fill rate of packs, %", [curve("fill", ({ fill }) => (fill === undefined ? Number.NaN : 100 * fill))], along)}
+${chart("seconds a step", [curve("seconds", ({ seconds }) => seconds)], along)}
+${heldOutCharts(heldOut, beside, along)}
 </div>
 ${clipTable(clips)}
 </body></html>
@@ -98,11 +121,49 @@ export function smoothed(points: readonly (readonly [number, number])[]): [numbe
   return means;
 }
 
-function chart(title: string, lines: readonly Line[], steps: number): string {
+/** The loss on held-out clips by step, and by the work that was done, beside another run's. */
+function heldOutCharts(own: readonly HeldOutLoss[], beside: readonly HeldOutLoss[], along: Axis): string {
+  const [first] = own;
+  if (!first) return "";
+  const work = (losses: readonly HeldOutLoss[]): [number, number][] => losses.map(({ flops, loss }) => [flops, loss]);
+  const most = Math.max(...[...own, ...beside].map(({ flops }) => flops));
+  const marks = along.marks.flatMap(({ at, name }) => {
+    const reached = own.find(({ step }) => step >= at);
+    return reached ? [{ at: reached.flops, name }] : [];
+  });
+  return [
+    chart(
+      "loss on held-out clips, by timestep",
+      Object.keys(first.losses).map((t) => ({ name: t, points: own.map(({ step, losses }) => [step, losses[t]!] as const) })),
+      along,
+    ),
+    chart(
+      "loss on held-out clips, by work",
+      [{ name: "this run", points: work(own) }, ...(beside.length ? [{ name: "the run beside", points: work(beside) }] : [])],
+      { most, unit: `${(most / 1e12).toPrecision(3)} TFLOP`, marks },
+    ),
+  ].join("\n");
+}
+
+/** What a chart's points lie along, from 0. */
+interface Axis {
+  readonly most: number;
+  /** What the end is called. */
+  readonly unit: string;
+  readonly marks: readonly Mark[];
+}
+
+/** Where a stage begins. */
+interface Mark {
+  readonly at: number;
+  readonly name: string;
+}
+
+function chart(title: string, lines: readonly Line[], { most, unit, marks }: Axis): string {
   const values = lines.flatMap(({ points }) => points.map(([, y]) => y));
   if (values.length === 0) return "";
   const top = values.reduce((a, b) => Math.max(a, b), 0) || 1;
-  const x = (step: number): string => (LEFT + ((WIDTH - LEFT - 8) * step) / Math.max(1, steps)).toFixed(1);
+  const x = (step: number): string => (LEFT + ((WIDTH - LEFT - 8) * step) / Math.max(1, most)).toFixed(1);
   const y = (value: number): string => (8 + (HEIGHT - BOTTOM - 8) * (1 - value / top)).toFixed(1);
   const ticks = [0, 0.5, 1].map((share) => top * share);
   const grid = ticks
@@ -110,6 +171,13 @@ function chart(title: string, lines: readonly Line[], steps: number): string {
       (v) =>
         `<line x1="${LEFT}" x2="${WIDTH - 8}" y1="${y(v)}" y2="${y(v)}" stroke="#e5e7eb"/>` +
         `<text x="${LEFT - 6}" y="${Number(y(v)) + 4}" text-anchor="end">${v === 0 ? 0 : v.toPrecision(3)}</text>`,
+    )
+    .join("");
+  const begun = marks
+    .map(
+      ({ at, name }) =>
+        `<line x1="${x(at)}" x2="${x(at)}" y1="8" y2="${HEIGHT - BOTTOM}" stroke="#9ca3af" stroke-dasharray="3 3"/>` +
+        `<text x="${Number(x(at)) + 3}" y="16">${escaped(name)}</text>`,
     )
     .join("");
   const drawn = lines
@@ -122,8 +190,8 @@ function chart(title: string, lines: readonly Line[], steps: number): string {
     lines.length > 1 ? lines.map(({ name }, i) => `<span style="color:${COLOURS[i]}">— ${escaped(name)}</span> `).join("") : "";
   return (
     `<section><h2>${escaped(title)}</h2>` +
-    `<svg width="${WIDTH}" height="${HEIGHT}" role="img" aria-label="${escaped(title)}">${grid}${drawn}` +
-    `<text x="${LEFT}" y="${HEIGHT - 6}">0</text><text x="${WIDTH - 8}" y="${HEIGHT - 6}" text-anchor="end">step ${steps}</text></svg>` +
+    `<svg width="${WIDTH}" height="${HEIGHT}" role="img" aria-label="${escaped(title)}">${grid}${begun}${drawn}` +
+    `<text x="${LEFT}" y="${HEIGHT - 6}">0</text><text x="${WIDTH - 8}" y="${HEIGHT - 6}" text-anchor="end">${unit}</text></svg>` +
     `<div><small>${legend}</small></div></section>`
   );
 }

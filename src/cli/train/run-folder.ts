@@ -24,10 +24,26 @@ export interface LoggedStep {
   readonly fill?: number;
   /** Of the adapter's memory. */
   readonly bytes: number;
+  /** From 1, of a run in stages. */
+  readonly stage?: number;
+  /** Operations of the step, as planned. */
+  readonly flops: number;
+}
+
+/** A line of the log of what held-out clips lose. */
+export interface HeldOutLoss {
+  /** After which step. */
+  readonly step: number;
+  /** Operations of all steps so far. */
+  readonly flops: number;
+  readonly loss: number;
+  /** By timestep. */
+  readonly losses: Readonly<Record<string, number>>;
 }
 
 const CHECKPOINT = "checkpoint.safetensors";
 const LOG = "log.jsonl";
+const HELD_OUT = "held-out.jsonl";
 
 export class RunFolder {
   private constructor(readonly path: string) {}
@@ -58,7 +74,7 @@ export class RunFolder {
 
   /** Takes the run that is there away, its checkpoint first. */
   async clear(): Promise<void> {
-    for (const name of [CHECKPOINT, LOG, "samples"]) await rm(this.at(name), { recursive: true, force: true });
+    for (const name of [CHECKPOINT, LOG, HELD_OUT, "samples"]) await rm(this.at(name), { recursive: true, force: true });
   }
 
   async write(name: string, bytes: Uint8Array): Promise<void> {
@@ -70,24 +86,42 @@ export class RunFolder {
   }
 
   /** The log up to a step, which later lines are appended to. A run that was killed may have logged steps that it has to take again. */
-  async openLog(upTo: number): Promise<LoggedStep[]> {
-    const text = await readFile(this.at(LOG), "utf8").catch(() => "");
-    const steps = new Map<number, LoggedStep>();
-    for (const line of text.split("\n")) {
-      if (line === "") continue;
-      try {
-        const step = parseJsonObject(line, (rule) => new Error(rule)) as unknown as LoggedStep;
-        if (Number.isInteger(step.step) && step.step <= upTo && Array.isArray(step.clips)) steps.set(step.step, step);
-      } catch {
-        // the half of a line, of a process that was killed
-      }
-    }
-    const kept = [...steps.values()].sort((a, b) => a.step - b.step);
-    await this.write(LOG, new TextEncoder().encode(kept.map((step) => `${JSON.stringify(step)}\n`).join("")));
-    return kept;
+  openLog = (upTo: number): Promise<LoggedStep[]> => this.#open<LoggedStep>(LOG, upTo, ({ clips }) => Array.isArray(clips));
+  /** The same of held-out clips. */
+  openHeldOut = (upTo: number): Promise<HeldOutLoss[]> => this.#open<HeldOutLoss>(HELD_OUT, upTo, ({ loss }) => Number.isFinite(loss));
+
+  async #open<T extends { readonly step: number }>(name: string, upTo: number, isWhole: (line: T) => boolean): Promise<T[]> {
+    const kept = (await linesOf<T>(this.at(name))).filter((line) => line.step <= upTo && isWhole(line));
+    const last = new Map(kept.map((line) => [line.step, line]));
+    const lines = [...last.values()].sort((a, b) => a.step - b.step);
+    await this.write(name, new TextEncoder().encode(lines.map((line) => `${JSON.stringify(line)}\n`).join("")));
+    return lines;
   }
 
-  async log(step: LoggedStep): Promise<void> {
-    await appendFile(this.at(LOG), `${JSON.stringify(step)}\n`);
-  }
+  log = (step: LoggedStep): Promise<void> => appendFile(this.at(LOG), `${JSON.stringify(step)}\n`);
+  logHeldOut = (loss: HeldOutLoss): Promise<void> => appendFile(this.at(HELD_OUT), `${JSON.stringify(loss)}\n`);
+}
+
+/** What another run's held-out clips lost; throws where it measured none. */
+export async function heldOutOf(folder: string): Promise<HeldOutLoss[]> {
+  const lines = (await linesOf<HeldOutLoss>(join(folder, HELD_OUT))).filter(
+    ({ loss, flops }) => Number.isFinite(loss) && Number.isFinite(flops),
+  );
+  if (lines.length === 0)
+    throw new CogwheelError("train", `beside must be the folder of a run with held-out clips, got none measured in ${folder}; correct it`);
+  return lines;
+}
+
+/** Lines of JSON that tell a step, as far as they are whole. */
+async function linesOf<T extends { readonly step: number }>(path: string): Promise<T[]> {
+  const text = await readFile(path, "utf8").catch(() => "");
+  return text.split("\n").flatMap((line) => {
+    if (line === "") return [];
+    try {
+      const value = parseJsonObject(line, (rule) => new Error(rule)) as unknown as T;
+      return Number.isInteger(value.step) ? [value] : [];
+    } catch {
+      return []; // the half of a line, of a process that was killed
+    }
+  });
 }

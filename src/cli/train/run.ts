@@ -1,13 +1,12 @@
 /** The work of `cogwheel train`: prepare the clips, train, keep checkpoints, leave the result. */
 import { resolve } from "node:path";
 import { CogwheelError } from "../../base/errors.ts";
-import { checkSizes } from "../../data/clip-size.ts";
-import { prepareClips } from "../../data/encode.ts";
-import { filterRows, openClips } from "../../data/folder.ts";
+import { openClips } from "../../data/folder.ts";
 import { clipSamples, emptyText } from "../../data/samples.ts";
 import { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import { defined } from "../../pipelines/options.ts";
 import { LORA_FILE } from "../../training/export.ts";
+import { stageSeed } from "../../training/stages.ts";
 import { train } from "../../training/train.ts";
 import { checkDistinct } from "../files.ts";
 import { EMBEDDED_MODEL } from "../package-root.ts";
@@ -15,9 +14,11 @@ import { hubProgress } from "../terminal/hub-progress.ts";
 import { interruptible, Interrupted } from "../terminal/interrupt.ts";
 import { print, printJson, printPath } from "../terminal/output.ts";
 import { Progress } from "../terminal/progress.ts";
-import { readConfig, sizesOf } from "./config.ts";
-import { needsOf, planOf, printTrainPlan } from "./plan.ts";
-import { RunFolder } from "./run-folder.ts";
+import { readConfig } from "./config.ts";
+import { HeldOut } from "./held-out.ts";
+import { planOf, printTrainPlan, streamedWeights } from "./plan.ts";
+import { identityOf, type PreparedStage, preparedStages } from "./prepared-stages.ts";
+import { heldOutOf, RunFolder } from "./run-folder.ts";
 import { begun, Steps, type TrainingWork } from "./steps.ts";
 import { Validation } from "./validation.ts";
 
@@ -53,9 +54,7 @@ export async function trainFromFolder(file: string | undefined, { resume, fresh,
     });
     const work = { config, model, progress, signal };
     if (plan) {
-      const sizes = sizesOf(config, model);
-      checkSizes(sizes, model.rules, model.configs.transformer.use_learned_positional_embeddings);
-      const planned = await planOf(config, model, sizes, work);
+      const planned = await planOf(config, model, work);
       progress[Symbol.dispose]();
       return json ? printJson(planned) : printTrainPlan(planned);
     }
@@ -78,38 +77,54 @@ async function runSteps(
   const { config, model, progress, signal } = work;
   const clips = await openClips(config.data);
   for (const warning of clips.warnings) progress.note(warning);
-  const rows = config.filter === undefined ? clips.rows : filterRows(clips.rows, config.filter);
-  const sizes = sizesOf(config, model);
-  const prepared = await prepareClips(
-    model,
-    { ...clips, rows },
-    {
-      sizes,
-      ...defined({ cache: config.cache, imageNoises: config.imageNoises }),
-      emptyText: config.nullText === "empty",
-      signal,
-      onProgress: (stage, done, detail) => progress.report(stage, done, detail),
-      onWarning: (message) => progress.note(message),
-    },
-  );
+  const shared = {
+    ...defined({ cache: config.cache, imageNoises: config.imageNoises }),
+    emptyText: config.nullText === "empty",
+    signal,
+    onProgress: (stage: string, done: number, detail?: string) => progress.report(stage, done, detail),
+    onWarning: (message: string) => progress.note(message),
+  };
+  const beside = config.beside === undefined ? [] : await heldOutOf(config.beside);
+  const stages = await preparedStages(config.stages, model, clips, shared);
+  const [first] = stages as [PreparedStage];
+  const last = stages.at(-1)!;
   if (!json) {
     print(`${model.gpu.name}${model.gpu.caps.kind === "software" ? " (software)" : ""}, ${config.options.dtype ?? model.dtype}`);
     if (model.gpu.advice) print(model.gpu.advice);
-    print(`${prepared.clips.length} clips of ${clips.label}${prepared.broken.length ? `, ${prepared.broken.length} left out` : ""}`);
+    for (const { name, prepared } of stages) {
+      const without = prepared.broken.length ? `, ${prepared.broken.length} left out` : "";
+      print(`${name && `${name}: `}${prepared.clips.length} clips of ${clips.label}${without}`);
+    }
   }
+  const heldOut =
+    config.heldOut === undefined
+      ? undefined
+      : await HeldOut.prepare(
+          model,
+          folder,
+          { ...shared, sizes: last.sizes, clips: config.heldOut, beside },
+          new Set(stages.flatMap(({ prepared }) => prepared.clips.map(({ content }) => content))),
+        );
   // Streamed weights give the same bytes as those that stay.
-  const streamed = config.memory === undefined ? undefined : needsOf(config.options, model, sizes, config.memory).compile;
-  await using training = train(model, clipSamples(model, prepared, { seed: config.seed }), {
+  const streamed = streamedWeights(config, model);
+  const data = stages.map(({ prepared, pictures }, i) =>
+    clipSamples(model, prepared, { seed: stageSeed(config.seed, i), ...defined({ pictures }) }),
+  );
+  await using training = train(model, data[0]!, {
     ...config.options,
-    nullText: config.nullText === "empty" ? await emptyText(prepared) : "zeros",
-    identity: prepared.identity,
+    ...(config.options.stages ? { stages: config.options.stages.map((stage, i) => ({ ...stage, data: data[i]! })) } : {}),
+    nullText: config.nullText === "empty" ? await emptyText(first.prepared) : "zeros",
+    identity: identityOf(stages),
     ...(streamed ? { compile: streamed } : {}),
     ...(checkpoint ? { resume: checkpoint } : {}),
   });
   const from = await begun(training, folder, checkpoint !== undefined);
   if (from > 0) progress.note(`Going on after step ${from} of ${config.steps}.`);
-  const validation = config.sampleEvery ? await Validation.open(model, folder, config, { ...clips, rows }, sizes, from) : undefined;
-  const steps = new Steps(work, training, folder, prepared, validation, from, await folder.openLog(from));
+  await heldOut?.goOn(from);
+  const validation = config.sampleEvery
+    ? await Validation.open(model, folder, config, { ...clips, rows: last.rows }, last.sizes, from)
+    : undefined;
+  const steps = new Steps(work, training, folder, stages, { validation, heldOut }, from, await folder.openLog(from));
   const begin = performance.now();
   await steps.take();
   const { done, log } = steps;
@@ -120,10 +135,23 @@ async function runSteps(
   progress[Symbol.dispose]();
   const seconds = (performance.now() - begin) / 1000;
   const learned = log.slice(from).reduce((sum, step) => sum + step.clips.length, 0);
-  const last = log.slice(-100);
-  const loss = last.reduce((sum, step) => sum + step.loss, 0) / Math.max(1, last.length);
+  const recent = log.slice(-100);
+  const loss = recent.reduce((sum, step) => sum + step.loss, 0) / Math.max(1, recent.length);
+  const unseen = heldOut?.losses.at(-1)?.loss;
   const result = resolve(folder.at(config.full ? "transformer" : LORA_FILE));
-  if (json) return printJson({ steps: done, loss, seconds, clips: prepared.clips.length, leftOut: prepared.broken, files: [result] });
-  print(`${done} steps, ${learned} clips in ${seconds.toFixed(0)} s; loss of the last ${last.length} steps ${loss.toFixed(4)}`);
+  const counts = stages.map(({ prepared }) => prepared.clips.length);
+  const leftOut = [...new Set(stages.flatMap(({ prepared }) => prepared.broken))];
+  if (json)
+    return printJson({
+      steps: done,
+      loss,
+      ...(unseen === undefined ? {} : { heldOutLoss: unseen }),
+      seconds,
+      clips: config.options.stages ? counts : counts[0]!,
+      leftOut,
+      files: [result],
+    });
+  print(`${done} steps, ${learned} clips in ${seconds.toFixed(0)} s; loss of the last ${recent.length} steps ${loss.toFixed(4)}`);
+  if (unseen !== undefined) print(`loss on held-out clips ${unseen.toFixed(4)}`);
   printPath(result);
 }

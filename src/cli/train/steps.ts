@@ -1,12 +1,13 @@
 /** The steps of a run: taken, logged, kept in checkpoints and shown in the report, until the last one or Ctrl-C. */
 import { CogwheelError } from "../../base/errors.ts";
-import type { PreparedClips } from "../../data/prepared.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import { LORA_FILE } from "../../training/export.ts";
 import type { TrainingStep } from "../../training/options.ts";
 import type { Training } from "../../training/train.ts";
 import type { Progress } from "../terminal/progress.ts";
 import type { TrainConfig } from "./config.ts";
+import type { HeldOut } from "./held-out.ts";
+import type { PreparedStage } from "./prepared-stages.ts";
 import { reportPage } from "./report.ts";
 import type { LoggedStep, RunFolder } from "./run-folder.ts";
 import type { Validation } from "./validation.ts";
@@ -36,8 +37,8 @@ export class Steps {
     private readonly work: TrainingWork,
     private readonly training: Training,
     private readonly folder: RunFolder,
-    private readonly prepared: PreparedClips,
-    private readonly validation: Validation | undefined,
+    private readonly stages: readonly PreparedStage[],
+    private readonly shown: { readonly validation: Validation | undefined; readonly heldOut: HeldOut | undefined },
     from: number,
     readonly log: LoggedStep[],
   ) {
@@ -53,6 +54,7 @@ export class Steps {
   async take(): Promise<void> {
     const { config, model, progress, signal } = this.work;
     if (this.#done === 0) await this.#validate();
+    if (this.#done % config.heldOutEvery === 0) await this.#measure();
     for await (const step of this.training) {
       const line = logged(step, model);
       this.log.push(line);
@@ -64,9 +66,11 @@ export class Steps {
         await this.#save().catch((error: unknown) =>
           progress.note(`The checkpoint of step ${step.step} could not be written, the one before stays: ${wordsOf(error)}`),
         );
+      if (step.step % config.heldOutEvery === 0) await this.#measure();
       if (config.sampleEvery && step.step % config.sampleEvery === 0) await this.#validate();
       if (performance.now() - this.#reported >= REPORT_MS) await this.#report(true);
     }
+    if (!signal.aborted) await this.#measure();
     if (this.#done > this.#saved || this.#done === config.steps) await this.#save();
     await this.#report(false);
   }
@@ -86,13 +90,23 @@ export class Steps {
     for (const [name, bytes] of Object.entries(await this.training.transformer(of))) await this.folder.write(`transformer/${name}`, bytes);
   }
 
+  /** The loss of held-out clips; a stop is taken up by the steps. */
+  async #measure(): Promise<void> {
+    const { signal } = this.work;
+    const flops = this.log.reduce((sum, step) => sum + step.flops, 0);
+    await this.shown.heldOut?.measure(this.training, this.#done, flops, signal).catch((error: unknown) => {
+      if (!signal.aborted) throw error;
+    });
+  }
+
   /** Clips that cannot be made end no run. */
   async #validate(): Promise<void> {
     const { signal, progress } = this.work;
-    if (!this.validation || signal.aborted) return;
+    const { validation } = this.shown;
+    if (!validation || signal.aborted) return;
     try {
       if (this.#done > this.#saved) await this.#writeResult();
-      await this.validation.make(this.#done, signal);
+      await validation.make(this.#done, signal);
     } catch (error) {
       if (!signal.aborted) progress.note(`The validation clips of step ${this.#done} could not be made: ${wordsOf(error)}`);
     }
@@ -101,20 +115,24 @@ export class Steps {
   async #report(running: boolean): Promise<void> {
     const { config, model, progress } = this.work;
     const { lora, full, optimizer } = config.options;
-    const { clips, broken } = this.prepared;
+    const clipsOf = ({ name, prepared: { clips, broken } }: PreparedStage): string =>
+      `${name && `${name}: `}${clips.length}${broken.length ? `, ${broken.length} broken ones left out: ${broken.join(", ")}` : ""}`;
+    const { heldOut, validation } = this.shown;
     const page = reportPage({
       title: `Training on ${config.data}`,
       steps: config.steps,
       running,
       log: this.log,
       timesteps: TIMESTEPS,
-      clips: this.validation?.clips ?? [],
+      clips: validation?.clips ?? [],
+      stages: this.stages.map(({ name, steps, resolution }) => ({ name: [name, resolution].filter(Boolean).join(", "), steps })),
+      ...(heldOut ? { heldOut: heldOut.losses, beside: heldOut.beside } : {}),
       facts: {
         model: model.checkpoint.source.label,
         adapter: `${model.gpu.name}, ${config.options.dtype ?? model.dtype}`,
-        clips: `${clips.length}${broken.length ? `, ${broken.length} broken ones left out: ${broken.join(", ")}` : ""}`,
+        clips: this.stages.map(clipsOf).join("; "),
         trained: full ? "the transformer" : `an adapter of rank ${lora?.rank ?? 64}`,
-        optimizer: `${optimizer?.name ?? "adamw"}, learning rate ${optimizer?.lr ?? 1e-4}`,
+        optimizer: `${optimizer?.name ?? "adamw"}, learning rate ${this.stages.map(({ lr }) => lr ?? optimizer?.lr ?? 1e-4).join(", ")}`,
       },
     });
     await this.folder
@@ -140,7 +158,10 @@ export async function begun(training: Training, folder: RunFolder, goesOn: boole
   }
 }
 
-const logged = ({ step, loss, clips, gradNorm, lr, seconds, skipped, lossScale, fill }: TrainingStep, { gpu }: CogVideoX): LoggedStep => ({
+const logged = (
+  { step, loss, clips, gradNorm, lr, seconds, skipped, lossScale, fill, stage, flops }: TrainingStep,
+  { gpu }: CogVideoX,
+): LoggedStep => ({
   step,
   loss,
   clips,
@@ -151,6 +172,8 @@ const logged = ({ step, loss, clips, gradNorm, lr, seconds, skipped, lossScale, 
   ...(lossScale === 1 ? {} : { lossScale }),
   ...(fill === undefined ? {} : { fill }),
   bytes: gpu.memory.allocated,
+  ...(stage === undefined ? {} : { stage }),
+  flops,
 });
 
 /** Of the last steps: the mean of the loss, and the speed. */

@@ -1,0 +1,59 @@
+/** The data of a run's stages: filtered, scaled and encoded before the first step, so that what is wrong with the last stage ends no long run. */
+import type { ClipSizes } from "../../data/clip-size.ts";
+import { prepareClips } from "../../data/encode.ts";
+import { type ClipFolder, type ClipRow, filterRows } from "../../data/folder.ts";
+import type { PrepareClipsOptions, PreparedClips } from "../../data/prepared.ts";
+import { kindsOf } from "../../data/samples.ts";
+import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
+import type { RunIdentity } from "../../training/checkpoint.ts";
+import { checkBudget, sizesOf, type StageConfig } from "./stages.ts";
+
+/** A stage with what it learns from. */
+export interface PreparedStage extends StageConfig {
+  readonly sizes: ClipSizes;
+  readonly rows: readonly ClipRow[];
+  readonly prepared: PreparedClips;
+}
+
+export async function preparedStages(
+  stages: readonly StageConfig[],
+  model: CogVideoX,
+  folder: ClipFolder,
+  { onProgress, ...options }: Omit<PrepareClipsOptions, "sizes">,
+): Promise<PreparedStage[]> {
+  // What can be told without reading a clip is told first, of all stages.
+  const asked = stages.map((stage) => ({
+    ...stage,
+    sizes: sizesOf(stage, model),
+    rows: stage.filter === undefined ? folder.rows : filterRows(folder.rows, stage.filter),
+  }));
+  const all: PreparedStage[] = [];
+  for (const stage of asked) {
+    const prepared = await prepareClips(
+      model,
+      { ...folder, rows: stage.rows },
+      {
+        ...options,
+        sizes: stage.sizes,
+        ...(onProgress
+          ? { onProgress: (what, done, detail) => onProgress(stage.name ? `${stage.name}: ${what}` : what, done, detail) }
+          : {}),
+      },
+    );
+    await checkBudget(stage, model, prepared);
+    if (stage.pictures !== undefined) await kindsOf(prepared, stage.pictures);
+    all.push({ ...stage, prepared });
+  }
+  return all;
+}
+
+/** What a run that goes on must find again of its data. */
+export function identityOf(stages: readonly PreparedStage[]): RunIdentity {
+  const [first] = stages as [PreparedStage];
+  const of = ({ prepared: { identity }, pictures }: PreparedStage) => ({ ...identity, ...(pictures === undefined ? {} : { pictures }) });
+  if (first.name === "") return of(first);
+  // The model is that of the first; what differs is told by the name of what it is.
+  const { weights, encoders } = first.prepared.identity;
+  const each = (key: string): unknown[] => stages.map((stage) => (of(stage) as Record<string, unknown>)[key] ?? null);
+  return { weights, encoders, ...Object.fromEntries(["data", "clips", "sizes", "imageNoises", "pictures"].map((key) => [key, each(key)])) };
+}

@@ -1,0 +1,119 @@
+/** The stages of a config: what each learns from and how, and whether the model can. */
+import { CogwheelError } from "../../base/errors.ts";
+import { checkSizes, type ClipSizes } from "../../data/clip-size.ts";
+import type { PreparedClips } from "../../data/prepared.ts";
+import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
+import { defined } from "../../pipelines/options.ts";
+import { paddedFrames } from "../../training/sample.ts";
+import type { StageOptions } from "../../training/stages.ts";
+import { tokensOf } from "../../models/cogvideox/packed.ts";
+
+/** A stage's keys, completed by the run's. */
+export interface StageConfig {
+  /** What messages call it: `stage 2`, or nothing for a run without stages. */
+  readonly name: string;
+  readonly steps: number;
+  readonly resolution?: string;
+  readonly frames?: number;
+  readonly fps?: number;
+  readonly filter?: string;
+  readonly pictures?: number;
+  readonly batch?: number;
+  readonly budget?: number;
+  readonly packClips?: number;
+  readonly packWindow?: number;
+  /** Where the stage has one of its own. */
+  readonly lr?: number;
+}
+
+const SHARED = ["resolution", "frames", "fps", "filter", "pictures", "batch", "budget", "packClips", "packWindow"] as const;
+const PACKS = ["budget", "packClips", "packWindow"] as const;
+
+/** The stages of checked keys; a run without any is one. Throws for a stage without steps, and for keys that contradict each other. */
+export function stageConfigs(given: Readonly<Record<string, unknown>>): StageConfig[] {
+  const own = given["stages"] as Readonly<Record<string, unknown>>[] | undefined;
+  const run = Object.fromEntries(SHARED.flatMap((key) => (given[key] === undefined ? [] : [[key, given[key]]])));
+  if (!own) return [checked({ ...run, steps: (given["steps"] as number | undefined) ?? 1000, name: "" })];
+  return own.map((stage, i) => {
+    const name = `stage ${i + 1}`;
+    if (stage["steps"] === undefined) throw new CogwheelError("train", `${name}: steps must be given, got none; add them`);
+    // A stage chooses between batches and packs for itself.
+    const dropped: readonly string[] = stage["batch"] !== undefined ? PACKS : stage["budget"] !== undefined ? ["batch"] : [];
+    const kept = Object.fromEntries(Object.entries(run).filter(([key]) => !dropped.includes(key)));
+    return checked({ ...kept, ...stage, name } as StageConfig);
+  });
+}
+
+function checked(stage: StageConfig): StageConfig {
+  const contradiction = (names: readonly (keyof StageConfig)[], holds: boolean, because: string): void => {
+    const both = names.filter((key) => stage[key] !== undefined);
+    if (holds && both.length)
+      throw new CogwheelError(
+        "train",
+        `${of(stage)}${because}, got ${both.join(" and ")} with it; leave ${both.length > 1 ? "them" : "it"} out`,
+      );
+  };
+  contradiction(["batch"], stage.budget !== undefined, "clips are packed by a budget or in batches of one size");
+  contradiction(["packClips", "packWindow"], stage.budget === undefined, "packs are made with a budget");
+  return stage;
+}
+
+const of = ({ name }: StageConfig): string => (name ? `${name}: ` : "");
+
+/** What `train` takes of a stage, its data apart. */
+export function stageOptions({ steps, lr, batch, budget, packClips, packWindow }: StageConfig): StageOptions {
+  const packing = budget === undefined ? undefined : { budget, ...defined({ clips: packClips, window: packWindow }) };
+  return { steps, ...defined({ lr, batch, packing }) };
+}
+
+/** A stage's sizes, completed by the model's; throws where the model cannot have them. */
+export function sizesOf(stage: StageConfig, { defaults, rules, configs }: CogVideoX): ClipSizes {
+  const { resolution, frames, fps } = stage;
+  const most = frames ?? Math.floor((defaults.frames - 1) / rules.temporal) * rules.temporal + 1;
+  const [, width, height] = /^(\d+)(?:[x×](\d+))?$/.exec(resolution ?? `${defaults.width}x${defaults.height}`) ?? [];
+  const learned = configs.transformer.use_learned_positional_embeddings;
+  const fail = (rule: string, cause?: unknown): never => {
+    throw new CogwheelError("train", `${of(stage)}${rule}`, cause === undefined ? {} : { cause });
+  };
+  if (width === undefined) fail(`resolution must be WIDTHxHEIGHT or a shorter side, got ${JSON.stringify(resolution)}; such as 720x480`);
+  const sizes = {
+    frames: most,
+    fps: fps ?? defaults.fps,
+    resolution: height === undefined ? Number(width) : { width: Number(width), height: Number(height) },
+  };
+  try {
+    checkSizes(sizes, rules, learned);
+  } catch (error) {
+    if (!stage.name || !(error instanceof CogwheelError)) throw error;
+    fail(error.message.replace(/^\[\w+\] /, ""), error);
+  }
+  if (stage.budget !== undefined && learned)
+    fail("learned positions fix a model to one size, got a budget of packs; train this model with batch");
+  return sizes;
+}
+
+/** Throws where a pack's budget does not hold the largest of a stage's clips, and tells the least. */
+export async function checkBudget(
+  stage: StageConfig,
+  { configs: { transformer: c } }: CogVideoX,
+  { clips, store }: PreparedClips,
+): Promise<void> {
+  if (stage.budget === undefined) return;
+  let largest = { tokens: 0, file: "" };
+  for (const { latents, row } of clips) {
+    const [, frames, height, width] = (await store.shapeOf(latents, "mean")) as [number, number, number, number];
+    const { all } = tokensOf(c, { frames: paddedFrames(frames, c), height, width, text: c.max_text_seq_length });
+    if (all > largest.tokens) largest = { tokens: all, file: row.file };
+  }
+  checkTokens(stage, largest.tokens, largest.file);
+}
+
+/** Throws where a budget does not hold so many tokens. @param what takes them */
+export function checkTokens(stage: StageConfig, tokens: number, what: string): void {
+  if (stage.budget === undefined || stage.budget >= tokens) return;
+  throw new CogwheelError(
+    "train",
+    `${of(stage)}a budget must hold the largest clip, got ${stage.budget} tokens where ${what} takes ${tokens}; ` +
+      `raise it to ${tokens} at least, or take fewer frames or a smaller resolution`,
+  );
+}
