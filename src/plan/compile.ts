@@ -49,6 +49,8 @@ export interface CompileOptions {
    * one layer computes while the next comes. What one step reads at once always has room.
    */
   readonly slots?: number;
+  /** Tensors that a run gives away while it is under way (`RunOptions.taken`): they are computed though nothing may read them. */
+  readonly taken?: readonly Tensor[];
 }
 
 export interface Plan {
@@ -109,7 +111,7 @@ export function compile(graph: Graph, caps: Capabilities, options: CompileOption
   const steps: PlanStep[] = [];
   const scratch: Tensor[] = [];
   const choices: Choice[] = [];
-  const places = inPlace(graph);
+  const places = inPlace(graph, options.taken);
   const layouts = new Map<string, Set<Packing>>();
   for (const node of places.order) {
     const own: Choice[] = [];

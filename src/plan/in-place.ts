@@ -20,8 +20,9 @@ export interface InPlace {
 
 const inputsOf = (node: Node): Tensor[] => Object.values(node.inputs).filter((t): t is Tensor => t !== undefined);
 
-export function inPlace(graph: Graph): InPlace {
-  const order = inOrder(graph);
+/** @param taken what is read while a run is under way */
+export function inPlace(graph: Graph, taken: readonly Tensor[] = []): InPlace {
+  const order = inOrder(graph, taken);
   const position = new Map(order.map((node, i) => [node, i]));
   const lastReader = new Map<Tensor, Node>();
   const producer = new Map<Tensor, Node>();
@@ -31,8 +32,8 @@ export function inPlace(graph: Graph): InPlace {
   }
   const needed = new Set([...graph.outputs.values(), ...graph.updates.values()].map(({ root }) => root));
 
-  const taken = new Map<Tensor, Tensor>();
-  const first = ({ root }: Tensor): Tensor => taken.get(root) ?? root;
+  const heirs = new Map<Tensor, Tensor>();
+  const first = ({ root }: Tensor): Tensor => heirs.get(root) ?? root;
   const nodes = new Set<Node>();
   for (const node of order) {
     const pairs = Object.entries(node.op.mayTake?.(node) ?? {}).map(([result, input]) => ({
@@ -54,7 +55,7 @@ export function inPlace(graph: Graph): InPlace {
     // All pairs of an op or none.
     if (pairs.length === 0 || !pairs.every(free)) continue;
     nodes.add(node);
-    for (const { result, input } of pairs) taken.set(result, first(input!));
+    for (const { result, input } of pairs) heirs.set(result, first(input!));
   }
 
   const states = new Map<Tensor, Tensor>();
@@ -72,8 +73,8 @@ export function inPlace(graph: Graph): InPlace {
 }
 
 /** Without what nobody reads: a gradient may record more than is asked for, and a block that is computed again ends in its result. */
-function live(graph: Graph): Node[] {
-  const read = new Set([...graph.outputs.values(), ...graph.updates.values()].map(({ root }) => root));
+function live(graph: Graph, taken: readonly Tensor[]): Node[] {
+  const read = new Set([...graph.outputs.values(), ...graph.updates.values(), ...taken].map(({ root }) => root));
   const nodes: Node[] = [];
   for (const node of graph.nodes.toReversed()) {
     if (!Object.values(node.outputs).some((tensor) => read.has(tensor))) continue;
@@ -84,8 +85,8 @@ function live(graph: Graph): Node[] {
 }
 
 /** As recorded, but what only makes a state's new value waits until the old one was read: it can be computed in the state then. */
-function inOrder(graph: Graph): Node[] {
-  const recorded = live(graph);
+function inOrder(graph: Graph, taken: readonly Tensor[]): Node[] {
+  const recorded = live(graph, taken);
   const readers = new Map<Tensor, Node>();
   for (const node of recorded) for (const { root } of inputsOf(node)) readers.set(root, node);
   const waits = new Set<Node>();

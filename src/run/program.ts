@@ -13,13 +13,14 @@ import type { Node, View } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { viewOf } from "../plan/dispatch.ts";
 import type { Arenas } from "./arenas.ts";
+import { Exchange, type ExchangeOptions } from "./exchange.ts";
 import { FiniteChecks } from "./finite-checks.ts";
 import { States } from "./states.ts";
 import { bindSteps, encodeStep, sized, type Step, type StepSource } from "./steps.ts";
 import { Streamer } from "./streamer.ts";
 import type { LoadOptions, WeightStore } from "./weight-store.ts";
 
-export interface RunOptions {
+export interface RunOptions extends ExchangeOptions {
   /** New contents of inputs; those not named keep what they had. f16 as raw bits. */
   inputs?: Record<string, ArrayBufferView>;
   signal?: AbortSignal;
@@ -289,6 +290,7 @@ export class Program implements Disposable {
     const { device } = this.gpu;
     const finite = options.checkFinite ? await this.#finiteChecks(options.checkFinite) : undefined;
     finite?.begin();
+    const exchange = options.later || options.taken ? new Exchange(this.plan, options) : undefined;
 
     const { steps } = this.plan;
     const pace = this.gpu.pace;
@@ -300,6 +302,7 @@ export class Program implements Disposable {
     while (at < this.#steps.length) {
       options.signal?.throwIfAborted();
       await streamer?.arrival(at, options);
+      await exchange?.bring(at, (name, data) => this.write(name, data));
       const encoder = device.createCommandEncoder();
       let flops = 0;
       const from = at;
@@ -311,7 +314,8 @@ export class Program implements Disposable {
         at - from >= SUBMIT_DISPATCHES ||
         pace.predict(flops) >= submitMs ||
         (options.observe !== undefined && ended()) ||
-        streamer?.ready(at) === false;
+        streamer?.ready(at) === false ||
+        (at > from && exchange?.parts(at) === true);
       for (; at < this.#steps.length && !full(); at++) {
         const step = this.#steps[at]!;
         if (options.profile) {
@@ -339,6 +343,7 @@ export class Program implements Disposable {
       options.profile?.end(encoder);
       device.queue.submit([encoder.finish()]);
       streamer?.submitted(at);
+      exchange?.take(at, (tensor) => this.#readNow(tensor, options.signal));
       const submitted = performance.now();
       if (options.profile) {
         await options.profile.collect();
@@ -350,6 +355,7 @@ export class Program implements Disposable {
       if (options.observe && ended()) await this.#show(steps[at - 1]!.node, options.observe, options.signal);
       options.onProgress?.(Math.min(1, done / totalFlops));
     }
+    await exchange?.settled();
     await finite?.report();
   }
 
@@ -378,9 +384,14 @@ export class Program implements Disposable {
     await observe(node, async (name) => {
       const tensor = (node.outputs as Record<string, Tensor>)[name];
       if (!tensor) throw new CogwheelError("graph", `${node.name} has no output "${name}"; it has ${Object.keys(node.outputs).join(", ")}`);
-      const { buffer, offset = 0 } = this.#resource({ tensor });
-      return widen(await this.gpu.read(buffer, offset, tensor.bytes, signal), tensor.dtype);
+      return widen(await this.#readNow(tensor, signal), tensor.dtype);
     });
+  }
+
+  /** What a tensor holds after all that was submitted. */
+  #readNow(tensor: Tensor, signal?: AbortSignal): Promise<ArrayBuffer> {
+    const { buffer, offset = 0 } = this.#resource({ tensor });
+    return this.gpu.read(buffer, offset, tensor.bytes, signal);
   }
 
   /** States that are not computed where they lie. */

@@ -96,7 +96,7 @@ export interface VaeGraphOptions extends VideoShape {
 const cacheState = (prefix: string): string => `conv_cache.${prefix}`;
 
 /** Convolutions' weights may be f16; biases and norms never are. */
-function weightTypes(provider: Pick<WeightProvider, "type">) {
+export function weightTypes(provider: Pick<WeightProvider, "type">) {
   return (name: string): DType => (/\.bias$|\.norm\w*\.weight$/.test(name) ? "f32" : provider.type(name));
 }
 

@@ -19,8 +19,8 @@ import { temporalLevels, type VaeConfig } from "./config.ts";
 export interface CausalCaches {
   /** Frames kept by the batch before; none before the first. */
   readonly before?: (prefix: string, shape: readonly number[], dtype: DType) => Tensor;
-  /** Called with the frames to keep, unless no batch follows. */
-  readonly keep?: (prefix: string, frames: Tensor) => void;
+  /** Called with the frames to keep, and how many channels they have without padding, unless no batch follows. */
+  readonly keep?: (prefix: string, frames: Tensor, channels: number) => void;
 }
 
 export interface VaeRecorder {
@@ -29,6 +29,8 @@ export interface VaeRecorder {
   /** Storage type of what norms give. */
   readonly dtype: DType;
   readonly caches: CausalCaches;
+  /** Does the first of an odd number of frames stay single where frames are doubled? Default true; not in a later part of a batch. */
+  readonly keepFirst?: boolean;
 }
 
 type Named = VaeRecorder & { readonly prefix: string };
@@ -45,7 +47,7 @@ export function causalConv(
   return graph.scope(prefix, () => {
     const shape = [x.dim(0), 2, ...x.shape.slice(2)];
     const cache = caches.before?.(prefix, shape, x.dtype);
-    caches.keep?.(prefix, causalCache(x, 2, cache));
+    caches.keep?.(prefix, causalCache(x, 2, cache), inChannels);
     return conv3d(x, graph.weight(`${prefix}.conv.weight`, [outChannels, inChannels, 3, 3, 3]), {
       bias: graph.weight(`${prefix}.conv.bias`, [outChannels]),
       ...(cache ? { cache } : {}),
@@ -136,7 +138,10 @@ export function recordDecoder(r: VaeRecorder, z: Tensor): Tensor {
     for (let j = 0; j <= config.layers_per_block; j++)
       h = resnet(at(r, `${block}.resnets.${j}`), h, j ? width : (widths[i - 1] ?? widths[0]!), width, z);
     if (i < widths.length - 1)
-      h = conv2d(at(r, `${block}.upsamplers.0.conv`), h, width, { upsample: i < temporalLevels(config) ? "space-time" : "space" });
+      h = conv2d(at(r, `${block}.upsamplers.0.conv`), h, width, {
+        upsample: i < temporalLevels(config) ? "space-time" : "space",
+        keepFirst: r.keepFirst ?? true,
+      });
   });
   const last = widths.at(-1)!;
   return causalConv(at(r, "decoder.conv_out"), norm(at(r, "decoder.norm_out"), h, last, z), last, config.out_channels);

@@ -15,6 +15,7 @@ import { planFor, WeightStore, type LoadOptions } from "../../run/weight-store.t
 import type { WeightProvider } from "../../run/weight-provider.ts";
 import { spatialRatio, type VaeConfig } from "./config.ts";
 import type { ExactLimits, TilingReport } from "./exact/run.ts";
+import type { WorkerReport } from "./split/run.ts";
 import { tilingOf, type ExactTiling } from "./tiling.ts";
 import {
   checkVideoShape,
@@ -30,7 +31,7 @@ import {
   type VideoShape,
 } from "./batches.ts";
 import { LatentPosterior } from "./posterior.ts";
-import { tileAxes, tiled, type HostVideo, type TileAxes, type Tiling } from "./reference-tiling.ts";
+import { tileAxes, tileWork, type HostVideo, type Tiling } from "./reference-tiling.ts";
 
 /** Which weights are streamed is for all of its programs. */
 export interface CausalVaeOptions extends CompileOptions {
@@ -58,6 +59,13 @@ export interface VaeRunOptions extends Pick<RunOptions, "signal" | "profile" | "
   tiling?: Tiling | "reference" | "exact" | ExactTiling;
   /** What exact tiling took, when it is done. */
   onTiling?: (report: TilingReport) => void;
+  /**
+   * Splits the clip in time over so many virtual workers of this process (docs/vae.md); the bytes of the result do not depend on how many,
+   * and are within rounding those without. Not with tiling.
+   */
+  workers?: number;
+  /** What each worker took, when all are done. */
+  onWorkers?: (reports: readonly WorkerReport[]) => void;
 }
 
 export interface VaeDecodeOptions extends VaeRunOptions {
@@ -96,7 +104,7 @@ export class CausalVae implements Disposable {
     readonly gpu: Gpu,
     readonly config: VaeConfig,
     readonly dtype: "f32" | "f16",
-    private readonly weights: WeightStore,
+    readonly weights: WeightStore,
     private readonly streaming: CompileOptions,
   ) {}
 
@@ -126,16 +134,16 @@ export class CausalVae implements Disposable {
     const { onFrames, onDevice, format = onDevice ? "rgba" : "sample", tiling, onTiling, ...run } = options;
     const { batch } = shape;
     this.#check("decode", latents, shape, config.latent_channels);
-    if (onDevice && (onFrames || tiling || format !== "rgba"))
+    if (onDevice && (onFrames || tiling || run.workers !== undefined || format !== "rgba"))
       throw new CogwheelError(
         "vae",
-        "frames stay on the device as rgba, without onFrames and without tiling, " +
-          `got ${onFrames ? "onFrames" : tiling ? "tiling" : format}; leave it out`,
+        "frames stay on the device as rgba, without onFrames, tiling and workers, " +
+          `got ${onFrames ? "onFrames" : tiling ? "tiling" : run.workers !== undefined ? "workers" : format}; leave it out`,
       );
     if (format !== "sample" && !onFrames && !onDevice)
       throw new CogwheelError("vae", `frames of format ${format} are delivered to onFrames, got none; pass it or take format "sample"`);
     using _busy = this.#begin();
-    const how = tilingOf(tiling);
+    const how = tilingOf(tiling, run.workers);
     const axes = how && "reference" in how ? tileAxes(config, "decode", shape, how.reference) : null;
     if (axes) {
       if (onFrames) throw new CogwheelError("vae", "tiles are blended when all are there, got onFrames; decode to a sample without it");
@@ -210,7 +218,7 @@ export class CausalVae implements Disposable {
     this.#check("encode", video, shape, config.in_channels);
     const { tiling, ...run } = options;
     using _busy = this.#begin();
-    const how = tilingOf(tiling);
+    const how = tilingOf(tiling, run.workers);
     const axes = how && "reference" in how ? tileAxes(config, "encode", shape, how.reference) : null;
     const { batch } = shape;
     const moments = axes
@@ -342,8 +350,21 @@ export class CausalVae implements Disposable {
   ): Promise<void> {
     const { config } = this;
     const { batch, frames, height, width } = shape;
-    const { format, exact, onDevice, onProgress, onTiling, ...rest } = options;
+    const { format, exact, onDevice, onProgress, onTiling, workers, onWorkers, ...rest } = options;
     const run = { ...rest, checkFinite: rest.checkFinite || (format === "sample" ? false : becomesPixels) };
+    const deliver = async (bytes: ArrayBuffer | GPUBuffer, y: Tensor): Promise<void> => {
+      const what = part === "encode" ? "what the encoder makes of the frames" : "decoded frames";
+      if (format === "sample") expectFinite(new Float32Array(bytes as ArrayBuffer), "vae", what, CHECK_FINITE);
+      await collect(bytes, y);
+    };
+    if (workers !== undefined) {
+      const { runClip } = await import("./split/clip.ts");
+      const clip = { part, ...shape, data, format, dtype: this.dtype };
+      const how = { ...run, ...(onProgress ? { onProgress } : {}) };
+      const reports = await runClip(this, clip, workers, how, (_, bytes, y) => deliver(bytes, y));
+      onWorkers?.(reports);
+      return;
+    }
     const batches = frameBatches(frames, part === "encode" ? SAMPLE_BATCH : LATENT_BATCH);
     const channels = part === "encode" ? config.in_channels : config.latent_channels;
     let one: (
@@ -391,14 +412,7 @@ export class CausalVae implements Disposable {
         const x = takeFrames(data, { start, frames: count }, frames, height * width, batch * channels);
         const { bytes, y } = await one(x, index, onProgress ? { onProgress: (share) => onProgress((done + share * count) / frames) } : {});
         done += count;
-        if (format === "sample")
-          expectFinite(
-            new Float32Array(bytes as ArrayBuffer),
-            "vae",
-            part === "encode" ? "what the encoder makes of the frames" : "decoded frames",
-            CHECK_FINITE,
-          );
-        await collect(bytes, y);
+        await deliver(bytes, y);
       }
       report();
     } finally {
@@ -421,17 +435,3 @@ export class CausalVae implements Disposable {
 }
 
 const signalOf = ({ signal }: { signal?: AbortSignal }): LoadOptions => (signal ? { signal } : {});
-
-/** Tiles one after another, their progress as that of the whole. */
-function tileWork(
-  video: HostVideo,
-  axes: TileAxes,
-  { onProgress, ...run }: VaeRunOptions,
-  work: (tile: HostVideo, options: VaeRunOptions) => Promise<HostVideo>,
-): Promise<HostVideo> {
-  return tiled(video, axes, async (tile, done) => {
-    run.signal?.throwIfAborted();
-    onProgress?.(done);
-    return work(tile, run);
-  });
-}

@@ -66,7 +66,7 @@ export function tileAxes(config: VaeConfig, part: "encode" | "decode", shape: Vi
 }
 
 /** Runs `work` on every tile of `video`, tiles of one size after another, and blends what comes out. */
-export async function tiled(
+async function tiled(
   video: HostVideo,
   { rows, columns }: TileAxes,
   work: (tile: HostVideo, done: number) => Promise<HostVideo>,
@@ -115,6 +115,20 @@ export async function tiled(
         }
     }
   return whole;
+}
+
+/** Tiles one after another, their progress as that of the whole. */
+export function tileWork<Options extends { readonly signal?: AbortSignal; readonly onProgress?: (done: number) => void }>(
+  video: HostVideo,
+  axes: TileAxes,
+  { onProgress, ...run }: Options,
+  work: (tile: HostVideo, options: Omit<Options, "onProgress">) => Promise<HostVideo>,
+): Promise<HostVideo> {
+  return tiled(video, axes, async (tile, done) => {
+    run.signal?.throwIfAborted();
+    onProgress?.(done);
+    return work(tile, run);
+  });
 }
 
 function crop(video: HostVideo, top: number, left: number, height: number, width: number): HostVideo {
