@@ -7,6 +7,7 @@ import type { GradientRule, Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { addOp } from "../ops/add.ts";
 import { attentionOp } from "../ops/attention.ts";
+import { blurPoolOp } from "../ops/blur_pool.ts";
 import { castOp } from "../ops/cast.ts";
 import { embeddingOp } from "../ops/embedding.ts";
 import { gatedAddOp } from "../ops/gated_add.ts";
@@ -15,7 +16,9 @@ import { geluOp } from "../ops/gelu.ts";
 import { mergeHeadsOp, splitHeadsOp } from "../ops/heads.ts";
 import { joinTokensOp } from "../ops/join_tokens.ts";
 import { layerNormOp } from "../ops/layer_norm.ts";
+import { leakyReluOp } from "../ops/leaky_relu.ts";
 import { matmulOp } from "../ops/matmul.ts";
+import { maxPool2dOp } from "../ops/max_pool2d.ts";
 import { padColumnsOp } from "../ops/pad_columns.ts";
 import { patchifyOp, unpatchifyOp } from "../ops/patchify.ts";
 import { qkNormRopeOp } from "../ops/qk_norm_rope.ts";
@@ -36,10 +39,12 @@ import {
 } from "./rules/layout.ts";
 import { matmulRule } from "./rules/matmul.ts";
 import { layerNormRule, qkNormRopeRule } from "./rules/norms.ts";
+import { blurPoolRule, leakyReluRule, maxPool2dRule } from "./rules/perceptual.ts";
 
 const RULES: ReadonlyMap<Op, GradientRule> = new Map<Op, GradientRule>([
   [addOp, addRule],
   [attentionOp, attentionRule],
+  [blurPoolOp, blurPoolRule],
   [castOp, castRule],
   [embeddingOp, embeddingRule],
   [gatedAddOp, gatedAddRule],
@@ -47,7 +52,9 @@ const RULES: ReadonlyMap<Op, GradientRule> = new Map<Op, GradientRule>([
   [geluOp, geluRule],
   [joinTokensOp, joinTokensRule],
   [layerNormOp, layerNormRule],
+  [leakyReluOp, leakyReluRule],
   [matmulOp, matmulRule],
+  [maxPool2dOp, maxPool2dRule],
   [mergeHeadsOp, mergeHeadsRule],
   [padColumnsOp, padColumnsRule],
   [patchifyOp, patchifyRule],
