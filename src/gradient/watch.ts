@@ -6,9 +6,11 @@ import type { Graph } from "../graph/graph.ts";
 import type { GradientRule, Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { addOp } from "../ops/add.ts";
+import { adversarialLossOp } from "../ops/adversarial_loss.ts";
 import { attentionOp } from "../ops/attention.ts";
 import { blurPoolOp } from "../ops/blur_pool.ts";
 import { castOp } from "../ops/cast.ts";
+import { channelAffineOp } from "../ops/channel_affine.ts";
 import { embeddingOp } from "../ops/embedding.ts";
 import { gatedAddOp } from "../ops/gated_add.ts";
 import { gatherRowsOp } from "../ops/gather_rows.ts";
@@ -17,6 +19,7 @@ import { mergeHeadsOp, splitHeadsOp } from "../ops/heads.ts";
 import { joinTokensOp } from "../ops/join_tokens.ts";
 import { layerNormOp } from "../ops/layer_norm.ts";
 import { leakyReluOp } from "../ops/leaky_relu.ts";
+import { lpipsDistanceOp } from "../ops/lpips_distance.ts";
 import { matmulOp } from "../ops/matmul.ts";
 import { maxPool2dOp } from "../ops/max_pool2d.ts";
 import { padColumnsOp } from "../ops/pad_columns.ts";
@@ -39,13 +42,22 @@ import {
 } from "./rules/layout.ts";
 import { matmulRule } from "./rules/matmul.ts";
 import { layerNormRule, qkNormRopeRule } from "./rules/norms.ts";
-import { blurPoolRule, leakyReluRule, maxPool2dRule } from "./rules/perceptual.ts";
+import {
+  adversarialLossRule,
+  blurPoolRule,
+  channelAffineRule,
+  leakyReluRule,
+  lpipsDistanceRule,
+  maxPool2dRule,
+} from "./rules/perceptual.ts";
 
 const RULES: ReadonlyMap<Op, GradientRule> = new Map<Op, GradientRule>([
   [addOp, addRule],
+  [adversarialLossOp, adversarialLossRule],
   [attentionOp, attentionRule],
   [blurPoolOp, blurPoolRule],
   [castOp, castRule],
+  [channelAffineOp, channelAffineRule],
   [embeddingOp, embeddingRule],
   [gatedAddOp, gatedAddRule],
   [gatherRowsOp, gatherRowsRule],
@@ -53,6 +65,7 @@ const RULES: ReadonlyMap<Op, GradientRule> = new Map<Op, GradientRule>([
   [joinTokensOp, joinTokensRule],
   [layerNormOp, layerNormRule],
   [leakyReluOp, leakyReluRule],
+  [lpipsDistanceOp, lpipsDistanceRule],
   [matmulOp, matmulRule],
   [maxPool2dOp, maxPool2dRule],
   [mergeHeadsOp, mergeHeadsRule],

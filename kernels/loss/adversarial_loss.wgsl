@@ -1,0 +1,35 @@
+// adversarial_loss.wgsl — the mean over a discriminator's scores of relu(1 − s), relu(1 + s) or −s
+//
+// Shapes    scores [R] vectors, the score in the first of four · y [1]
+// Work      one workgroup: a map of scores is small. Threads stride over it, then a tree.
+// Dispatch  (1, 1, 1)
+// Cost      reads the scores once
+// Numerics  f32
+// After     Lim & Ye 2017, arXiv:1705.02894
+//! specialise
+@group(0) @binding(0) var<uniform> params: Params;
+const SIDE: u32 = 0; // 0: real · 1: made, for the discriminator · 2: made, for the generator
+//! end
+const WG: u32 = 64;
+struct Params { count: u32, share: f32 }
+@group(0) @binding(1) var<storage, read> scores: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+
+var<workgroup> sh_sum: array<f32, WG>;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(local_invocation_index) lane: u32) {
+  var sum = 0.0;
+  for (var i = lane; i < params.count; i += WG) {
+    let s = scores[i].x;
+    if (SIDE == 0u) { sum += max(1.0 - s, 0.0); }
+    else if (SIDE == 1u) { sum += max(1.0 + s, 0.0); }
+    else { sum -= s; }
+  }
+  sh_sum[lane] = sum;
+  for (var half = WG / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if (lane < half) { sh_sum[lane] += sh_sum[lane + half]; }
+  }
+  if (lane == 0u) { y[0] = sh_sum[0] * params.share; }
+}
