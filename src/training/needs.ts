@@ -12,8 +12,9 @@ import type { WeightProvider } from "../run/weight-provider.ts";
 import { fullParameters } from "./full.ts";
 import { loraParameters } from "./lora.ts";
 import { optimizerOf } from "./optimizer.ts";
-import { microGraph, type MicroShape, type Recipe, stepGraph, updateGraph } from "./record.ts";
+import { microGraph, type MicroShape, type Recipe, stepGraph } from "./record.ts";
 import type { TrainOptions } from "./options.ts";
+import { updateGraph } from "./step-graphs.ts";
 import { parameterNames } from "./update.ts";
 
 /** Bytes on the adapter, and what a step is. */

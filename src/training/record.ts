@@ -1,7 +1,4 @@
-/**
- * The graphs of training. A micro-step is forward, loss and gradients; an update clips them, takes a step and moves the average. With one
- * micro-step they are one graph, else micro-steps add up gradients in states, which the update reads.
- */
+/** The graphs of a transformer's training: a micro-step is forward, loss and gradients of clips of one size, or of a pack. */
 import { differentiate, type DifferentiateOptions } from "../gradient/differentiate.ts";
 import { Graph } from "../graph/graph.ts";
 import type { Node } from "../graph/op.ts";
@@ -10,14 +7,14 @@ import type { TransformerConfig } from "../models/cogvideox/config.ts";
 import { recordTransformer } from "../models/cogvideox/forward.ts";
 import type { LiveLoras } from "../models/cogvideox/linear.ts";
 import type { PackedCapacity } from "../models/cogvideox/packed.ts";
-import { accumulate } from "../ops/accumulate.ts";
 import { addNoise } from "../ops/add_noise.ts";
 import { velocityLoss } from "../ops/velocity_loss.ts";
 import type { WeightProvider } from "../run/weight-provider.ts";
 import type { BatchShape } from "./batch.ts";
 import { recordPackedLoss } from "./packing/record.ts";
-import { type Parameter, standIns, type Trained } from "./parameters.ts";
-import { parameterNames, recordUpdate, stateName, type UpdateOptions } from "./update.ts";
+import { standIns, type Trained } from "./parameters.ts";
+import { type RecordedMicro, withSums, withUpdate } from "./step-graphs.ts";
+import type { UpdateOptions } from "./update.ts";
 
 /**
  * What of a block's forward pass is kept for its gradient. `none`: all of it, `blocks`: its input, from which the rest is computed once
@@ -39,37 +36,10 @@ export interface Recipe extends UpdateOptions {
 }
 
 /** The graph of a step with one micro-step: its outputs are the clips' losses and the update's control. */
-export function stepGraph(recipe: Recipe, shape: MicroShape): Graph {
-  const { graph, gradients } = microStep(recipe, shape);
-  recordUpdate(graph, gradients, recipe);
-  return graph;
-}
+export const stepGraph = (recipe: Recipe, shape: MicroShape): Graph => withUpdate(microStep(recipe, shape), recipe);
 
-/** The graph of one micro-step of several: its gradients are added to those of the ones before, unless `begun` says that it is the first. */
-export function microGraph(recipe: Recipe, shape: MicroShape): Graph {
-  const { graph, gradients } = microStep(recipe, shape);
-  graph.unwatched(() => {
-    const begun = graph.input("begun", [4]);
-    for (const [parameter, gradient] of gradients) {
-      const sum = graph.state(stateName("gradient", parameter.name), parameter.shape);
-      graph.update(sum, accumulate(sum, gradient, begun));
-    }
-  });
-  return graph;
-}
-
-/** The graph of an update after several micro-steps. @param like a graph of such a micro-step */
-export function updateGraph(recipe: Recipe, like: Graph): Graph {
-  const graph = new Graph("update");
-  const gradients = new Map(
-    parameterNames(like.states.keys()).flatMap((name) => {
-      const sum = like.states.get(stateName("gradient", name));
-      return sum ? [[{ name, names: name.split("+"), shape: sum.shape }, graph.state(sum.name, sum.shape)] as const] : [];
-    }),
-  );
-  recordUpdate(graph, gradients, recipe);
-  return graph;
-}
+/** The graph of one micro-step of several. */
+export const microGraph = (recipe: Recipe, shape: MicroShape): Graph => withSums(microStep(recipe, shape));
 
 /** The graph of a loss that nothing is learned from: what parameters as they are lose on clips of a size. */
 export function lossGraph({ config, weights, dtype, trained }: Recipe, shape: BatchShape): Graph {
@@ -79,10 +49,7 @@ export function lossGraph({ config, weights, dtype, trained }: Recipe, shape: Ba
 }
 
 /** Forward, loss and gradients of clips of one size, or of a pack. */
-function microStep(
-  { config: c, weights, dtype, trained, checkpointing }: Recipe,
-  s: MicroShape,
-): { graph: Graph; gradients: ReadonlyMap<Parameter, Tensor> } {
+export function microStep({ config: c, weights, dtype, trained, checkpointing }: Recipe, s: MicroShape): RecordedMicro {
   const { parameters, standIn } = standIns(trained);
   const graph = new Graph("train", (name) => weights.type(name), standIn);
   const { prediction, gradient, loss } =

@@ -1,0 +1,153 @@
+/**
+ * Takes steps of an optimizer, whatever model they are of: the graphs of a step's micro-steps and of its update run one after the other.
+ * What a step depends on (rate, corrections, the loss's scale) is written before each run, so nothing else is compiled.
+ */
+import { CogwheelError } from "../base/errors.ts";
+import type { Graph } from "../graph/graph.ts";
+import { UPDATE } from "../ops/gradient_norm.ts";
+import type { Program } from "../run/program.ts";
+import { firstLossScale, type LossScaleState, nextLossScale } from "./loss-scale.ts";
+import { emaDecay, type Optimizer, updateSettings } from "./optimizer.ts";
+import type { Programs } from "./programs.ts";
+import { type RecordedMicro, updateGraph, withSums, withUpdate } from "./step-graphs.ts";
+
+export interface StepperOptions {
+  /** What tells its update from another's among the same programs. Default: nothing, for there is one. */
+  readonly name?: string;
+  readonly optimizer: Optimizer;
+  /** Gradients above this norm are scaled down to it. Default: none are. */
+  readonly maxGradNorm?: number | undefined;
+  /** Keeps a moving average of the parameters. */
+  readonly ema?: { readonly decay: number } | undefined;
+  /** Micro-steps of a step, whose gradients are added up. Default 1. */
+  readonly accumulation?: number | undefined;
+  /** Storage type of activations: in f16 the loss is scaled. */
+  readonly dtype: "f32" | "f16";
+}
+
+/** A micro-step, as a stepper sees it. */
+export interface StepperMicro {
+  /** What tells its graph from others. */
+  readonly key: string;
+  record(): RecordedMicro;
+  /** @param lossScale the factor of the loss that is differentiated */
+  inputs(lossScale: number): Record<string, Float32Array | Uint32Array>;
+  /** Values that the loss is a mean of. */
+  readonly values: number;
+}
+
+export interface TakenStep {
+  /** Of each micro-step, what was asked for. */
+  readonly outputs: readonly Readonly<Record<string, Float32Array>>[];
+  /** Of all gradients, before they were clipped. */
+  readonly gradNorm: number;
+  /** False where gradients were not finite: nothing has changed then. */
+  readonly taken: boolean;
+  readonly lossScale: number;
+  /** Operations of the step, as planned. */
+  readonly flops: number;
+}
+
+/** What the next step depends on besides the states. */
+export interface StepperProgress {
+  /** Updates that were made. */
+  readonly updates: number;
+  /** Undefined before the first step. */
+  readonly lossScale?: LossScaleState | undefined;
+}
+
+export class Stepper {
+  #updates = 0;
+  /** Begins with the first step. */
+  #lossScale: LossScaleState | undefined;
+
+  constructor(
+    private readonly programs: Programs,
+    private readonly options: StepperOptions,
+  ) {
+    const { accumulation = 1, maxGradNorm, ema } = options;
+    if (!Number.isInteger(accumulation) || accumulation < 1)
+      throw new CogwheelError("training", `accumulation must be a whole number of micro-steps from 1, got ${accumulation}`);
+    if (maxGradNorm !== undefined && !(maxGradNorm > 0))
+      throw new CogwheelError("training", `maxGradNorm must be a number above 0, got ${maxGradNorm}; leave it out for no clipping`);
+    if (ema && !(ema.decay >= 0 && ema.decay < 1))
+      throw new CogwheelError("training", `the average's decay must be from 0 to below 1, got ${ema.decay}; 0.9999 is usual`);
+  }
+
+  get progress(): StepperProgress {
+    return { updates: this.#updates, lossScale: this.#lossScale };
+  }
+
+  /** Goes on from what another stepper of the same options had come to; its states are written by the caller. */
+  set progress({ updates, lossScale }: StepperProgress) {
+    this.#updates = updates;
+    this.#lossScale = lossScale;
+  }
+
+  /** The graphs that have all states of steps on such a micro-step. */
+  static graphsOf(micro: RecordedMicro, options: Pick<StepperOptions, "optimizer" | "ema" | "accumulation">): Graph[] {
+    const update = { optimizer: options.optimizer, average: options.ema !== undefined };
+    if ((options.accumulation ?? 1) === 1) return [withUpdate(micro, update)];
+    const graph = withSums(micro);
+    return [graph, updateGraph(update, graph)];
+  }
+
+  /** One step: as many micro-steps as are added up, in their order. @param lr its learning rate @param outputs that are read of each */
+  async step(micros: readonly StepperMicro[], lr: number, outputs: readonly string[], signal?: AbortSignal): Promise<TakenStep> {
+    const { accumulation = 1, maxGradNorm = Infinity, ema, optimizer, dtype, name = "" } = this.options;
+    if (micros.length !== accumulation)
+      throw new CogwheelError("training", `a step takes ${accumulation} batches, got ${micros.length}; give one for each micro-step`);
+    this.#lossScale ??= firstLossScale(
+      dtype,
+      micros.reduce((n, { values }) => n + values, 0),
+    );
+    const { scale } = this.#lossScale;
+    const update = updateSettings(optimizer, {
+      update: this.#updates,
+      lr,
+      maxNorm: maxGradNorm,
+      lossScale: scale,
+      emaDecay: ema ? emaDecay(ema.decay, this.#updates) : 0,
+    });
+    const kinds = { optimizer, average: ema !== undefined };
+    const run = signal ? { signal } : {};
+    const read = async (program: Program): Promise<Record<string, Float32Array>> =>
+      Object.fromEntries(
+        await Promise.all(outputs.map(async (output) => [output, (await program.read(output, signal)) as Float32Array] as const)),
+      );
+    const parts: Promise<Record<string, Float32Array>>[] = [];
+    const keys = micros.map(({ key }) => key);
+    let last: Program;
+    if (accumulation === 1) {
+      const [micro] = micros as [StepperMicro];
+      last = await this.programs.get(micro.key, () => withUpdate(micro.record(), kinds));
+      await last.run({ ...run, inputs: { ...micro.inputs(scale), update } });
+      parts.push(read(last));
+    } else {
+      for (const [i, micro] of micros.entries()) {
+        const program = await this.programs.get(micro.key, () => withSums(micro.record()));
+        await program.run({ ...run, inputs: { ...micro.inputs(scale), begun: Float32Array.of(Math.min(i, 1), 0, 0, 0) } });
+        // The copy is queued before the next micro-step writes there.
+        parts.push(read(program));
+      }
+      const of = `update${name}`;
+      last = await this.programs.get(of, () => updateGraph(kinds, this.programs.plan(keys[0]!).graph));
+      keys.push(of);
+      await last.run({ ...run, inputs: { update } });
+    }
+    const [control, ...found] = (await Promise.all([last.read("control", signal), ...parts])) as [
+      Float32Array,
+      ...Record<string, Float32Array>[],
+    ];
+    const taken = control[UPDATE.taken] === 1;
+    this.#lossScale = nextLossScale(this.#lossScale, dtype, taken, control[UPDATE.notFinite]!);
+    if (taken) this.#updates++;
+    return {
+      outputs: found,
+      gradNorm: control[UPDATE.norm]!,
+      taken,
+      lossScale: scale,
+      flops: keys.reduce((sum, key) => sum + this.programs.plan(key).cost.flops, 0),
+    };
+  }
+}
