@@ -19,7 +19,6 @@ alias Y = f32;
 const SILU: bool = false;
 const SPATIAL: bool = false;
 const ONE_PLUS: bool = false;
-const FIRST_APART: bool = false;
 //! end
 override WG: u32 = 64;
 override RUN: u32 = 4;
@@ -37,7 +36,18 @@ struct Params {
 @group(0) @binding(6) var<storage, read> shift: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> y: array<vec4<Y>>;
 
+//! part shared/nearest_position.wgsl
+//! specialise
+const FIRST_APART: bool = false;
+//! end
 fn nearest(i: u32, step: f32, size: u32) -> u32 { return min(u32(f32(i) * step), size - 1u); }
+
+// FIRST_APART: the first frame has the first to itself, and step is that of the others.
+fn nearest_frame(t: u32, step: f32, size: u32) -> u32 {
+  if (FIRST_APART) { return select(1u + nearest(t - 1u, step, size - 1u), 0u, t == 0u); }
+  return nearest(t, step, size);
+}
+//! part ends
 
 // e^-x may overflow below −88; from −80 on the result is less than 1e-32 either way.
 fn act(v: vec4<f32>) -> vec4<f32> {
@@ -47,6 +57,7 @@ fn act(v: vec4<f32>) -> vec4<f32> {
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  //! part shared/group_norm_run.wgsl
   let id = (wid.y * groups.x + wid.x) * WG + lane;
   let step = params.c4;
   if (id >= params.runs * step) { return; }
@@ -59,6 +70,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let w0 = (run - row * runs_of_row) * RUN;
   let frame = row / params.h;
   let batch = frame / params.t;
+  //! part ends
   let mean = norm[batch * 2u * step + column];
   let gain = norm[(batch * 2u + 1u) * step + column] * weight[column];
   let offset = bias[column];
@@ -67,8 +79,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   if (SPATIAL) {
     let t = frame - batch * params.t;
     let h = row - frame * params.h + params.shift_h;
-    var tz = nearest(t, params.step_t, params.tz);
-    if (FIRST_APART) { tz = select(1u + nearest(t - 1u, params.step_t, params.tz - 1u), 0u, t == 0u); }
+    let tz = nearest_frame(t, params.step_t, params.tz);
     row_z = ((batch * params.tz + tz) * params.hz + nearest(h, params.step_h, params.hz)) * params.wz;
   }
   var at = params.x_base + (row * params.w + w0) * step + column;

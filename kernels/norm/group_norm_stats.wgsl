@@ -1,6 +1,7 @@
 // group_norm_stats.wgsl — count, mean and sum of squared deviations of every channel, slice by slice
 //
-// Shapes    x [B, P, C] · stats [B, S, 3, C] f32: count, mean, Σ(x − mean)² of `run` positions, fewer in the last slice
+// Shapes    x [frames, P, C], those of all batch entries · stats [frames, S, 3, C] f32: count, mean, Σ(x − mean)² of `run` positions
+//           of a frame, fewer in its last slice
 // Work      one lane per slice × 4 channels; 8 positions at a time: their own mean and deviations, then an exact merge
 //           (Chan et al.) into the lane's. Per channel, so that groups of any width are formed afterwards (group_norm_merge).
 // Dispatch  (ceil(slices · C/4 / WG), folded, 1)
@@ -13,8 +14,8 @@
 alias X = f32;
 //! end
 override WG: u32 = 64;
-// slices of this dispatch, from the `first` of all B · per_batch on
-struct Params { slices: u32, first: u32, per_batch: u32, positions: u32, run: u32, c4: u32, x_base: u32 }
+// slices of this dispatch, from the `first` of all frames · per_frame on · plane: positions of a frame
+struct Params { slices: u32, first: u32, per_frame: u32, plane: u32, run: u32, c4: u32, x_base: u32 }
 @group(0) @binding(1) var<storage, read> x: array<vec4<X>>;
 @group(0) @binding(2) var<storage, read_write> stats: array<vec4<f32>>;
 
@@ -24,10 +25,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   if (id >= params.slices * params.c4) { return; }
   let slice = params.first + id / params.c4;
   let column = id % params.c4;
-  let start = (slice % params.per_batch) * params.run;
-  let end = min(start + params.run, params.positions);
+  let start = (slice % params.per_frame) * params.run;
+  let end = min(start + params.run, params.plane);
   let step = params.c4;
-  var at = params.x_base + (slice / params.per_batch * params.positions + start) * step + column;
+  var at = params.x_base + (slice / params.per_frame * params.plane + start) * step + column;
 
   var n = 0.0;
   var mean = vec4<f32>();

@@ -11,10 +11,15 @@ import { attentionOp } from "../ops/attention.ts";
 import { blurPoolOp } from "../ops/blur_pool.ts";
 import { castOp } from "../ops/cast.ts";
 import { channelAffineOp } from "../ops/channel_affine.ts";
+import { causalCacheOp } from "../ops/causal_cache.ts";
+import { channelsFirstOp, channelsLastOp } from "../ops/channels.ts";
 import { embeddingOp } from "../ops/embedding.ts";
 import { gatedAddOp } from "../ops/gated_add.ts";
 import { gatherRowsOp } from "../ops/gather_rows.ts";
 import { geluOp } from "../ops/gelu.ts";
+import { groupNormApplyOp } from "../ops/group_norm_apply.ts";
+import { groupNormMergeOp } from "../ops/group_norm_merge.ts";
+import { groupNormStatsOp } from "../ops/group_norm_stats.ts";
 import { mergeHeadsOp, splitHeadsOp } from "../ops/heads.ts";
 import { joinTokensOp } from "../ops/join_tokens.ts";
 import { layerNormOp } from "../ops/layer_norm.ts";
@@ -22,10 +27,12 @@ import { leakyReluOp } from "../ops/leaky_relu.ts";
 import { lpipsDistanceOp } from "../ops/lpips_distance.ts";
 import { matmulOp } from "../ops/matmul.ts";
 import { maxPool2dOp } from "../ops/max_pool2d.ts";
+import { nearestUpsampleOp } from "../ops/nearest_upsample.ts";
 import { padColumnsOp } from "../ops/pad_columns.ts";
 import { patchifyOp, unpatchifyOp } from "../ops/patchify.ts";
 import { qkNormRopeOp } from "../ops/qk_norm_rope.ts";
 import { siluOp } from "../ops/silu.ts";
+import { temporalPoolOp } from "../ops/temporal_pool.ts";
 import { transposeOp } from "../ops/transpose.ts";
 import { attentionRule } from "./rules/attention.ts";
 import { addRule, castRule, gatedAddRule, geluRule, siluRule } from "./rules/elementwise.ts";
@@ -50,6 +57,15 @@ import {
   lpipsDistanceRule,
   maxPool2dRule,
 } from "./rules/perceptual.ts";
+  causalCacheRule,
+  channelsFirstRule,
+  channelsLastRule,
+  groupNormApplyRule,
+  groupNormMergeRule,
+  groupNormStatsRule,
+  nearestUpsampleRule,
+  temporalPoolRule,
+} from "./rules/video.ts";
 
 const RULES: ReadonlyMap<Op, GradientRule> = new Map<Op, GradientRule>([
   [addOp, addRule],
@@ -58,22 +74,30 @@ const RULES: ReadonlyMap<Op, GradientRule> = new Map<Op, GradientRule>([
   [blurPoolOp, blurPoolRule],
   [castOp, castRule],
   [channelAffineOp, channelAffineRule],
+  [causalCacheOp, causalCacheRule],
+  [channelsFirstOp, channelsFirstRule],
+  [channelsLastOp, channelsLastRule],
   [embeddingOp, embeddingRule],
   [gatedAddOp, gatedAddRule],
   [gatherRowsOp, gatherRowsRule],
   [geluOp, geluRule],
   [joinTokensOp, joinTokensRule],
+  [groupNormApplyOp, groupNormApplyRule],
+  [groupNormMergeOp, groupNormMergeRule],
+  [groupNormStatsOp, groupNormStatsRule],
   [layerNormOp, layerNormRule],
   [leakyReluOp, leakyReluRule],
   [lpipsDistanceOp, lpipsDistanceRule],
   [matmulOp, matmulRule],
   [maxPool2dOp, maxPool2dRule],
   [mergeHeadsOp, mergeHeadsRule],
+  [nearestUpsampleOp, nearestUpsampleRule],
   [padColumnsOp, padColumnsRule],
   [patchifyOp, patchifyRule],
   [qkNormRopeOp, qkNormRopeRule],
   [siluOp, siluRule],
   [splitHeadsOp, splitHeadsRule],
+  [temporalPoolOp, temporalPoolRule],
   [transposeOp, transposeRule],
   [unpatchifyOp, unpatchifyRule],
 ]);

@@ -66,7 +66,23 @@ export function groupNormApply(
 }
 
 /** Does the first of x's frames take the first of scale and shift alone? */
-const firstApart = (x: Tensor, { keepFirst }: ApplyAttrs): boolean => keepFirst && x.dim(1) > 1 && x.dim(1) % 2 === 1;
+const firstApart = (x: Tensor, { keepFirst }: Pick<ApplyAttrs, "keepFirst">): boolean => keepFirst && x.dim(1) > 1 && x.dim(1) % 2 === 1;
+
+/** Frames, rows and columns of scale and shift to one of x; `apart`: the first frame has the first to itself, and stepT is the others'. */
+export function spatialSteps(x: Tensor, scale: Tensor | undefined, attrs: Pick<ApplyAttrs, "keepFirst">) {
+  const [, t, h, w] = x.shape as [number, number, number, number];
+  const [tz, hz, wz] = scale ? (scale.shape.slice(1, 4) as [number, number, number]) : [1, 1, 1];
+  const apart = scale !== undefined && firstApart(x, attrs);
+  return { apart, stepT: apart ? (tz - 1) / (t - 1) : tz / t, stepH: hz / h, stepW: wz / w };
+}
+
+/** The frame of scale and shift that frame `t` of x reads, as the kernels compute it. */
+export function frameOf(t: number, x: Tensor, scale: Tensor, attrs: Pick<ApplyAttrs, "keepFirst">): number {
+  const { apart, stepT } = spatialSteps(x, scale, attrs);
+  const nearest = (i: number, size: number) => Math.min(Math.floor(Math.fround(i * Math.fround(stepT))), size - 1);
+  if (apart) return t === 0 ? 0 : 1 + nearest(t - 1, scale.dim(1) - 1);
+  return nearest(t, scale.dim(1));
+}
 
 export const groupNormApplyOp: Op<ApplyInputs, ApplyAttrs, "y"> = {
   name: "group_norm_apply",
@@ -155,7 +171,7 @@ export const groupNormApplyOp: Op<ApplyInputs, ApplyAttrs, "y"> = {
     const { run: RUN } = target.choose(key, groupNormApplyCandidates(caps, !!scale));
     const runsOfRow = Math.ceil(w / RUN);
     const [tz, hz, wz] = scale ? (scale.shape.slice(1, 4) as [number, number, number]) : [1, 1, 1];
-    const apart = scale !== undefined && firstApart(x, attrs);
+    const { apart, stepT, stepH, stepW } = spatialSteps(x, scale, attrs);
     return parts.map(({ start, count }) => {
       const read = window(x, start * rowVectors, count * rowVectors, caps);
       const written = window(y, start * rowVectors, count * rowVectors, caps);
@@ -180,9 +196,9 @@ export const groupNormApplyOp: Op<ApplyInputs, ApplyAttrs, "y"> = {
           tz,
           hz,
           wz,
-          step_t: apart ? (tz - 1) / (t - 1) : tz / t,
-          step_h: attrs.place?.stepH ?? hz / h,
-          step_w: attrs.place?.stepW ?? wz / w,
+          step_t: stepT,
+          step_h: attrs.place?.stepH ?? stepH,
+          step_w: attrs.place?.stepW ?? stepW,
           shift_h: attrs.place?.shiftH ?? 0,
           shift_w: attrs.place?.shiftW ?? 0,
           x_base: wrap(read.base),

@@ -11,20 +11,20 @@ export interface GroupNormStatsSizes {
   readonly x: readonly [number, number, number, number, number];
 }
 
-/** Count, mean and Σ(x − mean)² of every slice and channel, [B, slices, 3, C padded]. */
+/** Count, mean and Σ(x − mean)² of every slice of a frame and channel, [B, slices, 3, C padded]. */
 export function groupNormStatsReference({ x: [B, T, H, W, C] }: GroupNormStatsSizes, values: Values): Float64Array {
   const x = padChannels(values["x"]!, C);
-  const [positions, padded] = [T * H * W, padTo(C, 4)];
-  const run = slicePositions(positions);
-  const slices = Math.ceil(positions / run);
-  const stats = new Float64Array(B * slices * 3 * padded);
-  for (let b = 0; b < B; b++)
+  const [plane, padded] = [H * W, padTo(C, 4)];
+  const run = slicePositions(plane);
+  const slices = Math.ceil(plane / run);
+  const stats = new Float64Array(B * T * slices * 3 * padded);
+  for (let frame = 0; frame < B * T; frame++)
     for (let s = 0; s < slices; s++)
       for (let c = 0; c < padded; c++) {
-        const count = Math.min(run, positions - s * run);
-        const of = Array.from({ length: count }, (_, i) => x[(b * positions + s * run + i) * padded + c]!);
+        const count = Math.min(run, plane - s * run);
+        const of = Array.from({ length: count }, (_, i) => x[(frame * plane + s * run + i) * padded + c]!);
         const mean = of.reduce((sum, v) => sum + v, 0) / count;
-        const at = (b * slices + s) * 3 * padded + c;
+        const at = (frame * slices + s) * 3 * padded + c;
         stats[at] = count;
         stats[at + padded] = mean;
         stats[at + 2 * padded] = of.reduce((sum, v) => sum + (v - mean) ** 2, 0);

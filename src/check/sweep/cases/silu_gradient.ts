@@ -6,11 +6,13 @@ import type { Values } from "../draw.ts";
 import { oneKernel } from "../listed-kernels.ts";
 
 /** d/dx x·σ(x) = σ + x·σ·(1 − σ), with 1 − σ as σ(−x). */
+export function siluSlope(v: number): number {
+  const [s, rest] = [1 / (1 + Math.exp(-v)), 1 / (1 + Math.exp(v))];
+  return s + (s && rest ? v * s * rest : 0);
+}
+
 export function siluGradientReference({ x, dy }: Values): Float64Array {
-  return Float64Array.from(x!, (v, i) => {
-    const [s, rest] = [1 / (1 + Math.exp(-v)), 1 / (1 + Math.exp(v))];
-    return dy![i]! * (s + (s && rest ? v * s * rest : 0));
-  });
+  return Float64Array.from(x!, (v, i) => dy![i]! * siluSlope(v));
 }
 
 function one(size: Size, shape: readonly number[], scale = 4, more: Partial<OpCase> = {}): OpCase {

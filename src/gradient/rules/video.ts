@@ -1,0 +1,71 @@
+/** Gradients of ops over videos [B, T, H, W, C]: group norms, resampling, and the frames that causal convolutions keep. */
+import { CogwheelError } from "../../base/errors.ts";
+import type { Graph } from "../../graph/graph.ts";
+import type { RuleOf } from "../../graph/op.ts";
+import type { causalCacheOp } from "../../ops/causal_cache.ts";
+import { causalCacheGradient } from "../../ops/causal_cache_gradient.ts";
+import { channelsFirst, type channelsFirstOp, channelsLast, type channelsLastOp } from "../../ops/channels.ts";
+import type { groupNormApplyOp } from "../../ops/group_norm_apply.ts";
+import { groupNormGradient } from "../../ops/group_norm_gradient.ts";
+import { groupNormGradientMerge } from "../../ops/group_norm_gradient_merge.ts";
+import { groupNormGradientSums } from "../../ops/group_norm_gradient_sums.ts";
+import { groupNormMergeOp } from "../../ops/group_norm_merge.ts";
+import { groupNormStatsOp } from "../../ops/group_norm_stats.ts";
+import type { nearestUpsampleOp } from "../../ops/nearest_upsample.ts";
+import { nearestUpsampleGradient } from "../../ops/nearest_upsample_gradient.ts";
+import type { temporalPoolOp } from "../../ops/temporal_pool.ts";
+import { temporalPoolGradient } from "../../ops/temporal_pool_gradient.ts";
+
+/** Mean and deviation are x's own, so what goes through them is in dx already, and their own rules have nothing left. */
+export const groupNormApplyRule: RuleOf<typeof groupNormApplyOp> = {
+  gradient({ inputs: { x, norm, ...rest }, attrs }, { y: dy }, want) {
+    const makerOf = (tensor: unknown) => (x.graph as Graph).nodes.find(({ outputs }) => Object.values(outputs).includes(tensor as never));
+    const merge = makerOf(norm.root);
+    const stats = merge?.op === groupNormMergeOp ? makerOf(merge.inputs["stats"]!.root) : undefined;
+    if (stats?.op !== groupNormStatsOp || stats.inputs["x"]!.root !== x.root)
+      throw new CogwheelError(
+        "group_norm_apply",
+        `a gradient goes through a norm by the statistics of x itself, got ${norm} for ${x}; ` +
+          "make it with groupNormMerge(groupNormStats(x))",
+      );
+    const { sums, dscale, dshift } = groupNormGradientSums({ x, dy: dy!, norm, ...rest }, attrs);
+    const merged = groupNormGradientMerge({ sums, norm, weight: rest.weight }, { groups: (merge!.attrs as { groups: number }).groups });
+    return {
+      ...(want.has("x") ? { x: groupNormGradient({ x, dy: dy!, ...rest, norm: merged.norm }, attrs) } : {}),
+      weight: merged.dweight,
+      bias: merged.dbias,
+      scale: dscale,
+      shift: dshift,
+    };
+  },
+};
+
+const withTheNorm = (op: string) => (): never => {
+  throw new CogwheelError(
+    op,
+    "statistics have a gradient only through the norm that they are of, got one of their own; leave them out of the loss",
+  );
+};
+export const groupNormStatsRule: RuleOf<typeof groupNormStatsOp> = { gradient: withTheNorm("group_norm_stats") };
+export const groupNormMergeRule: RuleOf<typeof groupNormMergeOp> = { gradient: withTheNorm("group_norm_merge") };
+
+export const nearestUpsampleRule: RuleOf<typeof nearestUpsampleOp> = {
+  gradient: ({ inputs: { x }, attrs }, { y }) => ({ x: nearestUpsampleGradient(y!, { frames: x.dim(1), ...attrs }) }),
+};
+
+export const temporalPoolRule: RuleOf<typeof temporalPoolOp> = {
+  gradient: ({ inputs: { x }, attrs }, { y }) => ({ x: temporalPoolGradient(y!, { frames: x.dim(1), ...attrs }) }),
+};
+
+export const causalCacheRule: RuleOf<typeof causalCacheOp> = {
+  gradient({ inputs: { x, cache } }, { y }) {
+    const { dx, dcache } = causalCacheGradient(y!, { frames: x.dim(1), cached: cache !== undefined });
+    return { x: dx, cache: dcache };
+  },
+};
+
+export const channelsLastRule: RuleOf<typeof channelsLastOp> = {
+  gradient: ({ inputs: { x } }, { y }) => ({ x: channelsFirst(y!, x.dim(1)) }),
+};
+
+export const channelsFirstRule: RuleOf<typeof channelsFirstOp> = { gradient: (_, { y }) => ({ x: channelsLast(y!) }) };
