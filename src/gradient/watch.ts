@@ -30,6 +30,7 @@ import { maxPool2dOp } from "../ops/max_pool2d.ts";
 import { nearestUpsampleOp } from "../ops/nearest_upsample.ts";
 import { padColumnsOp } from "../ops/pad_columns.ts";
 import { patchifyOp, unpatchifyOp } from "../ops/patchify.ts";
+import { posteriorSampleOp } from "../ops/posterior_sample.ts";
 import { qkNormRopeOp } from "../ops/qk_norm_rope.ts";
 import { siluOp } from "../ops/silu.ts";
 import { temporalPoolOp } from "../ops/temporal_pool.ts";
@@ -64,6 +65,7 @@ import {
   groupNormMergeRule,
   groupNormStatsRule,
   nearestUpsampleRule,
+  posteriorSampleRule,
   temporalPoolRule,
 } from "./rules/video.ts";
 
@@ -94,6 +96,7 @@ const RULES: ReadonlyMap<Op, GradientRule> = new Map<Op, GradientRule>([
   [nearestUpsampleOp, nearestUpsampleRule],
   [padColumnsOp, padColumnsRule],
   [patchifyOp, patchifyRule],
+  [posteriorSampleOp, posteriorSampleRule],
   [qkNormRopeOp, qkNormRopeRule],
   [siluOp, siluRule],
   [splitHeadsOp, splitHeadsRule],

@@ -1,4 +1,4 @@
-/** Gradients of ops over videos [B, T, H, W, C]: group norms, resampling, and the frames that causal convolutions keep. */
+/** Gradients of ops over videos [B, T, H, W, C]: group norms, resampling, frames that causal convolutions keep, drawn latents. */
 import { CogwheelError } from "../../base/errors.ts";
 import type { Graph } from "../../graph/graph.ts";
 import type { RuleOf } from "../../graph/op.ts";
@@ -13,6 +13,8 @@ import { groupNormMergeOp } from "../../ops/group_norm_merge.ts";
 import { groupNormStatsOp } from "../../ops/group_norm_stats.ts";
 import type { nearestUpsampleOp } from "../../ops/nearest_upsample.ts";
 import { nearestUpsampleGradient } from "../../ops/nearest_upsample_gradient.ts";
+import type { posteriorSampleOp } from "../../ops/posterior_sample.ts";
+import { posteriorSampleGradient } from "../../ops/posterior_sample_gradient.ts";
 import type { temporalPoolOp } from "../../ops/temporal_pool.ts";
 import { temporalPoolGradient } from "../../ops/temporal_pool_gradient.ts";
 
@@ -69,3 +71,10 @@ export const channelsLastRule: RuleOf<typeof channelsLastOp> = {
 };
 
 export const channelsFirstRule: RuleOf<typeof channelsFirstOp> = { gradient: (_, { y }) => ({ x: channelsLast(y!) }) };
+
+/** Noise is given, and has no gradient. */
+export const posteriorSampleRule: RuleOf<typeof posteriorSampleOp> = {
+  gradient: ({ inputs: { moments, noise }, attrs }, { z: dz }) => ({
+    moments: posteriorSampleGradient({ moments, noise, dz: dz! }, attrs),
+  }),
+};

@@ -1,0 +1,4 @@
+import { posteriorSampleCases } from "../../src/check/sweep/cases/posterior_sample.ts";
+import { sweepTests } from "../support/sweep.ts";
+
+sweepTests(posteriorSampleCases);
