@@ -58,6 +58,7 @@ import {
   lpipsDistanceRule,
   maxPool2dRule,
 } from "./rules/perceptual.ts";
+import {
   causalCacheRule,
   channelsFirstRule,
   channelsLastRule,
