@@ -32,6 +32,7 @@ import { padColumnsOp } from "../ops/pad_columns.ts";
 import { patchifyOp, unpatchifyOp } from "../ops/patchify.ts";
 import { posteriorSampleOp } from "../ops/posterior_sample.ts";
 import { qkNormRopeOp } from "../ops/qk_norm_rope.ts";
+import { runningAffineOp } from "../ops/running_affine.ts";
 import { siluOp } from "../ops/silu.ts";
 import { temporalPoolOp } from "../ops/temporal_pool.ts";
 import { transposeOp } from "../ops/transpose.ts";
@@ -57,6 +58,7 @@ import {
   leakyReluRule,
   lpipsDistanceRule,
   maxPool2dRule,
+  runningAffineRule,
 } from "./rules/perceptual.ts";
 import {
   causalCacheRule,
@@ -99,6 +101,7 @@ const RULES: ReadonlyMap<Op, GradientRule> = new Map<Op, GradientRule>([
   [patchifyOp, patchifyRule],
   [posteriorSampleOp, posteriorSampleRule],
   [qkNormRopeOp, qkNormRopeRule],
+  [runningAffineOp, runningAffineRule],
   [siluOp, siluRule],
   [splitHeadsOp, splitHeadsRule],
   [temporalPoolOp, temporalPoolRule],

@@ -1,4 +1,5 @@
 /** Gradients of what image networks and losses on them are made of besides convolutions and norms. */
+import { CogwheelError } from "../../base/errors.ts";
 import type { RuleOf } from "../../graph/op.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import type { adversarialLossOp } from "../../ops/adversarial_loss.ts";
@@ -15,6 +16,7 @@ import { lpipsDistanceGradient } from "../../ops/lpips_distance_gradient.ts";
 import { lpipsDistanceHead } from "../../ops/lpips_distance_head.ts";
 import type { maxPool2dOp } from "../../ops/max_pool2d.ts";
 import { maxPool2dGradient } from "../../ops/max_pool2d_gradient.ts";
+import { runningAffineGradient, type runningAffineOp } from "../../ops/running_affine.ts";
 
 export const leakyReluRule: RuleOf<typeof leakyReluOp> = {
   gradient: ({ inputs: { x }, attrs: { slope }, outputs: { y } }, { y: dy }) => ({ x: leakyReluGradient(y, dy!, slope, x.dtype) }),
@@ -58,4 +60,14 @@ export const lpipsDistanceRule: RuleOf<typeof lpipsDistanceOp> = {
 
 export const adversarialLossRule: RuleOf<typeof adversarialLossOp> = {
   gradient: ({ inputs: { scores }, attrs: { side } }, { y: dy }) => ({ scores: adversarialLossGradient(scores, dy!, side) }),
+};
+
+export const runningAffineRule: RuleOf<typeof runningAffineOp> = {
+  gradient({ inputs: { mean, variance, a }, attrs: { eps } }, { scale, shift }, want) {
+    if (want.has("mean") || want.has("variance"))
+      throw new CogwheelError("running_affine", `running statistics are not trained, got ${mean} to be; do not watch it`);
+    const zeros = () => a.graph.constant("zeros", new Float32Array(a.size));
+    const { weight, bias } = runningAffineGradient({ mean, variance }, scale ?? zeros(), shift ?? zeros(), eps);
+    return { a: weight, b: bias };
+  },
 };

@@ -1,0 +1,76 @@
+/**
+ * LPIPS, recorded under the names of the package's own state dict: how far two pictures are apart to a network that was trained to tell
+ * objects apart. Zhang et al. 2018, arXiv:1801.03924; shift-tolerant: Ghildyal & Liu 2022, arXiv:2207.13686.
+ *
+ *   B batch, T frames, H, W, C channels (padded to a multiple of 4)
+ */
+import { CogwheelError } from "../../base/errors.ts";
+import type { DType } from "../../graph/dtype.ts";
+import type { Graph } from "../../graph/graph.ts";
+import type { Tensor } from "../../graph/tensor.ts";
+import { blurPool } from "../../ops/blur_pool.ts";
+import { channelAffine } from "../../ops/channel_affine.ts";
+import { conv3d } from "../../ops/conv3d.ts";
+import { relu } from "../../ops/leaky_relu.ts";
+import { lpipsDistance } from "../../ops/lpips_distance.ts";
+import { maxPool2d } from "../../ops/max_pool2d.ts";
+import { leastSide, type LpipsLayer, type LpipsNetwork } from "./layers.ts";
+
+/** What the mean and the deviation of ImageNet's pictures are in −1…1: the package's own figures. */
+const SHIFT = [-0.03, -0.088, -0.188];
+const SCALE = [0.458, 0.448, 0.45];
+
+export interface LpipsOptions {
+  /** Storage type of features. Default f32. */
+  readonly dtype?: DType;
+  /** What the graph calls a weight begins with this. Default nothing. */
+  readonly prefix?: string;
+}
+
+/**
+ * a and b [B, T, H, W, 4], red, green and blue in −1…1 → f32 [B · T]: the distance of every picture of a to that of b, the sum over layers
+ * of the mean over positions.
+ */
+export function recordLpips(network: LpipsNetwork, a: Tensor, b: Tensor, { dtype = "f32", prefix = "" }: LpipsOptions = {}): Tensor {
+  const graph = a.graph as Graph;
+  if (a.shape.length !== 5 || a.dim(-1) !== 4 || a.shape.join() !== b.shape.join())
+    throw new CogwheelError("lpips", `pictures must be [B, T, H, W, 4], both of one shape, got ${a} and ${b}; bring them into one layout`);
+  const least = leastSide(network);
+  if (Math.min(a.dim(2), a.dim(3)) < least)
+    throw new CogwheelError(
+      "lpips",
+      `pictures must have ${least} rows and columns at least, got ${a.dim(2)} × ${a.dim(3)}; use larger ones`,
+    );
+  return graph.scope("lpips", () => {
+    const [scale, shift] = [SCALE.map((s) => 1 / s), SHIFT.map((s, i) => -s / SCALE[i]!)].map((values, i) =>
+      graph.constant(i ? "lpips.shift" : "lpips.scale", Float32Array.from(values)),
+    );
+    const both = [a, b].map((x) => features(graph, network.layers, channelAffine(x, scale!, shift!, dtype), prefix, dtype));
+    let sum: Tensor | undefined;
+    for (const [i, [name, ofA]] of both[0]!.entries())
+      sum = lpipsDistance(ofA, both[1]![i]![1], graph.weight(prefix + name, [1, channelsOf(network, name), 1, 1], "f32"), sum);
+    return sum!;
+  });
+}
+
+/** Features of every slice, with the names of their heads. */
+function features(graph: Graph, layers: readonly LpipsLayer[], x: Tensor, prefix: string, dtype: DType): (readonly [string, Tensor])[] {
+  const found: (readonly [string, Tensor])[] = [];
+  let h = x;
+  for (const layer of layers) {
+    if (layer.kind === "relu") h = relu(h);
+    else if (layer.kind === "max_pool") h = maxPool2d(h, layer);
+    else if (layer.kind === "blur_pool") h = blurPool(h);
+    else if (layer.kind === "features") found.push([layer.name, h]);
+    else
+      h = conv3d(h, graph.weight(`${prefix}${layer.name}.weight`, layer.shape), {
+        bias: graph.weight(`${prefix}${layer.name}.bias`, [layer.shape[0]!], "f32"),
+        pad: [layer.pad, layer.pad, layer.pad, layer.pad],
+        dtype,
+      });
+  }
+  return found;
+}
+
+const channelsOf = ({ layers }: LpipsNetwork, head: string): number =>
+  layers.flatMap((layer) => (layer.kind === "features" && layer.name === head ? [layer.channels] : []))[0]!;
