@@ -32,8 +32,8 @@ export interface DiscriminatorOptions {
    * Default true.
    */
   readonly train?: boolean;
-  /** Is given each batch norm's statistics [1, S, 3, C], by the norm's name, for the running ones. */
-  readonly onStatistics?: (norm: string, stats: Tensor) => void;
+  /** Is given each batch norm's statistics [1, S, 3, C padded], by the norm's name, for the running ones. */
+  readonly onStatistics?: (norm: string, stats: Tensor, channels: number) => void;
 }
 
 /** x [B, T, H, W, C padded] → scores f32 [B, T', H', W', 4], the first of four. */
@@ -87,7 +87,7 @@ function norm(
   const [b, t, h, w, c] = x.shape as [number, number, number, number, number];
   const together = graph.reshape(x, [1, b * t, h, w, c]);
   const stats = groupNormStats(together);
-  onStatistics?.(name, stats);
+  onStatistics?.(name, stats, channels);
   const merged = groupNormMerge(stats, { channels, groups: channels, eps: EPS });
   return graph.reshape(groupNormApply(together, merged, weight("weight"), weight("bias"), { dtype }), x.shape);
 }

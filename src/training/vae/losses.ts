@@ -1,0 +1,292 @@
+/**
+ * The losses of a VAE's training, recorded over what encoder and decoder gave, and where gradients begin.
+ *
+ * The generator's step: L1, LPIPS and KL, and from some step on what a discriminator says of the clip. How much that counts is found on the
+ * device, so that its gradient at the decoder's last convolution is as long as the reconstruction's there (Esser, Rombach & Ommer 2021,
+ * arXiv:2012.09841). The discriminator's step is a graph of its own, on the same clip and what was made of it.
+ *
+ *   B clips, F frames of a part, H × W pixels; everything is channels last, [B, F, H, W, 4]
+ */
+import { type Cotangent, differentiate } from "../../gradient/differentiate.ts";
+import type { Graph } from "../../graph/graph.ts";
+import type { Tensor } from "../../graph/tensor.ts";
+import type { DiscriminatorConfig } from "../../models/discriminator/config.ts";
+import { recordDiscriminator } from "../../models/discriminator/forward.ts";
+import { recordLpips } from "../../models/lpips/forward.ts";
+import type { LpipsNetwork } from "../../models/lpips/layers.ts";
+import { adaptiveWeight } from "../../ops/adaptive_weight.ts";
+import { add } from "../../ops/add.ts";
+import { addScaled } from "../../ops/add_scaled.ts";
+import { type AdversarialSide, adversarialLoss } from "../../ops/adversarial_loss.ts";
+import { gatherRows } from "../../ops/gather_rows.ts";
+import { joinTokens } from "../../ops/join_tokens.ts";
+import { klLoss } from "../../ops/kl_loss.ts";
+import { l1Loss } from "../../ops/l1_loss.ts";
+import { runningStatistics } from "../../ops/running_statistics.ts";
+import { squareSum } from "../../ops/square_sum.ts";
+
+/** A batch of a clip's frames, as it went through the VAE. */
+export interface LossPart {
+  /** What the decoder made, f32 or f16 [B, F, H, W, 4]. */
+  readonly made: Tensor;
+  /** What went in, f32 of the same shape. */
+  readonly target: Tensor;
+  /** What the encoder gave, [B, F', H', W', 2Z padded]; left out where the encoder is not trained. */
+  readonly moments?: Tensor;
+}
+
+/** Networks that judge what is made. Their weights stand in the graph under these prefixes. */
+export const LPIPS_PREFIX = "lpips.";
+export const DISCRIMINATOR_PREFIX = "discriminator.";
+
+export interface GeneratorLossOptions {
+  /** Z */
+  readonly latents: number;
+  readonly lpips?: LpipsNetwork;
+  /** LPIPS of one frame of each clip alone, which inputs name (`lpipsFrames`). Default: of all frames. */
+  readonly oneFrame?: boolean;
+  readonly discriminator?: DiscriminatorConfig;
+  /** The decoder's last weight, as it is watched: the adversarial loss counts by gradients there. Without it, it counts as it is told. */
+  readonly last?: Tensor;
+  /** Storage type of what the networks' convolutions read. Default f32. */
+  readonly dtype?: "f32" | "f16";
+}
+
+/**
+ * Records the losses of the generator's step. Inputs (`generatorInputs` fills them): `l1`, `kl` [2] as their ops take them, `lpips.i` [B · F],
+ * with `oneFrame` [B], and which frames, `generator` [1] and `adaptive` [4]. Outputs: `l1.i`, `kl.i`, `lpips.i`, `generator` [1],
+ * `adaptive` [4], of `i` a part's number. With a discriminator the state `made` holds the clip that was made, for the discriminator's step.
+ * @returns where gradients begin: at what was made, and at moments
+ */
+export function recordGeneratorLosses(graph: Graph, parts: readonly LossPart[], o: GeneratorLossOptions): Cotangent[] {
+  const { discriminator } = o;
+  // Recorded while what was made is watched: gradients go through these networks to it.
+  const distances = o.lpips && parts.map((part, i) => recordDistance(graph, part, i, o.lpips!, o));
+  const clip = discriminator && joinFrames(parts.map(({ made }) => made));
+  const generator = clip && adversarialLoss(scoresOf(graph, discriminator, clip, o.dtype), "generator");
+  return graph.unwatched(() => {
+    const [l1, kl] = [graph.input("l1", [2]), parts.some(({ moments }) => moments) ? graph.input("kl", [2]) : undefined];
+    const ofMade = parts.map(({ made, target }, i) => {
+      const { loss, gradient } = l1Loss({ prediction: made, target, settings: l1 });
+      graph.output(`l1.${i}`, loss);
+      const distance = distances?.[i];
+      if (!distance) return gradient;
+      graph.output(`lpips.${i}`, distance);
+      const [perceptual] = differentiate([{ of: distance, gradient: graph.input(`lpips.${i}`, distance.shape) }], [made]);
+      return add(gradient, perceptual!);
+    });
+    const ofMoments = parts.flatMap(({ moments }, i): Cotangent[] => {
+      if (!moments) return [];
+      const { loss, gradient } = klLoss({ moments, settings: kl! }, { latents: o.latents });
+      graph.output(`kl.${i}`, loss);
+      return [{ of: moments, gradient }];
+    });
+    const made = parts.map((part) => part.made);
+    const all = generator ? withAdversary(graph, made, ofMade, generator, o.last) : ofMade;
+    if (clip) graph.update(graph.state("made", clip.shape, clip.dtype), clip);
+    return [...made.map((of, i) => ({ of, gradient: all[i]! })), ...ofMoments];
+  });
+}
+
+/** LPIPS of a part, or of the frames of it that are named. */
+function recordDistance(graph: Graph, { made, target }: LossPart, i: number, network: LpipsNetwork, o: GeneratorLossOptions): Tensor {
+  const pick = o.oneFrame ? framePicker(graph, made, i) : (x: Tensor) => x;
+  return recordLpips(network, pick(made), pick(target), { prefix: LPIPS_PREFIX, ...(o.dtype ? { dtype: o.dtype } : {}) });
+}
+
+/** One frame of each clip: [B, F, H, W, 4] → [B, 1, H, W, 4], of the numbers in `lpips.frames.i`, `lpips.places.i` their inverse. */
+function framePicker(graph: Graph, { shape }: Tensor, i: number): (x: Tensor) => Tensor {
+  const [b, f, h, w, c] = shape as [number, number, number, number, number];
+  const [index, inverse] = [graph.input(`lpips.frames.${i}`, [b], "u32"), graph.input(`lpips.places.${i}`, [b * f], "u32")];
+  return (x) => graph.reshape(gatherRows(graph.reshape(x, [b * f, h * w * c]), index, inverse), [b, 1, h, w, c]);
+}
+
+/** Parts of a clip, one after another in time. */
+function joinFrames(parts: readonly Tensor[]): Tensor {
+  return parts.reduce((a, b) => {
+    const graph = a.graph as Graph;
+    const [batch, before, h, w, c] = a.shape as [number, number, number, number, number];
+    const rows = (x: Tensor) => graph.reshape(x, [batch, x.dim(1), h * w * c]);
+    return graph.reshape(joinTokens(rows(a), rows(b)), [batch, before + b.dim(1), h, w, c]);
+  });
+}
+
+/** The reconstruction's gradients, and to them the adversarial ones by the weight that both lengths give. */
+function withAdversary(
+  graph: Graph,
+  made: readonly Tensor[],
+  rec: readonly Tensor[],
+  generator: Tensor,
+  last: Tensor | undefined,
+): Tensor[] {
+  graph.output("generator", generator);
+  const gen = differentiate([{ of: generator, gradient: graph.input("generator", [1]) }], made);
+  const norm = (gradients: readonly (Tensor | undefined)[]): Tensor => {
+    const [atLast] = differentiate(
+      made.map((of, i) => ({ of, gradient: gradients[i]! })),
+      [last!],
+    );
+    return squareSum(atLast!);
+  };
+  const settings = graph.input("adaptive", [4]);
+  const factor = last ? adaptiveWeight(norm(rec), norm(gen), settings) : settings;
+  if (last) graph.output("adaptive", factor);
+  return rec.map((gradient, i) => addScaled(gradient, gen[i]!, factor));
+}
+
+/** Scores of a clip. Running statistics are states, and move by what the clip's are. */
+function scoresOf(
+  graph: Graph,
+  config: DiscriminatorConfig,
+  clip: Tensor,
+  dtype: "f32" | "f16" | undefined,
+  running = new RunningStatistics(graph),
+): Tensor {
+  const scores = recordDiscriminator(config, clip, {
+    prefix: DISCRIMINATOR_PREFIX,
+    ...(dtype ? { dtype } : {}),
+    onStatistics: (norm, stats, channels) => running.move(norm, stats, channels),
+  });
+  running.keep();
+  return scores;
+}
+
+/** Running statistics of batch norms, moved by one clip after another in a run of the graph. */
+class RunningStatistics {
+  readonly #next = new Map<string, Tensor>();
+
+  #seen = 0;
+
+  constructor(
+    private readonly graph: Graph,
+    private readonly clips = 1,
+  ) {}
+
+  move(norm: string, stats: Tensor, channels: number): void {
+    const { graph } = this;
+    const now = (name: string) => this.#next.get(name) ?? graph.state(name, [channels]);
+    graph.unwatched(() => {
+      const { mean, variance } = runningStatistics(stats, now(`${norm}.running_mean`), now(`${norm}.running_var`));
+      this.#next.set(`${norm}.running_mean`, mean);
+      this.#next.set(`${norm}.running_var`, variance);
+    });
+  }
+
+  /** After a clip; the states are written after the last. */
+  keep(): void {
+    if (++this.#seen < this.clips) return;
+    for (const [name, value] of this.#next) this.graph.update(this.graph.state(name, value.shape), value);
+  }
+}
+
+/**
+ * Records the losses of the discriminator's step: ½ (mean relu(1 − D(real)) + mean relu(1 + D(made))). Input: `discriminator` [1], half the
+ * scale of the loss. Outputs: `real` and `made` [1], without the half.
+ * @param real, made f32 or f16 [B, T, H, W, 4] @returns where gradients begin: at both losses
+ */
+export function recordDiscriminatorLosses(
+  graph: Graph,
+  config: DiscriminatorConfig,
+  { real, made }: { readonly real: Tensor; readonly made: Tensor },
+  { dtype }: { readonly dtype?: "f32" | "f16" } = {},
+): Cotangent[] {
+  const running = new RunningStatistics(graph, 2);
+  const of = (clip: Tensor, side: AdversarialSide) => adversarialLoss(scoresOf(graph, config, clip, dtype, running), side);
+  const losses = { real: of(real, "real"), made: of(made, "made") };
+  const gradient = graph.input("discriminator", [1]);
+  return Object.entries(losses).map(([name, loss]) => {
+    graph.output(name, loss);
+    return { of: loss, gradient };
+  });
+}
+
+/** What losses count. */
+export interface VaeWeights {
+  /** The mean absolute difference. */
+  readonly l1: number;
+  /** The mean of LPIPS over frames. */
+  readonly perceptual: number;
+  /** The mean of ½ (μ² + σ² − 1 − log σ²). */
+  readonly kl: number;
+  /** −mean D(made), besides the weight that lengths of gradients give. */
+  readonly disc: number;
+}
+
+/** Bounds of that weight: the most, and what is added to the divisor. */
+export interface AdaptiveBounds {
+  readonly clamp: number;
+  readonly eps: number;
+}
+export const ADAPTIVE_BOUNDS: AdaptiveBounds = { clamp: 1e4, eps: 1e-4 };
+
+export interface LossSizes {
+  /** Pixels' values, B · 3 · T · H · W, and the latents', B · Z · T' · H' · W'. */
+  readonly pixels: number;
+  readonly latents: number;
+  /** Pictures that LPIPS is of, of each part: B · F; with one frame a clip B. */
+  readonly pictures: readonly number[];
+}
+
+/** The values of the losses' inputs. @param scale of the loss, such as one over the micro-steps of a step */
+export function generatorInputs(
+  graph: Pick<Graph, "inputs">,
+  sizes: LossSizes,
+  weights: VaeWeights,
+  { scale = 1, adaptive = ADAPTIVE_BOUNDS }: { scale?: number; adaptive?: AdaptiveBounds } = {},
+): Record<string, Float32Array> {
+  const pictures = sizes.pictures.reduce((sum, n) => sum + n, 0);
+  const share = (values: number, weight: number) => Float32Array.of(1 / values, (weight * scale) / values);
+  const all: Record<string, Float32Array> = {
+    l1: share(sizes.pixels, weights.l1),
+    kl: share(sizes.latents, weights.kl),
+    generator: Float32Array.of(scale),
+    adaptive: Float32Array.of(1 / scale, weights.disc, adaptive.clamp, adaptive.eps),
+  };
+  for (const [i, n] of sizes.pictures.entries()) all[`lpips.${i}`] = new Float32Array(n).fill((weights.perceptual * scale) / pictures);
+  return Object.fromEntries(Object.entries(all).filter(([name]) => graph.inputs.has(name)));
+}
+
+/** The generator's losses by themselves, as they are added to the loss. */
+export interface GeneratorReport {
+  /** rec + kl + generator */
+  readonly loss: number;
+  /** l1 and LPIPS by their weights. */
+  readonly rec: number;
+  readonly kl: number;
+  readonly generator?: number;
+  /** The weight that lengths of gradients gave. */
+  readonly lambda?: number;
+  /** Each without its weight. */
+  readonly l1: number;
+  readonly lpips?: number;
+}
+
+/** From the graph's outputs: `read` gives their values, undefined for one that there is not. */
+export function generatorReport(
+  read: (name: string) => ArrayLike<number> | undefined,
+  { pictures }: Pick<LossSizes, "pictures">,
+  weights: VaeWeights,
+): GeneratorReport {
+  const total = (name: string): number | undefined => {
+    const parts = pictures.map((_, i) => read(`${name}.${i}`));
+    return parts.every((part) => part === undefined)
+      ? undefined
+      : parts.reduce((sum, part) => sum + Array.from(part ?? []).reduce((a, b) => a + b, 0), 0);
+  };
+  const l1 = total("l1")!;
+  const distances = total("lpips");
+  const lpips = distances === undefined ? undefined : distances / pictures.reduce((sum, n) => sum + n, 0);
+  const rec = weights.l1 * l1 + weights.perceptual * (lpips ?? 0);
+  const kl = weights.kl * (total("kl") ?? 0);
+  const said = read("generator")?.[0];
+  const lambda = read("adaptive")?.[1] ?? (said === undefined ? undefined : 1);
+  const generator = said === undefined ? undefined : weights.disc * lambda! * said;
+  return {
+    loss: rec + kl + (generator ?? 0),
+    rec,
+    kl,
+    ...(generator === undefined ? {} : { generator, lambda: lambda! }),
+    l1,
+    ...(lpips === undefined ? {} : { lpips }),
+  };
+}
