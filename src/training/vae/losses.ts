@@ -53,9 +53,13 @@ export interface GeneratorLossOptions {
 }
 
 /**
- * Records the losses of the generator's step. Inputs (`generatorInputs` fills them): `l1`, `kl` [2] as their ops take them, `lpips.i` [B · F],
- * with `oneFrame` [B], and which frames, `generator` [1] and `adaptive` [4]. Outputs: `l1.i`, `kl.i`, `lpips.i`, `generator` [1],
- * `adaptive` [4], of `i` a part's number. With a discriminator the state `made` holds the clip that was made, for the discriminator's step.
+ * Records the losses of the generator's step, of `i` a part's number.
+ *
+ *   inputs   `l1`, `kl` [2] as their ops take them, `lpips.i` [B · F], with `oneFrame` [B] and which frames (`lpips.frames.i`, [B] u32, and
+ *            `lpips.places.i`, [B · F] u32, their inverse), `generator` [1], `adaptive` [4]; `generatorInputs` fills those of numbers
+ *   outputs  `l1.i`, `kl.i`, `lpips.i`, `generator` [1], `adaptive` [4]; `generatorReport` reads them
+ *   states   with a discriminator `made`, the clip that was made, which the discriminator's step reads
+ *
  * @returns where gradients begin: at what was made, and at moments
  */
 export function recordGeneratorLosses(graph: Graph, parts: readonly LossPart[], o: GeneratorLossOptions): Cotangent[] {
