@@ -28,9 +28,9 @@ export interface LpipsNetwork {
 
 /** A row a slice, whose end is features: c a convolution, r a rectifier, m a max pool, b a blur pool. */
 const SLICES: Readonly<Record<LpipsKind, readonly string[]>> = {
-  vgg: ["crcr", "mcrcr", "mcrcrcr", "mcrcrcr", "mcrcrcr"],
-  "shift-tolerant-vgg": ["crcr", "mbcrcr", "mbcrcrcr", "mbcrcrcr", "mbcrcrcr"],
-  "shift-tolerant-alex": ["cbr", "mbcr", "mbcr", "cr", "cr"],
+  vgg: ["c r c r", "m c r c r", "m c r c r c r", "m c r c r c r", "m c r c r c r"],
+  "shift-tolerant-vgg": ["c r c r", "m b c r c r", "m b c r c r c r", "m b c r c r c r", "m b c r c r c r"],
+  "shift-tolerant-alex": ["c b r", "m b c r", "m b c r", "c r", "c r"],
 };
 const POOLS: Readonly<Record<LpipsKind, { readonly kernel: number; readonly stride: number }>> = {
   vgg: { kernel: 2, stride: 2 },
@@ -69,7 +69,7 @@ export function lpipsNetwork(shapes: Shapes): LpipsNetwork {
     return shape;
   };
   for (const [slice, row] of SLICES[kind].entries()) {
-    for (const letter of row) {
+    for (const letter of row.split(" ")) {
       const name = layerName(kind, slice, index++);
       if (letter === "c") {
         const shape = need(
