@@ -196,6 +196,7 @@ await buildForNode(
     launch: "src/cli/launch.ts",
     "cogwheel-media": "src/video/sandbox/node-child.ts",
     "cogwheel-media-watch": "src/video/sandbox/node-watch.ts",
+    "cogwheel-worker": "src/pipelines/workers/node-child.ts",
     cli: "src/cli/main.ts",
     node: "src/index.ts",
     "node-graph": "src/engine.ts",

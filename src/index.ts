@@ -26,6 +26,8 @@ export {
   type VideoLatents,
 } from "./pipelines/video-vae.ts";
 export type { TilingReport } from "./models/vae/exact/run.ts";
+export type { WorkerReport } from "./models/vae/split/run.ts";
+export type { WorkerPlace } from "./pipelines/workers/types.ts";
 export { readLatents, readVideoLatents, writeLatents, writeVideoLatents, type SavedRun } from "./pipelines/latents-file.ts";
 export { train, type Training } from "./training/train.ts";
 export type { Trainable, TrainingStep, TrainOptions } from "./training/options.ts";

@@ -2,9 +2,11 @@
 import { resolve } from "node:path";
 import { framesOf } from "../models/vae/batches.ts";
 import type { TilingReport } from "../models/vae/exact/run.ts";
+import type { WorkerReport } from "../models/vae/split/run.ts";
 import { readVideoLatents, writeVideoLatents } from "../pipelines/latents-file.ts";
 import { defined, type GenerateOptions } from "../pipelines/options.ts";
 import { framesThatReturn, VideoVae, type DecodeLatentsOptions as RunOptions, type EncodeVideoOptions } from "../pipelines/video-vae.ts";
+import type { WorkerPlace } from "../pipelines/workers/types.ts";
 import { bytesText } from "../base/units.ts";
 import { checkOutput, encodeVideo } from "../video/encode.ts";
 import { gifWarning } from "../video/gif-delays.ts";
@@ -20,6 +22,7 @@ import { Progress } from "./terminal/progress.ts";
 
 export interface VaeFlags extends DeviceFlags, ModelFlags {
   out: string;
+  workers?: number | readonly WorkerPlace[];
 }
 type RunFlags = Pick<GenerateOptions, "tiling" | "checkFinite">;
 
@@ -94,7 +97,7 @@ export async function decodeFile(file: string, { fps, ...run }: RunFlags & { fps
 
 /** Opens the VAE, and closes it after the work; Ctrl-C stops between dispatches. */
 async function withVae(
-  { model = EMBEDDED_MODEL, ...open }: Omit<VaeFlags, "out">,
+  { model = EMBEDDED_MODEL, workers, ...open }: Omit<VaeFlags, "out">,
   { tiling, checkFinite }: RunFlags,
   work: (vae: VideoVae, tools: { signal: AbortSignal; progress: Progress; run: (what: string) => RunOptions }) => Promise<void>,
 ): Promise<void> {
@@ -115,9 +118,12 @@ async function withVae(
       progress,
       run: (what) => ({
         signal,
-        ...defined({ tiling, checkFinite }),
+        ...defined({ tiling, checkFinite, workers }),
         onProgress: (done) => progress.report(what, done),
         onTiling: (report) => progress.note(tilingLine(report)),
+        onWorkers: (reports) => {
+          for (const report of reports) progress.note(workerLine(report));
+        },
       }),
     });
   } catch (error) {
@@ -129,3 +135,8 @@ const tilingLine = (r: TilingReport): string =>
   `exact tiling: ${r.tiles} tiles, ${bytesText(r.deviceBytes)} of activations on the adapter and ${bytesText(r.hostBytes)} on the ` +
   `host at most, ${bytesText(r.trafficBytes)} moved in ${r.transferSeconds.toFixed(1)} of ${r.seconds.toFixed(1)} s, ` +
   `${((100 * r.flops) / r.wholeFlops - 100).toFixed(0)} % more work than the whole picture`;
+
+const workerLine = (r: WorkerReport): string =>
+  `worker ${r.worker + 1}: latent frame${r.to - r.from > 1 ? `s ${r.from} to` : ""} ${r.to - 1}, gave ${r.haloBytes} bytes of frames and ` +
+  `${r.normBytes} of norms, waited ${((100 * r.waitingSeconds) / r.seconds).toFixed(0)} % of ${r.seconds.toFixed(1)} s, ` +
+  `${bytesText(r.deviceBytes)} on its device beside the weights`;

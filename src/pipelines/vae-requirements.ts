@@ -5,6 +5,8 @@ import type { VaeConfig } from "../models/vae/config.ts";
 import { leastTileBytes, planExact } from "../models/vae/exact/plan.ts";
 import { planVae, vaeGraphs, type VaeGraphOptions } from "../models/vae/batches.ts";
 import { tileAxes } from "../models/vae/reference-tiling.ts";
+import { pieceGraph, type Deal } from "../models/vae/split/piece.ts";
+import { pieceIo, planPiece } from "../models/vae/split/run.ts";
 import { DEFAULT_TILE_BYTES } from "../models/vae/tiling.ts";
 import type { TilingMode } from "./options.ts";
 import { loadingBytes } from "../run/weight-store.ts";
@@ -28,6 +30,16 @@ function tileOf(config: VaeConfig, o: VaeShape): VaeShape {
 export function measureVae(config: VaeConfig, caps: Capabilities, o: VaeShape, tiling: TilingMode): StageMemory {
   if (tiling === "exact") return measureExact(config, caps, o);
   return measurePlans(stageOf(o), vaePlans(config, caps, o, tiling));
+}
+
+/** What the largest piece of a clip takes that is split over workers. */
+export function measurePiece(config: VaeConfig, caps: Capabilities, o: VaeShape, deal: Deal): StageMemory {
+  const sizes = deal.pieces.map(({ from, to }) => deal.units.slice(from, to).reduce((n, { frames, gives }) => n + frames * gives, 0));
+  const graph = pieceGraph(config, { type: () => o.dtype }, deal, sizes.indexOf(Math.max(...sizes)), o);
+  const plan = planPiece(graph, caps);
+  const measured = measurePlans(stageOf(o), [plan]);
+  const saved = measured.io - pieceIo(plan, graph);
+  return { ...measured, io: measured.io - saved, total: measured.total - saved, peak: measured.peak - saved };
 }
 
 const exactGraphs = (config: VaeConfig, o: VaeShape) => vaeGraphs(config, { type: () => o.dtype }, o).graphs;

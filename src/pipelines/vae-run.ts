@@ -6,11 +6,14 @@ import type { VideoShape } from "../models/vae/batches.ts";
 import type { VaeConfig } from "../models/vae/config.ts";
 import type { TilingReport } from "../models/vae/exact/run.ts";
 import type { VaeRunOptions } from "../models/vae/model.ts";
+import { dealOf, type ClipRunner } from "../models/vae/split/clip.ts";
+import type { WorkerReport } from "../models/vae/split/run.ts";
 import { hostRoom, spilling } from "./host-room.ts";
 import { defined, type TilingMode } from "./options.ts";
 import { expectOption } from "./options/check.ts";
-import { refuseBeyond } from "./requirements.ts";
-import { measureVae } from "./vae-requirements.ts";
+import { refuseBeyond, together } from "./requirements.ts";
+import { measurePiece, measureVae } from "./vae-requirements.ts";
+import type { WorkerPlace } from "./workers/types.ts";
 
 /** What a call of a VAE may be told. */
 export interface VaeCallOptions {
@@ -23,6 +26,13 @@ export interface VaeCallOptions {
   onProgress?: (done: number) => void;
   /** What exact tiling took: tiles, bytes on the adapter and the host, bytes moved, seconds. */
   onTiling?: (report: TilingReport) => void;
+  /**
+   * Splits the clip in time over so many processes, each with a device of its own, or over those at these places (docs/vae.md, over
+   * workers). At most one for each latent frame; not with tiling; in Node only. Default: this process alone.
+   */
+  workers?: number | readonly WorkerPlace[];
+  /** What each worker took: latent frames, bytes exchanged, seconds of waiting, bytes on its device. */
+  onWorkers?: (reports: readonly WorkerReport[]) => void;
 }
 
 /** Which tiling, once the plan is known to fit; what does not fit is refused before anything is loaded. */
@@ -57,4 +67,37 @@ export function vaeRun(
   const { mode, spilled, host } = planned;
   const how = mode === "none" ? undefined : mode === "exact" && spilled ? ({ mode, hostBytes: host } as const) : mode;
   return { ...defined({ tiling: how, signal, checkFinite, onProgress, onTiling }) };
+}
+
+/** Where the workers of a call are. */
+export function placesOf(workers: number | readonly WorkerPlace[]): readonly WorkerPlace[] {
+  if (Array.isArray(workers)) {
+    if (workers.length && workers.every((place) => typeof place === "object" && place !== null)) return workers as readonly WorkerPlace[];
+  } else if (Number.isInteger(workers) && (workers as number) >= 1) return Array.from({ length: workers as number }, () => ({}));
+  throw new CogwheelError(
+    "vae",
+    `workers must be a whole number from 1 up or a list of places ({ adapter, env }), got ${JSON.stringify(workers)}; ` +
+      "leave it out for this process alone",
+  );
+}
+
+/** A run over workers, once the largest piece is known to fit; what does not fit is refused before any worker starts. */
+export function workersRun(
+  vae: { readonly config: VaeConfig; readonly gpu: Gpu; readonly dtype: "f32" | "f16" },
+  part: "encode" | "decode",
+  shape: VideoShape,
+  { tiling, signal, checkFinite, onProgress, onWorkers }: VaeCallOptions,
+  places: readonly WorkerPlace[],
+  runner: () => ClipRunner,
+): VaeRunOptions {
+  if (tiling !== undefined)
+    throw new CogwheelError("vae", `a worker takes its part of a clip whole, got workers and tiling ${tiling}; leave one of them out`);
+  const deal = dealOf(vae.config, { part, frames: shape.frames }, places.length);
+  const clip = { part, ...shape, format: part === "encode" ? "sample" : "rgba", dtype: vae.dtype } as const;
+  const piece = measurePiece(vae.config, vae.gpu.caps, clip, deal);
+  // All on one machine, whose memory CPU adapters share.
+  const needs = vae.gpu.caps.kind === "software" ? together(places.map(() => piece)) : piece;
+  const what = `to ${part} ${shape.frames} frames of ${shape.width} × ${shape.height} over ${places.length} workers`;
+  refuseBeyond(availableMemoryBytes(), "vae", what, needs, vae.gpu.caps);
+  return { workers: runner(), ...defined({ signal, checkFinite, onProgress, onWorkers }) };
 }

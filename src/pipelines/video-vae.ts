@@ -1,4 +1,5 @@
 /** A checkpoint's VAE by itself: videos to latents and back. */
+import { startWorkers } from "#workers";
 import { expectWeights } from "../checkpoint/weight-index.ts";
 import type { CheckpointSource } from "../sources/source.ts";
 import { CogwheelError } from "../base/errors.ts";
@@ -6,6 +7,7 @@ import { expectFloats } from "../base/finite.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { parseVaeConfig, spatialRatio, type VaeConfig } from "../models/vae/config.ts";
 import { vaeWeights, type VideoShape } from "../models/vae/batches.ts";
+import type { ClipTools } from "../models/vae/split/clip.ts";
 import { CausalVae, type DecodedFrames, type VaeRunOptions } from "../models/vae/model.ts";
 import { TorchGenerator } from "../diffusion/torch-random.ts";
 import { fitFrames, type Fit } from "../video/fit.ts";
@@ -15,7 +17,8 @@ import { Opened } from "./opened.ts";
 import type { OpenOptions } from "./options.ts";
 import { latentFrames } from "./settings.ts";
 import { Turns } from "./turns.ts";
-import { vaeRun, type VaeCallOptions } from "./vae-run.ts";
+import { placesOf, vaeRun, workersRun, type VaeCallOptions } from "./vae-run.ts";
+import { openingOf, type WorkerOpening, type WorkerPlace, type WorkerProcesses } from "./workers/types.ts";
 import { rgbaFrames } from "./video.ts";
 
 /** Latents of one video as a transformer has them: times the VAE's scaling factor. */
@@ -51,7 +54,7 @@ export interface OpenVaeOptions extends Pick<OpenOptions, "gpu" | "adapter" | "t
 }
 
 const OPEN = ["gpu", "adapter", "tuning", "dtype", "variant", "hub", "vae", "signal", "onWarning"];
-const RUN = ["tiling", "signal", "checkFinite", "onProgress", "onTiling"];
+const RUN = ["tiling", "signal", "checkFinite", "onProgress", "onTiling", "workers", "onWorkers"];
 const ENCODE = [...RUN, "width", "height", "fit", "frames", "seed"];
 
 /** An option that is misspelled would change nothing, silently. */
@@ -73,6 +76,9 @@ export class VideoVae implements AsyncDisposable {
     readonly config: VaeConfig,
     private readonly opened: Opened,
     private readonly vae: CausalVae,
+    /** What worker processes open, or why they cannot. */
+    private readonly opening: WorkerOpening | string,
+    private readonly onWarning?: (message: string) => void,
   ) {}
 
   get gpu(): Gpu {
@@ -99,7 +105,8 @@ export class VideoVae implements AsyncDisposable {
       },
       make: async (opened, config) => {
         const { gpu, dtype } = opened;
-        return new VideoVae(config, opened, CausalVae.create(gpu, config, opened.weights("vae", options), { dtype }));
+        const vae = CausalVae.create(gpu, config, opened.weights("vae", options), { dtype });
+        return new VideoVae(config, opened, vae, openingOf(from, options, gpu, dtype), options.onWarning);
       },
     });
   }
@@ -186,7 +193,28 @@ export class VideoVae implements AsyncDisposable {
   }
 
   #run(part: "encode" | "decode", shape: VideoShape, options: VaeCallOptions): VaeRunOptions {
-    return vaeRun(this, part, shape, options);
+    if (options.workers === undefined) return vaeRun(this, part, shape, options);
+    const places = placesOf(options.workers);
+    return workersRun(this, part, shape, options, places, () => this.#workersAt(places).run);
+  }
+
+  /** The worker processes of the last call, and where they are. */
+  #workers: { readonly key: string; readonly processes: WorkerProcesses } | undefined;
+
+  #workersAt(places: readonly WorkerPlace[]): WorkerProcesses {
+    const { opening } = this;
+    if (typeof opening === "string") throw new CogwheelError("vae", opening);
+    const key = JSON.stringify(places);
+    if (this.#workers?.key !== key) {
+      this.#workers?.processes[Symbol.dispose]();
+      this.#workers = { key, processes: startWorkers(opening, places, this.config, this.onWarning) };
+    }
+    return this.#workers.processes;
+  }
+
+  /** What a worker computes its piece of a clip with. */
+  get tools(): ClipTools {
+    return this.vae;
   }
 
   /** Encodings and decodings follow each other. */
@@ -195,6 +223,7 @@ export class VideoVae implements AsyncDisposable {
   /** Ends what is under way, and frees everything. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#turns.end();
+    this.#workers?.processes[Symbol.dispose]();
     this.vae[Symbol.dispose]();
     await this.opened[Symbol.asyncDispose]();
   }

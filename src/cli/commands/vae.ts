@@ -1,12 +1,26 @@
 /** `cogwheel vae encode` and `vae decode`: a checkpoint's VAE by itself. */
-import type { Command } from "commander";
+import { Option, type Command } from "commander";
 import { defineCommand, type CliCommand } from "../command.ts";
 import { addFlags, deviceFlags, fileFlags, flagOf, modelFlags, readFlags } from "../flags.ts";
 import type { VaeFlags } from "../vae.ts";
 
+/** A number, or adapters with commas between them. */
+const workers = (text: string): number | { adapter: string }[] =>
+  /^-?[\d.]+$/.test(text.trim()) ? Number(text) : text.split(",").map((adapter) => ({ adapter: adapter.trim() }));
+
 /** What both directions take. */
 const common = (command: Command): Command =>
-  addFlags(command, [...modelFlags(), ...fileFlags(["vae"]), flagOf("tiling"), flagOf("checkFinite"), ...deviceFlags()]);
+  addFlags(command, [
+    ...modelFlags(),
+    ...fileFlags(["vae"]),
+    flagOf("tiling"),
+    new Option(
+      "--workers <n>",
+      "split the clip in time over so many processes, or over one on each of these adapters (gpu,lavapipe); see docs/vae.md",
+    ).argParser(workers),
+    flagOf("checkFinite"),
+    ...deviceFlags(),
+  ]);
 
 const encode = defineCommand<[string]>({
   name: "encode",

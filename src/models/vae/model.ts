@@ -15,6 +15,7 @@ import { planFor, WeightStore, type LoadOptions } from "../../run/weight-store.t
 import type { WeightProvider } from "../../run/weight-provider.ts";
 import { spatialRatio, type VaeConfig } from "./config.ts";
 import type { ExactLimits, TilingReport } from "./exact/run.ts";
+import type { ClipRunner } from "./split/clip.ts";
 import type { WorkerReport } from "./split/run.ts";
 import { tilingOf, type ExactTiling } from "./tiling.ts";
 import {
@@ -60,10 +61,10 @@ export interface VaeRunOptions extends Pick<RunOptions, "signal" | "profile" | "
   /** What exact tiling took, when it is done. */
   onTiling?: (report: TilingReport) => void;
   /**
-   * Splits the clip in time over so many virtual workers of this process (docs/vae.md); the bytes of the result do not depend on how many,
-   * and are within rounding those without. Not with tiling.
+   * Splits the clip in time over so many virtual workers of this process, or over those of a runner (docs/vae.md); the bytes of the result
+   * do not depend on how many, and are within rounding those without. Not with tiling.
    */
-  workers?: number;
+  workers?: number | ClipRunner;
   /** What each worker took, when all are done. */
   onWorkers?: (reports: readonly WorkerReport[]) => void;
 }
@@ -143,7 +144,7 @@ export class CausalVae implements Disposable {
     if (format !== "sample" && !onFrames && !onDevice)
       throw new CogwheelError("vae", `frames of format ${format} are delivered to onFrames, got none; pass it or take format "sample"`);
     using _busy = this.#begin();
-    const how = tilingOf(tiling, run.workers);
+    const how = tilingOf(tiling, run.workers !== undefined);
     const axes = how && "reference" in how ? tileAxes(config, "decode", shape, how.reference) : null;
     if (axes) {
       if (onFrames) throw new CogwheelError("vae", "tiles are blended when all are there, got onFrames; decode to a sample without it");
@@ -218,7 +219,7 @@ export class CausalVae implements Disposable {
     this.#check("encode", video, shape, config.in_channels);
     const { tiling, ...run } = options;
     using _busy = this.#begin();
-    const how = tilingOf(tiling, run.workers);
+    const how = tilingOf(tiling, run.workers !== undefined);
     const axes = how && "reference" in how ? tileAxes(config, "encode", shape, how.reference) : null;
     const { batch } = shape;
     const moments = axes
@@ -346,22 +347,22 @@ export class CausalVae implements Disposable {
     data: Float32Array,
     shape: VideoShape,
     options: Omit<VaeRunOptions, "tiling"> & { format: DecodedFormat; exact: ExactLimits | null; onDevice?: boolean },
-    collect: (bytes: ArrayBuffer | GPUBuffer, y: Tensor) => Promise<void>,
+    collect: (bytes: ArrayBuffer | GPUBuffer, y: Pick<Tensor, "shape">) => Promise<void>,
   ): Promise<void> {
     const { config } = this;
     const { batch, frames, height, width } = shape;
     const { format, exact, onDevice, onProgress, onTiling, workers, onWorkers, ...rest } = options;
     const run = { ...rest, checkFinite: rest.checkFinite || (format === "sample" ? false : becomesPixels) };
-    const deliver = async (bytes: ArrayBuffer | GPUBuffer, y: Tensor): Promise<void> => {
+    const deliver = async (bytes: ArrayBuffer | GPUBuffer, y: Pick<Tensor, "shape">): Promise<void> => {
       const what = part === "encode" ? "what the encoder makes of the frames" : "decoded frames";
       if (format === "sample") expectFinite(new Float32Array(bytes as ArrayBuffer), "vae", what, CHECK_FINITE);
       await collect(bytes, y);
     };
     if (workers !== undefined) {
       const { runClip } = await import("./split/clip.ts");
-      const clip = { part, ...shape, data, format, dtype: this.dtype };
+      const runner: ClipRunner = typeof workers === "function" ? workers : (...clip) => runClip(this, workers, ...clip);
       const how = { ...run, ...(onProgress ? { onProgress } : {}) };
-      const reports = await runClip(this, clip, workers, how, (_, bytes, y) => deliver(bytes, y));
+      const reports = await runner({ part, ...shape, format, dtype: this.dtype }, data, how, (_, bytes, y) => deliver(bytes, y));
       onWorkers?.(reports);
       return;
     }

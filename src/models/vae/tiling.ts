@@ -16,11 +16,10 @@ export const DEFAULT_TILE_BYTES = 512 << 20;
 /** The budget of exact tiling, the arguments of the reference's, or neither; none where the clip is split over workers. */
 export function tilingOf(
   tiling: Tiling | "reference" | "exact" | ExactTiling | undefined,
-  workers?: number,
+  workers = false,
 ): { exact: ExactLimits } | { reference: Tiling } | null {
   if (tiling === undefined) return null;
-  if (workers !== undefined)
-    throw new CogwheelError("vae", `a worker takes its part of a clip whole, got ${workers} workers and tiling; leave one of them out`);
+  if (workers) throw new CogwheelError("vae", "a worker takes its part of a clip whole, got workers and tiling; leave one of them out");
   if (tiling === "exact") return { exact: { tileBytes: DEFAULT_TILE_BYTES, hostBytes: Infinity } };
   if (tiling === "reference") return { reference: {} };
   if (typeof tiling !== "object" || tiling === null || ("mode" in tiling && tiling.mode !== "exact"))

@@ -1,6 +1,7 @@
-/** A clip over virtual workers: all of them in this process, on one device, each with its piece and memory of its own. */
+/** A clip over workers: all of them in this process, on one device, each with a piece and memory of its own; or one of those elsewhere. */
 import type { Gpu } from "../../../gpu/gpu.ts";
-import type { Tensor } from "../../../graph/tensor.ts";
+import type { TensorSpec } from "../../../graph/tensor.ts";
+import { becomesPixels } from "../../../ops/pixels.ts";
 import { fitting } from "../../../run/misfit.ts";
 import type { RunOptions } from "../../../run/program.ts";
 import type { WeightStore } from "../../../run/weight-store.ts";
@@ -11,12 +12,11 @@ import { pieceGraph, type Deal, type PieceOptions } from "./piece.ts";
 import { PieceRun, type WorkerReport } from "./run.ts";
 import { piecesOf, unitsOf, type Unit } from "./units.ts";
 
-type ClipRunOptions = Pick<RunOptions, "signal" | "profile" | "checkFinite" | "observe" | "onProgress">;
+export type ClipRunOptions = Pick<RunOptions, "signal" | "profile" | "checkFinite" | "observe" | "onProgress">;
 
 /** A clip [B, C, frames, height, width] and how it is encoded or decoded. */
 export interface SplitClip extends PieceOptions {
   readonly frames: number;
-  readonly data: Float32Array;
 }
 
 /** What the workers of a clip compute with. */
@@ -26,6 +26,17 @@ export interface ClipTools {
   readonly config: VaeConfig;
 }
 
+/** Takes what comes out of each unit, in the order of the clip: bytes in the layout of the graph's output. */
+export type CollectUnit = (unit: Unit, bytes: ArrayBuffer, y: Pick<TensorSpec, "shape">) => void | Promise<void>;
+
+/** Runs a clip over workers, wherever they are. */
+export type ClipRunner = (
+  clip: SplitClip,
+  data: Float32Array,
+  options: ClipRunOptions,
+  collect: CollectUnit,
+) => Promise<readonly WorkerReport[]>;
+
 /** A clip's units, dealt out to so many workers; throws where they are too many. */
 export function dealOf(config: VaeConfig, { part, frames }: Pick<SplitClip, "part" | "frames">, workers: number): Deal {
   const units = unitsOf(config, part, frames);
@@ -33,21 +44,44 @@ export function dealOf(config: VaeConfig, { part, frames }: Pick<SplitClip, "par
 }
 
 /** What goes in of a unit. */
-export function unitInput(config: VaeConfig, { part, batch, frames, height, width, data }: SplitClip, unit: Unit): Float32Array {
+export function unitInput(
+  config: VaeConfig,
+  { part, batch, frames, height, width }: SplitClip,
+  data: Float32Array,
+  unit: Unit,
+): Float32Array {
   const channels = part === "encode" ? config.in_channels : config.latent_channels;
   return takeFrames(data, unit, frames, height * width, batch * channels);
 }
 
-/**
- * Runs a clip over virtual workers, all at once.
- * @param collect gets what comes out of each unit in the graph's layout, in the order of the clip
- */
+/** Runs one worker's piece of a clip, with this device, among its peers. */
+export async function runPiece(
+  { gpu, weights, config }: ClipTools,
+  clip: SplitClip,
+  x: (unit: Unit) => Float32Array,
+  peer: Peer,
+  options: ClipRunOptions,
+  collect: CollectUnit,
+): Promise<WorkerReport> {
+  const deal = dealOf(config, clip, peer.count);
+  const load = options.signal ? { signal: options.signal } : {};
+  using run = await fitting(() => PieceRun.create(gpu, weights, pieceGraph(config, weights.provider, deal, peer.index, clip), load));
+  return await run.run(
+    x,
+    peer,
+    { ...options, checkFinite: options.checkFinite || (clip.format === "sample" ? false : becomesPixels) },
+    collect,
+  );
+}
+
+/** Runs a clip over so many virtual workers, all at once. */
 export async function runClip(
   tools: ClipTools,
-  clip: SplitClip,
   workers: number,
+  clip: SplitClip,
+  data: Float32Array,
   options: ClipRunOptions,
-  collect: (unit: Unit, bytes: ArrayBuffer, y: Tensor) => void | Promise<void>,
+  collect: CollectUnit,
 ): Promise<WorkerReport[]> {
   const { gpu, weights, config } = tools;
   const deal = dealOf(config, clip, workers);
@@ -72,7 +106,7 @@ export async function runClip(
       before = new Promise((resolve) => (over = resolve));
       try {
         return await held[i]!.run(
-          (unit) => unitInput(config, clip, unit),
+          (unit) => unitInput(config, clip, data, unit),
           peer,
           {
             ...run,

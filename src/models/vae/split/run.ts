@@ -1,4 +1,5 @@
 /** A worker: one piece of a clip on one device, in step with the others only where it reads what they computed. */
+import type { Capabilities } from "../../../gpu/capabilities.ts";
 import type { Gpu, OwnedBuffer } from "../../../gpu/gpu.ts";
 import type { Tensor } from "../../../graph/tensor.ts";
 import { compile, type CompileOptions, type Plan } from "../../../plan/compile.ts";
@@ -30,8 +31,8 @@ export interface WorkerReport {
 type PieceRunOptions = Pick<RunOptions, "signal" | "profile" | "checkFinite" | "observe" | "onProgress">;
 
 /** The plan of a piece; made without a GPU. */
-export const planPiece = ({ graph, halosOut, norms }: PieceGraph, gpu: Pick<Gpu, "caps">, options: CompileOptions = {}): Plan =>
-  compile(graph, gpu.caps, { ...options, taken: [...halosOut.map(({ frames }) => frames), ...norms.map(({ own }) => own)] });
+export const planPiece = ({ graph, halosOut, norms }: PieceGraph, caps: Capabilities, options: CompileOptions = {}): Plan =>
+  compile(graph, caps, { ...options, taken: [...halosOut.map(({ frames }) => frames), ...norms.map(({ own }) => own)] });
 
 export class PieceRun implements Disposable {
   private constructor(
@@ -49,10 +50,10 @@ export class PieceRun implements Disposable {
     options: LoadOptions & { plan?: CompileOptions } = {},
   ): Promise<PieceRun> {
     const { plan: how = {}, ...load } = options;
-    const plan = planPiece(piece, gpu, how);
+    const plan = planPiece(piece, gpu.caps, how);
     const owned: OwnedBuffer[] = [];
     try {
-      const bind = await gpu.scoped("preparing a piece", () => shareHalos(gpu, plan, piece, owned));
+      const bind = await gpu.scoped("preparing a piece", () => makeHalos(gpu, plan, piece, owned));
       return new PieceRun(gpu, piece, await Program.create(gpu, plan, weights, { ...load, bind }), owned);
     } catch (error) {
       for (const one of owned) one[Symbol.dispose]();
@@ -63,8 +64,7 @@ export class PieceRun implements Disposable {
   /** Bytes on the device beside the weights. */
   get deviceBytes(): number {
     const { bytes } = this.program.plan;
-    const given = this.piece.halosIn.reduce((n, { frames }) => n + frames.bytes, 0);
-    return bytes.activations + bytes.slots + bytes.io - given + this.halos.reduce((n, one) => n + one.bytes, 0);
+    return bytes.activations + bytes.slots + pieceIo(this.program.plan, this.piece);
   }
 
   /**
@@ -141,10 +141,10 @@ export class PieceRun implements Disposable {
 const haloOf = (layer: string): string => `before ${layer}`;
 
 /**
- * Memory for the frames before the piece: those of one layer after another lie in the same place, for they are written only when the
- * readers of those before were submitted.
+ * Where the frames before the piece lie: those of one layer after another in the same place, for they are written only when the readers of
+ * those before were submitted.
  */
-function shareHalos(gpu: Gpu, plan: Plan, { halosIn }: PieceGraph, owned: OwnedBuffer[]): Record<string, GPUBuffer> {
+function haloPlaces(plan: Plan, { halosIn }: PieceGraph): { readonly bytes: number; readonly names: readonly string[] }[] {
   const uses = new Map<Tensor, { first: number; last: number }>();
   for (const [at, { dispatch }] of plan.steps.entries())
     for (const binding of Object.values(dispatch.bindings as Record<string, Tensor | View>)) {
@@ -152,19 +152,27 @@ function shareHalos(gpu: Gpu, plan: Plan, { halosIn }: PieceGraph, owned: OwnedB
       uses.set(root, { first: uses.get(root)?.first ?? at, last: at });
     }
   const places: { last: number; bytes: number; names: string[] }[] = [];
-  const inOrder = halosIn
-    .flatMap(({ frames }) => (uses.has(frames) ? [{ frames, ...uses.get(frames)! }] : []))
-    .sort((a, b) => a.first - b.first);
-  for (const { frames, first, last } of inOrder) {
+  const inOrder = halosIn.flatMap(({ frames }) => (uses.has(frames) ? [{ frames, ...uses.get(frames)! }] : []));
+  for (const { frames, first, last } of inOrder.sort((a, b) => a.first - b.first)) {
     let place = places.find((one) => one.last < first);
     if (!place) places.push((place = { last, bytes: 0, names: [] }));
     place.last = last;
     place.bytes = Math.max(place.bytes, frames.bytes);
     place.names.push(frames.name);
   }
+  return places;
+}
+
+/** Bytes of inputs, outputs and constants of a piece: its halos share their places. */
+export function pieceIo(plan: Plan, piece: PieceGraph): number {
+  const given = piece.halosIn.reduce((n, { frames }) => n + frames.bytes, 0);
+  return plan.bytes.io - given + haloPlaces(plan, piece).reduce((n, { bytes }) => n + bytes, 0);
+}
+
+function makeHalos(gpu: Gpu, plan: Plan, piece: PieceGraph, owned: OwnedBuffer[]): Record<string, GPUBuffer> {
   const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
   const bind: Record<string, GPUBuffer> = {};
-  for (const [i, { bytes, names }] of places.entries()) {
+  for (const [i, { bytes, names }] of haloPlaces(plan, piece).entries()) {
     const made = gpu.buffer(`halo${i}`, bytes, usage);
     owned.push(made);
     for (const name of names) bind[name] = made.buffer;

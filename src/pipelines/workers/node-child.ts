@@ -1,0 +1,93 @@
+/**
+ * The program of a worker process: opens a checkpoint's VAE on a device of its own, then takes piece after piece on descriptor 3. It ends
+ * with the process that started it, of whose end the pipe tells.
+ */
+import { Socket } from "node:net";
+import { CogwheelError } from "../../base/errors.ts";
+import { dealOf, runPiece } from "../../models/vae/split/clip.ts";
+import { Board, type Peer } from "../../models/vae/split/peer.ts";
+import { encodeHead, PipeReader } from "../../video/sandbox/node-pipe.ts";
+import { VideoVae, type OpenVaeOptions } from "../video-vae.ts";
+import type { FromPieceWorker, PieceJob, ToPieceWorker, WorkerOpening } from "./types.ts";
+
+const MOST_BYTES = 2 ** 36;
+/** Reports of progress, so many at most in a piece. */
+const REPORTS = 200;
+
+const pipe = new Socket({ fd: 3, readable: true, writable: true });
+pipe.on("error", () => process.exit(1));
+pipe.on("close", () => process.exit(0));
+
+function send(message: FromPieceWorker, bytes: Uint8Array = new Uint8Array()): void {
+  pipe.write(encodeHead(message, bytes.byteLength));
+  if (bytes.byteLength) pipe.write(bytes);
+}
+
+/** Tells of an error, and ends: whoever started this process ends the others. */
+function fail(error: unknown): void {
+  const message = error instanceof CogwheelError ? error.message : `${(error as Error)?.stack ?? error}`;
+  const bytes = encodeHead({ type: "error", message: message.slice(0, 8000) } satisfies FromPieceWorker, 0);
+  pipe.write(bytes, () => process.exit(1));
+}
+
+async function work(vae: VideoVae, job: PieceJob, x: Uint8Array<ArrayBuffer>, board: Board): Promise<void> {
+  const { clip, index, workers } = job;
+  const named = (from: number, region: string): string => `${from} ${region}`;
+  const peer: Peer = {
+    index,
+    count: workers,
+    put: (to, region, bytes) => (to === index ? board.put(named(index, region), bytes) : send({ type: "put", to, region }, bytes)),
+    get: (from, region, signal) => board.get(named(from, region), signal),
+  };
+  const channels = clip.part === "encode" ? vae.config.in_channels : vae.config.latent_channels;
+  const frameValues = clip.batch * channels * clip.height * clip.width;
+  const deal = dealOf(vae.config, clip, workers);
+  const inputs = new Map<number, Float32Array>();
+  let at = 0;
+  for (const unit of deal.units.slice(deal.pieces[index]!.from, deal.pieces[index]!.to)) {
+    inputs.set(unit.index, new Float32Array(x.buffer, at, unit.frames * frameValues));
+    at += 4 * unit.frames * frameValues;
+  }
+  let told = 0;
+  const report = await runPiece(
+    vae.tools,
+    clip,
+    (unit) => inputs.get(unit.index)!,
+    peer,
+    {
+      checkFinite: job.checkFinite,
+      onProgress(done) {
+        if (done < told + 1 / REPORTS && done < 1) return;
+        told = done;
+        send({ type: "progress", done });
+      },
+    },
+    (unit, bytes, { shape }) => send({ type: "unit", index: unit.index, shape }, new Uint8Array(bytes)),
+  );
+  send({ type: "done", report });
+}
+
+async function serve(): Promise<void> {
+  const reader = new PipeReader(pipe, () => undefined);
+  let vae: VideoVae | undefined;
+  let board = new Board();
+  for (;;) {
+    const got = await reader.next(MOST_BYTES, (what) => new CogwheelError("vae", `a worker must be told its work, got ${what}`));
+    if (!got) process.exit(0);
+    const message = got.message as ToPieceWorker;
+    const bytes = got.bytes as Uint8Array<ArrayBuffer>;
+    if (message.type === "open") {
+      const onWarning = (text: string): void => send({ type: "warning", text });
+      const { from, options } = JSON.parse(new TextDecoder().decode(bytes)) as WorkerOpening;
+      vae = await VideoVae.open(from, { ...(options as OpenVaeOptions), onWarning });
+      send({ type: "ready", adapter: vae.gpu.name });
+    } else if (message.type === "region") board.put(`${message.from} ${message.region}`, bytes);
+    else {
+      // Regions come after the piece that they are for.
+      board = new Board();
+      work(vae!, message, bytes, board).catch(fail);
+    }
+  }
+}
+
+serve().catch(fail);
