@@ -6,6 +6,7 @@
  */
 import { CogwheelError } from "../base/errors.ts";
 import type { SchedulerConfig } from "./config.ts";
+import { torchLinspace } from "./torch-linspace.ts";
 
 /** [num_train_timesteps], falling. */
 export function alphasCumprod(config: SchedulerConfig): Float64Array {
@@ -35,14 +36,6 @@ export function alphasCumprod(config: SchedulerConfig): Float64Array {
         const v = r(r(s - last) * scale);
         return r(v * v);
       });
-}
-
-/** torch.linspace: from both ends towards the middle, each value by one fused multiply-add. */
-function torchLinspace(start: number, end: number, n: number, r: (v: number) => number): Float64Array {
-  const [a, b] = [r(start), r(end)];
-  if (n === 1) return Float64Array.of(a);
-  const step = r(r(b - a) / (n - 1));
-  return Float64Array.from({ length: n }, (_, i) => (i < Math.floor(n / 2) ? r(a + step * i) : r(b - step * (n - i - 1))));
 }
 
 function cosineBetas(n: number, r: (v: number) => number): Float64Array {

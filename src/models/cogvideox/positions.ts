@@ -2,6 +2,7 @@
  * Positions of video tokens: the rotary tables of 5B and 1.5, the sin-cos table of 2B. Computed on the CPU in float64 and
  * rounded where the reference rounds, so that the tables agree to the last bits.
  */
+import { torchLinspace } from "../../diffusion/torch-linspace.ts";
 import type { TransformerConfig } from "./config.ts";
 
 const f32 = Math.fround;
@@ -46,14 +47,9 @@ export interface RotaryGrid {
  * [1 + F·H·W, D]: row 0 rotates nothing (text tokens), row 1 + v holds (cos, sin) of each channel pair of video token v.
  */
 export function rotaryTable({ dim, frames, height, width, crop, theta = 10000 }: RotaryGrid): Float32Array {
-  const linspace = (from: number, to: number, n: number): number[] => {
-    // torch.linspace in float32: from both ends towards the middle.
-    if (n === 1) return [f32(from)];
-    const step = f32(f32(f32(to) - f32(from)) / f32(n - 1));
-    return Array.from({ length: n }, (_, i) => (i < n / 2 ? f32(f32(from) + f32(step * i)) : f32(f32(to) - f32(step * (n - 1 - i)))));
-  };
-  const indices = (n: number) => Array.from({ length: n }, (_, i) => i);
-  const axis = (positions: number[], d: number): { cos: Float64Array; sin: Float64Array; half: number } => {
+  const linspace = (from: number, to: number, n: number) => torchLinspace(from, to, n, f32);
+  const indices = (n: number) => Float64Array.from({ length: n }, (_, i) => i);
+  const axis = (positions: Float64Array, d: number): { cos: Float64Array; sin: Float64Array; half: number } => {
     const half = d / 2;
     const cos = new Float64Array(positions.length * half);
     const sin = new Float64Array(positions.length * half);

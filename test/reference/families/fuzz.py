@@ -435,8 +435,7 @@ def draw_training(seed: int, index: int) -> Case:
     if rng.random() < 0.5:
         layers = [name.replace("transformer_blocks.0.", "") for name in rng.sample(LINEARS, rng.randint(1, 6))]
         targets = [name.removeprefix("attn1.") if rng.random() < 0.5 else name for name in layers]
-        least = min(config["text_embed_dim"], config["time_embed_dim"], config["out_channels"] * config["patch_size"] ** 2)
-        lora = Lora(rng.randint(1, min(6, least)), rng.choice([1.0, 4.0, 2.5]), targets, rng.random() < 0.5)
+        lora = Lora(rng.randint(1, 6), rng.choice([1.0, 4.0, 2.5]), targets, rng.random() < 0.5)
     recipe = Recipe(
         config,
         (frames, config["out_channels"], height, width),
@@ -452,7 +451,7 @@ def draw_training(seed: int, index: int) -> Case:
         scheduler={"snr_shift_scale": rng.choice([1.0, 3.0]), "rescale_betas_zero_snr": rng.random() < 0.7},
         ofs=2.0 if config["ofs_embed_dim"] else None,
     )
-    return Case(training.MODULE, f"training_{seed}_{index}", training.train(recipe))
+    return Case(training.MODULE, f"training_{seed}_{index}", training.train(recipe, steady=(2e-5, 1e-3)))
 
 
 # Small files of every module, with what had once been wrong among them: kernels that are not square (75), patches whose values

@@ -81,7 +81,17 @@ class Result:
     negligible: set[str]  # trained tensors whose gradient never counted
 
 
-def run(recipe: Recipe, model: CogVideoXTransformer3DModel, factors: Tensors, inputs: Tensors, alphas: torch.Tensor, kind: torch.dtype) -> Result:
+def run(
+    recipe: Recipe,
+    model: CogVideoXTransformer3DModel,
+    factors: Tensors,
+    inputs: Tensors,
+    alphas: torch.Tensor,
+    kind: torch.dtype,
+    noise: float = 0.0,
+) -> Result:
+    """`noise`: gradients are off by so much of their root mean square, up or down by chance."""
+    chance = torch.Generator().manual_seed(0)
     own = torch.nn.Module.to(copy.deepcopy(model), kind)
     frames, channels, height, width = recipe.shape
     lora = recipe.lora.adapter(own) if recipe.lora else None
@@ -117,6 +127,9 @@ def run(recipe: Recipe, model: CogVideoXTransformer3DModel, factors: Tensors, in
                 loss = sum(clip_loss(own, part, inputs.get("ofs"), (signal, sigma), bool(recipe.pack), kind) for part in parts) / len(parts)
                 (loss / recipe.accumulation).backward()
                 total += loss.item() / recipe.accumulation
+            for tensor in trained.values() if noise else ():
+                off = torch.randint(0, 2, tensor.shape, generator=chance).to(kind) * 2 - 1
+                tensor.grad += noise * tensor.grad.square().mean().sqrt() * off
             sizes = {name: tensor.grad.norm().item() for name, tensor in trained.items()}
             counted |= {name for name, size in sizes.items() if size >= 1e-6 * max(sizes.values())}
             norm = torch.nn.utils.clip_grad_norm_(trained.values(), recipe.max_grad_norm, foreach=False)
@@ -168,7 +181,12 @@ def clip_loss(model, given: Tensors, ofs: torch.Tensor | None, levels: tuple[tor
     return (predicted - (a * noise - s * latents)).square().flatten(1).mean(1).mean()
 
 
-def train(recipe: Recipe):
+def train(recipe: Recipe, steady: tuple[float, float] | None = None):
+    """
+    `steady`: (noise, limit). Tensors that change by more than the limit when gradients have such noise are left out: Adam makes a whole step of
+    a gradient that is nearly zero, so that one value of thousands, whose sum nearly cancels out, decides over the tensor.
+    """
+
     def build(case: Case) -> Content:
         draws = Draws(case.id)
         model = draws.fill(CogVideoXTransformer3DModel(**recipe.config))
@@ -204,6 +222,13 @@ def train(recipe: Recipe):
             change = exact.outputs[name] - start
             if (size := change.norm().item()) > 0:
                 errors[name.removeprefix("weight.")] = relative(rough.outputs[name].double() - start, change, size)
+        if steady:
+            noise, limit = steady
+            with torch.enable_grad():
+                swayed = run(recipe, model, factors, inputs, scheduler.alphas_cumprod.float(), torch.float64, noise)
+            for name, start in exact.start.items():
+                if (swayed.outputs[name] - exact.outputs[name]).norm() > limit * (exact.outputs[name] - start).norm():
+                    del exact.outputs[name]
         options |= {"torch_f32": errors, "zero_gradient": sorted(name.removeprefix("weight.") for name in exact.negligible)}
         return Content(
             config=public_config(model),
