@@ -117,6 +117,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     workgroupBarrier();
     for (var i = 0u; i < A_LOADS; i++) { a_next[i] = a[min(t + BK + (lane + i * WG) / AV, last) * params.a4 + a_at[i]]; }
     for (var i = 0u; i < B_LOADS; i++) { b_next[i] = b[min(t + BK + (lane + i * WG) / BV, last) * params.b4 + b_at[i]]; }
+    //! part shared/tn_tile_multiply.wgsl
     for (var k = 0u; k < BK / 4u; k++) {
       for (var c = 0u; c < 4u; c++) {
         var own: array<vec4<f32>, TN>;
@@ -129,6 +130,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
         }
       }
     }
+    //! part ends
     workgroupBarrier();
   }
   for (var i = 0u; i < TV; i++) {

@@ -13,6 +13,7 @@ import { castOp } from "../ops/cast.ts";
 import { channelAffineOp } from "../ops/channel_affine.ts";
 import { causalCacheOp } from "../ops/causal_cache.ts";
 import { channelsFirstOp, channelsLastOp } from "../ops/channels.ts";
+import { conv3dOp } from "../ops/conv3d.ts";
 import { embeddingOp } from "../ops/embedding.ts";
 import { gatedAddOp } from "../ops/gated_add.ts";
 import { gatherRowsOp } from "../ops/gather_rows.ts";
@@ -37,6 +38,7 @@ import { siluOp } from "../ops/silu.ts";
 import { temporalPoolOp } from "../ops/temporal_pool.ts";
 import { transposeOp } from "../ops/transpose.ts";
 import { attentionRule } from "./rules/attention.ts";
+import { conv3dRule } from "./rules/conv.ts";
 import { addRule, castRule, gatedAddRule, geluRule, siluRule } from "./rules/elementwise.ts";
 import {
   embeddingRule,
@@ -82,6 +84,7 @@ const RULES: ReadonlyMap<Op, GradientRule> = new Map<Op, GradientRule>([
   [causalCacheOp, causalCacheRule],
   [channelsFirstOp, channelsFirstRule],
   [channelsLastOp, channelsLastRule],
+  [conv3dOp, conv3dRule],
   [embeddingOp, embeddingRule],
   [gatedAddOp, gatedAddRule],
   [gatherRowsOp, gatherRowsRule],

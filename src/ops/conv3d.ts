@@ -1,35 +1,28 @@
 /**
  * conv3d: convolution over [B, T, H, W, C] as an implicit matmul, by default causal in time; with one frame under its kernel it is a 2-D
  * convolution, with one position a 1×1×1. Bias, residual and SiLU are fused into the end, nearest upsampling of what is read into
- * the beginning. How it is cut into dispatches: conv3d/parts.ts; which kernel takes them: conv3d/variants.ts. Kernels: kernels/conv/.
+ * the beginning. How it is cut into dispatches: conv3d/parts.ts and lower.ts; which kernel takes them: conv3d/variants.ts.
+ * Kernels: kernels/conv/.
  */
-import { conv3dOctet, conv3dQuad, conv3dQuadRow, conv3dSubgroupMatrix, conv3dTiled } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import { type DType, isFloat } from "../graph/dtype.ts";
 import { assertKnown } from "../graph/known-name.ts";
-import type { Dispatch, Op, Target, View } from "../graph/op.ts";
+import type { Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
-import { choiceKey } from "../plan/choice.ts";
-import { dispatch, foldGrid } from "../plan/dispatch.ts";
-import { padTo, PANEL } from "../graph/packing.ts";
-import { window, wrap } from "../plan/windows.ts";
+import { padTo } from "../graph/packing.ts";
 import {
   ACTIVATIONS,
   convReach,
-  seen,
+  outputSize,
   show,
   taps,
   tapsOnX,
-  upsampleMode,
   type ConvAttrs,
   type ConvInputs,
-  type ConvNode,
   type Triple,
 } from "./conv3d/geometry.ts";
-import { frameOrigin, inputRange, outputRange, partsOf, type ConvPart } from "./conv3d/parts.ts";
-import { switchBits } from "./conv3d/switches.ts";
-import { conv3dCandidates } from "./conv3d/variants.ts";
-import { tileConsts } from "./tiles/register-tile.ts";
+import { lowerPart } from "./conv3d/lower.ts";
+import { partsOf } from "./conv3d/parts.ts";
 
 export { upsampledFrames, type ConvAttrs } from "./conv3d/geometry.ts";
 export { conv3dCandidates, type Conv3dShape, type Conv3dVariant } from "./conv3d/variants.ts";
@@ -141,12 +134,7 @@ export const conv3dOp: Op<ConvInputs, ConvAttrs, "y"> = {
         `a cache must be the ${padFrames[0]} frames before x ${show(x)}, got ${show(cache)}; make it with causalCache`,
       );
     }
-    const [t, h, wide] = seen(x, attrs);
-    const out = [
-      Math.floor((t + padFrames[0] + padFrames[1] - dilation * (kt - 1) - 1) / stride[0]) + 1,
-      Math.floor((h + pad[0] + pad[1] - kh) / stride[1]) + 1,
-      Math.floor((wide + pad[2] + pad[3] - kw) / stride[2]) + 1,
-    ];
+    const out = outputSize(x, w, attrs);
     const shape = [x.dim(0), ...out, padTo(w.dim(0), 4)];
     if (out.some((n) => n < 1))
       throw new CogwheelError(
@@ -177,112 +165,3 @@ export const conv3dOp: Op<ConvInputs, ConvAttrs, "y"> = {
     return { inputs: { x: region, cache: region, residual: out }, attrs: { ...node.attrs, pad } };
   },
 };
-
-function lowerPart(node: ConvNode, target: Target, part: ConvPart): Dispatch[] {
-  const {
-    inputs: { x, w, bias, cache, residual },
-    attrs,
-    outputs: { y },
-  } = node;
-  const { caps } = target;
-  const [kt, kh, kw] = taps(w);
-  const [, , , wAll, n] = y.shape as [number, number, number, number, number];
-  const place = outputRange(y, part);
-  const m = (place.count / n) * 4;
-  // Partial sums are f32: in y itself where it is, else in memory of their own, to be read as the last step's residual.
-  const partial = part.steps.length > 1 && y.dtype !== "f32" ? target.scratch([m, n], "f32") : undefined;
-
-  return part.steps.map((step, index) => {
-    const mode = upsampleMode(x, attrs);
-    const [first, last] = [index === 0, index === part.steps.length - 1];
-    const source = step.source === "x" ? x : cache!;
-    const needed = inputRange(source, w, attrs, part, step);
-    const read = window(source, needed.first, needed.count, caps);
-    const whole = partial && !last ? { tensor: partial, at: 0 } : { tensor: y, at: place.first };
-    const written = window(whole.tensor, whole.at, place.count, caps);
-    const addend = partial && last ? { tensor: partial, at: 0 } : first && residual ? { tensor: residual, at: place.first } : undefined;
-    const added = addend && window(addend.tensor, addend.at, place.count, caps);
-    const begun = !first && !(partial && last);
-    const switches =
-      switchBits({ attrs, bias: bias !== undefined, added: added !== undefined, begun, first, last, mode }) |
-      (step.from << 16) |
-      (step.to << 24);
-    const kernel =
-      [kt, kh, kw, ...attrs.stride, attrs.dilation, attrs.pad[2]].reduce((bits, value, i) => bits | (value << (4 * i)), 0) >>> 0;
-    const [tIn, hIn, wIn] = [source.dim(1), ...seen(source, attrs).slice(1)] as [number, number, number];
-    const candidates = conv3dCandidates(caps, {
-      m,
-      n,
-      cin: x.dim(-1),
-      kw,
-      stride: attrs.stride[2],
-      half: source.dtype === "f16" && w.dtype === "f16",
-    });
-    const exact = { n, cin: x.dim(-1), taps: [kt, kh, kw].join("×"), stride: attrs.stride.join("×") };
-    const variant = target.choose(choiceKey("conv3d", { m }, exact, [source.dtype, w.dtype, whole.tensor.dtype]), candidates);
-    const weights: View = { tensor: w, packing: variant.name === "subgroup_matrix" ? "row" : "panel" };
-    const common = {
-      bindings: {
-        x: read.view,
-        w: weights,
-        bias: bias ? { tensor: bias, packing: "vector" as const } : weights,
-        residual: added?.view ?? weights,
-        y: written.view,
-      },
-      types: { X: source.dtype, W: w.dtype, Y: whole.tensor.dtype },
-    };
-    const params = {
-      n,
-      cin4: x.dim(-1) / 4,
-      t_in: tIn,
-      h_in: hIn,
-      w_in: wIn,
-      t_out: part.frames,
-      h_out: part.rows,
-      w_out: wAll,
-      t_origin: frameOrigin(attrs, part, step),
-      h_origin: part.h0 * attrs.stride[1] - attrs.pad[0],
-      kernel,
-      switches: switches >>> 0,
-      x_base: wrap(read.base + (part.b * source.size) / source.dim(0) / 4),
-      y_base: wrap(written.base + whole.at),
-      r_base: added ? wrap(added.base + addend.at) : 0,
-    };
-    if (variant.name === "subgroup_matrix") {
-      const {
-        types: { Y },
-        ...bound
-      } = common;
-      return dispatch({
-        kernel: conv3dSubgroupMatrix,
-        ...bound,
-        types: { Y },
-        params: { count: m, ...params },
-        consts: variant.consts,
-        grid: foldGrid(Math.ceil(m / variant.bm) * Math.ceil(n / variant.bn), caps),
-      });
-    }
-    if (variant.name !== "tiled") {
-      const wg = caps.subgroups!.max;
-      const runs = (m / wAll) * Math.ceil(wAll / (variant.name === "quad_row" ? 8 : 4));
-      const placed = {
-        ...common,
-        params: { count: runs, ...params },
-        overrides: { WG: wg },
-        grid: foldGrid(Math.ceil(runs / wg) * Math.ceil(n / PANEL), caps),
-      };
-      if (variant.name === "quad_row") return dispatch({ kernel: conv3dQuadRow, ...placed });
-      const OVERLAP = +(attrs.stride[2] === 1);
-      // Kernels of the usual widths are compiled for them.
-      if (variant.name === "octet") return dispatch({ kernel: conv3dOctet, ...placed, consts: { OVERLAP, KW: kw <= 3 ? kw : 0 } });
-      return dispatch({ kernel: conv3dQuad, ...placed, consts: { OVERLAP } });
-    }
-    return dispatch({
-      kernel: conv3dTiled,
-      ...common,
-      params: { count: m, ...params },
-      consts: tileConsts(variant),
-      grid: foldGrid(Math.ceil(m / variant.bm) * Math.ceil(n / variant.bn), caps),
-    });
-  });
-}

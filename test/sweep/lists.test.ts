@@ -16,7 +16,7 @@ const names = (folder: string, end: string): string[] =>
 const camel = (name: string): string => name.replace(/_([a-z0-9])/g, (_, c: string) => c.toUpperCase());
 
 /** Ops whose kernels take seconds to compile: their tests have fewer cases of their own, and use the list's reference. */
-const SLOW = ["attention", "attention_gradient", "conv3d", "matmul", "matmul_nn", "matmul_tn"];
+const SLOW = ["attention", "attention_gradient", "conv3d", "conv3d_gradient_w", "conv3d_gradient_x", "matmul", "matmul_nn", "matmul_tn"];
 
 /** The ops that the cases of a list record. */
 function recorded({ cases }: OpCases): Set<Op> {

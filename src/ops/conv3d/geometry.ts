@@ -51,6 +51,18 @@ export function seen(x: Tensor, { upsample, keepFirst }: Upsampling): Triple {
 /** Frames after doubling in time. @param keepFirst the first of an odd number stays single */
 export const upsampledFrames = (t: number, keepFirst = true): number => (keepFirst && t % 2 ? 2 * t - 1 : 2 * t);
 
+/** Frames, rows and columns of y. */
+export function outputSize(x: Tensor, w: Tensor, attrs: ConvAttrs): Triple {
+  const { stride, dilation, pad, padFrames } = attrs;
+  const [kt, kh, kw] = taps(w);
+  const [t, h, wide] = seen(x, attrs);
+  return [
+    Math.floor((t + padFrames[0] + padFrames[1] - dilation * (kt - 1) - 1) / stride[0]) + 1,
+    Math.floor((h + pad[0] + pad[1] - kh) / stride[1]) + 1,
+    Math.floor((wide + pad[2] + pad[3] - kw) / stride[2]) + 1,
+  ];
+}
+
 /** 0: frames as they are; 1: each twice; 2: each but the first twice. */
 export function upsampleMode(x: Tensor, { upsample, keepFirst }: Upsampling): 0 | 1 | 2 {
   if (upsample !== "space-time" || (keepFirst && x.dim(1) === 1)) return 0;

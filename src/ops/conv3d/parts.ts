@@ -24,26 +24,40 @@ export interface ConvPart {
 }
 export interface ConvStep {
   readonly source: "x" | "cache";
-  /** Taps in time. */
+  /** Taps in time. None: sums of nothing, which are zeros. */
   readonly from: number;
   readonly to: number;
+  /** So many frames later than the part's lie what the taps are on. Default 0. */
+  readonly later?: number;
 }
 
-export function partsOf({ inputs: { x, w, cache, residual }, attrs, outputs: { y } }: ConvNode, caps: Capabilities): ConvPart[] {
+/** What a frame of y is the sum of, by the frames that its taps lie on. */
+export function stepsOf({ inputs: { x, w, cache }, attrs }: Pick<ConvNode, "inputs" | "attrs">, frame: number): readonly ConvStep[] {
+  if (!cache && !attrs.zeroFrames) return [{ source: "x", from: 0, to: taps(w)[0] }];
+  const { from, to } = tapsOnX(x, w, attrs, frame);
+  return [
+    ...(cache && from > 0 ? [{ source: "cache" as const, from: 0, to: from }] : []),
+    ...(to > from ? [{ source: "x" as const, from, to }] : []),
+  ];
+}
+
+/** @param steps of a frame of y. Default: those of its taps */
+export function partsOf(
+  node: Pick<ConvNode, "inputs" | "attrs" | "outputs">,
+  caps: Capabilities,
+  steps = (frame: number): readonly ConvStep[] => stepsOf(node, frame),
+): ConvPart[] {
+  const {
+    inputs: { x, w, cache, residual },
+    attrs,
+    outputs: { y },
+  } = node;
   const [kt] = taps(w);
   const [batches, frames, rows] = y.shape as [number, number, number];
   const all: ConvStep = { source: "x", from: 0, to: kt };
-  const stepsOf = (frame: number): readonly ConvStep[] => {
-    if (!cache && !attrs.zeroFrames) return [all];
-    const { from, to } = tapsOnX(x, w, attrs, frame);
-    return [
-      ...(cache && from > 0 ? [{ source: "cache" as const, from: 0, to: from }] : []),
-      ...(to > from ? [{ source: "x" as const, from, to }] : []),
-    ];
-  };
   const isAll = ([step, ...others]: readonly ConvStep[]) =>
-    others.length === 0 && step?.source === "x" && step.from === 0 && step.to === kt;
-  const frameSteps = Array.from({ length: frames }, (_, t) => stepsOf(t));
+    others.length === 0 && step?.source === "x" && step.from === 0 && step.to === kt && !step.later;
+  const frameSteps = Array.from({ length: frames }, (_, t) => steps(t));
   const tensors = [x, y, ...(cache ? [cache] : []), ...(residual ? [residual] : [])];
   const large = tensors.some((t) => t.bytes > caps.maxBindingBytes);
   const rowFlops = 2 * y.dim(3) * w.size;
@@ -53,30 +67,28 @@ export function partsOf({ inputs: { x, w, cache, residual }, attrs, outputs: { y
 
   const out: ConvPart[] = [];
   for (let b = 0; b < batches; b++) {
-    const fits = (range: Omit<ConvPart, "b" | "batches" | "steps">, steps: readonly ConvStep[]): boolean => {
-      const part = { b, batches: 1, steps, ...range };
+    const fits = (range: Omit<ConvPart, "b" | "batches" | "steps">, own: readonly ConvStep[]): boolean => {
+      const part = { b, batches: 1, steps: own, ...range };
       const place = outputRange(y, part);
       return (
         part.frames * part.rows <= maxRows &&
         windowFits(y, place.first, place.count, caps) &&
         (!residual || windowFits(residual, place.first, place.count, caps)) &&
-        steps.every((step) => {
+        own.every((step) => {
           const source = step.source === "x" ? x : cache!;
           const needed = inputRange(source, w, attrs, part, step);
           return windowFits(source, needed.first, needed.count, caps);
         })
       );
     };
-    const add = (t0: number, count: number, steps: readonly ConvStep[]): void => {
-      const spans = cut(count, (start, n) => fits({ t0: t0 + start, frames: n, h0: 0, rows }, steps));
+    const add = (t0: number, count: number, own: readonly ConvStep[]): void => {
+      const spans = cut(count, (start, n) => fits({ t0: t0 + start, frames: n, h0: 0, rows }, own));
       if (spans) {
-        for (const span of spans) out.push({ b, batches: 1, t0: t0 + span.start, frames: span.count, h0: 0, rows, steps });
+        for (const span of spans) out.push({ b, batches: 1, t0: t0 + span.start, frames: span.count, h0: 0, rows, steps: own });
         return;
       }
       // Not even one frame: rows of it, with all its taps or with each tap in time apart.
-      const single = steps.flatMap((s) =>
-        Array.from({ length: s.to - s.from }, (_, i) => ({ source: s.source, from: s.from + i, to: s.from + i + 1 })),
-      );
+      const single = own.flatMap((s) => Array.from({ length: s.to - s.from }, (_, i) => ({ ...s, from: s.from + i, to: s.from + i + 1 })));
       for (let t = t0; t < t0 + count; t++) {
         const bands = (taps: readonly ConvStep[]) =>
           cut(rows, (start, n) => fits({ t0: t, frames: 1, h0: start, rows: n }, taps))?.map((band) => ({
@@ -88,7 +100,7 @@ export function partsOf({ inputs: { x, w, cache, residual }, attrs, outputs: { y
             rows: band.count,
             steps: taps,
           }));
-        const found = bands(steps) ?? bands(single);
+        const found = bands(own) ?? bands(single);
         if (!found)
           throw new CogwheelError(
             "conv3d",
@@ -99,10 +111,10 @@ export function partsOf({ inputs: { x, w, cache, residual }, attrs, outputs: { y
       }
     };
     for (let t = 0; t < frames; ) {
-      const steps = frameSteps[t]!;
+      const own = frameSteps[t]!;
       let end = t + 1;
-      if (isAll(steps)) while (end < frames && isAll(frameSteps[end]!)) end++;
-      add(t, end - t, steps);
+      if (isAll(own)) while (end < frames && isAll(frameSteps[end]!)) end++;
+      add(t, end - t, own);
       t = end;
     }
   }
@@ -118,7 +130,7 @@ export function outputRange(y: Tensor, { b, batches, t0, frames, h0, rows }: Con
 
 /** Frame of the source under tap 0 of a part's first output frame: a cache holds the frames padded before x. */
 export function frameOrigin(attrs: ConvAttrs, part: ConvPart, step: ConvStep): number {
-  return part.t0 * attrs.stride[0] - (step.source === "x" ? attrs.padFrames[0] : 0);
+  return (part.t0 + (step.later ?? 0)) * attrs.stride[0] - (step.source === "x" ? attrs.padFrames[0] : 0);
 }
 
 /** Vectors of the source that a region reads in one step, from the first to the last. */
@@ -134,7 +146,7 @@ export function inputRange(source: Tensor, w: Tensor, attrs: ConvAttrs, part: Co
   const rowOf = (h: number) => Math.max(0, Math.min(h, hSeen - 1)) >> (attrs.upsample ? 1 : 0);
   const h0 = part.h0 * attrs.stride[1] - attrs.pad[0];
   const firstFrame = frameOf(t0 + step.from * attrs.dilation);
-  const lastFrame = frameOf(t0 + (part.frames - 1) * attrs.stride[0] + (step.to - 1) * attrs.dilation);
+  const lastFrame = frameOf(t0 + (part.frames - 1) * attrs.stride[0] + Math.max(step.from, step.to - 1) * attrs.dilation);
   const firstRow = rowOf(h0);
   const lastRow = rowOf(h0 + (part.rows - 1) * attrs.stride[1] + kh - 1);
   const rowVectors = (wAll * n) / 4;

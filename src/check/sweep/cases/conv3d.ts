@@ -51,10 +51,19 @@ export function outputShape({
   ];
 }
 
-/** By the definition: the inputs under the taps of one position are gathered, then multiplied with every channel's weights. */
-export function conv3dReference(c: ConvSizes, { x, w, bias, cache, residual }: Values): Float64Array {
+/** Where a tap of an output position looks: values of x or of the cache from `at` on, one a channel; zeros where it looks at neither. */
+export interface Tap {
+  /** Output position, and the tap's number in the kernel. */
+  readonly position: number;
+  readonly tap: number;
+  readonly source: "x" | "cache" | null;
+  readonly at: number;
+}
+
+/** By the definition: every tap of every output position, in order. */
+export function* tapsOf(c: ConvSizes): Generator<Tap> {
   const [, T, H, W, C] = c.x;
-  const [N, kt, kh, kw] = c.w;
+  const [, kt, kh, kw] = c.w;
   const [st, sh, sw] = c.stride ?? [1, 1, 1];
   const [top, , left] = c.pad ?? [(kh - 1) >> 1, 0, (kw - 1) >> 1, 0];
   const d = c.dilation ?? 1;
@@ -64,35 +73,48 @@ export function conv3dReference(c: ConvSizes, { x, w, bias, cache, residual }: V
   const frameOf = (t: number): number => (frames === T ? t : frames % 2 ? (t + 1) >> 1 : t >> 1);
   const clamp = (v: number, size: number): number => Math.min(Math.max(v, 0), size - 1);
   const shape = outputShape(c);
-  const y = new Float64Array(shape.reduce((a, b) => a * b));
-  const taps = kt * kh * kw;
-  const patch = new Float64Array(C * taps);
-  let o = 0;
+  let position = 0;
   for (let b = 0; b < shape[0]!; b++)
     for (let t = 0; t < shape[1]!; t++)
       for (let h = 0; h < shape[2]!; h++)
-        for (let v = 0; v < shape[3]!; v++) {
+        for (let v = 0; v < shape[3]!; v++, position++) {
+          let tap = 0;
           for (let a = 0; a < kt; a++)
             for (let e = 0; e < kh; e++)
-              for (let f = 0; f < kw; f++) {
+              for (let f = 0; f < kw; f++, tap++) {
                 const frame = t * st + a * d - before;
                 let [row, column] = [h * sh + e - top, v * sw + f - left];
                 if (c.replicate) [row, column] = [clamp(row, H * up), clamp(column, W * up)];
-                const real = !c.zeroFrames || ((frame >= 0 || cache !== undefined) && frame < frames);
+                const real = !c.zeroFrames || ((frame >= 0 || c.cached) && frame < frames);
                 const inside = real && row >= 0 && column >= 0 && row < H * up && column < W * up;
                 // Before the first frame lies the cache, or the first frame again.
-                const [source, from] =
-                  frame < 0 && cache ? [cache, b * before + frame + before] : [x!, b * T + frameOf(clamp(frame, frames))];
+                const cached = frame < 0 && c.cached;
+                const from = cached ? b * before + frame + before : b * T + frameOf(clamp(frame, frames));
                 const at = ((from * H + Math.floor(row / up)) * W + Math.floor(column / up)) * C;
-                for (let i = 0; i < C; i++) patch[i * taps + (a * kh + e) * kw + f] = inside ? source[at + i]! : 0;
+                yield { position, tap, source: inside ? (cached ? "cache" : "x") : null, at };
               }
-          for (let n = 0; n < N; n++, o++) {
-            let sum = bias![n]!;
-            for (let i = 0; i < C * taps; i++) sum += w![n * C * taps + i]! * patch[i]!;
-            if (residual) sum += residual[o]!;
-            y[o] = c.silu ? silu(sum) : sum;
-          }
         }
+}
+
+/** The inputs under the taps of one position are gathered, then multiplied with every channel's weights. */
+export function conv3dReference(c: ConvSizes, { x, w, bias, cache, residual }: Values): Float64Array {
+  const C = c.x[4];
+  const [N, kt, kh, kw] = c.w;
+  const taps = kt * kh * kw;
+  const y = new Float64Array(outputShape(c).reduce((a, b) => a * b));
+  const patch = new Float64Array(C * taps);
+  for (const { position, tap, source, at } of tapsOf({ ...c, cached: cache !== undefined })) {
+    const values = source === "cache" ? cache! : x!;
+    for (let i = 0; i < C; i++) patch[i * taps + tap] = source ? values[at + i]! : 0;
+    if (tap < taps - 1) continue;
+    for (let n = 0; n < N; n++) {
+      let sum = bias![n]!;
+      for (let i = 0; i < C * taps; i++) sum += w![n * C * taps + i]! * patch[i]!;
+      const o = position * N + n;
+      if (residual) sum += residual[o]!;
+      y[o] = c.silu ? silu(sum) : sum;
+    }
+  }
   return padChannels(y, N);
 }
 

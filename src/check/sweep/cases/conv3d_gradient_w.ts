@@ -1,0 +1,104 @@
+/** conv3d_gradient_w: every tile, frames in slots and one after another, strides, borders, caches, doubling, dilation, windows. */
+import { conv3dGradientWTiled, conv3dWeightSums } from "#kernels";
+import { conv3dGradientW } from "../../../ops/conv3d_gradient_w.ts";
+import type { OpCase, OpCases, Size } from "../case.ts";
+import type { Values } from "../draw.ts";
+import { oneKernel } from "../listed-kernels.ts";
+import { type ConvSizes, outputShape, tapsOf } from "./conv3d.ts";
+
+/** By the definition: every tap adds what it looked at, times the gradients of its position's channels. */
+export function conv3dGradientWReference(c: ConvSizes, { x, dy, cache }: Values): Float64Array {
+  const C = c.x[4];
+  const [N, kt, kh, kw] = c.w;
+  const taps = kt * kh * kw;
+  const dw = new Float64Array(N * C * taps);
+  for (const { position, tap, source, at } of tapsOf(c)) {
+    if (!source) continue;
+    const values = source === "x" ? x! : cache!;
+    for (let n = 0; n < N; n++) {
+      const g = dy![position * N + n]!;
+      for (let i = 0; i < C; i++) dw[(n * C + i) * taps + tap]! += g * values[at + i]!;
+    }
+  }
+  return dw;
+}
+
+function one(
+  size: Size,
+  title: string,
+  c: ConvSizes,
+  { half = "gx", ...fields }: Partial<Omit<OpCase, "half">> & { half?: string } = {},
+): OpCase {
+  const [N, kt, kh, kw] = c.w;
+  const [B, , H, W, C] = c.x;
+  return {
+    size,
+    name: `${title}, ${C} to ${N} channels (${half})`,
+    ...fields,
+    half: [...half],
+    record(draw) {
+      const around = [(kh - 1) >> 1, (kw - 1) >> 1] as const;
+      const padFrames = c.padFrames ?? [kt - 1, 0];
+      const dtype = draw.type("x");
+      return {
+        dw: conv3dGradientW(
+          {
+            x: draw.video("x", c.x),
+            dy: draw.video("dy", outputShape(c), { dtype: draw.type("g") }),
+            cache: c.cached ? draw.video("cache", [B, padFrames[0], H, W, C], { dtype }) : undefined,
+          },
+          {
+            conv: {
+              stride: c.stride ?? [1, 1, 1],
+              dilation: c.dilation ?? 1,
+              pad: c.pad ?? [around[0], around[0], around[1], around[1]],
+              replicate: c.replicate ?? false,
+              padFrames,
+              zeroFrames: c.zeroFrames ?? false,
+              upsample: c.upsample ?? null,
+              keepFirst: c.keepFirst ?? true,
+              activation: null,
+              dtype: "f32",
+            },
+            shape: kt === 1 && kh > 1 ? [N, C, kh, kw] : [N, C, kt, kh, kw],
+          },
+        ),
+      };
+    },
+    reference: (values) => ({ dw: conv3dGradientWReference(c, values) }),
+  };
+}
+
+export const conv3dGradientWCases: OpCases = {
+  op: "conv3d_gradient_w",
+  kernels: [...oneKernel(conv3dGradientWTiled), ...oneKernel(conv3dWeightSums)],
+  tolerance: { f32: 1e-5, f16: 1e-5 },
+  cases: [
+    one("tiny", "1×1×1 of one position", { x: [1, 1, 1, 1, 1], w: [1, 1, 1, 1] }),
+    one("odd", "3×3×3", { x: [2, 3, 5, 7, 5], w: [7, 3, 3, 3] }),
+    ...["gx", "g", "x"].map((half) => one("odd", "3×3×3", { x: [1, 2, 5, 6, 24], w: [20, 3, 3, 3] }, { half })),
+    one("odd", "3×3×3, many positions", { x: [1, 2, 19, 17, 8], w: [40, 3, 3, 3] }),
+    one("odd", "1×1×1", { x: [2, 2, 3, 5, 136], w: [132, 1, 1, 1] }),
+    one("odd", "3×3×3 on a cache", { x: [2, 3, 4, 5, 5], w: [18, 3, 3, 3], cached: true }),
+    one("odd", "3×3×3 centred in time, zeros around", { x: [2, 4, 3, 5, 4], w: [6, 3, 3, 3], padFrames: [1, 1], zeroFrames: true }),
+    one("odd", "2-D, stride 2, padded right and below", { x: [1, 3, 6, 10, 8], w: [8, 1, 3, 3], stride: [1, 2, 2], pad: [0, 1, 0, 1] }),
+    one("odd", "4×4×4, stride 2", {
+      x: [1, 5, 7, 6, 3],
+      w: [6, 4, 4, 4],
+      stride: [2, 2, 2],
+      pad: [1, 1, 1, 1],
+      padFrames: [1, 1],
+      zeroFrames: true,
+    }),
+    one("odd", "2-D on all doubled, 3 frames", { x: [1, 3, 2, 5, 4], w: [4, 1, 3, 3], upsample: "space-time" }),
+    one("odd", "replicated borders, dilated in time", { x: [1, 6, 4, 3, 4], w: [4, 3, 3, 3], replicate: true, dilation: 2, cached: true }),
+    one(
+      "odd",
+      "3×3×3 in windows",
+      { x: [2, 4, 24, 24, 4], w: [4, 3, 3, 3], cached: true },
+      { limits: { maxBindingBytes: 29 * 1024, maxGrid: 40 } },
+    ),
+    one("model", "3×3×3", { x: [1, 2, 6, 8, 256], w: [128, 3, 3, 3] }),
+    one("model", "2-D, stride 2", { x: [1, 2, 9, 9, 128], w: [128, 1, 3, 3], stride: [1, 2, 2], pad: [0, 1, 0, 1] }),
+  ],
+};

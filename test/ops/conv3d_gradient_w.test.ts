@@ -1,0 +1,57 @@
+import { describe, expect, test } from "vitest";
+import type { ConvSizes } from "../../src/check/sweep/cases/conv3d.ts";
+import { conv3dGradientWCases, conv3dGradientWReference } from "../../src/check/sweep/cases/conv3d_gradient_w.ts";
+import type { CapabilityOverrides } from "../../src/gpu/capabilities.ts";
+import { Graph } from "../../src/graph/graph.ts";
+import type { Tensor } from "../../src/graph/tensor.ts";
+import { conv3dGradientW } from "../../src/ops/conv3d_gradient_w.ts";
+import { expectClose, values } from "../support/compare.ts";
+import { limitedGpu, runGraph } from "../support/gpu.ts";
+import { someCaseTests } from "../support/some-cases.ts";
+
+someCaseTests(conv3dGradientWCases, { f32: /^(3×3×3|3×3×3 on a cache|4×4×4.*|replicated.*), |in windows|doubled|1×1×1/, f16: /24 to 20/ });
+
+const conv = {
+  stride: [1, 1, 1],
+  dilation: 1,
+  pad: [1, 1, 1, 1],
+  replicate: false,
+  padFrames: [2, 0],
+  zeroFrames: false,
+  upsample: null,
+  keepFirst: true,
+  activation: null,
+  dtype: "f32",
+} as const;
+
+describe.each([{ kind: "software" as const }, { kind: "hardware" as const }])("$kind kernels", ({ kind }) => {
+  // One tile by a slot a piece, and enough tiles for one slot.
+  test.each([
+    [32, 24],
+    [144, 132],
+  ])("%i to %i channels: the same bytes twice, and with less memory", async (cin, n) => {
+    const sizes: ConvSizes = { x: [1, 4, 6, 5, cin], w: [n, 3, 3, 3] };
+    const [x, dy] = [values(4 * 30 * cin, 1), values(4 * 30 * n, 2)];
+    const shape = [n, cin, 3, 3, 3];
+    const run = async (limits: CapabilityOverrides = {}) => {
+      await using gpu = await limitedGpu({ kind, ...limits });
+      const build = (g: Graph): Record<string, Tensor> => ({
+        dw: conv3dGradientW({ x: g.input("x", sizes.x), dy: g.input("dy", [1, 4, 6, 5, n]), cache: undefined }, { conv, shape }),
+      });
+      return (await runGraph(build, { gpu, inputs: { x, dy } }))["dw"]!;
+    };
+    const whole = await run();
+    expectClose(whole, conv3dGradientWReference(sizes, { x, dy }), 1e-5, shape);
+    expect(await run()).toEqual(whole);
+    // Of the sums of frames as many as there is memory for wait to be added: all of them, or one.
+    expect(await run({ maxBindingBytes: 4 * 27 * cin * n + 256 })).toEqual(whole);
+  });
+});
+
+test("a gradient of another shape is refused with both named", () => {
+  const graph = new Graph("refused");
+  const inputs = { x: graph.input("x", [1, 2, 4, 4, 4]), dy: graph.input("dy", [1, 2, 4, 4, 4]), cache: undefined };
+  expect(() => conv3dGradientW(inputs, { conv, shape: [8, 4, 3, 3, 3] })).toThrow(
+    /\[conv3d_gradient_w\] dy must be f32 or f16 \[1, 2, 4, 4, 8\] for a convolution of x .* with w \[8, 4, 3, 3, 3\], got \[1, 2, 4, 4, 4\]/,
+  );
+});
