@@ -4,6 +4,7 @@ import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import { fromVae } from "../pipelines/latent-layout.ts";
 import { LatentPosterior } from "../models/vae/posterior.ts";
 import { drawsOf } from "../training/draws.ts";
+import type { LateSample } from "../training/late-sample.ts";
 import type { TrainingSample } from "../training/sample.ts";
 import type { PreparedClip, PreparedClips } from "./prepared.ts";
 
@@ -17,14 +18,14 @@ export interface ClipSampleOptions {
   readonly pictures?: number;
 }
 
-/** What `train` takes as its data. */
+/** What `train` takes as its data: sizes, and what is kept is read when a clip is used. */
 export function clipSamples(
   model: CogVideoX,
   { clips, store }: PreparedClips,
   { seed, pictures }: ClipSampleOptions,
-): (epoch: number) => AsyncGenerator<TrainingSample, void, void> {
+): (epoch: number) => AsyncGenerator<LateSample, void, void> {
   const scale = model.configs.vae.scaling_factor;
-  const sampleOf = async (clip: PreparedClip, epoch: number, index: number): Promise<TrainingSample> => {
+  const load = async (clip: PreparedClip, epoch: number, index: number): Promise<TrainingSample> => {
     const [{ mean, logvar }, { text }] = [await store.read(clip.latents), await store.read(clip.text)];
     const [channels, frames, height, width] = mean!.shape as [number, number, number, number];
     const shape = [1, channels, frames, height, width] as const;
@@ -38,6 +39,11 @@ export function clipSamples(
         ? { condition: async () => (await import("./images.ts")).imageLatents(model, store, clip, seed, epoch, index) }
         : {}),
     };
+  };
+  const sampleOf = async (clip: PreparedClip, epoch: number, index: number): Promise<LateSample> => {
+    const [channels, frames, height, width] = (await store.shapeOf(clip.latents, "mean")) as [number, number, number, number];
+    const [textTokens] = (await store.shapeOf(clip.text, "text")) as [number, number];
+    return { shape: [frames, channels, height, width], textTokens, load: () => load(clip, epoch, index) };
   };
   let kinds: Promise<Kinds> | undefined;
   return async function* (epoch) {

@@ -15,6 +15,8 @@ export type StoredTensors = Readonly<Record<string, { readonly shape: readonly n
 const FORMAT = "cogwheel-training/1";
 const KIND = "training";
 const ENDING = ".safetensors";
+/** Our files' headers are shorter. */
+const HEAD_BYTES = 4096;
 /** Of one result: latents of a minute of video are smaller. */
 const MOST_BYTES = 2 ** 31;
 
@@ -26,6 +28,8 @@ export const digestOf = (from: unknown): Promise<string> => sha256(new TextEncod
 
 export class ClipStore {
   readonly #names: Set<string>;
+  /** Of the arrays of what was written or looked at. */
+  readonly #shapes = new Map<string, ReadonlyMap<string, readonly number[]>>();
   private constructor(
     private readonly files: KeptFiles,
     names: Iterable<string>,
@@ -61,14 +65,19 @@ export class ClipStore {
     const file = writeSafetensors(new Map(entries.map(([name, { shape, data }]) => [name, { dtype: "F32", shape, data }])), metadata);
     await this.files.write(key + ENDING, file);
     this.#names.add(key + ENDING);
+    this.#shapes.set(key, new Map(entries.map(([name, { shape }]) => [name, shape])));
   }
 
   /** The shape of an array that is kept, by its file's header alone. */
   async shapeOf(key: string, name: string): Promise<readonly number[]> {
-    const kept = await this.files.peek(key + ENDING, MOST_BYTES);
-    const info = kept && (await openSafetensors(memorySource({ kept }), "kept").catch(() => undefined))?.tensors.get(name);
+    const known = this.#shapes.get(key)?.get(name);
+    if (known) return known;
+    const head = await this.files.peek(key + ENDING, MOST_BYTES, HEAD_BYTES);
+    const shapes = head && (await readShapes(head).catch(() => undefined));
     // What cannot be read goes, and is told.
-    return info?.shape ?? (await this.read(key))[name]!.shape;
+    if (!shapes?.has(name)) return (await this.read(key))[name]!.shape;
+    this.#shapes.set(key, shapes);
+    return shapes.get(name)!;
   }
 
   /** What is kept under a key. What is damaged goes, and is told: the next run makes it anew. */
@@ -97,11 +106,19 @@ export class ClipStore {
   }
 }
 
+/** Shapes by the header alone, which says how long the file is too. */
+async function readShapes(head: Uint8Array<ArrayBuffer>): Promise<Map<string, readonly number[]>> {
+  const headerBytes = Number(new DataView(head.buffer, head.byteOffset, 8).getBigUint64(0, true));
+  const header = JSON.parse(new TextDecoder().decode(head.subarray(8, 8 + headerBytes))) as Record<string, { shape?: unknown }>;
+  const shapes = Object.entries(header).flatMap(([name, { shape }]) => (Array.isArray(shape) ? [[name, shape as number[]] as const] : []));
+  return new Map(shapes);
+}
+
 const bytesOf = (data: Float32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 
 function inMemory(): KeptFiles {
   const files = new Map<string, Uint8Array<ArrayBuffer>>();
-  const peek = async (name: string) => files.get(name);
+  const peek = async (name: string, _most: number, first?: number) => files.get(name)?.slice(0, first);
   return {
     place: "memory",
     list: async () => [...files].map(([name, { length }]) => ({ name, bytes: length, used: 0 })),

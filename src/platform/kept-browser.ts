@@ -14,10 +14,10 @@ export async function keptFiles(kind: string, _evenIfOff?: boolean): Promise<Kep
     const headers = { [USED]: String(Date.now()), [SIZE]: String(bytes.length) };
     await cache.put(ADDRESS + name, new Response(bytes.slice(), { headers }));
   };
-  const peek = async (name: string, most: number): Promise<Uint8Array<ArrayBuffer> | undefined> => {
+  const peek = async (name: string, most: number, first?: number): Promise<Uint8Array<ArrayBuffer> | undefined> => {
     const answer = await cache.match(ADDRESS + name);
     if (!answer || Number(answer.headers.get(SIZE)) > most) return undefined;
-    return new Uint8Array(await answer.arrayBuffer());
+    return new Uint8Array(await (first === undefined ? answer : (await answer.blob()).slice(0, first)).arrayBuffer());
   };
   return {
     place: "the browser's storage for this site",

@@ -1,5 +1,5 @@
 /** Results that are worth keeping for a user's other runs, in Node: files below the folder that the system has for a user's caches. */
-import { mkdir, readdir, readFile, rm, stat, utimes } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rm, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { bytesOfText } from "../base/units.ts";
 import { CogwheelError } from "../base/errors.ts";
@@ -30,10 +30,13 @@ function keptIn(folder: string, limitBytes: number | undefined): KeptFiles {
     const info = await stat(join(folder, name)).catch(() => undefined);
     return info?.isFile() ? { name, bytes: info.size, used: info.mtimeMs } : undefined;
   };
-  const peek = async (name: string, most: number): Promise<Uint8Array<ArrayBuffer> | undefined> => {
+  const peek = async (name: string, most: number, first?: number): Promise<Uint8Array<ArrayBuffer> | undefined> => {
     const found = await look(name);
     if (!found || found.bytes > most) return undefined;
-    return new Uint8Array(await readFile(join(folder, name)));
+    if (first === undefined) return new Uint8Array(await readFile(join(folder, name)));
+    await using file = await open(join(folder, name));
+    const { buffer, bytesRead } = await file.read(new Uint8Array(Math.min(first, found.bytes)));
+    return buffer.subarray(0, bytesRead);
   };
   return {
     place: folder,

@@ -61,8 +61,8 @@ export interface KeptFiles {
   list(): Promise<KeptFile[]>;
   /** A result of at most so many bytes, which was used with that; undefined where there is none. */
   read(name: string, most: number): Promise<Uint8Array<ArrayBuffer> | undefined>;
-  /** The same without using it. */
-  peek(name: string, most: number): Promise<Uint8Array<ArrayBuffer> | undefined>;
+  /** The same without using it. @param first so many bytes of it alone */
+  peek(name: string, most: number, first?: number): Promise<Uint8Array<ArrayBuffer> | undefined>;
   write(name: string, bytes: Uint8Array): Promise<void>;
   remove(name: string): Promise<void>;
 }

@@ -5,6 +5,7 @@ import { elements } from "../base/shape.ts";
 import type { TransformerConfig } from "../models/cogvideox/config.ts";
 import type { Batch, BatchShape } from "./batch.ts";
 import { drawsOf, type RunDraws } from "./draws.ts";
+import { type GivenSample, loaded, textTokens } from "./late-sample.ts";
 import { drawsOfRank, type TimestepPlace, type TimestepSampling, timestepsOf } from "./timesteps.ts";
 
 /** A clip, or a picture, which is a clip of one frame: F latent frames, C channels, H × W; T text tokens of width E. */
@@ -47,9 +48,9 @@ export const paddedFrames = (frames: number, c: Pick<TransformerConfig, "patch_s
   Math.ceil(frames / (c.patch_size_t ?? 1)) * (c.patch_size_t ?? 1);
 
 /** The size of a batch that a sample can be in. */
-export function shapeOf(sample: TrainingSample, c: TransformerConfig, clips: number): BatchShape {
+export function shapeOf(sample: GivenSample, c: TransformerConfig, clips: number): BatchShape {
   const [frames, , height, width] = sample.shape;
-  return { clips, frames: paddedFrames(frames, c), height, width, textLength: sample.text.length / c.text_embed_dim };
+  return { clips, frames: paddedFrames(frames, c), height, width, textLength: textTokens(sample, c) };
 }
 
 /** Throws where a sample is not one that the model takes. @param name what messages call it */
@@ -75,7 +76,7 @@ export function checkSample(sample: TrainingSample, c: TransformerConfig, name: 
 
 /** A batch of samples of one size: for `place` in the run, whose timesteps are those from `first` on. */
 export async function makeBatch(
-  samples: readonly TrainingSample[],
+  samples: readonly GivenSample[],
   c: TransformerConfig,
   options: SamplingOptions,
   place: TimestepPlace,
@@ -112,10 +113,11 @@ export async function makeBatch(
  * that every measurement of every run is of the same.
  */
 export async function heldOutBatch(
-  sample: TrainingSample,
+  given: GivenSample,
   c: TransformerConfig,
   { timestep, index, levels }: { timestep: number; index: number; levels: number },
 ): Promise<Batch> {
+  const sample = await loaded(given);
   checkSample(sample, c, `held-out clip ${index + 1}`);
   const whole: SamplingOptions = { seed: 0, timesteps: "random", textDropout: 0, nullText: "zeros", conditionDropout: 0 };
   const { latents, noise, text, condition } = await drawClip(sample, c, whole, timestep, index);
@@ -141,12 +143,13 @@ export interface DrawnClip {
 
 /** @param index the clip's number among all of the step, over all ranks */
 export async function drawClip(
-  sample: TrainingSample,
+  given: GivenSample,
   c: TransformerConfig,
   options: SamplingOptions,
   step: number,
   index: number,
 ): Promise<DrawnClip> {
+  const sample = await loaded(given);
   const frames = paddedFrames(sample.shape[0], c);
   const [, channels, height, width] = sample.shape;
   const extra = c.in_channels - c.out_channels;

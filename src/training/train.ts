@@ -3,7 +3,7 @@ import { CogwheelError } from "../base/errors.ts";
 import type { TrainingData } from "./batches.ts";
 import type { ExportOptions } from "./export.ts";
 import type { Trainable, TrainingStep, TrainOptions } from "./options.ts";
-import type { TrainingSample } from "./sample.ts";
+import type { GivenSample } from "./late-sample.ts";
 import type { TrainingRun } from "./training-run.ts";
 
 /** Where the paper's table of validation losses has them (CogVideoX, section 3.4). */
@@ -46,7 +46,7 @@ export class Training implements AsyncIterable<TrainingStep>, AsyncDisposable {
    * the clips. The run goes on as if it had not been asked.
    */
   async validate(
-    samples: readonly TrainingSample[],
+    samples: readonly GivenSample[],
     { timesteps = VALIDATION_TIMESTEPS, signal }: { timesteps?: readonly number[]; signal?: AbortSignal } = {},
   ): Promise<number[]> {
     return await (await this.#opened()).validate(samples, timesteps, signal);

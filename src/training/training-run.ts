@@ -7,6 +7,7 @@ import { batchesOf, type TrainingData } from "./batches.ts";
 import { restoreRun, type RunIdentity, saveRun } from "./checkpoint.ts";
 import { type ExportOptions, loraFile, parameterValues, transformerFiles } from "./export.ts";
 import { fullParameters } from "./full.ts";
+import type { GivenSample } from "./late-sample.ts";
 import { loraParameters, type TrainedLora } from "./lora.ts";
 import { type MicroBatch, microOf } from "./micro-batch.ts";
 import { optimizerOf } from "./optimizer.ts";
@@ -14,7 +15,7 @@ import { checkOptions, identityOf, samplingOptions, type Trainable, type Trainin
 import { makePack, packedTokens, packsOf } from "./packing/packs.ts";
 import type { Trained } from "./parameters.ts";
 import { rateShare } from "./schedule.ts";
-import { heldOutBatch, makeBatch, type TrainingSample } from "./sample.ts";
+import { heldOutBatch, makeBatch } from "./sample.ts";
 import { type PlacedStage, stageSeed, stagesOf, stepsOf } from "./stages.ts";
 import { Trainer, type TrainingModel } from "./trainer.ts";
 
@@ -111,7 +112,7 @@ export class TrainingRun implements Disposable {
   }
 
   /** @param samples of each rank the batches of its micro-steps */
-  async #taken(samples: readonly (readonly (readonly TrainingSample[])[])[], stage: PlacedStage): Promise<Omit<TrainingStep, "seconds">> {
+  async #taken(samples: readonly (readonly (readonly GivenSample[])[])[], stage: PlacedStage): Promise<Omit<TrainingStep, "seconds">> {
     const { trainer, model, options } = this;
     const { schedule = {}, rank = 0, ranks = 1, signal } = options;
     const { packing } = stage;
@@ -161,8 +162,8 @@ export class TrainingRun implements Disposable {
     batch: clips,
     packing,
     data = this.data,
-  }: PlacedStage): AsyncGenerator<(readonly TrainingSample[])[][], void, void> {
-    let step: (readonly TrainingSample[])[][] = [[]];
+  }: PlacedStage): AsyncGenerator<(readonly GivenSample[])[][], void, void> {
+    let step: (readonly GivenSample[])[][] = [[]];
     const { accumulation = 1, ranks = 1 } = this.options;
     const seed = stageSeed(samplingOptions(this.options).seed, index);
     const { config } = this.model;
@@ -191,7 +192,7 @@ export class TrainingRun implements Disposable {
    * What the model as it is loses on clips that are not learned from, at fixed timesteps and with fixed noise: the mean of each timestep
    * over the clips. Nothing of the run changes.
    */
-  async validate(samples: readonly TrainingSample[], timesteps: readonly number[], signal?: AbortSignal): Promise<number[]> {
+  async validate(samples: readonly GivenSample[], timesteps: readonly number[], signal?: AbortSignal): Promise<number[]> {
     const { config, scheduler } = this.model;
     const means: number[] = [];
     for (const timestep of timesteps) {

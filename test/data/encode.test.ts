@@ -54,7 +54,7 @@ async function prepare(folder: Awaited<ReturnType<typeof clips>>, more: Partial<
 }
 async function epoch(of: Awaited<ReturnType<typeof prepare>>, n: number, seed = 1): Promise<TrainingSample[]> {
   const samples: TrainingSample[] = [];
-  for await (const sample of clipSamples(model, of.prepared, { seed })(n)) samples.push(sample);
+  for await (const sample of clipSamples(model, of.prepared, { seed })(n)) samples.push(await sample.load());
   return samples;
 }
 
@@ -133,7 +133,8 @@ it("an image-to-video model gets its image with several noises", async () => {
   expect(new Set(prepared.clips[0]!.images).size).toBe(3);
   const images = new Set<string>();
   for (let n = 0; n < 8; n++)
-    for await (const { condition } of clipSamples(other, prepared, { seed: 1 })(n)) {
+    for await (const sample of clipSamples(other, prepared, { seed: 1 })(n)) {
+      const { condition } = await sample.load();
       const image = await (condition as () => Promise<Float32Array>)();
       expect(image.length).toBe(latent_channels * 2 * 4);
       images.add(image.join());

@@ -103,9 +103,9 @@ describe("batches", () => {
     const stream = batchesOf(clips, config, { clips: 2, seed: 9 });
     // Of five clips of a size one waits for the next epoch.
     for (let i = 0; i < 10; i++) {
-      const batch = (await stream.next()).value as readonly TrainingSample[];
+      const batch = (await stream.next()).value!;
       expect(new Set(batch.map(({ shape }) => shape.join())).size).toBe(1);
-      for (const clip of batch) seen.set(clip, (seen.get(clip) ?? 0) + 1);
+      for (const clip of batch as readonly TrainingSample[]) seen.set(clip, (seen.get(clip) ?? 0) + 1);
     }
     expect(clips.map((clip) => seen.get(clip))).toEqual(clips.map(() => 2));
   });
@@ -114,7 +114,7 @@ describe("batches", () => {
     const clips = tinyClips({ config } as never, 8);
     const order = async (seed: number) => {
       const stream = batchesOf(clips, config, { clips: 1, seed });
-      return await Promise.all(Array.from({ length: 16 }, async () => clips.indexOf((await stream.next()).value![0]!)));
+      return await Promise.all(Array.from({ length: 16 }, async () => clips.indexOf((await stream.next()).value![0] as TrainingSample)));
     };
     const [one, again, other] = [await order(1), await order(1), await order(2)];
     expect(again).toEqual(one);

@@ -3,7 +3,8 @@ import { describe, expect, test } from "vitest";
 import type { TrainingStep, TrainOptions } from "../../src/training/options.ts";
 import { transformerWeights } from "../../src/models/cogvideox/weights.ts";
 import { fullParameters } from "../../src/training/full.ts";
-import { makeBatch } from "../../src/training/sample.ts";
+import type { LateSample } from "../../src/training/late-sample.ts";
+import { makeBatch, type TrainingSample } from "../../src/training/sample.ts";
 import { trainSteps } from "../../src/training/train-steps.ts";
 import { taken, tinyClips, tinyTransformer } from "../support/tiny-training.ts";
 
@@ -72,6 +73,58 @@ describe("the same bytes", { timeout: 120_000 }, () => {
     const whole = await taken(model, data, options);
     const first = await taken(model, data, options, 3);
     expect((await taken(model, data, { ...options, resume: first.saved })).saved).toEqual(whole.saved);
+  });
+});
+
+describe("samples that are loaded late", () => {
+  /** Counts what is loaded of clips, each told by its sizes. */
+  const late = (clips: readonly TrainingSample[], width: number) => {
+    const loads: number[] = [];
+    const data = (epoch: number): LateSample[] =>
+      clips.map((clip, i) => ({
+        shape: clip.shape,
+        textTokens: clip.text.length / width,
+        load: async () => {
+          loads.push(epoch * clips.length + i);
+          return clip;
+        },
+      }));
+    return { data, loads };
+  };
+
+  test("are those that are learned from: a run that goes on loads none of the earlier ones", async () => {
+    const model = await tinyTransformer();
+    const clips = tinyClips(model, 3);
+    const { data, loads } = late(clips, model.config.text_embed_dim);
+    const options: TrainOptions = { steps: 6, batch: 2, seed: 7, lora: { rank: 4 } };
+    const whole = await taken(model, data, options);
+    expect(loads).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+    const first = await taken(model, data, options, 4);
+    loads.splice(0);
+    const rest = await taken(model, data, { ...options, resume: first.saved });
+    expect(loads).toEqual([8, 9, 10, 11]);
+    expect(rest.saved).toEqual(whole.saved);
+    // The same as clips that are there from the beginning.
+    expect((await taken(model, () => clips, options)).saved).toEqual(whole.saved);
+  });
+  test("wait in a packer's window by their sizes alone", async () => {
+    const model = await tinyTransformer();
+    const clips = tinyClips(model, 40, [
+      [3, 2, 4],
+      [1, 4, 4],
+    ]);
+    const { data, loads } = late(clips, model.config.text_embed_dim);
+    const { steps } = await taken(model, data, { steps: 2, packing: { budget: 40, window: 32 }, lora: { rank: 4 } });
+    expect(loads.length).toBe(steps.flatMap((step) => step.clips).length);
+    expect(loads.length).toBeLessThan(20);
+  });
+  test("that are not what their sizes say are refused", async () => {
+    const model = await tinyTransformer();
+    const clips = tinyClips(model, 2);
+    const data = () => clips.map((clip) => ({ shape: [1, 4, 2, 4] as const, textTokens: 3, load: async () => clip }));
+    await expect(taken(model, data, { steps: 1, lora: { rank: 4 } })).rejects.toThrow(
+      /must have the sizes that were told of it, \[1, 4, 2, 4\] and 3 tokens/,
+    );
   });
 });
 

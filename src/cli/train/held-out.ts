@@ -5,7 +5,7 @@ import type { PrepareClipsOptions } from "../../data/prepared.ts";
 import { clipSamples } from "../../data/samples.ts";
 import { CogwheelError } from "../../base/errors.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
-import type { TrainingSample } from "../../training/sample.ts";
+import type { GivenSample } from "../../training/late-sample.ts";
 import { type Training, VALIDATION_TIMESTEPS } from "../../training/train.ts";
 import type { HeldOutLoss, RunFolder } from "./run-folder.ts";
 
@@ -21,7 +21,7 @@ export class HeldOut {
   losses: HeldOutLoss[] = [];
 
   private constructor(
-    private readonly samples: readonly TrainingSample[],
+    private readonly samples: readonly GivenSample[],
     private readonly folder: RunFolder,
     /** Of the other run. */
     readonly beside: readonly HeldOutLoss[],
@@ -41,7 +41,7 @@ export class HeldOut {
         "train",
         `held-out clips must not be learned from, got ${known.row.file} of ${clips} in the data too; take it out of either`,
       );
-    const samples: TrainingSample[] = [];
+    const samples: GivenSample[] = [];
     // Their order and draws are the same in every run.
     for await (const sample of clipSamples(model, prepared, { seed: 0 })(0)) samples.push(sample);
     return new HeldOut(samples, folder, beside);

@@ -5,7 +5,8 @@ import type { TransformerConfig } from "../../models/cogvideox/config.ts";
 import type { PackedCapacity, RopeRule } from "../../models/cogvideox/packed.ts";
 import { tokensOf } from "../../models/cogvideox/packed.ts";
 import { samplesOf, type TrainingData } from "../batches.ts";
-import { drawClip, paddedFrames, type SamplingOptions, type TrainingSample } from "../sample.ts";
+import { type GivenSample, textTokens } from "../late-sample.ts";
+import { drawClip, paddedFrames, type SamplingOptions } from "../sample.ts";
 import { drawsOfRank, type TimestepPlace, timestepsOf } from "../timesteps.ts";
 import { PACK_AVERAGES, type PackAverage, type PackedBatch } from "./batch.ts";
 import { Packer } from "./packer.ts";
@@ -43,12 +44,13 @@ const mostClips = (c: TransformerConfig, budget: number): number =>
 
 interface Packable {
   readonly tokens: number;
-  readonly sample: TrainingSample;
+  readonly sample: GivenSample;
 }
 
 /** Tokens of a sample in a pack. */
-export function packedTokens(c: TransformerConfig, { shape: [frames, , height, width], text }: TrainingSample): number {
-  return tokensOf(c, { frames: paddedFrames(frames, c), height, width, text: text.length / c.text_embed_dim }).all;
+export function packedTokens(c: TransformerConfig, sample: GivenSample): number {
+  const [frames, , height, width] = sample.shape;
+  return tokensOf(c, { frames: paddedFrames(frames, c), height, width, text: textTokens(sample, c) }).all;
 }
 
 /** Samples in packs, as {@link Packer} forms them. The same data and seed give the same packs. */
@@ -56,7 +58,7 @@ export async function* packsOf(
   data: TrainingData,
   c: TransformerConfig,
   { packing, seed }: { packing: PackingOptions; seed: number },
-): AsyncGenerator<readonly TrainingSample[], void, void> {
+): AsyncGenerator<readonly GivenSample[], void, void> {
   const { budget, clips = mostClips(c, budget), window = 256 } = packing;
   const packer = new Packer<Packable>({ budget, clips, window });
   for await (const sample of samplesOf(data, c, seed)) {
@@ -68,7 +70,7 @@ export async function* packsOf(
 
 /** A pack for `place` in the run, whose timesteps are those from `first` on. */
 export async function makePack(
-  samples: readonly TrainingSample[],
+  samples: readonly GivenSample[],
   c: TransformerConfig,
   packing: PackingOptions,
   options: SamplingOptions,
