@@ -23,6 +23,7 @@ import { Progress } from "./terminal/progress.ts";
 export interface VaeFlags extends DeviceFlags, ModelFlags {
   out: string;
   workers?: number | readonly WorkerPlace[];
+  split?: "time" | "space";
 }
 type RunFlags = Pick<GenerateOptions, "tiling" | "checkFinite">;
 
@@ -97,7 +98,7 @@ export async function decodeFile(file: string, { fps, ...run }: RunFlags & { fps
 
 /** Opens the VAE, and closes it after the work; Ctrl-C stops between dispatches. */
 async function withVae(
-  { model = EMBEDDED_MODEL, workers, ...open }: Omit<VaeFlags, "out">,
+  { model = EMBEDDED_MODEL, workers, split, ...open }: Omit<VaeFlags, "out">,
   { tiling, checkFinite }: RunFlags,
   work: (vae: VideoVae, tools: { signal: AbortSignal; progress: Progress; run: (what: string) => RunOptions }) => Promise<void>,
 ): Promise<void> {
@@ -118,11 +119,11 @@ async function withVae(
       progress,
       run: (what) => ({
         signal,
-        ...defined({ tiling, checkFinite, workers }),
+        ...defined({ tiling, checkFinite, workers, split }),
         onProgress: (done) => progress.report(what, done),
         onTiling: (report) => progress.note(tilingLine(report)),
         onWorkers: (reports) => {
-          for (const report of reports) progress.note(workerLine(report));
+          for (const report of reports) progress.note(workerLine(report, split === "space" ? "row" : "frame"));
         },
       }),
     });
@@ -136,7 +137,7 @@ const tilingLine = (r: TilingReport): string =>
   `host at most, ${bytesText(r.trafficBytes)} moved in ${r.transferSeconds.toFixed(1)} of ${r.seconds.toFixed(1)} s, ` +
   `${((100 * r.flops) / r.wholeFlops - 100).toFixed(0)} % more work than the whole picture`;
 
-const workerLine = (r: WorkerReport): string =>
-  `worker ${r.worker + 1}: latent frame${r.to - r.from > 1 ? `s ${r.from} to` : ""} ${r.to - 1}, gave ${r.haloBytes} bytes of frames and ` +
-  `${r.normBytes} of norms, waited ${((100 * r.waitingSeconds) / r.seconds).toFixed(0)} % of ${r.seconds.toFixed(1)} s, ` +
-  `${bytesText(r.deviceBytes)} on its device beside the weights`;
+const workerLine = (r: WorkerReport, what: "frame" | "row"): string =>
+  `worker ${r.worker + 1}: latent ${what}${r.to - r.from > 1 ? `s ${r.from} to` : ""} ${r.to - 1}, gave ${r.haloBytes} bytes of ` +
+  `${what === "frame" ? "frames" : "rows"} and ${r.normBytes} of norms, waited ${((100 * r.waitingSeconds) / r.seconds).toFixed(0)} % of ` +
+  `${r.seconds.toFixed(1)} s, ${bytesText(r.deviceBytes)} on its device beside the weights`;

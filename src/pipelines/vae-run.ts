@@ -6,7 +6,7 @@ import type { VideoShape } from "../models/vae/batches.ts";
 import type { VaeConfig } from "../models/vae/config.ts";
 import type { TilingReport } from "../models/vae/exact/run.ts";
 import type { VaeRunOptions } from "../models/vae/model.ts";
-import { dealOf, type ClipRunner } from "../models/vae/split/clip.ts";
+import type { ClipRunner } from "../models/vae/split/clip.ts";
 import type { WorkerReport } from "../models/vae/split/run.ts";
 import { hostRoom, spilling } from "./host-room.ts";
 import { defined, type TilingMode } from "./options.ts";
@@ -27,10 +27,12 @@ export interface VaeCallOptions {
   /** What exact tiling took: tiles, bytes on the adapter and the host, bytes moved, seconds. */
   onTiling?: (report: TilingReport) => void;
   /**
-   * Splits the clip in time over so many processes, each with a device of its own, or over those at these places (docs/vae.md, over
-   * workers). At most one for each latent frame; not with tiling; in Node only. Default: this process alone.
+   * Splits the clip over so many processes, each with a device of its own, or over those at these places (docs/vae.md, over workers). At
+   * most one for each latent frame, or row of latents; not with tiling; in Node only. Default: this process alone.
    */
   workers?: number | readonly WorkerPlace[];
+  /** Do workers hold frames of the clip (`time`, the default), or rows (`space`), for which they exchange less and more often? */
+  split?: "time" | "space";
   /** What each worker took: latent frames, bytes exchanged, seconds of waiting, bytes on its device. */
   onWorkers?: (reports: readonly WorkerReport[]) => void;
 }
@@ -86,18 +88,19 @@ export function workersRun(
   vae: { readonly config: VaeConfig; readonly gpu: Gpu; readonly dtype: "f32" | "f16" },
   part: "encode" | "decode",
   shape: VideoShape,
-  { tiling, signal, checkFinite, onProgress, onWorkers }: VaeCallOptions,
+  { tiling, signal, checkFinite, onProgress, split = "time", onWorkers }: VaeCallOptions,
   places: readonly WorkerPlace[],
   runner: () => ClipRunner,
 ): VaeRunOptions {
   if (tiling !== undefined)
     throw new CogwheelError("vae", `a worker takes its part of a clip whole, got workers and tiling ${tiling}; leave one of them out`);
-  const deal = dealOf(vae.config, { part, frames: shape.frames }, places.length);
-  const clip = { part, ...shape, format: part === "encode" ? "sample" : "rgba", dtype: vae.dtype } as const;
-  const piece = measurePiece(vae.config, vae.gpu.caps, clip, deal);
+  if (split !== "time" && split !== "space")
+    throw new CogwheelError("vae", `a clip is split in time or space, got ${JSON.stringify(split)}; leave it out for time`);
+  const clip = { axis: split, part, ...shape, format: part === "encode" ? "sample" : "rgba", dtype: vae.dtype } as const;
+  const piece = measurePiece(vae.config, vae.gpu.caps, clip, places.length);
   // All on one machine, whose memory CPU adapters share.
   const needs = vae.gpu.caps.kind === "software" ? together(places.map(() => piece)) : piece;
   const what = `to ${part} ${shape.frames} frames of ${shape.width} × ${shape.height} over ${places.length} workers`;
   refuseBeyond(availableMemoryBytes(), "vae", what, needs, vae.gpu.caps);
-  return { workers: runner(), ...defined({ signal, checkFinite, onProgress, onWorkers }) };
+  return { workers: runner(), split, ...defined({ signal, checkFinite, onProgress, onWorkers }) };
 }

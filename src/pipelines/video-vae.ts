@@ -54,7 +54,7 @@ export interface OpenVaeOptions extends Pick<OpenOptions, "gpu" | "adapter" | "t
 }
 
 const OPEN = ["gpu", "adapter", "tuning", "dtype", "variant", "hub", "vae", "signal", "onWarning"];
-const RUN = ["tiling", "signal", "checkFinite", "onProgress", "onTiling", "workers", "onWorkers"];
+const RUN = ["tiling", "signal", "checkFinite", "onProgress", "onTiling", "workers", "split", "onWorkers"];
 const ENCODE = [...RUN, "width", "height", "fit", "frames", "seed"];
 
 /** An option that is misspelled would change nothing, silently. */
@@ -193,7 +193,14 @@ export class VideoVae implements AsyncDisposable {
   }
 
   #run(part: "encode" | "decode", shape: VideoShape, options: VaeCallOptions): VaeRunOptions {
-    if (options.workers === undefined) return vaeRun(this, part, shape, options);
+    if (options.workers === undefined) {
+      if (options.split !== undefined)
+        throw new CogwheelError(
+          "vae",
+          `a clip is split over workers, got split ${options.split} without; give workers too, or leave it out`,
+        );
+      return vaeRun(this, part, shape, options);
+    }
     const places = placesOf(options.workers);
     return workersRun(this, part, shape, options, places, () => this.#workersAt(places).run);
   }

@@ -16,8 +16,9 @@ const common = (command: Command): Command =>
     flagOf("tiling"),
     new Option(
       "--workers <n>",
-      "split the clip in time over so many processes, or over one on each of these adapters (gpu,lavapipe); see docs/vae.md",
+      "split the clip over so many processes, or over one on each of these adapters (gpu,lavapipe); see docs/vae.md",
     ).argParser(workers),
+    new Option("--split <axis>", "what workers hold: frames of the clip, or rows (default: time)").choices(["time", "space"]),
     flagOf("checkFinite"),
     ...deviceFlags(),
   ]);

@@ -61,10 +61,12 @@ export interface VaeRunOptions extends Pick<RunOptions, "signal" | "profile" | "
   /** What exact tiling took, when it is done. */
   onTiling?: (report: TilingReport) => void;
   /**
-   * Splits the clip in time over so many virtual workers of this process, or over those of a runner (docs/vae.md); the bytes of the result
-   * do not depend on how many, and are within rounding those without. Not with tiling.
+   * Splits the clip over so many virtual workers of this process, or over those of a runner (docs/vae.md); the bytes of the result do not
+   * depend on how many, and are within rounding those without. Not with tiling.
    */
   workers?: number | ClipRunner;
+  /** Do workers hold frames of the clip, or rows? Default time. */
+  split?: "time" | "space";
   /** What each worker took, when all are done. */
   onWorkers?: (reports: readonly WorkerReport[]) => void;
 }
@@ -351,7 +353,7 @@ export class CausalVae implements Disposable {
   ): Promise<void> {
     const { config } = this;
     const { batch, frames, height, width } = shape;
-    const { format, exact, onDevice, onProgress, onTiling, workers, onWorkers, ...rest } = options;
+    const { format, exact, onDevice, onProgress, onTiling, workers, split = "time", onWorkers, ...rest } = options;
     const run = { ...rest, checkFinite: rest.checkFinite || (format === "sample" ? false : becomesPixels) };
     const deliver = async (bytes: ArrayBuffer | GPUBuffer, y: Pick<Tensor, "shape">): Promise<void> => {
       const what = part === "encode" ? "what the encoder makes of the frames" : "decoded frames";
@@ -362,7 +364,7 @@ export class CausalVae implements Disposable {
       const { runClip } = await import("./split/clip.ts");
       const runner: ClipRunner = typeof workers === "function" ? workers : (...clip) => runClip(this, workers, ...clip);
       const how = { ...run, ...(onProgress ? { onProgress } : {}) };
-      const reports = await runner({ part, ...shape, format, dtype: this.dtype }, data, how, (_, bytes, y) => deliver(bytes, y));
+      const reports = await runner({ axis: split, part, ...shape, format, dtype: this.dtype }, data, how, deliver);
       onWorkers?.(reports);
       return;
     }

@@ -4,8 +4,9 @@
  */
 import { Socket } from "node:net";
 import { CogwheelError } from "../../base/errors.ts";
-import { dealOf, runPiece } from "../../models/vae/split/clip.ts";
+import { runPiece } from "../../models/vae/split/clip.ts";
 import { Board, type Peer } from "../../models/vae/split/peer.ts";
+import { shareOf } from "../../models/vae/split/share.ts";
 import { encodeHead, PipeReader } from "../../video/sandbox/node-pipe.ts";
 import { VideoVae, type OpenVaeOptions } from "../video-vae.ts";
 import type { FromPieceWorker, PieceJob, ToPieceWorker, WorkerOpening } from "./types.ts";
@@ -39,21 +40,23 @@ async function work(vae: VideoVae, job: PieceJob, x: Uint8Array<ArrayBuffer>, bo
     put: (to, region, bytes) => (to === index ? board.put(named(index, region), bytes) : send({ type: "put", to, region }, bytes)),
     get: (from, region, signal) => board.get(named(from, region), signal),
   };
-  const channels = clip.part === "encode" ? vae.config.in_channels : vae.config.latent_channels;
-  const frameValues = clip.batch * channels * clip.height * clip.width;
-  const deal = dealOf(vae.config, clip, workers);
+  const share = shareOf(vae.config, clip, workers);
   const inputs = new Map<number, Float32Array>();
   let at = 0;
-  for (const unit of deal.units.slice(deal.pieces[index]!.from, deal.pieces[index]!.to)) {
-    inputs.set(unit.index, new Float32Array(x.buffer, at, unit.frames * frameValues));
-    at += 4 * unit.frames * frameValues;
+  for (const { part } of share.turns(index).flatMap(({ parts }) => parts)) {
+    const count = share.inputShape(index, part).reduce((a, b) => a * b, 1);
+    inputs.set(part, new Float32Array(x.buffer, at, count));
+    at += 4 * count;
   }
   let told = 0;
   const report = await runPiece(
     vae.tools,
     clip,
-    (unit) => inputs.get(unit.index)!,
     peer,
+    {
+      input: (part) => inputs.get(part)!,
+      output: (part, bytes, shape) => send({ type: "part", part, shape }, new Uint8Array(bytes)),
+    },
     {
       checkFinite: job.checkFinite,
       onProgress(done) {
@@ -62,7 +65,6 @@ async function work(vae: VideoVae, job: PieceJob, x: Uint8Array<ArrayBuffer>, bo
         send({ type: "progress", done });
       },
     },
-    (unit, bytes, { shape }) => send({ type: "unit", index: unit.index, shape }, new Uint8Array(bytes)),
   );
   send({ type: "done", report });
 }

@@ -8,8 +8,9 @@ import type { Duplex, Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { CogwheelError } from "../../base/errors.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
-import { dealOf, unitInput, type ClipRunner } from "../../models/vae/split/clip.ts";
+import type { ClipRunner } from "../../models/vae/split/clip.ts";
 import type { WorkerReport } from "../../models/vae/split/run.ts";
+import { shareOf } from "../../models/vae/split/share.ts";
 import { encodeHead, PipeReader } from "../../video/sandbox/node-pipe.ts";
 import type { FromPieceWorker, ToPieceWorker, WorkerOpening, WorkerPlace, WorkerProcesses } from "./types.ts";
 
@@ -162,7 +163,7 @@ class Processes implements WorkerProcesses {
 
   readonly run: ClipRunner = async (clip, data, { signal, checkFinite, onProgress }, collect) => {
     const count = this.places.length;
-    const deal = dealOf(this.config, clip, count);
+    const share = shareOf(this.config, clip, count);
     signal?.throwIfAborted();
     const stop = (): void => this[Symbol.dispose]();
     signal?.addEventListener("abort", stop, { once: true });
@@ -171,20 +172,9 @@ class Processes implements WorkerProcesses {
       for (const worker of workers) worker.hold(true);
       const done = new Array<number>(count).fill(0);
       const reports: WorkerReport[] = [];
-      // What comes out is given on in the order of the clip.
-      const waiting = new Map<number, { bytes: Uint8Array<ArrayBuffer>; shape: readonly number[] }>();
-      let given = 0;
-      let giving: Promise<void> = Promise.resolve();
-      const giveOn = async (): Promise<void> => {
-        for (let next = waiting.get(given); next; next = waiting.get(given)) {
-          waiting.delete(given);
-          const unit = deal.units[given++]!;
-          await collect(unit, next.bytes.buffer, { shape: next.shape });
-        }
-      };
+      const give = share.collector(collect);
       await each(workers, async (worker, index) => {
-        const { from, to } = deal.pieces[index]!;
-        const inputs = deal.units.slice(from, to).map((unit) => unitInput(this.config, clip, data, unit));
+        const inputs = share.turns(index).flatMap(({ parts }) => parts.map(({ part }) => share.input(index, part, data)));
         const parts = inputs.map((x) => new Uint8Array(x.buffer, x.byteOffset, x.byteLength));
         worker.send({ type: "piece", clip, workers: count, index, checkFinite: checkFinite === true }, parts);
         for (;;) {
@@ -194,9 +184,8 @@ class Processes implements WorkerProcesses {
             done[index] = message.done;
             onProgress?.(done.reduce((a, b) => a + b, 0) / count);
           } else if (message.type === "warning" && index === 0) this.onWarning(message.text);
-          else if (message.type === "unit") {
-            waiting.set(message.index, { bytes, shape: message.shape });
-            await (giving = giving.then(giveOn));
+          else if (message.type === "part") {
+            await give(index, message.part, bytes.buffer, message.shape);
           } else if (message.type === "done") {
             reports[index] = message.report;
             return;

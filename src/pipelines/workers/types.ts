@@ -1,6 +1,7 @@
 /** What a pipeline says of worker processes, wherever it runs, and the messages between them and it. */
 import type { Gpu } from "../../gpu/gpu.ts";
-import type { ClipRunner, SplitClip } from "../../models/vae/split/clip.ts";
+import type { ClipRunner } from "../../models/vae/split/clip.ts";
+import type { SplitClip } from "../../models/vae/split/share.ts";
 import type { WorkerReport } from "../../models/vae/split/run.ts";
 
 /** Where a worker computes. */
@@ -40,7 +41,7 @@ export function openingOf(
   return { from: String(from), options };
 }
 
-/** A worker's part of a clip. `x` follows as bytes: what goes in of its units, one after another. */
+/** A worker's piece of a clip. What goes into its parts follows as bytes, one after another. */
 export interface PieceJob {
   readonly type: "piece";
   readonly clip: SplitClip;
@@ -60,7 +61,7 @@ export type FromPieceWorker =
   | { readonly type: "ready"; readonly adapter: string }
   /** Its bytes follow. */
   | { readonly type: "put"; readonly to: number; readonly region: string }
-  | { readonly type: "unit"; readonly index: number; readonly shape: readonly number[] }
+  | { readonly type: "part"; readonly part: number; readonly shape: readonly number[] }
   | { readonly type: "progress"; readonly done: number }
   | { readonly type: "warning"; readonly text: string }
   | { readonly type: "done"; readonly report: WorkerReport }

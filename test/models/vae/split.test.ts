@@ -1,9 +1,9 @@
-/** A clip over workers in time: the bytes of one worker, and the values of no split, whoever holds which latent frame. */
+/** A clip over workers, in time and in space: the bytes of one worker, and the values of no split, whoever holds which part. */
 import { describe, expect, test } from "vitest";
 import { bytesOf } from "../../../src/graph/dtype.ts";
 import { conv3dOp } from "../../../src/ops/conv3d.ts";
 import { groupNormStatsOp } from "../../../src/ops/group_norm_stats.ts";
-import { vaeGraph, vaeWeights, type VideoShape } from "../../../src/models/vae/batches.ts";
+import { vaeGraph, vaeGraphs, vaeWeights, type VideoShape } from "../../../src/models/vae/batches.ts";
 import { parseVaeConfig, type VaeConfig } from "../../../src/models/vae/config.ts";
 import { CausalVae } from "../../../src/models/vae/model.ts";
 import { Board, localPeers, type Peer } from "../../../src/models/vae/split/peer.ts";
@@ -83,6 +83,66 @@ describe("gives the bytes of one worker, and the values without a split", () => 
       expect(split.logvar, `${workers} workers`).toEqual(one.logvar);
     }
   });
+});
+
+describe("in space gives the bytes of one worker too, and the values without a split", () => {
+  test.for<Case>([
+    ["deep", { batch: 1, frames: 5, height: 4, width: 3 }, [2, 3]],
+    ["small", { batch: 2, frames: 3, height: 5, width: 3 }, [5]],
+  ])("decoding, %s %o over %o", async ([name, shape, counts]) => {
+    const config = configs[name];
+    using vae = CausalVae.create(await testGpu(), config, weights(config));
+    const latents = values(size(shape) * config.latent_channels, 3);
+    const plain = await vae.decode(latents, shape);
+    const one = await vae.decode(latents, shape, { workers: 1, split: "space" });
+    expect(one.shape).toEqual(plain.shape);
+    expect(relativeL2(one.data, plain.data)).toBeLessThan(1e-6);
+    for (const workers of counts)
+      expect(relativeL2((await vae.decode(latents, shape, { workers, split: "space" })).data, one.data), `${workers} workers`).toBe(0);
+  });
+
+  test.for<Case>([
+    ["deep", { batch: 1, frames: 17, height: 16, width: 8 }, [2, 3, 4]],
+    ["small", { batch: 2, frames: 11, height: 6, width: 4 }, [3]],
+  ])("encoding, %s %o over %o", async ([name, shape, counts]) => {
+    const config = configs[name];
+    using vae = CausalVae.create(await testGpu(), config, weights(config));
+    const video = values(size(shape) * 3, 4);
+    const plain = await vae.encode(video, shape);
+    const one = await vae.encode(video, shape, { workers: 1, split: "space" });
+    expect(relativeL2(one.mean, plain.mean)).toBeLessThan(1e-6);
+    for (const workers of counts) {
+      const split = await vae.encode(video, shape, { workers, split: "space" });
+      expect(split.mean, `${workers} workers`).toEqual(one.mean);
+      expect(split.logvar, `${workers} workers`).toEqual(one.logvar);
+    }
+  });
+});
+
+test("a split in space moves one row each way a convolution, and records of every norm", async () => {
+  const config = configs.deep;
+  using vae = CausalVae.create(await testGpu(), config, weights(config));
+  const shape = { batch: 1, frames: 17, height: 16, width: 8 };
+  const { graphs } = vaeGraphs(config, { type: () => "f32" }, { part: "encode", ...shape, format: "sample", dtype: "f32" });
+  let [halo, record] = [0, 0];
+  for (const { op, inputs, attrs } of graphs.flatMap(({ nodes }) => nodes)) {
+    const { x, w } = inputs;
+    // A stride of two reads one row below its own, and none above.
+    const ways = (attrs as { stride?: readonly number[] }).stride?.[1] === 2 ? 1 : 2;
+    if (op === conv3dOp && w!.shape.at(-1) === 3) halo += ways * x!.dim(1) * x!.dim(3) * w!.dim(1) * 4;
+    if (op === groupNormStatsOp) record += x!.dim(1) * 3 * x!.dim(-1) * 4;
+  }
+  let reports: readonly WorkerReport[] = [];
+  for (const workers of [2, 4]) {
+    await vae.encode(values(size(shape) * 3, 4), shape, { workers, split: "space", onWorkers: (all) => (reports = all) });
+    expect(reports.map(({ from, to }) => to - from)).toEqual(Array(workers).fill(4 / workers));
+    expect(reports.reduce((n, { haloBytes }) => n + haloBytes, 0)).toBe((workers - 1) * halo);
+    // Everybody tells everybody else of its rows of latents, four in all.
+    expect(reports.reduce((n, { normBytes }) => n + normBytes, 0)).toBe(4 * record * (workers - 1));
+  }
+  await expect(vae.encode(values(size(shape) * 3, 4), shape, { workers: 5, split: "space" })).rejects.toThrow(
+    "[vae] a picture is split in space into whole rows of latents, at most 4 for this one, got 5 workers; use up to 4",
+  );
 });
 
 test("a clip's frames belong to its latent frames as the encoder pools and the decoder doubles them", () => {

@@ -1,23 +1,12 @@
 /** A clip over workers: all of them in this process, on one device, each with a piece and memory of its own; or one of those elsewhere. */
 import type { Gpu } from "../../../gpu/gpu.ts";
-import type { TensorSpec } from "../../../graph/tensor.ts";
 import { becomesPixels } from "../../../ops/pixels.ts";
 import { fitting } from "../../../run/misfit.ts";
-import type { RunOptions } from "../../../run/program.ts";
 import type { WeightStore } from "../../../run/weight-store.ts";
-import { takeFrames } from "../batches.ts";
 import type { VaeConfig } from "../config.ts";
 import { Board, localPeers, type Peer } from "./peer.ts";
-import { pieceGraph, type Deal, type PieceOptions } from "./piece.ts";
-import { PieceRun, type WorkerReport } from "./run.ts";
-import { piecesOf, unitsOf, type Unit } from "./units.ts";
-
-export type ClipRunOptions = Pick<RunOptions, "signal" | "profile" | "checkFinite" | "observe" | "onProgress">;
-
-/** A clip [B, C, frames, height, width] and how it is encoded or decoded. */
-export interface SplitClip extends PieceOptions {
-  readonly frames: number;
-}
+import { PieceRun, type PieceRunOptions, type WorkerReport } from "./run.ts";
+import { shareOf, type Collect, type Share, type SplitClip } from "./share.ts";
 
 /** What the workers of a clip compute with. */
 export interface ClipTools {
@@ -26,52 +15,51 @@ export interface ClipTools {
   readonly config: VaeConfig;
 }
 
-/** Takes what comes out of each unit, in the order of the clip: bytes in the layout of the graph's output. */
-export type CollectUnit = (unit: Unit, bytes: ArrayBuffer, y: Pick<TensorSpec, "shape">) => void | Promise<void>;
-
-/** Runs a clip over workers, wherever they are. */
+/** Runs a clip over workers, wherever they are; gives what comes out in the order of the clip. */
 export type ClipRunner = (
   clip: SplitClip,
   data: Float32Array,
-  options: ClipRunOptions,
-  collect: CollectUnit,
+  options: PieceRunOptions,
+  collect: Collect,
 ) => Promise<readonly WorkerReport[]>;
 
-/** A clip's units, dealt out to so many workers; throws where they are too many. */
-export function dealOf(config: VaeConfig, { part, frames }: Pick<SplitClip, "part" | "frames">, workers: number): Deal {
-  const units = unitsOf(config, part, frames);
-  return { units, pieces: piecesOf(units.length, workers) };
+/** What a worker asks and tells, of parts of the clip by their numbers. */
+export interface PieceCalls {
+  input(part: number): Float32Array;
+  output(part: number, bytes: ArrayBuffer, shape: readonly number[]): void | Promise<void>;
 }
 
-/** What goes in of a unit. */
-export function unitInput(
-  config: VaeConfig,
-  { part, batch, frames, height, width }: SplitClip,
-  data: Float32Array,
-  unit: Unit,
-): Float32Array {
-  const channels = part === "encode" ? config.in_channels : config.latent_channels;
-  return takeFrames(data, unit, frames, height * width, batch * channels);
+const prepare = ({ gpu, weights }: ClipTools, share: Share, worker: number, { signal }: PieceRunOptions): Promise<PieceRun> =>
+  PieceRun.create(gpu, weights, share.graphs(worker, weights.provider), signal ? { signal } : {});
+
+/** All turns of a worker, one after another. */
+async function work(run: PieceRun, share: Share, peer: Peer, calls: PieceCalls, options: PieceRunOptions): Promise<WorkerReport> {
+  const { onProgress, ...each } = options;
+  const turns = share.turns(peer.index);
+  for (const [turn, { graph, parts }] of turns.entries()) {
+    const inputs = Object.fromEntries(parts.map(({ part, input }) => [input, calls.input(part)]));
+    const told = onProgress ? { onProgress: (done: number) => onProgress((turn + done) / turns.length) } : {};
+    await run.run(graph, turn, inputs, peer, { ...each, ...told });
+    for (const { part, output } of parts) {
+      const { bytes, y } = await run.read(graph, output, options.signal);
+      await calls.output(part, bytes, y.shape);
+    }
+  }
+  return run.report(peer.index, share.pieces[peer.index]!);
 }
 
 /** Runs one worker's piece of a clip, with this device, among its peers. */
 export async function runPiece(
-  { gpu, weights, config }: ClipTools,
+  tools: ClipTools,
   clip: SplitClip,
-  x: (unit: Unit) => Float32Array,
   peer: Peer,
-  options: ClipRunOptions,
-  collect: CollectUnit,
+  calls: PieceCalls,
+  options: PieceRunOptions,
 ): Promise<WorkerReport> {
-  const deal = dealOf(config, clip, peer.count);
-  const load = options.signal ? { signal: options.signal } : {};
-  using run = await fitting(() => PieceRun.create(gpu, weights, pieceGraph(config, weights.provider, deal, peer.index, clip), load));
-  return await run.run(
-    x,
-    peer,
-    { ...options, checkFinite: options.checkFinite || (clip.format === "sample" ? false : becomesPixels) },
-    collect,
-  );
+  const share = shareOf(tools.config, clip, peer.count);
+  const checkFinite = options.checkFinite || (clip.format === "sample" ? false : becomesPixels);
+  using run = await fitting(() => prepare(tools, share, peer.index, options));
+  return await work(run, share, peer, calls, { ...options, checkFinite });
 }
 
 /** Runs a clip over so many virtual workers, all at once. */
@@ -80,51 +68,36 @@ export async function runClip(
   workers: number,
   clip: SplitClip,
   data: Float32Array,
-  options: ClipRunOptions,
-  collect: CollectUnit,
+  options: PieceRunOptions,
+  collect: Collect,
 ): Promise<WorkerReport[]> {
-  const { gpu, weights, config } = tools;
-  const deal = dealOf(config, clip, workers);
+  const share = shareOf(tools.config, clip, workers);
   const held: PieceRun[] = [];
   const release = (): void => {
     for (const run of held.splice(0)) run[Symbol.dispose]();
   };
   try {
     await fitting(async () => {
-      const load = options.signal ? { signal: options.signal } : {};
-      for (const worker of deal.pieces.keys())
-        held.push(await PieceRun.create(gpu, weights, pieceGraph(config, weights.provider, deal, worker, clip), load));
+      for (let worker = 0; worker < workers; worker++) held.push(await prepare(tools, share, worker, options));
     }, release);
     const board = new Board();
     const done = new Array<number>(workers).fill(0);
-    const { onProgress, ...run } = options;
-    // What comes out waits for all that is before it.
-    let before: Promise<void> = Promise.resolve();
-    const reports = localPeers(workers, board).map(async (peer: Peer, i) => {
-      const mine = before;
-      let over = (): void => undefined;
-      before = new Promise((resolve) => (over = resolve));
+    const { onProgress, ...each } = options;
+    const give = share.collector(collect);
+    const reports = localPeers(workers, board).map(async (peer, i) => {
+      const told = (share: number): void => {
+        done[i] = share;
+        onProgress?.(done.reduce((a, b) => a + b, 0) / workers);
+      };
+      const calls: PieceCalls = {
+        input: (part) => share.input(i, part, data),
+        output: (part, bytes, shape) => give(i, part, bytes, shape),
+      };
       try {
-        return await held[i]!.run(
-          (unit) => unitInput(config, clip, data, unit),
-          peer,
-          {
-            ...run,
-            onProgress: (share) => {
-              done[i] = share;
-              onProgress?.(done.reduce((a, b) => a + b, 0) / workers);
-            },
-          },
-          async (unit, bytes, y) => {
-            await mine;
-            await collect(unit, bytes, y);
-          },
-        );
+        return await work(held[i]!, share, peer, calls, { ...each, onProgress: told });
       } catch (error) {
         board.fail(error);
         throw error;
-      } finally {
-        over();
       }
     });
     // All have ended before their memory goes.

@@ -18,54 +18,13 @@ import { groupNormStatsOp } from "../../../ops/group_norm_stats.ts";
 import { joinFrames } from "../../../ops/join_frames.ts";
 import { pixels } from "../../../ops/pixels.ts";
 import type { WeightProvider } from "../../../run/weight-provider.ts";
-import { weightTypes, type DecodedFormat } from "../batches.ts";
+import { weightTypes } from "../batches.ts";
 import type { VaeConfig } from "../config.ts";
 import { recordDecoder, recordEncoder, type CausalCaches } from "../forward.ts";
-import type { ClipPiece, Unit, VaePart } from "./units.ts";
-
-export interface PieceOptions {
-  readonly part: VaePart;
-  readonly batch: number;
-  /** Of what goes in. */
-  readonly height: number;
-  readonly width: number;
-  readonly format: DecodedFormat;
-  readonly dtype: "f32" | "f16";
-}
-
-/** The two frames that a causal convolution sees before (hands over after) a piece. */
-export interface Halo {
-  /** State-dict prefix of the convolution. */
-  readonly layer: string;
-  /** [B, 2, H, W, C padded]: an input of the graph (what a node makes). */
-  readonly frames: Tensor;
-  /** Without padding. */
-  readonly channels: number;
-}
-
-/** A norm whose frame batch is cut. */
-export interface CutNorm {
-  /** State-dict prefix of the norm. */
-  readonly layer: string;
-  readonly batch: number;
-  /** The workers that hold units of it, in order, and how many each. */
-  readonly holders: readonly { readonly worker: number; readonly units: number }[];
-  /** Records of the piece's own units [B, own, 3, C padded]. */
-  readonly own: Tensor;
-  /** Input with those of all units of the batch [B, units, 3, C padded]. */
-  readonly all: Tensor;
-}
+import type { ExchangeGraph, Halo, PieceOptions, SharedNorm } from "./exchange-graph.ts";
+import type { ClipPiece, Unit } from "./units.ts";
 
 /** Inputs are `x.UNIT` [B, C, T, H, W], outputs `y.UNIT`, by number of the unit. */
-export interface PieceGraph {
-  readonly graph: Graph;
-  readonly units: readonly Unit[];
-  readonly piece: ClipPiece;
-  readonly halosIn: readonly Halo[];
-  readonly halosOut: readonly Halo[];
-  readonly norms: readonly CutNorm[];
-}
-
 export const inputOf = (unit: Unit): string => `x.${unit.index}`;
 export const outputOf = (unit: Unit): string => `y.${unit.index}`;
 
@@ -82,15 +41,15 @@ export function pieceGraph(
   { units, pieces }: Deal,
   worker: number,
   options: PieceOptions,
-): PieceGraph {
+): ExchangeGraph {
   const piece = pieces[worker]!;
-  const { recorded, numbers, halosIn, halosOut } = recordUnits(config, provider, units, piece, options);
+  const { recorded, numbers, takes, gives } = recordUnits(config, provider, units, piece, worker, options);
   const order = layerByLayer(recorded, numbers);
   const unitOf = (node: Node): Unit => units[numbers.get(node)!]!;
 
   const records = new Map<string, Tensor[]>();
   const merged = new Map<string, Readonly<Record<string, Tensor>>>();
-  const norms: CutNorm[] = [];
+  const norms: SharedNorm[] = [];
   const { graph, of } = rewrite(recorded, {
     nodes: order,
     outputs: recorded.outputs,
@@ -111,15 +70,21 @@ export function pieceGraph(
       if (holders.length > 1) {
         const count = holders.reduce((n, holder) => n + holder.units, 0);
         all = into.input(`stats.${key}`, [own.dim(0), count, ...own.shape.slice(2)]);
-        norms.push({ layer: node.scope, batch, holders, own, all });
+        norms.push({
+          region: `norm ${node.scope} of batch ${batch}`,
+          holders: holders.map((holder) => holder.worker),
+          own,
+          all,
+          outer: own.dim(0),
+        });
       }
       const made = into.record(node.op, { stats: all }, node.attrs);
       merged.set(key, made);
       return made;
     },
   });
-  const renewed = (halos: readonly Halo[]): Halo[] => halos.map((halo) => ({ ...halo, frames: of(halo.frames) }));
-  return { graph, units, piece, norms, halosIn: renewed(halosIn), halosOut: renewed(halosOut) };
+  const renewed = (halos: readonly Halo[]): Halo[] => halos.map((halo) => ({ ...halo, tensor: of(halo.tensor) }));
+  return { graph, norms, takes: renewed(takes), gives: renewed(gives) };
 }
 
 /** The workers that hold units of a frame batch, in order. */
@@ -136,12 +101,21 @@ function recordUnits(
   provider: Pick<WeightProvider, "type">,
   units: readonly Unit[],
   piece: ClipPiece,
+  worker: number,
   { part, batch, height, width, format, dtype }: PieceOptions,
-): { recorded: Graph; numbers: ReadonlyMap<Node, number>; halosIn: Halo[]; halosOut: Halo[] } {
+): { recorded: Graph; numbers: ReadonlyMap<Node, number>; takes: Halo[]; gives: Halo[] } {
   const graph = new Graph(`vae.${part}.piece`, weightTypes(provider));
   const numbers = new Map<Node, number>();
   const channels = part === "encode" ? config.in_channels : config.latent_channels;
-  const [halosIn, halosOut]: [Halo[], Halo[]] = [[], []];
+  const [takes, gives]: [Halo[], Halo[]] = [[], []];
+  const halo = (layer: string, tensor: Tensor, other: number, channels: number): Halo => ({
+    region: `before ${layer}`,
+    worker: other,
+    tensor,
+    padded: tensor.dim(-1),
+    channels,
+    dtype: tensor.dtype,
+  });
   const before = new Map<string, Tensor>();
   for (const unit of units.slice(piece.from, piece.to)) {
     const caches: CausalCaches = {
@@ -151,7 +125,7 @@ function recordUnits(
               const kept = before.get(layer);
               if (kept) return kept;
               const frames = graph.input(`halo.${layer}`, shape, type);
-              halosIn.push({ layer, frames, channels: 0 });
+              takes.push(halo(layer, frames, worker - 1, 0));
               return frames;
             },
           }
@@ -160,7 +134,7 @@ function recordUnits(
         ? {
             keep(layer, frames, channels) {
               before.set(layer, frames);
-              if (unit.index === piece.to - 1) halosOut.push({ layer, frames, channels });
+              if (unit.index === piece.to - 1) gives.push(halo(layer, frames, worker + 1, channels));
             },
           }
         : {}),
@@ -176,12 +150,12 @@ function recordUnits(
     }
     for (const node of graph.nodes.slice(first)) numbers.set(node, unit.index);
   }
-  return { recorded: graph, numbers, halosIn: halosIn.map((halo) => ({ ...halo, channels: channelsBefore(graph, halo) })), halosOut };
+  return { recorded: graph, numbers, takes: takes.map((one) => ({ ...one, channels: channelsBefore(graph, one) })), gives };
 }
 
 /** Channels of a convolution's input without padding, as its weight has them. */
-function channelsBefore(graph: Graph, { frames }: Halo): number {
-  return graph.nodes.find(({ op, inputs }) => op === conv3dOp && inputs["cache"] === frames)!.inputs["w"]!.dim(1);
+function channelsBefore(graph: Graph, { tensor }: Halo): number {
+  return graph.nodes.find(({ op, inputs }) => op === conv3dOp && inputs["cache"] === tensor)!.inputs["w"]!.dim(1);
 }
 
 /**

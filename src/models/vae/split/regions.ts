@@ -1,36 +1,38 @@
 /** What workers hand each other, between the layout on the device and that of a message. */
 import { bytesOf } from "../../../graph/dtype.ts";
-import type { Tensor } from "../../../graph/tensor.ts";
+import type { Halo, SharedNorm } from "./exchange-graph.ts";
 
-/** [..., C padded] → [..., channels]: padding is not sent. */
-export function withoutPadding(bytes: Uint8Array<ArrayBuffer>, tensor: Tensor, channels: number): Uint8Array<ArrayBuffer> {
-  const padded = tensor.dim(-1);
+type Padded = Pick<Halo, "padded" | "channels" | "dtype">;
+
+/** Positions of `padded` channels → of `channels`: padding is not sent. */
+export function withoutPadding(bytes: Uint8Array<ArrayBuffer>, { padded, channels, dtype }: Padded): Uint8Array<ArrayBuffer> {
   if (channels === padded) return bytes;
-  const [row, own] = [padded * bytesOf[tensor.dtype], channels * bytesOf[tensor.dtype]];
+  const [row, own] = [padded * bytesOf[dtype], channels * bytesOf[dtype]];
   const out = new Uint8Array((bytes.byteLength / row) * own);
   for (let at = 0, to = 0; at < bytes.byteLength; at += row, to += own) out.set(bytes.subarray(at, at + own), to);
   return out;
 }
 
-/** [..., channels] → [..., C padded with zeros] */
-export function withPadding(bytes: Uint8Array<ArrayBuffer>, tensor: Tensor, channels: number): Uint8Array<ArrayBuffer> {
-  const padded = tensor.dim(-1);
+/** Positions of `channels` → of `padded` channels, zeros where padded. */
+export function withPadding(bytes: Uint8Array<ArrayBuffer>, { padded, channels, dtype }: Padded): Uint8Array<ArrayBuffer> {
   if (channels === padded) return bytes;
-  const [row, own] = [padded * bytesOf[tensor.dtype], channels * bytesOf[tensor.dtype]];
-  const out = new Uint8Array(tensor.bytes);
+  const [row, own] = [padded * bytesOf[dtype], channels * bytesOf[dtype]];
+  const out = new Uint8Array((bytes.byteLength / own) * row);
   for (let at = 0, to = 0; at < bytes.byteLength; at += own, to += row) out.set(bytes.subarray(at, at + own), to);
   return out;
 }
 
-/** Records [B, units, 3, C] of one worker after another → those of a whole frame batch, `all` [B, all units, 3, C]. */
-export function joinRecords(all: Tensor, parts: readonly Uint8Array<ArrayBuffer>[]): Uint8Array<ArrayBuffer> {
-  const batches = all.dim(0);
+/** Records of one worker after another → those of a whole frame batch. */
+export function joinRecords(
+  { all, outer }: Pick<SharedNorm, "all" | "outer">,
+  parts: readonly Uint8Array<ArrayBuffer>[],
+): Uint8Array<ArrayBuffer> {
   const out = new Uint8Array(all.bytes);
   let at = 0;
-  for (let b = 0; b < batches; b++)
+  for (let i = 0; i < outer; i++)
     for (const part of parts) {
-      const own = part.byteLength / batches;
-      out.set(part.subarray(b * own, (b + 1) * own), at);
+      const own = part.byteLength / outer;
+      out.set(part.subarray(i * own, (i + 1) * own), at);
       at += own;
     }
   return out;

@@ -1,24 +1,25 @@
-/** A worker: one piece of a clip on one device, in step with the others only where it reads what they computed. */
+/** A worker: its part of a clip on one device, in step with the others only where it reads what they computed. */
 import type { Capabilities } from "../../../gpu/capabilities.ts";
 import type { Gpu, OwnedBuffer } from "../../../gpu/gpu.ts";
+import type { View } from "../../../graph/op.ts";
 import type { Tensor } from "../../../graph/tensor.ts";
 import { compile, type CompileOptions, type Plan } from "../../../plan/compile.ts";
 import { viewOf } from "../../../plan/dispatch.ts";
-import type { View } from "../../../graph/op.ts";
+import { Arenas, sharedArenas } from "../../../run/arenas.ts";
 import { Program, type RunOptions } from "../../../run/program.ts";
+import { sharedStates, States } from "../../../run/states.ts";
 import type { LoadOptions, WeightStore } from "../../../run/weight-store.ts";
+import type { ExchangeGraph } from "./exchange-graph.ts";
 import type { Peer } from "./peer.ts";
-import { inputOf, outputOf, type PieceGraph } from "./piece.ts";
 import { joinRecords, withoutPadding, withPadding } from "./regions.ts";
-import type { Unit } from "./units.ts";
 
 /** What a worker's part of a clip took. */
 export interface WorkerReport {
-  /** Which of the workers, from 0 on, and its latent frames: from the first to below the last. */
+  /** Which of the workers, from 0 on, and its latent frames (rows of latents, where space is split): from the first to below the last. */
   readonly worker: number;
   readonly from: number;
   readonly to: number;
-  /** Bytes given to the other workers: frames that their convolutions look back on, records of norms. */
+  /** Bytes given to the other workers: what their convolutions read of this one's, records of norms. */
   readonly haloBytes: number;
   readonly normBytes: number;
   /** Wall-clock seconds of the run, and those of them in which the device had nothing to do until another worker gave something. */
@@ -28,154 +29,172 @@ export interface WorkerReport {
   readonly deviceBytes: number;
 }
 
-type PieceRunOptions = Pick<RunOptions, "signal" | "profile" | "checkFinite" | "observe" | "onProgress">;
+export type PieceRunOptions = Pick<RunOptions, "signal" | "profile" | "checkFinite" | "observe" | "onProgress">;
 
-/** The plan of a piece; made without a GPU. */
-export const planPiece = ({ graph, halosOut, norms }: PieceGraph, caps: Capabilities, options: CompileOptions = {}): Plan =>
-  compile(graph, caps, { ...options, taken: [...halosOut.map(({ frames }) => frames), ...norms.map(({ own }) => own)] });
+/** The plan of a worker's graph; made without a GPU. */
+export const planPiece = ({ graph, gives, norms }: ExchangeGraph, caps: Capabilities, options: CompileOptions = {}): Plan =>
+  compile(graph, caps, { ...options, taken: [...gives.map(({ tensor }) => tensor), ...norms.map(({ own }) => own)] });
 
+/** Bytes on the device beside the weights. */
+export function pieceBytes(plans: readonly Plan[], pieces: readonly ExchangeGraph[]): { activations: number; io: number; states: number } {
+  const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
+  const halos = sharedHalos(plans, pieces);
+  const given = sum(pieces.flatMap(({ takes }) => takes.map(({ tensor }) => tensor.bytes)));
+  return {
+    activations: sum(sharedArenas(plans)) + Math.max(...plans.map(({ bytes }) => bytes.slots)),
+    io: sum(plans.map(({ bytes }) => bytes.io)) - given + sum(halos.bytes),
+    states: sum([...sharedStates(plans).values()].map(({ bytes }) => bytes)),
+  };
+}
+
+/** The programs of a worker: one, or that of the first batch of frames and that of all others, which share their memory. */
 export class PieceRun implements Disposable {
+  #haloBytes = 0;
+  #normBytes = 0;
+  #waitingSeconds = 0;
+  readonly #begun = performance.now();
+
   private constructor(
     private readonly gpu: Gpu,
-    private readonly piece: PieceGraph,
-    private readonly program: Program,
-    private readonly halos: readonly OwnedBuffer[],
+    private readonly pieces: readonly ExchangeGraph[],
+    private readonly programs: readonly Program[],
+    private readonly held: readonly Disposable[],
   ) {}
 
-  /** Loads the weights, unless they are there, and makes the program. */
-  static async create(
-    gpu: Gpu,
-    weights: WeightStore,
-    piece: PieceGraph,
-    options: LoadOptions & { plan?: CompileOptions } = {},
-  ): Promise<PieceRun> {
-    const { plan: how = {}, ...load } = options;
-    const plan = planPiece(piece, gpu.caps, how);
-    const owned: OwnedBuffer[] = [];
+  /** Loads the weights, unless they are there, and makes the programs. */
+  static async create(gpu: Gpu, weights: WeightStore, pieces: readonly ExchangeGraph[], load: LoadOptions = {}): Promise<PieceRun> {
+    const plans = pieces.map((piece) => planPiece(piece, gpu.caps));
+    const held: Disposable[] = [];
+    const hold = <T extends Disposable>(made: T): T => (held.unshift(made), made);
     try {
-      const bind = await gpu.scoped("preparing a piece", () => makeHalos(gpu, plan, piece, owned));
-      return new PieceRun(gpu, piece, await Program.create(gpu, plan, weights, { ...load, bind }), owned);
+      const shared = await gpu.scoped("preparing a piece", () => ({
+        arenas: hold(new Arenas(gpu, plans)),
+        states: hold(new States(gpu, plans)),
+        halos: makeHalos(gpu, plans, pieces, hold),
+      }));
+      const programs: Program[] = [];
+      const { arenas, states, halos } = shared;
+      for (const [i, plan] of plans.entries())
+        programs.push(hold(await Program.create(gpu, plan, weights, { ...load, arenas, states, bind: halos[i]! })));
+      return new PieceRun(gpu, pieces, programs, held);
     } catch (error) {
-      for (const one of owned) one[Symbol.dispose]();
+      for (const one of held) one[Symbol.dispose]();
       throw error;
     }
   }
 
-  /** Bytes on the device beside the weights. */
-  get deviceBytes(): number {
-    const { bytes } = this.program.plan;
-    return bytes.activations + bytes.slots + pieceIo(this.program.plan, this.piece);
-  }
-
   /**
-   * Runs the piece among its peers.
-   * @param x what goes in of a unit [B, C, T, H, W]
-   * @param collect gets what comes out of each, in the graph's layout
+   * Runs a program among its peers.
+   * @param turn which run of the clip this is, for the names of regions
    */
-  async run(
-    x: (unit: Unit) => Float32Array,
-    peer: Peer,
-    options: PieceRunOptions,
-    collect: (unit: Unit, bytes: ArrayBuffer, y: Tensor) => void | Promise<void>,
-  ): Promise<WorkerReport> {
-    const { piece, program } = this;
-    const { graph } = program.plan;
-    const begun = performance.now();
-    let [haloBytes, normBytes, waitingSeconds] = [0, 0, 0];
-    const own = piece.units.slice(piece.piece.from, piece.piece.to);
+  async run(program: number, turn: number, inputs: Record<string, Float32Array>, peer: Peer, options: PieceRunOptions): Promise<void> {
+    const { gives, takes, norms } = this.pieces[program]!;
     const later = new Map<string, () => Promise<ArrayBufferView>>();
     const taken = new Map<Tensor, (bytes: ArrayBuffer) => void | Promise<void>>();
-    /** Waits for others; only when the device has run dry does it wait too. */
-    const waited = async <T>(promise: Promise<T>): Promise<T> => {
-      let dry: number | undefined;
-      void this.gpu.idle(0, options.signal).then(
-        () => (dry = performance.now()),
-        () => undefined,
-      );
-      const got = await promise;
-      if (dry !== undefined) waitingSeconds += (performance.now() - dry) / 1000;
-      return got;
-    };
-    for (const { layer, frames, channels } of piece.halosOut)
-      taken.set(frames, (bytes) => {
-        const packed = withoutPadding(new Uint8Array(bytes), frames, channels);
-        haloBytes += packed.byteLength;
-        return peer.put(peer.index + 1, haloOf(layer), packed);
+    const named = (region: string): string => `${turn} ${region}`;
+    const get = (from: number, region: string) => peer.get(from, named(region), options.signal);
+    for (const give of gives)
+      taken.set(give.tensor, (bytes) => {
+        const packed = withoutPadding(new Uint8Array(bytes), give);
+        this.#haloBytes += packed.byteLength;
+        return peer.put(give.worker, named(give.region), packed);
       });
-    for (const { layer, frames, channels } of piece.halosIn)
-      later.set(frames.name, async () =>
-        withPadding(await waited(peer.get(peer.index - 1, haloOf(layer), options.signal)), frames, channels),
-      );
-    for (const { layer, batch, holders, own, all } of piece.norms) {
-      const region = `norm ${layer} of batch ${batch}`;
-      taken.set(own, async (bytes) => {
-        for (const { worker } of holders) {
-          if (worker !== peer.index) normBytes += bytes.byteLength;
-          await peer.put(worker, region, new Uint8Array(bytes.slice(0)));
+    for (const take of takes)
+      later.set(take.tensor.name, async () => withPadding(await this.#waited(get(take.worker, take.region), options.signal), take));
+    for (const norm of norms) {
+      taken.set(norm.own, async (bytes) => {
+        for (const worker of norm.holders) {
+          if (worker !== peer.index) this.#normBytes += bytes.byteLength;
+          await peer.put(worker, named(norm.region), new Uint8Array(bytes.slice(0)));
         }
       });
-      later.set(all.name, async () => {
-        const mine = await peer.get(peer.index, region, options.signal);
-        const parts = await waited(
-          Promise.all(holders.map(({ worker }) => (worker === peer.index ? mine : peer.get(worker, region, options.signal)))),
-        );
-        return joinRecords(all, parts);
+      later.set(norm.all.name, async () => {
+        const mine = await get(peer.index, norm.region);
+        const all = norm.holders.map((worker) => (worker === peer.index ? mine : get(worker, norm.region)));
+        return joinRecords(norm, await this.#waited(Promise.all(all), options.signal));
       });
     }
-    await program.run({ ...options, inputs: Object.fromEntries(own.map((unit) => [inputOf(unit), x(unit)])), later, taken });
-    for (const unit of own) {
-      const y = graph.outputs.get(outputOf(unit))!;
-      await collect(unit, await this.gpu.read(program.buffer(outputOf(unit)), 0, y.bytes, options.signal), y);
-    }
-    const { from, to } = piece.piece;
-    const seconds = (performance.now() - begun) / 1000;
-    return { worker: peer.index, from, to, haloBytes, normBytes, seconds, waitingSeconds, deviceBytes: this.deviceBytes };
+    await this.programs[program]!.run({ ...options, inputs, later, taken });
+  }
+
+  /** Waits for others; only when the device has run dry does it wait too. */
+  async #waited<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
+    let dry: number | undefined;
+    void this.gpu.idle(0, signal).then(
+      () => (dry = performance.now()),
+      () => undefined,
+    );
+    const got = await promise;
+    if (dry !== undefined) this.#waitingSeconds += (performance.now() - dry) / 1000;
+    return got;
+  }
+
+  /** What a program gave, in the graph's layout. */
+  async read(program: number, output: string, signal?: AbortSignal): Promise<{ bytes: ArrayBuffer; y: Tensor }> {
+    const made = this.programs[program]!;
+    const y = made.plan.graph.outputs.get(output)!;
+    return { bytes: await this.gpu.read(made.buffer(output), 0, y.bytes, signal), y };
+  }
+
+  /** What it took so far. */
+  report(worker: number, { from, to }: { from: number; to: number }): WorkerReport {
+    const { activations, io, states } = pieceBytes(
+      this.programs.map(({ plan }) => plan),
+      this.pieces,
+    );
+    return {
+      worker,
+      from,
+      to,
+      haloBytes: this.#haloBytes,
+      normBytes: this.#normBytes,
+      seconds: (performance.now() - this.#begun) / 1000,
+      waitingSeconds: this.#waitingSeconds,
+      deviceBytes: activations + io + states,
+    };
   }
 
   [Symbol.dispose](): void {
-    this.program[Symbol.dispose]();
-    for (const one of this.halos) one[Symbol.dispose]();
+    for (const one of this.held) one[Symbol.dispose]();
   }
 }
-
-const haloOf = (layer: string): string => `before ${layer}`;
 
 /**
- * Where the frames before the piece lie: those of one layer after another in the same place, for they are written only when the readers of
- * those before were submitted.
+ * Where what comes from others lies: of one layer after another in the same places, for it is written only when the readers of what lay
+ * there before were submitted. Programs share the places, as they run one after another.
  */
-function haloPlaces(plan: Plan, { halosIn }: PieceGraph): { readonly bytes: number; readonly names: readonly string[] }[] {
-  const uses = new Map<Tensor, { first: number; last: number }>();
-  for (const [at, { dispatch }] of plan.steps.entries())
-    for (const binding of Object.values(dispatch.bindings as Record<string, Tensor | View>)) {
-      const { root } = viewOf(binding).tensor;
-      uses.set(root, { first: uses.get(root)?.first ?? at, last: at });
+function sharedHalos(plans: readonly Plan[], pieces: readonly ExchangeGraph[]): { bytes: number[]; places: Map<string, number>[] } {
+  const bytes: number[] = [];
+  const places = plans.map((plan, i) => {
+    const uses = new Map<Tensor, { first: number; last: number }>();
+    for (const [at, { dispatch }] of plan.steps.entries())
+      for (const binding of Object.values(dispatch.bindings as Record<string, Tensor | View>)) {
+        const { root } = viewOf(binding).tensor;
+        uses.set(root, { first: uses.get(root)?.first ?? at, last: at });
+      }
+    const free: number[] = [];
+    const names = new Map<string, number>();
+    const inOrder = pieces[i]!.takes.flatMap(({ tensor }) => (uses.has(tensor) ? [{ tensor, ...uses.get(tensor)! }] : []));
+    for (const { tensor, first, last } of inOrder.sort((a, b) => a.first - b.first)) {
+      const found = free.findIndex((until) => until < first);
+      const place = found < 0 ? free.length : found;
+      free[place] = last;
+      bytes[place] = Math.max(bytes[place] ?? 0, tensor.bytes);
+      names.set(tensor.name, place);
     }
-  const places: { last: number; bytes: number; names: string[] }[] = [];
-  const inOrder = halosIn.flatMap(({ frames }) => (uses.has(frames) ? [{ frames, ...uses.get(frames)! }] : []));
-  for (const { frames, first, last } of inOrder.sort((a, b) => a.first - b.first)) {
-    let place = places.find((one) => one.last < first);
-    if (!place) places.push((place = { last, bytes: 0, names: [] }));
-    place.last = last;
-    place.bytes = Math.max(place.bytes, frames.bytes);
-    place.names.push(frames.name);
-  }
-  return places;
+    return names;
+  });
+  return { bytes, places };
 }
 
-/** Bytes of inputs, outputs and constants of a piece: its halos share their places. */
-export function pieceIo(plan: Plan, piece: PieceGraph): number {
-  const given = piece.halosIn.reduce((n, { frames }) => n + frames.bytes, 0);
-  return plan.bytes.io - given + haloPlaces(plan, piece).reduce((n, { bytes }) => n + bytes, 0);
-}
-
-function makeHalos(gpu: Gpu, plan: Plan, piece: PieceGraph, owned: OwnedBuffer[]): Record<string, GPUBuffer> {
+function makeHalos(
+  gpu: Gpu,
+  plans: readonly Plan[],
+  pieces: readonly ExchangeGraph[],
+  hold: (made: OwnedBuffer) => OwnedBuffer,
+): Record<string, GPUBuffer>[] {
   const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
-  const bind: Record<string, GPUBuffer> = {};
-  for (const [i, { bytes, names }] of haloPlaces(plan, piece).entries()) {
-    const made = gpu.buffer(`halo${i}`, bytes, usage);
-    owned.push(made);
-    for (const name of names) bind[name] = made.buffer;
-  }
-  return bind;
+  const { bytes, places } = sharedHalos(plans, pieces);
+  const buffers = bytes.map((size, i) => hold(gpu.buffer(`halo${i}`, size, usage)).buffer);
+  return places.map((names) => Object.fromEntries([...names].map(([name, place]) => [name, buffers[place]!])));
 }

@@ -1,0 +1,145 @@
+/** How a clip is shared out over workers, in time or in space: what each runs, what goes into it, and what comes out put together again. */
+import type { WeightProvider } from "../../../run/weight-provider.ts";
+import { takeFrames, vaeGraphs, frameBatches, LATENT_BATCH, SAMPLE_BATCH, type FrameBatch } from "../batches.ts";
+import { spatialRatio, type VaeConfig } from "../config.ts";
+import type { ExchangeGraph, PieceOptions } from "./exchange-graph.ts";
+import { inputOf, outputOf, pieceGraph } from "./piece.ts";
+import { stripGraph, stripsOf } from "./strips.ts";
+import { piecesOf, unitsOf, type ClipPiece, type Unit } from "./units.ts";
+
+/** A clip [B, C, frames, height, width] and how it is encoded or decoded. */
+export interface SplitClip extends PieceOptions {
+  readonly frames: number;
+  /** Workers hold frames of it, or rows. */
+  readonly axis: "time" | "space";
+}
+
+/** One run of one of a worker's graphs: some of the clip's parts. */
+export interface Turn {
+  /** Which graph. */
+  readonly graph: number;
+  /** What goes into and comes out of each part, by their names in the graph. */
+  readonly parts: readonly { readonly part: number; readonly input: string; readonly output: string }[];
+}
+
+/** What comes out, in the layout of a graph's output. */
+export type Collect = (bytes: ArrayBuffer, y: { readonly shape: readonly number[] }) => void | Promise<void>;
+
+/**
+ * A clip over workers. Its parts are what comes out at once: the frames of a unit where time is split, a worker's rows of a batch of frames
+ * where space is.
+ */
+export interface Share {
+  /** What a worker holds, in latent frames or rows of latents. */
+  readonly pieces: readonly ClipPiece[];
+  graphs(worker: number, provider: Pick<WeightProvider, "type">): ExchangeGraph[];
+  turns(worker: number): Turn[];
+  /** What goes into a worker's part, out of the whole clip, and its shape [B, C, T, H, W]. */
+  input(worker: number, part: number, data: Float32Array): Float32Array;
+  inputShape(worker: number, part: number): readonly number[];
+  /** Puts parts together and gives them on in the order of the clip, whoever is ready first. */
+  collector(collect: Collect): (worker: number, part: number, bytes: ArrayBuffer, shape: readonly number[]) => Promise<void>;
+}
+
+const channelsOf = (config: VaeConfig, { part }: SplitClip): number => (part === "encode" ? config.in_channels : config.latent_channels);
+
+/** Throws where there are more workers than there are pieces for. */
+export const shareOf = (config: VaeConfig, clip: SplitClip, workers: number): Share =>
+  clip.axis === "time" ? inTime(config, clip, workers) : inSpace(config, clip, workers);
+
+function inTime(config: VaeConfig, clip: SplitClip, workers: number): Share {
+  const { batch, frames, height, width } = clip;
+  const channels = channelsOf(config, clip);
+  const units = unitsOf(config, clip.part, frames);
+  const pieces = piecesOf(units.length, workers);
+  const held = (worker: number): readonly Unit[] => units.slice(pieces[worker]!.from, pieces[worker]!.to);
+  return {
+    pieces,
+    graphs: (worker, provider) => [pieceGraph(config, provider, { units, pieces }, worker, clip)],
+    turns: (worker) => [
+      { graph: 0, parts: held(worker).map((unit) => ({ part: unit.index, input: inputOf(unit), output: outputOf(unit) })) },
+    ],
+    input: (_, part, data) => takeFrames(data, units[part]!, frames, height * width, batch * channels),
+    inputShape: (_, part) => [batch, channels, units[part]!.frames, height, width],
+    collector(collect) {
+      const waiting = new Map<number, { bytes: ArrayBuffer; shape: readonly number[] }>();
+      let next = 0;
+      return inTurn(async (_, part, bytes, shape) => {
+        waiting.set(part, { bytes, shape });
+        for (let found = waiting.get(next); found; found = waiting.get(++next)) {
+          waiting.delete(next);
+          await collect(found.bytes, found);
+        }
+      });
+    },
+  };
+}
+
+function inSpace(config: VaeConfig, clip: SplitClip, workers: number): Share {
+  const { batch, frames, height, width, part } = clip;
+  const channels = channelsOf(config, clip);
+  const perRow = part === "encode" ? spatialRatio(config) : 1;
+  const rows = height / perRow;
+  const pieces = stripsOf(rows, workers);
+  const batches = frameBatches(frames, part === "encode" ? SAMPLE_BATCH : LATENT_BATCH);
+  const strip = (worker: number): { top: number; count: number } => {
+    const { from, to } = pieces[worker]!;
+    return { top: from * perRow, count: (to - from) * perRow };
+  };
+  return {
+    pieces,
+    graphs: (worker, provider) => vaeGraphs(config, provider, clip).graphs.map((graph) => stripGraph(graph, rows, pieces, worker)),
+    turns: () => batches.map((_, i) => ({ graph: Math.min(i, 1), parts: [{ part: i, input: "x", output: "y" }] })),
+    inputShape: (worker, i) => [batch, channels, batches[i]!.frames, strip(worker).count, width],
+    input(worker, i, data) {
+      const { start, frames: count } = batches[i] as FrameBatch;
+      const { top, count: own } = strip(worker);
+      const out = new Float32Array(batch * channels * count * own * width);
+      let at = 0;
+      for (let row = 0; row < batch * channels; row++)
+        for (let t = 0; t < count; t++, at += own * width) {
+          const from = ((row * frames + start + t) * height + top) * width;
+          out.set(data.subarray(from, from + own * width), at);
+        }
+      return out;
+    },
+    collector(collect) {
+      const waiting = batches.map(() => new Map<number, { bytes: ArrayBuffer; shape: readonly number[] }>());
+      let next = 0;
+      return inTurn(async (worker, i, bytes, shape) => {
+        waiting[i]!.set(worker, { bytes, shape });
+        for (; waiting[next]?.size === workers; next++) {
+          const strips = Array.from({ length: workers }, (_, w) => waiting[next]!.get(w)!);
+          waiting[next]!.clear();
+          const whole = stacked(strips, part === "encode" || clip.format === "sample" ? 3 : 2);
+          await collect(whole.bytes, whole);
+        }
+      });
+    },
+  };
+}
+
+/** Calls that come at once, one after another. */
+function inTurn<A extends unknown[]>(work: (...args: A) => Promise<void>): (...args: A) => Promise<void> {
+  let before: Promise<void> = Promise.resolve();
+  return (...args) => (before = before.then(() => work(...args)));
+}
+
+/** Strips of a picture, one below the other. @param axis of their rows */
+function stacked(
+  strips: readonly { bytes: ArrayBuffer; shape: readonly number[] }[],
+  axis: number,
+): { bytes: ArrayBuffer; shape: number[] } {
+  const shape = [...strips[0]!.shape];
+  shape[axis] = strips.reduce((n, strip) => n + strip.shape[axis]!, 0);
+  const planes = shape.slice(0, axis).reduce((a, b) => a * b, 1);
+  const out = new Uint8Array(strips.reduce((n, { bytes }) => n + bytes.byteLength, 0));
+  let at = 0;
+  for (let plane = 0; plane < planes; plane++)
+    for (const { bytes } of strips) {
+      const own = bytes.byteLength / planes;
+      out.set(new Uint8Array(bytes, plane * own, own), at);
+      at += own;
+    }
+  return { bytes: out.buffer, shape };
+}
