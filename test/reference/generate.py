@@ -23,7 +23,22 @@ from case import Case, compare, write
 from hooks import MODULES as TRACED_MODULES
 
 HERE = Path(__file__).resolve().parent
-FAMILIES = ("ops", "random", "scheduler", "transformer", "vae", "t5", "tokenizer", "pipeline", "fuzz", "overflow", "stored", "gradient", "training")
+FAMILIES = (
+    "ops",
+    "random",
+    "scheduler",
+    "transformer",
+    "vae",
+    "t5",
+    "tokenizer",
+    "pipeline",
+    "fuzz",
+    "overflow",
+    "stored",
+    "gradient",
+    "training",
+    "losses",
+)
 
 
 def all_cases() -> list[Case]:

@@ -5,7 +5,12 @@ import { compareTensors, type Comparison, type Threshold } from "./compare.ts";
 import type { HostTensor, ReferenceCase } from "./reference-case.ts";
 
 /** Whole models, in which roundings add up over layers. Parts of them are held to a tenth of that. */
-const WHOLE = new Set(["CogVideoXTransformer3DModel", "AutoencoderKLCogVideoX.encode", "AutoencoderKLCogVideoX.decode"]);
+const WHOLE = new Set([
+  "CogVideoXTransformer3DModel",
+  "AutoencoderKLCogVideoX.encode",
+  "AutoencoderKLCogVideoX.decode",
+  "NLayerDiscriminator3D",
+]);
 
 /** Below this part of the largest gradient's norm a gradient is what rounding leaves of sums that cancel out. */
 const NEGLIGIBLE = 1e-6;

@@ -10,6 +10,7 @@ import { attentionModules } from "./modules/attention.ts";
 import { basicModules } from "./modules/basic.ts";
 import { blockModules } from "./modules/block.ts";
 import { dequantizeModules, roundedToF16 } from "./modules/dequantize.ts";
+import { lossModules } from "./modules/losses.ts";
 import { pipelineModules } from "./modules/pipeline.ts";
 import { schedulerModules } from "./modules/scheduler.ts";
 import { t5Modules } from "./modules/t5.ts";
@@ -25,6 +26,7 @@ export const referenceModules: Readonly<Record<string, ReferenceModule>> = {
   ...basicModules,
   ...blockModules,
   ...dequantizeModules,
+  ...lossModules,
   ...schedulerModules,
   ...t5Modules,
   ...trainingModules,
