@@ -48,7 +48,7 @@ export interface GeneratorLossOptions {
   readonly discriminator?: DiscriminatorConfig;
   /** The decoder's last weight, as it is watched: the adversarial loss counts by gradients there. Without it, it counts as it is told. */
   readonly last?: Tensor;
-  /** Storage type of what the networks' convolutions read. Default f32. */
+  /** Storage type of what the discriminator's convolutions read; LPIPS is f32. Default f32. */
   readonly dtype?: "f32" | "f16";
 }
 
@@ -95,7 +95,7 @@ export function recordGeneratorLosses(graph: Graph, parts: readonly LossPart[], 
 /** LPIPS of a part, or of the frames of it that are named. */
 function recordDistance(graph: Graph, { made, target }: LossPart, i: number, network: LpipsNetwork, o: GeneratorLossOptions): Tensor {
   const pick = o.oneFrame ? framePicker(graph, made, i) : (x: Tensor) => x;
-  return recordLpips(network, pick(made), pick(target), { prefix: LPIPS_PREFIX, ...(o.dtype ? { dtype: o.dtype } : {}) });
+  return recordLpips(network, pick(made), pick(target), { prefix: LPIPS_PREFIX });
 }
 
 /** One frame of each clip: [B, F, H, W, 4] → [B, 1, H, W, 4], of the numbers in `lpips.frames.i`, `lpips.places.i` their inverse. */

@@ -3,6 +3,8 @@
 Neither is part of a package of requirements.txt: they are written here as PyPI lpips 0.1.4 and as published discriminators have them.
 """
 
+import math
+
 import torch
 from torch import nn
 
@@ -76,6 +78,8 @@ def drawn_lpips(draws: Draws, channels: list[int]) -> Lpips:
     for name, weight in model.state_dict().items():
         if name.startswith("lin"):  # those of the package are all above zero
             weight.copy_(weight.abs() + 0.05)
+        elif name.endswith("weight"):  # a rectifier halves what goes through; without this only the biases are left in the end
+            weight.mul_(math.sqrt(2))
     return model
 
 
@@ -160,8 +164,8 @@ PLAIN = {"input_nc": 3, "ndf": 5, "n_layers": 1, "kernel_size": 3, "norm": "none
 
 # 1e-10 is nothing in float16, and what has no features is then divided by zero: torch's own error there is no measure.
 CASES = [
-    Case(LPIPS, "gradients_2x24x20", differentiated(lpips(WIDE, (2, 24, 20)), half=False)),
-    Case(LPIPS, "gradients_odd", differentiated(lpips(NARROW, (1, 19, 33), near=0.1), weights=["lin", "net.features.0", "net.features.28"], half=False)),
+    Case(LPIPS, "gradients_2x24x20", differentiated(lpips(WIDE, (2, 24, 20)), half=False, steady=5e-6)),
+    Case(LPIPS, "gradients_odd", differentiated(lpips(NARROW, (1, 19, 33), near=0.5), weights=["lin", "net.features.0", "net.features.28"], half=False, steady=5e-6)),
     Case(LPIPS, "3x16x16", lpips(NARROW, (3, 16, 16))),
     Case(DISCRIMINATOR, "gradients_batch", differentiated(discriminator(BATCH, (2, 3, 5, 18, 14)), pick=trained)),
     Case(DISCRIMINATOR, "gradients_running", differentiated(discriminator(BATCH, (1, 3, 4, 17, 16), train=False), pick=trained)),

@@ -25,7 +25,7 @@ const lpips: ReferenceModule = async (c, context) => {
     inputs: { in0: Layout.inOrder("input.in0", in0.shape), in1: Layout.inOrder("input.in1", in1.shape) },
     build: (graph, inputs) => {
       const [a, b] = ["in0", "in1"].map((name) => graph.reshape(channelsLast(inputs[name]!), [n, 1, height, width, 4]));
-      return { sample: graph.reshape(recordLpips(network, a!, b!, { dtype: context.dtype }), [n, 1, 1, 1]) };
+      return { sample: graph.reshape(recordLpips(network, a!, b!), [n, 1, 1, 1]) };
     },
   });
 };
