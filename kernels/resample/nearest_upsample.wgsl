@@ -24,11 +24,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   if (id >= params.count) { return; }
   let at = params.first + id;
   let position = at / params.c4;
+  let column = position % params.w_out;
   let row = position / params.w_out;
   let frame = row / params.h_out;
   var t = frame % params.t_out;
   if (DOUBLED_FRAMES) { t = (t + select(0u, 1u, FIRST_APART)) >> 1u; }
   let source_row = (frame / params.t_out * params.t_in + t) * (params.h_out >> 1u) + ((row % params.h_out) >> 1u);
   y[params.y_base + at] =
-    x[params.x_base + (source_row * (params.w_out >> 1u) + ((position % params.w_out) >> 1u)) * params.c4 + at % params.c4];
+    x[params.x_base + (source_row * (params.w_out >> 1u) + (column >> 1u)) * params.c4 + at % params.c4];
 }

@@ -10,28 +10,37 @@ import type { Plan } from "../plan/compile.ts";
 export class States implements Disposable {
   readonly #held = new Map<string, { readonly tensor: Tensor; readonly owned: OwnedBuffer }>();
 
-  /** Memory for every state of the plans, as each begins: zeros or its initial values. */
+  /**
+   * Memory for every state of the plans, as each begins: zeros or its initial values. Those that `others` hold are theirs, and stay so:
+   * they must outlive this.
+   */
   constructor(
     private readonly gpu: Gpu,
     plans: readonly Pick<Plan, "graph">[],
+    private readonly others?: States,
   ) {
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
     try {
       for (const [name, tensor] of sharedStates(plans))
-        this.#held.set(name, { tensor, owned: gpu.buffer(`state.${name}`, tensor.bytes, usage, tensor.data) });
+        if (!others?.has(name)) this.#held.set(name, { tensor, owned: gpu.buffer(`state.${name}`, tensor.bytes, usage, tensor.data) });
     } catch (error) {
       this[Symbol.dispose]();
       throw error;
     }
   }
 
-  /** Names, shapes and types. */
+  has(name: string): boolean {
+    return this.#held.has(name) || (this.others?.has(name) ?? false);
+  }
+
+  /** Names, shapes and types of its own. */
   get tensors(): ReadonlyMap<string, Tensor> {
     return new Map([...this.#held].map(([name, { tensor }]) => [name, tensor]));
   }
 
   buffer(name: string): GPUBuffer {
     const held = this.#held.get(name);
+    if (!held && this.others?.has(name)) return this.others.buffer(name);
     if (!held)
       throw new CogwheelError(
         "graph",
@@ -42,6 +51,7 @@ export class States implements Disposable {
 
   /** The buffer of a program's state; throws unless it is held in its size and type. */
   bufferOf(tensor: Tensor): GPUBuffer {
+    if (!this.#held.has(tensor.name) && this.others?.has(tensor.name)) return this.others.bufferOf(tensor);
     const buffer = this.buffer(tensor.name);
     const held = this.#held.get(tensor.name)!.tensor;
     if (held.bytes !== tensor.bytes || held.dtype !== tensor.dtype) throw differing(held, tensor);

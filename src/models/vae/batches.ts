@@ -93,7 +93,7 @@ export interface VaeGraphOptions extends VideoShape {
 }
 
 /** The state that holds the frames which a convolution keeps for the next batch. */
-const cacheState = (prefix: string): string => `conv_cache.${prefix}`;
+export const cacheState = (prefix: string): string => `conv_cache.${prefix}`;
 
 /** Convolutions' weights may be f16; biases and norms never are. */
 export function weightTypes(provider: Pick<WeightProvider, "type">) {

@@ -17,8 +17,8 @@ import { temporalLevels, type VaeConfig } from "./config.ts";
 
 /** What is left of the frame batch before, and what the next one will need: state-dict prefix of a convolution → frames. */
 export interface CausalCaches {
-  /** Frames kept by the batch before; none before the first. */
-  readonly before?: (prefix: string, shape: readonly number[], dtype: DType) => Tensor;
+  /** Frames kept by the batch before, of what is convolved; none before the first. */
+  readonly before?: (prefix: string, shape: readonly number[], dtype: DType, x: Tensor) => Tensor;
   /** Called with the frames to keep, and how many channels they have without padding, unless no batch follows. */
   readonly keep?: (prefix: string, frames: Tensor, channels: number) => void;
 }
@@ -46,7 +46,7 @@ export function causalConv(
 ): Tensor {
   return graph.scope(prefix, () => {
     const shape = [x.dim(0), 2, ...x.shape.slice(2)];
-    const cache = caches.before?.(prefix, shape, x.dtype);
+    const cache = caches.before?.(prefix, shape, x.dtype, x);
     caches.keep?.(prefix, causalCache(x, 2, cache), inChannels);
     return conv3d(x, graph.weight(`${prefix}.conv.weight`, [outChannels, inChannels, 3, 3, 3]), {
       bias: graph.weight(`${prefix}.conv.bias`, [outChannels]),

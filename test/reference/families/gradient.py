@@ -1,9 +1,15 @@
 """Gradients of modules that are trained: any outputs with cotangents, any inputs, weights and adapters with gradients."""
 
 from case import Case
-from families import ops
+from families import ops, vae
 from families.transformer import ATTENTION, FEED_FORWARD, IMAGE_PATCH_T, LEARNED, MODULE, PATCH_T, ROTARY, SINCOS, Adapter, forward, tiny
 from gradients import differentiated
+
+
+def vae_case(module: str, name: str, build, **more) -> Case:
+    """Norms over few values are ill-conditioned: gradients that float32 itself misses are left out."""
+    return Case(module, f"gradients_{name}", differentiated(build, steady=2e-5, **more))
+
 
 LORA = [Adapter(scale=0.75, rank=4, layers=ATTENTION, alpha=2.0), Adapter(scale=-0.5, rank=3, layers=ATTENTION[:2] + FEED_FORWARD)]
 # Of every kind of layer: a convolution, embeddings, modulations, what follows the blocks.
@@ -94,4 +100,25 @@ CASES = [
             weights=["transformer_blocks.0.norm1", "patch_embed.proj"],
         ),
     ),
+    Case(ops.CONV, "gradients_k3_3to5", differentiated(ops.causal_conv(ops.conv_config(3, 5, 3), (2, 3, 5, 7, 6)))),
+    Case(ops.CONV, "gradients_k3_cache", differentiated(ops.causal_conv(ops.conv_config(8, 12, 3), (1, 8, 4, 5, 7), cache_frames=2))),
+    Case(
+        ops.CONV, "gradients_k3_cache_1frame", differentiated(ops.causal_conv(ops.conv_config(4, 3, 3), (2, 4, 1, 6, 5), cache_frames=2))
+    ),
+    Case(ops.CONV, "gradients_k1", differentiated(ops.causal_conv(ops.conv_config(7, 10, 1), (1, 7, 3, 4, 5)))),
+    Case(ops.CONV, "gradients_k3_stride122", differentiated(ops.causal_conv(ops.conv_config(4, 6, 3, stride=(1, 2, 2)), (1, 4, 3, 8, 7)))),
+    Case(ops.SPATIAL, "gradients_odd_9f", differentiated(ops.spatial_norm(ops.spatial_config(12, 4, 3), (2, 9, 6, 4), (2, 3, 3, 2)))),
+    Case(ops.SPATIAL, "gradients_even_4f", differentiated(ops.spatial_norm(ops.spatial_config(8, 5, 4), (2, 4, 3, 10), (2, 2, 3, 5)))),
+    # An image; frames that are halved once and twice; batches of frames with what convolutions keep between them.
+    vae_case(vae.ENCODE, "1f_channels", vae.encode(vae.WIDER, 1, 8, 40, batch=2)),
+    vae_case(vae.ENCODE, "5f", vae.encode(vae.SMALL, 5, 16, 24)),
+    vae_case(vae.ENCODE, "9f_deep", vae.encode(vae.DEEP, 9, 8, 24), weights=["encoder.conv_in", "encoder.down_blocks.0", "encoder.norm_out"]),
+    vae_case(vae.ENCODE, "17f", vae.encode(vae.SMALL, 17, 8, 16)),
+    vae_case(vae.ENCODE, "25f_logvar", vae.encode(vae.SMALL, 25, 8, 8), inputs=[], cotangents=["logvar"]),
+    vae_case(vae.ENCODE, "14f_clamp", vae.encode(vae.SMALL, 14, 8, 24, bias=[0.1, -0.2, 0.3, 0.0, 25.0, -40.0, 0.5, -1.0])),
+    vae_case(vae.DECODE, "1f_channels", vae.decode(vae.WIDER, 1, 3, 1, batch=2)),
+    vae_case(vae.DECODE, "2f", vae.decode(vae.SMALL, 2, 1, 3)),
+    vae_case(vae.DECODE, "3f_quarter", vae.decode(vae.QUARTER, 3, 2, 3)),
+    vae_case(vae.DECODE, "5f_deep", vae.decode(vae.DEEP, 5, 2, 3), weights=["decoder.mid_block", "decoder.up_blocks.3", "decoder.conv_out"]),
+    vae_case(vae.DECODE, "7f", vae.decode(vae.SMALL, 7, 1, 3), inputs=[]),
 ]

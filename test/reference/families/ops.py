@@ -75,7 +75,8 @@ def causal_conv(config: dict, shape: tuple[int, ...], cache_frames: int = 0):
             batch, channels, _, height, width = shape
             inputs["conv_cache"] = draws.normal(batch, channels, cache_frames, height, width)
         sample, _ = conv(**inputs)
-        return Content(config=config, inputs=inputs, weights=conv.state_dict(), outputs={"sample": sample})
+        call = functional(conv, lambda given: {"sample": given[0]})
+        return Content(config=config, inputs=inputs, weights=conv.state_dict(), outputs={"sample": sample}, call=call)
 
     return build
 
@@ -116,7 +117,8 @@ def spatial_norm(config: dict, f: tuple[int, int, int, int], zq: tuple[int, int,
             "zq": draws.normal(zq[0], config["zq_channels"], *zq[1:]),
         }
         sample, _ = norm(**inputs)
-        return Content(config=config, inputs=inputs, weights=norm.state_dict(), outputs={"sample": sample})
+        call = functional(norm, lambda given: {"sample": given[0]})
+        return Content(config=config, inputs=inputs, weights=norm.state_dict(), outputs={"sample": sample}, call=call)
 
     return build
 

@@ -1,11 +1,14 @@
 """AutoencoderKLCogVideoX. An encode case carries the encoder's weights only, a decode case the decoder's."""
 
+import copy
+
 import torch
 from diffusers import AutoencoderKLCogVideoX
 
 from case import Case, Content
 from draws import Draws
 from families.scheduler import public_config
+from gradients import functional
 from hooks import tracing
 
 ENCODE = "AutoencoderKLCogVideoX.encode"
@@ -24,6 +27,23 @@ def tiny(channels: list[int], groups: int, layers: int = 1, latent: int = 4) -> 
 
 def half_of(module: torch.nn.Module, part: str) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in module.state_dict().items() if name.startswith(f"{part}.")}
+
+
+class Encoding(AutoencoderKLCogVideoX):
+    def forward(self, x):
+        return self.encode(x).latent_dist
+
+
+class Decoding(AutoencoderKLCogVideoX):
+    def forward(self, z):
+        return self.decode(z).sample
+
+
+def called(vae: AutoencoderKLCogVideoX, kind: type, outputs):
+    """One half as a function, to be differentiated."""
+    half = copy.deepcopy(vae)
+    half.__class__ = kind
+    return functional(half, outputs)
 
 
 def options_of(tiling: dict | None) -> dict:
@@ -49,6 +69,7 @@ def encode(config: dict, frames: int, height: int, width: int, batch: int = 1, t
             inputs={"x": x},
             weights=half_of(vae, "encoder"),
             outputs={"mean": posterior.mean, "logvar": posterior.logvar},
+            call=called(vae, Encoding, lambda made: {"mean": made.mean, "logvar": made.logvar}),
             trace=trace,
         )
 
@@ -72,6 +93,7 @@ def decode(config: dict, frames: int, height: int, width: int, batch: int = 1, t
             inputs={"z": z},
             weights=half_of(vae, "decoder"),
             outputs={"sample": sample},
+            call=called(vae, Decoding, lambda made: {"sample": made}),
             trace=trace,
         )
 

@@ -9,12 +9,13 @@ import { conv3d } from "../../../ops/conv3d.ts";
 import { groupNorm } from "../../../ops/group_norm.ts";
 import type { Graph } from "../../../graph/graph.ts";
 import type { Tensor } from "../../../graph/tensor.ts";
-import { expectCaseWeights, inputOf, refuseGradients } from "../case.ts";
+import { expectCaseWeights, inputOf } from "../case.ts";
 import { Layout } from "../layout.ts";
 import type { ModuleContext, ReferenceModule } from "../module.ts";
 import type { HostTensor, ReferenceCase } from "../reference-case.ts";
 import { runOnce } from "../run-once.ts";
 import { vaeGuide } from "../trace/vae.ts";
+import { halfGradients } from "./vae-gradients.ts";
 
 type Shape5 = readonly [number, number, number, number, number];
 
@@ -108,7 +109,6 @@ const spatialNorm3d: ReferenceModule = async (c, context) => {
 
 /** The case's VAE, its config and weights checked. */
 function vaeOf(c: ReferenceCase, context: ModuleContext, part: "encode" | "decode"): CausalVae {
-  refuseGradients(c, "conv3d");
   const config = parseVaeConfig(c.config, c.name);
   expectCaseWeights(c, context.weights(), vaeWeights(config, [part]));
   return CausalVae.create(context.gpu, config, context.weights(), { dtype: context.dtype });
@@ -141,8 +141,20 @@ function running(c: ReferenceCase, context: ModuleContext) {
   return { checkFinite: context.checkFinite, ...tiling, ...("tiling" in tiling ? {} : context.follow(vaeGuide)) };
 }
 
+/** Has the case gradients? Nothing is differentiated through tiles that blend. */
+function differentiated(c: ReferenceCase): boolean {
+  if (c.gradients.size === 0) return false;
+  if ("tiling" in tilingOf(c))
+    throw new CogwheelError(
+      "reference",
+      `${c.name}: gradients are those of a whole picture, got tiling; leave it out, or cotangent.… and grad.…`,
+    );
+  return true;
+}
+
 const encode: ReferenceModule = async (c, context) => {
   const x = inputOf(c, "x", 5);
+  if (differentiated(c)) return halfGradients(c, context, "encode", "x");
   using vae = vaeOf(c, context, "encode");
   const { mean, logvar, shape } = await vae.encode(x.data, shapeOf(x), running(c, context));
   return { mean: { shape, data: mean }, logvar: { shape, data: logvar } };
@@ -150,6 +162,7 @@ const encode: ReferenceModule = async (c, context) => {
 
 const decode: ReferenceModule = async (c, context) => {
   const z = inputOf(c, "z", 5);
+  if (differentiated(c)) return halfGradients(c, context, "decode", "z");
   using vae = vaeOf(c, context, "decode");
   const { data, shape } = await vae.decode(z.data, shapeOf(z), running(c, context));
   return { sample: { shape, data } };
