@@ -34,6 +34,18 @@ export interface Deal {
   readonly pieces: readonly ClipPiece[];
 }
 
+/** A node of a piece, with the unit that it computes and its place among the layers; a norm's merge is of the first of its units. */
+export interface PieceStep {
+  readonly node: Node;
+  readonly unit: Unit;
+  readonly layer: number;
+}
+
+export interface PieceGraph extends ExchangeGraph {
+  /** But for what joins records. */
+  readonly steps: readonly PieceStep[];
+}
+
 /** The graph of one worker's piece. */
 export function pieceGraph(
   config: VaeConfig,
@@ -41,26 +53,32 @@ export function pieceGraph(
   { units, pieces }: Deal,
   worker: number,
   options: PieceOptions,
-): ExchangeGraph {
+): PieceGraph {
   const piece = pieces[worker]!;
   const { recorded, numbers, takes, gives } = recordUnits(config, provider, units, piece, worker, options);
-  const order = layerByLayer(recorded, numbers);
+  const { order, layerOf } = layerByLayer(recorded, numbers);
   const unitOf = (node: Node): Unit => units[numbers.get(node)!]!;
 
   const records = new Map<string, Tensor[]>();
   const merged = new Map<string, Readonly<Record<string, Tensor>>>();
   const norms: SharedNorm[] = [];
+  const steps: PieceStep[] = [];
+  const step = (node: Node, inputs: Node["inputs"], into: Graph): Readonly<Record<string, Tensor>> => {
+    const made = into.record(node.op, inputs, node.attrs);
+    steps.push({ node: into.nodes.at(-1)!, unit: unitOf(node), layer: layerOf(node) });
+    return made;
+  };
   const { graph, of } = rewrite(recorded, {
     nodes: order,
     outputs: recorded.outputs,
     replace(node, inputs, into) {
       const key = `${node.scope} ${unitOf(node).batch}`;
       if (node.op === groupNormStatsOp) {
-        const made = into.record(node.op, inputs, node.attrs);
+        const made = step(node, inputs, into);
         records.set(key, [...(records.get(key) ?? []), groupNormRecord(made["stats"]!)]);
         return made;
       }
-      if (node.op !== groupNormMergeOp) return undefined;
+      if (node.op !== groupNormMergeOp) return step(node, inputs, into);
       const found = merged.get(key);
       if (found) return found;
       const { batch } = unitOf(node);
@@ -78,17 +96,17 @@ export function pieceGraph(
           outer: own.dim(0),
         });
       }
-      const made = into.record(node.op, { stats: all }, node.attrs);
+      const made = step(node, { stats: all }, into);
       merged.set(key, made);
       return made;
     },
   });
   const renewed = (halos: readonly Halo[]): Halo[] => halos.map((halo) => ({ ...halo, tensor: of(halo.tensor) }));
-  return { graph, norms, takes: renewed(takes), gives: renewed(gives) };
+  return { graph, norms, takes: renewed(takes), gives: renewed(gives), steps };
 }
 
 /** The workers that hold units of a frame batch, in order. */
-function holdersOf(units: readonly Unit[], pieces: readonly ClipPiece[], batch: number): { worker: number; units: number }[] {
+export function holdersOf(units: readonly Unit[], pieces: readonly ClipPiece[], batch: number): { worker: number; units: number }[] {
   return pieces.flatMap(({ from, to }, worker) => {
     const held = units.slice(from, to).filter((unit) => unit.batch === batch).length;
     return held ? [{ worker, units: held }] : [];
@@ -162,7 +180,7 @@ function channelsBefore(graph: Graph, { tensor }: Halo): number {
  * The nodes of all units in the order of the layers. What the next piece waits for comes as early as it can; among convolutions the first
  * unit comes last, for it is the one that waits.
  */
-function layerByLayer({ nodes }: Graph, numbers: ReadonlyMap<Node, number>): Node[] {
+function layerByLayer({ nodes }: Graph, numbers: ReadonlyMap<Node, number>): { order: Node[]; layerOf: (node: Node) => number } {
   const counts = new Map<string, number>();
   const keys = new Map<Node, string>();
   const lists = new Map<number, string[]>();
@@ -180,5 +198,5 @@ function layerByLayer({ nodes }: Graph, numbers: ReadonlyMap<Node, number>): Nod
   const rank = new Map(longest.map((key, i) => [key, i]));
   const place = (node: Node): number => rank.get(keys.get(node)!)!;
   const within = (node: Node): number => (node.op === conv3dOp ? -numbers.get(node)! : numbers.get(node)!);
-  return [...nodes].sort((a, b) => place(a) - place(b) || within(a) - within(b));
+  return { order: [...nodes].sort((a, b) => place(a) - place(b) || within(a) - within(b)), layerOf: place };
 }

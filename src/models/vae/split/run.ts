@@ -129,6 +129,11 @@ export class PieceRun implements Disposable {
     return got;
   }
 
+  /** Names of what a program gives. */
+  outputs(program: number): readonly string[] {
+    return [...this.pieces[program]!.graph.outputs.keys()];
+  }
+
   /** What a program gave, in the graph's layout. */
   async read(program: number, output: string, signal?: AbortSignal): Promise<{ bytes: ArrayBuffer; y: Tensor }> {
     const made = this.programs[program]!;

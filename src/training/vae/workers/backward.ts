@@ -1,0 +1,212 @@
+/**
+ * A worker's piece of a clip forward and backward in one graph, so that gradients are those of the whole clip, to the bit, however many
+ * workers hold it. Backwards, the gradient with respect to the frames that the next piece's convolutions looked back on comes from its
+ * worker, and goes on to the worker before; a norm's sums (of dy, and of dy times what was normalised) are joined as its records were.
+ *
+ * Gradients of weights are one sum over the latent frames, from the last to the first: each worker adds those of its own to what the worker
+ * after it had so far. So the order of the additions is that of one worker.
+ */
+import { watch } from "../../../gradient/watch.ts";
+import type { Graph } from "../../../graph/graph.ts";
+import type { Node } from "../../../graph/op.ts";
+import type { Tensor } from "../../../graph/tensor.ts";
+import type { VaeConfig } from "../../../models/vae/config.ts";
+import type { ExchangeGraph, Halo, PieceOptions, SharedNorm } from "../../../models/vae/split/exchange-graph.ts";
+import { type Deal, holdersOf, inputOf, outputOf, pieceGraph, type PieceGraph, type PieceStep } from "../../../models/vae/split/piece.ts";
+import { add } from "../../../ops/add.ts";
+import { cast } from "../../../ops/cast.ts";
+import { causalCacheGradient } from "../../../ops/causal_cache_gradient.ts";
+import { groupNormApplyOp } from "../../../ops/group_norm_apply.ts";
+import { groupNormGradient } from "../../../ops/group_norm_gradient.ts";
+import { groupNormGradientMerge } from "../../../ops/group_norm_gradient_merge.ts";
+import { type GroupNormGradientAttrs, type GroupNormGradientInputs, groupNormGradientSums } from "../../../ops/group_norm_gradient_sums.ts";
+import { groupNormMergeOp } from "../../../ops/group_norm_merge.ts";
+import { groupNormStatsOp } from "../../../ops/group_norm_stats.ts";
+import { joinFrames } from "../../../ops/join_frames.ts";
+import type { WeightProvider } from "../../../run/weight-provider.ts";
+
+/** Inputs `dy.UNIT`: the gradient with respect to what comes out of a unit. */
+export const cotangentOf = (unit: number): string => `dy.${unit}`;
+/** Outputs: the gradient with respect to what goes into a unit, and those with respect to weights, where a worker has their last part. */
+export const inputGradientOf = (unit: number): string => `dx.${unit}`;
+export const weightGradientOf = (name: string): string => `gradient.${name}`;
+
+export interface BackwardOptions extends PieceOptions {
+  /** Of which weights gradients are asked for, by state-dict name. Default: of all. */
+  readonly trained?: (name: string) => boolean;
+}
+
+/** A piece's forward pass (format `sample`), and its gradients for the cotangents of its units. */
+export function backwardPiece(
+  config: VaeConfig,
+  provider: Pick<WeightProvider, "type">,
+  deal: Deal,
+  worker: number,
+  options: BackwardOptions,
+): ExchangeGraph {
+  const piece = pieceGraph(config, provider, deal, worker, { ...options, format: "sample" });
+  const { graph } = piece;
+  // Nothing is recorded that gradients go through after this: it is where the rules of ops come from.
+  watch(graph.inputs.get(inputOf(piece.steps[0]!.unit))!);
+  return graph.unwatched(() => new Backward(graph, piece, deal, worker, options.trained ?? (() => true)).record());
+}
+
+class Backward {
+  readonly #gradients = new Map<Tensor, Tensor>();
+  /** Sums of weights' gradients so far, by the weight. */
+  readonly #sums = new Map<Tensor, Tensor>();
+  /** Norms whose gradients wait for those of their other units. */
+  readonly #norms = new Map<Tensor, { readonly node: Node; readonly dy: Tensor; readonly sums: Tensor }[]>();
+  readonly #gives: Halo[];
+  readonly #takes: Halo[];
+  readonly #shared: SharedNorm[];
+
+  constructor(
+    private readonly graph: Graph,
+    private readonly piece: PieceGraph,
+    private readonly deal: Deal,
+    private readonly worker: number,
+    private readonly trained: (name: string) => boolean,
+  ) {
+    this.#gives = [...piece.gives];
+    this.#takes = [...piece.takes];
+    this.#shared = [...piece.norms];
+  }
+
+  record(): ExchangeGraph {
+    const { graph, piece, deal, worker } = this;
+    const { from, to } = deal.pieces[worker]!;
+    const own = deal.units.slice(from, to);
+    for (const unit of own) {
+      const y = graph.outputs.get(outputOf(unit))!;
+      this.#add(y, graph.input(cotangentOf(unit.index), y.shape));
+    }
+    for (const give of piece.gives) {
+      const { tensor, region } = give;
+      const gradient = graph.input(`gradient of ${region}`, tensor.shape, tensor.dtype);
+      this.#takes.push({ ...give, region: `gradient ${region}`, tensor: gradient });
+      this.#add(tensor, gradient);
+    }
+    // Layer by layer, and in each from the last unit to the first.
+    const steps = [...piece.steps].sort((a, b) => b.layer - a.layer || b.unit.index - a.unit.index);
+    for (const step of steps) {
+      const { node } = step;
+      if (node.op === groupNormStatsOp) continue;
+      if (node.scope) graph.scope(node.scope, () => this.#through(step));
+      else this.#through(step);
+    }
+    for (const take of piece.takes) {
+      const gradient = this.#gradients.get(take.tensor)!;
+      const tensor = gradient.dtype === take.tensor.dtype ? gradient : cast(gradient, take.tensor.dtype as "f32" | "f16");
+      this.#gives.push({ ...take, region: `gradient ${take.region}`, tensor: tensor.root });
+    }
+    for (const unit of own) graph.output(inputGradientOf(unit.index), this.#gradients.get(graph.inputs.get(inputOf(unit))!)!);
+    return { graph, gives: this.#gives, takes: this.#takes, norms: this.#shared };
+  }
+
+  #through(step: PieceStep): void {
+    const { node, unit } = step;
+    if (node.op === groupNormMergeOp) {
+      this.#throughNorm(node, unit.batch);
+      return;
+    }
+    const [y] = Object.values(node.outputs) as [Tensor];
+    const dy = this.#gradients.get(y)!;
+    if (node.op === groupNormApplyOp) {
+      const inputs = { ...node.inputs, dy } as unknown as GroupNormGradientInputs;
+      const { sums, dscale, dshift } = groupNormGradientSums(inputs, node.attrs as GroupNormGradientAttrs);
+      if (inputs.scale) {
+        this.#add(inputs.scale, dscale!);
+        this.#add(inputs.shift!, dshift!);
+      }
+      const norm = inputs.norm.root;
+      // From the first of its units on, as their records are joined.
+      this.#norms.set(norm, [{ node, dy, sums: sumOfSlices(sums) }, ...(this.#norms.get(norm) ?? [])]);
+      return;
+    }
+    const weights = (tensor: Tensor): boolean => tensor.root.role === "weight" && tensor.root.weights.every((name) => this.trained(name));
+    const want = new Set(
+      Object.entries(node.inputs).flatMap(([name, tensor]) => (tensor && (tensor.root.role !== "weight" || weights(tensor)) ? [name] : [])),
+    );
+    const gradients = this.graph.ruleOf(node.op).gradient!(node, { [Object.keys(node.outputs)[0]!]: dy }, want);
+    for (const name of want) {
+      const gradient = gradients[name];
+      if (!gradient) continue;
+      const tensor = node.inputs[name]!;
+      if (tensor.root.role === "weight")
+        this.#addWeight(tensor, gradient, [...this.deal.pieces.keys()], unit.index === this.deal.pieces[this.worker]!.from);
+      else this.#add(tensor, gradient);
+    }
+  }
+
+  /** What all units of a batch give a norm. */
+  #throughNorm(merge: Node, batch: number): void {
+    const { graph, deal, worker } = this;
+    const parts = this.#norms.get(merge.outputs["norm"]!)!;
+    const own = joinFrames(parts.map(({ sums }) => sums));
+    const holders = holdersOf(deal.units, deal.pieces, batch);
+    let all = own;
+    if (holders.length > 1) {
+      const count = holders.reduce((n, holder) => n + holder.units, 0);
+      all = graph.input(`sums.${merge.scope} ${batch}`, [own.dim(0), count, ...own.shape.slice(2)]);
+      const region = `gradient of norm ${merge.scope} of batch ${batch}`;
+      this.#shared.push({ region, holders: holders.map((holder) => holder.worker), own: own.root, all, outer: own.dim(0) });
+    }
+    const { norm, weight, bias } = parts[0]!.node.inputs as unknown as GroupNormGradientInputs;
+    const merged = groupNormGradientMerge({ sums: all, norm, weight }, { groups: (merge.attrs as { groups: number }).groups });
+    for (const { node, dy } of parts.toReversed()) {
+      const inputs = { ...node.inputs, dy, norm: merged.norm } as unknown as GroupNormGradientInputs;
+      this.#add(inputs.x, groupNormGradient(inputs, node.attrs as GroupNormGradientAttrs));
+    }
+    // A batch's own are added once, by the last worker that holds a part of it.
+    if (holders.at(-1)!.worker !== worker) return;
+    const batches = [...new Set(deal.units.map((unit) => unit.batch))];
+    const adders = [...new Set(batches.map((one) => holdersOf(deal.units, deal.pieces, one).at(-1)!.worker))];
+    const mine = batches.filter((one) => holdersOf(deal.units, deal.pieces, one).at(-1)!.worker === worker);
+    for (const [tensor, gradient] of [
+      [weight, merged.dweight],
+      [bias, merged.dbias],
+    ] as const)
+      if (tensor.root.weights.every((name) => this.trained(name))) this.#addWeight(tensor, gradient, adders, batch === mine[0]);
+  }
+
+  /**
+   * Adds to a weight's gradient, after all that comes later in the clip.
+   * @param adders the workers that add to it, in order @param last does this worker add nothing more?
+   */
+  #addWeight(weight: Tensor, gradient: Tensor, adders: readonly number[], last: boolean): void {
+    const { graph, worker } = this;
+    const { root } = weight;
+    const name = root.weights.join("+");
+    const place = adders.indexOf(worker);
+    let before = this.#sums.get(root);
+    const halo = (tensor: Tensor, other: number): Halo => {
+      const width = tensor.dim(-1);
+      return { region: `sum ${name}`, worker: other, tensor, padded: width, channels: width, dtype: "f32" };
+    };
+    if (!before && place < adders.length - 1) {
+      before = graph.input(`sum.${name}`, gradient.shape);
+      this.#takes.push(halo(before, adders[place + 1]!));
+    }
+    const sum = before ? add(before, gradient, "f32") : gradient;
+    this.#sums.set(root, sum);
+    if (!last) return;
+    if (place > 0) this.#gives.push(halo(sum.root, adders[place - 1]!));
+    else graph.output(weightGradientOf(name), sum);
+  }
+
+  #add(tensor: Tensor, gradient: Tensor): void {
+    const { root } = tensor;
+    const shaped = gradient.shape.join() === root.shape.join() ? gradient : this.graph.reshape(gradient, root.shape);
+    const before = this.#gradients.get(root);
+    this.#gradients.set(root, before ? add(before, shaped, before.dtype === "f32" ? "f32" : shaped.dtype) : shaped);
+  }
+}
+
+/** sums [B, slices, 3, C] of a unit → one record [B, 1, 3, C]: their sum, which is the gradient of a frame that was repeated so often. */
+function sumOfSlices(sums: Tensor): Tensor {
+  const graph = sums.graph as Graph;
+  const [b, slices, three, c] = sums.shape as [number, number, number, number];
+  const { dx } = causalCacheGradient(graph.reshape(sums, [b, slices, three, 1, c]), { frames: 1, cached: false });
+  return graph.reshape(dx, [b, 1, three, c]);
+}

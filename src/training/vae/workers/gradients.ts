@@ -1,0 +1,97 @@
+/** Gradients of one half of a VAE over a clip that workers of this process share in time: the bytes of one worker. */
+import type { ClipTools } from "../../../models/vae/split/clip.ts";
+import type { PieceOptions } from "../../../models/vae/split/exchange-graph.ts";
+import { Board, localPeers } from "../../../models/vae/split/peer.ts";
+import { inputOf, outputOf, type Deal } from "../../../models/vae/split/piece.ts";
+import { PieceRun, type WorkerReport } from "../../../models/vae/split/run.ts";
+import { piecesOf, unitsOf, type Unit } from "../../../models/vae/split/units.ts";
+import { placeFrames, takeFrames } from "../../../models/vae/batches.ts";
+import { spatialRatio } from "../../../models/vae/config.ts";
+import { widen } from "../../../run/program.ts";
+import { backwardPiece, cotangentOf, inputGradientOf, weightGradientOf } from "./backward.ts";
+
+export interface ClipGradientsOptions extends Omit<PieceOptions, "format"> {
+  /** Of what goes in. */
+  readonly frames: number;
+  readonly workers: number;
+  /** Of which weights, by state-dict name. Default: of all. */
+  readonly trained?: (name: string) => boolean;
+  readonly signal?: AbortSignal;
+}
+
+export interface ClipGradients {
+  /** What the half makes of the clip [B, C', T', H', W']. */
+  readonly y: Float32Array;
+  /** With respect to what went in [B, C, T, H, W]. */
+  readonly dx: Float32Array;
+  /** With respect to the weights, by state-dict name. */
+  readonly weights: ReadonlyMap<string, Float32Array>;
+  readonly reports: readonly WorkerReport[];
+}
+
+/**
+ * Forward and backward over so many virtual workers, at once.
+ * @param x [B, C, T, H, W], pixels or latents
+ * @param cotangent of what the half makes of it [B, C', T', H', W']
+ */
+export async function clipGradients(
+  { gpu, weights, config }: ClipTools,
+  x: Float32Array,
+  cotangent: Float32Array,
+  { workers, trained, signal, frames, ...clip }: ClipGradientsOptions,
+): Promise<ClipGradients> {
+  const units = unitsOf(config, clip.part, frames);
+  const deal: Deal = { units, pieces: piecesOf(units.length, workers) };
+  const encodes = clip.part === "encode";
+  const ratio = spatialRatio(config);
+  const [inRows, outRows] = encodes ? [config.in_channels, 2 * config.latent_channels] : [config.latent_channels, config.out_channels];
+  const plane = clip.height * clip.width;
+  const madePlane = encodes ? plane / ratio ** 2 : plane * ratio ** 2;
+  const made = units.reduce((n, unit) => n + unit.gives, 0);
+  const madeAt = (unit: Unit): number => units.slice(0, unit.index).reduce((n, { gives }) => n + gives, 0);
+  const y = new Float32Array(clip.batch * outRows * made * madePlane);
+  const dx = new Float32Array(x.length);
+  const gradients = new Map<string, Float32Array>();
+  const held: PieceRun[] = [];
+  try {
+    for (const worker of deal.pieces.keys()) {
+      const graph = backwardPiece(config, weights.provider, deal, worker, { ...clip, format: "sample", ...(trained ? { trained } : {}) });
+      held.push(await PieceRun.create(gpu, weights, [graph], signal ? { signal } : {}));
+    }
+    const board = new Board();
+    const runs = localPeers(workers, board).map(async (peer, i) => {
+      const run = held[i]!;
+      const own = units.slice(deal.pieces[i]!.from, deal.pieces[i]!.to);
+      try {
+        const inputs: Record<string, Float32Array> = {};
+        for (const unit of own) {
+          inputs[inputOf(unit)] = takeFrames(x, unit, frames, plane, clip.batch * inRows);
+          const part = { start: madeAt(unit), frames: unit.gives };
+          inputs[cotangentOf(unit.index)] = takeFrames(cotangent, part, made, madePlane, clip.batch * outRows);
+        }
+        await run.run(0, 0, inputs, peer, signal ? { signal } : {});
+        const read = async (output: string): Promise<Float32Array> => {
+          const { bytes, y } = await run.read(0, output, signal);
+          return widen(bytes, y.dtype);
+        };
+        for (const unit of own) {
+          placeFrames(await read(outputOf(unit)), unit.gives, y, madeAt(unit), made, madePlane);
+          placeFrames(await read(inputGradientOf(unit.index)), unit.frames, dx, unit.start, frames, plane);
+        }
+        const prefix = weightGradientOf("");
+        for (const name of run.outputs(0)) if (name.startsWith(prefix)) gradients.set(name.slice(prefix.length), await read(name));
+        return run.report(i, deal.pieces[i]!);
+      } catch (error) {
+        board.fail(error);
+        throw error;
+      }
+    });
+    // All have ended before their memory goes.
+    const ended = await Promise.allSettled(runs);
+    const failed = ended.find((one) => one.status === "rejected");
+    if (failed) throw failed.reason;
+    return { y, dx, weights: gradients, reports: ended.map((one) => (one as PromiseFulfilledResult<WorkerReport>).value) };
+  } finally {
+    for (const run of held) run[Symbol.dispose]();
+  }
+}
