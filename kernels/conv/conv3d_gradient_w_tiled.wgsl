@@ -25,6 +25,7 @@ const TN: u32 = 1u;
 //! end
 @group(0) @binding(1) var<storage, read> dy: array<vec4<G>>;
 @group(0) @binding(2) var<storage, read> x: array<vec4<X>>;
+//! part shared/conv3d_gradient_w.wgsl
 // h_out, w_out: rows and columns of dy · t_out, t_in: frames of dy and of x that a batch entry has · h_in, w_in: rows and columns of x,
 // after nearest upsampling · p4, cin4: vectors of channels of dy and of x · p: channels of y · q4, q_first: vectors of columns of y that
 // are summed here, and the first; a column is a channel of x under a tap
@@ -113,6 +114,7 @@ fn put(row: u32, q: u32, slot: u32, v: vec4<f32>, first: bool) {
   let at = slot * params.part4 + row * params.stride4 + params.q_first + q;
   if (ACCUMULATE || !first) { y[at] += v; } else { y[at] = v; }
 }
+//! part ends
 const TV: u32 = TM / 4u;
 const TX: u32 = BN / (4u * TN);
 const TY: u32 = BM / TM;

@@ -70,7 +70,8 @@ fn add(c: ptr<function, Eight>, a: vec4<f32>, b: mat4x4<f32>) {
 }
 //! part ends
 
-// Of each of the four columns of a vector of a, what lane i handed round: a block of 4 × 4 sums.
+//! part shared/octet_block.wgsl
+// Of each of the four columns of a vector, what lane i handed round: a block of 4 × 4 sums.
 fn block(c0: ptr<function, Eight>, c1: ptr<function, Eight>, c2: ptr<function, Eight>, c3: ptr<function, Eight>, i: u32) -> mat4x4<f32> {
   switch (i) {
     case 0u: { return mat4x4<f32>((*c0).r0, (*c1).r0, (*c2).r0, (*c3).r0); }
@@ -83,6 +84,7 @@ fn block(c0: ptr<function, Eight>, c1: ptr<function, Eight>, c2: ptr<function, E
     default: { return mat4x4<f32>((*c0).r7, (*c1).r7, (*c2).r7, (*c3).r7); }
   }
 }
+//! part ends
 
 @compute @workgroup_size(WG)
 fn main(

@@ -3,7 +3,7 @@
  * saw. The sums are formed piece by piece, each a frame or some rows of one, and added in the order of the frames: where a frame's pieces
  * end depends on the picture alone, so a clip that is cut in time has the sums of the whole. Kernels: kernels/conv/.
  */
-import { conv3dGradientWTiled, conv3dWeightSums } from "#kernels";
+import { conv3dGradientWOctet, conv3dGradientWQuad, conv3dGradientWSubgroupMatrix, conv3dGradientWTiled, conv3dWeightSums } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { bytesOf, isFloat } from "../graph/dtype.ts";
@@ -97,7 +97,8 @@ function lower(node: Node<Inputs, Attrs, "dw">, target: Target): Dispatch[] {
   const q = kt * kh * kw * padded;
   const [, , rows, columns] = dy.shape as [number, number, number, number];
   const exact = { n, cin, taps: [kt, kh, kw].join("×"), stride: conv.stride.join("×") };
-  const candidates = weightGradientCandidates(caps, { p: n, q });
+  const half = x.dtype === "f16" && dy.dtype === "f16";
+  const candidates = weightGradientCandidates(caps, { p: n, cin, taps: kt * kh * kw, half });
   const variant = target.choose(choiceKey("conv3d_gradient_w", { m: rows * columns }, exact, [x.dtype, dy.dtype]), candidates);
   const tiles = Math.ceil(n / variant.bm) * Math.ceil(q / variant.bn);
   const chunkRows = rowsOfChunk(node, tiles, caps);
@@ -145,17 +146,15 @@ function lower(node: Node<Inputs, Attrs, "dw">, target: Target): Dispatch[] {
     const own = Math.ceil(n / variant.bm) * Math.ceil((4 * columnsHere) / variant.bn);
     const plane = (rows * columns * dy.dim(-1)) / 4;
     const t0 = run.t0 * conv.stride[0] - (step.source === "x" ? conv.padFrames[0] : 0);
-    return dispatch({
-      kernel: conv3dGradientWTiled,
-      types: { G: dy.dtype, X: source.dtype },
-      consts: {
-        REPLICATE: +conv.replicate,
-        ZERO_FRAMES: +conv.zeroFrames,
-        DOUBLED: +(conv.upsample !== null),
-        FRAMES: upsampleMode(source, conv),
-        ACCUMULATE: +work.accumulate,
-        ...tileConsts(variant),
-      },
+    const types = { G: dy.dtype, X: source.dtype };
+    const switches = {
+      REPLICATE: +conv.replicate,
+      ZERO_FRAMES: +conv.zeroFrames,
+      DOUBLED: +(conv.upsample !== null),
+      FRAMES: upsampleMode(source, conv),
+      ACCUMULATE: +work.accumulate,
+    };
+    const common = {
       params: {
         h_out: rows,
         w_out: columns,
@@ -186,7 +185,14 @@ function lower(node: Node<Inputs, Attrs, "dw">, target: Target): Dispatch[] {
       },
       bindings: { dy: given.view, x: read.view, y: sums },
       grid: foldGrid(own * (work.slots === 1 ? 1 : pieces), limits),
-    });
+    };
+    if (variant.name === "octet")
+      return dispatch({ kernel: conv3dGradientWOctet, ...common, types, consts: switches, overrides: { WG: variant.wg } });
+    if (variant.name === "quad")
+      return dispatch({ kernel: conv3dGradientWQuad, ...common, types, consts: switches, overrides: { WG: variant.wg } });
+    if (variant.name === "subgroup_matrix")
+      return dispatch({ kernel: conv3dGradientWSubgroupMatrix, ...common, consts: { ...switches, ...variant.consts } });
+    return dispatch({ kernel: conv3dGradientWTiled, ...common, types, consts: { ...switches, ...tileConsts(variant) } });
   }
 }
 

@@ -33,6 +33,8 @@ const wanted: Record<string, RegExp> = {
   attention: /× (32|64)[, ]/,
   attention_gradient: /^(2 heads × 38 × 64|3 heads × 150 × 32, 3 segments)/,
   conv3d: /./,
+  conv3d_gradient_x: /\(gw\)/,
+  conv3d_gradient_w: /^(3×3×3, 24 to 40 channels \(gx\)|replicated)/,
 };
 /** Of these, a tile of 2 × 4 matrices a subgroup too, where so little work takes one of 1 × 1. */
 const tiled: Record<string, RegExp> = {

@@ -1,9 +1,11 @@
 /** conv3d_gradient_w: every tile, frames in slots and one after another, strides, borders, caches, doubling, dilation, windows. */
-import { conv3dGradientWTiled, conv3dWeightSums } from "#kernels";
+import { conv3dGradientWOctet, conv3dGradientWQuad, conv3dGradientWSubgroupMatrix, conv3dGradientWTiled, conv3dWeightSums } from "#kernels";
+import type { Capabilities } from "../../../gpu/capabilities.ts";
+import { padTo } from "../../../graph/packing.ts";
 import { conv3dGradientW } from "../../../ops/conv3d_gradient_w.ts";
 import type { OpCase, OpCases, Size } from "../case.ts";
-import type { Values } from "../draw.ts";
-import { oneKernel } from "../listed-kernels.ts";
+import type { Precision, Values } from "../draw.ts";
+import { cpuKernel, eightLanes, fewerLanes, matrixKernel, oneKernel, tiledKernel } from "../listed-kernels.ts";
 import { type ConvSizes, outputShape, tapsOf } from "./conv3d.ts";
 
 /** By the definition: every tap adds what it looked at, times the gradients of its position's channels. */
@@ -23,6 +25,8 @@ export function conv3dGradientWReference(c: ConvSizes, { x, dy, cache }: Values)
   return dw;
 }
 
+const sizesOf = new WeakMap<OpCase, ConvSizes>();
+
 function one(
   size: Size,
   title: string,
@@ -31,7 +35,7 @@ function one(
 ): OpCase {
   const [N, kt, kh, kw] = c.w;
   const [B, , H, W, C] = c.x;
-  return {
+  const made: OpCase = {
     size,
     name: `${title}, ${C} to ${N} channels (${half})`,
     ...fields,
@@ -67,18 +71,32 @@ function one(
     },
     reference: (values) => ({ dw: conv3dGradientWReference(c, values) }),
   };
+  sizesOf.set(made, c);
+  return made;
+}
+
+/** Both in f16, of whole words a position. */
+function takesMatrices(c: OpCase, _: Capabilities, precision: Precision): boolean {
+  const { x, w } = sizesOf.get(c)!;
+  return precision === "f16" && c.half!.length === 2 && padTo(w[0], 4) % 8 === 0 && padTo(x[4], 4) % 8 === 0;
 }
 
 export const conv3dGradientWCases: OpCases = {
   op: "conv3d_gradient_w",
-  kernels: [...oneKernel(conv3dGradientWTiled), ...oneKernel(conv3dWeightSums)],
+  kernels: [
+    cpuKernel(conv3dGradientWOctet, { needs: eightLanes }),
+    cpuKernel(conv3dGradientWQuad, { needs: fewerLanes }),
+    matrixKernel(conv3dGradientWSubgroupMatrix, { takes: takesMatrices }),
+    tiledKernel(conv3dGradientWTiled),
+    ...oneKernel(conv3dWeightSums),
+  ],
   tolerance: { f32: 1e-5, f16: 1e-5 },
   cases: [
     one("tiny", "1×1×1 of one position", { x: [1, 1, 1, 1, 1], w: [1, 1, 1, 1] }),
     one("odd", "3×3×3", { x: [2, 3, 5, 7, 5], w: [7, 3, 3, 3] }),
-    ...["gx", "g", "x"].map((half) => one("odd", "3×3×3", { x: [1, 2, 5, 6, 24], w: [20, 3, 3, 3] }, { half })),
+    ...["gx", "g", "x"].map((half) => one("odd", "3×3×3", { x: [1, 2, 5, 6, 24], w: [40, 3, 3, 3] }, { half })),
     one("odd", "3×3×3, many positions", { x: [1, 2, 19, 17, 8], w: [40, 3, 3, 3] }),
-    one("odd", "1×1×1", { x: [2, 2, 3, 5, 136], w: [132, 1, 1, 1] }),
+    one("odd", "1×1×1", { x: [2, 2, 3, 5, 136], w: [136, 1, 1, 1] }),
     one("odd", "3×3×3 on a cache", { x: [2, 3, 4, 5, 5], w: [18, 3, 3, 3], cached: true }),
     one("odd", "3×3×3 centred in time, zeros around", { x: [2, 4, 3, 5, 4], w: [6, 3, 3, 3], padFrames: [1, 1], zeroFrames: true }),
     one("odd", "2-D, stride 2, padded right and below", { x: [1, 3, 6, 10, 8], w: [8, 1, 3, 3], stride: [1, 2, 2], pad: [0, 1, 0, 1] }),
@@ -91,7 +109,7 @@ export const conv3dGradientWCases: OpCases = {
       zeroFrames: true,
     }),
     one("odd", "2-D on all doubled, 3 frames", { x: [1, 3, 2, 5, 4], w: [4, 1, 3, 3], upsample: "space-time" }),
-    one("odd", "replicated borders, dilated in time", { x: [1, 6, 4, 3, 4], w: [4, 3, 3, 3], replicate: true, dilation: 2, cached: true }),
+    one("odd", "replicated borders, dilated in time", { x: [1, 6, 4, 3, 8], w: [8, 3, 3, 3], replicate: true, dilation: 2, cached: true }),
     one(
       "odd",
       "3×3×3 in windows",
