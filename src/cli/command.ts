@@ -9,7 +9,7 @@ export interface CliCommand {
   readonly isDefault?: boolean;
   /** Its result is what it prints, not a file: a reader that goes away before the end is told by the exit code. */
   readonly printsResult?: boolean;
-  /** Commands below this one (`vae encode`); it then has no arguments, options and work of its own. */
+  /** Commands below this one (`vae encode`, `train vae`), which are asked for before its own arguments. */
   readonly commands?: readonly CliCommand[];
   /** Declares its arguments and options. */
   declare?(command: Command): unknown;
@@ -18,8 +18,7 @@ export interface CliCommand {
 }
 
 /** A command whose arguments and options have types, as its `declare` makes them. */
-export interface TypedCommand<Arguments extends readonly unknown[], Options extends object = object>
-  extends Omit<CliCommand, "run" | "commands"> {
+export interface TypedCommand<Arguments extends readonly unknown[], Options extends object = object> extends Omit<CliCommand, "run"> {
   declare(command: Command): unknown;
   run(args: Arguments, options: Options): Promise<number | undefined>;
 }

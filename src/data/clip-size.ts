@@ -20,7 +20,11 @@ const fail = (rule: string): never => {
 };
 
 /** Throws for sizes that the model cannot take. */
-export function checkSizes({ resolution, frames, fps }: ClipSizes, rules: ModelRules, oneSize: boolean): void {
+export function checkSizes(
+  { resolution, frames, fps }: ClipSizes,
+  rules: Pick<ModelRules, "spatial" | "temporal" | "patchSize"> & Partial<Pick<ModelRules, "sampleWidth" | "sampleHeight">>,
+  oneSize: boolean,
+): void {
   const multiple = rules.spatial * rules.patchSize;
   const sides = typeof resolution === "number" ? [resolution] : [resolution.width, resolution.height];
   for (const side of sides)
@@ -31,7 +35,7 @@ export function checkSizes({ resolution, frames, fps }: ClipSizes, rules: ModelR
       );
   const told = typeof resolution === "number" ? `a shorter side of ${resolution}` : `${resolution.width}x${resolution.height}`;
   if (oneSize) {
-    const [width, height] = [rules.sampleWidth * rules.spatial, rules.sampleHeight * rules.spatial];
+    const [width, height] = [rules.sampleWidth! * rules.spatial, rules.sampleHeight! * rules.spatial];
     if (typeof resolution === "number" || resolution.width !== width || resolution.height !== height)
       fail(`this model learned its positions for ${width}x${height} and takes no other size, got ${told}; leave it out`);
   }

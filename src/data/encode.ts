@@ -6,16 +6,13 @@ import { CogwheelError } from "../base/errors.ts";
 import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import type { Encoders } from "../pipelines/cogvideox/encoders.ts";
 import { readClip } from "../video/clip.ts";
-import { decodeVideo } from "../video/decode.ts";
 import { fitFrames } from "../video/fit.ts";
+import { BrokenClips, scanClips } from "./broken.ts";
 import { checkSizes, clipSize, wholeFrames } from "./clip-size.ts";
-import type { ClipFolder, ClipRow } from "./folder.ts";
+import type { ClipFolder } from "./folder.ts";
 import type { PrepareClipsOptions, PreparedClip, PreparedClips } from "./prepared.ts";
 import { ClipStore, digestOf, sha256 } from "./store.ts";
 
-/** More broken clips than this share stop a run. */
-const MOST_BROKEN = 0.1;
-const NAMED = 3;
 /** A caption's end that was cut is told in so many characters. */
 const SHOWN = 60;
 
@@ -46,8 +43,8 @@ export async function prepareClips(model: CogVideoX, folder: ClipFolder, options
     }
     const broken = new BrokenClips(folder, options);
     const complete = (clip: PreparedClip): boolean => [clip.latents, ...clip.images].every((key) => store.has(key));
-    await scan(
-      found.filter((clip) => !complete(clip)),
+    await scanClips(
+      found.filter((clip) => !complete(clip)).map(({ row }) => row),
       folder,
       broken,
       options,
@@ -94,58 +91,6 @@ export function takesImage({ rules, configs }: CogVideoX): boolean {
     "data",
     `clips and captions teach models of text and of an image, got one that takes ${rules.takes}; choose another`,
   );
-}
-
-/** Clips that cannot be read: told by name and left out, until there are too many. */
-class BrokenClips {
-  readonly #rows = new Map<ClipRow, string>();
-  constructor(
-    private readonly folder: ClipFolder,
-    private readonly options: PrepareClipsOptions,
-  ) {}
-
-  get names(): string[] {
-    return [...this.#rows.keys()].map(({ file }) => file);
-  }
-
-  has = (row: ClipRow): boolean => this.#rows.has(row);
-
-  /** Takes what is wrong with a clip; throws what is wrong with the run. */
-  add(row: ClipRow, error: unknown): void {
-    this.options.signal?.throwIfAborted();
-    if (!(error instanceof CogwheelError) || error.room !== "video") throw error;
-    this.#rows.set(row, error.message);
-    this.options.onWarning?.(`[data] ${row.file} is left out, it cannot be read: ${error.message}`);
-  }
-
-  check(): void {
-    const [broken, all] = [this.#rows.size, this.folder.rows.length];
-    if (broken <= MOST_BROKEN * all && broken < all) return;
-    const lines = [...this.#rows].slice(0, NAMED).map(([{ file }, message]) => `${file}: ${message}`);
-    throw new CogwheelError(
-      "data",
-      `at most a tenth of the clips may be broken, got ${broken} of ${all} in ${this.folder.label}; convert or remove them`,
-      { lines },
-    );
-  }
-}
-
-/** The header and the first frame of every clip, before hours are spent on the others. */
-async function scan(
-  clips: readonly PreparedClip[],
-  folder: ClipFolder,
-  broken: BrokenClips,
-  { signal, onProgress }: PrepareClipsOptions,
-): Promise<void> {
-  for (const [i, { row }] of clips.entries()) {
-    try {
-      await decodeVideo(await folder.read(row.file, signal), { maxFrames: 1, ...(signal ? { signal } : {}) });
-    } catch (error) {
-      broken.add(row, error);
-    }
-    onProgress?.("scan clips", (i + 1) / clips.length);
-  }
-  broken.check();
 }
 
 async function encodeClip(

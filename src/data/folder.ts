@@ -42,7 +42,12 @@ const MOST_BYTES = 2 ** 31;
  * Reads what a folder holds. Throws, with counts and first names, for captions that are missing, too many, twice there or empty.
  * @param from a folder (Node), a URL, or a source such as `filesSource` and `memorySource` give
  */
-export async function openClips(from: string | URL | CheckpointSource): Promise<ClipFolder> {
+export const openClips = (from: string | URL | CheckpointSource): Promise<ClipFolder> => openFolder(from, true);
+
+/** The same of clips for a model that reads no captions: they may be empty, and a folder of clips alone will do. */
+export const openMedia = (from: string | URL | CheckpointSource): Promise<ClipFolder> => openFolder(from, false);
+
+async function openFolder(from: string | URL | CheckpointSource, captioned: boolean): Promise<ClipFolder> {
   const named = typeof from === "string" || from instanceof URL;
   if (typeof from === "string" && !/^\w+:\/\//.test(from) && (await listFolder(from)) === undefined)
     throw new CogwheelError("data", `the data must be a folder of clips, got none at ${from}; check the path`);
@@ -70,6 +75,10 @@ export async function openClips(from: string | URL | CheckpointSource): Promise<
       () => undefined,
     );
     const media = list?.filter((path) => MEDIA.test(path));
+    if (!rows && !captioned && media?.length) {
+      const all = media.toSorted().map((file) => ({ file, caption: "", columns: { file_name: file } }));
+      return { label: source.label, rows: all, read, warnings: [] };
+    }
     if (!rows)
       throw new CogwheelError(
         "data",
@@ -77,7 +86,7 @@ export async function openClips(from: string | URL | CheckpointSource): Promise<
           (media ? `, with ${count(media.length, "clip")}${firstOf(media)}` : "") +
           '; write a line {"file_name": …, "text": …} for each clip',
       );
-    return { label: source.label, rows: rows.map(withPath), read, warnings: checkRows(rows.map(withPath), media, source.label) };
+    return { label: source.label, rows: rows.map(withPath), read, warnings: checkRows(rows.map(withPath), media, source.label, captioned) };
   });
 }
 
@@ -148,7 +157,7 @@ function rowsOfLists(prompts: string, videos: string): ClipRow[] {
 }
 
 /** Throws where captions and clips do not belong together; tells clips without a caption. */
-function checkRows(rows: readonly ClipRow[], media: readonly string[] | undefined, label: string): string[] {
+function checkRows(rows: readonly ClipRow[], media: readonly string[] | undefined, label: string, captioned: boolean): string[] {
   const seen = new Set<string>();
   const twice = new Set<string>();
   for (const { file } of rows) (seen.has(file) ? twice : seen).add(file);
@@ -157,7 +166,7 @@ function checkRows(rows: readonly ClipRow[], media: readonly string[] | undefine
   const wrong: [string, string[]][] = [
     ["without a clip", there ? [...seen].filter((file) => !there.has(file)) : []],
     ["for one clip more than once", [...twice]],
-    ["empty", rows.filter(({ caption }) => caption.trim() === "").map(({ file }) => file)],
+    ["empty", !captioned ? [] : rows.filter(({ caption }) => caption.trim() === "").map(({ file }) => file)],
   ];
   const lines = wrong
     .filter(([, files]) => files.length)

@@ -13,8 +13,10 @@ import { TorchGenerator } from "../diffusion/torch-random.ts";
 import { fitFrames, type Fit } from "../video/fit.ts";
 import { channelsOf, type Frame, type RgbaFrame } from "../video/frame.ts";
 import { fromVae, toVae } from "./latent-layout.ts";
+import type { LatentPosterior } from "../models/vae/posterior.ts";
+import type { WeightProvider } from "../run/weight-provider.ts";
 import { Opened } from "./opened.ts";
-import type { OpenOptions } from "./options.ts";
+import { defined, type OpenOptions } from "./options.ts";
 import { latentFrames } from "./settings.ts";
 import { Turns } from "./turns.ts";
 import { placesOf, vaeRun, workersRun, type VaeCallOptions } from "./vae-run.ts";
@@ -71,6 +73,14 @@ export function framesThatReturn(available: number, temporal: number): number {
   return available > whole ? whole + 1 : whole;
 }
 
+/** A VAE that is open, for training. */
+export interface VaeForTraining {
+  readonly gpu: Gpu;
+  readonly config: VaeConfig;
+  readonly weights: WeightProvider;
+  readonly version: string;
+}
+
 export class VideoVae implements AsyncDisposable {
   private constructor(
     readonly config: VaeConfig,
@@ -109,6 +119,24 @@ export class VideoVae implements AsyncDisposable {
         return new VideoVae(config, opened, vae, openingOf(from, options, gpu, dtype), options.onWarning);
       },
     });
+  }
+
+  /** What training takes of it: its weights as the checkpoint has them, and what tells them from others. */
+  async training({ onWarning }: Pick<OpenVaeOptions, "onWarning"> = {}): Promise<VaeForTraining> {
+    const { gpu, opened, config } = this;
+    const component = opened.checkpoint.component("vae");
+    const version = (await component.weights?.version()) ?? opened.checkpoint.source.label;
+    return { gpu, config, weights: opened.weights("vae", defined({ onWarning })), version };
+  }
+
+  /** The posterior of a clip's latents. @param pixels [1, 3, T, H, W] in −1…1 */
+  async posterior(
+    pixels: Float32Array,
+    size: Omit<VideoShape, "batch">,
+    options: VaeCallOptions = {},
+  ): Promise<Pick<LatentPosterior, "mean" | "logvar">> {
+    const shape = { batch: 1, ...size };
+    return await this.vae.encode(pixels, shape, vaeRun(this, "encode", shape, options));
   }
 
   /** Pixels a latent pixel, frames a latent frame. */

@@ -10,47 +10,70 @@ import { checkSample, shapeOf } from "./sample.ts";
  * Samples to learn from. A list is shuffled in every epoch and has no end. A function gives each epoch's samples in the order in which they
  * are used, the same for the same epoch each time that it is asked; what else can be iterated over is gone through once.
  */
-export type TrainingData =
-  | readonly GivenSample[]
-  | ((epoch: number) => Iterable<GivenSample> | AsyncIterable<GivenSample>)
-  | Iterable<GivenSample>
-  | AsyncIterable<GivenSample>;
+export type DataOf<S> = readonly S[] | ((epoch: number) => Iterable<S> | AsyncIterable<S>) | Iterable<S> | AsyncIterable<S>;
 
-/**
- * Batches of `clips` samples of one size. A sample waits until there are enough of its size, over the end of an epoch if need be, so none
- * is left out. The same data and seed give the same batches: a run that goes on after a break drops those that it has learned from.
- */
-export async function* batchesOf(
+/** What a transformer learns from. */
+export type TrainingData = DataOf<GivenSample>;
+
+/** Batches of `clips` samples of one size, of a transformer's data. */
+export function batchesOf(
   data: TrainingData,
   c: TransformerConfig,
   { clips, seed }: { clips: number; seed: number },
 ): AsyncGenerator<readonly GivenSample[], void, void> {
-  const waiting = new Map<string, GivenSample[]>();
-  for await (const sample of samplesOf(data, c, seed)) {
-    const key = shapeKey(shapeOf(sample, c, clips));
-    const bin = [...(waiting.get(key) ?? []), sample];
-    if (bin.length === clips) {
-      waiting.delete(key);
-      yield bin;
-    } else waiting.set(key, bin);
-  }
+  return groupsOf(samplesOf(data, c, seed), clips, (sample) => shapeKey(shapeOf(sample, c, clips)));
 }
 
 /** Samples, checked, epoch after epoch; of what is gone through once no longer than it lasts. One that is loaded late is checked then. */
-export async function* samplesOf(data: TrainingData, c: TransformerConfig, seed: number): AsyncGenerator<GivenSample, void, void> {
-  const known = new WeakSet<GivenSample>();
+export const samplesOf = (data: TrainingData, c: TransformerConfig, seed: number): AsyncGenerator<GivenSample, void, void> =>
+  epochsOf(data, seed, (sample, name) => {
+    if ("load" in sample) return checkedLate(sample, c, name);
+    checkSample(sample, c, name);
+    return sample;
+  });
+
+/**
+ * Groups of so many samples of one kind. A sample waits until there are enough of its kind, over the end of an epoch if need be, so none is
+ * left out. The same samples give the same groups: a run that goes on after a break drops those that it has learned from.
+ */
+export async function* groupsOf<S>(
+  samples: AsyncIterable<S>,
+  count: number,
+  kindOf: (sample: S) => string,
+): AsyncGenerator<readonly S[], void, void> {
+  const waiting = new Map<string, S[]>();
+  for await (const sample of samples) {
+    const kind = kindOf(sample);
+    const bin = [...(waiting.get(kind) ?? []), sample];
+    if (bin.length === count) {
+      waiting.delete(kind);
+      yield bin;
+    } else waiting.set(kind, bin);
+  }
+}
+
+/**
+ * Samples of any model, epoch after epoch.
+ * @param checked throws for a sample that the model does not take, by the name that it is given; gives one that is used in its place
+ */
+export async function* epochsOf<S extends object>(
+  data: DataOf<S>,
+  seed: number,
+  checked: (sample: S, name: string) => S,
+): AsyncGenerator<S, void, void> {
+  const known = new WeakSet<S>();
   for (let epoch = 0; ; epoch++) {
     let count = 0;
     for await (const sample of epochOf(data, seed, epoch)) {
-      const name = `sample ${count + 1} of epoch ${epoch + 1}`;
       count++;
-      if ("load" in sample) {
-        yield checkedLate(sample, c, name);
+      if (known.has(sample)) {
+        yield sample;
         continue;
       }
-      if (!known.has(sample)) checkSample(sample, c, name);
-      known.add(sample);
-      yield sample;
+      const made = checked(sample, `sample ${count} of epoch ${epoch + 1}`);
+      // One that stands for another is made anew for each use.
+      if (made === sample) known.add(sample);
+      yield made;
     }
     if (count === 0)
       throw new CogwheelError("training", `an epoch must have at least one sample, got none in epoch ${epoch + 1}; give some`);
@@ -78,10 +101,10 @@ function checkedLate({ shape, textTokens, load }: LateSample, c: TransformerConf
   };
 }
 
-function epochOf(data: TrainingData, seed: number, epoch: number): Iterable<GivenSample> | AsyncIterable<GivenSample> {
+function epochOf<S>(data: DataOf<S>, seed: number, epoch: number): Iterable<S> | AsyncIterable<S> {
   if (typeof data === "function") return data(epoch);
-  if (!Array.isArray(data)) return data as Iterable<GivenSample> | AsyncIterable<GivenSample>;
-  const list = data as readonly GivenSample[];
+  if (!Array.isArray(data)) return data as Iterable<S> | AsyncIterable<S>;
+  const list = data as readonly S[];
   return drawsOf(seed, "order", epoch)
     .permutation(list.length)
     .map((i) => list[i]!);

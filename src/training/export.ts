@@ -2,8 +2,6 @@
 import { elements } from "../base/shape.ts";
 import { type TensorToWrite, writeSafetensors } from "../files/safetensors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
-import type { TransformerConfig } from "../models/cogvideox/config.ts";
-import { transformerWeights } from "../models/cogvideox/weights.ts";
 import type { States } from "../run/states.ts";
 import type { WeightProvider } from "../run/weight-provider.ts";
 import { weightValues } from "./initial-values.ts";
@@ -51,22 +49,30 @@ export function loraFile(trained: TrainedLora, values: ReadonlyMap<string, Float
   return writeSafetensors(tensors, { format: "pt", lora_adapter_metadata: JSON.stringify(prefixed) });
 }
 
-/** The files of a transformer's folder: trained weights, and those that were not trained from where they came. All in f32. */
-export async function transformerFiles(
+/** What a component's folder holds. */
+export interface ComponentLayout {
+  /** In diffusers. */
+  readonly className: string;
+  readonly config: object;
+  /** Shapes by state-dict name. */
+  readonly weights: ReadonlyMap<string, readonly number[]>;
+}
+
+/** The files of a component's folder: trained weights, and those that were not trained from where they came. All in f32. */
+export async function componentFiles(
   gpu: Gpu,
-  config: TransformerConfig,
+  { className, config, weights: shapes }: ComponentLayout,
   weights: WeightProvider,
   values: ReadonlyMap<string, Float32Array>,
   signal?: AbortSignal,
 ): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
   const tensors = new Map<string, TensorToWrite>();
-  for (const [name, shape] of transformerWeights(config)) {
+  for (const [name, shape] of shapes) {
     const data = values.get(name) ?? (await weightValues(gpu, weights, { name, names: [name], shape }, signal));
     tensors.set(name, { dtype: "F32", shape, data: data.subarray(0, elements(shape)) });
   }
-  const json = { _class_name: "CogVideoXTransformer3DModel", ...config };
   return {
-    "config.json": new TextEncoder().encode(`${JSON.stringify(json, null, 2)}\n`),
+    "config.json": new TextEncoder().encode(`${JSON.stringify({ _class_name: className, ...config }, null, 2)}\n`),
     [WEIGHTS_FILE]: writeSafetensors(tensors, { format: "pt" }),
   };
 }

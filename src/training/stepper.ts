@@ -30,8 +30,8 @@ export interface StepperMicro {
   /** What tells its graph from others. */
   readonly key: string;
   record(): RecordedMicro;
-  /** @param lossScale the factor of the loss that is differentiated */
-  inputs(lossScale: number): Record<string, Float32Array | Uint32Array>;
+  /** @param lossScale the factor of the loss that is differentiated @param graph what was recorded */
+  inputs(lossScale: number, graph: Graph): Record<string, Float32Array | Uint32Array>;
   /** Values that the loss is a mean of. */
   readonly values: number;
 }
@@ -92,8 +92,8 @@ export class Stepper {
     return [graph, updateGraph(update, graph)];
   }
 
-  /** One step: as many micro-steps as are added up, in their order. @param lr its learning rate @param outputs that are read of each */
-  async step(micros: readonly StepperMicro[], lr: number, outputs: readonly string[], signal?: AbortSignal): Promise<TakenStep> {
+  /** One step: as many micro-steps as are added up, in their order. @param lr its learning rate @param outputs that are read of each; default: all */
+  async step(micros: readonly StepperMicro[], lr: number, outputs?: readonly string[], signal?: AbortSignal): Promise<TakenStep> {
     const { accumulation = 1, maxGradNorm = Infinity, ema, optimizer, dtype, name = "" } = this.options;
     if (micros.length !== accumulation)
       throw new CogwheelError("training", `a step takes ${accumulation} batches, got ${micros.length}; give one for each micro-step`);
@@ -111,24 +111,27 @@ export class Stepper {
     });
     const kinds = { optimizer, average: ema !== undefined };
     const run = signal ? { signal } : {};
-    const read = async (program: Program): Promise<Record<string, Float32Array>> =>
-      Object.fromEntries(
-        await Promise.all(outputs.map(async (output) => [output, (await program.read(output, signal)) as Float32Array] as const)),
+    const read = async (program: Program, key: string): Promise<Record<string, Float32Array>> => {
+      const names = outputs ?? [...this.programs.plan(key).graph.outputs.keys()].filter((name) => name !== "control");
+      return Object.fromEntries(
+        await Promise.all(names.map(async (name) => [name, (await program.read(name, signal)) as Float32Array] as const)),
       );
+    };
     const parts: Promise<Record<string, Float32Array>>[] = [];
     const keys = micros.map(({ key }) => key);
     let last: Program;
     if (accumulation === 1) {
       const [micro] = micros as [StepperMicro];
       last = await this.programs.get(micro.key, () => withUpdate(micro.record(), kinds));
-      await last.run({ ...run, inputs: { ...micro.inputs(scale), update } });
-      parts.push(read(last));
+      await last.run({ ...run, inputs: { ...micro.inputs(scale, this.programs.plan(micro.key).graph), update } });
+      parts.push(read(last, micro.key));
     } else {
       for (const [i, micro] of micros.entries()) {
         const program = await this.programs.get(micro.key, () => withSums(micro.record()));
-        await program.run({ ...run, inputs: { ...micro.inputs(scale), begun: Float32Array.of(Math.min(i, 1), 0, 0, 0) } });
+        const inputs = micro.inputs(scale, this.programs.plan(micro.key).graph);
+        await program.run({ ...run, inputs: { ...inputs, begun: Float32Array.of(Math.min(i, 1), 0, 0, 0) } });
         // The copy is queued before the next micro-step writes there.
-        parts.push(read(program));
+        parts.push(read(program, micro.key));
       }
       const of = `update${name}`;
       last = await this.programs.get(of, () => updateGraph(kinds, this.programs.plan(keys[0]!).graph));

@@ -5,7 +5,7 @@ import type { Gpu } from "../gpu/gpu.ts";
 import { transformerWeights } from "../models/cogvideox/weights.ts";
 import { batchesOf, type TrainingData } from "./batches.ts";
 import { restoreRun, type RunIdentity, saveRun } from "./checkpoint.ts";
-import { type ExportOptions, loraFile, parameterValues, transformerFiles } from "./export.ts";
+import { componentFiles, type ExportOptions, loraFile, parameterValues } from "./export.ts";
 import { fullParameters } from "./full.ts";
 import type { GivenSample } from "./late-sample.ts";
 import { loraParameters, type TrainedLora } from "./lora.ts";
@@ -216,7 +216,9 @@ export class TrainingRun implements Disposable {
   async transformer(options: ExportOptions): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
     if (this.trained.kind !== "full")
       throw new CogwheelError("training", "a model comes of a run that trains it, got a run of an adapter; ask for adapter()");
-    return await transformerFiles(this.gpu, this.model.config, this.model.weights, await this.#values(options), options.signal);
+    const { config, weights } = this.model;
+    const layout = { className: "CogVideoXTransformer3DModel", config, weights: transformerWeights(config) };
+    return await componentFiles(this.gpu, layout, weights, await this.#values(options), options.signal);
   }
 
   #values(options: ExportOptions): Promise<Map<string, Float32Array<ArrayBuffer>>> {

@@ -2,7 +2,8 @@
 import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 import { checkKeys, nearestName, TRAIN_KEYS } from "../../src/cli/train/keys.ts";
-import { reportPage, smoothed, type Report } from "../../src/cli/train/report.ts";
+import { smoothed } from "../../src/cli/train/report-page.ts";
+import { reportPage, type Report } from "../../src/cli/train/report.ts";
 
 const report = (over: Partial<Report> = {}): string =>
   reportPage({

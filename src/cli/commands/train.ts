@@ -1,9 +1,10 @@
 /** `cogwheel train`: an adapter or the model itself learns from a folder of clips. */
-import { Option } from "commander";
+import { type Command, Option } from "commander";
 import { defineCommand } from "../command.ts";
 import { addFlags, number } from "../flags.ts";
-import { flagName, TRAIN_KEYS, type TrainKey } from "../train/keys.ts";
+import { flagName, type KeyTable, TRAIN_TABLE, type TrainKey } from "../train/keys.ts";
 import type { TrainFlags } from "../train/run.ts";
+import { VAE_TABLE } from "../train/vae/keys.ts";
 
 /** A key of the config as a flag. */
 function optionOf(name: string, { kind, help, choices, otherwise }: TrainKey): Option {
@@ -15,20 +16,49 @@ function optionOf(name: string, { kind, help, choices, otherwise }: TrainKey): O
   return kind === "whole" || kind === "number" || kind === "share" ? made.argParser(number) : made;
 }
 
+const optionsOf = ({ keys }: KeyTable): Option[] =>
+  Object.entries(keys)
+    .filter(([, { kind }]) => kind !== "stages")
+    .map(([name, key]) => optionOf(name, key));
+
+/** Flags that are no keys of a config. */
+const runFlags = (command: Command): Command =>
+  command
+    .option("--resume", "go on with the run in --out; without it a run that is there is gone on with too")
+    .option("--fresh", "begin anew: the run in --out is replaced")
+    .option("--plan", "print the memory and the seconds that a step will take, and stop")
+    .option("--json", "print one JSON object: what was planned or, without --plan, what was made");
+
+const vae = defineCommand<[string | undefined], TrainFlags>({
+  name: "vae",
+  help: "teach a VAE, or its decoder or encoder alone, from a folder of clips (docs/training-vae.md)",
+  declare: (command) =>
+    runFlags(
+      addFlags(
+        command.argument("[config]", "CONFIG.json with any of the options below, under their names in camelCase; flags win"),
+        optionsOf(VAE_TABLE),
+      ),
+    ),
+  async run([config], flags) {
+    const { trainVaeFromFolder } = await import("../train/vae/run.ts");
+    await trainVaeFromFolder(config, flags);
+  },
+});
+
 export const train = defineCommand<[string | undefined], TrainFlags>({
   name: "train",
   help: "teach a model from a folder of clips: an adapter, or its own weights (docs/training.md)",
+  commands: [vae],
   declare: (command) =>
-    addFlags(
-      command.argument("[config]", "CONFIG.json with any of the options below, under their names in camelCase; flags win"),
-      Object.entries(TRAIN_KEYS)
-        .filter(([, { kind }]: [string, TrainKey]) => kind !== "stages")
-        .map(([name, key]) => optionOf(name, key)),
-    )
-      .option("--resume", "go on with the run in --out; without it a run that is there is gone on with too")
-      .option("--fresh", "begin anew: the run in --out is replaced")
-      .option("--plan", "print the memory and the seconds that a step will take, and stop")
-      .option("--json", "print one JSON object: what was planned or, without --plan, what was made"),
+    runFlags(
+      addFlags(
+        // What stands behind `train vae` is for that command, though both have options of one name.
+        command
+          .enablePositionalOptions()
+          .argument("[config]", "CONFIG.json with any of the options below, under their names in camelCase; flags win"),
+        optionsOf(TRAIN_TABLE),
+      ),
+    ),
   async run([config], flags) {
     const { trainFromFolder } = await import("../train/run.ts");
     await trainFromFolder(config, flags);

@@ -6,7 +6,7 @@ import { bytesOfText } from "../../base/units.ts";
 import { defined } from "../../pipelines/options.ts";
 import type { TrainOptions } from "../../training/options.ts";
 import { readInput } from "../files.ts";
-import { checkKeys, flagName, TRAIN_KEYS, type TrainKeyName } from "./keys.ts";
+import { checkKeys, flagName, type KeyTable, TRAIN_TABLE, type TrainKeyName } from "./keys.ts";
 import { type StageConfig, stageConfigs, stageOptions } from "./stages.ts";
 
 export interface TrainConfig {
@@ -44,13 +44,21 @@ export interface TrainConfig {
 const MOST_BYTES = 2 ** 20;
 
 /** @param file CONFIG.json, if there is one @param flags values of the command line by key, which win */
-export async function readConfig(file: string | undefined, flags: Readonly<Record<string, unknown>>): Promise<TrainConfig> {
+export const readConfig = async (file: string | undefined, flags: Readonly<Record<string, unknown>>): Promise<TrainConfig> =>
+  configOf(await readKeys(file, flags, TRAIN_TABLE));
+
+/** What a file and the flags over it say, checked one by one. */
+export async function readKeys(
+  file: string | undefined,
+  flags: Readonly<Record<string, unknown>>,
+  table: KeyTable,
+): Promise<Record<string, unknown>> {
   const told = file === undefined ? {} : await readFileOf(file);
-  checkKeys(told, file ?? "");
-  checkKeys(flags, "the command line");
-  const isPath = (name: string): boolean => TRAIN_KEYS[name as TrainKeyName].kind === "path";
+  checkKeys(told, file ?? "", table);
+  checkKeys(flags, "the command line", table);
+  const isPath = (name: string): boolean => table.keys[name]!.kind === "path";
   const paths = Object.entries(told).map(([name, value]) => [name, isPath(name) ? fromFile(file!, name, value as string) : value]);
-  return configOf({ ...(Object.fromEntries(paths) as object), ...flags });
+  return { ...(Object.fromEntries(paths) as object), ...flags };
 }
 
 async function readFileOf(file: string): Promise<Record<string, unknown>> {

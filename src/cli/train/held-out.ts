@@ -7,7 +7,7 @@ import { CogwheelError } from "../../base/errors.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import type { GivenSample } from "../../training/late-sample.ts";
 import { type Training, VALIDATION_TIMESTEPS } from "../../training/train.ts";
-import type { HeldOutLoss, RunFolder } from "./run-folder.ts";
+import { HELD_OUT, type HeldOutLoss, type RunFolder } from "./run-folder.ts";
 
 export interface HeldOutOptions extends Omit<PrepareClipsOptions, "emptyText"> {
   /** The clips' folder. */
@@ -64,6 +64,6 @@ export class HeldOut {
       losses: Object.fromEntries(timesteps.map((t, i) => [t, losses[i]!])),
     };
     this.losses.push(line);
-    await this.folder.logHeldOut(line).catch(() => undefined); // a full disk ends no run
+    await this.folder.append(HELD_OUT, line);
   }
 }

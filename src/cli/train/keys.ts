@@ -16,7 +16,7 @@ export interface TrainKey {
   readonly otherwise: string;
 }
 
-const key = (kind: Kind, help: string, otherwise: string, more: Pick<TrainKey, "choices" | "min"> = {}): TrainKey => ({
+export const key = (kind: Kind, help: string, otherwise: string, more: Pick<TrainKey, "choices" | "min"> = {}): TrainKey => ({
   kind,
   help,
   otherwise,
@@ -100,27 +100,42 @@ export const STAGE_KEYS = [
 export type TrainValues = { readonly [K in TrainKeyName]?: unknown };
 
 const MOST_STAGES = 100;
-const NAMES = Object.keys(TRAIN_KEYS) as TrainKeyName[];
 
 /** A key as a flag: `weightDecay` is `--weight-decay`. */
 export const flagName = (name: string): string => `--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
 
+/** Keys of a command, and those that a stage may have. */
+export interface KeyTable {
+  /** The page that tells of them. */
+  readonly page: string;
+  readonly keys: Readonly<Record<string, TrainKey>>;
+  readonly ofStage: readonly string[];
+}
+
+export const TRAIN_TABLE: KeyTable = { page: "docs/training.md", keys: TRAIN_KEYS, ofStage: STAGE_KEYS };
+
 /** Throws for a key that there is none of, and tells the nearest. @param names those that there are */
-export function checkKeys(given: Readonly<Record<string, unknown>>, where: string, names: readonly TrainKeyName[] = NAMES): void {
+export function checkKeys(
+  given: Readonly<Record<string, unknown>>,
+  where: string,
+  table: KeyTable = TRAIN_TABLE,
+  names: readonly string[] = Object.keys(table.keys),
+): void {
   for (const [name, value] of Object.entries(given)) {
-    if (!(names as readonly string[]).includes(name)) {
+    if (!names.includes(name)) {
       const near = nearestName(name, names);
       throw new CogwheelError(
         "train",
-        `${where}: a key must be one of those in docs/training.md, got ${JSON.stringify(name)}; ` +
+        `${where}: a key must be one of those in ${table.page}, got ${JSON.stringify(name)}; ` +
           (near ? `the nearest is ${near}` : `there are ${names.join(", ")}`),
       );
     }
-    const wrong = whatIsWrongWith(TRAIN_KEYS[name as TrainKeyName], value);
+    const wrong = whatIsWrongWith(table.keys[name]!, value);
     if (wrong)
       throw new CogwheelError("train", `${where}: ${name} must be ${wrong}, got ${JSON.stringify(value)?.slice(0, 80)}; correct it`);
     if (name === "stages")
-      for (const [i, stage] of (value as Record<string, unknown>[]).entries()) checkKeys(stage, `${where}, stage ${i + 1}`, STAGE_KEYS);
+      for (const [i, stage] of (value as Record<string, unknown>[]).entries())
+        checkKeys(stage, `${where}, stage ${i + 1}`, table, table.ofStage);
   }
 }
 

@@ -42,8 +42,8 @@ export interface HeldOutLoss {
 }
 
 const CHECKPOINT = "checkpoint.safetensors";
-const LOG = "log.jsonl";
-const HELD_OUT = "held-out.jsonl";
+export const LOG = "log.jsonl";
+export const HELD_OUT = "held-out.jsonl";
 
 export class RunFolder {
   private constructor(readonly path: string) {}
@@ -86,11 +86,12 @@ export class RunFolder {
   }
 
   /** The log up to a step, which later lines are appended to. A run that was killed may have logged steps that it has to take again. */
-  openLog = (upTo: number): Promise<LoggedStep[]> => this.#open<LoggedStep>(LOG, upTo, ({ clips }) => Array.isArray(clips));
+  openLog = (upTo: number): Promise<LoggedStep[]> => this.openLines<LoggedStep>(LOG, upTo, ({ clips }) => Array.isArray(clips));
   /** The same of held-out clips. */
-  openHeldOut = (upTo: number): Promise<HeldOutLoss[]> => this.#open<HeldOutLoss>(HELD_OUT, upTo, ({ loss }) => Number.isFinite(loss));
+  openHeldOut = (upTo: number): Promise<HeldOutLoss[]> => this.openLines<HeldOutLoss>(HELD_OUT, upTo, ({ loss }) => Number.isFinite(loss));
 
-  async #open<T extends { readonly step: number }>(name: string, upTo: number, isWhole: (line: T) => boolean): Promise<T[]> {
+  /** Lines of a log up to a step, the last one of each; later ones are taken away. */
+  async openLines<T extends { readonly step: number }>(name: string, upTo: number, isWhole: (line: T) => boolean): Promise<T[]> {
     const kept = (await linesOf<T>(this.at(name))).filter((line) => line.step <= upTo && isWhole(line));
     const last = new Map(kept.map((line) => [line.step, line]));
     const lines = [...last.values()].sort((a, b) => a.step - b.step);
@@ -98,8 +99,8 @@ export class RunFolder {
     return lines;
   }
 
-  log = (step: LoggedStep): Promise<void> => appendFile(this.at(LOG), `${JSON.stringify(step)}\n`);
-  logHeldOut = (loss: HeldOutLoss): Promise<void> => appendFile(this.at(HELD_OUT), `${JSON.stringify(loss)}\n`);
+  /** Adds a line to a log; a full disk ends no run: the next checkpoint tells. */
+  append = (name: string, line: object): Promise<void> => appendFile(this.at(name), `${JSON.stringify(line)}\n`).catch(() => undefined);
 }
 
 /** What another run's held-out clips lost; throws where it measured none. */

@@ -66,20 +66,29 @@ export function stageOptions({ steps, lr, batch, budget, packClips, packWindow }
   return { steps, ...defined({ lr, batch, packing }) };
 }
 
+/** One size for all, or the shorter side. @param stage what messages call the stage */
+export function resolutionOf(text: string, stage: string): ClipSizes["resolution"] {
+  const [, width, height] = /^(\d+)(?:[x×](\d+))?$/.exec(text) ?? [];
+  if (width === undefined)
+    throw new CogwheelError(
+      "train",
+      `${stage && `${stage}: `}resolution must be WIDTHxHEIGHT or a shorter side, got ${JSON.stringify(text)}; such as 720x480`,
+    );
+  return height === undefined ? Number(width) : { width: Number(width), height: Number(height) };
+}
+
 /** A stage's sizes, completed by the model's; throws where the model cannot have them. */
 export function sizesOf(stage: StageConfig, { defaults, rules, configs }: CogVideoX): ClipSizes {
   const { resolution, frames, fps } = stage;
   const most = frames ?? Math.floor((defaults.frames - 1) / rules.temporal) * rules.temporal + 1;
-  const [, width, height] = /^(\d+)(?:[x×](\d+))?$/.exec(resolution ?? `${defaults.width}x${defaults.height}`) ?? [];
   const learned = configs.transformer.use_learned_positional_embeddings;
   const fail = (rule: string, cause?: unknown): never => {
     throw new CogwheelError("train", `${of(stage)}${rule}`, cause === undefined ? {} : { cause });
   };
-  if (width === undefined) fail(`resolution must be WIDTHxHEIGHT or a shorter side, got ${JSON.stringify(resolution)}; such as 720x480`);
   const sizes = {
     frames: most,
     fps: fps ?? defaults.fps,
-    resolution: height === undefined ? Number(width) : { width: Number(width), height: Number(height) },
+    resolution: resolutionOf(resolution ?? `${defaults.width}x${defaults.height}`, stage.name),
   };
   try {
     checkSizes(sizes, rules, learned);

@@ -9,7 +9,7 @@ import type { TrainConfig } from "./config.ts";
 import type { HeldOut } from "./held-out.ts";
 import type { PreparedStage } from "./prepared-stages.ts";
 import { reportPage } from "./report.ts";
-import type { LoggedStep, RunFolder } from "./run-folder.ts";
+import { LOG, type LoggedStep, type RunFolder } from "./run-folder.ts";
 import type { Validation } from "./validation.ts";
 
 /** What the parts of a run share. */
@@ -23,7 +23,7 @@ export interface TrainingWork {
 /** Timesteps of every published checkpoint. */
 const TIMESTEPS = 1000;
 /** The report is written so often at most. */
-const REPORT_MS = 5000;
+export const REPORT_MS = 5000;
 
 export const wordsOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
@@ -59,7 +59,7 @@ export class Steps {
       const line = logged(step, model);
       this.log.push(line);
       this.#done = step.step;
-      await this.folder.log(line).catch(() => undefined); // a full disk ends no run: the next checkpoint tells
+      await this.folder.append(LOG, line);
       progress.report("train", step.step / step.steps, stepWords(this.log));
       if (signal.aborted) break;
       if (step.step % config.checkpointEvery === 0 && step.step < step.steps)
@@ -143,7 +143,7 @@ export class Steps {
 }
 
 /** Opens the run; of one that goes on, how far it was. */
-export async function begun(training: Training, folder: RunFolder, goesOn: boolean): Promise<number> {
+export async function begun(training: Pick<Training, "open">, folder: RunFolder, goesOn: boolean): Promise<number> {
   try {
     const done = await training.open();
     if (!goesOn) await folder.clear();

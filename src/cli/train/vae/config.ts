@@ -1,0 +1,114 @@
+/** CONFIG.json of a VAE's training and the flags over it, checked, and made what the run needs. */
+import { CogwheelError } from "../../../base/errors.ts";
+import { type ClipSizes, checkSizes } from "../../../data/clip-size.ts";
+import type { VideoVae } from "../../../pipelines/video-vae.ts";
+import { defined } from "../../../pipelines/options.ts";
+import type { TrainVaeOptions, VaeStageOptions } from "../../../training/vae/options.ts";
+import { readKeys } from "../config.ts";
+import { flagName } from "../keys.ts";
+import { resolutionOf } from "../stages.ts";
+import { VAE_STAGE_KEYS, VAE_TABLE } from "./keys.ts";
+
+/** A stage's keys, completed by the run's. */
+export interface VaeStageConfig {
+  /** What messages call it: `stage 2`, or nothing for a run without stages. */
+  readonly name: string;
+  readonly steps: number;
+  readonly resolution?: string;
+  readonly frames?: number;
+  readonly fps?: number;
+  readonly filter?: string;
+  readonly batch?: number;
+  readonly lr?: number;
+  readonly l1?: number;
+  readonly kl?: number;
+}
+
+export interface VaeTrainConfig {
+  readonly model?: string;
+  readonly data: string;
+  readonly out: string;
+  readonly adapter?: string;
+  readonly variant?: string;
+  readonly dtype?: "f32" | "f16";
+  readonly seed: number;
+  readonly steps: number;
+  readonly stages: readonly VaeStageConfig[];
+  readonly checkpointEvery: number;
+  readonly heldOut?: string;
+  readonly heldOutEvery: number;
+  readonly part: "decoder" | "encoder" | "both";
+  /** What `trainVae` takes of it. */
+  readonly options: TrainVaeOptions;
+}
+
+export async function readVaeConfig(file: string | undefined, flags: Readonly<Record<string, unknown>>): Promise<VaeTrainConfig> {
+  const given = await readKeys(file, flags, VAE_TABLE);
+  const fail = (rule: string): never => {
+    throw new CogwheelError("train", rule);
+  };
+  const has = (name: string): boolean => given[name] !== undefined;
+  for (const name of ["data", "out"])
+    if (!has(name)) fail(`${name} must be given, got none; name a folder with ${flagName(name)}, or in the config`);
+  const contradiction = (name: string, holds: boolean, because: string): void => {
+    if (holds && has(name)) fail(`${because}, got ${name} with it; leave it out`);
+  };
+  contradiction("steps", has("stages"), "a run in stages has their steps");
+  contradiction("heldOutEvery", !has("heldOut"), "held-out clips are measured where heldOut names some");
+  contradiction("momentum", given["optimizer"] !== "muon", "momentum is of muon, and the optimizer is adamw");
+  contradiction("floor", (given["schedule"] ?? "constant") === "constant", "a constant schedule does not fall");
+  contradiction("kl", (given["part"] ?? "decoder") === "decoder", "kl is of the encoder, and the decoder alone is trained");
+  if (given["ema"] === 1) fail("ema must be below 1, got 1; 0.9999 is usual");
+  const stages = stagesOfKeys(given);
+  const pick = (...names: string[]): Record<string, unknown> => defined(Object.fromEntries(names.map((name) => [name, given[name]])));
+  const options = {
+    ...(has("stages") ? { stages: stages.map(stageOfConfig) } : { ...stageOfConfig(stages[0]!) }),
+    ...pick("part", "scratch", "accumulation", "latents", "statistics", "checkpointing", "dtype", "seed"),
+    optimizer: {
+      ...pick("lr", "betas", "eps", "weightDecay", "momentum"),
+      ...defined({ name: given["optimizer"], bits: given["bits"] === undefined ? undefined : Number(given["bits"]) }),
+    },
+    schedule: defined({ name: given["schedule"], warmupSteps: given["warmup"], floor: given["floor"] }),
+    ...(has("maxGradNorm") ? { maxGradNorm: Number(given["maxGradNorm"]) || Infinity } : {}),
+    ...(has("ema") ? { ema: { decay: given["ema"] } } : {}),
+  } as TrainVaeOptions;
+  return {
+    ...(pick("model", "data", "out", "adapter", "variant", "dtype", "heldOut") as unknown as Pick<VaeTrainConfig, "data" | "out">),
+    seed: (given["seed"] as number | undefined) ?? 0,
+    steps: stages.reduce((sum, { steps }) => sum + steps, 0),
+    stages,
+    checkpointEvery: (given["checkpointEvery"] as number | undefined) ?? 100,
+    heldOutEvery: (given["heldOutEvery"] as number | undefined) ?? 100,
+    part: (given["part"] as VaeTrainConfig["part"] | undefined) ?? "decoder",
+    options,
+  };
+}
+
+function stagesOfKeys(given: Readonly<Record<string, unknown>>): VaeStageConfig[] {
+  const own = given["stages"] as Readonly<Record<string, unknown>>[] | undefined;
+  const shared = VAE_STAGE_KEYS.filter((name) => name !== "steps" && name !== "lr");
+  const run = Object.fromEntries(shared.flatMap((name) => (given[name] === undefined ? [] : [[name, given[name]]])));
+  if (!own) return [{ ...run, steps: (given["steps"] as number | undefined) ?? 1000, name: "" }];
+  return own.map((stage, i) => {
+    const name = `stage ${i + 1}`;
+    if (stage["steps"] === undefined) throw new CogwheelError("train", `${name}: steps must be given, got none; add them`);
+    return { ...run, ...stage, name } as VaeStageConfig;
+  });
+}
+
+function stageOfConfig({ steps, lr, batch, l1, kl }: VaeStageConfig): VaeStageOptions {
+  return { steps, ...defined({ lr, batch }), losses: defined({ l1, kl }) };
+}
+
+/** A stage's sizes, completed by the VAE's own; throws where it cannot have them. */
+export function vaeSizes({ name, resolution, frames = 17, fps = 8 }: VaeStageConfig, { config, ratio }: VideoVae): ClipSizes {
+  const sizes = { frames, fps, resolution: resolutionOf(resolution ?? `${config.sample_width}x${config.sample_height}`, name) };
+  const period = 2 * ratio.temporal;
+  if (frames % period !== 1)
+    throw new CogwheelError(
+      "train",
+      `${name && `${name}: `}a VAE learns from clips of ${period}·k + 1 frames, got ${frames}; choose such a number`,
+    );
+  checkSizes(sizes, { ...ratio, patchSize: 1 }, false);
+  return sizes;
+}

@@ -1,0 +1,64 @@
+/** What a run of a VAE's training can be told: every key of its CONFIG.json, which is a flag of the command too. */
+import { key, type KeyTable, TRAIN_KEYS, type TrainKey } from "../keys.ts";
+
+const { data, out, stages, filter, frames, fps, steps, seed, batch, accumulation } = TRAIN_KEYS;
+const { optimizer, lr, betas, eps, weightDecay, momentum, bits, schedule, warmup, floor, maxGradNorm, ema } = TRAIN_KEYS;
+const { adapter, variant, checkpointEvery } = TRAIN_KEYS;
+
+/** By name, in the order of the help. */
+export const VAE_KEYS = {
+  model: key("path", "checkpoint whose VAE is trained: a folder, a URL, or org/name[@revision] on the hub", "the embedded model"),
+  data: key("path", "folder of clips: metadata.jsonl, prompts.txt and videos.txt, or clips alone", data.otherwise),
+  out,
+  part: key("choice", "what is trained: with the decoder alone latents stay as they are", "decoder", {
+    choices: ["decoder", "encoder", "both"],
+  }),
+  scratch: key("flag", "begin with drawn weights in place of the checkpoint's", "false"),
+  stages,
+  filter,
+  resolution: key("text", "WIDTHxHEIGHT for all clips, or the shorter side, with each clip's own aspect", "the VAE's own size"),
+  frames: { ...frames, otherwise: "17" },
+  fps: { ...fps, otherwise: "8" },
+  steps,
+  seed,
+  batch,
+  accumulation,
+  l1: key("number", "what the mean absolute difference of pixels counts", "1", { min: 0 }),
+  kl: key("number", "what the posterior's distance from a normal distribution counts", "1e-6", { min: 0 }),
+  latents: key("choice", "what the decoder learns from: draws from the posterior, or its mean", "sample", { choices: ["sample", "mean"] }),
+  statistics: key("choice", "norms over batches of frames, as in use, or over the whole clip", "batches", { choices: ["batches", "clip"] }),
+  optimizer,
+  lr,
+  betas,
+  eps,
+  weightDecay,
+  momentum,
+  bits,
+  schedule,
+  warmup,
+  floor,
+  maxGradNorm,
+  ema,
+  checkpointing: key("choice", "what is kept of a block's forward pass", "blocks", { choices: ["none", "blocks"] }),
+  dtype: key("choice", "storage type of activations and of weights that are not trained", "f32", { choices: ["f32", "f16"] }),
+  adapter,
+  variant,
+  checkpointEvery,
+  heldOut: key("path", "folder of clips that are not learned from, which are reconstructed and measured", "none"),
+  heldOutEvery: key("whole", "steps between two measurements of them", "100", { min: 1 }),
+} satisfies Readonly<Record<string, TrainKey>>;
+
+/** Keys that a stage may have; what it leaves out is as the run has it. Only `steps` must be there. */
+export const VAE_STAGE_KEYS = [
+  "steps",
+  "resolution",
+  "frames",
+  "fps",
+  "filter",
+  "batch",
+  "lr",
+  "l1",
+  "kl",
+] as const satisfies readonly (keyof typeof VAE_KEYS)[];
+
+export const VAE_TABLE: KeyTable = { page: "docs/training-vae.md", keys: VAE_KEYS, ofStage: VAE_STAGE_KEYS };

@@ -1,0 +1,69 @@
+/** The report of a VAE's run as one file of HTML: its curves, and reconstructions beside originals. */
+import { chart, type Line, picture, runPage, smoothed, stepAxis } from "../report-page.ts";
+import type { HeldOutMeasures } from "./held-out.ts";
+
+/** A line of the log. */
+export interface LoggedVaeStep {
+  readonly step: number;
+  readonly loss: number;
+  readonly losses: Readonly<Record<string, number>>;
+  readonly clips: number;
+  readonly gradNorm: number;
+  readonly lr: number;
+  readonly seconds: number;
+  readonly skipped?: true;
+  readonly stage?: number;
+  /** Of the adapter's memory. */
+  readonly bytes: number;
+  readonly flops: number;
+}
+
+export interface VaeReport {
+  readonly title: string;
+  readonly steps: number;
+  readonly running: boolean;
+  readonly facts: Readonly<Record<string, string>>;
+  readonly stages: readonly { readonly name: string; readonly steps: number }[];
+  readonly log: readonly LoggedVaeStep[];
+  readonly measures: readonly HeldOutMeasures[];
+  readonly pictures: readonly { readonly step: number; readonly png: Uint8Array }[];
+}
+
+export function vaeReportPage({ title, steps, running, facts, stages, log, measures, pictures }: VaeReport): string {
+  const along = stepAxis(steps, stages);
+  const curve = (name: string, of: (step: LoggedVaeStep) => number): Line => ({ name, points: smoothed(log.map((s) => [s.step, of(s)])) });
+  const measured = (name: string, of: (one: HeldOutMeasures) => number): string =>
+    chart(`held-out clips: ${name}`, [{ name, points: measures.map((one) => [one.step, of(one)] as const) }], along);
+  const kinds = [...new Set(log.flatMap(({ losses }) => Object.keys(losses)))];
+  const skipped = log.filter((step) => step.skipped).length;
+  const last = measures.at(-1);
+  const rows = pictures.map(({ step, png }) => `<tr><th>${step}</th><td>${picture(png, `reconstructions, step ${step}`)}</td></tr>`);
+  return runPage({
+    title,
+    running,
+    facts: {
+      ...facts,
+      steps: `${log.at(-1)?.step ?? 0} of ${steps}${skipped ? `, ${skipped} skipped, whose gradients were not finite` : ""}`,
+      ...(last ? { "held-out clips": measuresText(last) } : {}),
+    },
+    charts: [
+      chart("loss", [curve("by its weights", ({ loss }) => loss)], along),
+      ...kinds.map((kind) => chart(`loss: ${kind}`, [curve(kind, ({ losses }) => losses[kind] ?? Number.NaN)], along)),
+      measured("PSNR, dB", ({ psnr }) => psnr),
+      measured("SSIM", ({ ssim }) => ssim),
+      measured("flicker of a still, of 255", ({ flicker }) => flicker),
+      chart("learning rate", [curve("rate", ({ lr }) => lr)], along),
+      chart("norm of the gradient", [curve("before clipping", ({ gradNorm }) => gradNorm)], along),
+      chart("memory of the adapter, MB", [curve("allocated", ({ bytes }) => bytes / 1e6)], along),
+      chart("seconds a step", [curve("seconds", ({ seconds }) => seconds)], along),
+    ],
+    below: rows.length
+      ? "<h2>held-out clips: originals, reconstructions, and four times what differs around grey</h2>" +
+        `<div class="clips tall"><table><tr><th>step</th></tr>${rows.join("")}</table></div>`
+      : "",
+  });
+}
+
+/** In words. */
+export const measuresText = ({ psnr, ssim, flicker }: HeldOutMeasures): string =>
+  `PSNR ${psnr.toFixed(2)} dB, SSIM ${ssim.toFixed(4)}, flicker ${flicker.toPrecision(3)} of 255`;

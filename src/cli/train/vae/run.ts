@@ -1,0 +1,172 @@
+/** The work of `cogwheel train vae`: read the clips, train, keep checkpoints, leave the VAE's folder. */
+import { resolve } from "node:path";
+import { CogwheelError } from "../../../base/errors.ts";
+import { filterRows, openMedia, type ClipFolder } from "../../../data/folder.ts";
+import { type PixelClips, pixelClips } from "../../../data/pixels.ts";
+import { defined } from "../../../pipelines/options.ts";
+import { VideoVae } from "../../../pipelines/video-vae.ts";
+import { stageSeed } from "../../../training/stages.ts";
+import type { PixelSample } from "../../../training/vae/sample.ts";
+import { trainVae } from "../../../training/vae/train-vae.ts";
+import { checkDistinct } from "../../files.ts";
+import { EMBEDDED_MODEL } from "../../package-root.ts";
+import { hubProgress } from "../../terminal/hub-progress.ts";
+import { interruptible, Interrupted } from "../../terminal/interrupt.ts";
+import { print, printJson, printPath } from "../../terminal/output.ts";
+import { Progress } from "../../terminal/progress.ts";
+import { LOG, RunFolder } from "../run-folder.ts";
+import type { TrainFlags } from "../run.ts";
+import { begun } from "../steps.ts";
+import { readVaeConfig, type VaeTrainConfig, vaeSizes } from "./config.ts";
+import { VaeHeldOut } from "./held-out.ts";
+import { type LoggedVaeStep, measuresText } from "./report.ts";
+import { VaeSteps } from "./steps.ts";
+
+export async function trainVaeFromFolder(file: string | undefined, { resume, fresh, plan, json, ...flags }: TrainFlags): Promise<void> {
+  if (resume && fresh) throw new CogwheelError("train", "a run goes on or begins anew, got --resume and --fresh; give one of them");
+  const config = await readVaeConfig(file, flags);
+  await checkDistinct(
+    [["--out", config.out]],
+    [
+      ["the config", file],
+      ["--data", config.data],
+      ["--model", config.model],
+      ["--held-out", config.heldOut],
+    ],
+  );
+  using progress = new Progress();
+  const note = (message: string): void => progress.note(message);
+  using interruption = interruptible(note);
+  const { signal } = interruption;
+  try {
+    await using vae = await VideoVae.open(config.model ?? EMBEDDED_MODEL, {
+      ...defined({ adapter: config.adapter, variant: config.variant }),
+      dtype: config.dtype ?? "f32",
+      hub: { signal, ...hubProgress(progress) },
+      onWarning: note,
+    });
+    // What can be told without reading a clip is told first, of all stages.
+    for (const stage of config.stages) vaeSizes(stage, vae);
+    const folder = await RunFolder.open(config.out);
+    const checkpoint = fresh ? undefined : await folder.checkpoint();
+    if (resume && !checkpoint)
+      throw new CogwheelError("train", `--resume goes on with a run, got none in ${config.out}; leave it out to begin one`);
+    await runSteps({ config, vae, progress, signal, folder, json: json === true, ...(checkpoint ? { checkpoint } : {}) });
+  } catch (error) {
+    throw signal.aborted && signal.reason instanceof Interrupted ? signal.reason : error;
+  }
+}
+
+interface Work {
+  readonly config: VaeTrainConfig;
+  readonly vae: VideoVae;
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+  readonly folder: RunFolder;
+  readonly json: boolean;
+  readonly checkpoint?: Uint8Array<ArrayBuffer>;
+}
+
+async function runSteps(work: Work): Promise<void> {
+  const { config, vae, progress, signal, folder, json, checkpoint } = work;
+  const clips = await openMedia(config.data);
+  for (const warning of clips.warnings) progress.note(warning);
+  const stages: PixelClips[] = [];
+  for (const stage of config.stages) {
+    const rows = stage.filter === undefined ? clips.rows : filterRows(clips.rows, stage.filter);
+    stages.push(await pixelsOf(work, { ...clips, rows }, stage));
+  }
+  const trained = await vae.training({ onWarning: (message) => progress.note(message) });
+  if (!json) {
+    print(`${vae.gpu.name}${vae.gpu.caps.kind === "software" ? " (software)" : ""}, ${vae.dtype}`);
+    for (const [i, { rows, broken }] of stages.entries())
+      print(
+        `${config.stages[i]!.name && `${config.stages[i]!.name}: `}${rows.length} clips of ${clips.label}` +
+          (broken.length ? `, ${broken.length} left out` : ""),
+      );
+  }
+  const data = stages.map((stage, i) => stage.samples(stageSeed(config.seed, i)));
+  const { options } = config;
+  await using training = trainVae(trained, data[0]!, {
+    ...options,
+    ...(options.stages ? { stages: options.stages.map((stage, i) => ({ ...stage, data: data[i]! })) } : {}),
+    identity: { weights: trained.version, data: stages.map(({ identity }) => identity) },
+    ...(checkpoint ? { resume: checkpoint } : {}),
+    signal,
+  });
+  const heldOut = config.heldOut === undefined ? undefined : await heldOutOf(work, stages);
+  const from = await begun(training, folder, checkpoint !== undefined);
+  await heldOut?.goOn(from);
+  if (from > 0) progress.note(`Going on after step ${from} of ${config.steps}.`);
+  const log = await folder.openLines<LoggedVaeStep>(LOG, from, ({ loss }) => Number.isFinite(loss));
+  const steps = new VaeSteps(work, training, stages, heldOut, from, log);
+  const begin = performance.now();
+  await steps.take();
+  if (signal.aborted) {
+    progress.note(`Stopped after step ${steps.done}; the same command goes on from there.`);
+    signal.throwIfAborted();
+  }
+  progress[Symbol.dispose]();
+  const seconds = (performance.now() - begin) / 1000;
+  const recent = log.slice(-100);
+  const loss = recent.reduce((sum, step) => sum + step.loss, 0) / Math.max(1, recent.length);
+  const last = heldOut?.measures.at(-1);
+  const result = resolve(folder.at("vae"));
+  if (json) return printJson({ steps: steps.done, loss, ...(last ? { heldOut: last } : {}), seconds, files: [result] });
+  print(`${steps.done} steps in ${seconds.toFixed(0)} s; loss of the last ${recent.length} steps ${loss.toFixed(4)}`);
+  if (last) print(`held-out clips: ${measuresText(last)}`);
+  printPath(result);
+}
+
+/** Clips as pixels, with their moments where the encoder stays as it is. */
+function pixelsOf(
+  { vae, progress, signal, config }: Work,
+  folder: ClipFolder,
+  stage: VaeTrainConfig["stages"][number],
+): Promise<PixelClips> {
+  const moments = momentsBy(vae, signal);
+  return pixelClips(folder, {
+    sizes: vaeSizes(stage, vae),
+    spatial: vae.ratio.spatial,
+    temporal: 2 * vae.ratio.temporal,
+    ...(config.part === "decoder" ? { encode: moments } : {}),
+    signal,
+    onProgress: (what, done, detail) => progress.report(stage.name ? `${stage.name}: ${what}` : what, done, detail),
+    onWarning: (message) => progress.note(message),
+  });
+}
+
+const momentsBy =
+  (vae: VideoVae, signal: AbortSignal) =>
+  async ({ pixels, frames, height, width }: PixelSample): Promise<Float32Array> => {
+    const { mean, logvar } = await vae.posterior(pixels, { frames, height, width }, { signal });
+    const moments = new Float32Array(mean.length + logvar.length);
+    moments.set(mean);
+    moments.set(logvar, mean.length);
+    return moments;
+  };
+
+/** Held-out clips of the last stage's size, and a still of each. */
+async function heldOutOf(work: Work, learned: readonly PixelClips[]): Promise<VaeHeldOut> {
+  const { config, vae, folder, signal } = work;
+  const clips = await pixelsOf(work, await openMedia(config.heldOut!), { ...config.stages.at(-1)!, name: "held-out clips" });
+  const known = [...clips.contents].find((content) => learned.some(({ contents }) => contents.has(content)));
+  if (known !== undefined)
+    throw new CogwheelError(
+      "train",
+      `held-out clips must not be learned from, got one of ${config.heldOut} in the data too; take it out of either`,
+    );
+  const samples: PixelSample[] = [];
+  for await (const sample of clips.samples(0)(0)) samples.push(sample);
+  const encode = config.part === "decoder" ? momentsBy(vae, signal) : undefined;
+  const stills: PixelSample[] = [];
+  for (const { moments: _, ...sample } of samples.filter(({ frames }) => frames > 1)) {
+    const plane = sample.height * sample.width;
+    const still = {
+      ...sample,
+      pixels: sample.pixels.map((_, i, all) => all[Math.floor(i / (sample.frames * plane)) * sample.frames * plane + (i % plane)]!),
+    };
+    stills.push(encode ? { ...still, moments: await encode(still) } : still);
+  }
+  return new VaeHeldOut(samples, stills, folder);
+}

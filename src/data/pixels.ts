@@ -1,0 +1,108 @@
+/** Clips as a VAE learns from them: pixels, read and scaled when they are asked for, of which the last ones are kept. */
+import { CogwheelError } from "../base/errors.ts";
+import { drawsOf } from "../training/draws.ts";
+import type { PixelSample } from "../training/vae/sample.ts";
+import { readClip } from "../video/clip.ts";
+import { fitFrames } from "../video/fit.ts";
+import { BrokenClips, scanClips } from "./broken.ts";
+import { clipSize, type ClipSizes, wholeFrames } from "./clip-size.ts";
+import type { ClipFolder, ClipRow } from "./folder.ts";
+import { digestOf, sha256 } from "./store.ts";
+
+export interface PixelClipsOptions {
+  readonly sizes: ClipSizes;
+  /** Sides are multiples of so many pixels, and lengths of so many frames and one more. */
+  readonly spatial: number;
+  readonly temporal: number;
+  /** Makes a clip's moments, where the encoder is not trained: they are as good as the clip. */
+  readonly encode?: (clip: PixelSample) => Promise<Float32Array>;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (stage: string, done: number, detail?: string) => void;
+  readonly onWarning?: (message: string) => void;
+}
+
+export interface PixelClips {
+  readonly rows: readonly ClipRow[];
+  /** Names of clips that cannot be read. */
+  readonly broken: readonly string[];
+  /** What a run that goes on must find again. */
+  readonly identity: Readonly<Record<string, unknown>>;
+  /** Digests of the clips' bytes. */
+  readonly contents: ReadonlySet<string>;
+  /** What `trainVae` takes as its data. @param seed decides the order */
+  samples(seed: number): (epoch: number) => AsyncGenerator<PixelSample, void, void>;
+}
+
+/** Values of clips that are kept. */
+const MOST_VALUES = 2 ** 28;
+
+/** Reads the headers and first frames of all clips, and gives what can be read; clips that turn out broken later are left out then. */
+export async function pixelClips(folder: ClipFolder, options: PixelClipsOptions): Promise<PixelClips> {
+  const { sizes, spatial, temporal, encode, signal, onProgress } = options;
+  const broken = new BrokenClips(folder, options);
+  const contents: string[] = [];
+  for (const [i, row] of folder.rows.entries()) {
+    signal?.throwIfAborted();
+    contents.push(await sha256(await folder.read(row.file, signal)));
+    onProgress?.("read clips", (i + 1) / folder.rows.length);
+  }
+  await scanClips(folder.rows, folder, broken, options);
+  const rows = folder.rows.filter((row) => !broken.has(row));
+  const kept = new Map<ClipRow, PixelSample>();
+  let values = 0;
+  const read = async (row: ClipRow): Promise<PixelSample> => {
+    const { frames } = await readClip(await folder.read(row.file, signal), {
+      ...sizes,
+      name: row.file,
+      size: (width, height) => clipSize(width, height, sizes.resolution, spatial),
+      ...(signal ? { signal } : {}),
+    });
+    const whole = frames.slice(0, wholeFrames(frames.length, temporal));
+    const [{ width, height }] = whole as [(typeof whole)[number]];
+    const clip: PixelSample = { pixels: fitFrames(whole, { width, height }), frames: whole.length, height, width };
+    return encode ? { ...clip, moments: await encode(clip) } : clip;
+  };
+  const clipOf = async (row: ClipRow): Promise<PixelSample | undefined> => {
+    if (broken.has(row)) return undefined;
+    const found = kept.get(row);
+    if (found) {
+      kept.delete(row);
+      kept.set(row, found);
+      return found;
+    }
+    let clip: PixelSample;
+    try {
+      clip = await read(row);
+    } catch (error) {
+      if (error instanceof CogwheelError && error.room === "video") {
+        broken.add(row, error);
+        broken.check();
+        return undefined;
+      }
+      throw error;
+    }
+    kept.set(row, clip);
+    values += clip.pixels.length;
+    for (const [oldest, { pixels }] of kept) {
+      if (values <= MOST_VALUES || oldest === row) break;
+      kept.delete(oldest);
+      values -= pixels.length;
+    }
+    return clip;
+  };
+  return {
+    rows,
+    get broken() {
+      return broken.names;
+    },
+    identity: { data: await digestOf(contents), clips: rows.length, sizes },
+    contents: new Set(contents),
+    samples: (seed) =>
+      async function* (epoch) {
+        for (const index of drawsOf(seed, "order", epoch).permutation(rows.length)) {
+          const clip = await clipOf(rows[index]!);
+          if (clip) yield clip;
+        }
+      },
+  };
+}

@@ -1,0 +1,181 @@
+/** Options of `trainVae`, and the rules that they must keep. */
+import { CogwheelError } from "../../base/errors.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
+import { assertKnown } from "../../graph/known-name.ts";
+import type { VaeConfig } from "../../models/vae/config.ts";
+import type { CompileOptions } from "../../plan/compile.ts";
+import type { WeightProvider } from "../../run/weight-provider.ts";
+import type { DataOf } from "../batches.ts";
+import type { RunIdentity } from "../checkpoint.ts";
+import { optimizerOf, type OptimizerOptions } from "../optimizer.ts";
+import { checkSchedule, type Schedule } from "../schedule.ts";
+import type { VaeWeights } from "./losses.ts";
+import { type TrainedPart, VAE_CHECKPOINTING, VAE_PARTS } from "./record.ts";
+import type { PixelSample } from "./sample.ts";
+
+/** A VAE that can be trained. */
+export interface TrainableVae {
+  readonly gpu: Gpu;
+  readonly config: VaeConfig;
+  readonly weights: WeightProvider;
+}
+
+/** What losses count where nothing is said. */
+export const LOSS_WEIGHTS: VaeWeights = { l1: 1, perceptual: 0, kl: 1e-6, disc: 0 };
+
+export interface VaeStageOptions {
+  /** Steps of the stage. */
+  readonly steps: number;
+  /** Default: the run's data. */
+  readonly data?: DataOf<PixelSample>;
+  /** Default: the run's. */
+  readonly lr?: number;
+  readonly batch?: number;
+  readonly losses?: Partial<VaeWeights>;
+}
+
+export interface TrainVaeOptions {
+  /** Steps of the run; one in stages has theirs. */
+  readonly steps?: number;
+  readonly stages?: readonly VaeStageOptions[];
+  /** Default `decoder`: latents stay as they are. */
+  readonly part?: TrainedPart;
+  /** Begin with weights that are drawn, as torch draws them, in place of the checkpoint's. Default false. */
+  readonly scratch?: boolean;
+  readonly losses?: Partial<VaeWeights>;
+  /** Is the decoder given latents that are drawn from the posterior, or its mean? Default `sample`. */
+  readonly latents?: "sample" | "mean";
+  /** Are norms taken over batches of frames, as in use, or over the whole clip? Default `batches`. */
+  readonly statistics?: "batches" | "clip";
+  /** Default: AdamW. */
+  readonly optimizer?: OptimizerOptions;
+  readonly schedule?: Schedule;
+  /** Clips of a micro-step. Default 1. */
+  readonly batch?: number;
+  /** Micro-steps of a step. Default 1. */
+  readonly accumulation?: number;
+  /** Default 1; Infinity for no clipping. */
+  readonly maxGradNorm?: number;
+  /** Keeps a moving average of what is trained. Default: none is kept. */
+  readonly ema?: { readonly decay: number };
+  /** Storage type of activations that f16 can hold. Default f32. */
+  readonly dtype?: "f32" | "f16";
+  /** Default `blocks`. */
+  readonly checkpointing?: (typeof VAE_CHECKPOINTING)[number];
+  /** Decides every draw of the run. Default 0. */
+  readonly seed?: number;
+  readonly compile?: CompileOptions;
+  /** A checkpoint of this run, as `save` gave it: it goes on from there, to the same bytes as if it had never stopped. */
+  readonly resume?: Uint8Array;
+  /** What else a checkpoint must belong to. */
+  readonly identity?: RunIdentity;
+  readonly signal?: AbortSignal;
+}
+
+/** A step, as the run tells it. */
+export interface VaeTrainingStep {
+  /** From 1. */
+  readonly step: number;
+  readonly steps: number;
+  /** From 1, of a run in stages. */
+  readonly stage?: number;
+  /** All losses by their weights. */
+  readonly loss: number;
+  /** Each by itself. */
+  readonly losses: Readonly<Record<string, number>>;
+  readonly clips: number;
+  readonly gradNorm: number;
+  readonly lr: number;
+  readonly skipped: boolean;
+  readonly lossScale: number;
+  readonly flops: number;
+  readonly seconds: number;
+}
+
+/** A stage in its place, with what it leaves out as the run has it. */
+export interface PlacedVaeStage {
+  readonly index: number;
+  readonly before: number;
+  readonly steps: number;
+  readonly data: DataOf<PixelSample> | undefined;
+  readonly lr: number;
+  readonly batch: number;
+  readonly losses: VaeWeights;
+}
+
+export function vaeStages(o: TrainVaeOptions): PlacedVaeStage[] {
+  const { lr } = optimizerOf(o.optimizer);
+  let before = 0;
+  const whole: VaeStageOptions[] = [{ steps: o.steps ?? 0 }];
+  return (o.stages ?? whole).map((stage, index) => {
+    before += stage.steps;
+    return {
+      index,
+      before: before - stage.steps,
+      steps: stage.steps,
+      data: stage.data,
+      lr: stage.lr ?? lr,
+      batch: stage.batch ?? o.batch ?? 1,
+      losses: { ...LOSS_WEIGHTS, ...o.losses, ...stage.losses },
+    };
+  });
+}
+
+const fail = (rule: string): never => {
+  throw new CogwheelError("training", rule);
+};
+
+/** Throws where options contradict each other or are none. */
+export function checkVaeOptions(o: TrainVaeOptions): void {
+  const count = (name: string, value: number | undefined, least = 1): void => {
+    if (value !== undefined && (!Number.isInteger(value) || value < least))
+      fail(`${name} must be a whole number from ${least}, got ${value}; correct it`);
+  };
+  if (o.stages && (!Array.isArray(o.stages) || o.stages.length === 0))
+    fail("stages must be a list of at least one, got none; leave it out");
+  if (!o.stages) count("steps", o.steps ?? Number.NaN);
+  count("batch", o.batch);
+  count("accumulation", o.accumulation);
+  if (o.seed !== undefined && !Number.isSafeInteger(o.seed)) fail(`the seed must be a whole number, got ${o.seed}; choose one below 2^53`);
+  assertKnown("training", "part", o.part, VAE_PARTS);
+  assertKnown("training", "latents", o.latents, ["sample", "mean"]);
+  assertKnown("training", "statistics", o.statistics, ["batches", "clip"]);
+  assertKnown("training", "checkpointing", o.checkpointing, VAE_CHECKPOINTING);
+  assertKnown("training", "dtype", o.dtype, ["f32", "f16"]);
+  checkSchedule(o.schedule ?? {});
+  const stages = vaeStages(o);
+  for (const { index, steps, batch, lr, losses } of stages) {
+    const name = o.stages ? `stage ${index + 1}: ` : "";
+    count(`${name}steps`, steps);
+    count(`${name}batch`, batch);
+    if (!(lr >= 0 && lr < 1e3)) fail(`${name}lr must be a number from 0, got ${lr}; correct it`);
+    for (const [loss, weight] of Object.entries(losses)) {
+      assertKnown("training", `${name}a loss`, loss, Object.keys(LOSS_WEIGHTS));
+      if (!(weight >= 0 && weight < 1e9)) fail(`${name}what ${loss} counts must be a number from 0, got ${weight}; correct it`);
+    }
+    const warmup = o.schedule?.warmupSteps ?? 0;
+    if (warmup >= steps) fail(`${name}the warm-up must be shorter than the stage, got ${warmup} of ${steps} steps; shorten it`);
+  }
+  const all = stages.reduce((sum, { steps }) => sum + steps, 0);
+  if (o.stages && o.steps !== undefined && o.steps !== all)
+    fail(`a run has the steps of its stages, ${all}, got steps ${o.steps}; leave it out`);
+}
+
+/** What another value of would make another run of it. */
+export function vaeIdentity(o: TrainVaeOptions, { config }: TrainableVae): RunIdentity {
+  return {
+    model: config,
+    trained: `vae, ${o.part ?? "decoder"}${o.scratch ? ", from scratch" : ""}`,
+    optimizer: optimizerOf(o.optimizer),
+    schedule: o.schedule ?? {},
+    stages: vaeStages(o).map(({ data: _, ...stage }) => stage),
+    latents: o.latents ?? "sample",
+    statistics: o.statistics ?? "batches",
+    accumulation: o.accumulation ?? 1,
+    maxGradNorm: String(o.maxGradNorm ?? 1),
+    ema: o.ema ?? null,
+    dtype: o.dtype ?? "f32",
+    seed: o.seed ?? 0,
+    ...o.identity,
+  };
+}

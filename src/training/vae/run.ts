@@ -1,0 +1,151 @@
+/** A run of a VAE's training that is open on a device: its steps, what it is saved as, and what was learned. */
+import { CogwheelError } from "../../base/errors.ts";
+import { vaeWeights } from "../../models/vae/batches.ts";
+import { type DataOf, epochsOf, groupsOf } from "../batches.ts";
+import { restoreRun, type RunIdentity, saveRun } from "../checkpoint.ts";
+import { componentFiles, type ExportOptions, parameterValues } from "../export.ts";
+import { rateShare } from "../schedule.ts";
+import { stageSeed } from "../stages.ts";
+import {
+  checkVaeOptions,
+  type PlacedVaeStage,
+  type TrainableVae,
+  type TrainVaeOptions,
+  vaeIdentity,
+  vaeStages,
+  type VaeTrainingStep,
+} from "./options.ts";
+import { checkPixels, type PixelSample } from "./sample.ts";
+import { VaeTrainer } from "./trainer.ts";
+
+export class VaeTrainingRun implements Disposable {
+  #step = 0;
+  /** Updates that were made before the stage that goes on. */
+  #stageUpdates = 0;
+  #running = false;
+
+  private constructor(
+    private readonly vae: TrainableVae,
+    private readonly data: DataOf<PixelSample>,
+    private readonly options: TrainVaeOptions,
+    private readonly trainer: VaeTrainer,
+    private readonly identity: RunIdentity,
+  ) {}
+
+  static async open(vae: TrainableVae, data: DataOf<PixelSample>, options: TrainVaeOptions): Promise<VaeTrainingRun> {
+    checkVaeOptions(options);
+    const identity = vaeIdentity(options, vae);
+    const trainer = await VaeTrainer.create(vae, options);
+    const run = new VaeTrainingRun(vae, data, options, trainer, identity);
+    try {
+      if (options.resume) {
+        const { step, stageUpdates = 0, ...progress } = await restoreRun(vae.gpu, options.resume, trainer.states, identity);
+        trainer.progress = progress;
+        run.#step = step;
+        run.#stageUpdates = stageUpdates;
+      }
+      return run;
+    } catch (error) {
+      run[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** Steps that are done. */
+  get step(): number {
+    return this.#step;
+  }
+
+  /** The steps that are left, each taken when it is asked for. */
+  async *steps(): AsyncGenerator<VaeTrainingStep, void, void> {
+    if (this.#running) throw new CogwheelError("training", "a run is iterated over once at a time, got a second loop; end the first");
+    this.#running = true;
+    try {
+      const stages = vaeStages(this.options);
+      const steps = stages.reduce((sum, stage) => sum + stage.steps, 0);
+      for (const stage of stages) {
+        if (this.#step >= stage.before + stage.steps) continue;
+        if (this.#step === stage.before) {
+          this.#stageUpdates = this.trainer.progress.updates;
+          if (stage.index > 0) this.trainer.release();
+        }
+        for await (const step of this.#stage(stage)) yield { ...step, steps };
+        if (this.#step < stage.before + stage.steps) return; // the data ended
+      }
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  async *#stage(stage: PlacedVaeStage): AsyncGenerator<Omit<VaeTrainingStep, "steps">, void, void> {
+    const { accumulation = 1, schedule = {}, signal, seed = 0, stages } = this.options;
+    const data = epochsOf(stage.data ?? this.data, stageSeed(seed, stage.index), (sample, name) => this.#checked(sample, name));
+    const groups = groupsOf(
+      groupsOf(data, stage.batch, ({ frames, height, width }) => `${frames} × ${height} × ${width}`),
+      accumulation,
+      () => "",
+    );
+    // What was learned from before a break.
+    for (let i = stage.before; i < this.#step; i++) await groups.next();
+    while (this.#step < stage.before + stage.steps) {
+      signal?.throwIfAborted();
+      const begun = performance.now();
+      const { value: micros, done } = await groups.next();
+      if (done) return;
+      const lr = stage.lr * rateShare(schedule, this.trainer.progress.updates - this.#stageUpdates, stage.steps);
+      const batches = micros.map((samples, i) => ({ samples, step: this.#step, first: i * stage.batch }));
+      const {
+        losses: { loss, ...losses },
+        taken,
+        ...report
+      } = await this.trainer.step(batches, lr, stage.losses, signal);
+      this.#step++;
+      yield {
+        step: this.#step,
+        ...(stages ? { stage: stage.index + 1 } : {}),
+        loss: loss!,
+        losses,
+        clips: stage.batch * accumulation,
+        lr,
+        skipped: !taken,
+        ...report,
+        seconds: (performance.now() - begun) / 1000,
+      };
+    }
+  }
+
+  #checked(sample: PixelSample, name: string): PixelSample {
+    checkPixels(sample, this.vae.config, name);
+    if ((this.options.part ?? "decoder") === "decoder" && !sample.moments)
+      throw new CogwheelError("training", `${name}: a decoder is trained on what the encoder gives, got no moments; encode the clip`);
+    return sample;
+  }
+
+  async save(signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
+    const progress = { step: this.#step, stageUpdates: this.#stageUpdates || undefined, ...this.trainer.progress };
+    return await saveRun(this.trainer.states, progress, this.identity, signal);
+  }
+
+  reconstruct(sample: PixelSample, signal?: AbortSignal): Promise<Float32Array> {
+    return this.trainer.reconstruct(this.#checked(sample, "a clip"), signal);
+  }
+
+  async files(options: ExportOptions): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
+    const { gpu, config, weights } = this.vae;
+    const values = await parameterValues(gpu, this.trainer.states, { average: this.options.ema !== undefined, ...options });
+    const layout = {
+      className: "AutoencoderKLCogVideoX",
+      config: {
+        ...config,
+        down_block_types: config.block_out_channels.map(() => "CogVideoXDownBlock3D"),
+        up_block_types: config.block_out_channels.map(() => "CogVideoXUpBlock3D"),
+      },
+      weights: vaeWeights(config),
+    };
+    return await componentFiles(gpu, layout, weights, values, options.signal);
+  }
+
+  [Symbol.dispose](): void {
+    this.trainer[Symbol.dispose]();
+  }
+}

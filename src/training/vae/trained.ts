@@ -1,0 +1,24 @@
+/** Which weights of a VAE are trained, and what they begin with. */
+import { elements } from "../../base/shape.ts";
+import { vaeWeights } from "../../models/vae/batches.ts";
+import type { VaeConfig } from "../../models/vae/config.ts";
+import { drawsOf } from "../draws.ts";
+import { fullParameters } from "../full.ts";
+import type { Parameter, Trained } from "../parameters.ts";
+import type { TrainedPart } from "./record.ts";
+
+/** @param scratch the seed of values to begin with, in place of the checkpoint's */
+export function trainedVae(config: VaeConfig, part: TrainedPart, scratch?: number): Trained {
+  const weights = vaeWeights(config);
+  const trained = fullParameters(weights.keys(), (name) => part === "both" || name.startsWith(`${part}.`));
+  return scratch === undefined ? trained : { ...trained, initial: (parameter) => drawn(weights, parameter, scratch) };
+}
+
+/** As torch begins: norms with 1 and 0, convolutions and their biases uniform within ±1/√(what an output is a sum of). */
+function drawn(weights: ReadonlyMap<string, readonly number[]>, { name, shape }: Parameter, seed: number): Float32Array {
+  const size = elements(shape);
+  const ofConv = weights.get(name.replace(/\.bias$/, ".weight"))!;
+  if (ofConv.length === 1) return new Float32Array(size).fill(name.endsWith(".weight") ? 1 : 0);
+  const bound = 1 / Math.sqrt(elements(ofConv.slice(1)));
+  return drawsOf(seed, `initial ${name}`).generator.uniform([size], -bound, bound);
+}

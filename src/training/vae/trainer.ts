@@ -1,0 +1,228 @@
+/** Takes training steps of a VAE on a device, on the same machinery as a transformer's: states, programs by size, one update a step. */
+import { WeightStore } from "../../run/weight-store.ts";
+import { States } from "../../run/states.ts";
+import { spatialRatio } from "../../models/vae/config.ts";
+import { elements } from "../../base/shape.ts";
+import { encodedFrames, placeFrames } from "../../models/vae/batches.ts";
+import { initialise } from "../initial-values.ts";
+import { mean } from "../micro-batch.ts";
+import { optimizerOf } from "../optimizer.ts";
+import { Programs } from "../programs.ts";
+import { Stepper, type StepperMicro, type StepperProgress } from "../stepper.ts";
+import { cast } from "../../ops/cast.ts";
+import { stateName } from "../update.ts";
+import { generatorInputs, type GeneratorReport, generatorReport, type LossSizes, type VaeWeights } from "./losses.ts";
+import type { TrainableVae, TrainVaeOptions } from "./options.ts";
+import { ofPart, reconstructionGraph, vaeMicro, type VaeRecipe } from "./record.ts";
+import { framesOfAll, latentSize, partsOfClip, type PixelSample, posteriorNoise, type PixelShape, pixelShapeKey } from "./sample.ts";
+import { trainedVae } from "./trained.ts";
+
+/** A micro-step's clips, and their numbers in the step. */
+export interface VaeBatch {
+  readonly samples: readonly PixelSample[];
+  readonly step: number;
+  /** The first clip's number. */
+  readonly first: number;
+}
+
+export interface VaeStepReport {
+  /** What `GeneratorReport` tells, the mean over the micro-steps. */
+  readonly losses: Readonly<Record<string, number>>;
+  readonly gradNorm: number;
+  readonly taken: boolean;
+  readonly lossScale: number;
+  readonly flops: number;
+}
+
+export class VaeTrainer implements Disposable {
+  readonly #programs: Programs;
+  readonly #stepper: Stepper;
+
+  private constructor(
+    readonly recipe: VaeRecipe,
+    private readonly options: TrainVaeOptions,
+    readonly states: States,
+    private readonly store: WeightStore,
+    programs: Programs,
+    stepper: Stepper,
+  ) {
+    this.#programs = programs;
+    this.#stepper = stepper;
+  }
+
+  static async create({ gpu, config, weights }: TrainableVae, options: TrainVaeOptions): Promise<VaeTrainer> {
+    const {
+      part = "decoder",
+      dtype = "f32",
+      checkpointing = "blocks",
+      statistics,
+      scratch,
+      seed = 0,
+      compile,
+      ema,
+      accumulation,
+      signal,
+    } = options;
+    const trained = trainedVae(config, part, scratch ? seed : undefined);
+    const recipe: VaeRecipe = { config, weights, dtype, trained, part, checkpointing, whole: statistics === "clip" };
+    const optimizer = optimizerOf(options.optimizer);
+    const { maxGradNorm = 1 } = options;
+    const stepping = {
+      optimizer,
+      dtype,
+      ema,
+      accumulation,
+      maxGradNorm: Number.isFinite(maxGradNorm) ? maxGradNorm : undefined,
+    };
+    // The smallest picture has the same states as any clip.
+    const side = spatialRatio(config);
+    const like = Stepper.graphsOf(vaeMicro(recipe, { clips: 1, frames: 1, height: side, width: side }), stepping);
+    const states = new States(
+      gpu,
+      like.map((graph) => ({ graph })),
+    );
+    const store = new WeightStore(gpu, weights);
+    const programs = new Programs(gpu, store, states, compile ? { compile } : {});
+    try {
+      const stepper = new Stepper(programs, stepping);
+      await initialise(gpu, weights, trained, states, signal);
+      return new VaeTrainer(recipe, options, states, store, programs, stepper);
+    } catch (error) {
+      for (const held of [programs, states, store]) held[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  get progress(): StepperProgress {
+    return this.#stepper.progress;
+  }
+
+  /** Goes on from what another trainer of the same options had come to; its states are written by the caller. */
+  set progress(progress: StepperProgress) {
+    this.#stepper.progress = progress;
+  }
+
+  /** One step: as many batches as there are micro-steps, in their order. */
+  async step(batches: readonly VaeBatch[], lr: number, weights: VaeWeights, signal?: AbortSignal): Promise<VaeStepReport> {
+    const micros = batches.map((batch) => this.#micro(batch, weights, batches.length));
+    const step = await this.#stepper.step(micros, lr, undefined, signal);
+    const reports = step.outputs.map((outputs, i) => generatorReport((name) => outputs[name], micros[i]!.sizes, weights));
+    const kinds = Object.keys(reports[0]!) as (keyof GeneratorReport)[];
+    const losses = Object.fromEntries(kinds.map((kind) => [kind, mean(reports.map((report) => report[kind] ?? 0))]));
+    const { gradNorm, taken, lossScale, flops } = step;
+    return { losses, gradNorm, taken, lossScale, flops };
+  }
+
+  #micro(batch: VaeBatch, weights: VaeWeights, micros: number): StepperMicro & { sizes: LossSizes } {
+    const shape = shapeOf(batch.samples);
+    const { whole, config } = this.recipe;
+    const size = latentSize(config, shape);
+    const sizes: LossSizes = {
+      pixels: elements([shape.clips, 3, shape.frames, shape.height, shape.width]),
+      latents: elements([shape.clips, config.latent_channels, encodedFrames(config, shape.frames), size.height, size.width]),
+      pictures: partsOfClip(config, shape.frames, whole).map(({ frames }) => shape.clips * frames),
+    };
+    return {
+      key: pixelShapeKey(shape),
+      values: sizes.pixels,
+      sizes,
+      record: () => vaeMicro(this.recipe, shape),
+      inputs: (lossScale, graph) => ({
+        ...this.#clipInputs(batch, shape),
+        ...generatorInputs(graph, sizes, weights, { scale: lossScale / micros }),
+      }),
+    };
+  }
+
+  /** Pixels, and noise or drawn latents, by part. */
+  #clipInputs({ samples, step, first }: VaeBatch, shape: PixelShape): Record<string, Float32Array> {
+    const { part, whole, config: c } = this.recipe;
+    const size = latentSize(c, shape);
+    const [frames, plane] = [encodedFrames(c, shape.frames), size.height * size.width];
+    const drawn = samples.map((sample, i) => {
+      const values = c.latent_channels * frames * plane;
+      const noise =
+        this.options.latents === "mean" ? new Float32Array(values) : posteriorNoise(this.options.seed ?? 0, step, first + i, values);
+      return part === "decoder" ? latentsOf(sample.moments!, noise) : noise;
+    });
+    const inputs: Record<string, Float32Array> = {};
+    for (const [i, of] of partsOfClip(c, shape.frames, whole).entries()) {
+      inputs[ofPart("x", i)] = framesOfAll(
+        samples.map(({ pixels }) => pixels),
+        3,
+        shape.frames,
+        shape.height * shape.width,
+        { first: of.firstFrame, count: of.frames },
+      );
+      inputs[ofPart(part === "decoder" ? "z" : "noise", i)] = framesOfAll(drawn, c.latent_channels, frames, plane, {
+        first: of.firstLatent,
+        count: of.latents,
+      });
+    }
+    return inputs;
+  }
+
+  /** [3, T, H, W] of a clip, as the trained weights or their average make it of its latents' mean. */
+  async reconstruct(sample: PixelSample, signal?: AbortSignal): Promise<Float32Array> {
+    const { config: c, trained, part, whole } = this.recipe;
+    const shape = shapeOf([sample]);
+    const average = this.options.ema !== undefined;
+    const program = await this.#programs.get(`reconstruct ${pixelShapeKey(shape)}`, () =>
+      reconstructionGraph(this.recipe, shape, ({ names, shape: of, dtype }, graph) => {
+        if (!trained.has(names)) return undefined;
+        const name = names.join("+");
+        const state = graph.state(average ? stateName("average", name) : name, of);
+        return dtype === "f16" ? cast(state, "f16") : state;
+      }),
+    );
+    const size = latentSize(c, shape);
+    const [frames, plane] = [encodedFrames(c, shape.frames), size.height * size.width];
+    const noise = new Float32Array(c.latent_channels * frames * plane);
+    const given = part === "decoder" ? latentsOf(sample.moments!, noise) : noise;
+    const parts = partsOfClip(c, shape.frames, whole);
+    const inputs: Record<string, Float32Array> = {};
+    for (const [i, of] of parts.entries()) {
+      if (part !== "decoder")
+        inputs[ofPart("x", i)] = framesOfAll([sample.pixels], 3, shape.frames, shape.height * shape.width, {
+          first: of.firstFrame,
+          count: of.frames,
+        });
+      inputs[ofPart(part === "decoder" ? "z" : "noise", i)] = framesOfAll([given], c.latent_channels, frames, plane, {
+        first: of.firstLatent,
+        count: of.latents,
+      });
+    }
+    await program.run({ inputs, ...(signal ? { signal } : {}) });
+    const out = new Float32Array(sample.pixels.length);
+    for (const [i, of] of parts.entries())
+      placeFrames(
+        (await program.read(ofPart("made", i), signal)) as Float32Array,
+        of.frames,
+        out,
+        of.firstFrame,
+        shape.frames,
+        shape.height * shape.width,
+      );
+    return out;
+  }
+
+  /** Frees what programs have on the device; they are made again when they are asked for. */
+  release(): void {
+    this.#programs.forget();
+  }
+
+  [Symbol.dispose](): void {
+    for (const held of [this.#programs, this.states, this.store]) held[Symbol.dispose]();
+  }
+}
+
+const shapeOf = (samples: readonly PixelSample[]): PixelShape => {
+  const [{ frames, height, width }] = samples as readonly [PixelSample];
+  return { clips: samples.length, frames, height, width };
+};
+
+/** [Z, T′, H′, W′] drawn from a posterior. */
+function latentsOf(moments: Float32Array, noise: Float32Array): Float32Array {
+  const { length } = noise;
+  return noise.map((value, i) => moments[i]! + Math.exp(0.5 * Math.min(20, Math.max(-30, moments[length + i]!))) * value);
+}

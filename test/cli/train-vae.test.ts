@@ -1,0 +1,107 @@
+/** `cogwheel train vae` as a user has it, with a tiny checkpoint and a few drawn clips. */
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { VAE_KEYS } from "../../src/cli/train/vae/keys.ts";
+import { stateOf } from "../support/kill.ts";
+import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
+import { watched, type Ended } from "../support/watched.ts";
+
+const launcher = resolve("dist/launch.js");
+let folder: string;
+let model: string;
+
+beforeAll(async () => {
+  expect(spawnSync(process.execPath, ["build.mjs", "--if-stale"]).status).toBe(0);
+  folder = await mkdtemp(join(tmpdir(), "cogwheel-train-vae-"));
+  model = await tinyCheckpoint();
+  for (const [name, args] of [
+    ["clips", ["--clips", "4", "--pictures", "1"]],
+    ["unseen", ["--clips", "1", "--seed", "1"]],
+  ] as const) {
+    const drawn = spawnSync(process.execPath, ["dist/draw-clips.js", join(folder, name), "--frames", "9", "--size", "16", ...args]);
+    expect(drawn.status, String(drawn.stderr)).toBe(0);
+  }
+  // Captions are not asked for.
+  await rm(join(folder, "unseen/metadata.jsonl"));
+}, 120_000);
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true });
+  await removeTinyCheckpoints();
+});
+
+const begin = (args: readonly string[]) =>
+  spawn(process.execPath, [launcher, "train", "vae", ...args], {
+    cwd: folder,
+    env: { ...process.env, NO_COLOR: undefined, FORCE_COLOR: undefined },
+  });
+const train = (args: readonly string[]): Promise<Ended> => watched(begin(args));
+const config = async (value: object): Promise<string[]> => {
+  const path = join(folder, "config.json");
+  await writeFile(path, JSON.stringify({ model, data: "clips", out: "out", ...value }));
+  return [path];
+};
+
+describe("a run", () => {
+  const stages = [
+    { steps: 2, frames: 1, resolution: "16", batch: 2 },
+    { steps: 3, frames: 9, resolution: "16", lr: 1e-3 },
+  ];
+  const held = ["--checkpoint-every", "1", "--held-out", "unseen", "--held-out-every", "2"];
+
+  it("that is killed comes to the same bytes, and leaves a VAE that decodes, measures and a report", async () => {
+    const args = [...(await config({ stages, part: "both", kl: 1e-4 })), ...held];
+    const whole = await train([...args, "--out", "whole"]);
+    expect(whole.code, whole.err).toBe(0);
+    expect(whole.out).toMatch(/stage 2: 4 clips of .*\n.*held-out clips: PSNR [\d.]+ dB, SSIM [\d.-]+, flicker/s);
+    for (const step of [1, 3]) {
+      const child = begin([...args, "--out", "killed"]);
+      const ended = watched(child);
+      const log = join(folder, "killed/log.jsonl");
+      while (!(existsSync(log) && readFileSync(log, "utf8").includes(`"step":${step},`)) && child.exitCode === null) await sleep(5);
+      child.kill("SIGKILL");
+      await ended;
+      expect(child.signalCode).toBe("SIGKILL");
+    }
+    expect((await train([...args, "--out", "killed", "--resume"])).code).toBe(0);
+    for (const name of ["checkpoint.safetensors", "vae/diffusion_pytorch_model.safetensors", "held-out.jsonl", "samples"])
+      expect(stateOf(join(folder, "killed", name)), name).toBe(stateOf(join(folder, "whole", name)));
+    const page = readFileSync(join(folder, "whole/report.html"), "utf8");
+    for (const words of ["held-out clips: PSNR, dB", "loss: kl", ">stage 2, 16, 9 frames</text>", "reconstructions, step 5"])
+      expect(page).toContain(words);
+    const weights = join(folder, "whole/vae/diffusion_pytorch_model.safetensors");
+    const clip = join(folder, "clips/videos/clip-0001.gif");
+    const encoded = spawnSync(process.execPath, [
+      ...[launcher, "vae", "encode", clip, "--model", model, "--vae", weights, "--out", join(folder, "latents.safetensors")],
+    ]);
+    expect(encoded.status, String(encoded.stderr)).toBe(0);
+  }, 240_000);
+});
+
+describe("refused", () => {
+  it.each<[object, string]>([
+    [{ perceptul: 1 }, 'got "perceptul"'],
+    [{ targets: ["to_q"] }, 'a key must be one of those in docs/training-vae.md, got "targets"'],
+    [{ stages: [{ steps: 1, frames: 5 }] }, "stage 1: a VAE learns from clips of 8·k + 1 frames, got 5"],
+    [{ steps: 1, kl: 0.1 }, "kl is of the encoder, and the decoder alone is trained"],
+    [{ steps: 1, resolution: "20" }, "a side must be a multiple of 8 pixels, got 20; the nearest is 24"],
+    [{ steps: 1, frames: 9, resolution: "16", heldOut: "clips" }, "held-out clips must not be learned from"],
+  ])(
+    "%j",
+    async (value, want) => {
+      const ended = await train(await config(value));
+      expect(ended.code).toBe(1);
+      expect(ended.err).toContain(want);
+    },
+    60_000,
+  );
+});
+
+it("docs/training-vae.md has every key with its words", () => {
+  const page = readFileSync("docs/training-vae.md", "utf8");
+  for (const [name, { help, otherwise }] of Object.entries(VAE_KEYS)) expect(page).toContain(`| \`${name}\` | ${help} | ${otherwise} |`);
+});

@@ -1,0 +1,170 @@
+/** `trainVae` on a tiny VAE: it learns, in any part, and however a run is broken off to the same result. */
+import { describe, expect, test } from "vitest";
+import { openSafetensors } from "../../../src/files/safetensors.ts";
+import { encodedFrames, vaeWeights } from "../../../src/models/vae/batches.ts";
+import { parseVaeConfig } from "../../../src/models/vae/config.ts";
+import { CausalVae } from "../../../src/models/vae/model.ts";
+import { memorySource } from "../../../src/sources/memory.ts";
+import { flicker, psnr, ssim } from "../../../src/training/vae/measures.ts";
+import type { TrainableVae, TrainVaeOptions, VaeTrainingStep } from "../../../src/training/vae/options.ts";
+import type { PixelSample } from "../../../src/training/vae/sample.ts";
+import { trainVae } from "../../../src/training/vae/train-vae.ts";
+import { values } from "../../support/compare.ts";
+import { memoryWeights, testGpu } from "../../support/gpu.ts";
+import { TINY_CONFIGS, tinyWeights } from "../../support/tiny-checkpoint.ts";
+
+async function tinyVae(): Promise<TrainableVae> {
+  const weights = tinyWeights("vae", 1, TINY_CONFIGS.vae);
+  return {
+    gpu: await testGpu(),
+    config: parseVaeConfig(TINY_CONFIGS.vae),
+    weights: memoryWeights(Object.fromEntries(weights)),
+  };
+}
+
+/** Smooth clips, each of a colour of its own, with moments that tell them apart. */
+function clips(
+  { config: c }: TrainableVae,
+  count: number,
+  [frames, height, width]: readonly [number, number, number] = [9, 8, 8],
+): PixelSample[] {
+  const size = 2 * c.latent_channels * encodedFrames(c, frames) * (height / 8) * (width / 8);
+  return Array.from({ length: count }, (_, n) => ({
+    pixels: Float32Array.from({ length: 3 * frames * height * width }, (_, i) => 0.6 * Math.sin(n + i / (frames * height * width))),
+    moments: values(size, 50 + n, 1).map((v, i) => (i < size / 2 ? v : -3)),
+    frames,
+    height,
+    width,
+  }));
+}
+
+async function taken(vae: TrainableVae, data: readonly PixelSample[], options: TrainVaeOptions, until = Infinity) {
+  await using run = trainVae(vae, data, options);
+  const steps: VaeTrainingStep[] = [];
+  for await (const step of run) {
+    steps.push(step);
+    if (step.step === until) break;
+  }
+  return { steps, saved: await run.save() };
+}
+const mean = (steps: readonly VaeTrainingStep[]): number => steps.reduce((sum, { losses }) => sum + losses["l1"]!, 0) / steps.length;
+
+describe("losses fall", { timeout: 120_000 }, () => {
+  test.each<[string, readonly [number, number, number], TrainVaeOptions]>([
+    ["the decoder's", [9, 8, 8], { part: "decoder" }],
+    ["the encoder's", [1, 16, 16], { part: "encoder", latents: "mean", optimizer: { lr: 0.02 } }],
+    ["both's, from scratch, norms over whole clips", [9, 8, 8], { part: "both", scratch: true, statistics: "clip" }],
+  ])("of %s", async (_, size, options) => {
+    const vae = await tinyVae();
+    const optimizer = { lr: 0.01 };
+    const { steps } = await taken(vae, clips(vae, 4, size), { steps: 16, batch: 2, seed: 1, optimizer, ...options });
+    expect(mean(steps.slice(12))).toBeLessThan((options.part === "encoder" ? 0.9 : 0.8) * mean(steps.slice(0, 4)));
+    expect(steps.every(({ gradNorm, skipped, clips }) => gradNorm > 0 && !skipped && clips === 2)).toBe(true);
+    if (options.part !== "decoder") expect(steps[0]!.losses["kl"]).toBeGreaterThan(0);
+  });
+});
+
+describe("the same bytes", { timeout: 120_000 }, () => {
+  const hard: TrainVaeOptions = {
+    part: "both",
+    accumulation: 2,
+    seed: 7,
+    ema: { decay: 0.9 },
+    schedule: { name: "cosine", warmupSteps: 1 },
+    optimizer: { lr: 0.01 },
+    losses: { kl: 1e-3 },
+  };
+
+  test("when a run in stages stops and goes on, with any checkpointing", async () => {
+    const vae = await tinyVae();
+    const [small, long] = [clips(vae, 3, [1, 8, 8]), clips(vae, 3, [17, 8, 8])];
+    const options: TrainVaeOptions = {
+      ...hard,
+      stages: [
+        { steps: 2, data: small, batch: 2 },
+        { steps: 3, data: long, lr: 0.002, losses: { kl: 1e-2 } },
+      ],
+    };
+    const whole = await taken(vae, small, options);
+    expect(whole.steps.map(({ stage, lr }) => [stage, lr])).toMatchObject([
+      [1, 0.01],
+      [1, 0.01],
+      [2, 0.002],
+      [2, 0.002],
+      [2, 0.001],
+    ]);
+    const first = await taken(vae, small, { ...options, checkpointing: "none" }, 3);
+    expect((await taken(vae, small, { ...options, resume: first.saved })).saved).toEqual(whole.saved);
+  });
+
+  test("a reconstruction is what the published VAE makes of the trained weights", async () => {
+    const vae = await tinyVae();
+    const data = clips(vae, 2, [17, 8, 8]);
+    await using run = trainVae(vae, data, { ...hard, part: "both", steps: 2, ema: { decay: 0.5 } });
+    for await (const _ of run);
+    const made = await run.reconstruct(data[0]!);
+    const files = await run.files();
+    const path = "diffusion_pytorch_model.safetensors";
+    const file = await openSafetensors(memorySource({ [path]: files[path]! }), path);
+    expect([...file.tensors.keys()].sort()).toEqual([...vaeWeights(vae.config).keys()].sort());
+    const tensors: Record<string, { data: Float32Array; shape: readonly number[] }> = {};
+    for (const [name, { shape }] of file.tensors) {
+      const { bytes } = await file.read(name);
+      tensors[name] = { shape, data: new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4) };
+    }
+    const config = parseVaeConfig(JSON.parse(new TextDecoder().decode(files["config.json"])));
+    using again = CausalVae.create(vae.gpu, config, memoryWeights(tensors));
+    const posterior = await again.encode(data[0]!.pixels, { batch: 1, frames: 17, height: 8, width: 8 });
+    const { data: want } = await again.decode(posterior.mean, { batch: 1, frames: 5, height: 1, width: 1 });
+    expect(psnr(made, want)).toBeGreaterThan(90);
+  });
+});
+
+describe("refused", () => {
+  test.each<[string, TrainVaeOptions, RegExp]>([
+    ["no steps", {}, /steps must be a whole number from 1, got NaN/],
+    ["a part that is none", { steps: 1, part: "norms" as never }, /part must be decoder or encoder or both, got "norms"/],
+    ["a loss that is none", { steps: 1, losses: { mse: 1 } as never }, /a loss must be l1 or perceptual or kl or disc/],
+    ["a negative weight", { stages: [{ steps: 1, losses: { kl: -1 } }] }, /stage 1: what kl counts must be a number from 0, got -1/],
+    ["another sum of steps", { steps: 2, stages: [{ steps: 1 }] }, /a run has the steps of its stages, 1, got steps 2/],
+  ])("%s", async (_, options, message) => {
+    const vae = await tinyVae();
+    await expect(taken(vae, clips(vae, 1), options)).rejects.toThrow(message);
+  });
+
+  test("clips of a length that does not come back, of other sides, without moments", async () => {
+    const vae = await tinyVae();
+    const [clip] = clips(vae, 1) as [PixelSample];
+    const give = (change: Partial<PixelSample>) => taken(vae, [{ ...clip, ...change } as PixelSample], { steps: 1 });
+    await expect(give({ frames: 5 })).rejects.toThrow(
+      /sample 1 of epoch 1: .*clips of 8·k \+ 1 frames, got 5|a VAE learns from clips of 8/,
+    );
+    await expect(give({ width: 12 })).rejects.toThrow(/sides must be multiples of 8 pixels, got 9 frames of 12 × 8/);
+    await expect(give({ moments: undefined } as never)).rejects.toThrow(/a decoder is trained on what the encoder gives, got no moments/);
+  });
+});
+
+test("measures: PSNR of a known error, SSIM of equal, shifted and noisy pictures, flicker of a still and of a blink", () => {
+  const size = { frames: 2, height: 16, width: 20 };
+  const a = values(3 * 2 * 16 * 20, 1, 0.5);
+  expect(psnr(a, a)).toBe(Infinity);
+  expect(psnr(new Float32Array(100), new Float32Array(100).fill(0.2))).toBeCloseTo(20, 5);
+  expect(ssim(a, a, size)).toBeCloseTo(1, 12);
+  // Constant pictures: (2pq + C1) / (p² + q² + C1).
+  const [p, q] = [new Float32Array(640).fill(0.5), new Float32Array(640).fill(0.25)];
+  expect(ssim(p, q, size)).toBeCloseTo((2 * 0.125 + 4e-4) / (0.25 + 0.0625 + 4e-4), 6);
+  expect(
+    ssim(
+      a,
+      a.map((v, i) => v + 0.2 * Math.sin(i)),
+      size,
+    ),
+  ).toBeLessThan(0.95);
+  expect(flicker(new Float32Array(640).fill(0.3), size)).toBe(0);
+  expect(
+    flicker(
+      Float32Array.from({ length: 640 }, (_, i) => (i < 320 ? 0 : 2 / 255)),
+      size,
+    ),
+  ).toBeCloseTo(1, 5);
+});
