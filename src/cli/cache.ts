@@ -1,6 +1,7 @@
 /** The work of `cogwheel cache`. */
 import { bytesText } from "../base/units.ts";
 import { shortened, visible } from "../base/visible.ts";
+import { bytesIn, clearClipResults, listClipResults } from "../data/store.ts";
 import { clearPrompts, listPrompts } from "../pipelines/prompt-cache.ts";
 import { print, printJson } from "./terminal/output.ts";
 import { table } from "./terminal/table.ts";
@@ -10,8 +11,10 @@ const SHOWN = 60;
 
 export async function listCache({ json }: { json?: boolean }): Promise<void> {
   const kept = await listPrompts();
+  const training = await listClipResults();
   if (json) {
-    printJson(kept ?? null);
+    const bytes = training && bytesIn(training.files);
+    printJson(kept ? { ...kept, ...(training ? { training: { place: training.place, files: training.files.length, bytes } } : {}) } : null);
     return;
   }
   if (!kept) {
@@ -35,6 +38,17 @@ export async function listCache({ json }: { json?: boolean }): Promise<void> {
     );
   const bytes = prompts.reduce((sum, one) => sum + one.bytes, 0);
   print(`${prompts.length} kept, ${bytesText(bytes, 1)} of at most ${bytesText(limitBytes)}, in ${visible(place)}`);
+  if (training?.files.length)
+    print(
+      `${training.files.length} encoded clips and captions for training, ${bytesText(bytesIn(training.files), 1)}, ` +
+        `in ${visible(training.place)}; ` +
+        "`cogwheel cache clear --training` forgets them",
+    );
+}
+
+export async function clearTraining(): Promise<void> {
+  const { files, bytes } = await clearClipResults();
+  print(`${files} forgotten, ${bytesText(bytes, 1)}`);
 }
 
 export async function clearCache(): Promise<void> {

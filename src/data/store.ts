@@ -6,7 +6,7 @@ import { keptAt, keptFiles } from "#platform";
 import { CogwheelError } from "../base/errors.ts";
 import { toFloat32 } from "../files/convert.ts";
 import { openSafetensors, writeSafetensors } from "../files/safetensors.ts";
-import type { KeptFiles } from "../platform/types.ts";
+import type { KeptFile, KeptFiles } from "../platform/types.ts";
 import { memorySource } from "../sources/memory.ts";
 
 /** Named arrays with their shapes. */
@@ -25,6 +25,23 @@ export const sha256 = async (bytes: Uint8Array<ArrayBuffer>): Promise<string> =>
 
 /** The digest of all that a result follows from. @param from anything that JSON holds */
 export const digestOf = (from: unknown): Promise<string> => sha256(new TextEncoder().encode(JSON.stringify([FORMAT, from])));
+
+/** What is kept for this user, and where; undefined where nothing can be kept. */
+export async function listClipResults(): Promise<{ place: string; files: readonly KeptFile[] } | undefined> {
+  const files = await keptFiles(KIND, true);
+  return files && { place: files.place, files: (await files.list()).filter(({ name }) => name.endsWith(ENDING)) };
+}
+
+/** Forgets it; a run that needs some of it encodes that again. Resolves to how much it was. */
+export async function clearClipResults(): Promise<{ files: number; bytes: number }> {
+  const files = await keptFiles(KIND, true);
+  const found = (await listClipResults())?.files ?? [];
+  for (const { name } of found) await files!.remove(name);
+  return { files: found.length, bytes: bytesIn(found) };
+}
+
+/** Bytes of files together. */
+export const bytesIn = (files: readonly KeptFile[]): number => files.reduce((sum, { bytes }) => sum + bytes, 0);
 
 export class ClipStore {
   readonly #names: Set<string>;

@@ -1,6 +1,6 @@
 /**
- * Samples that are loaded when they are used. A run that goes on after a break passes by what was learned from before it, and a packer looks
- * at hundreds of clips together: both need the sizes alone.
+ * Samples that are loaded when they are used. A run that goes on after a break passes by what was learned from before it, and a packer
+ * looks at hundreds of clips together: both need the sizes alone.
  */
 import type { TransformerConfig } from "../models/cogvideox/config.ts";
 import type { TrainingSample } from "./sample.ts";

@@ -5,6 +5,7 @@ import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { RunLock } from "../../src/cli/train/run-lock.ts";
 import { openSafetensors } from "../../src/files/safetensors.ts";
 import { memorySource } from "../../src/sources/memory.ts";
 import { runKilled, stateOf } from "../support/kill.ts";
@@ -95,6 +96,25 @@ describe("a run", () => {
     expect((await train([...args, "--out", "stopped"])).code).toBe(0);
     expect(result("stopped")).toEqual(want);
   }, 240_000);
+
+  it("is the only one in its folder, and what is kept of its clips is listed and cleared", async () => {
+    const args = [...common, "--out", "alone", "--steps", "1"];
+    mkdirSync(join(folder, "alone"));
+    {
+      await using _lock = await RunLock.take(join(folder, "alone/run.lock"));
+      expect((await train(args)).err).toMatch(/\[train\] one process trains in a folder at a time, got .*run\.lock/);
+    }
+    expect((await train(args)).code).toBe(0);
+    // As if it had been kept where it is without --cache.
+    await cp(join(folder, "cache"), join(folder, "user/cogwheel/training"), { recursive: true });
+    const caches = { XDG_CACHE_HOME: join(folder, "user") };
+    const cache = (...more: string[]) =>
+      spawnSync(process.execPath, [launcher, "cache", ...more], { encoding: "utf8", env: { ...process.env, ...caches } }).stdout;
+    expect((JSON.parse(cache("--json")) as { training: { files: number } }).training.files).toBeGreaterThan(4);
+    expect(cache()).toMatch(/\d+ encoded clips and captions for training, .* in .*user/);
+    expect(cache("clear", "--training")).toMatch(/^\d+ forgotten/);
+    expect(cache()).not.toContain("for training");
+  }, 120_000);
 
   it("keeps the last whole checkpoint on a full disk, and goes on from it when there is room", async () => {
     const args = [...common, "--steps", "4", "--checkpoint-every", "1"];

@@ -19,6 +19,7 @@ import { HeldOut } from "./held-out.ts";
 import { planOf, printTrainPlan, streamedWeights } from "./plan.ts";
 import { identityOf, type PreparedStage, preparedStages } from "./prepared-stages.ts";
 import { heldOutOf, RunFolder } from "./run-folder.ts";
+import { RunLock } from "./run-lock.ts";
 import { begun, Steps, type TrainingWork } from "./steps.ts";
 import { Validation } from "./validation.ts";
 
@@ -59,6 +60,7 @@ export async function trainFromFolder(file: string | undefined, { resume, fresh,
       return json ? printJson(planned) : printTrainPlan(planned);
     }
     const folder = await RunFolder.open(config.out);
+    await using _lock = await RunLock.take(folder.at("run.lock"));
     const checkpoint = fresh ? undefined : await folder.checkpoint();
     if (resume && !checkpoint)
       throw new CogwheelError("train", `--resume goes on with a run, got none in ${config.out}; leave it out to begin one`);

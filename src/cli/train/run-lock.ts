@@ -1,0 +1,112 @@
+/**
+ * Keeps two processes off one run's folder. The file names the process that trains there; one that was killed leaves it behind and is known
+ * to be gone, so the next run takes the file over.
+ */
+import { randomUUID } from "node:crypto";
+import { constants, copyFile, link, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { hostname } from "node:os";
+import { CogwheelError } from "../../base/errors.ts";
+import { parseJsonObject } from "../../base/json-scan.ts";
+
+interface Holder {
+  readonly pid: number;
+  readonly host: string;
+  /** When the process began, where the system tells: numbers of processes are used again. */
+  readonly began: string;
+}
+
+export class RunLock implements AsyncDisposable {
+  private constructor(
+    private readonly path: string,
+    private readonly text: string,
+  ) {}
+
+  /** Throws where another process holds the file. */
+  static async take(path: string): Promise<RunLock> {
+    const own: Holder = { pid: process.pid, host: hostname(), began: await beginningOf(process.pid) };
+    const text = `${JSON.stringify(own)}\n`;
+    // Linked whole: nobody reads half of it.
+    const made = `${path}.${randomUUID()}.tmp`;
+    await writeFile(made, text);
+    try {
+      for (let attempt = 0; attempt < 20; attempt++) {
+        if (await linked(made, path)) return new RunLock(path, text);
+        const found = await readFile(path, "utf8").catch(() => undefined);
+        if (found === undefined) continue; // it was given back meanwhile
+        const holder = holderOf(found);
+        if (holder && (await isAlive(holder, own))) throw held(path, holder);
+        await takeAway(path, found);
+      }
+      throw held(path);
+    } finally {
+      await rm(made, { force: true });
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await takeAway(this.path, this.text);
+  }
+}
+
+const held = (path: string, holder?: Holder): CogwheelError =>
+  new CogwheelError(
+    "train",
+    `one process trains in a folder at a time, got ${path} of ${holder ? `process ${holder.pid} on ${holder.host}` : "others"}; ` +
+      "wait for it, choose another --out, or remove the file if that process is gone",
+  );
+
+/** Gives a file a second name, unless that is taken. File systems without such names get a copy. */
+async function linked(from: string, to: string): Promise<boolean> {
+  try {
+    await link(from, to).catch(async (error: NodeJS.ErrnoException) => {
+      if (error.code === "EEXIST") throw error;
+      await copyFile(from, to, constants.COPYFILE_EXCL);
+    });
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    throw error;
+  }
+}
+
+/** Removes the file if it still says what was read: another process may have taken it over since. */
+async function takeAway(path: string, text: string): Promise<void> {
+  const aside = `${path}.${randomUUID()}.tmp`;
+  if (
+    !(await rename(path, aside).then(
+      () => true,
+      () => false,
+    ))
+  )
+    return;
+  if ((await readFile(aside, "utf8").catch(() => text)) !== text) await linked(aside, path);
+  await rm(aside, { force: true });
+}
+
+function holderOf(text: string): Holder | undefined {
+  try {
+    const { pid, host, began } = parseJsonObject(text, (rule) => new CogwheelError("train", rule));
+    return Number.isInteger(pid) && typeof host === "string" && typeof began === "string" ? { pid: pid as number, host, began } : undefined;
+  } catch {
+    return undefined; // a damaged file holds nothing
+  }
+}
+
+async function isAlive({ pid, host, began }: Holder, own: Holder): Promise<boolean> {
+  // Of another machine nobody can tell from here.
+  if (host !== own.host) return true;
+  if (pid === own.pid) return began === own.began;
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+  return began === (await beginningOf(pid));
+}
+
+/** Ticks from the system's start to the process's, on Linux; elsewhere nothing. */
+async function beginningOf(pid: number): Promise<string> {
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
+  // The name in brackets may hold anything, brackets too.
+  return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? "";
+}
