@@ -23,6 +23,7 @@ const KINDS: Record<string, () => Promise<FuzzKind>> = {
   cases: async () => (await import("./cases.ts")).cases,
   gradients: async () => (await import("./cases.ts")).gradients,
   kills: async () => (await import("./kills.ts")).kills,
+  "kills-train": async () => (await import("./kills-train.ts")).killsTrain,
   media: async () => (await import("./media.ts")).media,
   pictures: async () => (await import("./pictures.ts")).pictures,
   quantized: async () => (await import("./weights.ts")).quantized,
@@ -43,7 +44,7 @@ const program = new Command("fuzz")
   .option("--adapter <name>", "adapter to run on")
   .option("--dtype <type>", "f32 or f16", "f32")
   .option("--kernels <kind>", "gpu or cpu: those of the other kind of adapter")
-  .addHelpText("after", `\nKinds:\n${about.map(({ name, kind }) => `  ${name.padEnd(12)}${kind.about} (${kind.count})`).join("\n")}`)
+  .addHelpText("after", `\nKinds:\n${about.map(({ name, kind }) => `  ${name.padEnd(13)}${kind.about} (${kind.count})`).join("\n")}`)
   .parse();
 const values = program.opts<
   { keep: string; dtype: string } & { [K in "count" | "seed" | "index" | "cases" | "adapter" | "kernels"]?: string }
