@@ -31,7 +31,7 @@ export const cotangentOf = (unit: number): string => `dy.${unit}`;
 export const inputGradientOf = (unit: number): string => `dx.${unit}`;
 export const weightGradientOf = (name: string): string => `gradient.${name}`;
 
-export interface BackwardOptions extends PieceOptions {
+export interface PieceBackwardOptions extends PieceOptions {
   /** Of which weights gradients are asked for, by state-dict name. Default: of all. */
   readonly trained?: (name: string) => boolean;
 }
@@ -42,7 +42,7 @@ export function backwardPiece(
   provider: Pick<WeightProvider, "type">,
   deal: Deal,
   worker: number,
-  options: BackwardOptions,
+  options: PieceBackwardOptions,
 ): ExchangeGraph {
   const piece = pieceGraph(config, provider, deal, worker, { ...options, format: "sample" });
   const { graph } = piece;
