@@ -14,11 +14,11 @@ import { conv3d } from "../../ops/conv3d.ts";
 import { relu } from "../../ops/leaky_relu.ts";
 import { lpipsDistance } from "../../ops/lpips_distance.ts";
 import { maxPool2d } from "../../ops/max_pool2d.ts";
-import { leastSide, type LpipsLayer, type LpipsNetwork } from "./layers.ts";
+import { leastSide, type LpipsConvolution, type LpipsLayer, type LpipsNetwork } from "./layers.ts";
 
 /** What the mean and the deviation of ImageNet's pictures are in −1…1: the package's own figures. */
-const SHIFT = [-0.03, -0.088, -0.188];
-const SCALE = [0.458, 0.448, 0.45];
+export const LPIPS_SHIFT = [-0.03, -0.088, -0.188];
+export const LPIPS_SCALE = [0.458, 0.448, 0.45];
 
 export interface LpipsOptions {
   /**
@@ -45,7 +45,7 @@ export function recordLpips(network: LpipsNetwork, a: Tensor, b: Tensor, { dtype
       `pictures must have ${least} rows and columns at least, got ${a.dim(2)} × ${a.dim(3)}; use larger ones`,
     );
   return graph.scope("lpips", () => {
-    const [scale, shift] = [SCALE.map((s) => 1 / s), SHIFT.map((s, i) => -s / SCALE[i]!)].map((values, i) =>
+    const [scale, shift] = [LPIPS_SCALE.map((s) => 1 / s), LPIPS_SHIFT.map((s, i) => -s / LPIPS_SCALE[i]!)].map((values, i) =>
       graph.constant(i ? "lpips.shift" : "lpips.scale", Float32Array.from(values)),
     );
     const both = [a, b].map((x) => features(graph, network.layers, channelAffine(x, scale!, shift!, dtype), prefix, dtype));
@@ -65,14 +65,27 @@ function features(graph: Graph, layers: readonly LpipsLayer[], x: Tensor, prefix
     else if (layer.kind === "max_pool") h = maxPool2d(h, layer);
     else if (layer.kind === "blur_pool") h = blurPool(h);
     else if (layer.kind === "features") found.push([layer.name, h]);
-    else
-      h = conv3d(h, graph.weight(`${prefix}${layer.name}.weight`, layer.shape, dtype), {
-        bias: graph.weight(`${prefix}${layer.name}.bias`, [layer.shape[0]!], "f32"),
-        pad: [layer.pad, layer.pad, layer.pad, layer.pad],
-        dtype,
-      });
+    else h = convolution(graph, h, layer, prefix, dtype);
   }
   return found;
+}
+
+/** Rows that a gradient through a convolution can be padded by: conv3d's own bound. */
+const MOST_PAD = 7;
+
+function convolution(graph: Graph, x: Tensor, { name, shape, pad }: LpipsConvolution, prefix: string, dtype: DType): Tensor {
+  const [channels, , kernel] = shape as [number, number, number];
+  // Backwards 11 taps are padded by more than that: there the result has a border, and is cut by a convolution that does nothing else.
+  const border = graph.isWatched(x) ? Math.max(0, kernel - 1 - pad - MOST_PAD) : 0;
+  const around = (rows: number) => [rows, rows, rows, rows] as const;
+  const y = conv3d(x, graph.weight(`${prefix}${name}.weight`, shape, dtype), {
+    bias: graph.weight(`${prefix}${name}.bias`, [channels], "f32"),
+    pad: around(pad + border),
+    dtype,
+  });
+  if (border === 0) return y;
+  const identity = Float32Array.from({ length: channels * channels }, (_, i) => +(i % (channels + 1) === 0));
+  return conv3d(y, graph.constant("identity", identity, [channels, channels, 1, 1]), { pad: around(-border), dtype });
 }
 
 const channelsOf = ({ layers }: LpipsNetwork, head: string): number =>

@@ -7,8 +7,16 @@ import { CogwheelError } from "../../base/errors.ts";
 /** Names and shapes of weights, as a file has them. */
 export type Shapes = (name: string) => readonly number[] | undefined;
 
+export interface LpipsConvolution {
+  readonly kind: "conv";
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** Rows and columns of zeros around what it reads. */
+  readonly pad: number;
+}
+
 export type LpipsLayer =
-  | { readonly kind: "conv"; readonly name: string; readonly shape: readonly number[]; readonly pad: number }
+  | LpipsConvolution
   | { readonly kind: "relu" }
   | { readonly kind: "max_pool"; readonly kernel: number; readonly stride: number }
   | { readonly kind: "blur_pool" }

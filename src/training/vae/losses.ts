@@ -57,8 +57,8 @@ export interface GeneratorLossOptions {
  *
  *   inputs   `l1`, `kl` [2] as their ops take them, `lpips.i` [B · F], with `oneFrame` [B] and which frames (`lpips.frames.i`, [B] u32, and
  *            `lpips.places.i`, [B · F] u32, their inverse), `generator` [1], `adaptive` [4]; `generatorInputs` fills those of numbers
- *   outputs  `l1.i`, `kl.i`, `lpips.i`, `generator` [1], `adaptive` [4]; `generatorReport` reads them
- *   states   with a discriminator `made`, the clip that was made, which the discriminator's step reads
+ *   outputs  `l1.i`, `kl.i`, `lpips.i`, `generator` [1], `adaptive` [4]; `generatorReport` reads them. With a discriminator also `made`
+ *            [B, T, H, W, 4] f32, the clip that was made, for the discriminator's step
  *
  * @returns where gradients begin: at what was made, and at moments
  */
@@ -87,7 +87,7 @@ export function recordGeneratorLosses(graph: Graph, parts: readonly LossPart[], 
     });
     const made = parts.map((part) => part.made);
     const all = generator ? withAdversary(graph, made, ofMade, generator, o.last) : ofMade;
-    if (clip) graph.update(graph.state("made", clip.shape, clip.dtype), clip);
+    if (clip) graph.output("made", clip);
     return [...made.map((of, i) => ({ of, gradient: all[i]! })), ...ofMoments];
   });
 }
@@ -185,7 +185,7 @@ class RunningStatistics {
 
 /**
  * Records the losses of the discriminator's step: ½ (mean relu(1 − D(real)) + mean relu(1 + D(made))). Input: `discriminator` [1], half the
- * scale of the loss. Outputs: `real` and `made` [1], without the half.
+ * scale of the loss. Outputs: `loss.real` and `loss.made` [1], without the half.
  * @param real, made f32 or f16 [B, T, H, W, 4] @returns where gradients begin: at both losses
  */
 export function recordDiscriminatorLosses(
@@ -199,7 +199,7 @@ export function recordDiscriminatorLosses(
   const losses = { real: of(real, "real"), made: of(made, "made") };
   const gradient = graph.input("discriminator", [1]);
   return Object.entries(losses).map(([name, loss]) => {
-    graph.output(name, loss);
+    graph.output(`loss.${name}`, loss);
     return { of: loss, gradient };
   });
 }

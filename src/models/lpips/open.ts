@@ -1,0 +1,107 @@
+/**
+ * LPIPS from a user's own files: torchvision's VGG16 (safetensors, or PyTorch's own .pth of either kind) with the heads of the package
+ * lpips, a whole LPIPS that torch saved, or a file of stlpips-pytorch, which has everything. The names in them tell which it is.
+ */
+import { CogwheelError } from "../../base/errors.ts";
+import { toFloat32 } from "../../files/convert.ts";
+import { openSafetensors, type SafetensorsFile, type TensorInfo } from "../../files/safetensors.ts";
+import { isTorchFile, openTorch } from "../../files/torch/open.ts";
+import { type Format, FORMATS, type StoredWeight } from "../../graph/stored.ts";
+import type { WeightProvider } from "../../run/weight-provider.ts";
+import { checkpointError, type CheckpointSource } from "../../sources/source.ts";
+import { LPIPS_SCALE, LPIPS_SHIFT } from "./forward.ts";
+import { lpipsNetwork, type LpipsNetwork, lpipsWeights } from "./layers.ts";
+
+export interface LpipsFile {
+  readonly source: CheckpointSource;
+  readonly path: string;
+}
+
+export interface OpenedLpips {
+  readonly network: LpipsNetwork;
+  /** By the network's own names, f32; tensors are read when a program loads them. */
+  readonly weights: WeightProvider;
+}
+
+interface Found extends LpipsFile {
+  readonly file: Pick<SafetensorsFile, "read">;
+  /** In its file. */
+  readonly tensor: string;
+  readonly info: TensorInfo;
+}
+
+/** Opens one file or several, which together have the whole network; where two have a tensor, the later one's counts. */
+export async function openLpips(files: readonly LpipsFile[]): Promise<OpenedLpips> {
+  const found = new Map<string, Found>();
+  for (const { source, path } of files) {
+    const head = await source.read(path, 0, Math.min(4, await source.size(path)));
+    const file = isTorchFile(head) ? await openTorch(source, path) : await openSafetensors(source, path);
+    const named = namesOf(file.tensors.keys());
+    for (const [tensor, info] of file.tensors) found.set(named(tensor), { source, path, file, tensor, info });
+  }
+  const network = lpipsNetwork((name) => found.get(name)?.info.shape);
+  await assertConstants(found);
+  for (const name of lpipsWeights(network).keys()) formatOf(found.get(name)!);
+  return {
+    network,
+    weights: {
+      type: () => "f32",
+      stored(name) {
+        const weight = found.get(name);
+        if (!weight) throw new CogwheelError("lpips", `a weight must be one of the network's, got ${name}; give the whole network`);
+        return storedWeight(weight);
+      },
+    },
+  };
+}
+
+/** A tensor's name in a file → the network's: torchvision leaves out what LPIPS has before it, and LPIPS counts VGG16 by slice too. */
+function namesOf(names: Iterable<string>): (name: string) => string {
+  const all = new Set(names);
+  const sliced = all.has("net.slice1.2.weight") && all.has("net.slice2.5.weight");
+  return (name) => (sliced ? name.replace(/^net\.slice\d\.(\d+)\./, "net.features.$1.") : name.replace(/^features\./, "net.features."));
+}
+
+function formatOf({ source, path, tensor, info }: Found): Format {
+  const format = info.dtype.toLowerCase();
+  if (!Object.hasOwn(FORMATS, format))
+    throw checkpointError(source, path, `${tensor} must be F32, F16 or BF16, got ${info.dtype}; convert it`);
+  return format as Format;
+}
+
+function storedWeight(weight: Found): StoredWeight {
+  const { source, path, tensor, info } = weight;
+  return {
+    label: `${tensor} of ${path}`,
+    shape: info.shape,
+    format: formatOf(weight),
+    async read(start, into, signal) {
+      const from = info.start + start;
+      const bytes = await source.read(path, from, from + into.length, into, signal);
+      if (bytes.buffer !== into.buffer || bytes.byteOffset !== into.byteOffset) into.set(bytes);
+    },
+  };
+}
+
+/** What a file has besides weights must be what is computed here: the filters of blurs, and what pictures are scaled by. */
+async function assertConstants(found: ReadonlyMap<string, Found>): Promise<void> {
+  const filter = [1, 2, 1].flatMap((a) => [1, 2, 1].map((b) => (a * b) / 16));
+  for (const [name, { file, tensor, source, path }] of found) {
+    const expected = name.endsWith(".filt")
+      ? filter
+      : name === "scaling_layer.shift"
+        ? LPIPS_SHIFT
+        : name === "scaling_layer.scale"
+          ? LPIPS_SCALE
+          : undefined;
+    if (!expected) continue;
+    const { bytes, dtype } = await file.read(tensor);
+    const values = toFloat32(bytes, dtype);
+    if (values.length % expected.length || values.some((v, i) => Math.abs(v - expected[i % expected.length]!) > 1e-6))
+      throw checkpointError(
+        source,
+        path,
+        `${tensor} must be ${expected.join(", ")}, got ${[...values.subarray(0, expected.length)].join(", ")}; take a published file`,
+      );
+  }
+}
