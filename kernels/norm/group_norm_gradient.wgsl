@@ -7,7 +7,7 @@
 // Dispatch  (ceil(runs · C/4 / WG), folded, 1), runs = B·T·H·ceil(W/RUN)
 // Cost      reads x and dy once, writes dx once; bandwidth bound
 // Needs     C % 4 == 0 (channels padded with zeros; so are norm, weight and bias)
-// Numerics  f32; the nearest position in f32 as PyTorch's interpolate computes it; IN_PLACE: dy lies in dx
+// Numerics  f32; the nearest position in f32 as PyTorch's interpolate computes it; IN_PLACE 1: dy lies in dx, 2: x does
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
 alias X = f32;
@@ -16,7 +16,7 @@ alias Y = f32;
 const SILU: bool = false;
 const SPATIAL: bool = false;
 const ONE_PLUS: bool = false;
-const IN_PLACE: bool = false;
+const IN_PLACE = 0u;
 //! end
 override WG: u32 = 64;
 override RUN: u32 = 4;
@@ -100,10 +100,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
         offset = bias_here * scale_here + shift[z];
       }
     }
-    let normalised = (vec4<f32>(x[params.x_base + at]) - mean) * rstd;
+    var here: vec4<f32>;
+    if (IN_PLACE == 2u) { here = vec4<f32>(dx[params.dx_base + at]); } else { here = vec4<f32>(x[params.x_base + at]); }
+    let normalised = (here - mean) * rstd;
     var g = gain;
     if (SILU) { g *= silu_slope(normalised * gain + offset); }
-    if (IN_PLACE) { g *= vec4<f32>(dx[params.dx_base + at]); } else { g *= vec4<f32>(dy[params.dy_base + at]); }
+    if (IN_PLACE == 1u) { g *= vec4<f32>(dx[params.dx_base + at]); } else { g *= vec4<f32>(dy[params.dy_base + at]); }
     dx[params.dx_base + at] = vec4<Y>(rstd * (g - mean_g - normalised * mean_gx));
     at += step;
   }

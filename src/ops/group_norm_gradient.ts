@@ -13,13 +13,16 @@ export function groupNormGradient(inputs: GroupNormGradientInputs, { onePlus, ke
   return inputs.x.graph.record(groupNormGradientOp, inputs, { onePlus, keepFirst, activation }).dx;
 }
 
+/** Both are read for the last time here as a rule, and dy only where it is of dx's size. */
+const taken = (x: Tensor, dy: Tensor): "x" | "dy" => (dy.dtype === x.dtype ? "dy" : "x");
+
 export const groupNormGradientOp: Op<GroupNormGradientInputs, GroupNormGradientAttrs, "dx"> = {
   name: "group_norm_gradient",
   infer(inputs) {
     assertNormOperands("group_norm_gradient", inputs, 4);
     return { dx: { shape: inputs.x.shape, dtype: inputs.x.dtype } };
   },
-  mayTake: () => ({ dx: "dy" }),
+  mayTake: ({ inputs: { x, dy } }) => ({ dx: taken(x, dy) }),
   cost: ({ inputs: { x, dy, scale }, attrs: { activation }, outputs: { dx } }) => ({
     flops: (8 + (activation ? 10 : 0)) * x.size,
     bytes: x.bytes + dy.bytes + dx.bytes + 2 * (scale?.bytes ?? 0),
@@ -53,7 +56,7 @@ export const groupNormGradientOp: Op<GroupNormGradientInputs, GroupNormGradientA
           SPATIAL: +!!scale,
           ONE_PLUS: +attrs.onePlus,
           FIRST_APART: +steps.apart,
-          IN_PLACE: +inPlace,
+          IN_PLACE: inPlace ? (taken(x, dy) === "dy" ? 1 : 2) : 0,
         },
         params: {
           runs: count * runsOfRow,
@@ -73,8 +76,8 @@ export const groupNormGradientOp: Op<GroupNormGradientInputs, GroupNormGradientA
           dx_base: wrap(written.base),
         },
         bindings: {
-          x: read.view,
-          dy: inPlace ? read.view : given.view,
+          x: inPlace && taken(x, dy) === "x" ? given.view : read.view,
+          dy: inPlace && taken(x, dy) === "dy" ? read.view : given.view,
           norm,
           weight: { tensor: weight, packing: "vector" },
           bias: { tensor: bias, packing: "vector" },

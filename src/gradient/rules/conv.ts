@@ -23,9 +23,10 @@ export const conv3dRule: RuleOf<typeof conv3dOp> = {
     const front = cache ? "cache" : conv.zeroFrames ? "zeros" : "repeat";
     const of = (operand: "x" | "cache") => conv3dGradientX(factor, w, { conv, shape: x.shape, front, of: operand, dtype: x.dtype });
     return {
+      // First what reads x, which may be read for the last time here, and its memory is free when dx is made.
+      ...(want.has("w") ? { w: conv3dGradientW({ x, dy: factor, cache }, { conv, shape: w.shape }) } : {}),
       ...(want.has("x") ? { x: of("x") } : {}),
       ...(cache && want.has("cache") ? { cache: of("cache") } : {}),
-      ...(want.has("w") ? { w: conv3dGradientW({ x, dy: factor, cache }, { conv, shape: w.shape }) } : {}),
       ...(bias && want.has("bias") ? { bias: columnSums(dy!, bias.size) } : {}),
       ...(want.has("residual") ? { residual: cast(dy!, "f32") } : {}),
     };
