@@ -19,6 +19,8 @@ import { recordDecoder, recordEncoder } from "../../../src/models/vae/forward.ts
 import { channelsFirst, channelsLast } from "../../../src/ops/channels.ts";
 import { runGraph as runOnce } from "../../../src/run/run-graph.ts";
 import { WeightStore } from "../../../src/run/weight-store.ts";
+import type { Unit } from "../../../src/models/vae/split/units.ts";
+import { recordGeneratorLosses } from "../../../src/training/vae/losses.ts";
 import { clipGradients } from "../../../src/training/vae/workers/gradients.ts";
 import { relativeL2, values } from "../../support/compare.ts";
 import { memoryWeights, testGpu } from "../../support/gpu.ts";
@@ -138,4 +140,53 @@ test.for<[Case, number[]]>([
       expect(Buffer.from(got.buffer).equals(Buffer.from(gradient.buffer)), `${name} of ${workers} workers`).toBe(true);
     }
   }
+});
+
+test("losses of each latent frame, in place of a cotangent; f16; what is not trained has no gradient", async () => {
+  const gpu = await testGpu();
+  const each: Case = { part: "decode", batch: 1, frames: 5, height: 1, width: 2 };
+  const { x, made, total, rows, madePlane } = clip(each);
+  const target = values(3 * total * madePlane, 6);
+  const at = (unit: Unit) => (unit.index === 0 ? 0 : 1 + 4 * (unit.index - 1));
+  for (const dtype of gpu.caps.f16 ? (["f32", "f16"] as const) : (["f32"] as const)) {
+    using weights = new WeightStore(gpu, memoryWeights(parameters("decode"), dtype));
+    const gradients = (workers: number) =>
+      clipGradients({ gpu, weights, config }, x, undefined, {
+        ...each,
+        dtype,
+        workers,
+        trained: (name) => name.startsWith("decoder.up_blocks.2") || name.startsWith("decoder.conv_out"),
+        objective: (graph, parts) =>
+          recordGeneratorLosses(
+            graph,
+            parts.map((part, i) => ({
+              made: part.made,
+              target: channelsLast(graph.input(`target.${i}`, [1, 3, ...part.made.shape.slice(1, 4)])),
+            })),
+            { latents: rows },
+          ),
+        objectiveInputs: (units) => ({
+          l1: Float32Array.of(1, 1 / target.length),
+          ...Object.fromEntries(
+            units.map((unit, i) => [`target.${i}`, takeFrames(target, { start: at(unit), frames: unit.gives }, total, madePlane, 3)]),
+          ),
+        }),
+      });
+    const [one, three] = [await gradients(1), await gradients(3)];
+    expect(made).toEqual([9, 8]);
+    expect([...one.weights.keys()].every((name) => /^decoder\.(up_blocks\.2|conv_out)/.test(name))).toBe(true);
+    expect(one.weights.get("decoder.conv_out.conv.bias")!.some((v) => v !== 0)).toBe(true);
+    for (const [name, gradient] of one.weights)
+      expect(Buffer.from(three.weights.get(name)!.buffer).equals(Buffer.from(gradient.buffer)), `${dtype} ${name}`).toBe(true);
+    expect(Buffer.from(three.dx.buffer).equals(Buffer.from(one.dx.buffer)), dtype).toBe(true);
+    // Each unit's own loss, wherever it is.
+    const losses = ({ outputs }: typeof one) =>
+      outputs.flatMap((told) => [...told].filter(([name]) => name.startsWith("l1.")).flatMap(([, v]) => [...v]));
+    expect(losses(three)).toEqual(losses(one));
+    expect(losses(one).length).toBeGreaterThanOrEqual(5);
+  }
+  using weights = new WeightStore(gpu, memoryWeights(parameters("decode")));
+  await expect(clipGradients({ gpu, weights, config }, x, undefined, { ...each, dtype: "f32", workers: 2 })).rejects.toThrow(
+    "[training] gradients begin with a cotangent or with an objective, got both or none; give one",
+  );
 });

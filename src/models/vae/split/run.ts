@@ -87,7 +87,7 @@ export class PieceRun implements Disposable {
    * Runs a program among its peers.
    * @param turn which run of the clip this is, for the names of regions
    */
-  async run(program: number, turn: number, inputs: Record<string, Float32Array>, peer: Peer, options: PieceRunOptions): Promise<void> {
+  async run(program: number, turn: number, inputs: Record<string, ArrayBufferView>, peer: Peer, options: PieceRunOptions): Promise<void> {
     const { gives, takes, norms } = this.pieces[program]!;
     const later = new Map<string, () => Promise<ArrayBufferView>>();
     const taken = new Map<Tensor, (bytes: ArrayBuffer) => void | Promise<void>>();

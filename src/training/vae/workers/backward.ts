@@ -6,6 +6,8 @@
  * Gradients of weights are one sum over the latent frames, from the last to the first: each worker adds those of its own to what the worker
  * after it had so far. So the order of the additions is that of one worker.
  */
+import { CogwheelError } from "../../../base/errors.ts";
+import { type Cotangent, differentiate } from "../../../gradient/differentiate.ts";
 import { watch } from "../../../gradient/watch.ts";
 import type { Graph } from "../../../graph/graph.ts";
 import type { Node } from "../../../graph/op.ts";
@@ -13,6 +15,7 @@ import type { Tensor } from "../../../graph/tensor.ts";
 import type { VaeConfig } from "../../../models/vae/config.ts";
 import type { ExchangeGraph, Halo, PieceOptions, SharedNorm } from "../../../models/vae/split/exchange-graph.ts";
 import { type Deal, holdersOf, inputOf, outputOf, pieceGraph, type PieceGraph, type PieceStep } from "../../../models/vae/split/piece.ts";
+import type { Unit } from "../../../models/vae/split/units.ts";
 import { add } from "../../../ops/add.ts";
 import { cast } from "../../../ops/cast.ts";
 import { causalCacheGradient } from "../../../ops/causal_cache_gradient.ts";
@@ -31,12 +34,23 @@ export const cotangentOf = (unit: number): string => `dy.${unit}`;
 export const inputGradientOf = (unit: number): string => `dx.${unit}`;
 export const weightGradientOf = (name: string): string => `gradient.${name}`;
 
+/** What one unit is made into: moments or pixels [B, F, H, W, C padded] with channels last. */
+export interface MadeUnit {
+  readonly unit: Unit;
+  readonly made: Tensor;
+}
+
+/** Records losses over what a worker's units are made into, each by itself, and says where gradients begin. */
+export type PieceObjective = (graph: Graph, made: readonly MadeUnit[]) => readonly Cotangent[];
+
 export interface PieceBackwardOptions extends PieceOptions {
   /** Of which weights gradients are asked for, by state-dict name. Default: of all. */
   readonly trained?: (name: string) => boolean;
+  /** Default: the inputs `dy.UNIT` [B, C', T', H', W'] are the gradients with respect to what comes out of the units. */
+  readonly objective?: PieceObjective;
 }
 
-/** A piece's forward pass (format `sample`), and its gradients for the cotangents of its units. */
+/** A piece's forward pass (format `sample`), and its gradients. */
 export function backwardPiece(
   config: VaeConfig,
   provider: Pick<WeightProvider, "type">,
@@ -46,9 +60,29 @@ export function backwardPiece(
 ): ExchangeGraph {
   const piece = pieceGraph(config, provider, deal, worker, { ...options, format: "sample" });
   const { graph } = piece;
-  // Nothing is recorded that gradients go through after this: it is where the rules of ops come from.
-  watch(graph.inputs.get(inputOf(piece.steps[0]!.unit))!);
-  return graph.unwatched(() => new Backward(graph, piece, deal, worker, options.trained ?? (() => true)).record());
+  const own = deal.units.slice(deal.pieces[worker]!.from, deal.pieces[worker]!.to);
+  const results = own.map((unit) => ({ unit, y: graph.outputs.get(outputOf(unit))! }));
+  /** What a unit's result was put in order from; watched, for it is where the rules of ops come from. */
+  const madeOf = (y: Tensor): Tensor => watch(graph.nodes.find(({ outputs }) => outputs["y"] === y)!.inputs["x"]!);
+  const made = results.map(({ unit, y }): MadeUnit => ({ unit, made: madeOf(y) }));
+  const begun = options.objective
+    ? gradientsOf(graph, made, options.objective)
+    : results.map(({ unit, y }) => ({ of: y, gradient: graph.input(cotangentOf(unit.index), y.shape) }));
+  return graph.unwatched(() => new Backward(graph, piece, deal, worker, options.trained ?? (() => true)).record(begun));
+}
+
+/** The gradients of an objective with respect to what it is over. */
+function gradientsOf(graph: Graph, made: readonly MadeUnit[], objective: PieceObjective): Cotangent[] {
+  const found = differentiate(
+    objective(graph, made),
+    made.map((one) => one.made),
+  );
+  return made.map(({ unit, made: of }, i) => {
+    const gradient = found[i];
+    if (!gradient)
+      throw new CogwheelError("training", `an objective must depend on every frame that is made, got none for latent frame ${unit.index}`);
+    return { of, gradient };
+  });
 }
 
 class Backward {
@@ -73,14 +107,12 @@ class Backward {
     this.#shared = [...piece.norms];
   }
 
-  record(): ExchangeGraph {
+  /** @param begun gradients with respect to what the units are made into, or to their results */
+  record(begun: readonly Cotangent[]): ExchangeGraph {
     const { graph, piece, deal, worker } = this;
     const { from, to } = deal.pieces[worker]!;
     const own = deal.units.slice(from, to);
-    for (const unit of own) {
-      const y = graph.outputs.get(outputOf(unit))!;
-      this.#add(y, graph.input(cotangentOf(unit.index), y.shape));
-    }
+    for (const { of, gradient } of begun) this.#add(of, gradient);
     for (const give of piece.gives) {
       const { tensor, region } = give;
       const gradient = graph.input(`gradient of ${region}`, tensor.shape, tensor.dtype);
@@ -111,7 +143,8 @@ class Backward {
       return;
     }
     const [y] = Object.values(node.outputs) as [Tensor];
-    const dy = this.#gradients.get(y)!;
+    const dy = this.#gradients.get(y);
+    if (!dy) return; // an objective's gradients begin before what puts results in order
     if (node.op === groupNormApplyOp) {
       const inputs = { ...node.inputs, dy } as unknown as GroupNormGradientInputs;
       const { sums, dscale, dshift } = groupNormGradientSums(inputs, node.attrs as GroupNormGradientAttrs);

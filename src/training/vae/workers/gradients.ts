@@ -1,4 +1,5 @@
 /** Gradients of one half of a VAE over a clip that workers of this process share in time: the bytes of one worker. */
+import { CogwheelError } from "../../../base/errors.ts";
 import type { ClipTools } from "../../../models/vae/split/clip.ts";
 import type { PieceOptions } from "../../../models/vae/split/exchange-graph.ts";
 import { Board, localPeers } from "../../../models/vae/split/peer.ts";
@@ -8,7 +9,7 @@ import { piecesOf, unitsOf, type Unit } from "../../../models/vae/split/units.ts
 import { placeFrames, takeFrames } from "../../../models/vae/batches.ts";
 import { spatialRatio } from "../../../models/vae/config.ts";
 import { widen } from "../../../run/program.ts";
-import { backwardPiece, cotangentOf, inputGradientOf, weightGradientOf } from "./backward.ts";
+import { backwardPiece, cotangentOf, inputGradientOf, type PieceObjective, weightGradientOf } from "./backward.ts";
 
 export interface ClipGradientsOptions extends Omit<PieceOptions, "format"> {
   /** Of what goes in. */
@@ -16,6 +17,10 @@ export interface ClipGradientsOptions extends Omit<PieceOptions, "format"> {
   readonly workers: number;
   /** Of which weights, by state-dict name. Default: of all. */
   readonly trained?: (name: string) => boolean;
+  /** Losses of each unit, in place of a cotangent. */
+  readonly objective?: PieceObjective;
+  /** What the objective's inputs hold in the graph of a worker that has these units. */
+  readonly objectiveInputs?: (units: readonly Unit[]) => Record<string, ArrayBufferView>;
   readonly signal?: AbortSignal;
 }
 
@@ -26,20 +31,24 @@ export interface ClipGradients {
   readonly dx: Float32Array;
   /** With respect to the weights, by state-dict name. */
   readonly weights: ReadonlyMap<string, Float32Array>;
+  /** The objective's outputs, worker by worker. */
+  readonly outputs: readonly ReadonlyMap<string, Float32Array>[];
   readonly reports: readonly WorkerReport[];
 }
 
 /**
  * Forward and backward over so many virtual workers, at once.
  * @param x [B, C, T, H, W], pixels or latents
- * @param cotangent of what the half makes of it [B, C', T', H', W']
+ * @param cotangent of what the half makes of it [B, C', T', H', W']; none with an objective
  */
 export async function clipGradients(
   { gpu, weights, config }: ClipTools,
   x: Float32Array,
-  cotangent: Float32Array,
-  { workers, trained, signal, frames, ...clip }: ClipGradientsOptions,
+  cotangent: Float32Array | undefined,
+  { workers, trained, objective, objectiveInputs, signal, frames, ...clip }: ClipGradientsOptions,
 ): Promise<ClipGradients> {
+  if ((cotangent === undefined) !== (objective !== undefined))
+    throw new CogwheelError("training", "gradients begin with a cotangent or with an objective, got both or none; give one");
   const units = unitsOf(config, clip.part, frames);
   const deal: Deal = { units, pieces: piecesOf(units.length, workers) };
   const encodes = clip.part === "encode";
@@ -52,10 +61,12 @@ export async function clipGradients(
   const y = new Float32Array(clip.batch * outRows * made * madePlane);
   const dx = new Float32Array(x.length);
   const gradients = new Map<string, Float32Array>();
+  const outputs = Array.from({ length: workers }, () => new Map<string, Float32Array>());
+  const defined = { ...(trained ? { trained } : {}), ...(objective ? { objective } : {}) };
   const held: PieceRun[] = [];
   try {
     for (const worker of deal.pieces.keys()) {
-      const graph = backwardPiece(config, weights.provider, deal, worker, { ...clip, format: "sample", ...(trained ? { trained } : {}) });
+      const graph = backwardPiece(config, weights.provider, deal, worker, { ...clip, format: "sample", ...defined });
       held.push(await PieceRun.create(gpu, weights, [graph], signal ? { signal } : {}));
     }
     const board = new Board();
@@ -63,12 +74,13 @@ export async function clipGradients(
       const run = held[i]!;
       const own = units.slice(deal.pieces[i]!.from, deal.pieces[i]!.to);
       try {
-        const inputs: Record<string, Float32Array> = {};
+        const inputs: Record<string, ArrayBufferView> = {};
         for (const unit of own) {
           inputs[inputOf(unit)] = takeFrames(x, unit, frames, plane, clip.batch * inRows);
           const part = { start: madeAt(unit), frames: unit.gives };
-          inputs[cotangentOf(unit.index)] = takeFrames(cotangent, part, made, madePlane, clip.batch * outRows);
+          if (cotangent) inputs[cotangentOf(unit.index)] = takeFrames(cotangent, part, made, madePlane, clip.batch * outRows);
         }
+        Object.assign(inputs, objectiveInputs?.(own));
         await run.run(0, 0, inputs, peer, signal ? { signal } : {});
         const read = async (output: string): Promise<Float32Array> => {
           const { bytes, y } = await run.read(0, output, signal);
@@ -79,7 +91,10 @@ export async function clipGradients(
           placeFrames(await read(inputGradientOf(unit.index)), unit.frames, dx, unit.start, frames, plane);
         }
         const prefix = weightGradientOf("");
-        for (const name of run.outputs(0)) if (name.startsWith(prefix)) gradients.set(name.slice(prefix.length), await read(name));
+        const known = new Set(own.flatMap((unit) => [outputOf(unit), inputGradientOf(unit.index)]));
+        for (const name of run.outputs(0))
+          if (name.startsWith(prefix)) gradients.set(name.slice(prefix.length), await read(name));
+          else if (!known.has(name)) outputs[i]!.set(name, await read(name));
         return run.report(i, deal.pieces[i]!);
       } catch (error) {
         board.fail(error);
@@ -90,7 +105,7 @@ export async function clipGradients(
     const ended = await Promise.allSettled(runs);
     const failed = ended.find((one) => one.status === "rejected");
     if (failed) throw failed.reason;
-    return { y, dx, weights: gradients, reports: ended.map((one) => (one as PromiseFulfilledResult<WorkerReport>).value) };
+    return { y, dx, weights: gradients, outputs, reports: ended.map((one) => (one as PromiseFulfilledResult<WorkerReport>).value) };
   } finally {
     for (const run of held) run[Symbol.dispose]();
   }
