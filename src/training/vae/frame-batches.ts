@@ -48,7 +48,7 @@ export function clipBatches({ config, part }: Pick<HalfRecipe, "config" | "part"
   });
 }
 
-export interface BackwardOptions {
+export interface ClipBackwardOptions {
   /** Of the half's result [B, C, F, H, W]; not where the recipe has an objective. */
   readonly cotangent?: Float32Array;
   /** What the objective's inputs hold, batch by batch. */
@@ -117,7 +117,7 @@ export class FrameBatches implements Disposable {
   }
 
   /** Gradients of what the last {@link forward} took: of the input as `dx` [B, C, F, H, W] where the recipe asks for it. */
-  async backward({ cotangent, inputs, outputs, begun = false, signal }: BackwardOptions = {}): Promise<{ dx?: Float32Array }> {
+  async backward({ cotangent, inputs, outputs, begun = false, signal }: ClipBackwardOptions = {}): Promise<{ dx?: Float32Array }> {
     const { batch, frames, height, width } = this.shape;
     const x = this.#inputs;
     if (!x) throw new CogwheelError("training", "gradients are of a clip that went forward, got none; run forward first");
