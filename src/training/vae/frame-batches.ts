@@ -48,6 +48,17 @@ export function clipBatches({ config, part }: Pick<HalfRecipe, "config" | "part"
   });
 }
 
+/** Of what a half makes of a clip or its latents: [B, C, F, H, W]. */
+export function madeShapeOf(
+  { config, part }: Pick<HalfRecipe, "config" | "part">,
+  shape: VideoShape,
+): readonly [number, number, number, number, number] {
+  const ratio = spatialRatio(config) ** (part === "encode" ? -1 : 1);
+  const { madeStart, madeFrames } = clipBatches({ config, part }, shape).at(-1)!;
+  const channels = part === "encode" ? 2 * config.latent_channels : config.out_channels;
+  return [shape.batch, channels, madeStart + madeFrames, shape.height * ratio, shape.width * ratio];
+}
+
 export interface ClipBackwardOptions {
   /** Of the half's result [B, C, F, H, W]; not where the recipe has an objective. */
   readonly cotangent?: Float32Array;
@@ -68,13 +79,16 @@ export class FrameBatches implements Disposable {
   readonly #kept: Map<string, OwnedBuffer>[] = [];
   #inputs: Float32Array | undefined;
 
-  private constructor(
+  /** @param programs of a clip, whose states are `states`: both stay their owner's */
+  constructor(
     private readonly gpu: Gpu,
     private readonly recipe: HalfRecipe,
     private readonly shape: VideoShape,
     programs: Programs,
     states: States,
+    private readonly owned: readonly Disposable[] = [],
   ) {
+    checkVideoShape(recipe.config, recipe.part, shape);
     this.batches = clipBatches(recipe, shape);
     this.#programs = programs;
     this.#states = states;
@@ -92,10 +106,9 @@ export class FrameBatches implements Disposable {
     shape: VideoShape,
     options: { readonly compile?: CompileOptions } = {},
   ): Promise<FrameBatches> {
-    checkVideoShape(recipe.config, recipe.part, shape);
-    const graphs = [...halfGraphs(recipe, shape).values()].map((record) => ({ graph: record() }));
-    const own = new States(gpu, graphs, states);
-    return new FrameBatches(gpu, recipe, shape, new Programs(gpu, store, own, options), own);
+    const own = statesOf(gpu, [[recipe, shape]], states);
+    const programs = new Programs(gpu, store, own, options);
+    return new FrameBatches(gpu, recipe, shape, programs, own, [programs, own]);
   }
 
   /** x [B, C, F, H, W], pixels or latents → the half's result, moments or pixels. What its gradients need is kept until {@link backward}. */
@@ -152,31 +165,26 @@ export class FrameBatches implements Disposable {
   }
 
   /** Of the half's result: [B, C, F, H, W]. */
-  get madeShape(): readonly number[] {
-    const ratio = spatialRatio(this.recipe.config) ** (this.recipe.part === "encode" ? -1 : 1);
-    return [this.shape.batch, this.#channels.y, this.#madeFrames, this.shape.height * ratio, this.shape.width * ratio];
+  get madeShape(): readonly [number, number, number, number, number] {
+    return madeShapeOf(this.recipe, this.shape);
   }
 
   get #channels() {
     const { config, part } = this.recipe;
-    return part === "encode"
-      ? { x: config.in_channels, y: 2 * config.latent_channels }
-      : { x: config.latent_channels, y: config.out_channels };
+    return { x: part === "encode" ? config.in_channels : config.latent_channels, y: this.madeShape[1] };
   }
 
   get #madeFrames(): number {
-    const { madeStart, madeFrames } = this.batches.at(-1)!;
-    return madeStart + madeFrames;
+    return this.madeShape[2];
   }
 
   get #madePlane(): number {
-    const [, , , height, width] = this.madeShape as [number, number, number, number, number];
-    return height * width;
+    return this.madeShape[3] * this.madeShape[4];
   }
 
   #program(what: "forward" | "backward", index: number) {
     const shape = batchShape(this.shape, this.batches, index);
-    const key = keyOf(what, shape);
+    const key = keyOf(this.recipe, what, shape);
     return this.#programs.get(key, () => (what === "forward" ? forwardGraph : backwardGraph)(this.recipe, shape));
   }
 
@@ -217,9 +225,15 @@ export class FrameBatches implements Disposable {
 
   [Symbol.dispose](): void {
     this.#forget();
-    this.#programs[Symbol.dispose]();
-    this.#states[Symbol.dispose]();
+    for (const one of this.owned) one[Symbol.dispose]();
   }
+}
+
+/** All states of clips that go through halves, those that `others` hold excepted. */
+export function statesOf(gpu: Gpu, halves: readonly (readonly [HalfRecipe, VideoShape])[], others: States): States {
+  for (const [recipe, shape] of halves) checkVideoShape(recipe.config, recipe.part, shape);
+  const graphs = halves.flatMap(([recipe, shape]) => [...halfGraphs(recipe, shape).values()].map((record) => ({ graph: record() })));
+  return new States(gpu, graphs, others);
 }
 
 function batchShape({ batch, height, width }: VideoShape, batches: readonly ClipBatch[], index: number): FrameBatchShape {
@@ -227,7 +241,8 @@ function batchShape({ batch, height, width }: VideoShape, batches: readonly Clip
   return { batch, frames, height, width, continues: index > 0, continued: index < batches.length - 1 };
 }
 
-const keyOf = (what: string, { frames, continues, continued }: FrameBatchShape): string => [what, frames, +continues, +continued].join(" ");
+const keyOf = ({ part }: HalfRecipe, what: string, { frames, continues, continued }: FrameBatchShape): string =>
+  [part, what, frames, +continues, +continued].join(" ");
 
 /** The graphs of a clip, each once. */
 function halfGraphs(recipe: HalfRecipe, shape: VideoShape): Map<string, () => Graph> {
@@ -236,20 +251,21 @@ function halfGraphs(recipe: HalfRecipe, shape: VideoShape): Map<string, () => Gr
     batches.flatMap((_, i) => {
       const of = batchShape(shape, batches, i);
       return [
-        [keyOf("forward", of), () => forwardGraph(recipe, of)],
-        [keyOf("backward", of), () => backwardGraph(recipe, of)],
+        [keyOf(recipe, "forward", of), () => forwardGraph(recipe, of)],
+        [keyOf(recipe, "backward", of), () => backwardGraph(recipe, of)],
       ] as const;
     }),
   );
 }
 
-/** The parameters of a half and the sums of their gradients, in zeros: what {@link FrameBatches} shares with an update. */
-export function halfStates(gpu: Gpu, recipe: HalfRecipe): States {
-  const side = recipe.part === "encode" ? spatialRatio(recipe.config) : 1;
-  // The smallest picture has the same parameters as any clip.
-  const smallest = { batch: 1, frames: 1, height: side, width: side, continues: false, continued: false };
-  const { objective: _, ...plain } = recipe;
-  return new States(gpu, [{ graph: backwardGraph(plain, smallest) }]);
+/** The parameters of one half or both, and the sums of their gradients, in zeros: what {@link FrameBatches} shares with an update. */
+export function halfStates(gpu: Gpu, ...recipes: readonly HalfRecipe[]): States {
+  const graphs = recipes.map(({ objective: _, ...recipe }) => {
+    const side = recipe.part === "encode" ? spatialRatio(recipe.config) : 1;
+    // The smallest picture has the same parameters as any clip.
+    return { graph: backwardGraph(recipe, { batch: 1, frames: 1, height: side, width: side, continues: false, continued: false }) };
+  });
+  return new States(gpu, graphs);
 }
 
 export interface FrameBatchNeeds {

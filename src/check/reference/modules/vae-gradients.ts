@@ -43,7 +43,7 @@ export async function halfGradients(
   await initialise(gpu, weights, trained, states);
   using half = await FrameBatches.create(gpu, store, states, recipe, { batch, frames, height, width });
   const made = await half.forward(x.data);
-  const { outputs, cotangent } = (part === "encode" ? ofMoments : ofSample)(c, made, half.madeShape as Five);
+  const { outputs, cotangent } = (part === "encode" ? ofMoments : ofSample)(c, made, half.madeShape);
   const { dx } = await half.backward({ cotangent });
   const out: Outputs = { ...outputs, ...(dx ? { [`grad.input.${argument}`]: { shape: x.shape, data: dx } } : {}) };
   for (const name of wanted) {
