@@ -64,6 +64,38 @@ export function blockCase(name: string, s: BlockSizes, target?: Target): BenchCa
   };
 }
 
+/** What a training step of a block trains: an adapter of rank 64 on attention's four matrices, or all of its weights. */
+export interface BlockStepSizes extends BlockSizes {
+  readonly trained: "lora" | "full";
+}
+
+/** Layers that an adapter is trained on, and its rank. */
+export const ADAPTED = ["to_q", "to_k", "to_v", "to_out.0"] as const;
+export const RANK = 64;
+
+/**
+ * A step of training through a block: forward, gradients with its parts computed again from the input but for attention's result, clipping,
+ * AdamW (at a rate of 0, so that every run is the same). What is compared is the gradient of the block's input.
+ */
+export function blockStepCase(name: string, s: BlockStepSizes): BenchCase<"block_step", BlockStepSizes> {
+  const { inputs, weights, output } = blockCase(name, s);
+  const d = s.heads * s.headWidth;
+  const factors = ADAPTED.flatMap((layer, i) => [
+    [`lora.${layer}.A`, { shape: [RANK, d], seed: 300 + i, scale: d ** -0.5 }] as const,
+    [`lora.${layer}.B`, { shape: [d, RANK], seed: 400 + i, scale: RANK ** -0.5 }] as const,
+  ]);
+  return {
+    name,
+    level: "block",
+    kind: "block_step",
+    sizes: s,
+    tolerance: 1e-4,
+    inputs: { ...inputs, dy: { shape: output, seed: 4 } },
+    weights: { ...weights, ...(s.trained === "lora" ? Object.fromEntries(factors) : {}) },
+    output,
+  };
+}
+
 export const blockConfig = (s: BlockSizes) =>
   parseTransformerConfig({ num_attention_heads: s.heads, attention_head_dim: s.headWidth, num_layers: 1, time_embed_dim: s.timeWidth });
 
@@ -114,6 +146,12 @@ export const figureModules = [
     "transformer block, 2B width, 226 + 512 tokens",
     { heads: 30, headWidth: 64, text: 226, video: 512, timeWidth: 512 },
     { ratio: 2 },
+  ),
+  ...(["lora", "full"] as const).map((trained) =>
+    blockStepCase(`training step, ${trained}, of a transformer block, 2B width, 226 + 512 tokens`, {
+      ...{ heads: 30, headWidth: 64, text: 226, video: 512, timeWidth: 512 },
+      trained,
+    }),
   ),
   t5Case("T5-XXL block, 226 tokens", { heads: 64, headWidth: 64, inner: 10240, tokens: 226 }),
   decoderCase("VAE decoder, published widths, 2 latent frames of 4×4", { frames: 2, height: 4, width: 4 }, { ratio: 5 }),

@@ -9,6 +9,7 @@ import { parseVaeConfig } from "../../src/models/vae/config.ts";
 import { vaeGraph } from "../../src/models/vae/batches.ts";
 import { listed, type ListedSizes } from "../cases/listed.ts";
 import { blockConfig, t5Config, type BlockSizes, type DecoderSizes, type T5Sizes } from "../cases/modules.ts";
+import { blockStepBuilder } from "./block-step.ts";
 import type { WeightProvider } from "../../src/run/weight-provider.ts";
 import { attentionResults } from "../../src/check/sweep/cases/attention.ts";
 import { attentionGradientReference } from "../../src/check/sweep/cases/attention_gradient.ts";
@@ -202,6 +203,7 @@ export const builders: Readonly<Record<string, Builder>> = {
   adaln: adaLnBuilder,
   group_norm: groupNormBuilder,
   block: blockBuilder,
+  block_step: blockStepBuilder,
   t5_block: t5Builder,
   vae_decoder: decoderBuilder,
   listed: listedBuilder,

@@ -79,7 +79,9 @@ def block(case, t):
     p = "transformer_blocks.0"
 
     def linear(x, name):
-        return F.linear(x, t[f"{name}.weight"], t[f"{name}.bias"])
+        y = F.linear(x, t[f"{name}.weight"], t[f"{name}.bias"])
+        a, b = (t.get(f"lora.{name.removeprefix(f'{p}.attn1.')}.{part}") for part in "AB")
+        return y if a is None else y + F.linear(F.linear(x, a), b)
 
     def norm(x, name, eps):
         return F.layer_norm(x, x.shape[-1:], t[f"{name}.weight"], t[f"{name}.bias"], eps)
@@ -102,6 +104,29 @@ def block(case, t):
         hidden = hidden + gate * linear(mixed.transpose(0, 1).flatten(1), f"{p}.attn1.to_out.0")
         x, gate = expert(hidden, f"{p}.norm2")
         return hidden + gate * linear(F.gelu(linear(x, f"{p}.ff.net.0.proj"), approximate="tanh"), f"{p}.ff.net.2")
+
+    return run
+
+
+@kind("block_step")
+def block_step(case, t):
+    """Forward, gradients, clipping and AdamW (at a rate of 0) of a block; compared is the gradient of its input."""
+    prefix = "lora." if case["sizes"]["trained"] == "lora" else "transformer_blocks.0."
+    own = [value.requires_grad_() for name, value in t.items() if name.startswith(prefix)]
+    for name in ("text", "video"):
+        t[name].requires_grad_()
+    optimizer = torch.optim.AdamW(own, lr=0.0)
+    forward = block(case, t)
+
+    def run():
+        optimizer.zero_grad()
+        for name in ("text", "video"):
+            t[name].grad = None
+        with torch.enable_grad():
+            forward().backward(t["dy"])
+        torch.nn.utils.clip_grad_norm_(own, 1.0)
+        optimizer.step()
+        return torch.cat([t["text"].grad, t["video"].grad])
 
     return run
 
