@@ -94,6 +94,50 @@ function* conv3d({ sizes: s, inputs, weights, output }: BenchCase<"conv3d", Conv
   }
 }
 
+/** Where tap (kt, kh, kw) of a position of y looks in x [C, T, H, W] without its channel; undefined past the borders. */
+function looksAt(s: ConvSizes, [t, h, w]: readonly number[], tap: number): number | undefined {
+  const [kt, kh, kw] = [Math.floor(tap / 9), Math.floor(tap / 3) % 3, tap % 3];
+  const [row, column] = [h! + kh - 1, w! + kw - 1];
+  if (row < 0 || row >= s.height || column < 0 || column >= s.width) return undefined;
+  return (Math.max(0, t! + kt - (s.taps - 1)) * s.height + row) * s.width + column;
+}
+
+function* conv3dGradientX({ sizes: s, inputs, weights, output }: BenchCase<"conv3d_gradient_x", ConvSizes>): Spots {
+  const [dy, w] = [draw(inputs["dy"]!), draw(weights["w"]!)];
+  const plane = s.height * s.width;
+  const all = s.frames * plane;
+  for (const i of places(output.reduce((a, n) => a * n, 1))) {
+    const [channel, at] = [Math.floor(i / all), i % all];
+    const [row, column] = [Math.floor(at / s.width) % s.height, at % s.width];
+    let sum = 0;
+    for (let t = 0; t < s.frames; t++)
+      for (let h = Math.max(0, row - 1); h <= Math.min(row + 1, s.height - 1); h++)
+        for (let l = Math.max(0, column - 1); l <= Math.min(column + 1, s.width - 1); l++)
+          for (let tap = 0; tap < 9 * s.taps; tap++) {
+            if (looksAt(s, [t, h, l], tap) !== at) continue;
+            for (let n = 0; n < s.cout; n++)
+              sum += dy[n * all + t * plane + h * s.width + l]! * w[(n * s.cin + channel) * 9 * s.taps + tap]!;
+          }
+    yield [i, sum];
+  }
+}
+
+function* conv3dGradientW({ sizes: s, inputs, output }: BenchCase<"conv3d_gradient_w", ConvSizes>): Spots {
+  const [x, dy] = [draw(inputs["x"]!), draw(inputs["dy"]!)];
+  const all = s.frames * s.height * s.width;
+  for (const i of places(output.reduce((a, n) => a * n, 1))) {
+    const tap = i % (9 * s.taps);
+    const [n, channel] = [Math.floor(i / (9 * s.taps * s.cin)), Math.floor(i / (9 * s.taps)) % s.cin];
+    let sum = 0;
+    for (let p = 0; p < all; p++) {
+      const place = [Math.floor(p / s.height / s.width), Math.floor(p / s.width) % s.height, p % s.width];
+      const at = looksAt(s, place, tap);
+      if (at !== undefined) sum += dy[n * all + p]! * x[channel * all + at]!;
+    }
+    yield [i, sum];
+  }
+}
+
 function moments(values: readonly number[]): { mean: number; rstd(eps: number): number } {
   const mean = values.reduce((a, b) => a + b, 0) / values.length;
   const variance = values.reduce((a, b) => a + (b - mean) ** 2, 0) / values.length;
@@ -129,6 +173,8 @@ const spots: Readonly<Record<string, (c: BenchCase<any, any>) => Spots>> = {
   matmul_tn: matmulTn,
   attention,
   conv3d,
+  conv3d_gradient_x: conv3dGradientX,
+  conv3d_gradient_w: conv3dGradientW,
   adaln: adaLn,
   group_norm: groupNorm,
 };

@@ -62,6 +62,29 @@ def conv3d(case, t):
     return lambda: F.conv3d(torch.cat([t["x"][:, :, :1]] * 2 + [t["x"]], 2), t["w"], t["b"], padding=(0, 1, 1))
 
 
+def causal(case, x, w):
+    """The convolution, x and w being differentiated."""
+    if case["sizes"]["taps"] == 1:
+        return F.conv2d(x.transpose(1, 2).squeeze(0), w.squeeze(2), padding=1).transpose(0, 1).unsqueeze(0)
+    return F.conv3d(torch.cat([x[:, :, :1]] * 2 + [x], 2), w, padding=(0, 1, 1))
+
+
+@kind("conv3d_gradient_x")
+def conv3d_gradient_x(case, t):
+    x = torch.zeros(case["output"], requires_grad=True)
+    with torch.enable_grad():
+        y = causal(case, x, t["w"])
+    return lambda: torch.autograd.grad(y, x, t["dy"], retain_graph=True)[0]
+
+
+@kind("conv3d_gradient_w")
+def conv3d_gradient_w(case, t):
+    w = torch.zeros(case["output"], requires_grad=True)
+    with torch.enable_grad():
+        y = causal(case, t["x"], w)
+    return lambda: torch.autograd.grad(y, w, t["dy"], retain_graph=True)[0]
+
+
 @kind("adaln")
 def adaln(case, t):
     return lambda: F.layer_norm(t["x"], t["x"].shape[-1:], t["weight"], t["bias"], 1e-5) * (1 + t["scale"]) + t["shift"]

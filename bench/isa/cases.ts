@@ -7,6 +7,8 @@ import type { Tensor } from "../../src/graph/tensor.ts";
 import { attention, batchSegments } from "../../src/ops/attention.ts";
 import { attentionGradient } from "../../src/ops/attention_gradient.ts";
 import { conv3d } from "../../src/ops/conv3d.ts";
+import { conv3dGradientW } from "../../src/ops/conv3d_gradient_w.ts";
+import { conv3dGradientX } from "../../src/ops/conv3d_gradient_x.ts";
 import { matmul } from "../../src/ops/matmul.ts";
 import { matmulNn } from "../../src/ops/matmul_nn.ts";
 import { matmulTn } from "../../src/ops/matmul_tn.ts";
@@ -26,6 +28,7 @@ export interface IsaCase {
 export const innerTrips: Readonly<Record<string, readonly number[]>> = {
   matmul_tiled: [4],
   matmul_tn_tiled: [4],
+  conv3d_gradient_w_tiled: [4],
   conv3d_tiled: [4],
   attention_flash: [16, 8],
   attention_dq_flash: [16, 16, 8],
@@ -47,6 +50,18 @@ export function isaCases(): IsaCase[] {
     add("matmul_tn", dtype, (g) => ({ y: matmulTn(g.input("a", [1024, 1920], dtype), g.input("b", [1024, 1920], dtype)) }));
     add("conv3d", dtype, (g) => ({
       y: conv3d(g.input("x", [1, 12, 32, 32, 128], dtype), g.weight("w", [128, 128, 3, 3, 3]), { bias: g.weight("b", [128]) }),
+    }));
+    const conv = { stride: [1, 1, 1], dilation: 1, pad: [1, 1, 1, 1], replicate: false, padFrames: [2, 0], zeroFrames: false } as const;
+    const attrs = { ...conv, upsample: null, keepFirst: true, activation: null, dtype: "f32" } as const;
+    const [x, w] = [
+      [1, 12, 32, 32, 128],
+      [128, 128, 3, 3, 3],
+    ] as const;
+    add("conv3d_gradient_x", dtype, (g) => ({
+      dx: conv3dGradientX(g.input("dy", x, dtype), g.weight("w", w), { conv: attrs, shape: x, front: "repeat", of: "x", dtype }),
+    }));
+    add("conv3d_gradient_w", dtype, (g) => ({
+      dw: conv3dGradientW({ x: g.input("x", x, dtype), dy: g.input("dy", x, dtype), cache: undefined }, { conv: attrs, shape: w }),
     }));
     add("attention", dtype, (g) => {
       const qkv = ["q", "k", "v"].map((name) => g.input(name, [30, 1024, 64], dtype));

@@ -23,7 +23,8 @@ export interface IsaResult {
 }
 
 /** Kernels whose hot loop is nothing but multiply-adds and what feeds them. */
-const multiplies = (kernel: string): boolean => /^(matmul|conv3d|attention)_/.test(kernel);
+const multiplies = (kernel: string): boolean =>
+  /^(matmul|conv3d|attention)_/.test(kernel) && !/^conv3d_(fold|turn_weight|weight_sums)$/.test(kernel);
 
 /** The rows, or what this machine lacks for them. `sizes`: of the ops' own cases. */
 export async function measureIsa(
