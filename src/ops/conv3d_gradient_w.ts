@@ -3,7 +3,14 @@
  * saw. The sums are formed piece by piece, each a frame or some rows of one, and added in the order of the frames: where a frame's pieces
  * end depends on the picture alone, so a clip that is cut in time has the sums of the whole. Kernels: kernels/conv/.
  */
-import { conv3dGradientWOctet, conv3dGradientWQuad, conv3dGradientWSubgroupMatrix, conv3dGradientWTiled, conv3dWeightSums } from "#kernels";
+import {
+  conv3dGradientWOctet,
+  conv3dGradientWOctetRow,
+  conv3dGradientWQuad,
+  conv3dGradientWSubgroupMatrix,
+  conv3dGradientWTiled,
+  conv3dWeightSums,
+} from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import { bytesOf, isFloat } from "../graph/dtype.ts";
@@ -98,7 +105,7 @@ function lower(node: Node<Inputs, Attrs, "dw">, target: Target): Dispatch[] {
   const [, , rows, columns] = dy.shape as [number, number, number, number];
   const exact = { n, cin, taps: [kt, kh, kw].join("×"), stride: conv.stride.join("×") };
   const half = x.dtype === "f16" && dy.dtype === "f16";
-  const candidates = weightGradientCandidates(caps, { p: n, cin, taps: kt * kh * kw, half });
+  const candidates = weightGradientCandidates(caps, { p: n, cin, taps: kt * kh * kw, row: kw === 3 && conv.stride[2] === 1, half });
   const variant = target.choose(choiceKey("conv3d_gradient_w", { m: rows * columns }, exact, [x.dtype, dy.dtype]), candidates);
   const tiles = Math.ceil(n / variant.bm) * Math.ceil(q / variant.bn);
   const chunkRows = rowsOfChunk(node, tiles, caps);
@@ -186,6 +193,8 @@ function lower(node: Node<Inputs, Attrs, "dw">, target: Target): Dispatch[] {
       bindings: { dy: given.view, x: read.view, y: sums },
       grid: foldGrid(own * (work.slots === 1 ? 1 : pieces), limits),
     };
+    if (variant.name === "octet_row")
+      return dispatch({ kernel: conv3dGradientWOctetRow, ...common, types, consts: switches, overrides: { WG: variant.wg } });
     if (variant.name === "octet")
       return dispatch({ kernel: conv3dGradientWOctet, ...common, types, consts: switches, overrides: { WG: variant.wg } });
     if (variant.name === "quad")

@@ -1,5 +1,12 @@
 /** conv3d_gradient_w: every tile, frames in slots and one after another, strides, borders, caches, doubling, dilation, windows. */
-import { conv3dGradientWOctet, conv3dGradientWQuad, conv3dGradientWSubgroupMatrix, conv3dGradientWTiled, conv3dWeightSums } from "#kernels";
+import {
+  conv3dGradientWOctet,
+  conv3dGradientWOctetRow,
+  conv3dGradientWQuad,
+  conv3dGradientWSubgroupMatrix,
+  conv3dGradientWTiled,
+  conv3dWeightSums,
+} from "#kernels";
 import type { Capabilities } from "../../../gpu/capabilities.ts";
 import { padTo } from "../../../graph/packing.ts";
 import { conv3dGradientW } from "../../../ops/conv3d_gradient_w.ts";
@@ -75,6 +82,9 @@ function one(
   return made;
 }
 
+/** Three taps a row at stride 1. */
+const threeTaps = (c: OpCase): boolean => sizesOf.get(c)!.w[3] === 3 && (sizesOf.get(c)!.stride?.[2] ?? 1) === 1;
+
 /** Both in f16, of whole words a position. */
 function takesMatrices(c: OpCase, _: Capabilities, precision: Precision): boolean {
   const { x, w } = sizesOf.get(c)!;
@@ -84,7 +94,8 @@ function takesMatrices(c: OpCase, _: Capabilities, precision: Precision): boolea
 export const conv3dGradientWCases: OpCases = {
   op: "conv3d_gradient_w",
   kernels: [
-    cpuKernel(conv3dGradientWOctet, { needs: eightLanes }),
+    cpuKernel(conv3dGradientWOctetRow, { needs: eightLanes, takes: threeTaps }),
+    cpuKernel(conv3dGradientWOctet, { needs: eightLanes, takes: (c) => !threeTaps(c) }),
     cpuKernel(conv3dGradientWQuad, { needs: fewerLanes }),
     matrixKernel(conv3dGradientWSubgroupMatrix, { takes: takesMatrices }),
     tiledKernel(conv3dGradientWTiled),
