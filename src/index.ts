@@ -32,8 +32,8 @@ export { readLatents, readVideoLatents, writeLatents, writeVideoLatents, type Sa
 export { train, type Training } from "./training/train.ts";
 export type { Trainable, TrainingStep, TrainOptions } from "./training/options.ts";
 export type { TrainingData } from "./training/batches.ts";
-export type { GivenSample, LateSample } from "./training/late-sample.ts";
-export type { ConditionDraw, SamplingOptions, TrainingSample } from "./training/sample.ts";
+export type { SamplingOptions } from "./training/sample.ts";
+export type { ConditionDraw, GivenSample, LateSample, TrainingSample } from "./training/training-sample.ts";
 export type { LoraOptions } from "./training/lora.ts";
 export type { OptimizerOptions } from "./training/optimizer.ts";
 export type { Schedule } from "./training/schedule.ts";

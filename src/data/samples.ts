@@ -4,8 +4,7 @@ import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import { fromVae } from "../pipelines/latent-layout.ts";
 import { LatentPosterior } from "../models/vae/posterior.ts";
 import { drawsOf } from "../training/draws.ts";
-import type { LateSample } from "../training/late-sample.ts";
-import type { TrainingSample } from "../training/sample.ts";
+import type { LateSample, TrainingSample } from "../training/training-sample.ts";
 import type { PreparedClip, PreparedClips } from "./prepared.ts";
 
 export interface ClipSampleOptions {

@@ -3,7 +3,7 @@ import { CogwheelError } from "../base/errors.ts";
 import type { TransformerConfig } from "../models/cogvideox/config.ts";
 import { shapeKey } from "./batch.ts";
 import { drawsOf } from "./draws.ts";
-import type { GivenSample, LateSample } from "./late-sample.ts";
+import type { GivenSample, LateSample } from "./training-sample.ts";
 import { checkSample, shapeOf } from "./sample.ts";
 
 /**

@@ -5,30 +5,8 @@ import { elements } from "../base/shape.ts";
 import type { TransformerConfig } from "../models/cogvideox/config.ts";
 import type { Batch, BatchShape } from "./batch.ts";
 import { drawsOf, type RunDraws } from "./draws.ts";
-import { type GivenSample, loaded, textTokens } from "./late-sample.ts";
 import { drawsOfRank, type TimestepPlace, type TimestepSampling, timestepsOf } from "./timesteps.ts";
-
-/** A clip, or a picture, which is a clip of one frame: F latent frames, C channels, H × W; T text tokens of width E. */
-export interface TrainingSample {
-  /** [F, C, H, W]: scaled as the model takes them. */
-  readonly latents: Float32Array;
-  readonly shape: readonly [frames: number, channels: number, height: number, width: number];
-  /** [T, E]: the text encoder's output. */
-  readonly text: Float32Array;
-  /**
-   * For models that take an image or a control video: its latents [F', C2, H, W] of F' ≤ F frames, after which come zeros. Or a function
-   * that makes them, such as one that encodes an image with the noise that is drawn for it.
-   */
-  readonly condition?: Float32Array | ((draw: ConditionDraw) => Float32Array | Promise<Float32Array>);
-}
-
-/** The noise of an image, drawn anew each time that it is used: CogVideoX learns from images with noise of many strengths. */
-export interface ConditionDraw {
-  /** Its strength in pixels of −1 to 1: exp of a normal of mean −3 and deviation 0.5, so that half of them lie below 0.05. */
-  readonly sigma: number;
-  /** Standard noise, each call more of it. */
-  noise(shape: readonly number[]): Float32Array;
-}
+import { type GivenSample, loaded, type TrainingSample, textTokens } from "./training-sample.ts";
 
 export interface SamplingOptions {
   /** Decides every draw of the run. */

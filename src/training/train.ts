@@ -3,7 +3,7 @@ import { CogwheelError } from "../base/errors.ts";
 import type { TrainingData } from "./batches.ts";
 import type { ExportOptions } from "./export.ts";
 import type { Trainable, TrainingStep, TrainOptions } from "./options.ts";
-import type { GivenSample } from "./late-sample.ts";
+import type { GivenSample } from "./training-sample.ts";
 import type { TrainingRun } from "./training-run.ts";
 
 /** Where the paper's table of validation losses has them (CogVideoX, section 3.4). */

@@ -7,7 +7,7 @@ import { batchesOf, type TrainingData } from "./batches.ts";
 import { restoreRun, type RunIdentity, saveRun } from "./checkpoint.ts";
 import { componentFiles, type ExportOptions, loraFile, parameterValues } from "./export.ts";
 import { fullParameters } from "./full.ts";
-import type { GivenSample } from "./late-sample.ts";
+import type { GivenSample } from "./training-sample.ts";
 import { loraParameters, type TrainedLora } from "./lora.ts";
 import { type MicroBatch, microOf } from "./micro-batch.ts";
 import { optimizerOf } from "./optimizer.ts";

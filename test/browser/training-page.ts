@@ -2,7 +2,7 @@
 import { TorchGenerator } from "../../src/diffusion/torch-random.ts";
 import { CogVideoX } from "../../src/index.ts";
 import type { CheckpointSource } from "../../src/sources/source.ts";
-import type { TrainingSample } from "../../src/training/sample.ts";
+import type { TrainingSample } from "../../src/training/training-sample.ts";
 import { train } from "../../src/training/train.ts";
 
 export interface TrainedAdapter {

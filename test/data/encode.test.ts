@@ -9,7 +9,7 @@ import type { PrepareClipsOptions } from "../../src/data/prepared.ts";
 import { clipSamples, emptyText } from "../../src/data/samples.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import { memorySource } from "../../src/sources/memory.ts";
-import type { TrainingSample } from "../../src/training/sample.ts";
+import type { TrainingSample } from "../../src/training/training-sample.ts";
 import { encodeVideo } from "../../src/video/encode.ts";
 import { testGpu } from "../support/gpu.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";

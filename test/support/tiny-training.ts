@@ -6,7 +6,7 @@ import { transformerWeights } from "../../src/models/cogvideox/weights.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import type { TrainingData } from "../../src/training/batches.ts";
 import type { Trainable, TrainingStep, TrainOptions } from "../../src/training/options.ts";
-import type { TrainingSample } from "../../src/training/sample.ts";
+import type { TrainingSample } from "../../src/training/training-sample.ts";
 import { train } from "../../src/training/train.ts";
 import type { TrainingModel } from "../../src/training/trainer.ts";
 import { values } from "./compare.ts";

@@ -2,7 +2,8 @@
 import { describe, expect, test } from "vitest";
 import { NoiseLevels } from "../../src/training/batch.ts";
 import { batchesOf } from "../../src/training/batches.ts";
-import { makeBatch, type SamplingOptions, type TrainingSample } from "../../src/training/sample.ts";
+import { makeBatch, type SamplingOptions } from "../../src/training/sample.ts";
+import type { TrainingSample } from "../../src/training/training-sample.ts";
 import { tinyClips, tinyTransformer } from "../support/tiny-training.ts";
 
 const sampling: SamplingOptions = { seed: 4, timesteps: "uniform", textDropout: 0, nullText: "zeros", conditionDropout: 0 };

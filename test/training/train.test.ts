@@ -3,8 +3,8 @@ import { describe, expect, test } from "vitest";
 import type { TrainingStep, TrainOptions } from "../../src/training/options.ts";
 import { transformerWeights } from "../../src/models/cogvideox/weights.ts";
 import { fullParameters } from "../../src/training/full.ts";
-import type { LateSample } from "../../src/training/late-sample.ts";
-import { makeBatch, type TrainingSample } from "../../src/training/sample.ts";
+import { makeBatch } from "../../src/training/sample.ts";
+import type { LateSample, TrainingSample } from "../../src/training/training-sample.ts";
 import { trainSteps } from "../../src/training/train-steps.ts";
 import { taken, tinyClips, tinyTransformer } from "../support/tiny-training.ts";
 

@@ -5,7 +5,7 @@ import type { PrepareClipsOptions } from "../../data/prepared.ts";
 import { clipSamples } from "../../data/samples.ts";
 import { CogwheelError } from "../../base/errors.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
-import type { GivenSample } from "../../training/late-sample.ts";
+import type { GivenSample } from "../../training/training-sample.ts";
 import { type Training, VALIDATION_TIMESTEPS } from "../../training/train.ts";
 import { HELD_OUT, type HeldOutLoss, type RunFolder } from "./run-folder.ts";
 

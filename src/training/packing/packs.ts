@@ -5,7 +5,7 @@ import type { TransformerConfig } from "../../models/cogvideox/config.ts";
 import type { PackedCapacity, RopeRule } from "../../models/cogvideox/packed.ts";
 import { tokensOf } from "../../models/cogvideox/packed.ts";
 import { samplesOf, type TrainingData } from "../batches.ts";
-import { type GivenSample, textTokens } from "../late-sample.ts";
+import { type GivenSample, textTokens } from "../training-sample.ts";
 import { drawClip, paddedFrames, type SamplingOptions } from "../sample.ts";
 import { drawsOfRank, type TimestepPlace, timestepsOf } from "../timesteps.ts";
 import { PACK_AVERAGES, type PackAverage, type PackedBatch } from "./batch.ts";
