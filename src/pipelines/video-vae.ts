@@ -47,7 +47,7 @@ export interface EncodeVideoOptions extends VaeCallOptions {
 
 export type DecodeLatentsOptions = VaeCallOptions;
 
-export interface OpenVaeOptions extends Pick<OpenOptions, "gpu" | "adapter" | "tuning" | "variant" | "hub" | "vae"> {
+export interface OpenVaeOptions extends Pick<OpenOptions, "gpu" | "adapter" | "tuning" | "variant" | "hub" | "vae" | "configsOnly"> {
   /** Storage type of weights and activations; sums are always f32. Default: f16 on GPUs that have it, f32 elsewhere. */
   dtype?: "f32" | "f16";
   signal?: AbortSignal;
@@ -55,7 +55,7 @@ export interface OpenVaeOptions extends Pick<OpenOptions, "gpu" | "adapter" | "t
   onWarning?: (message: string) => void;
 }
 
-const OPEN = ["gpu", "adapter", "tuning", "dtype", "variant", "hub", "vae", "signal", "onWarning"];
+const OPEN = ["gpu", "adapter", "tuning", "dtype", "variant", "hub", "vae", "signal", "onWarning", "configsOnly"];
 const RUN = ["tiling", "signal", "checkFinite", "onProgress", "onTiling", "workers", "split", "onWorkers"];
 const ENCODE = [...RUN, "width", "height", "fit", "frames", "seed"];
 
@@ -72,6 +72,14 @@ export function framesThatReturn(available: number, temporal: number): number {
   const whole = Math.floor(available / period) * period;
   return available > whole ? whole + 1 : whole;
 }
+
+/** What plans ask of weights that are not read. */
+const withoutWeights = (dtype: "f32" | "f16"): WeightProvider => ({
+  type: () => dtype,
+  stored(name) {
+    throw new CogwheelError("vae", `a VAE of configs alone has no weights, got asked for ${name}; open it without configsOnly`);
+  },
+});
 
 /** A VAE that is open, for training. */
 export interface VaeForTraining {
@@ -110,12 +118,12 @@ export class VideoVae implements AsyncDisposable {
       read: (checkpoint) => {
         const component = checkpoint.component("vae");
         const config = parseVaeConfig(component.config, component.configFile ?? undefined);
-        expectWeights(component, vaeWeights(config));
+        if (!options.configsOnly) expectWeights(component, vaeWeights(config));
         return config;
       },
       make: async (opened, config) => {
         const { gpu, dtype } = opened;
-        const vae = CausalVae.create(gpu, config, opened.weights("vae", options), { dtype });
+        const vae = CausalVae.create(gpu, config, options.configsOnly ? withoutWeights(dtype) : opened.weights("vae", options), { dtype });
         return new VideoVae(config, opened, vae, openingOf(from, options, gpu, dtype), options.onWarning);
       },
     });

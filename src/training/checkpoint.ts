@@ -25,6 +25,8 @@ export interface SavedProgress extends TrainerProgress {
   readonly step: number;
   /** Updates that were made before the stage of the last step; left out in the first. */
   readonly stageUpdates?: number | undefined;
+  /** Of a discriminator that is trained in turn. */
+  readonly discriminator?: TrainerProgress | undefined;
 }
 
 export async function saveRun(

@@ -16,6 +16,8 @@ export const WEIGHTS_FILE = "diffusion_pytorch_model.safetensors";
 export interface ExportOptions {
   /** The moving average of the parameters in place of what was last. Default false. */
   readonly average?: boolean;
+  /** Which parameters. Default: all. */
+  readonly only?: (name: string) => boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -23,10 +25,10 @@ export interface ExportOptions {
 export async function parameterValues(
   gpu: Gpu,
   states: States,
-  { average = false, signal }: ExportOptions = {},
+  { average = false, only = () => true, signal }: ExportOptions = {},
 ): Promise<Map<string, Float32Array<ArrayBuffer>>> {
   const values = new Map<string, Float32Array<ArrayBuffer>>();
-  for (const name of parameterNames(states.tensors.keys())) {
+  for (const name of parameterNames(states.tensors.keys()).filter(only)) {
     const from = average ? stateName("average", name) : name;
     const { bytes } = states.tensors.get(name)!;
     const all = new Float32Array(await gpu.read(states.buffer(from), 0, bytes, signal));

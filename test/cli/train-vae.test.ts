@@ -82,11 +82,27 @@ describe("a run", () => {
   }, 240_000);
 });
 
+it("is planned by its stages, with a discriminator's share", async () => {
+  const stages = [
+    { steps: 1, frames: 1, resolution: "64" },
+    { steps: 1, frames: 17, resolution: "64", disc: 0.5 },
+  ];
+  const planned = await train([...(await config({ stages, discWidth: 4, discLayers: 1 })), "--plan", "--json"]);
+  expect(planned.code, planned.err).toBe(0);
+  const [small, large] = (JSON.parse(planned.out) as { stages: { shape: object; total: number; parameters: number }[] }).stages;
+  expect(small!.shape).toEqual({ clips: 1, frames: 1, height: 64, width: 128 });
+  expect(large!.total).toBeGreaterThan(small!.total);
+  expect(large!.parameters).toBeGreaterThan(small!.parameters);
+  expect(existsSync(join(folder, "out"))).toBe(false);
+}, 60_000);
+
 describe("refused", () => {
   it.each<[object, string]>([
     [{ perceptul: 1 }, 'got "perceptul"'],
     [{ targets: ["to_q"] }, 'a key must be one of those in docs/training-vae.md, got "targets"'],
     [{ stages: [{ steps: 1, frames: 5 }] }, "stage 1: a VAE learns from clips of 8·k + 1 frames, got 5"],
+    [{ steps: 1, perceptual: 1 }, "perceptual counts by the files of a network, got none"],
+    [{ steps: 1, discWidth: 8 }, "a discriminator is asked where disc is above 0, got discWidth with it"],
     [{ steps: 1, kl: 0.1 }, "kl is of the encoder, and the decoder alone is trained"],
     [{ steps: 1, resolution: "20" }, "a side must be a multiple of 8 pixels, got 20; the nearest is 24"],
     [{ steps: 1, frames: 9, resolution: "16", heldOut: "clips" }, "held-out clips must not be learned from"],

@@ -8,10 +8,11 @@ import { VAE_TABLE } from "../train/vae/keys.ts";
 
 /** A key of the config as a flag. */
 function optionOf(name: string, { kind, help, choices, otherwise }: TrainKey): Option {
-  const value = { text: "text", path: "path", texts: "a,b…", numbers: "a,b", flag: "", choice: "name" }[kind as string] ?? "n";
+  const value =
+    { text: "text", path: "path", texts: "a,b…", paths: "a,b…", numbers: "a,b", flag: "", choice: "name" }[kind as string] ?? "n";
   const made = new Option(`${flagName(name)}${value && ` <${value}>`}`, `${help} (default: ${otherwise})`);
   if (choices) return made.choices([...choices]);
-  if (kind === "texts") return made.argParser((text: string) => text.split(",").map((one) => one.trim()));
+  if (kind === "texts" || kind === "paths") return made.argParser((text: string) => text.split(",").map((one) => one.trim()));
   if (kind === "numbers") return made.argParser((text: string) => text.split(",").map(number));
   return kind === "whole" || kind === "number" || kind === "share" ? made.argParser(number) : made;
 }

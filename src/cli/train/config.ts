@@ -56,8 +56,11 @@ export async function readKeys(
   const told = file === undefined ? {} : await readFileOf(file);
   checkKeys(told, file ?? "", table);
   checkKeys(flags, "the command line", table);
-  const isPath = (name: string): boolean => table.keys[name]!.kind === "path";
-  const paths = Object.entries(told).map(([name, value]) => [name, isPath(name) ? fromFile(file!, name, value as string) : value]);
+  const paths = Object.entries(told).map(([name, value]) => {
+    const { kind } = table.keys[name]!;
+    if (kind === "path") return [name, fromFile(file!, name, value as string)];
+    return [name, kind === "paths" ? [value].flat().map((path) => fromFile(file!, name, path as string)) : value];
+  });
   return { ...(Object.fromEntries(paths) as object), ...flags };
 }
 

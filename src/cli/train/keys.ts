@@ -3,7 +3,7 @@ import { CogwheelError } from "../../base/errors.ts";
 import { isObject } from "../../base/json-scan.ts";
 import { bytesOfText } from "../../base/units.ts";
 
-type Kind = "text" | "path" | "whole" | "number" | "share" | "flag" | "texts" | "numbers" | "bytes" | "choice" | "stages";
+type Kind = "text" | "path" | "whole" | "number" | "share" | "flag" | "texts" | "numbers" | "bytes" | "choice" | "stages" | "paths";
 
 export interface TrainKey {
   readonly kind: Kind;
@@ -161,6 +161,7 @@ function editDistance(a: string, b: string): number {
 /** What a value must be, in words; undefined where it is that. */
 export function whatIsWrongWith({ kind, choices, min }: TrainKey, value: unknown): string | undefined {
   const isText = typeof value === "string" && value.length > 0 && value.length <= 100_000;
+  const isTexts = Array.isArray(value) && value.length > 0 && value.every((one) => typeof one === "string" && one);
   const isNumber = typeof value === "number" && Number.isFinite(value);
   switch (kind) {
     case "text":
@@ -168,10 +169,10 @@ export function whatIsWrongWith({ kind, choices, min }: TrainKey, value: unknown
       return isText ? undefined : "a text";
     case "bytes":
       return (isNumber && value > 0) || (isText && bytesOfText(value)) ? undefined : "bytes with their unit, such as 8GB";
+    case "paths":
+      return isText || isTexts ? undefined : "a path, or a list of paths";
     case "texts":
-      return Array.isArray(value) && value.length > 0 && value.every((one) => typeof one === "string" && one)
-        ? undefined
-        : "a list of texts";
+      return isTexts ? undefined : "a list of texts";
     case "stages":
       return Array.isArray(value) && value.length > 0 && value.length <= MOST_STAGES && value.every(isObject)
         ? undefined

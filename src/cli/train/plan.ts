@@ -97,13 +97,18 @@ export function printTrainPlan({ adapter, dtype, stages, ...plan }: TrainPlan): 
 const teraflops = (flops: number): string =>
   flops < 1e15 ? (flops / 1e12).toPrecision(3) : Math.round(flops / 1e12).toLocaleString("en-GB");
 
-function printStage({ steps, seconds, shape, ...n }: StagePlan, name = ""): void {
+function printStage({ shape, ...needs }: StagePlan, name = ""): void {
   print(
     name +
       ("rows" in shape
         ? `packs of ${shape.rows} tokens, ${shape.clips} clips at most`
         : `${shape.clips} × ${shape.frames} latent frames of ${shape.width} × ${shape.height}, ${shape.textLength} text tokens`),
   );
+  printNeeds(needs);
+}
+
+/** What a stage takes, whatever it is of. */
+export function printNeeds({ steps, seconds, ...n }: Omit<StagePlan, "shape" | "streamed"> & { readonly streamed?: number }): void {
   print(
     table(
       ["on the adapter", "bytes"],

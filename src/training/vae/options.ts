@@ -9,6 +9,8 @@ import type { DataOf } from "../batches.ts";
 import type { RunIdentity } from "../checkpoint.ts";
 import { optimizerOf, type OptimizerOptions } from "../optimizer.ts";
 import { checkSchedule, type Schedule } from "../schedule.ts";
+import type { DiscriminatorConfig } from "../../models/discriminator/config.ts";
+import type { LpipsJudge } from "./judges.ts";
 import type { VaeWeights } from "./losses.ts";
 import { type TrainedPart, VAE_CHECKPOINTING, VAE_PARTS } from "./record.ts";
 import type { PixelSample } from "./sample.ts";
@@ -34,6 +36,14 @@ export interface VaeStageOptions {
   readonly losses?: Partial<VaeWeights>;
 }
 
+export interface DiscriminatorTraining {
+  readonly config: DiscriminatorConfig;
+  /** The first step, from 0, in which it is asked and learns. Default 0. */
+  readonly start?: number;
+  /** Its full learning rate, which falls by the same schedule. Default: the stage's. */
+  readonly lr?: number;
+}
+
 export interface TrainVaeOptions {
   /** Steps of the run; one in stages has theirs. */
   readonly steps?: number;
@@ -43,6 +53,10 @@ export interface TrainVaeOptions {
   /** Begin with weights that are drawn, as torch draws them, in place of the checkpoint's. Default false. */
   readonly scratch?: boolean;
   readonly losses?: Partial<VaeWeights>;
+  /** A network whose features are compared (LPIPS), where `perceptual` counts: as `openLpips` gives it. */
+  readonly lpips?: LpipsJudge;
+  /** A discriminator that is trained in turn with the VAE, where `disc` counts. */
+  readonly discriminator?: DiscriminatorTraining;
   /** Is the decoder given latents that are drawn from the posterior, or its mean? Default `sample`. */
   readonly latents?: "sample" | "mean";
   /** Are norms taken over batches of frames, as in use, or over the whole clip? Default `batches`. */
@@ -143,6 +157,7 @@ export function checkVaeOptions(o: TrainVaeOptions): void {
   assertKnown("training", "checkpointing", o.checkpointing, VAE_CHECKPOINTING);
   assertKnown("training", "dtype", o.dtype, ["f32", "f16"]);
   checkSchedule(o.schedule ?? {});
+  count("discriminator.start", o.discriminator?.start, 0);
   const stages = vaeStages(o);
   for (const { index, steps, batch, lr, losses } of stages) {
     const name = o.stages ? `stage ${index + 1}: ` : "";
@@ -153,9 +168,15 @@ export function checkVaeOptions(o: TrainVaeOptions): void {
       assertKnown("training", `${name}a loss`, loss, Object.keys(LOSS_WEIGHTS));
       if (!(weight >= 0 && weight < 1e9)) fail(`${name}what ${loss} counts must be a number from 0, got ${weight}; correct it`);
     }
+    if (losses.perceptual > 0 && !o.lpips) fail(`${name}perceptual counts by a network, got none; give lpips`);
+    if (losses.disc > 0 && !o.discriminator) fail(`${name}disc counts by a discriminator, got none; give one`);
     const warmup = o.schedule?.warmupSteps ?? 0;
     if (warmup >= steps) fail(`${name}the warm-up must be shorter than the stage, got ${warmup} of ${steps} steps; shorten it`);
   }
+  if (o.lpips && stages.every(({ losses }) => !losses.perceptual))
+    fail("lpips is asked where perceptual counts, got 0; raise it, or leave lpips out");
+  if (o.discriminator && stages.every(({ losses }) => !losses.disc))
+    fail("a discriminator is asked where disc counts, got 0; raise it, or leave the discriminator out");
   const all = stages.reduce((sum, { steps }) => sum + steps, 0);
   if (o.stages && o.steps !== undefined && o.steps !== all)
     fail(`a run has the steps of its stages, ${all}, got steps ${o.steps}; leave it out`);
@@ -171,6 +192,8 @@ export function vaeIdentity(o: TrainVaeOptions, { config }: TrainableVae): RunId
     stages: vaeStages(o).map(({ data: _, ...stage }) => stage),
     latents: o.latents ?? "sample",
     statistics: o.statistics ?? "batches",
+    ...(o.lpips ? { lpips: o.lpips.network.kind } : {}),
+    ...(o.discriminator ? { discriminator: o.discriminator } : {}),
     accumulation: o.accumulation ?? 1,
     maxGradNorm: String(o.maxGradNorm ?? 1),
     ema: o.ema ?? null,

@@ -11,12 +11,14 @@ import type { Tensor } from "../../graph/tensor.ts";
 import { weightTypes } from "../../models/vae/batches.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
 import { type CausalCaches, recordDecoder, recordEncoder, type VaeRecorder } from "../../models/vae/forward.ts";
+import { recordLpips } from "../../models/lpips/forward.ts";
 import { channelsFirst, channelsLast } from "../../ops/channels.ts";
 import { posteriorSample } from "../../ops/posterior_sample.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
 import { standIns, type Trained } from "../parameters.ts";
 import type { RecordedMicro } from "../step-graphs.ts";
-import { type LossPart, recordGeneratorLosses } from "./losses.ts";
+import { judgedStandIn, type VaeJudges } from "./judges.ts";
+import { LPIPS_PREFIX, type LossPart, recordGeneratorLosses } from "./losses.ts";
 import { latentSize, partsOfClip, type ClipPart, type PixelShape } from "./sample.ts";
 
 /** Which half of the VAE is trained. With the encoder as it is, latents that a transformer has learned stay valid. */
@@ -35,7 +37,18 @@ export interface VaeRecipe {
   readonly checkpointing: (typeof VAE_CHECKPOINTING)[number];
   /** Do all frames of a clip go through together, norms over all of them? */
   readonly whole: boolean;
+  /** Default: none. */
+  readonly judges?: VaeJudges;
 }
+
+/** Which judges a step asks: LPIPS where it counts, a discriminator from its first step on. */
+export interface AskedJudges {
+  readonly lpips: boolean;
+  readonly discriminator: boolean;
+}
+
+/** The decoder's last weight, where gradients of a reconstruction and of a discriminator are weighed against each other. */
+const LAST_WEIGHT = "decoder.conv_out.conv.weight";
 
 /** Names of inputs and outputs of a part. */
 export const ofPart = (name: string, part: number): string => `${name}.${part}`;
@@ -47,16 +60,23 @@ interface ReconstructedPart {
 }
 
 /** Forward, losses and gradients. */
-export function vaeMicro(recipe: VaeRecipe, shape: PixelShape): RecordedMicro {
+export function vaeMicro(recipe: VaeRecipe, shape: PixelShape, asked: AskedJudges = { lpips: false, discriminator: false }): RecordedMicro {
   const { parameters, standIn } = standIns(recipe.trained);
-  const graph = new Graph("train vae", weightTypes(recipe.weights), standIn);
+  const { config, judges = {}, part: trained } = recipe;
+  const graph = new Graph("train vae", weightTypes(recipe.weights), judgedStandIn(standIn));
   const reconstruct = reconstruction(graph, recipe, shape);
   const parts = partsOfClip(recipe.config, shape.frames, recipe.whole).map((part, i): LossPart => {
     const { made, moments } = reconstruct(part, i);
     const target = graph.unwatched(() => channelsLast(pixelsOf(graph, shape, part, i)));
     return { made, target, ...(moments && recipe.part !== "decoder" ? { moments } : {}) };
   });
-  const cotangents = recordGeneratorLosses(graph, parts, { latents: recipe.config.latent_channels, dtype: recipe.dtype });
+  const cotangents = recordGeneratorLosses(graph, parts, {
+    latents: config.latent_channels,
+    dtype: recipe.dtype,
+    ...(asked.lpips && judges.lpips ? { lpips: judges.lpips.network } : {}),
+    ...(asked.discriminator && judges.discriminator ? { discriminator: judges.discriminator.config } : {}),
+    ...(trained === "encoder" ? {} : { last: graph.weight(LAST_WEIGHT, [config.out_channels, config.block_out_channels[0]!, 3, 3, 3]) }),
+  });
   const list = [...parameters];
   const found = differentiate(
     cotangents,
@@ -111,6 +131,14 @@ function reconstruction(
 /** The input `x.i`, which the encoder reads and the losses compare with. */
 const pixelsOf = (graph: Graph, { clips, height, width }: PixelShape, { frames }: ClipPart, index: number): Tensor =>
   graph.inputs.get(ofPart("x", index)) ?? graph.input(ofPart("x", index), [clips, 3, frames, height, width]);
+
+/** The graph of LPIPS between what was made and its clip, both [1, 3, T, H, W]: output `lpips` [T]. */
+export function distanceGraph({ weights, judges, dtype }: VaeRecipe, { frames, height, width }: PixelShape): Graph {
+  const graph = new Graph("lpips", weightTypes(weights));
+  const [a, b] = ["made", "x"].map((name) => channelsLast(graph.input(name, [1, 3, frames, height, width]))) as [Tensor, Tensor];
+  graph.output("lpips", recordLpips(judges!.lpips!.network, a, b, { prefix: LPIPS_PREFIX, dtype }));
+  return graph;
+}
 
 /** Blocks by the scopes that they are recorded in, each part's by itself. */
 function checkpointed({ checkpointing }: VaeRecipe): DifferentiateOptions {

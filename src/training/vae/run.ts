@@ -15,6 +15,7 @@ import {
   vaeStages,
   type VaeTrainingStep,
 } from "./options.ts";
+import { DISCRIMINATOR_PREFIX } from "./losses.ts";
 import { checkPixels, type PixelSample } from "./sample.ts";
 import { VaeTrainer } from "./trainer.ts";
 
@@ -78,7 +79,7 @@ export class VaeTrainingRun implements Disposable {
   }
 
   async *#stage(stage: PlacedVaeStage): AsyncGenerator<Omit<VaeTrainingStep, "steps">, void, void> {
-    const { accumulation = 1, schedule = {}, signal, seed = 0, stages } = this.options;
+    const { accumulation = 1, schedule = {}, signal, seed = 0, stages, discriminator } = this.options;
     const data = epochsOf(stage.data ?? this.data, stageSeed(seed, stage.index), (sample, name) => this.#checked(sample, name));
     const groups = groupsOf(
       groupsOf(data, stage.batch, ({ frames, height, width }) => `${frames} × ${height} × ${width}`),
@@ -92,13 +93,15 @@ export class VaeTrainingRun implements Disposable {
       const begun = performance.now();
       const { value: micros, done } = await groups.next();
       if (done) return;
-      const lr = stage.lr * rateShare(schedule, this.trainer.progress.updates - this.#stageUpdates, stage.steps);
+      const share = rateShare(schedule, this.trainer.progress.updates - this.#stageUpdates, stage.steps);
+      const lr = stage.lr * share;
+      const rates = { lr, discriminator: (discriminator?.lr ?? stage.lr) * share };
       const batches = micros.map((samples, i) => ({ samples, step: this.#step, first: i * stage.batch }));
       const {
         losses: { loss, ...losses },
         taken,
         ...report
-      } = await this.trainer.step(batches, lr, stage.losses, signal);
+      } = await this.trainer.step(batches, rates, stage.losses, signal);
       this.#step++;
       yield {
         step: this.#step,
@@ -130,9 +133,17 @@ export class VaeTrainingRun implements Disposable {
     return this.trainer.reconstruct(this.#checked(sample, "a clip"), signal);
   }
 
+  distance(sample: PixelSample, made: Float32Array, signal?: AbortSignal): Promise<number | undefined> {
+    return this.trainer.distance(sample, made, signal);
+  }
+
   async files(options: ExportOptions): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
     const { gpu, config, weights } = this.vae;
-    const values = await parameterValues(gpu, this.trainer.states, { average: this.options.ema !== undefined, ...options });
+    const values = await parameterValues(gpu, this.trainer.states, {
+      average: this.options.ema !== undefined,
+      only: (name) => !name.startsWith(DISCRIMINATOR_PREFIX),
+      ...options,
+    });
     const layout = {
       className: "AutoencoderKLCogVideoX",
       config: {

@@ -45,6 +45,11 @@ export class VaeTraining implements AsyncIterable<VaeTrainingStep>, AsyncDisposa
     return await (await this.#opened()).reconstruct(sample, signal);
   }
 
+  /** The mean of LPIPS over a clip's frames, of what was made of it; undefined in a run without a network. */
+  async distance(sample: PixelSample, made: Float32Array, signal?: AbortSignal): Promise<number | undefined> {
+    return await (await this.#opened()).distance(sample, made, signal);
+  }
+
   /** The trained VAE so far: the files of its folder, by name. */
   async files(options: ExportOptions = {}): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
     return await (await this.#opened()).files(options);

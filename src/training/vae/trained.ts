@@ -1,10 +1,13 @@
-/** Which weights of a VAE are trained, and what they begin with. */
+/** Which weights are trained, of a VAE and of what judges it, and what they begin with. */
 import { elements } from "../../base/shape.ts";
 import { vaeWeights } from "../../models/vae/batches.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
 import { drawsOf } from "../draws.ts";
 import { fullParameters } from "../full.ts";
 import type { Parameter, Trained } from "../parameters.ts";
+import { initialDiscriminator } from "../../models/discriminator/initial.ts";
+import type { VaeJudges } from "./judges.ts";
+import type { TrainVaeOptions } from "./options.ts";
 import type { TrainedPart } from "./record.ts";
 
 /** @param scratch the seed of values to begin with, in place of the checkpoint's */
@@ -21,4 +24,24 @@ function drawn(weights: ReadonlyMap<string, readonly number[]>, { name, shape }:
   if (ofConv.length === 1) return new Float32Array(size).fill(name.endsWith(".weight") ? 1 : 0);
   const bound = 1 / Math.sqrt(elements(ofConv.slice(1)));
   return drawsOf(seed, `initial ${name}`).generator.uniform([size], -bound, bound);
+}
+
+/** What judges, with the values that a discriminator begins with. */
+export function judgesOf({ lpips, discriminator, seed = 0 }: TrainVaeOptions): VaeJudges {
+  const { generator } = drawsOf(seed, "discriminator");
+  return {
+    ...(lpips ? { lpips } : {}),
+    ...(discriminator
+      ? {
+          discriminator: {
+            config: discriminator.config,
+            initial: initialDiscriminator(
+              discriminator.config,
+              (count) => generator.randn([count]),
+              (count) => generator.uniform([count], 0, 1),
+            ),
+          },
+        }
+      : {}),
+  };
 }

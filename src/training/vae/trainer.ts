@@ -8,14 +8,15 @@ import { initialise } from "../initial-values.ts";
 import { mean } from "../micro-batch.ts";
 import { optimizerOf } from "../optimizer.ts";
 import { Programs } from "../programs.ts";
-import { Stepper, type StepperMicro, type StepperProgress } from "../stepper.ts";
+import { discriminatorLoss, discriminatorMicro, judgedInitial, judgedWeights } from "./judges.ts";
+import { Stepper, type StepperMicro, type StepperOptions, type StepperProgress } from "../stepper.ts";
 import { cast } from "../../ops/cast.ts";
 import { stateName } from "../update.ts";
 import { generatorInputs, type GeneratorReport, generatorReport, type LossSizes, type VaeWeights } from "./losses.ts";
 import type { TrainableVae, TrainVaeOptions } from "./options.ts";
-import { ofPart, reconstructionGraph, vaeMicro, type VaeRecipe } from "./record.ts";
+import { type AskedJudges, distanceGraph, ofPart, reconstructionGraph, vaeMicro, type VaeRecipe } from "./record.ts";
 import { framesOfAll, latentSize, partsOfClip, type PixelSample, posteriorNoise, type PixelShape, pixelShapeKey } from "./sample.ts";
-import { trainedVae } from "./trained.ts";
+import { judgesOf, trainedVae } from "./trained.ts";
 
 /** A micro-step's clips, and their numbers in the step. */
 export interface VaeBatch {
@@ -45,6 +46,7 @@ export class VaeTrainer implements Disposable {
     private readonly store: WeightStore,
     programs: Programs,
     stepper: Stepper,
+    private readonly discriminator: Stepper,
   ) {
     this.#programs = programs;
     this.#stepper = stepper;
@@ -64,7 +66,9 @@ export class VaeTrainer implements Disposable {
       signal,
     } = options;
     const trained = trainedVae(config, part, scratch ? seed : undefined);
-    const recipe: VaeRecipe = { config, weights, dtype, trained, part, checkpointing, whole: statistics === "clip" };
+    const judges = judgesOf(options);
+    const judged = judgedWeights(weights, judges);
+    const recipe: VaeRecipe = { config, weights: judged, dtype, trained, part, checkpointing, whole: statistics === "clip", judges };
     const optimizer = optimizerOf(options.optimizer);
     const { maxGradNorm = 1 } = options;
     const stepping = {
@@ -74,46 +78,97 @@ export class VaeTrainer implements Disposable {
       accumulation,
       maxGradNorm: Number.isFinite(maxGradNorm) ? maxGradNorm : undefined,
     };
-    // The smallest picture has the same states as any clip.
+    const ofDiscriminator: StepperOptions = { ...stepping, name: " of the discriminator", ema: undefined };
+    // A small clip has the same states as any other; a discriminator wants some patches of it.
     const side = spatialRatio(config);
-    const like = Stepper.graphsOf(vaeMicro(recipe, { clips: 1, frames: 1, height: side, width: side }), stepping);
+    const { discriminator } = judges;
+    const smallest = discriminator ? { clips: 1, frames: 17, height: 128, width: 128 } : { clips: 1, frames: 1, height: side, width: side };
+    const like = [
+      ...Stepper.graphsOf(vaeMicro(recipe, smallest, { lpips: false, discriminator: true }), stepping),
+      ...(discriminator ? Stepper.graphsOf(discriminatorMicro(discriminator, smallest, dtype), ofDiscriminator) : []),
+    ];
     const states = new States(
       gpu,
       like.map((graph) => ({ graph })),
     );
-    const store = new WeightStore(gpu, weights);
+    const store = new WeightStore(gpu, judged);
     const programs = new Programs(gpu, store, states, compile ? { compile } : {});
     try {
       const stepper = new Stepper(programs, stepping);
-      await initialise(gpu, weights, trained, states, signal);
-      return new VaeTrainer(recipe, options, states, store, programs, stepper);
+      await initialise(gpu, weights, judgedInitial(trained, judges), states, signal);
+      return new VaeTrainer(recipe, options, states, store, programs, stepper, new Stepper(programs, ofDiscriminator));
     } catch (error) {
       for (const held of [programs, states, store]) held[Symbol.dispose]();
       throw error;
     }
   }
 
-  get progress(): StepperProgress {
-    return this.#stepper.progress;
+  get progress(): VaeProgress {
+    const { judges } = this.recipe;
+    return { ...this.#stepper.progress, ...(judges?.discriminator ? { discriminator: this.discriminator.progress } : {}) };
   }
 
   /** Goes on from what another trainer of the same options had come to; its states are written by the caller. */
-  set progress(progress: StepperProgress) {
+  set progress({ discriminator, ...progress }: VaeProgress) {
     this.#stepper.progress = progress;
+    if (discriminator) this.discriminator.progress = discriminator;
   }
 
-  /** One step: as many batches as there are micro-steps, in their order. */
-  async step(batches: readonly VaeBatch[], lr: number, weights: VaeWeights, signal?: AbortSignal): Promise<VaeStepReport> {
-    const micros = batches.map((batch) => this.#micro(batch, weights, batches.length));
-    const step = await this.#stepper.step(micros, lr, undefined, signal);
+  /**
+   * One step: as many batches as there are micro-steps, in their order; then the discriminator's, on the same clips and what was made of
+   * them. @param rates learning rates of both
+   */
+  async step(
+    batches: readonly VaeBatch[],
+    rates: { readonly lr: number; readonly discriminator: number },
+    weights: VaeWeights,
+    signal?: AbortSignal,
+  ): Promise<VaeStepReport> {
+    const { start = 0 } = this.options.discriminator ?? {};
+    const asked: AskedJudges = { lpips: weights.perceptual > 0, discriminator: weights.disc > 0 && batches[0]!.step >= start };
+    const micros = batches.map((batch) => this.#micro(batch, weights, asked, batches.length));
+    const step = await this.#stepper.step(micros, rates.lr, undefined, signal);
     const reports = step.outputs.map((outputs, i) => generatorReport((name) => outputs[name], micros[i]!.sizes, weights));
     const kinds = Object.keys(reports[0]!) as (keyof GeneratorReport)[];
-    const losses = Object.fromEntries(kinds.map((kind) => [kind, mean(reports.map((report) => report[kind] ?? 0))]));
-    const { gradNorm, taken, lossScale, flops } = step;
+    const losses: Record<string, number> = Object.fromEntries(
+      kinds.map((kind) => [kind, mean(reports.map((report) => report[kind] ?? 0))]),
+    );
+    if (this.recipe.part === "decoder") delete losses["kl"];
+    let { flops } = step;
+    if (asked.discriminator) {
+      const made = step.outputs.map(({ made }) => made!);
+      const turn = await this.discriminator.step(this.#discriminatorMicros(batches, made), rates.discriminator, undefined, signal);
+      losses["discriminator"] = mean(turn.outputs.map(discriminatorLoss));
+      flops += turn.flops;
+    }
+    const { gradNorm, taken, lossScale } = step;
     return { losses, gradNorm, taken, lossScale, flops };
   }
 
-  #micro(batch: VaeBatch, weights: VaeWeights, micros: number): StepperMicro & { sizes: LossSizes } {
+  #discriminatorMicros(batches: readonly VaeBatch[], made: readonly Float32Array[]): StepperMicro[] {
+    return batches.map(({ samples }, i) => {
+      const shape = shapeOf(samples);
+      const plane = shape.height * shape.width;
+      return {
+        key: `discriminator ${pixelShapeKey(shape)}`,
+        values: made[i]!.length,
+        record: () => discriminatorMicro(this.recipe.judges!.discriminator!, shape, this.recipe.dtype),
+        inputs: (lossScale) => ({
+          x: framesOfAll(
+            samples.map(({ pixels }) => pixels),
+            3,
+            shape.frames,
+            plane,
+            { first: 0, count: shape.frames },
+          ),
+          made: made[i]!,
+          discriminator: Float32Array.of((0.5 * lossScale) / batches.length),
+        }),
+      };
+    });
+  }
+
+  #micro(batch: VaeBatch, weights: VaeWeights, asked: AskedJudges, micros: number): StepperMicro & { sizes: LossSizes } {
     const shape = shapeOf(batch.samples);
     const { whole, config } = this.recipe;
     const size = latentSize(config, shape);
@@ -122,16 +177,26 @@ export class VaeTrainer implements Disposable {
       latents: elements([shape.clips, config.latent_channels, encodedFrames(config, shape.frames), size.height, size.width]),
       pictures: partsOfClip(config, shape.frames, whole).map(({ frames }) => shape.clips * frames),
     };
+    const judges = [asked.lpips ? " lpips" : "", asked.discriminator ? " discriminator" : ""].join("");
     return {
-      key: pixelShapeKey(shape),
+      key: pixelShapeKey(shape) + judges,
       values: sizes.pixels,
       sizes,
-      record: () => vaeMicro(this.recipe, shape),
+      record: () => vaeMicro(this.recipe, shape, asked),
       inputs: (lossScale, graph) => ({
         ...this.#clipInputs(batch, shape),
         ...generatorInputs(graph, sizes, weights, { scale: lossScale / micros }),
       }),
     };
+  }
+
+  /** The mean of LPIPS over a clip's frames, of what was made of it; undefined without a network. */
+  async distance(sample: PixelSample, made: Float32Array, signal?: AbortSignal): Promise<number | undefined> {
+    if (!this.recipe.judges?.lpips) return undefined;
+    const shape = shapeOf([sample]);
+    const program = await this.#programs.get(`distance ${pixelShapeKey(shape)}`, () => distanceGraph(this.recipe, shape));
+    await program.run({ inputs: { made, x: sample.pixels }, ...(signal ? { signal } : {}) });
+    return mean((await program.read("lpips", signal)) as Float32Array);
   }
 
   /** Pixels, and noise or drawn latents, by part. */
@@ -214,6 +279,11 @@ export class VaeTrainer implements Disposable {
   [Symbol.dispose](): void {
     for (const held of [this.#programs, this.states, this.store]) held[Symbol.dispose]();
   }
+}
+
+/** What the next step depends on besides the states. */
+export interface VaeProgress extends StepperProgress {
+  readonly discriminator?: StepperProgress | undefined;
 }
 
 const shapeOf = (samples: readonly PixelSample[]): PixelShape => {

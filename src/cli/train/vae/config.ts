@@ -3,7 +3,8 @@ import { CogwheelError } from "../../../base/errors.ts";
 import { type ClipSizes, checkSizes } from "../../../data/clip-size.ts";
 import type { VideoVae } from "../../../pipelines/video-vae.ts";
 import { defined } from "../../../pipelines/options.ts";
-import type { TrainVaeOptions, VaeStageOptions } from "../../../training/vae/options.ts";
+import { parseDiscriminatorConfig } from "../../../models/discriminator/config.ts";
+import type { DiscriminatorTraining, TrainVaeOptions, VaeStageOptions } from "../../../training/vae/options.ts";
 import { readKeys } from "../config.ts";
 import { flagName } from "../keys.ts";
 import { resolutionOf } from "../stages.ts";
@@ -21,7 +22,9 @@ export interface VaeStageConfig {
   readonly batch?: number;
   readonly lr?: number;
   readonly l1?: number;
+  readonly perceptual?: number;
   readonly kl?: number;
+  readonly disc?: number;
 }
 
 export interface VaeTrainConfig {
@@ -38,6 +41,8 @@ export interface VaeTrainConfig {
   readonly heldOut?: string;
   readonly heldOutEvery: number;
   readonly part: "decoder" | "encoder" | "both";
+  /** Files of LPIPS. */
+  readonly lpips?: readonly string[];
   /** What `trainVae` takes of it. */
   readonly options: TrainVaeOptions;
 }
@@ -53,16 +58,22 @@ export async function readVaeConfig(file: string | undefined, flags: Readonly<Re
   const contradiction = (name: string, holds: boolean, because: string): void => {
     if (holds && has(name)) fail(`${because}, got ${name} with it; leave it out`);
   };
+  const stages = stagesOfKeys(given);
   contradiction("steps", has("stages"), "a run in stages has their steps");
   contradiction("heldOutEvery", !has("heldOut"), "held-out clips are measured where heldOut names some");
   contradiction("momentum", given["optimizer"] !== "muon", "momentum is of muon, and the optimizer is adamw");
   contradiction("floor", (given["schedule"] ?? "constant") === "constant", "a constant schedule does not fall");
+  const counts = (name: "perceptual" | "disc"): boolean => stages.some((stage) => (stage[name] ?? 0) > 0);
+  contradiction("lpips", !counts("perceptual"), "LPIPS is asked where perceptual is above 0");
+  if (counts("perceptual") && !has("lpips"))
+    fail("perceptual counts by the files of a network, got none; name them with --lpips (docs/training-vae.md#losses)");
+  for (const name of Object.keys(given).filter((one) => /^disc[A-Z]/.test(one)))
+    contradiction(name, !counts("disc"), "a discriminator is asked where disc is above 0");
   contradiction("kl", (given["part"] ?? "decoder") === "decoder", "kl is of the encoder, and the decoder alone is trained");
   if (given["ema"] === 1) fail("ema must be below 1, got 1; 0.9999 is usual");
-  const stages = stagesOfKeys(given);
   const pick = (...names: string[]): Record<string, unknown> => defined(Object.fromEntries(names.map((name) => [name, given[name]])));
   const options = {
-    ...(has("stages") ? { stages: stages.map(stageOfConfig) } : { ...stageOfConfig(stages[0]!) }),
+    ...(has("stages") ? { stages: stages.map(stageOfConfig) } : stageOfConfig(stages[0]!)),
     ...pick("part", "scratch", "accumulation", "latents", "statistics", "checkpointing", "dtype", "seed"),
     optimizer: {
       ...pick("lr", "betas", "eps", "weightDecay", "momentum"),
@@ -71,9 +82,10 @@ export async function readVaeConfig(file: string | undefined, flags: Readonly<Re
     schedule: defined({ name: given["schedule"], warmupSteps: given["warmup"], floor: given["floor"] }),
     ...(has("maxGradNorm") ? { maxGradNorm: Number(given["maxGradNorm"]) || Infinity } : {}),
     ...(has("ema") ? { ema: { decay: given["ema"] } } : {}),
+    ...(counts("disc") ? { discriminator: discriminatorOf(given) } : {}),
   } as TrainVaeOptions;
   return {
-    ...(pick("model", "data", "out", "adapter", "variant", "dtype", "heldOut") as unknown as Pick<VaeTrainConfig, "data" | "out">),
+    ...(pick("model", "data", "out", "adapter", "variant", "dtype", "heldOut", "lpips") as unknown as Pick<VaeTrainConfig, "data" | "out">),
     seed: (given["seed"] as number | undefined) ?? 0,
     steps: stages.reduce((sum, { steps }) => sum + steps, 0),
     stages,
@@ -83,6 +95,20 @@ export async function readVaeConfig(file: string | undefined, flags: Readonly<Re
     options,
   };
 }
+
+const discriminatorOf = (given: Readonly<Record<string, unknown>>): DiscriminatorTraining => ({
+  config: parseDiscriminatorConfig(
+    defined({
+      n_layers: given["discLayers"],
+      ndf: given["discWidth"],
+      kernel_size: given["discKernel"],
+      norm: given["discNorm"],
+      causal: given["discCausal"],
+    }),
+    "the discriminator",
+  ),
+  ...(defined({ start: given["discStart"], lr: given["discLr"] }) as { start?: number; lr?: number }),
+});
 
 function stagesOfKeys(given: Readonly<Record<string, unknown>>): VaeStageConfig[] {
   const own = given["stages"] as Readonly<Record<string, unknown>>[] | undefined;
@@ -96,8 +122,8 @@ function stagesOfKeys(given: Readonly<Record<string, unknown>>): VaeStageConfig[
   });
 }
 
-function stageOfConfig({ steps, lr, batch, l1, kl }: VaeStageConfig): VaeStageOptions {
-  return { steps, ...defined({ lr, batch }), losses: defined({ l1, kl }) };
+function stageOfConfig({ steps, lr, batch, l1, perceptual, kl, disc }: VaeStageConfig): VaeStageOptions {
+  return { steps, ...defined({ lr, batch }), losses: defined({ l1, perceptual, kl, disc }) };
 }
 
 /** A stage's sizes, completed by the VAE's own; throws where it cannot have them. */

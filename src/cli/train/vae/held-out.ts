@@ -16,6 +16,8 @@ export interface HeldOutMeasures {
   /** Of stills, each the first frame of a clip: the mean difference from frame to frame, in levels of 255. */
   readonly flicker: number;
   readonly l1: number;
+  /** In a run with a network for it. */
+  readonly lpips?: number;
 }
 
 /** Clips that are shown, and frames of each. */
@@ -54,6 +56,11 @@ export class VaeHeldOut {
     for (const clip of this.clips) made.push(await training.reconstruct(clip, signal));
     const still: number[] = [];
     for (const clip of this.stills) still.push(flicker(await training.reconstruct(clip, signal), clip));
+    const distances: number[] = [];
+    for (const [i, clip] of this.clips.entries()) {
+      const distance = await training.distance(clip, made[i]!, signal);
+      if (distance !== undefined) distances.push(distance);
+    }
     const of = (measure: (made: Float32Array, clip: PixelSample) => number): number =>
       mean(this.clips.map((clip, i) => measure(made[i]!, clip)));
     const line: HeldOutMeasures = {
@@ -62,6 +69,7 @@ export class VaeHeldOut {
       ssim: of((a, clip) => ssim(a, clip.pixels, clip)),
       flicker: mean(still),
       l1: of((a, { pixels }) => a.reduce((sum, value, i) => sum + Math.abs(value - pixels[i]!), 0) / a.length),
+      ...(distances.length ? { lpips: mean(distances) } : {}),
     };
     this.measures.push(line);
     await this.folder.append(HELD_OUT, line);

@@ -25,6 +25,16 @@ export const VAE_KEYS = {
   accumulation,
   l1: key("number", "what the mean absolute difference of pixels counts", "1", { min: 0 }),
   kl: key("number", "what the posterior's distance from a normal distribution counts", "1e-6", { min: 0 }),
+  perceptual: key("number", "what LPIPS counts, the mean over all frames", "0", { min: 0 }),
+  lpips: key("paths", "files of LPIPS: VGG16 and its heads, or one of stlpips-pytorch", "none"),
+  disc: key("number", "what a discriminator counts, besides the weight that lengths of gradients give", "0", { min: 0 }),
+  discStart: key("whole", "the first step, from 0, in which it is asked and learns", "0", { min: 0 }),
+  discLr: key("number", "its learning rate", "the stage's", { min: 0 }),
+  discLayers: key("whole", "its convolutions between the first and the last", "3", { min: 1 }),
+  discWidth: key("whole", "channels of its first convolution", "64", { min: 1 }),
+  discKernel: key("whole", "taps of its convolutions along every axis", "3", { min: 1 }),
+  discNorm: key("choice", "its norms", "batch", { choices: ["batch", "instance", "none"] }),
+  discCausal: key("flag", "in time it sees what came before alone, so that the first frame is judged as a picture is", "false"),
   latents: key("choice", "what the decoder learns from: draws from the posterior, or its mean", "sample", { choices: ["sample", "mean"] }),
   statistics: key("choice", "norms over batches of frames, as in use, or over the whole clip", "batches", { choices: ["batches", "clip"] }),
   optimizer,
@@ -58,7 +68,9 @@ export const VAE_STAGE_KEYS = [
   "batch",
   "lr",
   "l1",
+  "perceptual",
   "kl",
+  "disc",
 ] as const satisfies readonly (keyof typeof VAE_KEYS)[];
 
 export const VAE_TABLE: KeyTable = { page: "docs/training-vae.md", keys: VAE_KEYS, ofStage: VAE_STAGE_KEYS };

@@ -51,6 +51,7 @@ export function vaeReportPage({ title, steps, running, facts, stages, log, measu
       ...kinds.map((kind) => chart(`loss: ${kind}`, [curve(kind, ({ losses }) => losses[kind] ?? Number.NaN)], along)),
       measured("PSNR, dB", ({ psnr }) => psnr),
       measured("SSIM", ({ ssim }) => ssim),
+      ...(measures.some(({ lpips }) => lpips !== undefined) ? [measured("LPIPS", ({ lpips }) => lpips ?? Number.NaN)] : []),
       measured("flicker of a still, of 255", ({ flicker }) => flicker),
       chart("learning rate", [curve("rate", ({ lr }) => lr)], along),
       chart("norm of the gradient", [curve("before clipping", ({ gradNorm }) => gradNorm)], along),
@@ -65,5 +66,7 @@ export function vaeReportPage({ title, steps, running, facts, stages, log, measu
 }
 
 /** In words. */
-export const measuresText = ({ psnr, ssim, flicker }: HeldOutMeasures): string =>
-  `PSNR ${psnr.toFixed(2)} dB, SSIM ${ssim.toFixed(4)}, flicker ${flicker.toPrecision(3)} of 255`;
+export function measuresText({ psnr, ssim, flicker, lpips }: HeldOutMeasures): string {
+  const distance = lpips === undefined ? "" : `LPIPS ${lpips.toFixed(4)}, `;
+  return `PSNR ${psnr.toFixed(2)} dB, SSIM ${ssim.toFixed(4)}, ${distance}flicker ${flicker.toPrecision(3)} of 255`;
+}

@@ -1,9 +1,12 @@
 /** The work of `cogwheel train vae`: read the clips, train, keep checkpoints, leave the VAE's folder. */
-import { resolve } from "node:path";
+import { basename, dirname, resolve } from "node:path";
+import { openSource } from "#files";
 import { CogwheelError } from "../../../base/errors.ts";
 import { filterRows, openMedia, type ClipFolder } from "../../../data/folder.ts";
 import { type PixelClips, pixelClips } from "../../../data/pixels.ts";
 import { defined } from "../../../pipelines/options.ts";
+import { openLpips, type OpenedLpips } from "../../../models/lpips/open.ts";
+import type { CheckpointSource } from "../../../sources/source.ts";
 import { VideoVae } from "../../../pipelines/video-vae.ts";
 import { stageSeed } from "../../../training/stages.ts";
 import type { PixelSample } from "../../../training/vae/sample.ts";
@@ -19,6 +22,7 @@ import type { TrainFlags } from "../run.ts";
 import { begun } from "../steps.ts";
 import { readVaeConfig, type VaeTrainConfig, vaeSizes } from "./config.ts";
 import { VaeHeldOut } from "./held-out.ts";
+import { printVaePlan } from "./plan.ts";
 import { type LoggedVaeStep, measuresText } from "./report.ts";
 import { VaeSteps } from "./steps.ts";
 
@@ -44,7 +48,14 @@ export async function trainVaeFromFolder(file: string | undefined, { resume, fre
       dtype: config.dtype ?? "f32",
       hub: { signal, ...hubProgress(progress) },
       onWarning: note,
+      ...(plan ? { configsOnly: true } : {}),
     });
+    if (plan) {
+      await using lpips = config.lpips ? await openLpipsFiles(config.lpips) : undefined;
+      progress[Symbol.dispose]();
+      printVaePlan(config, vae, lpips?.opened, json === true);
+      return;
+    }
     // What can be told without reading a clip is told first, of all stages.
     for (const stage of config.stages) vaeSizes(stage, vae);
     const folder = await RunFolder.open(config.out);
@@ -76,6 +87,7 @@ async function runSteps(work: Work): Promise<void> {
     const rows = stage.filter === undefined ? clips.rows : filterRows(clips.rows, stage.filter);
     stages.push(await pixelsOf(work, { ...clips, rows }, stage));
   }
+  await using lpips = config.lpips ? await openLpipsFiles(config.lpips) : undefined;
   const trained = await vae.training({ onWarning: (message) => progress.note(message) });
   if (!json) {
     print(`${vae.gpu.name}${vae.gpu.caps.kind === "software" ? " (software)" : ""}, ${vae.dtype}`);
@@ -89,6 +101,7 @@ async function runSteps(work: Work): Promise<void> {
   const { options } = config;
   await using training = trainVae(trained, data[0]!, {
     ...options,
+    ...(lpips ? { lpips: lpips.opened } : {}),
     ...(options.stages ? { stages: options.stages.map((stage, i) => ({ ...stage, data: data[i]! })) } : {}),
     identity: { weights: trained.version, data: stages.map(({ identity }) => identity) },
     ...(checkpoint ? { resume: checkpoint } : {}),
@@ -116,6 +129,26 @@ async function runSteps(work: Work): Promise<void> {
   print(`${steps.done} steps in ${seconds.toFixed(0)} s; loss of the last ${recent.length} steps ${loss.toFixed(4)}`);
   if (last) print(`held-out clips: ${measuresText(last)}`);
   printPath(result);
+}
+
+/** A network from files that a user names; they stay open until its weights were read. */
+async function openLpipsFiles(paths: readonly string[]): Promise<{ opened: OpenedLpips } & AsyncDisposable> {
+  const sources: CheckpointSource[] = [];
+  const close = async (): Promise<void> => {
+    for (const source of sources) await source[Symbol.asyncDispose]();
+  };
+  try {
+    const files = [];
+    for (const path of paths) {
+      const source = await openSource(dirname(resolve(path)), { anyFile: true });
+      sources.push(source);
+      files.push({ source, path: basename(path) });
+    }
+    return { opened: await openLpips(files), [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
 }
 
 /** Clips as pixels, with their moments where the encoder stays as it is. */
