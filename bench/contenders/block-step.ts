@@ -12,7 +12,7 @@ import { loraParameters } from "../../src/training/lora.ts";
 import { optimizerOf, updateSettings } from "../../src/training/optimizer.ts";
 import { standIns } from "../../src/training/parameters.ts";
 import { recordUpdate } from "../../src/training/update.ts";
-import type { Built } from "./builders.ts";
+import type { Built } from "./built.ts";
 
 export function blockStepBuilder(c: BenchCase<"block_step", BlockStepSizes>): Built {
   const { text, video, timeWidth, trained: what } = c.sizes;

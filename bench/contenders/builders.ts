@@ -10,38 +10,21 @@ import { vaeGraph } from "../../src/models/vae/batches.ts";
 import { listed, type ListedSizes } from "../cases/listed.ts";
 import { blockConfig, t5Config, type BlockSizes, type DecoderSizes, type T5Sizes } from "../cases/modules.ts";
 import { blockStepBuilder } from "./block-step.ts";
-import type { WeightProvider } from "../../src/run/weight-provider.ts";
+import type { Built } from "./built.ts";
 import { attentionResults } from "../../src/check/sweep/cases/attention.ts";
 import { attentionGradientReference } from "../../src/check/sweep/cases/attention_gradient.ts";
 import { Draw } from "../../src/check/sweep/draw.ts";
 import { casePlan } from "../../src/check/sweep/run-case.ts";
-import type { Capabilities } from "../../src/gpu/capabilities.ts";
-import type { Plan } from "../../src/plan/compile.ts";
 import { attention } from "../../src/ops/attention.ts";
 import { batchSegments } from "../../src/ops/attention/segments.ts";
 import { attentionGradient } from "../../src/ops/attention_gradient.ts";
-import { conv3d, type ConvAttrs } from "../../src/ops/conv3d.ts";
-import { conv3dGradientW } from "../../src/ops/conv3d_gradient_w.ts";
-import { conv3dGradientX } from "../../src/ops/conv3d_gradient_x.ts";
+import { conv3d } from "../../src/ops/conv3d.ts";
 import { groupNorm } from "../../src/ops/group_norm.ts";
 import { layerNorm } from "../../src/ops/layer_norm.ts";
 import { matmul } from "../../src/ops/matmul.ts";
 import { matmulNn } from "../../src/ops/matmul_nn.ts";
 import { matmulTn } from "../../src/ops/matmul_tn.ts";
 
-export interface Built {
-  /** How it is planned, where not as any graph is. */
-  readonly plan?: (caps: Capabilities) => Plan;
-  /** With the output `y`, or another as its first. */
-  readonly graph: Graph;
-  readonly inputs: Record<string, Float32Array | Uint16Array | Uint32Array>;
-  /** Where weights are not what the case draws. */
-  readonly provider?: WeightProvider;
-  /** What must come out, where the case itself cannot say. */
-  readonly want?: () => ArrayLike<number>;
-  /** The result in the reference's layout. */
-  readonly read?: (y: Float32Array) => Float32Array;
-}
 type Builder = (c: BenchCase<any, any>) => Built;
 
 /** [B, C, T, H, W] ↔ [B, T, H, W, C] */
@@ -106,50 +89,6 @@ function convBuilder(c: BenchCase<"conv3d", ConvSizes>): Built {
     ),
     inputs: { x: toLast(draw(c.inputs["x"]!), c.inputs["x"]!.shape) },
     read: (y) => toFirst(y, c.output),
-  };
-}
-
-/** What a causal convolution of 3 × 3 has for attributes. */
-const convAttrs = ({ taps }: ConvSizes): ConvAttrs => ({
-  stride: [1, 1, 1],
-  dilation: 1,
-  pad: [1, 1, 1, 1],
-  replicate: false,
-  padFrames: [taps - 1, 0],
-  zeroFrames: false,
-  upsample: null,
-  keepFirst: true,
-  activation: null,
-  dtype: "f32",
-});
-
-function convDxBuilder(c: BenchCase<"conv3d_gradient_x", ConvSizes>): Built {
-  const { cin, cout, frames, height, width } = c.sizes;
-  return {
-    graph: single(c, (g) =>
-      conv3dGradientX(g.input("dy", [1, frames, height, width, cout]), g.weight("w", c.weights["w"]!.shape), {
-        conv: convAttrs(c.sizes),
-        shape: [1, frames, height, width, cin],
-        front: "repeat",
-        of: "x",
-        dtype: "f32",
-      }),
-    ),
-    inputs: { dy: toLast(draw(c.inputs["dy"]!), c.inputs["dy"]!.shape) },
-    read: (y) => toFirst(y, c.output),
-  };
-}
-
-function convDwBuilder(c: BenchCase<"conv3d_gradient_w", ConvSizes>): Built {
-  const { cin, cout, frames, height, width } = c.sizes;
-  return {
-    graph: single(c, (g) =>
-      conv3dGradientW(
-        { x: g.input("x", [1, frames, height, width, cin]), dy: g.input("dy", [1, frames, height, width, cout]), cache: undefined },
-        { conv: convAttrs(c.sizes), shape: c.output },
-      ),
-    ),
-    inputs: Object.fromEntries(["x", "dy"].map((name) => [name, toLast(draw(c.inputs[name]!), c.inputs[name]!.shape)])),
   };
 }
 
@@ -246,8 +185,6 @@ export const builders: Readonly<Record<string, Builder>> = {
   attention: attentionBuilder,
   attention_gradient: attentionGradientBuilder,
   conv3d: convBuilder,
-  conv3d_gradient_x: convDxBuilder,
-  conv3d_gradient_w: convDwBuilder,
   adaln: adaLnBuilder,
   group_norm: groupNormBuilder,
   block: blockBuilder,
