@@ -38,6 +38,7 @@ FAMILIES = (
     "gradient",
     "training",
     "losses",
+    "vae_training",
 )
 
 

@@ -17,6 +17,7 @@ import { t5Modules } from "./modules/t5.ts";
 import { trainingModules } from "./modules/training.ts";
 import { transformerModules } from "./modules/transformer.ts";
 import { vaeModules } from "./modules/vae.ts";
+import { vaeTrainingModules } from "./modules/vae-training.ts";
 import { compareTraining, isTraining } from "./training.ts";
 import { Tracer, type Trace } from "./trace/tracer.ts";
 
@@ -33,6 +34,7 @@ export const referenceModules: Readonly<Record<string, ReferenceModule>> = {
   ...transformerModules,
   ...pipelineModules,
   ...vaeModules,
+  ...vaeTrainingModules,
 };
 
 /** `unsupported`: the engine has no such module; `cannot be run`: the case or the engine threw. */

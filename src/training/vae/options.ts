@@ -11,7 +11,7 @@ import { optimizerOf, type OptimizerOptions } from "../optimizer.ts";
 import { checkSchedule, type Schedule } from "../schedule.ts";
 import type { DiscriminatorConfig } from "../../models/discriminator/config.ts";
 import type { LpipsJudge } from "./judges.ts";
-import type { VaeWeights } from "./losses.ts";
+import type { AdaptiveBounds, VaeWeights } from "./losses.ts";
 import { type TrainedPart, VAE_CHECKPOINTING, VAE_PARTS } from "./record.ts";
 import type { PixelSample } from "./sample.ts";
 
@@ -42,6 +42,12 @@ export interface DiscriminatorTraining {
   readonly start?: number;
   /** Its full learning rate, which falls by the same schedule. Default: the stage's. */
   readonly lr?: number;
+  /** Its own optimizer. Default: the run's. */
+  readonly optimizer?: OptimizerOptions;
+  /** What it begins with, by its own names. Default: drawn, as published ones are. */
+  readonly initial?: ReadonlyMap<string, Float32Array>;
+  /** Bounds of the weight that lengths of gradients give. */
+  readonly adaptive?: AdaptiveBounds;
 }
 
 export interface TrainVaeOptions {

@@ -35,11 +35,13 @@ export function judgesOf({ lpips, discriminator, seed = 0 }: TrainVaeOptions): V
       ? {
           discriminator: {
             config: discriminator.config,
-            initial: initialDiscriminator(
-              discriminator.config,
-              (count) => generator.randn([count]),
-              (count) => generator.uniform([count], 0, 1),
-            ),
+            initial:
+              discriminator.initial ??
+              initialDiscriminator(
+                discriminator.config,
+                (count) => generator.randn([count]),
+                (count) => generator.uniform([count], 0, 1),
+              ),
           },
         }
       : {}),

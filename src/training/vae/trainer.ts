@@ -24,6 +24,8 @@ export interface VaeBatch {
   readonly step: number;
   /** The first clip's number. */
   readonly first: number;
+  /** The posterior's draws, [Z, T', H', W'] of each clip. Default: drawn, by the run's seed and the numbers. */
+  readonly noise?: readonly Float32Array[];
 }
 
 export interface VaeStepReport {
@@ -78,7 +80,12 @@ export class VaeTrainer implements Disposable {
       accumulation,
       maxGradNorm: Number.isFinite(maxGradNorm) ? maxGradNorm : undefined,
     };
-    const ofDiscriminator: StepperOptions = { ...stepping, name: " of the discriminator", ema: undefined };
+    const ofDiscriminator: StepperOptions = {
+      ...stepping,
+      ...(options.discriminator?.optimizer ? { optimizer: optimizerOf(options.discriminator.optimizer) } : {}),
+      name: " of the discriminator",
+      ema: undefined,
+    };
     // A small clip has the same states as any other; a discriminator wants some patches of it.
     const side = spatialRatio(config);
     const { discriminator } = judges;
@@ -185,7 +192,10 @@ export class VaeTrainer implements Disposable {
       record: () => vaeMicro(this.recipe, shape, asked),
       inputs: (lossScale, graph) => ({
         ...this.#clipInputs(batch, shape),
-        ...generatorInputs(graph, sizes, weights, { scale: lossScale / micros }),
+        ...generatorInputs(graph, sizes, weights, {
+          scale: lossScale / micros,
+          ...(this.options.discriminator?.adaptive ? { adaptive: this.options.discriminator.adaptive } : {}),
+        }),
       }),
     };
   }
@@ -200,14 +210,15 @@ export class VaeTrainer implements Disposable {
   }
 
   /** Pixels, and noise or drawn latents, by part. */
-  #clipInputs({ samples, step, first }: VaeBatch, shape: PixelShape): Record<string, Float32Array> {
+  #clipInputs({ samples, step, first, noise: given }: VaeBatch, shape: PixelShape): Record<string, Float32Array> {
     const { part, whole, config: c } = this.recipe;
     const size = latentSize(c, shape);
     const [frames, plane] = [encodedFrames(c, shape.frames), size.height * size.width];
     const drawn = samples.map((sample, i) => {
       const values = c.latent_channels * frames * plane;
       const noise =
-        this.options.latents === "mean" ? new Float32Array(values) : posteriorNoise(this.options.seed ?? 0, step, first + i, values);
+        given?.[i] ??
+        (this.options.latents === "mean" ? new Float32Array(values) : posteriorNoise(this.options.seed ?? 0, step, first + i, values));
       return part === "decoder" ? latentsOf(sample.moments!, noise) : noise;
     });
     const inputs: Record<string, Float32Array> = {};

@@ -1,5 +1,4 @@
 /** Training runs of the transformer: every step on the engine, from the case's clips, noise and timesteps. */
-import { brief } from "../../../base/brief.ts";
 import { CogwheelError } from "../../../base/errors.ts";
 import { parseSchedulerConfig } from "../../../diffusion/config.ts";
 import { TorchGenerator } from "../../../diffusion/torch-random.ts";
@@ -8,7 +7,6 @@ import { transformerWeights } from "../../../models/cogvideox/weights.ts";
 import { capacityFor, type RopeRule } from "../../../models/cogvideox/packed.ts";
 import { fullParameters } from "../../../training/full.ts";
 import { loraParameters, type TrainedLora } from "../../../training/lora.ts";
-import type { OptimizerOptions } from "../../../training/optimizer.ts";
 import type { Trained } from "../../../training/parameters.ts";
 import { trainSteps } from "../../../training/train-steps.ts";
 import type { MicroBatch } from "../../../training/micro-batch.ts";
@@ -16,55 +14,7 @@ import { expectCaseWeights, hostTensor, inputOf } from "../case.ts";
 import type { ReferenceModule } from "../module.ts";
 import type { HostTensor, ReferenceCase } from "../reference-case.ts";
 import { trainedTensor } from "../training.ts";
-
-/** The options of a run, each of its kind. */
-class Options {
-  constructor(
-    private readonly c: ReferenceCase,
-    private readonly values: Readonly<Record<string, unknown>> = c.options,
-    private readonly path = "options",
-  ) {}
-
-  #fail(name: string, rule: string): never {
-    throw new CogwheelError("reference", `${this.c.name}: ${this.path}.${name} ${rule}, got ${brief(this.values[name])}; correct it`);
-  }
-  number(name: string): number | undefined {
-    const value = this.values[name] ?? undefined;
-    return value === undefined || typeof value === "number" ? value : this.#fail(name, "must be a number");
-  }
-  text(name: string, known: readonly string[]): string | undefined {
-    const value = this.values[name] ?? undefined;
-    return value === undefined || known.includes(value as string)
-      ? (value as string | undefined)
-      : this.#fail(name, `must be ${known.join(" or ")}`);
-  }
-  list<T>(name: string, kind: "number" | "string"): readonly T[] | undefined {
-    const value = this.values[name] ?? undefined;
-    if (value === undefined) return undefined;
-    return Array.isArray(value) && value.every((one) => typeof one === kind)
-      ? (value as T[])
-      : this.#fail(name, `must be a list of ${kind}s`);
-  }
-  group(name: string): Options | undefined {
-    const value = this.values[name] ?? undefined;
-    if (value === undefined) return undefined;
-    if (typeof value !== "object" || Array.isArray(value)) return this.#fail(name, "must be an object");
-    return new Options(this.c, value as Record<string, unknown>, `${this.path}.${name}`);
-  }
-}
-
-/** The optimizer's settings; what is left out is torch's default. */
-function optimizerOf(options: Options | undefined): OptimizerOptions & { lr: number } {
-  options?.text("name", ["adamw"]);
-  const [beta1 = 0.9, beta2 = 0.999] = options?.list<number>("betas", "number") ?? [];
-  return {
-    name: "adamw",
-    lr: options?.number("lr") ?? 1e-3,
-    betas: [beta1, beta2],
-    eps: options?.number("eps") ?? 1e-8,
-    weightDecay: options?.number("weight_decay") ?? 1e-2,
-  };
-}
+import { RunOptionsOfCase, torchOptimizer } from "./run-options.ts";
 
 /** Steps, micro-steps and what each is made of. */
 interface Clips {
@@ -163,7 +113,7 @@ function packedClipsOf(c: ReferenceCase, config: TransformerConfig, count: numbe
 }
 
 const trainTransformer: ReferenceModule = async (c, context) => {
-  const options = new Options(c);
+  const options = new RunOptionsOfCase(c);
   const parsed = parseTransformerConfig(c.config, c.name);
   const rope = options.text("rope", ["prefix", "pipeline"]) === "prefix" ? "prefix" : "pipeline";
   const packed = options.number("clips");
@@ -175,7 +125,7 @@ const trainTransformer: ReferenceModule = async (c, context) => {
   const weights = context.weights();
   expectCaseWeights(c, weights, transformerWeights(config));
   const { name: _, ...scheduler } = (c.options["scheduler"] ?? {}) as Record<string, unknown>;
-  const optimizer = optimizerOf(options.group("optimizer"));
+  const optimizer = torchOptimizer(options.group("optimizer"));
   const lora = options.group("lora");
   const trained = lora ? adapterOf(c, lora) : fullParameters(transformerWeights(config).keys());
   const schedule = options.group("schedule");
@@ -210,7 +160,7 @@ const trainTransformer: ReferenceModule = async (c, context) => {
 };
 
 /** The adapter that is trained, whose matrices at the start are the case's. */
-function adapterOf(c: ReferenceCase, options: Options): TrainedLora {
+function adapterOf(c: ReferenceCase, options: RunOptionsOfCase): TrainedLora {
   const [rank, alpha, targets] = [options.number("rank"), options.number("alpha"), options.list<string>("target_modules", "string")];
   const initial = c.loras[0];
   if (!initial)

@@ -1,0 +1,187 @@
+"""Training runs of the VAE: L1, LPIPS and KL, then a 3-D discriminator by the adaptive weight, two optimizers in turn.
+
+As in training.py the run is computed in float64; `torch_f32` and `zero_gradient` are told likewise.
+"""
+
+import copy
+from dataclasses import dataclass, field
+
+import torch
+from diffusers import AutoencoderKLCogVideoX
+from torch import nn
+
+from case import Case, Content
+from draws import Draws
+from families.losses import BATCH, INSTANCE, NARROW, Lpips, NLayerDiscriminator3D, drawn_lpips
+from families.scheduler import public_config
+from families.vae import tiny
+from gradients import Tensors, relative
+
+MODULE = "train.AutoencoderKLCogVideoX"
+OPTIMIZER = {"name": "adamw", "lr": 1e-3, "betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 1e-2}
+
+
+@dataclass
+class Recipe:
+    config: dict
+    shape: tuple[int, int, int, int]  # of the clips, [B, T, H, W]
+    steps: int
+    weights: dict
+    disc_start: int | None = None
+    discriminator: dict = field(default_factory=dict)
+    adaptive: dict = field(default_factory=lambda: {"clamp": 1e4, "eps": 1e-4})
+    lpips: list[int] = field(default_factory=list)
+    optimizer: dict = field(default_factory=dict)
+    discriminator_optimizer: dict = field(default_factory=dict)
+
+
+@dataclass
+class Result:
+    losses: dict[str, list[float]]
+    after: Tensors
+    start: Tensors
+    negligible: set[str]
+
+
+def adamw(parameters, settings: dict) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        parameters,
+        lr=settings["lr"],
+        betas=tuple(settings["betas"]),
+        eps=settings["eps"],
+        weight_decay=settings["weight_decay"],
+        foreach=False,
+    )
+
+
+def run(recipe: Recipe, models: tuple[nn.Module, Lpips, nn.Module | None], inputs: Tensors, kind: torch.dtype) -> Result:
+    vae, lpips, disc = (nn.Module.to(copy.deepcopy(model), kind) if model is not None else None for model in models)
+    lpips.eval().requires_grad_(False)
+    own = {f"weight.vae.{name}": p.requires_grad_(True) for name, p in vae.named_parameters()}
+    theirs = {f"weight.discriminator.{name}": p.requires_grad_(True) for name, p in disc.named_parameters()} if disc else {}
+    start = {name: p.detach().clone() for name, p in (own | theirs).items()}
+    optimizer = adamw(own.values(), OPTIMIZER | recipe.optimizer)
+    other = adamw(theirs.values(), OPTIMIZER | recipe.discriminator_optimizer) if disc else None
+    if disc:
+        disc.train()
+    weights, last = recipe.weights, vae.decoder.conv_out.conv.weight
+    losses: dict[str, list[float]] = {"loss": [], "rec": [], "kl": []}
+    counted: set[str] = set()
+
+    def count(trained: dict[str, nn.Parameter]) -> None:
+        sizes = {name: p.grad.norm().item() for name, p in trained.items() if p.grad is not None}
+        counted.update(name for name, size in sizes.items() if size >= 1e-6 * max(sizes.values()))
+
+    for step in range(recipe.steps):
+        x, noise = inputs["x"][step].to(kind), inputs["posterior_noise"][step].to(kind)
+        posterior = vae.encode(x).latent_dist
+        made = vae.decode(posterior.mean + posterior.std * noise).sample
+        rec = weights["l1"] * (made - x).abs().mean()
+        if weights["perceptual"]:
+            frames = [clip.transpose(1, 2).flatten(0, 1) for clip in (made, x)]
+            rec = rec + weights["perceptual"] * lpips(*frames).mean()
+        kl = weights["kl"] * 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).mean()
+        loss = rec + kl
+        judged = disc is not None and step >= recipe.disc_start
+        if judged:
+            score = disc(made).mean()
+            of_rec, of_score = (torch.autograd.grad(of, last, retain_graph=True)[0].norm() for of in (rec, score))
+            factor = (of_rec / (of_score + recipe.adaptive["eps"])).clamp(0, recipe.adaptive["clamp"]).detach()
+            generator = -weights["disc"] * factor * score
+            loss = loss + generator
+        optimizer.zero_grad()
+        loss.backward()
+        count(own)
+        optimizer.step()
+        if judged:
+            fake = made.detach()
+            said = 0.5 * ((1 - disc(x)).relu().mean() + (1 + disc(fake)).relu().mean())
+            other.zero_grad()
+            said.backward()
+            count(theirs)
+            other.step()
+        for name, value in {"loss": loss, "rec": rec, "kl": kl}.items():
+            losses[name].append(value.item())
+        if disc:
+            losses.setdefault("generator", []).append(generator.item() if judged else 0.0)
+            losses.setdefault("discriminator", []).append(said.item() if judged else 0.0)
+    after = {name: p.detach() for name, p in (own | theirs).items()}
+    return Result(losses, after, start, (own | theirs).keys() - counted)
+
+
+def train(recipe: Recipe):
+    def build(case: Case) -> Content:
+        draws = Draws(case.id)
+        vae = draws.fill(AutoencoderKLCogVideoX(**recipe.config))
+        lpips = drawn_lpips(draws, recipe.lpips or NARROW)
+        disc = draws.fill(NLayerDiscriminator3D(**recipe.discriminator)) if recipe.discriminator else None
+        if disc:  # a mean of scores near zero would say little of them
+            disc.main[-1].bias.fill_(0.7)
+        batch, frames, height, width = recipe.shape
+        latents = (vae.config.latent_channels, (frames - 1) // 4 + 1, height // 8, width // 8)
+        inputs = {
+            "x": draws.pixels(recipe.steps, batch, 3, frames, height, width),
+            "posterior_noise": draws.normal(recipe.steps, batch, *latents),
+        }
+        with torch.enable_grad():
+            exact, rough = (run(recipe, (vae, lpips, disc), inputs, kind) for kind in (torch.float64, torch.float32))
+        errors = {}
+        for name, start in exact.start.items():
+            change = exact.after[name] - start
+            if (size := change.norm().item()) > 0:
+                errors[name.removeprefix("weight.")] = relative(rough.after[name].double() - start, change, size)
+        options = {
+            "weights": recipe.weights,
+            "optimizer": OPTIMIZER | recipe.optimizer,
+            "torch_f32": errors,
+            "zero_gradient": sorted(name.removeprefix("weight.") for name in exact.negligible),
+        }
+        config: dict = {"vae": public_config(vae)}
+        tensors = {f"vae.{name}": tensor for name, tensor in vae.state_dict().items()}
+        if recipe.weights["perceptual"]:
+            tensors |= {f"lpips.{name}": tensor for name, tensor in lpips.state_dict().items()}
+        if disc:
+            options |= {
+                "disc_start": recipe.disc_start,
+                "adaptive": recipe.adaptive,
+                "discriminator_optimizer": OPTIMIZER | recipe.discriminator_optimizer,
+            }
+            config["discriminator"] = recipe.discriminator
+            tensors |= {f"discriminator.{name}": tensor for name, tensor in disc.state_dict().items()}
+        return Content(
+            config=config,
+            options=options,
+            inputs=inputs,
+            weights=tensors,
+            outputs={name: torch.tensor(values) for name, values in exact.losses.items()} | {name: t.float() for name, t in exact.after.items()},
+        )
+
+    return build
+
+
+SMALL = tiny([4, 4, 8, 8], groups=2, latent=2)
+
+CASES = [
+    Case(MODULE, "l1_kl", train(Recipe(SMALL, (2, 9, 16, 16), 4, {"l1": 1.0, "perceptual": 0.0, "kl": 1e-2, "disc": 0.0}))),
+    Case(
+        MODULE,
+        "lpips",
+        train(Recipe(SMALL, (1, 9, 16, 24), 5, {"l1": 1.0, "perceptual": 0.5, "kl": 1e-3, "disc": 0.0}, optimizer={"lr": 3e-4})),
+    ),
+    Case(
+        MODULE,
+        "gan_batch",
+        train(
+            Recipe(
+                SMALL,
+                (1, 9, 24, 16),
+                4,
+                {"l1": 1.0, "perceptual": 0.1, "kl": 1e-3, "disc": 0.5},
+                disc_start=2,
+                discriminator=BATCH,
+                optimizer={"lr": 3e-4},
+                discriminator_optimizer={"lr": 3e-4, "betas": [0.5, 0.9], "weight_decay": 0.0},
+            )
+        ),
+    ),
+]
