@@ -18,7 +18,9 @@ import { casePlan } from "../../src/check/sweep/run-case.ts";
 import { attention } from "../../src/ops/attention.ts";
 import { batchSegments } from "../../src/ops/attention/segments.ts";
 import { attentionGradient } from "../../src/ops/attention_gradient.ts";
-import { conv3d } from "../../src/ops/conv3d.ts";
+import { conv3d, type ConvAttrs } from "../../src/ops/conv3d.ts";
+import { conv3dGradientW } from "../../src/ops/conv3d_gradient_w.ts";
+import { conv3dGradientX } from "../../src/ops/conv3d_gradient_x.ts";
 import { groupNorm } from "../../src/ops/group_norm.ts";
 import { layerNorm } from "../../src/ops/layer_norm.ts";
 import { matmul } from "../../src/ops/matmul.ts";
@@ -89,6 +91,50 @@ function convBuilder(c: BenchCase<"conv3d", ConvSizes>): Built {
     ),
     inputs: { x: toLast(draw(c.inputs["x"]!), c.inputs["x"]!.shape) },
     read: (y) => toFirst(y, c.output),
+  };
+}
+
+/** What a causal convolution of 3 × 3 has for attributes. */
+const convAttrs = ({ taps }: ConvSizes): ConvAttrs => ({
+  stride: [1, 1, 1],
+  dilation: 1,
+  pad: [1, 1, 1, 1],
+  replicate: false,
+  padFrames: [taps - 1, 0],
+  zeroFrames: false,
+  upsample: null,
+  keepFirst: true,
+  activation: null,
+  dtype: "f32",
+});
+
+function convDxBuilder(c: BenchCase<"conv3d_gradient_x", ConvSizes>): Built {
+  const { cin, cout, frames, height, width } = c.sizes;
+  return {
+    graph: single(c, (g) =>
+      conv3dGradientX(g.input("dy", [1, frames, height, width, cout]), g.weight("w", c.weights["w"]!.shape), {
+        conv: convAttrs(c.sizes),
+        shape: [1, frames, height, width, cin],
+        front: "repeat",
+        of: "x",
+        dtype: "f32",
+      }),
+    ),
+    inputs: { dy: toLast(draw(c.inputs["dy"]!), c.inputs["dy"]!.shape) },
+    read: (y) => toFirst(y, c.output),
+  };
+}
+
+function convDwBuilder(c: BenchCase<"conv3d_gradient_w", ConvSizes>): Built {
+  const { cin, cout, frames, height, width } = c.sizes;
+  return {
+    graph: single(c, (g) =>
+      conv3dGradientW(
+        { x: g.input("x", [1, frames, height, width, cin]), dy: g.input("dy", [1, frames, height, width, cout]), cache: undefined },
+        { conv: convAttrs(c.sizes), shape: c.output },
+      ),
+    ),
+    inputs: Object.fromEntries(["x", "dy"].map((name) => [name, toLast(draw(c.inputs[name]!), c.inputs[name]!.shape)])),
   };
 }
 
@@ -185,6 +231,8 @@ export const builders: Readonly<Record<string, Builder>> = {
   attention: attentionBuilder,
   attention_gradient: attentionGradientBuilder,
   conv3d: convBuilder,
+  conv3d_gradient_x: convDxBuilder,
+  conv3d_gradient_w: convDwBuilder,
   adaln: adaLnBuilder,
   group_norm: groupNormBuilder,
   block: blockBuilder,
