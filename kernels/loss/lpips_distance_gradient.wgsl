@@ -1,5 +1,4 @@
-// lpips_distance_gradient.wgsl — da of lpips_distance: u = a/(|a| + ε), v = b/(|b| + ε), g = 2 dy/P · w (u − v),
-//                                da = g/(|a| + ε) − u (u·g)/|a|
+// lpips_distance_gradient.wgsl — gradient of lpips_distance with respect to its first picture's features
 //
 // Shapes    a, b, da [N, P, C] · w [C] · dy [N] · inverse [N, P] as lpips_distance leaves it
 // Work      LANES lanes share a position's channels: first u·g, then da
@@ -7,6 +6,7 @@
 // Cost      reads a and b twice, the second time from a cache, writes da once
 // Needs     C % 4 == 0 · WG a multiple of LANES, both powers of two
 // Numerics  f32. Where a is all zeros the result is 0: the package lpips has NaN there, which the rectifier before it drops
+//           u = a/(|a| + ε), v = b/(|b| + ε), g = 2 dy/P · w (u − v): da = g/(|a| + ε) − u (u·g)/|a|
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
 alias A = f32;

@@ -1,5 +1,4 @@
-// group_norm_gradient_cells.wgsl — from the sums over a spatial norm's cells in each frame: the gradients of its scale and shift, and the
-// sums of what comes before it
+// group_norm_gradient_cells.wgsl — gradients of a spatial norm's scale and shift, and sums of what comes before it, from those of its cells
 //
 // Shapes    cells [B·T, Hz, Wz, 3, C] (group_norm_gradient_sums): count, Σ g, Σ g · x̂ of one position of scale and shift in one frame
 //           weight, bias [C] · scale (ONE_PLUS: 1 + scale), dscale, dshift [B·Tz, Hz, Wz, C] · first [B·Tz + 1]: the frames of each Tz

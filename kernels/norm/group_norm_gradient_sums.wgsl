@@ -1,4 +1,4 @@
-// group_norm_gradient_sums.wgsl — of blocks of a frame's positions: their count, Σ g and Σ g · x̂, with g the gradient before the activation
+// group_norm_gradient_sums.wgsl — of blocks of a frame's positions: count, Σ g and Σ g · x̂, with g the gradient before the activation
 //
 // Shapes    x, dy [frames, H, W, C] · norm [B, 2, C] (group_norm_merge) · weight, bias [C]
 //           SPATIAL: scale (ONE_PLUS: 1 + scale), shift [B, Tz, Hb, Wb, C] f32, read as by group_norm_apply; a block is what one position
@@ -18,7 +18,7 @@ const SPATIAL: bool = false;
 const ONE_PLUS: bool = false;
 //! end
 override WG: u32 = 64;
-// rows: of blocks in this dispatch, from the `first` of all on · t, h, w: of x · tz: of scale and shift · hb, wb: rows and columns of blocks
+// rows: of blocks in this dispatch, from `first` on · t, h, w: of x · tz: of scale and shift · hb, wb: rows and columns of blocks
 struct Params {
   rows: u32, first: u32, c4: u32, t: u32, h: u32, w: u32, tz: u32, hb: u32, wb: u32, run: u32,
   step_t: f32, step_h: f32, step_w: f32,

@@ -5,8 +5,6 @@ import type { VaeConfig } from "../models/vae/config.ts";
 import { leastTileBytes, planExact } from "../models/vae/exact/plan.ts";
 import { planVae, vaeGraphs, type VaeGraphOptions } from "../models/vae/batches.ts";
 import { tileAxes } from "../models/vae/reference-tiling.ts";
-import { pieceBytes, planPiece } from "../models/vae/split/run.ts";
-import { shareOf, type SplitClip } from "../models/vae/split/share.ts";
 import { DEFAULT_TILE_BYTES } from "../models/vae/tiling.ts";
 import type { TilingMode } from "./options.ts";
 import { loadingBytes } from "../run/weight-store.ts";
@@ -18,7 +16,7 @@ export type VaeShape = Omit<VaeGraphOptions, "continues" | "continued">;
 export const vaePlans = (config: VaeConfig, caps: Capabilities, o: VaeShape, tiling: TilingMode): Plan[] =>
   planVae(config, caps, tiling === "none" ? o : tileOf(config, o));
 
-const stageOf = ({ part }: Pick<VaeShape, "part">): string => (part === "encode" ? "encoder" : "decoder");
+export const stageOf = ({ part }: Pick<VaeShape, "part">): string => (part === "encode" ? "encoder" : "decoder");
 
 /** A tile as diffusers cuts it, for pictures that are larger. */
 function tileOf(config: VaeConfig, o: VaeShape): VaeShape {
@@ -30,22 +28,6 @@ function tileOf(config: VaeConfig, o: VaeShape): VaeShape {
 export function measureVae(config: VaeConfig, caps: Capabilities, o: VaeShape, tiling: TilingMode): StageMemory {
   if (tiling === "exact") return measureExact(config, caps, o);
   return measurePlans(stageOf(o), vaePlans(config, caps, o, tiling));
-}
-
-/** What the largest piece of a clip takes that is split over workers. */
-export function measurePiece(config: VaeConfig, caps: Capabilities, clip: SplitClip, workers: number): StageMemory {
-  const share = shareOf(config, clip, workers);
-  const values = share.pieces.map((_, worker) =>
-    share
-      .turns(worker)
-      .reduce((n, { parts }) => n + parts.reduce((m, { part }) => m + share.inputShape(worker, part).reduce((a, b) => a * b, 1), 0), 0),
-  );
-  const graphs = share.graphs(values.indexOf(Math.max(...values)), { type: () => clip.dtype });
-  const plans = graphs.map((graph) => planPiece(graph, caps));
-  const measured = measurePlans(stageOf(clip), plans);
-  const { io } = pieceBytes(plans, graphs);
-  const saved = measured.io - io;
-  return { ...measured, io, total: measured.total - saved, peak: measured.peak - saved };
 }
 
 const exactGraphs = (config: VaeConfig, o: VaeShape) => vaeGraphs(config, { type: () => o.dtype }, o).graphs;

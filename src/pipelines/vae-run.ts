@@ -6,13 +6,12 @@ import type { VideoShape } from "../models/vae/batches.ts";
 import type { VaeConfig } from "../models/vae/config.ts";
 import type { TilingReport } from "../models/vae/exact/run.ts";
 import type { VaeRunOptions } from "../models/vae/model.ts";
-import type { ClipRunner } from "../models/vae/split/clip.ts";
 import type { WorkerReport } from "../models/vae/split/run.ts";
 import { hostRoom, spilling } from "./host-room.ts";
 import { defined, type TilingMode } from "./options.ts";
 import { expectOption } from "./options/check.ts";
-import { refuseBeyond, together } from "./requirements.ts";
-import { measurePiece, measureVae } from "./vae-requirements.ts";
+import { refuseBeyond } from "./requirements.ts";
+import { measureVae } from "./vae-requirements.ts";
 import type { WorkerPlace } from "./workers/types.ts";
 
 /** What a call of a VAE may be told. */
@@ -81,26 +80,4 @@ export function placesOf(workers: number | readonly WorkerPlace[]): readonly Wor
     `workers must be a whole number from 1 up or a list of places ({ adapter, env }), got ${JSON.stringify(workers)}; ` +
       "leave it out for this process alone",
   );
-}
-
-/** A run over workers, once the largest piece is known to fit; what does not fit is refused before any worker starts. */
-export function workersRun(
-  vae: { readonly config: VaeConfig; readonly gpu: Gpu; readonly dtype: "f32" | "f16" },
-  part: "encode" | "decode",
-  shape: VideoShape,
-  { tiling, signal, checkFinite, onProgress, split = "time", onWorkers }: VaeCallOptions,
-  places: readonly WorkerPlace[],
-  runner: () => ClipRunner,
-): VaeRunOptions {
-  if (tiling !== undefined)
-    throw new CogwheelError("vae", `a worker takes its part of a clip whole, got workers and tiling ${tiling}; leave one of them out`);
-  if (split !== "time" && split !== "space")
-    throw new CogwheelError("vae", `a clip is split in time or space, got ${JSON.stringify(split)}; leave it out for time`);
-  const clip = { axis: split, part, ...shape, format: part === "encode" ? "sample" : "rgba", dtype: vae.dtype } as const;
-  const piece = measurePiece(vae.config, vae.gpu.caps, clip, places.length);
-  // All on one machine, whose memory CPU adapters share.
-  const needs = vae.gpu.caps.kind === "software" ? together(places.map(() => piece)) : piece;
-  const what = `to ${part} ${shape.frames} frames of ${shape.width} × ${shape.height} over ${places.length} workers`;
-  refuseBeyond(availableMemoryBytes(), "vae", what, needs, vae.gpu.caps);
-  return { workers: runner(), split, ...defined({ signal, checkFinite, onProgress, onWorkers }) };
 }

@@ -19,7 +19,7 @@ import { Opened } from "./opened.ts";
 import { defined, type OpenOptions } from "./options.ts";
 import { latentFrames } from "./settings.ts";
 import { Turns } from "./turns.ts";
-import { placesOf, vaeRun, workersRun, type VaeCallOptions } from "./vae-run.ts";
+import { placesOf, vaeRun, type VaeCallOptions } from "./vae-run.ts";
 import { openingOf, type WorkerOpening, type WorkerPlace, type WorkerProcesses } from "./workers/types.ts";
 import { rgbaFrames } from "./video.ts";
 
@@ -174,8 +174,8 @@ export class VideoVae implements AsyncDisposable {
     const shape = { batch: 1, frames: count, height, width };
     // Before its turn, as the latents of `decode` are copied: what the caller does with its frames then is its own.
     const pixels = fitFrames(frames.slice(0, count), { width, height, fit });
-    const posterior = await this.#turns.take(options.signal, (signal) =>
-      this.vae.encode(pixels, shape, this.#run("encode", shape, { ...options, signal })),
+    const posterior = await this.#turns.take(options.signal, async (signal) =>
+      this.vae.encode(pixels, shape, await this.#run("encode", shape, { ...options, signal })),
     );
     const [, channels, latents, h, w] = posterior.shape;
     expectSize(w * spatial, h * spatial, { width, height });
@@ -209,7 +209,7 @@ export class VideoVae implements AsyncDisposable {
 
   async #decode({ data, frames, channels, height, width }: VideoLatents, options: DecodeLatentsOptions): Promise<RgbaFrame[]> {
     const shape = { batch: 1, frames, height, width };
-    const run = this.#run("decode", shape, options);
+    const run = await this.#run("decode", shape, options);
     const z = toVae(data, { samples: 1, frames, channels, height, width, skip: 0 }, 1 / this.config.scaling_factor);
     if (run.tiling === "reference") {
       const tiles = rgbaFrames(await this.vae.decode(z, shape, run));
@@ -228,7 +228,7 @@ export class VideoVae implements AsyncDisposable {
     return out;
   }
 
-  #run(part: "encode" | "decode", shape: VideoShape, options: VaeCallOptions): VaeRunOptions {
+  async #run(part: "encode" | "decode", shape: VideoShape, options: VaeCallOptions): Promise<VaeRunOptions> {
     if (options.workers === undefined) {
       if (options.split !== undefined)
         throw new CogwheelError(
@@ -238,6 +238,7 @@ export class VideoVae implements AsyncDisposable {
       return vaeRun(this, part, shape, options);
     }
     const places = placesOf(options.workers);
+    const { workersRun } = await import("./workers/run.ts");
     return workersRun(this, part, shape, options, places, () => this.#workersAt(places).run);
   }
 

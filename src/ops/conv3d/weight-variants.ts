@@ -14,8 +14,8 @@ export type WeightGradientVariant =
   | MatrixVariant;
 
 /**
- * What a choice is made by: channels of dy and of x, taps; are they three a row, at stride 1; are dy and x f16? The number of frames is not among it, for the sums of a frame
- * are to be the same in any clip.
+ * What a choice is made by: channels of dy and of x, taps; are they three a row, at stride 1; are dy and x f16? The number of frames is
+ * not among it, for the sums of a frame are to be the same in any clip.
  */
 export interface WeightGradientShape {
   p: number;
