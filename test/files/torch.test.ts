@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { CogwheelError } from "../../src/base/errors.ts";
 import { toFloat32 } from "../../src/files/convert.ts";
-import { openTorch } from "../../src/files/torch/open.ts";
+import { isTorchFile, openTorch } from "../../src/files/torch/open.ts";
 import { memorySource } from "../../src/sources/memory.ts";
 import { drawn } from "../../src/check/sweep/draw.ts";
 
@@ -82,6 +82,23 @@ describe("what is refused, with its place", () => {
     ["a newer protocol", "\x80\x09K\x01.", /a pickle's protocol must be 5 at most, got 9/],
   ])("%s", async (_, pickle, rule) => {
     await expect(made(pickle)).rejects.toThrow(rule);
+  });
+
+  test.each([
+    ["dicts", "}"],
+    ["places where what was made is kept", "\x94"],
+  ])("a pickle of millions of %s is refused before it takes the memory", async (_, instruction) => {
+    const bytes = new Uint8Array(8 << 20).fill(instruction.charCodeAt(0));
+    bytes.set([0x80, 4, 0x7d]);
+    await expect(open(bytes)).rejects.toThrow(/a pickle may make and keep 1048576 values at most, got more at byte \d+/);
+  });
+
+  test("a safetensors file whose header's length begins as a pickle does is none", () => {
+    const head = new TextEncoder().encode("\0\0\0\0\0\0\0\0{");
+    new DataView(head.buffer).setBigUint64(0, 640n, true);
+    expect(isTorchFile(head)).toBe(false);
+    head[8] = 0xf9;
+    expect(isTorchFile(head)).toBe(true);
   });
 
   test("another file is named", async () => {

@@ -52,8 +52,9 @@ interface Place {
   readonly count: number;
 }
 
-/** Is it one of PyTorch's files, by its first bytes? */
-export const isTorchFile = (head: Uint8Array): boolean => isZip(head) || (head[0] === 0x80 && head[1]! >= 2 && head[1]! <= 5);
+/** Is it one of PyTorch's files, by its first bytes? A safetensors file whose header is as long as a pickle's first bytes say has a brace. */
+export const isTorchFile = (head: Uint8Array): boolean =>
+  isZip(head) || (head[0] === 0x80 && head[1]! >= 2 && head[1]! <= 5 && head[8] !== 0x7b);
 const isZip = (head: Uint8Array): boolean => head[0] === 0x50 && head[1] === 0x4b && head[2] === 3 && head[3] === 4;
 
 /** Reads and checks what `path` says of its tensors; nothing in it is run. */

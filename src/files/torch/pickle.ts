@@ -64,6 +64,8 @@ const MARK = Symbol("mark");
 type Entry = PickleValue | typeof MARK;
 
 const MOST_LINE = 256;
+/** An instruction of one byte makes a dict, which takes hundreds. A tensor is told by some twenty values. */
+const MOST_VALUES = 1 << 20;
 
 /** Reads one pickle at a time from `bytes`, which are the beginning of what the file has from `base` on. */
 export class PickleReader {
@@ -71,6 +73,7 @@ export class PickleReader {
   readonly #view: DataView;
   #stack: Entry[] = [];
   #memo = new Map<number, PickleValue>();
+  #values = 0;
 
   /**
    * @param size bytes that the file has from `base` on: what would go beyond is refused, what goes beyond `bytes` alone asks for
@@ -89,6 +92,7 @@ export class PickleReader {
   read(): PickleValue {
     this.#stack = [];
     this.#memo = new Map();
+    this.#values = 0;
     for (;;) {
       const start = this.at;
       const code = this.#u8();
@@ -98,8 +102,14 @@ export class PickleReader {
         return value;
       }
       const made = this.#step(code, start);
-      if (made !== undefined) this.#stack.push(made);
+      if (made === undefined) continue;
+      this.#count(start);
+      this.#stack.push(made);
     }
+  }
+
+  #count(start: number): void {
+    if (++this.#values > MOST_VALUES) throw this.#wrong(start, `a pickle may make and keep ${MOST_VALUES} values at most, got more`);
   }
 
   #wrong(at: number, rule: string): CogwheelError {
@@ -206,6 +216,7 @@ export class PickleReader {
 
   #put(key: number, start: number): void {
     const value = this.#pop(start);
+    this.#count(start);
     this.#memo.set(key, value);
     this.#stack.push(value);
   }
