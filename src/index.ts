@@ -40,7 +40,7 @@ export type { Schedule } from "./training/schedule.ts";
 export type { StageOptions } from "./training/stages.ts";
 export { trainVae, type VaeTraining } from "./training/vae/train-vae.ts";
 export type { TrainableVae, TrainVaeOptions, VaeStageOptions, VaeTrainingStep } from "./training/vae/options.ts";
-export type { PixelSample } from "./training/vae/sample.ts";
+export type { GivenPixels, LatePixels, PixelSample } from "./training/vae/sample.ts";
 export type { TrainingModel } from "./training/trainer.ts";
 export type { RatesOptions } from "./tuning/rates.ts";
 export type { MeasuredRates, StageTime } from "./pipelines/cogvideox/seconds.ts";

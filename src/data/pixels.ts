@@ -1,7 +1,7 @@
 /** Clips as a VAE learns from them: pixels, read and scaled when they are asked for, of which the last ones are kept. */
 import { CogwheelError } from "../base/errors.ts";
 import { drawsOf } from "../training/draws.ts";
-import type { PixelSample } from "../training/vae/sample.ts";
+import type { LatePixels, PixelSample } from "../training/vae/sample.ts";
 import { readClip } from "../video/clip.ts";
 import { fitFrames } from "../video/fit.ts";
 import { BrokenClips, scanClips } from "./broken.ts";
@@ -30,7 +30,7 @@ export interface PixelClips {
   /** Digests of the clips' bytes. */
   readonly contents: ReadonlySet<string>;
   /** What `trainVae` takes as its data. @param seed decides the order */
-  samples(seed: number): (epoch: number) => AsyncGenerator<PixelSample, void, void>;
+  samples(seed: number): (epoch: number) => AsyncGenerator<LatePixels, void, void>;
 }
 
 /** Values of clips that are kept. */
@@ -49,6 +49,7 @@ export async function pixelClips(folder: ClipFolder, options: PixelClipsOptions)
   await scanClips(folder.rows, folder, broken, options);
   const rows = folder.rows.filter((row) => !broken.has(row));
   const kept = new Map<ClipRow, PixelSample>();
+  const known = new Map<ClipRow, Pick<PixelSample, "frames" | "height" | "width">>();
   let values = 0;
   const read = async (row: ClipRow): Promise<PixelSample> => {
     const { frames } = await readClip(await folder.read(row.file, signal), {
@@ -59,8 +60,7 @@ export async function pixelClips(folder: ClipFolder, options: PixelClipsOptions)
     });
     const whole = frames.slice(0, wholeFrames(frames.length, temporal));
     const [{ width, height }] = whole as [(typeof whole)[number]];
-    const clip: PixelSample = { pixels: fitFrames(whole, { width, height }), frames: whole.length, height, width };
-    return encode ? { ...clip, moments: await encode(clip) } : clip;
+    return { pixels: fitFrames(whole, { width, height }), frames: whole.length, height, width };
   };
   const clipOf = async (row: ClipRow): Promise<PixelSample | undefined> => {
     if (broken.has(row)) return undefined;
@@ -81,6 +81,7 @@ export async function pixelClips(folder: ClipFolder, options: PixelClipsOptions)
       }
       throw error;
     }
+    known.set(row, { frames: clip.frames, height: clip.height, width: clip.width });
     kept.set(row, clip);
     values += clip.pixels.length;
     for (const [oldest, { pixels }] of kept) {
@@ -89,6 +90,15 @@ export async function pixelClips(folder: ClipFolder, options: PixelClipsOptions)
       values -= pixels.length;
     }
     return clip;
+  };
+  const load = async (row: ClipRow): Promise<PixelSample> => {
+    const clip = await clipOf(row);
+    if (!clip)
+      throw new CogwheelError("data", `${row.file} must stay as it was when the run began, got one that cannot be read; restore it`);
+    if (!encode || clip.moments) return clip;
+    const encoded = { ...clip, moments: await encode(clip) };
+    if (kept.has(row)) kept.set(row, encoded);
+    return encoded;
   };
   return {
     rows,
@@ -100,8 +110,10 @@ export async function pixelClips(folder: ClipFolder, options: PixelClipsOptions)
     samples: (seed) =>
       async function* (epoch) {
         for (const index of drawsOf(seed, "order", epoch).permutation(rows.length)) {
-          const clip = await clipOf(rows[index]!);
-          if (clip) yield clip;
+          const row = rows[index]!;
+          // How many frames a clip has is known once it was read; a step that was taken before reads it no second time.
+          const size = broken.has(row) ? undefined : (known.get(row) ?? (await clipOf(row)));
+          if (size) yield { frames: size.frames, height: size.height, width: size.width, load: () => load(row) };
         }
       },
   };

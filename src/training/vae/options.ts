@@ -13,7 +13,7 @@ import type { DiscriminatorConfig } from "../../models/discriminator/config.ts";
 import type { LpipsJudge } from "./judges.ts";
 import type { AdaptiveBounds, VaeWeights } from "./losses.ts";
 import { type TrainedPart, VAE_CHECKPOINTING, VAE_PARTS } from "./record.ts";
-import type { PixelSample } from "./sample.ts";
+import type { GivenPixels } from "./sample.ts";
 
 /** A VAE that can be trained. */
 export interface TrainableVae {
@@ -29,7 +29,7 @@ export interface VaeStageOptions {
   /** Steps of the stage. */
   readonly steps: number;
   /** Default: the run's data. */
-  readonly data?: DataOf<PixelSample>;
+  readonly data?: DataOf<GivenPixels>;
   /** Default: the run's. */
   readonly lr?: number;
   readonly batch?: number;
@@ -117,7 +117,7 @@ export interface PlacedVaeStage {
   readonly index: number;
   readonly before: number;
   readonly steps: number;
-  readonly data: DataOf<PixelSample> | undefined;
+  readonly data: DataOf<GivenPixels> | undefined;
   readonly lr: number;
   readonly batch: number;
   readonly losses: VaeWeights;

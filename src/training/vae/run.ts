@@ -16,8 +16,8 @@ import {
   type VaeTrainingStep,
 } from "./options.ts";
 import { DISCRIMINATOR_PREFIX } from "./losses.ts";
-import { checkPixels, type PixelSample } from "./sample.ts";
-import { VaeTrainer } from "./trainer.ts";
+import { checkPixels, type GivenPixels, loadedPixels, type PixelSample } from "./sample.ts";
+import { type VaeBatch, VaeTrainer } from "./trainer.ts";
 
 export class VaeTrainingRun implements Disposable {
   #step = 0;
@@ -27,13 +27,13 @@ export class VaeTrainingRun implements Disposable {
 
   private constructor(
     private readonly vae: TrainableVae,
-    private readonly data: DataOf<PixelSample>,
+    private readonly data: DataOf<GivenPixels>,
     private readonly options: TrainVaeOptions,
     private readonly trainer: VaeTrainer,
     private readonly identity: RunIdentity,
   ) {}
 
-  static async open(vae: TrainableVae, data: DataOf<PixelSample>, options: TrainVaeOptions): Promise<VaeTrainingRun> {
+  static async open(vae: TrainableVae, data: DataOf<GivenPixels>, options: TrainVaeOptions): Promise<VaeTrainingRun> {
     checkVaeOptions(options);
     const identity = vaeIdentity(options, vae);
     const trainer = await VaeTrainer.create(vae, options);
@@ -80,7 +80,7 @@ export class VaeTrainingRun implements Disposable {
 
   async *#stage(stage: PlacedVaeStage): AsyncGenerator<Omit<VaeTrainingStep, "steps">, void, void> {
     const { accumulation = 1, schedule = {}, signal, seed = 0, stages, discriminator } = this.options;
-    const data = epochsOf(stage.data ?? this.data, stageSeed(seed, stage.index), (sample, name) => this.#checked(sample, name));
+    const data = epochsOf(stage.data ?? this.data, stageSeed(seed, stage.index), (sample, name) => this.#checkedGiven(sample, name));
     const groups = groupsOf(
       groupsOf(data, stage.batch, ({ frames, height, width }) => `${frames} × ${height} × ${width}`),
       accumulation,
@@ -96,7 +96,12 @@ export class VaeTrainingRun implements Disposable {
       const share = rateShare(schedule, this.trainer.progress.updates - this.#stageUpdates, stage.steps);
       const lr = stage.lr * share;
       const rates = { lr, discriminator: (discriminator?.lr ?? stage.lr) * share };
-      const batches = micros.map((samples, i) => ({ samples, step: this.#step, first: i * stage.batch }));
+      const batches: VaeBatch[] = [];
+      for (const [i, given] of micros.entries()) {
+        const samples: PixelSample[] = [];
+        for (const sample of given) samples.push(await loadedPixels(sample));
+        batches.push({ samples, step: this.#step, first: i * stage.batch });
+      }
       const {
         losses: { loss, ...losses },
         taken,
@@ -115,6 +120,23 @@ export class VaeTrainingRun implements Disposable {
         seconds: (performance.now() - begun) / 1000,
       };
     }
+  }
+
+  /** The sample, which throws where it is loaded and is not what its sizes say. */
+  #checkedGiven(sample: GivenPixels, name: string): GivenPixels {
+    if (!("load" in sample)) return this.#checked(sample, name);
+    const { frames, height, width } = sample;
+    const load = async (): Promise<PixelSample> => {
+      const clip = this.#checked(await sample.load(), name);
+      if (clip.frames !== frames || clip.height !== height || clip.width !== width)
+        throw new CogwheelError(
+          "training",
+          `${name}: a clip must be of the sizes that were told, ${frames} frames of ${width} × ${height}, ` +
+            `got ${clip.frames} of ${clip.width} × ${clip.height}; tell those of what is loaded`,
+        );
+      return clip;
+    };
+    return { frames, height, width, load };
   }
 
   #checked(sample: PixelSample, name: string): PixelSample {

@@ -17,6 +17,17 @@ export interface PixelSample {
   readonly moments?: Float32Array;
 }
 
+/** A clip that is read when it is used: a run that goes on after a break passes by what was learned from before it. */
+export interface LatePixels extends Pick<PixelSample, "frames" | "height" | "width"> {
+  /** The clip itself, of these sizes: the same each time that it is asked for. */
+  load(): Promise<PixelSample>;
+}
+
+/** What data may give: clips, or their sizes and how to load them. */
+export type GivenPixels = PixelSample | LatePixels;
+
+export const loadedPixels = async (sample: GivenPixels): Promise<PixelSample> => ("load" in sample ? await sample.load() : sample);
+
 /** Clips of one size. */
 export interface PixelShape {
   readonly clips: number;

@@ -3,11 +3,11 @@ import { CogwheelError } from "../../base/errors.ts";
 import type { DataOf } from "../batches.ts";
 import type { ExportOptions } from "../export.ts";
 import type { TrainableVae, TrainVaeOptions, VaeTrainingStep } from "./options.ts";
-import type { PixelSample } from "./sample.ts";
+import type { GivenPixels, PixelSample } from "./sample.ts";
 import type { VaeTrainingRun } from "./run.ts";
 
 /** Steps are taken as they are asked for: `for await (const step of trainVae(…))`. Options are judged at the first one. */
-export function trainVae(vae: TrainableVae, data: DataOf<PixelSample>, options: TrainVaeOptions): VaeTraining {
+export function trainVae(vae: TrainableVae, data: DataOf<GivenPixels>, options: TrainVaeOptions): VaeTraining {
   return new VaeTraining(() => import("./run.ts").then(({ VaeTrainingRun }) => VaeTrainingRun.open(vae, data, options)));
 }
 

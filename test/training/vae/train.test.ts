@@ -10,7 +10,7 @@ import { CausalVae } from "../../../src/models/vae/model.ts";
 import { memorySource } from "../../../src/sources/memory.ts";
 import { flicker, psnr, ssim } from "../../../src/training/vae/measures.ts";
 import type { TrainableVae, TrainVaeOptions, VaeTrainingStep } from "../../../src/training/vae/options.ts";
-import type { PixelSample } from "../../../src/training/vae/sample.ts";
+import type { GivenPixels, PixelSample } from "../../../src/training/vae/sample.ts";
 import { trainVae } from "../../../src/training/vae/train-vae.ts";
 import { values } from "../../support/compare.ts";
 import { memoryWeights, testGpu } from "../../support/gpu.ts";
@@ -41,7 +41,7 @@ function clips(
   }));
 }
 
-async function taken(vae: TrainableVae, data: readonly PixelSample[], options: TrainVaeOptions, until = Infinity) {
+async function taken(vae: TrainableVae, data: readonly GivenPixels[], options: TrainVaeOptions, until = Infinity) {
   await using run = trainVae(vae, data, options);
   const steps: VaeTrainingStep[] = [];
   for await (const step of run) {
@@ -98,6 +98,27 @@ describe("the same bytes", { timeout: 120_000 }, () => {
     ]);
     const first = await taken(vae, small, { ...options, checkpointing: "none" }, 3);
     expect((await taken(vae, small, { ...options, resume: first.saved })).saved).toEqual(whole.saved);
+  });
+
+  test("of clips that are loaded late, and a run that goes on loads none that it has learned from", async () => {
+    const vae = await tinyVae();
+    const data = clips(vae, 4);
+    let loads = 0;
+    const late = data.map((clip) => ({
+      ...{ frames: clip.frames, height: clip.height, width: clip.width },
+      load: async () => {
+        loads++;
+        return clip;
+      },
+    }));
+    const options: TrainVaeOptions = { ...hard, part: "decoder", steps: 3, losses: {} };
+    const whole = await taken(vae, data, options);
+    const first = await taken(vae, late, options, 2);
+    expect(loads).toBe(4);
+    expect((await taken(vae, late, { ...options, resume: first.saved })).saved).toEqual(whole.saved);
+    expect(loads).toBe(6);
+    const other = late.map((clip) => ({ ...clip, height: 16 }));
+    await expect(taken(vae, other, options)).rejects.toThrow(/must be of the sizes that were told, 9 frames of 8 × 16, got 9 of 8 × 8/);
   });
 
   test("a reconstruction is what the published VAE makes of the trained weights", async () => {

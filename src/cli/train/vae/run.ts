@@ -190,7 +190,7 @@ async function heldOutOf(work: Work, learned: readonly PixelClips[]): Promise<Va
       `held-out clips must not be learned from, got one of ${config.heldOut} in the data too; take it out of either`,
     );
   const samples: PixelSample[] = [];
-  for await (const sample of clips.samples(0)(0)) samples.push(sample);
+  for await (const sample of clips.samples(0)(0)) samples.push(await sample.load());
   const encode = config.part === "decoder" ? momentsBy(vae, signal) : undefined;
   const stills: PixelSample[] = [];
   for (const { moments: _, ...sample } of samples.filter(({ frames }) => frames > 1)) {
