@@ -5,17 +5,21 @@
 // Dispatch  (ceil(C / WG), 1, 1)
 // Cost      reads the statistics once
 // Numerics  f32; of a single position there is no variance, and the running one stays
+//           where the batch's are not finite both stay: a step that is not taken would spoil them for good
+//           exponents are tested by their bits, since WGSL may assume that neither NaN nor infinity exists
 // After     Ioffe & Szegedy 2015, arXiv:1502.03167
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
 //! end
 override WG: u32 = 64;
 struct Params { slices: u32, channels: u32, padded: u32, momentum: f32 }
-@group(0) @binding(1) var<storage, read> stats: array<f32>;
+@group(0) @binding(1) var<storage, read> stats: array<u32>;
 @group(0) @binding(2) var<storage, read> mean: array<f32>;
 @group(0) @binding(3) var<storage, read> variance: array<f32>;
 @group(0) @binding(4) var<storage, read_write> next_mean: array<f32>;
 @group(0) @binding(5) var<storage, read_write> next_variance: array<f32>;
+
+fn finite(bits: u32) -> bool { return (bits & 0x7f800000u) != 0x7f800000u; }
 
 @compute @workgroup_size(WG)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
@@ -24,16 +28,22 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   var n = 0.0;
   var m = 0.0;
   var m2 = 0.0;
+  var whole = true;
   for (var s = 0u; s < params.slices; s++) {
     let at = s * 3u * params.padded + c;
-    let count = stats[at];
-    let delta = stats[at + params.padded] - m;
+    let own = vec3<u32>(stats[at], stats[at + params.padded], stats[at + 2u * params.padded]);
+    if (!finite(own.x) || !finite(own.y) || !finite(own.z)) { whole = false; break; }
+    let values = bitcast<vec3<f32>>(own);
+    let count = values.x;
+    let delta = values.y - m;
     let share = count / (n + count);
     m += delta * share;
-    m2 += stats[at + 2u * params.padded] + delta * delta * (n * share);
+    m2 += values.z + delta * delta * (n * share);
     n += count;
   }
+  // Finite statistics may have a sum that is none.
+  whole = whole && finite(bitcast<u32>(m)) && finite(bitcast<u32>(m2));
   let v = variance[c];
-  next_mean[c] = mean[c] + params.momentum * (m - mean[c]);
-  next_variance[c] = select(v, v + params.momentum * (m2 / max(n - 1.0, 1.0) - v), n > 1.0);
+  next_mean[c] = select(mean[c], mean[c] + params.momentum * (m - mean[c]), whole);
+  next_variance[c] = select(v, v + params.momentum * (m2 / max(n - 1.0, 1.0) - v), whole && n > 1.0);
 }

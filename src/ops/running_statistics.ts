@@ -12,7 +12,10 @@ interface Inputs {
   variance: Tensor;
 }
 
-/** stats [1, S, 3, C padded] of `groupNormStats` over all of a batch; mean and variance f32 [C] → the next ones: old + momentum · (batch − old). */
+/**
+ * stats [1, S, 3, C padded] of `groupNormStats` over all of a batch; mean and variance f32 [C] → the next ones:
+ * old + momentum · (batch − old), and the old ones where the batch's are not finite.
+ */
 export function runningStatistics(stats: Tensor, mean: Tensor, variance: Tensor, momentum = 0.1): { mean: Tensor; variance: Tensor } {
   return stats.graph.record(runningStatisticsOp, { stats, mean, variance }, { momentum });
 }
