@@ -20,7 +20,7 @@ export interface OptimizerOptions {
   readonly bits?: 8 | 32;
   /** Of Muon. Default 0.95. */
   readonly momentum?: number;
-  /** Parts of the names of matrices that Muon leaves to AdamW. Default {@link ENDS}. */
+  /** Parts of the names of matrices that Muon leaves to AdamW. Default: a model's ends; {@link ENDS} of a transformer. */
   readonly adamOnly?: readonly string[];
 }
 

@@ -28,7 +28,7 @@ export interface DiscriminatorConfig {
 
 /** Strides as Open-Sora-Plan has them: of all axes, then twice of all, then of rows and columns; the last two convolutions have none. */
 export const usualStrides = (n_layers: number): StrideTriple[] =>
-  Array.from({ length: n_layers + 2 }, (_, n): StrideTriple => (n < 2 ? [2, 2, 2] : n < n_layers ? [1, 2, 2] : [1, 1, 1]));
+  Array.from({ length: n_layers + 2 }, (_, n): StrideTriple => (n >= n_layers ? [1, 1, 1] : n < 2 ? [2, 2, 2] : [1, 2, 2]));
 
 /** Checks a config that a stranger wrote; what is left out is as published. */
 export function parseDiscriminatorConfig(json: Record<string, unknown>, what: string): DiscriminatorConfig {

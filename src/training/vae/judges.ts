@@ -3,6 +3,8 @@
  * discriminator, which is trained in turn with it. Its weights are states under {@link DISCRIMINATOR_PREFIX}: in the generator's graph
  * nothing trains them, in that of the discriminator's step they are the parameters.
  */
+import { CogwheelError } from "../../base/errors.ts";
+import { elements } from "../../base/shape.ts";
 import { differentiate } from "../../gradient/differentiate.ts";
 import { type AskedWeight, Graph } from "../../graph/graph.ts";
 import type { Tensor } from "../../graph/tensor.ts";
@@ -20,8 +22,6 @@ export interface LpipsJudge {
   readonly network: LpipsNetwork;
   /** By the network's own names. */
   readonly weights: WeightProvider;
-  /** Of one frame of each clip alone, drawn by the caller. Default: of all frames. */
-  readonly oneFrame?: boolean;
 }
 
 export interface DiscriminatorJudge {
@@ -58,14 +58,22 @@ export function judgedStandIn(standIn: Graph["standIn"]): Graph["standIn"] {
   };
 }
 
-/** What is trained, with the values that a discriminator's states begin with. */
+/** What is trained, with the values that a discriminator's states begin with; throws where one has none of its size. */
 export function judgedInitial(trained: Trained, { discriminator }: VaeJudges): Trained {
   if (!discriminator) return trained;
   return {
     ...trained,
     initial(parameter) {
       if (!parameter.name.startsWith(DISCRIMINATOR_PREFIX)) return trained.initial(parameter);
-      return discriminator.initial.get(parameter.name.slice(DISCRIMINATOR_PREFIX.length)) ?? new Float32Array(parameter.shape[0]!);
+      const name = parameter.name.slice(DISCRIMINATOR_PREFIX.length);
+      const values = discriminator.initial.get(name);
+      if (values?.length !== elements(parameter.shape))
+        throw new CogwheelError(
+          "training",
+          `what a discriminator begins with must have ${elements(parameter.shape)} values of ${name}, [${parameter.shape.join(", ")}], ` +
+            `got ${values?.length ?? "none"}; give all of its weights and running statistics, or leave initial out`,
+        );
+      return values;
     },
   };
 }

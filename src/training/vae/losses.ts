@@ -18,7 +18,6 @@ import { adaptiveWeight } from "../../ops/adaptive_weight.ts";
 import { add } from "../../ops/add.ts";
 import { addScaled } from "../../ops/add_scaled.ts";
 import { type AdversarialSide, adversarialLoss } from "../../ops/adversarial_loss.ts";
-import { gatherRows } from "../../ops/gather_rows.ts";
 import { joinTokens } from "../../ops/join_tokens.ts";
 import { klLoss } from "../../ops/kl_loss.ts";
 import { l1Loss } from "../../ops/l1_loss.ts";
@@ -43,10 +42,8 @@ export interface GeneratorLossOptions {
   /** Z */
   readonly latents: number;
   readonly lpips?: LpipsNetwork;
-  /** LPIPS of one frame of each clip alone, which inputs name (`lpipsFrames`). Default: of all frames. */
-  readonly oneFrame?: boolean;
   readonly discriminator?: DiscriminatorConfig;
-  /** The decoder's last weight, as it is watched: the adversarial loss counts by gradients there. Without it, it counts as it is told. */
+  /** The decoder's last weight, as it is watched: the adversarial loss counts by gradients there. Without it, it counts by its weight alone. */
   readonly last?: Tensor;
   /** Storage type of what the discriminator's convolutions read; LPIPS is f32. Default f32. */
   readonly dtype?: "f32" | "f16";
@@ -55,8 +52,8 @@ export interface GeneratorLossOptions {
 /**
  * Records the losses of the generator's step, of `i` a part's number.
  *
- *   inputs   `l1`, `kl` [2] as their ops take them, `lpips.i` [B · F], with `oneFrame` [B] and which frames (`lpips.frames.i`, [B] u32, and
- *            `lpips.places.i`, [B · F] u32, their inverse), `generator` [1], `adaptive` [4]; `generatorInputs` fills those of numbers
+ *   inputs   `l1`, `kl` [2] as their ops take them, `lpips.i` [B · F], `generator` [1], `adaptive` [4] or, without `last`, `disc` [4], the
+ *            weight and zeros; `generatorInputs` fills them
  *   outputs  `l1.i`, `kl.i`, `lpips.i`, `generator` [1], `adaptive` [4]; `generatorReport` reads them. With a discriminator also `made`
  *            [B, T, H, W, 4] f32, the clip that was made, for the discriminator's step
  *
@@ -65,7 +62,7 @@ export interface GeneratorLossOptions {
 export function recordGeneratorLosses(graph: Graph, parts: readonly LossPart[], o: GeneratorLossOptions): Cotangent[] {
   const { discriminator } = o;
   // Recorded while what was made is watched: gradients go through these networks to it.
-  const distances = o.lpips && parts.map((part, i) => recordDistance(graph, part, i, o.lpips!, o));
+  const distances = o.lpips && parts.map((part) => recordLpips(o.lpips!, part.made, part.target, { prefix: LPIPS_PREFIX }));
   const clip = discriminator && joinFrames(parts.map(({ made }) => made));
   const generator = clip && adversarialLoss(scoresOf(graph, discriminator, clip, o.dtype), "generator");
   return graph.unwatched(() => {
@@ -92,19 +89,6 @@ export function recordGeneratorLosses(graph: Graph, parts: readonly LossPart[], 
   });
 }
 
-/** LPIPS of a part, or of the frames of it that are named. */
-function recordDistance(graph: Graph, { made, target }: LossPart, i: number, network: LpipsNetwork, o: GeneratorLossOptions): Tensor {
-  const pick = o.oneFrame ? framePicker(graph, made, i) : (x: Tensor) => x;
-  return recordLpips(network, pick(made), pick(target), { prefix: LPIPS_PREFIX });
-}
-
-/** One frame of each clip: [B, F, H, W, 4] → [B, 1, H, W, 4], of the numbers in `lpips.frames.i`, `lpips.places.i` their inverse. */
-function framePicker(graph: Graph, { shape }: Tensor, i: number): (x: Tensor) => Tensor {
-  const [b, f, h, w, c] = shape as [number, number, number, number, number];
-  const [index, inverse] = [graph.input(`lpips.frames.${i}`, [b], "u32"), graph.input(`lpips.places.${i}`, [b * f], "u32")];
-  return (x) => graph.reshape(gatherRows(graph.reshape(x, [b * f, h * w * c]), index, inverse), [b, 1, h, w, c]);
-}
-
 /** Parts of a clip, one after another in time. */
 function joinFrames(parts: readonly Tensor[]): Tensor {
   return parts.reduce((a, b) => {
@@ -115,7 +99,7 @@ function joinFrames(parts: readonly Tensor[]): Tensor {
   });
 }
 
-/** The reconstruction's gradients, and to them the adversarial ones by the weight that both lengths give. */
+/** The reconstruction's gradients, and to them the adversarial ones: by the weight that both lengths give, or by that of the loss alone. */
 function withAdversary(
   graph: Graph,
   made: readonly Tensor[],
@@ -132,8 +116,7 @@ function withAdversary(
     );
     return squareSum(atLast!);
   };
-  const settings = graph.input("adaptive", [4]);
-  const factor = last ? adaptiveWeight(norm(rec), norm(gen), settings) : settings;
+  const factor = last ? adaptiveWeight(norm(rec), norm(gen), graph.input("adaptive", [4])) : graph.input("disc", [4]);
   if (last) graph.output("adaptive", factor);
   return rec.map((gradient, i) => addScaled(gradient, gen[i]!, factor));
 }
@@ -227,7 +210,7 @@ export interface LossSizes {
   /** Pixels' values, B · 3 · T · H · W, and the latents', B · Z · T' · H' · W'. */
   readonly pixels: number;
   readonly latents: number;
-  /** Pictures that LPIPS is of, of each part: B · F; with one frame a clip B. */
+  /** Pictures that LPIPS is of, of each part: B · F. */
   readonly pictures: readonly number[];
 }
 
@@ -244,6 +227,7 @@ export function generatorInputs(
     l1: share(sizes.pixels, weights.l1),
     kl: share(sizes.latents, weights.kl),
     generator: Float32Array.of(scale),
+    disc: Float32Array.of(weights.disc, 0, 0, 0),
     adaptive: Float32Array.of(1 / scale, weights.disc, adaptive.clamp, adaptive.eps),
   };
   for (const [i, n] of sizes.pictures.entries()) all[`lpips.${i}`] = new Float32Array(n).fill((weights.perceptual * scale) / pictures);

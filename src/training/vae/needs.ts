@@ -5,11 +5,11 @@ import { measurePlans } from "../../pipelines/requirements.ts";
 import { compile, type Plan } from "../../plan/compile.ts";
 import { sharedStates } from "../../run/states.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
-import { optimizerOf } from "../optimizer.ts";
 import { Stepper } from "../stepper.ts";
 import { parameterNames } from "../update.ts";
 import { discriminatorMicro, judgedWeights } from "./judges.ts";
 import { DISCRIMINATOR_PREFIX, type VaeWeights } from "./losses.ts";
+import { vaeOptimizers } from "./optimizers.ts";
 import type { TrainVaeOptions } from "./options.ts";
 import { vaeMicro, type VaeRecipe } from "./record.ts";
 import type { PixelShape } from "./sample.ts";
@@ -50,14 +50,21 @@ export function vaeTrainingNeeds(
     whole: statistics === "clip",
     judges,
   };
-  const stepping = { optimizer: optimizerOf(options.optimizer), ema, accumulation };
+  const optimizers = vaeOptimizers(options);
+  const stepping = { optimizer: optimizers.vae, ema, accumulation };
   const asked = { lpips: losses.perceptual > 0, discriminator: losses.disc > 0 };
   const plansOf = (graphs: readonly Parameters<typeof compile>[0][]): { plan: Plan; times: number }[] =>
     graphs.map((graph, i) => ({ plan: compile(graph, caps, options.compile ?? {}), times: i === 0 ? accumulation : 1 }));
   const plans = [
     ...plansOf(Stepper.graphsOf(vaeMicro(recipe, shape, asked), stepping)),
     ...(asked.discriminator && judges.discriminator
-      ? plansOf(Stepper.graphsOf(discriminatorMicro(judges.discriminator, shape, dtype), { ...stepping, ema: undefined }))
+      ? plansOf(
+          Stepper.graphsOf(discriminatorMicro(judges.discriminator, shape, dtype), {
+            optimizer: optimizers.discriminator,
+            ema: undefined,
+            accumulation,
+          }),
+        )
       : []),
   ];
   const all = plans.map(({ plan }) => plan);

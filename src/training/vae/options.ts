@@ -7,11 +7,12 @@ import type { CompileOptions } from "../../plan/compile.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
 import type { DataOf } from "../batches.ts";
 import type { RunIdentity } from "../checkpoint.ts";
-import { optimizerOf, type OptimizerOptions } from "../optimizer.ts";
+import type { OptimizerOptions } from "../optimizer.ts";
 import { checkSchedule, type Schedule } from "../schedule.ts";
 import type { DiscriminatorConfig } from "../../models/discriminator/config.ts";
 import type { LpipsJudge } from "./judges.ts";
 import type { AdaptiveBounds, VaeWeights } from "./losses.ts";
+import { vaeOptimizers } from "./optimizers.ts";
 import { type TrainedPart, VAE_CHECKPOINTING, VAE_PARTS } from "./record.ts";
 import type { GivenPixels } from "./sample.ts";
 
@@ -67,7 +68,7 @@ export interface TrainVaeOptions {
   readonly latents?: "sample" | "mean";
   /** Are norms taken over batches of frames, as in use, or over the whole clip? Default `batches`. */
   readonly statistics?: "batches" | "clip";
-  /** Default: AdamW. */
+  /** Default: AdamW. Muon leaves the first and last convolutions of encoder, decoder and discriminator to AdamW unless `adamOnly` is given. */
   readonly optimizer?: OptimizerOptions;
   readonly schedule?: Schedule;
   /** Clips of a micro-step. Default 1. */
@@ -92,6 +93,15 @@ export interface TrainVaeOptions {
   readonly signal?: AbortSignal;
 }
 
+/** The discriminator's part of a step. */
+export interface DiscriminatorTurn {
+  /** False where its gradients were not finite: its weights have not changed, and its loss says nothing. */
+  readonly taken: boolean;
+  /** Of all its gradients, before they were clipped. */
+  readonly gradNorm: number;
+  readonly lossScale: number;
+}
+
 /** A step, as the run tells it. */
 export interface VaeTrainingStep {
   /** From 1. */
@@ -109,6 +119,8 @@ export interface VaeTrainingStep {
   readonly skipped: boolean;
   readonly lossScale: number;
   readonly flops: number;
+  /** Of a step that asked the discriminator. */
+  readonly discriminator?: DiscriminatorTurn;
   readonly seconds: number;
 }
 
@@ -124,7 +136,7 @@ export interface PlacedVaeStage {
 }
 
 export function vaeStages(o: TrainVaeOptions): PlacedVaeStage[] {
-  const { lr } = optimizerOf(o.optimizer);
+  const { lr } = vaeOptimizers(o).vae;
   let before = 0;
   const whole: VaeStageOptions[] = [{ steps: o.steps ?? 0 }];
   return (o.stages ?? whole).map((stage, index) => {
@@ -193,7 +205,7 @@ export function vaeIdentity(o: TrainVaeOptions, { config }: TrainableVae): RunId
   return {
     model: config,
     trained: `vae, ${o.part ?? "decoder"}${o.scratch ? ", from scratch" : ""}`,
-    optimizer: optimizerOf(o.optimizer),
+    optimizer: vaeOptimizers(o).vae,
     schedule: o.schedule ?? {},
     stages: vaeStages(o).map(({ data: _, ...stage }) => stage),
     latents: o.latents ?? "sample",

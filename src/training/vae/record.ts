@@ -132,11 +132,11 @@ function reconstruction(
 const pixelsOf = (graph: Graph, { clips, height, width }: PixelShape, { frames }: ClipPart, index: number): Tensor =>
   graph.inputs.get(ofPart("x", index)) ?? graph.input(ofPart("x", index), [clips, 3, frames, height, width]);
 
-/** The graph of LPIPS between what was made and its clip, both [1, 3, T, H, W]: output `lpips` [T]. */
-export function distanceGraph({ weights, judges, dtype }: VaeRecipe, { frames, height, width }: PixelShape): Graph {
+/** The graph of LPIPS between what was made and its clip, both [1, 3, T, H, W], in f32 as in the loss: output `lpips` [T]. */
+export function distanceGraph({ weights, judges }: VaeRecipe, { frames, height, width }: PixelShape): Graph {
   const graph = new Graph("lpips", weightTypes(weights));
   const [a, b] = ["made", "x"].map((name) => channelsLast(graph.input(name, [1, 3, frames, height, width]))) as [Tensor, Tensor];
-  graph.output("lpips", recordLpips(judges!.lpips!.network, a, b, { prefix: LPIPS_PREFIX, dtype }));
+  graph.output("lpips", recordLpips(judges!.lpips!.network, a, b, { prefix: LPIPS_PREFIX }));
   return graph;
 }
 

@@ -50,9 +50,8 @@ export interface ClipPart {
 
 /** The parts of a clip; one where `whole` says so. Throws for a length that does not come back as it is. */
 export function partsOfClip(c: VaeConfig, frames: number, whole = false): ClipPart[] {
-  const period = LATENT_BATCH * c.temporal_compression_ratio;
-  if (frames % period !== 1)
-    throw new CogwheelError("training", `a VAE learns from clips of ${period}·k + 1 frames, got ${frames}; take as many as come back`);
+  const refused = refusedLength(c, frames);
+  if (refused) throw new CogwheelError("training", refused);
   const batches = whole ? [{ start: 0, frames }] : frameBatches(frames, SAMPLE_BATCH);
   let firstLatent = 0;
   return batches.map(({ start, frames }) => {
@@ -60,6 +59,13 @@ export function partsOfClip(c: VaeConfig, frames: number, whole = false): ClipPa
     firstLatent += part.latents;
     return part;
   });
+}
+
+/** Why clips of so many frames are refused; undefined where they are not. */
+function refusedLength(c: VaeConfig, frames: number): string | undefined {
+  const period = LATENT_BATCH * c.temporal_compression_ratio;
+  if (frames % period === 1) return undefined;
+  return `a VAE learns from clips of ${period}·k + 1 frames, got ${frames}; take as many as come back`;
 }
 
 /** Sizes of the latents of a clip. */
@@ -76,7 +82,8 @@ export function checkPixels({ pixels, frames, height, width, moments }: PixelSam
   const ratio = spatialRatio(c);
   if (![frames, height, width].every((n) => Number.isInteger(n) && n > 0) || height % ratio || width % ratio)
     fail(`sides must be multiples of ${ratio} pixels, got ${frames} frames of ${width} × ${height}; scale the clip`);
-  partsOfClip(c, frames);
+  const refused = refusedLength(c, frames);
+  if (refused) fail(refused);
   expectFloats(pixels, "training", `${name}: pixels`);
   const size = elements([3, frames, height, width]);
   if (pixels.length !== size) fail(`pixels must fill [3, ${frames}, ${height}, ${width}], got ${pixels.length} values; correct either`);

@@ -6,14 +6,14 @@ import { elements } from "../../base/shape.ts";
 import { encodedFrames, placeFrames } from "../../models/vae/batches.ts";
 import { initialise } from "../initial-values.ts";
 import { mean } from "../micro-batch.ts";
-import { optimizerOf } from "../optimizer.ts";
 import { Programs } from "../programs.ts";
 import { discriminatorLoss, discriminatorMicro, judgedInitial, judgedWeights } from "./judges.ts";
 import { Stepper, type StepperMicro, type StepperOptions, type StepperProgress } from "../stepper.ts";
 import { cast } from "../../ops/cast.ts";
 import { stateName } from "../update.ts";
 import { generatorInputs, type GeneratorReport, generatorReport, type LossSizes, type VaeWeights } from "./losses.ts";
-import type { TrainableVae, TrainVaeOptions } from "./options.ts";
+import { vaeOptimizers } from "./optimizers.ts";
+import type { DiscriminatorTurn, TrainableVae, TrainVaeOptions } from "./options.ts";
 import { type AskedJudges, distanceGraph, ofPart, reconstructionGraph, vaeMicro, type VaeRecipe } from "./record.ts";
 import { framesOfAll, latentSize, partsOfClip, type PixelSample, posteriorNoise, type PixelShape, pixelShapeKey } from "./sample.ts";
 import { judgesOf, trainedVae } from "./trained.ts";
@@ -35,6 +35,8 @@ export interface VaeStepReport {
   readonly taken: boolean;
   readonly lossScale: number;
   readonly flops: number;
+  /** Of a step that asked the discriminator. */
+  readonly discriminator?: DiscriminatorTurn;
 }
 
 export class VaeTrainer implements Disposable {
@@ -71,10 +73,10 @@ export class VaeTrainer implements Disposable {
     const judges = judgesOf(options);
     const judged = judgedWeights(weights, judges);
     const recipe: VaeRecipe = { config, weights: judged, dtype, trained, part, checkpointing, whole: statistics === "clip", judges };
-    const optimizer = optimizerOf(options.optimizer);
+    const optimizers = vaeOptimizers(options);
     const { maxGradNorm = 1 } = options;
     const stepping = {
-      optimizer,
+      optimizer: optimizers.vae,
       dtype,
       ema,
       accumulation,
@@ -82,7 +84,7 @@ export class VaeTrainer implements Disposable {
     };
     const ofDiscriminator: StepperOptions = {
       ...stepping,
-      ...(options.discriminator?.optimizer ? { optimizer: optimizerOf(options.discriminator.optimizer) } : {}),
+      optimizer: optimizers.discriminator,
       name: " of the discriminator",
       ema: undefined,
     };
@@ -142,14 +144,16 @@ export class VaeTrainer implements Disposable {
     );
     if (this.recipe.part === "decoder") delete losses["kl"];
     let { flops } = step;
+    let discriminator: DiscriminatorTurn | undefined;
     if (asked.discriminator) {
       const made = step.outputs.map(({ made }) => made!);
       const turn = await this.discriminator.step(this.#discriminatorMicros(batches, made), rates.discriminator, undefined, signal);
       losses["discriminator"] = mean(turn.outputs.map(discriminatorLoss));
       flops += turn.flops;
+      discriminator = { taken: turn.taken, gradNorm: turn.gradNorm, lossScale: turn.lossScale };
     }
     const { gradNorm, taken, lossScale } = step;
-    return { losses, gradNorm, taken, lossScale, flops };
+    return { losses, gradNorm, taken, lossScale, flops, ...(discriminator ? { discriminator } : {}) };
   }
 
   #discriminatorMicros(batches: readonly VaeBatch[], made: readonly Float32Array[]): StepperMicro[] {

@@ -58,7 +58,7 @@ export class VaeSteps {
         this.#done = step.step;
         await folder.append(LOG, line);
         progress.report("train", step.step / step.steps, stepWords(this.log));
-        this.#tellOneSided(line);
+        this.#tellOneSided(step);
         if (signal.aborted) break;
         if (step.step % config.checkpointEvery === 0 && step.step < step.steps)
           await this.#save().catch((error: unknown) =>
@@ -76,11 +76,11 @@ export class VaeSteps {
   }
 
   /** A discriminator that is never wrong teaches nothing, and one whose weight is at its bound teaches too much; told once each. */
-  #tellOneSided({ step, losses }: LoggedVaeStep): void {
+  #tellOneSided({ step, losses, discriminator: turn }: VaeTrainingStep): void {
     const { discriminator, lambda } = losses;
     const kinds = {
       "the discriminator's loss is 0: it tells clips apart always; lower discLr, or begin it later":
-        discriminator !== undefined && discriminator < NO_LOSS,
+        turn?.taken === true && discriminator !== undefined && discriminator < NO_LOSS,
       "the adversarial loss has its largest weight: what it asks does not reach the decoder; lower disc, or begin it later":
         lambda !== undefined && lambda >= ADAPTIVE_BOUNDS.clamp,
     };
