@@ -58,6 +58,7 @@ export interface TrainOptions extends Partial<SamplingOptions> {
   readonly resume?: Uint8Array;
   /** What else a checkpoint must belong to, such as the model's and the data's versions: compared when a run goes on. */
   readonly identity?: RunIdentity;
+  /** Ends the run between two steps: a step that is under way is taken to its end, so that the run can be saved. */
   readonly signal?: AbortSignal;
 }
 

@@ -134,7 +134,9 @@ export class TrainingRun implements Disposable {
     }
     const { lr: full } = optimizerOf(options.optimizer);
     const lr = (stage.lr ?? full) * rateShare(schedule, trainer.progress.updates - this.#stageUpdates, stage.steps);
-    const report = await trainer.step(batches, lr, signal);
+    // Between two steps only: one that was broken off may have changed the states, and would be counted as not taken.
+    signal?.throwIfAborted();
+    const report = await trainer.step(batches, lr);
     this.#step++;
     return {
       step: this.#step,

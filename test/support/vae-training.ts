@@ -1,4 +1,5 @@
 /** A tiny VAE, clips and networks that judge, for tests of the VAE's training. */
+import { expect } from "vitest";
 import { elements } from "../../src/base/shape.ts";
 import { parseDiscriminatorConfig } from "../../src/models/discriminator/config.ts";
 import { lpipsNetwork } from "../../src/models/lpips/layers.ts";
@@ -62,4 +63,40 @@ export function judges(n_layers = 1) {
     lpips: { network: lpipsNetwork((name) => tensors[name]?.shape), weights: memoryWeights(tensors) },
     discriminator: { config: parseDiscriminatorConfig({ ndf: 4, n_layers }, "d"), start: 2, lr: 0.01 },
   };
+}
+
+/**
+ * What a run is saved as that is stopped in the middle of a step: when it reads pixels for the last time, which inputs are made of, or
+ * shortly after. The step before it must read as often: both are of one epoch.
+ */
+export async function stopped(
+  vae: TrainableVae,
+  data: readonly PixelSample[],
+  options: TrainVaeOptions,
+  step: number,
+  shortlyAfter = false,
+) {
+  const controller = new AbortController();
+  let [reads, last] = [0, Infinity];
+  const told = data.map(({ pixels, ...clip }) => ({
+    ...clip,
+    get pixels() {
+      if (++reads === last) {
+        if (shortlyAfter) setImmediate(() => controller.abort());
+        else controller.abort();
+      }
+      return pixels;
+    },
+  }));
+  await using run = trainVae(vae, told, { ...options, signal: controller.signal });
+  const steps = run[Symbol.asyncIterator]();
+  for (let i = 1; i < step; i++) {
+    reads = 0;
+    await steps.next();
+  }
+  [reads, last] = [0, reads];
+  expect((await steps.next()).value?.step).toBe(step);
+  expect(controller.signal.aborted).toBe(true);
+  if (step < options.steps!) await expect(steps.next()).rejects.toBe(controller.signal.reason);
+  return await run.save();
 }

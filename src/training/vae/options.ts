@@ -90,6 +90,7 @@ export interface TrainVaeOptions {
   readonly resume?: Uint8Array;
   /** What else a checkpoint must belong to. */
   readonly identity?: RunIdentity;
+  /** Ends the run between two steps: a step that is under way is taken to its end, so that the run can be saved. */
   readonly signal?: AbortSignal;
 }
 

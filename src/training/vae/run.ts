@@ -102,11 +102,13 @@ export class VaeTrainingRun implements Disposable {
         for (const sample of given) samples.push(await loadedPixels(sample));
         batches.push({ samples, step: this.#step, first: i * stage.batch });
       }
+      // Between two steps only: one that was broken off may have changed the states, and would be counted as not taken.
+      signal?.throwIfAborted();
       const {
         losses: { loss, ...losses },
         taken,
         ...report
-      } = await this.trainer.step(batches, rates, stage.losses, signal);
+      } = await this.trainer.step(batches, rates, stage.losses);
       this.#step++;
       yield {
         step: this.#step,

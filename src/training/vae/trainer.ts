@@ -131,12 +131,11 @@ export class VaeTrainer implements Disposable {
     batches: readonly VaeBatch[],
     rates: { readonly lr: number; readonly discriminator: number },
     weights: VaeWeights,
-    signal?: AbortSignal,
   ): Promise<VaeStepReport> {
     const { start = 0 } = this.options.discriminator ?? {};
     const asked: AskedJudges = { lpips: weights.perceptual > 0, discriminator: weights.disc > 0 && batches[0]!.step >= start };
     const micros = batches.map((batch) => this.#micro(batch, weights, asked, batches.length));
-    const step = await this.#stepper.step(micros, rates.lr, undefined, signal);
+    const step = await this.#stepper.step(micros, rates.lr);
     const reports = step.outputs.map((outputs, i) => generatorReport((name) => outputs[name], micros[i]!.sizes, weights));
     const kinds = Object.keys(reports[0]!) as (keyof GeneratorReport)[];
     const losses: Record<string, number> = Object.fromEntries(
@@ -147,7 +146,7 @@ export class VaeTrainer implements Disposable {
     let discriminator: DiscriminatorTurn | undefined;
     if (asked.discriminator) {
       const made = step.outputs.map(({ made }) => made!);
-      const turn = await this.discriminator.step(this.#discriminatorMicros(batches, made), rates.discriminator, undefined, signal);
+      const turn = await this.discriminator.step(this.#discriminatorMicros(batches, made), rates.discriminator);
       losses["discriminator"] = mean(turn.outputs.map(discriminatorLoss));
       flops += turn.flops;
       discriminator = { taken: turn.taken, gradNorm: turn.gradNorm, lossScale: turn.lossScale };

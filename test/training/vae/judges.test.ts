@@ -11,12 +11,12 @@ import type { PixelSample } from "../../../src/training/vae/sample.ts";
 import { trainVae } from "../../../src/training/vae/train-vae.ts";
 import { VaeTrainer } from "../../../src/training/vae/trainer.ts";
 import { values } from "../../support/compare.ts";
-import { clips, judges, taken, tinyVae } from "../../support/vae-training.ts";
+import { clips, judges, stopped, taken, tinyVae } from "../../support/vae-training.ts";
 
 describe("with networks that judge", { timeout: 240_000 }, () => {
   test("both are asked from their first step on, and the same bytes come of a run that stops before or after it", async () => {
     const vae = await tinyVae();
-    const data = clips(vae, 3, [9, 16, 16]);
+    const data = clips(vae, 4, [9, 16, 16]);
     const options: TrainVaeOptions = {
       ...judges(),
       ...{ part: "decoder", steps: 4, seed: 2, ema: { decay: 0.5 }, optimizer: { lr: 0.005 } },
@@ -43,6 +43,8 @@ describe("with networks that judge", { timeout: 240_000 }, () => {
       const first = await taken(vae, data, options, stop);
       expect((await taken(vae, data, { ...options, resume: first.saved })).saved).toEqual(whole.saved);
     }
+    // Between the updates of both networks.
+    expect(await stopped(vae, data, options, 4)).toEqual(whole.saved);
     await using run = trainVae(vae, data, options);
     const files = await run.files();
     const path = "diffusion_pytorch_model.safetensors";

@@ -11,7 +11,7 @@ import type { PixelSample } from "../../../src/training/vae/sample.ts";
 import { trainVae } from "../../../src/training/vae/train-vae.ts";
 import { values } from "../../support/compare.ts";
 import { memoryWeights } from "../../support/gpu.ts";
-import { clips, taken, tinyVae } from "../../support/vae-training.ts";
+import { clips, stopped, taken, tinyVae } from "../../support/vae-training.ts";
 
 const mean = (steps: readonly VaeTrainingStep[]): number => steps.reduce((sum, { losses }) => sum + losses["l1"]!, 0) / steps.length;
 
@@ -82,6 +82,15 @@ describe("the same bytes", { timeout: 120_000 }, () => {
     expect(loads).toBe(6);
     const other = late.map((clip) => ({ ...clip, height: 16 }));
     await expect(taken(vae, other, options)).rejects.toThrow(/must be of the sizes that were told, 9 frames of 8 × 16, got 9 of 8 × 8/);
+  });
+
+  test.each([false, true])("when a run is stopped in the middle of a step and goes on; while the device works: %s", async (later) => {
+    const vae = await tinyVae();
+    const data = clips(vae, 3, [1, 8, 8]);
+    const options: TrainVaeOptions = { part: "decoder", steps: 3, seed: 7, optimizer: { lr: 0.01 } };
+    const whole = await taken(vae, data, options);
+    const saved = await stopped(vae, data, options, 2, later);
+    expect((await taken(vae, data, { ...options, resume: saved })).saved).toEqual(whole.saved);
   });
 
   test("a reconstruction is what the published VAE makes of the trained weights", async () => {
