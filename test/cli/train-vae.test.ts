@@ -1,11 +1,12 @@
 /** `cogwheel train vae` as a user has it, with a tiny checkpoint and a few drawn clips. */
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { RunLock } from "../../src/cli/train/run-lock.ts";
 import { VAE_KEYS } from "../../src/cli/train/vae/keys.ts";
 import { stateOf } from "../support/kill.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
@@ -81,6 +82,14 @@ describe("a run", () => {
     expect(encoded.status, String(encoded.stderr)).toBe(0);
   }, 240_000);
 });
+
+it("a run is the only one in its folder", async () => {
+  mkdirSync(join(folder, "alone"));
+  await using _lock = await RunLock.take(join(folder, "alone/run.lock"));
+  const ended = await train([...(await config({ steps: 1 })), "--out", "alone"]);
+  expect(ended.code).toBe(1);
+  expect(ended.err).toMatch(/\[train\] one process trains in a folder at a time, got .*run\.lock/);
+}, 60_000);
 
 it("is planned by its stages, with a discriminator's share", async () => {
   const stages = [

@@ -23,11 +23,11 @@ const optionsOf = ({ keys }: KeyTable): Option[] =>
     .map(([name, key]) => optionOf(name, key));
 
 /** Flags that are no keys of a config. */
-const runFlags = (command: Command): Command =>
+const runFlags = (command: Command, planned: string): Command =>
   command
     .option("--resume", "go on with the run in --out; without it a run that is there is gone on with too")
     .option("--fresh", "begin anew: the run in --out is replaced")
-    .option("--plan", "print the memory and the seconds that a step will take, and stop")
+    .option("--plan", `print ${planned} that a step will take, and stop`)
     .option("--json", "print one JSON object: what was planned or, without --plan, what was made");
 
 const vae = defineCommand<[string | undefined], TrainFlags>({
@@ -39,6 +39,7 @@ const vae = defineCommand<[string | undefined], TrainFlags>({
         command.argument("[config]", "CONFIG.json with any of the options below, under their names in camelCase; flags win"),
         optionsOf(VAE_TABLE),
       ),
+      "the memory",
     ),
   async run([config], flags) {
     const { trainVaeFromFolder } = await import("../train/vae/run.ts");
@@ -59,6 +60,7 @@ export const train = defineCommand<[string | undefined], TrainFlags>({
           .argument("[config]", "CONFIG.json with any of the options below, under their names in camelCase; flags win"),
         optionsOf(TRAIN_TABLE),
       ),
+      "the memory and the seconds",
     ),
   async run([config], flags) {
     const { trainFromFolder } = await import("../train/run.ts");

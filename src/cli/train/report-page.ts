@@ -3,6 +3,8 @@
  * that is open loads itself again.
  */
 
+import type { RunFolder } from "./run-folder.ts";
+
 export interface ReportPage {
   readonly title: string;
   readonly running: boolean;
@@ -90,12 +92,15 @@ export interface Mark {
 }
 
 export function chart(title: string, lines: readonly Line[], { most, unit, marks }: Axis): string {
-  const values = lines.flatMap(({ points }) => points.map(([, y]) => y));
+  const drawn = lines.map(({ points }) => points.filter(([, y]) => Number.isFinite(y)));
+  const values = drawn.flatMap((points) => points.map(([, y]) => y));
   if (values.length === 0) return "";
-  const top = values.reduce((a, b) => Math.max(a, b), 0) || 1;
+  // From 0, or from the least where values are below it.
+  const low = values.reduce((a, b) => Math.min(a, b), 0);
+  const top = values.reduce((a, b) => Math.max(a, b), 0) || (low < 0 ? 0 : 1);
   const x = (step: number): string => (LEFT + ((WIDTH - LEFT - 8) * step) / Math.max(1, most)).toFixed(1);
-  const y = (value: number): string => (8 + (HEIGHT - BOTTOM - 8) * (1 - value / top)).toFixed(1);
-  const ticks = [0, 0.5, 1].map((share) => top * share);
+  const y = (value: number): string => (8 + (HEIGHT - BOTTOM - 8) * (1 - (value - low) / (top - low))).toFixed(1);
+  const ticks = [0, 0.5, 1].map((share) => low + (top - low) * share);
   const grid = ticks
     .map(
       (v) =>
@@ -110,9 +115,10 @@ export function chart(title: string, lines: readonly Line[], { most, unit, marks
         `<text x="${Number(x(at)) + 3}" y="16">${escaped(name)}</text>`,
     )
     .join("");
-  const drawn = lines
+  const zero = low < 0 ? `<line x1="${LEFT}" x2="${WIDTH - 8}" y1="${y(0)}" y2="${y(0)}" stroke="#9ca3af"/>` : "";
+  const curves = drawn
     .map(
-      ({ points }, i) =>
+      (points, i) =>
         `<polyline fill="none" stroke-width="1.5" stroke="${COLOURS[i]}" points="${points.map(([s, v]) => `${x(s)},${y(v)}`).join(" ")}"/>`,
     )
     .join("");
@@ -120,10 +126,19 @@ export function chart(title: string, lines: readonly Line[], { most, unit, marks
     lines.length > 1 ? lines.map(({ name }, i) => `<span style="color:${COLOURS[i]}">— ${escaped(name)}</span> `).join("") : "";
   return (
     `<section><h2>${escaped(title)}</h2>` +
-    `<svg width="${WIDTH}" height="${HEIGHT}" role="img" aria-label="${escaped(title)}">${grid}${begun}${drawn}` +
+    `<svg width="${WIDTH}" height="${HEIGHT}" role="img" aria-label="${escaped(title)}">${grid}${zero}${begun}${curves}` +
     `<text x="${LEFT}" y="${HEIGHT - 6}">0</text><text x="${WIDTH - 8}" y="${HEIGHT - 6}" text-anchor="end">${unit}</text></svg>` +
     `<div><small>${legend}</small></div></section>`
   );
+}
+
+/** Makes a report and writes it; one that cannot be ends no run. */
+export async function writeReport(folder: RunFolder, page: () => string | Promise<string>, note: (message: string) => void): Promise<void> {
+  try {
+    await folder.write("report.html", new TextEncoder().encode(await page()));
+  } catch (error) {
+    note(`The report could not be written: ${error instanceof Error ? error.message : String(error)}`);
+  }
 }
 
 /** A picture inside the page. */

@@ -9,6 +9,7 @@ import type { TrainConfig } from "./config.ts";
 import type { HeldOut } from "./held-out.ts";
 import type { PreparedStage } from "./prepared-stages.ts";
 import { reportPage } from "./report.ts";
+import { writeReport } from "./report-page.ts";
 import { LOG, type LoggedStep, type RunFolder } from "./run-folder.ts";
 import type { Validation } from "./validation.ts";
 
@@ -113,12 +114,21 @@ export class Steps {
   }
 
   async #report(running: boolean): Promise<void> {
-    const { config, model, progress } = this.work;
+    await writeReport(
+      this.folder,
+      () => this.#page(running),
+      (message) => this.work.progress.note(message),
+    );
+    this.#reported = performance.now();
+  }
+
+  #page(running: boolean): string {
+    const { config, model } = this.work;
     const { lora, full, optimizer } = config.options;
     const clipsOf = ({ name, prepared: { clips, broken } }: PreparedStage): string =>
       `${name && `${name}: `}${clips.length}${broken.length ? `, ${broken.length} broken ones left out: ${broken.join(", ")}` : ""}`;
     const { heldOut, validation } = this.shown;
-    const page = reportPage({
+    return reportPage({
       title: `Training on ${config.data}`,
       steps: config.steps,
       running,
@@ -135,10 +145,6 @@ export class Steps {
         optimizer: `${optimizer?.name ?? "adamw"}, learning rate ${this.stages.map(({ lr }) => lr ?? optimizer?.lr ?? 1e-4).join(", ")}`,
       },
     });
-    await this.folder
-      .write("report.html", new TextEncoder().encode(page))
-      .catch((error: unknown) => progress.note(`The report could not be written: ${wordsOf(error)}`));
-    this.#reported = performance.now();
   }
 }
 

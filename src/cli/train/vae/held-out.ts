@@ -20,17 +20,25 @@ export interface HeldOutMeasures {
   readonly lpips?: number;
 }
 
+/** What was made of clips after a step. */
+export interface HeldOutPicture {
+  readonly step: number;
+  readonly png: Uint8Array;
+}
+
 /** Clips that are shown, and frames of each. */
 const SHOWN = 2;
 const MOST_FRAMES = 5;
 const FOLDER = "samples";
+/** Measurements whose pictures a report shows, besides the first one. */
+const LAST_SHOWN = 6;
 /** A residual is shown so many times as strong, around grey. */
 const AMPLIFIED = 4;
 
 export class VaeHeldOut {
   measures: HeldOutMeasures[] = [];
-  /** Pictures by step, in their order: originals above reconstructions above residuals. */
-  readonly pictures: { readonly step: number; readonly png: Uint8Array }[] = [];
+  /** Steps that there are pictures of. */
+  readonly #shown = new Set<number>();
 
   /** @param stills clips whose frames are all their first one, encoded as such */
   constructor(
@@ -43,9 +51,9 @@ export class VaeHeldOut {
   async goOn(step: number): Promise<void> {
     this.measures = await this.folder.openLines<HeldOutMeasures>(HELD_OUT, step, ({ psnr }) => Number.isFinite(psnr));
     const names = await readdir(this.folder.at(FOLDER)).catch(() => []);
-    for (const name of names.sort()) {
+    for (const name of names) {
       const of = Number(/^step-(\d+)\.png$/.exec(name)?.[1]);
-      if (of <= step) this.pictures.push({ step: of, png: await readFile(this.folder.at(FOLDER, name)) });
+      if (of <= step) this.#shown.add(of);
     }
   }
 
@@ -76,10 +84,26 @@ export class VaeHeldOut {
     const strips = this.clips.slice(0, SHOWN).flatMap((clip, i) => stripsOf(clip, made[i]!));
     const png = await encodeVideo([stacked(strips)], { format: "png", fps: 1 });
     await mkdir(this.folder.at(FOLDER), { recursive: true });
-    await this.folder.write(`${FOLDER}/step-${String(step).padStart(6, "0")}.png`, png);
-    this.pictures.push({ step, png });
+    await this.folder.write(pictureOf(step), png);
+    this.#shown.add(step);
+  }
+
+  /**
+   * The first pictures and the last few, by step: originals above reconstructions above residuals. They are read from the folder, for a
+   * long run has thousands; those that cannot be are left out.
+   */
+  async pictures(): Promise<HeldOutPicture[]> {
+    const all = [...this.#shown].sort((a, b) => a - b);
+    const steps = all.filter((_, i) => i === 0 || i >= all.length - LAST_SHOWN);
+    const found = steps.map(async (step) => {
+      const png = await readFile(this.folder.at(pictureOf(step))).catch(() => undefined);
+      return png ? [{ step, png }] : [];
+    });
+    return (await Promise.all(found)).flat();
   }
 }
+
+const pictureOf = (step: number): string => `${FOLDER}/step-${String(step).padStart(6, "0")}.png`;
 
 /** Some frames beside each other: of the clip, of what was made of it, and of their difference. */
 function stripsOf({ pixels, frames, height, width }: PixelSample, made: Float32Array): RgbaFrame[] {

@@ -1,7 +1,7 @@
 /** What a run of a VAE's training can be told: every key of its CONFIG.json, which is a flag of the command too. */
 import { key, type KeyTable, TRAIN_KEYS, type TrainKey } from "../keys.ts";
 
-const { data, out, stages, filter, frames, fps, steps, seed, batch, accumulation } = TRAIN_KEYS;
+const { data, out, stages, filter, fps, steps, seed, batch, accumulation } = TRAIN_KEYS;
 const { optimizer, lr, betas, eps, weightDecay, momentum, bits, schedule, warmup, floor, maxGradNorm, ema } = TRAIN_KEYS;
 const { adapter, variant, checkpointEvery } = TRAIN_KEYS;
 
@@ -17,7 +17,7 @@ export const VAE_KEYS = {
   stages,
   filter,
   resolution: key("text", "WIDTHxHEIGHT for all clips, or the shorter side, with each clip's own aspect", "the VAE's own size"),
-  frames: { ...frames, otherwise: "17" },
+  frames: key("whole", "the most frames of a clip, 8·k + 1; 1 for pictures", "17", { min: 1 }),
   fps: { ...fps, otherwise: "8" },
   steps,
   seed,

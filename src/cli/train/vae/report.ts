@@ -1,12 +1,13 @@
 /** The report of a VAE's run as one file of HTML: its curves, and reconstructions beside originals. */
 import { chart, type Line, picture, runPage, smoothed, stepAxis } from "../report-page.ts";
-import type { HeldOutMeasures } from "./held-out.ts";
+import type { HeldOutMeasures, HeldOutPicture } from "./held-out.ts";
 
 /** A line of the log. */
 export interface LoggedVaeStep {
   readonly step: number;
-  readonly loss: number;
-  readonly losses: Readonly<Record<string, number>>;
+  /** Read again, null where it was not finite; so are the others. */
+  readonly loss: number | null;
+  readonly losses: Readonly<Record<string, number | null>>;
   readonly clips: number;
   readonly gradNorm: number;
   readonly lr: number;
@@ -26,7 +27,8 @@ export interface VaeReport {
   readonly stages: readonly { readonly name: string; readonly steps: number }[];
   readonly log: readonly LoggedVaeStep[];
   readonly measures: readonly HeldOutMeasures[];
-  readonly pictures: readonly { readonly step: number; readonly png: Uint8Array }[];
+  /** Of some of the measurements. */
+  readonly pictures: readonly HeldOutPicture[];
 }
 
 export function vaeReportPage({ title, steps, running, facts, stages, log, measures, pictures }: VaeReport): string {
@@ -47,7 +49,7 @@ export function vaeReportPage({ title, steps, running, facts, stages, log, measu
       ...(last ? { "held-out clips": measuresText(last) } : {}),
     },
     charts: [
-      chart("loss", [curve("by its weights", ({ loss }) => loss)], along),
+      chart("loss", [curve("by its weights", ({ loss }) => loss ?? Number.NaN)], along),
       ...kinds.map((kind) => chart(`loss: ${kind}`, [curve(kind, ({ losses }) => losses[kind] ?? Number.NaN)], along)),
       measured("PSNR, dB", ({ psnr }) => psnr),
       measured("SSIM", ({ ssim }) => ssim),
@@ -60,10 +62,14 @@ export function vaeReportPage({ title, steps, running, facts, stages, log, measu
     ],
     below: rows.length
       ? "<h2>held-out clips: originals, reconstructions, and four times what differs around grey</h2>" +
+        (rows.length < measures.length ? `<p>The first and the last of ${measures.length} measurements; all are in samples/.</p>` : "") +
         `<div class="clips tall"><table><tr><th>step</th></tr>${rows.join("")}</table></div>`
       : "",
   });
 }
+
+/** Whether a line of the log is whole; the loss of a step that was skipped is none. */
+export const isLogged = ({ losses }: LoggedVaeStep): boolean => typeof losses === "object" && losses !== null;
 
 /** In words. */
 export function measuresText({ psnr, ssim, flicker, lpips }: HeldOutMeasures): string {

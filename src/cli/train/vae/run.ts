@@ -19,11 +19,12 @@ import { print, printJson, printPath } from "../../terminal/output.ts";
 import { Progress } from "../../terminal/progress.ts";
 import { LOG, RunFolder } from "../run-folder.ts";
 import type { TrainFlags } from "../run.ts";
+import { RunLock } from "../run-lock.ts";
 import { begun } from "../steps.ts";
 import { readVaeConfig, type VaeTrainConfig, vaeSizes } from "./config.ts";
 import { VaeHeldOut } from "./held-out.ts";
 import { printVaePlan } from "./plan.ts";
-import { type LoggedVaeStep, measuresText } from "./report.ts";
+import { isLogged, type LoggedVaeStep, measuresText } from "./report.ts";
 import { VaeSteps } from "./steps.ts";
 
 export async function trainVaeFromFolder(file: string | undefined, { resume, fresh, plan, json, ...flags }: TrainFlags): Promise<void> {
@@ -59,6 +60,7 @@ export async function trainVaeFromFolder(file: string | undefined, { resume, fre
     // What can be told without reading a clip is told first, of all stages.
     for (const stage of config.stages) vaeSizes(stage, vae);
     const folder = await RunFolder.open(config.out);
+    await using _lock = await RunLock.take(folder.at("run.lock"));
     const checkpoint = fresh ? undefined : await folder.checkpoint();
     if (resume && !checkpoint)
       throw new CogwheelError("train", `--resume goes on with a run, got none in ${config.out}; leave it out to begin one`);
@@ -111,7 +113,7 @@ async function runSteps(work: Work): Promise<void> {
   const from = await begun(training, folder, checkpoint !== undefined);
   await heldOut?.goOn(from);
   if (from > 0) progress.note(`Going on after step ${from} of ${config.steps}.`);
-  const log = await folder.openLines<LoggedVaeStep>(LOG, from, ({ loss }) => Number.isFinite(loss));
+  const log = await folder.openLines<LoggedVaeStep>(LOG, from, isLogged);
   const steps = new VaeSteps(work, training, stages, heldOut, from, log);
   const begin = performance.now();
   await steps.take();
@@ -121,8 +123,8 @@ async function runSteps(work: Work): Promise<void> {
   }
   progress[Symbol.dispose]();
   const seconds = (performance.now() - begin) / 1000;
-  const recent = log.slice(-100);
-  const loss = recent.reduce((sum, step) => sum + step.loss, 0) / Math.max(1, recent.length);
+  const recent = log.slice(-100).flatMap(({ loss }) => (Number.isFinite(loss) ? [loss!] : []));
+  const loss = recent.reduce((a, b) => a + b, 0) / Math.max(1, recent.length);
   const last = heldOut?.measures.at(-1);
   const result = resolve(folder.at("vae"));
   if (json) return printJson({ steps: steps.done, loss, ...(last ? { heldOut: last } : {}), seconds, files: [result] });

@@ -7,6 +7,7 @@ import type { VaeTraining } from "../../../training/vae/train-vae.ts";
 import type { Progress } from "../../terminal/progress.ts";
 import { LOG, type RunFolder } from "../run-folder.ts";
 import { REPORT_MS, wordsOf } from "../steps.ts";
+import { writeReport } from "../report-page.ts";
 import type { VaeTrainConfig } from "./config.ts";
 import type { VaeHeldOut } from "./held-out.ts";
 import { type LoggedVaeStep, vaeReportPage } from "./report.ts";
@@ -107,9 +108,19 @@ export class VaeSteps {
   }
 
   async #report(running: boolean): Promise<void> {
-    const { config, vae, folder, progress } = this.work;
+    const { folder, progress } = this.work;
+    await writeReport(
+      folder,
+      () => this.#page(running),
+      (message) => progress.note(message),
+    );
+    this.#reported = performance.now();
+  }
+
+  async #page(running: boolean): Promise<string> {
+    const { config, vae } = this.work;
     const { options } = config;
-    const page = vaeReportPage({
+    return vaeReportPage({
       title: `Training of a VAE on ${config.data}`,
       steps: config.steps,
       running,
@@ -119,7 +130,7 @@ export class VaeSteps {
         steps,
       })),
       measures: this.heldOut?.measures ?? [],
-      pictures: this.heldOut?.pictures ?? [],
+      pictures: (await this.heldOut?.pictures()) ?? [],
       facts: {
         adapter: `${vae.gpu.name}, ${vae.dtype}`,
         clips: this.clips
@@ -131,10 +142,6 @@ export class VaeSteps {
         optimizer: `${options.optimizer?.name ?? "adamw"}, learning rate ${options.optimizer?.lr ?? 1e-4}`,
       },
     });
-    await folder
-      .write("report.html", new TextEncoder().encode(page))
-      .catch((error: unknown) => progress.note(`The report could not be written: ${wordsOf(error)}`));
-    this.#reported = performance.now();
   }
 }
 
