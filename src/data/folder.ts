@@ -79,6 +79,11 @@ async function openFolder(from: string | URL | CheckpointSource, captioned: bool
       const all = media.toSorted().map((file) => ({ file, caption: "", columns: { file_name: file } }));
       return { label: source.label, rows: all, read, warnings: [] };
     }
+    if (!rows && !captioned)
+      throw new CogwheelError(
+        "data",
+        `a folder must hold films or pictures, or name them in ${METADATA}, got ${source.label} with none; put some there`,
+      );
     if (!rows)
       throw new CogwheelError(
         "data",

@@ -187,6 +187,8 @@ export function checkVaeOptions(o: TrainVaeOptions): void {
       assertKnown("training", `${name}a loss`, loss, Object.keys(LOSS_WEIGHTS));
       if (!(weight >= 0 && weight < 1e9)) fail(`${name}what ${loss} counts must be a number from 0, got ${weight}; correct it`);
     }
+    if (!(losses.l1 > 0 || losses.perceptual > 0 || losses.disc > 0))
+      fail(`${name}a loss of what is reconstructed must count, got l1 ${losses.l1} and no other; raise one`);
     if (losses.perceptual > 0 && !o.lpips) fail(`${name}perceptual counts by a network, got none; give lpips`);
     if (losses.disc > 0 && !o.discriminator) fail(`${name}disc counts by a discriminator, got none; give one`);
     const warmup = o.schedule?.warmupSteps ?? 0;
@@ -197,6 +199,9 @@ export function checkVaeOptions(o: TrainVaeOptions): void {
   if (o.discriminator && stages.every(({ losses }) => !losses.disc))
     fail("a discriminator is asked where disc counts, got 0; raise it, or leave the discriminator out");
   const all = stages.reduce((sum, { steps }) => sum + steps, 0);
+  const start = o.discriminator?.start ?? 0;
+  if (o.discriminator && start >= all)
+    fail(`a discriminator must begin before the run's end, got step ${start} of ${all}, counted from 0; let it begin sooner`);
   if (o.stages && o.steps !== undefined && o.steps !== all)
     fail(`a run has the steps of its stages, ${all}, got steps ${o.steps}; leave it out`);
 }
