@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { openSafetensors } from "../../../src/files/safetensors.ts";
 import { vaeWeights } from "../../../src/models/vae/batches.ts";
+import { parseDiscriminatorConfig } from "../../../src/models/discriminator/config.ts";
 import { parseVaeConfig } from "../../../src/models/vae/config.ts";
 import { CausalVae } from "../../../src/models/vae/model.ts";
 import { memorySource } from "../../../src/sources/memory.ts";
@@ -122,6 +123,16 @@ describe("refused", () => {
     ["a part that is none", { steps: 1, part: "norms" as never }, /part must be decoder or encoder or both, got "norms"/],
     ["a loss that is none", { steps: 1, losses: { mse: 1 } as never }, /a loss must be l1 or perceptual or kl or disc/],
     ["a negative weight", { stages: [{ steps: 1, losses: { kl: -1 } }] }, /stage 1: what kl counts must be a number from 0, got -1/],
+    [
+      "no loss of what is reconstructed",
+      { steps: 1, losses: { l1: 0 } },
+      /a loss of what is reconstructed must count, got l1 0 and no other/,
+    ],
+    [
+      "a discriminator that never begins",
+      { steps: 2, losses: { disc: 1 }, discriminator: { config: parseDiscriminatorConfig({ ndf: 4 }, "d"), start: 2 } },
+      /a discriminator must begin before the run's end, got step 2 of 2/,
+    ],
     ["another sum of steps", { steps: 2, stages: [{ steps: 1 }] }, /a run has the steps of its stages, 1, got steps 2/],
   ])("%s", async (_, options, message) => {
     const vae = await tinyVae();
