@@ -22,6 +22,7 @@ import { groupNormApplyOp } from "../ops/group_norm_apply.ts";
 import { groupNormMergeOp } from "../ops/group_norm_merge.ts";
 import { groupNormStatsOp } from "../ops/group_norm_stats.ts";
 import { mergeHeadsOp, splitHeadsOp } from "../ops/heads.ts";
+import { joinFramesOp } from "../ops/join_frames.ts";
 import { joinTokensOp } from "../ops/join_tokens.ts";
 import { layerNormOp } from "../ops/layer_norm.ts";
 import { leakyReluOp } from "../ops/leaky_relu.ts";
@@ -43,6 +44,7 @@ import { addRule, castRule, gatedAddRule, geluRule, siluRule } from "./rules/ele
 import {
   embeddingRule,
   gatherRowsRule,
+  joinFramesRule,
   joinTokensRule,
   mergeHeadsRule,
   padColumnsRule,
@@ -89,6 +91,7 @@ const RULES: ReadonlyMap<Op, GradientRule> = new Map<Op, GradientRule>([
   [gatedAddOp, gatedAddRule],
   [gatherRowsOp, gatherRowsRule],
   [geluOp, geluRule],
+  [joinFramesOp, joinFramesRule],
   [joinTokensOp, joinTokensRule],
   [groupNormApplyOp, groupNormApplyRule],
   [groupNormMergeOp, groupNormMergeRule],

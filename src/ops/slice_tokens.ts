@@ -1,10 +1,11 @@
 /** slice_tokens: some tokens of each sample, such as the text or the video tokens of a joint sequence. Kernels: kernels/embed/. */
 import { joinTokens as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
-import { bytesOf, type DType, isFloat } from "../graph/dtype.ts";
+import { type DType, isFloat } from "../graph/dtype.ts";
 import type { Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
-import { dispatch, foldGrid, rowWindows } from "../plan/dispatch.ts";
+import { dispatch, foldGrid } from "../plan/dispatch.ts";
+import { cut, window, windowFits, wrap } from "../plan/windows.ts";
 
 interface Attrs {
   first: number;
@@ -30,27 +31,25 @@ export const sliceTokensOp: Op<{ x: Tensor }, Attrs, "y"> = {
   cost: ({ outputs: { y } }) => ({ flops: 0, bytes: 2 * y.bytes }),
   lower({ inputs: { x }, attrs: { first, count }, outputs: { y } }, { caps }) {
     const [b, s, d] = x.shape as [number, number, number];
-    // Whole tensors with row offsets where they fit a binding; windows of rows, which must then be aligned, where not.
-    const fits = Math.max(x.bytes, y.bytes) <= caps.maxBindingBytes;
-    const windows = fits
-      ? [{ start: 0, count }]
-      : rowWindows(
-          caps,
-          count,
-          [x, y].map(({ dtype }) => d * bytesOf[dtype]),
-        );
-    return Array.from({ length: b }, (_, sample) => sample).flatMap((sample) =>
-      windows.map((w) => {
-        const [from, to] = [sample * s + first + w.start, sample * count + w.start];
-        const part = (tensor: Tensor, row: number) =>
-          fits ? tensor : { tensor, offset: row * d * bytesOf[tensor.dtype], bytes: w.count * d * bytesOf[tensor.dtype] };
+    const vectors = (count * d) / 4;
+    return Array.from({ length: b }, (_, sample) => [((sample * s + first) * d) / 4, sample * vectors] as const).flatMap(([from, to]) =>
+      cut(vectors, (start, n) => windowFits(x, from + start, n, caps) && windowFits(y, to + start, n, caps))!.map((part) => {
+        const read = window(x, from + part.start, part.count, caps);
+        const written = window(y, to + part.start, part.count, caps);
         return dispatch({
           kernel,
           types: { X: x.dtype, Y: y.dtype },
           consts: { POSITION: 0 },
-          params: { rows: w.count, d4: d / 4, from_row: fits ? from : 0, to_row: fits ? to : 0, position_row: 0 },
-          bindings: { x: part(x, from), position: part(x, from), y: part(y, to) },
-          grid: foldGrid(Math.ceil((w.count * d) / 256), caps),
+          // Rows of one vector each: a window may begin within a token.
+          params: {
+            rows: part.count,
+            d4: 1,
+            from_row: wrap(read.base + from + part.start),
+            to_row: wrap(written.base + to + part.start),
+            position_row: 0,
+          },
+          bindings: { x: read.view, position: read.view, y: written.view },
+          grid: foldGrid(Math.ceil(part.count / 64), caps),
         });
       }),
     );

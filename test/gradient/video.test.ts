@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { causalCacheCases } from "../../src/check/sweep/cases/causal_cache.ts";
 import { groupNormCases } from "../../src/check/sweep/cases/group_norm.ts";
+import { joinFramesCases } from "../../src/check/sweep/cases/join_frames.ts";
 import { nearestUpsampleCases } from "../../src/check/sweep/cases/nearest_upsample.ts";
 import { posteriorSampleCases } from "../../src/check/sweep/cases/posterior_sample.ts";
 import { temporalPoolCases } from "../../src/check/sweep/cases/temporal_pool.ts";
@@ -17,6 +18,7 @@ gradientTests(groupNormCases, { cases: (c) => !c.name.includes("300 times") && !
 gradientTests(nearestUpsampleCases);
 gradientTests(temporalPoolCases);
 gradientTests(causalCacheCases);
+gradientTests(joinFramesCases);
 // A slope across the clamp, and one of e^20, is none that a difference finds.
 gradientTests(posteriorSampleCases, { without: ["noise"], cases: (c) => !c.name.includes("±40") });
 

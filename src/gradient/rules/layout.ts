@@ -1,11 +1,13 @@
 /** Gradients of ops that move values: each sends them back to where they came from, and adds up what several readers send. */
 import { CogwheelError } from "../../base/errors.ts";
 import type { RuleOf } from "../../graph/op.ts";
+import type { Tensor } from "../../graph/tensor.ts";
 import { add } from "../../ops/add.ts";
 import type { embeddingOp } from "../../ops/embedding.ts";
 import { embeddingGradient } from "../../ops/embedding_gradient.ts";
 import { gatherRows, type gatherRowsOp } from "../../ops/gather_rows.ts";
 import { mergeHeads, type mergeHeadsOp, splitHeads, type splitHeadsOp } from "../../ops/heads.ts";
+import type { joinFramesOp } from "../../ops/join_frames.ts";
 import type { joinTokensOp } from "../../ops/join_tokens.ts";
 import { cutColumns, padColumns, padColumnsOp } from "../../ops/pad_columns.ts";
 import { patchify, type patchifyOp, unpatchifyOp } from "../../ops/patchify.ts";
@@ -26,6 +28,21 @@ export const splitHeadsRule: RuleOf<typeof splitHeadsOp> = {
 
 export const mergeHeadsRule: RuleOf<typeof mergeHeadsOp> = {
   gradient: ({ inputs: { x } }, { y }) => ({ x: splitHeads(y!, x.dim(2), y!.dtype === "f32" ? "f32" : x.dtype) }),
+};
+
+export const joinFramesRule: RuleOf<typeof joinFramesOp> = {
+  gradient({ inputs: parts }, { y: dy }, want) {
+    const [batches, frames] = [dy!.dim(0), dy!.dim(1)];
+    const rows = dy!.graph.reshape(dy!, [batches, frames, dy!.size / batches / frames]);
+    const gradients: { [place: string]: Tensor } = {};
+    let first = 0;
+    for (const [place, part] of Object.entries(parts)) {
+      const count = part!.dim(1);
+      if (want.has(place)) gradients[place] = sliceTokens(rows, { first, count, dtype: part!.dtype });
+      first += count;
+    }
+    return gradients;
+  },
 };
 
 export const joinTokensRule: RuleOf<typeof joinTokensOp> = {

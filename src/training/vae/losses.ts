@@ -18,7 +18,7 @@ import { adaptiveWeight } from "../../ops/adaptive_weight.ts";
 import { add } from "../../ops/add.ts";
 import { addScaled } from "../../ops/add_scaled.ts";
 import { type AdversarialSide, adversarialLoss } from "../../ops/adversarial_loss.ts";
-import { joinTokens } from "../../ops/join_tokens.ts";
+import { joinFrames } from "../../ops/join_frames.ts";
 import { klLoss } from "../../ops/kl_loss.ts";
 import { l1Loss } from "../../ops/l1_loss.ts";
 import { runningStatistics } from "../../ops/running_statistics.ts";
@@ -26,9 +26,9 @@ import { squareSum } from "../../ops/square_sum.ts";
 
 /** A batch of a clip's frames, as it went through the VAE. */
 export interface LossPart {
-  /** What the decoder made, f32 or f16 [B, F, H, W, 4]. */
+  /** What the decoder made, f32 [B, F, H, W, 4]. */
   readonly made: Tensor;
-  /** What went in, f32 of the same shape. */
+  /** What went in, of the same shape and type. */
   readonly target: Tensor;
   /** What the encoder gave, [B, F', H', W', 2Z padded]; left out where the encoder is not trained. */
   readonly moments?: Tensor;
@@ -86,16 +86,6 @@ export function recordGeneratorLosses(graph: Graph, parts: readonly LossPart[], 
     const all = generator ? withAdversary(graph, made, ofMade, generator, o.last) : ofMade;
     if (clip) graph.output("made", clip);
     return [...made.map((of, i) => ({ of, gradient: all[i]! })), ...ofMoments];
-  });
-}
-
-/** Parts of a clip, one after another in time. */
-function joinFrames(parts: readonly Tensor[]): Tensor {
-  return parts.reduce((a, b) => {
-    const graph = a.graph as Graph;
-    const [batch, before, h, w, c] = a.shape as [number, number, number, number, number];
-    const rows = (x: Tensor) => graph.reshape(x, [batch, x.dim(1), h * w * c]);
-    return graph.reshape(joinTokens(rows(a), rows(b)), [batch, before + b.dim(1), h, w, c]);
   });
 }
 

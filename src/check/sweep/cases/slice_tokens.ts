@@ -40,8 +40,10 @@ export const sliceTokensCases: OpCases = {
     one("odd", { batch: 3, tokens: 26, d: 20, first: 0, count: 7 }),
     one("odd", { batch: 3, tokens: 26, d: 20, first: 7, count: 19 }, "y"),
     one("odd", { batch: 2, tokens: 65, d: 36, first: 5, count: 9 }, "x"),
-    // Windows of f16 rows would start where no binding may.
-    one("odd", { batch: 2, tokens: 65, d: 64, first: 5, count: 60 }, "", { maxBindingBytes: 16384, maxGrid: 7 }),
+    ...["", "xy"].map((half) =>
+      one("odd", { batch: 2, tokens: 65, d: 64, first: 5, count: 60 }, half, { maxBindingBytes: 16384, maxGrid: 7 }),
+    ),
+    one("odd", { batch: 2, tokens: 7, d: 100, first: 3, count: 4 }, "xy", { maxBindingBytes: 512 }),
     one("model", { batch: 2, tokens: 256, d: 1920, first: 0, count: 226 }),
     one("model", { batch: 2, tokens: 256, d: 3072, first: 226, count: 30 }),
   ],
