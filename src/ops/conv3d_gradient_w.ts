@@ -20,9 +20,9 @@ import { Tensor } from "../graph/tensor.ts";
 import { choiceKey } from "../plan/choice.ts";
 import { dispatch, foldGrid, MAX_DISPATCH_FLOPS } from "../plan/dispatch.ts";
 import { cut, window, windowFits, wrap } from "../plan/windows.ts";
-import { type ConvAttrs, outputSize, seen, show, taps, upsampleMode } from "./conv3d/geometry.ts";
-import { type ConvStep, inputRange, stepsOf } from "./conv3d/parts.ts";
-import { type WeightGradientVariant, weightGradientCandidates } from "./conv3d/weight-variants.ts";
+import { type ConvAttrs, kernelBits, outputSize, seen, show, taps, upsampleMode } from "./conv3d/geometry.ts";
+import { type ConvStep, inputRange, stepsOf, tapsApart } from "./conv3d/parts.ts";
+import { weightGradientCandidates } from "./conv3d/weight-variants.ts";
 import { tileConsts } from "./tiles/register-tile.ts";
 
 interface Inputs {
@@ -117,9 +117,7 @@ function lower(node: Node<Inputs, Attrs, "dw">, target: Target): Dispatch[] {
   const slots = most === 1 ? 1 : Math.max(...runs.map(piecesOf));
   const sums = target.scratch([slots, n, q], "f32");
   return runs.flatMap((run, i) => {
-    const formed = run.steps.map((step) =>
-      form(node, { run, step, variant, sums, slots, chunkRows, accumulate: slots === 1 && i > 0 }, caps),
-    );
+    const formed = run.steps.map((step) => form(run, step, slots === 1 && i > 0));
     // With one slot the sums are whole when the last run is done.
     if (slots === 1 && i + 1 < runs.length) return formed;
     const count = slots === 1 ? 1 : piecesOf(run);
@@ -136,16 +134,12 @@ function lower(node: Node<Inputs, Attrs, "dw">, target: Target): Dispatch[] {
     ];
   });
 
-  function form(
-    { inputs }: Node<Inputs, Attrs, "dw">,
-    work: { run: Run; step: ConvStep; variant: WeightGradientVariant; sums: Tensor; slots: number; chunkRows: number; accumulate: boolean },
-    limits: Capabilities,
-  ): Dispatch {
-    const { run, step } = work;
-    const source = step.source === "x" ? inputs.x : cache!;
+  /** The sums of a run under a step's taps. @param accumulate to those of the runs before */
+  function form(run: Run, step: ConvStep, accumulate: boolean): Dispatch {
+    const source = step.source === "x" ? x : cache!;
     const [from, looked] = [dyRange(dy, run, chunkRows), xRange(source, dw, conv, run, step, chunkRows)];
-    const given = window(dy, from.first, from.count, limits);
-    const read = window(source, looked.first, looked.count, limits);
+    const given = window(dy, from.first, from.count, caps);
+    const read = window(source, looked.first, looked.count, caps);
     const [, tOut] = dy.shape as [number, number];
     const [, hIn, wIn] = seen(source, conv);
     const pieces = piecesOf(run);
@@ -159,7 +153,7 @@ function lower(node: Node<Inputs, Attrs, "dw">, target: Target): Dispatch[] {
       ZERO_FRAMES: +conv.zeroFrames,
       DOUBLED: +(conv.upsample !== null),
       FRAMES: upsampleMode(source, conv),
-      ACCUMULATE: +work.accumulate,
+      ACCUMULATE: +accumulate,
     };
     const common = {
       params: {
@@ -175,23 +169,23 @@ function lower(node: Node<Inputs, Attrs, "dw">, target: Target): Dispatch[] {
         q4: columnsHere,
         q_first: (step.from * kh * kw * padded) / 4,
         tiles: own,
-        groups: own * (work.slots === 1 ? 1 : pieces),
+        groups: own * (slots === 1 ? 1 : pieces),
         pieces,
-        each: work.slots === 1 ? pieces : 1,
+        each: slots === 1 ? pieces : 1,
         batches: run.batches,
         chunks: run.chunks,
         first_chunk: run.chunk,
         chunk_rows: chunkRows,
         t_origin: t0,
         h_origin: -conv.pad[0],
-        kernel: [kt, kh, kw, ...conv.stride, conv.dilation, conv.pad[2]].reduce((bits, value, i) => bits | (value << (4 * i)), 0) >>> 0,
+        kernel: kernelBits(dw, conv),
         dy_base: wrap(given.base + (run.b * tOut + run.t0) * plane),
         x_base: wrap(read.base + (run.b * source.size) / source.dim(0) / 4),
         part4: (n * q) / 4,
         stride4: q / 4,
       },
       bindings: { dy: given.view, x: read.view, y: sums },
-      grid: foldGrid(own * (work.slots === 1 ? 1 : pieces), limits),
+      grid: foldGrid(own * (slots === 1 ? 1 : pieces), caps),
     };
     if (variant.name === "octet_row")
       return dispatch({ kernel: conv3dGradientWOctetRow, ...common, types, consts: switches, overrides: { WG: variant.wg } });
@@ -219,7 +213,7 @@ function dyRange(dy: Tensor, { t0, frames, b, batches, chunk, chunks }: Run, chu
 /** Vectors of the source that it looks at. */
 function xRange(source: Tensor, w: Tensor, conv: ConvAttrs, run: Run, step: ConvStep, chunkRows: number): { first: number; count: number } {
   const { t0, frames, b, batches } = run;
-  const rows = Math.min(run.chunks * chunkRows, Number.MAX_SAFE_INTEGER);
+  const rows = run.chunks * chunkRows;
   return inputRange(source, w, conv, { b, batches, t0, frames, h0: run.chunk * chunkRows, rows, steps: [step] }, step);
 }
 
@@ -312,9 +306,7 @@ function runsOf(node: Node<Inputs, Attrs, "dw">, chunkRows: number, chunks: numb
 function apart(one: (chunk: number, count: number) => Run, chunks: number, fits: (run: Run) => boolean, dw: Tensor, x: Tensor): Run[] {
   return Array.from({ length: chunks }, (_, chunk) => {
     const run = one(chunk, 1);
-    const steps = run.steps.flatMap((s) =>
-      Array.from({ length: s.to - s.from }, (_, i) => ({ ...s, from: s.from + i, to: s.from + i + 1 })),
-    );
+    const steps = tapsApart(run.steps);
     if (!fits({ ...run, steps }))
       throw new CogwheelError(
         "conv3d",

@@ -63,6 +63,11 @@ export function outputSize(x: Tensor, w: Tensor, attrs: ConvAttrs): Triple {
   ];
 }
 
+/** 4 bits each, as the kernels read them: taps in time, rows, columns; strides in time, rows, columns; dilation; columns padded left. */
+export function kernelBits(w: Tensor, { stride, dilation, pad }: ConvAttrs): number {
+  return [...taps(w), ...stride, dilation, pad[2]].reduce((bits, value, i) => bits | (value << (4 * i)), 0) >>> 0;
+}
+
 /** 0: frames as they are; 1: each twice; 2: each but the first twice. */
 export function upsampleMode(x: Tensor, { upsample, keepFirst }: Upsampling): 0 | 1 | 2 {
   if (upsample !== "space-time" || (keepFirst && x.dim(1) === 1)) return 0;

@@ -7,7 +7,7 @@ import { choiceKey } from "../../plan/choice.ts";
 import { dispatch, foldGrid } from "../../plan/dispatch.ts";
 import { window, wrap } from "../../plan/windows.ts";
 import { tileConsts } from "../tiles/register-tile.ts";
-import { type ConvNode, seen, taps, upsampleMode } from "./geometry.ts";
+import { type ConvNode, kernelBits, seen, taps, upsampleMode } from "./geometry.ts";
 import { type ConvPart, frameOrigin, inputRange, outputRange } from "./parts.ts";
 import { switchBits } from "./switches.ts";
 import { conv3dCandidates } from "./variants.ts";
@@ -51,8 +51,6 @@ export function lowerPart(convolution: Convolution, target: Target, part: ConvPa
       switchBits({ attrs, bias: bias !== undefined, added: added !== undefined, begun, first, last, mode }) |
       (step.from << 16) |
       (step.to << 24);
-    const kernel =
-      [kt, kh, kw, ...attrs.stride, attrs.dilation, attrs.pad[2]].reduce((bits, value, i) => bits | (value << (4 * i)), 0) >>> 0;
     const [tIn, hIn, wIn] = [source.dim(1), ...seen(source, attrs).slice(1)] as [number, number, number];
     const candidates = conv3dCandidates(caps, {
       m,
@@ -87,7 +85,7 @@ export function lowerPart(convolution: Convolution, target: Target, part: ConvPa
       w_out: wAll,
       t_origin: frameOrigin(attrs, part, step),
       h_origin: part.h0 * attrs.stride[1] - attrs.pad[0],
-      kernel,
+      kernel: kernelBits(w, attrs),
       switches: switches >>> 0,
       x_base: wrap(read.base + (part.b * source.size) / source.dim(0) / 4),
       y_base: wrap(written.base + whole.at),

@@ -41,6 +41,10 @@ export function stepsOf({ inputs: { x, w, cache }, attrs }: Pick<ConvNode, "inpu
   ];
 }
 
+/** The same sums with a step for each tap in time. */
+export const tapsApart = (steps: readonly ConvStep[]): ConvStep[] =>
+  steps.flatMap((s) => Array.from({ length: s.to - s.from }, (_, i) => ({ ...s, from: s.from + i, to: s.from + i + 1 })));
+
 /** @param steps of a frame of y. Default: those of its taps */
 export function partsOf(
   node: Pick<ConvNode, "inputs" | "attrs" | "outputs">,
@@ -88,7 +92,7 @@ export function partsOf(
         return;
       }
       // Not even one frame: rows of it, with all its taps or with each tap in time apart.
-      const single = own.flatMap((s) => Array.from({ length: s.to - s.from }, (_, i) => ({ ...s, from: s.from + i, to: s.from + i + 1 })));
+      const single = tapsApart(own);
       for (let t = t0; t < t0 + count; t++) {
         const bands = (taps: readonly ConvStep[]) =>
           cut(rows, (start, n) => fits({ t0: t, frames: 1, h0: start, rows: n }, taps))?.map((band) => ({

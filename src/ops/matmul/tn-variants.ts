@@ -1,16 +1,12 @@
 /** The kernels of matmul_tn: which an adapter can run for a shape, and which is taken first. */
 import type { Capabilities } from "../../gpu/capabilities.ts";
 import { padTo } from "../../graph/packing.ts";
-import { preferring } from "../../plan/choice.ts";
 import { matrixTiles, type MatrixVariant } from "../tiles/matrix-tile.ts";
+import { type LaneTile, laneTiles, outerProductTiles } from "../tiles/outer-product.ts";
 import type { RegisterTile } from "../tiles/register-tile.ts";
 
 /** `bm` columns of a × `bn` columns of b: what a workgroup sums. */
-export type MatmulTnVariant =
-  | { name: "octet"; bm: number; bn: number; wg: number }
-  | { name: "quad"; bm: number; bn: number; wg: number }
-  | RegisterTile
-  | MatrixVariant;
+export type MatmulTnVariant = LaneTile<"octet"> | LaneTile<"quad"> | RegisterTile | MatrixVariant;
 
 /** What a choice is made by: columns of a, the fewer, and of b; are both f16? */
 export interface MatmulTnShape {
@@ -21,25 +17,10 @@ export interface MatmulTnShape {
 
 /** Every kernel that an adapter can run for a shape, the one that is taken without a measurement first; as for matmul. */
 export function matmulTnCandidates(caps: Capabilities, { p, q, half }: MatmulTnShape): MatmulTnVariant[] {
-  const lanes = caps.kind === "software" ? (caps.subgroups?.min ?? 0) : 0;
-  const wg = caps.subgroups?.max ?? 0;
-  const octet: MatmulTnVariant[] = lanes >= 8 ? [{ name: "octet", bm: 32, bn: 4 * wg, wg }] : [];
-  const quad: MatmulTnVariant[] = lanes >= 4 ? [{ name: "quad", bm: 8 * wg, bn: 16, wg }] : [];
-  const tile = (bm: number, bn: number, tm: number, tn: number): RegisterTile => ({ name: "tiled", bm, bn, bk: 16, tm, tn });
-  const large = tile(128, 128, 8, 2);
-  const small = [64, 32, 16].map((bm) => tile(bm, 64, 4, 1));
-  const tiles = [...(p >= 128 && q >= 128 ? [large] : []), ...small].filter(
-    ({ bm, bn, bk, tm, tn }) => (bm / tm) * (bn / (4 * tn)) <= caps.maxWorkgroupInvocations && 4 * bk * (bm + bn) <= caps.maxWorkgroupBytes,
-  );
-  const wanted = p >= 128 && q >= 128 ? 128 : p > 32 ? 64 : p > 16 ? 32 : 16;
   return [
-    ...octet,
-    ...quad,
+    ...laneTiles(caps),
     // Tokens past the end are zeros, so any number of them fills the staged 32; rows of both must be whole words of 8 halves.
     ...(half && padTo(p, 4) % 8 === 0 && padTo(q, 4) % 8 === 0 ? matrixTiles(caps, p, q, 32) : []),
-    ...preferring(
-      tiles.find(({ bm }) => bm === wanted),
-      tiles,
-    ),
+    ...outerProductTiles(caps, p, q),
   ];
 }
