@@ -4,7 +4,7 @@ import { becomesPixels } from "../../../ops/pixels.ts";
 import { fitting } from "../../../run/misfit.ts";
 import type { WeightStore } from "../../../run/weight-store.ts";
 import type { VaeConfig } from "../config.ts";
-import { Board, localPeers, type Peer } from "./peer.ts";
+import { amongPeers, type Peer } from "./peer.ts";
 import { PieceRun, type PieceRunOptions, type WorkerReport } from "./run.ts";
 import { shareOf, type Collect, type Share, type SplitClip } from "./share.ts";
 
@@ -80,11 +80,11 @@ export async function runClip(
     await fitting(async () => {
       for (let worker = 0; worker < workers; worker++) held.push(await prepare(tools, share, worker, options));
     }, release);
-    const board = new Board();
     const done = new Array<number>(workers).fill(0);
     const { onProgress, ...each } = options;
     const give = share.collector(collect);
-    const reports = localPeers(workers, board).map(async (peer, i) => {
+    return await amongPeers(workers, (peer) => {
+      const i = peer.index;
       const told = (share: number): void => {
         done[i] = share;
         onProgress?.(done.reduce((a, b) => a + b, 0) / workers);
@@ -93,18 +93,8 @@ export async function runClip(
         input: (part) => share.input(i, part, data),
         output: (part, bytes, shape) => give(i, part, bytes, shape),
       };
-      try {
-        return await work(held[i]!, share, peer, calls, { ...each, onProgress: told });
-      } catch (error) {
-        board.fail(error);
-        throw error;
-      }
+      return work(held[i]!, share, peer, calls, { ...each, onProgress: told });
     });
-    // All have ended before their memory goes.
-    const ended = await Promise.allSettled(reports);
-    const failed = ended.find((one) => one.status === "rejected");
-    if (failed) throw failed.reason;
-    return ended.map((one) => (one as PromiseFulfilledResult<WorkerReport>).value);
   } finally {
     release();
   }

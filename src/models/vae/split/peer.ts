@@ -66,7 +66,7 @@ export class Board {
 }
 
 /** The peers of workers that share this process. */
-export function localPeers(count: number, board = new Board()): Peer[] {
+export function localPeers(count: number, board: Board): Peer[] {
   const named = (from: number, to: number, region: string): string => `${from} > ${to} ${region}`;
   return Array.from({ length: count }, (_, index) => ({
     index,
@@ -74,4 +74,26 @@ export function localPeers(count: number, board = new Board()): Peer[] {
     put: (to, region, bytes) => board.put(named(index, to, region), bytes),
     get: (from, region, signal) => board.get(named(from, index, region), signal),
   }));
+}
+
+/**
+ * The work of all workers that share this process, at once. When one fails, the others get nothing any more; its error is thrown when all
+ * have ended, so that what they work with can go then.
+ */
+export async function amongPeers<T>(count: number, work: (peer: Peer) => Promise<T>): Promise<T[]> {
+  const board = new Board();
+  const ended = await Promise.allSettled(
+    localPeers(count, board).map(async (peer) => {
+      try {
+        return await work(peer);
+      } catch (error) {
+        board.fail(error);
+        throw error;
+      }
+    }),
+  );
+  return ended.map((one) => {
+    if (one.status === "rejected") throw one.reason;
+    return one.value;
+  });
 }

@@ -43,14 +43,14 @@ export interface MadeUnit {
 /** Records losses over what a worker's units are made into, each by itself, and says where gradients begin. */
 export type PieceObjective = (graph: Graph, made: readonly MadeUnit[]) => readonly Cotangent[];
 
-export interface PieceBackwardOptions extends PieceOptions {
+export interface PieceBackwardOptions extends Omit<PieceOptions, "format"> {
   /** Of which weights gradients are asked for, by state-dict name. Default: of all. */
   readonly trained?: (name: string) => boolean;
   /** Default: the inputs `dy.UNIT` [B, C', T', H', W'] are the gradients with respect to what comes out of the units. */
   readonly objective?: PieceObjective;
 }
 
-/** A piece's forward pass (format `sample`), and its gradients. */
+/** A piece's forward pass, which gives values and not pixels, and its gradients. */
 export function backwardPiece(
   config: VaeConfig,
   provider: Pick<WeightProvider, "type">,

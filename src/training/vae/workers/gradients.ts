@@ -2,7 +2,7 @@
 import { CogwheelError } from "../../../base/errors.ts";
 import type { ClipTools } from "../../../models/vae/split/clip.ts";
 import type { PieceOptions } from "../../../models/vae/split/exchange-graph.ts";
-import { Board, localPeers } from "../../../models/vae/split/peer.ts";
+import { amongPeers } from "../../../models/vae/split/peer.ts";
 import { inputOf, outputOf, type Deal } from "../../../models/vae/split/piece.ts";
 import { PieceRun, type WorkerReport } from "../../../models/vae/split/run.ts";
 import { piecesOf, unitsOf, type Unit } from "../../../models/vae/split/units.ts";
@@ -66,46 +66,37 @@ export async function clipGradients(
   const held: PieceRun[] = [];
   try {
     for (const worker of deal.pieces.keys()) {
-      const graph = backwardPiece(config, weights.provider, deal, worker, { ...clip, format: "sample", ...defined });
+      const graph = backwardPiece(config, weights.provider, deal, worker, { ...clip, ...defined });
       held.push(await PieceRun.create(gpu, weights, [graph], signal ? { signal } : {}));
     }
-    const board = new Board();
-    const runs = localPeers(workers, board).map(async (peer, i) => {
-      const run = held[i]!;
-      const own = units.slice(deal.pieces[i]!.from, deal.pieces[i]!.to);
-      try {
-        const inputs: Record<string, ArrayBufferView> = {};
-        for (const unit of own) {
-          inputs[inputOf(unit)] = takeFrames(x, unit, frames, plane, clip.batch * inRows);
-          const part = { start: madeAt(unit), frames: unit.gives };
-          if (cotangent) inputs[cotangentOf(unit.index)] = takeFrames(cotangent, part, made, madePlane, clip.batch * outRows);
-        }
-        Object.assign(inputs, objectiveInputs?.(own));
-        await run.run(0, 0, inputs, peer, signal ? { signal } : {});
-        const read = async (output: string): Promise<Float32Array> => {
-          const { bytes, y } = await run.read(0, output, signal);
-          return widen(bytes, y.dtype);
-        };
-        for (const unit of own) {
-          placeFrames(await read(outputOf(unit)), unit.gives, y, madeAt(unit), made, madePlane);
-          placeFrames(await read(inputGradientOf(unit.index)), unit.frames, dx, unit.start, frames, plane);
-        }
-        const prefix = weightGradientOf("");
-        const known = new Set(own.flatMap((unit) => [outputOf(unit), inputGradientOf(unit.index)]));
-        for (const name of run.outputs(0))
-          if (name.startsWith(prefix)) gradients.set(name.slice(prefix.length), await read(name));
-          else if (!known.has(name)) outputs[i]!.set(name, await read(name));
-        return run.report(i, deal.pieces[i]!);
-      } catch (error) {
-        board.fail(error);
-        throw error;
+    const reports = await amongPeers(workers, async (peer) => {
+      const run = held[peer.index]!;
+      const piece = deal.pieces[peer.index]!;
+      const own = units.slice(piece.from, piece.to);
+      const inputs: Record<string, ArrayBufferView> = {};
+      for (const unit of own) {
+        inputs[inputOf(unit)] = takeFrames(x, unit, frames, plane, clip.batch * inRows);
+        const part = { start: madeAt(unit), frames: unit.gives };
+        if (cotangent) inputs[cotangentOf(unit.index)] = takeFrames(cotangent, part, made, madePlane, clip.batch * outRows);
       }
+      Object.assign(inputs, objectiveInputs?.(own));
+      await run.run(0, 0, inputs, peer, signal ? { signal } : {});
+      const read = async (output: string): Promise<Float32Array> => {
+        const { bytes, y } = await run.read(0, output, signal);
+        return widen(bytes, y.dtype);
+      };
+      for (const unit of own) {
+        placeFrames(await read(outputOf(unit)), unit.gives, y, madeAt(unit), made, madePlane);
+        placeFrames(await read(inputGradientOf(unit.index)), unit.frames, dx, unit.start, frames, plane);
+      }
+      const prefix = weightGradientOf("");
+      const known = new Set(own.flatMap((unit) => [outputOf(unit), inputGradientOf(unit.index)]));
+      for (const name of run.outputs(0))
+        if (name.startsWith(prefix)) gradients.set(name.slice(prefix.length), await read(name));
+        else if (!known.has(name)) outputs[peer.index]!.set(name, await read(name));
+      return run.report(peer.index, piece);
     });
-    // All have ended before their memory goes.
-    const ended = await Promise.allSettled(runs);
-    const failed = ended.find((one) => one.status === "rejected");
-    if (failed) throw failed.reason;
-    return { y, dx, weights: gradients, outputs, reports: ended.map((one) => (one as PromiseFulfilledResult<WorkerReport>).value) };
+    return { y, dx, weights: gradients, outputs, reports };
   } finally {
     for (const run of held) run[Symbol.dispose]();
   }
