@@ -1,7 +1,6 @@
 /** A clip through the whole VAE by batches of frames, against the one graph in which a short clip is trained: L1 and KL. */
 import { expect, test } from "vitest";
 import { takeFrames, vaeWeights } from "../../src/models/vae/batches.ts";
-import { parseVaeConfig } from "../../src/models/vae/config.ts";
 import { channelsLast } from "../../src/ops/channels.ts";
 import { l1Loss } from "../../src/ops/l1_loss.ts";
 import { compile } from "../../src/plan/compile.ts";
@@ -16,26 +15,15 @@ import { ClipPasses, type ClipRecipe, clipStates } from "../../src/training/vae/
 import { vaeMicro, type VaeRecipe } from "../../src/training/vae/record.ts";
 import { relativeL2, values } from "../support/compare.ts";
 import { memoryWeights, testGpu } from "../support/gpu.ts";
+import { smallVae, smallVaeWeights } from "../support/small-vae.ts";
 
-const config = parseVaeConfig({
-  block_out_channels: [4, 8, 8],
-  latent_channels: 3,
-  layers_per_block: 1,
-  norm_num_groups: 2,
-  temporal_compression_ratio: 4,
-});
+const config = smallVae({ block_out_channels: [4, 8, 8], latent_channels: 3, temporal_compression_ratio: 4 });
 const shape = { batch: 2, frames: 17, height: 8, width: 12 };
 const latents = { frames: 5, height: 2, width: 3 };
 
 test("has the losses and gradients of one graph over all batches of the clip", async () => {
   const gpu = await testGpu();
-  let seed = 40;
-  const table = Object.fromEntries(
-    [...vaeWeights(config)].map(([name, of]) => {
-      const size = of.reduce((a, b) => a * b, 1);
-      return [name, { data: values(size, seed++, of.length > 1 ? 1 / Math.sqrt(size / of[0]!) : 0.5), shape: of }];
-    }),
-  );
+  const table = smallVaeWeights(config, { seed: 40 });
   const weights = memoryWeights(table);
   const trained = fullParameters(vaeWeights(config).keys());
   const [pixels, latentPlane] = [shape.height * shape.width, latents.height * latents.width];

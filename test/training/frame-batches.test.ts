@@ -19,14 +19,9 @@ import { clipBatches, frameBatchNeeds, FrameBatches, halfStates } from "../../sr
 import { checkpointing, type HalfRecipe, isCache } from "../../src/training/vae/half-graphs.ts";
 import { relativeL2, values } from "../support/compare.ts";
 import { memoryWeights, testGpu } from "../support/gpu.ts";
+import { smallVae, smallVaeWeights } from "../support/small-vae.ts";
 
-const config = parseVaeConfig({
-  block_out_channels: [4, 8],
-  latent_channels: 3,
-  layers_per_block: 1,
-  norm_num_groups: 2,
-  temporal_compression_ratio: 2,
-});
+const config = smallVae({ latent_channels: 3 });
 const parts = [
   // 9 + 8 + 8 frames, 3 + 2 + 2 latents.
   { part: "encode", channels: 3, made: 6, shape: { batch: 2, frames: 25, height: 6, width: 10 }, ratio: 1 / 2 },
@@ -34,16 +29,7 @@ const parts = [
 ] as const;
 type Part = (typeof parts)[number];
 
-/** Weights small enough that nothing grows from layer to layer. */
-function tableOf(part: "encode" | "decode") {
-  let seed = 20;
-  return Object.fromEntries(
-    [...vaeWeights(config, [part])].map(([name, shape]) => {
-      const size = shape.reduce((a, b) => a * b, 1);
-      return [name, { data: values(size, seed++, shape.length > 1 ? 1 / Math.sqrt(size / shape[0]!) : 0.5), shape }];
-    }),
-  );
-}
+const tableOf = (part: "encode" | "decode") => smallVaeWeights(config, { parts: [part], seed: 20 });
 const weightsOf = (part: "encode" | "decode") => memoryWeights(tableOf(part));
 
 const recipeOf = ({ part }: Part, more: Partial<HalfRecipe> = {}): HalfRecipe => ({

@@ -3,10 +3,10 @@ import { readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { parseVaeConfig } from "../../../src/models/vae/config.ts";
+import { parseVaeConfig, type VaeConfig } from "../../../src/models/vae/config.ts";
 import { planExact } from "../../../src/models/vae/exact/plan.ts";
 import type { TilingReport } from "../../../src/models/vae/exact/run.ts";
-import { vaeGraph, vaeWeights, type VideoShape } from "../../../src/models/vae/batches.ts";
+import { vaeGraph, type VideoShape } from "../../../src/models/vae/batches.ts";
 import { rewrite } from "../../../src/graph/rewrite.ts";
 import { causalCacheOp } from "../../../src/ops/causal_cache.ts";
 import { channelsLastOp } from "../../../src/ops/channels.ts";
@@ -18,16 +18,11 @@ import { CausalVae, type DecodedFrames } from "../../../src/models/vae/model.ts"
 import { relativeL2, values } from "../../support/compare.ts";
 import { spillRoom } from "../../../src/platform/spill-node.ts";
 import { memoryWeights, testGpu } from "../../support/gpu.ts";
+import { smallVae, smallVaeWeights } from "../../support/small-vae.ts";
 
 /** Three sizes of picture, time doubled twice and once, odd channels, a shortcut, groups of several channels. */
 const configs = {
-  small: parseVaeConfig({
-    block_out_channels: [4, 8],
-    latent_channels: 5,
-    layers_per_block: 1,
-    norm_num_groups: 2,
-    temporal_compression_ratio: 2,
-  }),
+  small: smallVae(),
   deep: parseVaeConfig({
     block_out_channels: [6, 6, 12],
     latent_channels: 3,
@@ -36,18 +31,7 @@ const configs = {
     temporal_compression_ratio: 4,
   }),
 };
-function weights(config: (typeof configs)["small"], dtype: "f32" | "f16" = "f32") {
-  let seed = 10;
-  return memoryWeights(
-    Object.fromEntries(
-      [...vaeWeights(config)].map(([name, shape]) => {
-        const size = shape.reduce((a, b) => a * b, 1);
-        return [name, { data: values(size, seed++, shape.length > 1 ? 1 / Math.sqrt(size / shape[0]!) : 0.5), shape }];
-      }),
-    ),
-    dtype,
-  );
-}
+const weights = (config: VaeConfig, dtype: "f32" | "f16" = "f32") => memoryWeights(smallVaeWeights(config), dtype);
 const size = ({ batch, frames, height, width }: VideoShape) => batch * frames * height * width;
 
 describe("gives what the whole picture gives", () => {

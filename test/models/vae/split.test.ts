@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { bytesOf } from "../../../src/graph/dtype.ts";
 import { conv3dOp } from "../../../src/ops/conv3d.ts";
 import { groupNormStatsOp } from "../../../src/ops/group_norm_stats.ts";
-import { vaeGraph, vaeGraphs, vaeWeights, type VideoShape } from "../../../src/models/vae/batches.ts";
+import { vaeGraph, vaeGraphs, type VideoShape } from "../../../src/models/vae/batches.ts";
 import { parseVaeConfig, type VaeConfig } from "../../../src/models/vae/config.ts";
 import { CausalVae } from "../../../src/models/vae/model.ts";
 import { Board, localPeers, type Peer } from "../../../src/models/vae/split/peer.ts";
@@ -11,16 +11,11 @@ import { unitsOf } from "../../../src/models/vae/split/units.ts";
 import type { WorkerReport } from "../../../src/models/vae/split/run.ts";
 import { relativeL2, values } from "../../support/compare.ts";
 import { memoryWeights, testGpu } from "../../support/gpu.ts";
+import { smallVae, smallVaeWeights } from "../../support/small-vae.ts";
 
 /** Time doubled once and twice, odd channels, a shortcut, groups of several channels. */
 const configs = {
-  small: parseVaeConfig({
-    block_out_channels: [4, 8],
-    latent_channels: 5,
-    layers_per_block: 1,
-    norm_num_groups: 2,
-    temporal_compression_ratio: 2,
-  }),
+  small: smallVae(),
   deep: parseVaeConfig({
     block_out_channels: [6, 6, 12],
     latent_channels: 3,
@@ -29,18 +24,7 @@ const configs = {
     temporal_compression_ratio: 4,
   }),
 };
-function weights(config: VaeConfig, dtype: "f32" | "f16" = "f32") {
-  let seed = 10;
-  return memoryWeights(
-    Object.fromEntries(
-      [...vaeWeights(config)].map(([name, shape]) => {
-        const size = shape.reduce((a, b) => a * b, 1);
-        return [name, { data: values(size, seed++, shape.length > 1 ? 1 / Math.sqrt(size / shape[0]!) : 0.5), shape }];
-      }),
-    ),
-    dtype,
-  );
-}
+const weights = (config: VaeConfig, dtype: "f32" | "f16" = "f32") => memoryWeights(smallVaeWeights(config), dtype);
 const size = ({ batch, frames, height, width }: VideoShape) => batch * frames * height * width;
 type Case = [name: keyof typeof configs, shape: VideoShape, workers: number[]];
 

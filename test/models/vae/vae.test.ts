@@ -9,28 +9,11 @@ import { readCase } from "../../../src/check/reference/case.ts";
 import { complaint, runCase } from "../../../src/check/reference/run.ts";
 import { relativeL2, values } from "../../support/compare.ts";
 import { limitedGpu, memoryWeights, testGpu } from "../../support/gpu.ts";
+import { smallVae, smallVaeWeights } from "../../support/small-vae.ts";
 
-const config = parseVaeConfig({
-  block_out_channels: [4, 8],
-  latent_channels: 5,
-  layers_per_block: 1,
-  norm_num_groups: 2,
-  temporal_compression_ratio: 2,
-});
+const config = smallVae();
 
-/** Weights small enough that nothing grows from layer to layer. */
-function randomWeights(c = config) {
-  let seed = 10;
-  return memoryWeights(
-    Object.fromEntries(
-      [...vaeWeights(c)].map(([name, shape]) => {
-        const size = shape.reduce((a, b) => a * b, 1);
-        const scale = shape.length > 1 ? 1 / Math.sqrt(size / shape[0]!) : 0.5;
-        return [name, { data: values(size, seed++, scale), shape }];
-      }),
-    ),
-  );
-}
+const randomWeights = () => memoryWeights(smallVaeWeights(config));
 
 describe("config", () => {
   test("has the published defaults", () => {

@@ -12,9 +12,8 @@ import {
   placeFrames,
   SAMPLE_BATCH,
   takeFrames,
-  vaeWeights,
 } from "../../../src/models/vae/batches.ts";
-import { parseVaeConfig, spatialRatio } from "../../../src/models/vae/config.ts";
+import { spatialRatio } from "../../../src/models/vae/config.ts";
 import { recordDecoder, recordEncoder } from "../../../src/models/vae/forward.ts";
 import { channelsFirst, channelsLast } from "../../../src/ops/channels.ts";
 import { runGraph as runOnce } from "../../../src/run/run-graph.ts";
@@ -24,14 +23,9 @@ import { recordGeneratorLosses } from "../../../src/training/vae/losses.ts";
 import { clipGradients } from "../../../src/training/vae/workers/gradients.ts";
 import { relativeL2, values } from "../../support/compare.ts";
 import { memoryWeights, testGpu } from "../../support/gpu.ts";
+import { smallVae, smallVaeWeights } from "../../support/small-vae.ts";
 
-const config = parseVaeConfig({
-  block_out_channels: [6, 12],
-  latent_channels: 3,
-  layers_per_block: 1,
-  norm_num_groups: 3,
-  temporal_compression_ratio: 2,
-});
+const config = smallVae({ block_out_channels: [6, 12], latent_channels: 3, norm_num_groups: 3 });
 
 interface Case {
   readonly part: "encode" | "decode";
@@ -42,15 +36,7 @@ interface Case {
   readonly width: number;
 }
 
-function parameters(part: Case["part"]) {
-  let seed = 10;
-  return Object.fromEntries(
-    [...vaeWeights(config, [part])].map(([name, shape]) => {
-      const size = shape.reduce((a, b) => a * b, 1);
-      return [name, { data: values(size, seed++, shape.length > 1 ? 1 / Math.sqrt(size / shape[0]!) : 0.5), shape }];
-    }),
-  );
-}
+const parameters = (part: Case["part"]) => smallVaeWeights(config, { parts: [part] });
 
 /** What goes in, and a cotangent of what comes out. */
 function clip({ part, batch, frames, height, width }: Case) {
