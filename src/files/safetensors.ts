@@ -59,18 +59,18 @@ export async function openSafetensors(source: CheckpointSource, path: string): P
   const size = await source.size(path);
   const fail = (rule: string, cause?: unknown): CogwheelError => checkpointError(source, path, rule, cause);
   const { tensors, metadata } = await readHeader(source, path, size, fail);
-  return {
-    path,
-    tensors,
-    metadata,
-    async read(name, rows) {
-      const info = tensors.get(name);
-      if (!info)
-        throw fail(`a tensor must be in the file to be read, got the name ${JSON.stringify(name)}; the file holds ${tensors.size} others`);
-      return readTensor(source, path, name, info, rows);
-    },
-  };
+  return { path, tensors, metadata, read: readerOf(source, path, tensors, fail) };
 }
+
+/** Reads tensors by name, or some of their rows, where a header says that they are. */
+export const readerOf =
+  (source: CheckpointSource, path: string, tensors: ReadonlyMap<string, TensorInfo>, fail: Fail): SafetensorsFile["read"] =>
+  async (name, rows) => {
+    const info = tensors.get(name);
+    if (!info)
+      throw fail(`a tensor must be in the file to be read, got the name ${JSON.stringify(name)}; the file holds ${tensors.size} others`);
+    return readTensor(source, path, name, info, rows);
+  };
 
 /** What cannot be a header is looked at once more, for what else the file may be: a pointer, a pickle, a web page. */
 async function readHeader(source: CheckpointSource, path: string, size: number, fail: Fail): Promise<Header> {

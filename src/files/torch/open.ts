@@ -7,7 +7,7 @@ import { brief } from "../../base/brief.ts";
 import { elements } from "../../base/shape.ts";
 import { KIND_BYTES, kindRule } from "../../sources/file-kind.ts";
 import { checkpointError, type CheckpointSource } from "../../sources/source.ts";
-import { readTensor, type SafetensorsFile, type TensorInfo } from "../safetensors.ts";
+import { readerOf, type SafetensorsFile, type TensorInfo } from "../safetensors.ts";
 import { DTYPE_BYTES, type SafetensorsDType } from "../safetensors-dtype.ts";
 import { type Fail, MORE, PickleReader } from "./pickle.ts";
 import { Global, PersistentId, PickleDict, PickleList, type PickleValue, ToldTensor } from "./values.ts";
@@ -67,16 +67,7 @@ export async function openTorch(source: CheckpointSource, path: string): Promise
       kindRule(head, "a PyTorch file") ?? `must be a PyTorch file, a zip archive or a pickle, got ${head.length} other bytes; ${AGAIN}`,
     );
   const tensors = await (isZip(head) ? fromZip : fromStream)(source, path, size, fail);
-  return {
-    path,
-    tensors,
-    async read(name, rows) {
-      const info = tensors.get(name);
-      if (!info)
-        throw fail(`a tensor must be in the file to be read, got the name ${JSON.stringify(name)}; the file holds ${tensors.size} others`);
-      return readTensor(source, path, name, info, rows);
-    },
-  };
+  return { path, tensors, read: readerOf(source, path, tensors, fail) };
 }
 
 type Tensors = ReadonlyMap<string, TensorInfo>;
