@@ -44,7 +44,7 @@ async function work(vae: VideoVae, job: PieceJob, x: Uint8Array<ArrayBuffer>, bo
   const inputs = new Map<number, Float32Array>();
   let at = 0;
   for (const { part } of share.turns(index).flatMap(({ parts }) => parts)) {
-    const count = share.inputShape(index, part).reduce((a, b) => a * b, 1);
+    const count = share.inputSize(index, part);
     inputs.set(part, new Float32Array(x.buffer, at, count));
     at += 4 * count;
   }

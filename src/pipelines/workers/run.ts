@@ -19,9 +19,7 @@ import type { WorkerPlace } from "./types.ts";
 function measurePiece(config: VaeConfig, caps: Capabilities, clip: SplitClip, workers: number): StageMemory {
   const share = shareOf(config, clip, workers);
   const values = share.pieces.map((_, worker) =>
-    share
-      .turns(worker)
-      .reduce((n, { parts }) => n + parts.reduce((m, { part }) => m + share.inputShape(worker, part).reduce((a, b) => a * b, 1), 0), 0),
+    share.turns(worker).reduce((n, { parts }) => n + parts.reduce((m, { part }) => m + share.inputSize(worker, part), 0), 0),
   );
   const graphs = share.graphs(values.indexOf(Math.max(...values)), { type: () => clip.dtype });
   const plans = graphs.map((graph) => planPiece(graph, caps));

@@ -1,6 +1,7 @@
 /** Training runs of the VAE: every step on the engine, from the case's clips and draws, and the discriminator's in turn. */
 import { CogwheelError } from "../../../base/errors.ts";
 import { isObject } from "../../../base/json-scan.ts";
+import { elements } from "../../../base/shape.ts";
 import { discriminatorWeights, parseDiscriminatorConfig, runningStatistics } from "../../../models/discriminator/config.ts";
 import { lpipsNetwork } from "../../../models/lpips/layers.ts";
 import { vaeWeights } from "../../../models/vae/batches.ts";
@@ -61,14 +62,7 @@ const trainVae: ReferenceModule = async (c, context) => {
     }
     const own = name.replace(/^weight\./, "");
     const data = values.get(own.startsWith("vae.") ? own.slice("vae.".length) : own) ?? c.weights.get(own)?.data;
-    if (data)
-      out[name] = hostTensor(
-        data.subarray(
-          0,
-          shape.reduce((a, b) => a * b, 1),
-        ),
-        shape,
-      );
+    if (data) out[name] = hostTensor(data.subarray(0, elements(shape)), shape);
   }
   return out;
 };

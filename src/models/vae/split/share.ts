@@ -1,4 +1,5 @@
 /** How a clip is shared out over workers, in time or in space: what each runs, what goes into it, and what comes out put together again. */
+import { elements } from "../../../base/shape.ts";
 import type { WeightProvider } from "../../../run/weight-provider.ts";
 import { takeFrames, vaeGraphs, frameBatches, LATENT_BATCH, SAMPLE_BATCH, type FrameBatch } from "../batches.ts";
 import { spatialRatio, type VaeConfig } from "../config.ts";
@@ -34,9 +35,9 @@ export interface Share {
   readonly pieces: readonly ClipPiece[];
   graphs(worker: number, provider: Pick<WeightProvider, "type">): ExchangeGraph[];
   turns(worker: number): Turn[];
-  /** What goes into a worker's part, out of the whole clip, and its shape [B, C, T, H, W]. */
+  /** What goes into a worker's part [B, C, T, H, W], out of the whole clip, and how many values that is. */
   input(worker: number, part: number, data: Float32Array): Float32Array;
-  inputShape(worker: number, part: number): readonly number[];
+  inputSize(worker: number, part: number): number;
   /** Puts parts together and gives them on in the order of the clip, whoever is ready first. */
   collector(collect: Collect): (worker: number, part: number, bytes: ArrayBuffer, shape: readonly number[]) => Promise<void>;
 }
@@ -60,7 +61,7 @@ function inTime(config: VaeConfig, clip: SplitClip, workers: number): Share {
       { graph: 0, parts: held(worker).map((unit) => ({ part: unit.index, input: inputOf(unit), output: outputOf(unit) })) },
     ],
     input: (_, part, data) => takeFrames(data, units[part]!, frames, height * width, batch * channels),
-    inputShape: (_, part) => [batch, channels, units[part]!.frames, height, width],
+    inputSize: (_, part) => batch * channels * units[part]!.frames * height * width,
     collector(collect) {
       const waiting = new Map<number, { bytes: ArrayBuffer; shape: readonly number[] }>();
       let next = 0;
@@ -90,7 +91,7 @@ function inSpace(config: VaeConfig, clip: SplitClip, workers: number): Share {
     pieces,
     graphs: (worker, provider) => vaeGraphs(config, provider, clip).graphs.map((graph) => stripGraph(graph, rows, pieces, worker)),
     turns: () => batches.map((_, i) => ({ graph: Math.min(i, 1), parts: [{ part: i, input: "x", output: "y" }] })),
-    inputShape: (worker, i) => [batch, channels, batches[i]!.frames, strip(worker).count, width],
+    inputSize: (worker, i) => batch * channels * batches[i]!.frames * strip(worker).count * width,
     input(worker, i, data) {
       const { start, frames: count } = batches[i] as FrameBatch;
       const { top, count: own } = strip(worker);
@@ -132,7 +133,7 @@ function stacked(
 ): { bytes: ArrayBuffer; shape: number[] } {
   const shape = [...strips[0]!.shape];
   shape[axis] = strips.reduce((n, strip) => n + strip.shape[axis]!, 0);
-  const planes = shape.slice(0, axis).reduce((a, b) => a * b, 1);
+  const planes = elements(shape.slice(0, axis));
   const out = new Uint8Array(strips.reduce((n, { bytes }) => n + bytes.byteLength, 0));
   let at = 0;
   for (let plane = 0; plane < planes; plane++)
