@@ -4,11 +4,12 @@ import type { Capabilities } from "../../gpu/capabilities.ts";
 import { compile, type Plan } from "../../plan/compile.ts";
 import type { DType } from "../../graph/dtype.ts";
 import { Graph } from "../../graph/graph.ts";
+import type { Tensor } from "../../graph/tensor.ts";
 import { weightsOf } from "../../graph/weights-of.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
 import { channelsFirst, channelsLast } from "../../ops/channels.ts";
 import { pixels } from "../../ops/pixels.ts";
-import { recordDecoder, recordEncoder, type CausalCaches } from "./forward.ts";
+import { recordDecoder, recordEncoder, type CausalCaches, type VaeRecorder } from "./forward.ts";
 import { spatialRatio, temporalLevels, type VaeConfig } from "./config.ts";
 
 /** A video or its latents: sizes of the tensor [batch, channels, frames, height, width]. */
@@ -43,6 +44,16 @@ export function frameBatches(frames: number, size: number): FrameBatch[] {
     return { start, frames: Math.min(frames, (i + 1) * size + rest) - start };
   });
 }
+
+/** Batches of what goes into a part: frames of a clip, or latent frames. */
+export const partBatches = (part: "encode" | "decode", frames: number): FrameBatch[] =>
+  frameBatches(frames, part === "encode" ? SAMPLE_BATCH : LATENT_BATCH);
+
+/** Channels of what goes into a part, and of the values that it gives: moments or pixels. */
+export const inputChannels = (config: VaeConfig, part: "encode" | "decode"): number =>
+  part === "encode" ? config.in_channels : config.latent_channels;
+export const outputChannels = (config: VaeConfig, part: "encode" | "decode"): number =>
+  part === "encode" ? 2 * config.latent_channels : config.out_channels;
 
 /** Frames of a batch out of [rows, frames, plane]. */
 export function takeFrames(data: Float32Array, part: FrameBatch, frames: number, plane: number, rows: number): Float32Array {
@@ -107,7 +118,6 @@ export function weightTypes(provider: Pick<WeightProvider, "type">) {
 export function vaeGraph(config: VaeConfig, provider: Pick<WeightProvider, "type">, options: VaeGraphOptions): Graph {
   const { part, batch, frames, height, width, format, dtype, continues, continued } = options;
   const graph = new Graph(`vae.${part}`, weightTypes(provider));
-  const channels = part === "encode" ? config.in_channels : config.latent_channels;
   const caches: CausalCaches = {
     ...(continues ? { before: (prefix, shape, type) => graph.state(cacheState(prefix), shape, type) } : {}),
     ...(continued
@@ -116,15 +126,15 @@ export function vaeGraph(config: VaeConfig, provider: Pick<WeightProvider, "type
         }
       : {}),
   };
-  const x = channelsLast(graph.input("x", [batch, channels, frames, height, width]));
-  const recorder = { graph, config, dtype, caches };
-  if (part === "encode") {
-    graph.output("y", channelsFirst(recordEncoder(recorder, x), 2 * config.latent_channels));
-  } else {
-    const decoded = recordDecoder(recorder, x);
-    graph.output("y", format === "sample" ? channelsFirst(decoded, config.out_channels) : pixels(decoded, { format }));
-  }
+  const x = channelsLast(graph.input("x", [batch, inputChannels(config, part), frames, height, width]));
+  graph.output("y", recordPart({ graph, config, dtype, caches }, part, x, format));
   return graph;
+}
+
+/** x [B, T, H, W, C padded] → what a part makes of it: values [B, C', T', H', W'], or pixels. */
+export function recordPart(recorder: VaeRecorder, part: "encode" | "decode", x: Tensor, format: DecodedFormat): Tensor {
+  const made = part === "encode" ? recordEncoder(recorder, x) : recordDecoder(recorder, x);
+  return part === "encode" || format === "sample" ? channelsFirst(made, outputChannels(recorder.config, part)) : pixels(made, { format });
 }
 
 /** The graphs of a whole video: the first batch of frames and, if there are more, the one that is replayed for the others. */
@@ -133,7 +143,7 @@ export function vaeGraphs(
   provider: Pick<WeightProvider, "type">,
   options: Omit<VaeGraphOptions, "continues" | "continued">,
 ): { batches: FrameBatch[]; graphs: Graph[] } {
-  const batches = frameBatches(options.frames, options.part === "encode" ? SAMPLE_BATCH : LATENT_BATCH);
+  const batches = partBatches(options.part, options.frames);
   const graphs = [vaeGraph(config, provider, { ...options, frames: batches[0]!.frames, continues: false, continued: batches.length > 1 })];
   if (batches.length > 1)
     graphs.push(vaeGraph(config, provider, { ...options, frames: batches[1]!.frames, continues: true, continued: batches.length > 2 }));

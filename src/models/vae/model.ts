@@ -23,7 +23,9 @@ import {
   decodedFrames,
   encodedFrames,
   frameBatches,
+  inputChannels,
   LATENT_BATCH,
+  partBatches,
   placeFrames,
   SAMPLE_BATCH,
   takeFrames,
@@ -368,8 +370,8 @@ export class CausalVae implements Disposable {
       onWorkers?.(reports);
       return;
     }
-    const batches = frameBatches(frames, part === "encode" ? SAMPLE_BATCH : LATENT_BATCH);
-    const channels = part === "encode" ? config.in_channels : config.latent_channels;
+    const batches = partBatches(part, frames);
+    const channels = inputChannels(config, part);
     let one: (
       x: Float32Array,
       index: number,

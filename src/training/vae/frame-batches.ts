@@ -14,10 +14,10 @@ import {
   decodedFrames,
   encodedFrames,
   type FrameBatch,
-  frameBatches,
-  LATENT_BATCH,
+  inputChannels,
+  outputChannels,
+  partBatches,
   placeFrames,
-  SAMPLE_BATCH,
   takeFrames,
   type VideoShape,
 } from "../../models/vae/batches.ts";
@@ -40,7 +40,7 @@ export interface ClipBatch extends FrameBatch {
 export function clipBatches({ config, part }: Pick<HalfRecipe, "config" | "part">, { frames }: Pick<VideoShape, "frames">): ClipBatch[] {
   const makes = part === "encode" ? encodedFrames : decodedFrames;
   let madeStart = 0;
-  return frameBatches(frames, part === "encode" ? SAMPLE_BATCH : LATENT_BATCH).map((each) => {
+  return partBatches(part, frames).map((each) => {
     const madeFrames = makes(config, each.frames);
     const batch = { ...each, madeStart, madeFrames };
     madeStart += madeFrames;
@@ -55,8 +55,7 @@ export function madeShapeOf(
 ): readonly [number, number, number, number, number] {
   const ratio = spatialRatio(config) ** (part === "encode" ? -1 : 1);
   const { madeStart, madeFrames } = clipBatches({ config, part }, shape).at(-1)!;
-  const channels = part === "encode" ? 2 * config.latent_channels : config.out_channels;
-  return [shape.batch, channels, madeStart + madeFrames, shape.height * ratio, shape.width * ratio];
+  return [shape.batch, outputChannels(config, part), madeStart + madeFrames, shape.height * ratio, shape.width * ratio];
 }
 
 export interface ClipBackwardOptions {
@@ -171,7 +170,7 @@ export class FrameBatches implements Disposable {
 
   get #channels() {
     const { config, part } = this.recipe;
-    return { x: part === "encode" ? config.in_channels : config.latent_channels, y: this.madeShape[1] };
+    return { x: inputChannels(config, part), y: this.madeShape[1] };
   }
 
   get #madeFrames(): number {

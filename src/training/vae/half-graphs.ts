@@ -9,7 +9,7 @@ import { watch } from "../../gradient/watch.ts";
 import { Graph } from "../../graph/graph.ts";
 import type { Node } from "../../graph/op.ts";
 import type { Tensor } from "../../graph/tensor.ts";
-import { cacheState, weightTypes } from "../../models/vae/batches.ts";
+import { cacheState, inputChannels, outputChannels, weightTypes } from "../../models/vae/batches.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
 import { type CausalCaches, recordDecoder, recordEncoder } from "../../models/vae/forward.ts";
 import { cast } from "../../ops/cast.ts";
@@ -68,14 +68,11 @@ export const checkpointing = (again: boolean): DifferentiateOptions => (again ? 
 function begin({ config, weights, part, trained }: HalfRecipe, { batch, frames, height, width }: FrameBatchShape, what: string) {
   const { parameters, standIn } = standIns(trained);
   const graph = new Graph(`vae.${part}.${what}`, weightTypes(weights), standIn);
-  const channels = part === "encode" ? config.in_channels : config.latent_channels;
-  return { graph, parameters, x: graph.input("x", [batch, channels, frames, height, width]) };
+  return { graph, parameters, x: graph.input("x", [batch, inputChannels(config, part), frames, height, width]) };
 }
 
 const made = ({ config, part, dtype }: HalfRecipe, graph: Graph, x: Tensor, caches: CausalCaches): Tensor =>
   (part === "encode" ? recordEncoder : recordDecoder)({ graph, config, dtype, caches }, channelsLast(x));
-
-const resultChannels = ({ config, part }: HalfRecipe): number => (part === "encode" ? 2 * config.latent_channels : config.out_channels);
 
 /** Input `x` [B, C, F, H, W] → output `y`, moments or pixels in the same order; what convolutions keep is updated. */
 export function forwardGraph(recipe: HalfRecipe, shape: FrameBatchShape): Graph {
@@ -86,7 +83,7 @@ export function forwardGraph(recipe: HalfRecipe, shape: FrameBatchShape): Graph 
       ? { keep: (prefix, frames) => graph.update(graph.state(cacheState(prefix), frames.shape, frames.dtype), frames) }
       : {}),
   });
-  graph.output("y", channelsFirst(y, resultChannels(recipe)));
+  graph.output("y", channelsFirst(y, outputChannels(recipe.config, recipe.part)));
   return graph;
 }
 
@@ -132,6 +129,6 @@ const cacheGradient = (graph: Graph, prefix: string, frames: Tensor): Tensor =>
   graph.state(cacheGradientState(prefix), frames.shape, frames.dtype);
 
 function ofResult(recipe: HalfRecipe, graph: Graph, result: Tensor): Cotangent {
-  const of = channelsFirst(result, resultChannels(recipe));
+  const of = channelsFirst(result, outputChannels(recipe.config, recipe.part));
   return { of, gradient: graph.input("dy", of.shape) };
 }

@@ -10,17 +10,16 @@ import { Graph } from "../../../graph/graph.ts";
 import type { Node } from "../../../graph/op.ts";
 import { rewrite } from "../../../graph/rewrite.ts";
 import type { Tensor } from "../../../graph/tensor.ts";
-import { channelsFirst, channelsLast } from "../../../ops/channels.ts";
+import { channelsLast } from "../../../ops/channels.ts";
 import { conv3dOp } from "../../../ops/conv3d.ts";
 import { groupNormMergeOp } from "../../../ops/group_norm_merge.ts";
 import { groupNormRecord } from "../../../ops/group_norm_record.ts";
 import { groupNormStatsOp } from "../../../ops/group_norm_stats.ts";
 import { joinFrames } from "../../../ops/join_frames.ts";
-import { pixels } from "../../../ops/pixels.ts";
 import type { WeightProvider } from "../../../run/weight-provider.ts";
-import { weightTypes } from "../batches.ts";
+import { inputChannels, recordPart, weightTypes } from "../batches.ts";
 import type { VaeConfig } from "../config.ts";
-import { recordDecoder, recordEncoder, type CausalCaches } from "../forward.ts";
+import type { CausalCaches } from "../forward.ts";
 import type { ExchangeGraph, Halo, PieceOptions, SharedNorm } from "./exchange-graph.ts";
 import type { ClipPiece, Unit } from "./units.ts";
 
@@ -124,7 +123,7 @@ function recordUnits(
 ): { recorded: Graph; numbers: ReadonlyMap<Node, number>; takes: Halo[]; gives: Halo[] } {
   const graph = new Graph(`vae.${part}.piece`, weightTypes(provider));
   const numbers = new Map<Node, number>();
-  const channels = part === "encode" ? config.in_channels : config.latent_channels;
+  const channels = inputChannels(config, part);
   const [takes, gives]: [Halo[], Halo[]] = [[], []];
   const halo = (layer: string, tensor: Tensor, other: number, channels: number): Halo => ({
     region: `before ${layer}`,
@@ -160,12 +159,7 @@ function recordUnits(
     const first = graph.nodes.length;
     const x = channelsLast(graph.input(inputOf(unit), [batch, channels, unit.frames, height, width]));
     const recorder = { graph, config, dtype, caches, keepFirst: unit.apart };
-    if (part === "encode") {
-      graph.output(outputOf(unit), channelsFirst(recordEncoder(recorder, x), 2 * config.latent_channels));
-    } else {
-      const decoded = recordDecoder(recorder, x);
-      graph.output(outputOf(unit), format === "sample" ? channelsFirst(decoded, config.out_channels) : pixels(decoded, { format }));
-    }
+    graph.output(outputOf(unit), recordPart(recorder, part, x, format));
     for (const node of graph.nodes.slice(first)) numbers.set(node, unit.index);
   }
   return { recorded: graph, numbers, takes: takes.map((one) => ({ ...one, channels: channelsBefore(graph, one) })), gives };

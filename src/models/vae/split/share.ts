@@ -1,7 +1,7 @@
 /** How a clip is shared out over workers, in time or in space: what each runs, what goes into it, and what comes out put together again. */
 import { elements } from "../../../base/shape.ts";
 import type { WeightProvider } from "../../../run/weight-provider.ts";
-import { takeFrames, vaeGraphs, frameBatches, LATENT_BATCH, SAMPLE_BATCH, type FrameBatch } from "../batches.ts";
+import { inputChannels, partBatches, takeFrames, vaeGraphs } from "../batches.ts";
 import { spatialRatio, type VaeConfig } from "../config.ts";
 import type { ExchangeGraph, PieceOptions } from "./exchange-graph.ts";
 import { inputOf, outputOf, pieceGraph } from "./piece.ts";
@@ -42,16 +42,14 @@ export interface Share {
   collector(collect: Collect): (worker: number, part: number, bytes: ArrayBuffer, shape: readonly number[]) => Promise<void>;
 }
 
-const channelsOf = (config: VaeConfig, { part }: SplitClip): number => (part === "encode" ? config.in_channels : config.latent_channels);
-
 /** Throws where there are more workers than there are pieces for. */
 export const shareOf = (config: VaeConfig, clip: SplitClip, workers: number): Share =>
   clip.axis === "time" ? inTime(config, clip, workers) : inSpace(config, clip, workers);
 
 function inTime(config: VaeConfig, clip: SplitClip, workers: number): Share {
-  const { batch, frames, height, width } = clip;
-  const channels = channelsOf(config, clip);
-  const units = unitsOf(config, clip.part, frames);
+  const { batch, frames, height, width, part } = clip;
+  const channels = inputChannels(config, part);
+  const units = unitsOf(config, part, frames);
   const pieces = piecesOf(units.length, workers);
   const held = (worker: number): readonly Unit[] => units.slice(pieces[worker]!.from, pieces[worker]!.to);
   return {
@@ -78,11 +76,11 @@ function inTime(config: VaeConfig, clip: SplitClip, workers: number): Share {
 
 function inSpace(config: VaeConfig, clip: SplitClip, workers: number): Share {
   const { batch, frames, height, width, part } = clip;
-  const channels = channelsOf(config, clip);
+  const channels = inputChannels(config, part);
   const perRow = part === "encode" ? spatialRatio(config) : 1;
   const rows = height / perRow;
   const pieces = stripsOf(rows, workers);
-  const batches = frameBatches(frames, part === "encode" ? SAMPLE_BATCH : LATENT_BATCH);
+  const batches = partBatches(part, frames);
   const strip = (worker: number): { top: number; count: number } => {
     const { from, to } = pieces[worker]!;
     return { top: from * perRow, count: (to - from) * perRow };
@@ -93,7 +91,7 @@ function inSpace(config: VaeConfig, clip: SplitClip, workers: number): Share {
     turns: () => batches.map((_, i) => ({ graph: Math.min(i, 1), parts: [{ part: i, input: "x", output: "y" }] })),
     inputSize: (worker, i) => batch * channels * batches[i]!.frames * strip(worker).count * width,
     input(worker, i, data) {
-      const { start, frames: count } = batches[i] as FrameBatch;
+      const { start, frames: count } = batches[i]!;
       const { top, count: own } = strip(worker);
       const out = new Float32Array(batch * channels * count * own * width);
       let at = 0;

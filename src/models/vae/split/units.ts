@@ -3,10 +3,8 @@
  * summed over a clip is summed unit by unit, so that the bytes of the result do not depend on how units are dealt out.
  */
 import { CogwheelError } from "../../../base/errors.ts";
-import { encodedFrames, decodedFrames, frameBatches, LATENT_BATCH, SAMPLE_BATCH } from "../batches.ts";
+import { encodedFrames, decodedFrames, partBatches } from "../batches.ts";
 import { temporalLevels, type VaeConfig } from "../config.ts";
-
-export type VaePart = "encode" | "decode";
 
 /** One latent frame, and what it is made of or becomes. */
 export interface Unit {
@@ -35,9 +33,9 @@ function framesOfLatent(config: VaeConfig, frames: number, latent: number): { st
 }
 
 /** The units of a clip of so many frames (latents, for a decoder), in order. */
-export function unitsOf(config: VaeConfig, part: VaePart, frames: number): Unit[] {
+export function unitsOf(config: VaeConfig, part: "encode" | "decode", frames: number): Unit[] {
   const units: Unit[] = [];
-  for (const [batch, { start, frames: count }] of frameBatches(frames, part === "encode" ? SAMPLE_BATCH : LATENT_BATCH).entries()) {
+  for (const [batch, { start, frames: count }] of partBatches(part, frames).entries()) {
     const latents = part === "encode" ? encodedFrames(config, count) : count;
     for (let latent = 0; latent < latents; latent++) {
       const own = part === "encode" ? framesOfLatent(config, count, latent) : { start: latent, end: latent + 1 };
