@@ -49,21 +49,24 @@ export function producersOf(graph: Graph): ReadonlyMap<number, Node> {
   return producers;
 }
 
+/** Tensors [B, C, T, H, W], by id: the reference's layout, at a graph's ends. All others have their channels last. */
+export const channelsFirstIn = (graph: Graph): ReadonlySet<number> =>
+  new Set(
+    graph.nodes.flatMap(({ op, inputs, outputs }) =>
+      op === channelsLastOp ? [inputs["x"]!.id] : op === channelsFirstOp ? [Object.values(outputs)[0]!.id] : [],
+    ),
+  );
+
 /** A frame batch in sections, and what must be known of its tensors to run them. */
 export class CutGraph {
   readonly producers: ReadonlyMap<number, Node>;
   readonly sections: readonly Section[];
-  /** Tensors [B, C, T, H, W]: the reference's layout, at the graph's ends. All others have their channels last. */
   readonly #channelsFirst: ReadonlySet<number>;
 
   constructor(readonly graph: Graph) {
     this.producers = producersOf(graph);
     this.sections = sectionsOf(graph, this.producers);
-    this.#channelsFirst = new Set(
-      graph.nodes.flatMap(({ op, inputs, outputs }) =>
-        op === channelsLastOp ? [inputs["x"]!.id] : op === channelsFirstOp ? [Object.values(outputs)[0]!.id] : [],
-      ),
-    );
+    this.#channelsFirst = channelsFirstIn(graph);
   }
 
   /** The axis of a tensor's rows; that of its columns is the next one. */

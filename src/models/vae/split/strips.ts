@@ -11,7 +11,6 @@ import type { Node } from "../../../graph/op.ts";
 import { rewrite } from "../../../graph/rewrite.ts";
 import type { Tensor } from "../../../graph/tensor.ts";
 import { causalCacheOp } from "../../../ops/causal_cache.ts";
-import { channelsFirstOp, channelsLastOp } from "../../../ops/channels.ts";
 import { conv3dOp, type ConvAttrs } from "../../../ops/conv3d.ts";
 import { convReach, type ConvNode } from "../../../ops/conv3d/geometry.ts";
 import { groupNormMergeOp } from "../../../ops/group_norm_merge.ts";
@@ -19,6 +18,7 @@ import { groupNormRecord } from "../../../ops/group_norm_record.ts";
 import { groupNormStats, groupNormStatsOp } from "../../../ops/group_norm_stats.ts";
 import { joinFrames } from "../../../ops/join_frames.ts";
 import { sliceTokens } from "../../../ops/slice_tokens.ts";
+import { channelsFirstIn } from "../exact/cut.ts";
 import type { ExchangeGraph, Halo, SharedNorm } from "./exchange-graph.ts";
 import type { ClipPiece } from "./units.ts";
 
@@ -39,11 +39,7 @@ export function stripsOf(rows: number, workers: number): ClipPiece[] {
 
 /** @param recorded a frame batch of the whole picture, of so many rows of latents */
 export function stripGraph(recorded: Graph, rows: number, strips: readonly ClipPiece[], worker: number): ExchangeGraph {
-  const first = new Set(
-    recorded.nodes.flatMap(({ op, inputs, outputs }) =>
-      op === channelsLastOp ? [inputs["x"]!.id] : op === channelsFirstOp ? [Object.values(outputs)[0]!.id] : [],
-    ),
-  );
+  const first = channelsFirstIn(recorded);
   /** The rows of a picture that are a worker's. */
   const rowsOf = (tensor: Tensor, of: number): { top: number; bottom: number } => {
     const scale = tensor.dim(first.has(tensor.id) ? 3 : 2) / rows;
