@@ -1,5 +1,4 @@
 /** A checkpoint's VAE by itself: videos to latents and back. */
-import { startWorkers } from "#workers";
 import { expectWeights } from "../checkpoint/weight-index.ts";
 import type { CheckpointSource } from "../sources/source.ts";
 import { CogwheelError } from "../base/errors.ts";
@@ -238,14 +237,14 @@ export class VideoVae implements AsyncDisposable {
       return vaeRun(this, part, shape, options);
     }
     const places = placesOf(options.workers);
-    const { workersRun } = await import("./workers/run.ts");
-    return workersRun(this, part, shape, options, places, () => this.#workersAt(places).run);
+    const [{ workersRun }, processes] = await Promise.all([import("./workers/run.ts"), import("#workers")]);
+    return workersRun(this, part, shape, options, places, () => this.#workersAt(places, processes).run);
   }
 
   /** The worker processes of the last call, and where they are. */
   #workers: { readonly key: string; readonly processes: WorkerProcesses } | undefined;
 
-  #workersAt(places: readonly WorkerPlace[]): WorkerProcesses {
+  #workersAt(places: readonly WorkerPlace[], { startWorkers }: typeof import("#workers")): WorkerProcesses {
     const { opening } = this;
     if (typeof opening === "string") throw new CogwheelError("vae", opening);
     const key = JSON.stringify(places);
