@@ -9,9 +9,8 @@ import { Board, type Peer } from "../../models/vae/split/peer.ts";
 import { shareOf } from "../../models/vae/split/share.ts";
 import { encodeHead, PipeReader } from "../../video/sandbox/node-pipe.ts";
 import { VideoVae, type OpenVaeOptions } from "../video-vae.ts";
-import type { FromPieceWorker, PieceJob, ToPieceWorker, WorkerOpening } from "./types.ts";
+import { type FromPieceWorker, MOST_BYTES, type PieceJob, type ToPieceWorker, type WorkerOpening } from "./types.ts";
 
-const MOST_BYTES = 2 ** 36;
 /** Reports of progress, so many at most in a piece. */
 const REPORTS = 200;
 

@@ -12,11 +12,16 @@ import type { ClipRunner } from "../../models/vae/split/clip.ts";
 import type { WorkerReport } from "../../models/vae/split/run.ts";
 import { shareOf } from "../../models/vae/split/share.ts";
 import { encodeHead, PipeReader } from "../../video/sandbox/node-pipe.ts";
-import type { FromPieceWorker, ToPieceWorker, WorkerOpening, WorkerPlace, WorkerProcesses } from "./types.ts";
+import {
+  type FromPieceWorker,
+  MOST_BYTES,
+  type ToPieceWorker,
+  type WorkerOpening,
+  type WorkerPlace,
+  type WorkerProcesses,
+} from "./types.ts";
 
 const PLACES = ["./cogwheel-worker.js", "../cogwheel-worker.js", "../../../dist/cogwheel-worker.js"];
-/** The longest region that is believed: more than any device gives at once. */
-const MOST_BYTES = 2 ** 36;
 
 /** Those that run: they end with this process, however it exits. One that is killed is missed by the workers themselves. */
 const running = new Set<ChildProcess>();

@@ -41,6 +41,9 @@ export function openingOf(
   return { from: String(from), options };
 }
 
+/** The longest region that is believed: more than any device gives at once. */
+export const MOST_BYTES = 2 ** 36;
+
 /** A worker's piece of a clip. What goes into its parts follows as bytes, one after another. */
 export interface PieceJob {
   readonly type: "piece";
