@@ -81,21 +81,9 @@ export function pieceGraph(
       const found = merged.get(key);
       if (found) return found;
       const { batch } = unitOf(node);
-      const own = joinFrames(records.get(key)!);
       const holders = holdersOf(units, pieces, batch);
-      let all = own;
-      if (holders.length > 1) {
-        const count = holders.reduce((n, holder) => n + holder.units, 0);
-        all = into.input(`stats.${key}`, [own.dim(0), count, ...own.shape.slice(2)]);
-        norms.push({
-          region: `norm ${node.scope} of batch ${batch}`,
-          holders: holders.map((holder) => holder.worker),
-          own,
-          all,
-          outer: own.dim(0),
-        });
-      }
-      const made = step(node, { stats: all }, into);
+      const names = { input: `stats.${key}`, region: `norm ${node.scope} of batch ${batch}` };
+      const made = step(node, { stats: recordsOfBatch(into, records.get(key)!, holders, names, norms) }, into);
       merged.set(key, made);
       return made;
     },
@@ -110,6 +98,25 @@ export function holdersOf(units: readonly Unit[], pieces: readonly ClipPiece[], 
     const held = units.slice(from, to).filter((unit) => unit.batch === batch).length;
     return held ? [{ worker, units: held }] : [];
   });
+}
+
+/**
+ * The records of a whole batch: those of a worker's own units, joined, where it holds them all; an input otherwise, which is added to what
+ * is shared. @param holders those of {@link holdersOf}
+ */
+export function recordsOfBatch(
+  graph: Graph,
+  records: readonly Tensor[],
+  holders: readonly { worker: number; units: number }[],
+  names: { readonly input: string; readonly region: string },
+  shared: SharedNorm[],
+): Tensor {
+  const own = joinFrames(records);
+  if (holders.length === 1) return own;
+  const count = holders.reduce((n, { units }) => n + units, 0);
+  const all = graph.input(names.input, [own.dim(0), count, ...own.shape.slice(2)]);
+  shared.push({ region: names.region, holders: holders.map(({ worker }) => worker), own: own.root, all, outer: own.dim(0) });
+  return all;
 }
 
 /** Unit after unit, each as a frame batch of its own. */

@@ -14,7 +14,16 @@ import type { Node } from "../../../graph/op.ts";
 import type { Tensor } from "../../../graph/tensor.ts";
 import type { VaeConfig } from "../../../models/vae/config.ts";
 import type { ExchangeGraph, Halo, PieceOptions, SharedNorm } from "../../../models/vae/split/exchange-graph.ts";
-import { type Deal, holdersOf, inputOf, outputOf, pieceGraph, type PieceGraph, type PieceStep } from "../../../models/vae/split/piece.ts";
+import {
+  type Deal,
+  holdersOf,
+  inputOf,
+  outputOf,
+  pieceGraph,
+  type PieceGraph,
+  type PieceStep,
+  recordsOfBatch,
+} from "../../../models/vae/split/piece.ts";
 import type { Unit } from "../../../models/vae/split/units.ts";
 import { add } from "../../../ops/add.ts";
 import { cast } from "../../../ops/cast.ts";
@@ -25,7 +34,6 @@ import { groupNormGradientMerge } from "../../../ops/group_norm_gradient_merge.t
 import { type GroupNormGradientAttrs, type GroupNormGradientInputs, groupNormGradientSums } from "../../../ops/group_norm_gradient_sums.ts";
 import { groupNormMergeOp } from "../../../ops/group_norm_merge.ts";
 import { groupNormStatsOp } from "../../../ops/group_norm_stats.ts";
-import { joinFrames } from "../../../ops/join_frames.ts";
 import type { WeightProvider } from "../../../run/weight-provider.ts";
 
 /** Inputs `dy.UNIT`: the gradient with respect to what comes out of a unit. */
@@ -176,15 +184,9 @@ class Backward {
   #throughNorm(merge: Node, batch: number): void {
     const { graph, deal, worker } = this;
     const parts = this.#norms.get(merge.outputs["norm"]!)!;
-    const own = joinFrames(parts.map(({ sums }) => sums));
-    const holders = holdersOf(deal.units, deal.pieces, batch);
-    let all = own;
-    if (holders.length > 1) {
-      const count = holders.reduce((n, holder) => n + holder.units, 0);
-      all = graph.input(`sums.${merge.scope} ${batch}`, [own.dim(0), count, ...own.shape.slice(2)]);
-      const region = `gradient of norm ${merge.scope} of batch ${batch}`;
-      this.#shared.push({ region, holders: holders.map((holder) => holder.worker), own: own.root, all, outer: own.dim(0) });
-    }
+    const records = parts.map(({ sums }) => sums);
+    const names = { input: `sums.${merge.scope} ${batch}`, region: `gradient of norm ${merge.scope} of batch ${batch}` };
+    const all = recordsOfBatch(graph, records, holdersOf(deal.units, deal.pieces, batch), names, this.#shared);
     const { norm, weight, bias } = parts[0]!.node.inputs as unknown as GroupNormGradientInputs;
     const merged = groupNormGradientMerge({ sums: all, norm, weight }, { groups: (merge.attrs as { groups: number }).groups });
     for (const { node, dy } of parts.toReversed()) {
@@ -192,10 +194,11 @@ class Backward {
       this.#add(inputs.x, groupNormGradient(inputs, node.attrs as GroupNormGradientAttrs));
     }
     // A batch's own are added once, by the last worker that holds a part of it.
-    if (holders.at(-1)!.worker !== worker) return;
+    const adderOf = (one: number): number => holdersOf(deal.units, deal.pieces, one).at(-1)!.worker;
+    if (adderOf(batch) !== worker) return;
     const batches = [...new Set(deal.units.map((unit) => unit.batch))];
-    const adders = [...new Set(batches.map((one) => holdersOf(deal.units, deal.pieces, one).at(-1)!.worker))];
-    const mine = batches.filter((one) => holdersOf(deal.units, deal.pieces, one).at(-1)!.worker === worker);
+    const adders = [...new Set(batches.map(adderOf))];
+    const mine = batches.filter((one) => adderOf(one) === worker);
     for (const [tensor, gradient] of [
       [weight, merged.dweight],
       [bias, merged.dbias],
