@@ -50,21 +50,23 @@ export function recordLpips(network: LpipsNetwork, a: Tensor, b: Tensor, { dtype
     );
     const both = [a, b].map((x) => features(graph, network.layers, channelAffine(x, scale!, shift!, dtype), prefix, dtype));
     let sum: Tensor | undefined;
-    for (const [i, [name, ofA]] of both[0]!.entries())
-      sum = lpipsDistance(ofA, both[1]![i]![1], graph.weight(prefix + name, [1, channelsOf(network, name), 1, 1], "f32"), sum);
+    for (const [i, [{ name, channels }, ofA]] of both[0]!.entries())
+      sum = lpipsDistance(ofA, both[1]![i]![1], graph.weight(prefix + name, [1, channels, 1, 1], "f32"), sum);
     return sum!;
   });
 }
 
-/** Features of every slice, with the names of their heads. */
-function features(graph: Graph, layers: readonly LpipsLayer[], x: Tensor, prefix: string, dtype: DType): (readonly [string, Tensor])[] {
-  const found: (readonly [string, Tensor])[] = [];
+type Features = Extract<LpipsLayer, { kind: "features" }>;
+
+/** Features of every slice, with what their heads are. */
+function features(graph: Graph, layers: readonly LpipsLayer[], x: Tensor, prefix: string, dtype: DType): (readonly [Features, Tensor])[] {
+  const found: (readonly [Features, Tensor])[] = [];
   let h = x;
   for (const layer of layers) {
     if (layer.kind === "relu") h = relu(h);
     else if (layer.kind === "max_pool") h = maxPool2d(h, layer);
     else if (layer.kind === "blur_pool") h = blurPool(h);
-    else if (layer.kind === "features") found.push([layer.name, h]);
+    else if (layer.kind === "features") found.push([layer, h]);
     else h = convolution(graph, h, layer, prefix, dtype);
   }
   return found;
@@ -87,6 +89,3 @@ function convolution(graph: Graph, x: Tensor, { name, shape, pad }: LpipsConvolu
   const identity = Float32Array.from({ length: channels * channels }, (_, i) => +(i % (channels + 1) === 0));
   return conv3d(y, graph.constant("identity", identity, [channels, channels, 1, 1]), { pad: around(-border), dtype });
 }
-
-const channelsOf = ({ layers }: LpipsNetwork, head: string): number =>
-  layers.flatMap((layer) => (layer.kind === "features" && layer.name === head ? [layer.channels] : []))[0]!;
