@@ -80,7 +80,7 @@ const roleOf = (name: string): string => name.replace(/\d+/g, "#");
  * are moved by chance, alike for all tensors of a role, so that what helps in one block is done in all of them.
  */
 function place(tensors: readonly Sized[], enemies: ReadonlyMap<number, readonly number[]>, maxArenaBytes: number, seed: number): Layout {
-  const arenas: { bytes: number; placed: (Sized & { offset: number })[] }[] = [];
+  const arenas: Arena[] = [];
   const placements = new Map<number, Placement>();
   const drawn = new Map<string, number>();
   const chance = (key: string): number => drawn.get(key) ?? drawn.set(key, hash(key, seed)).get(key)!;
@@ -94,16 +94,14 @@ function place(tensors: readonly Sized[], enemies: ReadonlyMap<number, readonly 
       // One more arena is always to be had, but only chance prefers it to one that grows as much.
       if (!arena && best && (seed === 0 || arenas.length >= MOST_ARENAS)) break;
       if (hostile.has(index)) continue;
-      const offset = arena ? lowestGap(arena.placed, tensor) : 0;
+      const offset = arena ? arena.lowestGap(tensor) : 0;
       if (offset + size > maxArenaBytes) continue;
       const growth = arena ? Math.max(0, offset + size - arena.bytes) : size;
       const price = growth + (seed ? 0.5 * size * chance(`${tensor.role} ${index}`) : 0);
       if (!best || price < best.price) best = { arena: index, offset, growth, price };
     }
     const { arena: index, offset } = best!;
-    const arena = arenas[index] ?? (arenas[index] = { bytes: 0, placed: [] });
-    arena.bytes = Math.max(arena.bytes, offset + size);
-    arena.placed.push({ ...tensor, offset });
+    (arenas[index] ??= new Arena()).place(tensor, offset);
     placements.set(tensor.id, { arena: index, offset });
   }
   // Largest first: programs that share arenas share them by number.
@@ -123,15 +121,38 @@ function hash(text: string, seed: number): number {
   return ((h ^ (h >>> 13)) >>> 0) / 4294967296;
 }
 
-/** Lowest offset at which `size` bytes are free for the tensor's whole life. */
-function lowestGap(placed: readonly (Sized & { offset: number })[], tensor: Sized): number {
-  const neighbours = placed.filter((p) => p.first <= tensor.last && tensor.first <= p.last).sort((a, b) => a.offset - b.offset);
-  let offset = 0;
-  for (const p of neighbours) {
-    if (p.offset - offset >= tensor.size) break;
-    offset = Math.max(offset, p.offset + p.size);
+/**
+ * What lies in an arena, in the order of offsets: lists of numbers side by side, for they are gone through once a tensor, and large models
+ * have many thousands.
+ */
+class Arena {
+  bytes = 0;
+  readonly #offset: number[] = [];
+  readonly #end: number[] = [];
+  readonly #first: number[] = [];
+  readonly #last: number[] = [];
+
+  place({ first, last, size }: Sized, offset: number): void {
+    this.bytes = Math.max(this.bytes, offset + size);
+    let [at, high] = [0, this.#offset.length];
+    while (at < high) {
+      const middle = (at + high) >> 1;
+      if (this.#offset[middle]! <= offset) at = middle + 1;
+      else high = middle;
+    }
+    this.#offset.splice(at, 0, offset);
+    this.#end.splice(at, 0, offset + size);
+    this.#first.splice(at, 0, first);
+    this.#last.splice(at, 0, last);
   }
-  return offset;
+
+  /** Lowest offset at which `size` bytes are free for the tensor's whole life. */
+  lowestGap({ first, last, size }: Sized): number {
+    let offset = 0;
+    for (let i = 0; i < this.#offset.length && this.#offset[i]! - offset < size; i++)
+      if (this.#first[i]! <= last && first <= this.#last[i]! && this.#end[i]! > offset) offset = this.#end[i]!;
+    return offset;
+  }
 }
 
 export function largestLiveSet(tensors: readonly Lifetime[]): number {
