@@ -37,7 +37,7 @@ export interface StepperMicro {
 }
 
 export interface TakenStep {
-  /** Of each micro-step, what was asked for. */
+  /** Of each micro-step, all outputs of its graph. */
   readonly outputs: readonly Readonly<Record<string, Float32Array>>[];
   /** Of all gradients, before they were clipped. */
   readonly gradNorm: number;
@@ -92,8 +92,11 @@ export class Stepper {
     return [graph, updateGraph(update, graph)];
   }
 
-  /** One step: as many micro-steps as are added up, in their order. @param lr its learning rate @param outputs that are read of each; default: all */
-  async step(micros: readonly StepperMicro[], lr: number, outputs?: readonly string[], signal?: AbortSignal): Promise<TakenStep> {
+  /**
+   * One step: as many micro-steps as are added up, in their order. Nothing ends it on the way, for it may have changed states by then.
+   * @param lr its learning rate
+   */
+  async step(micros: readonly StepperMicro[], lr: number): Promise<TakenStep> {
     const { accumulation = 1, maxGradNorm = Infinity, ema, optimizer, dtype, name = "" } = this.options;
     if (micros.length !== accumulation)
       throw new CogwheelError("training", `a step takes ${accumulation} batches, got ${micros.length}; give one for each micro-step`);
@@ -110,12 +113,9 @@ export class Stepper {
       emaDecay: ema ? emaDecay(ema.decay, this.#updates) : 0,
     });
     const kinds = { optimizer, average: ema !== undefined };
-    const run = signal ? { signal } : {};
     const read = async (program: Program, key: string): Promise<Record<string, Float32Array>> => {
-      const names = outputs ?? [...this.programs.plan(key).graph.outputs.keys()].filter((name) => name !== "control");
-      return Object.fromEntries(
-        await Promise.all(names.map(async (name) => [name, (await program.read(name, signal)) as Float32Array] as const)),
-      );
+      const names = [...this.programs.plan(key).graph.outputs.keys()].filter((name) => name !== "control");
+      return Object.fromEntries(await Promise.all(names.map(async (name) => [name, (await program.read(name)) as Float32Array] as const)));
     };
     const parts: Promise<Record<string, Float32Array>>[] = [];
     const keys = micros.map(({ key }) => key);
@@ -123,25 +123,22 @@ export class Stepper {
     if (accumulation === 1) {
       const [micro] = micros as [StepperMicro];
       last = await this.programs.get(micro.key, () => withUpdate(micro.record(), kinds));
-      await last.run({ ...run, inputs: { ...micro.inputs(scale, this.programs.plan(micro.key).graph), update } });
+      await last.run({ inputs: { ...micro.inputs(scale, this.programs.plan(micro.key).graph), update } });
       parts.push(read(last, micro.key));
     } else {
       for (const [i, micro] of micros.entries()) {
         const program = await this.programs.get(micro.key, () => withSums(micro.record()));
         const inputs = micro.inputs(scale, this.programs.plan(micro.key).graph);
-        await program.run({ ...run, inputs: { ...inputs, begun: Float32Array.of(Math.min(i, 1), 0, 0, 0) } });
+        await program.run({ inputs: { ...inputs, begun: Float32Array.of(Math.min(i, 1), 0, 0, 0) } });
         // The copy is queued before the next micro-step writes there.
         parts.push(read(program, micro.key));
       }
       const of = `update${name}`;
       last = await this.programs.get(of, () => updateGraph(kinds, this.programs.plan(keys[0]!).graph));
       keys.push(of);
-      await last.run({ ...run, inputs: { update } });
+      await last.run({ inputs: { update } });
     }
-    const [control, ...found] = (await Promise.all([last.read("control", signal), ...parts])) as [
-      Float32Array,
-      ...Record<string, Float32Array>[],
-    ];
+    const [control, ...found] = (await Promise.all([last.read("control"), ...parts])) as [Float32Array, ...Record<string, Float32Array>[]];
     const taken = control[UPDATE.taken] === 1;
     this.#lossScale = nextLossScale(this.#lossScale, dtype, taken, control[UPDATE.notFinite]!);
     if (taken) this.#updates++;

@@ -8,7 +8,6 @@ import { Trainer, type TrainerOptions, type TrainingModel } from "./trainer.ts";
 
 export interface TrainStepsOptions extends TrainerOptions {
   readonly schedule?: Schedule;
-  readonly signal?: AbortSignal;
 }
 
 export interface TrainedSteps {
@@ -27,24 +26,23 @@ export async function trainSteps(
   gpu: Gpu,
   model: TrainingModel,
   steps: readonly (readonly MicroBatch[])[],
-  { schedule = {}, signal, ...options }: TrainStepsOptions,
+  { schedule = {}, ...options }: TrainStepsOptions,
 ): Promise<TrainedSteps> {
-  using trainer = await Trainer.create(gpu, model, options, signal);
+  using trainer = await Trainer.create(gpu, model, options);
   const { lr } = optimizerOf(options.optimizer);
   const [loss, gradNorm]: [number[], number[]] = [[], []];
   for (const batches of steps) {
     const rate = lr * rateShare(schedule, trainer.progress.updates, steps.length);
-    let report = await trainer.step(batches, rate, signal);
+    let report = await trainer.step(batches, rate);
     // Another implementation takes every step, so one whose gradients overflow f16 is taken again, with half the scale of the loss.
-    while (!report.taken) report = await trainer.step(batches, rate, signal);
+    while (!report.taken) report = await trainer.step(batches, rate);
     loss.push(report.loss);
     gradNorm.push(report.gradNorm);
   }
-  const read = { ...(signal ? { signal } : {}) };
   return {
     loss,
     gradNorm,
-    values: await parameterValues(gpu, trainer.states, read),
-    ...(options.ema ? { average: await parameterValues(gpu, trainer.states, { ...read, average: true }) } : {}),
+    values: await parameterValues(gpu, trainer.states),
+    ...(options.ema ? { average: await parameterValues(gpu, trainer.states, { average: true }) } : {}),
   };
 }

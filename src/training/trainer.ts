@@ -119,7 +119,7 @@ export class Trainer implements Disposable {
   }
 
   /** One step: as many batches as there are micro-steps, in their order. @param lr the step's learning rate */
-  async step(batches: readonly MicroBatch[], lr: number, signal?: AbortSignal): Promise<StepReport> {
+  async step(batches: readonly MicroBatch[], lr: number): Promise<StepReport> {
     const micros = batches.map(microOf);
     for (const micro of micros) micro.check(this.model.config, this.#levels.count);
     const step = await this.#stepper.step(
@@ -130,8 +130,6 @@ export class Trainer implements Disposable {
         inputs: (lossScale) => this.#inputs(micro, micros.length, lossScale),
       })),
       lr,
-      ["loss"],
-      signal,
     );
     // A pack has room for more clips than it may hold.
     const losses = step.outputs.map(({ loss }, i) => loss!.subarray(0, micros[i]!.timesteps.length));
