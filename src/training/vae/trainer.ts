@@ -3,7 +3,9 @@ import { WeightStore } from "../../run/weight-store.ts";
 import { States } from "../../run/states.ts";
 import { spatialRatio } from "../../models/vae/config.ts";
 import { elements } from "../../base/shape.ts";
+import type { Graph } from "../../graph/graph.ts";
 import { encodedFrames, placeFrames } from "../../models/vae/batches.ts";
+import { LatentPosterior } from "../../models/vae/posterior.ts";
 import { initialise } from "../initial-values.ts";
 import { mean } from "../micro-batch.ts";
 import { Programs } from "../programs.ts";
@@ -194,13 +196,20 @@ export class VaeTrainer implements Disposable {
       sizes,
       record: () => vaeMicro(this.recipe, shape, asked),
       inputs: (lossScale, graph) => ({
-        ...this.#clipInputs(batch, shape),
+        ...this.#clipInputs(graph, batch.samples, (i, values) => this.#noiseOf(batch, i, values)),
         ...generatorInputs(graph, sizes, weights, {
           scale: lossScale / micros,
           ...(this.options.discriminator?.adaptive ? { adaptive: this.options.discriminator.adaptive } : {}),
         }),
       }),
     };
+  }
+
+  /** The posterior's draw of a batch's clip. */
+  #noiseOf({ noise, step, first }: VaeBatch, index: number, values: number): Float32Array {
+    if (noise?.[index]) return noise[index];
+    const { latents, seed = 0 } = this.options;
+    return latents === "mean" ? new Float32Array(values) : posteriorNoise(seed, step, first + index, values);
   }
 
   /** The mean of LPIPS over a clip's frames, of what was made of it; undefined without a network. */
@@ -212,28 +221,34 @@ export class VaeTrainer implements Disposable {
     return mean((await program.read("lpips", signal)) as Float32Array);
   }
 
-  /** Pixels, and noise or drawn latents, by part. */
-  #clipInputs({ samples, step, first, noise: given }: VaeBatch, shape: PixelShape): Record<string, Float32Array> {
-    const { part, whole, config: c } = this.recipe;
-    const size = latentSize(c, shape);
-    const [frames, plane] = [encodedFrames(c, shape.frames), size.height * size.width];
-    const drawn = samples.map((sample, i) => {
-      const values = c.latent_channels * frames * plane;
-      const noise =
-        given?.[i] ??
-        (this.options.latents === "mean" ? new Float32Array(values) : posteriorNoise(this.options.seed ?? 0, step, first + i, values));
-      return part === "decoder" ? latentsOf(sample.moments!, noise) : noise;
+  /**
+   * What a graph reads of clips, part by part: pixels, and noise or the latents that are drawn with it.
+   * @param noiseOf [Z, T', H', W'], so many values, for each clip by its index
+   */
+  #clipInputs(
+    graph: Pick<Graph, "inputs">,
+    samples: readonly PixelSample[],
+    noiseOf: (index: number, values: number) => Float32Array,
+  ): Record<string, Float32Array> {
+    const { whole, config: c } = this.recipe;
+    const shape = shapeOf(samples);
+    const { height, width } = latentSize(c, shape);
+    const frames = encodedFrames(c, shape.frames);
+    const fromMoments = this.recipe.part === "decoder";
+    const pixels = samples.map((sample) => sample.pixels);
+    const drawn = samples.map(({ moments }, i) => {
+      const noise = noiseOf(i, elements([c.latent_channels, frames, height, width]));
+      return fromMoments ? LatentPosterior.fromMoments(moments!, [1, 2 * c.latent_channels, frames, height, width]).sample(noise) : noise;
     });
     const inputs: Record<string, Float32Array> = {};
     for (const [i, of] of partsOfClip(c, shape.frames, whole).entries()) {
-      inputs[ofPart("x", i)] = framesOfAll(
-        samples.map(({ pixels }) => pixels),
-        3,
-        shape.frames,
-        shape.height * shape.width,
-        { first: of.firstFrame, count: of.frames },
-      );
-      inputs[ofPart(part === "decoder" ? "z" : "noise", i)] = framesOfAll(drawn, c.latent_channels, frames, plane, {
+      // A decoder's reconstruction reads latents alone.
+      if (graph.inputs.has(ofPart("x", i)))
+        inputs[ofPart("x", i)] = framesOfAll(pixels, 3, shape.frames, shape.height * shape.width, {
+          first: of.firstFrame,
+          count: of.frames,
+        });
+      inputs[ofPart(fromMoments ? "z" : "noise", i)] = framesOfAll(drawn, c.latent_channels, frames, height * width, {
         first: of.firstLatent,
         count: of.latents,
       });
@@ -243,7 +258,7 @@ export class VaeTrainer implements Disposable {
 
   /** [3, T, H, W] of a clip, as the trained weights or their average make it of its latents' mean. */
   async reconstruct(sample: PixelSample, signal?: AbortSignal): Promise<Float32Array> {
-    const { config: c, trained, part, whole } = this.recipe;
+    const { config: c, trained, whole } = this.recipe;
     const shape = shapeOf([sample]);
     const average = this.options.ema !== undefined;
     const program = await this.#programs.get(`reconstruct ${pixelShapeKey(shape)}`, () =>
@@ -254,26 +269,10 @@ export class VaeTrainer implements Disposable {
         return dtype === "f16" ? cast(state, "f16") : state;
       }),
     );
-    const size = latentSize(c, shape);
-    const [frames, plane] = [encodedFrames(c, shape.frames), size.height * size.width];
-    const noise = new Float32Array(c.latent_channels * frames * plane);
-    const given = part === "decoder" ? latentsOf(sample.moments!, noise) : noise;
-    const parts = partsOfClip(c, shape.frames, whole);
-    const inputs: Record<string, Float32Array> = {};
-    for (const [i, of] of parts.entries()) {
-      if (part !== "decoder")
-        inputs[ofPart("x", i)] = framesOfAll([sample.pixels], 3, shape.frames, shape.height * shape.width, {
-          first: of.firstFrame,
-          count: of.frames,
-        });
-      inputs[ofPart(part === "decoder" ? "z" : "noise", i)] = framesOfAll([given], c.latent_channels, frames, plane, {
-        first: of.firstLatent,
-        count: of.latents,
-      });
-    }
+    const inputs = this.#clipInputs(program.plan.graph, [sample], (_, values) => new Float32Array(values));
     await program.run({ inputs, ...(signal ? { signal } : {}) });
     const out = new Float32Array(sample.pixels.length);
-    for (const [i, of] of parts.entries())
+    for (const [i, of] of partsOfClip(c, shape.frames, whole).entries())
       placeFrames(
         (await program.read(ofPart("made", i), signal)) as Float32Array,
         of.frames,
@@ -304,9 +303,3 @@ const shapeOf = (samples: readonly PixelSample[]): PixelShape => {
   const [{ frames, height, width }] = samples as readonly [PixelSample];
   return { clips: samples.length, frames, height, width };
 };
-
-/** [Z, T′, H′, W′] drawn from a posterior. */
-function latentsOf(moments: Float32Array, noise: Float32Array): Float32Array {
-  const { length } = noise;
-  return noise.map((value, i) => moments[i]! + Math.exp(0.5 * Math.min(20, Math.max(-30, moments[length + i]!))) * value);
-}
