@@ -21,13 +21,17 @@ export interface StageOptions {
   readonly packing?: PackingOptions;
 }
 
-/** A stage in its place. */
-export interface PlacedStage {
+/** Where a stage of a run lies, whatever model learns in it. */
+export interface StagePlace {
   /** From 0. */
   readonly index: number;
   /** Steps of the run before it, and its own. */
   readonly before: number;
   readonly steps: number;
+}
+
+/** A stage in its place. */
+export interface PlacedStage extends StagePlace {
   readonly data: TrainingData | undefined;
   readonly lr: number | undefined;
   readonly batch: number;
@@ -42,23 +46,27 @@ export interface StagedSteps {
   readonly packing?: PackingOptions | undefined;
 }
 
+/** Stages with their places, in the run's order. */
+export function placesOf<S extends { readonly steps: number }>(stages: readonly S[]): { stage: S; place: StagePlace }[] {
+  let before = 0;
+  return stages.map((stage, index) => {
+    before += stage.steps;
+    return { stage, place: { index, before: before - stage.steps, steps: stage.steps } };
+  });
+}
+
 /** The stages of a run; one that has none is one stage. */
 export function stagesOf({ steps = 0, stages, batch = 1, packing }: StagedSteps): PlacedStage[] {
   const whole: StageOptions[] = [{ steps }];
-  let before = 0;
-  return (stages ?? whole).map((stage, index) => {
+  return placesOf(stages ?? whole).map(({ stage, place }) => {
     const own = stage.batch !== undefined || stage.packing !== undefined;
-    const placed: PlacedStage = {
-      index,
-      before,
-      steps: stage.steps,
+    return {
+      ...place,
       data: stage.data,
       lr: stage.lr,
       batch: own ? (stage.batch ?? 1) : batch,
       packing: own ? stage.packing : packing,
     };
-    before += stage.steps;
-    return placed;
   });
 }
 

@@ -4,7 +4,6 @@ import { TorchGenerator } from "../diffusion/torch-random.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { transformerWeights } from "../models/cogvideox/weights.ts";
 import { batchesOf, type TrainingData } from "./batches.ts";
-import { restoreRun, type RunIdentity, saveRun } from "./checkpoint.ts";
 import { componentFiles, type ExportOptions, loraFile, parameterValues } from "./export.ts";
 import { fullParameters } from "./full.ts";
 import type { GivenSample } from "./training-sample.ts";
@@ -16,15 +15,11 @@ import { makePack, packedTokens, packsOf } from "./packing/packs.ts";
 import type { Trained } from "./parameters.ts";
 import { rateShare } from "./schedule.ts";
 import { heldOutBatch, makeBatch } from "./sample.ts";
+import { StagedRun } from "./staged-run.ts";
 import { type PlacedStage, stageSeed, stagesOf, stepsOf } from "./stages.ts";
 import { Trainer, type TrainingModel } from "./trainer.ts";
 
 export class TrainingRun implements Disposable {
-  #step = 0;
-  /** Updates that were made before the stage that goes on: a schedule runs in each stage by itself. */
-  #stageUpdates = 0;
-  #running = false;
-
   private constructor(
     private readonly gpu: Gpu,
     private readonly model: TrainingModel,
@@ -32,7 +27,7 @@ export class TrainingRun implements Disposable {
     private readonly options: TrainOptions,
     private readonly trained: Trained | TrainedLora,
     private readonly trainer: Trainer,
-    private readonly identity: RunIdentity,
+    private readonly staged: StagedRun,
   ) {}
 
   static async open(from: Trainable, data: TrainingData, options: TrainOptions): Promise<TrainingRun> {
@@ -61,14 +56,9 @@ export class TrainingRun implements Disposable {
       },
       signal,
     );
-    const run = new TrainingRun(gpu, model, data, options, trained, trainer, identity);
+    const run = new TrainingRun(gpu, model, data, options, trained, trainer, new StagedRun(gpu, trainer, identity));
     try {
-      if (resume) {
-        const { step, stageUpdates = 0, ...progress } = await restoreRun(gpu, resume, trainer.states, identity);
-        trainer.progress = progress;
-        run.#step = step;
-        run.#stageUpdates = stageUpdates;
-      }
+      if (resume) await run.staged.restore(resume);
       return run;
     } catch (error) {
       run[Symbol.dispose]();
@@ -77,42 +67,24 @@ export class TrainingRun implements Disposable {
   }
 
   /** The steps that are left, each taken when it is asked for. */
-  async *steps(): AsyncGenerator<TrainingStep, void, void> {
-    if (this.#running) throw new CogwheelError("training", "a run is iterated over once at a time, got a second loop; end the first");
-    this.#running = true;
-    try {
-      for (const stage of stagesOf(this.options)) {
-        if (this.#step >= stage.before + stage.steps) continue;
-        if (this.#step === stage.before) {
-          this.#stageUpdates = this.trainer.progress.updates;
-          // Graphs of the stage before are of other sizes.
-          if (stage.index > 0) this.trainer.release();
-        }
-        if (!(yield* this.#stage(stage))) return;
-      }
-    } finally {
-      this.#running = false;
-    }
-  }
-
-  /** The steps of a stage that are left; false where its data ended before. */
-  async *#stage(stage: PlacedStage): AsyncGenerator<TrainingStep, boolean, void> {
-    const { signal } = this.options;
-    const stream = this.#micros(stage);
-    // What was learned from before a break.
-    for (let i = stage.before; i < this.#step; i++) await stream.next();
-    while (this.#step < stage.before + stage.steps) {
-      signal?.throwIfAborted();
-      const begun = performance.now();
-      const { value: samples, done } = await stream.next();
-      if (done) return false;
-      yield { ...(await this.#taken(samples, stage)), seconds: (performance.now() - begun) / 1000 };
-    }
-    return true;
+  steps(): AsyncGenerator<TrainingStep, void, void> {
+    return this.staged.steps(
+      stagesOf(this.options),
+      {
+        data: (stage) => this.#micros(stage),
+        take: (samples, stage, step, updates) => this.#taken(samples, stage, step, updates),
+      },
+      this.options.signal,
+    );
   }
 
   /** @param samples of each rank the batches of its micro-steps */
-  async #taken(samples: readonly (readonly (readonly GivenSample[])[])[], stage: PlacedStage): Promise<Omit<TrainingStep, "seconds">> {
+  async #taken(
+    samples: readonly (readonly (readonly GivenSample[])[])[],
+    stage: PlacedStage,
+    step: number,
+    updates: number,
+  ): Promise<Omit<TrainingStep, "seconds">> {
     const { trainer, model, options } = this;
     const { schedule = {}, rank = 0, ranks = 1, signal } = options;
     const { packing } = stage;
@@ -120,7 +92,7 @@ export class TrainingRun implements Disposable {
     const mine = samples[rank]!;
     const sampling = samplingOptions(options);
     const count = samples.map((parts) => parts.reduce((n, part) => n + part.length, 0));
-    const place = { seed: sampling.seed, step: this.#step, rank, ranks, count };
+    const place = { seed: sampling.seed, step, rank, ranks, count };
     const levels = model.scheduler.num_train_timesteps;
     const batches: MicroBatch[] = [];
     let first = 0;
@@ -133,13 +105,12 @@ export class TrainingRun implements Disposable {
       first += part.length;
     }
     const { lr: full } = optimizerOf(options.optimizer);
-    const lr = (stage.lr ?? full) * rateShare(schedule, trainer.progress.updates - this.#stageUpdates, stage.steps);
+    const lr = (stage.lr ?? full) * rateShare(schedule, updates, stage.steps);
     // Between two steps only: one that was broken off may have changed the states, and would be counted as not taken.
     signal?.throwIfAborted();
     const report = await trainer.step(batches, lr);
-    this.#step++;
     return {
-      step: this.#step,
+      step: step + 1,
       steps: stepsOf(options),
       ...(options.stages ? { stage: stage.index + 1 } : {}),
       loss: report.loss,
@@ -182,12 +153,11 @@ export class TrainingRun implements Disposable {
 
   /** Steps that are done. */
   get step(): number {
-    return this.#step;
+    return this.staged.step;
   }
 
-  async save(signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
-    const progress = { step: this.#step, stageUpdates: this.#stageUpdates || undefined, ...this.trainer.progress };
-    return await saveRun(this.trainer.states, progress, this.identity, signal);
+  save(signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
+    return this.staged.save(signal);
   }
 
   /**

@@ -9,6 +9,7 @@ import type { DataOf } from "../batches.ts";
 import type { RunIdentity } from "../checkpoint.ts";
 import type { OptimizerOptions } from "../optimizer.ts";
 import { checkSchedule, type Schedule } from "../schedule.ts";
+import { placesOf, type StagePlace } from "../stages.ts";
 import type { DiscriminatorConfig } from "../../models/discriminator/config.ts";
 import type { LpipsJudge } from "./judges.ts";
 import type { AdaptiveBounds, VaeWeights } from "./losses.ts";
@@ -126,10 +127,7 @@ export interface VaeTrainingStep {
 }
 
 /** A stage in its place, with what it leaves out as the run has it. */
-export interface PlacedVaeStage {
-  readonly index: number;
-  readonly before: number;
-  readonly steps: number;
+export interface PlacedVaeStage extends StagePlace {
   readonly data: DataOf<GivenPixels> | undefined;
   readonly lr: number;
   readonly batch: number;
@@ -138,20 +136,14 @@ export interface PlacedVaeStage {
 
 export function vaeStages(o: TrainVaeOptions): PlacedVaeStage[] {
   const { lr } = vaeOptimizers(o).vae;
-  let before = 0;
   const whole: VaeStageOptions[] = [{ steps: o.steps ?? 0 }];
-  return (o.stages ?? whole).map((stage, index) => {
-    before += stage.steps;
-    return {
-      index,
-      before: before - stage.steps,
-      steps: stage.steps,
-      data: stage.data,
-      lr: stage.lr ?? lr,
-      batch: stage.batch ?? o.batch ?? 1,
-      losses: { ...LOSS_WEIGHTS, ...o.losses, ...stage.losses },
-    };
-  });
+  return placesOf(o.stages ?? whole).map(({ stage, place }) => ({
+    ...place,
+    data: stage.data,
+    lr: stage.lr ?? lr,
+    batch: stage.batch ?? o.batch ?? 1,
+    losses: { ...LOSS_WEIGHTS, ...o.losses, ...stage.losses },
+  }));
 }
 
 const fail = (rule: string): never => {

@@ -2,9 +2,9 @@
 import { CogwheelError } from "../../base/errors.ts";
 import { vaeWeights } from "../../models/vae/batches.ts";
 import { type DataOf, epochsOf, groupsOf } from "../batches.ts";
-import { restoreRun, type RunIdentity, saveRun } from "../checkpoint.ts";
 import { componentFiles, type ExportOptions, parameterValues } from "../export.ts";
 import { rateShare } from "../schedule.ts";
+import { StagedRun } from "../staged-run.ts";
 import { stageSeed } from "../stages.ts";
 import {
   checkVaeOptions,
@@ -20,31 +20,21 @@ import { checkPixels, type GivenPixels, loadedPixels, type PixelSample } from ".
 import { type VaeBatch, VaeTrainer } from "./trainer.ts";
 
 export class VaeTrainingRun implements Disposable {
-  #step = 0;
-  /** Updates that were made before the stage that goes on. */
-  #stageUpdates = 0;
-  #running = false;
-
   private constructor(
     private readonly vae: TrainableVae,
     private readonly data: DataOf<GivenPixels>,
     private readonly options: TrainVaeOptions,
     private readonly trainer: VaeTrainer,
-    private readonly identity: RunIdentity,
+    private readonly staged: StagedRun,
   ) {}
 
   static async open(vae: TrainableVae, data: DataOf<GivenPixels>, options: TrainVaeOptions): Promise<VaeTrainingRun> {
     checkVaeOptions(options);
     const identity = vaeIdentity(options, vae);
     const trainer = await VaeTrainer.create(vae, options);
-    const run = new VaeTrainingRun(vae, data, options, trainer, identity);
+    const run = new VaeTrainingRun(vae, data, options, trainer, new StagedRun(vae.gpu, trainer, identity));
     try {
-      if (options.resume) {
-        const { step, stageUpdates = 0, ...progress } = await restoreRun(vae.gpu, options.resume, trainer.states, identity);
-        trainer.progress = progress;
-        run.#step = step;
-        run.#stageUpdates = stageUpdates;
-      }
+      if (options.resume) await run.staged.restore(options.resume);
       return run;
     } catch (error) {
       run[Symbol.dispose]();
@@ -54,74 +44,64 @@ export class VaeTrainingRun implements Disposable {
 
   /** Steps that are done. */
   get step(): number {
-    return this.#step;
+    return this.staged.step;
   }
 
   /** The steps that are left, each taken when it is asked for. */
-  async *steps(): AsyncGenerator<VaeTrainingStep, void, void> {
-    if (this.#running) throw new CogwheelError("training", "a run is iterated over once at a time, got a second loop; end the first");
-    this.#running = true;
-    try {
-      const stages = vaeStages(this.options);
-      const steps = stages.reduce((sum, stage) => sum + stage.steps, 0);
-      for (const stage of stages) {
-        if (this.#step >= stage.before + stage.steps) continue;
-        if (this.#step === stage.before) {
-          this.#stageUpdates = this.trainer.progress.updates;
-          if (stage.index > 0) this.trainer.release();
-        }
-        for await (const step of this.#stage(stage)) yield { ...step, steps };
-        if (this.#step < stage.before + stage.steps) return; // the data ended
-      }
-    } finally {
-      this.#running = false;
-    }
+  steps(): AsyncGenerator<VaeTrainingStep, void, void> {
+    const stages = vaeStages(this.options);
+    const steps = stages.reduce((sum, stage) => sum + stage.steps, 0);
+    return this.staged.steps(
+      stages,
+      {
+        data: (stage) => this.#micros(stage),
+        take: async (micros, stage, step, updates) => ({ ...(await this.#taken(micros, stage, step, updates)), steps }),
+      },
+      this.options.signal,
+    );
   }
 
-  async *#stage(stage: PlacedVaeStage): AsyncGenerator<Omit<VaeTrainingStep, "steps">, void, void> {
-    const { accumulation = 1, schedule = {}, signal, seed = 0, stages, discriminator } = this.options;
-    const data = epochsOf(stage.data ?? this.data, stageSeed(seed, stage.index), (sample, name) => this.#checkedGiven(sample, name));
-    const groups = groupsOf(
-      groupsOf(data, stage.batch, ({ frames, height, width }) => `${frames} × ${height} × ${width}`),
-      accumulation,
-      () => "",
-    );
-    // What was learned from before a break.
-    for (let i = stage.before; i < this.#step; i++) await groups.next();
-    while (this.#step < stage.before + stage.steps) {
-      signal?.throwIfAborted();
-      const begun = performance.now();
-      const { value: micros, done } = await groups.next();
-      if (done) return;
-      const share = rateShare(schedule, this.trainer.progress.updates - this.#stageUpdates, stage.steps);
-      const lr = stage.lr * share;
-      const rates = { lr, discriminator: (discriminator?.lr ?? stage.lr) * share };
-      const batches: VaeBatch[] = [];
-      for (const [i, given] of micros.entries()) {
-        const samples: PixelSample[] = [];
-        for (const sample of given) samples.push(await loadedPixels(sample));
-        batches.push({ samples, step: this.#step, first: i * stage.batch });
-      }
-      // Between two steps only: one that was broken off may have changed the states, and would be counted as not taken.
-      signal?.throwIfAborted();
-      const {
-        losses: { loss, ...losses },
-        taken,
-        ...report
-      } = await this.trainer.step(batches, rates, stage.losses);
-      this.#step++;
-      yield {
-        step: this.#step,
-        ...(stages ? { stage: stage.index + 1 } : {}),
-        loss: loss!,
-        losses,
-        clips: stage.batch * accumulation,
-        lr,
-        skipped: !taken,
-        ...report,
-        seconds: (performance.now() - begun) / 1000,
-      };
+  /** The batches of a step: its micro-steps, in the order of the data. */
+  #micros({ index, batch, data = this.data }: PlacedVaeStage): AsyncGenerator<readonly (readonly GivenPixels[])[], void, void> {
+    const { accumulation = 1, seed = 0 } = this.options;
+    const samples = epochsOf(data, stageSeed(seed, index), (sample, name) => this.#checkedGiven(sample, name));
+    const clips = groupsOf(samples, batch, ({ frames, height, width }) => `${frames} × ${height} × ${width}`);
+    return groupsOf(clips, accumulation, () => "");
+  }
+
+  async #taken(
+    micros: readonly (readonly GivenPixels[])[],
+    stage: PlacedVaeStage,
+    step: number,
+    updates: number,
+  ): Promise<Omit<VaeTrainingStep, "steps" | "seconds">> {
+    const { accumulation = 1, schedule = {}, signal, stages, discriminator } = this.options;
+    const share = rateShare(schedule, updates, stage.steps);
+    const lr = stage.lr * share;
+    const rates = { lr, discriminator: (discriminator?.lr ?? stage.lr) * share };
+    const batches: VaeBatch[] = [];
+    for (const [i, given] of micros.entries()) {
+      const samples: PixelSample[] = [];
+      for (const sample of given) samples.push(await loadedPixels(sample));
+      batches.push({ samples, step, first: i * stage.batch });
     }
+    // Between two steps only: one that was broken off may have changed the states, and would be counted as not taken.
+    signal?.throwIfAborted();
+    const {
+      losses: { loss, ...losses },
+      taken,
+      ...report
+    } = await this.trainer.step(batches, rates, stage.losses);
+    return {
+      step: step + 1,
+      ...(stages ? { stage: stage.index + 1 } : {}),
+      loss: loss!,
+      losses,
+      clips: stage.batch * accumulation,
+      lr,
+      skipped: !taken,
+      ...report,
+    };
   }
 
   /** The sample, which throws where it is loaded and is not what its sizes say. */
@@ -148,9 +128,8 @@ export class VaeTrainingRun implements Disposable {
     return sample;
   }
 
-  async save(signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
-    const progress = { step: this.#step, stageUpdates: this.#stageUpdates || undefined, ...this.trainer.progress };
-    return await saveRun(this.trainer.states, progress, this.identity, signal);
+  save(signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
+    return this.staged.save(signal);
   }
 
   reconstruct(sample: PixelSample, signal?: AbortSignal): Promise<Float32Array> {
