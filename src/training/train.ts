@@ -1,7 +1,7 @@
 /** `train`: a transformer learns from clips, step by step, as an async iterable. What it runs is loaded with the first step. */
-import { CogwheelError } from "../base/errors.ts";
 import type { TrainingData } from "./batches.ts";
 import type { ExportOptions } from "./export.ts";
+import { LazyRun } from "./lazy-run.ts";
 import type { Trainable, TrainingStep, TrainOptions } from "./options.ts";
 import type { GivenSample } from "./training-sample.ts";
 import type { TrainingRun } from "./training-run.ts";
@@ -17,30 +17,7 @@ export function train(model: Trainable, data: TrainingData, options: TrainOption
   return new Training(() => import("./training-run.ts").then(({ TrainingRun }) => TrainingRun.open(model, data, options)));
 }
 
-export class Training implements AsyncIterable<TrainingStep>, AsyncDisposable {
-  #run: Promise<TrainingRun> | undefined;
-  #ended = false;
-
-  /** @internal `train` makes it */
-  constructor(private readonly begin: () => Promise<TrainingRun>) {}
-
-  #opened(): Promise<TrainingRun> {
-    if (this.#ended) throw new CogwheelError("training", "a run cannot be used after dispose; begin another, with resume to go on");
-    return (this.#run ??= this.begin().catch((error: unknown) => {
-      this.#run = undefined;
-      throw error;
-    }));
-  }
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<TrainingStep, void, void> {
-    yield* (await this.#opened()).steps();
-  }
-
-  /** Opens the run before its first step: options are judged, weights are loaded. Resolves to how many steps a resumed run had taken. */
-  async open(): Promise<number> {
-    return (await this.#opened()).step;
-  }
-
+export class Training extends LazyRun<TrainingStep, TrainingRun> {
   /**
    * What the model so far loses on clips that it does not learn from, at fixed timesteps and with fixed noise, by timestep: the mean over
    * the clips. The run goes on as if it had not been asked.
@@ -49,28 +26,16 @@ export class Training implements AsyncIterable<TrainingStep>, AsyncDisposable {
     samples: readonly GivenSample[],
     { timesteps = VALIDATION_TIMESTEPS, signal }: { timesteps?: readonly number[]; signal?: AbortSignal } = {},
   ): Promise<number[]> {
-    return await (await this.#opened()).validate(samples, timesteps, signal);
-  }
-
-  /** The run as it is between two steps: for `resume`. Whoever writes it to a disk should let it take the earlier one's place whole. */
-  async save(signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
-    return await (await this.#opened()).save(signal);
+    return await (await this.opened()).validate(samples, timesteps, signal);
   }
 
   /** The adapter so far, as diffusers' `pytorch_lora_weights.safetensors`. */
   async adapter(options: ExportOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
-    return await (await this.#opened()).adapter(options);
+    return await (await this.opened()).adapter(options);
   }
 
   /** The trained model so far: the files of its transformer's folder, by name. */
   async transformer(options: ExportOptions = {}): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
-    return await (await this.#opened()).transformer(options);
-  }
-
-  /** Frees what the run has on the device; a step that is under way ends with an error. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#ended = true;
-    const run = await this.#run?.catch(() => undefined);
-    run?.[Symbol.dispose]();
+    return await (await this.opened()).transformer(options);
   }
 }
