@@ -3,6 +3,7 @@
  * checkpoint's layout, that stands where the model asks for the weight (`Graph.standIn`); where the model computes in f16 it is converted
  * on the way. `full.ts` and `lora.ts` say which there are.
  */
+import { type Cotangent, differentiate, type DifferentiateOptions } from "../gradient/differentiate.ts";
 import { watch } from "../gradient/watch.ts";
 import type { AskedWeight, Graph } from "../graph/graph.ts";
 import type { Tensor } from "../graph/tensor.ts";
@@ -31,6 +32,16 @@ export interface Trained {
   /** What an input of the graph holds that belongs to the parameters and not to a step; undefined for other inputs. */
   input(name: string): Float32Array | undefined;
   initial(parameter: Parameter): InitialValues;
+}
+
+/** Gradients of parameters, by parameter: one that what is differentiated does not depend on has none, and is not updated. */
+export function gradientsOf(
+  cotangents: readonly Cotangent[],
+  parameters: ReadonlyMap<Parameter, Tensor>,
+  options?: DifferentiateOptions,
+): Map<Parameter, Tensor> {
+  const found = differentiate(cotangents, [...parameters.values()], options);
+  return new Map([...parameters.keys()].flatMap((parameter, i) => (found[i] ? [[parameter, found[i]] as const] : [])));
 }
 
 /** A graph whose trained weights are states, which are watched, and its parameters in the order in which they are first asked for. */

@@ -1,5 +1,5 @@
 /** The graphs of a transformer's training: a micro-step is forward, loss and gradients of clips of one size, or of a pack. */
-import { differentiate, type DifferentiateOptions } from "../gradient/differentiate.ts";
+import type { DifferentiateOptions } from "../gradient/differentiate.ts";
 import { Graph } from "../graph/graph.ts";
 import type { Node } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
@@ -12,7 +12,7 @@ import { velocityLoss } from "../ops/velocity_loss.ts";
 import type { WeightProvider } from "../run/weight-provider.ts";
 import type { BatchShape } from "./batch.ts";
 import { recordPackedLoss } from "./packing/record.ts";
-import { standIns, type Trained } from "./parameters.ts";
+import { gradientsOf, standIns, type Trained } from "./parameters.ts";
 import { type RecordedMicro, withSums, withUpdate } from "./step-graphs.ts";
 import type { UpdateOptions } from "./update.ts";
 
@@ -55,15 +55,7 @@ export function microStep({ config: c, weights, dtype, trained, checkpointing }:
   const { prediction, gradient, loss } =
     "rows" in s ? recordPackedLoss(graph, c, s, dtype, trained.loras) : recordLoss(graph, c, s, dtype, trained.loras);
   graph.output("loss", loss);
-  const list = [...parameters];
-  const found = differentiate(
-    [{ of: prediction, gradient }],
-    list.map(([, tensor]) => tensor),
-    checkpointed(checkpointing),
-  );
-  // A parameter that the loss does not depend on has none, and is not updated.
-  const gradients = new Map(list.flatMap(([parameter], i) => (found[i] ? [[parameter, found[i]] as const] : [])));
-  return { graph, gradients };
+  return { graph, gradients: gradientsOf([{ of: prediction, gradient }], parameters, checkpointed(checkpointing)) };
 }
 
 /** The forward pass and the loss of clips of one size. */

@@ -5,7 +5,6 @@
  */
 import { CogwheelError } from "../../base/errors.ts";
 import { elements } from "../../base/shape.ts";
-import { differentiate } from "../../gradient/differentiate.ts";
 import { type AskedWeight, Graph } from "../../graph/graph.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import { type DiscriminatorConfig, discriminatorWeights } from "../../models/discriminator/config.ts";
@@ -14,7 +13,7 @@ import { cast } from "../../ops/cast.ts";
 import { channelsLast } from "../../ops/channels.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
 import { fullParameters } from "../full.ts";
-import { standIns, type Trained } from "../parameters.ts";
+import { gradientsOf, standIns, type Trained } from "../parameters.ts";
 import type { RecordedMicro } from "../step-graphs.ts";
 import { DISCRIMINATOR_PREFIX, LPIPS_PREFIX, recordDiscriminatorLosses } from "./losses.ts";
 
@@ -98,12 +97,7 @@ export function discriminatorMicro({ config }: DiscriminatorJudge, shape: ClipSh
   const real = channelsLast(graph.input("x", [clips, 3, frames, height, width]));
   const made = graph.input("made", [clips, frames, height, width, 4]);
   const cotangents = recordDiscriminatorLosses(graph, config, { real, made }, { dtype });
-  const list = [...parameters];
-  const found = differentiate(
-    cotangents,
-    list.map(([, tensor]) => tensor),
-  );
-  return { graph, gradients: new Map(list.flatMap(([parameter], i) => (found[i] ? [[parameter, found[i]] as const] : []))) };
+  return { graph, gradients: gradientsOf(cotangents, parameters) };
 }
 
 /** ½ (mean relu(1 − D(real)) + mean relu(1 + D(made))), from what the graph gave. */

@@ -4,7 +4,7 @@
  *
  *   B clips, F frames of a part, H × W pixels, Z latent channels
  */
-import { differentiate, type DifferentiateOptions } from "../../gradient/differentiate.ts";
+import type { DifferentiateOptions } from "../../gradient/differentiate.ts";
 import { Graph } from "../../graph/graph.ts";
 import type { Node } from "../../graph/op.ts";
 import type { Tensor } from "../../graph/tensor.ts";
@@ -15,7 +15,7 @@ import { recordLpips } from "../../models/lpips/forward.ts";
 import { channelsFirst, channelsLast } from "../../ops/channels.ts";
 import { posteriorSample } from "../../ops/posterior_sample.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
-import { standIns, type Trained } from "../parameters.ts";
+import { gradientsOf, standIns, type Trained } from "../parameters.ts";
 import type { RecordedMicro } from "../step-graphs.ts";
 import { judgedStandIn, type VaeJudges } from "./judges.ts";
 import { LPIPS_PREFIX, type LossPart, recordGeneratorLosses } from "./losses.ts";
@@ -77,13 +77,7 @@ export function vaeMicro(recipe: VaeRecipe, shape: PixelShape, asked: AskedJudge
     ...(asked.discriminator && judges.discriminator ? { discriminator: judges.discriminator.config } : {}),
     ...(trained === "encoder" ? {} : { last: graph.weight(LAST_WEIGHT, [config.out_channels, config.block_out_channels[0]!, 3, 3, 3]) }),
   });
-  const list = [...parameters];
-  const found = differentiate(
-    cotangents,
-    list.map(([, tensor]) => tensor),
-    checkpointed(recipe),
-  );
-  return { graph, gradients: new Map(list.flatMap(([parameter], i) => (found[i] ? [[parameter, found[i]] as const] : []))) };
+  return { graph, gradients: gradientsOf(cotangents, parameters, checkpointed(recipe)) };
 }
 
 /** The graph of a reconstruction that nothing is learned from: outputs `made.i` [B, 3, F, H, W]. @param standIn the weights of the run */
