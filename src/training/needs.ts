@@ -12,9 +12,9 @@ import type { WeightProvider } from "../run/weight-provider.ts";
 import { fullParameters } from "./full.ts";
 import { loraParameters } from "./lora.ts";
 import { optimizerOf } from "./optimizer.ts";
-import { microGraph, type MicroShape, type Recipe, stepGraph } from "./record.ts";
+import { type MicroShape, microStep, type Recipe } from "./record.ts";
 import type { TrainOptions } from "./options.ts";
-import { updateGraph } from "./step-graphs.ts";
+import { Stepper } from "./stepper.ts";
 import { parameterNames } from "./update.ts";
 
 /** Bytes on the adapter, and what a step is. */
@@ -70,13 +70,11 @@ export function trainingNeeds(
     dtype,
     trained,
     checkpointing: options.checkpointing ?? "attention",
-    optimizer: optimizerOf(options.optimizer),
-    average: options.ema !== undefined,
   };
-  const { accumulation = 1 } = options;
-  const micro = accumulation === 1 ? stepGraph(recipe, shape) : microGraph(recipe, shape);
+  const { ema, accumulation = 1 } = options;
+  const [micro, ...updates] = Stepper.graphsOf(microStep(recipe, shape), { optimizer: optimizerOf(options.optimizer), ema, accumulation });
   const whole = compile(micro, caps, options.compile ?? {});
-  const update = accumulation === 1 ? [] : [compile(updateGraph(recipe, micro), caps)];
+  const update = updates.map((graph) => compile(graph, caps));
   const measured = measurePlans("training", [whole, ...update]);
   const layers = layersOf(whole);
   const found = residenceWithin(layers, (residence) => withResidence(measured, residence).peak <= memoryBytes);

@@ -13,8 +13,7 @@ import type { WeightProvider } from "../run/weight-provider.ts";
 import type { BatchShape } from "./batch.ts";
 import { recordPackedLoss } from "./packing/record.ts";
 import { gradientsOf, standIns, type Trained } from "./parameters.ts";
-import { type RecordedMicro, withSums, withUpdate } from "./step-graphs.ts";
-import type { UpdateOptions } from "./update.ts";
+import type { RecordedMicro } from "./step-graphs.ts";
 
 /**
  * What of a block's forward pass is kept for its gradient. `none`: all of it, `blocks`: its input, from which the rest is computed once
@@ -26,7 +25,7 @@ export type Checkpointing = (typeof CHECKPOINTING)[number];
 /** What a micro-step's graph is recorded for: clips of one size, or a pack. */
 export type MicroShape = BatchShape | PackedCapacity;
 
-export interface Recipe extends UpdateOptions {
+export interface Recipe {
   readonly config: TransformerConfig;
   readonly weights: Pick<WeightProvider, "type">;
   /** Storage type of activations that f16 can hold. */
@@ -34,12 +33,6 @@ export interface Recipe extends UpdateOptions {
   readonly trained: Trained;
   readonly checkpointing: Checkpointing;
 }
-
-/** The graph of a step with one micro-step: its outputs are the clips' losses and the update's control. */
-export const stepGraph = (recipe: Recipe, shape: MicroShape): Graph => withUpdate(microStep(recipe, shape), recipe);
-
-/** The graph of one micro-step of several. */
-export const microGraph = (recipe: Recipe, shape: MicroShape): Graph => withSums(microStep(recipe, shape));
 
 /** The graph of a loss that nothing is learned from: what parameters as they are lose on clips of a size. */
 export function lossGraph({ config, weights, dtype, trained }: Recipe, shape: BatchShape): Graph {

@@ -85,7 +85,7 @@ export class Stepper {
   }
 
   /** The graphs that have all states of steps on such a micro-step. */
-  static graphsOf(micro: RecordedMicro, options: Pick<StepperOptions, "optimizer" | "ema" | "accumulation">): Graph[] {
+  static graphsOf(micro: RecordedMicro, options: Pick<StepperOptions, "optimizer" | "ema" | "accumulation">): [Graph, ...Graph[]] {
     const update = { optimizer: options.optimizer, average: options.ema !== undefined };
     if ((options.accumulation ?? 1) === 1) return [withUpdate(micro, update)];
     const graph = withSums(micro);

@@ -80,7 +80,7 @@ export class Trainer implements Disposable {
 
   /** Parameters begin with the checkpoint's values, or what `trained` gives. */
   static async create(gpu: Gpu, model: TrainingModel, options: TrainerOptions, signal?: AbortSignal): Promise<Trainer> {
-    const { dtype = "f32", trained, checkpointing = "attention", ema, compile } = options;
+    const { dtype = "f32", trained, checkpointing = "attention", compile } = options;
     const optimizer = optimizerOf(options.optimizer);
     const recipe: Recipe = {
       config: model.config,
@@ -88,8 +88,6 @@ export class Trainer implements Disposable {
       dtype,
       trained,
       checkpointing,
-      optimizer,
-      average: ema !== undefined,
     };
     // The smallest clip has the same states as any other.
     const like = Stepper.graphsOf(microStep(recipe, smallestShape(model.config)), { ...options, optimizer });

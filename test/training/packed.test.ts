@@ -14,10 +14,10 @@ import { NoiseLevels } from "../../src/training/batch.ts";
 import { fullParameters } from "../../src/training/full.ts";
 import { initialise } from "../../src/training/initial-values.ts";
 import { loraParameters } from "../../src/training/lora.ts";
-import { optimizerOf } from "../../src/training/optimizer.ts";
 import { type ClipOfPack, packedInputs, type PackedBatch } from "../../src/training/packing/batch.ts";
 import type { Trained } from "../../src/training/parameters.ts";
-import { microGraph, type Recipe } from "../../src/training/record.ts";
+import { microStep, type Recipe } from "../../src/training/record.ts";
+import { withSums } from "../../src/training/step-graphs.ts";
 import { Trainer } from "../../src/training/trainer.ts";
 import { expectClose, values } from "../support/compare.ts";
 import { drawnWeights } from "../support/drawn-weights.ts";
@@ -90,10 +90,8 @@ async function gradients(c: TransformerConfig, kind: "full" | "lora", packs: rea
     dtype: "f32",
     trained,
     checkpointing: "attention",
-    optimizer: optimizerOf(),
-    average: false,
   };
-  const graphs: Graph[] = packs.map(({ capacity }) => microGraph(recipe, capacity));
+  const graphs: Graph[] = packs.map(({ capacity }) => withSums(microStep(recipe, capacity)));
   using states = new States(
     gpu,
     graphs.map((graph) => ({ graph })),
