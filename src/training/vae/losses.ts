@@ -17,7 +17,7 @@ import type { LpipsNetwork } from "../../models/lpips/layers.ts";
 import { adaptiveWeight } from "../../ops/adaptive_weight.ts";
 import { add } from "../../ops/add.ts";
 import { addScaled } from "../../ops/add_scaled.ts";
-import { type AdversarialSide, adversarialLoss } from "../../ops/adversarial_loss.ts";
+import { adversarialLoss } from "../../ops/adversarial_loss.ts";
 import { joinFrames } from "../../ops/join_frames.ts";
 import { klLoss } from "../../ops/kl_loss.ts";
 import { l1Loss } from "../../ops/l1_loss.ts";
@@ -64,7 +64,7 @@ export function recordGeneratorLosses(graph: Graph, parts: readonly LossPart[], 
   // Recorded while what was made is watched: gradients go through these networks to it.
   const distances = o.lpips && parts.map((part) => recordLpips(o.lpips!, part.made, part.target, { prefix: LPIPS_PREFIX }));
   const clip = discriminator && joinFrames(parts.map(({ made }) => made));
-  const generator = clip && adversarialLoss(scoresOf(graph, discriminator, clip, o.dtype), "generator");
+  const generator = clip && adversarialLoss(scoresOf(graph, discriminator, [clip], o.dtype)[0]!, "generator");
   return graph.unwatched(() => {
     const [l1, kl] = [graph.input("l1", [2]), parts.some(({ moments }) => moments) ? graph.input("kl", [2]) : undefined];
     const ofMade = parts.map(({ made, target }, i) => {
@@ -111,49 +111,22 @@ function withAdversary(
   return rec.map((gradient, i) => addScaled(gradient, gen[i]!, factor));
 }
 
-/** Scores of a clip. Running statistics are states, and move by what the clip's are. */
-function scoresOf(
-  graph: Graph,
-  config: DiscriminatorConfig,
-  clip: Tensor,
-  dtype: "f32" | "f16" | undefined,
-  running = new RunningStatistics(graph),
-): Tensor {
-  const scores = recordDiscriminator(config, clip, {
-    prefix: DISCRIMINATOR_PREFIX,
-    ...(dtype ? { dtype } : {}),
-    onStatistics: (norm, stats, channels) => running.move(norm, stats, channels),
-  });
-  running.keep();
-  return scores;
-}
-
-/** Running statistics of batch norms, moved by one clip after another in a run of the graph. */
-class RunningStatistics {
-  readonly #next = new Map<string, Tensor>();
-
-  #seen = 0;
-
-  constructor(
-    private readonly graph: Graph,
-    private readonly clips = 1,
-  ) {}
-
-  move(norm: string, stats: Tensor, channels: number): void {
-    const { graph } = this;
-    const now = (name: string) => this.#next.get(name) ?? graph.state(name, [channels]);
+/** Scores of clips. Running statistics of batch norms are states, which one clip after another moves; they are written after the last. */
+function scoresOf(graph: Graph, config: DiscriminatorConfig, clips: readonly Tensor[], dtype: "f32" | "f16" | undefined): Tensor[] {
+  const running = new Map<string, Tensor>();
+  const move = (norm: string, stats: Tensor, channels: number): void => {
+    const now = (name: string) => running.get(name) ?? graph.state(name, [channels]);
     graph.unwatched(() => {
       const { mean, variance } = runningStatistics(stats, now(`${norm}.running_mean`), now(`${norm}.running_var`));
-      this.#next.set(`${norm}.running_mean`, mean);
-      this.#next.set(`${norm}.running_var`, variance);
+      running.set(`${norm}.running_mean`, mean);
+      running.set(`${norm}.running_var`, variance);
     });
-  }
-
-  /** After a clip; the states are written after the last. */
-  keep(): void {
-    if (++this.#seen < this.clips) return;
-    for (const [name, value] of this.#next) this.graph.update(this.graph.state(name, value.shape), value);
-  }
+  };
+  const scores = clips.map((clip) =>
+    recordDiscriminator(config, clip, { prefix: DISCRIMINATOR_PREFIX, ...(dtype ? { dtype } : {}), onStatistics: move }),
+  );
+  for (const [name, value] of running) graph.update(graph.state(name, value.shape), value);
+  return scores;
 }
 
 /**
@@ -167,9 +140,8 @@ export function recordDiscriminatorLosses(
   { real, made }: { readonly real: Tensor; readonly made: Tensor },
   { dtype }: { readonly dtype?: "f32" | "f16" } = {},
 ): Cotangent[] {
-  const running = new RunningStatistics(graph, 2);
-  const of = (clip: Tensor, side: AdversarialSide) => adversarialLoss(scoresOf(graph, config, clip, dtype, running), side);
-  const losses = { real: of(real, "real"), made: of(made, "made") };
+  const [ofReal, ofMade] = scoresOf(graph, config, [real, made], dtype) as [Tensor, Tensor];
+  const losses = { real: adversarialLoss(ofReal, "real"), made: adversarialLoss(ofMade, "made") };
   const gradient = graph.input("discriminator", [1]);
   return Object.entries(losses).map(([name, loss]) => {
     graph.output(`loss.${name}`, loss);
