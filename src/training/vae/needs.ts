@@ -7,13 +7,13 @@ import { sharedStates } from "../../run/states.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
 import { Stepper } from "../stepper.ts";
 import { parameterNames } from "../update.ts";
-import { discriminatorMicro, judgedWeights } from "./judges.ts";
+import { discriminatorMicro } from "./judges.ts";
 import { DISCRIMINATOR_PREFIX, type VaeWeights } from "./losses.ts";
 import { vaeOptimizers } from "./optimizers.ts";
 import type { TrainVaeOptions } from "./options.ts";
-import { vaeMicro, type VaeRecipe } from "./record.ts";
+import { vaeMicro } from "./record.ts";
 import type { PixelShape } from "./sample.ts";
-import { judgesOf, trainedVae } from "./trained.ts";
+import { vaeRecipe } from "./trained.ts";
 
 /** Bytes on the adapter, and what a step is; with a discriminator, of a step that asks it. */
 export interface VaeTrainingNeeds {
@@ -38,18 +38,10 @@ export function vaeTrainingNeeds(
   shape: PixelShape,
   losses: VaeWeights,
 ): VaeTrainingNeeds {
-  const { part = "decoder", dtype = "f32", checkpointing = "blocks", statistics, ema, accumulation = 1 } = options;
-  const judges = judgesOf(options);
-  const recipe: VaeRecipe = {
-    config,
-    weights: judgedWeights(weights as WeightProvider, judges),
-    dtype,
-    trained: trainedVae(config, part),
-    part,
-    checkpointing,
-    whole: statistics === "clip",
-    judges,
-  };
+  const { ema, accumulation = 1 } = options;
+  // Nothing is loaded: of weights their types are asked alone.
+  const recipe = vaeRecipe({ config, weights: weights as WeightProvider }, options);
+  const { dtype, judges } = recipe;
   const optimizers = vaeOptimizers(options);
   const stepping = { optimizer: optimizers.vae, ema, accumulation };
   const asked = { lpips: losses.perceptual > 0, discriminator: losses.disc > 0 };

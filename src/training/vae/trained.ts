@@ -6,9 +6,10 @@ import { drawsOf } from "../draws.ts";
 import { fullParameters } from "../full.ts";
 import type { Parameter, Trained } from "../parameters.ts";
 import { initialDiscriminator } from "../../models/discriminator/initial.ts";
-import type { VaeJudges } from "./judges.ts";
-import type { TrainVaeOptions } from "./options.ts";
-import type { TrainedPart } from "./record.ts";
+import type { WeightProvider } from "../../run/weight-provider.ts";
+import { judgedWeights, type VaeJudges } from "./judges.ts";
+import type { TrainableVae, TrainVaeOptions } from "./options.ts";
+import type { TrainedPart, VaeRecipe } from "./record.ts";
 
 /** @param scratch the seed of values to begin with, in place of the checkpoint's */
 export function trainedVae(config: VaeConfig, part: TrainedPart, scratch?: number): Trained {
@@ -26,8 +27,27 @@ function drawn(weights: ReadonlyMap<string, readonly number[]>, { name, shape }:
   return drawsOf(seed, `initial ${name}`).generator.uniform([size], -bound, bound);
 }
 
+/** What a run's graphs are recorded by, with what options leave out; its weights are those of LPIPS too. */
+export function vaeRecipe(
+  { config, weights }: Pick<TrainableVae, "config" | "weights">,
+  options: TrainVaeOptions,
+): VaeRecipe & { readonly weights: WeightProvider; readonly judges: VaeJudges } {
+  const { part = "decoder", dtype = "f32", checkpointing = "blocks", statistics, scratch, seed = 0 } = options;
+  const judges = judgesOf(options);
+  return {
+    config,
+    weights: judgedWeights(weights, judges),
+    dtype,
+    trained: trainedVae(config, part, scratch ? seed : undefined),
+    part,
+    checkpointing,
+    whole: statistics === "clip",
+    judges,
+  };
+}
+
 /** What judges, with the values that a discriminator begins with. */
-export function judgesOf({ lpips, discriminator, seed = 0 }: TrainVaeOptions): VaeJudges {
+function judgesOf({ lpips, discriminator, seed = 0 }: TrainVaeOptions): VaeJudges {
   const { generator } = drawsOf(seed, "discriminator");
   return {
     ...(lpips ? { lpips } : {}),

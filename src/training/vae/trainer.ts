@@ -9,7 +9,7 @@ import { LatentPosterior } from "../../models/vae/posterior.ts";
 import { initialise } from "../initial-values.ts";
 import { mean } from "../micro-batch.ts";
 import { Programs } from "../programs.ts";
-import { discriminatorLoss, discriminatorMicro, judgedInitial, judgedWeights } from "./judges.ts";
+import { discriminatorLoss, discriminatorMicro, judgedInitial } from "./judges.ts";
 import { Stepper, type StepperMicro, type StepperOptions, type StepperProgress } from "../stepper.ts";
 import { cast } from "../../ops/cast.ts";
 import { stateName } from "../update.ts";
@@ -18,7 +18,7 @@ import { vaeOptimizers } from "./optimizers.ts";
 import type { DiscriminatorTurn, TrainableVae, TrainVaeOptions } from "./options.ts";
 import { type AskedJudges, distanceGraph, ofPart, reconstructionGraph, vaeMicro, type VaeRecipe } from "./record.ts";
 import { framesOfAll, latentSize, partsOfClip, type PixelSample, posteriorNoise, type PixelShape, pixelShapeKey } from "./sample.ts";
-import { judgesOf, trainedVae } from "./trained.ts";
+import { vaeRecipe } from "./trained.ts";
 
 /** A micro-step's clips, and their numbers in the step. */
 export interface VaeBatch {
@@ -59,24 +59,10 @@ export class VaeTrainer implements Disposable {
   }
 
   static async create({ gpu, config, weights }: TrainableVae, options: TrainVaeOptions): Promise<VaeTrainer> {
-    const {
-      part = "decoder",
-      dtype = "f32",
-      checkpointing = "blocks",
-      statistics,
-      scratch,
-      seed = 0,
-      compile,
-      ema,
-      accumulation,
-      signal,
-    } = options;
-    const trained = trainedVae(config, part, scratch ? seed : undefined);
-    const judges = judgesOf(options);
-    const judged = judgedWeights(weights, judges);
-    const recipe: VaeRecipe = { config, weights: judged, dtype, trained, part, checkpointing, whole: statistics === "clip", judges };
+    const { compile, ema, accumulation, maxGradNorm = 1, signal } = options;
+    const recipe = vaeRecipe({ config, weights }, options);
+    const { dtype, trained, judges } = recipe;
     const optimizers = vaeOptimizers(options);
-    const { maxGradNorm = 1 } = options;
     const stepping = {
       optimizer: optimizers.vae,
       dtype,
@@ -102,7 +88,7 @@ export class VaeTrainer implements Disposable {
       gpu,
       like.map((graph) => ({ graph })),
     );
-    const store = new WeightStore(gpu, judged);
+    const store = new WeightStore(gpu, recipe.weights);
     const programs = new Programs(gpu, store, states, compile ? { compile } : {});
     try {
       const stepper = new Stepper(programs, stepping);
