@@ -5,12 +5,11 @@
 import { CogwheelError } from "../base/errors.ts";
 import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import type { Encoders } from "../pipelines/cogvideox/encoders.ts";
-import { readClip } from "../video/clip.ts";
-import { fitFrames } from "../video/fit.ts";
 import { BrokenClips, scanClips } from "./broken.ts";
-import { checkSizes, clipSize, wholeFrames } from "./clip-size.ts";
+import { checkSizes } from "./clip-size.ts";
 import type { ClipFolder } from "./folder.ts";
 import type { PrepareClipsOptions, PreparedClip, PreparedClips } from "./prepared.ts";
+import { type ReadClip, readPixels } from "./read.ts";
 import { ClipStore, digestOf, sha256 } from "./store.ts";
 
 /** A caption's end that was cut is told in so many characters. */
@@ -105,22 +104,15 @@ async function encodeClip(
   const { rules } = model;
   const { sizes, signal } = options;
   const { row } = clip;
-  let read: Awaited<ReturnType<typeof readClip>>;
+  let read: ReadClip;
   try {
-    read = await readClip(await folder.read(row.file, signal), {
-      ...sizes,
-      name: row.file,
-      size: (width, height) => clipSize(width, height, sizes.resolution, rules.spatial * rules.patchSize),
-      ...(signal ? { signal } : {}),
-    });
+    read = await readPixels(folder, row, { sizes, spatial: rules.spatial * rules.patchSize, temporal: rules.temporal, signal });
   } catch (error) {
     broken.add(row, error);
     broken.check();
     return;
   }
-  const frames = read.frames.slice(0, wholeFrames(read.frames.length, rules.temporal));
-  const [{ width, height }] = frames as [(typeof frames)[number]];
-  const pixels = fitFrames(frames, { width, height });
+  const { frames, pixels, width, height } = read;
   if (!store.has(clip.latents)) {
     const { mean, logvar, shape } = await encoders.clip(pixels, { frames: frames.length, width, height }, options);
     const [, ...of] = shape;

@@ -2,11 +2,10 @@
 import { CogwheelError } from "../base/errors.ts";
 import { drawsOf } from "../training/draws.ts";
 import type { LatePixels, PixelSample } from "../training/vae/sample.ts";
-import { readClip } from "../video/clip.ts";
-import { fitFrames } from "../video/fit.ts";
 import { BrokenClips, scanClips } from "./broken.ts";
-import { clipSize, type ClipSizes, wholeFrames } from "./clip-size.ts";
+import type { ClipSizes } from "./clip-size.ts";
 import type { ClipFolder, ClipRow } from "./folder.ts";
+import { readPixels } from "./read.ts";
 import { digestOf, sha256 } from "./store.ts";
 
 export interface PixelClipsOptions {
@@ -52,15 +51,8 @@ export async function pixelClips(folder: ClipFolder, options: PixelClipsOptions)
   const known = new Map<ClipRow, Pick<PixelSample, "frames" | "height" | "width">>();
   let values = 0;
   const read = async (row: ClipRow): Promise<PixelSample> => {
-    const { frames } = await readClip(await folder.read(row.file, signal), {
-      ...sizes,
-      name: row.file,
-      size: (width, height) => clipSize(width, height, sizes.resolution, spatial),
-      ...(signal ? { signal } : {}),
-    });
-    const whole = frames.slice(0, wholeFrames(frames.length, temporal));
-    const [{ width, height }] = whole as [(typeof whole)[number]];
-    return { pixels: fitFrames(whole, { width, height }), frames: whole.length, height, width };
+    const { frames, pixels, width, height } = await readPixels(folder, row, { sizes, spatial, temporal, signal });
+    return { pixels, frames: frames.length, height, width };
   };
   const clipOf = async (row: ClipRow): Promise<PixelSample | undefined> => {
     if (broken.has(row)) return undefined;
@@ -74,12 +66,9 @@ export async function pixelClips(folder: ClipFolder, options: PixelClipsOptions)
     try {
       clip = await read(row);
     } catch (error) {
-      if (error instanceof CogwheelError && error.room === "video") {
-        broken.add(row, error);
-        broken.check();
-        return undefined;
-      }
-      throw error;
+      broken.add(row, error);
+      broken.check();
+      return undefined;
     }
     known.set(row, { frames: clip.frames, height: clip.height, width: clip.width });
     kept.set(row, clip);
