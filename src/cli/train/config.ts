@@ -112,22 +112,12 @@ export function configOf(given: Readonly<Record<string, unknown>>): TrainConfig 
       );
   const seed = (given["seed"] as number | undefined) ?? 0;
   const pick = (...names: TrainKeyName[]): Record<string, unknown> => defined(Object.fromEntries(names.map((name) => [name, given[name]])));
-  const ema = given["ema"] as number | undefined;
-  const maxGradNorm = given["maxGradNorm"] as number | undefined;
-  const optimizer = {
-    ...pick("lr", "betas", "eps", "weightDecay", "momentum"),
-    ...defined({ name: given["optimizer"], bits: given["bits"] === undefined ? undefined : Number(given["bits"]) }),
-  };
-  const schedule = defined({ name: given["schedule"], warmupSteps: given["warmup"], floor: given["floor"] });
   const options = {
     ...(has("stages") ? { stages: stages.map(stageOptions) } : stageOptions(stages[0]!)),
     seed,
     ...(given["full"] === true ? { full: true } : { lora: pick("rank", "alpha", "targets") }),
     ...pick("accumulation", "timesteps", "textDropout", "conditionDropout", "checkpointing", "dtype"),
-    optimizer,
-    schedule,
-    ...(maxGradNorm === undefined ? {} : { maxGradNorm: maxGradNorm || Infinity }),
-    ...(ema === undefined ? {} : { ema: { decay: ema } }),
+    ...updatesOf(given),
   } as TrainOptions;
   return {
     ...(pick(
@@ -156,6 +146,17 @@ export function configOf(given: Readonly<Record<string, unknown>>): TrainConfig 
     sampleEvery: (given["sampleEvery"] as number | undefined) ?? 0,
     options,
   };
+}
+
+/** How parameters are updated, whatever they are of: what `train` and `trainVae` take of those keys. */
+export function updatesOf(given: Readonly<Record<string, unknown>>): Pick<TrainOptions, "optimizer" | "schedule" | "maxGradNorm" | "ema"> {
+  const { optimizer: name, bits, lr, betas, eps, weightDecay, momentum, schedule, warmup: warmupSteps, floor, maxGradNorm, ema } = given;
+  return {
+    optimizer: defined({ lr, betas, eps, weightDecay, momentum, name, bits: bits === undefined ? undefined : Number(bits) }),
+    schedule: defined({ name: schedule, warmupSteps, floor }),
+    ...(maxGradNorm === undefined ? {} : { maxGradNorm: Number(maxGradNorm) || Infinity }),
+    ...(ema === undefined ? {} : { ema: { decay: ema as number } }),
+  } as Pick<TrainOptions, "optimizer" | "schedule" | "maxGradNorm" | "ema">;
 }
 
 const bytesOf = (value: unknown): number => (typeof value === "number" ? value : bytesOfText(String(value))!);

@@ -7,9 +7,10 @@ import { defined } from "../../pipelines/options.ts";
 import { paddedFrames } from "../../training/sample.ts";
 import type { StageOptions } from "../../training/stages.ts";
 import { tokensOf } from "../../models/cogvideox/packed.ts";
+import { STAGE_KEYS } from "./keys.ts";
 
-/** A stage's keys, completed by the run's. */
-export interface StageConfig {
+/** What every command's stages have, completed by the run's keys. */
+export interface StageKeys {
   /** What messages call it: `stage 2`, or nothing for a run without stages. */
   readonly name: string;
   readonly steps: number;
@@ -17,32 +18,47 @@ export interface StageConfig {
   readonly frames?: number;
   readonly fps?: number;
   readonly filter?: string;
-  readonly pictures?: number;
   readonly batch?: number;
-  readonly budget?: number;
-  readonly packClips?: number;
-  readonly packWindow?: number;
   /** Where the stage has one of its own. */
   readonly lr?: number;
 }
 
-const SHARED = ["resolution", "frames", "fps", "filter", "pictures", "batch", "budget", "packClips", "packWindow"] as const;
-const PACKS = ["budget", "packClips", "packWindow"] as const;
+/** A stage of a transformer's training. */
+export interface StageConfig extends StageKeys {
+  readonly pictures?: number;
+  readonly budget?: number;
+  readonly packClips?: number;
+  readonly packWindow?: number;
+}
 
-/** The stages of checked keys; a run without any is one. Throws for a stage without steps, and for keys that contradict each other. */
-export function stageConfigs(given: Readonly<Record<string, unknown>>): StageConfig[] {
-  const own = given["stages"] as Readonly<Record<string, unknown>>[] | undefined;
-  const run = Object.fromEntries(SHARED.flatMap((key) => (given[key] === undefined ? [] : [[key, given[key]]])));
-  if (!own) return [checked({ ...run, steps: (given["steps"] as number | undefined) ?? 1000, name: "" })];
-  return own.map((stage, i) => {
+type Given = Readonly<Record<string, unknown>>;
+
+/**
+ * The stages of checked keys; a run without any is one. Throws for a stage without steps.
+ * @param ofStage keys that a stage may have @param completed makes a stage of what the run has and of its own keys
+ */
+export function stagesOfKeys<S extends StageKeys>(given: Given, ofStage: readonly string[], completed: (run: Given, own: Given) => S): S[] {
+  const stages = given["stages"] as Given[] | undefined;
+  const shared = ofStage.filter((key) => key !== "steps" && key !== "lr" && given[key] !== undefined);
+  const run = Object.fromEntries(shared.map((key) => [key, given[key]]));
+  if (!stages) return [completed(run, { steps: given["steps"] ?? 1000, name: "" })];
+  return stages.map((stage, i) => {
     const name = `stage ${i + 1}`;
     if (stage["steps"] === undefined) throw new CogwheelError("train", `${name}: steps must be given, got none; add them`);
-    // A stage chooses between batches and packs for itself.
-    const dropped: readonly string[] = stage["batch"] !== undefined ? PACKS : stage["budget"] !== undefined ? ["batch"] : [];
-    const kept = Object.fromEntries(Object.entries(run).filter(([key]) => !dropped.includes(key)));
-    return checked({ ...kept, ...stage, name } as StageConfig);
+    return completed(run, { ...stage, name });
   });
 }
+
+const PACKS = ["budget", "packClips", "packWindow"] as const;
+
+/** The stages of a transformer's training; throws for keys that contradict each other too. */
+export const stageConfigs = (given: Given): StageConfig[] =>
+  stagesOfKeys(given, STAGE_KEYS, (run, own) => {
+    // A stage chooses between batches and packs for itself.
+    const dropped: readonly string[] = own["batch"] !== undefined ? PACKS : own["budget"] !== undefined ? ["batch"] : [];
+    const kept = Object.fromEntries(Object.entries(run).filter(([key]) => !dropped.includes(key)));
+    return checked({ ...kept, ...own } as unknown as StageConfig);
+  });
 
 function checked(stage: StageConfig): StageConfig {
   const contradiction = (names: readonly (keyof StageConfig)[], holds: boolean, because: string): void => {

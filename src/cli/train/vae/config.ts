@@ -5,22 +5,13 @@ import type { VideoVae } from "../../../pipelines/video-vae.ts";
 import { defined } from "../../../pipelines/options.ts";
 import { parseDiscriminatorConfig } from "../../../models/discriminator/config.ts";
 import type { DiscriminatorTraining, TrainVaeOptions, VaeStageOptions } from "../../../training/vae/options.ts";
-import { readKeys } from "../config.ts";
+import { readKeys, updatesOf } from "../config.ts";
 import { flagName } from "../keys.ts";
-import { resolutionOf } from "../stages.ts";
+import { resolutionOf, type StageKeys, stagesOfKeys } from "../stages.ts";
 import { VAE_STAGE_KEYS, VAE_TABLE } from "./keys.ts";
 
-/** A stage's keys, completed by the run's. */
-export interface VaeStageConfig {
-  /** What messages call it: `stage 2`, or nothing for a run without stages. */
-  readonly name: string;
-  readonly steps: number;
-  readonly resolution?: string;
-  readonly frames?: number;
-  readonly fps?: number;
-  readonly filter?: string;
-  readonly batch?: number;
-  readonly lr?: number;
+/** A stage of a VAE's training. */
+export interface VaeStageConfig extends StageKeys {
   readonly l1?: number;
   readonly perceptual?: number;
   readonly kl?: number;
@@ -58,7 +49,7 @@ export async function readVaeConfig(file: string | undefined, flags: Readonly<Re
   const contradiction = (name: string, holds: boolean, because: string): void => {
     if (holds && has(name)) fail(`${because}, got ${name} with it; leave it out`);
   };
-  const stages = stagesOfKeys(given);
+  const stages = stagesOfKeys(given, VAE_STAGE_KEYS, (run, own) => ({ ...run, ...own }) as unknown as VaeStageConfig);
   contradiction("steps", has("stages"), "a run in stages has their steps");
   contradiction("heldOutEvery", !has("heldOut"), "held-out clips are measured where heldOut names some");
   contradiction("momentum", given["optimizer"] !== "muon", "momentum is of muon, and the optimizer is adamw");
@@ -75,13 +66,7 @@ export async function readVaeConfig(file: string | undefined, flags: Readonly<Re
   const options = {
     ...(has("stages") ? { stages: stages.map(stageOfConfig) } : stageOfConfig(stages[0]!)),
     ...pick("part", "scratch", "accumulation", "latents", "statistics", "checkpointing", "dtype", "seed"),
-    optimizer: {
-      ...pick("lr", "betas", "eps", "weightDecay", "momentum"),
-      ...defined({ name: given["optimizer"], bits: given["bits"] === undefined ? undefined : Number(given["bits"]) }),
-    },
-    schedule: defined({ name: given["schedule"], warmupSteps: given["warmup"], floor: given["floor"] }),
-    ...(has("maxGradNorm") ? { maxGradNorm: Number(given["maxGradNorm"]) || Infinity } : {}),
-    ...(has("ema") ? { ema: { decay: given["ema"] } } : {}),
+    ...updatesOf(given),
     ...(counts("disc") ? { discriminator: discriminatorOf(given) } : {}),
   } as TrainVaeOptions;
   return {
@@ -109,18 +94,6 @@ const discriminatorOf = (given: Readonly<Record<string, unknown>>): Discriminato
   ),
   ...(defined({ start: given["discStart"], lr: given["discLr"] }) as { start?: number; lr?: number }),
 });
-
-function stagesOfKeys(given: Readonly<Record<string, unknown>>): VaeStageConfig[] {
-  const own = given["stages"] as Readonly<Record<string, unknown>>[] | undefined;
-  const shared = VAE_STAGE_KEYS.filter((name) => name !== "steps" && name !== "lr");
-  const run = Object.fromEntries(shared.flatMap((name) => (given[name] === undefined ? [] : [[name, given[name]]])));
-  if (!own) return [{ ...run, steps: (given["steps"] as number | undefined) ?? 1000, name: "" }];
-  return own.map((stage, i) => {
-    const name = `stage ${i + 1}`;
-    if (stage["steps"] === undefined) throw new CogwheelError("train", `${name}: steps must be given, got none; add them`);
-    return { ...run, ...stage, name } as VaeStageConfig;
-  });
-}
 
 function stageOfConfig({ steps, lr, batch, l1, perceptual, kl, disc }: VaeStageConfig): VaeStageOptions {
   return { steps, ...defined({ lr, batch }), losses: defined({ l1, perceptual, kl, disc }) };
