@@ -15,7 +15,8 @@ export function blurPool(x: Tensor): Tensor {
   return x.graph.record(blurPoolOp, { x }, {}).y;
 }
 
-const blurred = (size: number): number => Math.floor((size + 1) / 2) + 1;
+/** Rows (or columns) of the result. */
+export const blurred = (size: number): number => Math.floor((size + 1) / 2) + 1;
 
 export const blurPoolOp: Op<{ x: Tensor }, object, "y"> = {
   name: "blur_pool",

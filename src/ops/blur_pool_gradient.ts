@@ -6,6 +6,7 @@ import type { Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { dispatch, foldGrid } from "../plan/dispatch.ts";
 import { wrap } from "../plan/windows.ts";
+import { blurred } from "./blur_pool.ts";
 import { assertPictures, pictureParts } from "./pool/pictures.ts";
 
 interface Attrs {
@@ -23,7 +24,7 @@ export const blurPoolGradientOp: Op<{ dy: Tensor }, Attrs, "dx"> = {
   name: "blur_pool_gradient",
   infer({ dy }, { shape, dtype }) {
     assertPictures("blur_pool_gradient", dy);
-    const expected = shape.map((size, axis) => (axis === 2 || axis === 3 ? Math.floor((size + 1) / 2) + 1 : size));
+    const expected = shape.map((size, axis) => (axis === 2 || axis === 3 ? blurred(size) : size));
     if (expected.join() !== dy.shape.join())
       throw new CogwheelError("blur_pool_gradient", `dy must be [${expected.join(", ")}] for x [${shape.join(", ")}], got ${dy}`);
     return { dx: { shape, dtype } };

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { ConvSizes } from "../../src/check/sweep/cases/conv3d.ts";
+import { attrsOf, type ConvSizes } from "../../src/check/sweep/cases/conv3d.ts";
 import { conv3dGradientWCases, conv3dGradientWReference } from "../../src/check/sweep/cases/conv3d_gradient_w.ts";
 import type { CapabilityOverrides } from "../../src/gpu/capabilities.ts";
 import { Graph } from "../../src/graph/graph.ts";
@@ -14,18 +14,8 @@ someCaseTests(conv3dGradientWCases, {
   f16: /24 to 40/,
 });
 
-const conv = {
-  stride: [1, 1, 1],
-  dilation: 1,
-  pad: [1, 1, 1, 1],
-  replicate: false,
-  padFrames: [2, 0],
-  zeroFrames: false,
-  upsample: null,
-  keepFirst: true,
-  activation: null,
-  dtype: "f32",
-} as const;
+/** Of any 3×3×3 convolution. */
+const conv = attrsOf({ x: [1, 2, 4, 4, 4], w: [8, 3, 3, 3] });
 
 describe.each([{ kind: "software" as const }, { kind: "hardware" as const }])("$kind kernels", ({ kind }) => {
   // One tile by a slot a piece, and enough tiles for one slot.

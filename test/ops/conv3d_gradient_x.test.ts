@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { attrsOf } from "../../src/check/sweep/cases/conv3d.ts";
 import { conv3dGradientXCases, conv3dGradientXReference } from "../../src/check/sweep/cases/conv3d_gradient_x.ts";
 import { differentiate } from "../../src/gradient/differentiate.ts";
 import { watch } from "../../src/gradient/watch.ts";
@@ -32,18 +33,7 @@ test("it is the transpose of the convolution: what a tap sends back lies where i
 
 test("a gradient of another shape is refused with both named", () => {
   const graph = new Graph("refused");
-  const conv = {
-    stride: [1, 1, 1],
-    dilation: 1,
-    pad: [1, 1, 1, 1],
-    replicate: false,
-    padFrames: [2, 0],
-    zeroFrames: false,
-    upsample: null,
-    keepFirst: true,
-    activation: null,
-    dtype: "f32",
-  } as const;
+  const conv = attrsOf({ x: [1, 2, 4, 4, 4], w: [8, 3, 3, 3] });
   const attrs = { conv, shape: [1, 2, 4, 4, 4], front: "repeat", of: "x", dtype: "f32" } as const;
   expect(() => conv3dGradientX(graph.input("dy", [1, 2, 4, 4, 4]), graph.input("w", [8, 4, 3, 3, 3]), attrs)).toThrow(
     /\[conv3d_gradient_x\] dy must be f32 or f16 \[1, 2, 4, 4, 8\] for a convolution of x \[1, 2, 4, 4, 4\] with w .*, got \[1, 2, 4, 4, 4\] f32/,

@@ -81,7 +81,7 @@ async function serve(): Promise<void> {
       const onWarning = (text: string): void => send({ type: "warning", text });
       const { from, options } = JSON.parse(new TextDecoder().decode(bytes)) as WorkerOpening;
       vae = await VideoVae.open(from, { ...(options as OpenVaeOptions), onWarning });
-      send({ type: "ready", adapter: vae.gpu.name });
+      send({ type: "ready" });
     } else if (message.type === "region") board.put(`${message.from} ${message.region}`, bytes);
     else {
       // Regions come after the piece that they are for.

@@ -48,7 +48,6 @@ class Worker {
   readonly closed: Promise<void>;
   #said = "";
   #failed: Error | undefined;
-  adapter = "";
 
   constructor(
     readonly name: string,
@@ -158,9 +157,7 @@ class Processes implements WorkerProcesses {
       for (;;) {
         const { message } = await worker.next();
         if (message.type === "warning" && i === 0) this.onWarning(message.text);
-        if (message.type !== "ready") continue;
-        worker.adapter = message.adapter;
-        return;
+        if (message.type === "ready") return;
       }
     });
     return workers;

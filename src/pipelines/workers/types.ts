@@ -61,7 +61,7 @@ export type ToPieceWorker =
   | { readonly type: "region"; readonly from: number; readonly region: string };
 
 export type FromPieceWorker =
-  | { readonly type: "ready"; readonly adapter: string }
+  | { readonly type: "ready" }
   /** Its bytes follow. */
   | { readonly type: "put"; readonly to: number; readonly region: string }
   | { readonly type: "part"; readonly part: number; readonly shape: readonly number[] }

@@ -16,6 +16,7 @@ import { fullParameters } from "../full.ts";
 import { gradientsOf, standIns, type Trained } from "../parameters.ts";
 import type { RecordedMicro } from "../step-graphs.ts";
 import { DISCRIMINATOR_PREFIX, LPIPS_PREFIX, recordDiscriminatorLosses } from "./losses.ts";
+import type { PixelShape } from "./sample.ts";
 
 export interface LpipsJudge {
   readonly network: LpipsNetwork;
@@ -77,19 +78,11 @@ export function judgedInitial(trained: Trained, { discriminator }: VaeJudges): T
   };
 }
 
-/** Clips, whole. */
-export interface ClipShape {
-  readonly clips: number;
-  readonly frames: number;
-  readonly height: number;
-  readonly width: number;
-}
-
 /**
  * The graph of the discriminator's step, with its gradients. Inputs: `x` [B, 3, T, H, W], the clips; `made` [B, T, H, W, 4], what the
  * generator's step gave of them; `discriminator` [1], half the scale of the loss. Outputs: `loss.real`, `loss.made` [1].
  */
-export function discriminatorMicro({ config }: DiscriminatorJudge, shape: ClipShape, dtype: "f32" | "f16"): RecordedMicro {
+export function discriminatorMicro({ config }: DiscriminatorJudge, shape: PixelShape, dtype: "f32" | "f16"): RecordedMicro {
   const names = [...discriminatorWeights(config).keys()].map((name) => DISCRIMINATOR_PREFIX + name);
   const { parameters, standIn } = standIns(fullParameters(names));
   const graph = new Graph("train discriminator", () => dtype, standIn);

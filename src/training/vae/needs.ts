@@ -9,11 +9,10 @@ import { Stepper } from "../stepper.ts";
 import { parameterNames } from "../update.ts";
 import { discriminatorMicro } from "./judges.ts";
 import { DISCRIMINATOR_PREFIX, type VaeWeights } from "./losses.ts";
-import { vaeOptimizers } from "./optimizers.ts";
 import type { TrainVaeOptions } from "./options.ts";
 import { vaeMicro } from "./record.ts";
 import type { PixelShape } from "./sample.ts";
-import { vaeRecipe } from "./trained.ts";
+import { vaeRecipe, vaeSteppers } from "./trained.ts";
 
 /** Bytes on the adapter, and what a step is; with a discriminator, of a step that asks it. */
 export interface VaeTrainingNeeds {
@@ -38,25 +37,18 @@ export function vaeTrainingNeeds(
   shape: PixelShape,
   losses: VaeWeights,
 ): VaeTrainingNeeds {
-  const { ema, accumulation = 1 } = options;
+  const { accumulation = 1 } = options;
   // Nothing is loaded: of weights their types are asked alone.
   const recipe = vaeRecipe({ config, weights: weights as WeightProvider }, options);
   const { dtype, judges } = recipe;
-  const optimizers = vaeOptimizers(options);
-  const stepping = { optimizer: optimizers.vae, ema, accumulation };
+  const steppers = vaeSteppers(options);
   const asked = { lpips: losses.perceptual > 0, discriminator: losses.disc > 0 };
   const plansOf = (graphs: readonly Parameters<typeof compile>[0][]): { plan: Plan; times: number }[] =>
     graphs.map((graph, i) => ({ plan: compile(graph, caps, options.compile ?? {}), times: i === 0 ? accumulation : 1 }));
   const plans = [
-    ...plansOf(Stepper.graphsOf(vaeMicro(recipe, shape, asked), stepping)),
+    ...plansOf(Stepper.graphsOf(vaeMicro(recipe, shape, asked), steppers.vae)),
     ...(asked.discriminator && judges.discriminator
-      ? plansOf(
-          Stepper.graphsOf(discriminatorMicro(judges.discriminator, shape, dtype), {
-            optimizer: optimizers.discriminator,
-            ema: undefined,
-            accumulation,
-          }),
-        )
+      ? plansOf(Stepper.graphsOf(discriminatorMicro(judges.discriminator, shape, dtype), steppers.discriminator))
       : []),
   ];
   const all = plans.map(({ plan }) => plan);

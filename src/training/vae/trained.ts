@@ -1,4 +1,4 @@
-/** Which weights are trained, of a VAE and of what judges it, and what they begin with. */
+/** From the options of a VAE's run to what trainer and plan share: which weights are trained and what they begin with, recipe, steppers. */
 import { elements } from "../../base/shape.ts";
 import { vaeWeights } from "../../models/vae/batches.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
@@ -9,6 +9,8 @@ import { initialDiscriminator } from "../../models/discriminator/initial.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
 import { judgedWeights, type VaeJudges } from "./judges.ts";
 import type { TrainableVae, TrainVaeOptions } from "./options.ts";
+import type { StepperOptions } from "../stepper.ts";
+import { vaeOptimizers } from "./optimizers.ts";
 import type { TrainedPart, VaeRecipe } from "./record.ts";
 
 /** @param scratch the seed of values to begin with, in place of the checkpoint's */
@@ -43,6 +45,17 @@ export function vaeRecipe(
     checkpointing,
     whole: statistics === "clip",
     judges,
+  };
+}
+
+/** How steps are taken, the VAE's and the discriminator's, of which no average is kept. */
+export function vaeSteppers(options: TrainVaeOptions): { readonly vae: StepperOptions; readonly discriminator: StepperOptions } {
+  const { dtype = "f32", ema, accumulation, maxGradNorm = 1 } = options;
+  const optimizers = vaeOptimizers(options);
+  const shared = { dtype, accumulation, maxGradNorm: Number.isFinite(maxGradNorm) ? maxGradNorm : undefined };
+  return {
+    vae: { ...shared, optimizer: optimizers.vae, ema },
+    discriminator: { ...shared, optimizer: optimizers.discriminator, name: " of the discriminator" },
   };
 }
 

@@ -10,15 +10,14 @@ import { initialise } from "../initial-values.ts";
 import { mean } from "../micro-batch.ts";
 import { Programs } from "../programs.ts";
 import { discriminatorLoss, discriminatorMicro, judgedInitial } from "./judges.ts";
-import { Stepper, type StepperMicro, type StepperOptions, type StepperProgress } from "../stepper.ts";
+import { Stepper, type StepperMicro, type StepperProgress } from "../stepper.ts";
 import { cast } from "../../ops/cast.ts";
 import { stateName } from "../update.ts";
 import { generatorInputs, type GeneratorReport, generatorReport, type LossSizes, type VaeWeights } from "./losses.ts";
-import { vaeOptimizers } from "./optimizers.ts";
 import type { DiscriminatorTurn, TrainableVae, TrainVaeOptions } from "./options.ts";
 import { type AskedJudges, distanceGraph, ofPart, reconstructionGraph, vaeMicro, type VaeRecipe } from "./record.ts";
 import { framesOfAll, latentSize, partsOfClip, type PixelSample, posteriorNoise, type PixelShape, pixelShapeKey } from "./sample.ts";
-import { vaeRecipe } from "./trained.ts";
+import { vaeRecipe, vaeSteppers } from "./trained.ts";
 
 /** A micro-step's clips, and their numbers in the step. */
 export interface VaeBatch {
@@ -59,30 +58,17 @@ export class VaeTrainer implements Disposable {
   }
 
   static async create({ gpu, config, weights }: TrainableVae, options: TrainVaeOptions): Promise<VaeTrainer> {
-    const { compile, ema, accumulation, maxGradNorm = 1, signal } = options;
+    const { compile, signal } = options;
     const recipe = vaeRecipe({ config, weights }, options);
     const { dtype, trained, judges } = recipe;
-    const optimizers = vaeOptimizers(options);
-    const stepping = {
-      optimizer: optimizers.vae,
-      dtype,
-      ema,
-      accumulation,
-      maxGradNorm: Number.isFinite(maxGradNorm) ? maxGradNorm : undefined,
-    };
-    const ofDiscriminator: StepperOptions = {
-      ...stepping,
-      optimizer: optimizers.discriminator,
-      name: " of the discriminator",
-      ema: undefined,
-    };
+    const steppers = vaeSteppers(options);
     // A small clip has the same states as any other; a discriminator wants some patches of it.
     const side = spatialRatio(config);
     const { discriminator } = judges;
     const smallest = discriminator ? { clips: 1, frames: 17, height: 128, width: 128 } : { clips: 1, frames: 1, height: side, width: side };
     const like = [
-      ...Stepper.graphsOf(vaeMicro(recipe, smallest, { lpips: false, discriminator: true }), stepping),
-      ...(discriminator ? Stepper.graphsOf(discriminatorMicro(discriminator, smallest, dtype), ofDiscriminator) : []),
+      ...Stepper.graphsOf(vaeMicro(recipe, smallest, { lpips: false, discriminator: true }), steppers.vae),
+      ...(discriminator ? Stepper.graphsOf(discriminatorMicro(discriminator, smallest, dtype), steppers.discriminator) : []),
     ];
     const states = new States(
       gpu,
@@ -91,9 +77,9 @@ export class VaeTrainer implements Disposable {
     const store = new WeightStore(gpu, recipe.weights);
     const programs = new Programs(gpu, store, states, compile ? { compile } : {});
     try {
-      const stepper = new Stepper(programs, stepping);
+      const stepper = new Stepper(programs, steppers.vae);
       await initialise(gpu, weights, judgedInitial(trained, judges), states, signal);
-      return new VaeTrainer(recipe, options, states, store, programs, stepper, new Stepper(programs, ofDiscriminator));
+      return new VaeTrainer(recipe, options, states, store, programs, stepper, new Stepper(programs, steppers.discriminator));
     } catch (error) {
       for (const held of [programs, states, store]) held[Symbol.dispose]();
       throw error;

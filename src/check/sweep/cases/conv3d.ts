@@ -2,7 +2,7 @@
 import { conv3dOctet, conv3dQuad, conv3dQuadRow, conv3dSubgroupMatrix, conv3dTiled, packOperand } from "#kernels";
 import type { Capabilities } from "../../../gpu/capabilities.ts";
 import { padTo } from "../../../graph/packing.ts";
-import { conv3d, conv3dCandidates, upsampledFrames, type Conv3dOptions } from "../../../ops/conv3d.ts";
+import { conv3d, conv3dCandidates, upsampledFrames, type Conv3dOptions, type ConvAttrs } from "../../../ops/conv3d.ts";
 import { silu } from "../activations.ts";
 import type { OpCase, OpCases, Size } from "../case.ts";
 import { padChannels, type Precision, type Values } from "../draw.ts";
@@ -50,6 +50,27 @@ export function outputShape({
     N,
   ];
 }
+
+/** Of the convolution, as its gradients are given them. */
+export function attrsOf({ w: [, kt, kh, kw], ...c }: ConvSizes): ConvAttrs {
+  const around = [(kh - 1) >> 1, (kw - 1) >> 1] as const;
+  return {
+    stride: c.stride ?? [1, 1, 1],
+    dilation: c.dilation ?? 1,
+    pad: c.pad ?? [around[0], around[0], around[1], around[1]],
+    replicate: c.replicate ?? false,
+    padFrames: c.padFrames ?? [kt - 1, 0],
+    zeroFrames: c.zeroFrames ?? false,
+    upsample: c.upsample ?? null,
+    keepFirst: c.keepFirst ?? true,
+    activation: null,
+    dtype: "f32",
+  };
+}
+
+/** Of the weight: a kernel of rows and columns alone has no axis of time. */
+export const weightShape = ({ x: [, , , , C], w: [N, kt, kh, kw] }: ConvSizes): number[] =>
+  kt === 1 && kh > 1 ? [N, C, kh, kw] : [N, C, kt, kh, kw];
 
 /** Where a tap of an output position looks: values of x or of the cache from `at` on, one a channel; zeros where it looks at neither. */
 export interface Tap {
@@ -149,7 +170,7 @@ function one(
       if (c.silu) options.activation = "silu";
       if (c.cached) options.cache = draw.video("cache", [B, (c.padFrames ?? [kt - 1])[0], H, W, C]);
       if (residual) options.residual = draw.video("residual", outputShape(c), { dtype: "f32" });
-      const shape = kt === 1 && kh > 1 ? [N, C, kh, kw] : [N, C, kt, kh, kw];
+      const shape = weightShape(c);
       const scale = (C * kt * kh * kw) ** -0.5;
       return { y: conv3d(draw.video("x", c.x), c.given ? draw.input("w", shape, { scale }) : draw.weight("w", shape, { scale }), options) };
     },

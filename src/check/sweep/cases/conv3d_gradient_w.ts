@@ -13,7 +13,7 @@ import { conv3dGradientW } from "../../../ops/conv3d_gradient_w.ts";
 import type { OpCase, OpCases, Size } from "../case.ts";
 import type { Precision, Values } from "../draw.ts";
 import { cpuKernel, eightLanes, fewerLanes, matrixKernel, oneKernel, tiledKernel } from "../listed-kernels.ts";
-import { type ConvSizes, outputShape, tapsOf } from "./conv3d.ts";
+import { attrsOf, type ConvSizes, outputShape, tapsOf, weightShape } from "./conv3d.ts";
 
 /** By the definition: every tap adds what it looked at, times the gradients of its position's channels. */
 export function conv3dGradientWReference(c: ConvSizes, { x, dy, cache }: Values): Float64Array {
@@ -40,7 +40,7 @@ function one(
   c: ConvSizes,
   { half = "gx", ...fields }: Partial<Omit<OpCase, "half">> & { half?: string } = {},
 ): OpCase {
-  const [N, kt, kh, kw] = c.w;
+  const N = c.w[0];
   const [B, , H, W, C] = c.x;
   const made: OpCase = {
     size,
@@ -48,30 +48,18 @@ function one(
     ...fields,
     half: [...half],
     record(draw) {
-      const around = [(kh - 1) >> 1, (kw - 1) >> 1] as const;
-      const padFrames = c.padFrames ?? [kt - 1, 0];
+      const [before] = attrsOf(c).padFrames;
       const dtype = draw.type("x");
       return {
         dw: conv3dGradientW(
           {
             x: draw.video("x", c.x),
             dy: draw.video("dy", outputShape(c), { dtype: draw.type("g") }),
-            cache: c.cached ? draw.video("cache", [B, padFrames[0], H, W, C], { dtype }) : undefined,
+            cache: c.cached ? draw.video("cache", [B, before, H, W, C], { dtype }) : undefined,
           },
           {
-            conv: {
-              stride: c.stride ?? [1, 1, 1],
-              dilation: c.dilation ?? 1,
-              pad: c.pad ?? [around[0], around[0], around[1], around[1]],
-              replicate: c.replicate ?? false,
-              padFrames,
-              zeroFrames: c.zeroFrames ?? false,
-              upsample: c.upsample ?? null,
-              keepFirst: c.keepFirst ?? true,
-              activation: null,
-              dtype: "f32",
-            },
-            shape: kt === 1 && kh > 1 ? [N, C, kh, kw] : [N, C, kt, kh, kw],
+            conv: attrsOf(c),
+            shape: weightShape(c),
           },
         ),
       };

@@ -7,7 +7,7 @@ import { conv3dGradientX } from "../../../ops/conv3d_gradient_x.ts";
 import type { OpCase, OpCases, Size } from "../case.ts";
 import { padChannels, type Precision, type Values } from "../draw.ts";
 import { cpuKernel, eightLanes, fewerLanes, matrixKernel, oneKernel, tiledKernel } from "../listed-kernels.ts";
-import { type ConvSizes, outputShape, tapsOf } from "./conv3d.ts";
+import { attrsOf, type ConvSizes, outputShape, tapsOf, weightShape } from "./conv3d.ts";
 
 /** By the definition: every tap sends back to where it looked what its position's channels weigh. */
 export function conv3dGradientXReference(c: ConvSizes, of: "x" | "cache", { w, dy }: Values): Float64Array {
@@ -41,25 +41,13 @@ function one(
     ...fields,
     half: [...half],
     record(draw) {
-      const shape = kt === 1 && kh > 1 ? [N, C, kh, kw] : [N, C, kt, kh, kw];
+      const shape = weightShape(c);
       const scale = (N * kt * kh * kw) ** -0.5;
       const w = c.given ? draw.input("w", shape, { scale }) : draw.weight("w", shape, { scale });
-      const around = [(kh - 1) >> 1, (kw - 1) >> 1] as const;
       const dy = draw.video("dy", outputShape(c), { dtype: draw.type("g") });
       return {
         dx: conv3dGradientX(dy, w, {
-          conv: {
-            stride: c.stride ?? [1, 1, 1],
-            dilation: c.dilation ?? 1,
-            pad: c.pad ?? [around[0], around[0], around[1], around[1]],
-            replicate: c.replicate ?? false,
-            padFrames: c.padFrames ?? [kt - 1, 0],
-            zeroFrames: c.zeroFrames ?? false,
-            upsample: c.upsample ?? null,
-            keepFirst: c.keepFirst ?? true,
-            activation: null,
-            dtype: "f32",
-          },
+          conv: attrsOf(c),
           shape: [...c.x.slice(0, 4), padTo(C, 4)],
           front: c.cached ? "cache" : c.zeroFrames ? "zeros" : "repeat",
           of,

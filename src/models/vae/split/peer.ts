@@ -58,11 +58,6 @@ export class Board {
     this.#awaited.clear();
     this.#there.clear();
   }
-
-  /** Bytes that were put and not got. */
-  get bytes(): number {
-    return [...this.#there.values()].reduce((n, { byteLength }) => n + byteLength, 0);
-  }
 }
 
 /** The peers of workers that share this process. */
