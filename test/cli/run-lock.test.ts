@@ -44,12 +44,17 @@ test("a process that was killed, one of another with its number, and a damaged f
   }
   child.kill("SIGKILL");
   await new Promise((done) => child.on("close", done));
-  await writeFile(path, alive);
-  // Of many that find it one takes it over.
-  const all = await Promise.allSettled(Array.from({ length: 12 }, () => RunLock.take(path)));
-  const got = all.filter((one) => one.status === "fulfilled");
-  expect(got.length).toBe(1);
-  await got[0]!.value[Symbol.asyncDispose]();
+  // Of many that find it one takes it over, also where one was killed while it did so.
+  for (const [round, left] of Array.from({ length: 40 }, () => [["run.lock"], ["run.lock", "run.lock.takeover"]])
+    .flat()
+    .entries()) {
+    for (const name of left) await writeFile(join(folder, name), alive);
+    const all = await Promise.allSettled(Array.from({ length: 12 }, () => RunLock.take(path)));
+    const got = all.filter((one) => one.status === "fulfilled");
+    expect(got.length, `round ${round}`).toBe(1);
+    await got[0]!.value[Symbol.asyncDispose]();
+  }
+  expect(await readdir(folder)).toEqual([]);
 });
 
 test("another machine's process is not known to be gone", async () => {

@@ -5,6 +5,7 @@
 import { randomUUID } from "node:crypto";
 import { constants, copyFile, link, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
+import { setTimeout } from "node:timers/promises";
 import { CogwheelError } from "../../base/errors.ts";
 import { parseJsonObject } from "../../base/json-scan.ts";
 
@@ -29,13 +30,14 @@ export class RunLock implements AsyncDisposable {
     const made = `${path}.${randomUUID()}.tmp`;
     await writeFile(made, text);
     try {
-      for (let attempt = 0; attempt < 20; attempt++) {
+      for (let attempt = 0; attempt < 100; attempt++) {
         if (await linked(made, path)) return new RunLock(path, text);
         const found = await readFile(path, "utf8").catch(() => undefined);
         if (found === undefined) continue; // it was given back meanwhile
         const holder = holderOf(found);
         if (holder && (await isAlive(holder, own))) throw held(path, holder);
-        await takeAway(path, found);
+        if (await takenOver(path, found, made)) return new RunLock(path, text);
+        await setTimeout(10);
       }
       throw held(path);
     } finally {
@@ -44,7 +46,7 @@ export class RunLock implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await takeAway(this.path, this.text);
+    if ((await readFile(this.path, "utf8").catch(() => "")) === this.text) await rm(this.path, { force: true });
   }
 }
 
@@ -69,18 +71,20 @@ async function linked(from: string, to: string): Promise<boolean> {
   }
 }
 
-/** Removes the file if it still says what was read: another process may have taken it over since. */
-async function takeAway(path: string, text: string): Promise<void> {
-  const aside = `${path}.${randomUUID()}.tmp`;
-  if (
-    !(await rename(path, aside).then(
-      () => true,
-      () => false,
-    ))
-  )
-    return;
-  if ((await readFile(aside, "utf8").catch(() => text)) !== text) await linked(aside, path);
-  await rm(aside, { force: true });
+/**
+ * Puts `made` in the place of a file that nobody holds any more. Who does this holds a lock for it: of many that found the same file, none
+ * may replace what another has put there since.
+ */
+async function takenOver(path: string, found: string, made: string): Promise<boolean> {
+  const turn = await RunLock.take(`${path}.takeover`).catch((error: unknown) => {
+    if (error instanceof CogwheelError) return undefined;
+    throw error;
+  });
+  if (!turn) return false;
+  await using _ = turn;
+  if ((await readFile(path, "utf8").catch(() => undefined)) !== found) return false;
+  await rename(made, path);
+  return true;
 }
 
 function holderOf(text: string): Holder | undefined {
