@@ -7,7 +7,7 @@ import { openSource } from "#files";
 import { CogwheelError } from "../base/errors.ts";
 import { parseJsonObject } from "../base/json-scan.ts";
 import { readText, type CheckpointSource } from "../sources/source.ts";
-import { type Columns, parseFilter } from "./filter.ts";
+import { type Columns, parseFilter } from "../curation/filter.ts";
 
 /** A clip and what is said of it. */
 export interface ClipRow {

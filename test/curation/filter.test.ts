@@ -1,6 +1,6 @@
 /** Expressions over the columns of a data set. */
 import { describe, expect, it } from "vitest";
-import { parseFilter } from "../../src/data/filter.ts";
+import { parseFilter } from "../../src/curation/filter.ts";
 
 const ROW = { width: 720, height: 480, scores: { motion: 0.4, "text-free": true }, caption: "a red star", tags: ["night", "rain"] };
 
