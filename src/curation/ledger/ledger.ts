@@ -5,7 +5,7 @@
  */
 import { CogwheelError } from "../../base/errors.ts";
 import { isObject } from "../../base/json-scan.ts";
-import type { Stage, StageResult } from "../types.ts";
+import type { LedgerStage, StageResult } from "../types.ts";
 import { resultKey } from "./key.ts";
 
 /** Where lines are kept. */
@@ -115,7 +115,7 @@ export class Ledger {
 /** A result of a stage: the ledger's where it has one, else the work is done and written down. Only CogwheelErrors become rows. */
 export async function resultOfStage<Params, Input, Value>(
   ledger: Ledger,
-  stage: Stage<Params, Input, Value>,
+  stage: LedgerStage<Params, Input, Value>,
   input: Input,
   signal?: AbortSignal,
 ): Promise<StageResult<Value>> {
