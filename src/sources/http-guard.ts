@@ -45,6 +45,8 @@ export interface AskOptions {
   /** What goes to the host that is asked and to no other that it redirects to. */
   own?: Readonly<Record<string, string>>;
   budget?: Budget;
+  /** What is posted, in place of a GET; its type is told in `headers`, but for a form, which tells its own. */
+  post?: string | FormData | undefined;
 }
 
 /** A server's answer, of which only the head has come. Its body is read once, or cancelled. */
@@ -72,10 +74,10 @@ export function packingOf(headers: Headers): string | null {
 const unseeing = new WeakSet<typeof globalThis.fetch>();
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
-/** Asks for `address` with GET; resolves when the head of the answer is there. Throws the signal's reason, or a {@link NetworkFault}. */
+/** Asks for `address` with GET, or posts there; resolves when the head of the answer is there. Throws the signal's reason, or a {@link NetworkFault}. */
 export async function ask(
   address: URL,
-  { fetch = globalThis.fetch, signal, stallSeconds = STALL_SECONDS, headers = {}, own = {}, budget }: AskOptions,
+  { fetch = globalThis.fetch, signal, stallSeconds = STALL_SECONDS, headers = {}, own = {}, budget, post }: AskOptions,
 ): Promise<Answer> {
   signal?.throwIfAborted();
   const stop = new AbortController();
@@ -88,7 +90,8 @@ export async function ask(
     try {
       // A browser's cache would give answers of another time, keep the weights once more, and hold back ranges of one file that are
       // asked for at once.
-      return await watch.during(fetch(url, { headers: told, redirect, cache: "no-store", signal: stop.signal }));
+      const what: RequestInit = post === undefined ? {} : { method: "POST", body: post };
+      return await watch.during(fetch(url, { ...what, headers: told, redirect, cache: "no-store", signal: stop.signal }));
     } catch (error) {
       throw faultOf(error, signal);
     }
@@ -98,8 +101,9 @@ export async function ask(
     const names = Object.keys(own).filter((name) => name.toLowerCase() !== "authorization");
     let url = address;
     for (let redirects = 0; ; redirects++) {
-      let response = await send(url, names.length === 0 && unseeing.has(fetch) ? "follow" : "manual");
+      let response = await send(url, names.length === 0 && post === undefined && unseeing.has(fetch) ? "follow" : "manual");
       if (response.type === "opaqueredirect") {
+        if (post !== undefined) throw new NetworkFault("a redirect of what was posted", "final");
         unseeing.add(fetch);
         if (names.length > 0)
           throw new NetworkFault(`a redirect, which a browser would follow with the header ${names.join(", ")} wherever it leads`, "final");
@@ -108,6 +112,8 @@ export async function ask(
       if (!REDIRECTS.has(response.status)) return answer(response, url, { stop, watch, end, signal });
       const location = response.headers.get("location");
       void response.body?.cancel().catch(() => undefined);
+      // What is posted may hold what only the host that was named is to read.
+      if (post !== undefined) throw new NetworkFault(`a redirect of what was posted, to ${location?.slice(0, 200) ?? "nowhere"}`, "final");
       if (location === null || !URL.canParse(location, url)) throw new NetworkFault(`${response.status} without a place to go on`, "final");
       const next = new URL(location, url);
       if (next.protocol !== "http:" && next.protocol !== "https:") throw new NetworkFault(`a redirect to ${next.protocol}`, "final");
