@@ -15,7 +15,7 @@ export interface StagedTrainer {
 }
 
 /** What a run does in a stage. */
-export interface StagedSteps<S, D, T> {
+export interface StepTaking<S, D, T> {
   /** What each step of the stage learns from, from its first step on, in the same order each time. */
   data(stage: S): AsyncGenerator<D, void, void>;
   /** Takes a step, from 0 in the run. @param updates that were made in this stage */
@@ -55,7 +55,7 @@ export class StagedRun {
   /** The steps that are left, each taken when it is asked for; fewer where the data ends before. */
   async *steps<S extends StagePlace, D, T extends object>(
     stages: readonly S[],
-    { data, take }: StagedSteps<S, D, T>,
+    { data, take }: StepTaking<S, D, T>,
     signal: AbortSignal | undefined,
   ): AsyncGenerator<T & { readonly seconds: number }, void, void> {
     if (this.#running) throw new CogwheelError("training", "a run is iterated over once at a time, got a second loop; end the first");

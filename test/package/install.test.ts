@@ -109,7 +109,7 @@ describe("the tarball", () => {
     expect(
       sources.filter((source) => /src\/(gradient|training)\/|src\/ops\/\w+_gradient|kernels-packed-later/.test(source)),
       "what only training needs",
-    ).toEqual(sources.filter((source) => /\/src\/training\/(train|vae\/train-vae)\.ts$/.test(source)));
+    ).toEqual(sources.filter((source) => /\/src\/training\/(lazy-run|train|vae\/train-vae)\.ts$/.test(source)));
     for (const { path, size } of browser) if (!loaded.has(path)) expect(size, path).toBeLessThanOrEqual(400_000);
   });
 });

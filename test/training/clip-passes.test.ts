@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { takeFrames, vaeWeights } from "../../src/models/vae/batches.ts";
 import { channelsLast } from "../../src/ops/channels.ts";
-import { l1Loss } from "../../src/ops/l1_loss.ts";
+import { pixelLoss } from "../../src/ops/pixel_loss.ts";
 import { compile } from "../../src/plan/compile.ts";
 import { Program } from "../../src/run/program.ts";
 import { States } from "../../src/run/states.ts";
@@ -29,7 +29,7 @@ test("has the losses and gradients of one graph over all batches of the clip", a
   const [pixels, latentPlane] = [shape.height * shape.width, latents.height * latents.width];
   const x = values(shape.batch * 3 * shape.frames * pixels, 1);
   const noise = values(shape.batch * 3 * latents.frames * latentPlane, 2, 2);
-  const l1 = Float32Array.of(1 / x.length, 1 / x.length);
+  const settings = Float32Array.of(1 / x.length, 1 / x.length, 0.5 / x.length);
   const kl = [0.1 / noise.length, 0.1 / noise.length] as const;
   using store = new WeightStore(gpu, weights);
   const sumsOf = async (states: States): Promise<Map<string, Float32Array>> => {
@@ -49,7 +49,7 @@ test("has the losses and gradients of one graph over all batches of the clip", a
     objective(graph, made) {
       const { loss, gradient } = graph.unwatched(() => {
         const target = channelsLast(graph.input("target", [shape.batch, 3, made.dim(1), shape.height, shape.width]));
-        return l1Loss({ prediction: made, target, settings: graph.input("l1", [2]) });
+        return pixelLoss({ prediction: made, target, settings: graph.input("pixels", [3]) });
       });
       graph.output("loss", loss);
       return [{ of: made, gradient }];
@@ -65,7 +65,7 @@ test("has the losses and gradients of one graph over all batches of the clip", a
     kl,
     inputs: ({ madeStart, madeFrames }) => ({
       target: takeFrames(x, { start: madeStart, frames: madeFrames }, shape.frames, pixels, shape.batch * 3),
-      l1,
+      pixels: settings,
     }),
     outputs: async (read) => void (rec += total(await read("loss"))),
   });
@@ -84,9 +84,9 @@ test("has the losses and gradients of one graph over all batches of the clip", a
     [`x.${i}`, takeFrames(x, { start, frames }, shape.frames, pixels, shape.batch * 3)] as const,
     [`noise.${i}`, takeFrames(noise, { start: first, frames: count }, latents.frames, latentPlane, shape.batch * 3)] as const,
   ]);
-  await program.run({ inputs: { ...Object.fromEntries(given), l1, kl: Float32Array.from(kl), begun: new Float32Array(4) } });
+  await program.run({ inputs: { ...Object.fromEntries(given), pixels: settings, kl: Float32Array.from(kl), begun: new Float32Array(4) } });
   const told = async (name: string) => total(await program.read(`${name}.0`)) + total(await program.read(`${name}.1`));
-  expect(rec / (await told("l1"))).toBeCloseTo(1, 6);
+  expect(rec / (await told("pixels"))).toBeCloseTo(1, 6);
   expect(total(got.kl) / (await told("kl"))).toBeCloseTo(1, 6);
   const [batches, whole] = [await sumsOf(states), await sumsOf(all)];
   expect([...batches.keys()].sort()).toEqual([...whole.keys()].sort());

@@ -1,9 +1,9 @@
 /**
  * The losses of a VAE's training, recorded over what encoder and decoder gave, and where gradients begin.
  *
- * The generator's step: L1, LPIPS and KL, and from some step on what a discriminator says of the clip. How much that counts is found on the
- * device, so that its gradient at the decoder's last convolution is as long as the reconstruction's there (Esser, Rombach & Ommer 2021,
- * arXiv:2012.09841). The discriminator's step is a graph of its own, on the same clip and what was made of it.
+ * The generator's step: L1, MSE, LPIPS and KL, and from some step on what a discriminator says of the clip. How much that counts is found
+ * on the device, so that its gradient at the decoder's last convolution is as long as the reconstruction's there (Esser, Rombach & Ommer
+ * 2021, arXiv:2012.09841). The discriminator's step is a graph of its own, on the same clip and what was made of it.
  *
  *   B clips, F frames of a part, H × W pixels; everything is channels last, [B, F, H, W, 4]
  */
@@ -20,7 +20,7 @@ import { addScaled } from "../../ops/add_scaled.ts";
 import { adversarialLoss } from "../../ops/adversarial_loss.ts";
 import { joinFrames } from "../../ops/join_frames.ts";
 import { klLoss } from "../../ops/kl_loss.ts";
-import { l1Loss } from "../../ops/l1_loss.ts";
+import { pixelLoss } from "../../ops/pixel_loss.ts";
 import { runningStatistics } from "../../ops/running_statistics.ts";
 import { squareSum } from "../../ops/square_sum.ts";
 
@@ -52,9 +52,9 @@ export interface GeneratorLossOptions {
 /**
  * Records the losses of the generator's step, of `i` a part's number.
  *
- *   inputs   `l1`, `kl` [2] as their ops take them, `lpips.i` [B · F], `generator` [1], `adaptive` [4] or, without `last`, `disc` [4], the
- *            weight and zeros; `generatorInputs` fills them
- *   outputs  `l1.i`, `kl.i`, `lpips.i`, `generator` [1], `adaptive` [4]; `generatorReport` reads them. With a discriminator also `made`
+ *   inputs   `pixels` [3], `kl` [2] as their ops take them, `lpips.i` [B · F], `generator` [1], `adaptive` [4] or, without `last`, `disc`
+ *            [4], the weight and zeros; `generatorInputs` fills them
+ *   outputs  `pixels.i`, `kl.i`, `lpips.i`, `generator` [1], `adaptive` [4]; `generatorReport` reads them. With a discriminator also `made`
  *            [B, T, H, W, 4] f32, the clip that was made, for the discriminator's step
  *
  * @returns where gradients begin: at what was made, and at moments
@@ -66,10 +66,10 @@ export function recordGeneratorLosses(graph: Graph, parts: readonly LossPart[], 
   const clip = discriminator && joinFrames(parts.map(({ made }) => made));
   const generator = clip && adversarialLoss(scoresOf(graph, discriminator, [clip], o.dtype)[0]!, "generator");
   return graph.unwatched(() => {
-    const [l1, kl] = [graph.input("l1", [2]), parts.some(({ moments }) => moments) ? graph.input("kl", [2]) : undefined];
+    const [pixels, kl] = [graph.input("pixels", [3]), parts.some(({ moments }) => moments) ? graph.input("kl", [2]) : undefined];
     const ofMade = parts.map(({ made, target }, i) => {
-      const { loss, gradient } = l1Loss({ prediction: made, target, settings: l1 });
-      graph.output(`l1.${i}`, loss);
+      const { loss, gradient } = pixelLoss({ prediction: made, target, settings: pixels });
+      graph.output(`pixels.${i}`, loss);
       const distance = distances?.[i];
       if (!distance) return gradient;
       graph.output(`lpips.${i}`, distance);
@@ -153,6 +153,8 @@ export function recordDiscriminatorLosses(
 export interface VaeWeights {
   /** The mean absolute difference. */
   readonly l1: number;
+  /** The mean squared difference. */
+  readonly mse: number;
   /** The mean of LPIPS over frames. */
   readonly perceptual: number;
   /** The mean of ½ (μ² + σ² − 1 − log σ²). */
@@ -186,7 +188,7 @@ export function generatorInputs(
   const pictures = sizes.pictures.reduce((sum, n) => sum + n, 0);
   const share = (values: number, weight: number) => Float32Array.of(1 / values, (weight * scale) / values);
   const all: Record<string, Float32Array> = {
-    l1: share(sizes.pixels, weights.l1),
+    pixels: Float32Array.of(1 / sizes.pixels, (weights.l1 * scale) / sizes.pixels, (weights.mse * scale) / sizes.pixels),
     kl: share(sizes.latents, weights.kl),
     generator: Float32Array.of(scale),
     disc: Float32Array.of(weights.disc, 0, 0, 0),
@@ -200,7 +202,7 @@ export function generatorInputs(
 export interface GeneratorReport {
   /** rec + kl + generator */
   readonly loss: number;
-  /** l1 and LPIPS by their weights. */
+  /** l1, mse and LPIPS by their weights. */
   readonly rec: number;
   readonly kl: number;
   readonly generator?: number;
@@ -208,6 +210,7 @@ export interface GeneratorReport {
   readonly lambda?: number;
   /** Each without its weight. */
   readonly l1: number;
+  readonly mse: number;
   readonly lpips?: number;
 }
 
@@ -217,16 +220,21 @@ export function generatorReport(
   { pictures }: Pick<LossSizes, "pictures">,
   weights: VaeWeights,
 ): GeneratorReport {
-  const total = (name: string): number | undefined => {
-    const parts = pictures.map((_, i) => read(`${name}.${i}`));
+  // A loss of several has a row each.
+  const total = (name: string, row?: number): number | undefined => {
+    const parts = pictures.map((_, i) => {
+      const values = read(`${name}.${i}`);
+      const half = values && values.length / 2;
+      return row === undefined || !values ? values : Array.from(values).slice(row * half!, (row + 1) * half!);
+    });
     return parts.every((part) => part === undefined)
       ? undefined
       : parts.reduce((sum, part) => sum + Array.from(part ?? []).reduce((a, b) => a + b, 0), 0);
   };
-  const l1 = total("l1")!;
+  const [l1, mse] = [0, 1].map((row) => total("pixels", row)!) as [number, number];
   const distances = total("lpips");
   const lpips = distances === undefined ? undefined : distances / pictures.reduce((sum, n) => sum + n, 0);
-  const rec = weights.l1 * l1 + weights.perceptual * (lpips ?? 0);
+  const rec = weights.l1 * l1 + weights.mse * mse + weights.perceptual * (lpips ?? 0);
   const kl = weights.kl * (total("kl") ?? 0);
   const said = read("generator")?.[0];
   const lambda = read("adaptive")?.[1] ?? (said === undefined ? undefined : 1);
@@ -237,6 +245,7 @@ export function generatorReport(
     kl,
     ...(generator === undefined ? {} : { generator, lambda: lambda! }),
     l1,
+    mse,
     ...(lpips === undefined ? {} : { lpips }),
   };
 }

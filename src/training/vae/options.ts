@@ -25,7 +25,7 @@ export interface TrainableVae {
 }
 
 /** What losses count where nothing is said. */
-export const LOSS_WEIGHTS: VaeWeights = { l1: 1, perceptual: 0, kl: 1e-6, disc: 0 };
+export const LOSS_WEIGHTS: VaeWeights = { l1: 1, mse: 0, perceptual: 0, kl: 1e-6, disc: 0 };
 
 export interface VaeStageOptions {
   /** Steps of the stage. */
@@ -179,7 +179,7 @@ export function checkVaeOptions(o: TrainVaeOptions): void {
       assertKnown("training", `${name}a loss`, loss, Object.keys(LOSS_WEIGHTS));
       if (!(weight >= 0 && weight < 1e9)) fail(`${name}what ${loss} counts must be a number from 0, got ${weight}; correct it`);
     }
-    if (!(losses.l1 > 0 || losses.perceptual > 0 || losses.disc > 0))
+    if (!(losses.l1 > 0 || losses.mse > 0 || losses.perceptual > 0 || losses.disc > 0))
       fail(`${name}a loss of what is reconstructed must count, got l1 ${losses.l1} and no other; raise one`);
     if (losses.perceptual > 0 && !o.lpips) fail(`${name}perceptual counts by a network, got none; give lpips`);
     if (losses.disc > 0 && !o.discriminator) fail(`${name}disc counts by a discriminator, got none; give one`);

@@ -121,7 +121,7 @@ describe("refused", () => {
   test.each<[string, TrainVaeOptions, RegExp]>([
     ["no steps", {}, /steps must be a whole number from 1, got NaN/],
     ["a part that is none", { steps: 1, part: "norms" as never }, /part must be decoder or encoder or both, got "norms"/],
-    ["a loss that is none", { steps: 1, losses: { mse: 1 } as never }, /a loss must be l1 or perceptual or kl or disc/],
+    ["a loss that is none", { steps: 1, losses: { l2: 1 } as never }, /a loss must be l1 or mse or perceptual or kl or disc/],
     ["a negative weight", { stages: [{ steps: 1, losses: { kl: -1 } }] }, /stage 1: what kl counts must be a number from 0, got -1/],
     [
       "no loss of what is reconstructed",

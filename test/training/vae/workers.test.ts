@@ -151,7 +151,7 @@ test("losses of each latent frame, in place of a cotangent; f16; what is not tra
             { latents: rows },
           ),
         objectiveInputs: (units) => ({
-          l1: Float32Array.of(1, 1 / target.length),
+          pixels: Float32Array.of(1, 1 / target.length, 0),
           ...Object.fromEntries(
             units.map((unit, i) => [`target.${i}`, takeFrames(target, { start: at(unit), frames: unit.gives }, total, madePlane, 3)]),
           ),
@@ -166,7 +166,7 @@ test("losses of each latent frame, in place of a cotangent; f16; what is not tra
     expect(Buffer.from(three.dx.buffer).equals(Buffer.from(one.dx.buffer)), dtype).toBe(true);
     // Each unit's own loss, wherever it is.
     const losses = ({ outputs }: typeof one) =>
-      outputs.flatMap((told) => [...told].filter(([name]) => name.startsWith("l1.")).flatMap(([, v]) => [...v]));
+      outputs.flatMap((told) => [...told].filter(([name]) => name.startsWith("pixels.")).flatMap(([, v]) => [...v]));
     expect(losses(three)).toEqual(losses(one));
     expect(losses(one).length).toBeGreaterThanOrEqual(5);
   }

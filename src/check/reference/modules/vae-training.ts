@@ -76,7 +76,7 @@ function partOf(c: ReferenceCase, part: string): Record<string, unknown> | undef
 function lossWeights(options: RunOptionsOfCase): VaeWeights {
   const weights = options.group("weights");
   const of = (name: string) => weights?.number(name) ?? 0;
-  return { l1: of("l1"), perceptual: of("perceptual"), kl: of("kl"), disc: of("disc") };
+  return { l1: of("l1"), mse: of("mse"), perceptual: of("perceptual"), kl: of("kl"), disc: of("disc") };
 }
 
 function lpipsOf(context: ModuleContext) {

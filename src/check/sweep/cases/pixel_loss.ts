@@ -1,17 +1,22 @@
-/** l1_loss: frames below and above a chunk, batches, equal values, windows. */
-import { l1Loss as kernel, sumParts } from "#kernels";
-import { l1Loss } from "../../../ops/l1_loss.ts";
+/** pixel_loss: frames below and above a chunk, batches, equal values, windows. */
+import { pixelLoss as kernel, sumParts } from "#kernels";
+import { pixelLoss } from "../../../ops/pixel_loss.ts";
 import type { OpCase, OpCases, Size } from "../case.ts";
 import type { Values } from "../draw.ts";
 import { oneKernel } from "../listed-kernels.ts";
 
-export function l1LossReference(frames: number, { prediction, target, settings }: Values): { loss: Float64Array; gradient: Float64Array } {
+export function pixelLossReference(
+  frames: number,
+  { prediction, target, settings }: Values,
+): { loss: Float64Array; gradient: Float64Array } {
   const width = prediction!.length / frames;
-  const loss = new Float64Array(frames);
+  const loss = new Float64Array(2 * frames);
   const gradient = Float64Array.from(prediction!, (v, i) => {
     const d = v - target![i]!;
-    loss[Math.floor(i / width)]! += settings![0]! * Math.abs(d);
-    return settings![1]! * Math.sign(d);
+    const frame = Math.floor(i / width);
+    loss[frame]! += settings![0]! * Math.abs(d);
+    loss[frames + frame]! += settings![0]! * d * d;
+    return settings![1]! * Math.sign(d) + 2 * settings![2]! * d;
   });
   return { loss, gradient };
 }
@@ -23,18 +28,18 @@ function one(size: Size, shape: readonly number[], limits?: OpCase["limits"]): O
     half: ["prediction"],
     ...(limits ? { limits } : {}),
     record: (draw) => ({
-      ...l1Loss({
+      ...pixelLoss({
         prediction: draw.input("prediction", shape),
         target: draw.input("target", shape),
-        settings: draw.input("settings", [2], { data: [0.25, 3] }),
+        settings: draw.input("settings", [3], { data: [0.25, 3, 0.5] }),
       }),
     }),
-    reference: (values) => l1LossReference(shape[0]! * shape[1]!, values),
+    reference: (values) => pixelLossReference(shape[0]! * shape[1]!, values),
   };
 }
 
-export const l1LossCases: OpCases = {
-  op: "l1_loss",
+export const pixelLossCases: OpCases = {
+  op: "pixel_loss",
   kernels: [...oneKernel(kernel), ...oneKernel(sumParts)],
   tolerance: { f32: 2e-6, f16: 2e-6 },
   cases: [

@@ -1,5 +1,5 @@
-/** l1_loss: the mean absolute error of a video by frame, and its gradient. Kernels: kernels/training/. */
-import { l1Loss as kernel } from "#kernels";
+/** pixel_loss: the mean absolute and the mean squared error of a video by frame, and the gradient of both. Kernels: kernels/training/. */
+import { pixelLoss as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import { bytesOf, isFloat } from "../graph/dtype.ts";
 import type { Op } from "../graph/op.ts";
@@ -14,16 +14,18 @@ interface Inputs {
 }
 
 /**
- * prediction [B, F, …], f32 or f16, and target of its shape, f32, with a multiple of 4 values a frame; `settings` [2] f32: what an absolute
- * difference counts in the loss (for a mean: one over their number), and what it counts in the scalar that is differentiated.
- * @returns loss [B, F], the share of each frame; and the gradient with respect to the prediction, in its shape, f32
+ * prediction [B, F, …], f32 or f16, and target of its shape, f32, with a multiple of 4 values a frame; `settings` [3] f32: what a
+ * difference counts in both losses (for means: one over their number), and what an absolute and a squared one count in the scalar that is
+ * differentiated.
+ * @returns loss [2, B, F], each frame's share of the absolute and of the squared error; and the gradient with respect to the prediction,
+ * in its shape, f32
  */
-export function l1Loss(inputs: Inputs): { loss: Tensor; gradient: Tensor } {
-  return inputs.prediction.graph.record(l1LossOp, inputs, {});
+export function pixelLoss(inputs: Inputs): { loss: Tensor; gradient: Tensor } {
+  return inputs.prediction.graph.record(pixelLossOp, inputs, {});
 }
 
-export const l1LossOp: Op<Inputs, object, "loss" | "gradient"> = {
-  name: "l1_loss",
+export const pixelLossOp: Op<Inputs, object, "loss" | "gradient"> = {
+  name: "pixel_loss",
   infer({ prediction, target, settings }) {
     const [b, f] = prediction.shape;
     if (
@@ -34,28 +36,29 @@ export const l1LossOp: Op<Inputs, object, "loss" | "gradient"> = {
       (prediction.size / b! / f!) % 4
     )
       throw new CogwheelError(
-        "l1_loss",
+        "pixel_loss",
         "the prediction must be f32 or f16 [B, F, …] with a multiple of 4 values a frame, the target f32 of its shape, " +
           `got ${prediction} and ${target}; bring both into one layout`,
       );
-    if (settings.size !== 2 || settings.dtype !== "f32")
-      throw new CogwheelError("l1_loss", `settings must be f32 [2], share and slope, got ${settings}; give both`);
-    return { loss: { shape: [b!, f!], dtype: "f32" }, gradient: { shape: prediction.shape, dtype: "f32" } };
+    if (settings.size !== 3 || settings.dtype !== "f32")
+      throw new CogwheelError("pixel_loss", `settings must be f32 [3], share and slopes, got ${settings}; give all`);
+    return { loss: { shape: [2, b!, f!], dtype: "f32" }, gradient: { shape: prediction.shape, dtype: "f32" } };
   },
   cost: ({ inputs: { prediction, target }, outputs: { gradient } }) => ({
-    flops: 4 * target.size,
+    flops: 8 * target.size,
     bytes: prediction.bytes + target.bytes + gradient.bytes,
   }),
   lower({ inputs: { prediction, target: goal, settings }, outputs: { loss, gradient } }, target) {
     const { caps } = target;
-    const width = prediction.size / loss.size;
+    const rows = loss.size / 2;
+    const width = prediction.size / rows;
     const { chunk, chunks, parts } = lossChunks(loss.size, width, target);
     return [
-      ...rowWindows(caps, loss.size, [4 * width, bytesOf[prediction.dtype] * width], 0, { what: "frames" }).map((window) =>
+      ...rowWindows(caps, rows, [4 * width, bytesOf[prediction.dtype] * width], 0, { what: "frames" }).map((window) =>
         dispatch({
           kernel,
           types: { P: prediction.dtype },
-          params: { rows: window.count, width4: width / 4, chunk4: chunk / 4, chunks, first: window.start, all: loss.size },
+          params: { rows: window.count, width4: width / 4, chunk4: chunk / 4, chunks, first: window.start, all: rows },
           bindings: {
             prediction: rowView(prediction, window, width),
             goal: rowView(goal, window, width),
