@@ -59,8 +59,7 @@ describe("making a video", () => {
     await browser.startTracing(page, { categories: ["toplevel", "disabled-by-default-devtools.timeline", "__metadata"] });
     await set(page, { steps: "4", frames: "9", seed: "1" });
     await page.click("#start");
-    await captionSays(page, "Preview after step 2 of 4");
-    expect(await text(page, "figures")).toMatch(/s left, .* a step · \d+ MB of GPU memory/);
+    expect(await captionSays(page, "Preview after step 2 of 4")).toMatch(/s left, .* a step · \d+ MB of GPU memory/);
     await finished(page);
     expect(longestTask(await browser.stopTracing()), "milliseconds of the page's own thread in its longest task").toBeLessThan(50);
     await page.screenshot({ path: join(SHOTS, "playground-done.png"), fullPage: true });

@@ -55,8 +55,17 @@ export const text = (page: Page, id: string): Promise<string> => page.locator(`#
 export const ready = (page: Page): Promise<unknown> =>
   page.waitForFunction(() => document.getElementById("plan")!.textContent!.startsWith("Takes"), undefined, { timeout: 60_000 });
 export const finished = (page: Page): Promise<unknown> => page.waitForSelector("#result:not([hidden])", { timeout: 240_000 });
-export const captionSays = (page: Page, part: string): Promise<unknown> =>
-  page.waitForFunction((part) => document.getElementById("caption")!.textContent!.includes(part), part, { timeout: 120_000 });
+/** Waits until the caption has these words. @returns the figures beside them: a moment later they may be those of the next stage */
+export const captionSays = async (page: Page, part: string): Promise<string> => {
+  const said = await page.waitForFunction(
+    (part) =>
+      document.getElementById("caption")!.textContent!.includes(part) && { figures: document.getElementById("figures")!.textContent! },
+    part,
+    { timeout: 120_000 },
+  );
+  const { figures } = (await said.jsonValue()) as { figures: string };
+  return figures;
+};
 /** The engine in the page's worker; its state is there for the console. */
 export const inWorker = <T>(page: Page, body: string): Promise<T> => page.workers()[0]!.evaluate(body) as Promise<T>;
 /** The end of a range as a field has it. */
