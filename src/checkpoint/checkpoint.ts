@@ -43,6 +43,11 @@ export interface OpenCheckpointOptions {
   gguf?: GgufFiles;
   /** Whose checkpoints the caller runs, for messages. */
   family?: string;
+  /**
+   * The class of a component that may come alone, where `only` names that one: by its own folder, as training leaves it, or by the folder
+   * above without a model_index.json.
+   */
+  alone?: string;
 }
 
 /** An open checkpoint. Disposing it disposes the source, and those of files in components' places. */
@@ -106,6 +111,8 @@ export interface ListedComponent {
   /** `diffusers` or `transformers`. */
   readonly library: string;
   readonly className: string;
+  /** Where it lies. Default: the folder of its name. */
+  readonly folder?: string;
 }
 
 /** What model_index.json says: the pipeline's class and its components, or those of `only`; throws when one of these is missing. */
@@ -151,7 +158,7 @@ export async function readModelIndex(
 }
 
 /** Where a component keeps its files: its config, and the name of its weights without extension, null when it has none. */
-export function componentFiles({ name, library, className }: ListedComponent): {
+export function componentFiles({ name, library, className, folder = name }: ListedComponent): {
   kind: "scheduler" | "tokenizer" | "processor" | "model";
   configFile: string;
   weights: string | null;
@@ -170,7 +177,7 @@ export function componentFiles({ name, library, className }: ListedComponent): {
     model: "config.json",
   }[kind];
   const base = library === "transformers" ? "model" : "diffusion_pytorch_model";
-  return { kind, configFile: `${name}/${file}`, weights: kind === "model" ? base : null };
+  return { kind, configFile: folder === "" ? file : `${folder}/${file}`, weights: kind === "model" ? base : null };
 }
 
 /** Throws unless a variant is a word. */
@@ -187,11 +194,25 @@ const useAnother = (family: string | undefined): string => (family ? `use a ${fa
 
 async function open(source: CheckpointSource, options: OpenCheckpointOptions): Promise<Checkpoint> {
   checkVariant(options.variant);
-  if (!(await source.exists("model_index.json"))) throw await noIndex(source);
-  const { className, components: listed } = await readModelIndex(source, options);
+  const hasIndex = await source.exists("model_index.json");
+  const alone = hasIndex ? undefined : await componentAlone(source, options);
+  if (!hasIndex && !alone) throw await noIndex(source);
+  const { className, components: listed } = alone ? { className: "", components: [alone] } : await readModelIndex(source, options);
   const components = await Promise.all(listed.map((component) => openComponent(source, component, options)));
   const byName = new Map(components.map((component) => [component.name, component]));
   return new Checkpoint(source, className, byName, options.family, [...(options.files?.values() ?? [])]);
+}
+
+/** The one component that is asked for, where its config lies here or in its folder. */
+async function componentAlone(source: CheckpointSource, { only = [], alone }: OpenCheckpointOptions): Promise<ListedComponent | undefined> {
+  const [name] = only;
+  if (alone === undefined || name === undefined || only.length > 1) return undefined;
+  for (const folder of ["", name]) {
+    const file = folder === "" ? "config.json" : `${folder}/config.json`;
+    const config = (await source.exists(file)) ? await readJson(source, file).catch(() => undefined) : undefined;
+    if (config?.["_class_name"] === alone) return { name, library: "diffusers", className: alone, folder };
+  }
+  return undefined;
 }
 
 async function openComponent(
@@ -199,7 +220,7 @@ async function openComponent(
   component: ListedComponent,
   { variant, configsOnly = false, tied, files, gguf }: OpenCheckpointOptions,
 ): Promise<Component> {
-  const { name, library, className } = component;
+  const { name, library, className, folder = name } = component;
   const { kind, configFile, weights: base } = componentFiles(component);
   const given = files?.get(name);
   // A chunk of its own: most pages put no file anywhere.
@@ -214,7 +235,7 @@ async function openComponent(
     );
   }
   const config = file?.config ?? (there ? await readJson(source, configFile) : {});
-  const own = (): Promise<WeightIndex> | null => (base === null ? null : findWeights(source, name, base, { variant, tied }));
+  const own = (): Promise<WeightIndex> | null => (base === null ? null : findWeights(source, folder, base, { variant, tied }));
   const weights = configsOnly ? null : (file?.weights ?? (await own()));
   return { name, library, className, config, configFile: file?.configFile ?? (there ? configFile : null), weights };
 }
@@ -232,6 +253,7 @@ async function noIndex(source: CheckpointSource): Promise<CogwheelError> {
     source,
     "model_index.json",
     `a checkpoint must be in diffusers' folder layout, got ${got}; ` +
-      "pass the folder above that holds model_index.json, or convert with diffusers' scripts",
+      "pass the folder above that holds model_index.json, or convert with diffusers' scripts; " +
+      "a component by itself takes the place of a checkpoint's by --transformer, --text-encoder or --vae",
   );
 }

@@ -133,7 +133,7 @@ export const fileFlags = (only: readonly (keyof FileFlags)[] = ["transformer", "
       "the config of that file, where it has none: a published model's name such as cogvideox-5b-i2v, or a config.json",
     ),
     new Option("--text-encoder <file>", "a file in place of the text encoder's weights: .safetensors (also quantized) or .gguf"),
-    new Option("--vae <file>", "a .safetensors file in place of the VAE's weights"),
+    new Option("--vae <path>", "a .safetensors file, or a VAE's folder, in place of the checkpoint's VAE"),
   ].filter((option) => only.includes(option.attributeName() as keyof FileFlags));
 
 /** Which checkpoint, and which of its files. */

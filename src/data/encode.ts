@@ -3,6 +3,7 @@
  * and kept. The encoders are loaded only where something is missing, and are gone before the transformer trains.
  */
 import { CogwheelError } from "../base/errors.ts";
+import { sha256 } from "../base/sha256.ts";
 import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import type { Encoders } from "../pipelines/cogvideox/encoders.ts";
 import { BrokenClips, scanClips } from "./broken.ts";
@@ -10,7 +11,7 @@ import { checkSizes } from "./clip-size.ts";
 import type { ClipFolder } from "./folder.ts";
 import type { PrepareClipsOptions, PreparedClip, PreparedClips } from "./prepared.ts";
 import { type ReadClip, readPixels } from "./read.ts";
-import { ClipStore, digestOf, sha256 } from "./store.ts";
+import { ClipStore, digestOf } from "./store.ts";
 
 /** A caption's end that was cut is told in so many characters. */
 const SHOWN = 60;

@@ -1,12 +1,13 @@
 /** Clips as a VAE learns from them: pixels, read and scaled when they are asked for, of which the last ones are kept. */
 import { CogwheelError } from "../base/errors.ts";
+import { sha256 } from "../base/sha256.ts";
 import { drawsOf } from "../training/draws.ts";
 import type { LatePixels, PixelSample } from "../training/vae/sample.ts";
 import { BrokenClips, scanClips } from "./broken.ts";
 import type { ClipSizes } from "./clip-size.ts";
 import type { ClipFolder, ClipRow } from "./folder.ts";
 import { readPixels } from "./read.ts";
-import { digestOf, sha256 } from "./store.ts";
+import { digestOf } from "./store.ts";
 
 export interface PixelClipsOptions {
   readonly sizes: ClipSizes;
@@ -15,6 +16,11 @@ export interface PixelClipsOptions {
   readonly temporal: number;
   /** Makes a clip's moments, where the encoder is not trained: they are as good as the clip. */
   readonly encode?: (clip: PixelSample) => Promise<Float32Array>;
+  /**
+   * Why clips of these sizes cannot be learned from, where some cannot: then all of them are read before a run begins, for how long a clip
+   * is says no header.
+   */
+  readonly refuse?: (size: Pick<PixelSample, "frames" | "height" | "width">) => string | undefined;
   readonly signal?: AbortSignal;
   readonly onProgress?: (stage: string, done: number, detail?: string) => void;
   readonly onWarning?: (message: string) => void;
@@ -32,12 +38,13 @@ export interface PixelClips {
   samples(seed: number): (epoch: number) => AsyncGenerator<LatePixels, void, void>;
 }
 
-/** Values of clips that are kept. */
+/** Values of clips that are kept, pixels and moments: 1 GiB. */
 const MOST_VALUES = 2 ** 28;
+const valuesOf = ({ pixels, moments }: PixelSample): number => pixels.length + (moments?.length ?? 0);
 
 /** Reads the headers and first frames of all clips, and gives what can be read; clips that turn out broken later are left out then. */
 export async function pixelClips(folder: ClipFolder, options: PixelClipsOptions): Promise<PixelClips> {
-  const { sizes, spatial, temporal, encode, signal, onProgress } = options;
+  const { sizes, spatial, temporal, encode, refuse, signal, onProgress } = options;
   const broken = new BrokenClips(folder, options);
   const contents: string[] = [];
   for (const [i, row] of folder.rows.entries()) {
@@ -50,6 +57,17 @@ export async function pixelClips(folder: ClipFolder, options: PixelClipsOptions)
   const kept = new Map<ClipRow, PixelSample>();
   const known = new Map<ClipRow, Pick<PixelSample, "frames" | "height" | "width">>();
   let values = 0;
+  /** The clip as the one that was used last; those that were not used for the longest time make room for it. */
+  const keep = (row: ClipRow, clip: PixelSample): void => {
+    values += valuesOf(clip) - (kept.has(row) ? valuesOf(kept.get(row)!) : 0);
+    kept.delete(row);
+    kept.set(row, clip);
+    for (const [oldest, of] of kept) {
+      if (values <= MOST_VALUES || oldest === row) break;
+      kept.delete(oldest);
+      values -= valuesOf(of);
+    }
+  };
   const read = async (row: ClipRow): Promise<PixelSample> => {
     const { frames, pixels, width, height } = await readPixels(folder, row, { sizes, spatial, temporal, signal });
     return { pixels, frames: frames.length, height, width };
@@ -58,8 +76,7 @@ export async function pixelClips(folder: ClipFolder, options: PixelClipsOptions)
     if (broken.has(row)) return undefined;
     const found = kept.get(row);
     if (found) {
-      kept.delete(row);
-      kept.set(row, found);
+      keep(row, found);
       return found;
     }
     let clip: PixelSample;
@@ -71,13 +88,7 @@ export async function pixelClips(folder: ClipFolder, options: PixelClipsOptions)
       return undefined;
     }
     known.set(row, { frames: clip.frames, height: clip.height, width: clip.width });
-    kept.set(row, clip);
-    values += clip.pixels.length;
-    for (const [oldest, { pixels }] of kept) {
-      if (values <= MOST_VALUES || oldest === row) break;
-      kept.delete(oldest);
-      values -= pixels.length;
-    }
+    keep(row, clip);
     return clip;
   };
   const load = async (row: ClipRow): Promise<PixelSample> => {
@@ -86,9 +97,16 @@ export async function pixelClips(folder: ClipFolder, options: PixelClipsOptions)
       throw new CogwheelError("data", `${row.file} must stay as it was when the run began, got one that cannot be read; restore it`);
     if (!encode || clip.moments) return clip;
     const encoded = { ...clip, moments: await encode(clip) };
-    if (kept.has(row)) kept.set(row, encoded);
+    if (kept.has(row)) keep(row, encoded);
     return encoded;
   };
+  if (refuse)
+    for (const [i, row] of rows.entries()) {
+      const clip = await clipOf(row);
+      const refused = clip && refuse(clip);
+      if (refused) throw new CogwheelError("data", `${row.file}: ${refused}`);
+      onProgress?.("measure clips", (i + 1) / rows.length);
+    }
   return {
     rows,
     get broken() {

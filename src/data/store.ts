@@ -4,6 +4,7 @@
  */
 import { keptAt, keptFiles } from "#platform";
 import { CogwheelError } from "../base/errors.ts";
+import { sha256 } from "../base/sha256.ts";
 import { toFloat32 } from "../files/convert.ts";
 import { openSafetensors, writeSafetensors } from "../files/safetensors.ts";
 import type { KeptFile, KeptFiles } from "../platform/types.ts";
@@ -19,9 +20,6 @@ const ENDING = ".safetensors";
 const HEAD_BYTES = 4096;
 /** Of one result: latents of a minute of video are smaller. */
 const MOST_BYTES = 2 ** 31;
-
-const hex = (bytes: ArrayBuffer): string => [...new Uint8Array(bytes)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-export const sha256 = async (bytes: Uint8Array<ArrayBuffer>): Promise<string> => hex(await crypto.subtle.digest("SHA-256", bytes));
 
 /** The digest of all that a result follows from. @param from anything that JSON holds */
 export const digestOf = (from: unknown): Promise<string> => sha256(new TextEncoder().encode(JSON.stringify([FORMAT, from])));

@@ -7,7 +7,10 @@ import { filesSource } from "../sources/picked.ts";
 import type { PublishedName } from "./cogvideox/published-models.ts";
 import { placeOf } from "./file-place.ts";
 
-/** A file of weights: a path (Node), a URL, the address of a file on the hub, or a file that a user picked. */
+/**
+ * A file of weights: a path (Node), a URL, the address of a file on the hub, or a file that a user picked. A component's folder, as diffusers
+ * saves it and training leaves it, is its file of weights with the config beside it; so is the folder that this one lies in.
+ */
 export type FileInput = string | URL | File;
 
 /** Of a file that comes without: the config itself, or the name of the published model that has it. */
@@ -77,10 +80,27 @@ async function publishedConfig(name: string, { component, room, name: option }: 
   return configs[component]!;
 }
 
-async function openFile(file: FileInput, { name, room }: Place, hub?: HubOptions): Promise<ComponentFile> {
+/** The files that a component's folder keeps its weights in. */
+const IN_FOLDER = {
+  transformer: "diffusion_pytorch_model.safetensors",
+  vae: "diffusion_pytorch_model.safetensors",
+  text_encoder: "model.safetensors",
+};
+
+async function openFile(file: FileInput, { name, component, room }: Place, hub?: HubOptions): Promise<ComponentFile> {
   if (typeof file === "object" && !(file instanceof URL)) return { source: filesSource([file]), path: file.name };
   const place = placeOf(String(file));
-  if (place.file === undefined)
-    throw new CogwheelError(room, `${name} must name a .safetensors or .gguf file, got ${String(file)}; give the file itself`);
-  return { source: await openSource(place.folder, { anyFile: true, ...(hub ? { hub } : {}) }), path: place.file };
+  const source = await openSource(place.folder, { anyFile: true, ...(hub ? { hub } : {}) });
+  if (place.file !== undefined) return { source, path: place.file };
+  const weights = IN_FOLDER[component as keyof typeof IN_FOLDER];
+  try {
+    for (const path of [weights, `${component}/${weights}`]) if (await source.exists(path)) return { source, path };
+    throw new CogwheelError(
+      room,
+      `${name} must name a .safetensors or .gguf file, or a folder with ${weights} in it, got ${String(file)}; give the file itself`,
+    );
+  } catch (error) {
+    await source[Symbol.asyncDispose]();
+    throw error;
+  }
 }

@@ -25,6 +25,8 @@ export interface Opening<C, T> {
   readonly tied?: TiedNames;
   /** May `dtype` say that layers are to be quantized? Default: no. */
   readonly quantizes?: true;
+  /** The class of the one component of `only` that may come without a checkpoint around it. */
+  readonly alone?: string;
   /** The GGUF files that components may come in, by component. */
   readonly gguf?: GgufFiles;
   /** What the checkpoint's configs say; before a device is opened. */
@@ -55,14 +57,14 @@ export class Opened implements AsyncDisposable {
   static async open<C, T>(
     from: string | URL | CheckpointSource,
     options: OpenedOptions,
-    { room, family, only, tied, quantizes, gguf, read, make }: Opening<C, T>,
+    { room, family, only, alone, tied, quantizes, gguf, read, make }: Opening<C, T>,
   ): Promise<T> {
     const files = await openComponentFiles(options, room, options.hub);
     const what = {
       only,
       family,
       files,
-      ...defined({ tied, gguf, variant: options.variant, configsOnly: options.configsOnly || undefined }),
+      ...defined({ alone, tied, gguf, variant: options.variant, configsOnly: options.configsOnly || undefined }),
     };
     const source = await openSource(from, { ...what, ...defined({ hub: options.hub }) }).catch(async (error: unknown) => {
       await closeFiles(files);

@@ -4,6 +4,7 @@
  * found is, byte for byte, what the encoder would give. Those that were not used for the longest time make room for new ones.
  */
 import { keptFiles } from "#platform";
+import { sha256 } from "../base/sha256.ts";
 import { toFloat32 } from "../files/convert.ts";
 import { openSafetensors, writeSafetensors } from "../files/safetensors.ts";
 import { elements } from "../graph/dtype.ts";
@@ -31,9 +32,6 @@ export interface KeptPrompt {
   /** When it was last used. */
   readonly used: Date;
 }
-
-const hex = (bytes: ArrayBuffer): string => [...new Uint8Array(bytes)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-const sha256 = async (bytes: Uint8Array<ArrayBuffer>): Promise<string> => hex(await crypto.subtle.digest("SHA-256", bytes));
 
 /** The digest of all that a result follows from. @param from anything that JSON holds */
 export const promptKey = (from: unknown): Promise<string> => sha256(new TextEncoder().encode(JSON.stringify([FORMAT, from])));

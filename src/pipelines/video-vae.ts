@@ -107,13 +107,17 @@ export class VideoVae implements AsyncDisposable {
     return this.opened.dtype;
   }
 
-  /** Opens the `vae` of a checkpoint, named as for `CogVideoX.open`. Weights are read by the first call that needs them. */
+  /**
+   * Opens the `vae` of a checkpoint, named as for `CogVideoX.open`, or a VAE's own folder, as its training leaves it. Weights are read by the
+   * first call that needs them.
+   */
   static async open(from: string | URL | CheckpointSource, options: OpenVaeOptions = {}): Promise<VideoVae> {
     checkNames(options, OPEN);
     return await Opened.open(from, options, {
       room: "vae",
       family: "CogVideoX",
       only: ["vae"],
+      alone: "AutoencoderKLCogVideoX",
       read: (checkpoint) => {
         const component = checkpoint.component("vae");
         const config = parseVaeConfig(component.config, component.configFile ?? undefined);
@@ -142,8 +146,13 @@ export class VideoVae implements AsyncDisposable {
     size: Omit<VideoShape, "batch">,
     options: VaeCallOptions = {},
   ): Promise<Pick<LatentPosterior, "mean" | "logvar">> {
+    checkNames(options, RUN);
     const shape = { batch: 1, ...size };
-    return await this.vae.encode(pixels, shape, vaeRun(this, "encode", shape, options));
+    return await this.#turns.call(() =>
+      this.#turns.take(options.signal, async (signal) =>
+        this.vae.encode(pixels, shape, await this.#run("encode", shape, { ...options, signal })),
+      ),
+    );
   }
 
   /** Pixels a latent pixel, frames a latent frame. */

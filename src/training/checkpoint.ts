@@ -4,8 +4,9 @@
  */
 import { CogwheelError } from "../base/errors.ts";
 import { isObject, parseJsonObject } from "../base/json-scan.ts";
+import { differences } from "./differences.ts";
 import type { SafetensorsDType } from "../files/safetensors-dtype.ts";
-import { openSafetensors, type TensorToWrite, writeSafetensors } from "../files/safetensors.ts";
+import { openSafetensors, type SafetensorsFile, type TensorToWrite, writeSafetensors } from "../files/safetensors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { DType } from "../graph/dtype.ts";
 import type { States } from "../run/states.ts";
@@ -48,16 +49,8 @@ export async function saveRun(
  * @returns how far it was
  */
 export async function restoreRun(gpu: Gpu, file: Uint8Array, states: States, identity: RunIdentity): Promise<SavedProgress> {
-  const path = "checkpoint.safetensors";
-  const saved = await openSafetensors(memorySource({ [path]: file as Uint8Array<ArrayBuffer> }), path);
-  const fail = (rule: string, cause?: unknown) => new CogwheelError("training", rule, cause === undefined ? undefined : { cause });
-  const text = saved.metadata[KEY];
-  if (text === undefined)
-    throw fail("a run goes on from a checkpoint of a run, got a file without one; give what save() gave, or begin anew without it");
-  const said = parseJsonObject(text, (rule, cause) => fail(`the checkpoint's ${KEY}: ${rule}`, cause));
-  const { format, progress, identity: before } = said as { format?: unknown; progress?: SavedProgress; identity?: RunIdentity };
-  if (format !== FORMAT || !isObject(progress) || !isObject(before))
-    throw fail(`a checkpoint must be of format ${FORMAT}, got ${JSON.stringify(format)}; it is of another version: begin anew`);
+  const { saved, progress, identity: before } = await openRun(file);
+  expectKind(kindOf(before), kindOf(identity), "a checkpoint");
   const differs = differences(before, identity);
   if (differs.length)
     throw fail(
@@ -73,14 +66,45 @@ export async function restoreRun(gpu: Gpu, file: Uint8Array, states: States, ide
       );
   }
   for (const [name] of wanted) gpu.device.queue.writeBuffer(states.buffer(name), 0, (await saved.read(name)).bytes);
-  return progress as unknown as SavedProgress;
+  return progress;
 }
 
-/** Names and both values of what is not the same. */
-function differences(before: RunIdentity, now: RunIdentity): string[] {
-  const show = (value: unknown): string => (value === undefined ? "nothing" : (JSON.stringify(value) ?? "nothing"));
-  const short = (text: string): string => (text.length > 60 ? `${text.slice(0, 57)}...` : text);
-  return [...new Set([...Object.keys(before), ...Object.keys(now)])]
-    .filter((key) => show(before[key]) !== show(now[key]))
-    .map((key) => `${key} (${short(show(before[key]))} then, ${short(show(now[key]))} now)`);
+const fail = (rule: string, cause?: unknown) => new CogwheelError("training", rule, cause === undefined ? undefined : { cause });
+
+/** What a checkpoint says of its run, and its tensors, which are not read yet. */
+async function openRun(file: Uint8Array): Promise<{ saved: SafetensorsFile; progress: SavedProgress; identity: RunIdentity }> {
+  const path = "checkpoint.safetensors";
+  const saved = await openSafetensors(memorySource({ [path]: file as Uint8Array<ArrayBuffer> }), path);
+  const text = saved.metadata[KEY];
+  if (text === undefined)
+    throw fail("a run goes on from a checkpoint of a run, got a file without one; give what save() gave, or begin anew without it");
+  const said = parseJsonObject(text, (rule, cause) => fail(`the checkpoint's ${KEY}: ${rule}`, cause));
+  const { format, progress, identity } = said as { format?: unknown; progress?: SavedProgress; identity?: RunIdentity };
+  if (format !== FORMAT || !isObject(progress) || !isObject(identity))
+    throw fail(`a checkpoint must be of format ${FORMAT}, got ${JSON.stringify(format)}; it is of another version: begin anew`);
+  return { saved, progress, identity };
+}
+
+/** What a run trains. */
+export type RunKind = "transformer" | "vae";
+
+const KINDS: Readonly<Record<RunKind, { readonly what: string; readonly by: string }>> = {
+  transformer: { what: "a transformer", by: "train" },
+  vae: { what: "a VAE", by: "train vae" },
+};
+
+const kindOf = ({ trained }: RunIdentity): RunKind => (typeof trained === "string" && trained.startsWith("vae,") ? "vae" : "transformer");
+
+function expectKind(kind: RunKind, wanted: RunKind, where: string): void {
+  if (kind !== wanted)
+    throw fail(
+      `a run goes on with what it trains, ${KINDS[wanted].what}, got ${where} that holds the training of ${KINDS[kind].what}; ` +
+        `go on with that by \`${KINDS[kind].by}\`, or choose another folder`,
+    );
+}
+
+/** Throws where a checkpoint is of the training of something else; what is none is told by who goes on from it. @param where it lies */
+export async function expectRunOf(wanted: RunKind, file: Uint8Array, where: string): Promise<void> {
+  const run = await openRun(file).catch(() => undefined);
+  if (run) expectKind(kindOf(run.identity), wanted, where);
 }

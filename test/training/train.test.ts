@@ -217,7 +217,7 @@ describe("refused", () => {
     const refused = (other: TrainOptions, message: RegExp) =>
       expect(taken(model, clips, { ...other, resume: saved })).rejects.toThrow(message);
     await refused({ steps: 2, lora: { rank: 4 }, seed: 1 }, /got another seed \(0 then, 1 now\)/);
-    await refused({ steps: 3, lora: { rank: 8 } }, /got another trained .*; another steps \(2 then, 3 now\)/);
+    await refused({ steps: 3, lora: { rank: 8 } }, /got another trained\.lora\.rank \(4 then, 8 now\); .*another steps \(2 then, 3 now\)/);
     await refused({ steps: 2, lora: { rank: 4 }, identity: { data: "v2" } }, /got another data \(nothing then, "v2" now\)/);
     await expect(taken(model, clips, { ...options, lora: { rank: 4 }, resume: new Uint8Array(20) })).rejects.toThrow(
       /must be a safetensors file/,

@@ -1,12 +1,17 @@
 /** `cogwheel vae encode` and `vae decode`: a checkpoint's VAE by itself. */
-import { Option, type Command } from "commander";
+import { InvalidArgumentError, Option, type Command } from "commander";
 import { defineCommand, type CliCommand } from "../command.ts";
 import { addFlags, deviceFlags, fileFlags, flagOf, modelFlags, readFlags } from "../flags.ts";
 import type { VaeFlags } from "../vae.ts";
 
-/** A number, or adapters with commas between them. */
-const workers = (text: string): number | { adapter: string }[] =>
-  /^-?[\d.]+$/.test(text.trim()) ? Number(text) : text.split(",").map((adapter) => ({ adapter: adapter.trim() }));
+/** A number, or adapters with commas between them; words that are none are told where adapters are known. */
+const workers = (text: string): number | { adapter: string }[] => {
+  if (!/[a-z]/i.test(text)) {
+    if (/^\s*[1-9]\d*\s*$/.test(text)) return Number(text);
+    throw new InvalidArgumentError("It must be a whole number from 1, or adapters with commas between them.");
+  }
+  return text.split(",").map((adapter) => ({ adapter: adapter.trim() }));
+};
 
 /** What both directions take. */
 const common = (command: Command): Command =>

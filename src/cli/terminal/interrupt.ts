@@ -16,6 +16,17 @@ export class Interrupted extends Error {
   }
 }
 
+/** Is an error only how work says that it was stopped? One that came beside the stop is told as ever. */
+export function isStop(error: unknown, { aborted, reason }: Pick<AbortSignal, "aborted" | "reason">): boolean {
+  if (!aborted) return false;
+  for (let one: unknown = error; one instanceof Error; one = one.cause) if (one === reason || one.name === "AbortError") return true;
+  return false;
+}
+
+/** What a command ends with: the stop itself, whatever says so, or what else went wrong. */
+export const endedBy = (error: unknown, signal: Pick<AbortSignal, "aborted" | "reason">): unknown =>
+  isStop(error, signal) ? signal.reason : error;
+
 /**
  * One Ctrl-C can arrive twice: from the terminal, and handed on by npm. A closed terminal's signal
  * comes from the shell too, which takes its time.

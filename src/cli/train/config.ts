@@ -11,6 +11,7 @@ import { type StageConfig, stageConfigs, stageOptions } from "./stages.ts";
 
 export interface TrainConfig {
   readonly model?: string;
+  readonly vae?: string;
   readonly data: string;
   readonly out: string;
   readonly cache?: string;
@@ -122,6 +123,7 @@ export function configOf(given: Readonly<Record<string, unknown>>): TrainConfig 
   return {
     ...(pick(
       "model",
+      "vae",
       "data",
       "out",
       "cache",

@@ -6,12 +6,13 @@ import { clipSamples, emptyText } from "../../data/samples.ts";
 import { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import { defined } from "../../pipelines/options.ts";
 import { LORA_FILE } from "../../training/export.ts";
+import { expectRunOf } from "../../training/checkpoint.ts";
 import { stageSeed } from "../../training/stages.ts";
 import { train } from "../../training/train.ts";
 import { checkDistinct } from "../files.ts";
 import { EMBEDDED_MODEL } from "../package-root.ts";
 import { hubProgress } from "../terminal/hub-progress.ts";
-import { interruptible, Interrupted } from "../terminal/interrupt.ts";
+import { endedBy, interruptible } from "../terminal/interrupt.ts";
 import { print, printJson, printPath } from "../terminal/output.ts";
 import { Progress } from "../terminal/progress.ts";
 import { readConfig } from "./config.ts";
@@ -40,6 +41,7 @@ export async function trainFromFolder(file: string | undefined, { resume, fresh,
       ["the config", file],
       ["--data", config.data],
       ["--model", config.model],
+      ["--vae", config.vae],
     ],
   );
   using progress = new Progress();
@@ -48,7 +50,7 @@ export async function trainFromFolder(file: string | undefined, { resume, fresh,
   const { signal } = interruption;
   try {
     await using model = await CogVideoX.open(config.model ?? EMBEDDED_MODEL, {
-      ...defined({ adapter: config.adapter, dtype: config.dtype, variant: config.variant }),
+      ...defined({ adapter: config.adapter, dtype: config.dtype, variant: config.variant, vae: config.vae }),
       hub: { signal, ...hubProgress(progress) },
       onWarning: note,
       ...(plan ? { configsOnly: true } : {}),
@@ -62,11 +64,12 @@ export async function trainFromFolder(file: string | undefined, { resume, fresh,
     const folder = await RunFolder.open(config.out);
     await using _lock = await RunLock.take(folder.at("run.lock"));
     const checkpoint = fresh ? undefined : await folder.checkpoint();
+    if (checkpoint) await expectRunOf("transformer", checkpoint, `the folder ${config.out}`);
     if (resume && !checkpoint)
       throw new CogwheelError("train", `--resume goes on with a run, got none in ${config.out}; leave it out to begin one`);
     await runSteps(work, folder, checkpoint, json === true);
   } catch (error) {
-    throw signal.aborted && signal.reason instanceof Interrupted ? signal.reason : error;
+    throw endedBy(error, signal);
   }
 }
 

@@ -4,6 +4,7 @@ import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import { LORA_FILE } from "../../training/export.ts";
 import type { TrainingStep } from "../../training/options.ts";
 import type { Training } from "../../training/train.ts";
+import { isStop } from "../terminal/interrupt.ts";
 import type { Progress } from "../terminal/progress.ts";
 import type { TrainConfig } from "./config.ts";
 import type { HeldOut } from "./held-out.ts";
@@ -96,7 +97,7 @@ export class Steps {
     const { signal } = this.work;
     const flops = this.log.reduce((sum, step) => sum + step.flops, 0);
     await this.shown.heldOut?.measure(this.training, this.#done, flops, signal).catch((error: unknown) => {
-      if (!signal.aborted) throw error;
+      if (!isStop(error, signal)) throw error;
     });
   }
 
@@ -109,7 +110,7 @@ export class Steps {
       if (this.#done > this.#saved) await this.#writeResult();
       await validation.make(this.#done, signal);
     } catch (error) {
-      if (!signal.aborted) progress.note(`The validation clips of step ${this.#done} could not be made: ${wordsOf(error)}`);
+      if (!isStop(error, signal)) progress.note(`The validation clips of step ${this.#done} could not be made: ${wordsOf(error)}`);
     }
   }
 

@@ -87,12 +87,12 @@ export class Validation {
   }
 
   #trained(): Promise<CogVideoX> {
-    const { model = EMBEDDED_MODEL, variant } = this.config;
+    const { model = EMBEDDED_MODEL, variant, vae } = this.config;
     return CogVideoX.open(model, {
       gpu: this.model.gpu,
       dtype: this.model.dtype,
       transformer: this.folder.at("transformer", WEIGHTS_FILE),
-      ...defined({ variant }),
+      ...defined({ variant, vae }),
     });
   }
 }

@@ -49,7 +49,7 @@ export function parseDiscriminatorConfig(json: Record<string, unknown>, what: st
     input_nc: whole("input_nc", json["input_nc"] ?? 3, 1, 64),
     ndf: whole("ndf", json["ndf"] ?? 64, 1, 1024),
     n_layers,
-    kernel_size: whole("kernel_size", json["kernel_size"] ?? 3, 1, 7),
+    kernel_size: whole("kernel_size", json["kernel_size"] ?? 3, 2, 7),
     norm: norm as DiscriminatorConfig["norm"],
     strides: strides.map((s: unknown[]) => s.map((n) => whole("a stride", n, 1, 8)) as unknown as StrideTriple),
     causal: json["causal"] === true,
@@ -92,6 +92,14 @@ export function discriminatorLevels(c: DiscriminatorConfig): DiscriminatorLevel[
     channels = outChannels;
   }
   return levels;
+}
+
+/** The smallest clip that every convolution finds all of its taps in. */
+export function leastClip(c: DiscriminatorConfig): { readonly frames: number; readonly height: number; readonly width: number } {
+  // Around what it reads a convolution has one row of zeros on either side; in time a causal one has as many frames as it wants.
+  const least = (axis: 0 | 1 | 2, around: number): number =>
+    c.strides.reduceRight((made, stride) => Math.max(1, (made - 1) * stride[axis] + c.kernel_size - around), 1);
+  return { frames: least(0, c.causal ? c.kernel_size - 1 : 2), height: least(1, 2), width: least(2, 2) };
 }
 
 /** Trained weights' shapes by name; running statistics are apart. */

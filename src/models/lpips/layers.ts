@@ -57,6 +57,8 @@ function kindOf(shapes: Shapes): LpipsKind {
   if (shapes("net.features.0.weight")) return "vgg";
   if (shapes("net.slice1.2.weight") && shapes("net.slice2.6.weight")) return "shift-tolerant-vgg";
   if (shapes("net.slice1.0.weight") && shapes("net.slice2.5.weight")) return "shift-tolerant-alex";
+  if (shapes("lin0.model.1.weight"))
+    throw new CogwheelError("lpips", "heads come with the network that they are of, got heads alone; name torchvision's VGG16 too");
   throw new CogwheelError(
     "lpips",
     "weights must be those of VGG16 (net.features.0.weight …) or of a shift-tolerant network (net.slice1.0.weight …), got neither; " +
@@ -67,6 +69,13 @@ function kindOf(shapes: Shapes): LpipsKind {
 /** The network that has these weights. Throws where one is missing, or does not follow from the one before. */
 export function lpipsNetwork(shapes: Shapes): LpipsNetwork {
   const kind = kindOf(shapes);
+  if (!shapes("lin0.model.1.weight"))
+    throw new CogwheelError(
+      "lpips",
+      kind === "vgg"
+        ? "a network comes with its heads (lin0.model.1.weight …), got VGG16 alone; name the file of the package lpips too, weights/v0.1/vgg.pth"
+        : "a network comes with its heads (lin0.model.1.weight …), got none; give the whole file of stlpips-pytorch",
+    );
   const layers: LpipsLayer[] = [];
   let channels = 3;
   let index = 0;

@@ -3,11 +3,13 @@
  * lpips, a whole LPIPS that torch saved, or a file of stlpips-pytorch, which has everything. The names in them tell which it is.
  */
 import { CogwheelError } from "../../base/errors.ts";
+import { sha256 } from "../../base/sha256.ts";
 import { toFloat32 } from "../../files/convert.ts";
 import { openSafetensors, type SafetensorsFile, type TensorInfo } from "../../files/safetensors.ts";
 import { isTorchFile, openTorch } from "../../files/torch/open.ts";
 import { type Format, FORMATS, type StoredWeight } from "../../graph/stored.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
+import { KIND_BYTES, kindRule } from "../../sources/file-kind.ts";
 import { checkpointError, type CheckpointSource } from "../../sources/source.ts";
 import { LPIPS_SCALE, LPIPS_SHIFT } from "./forward.ts";
 import { lpipsNetwork, type LpipsNetwork, lpipsWeights } from "./layers.ts";
@@ -21,6 +23,14 @@ export interface OpenedLpips {
   readonly network: LpipsNetwork;
   /** By the network's own names, f32; tensors are read when a program loads them. */
   readonly weights: WeightProvider;
+  /** What tells its weights from those of other files: of its convolutions and of its heads. Reads all of them. */
+  digests(signal?: AbortSignal): Promise<LpipsDigests>;
+}
+
+/** SHA-256 over names, types and bytes of the weights that count, however they are spread over files. */
+export interface LpipsDigests {
+  readonly net: string;
+  readonly heads: string;
 }
 
 interface Found extends LpipsFile {
@@ -34,8 +44,7 @@ interface Found extends LpipsFile {
 export async function openLpips(files: readonly LpipsFile[]): Promise<OpenedLpips> {
   const found = new Map<string, Found>();
   for (const { source, path } of files) {
-    const head = await source.read(path, 0, Math.min(4, await source.size(path)));
-    const file = isTorchFile(head) ? await openTorch(source, path) : await openSafetensors(source, path);
+    const file = await openTensors({ source, path });
     const named = namesOf(file.tensors.keys());
     for (const [tensor, info] of file.tensors) found.set(named(tensor), { source, path, file, tensor, info });
   }
@@ -52,7 +61,38 @@ export async function openLpips(files: readonly LpipsFile[]): Promise<OpenedLpip
         return storedWeight(weight);
       },
     },
+    async digests(signal) {
+      const names = [...lpipsWeights(network).keys()];
+      const of = (isHead: boolean) =>
+        digestOf(
+          names.filter((name) => name.startsWith("lin") === isHead),
+          found,
+          signal,
+        );
+      return { net: await of(false), heads: await of(true) };
+    },
   };
+}
+
+async function digestOf(names: readonly string[], found: ReadonlyMap<string, Found>, signal: AbortSignal | undefined): Promise<string> {
+  const lines: string[] = [];
+  for (const name of names) {
+    signal?.throwIfAborted();
+    const { file, tensor } = found.get(name)!;
+    const { bytes, dtype } = await file.read(tensor);
+    lines.push(`${name} ${dtype} ${await sha256(bytes as Uint8Array<ArrayBuffer>)}`);
+  }
+  return await sha256(new TextEncoder().encode(lines.join("\n")));
+}
+
+const KINDS = "tensors that torch saved (.pth, .pt), or safetensors";
+
+/** By its first bytes: those of torch are told by them, and the header of safetensors is JSON. */
+async function openTensors({ source, path }: LpipsFile): Promise<Pick<SafetensorsFile, "tensors" | "read">> {
+  const head = await source.read(path, 0, Math.min(KIND_BYTES, await source.size(path)));
+  if (isTorchFile(head)) return await openTorch(source, path);
+  if (head[8] === 0x7b) return await openSafetensors(source, path);
+  throw checkpointError(source, path, kindRule(head, KINDS) ?? `must be ${KINDS}, got something else; download it again`);
 }
 
 /** A tensor's name in a file → the network's: torchvision leaves out what LPIPS has before it, and LPIPS counts VGG16 by slice too. */

@@ -105,11 +105,14 @@ class Worker {
     );
     if (!got) throw await this.#death();
     const message = got.message as FromPieceWorker;
-    if (message.type === "error")
+    if (message.type === "error") {
+      const [, adapters] = /^\[adapter\] --adapter must be (.*)$/s.exec(message.message) ?? [];
+      if (adapters !== undefined) throw new CogwheelError("vae", `workers must be a number, or each on an adapter: ${adapters}`);
       throw new CogwheelError(
         "vae",
         `${this.name} must do its part of the clip, got ${message.message.replace(/\.?$/, "")}; the others were ended`,
       );
+    }
     return { message, bytes: got.bytes as Uint8Array<ArrayBuffer> };
   }
 

@@ -9,6 +9,7 @@ import { type AskedWeight, Graph } from "../../graph/graph.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import { type DiscriminatorConfig, discriminatorWeights } from "../../models/discriminator/config.ts";
 import type { LpipsNetwork } from "../../models/lpips/layers.ts";
+import type { LpipsDigests } from "../../models/lpips/open.ts";
 import { cast } from "../../ops/cast.ts";
 import { channelsLast } from "../../ops/channels.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
@@ -22,6 +23,8 @@ export interface LpipsJudge {
   readonly network: LpipsNetwork;
   /** By the network's own names. */
   readonly weights: WeightProvider;
+  /** What tells its weights from others, where that is known: a run goes on with the same ones. */
+  digests?(signal?: AbortSignal): Promise<LpipsDigests>;
 }
 
 export interface DiscriminatorJudge {

@@ -11,6 +11,7 @@ import type { OptimizerOptions } from "../optimizer.ts";
 import { checkSchedule, type Schedule } from "../schedule.ts";
 import { placesOf, type StagePlace } from "../stages.ts";
 import type { DiscriminatorConfig } from "../../models/discriminator/config.ts";
+import type { LpipsDigests } from "../../models/lpips/open.ts";
 import type { LpipsJudge } from "./judges.ts";
 import type { AdaptiveBounds, VaeWeights } from "./losses.ts";
 import { vaeOptimizers } from "./optimizers.ts";
@@ -61,7 +62,7 @@ export interface TrainVaeOptions {
   /** Begin with weights that are drawn, as torch draws them, in place of the checkpoint's. Default false. */
   readonly scratch?: boolean;
   readonly losses?: Partial<VaeWeights>;
-  /** A network whose features are compared (LPIPS), where `perceptual` counts: as `openLpips` gives it. */
+  /** A network whose features are compared (LPIPS), where `perceptual` counts and for `distance`: as `openLpips` gives it. */
   readonly lpips?: LpipsJudge;
   /** A discriminator that is trained in turn with the VAE, where `disc` counts. */
   readonly discriminator?: DiscriminatorTraining;
@@ -146,6 +147,9 @@ export function vaeStages(o: TrainVaeOptions): PlacedVaeStage[] {
   }));
 }
 
+/** Does a loss count in any stage? */
+export const counts = (o: TrainVaeOptions, loss: keyof VaeWeights): boolean => vaeStages(o).some(({ losses }) => losses[loss] > 0);
+
 const fail = (rule: string): never => {
   throw new CogwheelError("training", rule);
 };
@@ -186,9 +190,7 @@ export function checkVaeOptions(o: TrainVaeOptions): void {
     const warmup = o.schedule?.warmupSteps ?? 0;
     if (warmup >= steps) fail(`${name}the warm-up must be shorter than the stage, got ${warmup} of ${steps} steps; shorten it`);
   }
-  if (o.lpips && stages.every(({ losses }) => !losses.perceptual))
-    fail("lpips is asked where perceptual counts, got 0; raise it, or leave lpips out");
-  if (o.discriminator && stages.every(({ losses }) => !losses.disc))
+  if (o.discriminator && !counts(o, "disc"))
     fail("a discriminator is asked where disc counts, got 0; raise it, or leave the discriminator out");
   const all = stages.reduce((sum, { steps }) => sum + steps, 0);
   const start = o.discriminator?.start ?? 0;
@@ -198,17 +200,17 @@ export function checkVaeOptions(o: TrainVaeOptions): void {
     fail(`a run has the steps of its stages, ${all}, got steps ${o.steps}; leave it out`);
 }
 
-/** What another value of would make another run of it. */
-export function vaeIdentity(o: TrainVaeOptions, { config }: TrainableVae): RunIdentity {
+/** What another value of would make another run of it. @param lpips what tells the network's weights from others */
+export function vaeIdentity(o: TrainVaeOptions, { config }: TrainableVae, lpips?: LpipsDigests): RunIdentity {
   return {
     model: config,
     trained: `vae, ${o.part ?? "decoder"}${o.scratch ? ", from scratch" : ""}`,
     optimizer: vaeOptimizers(o).vae,
     schedule: o.schedule ?? {},
-    stages: vaeStages(o).map(({ data: _, ...stage }) => stage),
+    stages: vaeStages(o).map(({ data: _, index: __, before: ___, ...stage }) => stage),
     latents: o.latents ?? "sample",
     statistics: o.statistics ?? "batches",
-    ...(o.lpips ? { lpips: o.lpips.network.kind } : {}),
+    ...(o.lpips && counts(o, "perceptual") ? { lpips: { kind: o.lpips.network.kind, ...lpips } } : {}),
     ...(o.discriminator ? { discriminator: o.discriminator } : {}),
     accumulation: o.accumulation ?? 1,
     maxGradNorm: String(o.maxGradNorm ?? 1),

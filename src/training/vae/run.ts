@@ -15,6 +15,7 @@ import {
   vaeStages,
   type VaeTrainingStep,
 } from "./options.ts";
+import { leastOf, tooSmall } from "./least.ts";
 import { DISCRIMINATOR_PREFIX } from "./losses.ts";
 import { checkPixels, type GivenPixels, loadedPixels, type PixelSample } from "./sample.ts";
 import { type VaeBatch, VaeTrainer } from "./trainer.ts";
@@ -30,7 +31,7 @@ export class VaeTrainingRun implements Disposable {
 
   static async open(vae: TrainableVae, data: DataOf<GivenPixels>, options: TrainVaeOptions): Promise<VaeTrainingRun> {
     checkVaeOptions(options);
-    const identity = vaeIdentity(options, vae);
+    const identity = vaeIdentity(options, vae, await options.lpips?.digests?.(options.signal));
     const trainer = await VaeTrainer.create(vae, options);
     const run = new VaeTrainingRun(vae, data, options, trainer, new StagedRun(vae.gpu, trainer, identity));
     try {
@@ -62,9 +63,15 @@ export class VaeTrainingRun implements Disposable {
   }
 
   /** The batches of a step: its micro-steps, in the order of the data. */
-  #micros({ index, batch, data = this.data }: PlacedVaeStage): AsyncGenerator<readonly (readonly GivenPixels[])[], void, void> {
+  #micros(stage: PlacedVaeStage): AsyncGenerator<readonly (readonly GivenPixels[])[], void, void> {
+    const { index, batch, data = this.data } = stage;
     const { accumulation = 1, seed = 0 } = this.options;
-    const samples = epochsOf(data, stageSeed(seed, index), (sample, name) => this.#checkedGiven(sample, name));
+    const least = leastOf(this.options, stage);
+    const samples = epochsOf(data, stageSeed(seed, index), (sample, name) => {
+      const small = tooSmall(least, sample);
+      if (small) throw new CogwheelError("training", `${name}: ${small}`);
+      return this.#checkedGiven(sample, name);
+    });
     const clips = groupsOf(samples, batch, ({ frames, height, width }) => `${frames} × ${height} × ${width}`);
     return groupsOf(clips, accumulation, () => "");
   }

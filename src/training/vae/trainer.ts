@@ -1,10 +1,11 @@
 /** Takes training steps of a VAE on a device, on the same machinery as a transformer's: states, programs by size, one update a step. */
 import { WeightStore } from "../../run/weight-store.ts";
 import { States } from "../../run/states.ts";
+import { leastClip } from "../../models/discriminator/config.ts";
 import { spatialRatio } from "../../models/vae/config.ts";
 import { elements } from "../../base/shape.ts";
 import type { Graph } from "../../graph/graph.ts";
-import { encodedFrames, placeFrames } from "../../models/vae/batches.ts";
+import { encodedFrames, LATENT_BATCH, placeFrames } from "../../models/vae/batches.ts";
 import { LatentPosterior } from "../../models/vae/posterior.ts";
 import { initialise } from "../initial-values.ts";
 import { mean } from "../micro-batch.ts";
@@ -65,7 +66,15 @@ export class VaeTrainer implements Disposable {
     // A small clip has the same states as any other; a discriminator wants some patches of it.
     const side = spatialRatio(config);
     const { discriminator } = judges;
-    const smallest = discriminator ? { clips: 1, frames: 17, height: 128, width: 128 } : { clips: 1, frames: 1, height: side, width: side };
+    const least = discriminator ? leastClip(discriminator.config) : { frames: 1, height: 1, width: 1 };
+    const period = LATENT_BATCH * config.temporal_compression_ratio;
+    const up = (size: number): number => Math.ceil(size / side) * side;
+    const smallest = {
+      clips: 1,
+      frames: Math.ceil((least.frames - 1) / period) * period + 1,
+      height: up(least.height),
+      width: up(least.width),
+    };
     const like = [
       ...Stepper.graphsOf(vaeMicro(recipe, smallest, { lpips: false, discriminator: true }), steppers.vae),
       ...(discriminator ? Stepper.graphsOf(discriminatorMicro(discriminator, smallest, dtype), steppers.discriminator) : []),

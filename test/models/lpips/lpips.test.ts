@@ -217,8 +217,29 @@ describe("files", () => {
     }
   });
 
+  test("digests tell other convolutions from other heads, however they are spread over files", async () => {
+    const of = async (...files: Named[]) => (await openLpips(files.map(fileOf))).digests();
+    const whole = await of([...own]);
+    expect(await of(heads, backbone)).toEqual(whole);
+    const [[name, head]] = heads as unknown as [[string, Values]];
+    const other = await of(backbone, [[name, { ...head, data: head.data.map((v, i) => (i ? v : v + 1e-6)) }], ...heads.slice(1)]);
+    expect(other.net).toBe(whole.net);
+    expect(other.heads).not.toBe(whole.heads);
+  });
+
+  test("what is no file of tensors is told as what it is", async () => {
+    const open = (path: string, text: string) => openLpips([{ source: memorySource({ [path]: new TextEncoder().encode(text) }), path }]);
+    const rule = /must be tensors that torch saved \(\.pth, \.pt\), or safetensors, got /;
+    await expect(open("a.pth", "<!doctype html><html>")).rejects.toThrow(new RegExp(`${rule.source}a web page`));
+    await expect(open("a.pth", "hello world, no tensors")).rejects.toThrow(new RegExp(`${rule.source}something else`));
+    await expect(open("a.pth", "")).rejects.toThrow(new RegExp(`${rule.source}an empty file`));
+  });
+
   test("a network without its heads, one with a gap, another filter and another network are refused by name", async () => {
-    await expect(openLpips([fileOf(backbone)])).rejects.toThrow(/\[lpips\] lin0\.model\.1\.weight must be \[1, 5, 1, 1\], got none/);
+    await expect(openLpips([fileOf(backbone)])).rejects.toThrow(/got VGG16 alone; name the file of the package lpips too/);
+    await expect(openLpips([fileOf(heads)])).rejects.toThrow(/got heads alone; name torchvision's VGG16 too/);
+    const few = [...backbone, ...heads.slice(0, 2)];
+    await expect(openLpips([fileOf(few)])).rejects.toThrow(/\[lpips\] lin2\.model\.1\.weight must be \[1, \d, 1, 1\], got none/);
     const gap = [...own].filter(([name]) => name !== "net.features.10.weight");
     await expect(openLpips([fileOf(gap)])).rejects.toThrow(
       /\[lpips\] net\.features\.10\.weight must be \[channels, 7?\d, k, k\].*got none/,

@@ -1,11 +1,12 @@
 /** `trainVae` with LPIPS and a discriminator: what they count, learn and tell. */
 import { describe, expect, test } from "vitest";
 import { openSafetensors } from "../../../src/files/safetensors.ts";
-import { parseDiscriminatorConfig } from "../../../src/models/discriminator/config.ts";
+import { leastClip, parseDiscriminatorConfig } from "../../../src/models/discriminator/config.ts";
 import { initialDiscriminator } from "../../../src/models/discriminator/initial.ts";
 import { memorySource } from "../../../src/sources/memory.ts";
 import type { OptimizerOptions } from "../../../src/training/optimizer.ts";
 import { stateName } from "../../../src/training/update.ts";
+import { discriminatorMicro } from "../../../src/training/vae/judges.ts";
 import type { TrainVaeOptions } from "../../../src/training/vae/options.ts";
 import type { PixelSample } from "../../../src/training/vae/sample.ts";
 import { trainVae } from "../../../src/training/vae/train-vae.ts";
@@ -57,7 +58,6 @@ describe("with networks that judge", { timeout: 240_000 }, () => {
 
   test.each<[string, (of: ReturnType<typeof judges>) => TrainVaeOptions, RegExp]>([
     ["LPIPS without a network", () => ({ steps: 1, losses: { perceptual: 1 } }), /perceptual counts by a network, got none/],
-    ["a network without a weight", ({ lpips }) => ({ steps: 1, lpips }), /lpips is asked where perceptual counts, got 0/],
     [
       "a discriminator without a weight",
       ({ discriminator }) => ({ steps: 1, discriminator }),
@@ -91,6 +91,42 @@ describe("with networks that judge", { timeout: 240_000 }, () => {
     expect(Math.abs((await norm(2e-6, {}, 1)) / small - 1)).toBeLessThan(1e-3);
     expect(Math.abs((await norm(1000, {}, 1)) / small - 1)).toBeGreaterThan(0.1);
   });
+
+  test("LPIPS is told of clips without learning from it, and other files of it are another run where it is learned from", async () => {
+    const vae = await tinyVae();
+    const [clip] = clips(vae, 1, [1, 16, 16]) as [PixelSample];
+    const { lpips } = judges();
+    const of = (heads: string) => ({ ...lpips, digests: async () => ({ net: "n", heads }) });
+    const measured = await taken(vae, [clip], { steps: 1, lpips: of("a") });
+    expect(measured.steps[0]!.losses["lpips"]).toBeUndefined();
+    await using run = trainVae(vae, [clip], { steps: 2, lpips });
+    expect(await run.distance(clip, await run.reconstruct(clip))).toBeGreaterThan(0);
+    const first = await taken(vae, [clip], { steps: 2, lpips: of("a"), losses: { perceptual: 1 } }, 1);
+    const goOn = (heads: string) => taken(vae, [clip], { steps: 2, lpips: of(heads), losses: { perceptual: 1 }, resume: first.saved });
+    await expect(goOn("b")).rejects.toThrow(/got another lpips\.heads \("a" then, "b" now\);/);
+    expect((await goOn("a")).steps.length).toBe(1);
+  });
+
+  test.each([2, 3, 4, 5, 7].flatMap((kernel_size) => [false, true].map((causal) => ({ kernel_size, causal }))))(
+    "the smallest clip of %j is judged, and a smaller one refused by name",
+    async (given) => {
+      const config = parseDiscriminatorConfig({ ...given, ndf: 4 }, "d");
+      const least = leastClip(config);
+      const judge = { config, initial: new Map() };
+      discriminatorMicro(judge, { clips: 1, ...least }, "f32");
+      for (const axis of ["frames", "height", "width"] as const) {
+        if (least[axis] === 1) continue;
+        const smaller = { clips: 1, ...least, [axis]: least[axis] - 1 };
+        expect(() => discriminatorMicro(judge, smaller, "f32")).toThrow(/the kernel must fit the padded input/);
+      }
+      if (least.frames === 1) return;
+      const vae = await tinyVae();
+      const options: TrainVaeOptions = { steps: 1, discriminator: { config }, losses: { disc: 1 } };
+      await expect(taken(vae, clips(vae, 1, [1, 128, 128]), options)).rejects.toThrow(
+        new RegExp(`sample 1 of epoch 1: the discriminator judges clips of ${least.frames} frames of .* at least, got 1 of 128 × 128`),
+      );
+    },
+  );
 
   test("Muon leaves the ends of encoder, decoder and discriminator to AdamW", async () => {
     const vae = await tinyVae();

@@ -21,6 +21,7 @@ export interface VaeStageConfig extends StageKeys {
 
 export interface VaeTrainConfig {
   readonly model?: string;
+  readonly vae?: string;
   readonly data: string;
   readonly out: string;
   readonly adapter?: string;
@@ -56,7 +57,7 @@ export async function readVaeConfig(file: string | undefined, flags: Readonly<Re
   contradiction("momentum", given["optimizer"] !== "muon", "momentum is of muon, and the optimizer is adamw");
   contradiction("floor", (given["schedule"] ?? "constant") === "constant", "a constant schedule does not fall");
   const counts = (name: "perceptual" | "disc"): boolean => stages.some((stage) => (stage[name] ?? 0) > 0);
-  contradiction("lpips", !counts("perceptual"), "LPIPS is asked where perceptual is above 0");
+  contradiction("lpips", !counts("perceptual") && !has("heldOut"), "LPIPS is asked where perceptual is above 0 or heldOut names clips");
   if (counts("perceptual") && !has("lpips"))
     fail("perceptual counts by the files of a network, got none; name them with --lpips (docs/training-vae.md#losses)");
   for (const name of Object.keys(given).filter((one) => /^disc[A-Z]/.test(one)))
@@ -71,7 +72,10 @@ export async function readVaeConfig(file: string | undefined, flags: Readonly<Re
     ...(counts("disc") ? { discriminator: discriminatorOf(given) } : {}),
   } as TrainVaeOptions;
   return {
-    ...(pick("model", "data", "out", "adapter", "variant", "dtype", "heldOut", "lpips") as unknown as Pick<VaeTrainConfig, "data" | "out">),
+    ...(pick("model", "vae", "data", "out", "adapter", "variant", "dtype", "heldOut", "lpips") as unknown as Pick<
+      VaeTrainConfig,
+      "data" | "out"
+    >),
     seed: (given["seed"] as number | undefined) ?? 0,
     steps: stages.reduce((sum, { steps }) => sum + steps, 0),
     stages,

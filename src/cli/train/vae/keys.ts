@@ -1,13 +1,18 @@
 /** What a run of a VAE's training can be told: every key of its CONFIG.json, which is a flag of the command too. */
 import { key, type KeyTable, TRAIN_KEYS, type TrainKey } from "../keys.ts";
 
-const { data, out, stages, filter, fps, steps, seed, batch, accumulation } = TRAIN_KEYS;
+const { vae, data, out, stages, filter, fps, steps, seed, batch, accumulation } = TRAIN_KEYS;
 const { optimizer, lr, betas, eps, weightDecay, momentum, bits, schedule, warmup, floor, maxGradNorm, ema } = TRAIN_KEYS;
 const { adapter, variant, checkpointEvery } = TRAIN_KEYS;
 
 /** By name, in the order of the help. */
 export const VAE_KEYS = {
-  model: key("path", "checkpoint whose VAE is trained: a folder, a URL, or org/name[@revision] on the hub", "the embedded model"),
+  model: key(
+    "path",
+    "checkpoint whose VAE is trained, or a VAE's folder: a folder, a URL, or org/name[@revision] on the hub",
+    "the embedded model",
+  ),
+  vae: { ...vae, help: "a VAE that is trained in place of the checkpoint's: its folder, or a .safetensors file" },
   data: key("path", "folder of clips: metadata.jsonl, prompts.txt and videos.txt, or clips alone", data.otherwise),
   out,
   part: key("choice", "what is trained: with the decoder alone latents stay as they are", "decoder", {
@@ -33,7 +38,7 @@ export const VAE_KEYS = {
   discLr: key("number", "its learning rate", "the stage's", { min: 0 }),
   discLayers: key("whole", "its convolutions between the first and the last", "3", { min: 1 }),
   discWidth: key("whole", "channels of its first convolution", "64", { min: 1 }),
-  discKernel: key("whole", "taps of its convolutions along every axis", "3", { min: 1 }),
+  discKernel: key("whole", "taps of its convolutions along every axis, 2 to 7", "3", { min: 2 }),
   discNorm: key("choice", "its norms", "batch", { choices: ["batch", "instance", "none"] }),
   discCausal: key("flag", "in time it sees what came before alone, so that the first frame is judged as a picture is", "false"),
   latents: key("choice", "what the decoder learns from: draws from the posterior, or its mean", "sample", { choices: ["sample", "mean"] }),

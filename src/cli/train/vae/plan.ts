@@ -1,23 +1,21 @@
 /** `cogwheel train vae --plan`: what every stage will take, from configs alone. */
-import { clipSize } from "../../../data/clip-size.ts";
 import type { VideoVae } from "../../../pipelines/video-vae.ts";
 import type { LpipsJudge } from "../../../training/vae/judges.ts";
 import { vaeStages } from "../../../training/vae/options.ts";
 import { vaeTrainingNeeds, type VaeTrainingNeeds } from "../../../training/vae/needs.ts";
 import { print, printJson } from "../../terminal/output.ts";
 import { printNeeds } from "../plan.ts";
-import { type VaeTrainConfig, vaeSizes } from "./config.ts";
+import type { VaeTrainConfig } from "./config.ts";
+import { largestShape } from "./trial.ts";
 
 type VaeStagePlan = Omit<VaeTrainingNeeds, "plans"> & { readonly steps: number };
 
 /** What the largest clips of every stage take. @param lpips the network, where one is asked */
 export function printVaePlan({ options, stages }: VaeTrainConfig, vae: VideoVae, lpips: LpipsJudge | undefined, json: boolean): void {
-  const { gpu, config, dtype, ratio } = vae;
+  const { gpu, config, dtype } = vae;
   const asked = { ...options, ...(lpips ? { lpips } : {}) };
   const planned = vaeStages(asked).map(({ index, steps, batch, losses }): VaeStagePlan => {
-    const sizes = vaeSizes(stages[index]!, vae);
-    const { width, height } = clipSize(config.sample_width, config.sample_height, sizes.resolution, ratio.spatial);
-    const shape = { clips: batch, frames: sizes.frames, height, width };
+    const shape = largestShape(stages[index]!, vae, batch);
     const { plans: _, ...needs } = vaeTrainingNeeds({ config, weights: { type: () => dtype }, caps: gpu.caps }, asked, shape, losses);
     return { steps, ...needs };
   });

@@ -1,20 +1,24 @@
 /** The work of `cogwheel train vae`: read the clips, train, keep checkpoints, leave the VAE's folder. */
-import { basename, dirname, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { openSource } from "#files";
 import { CogwheelError } from "../../../base/errors.ts";
 import { filterRows, openMedia, type ClipFolder } from "../../../data/folder.ts";
-import { type PixelClips, pixelClips } from "../../../data/pixels.ts";
+import { type PixelClips, type PixelClipsOptions, pixelClips } from "../../../data/pixels.ts";
 import { defined } from "../../../pipelines/options.ts";
 import { openLpips, type OpenedLpips } from "../../../models/lpips/open.ts";
 import type { CheckpointSource } from "../../../sources/source.ts";
 import { VideoVae } from "../../../pipelines/video-vae.ts";
+import { expectRunOf } from "../../../training/checkpoint.ts";
+import { WEIGHTS_FILE } from "../../../training/export.ts";
 import { stageSeed } from "../../../training/stages.ts";
+import { leastOf, tooSmall } from "../../../training/vae/least.ts";
+import { checkVaeOptions, type TrainVaeOptions, vaeStages } from "../../../training/vae/options.ts";
 import type { PixelSample } from "../../../training/vae/sample.ts";
 import { trainVae } from "../../../training/vae/train-vae.ts";
 import { checkDistinct } from "../../files.ts";
 import { EMBEDDED_MODEL } from "../../package-root.ts";
 import { hubProgress } from "../../terminal/hub-progress.ts";
-import { interruptible, Interrupted } from "../../terminal/interrupt.ts";
+import { endedBy, interruptible } from "../../terminal/interrupt.ts";
 import { print, printJson, printPath } from "../../terminal/output.ts";
 import { Progress } from "../../terminal/progress.ts";
 import { LOG, RunFolder } from "../run-folder.ts";
@@ -26,16 +30,22 @@ import { VaeHeldOut } from "./held-out.ts";
 import { printVaePlan } from "./plan.ts";
 import { isLogged, type LoggedVaeStep, measuresText } from "./report.ts";
 import { VaeSteps } from "./steps.ts";
+import { tryStages } from "./trial.ts";
 
 export async function trainVaeFromFolder(file: string | undefined, { resume, fresh, plan, json, ...flags }: TrainFlags): Promise<void> {
   if (resume && fresh) throw new CogwheelError("train", "a run goes on or begins anew, got --resume and --fresh; give one of them");
   const config = await readVaeConfig(file, flags);
   await checkDistinct(
-    [["--out", config.out]],
+    [
+      ["--out", config.out],
+      ["--out", resultOf(config.out)],
+      ["--out", join(resultOf(config.out), WEIGHTS_FILE)],
+    ],
     [
       ["the config", file],
       ["--data", config.data],
       ["--model", config.model],
+      ["--vae", config.vae],
       ["--held-out", config.heldOut],
     ],
   );
@@ -45,7 +55,7 @@ export async function trainVaeFromFolder(file: string | undefined, { resume, fre
   const { signal } = interruption;
   try {
     await using vae = await VideoVae.open(config.model ?? EMBEDDED_MODEL, {
-      ...defined({ adapter: config.adapter, variant: config.variant }),
+      ...defined({ adapter: config.adapter, variant: config.variant, vae: config.vae }),
       dtype: config.dtype ?? "f32",
       hub: { signal, ...hubProgress(progress) },
       onWarning: note,
@@ -62,13 +72,19 @@ export async function trainVaeFromFolder(file: string | undefined, { resume, fre
     const folder = await RunFolder.open(config.out);
     await using _lock = await RunLock.take(folder.at("run.lock"));
     const checkpoint = fresh ? undefined : await folder.checkpoint();
+    if (checkpoint) await expectRunOf("vae", checkpoint, `the folder ${config.out}`);
     if (resume && !checkpoint)
       throw new CogwheelError("train", `--resume goes on with a run, got none in ${config.out}; leave it out to begin one`);
     await runSteps({ config, vae, progress, signal, folder, json: json === true, ...(checkpoint ? { checkpoint } : {}) });
   } catch (error) {
-    throw signal.aborted && signal.reason instanceof Interrupted ? signal.reason : error;
+    throw endedBy(error, signal);
   }
 }
+
+/** The folder that a run leaves the VAE in. */
+const resultOf = (out: string): string => join(out, "vae");
+
+type ClipSize = Parameters<typeof tooSmall>[1];
 
 interface Work {
   readonly config: VaeTrainConfig;
@@ -82,14 +98,20 @@ interface Work {
 
 async function runSteps(work: Work): Promise<void> {
   const { config, vae, progress, signal, folder, json, checkpoint } = work;
+  await using lpips = config.lpips ? await openLpipsFiles(config.lpips) : undefined;
+  const options: TrainVaeOptions = { ...config.options, ...(lpips ? { lpips: lpips.opened } : {}) };
+  checkVaeOptions(options);
+  tryStages(config.stages, vae, options);
   const clips = await openMedia(config.data);
   for (const warning of clips.warnings) progress.note(warning);
   const stages: PixelClips[] = [];
-  for (const stage of config.stages) {
+  for (const [i, stage] of config.stages.entries()) {
     const rows = stage.filter === undefined ? clips.rows : filterRows(clips.rows, stage.filter);
-    stages.push(await pixelsOf(work, { ...clips, rows }, stage));
+    const least = leastOf(options, vaeStages(options)[i]!);
+    // No side is shorter than the stage's, which was tried; how long a clip is tells only the clip.
+    const refuse = least.some(({ frames }) => frames > 1) ? (size: ClipSize) => tooSmall(least, size) : undefined;
+    stages.push(await pixelsOf(work, { ...clips, rows }, stage, refuse));
   }
-  await using lpips = config.lpips ? await openLpipsFiles(config.lpips) : undefined;
   const trained = await vae.training({ onWarning: (message) => progress.note(message) });
   if (!json) {
     print(`${vae.gpu.name}${vae.gpu.caps.kind === "software" ? " (software)" : ""}, ${vae.dtype}`);
@@ -100,12 +122,13 @@ async function runSteps(work: Work): Promise<void> {
       );
   }
   const data = stages.map((stage, i) => stage.samples(stageSeed(config.seed, i)));
-  const { options } = config;
   await using training = trainVae(trained, data[0]!, {
     ...options,
-    ...(lpips ? { lpips: lpips.opened } : {}),
     ...(options.stages ? { stages: options.stages.map((stage, i) => ({ ...stage, data: data[i]! })) } : {}),
-    identity: { weights: trained.version, data: stages.map(({ identity }) => identity) },
+    identity: {
+      weights: trained.version,
+      ...Object.fromEntries(["data", "clips", "sizes"].map((key) => [key, stages.map(({ identity }) => identity[key])])),
+    },
     ...(checkpoint ? { resume: checkpoint } : {}),
     signal,
   });
@@ -126,7 +149,7 @@ async function runSteps(work: Work): Promise<void> {
   const recent = log.slice(-100).flatMap(({ loss }) => (Number.isFinite(loss) ? [loss!] : []));
   const loss = recent.reduce((a, b) => a + b, 0) / Math.max(1, recent.length);
   const last = heldOut?.measures.at(-1);
-  const result = resolve(folder.at("vae"));
+  const result = resolve(resultOf(folder.path));
   if (json) return printJson({ steps: steps.done, loss, ...(last ? { heldOut: last } : {}), seconds, files: [result] });
   print(`${steps.done} steps in ${seconds.toFixed(0)} s; loss of the last ${recent.length} steps ${loss.toFixed(4)}`);
   if (last) print(`held-out clips: ${measuresText(last)}`);
@@ -149,7 +172,8 @@ async function openLpipsFiles(paths: readonly string[]): Promise<{ opened: Opene
     return { opened: await openLpips(files), [Symbol.asyncDispose]: close };
   } catch (error) {
     await close();
-    throw error;
+    if (!(error instanceof CogwheelError)) throw error;
+    throw new CogwheelError("train", `--lpips ${paths.join(",")}: ${error.message} (docs/training-vae.md#losses)`, { cause: error });
   }
 }
 
@@ -158,6 +182,7 @@ function pixelsOf(
   { vae, progress, signal, config }: Work,
   folder: ClipFolder,
   stage: VaeTrainConfig["stages"][number],
+  refuse?: PixelClipsOptions["refuse"],
 ): Promise<PixelClips> {
   const moments = momentsBy(vae, signal);
   return pixelClips(folder, {
@@ -165,6 +190,7 @@ function pixelsOf(
     spatial: vae.ratio.spatial,
     temporal: 2 * vae.ratio.temporal,
     ...(config.part === "decoder" ? { encode: moments } : {}),
+    ...(refuse ? { refuse } : {}),
     signal,
     onProgress: (what, done, detail) => progress.report(stage.name ? `${stage.name}: ${what}` : what, done, detail),
     onWarning: (message) => progress.note(message),

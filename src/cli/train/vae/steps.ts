@@ -4,6 +4,7 @@ import type { VideoVae } from "../../../pipelines/video-vae.ts";
 import { ADAPTIVE_BOUNDS } from "../../../training/vae/losses.ts";
 import type { VaeTrainingStep } from "../../../training/vae/options.ts";
 import type { VaeTraining } from "../../../training/vae/train-vae.ts";
+import { isStop } from "../../terminal/interrupt.ts";
 import type { Progress } from "../../terminal/progress.ts";
 import { LOG, type RunFolder } from "../run-folder.ts";
 import { REPORT_MS, wordsOf } from "../steps.ts";
@@ -69,7 +70,7 @@ export class VaeSteps {
         if (performance.now() - this.#reported >= REPORT_MS) await this.#report(true);
       }
     } catch (error) {
-      if (!signal.aborted) throw error;
+      if (!isStop(error, signal)) throw error;
     }
     if (!signal.aborted) await this.#measure();
     if (this.#done > this.#saved || this.#done === config.steps) await this.#save();
@@ -103,7 +104,7 @@ export class VaeSteps {
   async #measure(): Promise<void> {
     const { signal } = this.work;
     await this.heldOut?.measure(this.training, this.#done, signal).catch((error: unknown) => {
-      if (!signal.aborted) throw error;
+      if (!isStop(error, signal)) throw error;
     });
   }
 

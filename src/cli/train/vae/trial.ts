@@ -1,0 +1,46 @@
+/** Every stage of a run is tried before its first step: its graphs are recorded, for the largest clips, so that what is wrong ends no long run. */
+import { CogwheelError } from "../../../base/errors.ts";
+import { clipSize } from "../../../data/clip-size.ts";
+import type { VideoVae } from "../../../pipelines/video-vae.ts";
+import { discriminatorMicro } from "../../../training/vae/judges.ts";
+import { asksDiscriminator, leastOf, tooSmall } from "../../../training/vae/least.ts";
+import { type PlacedVaeStage, type TrainVaeOptions, vaeStages } from "../../../training/vae/options.ts";
+import { vaeMicro } from "../../../training/vae/record.ts";
+import type { PixelShape } from "../../../training/vae/sample.ts";
+import { vaeRecipe } from "../../../training/vae/trained.ts";
+import { type VaeStageConfig, vaeSizes } from "./config.ts";
+
+/** The largest clips of a stage, in the VAE's own aspect where a stage has a shorter side alone. */
+export function largestShape(stage: VaeStageConfig, vae: VideoVae, clips: number): PixelShape {
+  const { config, ratio } = vae;
+  const { frames, resolution } = vaeSizes(stage, vae);
+  const { width, height } = clipSize(config.sample_width, config.sample_height, resolution, ratio.spatial);
+  return { clips, frames, height, width };
+}
+
+/** Throws for what no step of a stage could be, and names the stage. @param stages as the config has them */
+export function tryStages(stages: readonly VaeStageConfig[], vae: VideoVae, options: TrainVaeOptions): void {
+  for (const placed of vaeStages(options)) {
+    const stage = stages[placed.index]!;
+    try {
+      tryStage(largestShape(stage, vae, placed.batch), vae, options, placed);
+    } catch (error) {
+      if (!(error instanceof CogwheelError) || !stage.name) throw error;
+      throw new CogwheelError("train", `${stage.name}: ${error.message.replace(/^\[\w+\] /, "")}`, { cause: error });
+    }
+  }
+}
+
+function tryStage(shape: PixelShape, { config, dtype }: VideoVae, options: TrainVaeOptions, stage: PlacedVaeStage): void {
+  const small = tooSmall(leastOf(options, stage), shape);
+  if (small) throw new CogwheelError("train", small);
+  const recipe = vaeRecipe({ config, weights: { type: () => dtype, stored: () => fail() } }, options);
+  const { discriminator } = recipe.judges;
+  const asked = { lpips: stage.losses.perceptual > 0, discriminator: asksDiscriminator(options, stage) };
+  vaeMicro(recipe, shape, asked);
+  if (asked.discriminator && discriminator) discriminatorMicro(discriminator, shape, recipe.dtype);
+}
+
+function fail(): never {
+  throw new CogwheelError("train", "a trial reads no weights, got asked for one; report this");
+}
