@@ -8,8 +8,8 @@ import type { PublishedName } from "./cogvideox/published-models.ts";
 import { placeOf } from "./file-place.ts";
 
 /**
- * A file of weights: a path (Node), a URL, the address of a file on the hub, or a file that a user picked. A component's folder, as diffusers
- * saves it and training leaves it, is its file of weights with the config beside it; so is the folder that this one lies in.
+ * A file of weights: a path (Node), a URL, the address of a file on the hub, or a file that a user picked. A component's folder, as
+ * diffusers saves it and training leaves it, is its file of weights with the config beside it; so is the folder that this one lies in.
  */
 export type FileInput = string | URL | File;
 

@@ -108,8 +108,8 @@ export class VideoVae implements AsyncDisposable {
   }
 
   /**
-   * Opens the `vae` of a checkpoint, named as for `CogVideoX.open`, or a VAE's own folder, as its training leaves it. Weights are read by the
-   * first call that needs them.
+   * Opens the `vae` of a checkpoint, named as for `CogVideoX.open`, or a VAE's own folder, as its training leaves it. Weights are read by
+   * the first call that needs them.
    */
   static async open(from: string | URL | CheckpointSource, options: OpenVaeOptions = {}): Promise<VideoVae> {
     checkNames(options, OPEN);

@@ -74,12 +74,41 @@ describe("a run", () => {
     const page = readFileSync(join(folder, "whole/report.html"), "utf8");
     for (const words of ["held-out clips: PSNR, dB", "loss: kl", ">stage 2, 16, 9 frames</text>", "reconstructions, step 5"])
       expect(page).toContain(words);
-    const weights = join(folder, "whole/vae/diffusion_pytorch_model.safetensors");
     const clip = join(folder, "clips/videos/clip-0001.gif");
-    const encoded = spawnSync(process.execPath, [
-      ...[launcher, "vae", "encode", clip, "--model", model, "--vae", weights, "--out", join(folder, "latents.safetensors")],
-    ]);
-    expect(encoded.status, String(encoded.stderr)).toBe(0);
+    const encode = (name: string, of: readonly string[]): Buffer => {
+      const out = join(folder, name);
+      const encoded = spawnSync(process.execPath, [launcher, "vae", "encode", clip, ...of, "--out", out], { cwd: folder });
+      expect(encoded.status, String(encoded.stderr)).toBe(0);
+      return readFileSync(out);
+    };
+    // In a checkpoint's place, and by itself: its folder, or that of the run.
+    const latents = encode("a.safetensors", ["--model", model, "--vae", "whole/vae/diffusion_pytorch_model.safetensors"]);
+    for (const of of [
+      ["--model", model, "--vae", "whole/vae"],
+      ["--model", "whole/vae"],
+      ["--model", "whole"],
+    ])
+      expect(encode("b.safetensors", of), of.join(" ")).toEqual(latents);
+    // Begun from there, a run of its own; never into the folder that it reads.
+    const further = await config({ model: undefined, steps: 1, frames: 1, resolution: "16" });
+    for (const of of [
+      ["--vae", "whole/vae"],
+      ["--model", "whole/vae"],
+    ]) {
+      const into = await train([...further, ...of, "--out", "whole"]);
+      expect(into.err).toMatch(/--out must not be what the result is made from, got whole/);
+    }
+    expect((await train([...further, "--vae", "whole/vae", "--out", "further"])).code).toBe(0);
+    // What differs is told by stage and key, and whose run it is.
+    const other = [stages[0], { ...stages[1], lr: 2e-3, disc: 0.5, resolution: "24" }];
+    const refused = await train([...(await config({ stages: other, part: "both", kl: 1e-4 })), "--out", "whole"]);
+    expect(refused.err).toMatch(/stage 2: lr \(0\.001 then, 0\.002 now\); another stage 2: losses\.disc \(0 then, 0\.5 now\)/);
+    const ofTransformer = await watched(
+      spawn(process.execPath, [launcher, "train", "--data", "clips", "--out", "whole", "--model", model], { cwd: folder }),
+    );
+    expect(ofTransformer.err).toMatch(
+      /a transformer, got the folder whole that holds the training of a VAE; go on with that by `train vae`/,
+    );
   }, 240_000);
 });
 
@@ -112,6 +141,13 @@ describe("refused", () => {
     [{ stages: [{ steps: 1, frames: 5 }] }, "stage 1: a VAE learns from clips of 8·k + 1 frames, got 5"],
     [{ steps: 1, perceptual: 1 }, "perceptual counts by the files of a network, got none"],
     [{ steps: 1, discWidth: 8 }, "a discriminator is asked where disc is above 0, got discWidth with it"],
+    [
+      { stages: [{ steps: 1 }, { steps: 1, disc: 1 }], discKernel: 4, frames: 9, resolution: "64" },
+      "stage 2: the discriminator judges clips of 16",
+    ],
+    [{ steps: 1, disc: 1, discKernel: 8 }, "kernel_size must be a whole number from 2 to 7, got 8"],
+    [{ steps: 1, lpips: "none.pth" }, "LPIPS is asked where perceptual is above 0 or heldOut names clips"],
+    [{ steps: 1, perceptual: 1, lpips: "none.pth" }, "--lpips"],
     [{ steps: 1, kl: 0.1 }, "kl is of the encoder, and the decoder alone is trained"],
     [{ steps: 1, resolution: "20" }, "a side must be a multiple of 8 pixels, got 20; the nearest is 24"],
     [{ steps: 1, frames: 9, resolution: "16", heldOut: "clips" }, "held-out clips must not be learned from"],

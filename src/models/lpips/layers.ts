@@ -73,7 +73,8 @@ export function lpipsNetwork(shapes: Shapes): LpipsNetwork {
     throw new CogwheelError(
       "lpips",
       kind === "vgg"
-        ? "a network comes with its heads (lin0.model.1.weight …), got VGG16 alone; name the file of the package lpips too, weights/v0.1/vgg.pth"
+        ? "a network comes with its heads (lin0.model.1.weight …), got VGG16 alone; " +
+            "name the file of the package lpips too, weights/v0.1/vgg.pth"
         : "a network comes with its heads (lin0.model.1.weight …), got none; give the whole file of stlpips-pytorch",
     );
   const layers: LpipsLayer[] = [];
