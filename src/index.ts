@@ -75,6 +75,7 @@ export {
   clearPrompts,
   clipSamples,
   emptyText,
+  enhance,
   listPrompts,
   loadLora,
   measureRates,
@@ -84,6 +85,7 @@ export {
   runCase,
   tune,
 } from "./seldom.ts";
+export type { EnhancedPrompt, EnhanceOptions } from "./curation/enhance/enhance.ts";
 export type { ExportOptions } from "./training/export.ts";
 export type { ClipFolder, ClipRow } from "./data/folder.ts";
 export type { ClipSizes } from "./data/clip-size.ts";

@@ -1,6 +1,7 @@
 /** Calls that most pages never make: what they run is a chunk of its own, which the first call loads. */
 import type * as cases from "./check/reference/case.ts";
 import type * as runs from "./check/reference/run.ts";
+import type * as enhancing from "./curation/enhance/enhance.ts";
 import type * as encoding from "./data/encode.ts";
 import type * as folders from "./data/folder.ts";
 import type * as samples from "./data/samples.ts";
@@ -57,3 +58,9 @@ export const clipSamples: typeof samples.clipSamples = (...of) =>
 
 /** The encoding of "", for `nullText`; of clips that were prepared with `emptyText`. */
 export const emptyText: typeof samples.emptyText = async (...of) => (await import("./data/samples.ts")).emptyText(...of);
+
+/**
+ * Rewrites a short prompt into one of the kind that the models were trained on, by a language model behind an OpenAI-compatible address;
+ * with `image` by one that sees. What cannot be had leaves the prompt as it is, and says why in `reason`.
+ */
+export const enhance: typeof enhancing.enhance = async (...of) => (await import("./curation/enhance/enhance.ts")).enhance(...of);

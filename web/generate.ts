@@ -2,6 +2,7 @@
 import { WorkerError, type Client } from "./client.ts";
 import { addControls, optionValues, setControl, showDefaults } from "./controls.ts";
 import { byId } from "./dom.ts";
+import { enhanceBox } from "./enhance.ts";
 import { fromFragment, toFragment, type FormValues } from "./link.ts";
 import { modelPicker } from "./model.ts";
 import { Player } from "./player.ts";
@@ -243,6 +244,8 @@ export function generatePanel(
     );
   });
 
+  const picture = (): File | null => (field("role").value === "image" ? (field("input").files?.[0] ?? null) : null);
+  enhanceBox(client, { model: model.choice, image: picture, news });
   summarise();
   void showPrompts();
   if (model.choice().kind === "embedded") void opened();

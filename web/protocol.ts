@@ -55,6 +55,19 @@ export interface DrawRequest {
   from: number;
 }
 
+/** A prompt to be rewritten by a model behind an OpenAI-compatible address. */
+export interface EnhanceRequest {
+  model: ModelChoice;
+  prompt: string;
+  /** The first frame, where the video begins from a picture. */
+  image: File | null;
+  url: string;
+  /** The model there; "" for the only one. */
+  served: string;
+  /** "" for none. */
+  key: string;
+}
+
 /** What a run has learned when it is over, or stopped. */
 export interface Taught {
   adapter: Blob;
@@ -68,6 +81,7 @@ export type ToWorker =
   | { type: "plan"; model: ModelChoice; options: Partial<GenerateOptions> }
   | { type: "times"; model: ModelChoice; options: Partial<GenerateOptions> }
   | { type: "generate"; request: GenerateRequest }
+  | { type: "enhance"; request: EnhanceRequest }
   | { type: "draw-clips"; request: DrawRequest }
   | { type: "train"; request: TrainRequest; resume: boolean }
   | { type: "encode"; format: "mp4" | "webm" | "gif" }

@@ -5,6 +5,7 @@ import {
   CogwheelError,
   decodeVideo,
   encodeVideo,
+  enhance,
   filesSource,
   GenerationInterrupted,
   Gpu,
@@ -16,6 +17,7 @@ import {
   storedCheckpoints,
   type CheckpointSource,
   type DenoiseState,
+  type EnhancedPrompt,
   type GenerateOptions,
   type MeasuredRates,
   type RgbaFrame,
@@ -25,6 +27,7 @@ import { ofTask } from "../src/pipelines/options/table.ts";
 import { taskFrom } from "../src/pipelines/task.ts";
 import { planOf, ratesOf } from "./plan-worker.ts";
 import type {
+  EnhanceRequest,
   FromWorker,
   GenerateRequest,
   KeptPrompts,
@@ -224,6 +227,22 @@ async function generate(request: GenerateRequest, say: Say): Promise<Made> {
   }
 }
 
+/** The prompt in the words that models were trained on, by whichever server the user names. */
+async function rewritten({ prompt, image, url, served, key, ...of }: EnhanceRequest, say: Say): Promise<EnhancedPrompt> {
+  const model = await modelOf(of.model, say);
+  const onWarning = (message: string): void => say({ type: "warning", message });
+  return await enhance(prompt, {
+    url,
+    ...(served ? { model: served } : {}),
+    ...(key ? { key } : {}),
+    ...(image ? { image: (await framesOf(image, 1, onWarning))[0]! } : {}),
+    checkpoint: model.checkpoint.source,
+    maxTokens: model.configs.transformer.max_text_seq_length,
+    tries: 2,
+    signal: state.controller.signal,
+  });
+}
+
 /** Pictures that the package reads itself, and so in the same way as in Node. */
 const READ = /^image\/(gif|jpeg|png|webp)$/;
 
@@ -276,6 +295,8 @@ async function answer(message: ToWorker, say: Say): Promise<unknown> {
     }
     case "generate":
       return await generate(message.request, say);
+    case "enhance":
+      return await rewritten(message.request, say);
     case "train":
       return await taught(message.request, message.resume, say);
     case "draw-clips": {
@@ -303,8 +324,11 @@ async function answer(message: ToWorker, say: Say): Promise<unknown> {
       const prompts = (await listPrompts())?.prompts ?? [];
       return { count: prompts.length, bytes: prompts.reduce((sum, { bytes }) => sum + bytes, 0) } satisfies KeptPrompts;
     }
-    case "forget-prompts":
+    case "forget-prompts": {
+      const { clearEnhanced } = await import("../src/curation/enhance/kept.ts");
+      await clearEnhanced();
       return await clearPrompts();
+    }
     case "validate": {
       const { validateFiles } = await import("./validate-worker.ts");
       return await validateFiles(await device(), message.files, (row) => say({ type: "row", row }), state.controller.signal);

@@ -1,6 +1,7 @@
 /** The work of `cogwheel cache`. */
 import { bytesText } from "../base/units.ts";
 import { shortened, visible } from "../base/visible.ts";
+import { clearEnhanced, countEnhanced } from "../curation/enhance/kept.ts";
 import { bytesIn, clearClipResults, listClipResults } from "../data/store.ts";
 import { clearPrompts, listPrompts } from "../pipelines/prompt-cache.ts";
 import { print, printJson } from "./terminal/output.ts";
@@ -14,7 +15,15 @@ export async function listCache({ json }: { json?: boolean }): Promise<void> {
   const training = await listClipResults();
   if (json) {
     const bytes = training && bytesIn(training.files);
-    printJson(kept ? { ...kept, ...(training ? { training: { place: training.place, files: training.files.length, bytes } } : {}) } : null);
+    printJson(
+      kept
+        ? {
+            ...kept,
+            ...(await enhancedJson()),
+            ...(training ? { training: { place: training.place, files: training.files.length, bytes } } : {}),
+          }
+        : null,
+    );
     return;
   }
   if (!kept) {
@@ -38,12 +47,21 @@ export async function listCache({ json }: { json?: boolean }): Promise<void> {
     );
   const bytes = prompts.reduce((sum, one) => sum + one.bytes, 0);
   print(`${prompts.length} kept, ${bytesText(bytes, 1)} of at most ${bytesText(limitBytes)}, in ${visible(place)}`);
+  const rewritten = await countEnhanced();
+  if (rewritten?.count)
+    print(`${rewritten.count} rewritten prompts (--enhance), ${bytesText(rewritten.bytes, 1)}, in ${visible(rewritten.place)}`);
   if (training?.files.length)
     print(
       `${training.files.length} encoded clips and captions for training, ${bytesText(bytesIn(training.files), 1)}, ` +
         `in ${visible(training.place)}; ` +
         "`cogwheel cache clear --training` forgets them",
     );
+}
+
+/** What --enhance left, for a machine to read. */
+async function enhancedJson(): Promise<object> {
+  const enhanced = await countEnhanced();
+  return enhanced?.count ? { enhanced } : {};
 }
 
 export async function clearTraining(): Promise<void> {
@@ -53,5 +71,6 @@ export async function clearTraining(): Promise<void> {
 
 export async function clearCache(): Promise<void> {
   const { files, bytes } = await clearPrompts();
-  print(`${files} forgotten, ${bytesText(bytes, 1)}`);
+  const rewritten = await clearEnhanced();
+  print(`${files} forgotten, ${bytesText(bytes, 1)}${rewritten ? `, and ${rewritten} rewritten prompts` : ""}`);
 }

@@ -7,6 +7,7 @@ import { OPTION_LIST } from "../../src/pipelines/options/table.ts";
 import { decodeVideo } from "../../src/video/decode.ts";
 import { siteHeaders } from "../../web/headers.ts";
 import { serveFolder } from "../../web/server.ts";
+import { chatServer } from "../support/chat-server.ts";
 import {
   browser,
   captionSays,
@@ -51,6 +52,36 @@ function longestTask(trace: Buffer): number {
 }
 
 describe("making a video", () => {
+  it("rewrites the prompt by a server that the visitor names, says so, and gives the visitor's words back", async () => {
+    await using server = await chatServer({
+      models: { data: [{ id: "writer" }] },
+      model: "writer",
+      answer: ({ index }) =>
+        index ? { status: 401, body: { error: { message: "no such key" } } } : "A red circle moves slowly to the left.",
+    });
+    const { page, wrong } = await open();
+    await ready(page);
+    const told = () => text(page, "enhance-told");
+    await page.click("#enhance-box summary");
+    await page.click("#enhance");
+    expect(await told()).toContain("Name the address of a server");
+    await page.fill("#enhance-url", server.url);
+    await page.fill("#enhance-key", "k-1");
+    await page.click("#enhance");
+    await page.waitForFunction(() => document.getElementById("enhance-told")!.textContent!.startsWith("Written by writer"));
+    expect(await page.inputValue("#prompt")).toBe("A red circle moves slowly to the left.");
+    expect(server.asked[0]!.headers.authorization).toBe("Bearer k-1");
+    expect(JSON.stringify(server.asked[0]!.body)).toContain("a red circle moving left on a black background");
+    await page.click("#enhance-undo");
+    expect(await page.inputValue("#prompt")).toBe("a red circle moving left on a black background");
+    await page.fill("#prompt", "a blue square");
+    await page.click("#enhance");
+    await page.waitForFunction(() => document.getElementById("enhance-told")!.textContent!.includes("401 no such key"));
+    expect(await page.inputValue("#prompt")).toBe("a blue square");
+    expect(wrong.filter((line) => !line.includes("401"))).toEqual([]);
+    await page.close();
+  });
+
   it("previews it, plays it, saves it, and shares it; the page always answers", async () => {
     const { page, wrong } = await open();
     await ready(page);

@@ -10,6 +10,7 @@ import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import { readLatents, writeLatents } from "../../src/pipelines/latents-file.ts";
 import type { Video } from "../../src/pipelines/video.ts";
 import { decodeVideo } from "../../src/video/decode.ts";
+import { chatServer } from "../support/chat-server.ts";
 import { testGpu } from "../support/gpu.ts";
 import { relativeL2 } from "../support/compare.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
@@ -33,10 +34,10 @@ afterAll(async () => {
 });
 
 /** Runs the command; `watch` sees its output as it comes. */
-function cogwheel(args: readonly string[], watch?: Watch): Promise<Ended> {
+function cogwheel(args: readonly string[], watch?: Watch, more: NodeJS.ProcessEnv = {}): Promise<Ended> {
   const child = spawn(process.execPath, [launcher, ...args], {
     cwd: folder,
-    env: { ...process.env, NO_COLOR: undefined, FORCE_COLOR: undefined },
+    env: { ...process.env, NO_COLOR: undefined, FORCE_COLOR: undefined, ...more },
   });
   return watched(child, watch);
 }
@@ -55,6 +56,28 @@ async function finished(name: string, frames: number): Promise<Video> {
   );
   return video;
 }
+
+describe("--enhance", () => {
+  it("rewrites the prompt, shows both and keeps them beside the video; the key is told nowhere", async () => {
+    await using server = await chatServer({ models: { data: [{ id: "writer" }] }, model: "writer", answer: () => "A red circle moves." });
+    const run = await cogwheel(
+      ["--model", model, "--seed", "7", PROMPT, "--enhance", server.url, "--frames", "1", "--steps", "1", "--out", "enhanced.png"],
+      undefined,
+      { COGWHEEL_API_KEY: "k-secret" },
+    );
+    expect(run.code, run.err).toBe(0);
+    expect(run.out).toContain(`Prompt: ${PROMPT}\nRewritten by writer: A red circle moves.\n`);
+    expect(server.asked[0]!.headers.authorization).toBe("Bearer k-secret");
+    const kept = readFileSync(join(folder, "enhanced.prompt.json"), "utf8");
+    expect(JSON.parse(kept)).toMatchObject({ prompt: "A red circle moves.", from: PROMPT, enhanced: true, model: "writer", seed: 7 });
+    expect(run.out + run.err + kept).not.toContain("k-secret");
+    const gone = await generate([PROMPT, "--enhance", "http://ann:pw@127.0.0.1:1/v1", "--enhance-model", "m", "--plan", "--json"]);
+    expect(gone.code, gone.err).toBe(0);
+    expect(gone.err).toMatch(/\[enhance\] the prompt is used as it was written: .*127\.0\.0\.1:1\/v1 m must answer/);
+    expect(JSON.parse(gone.out)).toMatchObject({ enhanced: { prompt: PROMPT, enhanced: false } });
+    expect(gone.out + gone.err).not.toMatch(/ann|pw/);
+  });
+});
 
 describe("generate from files", () => {
   it("a video, several samples: the first frames are taken and fitted, files are numbered", async () => {

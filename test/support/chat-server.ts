@@ -41,6 +41,9 @@ export interface ChatServer extends AsyncDisposable {
   most: number;
 }
 
+/** Pages of any origin may ask. */
+const CORS = { "access-control-allow-origin": "*", "access-control-allow-headers": "authorization, content-type" };
+
 export async function chatServer({ answer, models, props, model = "tiny", other }: ChatServerOptions): Promise<ChatServer> {
   let underWay = 0;
   const server = createServer(async (request, response) => {
@@ -49,7 +52,8 @@ export async function chatServer({ answer, models, props, model = "tiny", other 
     const bytes = Buffer.concat(pieces);
     const path = request.url!;
     const json = (value: unknown, status = 200, headers: Record<string, string> = {}): void =>
-      void response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(value));
+      void response.writeHead(status, { "content-type": "application/json", ...CORS, ...headers }).end(JSON.stringify(value));
+    if (request.method === "OPTIONS") return void response.writeHead(204, CORS).end();
     if (other?.(request, bytes, response)) return;
     if (path.startsWith("/v1/models")) return models === undefined ? json({ error: "no such page" }, 404) : json(models);
     if (path === "/props" && props !== undefined) return json(props);

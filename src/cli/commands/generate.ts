@@ -19,6 +19,8 @@ export const generate = defineCommand<[string[]]>({
       ])
         .option("--out <path>", "file.mp4, .webm, .gif, .png (one frame), or a folder for PNG frames (default: outputs/…)")
         .option("--save-latents <file>", "also save the final latents, for --latents or vae decode")
+        .option("--enhance <url>", "rewrite the prompt first, by a model behind this OpenAI-compatible address (key: COGWHEEL_API_KEY)")
+        .option("--enhance-model <name>", "the model there (default: the only one that it serves)")
         .option("--plan", "print what the generation will take, stage by stage, and stop")
         .option("--json", "print one JSON object: what was planned and, without --plan, what was made and how long it took"),
       flagsOf(RUNNING),

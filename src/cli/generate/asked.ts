@@ -16,6 +16,8 @@ import type { ModelDeviceFlags, Flags, ModelFlags } from "../flags.ts";
 export interface GenerateFlags extends ModelDeviceFlags, ModelFlags {
   out?: string;
   saveLatents?: string;
+  enhance?: string;
+  enhanceModel?: string;
   plan?: boolean;
   json?: boolean;
 }
@@ -39,6 +41,8 @@ export async function readAsked(words: readonly string[], flags: Flags<GenerateF
       "generate",
       'a prompt must say what to show, got nothing; try: npm start -- "a red circle moving left on a black background"',
     );
+  if (flags.own.enhance !== undefined && saved && saved.state.step > 0)
+    throw new CogwheelError("generate", `a run that goes on keeps its prompt, got --enhance with ${file} of some steps; leave it out`);
   return { ...flags, prompt, saved };
 }
 

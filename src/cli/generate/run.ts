@@ -18,6 +18,7 @@ import { interruptible, Interrupted } from "../terminal/interrupt.ts";
 import { printJson, printPath } from "../terminal/output.ts";
 import { Progress } from "../terminal/progress.ts";
 import { framePaths, optionsFrom, readAsked, readFrames, type Asked, type GenerateFlags } from "./asked.ts";
+import { enhanced, printEnhanced, saveEnhanced } from "./enhanced.ts";
 import { checkPlaces, checkSaved, checkWritable } from "./checks.ts";
 import { defaultOutput, printPlan, printRequest, printSummary, reportProfile, saveState, writeVideos } from "./results.ts";
 import { madeJson, requestJson } from "./json.ts";
@@ -44,7 +45,9 @@ export async function generateToFile(words: readonly string[], flags: Flags<Gene
     onWarning: note,
   });
   const work = { model, progress, signal };
-  const options = await readOptions(asked, work);
+  const given = await readOptions(asked, work);
+  const rewritten = await enhanced(asked, given, model, { signal, onWarning: note });
+  const options = rewritten ? { ...given, prompt: rewritten.prompt } : given;
   using profile = asked.files.gpuProfile === undefined ? undefined : new Profile(model.gpu);
   let state: DenoiseState | undefined;
   const request = await model.prepare({
@@ -62,7 +65,10 @@ export async function generateToFile(words: readonly string[], flags: Flags<Gene
   const { plan: planOnly, json } = asked.own;
   if (planOnly) {
     const rates = await ratesUnlessOff(model, { signal, onProgress: (done, what) => progress.report("probe", done, what) });
-    return json ? printJson(requestJson(model, request, rates)) : printPlan(model, request, inputName(asked), rates);
+    if (rewritten && !json) printEnhanced(rewritten);
+    return json
+      ? printJson({ ...requestJson(model, request, rates), ...defined({ enhanced: rewritten }) })
+      : printPlan(model, request, inputName(asked), rates);
   }
 
   const out = resolve(asked.own.out ?? defaultOutput(request));
@@ -73,6 +79,7 @@ export async function generateToFile(words: readonly string[], flags: Flags<Gene
   await checkWritable(outs, request.settings.frames, { saveLatents, trace });
   const dropped = gifWarning(out, request.settings.fps);
   if (dropped) note(dropped);
+  if (rewritten && !json) printEnhanced(rewritten);
   if (!json) printRequest(model, request, inputName(asked));
 
   const results = new Attempts(signal);
@@ -84,8 +91,11 @@ export async function generateToFile(words: readonly string[], flags: Flags<Gene
     written = await writeVideos(made, outs, { results, ...work });
     if (!json) printSummary(model, progress);
     if (profile) await results.attempt(() => reportProfile(profile, model, trace!, json));
-    if (json) printJson({ ...requestJson(model, request), ...madeJson(model, made, written, latentsWritten ? saveLatents : undefined) });
-    else for (const path of written) printPath(path);
+    if (rewritten && written[0]) await results.attempt(() => saveEnhanced(rewritten, written[0]!, request.seed));
+    if (json) {
+      const told = madeJson(model, made, written, latentsWritten ? saveLatents : undefined);
+      printJson({ ...requestJson(model, request), ...told, ...defined({ enhanced: rewritten }) });
+    } else for (const path of written) printPath(path);
     results.throwFailures();
   } catch (error) {
     if (state && !latentsWritten && written.length < outs.length) {

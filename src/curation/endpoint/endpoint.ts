@@ -41,6 +41,8 @@ const GONE_AFTER = 3;
 export class Endpoint {
   /** Address and model, without what is secret. */
   readonly label: string;
+  /** The address alone, in the same way. */
+  readonly address: string;
   readonly account: Account;
   readonly #base: ApiBase;
   readonly #gate: Gate;
@@ -56,7 +58,8 @@ export class Endpoint {
   constructor(readonly options: EndpointOptions) {
     checkEndpointOptions(options);
     this.#base = apiBase(options.url);
-    this.label = `${shownAddress(this.#base)}${options.model ? ` ${options.model}` : ""}`;
+    this.address = shownAddress(this.#base);
+    this.label = `${this.address}${options.model ? ` ${options.model}` : ""}`;
     this.account = options.account ?? new Account();
     this.#gate = new Gate(options.concurrency ?? 4);
     const authorization = options.key === undefined ? this.#base.authorization : `Bearer ${options.key}`;
