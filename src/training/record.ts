@@ -17,9 +17,10 @@ import type { RecordedMicro } from "./step-graphs.ts";
 
 /**
  * What of a block's forward pass is kept for its gradient. `none`: all of it, `blocks`: its input, from which the rest is computed once
- * more, `attention`: also what attention gave, which is most of a long sequence's work.
+ * more, `attention`: also what attention gave, which is most of a long sequence's work, `pairs`: the input of every second block, from which
+ * two are computed once more. What blocks keep is most of a large model's memory, so that `pairs` takes least.
  */
-export const CHECKPOINTING = ["none", "blocks", "attention"] as const;
+export const CHECKPOINTING = ["none", "attention", "blocks", "pairs"] as const;
 export type Checkpointing = (typeof CHECKPOINTING)[number];
 
 /** What a micro-step's graph is recorded for: clips of one size, or a pack. */
@@ -90,6 +91,10 @@ function recordLoss(
 /** Blocks by the scopes that they are recorded in. */
 function checkpointed(what: Checkpointing): DifferentiateOptions {
   if (what === "none") return {};
-  const again = ({ scope }: Node): string | undefined => /^transformer_blocks\.\d+/.exec(scope)?.[0];
+  const together = what === "pairs" ? 2 : 1;
+  const again = ({ scope }: Node): string | undefined => {
+    const block = /^transformer_blocks\.(\d+)/.exec(scope)?.[1];
+    return block && `blocks ${Math.floor(Number(block) / together)}`;
+  };
   return { again, ...(what === "attention" ? { keep: ({ op }: Node) => op.name === "attention" } : {}) };
 }

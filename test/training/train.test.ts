@@ -49,7 +49,7 @@ describe("the same bytes", { timeout: 120_000 }, () => {
     const model = await tinyTransformer({ num_layers: 2 });
     const clips = tinyClips(model, 10, sizes);
     const { saved } = await taken(model, clips, hard);
-    for (const checkpointing of ["attention", "none", "blocks"] as const)
+    for (const checkpointing of ["attention", "none", "blocks", "pairs"] as const)
       expect((await taken(model, clips, { ...hard, checkpointing })).saved).toEqual(saved);
   });
   test.each([1, 2, 4])("when it stops after step %i and goes on", async (stop) => {

@@ -66,7 +66,9 @@ export const TRAIN_KEYS = {
   textDropout: key("share", "share of clips that are learned without their caption", "0.1"),
   nullText: key("choice", "what stands for no caption: zeros, or the encoding of an empty one", "zeros", { choices: ["zeros", "empty"] }),
   conditionDropout: key("share", "share of clips that are learned without their image", "0.05"),
-  checkpointing: key("choice", "what is kept of a block's forward pass", "attention", { choices: ["none", "blocks", "attention"] }),
+  checkpointing: key("choice", "what is kept of a block's forward pass", "attention", {
+    choices: ["none", "attention", "blocks", "pairs"],
+  }),
   dtype: key("choice", "storage type of frozen weights and activations", "f16 on GPUs that have it", { choices: ["f32", "f16"] }),
   memory: key("bytes", "of the adapter, such as 8GB: frozen weights come and go where all of them are too much", "as much as it takes"),
   adapter: key("text", "gpu, lavapipe, swiftshader, or part of an adapter's name", "the fastest here"),
