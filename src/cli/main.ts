@@ -6,6 +6,7 @@ import { shortenedLines } from "../base/visible.ts";
 import { systemComplaint } from "../platform/system-error.ts";
 import { addCommands, type CliCommand } from "./command.ts";
 import { COMMANDS } from "./commands/index.ts";
+import { refuseMistypedCommand } from "./meant-command.ts";
 import { packageInfo } from "./package-root.ts";
 import { Interrupted } from "./terminal/interrupt.ts";
 import { codeAfterOutput, complain, drained, guardOutput, leave } from "./terminal/output.ts";
@@ -26,6 +27,10 @@ addCommands(program, COMMANDS, (command) => {
 });
 
 try {
+  refuseMistypedCommand(
+    process.argv.slice(2),
+    program.commands.map((one) => one.name()),
+  );
   await program.parseAsync();
 } catch (error) {
   if (error instanceof Interrupted) process.exitCode = error.exitCode;

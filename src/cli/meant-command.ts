@@ -1,0 +1,56 @@
+/** A mistyped command is not a prompt: what makes a video of words that name no command would else spend minutes on `models`. */
+import { CogwheelError } from "../base/errors.ts";
+
+/** What people expect of other programs, and what does that here. */
+const ELSEWHERE: Readonly<Record<string, string>> = {
+  bench: "npm run bench, in the source",
+  benchmark: "npm run bench, in the source",
+  completion: "none: shells' completion is not there yet",
+  config: "train CONFIG.json, and options of each command",
+  devices: "adapters",
+  doctor: "adapters",
+  download: "generate --model ORG/NAME, which downloads what is missing",
+  list: "adapters, cache or inspect",
+  models: "inspect MODEL, or generate --model ORG/NAME",
+  pull: "generate --model ORG/NAME, which downloads what is missing",
+  run: "generate",
+  serve: "npm run web, in the source",
+  server: "npm run web, in the source",
+  update: "npm install cogwheel-webgpu@latest",
+  version: "--version",
+};
+
+/**
+ * Refuses a first word that is, or nearly is, a command's name, where nothing tells that it begins a prompt: it stands alone, or before
+ * words in quotes. Several words are a prompt.
+ * @param args after the program's name @param commands names of those there are
+ */
+export function refuseMistypedCommand(args: readonly string[], commands: readonly string[]): void {
+  const [first = "", ...others] = args;
+  if (!/^[a-z][a-z-]*$/i.test(first) || commands.includes(first)) return;
+  const words = others.slice(0, others.findIndex((arg) => arg.startsWith("-")) >>> 0);
+  if (words.length && !words.some((word) => /\s|\.json$/.test(word.trim()))) return;
+  const word = first.toLowerCase();
+  const near = commands.find((name) => distance(word, name) <= (name.length > 5 ? 2 : name.length > 3 ? 1 : 0));
+  const meant = near ?? (Object.hasOwn(ELSEWHERE, word) ? ELSEWHERE[word] : undefined);
+  if (meant)
+    throw new CogwheelError(
+      "cli",
+      `a command must be ${commands.join(", ")}, got ${JSON.stringify(first)}; what does that here is: ${meant}. ` +
+        `To make a video of the word: generate ${first}`,
+    );
+}
+
+/** Letters to insert, remove, replace, or swap with their neighbour (optimal string alignment). */
+function distance(a: string, b: string): number {
+  const rows = [Array.from({ length: b.length + 1 }, (_, j) => j)];
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1] ? rows[i - 2]![j - 2]! + 1 : Infinity;
+      row.push(Math.min(rows[i - 1]![j]! + 1, row[j - 1]! + 1, rows[i - 1]![j - 1]! + Number(a[i - 1] !== b[j - 1]), swapped));
+    }
+    rows.push(row);
+  }
+  return rows[a.length]![b.length]!;
+}
