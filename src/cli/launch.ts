@@ -19,6 +19,9 @@ import { systemComplaint } from "../platform/system-error.ts";
 
 const self = fileURLToPath(import.meta.url);
 
+/** Commands that compute nothing on an adapter, or ask for one themselves where they do. */
+const WITHOUT_ADAPTER: ReadonlySet<string> = new Set(["data"]);
+
 /** The value of `--adapter`, where the arguments have it. */
 function adapterOf(args: readonly string[]): string | undefined {
   const index = args.findIndex((argument) => argument === "--adapter" || argument.startsWith("--adapter="));
@@ -82,7 +85,7 @@ async function launch(): Promise<void> {
     args = args.slice(exec + 2);
   }
   const session = readSession();
-  const settled = session && session.want === want && session.error === undefined;
+  const settled = (session && session.want === want && session.error === undefined) || (exec < 0 && WITHOUT_ADAPTER.has(args[0] ?? ""));
   if (!settled && !args.some((argument) => ["--help", "-h", "--version", "-V"].includes(argument))) {
     if (session) leaveSession(session);
     const env = await beginSession(want, probeInChild(self), self);

@@ -24,7 +24,11 @@ export interface Filter {
   readonly columns: readonly string[];
   /** Does the row pass? */
   takes(row: Columns): boolean;
+  /** What `&&` joins at the outermost level, in order: a row passes where all of them take it. */
+  readonly parts: readonly FilterPart[];
 }
+
+export type FilterPart = Pick<Filter, "text" | "takes">;
 
 type Evaluate = (row: Columns) => unknown;
 
@@ -60,6 +64,7 @@ export function parseFilter(text: string): Filter {
   const columns = new Set<string>();
   let next = 0;
   let depth = 0;
+  let hasOr = false;
   const peek = (): Token => tokens[next]!;
   const isSign = (...signs: string[]): boolean => peek().kind === "sign" && signs.includes(peek().text);
   const take = (...signs: string[]): string | undefined => (isSign(...signs) ? tokens[next++]!.text : undefined);
@@ -82,11 +87,25 @@ export function parseFilter(text: string): Filter {
 
   const or = (): Evaluate => {
     if (++depth > MOST_DEPTH) fail(`an expression may nest at most ${MOST_DEPTH} deep, got deeper`, peek().at);
-    const made = chain(and, { "||": (a, b) => (row) => isTrue(a(row)) || isTrue(b(row)) });
+    const made = chain(and, {
+      "||": (a, b) => {
+        hasOr ||= depth === 1;
+        return (row) => isTrue(a(row)) || isTrue(b(row));
+      },
+    });
     depth--;
     return made;
   };
-  const and = (): Evaluate => chain(compare, { "&&": (a, b) => (row) => isTrue(a(row)) && isTrue(b(row)) });
+  /** Of the outermost `&&`, as they are parsed; what stands beside an outermost `||` is one part. */
+  let parts: FilterPart[] = [];
+  const and = (): Evaluate => chain(depth === 1 ? partOfAll : compare, { "&&": (a, b) => (row) => isTrue(a(row)) && isTrue(b(row)) });
+  const partOfAll = (): Evaluate => {
+    const from = peek().at;
+    const made = compare();
+    const end = tokens[next - 1]!;
+    parts.push({ text: text.slice(from, end.at + end.text.length), takes: (row) => isTrue(made(row)) });
+    return made;
+  };
   const compare = (): Evaluate => {
     const left = sum();
     const isIn = peek().kind === "name" && peek().text === "in";
@@ -132,8 +151,11 @@ export function parseFilter(text: string): Filter {
   };
 
   const whole = or();
+  const takes = (row: Columns): boolean => isTrue(whole(row));
   if (peek().kind !== "end") fail(`the expression must end or go on with an operator, got ${named(peek())}`, peek().at);
-  return { text, columns: [...columns], takes: (row) => isTrue(whole(row)) };
+  // At depth 1 only the outermost is parsed: with an `||` there, its sides are not what a row has to pass.
+  if (hasOr) parts = [{ text: text.trim(), takes }];
+  return { text, columns: [...columns], takes, parts };
 }
 
 const CONSTANTS: Readonly<Record<string, unknown>> = { true: true, false: false, null: null };

@@ -1,0 +1,74 @@
+/** The config of `cogwheel data`: a file, or a folder of videos for which everything is as it is by default, and flags over either. */
+import { stat } from "node:fs/promises";
+import { dirname, isAbsolute, join } from "node:path";
+import { CogwheelError } from "../../base/errors.ts";
+import { parseJsonObject } from "../../base/json-scan.ts";
+import type { CurationOptions } from "../../curation/curate-node.ts";
+import type { CutOptions, SelectOptions } from "../../curation/options.ts";
+import { readInput } from "../files.ts";
+import { checkDataKeys } from "./keys.ts";
+
+/** Flags that are keys of the config. */
+export interface DataFlags {
+  readonly out?: string;
+  readonly jobs?: number;
+  readonly frames?: number;
+  readonly fps?: number;
+  readonly where?: string;
+  readonly json?: boolean;
+}
+
+export interface DataConfig extends Pick<CurationOptions, "videos" | "out" | "jobs"> {
+  readonly cut: Partial<CutOptions>;
+  readonly select: Partial<SelectOptions>;
+  /** What stands under each stage's name, checked. */
+  readonly stages: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+}
+
+const MOST_BYTES = 2 ** 20;
+
+/** @param from CONFIG.json, or a folder of videos */
+export async function readDataConfig(from: string, flags: DataFlags): Promise<DataConfig> {
+  const facts = await stat(from).catch(() => undefined);
+  if (!facts)
+    throw new CogwheelError("data", `the first argument must be a config or a folder of videos, got none at ${from}; check the path`);
+  const told: Record<string, unknown> = facts.isDirectory() ? { videos: from } : await readFileOf(from);
+  checkDataKeys(told, from);
+  const { out, jobs, frames, fps, where } = flags;
+  const given = (values: Record<string, unknown>): Record<string, unknown> =>
+    Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
+  const own = { ...told, ...given({ out, jobs }) };
+  const cut = { ...(told["cut"] as object | undefined), ...given({ frames, fps }) };
+  const filter = { ...(told["filter"] as object | undefined), ...given({ where }) };
+  checkDataKeys({ ...given({ out, jobs }), cut, filter }, "the command line");
+  for (const name of ["videos", "out"] as const)
+    if (own[name] === undefined)
+      throw new CogwheelError(
+        "data",
+        `${name} must be given, got none; name a folder ${name === "out" ? "with --out, or " : ""}in the config`,
+      );
+  const stages = Object.fromEntries(Object.entries(told).filter(([, value]) => typeof value === "object")) as DataConfig["stages"];
+  return {
+    videos: own["videos"] as string,
+    out: own["out"] as string,
+    ...(own["jobs"] === undefined ? {} : { jobs: own["jobs"] as number }),
+    cut: cut as Partial<CutOptions>,
+    select: filter as Partial<SelectOptions>,
+    stages: { ...stages, cut, filter },
+  };
+}
+
+async function readFileOf(file: string): Promise<Record<string, unknown>> {
+  const text = new TextDecoder().decode(await readInput(file, { limit: MOST_BYTES })).replace(/^\uFEFF/, "");
+  const told = parseJsonObject(
+    text,
+    (rule, cause) => new CogwheelError("data", `${file} ${rule}; correct it`, cause === undefined ? {} : { cause }),
+  );
+  checkDataKeys(told, file);
+  // Paths in the file are told from where it lies.
+  for (const name of ["videos", "out"]) {
+    const path = told[name] as string | undefined;
+    if (path !== undefined && !isAbsolute(path)) told[name] = join(dirname(file), path);
+  }
+  return told;
+}

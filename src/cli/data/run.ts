@@ -1,0 +1,82 @@
+/** `cogwheel data run`, and its stages one by one: each does those before it, of which the ledger has most. */
+import type { Curation, CutSource, ScoredClip, ScannedSource } from "../../curation/curate-node.ts";
+import type { Selection } from "../../curation/dataset/select.ts";
+import { print, printJson, printPath } from "../terminal/output.ts";
+import { table } from "../terminal/table.ts";
+import { type DataFlags, readDataConfig } from "./config.ts";
+import { SOME_FAILED, withCuration } from "./session.ts";
+
+export type DataStage = "scan" | "cut" | "measure" | "filter" | "run";
+
+interface Done {
+  readonly sources: readonly ScannedSource[];
+  readonly cut?: readonly CutSource[];
+  readonly clips?: readonly ScoredClip[];
+  readonly selection?: Selection;
+  /** Rows of the data set. */
+  readonly rows?: number;
+  readonly uncaptioned?: number;
+}
+
+export async function runStages(stage: DataStage, from: string, flags: DataFlags): Promise<number> {
+  const config = await readDataConfig(from, flags);
+  return await withCuration(config, async (curation) => {
+    const done = await upTo(stage, curation);
+    if (flags.json) printJson(summaryOf(done, curation));
+    else printDone(done, curation, config.out);
+    return curation.refused.length ? SOME_FAILED : 0;
+  });
+}
+
+async function upTo(stage: DataStage, curation: Curation): Promise<Done> {
+  const sources = await curation.scan();
+  if (stage === "scan") return { sources };
+  const cut = await curation.cut(sources);
+  if (stage === "cut") return { sources, cut };
+  const clips = await curation.measure(cut);
+  if (stage === "measure") return { sources, cut, clips };
+  const selection = curation.select(clips);
+  if (stage === "filter") return { sources, cut, clips, selection };
+  const kept = clips.filter((_, i) => selection.reasons[i] === undefined);
+  const rows = await curation.export(kept, await curation.write(kept));
+  return { sources, cut, clips, selection, rows: rows.length, uncaptioned: rows.filter(({ caption }) => caption === "").length };
+}
+
+function summaryOf({ sources, cut, clips, selection, rows, uncaptioned }: Done, curation: Curation): Record<string, unknown> {
+  return {
+    sources: sources.map(({ source, facts }) => ({ ...source, ...facts })),
+    copies: Object.fromEntries(curation.copies),
+    refused: curation.refused,
+    ...(cut ? { cuts: cut.map(({ source, transitions }) => ({ file: source.path, cuts: transitions.map(({ at }) => at) })) } : {}),
+    ...(clips ? { clips: clips.map(({ columns }) => columns) } : {}),
+    ...(selection ? { kept: selection.kept, dropped: selection.dropped } : {}),
+    ...(rows === undefined ? {} : { rows, uncaptioned }),
+  };
+}
+
+function printDone({ sources, cut, clips, selection, rows, uncaptioned }: Done, curation: Curation, out: string): void {
+  const seconds = sources.reduce((sum, { facts }) => sum + facts.duration, 0);
+  print(
+    `${count(sources.length, "source")}, ${(seconds / 60).toFixed(1)} minutes; ${count(curation.copies.size, "copy", "copies")} of them`,
+  );
+  for (const { path, message } of curation.refused) print(`refused: ${path}\n  ${message}`);
+  if (cut) {
+    const changes = cut.reduce((sum, { transitions }) => sum + transitions.length, 0);
+    print(
+      `${count(changes, "change")} of shot, ${count(
+        cut.reduce((sum, one) => sum + one.clips.length, 0),
+        "clip",
+      )}`,
+    );
+  }
+  if (clips && selection) {
+    const lines = Object.entries(selection.dropped).map(([reason, n]) => [reason, String(n)]);
+    print(table(["dropped by", "clips"], [...lines, ["(stay)", String(selection.kept)]]));
+  }
+  if (rows !== undefined) {
+    print(`${count(rows, "clip")} in the data set${uncaptioned ? `, ${uncaptioned} of them without a caption` : ""}`);
+    printPath(out);
+  }
+}
+
+const count = (n: number, one: string, many = `${one}s`): string => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;

@@ -1,0 +1,35 @@
+/** What the commands of `cogwheel data` share: a curation with its lock, progress, Ctrl-C, and how it ends. */
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { checkWritable } from "#platform";
+import { Curation, WORK_FOLDER } from "../../curation/curate-node.ts";
+import { RunLock } from "../train/run-lock.ts";
+import { interruptible, Interrupted } from "../terminal/interrupt.ts";
+import { Progress } from "../terminal/progress.ts";
+import type { DataConfig } from "./config.ts";
+
+/** Of a run in which something was refused or failed: the rest is done all the same. */
+export const SOME_FAILED = 3;
+
+/** Does work with a curation that nobody else works on. */
+export async function withCuration<Result>(config: DataConfig, work: (curation: Curation) => Promise<Result>): Promise<Result> {
+  const folder = join(config.out, WORK_FOLDER);
+  await checkWritable(join(config.out, "metadata.jsonl"), "file", "--out");
+  await mkdir(folder, { recursive: true });
+  await using _lock = await RunLock.take(join(folder, "lock"));
+  using progress = new Progress();
+  using interruption = interruptible((message) => progress.note(message));
+  const { signal } = interruption;
+  try {
+    await using curation = await Curation.open({
+      ...config,
+      signal,
+      onProgress: (stage, done, detail) => progress.report(stage, done, detail),
+    });
+    if (curation.ledger.broken)
+      progress.note(`[data] ${curation.ledger.broken} lines of the ledger cannot be read: their work is done again`);
+    return await work(curation);
+  } catch (error) {
+    throw signal.aborted && signal.reason instanceof Interrupted ? signal.reason : error;
+  }
+}

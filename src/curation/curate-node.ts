@@ -1,0 +1,386 @@
+/**
+ * From a folder of videos to a data set, stage by stage. Everything that a stage finds stands in the ledger before the next one asks, so
+ * that a run that was ended at any moment goes on where it was, and one in which nothing changed does nothing.
+ *
+ *     OUT/metadata.jsonl, OUT/videos/…     the data set
+ *     OUT/.curation/ledger.jsonl           what was done
+ *     OUT/.curation/curves/, clips/        what it was made from: may be deleted, and is made again
+ */
+import { access, link, copyFile, mkdir, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { CogwheelError } from "../base/errors.ts";
+import { type Curves, decodeCurves } from "./curves/columns.ts";
+import { CURVES_VERSION } from "./curves/read.ts";
+import { clipsOf, type PlannedClip, shotsOf } from "./cuts/clips.ts";
+import { detectTransitions, type Transition } from "./cuts/detect.ts";
+import { columnsOf, type DatasetRow, durationOf, sourceOf } from "./dataset/rows.ts";
+import { filterOf, select, type Selection } from "./dataset/select.ts";
+import { resultKey } from "./ledger/key.ts";
+import { fileLedgerStore } from "./ledger/ledger-node.ts";
+import { Ledger } from "./ledger/ledger.ts";
+import { duplicatesOf } from "./measures/duplicates.ts";
+import { type ClipScores, scoresOf, SCORES_VERSION } from "./measures/scores.ts";
+import { CUT_DEFAULTS, type CutOptions, SELECT_DEFAULTS, type SelectOptions } from "./options.ts";
+import { handCaptions } from "./scan/captions-node.ts";
+import { filesIn, type FoundFile } from "./scan/walk-node.ts";
+import type { MediaFacts, Source, StageResult } from "./types.ts";
+import { WorkPool } from "./work/pool-node.ts";
+
+export interface CurationOptions {
+  /** Folder of videos and pictures. */
+  readonly videos: string;
+  /** Folder of the data set. */
+  readonly out: string;
+  /** Films that are worked on at a time. Default: one a core. */
+  readonly jobs?: number;
+  readonly cut?: Partial<CutOptions>;
+  readonly select?: Partial<SelectOptions>;
+  readonly signal?: AbortSignal;
+  /** @param done 0 to 1 */
+  onProgress?(stage: string, done: number, detail?: string): void;
+}
+
+/** A file that was refused, and why. */
+export interface RefusedFile {
+  readonly path: string;
+  readonly stage: string;
+  readonly message: string;
+}
+
+export interface ScannedSource {
+  readonly source: Source;
+  readonly facts: MediaFacts;
+  readonly full: string;
+  readonly key: string;
+}
+
+export interface CutSource extends ScannedSource {
+  /** The file of its curves. */
+  readonly curves: string;
+  readonly curvesKey: string;
+  readonly frames: number;
+  readonly transitions: readonly Transition[];
+  readonly clips: readonly PlannedClip[];
+}
+
+export interface ScoredClip {
+  readonly clip: PlannedClip;
+  readonly of: CutSource;
+  readonly scores: ClipScores;
+  readonly hashes: readonly string[];
+  /** What filters ask for. */
+  readonly columns: Readonly<Record<string, unknown>>;
+}
+
+/** A clip's file in the store. */
+export interface WrittenClip {
+  readonly file: string;
+  readonly how: "copied" | "encoded";
+  readonly bytes: number;
+  readonly sha256: string;
+  readonly ending: string;
+  readonly frames: number;
+  readonly fps: number;
+  readonly width: number;
+  readonly height: number;
+}
+
+const CUTTER_VERSION = 1;
+const SCAN_VERSION = 1;
+const CUT_VERSION = 1;
+export const WORK_FOLDER = ".curation";
+
+export class Curation implements AsyncDisposable {
+  readonly refused: RefusedFile[] = [];
+  /** Paths of files that are another one's copy, and that one's. */
+  readonly copies = new Map<string, string>();
+  readonly #pool: WorkPool;
+
+  private constructor(
+    readonly options: CurationOptions,
+    readonly ledger: Ledger,
+  ) {
+    this.#pool = new WorkPool(options.jobs ?? availableParallelism());
+  }
+
+  static async open(options: CurationOptions): Promise<Curation> {
+    return new Curation(options, await Ledger.open(fileLedgerStore(join(options.out, WORK_FOLDER, "ledger.jsonl"))));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#pool[Symbol.asyncDispose]();
+    await this.ledger.flush();
+  }
+
+  /** Files of the folder, by content: what each is, or why it is refused. */
+  async scan(): Promise<ScannedSource[]> {
+    const { videos, out } = this.options;
+    const found = await filesIn(videos, out);
+    const byHash = new Map<string, string>();
+    const scanned = await this.#each("scan", found, async (file) => {
+      const source = await this.#sourceOf(file);
+      if (!source) return undefined;
+      const key = resultKey("scan", SCAN_VERSION, {}, [source.hash]);
+      const result = await this.#stage<MediaFacts>("scan", key, source.hash, async () => {
+        const value = await this.#pool.run({ path: file.full, name: file.path, task: { task: "scan" } });
+        return value as unknown as MediaFacts;
+      });
+      return { source, result, full: file.full };
+    });
+    const sources: ScannedSource[] = [];
+    for (const one of scanned) {
+      if (!one) continue;
+      const { source, result, full } = one;
+      const first = byHash.get(source.hash);
+      if (first !== undefined) {
+        this.copies.set(source.path, first);
+        continue;
+      }
+      byHash.set(source.hash, source.path);
+      if (result.error) this.#refuse(source.path, "scan", result.error.message);
+      else sources.push({ source, facts: result.value!, full, key: result.key });
+    }
+    return sources;
+  }
+
+  /** Curves of every film, changes of shot in them, and the clips between. */
+  async cut(sources: readonly ScannedSource[]): Promise<CutSource[]> {
+    const options = { ...CUT_DEFAULTS, ...this.options.cut };
+    const { copy: _, ...params } = options;
+    const cut = await this.#each("cut", sources, async (scanned) => {
+      const { source, facts, full } = scanned;
+      const curvesKey = resultKey("curves", CURVES_VERSION, {}, [scanned.key]);
+      const file = this.#at("curves", curvesKey);
+      const read = await this.#stage<{ frames: number; end: number; bytes: number }>(
+        "curves",
+        curvesKey,
+        source.hash,
+        async () => (await this.#pool.run({ path: full, name: source.path, task: { task: "curves" }, to: file })) as never,
+        async ({ bytes }) => (await sizeOf(file)) === bytes,
+      );
+      if (read.error) return this.#refuse(source.path, "curves", read.error.message);
+      const key = resultKey("cut", CUT_VERSION, params, [curvesKey]);
+      const result = await this.#stage<{ transitions: Transition[]; clips: PlannedClip[] }>("cut", key, source.hash, async () => {
+        const curves = await this.curvesAt(file);
+        const transitions = facts.kind === "picture" ? [] : detectTransitions(curves, options);
+        return { transitions, clips: clipsOf(source.hash, facts, curves, shotsOf(curves, transitions), options) };
+      });
+      if (result.error) return this.#refuse(source.path, "cut", result.error.message);
+      return { ...scanned, curves: file, curvesKey, frames: read.value!.frames, ...result.value! };
+    });
+    return cut.filter((one) => one !== undefined);
+  }
+
+  /** Scores of every clip. */
+  async measure(sources: readonly CutSource[]): Promise<ScoredClip[]> {
+    const all = await this.#each("measure", sources, async (of) => {
+      let curves: Curves | undefined;
+      const rows: { clip: PlannedClip; of: CutSource; scores: ClipScores; hashes: string[] }[] = [];
+      for (const clip of of.clips) {
+        const key = resultKey("measure", SCORES_VERSION, {}, [of.curvesKey, clip.id]);
+        const { value } = await this.#stage<{ scores: ClipScores; hashes: string[] }>("measure", key, clip.id, async () => {
+          curves ??= await this.curvesAt(of.curves);
+          const { from, to } = clip;
+          const at = (share: number): string => curves!.hash(Math.min(to - 1, Math.round(from + share * (to - 1 - from))));
+          return { scores: scoresOf(curves, from, to), hashes: [at(0.1), at(0.5), at(0.9)] };
+        });
+        rows.push({ clip, of, ...value! });
+      }
+      return rows;
+    });
+    const clips = all.flat();
+    const alike = { ...SELECT_DEFAULTS, ...this.options.select }.alike;
+    const duplicates = duplicatesOf(
+      clips.map(({ clip, hashes }) => ({ id: clip.id, hashes, seconds: durationOf(clip) })),
+      alike,
+    );
+    return clips.map((one) => ({
+      ...one,
+      columns: columnsOf(one.clip, one.of.source, one.of.facts, one.scores, { duplicate_of: duplicates.get(one.clip.id) ?? null }),
+    }));
+  }
+
+  select(clips: readonly ScoredClip[]): Selection {
+    const { where, duplicates } = { ...SELECT_DEFAULTS, ...this.options.select };
+    return select(
+      clips.map(({ columns }) => columns),
+      filterOf(where),
+      duplicates,
+    );
+  }
+
+  /** Makes the files of clips that stay, in the store. */
+  async write(clips: readonly ScoredClip[]): Promise<(WrittenClip | undefined)[]> {
+    const { copy } = { ...CUT_DEFAULTS, ...this.options.cut };
+    return await this.#each("clips", clips, async ({ clip, of }) => {
+      const { id, start, end, frames } = clip;
+      const copies = copy && clip.copies;
+      const fps = of.facts.variable ? clip.fps : of.facts.fps;
+      const key = resultKey("clip", CUTTER_VERSION, { copies }, [id]);
+      const file = this.#at("clips", id);
+      const result = await this.#stage<Omit<WrittenClip, "file">>(
+        "clip",
+        key,
+        id,
+        async () => {
+          const task = { task: "cut", span: { start, end, frames, fps }, copy: copies } as const;
+          return (await this.#pool.run({ path: of.full, name: of.source.path, task, to: file })) as never;
+        },
+        async ({ bytes }) => (await sizeOf(file)) === bytes,
+      );
+      if (result.error) return this.#refuse(`${of.source.path} ${start}–${end} s`, "clip", result.error.message);
+      return { ...result.value!, file };
+    });
+  }
+
+  /**
+   * Writes `metadata.jsonl` and `videos/`; what was there and is not of the data set any more is taken away.
+   * @param captionOf a clip's caption; where it has none, it is that which a person wrote of its video
+   */
+  async export(
+    clips: readonly ScoredClip[],
+    written: readonly (WrittenClip | undefined)[],
+    captionOf: (clip: ScoredClip) => string | undefined = () => undefined,
+  ): Promise<DatasetRow[]> {
+    const { out, videos: from } = this.options;
+    const byHand = await handCaptions(from, [...new Set(clips.map(({ of }) => of.source.path))]);
+    const videos = join(out, "videos");
+    await mkdir(videos, { recursive: true });
+    const rows: DatasetRow[] = [];
+    const names = new Set<string>();
+    for (const [i, one] of clips.entries()) {
+      const { clip, of, scores, columns } = one;
+      const made = written[i];
+      if (!made) continue;
+      const name = `${clip.id}.${made.ending}`;
+      names.add(name);
+      await placed(made.file, join(videos, name), made.bytes);
+      rows.push({
+        file_name: `videos/${name}`,
+        caption: captionOf(one) ?? byHand.get(of.source.path) ?? "",
+        width: made.width,
+        height: made.height,
+        fps: made.fps,
+        num_frames: made.frames,
+        duration: durationOf(clip),
+        source: sourceOf(clip, of.source),
+        scores: scores as DatasetRow["scores"],
+        duplicate_of: columns["duplicate_of"],
+        how: made.how,
+      });
+    }
+    await writeText(join(out, "metadata.jsonl"), rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+    for (const name of await readdir(videos)) if (!names.has(name) && OWN.test(name)) await rm(join(videos, name));
+    return rows;
+  }
+
+  async curvesAt(file: string): Promise<Curves> {
+    return decodeCurves(new Uint8Array(await readFile(file)), file);
+  }
+
+  #at(kind: string, name: string): string {
+    return join(this.options.out, WORK_FOLDER, kind, name);
+  }
+
+  #refuse(path: string, stage: string, message: string): undefined {
+    this.refused.push({ path, stage, message });
+    return undefined;
+  }
+
+  /** A file by its content. What was not changed since it was last hashed is not hashed again. */
+  async #sourceOf(file: FoundFile): Promise<Source | undefined> {
+    const { path, full, bytes, changed, error } = file;
+    if (error !== undefined)
+      return this.#refuse(path, "scan", `[scan] ${path} must be a file that can be read, got ${error}; remove it, or give rights to it`);
+    const key = resultKey("file", 1, { path, bytes, changed }, []);
+    const { value, error: failed } = await this.#stage<{ hash: string }>(
+      "file",
+      key,
+      path,
+      async () => (await this.#pool.run({ path: full, name: path, task: { task: "digest" } })) as never,
+    );
+    return failed ? this.#refuse(path, "scan", failed.message) : { hash: value!.hash, path, bytes };
+  }
+
+  /** A result of the ledger's, where it has one that holds; else the work is done and written down. */
+  async #stage<Value>(
+    stage: string,
+    key: string,
+    of: string,
+    work: () => Promise<Value>,
+    holds: (value: Value) => Promise<boolean> = () => Promise.resolve(true),
+  ): Promise<StageResult<Value>> {
+    const found = this.ledger.find<Value>(key);
+    if (found && (found.error || (await holds(found.value!)))) return found;
+    this.options.signal?.throwIfAborted();
+    const began = performance.now();
+    const row = (rest: Pick<StageResult<Value>, "value" | "error">): StageResult<Value> => {
+      const result = { stage, key, of, ...rest, ms: Math.round(performance.now() - began) };
+      this.ledger.append(result);
+      return result;
+    };
+    try {
+      return row({ value: await work() });
+    } catch (error) {
+      this.options.signal?.throwIfAborted();
+      if (!(error instanceof CogwheelError)) throw error;
+      return row({ error: { message: error.message, ...((error as { retry?: boolean }).retry ? { retry: true } : {}) } });
+    }
+  }
+
+  /** Works on all of them, twice as many at a time as the pool takes, and tells how far it is; results in the order of the items. */
+  async #each<Item, Result>(stage: string, items: readonly Item[], work: (item: Item) => Promise<Result>): Promise<Result[]> {
+    const results = new Array<Result>(items.length);
+    let next = 0;
+    let done = 0;
+    const lane = async (): Promise<void> => {
+      while (next < items.length) {
+        const at = next++;
+        this.options.signal?.throwIfAborted();
+        results[at] = await work(items[at]!);
+        this.options.onProgress?.(stage, ++done / items.length, `${done} of ${items.length}`);
+      }
+    };
+    const lanes = Array.from({ length: Math.min(items.length, 2 * this.#pool.size) }, lane);
+    const failed = (await Promise.allSettled(lanes)).find((one) => one.status === "rejected");
+    await this.ledger.flush();
+    if (failed) throw (failed as PromiseRejectedResult).reason;
+    return results;
+  }
+}
+
+/** Names of clips' files. */
+const OWN = /^[0-9a-f]{16}\.\w+$/;
+
+const sizeOf = async (path: string): Promise<number | undefined> => (await stat(path).catch(() => undefined))?.size;
+
+/** A second name of a file, or a copy where the file system has none; whole or not at all. */
+async function placed(from: string, to: string, bytes: number): Promise<void> {
+  if ((await sizeOf(to)) === bytes && (await sameFile(from, to))) return;
+  const part = `${to}.part`;
+  await rm(part, { force: true });
+  await link(from, part).catch(() => copyFile(from, part));
+  await rename(part, to);
+  // Where both are one file, renaming leaves the first name too.
+  await rm(part, { force: true });
+}
+
+async function sameFile(a: string, b: string): Promise<boolean> {
+  const [one, other] = await Promise.all([stat(a), stat(b)]);
+  return one.ino === other.ino ? one.dev === other.dev : (await readFile(a)).equals(await readFile(b));
+}
+
+async function writeText(path: string, text: string): Promise<void> {
+  const { openOutput } = await import("#platform");
+  await using output = await openOutput(path, "file");
+  await output.write(new TextEncoder().encode(text));
+  await output.commit();
+}
+
+/** Whether a curation was begun in a folder. */
+export const isCurated = (out: string): Promise<boolean> =>
+  access(join(out, WORK_FOLDER, "ledger.jsonl")).then(
+    () => true,
+    () => false,
+  );

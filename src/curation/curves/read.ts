@@ -1,0 +1,51 @@
+/** The one pass over a film: every frame is decoded once, and what is kept of it are the curves. */
+import { CogwheelError } from "../../base/errors.ts";
+import { type OpenFilm, type PacketTimes, refused } from "../film/open.ts";
+import { RgbaReader, shownFrames } from "../film/frames.ts";
+import type { ReadFrame } from "../../video/read/reader.ts";
+import type { Curves } from "./columns.ts";
+import { CurveMeter } from "./meter.ts";
+
+/** Rises when the same film gives other curves. */
+export const CURVES_VERSION = 1;
+
+/** Share of the pictures that a file promises which must be there: a few may be lost, at its end or where it was edited. */
+const WHOLE = 0.95;
+
+export async function curvesOfFilm(film: OpenFilm, packets: PacketTimes, progress: () => void): Promise<Curves> {
+  const meter = new CurveMeter();
+  let failure: unknown;
+  try {
+    for await (const frame of shownFrames(film, progress)) meter.add(frame);
+  } catch (error) {
+    failure = error;
+  }
+  if (failure !== undefined && meter.frames === 0) throw refused(failure, film.name);
+  const promised = packets.timestamps.filter((time) => time >= -1e-6).length;
+  if (meter.frames < WHOLE * promised)
+    throw new CogwheelError(
+      "scan",
+      `${film.name} must be whole, got ${meter.frames} pictures that can be decoded of ${promised}; ` +
+        "download or copy it again, or save what there is (ffmpeg -i FILE -c:v libx264 -crf 12 film.mp4)",
+    );
+  const first = Math.min(...packets.timestamps.filter((time) => time >= -1e-6));
+  return meter.finish({
+    times: [...packets.timestamps].map((time) => time - first),
+    keys: [...packets.keys].map((key) => key === 1),
+  });
+}
+
+/** Of pictures that are read whole: a picture, or a GIF or WebP that moves. Every frame stands for itself. */
+export async function curvesOfPictures(frames: AsyncIterable<ReadFrame>): Promise<Curves> {
+  const meter = new CurveMeter();
+  let reader: RgbaReader | undefined;
+  const times: number[] = [];
+  for await (const { data, width, height, seconds = 0, duration = 0 } of frames) {
+    if (reader?.size.width !== width || reader.size.height !== height) reader = new RgbaReader({ width, height });
+    const { small, luma } = reader;
+    reader.read({ width, height, data: new Uint8Array(data.buffer, data.byteOffset, data.length) });
+    meter.add({ seconds, duration, small, luma: () => luma });
+    times.push(seconds);
+  }
+  return meter.finish({ times, keys: times.map(() => true) });
+}

@@ -1,0 +1,53 @@
+/** A row of the data set: a line of `metadata.jsonl`, as Hugging Face's VideoFolder and this engine's trainers read it. */
+import type { ClipScores } from "../measures/scores.ts";
+import type { MediaFacts, Source, SourceClip } from "../types.ts";
+
+/** Columns of a row, in the order in which they are written. */
+export interface DatasetRow {
+  /** From the data set's folder. */
+  readonly file_name: string;
+  /** One line; empty where nobody wrote one yet. */
+  readonly caption: string;
+  /** Of the clip's file. */
+  readonly width: number;
+  readonly height: number;
+  readonly fps: number;
+  readonly num_frames: number;
+  readonly duration: number;
+  readonly source: { readonly name: string; readonly sha256: string; readonly start: number; readonly end: number };
+  readonly scores: ClipScores & Readonly<Record<string, number>>;
+  readonly [column: string]: unknown;
+}
+
+/** What filters ask for: a clip's columns before its file is made; scores stand under their own names too. */
+export function columnsOf(
+  clip: SourceClip,
+  source: Source,
+  facts: MediaFacts,
+  scores: ClipScores,
+  more: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
+  return {
+    ...scores,
+    id: clip.id,
+    width: clip.width,
+    height: clip.height,
+    fps: clip.fps,
+    num_frames: clip.frames,
+    duration: durationOf(clip),
+    kind: facts.kind,
+    codec: facts.codec,
+    source: sourceOf(clip, source),
+    scores,
+    ...more,
+  };
+}
+
+export const sourceOf = ({ start, end }: SourceClip, { path, hash }: Source): DatasetRow["source"] => ({
+  name: path,
+  sha256: hash,
+  start,
+  end,
+});
+
+export const durationOf = ({ start, end }: SourceClip): number => Number((end - start).toFixed(6));

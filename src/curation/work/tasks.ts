@@ -1,0 +1,159 @@
+/** What is done with one file, where untrusted bytes may do what they like: in a child process, or in a page's worker. */
+import { BufferSource, type Source as MediaSource } from "mediabunny";
+import { CogwheelError } from "../../base/errors.ts";
+import { readMedia } from "../../video/read/read.ts";
+import type { ReadContext, ReadFrame } from "../../video/read/reader.ts";
+import { type MediaKind, sniff } from "../../video/read/sniff.ts";
+import { type Curves, encodeCurves } from "../curves/columns.ts";
+import { curvesOfFilm, curvesOfPictures } from "../curves/read.ts";
+import { CLIP_LIMITS, copyClip, type CutClip, type CutSpan, encodeClip, partAround } from "../film/cut.ts";
+import { filmFacts } from "../film/facts.ts";
+import { openFilm, packetTimes, refused } from "../film/open.ts";
+import type { MediaFacts } from "../types.ts";
+
+/** A file to work on, by whatever it is read. */
+export interface TaskFile {
+  /** What messages call it. */
+  readonly name: string;
+  /** Its first kilobytes. */
+  head(): Promise<Uint8Array>;
+  /** All of it: pictures alone are read so. */
+  whole(): Promise<Uint8Array>;
+  /** For a demuxer, by range. */
+  media(): MediaSource;
+}
+
+export interface ScanTask {
+  readonly task: "scan";
+}
+export interface CurvesTask {
+  readonly task: "curves";
+}
+export interface CutTask {
+  readonly task: "cut";
+  readonly span: CutSpan;
+  /** Whether packets are copied where that can be. */
+  readonly copy: boolean;
+}
+/** SHA-256 of a file; in Node. */
+export interface DigestTask {
+  readonly task: "digest";
+}
+export type WorkTask = DigestTask | FileTask;
+export type FileTask = ScanTask | CurvesTask | CutTask;
+
+export interface ScannedCurves {
+  readonly curves: Uint8Array<ArrayBuffer>;
+  readonly frames: number;
+  /** Seconds from the first picture to the end of the last that could be decoded. */
+  readonly end: number;
+}
+
+/** @param progress called whenever the work got ahead */
+export async function runTask(file: TaskFile, task: FileTask, progress: () => void): Promise<MediaFacts | ScannedCurves | CutClip> {
+  const kind = await kindOf(file);
+  switch (task.task) {
+    case "scan":
+      return kind === "film" ? await scanFilm(file, progress) : await scanPicture(file, kind, progress);
+    case "curves": {
+      const curves = kind === "film" ? await filmCurves(file, progress) : await curvesOfPictures(await pictures(file, progress));
+      return { curves: encodeCurves(curves), frames: curves.frames, end: curves.end };
+    }
+    case "cut":
+      return kind === "film" ? await cutFilm(file, task, progress) : await cutPicture(file, kind, task, progress);
+  }
+}
+
+async function kindOf(file: TaskFile): Promise<MediaKind> {
+  const head = await file.head();
+  if (head.length === 0)
+    throw new CogwheelError("scan", `${file.name} must hold a film or a picture, got 0 bytes; download or copy it again`);
+  const kind = sniff(head);
+  if (typeof kind === "string") return kind;
+  if (/^an MPEG transport stream/.test(kind.name)) return "film";
+  throw new CogwheelError("scan", `${file.name} must be a film or a picture that can be read here, got ${kind.name}; ${kind.remedy}`);
+}
+
+async function scanFilm(file: TaskFile, progress: () => void): Promise<MediaFacts> {
+  using film = await openFilm(file.media(), file.name);
+  try {
+    return await filmFacts(film, await packetTimes(film, progress));
+  } catch (error) {
+    throw refused(error, file.name);
+  }
+}
+
+async function filmCurves(file: TaskFile, progress: () => void): Promise<Curves> {
+  using film = await openFilm(file.media(), file.name);
+  return await curvesOfFilm(film, await packetTimes(film, progress), progress);
+}
+
+async function scanPicture(file: TaskFile, kind: MediaKind, progress: () => void): Promise<MediaFacts> {
+  let [count, end] = [0, 0];
+  let size = { width: 0, height: 0 };
+  for await (const { width, height, seconds = 0, duration = 0 } of pictures(file, progress)) {
+    size = { width, height };
+    end = seconds + duration;
+    count++;
+  }
+  const name = { gif: "GIF", jpeg: "JPEG", png: "PNG", webp: "WebP", film: "" }[kind];
+  const film = count > 1;
+  return {
+    kind: film ? "film" : "picture",
+    container: name,
+    codec: name,
+    ...size,
+    rotation: 0,
+    fps: film && end > 0 ? Number((count / end).toFixed(4)) : 0,
+    variable: film,
+    packets: count,
+    duration: film ? end : 0,
+  };
+}
+
+async function* pictures(file: TaskFile, progress: () => void): AsyncGenerator<ReadFrame, void, undefined> {
+  yield* readMedia(await file.whole(), contextOf(file.name, progress));
+}
+
+const contextOf = (name: string, progress: () => void): ReadContext => ({
+  name,
+  maxFrames: Number.MAX_SAFE_INTEGER,
+  limits: CLIP_LIMITS,
+  warn: () => {},
+  progress,
+});
+
+async function cutFilm(file: TaskFile, { span, copy }: CutTask, progress: () => void): Promise<CutClip> {
+  using film = await openFilm(file.media(), file.name);
+  try {
+    const copied = copy ? await copyClip(film, span) : undefined;
+    if (copied) return copied;
+    const { file: part, from } = await partAround(film, span);
+    progress();
+    async function* shown(): AsyncGenerator<ReadFrame, void, undefined> {
+      for await (const frame of readMedia(part, contextOf(file.name, progress))) {
+        const seconds = from + (frame.seconds ?? 0);
+        yield { ...frame, seconds };
+      }
+    }
+    return await encodeClip(file.name, shown(), span, progress);
+  } catch (error) {
+    throw refused(error, file.name);
+  }
+}
+
+async function cutPicture(file: TaskFile, kind: MediaKind, { span }: CutTask, progress: () => void): Promise<CutClip> {
+  if (span.frames > 1) return await encodeClip(file.name, pictures(file, progress), span, progress);
+  const { width, height } = await scanPicture(file, kind, progress);
+  const whole = Uint8Array.from(await file.whole());
+  const ending = kind === "png" || kind === "webp" ? kind : "jpg";
+  return { file: whole, ending, how: "copied", frames: 1, fps: 0, width, height };
+}
+
+/** Bytes that are in memory, such as a page has of a picked file. */
+export const bytesTaskFile = (name: string, bytes: Uint8Array<ArrayBuffer>): TaskFile => ({
+  name,
+  head: () => Promise.resolve(bytes.subarray(0, 4096)),
+  whole: () => Promise.resolve(bytes),
+  media: () => new BufferSource(bytes),
+});

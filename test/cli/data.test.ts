@@ -1,0 +1,169 @@
+/** `cogwheel data` as a user has it: drawn films of several shots become a data set; killed at any moment, the same one. */
+import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { chmodSync, readdirSync, readFileSync } from "node:fs";
+import { copyFile, mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { openClips } from "../../src/data/folder.ts";
+import { encodeVideo } from "../../src/video/encode.ts";
+import { drawnFilm } from "../support/shots.ts";
+
+const launcher = resolve("dist/launch.js");
+let folder: string;
+let raw: string;
+const cuts = new Map<string, number[]>();
+
+beforeAll(async () => {
+  const built = spawnSync(process.execPath, ["build.mjs", "--if-stale"], { encoding: "utf8" });
+  expect(built.status, built.stderr).toBe(0);
+  folder = await mkdtemp(join(tmpdir(), "cogwheel-data-"));
+  raw = join(folder, "raw");
+  await mkdir(join(raw, "videos of a day"), { recursive: true });
+  const films = [
+    ["first.mp4", [1, 2, 3]],
+    ["videos of a day/two 🎬.webm", [4, 5]],
+  ] as const;
+  for (const [name, seeds] of films) {
+    const film = drawnFilm(
+      seeds.map((seed) => ({ seed, frames: 36 })),
+      { width: 96, height: 64 },
+    );
+    cuts.set(name, film.cuts);
+    await encodeVideo(film.frames, { path: join(raw, name), fps: 12 });
+  }
+  await copyFile(join(raw, "first.mp4"), join(raw, "again.mov"));
+  await writeFile(join(raw, "first.txt"), "blotches of colour\nthat drift\n");
+  await writeFile(join(raw, "metadata.jsonl"), `${JSON.stringify({ file_name: "videos of a day/two 🎬.webm", text: "other blotches" })}\n`);
+}, 60_000);
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true });
+});
+
+const data = (args: readonly string[], timeout?: number): { status: number | null; stdout: string; stderr: string } =>
+  spawnSync(process.execPath, [launcher, "data", ...args], { encoding: "utf8", timeout, killSignal: "SIGKILL", cwd: folder });
+
+/** What the data set is: names and bytes. */
+function datasetOf(out: string): Record<string, string> {
+  const names = ["metadata.jsonl", ...readdirSync(join(folder, out, "videos")).map((name) => `videos/${name}`)];
+  return Object.fromEntries(
+    names.sort().map((name) => [
+      name,
+      createHash("sha256")
+        .update(readFileSync(join(folder, out, name)))
+        .digest("hex"),
+    ]),
+  );
+}
+
+it("becomes a data set that trainers read, once and no more than once", { timeout: 60_000 }, async () => {
+  const args = ["run", "raw", "--out", "set", "--frames", "17"];
+  const first = data([...args, "--json"]);
+  expect(first.status, first.stderr).toBe(0);
+  const summary = JSON.parse(first.stdout) as { cuts: { file: string; cuts: number[] }[]; copies: object; rows: number };
+  // The copy comes first by its name; the other one is it once more.
+  expect(summary.copies).toEqual({ "first.mp4": "again.mov" });
+  expect(summary.cuts).toEqual([
+    { file: "again.mov", cuts: cuts.get("first.mp4") },
+    { file: "videos of a day/two 🎬.webm", cuts: cuts.get("videos of a day/two 🎬.webm") },
+  ]);
+  expect(summary.rows).toBe(5);
+
+  const before = datasetOf("set");
+  const ledger = readFileSync(join(folder, "set/.curation/ledger.jsonl"), "utf8");
+  const again = data(args);
+  expect(again.status, again.stderr).toBe(0);
+  expect(datasetOf("set")).toEqual(before);
+  expect(readFileSync(join(folder, "set/.curation/ledger.jsonl"), "utf8")).toBe(ledger);
+});
+
+it("is what openClips takes when every source has a caption", { timeout: 60_000 }, async () => {
+  await rename(join(raw, "again.mov"), join(folder, "again.mov"));
+  const ran = data(["run", "raw", "--out", "captioned", "--frames", "17", "--jobs", "1"]);
+  expect(ran.status, ran.stderr).toBe(0);
+  const clips = await openClips(join(folder, "captioned"));
+  expect(clips.warnings).toEqual([]);
+  expect(clips.rows.map(({ caption }) => caption)).toEqual([
+    ...new Array<string>(3).fill("blotches of colour that drift"),
+    ...new Array<string>(2).fill("other blotches"),
+  ]);
+  // Encoders begin anew at a cut: packets are copied there.
+  for (const { columns } of clips.rows) {
+    const { duration, num_frames: frames } = columns as unknown as { duration: number; num_frames: number };
+    expect(duration).toBeGreaterThan(2.01);
+    expect(frames).toBe(Math.round(12 * duration));
+  }
+  const planned = spawnSync(
+    process.execPath,
+    [
+      launcher,
+      "train",
+      "--data",
+      "captioned",
+      "--out",
+      "run",
+      "--plan",
+      "--frames",
+      "17",
+      "--resolution",
+      "64x64",
+      "--rank",
+      "4",
+      "--json",
+    ],
+    { encoding: "utf8", cwd: folder },
+  );
+  expect(planned.status, planned.stderr).toBe(0);
+});
+
+it("comes to the same bytes when it is killed at any moment and run again", { timeout: 120_000 }, () => {
+  const args = (out: string): string[] => ["run", "raw", "--out", out, "--frames", "17"];
+  const whole = data(args("whole"));
+  expect(whole.status, whole.stderr).toBe(0);
+  const want = datasetOf("whole");
+  let killed = 0;
+  for (let wait = 300; ; wait += 250) {
+    const { status, stderr } = data(args("killed"), wait);
+    if (status === null) {
+      killed++;
+      continue;
+    }
+    expect(status, stderr).toBe(0);
+    break;
+  }
+  expect(killed).toBeGreaterThan(0);
+  expect(datasetOf("killed")).toEqual(want);
+});
+
+it("names what it refuses, does the rest, and says so by its exit code", { timeout: 60_000 }, async () => {
+  const odd = join(folder, "odd");
+  await mkdir(odd);
+  const whole = readFileSync(join(raw, "first.mp4"));
+  await writeFile(join(odd, "good.mp4"), whole);
+  await writeFile(join(odd, "empty.mp4"), "");
+  await writeFile(join(odd, "cut off.mp4"), whole.subarray(0, whole.length >> 1));
+  await writeFile(join(odd, "film.mp4"), Buffer.concat([Buffer.from("RIFF\0\0\0\0AVI LIST", "latin1"), Buffer.alloc(100)]));
+  await writeFile(join(odd, "a name\nof two lines.ogv"), `OggS${"\0".repeat(60)}`);
+  await writeFile(join(odd, "secret.mp4"), whole.subarray(1));
+  chmodSync(join(odd, "secret.mp4"), 0);
+  const ran = data(["run", "odd", "--out", "odd-set", "--frames", "17", "--json"]);
+  expect(ran.status, ran.stderr).toBe(3);
+  const { refused, rows } = JSON.parse(ran.stdout) as { refused: { path: string; message: string }[]; rows: number };
+  expect(rows).toBe(3);
+  const said = Object.fromEntries(refused.map(({ path, message }) => [path, message]));
+  expect(said["empty.mp4"]).toContain("got 0 bytes; download or copy it again");
+  expect(said["film.mp4"]).toContain("got AVI; convert it to MP4");
+  expect(said["a name\nof two lines.ogv"]).toContain("got Ogg");
+  expect(said["cut off.mp4"]).toMatch(/must be whole, got \d+ pictures that can be decoded of 108; download or copy it again/);
+  expect(Object.keys(said).sort()).toEqual(["a name\nof two lines.ogv", "cut off.mp4", "empty.mp4", "film.mp4", "secret.mp4"]);
+});
+
+it("refuses a key that there is none of, with the nearest, and a folder that is none", async () => {
+  await writeFile(join(folder, "config.json"), JSON.stringify({ videos: "raw", out: "x", cut: { ratoi: 3 } }));
+  expect(data(["run", "config.json"]).stderr).toContain('a key must be one of those in docs/data.md, got "ratoi"; the nearest is ratio');
+  expect(data(["run", "nowhere", "--out", "x"]).stderr).toContain("[data] the first argument must be a config or a folder of videos");
+  expect(data(["run", "raw", "--out", "x", "--where", "motion >"]).stderr).toContain(
+    "[filter] a value or a column must stand here, got its end",
+  );
+});
