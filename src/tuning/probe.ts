@@ -9,7 +9,6 @@ import type { KernelRate, Rates } from "../gpu/rates.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { Node } from "../graph/op.ts";
 import { weightsOf } from "../graph/weights-of.ts";
-import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import { compile } from "../plan/compile.ts";
 import { Program } from "../run/program.ts";
 import { WeightStore } from "../run/weight-store.ts";
@@ -27,8 +26,16 @@ export interface ProbeOptions {
 const RUNS = 5;
 const LONG_SECONDS = 0.6;
 
+/** What a probe is of: graphs that have a model's kernels, on work that grows with `size` below `sizes`. */
+export interface ProbedModel {
+  readonly gpu: Gpu;
+  /** Stands for its kernels: the same kernel is not as fast at every width. */
+  readonly probeKey: string;
+  probed(): Promise<{ readonly sizes: number; graphs(size: number): Iterable<Graph> }>;
+}
+
 /** Measures this model's kernels on its adapter. */
-export async function probeKernels(model: CogVideoX, { signal, onProgress, enoughSeconds = 0.3 }: ProbeOptions): Promise<Rates> {
+export async function probeKernels(model: ProbedModel, { signal, onProgress, enoughSeconds = 0.3 }: ProbeOptions): Promise<Rates> {
   const { gpu } = model;
   const probed = await model.probed();
   const kernels = new Map<string, KernelRate[]>();

@@ -1,10 +1,11 @@
 /** The rates that a model's times are told from: those that were kept for this adapter, else measured now and kept. */
 import { namedTuning } from "#platform";
 import { CogwheelError } from "../base/errors.ts";
-import { findRates, storeRates } from "../gpu/rates.ts";
+import { findRates, type KeptRates, type Rates, storeRates } from "../gpu/rates.ts";
+import type { TuningHeader } from "../gpu/tuning-table.ts";
 import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import type { MeasuredRates } from "../pipelines/cogvideox/seconds.ts";
-import { probeKernels, type ProbeOptions } from "./probe.ts";
+import { probeKernels, type ProbedModel, type ProbeOptions } from "./probe.ts";
 import { probeLoading } from "./probe-loading.ts";
 
 export interface RatesOptions extends ProbeOptions {
@@ -31,13 +32,30 @@ export async function measureRates(model: CogVideoX, options: RatesOptions = {})
   const loadRates = knownLoading ?? (loading ? await probeLoading(model, options) : {});
   const anyLoading = Object.keys(loadRates).length > 0;
   if (!known || (!knownLoading && anyLoading))
-    try {
-      await storeRates(header, { models: { [key]: rates }, loading: anyLoading ? { [label]: loadRates } : {} });
-    } catch (error) {
-      if (!(error instanceof CogwheelError)) throw error; // a page, or a folder that cannot be written: it is measured again
-    }
+    await keep(header, { models: { [key]: rates }, loading: anyLoading ? { [label]: loadRates } : {} });
   if (!known || (loading && !knownLoading)) options.onProgress?.(1, "");
   return { ...rates, loading: loadRates };
+}
+
+/** How fast the kernels of what else has some run, kept likewise; undefined where the user wants no measurements. */
+export async function kernelRatesUnlessOff(model: ProbedModel, options: ProbeOptions): Promise<Rates | undefined> {
+  if ((await namedTuning()) === "off") return undefined;
+  const { tuningHeader: header } = model.gpu;
+  const known = (await findRates(header)).models[model.probeKey];
+  if (known) return known;
+  const rates = await probeKernels(model, options);
+  await keep(header, { models: { [model.probeKey]: rates }, loading: {} });
+  options.onProgress?.(1, "");
+  return rates;
+}
+
+/** What cannot be kept, by a page or in a folder that cannot be written, is measured again. */
+async function keep(header: TuningHeader, rates: KeptRates): Promise<void> {
+  try {
+    await storeRates(header, rates);
+  } catch (error) {
+    if (!(error instanceof CogwheelError)) throw error;
+  }
 }
 
 /** The same for a command, which measures nothing where the user wants no measurements (COGWHEEL_TUNING=off). */

@@ -108,7 +108,10 @@ function printStage({ shape, ...needs }: StagePlan, name = ""): void {
 }
 
 /** What a stage takes, whatever it is of. */
-export function printNeeds({ steps, seconds, ...n }: Omit<StagePlan, "shape" | "streamed"> & { readonly streamed?: number }): void {
+export function printNeeds(
+  { steps, seconds, ...n }: Omit<StagePlan, "shape" | "streamed"> & { readonly streamed?: number },
+  beside: readonly (readonly [what: string, bytes: string])[] = [],
+): void {
   print(
     table(
       ["on the adapter", "bytes"],
@@ -118,6 +121,7 @@ export function printNeeds({ steps, seconds, ...n }: Omit<StagePlan, "shape" | "
         [n.streamed ? `frozen weights (${bytesText(n.streamed, 1)} come and go)` : "frozen weights", bytesText(n.frozen, 1)],
         ["activations", bytesText(n.activations, 1)],
         ["inputs and outputs", bytesText(n.io, 1)],
+        ...beside,
         ["in all", bytesText(n.total, 1)],
         ["at the most, while it loads", bytesText(n.peak, 1)],
       ],

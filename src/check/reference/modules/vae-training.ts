@@ -114,18 +114,19 @@ function discriminatorOf(
   };
 }
 
-/** The clips of every step, and the draws of their posteriors. */
+/** The clips of every step, which come again in turn where there are fewer than steps, and the draws of their posteriors. */
 function stepsOf(c: ReferenceCase): { samples: PixelSample[]; noise: Float32Array[] }[] {
   const [x, noise] = [inputOf(c, "x", 6), inputOf(c, "posterior_noise", 6)];
-  agree(c, { x: [x, "SB1234"], posterior_noise: [noise, "SB5678"] });
-  const [steps, clips, channels, frames, height, width] = x.shape as [number, number, number, number, number, number];
+  agree(c, { x: [x, "XB1234"], posterior_noise: [noise, "SB5678"] });
+  const [own, clips, channels, frames, height, width] = x.shape as [number, number, number, number, number, number];
+  const [steps] = noise.shape as [number];
   if (channels !== 3) throw new CogwheelError("reference", `${c.name}: clips must have 3 channels, got ${channels}; make the case again`);
-  const part = ({ data }: HostTensor, step: number, clip: number): Float32Array => {
-    const size = data.length / (steps * clips);
+  const part = ({ data, shape }: HostTensor, step: number, clip: number): Float32Array => {
+    const size = data.length / (shape[0]! * clips);
     return data.subarray((step * clips + clip) * size, (step * clips + clip + 1) * size);
   };
   return Array.from({ length: steps }, (_, step) => ({
-    samples: Array.from({ length: clips }, (_, i) => ({ pixels: part(x, step, i), frames, height, width })),
+    samples: Array.from({ length: clips }, (_, i) => ({ pixels: part(x, step % own, i), frames, height, width })),
     noise: Array.from({ length: clips }, (_, i) => part(noise, step, i)),
   }));
 }

@@ -1,32 +1,126 @@
 /** `cogwheel train vae --plan`: what every stage will take, from configs alone. */
+import { bytesText } from "../../../base/units.ts";
+import { measureVae } from "../../../pipelines/vae-requirements.ts";
 import type { VideoVae } from "../../../pipelines/video-vae.ts";
-import type { LpipsJudge } from "../../../training/vae/judges.ts";
-import { vaeStages } from "../../../training/vae/options.ts";
+import { compile } from "../../../plan/compile.ts";
+import { Clock } from "../../../plan/seconds.ts";
+import { Stepper } from "../../../training/stepper.ts";
+import { asksDiscriminator } from "../../../training/vae/least.ts";
+import { discriminatorMicro, type LpipsJudge } from "../../../training/vae/judges.ts";
+import { type TrainVaeOptions, vaeStages } from "../../../training/vae/options.ts";
+import { distanceGraph, vaeMicro } from "../../../training/vae/record.ts";
 import { vaeTrainingNeeds, type VaeTrainingNeeds } from "../../../training/vae/needs.ts";
+import type { PixelShape } from "../../../training/vae/sample.ts";
+import { vaeRecipe, vaeSteppers } from "../../../training/vae/trained.ts";
+import type { ProbedModel } from "../../../tuning/probe.ts";
+import { kernelRatesUnlessOff } from "../../../tuning/rates.ts";
 import { print, printJson } from "../../terminal/output.ts";
+import type { Progress } from "../../terminal/progress.ts";
 import { printNeeds } from "../plan.ts";
 import type { VaeTrainConfig } from "./config.ts";
-import { largestShape } from "./trial.ts";
+import { largestShape, typesOf } from "./trial.ts";
 
-type VaeStagePlan = Omit<VaeTrainingNeeds, "plans"> & { readonly steps: number };
+interface VaeStagePlan extends Omit<VaeTrainingNeeds, "plans"> {
+  readonly steps: number;
+  /** Of the frozen encoder with its activations, which are there beside a step; 0 where it is trained. */
+  readonly encoder: number;
+  /** Of LPIPS where only held-out clips are measured by it. */
+  readonly measures: number;
+  /** Of a step; null where nothing may be measured. */
+  readonly seconds: number | null;
+}
 
 /** What the largest clips of every stage take. @param lpips the network, where one is asked */
-export function printVaePlan({ options, stages }: VaeTrainConfig, vae: VideoVae, lpips: LpipsJudge | undefined, json: boolean): void {
+export async function printVaePlan(
+  { options, stages, heldOut }: VaeTrainConfig,
+  vae: VideoVae,
+  { lpips, json, progress, signal }: { lpips: LpipsJudge | undefined; json: boolean; progress: Progress; signal: AbortSignal },
+): Promise<void> {
   const { gpu, config, dtype } = vae;
   const asked = { ...options, ...(lpips ? { lpips } : {}) };
-  const planned = vaeStages(asked).map(({ index, steps, batch, losses }): VaeStagePlan => {
-    const shape = largestShape(stages[index]!, vae, batch);
-    const { plans: _, ...needs } = vaeTrainingNeeds({ config, weights: { type: () => dtype }, caps: gpu.caps }, asked, shape, losses);
-    return { steps, ...needs };
+  const weights = typesOf(vae);
+  const planned = vaeStages(asked).map((stage) => {
+    const shape = largestShape(stages[stage.index]!, vae, stage.batch);
+    const needs = vaeTrainingNeeds({ config, weights, caps: gpu.caps }, asked, shape, {
+      ...stage.losses,
+      disc: asksDiscriminator(asked, stage) ? stage.losses.disc : 0,
+    });
+    const encoder = (options.part ?? "decoder") === "decoder" ? encoderBytes(vae, shape) : 0;
+    const measures = heldOut !== undefined && lpips && stage.losses.perceptual === 0 ? distanceBytes(vae, asked, shape) : 0;
+    return {
+      steps: stage.steps,
+      ...needs,
+      encoder,
+      measures,
+      total: needs.total + encoder + measures,
+      peak: needs.peak + encoder + measures,
+    };
   });
+  const rates = await kernelRatesUnlessOff(probedTraining(vae, asked), {
+    signal,
+    onProgress: (done, what) => progress.report("probe", done, what),
+  });
+  const clock = rates && new Clock(rates);
+  const told = planned.map(
+    ({ plans, ...of }): VaeStagePlan => ({
+      ...of,
+      seconds: clock ? plans.reduce((sum, { plan, times }) => sum + times * clock.seconds(plan), 0) : null,
+    }),
+  );
+  progress[Symbol.dispose]();
   if (json) {
-    printJson({ adapter: gpu.name, dtype, stages: planned });
+    printJson({ adapter: gpu.name, dtype, stages: told });
     return;
   }
   print(`${gpu.name}, ${dtype}`);
-  for (const [i, { shape, ...needs }] of planned.entries()) {
+  for (const [i, { shape, encoder, measures, ...needs }] of told.entries()) {
     const name = stages[i]!.name && `${stages[i]!.name}: `;
     print(`${name}${shape.clips} × ${shape.frames} frames of ${shape.width} × ${shape.height}`);
-    printNeeds({ ...needs, seconds: null });
+    printNeeds(needs, [
+      ...(encoder ? [["the encoder, for clips that are read", bytesText(encoder, 1)] as const] : []),
+      ...(measures ? [["LPIPS of held-out clips", bytesText(measures, 1)] as const] : []),
+    ]);
   }
+}
+
+/** The encoder reads one clip after another, and stays for those that come again. */
+function encoderBytes({ config, gpu, dtype }: VideoVae, { frames, height, width }: PixelShape): number {
+  const shape = { part: "encode", batch: 1, frames, height, width, format: "sample", dtype } as const;
+  return measureVae(config, gpu.caps, shape, "none").total;
+}
+
+/** Weights that only the measures read; their activations are fewer than a step's. */
+function distanceBytes(vae: VideoVae, options: TrainVaeOptions, shape: PixelShape): number {
+  const recipe = vaeRecipe({ config: vae.config, weights: typesOf(vae) }, options);
+  const plan = compile(distanceGraph(recipe, { ...shape, clips: 1 }), vae.gpu.caps);
+  return [...plan.weights.values()].reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+/** A run's own steps on small clips: pictures, then frames of which each batch follows from the one before. */
+function probedTraining(vae: VideoVae, options: TrainVaeOptions): ProbedModel {
+  const { config, gpu } = vae;
+  const recipe = vaeRecipe({ config, weights: typesOf(vae) }, options);
+  const { discriminator, lpips } = recipe.judges;
+  const steppers = vaeSteppers(options);
+  const sizes = [
+    { frames: 1, side: 64 },
+    { frames: 9, side: 64 },
+    { frames: 9, side: 128 },
+  ];
+  return {
+    gpu,
+    probeKey: `train vae ${JSON.stringify([config, options.part, vae.dtype, options.checkpointing, steppers.vae.optimizer.name, lpips?.network, discriminator?.config])}`,
+    probed: async () => ({
+      sizes: sizes.length,
+      graphs(size) {
+        const { frames, side } = sizes[size]!;
+        const shape = { clips: 1, frames, height: side, width: side };
+        const asked = { lpips: lpips !== undefined, discriminator: discriminator !== undefined };
+        return [
+          ...Stepper.graphsOf(vaeMicro(recipe, shape, asked), steppers.vae),
+          ...(discriminator ? Stepper.graphsOf(discriminatorMicro(discriminator, shape, recipe.dtype), steppers.discriminator) : []),
+        ];
+      },
+    }),
+  };
 }

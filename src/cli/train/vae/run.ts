@@ -63,9 +63,7 @@ export async function trainVaeFromFolder(file: string | undefined, { resume, fre
     });
     if (plan) {
       await using lpips = config.lpips ? await openLpipsFiles(config.lpips) : undefined;
-      progress[Symbol.dispose]();
-      printVaePlan(config, vae, lpips?.opened, json === true);
-      return;
+      return await printVaePlan(config, vae, { lpips: lpips?.opened, json: json === true, progress, signal });
     }
     // What can be told without reading a clip is told first, of all stages.
     for (const stage of config.stages) vaeSizes(stage, vae);

@@ -2,6 +2,7 @@
 import { CogwheelError } from "../../../base/errors.ts";
 import { clipSize } from "../../../data/clip-size.ts";
 import type { VideoVae } from "../../../pipelines/video-vae.ts";
+import type { WeightProvider } from "../../../run/weight-provider.ts";
 import { discriminatorMicro } from "../../../training/vae/judges.ts";
 import { asksDiscriminator, leastOf, tooSmall } from "../../../training/vae/least.ts";
 import { type PlacedVaeStage, type TrainVaeOptions, vaeStages } from "../../../training/vae/options.ts";
@@ -31,16 +32,20 @@ export function tryStages(stages: readonly VaeStageConfig[], vae: VideoVae, opti
   }
 }
 
-function tryStage(shape: PixelShape, { config, dtype }: VideoVae, options: TrainVaeOptions, stage: PlacedVaeStage): void {
+function tryStage(shape: PixelShape, vae: VideoVae, options: TrainVaeOptions, stage: PlacedVaeStage): void {
   const small = tooSmall(leastOf(options, stage), shape);
   if (small) throw new CogwheelError("train", small);
-  const recipe = vaeRecipe({ config, weights: { type: () => dtype, stored: () => fail() } }, options);
+  const recipe = vaeRecipe({ config: vae.config, weights: typesOf(vae) }, options);
   const { discriminator } = recipe.judges;
   const asked = { lpips: stage.losses.perceptual > 0, discriminator: asksDiscriminator(options, stage) };
   vaeMicro(recipe, shape, asked);
   if (asked.discriminator && discriminator) discriminatorMicro(discriminator, shape, recipe.dtype);
 }
 
-function fail(): never {
-  throw new CogwheelError("train", "a trial reads no weights, got asked for one; report this");
-}
+/** What graphs ask of weights that are not read. */
+export const typesOf = ({ dtype }: VideoVae): WeightProvider => ({
+  type: () => dtype,
+  stored(name) {
+    throw new CogwheelError("train", `graphs that are not run read no weights, got asked for ${name}; report this`);
+  },
+});
