@@ -1,10 +1,11 @@
 /** The report of a VAE's run, and what it is made of: logs that are read again, pictures of some measurements, curves below 0. */
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { chart, stepAxis, writeReport } from "../../src/cli/train/report-page.ts";
+import { chart, type ChartFrom, stepAxis, writeReport } from "../../src/cli/train/report-page.ts";
 import { HELD_OUT, LOG, RunFolder } from "../../src/cli/train/run-folder.ts";
+import { Samples } from "../../src/cli/train/samples.ts";
 import { VaeHeldOut } from "../../src/cli/train/vae/held-out.ts";
 import { isLogged, type LoggedVaeStep, vaeReportPage } from "../../src/cli/train/vae/report.ts";
 
@@ -43,15 +44,16 @@ it("shows the first measurement and the last six, as they lie in the folder", as
     await writeFile(join(path, `samples/step-${String(step).padStart(6, "0")}.png`), `png of ${step}`);
   }
   await writeFile(join(path, "samples/step-2000000.png"), "of a later step");
-  const heldOut = new VaeHeldOut([], [], folder);
+  const heldOut = new VaeHeldOut([], [], folder, 10);
   await heldOut.goOn(110);
   const steps = async (): Promise<number[]> => (await heldOut.pictures()).map(({ step }) => step);
   expect(await steps()).toEqual([0, 60, 70, 80, 90, 100, 110]);
   await rm(join(path, "samples/step-000070.png"));
-  expect(await steps()).toEqual([0, 60, 80, 90, 100, 110]);
+  expect(await steps()).toEqual([0, 60, 70, 80, 90, 100, 110]);
   const page = pageOf([line(110, 1)], heldOut.measures, await heldOut.pictures());
   expect(page).toContain(`step 110" src="data:image/png;base64,${Buffer.from("png of 110").toString("base64")}"`);
   expect(page).toContain("The first and the last of 12 measurements");
+  expect(page).toContain("<th>70</th><td>(reconstructions, step 70: the picture is not in samples/ any more)</td>");
 });
 
 it("that cannot be made or written ends no run", async () => {
@@ -80,6 +82,36 @@ it("draws values below 0 inside the picture, with a line at 0", () => {
   expect(heights([-4, 0, 4, Number.NaN])).toEqual([176, 92, 8]);
   expect(heights([-4, -2])).toEqual([176, 92]);
   expect(heights([0, 0])).toEqual([176, 176]);
+});
+
+it("draws PSNR between its least and its most, amounts from 0, one point as a dot, and cuts no label off", () => {
+  const drawn = (values: readonly number[], from?: ChartFrom, marks: readonly { at: number; name: string }[] = []): string =>
+    chart("c", [{ name: "c", points: values.map((v, i) => [i, v] as const) }], { most: 10, unit: "step 10", marks }, from);
+  const labels = (page: string): string[] => [...page.matchAll(/text-anchor="end">([\d.e+-]+)</g)].map(([, text]) => text!);
+  expect(labels(drawn([27.1, 27.12]))).toEqual(["0", "13.6", "27.1"]);
+  expect(labels(drawn([27.1, 27.12], "least"))).toEqual(["27.10", "27.11", "27.12"]);
+  expect(labels(drawn([30], "least"))).toEqual(["28.5", "30.0", "31.5"]);
+  expect(drawn([30], "least")).toMatch(/<circle cx="[\d.]+" cy="92\.0"/);
+  const wide = drawn([-1234567.25, -1234567], "least");
+  const [, at] = /<text x="([\d.]+)" y="[\d.]+" text-anchor="end">-1234567\.3</.exec(wide)!;
+  expect(Number(at)).toBeGreaterThan(6 * "-1234567.3".length);
+  // A name that has no room on its right stands on the left of its line.
+  expect(drawn([1, 2], "zero", [{ at: 9, name: "stage 2, 256x256, 17 frames" }])).toMatch(/text-anchor="end">stage 2, 256x256, 17 frames</);
+});
+
+it("keeps pictures of the first step, the last ones and at most 64 between, the same ones after a break", async () => {
+  const png = new Uint8Array([1]);
+  const made = async (steps: readonly number[], from = 0): Promise<string[]> => {
+    const samples = new Samples(folder, 2, 10);
+    await samples.goOn(from);
+    for (const step of steps) await samples.add(step, [png, png]);
+    return (await readdir(join(path, "samples"))).sort();
+  };
+  const steps = Array.from({ length: 200 }, (_, i) => 10 * i);
+  const whole = await made(steps);
+  expect(whole.length).toBe(2 * (50 + 5));
+  expect([whole[0], whole[1], whole.at(-1)]).toEqual(["step-000000-1.png", "step-000000-2.png", "step-001990-2.png"]);
+  expect(await made(steps.slice(100), 990)).toEqual(whole);
 });
 
 const pageOf = (

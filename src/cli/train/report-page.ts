@@ -16,6 +16,9 @@ export interface ReportPage {
   readonly below: string;
 }
 
+/** Where a chart's values begin: at 0, so that a height is an amount, or at the least, where none means nothing and all of them lie far from it. */
+export type ChartFrom = "zero" | "least";
+
 export interface Line {
   readonly name: string;
   readonly points: readonly (readonly [x: number, y: number])[];
@@ -24,7 +27,9 @@ export interface Line {
 const RELOAD_SECONDS = 10;
 /** A curve has so many points at most: each is the mean of the steps that it stands for. */
 const MOST_POINTS = 300;
-const [WIDTH, HEIGHT, LEFT, BOTTOM] = [560, 200, 56, 24];
+const [WIDTH, HEIGHT, BOTTOM] = [560, 200, 24];
+/** Of a letter in a chart. */
+const LETTER = 6.4;
 const COLOURS = ["#2563eb", "#16a34a", "#d97706", "#dc2626", "#7c3aed"];
 
 export const escaped = (text: string): string =>
@@ -91,45 +96,65 @@ export interface Mark {
   readonly name: string;
 }
 
-export function chart(title: string, lines: readonly Line[], { most, unit, marks }: Axis): string {
+export function chart(title: string, lines: readonly Line[], { most, unit, marks }: Axis, from: ChartFrom = "zero"): string {
   const drawn = lines.map(({ points }) => points.filter(([, y]) => Number.isFinite(y)));
   const values = drawn.flatMap((points) => points.map(([, y]) => y));
   if (values.length === 0) return "";
-  // From 0, or from the least where values are below it.
-  const low = values.reduce((a, b) => Math.min(a, b), 0);
-  const top = values.reduce((a, b) => Math.max(a, b), 0) || (low < 0 ? 0 : 1);
-  const x = (step: number): string => (LEFT + ((WIDTH - LEFT - 8) * step) / Math.max(1, most)).toFixed(1);
-  const y = (value: number): string => (8 + (HEIGHT - BOTTOM - 8) * (1 - (value - low) / (top - low))).toFixed(1);
+  const [low, top] = rangeOf(values, from);
   const ticks = [0, 0.5, 1].map((share) => low + (top - low) * share);
+  const labels = labelsOf(ticks);
+  const left = Math.max(56, 12 + LETTER * Math.max(...labels.map(({ length }) => length)));
+  const right = WIDTH - 8;
+  const x = (step: number): string => (left + ((right - left) * step) / Math.max(1, most)).toFixed(1);
+  const y = (value: number): string => (8 + (HEIGHT - BOTTOM - 8) * (1 - (value - low) / (top - low))).toFixed(1);
   const grid = ticks
     .map(
-      (v) =>
-        `<line x1="${LEFT}" x2="${WIDTH - 8}" y1="${y(v)}" y2="${y(v)}" stroke="#e5e7eb"/>` +
-        `<text x="${LEFT - 6}" y="${Number(y(v)) + 4}" text-anchor="end">${v === 0 ? 0 : v.toPrecision(3)}</text>`,
+      (v, i) =>
+        `<line x1="${left}" x2="${right}" y1="${y(v)}" y2="${y(v)}" stroke="#e5e7eb"/>` +
+        `<text x="${left - 6}" y="${Number(y(v)) + 4}" text-anchor="end">${labels[i]!}</text>`,
     )
     .join("");
   const begun = marks
-    .map(
-      ({ at, name }) =>
+    .map(({ at, name }, i) => {
+      // On the side that has room for it, below the name before it.
+      const turned = Number(x(at)) + 3 + LETTER * name.length > WIDTH;
+      return (
         `<line x1="${x(at)}" x2="${x(at)}" y1="8" y2="${HEIGHT - BOTTOM}" stroke="#9ca3af" stroke-dasharray="3 3"/>` +
-        `<text x="${Number(x(at)) + 3}" y="16">${escaped(name)}</text>`,
-    )
+        `<text x="${Number(x(at)) + (turned ? -3 : 3)}" y="${16 + 12 * (i % 3)}"${turned ? ' text-anchor="end"' : ""}>${escaped(name)}</text>`
+      );
+    })
     .join("");
-  const zero = low < 0 ? `<line x1="${LEFT}" x2="${WIDTH - 8}" y1="${y(0)}" y2="${y(0)}" stroke="#9ca3af"/>` : "";
+  const zero = low < 0 && top > 0 ? `<line x1="${left}" x2="${right}" y1="${y(0)}" y2="${y(0)}" stroke="#9ca3af"/>` : "";
   const curves = drawn
-    .map(
-      (points, i) =>
-        `<polyline fill="none" stroke-width="1.5" stroke="${COLOURS[i]}" points="${points.map(([s, v]) => `${x(s)},${y(v)}`).join(" ")}"/>`,
-    )
+    .map((points, i) => {
+      const line = `<polyline fill="none" stroke-width="1.5" stroke="${COLOURS[i]}" points="${points.map(([s, v]) => `${x(s)},${y(v)}`).join(" ")}"/>`;
+      // A line of one point is none.
+      return points.length === 1 ? `${line}<circle cx="${x(points[0]![0])}" cy="${y(points[0]![1])}" r="2.5" fill="${COLOURS[i]}"/>` : line;
+    })
     .join("");
   const legend =
     lines.length > 1 ? lines.map(({ name }, i) => `<span style="color:${COLOURS[i]}">— ${escaped(name)}</span> `).join("") : "";
   return (
     `<section><h2>${escaped(title)}</h2>` +
     `<svg width="${WIDTH}" height="${HEIGHT}" role="img" aria-label="${escaped(title)}">${grid}${zero}${begun}${curves}` +
-    `<text x="${LEFT}" y="${HEIGHT - 6}">0</text><text x="${WIDTH - 8}" y="${HEIGHT - 6}" text-anchor="end">${unit}</text></svg>` +
+    `<text x="${left}" y="${HEIGHT - 6}">0</text><text x="${right}" y="${HEIGHT - 6}" text-anchor="end">${unit}</text></svg>` +
     `<div><small>${legend}</small></div></section>`
   );
+}
+
+/** The least and the largest value of an axis. */
+function rangeOf(values: readonly number[], from: ChartFrom): [low: number, top: number] {
+  const [least, most] = [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
+  if (from === "zero") return [Math.min(0, least), Math.max(0, most) || (least < 0 ? 0 : 1)];
+  const around = least === most ? Math.abs(most) * 0.05 || 1 : 0;
+  return [least - around, most + around];
+}
+
+/** As short as they can be and still tell each from the next. */
+function labelsOf(ticks: readonly number[]): string[] {
+  const shown = (digits: number): string[] => ticks.map((v) => (v === 0 ? "0" : v.toPrecision(digits)));
+  for (let digits = 3; digits < 8; digits++) if (new Set(shown(digits)).size === ticks.length) return shown(digits);
+  return shown(8);
 }
 
 /** Makes a report and writes it; one that cannot be ends no run. */
@@ -141,6 +166,8 @@ export async function writeReport(folder: RunFolder, page: () => string | Promis
   }
 }
 
-/** A picture inside the page. */
-export const picture = (png: Uint8Array, alt: string): string =>
-  `<img alt="${escaped(alt)}" src="data:image/png;base64,${Buffer.from(png).toString("base64")}">`;
+/** A picture inside the page; words where it is no more. */
+export const picture = (png: Uint8Array | undefined, alt: string): string =>
+  png
+    ? `<img alt="${escaped(alt)}" src="data:image/png;base64,${Buffer.from(png).toString("base64")}">`
+    : `(${escaped(alt)}: the picture is not in samples/ any more)`;

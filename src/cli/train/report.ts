@@ -5,7 +5,8 @@ import type { HeldOutLoss, LoggedStep } from "./run-folder.ts";
 /** Clips of one step, each as a strip of its frames. */
 export interface ReportedClips {
   readonly step: number;
-  readonly strips: readonly { readonly prompt: string; readonly png: Uint8Array }[];
+  /** No picture where it is no more in the folder. */
+  readonly strips: readonly { readonly prompt: string; readonly png: Uint8Array | undefined }[];
 }
 
 export interface Report {
@@ -16,6 +17,8 @@ export interface Report {
   readonly facts: Readonly<Record<string, string>>;
   readonly log: readonly LoggedStep[];
   readonly clips: readonly ReportedClips[];
+  /** Steps that clips were made after and are kept, of which `clips` may be some. Default: as many as `clips`. */
+  readonly sampled?: number;
   /** Of the run, in their order: where several are, their beginnings are marked. */
   readonly stages?: readonly { readonly name: string; readonly steps: number }[];
   /** What held-out clips lost, in this run and in one to compare it with. */
@@ -32,6 +35,7 @@ export function reportPage({
   facts,
   log,
   clips,
+  sampled = clips.length,
   timesteps,
   stages = [],
   heldOut = [],
@@ -65,7 +69,7 @@ export function reportPage({
       chart("seconds a step", [curve("seconds", ({ seconds }) => seconds)], along),
       ...heldOutCharts(heldOut, beside, along),
     ],
-    below: clipTable(clips),
+    below: clipTable(clips, sampled),
   });
 }
 
@@ -101,7 +105,7 @@ function heldOutCharts(own: readonly HeldOutLoss[], beside: readonly HeldOutLoss
 }
 
 /** A row a step, a column a prompt: what the same seed shows as the model learns. */
-function clipTable(clips: readonly ReportedClips[]): string {
+function clipTable(clips: readonly ReportedClips[], sampled: number): string {
   const [first] = clips;
   if (!first) return "";
   const head = first.strips.map(({ prompt }) => `<th>${escaped(prompt)}</th>`).join("");
@@ -110,5 +114,6 @@ function clipTable(clips: readonly ReportedClips[]): string {
       `<tr><th>${step}</th>${strips.map(({ prompt, png }) => `<td>${picture(png, `${prompt}, step ${step}`)}</td>`).join("")}</tr>`,
   );
   const table = `<table><tr><th>step</th>${head}</tr>${rows.join("")}</table>`;
-  return `<h2>validation clips, of the same seeds</h2><div class="clips">${table}</div>`;
+  const some = clips.length < sampled ? `<p>The first and the last of ${sampled} that are in samples/.</p>` : "";
+  return `<h2>validation clips, of the same seeds</h2>${some}<div class="clips">${table}</div>`;
 }

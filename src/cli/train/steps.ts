@@ -123,7 +123,7 @@ export class Steps {
     this.#reported = performance.now();
   }
 
-  #page(running: boolean): string {
+  async #page(running: boolean): Promise<string> {
     const { config, model } = this.work;
     const { lora, full, optimizer } = config.options;
     const clipsOf = ({ name, prepared: { clips, broken } }: PreparedStage): string =>
@@ -135,7 +135,8 @@ export class Steps {
       running,
       log: this.log,
       timesteps: TIMESTEPS,
-      clips: validation?.clips ?? [],
+      clips: (await validation?.clips()) ?? [],
+      sampled: validation?.steps.length ?? 0,
       stages: this.stages.map(({ name, steps, resolution }) => ({ name: [name, resolution].filter(Boolean).join(", "), steps })),
       ...(heldOut ? { heldOut: heldOut.losses, beside: heldOut.beside } : {}),
       facts: {

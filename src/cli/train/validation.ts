@@ -1,5 +1,4 @@
 /** Clips from fixed seeds while a run goes on: what the model makes of the same prompts as it learns, each as a strip of its frames. */
-import { mkdir, readdir, readFile } from "node:fs/promises";
 import { clipSize, type ClipSizes } from "../../data/clip-size.ts";
 import { takesImage } from "../../data/encode.ts";
 import type { ClipFolder } from "../../data/folder.ts";
@@ -13,10 +12,10 @@ import { EMBEDDED_MODEL } from "../package-root.ts";
 import type { TrainConfig } from "./config.ts";
 import type { ReportedClips } from "./report.ts";
 import type { RunFolder } from "./run-folder.ts";
+import { firstAndLast, Samples } from "./samples.ts";
 
 /** Frames of a strip at most. */
 const MOST_FRAMES = 8;
-const FOLDER = "samples";
 const PROMPTS = 2;
 
 export class Validation {
@@ -25,7 +24,7 @@ export class Validation {
     private readonly folder: RunFolder,
     private readonly config: TrainConfig,
     private readonly asked: readonly GenerateOptions[],
-    readonly clips: ReportedClips[],
+    private readonly samples: Samples,
   ) {}
 
   /** @param upTo clips of later steps, which a run that was killed has made, are made again */
@@ -54,36 +53,33 @@ export class Validation {
         ...(config.sampleSteps === undefined ? {} : { steps: config.sampleSteps }),
         ...(takesImage(model) ? { image: await firstFrame(data, i, size) } : {}),
       });
-    const made: ReportedClips[] = [];
-    const names = await readdir(folder.at(FOLDER)).catch(() => []);
-    for (const step of new Set(names.map((name) => Number(/^step-(\d+)-1\.png$/.exec(name)?.[1])))) {
-      if (!(step <= upTo)) continue;
-      const pngs = await Promise.all(prompts.map((_, i) => readFile(folder.at(FOLDER, nameOf(step, i))).catch(() => undefined)));
-      made.push({ step, strips: pngs.flatMap((png, i) => (png ? [{ prompt: prompts[i]!, png }] : [])) });
-    }
-    return new Validation(
-      model,
-      folder,
-      config,
-      asked,
-      made.sort((a, b) => a.step - b.step),
-    );
+    const samples = new Samples(folder, prompts.length, config.sampleEvery);
+    await samples.goOn(upTo);
+    return new Validation(model, folder, config, asked, samples);
+  }
+
+  /** Steps that there are clips of. */
+  get steps(): readonly number[] {
+    return this.samples.steps;
+  }
+
+  /** The first clips and the last few, as a report shows them. */
+  async clips(): Promise<ReportedClips[]> {
+    const read = await this.samples.read(firstAndLast(this.samples.steps));
+    return read.map(({ step, pngs }) => ({ step, strips: pngs.map((png, i) => ({ prompt: this.asked[i]!.prompt, png })) }));
   }
 
   /** Makes the clips of a step, of what lies in the run's folder as its result. */
   async make(step: number, signal: AbortSignal): Promise<void> {
     const { full } = this.config;
-    const strips: ReportedClips["strips"][number][] = [];
-    await mkdir(this.folder.at(FOLDER), { recursive: true });
+    const pngs: Uint8Array[] = [];
     await using trained = full && step > 0 ? await this.#trained() : undefined;
     const loras = full || step === 0 ? {} : { loras: [{ adapter: this.folder.at(LORA_FILE) }] };
-    for (const [i, asked] of this.asked.entries()) {
+    for (const asked of this.asked) {
       const { frames } = await (trained ?? this.model).generate({ ...asked, ...loras, signal });
-      const png = await encodeVideo([stripOf(frames)], { format: "png", fps: 1 });
-      await this.folder.write(`${FOLDER}/${nameOf(step, i)}`, png);
-      strips.push({ prompt: asked.prompt, png });
+      pngs.push(await encodeVideo([stripOf(frames)], { format: "png", fps: 1 }));
     }
-    this.clips.push({ step, strips });
+    await this.samples.add(step, pngs);
   }
 
   #trained(): Promise<CogVideoX> {
@@ -96,8 +92,6 @@ export class Validation {
     });
   }
 }
-
-const nameOf = (step: number, prompt: number): string => `step-${String(step).padStart(6, "0")}-${prompt + 1}.png`;
 
 async function firstFrame({ rows, read }: ClipFolder, index: number, size: { width: number; height: number }): Promise<Frame> {
   const { file } = rows[index % rows.length]!;

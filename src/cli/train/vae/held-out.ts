@@ -1,11 +1,11 @@
 /** Clips that are not learned from, by the VAE as it is: how near they are, and pictures of them. */
-import { mkdir, readdir, readFile } from "node:fs/promises";
 import { flicker, psnr, ssim } from "../../../training/vae/measures.ts";
 import type { PixelSample } from "../../../training/vae/sample.ts";
 import type { VaeTraining } from "../../../training/vae/train-vae.ts";
 import { encodeVideo } from "../../../video/encode.ts";
 import type { RgbaFrame } from "../../../video/frame.ts";
 import { HELD_OUT, type RunFolder } from "../run-folder.ts";
+import { firstAndLast, Samples } from "../samples.ts";
 
 /** A line of the log of held-out clips: means over them. */
 export interface HeldOutMeasures {
@@ -20,41 +20,36 @@ export interface HeldOutMeasures {
   readonly lpips?: number;
 }
 
-/** What was made of clips after a step. */
+/** What was made of clips after a step; no picture where it is no more in the folder. */
 export interface HeldOutPicture {
   readonly step: number;
-  readonly png: Uint8Array;
+  readonly png: Uint8Array | undefined;
 }
 
 /** Clips that are shown, and frames of each. */
 const SHOWN = 2;
 const MOST_FRAMES = 5;
-const FOLDER = "samples";
-/** Measurements whose pictures a report shows, besides the first one. */
-const LAST_SHOWN = 6;
 /** A residual is shown so many times as strong, around grey. */
 const AMPLIFIED = 4;
 
 export class VaeHeldOut {
   measures: HeldOutMeasures[] = [];
-  /** Steps that there are pictures of. */
-  readonly #shown = new Set<number>();
+  readonly #samples: Samples;
 
-  /** @param stills clips whose frames are all their first one, encoded as such */
+  /** @param stills clips whose frames are all their first one, encoded as such @param every steps between two measurements */
   constructor(
     private readonly clips: readonly PixelSample[],
     private readonly stills: readonly PixelSample[],
     private readonly folder: RunFolder,
-  ) {}
+    every: number,
+  ) {
+    this.#samples = new Samples(folder, 1, every);
+  }
 
   /** Goes on with a run; what a run that was killed has measured of later steps is measured again. */
   async goOn(step: number): Promise<void> {
     this.measures = await this.folder.openLines<HeldOutMeasures>(HELD_OUT, step, ({ psnr }) => Number.isFinite(psnr));
-    const names = await readdir(this.folder.at(FOLDER)).catch(() => []);
-    for (const name of names) {
-      const of = Number(/^step-(\d+)\.png$/.exec(name)?.[1]);
-      if (of <= step) this.#shown.add(of);
-    }
+    await this.#samples.goOn(step);
   }
 
   async measure(training: VaeTraining, step: number, signal: AbortSignal): Promise<void> {
@@ -83,27 +78,15 @@ export class VaeHeldOut {
     await this.folder.append(HELD_OUT, line);
     const strips = this.clips.slice(0, SHOWN).flatMap((clip, i) => stripsOf(clip, made[i]!));
     const png = await encodeVideo([stacked(strips)], { format: "png", fps: 1 });
-    await mkdir(this.folder.at(FOLDER), { recursive: true });
-    await this.folder.write(pictureOf(step), png);
-    this.#shown.add(step);
+    await this.#samples.add(step, [png]);
   }
 
-  /**
-   * The first pictures and the last few, by step: originals above reconstructions above residuals. They are read from the folder, for a
-   * long run has thousands; those that cannot be are left out.
-   */
+  /** Of the first measurement and the last few: originals above reconstructions above residuals. */
   async pictures(): Promise<HeldOutPicture[]> {
-    const all = [...this.#shown].sort((a, b) => a - b);
-    const steps = all.filter((_, i) => i === 0 || i >= all.length - LAST_SHOWN);
-    const found = steps.map(async (step) => {
-      const png = await readFile(this.folder.at(pictureOf(step))).catch(() => undefined);
-      return png ? [{ step, png }] : [];
-    });
-    return (await Promise.all(found)).flat();
+    const read = await this.#samples.read(firstAndLast(this.measures.map(({ step }) => step)));
+    return read.map(({ step, pngs: [png] }) => ({ step, png }));
   }
 }
-
-const pictureOf = (step: number): string => `${FOLDER}/step-${String(step).padStart(6, "0")}.png`;
 
 /** Some frames beside each other: of the clip, of what was made of it, and of their difference. */
 function stripsOf({ pixels, frames, height, width }: PixelSample, made: Float32Array): RgbaFrame[] {

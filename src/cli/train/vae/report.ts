@@ -1,5 +1,5 @@
 /** The report of a VAE's run as one file of HTML: its curves, and reconstructions beside originals. */
-import { chart, type Line, picture, runPage, smoothed, stepAxis } from "../report-page.ts";
+import { chart, type ChartFrom, type Line, picture, runPage, smoothed, stepAxis } from "../report-page.ts";
 import type { HeldOutMeasures, HeldOutPicture } from "./held-out.ts";
 
 /** A line of the log. */
@@ -34,8 +34,8 @@ export interface VaeReport {
 export function vaeReportPage({ title, steps, running, facts, stages, log, measures, pictures }: VaeReport): string {
   const along = stepAxis(steps, stages);
   const curve = (name: string, of: (step: LoggedVaeStep) => number): Line => ({ name, points: smoothed(log.map((s) => [s.step, of(s)])) });
-  const measured = (name: string, of: (one: HeldOutMeasures) => number): string =>
-    chart(`held-out clips: ${name}`, [{ name, points: measures.map((one) => [one.step, of(one)] as const) }], along);
+  const measured = (name: string, of: (one: HeldOutMeasures) => number, from?: ChartFrom): string =>
+    chart(`held-out clips: ${name}`, [{ name, points: measures.map((one) => [one.step, of(one)] as const) }], along, from);
   const kinds = [...new Set(log.flatMap(({ losses }) => Object.keys(losses)))];
   const skipped = log.filter((step) => step.skipped).length;
   const last = measures.at(-1);
@@ -51,10 +51,10 @@ export function vaeReportPage({ title, steps, running, facts, stages, log, measu
     charts: [
       chart("loss", [curve("by its weights", ({ loss }) => loss ?? Number.NaN)], along),
       ...kinds.map((kind) => chart(`loss: ${kind}`, [curve(kind, ({ losses }) => losses[kind] ?? Number.NaN)], along)),
-      measured("PSNR, dB", ({ psnr }) => psnr),
-      measured("SSIM", ({ ssim }) => ssim),
+      measured("PSNR, dB", ({ psnr }) => psnr, "least"),
+      measured("SSIM", ({ ssim }) => ssim, "least"),
       ...(measures.some(({ lpips }) => lpips !== undefined) ? [measured("LPIPS", ({ lpips }) => lpips ?? Number.NaN)] : []),
-      measured("flicker of a still, of 255", ({ flicker }) => flicker),
+      measured("flicker of a still, levels of 255", ({ flicker }) => flicker),
       chart("learning rate", [curve("rate", ({ lr }) => lr)], along),
       chart("norm of the gradient", [curve("before clipping", ({ gradNorm }) => gradNorm)], along),
       chart("memory of the adapter, MB", [curve("allocated", ({ bytes }) => bytes / 1e6)], along),
@@ -62,7 +62,7 @@ export function vaeReportPage({ title, steps, running, facts, stages, log, measu
     ],
     below: rows.length
       ? "<h2>held-out clips: originals, reconstructions, and four times what differs around grey</h2>" +
-        (rows.length < measures.length ? `<p>The first and the last of ${measures.length} measurements; all are in samples/.</p>` : "") +
+        (rows.length < measures.length ? `<p>The first and the last of ${measures.length} measurements; others are in samples/.</p>` : "") +
         `<div class="clips tall"><table><tr><th>step</th></tr>${rows.join("")}</table></div>`
       : "",
   });
@@ -74,5 +74,5 @@ export const isLogged = ({ losses }: LoggedVaeStep): boolean => typeof losses ==
 /** In words. */
 export function measuresText({ psnr, ssim, flicker, lpips }: HeldOutMeasures): string {
   const distance = lpips === undefined ? "" : `LPIPS ${lpips.toFixed(4)}, `;
-  return `PSNR ${psnr.toFixed(2)} dB, SSIM ${ssim.toFixed(4)}, ${distance}flicker ${flicker.toPrecision(3)} of 255`;
+  return `PSNR ${psnr.toFixed(2)} dB, SSIM ${ssim.toFixed(4)}, ${distance}flicker ${flicker.toFixed(2)} levels of 255`;
 }

@@ -227,5 +227,5 @@ async function heldOutOf(work: Work, learned: readonly PixelClips[]): Promise<Va
     };
     stills.push(encode ? { ...still, moments: await encode(still) } : still);
   }
-  return new VaeHeldOut(samples, stills, folder);
+  return new VaeHeldOut(samples, stills, folder, config.heldOutEvery);
 }

@@ -2,7 +2,7 @@
 import type { PixelClips } from "../../../data/pixels.ts";
 import type { VideoVae } from "../../../pipelines/video-vae.ts";
 import { ADAPTIVE_BOUNDS } from "../../../training/vae/losses.ts";
-import type { VaeTrainingStep } from "../../../training/vae/options.ts";
+import { type PlacedVaeStage, type TrainVaeOptions, vaeStages, type VaeTrainingStep } from "../../../training/vae/options.ts";
 import type { VaeTraining } from "../../../training/vae/train-vae.ts";
 import { isStop } from "../../terminal/interrupt.ts";
 import type { Progress } from "../../terminal/progress.ts";
@@ -140,10 +140,24 @@ export class VaeSteps {
           )
           .join("; "),
         trained: `${config.part === "both" ? "encoder and decoder" : `the ${config.part}`}${options.scratch ? ", from scratch" : ""}`,
+        losses: lossesText(options),
         optimizer: `${options.optimizer?.name ?? "adamw"}, learning rate ${options.optimizer?.lr ?? 1e-4}`,
       },
     });
   }
+}
+
+/** What counts how much, stage by stage. */
+function lossesText(options: TrainVaeOptions): string {
+  const of = ({ losses }: PlacedVaeStage): string =>
+    Object.entries(losses)
+      .filter(([name, weight]) => weight > 0 && (name !== "kl" || (options.part ?? "decoder") !== "decoder"))
+      .map(
+        ([name, weight]) =>
+          `${name} ${weight}${name === "disc" && options.discriminator?.start ? ` from step ${options.discriminator.start}` : ""}`,
+      )
+      .join(", ");
+  return vaeStages(options).map(of).join("; ");
 }
 
 const logged = ({ steps: _, lossScale: __, skipped, ...step }: VaeTrainingStep, bytes: number): LoggedVaeStep => ({
