@@ -99,6 +99,11 @@ describe("a run", () => {
       expect(into.err).toMatch(/--out must not be what the result is made from, got whole/);
     }
     expect((await train([...further, "--vae", "whole/vae", "--out", "further"])).code).toBe(0);
+    // It takes on the device what was planned.
+    const planned = await train([...further, "--vae", "whole/vae", "--out", "further", "--plan", "--json"]);
+    const [{ total }] = (JSON.parse(planned.out) as { stages: [{ total: number }] }).stages;
+    const { bytes } = JSON.parse(readFileSync(join(folder, "further/log.jsonl"), "utf8")) as { bytes: number };
+    expect(Math.abs(total / bytes - 1)).toBeLessThan(0.02);
     // What differs is told by stage and key, and whose run it is.
     const other = [stages[0], { ...stages[1], lr: 2e-3, disc: 0.5, resolution: "24" }];
     const refused = await train([...(await config({ stages: other, part: "both", kl: 1e-4 })), "--out", "whole"]);
@@ -120,6 +125,13 @@ it("a run is the only one in its folder", async () => {
   expect(ended.err).toMatch(/\[train\] one process trains in a folder at a time, got .*run\.lock/);
 }, 60_000);
 
+interface Stage {
+  readonly shape: object;
+  readonly total: number;
+  readonly parameters: number;
+  readonly seconds: number | null;
+}
+
 it("is planned by its stages, with a discriminator's share", async () => {
   const stages = [
     { steps: 1, frames: 1, resolution: "64" },
@@ -127,10 +139,12 @@ it("is planned by its stages, with a discriminator's share", async () => {
   ];
   const planned = await train([...(await config({ stages, discWidth: 4, discLayers: 1 })), "--plan", "--json"]);
   expect(planned.code, planned.err).toBe(0);
-  const [small, large] = (JSON.parse(planned.out) as { stages: { shape: object; total: number; parameters: number }[] }).stages;
-  expect(small!.shape).toEqual({ clips: 1, frames: 1, height: 64, width: 128 });
-  expect(large!.total).toBeGreaterThan(small!.total);
-  expect(large!.parameters).toBeGreaterThan(small!.parameters);
+  const [small, large] = (JSON.parse(planned.out) as { stages: Stage[] }).stages as [Stage, Stage];
+  expect(small.shape).toEqual({ clips: 1, frames: 1, height: 64, width: 128 });
+  expect(large.total).toBeGreaterThan(small.total);
+  expect(large.parameters).toBeGreaterThan(small.parameters);
+  // Of a step, where measuring is not off.
+  expect([small, large].every(({ seconds }) => seconds === null || seconds > 0)).toBe(true);
   expect(existsSync(join(folder, "out"))).toBe(false);
 }, 60_000);
 

@@ -16,7 +16,7 @@ export interface ReportPage {
   readonly below: string;
 }
 
-/** Where a chart's values begin: at 0, so that a height is an amount, or at the least, where none means nothing and all of them lie far from it. */
+/** Where a chart's values begin: at 0, so that a height is an amount, or at the least, where all of them lie far from 0 and it means nothing. */
 export type ChartFrom = "zero" | "least";
 
 export interface Line {
@@ -120,14 +120,16 @@ export function chart(title: string, lines: readonly Line[], { most, unit, marks
       const turned = Number(x(at)) + 3 + LETTER * name.length > WIDTH;
       return (
         `<line x1="${x(at)}" x2="${x(at)}" y1="8" y2="${HEIGHT - BOTTOM}" stroke="#9ca3af" stroke-dasharray="3 3"/>` +
-        `<text x="${Number(x(at)) + (turned ? -3 : 3)}" y="${16 + 12 * (i % 3)}"${turned ? ' text-anchor="end"' : ""}>${escaped(name)}</text>`
+        `<text x="${Number(x(at)) + (turned ? -3 : 3)}" y="${16 + 12 * (i % 3)}"${turned ? ' text-anchor="end"' : ""}>` +
+        `${escaped(name)}</text>`
       );
     })
     .join("");
   const zero = low < 0 && top > 0 ? `<line x1="${left}" x2="${right}" y1="${y(0)}" y2="${y(0)}" stroke="#9ca3af"/>` : "";
   const curves = drawn
     .map((points, i) => {
-      const line = `<polyline fill="none" stroke-width="1.5" stroke="${COLOURS[i]}" points="${points.map(([s, v]) => `${x(s)},${y(v)}`).join(" ")}"/>`;
+      const places = points.map(([s, v]) => `${x(s)},${y(v)}`).join(" ");
+      const line = `<polyline fill="none" stroke-width="1.5" stroke="${COLOURS[i]}" points="${places}"/>`;
       // A line of one point is none.
       return points.length === 1 ? `${line}<circle cx="${x(points[0]![0])}" cy="${y(points[0]![1])}" r="2.5" fill="${COLOURS[i]}"/>` : line;
     })

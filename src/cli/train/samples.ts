@@ -1,6 +1,6 @@
 /**
- * Pictures of a run in its folder, made after some of its steps: always its first and last ones, and of those between so few that neither the
- * folder nor the report grows with the run. They are read when a report is made.
+ * Pictures of a run in its folder, made after some of its steps: always its first and last ones, and of those between so few that neither
+ * the folder nor the report grows with the run. They are read when a report is made.
  */
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import type { RunFolder } from "./run-folder.ts";

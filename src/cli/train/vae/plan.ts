@@ -102,6 +102,7 @@ function probedTraining(vae: VideoVae, options: TrainVaeOptions): ProbedModel {
   const recipe = vaeRecipe({ config, weights: typesOf(vae) }, options);
   const { discriminator, lpips } = recipe.judges;
   const steppers = vaeSteppers(options);
+  const kinds = [options.part, vae.dtype, options.checkpointing, steppers.vae.optimizer.name];
   const sizes = [
     { frames: 1, side: 64 },
     { frames: 9, side: 64 },
@@ -109,7 +110,7 @@ function probedTraining(vae: VideoVae, options: TrainVaeOptions): ProbedModel {
   ];
   return {
     gpu,
-    probeKey: `train vae ${JSON.stringify([config, options.part, vae.dtype, options.checkpointing, steppers.vae.optimizer.name, lpips?.network, discriminator?.config])}`,
+    probeKey: `train vae ${JSON.stringify([config, kinds, lpips?.network, discriminator?.config])}`,
     probed: async () => ({
       sizes: sizes.length,
       graphs(size) {

@@ -1,11 +1,10 @@
-/** Every stage of a run is tried before its first step: its graphs are recorded, for the largest clips, so that what is wrong ends no long run. */
+/** Every stage of a run is tried before its first step: its graphs are recorded, for the largest clips, so that nothing wrong ends a long run. */
 import { CogwheelError } from "../../../base/errors.ts";
 import { clipSize } from "../../../data/clip-size.ts";
 import type { VideoVae } from "../../../pipelines/video-vae.ts";
-import type { WeightProvider } from "../../../run/weight-provider.ts";
 import { discriminatorMicro } from "../../../training/vae/judges.ts";
 import { asksDiscriminator, leastOf, tooSmall } from "../../../training/vae/least.ts";
-import { type PlacedVaeStage, type TrainVaeOptions, vaeStages } from "../../../training/vae/options.ts";
+import { type PlacedVaeStage, type TrainableVae, type TrainVaeOptions, vaeStages } from "../../../training/vae/options.ts";
 import { vaeMicro } from "../../../training/vae/record.ts";
 import type { PixelShape } from "../../../training/vae/sample.ts";
 import { vaeRecipe } from "../../../training/vae/trained.ts";
@@ -43,7 +42,7 @@ function tryStage(shape: PixelShape, vae: VideoVae, options: TrainVaeOptions, st
 }
 
 /** What graphs ask of weights that are not read. */
-export const typesOf = ({ dtype }: VideoVae): WeightProvider => ({
+export const typesOf = ({ dtype }: VideoVae): TrainableVae["weights"] => ({
   type: () => dtype,
   stored(name) {
     throw new CogwheelError("train", `graphs that are not run read no weights, got asked for ${name}; report this`);
