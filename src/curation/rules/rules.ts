@@ -31,6 +31,8 @@ export interface Rules {
     readonly merge: string;
     /** In place of the three: a caption from all frames in one request. */
     readonly clip: string;
+    /** Of a picture, in one request. */
+    readonly picture: string;
     /** A prompt for text to video. */
     readonly textToVideo: string;
     /** A prompt for image to video. */
@@ -94,6 +96,10 @@ export const RULES: Rules = {
       "camera in the order in which they happen. At most 100 English words, in one paragraph without line breaks. Say only what can be " +
       "seen. Do not mention frames or seconds, do not use the word “video”, and do not begin with phrases such as “The video shows”: " +
       "begin with the content itself. Answer with the description alone.",
+    picture:
+      "Describe this picture in English in detail: the subjects and their looks, what they do, the surroundings, the light, the colours, " +
+      "the style, how near and from where the camera looks. At most 100 words, in one paragraph without line breaks. Say only what can " +
+      "be seen. Begin with the content itself, not with words such as “The image shows”. Answer with the description alone.",
     textToVideo:
       "You write prompts for a model that makes short videos. From what the user wrote, however short, you make one detailed " +
       "description of a single continuous shot: the subjects and their looks, what they do, the surroundings, the light, the style, and " +
