@@ -1,7 +1,7 @@
 /** The panel that makes videos: the form, the run, the result. */
 import { WorkerError, type Client } from "./client.ts";
-import { addControls, optionValues, setControl, showDefaults } from "./controls.ts";
-import { byId } from "./dom.ts";
+import { addControls, LINKED, optionValues, setControl, showDefaults } from "./controls.ts";
+import { byId, dropZone } from "./dom.ts";
 import { enhanceBox } from "./enhance.ts";
 import { fromFragment, toFragment, type FormValues } from "./link.ts";
 import { modelPicker } from "./model.ts";
@@ -243,6 +243,26 @@ export function generatePanel(
       () => note("The link is in the address bar."),
     );
   });
+
+  // A result that is dropped on the stage brings back the settings that it says it was made with.
+  dropZone(byId("stage"), (data) => void madeAgain(data.files[0]));
+  async function madeAgain(file: File | undefined): Promise<void> {
+    if (!file || running) return;
+    try {
+      const { madeWith } = await import("../src/pipelines/made-with-file.ts");
+      const made = madeWith(new Uint8Array(await file.arrayBuffer()), file.name);
+      if (!made) return tell(`${file.name} does not say what it was made with. To begin from it, choose it under “Begin from a picture or a video”.`);
+      for (const [name, value] of Object.entries(made))
+        if (name === "prompt" || LINKED.includes(name)) setControl(form, name, String(value));
+      for (const name of Object.keys(made)) touched.add(name);
+      tell(null);
+      note(`The prompt and the settings of ${visible(file.name)} are in the form.`);
+      summarise();
+      replan();
+    } catch (error) {
+      tell((error as Error).message);
+    }
+  }
 
   const picture = (): File | null => (field("role").value === "image" ? (field("input").files?.[0] ?? null) : null);
   enhanceBox(client, { model: model.choice, image: picture, news });

@@ -305,7 +305,8 @@ async function answer(message: ToWorker, say: Say): Promise<unknown> {
     }
     case "encode": {
       if (!state.video) throw new CogwheelError("video", "there must be a video to save, got none; make one first");
-      return new Blob([await encodeVideo(state.video.frames, { format: message.format, fps: state.video.settings.fps })], {
+      const { frames, settings, made } = state.video;
+      return new Blob([await encodeVideo(frames, { format: message.format, fps: settings.fps, made })], {
         type: message.format === "gif" ? "image/gif" : `video/${message.format}`,
       });
     }

@@ -3,6 +3,7 @@ import { CogwheelError } from "../base/errors.ts";
 import { encodeVideo } from "../video/encode.ts";
 import type { DenoiseState } from "../models/cogvideox/model.ts";
 import type { RgbaFrame } from "../video/frame.ts";
+import type { MadeWith } from "./made-with.ts";
 import type { Settings } from "./settings.ts";
 
 export class Video {
@@ -14,6 +15,8 @@ export class Video {
     readonly state: DenoiseState,
     /** Wall-clock seconds a stage. */
     readonly seconds: Readonly<Partial<Record<string, number>>>,
+    /** What it was made with: what the model and every option were, as files keep it. */
+    readonly made: MadeWith,
     /**
      * With `textures`: every frame as an `rgba8unorm` texture on the model's device, in place of
      * its bytes; whoever asked for them destroys them.
@@ -50,10 +53,14 @@ export class Video {
 
   /**
    * Encodes to a file (Node): .mp4, .webm, .gif, .png (one frame) or a folder of PNG; the first of several, unless `sample`
-   * says another. Loads a codec library when called.
+   * says another. Loads a codec library when called. MP4, WebM and PNG say in their comment what they were made with, the prompt too;
+   * without `metadata` they do not.
    */
-  async save(path: string, { sample = 0, ...options }: { sample?: number; fps?: number; signal?: AbortSignal } = {}): Promise<void> {
-    await encodeVideo(this.#sample(sample), { fps: this.settings.fps, ...options, path });
+  async save(
+    path: string,
+    { sample = 0, metadata = true, ...options }: { sample?: number; fps?: number; metadata?: boolean; signal?: AbortSignal } = {},
+  ): Promise<void> {
+    await encodeVideo(this.#sample(sample), { fps: this.settings.fps, ...(metadata ? { made: this.made } : {}), ...options, path });
   }
 }
 

@@ -66,7 +66,7 @@ export async function encodeVideo(
   if (format === "folder") {
     let number = 0;
     for await (const frame of checkedFrames(frames, options.signal, options.onProgress)) {
-      await output.write(await encodePng(frame), `frame-${String(++number).padStart(4, "0")}.png`);
+      await output.write(await encodePng(frame, options.made), `frame-${String(++number).padStart(4, "0")}.png`);
     }
   } else {
     await output.write(await encodeBytes(frames, { ...rest, format }));

@@ -4,6 +4,7 @@ import { CogwheelError } from "../base/errors.ts";
 import { matrixFor, toI420 } from "./color.ts";
 import { checkedFrames, withChannels, type Frame, type Frames } from "./frame.ts";
 import { gifDelays } from "./gif-delays.ts";
+import { commentOf } from "./comment.ts";
 import { clearDates } from "./mp4-dates.ts";
 
 /** What a single file can hold. */
@@ -15,6 +16,8 @@ export interface FormatOptions {
   fps: number;
   /** Bits a second of MP4 and WebM. Default: so many that compression is hard to see (see `defaultBitrate`). */
   bitrate?: number;
+  /** What it was made with: kept as JSON in the file's comment (see `commentIn`). A GIF has none. Default: nothing. */
+  made?: object;
   signal?: AbortSignal;
   /** Called with the number of frames encoded so far. */
   onProgress?: (frames: number) => void;
@@ -32,7 +35,7 @@ export async function encodeBytes(frames: Frames, options: FormatOptions): Promi
     case "gif":
       return encodeGif(checked, options);
     case "png":
-      return encodePicture(checked);
+      return encodePicture(checked, options);
     default:
       throw new CogwheelError("video", `format must be mp4, webm, gif or png, got "${String(options.format)}"`);
   }
@@ -52,7 +55,10 @@ function h264Profile(width: number, height: number): string {
   return `avc1.6400${blocks <= 3600 ? "1f" : blocks <= 8192 ? "28" : "33"}`;
 }
 
-async function encodeFilm(frames: AsyncIterable<Frame>, { format, fps, bitrate, signal }: FormatOptions): Promise<Uint8Array<ArrayBuffer>> {
+async function encodeFilm(
+  frames: AsyncIterable<Frame>,
+  { format, fps, bitrate, made, signal }: FormatOptions,
+): Promise<Uint8Array<ArrayBuffer>> {
   await installWebCodecs();
   const { BufferTarget, getFirstEncodableVideoCodec, Mp4OutputFormat, Output, Quality, VideoSample, VideoSampleSource, WebMOutputFormat } =
     await import("./film-encoder.ts");
@@ -86,6 +92,8 @@ async function encodeFilm(frames: AsyncIterable<Frame>, { format, fps, bitrate, 
           ...(codec === "avc" ? { fullCodecString: h264Profile(width, height) } : {}),
         });
         output.addVideoTrack(source, { frameRate: fps });
+        const comment = made && commentOf(made);
+        if (comment) output.setMetadataTags({ comment });
         await output.start();
       }
       using sample = new VideoSample(toI420(frame, matrix), {
@@ -128,17 +136,18 @@ async function encodeGif(frames: AsyncIterable<Frame>, { fps, signal }: FormatOp
   return new Uint8Array(await encode({ ...size, frames: pictures, looped: true, format: "arrayBuffer" }));
 }
 
-async function encodePicture(frames: AsyncIterable<Frame>): Promise<Uint8Array<ArrayBuffer>> {
+async function encodePicture(frames: AsyncIterable<Frame>, { made }: FormatOptions): Promise<Uint8Array<ArrayBuffer>> {
   let picture: Uint8Array<ArrayBuffer> | undefined;
   for await (const frame of frames) {
     if (picture) throw new CogwheelError("video", "a png holds one frame, got more; choose mp4, webm or gif");
-    picture = await encodePng(frame);
+    picture = await encodePng(frame, made);
   }
   return picture!;
 }
 
-/** One frame as PNG, 8 bits a channel, without alpha. */
-export async function encodePng(frame: Frame): Promise<Uint8Array<ArrayBuffer>> {
+/** One frame as PNG, 8 bits a channel, without alpha. @param made what it was made with, for its comment */
+export async function encodePng(frame: Frame, made?: object): Promise<Uint8Array<ArrayBuffer>> {
+  const comment = made && commentOf(made);
   const { encode } = await import("fast-png");
   return encode({
     width: frame.width,
@@ -146,5 +155,6 @@ export async function encodePng(frame: Frame): Promise<Uint8Array<ArrayBuffer>> 
     data: withChannels(frame, 3),
     channels: 3,
     depth: 8,
+    ...(comment ? { text: { Comment: comment } } : {}),
   }) as Uint8Array<ArrayBuffer>;
 }

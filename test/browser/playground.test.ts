@@ -114,6 +114,15 @@ describe("making a video", () => {
     expect(download.suggestedFilename()).toBe("a-red-circle-moving-left-on-a-black-background-1.mp4");
     const film = await decodeVideo(new Uint8Array(await readFile(await download.path())));
     expect([film.frames.length, film.width, film.height]).toEqual([9, 64, 64]);
+    await set(page, { steps: "7", seed: "5" });
+    const bytes = [...(await readFile(await download.path()))];
+    await page.locator("#stage").evaluate((stage, bytes) => {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File([new Uint8Array(bytes)], "saved.mp4", { type: "video/mp4" }));
+      stage.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+    }, bytes);
+    await page.waitForFunction(() => document.getElementById("log")!.textContent!.includes("settings of saved.mp4"));
+    for (const [id, value] of Object.entries({ steps: "4", seed: "1" })) expect(await page.inputValue(`#${id}`), id).toBe(value);
 
     await page.click("#share");
     await page.waitForFunction(() => document.getElementById("log")!.textContent!.includes("link is copied"));

@@ -251,6 +251,34 @@ describe("generate", () => {
     expect(files().filter((f) => !before.includes(f) && !/^frames(\/|$)/.test(f))).toEqual(name === "frames/" ? [] : [name]);
   });
 
+  it("--again makes a result from what it says it was made with; what is given besides counts", async () => {
+    const first = await generate([PROMPT, "--frames", "1", "--steps", "2", "--negative", "no", "--out", "first.png"]);
+    expect(first.code, first.err).toBe(0);
+    const again = await cogwheel(["--model", model, "--again", "first.png", "--out", "again.png"]);
+    expect(again.code, again.err).toBe(0);
+    expect(readFileSync(join(folder, "again.png"))).toEqual(readFileSync(join(folder, "first.png")));
+    const other = await cogwheel([
+      "a blue square",
+      "--model",
+      model,
+      "--again",
+      "first.png",
+      "--seed",
+      "8",
+      "--no-metadata",
+      "--out",
+      "o.png",
+    ]);
+    expect(other.out).toMatch(/2 ddim steps, .*seed 8\n/);
+    const said = await cogwheel(["--model", model, "--again", "o.png"]);
+    expect([said.code, said.err]).toEqual([
+      1,
+      expect.stringMatching(/--again takes a video or a picture .* got o\.png, which says nothing/),
+    ]);
+    const task = await cogwheel(["--model", model, "--again", "first.png", "--video", "first.png"]);
+    expect([task.code, task.err]).toEqual([1, expect.stringMatching(/first\.png was made from a prompt alone, got a video/)]);
+  });
+
   it("stops within seconds of Ctrl-C, with code 130, keeps the latents and writes no video", async () => {
     const before = files();
     let sent = 0;

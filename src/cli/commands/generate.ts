@@ -18,6 +18,8 @@ export const generate = defineCommand<[string[]]>({
         ...modelDeviceFlags(),
       ])
         .option("--out <path>", "file.mp4, .webm, .gif, .png (one frame), or a folder for PNG frames (default: outputs/…)")
+        .option("--again <file>", "with the prompt and settings that a video, a picture or saved latents say they were made with")
+        .option("--no-metadata", "do not write into the file what it was made with: prompt, settings, model")
         .option("--save-latents <file>", "also save the final latents, for --latents or vae decode")
         .option("--enhance <url>", "rewrite the prompt first, by a model behind this OpenAI-compatible address (key: COGWHEEL_API_KEY)")
         .option("--enhance-model <name>", "the model there (default: the only one that it serves)")

@@ -1,13 +1,11 @@
 /** What the command is asked for: words and options, the files that are named, and what a saved run was asked for. */
-import { basename } from "node:path";
 import { CogwheelError } from "../../base/errors.ts";
-import type { LoraInput } from "../../pipelines/lora-input.ts";
 import { readLatents, type SavedRun } from "../../pipelines/latents-file.ts";
-import type { GenerateOptions } from "../../pipelines/options.ts";
-import { takenUp } from "../../pipelines/options/saved.ts";
+import { defined, type GenerateOptions } from "../../pipelines/options.ts";
+import { type SavedSettings, takenUp } from "../../pipelines/options/saved.ts";
 import { OPTION_LIST, optionOf, type OptionName } from "../../pipelines/options/table.ts";
 import type { ModelRules } from "../../pipelines/settings.ts";
-import { taskOf, type TaskInputs } from "../../pipelines/task.ts";
+import { type Task, taskOf, type TaskInputs } from "../../pipelines/task.ts";
 import type { Frame } from "../../video/frame.ts";
 import { readInput } from "../files.ts";
 import type { ModelDeviceFlags, Flags, ModelFlags } from "../flags.ts";
@@ -15,6 +13,8 @@ import type { ModelDeviceFlags, Flags, ModelFlags } from "../flags.ts";
 /** What is the command's own: which model, and where results go. */
 export interface GenerateFlags extends ModelDeviceFlags, ModelFlags {
   out?: string;
+  again?: string;
+  metadata?: boolean;
   saveLatents?: string;
   enhance?: string;
   enhanceModel?: string;
@@ -22,10 +22,19 @@ export interface GenerateFlags extends ModelDeviceFlags, ModelFlags {
   json?: boolean;
 }
 
+/** What a result was made with. */
+export interface Again {
+  readonly file: string;
+  readonly settings: SavedSettings;
+  readonly model?: string;
+}
+
 export interface Asked extends Flags<GenerateFlags> {
   readonly prompt: string;
   /** The run to start from or go on with, and the file that it was read from. */
   readonly saved: (SavedRun & { readonly file: string }) | undefined;
+  /** The settings of a result that is to be made once more, and its file. */
+  readonly again: Again | undefined;
 }
 
 /** Reads the prompt and the saved latents. */
@@ -35,7 +44,13 @@ export async function readAsked(words: readonly string[], flags: Flags<GenerateF
     throw new CogwheelError("generate", "a prompt is given as words or with --prompt-file, got both; leave one out");
   const file = pathOf(flags, "start");
   const saved = file === undefined ? undefined : { ...(await readLatents(await readInput(file), file)), file };
-  const prompt = (promptFile ? await readText(promptFile) : words.join(" ")) || (saved?.settings.prompt ?? "");
+  const again = flags.own.again === undefined ? undefined : await readAgain(flags.own.again);
+  if (again && saved)
+    throw new CogwheelError(
+      "generate",
+      `a run goes on, or one is made again, got --latents ${file} and --again ${again.file}; leave one out`,
+    );
+  const prompt = (promptFile ? await readText(promptFile) : words.join(" ")) || (saved ?? again)?.settings.prompt || "";
   if (prompt.trim() === "")
     throw new CogwheelError(
       "generate",
@@ -43,8 +58,18 @@ export async function readAsked(words: readonly string[], flags: Flags<GenerateF
     );
   if (flags.own.enhance !== undefined && saved && saved.state.step > 0)
     throw new CogwheelError("generate", `a run that goes on keeps its prompt, got --enhance with ${file} of some steps; leave it out`);
-  return { ...flags, prompt, saved };
+  return { ...flags, prompt, saved, again };
 }
+
+export const flagName = (name: OptionName): string => optionOf(name).flag!.split(" ")[0]!;
+
+const INPUT_OF: Readonly<Record<Task, string>> = {
+  text: "a prompt alone",
+  image: "a picture",
+  video: "a video",
+  control: "a control video",
+  inpaint: "a video and a mask",
+};
 
 /** The path that an option was named with. */
 export function pathOf({ files }: Pick<Asked, "files">, name: OptionName): string | undefined {
@@ -76,16 +101,45 @@ export async function readFrames(
 }
 
 /** Everything that `prepare` is to know: what is given, and what a run that goes on takes of the one before. */
-export function optionsFrom({ prompt, given, saved }: Asked, inputs: TaskInputs, rules: ModelRules): GenerateOptions {
+export function optionsFrom({ prompt, given, saved, again }: Asked, inputs: TaskInputs, rules: ModelRules): GenerateOptions {
+  if (again) return { ...settingsAgain(again, taskOf(inputs, rules), given), ...given, ...inputs, prompt };
   if (!saved) return { ...given, ...inputs, prompt };
   const resumed = saved.state.step > 0 ? saved.state.task : undefined;
   const task = resumed ?? taskOf(inputs, rules);
   return { ...takenUp(saved.settings, task), ...given, ...inputs, prompt, start: saved.state };
 }
 
-/** Adapters and scales as saved latents name them. */
-export const adapterNames = (loras: readonly LoraInput[] | undefined): string | undefined =>
-  loras?.map(({ adapter, scale = 1 }) => `${basename(String(adapter))}:${scale}`).join(", ");
+/** Options of a result that is made again; its inputs and adapters are not in it, and must be given once more. */
+function settingsAgain({ file, settings }: Again, task: Task, given: Partial<GenerateOptions>): Omit<SavedSettings, "loras" | "task"> {
+  if (settings.task !== undefined && settings.task !== task)
+    throw new CogwheelError(
+      "generate",
+      `${file} was made from ${INPUT_OF[settings.task]}, got ${INPUT_OF[task]}; give the files that it was made from`,
+    );
+  if (settings.loras && !given.loras?.length)
+    throw new CogwheelError(
+      "generate",
+      `${file} was made with the adapters ${settings.loras}, got none; give them with ${flagName("loras")}`,
+    );
+  return takenUp(settings, task);
+}
+
+/** From the comment of a film or a picture, or from saved latents. */
+async function readAgain(file: string): Promise<Again> {
+  const bytes = await readInput(file);
+  const { madeWith } = await import("../../pipelines/made-with-file.ts");
+  const made = madeWith(bytes, file);
+  if (made) {
+    const { model, ...settings } = made;
+    return { file, settings, ...defined({ model }) };
+  }
+  if (/\.safetensors$/i.test(file)) return { file, settings: (await readLatents(bytes, file)).settings };
+  throw new CogwheelError(
+    "generate",
+    `--again takes a video or a picture that says what it was made with, or saved latents, got ${file}, which says nothing ` +
+      "(a GIF and what other programs have written anew do not); give the options themselves",
+  );
+}
 
 /** Bytes of a prompt's file: a model reads some hundred words. */
 const PROMPT_LIMIT = 1_000_000;

@@ -2,18 +2,18 @@
 import { CogwheelError } from "../../base/errors.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import type { SavedRun } from "../../pipelines/latents-file.ts";
+import { adapterNames } from "../../pipelines/made-with.ts";
 import type { GenerateOptions } from "../../pipelines/options.ts";
 import { FIXED, type SavedSettings } from "../../pipelines/options/saved.ts";
-import { optionOf, type OptionName } from "../../pipelines/options/table.ts";
+import type { OptionName } from "../../pipelines/options/table.ts";
 import type { Settings } from "../../pipelines/settings.ts";
 import { checkOutput } from "../../video/encode.ts";
 import { checkDistinct, checkOutputFile, type Named } from "../files.ts";
 import { outputPaths } from "../output-paths.ts";
 import { EMBEDDED_MODEL } from "../package-root.ts";
-import { adapterNames, framePaths, pathOf, type Asked } from "./asked.ts";
+import { flagName, framePaths, pathOf, type Asked } from "./asked.ts";
 
 /** An option as it is named on the command line. */
-const flagName = (name: OptionName): string => optionOf(name).flag!.split(" ")[0]!;
 
 /**
  * The results that were named must have places of their own, which nothing is read from; latents

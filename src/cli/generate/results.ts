@@ -8,6 +8,7 @@ import type { DenoiseState } from "../../models/cogvideox/model.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import type { GenerationRequest } from "../../pipelines/cogvideox/request.ts";
 import type { MeasuredRates } from "../../pipelines/cogvideox/seconds.ts";
+import { adapterNames } from "../../pipelines/made-with.ts";
 import { writeLatents } from "../../pipelines/latents-file.ts";
 import { savedSettings } from "../../pipelines/options/saved.ts";
 import { stepsText } from "../../pipelines/settings.ts";
@@ -20,7 +21,6 @@ import type { Progress } from "../terminal/progress.ts";
 import { table } from "../terminal/table.ts";
 import { stageTable, timeTable } from "../stage-table.ts";
 import { tuningLine } from "../tuning-line.ts";
-import { adapterNames } from "./asked.ts";
 
 /** Where a video goes that is given no place. */
 export function defaultOutput({ options: { prompt }, seed, settings: { frames } }: GenerationRequest): string {
@@ -58,7 +58,7 @@ export function printPlan(model: CogVideoX, request: GenerationRequest, from: st
 export async function writeVideos(
   made: Video,
   outs: readonly string[],
-  { results, progress, signal }: { results: Attempts; progress: Progress; signal: AbortSignal },
+  { results, progress, signal, metadata = true }: { results: Attempts; progress: Progress; signal: AbortSignal; metadata?: boolean },
 ): Promise<string[]> {
   const written: string[] = [];
   for (const [i, path] of outs.entries()) {
@@ -66,6 +66,7 @@ export async function writeVideos(
       encodeVideo(made.samples[i]!, {
         path,
         fps: made.settings.fps,
+        ...(metadata ? { made: made.made } : {}),
         signal,
         onProgress: (frames) => progress.report("write", (i + frames / (made.frames.length + 1)) / outs.length),
       });

@@ -88,7 +88,7 @@ export async function generateToFile(words: readonly string[], flags: Flags<Gene
   try {
     const made = await model.generate(request);
     if (saveLatents) latentsWritten = await results.attempt(() => saveState(saveLatents, made.state, model, request));
-    written = await writeVideos(made, outs, { results, ...work });
+    written = await writeVideos(made, outs, { results, ...work, ...defined({ metadata: asked.own.metadata }) });
     if (!json) printSummary(model, progress);
     if (profile) await results.attempt(() => reportProfile(profile, model, trace!, json));
     if (rewritten && written[0]) await results.attempt(() => saveEnhanced(rewritten, written[0]!, request.seed));
@@ -111,7 +111,7 @@ const inputName = (asked: Asked): string => framePaths(asked)[0]?.[1] ?? "saved 
 
 /** The options with the frames that are named. Settings that the model cannot do are refused before a film is read. */
 async function readOptions(asked: Asked, { model, progress, signal }: Work): Promise<GenerateOptions> {
-  const settings = completed(model.defaults, { ...settingsOf(asked.saved?.settings ?? {}), ...settingsOf(asked.given) });
+  const settings = completed(model.defaults, { ...settingsOf((asked.saved ?? asked.again)?.settings ?? {}), ...settingsOf(asked.given) });
   checkSettings(settings, model.rules);
   const inputs = await readFrames(asked, settings.frames, { signal, onWarning: (message) => progress.note(message) });
   const options = optionsFrom(asked, inputs, model.rules);

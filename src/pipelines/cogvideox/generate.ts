@@ -1,6 +1,9 @@
 /** A prepared generation, run: encode the prompt, prepare latents, denoise, decode, return. */
+import { kernelsVersion } from "../../../build/kernels-version.ts";
 import type { GenerationStep } from "../generation.ts";
 import { GenerationInterrupted } from "../interrupted.ts";
+import { adapterNames } from "../made-with.ts";
+import { savedSettings } from "../options/saved.ts";
 import { StageClock } from "../stage-clock.ts";
 import { Video } from "../video.ts";
 import { decode } from "./decode.ts";
@@ -31,5 +34,9 @@ export async function generate(run: Run, emit: (step: GenerationStep) => void): 
   const { samples, textures } = await decode(run, latents).catch((error: unknown) => {
     throw new GenerationInterrupted(state, steps.length, error);
   });
-  return new Video(samples, { ...settings, seed, prompt: options.prompt }, state, clock.seconds, textures);
+  const made = {
+    ...{ model: request.model.name, dtype: request.model.dtype, kernels: kernelsVersion },
+    ...savedSettings({ ...options, ...settings, seed, loras: adapterNames(options.loras), task }),
+  };
+  return new Video(samples, { ...settings, seed, prompt: options.prompt }, state, clock.seconds, made, textures);
 }

@@ -36,6 +36,8 @@ export interface ModelFiles {
 export interface Model {
   /** The device; another one after a loss of the model's own. */
   readonly gpu: Gpu;
+  /** The checkpoint's, for people: of a path the last part. */
+  readonly name: string;
   /** Storage type of weights and activations. */
   readonly dtype: "f32" | "f16";
   readonly configs: Configs;

@@ -12,6 +12,7 @@ import type { Plan } from "../../plan/compile.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
 import { generation, type Generation, type GenerationStep } from "../generation.ts";
 import { KeptParts } from "../kept-parts.ts";
+import { nameOf } from "../made-with.ts";
 import { Opened } from "../opened.ts";
 import { recovering } from "../recover.ts";
 import type { GenerateOptions, OpenOptions } from "../options.ts";
@@ -54,6 +55,7 @@ export class CogVideoX implements AsyncDisposable {
       get gpu() {
         return opened.gpu;
       },
+      name: nameOf(opened.checkpoint.source.label),
       dtype: opened.dtype,
       configs,
       rules,

@@ -56,6 +56,7 @@ function recordedModel({ name, className, config, weights }: RecordedRun, { gpu,
   };
   return {
     gpu,
+    name: "reference case",
     dtype,
     configs: {
       vae,
