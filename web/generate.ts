@@ -251,7 +251,10 @@ export function generatePanel(
     try {
       const { madeWith } = await import("../src/pipelines/made-with-file.ts");
       const made = madeWith(new Uint8Array(await file.arrayBuffer()), file.name);
-      if (!made) return tell(`${file.name} does not say what it was made with. To begin from it, choose it under “Begin from a picture or a video”.`);
+      if (!made)
+        return tell(
+          `${file.name} does not say what it was made with. To begin from it, choose it under “Begin from a picture or a video”.`,
+        );
       for (const [name, value] of Object.entries(made))
         if (name === "prompt" || LINKED.includes(name)) setControl(form, name, String(value));
       for (const name of Object.keys(made)) touched.add(name);

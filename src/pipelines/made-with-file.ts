@@ -17,7 +17,8 @@ export function madeWith(file: Uint8Array, label: string): (SavedSettings & { re
     if (!isSaved(value, SAVED_TYPES.get(name)!) || (name === "task" && !TASKS.includes(value as Task)))
       throw new CogwheelError(
         "video",
-        `${label} says that it was made with ${name} ${JSON.stringify(value)}, which must be a ${SAVED_TYPES.get(name)}; give the options themselves`,
+        `${label} says that it was made with ${name} ${JSON.stringify(value)}, which must be a ${SAVED_TYPES.get(name)}; ` +
+          "give the options themselves",
       );
   return { ...settings, ...(typeof model === "string" ? { model } : {}) };
 }

@@ -17,8 +17,8 @@ import type { RecordedMicro } from "./step-graphs.ts";
 
 /**
  * What of a block's forward pass is kept for its gradient. `none`: all of it, `blocks`: its input, from which the rest is computed once
- * more, `attention`: also what attention gave, which is most of a long sequence's work, `pairs`: the input of every second block, from which
- * two are computed once more. What blocks keep is most of a large model's memory, so that `pairs` takes least.
+ * more, `attention`: also what attention gave, which is most of a long sequence's work, `pairs`: the input of every second block, from
+ * which two are computed once more. What blocks keep is most of a large model's memory, so that `pairs` takes least.
  */
 export const CHECKPOINTING = ["none", "attention", "blocks", "pairs"] as const;
 export type Checkpointing = (typeof CHECKPOINTING)[number];
