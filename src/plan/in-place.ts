@@ -84,22 +84,30 @@ function live(graph: Graph, taken: readonly Tensor[]): Node[] {
   return nodes.reverse();
 }
 
-/** As recorded, but what only makes a state's new value waits until the old one was read: it can be computed in the state then. */
+/**
+ * As recorded, but what only makes a state's new value comes as soon as it can, so that nothing waits for it in memory: when what it reads
+ * is there, and the old value was read, for it can be computed in the state then.
+ */
 function inOrder(graph: Graph, taken: readonly Tensor[]): Node[] {
   const recorded = live(graph, taken);
   const readers = new Map<Tensor, Node>();
-  for (const node of recorded) for (const { root } of inputsOf(node)) readers.set(root, node);
-  const waits = new Set<Node>();
+  const makers = new Map<Tensor, Node>();
+  for (const node of recorded) {
+    for (const { root } of inputsOf(node)) readers.set(root, node);
+    for (const made of Object.values(node.outputs)) makers.set(made, node);
+  }
+  const moved = new Set<Node>();
   const after = new Map<Node, Node[]>();
   for (const node of recorded) {
     const made = new Set(Object.values(node.outputs));
     if ([...made].some((tensor) => readers.has(tensor))) continue;
-    const last = [...graph.updates]
-      .filter(([, value]) => made.has(value.root))
-      .flatMap(([state]) => readers.get(state) ?? [])
-      .reduce<Node | undefined>((a, b) => (a && a.id > b.id ? a : b), undefined);
-    if (!last || last.id <= node.id) continue;
-    waits.add(node);
+    const states = [...graph.updates].filter(([, value]) => made.has(value.root)).map(([state]) => state);
+    if (states.length === 0) continue;
+    const before = [...inputsOf(node).map(({ root }) => makers.get(root)), ...states.map((state) => readers.get(state))];
+    const last = before.reduce<Node | undefined>((a, b) => (b && b !== node && (!a || b.id > a.id) ? b : a), undefined);
+    // What others wait for stays, and so does what reads a state that one of those moves.
+    if (!last || (last.id < node.id && (moved.has(last) || after.has(node)))) continue;
+    moved.add(node);
     after.set(last, [...(after.get(last) ?? []), node]);
   }
   const order: Node[] = [];
@@ -107,6 +115,6 @@ function inOrder(graph: Graph, taken: readonly Tensor[]): Node[] {
     order.push(node);
     after.get(node)?.forEach(put);
   };
-  for (const node of recorded) if (!waits.has(node)) put(node);
+  for (const node of recorded) if (!moved.has(node)) put(node);
   return order;
 }

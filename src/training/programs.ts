@@ -17,6 +17,11 @@ export interface ProgramsOptions {
   readonly input?: (name: string) => Float32Array | undefined;
 }
 
+/** What makes programs of a run, or of a part of it that has states of its own. */
+export interface ProgramMaker {
+  get(key: string, record: () => Graph): Promise<Program>;
+}
+
 export class Programs implements Disposable {
   readonly #plans = new Map<string, Plan>();
   readonly #programs = new Map<string, Program>();
@@ -36,15 +41,23 @@ export class Programs implements Disposable {
     return this.#plans.get(key)!;
   }
 
-  /** The program of a graph, made when it is first asked for; again where its weights turn out not to fit f16. */
-  async get(key: string, record: () => Graph): Promise<Program> {
+  /** Programs whose keys begin so, with these states. */
+  of(prefix: string, states: States): ProgramMaker {
+    return { get: (key, record) => this.get(`${prefix} ${key}`, record, states) };
+  }
+
+  /**
+   * The program of a graph, made when it is first asked for; again where its weights turn out not to fit f16.
+   * @param states Default: the run's
+   */
+  async get(key: string, record: () => Graph, states: States = this.states): Promise<Program> {
     const found = this.#programs.get(key);
     if (found) return found;
     return await fitting(
       async () => {
         const plan = this.#plans.get(key) ?? compile(record(), this.gpu.caps, this.options.compile ?? {});
         this.#plans.set(key, plan);
-        const program = await Program.create(this.gpu, plan, this.store, { states: this.states, arenas: this.#roomFor(plan) });
+        const program = await Program.create(this.gpu, plan, this.store, { states, arenas: this.#roomFor(plan) });
         for (const name of plan.graph.inputs.keys()) {
           const values = this.options.input?.(name);
           if (values) program.write(name, values);
@@ -70,6 +83,15 @@ export class Programs implements Disposable {
     this.#programs.clear();
     this.#arenas?.[Symbol.dispose]();
     this.#arenas = undefined;
+  }
+
+  /** Frees the programs of a prefix, whose states go; they are made again, by the plans that there are, when they are asked for. */
+  drop(prefix: string): void {
+    for (const [key, program] of this.#programs) {
+      if (!key.startsWith(`${prefix} `)) continue;
+      program[Symbol.dispose]();
+      this.#programs.delete(key);
+    }
   }
 
   /** Frees what programs have on the device; they are made again when they are asked for. States stay. */

@@ -6,6 +6,7 @@ import { CogwheelError } from "../base/errors.ts";
 import type { Graph } from "../graph/graph.ts";
 import { UPDATE } from "../ops/gradient_norm.ts";
 import type { Program } from "../run/program.ts";
+import type { States } from "../run/states.ts";
 import { firstLossScale, type LossScaleState, nextLossScale } from "./loss-scale.ts";
 import { emaDecay, type Optimizer, updateSettings } from "./optimizer.ts";
 import type { Programs } from "./programs.ts";
@@ -25,7 +26,7 @@ export interface StepperOptions {
   readonly dtype: "f32" | "f16";
 }
 
-/** A micro-step, as a stepper sees it. */
+/** A micro-step of one graph, as a stepper sees it. */
 export interface StepperMicro {
   /** What tells its graph from others. */
   readonly key: string;
@@ -33,6 +34,15 @@ export interface StepperMicro {
   /** @param lossScale the factor of the loss that is differentiated @param graph what was recorded */
   inputs(lossScale: number, graph: Graph): Record<string, Float32Array | Uint32Array>;
   /** Values that the loss is a mean of. */
+  readonly values: number;
+}
+
+/** A micro-step of many runs, which adds up its gradients itself, in the states `gradient:NAME`. */
+export interface StepperPasses {
+  /** @param begun are there gradients that its own are added to? */
+  run(lossScale: number, begun: boolean): Promise<{ readonly outputs: Record<string, Float32Array>; readonly flops: number }>;
+  /** The states that hold them, beside the run's, and a graph that has them all. */
+  readonly sums: { readonly states: States; readonly like: Graph };
   readonly values: number;
 }
 
@@ -84,10 +94,17 @@ export class Stepper {
     this.#lossScale = lossScale;
   }
 
-  /** The graphs that have all states of steps on such a micro-step. */
-  static graphsOf(micro: RecordedMicro, options: Pick<StepperOptions, "optimizer" | "ema" | "accumulation">): [Graph, ...Graph[]] {
+  /**
+   * The graphs that have all states of steps on such a micro-step. `apart`: is the update a graph by itself? Default: where there are
+   * several micro-steps.
+   */
+  static graphsOf(
+    micro: RecordedMicro,
+    options: Pick<StepperOptions, "optimizer" | "ema" | "accumulation">,
+    { apart = (options.accumulation ?? 1) > 1 }: { apart?: boolean } = {},
+  ): [Graph, ...Graph[]] {
     const update = { optimizer: options.optimizer, average: options.ema !== undefined };
-    if ((options.accumulation ?? 1) === 1) return [withUpdate(micro, update)];
+    if (!apart) return [withUpdate(micro, update)];
     const graph = withSums(micro);
     return [graph, updateGraph(update, graph)];
   }
@@ -96,7 +113,7 @@ export class Stepper {
    * One step: as many micro-steps as are added up, in their order. Nothing ends it on the way, for it may have changed states by then.
    * @param lr its learning rate
    */
-  async step(micros: readonly StepperMicro[], lr: number): Promise<TakenStep> {
+  async step(micros: readonly (StepperMicro | StepperPasses)[], lr: number): Promise<TakenStep> {
     const { accumulation = 1, maxGradNorm = Infinity, ema, optimizer, dtype, name = "" } = this.options;
     if (micros.length !== accumulation)
       throw new CogwheelError("training", `a step takes ${accumulation} batches, got ${micros.length}; give one for each micro-step`);
@@ -118,24 +135,37 @@ export class Stepper {
       return Object.fromEntries(await Promise.all(names.map(async (name) => [name, (await program.read(name)) as Float32Array] as const)));
     };
     const parts: Promise<Record<string, Float32Array>>[] = [];
-    const keys = micros.map(({ key }) => key);
+    let flops = 0;
+    const planned = (key: string): Graph => {
+      const plan = this.programs.plan(key);
+      flops += plan.cost.flops;
+      return plan.graph;
+    };
+    const [first] = micros as readonly [StepperMicro | StepperPasses];
     let last: Program;
-    if (accumulation === 1) {
-      const [micro] = micros as [StepperMicro];
-      last = await this.programs.get(micro.key, () => withUpdate(micro.record(), kinds));
-      await last.run({ inputs: { ...micro.inputs(scale, this.programs.plan(micro.key).graph), update } });
-      parts.push(read(last, micro.key));
+    if (accumulation === 1 && "record" in first) {
+      last = await this.programs.get(first.key, () => withUpdate(first.record(), kinds));
+      await last.run({ inputs: { ...first.inputs(scale, planned(first.key)), update } });
+      parts.push(read(last, first.key));
     } else {
       for (const [i, micro] of micros.entries()) {
+        if (!("record" in micro)) {
+          const passed = await micro.run(scale, i > 0);
+          flops += passed.flops;
+          parts.push(Promise.resolve(passed.outputs));
+          continue;
+        }
         const program = await this.programs.get(micro.key, () => withSums(micro.record()));
-        const inputs = micro.inputs(scale, this.programs.plan(micro.key).graph);
+        const inputs = micro.inputs(scale, planned(micro.key));
         await program.run({ inputs: { ...inputs, begun: Float32Array.of(Math.min(i, 1), 0, 0, 0) } });
         // The copy is queued before the next micro-step writes there.
         parts.push(read(program, micro.key));
       }
       const of = `update${name}`;
-      last = await this.programs.get(of, () => updateGraph(kinds, this.programs.plan(keys[0]!).graph));
-      keys.push(of);
+      const sums = micros.flatMap((micro) => ("sums" in micro ? [micro.sums] : []))[0];
+      const like = (): Graph => sums?.like ?? this.programs.plan((first as StepperMicro).key).graph;
+      last = await this.programs.get(of, () => updateGraph(kinds, like()), sums?.states);
+      planned(of);
       await last.run({ inputs: { update } });
     }
     const [control, ...found] = (await Promise.all([last.read("control"), ...parts])) as [Float32Array, ...Record<string, Float32Array>[]];
@@ -147,7 +177,7 @@ export class Stepper {
       gradNorm: control[UPDATE.norm]!,
       taken,
       lossScale: scale,
-      flops: keys.reduce((sum, key) => sum + this.programs.plan(key).cost.flops, 0),
+      flops,
     };
   }
 }

@@ -1,129 +1,254 @@
 /**
- * A clip through the whole VAE in its batches of frames: encoder, latents drawn from the posterior, decoder, losses, and back. Activations
- * are those of one batch of one half at a time, so that its length decides only what convolutions keep between batches.
+ * A micro-step of a VAE whose clips go through in their batches of frames: encoder, latents drawn from the posterior, decoder, losses, and
+ * back. On the device are the activations of one batch of one half, so that a clip's length decides only what convolutions keep between
+ * batches, which lies in the host's memory until it is read again. Gradients are those of one graph over the whole clip.
+ *
+ * A discriminator judges the whole clip, and how much it counts depends on gradients over all of it. So with one the decoder goes over the
+ * clip three times: to make it, to weigh both losses against each other, and back.
  */
-import { CogwheelError } from "../../base/errors.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { Graph } from "../../graph/graph.ts";
-import { checkVideoShape, type VideoShape } from "../../models/vae/batches.ts";
-import { channelsFirst, channelsLast } from "../../ops/channels.ts";
-import { klLoss } from "../../ops/kl_loss.ts";
-import { posteriorSample } from "../../ops/posterior_sample.ts";
-import { posteriorSampleGradient } from "../../ops/posterior_sample_gradient.ts";
-import { add } from "../../ops/add.ts";
-import type { CompileOptions } from "../../plan/compile.ts";
+import type { Graph } from "../../graph/graph.ts";
+import { checkVideoShape, takeFrames, placeFrames, type VideoShape } from "../../models/vae/batches.ts";
 import type { States } from "../../run/states.ts";
-import type { WeightStore } from "../../run/weight-store.ts";
-import { Programs } from "../programs.ts";
-import { type ClipBackwardOptions, FrameBatches, halfStates, madeShapeOf, statesOf } from "./frame-batches.ts";
-import type { HalfRecipe, Objective } from "./half-graphs.ts";
+import type { ProgramMaker, Programs } from "../programs.ts";
+import { adaptiveGraph, batchLosses, judgedGraph, type MomentsShape, posteriorGraph, sampleGraph, weighedLosses } from "./clip-graphs.ts";
+import { type BatchCalls, FrameBatches, halfGraphs, madeShapeOf, statesOf } from "./frame-batches.ts";
+import type { HalfRecipe } from "./half-graphs.ts";
+import type { AskedJudges, VaeRecipe } from "./record.ts";
+import { latentSize, partsOfClip, type PixelShape, pixelShapeKey } from "./sample.ts";
 
-/** A VAE of which both halves are trained. */
-export interface ClipRecipe extends Pick<HalfRecipe, "config" | "weights" | "dtype" | "trained" | "again"> {
-  /** Losses over a batch of what the decoder makes. */
-  readonly objective: Objective;
-}
-
-export interface ClipPassOptions extends Pick<ClipBackwardOptions, "inputs" | "outputs" | "begun" | "signal"> {
-  /** Pixels [B, 3, F, H, W]. */
+/** Clips of one size, and what their losses count. */
+export interface ClipMicro {
+  /** Pixels [B, 3, T, H, W]. */
   readonly x: Float32Array;
-  /** A standard normal draw of the latents' shape [B, Z, F', H', W']. */
-  readonly noise: Float32Array;
-  /** Share and slope of a value of the KL term, as klLoss takes them. */
-  readonly kl: readonly [number, number];
+  /** [B, Z, T', H', W']: latents where the decoder alone is trained, else a standard normal draw. */
+  readonly drawn: Float32Array;
+  readonly asked: AskedJudges;
+  /** Values of losses' inputs, as `generatorInputs` gives them. */
+  losses(graph: Pick<Graph, "inputs">): Record<string, Float32Array>;
+  /** Are there gradients that these are added to? */
+  readonly begun: boolean;
 }
 
-const encoder = ({ objective: _, ...recipe }: ClipRecipe): HalfRecipe => ({ ...recipe, part: "encode", ofInput: false });
-const decoder = (recipe: ClipRecipe): HalfRecipe => ({ ...recipe, part: "decode", ofInput: true });
+export interface ClipPassed {
+  /** As the one graph's outputs are named. */
+  readonly outputs: Record<string, Float32Array>;
+  /** As planned. */
+  readonly flops: number;
+}
 
-/** The parameters of both halves and the sums of their gradients, in zeros. */
-export const clipStates = (gpu: Gpu, recipe: ClipRecipe): States => halfStates(gpu, encoder(recipe), decoder(recipe));
+/** The halves that a clip goes through, with the sizes of what goes in. */
+function halvesOf(
+  recipe: VaeRecipe,
+  shape: PixelShape,
+): { readonly encoder?: [HalfRecipe, VideoShape]; readonly decoder: [HalfRecipe, VideoShape] } {
+  const { config, weights, dtype, trained, part, checkpointing } = recipe;
+  const shared = { config, weights, dtype, trained, again: checkpointing === "blocks" };
+  const { clips: batch, frames, height, width } = shape;
+  const parts = partsOfClip(config, frames);
+  const latents = { batch, frames: parts.reduce((n, one) => n + one.latents, 0), ...latentSize(config, shape) };
+  const decoder: [HalfRecipe, VideoShape] = [{ ...shared, part: "decode", ofInput: part !== "decoder" }, latents];
+  if (part === "decoder") return { decoder };
+  return {
+    encoder: [
+      { ...shared, part: "encode", ofInput: false },
+      { batch, frames, height, width },
+    ],
+    decoder,
+  };
+}
+
+/** Every graph of such a micro-step, each once, with how often it runs in one. */
+export function clipGraphs(recipe: VaeRecipe, shape: PixelShape, asked: AskedJudges): { readonly graph: Graph; readonly times: number }[] {
+  const { encoder, decoder } = halvesOf(recipe, shape);
+  const [half, latents] = decoder;
+  const judged = asked.discriminator;
+  const plain = halfGraphs(half, latents).filter(({ what, shape: of }) => (what === "forward" ? judged || of.continued : judged));
+  const weighed = judged ? halfGraphs(half, latents, weighedLosses(recipe, asked)).filter(({ what }) => what === "forward") : [];
+  const learned = judged ? [] : halfGraphs({ ...half, objective: batchLosses(recipe, asked) }, latents);
+  const moments = encoder && (madeShapeOf(...encoder) as MomentsShape);
+  const halves = [...(encoder ? halfGraphs(...encoder) : []), ...plain, ...weighed, ...learned.filter(({ what }) => what === "backward")];
+  const others = [
+    ...(moments ? [sampleGraph(moments), posteriorGraph(moments)] : []),
+    ...(judged ? [judgedGraph(recipe, shape)] : []),
+    ...(judged && recipe.part !== "encoder" ? [adaptiveGraph(recipe)] : []),
+  ];
+  return [...halves.map(({ record, times }) => ({ graph: record(), times })), ...others.map((graph) => ({ graph, times: 1 }))];
+}
 
 export class ClipPasses implements Disposable {
-  readonly encoder: FrameBatches;
-  readonly decoder: FrameBatches;
-  readonly #programs: Programs;
+  /** What convolutions keep, with its gradients. */
   readonly #states: States;
-  /** Of the moments, [B, 2Z, F', H', W']. */
-  readonly #moments: ReturnType<typeof madeShapeOf>;
-
-  /** @param store of frozen weights @param states of {@link clipStates}, and what an update needs beside them */
-  constructor(
-    gpu: Gpu,
-    store: WeightStore,
-    states: States,
-    private readonly recipe: ClipRecipe,
-    shape: VideoShape,
-    options: { readonly compile?: CompileOptions } = {},
-  ) {
-    const [first, second] = [encoder(recipe), decoder(recipe)];
-    checkVideoShape(recipe.config, "encode", shape);
-    this.#moments = madeShapeOf(first, shape);
-    const [batch, , frames, height, width] = this.#moments;
-    const latents = { batch, frames, height, width };
-    this.#states = statesOf(
-      gpu,
-      [
-        [first, shape],
-        [second, latents],
-      ],
-      states,
-    );
-    this.#programs = new Programs(gpu, store, this.#states, options);
-    this.encoder = new FrameBatches(gpu, first, shape, this.#programs, this.#states);
-    this.decoder = new FrameBatches(gpu, second, latents, this.#programs, this.#states);
-  }
+  readonly #programs: ProgramMaker;
+  readonly #prefix: string;
+  /** Of the moments, where the encoder is run, and of the latents. */
+  readonly #moments: MomentsShape | undefined;
+  #flops = 0;
 
   /**
-   * Losses of a clip, and its gradients, added up in the states `gradient:NAME`. `outputs` tells the losses of each batch of the decoder.
-   * @returns the KL term of each latent frame, [B, F']
+   * @param programs of the run, which makes this one's too
+   * @param states hold the parameters and the sums of their gradients (`gradient:NAME`)
    */
-  async run({ x, noise, kl, inputs, outputs, begun = false, signal }: ClipPassOptions): Promise<{ kl: Float32Array }> {
-    const [batch, twice, frames, height, width] = this.#moments;
-    const values = (batch * twice * frames * height * width) / 2;
-    if (noise.length !== values)
-      throw new CogwheelError("training", `noise must have the latents' ${values} values, got ${noise.length}; draw it for this size`);
-    const run = signal ? { signal } : {};
-    const moments = await this.encoder.forward(x, signal);
-    const sample = await this.#programs.get("sample", () => this.#sampleGraph());
-    await sample.run({ ...run, inputs: { moments, noise } });
-    await this.decoder.forward(await sample.read("z", signal), signal);
-    const back = { begun, ...(inputs ? { inputs } : {}), ...(outputs ? { outputs } : {}), ...run };
-    const { dx: dz } = await this.decoder.backward(back);
-    const posterior = await this.#programs.get("posterior", () => this.#posteriorGraph());
-    await posterior.run({ ...run, inputs: { moments, noise, dz: dz!, settings: Float32Array.from(kl) } });
-    const [cotangent, told] = await Promise.all([posterior.read("dy", signal), posterior.read("kl", signal)]);
-    await this.encoder.backward({ cotangent, begun, ...run });
-    return { kl: told };
+  constructor(
+    private readonly gpu: Gpu,
+    private readonly programs: Programs,
+    states: States,
+    private readonly recipe: VaeRecipe,
+    readonly shape: PixelShape,
+  ) {
+    const { encoder, decoder } = halvesOf(recipe, shape);
+    if (encoder) checkVideoShape(recipe.config, "encode", encoder[1]);
+    this.#moments = encoder && (madeShapeOf(...encoder) as MomentsShape);
+    this.#states = statesOf(gpu, [...(encoder ? [encoder] : []), decoder], states);
+    this.#prefix = `batches ${pixelShapeKey(shape)}`;
+    const maker = programs.of(this.#prefix, this.#states);
+    this.#programs = {
+      get: async (key, record) => {
+        const program = await maker.get(key, record);
+        this.#flops += program.plan.cost.flops;
+        return program;
+      },
+    };
   }
 
-  #latents(graph: Graph) {
-    const { latent_channels: latents } = this.recipe.config;
-    const [batch, twice, ...size] = this.#moments;
-    const noise = channelsLast(graph.input("noise", [batch, twice / 2, ...size]));
-    return { latents, size: [batch, twice / 2, ...size], moments: channelsLast(graph.input("moments", this.#moments)), noise };
+  /** Losses of clips, and their gradients, added up in the states `gradient:NAME`. */
+  async run({ x, drawn, asked, losses, begun }: ClipMicro): Promise<ClipPassed> {
+    this.#flops = 0;
+    const { clips, frames, height, width } = this.shape;
+    const { encoder, decoder } = halvesOf(this.recipe, this.shape);
+    const all = losses({ inputs: { has: () => true } as unknown as Graph["inputs"] });
+    const outputs: Record<string, Float32Array> = {};
+    const pixels = (data: Float32Array, start: number, count: number): Float32Array =>
+      takeFrames(data, { start, frames: count }, frames, height * width, clips * 3);
+    // A batch's graph is that of all of its kind, so that it numbers its only part 0.
+    const calls: Required<BatchCalls> = {
+      inputs: ({ madeStart, madeFrames }, i, graph) =>
+        Object.fromEntries(
+          [...graph.inputs.keys()].flatMap((name) => {
+            if (name === "target") return [[name, pixels(x, madeStart, madeFrames)]];
+            const value = all[name.replace(/\.0$/, `.${i}`)];
+            return value ? [[name, value]] : [];
+          }),
+        ),
+      outputs: async (read, _, i, graph) => {
+        for (const name of graph.outputs.keys()) if (name.endsWith(".0")) outputs[name.replace(/0$/, `${i}`)] = await read(name);
+      },
+    };
+    const [moments, z, first] = encoder ? await this.#encoded(encoder, x, drawn) : [undefined, drawn, undefined];
+    const dz = asked.discriminator
+      ? await this.#againstJudge(decoder, z, asked, { calls, pixels, all, outputs, begun })
+      : await this.#learned(decoder, z, asked, calls, begun);
+    if (first) {
+      const posterior = await this.#programs.get("posterior", () => posteriorGraph(this.#moments!));
+      await posterior.run({ inputs: { moments: moments!, noise: drawn, dz: dz!, kl: all["kl"]! } });
+      outputs["kl.0"] = await posterior.read("kl.0");
+      await first.backward({ cotangent: await posterior.read("dy"), begun });
+    }
+    return { outputs, flops: this.#flops };
   }
 
-  /** Moments and noise → latents, as they come and go between halves. */
-  #sampleGraph(): Graph {
-    const graph = new Graph("vae.sample");
-    const { latents, moments, noise } = this.#latents(graph);
-    graph.output("z", channelsFirst(posteriorSample(moments, noise, { latents }), latents));
-    return graph;
+  /** [B, 3, T, H, W] of clips, as weights that stand in make it. @param x, drawn as in a micro-step, of which zeros give the mean */
+  async reconstruct(x: Float32Array, drawn: Float32Array, standIn: Graph["standIn"], signal?: AbortSignal): Promise<Float32Array> {
+    const { encoder, decoder } = halvesOf(this.recipe, this.shape);
+    const half = ([recipe, shape]: [HalfRecipe, VideoShape]) => this.#half({ ...recipe, standIn }, shape, "reconstruct");
+    const z = encoder ? (await this.#encoded(encoder, x, drawn, half(encoder)))[1] : drawn;
+    return await half(decoder).forward(z, { signal });
   }
 
-  /** What the decoder sends back and the KL term → the gradient with respect to the moments. */
-  #posteriorGraph(): Graph {
-    const graph = new Graph("vae.posterior");
-    const { latents, size, moments, noise } = this.#latents(graph);
-    const dz = channelsLast(graph.input("dz", size));
-    const { loss, gradient } = klLoss({ moments, settings: graph.input("settings", [2]) }, { latents });
-    graph.output("kl", loss);
-    graph.output("dy", channelsFirst(add(gradient, posteriorSampleGradient({ moments, noise, dz }, { latents })), 2 * latents));
-    return graph;
+  #half(recipe: HalfRecipe, shape: VideoShape, variant = ""): FrameBatches {
+    const programs: ProgramMaker = { get: (key, record) => this.#programs.get(`${variant} ${key}`, record) };
+    return new FrameBatches(this.gpu, recipe, shape, programs, this.#states);
+  }
+
+  /** Moments, latents drawn from them, and the half that goes back. */
+  async #encoded(
+    [recipe, shape]: [HalfRecipe, VideoShape],
+    x: Float32Array,
+    noise: Float32Array,
+    encoder = this.#half(recipe, shape),
+  ): Promise<[Float32Array, Float32Array, FrameBatches]> {
+    const moments = await encoder.forward(x, { putAside: true });
+    const sample = await this.#programs.get("sample", () => sampleGraph(this.#moments!));
+    await sample.run({ inputs: { moments, noise } });
+    return [moments, await sample.read("z"), encoder];
+  }
+
+  /** Losses batch by batch, on the way back. @returns the gradient with respect to the latents, where the encoder is trained */
+  async #learned(
+    [recipe, shape]: [HalfRecipe, VideoShape],
+    z: Float32Array,
+    asked: AskedJudges,
+    calls: BatchCalls,
+    begun: boolean,
+  ): Promise<Float32Array | undefined> {
+    const decoder = this.#half({ ...recipe, objective: batchLosses(this.recipe, asked) }, shape, asked.lpips ? "lpips" : "");
+    await decoder.forward(z, { withoutLast: true });
+    return (await decoder.backward({ ...calls, begun })).dx;
+  }
+
+  /** With a discriminator's loss, whose gradient is of the whole clip. */
+  async #againstJudge(
+    [recipe, shape]: [HalfRecipe, VideoShape],
+    z: Float32Array,
+    asked: AskedJudges,
+    { calls, pixels, all, outputs, begun }: JudgedWork,
+  ): Promise<Float32Array | undefined> {
+    const { frames, height, width } = this.shape;
+    const decoder = this.#half(recipe, shape);
+    const made = await decoder.forward(z);
+    const judged = await this.#programs.get("judged", () => judgedGraph(this.recipe, this.shape));
+    await judged.run({ inputs: { made, generator: all["generator"]! } });
+    outputs["generator"] = await judged.read("generator");
+    outputs["made"] = await judged.read("clip");
+    const gen = await judged.read("gen");
+
+    const rec = new Float32Array(made.length);
+    const atLast: Record<"rec" | "gen", Float32Array> = { rec: new Float32Array(), gen: new Float32Array() };
+    await decoder.forward(z, {
+      beside: { key: asked.lpips ? "weighed lpips" : "weighed", record: weighedLosses(this.recipe, asked) },
+      inputs: (batch, i, graph) => ({
+        ...calls.inputs(batch, i, graph),
+        ...(graph.inputs.has("gen") ? { gen: pixels(gen, batch.madeStart, batch.madeFrames) } : {}),
+      }),
+      outputs: async (read, batch, i, graph) => {
+        await calls.outputs(read, batch, i, graph);
+        placeFrames(await read("rec"), batch.madeFrames, rec, batch.madeStart, frames, height * width);
+        if (!graph.outputs.has("gen at last")) return;
+        for (const name of ["rec", "gen"] as const) atLast[name] = sum(await read(`${name} at last`), atLast[name]);
+      },
+    });
+    const factor = (await this.#factor(atLast, all, outputs))[0]!;
+    const cotangent = Float32Array.from(rec, (value, i) => value + factor * gen[i]!);
+    return (await decoder.backward({ cotangent, begun })).dx;
+  }
+
+  async #factor(
+    atLast: { readonly rec: Float32Array; readonly gen: Float32Array },
+    all: Readonly<Record<string, Float32Array>>,
+    outputs: Record<string, Float32Array>,
+  ): Promise<Float32Array> {
+    if (this.recipe.part === "encoder") return all["disc"]!;
+    const weigh = await this.#programs.get("adaptive", () => adaptiveGraph(this.recipe));
+    await weigh.run({ inputs: { ...atLast, adaptive: all["adaptive"]! } });
+    const found = await weigh.read("adaptive");
+    outputs["adaptive"] = found;
+    return found;
   }
 
   [Symbol.dispose](): void {
-    for (const one of [this.encoder, this.decoder, this.#programs, this.#states]) one[Symbol.dispose]();
+    this.programs.drop(this.#prefix);
+    this.#states[Symbol.dispose]();
   }
 }
+
+/** What a pass against a discriminator shares with its micro-step. */
+interface JudgedWork {
+  readonly calls: Required<BatchCalls>;
+  /** Frames of a clip. */
+  readonly pixels: (data: Float32Array, start: number, count: number) => Float32Array;
+  readonly all: Readonly<Record<string, Float32Array>>;
+  readonly outputs: Record<string, Float32Array>;
+  readonly begun: boolean;
+}
+
+const sum = (values: Float32Array, to: Float32Array): Float32Array => (to.length ? values.map((value, i) => value + to[i]!) : values);

@@ -7,7 +7,7 @@
  *   const { dx } = await decoder.backward({ cotangent });   // gradient:NAME in states hold the parameters' gradients
  */
 import { CogwheelError } from "../../base/errors.ts";
-import type { Gpu, OwnedBuffer } from "../../gpu/gpu.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
 import type { Graph } from "../../graph/graph.ts";
 import {
   checkVideoShape,
@@ -22,12 +22,12 @@ import {
   type VideoShape,
 } from "../../models/vae/batches.ts";
 import { spatialRatio } from "../../models/vae/config.ts";
-import { compile, type CompileOptions, type Plan } from "../../plan/compile.ts";
-import type { Capabilities } from "../../gpu/capabilities.ts";
+import type { CompileOptions } from "../../plan/compile.ts";
+import type { Program } from "../../run/program.ts";
 import { States } from "../../run/states.ts";
 import type { WeightStore } from "../../run/weight-store.ts";
-import { Programs } from "../programs.ts";
-import { backwardGraph, type FrameBatchShape, forwardGraph, type HalfRecipe, isBetween, isCache } from "./half-graphs.ts";
+import { type ProgramMaker, Programs } from "../programs.ts";
+import { backwardGraph, type Beside, type FrameBatchShape, forwardGraph, type HalfRecipe, isCache } from "./half-graphs.ts";
 
 /** A clip's batch of frames, with what the half makes of it. */
 export interface ClipBatch extends FrameBatch {
@@ -58,24 +58,41 @@ export function madeShapeOf(
   return [shape.batch, outputChannels(config, part), madeStart + madeFrames, shape.height * ratio, shape.width * ratio];
 }
 
-export interface ClipBackwardOptions {
-  /** Of the half's result [B, C, F, H, W]; not where the recipe has an objective. */
+/** What graphs of a batch of frames are given, and tell, besides the half's own. */
+export interface BatchCalls {
+  /** What further inputs hold, batch by batch. */
+  readonly inputs?: (batch: ClipBatch, index: number, graph: Graph) => Record<string, ArrayBufferView>;
+  /** Takes further outputs, batch by batch. */
+  readonly outputs?: (read: (name: string) => Promise<Float32Array>, batch: ClipBatch, index: number, graph: Graph) => void | Promise<void>;
+}
+
+export interface ClipForwardOptions extends BatchCalls {
+  /** Is the last batch left out, whose result nobody asks for? It is zeros then. */
+  readonly withoutLast?: boolean;
+  /** Do batches of another half run before the way back? What the last batch reads is put aside then too. Default false. */
+  readonly putAside?: boolean;
+  /** What else is recorded over what each batch makes, under a name of its own. */
+  readonly beside?: { readonly key: string; readonly record: Beside };
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface ClipBackwardOptions extends BatchCalls {
+  /** Of the half's result [B, C, F, H, W]; not where the recipe has an objective. The last batch comes first. */
   readonly cotangent?: Float32Array;
-  /** What the objective's inputs hold, batch by batch. */
-  readonly inputs?: (batch: ClipBatch, index: number) => Record<string, ArrayBufferView>;
-  /** Takes the objective's outputs, batch by batch, the last one first. */
-  readonly outputs?: (read: (name: string) => Promise<Float32Array>, batch: ClipBatch, index: number) => void | Promise<void>;
   /** Are there gradients that these are added to? Default false. */
   readonly begun?: boolean;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export class FrameBatches implements Disposable {
   readonly batches: readonly ClipBatch[];
-  readonly #programs: Programs;
+  readonly #programs: ProgramMaker;
   readonly #states: States;
-  /** What convolutions had kept before each batch but the first and the last, by state; before the last one it is in the states. */
-  readonly #kept: Map<string, OwnedBuffer>[] = [];
+  /**
+   * What convolutions had kept before each batch but the first, by state, in the host's memory: so a clip takes no more on the device than
+   * its batches do, however long it is. Before the last one it may be in the states still.
+   */
+  readonly #kept: Map<string, ArrayBuffer>[] = [];
   #inputs: Float32Array | undefined;
 
   /** @param programs of a clip, whose states are `states`: both stay their owner's */
@@ -83,7 +100,7 @@ export class FrameBatches implements Disposable {
     private readonly gpu: Gpu,
     private readonly recipe: HalfRecipe,
     private readonly shape: VideoShape,
-    programs: Programs,
+    programs: ProgramMaker,
     states: States,
     private readonly owned: readonly Disposable[] = [],
   ) {
@@ -111,7 +128,8 @@ export class FrameBatches implements Disposable {
   }
 
   /** x [B, C, F, H, W], pixels or latents → the half's result, moments or pixels. What its gradients need is kept until {@link backward}. */
-  async forward(x: Float32Array, signal?: AbortSignal): Promise<Float32Array> {
+  async forward(x: Float32Array, options: ClipForwardOptions = {}): Promise<Float32Array> {
+    const { withoutLast = false, putAside = false, beside, signal } = options;
     const { batch, frames, height, width } = this.shape;
     const [rows, plane] = [batch * this.#channels.x, height * width];
     if (x.length !== rows * frames * plane)
@@ -119,11 +137,17 @@ export class FrameBatches implements Disposable {
     this.#forget();
     this.#inputs = x;
     const whole = new Float32Array(batch * this.#channels.y * this.#madeFrames * this.#madePlane);
+    const last = this.batches.length - 1;
     for (const [i, part] of this.batches.entries()) {
-      if (i > 0 && i < this.batches.length - 1) this.#keep();
-      const program = await this.#program("forward", i);
-      await program.run({ inputs: { x: takeFrames(x, part, frames, plane, rows) }, ...(signal ? { signal } : {}) });
+      if (i === last && withoutLast) break;
+      const program = await this.#program("forward", i, beside);
+      await program.run({
+        inputs: { x: takeFrames(x, part, frames, plane, rows), ...options.inputs?.(part, i, program.plan.graph) },
+        ...(signal ? { signal } : {}),
+      });
+      await options.outputs?.((name) => program.read(name, signal), part, i, program.plan.graph);
       placeFrames(await program.read("y", signal), part.madeFrames, whole, part.madeStart, this.#madeFrames, this.#madePlane);
+      if (i < last - 1 || (i === last - 1 && putAside)) this.#kept.push(await this.#keep(program, signal));
     }
     return whole;
   }
@@ -145,18 +169,18 @@ export class FrameBatches implements Disposable {
     const dx = this.recipe.ofInput ? new Float32Array(x.length) : undefined;
     for (const [i, part] of [...this.batches.entries()].reverse()) {
       const program = await this.#program("backward", i);
-      this.#restore(i);
+      if (i > 0) this.#restore(i - 1);
       const made = { start: part.madeStart, frames: part.madeFrames };
       await program.run({
         inputs: {
           x: takeFrames(x, part, frames, plane, rows),
           ...(cotangent ? { dy: takeFrames(cotangent, made, madeFrames, madePlane, madeRows) } : {}),
-          ...inputs?.(part, i),
+          ...inputs?.(part, i, program.plan.graph),
           ...(program.plan.graph.inputs.has("begun") ? { begun: Float32Array.of(+(begun || i < this.batches.length - 1), 0, 0, 0) } : {}),
         },
         ...(signal ? { signal } : {}),
       });
-      await outputs?.((name) => program.read(name, signal), part, i);
+      await outputs?.((name) => program.read(name, signal), part, i, program.plan.graph);
       if (dx) placeFrames(await program.read("dx", signal), part.frames, dx, part.start, frames, plane);
     }
     this.#forget();
@@ -181,44 +205,30 @@ export class FrameBatches implements Disposable {
     return this.madeShape[3] * this.madeShape[4];
   }
 
-  #program(what: "forward" | "backward", index: number) {
+  #program(what: "forward" | "backward", index: number, beside?: ClipForwardOptions["beside"]) {
     const shape = batchShape(this.shape, this.batches, index);
-    const key = keyOf(this.recipe, what, shape);
-    return this.#programs.get(key, () => (what === "forward" ? forwardGraph : backwardGraph)(this.recipe, shape));
+    const key = keyOf(this.recipe, beside ? `${what} ${beside.key}` : what, shape);
+    return this.#programs.get(key, () =>
+      what === "forward" ? forwardGraph(this.recipe, shape, beside?.record) : backwardGraph(this.recipe, shape),
+    );
   }
 
-  /** Puts aside what the batch that ran has kept. */
-  #keep(): void {
-    const kept = new Map<string, OwnedBuffer>();
-    this.#kept.push(kept);
-    const usage = GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
-    for (const [name, { bytes }] of this.#states.tensors) {
-      if (!isCache(name)) continue;
-      const owned = this.gpu.buffer(`kept.${name}`, bytes, usage);
-      kept.set(name, owned);
-      this.#copy(this.#states.buffer(name), owned.buffer, bytes);
-    }
+  /** What the batch that ran has kept. */
+  async #keep({ plan }: Program, signal: AbortSignal | undefined): Promise<Map<string, ArrayBuffer>> {
+    const kept = new Map<string, ArrayBuffer>();
+    for (const [name, { bytes }] of plan.graph.states)
+      if (isCache(name)) kept.set(name, await this.gpu.read(this.#states.buffer(name), 0, bytes, signal));
+    return kept;
   }
 
-  /** Brings back what had been kept before a batch, and forgets it. */
+  /** Brings back what a batch had kept, and forgets it. */
   #restore(index: number): void {
-    if (index === 0 || index === this.batches.length - 1) return;
-    for (const [name, owned] of this.#kept[index - 1]!) {
-      const { bytes } = this.#states.tensors.get(name)!;
-      this.#copy(owned.buffer, this.#states.buffer(name), bytes);
-      owned[Symbol.dispose]();
-    }
-    this.#kept.length = index - 1;
-  }
-
-  #copy(from: GPUBuffer, to: GPUBuffer, bytes: number): void {
-    const encoder = this.gpu.device.createCommandEncoder();
-    encoder.copyBufferToBuffer(from, 0, to, 0, Math.ceil(bytes / 4) * 4);
-    this.gpu.device.queue.submit([encoder.finish()]);
+    for (const [name, bytes] of this.#kept[index] ?? []) this.gpu.device.queue.writeBuffer(this.#states.buffer(name), 0, bytes);
+    if (this.#kept.length > index) this.#kept.length = index;
   }
 
   #forget(): void {
-    for (const kept of this.#kept.splice(0)) for (const owned of kept.values()) owned[Symbol.dispose]();
+    this.#kept.length = 0;
     this.#inputs = undefined;
   }
 
@@ -231,7 +241,7 @@ export class FrameBatches implements Disposable {
 /** All states of clips that go through halves, those that `others` hold excepted. */
 export function statesOf(gpu: Gpu, halves: readonly (readonly [HalfRecipe, VideoShape])[], others: States): States {
   for (const [recipe, shape] of halves) checkVideoShape(recipe.config, recipe.part, shape);
-  const graphs = halves.flatMap(([recipe, shape]) => [...halfGraphs(recipe, shape).values()].map((record) => ({ graph: record() })));
+  const graphs = halves.flatMap(([recipe, shape]) => halfGraphs(recipe, shape).map(({ record }) => ({ graph: record() })));
   return new States(gpu, graphs, others);
 }
 
@@ -243,18 +253,28 @@ function batchShape({ batch, height, width }: VideoShape, batches: readonly Clip
 const keyOf = ({ part }: HalfRecipe, what: string, { frames, continues, continued }: FrameBatchShape): string =>
   [part, what, frames, +continues, +continued].join(" ");
 
-/** The graphs of a clip, each once. */
-function halfGraphs(recipe: HalfRecipe, shape: VideoShape): Map<string, () => Graph> {
+/** A graph of batches of a clip's frames, and how many of them it is of. */
+export interface HalfGraph {
+  readonly key: string;
+  readonly what: "forward" | "backward";
+  readonly shape: FrameBatchShape;
+  readonly times: number;
+  record(): Graph;
+}
+
+/** The graphs of a clip, each once. @param beside what else is recorded over what a batch makes, on the way forward */
+export function halfGraphs(recipe: HalfRecipe, shape: VideoShape, beside?: Beside): HalfGraph[] {
   const batches = clipBatches(recipe, shape);
-  return new Map(
-    batches.flatMap((_, i) => {
-      const of = batchShape(shape, batches, i);
-      return [
-        [keyOf(recipe, "forward", of), () => forwardGraph(recipe, of)],
-        [keyOf(recipe, "backward", of), () => backwardGraph(recipe, of)],
-      ] as const;
-    }),
-  );
+  const all = batches.flatMap((_, i): HalfGraph[] => {
+    const of = batchShape(shape, batches, i);
+    const graph = (what: HalfGraph["what"], record: () => Graph): HalfGraph => {
+      const key = keyOf(recipe, what, of);
+      const times = batches.filter((_, j) => keyOf(recipe, what, batchShape(shape, batches, j)) === key).length;
+      return { key, what, shape: of, times, record };
+    };
+    return [graph("forward", () => forwardGraph(recipe, of, beside)), graph("backward", () => backwardGraph(recipe, of))];
+  });
+  return [...new Map(all.map((one) => [one.key, one])).values()];
 }
 
 /** The parameters of one half or both, and the sums of their gradients, in zeros: what {@link FrameBatches} shares with an update. */
@@ -265,30 +285,4 @@ export function halfStates(gpu: Gpu, ...recipes: readonly HalfRecipe[]): States 
     return { graph: backwardGraph(recipe, { batch: 1, frames: 1, height: side, width: side, continues: false, continued: false }) };
   });
   return new States(gpu, graphs);
-}
-
-export interface FrameBatchNeeds {
-  readonly plans: readonly Plan[];
-  /** The largest plan: activations, inputs and outputs. */
-  readonly activations: number;
-  /** What convolutions keep from one batch to the next, with its gradients; and what is put aside between forward and backward. */
-  readonly caches: number;
-  readonly putAside: number;
-  /** Frozen weights, parameters and the sums of their gradients. */
-  readonly weights: number;
-  readonly total: number;
-}
-
-/** What a clip's forward and backward take on an adapter; nothing is loaded. */
-export function frameBatchNeeds(caps: Capabilities, recipe: HalfRecipe, shape: VideoShape): FrameBatchNeeds {
-  checkVideoShape(recipe.config, recipe.part, shape);
-  const plans = [...halfGraphs(recipe, shape).values()].map((record) => compile(record(), caps));
-  const states = new Map(plans.flatMap(({ graph }) => [...graph.states]).map(([name, { bytes }]) => [name, bytes]));
-  const sum = (which: (name: string) => boolean) => [...states].reduce((n, [name, bytes]) => n + (which(name) ? bytes : 0), 0);
-  const caches = sum(isCache);
-  const between = sum(isBetween);
-  const activations = Math.max(...plans.map(({ bytes }) => bytes.activations + bytes.io));
-  const weights = sum((name) => !isBetween(name)) + Math.max(...plans.map(({ bytes }) => bytes.weights));
-  const putAside = caches * Math.max(0, clipBatches(recipe, shape).length - 2);
-  return { plans, activations, caches: between, putAside, weights, total: activations + between + putAside + weights };
 }

@@ -112,7 +112,7 @@ function withAdversary(
 }
 
 /** Scores of clips. Running statistics of batch norms are states, which one clip after another moves; they are written after the last. */
-function scoresOf(graph: Graph, config: DiscriminatorConfig, clips: readonly Tensor[], dtype: "f32" | "f16" | undefined): Tensor[] {
+export function scoresOf(graph: Graph, config: DiscriminatorConfig, clips: readonly Tensor[], dtype: "f32" | "f16" | undefined): Tensor[] {
   const running = new Map<string, Tensor>();
   const move = (norm: string, stats: Tensor, channels: number): void => {
     const now = (name: string) => running.get(name) ?? graph.state(name, [channels]);

@@ -7,16 +7,22 @@ import { sharedStates } from "../../run/states.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
 import { Stepper } from "../stepper.ts";
 import { parameterNames } from "../update.ts";
+import { clipGraphs } from "./clip-passes.ts";
+import { clipBatches } from "./frame-batches.ts";
+import { isBetween, isCache } from "./half-graphs.ts";
 import { discriminatorMicro } from "./judges.ts";
 import { DISCRIMINATOR_PREFIX, type VaeWeights } from "./losses.ts";
 import type { TrainVaeOptions } from "./options.ts";
-import { vaeMicro } from "./record.ts";
-import type { PixelShape } from "./sample.ts";
+import { goesByBatches } from "./passes.ts";
+import { vaeMicro, type VaeRecipe } from "./record.ts";
+import { type PixelShape, smallestOf } from "./sample.ts";
 import { vaeRecipe, vaeSteppers } from "./trained.ts";
 
 /** Bytes on the adapter, and what a step is; with a discriminator, of a step that asks it. */
 export interface VaeTrainingNeeds {
   readonly shape: PixelShape;
+  /** Does a clip go through in one graph, or by batches of frames? */
+  readonly passes: "whole" | "batches";
   /** What is trained, in f32, a discriminator's weights too. */
   readonly parameters: number;
   /** The optimizers' means, averages, sums of gradients. */
@@ -24,6 +30,10 @@ export interface VaeTrainingNeeds {
   /** Of the VAE and of LPIPS, as they stay. */
   readonly frozen: number;
   readonly activations: number;
+  /** What convolutions keep from one batch of frames to the next, with its gradients. */
+  readonly caches: number;
+  /** What they kept before all batches of a clip, in the host's memory, until its gradients have come back. */
+  readonly host: number;
   readonly io: number;
   readonly total: number;
   readonly peak: number;
@@ -43,32 +53,54 @@ export function vaeTrainingNeeds(
   const { dtype, judges } = recipe;
   const steppers = vaeSteppers(options);
   const asked = { lpips: losses.perceptual > 0, discriminator: losses.disc > 0 };
-  const plansOf = (graphs: readonly Parameters<typeof compile>[0][]): { plan: Plan; times: number }[] =>
-    graphs.map((graph, i) => ({ plan: compile(graph, caps, options.compile ?? {}), times: i === 0 ? accumulation : 1 }));
-  const plans = [
-    ...plansOf(Stepper.graphsOf(vaeMicro(recipe, shape, asked), steppers.vae)),
-    ...(asked.discriminator && judges.discriminator
-      ? plansOf(Stepper.graphsOf(discriminatorMicro(judges.discriminator, shape, dtype), steppers.discriminator))
-      : []),
-  ];
+  type Graphs = readonly { readonly graph: Parameters<typeof compile>[0]; readonly times: number }[];
+  const byBatches = goesByBatches(recipe, shape);
+  const steps = (graphs: readonly Graphs[number]["graph"][]): Graphs => graphs.map((graph, i) => ({ graph, times: i ? 1 : accumulation }));
+  const clip = (): Graphs => {
+    if (!byBatches) return steps(Stepper.graphsOf(vaeMicro(recipe, shape, asked), steppers.vae));
+    const graphs = clipGraphs(recipe, shape, asked).map(({ graph, times }) => ({ graph, times: times * accumulation }));
+    const [, update] = Stepper.graphsOf(vaeMicro(recipe, smallestOf(config)), steppers.vae, { apart: true });
+    return [...graphs, { graph: update!, times: 1 }];
+  };
+  const judged = asked.discriminator && judges.discriminator;
+  const graphs = [...clip(), ...(judged ? steps(Stepper.graphsOf(discriminatorMicro(judged, shape, dtype), steppers.discriminator)) : [])];
+  const plans = graphs.map(({ graph, times }) => ({ plan: compile(graph, caps, options.compile ?? {}), times }));
   const all = plans.map(({ plan }) => plan);
   const needs = measurePlans("training", all);
   const states = sharedStates(all);
   const names = new Set(
-    parameterNames(states.keys()).filter((name) => !name.startsWith(DISCRIMINATOR_PREFIX) || !/\.running_(?:mean|var)$/.test(name)),
+    parameterNames(states.keys()).filter(
+      (name) => !isBetween(name) && (!name.startsWith(DISCRIMINATOR_PREFIX) || !/\.running_(?:mean|var)$/.test(name)),
+    ),
   );
   const bytesOf = (which: (name: string) => boolean): number =>
     [...states].reduce((sum, [name, { bytes }]) => sum + (which(name) ? bytes : 0), 0);
   return {
     shape,
+    passes: byBatches ? "batches" : "whole",
     parameters: bytesOf((name) => names.has(name)),
-    states: bytesOf((name) => !names.has(name)),
+    states: bytesOf((name) => !names.has(name) && !isBetween(name)),
     frozen: needs.weights,
     activations: needs.activations,
+    caches: bytesOf(isBetween),
+    host: byBatches ? putAside(recipe, shape, all) : 0,
     io: needs.io,
     total: needs.total,
     peak: needs.peak,
     flops: plans.reduce((sum, { plan, times }) => sum + times * plan.cost.flops, 0),
     plans,
   };
+}
+
+/** What both halves put aside of a clip: what convolutions kept before each batch, but what the decoder's last one still has in place. */
+function putAside({ config, part }: Pick<VaeRecipe, "config" | "part">, { frames }: PixelShape, plans: readonly Plan[]): number {
+  const batches = clipBatches({ config, part: "encode" }, { frames }).length;
+  const kept = (half: string): number =>
+    Math.max(
+      0,
+      ...plans
+        .filter(({ graph }) => graph.name === `vae.${half}.forward`)
+        .map(({ graph }) => [...graph.states].reduce((sum, [name, { bytes }]) => sum + (isCache(name) ? bytes : 0), 0)),
+    );
+  return Math.max(0, batches - 2) * kept("decode") + (part === "decoder" ? 0 : (batches - 1) * kept("encode"));
 }

@@ -15,6 +15,7 @@ import type { LpipsDigests } from "../../models/lpips/open.ts";
 import type { LpipsJudge } from "./judges.ts";
 import type { AdaptiveBounds, VaeWeights } from "./losses.ts";
 import { vaeOptimizers } from "./optimizers.ts";
+import { type Passes, PASSES } from "./passes.ts";
 import { type TrainedPart, VAE_CHECKPOINTING, VAE_PARTS } from "./record.ts";
 import type { GivenPixels } from "./sample.ts";
 
@@ -70,6 +71,11 @@ export interface TrainVaeOptions {
   readonly latents?: "sample" | "mean";
   /** Are norms taken over batches of frames, as in use, or over the whole clip? Default `batches`. */
   readonly statistics?: "batches" | "clip";
+  /**
+   * Does a clip go through in one graph, or batch of frames after batch of frames, in the memory of one batch? Default `auto`: by batches
+   * where it is large or long. Gradients are the same, within rounding.
+   */
+  readonly passes?: Passes;
   /** Default: AdamW. Muon leaves the first and last convolutions of encoder, decoder and discriminator to AdamW unless `adamOnly` is given. */
   readonly optimizer?: OptimizerOptions;
   readonly schedule?: Schedule;
@@ -169,6 +175,9 @@ export function checkVaeOptions(o: TrainVaeOptions): void {
   assertKnown("training", "part", o.part, VAE_PARTS);
   assertKnown("training", "latents", o.latents, ["sample", "mean"]);
   assertKnown("training", "statistics", o.statistics, ["batches", "clip"]);
+  assertKnown("training", "passes", o.passes, PASSES);
+  if (o.passes === "batches" && o.statistics === "clip")
+    fail("norms over a whole clip need all of it at once, got statistics clip with passes batches; leave one of them out");
   assertKnown("training", "checkpointing", o.checkpointing, VAE_CHECKPOINTING);
   assertKnown("training", "dtype", o.dtype, ["f32", "f16"]);
   checkSchedule(o.schedule ?? {});

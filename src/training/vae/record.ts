@@ -4,9 +4,7 @@
  *
  *   B clips, F frames of a part, H × W pixels, Z latent channels
  */
-import type { DifferentiateOptions } from "../../gradient/differentiate.ts";
 import { Graph } from "../../graph/graph.ts";
-import type { Node } from "../../graph/op.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import { weightTypes } from "../../models/vae/batches.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
@@ -19,6 +17,8 @@ import { gradientsOf, standIns, type Trained } from "../parameters.ts";
 import type { RecordedMicro } from "../step-graphs.ts";
 import { judgedStandIn, type VaeJudges } from "./judges.ts";
 import { LPIPS_PREFIX, type LossPart, recordGeneratorLosses } from "./losses.ts";
+import type { Passes } from "./passes.ts";
+import { checkpointing } from "./recompute.ts";
 import { latentSize, partsOfClip, type ClipPart, type PixelShape } from "./sample.ts";
 
 /** Which half of the VAE is trained. With the encoder as it is, latents that a transformer has learned stay valid. */
@@ -37,6 +37,8 @@ export interface VaeRecipe {
   readonly checkpointing: (typeof VAE_CHECKPOINTING)[number];
   /** Do all frames of a clip go through together, norms over all of them? */
   readonly whole: boolean;
+  /** Does a clip go through in one graph, or by batches of frames? */
+  readonly passes: Passes;
   /** Default: none. */
   readonly judges?: VaeJudges;
 }
@@ -49,6 +51,9 @@ export interface AskedJudges {
 
 /** The decoder's last weight, where gradients of a reconstruction and of a discriminator are weighed against each other. */
 const LAST_WEIGHT = "decoder.conv_out.conv.weight";
+
+export const lastWeight = (graph: Graph, { out_channels, block_out_channels: [width] }: VaeConfig): Tensor =>
+  graph.weight(LAST_WEIGHT, [out_channels, width!, 3, 3, 3]);
 
 /** Names of inputs and outputs of a part. */
 export const ofPart = (name: string, part: number): string => `${name}.${part}`;
@@ -75,9 +80,9 @@ export function vaeMicro(recipe: VaeRecipe, shape: PixelShape, asked: AskedJudge
     dtype: recipe.dtype,
     ...(asked.lpips && judges.lpips ? { lpips: judges.lpips.network } : {}),
     ...(asked.discriminator && judges.discriminator ? { discriminator: judges.discriminator.config } : {}),
-    ...(trained === "encoder" ? {} : { last: graph.weight(LAST_WEIGHT, [config.out_channels, config.block_out_channels[0]!, 3, 3, 3]) }),
+    ...(trained === "encoder" ? {} : { last: lastWeight(graph, config) }),
   });
-  return { graph, gradients: gradientsOf(cotangents, parameters, checkpointed(recipe)) };
+  return { graph, gradients: gradientsOf(cotangents, parameters, checkpointing(config, recipe.checkpointing === "blocks")) };
 }
 
 /** The graph of a reconstruction that nothing is learned from: outputs `made.i` [B, 3, F, H, W]. @param standIn the weights of the run */
@@ -132,10 +137,4 @@ export function distanceGraph({ weights, judges }: VaeRecipe, { frames, height, 
   const [a, b] = ["made", "x"].map((name) => channelsLast(graph.input(name, [1, 3, frames, height, width]))) as [Tensor, Tensor];
   graph.output("lpips", recordLpips(judges!.lpips!.network, a, b, { prefix: LPIPS_PREFIX }));
   return graph;
-}
-
-/** Blocks by the scopes that they are recorded in, each part's by itself. */
-function checkpointed({ checkpointing }: VaeRecipe): DifferentiateOptions {
-  if (checkpointing === "none") return {};
-  return { again: ({ scope }: Node) => /^part\.\d+\.(?:en|de)coder\.(?:mid_block|(?:up|down)_blocks\.\d+)\.resnets\.\d+/.exec(scope)?.[0] };
 }

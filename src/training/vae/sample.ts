@@ -2,6 +2,7 @@
 import { CogwheelError } from "../../base/errors.ts";
 import { expectFloats } from "../../base/finite.ts";
 import { elements } from "../../base/shape.ts";
+import { type DiscriminatorConfig, leastClip } from "../../models/discriminator/config.ts";
 import { encodedFrames, frameBatches, LATENT_BATCH, SAMPLE_BATCH } from "../../models/vae/batches.ts";
 import { spatialRatio, type VaeConfig } from "../../models/vae/config.ts";
 import { drawsOf } from "../draws.ts";
@@ -34,6 +35,15 @@ export interface PixelShape {
   readonly frames: number;
   readonly height: number;
   readonly width: number;
+}
+
+/** A small clip, which has the states of any other. @param discriminator wants some patches of it */
+export function smallestOf(config: VaeConfig, discriminator?: DiscriminatorConfig): PixelShape {
+  const least = discriminator ? leastClip(discriminator) : { frames: 1, height: 1, width: 1 };
+  const side = spatialRatio(config);
+  const period = LATENT_BATCH * config.temporal_compression_ratio;
+  const up = (size: number): number => Math.ceil(size / side) * side;
+  return { clips: 1, frames: Math.ceil((least.frames - 1) / period) * period + 1, height: up(least.height), width: up(least.width) };
 }
 
 /** Names what tells one compiled graph from another. */
@@ -90,25 +100,6 @@ export function checkPixels({ pixels, frames, height, width, moments }: PixelSam
   const latents = latentSize(c, { height, width });
   const wanted = 2 * c.latent_channels * encodedFrames(c, frames) * latents.height * latents.width;
   if (moments && moments.length !== wanted) fail(`moments must have ${wanted} values, got ${moments.length}; encode the clip anew`);
-}
-
-/** Frames `first` to before `first + count` of rows of planes: [rows, frames, plane] of every sample, one after another. */
-export function framesOfAll(
-  all: readonly Float32Array[],
-  rows: number,
-  frames: number,
-  plane: number,
-  { first, count }: { first: number; count: number },
-): Float32Array<ArrayBuffer> {
-  const out = new Float32Array(all.length * rows * count * plane);
-  let at = 0;
-  for (const values of all)
-    for (let row = 0; row < rows; row++) {
-      const from = (row * frames + first) * plane;
-      out.set(values.subarray(from, from + count * plane), at);
-      at += count * plane;
-    }
-  return out;
 }
 
 /** [Z, T′, H′, W′] of standard noise for a clip's posterior. @param index the clip's number among those of the step */

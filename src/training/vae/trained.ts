@@ -34,7 +34,7 @@ export function vaeRecipe(
   { config, weights }: Pick<TrainableVae, "config" | "weights">,
   options: TrainVaeOptions,
 ): VaeRecipe & { readonly weights: WeightProvider; readonly judges: VaeJudges } {
-  const { part = "decoder", dtype = "f32", checkpointing = "blocks", statistics, scratch, seed = 0 } = options;
+  const { part = "decoder", dtype = "f32", checkpointing = "blocks", passes = "auto", statistics, scratch, seed = 0 } = options;
   const judges = judgesOf(options);
   return {
     config,
@@ -44,6 +44,7 @@ export function vaeRecipe(
     part,
     checkpointing,
     whole: statistics === "clip",
+    passes,
     judges,
   };
 }

@@ -1,23 +1,25 @@
 /** Takes training steps of a VAE on a device, on the same machinery as a transformer's: states, programs by size, one update a step. */
 import { WeightStore } from "../../run/weight-store.ts";
 import { States } from "../../run/states.ts";
-import { leastClip } from "../../models/discriminator/config.ts";
-import { spatialRatio } from "../../models/vae/config.ts";
 import { elements } from "../../base/shape.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
 import type { Graph } from "../../graph/graph.ts";
-import { encodedFrames, LATENT_BATCH, placeFrames } from "../../models/vae/batches.ts";
+import { encodedFrames, placeFrames, takeFrames } from "../../models/vae/batches.ts";
 import { LatentPosterior } from "../../models/vae/posterior.ts";
 import { initialise } from "../initial-values.ts";
 import { mean } from "../micro-batch.ts";
 import { Programs } from "../programs.ts";
 import { discriminatorLoss, discriminatorMicro, judgedInitial } from "./judges.ts";
-import { Stepper, type StepperMicro, type StepperProgress } from "../stepper.ts";
+import { withSums } from "../step-graphs.ts";
+import { Stepper, type StepperMicro, type StepperPasses, type StepperProgress } from "../stepper.ts";
 import { cast } from "../../ops/cast.ts";
 import { stateName } from "../update.ts";
+import { ClipPasses } from "./clip-passes.ts";
 import { generatorInputs, type GeneratorReport, generatorReport, type LossSizes, type VaeWeights } from "./losses.ts";
 import type { DiscriminatorTurn, TrainableVae, TrainVaeOptions } from "./options.ts";
+import { goesByBatches } from "./passes.ts";
 import { type AskedJudges, distanceGraph, ofPart, reconstructionGraph, vaeMicro, type VaeRecipe } from "./record.ts";
-import { framesOfAll, latentSize, partsOfClip, type PixelSample, posteriorNoise, type PixelShape, pixelShapeKey } from "./sample.ts";
+import { latentSize, partsOfClip, type PixelSample, posteriorNoise, type PixelShape, pixelShapeKey, smallestOf } from "./sample.ts";
 import { vaeRecipe, vaeSteppers } from "./trained.ts";
 
 /** A micro-step's clips, and their numbers in the step. */
@@ -44,8 +46,12 @@ export interface VaeStepReport {
 export class VaeTrainer implements Disposable {
   readonly #programs: Programs;
   readonly #stepper: Stepper;
+  /** Of clips that go by batches of frames: of the size that came last. */
+  #passes: ClipPasses | undefined;
+  #sums: StepperPasses["sums"] | undefined;
 
   private constructor(
+    private readonly gpu: Gpu,
     readonly recipe: VaeRecipe,
     private readonly options: TrainVaeOptions,
     readonly states: States,
@@ -63,18 +69,8 @@ export class VaeTrainer implements Disposable {
     const recipe = vaeRecipe({ config, weights }, options);
     const { dtype, trained, judges } = recipe;
     const steppers = vaeSteppers(options);
-    // A small clip has the same states as any other; a discriminator wants some patches of it.
-    const side = spatialRatio(config);
     const { discriminator } = judges;
-    const least = discriminator ? leastClip(discriminator.config) : { frames: 1, height: 1, width: 1 };
-    const period = LATENT_BATCH * config.temporal_compression_ratio;
-    const up = (size: number): number => Math.ceil(size / side) * side;
-    const smallest = {
-      clips: 1,
-      frames: Math.ceil((least.frames - 1) / period) * period + 1,
-      height: up(least.height),
-      width: up(least.width),
-    };
+    const smallest = smallestOf(config, discriminator?.config);
     const like = [
       ...Stepper.graphsOf(vaeMicro(recipe, smallest, { lpips: false, discriminator: true }), steppers.vae),
       ...(discriminator ? Stepper.graphsOf(discriminatorMicro(discriminator, smallest, dtype), steppers.discriminator) : []),
@@ -88,7 +84,7 @@ export class VaeTrainer implements Disposable {
     try {
       const stepper = new Stepper(programs, steppers.vae);
       await initialise(gpu, weights, judgedInitial(trained, judges), states, signal);
-      return new VaeTrainer(recipe, options, states, store, programs, stepper, new Stepper(programs, steppers.discriminator));
+      return new VaeTrainer(gpu, recipe, options, states, store, programs, stepper, new Stepper(programs, steppers.discriminator));
     } catch (error) {
       for (const held of [programs, states, store]) held[Symbol.dispose]();
       throw error;
@@ -141,19 +137,12 @@ export class VaeTrainer implements Disposable {
   #discriminatorMicros(batches: readonly VaeBatch[], made: readonly Float32Array[]): StepperMicro[] {
     return batches.map(({ samples }, i) => {
       const shape = shapeOf(samples);
-      const plane = shape.height * shape.width;
       return {
         key: `discriminator ${pixelShapeKey(shape)}`,
         values: made[i]!.length,
         record: () => discriminatorMicro(this.recipe.judges!.discriminator!, shape, this.recipe.dtype),
         inputs: (lossScale) => ({
-          x: framesOfAll(
-            samples.map(({ pixels }) => pixels),
-            3,
-            shape.frames,
-            plane,
-            { first: 0, count: shape.frames },
-          ),
+          x: joined(samples.map(({ pixels }) => pixels)),
           made: made[i]!,
           discriminator: Float32Array.of((0.5 * lossScale) / batches.length),
         }),
@@ -161,29 +150,57 @@ export class VaeTrainer implements Disposable {
     });
   }
 
-  #micro(batch: VaeBatch, weights: VaeWeights, asked: AskedJudges, micros: number): StepperMicro & { sizes: LossSizes } {
+  #micro(
+    batch: VaeBatch,
+    weights: VaeWeights,
+    asked: AskedJudges,
+    micros: number,
+  ): (StepperMicro | StepperPasses) & { readonly sizes: LossSizes } {
     const shape = shapeOf(batch.samples);
     const { whole, config } = this.recipe;
     const size = latentSize(config, shape);
+    const values = elements([shape.clips, 3, shape.frames, shape.height, shape.width]);
     const sizes: LossSizes = {
-      pixels: elements([shape.clips, 3, shape.frames, shape.height, shape.width]),
+      pixels: values,
       latents: elements([shape.clips, config.latent_channels, encodedFrames(config, shape.frames), size.height, size.width]),
       pictures: partsOfClip(config, shape.frames, whole).map(({ frames }) => shape.clips * frames),
     };
+    const losses = (lossScale: number, graph: Pick<Graph, "inputs">): Record<string, Float32Array> =>
+      generatorInputs(graph, sizes, weights, {
+        scale: lossScale / micros,
+        ...(this.options.discriminator?.adaptive ? { adaptive: this.options.discriminator.adaptive } : {}),
+      });
+    const noiseOf = (i: number, count: number): Float32Array => this.#noiseOf(batch, i, count);
+    if (goesByBatches(this.recipe, shape)) {
+      const sums = (this.#sums ??= this.#sumsOf());
+      const run: StepperPasses["run"] = (lossScale, begun) => {
+        const { x, drawn } = this.#clipValues(batch.samples, noiseOf);
+        return this.#passesOf(shape).run({ x, drawn, asked, losses: (graph) => losses(lossScale, graph), begun });
+      };
+      return { values, sizes, sums, run };
+    }
     const judges = [asked.lpips ? " lpips" : "", asked.discriminator ? " discriminator" : ""].join("");
     return {
       key: pixelShapeKey(shape) + judges,
-      values: sizes.pixels,
+      values,
       sizes,
       record: () => vaeMicro(this.recipe, shape, asked),
-      inputs: (lossScale, graph) => ({
-        ...this.#clipInputs(graph, batch.samples, (i, values) => this.#noiseOf(batch, i, values)),
-        ...generatorInputs(graph, sizes, weights, {
-          scale: lossScale / micros,
-          ...(this.options.discriminator?.adaptive ? { adaptive: this.options.discriminator.adaptive } : {}),
-        }),
-      }),
+      inputs: (lossScale, graph) => ({ ...this.#clipInputs(graph, batch.samples, noiseOf), ...losses(lossScale, graph) }),
     };
+  }
+
+  /** Sums of gradients, where an update is a graph by itself. */
+  #sumsOf(): StepperPasses["sums"] {
+    const like = withSums(vaeMicro(this.recipe, smallestOf(this.recipe.config)));
+    return { states: new States(this.gpu, [{ graph: like }], this.states), like };
+  }
+
+  /** Of one size at a time: what convolutions keep is much, and another size's is as good as none. */
+  #passesOf(shape: PixelShape): ClipPasses {
+    if (this.#passes && pixelShapeKey(this.#passes.shape) === pixelShapeKey(shape)) return this.#passes;
+    this.#passes?.[Symbol.dispose]();
+    this.#passes = undefined;
+    return (this.#passes = new ClipPasses(this.gpu, this.#programs, (this.#sums ??= this.#sumsOf()).states, this.recipe, shape));
   }
 
   /** The posterior's draw of a batch's clip. */
@@ -197,42 +214,60 @@ export class VaeTrainer implements Disposable {
   async distance(sample: PixelSample, made: Float32Array, signal?: AbortSignal): Promise<number | undefined> {
     if (!this.recipe.judges?.lpips) return undefined;
     const shape = shapeOf([sample]);
-    const program = await this.#programs.get(`distance ${pixelShapeKey(shape)}`, () => distanceGraph(this.recipe, shape));
-    await program.run({ inputs: { made, x: sample.pixels }, ...(signal ? { signal } : {}) });
-    return mean((await program.read("lpips", signal)) as Float32Array);
+    const distances: number[] = [];
+    for (const { firstFrame: start, frames } of partsOfClip(this.recipe.config, shape.frames)) {
+      const part = { ...shape, frames };
+      const program = await this.#programs.get(`distance ${pixelShapeKey(part)}`, () => distanceGraph(this.recipe, part));
+      const of = (data: Float32Array) => takeFrames(data, { start, frames }, shape.frames, shape.height * shape.width, 3);
+      await program.run({ inputs: { made: of(made), x: of(sample.pixels) }, ...(signal ? { signal } : {}) });
+      distances.push(...(await program.read("lpips", signal)));
+    }
+    return mean(distances);
   }
 
   /**
-   * What a graph reads of clips, part by part: pixels, and noise or the latents that are drawn with it.
-   * @param noiseOf [Z, T', H', W'], so many values, for each clip by its index
+   * All of clips: pixels [B, 3, T, H, W], and latents that are drawn, or noise to draw them with, [B, Z, T', H', W'].
+   * @param noiseOf [Z, T′, H′, W′], so many values, for each clip by its index
    */
+  #clipValues(samples: readonly PixelSample[], noiseOf: (index: number, values: number) => Float32Array) {
+    const { config: c, part } = this.recipe;
+    const shape = shapeOf(samples);
+    const { height, width } = latentSize(c, shape);
+    const frames = encodedFrames(c, shape.frames);
+    const drawn = samples.map(({ moments }, i) => {
+      const noise = noiseOf(i, elements([c.latent_channels, frames, height, width]));
+      return part === "decoder"
+        ? LatentPosterior.fromMoments(moments!, [1, 2 * c.latent_channels, frames, height, width]).sample(noise)
+        : noise;
+    });
+    return { x: joined(samples.map(({ pixels }) => pixels)), drawn: joined(drawn) };
+  }
+
+  /** What a graph reads of clips, part by part. @param noiseOf as above */
   #clipInputs(
     graph: Pick<Graph, "inputs">,
     samples: readonly PixelSample[],
     noiseOf: (index: number, values: number) => Float32Array,
   ): Record<string, Float32Array> {
-    const { whole, config: c } = this.recipe;
+    const { whole, config: c, part } = this.recipe;
     const shape = shapeOf(samples);
     const { height, width } = latentSize(c, shape);
     const frames = encodedFrames(c, shape.frames);
-    const fromMoments = this.recipe.part === "decoder";
-    const pixels = samples.map((sample) => sample.pixels);
-    const drawn = samples.map(({ moments }, i) => {
-      const noise = noiseOf(i, elements([c.latent_channels, frames, height, width]));
-      return fromMoments ? LatentPosterior.fromMoments(moments!, [1, 2 * c.latent_channels, frames, height, width]).sample(noise) : noise;
-    });
+    const { x, drawn } = this.#clipValues(samples, noiseOf);
     const inputs: Record<string, Float32Array> = {};
     for (const [i, of] of partsOfClip(c, shape.frames, whole).entries()) {
+      const pixels = { start: of.firstFrame, frames: of.frames };
       // A decoder's reconstruction reads latents alone.
       if (graph.inputs.has(ofPart("x", i)))
-        inputs[ofPart("x", i)] = framesOfAll(pixels, 3, shape.frames, shape.height * shape.width, {
-          first: of.firstFrame,
-          count: of.frames,
-        });
-      inputs[ofPart(fromMoments ? "z" : "noise", i)] = framesOfAll(drawn, c.latent_channels, frames, height * width, {
-        first: of.firstLatent,
-        count: of.latents,
-      });
+        inputs[ofPart("x", i)] = takeFrames(x, pixels, shape.frames, shape.height * shape.width, shape.clips * 3);
+      const latents = { start: of.firstLatent, frames: of.latents };
+      inputs[ofPart(part === "decoder" ? "z" : "noise", i)] = takeFrames(
+        drawn,
+        latents,
+        frames,
+        height * width,
+        shape.clips * c.latent_channels,
+      );
     }
     return inputs;
   }
@@ -242,15 +277,19 @@ export class VaeTrainer implements Disposable {
     const { config: c, trained, whole } = this.recipe;
     const shape = shapeOf([sample]);
     const average = this.options.ema !== undefined;
-    const program = await this.#programs.get(`reconstruct ${pixelShapeKey(shape)}`, () =>
-      reconstructionGraph(this.recipe, shape, ({ names, shape: of, dtype }, graph) => {
-        if (!trained.has(names)) return undefined;
-        const name = names.join("+");
-        const state = graph.state(average ? stateName("average", name) : name, of);
-        return dtype === "f16" ? cast(state, "f16") : state;
-      }),
-    );
-    const inputs = this.#clipInputs(program.plan.graph, [sample], (_, values) => new Float32Array(values));
+    const learned: Graph["standIn"] = ({ names, shape: of, dtype }, graph) => {
+      if (!trained.has(names)) return undefined;
+      const name = names.join("+");
+      const state = graph.state(average ? stateName("average", name) : name, of);
+      return dtype === "f16" ? cast(state, "f16") : state;
+    };
+    const mean = (_: number, values: number): Float32Array => new Float32Array(values);
+    if (goesByBatches(this.recipe, shape)) {
+      const { x, drawn } = this.#clipValues([sample], mean);
+      return await this.#passesOf(shape).reconstruct(x, drawn, learned, signal);
+    }
+    const program = await this.#programs.get(`reconstruct ${pixelShapeKey(shape)}`, () => reconstructionGraph(this.recipe, shape, learned));
+    const inputs = this.#clipInputs(program.plan.graph, [sample], mean);
     await program.run({ inputs, ...(signal ? { signal } : {}) });
     const out = new Float32Array(sample.pixels.length);
     for (const [i, of] of partsOfClip(c, shape.frames, whole).entries())
@@ -267,17 +306,31 @@ export class VaeTrainer implements Disposable {
 
   /** Frees what programs have on the device; they are made again when they are asked for. */
   release(): void {
+    this.#passes?.[Symbol.dispose]();
+    this.#passes = undefined;
     this.#programs.forget();
   }
 
   [Symbol.dispose](): void {
-    for (const held of [this.#programs, this.states, this.store]) held[Symbol.dispose]();
+    this.release();
+    for (const held of [this.#programs, this.#sums?.states, this.states, this.store]) held?.[Symbol.dispose]();
   }
 }
 
 /** What the next step depends on besides the states. */
 export interface VaeProgress extends StepperProgress {
   readonly discriminator?: StepperProgress | undefined;
+}
+
+/** Of all clips, one after another. */
+function joined(all: readonly Float32Array[]): Float32Array<ArrayBuffer> {
+  const out = new Float32Array(all.reduce((n, { length }) => n + length, 0));
+  let at = 0;
+  for (const values of all) {
+    out.set(values, at);
+    at += values.length;
+  }
+  return out;
 }
 
 const shapeOf = (samples: readonly PixelSample[]): PixelShape => {

@@ -67,7 +67,7 @@ export async function readVaeConfig(file: string | undefined, flags: Readonly<Re
   const pick = (...names: string[]): Record<string, unknown> => defined(Object.fromEntries(names.map((name) => [name, given[name]])));
   const options = {
     ...(has("stages") ? { stages: stages.map(stageOfConfig) } : stageOfConfig(stages[0]!)),
-    ...pick("part", "scratch", "accumulation", "latents", "statistics", "checkpointing", "dtype", "seed"),
+    ...pick("part", "scratch", "accumulation", "latents", "statistics", "passes", "checkpointing", "dtype", "seed"),
     ...updatesOf(given),
     ...(counts("disc") ? { discriminator: discriminatorOf(given) } : {}),
   } as TrainVaeOptions;

@@ -43,6 +43,9 @@ export const VAE_KEYS = {
   discCausal: key("flag", "in time it sees what came before alone, so that the first frame is judged as a picture is", "false"),
   latents: key("choice", "what the decoder learns from: draws from the posterior, or its mean", "sample", { choices: ["sample", "mean"] }),
   statistics: key("choice", "norms over batches of frames, as in use, or over the whole clip", "batches", { choices: ["batches", "clip"] }),
+  passes: key("choice", "a clip in one graph, or by batches of frames in the memory of one batch", "by its size", {
+    choices: ["auto", "whole", "batches"],
+  }),
   optimizer,
   lr,
   betas,

@@ -8,6 +8,7 @@ import { Stepper } from "../../../training/stepper.ts";
 import { asksDiscriminator } from "../../../training/vae/least.ts";
 import { discriminatorMicro, type LpipsJudge } from "../../../training/vae/judges.ts";
 import { type TrainVaeOptions, vaeStages } from "../../../training/vae/options.ts";
+import type { Passes } from "../../../training/vae/passes.ts";
 import { distanceGraph, vaeMicro } from "../../../training/vae/record.ts";
 import { vaeTrainingNeeds, type VaeTrainingNeeds } from "../../../training/vae/needs.ts";
 import type { PixelShape } from "../../../training/vae/sample.ts";
@@ -26,9 +27,14 @@ interface VaeStagePlan extends Omit<VaeTrainingNeeds, "plans"> {
   readonly encoder: number;
   /** Of LPIPS where only held-out clips are measured by it. */
   readonly measures: number;
+  /** The other way for a clip to go; left out where it cannot, or is too long for one graph. */
+  readonly other?: Pick<VaeTrainingNeeds, "passes" | "total" | "flops">;
   /** Of a step; null where nothing may be measured. */
   readonly seconds: number | null;
 }
+
+/** More frames in one graph are not planned: that alone would take minutes. */
+const MOST_FRAMES = 33;
 
 /** What the largest clips of every stage take. @param lpips the network, where one is asked */
 export async function printVaePlan(
@@ -41,19 +47,24 @@ export async function printVaePlan(
   const weights = typesOf(vae);
   const planned = vaeStages(asked).map((stage) => {
     const shape = largestShape(stages[stage.index]!, vae, stage.batch);
-    const needs = vaeTrainingNeeds({ config, weights, caps: gpu.caps }, asked, shape, {
-      ...stage.losses,
-      disc: asksDiscriminator(asked, stage) ? stage.losses.disc : 0,
-    });
+    const losses = { ...stage.losses, disc: asksDiscriminator(asked, stage) ? stage.losses.disc : 0 };
+    const needsOf = (passes: Passes | undefined): VaeTrainingNeeds =>
+      vaeTrainingNeeds({ config, weights, caps: gpu.caps }, passes ? { ...asked, passes } : asked, shape, losses);
+    const needs = needsOf(undefined);
     const encoder = (options.part ?? "decoder") === "decoder" ? encoderBytes(vae, shape) : 0;
     const measures = heldOut !== undefined && lpips && stage.losses.perceptual === 0 ? distanceBytes(vae, asked, shape) : 0;
+    const beside = encoder + measures;
+    const other = ({ passes, total, flops }: VaeTrainingNeeds) => ({ passes, total: total + beside, flops });
     return {
       steps: stage.steps,
       ...needs,
       encoder,
       measures,
-      total: needs.total + encoder + measures,
-      peak: needs.peak + encoder + measures,
+      total: needs.total + beside,
+      peak: needs.peak + beside,
+      ...(asked.statistics === "clip" || shape.frames > MOST_FRAMES
+        ? {}
+        : { other: other(needsOf(needs.passes === "whole" ? "batches" : "whole")) }),
     };
   });
   const rates = await kernelRatesUnlessOff(probedTraining(vae, asked), {
@@ -73,13 +84,18 @@ export async function printVaePlan(
     return;
   }
   print(`${gpu.name}, ${dtype}`);
-  for (const [i, { shape, encoder, measures, ...needs }] of told.entries()) {
+  const way = { whole: "in one graph", batches: "by batches of frames" };
+  for (const [i, { shape, encoder, measures, caches, host, other, ...needs }] of told.entries()) {
     const name = stages[i]!.name && `${stages[i]!.name}: `;
-    print(`${name}${shape.clips} × ${shape.frames} frames of ${shape.width} × ${shape.height}`);
+    print(`${name}${shape.clips} × ${shape.frames} frames of ${shape.width} × ${shape.height}, ${way[needs.passes]}`);
     printNeeds(needs, [
+      ...(caches ? [["kept between batches of frames", bytesText(caches, 1)] as const] : []),
       ...(encoder ? [["the encoder, for clips that are read", bytesText(encoder, 1)] as const] : []),
       ...(measures ? [["LPIPS of held-out clips", bytesText(measures, 1)] as const] : []),
     ]);
+    if (host) print(`${bytesText(host, 1)} of the host's memory beside, for what lies between batches of frames`);
+    if (other)
+      print(`${way[other.passes]}: ${bytesText(other.total, 1)} on the adapter, ${(other.flops / 1e12).toPrecision(3)} TFLOP a step`);
   }
 }
 

@@ -2,9 +2,11 @@
 import { CogwheelError } from "../../../base/errors.ts";
 import { clipSize } from "../../../data/clip-size.ts";
 import type { VideoVae } from "../../../pipelines/video-vae.ts";
+import { clipGraphs } from "../../../training/vae/clip-passes.ts";
 import { discriminatorMicro } from "../../../training/vae/judges.ts";
 import { asksDiscriminator, leastOf, tooSmall } from "../../../training/vae/least.ts";
 import { type PlacedVaeStage, type TrainableVae, type TrainVaeOptions, vaeStages } from "../../../training/vae/options.ts";
+import { goesByBatches } from "../../../training/vae/passes.ts";
 import { vaeMicro } from "../../../training/vae/record.ts";
 import type { PixelShape } from "../../../training/vae/sample.ts";
 import { vaeRecipe } from "../../../training/vae/trained.ts";
@@ -37,7 +39,8 @@ function tryStage(shape: PixelShape, vae: VideoVae, options: TrainVaeOptions, st
   const recipe = vaeRecipe({ config: vae.config, weights: typesOf(vae) }, options);
   const { discriminator } = recipe.judges;
   const asked = { lpips: stage.losses.perceptual > 0, discriminator: asksDiscriminator(options, stage) };
-  vaeMicro(recipe, shape, asked);
+  if (goesByBatches(recipe, shape)) clipGraphs(recipe, shape, asked);
+  else vaeMicro(recipe, shape, asked);
   if (asked.discriminator && discriminator) discriminatorMicro(discriminator, shape, recipe.dtype);
 }
 
