@@ -86,6 +86,13 @@ export interface WrittenClip {
   readonly height: number;
 }
 
+/** What a row says of a clip's caption. */
+export interface CaptionColumns {
+  /** In place of what a person wrote. */
+  readonly caption?: string;
+  readonly [column: string]: unknown;
+}
+
 const CUTTER_VERSION = 1;
 const SCAN_VERSION = 1;
 const CUT_VERSION = 1;
@@ -236,12 +243,12 @@ export class Curation implements AsyncDisposable {
 
   /**
    * Writes `metadata.jsonl` and `videos/`; what was there and is not of the data set any more is taken away.
-   * @param captionOf a clip's caption; where it has none, it is that which a person wrote of its video
+   * @param captionOf a clip's caption, with more columns of it; where it has none, it is that which a person wrote of its video
    */
   async export(
     clips: readonly ScoredClip[],
     written: readonly (WrittenClip | undefined)[],
-    captionOf: (clip: ScoredClip) => string | undefined = () => undefined,
+    captionOf: (clip: ScoredClip) => CaptionColumns | undefined = () => undefined,
   ): Promise<DatasetRow[]> {
     const { out, videos: from } = this.options;
     const byHand = await handCaptions(from, [...new Set(clips.map(({ of }) => of.source.path))]);
@@ -258,7 +265,8 @@ export class Curation implements AsyncDisposable {
       await placed(made.file, join(videos, name), made.bytes);
       rows.push({
         file_name: `videos/${name}`,
-        caption: captionOf(one) ?? byHand.get(of.source.path) ?? "",
+        caption: byHand.get(of.source.path) ?? "",
+        ...captionOf(one),
         width: made.width,
         height: made.height,
         fps: made.fps,

@@ -1,9 +1,14 @@
 /** `cogwheel data`: from a folder of raw videos to a data set that models learn from. */
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { type CliCommand, defineCommand } from "../command.ts";
+import type { CaptionFlags } from "../data/caption.ts";
 import type { DataFlags } from "../data/config.ts";
+import type { ExportFlags } from "../data/export.ts";
 import type { DataStage } from "../data/run.ts";
 import { number } from "../flags.ts";
+
+/** As curation names its targets, which are not loaded for the help. */
+const LAYOUTS = ["videofolder", "cogvideo", "diffusers", "sat", "videox-fun", "open-sora", "webdataset"] as const;
 
 const FROM = ["<from>", "a folder of videos, or CONFIG.json (docs/data.md)"] as const;
 
@@ -18,25 +23,57 @@ export const dataFlags = (command: Command): Command =>
     .option("--where <expression>", 'which clips stay: "motion > 0.02 && sharpness >= 50" (default: all)')
     .option("--json", "print one JSON object: what was found");
 
+/** Flags of stages that ask models. */
+const captionFlags = (command: Command): Command =>
+  dataFlags(command)
+    .option("--url <address>", "OpenAI-compatible address of a model that sees (key: COGWHEEL_API_KEY)")
+    .option("--model <name>", "its name there (default: the only one that it serves)")
+    .option("--max-cost <amount>", "the most that captions may cost, by the config's prices", number)
+    .option("--max-requests <n>", "requests at most", number)
+    .option("--equal-captions", "allow one caption for clips of several sources")
+    .option("--dry-run", "caption twenty clips, tell what all of them will take, and stop")
+    .option("--batch <folder>", "write requests to batch files there, and take answers from its folder answers/");
+
 const stage = (name: DataStage, help: string): CliCommand =>
-  defineCommand<[string], DataFlags>({
+  defineCommand<[string], DataFlags & CaptionFlags>({
     name,
     help,
-    declare: dataFlags,
+    declare: name === "run" || name === "caption" ? captionFlags : dataFlags,
     async run([from], flags) {
       const { runStages } = await import("../data/run.ts");
       return await runStages(name, from, flags);
     },
   });
 
+const exportTo = defineCommand<[string], ExportFlags>({
+  name: "export",
+  help: "write a data set in the layout of another trainer, and read it back by its rules",
+  declare: (command) =>
+    command
+      .argument("<dataset>", "folder with metadata.jsonl")
+      .addOption(new Option("--to <layout>", "whose layout").choices([...LAYOUTS]).makeOptionMandatory())
+      .requiredOption("--out <folder>", "a new folder")
+      .option("--validation <share>", "share of clips for validation, by source (default: 0)", number)
+      .option("--test <share>", "share of clips for the test, by source (default: 0)", number)
+      .option("--seed <n>", "another one draws other sources (default: 0)", number)
+      .option("--equal-captions", "allow one caption for clips of several sources")
+      .option("--json", "print one JSON object: how many clips of which split"),
+  async run([dataset], flags) {
+    const { exportTo: run } = await import("../data/export.ts");
+    await run(dataset, flags);
+  },
+});
+
 export const data: CliCommand = {
   name: "data",
   help: "make a data set from a folder of raw videos (docs/data.md)",
   commands: [
-    stage("run", "all stages: scan, cut, measure, filter, and the data set's files"),
+    stage("run", "all stages: scan, cut, measure, filter, captions where a model is named, and the data set's files"),
     stage("scan", "what the files are, by their content; what cannot be read is named"),
     stage("cut", "find changes of shot, and the clips between them"),
     stage("measure", "measure every clip: motion, sharpness, brightness, black bars, flicker"),
     stage("filter", "which clips stay, and what drops the others"),
+    stage("caption", "caption the clips that stay, and write the data set (docs/captions.md)"),
+    exportTo,
   ],
 };

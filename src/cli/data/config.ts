@@ -16,6 +16,12 @@ export interface DataFlags {
   readonly fps?: number;
   readonly where?: string;
   readonly json?: boolean;
+  /** Of the caption stage. */
+  readonly url?: string;
+  readonly model?: string;
+  readonly maxCost?: number;
+  readonly maxRequests?: number;
+  readonly equalCaptions?: boolean;
 }
 
 export interface DataConfig extends Pick<CurationOptions, "videos" | "out" | "jobs"> {
@@ -34,13 +40,14 @@ export async function readDataConfig(from: string, flags: DataFlags): Promise<Da
     throw new CogwheelError("data", `the first argument must be a config or a folder of videos, got none at ${from}; check the path`);
   const told: Record<string, unknown> = facts.isDirectory() ? { videos: from } : await readFileOf(from);
   checkDataKeys(told, from);
-  const { out, jobs, frames, fps, where } = flags;
+  const { out, jobs, frames, fps, where, url, model, maxCost, maxRequests, equalCaptions } = flags;
   const given = (values: Record<string, unknown>): Record<string, unknown> =>
     Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
   const own = { ...told, ...given({ out, jobs }) };
   const cut = { ...(told["cut"] as object | undefined), ...given({ frames, fps }) };
   const filter = { ...(told["filter"] as object | undefined), ...given({ where }) };
-  checkDataKeys({ ...given({ out, jobs }), cut, filter }, "the command line");
+  const caption = { ...(told["caption"] as object | undefined), ...given({ url, model, maxCost, maxRequests, equalCaptions }) };
+  checkDataKeys({ ...given({ out, jobs }), cut, filter, caption }, "the command line");
   for (const name of ["videos", "out"] as const)
     if (own[name] === undefined)
       throw new CogwheelError(
@@ -54,7 +61,7 @@ export async function readDataConfig(from: string, flags: DataFlags): Promise<Da
     ...(own["jobs"] === undefined ? {} : { jobs: own["jobs"] as number }),
     cut: cut as Partial<CutOptions>,
     select: filter as Partial<SelectOptions>,
-    stages: { ...stages, cut, filter },
+    stages: { ...stages, cut, filter, caption },
   };
 }
 
@@ -70,5 +77,9 @@ async function readFileOf(file: string): Promise<Record<string, unknown>> {
     const path = told[name] as string | undefined;
     if (path !== undefined && !isAbsolute(path)) told[name] = join(dirname(file), path);
   }
+  const caption = told["caption"] as { rules?: string; tokenizer?: string } | undefined;
+  if (caption?.rules !== undefined && !isAbsolute(caption.rules)) caption.rules = join(dirname(file), caption.rules);
+  if (caption?.tokenizer !== undefined && /^\.{1,2}(?:[\\/]|$)/.test(caption.tokenizer))
+    caption.tokenizer = join(dirname(file), caption.tokenizer);
   return told;
 }

@@ -2,6 +2,7 @@
 import { CogwheelError } from "../../base/errors.ts";
 import { isObject } from "../../base/json-scan.ts";
 import { DETECTORS } from "../../curation/cuts/detect.ts";
+import { CAPTION_KEYS } from "./caption-keys.ts";
 import { key, nearestName, type TrainKey, whatIsWrongWith } from "../train/keys.ts";
 
 export type DataKeys = Readonly<Record<string, TrainKey>>;
@@ -35,6 +36,7 @@ export const STAGE_TABLES: Readonly<Record<string, DataKeys>> = {
     duplicates: key("choice", "what becomes of clips that look like one before them", "drop", { choices: ["drop", "keep"] }),
     alike: key("number", "bits of 64 that perceptual hashes of duplicates differ in at most", "6", { min: 0 }),
   },
+  caption: CAPTION_KEYS,
 };
 
 /** Throws for a key that there is none of, and tells the nearest. @param where the file, or the command line */

@@ -1,12 +1,15 @@
 /** `cogwheel data run`, and its stages one by one: each does those before it, of which the ledger has most. */
 import type { Curation, CutSource, ScoredClip, ScannedSource } from "../../curation/curate-node.ts";
 import type { Selection } from "../../curation/dataset/select.ts";
+import type { CaptionConfig } from "./caption-keys.ts";
+import { captionJson, printCaptioned } from "./caption-told.ts";
+import { type Captioned, type CaptionFlags, captionStage, columnsOfCaption } from "./caption.ts";
 import { print, printJson, printPath } from "../terminal/output.ts";
 import { table } from "../terminal/table.ts";
 import { type DataFlags, readDataConfig } from "./config.ts";
 import { SOME_FAILED, withCuration } from "./session.ts";
 
-export type DataStage = "scan" | "cut" | "measure" | "filter" | "run";
+export type DataStage = "scan" | "cut" | "measure" | "filter" | "caption" | "run";
 
 interface Done {
   readonly sources: readonly ScannedSource[];
@@ -16,19 +19,27 @@ interface Done {
   /** Rows of the data set. */
   readonly rows?: number;
   readonly uncaptioned?: number;
+  readonly captioned?: Captioned;
 }
 
-export async function runStages(stage: DataStage, from: string, flags: DataFlags): Promise<number> {
+export async function runStages(stage: DataStage, from: string, flags: DataFlags & CaptionFlags): Promise<number> {
   const config = await readDataConfig(from, flags);
-  return await withCuration(config, async (curation) => {
-    const done = await upTo(stage, curation);
+  return await withCuration(config, async (curation, note) => {
+    const done = await upTo(stage, curation, (config.stages["caption"] ?? {}) as CaptionConfig, flags, note);
     if (flags.json) printJson(summaryOf(done, curation));
     else printDone(done, curation, config.out);
-    return curation.refused.length ? SOME_FAILED : 0;
+    const failed = [...(done.captioned?.captions.values() ?? [])].some(({ error }) => error !== undefined);
+    return curation.refused.length || failed ? SOME_FAILED : 0;
   });
 }
 
-async function upTo(stage: DataStage, curation: Curation): Promise<Done> {
+async function upTo(
+  stage: DataStage,
+  curation: Curation,
+  caption: CaptionConfig,
+  flags: CaptionFlags,
+  note: (message: string) => void,
+): Promise<Done> {
   const sources = await curation.scan();
   if (stage === "scan") return { sources };
   const cut = await curation.cut(sources);
@@ -38,11 +49,17 @@ async function upTo(stage: DataStage, curation: Curation): Promise<Done> {
   const selection = curation.select(clips);
   if (stage === "filter") return { sources, cut, clips, selection };
   const kept = clips.filter((_, i) => selection.reasons[i] === undefined);
-  const rows = await curation.export(kept, await curation.write(kept));
-  return { sources, cut, clips, selection, rows: rows.length, uncaptioned: rows.filter(({ caption }) => caption === "").length };
+  const written = await curation.write(kept);
+  const captioned =
+    stage === "caption" || caption.url !== undefined ? await captionStage(curation, caption, kept, written, flags, note) : undefined;
+  if (captioned?.estimate) return { sources, cut, clips, selection, captioned };
+  const columns = captioned && (({ clip }: ScoredClip) => columnsOfCaption(captioned.captions.get(clip.id)));
+  const rows = await curation.export(kept, written, columns);
+  const uncaptioned = rows.filter((row) => row.caption === "").length;
+  return { sources, cut, clips, selection, rows: rows.length, uncaptioned, ...(captioned ? { captioned } : {}) };
 }
 
-function summaryOf({ sources, cut, clips, selection, rows, uncaptioned }: Done, curation: Curation): Record<string, unknown> {
+function summaryOf({ sources, cut, clips, selection, rows, uncaptioned, captioned }: Done, curation: Curation): Record<string, unknown> {
   return {
     sources: sources.map(({ source, facts }) => ({ ...source, ...facts })),
     copies: Object.fromEntries(curation.copies),
@@ -51,10 +68,11 @@ function summaryOf({ sources, cut, clips, selection, rows, uncaptioned }: Done, 
     ...(clips ? { clips: clips.map(({ columns }) => columns) } : {}),
     ...(selection ? { kept: selection.kept, dropped: selection.dropped } : {}),
     ...(rows === undefined ? {} : { rows, uncaptioned }),
+    ...(captioned ? { caption: captionJson(captioned) } : {}),
   };
 }
 
-function printDone({ sources, cut, clips, selection, rows, uncaptioned }: Done, curation: Curation, out: string): void {
+function printDone({ sources, cut, clips, selection, rows, uncaptioned, captioned }: Done, curation: Curation, out: string): void {
   const seconds = sources.reduce((sum, { facts }) => sum + facts.duration, 0);
   print(
     `${count(sources.length, "source")}, ${(seconds / 60).toFixed(1)} minutes; ${count(curation.copies.size, "copy", "copies")} of them`,
@@ -73,6 +91,7 @@ function printDone({ sources, cut, clips, selection, rows, uncaptioned }: Done, 
     const lines = Object.entries(selection.dropped).map(([reason, n]) => [reason, String(n)]);
     print(table(["dropped by", "clips"], [...lines, ["(stay)", String(selection.kept)]]));
   }
+  if (captioned) printCaptioned(captioned);
   if (rows !== undefined) {
     print(`${count(rows, "clip")} in the data set${uncaptioned ? `, ${uncaptioned} of them without a caption` : ""}`);
     printPath(out);

@@ -12,7 +12,10 @@ import type { DataConfig } from "./config.ts";
 export const SOME_FAILED = 3;
 
 /** Does work with a curation that nobody else works on. */
-export async function withCuration<Result>(config: DataConfig, work: (curation: Curation) => Promise<Result>): Promise<Result> {
+export async function withCuration<Result>(
+  config: DataConfig,
+  work: (curation: Curation, note: (message: string) => void) => Promise<Result>,
+): Promise<Result> {
   const folder = join(config.out, WORK_FOLDER);
   await checkWritable(join(config.out, "metadata.jsonl"), "file", "--out");
   await mkdir(folder, { recursive: true });
@@ -28,7 +31,7 @@ export async function withCuration<Result>(config: DataConfig, work: (curation: 
     });
     if (curation.ledger.broken)
       progress.note(`[data] ${curation.ledger.broken} lines of the ledger cannot be read: their work is done again`);
-    return await work(curation);
+    return await work(curation, (message) => progress.note(message));
   } catch (error) {
     throw signal.aborted && signal.reason instanceof Interrupted ? signal.reason : error;
   }

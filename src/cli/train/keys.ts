@@ -3,7 +3,20 @@ import { CogwheelError } from "../../base/errors.ts";
 import { isObject } from "../../base/json-scan.ts";
 import { bytesOfText } from "../../base/units.ts";
 
-type Kind = "text" | "path" | "whole" | "number" | "share" | "flag" | "texts" | "numbers" | "bytes" | "choice" | "stages" | "paths";
+type Kind =
+  | "text"
+  | "path"
+  | "whole"
+  | "number"
+  | "share"
+  | "flag"
+  | "texts"
+  | "numbers"
+  | "bytes"
+  | "choice"
+  | "stages"
+  | "paths"
+  | "object";
 
 export interface TrainKey {
   readonly kind: Kind;
@@ -180,6 +193,8 @@ export function whatIsWrongWith({ kind, choices, min }: TrainKey, value: unknown
       return Array.isArray(value) && value.length > 0 && value.length <= MOST_STAGES && value.every(isObject)
         ? undefined
         : `a list of 1 to ${MOST_STAGES} stages, each an object`;
+    case "object":
+      return isObject(value) ? undefined : "an object";
     case "numbers":
       return Array.isArray(value) && value.every((one) => Number.isFinite(one)) ? undefined : "a list of numbers";
     case "flag":

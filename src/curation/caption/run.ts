@@ -1,4 +1,4 @@
-/** Captions of many clips: several at a time, with what they took, an estimate from the first ones, and a look at captions that agree too well. */
+/** Captions of many clips: several at a time, an estimate from some of them, and a look at captions that agree too well. */
 import { CogwheelError } from "../../base/errors.ts";
 import { Endpoint } from "../endpoint/endpoint.ts";
 import type { EndpointOptions } from "../endpoint/options.ts";
@@ -31,8 +31,8 @@ export interface CaptionAllOptions extends CaptionWork {
 const LOOK_EVERY = 20;
 
 /**
- * By the clips' ids; those whose answers a batch file will bring are left out. Throws what is wrong with an endpoint, and where clips of several sources share a caption: a server that gives one
- * answer to all spoils a data set that nobody looks at.
+ * By the clips' ids; those whose answers a batch file will bring are left out. Throws what is wrong with an endpoint, and where clips of
+ * several sources share a caption: a server that gives one answer to all spoils a data set that nobody looks at.
  */
 export async function captionAll(clips: readonly CaptionClip[], options: CaptionAllOptions): Promise<Map<string, ClipCaption>> {
   const { lanes, equalCaptions = false, ledger, onProgress } = options;

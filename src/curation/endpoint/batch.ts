@@ -16,6 +16,10 @@ export interface BatchRequest {
   readonly body: object;
 }
 
+/** A request as a line of a file, with its line end. */
+export const batchLine = ({ id, body }: BatchRequest): Uint8Array =>
+  new TextEncoder().encode(`${JSON.stringify({ custom_id: id, method: "POST", url: "/v1/chat/completions", body })}\n`);
+
 /** A file's lines, each with its line end. Shards are made one at a time: only one is in memory. */
 export async function* batchShards(
   requests: Iterable<BatchRequest> | AsyncIterable<BatchRequest>,
@@ -26,7 +30,7 @@ export async function* batchShards(
   for await (const { id, body } of requests) {
     if (ids.has(id)) throw new EndpointError("request", `a batch must have an id once, got ${id} twice; give each request its own`);
     ids.add(id);
-    const line = new TextEncoder().encode(`${JSON.stringify({ custom_id: id, method: "POST", url: "/v1/chat/completions", body })}\n`);
+    const line = batchLine({ id, body });
     if (line.length > limits.bytes)
       throw new EndpointError(
         "request",

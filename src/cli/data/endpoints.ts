@@ -1,0 +1,49 @@
+/** Endpoints as a config names them, with their keys out of the environment, and one account for all. */
+import { CogwheelError } from "../../base/errors.ts";
+import type { EndpointOptions } from "../../curation/endpoint/options.ts";
+import type { Account } from "../../curation/endpoint/spent.ts";
+import { defined } from "../../pipelines/options.ts";
+import type { CaptionConfig } from "./caption-keys.ts";
+
+const KEY = "COGWHEEL_API_KEY";
+
+/** The key of a variable that is named; of the usual one, where it is set. */
+export function keyFrom(name: string | undefined): string | undefined {
+  const key = process.env[name ?? KEY] || undefined;
+  if (name !== undefined && key === undefined)
+    throw new CogwheelError("caption", `the variable ${name} must hold the endpoint's key, got none; set it, or leave keyEnv out`);
+  return key;
+}
+
+export interface NamedEndpoints {
+  readonly vision: EndpointOptions;
+  readonly summariser: EndpointOptions;
+}
+
+/** Throws where no address is given. */
+export function endpointsOf(config: CaptionConfig, account: Account, onWarning: (message: string) => void): NamedEndpoints {
+  const { url, summariserUrl, model, concurrency, timeout, tries, body } = config;
+  if (url === undefined)
+    throw new CogwheelError("caption", "captions must have a model that writes them, got no url; name one with --url, or in the config");
+  const shared = { ...defined({ concurrency, timeoutSeconds: timeout, tries, body }), account, onWarning };
+  const vision = {
+    url,
+    ...shared,
+    ...defined({ model, key: keyFrom(config.keyEnv), inputPerMillion: config.inputPrice, outputPerMillion: config.outputPrice }),
+  };
+  const elsewhere = summariserUrl !== undefined && summariserUrl !== url;
+  // What holds for the one holds for the other at the same address alone: a key goes to whom it is for.
+  const base = elsewhere ? shared : vision;
+  const keyName = config.summariserKeyEnv;
+  const summariser = {
+    ...base,
+    url: summariserUrl ?? url,
+    ...defined({
+      model: config.summariserModel,
+      key: keyName === undefined ? undefined : keyFrom(keyName),
+      inputPerMillion: config.summariserInputPrice,
+      outputPerMillion: config.summariserOutputPrice,
+    }),
+  };
+  return { vision, summariser };
+}

@@ -1,0 +1,118 @@
+/** `cogwheel data caption` and `data export` as a user has them: drawn films, captioned by a local server, for another trainer. */
+import { spawn, spawnSync } from "node:child_process";
+import { readFileSync, readdirSync } from "node:fs";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { RULES } from "../../src/curation/rules/rules.ts";
+import { encodeVideo } from "../../src/video/encode.ts";
+import { type Asked, chatServer, completion } from "../support/chat-server.ts";
+import { drawnFilm } from "../support/shots.ts";
+import { watched, type Ended } from "../support/watched.ts";
+
+const launcher = resolve("dist/launch.js");
+let folder: string;
+beforeAll(async () => {
+  const built = spawnSync(process.execPath, ["build.mjs", "--if-stale"], { encoding: "utf8" });
+  expect(built.status, built.stderr).toBe(0);
+  folder = await mkdtemp(join(tmpdir(), "cogwheel-caption-"));
+  await mkdir(join(folder, "raw"));
+  for (const [name, seeds] of [
+    ["one", [1, 2]],
+    ["two", [3]],
+  ] as const) {
+    const { frames } = drawnFilm(
+      seeds.map((seed) => ({ seed, frames: 36 })),
+      { width: 96, height: 64 },
+    );
+    await encodeVideo(frames, { path: join(folder, `raw/${name}.mp4`), fps: 12 });
+  }
+  await writeFile(join(folder, "raw/two.txt"), "blotches by hand\n");
+}, 60_000);
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+const data = (args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> =>
+  watched(spawn(process.execPath, [launcher, "data", ...args], { cwd: folder, env: { ...process.env, ...env } }));
+const SHAPE = ["raw", "--out", "set", "--frames", "17"];
+const rows = () =>
+  readFileSync(join(folder, "set/metadata.jsonl"), "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+const stepOf = ({ body }: Pick<Asked, "body">): string =>
+  Object.entries(RULES.instructions).find(([, text]) => body.messages[0].content === text)![0];
+const answerTo = (asked: Pick<Asked, "body">): string =>
+  stepOf(asked) === "merge"
+    ? `Blotches of colour drift over each other, ${JSON.stringify(asked.body.messages).length % 97} of them.`
+    : "Blotches drift.";
+
+it("captions the clips that stay, with the key out of the environment, once and no more than once", { timeout: 120_000 }, async () => {
+  await using server = await chatServer({ models: { data: [{ id: "eyes" }] }, answer: answerTo });
+  const secret = { COGWHEEL_API_KEY: "k-secret-1" };
+  const estimate = await data(["caption", ...SHAPE, "--url", server.url.replace("//", "//me:hidden@"), "--dry-run", "--json"], secret);
+  expect(estimate.code, estimate.err).toBe(0);
+  expect(JSON.parse(estimate.out).caption.estimate).toMatchObject({ clips: 2, measured: 2, requests: 8 });
+  const asked = server.asked.length;
+  const made = await data(["run", ...SHAPE, "--url", server.url, "--json"], secret);
+  expect(made.code, made.err).toBe(0);
+  expect(server.asked.length, "what the estimate asked is not asked again").toBe(asked);
+  expect(JSON.parse(made.out).caption).toMatchObject({ captioned: 2, byHand: 1, marked: [], failed: [], spent: { requests: 0 } });
+  expect(server.asked.every(({ headers }) => headers.authorization === "Bearer k-secret-1")).toBe(true);
+  const all = rows();
+  expect(all.filter(({ caption }) => /^Blotches of colour drift/.test(caption))).toHaveLength(2);
+  expect(all.find(({ caption_source }) => caption_source === "hand")).toMatchObject({ caption: "blotches by hand", short_caption: null });
+  expect(all.find(({ caption_source }) => caption_source === "tiny")).toMatchObject({
+    short_caption: "Blotches drift.",
+    caption_violations: null,
+  });
+  const written =
+    readFileSync(join(folder, "set/.curation/ledger.jsonl"), "utf8") + readFileSync(join(folder, "set/metadata.jsonl"), "utf8");
+  expect(written + made.out + made.err + estimate.out + estimate.err).not.toMatch(/k-secret|hidden/);
+});
+
+it("writes them for other trainers, split by source", { timeout: 60_000 }, async () => {
+  const made = await data(["export", "set", "--to", "diffusers", "--out", "for-diffusers", "--validation", "0.3", "--json"]);
+  expect(made.code, made.err).toBe(0);
+  expect(Object.keys(JSON.parse(made.out).clips).sort()).toEqual(["train", "validation"]);
+  const refused = await data(["export", "set", "--to", "sat", "--out", "my videos"]);
+  expect(refused.code).toBe(1);
+  expect(refused.err).toContain("must not have “videos” in its path");
+  expect(readdirSync(folder)).not.toContain("my videos");
+});
+
+it("by batch files, round by round; what cannot be captioned is told by the exit code", { timeout: 120_000 }, async () => {
+  const args = [
+    "caption",
+    "raw",
+    "--out",
+    "batched",
+    "--frames",
+    "17",
+    "--url",
+    "http://unused.invalid/v1",
+    "--model",
+    "eyes",
+    "--batch",
+    "batch",
+  ];
+  for (const [round, files] of [["vision-000.jsonl"], ["summariser-000.jsonl"], []].entries()) {
+    const { code, out, err } = await data([...args, "--json"]);
+    expect(code, err).toBe(0);
+    expect(JSON.parse(out).caption.batch.files).toEqual(files.map((name) => join("batch", name)));
+    for (const name of files) {
+      const lines = readFileSync(join(folder, "batch", name), "utf8")
+        .trim()
+        .split("\n");
+      const answers = lines.map((line) => {
+        const { custom_id, body } = JSON.parse(line);
+        return JSON.stringify({ custom_id, response: { status_code: 200, body: completion(answerTo({ body }), "eyes-7b") }, error: null });
+      });
+      await writeFile(join(folder, "batch/answers", `${round}.jsonl`), answers.join("\n"));
+    }
+  }
+  await using server = await chatServer({ models: { data: [{ id: "eyes" }] }, answer: () => ({ whole: {} }) });
+  const failed = await data(["caption", ...SHAPE, "--url", server.url, "--model", "broken"]);
+  expect(failed.code, failed.err).toBe(3);
+  expect(failed.out).toMatch(/no caption: [0-9a-f]{16}\n {2}\[endpoint\].*without a message/);
+});
