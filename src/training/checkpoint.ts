@@ -13,6 +13,7 @@ import type { States } from "../run/states.ts";
 import { memorySource } from "../sources/memory.ts";
 import type { TrainerProgress } from "./trainer.ts";
 import { lasts } from "./update.ts";
+import type { LogVarianceProgress } from "./vae/log-variance.ts";
 
 const KEY = "cogwheel_training";
 const FORMAT = 1;
@@ -28,6 +29,8 @@ export interface SavedProgress extends TrainerProgress {
   readonly stageUpdates?: number | undefined;
   /** Of a discriminator that is trained in turn. */
   readonly discriminator?: TrainerProgress | undefined;
+  /** Of a log-variance that a VAE's reconstruction counts by. */
+  readonly logVariance?: LogVarianceProgress | undefined;
 }
 
 export async function saveRun(

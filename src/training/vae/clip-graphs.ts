@@ -53,7 +53,7 @@ export function posteriorGraph(shape: MomentsShape): Graph {
 
 /** The losses of a batch of frames, but for a discriminator's, with its pixels as the input `target` [B, 3, F, H, W]. */
 export const batchLosses =
-  ({ config, dtype, judges }: VaeRecipe, { lpips }: Pick<AskedJudges, "lpips">): Objective =>
+  ({ config, dtype, judges, oneFrame }: VaeRecipe, { lpips }: Pick<AskedJudges, "lpips">): Objective =>
   (graph, made) => {
     const [batch, frames, height, width] = made.shape as [number, number, number, number];
     const target = graph.unwatched(() => channelsLast(graph.input("target", [batch, 3, frames, height, width])));
@@ -61,7 +61,7 @@ export const batchLosses =
     return recordGeneratorLosses(graph, [{ made, target }], {
       latents: config.latent_channels,
       dtype,
-      ...(network ? { lpips: network } : {}),
+      ...(network ? { lpips: network, oneFrame: oneFrame === true } : {}),
     });
   };
 

@@ -25,7 +25,7 @@ export interface ClipMicro {
   readonly drawn: Float32Array;
   readonly asked: AskedJudges;
   /** Values of losses' inputs, as `generatorInputs` gives them. */
-  losses(graph: Pick<Graph, "inputs">): Record<string, Float32Array>;
+  losses(graph: Pick<Graph, "inputs">): Record<string, Float32Array | Uint32Array>;
   /** Are there gradients that these are added to? */
   readonly begun: boolean;
 }
@@ -224,9 +224,9 @@ export class ClipPasses implements Disposable {
 
   async #factor(
     atLast: { readonly rec: Float32Array; readonly gen: Float32Array },
-    all: Readonly<Record<string, Float32Array>>,
+    all: Readonly<Record<string, Float32Array | Uint32Array>>,
     outputs: Record<string, Float32Array>,
-  ): Promise<Float32Array> {
+  ): Promise<ArrayLike<number>> {
     if (this.recipe.part === "encoder") return all["disc"]!;
     const weigh = await this.#programs.get("adaptive", () => adaptiveGraph(this.recipe));
     await weigh.run({ inputs: { ...atLast, adaptive: all["adaptive"]! } });
@@ -246,7 +246,7 @@ interface JudgedWork {
   readonly calls: Required<BatchCalls>;
   /** Frames of a clip. */
   readonly pixels: (data: Float32Array, start: number, count: number) => Float32Array;
-  readonly all: Readonly<Record<string, Float32Array>>;
+  readonly all: Readonly<Record<string, Float32Array | Uint32Array>>;
   readonly outputs: Record<string, Float32Array>;
   readonly begun: boolean;
 }

@@ -7,6 +7,7 @@
  *
  *   B clips, F frames of a part, H × W pixels; everything is channels last, [B, F, H, W, 4]
  */
+import { elements } from "../../base/shape.ts";
 import { type Cotangent, differentiate } from "../../gradient/differentiate.ts";
 import type { Graph } from "../../graph/graph.ts";
 import type { Tensor } from "../../graph/tensor.ts";
@@ -18,6 +19,7 @@ import { adaptiveWeight } from "../../ops/adaptive_weight.ts";
 import { add } from "../../ops/add.ts";
 import { addScaled } from "../../ops/add_scaled.ts";
 import { adversarialLoss } from "../../ops/adversarial_loss.ts";
+import { gatherRows, NO_ROW } from "../../ops/gather_rows.ts";
 import { joinFrames } from "../../ops/join_frames.ts";
 import { klLoss } from "../../ops/kl_loss.ts";
 import { pixelLoss } from "../../ops/pixel_loss.ts";
@@ -47,13 +49,16 @@ export interface GeneratorLossOptions {
   readonly last?: Tensor;
   /** Storage type of what the discriminator's convolutions read; LPIPS is f32. Default f32. */
   readonly dtype?: "f32" | "f16";
+  /** Is LPIPS of one frame of each clip alone, which inputs name? Default: of all frames. */
+  readonly oneFrame?: boolean;
 }
 
 /**
  * Records the losses of the generator's step, of `i` a part's number.
  *
  *   inputs   `pixels` [3], `kl` [2] as their ops take them, `lpips.i` [B · F], `generator` [1], `adaptive` [4] or, without `last`, `disc`
- *            [4], the weight and zeros; `generatorInputs` fills them
+ *            [4], the weight and zeros; with `oneFrame` `lpips.0` [B] alone, and of all parts' frames `frame.0` u32 [B], which of B · T
+ *            is compared, and `inverse.0` u32 [B · T] (`gatherRows`); `generatorInputs` fills them
  *   outputs  `pixels.i`, `kl.i`, `lpips.i`, `generator` [1], `adaptive` [4]; `generatorReport` reads them. With a discriminator also `made`
  *            [B, T, H, W, 4] f32, the clip that was made, for the discriminator's step
  *
@@ -62,20 +67,18 @@ export interface GeneratorLossOptions {
 export function recordGeneratorLosses(graph: Graph, parts: readonly LossPart[], o: GeneratorLossOptions): Cotangent[] {
   const { discriminator } = o;
   // Recorded while what was made is watched: gradients go through these networks to it.
-  const distances = o.lpips && parts.map((part) => recordLpips(o.lpips!, part.made, part.target, { prefix: LPIPS_PREFIX }));
+  const compared = o.oneFrame ? [oneFrameOf(graph, parts)] : parts;
+  const distances = o.lpips && compared.map(({ made, target }) => recordLpips(o.lpips!, made, target, { prefix: LPIPS_PREFIX }));
   const clip = discriminator && joinFrames(parts.map(({ made }) => made));
   const generator = clip && adversarialLoss(scoresOf(graph, discriminator, [clip], o.dtype)[0]!, "generator");
   return graph.unwatched(() => {
     const [pixels, kl] = [graph.input("pixels", [3]), parts.some(({ moments }) => moments) ? graph.input("kl", [2]) : undefined];
-    const ofMade = parts.map(({ made, target }, i) => {
+    const ofPixels = parts.map(({ made, target }, i) => {
       const { loss, gradient } = pixelLoss({ prediction: made, target, settings: pixels });
       graph.output(`pixels.${i}`, loss);
-      const distance = distances?.[i];
-      if (!distance) return gradient;
-      graph.output(`lpips.${i}`, distance);
-      const [perceptual] = differentiate([{ of: distance, gradient: graph.input(`lpips.${i}`, distance.shape) }], [made]);
-      return add(gradient, perceptual!);
+      return gradient;
     });
+    const ofMade = distances ? withPerceptual(graph, parts, ofPixels, distances) : ofPixels;
     const ofMoments = parts.flatMap(({ moments }, i): Cotangent[] => {
       if (!moments) return [];
       const { loss, gradient } = klLoss({ moments, settings: kl! }, { latents: o.latents });
@@ -87,6 +90,32 @@ export function recordGeneratorLosses(graph: Graph, parts: readonly LossPart[], 
     if (clip) graph.output("made", clip);
     return [...made.map((of, i) => ({ of, gradient: all[i]! })), ...ofMoments];
   });
+}
+
+/** Of all parts together one frame of each clip, made and wanted. */
+function oneFrameOf(graph: Graph, parts: readonly LossPart[]): Pick<LossPart, "made" | "target"> {
+  const [clips, , ...plane] = parts[0]!.made.shape as [number, number, number, number, number];
+  const frames = clips * parts.reduce((sum, { made }) => sum + made.dim(1), 0);
+  const index = graph.input("frame.0", [clips], "u32");
+  const inverse = graph.input("inverse.0", [frames], "u32");
+  const picked = (of: readonly Tensor[]): Tensor => {
+    const rows = graph.reshape(joinFrames(of), [frames, elements(plane)]);
+    return graph.reshape(gatherRows(rows, index, inverse), [clips, 1, ...plane]);
+  };
+  return { made: picked(parts.map(({ made }) => made)), target: picked(parts.map(({ target }) => target)) };
+}
+
+/** The pixels' gradients, and to them those of LPIPS, which has a distance for each part or one for all. */
+function withPerceptual(graph: Graph, parts: readonly LossPart[], pixels: readonly Tensor[], distances: readonly Tensor[]): Tensor[] {
+  const cotangents = distances.map((of, i) => {
+    graph.output(`lpips.${i}`, of);
+    return { of, gradient: graph.input(`lpips.${i}`, of.shape) };
+  });
+  const found = differentiate(
+    cotangents,
+    parts.map(({ made }) => made),
+  );
+  return pixels.map((gradient, i) => (found[i] ? add(gradient, found[i]) : gradient));
 }
 
 /** The reconstruction's gradients, and to them the adversarial ones: by the weight that both lengths give, or by that of the loss alone. */
@@ -174,36 +203,71 @@ export interface LossSizes {
   /** Pixels' values, B · 3 · T · H · W, and the latents', B · Z · T' · H' · W'. */
   readonly pixels: number;
   readonly latents: number;
-  /** Pictures that LPIPS is of, of each part: B · F. */
+  /** Pictures of each part: B · F. */
   readonly pictures: readonly number[];
 }
 
-/** The values of the losses' inputs. @param scale of the loss, such as one over the micro-steps of a step */
+export interface GeneratorScales {
+  /** Of the loss, such as one over the micro-steps of a step. Default 1. */
+  readonly scale?: number;
+  readonly adaptive?: AdaptiveBounds;
+  /** The log-variance by which the reconstruction counts. Default: it counts as it is. */
+  readonly logVariance?: number | undefined;
+  /** Of LPIPS that is of one frame of each clip: which, from 0. Default: it is of all. */
+  readonly frames?: readonly number[] | undefined;
+  /** Has each part a graph of its own, so that such a frame is sought in each? Default false: all parts are together. */
+  readonly byParts?: boolean;
+}
+
+/** The values of the losses' inputs. */
 export function generatorInputs(
   graph: Pick<Graph, "inputs">,
   sizes: LossSizes,
   weights: VaeWeights,
-  { scale = 1, adaptive = ADAPTIVE_BOUNDS }: { scale?: number; adaptive?: AdaptiveBounds } = {},
-): Record<string, Float32Array> {
+  { scale = 1, adaptive = ADAPTIVE_BOUNDS, logVariance = 0, frames, byParts = false }: GeneratorScales = {},
+): Record<string, Float32Array | Uint32Array> {
   const pictures = sizes.pictures.reduce((sum, n) => sum + n, 0);
   const share = (values: number, weight: number) => Float32Array.of(1 / values, (weight * scale) / values);
-  const all: Record<string, Float32Array> = {
-    pixels: Float32Array.of(1 / sizes.pixels, (weights.l1 * scale) / sizes.pixels, (weights.mse * scale) / sizes.pixels),
+  const rec = scale * Math.exp(-logVariance);
+  const all: Record<string, Float32Array | Uint32Array> = {
+    pixels: Float32Array.of(1 / sizes.pixels, (weights.l1 * rec) / sizes.pixels, (weights.mse * rec) / sizes.pixels),
     kl: share(sizes.latents, weights.kl),
     generator: Float32Array.of(scale),
     disc: Float32Array.of(weights.disc, 0, 0, 0),
     adaptive: Float32Array.of(1 / scale, weights.disc, adaptive.clamp, adaptive.eps),
   };
-  for (const [i, n] of sizes.pictures.entries()) all[`lpips.${i}`] = new Float32Array(n).fill((weights.perceptual * scale) / pictures);
+  const compared = frames ? (byParts ? sizes.pictures : [pictures]).map(() => frames.length) : sizes.pictures;
+  for (const [i, n] of compared.entries())
+    all[`lpips.${i}`] = new Float32Array(n).fill((weights.perceptual * rec) / (frames?.length ?? pictures));
+  if (frames) Object.assign(all, namedFrames(frames, byParts ? sizes.pictures : [pictures]));
   return Object.fromEntries(Object.entries(all).filter(([name]) => graph.inputs.has(name)));
+}
+
+/** In each part which of its frames are compared, and of each of them whether and where. @param pictures B · F of each part */
+function namedFrames(frames: readonly number[], pictures: readonly number[]): Record<string, Uint32Array> {
+  const named: Record<string, Uint32Array> = {};
+  let first = 0;
+  for (const [i, count] of pictures.entries()) {
+    const own = count / frames.length;
+    const from = first;
+    const index = Uint32Array.from(frames, (frame, clip) => (frame >= from && frame < from + own ? clip * own + frame - from : NO_ROW));
+    const inverse = new Uint32Array(count).fill(NO_ROW);
+    for (const [clip, row] of index.entries()) if (row !== NO_ROW) inverse[row] = clip;
+    Object.assign(named, { [`frame.${i}`]: index, [`inverse.${i}`]: inverse });
+    first += own;
+  }
+  return named;
 }
 
 /** The generator's losses by themselves, as they are added to the loss. */
 export interface GeneratorReport {
-  /** rec + kl + generator */
+  /** rec + kl + generator; with a log-variance s nll + kl + generator. */
   readonly loss: number;
   /** l1, mse and LPIPS by their weights. */
   readonly rec: number;
+  /** rec / e^s + s, and s. */
+  readonly nll?: number;
+  readonly logvar?: number;
   readonly kl: number;
   readonly generator?: number;
   /** The weight that lengths of gradients gave. */
@@ -219,6 +283,7 @@ export function generatorReport(
   read: (name: string) => ArrayLike<number> | undefined,
   { pictures }: Pick<LossSizes, "pictures">,
   weights: VaeWeights,
+  { logVariance, frames }: Pick<GeneratorScales, "logVariance" | "frames"> = {},
 ): GeneratorReport {
   // A loss of several has a row each.
   const total = (name: string, row?: number): number | undefined => {
@@ -233,15 +298,17 @@ export function generatorReport(
   };
   const [l1, mse] = [0, 1].map((row) => total("pixels", row)!) as [number, number];
   const distances = total("lpips");
-  const lpips = distances === undefined ? undefined : distances / pictures.reduce((sum, n) => sum + n, 0);
+  const lpips = distances === undefined ? undefined : distances / (frames?.length ?? pictures.reduce((sum, n) => sum + n, 0));
   const rec = weights.l1 * l1 + weights.mse * mse + weights.perceptual * (lpips ?? 0);
+  const nll = logVariance === undefined ? undefined : rec * Math.exp(-logVariance) + logVariance;
   const kl = weights.kl * (total("kl") ?? 0);
   const said = read("generator")?.[0];
   const lambda = read("adaptive")?.[1] ?? (said === undefined ? undefined : 1);
   const generator = said === undefined ? undefined : weights.disc * lambda! * said;
   return {
-    loss: rec + kl + (generator ?? 0),
+    loss: (nll ?? rec) + kl + (generator ?? 0),
     rec,
+    ...(nll === undefined ? {} : { nll, logvar: logVariance! }),
     kl,
     ...(generator === undefined ? {} : { generator, lambda: lambda! }),
     l1,

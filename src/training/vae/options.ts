@@ -13,6 +13,7 @@ import { placesOf, type StagePlace } from "../stages.ts";
 import type { DiscriminatorConfig } from "../../models/discriminator/config.ts";
 import type { LpipsDigests } from "../../models/lpips/open.ts";
 import type { LpipsJudge } from "./judges.ts";
+import type { LogVarianceOptions } from "./log-variance.ts";
 import type { AdaptiveBounds, VaeWeights } from "./losses.ts";
 import { vaeOptimizers } from "./optimizers.ts";
 import { type Passes, PASSES } from "./passes.ts";
@@ -76,6 +77,10 @@ export interface TrainVaeOptions {
    * where it is large or long. Gradients are the same, within rounding.
    */
   readonly passes?: Passes;
+  /** LPIPS of all frames, or of one of each clip, drawn anew for every step, as published runs have it. Default `all`. */
+  readonly perceptualFrames?: "all" | "one";
+  /** A log-variance by which the reconstruction counts. Default: it counts as it is. */
+  readonly logVariance?: LogVarianceOptions;
   /** Default: AdamW. Muon leaves the first and last convolutions of encoder, decoder and discriminator to AdamW unless `adamOnly` is given. */
   readonly optimizer?: OptimizerOptions;
   readonly schedule?: Schedule;
@@ -179,6 +184,9 @@ export function checkVaeOptions(o: TrainVaeOptions): void {
   if (o.passes === "batches" && o.statistics === "clip")
     fail("norms over a whole clip need all of it at once, got statistics clip with passes batches; leave one of them out");
   assertKnown("training", "checkpointing", o.checkpointing, VAE_CHECKPOINTING);
+  assertKnown("training", "perceptualFrames", o.perceptualFrames, ["all", "one"]);
+  if (!(Math.abs(o.logVariance?.start ?? 0) <= 30))
+    fail(`a log-variance must be a number from −30 to 30, got ${o.logVariance!.start}; 0 is usual`);
   assertKnown("training", "dtype", o.dtype, ["f32", "f16"]);
   checkSchedule(o.schedule ?? {});
   count("discriminator.start", o.discriminator?.start, 0);
@@ -219,7 +227,8 @@ export function vaeIdentity(o: TrainVaeOptions, { config }: TrainableVae, lpips?
     stages: vaeStages(o).map(({ data: _, index: __, before: ___, ...stage }) => stage),
     latents: o.latents ?? "sample",
     statistics: o.statistics ?? "batches",
-    ...(o.lpips && counts(o, "perceptual") ? { lpips: { kind: o.lpips.network.kind, ...lpips } } : {}),
+    ...(o.logVariance ? { logVariance: o.logVariance } : {}),
+    ...(o.lpips && counts(o, "perceptual") ? { lpips: { kind: o.lpips.network.kind, ...lpips, frames: o.perceptualFrames ?? "all" } } : {}),
     ...(o.discriminator ? { discriminator: o.discriminator } : {}),
     accumulation: o.accumulation ?? 1,
     maxGradNorm: String(o.maxGradNorm ?? 1),

@@ -39,6 +39,8 @@ export interface VaeRecipe {
   readonly whole: boolean;
   /** Does a clip go through in one graph, or by batches of frames? */
   readonly passes: Passes;
+  /** Is LPIPS of one frame of each clip? Default: of all. */
+  readonly oneFrame?: boolean;
   /** Default: none. */
   readonly judges?: VaeJudges;
 }
@@ -78,6 +80,7 @@ export function vaeMicro(recipe: VaeRecipe, shape: PixelShape, asked: AskedJudge
   const cotangents = recordGeneratorLosses(graph, parts, {
     latents: config.latent_channels,
     dtype: recipe.dtype,
+    oneFrame: recipe.oneFrame === true && asked.lpips,
     ...(asked.lpips && judges.lpips ? { lpips: judges.lpips.network } : {}),
     ...(asked.discriminator && judges.discriminator ? { discriminator: judges.discriminator.config } : {}),
     ...(trained === "encoder" ? {} : { last: lastWeight(graph, config) }),

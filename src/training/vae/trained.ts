@@ -45,6 +45,7 @@ export function vaeRecipe(
     checkpointing,
     whole: statistics === "clip",
     passes,
+    oneFrame: options.perceptualFrames === "one",
     judges,
   };
 }

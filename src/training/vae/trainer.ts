@@ -15,7 +15,9 @@ import { Stepper, type StepperMicro, type StepperPasses, type StepperProgress } 
 import { cast } from "../../ops/cast.ts";
 import { stateName } from "../update.ts";
 import { ClipPasses } from "./clip-passes.ts";
-import { generatorInputs, type GeneratorReport, generatorReport, type LossSizes, type VaeWeights } from "./losses.ts";
+import { drawsOf } from "../draws.ts";
+import { LogVariance, type LogVarianceProgress } from "./log-variance.ts";
+import { generatorInputs, type GeneratorReport, generatorReport, type GeneratorScales, type LossSizes, type VaeWeights } from "./losses.ts";
 import type { DiscriminatorTurn, TrainableVae, TrainVaeOptions } from "./options.ts";
 import { goesByBatches } from "./passes.ts";
 import { type AskedJudges, distanceGraph, ofPart, reconstructionGraph, vaeMicro, type VaeRecipe } from "./record.ts";
@@ -49,6 +51,7 @@ export class VaeTrainer implements Disposable {
   /** Of clips that go by batches of frames: of the size that came last. */
   #passes: ClipPasses | undefined;
   #sums: StepperPasses["sums"] | undefined;
+  readonly #logVariance: LogVariance | undefined;
 
   private constructor(
     private readonly gpu: Gpu,
@@ -62,6 +65,7 @@ export class VaeTrainer implements Disposable {
   ) {
     this.#programs = programs;
     this.#stepper = stepper;
+    if (options.logVariance) this.#logVariance = new LogVariance(options.logVariance, vaeSteppers(options).vae.optimizer);
   }
 
   static async create({ gpu, config, weights }: TrainableVae, options: TrainVaeOptions): Promise<VaeTrainer> {
@@ -93,12 +97,17 @@ export class VaeTrainer implements Disposable {
 
   get progress(): VaeProgress {
     const { judges } = this.recipe;
-    return { ...this.#stepper.progress, ...(judges?.discriminator ? { discriminator: this.discriminator.progress } : {}) };
+    return {
+      ...this.#stepper.progress,
+      ...(judges?.discriminator ? { discriminator: this.discriminator.progress } : {}),
+      ...(this.#logVariance ? { logVariance: this.#logVariance.progress } : {}),
+    };
   }
 
   /** Goes on from what another trainer of the same options had come to; its states are written by the caller. */
-  set progress({ discriminator, ...progress }: VaeProgress) {
+  set progress({ discriminator, logVariance, ...progress }: VaeProgress) {
     this.#stepper.progress = progress;
+    if (logVariance && this.#logVariance) this.#logVariance.progress = logVariance;
     if (discriminator) this.discriminator.progress = discriminator;
   }
 
@@ -115,12 +124,15 @@ export class VaeTrainer implements Disposable {
     const asked: AskedJudges = { lpips: weights.perceptual > 0, discriminator: weights.disc > 0 && batches[0]!.step >= start };
     const micros = batches.map((batch) => this.#micro(batch, weights, asked, batches.length));
     const step = await this.#stepper.step(micros, rates.lr);
-    const reports = step.outputs.map((outputs, i) => generatorReport((name) => outputs[name], micros[i]!.sizes, weights));
+    const reports = step.outputs.map((outputs, i) =>
+      generatorReport((name) => outputs[name], micros[i]!.sizes, weights, micros[i]!.scales),
+    );
     const kinds = Object.keys(reports[0]!) as (keyof GeneratorReport)[];
     const losses: Record<string, number> = Object.fromEntries(
       kinds.map((kind) => [kind, mean(reports.map((report) => report[kind] ?? 0))]),
     );
     if (this.recipe.part === "decoder") delete losses["kl"];
+    if (step.taken) this.#logVariance?.update(losses["rec"]!, rates.lr);
     let { flops } = step;
     let discriminator: DiscriminatorTurn | undefined;
     if (asked.discriminator) {
@@ -155,7 +167,7 @@ export class VaeTrainer implements Disposable {
     weights: VaeWeights,
     asked: AskedJudges,
     micros: number,
-  ): (StepperMicro | StepperPasses) & { readonly sizes: LossSizes } {
+  ): (StepperMicro | StepperPasses) & { readonly sizes: LossSizes; readonly scales: GeneratorScales } {
     const shape = shapeOf(batch.samples);
     const { whole, config } = this.recipe;
     const size = latentSize(config, shape);
@@ -165,25 +177,31 @@ export class VaeTrainer implements Disposable {
       latents: elements([shape.clips, config.latent_channels, encodedFrames(config, shape.frames), size.height, size.width]),
       pictures: partsOfClip(config, shape.frames, whole).map(({ frames }) => shape.clips * frames),
     };
-    const losses = (lossScale: number, graph: Pick<Graph, "inputs">): Record<string, Float32Array> =>
-      generatorInputs(graph, sizes, weights, {
-        scale: lossScale / micros,
-        ...(this.options.discriminator?.adaptive ? { adaptive: this.options.discriminator.adaptive } : {}),
-      });
+    const { adaptive } = this.options.discriminator ?? {};
+    const byBatches = goesByBatches(this.recipe, shape);
+    const scales: GeneratorScales = {
+      byParts: byBatches,
+      logVariance: this.#logVariance?.value,
+      ...(adaptive ? { adaptive } : {}),
+      ...(this.recipe.oneFrame && asked.lpips ? { frames: this.#framesOf(batch, shape) } : {}),
+    };
+    const losses = (lossScale: number, graph: Pick<Graph, "inputs">) =>
+      generatorInputs(graph, sizes, weights, { ...scales, scale: lossScale / micros });
     const noiseOf = (i: number, count: number): Float32Array => this.#noiseOf(batch, i, count);
-    if (goesByBatches(this.recipe, shape)) {
+    if (byBatches) {
       const sums = (this.#sums ??= this.#sumsOf());
       const run: StepperPasses["run"] = (lossScale, begun) => {
         const { x, drawn } = this.#clipValues(batch.samples, noiseOf);
         return this.#passesOf(shape).run({ x, drawn, asked, losses: (graph) => losses(lossScale, graph), begun });
       };
-      return { values, sizes, sums, run };
+      return { values, sizes, scales, sums, run };
     }
     const judges = [asked.lpips ? " lpips" : "", asked.discriminator ? " discriminator" : ""].join("");
     return {
       key: pixelShapeKey(shape) + judges,
       values,
       sizes,
+      scales,
       record: () => vaeMicro(this.recipe, shape, asked),
       inputs: (lossScale, graph) => ({ ...this.#clipInputs(graph, batch.samples, noiseOf), ...losses(lossScale, graph) }),
     };
@@ -201,6 +219,11 @@ export class VaeTrainer implements Disposable {
     this.#passes?.[Symbol.dispose]();
     this.#passes = undefined;
     return (this.#passes = new ClipPasses(this.gpu, this.#programs, (this.#sums ??= this.#sumsOf()).states, this.recipe, shape));
+  }
+
+  /** Of each clip of a batch the frame that LPIPS is of, by the run's seed and the numbers. */
+  #framesOf({ step, first, samples }: VaeBatch, { frames }: PixelShape): number[] {
+    return samples.map((_, i) => drawsOf(this.options.seed ?? 0, "frame", step, first + i).below(frames));
   }
 
   /** The posterior's draw of a batch's clip. */
@@ -320,6 +343,7 @@ export class VaeTrainer implements Disposable {
 /** What the next step depends on besides the states. */
 export interface VaeProgress extends StepperProgress {
   readonly discriminator?: StepperProgress | undefined;
+  readonly logVariance?: LogVarianceProgress | undefined;
 }
 
 /** Of all clips, one after another. */

@@ -63,12 +63,16 @@ export async function readVaeConfig(file: string | undefined, flags: Readonly<Re
   for (const name of Object.keys(given).filter((one) => /^disc[A-Z]/.test(one)))
     contradiction(name, !counts("disc"), "a discriminator is asked where disc is above 0");
   contradiction("kl", (given["part"] ?? "decoder") === "decoder", "kl is of the encoder, and the decoder alone is trained");
+  contradiction("perceptualFrames", !counts("perceptual"), "LPIPS is learned from where perceptual is above 0");
   if (given["ema"] === 1) fail("ema must be below 1, got 1; 0.9999 is usual");
   const pick = (...names: string[]): Record<string, unknown> => defined(Object.fromEntries(names.map((name) => [name, given[name]])));
   const options = {
     ...(has("stages") ? { stages: stages.map(stageOfConfig) } : stageOfConfig(stages[0]!)),
-    ...pick("part", "scratch", "accumulation", "latents", "statistics", "passes", "checkpointing", "dtype", "seed"),
+    ...pick("part", "scratch", "accumulation", "latents", "statistics", "perceptualFrames", "passes", "checkpointing", "dtype", "seed"),
     ...updatesOf(given),
+    ...(has("logvar") || given["learnLogvar"] === true
+      ? { logVariance: defined({ start: given["logvar"], learn: given["learnLogvar"] }) }
+      : {}),
     ...(counts("disc") ? { discriminator: discriminatorOf(given) } : {}),
   } as TrainVaeOptions;
   return {

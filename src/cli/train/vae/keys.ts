@@ -32,6 +32,11 @@ export const VAE_KEYS = {
   mse: key("number", "what the mean squared difference of pixels counts", "0", { min: 0 }),
   kl: key("number", "what the posterior's distance from a normal distribution counts", "1e-6", { min: 0 }),
   perceptual: key("number", "what LPIPS counts, the mean over all frames", "0", { min: 0 }),
+  perceptualFrames: key("choice", "frames of a clip that LPIPS is of: all, or one that is drawn for each step", "all", {
+    choices: ["all", "one"],
+  }),
+  logvar: key("number", "a log-variance s by which the reconstruction counts: divided by e^s, and s added", "none"),
+  learnLogvar: key("flag", "s is learnt beside the weights, from logvar or 0 on", "false"),
   lpips: key("paths", "files of LPIPS: VGG16 and its heads, or one of stlpips-pytorch", "none"),
   disc: key("number", "what a discriminator counts, besides the weight that lengths of gradients give", "0", { min: 0 }),
   discStart: key("whole", "the first step, from 0, in which it is asked and learns", "0", { min: 0 }),

@@ -1,7 +1,6 @@
 /** The steps of a VAE's run: taken, logged, kept in checkpoints and shown in the report, until the last one or Ctrl-C. */
 import type { PixelClips } from "../../../data/pixels.ts";
 import type { VideoVae } from "../../../pipelines/video-vae.ts";
-import { ADAPTIVE_BOUNDS } from "../../../training/vae/losses.ts";
 import { type PlacedVaeStage, type TrainVaeOptions, vaeStages, type VaeTrainingStep } from "../../../training/vae/options.ts";
 import type { VaeTraining } from "../../../training/vae/train-vae.ts";
 import { isStop } from "../../terminal/interrupt.ts";
@@ -11,11 +10,8 @@ import { REPORT_MS, wordsOf } from "../steps.ts";
 import { writeReport } from "../report-page.ts";
 import type { VaeTrainConfig } from "./config.ts";
 import type { VaeHeldOut } from "./held-out.ts";
+import { OneSided } from "./one-sided.ts";
 import { type LoggedVaeStep, vaeReportPage } from "./report.ts";
-
-/** So many steps in a row are told. */
-const MOST_ONE_SIDED = 200;
-const NO_LOSS = 1e-3;
 
 export interface VaeStepsWork {
   readonly config: VaeTrainConfig;
@@ -30,8 +26,7 @@ export class VaeSteps {
   /** The step of the last checkpoint. */
   #saved: number;
   #reported = -Infinity;
-  /** Steps in a row, by what is told of them. */
-  readonly #oneSided = new Map<string, number>();
+  readonly #oneSided = new OneSided();
 
   constructor(
     private readonly work: VaeStepsWork,
@@ -60,7 +55,7 @@ export class VaeSteps {
         this.#done = step.step;
         await folder.append(LOG, line);
         progress.report("train", step.step / step.steps, stepWords(this.log));
-        this.#tellOneSided(step);
+        for (const text of this.#oneSided.told(step)) progress.note(text);
         if (signal.aborted) break;
         if (step.step % config.checkpointEvery === 0 && step.step < step.steps)
           await this.#save().catch((error: unknown) =>
@@ -75,22 +70,6 @@ export class VaeSteps {
     if (!signal.aborted) await this.#measure();
     if (this.#done > this.#saved || this.#done === config.steps) await this.#save();
     await this.#report(false);
-  }
-
-  /** A discriminator that is never wrong teaches nothing, and one whose weight is at its bound teaches too much; told once each. */
-  #tellOneSided({ step, losses, discriminator: turn }: VaeTrainingStep): void {
-    const { discriminator, lambda } = losses;
-    const kinds = {
-      "the discriminator's loss is 0: it tells clips apart always; lower discLr, or begin it later":
-        turn?.taken === true && discriminator !== undefined && discriminator < NO_LOSS,
-      "the adversarial loss has its largest weight: what it asks does not reach the decoder; lower disc, or begin it later":
-        lambda !== undefined && lambda >= ADAPTIVE_BOUNDS.clamp,
-    };
-    for (const [text, holds] of Object.entries(kinds)) {
-      const count = holds ? (this.#oneSided.get(text) ?? 0) + 1 : 0;
-      this.#oneSided.set(text, count);
-      if (count === MOST_ONE_SIDED) this.work.progress.note(`Since step ${step - MOST_ONE_SIDED + 1} ${text}.`);
-    }
   }
 
   /** The checkpoint first: what was learned follows from it, and is written again by a run that goes on. */
