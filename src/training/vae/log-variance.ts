@@ -1,7 +1,7 @@
 /**
  * The log-variance s of what a reconstruction is off by, with which it counts as rec / e^s + s (LPIPSWithDiscriminator's `logvar`; Esser,
- * Rombach & Ommer 2021): fixed, or learnt by AdamW beside the weights. One number needs no device: its slope, 1 − rec / e^s, follows from the
- * loss that every step tells.
+ * Rombach & Ommer 2021): fixed, or learnt by AdamW beside the weights. One number needs no device: its slope, 1 − rec / e^s, follows from
+ * the loss that every step tells.
  */
 import type { Optimizer } from "../optimizer.ts";
 
