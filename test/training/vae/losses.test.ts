@@ -82,6 +82,34 @@ describe("LPIPS of one frame", { timeout: 120_000 }, () => {
   });
 });
 
+test("both come to the same by batches of frames as in one graph", async () => {
+  const vae = await tinyVae();
+  const data = clips(vae, 2, [17, 16, 16]);
+  const step = async (passes: "whole" | "batches", perceptualFrames: "all" | "one") => {
+    const { steps } = await taken(vae, data, {
+      ...{
+        lpips: judges().lpips,
+        steps: 2,
+        batch: 2,
+        seed: 3,
+        latents: "mean",
+        part: "both",
+        maxGradNorm: Infinity,
+        passes,
+        perceptualFrames,
+      },
+      ...{ logVariance: { start: -1, learn: true }, losses: { perceptual: 1 }, optimizer: { lr: 1e-3 } },
+    });
+    return steps;
+  };
+  const [whole, batches, all] = [await step("whole", "one"), await step("batches", "one"), await step("batches", "all")];
+  for (const [i, { losses, gradNorm }] of batches.entries()) {
+    expect(gradNorm / whole[i]!.gradNorm).toBeCloseTo(1, 4);
+    for (const [name, value] of Object.entries(losses)) expect(value, name).toBeCloseTo(whole[i]!.losses[name]!, 5);
+    expect(losses["lpips"]).not.toBe(all[i]!.losses["lpips"]);
+  }
+}, 120_000);
+
 describe("a log-variance", { timeout: 120_000 }, () => {
   test("divides the reconstruction's gradient and is added to its loss", async () => {
     const vae = await tinyVae();
