@@ -209,12 +209,21 @@ export class Curation implements AsyncDisposable {
   }
 
   select(clips: readonly ScoredClip[]): Selection {
-    const { where, duplicates } = { ...SELECT_DEFAULTS, ...this.options.select };
-    return select(
+    const { where, duplicates, alike } = { ...SELECT_DEFAULTS, ...this.options.select };
+    const selection = select(
       clips.map(({ columns }) => columns),
       filterOf(where),
       duplicates,
     );
+    // For `why`: a line a clip, where its verdict is a new one.
+    for (const [i, { clip, columns }] of clips.entries()) {
+      const value = { reason: selection.reasons[i] ?? null, where: where ?? null, duplicate_of: columns["duplicate_of"] };
+      const last = this.ledger.of(clip.id).findLast(({ stage }) => stage === "select");
+      if (last && JSON.stringify(last.value) === JSON.stringify(value)) continue;
+      const key = resultKey("select", 1, { where, duplicates, alike }, [clip.id]);
+      this.ledger.append({ stage: "select", key, of: clip.id, value, ms: 0 });
+    }
+    return selection;
   }
 
   /** Makes the files of clips that stay, in the store. */

@@ -1,4 +1,5 @@
 /** `cogwheel data`: from a folder of raw videos to a data set that models learn from. */
+import { stat } from "node:fs/promises";
 import { type Command, Option } from "commander";
 import { type CliCommand, defineCommand } from "../command.ts";
 import type { CaptionFlags } from "../data/caption.ts";
@@ -21,6 +22,7 @@ export const dataFlags = (command: Command): Command =>
     .option("--frames <n>", "frames that the model takes of a clip (default: 49)", number)
     .option("--fps <n>", "frames a second of the model (default: 8)", number)
     .option("--where <expression>", 'which clips stay: "motion > 0.02 && sharpness >= 50" (default: all)')
+    .option("--detectors <a,b…>", "of changes of shot (default: adaptive,fades,dissolves)", (text: string) => text.split(","))
     .option("--json", "print one JSON object: what was found");
 
 /** Flags of stages that ask models. */
@@ -33,6 +35,9 @@ const captionFlags = (command: Command): Command =>
     .option("--equal-captions", "allow one caption for clips of several sources")
     .option("--dry-run", "caption twenty clips, tell what all of them will take, and stop")
     .option("--batch <folder>", "write requests to batch files there, and take answers from its folder answers/");
+/** A file that is no config. */
+const isFilm = async (path: string): Promise<boolean> =>
+  !/\.json$/i.test(path) && ((await stat(path).catch(() => undefined))?.isFile() ?? false);
 
 const stage = (name: DataStage, help: string): CliCommand =>
   defineCommand<[string], DataFlags & CaptionFlags>({
@@ -40,6 +45,11 @@ const stage = (name: DataStage, help: string): CliCommand =>
     help,
     declare: name === "run" || name === "caption" ? captionFlags : dataFlags,
     async run([from], flags) {
+      if (name === "cut" && (await isFilm(from))) {
+        const { printCuts } = await import("../data/cut-file.ts");
+        await printCuts(from, flags.detectors ? { detectors: flags.detectors } : {}, flags.json === true);
+        return undefined;
+      }
       const { runStages } = await import("../data/run.ts");
       return await runStages(name, from, flags);
     },
@@ -70,10 +80,25 @@ export const data: CliCommand = {
   commands: [
     stage("run", "all stages: scan, cut, measure, filter, captions where a model is named, and the data set's files"),
     stage("scan", "what the files are, by their content; what cannot be read is named"),
-    stage("cut", "find changes of shot, and the clips between them"),
+    stage("cut", "find changes of shot, and the clips between them; of one file: print them, and cut nothing"),
     stage("measure", "measure every clip: motion, sharpness, brightness, black bars, flicker"),
     stage("filter", "which clips stay, and what drops the others"),
     stage("caption", "caption the clips that stay, and write the data set (docs/captions.md)"),
     exportTo,
+    defineCommand<[string, string], { json?: boolean }>({
+      name: "why",
+      help: "where a clip comes from, what was said of it, and why it stays or not",
+      printsResult: true,
+      declare: (command) =>
+        command
+          .argument("<dataset>", "the data set's folder")
+          .argument("<clip>", "the clip's id, its first digits, or its file's name")
+          .option("--json", "print everything that was said as one JSON object"),
+      async run([dataset, clip], { json }) {
+        const { tellWhy } = await import("../data/why.ts");
+        await tellWhy(dataset, clip, json === true);
+        return undefined;
+      },
+    }),
   ],
 };

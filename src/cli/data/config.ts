@@ -3,6 +3,7 @@ import { stat } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 import { CogwheelError } from "../../base/errors.ts";
 import { parseJsonObject } from "../../base/json-scan.ts";
+import type { DetectorName } from "../../curation/cuts/detect.ts";
 import type { CurationOptions } from "../../curation/curate-node.ts";
 import type { CutOptions, SelectOptions } from "../../curation/options.ts";
 import { readInput } from "../files.ts";
@@ -15,6 +16,7 @@ export interface DataFlags {
   readonly frames?: number;
   readonly fps?: number;
   readonly where?: string;
+  readonly detectors?: readonly DetectorName[];
   readonly json?: boolean;
   /** Of the caption stage. */
   readonly url?: string;
@@ -40,11 +42,11 @@ export async function readDataConfig(from: string, flags: DataFlags): Promise<Da
     throw new CogwheelError("data", `the first argument must be a config or a folder of videos, got none at ${from}; check the path`);
   const told: Record<string, unknown> = facts.isDirectory() ? { videos: from } : await readFileOf(from);
   checkDataKeys(told, from);
-  const { out, jobs, frames, fps, where, url, model, maxCost, maxRequests, equalCaptions } = flags;
+  const { out, jobs, frames, fps, where, detectors, url, model, maxCost, maxRequests, equalCaptions } = flags;
   const given = (values: Record<string, unknown>): Record<string, unknown> =>
     Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
   const own = { ...told, ...given({ out, jobs }) };
-  const cut = { ...(told["cut"] as object | undefined), ...given({ frames, fps }) };
+  const cut = { ...(told["cut"] as object | undefined), ...given({ frames, fps, detectors }) };
   const filter = { ...(told["filter"] as object | undefined), ...given({ where }) };
   const caption = { ...(told["caption"] as object | undefined), ...given({ url, model, maxCost, maxRequests, equalCaptions }) };
   checkDataKeys({ ...given({ out, jobs }), cut, filter, caption }, "the command line");

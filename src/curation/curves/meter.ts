@@ -10,7 +10,7 @@ import { barsOf, sharpnessOf } from "./picture.ts";
 const MOTION_EVERY = 0.12;
 const PICTURE_EVERY = 0.45;
 const BINS = 128;
-/** Of luma, 0 … 255. */
+/** Of luma, 0 … 255: up to the one, from the other on. */
 const DARK = 8;
 const BRIGHT = 247;
 /** How far back the low rates look. */
@@ -41,8 +41,9 @@ export class CurveMeter {
   #size: SmallSize | undefined;
   /** The pictures before, each in the place of the one that is too old. */
   #ring: SmallFrame[] = [];
-  #histogram = new Float64Array(BINS);
-  #before = new Float64Array(BINS);
+  readonly #counts = new Int32Array(256);
+  #histogram = new Int32Array(BINS);
+  #before = new Int32Array(BINS);
   #motion: MotionMeter | undefined;
   #moved = Number.NEGATIVE_INFINITY;
   #looked = Number.NEGATIVE_INFINITY;
@@ -125,13 +126,16 @@ export class CurveMeter {
   #addLuma({ luma }: SmallFrame, row: Partial<Record<CurveName, number>>, compared: boolean): void {
     [this.#histogram, this.#before] = [this.#before, this.#histogram];
     const histogram = this.#histogram.fill(0);
+    const counts = this.#counts.fill(0);
+    for (let i = 0; i < luma.length; i++) counts[luma[i]!]!++;
     let [sum, squares, dark, bright] = [0, 0, 0, 0];
-    for (const value of luma) {
-      sum += value;
-      squares += value * value;
-      histogram[value >> 1]!++;
-      if (value <= DARK) dark++;
-      else if (value >= BRIGHT) bright++;
+    for (let value = 0; value < 256; value++) {
+      const count = counts[value]!;
+      histogram[value >> 1]! += count;
+      sum += count * value;
+      squares += count * value * value;
+      if (value <= DARK) dark += count;
+      if (value >= BRIGHT) bright += count;
     }
     const average = sum / luma.length;
     row.mean = average;
@@ -185,11 +189,12 @@ function meanDifference(a: Uint8Array, b: Uint8Array): number {
 }
 
 /** Pearson's, of two histograms; 1 where either is flat. */
-function correlation(a: Float64Array, b: Float64Array): number {
+function correlation(a: Int32Array, b: Int32Array): number {
   const average = a.reduce((sum, n) => sum + n, 0) / a.length;
   let [ab, aa, bb] = [0, 0, 0];
   for (let i = 0; i < a.length; i++) {
-    const [x, y] = [a[i]! - average, b[i]! - average];
+    const x = a[i]! - average;
+    const y = b[i]! - average;
     ab += x * y;
     aa += x * x;
     bb += y * y;

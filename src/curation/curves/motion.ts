@@ -20,6 +20,8 @@ const ITERATIONS = 4;
 /** What flat blocks are held in place with: gradients of noise, summed over a block. */
 const DAMPING = 60;
 const AGAINST = 0.5;
+/** In which blocks that go against the camera lose their say. */
+const ROUNDS = 4;
 
 interface Level {
   readonly width: number;
@@ -86,6 +88,9 @@ function flowOf(level: Level, coarser: Level | undefined): void {
   const { width, height, columns, rows, before, after, across, down } = level;
   const dx = new Float32Array(BLOCK * BLOCK);
   const dy = new Float32Array(BLOCK * BLOCK);
+  // Between two pixels, so that there is one to the right and below.
+  const right = width - 1.001;
+  const bottom = height - 1.001;
   for (let row = 0, block = 0; row < rows; row++)
     for (let column = 0; column < columns; column++, block++) {
       const [left, top] = [1 + column * BLOCK, 1 + row * BLOCK];
@@ -108,13 +113,18 @@ function flowOf(level: Level, coarser: Level | undefined): void {
         }
       const determinant = xx * yy - xy * xy;
       for (let step = 0; step < ITERATIONS; step++) {
-        let [bx, by] = [0, 0];
+        let bx = 0;
+        let by = 0;
         for (let y = 0, i = 0; y < BLOCK; y++)
           for (let x = 0; x < BLOCK; x++, i++) {
-            const px = Math.min(width - 1.001, Math.max(0, left + x + u));
-            const py = Math.min(height - 1.001, Math.max(0, top + y + v));
-            const [x0, y0] = [px | 0, py | 0];
-            const [fx, fy] = [px - x0, py - y0];
+            const gx = left + x + u;
+            const gy = top + y + v;
+            const px = gx < 0 ? 0 : gx > right ? right : gx;
+            const py = gy < 0 ? 0 : gy > bottom ? bottom : gy;
+            const x0 = px | 0;
+            const y0 = py | 0;
+            const fx = px - x0;
+            const fy = py - y0;
             const at = y0 * width + x0;
             const upper = after[at]! + fx * (after[at + 1]! - after[at]!);
             const lower = after[at + width]! + fx * (after[at + width + 1]! - after[at + width]!);
@@ -156,12 +166,14 @@ function summary({ width, columns, rows, across, down }: Level): Motion {
 function affineOf(columns: number, rows: number, across: Float32Array, down: Float32Array): number[] {
   const weights = new Float32Array(columns * rows).fill(1);
   let found = [0, 0, 0, 0, 0, 0];
-  for (let round = 0; round < 5; round++) {
+  for (let round = 0; round < ROUNDS; round++) {
     // Normal equations [1 x y]ᵀ W [1 x y], and their right sides.
     let [n, sx, sy, sxx, sxy, syy] = [1e-6, 0, 0, 1e-6, 0, 1e-6];
     let [u, ux, uy, v, vx, vy] = [0, 0, 0, 0, 0, 0];
     for (let i = 0; i < weights.length; i++) {
-      const [w, x, y] = [weights[i]!, i % columns, Math.floor(i / columns)];
+      const w = weights[i]!;
+      const x = i % columns;
+      const y = (i - x) / columns;
       n += w;
       sx += w * x;
       sy += w * y;
@@ -178,8 +190,11 @@ function affineOf(columns: number, rows: number, across: Float32Array, down: Flo
     const matrix: Matrix3 = [n, sx, sy, sx, sxx, sxy, sy, sxy, syy];
     found = [...solve(matrix, [u, ux, uy]), ...solve(matrix, [v, vx, vy])];
     const rest = Float32Array.from(weights, (_, i) => {
-      const [x, y] = [i % columns, Math.floor(i / columns)];
-      return Math.hypot(across[i]! - found[0]! - found[1]! * x - found[2]! * y, down[i]! - found[3]! - found[4]! * x - found[5]! * y);
+      const x = i % columns;
+      const y = (i - x) / columns;
+      const du = across[i]! - found[0]! - found[1]! * x - found[2]! * y;
+      const dv = down[i]! - found[3]! - found[4]! * x - found[5]! * y;
+      return Math.sqrt(du * du + dv * dv);
     });
     const spread = Math.max(0.1, 2 * rest.toSorted()[rest.length >> 1]!);
     for (let i = 0; i < weights.length; i++) weights[i] = 1 / (1 + (rest[i]! / spread) ** 4);

@@ -42,6 +42,7 @@ export class SmallFrame {
   readonly hue: Uint8Array;
   readonly saturation: Uint8Array;
   readonly value: Uint8Array;
+  #columns = new Int32Array(0);
 
   constructor(readonly size: SmallSize) {
     const pixels = size.width * size.height;
@@ -65,20 +66,33 @@ export class SmallFrame {
     const chromaGain = fullRange ? 1 : 255 / 224;
     const near = Math.floor(scale / 4);
     const far = Math.min(Math.ceil(scale) - 1, Math.floor((3 * scale) / 4));
+    const [data, us, vs] = [y.data, cb.data, cr.data];
+    const lumaGain = gain / (4 << shift);
+    // Where a small pixel's samples lie in a row: the same in each.
+    if (this.#columns.length !== 3 * width) this.#columns = new Int32Array(3 * width);
+    const places = this.#columns;
+    for (let column = 0; column < width; column++) {
+      const left = Math.floor(column * scale);
+      const right = Math.min(left + far, y.width - 1);
+      places[3 * column] = left + near;
+      places[3 * column + 1] = right;
+      places[3 * column + 2] = Math.floor(right / across);
+    }
     for (let row = 0, at = 0; row < height; row++) {
       const top = Math.floor(row * scale);
       const one = y.offset + (top + near) * y.stride;
       const two = y.offset + Math.min(top + far, y.height - 1) * y.stride;
       const chromaRow = Math.floor((top + far) / down);
-      const [cbRow, crRow] = [cb.offset + chromaRow * cb.stride, cr.offset + chromaRow * cr.stride];
+      const cbRow = cb.offset + chromaRow * cb.stride;
+      const crRow = cr.offset + chromaRow * cr.stride;
       for (let column = 0; column < width; column++, at++) {
-        const left = Math.floor(column * scale);
-        const right = Math.min(left + far, y.width - 1);
-        const sum = y.data[one + left + near]! + y.data[one + right]! + y.data[two + left + near]! + y.data[two + right]!;
-        const chroma = Math.floor(right / across);
-        const u = ((cb.data[cbRow + chroma * cb.step]! >> shift) - 128) * chromaGain;
-        const v = ((cr.data[crRow + chroma * cr.step]! >> shift) - 128) * chromaGain;
-        const luma = (sum / 4 / (1 << shift) - black) * gain;
+        const left = places[3 * column]!;
+        const right = places[3 * column + 1]!;
+        const chroma = places[3 * column + 2]!;
+        const sum = data[one + left]! + data[one + right]! + data[two + left]! + data[two + right]!;
+        const u = ((us[cbRow + chroma * cb.step]! >> shift) - 128) * chromaGain;
+        const v = ((vs[crRow + chroma * cr.step]! >> shift) - 128) * chromaGain;
+        const luma = sum * lumaGain - black * gain;
         this.#put(at, luma, luma + 1.5748 * v, luma - 0.1873 * u - 0.4681 * v, luma + 1.8556 * u);
       }
     }
