@@ -210,6 +210,7 @@ const benchEntries = {
   "bench/readme": "bench/report/readme.ts",
   "bench/load-server": "bench/load/server.ts",
   "bench/seconds": "bench/seconds/main.ts",
+  "bench/curation": "bench/curation/main.ts",
   ...Object.fromEntries(["cogwheel", "onnxruntime", "tfjs", "jax"].map((name) => [`bench/${name}`, `bench/contenders/${name}.ts`])),
   ...Object.fromEntries(
     Object.entries({ isa: "main", "isa-compile": "compile", "isa-onnxruntime": "onnxruntime" }).map(([name, file]) => [
