@@ -5,7 +5,7 @@ import { curvesOf, footage, peers } from "./peers.ts";
 
 const SECONDS = 2;
 /** From one clip's beginning to the next. */
-const STRIDE = 0.4;
+const STRIDE = 0.35;
 const LEAST = 0.9;
 
 /** Ranks, the mean of them where values are equal. */
