@@ -15,6 +15,7 @@ const ROUNDS = 5;
 const LAUNCHER = resolve("dist/launch.js");
 
 const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
+const perSecond = (values: readonly number[]): string => median(values).toFixed(0);
 const told: boolean[] = [];
 function tell(what: string, value: string, holds: boolean): void {
   told.push(holds);
@@ -39,7 +40,7 @@ async function decoding(path: string): Promise<void> {
   const measured = async (): Promise<number> => {
     using film = await openFilm(new FilePathSource(path), path);
     const began = performance.now();
-    const curves = await curvesOfFilm(film, await packetTimes(film, () => {}), () => {});
+    const { curves } = await curvesOfFilm(film, await packetTimes(film, () => {}), () => {});
     return (1000 * curves.frames) / (performance.now() - began);
   };
   await bare();
@@ -50,7 +51,7 @@ async function decoding(path: string): Promise<void> {
   const spread = pairs.map(([a, b]) => (b / a).toFixed(2)).join(" ");
   tell(
     `decode and measure ${basename(path)} ≥ 0.8 × the bare loop`,
-    `${median(pairs.map(([, b]) => b)).toFixed(0)} of ${median(pairs.map(([a]) => a)).toFixed(0)} frames a second, ${ratio.toFixed(2)} (${spread})`,
+    `${perSecond(pairs.map(([, b]) => b))} of ${perSecond(pairs.map(([a]) => a))} frames a second, ${ratio.toFixed(2)} (${spread})`,
     ratio >= 0.8,
   );
 }
@@ -153,7 +154,8 @@ async function many(place: string): Promise<void> {
   const seconds = [0, 1, 2].map(() => run("run", "source.start < 5").seconds);
   tell(
     `a second run over 1,000 films ≤ 1 s`,
-    `${median(seconds).toFixed(2)} s (${seconds.map((s) => s.toFixed(2)).join(" ")}; the first ${first.seconds.toFixed(0)} s, ${first.out.rows} clips of ${first.out.clips.length})`,
+    `${median(seconds).toFixed(2)} s (${seconds.map((s) => s.toFixed(2)).join(" ")}); ` +
+      `the first ${first.seconds.toFixed(0)} s, ${first.out.rows} clips of ${first.out.clips.length}`,
     median(seconds) <= 1,
   );
   const again = [1, 2, 3].map((i) => run("filter", `source.start < ${10 * i} && brightness > 0.0${i}`));

@@ -5,8 +5,8 @@
  *   motion    the column `motion` against OpenCV's Farneback over clips of 2 s of that footage: Spearman's correlation
  *   figures   frames a second beside a bare decode loop, copies beside real time, a second run, a new threshold, memory over many films
  *
- * Exit code 0 where the bounds hold that each prints. The footage comes by `npm run footage`; PySceneDetect and OpenCV lie in an environment
- * of their own (test/footage/requirements.txt; COGWHEEL_PYTHON names another Python that has them).
+ * Exit code 0 where the bounds hold that each prints. The footage comes by `npm run footage`; PySceneDetect and OpenCV lie in an
+ * environment of their own (test/footage/requirements.txt; COGWHEEL_PYTHON names another Python that has them).
  */
 import { Argument, Command } from "commander";
 import { guardOutput } from "../../src/cli/terminal/output.ts";

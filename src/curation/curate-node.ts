@@ -9,6 +9,7 @@
 import { access, link, copyFile, mkdir, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
+import { openOutput } from "#platform";
 import { CogwheelError } from "../base/errors.ts";
 import { type Curves, decodeCurves } from "./curves/columns.ts";
 import { CURVES_VERSION } from "./curves/read.ts";
@@ -24,6 +25,7 @@ import { type ClipScores, scoresOf, SCORES_VERSION } from "./measures/scores.ts"
 import { CUT_DEFAULTS, type CutOptions, SELECT_DEFAULTS, type SelectOptions } from "./options.ts";
 import { handCaptions } from "./scan/captions-node.ts";
 import { filesIn, type FoundFile } from "./scan/walk-node.ts";
+import type { RefusedFile } from "./refused.ts";
 import type { MediaFacts, Source, StageResult } from "./types.ts";
 import { WorkPool } from "./work/pool-node.ts";
 
@@ -39,13 +41,6 @@ export interface CurationOptions {
   readonly signal?: AbortSignal;
   /** @param done 0 to 1 */
   onProgress?(stage: string, done: number, detail?: string): void;
-}
-
-/** A file that was refused, and why. */
-export interface RefusedFile {
-  readonly path: string;
-  readonly stage: string;
-  readonly message: string;
 }
 
 export interface ScannedSource {
@@ -198,8 +193,17 @@ export class Curation implements AsyncDisposable {
     });
     const clips = all.flat();
     const alike = { ...SELECT_DEFAULTS, ...this.options.select }.alike;
+    // Of clips that look alike the one with most pixels, and most bits for a second of it, counts as the first.
+    const worth = ({ clip, of }: (typeof clips)[number]): [number, number] => [
+      clip.width * clip.height,
+      of.source.bytes / Math.max(of.facts.duration, 1e-3),
+    ];
+    const best = clips.toSorted((a, b) => {
+      const [[pixels, bits], [others, othersBits]] = [worth(a), worth(b)];
+      return others - pixels || othersBits - bits;
+    });
     const duplicates = duplicatesOf(
-      clips.map(({ clip, hashes }) => ({ id: clip.id, hashes, seconds: durationOf(clip) })),
+      best.map(({ clip, hashes }) => ({ id: clip.id, hashes, seconds: durationOf(clip) })),
       alike,
     );
     return clips.map((one) => ({
@@ -287,9 +291,16 @@ export class Curation implements AsyncDisposable {
         how: made.how,
       });
     }
-    await writeText(join(out, "metadata.jsonl"), rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+    await this.writeText("metadata.jsonl", rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
     for (const name of await readdir(videos)) if (!names.has(name) && OWN.test(name)) await rm(join(videos, name));
     return rows;
+  }
+
+  /** Writes a file of the data set's folder, whole or not at all. */
+  async writeText(name: string, text: string): Promise<void> {
+    await using output = await openOutput(join(this.options.out, name), "file", "--out");
+    await output.write(new TextEncoder().encode(text));
+    await output.commit();
   }
 
   async curvesAt(file: string): Promise<Curves> {
@@ -386,13 +397,6 @@ async function placed(from: string, to: string, bytes: number): Promise<void> {
 async function sameFile(a: string, b: string): Promise<boolean> {
   const [one, other] = await Promise.all([stat(a), stat(b)]);
   return one.ino === other.ino ? one.dev === other.dev : (await readFile(a)).equals(await readFile(b));
-}
-
-async function writeText(path: string, text: string): Promise<void> {
-  const { openOutput } = await import("#platform");
-  await using output = await openOutput(path, "file");
-  await output.write(new TextEncoder().encode(text));
-  await output.commit();
 }
 
 /** Whether a curation was begun in a folder. */

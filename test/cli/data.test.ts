@@ -70,6 +70,17 @@ it("becomes a data set that trainers read, once and no more than once", { timeou
   ]);
   expect(summary.rows).toBe(5);
 
+  const kept = readFileSync(join(folder, "set/metadata.jsonl"), "utf8").split("\n");
+  const [id] = /[0-9a-f]{16}/.exec(kept[1]!)!;
+  const why = data(["why", "set", id.slice(0, 8)]);
+  expect(why.stdout).toMatch(new RegExp(`^clip ${id}\nof again.mov, first.mp4 \\(sha256`));
+  expect(why.stdout).toMatch(/cut +frames 36 to \d+, 3 to [\d.]+ s, of the shot between frame 36 .* and frame 72/);
+  expect(why.stdout).toContain("select   stays by no filter");
+  expect(data(["why", "set", "ffff"]).stderr).toContain("a clip must be one of the data set's, got ffff");
+  const report = readFileSync(join(folder, "set/report.html"), "utf8");
+  expect(report.match(/<figure/g)!.length).toBe(5);
+  expect(report).not.toContain("http");
+
   const before = datasetOf("set");
   const ledger = readFileSync(join(folder, "set/.curation/ledger.jsonl"), "utf8");
   const again = data(args);
@@ -157,6 +168,29 @@ it("names what it refuses, does the rest, and says so by its exit code", { timeo
   expect(said["a name\nof two lines.ogv"]).toContain("got Ogg");
   expect(said["cut off.mp4"]).toMatch(/must be whole, got \d+ pictures that can be decoded of 108; download or copy it again/);
   expect(Object.keys(said).sort()).toEqual(["a name\nof two lines.ogv", "cut off.mp4", "empty.mp4", "film.mp4", "secret.mp4"]);
+});
+
+it("moves a threshold without decoding again, and tells what it dropped", { timeout: 60_000 }, () => {
+  const args = ["run", "raw", "--out", "moved", "--frames", "17", "--json"];
+  const stages = (): string[] =>
+    readFileSync(join(folder, "moved/.curation/ledger.jsonl"), "utf8")
+      .trimEnd()
+      .split("\n")
+      .map((line) => (JSON.parse(line) as { stage: string }).stage);
+  expect(data(args).status).toBe(0);
+  const before = stages();
+  const moved = data([...args, "--where", "motion >= 0 && source.start < 3"]);
+  const { rows, dropped } = JSON.parse(moved.stdout) as { rows: number; dropped: Record<string, number> };
+  expect([rows, dropped]).toEqual([2, { "motion >= 0": 0, "source.start < 3": 3, duplicate: 0 }]);
+  expect(new Set(stages().slice(before.length))).toEqual(new Set(["select", "report"]));
+  expect(Object.keys(datasetOf("moved")).length).toBe(3);
+});
+
+it("prints the changes of shot of one file, and cuts nothing", { timeout: 30_000 }, () => {
+  const printed = data(["cut", "raw/first.mp4", "--json"]);
+  expect(JSON.parse(printed.stdout)).toEqual({ file: "raw/first.mp4", fps: 12, frames: 108, cuts: cuts.get("first.mp4") });
+  const refused = data(["cut", "raw/first.txt", "--json"]);
+  expect([refused.status, refused.stdout]).toEqual([1, ""]);
 });
 
 it("refuses a key that there is none of, with the nearest, and a folder that is none", async () => {

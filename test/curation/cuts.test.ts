@@ -14,7 +14,7 @@ async function* timed(frames: readonly Frame[], fps: number): AsyncGenerator<Fra
 }
 const curvesFor = async (shots: readonly DrawnShot[], fps = 24): Promise<{ curves: Curves; cuts: number[] }> => {
   const { frames, cuts } = drawnFilm(shots);
-  return { curves: await curvesOfPictures(timed(frames, fps)), cuts };
+  return { curves: (await curvesOfPictures(timed(frames, fps))).curves, cuts };
 };
 const found = (curves: Curves, detectors: readonly DetectorName[] = DETECT_DEFAULTS.detectors): number[] =>
   detectTransitions(curves, { ...DETECT_DEFAULTS, detectors }).map(({ at }) => at);
@@ -29,7 +29,7 @@ test("one shot, however it moves, has none; nor has a flash", async () => {
   for (const speed of [0, 0.5, 4]) expect(found((await curvesFor([{ seed: 5, frames: 60, speed }])).curves)).toEqual([]);
   const { frames } = drawnFilm([{ seed: 6, frames: 40 }]);
   frames[20] = { ...frames[20]!, data: frames[20]!.data.map((value) => 128 + value / 2) };
-  expect(found(await curvesOfPictures(timed(frames, 24)), ["adaptive", "content"])).toEqual([]);
+  expect(found((await curvesOfPictures(timed(frames, 24))).curves, ["adaptive", "content"])).toEqual([]);
 });
 
 test("a fade is found, and its frames are in no shot", async () => {

@@ -1,6 +1,7 @@
 /** `cogwheel data run`, and its stages one by one: each does those before it, of which the ledger has most. */
 import type { Curation, CutSource, ScoredClip, ScannedSource } from "../../curation/curate-node.ts";
 import type { Selection } from "../../curation/dataset/select.ts";
+import { writeCurationReport } from "../../curation/report/write-node.ts";
 import type { CaptionConfig } from "./caption-keys.ts";
 import { captionJson, printCaptioned } from "./caption-told.ts";
 import { type Captioned, type CaptionFlags, captionStage, columnsOfCaption } from "./caption.ts";
@@ -20,7 +21,12 @@ interface Done {
   readonly rows?: number;
   readonly uncaptioned?: number;
   readonly captioned?: Captioned;
+  /** Path of the report. */
+  readonly report?: string;
 }
+
+/** `videos/ID.mp4` */
+const idOf = (name: string): string => name.slice(name.lastIndexOf("/") + 1, name.lastIndexOf("."));
 
 export async function runStages(stage: DataStage, from: string, flags: DataFlags & CaptionFlags): Promise<number> {
   const config = await readDataConfig(from, flags);
@@ -56,7 +62,9 @@ async function upTo(
   const columns = captioned && (({ clip }: ScoredClip) => columnsOfCaption(captioned.captions.get(clip.id)));
   const rows = await curation.export(kept, written, columns);
   const uncaptioned = rows.filter((row) => row.caption === "").length;
-  return { sources, cut, clips, selection, rows: rows.length, uncaptioned, ...(captioned ? { captioned } : {}) };
+  const captions = new Map(rows.map(({ file_name: name, caption: text }) => [idOf(name), text]));
+  const report = await writeCurationReport(curation, { sources: cut, clips, selection, captions });
+  return { sources, cut, clips, selection, rows: rows.length, uncaptioned, report, ...(captioned ? { captioned } : {}) };
 }
 
 function summaryOf({ sources, cut, clips, selection, rows, uncaptioned, captioned }: Done, curation: Curation): Record<string, unknown> {
@@ -72,7 +80,7 @@ function summaryOf({ sources, cut, clips, selection, rows, uncaptioned, captione
   };
 }
 
-function printDone({ sources, cut, clips, selection, rows, uncaptioned, captioned }: Done, curation: Curation, out: string): void {
+function printDone({ sources, cut, clips, selection, rows, uncaptioned, captioned, report }: Done, curation: Curation, out: string): void {
   const seconds = sources.reduce((sum, { facts }) => sum + facts.duration, 0);
   print(
     `${count(sources.length, "source")}, ${(seconds / 60).toFixed(1)} minutes; ${count(curation.copies.size, "copy", "copies")} of them`,
@@ -95,6 +103,7 @@ function printDone({ sources, cut, clips, selection, rows, uncaptioned, captione
   if (rows !== undefined) {
     print(`${count(rows, "clip")} in the data set${uncaptioned ? `, ${uncaptioned} of them without a caption` : ""}`);
     printPath(out);
+    if (report !== undefined) printPath(report);
   }
 }
 

@@ -23,7 +23,7 @@ export async function tellWhy(out: string, clip: string, json: boolean): Promise
       "data",
       like.length === 0
         ? `a clip must be one of the data set's, got ${clip}; metadata.jsonl names those that stay`
-        : `a clip must be named so that it is one alone, got ${clip}, which may be ${like.slice(0, 3).join(", ")} and others; write more of it`,
+        : `a clip must be named so that it is one alone, got ${clip}, which may be ${like.slice(0, 3).join(", ")}; write more of it`,
     );
   const story = storyOf(ledger, like[0]!)!;
   if (json) printJson(story);

@@ -90,12 +90,25 @@ export class Curves {
   }
 }
 
-const FORMAT = "cogwheel curves 1";
+const FORMAT = "cogwheel curves 2";
+/** Of a day of film, with a picture a second. */
+const MOST_HEAD = 2 ** 21;
 const LITTLE = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 
-export function encodeCurves({ seconds, keys, breaks, hashes, thumbs, columns, end }: Curves): Uint8Array<ArrayBuffer> {
+/** A frame as a small JPEG, for people to look at. */
+export interface CurvePicture {
+  readonly frame: number;
+  readonly jpeg: Uint8Array;
+}
+
+/** @param pictures in order; they stand behind the columns */
+export function encodeCurves(
+  { seconds, keys, breaks, hashes, thumbs, columns, end }: Curves,
+  pictures: readonly CurvePicture[] = [],
+): Uint8Array<ArrayBuffer> {
   if (!LITTLE) throw new CogwheelError("curves", "curves are written on little-endian machines, got another; use one of those");
-  const head = JSON.stringify({ format: FORMAT, frames: seconds.length, end, columns: CURVES });
+  const places = pictures.map(({ frame, jpeg }) => [frame, jpeg.length]);
+  const head = JSON.stringify({ format: FORMAT, frames: seconds.length, end, columns: CURVES, pictures: places });
   // Values of 8 bytes begin at a multiple of 8.
   const line = new TextEncoder().encode(`${head.padEnd(8 * Math.ceil((head.length + 1) / 8) - 1)}\n`);
   const parts: (Float64Array | Float32Array | Uint8Array)[] = [
@@ -106,6 +119,7 @@ export function encodeCurves({ seconds, keys, breaks, hashes, thumbs, columns, e
     thumbs,
     keys,
     breaks,
+    ...pictures.map(({ jpeg }) => jpeg),
   ];
   const out = new Uint8Array(parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
   let at = 0;
@@ -116,16 +130,34 @@ export function encodeCurves({ seconds, keys, breaks, hashes, thumbs, columns, e
   return out;
 }
 
+interface Head {
+  readonly frames: number;
+  readonly end: number;
+  readonly pictures: readonly (readonly [frame: number, bytes: number])[];
+  /** Of the line, its end too. */
+  readonly bytes: number;
+}
+
+function headOf(file: Uint8Array, fail: (rule: string) => CogwheelError): Head {
+  const line = file.indexOf(10);
+  if (line < 0 || line > MOST_HEAD) throw fail("must begin with a line that describes it, got none");
+  const head = parseJsonObject(new TextDecoder().decode(file.subarray(0, line)), fail);
+  if (head["format"] !== FORMAT || JSON.stringify(head["columns"]) !== JSON.stringify(CURVES)) throw fail(`must be ${FORMAT}, got another`);
+  return { ...(head as unknown as Head), bytes: line + 1 };
+}
+
+/** Pictures of a file of curves, by frame. @param name what messages call the file */
+export function decodePictures(file: Uint8Array, name: string): CurvePicture[] {
+  const { pictures } = headOf(file, (rule) => new CogwheelError("curves", `${name} ${rule}; delete it, and it is made again`));
+  let at = file.length - pictures.reduce((sum, [, bytes]) => sum + bytes, 0);
+  return pictures.map(([frame, bytes]) => ({ frame, jpeg: file.slice(at, (at += bytes)) }));
+}
+
 /** @param name what messages call the file */
 export function decodeCurves(file: Uint8Array, name: string): Curves {
   const fail = (rule: string): CogwheelError => new CogwheelError("curves", `${name} ${rule}; delete it, and it is made again`);
-  const line = file.indexOf(10);
-  if (line < 0 || line > 4096) throw fail("must begin with a line that describes it, got none");
-  const head = parseJsonObject(new TextDecoder().decode(file.subarray(0, line)), fail);
-  const { frames, end, format, columns } = head;
-  if (format !== FORMAT || JSON.stringify(columns) !== JSON.stringify(CURVES)) throw fail(`must be ${FORMAT}, got another`);
-  const count = frames as number;
-  const bytes = file.slice(line + 1);
+  const { frames: count, end, pictures, bytes: from } = headOf(file, fail);
+  const bytes = file.slice(from, file.length - pictures.reduce((sum, [, size]) => sum + size, 0));
   if (bytes.length !== count * (8 + 4 * CURVES.length + 8 + 64 + 2)) throw fail(`must hold ${count} frames, got ${bytes.length} bytes`);
   let at = 0;
   const take = (length: number): number => (at += length) - length;
@@ -134,5 +166,5 @@ export function decodeCurves(file: Uint8Array, name: string): Curves {
   const hashes = bytes.subarray(take(8 * count), at);
   const thumbs = bytes.subarray(take(64 * count), at);
   const keys = bytes.subarray(take(count), at);
-  return new Curves(seconds, keys, bytes.subarray(take(count), at), hashes, thumbs, of as Record<CurveName, Float32Array>, end as number);
+  return new Curves(seconds, keys, bytes.subarray(take(count), at), hashes, thumbs, of as Record<CurveName, Float32Array>, end);
 }

@@ -119,8 +119,8 @@ function flowOf(level: Level, coarser: Level | undefined): void {
           for (let x = 0; x < BLOCK; x++, i++) {
             const gx = left + x + u;
             const gy = top + y + v;
-            const px = gx < 0 ? 0 : gx > right ? right : gx;
-            const py = gy < 0 ? 0 : gy > bottom ? bottom : gy;
+            const px = Math.max(0, Math.min(right, gx));
+            const py = Math.max(0, Math.min(bottom, gy));
             const x0 = px | 0;
             const y0 = py | 0;
             const fx = px - x0;

@@ -3,6 +3,8 @@
  * and most measures need. Four luma samples and one chroma sample stand for each of its pixels, so that a frame costs a small part of its
  * decoding.
  */
+import type { Frame } from "../../video/frame.ts";
+
 /** A plane of 8-bit luma, row by row; `stride` samples from row to row. */
 export interface Luma {
   readonly data: Uint8Array | Uint16Array;
@@ -57,6 +59,21 @@ export class SmallFrame {
     this.hue.set(other.hue);
     this.saturation.set(other.saturation);
     this.value.set(other.value);
+  }
+
+  /** As it looks, about: hues are of steps of 2 degrees. */
+  rgba(): Frame {
+    const { hue, saturation, value, size } = this;
+    const data = new Uint8Array(4 * hue.length).fill(255);
+    for (let i = 0; i < hue.length; i++) {
+      const [v, range] = [value[i]!, (value[i]! * saturation[i]!) / 255];
+      // Red, green and blue are highest at 0, 60 and 120 (of 180).
+      for (let channel = 0; channel < 3; channel++) {
+        const away = Math.abs(((hue[i]! - 60 * channel + 270) % 180) - 90);
+        data[4 * i + channel] = v - range * Math.min(1, Math.max(0, away / 30 - 1));
+      }
+    }
+    return { width: size.width, height: size.height, data };
   }
 
   takePlanes(y: Luma, cb: ChromaPlane, cr: ChromaPlane, across: number, down: number, fullRange: boolean): void {

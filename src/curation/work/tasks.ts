@@ -4,8 +4,8 @@ import { CogwheelError } from "../../base/errors.ts";
 import { readMedia } from "../../video/read/read.ts";
 import type { ReadContext, ReadFrame } from "../../video/read/reader.ts";
 import { type MediaKind, sniff } from "../../video/read/sniff.ts";
-import { type Curves, encodeCurves } from "../curves/columns.ts";
-import { curvesOfFilm, curvesOfPictures } from "../curves/read.ts";
+import { encodeCurves } from "../curves/columns.ts";
+import { curvesOfFilm, curvesOfPictures, type ReadCurves } from "../curves/read.ts";
 import { CLIP_LIMITS, copyClip, type CutClip, type CutSpan, encodeClip, partAround } from "../film/cut.ts";
 import { filmFacts } from "../film/facts.ts";
 import { openFilm, packetTimes, refused } from "../film/open.ts";
@@ -56,8 +56,9 @@ export async function runTask(file: TaskFile, task: FileTask, progress: () => vo
     case "scan":
       return kind === "film" ? await scanFilm(file, progress) : await scanPicture(file, kind, progress);
     case "curves": {
-      const curves = kind === "film" ? await filmCurves(file, progress) : await curvesOfPictures(await pictures(file, progress));
-      return { curves: encodeCurves(curves), frames: curves.frames, end: curves.end };
+      const { curves, pictures: taken } =
+        kind === "film" ? await filmCurves(file, progress) : await curvesOfPictures(pictures(file, progress));
+      return { curves: encodeCurves(curves, taken), frames: curves.frames, end: curves.end };
     }
     case "cut":
       return kind === "film" ? await cutFilm(file, task, progress) : await cutPicture(file, kind, task, progress);
@@ -83,7 +84,7 @@ async function scanFilm(file: TaskFile, progress: () => void): Promise<MediaFact
   }
 }
 
-async function filmCurves(file: TaskFile, progress: () => void): Promise<Curves> {
+async function filmCurves(file: TaskFile, progress: () => void): Promise<ReadCurves> {
   using film = await openFilm(file.media(), file.name);
   return await curvesOfFilm(film, await packetTimes(film, progress), progress);
 }

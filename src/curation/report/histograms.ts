@@ -1,0 +1,125 @@
+/**
+ * How the clips' scores are spread, each with a threshold that moves: the counts of what stays and of what each threshold drops change with
+ * it, and the expression that says so stands below, to be copied into the config.
+ */
+import { escaped, json } from "./html.ts";
+import type { ReportedClip } from "./reported.ts";
+
+/** A part of the filter. Of those that are no comparison with a number, each clip's verdict is known, and does not move. */
+export type ReportedPart = { readonly text: string } & (
+  | { readonly column: string; readonly sign: string; readonly value: number }
+  | { readonly takes: readonly boolean[] }
+);
+
+const COMPARISON = /^\s*(?:scores\.)?(\w+)\s*(>=|<=|>|<)\s*(-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*$/;
+
+/** @param takes the part's verdict of each clip */
+export function reportedPart(text: string, scores: readonly string[], takes: () => readonly boolean[]): ReportedPart {
+  const [, column, sign, value] = COMPARISON.exec(text) ?? [];
+  return column !== undefined && scores.includes(column) ? { text, column, sign: sign!, value: Number(value) } : { text, takes: takes() };
+}
+
+const BINS = 40;
+const [WIDTH, HEIGHT] = [260, 90];
+
+export function histograms(clips: readonly ReportedClip[], parts: readonly ReportedPart[]): string {
+  const [first] = clips;
+  if (!first) return "";
+  const names = Object.keys(first.scores);
+  const columns = Object.fromEntries(names.map((name) => [name, clips.map(({ scores }) => scores[name] ?? 0)]));
+  const charts = names.map((name) =>
+    chart(
+      name,
+      columns[name]!,
+      parts.find((part) => "column" in part && part.column === name),
+    ),
+  );
+  const fixed = parts.flatMap((part) => ("takes" in part ? [part] : []));
+  const data = {
+    columns,
+    fixed: fixed.map(({ text, takes }) => ({ text, takes: takes.map(Number) })),
+    duplicates: clips.map(({ duplicateOf, reason }) => Number(duplicateOf !== undefined && reason === "duplicate")),
+  };
+  return (
+    `<h2>measures</h2><p>Choose a sign and move a threshold: <b id="kept"></b></p><table id="lost"></table>` +
+    `<p><code id="where"></code></p><div class="curves">${charts.join("")}</div>` +
+    `<script>const data = ${json(data)};\n${SCRIPT}</script>`
+  );
+}
+
+function chart(name: string, values: readonly number[], part: ReportedPart | undefined): string {
+  const finite = values.filter(Number.isFinite);
+  const [low, high] = finite.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)] as const, [Infinity, -Infinity] as const);
+  const span = high - low || 1;
+  const counts = new Array<number>(BINS).fill(0);
+  for (const value of finite) counts[Math.min(BINS - 1, Math.floor((BINS * (value - low)) / span))]!++;
+  const top = Math.max(...counts);
+  const bars = counts
+    .map((count, i) => {
+      const height = (HEIGHT * count) / top;
+      const y = (HEIGHT - height).toFixed(1);
+      return `<rect x="${(i * WIDTH) / BINS}" y="${y}" width="${WIDTH / BINS - 1}" height="${height.toFixed(1)}" fill="#93c5fd"/>`;
+    })
+    .join("");
+  const own = part && "column" in part ? part : undefined;
+  const value = own ? own.value : low;
+  const signs = ["", ">", ">=", "<", "<="].map(
+    (sign) => `<option${sign === (own?.sign ?? "") ? " selected" : ""}>${escaped(sign)}</option>`,
+  );
+  return (
+    `<section data-column="${escaped(name)}" data-low="${low}" data-span="${span}"><b>${escaped(name)}</b> ` +
+    `<select>${signs.join("")}</select> <input type="number" step="any" value="${value}" style="width:8em">` +
+    `<svg width="${WIDTH}" height="${HEIGHT}" role="img" aria-label="${escaped(name)}">${bars}` +
+    `<line y1="0" y2="${HEIGHT}" stroke="#dc2626" stroke-width="2"/></svg>` +
+    `<input type="range" min="0" max="1000" aria-label="threshold of ${escaped(name)}">` +
+    `<small>${low.toPrecision(3)} to ${high.toPrecision(3)}</small></section>`
+  );
+}
+
+const SCRIPT = `
+const sections = [...document.querySelectorAll("section[data-column]")];
+const tests = { ">": (a, b) => a > b, ">=": (a, b) => a >= b, "<": (a, b) => a < b, "<=": (a, b) => a <= b };
+function count() {
+  const own = sections.flatMap((section) => {
+    const sign = section.querySelector("select").value;
+    const value = Number(section.querySelector("input[type=number]").value);
+    const { column } = section.dataset;
+    return sign ? [{ text: column + " " + sign + " " + value, values: data.columns[column], takes: tests[sign], value }] : [];
+  });
+  const lost = new Map([...data.fixed, ...own].map(({ text }) => [text, 0]).concat([["duplicate", 0]]));
+  let kept = 0;
+  for (let i = 0; i < data.duplicates.length; i++) {
+    const by = data.fixed.find(({ takes }) => !takes[i]) ?? own.find(({ values, takes, value }) => !takes(values[i], value));
+    const reason = by ? by.text : data.duplicates[i] ? "duplicate" : undefined;
+    if (reason === undefined) kept++;
+    else lost.set(reason, lost.get(reason) + 1);
+  }
+  document.getElementById("kept").textContent = kept + " of " + data.duplicates.length + " clips stay";
+  const table = document.getElementById("lost");
+  table.replaceChildren(...[...lost].map(([reason, n]) => {
+    const row = document.createElement("tr");
+    for (const text of [reason, n]) row.appendChild(document.createElement("td")).textContent = text;
+    return row;
+  }));
+  document.getElementById("where").textContent = [...data.fixed, ...own].map(({ text }) => text).join(" && ");
+}
+for (const section of sections) {
+  const { low, span } = section.dataset;
+  const [number, range, line] = ["input[type=number]", "input[type=range]", "line"].map((name) => section.querySelector(name));
+  const place = () => {
+    const share = Math.min(1, Math.max(0, (Number(number.value) - low) / span));
+    range.value = 1000 * share;
+    for (const end of ["x1", "x2"]) line.setAttribute(end, ${WIDTH} * share);
+    line.style.display = section.querySelector("select").value ? "" : "none";
+    count();
+  };
+  range.oninput = () => {
+    if (!section.querySelector("select").value) section.querySelector("select").value = ">=";
+    number.value = Number((Number(low) + (span * range.value) / 1000).toPrecision(4));
+    place();
+  };
+  number.oninput = place;
+  section.querySelector("select").onchange = place;
+  place();
+}
+`;

@@ -1,0 +1,10 @@
+/** Text as HTML. */
+
+export const escaped = (text: string): string =>
+  text.replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]!);
+
+export const tableOf = (rows: readonly (readonly [string, string])[]): string =>
+  `<table>${rows.map(([name, value]) => `<tr><th>${escaped(name)}</th><td>${escaped(value)}</td></tr>`).join("")}</table>`;
+
+/** A value within a script. */
+export const json = (value: unknown): string => JSON.stringify(value).replaceAll("<", "\\u003c");
