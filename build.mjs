@@ -347,5 +347,13 @@ if (web) {
     filter: (path) => !/moving-shapes.train/.test(path),
   });
 }
+// The smallest reference case of every module, for `cogwheel doctor`; what trains a whole VAE is too large.
+for (const module of readdirSync("test/reference/cases")) {
+  const folder = join("test/reference/cases", module);
+  const [smallest] = readdirSync(folder)
+    .map((name) => ({ path: join(folder, name), size: statSync(join(folder, name)).size }))
+    .sort((a, b) => a.size - b.size || (a.path < b.path ? -1 : 1));
+  if (smallest && smallest.size < 200_000) cpSync(smallest.path, join("dist/cases", module, basename(smallest.path)));
+}
 if (existsSync("dist/launch.js")) chmodSync("dist/launch.js", 0o755);
 writeFileSync(stamp, "");

@@ -8,7 +8,6 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   completion: "none: shells' completion is not there yet",
   config: "train CONFIG.json, and options of each command",
   devices: "adapters",
-  doctor: "adapters",
   download: "generate --model ORG/NAME, which downloads what is missing",
   list: "adapters, cache or inspect",
   models: "inspect MODEL, or generate --model ORG/NAME",

@@ -504,6 +504,16 @@ describe("the other commands", () => {
       expect([typeof select, typeof name, /hardware|software/.test(kind)]).toEqual(["string", "string", true]);
   });
 
+  it("doctor says what is here, and whether the engine computes right", async () => {
+    const { code, out, err } = await cogwheel(["doctor", "--no-models", "--report", "doctor.json"]);
+    expect(code, err).toBe(0);
+    expect(out).toMatch(/^Cogwheel \d/);
+    expect(out).toMatch(/✓ f32: (\d+) of \1 reference cases pass\n/);
+    expect(out).toMatch(/is right here\.\nReport: doctor\.json\n$/);
+    const told = JSON.parse(readFileSync(join(folder, "doctor.json"), "utf8")) as { reference: { f32: { cases: { module: string }[] } } };
+    expect(new Set(told.reference.f32.cases.map(({ module }) => module)).size).toBeGreaterThan(20);
+  });
+
   it("validate passes a case, fails a corrupted one, and goes on past what is broken or unknown", async () => {
     const cases = resolve(import.meta.dirname, "../reference/cases");
     const good = join(cases, "T5Tokenizer/t5.safetensors");

@@ -3,6 +3,7 @@ import type { CliCommand } from "../command.ts";
 import { adapters } from "./adapters.ts";
 import { cache } from "./cache.ts";
 import { data } from "./data.ts";
+import { doctor } from "./doctor.ts";
 import { generate } from "./generate.ts";
 import { inspect } from "./inspect.ts";
 import { quantize } from "./quantize.ts";
@@ -11,4 +12,4 @@ import { tune } from "./tune.ts";
 import { vae } from "./vae.ts";
 import { validate } from "./validate.ts";
 
-export const COMMANDS: readonly CliCommand[] = [generate, vae, validate, inspect, quantize, data, train, tune, cache, adapters];
+export const COMMANDS: readonly CliCommand[] = [generate, vae, validate, inspect, quantize, data, train, tune, cache, doctor, adapters];

@@ -1,0 +1,182 @@
+/** `cogwheel doctor`: is this machine fit, does the engine compute right here, and what can it run. One report to send with a question. */
+import { arch, cpus, freemem, platform, release, totalmem } from "node:os";
+import { join } from "node:path";
+import { listAdapters } from "#platform";
+import { bytesText } from "../base/units.ts";
+import { visible, visibleJson } from "../base/visible.ts";
+import { Gpu } from "../gpu/gpu.ts";
+import { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
+import { type PublishedModel, publishedModels } from "../pipelines/cogvideox/published-models.ts";
+import { defined } from "../pipelines/options.ts";
+import { memorySource } from "../sources/memory.ts";
+import { ratesUnlessOff } from "../tuning/rates.ts";
+import { checkOutputFile, writeWhole } from "./files.ts";
+import { packageInfo, packageRoot } from "./package-root.ts";
+import { secondsOf } from "./stage-table.ts";
+import { interruptible } from "./terminal/interrupt.ts";
+import { print, printJson } from "./terminal/output.ts";
+import { duration, Progress } from "./terminal/progress.ts";
+import { table } from "./terminal/table.ts";
+import { validateCases } from "./validate.ts";
+
+export interface DoctorOptions {
+  adapter?: string;
+  json?: boolean;
+  /** Measure how fast this adapter is, to tell seconds. Default: on GPUs; on a CPU it takes minutes. */
+  seconds?: boolean;
+  /** Plan the published models. Default true. */
+  models?: boolean;
+  /** A file for all that was found. */
+  report?: string;
+}
+
+/** What a published model takes here, at the size that it was trained at. */
+interface Fit {
+  readonly model: string;
+  readonly size: string;
+  /** Bytes of the adapter with all weights there, and the fewest with which they come and go; in `dtype`. */
+  readonly bytes: number;
+  readonly leastBytes: number;
+  readonly dtype: string;
+  readonly seconds: number | null;
+  /** Why it cannot run here. */
+  readonly refused: string | null;
+}
+
+/** Does a CPU adapter have this much? Of a GPU nobody can ask. */
+const tooLittle = (gpu: Gpu, least: number): string | null =>
+  gpu.caps.kind === "software" && least > freemem() ? `needs ${bytesText(least, 1)}, ${bytesText(freemem(), 1)} are free` : null;
+
+/** Finds out and prints. Resolves to the exit code: 0 where the engine computes right here. */
+export async function examine({ adapter, json = false, seconds, models = true, report }: DoctorOptions): Promise<number> {
+  if (report !== undefined) await checkOutputFile(report, "--report");
+  using progress = new Progress();
+  using interruption = interruptible((text) => progress.note(text));
+  const { signal } = interruption;
+  const say = (text: string): void => (json ? undefined : print(text));
+  const versions = { cogwheel: packageInfo().version, node: process.version };
+  const system = {
+    platform: platform(),
+    release: release(),
+    arch: arch(),
+    cpu: cpus()[0]?.model ?? "",
+    cores: cpus().length,
+    memory: totalmem(),
+  };
+  say(`Cogwheel ${versions.cogwheel}, Node ${versions.node}, ${system.platform} ${system.release} ${system.arch}`);
+  say(`${visible(system.cpu)}, ${system.cores} cores, ${bytesText(system.memory, 1)} of memory, ${bytesText(freemem(), 1)} of it free`);
+  const adapters = await listAdapters();
+  await using gpu = await Gpu.open(defined({ adapter }));
+  const { caps } = gpu;
+  say(`\n${gpu.name}, ${caps.kind === "software" ? "on the CPU" : "a GPU"}; ${adapters.length} adapters are here`);
+  if (gpu.advice) say(gpu.advice);
+  const has = {
+    "shader-f16": caps.f16,
+    subgroups: caps.subgroups !== undefined,
+    "subgroup matrices": caps.subgroupMatrices.length > 0,
+    "timestamp-query": gpu.device.features.has("timestamp-query"),
+  };
+  for (const [feature, there] of Object.entries(has)) say(`${there ? "✓" : "–"} ${feature}${there ? "" : `: ${WITHOUT[feature]!}`}`);
+
+  let checked = "";
+  const dtypes = ["f32", ...(caps.f16 ? (["f16"] as const) : [])] as const;
+  const verdicts: Record<string, unknown> = {};
+  let right = true;
+  for (const dtype of dtypes) {
+    const write = (text: string): void => void (checked = text);
+    const code = await validateCases([join(packageRoot, "dist", "cases")], { json: true, dtype, signal, write, ...defined({ adapter }) });
+    const told = JSON.parse(checked) as { summary: Record<string, number>; cases: { name: string; verdict: string; error?: string }[] };
+    verdicts[dtype] = told;
+    const { pass = 0, fail = 0, cannotBeRun = 0 } = told.summary;
+    right &&= fail + cannotBeRun === 0 && (code === 0 || pass > 0);
+    say(`${fail + cannotBeRun ? "✗" : "✓"} ${dtype}: ${pass} of ${told.cases.length} reference cases pass`);
+    for (const { name, verdict, error } of told.cases)
+      if (verdict === "fail" || verdict === "cannot be run") say(visible(`  ${name}: ${verdict}${error ? `: ${error}` : ""}`));
+  }
+
+  const measured = seconds ?? caps.kind === "hardware";
+  const fits: Fit[] = [];
+  for (const [name, model] of models ? Object.entries(publishedModels) : []) {
+    signal.throwIfAborted();
+    progress.report("plan", fits.length / Object.keys(publishedModels).length, name);
+    fits.push(await fitOf(name, model, gpu, measured ? { signal, progress } : undefined));
+  }
+  progress[Symbol.dispose]();
+  if (models) {
+    const rows = fits.map((f) => [
+      f.model,
+      f.size,
+      f.dtype,
+      f.bytes ? bytesText(f.bytes, 1) : "",
+      f.leastBytes ? bytesText(f.leastBytes, 1) : "",
+      f.refused ?? (f.seconds === null ? "not measured" : `about ${duration(f.seconds)}`),
+    ]);
+    say(`\n${table(["published model", "size", "type", "memory", "at least", "time"], rows)}`);
+    if (!measured) say("--seconds measures how fast this adapter is, and tells times; on a CPU that takes some minutes.");
+  }
+  say(right ? "Everything that this adapter can do is right here." : "This adapter computes wrong results; please send the report.");
+  const whole = { versions, system, adapters, adapter: { name: gpu.name, kind: caps.kind, has, caps }, reference: verdicts, models: fits };
+  if (json) printJson(whole);
+  if (report !== undefined) {
+    await writeWhole(report, new TextEncoder().encode(`${visibleJson(whole, 1)}\n`), "--report");
+    say(visible(`Report: ${report}`));
+  }
+  return right ? 0 : 1;
+}
+
+/** What is missing without a feature. */
+const WITHOUT: Readonly<Record<string, string>> = {
+  "shader-f16": "weights and activations take twice the memory, in f32; a newer driver or browser may have it",
+  subgroups: "kernels that share values in a subgroup are replaced by slower ones",
+  "subgroup matrices": "no matrix cores; other kernels are chosen",
+  "timestamp-query": "--profile counts kernels without their times",
+};
+
+/** A published model's plan on the device, from its configs alone. @param measure to tell seconds */
+async function fitOf(
+  name: string,
+  { className, configs }: PublishedModel,
+  gpu: Gpu,
+  measure: { signal: AbortSignal; progress: Progress } | undefined,
+): Promise<Fit> {
+  const json = (value: object) => new TextEncoder().encode(JSON.stringify(value));
+  const parts = Object.entries(configs);
+  const files = {
+    "model_index.json": json({
+      _class_name: className,
+      tokenizer: ["transformers", "T5Tokenizer"],
+      ...Object.fromEntries(parts.map(([part, config]) => [part, ["diffusers", classOf(config)]])),
+    }),
+    ...Object.fromEntries(
+      parts.map(([part, config]) => [part === "scheduler" ? "scheduler/scheduler_config.json" : `${part}/config.json`, json(config)]),
+    ),
+  };
+  try {
+    await using model = await CogVideoX.open(memorySource(files, name), { gpu, configsOnly: true });
+    const { width, height, frames } = model.defaults;
+    // As on an adapter with room for everything: what is planned within less is the other figure.
+    const all = { memoryBytes: Number.MAX_SAFE_INTEGER };
+    const stages = model.requirements(all);
+    const leastBytes = model.leastMemoryBytes(all);
+    const refused = tooLittle(gpu, leastBytes);
+    const rates =
+      measure && !refused
+        ? await ratesUnlessOff(model, {
+            signal: measure.signal,
+            loading: false,
+            onProgress: (done, what) => measure.progress.report("probe", done, `${name}: ${what}`),
+          })
+        : undefined;
+    return {
+      ...{ model: name, size: `${width}×${height}, ${frames} frames`, dtype: model.dtype, leastBytes, refused },
+      bytes: Math.max(...stages.map(({ peak }) => peak)),
+      seconds: rates ? secondsOf(model.times(rates)) : null,
+    };
+  } catch (error) {
+    measure?.signal.throwIfAborted();
+    return { model: name, size: "", dtype: "", bytes: 0, leastBytes: 0, seconds: null, refused: (error as Error).message };
+  }
+}
+
+const classOf = (config: Readonly<Record<string, unknown>>): string =>
+  String(config["_class_name"] ?? (config["architectures"] as readonly string[])[0]);
