@@ -53,9 +53,17 @@ describe("the tarball", () => {
       .filter(
         (path) =>
           !/^(package\.json|README\.md|LICENSE|NOTICE|docs\/[\w-]+\.md|models\/moving-shapes\/(?!train).*)$/.test(path) &&
-          !/^dist\/([\w-]+\.js(\.map)?|chunks\/[\w.-]+\.js(\.map)?|types\/(src|build)\/[\w/.-]+\.d\.ts)$/.test(path),
+          !/^dist\/([\w-]+\.js(\.map)?|chunks\/[\w.-]+\.js(\.map)?|types\/(src|build)\/[\w/.-]+\.d\.ts|cases\/[\w/.-]+\.safetensors)$/.test(
+            path,
+          ),
       );
     expect(stray).toEqual([]);
+    const cases = packed.filter(({ path }) => path.startsWith("dist/cases/"));
+    expect(cases.length).toBeGreaterThan(20);
+    expect(
+      cases.reduce((sum, { size }) => sum + size, 0),
+      "bytes of reference cases for doctor",
+    ).toBeLessThan(1_000_000);
     for (const path of [
       "dist/node.js",
       "dist/browser.js",
