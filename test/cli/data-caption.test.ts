@@ -81,6 +81,23 @@ it("writes them for other trainers, split by source", { timeout: 60_000 }, async
   expect(readdirSync(folder)).not.toContain("my videos");
 });
 
+it("writes the teacher's merges as a set to tune a student by", { timeout: 60_000 }, async () => {
+  const made = await data(["distill", "export", "set", "--out", "pairs", "--validation", "0", "--json"]);
+  expect(made.code, made.err).toBe(0);
+  expect(JSON.parse(made.out)).toMatchObject({
+    train: 2,
+    validation: 0,
+    warnings: ["2 pairs to learn from: OpenAI wants 10, and a model thousands"],
+  });
+  const [line] = readFileSync(join(folder, "pairs/train.jsonl"), "utf8").split("\n");
+  const { messages } = JSON.parse(line!);
+  expect(messages[0].content).toBe(RULES.instructions.merge);
+  expect(messages[1].content).toContain("Short caption: Blotches drift.");
+  expect(messages[2].content).toMatch(/^Blotches of colour drift/);
+  const both = await data(["distill", "train", "pairs", "--base", "x"]);
+  expect([both.code, both.err]).toEqual([1, expect.stringContaining("got neither; name one")]);
+});
+
 it("by batch files, round by round; what cannot be captioned is told by the exit code", { timeout: 120_000 }, async () => {
   const args = [
     "caption",

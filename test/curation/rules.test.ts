@@ -34,6 +34,13 @@ it.each<[string, string[]]>([
   ],
   ["Ein brauner Hund läuft über eine weite Wiese und springt über einen niedrigen Zaun, die Kamera folgt ihm dabei.", ["english"]],
   ["Un chien brun court dans une vaste prairie et saute par-dessus une clôture en bois, suivi par la caméra.", ["english"]],
+  ["Dog 3 runs over wide green meadows to low fences and jumps.", []],
+  ["Un perro marrón corre por la pradera y salta la valla.", ["english"]],
+  [
+    "Pies biegnie przez łąkę i skacze, kamera podąża obok niego powoli, potem widać niebo, chmury, drzewa, dom, ludzi oraz stary płot.",
+    ["english"],
+  ],
+  ["A woman in a café in Los Angeles eats a crème brûlée de la casa.", []],
   ["一只棕色的狗在草地上奔跑", ["english"]],
   ["Scene of calm water under a bridge, with boats on it.", ["opener"]],
   ["Scenery of calm water under a bridge, with boats on it.", []],

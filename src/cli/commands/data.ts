@@ -2,6 +2,7 @@
 import { stat } from "node:fs/promises";
 import { type Command, Option } from "commander";
 import { type CliCommand, defineCommand } from "../command.ts";
+import { distill } from "./data-distill.ts";
 import type { CaptionFlags } from "../data/caption.ts";
 import type { DataFlags } from "../data/config.ts";
 import type { ExportFlags } from "../data/export.ts";
@@ -100,5 +101,6 @@ export const data: CliCommand = {
         return undefined;
       },
     }),
+    distill,
   ],
 };

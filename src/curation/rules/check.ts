@@ -71,18 +71,31 @@ export const plain = (text: string): string =>
 const beginsWith = (text: string, opener: string): boolean => text === opener || text.startsWith(`${opener} `);
 const firstWords = (text: string): string => text.trim().split(/\s+/).slice(0, 3).join(" ");
 
-/** Little words that hardly a sentence of English does without, and that other languages with Latin letters do not have. */
-const ENGLISH = new Set("the and of is are with to as its his her their by from that while into at it through which".split(" "));
-/** Words from which on they must be among them. */
-const JUDGED = 12;
+/** Little words that hardly a sentence of English does without. */
+const ENGLISH = new Set(
+  "the and of is are with to as its his her their by from that while into at it through which a an in on over".split(" "),
+);
+// cspell:disable
+/** And of other languages with Latin letters: German, French, Spanish, Italian, Portuguese, Dutch, Polish, Swedish. */
+const OTHERS = new Set(
+  (
+    "der das und ist ein eine einen einem einer dem den mit von auf sich le la les des une un est dans et du sur avec qui el los las una " +
+    "del y con por que il lo gli di che per nel della sono os um uma com para em het een van op niet zijn och att som det ett jest " +
+    "na nie z w do się je au aux en de"
+  ).split(" "),
+);
+// cspell:enable
+/** Words from which on some of the first must be there. */
+const JUDGED = 20;
 
-/** By script, and for texts of some length by the commonest words; a list of nouns in English passes where it is short. */
+/** By script, and by whose little words there are more of; a list of nouns passes where it is short. */
 export function isEnglish(text: string): boolean {
   const letters = text.match(/\p{L}/gu) ?? [];
   const latin = letters.filter((letter) => /\p{Script=Latin}/u.test(letter)).length;
   if (letters.length === 0 || latin < 0.9 * letters.length) return false;
   const words = plain(text).split(" ");
-  if (words.length < JUDGED) return true;
-  const common = words.filter((word) => ENGLISH.has(word));
-  return common.length >= words.length / 10 && new Set(common).size > 1;
+  const own = words.filter((word) => ENGLISH.has(word)).length;
+  const others = words.filter((word) => OTHERS.has(word)).length;
+  if (others >= 2 && others > own) return false;
+  return words.length < JUDGED || own >= words.length / 15;
 }
