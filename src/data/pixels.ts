@@ -6,6 +6,7 @@ import type { LatePixels, PixelSample } from "../training/vae/sample.ts";
 import { BrokenClips, scanClips } from "./broken.ts";
 import type { ClipSizes } from "./clip-size.ts";
 import type { ClipFolder, ClipRow } from "./folder.ts";
+import { KeptClips } from "./kept-clips.ts";
 import { readPixels } from "./read.ts";
 import { digestOf } from "./store.ts";
 
@@ -40,7 +41,6 @@ export interface PixelClips {
 
 /** Values of clips that are kept, pixels and moments: 1 GiB. */
 const MOST_VALUES = 2 ** 28;
-const valuesOf = ({ pixels, moments }: PixelSample): number => pixels.length + (moments?.length ?? 0);
 
 /** Reads the headers and first frames of all clips, and gives what can be read; clips that turn out broken later are left out then. */
 export async function pixelClips(folder: ClipFolder, options: PixelClipsOptions): Promise<PixelClips> {
@@ -54,31 +54,16 @@ export async function pixelClips(folder: ClipFolder, options: PixelClipsOptions)
   }
   await scanClips(folder.rows, folder, broken, options);
   const rows = folder.rows.filter((row) => !broken.has(row));
-  const kept = new Map<ClipRow, PixelSample>();
+  const kept = new KeptClips<ClipRow>(MOST_VALUES);
   const known = new Map<ClipRow, Pick<PixelSample, "frames" | "height" | "width">>();
-  let values = 0;
-  /** The clip as the one that was used last; those that were not used for the longest time make room for it. */
-  const keep = (row: ClipRow, clip: PixelSample): void => {
-    values += valuesOf(clip) - (kept.has(row) ? valuesOf(kept.get(row)!) : 0);
-    kept.delete(row);
-    kept.set(row, clip);
-    for (const [oldest, of] of kept) {
-      if (values <= MOST_VALUES || oldest === row) break;
-      kept.delete(oldest);
-      values -= valuesOf(of);
-    }
-  };
   const read = async (row: ClipRow): Promise<PixelSample> => {
     const { frames, pixels, width, height } = await readPixels(folder, row, { sizes, spatial, temporal, signal });
     return { pixels, frames: frames.length, height, width };
   };
   const clipOf = async (row: ClipRow): Promise<PixelSample | undefined> => {
     if (broken.has(row)) return undefined;
-    const found = kept.get(row);
-    if (found) {
-      keep(row, found);
-      return found;
-    }
+    const found = kept.use(row);
+    if (found) return found;
     let clip: PixelSample;
     try {
       clip = await read(row);
@@ -88,7 +73,7 @@ export async function pixelClips(folder: ClipFolder, options: PixelClipsOptions)
       return undefined;
     }
     known.set(row, { frames: clip.frames, height: clip.height, width: clip.width });
-    keep(row, clip);
+    kept.keep(row, clip);
     return clip;
   };
   const load = async (row: ClipRow): Promise<PixelSample> => {
@@ -97,7 +82,7 @@ export async function pixelClips(folder: ClipFolder, options: PixelClipsOptions)
       throw new CogwheelError("data", `${row.file} must stay as it was when the run began, got one that cannot be read; restore it`);
     if (!encode || clip.moments) return clip;
     const encoded = { ...clip, moments: await encode(clip) };
-    if (kept.has(row)) keep(row, encoded);
+    if (kept.has(row)) kept.keep(row, encoded);
     return encoded;
   };
   if (refuse)

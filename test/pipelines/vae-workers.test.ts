@@ -9,7 +9,9 @@ import { vaeGraph } from "../../src/models/vae/batches.ts";
 import type { WorkerReport } from "../../src/models/vae/split/run.ts";
 import { conv3dOp } from "../../src/ops/conv3d.ts";
 import { writeVideoLatents } from "../../src/pipelines/latents-file.ts";
+import { fromVae } from "../../src/pipelines/latent-layout.ts";
 import { VideoVae, type VideoLatents } from "../../src/pipelines/video-vae.ts";
+import { fitFrames } from "../../src/video/fit.ts";
 import { relativeL2, values } from "../support/compare.ts";
 import { isAlive } from "../support/bare.ts";
 import { stateOf } from "../support/kill.ts";
@@ -78,6 +80,13 @@ describe("a clip over processes", () => {
     expect(two).toEqual(one);
     expect(relativeL2(one.data, plain.data)).toBeLessThan(1e-5);
     expect(await vae.decode(one, { workers: 1, onWorkers })).toEqual(shown);
+    // The posterior of a clip likewise, whose mean latents are.
+    const pixels = fitFrames(frames, { width: size, height: size });
+    const moments = await vae.posterior(pixels, { frames: 9, height: size, width: size }, { workers: 1, onWorkers: () => undefined });
+    expect(fromVae(moments.mean, [1, vae.config.latent_channels, 3, 4, 4], vae.config.scaling_factor)).toEqual(one.data);
+    const refused = (options: object) => vae.posterior(pixels, { frames: 9, height: size, width: size }, options);
+    await expect(refused({ split: "space" })).rejects.toThrow(/a clip is split over workers, got split space without/);
+    await expect(refused({ seed: 1 })).rejects.toThrow(/options must be among tiling, .*got "seed"/);
     const rows = await vae.decode(one, { workers: 2, split: "space" });
     const whole = await vae.decode(one);
     for (const split of [shown, rows]) {
