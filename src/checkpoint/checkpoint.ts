@@ -243,17 +243,18 @@ async function openComponent(
 /** The error for a folder that is no pipeline; says when it is one of a pipeline's components. */
 async function noIndex(source: CheckpointSource): Promise<CogwheelError> {
   let got = "no such file";
+  let instead = "";
   if (await source.exists("config.json")) {
     const config = await readJson(source, "config.json").catch(() => ({}) as Record<string, unknown>);
     const className =
       config["_class_name"] ?? (isObject(config) && Array.isArray(config["architectures"]) ? config["architectures"][0] : undefined);
     got = `a config.json${typeof className === "string" ? ` of ${className}` : ""}, so a single component`;
+    instead = "; a component takes the place of a checkpoint's by --transformer, --text-encoder or --vae";
   }
   return checkpointError(
     source,
     "model_index.json",
     `a checkpoint must be in diffusers' folder layout, got ${got}; ` +
-      "pass the folder above that holds model_index.json, or convert with diffusers' scripts; " +
-      "a component by itself takes the place of a checkpoint's by --transformer, --text-encoder or --vae",
+      `pass the folder above that holds model_index.json, or convert with diffusers' scripts${instead}`,
   );
 }
