@@ -197,6 +197,7 @@ await buildForNode(
     "cogwheel-media": "src/video/sandbox/node-child.ts",
     "cogwheel-media-watch": "src/video/sandbox/node-watch.ts",
     "cogwheel-worker": "src/pipelines/workers/node-child.ts",
+    "cogwheel-train-worker": "src/training/vae/workers/child-node.ts",
     "cogwheel-curation": "src/curation/work/child-node.ts",
     cli: "src/cli/main.ts",
     node: "src/index.ts",

@@ -34,6 +34,7 @@ export function planFor(plan: Plan | undefined, provider: Pick<WeightProvider, "
 
 export class WeightStore implements Disposable {
   readonly #buffers = new Map<string, OwnedBuffer>();
+  readonly #requests = new Map<string, WeightRequest>();
   #blocks: BlockStore | undefined;
   #disposed = false;
   /** Resolves when the last load that was asked for is over. */
@@ -89,6 +90,23 @@ export class WeightStore implements Disposable {
     await (this.#loading = mine);
   }
 
+  /**
+   * Reads once more what is there of some weights, into the memory that it has: their provider has other values by now. Nothing that reads
+   * them may be under way.
+   */
+  async renew(which: (names: readonly string[]) => boolean): Promise<void> {
+    const changed = [...this.#requests.values()].filter(({ key, names }) => this.#buffers.has(key) && which(names));
+    if (!changed.length) return;
+    using loader = new WeightLoader(
+      this.gpu,
+      this.provider,
+      changed.reduce((n, { bytes }) => n + padTo(bytes, UPLOAD_ALIGNMENT), 0),
+    );
+    await this.gpu.scoped("renewing weights", () =>
+      Promise.all(changed.map((request) => loader.load(request, this.#buffers.get(request.key)!.buffer))),
+    );
+  }
+
   async #load(missing: readonly WeightRequest[], { signal, onProgress }: LoadOptions): Promise<void> {
     const total = missing.reduce((n, r) => n + r.bytes, 0);
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
@@ -109,7 +127,10 @@ export class WeightStore implements Disposable {
       }
       // What came before an error or an abort is there for the next time.
       if (this.#disposed) owned[Symbol.dispose]();
-      else this.#buffers.set(request.key, owned);
+      else {
+        this.#buffers.set(request.key, owned);
+        this.#requests.set(request.key, request);
+      }
       onProgress?.((done += request.bytes), total);
     };
     const next = missing[Symbol.iterator]();

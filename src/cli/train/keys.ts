@@ -16,7 +16,8 @@ type Kind =
   | "choice"
   | "stages"
   | "paths"
-  | "object";
+  | "object"
+  | "workers";
 
 export interface TrainKey {
   readonly kind: Kind;
@@ -185,6 +186,8 @@ export function whatIsWrongWith({ kind, choices, min }: TrainKey, value: unknown
       return isText ? undefined : "a text";
     case "bytes":
       return (isNumber && value > 0) || (isText && bytesOfText(value)) ? undefined : "bytes with their unit, such as 8GB";
+    case "workers":
+      return isText || (Number.isSafeInteger(value) && (value as number) > 0) ? undefined : "a number of processes, or names of adapters";
     case "paths":
       return isText || isTexts ? undefined : "a path, or a list of paths";
     case "texts":

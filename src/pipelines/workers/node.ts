@@ -21,7 +21,7 @@ import {
   type WorkerProcesses,
 } from "./types.ts";
 
-const PLACES = ["./cogwheel-worker.js", "../cogwheel-worker.js", "../../../dist/cogwheel-worker.js"];
+const PLACES = ["./", "../", "../../../dist/"];
 
 /** Those that run: they end with this process, however it exits. One that is killed is missed by the workers themselves. */
 const running = new Set<ChildProcess>();
@@ -30,18 +30,19 @@ function endAll(): void {
 }
 
 /** The script lies beside the package's bundle, beside the folder of its chunks, or in a checkout in dist/. */
-function scriptOf(): string {
+export function scriptOf(name: string): string {
   const here: string | undefined = import.meta.url; // bundlers leave nothing of it in CommonJS
-  const found = here && PLACES.map((place) => fileURLToPath(new URL(place, here))).find((path) => existsSync(path));
+  const found = here && PLACES.map((place) => fileURLToPath(new URL(place + name, here))).find((path) => existsSync(path));
   if (found) return found;
   throw new CogwheelError(
     "vae",
-    "workers run a program of their own, dist/cogwheel-worker.js of this package, which must lie beside the package's other files, " +
+    `workers run a program of their own, dist/${name} of this package, which must lie beside the package's other files, ` +
       "got none; do not bundle the package into one file, or leave the option workers out",
   );
 }
 
-class Worker {
+/** A process, and what it and this one tell each other. It says `error` where it failed, and ends. */
+export class WorkerProcess<To extends object, From extends { readonly type: string }> {
   readonly #child: ChildProcess;
   readonly #pipe: Duplex | undefined;
   readonly #reader: PipeReader | undefined;
@@ -87,7 +88,7 @@ class Worker {
       handle?.[held ? "ref" : "unref"]?.();
   }
 
-  send(message: ToPieceWorker, parts: readonly Uint8Array[] = []): void {
+  send(message: To, parts: readonly Uint8Array[] = []): void {
     this.#pipe?.write(
       encodeHead(
         message,
@@ -98,14 +99,14 @@ class Worker {
   }
 
   /** What it says next; throws where it has ended, or says that it failed. */
-  async next(): Promise<{ message: FromPieceWorker; bytes: Uint8Array<ArrayBuffer> }> {
+  async next(): Promise<{ message: From; bytes: Uint8Array<ArrayBuffer> }> {
     const got = await this.#reader?.next(
       MOST_BYTES,
       (what) => new CogwheelError("vae", `${this.name} must say what it is meant to, got ${what}; install the package anew`),
     );
     if (!got) throw await this.#death();
-    const message = got.message as FromPieceWorker;
-    if (message.type === "error") {
+    const message = got.message as From | { readonly type: "error"; readonly message: string };
+    if (failed(message)) {
       const [, adapters] = /^\[adapter\] --adapter must be (.*)$/s.exec(message.message) ?? [];
       if (adapters !== undefined) throw new CogwheelError("vae", `workers must be a number, or each on an adapter: ${adapters}`);
       throw new CogwheelError(
@@ -113,7 +114,7 @@ class Worker {
         `${this.name} must do its part of the clip, got ${message.message.replace(/\.?$/, "")}; the others were ended`,
       );
     }
-    return { message, bytes: got.bytes as Uint8Array<ArrayBuffer> };
+    return { message: message as From, bytes: got.bytes as Uint8Array<ArrayBuffer> };
   }
 
   async #death(): Promise<CogwheelError> {
@@ -135,6 +136,11 @@ class Worker {
   }
 }
 
+const failed = (message: { readonly type: string }): message is { readonly type: "error"; readonly message: string } =>
+  message.type === "error";
+
+type Worker = WorkerProcess<ToPieceWorker, FromPieceWorker>;
+
 class Processes implements WorkerProcesses {
   #workers: Promise<readonly Worker[]> | undefined;
   /** All that were started and not ended. */
@@ -149,9 +155,9 @@ class Processes implements WorkerProcesses {
 
   /** All of them, with the VAE open. */
   async #start(): Promise<readonly Worker[]> {
-    const script = scriptOf();
+    const script = scriptOf("cogwheel-worker.js");
     const { places } = this;
-    const workers = places.map((place, i) => new Worker(`worker ${i + 1} of ${places.length}`, script, place));
+    const workers = places.map((place, i): Worker => new WorkerProcess(`worker ${i + 1} of ${places.length}`, script, place));
     this.#alive = workers;
     await each(workers, async (worker, i) => {
       const { adapter } = places[i]!;
@@ -217,7 +223,7 @@ class Processes implements WorkerProcesses {
 }
 
 /** Does `work` for all at once; rejects with the first that fails. */
-async function each(workers: readonly Worker[], work: (worker: Worker, index: number) => Promise<void>): Promise<void> {
+export async function each<W>(workers: readonly W[], work: (worker: W, index: number) => Promise<void>): Promise<void> {
   await Promise.all(workers.map(work));
 }
 

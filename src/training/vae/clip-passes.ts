@@ -58,6 +58,17 @@ function halvesOf(
   };
 }
 
+/** What runs between and after the halves. */
+export function besideGraphs(recipe: VaeRecipe, shape: PixelShape, { discriminator: judged }: AskedJudges): Graph[] {
+  const { encoder } = halvesOf(recipe, shape);
+  const moments = encoder && (madeShapeOf(...encoder) as MomentsShape);
+  return [
+    ...(moments ? [sampleGraph(moments), posteriorGraph(moments)] : []),
+    ...(judged ? [judgedGraph(recipe, shape)] : []),
+    ...(judged && recipe.part !== "encoder" ? [adaptiveGraph(recipe)] : []),
+  ];
+}
+
 /** Every graph of such a micro-step, each once, with how often it runs in one. */
 export function clipGraphs(recipe: VaeRecipe, shape: PixelShape, asked: AskedJudges): { readonly graph: Graph; readonly times: number }[] {
   const { encoder, decoder } = halvesOf(recipe, shape);
@@ -66,14 +77,11 @@ export function clipGraphs(recipe: VaeRecipe, shape: PixelShape, asked: AskedJud
   const plain = halfGraphs(half, latents).filter(({ what, shape: of }) => (what === "forward" ? judged || of.continued : judged));
   const weighed = judged ? halfGraphs(half, latents, weighedLosses(recipe, asked)).filter(({ what }) => what === "forward") : [];
   const learned = judged ? [] : halfGraphs({ ...half, objective: batchLosses(recipe, asked) }, latents);
-  const moments = encoder && (madeShapeOf(...encoder) as MomentsShape);
   const halves = [...(encoder ? halfGraphs(...encoder) : []), ...plain, ...weighed, ...learned.filter(({ what }) => what === "backward")];
-  const others = [
-    ...(moments ? [sampleGraph(moments), posteriorGraph(moments)] : []),
-    ...(judged ? [judgedGraph(recipe, shape)] : []),
-    ...(judged && recipe.part !== "encoder" ? [adaptiveGraph(recipe)] : []),
+  return [
+    ...halves.map(({ record, times }) => ({ graph: record(), times })),
+    ...besideGraphs(recipe, shape, asked).map((graph) => ({ graph, times: 1 })),
   ];
-  return [...halves.map(({ record, times }) => ({ graph: record(), times })), ...others.map((graph) => ({ graph, times: 1 }))];
 }
 
 export class ClipPasses implements Disposable {

@@ -7,7 +7,7 @@ import { sharedStates } from "../../run/states.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
 import { Stepper } from "../stepper.ts";
 import { parameterNames } from "../update.ts";
-import { clipGraphs } from "./clip-passes.ts";
+import { besideGraphs, clipGraphs } from "./clip-passes.ts";
 import { clipBatches } from "./frame-batches.ts";
 import { isBetween, isCache } from "./half-graphs.ts";
 import { discriminatorMicro } from "./judges.ts";
@@ -21,8 +21,8 @@ import { vaeRecipe, vaeSteppers } from "./trained.ts";
 /** Bytes on the adapter, and what a step is; with a discriminator, of a step that asks it. */
 export interface VaeTrainingNeeds {
   readonly shape: PixelShape;
-  /** Does a clip go through in one graph, or by batches of frames? */
-  readonly passes: "whole" | "batches";
+  /** Does a clip go through in one graph, by batches of frames, or over workers, whose memory is not told here? */
+  readonly passes: "whole" | "batches" | "workers";
   /** What is trained, in f32, a discriminator's weights too. */
   readonly parameters: number;
   /** The optimizers' means, averages, sums of gradients. */
@@ -54,11 +54,16 @@ export function vaeTrainingNeeds(
   const steppers = vaeSteppers(options);
   const asked = { lpips: losses.perceptual > 0, discriminator: losses.disc > 0 };
   type Graphs = readonly { readonly graph: Parameters<typeof compile>[0]; readonly times: number }[];
-  const byBatches = goesByBatches(recipe, shape);
+  const split = options.workers !== undefined;
+  const byBatches = !split && goesByBatches(recipe, shape);
   const steps = (graphs: readonly Graphs[number]["graph"][]): Graphs => graphs.map((graph, i) => ({ graph, times: i ? 1 : accumulation }));
   const clip = (): Graphs => {
-    if (!byBatches) return steps(Stepper.graphsOf(vaeMicro(recipe, shape, asked), steppers.vae));
-    const graphs = clipGraphs(recipe, shape, asked).map(({ graph, times }) => ({ graph, times: times * accumulation }));
+    if (!byBatches && !split) return steps(Stepper.graphsOf(vaeMicro(recipe, shape, asked), steppers.vae));
+    const beside = () => besideGraphs(recipe, shape, asked).map((graph) => ({ graph, times: 1 }));
+    const graphs = (split ? beside() : clipGraphs(recipe, shape, asked)).map(({ graph, times }) => ({
+      graph,
+      times: times * accumulation,
+    }));
     const [, update] = Stepper.graphsOf(vaeMicro(recipe, smallestOf(config)), steppers.vae, { apart: true });
     return [...graphs, { graph: update!, times: 1 }];
   };
@@ -77,7 +82,7 @@ export function vaeTrainingNeeds(
     [...states].reduce((sum, [name, { bytes }]) => sum + (which(name) ? bytes : 0), 0);
   return {
     shape,
-    passes: byBatches ? "batches" : "whole",
+    passes: split ? "workers" : byBatches ? "batches" : "whole",
     parameters: bytesOf((name) => names.has(name)),
     states: bytesOf((name) => !names.has(name) && !isBetween(name)),
     frozen: needs.weights,

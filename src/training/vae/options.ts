@@ -3,6 +3,7 @@ import { CogwheelError } from "../../base/errors.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { assertKnown } from "../../graph/known-name.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
+import type { WorkerReport } from "../../models/vae/split/run.ts";
 import type { CompileOptions } from "../../plan/compile.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
 import type { DataOf } from "../batches.ts";
@@ -19,6 +20,7 @@ import { vaeOptimizers } from "./optimizers.ts";
 import { type Passes, PASSES } from "./passes.ts";
 import { type TrainedPart, VAE_CHECKPOINTING, VAE_PARTS } from "./record.ts";
 import type { GivenPixels } from "./sample.ts";
+import type { PieceWorkers } from "./workers/types.ts";
 
 /** A VAE that can be trained. */
 export interface TrainableVae {
@@ -81,6 +83,11 @@ export interface TrainVaeOptions {
   readonly perceptualFrames?: "all" | "one";
   /** A log-variance by which the reconstruction counts. Default: it counts as it is. */
   readonly logVariance?: LogVarianceOptions;
+  /**
+   * Clips are split in time over workers: so many virtual ones of this process, or those that are given, whose owner ends them. However
+   * many there are, a run has the bytes of one. Default: none.
+   */
+  readonly workers?: number | PieceWorkers;
   /** Default: AdamW. Muon leaves the first and last convolutions of encoder, decoder and discriminator to AdamW unless `adamOnly` is given. */
   readonly optimizer?: OptimizerOptions;
   readonly schedule?: Schedule;
@@ -135,6 +142,8 @@ export interface VaeTrainingStep {
   readonly flops: number;
   /** Of a step that asked the discriminator. */
   readonly discriminator?: DiscriminatorTurn;
+  /** What each worker took for it. */
+  readonly workers?: readonly WorkerReport[];
   readonly seconds: number;
 }
 
@@ -183,6 +192,11 @@ export function checkVaeOptions(o: TrainVaeOptions): void {
   assertKnown("training", "passes", o.passes, PASSES);
   if (o.passes === "batches" && o.statistics === "clip")
     fail("norms over a whole clip need all of it at once, got statistics clip with passes batches; leave one of them out");
+  if (typeof o.workers !== "object") count("workers", o.workers);
+  if (o.workers !== undefined && (o.statistics === "clip" || (o.passes ?? "auto") !== "auto"))
+    fail("workers split a clip whose norms are over batches of frames, got statistics or passes with them; leave those out");
+  if (o.workers !== undefined && o.perceptualFrames === "one")
+    fail("workers compare every frame of their pieces, got perceptualFrames one with them; leave it out");
   assertKnown("training", "checkpointing", o.checkpointing, VAE_CHECKPOINTING);
   assertKnown("training", "perceptualFrames", o.perceptualFrames, ["all", "one"]);
   if (!(Math.abs(o.logVariance?.start ?? 0) <= 30))

@@ -52,7 +52,7 @@ export interface AskedJudges {
 }
 
 /** The decoder's last weight, where gradients of a reconstruction and of a discriminator are weighed against each other. */
-const LAST_WEIGHT = "decoder.conv_out.conv.weight";
+export const LAST_WEIGHT = "decoder.conv_out.conv.weight";
 
 export const lastWeight = (graph: Graph, { out_channels, block_out_channels: [width] }: VaeConfig): Tensor =>
   graph.weight(LAST_WEIGHT, [out_channels, width!, 3, 3, 3]);

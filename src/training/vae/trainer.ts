@@ -5,6 +5,7 @@ import { elements } from "../../base/shape.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import type { Graph } from "../../graph/graph.ts";
 import { encodedFrames, placeFrames, takeFrames } from "../../models/vae/batches.ts";
+import type { WorkerReport } from "../../models/vae/split/run.ts";
 import { LatentPosterior } from "../../models/vae/posterior.ts";
 import { initialise } from "../initial-values.ts";
 import { mean } from "../micro-batch.ts";
@@ -20,9 +21,12 @@ import { LogVariance, type LogVarianceProgress } from "./log-variance.ts";
 import { generatorInputs, type GeneratorReport, generatorReport, type GeneratorScales, type LossSizes, type VaeWeights } from "./losses.ts";
 import type { DiscriminatorTurn, TrainableVae, TrainVaeOptions } from "./options.ts";
 import { goesByBatches } from "./passes.ts";
-import { type AskedJudges, distanceGraph, ofPart, reconstructionGraph, vaeMicro, type VaeRecipe } from "./record.ts";
+import { type AskedJudges, distanceGraph, ofPart, reconstructionGraph, vaeMicro } from "./record.ts";
 import { latentSize, partsOfClip, type PixelSample, posteriorNoise, type PixelShape, pixelShapeKey, smallestOf } from "./sample.ts";
 import { vaeRecipe, vaeSteppers } from "./trained.ts";
+import { LocalWorkers } from "./workers/local.ts";
+import type { PieceWorkers } from "./workers/types.ts";
+import { WorkerPasses } from "./workers/worker-passes.ts";
 
 /** A micro-step's clips, and their numbers in the step. */
 export interface VaeBatch {
@@ -43,6 +47,8 @@ export interface VaeStepReport {
   readonly flops: number;
   /** Of a step that asked the discriminator. */
   readonly discriminator?: DiscriminatorTurn;
+  /** What each worker took for it. */
+  readonly workers?: readonly WorkerReport[];
 }
 
 export class VaeTrainer implements Disposable {
@@ -52,10 +58,13 @@ export class VaeTrainer implements Disposable {
   #passes: ClipPasses | undefined;
   #sums: StepperPasses["sums"] | undefined;
   readonly #logVariance: LogVariance | undefined;
+  /** Those that clips are split over, and whether they are this one's to end. */
+  #workers: { readonly passes: WorkerPasses; readonly owned: Disposable | undefined } | undefined;
+  #workerReports: readonly WorkerReport[] = [];
 
   private constructor(
     private readonly gpu: Gpu,
-    readonly recipe: VaeRecipe,
+    readonly recipe: ReturnType<typeof vaeRecipe>,
     private readonly options: TrainVaeOptions,
     readonly states: States,
     private readonly store: WeightStore,
@@ -143,7 +152,8 @@ export class VaeTrainer implements Disposable {
       discriminator = { taken: turn.taken, gradNorm: turn.gradNorm, lossScale: turn.lossScale };
     }
     const { gradNorm, taken, lossScale } = step;
-    return { losses, gradNorm, taken, lossScale, flops, ...(discriminator ? { discriminator } : {}) };
+    const workers = this.#workers ? { workers: this.#workerReports } : {};
+    return { losses, gradNorm, taken, lossScale, flops, ...(discriminator ? { discriminator } : {}), ...workers };
   }
 
   #discriminatorMicros(batches: readonly VaeBatch[], made: readonly Float32Array[]): StepperMicro[] {
@@ -178,16 +188,29 @@ export class VaeTrainer implements Disposable {
       pictures: partsOfClip(config, shape.frames, whole).map(({ frames }) => shape.clips * frames),
     };
     const { adaptive } = this.options.discriminator ?? {};
-    const byBatches = goesByBatches(this.recipe, shape);
+    const split = this.options.workers;
+    const byBatches = split === undefined && goesByBatches(this.recipe, shape);
     const scales: GeneratorScales = {
       byParts: byBatches,
       logVariance: this.#logVariance?.value,
       ...(adaptive ? { adaptive } : {}),
       ...(this.recipe.oneFrame && asked.lpips ? { frames: this.#framesOf(batch, shape) } : {}),
     };
-    const losses = (lossScale: number, graph: Pick<Graph, "inputs">) =>
-      generatorInputs(graph, sizes, weights, { ...scales, scale: lossScale / micros });
+    const losses = (lossScale: number, graph: Pick<Graph, "inputs">, of = sizes) =>
+      generatorInputs(graph, of, weights, { ...scales, scale: lossScale / micros });
     const noiseOf = (i: number, count: number): Float32Array => this.#noiseOf(batch, i, count);
+    if (split !== undefined) {
+      const { passes } = (this.#workers ??= this.#workersOf(split));
+      const unitSizes = { ...sizes, pictures: passes.pictures(shape) };
+      const run: StepperPasses["run"] = async (lossScale, begun) => {
+        const { x, drawn } = this.#clipValues(batch.samples, noiseOf);
+        const inputs = (graph: Pick<Graph, "inputs">) => losses(lossScale, graph, unitSizes);
+        const { workers, ...passed } = await passes.run(shape, { x, drawn, asked, losses: inputs, begun });
+        this.#workerReports = workers;
+        return passed;
+      };
+      return { values, sizes: unitSizes, scales, sums: this.#sums!, run };
+    }
     if (byBatches) {
       const sums = (this.#sums ??= this.#sumsOf());
       const run: StepperPasses["run"] = (lossScale, begun) => {
@@ -211,6 +234,13 @@ export class VaeTrainer implements Disposable {
   #sumsOf(): StepperPasses["sums"] {
     const like = withSums(vaeMicro(this.recipe, smallestOf(this.recipe.config)));
     return { states: new States(this.gpu, [{ graph: like }], this.states), like };
+  }
+
+  #workersOf(given: number | PieceWorkers) {
+    const { states } = (this.#sums ??= this.#sumsOf());
+    const workers = typeof given === "number" ? new LocalWorkers(this.gpu, given) : given;
+    const passes = new WorkerPasses(this.gpu, this.#programs, states, this.recipe, workers);
+    return { passes, owned: typeof given === "number" ? workers : undefined };
   }
 
   /** Of one size at a time: what convolutions keep is much, and another size's is as good as none. */
@@ -336,7 +366,7 @@ export class VaeTrainer implements Disposable {
 
   [Symbol.dispose](): void {
     this.release();
-    for (const held of [this.#programs, this.#sums?.states, this.states, this.store]) held?.[Symbol.dispose]();
+    for (const held of [this.#workers?.owned, this.#programs, this.#sums?.states, this.states, this.store]) held?.[Symbol.dispose]();
   }
 }
 

@@ -2,6 +2,7 @@
 import { CogwheelError } from "../../../base/errors.ts";
 import { type ClipSizes, checkSizes } from "../../../data/clip-size.ts";
 import type { VideoVae } from "../../../pipelines/video-vae.ts";
+import type { WorkerPlace } from "../../../pipelines/workers/types.ts";
 import { defined } from "../../../pipelines/options.ts";
 import { parseDiscriminatorConfig } from "../../../models/discriminator/config.ts";
 import type { DiscriminatorTraining, TrainVaeOptions, VaeStageOptions } from "../../../training/vae/options.ts";
@@ -34,6 +35,8 @@ export interface VaeTrainConfig {
   readonly heldOut?: string;
   readonly heldOutEvery: number;
   readonly part: "decoder" | "encoder" | "both";
+  /** Processes that share clips in time. */
+  readonly workers?: readonly WorkerPlace[];
   /** Files of LPIPS. */
   readonly lpips?: readonly string[];
   /** What `trainVae` takes of it. */
@@ -65,6 +68,14 @@ export async function readVaeConfig(file: string | undefined, flags: Readonly<Re
   contradiction("kl", (given["part"] ?? "decoder") === "decoder", "kl is of the encoder, and the decoder alone is trained");
   contradiction("perceptualFrames", !counts("perceptual"), "LPIPS is learned from where perceptual is above 0");
   if (given["ema"] === 1) fail("ema must be below 1, got 1; 0.9999 is usual");
+  const workers = has("workers") ? workersOf(String(given["workers"])) : undefined;
+  contradiction("statistics", workers !== undefined, "workers split a clip whose norms are over batches of frames");
+  contradiction(
+    "perceptualFrames",
+    workers !== undefined && given["perceptualFrames"] === "one",
+    "workers compare every frame of their pieces",
+  );
+  contradiction("passes", workers !== undefined, "workers have all batches of their frames at once");
   const pick = (...names: string[]): Record<string, unknown> => defined(Object.fromEntries(names.map((name) => [name, given[name]])));
   const options = {
     ...(has("stages") ? { stages: stages.map(stageOfConfig) } : stageOfConfig(stages[0]!)),
@@ -85,9 +96,21 @@ export async function readVaeConfig(file: string | undefined, flags: Readonly<Re
     stages,
     checkpointEvery: (given["checkpointEvery"] as number | undefined) ?? 100,
     heldOutEvery: (given["heldOutEvery"] as number | undefined) ?? 100,
+    ...(workers ? { workers } : {}),
     part: (given["part"] as VaeTrainConfig["part"] | undefined) ?? "decoder",
     options,
   };
+}
+
+/** A number of processes, or adapters with commas between them. */
+function workersOf(text: string): readonly WorkerPlace[] {
+  const trimmed = text.trim();
+  if (/[a-z]/i.test(trimmed)) return trimmed.split(",").map((adapter) => ({ adapter: adapter.trim() }));
+  if (/^[1-9]\d{0,3}$/.test(trimmed)) return Array.from({ length: Number(trimmed) }, () => ({}));
+  throw new CogwheelError(
+    "train",
+    `workers must be a whole number from 1, or adapters with commas between them, got "${text}"; correct it`,
+  );
 }
 
 const discriminatorOf = (given: Readonly<Record<string, unknown>>): DiscriminatorTraining => ({

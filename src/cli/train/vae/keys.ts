@@ -51,6 +51,7 @@ export const VAE_KEYS = {
   passes: key("choice", "a clip in one graph, or by batches of frames in the memory of one batch", "by its size", {
     choices: ["auto", "whole", "batches"],
   }),
+  workers: key("workers", "split clips in time over so many processes, or over one on each of these adapters (gpu,lavapipe)", "this one"),
   optimizer,
   lr,
   betas,

@@ -11,7 +11,9 @@ import { type TrainVaeOptions, vaeStages } from "../../../training/vae/options.t
 import type { Passes } from "../../../training/vae/passes.ts";
 import { distanceGraph, vaeMicro } from "../../../training/vae/record.ts";
 import { vaeTrainingNeeds, type VaeTrainingNeeds } from "../../../training/vae/needs.ts";
+import type { VaeWeights } from "../../../training/vae/losses.ts";
 import type { PixelShape } from "../../../training/vae/sample.ts";
+import { type WorkerNeeds, workerNeeds } from "../../../training/vae/workers/needs.ts";
 import { vaeRecipe, vaeSteppers } from "../../../training/vae/trained.ts";
 import type { ProbedModel } from "../../../tuning/probe.ts";
 import { kernelRatesUnlessOff } from "../../../tuning/rates.ts";
@@ -29,7 +31,9 @@ interface VaeStagePlan extends Omit<VaeTrainingNeeds, "plans"> {
   readonly measures: number;
   /** The other way for a clip to go; left out where it cannot, or is too long for one graph. */
   readonly other?: Pick<VaeTrainingNeeds, "passes" | "total" | "flops">;
-  /** Of a step; null where nothing may be measured. */
+  /** Of the worker with the largest piece of a clip. */
+  readonly worker?: WorkerNeeds;
+  /** Of a step; null where nothing may be measured, and over workers. */
   readonly seconds: number | null;
 }
 
@@ -38,18 +42,19 @@ const MOST_FRAMES = 33;
 
 /** What the largest clips of every stage take. @param lpips the network, where one is asked */
 export async function printVaePlan(
-  { options, stages, heldOut }: VaeTrainConfig,
+  { options, stages, heldOut, workers }: VaeTrainConfig,
   vae: VideoVae,
   { lpips, json, progress, signal }: { lpips: LpipsJudge | undefined; json: boolean; progress: Progress; signal: AbortSignal },
 ): Promise<void> {
   const { gpu, config, dtype } = vae;
   const asked = { ...options, ...(lpips ? { lpips } : {}) };
   const weights = typesOf(vae);
+  const split = workers ? { ...asked, workers: workers.length } : asked;
   const planned = vaeStages(asked).map((stage) => {
     const shape = largestShape(stages[stage.index]!, vae, stage.batch);
     const losses = { ...stage.losses, disc: asksDiscriminator(asked, stage) ? stage.losses.disc : 0 };
     const needsOf = (passes: Passes | undefined): VaeTrainingNeeds =>
-      vaeTrainingNeeds({ config, weights, caps: gpu.caps }, passes ? { ...asked, passes } : asked, shape, losses);
+      vaeTrainingNeeds({ config, weights, caps: gpu.caps }, passes ? { ...asked, passes } : split, shape, losses);
     const needs = needsOf(undefined);
     const encoder = (options.part ?? "decoder") === "decoder" ? encoderBytes(vae, shape) : 0;
     const measures = heldOut !== undefined && lpips && stage.losses.perceptual === 0 ? distanceBytes(vae, asked, shape) : 0;
@@ -62,7 +67,8 @@ export async function printVaePlan(
       measures,
       total: needs.total + beside,
       peak: needs.peak + beside,
-      ...(asked.statistics === "clip" || shape.frames > MOST_FRAMES
+      ...(workers ? { worker: largestPiece(vae, asked, shape, workers.length, losses) } : {}),
+      ...(workers || asked.statistics === "clip" || shape.frames > MOST_FRAMES
         ? {}
         : { other: other(needsOf(needs.passes === "whole" ? "batches" : "whole")) }),
     };
@@ -75,7 +81,7 @@ export async function printVaePlan(
   const told = planned.map(
     ({ plans, ...of }): VaeStagePlan => ({
       ...of,
-      seconds: clock ? plans.reduce((sum, { plan, times }) => sum + times * clock.seconds(plan), 0) : null,
+      seconds: clock && !of.worker ? plans.reduce((sum, { plan, times }) => sum + times * clock.seconds(plan), 0) : null,
     }),
   );
   progress[Symbol.dispose]();
@@ -84,8 +90,8 @@ export async function printVaePlan(
     return;
   }
   print(`${gpu.name}, ${dtype}`);
-  const way = { whole: "in one graph", batches: "by batches of frames" };
-  for (const [i, { shape, encoder, measures, caches, host, other, ...needs }] of told.entries()) {
+  const way = { whole: "in one graph", batches: "by batches of frames", workers: `over ${workers?.length} workers` };
+  for (const [i, { shape, encoder, measures, caches, host, other, worker, ...needs }] of told.entries()) {
     const name = stages[i]!.name && `${stages[i]!.name}: `;
     print(`${name}${shape.clips} × ${shape.frames} frames of ${shape.width} × ${shape.height}, ${way[needs.passes]}`);
     printNeeds(needs, [
@@ -93,10 +99,24 @@ export async function printVaePlan(
       ...(encoder ? [["the encoder, for clips that are read", bytesText(encoder, 1)] as const] : []),
       ...(measures ? [["LPIPS of held-out clips", bytesText(measures, 1)] as const] : []),
     ]);
+    if (worker)
+      print(
+        `each worker, of ${worker.latents} latent frames at the most: ${bytesText(worker.total, 1)} ` +
+          `(weights ${bytesText(worker.weights, 1)}, activations ${bytesText(worker.activations, 1)}), ${(worker.flops / 1e12).toPrecision(3)} TFLOP a clip`,
+      );
     if (host) print(`${bytesText(host, 1)} of the host's memory beside, for what lies between batches of frames`);
     if (other)
       print(`${way[other.passes]}: ${bytesText(other.total, 1)} on the adapter, ${(other.flops / 1e12).toPrecision(3)} TFLOP a step`);
   }
+}
+
+function largestPiece(vae: VideoVae, options: TrainVaeOptions, shape: PixelShape, workers: number, losses: VaeWeights): WorkerNeeds {
+  const { config, gpu, dtype } = vae;
+  const recipe = vaeRecipe({ config, weights: typesOf(vae) }, options);
+  const network = recipe.judges.lpips?.network;
+  const clip = { ...shape, workers, lpips: losses.perceptual > 0, judged: losses.disc > 0 };
+  const piece = { config, dtype, part: recipe.part, ...(network ? { lpips: network } : {}) };
+  return workerNeeds(piece, { weights: recipe.weights, caps: gpu.caps }, clip);
 }
 
 /** The encoder reads one clip after another, and stays for those that come again. */

@@ -8,6 +8,7 @@ import { defined } from "../../../pipelines/options.ts";
 import { openLpips, type OpenedLpips } from "../../../models/lpips/open.ts";
 import type { CheckpointSource } from "../../../sources/source.ts";
 import { VideoVae } from "../../../pipelines/video-vae.ts";
+import type { WorkerPlace } from "../../../pipelines/workers/types.ts";
 import { expectRunOf } from "../../../training/checkpoint.ts";
 import { WEIGHTS_FILE } from "../../../training/export.ts";
 import { stageSeed } from "../../../training/stages.ts";
@@ -15,6 +16,7 @@ import { leastOf, tooSmall } from "../../../training/vae/least.ts";
 import { checkVaeOptions, type TrainVaeOptions, vaeStages } from "../../../training/vae/options.ts";
 import type { PixelSample } from "../../../training/vae/sample.ts";
 import { trainVae } from "../../../training/vae/train-vae.ts";
+import type { PieceWorkers } from "../../../training/vae/workers/types.ts";
 import { checkDistinct } from "../../files.ts";
 import { EMBEDDED_MODEL } from "../../package-root.ts";
 import { hubProgress } from "../../terminal/hub-progress.ts";
@@ -97,7 +99,8 @@ interface Work {
 async function runSteps(work: Work): Promise<void> {
   const { config, vae, progress, signal, folder, json, checkpoint } = work;
   await using lpips = config.lpips ? await openLpipsFiles(config.lpips) : undefined;
-  const options: TrainVaeOptions = { ...config.options, ...(lpips ? { lpips: lpips.opened } : {}) };
+  using workers = config.workers && (await processesOf(work, config.workers));
+  const options: TrainVaeOptions = { ...config.options, ...(lpips ? { lpips: lpips.opened } : {}), ...(workers ? { workers } : {}) };
   checkVaeOptions(options);
   tryStages(config.stages, vae, options);
   const clips = await openMedia(config.data);
@@ -152,6 +155,13 @@ async function runSteps(work: Work): Promise<void> {
   print(`${steps.done} steps in ${seconds.toFixed(0)} s; loss of the last ${recent.length} steps ${loss.toFixed(4)}`);
   if (last) print(`held-out clips: ${measuresText(last)}`);
   printPath(result);
+}
+
+/** Processes that share clips, on devices that are opened as this one's. */
+async function processesOf({ vae, config, progress }: Work, places: readonly WorkerPlace[]): Promise<PieceWorkers> {
+  const { TrainingProcesses } = await import("../../../training/vae/workers/processes-node.ts");
+  const device = { ...defined({ adapter: config.adapter }), tuning: vae.gpu.tuning?.table ?? false };
+  return new TrainingProcesses(places, device, (text) => progress.note(text));
 }
 
 /** A network from files that a user names; they stay open until its weights were read. */

@@ -10,6 +10,7 @@ import { goesByBatches } from "../../../training/vae/passes.ts";
 import { vaeMicro } from "../../../training/vae/record.ts";
 import type { PixelShape } from "../../../training/vae/sample.ts";
 import { vaeRecipe } from "../../../training/vae/trained.ts";
+import { dealOf } from "../../../training/vae/workers/engine.ts";
 import { type VaeStageConfig, vaeSizes } from "./config.ts";
 
 /** The largest clips of a stage, in the VAE's own aspect where a stage has a shorter side alone. */
@@ -39,7 +40,9 @@ function tryStage(shape: PixelShape, vae: VideoVae, options: TrainVaeOptions, st
   const recipe = vaeRecipe({ config: vae.config, weights: typesOf(vae) }, options);
   const { discriminator } = recipe.judges;
   const asked = { lpips: stage.losses.perceptual > 0, discriminator: asksDiscriminator(options, stage) };
-  if (goesByBatches(recipe, shape)) clipGraphs(recipe, shape, asked);
+  const { workers } = options;
+  if (workers !== undefined) dealOf(vae.config, "decode", { ...shape, workers: typeof workers === "number" ? workers : workers.count });
+  else if (goesByBatches(recipe, shape)) clipGraphs(recipe, shape, asked);
   else vaeMicro(recipe, shape, asked);
   if (asked.discriminator && discriminator) discriminatorMicro(discriminator, shape, recipe.dtype);
 }

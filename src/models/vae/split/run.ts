@@ -129,6 +129,11 @@ export class PieceRun implements Disposable {
     return got;
   }
 
+  /** Operations of a run, as planned. */
+  flops(program: number): number {
+    return this.programs[program]!.plan.cost.flops;
+  }
+
   /** Names of what a program gives. */
   outputs(program: number): readonly string[] {
     return [...this.pieces[program]!.graph.outputs.keys()];
