@@ -202,6 +202,7 @@ await buildForNode(
     cli: "src/cli/main.ts",
     node: "src/index.ts",
     "node-graph": "src/engine.ts",
+    "node-data": "src/data-node.ts",
   },
   "chunks",
 );
@@ -328,6 +329,14 @@ await build({
   entryPoints,
   outdir: "dist",
   chunkNames: "chunks/browser-[name]-[hash]",
+});
+// Apart from the engine, which does not grow by chunks that both would share.
+await build({
+  ...browser,
+  plugins,
+  entryPoints: { "browser-data": "src/data-page.ts" },
+  outdir: "dist",
+  chunkNames: "chunks/browser-data-[name]-[hash]",
 });
 writeMediaWorker("dist/chunks");
 if (web) {

@@ -12,7 +12,7 @@ import { Argument, Command } from "commander";
 import { guardOutput } from "../../src/cli/terminal/output.ts";
 
 guardOutput();
-const KINDS: Record<string, () => Promise<{ run(): Promise<boolean> }>> = {
+const KINDS: Record<string, () => Promise<{ run(only?: string): Promise<boolean> }>> = {
   cuts: () => import("./cuts.ts"),
   motion: () => import("./motion.ts"),
   figures: () => import("./figures.ts"),
@@ -20,6 +20,7 @@ const KINDS: Record<string, () => Promise<{ run(): Promise<boolean> }>> = {
 const program = new Command("bench:data")
   .description("how `cogwheel data` stands beside others, and what it takes")
   .addArgument(new Argument("<kind>", "what is measured").choices(Object.keys(KINDS)))
+  .option("--only <figure>", "decoding, copying, memory or many, of the figures")
   .parse();
 const { run } = await KINDS[program.args[0]!]!();
-process.exit((await run()) ? 0 : 1);
+process.exit((await run(program.opts<{ only?: string }>().only)) ? 0 : 1);

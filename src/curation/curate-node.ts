@@ -6,7 +6,8 @@
  *     OUT/.curation/ledger.jsonl           what was done
  *     OUT/.curation/curves/, clips/        what it was made from: may be deleted, and is made again
  */
-import { access, link, copyFile, mkdir, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { access, link, copyFile, mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
+import { statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { openOutput } from "#platform";
@@ -107,6 +108,9 @@ export class Curation implements AsyncDisposable {
   }
 
   static async open(options: CurationOptions): Promise<Curation> {
+    // What children that were killed with a run left half written: nobody else works here.
+    for (const kind of ["curves", "clips"]) await removeParts(join(options.out, WORK_FOLDER, kind));
+    await removeParts(join(options.out, "videos"));
     return new Curation(options, await Ledger.open(fileLedgerStore(join(options.out, WORK_FOLDER, "ledger.jsonl"))));
   }
 
@@ -159,7 +163,7 @@ export class Curation implements AsyncDisposable {
         curvesKey,
         source.hash,
         async () => (await this.#pool.run({ path: full, name: source.path, task: { task: "curves" }, to: file })) as never,
-        async ({ bytes }) => (await sizeOf(file)) === bytes,
+        ({ bytes }) => sizeOf(file) === bytes,
       );
       if (read.error) return this.#refuse(source.path, "curves", read.error.message);
       const key = resultKey("cut", CUT_VERSION, params, [curvesKey]);
@@ -178,9 +182,11 @@ export class Curation implements AsyncDisposable {
   async measure(sources: readonly CutSource[]): Promise<ScoredClip[]> {
     const all = await this.#each("measure", sources, async (of) => {
       let curves: Curves | undefined;
+      // One hash a film: those of ten thousand clips would take longer than all else.
+      const measured = resultKey("measure", SCORES_VERSION, {}, [of.curvesKey]);
       const rows: { clip: PlannedClip; of: CutSource; scores: ClipScores; hashes: string[] }[] = [];
       for (const clip of of.clips) {
-        const key = resultKey("measure", SCORES_VERSION, {}, [of.curvesKey, clip.id]);
+        const key = `${measured}.${clip.id}`;
         const { value } = await this.#stage<{ scores: ClipScores; hashes: string[] }>("measure", key, clip.id, async () => {
           curves ??= await this.curvesAt(of.curves);
           const { from, to } = clip;
@@ -219,13 +225,13 @@ export class Curation implements AsyncDisposable {
       filterOf(where),
       duplicates,
     );
+    const chosen = resultKey("select", 1, { where, duplicates, alike }, []);
     // For `why`: a line a clip, where its verdict is a new one.
     for (const [i, { clip, columns }] of clips.entries()) {
       const value = { reason: selection.reasons[i] ?? null, where: where ?? null, duplicate_of: columns["duplicate_of"] };
       const last = this.ledger.of(clip.id).findLast(({ stage }) => stage === "select");
       if (last && JSON.stringify(last.value) === JSON.stringify(value)) continue;
-      const key = resultKey("select", 1, { where, duplicates, alike }, [clip.id]);
-      this.ledger.append({ stage: "select", key, of: clip.id, value, ms: 0 });
+      this.ledger.append({ stage: "select", key: `${chosen}.${clip.id}`, of: clip.id, value, ms: 0 });
     }
     return selection;
   }
@@ -233,11 +239,12 @@ export class Curation implements AsyncDisposable {
   /** Makes the files of clips that stay, in the store. */
   async write(clips: readonly ScoredClip[]): Promise<(WrittenClip | undefined)[]> {
     const { copy } = { ...CUT_DEFAULTS, ...this.options.cut };
+    const [copied, encoded] = [true, false].map((copies) => resultKey("clip", CUTTER_VERSION, { copies }, []));
     return await this.#each("clips", clips, async ({ clip, of }) => {
       const { id, start, end, frames } = clip;
       const copies = copy && clip.copies;
       const fps = of.facts.variable ? clip.fps : of.facts.fps;
-      const key = resultKey("clip", CUTTER_VERSION, { copies }, [id]);
+      const key = `${copies ? copied : encoded}.${id}`;
       const file = this.#at("clips", id);
       const result = await this.#stage<Omit<WrittenClip, "file">>(
         "clip",
@@ -247,7 +254,7 @@ export class Curation implements AsyncDisposable {
           const task = { task: "cut", span: { start, end, frames, fps }, copy: copies } as const;
           return (await this.#pool.run({ path: of.full, name: of.source.path, task, to: file })) as never;
         },
-        async ({ bytes }) => (await sizeOf(file)) === bytes,
+        ({ bytes }) => sizeOf(file) === bytes,
       );
       if (result.error) return this.#refuse(`${of.source.path} ${start}–${end} s`, "clip", result.error.message);
       return { ...result.value!, file };
@@ -337,10 +344,10 @@ export class Curation implements AsyncDisposable {
     key: string,
     of: string,
     work: () => Promise<Value>,
-    holds: (value: Value) => Promise<boolean> = () => Promise.resolve(true),
+    holds: (value: Value) => boolean = () => true,
   ): Promise<StageResult<Value>> {
     const found = this.ledger.find<Value>(key);
-    if (found && (found.error || (await holds(found.value!)))) return found;
+    if (found && (found.error || holds(found.value!))) return found;
     this.options.signal?.throwIfAborted();
     const began = performance.now();
     const row = (rest: Pick<StageResult<Value>, "value" | "error">): StageResult<Value> => {
@@ -381,11 +388,16 @@ export class Curation implements AsyncDisposable {
 /** Names of clips' files. */
 const OWN = /^[0-9a-f]{16}\.\w+$/;
 
-const sizeOf = async (path: string): Promise<number | undefined> => (await stat(path).catch(() => undefined))?.size;
+async function removeParts(folder: string): Promise<void> {
+  for (const name of await readdir(folder).catch(() => [])) if (name.endsWith(".part")) await rm(join(folder, name), { force: true });
+}
+
+/** Thousands are asked for in a row, and each is answered at once: a promise of one costs more than its answer. */
+const sizeOf = (path: string): number | undefined => statSync(path, { throwIfNoEntry: false })?.size;
 
 /** A second name of a file, or a copy where the file system has none; whole or not at all. */
 async function placed(from: string, to: string, bytes: number): Promise<void> {
-  if ((await sizeOf(to)) === bytes && (await sameFile(from, to))) return;
+  if (sizeOf(to) === bytes && (await sameFile(from, to))) return;
   const part = `${to}.part`;
   await rm(part, { force: true });
   await link(from, part).catch(() => copyFile(from, part));
@@ -395,7 +407,7 @@ async function placed(from: string, to: string, bytes: number): Promise<void> {
 }
 
 async function sameFile(a: string, b: string): Promise<boolean> {
-  const [one, other] = await Promise.all([stat(a), stat(b)]);
+  const [one, other] = [statSync(a), statSync(b)];
   return one.ino === other.ino ? one.dev === other.dev : (await readFile(a)).equals(await readFile(b));
 }
 

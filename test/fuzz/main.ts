@@ -23,6 +23,7 @@ const KINDS: Record<string, () => Promise<FuzzKind>> = {
   cases: async () => (await import("./cases.ts")).cases,
   gradients: async () => (await import("./cases.ts")).gradients,
   kills: async () => (await import("./kills.ts")).kills,
+  "kills-data": async () => (await import("./kills-data.ts")).killsData,
   "kills-train": async () => (await import("./kills-train.ts")).killsTrain,
   media: async () => (await import("./media.ts")).media,
   pictures: async () => (await import("./pictures.ts")).pictures,

@@ -16,7 +16,6 @@ import { CogwheelError } from "../../base/errors.ts";
 import { encodeBytes } from "../../video/formats.ts";
 import type { Frame } from "../../video/frame.ts";
 import { clearDates } from "../../video/mp4-dates.ts";
-import { DEFAULT_LIMITS } from "../../video/read/limits.ts";
 import type { ReadFrame } from "../../video/read/reader.ts";
 import { openFilm, type OpenFilm } from "./open.ts";
 
@@ -129,9 +128,6 @@ function cropEven({ width, height, data }: ReadFrame): Frame {
   for (let y = 0; y < h; y++) out.set(data.subarray(4 * y * width, 4 * (y * width + w)), 4 * y * w);
   return { width: w, height: h, data: out };
 }
-
-/** Nothing of a clip is refused for its length here: it was cut to one. */
-export const CLIP_LIMITS = { ...DEFAULT_LIMITS, bytes: Number.MAX_SAFE_INTEGER };
 
 async function firstTime(film: OpenFilm): Promise<number> {
   // An edit list may hide packets before time 0.

@@ -7,12 +7,12 @@ import { installWebCodecs } from "#platform";
 import {
   EncodedPacketSink,
   Input,
+  type InputFormat,
   type InputVideoTrack,
   Logging,
   LogLevel,
   MATROSKA,
   MP4,
-  MPEG_TS,
   QTFF,
   type Source as MediaSource,
   type VideoCodec,
@@ -31,13 +31,13 @@ export interface OpenFilm extends Disposable {
   readonly name: string;
 }
 
-/** @param name what messages call it. Throws a CogwheelError for what is no film that can be decoded here. */
-export async function openFilm(source: MediaSource, name: string): Promise<OpenFilm> {
+/** @param name what messages call it @param more containers than MP4, MOV, MKV and WebM. Throws a CogwheelError for what is no film that can be decoded here. */
+export async function openFilm(source: MediaSource, name: string, more: readonly InputFormat[] = []): Promise<OpenFilm> {
   const codecs = await installWebCodecs();
   if (codecs === "package") registerPlainDecoder();
   // What the demuxer would print is said here in words.
   Logging.level = LogLevel.Silent;
-  const input = new Input({ source, formats: [MP4, QTFF, MATROSKA, WEBM, MPEG_TS] });
+  const input = new Input({ source, formats: [MP4, QTFF, MATROSKA, WEBM, ...more] });
   try {
     const format = await input.getFormat();
     const track = await input.getPrimaryVideoTrack();

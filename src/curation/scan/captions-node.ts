@@ -2,7 +2,8 @@
  * Captions that people wrote: in `metadata.jsonl` of the folder of videos (`file_name` and `text`, `caption` or `prompt`), or in a text of
  * the same name beside a video. They are of all clips of it. A caption becomes one line.
  */
-import { readFile, stat } from "node:fs/promises";
+import { statSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { CogwheelError } from "../../base/errors.ts";
 import { parseJsonObject } from "../../base/json-scan.ts";
@@ -31,7 +32,7 @@ export async function handCaptions(folder: string, paths: readonly string[]): Pr
   }
   for (const path of paths) {
     const beside = join(folder, path.replace(/\.[^./]*$/, "") + ".txt");
-    const facts = await stat(beside).catch(() => undefined);
+    const facts = statSync(beside, { throwIfNoEntry: false });
     if (!facts?.isFile() || facts.size > MOST_BYTES) continue;
     const text = oneLine(await readFile(beside, "utf8"));
     if (text !== "") found.set(path, text);

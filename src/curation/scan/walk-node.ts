@@ -1,5 +1,6 @@
 /** The files of a folder that may be films or pictures, by path. What they are is told by their content, later. */
-import { lstat, readdir, stat } from "node:fs/promises";
+import { type Stats, statSync } from "node:fs";
+import { lstat, readdir } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
 import { CogwheelError } from "../../base/errors.ts";
 import { systemWords } from "../../platform/system-error.ts";
@@ -17,6 +18,14 @@ export interface FoundFile {
 
 /** Texts that lie beside films; nobody takes them for one. */
 const BESIDE = /\.(txt|json|jsonl|csv|tsv|parquet|md|srt|vtt|ass|sub|nfo|xml|ya?ml|html?|url|log|part|db|ds_store|sha256|md5)$/i;
+
+function factsOf(path: string): Stats | Error {
+  try {
+    return statSync(path);
+  } catch (error) {
+    return error as Error;
+  }
+}
 
 /** @param without a folder within it that is left out: the data set's own. Throws where the folder is none. */
 export async function filesIn(folder: string, without: string | undefined): Promise<FoundFile[]> {
@@ -36,7 +45,7 @@ export async function filesIn(folder: string, without: string | undefined): Prom
       const full = join(at, name);
       const own = path === "" ? name : `${path}/${name}`;
       if (name.startsWith(".") || full === left || (left && `${full}${sep}` === `${left}${sep}`)) continue;
-      const facts = await stat(full).catch((error: unknown) => error as Error);
+      const facts = factsOf(full);
       if (facts instanceof Error) {
         found.push({ path: own, full, bytes: 0, changed: 0, error: systemWords(facts) });
         continue;

@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { mkdir, open, readFile, rename, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { Worker } from "node:worker_threads";
-import { FilePathSource } from "mediabunny";
+import { FilePathSource, MPEG_TS } from "mediabunny";
 import { CogwheelError } from "../../base/errors.ts";
 import { systemWords } from "../../platform/system-error.ts";
 import { CELL, TICK_MS } from "../../video/sandbox/node-watch.ts";
@@ -72,6 +72,7 @@ function fileAt(path: string, name: string): TaskFile {
       return new Uint8Array(await readFile(path));
     },
     media: () => new FilePathSource(path, { handleUnhandledError: () => {} }),
+    more: [MPEG_TS],
   };
 }
 

@@ -1,12 +1,13 @@
 /** What is done with one file, where untrusted bytes may do what they like: in a child process, or in a page's worker. */
-import { BufferSource, type Source as MediaSource } from "mediabunny";
+import { BufferSource, type InputFormat, type Source as MediaSource } from "mediabunny";
 import { CogwheelError } from "../../base/errors.ts";
+import { DEFAULT_LIMITS } from "../../video/read/limits.ts";
 import { readMedia } from "../../video/read/read.ts";
 import type { ReadContext, ReadFrame } from "../../video/read/reader.ts";
 import { type MediaKind, sniff } from "../../video/read/sniff.ts";
 import { encodeCurves } from "../curves/columns.ts";
 import { curvesOfFilm, curvesOfPictures, type ReadCurves } from "../curves/read.ts";
-import { CLIP_LIMITS, copyClip, type CutClip, type CutSpan, encodeClip, partAround } from "../film/cut.ts";
+import type { CutClip, CutSpan } from "../film/cut.ts";
 import { filmFacts } from "../film/facts.ts";
 import { openFilm, packetTimes, refused } from "../film/open.ts";
 import type { MediaFacts } from "../types.ts";
@@ -21,6 +22,8 @@ export interface TaskFile {
   whole(): Promise<Uint8Array>;
   /** For a demuxer, by range. */
   media(): MediaSource;
+  /** Containers that are read beside MP4, MOV, MKV and WebM. */
+  readonly more?: readonly InputFormat[];
 }
 
 export interface ScanTask {
@@ -71,12 +74,12 @@ async function kindOf(file: TaskFile): Promise<MediaKind> {
     throw new CogwheelError("scan", `${file.name} must hold a film or a picture, got 0 bytes; download or copy it again`);
   const kind = sniff(head);
   if (typeof kind === "string") return kind;
-  if (/^an MPEG transport stream/.test(kind.name)) return "film";
+  if (file.more?.length && /^an MPEG transport stream/.test(kind.name)) return "film";
   throw new CogwheelError("scan", `${file.name} must be a film or a picture that can be read here, got ${kind.name}; ${kind.remedy}`);
 }
 
 async function scanFilm(file: TaskFile, progress: () => void): Promise<MediaFacts> {
-  using film = await openFilm(file.media(), file.name);
+  using film = await openFilm(file.media(), file.name, file.more);
   try {
     return await filmFacts(film, await packetTimes(film, progress));
   } catch (error) {
@@ -85,7 +88,7 @@ async function scanFilm(file: TaskFile, progress: () => void): Promise<MediaFact
 }
 
 async function filmCurves(file: TaskFile, progress: () => void): Promise<ReadCurves> {
-  using film = await openFilm(file.media(), file.name);
+  using film = await openFilm(file.media(), file.name, file.more);
   return await curvesOfFilm(film, await packetTimes(film, progress), progress);
 }
 
@@ -119,13 +122,18 @@ async function* pictures(file: TaskFile, progress: () => void): AsyncGenerator<R
 const contextOf = (name: string, progress: () => void): ReadContext => ({
   name,
   maxFrames: Number.MAX_SAFE_INTEGER,
-  limits: CLIP_LIMITS,
+  // Nothing of a clip is refused for its length: it was cut to one.
+  limits: { ...DEFAULT_LIMITS, bytes: Number.MAX_SAFE_INTEGER },
   warn: () => {},
   progress,
 });
 
+/** What writes films is a chunk of its own, for pages that only look at them. */
+const cutting = (): Promise<typeof import("../film/cut.ts")> => import("../film/cut.ts");
+
 async function cutFilm(file: TaskFile, { span, copy }: CutTask, progress: () => void): Promise<CutClip> {
-  using film = await openFilm(file.media(), file.name);
+  const { copyClip, encodeClip, partAround } = await cutting();
+  using film = await openFilm(file.media(), file.name, file.more);
   try {
     const copied = copy ? await copyClip(film, span) : undefined;
     if (copied) return copied;
@@ -144,7 +152,7 @@ async function cutFilm(file: TaskFile, { span, copy }: CutTask, progress: () => 
 }
 
 async function cutPicture(file: TaskFile, kind: MediaKind, { span }: CutTask, progress: () => void): Promise<CutClip> {
-  if (span.frames > 1) return await encodeClip(file.name, pictures(file, progress), span, progress);
+  if (span.frames > 1) return await (await cutting()).encodeClip(file.name, pictures(file, progress), span, progress);
   const { width, height } = await scanPicture(file, kind, progress);
   const whole = Uint8Array.from(await file.whole());
   const ending = kind === "png" || kind === "webp" ? kind : "jpg";
