@@ -102,7 +102,8 @@ export async function printVaePlan(
     if (worker)
       print(
         `each worker, of ${worker.latents} latent frames at the most: ${bytesText(worker.total, 1)} ` +
-          `(weights ${bytesText(worker.weights, 1)}, activations ${bytesText(worker.activations, 1)}), ${(worker.flops / 1e12).toPrecision(3)} TFLOP a clip`,
+          `(weights ${bytesText(worker.weights, 1)}, activations ${bytesText(worker.activations, 1)}), ` +
+          `${(worker.flops / 1e12).toPrecision(3)} TFLOP a clip`,
       );
     if (host) print(`${bytesText(host, 1)} of the host's memory beside, for what lies between batches of frames`);
     if (other)
