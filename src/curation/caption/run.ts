@@ -1,5 +1,6 @@
 /** Captions of many clips: several at a time, an estimate from some of them, and a look at captions that agree too well. */
 import { CogwheelError } from "../../base/errors.ts";
+import { linkedAbort } from "../../base/linked-abort.ts";
 import { Endpoint } from "../endpoint/endpoint.ts";
 import type { EndpointOptions } from "../endpoint/options.ts";
 import type { Account } from "../endpoint/spent.ts";
@@ -49,7 +50,8 @@ export async function captionAll(clips: readonly CaptionClip[], options: Caption
     while (next < clips.length && failure === undefined) {
       const clip = clips[next++]!;
       try {
-        done.set(clip.id, await captionClip(clip, options));
+        using own = linkedAbort(options.signal);
+        done.set(clip.id, await captionClip(clip, { ...options, signal: own.signal }));
         if (done.size % LOOK_EVERY === 0) look();
       } catch (error) {
         if (!(error instanceof AnswerPending)) failure ??= error;

@@ -4,6 +4,7 @@
  * checked. A server that names another model than before ends the run: its answers would not belong together.
  */
 import { CogwheelError } from "../../base/errors.ts";
+import { linkedAbort } from "../../base/linked-abort.ts";
 import { apiBase, below, shownAddress, type ApiBase } from "./address.ts";
 import { EndpointError } from "./faults.ts";
 import { Gate } from "./gate.ts";
@@ -96,7 +97,10 @@ export class Endpoint {
   }
 
   /** Asks. Throws an {@link EndpointError}, or the signal's reason. */
-  async chat(request: ChatRequest, signal?: AbortSignal): Promise<ChatAnswer> {
+  async chat(request: ChatRequest, given?: AbortSignal): Promise<ChatAnswer> {
+    // A signal of its own for each: what waits for one signal is many requests.
+    using own = linkedAbort(given);
+    const { signal } = own;
     const { model, vision } = await this.look(signal);
     if (vision === false && request.parts.some((part) => "jpeg" in part))
       throw new EndpointError("endpoint", `${this.label}: the model must take pictures, got ${model} that does not; serve one that does`);
