@@ -17,6 +17,7 @@ export const trlScript = ({ base, epochs = 1, batch = 4, learningRate = 1e-4, ra
 import json
 from pathlib import Path
 
+import torch
 from datasets import load_dataset
 from transformers import AutoTokenizer
 from trl import SFTConfig, SFTTrainer
@@ -54,6 +55,8 @@ trainer = SFTTrainer(
         max_length=4096,
         completion_only_loss=True,
         report_to="none",
+        use_cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),
+        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
         seed=${seed},
     ),
     train_dataset=data["train"],
