@@ -141,7 +141,7 @@ describe("a run", () => {
     expect((await train([...common, ...out])).code).toBe(0);
     const rank = await train([...common, ...out, "--rank", "8"]);
     expect(rank.code).toBe(1);
-    expect(rank.err).toMatch(/another trained \(.*"rank":4.* then, .*"rank":8.* now\).*begin anew with --fresh, or choose another --out/);
+    expect(rank.err).toMatch(/another trained\.lora\.rank \(4 then, 8 now\).*begin anew with --fresh, or choose another --out/);
     await cp(join(folder, "clips"), join(folder, "clips-2"), { recursive: true });
     const lines = readFileSync(join(folder, "clips/metadata.jsonl"), "utf8").trimEnd().split("\n");
     await writeFile(join(folder, "clips-2/metadata.jsonl"), lines.slice(1).join("\n"));
