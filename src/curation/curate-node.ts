@@ -200,18 +200,16 @@ export class Curation implements AsyncDisposable {
     const clips = all.flat();
     const alike = { ...SELECT_DEFAULTS, ...this.options.select }.alike;
     // Of clips that look alike the one with most pixels, and most bits for a second of it, counts as the first.
-    const worth = ({ clip, of }: (typeof clips)[number]): [number, number] => [
-      clip.width * clip.height,
-      of.source.bytes / Math.max(of.facts.duration, 1e-3),
-    ];
-    const best = clips.toSorted((a, b) => {
-      const [[pixels, bits], [others, othersBits]] = [worth(a), worth(b)];
-      return others - pixels || othersBits - bits;
-    });
-    const duplicates = duplicatesOf(
-      best.map(({ clip, hashes }) => ({ id: clip.id, hashes, seconds: durationOf(clip) })),
-      alike,
-    );
+    const best = clips
+      .map(({ clip, of, hashes }) => ({
+        id: clip.id,
+        hashes,
+        seconds: durationOf(clip),
+        pixels: clip.width * clip.height,
+        bits: of.source.bytes / Math.max(of.facts.duration, 1e-3),
+      }))
+      .sort((a, b) => b.pixels - a.pixels || b.bits - a.bits);
+    const duplicates = duplicatesOf(best, alike);
     return clips.map((one) => ({
       ...one,
       columns: columnsOf(one.clip, one.of.source, one.of.facts, one.scores, { duplicate_of: duplicates.get(one.clip.id) ?? null }),
