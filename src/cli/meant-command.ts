@@ -1,5 +1,6 @@
 /** A mistyped command is not a prompt: what makes a video of words that name no command would else spend minutes on `models`. */
 import { CogwheelError } from "../base/errors.ts";
+import { editDistance } from "../base/near-name.ts";
 
 /** What people expect of other programs, and what does that here. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
@@ -30,7 +31,7 @@ export function refuseMistypedCommand(args: readonly string[], commands: readonl
   const words = others.slice(0, others.findIndex((arg) => arg.startsWith("-")) >>> 0);
   if (words.length && !words.some((word) => /\s|\.json$/.test(word.trim()))) return;
   const word = first.toLowerCase();
-  const near = commands.find((name) => distance(word, name) <= (name.length > 5 ? 2 : name.length > 3 ? 1 : 0));
+  const near = commands.find((name) => editDistance(word, name) <= (name.length > 5 ? 2 : name.length > 3 ? 1 : 0));
   const meant = near ?? (Object.hasOwn(ELSEWHERE, word) ? ELSEWHERE[word] : undefined);
   if (meant)
     throw new CogwheelError(
@@ -38,18 +39,4 @@ export function refuseMistypedCommand(args: readonly string[], commands: readonl
       `a command must be ${commands.join(", ")}, got ${JSON.stringify(first)}; what does that here is: ${meant}. ` +
         `To make a video of the word: generate ${first}`,
     );
-}
-
-/** Letters to insert, remove, replace, or swap with their neighbour (optimal string alignment). */
-function distance(a: string, b: string): number {
-  const rows = [Array.from({ length: b.length + 1 }, (_, j) => j)];
-  for (let i = 1; i <= a.length; i++) {
-    const row = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1] ? rows[i - 2]![j - 2]! + 1 : Infinity;
-      row.push(Math.min(rows[i - 1]![j]! + 1, row[j - 1]! + 1, rows[i - 1]![j - 1]! + Number(a[i - 1] !== b[j - 1]), swapped));
-    }
-    rows.push(row);
-  }
-  return rows[a.length]![b.length]!;
 }

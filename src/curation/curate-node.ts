@@ -108,6 +108,7 @@ export class Curation implements AsyncDisposable {
   }
 
   static async open(options: CurationOptions): Promise<Curation> {
+    filterOf(options.select?.where); // refused before films are read
     // What children that were killed with a run left half written: nobody else works here.
     for (const kind of ["curves", "clips"]) await removeParts(join(options.out, WORK_FOLDER, kind));
     await removeParts(join(options.out, "videos"));

@@ -1,7 +1,8 @@
 /** The report of a run, and the table of what a run can be told. */
 import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
-import { checkKeys, nearestName, TRAIN_KEYS } from "../../src/cli/train/keys.ts";
+import { nearestName } from "../../src/base/near-name.ts";
+import { checkKeys, TRAIN_KEYS } from "../../src/cli/train/keys.ts";
 import { smoothed } from "../../src/cli/train/report-page.ts";
 import { reportPage, type Report } from "../../src/cli/train/report.ts";
 

@@ -1,9 +1,10 @@
 /** What `cogwheel data` can be told: a config is one JSON object with these keys, and an object for each stage. */
+import { nearestName } from "../../base/near-name.ts";
 import { CogwheelError } from "../../base/errors.ts";
 import { isObject } from "../../base/json-scan.ts";
 import { DETECTORS } from "../../curation/cuts/detect.ts";
 import { CAPTION_KEYS } from "./caption-keys.ts";
-import { key, nearestName, type TrainKey, whatIsWrongWith } from "../train/keys.ts";
+import { key, type TrainKey, whatIsWrongWith } from "../train/keys.ts";
 
 export type DataKeys = Readonly<Record<string, TrainKey>>;
 

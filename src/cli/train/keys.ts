@@ -1,4 +1,5 @@
 /** What a training run can be told: every key of CONFIG.json, which is a flag of the command too. */
+import { nearestName } from "../../base/near-name.ts";
 import { CogwheelError } from "../../base/errors.ts";
 import { isObject } from "../../base/json-scan.ts";
 import { bytesOfText } from "../../base/units.ts";
@@ -154,25 +155,6 @@ export function checkKeys(
       for (const [i, stage] of (value as Record<string, unknown>[]).entries())
         checkKeys(stage, `${where}, stage ${i + 1}`, table, table.ofStage);
   }
-}
-
-/** The name that differs in the fewest letters, where those are few. */
-export function nearestName(name: string, names: readonly string[]): string | undefined {
-  const plain = (text: string): string => text.toLowerCase().replace(/[^a-z0-9]/g, "");
-  const scored = names.map((one) => [editDistance(plain(name), plain(one)), one] as const).sort(([a], [b]) => a - b);
-  const [best] = scored;
-  return best && best[0] <= Math.max(2, Math.floor(name.length / 2)) ? best[1] : undefined;
-}
-
-/** Letters that are put in, left out or changed (Levenshtein). */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= Math.min(a.length, 100); i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) next.push(Math.min(next[j - 1]! + 1, row[j]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
-    row = next;
-  }
-  return row.at(-1)!;
 }
 
 /** What a value must be, in words; undefined where it is that. */

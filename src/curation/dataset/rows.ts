@@ -1,5 +1,5 @@
 /** A row of the data set: a line of `metadata.jsonl`, as Hugging Face's VideoFolder and this engine's trainers read it. */
-import type { ClipScores } from "../measures/scores.ts";
+import { type ClipScores, SCORE_NAMES } from "../measures/scores.ts";
 import type { MediaFacts, Source, SourceClip } from "../types.ts";
 
 /** Columns of a row, in the order in which they are written. */
@@ -18,6 +18,13 @@ export interface DatasetRow {
   readonly scores: ClipScores & Readonly<Record<string, number>>;
   readonly [column: string]: unknown;
 }
+
+/** Names of the columns that filters may ask for. */
+export const COLUMN_NAMES: readonly string[] = [
+  ...SCORE_NAMES,
+  ...["id", "width", "height", "fps", "num_frames", "duration", "kind", "codec"],
+  ...["source.name", "source.sha256", "source.start", "source.end", "duplicate_of"],
+];
 
 /** What filters ask for: a clip's columns before its file is made; scores stand under their own names too. */
 export function columnsOf(

@@ -1,5 +1,8 @@
 /** Which clips stay: by an expression over their columns, part by part, so that a table tells what was dropped by what. */
+import { CogwheelError } from "../../base/errors.ts";
+import { nearestName } from "../../base/near-name.ts";
 import { type Columns, type Filter, parseFilter } from "../filter.ts";
+import { COLUMN_NAMES } from "./rows.ts";
 
 export interface Selection {
   /** For each clip in its order: the part that it fails by, or undefined where it stays. */
@@ -29,4 +32,18 @@ export function select(rows: readonly Columns[], filter: Filter | undefined, dup
   return { reasons, dropped, kept };
 }
 
-export const filterOf = (text: string | undefined): Filter | undefined => (text === undefined ? undefined : parseFilter(text));
+/** The filter of a text, undefined where there is none; throws where it asks for a column that clips do not have. */
+export function filterOf(text: string | undefined): Filter | undefined {
+  if (text === undefined) return undefined;
+  const filter = parseFilter(text);
+  for (const column of filter.columns) {
+    const name = column.replaceAll("`", "").replace(/^scores\./, "");
+    if (COLUMN_NAMES.includes(name) || name === "scores" || name === "source") continue;
+    const near = nearestName(name, COLUMN_NAMES);
+    throw new CogwheelError(
+      "filter",
+      `a column must be one of ${COLUMN_NAMES.join(", ")}, got ${column}; ${near ? `the nearest is ${near}` : "correct the expression"}`,
+    );
+  }
+  return filter;
+}

@@ -28,6 +28,12 @@ export interface ClipScores {
   readonly flicker: number;
 }
 
+/** The columns, in their order. */
+export const SCORE_NAMES: readonly (keyof ClipScores)[] = [
+  ...(["motion", "camera", "local", "moving", "still", "sharpness"] as const),
+  ...(["brightness", "contrast", "dark", "bright", "letterbox", "flicker"] as const),
+];
+
 /** Luma of neighbouring frames differs by less where nothing changes: below what compression does to a still. */
 const STILL = 0.3;
 
