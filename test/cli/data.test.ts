@@ -198,7 +198,9 @@ it("refuses a key that there is none of, with the nearest, and a folder that is 
   expect(data(["run", "config.json"]).stderr).toContain('a key must be one of those in docs/data.md, got "ratoi"; the nearest is ratio');
   expect(data(["run", "nowhere", "--out", "x"]).stderr).toContain("[data] the first argument must be a config or a folder of videos");
   for (const where of ["motoin > 1", "scores.motoin > 1", "width > 1 || `motoin` > 1"])
-    expect(data(["run", "raw", "--out", "x", "--where", where]).stderr, where).toMatch(/a column must be one of motion, .*; the nearest is motion/);
+    expect(data(["run", "raw", "--out", "x", "--where", where]).stderr, where).toMatch(
+      /a column must be one of motion, .*; the nearest is motion/,
+    );
   expect(data(["run", "raw", "--out", "x", "--where", "motion >"]).stderr).toContain(
     "[filter] a value or a column must stand here, got its end",
   );

@@ -4,7 +4,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { RunLock } from "../../src/cli/train/run-lock.ts";
+import { RunLock } from "../../src/cli/run-lock.ts";
 
 let folder: string;
 let path: string;
@@ -23,7 +23,7 @@ test("one of many gets it, it is refused while it is held, and nothing is left b
   const got = all.filter((one) => one.status === "fulfilled");
   expect(got.length).toBe(1);
   await expect(RunLock.take(path)).rejects.toThrow(
-    new RegExp(`one process trains in a folder at a time, got .*run.lock of process ${process.pid}`),
+    new RegExp(`one process works in a folder at a time, got .*run.lock of process ${process.pid}`),
   );
   await got[0]!.value[Symbol.asyncDispose]();
   await (await RunLock.take(path))[Symbol.asyncDispose]();

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { RunLock } from "../../src/cli/train/run-lock.ts";
+import { RunLock } from "../../src/cli/run-lock.ts";
 import { VAE_KEYS } from "../../src/cli/train/vae/keys.ts";
 import { stateOf } from "../support/kill.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
@@ -122,7 +122,7 @@ it("a run is the only one in its folder", async () => {
   await using _lock = await RunLock.take(join(folder, "alone/run.lock"));
   const ended = await train([...(await config({ steps: 1 })), "--out", "alone"]);
   expect(ended.code).toBe(1);
-  expect(ended.err).toMatch(/\[train\] one process trains in a folder at a time, got .*run\.lock/);
+  expect(ended.err).toMatch(/\[run\] one process works in a folder at a time, got .*run\.lock/);
 }, 60_000);
 
 interface Stage {

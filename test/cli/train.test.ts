@@ -5,7 +5,7 @@ import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { RunLock } from "../../src/cli/train/run-lock.ts";
+import { RunLock } from "../../src/cli/run-lock.ts";
 import { openSafetensors } from "../../src/files/safetensors.ts";
 import { memorySource } from "../../src/sources/memory.ts";
 import { runKilled, stateOf } from "../support/kill.ts";
@@ -102,7 +102,7 @@ describe("a run", () => {
     mkdirSync(join(folder, "alone"));
     {
       await using _lock = await RunLock.take(join(folder, "alone/run.lock"));
-      expect((await train(args)).err).toMatch(/\[train\] one process trains in a folder at a time, got .*run\.lock/);
+      expect((await train(args)).err).toMatch(/\[run\] one process works in a folder at a time, got .*run\.lock/);
     }
     expect((await train(args)).code).toBe(0);
     // As if it had been kept where it is without --cache.

@@ -3,7 +3,7 @@ import { mkdir, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { checkWritable } from "#platform";
 import { Curation, WORK_FOLDER } from "../../curation/curate-node.ts";
-import { RunLock } from "../train/run-lock.ts";
+import { RunLock } from "../run-lock.ts";
 import { interruptible, Interrupted } from "../terminal/interrupt.ts";
 import { Progress } from "../terminal/progress.ts";
 import type { DataConfig } from "./config.ts";

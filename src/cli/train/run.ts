@@ -20,7 +20,7 @@ import { HeldOut } from "./held-out.ts";
 import { planOf, printTrainPlan, streamedWeights } from "./plan.ts";
 import { identityOf, type PreparedStage, preparedStages } from "./prepared-stages.ts";
 import { heldOutOf, RunFolder } from "./run-folder.ts";
-import { RunLock } from "./run-lock.ts";
+import { RunLock } from "../run-lock.ts";
 import { begun, Steps, type TrainingWork } from "./steps.ts";
 import { Validation } from "./validation.ts";
 

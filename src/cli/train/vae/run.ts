@@ -25,7 +25,7 @@ import { print, printJson, printPath } from "../../terminal/output.ts";
 import { Progress } from "../../terminal/progress.ts";
 import { LOG, RunFolder } from "../run-folder.ts";
 import type { TrainFlags } from "../run.ts";
-import { RunLock } from "../run-lock.ts";
+import { RunLock } from "../../run-lock.ts";
 import { begun } from "../steps.ts";
 import { readVaeConfig, type VaeTrainConfig, vaeSizes } from "./config.ts";
 import { VaeHeldOut } from "./held-out.ts";

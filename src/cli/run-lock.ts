@@ -1,13 +1,13 @@
 /**
- * Keeps two processes off one run's folder. The file names the process that trains there; one that was killed leaves it behind and is known
+ * Keeps two processes off one run's folder. The file names the process that works there; one that was killed leaves it behind and is known
  * to be gone, so the next run takes the file over.
  */
 import { randomUUID } from "node:crypto";
 import { constants, copyFile, link, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { setTimeout } from "node:timers/promises";
-import { CogwheelError } from "../../base/errors.ts";
-import { parseJsonObject } from "../../base/json-scan.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { parseJsonObject } from "../base/json-scan.ts";
 
 interface Holder {
   readonly pid: number;
@@ -52,8 +52,8 @@ export class RunLock implements AsyncDisposable {
 
 const held = (path: string, holder?: Holder): CogwheelError =>
   new CogwheelError(
-    "train",
-    `one process trains in a folder at a time, got ${path} of ${holder ? `process ${holder.pid} on ${holder.host}` : "others"}; ` +
+    "run",
+    `one process works in a folder at a time, got ${path} of ${holder ? `process ${holder.pid} on ${holder.host}` : "others"}; ` +
       "wait for it, choose another --out, or remove the file if that process is gone",
   );
 
@@ -89,7 +89,7 @@ async function takenOver(path: string, found: string, made: string): Promise<boo
 
 function holderOf(text: string): Holder | undefined {
   try {
-    const { pid, host, began } = parseJsonObject(text, (rule) => new CogwheelError("train", rule));
+    const { pid, host, began } = parseJsonObject(text, (rule) => new CogwheelError("run", rule));
     return Number.isInteger(pid) && typeof host === "string" && typeof began === "string" ? { pid: pid as number, host, began } : undefined;
   } catch {
     return undefined; // a damaged file holds nothing
