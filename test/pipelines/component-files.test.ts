@@ -256,7 +256,7 @@ describe("what cannot be put in a component's place is refused, and closed", () 
 
   it("a folder, and a file that is not there", async () => {
     await expect(CogVideoX.open(whole, { gpu, transformer: files })).rejects.toThrow(
-      /^\[generate\] transformer must name a \.safetensors or \.gguf file, got /,
+      /^\[generate\] transformer must name a \.safetensors or \.gguf file, or a folder with diffusion_pytorch_model\.safetensors in it, got /,
     );
     await expect(CogVideoX.open(whole, { gpu, vae: join(files, "no.safetensors") })).rejects.toThrow(
       /no\.safetensors: must exist, got no such file/,

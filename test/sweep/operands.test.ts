@@ -54,7 +54,10 @@ function drawerAs(wanted: TensorRole): typeof Draw {
 }
 
 /** Their kernels take some adapters seconds to compile for each shape: of these, how an operand is stored makes no difference. */
-const slow = new Set(["matmul", "attention", "attention_gradient", "qk_norm_rope", "conv3d"]);
+const slow = new Set([
+  ...["matmul", "matmul_nn", "matmul_tn", "attention", "attention_gradient", "qk_norm_rope", "qk_norm_rope_gradient"],
+  ...["conv3d", "conv3d_gradient_x", "conv3d_gradient_w", "layer_norm_gradient"],
+]);
 
 interface Way {
   readonly c: OpCase;
