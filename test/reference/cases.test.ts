@@ -23,8 +23,8 @@ test("there are cases", () => expect(files.length).toBeGreaterThan(50));
 const exact = /^(torch\.randn|T5Tokenizer|CogVideoXDDIMScheduler|CogVideoXDPMScheduler)\//;
 
 /**
- * Forty steps with a discriminator are held against float32's own error; f16's limit of losses is for a few steps, and the three others have
- * those: after twenty more the generator's loss, a small difference times a large weight, is off by a tenth.
+ * Forty steps with a discriminator are held against float32's own error; f16's limit of losses is for a few steps, and the three others
+ * have those: after twenty more the generator's loss, a small difference times a large weight, is off by a tenth.
  */
 const float32 = /^train\.AutoencoderKLCogVideoX\/gan_40/;
 
