@@ -66,7 +66,7 @@ describe("a run in stages", { timeout: 120_000 }, () => {
     const { model, first, options } = await staged();
     const { saved } = await taken(model, first, options, 2);
     const stages = options.stages!.map((stage, i) => (i === 2 ? { ...stage, lr: 0.002 } : stage));
-    await expect(taken(model, first, { ...options, stages, resume: saved })).rejects.toThrow(/got another stages \(/);
+    await expect(taken(model, first, { ...options, stages, resume: saved })).rejects.toThrow(/stage 3: lr \(.* then, 0\.002 now\)/);
   });
 
   it("loses the same on held-out clips each time that it is asked, and goes on as if it had not been", async () => {
