@@ -1,7 +1,6 @@
 /** `cogwheel doctor`: is this machine fit, does the engine compute right here, and what can it run. One report to send with a question. */
-import { arch, cpus, freemem, platform, release, totalmem } from "node:os";
 import { join } from "node:path";
-import { listAdapters } from "#platform";
+import { availableMemoryBytes, listAdapters } from "#platform";
 import { bytesText } from "../base/units.ts";
 import { visible, visibleJson } from "../base/visible.ts";
 import { Gpu } from "../gpu/gpu.ts";
@@ -11,13 +10,14 @@ import { defined } from "../pipelines/options.ts";
 import { memorySource } from "../sources/memory.ts";
 import { ratesUnlessOff } from "../tuning/rates.ts";
 import { checkOutputFile, writeWhole } from "./files.ts";
-import { packageInfo, packageRoot } from "./package-root.ts";
+import { system, versions } from "./machine.ts";
+import { packageRoot } from "./package-root.ts";
 import { secondsOf } from "./stage-table.ts";
 import { interruptible } from "./terminal/interrupt.ts";
 import { print, printJson } from "./terminal/output.ts";
 import { duration, Progress } from "./terminal/progress.ts";
 import { table } from "./terminal/table.ts";
-import { validateCases } from "./validate.ts";
+import { runCases, type Validated } from "./validate.ts";
 
 export interface DoctorOptions {
   adapter?: string;
@@ -44,8 +44,10 @@ interface Fit {
 }
 
 /** Does a CPU adapter have this much? Of a GPU nobody can ask. */
-const tooLittle = (gpu: Gpu, least: number): string | null =>
-  gpu.caps.kind === "software" && least > freemem() ? `needs ${bytesText(least, 1)}, ${bytesText(freemem(), 1)} are free` : null;
+function tooLittle(gpu: Gpu, least: number): string | null {
+  const free = gpu.caps.kind === "software" ? availableMemoryBytes() : undefined;
+  return free !== undefined && least > free ? `needs ${bytesText(least, 1)}, ${bytesText(free, 1)} are to be had` : null;
+}
 
 /** Finds out and prints. Resolves to the exit code: 0 where the engine computes right here. */
 export async function examine({ adapter, json = false, seconds, models = true, report }: DoctorOptions): Promise<number> {
@@ -54,17 +56,12 @@ export async function examine({ adapter, json = false, seconds, models = true, r
   using interruption = interruptible((text) => progress.note(text));
   const { signal } = interruption;
   const say = (text: string): void => (json ? undefined : print(text));
-  const versions = { cogwheel: packageInfo().version, node: process.version };
-  const system = {
-    platform: platform(),
-    release: release(),
-    arch: arch(),
-    cpu: cpus()[0]?.model ?? "",
-    cores: cpus().length,
-    memory: totalmem(),
-  };
-  say(`Cogwheel ${versions.cogwheel}, Node ${versions.node}, ${system.platform} ${system.release} ${system.arch}`);
-  say(`${visible(system.cpu)}, ${system.cores} cores, ${bytesText(system.memory, 1)} of memory, ${bytesText(freemem(), 1)} of it free`);
+  const [of, machine] = [versions(), system()];
+  say(`Cogwheel ${of.cogwheel}, Node ${of.node}, ${machine.platform} ${machine.release} ${machine.arch}`);
+  say(
+    `${visible(machine.cpu)}, ${machine.cores} cores, ${bytesText(machine.memory, 1)} of memory, ` +
+      `${bytesText(availableMemoryBytes() ?? 0, 1)} of it to be had`,
+  );
   const adapters = await listAdapters();
   await using gpu = await Gpu.open(defined({ adapter }));
   const { caps } = gpu;
@@ -78,21 +75,14 @@ export async function examine({ adapter, json = false, seconds, models = true, r
   };
   for (const [feature, there] of Object.entries(has)) say(`${there ? "✓" : "–"} ${feature}${there ? "" : `: ${WITHOUT[feature]!}`}`);
 
-  let checked = "";
-  const dtypes = ["f32", ...(caps.f16 ? (["f16"] as const) : [])] as const;
-  const verdicts: Record<string, unknown> = {};
-  let right = true;
-  for (const dtype of dtypes) {
-    const write = (text: string): void => void (checked = text);
-    const code = await validateCases([join(packageRoot, "dist", "cases")], { json: true, dtype, signal, write, ...defined({ adapter }) });
-    const told = JSON.parse(checked) as { summary: Record<string, number>; cases: { name: string; verdict: string; error?: string }[] };
-    verdicts[dtype] = told;
-    const { pass = 0, fail = 0, cannotBeRun = 0 } = told.summary;
-    right &&= fail + cannotBeRun === 0 && (code === 0 || pass > 0);
-    say(`${fail + cannotBeRun ? "✗" : "✓"} ${dtype}: ${pass} of ${told.cases.length} reference cases pass`);
-    for (const { name, verdict, error } of told.cases)
-      if (verdict === "fail" || verdict === "cannot be run") say(visible(`  ${name}: ${verdict}${error ? `: ${error}` : ""}`));
+  const reference: Record<string, Validated> = {};
+  for (const dtype of caps.f16 ? (["f32", "f16"] as const) : (["f32"] as const)) {
+    const { summary, cases } = (reference[dtype] = await runCases(gpu, [join(packageRoot, "dist", "cases")], { dtype, signal }));
+    const wrong = cases.filter(({ verdict }) => verdict === "fail" || verdict === "cannot be run");
+    say(`${wrong.length ? "✗" : "✓"} ${dtype}: ${summary.pass} of ${cases.length} reference cases pass`);
+    for (const { name, verdict, error } of wrong) say(visible(`  ${name}: ${verdict}${error ? `: ${error}` : ""}`));
   }
+  const right = Object.values(reference).every(({ summary: { pass, fail, cannotBeRun } }) => pass > 0 && fail + cannotBeRun === 0);
 
   const measured = seconds ?? caps.kind === "hardware";
   const fits: Fit[] = [];
@@ -115,7 +105,8 @@ export async function examine({ adapter, json = false, seconds, models = true, r
     if (!measured) say("--seconds measures how fast this adapter is, and tells times; on a CPU that takes some minutes.");
   }
   say(right ? "Everything that this adapter can do is right here." : "This adapter computes wrong results; please send the report.");
-  const whole = { versions, system, adapters, adapter: { name: gpu.name, kind: caps.kind, has, caps }, reference: verdicts, models: fits };
+  const adapterOf = { name: gpu.name, kind: caps.kind, has, caps };
+  const whole = { versions: of, system: machine, adapters, adapter: adapterOf, reference, models: fits };
   if (json) printJson(whole);
   if (report !== undefined) {
     await writeWhole(report, new TextEncoder().encode(`${visibleJson(whole, 1)}\n`), "--report");

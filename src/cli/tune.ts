@@ -1,8 +1,4 @@
 /** `cogwheel tune`: measures the kernels of a model on this adapter, keeps the choice for this user, and writes all of it into one file. */
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { arch, cpus, platform, release, totalmem } from "node:os";
-import { join } from "node:path";
 import { Gpu } from "../gpu/gpu.ts";
 import { tuningFile } from "../gpu/tuning-table.ts";
 import { storeTuning } from "../gpu/tuning-store.ts";
@@ -16,7 +12,7 @@ import { shortened, visible, visibleJson } from "../base/visible.ts";
 import { Attempts } from "./attempts.ts";
 import { checkDistinct, checkOutputFile, writeWhole } from "./files.ts";
 import type { ModelDeviceFlags } from "./flags.ts";
-import { packageInfo, packageRoot } from "./package-root.ts";
+import { system, versions } from "./machine.ts";
 import { interruptible, Interrupted } from "./terminal/interrupt.ts";
 import { print } from "./terminal/output.ts";
 import { Progress } from "./terminal/progress.ts";
@@ -95,23 +91,3 @@ function resultTable(works: readonly MeasuredWork[]): string {
   );
   return table(["work", "kernel", "ms", "GFLOP/s", ""], rows);
 }
-
-function versions(): Record<string, string> {
-  const found: Record<string, string> = { cogwheel: packageInfo().version, node: process.versions.node };
-  try {
-    const webgpu = createRequire(join(packageRoot, "package.json")).resolve("webgpu/package.json");
-    found["webgpu"] = (JSON.parse(readFileSync(webgpu, "utf8")) as { version: string }).version;
-  } catch {
-    // Dawn from elsewhere.
-  }
-  return found;
-}
-
-const system = (): Record<string, string | number> => ({
-  platform: platform(),
-  release: release(),
-  arch: arch(),
-  cpu: cpus()[0]?.model ?? "",
-  cores: cpus().length,
-  memory: totalmem(),
-});

@@ -32,35 +32,37 @@ export interface ValidateOptions {
   write?: (text: string) => void;
 }
 
-/** Runs every case in `paths` (files, or folders with all below them). Resolves to the exit code: 0 when all pass, else 1. */
-export async function validateCases(paths: string[], options: ValidateOptions = {}): Promise<number> {
-  const { dtype = "f32", only, json = false, signal, write = writeOut } = options;
-  if (paths.length === 0)
-    throw new CogwheelError("validate", "a file or a folder must be named, got none; try `cogwheel validate test/reference/cases`");
+/** What cases came to. */
+export interface Validated {
+  readonly adapter: string;
+  readonly dtype: "f32" | "f16";
+  readonly summary: { readonly pass: number; readonly fail: number; readonly unsupported: number; readonly cannotBeRun: number };
+  readonly cases: readonly CaseResult[];
+}
+
+/** Runs every case in `paths` (files, or folders with all below them), and tells what they came to. */
+export async function runCases(
+  gpu: Gpu,
+  paths: readonly string[],
+  options: Omit<ValidateOptions, "json" | "adapter" | "kernels" | "write"> = {},
+): Promise<Validated> {
+  const { dtype = "f32", only, signal } = options;
   const files: CaseFile[] = [];
   for (const path of paths) files.push(...(await filesOf(path)));
-
-  await using gpu = await Gpu.open({
-    ...(options.adapter === undefined ? {} : { adapter: options.adapter }),
-    ...(options.kernels === undefined
-      ? {}
-      : { capabilities: { kind: options.kernels === "gpu" ? ("hardware" as const) : ("software" as const) } }),
-  });
   if (dtype === "f16" && !gpu.caps.f16)
     throw new CogwheelError(
       "validate",
       `--dtype f16 needs an adapter with shader-f16, got ${gpu.name}; leave it out or name another adapter`,
     );
   using progress = new Progress();
-  const results: CaseResult[] = [];
+  const cases: CaseResult[] = [];
   for (const [i, file] of files.entries()) {
     signal?.throwIfAborted();
     if (process.stderr.isTTY) progress.report("validate", i / files.length, file.name);
     const result = await runFile(gpu, file, options);
-    if (result) results.push(result);
+    if (result) cases.push(result);
   }
-  progress[Symbol.dispose]();
-  if (results.length === 0) {
+  if (cases.length === 0) {
     throw new CogwheelError(
       "validate",
       "there must be a case to run, " +
@@ -68,9 +70,25 @@ export async function validateCases(paths: string[], options: ValidateOptions = 
         `in ${paths.join(", ")}; check the path`,
     );
   }
-  const count = (verdict: CaseVerdict): number => results.filter((r) => r.verdict === verdict).length;
+  const count = (verdict: CaseVerdict): number => cases.filter((r) => r.verdict === verdict).length;
   const summary = { pass: count("pass"), fail: count("fail"), unsupported: count("unsupported"), cannotBeRun: count("cannot be run") };
-  if (json) write(`${visibleJson({ adapter: gpu.name, dtype, summary, cases: results }, 2)}\n`);
+  return { adapter: gpu.name, dtype, summary, cases };
+}
+
+/** Runs every case in `paths`, and says so. Resolves to the exit code: 0 when all pass, else 1. */
+export async function validateCases(paths: string[], options: ValidateOptions = {}): Promise<number> {
+  const { json = false, write = writeOut } = options;
+  if (paths.length === 0)
+    throw new CogwheelError("validate", "a file or a folder must be named, got none; try `cogwheel validate test/reference/cases`");
+  await using gpu = await Gpu.open({
+    ...(options.adapter === undefined ? {} : { adapter: options.adapter }),
+    ...(options.kernels === undefined
+      ? {}
+      : { capabilities: { kind: options.kernels === "gpu" ? ("hardware" as const) : ("software" as const) } }),
+  });
+  const validated = await runCases(gpu, paths, options);
+  const { dtype, summary, cases: results } = validated;
+  if (json) write(`${visibleJson(validated, 2)}\n`);
   else {
     write(
       `${gpu.name}, ` +
