@@ -1,10 +1,9 @@
 /** What `cogwheel data` can be told: a config is one JSON object with these keys, and an object for each stage. */
-import { nearestName } from "../../base/near-name.ts";
 import { CogwheelError } from "../../base/errors.ts";
 import { isObject } from "../../base/json-scan.ts";
 import { DETECTORS } from "../../curation/cuts/detect.ts";
 import { CAPTION_KEYS } from "./caption-keys.ts";
-import { key, type TrainKey, whatIsWrongWith } from "../train/keys.ts";
+import { checkKey, key, type TrainKey } from "../train/keys.ts";
 
 export type DataKeys = Readonly<Record<string, TrainKey>>;
 
@@ -40,6 +39,9 @@ export const STAGE_TABLES: Readonly<Record<string, DataKeys>> = {
   caption: CAPTION_KEYS,
 };
 
+const check = (name: string, value: unknown, keys: DataKeys, where: string, names: readonly string[] = Object.keys(keys)): void =>
+  checkKey(name, value, { room: "data", page: "docs/data.md", keys, where, names });
+
 /** Throws for a key that there is none of, and tells the nearest. @param where the file, or the command line */
 export function checkDataKeys(given: Readonly<Record<string, unknown>>, where: string): void {
   const names = [...Object.keys(DATA_KEYS), ...Object.keys(STAGE_TABLES)];
@@ -50,26 +52,13 @@ export function checkDataKeys(given: Readonly<Record<string, unknown>>, where: s
           "data",
           `${where}: ${name} must be an object with the stage's keys, got ${JSON.stringify(value)?.slice(0, 60)}`,
         );
-      for (const [inner, of] of Object.entries(value)) checkKey(inner, of, STAGE_TABLES[name]!, `${where}, ${name}`);
+      for (const [inner, of] of Object.entries(value)) check(inner, of, STAGE_TABLES[name]!, `${where}, ${name}`);
       continue;
     }
-    checkKey(name, value, DATA_KEYS, where, names);
+    check(name, value, DATA_KEYS, where, names);
   }
   const detectors = (given["cut"] as Record<string, unknown> | undefined)?.["detectors"] as string[] | undefined;
   const unknown = detectors?.find((name) => !(DETECTORS as readonly string[]).includes(name));
   if (unknown !== undefined)
     throw new CogwheelError("data", `${where}, cut: detectors must be of ${DETECTORS.join(", ")}, got ${unknown}; correct it`);
-}
-
-function checkKey(name: string, value: unknown, table: DataKeys, where: string, names: readonly string[] = Object.keys(table)): void {
-  if (!Object.hasOwn(table, name)) {
-    const near = nearestName(name, names);
-    throw new CogwheelError(
-      "data",
-      `${where}: a key must be one of those in docs/data.md, got ${JSON.stringify(name)}; ` +
-        (near ? `the nearest is ${near}` : `there are ${names.join(", ")}`),
-    );
-  }
-  const wrong = whatIsWrongWith(table[name]!, value);
-  if (wrong) throw new CogwheelError("data", `${where}: ${name} must be ${wrong}, got ${JSON.stringify(value)?.slice(0, 80)}; correct it`);
 }

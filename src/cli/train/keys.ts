@@ -140,25 +140,39 @@ export function checkKeys(
   names: readonly string[] = Object.keys(table.keys),
 ): void {
   for (const [name, value] of Object.entries(given)) {
-    if (!names.includes(name)) {
-      const near = nearestName(name, names);
-      throw new CogwheelError(
-        "train",
-        `${where}: a key must be one of those in ${table.page}, got ${JSON.stringify(name)}; ` +
-          (near ? `the nearest is ${near}` : `there are ${names.join(", ")}`),
-      );
-    }
-    const wrong = whatIsWrongWith(table.keys[name]!, value);
-    if (wrong)
-      throw new CogwheelError("train", `${where}: ${name} must be ${wrong}, got ${JSON.stringify(value)?.slice(0, 80)}; correct it`);
+    checkKey(name, value, { room: "train", where, page: table.page, keys: table.keys, names });
     if (name === "stages")
       for (const [i, stage] of (value as Record<string, unknown>[]).entries())
         checkKeys(stage, `${where}, stage ${i + 1}`, table, table.ofStage);
   }
 }
 
+/** What a key is checked by: where it stands, the page that has its keys, and the names that there are. */
+export interface KeyPlace {
+  readonly room: string;
+  /** The file, or the command line. */
+  readonly where: string;
+  readonly page: string;
+  readonly keys: Readonly<Record<string, TrainKey>>;
+  readonly names: readonly string[];
+}
+
+/** Throws for a key that there is none of, with the nearest, and for a value that is none of it. */
+export function checkKey(name: string, value: unknown, { room, where, page, keys, names }: KeyPlace): void {
+  if (!names.includes(name)) {
+    const near = nearestName(name, names);
+    throw new CogwheelError(
+      room,
+      `${where}: a key must be one of those in ${page}, got ${JSON.stringify(name)}; ` +
+        (near ? `the nearest is ${near}` : `there are ${names.join(", ")}`),
+    );
+  }
+  const wrong = whatIsWrongWith(keys[name]!, value);
+  if (wrong) throw new CogwheelError(room, `${where}: ${name} must be ${wrong}, got ${JSON.stringify(value)?.slice(0, 80)}; correct it`);
+}
+
 /** What a value must be, in words; undefined where it is that. */
-export function whatIsWrongWith({ kind, choices, min }: TrainKey, value: unknown): string | undefined {
+function whatIsWrongWith({ kind, choices, min }: TrainKey, value: unknown): string | undefined {
   const isText = typeof value === "string" && value.length > 0 && value.length <= 100_000;
   const isTexts = Array.isArray(value) && value.length > 0 && value.every((one) => typeof one === "string" && one);
   const isNumber = typeof value === "number" && Number.isFinite(value);
