@@ -5,11 +5,11 @@
 import { createHash } from "node:crypto";
 import { mkdir, open, readFile, rename, stat } from "node:fs/promises";
 import { dirname } from "node:path";
-import { Worker } from "node:worker_threads";
 import { FilePathSource, MPEG_TS } from "mediabunny";
 import { CogwheelError } from "../../base/errors.ts";
 import { systemWords } from "../../platform/system-error.ts";
 import { CELL, TICK_MS } from "../../video/sandbox/node-watch.ts";
+import { beginWatched } from "../../video/sandbox/node-watched.ts";
 import { runTask, type WorkTask, type TaskFile } from "./tasks.ts";
 
 /** What the parent asks for. */
@@ -111,23 +111,8 @@ function answerOf(id: number, error: unknown, name: string): ChildAnswer {
   return { id, room: "scan", rule: `${name} must be a whole file of its kind, got ${String(message)}; convert it` };
 }
 
-/** Ends the process, with what its parent may tell of it. */
-function fail(error: unknown): never {
-  console.error(error);
-  process.exit(1);
-}
-
-// A terminal's Ctrl-C reaches this process too; what it means is for the parent to say.
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => {});
 process.on("disconnect", () => process.exit(0));
-// Holds the event loop while a codec works.
-setInterval(() => {}, 2 ** 30);
-await new Promise((resolve) =>
-  new Worker(new URL("./cogwheel-media-watch.js", import.meta.url), { workerData: { cells, parent: Number(process.argv[2]) } })
-    .on("error", fail)
-    .on("exit", fail)
-    .on("message", resolve),
-);
+await beginWatched(new URL("./cogwheel-media-watch.js", import.meta.url), cells);
 let current: ChildRequest | undefined;
 /** A promise that nobody awaited: the file that is worked on is the reason, and in what state a library is then nobody knows. */
 const stray = (error: unknown): void => {

@@ -3,12 +3,12 @@
  * It reads and writes without the event loop, so that it waits while its parent does not take its frames, and ends with its parent.
  */
 import { closeSync, openSync, readSync, statSync, writeSync } from "node:fs";
-import { Worker } from "node:worker_threads";
 import { availableMemoryBytes } from "../../platform/memory-node.ts";
 import { readMedia } from "../read/read.ts";
 import { errorMessage, tooLarge, warningMessage, type FromReader } from "./messages.ts";
 import { CELL, TICK_MS } from "./node-watch.ts";
 import { encodeHead, HEAD_BYTES, readHead, type ToReader } from "./node-pipe.ts";
+import { beginWatched, fail } from "./node-watched.ts";
 import { StrayErrors } from "./stray.ts";
 
 const IN = 0;
@@ -129,23 +129,7 @@ async function serveAll(): Promise<void> {
   }
 }
 
-/** Ends the process, with what its parent may tell of it. */
-function fail(error: unknown): never {
-  console.error(error);
-  process.exit(1);
-}
-
-// A terminal's Ctrl-C reaches this process too; what it means is for the parent to say.
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => {});
-// Holds the event loop while a codec works.
-setInterval(() => {}, 2 ** 30);
-// Without a watch nothing is read: it says when it began.
-await new Promise((resolve) =>
-  new Worker(new URL("./cogwheel-media-watch.js", import.meta.url), { workerData: { cells, parent: Number(process.argv[2]) } })
-    .on("error", fail)
-    .on("exit", fail)
-    .on("message", resolve),
-);
+await beginWatched(new URL("./cogwheel-media-watch.js", import.meta.url), cells);
 const fresh = process.memoryUsage.rss();
 
 const stray = new StrayErrors(send, () => process.exit(1));
