@@ -8,6 +8,7 @@ import { hostname } from "node:os";
 import { setTimeout } from "node:timers/promises";
 import { CogwheelError } from "../base/errors.ts";
 import { parseJsonObject } from "../base/json-scan.ts";
+import { isRunning, startOf } from "../platform/process-node.ts";
 
 interface Holder {
   readonly pid: number;
@@ -15,6 +16,9 @@ interface Holder {
   /** When the process began, where the system tells: numbers of processes are used again. */
   readonly began: string;
 }
+
+/** "" where it cannot be known: then the number alone tells. */
+const beginningOf = (pid: number): string => startOf(pid) ?? "";
 
 export class RunLock implements AsyncDisposable {
   private constructor(
@@ -24,7 +28,7 @@ export class RunLock implements AsyncDisposable {
 
   /** Throws where another process holds the file. */
   static async take(path: string): Promise<RunLock> {
-    const own: Holder = { pid: process.pid, host: hostname(), began: await beginningOf(process.pid) };
+    const own: Holder = { pid: process.pid, host: hostname(), began: beginningOf(process.pid) };
     const text = `${JSON.stringify(own)}\n`;
     // Linked whole: nobody reads half of it.
     const made = `${path}.${randomUUID()}.tmp`;
@@ -35,7 +39,7 @@ export class RunLock implements AsyncDisposable {
         const found = await readFile(path, "utf8").catch(() => undefined);
         if (found === undefined) continue; // it was given back meanwhile
         const holder = holderOf(found);
-        if (holder && (await isAlive(holder, own))) throw held(path, holder);
+        if (holder && isAlive(holder, own)) throw held(path, holder);
         if (await takenOver(path, found, made)) return new RunLock(path, text);
         await setTimeout(10);
       }
@@ -96,21 +100,9 @@ function holderOf(text: string): Holder | undefined {
   }
 }
 
-async function isAlive({ pid, host, began }: Holder, own: Holder): Promise<boolean> {
+function isAlive({ pid, host, began }: Holder, own: Holder): boolean {
   // Of another machine nobody can tell from here.
   if (host !== own.host) return true;
   if (pid === own.pid) return began === own.began;
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
-  return began === (await beginningOf(pid));
-}
-
-/** Ticks from the system's start to the process's, on Linux; elsewhere nothing. */
-async function beginningOf(pid: number): Promise<string> {
-  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
-  // The name in brackets may hold anything, brackets too.
-  return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? "";
+  return isRunning(pid) && began === beginningOf(pid);
 }

@@ -5,10 +5,11 @@
  * disguise.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { readFileSync, readlinkSync } from "node:fs";
+import { readlinkSync } from "node:fs";
 import { readdir, rm, stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, join } from "node:path";
+import { isRunning, startOf } from "./process-node.ts";
 
 /**
  * `part`: not whole, of no use to anybody else. `old`: a folder that another one is to replace, whole. `new`: a whole folder within the
@@ -33,19 +34,8 @@ function pidNamespace(): string {
   }
 }
 
-/** When a process began, in the system's ticks since it started; "0" where that cannot be known. */
-function startOf(pid: number | "self"): string {
-  try {
-    // The second field is the command's name in brackets, which may hold anything.
-    return (
-      readFileSync(`/proc/${pid}/stat`, "latin1")
-        .replace(/^.*\) /s, "")
-        .split(" ")[19] ?? "0"
-    );
-  } catch {
-    return "0";
-  }
-}
+/** When a process began; "0" where that cannot be known. */
+const beginningOf = (pid: number | "self"): string => startOf(pid) ?? "0";
 
 /**
  * What stands for a path's name in its temporary names. A name has at most 255 bytes: of a long
@@ -61,7 +51,7 @@ function stem(path: string): string {
 
 /** A name beside `path` that no other process and no other call uses. */
 export function temporaryName(path: string, ending: Ending = "part"): string {
-  return `.${stem(path)}.${process.pid}-${host}-${BigInt(startOf("self")).toString(36)}-${randomBytes(4).toString("hex")}.${ending}`;
+  return `.${stem(path)}.${process.pid}-${host}-${BigInt(beginningOf("self")).toString(36)}-${randomBytes(4).toString("hex")}.${ending}`;
 }
 
 /** The same name with another ending. */
@@ -89,21 +79,12 @@ function earlier(name: string, path: string | undefined): readonly (string | und
 
 async function isLeft(path: string, pid: number, where: string, start: string): Promise<boolean> {
   if (where === host) {
-    if (!isAlive(pid)) return true;
-    const now = startOf(pid);
+    if (!isRunning(pid)) return true;
+    const now = beginningOf(pid);
     if (now !== "0" && start !== "0") return BigInt(now).toString(36) !== start;
   }
   const info = await stat(path).catch(() => undefined);
   return info !== undefined && Date.now() - info.mtimeMs > ABANDONED_MS;
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== "ESRCH";
-  }
 }
 
 /**
