@@ -12,6 +12,7 @@ import { checkVideoShape, takeFrames, placeFrames, type VideoShape } from "../..
 import type { States } from "../../run/states.ts";
 import type { ProgramMaker, Programs } from "../programs.ts";
 import { adaptiveGraph, batchLosses, judgedGraph, type MomentsShape, posteriorGraph, sampleGraph, weighedLosses } from "./clip-graphs.ts";
+import { adversarialFactor, drawLatents, judgedGradient, momentsGradient, plusScaled } from "./clip-steps.ts";
 import { type BatchCalls, FrameBatches, halfGraphs, madeShapeOf, statesOf } from "./frame-batches.ts";
 import type { HalfRecipe } from "./half-graphs.ts";
 import type { AskedJudges, VaeRecipe } from "./record.ts";
@@ -147,10 +148,8 @@ export class ClipPasses implements Disposable {
       ? await this.#againstJudge(decoder, z, asked, { calls, pixels, all, outputs, begun })
       : await this.#learned(decoder, z, asked, calls, begun);
     if (first) {
-      const posterior = await this.#programs.get("posterior", () => posteriorGraph(this.#moments!));
-      await posterior.run({ inputs: { moments: moments!, noise: drawn, dz: dz!, kl: all["kl"]! } });
-      outputs["kl.0"] = await posterior.read("kl.0");
-      await first.backward({ cotangent: await posterior.read("dy"), begun });
+      const inputs = { moments: moments!, noise: drawn, dz: dz!, kl: all["kl"]! };
+      await first.backward({ cotangent: await momentsGradient(this.#programs, "", this.#moments!, inputs, outputs), begun });
     }
     return { outputs, flops: this.#flops };
   }
@@ -176,9 +175,7 @@ export class ClipPasses implements Disposable {
     encoder = this.#half(recipe, shape),
   ): Promise<[Float32Array, Float32Array, FrameBatches]> {
     const moments = await encoder.forward(x, { putAside: true });
-    const sample = await this.#programs.get("sample", () => sampleGraph(this.#moments!));
-    await sample.run({ inputs: { moments, noise } });
-    return [moments, await sample.read("z"), encoder];
+    return [moments, await drawLatents(this.#programs, "", this.#moments!, { moments, noise }), encoder];
   }
 
   /** Losses batch by batch, on the way back. @returns the gradient with respect to the latents, where the encoder is trained */
@@ -204,11 +201,7 @@ export class ClipPasses implements Disposable {
     const { frames, height, width } = this.shape;
     const decoder = this.#half(recipe, shape);
     const made = await decoder.forward(z);
-    const judged = await this.#programs.get("judged", () => judgedGraph(this.recipe, this.shape));
-    await judged.run({ inputs: { made, generator: all["generator"]! } });
-    outputs["generator"] = await judged.read("generator");
-    outputs["made"] = await judged.read("clip");
-    const gen = await judged.read("gen");
+    const gen = await judgedGradient(this.#programs, "", this.recipe, this.shape, { made, generator: all["generator"]! }, outputs);
 
     const rec = new Float32Array(made.length);
     const atLast: Record<"rec" | "gen", Float32Array> = { rec: new Float32Array(), gen: new Float32Array() };
@@ -225,22 +218,9 @@ export class ClipPasses implements Disposable {
         for (const name of ["rec", "gen"] as const) atLast[name] = sum(await read(`${name} at last`), atLast[name]);
       },
     });
-    const factor = (await this.#factor(atLast, all, outputs))[0]!;
-    const cotangent = Float32Array.from(rec, (value, i) => value + factor * gen[i]!);
-    return (await decoder.backward({ cotangent, begun })).dx;
-  }
-
-  async #factor(
-    atLast: { readonly rec: Float32Array; readonly gen: Float32Array },
-    all: Readonly<Record<string, Float32Array | Uint32Array>>,
-    outputs: Record<string, Float32Array>,
-  ): Promise<ArrayLike<number>> {
-    if (this.recipe.part === "encoder") return all["disc"]!;
-    const weigh = await this.#programs.get("adaptive", () => adaptiveGraph(this.recipe));
-    await weigh.run({ inputs: { ...atLast, adaptive: all["adaptive"]! } });
-    const found = await weigh.read("adaptive");
-    outputs["adaptive"] = found;
-    return found;
+    const weighed = this.recipe.part === "encoder" ? undefined : atLast;
+    const factor = await adversarialFactor(this.#programs, this.recipe, weighed, all, outputs);
+    return (await decoder.backward({ cotangent: plusScaled(rec, gen, factor), begun })).dx;
   }
 
   [Symbol.dispose](): void {
@@ -259,4 +239,4 @@ interface JudgedWork {
   readonly begun: boolean;
 }
 
-const sum = (values: Float32Array, to: Float32Array): Float32Array => (to.length ? values.map((value, i) => value + to[i]!) : values);
+const sum = (values: Float32Array, to: Float32Array): Float32Array => (to.length ? plusScaled(values, to, 1) : values);

@@ -17,8 +17,9 @@ import type { WeightProvider } from "../../../run/weight-provider.ts";
 import { weightValues } from "../../initial-values.ts";
 import type { Programs } from "../../programs.ts";
 import { stateName } from "../../update.ts";
-import { adaptiveGraph, judgedGraph, type MomentsShape, posteriorGraph, sampleGraph } from "../clip-graphs.ts";
+import type { MomentsShape } from "../clip-graphs.ts";
 import type { ClipMicro, ClipPassed } from "../clip-passes.ts";
+import { adversarialFactor, drawLatents, judgedGradient, momentsGradient, plusScaled } from "../clip-steps.ts";
 import { distanceGraph, LAST_WEIGHT, type VaeRecipe } from "../record.ts";
 import { latentSize, type PixelShape, pixelShapeKey } from "../sample.ts";
 import { cotangentOf, inputGradientOf, weightGradientOf } from "./backward.ts";
@@ -86,17 +87,13 @@ export class WorkerPasses {
     let [z, given] = [drawn, undefined as Float32Array | undefined];
     if (recipe.part !== "decoder") {
       given = this.#whole(await this.#runAll(clip, "encode", encoder, x), encoder.made, outputOf);
-      const sample = await this.programs.get(`sample ${moments.join()}`, () => sampleGraph(moments));
-      await sample.run({ inputs: { moments: given, noise: drawn } });
-      z = await sample.read("z");
+      z = await drawLatents(this.programs, ` ${moments.join()}`, moments, { moments: given, noise: drawn });
     }
     const dz = await this.#decoded(clip, shape, decoder, { x, z, all, outputs });
     if (given) {
-      const posterior = await this.programs.get(`posterior ${moments.join()}`, () => posteriorGraph(moments));
-      await posterior.run({ inputs: { moments: given, noise: drawn, dz, kl: all["kl"]! } });
-      outputs["kl.0"] = await posterior.read("kl.0");
-      const back = await this.#runAll(clip, "encode back", encoder, x, await posterior.read("dy"));
-      this.#add(back);
+      const inputs = { moments: given, noise: drawn, dz, kl: all["kl"]! };
+      const dy = await momentsGradient(this.programs, ` ${moments.join()}`, moments, inputs, outputs);
+      this.#add(await this.#runAll(clip, "encode back", encoder, x, dy));
     }
     for (const [name, sum] of this.#gradients) this.gpu.device.queue.writeBuffer(this.states.buffer(stateName("gradient", name)), 0, sum);
     return { outputs, flops: this.#flops, workers: this.#reports };
@@ -117,24 +114,15 @@ export class WorkerPasses {
       return dz(learned);
     }
     const made = this.#whole(await this.#runAll(clip, "decode", half, z), half.made, outputOf);
-    const judged = await this.programs.get(`judged ${pixelShapeKey(shape)}`, () => judgedGraph(this.recipe, shape));
-    await judged.run({ inputs: { made, generator: all["generator"]! } });
-    outputs["generator"] = await judged.read("generator");
-    outputs["made"] = await judged.read("clip");
-    const against = await this.#runAll(clip, "decode back", half, z, await judged.read("gen"));
-    let factor = all["disc"]![0]!;
-    if (this.recipe.part !== "encoder") {
-      const [rec, gen] = [learned, against].map((of) => gradientsOf(of).get(LAST_WEIGHT)!) as [Float32Array, Float32Array];
-      const weigh = await this.programs.get("adaptive", () => adaptiveGraph(this.recipe));
-      await weigh.run({ inputs: { rec, gen, adaptive: all["adaptive"]! } });
-      const found = await weigh.read("adaptive");
-      outputs["adaptive"] = found;
-      factor = found[0]!;
-    }
+    const judge = { made, generator: all["generator"]! };
+    const gen = await judgedGradient(this.programs, ` ${pixelShapeKey(shape)}`, this.recipe, shape, judge, outputs);
+    const against = await this.#runAll(clip, "decode back", half, z, gen);
+    const last = (of: typeof against): Float32Array => gradientsOf(of).get(LAST_WEIGHT)!;
+    const atLast = this.recipe.part === "encoder" ? undefined : { rec: last(learned), gen: last(against) };
+    const factor = await adversarialFactor(this.programs, this.recipe, atLast, all, outputs);
     this.#add(learned);
     this.#add(against, factor);
-    const [rec, gen] = [dz(learned), dz(against)];
-    return rec.map((value, i) => value + factor * gen[i]!);
+    return plusScaled(dz(learned), dz(against), factor);
   }
 
   /** Losses of the units, told as if each were a batch of the clip. */
@@ -211,11 +199,7 @@ export class WorkerPasses {
 
   #add(results: readonly ReadonlyMap<string, Float32Array>[], factor = 1): void {
     for (const [name, gradient] of gradientsOf(results)) {
-      const before = this.#gradients.get(name);
-      this.#gradients.set(
-        name,
-        Float32Array.from(gradient, (value, i) => (before ? before[i]! : 0) + factor * value),
-      );
+      this.#gradients.set(name, plusScaled(this.#gradients.get(name) ?? new Float32Array(gradient.length), gradient, factor));
     }
   }
 
