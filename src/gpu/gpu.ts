@@ -2,7 +2,7 @@
  * The only object that holds a `GPUDevice`. It opens an adapter, makes buffers and accounts for them, compiles
  * pipelines, reads results back, and turns WebGPU's ways of failing (scopes, lost devices) into errors.
  */
-import { requestGpuAdapter, waitForGpu } from "#platform";
+import { collectGarbage, requestGpuAdapter, waitForGpu } from "#platform";
 import { CogwheelError } from "../base/errors.ts";
 import { deviceDescriptor, readCapabilities, type Capabilities, type CapabilityOverrides } from "./capabilities.ts";
 import { destroyBuffer, mapBuffer } from "./map.ts";
@@ -49,6 +49,10 @@ export class OutOfMemory extends CogwheelError {
     );
   }
 }
+
+/** Of all devices of this process, since the limits that they run into are the process's. */
+let bindGroups = 0;
+const BIND_GROUPS_BETWEEN_COLLECTIONS = 8192;
 
 export class Gpu implements AsyncDisposable {
   readonly pipelines: PipelineCache;
@@ -180,6 +184,16 @@ export class Gpu implements AsyncDisposable {
         destroyBuffer(buffer);
       },
     };
+  }
+
+  /**
+   * A bind group. WebGPU has no call that ends one: its descriptors are the driver's until JavaScript collects it, and it is too small for
+   * that to come soon. lavapipe maps a page for each, and a process may have 65,530 mappings: after some programs of a training, none was
+   * left, and the driver died or never signalled again.
+   */
+  bindGroup(descriptor: GPUBindGroupDescriptor): GPUBindGroup {
+    if (++bindGroups % BIND_GROUPS_BETWEEN_COLLECTIONS === 0) collectGarbage();
+    return this.device.createBindGroup(descriptor);
   }
 
   /** Content of a range of a buffer, once all work submitted before is done. */

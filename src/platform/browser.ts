@@ -76,6 +76,9 @@ export async function listAdapters(): Promise<ListedAdapter[]> {
   return list;
 }
 
+/** A browser collects when it sees fit, and bounds what its GPU process takes. */
+export function collectGarbage(): void {}
+
 /** A browser waits in its own GPU process: nothing spins here. */
 export async function waitForGpu(queue: GPUQueue, _predictedMs?: number, signal?: AbortSignal): Promise<void> {
   signal?.throwIfAborted();

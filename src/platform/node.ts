@@ -10,6 +10,7 @@ import { refuseTightAddressSpace } from "./memory-node.ts";
 import type { AdapterRequest, FoundAdapter, ListedAdapter } from "./types.ts";
 
 export { installWebCodecs, listFolder } from "./files-node.ts";
+export { collectGarbage } from "./garbage-node.ts";
 export { keptAt, keptFiles } from "./kept-node.ts";
 export { availableMemoryBytes, peakResidentBytes } from "./memory-node.ts";
 export { openOutput } from "./output-node.ts";

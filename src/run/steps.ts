@@ -34,7 +34,7 @@ export function bindSteps(gpu: Gpu, label: string, sources: readonly StepSource[
       pipeline,
       grid,
       index,
-      bindGroup: gpu.device.createBindGroup({ label: pipeline.label, layout: pipeline.layout, entries }),
+      bindGroup: gpu.bindGroup({ label: pipeline.label, layout: pipeline.layout, entries }),
       immediates: pipeline.immediates ? packParams(kernel, params) : null,
     };
   });
