@@ -1,0 +1,80 @@
+/** A job as it is stored: its request, how far it is, who works on it, what came out. */
+
+export type JobStatus = "queued" | "in_progress" | "completed" | "failed";
+
+/** `text`: from a prompt; `image`: from a first picture; `video`: from a video (an edit); `extension`: going on from a video's last frames. */
+export type GenerationKind = "text" | "image" | "video" | "extension";
+
+/** What a video is to be, with the API's names resolved; settings left out are the model's own. */
+export interface GenerationRequest {
+  readonly kind: GenerationKind;
+  readonly model: string;
+  readonly prompt: string;
+  readonly negativePrompt?: string;
+  readonly width?: number;
+  readonly height?: number;
+  readonly frames?: number;
+  readonly fps?: number;
+  readonly steps?: number;
+  readonly guidance?: number;
+  /** Drawn when the job is made, so that whoever works on it makes the same bytes. */
+  readonly seed: number;
+  /** How much of a video's steps are run, 0 to 1. */
+  readonly strength?: number;
+  /** Blob of the input picture or video, as it was uploaded. */
+  readonly input?: string;
+}
+
+export interface JobError {
+  /** A word for programs: `cancelled`, `invalid_request`, `out_of_memory`, `failed`. */
+  readonly code: string;
+  readonly message: string;
+}
+
+/** Who works on a job, and until when nobody else may. */
+export interface Lease {
+  readonly worker: string;
+  /** Milliseconds since 1970; renewed while the work goes on. */
+  readonly until: number;
+}
+
+export interface Job {
+  /** `video_` and 32 hexadecimal digits, the first of them the time in milliseconds, so that ids sort by age. */
+  readonly id: string;
+  /** Digest of the key that made it; the empty string where the server asks for none. */
+  readonly owner: string;
+  readonly request: GenerationRequest;
+  readonly status: JobStatus;
+  /** Steps of denoising that are done, of so many; of 0 before a worker knows. */
+  readonly step: number;
+  readonly steps: number;
+  /** 0 to 100. */
+  readonly progress: number;
+  readonly secondsLeft?: number;
+  /** Milliseconds since 1970. */
+  readonly createdAt: number;
+  readonly startedAt?: number;
+  readonly completedAt?: number;
+  readonly error?: JobError;
+  /** How often a worker began it or went on with it. */
+  readonly attempts: number;
+  readonly lease?: Lease;
+  /** Digest of the weights that the first worker had: another with other weights does not go on with it. */
+  readonly weights?: string;
+  /** Version of the engine that the first worker had. */
+  readonly version?: string;
+  /** The video that this one was made of, by remix, edit or extension. */
+  readonly remixedFrom?: string;
+  readonly idempotencyKey?: string;
+  /** Digest of the request's body, which an idempotency key is bound to. */
+  readonly fingerprint?: string;
+  readonly webhook?: string;
+  /** Of the video that came out. */
+  readonly output?: { readonly blob: string; readonly type: string; readonly bytes: number; readonly digest: string };
+}
+
+/** Names of what belongs to a job. */
+export const jobKey = (id: string): string => `job.${id}`;
+export const stateBlob = (id: string): string => `state.${id}`;
+export const inputBlob = (id: string): string => `input.${id}`;
+export const outputBlob = (id: string, what: "video" | "thumbnail" | "spritesheet" | "preview"): string => `output.${id}.${what}`;
