@@ -1,6 +1,6 @@
 /**
- * Where jobs are kept: an embedded store for one machine, NATS JetStream for several. The key-value store is the truth. The queue is a hint:
- * it may name a job twice, or one that is done, and what it forgets a sweep finds in the store.
+ * Where jobs are kept: a folder for one machine, NATS JetStream for several. The key-value store is the truth. The queue is a hint: it may
+ * name a job twice, or one that is done, and what it forgets a sweep finds in the store.
  */
 
 /** A value and the number of its revision, which `put` compares. */

@@ -6,7 +6,7 @@ export type JobStatus = "queued" | "in_progress" | "completed" | "failed";
 export type GenerationKind = "text" | "image" | "video" | "extension";
 
 /** What a video is to be, with the API's names resolved; settings left out are the model's own. */
-export interface GenerationRequest {
+export interface JobRequest {
   readonly kind: GenerationKind;
   readonly model: string;
   readonly prompt: string;
@@ -43,7 +43,7 @@ export interface Job {
   readonly id: string;
   /** Digest of the key that made it; the empty string where the server asks for none. */
   readonly owner: string;
-  readonly request: GenerationRequest;
+  readonly request: JobRequest;
   readonly status: JobStatus;
   /** Steps of denoising that are done, of so many; of 0 before a worker knows. */
   readonly step: number;
@@ -58,6 +58,8 @@ export interface Job {
   readonly error?: JobError;
   /** How often a worker began it or went on with it. */
   readonly attempts: number;
+  /** How often one did so since the last step was done: of a job that takes every worker down with it, this grows. */
+  readonly fruitless?: number;
   readonly lease?: Lease;
   /** Digest of the weights that the first worker had: another with other weights does not go on with it. */
   readonly weights?: string;
