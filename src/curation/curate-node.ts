@@ -17,7 +17,8 @@ import { CURVES_VERSION } from "./curves/read.ts";
 import { clipsOf, type PlannedClip, shotsOf } from "./cuts/clips.ts";
 import { detectTransitions, type Transition } from "./cuts/detect.ts";
 import { columnsOf, type DatasetRow, durationOf, sourceOf } from "./dataset/rows.ts";
-import { filterOf, select, type Selection } from "./dataset/select.ts";
+import { filterOf, partsWithout, select, type Selection } from "./dataset/select.ts";
+import { LABEL_COLUMNS } from "./label/labels.ts";
 import { resultKey } from "./ledger/key.ts";
 import { fileLedgerStore } from "./ledger/ledger-node.ts";
 import { Ledger } from "./ledger/ledger.ts";
@@ -63,10 +64,12 @@ export interface CutSource extends ScannedSource {
 export interface ScoredClip {
   readonly clip: PlannedClip;
   readonly of: CutSource;
-  readonly scores: ClipScores;
+  readonly scores: ClipScores & Readonly<Record<string, number | null>>;
   readonly hashes: readonly string[];
   /** What filters ask for. */
   readonly columns: Readonly<Record<string, unknown>>;
+  /** Further columns of its row. */
+  readonly more?: Readonly<Record<string, unknown>>;
 }
 
 /** A clip's file in the store. */
@@ -93,6 +96,8 @@ const CUTTER_VERSION = 1;
 const SCAN_VERSION = 1;
 const CUT_VERSION = 1;
 export const WORK_FOLDER = ".curation";
+/** In it: a line for each clip of the last run. */
+export const COLUMNS_FILE = "columns.jsonl";
 
 export class Curation implements AsyncDisposable {
   readonly refused: RefusedFile[] = [];
@@ -185,14 +190,14 @@ export class Curation implements AsyncDisposable {
       let curves: Curves | undefined;
       // One hash a film: those of ten thousand clips would take longer than all else.
       const measured = resultKey("measure", SCORES_VERSION, {}, [of.curvesKey]);
-      const rows: { clip: PlannedClip; of: CutSource; scores: ClipScores; hashes: string[] }[] = [];
+      const rows: Omit<ScoredClip, "columns">[] = [];
       for (const clip of of.clips) {
         const key = `${measured}.${clip.id}`;
-        const { value } = await this.#stage<{ scores: ClipScores; hashes: string[] }>("measure", key, clip.id, async () => {
+        const { value } = await this.#stage<Pick<ScoredClip, "scores" | "hashes">>("measure", key, clip.id, async () => {
           curves ??= await this.curvesAt(of.curves);
           const { from, to } = clip;
           const at = (share: number): string => curves!.hash(Math.min(to - 1, Math.round(from + share * (to - 1 - from))));
-          return { scores: scoresOf(curves, from, to), hashes: [at(0.1), at(0.5), at(0.9)] };
+          return { scores: { ...scoresOf(curves, from, to) }, hashes: [at(0.1), at(0.5), at(0.9)] };
         });
         rows.push({ clip, of, ...value! });
       }
@@ -217,6 +222,18 @@ export class Curation implements AsyncDisposable {
     }));
   }
 
+  /** Clips that stay by all that a filter can tell before anybody is asked for labels: those that are worth a request. */
+  worthLabels(clips: readonly ScoredClip[]): ScoredClip[] {
+    const { where, duplicates } = { ...SELECT_DEFAULTS, ...this.options.select };
+    const filter = filterOf(where);
+    const { reasons } = select(
+      clips.map(({ columns }) => columns),
+      filter && partsWithout(filter, LABEL_COLUMNS),
+      duplicates,
+    );
+    return clips.filter((_, i) => reasons[i] === undefined);
+  }
+
   select(clips: readonly ScoredClip[]): Selection {
     const { where, duplicates, alike } = { ...SELECT_DEFAULTS, ...this.options.select };
     const selection = select(
@@ -233,6 +250,16 @@ export class Curation implements AsyncDisposable {
       this.ledger.append({ stage: "select", key: `${chosen}.${clip.id}`, of: clip.id, value, ms: 0 });
     }
     return selection;
+  }
+
+  /** Keeps what was found of every clip, those that were dropped too: the page to label by reads it. */
+  async keepColumns(clips: readonly ScoredClip[], { reasons }: Selection): Promise<void> {
+    const lines = clips.map(({ clip, of, columns }, i) =>
+      JSON.stringify({ id: clip.id, from: clip.from, to: clip.to, curves: of.curvesKey, reason: reasons[i] ?? null, columns }),
+    );
+    const text = lines.map((line) => `${line}\n`).join("");
+    const name = join(WORK_FOLDER, COLUMNS_FILE);
+    if ((await readFile(join(this.options.out, name), "utf8").catch(() => undefined)) !== text) await this.writeText(name, text);
   }
 
   /** Makes the files of clips that stay, in the store. */
@@ -276,7 +303,7 @@ export class Curation implements AsyncDisposable {
     const rows: DatasetRow[] = [];
     const names = new Set<string>();
     for (const [i, one] of clips.entries()) {
-      const { clip, of, scores, columns } = one;
+      const { clip, of, scores, columns, more } = one;
       const made = written[i];
       if (!made) continue;
       const name = `${clip.id}.${made.ending}`;
@@ -292,7 +319,8 @@ export class Curation implements AsyncDisposable {
         num_frames: made.frames,
         duration: durationOf(clip),
         source: sourceOf(clip, of.source),
-        scores: scores as DatasetRow["scores"],
+        scores,
+        ...more,
         duplicate_of: columns["duplicate_of"],
         how: made.how,
       });

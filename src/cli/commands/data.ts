@@ -27,15 +27,21 @@ export const dataFlags = (command: Command): Command =>
     .option("--json", "print one JSON object: what was found");
 
 /** Flags of stages that ask models. */
-const captionFlags = (command: Command): Command =>
+const labelFlags = (command: Command): Command =>
   dataFlags(command)
+    .option("--label-url <address>", "OpenAI-compatible address of a model that sees, which labels clips (key: COGWHEEL_API_KEY)")
+    .option("--label-model <name>", "its name there (default: the only one that it serves)")
+    .option("--max-cost <amount>", "the most that models may cost, by the config's prices", number)
+    .option("--max-requests <n>", "requests at most", number)
+    .option("--dry-run", "ask about twenty clips, tell what all of them will take, and stop")
+    .option("--batch <folder>", "write requests to batch files there, and take answers from its folder answers/");
+
+const captionFlags = (command: Command): Command =>
+  labelFlags(command)
     .option("--url <address>", "OpenAI-compatible address of a model that sees (key: COGWHEEL_API_KEY)")
     .option("--model <name>", "its name there (default: the only one that it serves)")
-    .option("--max-cost <amount>", "the most that captions may cost, by the config's prices", number)
-    .option("--max-requests <n>", "requests at most", number)
-    .option("--equal-captions", "allow one caption for clips of several sources")
-    .option("--dry-run", "caption twenty clips, tell what all of them will take, and stop")
-    .option("--batch <folder>", "write requests to batch files there, and take answers from its folder answers/");
+    .option("--equal-captions", "allow one caption for clips of several sources");
+
 /** A file that is no config. */
 const isFilm = async (path: string): Promise<boolean> =>
   !/\.json$/i.test(path) && ((await stat(path).catch(() => undefined))?.isFile() ?? false);
@@ -44,7 +50,7 @@ const stage = (name: DataStage, help: string): CliCommand =>
   defineCommand<[string], DataFlags & CaptionFlags>({
     name,
     help,
-    declare: name === "run" || name === "caption" ? captionFlags : dataFlags,
+    declare: name === "run" || name === "caption" ? captionFlags : name === "filter" ? labelFlags : dataFlags,
     async run([from], flags) {
       if (name === "cut" && (await isFilm(from))) {
         const { printCuts } = await import("../data/cut-file.ts");

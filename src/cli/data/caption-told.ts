@@ -1,10 +1,11 @@
 /** What captioning did, told to a person and to a machine. */
 import { visible } from "../../base/visible.ts";
 import { money, type Spent } from "../../curation/endpoint/spent.ts";
+import type { AskedEstimate } from "../../curation/caption/lanes.ts";
 import { print } from "../terminal/output.ts";
-import type { Captioned } from "./caption.ts";
+import type { Captioned, WrittenBatch } from "./caption.ts";
 
-const count = (n: number): string => n.toLocaleString("en");
+export const count = (n: number): string => n.toLocaleString("en");
 
 /** Requests, tokens, cost, in a line. */
 export const spentText = ({ requests, inputTokens, outputTokens, cost }: Spent): string =>
@@ -28,9 +29,7 @@ const NAMED = 5;
 
 export function printCaptioned({ captions, byHand, spent, estimate, batch }: Captioned): void {
   if (estimate) {
-    const { clips, measured, requests, inputTokens, outputTokens, cost, seconds } = estimate;
-    print(`Captions of ${count(clips)} clips will take about ${spentText({ requests, inputTokens, outputTokens, cost })},`);
-    print(`and ${(seconds / 60).toFixed(1)} minutes, by ${measured} of them, which are done and kept (${spentText(spent)}).`);
+    estimateText("Captions", estimate, spent);
     return;
   }
   const all = [...captions];
@@ -41,9 +40,19 @@ export function printCaptioned({ captions, byHand, spent, estimate, batch }: Cap
   if (marked.length) print(`${count(marked.length)} break a rule after all tries; their rows have it in caption_violations`);
   for (const [id, { error }] of failed.slice(0, NAMED)) print(`no caption: ${id}\n  ${visible(error!)}`);
   if (failed.length > NAMED) print(`… and ${count(failed.length - NAMED)} more without a caption, in caption_error`);
-  if (batch?.requests) {
-    print(`${count(batch.requests)} requests are to be answered; put the answers' files into answers/ and run this again:`);
-    for (const file of batch.files) print(`  ${visible(file)}`);
+  if (batch) batchText(batch);
+}
+
+/** @param what `Captions` */
+export function estimateText(what: string, { clips, measured, seconds, ...taken }: AskedEstimate, spent: Spent): void {
+  print(`${what} of ${count(clips)} clips will take about ${spentText(taken)},`);
+  print(`and ${(seconds / 60).toFixed(1)} minutes, by ${measured} of them, which are done and kept (${spentText(spent)}).`);
+}
+
+export function batchText({ requests, files, broken }: WrittenBatch): void {
+  if (requests) {
+    print(`${count(requests)} requests are to be answered; put the answers' files into answers/ and run this again:`);
+    for (const file of files) print(`  ${visible(file)}`);
   }
-  if (batch?.broken.length) print(`Lines that are no answers: ${batch.broken.slice(0, NAMED).map(visible).join(", ")}`);
+  if (broken.length) print(`Lines that are no answers: ${broken.slice(0, NAMED).map(visible).join(", ")}`);
 }

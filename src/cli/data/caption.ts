@@ -4,7 +4,8 @@ import { CogwheelError } from "../../base/errors.ts";
 import { batchModel } from "../../curation/caption/batch.ts";
 import type { CaptionClip, ClipCaption } from "../../curation/caption/caption.ts";
 import { CAPTION_DEFAULTS, type CaptionOptions } from "../../curation/caption/options.ts";
-import { captionAll, captionModel, estimateCaptions, type CaptionAllOptions, type CaptionEstimate } from "../../curation/caption/run.ts";
+import type { AskedEstimate } from "../../curation/caption/lanes.ts";
+import { captionAll, captionModel, estimateCaptions, type CaptionAllOptions } from "../../curation/caption/run.ts";
 import type { CaptionColumns, Curation, ScoredClip, WrittenClip } from "../../curation/curate-node.ts";
 import { durationOf } from "../../curation/dataset/rows.ts";
 import { BatchWriter, readAnswers } from "../../curation/endpoint/batch-node.ts";
@@ -26,14 +27,21 @@ export interface CaptionFlags {
   readonly batch?: string;
 }
 
+/** Files of requests that were written. */
+export interface WrittenBatch {
+  readonly files: readonly string[];
+  readonly requests: number;
+  /** Lines of answers that are none. */
+  readonly broken: readonly string[];
+}
+
 /** What came of it. */
 export interface Captioned {
   readonly captions: ReadonlyMap<string, ClipCaption>;
   readonly byHand: number;
   readonly spent: Spent;
-  readonly estimate?: CaptionEstimate;
-  /** Files of requests that were written. */
-  readonly batch?: { readonly files: readonly string[]; readonly requests: number; readonly broken: readonly string[] };
+  readonly estimate?: AskedEstimate;
+  readonly batch?: WrittenBatch;
 }
 
 export async function captionStage(
@@ -46,7 +54,7 @@ export async function captionStage(
 ): Promise<Captioned> {
   const { videos, signal } = curation.options;
   const hand = config.hand === "replace" ? new Map() : await handCaptions(videos, [...new Set(kept.map(({ of }) => of.source.path))]);
-  const clips = kept.flatMap((one, i) => (written[i] && !hand.has(one.of.source.path) ? [clipOf(one, written[i])] : []));
+  const clips = kept.flatMap((one, i) => (written[i] && !hand.has(one.of.source.path) ? [captionedClip(one, written[i])] : []));
   const account = new Account(defined({ maxCost: config.maxCost, maxRequests: config.maxRequests }));
   const byHand = kept.length - clips.length;
   if (clips.length === 0) return { captions: new Map(), byHand, spent: account.spent };
@@ -81,7 +89,8 @@ export async function captionStage(
   };
 }
 
-const clipOf = ({ clip, of }: ScoredClip, written: WrittenClip): CaptionClip => ({
+/** A clip as models are asked about it. */
+export const captionedClip = ({ clip, of }: ScoredClip, written: WrittenClip): CaptionClip => ({
   id: clip.id,
   source: of.source.hash,
   kind: of.facts.kind,

@@ -18,6 +18,9 @@ export interface DataFlags {
   readonly where?: string;
   readonly detectors?: readonly DetectorName[];
   readonly json?: boolean;
+  /** Of the label stage. */
+  readonly labelUrl?: string;
+  readonly labelModel?: string;
   /** Of the caption stage. */
   readonly url?: string;
   readonly model?: string;
@@ -42,14 +45,15 @@ export async function readDataConfig(from: string, flags: DataFlags): Promise<Da
     throw new CogwheelError("data", `the first argument must be a config or a folder of videos, got none at ${from}; check the path`);
   const told: Record<string, unknown> = facts.isDirectory() ? { videos: from } : await readFileOf(from);
   checkDataKeys(told, from);
-  const { out, jobs, frames, fps, where, detectors, url, model, maxCost, maxRequests, equalCaptions } = flags;
+  const { out, jobs, frames, fps, where, detectors, url, model, labelUrl, labelModel, maxCost, maxRequests, equalCaptions } = flags;
   const given = (values: Record<string, unknown>): Record<string, unknown> =>
     Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
   const own = { ...told, ...given({ out, jobs }) };
   const cut = { ...(told["cut"] as object | undefined), ...given({ frames, fps, detectors }) };
   const filter = { ...(told["filter"] as object | undefined), ...given({ where }) };
   const caption = { ...(told["caption"] as object | undefined), ...given({ url, model, maxCost, maxRequests, equalCaptions }) };
-  checkDataKeys({ ...given({ out, jobs }), cut, filter, caption }, "the command line");
+  const label = { ...(told["label"] as object | undefined), ...given({ url: labelUrl, model: labelModel, maxCost, maxRequests }) };
+  checkDataKeys({ ...given({ out, jobs }), cut, filter, label, caption }, "the command line");
   for (const name of ["videos", "out"] as const)
     if (own[name] === undefined)
       throw new CogwheelError(
@@ -63,7 +67,7 @@ export async function readDataConfig(from: string, flags: DataFlags): Promise<Da
     ...(own["jobs"] === undefined ? {} : { jobs: own["jobs"] as number }),
     cut: cut as Partial<CutOptions>,
     select: filter as Partial<SelectOptions>,
-    stages: { ...stages, cut, filter, caption },
+    stages: { ...stages, cut, filter, label, caption },
   };
 }
 
@@ -79,6 +83,8 @@ async function readFileOf(file: string): Promise<Record<string, unknown>> {
     const path = told[name] as string | undefined;
     if (path !== undefined && !isAbsolute(path)) told[name] = join(dirname(file), path);
   }
+  const label = told["label"] as { instructions?: string } | undefined;
+  if (label?.instructions !== undefined && !isAbsolute(label.instructions)) label.instructions = join(dirname(file), label.instructions);
   const caption = told["caption"] as { rules?: string; tokenizer?: string } | undefined;
   if (caption?.rules !== undefined && !isAbsolute(caption.rules)) caption.rules = join(dirname(file), caption.rules);
   if (caption?.tokenizer !== undefined && /^\.{1,2}(?:[\\/]|$)/.test(caption.tokenizer))

@@ -15,6 +15,29 @@ export function keyFrom(name: string | undefined): string | undefined {
   return key;
 }
 
+/** Who is asked about pictures, as `caption` and `label` both name it. Throws where no address is given. */
+export function visionEndpoint(
+  config: VisionConfig,
+  account: Account,
+  onWarning: (message: string) => void,
+): EndpointOptions & { url: string } {
+  const { url, model, concurrency, timeout, tries, body } = config;
+  if (url === undefined)
+    throw new CogwheelError("caption", "captions must have a model that writes them, got no url; name one with --url, or in the config");
+  return {
+    url,
+    ...defined({ concurrency, timeoutSeconds: timeout, tries, body }),
+    account,
+    onWarning,
+    ...defined({ model, key: keyFrom(config.keyEnv), inputPerMillion: config.inputPrice, outputPerMillion: config.outputPrice }),
+  };
+}
+
+export type VisionConfig = Pick<
+  CaptionConfig,
+  "url" | "model" | "keyEnv" | "body" | "concurrency" | "timeout" | "tries" | "inputPrice" | "outputPrice"
+>;
+
 export interface NamedEndpoints {
   readonly vision: EndpointOptions;
   readonly summariser: EndpointOptions;
@@ -22,18 +45,12 @@ export interface NamedEndpoints {
 
 /** Throws where no address is given. */
 export function endpointsOf(config: CaptionConfig, account: Account, onWarning: (message: string) => void): NamedEndpoints {
-  const { url, summariserUrl, model, concurrency, timeout, tries, body } = config;
-  if (url === undefined)
-    throw new CogwheelError("caption", "captions must have a model that writes them, got no url; name one with --url, or in the config");
-  const shared = { ...defined({ concurrency, timeoutSeconds: timeout, tries, body }), account, onWarning };
-  const vision = {
-    url,
-    ...shared,
-    ...defined({ model, key: keyFrom(config.keyEnv), inputPerMillion: config.inputPrice, outputPerMillion: config.outputPrice }),
-  };
+  const { summariserUrl, concurrency, timeout, tries, body } = config;
+  const vision = visionEndpoint(config, account, onWarning);
+  const { url } = vision;
   const elsewhere = summariserUrl !== undefined && summariserUrl !== url;
   // What holds for the one holds for the other at the same address alone: a key goes to whom it is for.
-  const base = elsewhere ? shared : vision;
+  const base = elsewhere ? { ...defined({ concurrency, timeoutSeconds: timeout, tries, body }), account, onWarning } : vision;
   const keyName = config.summariserKeyEnv;
   const summariser = {
     ...base,

@@ -3,6 +3,7 @@ import { CogwheelError } from "../../base/errors.ts";
 import { isObject } from "../../base/json-scan.ts";
 import { DETECTORS } from "../../curation/cuts/detect.ts";
 import { CAPTION_KEYS } from "./caption-keys.ts";
+import { LABEL_KEYS } from "./label-keys.ts";
 import { checkKey, key, type TrainKey } from "../train/keys.ts";
 
 export type DataKeys = Readonly<Record<string, TrainKey>>;
@@ -36,6 +37,7 @@ export const STAGE_TABLES: Readonly<Record<string, DataKeys>> = {
     duplicates: key("choice", "what becomes of clips that look like one before them", "drop", { choices: ["drop", "keep"] }),
     alike: key("number", "bits of 64 that perceptual hashes of duplicates differ in at most", "6", { min: 0 }),
   },
+  label: LABEL_KEYS,
   caption: CAPTION_KEYS,
 };
 

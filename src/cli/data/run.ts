@@ -1,13 +1,17 @@
 /** `cogwheel data run`, and its stages one by one: each does those before it, of which the ledger has most. */
+import { CogwheelError } from "../../base/errors.ts";
 import type { Curation, CutSource, ScoredClip, ScannedSource } from "../../curation/curate-node.ts";
-import type { Selection } from "../../curation/dataset/select.ts";
+import { asksFor, filterOf, type Selection } from "../../curation/dataset/select.ts";
+import { LABEL_COLUMNS } from "../../curation/label/labels.ts";
 import { writeCurationReport } from "../../curation/report/write-node.ts";
 import type { CaptionConfig } from "./caption-keys.ts";
 import { captionJson, printCaptioned } from "./caption-told.ts";
+import type { LabelConfig } from "./label-keys.ts";
+import { type Labelled, labelJson, labelStage, printLabelled } from "./label-stage.ts";
 import { type Captioned, type CaptionFlags, captionStage, columnsOfCaption } from "./caption.ts";
 import { print, printJson, printPath } from "../terminal/output.ts";
 import { table } from "../terminal/table.ts";
-import { type DataFlags, readDataConfig } from "./config.ts";
+import { type DataConfig, type DataFlags, readDataConfig } from "./config.ts";
 import { SOME_FAILED, withCuration } from "./session.ts";
 
 export type DataStage = "scan" | "cut" | "measure" | "filter" | "caption" | "run";
@@ -16,6 +20,7 @@ interface Done {
   readonly sources: readonly ScannedSource[];
   readonly cut?: readonly CutSource[];
   readonly clips?: readonly ScoredClip[];
+  readonly labelled?: Labelled;
   readonly selection?: Selection;
   /** Rows of the data set. */
   readonly rows?: number;
@@ -31,10 +36,11 @@ const idOf = (name: string): string => name.slice(name.lastIndexOf("/") + 1, nam
 export async function runStages(stage: DataStage, from: string, flags: DataFlags & CaptionFlags): Promise<number> {
   const config = await readDataConfig(from, flags);
   return await withCuration(config, async (curation, note) => {
-    const done = await upTo(stage, curation, (config.stages["caption"] ?? {}) as CaptionConfig, flags, note);
+    const done = await upTo(stage, curation, config.stages, flags, note);
     if (flags.json) printJson(summaryOf(done, curation));
     else printDone(done, curation, config.out);
-    const failed = [...(done.captioned?.captions.values() ?? [])].some(({ error }) => error !== undefined);
+    const asked = [...(done.captioned?.captions.values() ?? []), ...(done.labelled?.labels.values() ?? [])];
+    const failed = asked.some((one) => "error" in one && one.error !== undefined);
     return curation.refused.length || failed ? SOME_FAILED : 0;
   });
 }
@@ -42,45 +48,90 @@ export async function runStages(stage: DataStage, from: string, flags: DataFlags
 async function upTo(
   stage: DataStage,
   curation: Curation,
-  caption: CaptionConfig,
-  flags: CaptionFlags,
+  stages: DataConfig["stages"],
+  flags: DataFlags & CaptionFlags,
   note: (message: string) => void,
 ): Promise<Done> {
+  const label: LabelConfig = stages["label"] ?? {};
+  const caption: CaptionConfig = stages["caption"] ?? {};
+  if (!["scan", "cut", "measure"].includes(stage)) expectLabels(curation, label);
   const sources = await curation.scan();
   if (stage === "scan") return { sources };
   const cut = await curation.cut(sources);
   if (stage === "cut") return { sources, cut };
-  const clips = await curation.measure(cut);
-  if (stage === "measure") return { sources, cut, clips };
+  const measured = await curation.measure(cut);
+  if (stage === "measure") return { sources, cut, clips: measured };
+  const labelled = label.url === undefined ? undefined : await labelStage(curation, label, measured, flags, note);
+  const clips = labelled?.clips ?? measured;
+  const found = { sources, cut, clips, ...(labelled ? { labelled } : {}) };
+  // Which clips stay is not known before all labels are there.
+  if (labelled?.batch?.requests) return found;
+  const captions = stage === "caption" || caption.url !== undefined;
+  if (labelled?.estimate) {
+    if (!captions || stage === "filter") return found;
+    const all = curation.worthLabels(clips);
+    const files = all.map(({ clip }) => labelled.written.get(clip.id));
+    return { ...found, captioned: await captionStage(curation, caption, all, files, flags, note) };
+  }
   const selection = curation.select(clips);
-  if (stage === "filter") return { sources, cut, clips, selection };
+  await curation.keepColumns(clips, selection);
+  if (stage === "filter") return { ...found, selection };
   const kept = clips.filter((_, i) => selection.reasons[i] === undefined);
-  const written = await curation.write(kept);
-  const captioned =
-    stage === "caption" || caption.url !== undefined ? await captionStage(curation, caption, kept, written, flags, note) : undefined;
-  if (captioned?.estimate) return { sources, cut, clips, selection, captioned };
+  const written = labelled ? kept.map(({ clip }) => labelled.written.get(clip.id)) : await curation.write(kept);
+  const captioned = captions ? await captionStage(curation, leftOver(caption, flags, labelled), kept, written, flags, note) : undefined;
+  if (captioned?.estimate) return { ...found, selection, captioned };
   const columns = captioned && (({ clip }: ScoredClip) => columnsOfCaption(captioned.captions.get(clip.id)));
   const rows = await curation.export(kept, written, columns);
   const uncaptioned = rows.filter((row) => row.caption === "").length;
-  const captions = new Map(rows.map(({ file_name: name, caption: text }) => [idOf(name), text]));
-  const report = await writeCurationReport(curation, { sources: cut, clips, selection, captions });
-  return { sources, cut, clips, selection, rows: rows.length, uncaptioned, report, ...(captioned ? { captioned } : {}) };
+  const texts = new Map(rows.map(({ file_name: name, caption: text }) => [idOf(name), text]));
+  const report = await writeCurationReport(curation, { sources: cut, clips, selection, captions: texts });
+  return { ...found, selection, rows: rows.length, uncaptioned, report, ...(captioned ? { captioned } : {}) };
 }
 
-function summaryOf({ sources, cut, clips, selection, rows, uncaptioned, captioned }: Done, curation: Curation): Record<string, unknown> {
+/** Throws where the filter asks for labels and nobody gives any. */
+function expectLabels({ options: { select } }: Curation, { url }: LabelConfig): void {
+  const filter = filterOf(select?.where);
+  if (filter && url === undefined && asksFor(filter, LABEL_COLUMNS))
+    throw new CogwheelError(
+      "data",
+      `a filter by labels must have a model that gives them, got ${filter.text} without label.url; ` +
+        "name one with --label-url, or in the config",
+    );
+}
+
+/** What captions may spend of what the command line allows both. */
+function leftOver(caption: CaptionConfig, { maxCost, maxRequests }: DataFlags, labelled: Labelled | undefined): CaptionConfig {
+  if (!labelled) return caption;
+  const { cost, requests } = labelled.spent;
+  return {
+    ...caption,
+    ...(maxCost === undefined ? {} : { maxCost: Math.max(0, maxCost - cost) }),
+    ...(maxRequests === undefined ? {} : { maxRequests: Math.max(0, maxRequests - requests) }),
+  };
+}
+
+function summaryOf(
+  { sources, cut, clips, labelled, selection, rows, uncaptioned, captioned }: Done,
+  curation: Curation,
+): Record<string, unknown> {
   return {
     sources: sources.map(({ source, facts }) => ({ ...source, ...facts })),
     copies: Object.fromEntries(curation.copies),
     refused: curation.refused,
     ...(cut ? { cuts: cut.map(({ source, transitions }) => ({ file: source.path, cuts: transitions.map(({ at }) => at) })) } : {}),
     ...(clips ? { clips: clips.map(({ columns }) => columns) } : {}),
+    ...(labelled ? { label: labelJson(labelled) } : {}),
     ...(selection ? { kept: selection.kept, dropped: selection.dropped } : {}),
     ...(rows === undefined ? {} : { rows, uncaptioned }),
     ...(captioned ? { caption: captionJson(captioned) } : {}),
   };
 }
 
-function printDone({ sources, cut, clips, selection, rows, uncaptioned, captioned, report }: Done, curation: Curation, out: string): void {
+function printDone(
+  { sources, cut, clips, labelled, selection, rows, uncaptioned, captioned, report }: Done,
+  curation: Curation,
+  out: string,
+): void {
   const seconds = sources.reduce((sum, { facts }) => sum + facts.duration, 0);
   print(
     `${count(sources.length, "source")}, ${(seconds / 60).toFixed(1)} minutes; ${count(curation.copies.size, "copy", "copies")} of them`,
@@ -95,6 +146,7 @@ function printDone({ sources, cut, clips, selection, rows, uncaptioned, captione
       )}`,
     );
   }
+  if (labelled) printLabelled(labelled);
   if (clips && selection) {
     const lines = Object.entries(selection.dropped).map(([reason, n]) => [reason, String(n)]);
     print(table(["dropped by", "clips"], [...lines, ["(stay)", String(selection.kept)]]));

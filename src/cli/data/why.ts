@@ -6,6 +6,7 @@ import { isCurated, WORK_FOLDER } from "../../curation/curate-node.ts";
 import { fileLedgerStore } from "../../curation/ledger/ledger-node.ts";
 import { Ledger } from "../../curation/ledger/ledger.ts";
 import { type ClipStory, clipsLike, storyOf } from "../../curation/ledger/story.ts";
+import type { LabelValue } from "../../curation/label/label.ts";
 import type { StageResult } from "../../curation/types.ts";
 import { print, printJson } from "../terminal/output.ts";
 
@@ -65,6 +66,11 @@ function wordsOf({ stage, value, error, ms }: StageResult, id: string): string[]
           .map(([name, n]) => `${name} ${n}`)
           .join(", "),
       );
+    case "label": {
+      const { aesthetic, watermark, label, asked, model } = value as unknown as LabelValue;
+      const named = Object.entries({ watermark, ...label }).map(([name, sure]) => `${name} ${sure}`);
+      return said(`aesthetic ${aesthetic}, ${named.join(", ")}, by ${model ?? asked}`);
+    }
     case "select":
       return said(value["reason"] === null ? `stays by ${value["where"] ?? "no filter"}` : `dropped by ${String(value["reason"])}`);
     default:

@@ -4,8 +4,7 @@
  * instruction for the last step asks for the last step alone.
  */
 import type { Endpoint } from "../endpoint/endpoint.ts";
-import type { ChatPart, ChatRequest } from "../endpoint/message.ts";
-import { pictureOf } from "../endpoint/picture.ts";
+import type { ChatRequest } from "../endpoint/message.ts";
 import { resultKey } from "../ledger/key.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import { askByRules } from "../rules/ask.ts";
@@ -14,6 +13,7 @@ import type { TextRules } from "../rules/rules.ts";
 import type { StageResult } from "../types.ts";
 import { framesOf, secondsText, spread, type TimedFrame } from "./frames.ts";
 import type { CaptionOptions } from "./options.ts";
+import { framesAsParts } from "./parts.ts";
 import { captionValue, costOfTries, recorded, type CaptionValue } from "./record.ts";
 
 /** A clip to be captioned. */
@@ -148,7 +148,7 @@ async function inOne(clip: CaptionClip, work: CaptionWork, kind: "clip" | "pictu
         name: clip.name,
         signal: work.signal,
       });
-      const parts = await partsOf(frames, picture, kind === "clip");
+      const parts = await framesAsParts(frames, picture, kind === "clip");
       return { system, parts: [...parts, { text: kind === "clip" ? "Describe the clip." : "Describe the picture." }], maxTokens: 1024 };
     },
   });
@@ -166,7 +166,7 @@ async function shortCaption(clip: CaptionClip, work: CaptionWork, film: () => Pr
     rules: { ...rules.caption, ...LOOSE, maxWords: 40 },
     request: async () => ({
       system,
-      parts: [...(await partsOf(spread(await film(), SHORT_FRAMES), picture, true)), { text: "What happens?" }],
+      parts: [...(await framesAsParts(spread(await film(), SHORT_FRAMES), picture, true)), { text: "What happens?" }],
       maxTokens: 256,
     }),
   });
@@ -184,7 +184,7 @@ async function frameCaption(clip: CaptionClip, work: CaptionWork, film: () => Pr
     request: async () => {
       const all = await film();
       const nearest = all.reduce((a, b) => (Math.abs(b.seconds - seconds) < Math.abs(a.seconds - seconds) ? b : a));
-      return { system, parts: [...(await partsOf([nearest], picture, false)), { text: "Describe the picture." }], maxTokens: 512 };
+      return { system, parts: [...(await framesAsParts([nearest], picture, false)), { text: "Describe the picture." }], maxTokens: 512 };
     },
   });
 }
@@ -215,15 +215,6 @@ export const mergeInput = (short: string, frames: readonly { readonly seconds: n
     null,
     1,
   )}`;
-
-async function partsOf(frames: readonly TimedFrame[], picture: CaptionOptions["picture"], timed: boolean): Promise<ChatPart[]> {
-  const parts: ChatPart[] = [];
-  for (const { seconds, frame } of frames) {
-    if (timed) parts.push({ text: `t = ${secondsText(seconds)} s` });
-    parts.push({ jpeg: await pictureOf(frame, picture) });
-  }
-  return parts;
-}
 
 /** The work, done when it is first asked for and not again. */
 function once<T>(work: () => Promise<T>): () => Promise<T> {

@@ -22,11 +22,8 @@ export interface KeptTry {
   readonly error?: string;
 }
 
-/** What a model said of a clip. */
-export interface CaptionValue {
-  readonly text: string;
-  /** Rules that it breaks after all tries, in words; left out where there are none. */
-  readonly violations?: readonly string[];
+/** How an answer came about. */
+export interface AskedValue {
   /** The model that was asked for. */
   readonly asked: string;
   /** The model that answered, as its server names it. */
@@ -34,6 +31,13 @@ export interface CaptionValue {
   /** Hash of the clip's source: sets are split by it. */
   readonly source: string;
   readonly tries: readonly KeptTry[];
+}
+
+/** What a model said of a clip. */
+export interface CaptionValue extends AskedValue {
+  readonly text: string;
+  /** Rules that it breaks after all tries, in words; left out where there are none. */
+  readonly violations?: readonly string[];
 }
 
 const wordsOf = (violations: readonly Violation[]): string[] => violations.map(({ rule, told }) => `${rule}: ${told}`);
@@ -51,17 +55,17 @@ const keptTry = ({ request, answer, violations, error }: TextTry): KeptTry => ({
 });
 
 /** @param asked the model's name as it was asked for */
-export function captionValue({ text, violations, tries }: RuledText, asked: string, source: string): CaptionValue {
+export function askedValue(tries: readonly TextTry[], asked: string, source: string): AskedValue {
   const model = tries.findLast(({ answer }) => answer?.model !== undefined)?.answer?.model;
-  return {
-    text,
-    ...(violations.length ? { violations: wordsOf(violations) } : {}),
-    asked,
-    ...(model === undefined ? {} : { model }),
-    source,
-    tries: tries.map(keptTry),
-  };
+  return { asked, ...(model === undefined ? {} : { model }), source, tries: tries.map(keptTry) };
 }
+
+/** @param asked the model's name as it was asked for */
+export const captionValue = ({ text, violations, tries }: RuledText, asked: string, source: string): CaptionValue => ({
+  text,
+  ...(violations.length ? { violations: wordsOf(violations) } : {}),
+  ...askedValue(tries, asked, source),
+});
 
 /** What the tries took. */
 export function costOfTries(tries: readonly TextTry[]): StageCost {
@@ -78,17 +82,17 @@ export function costOfTries(tries: readonly TextTry[]): StageCost {
  * The ledger's result where it has one, else the work's, which is written down. What is wrong with one request becomes a row that the
  * next run tries again; what is wrong with the endpoint is thrown.
  */
-export async function recorded(
+export async function recorded<Value>(
   ledger: Ledger,
   { stage, key, of }: Pick<StageResult, "stage" | "key" | "of">,
-  work: () => Promise<{ readonly value: CaptionValue; readonly cost: StageCost }>,
+  work: () => Promise<{ readonly value: Value; readonly cost: StageCost }>,
   signal: AbortSignal | undefined,
-): Promise<StageResult<CaptionValue>> {
-  const found = ledger.find<CaptionValue>(key);
+): Promise<StageResult<Value>> {
+  const found = ledger.find<Value>(key);
   if (found) return found;
   signal?.throwIfAborted();
   const began = performance.now();
-  const row = (rest: Pick<StageResult<CaptionValue>, "value" | "error" | "cost">): StageResult<CaptionValue> => {
+  const row = (rest: Pick<StageResult<Value>, "value" | "error" | "cost">): StageResult<Value> => {
     const result = { stage, key, of, ...rest, ms: Math.round(performance.now() - began) };
     ledger.append(result);
     return result;

@@ -1,4 +1,5 @@
 /** A row of the data set: a line of `metadata.jsonl`, as Hugging Face's VideoFolder and this engine's trainers read it. */
+import { LABEL_COLUMNS } from "../label/labels.ts";
 import { type ClipScores, SCORE_NAMES } from "../measures/scores.ts";
 import type { MediaFacts, Source, SourceClip } from "../types.ts";
 
@@ -15,7 +16,8 @@ export interface DatasetRow {
   readonly num_frames: number;
   readonly duration: number;
   readonly source: { readonly name: string; readonly sha256: string; readonly start: number; readonly end: number };
-  readonly scores: ClipScores & Readonly<Record<string, number>>;
+  /** Null where nobody could tell. */
+  readonly scores: ClipScores & Readonly<Record<string, number | null>>;
   readonly [column: string]: unknown;
 }
 
@@ -23,6 +25,7 @@ export interface DatasetRow {
 export const COLUMN_NAMES: readonly string[] = [
   ...SCORE_NAMES,
   ...["id", "width", "height", "fps", "num_frames", "duration", "kind", "codec"],
+  ...LABEL_COLUMNS,
   ...["source.name", "source.sha256", "source.start", "source.end", "duplicate_of"],
 ];
 

@@ -16,7 +16,7 @@ export interface Selection {
 export const DUPLICATE = "duplicate";
 
 /** @param filter parsed; undefined takes all @param duplicates whether those stay */
-export function select(rows: readonly Columns[], filter: Filter | undefined, duplicates: "drop" | "keep"): Selection {
+export function select(rows: readonly Columns[], filter: Pick<Filter, "parts"> | undefined, duplicates: "drop" | "keep"): Selection {
   const dropped: Record<string, number> = {};
   for (const { text } of filter?.parts ?? []) dropped[text] = 0;
   if (duplicates === "drop") dropped[DUPLICATE] = 0;
@@ -32,12 +32,23 @@ export function select(rows: readonly Columns[], filter: Filter | undefined, dup
   return { reasons, dropped, kept };
 }
 
+/** What of a filter can be told without some columns: the parts that do not ask for them. */
+export const partsWithout = ({ parts }: Filter, columns: readonly string[]): Pick<Filter, "parts"> => ({
+  parts: parts.filter(({ text }) => !parseFilter(text).columns.some((column) => columns.includes(nameOf(column)))),
+});
+
+/** A column's name without backticks; scores stand under their own names too. */
+const nameOf = (column: string): string => column.replaceAll("`", "").replace(/^scores\./, "");
+
+/** Whether a filter asks for one of these columns. */
+export const asksFor = ({ columns }: Filter, names: readonly string[]): boolean => columns.some((column) => names.includes(nameOf(column)));
+
 /** The filter of a text, undefined where there is none; throws where it asks for a column that clips do not have. */
 export function filterOf(text: string | undefined): Filter | undefined {
   if (text === undefined) return undefined;
   const filter = parseFilter(text);
   for (const column of filter.columns) {
-    const name = column.replaceAll("`", "").replace(/^scores\./, "");
+    const name = nameOf(column);
     if (COLUMN_NAMES.includes(name) || name === "scores" || name === "source") continue;
     const near = nearestName(name, COLUMN_NAMES);
     throw new CogwheelError(

@@ -11,7 +11,7 @@ export type ReportedPart = { readonly text: string } & (
   | { readonly takes: readonly boolean[] }
 );
 
-const COMPARISON = /^\s*(?:scores\.)?(\w+)\s*(>=|<=|>|<)\s*(-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*$/;
+const COMPARISON = /^\s*(?:scores\.)?([\w.]+)\s*(>=|<=|>|<)\s*(-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*$/;
 
 /** @param takes the part's verdict of each clip */
 export function reportedPart(text: string, scores: readonly string[], takes: () => readonly boolean[]): ReportedPart {
@@ -26,7 +26,7 @@ export function histograms(clips: readonly ReportedClip[], parts: readonly Repor
   const [first] = clips;
   if (!first) return "";
   const names = Object.keys(first.scores);
-  const columns = Object.fromEntries(names.map((name) => [name, clips.map(({ scores }) => scores[name] ?? 0)]));
+  const columns = Object.fromEntries(names.map((name) => [name, clips.map(({ scores }) => scores[name] ?? null)]));
   const charts = names.map((name) =>
     chart(
       name,
@@ -47,8 +47,9 @@ export function histograms(clips: readonly ReportedClip[], parts: readonly Repor
   );
 }
 
-function chart(name: string, values: readonly number[], part: ReportedPart | undefined): string {
-  const finite = values.filter(Number.isFinite);
+function chart(name: string, values: readonly (number | null)[], part: ReportedPart | undefined): string {
+  const finite = values.filter((value) => value !== null && Number.isFinite(value)) as number[];
+  if (finite.length === 0) return "";
   const [low, high] = finite.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)] as const, [Infinity, -Infinity] as const);
   const span = high - low || 1;
   const counts = new Array<number>(BINS).fill(0);
@@ -89,7 +90,8 @@ function count() {
   const lost = new Map([...data.fixed, ...own].map(({ text }) => [text, 0]).concat([["duplicate", 0]]));
   let kept = 0;
   for (let i = 0; i < data.duplicates.length; i++) {
-    const by = data.fixed.find(({ takes }) => !takes[i]) ?? own.find(({ values, takes, value }) => !takes(values[i], value));
+    const fails = ({ values, takes, value }) => values[i] === null || !takes(values[i], value);
+    const by = data.fixed.find(({ takes }) => !takes[i]) ?? own.find(fails);
     const reason = by ? by.text : data.duplicates[i] ? "duplicate" : undefined;
     if (reason === undefined) kept++;
     else lost.set(reason, lost.get(reason) + 1);

@@ -9,7 +9,8 @@ export interface ReportedClip {
   /** Undefined where it stays. */
   readonly reason: string | undefined;
   readonly duplicateOf: string | undefined;
-  readonly scores: Readonly<Record<string, number>>;
+  /** Null where nobody could tell. */
+  readonly scores: Readonly<Record<string, number | null>>;
   readonly caption: string;
   /** A small JPEG. */
   readonly picture: Uint8Array | undefined;

@@ -12,7 +12,7 @@ import type { ReportedClip } from "./reported.ts";
 
 export const REPORT_FILE = "report.html";
 /** Rises when the same curation looks otherwise. */
-const VERSION = 1;
+const VERSION = 2;
 
 export interface ReportInput {
   readonly sources: readonly CutSource[];
@@ -28,17 +28,22 @@ export async function writeCurationReport(curation: Curation, { sources, clips, 
   const path = join(out, REPORT_FILE);
   const shown = [
     VERSION,
-    clips.map(({ clip, columns }, i) => [clip.id, columns["duplicate_of"], selection.reasons[i], captions.get(clip.id)]),
+    clips.map(({ clip, columns, more }, i) => [
+      ...[clip.id, columns["duplicate_of"], selection.reasons[i], captions.get(clip.id)],
+      ...[columns["aesthetic"], columns["watermark"], more],
+    ]),
     sources.map(({ source, transitions }) => [source.path, transitions]),
     [curation.refused, [...curation.copies], select?.where],
   ];
   const key = digest(shown).slice(0, 32);
   if (curation.ledger.find(key) && (await stat(path).catch(() => undefined))) return path;
   const places = new Map(sources.map((source, i) => [source, i]));
-  const scores = Object.keys(clips[0]?.scores ?? {});
+  // What nobody could tell of any clip has no histogram, and no threshold that moves.
+  const scores = Object.keys(clips[0] ? shownScores(clips[0]) : {}).filter((name) => clips.some((one) => shownScores(one)[name] !== null));
   const byFilm = new Map<CutSource, CurvePicture[]>();
   const reported: ReportedClip[] = [];
-  for (const [i, { clip, of, scores: measured, columns }] of clips.entries()) {
+  for (const [i, one] of clips.entries()) {
+    const { clip, of, columns } = one;
     if (!byFilm.has(of)) {
       // One film's pictures at a time: clips come film by film.
       byFilm.clear();
@@ -52,7 +57,7 @@ export async function writeCurationReport(curation: Curation, { sources, clips, 
       film: places.get(of)!,
       reason: selection.reasons[i],
       duplicateOf: (columns["duplicate_of"] as string | null) ?? undefined,
-      scores: measured as unknown as Record<string, number>,
+      scores: shownScores(one),
       caption: captions.get(clip.id) ?? "",
       picture: nearest(byFilm.get(of)!, (clip.from + clip.to) / 2),
     });
@@ -84,6 +89,14 @@ export async function writeCurationReport(curation: Curation, { sources, clips, 
   curation.ledger.append({ stage: "report", key, of: "report", value: { clips: clips.length }, ms: 0 });
   return path;
 }
+
+/** Scores and labels, by the names that filters have for them. */
+const shownScores = ({ scores, more }: ScoredClip): Record<string, number | null> => ({
+  ...scores,
+  ...Object.fromEntries(
+    Object.entries((more?.["label"] as Record<string, number | null> | undefined) ?? {}).map(([name, value]) => [`label.${name}`, value]),
+  ),
+});
 
 const minutes = (seconds: number): string => `${(seconds / 60).toFixed(1)} minutes`;
 

@@ -1,0 +1,45 @@
+/** What `label` of a data config can be told: which model judges clips, how, and what may be spent. */
+import { key, type TrainKey } from "../train/keys.ts";
+
+export const LABEL_KEYS = {
+  url: key("text", "OpenAI-compatible address of a model that sees, which judges clips", "clips have no labels"),
+  model: key("text", "the model's name there", "the only one that it serves"),
+  keyEnv: key("text", "variable of the environment that holds the key", "COGWHEEL_API_KEY"),
+  body: key("object", "what goes into every request as it is", "nothing"),
+  concurrency: key("whole", "requests under way at a time", "4", { min: 1 }),
+  timeout: key("number", "seconds in which an answer may not come", "120", { min: 0.01 }),
+  tries: key("whole", "how often a request is sent that fails in passing", "5", { min: 1 }),
+  inputPrice: key("number", "price of a million tokens of requests", "0", { min: 0 }),
+  outputPrice: key("number", "price of a million tokens of answers", "0", { min: 0 }),
+  maxCost: key("number", "the most that labels of a run may cost, by these prices", "no limit", { min: 0 }),
+  maxRequests: key("whole", "requests for labels of a run at most", "no limit", { min: 1 }),
+  frames: key("whole", "frames of a request, spread over the clip", "6", { min: 1 }),
+  longest: key("whole", "pixels of a frame's longer side", "512", { min: 16 }),
+  quality: key("whole", "of frames as JPEG, 1 to 100", "85", { min: 1 }),
+  temperature: key("number", "of the answers", "0", { min: 0 }),
+  seed: key("whole", "passed to the server", "0", { min: 0 }),
+  instructions: key("path", "text file with what the model is told, in place of the product's own", "the product's own"),
+  all: key("flag", "label clips too that other measures drop", "false"),
+} satisfies Readonly<Record<string, TrainKey>>;
+
+/** What was given, checked. */
+export interface LabelConfig {
+  readonly url?: string;
+  readonly model?: string;
+  readonly keyEnv?: string;
+  readonly body?: Readonly<Record<string, unknown>>;
+  readonly concurrency?: number;
+  readonly timeout?: number;
+  readonly tries?: number;
+  readonly inputPrice?: number;
+  readonly outputPrice?: number;
+  readonly maxCost?: number;
+  readonly maxRequests?: number;
+  readonly frames?: number;
+  readonly longest?: number;
+  readonly quality?: number;
+  readonly temperature?: number;
+  readonly seed?: number;
+  readonly instructions?: string;
+  readonly all?: boolean;
+}
