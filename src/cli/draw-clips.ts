@@ -2,7 +2,7 @@
  * `npm run draw-clips`: a folder of drawn clips with captions, to train the embedded model on what it never saw: stars, or shapes that move
  * diagonally.
  *
- *   npm run draw-clips -- FOLDER [--clips N] [--shape NAME] [--motion NAME] [--sizes 96x96,128x96] [--pictures N] [--seed N]
+ *   npm run draw-clips -- FOLDER [--clips N] [--shape NAME] [--motion NAME] [--sizes 96x96,128x96] [--pictures N] [--without FILE] [--seed N]
  */
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -27,6 +27,7 @@ const program = new Command("draw-clips")
   .option("--size <n>", "pixels of a side", Number, 64)
   .option("--sizes <list>", "WIDTHxHEIGHT of clips in turn, such as 96x96,128x96; default: squares of --size")
   .option("--pictures <n>", "how many of them, the last ones, are pictures", Number, 0)
+  .option("--without <file>", "list of prompts, such as evaluation-prompts.json, whose combinations are not drawn")
   .option("--seed <n>", "decides what is drawn", Number, 0)
   .parse();
 const [folder] = program.args as [string];
@@ -38,6 +39,7 @@ const {
   size,
   sizes = `${size}x${size}`,
   pictures,
+  without,
   seed,
 } = program.opts<{
   clips: number;
@@ -47,6 +49,7 @@ const {
   size: number;
   sizes?: string;
   pictures: number;
+  without?: string;
   seed: number;
 }>();
 
@@ -57,6 +60,7 @@ const inTurn = sizes.split(",").map((text) => {
   return { width: Number(width), height: Number(height) };
 });
 const world = JSON.parse(await readFile(join(EMBEDDED_MODEL, "attributes.json"), "utf8")) as World;
+const excluded = new Set(without === undefined ? [] : await promptsOf(without));
 await checkOutputFile(join(folder, "metadata.jsonl"), "the folder");
 await mkdir(join(folder, "videos"), { recursive: true });
 const lines: string[] = [];
@@ -64,12 +68,18 @@ for (let i = 0; i < clips; i++) {
   const draws = drawsOf(seed, "clip", i);
   const random = (): number => draws.uniform();
   const one = (of: readonly string[]): string => of[draws.below(of.length)]!;
-  const combination = {
+  const draw = () => ({
     colour: one(Object.keys(world.colours)),
     shape: shape ?? one(SHAPES),
     motion: motion ?? one(MOTIONS),
     background: one(Object.keys(world.backgrounds)),
-  };
+  });
+  let combination = draw();
+  for (let tries = 1; excluded.has(captionOf(combination)); tries++) {
+    if (tries === 1000)
+      throw new CogwheelError("draw-clips", `--without must leave a combination to draw, got none in 1,000 draws; name another list`);
+    combination = draw();
+  }
   const isPicture = i >= clips - pictures;
   const name = `videos/clip-${String(i + 1).padStart(4, "0")}.${isPicture ? "png" : "gif"}`;
   const of = inTurn[i % inTurn.length]!;
@@ -79,3 +89,16 @@ for (let i = 0; i < clips; i++) {
 }
 await writeWhole(join(folder, "metadata.jsonl"), new TextEncoder().encode(`${lines.join("\n")}\n`), "the folder");
 console.log(`${clips} clips of ${frames} frames, ${inTurn.map(({ width, height }) => `${width}×${height}`).join(", ")} → ${folder}`);
+
+async function promptsOf(path: string): Promise<string[]> {
+  const list: unknown = JSON.parse(await readFile(path, "utf8").catch(() => "null"));
+  if (
+    !Array.isArray(list) ||
+    !list.every((one): one is { prompt: string } => typeof (one as { prompt?: unknown } | null)?.prompt === "string")
+  )
+    throw new CogwheelError(
+      "draw-clips",
+      `--without must be a JSON list of {"prompt"}, got ${path}; such as models/moving-shapes/evaluation-prompts.json`,
+    );
+  return list.map(({ prompt }) => prompt);
+}
