@@ -1,6 +1,6 @@
 /**
- * `npm run bench:readme`: the README's tables, from the newest result of every case that is in bench/results, adapter by adapter, and
- * those of docs/loading.md.
+ * `npm run bench:readme`: the tables of docs/speed.md, from the newest result of every case that is in bench/results, adapter by adapter,
+ * those of docs/loading.md, and the README's short one.
  */
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -97,11 +97,20 @@ function section(adapter: string, list: readonly BenchRecord[]): string {
       : []),
     ...(readme
       ? [
-          "The command at the top of this page: " +
+          "The README's command: " +
             `${readme.value.seconds.toFixed(1)} s from start to MP4, peak resident memory ${readme.value.peakMB} MB.`,
         ]
       : []),
   ].join("\n");
+}
+
+/** What the README shows: the first adapter's kernels and whole modules beside the peers. */
+function short(adapter: string, list: readonly BenchRecord[]): string {
+  const [title, blank, heads, rule, ...rows] = section(adapter, list).split("\n");
+  const shown = ["matmul 1024×1920×1920", "attention 30", "causal conv3d", "transformer block", "T5-XXL", "VAE decoder"];
+  const cut = (row: string): string => `${row.split(" | ").slice(0, -1).join(" | ")} |`;
+  const kept = rows.filter((row) => shown.some((name) => row.startsWith(`| ${name}`)));
+  return [title!.replace(/: 16 chains.*/, ""), blank, cut(heads!), rule!.replace(/ --- \|$/, ""), ...kept.map(cut)].join("\n");
 }
 
 /** The tables of loading, of the newest run on an adapter that has each. */
@@ -133,7 +142,10 @@ function fill(page: string, content: string): void {
 const adapters = [...new Set(records.map((r) => r.engine.adapter))];
 const of = (adapter: string): BenchRecord[] => records.filter((r) => r.engine.adapter === adapter);
 const timed = adapters.filter((adapter) => of(adapter).some((r) => r.results.length || r.runtime || r.readme));
-if (timed.length) fill("README.md", timed.map((adapter) => section(adapter, of(adapter))).join("\n\n"));
+if (timed.length) {
+  fill("docs/speed.md", timed.map((adapter) => section(adapter, of(adapter))).join("\n\n"));
+  fill("README.md", short(timed[0]!, of(timed[0]!)));
+}
 const loading = adapters.map((adapter) => loadingSection(of(adapter))).filter(Boolean);
 if (loading.length) fill("docs/loading.md", loading.join("\n\n"));
-console.log(`README.md: ${timed.join(", ") || "as it was"}; docs/loading.md: ${loading.length ? "written" : "as it was"}`);
+console.log(`README.md, docs/speed.md: ${timed.join(", ") || "as it was"}; docs/loading.md: ${loading.length ? "written" : "as it was"}`);

@@ -2,7 +2,8 @@
  * `npm run draw-clips`: a folder of drawn clips with captions, to train the embedded model on what it never saw: stars, or shapes that move
  * diagonally.
  *
- *   npm run draw-clips -- FOLDER [--clips N] [--shape NAME] [--motion NAME] [--sizes 96x96,128x96] [--pictures N] [--without FILE] [--seed N]
+ *   npm run draw-clips -- FOLDER [--clips N] [--shape NAME] [--motion NAME] [--sizes 96x96,128x96] [--pictures N] [--without FILE]
+ *       [--seed N]
  */
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";

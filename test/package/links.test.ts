@@ -6,7 +6,9 @@ import { expect, it } from "vitest";
 const ROOT = join(import.meta.dirname, "../..");
 const documents = [
   "README.md",
-  ...readdirSync(join(ROOT, "docs")).map((name) => `docs/${name}`),
+  ...readdirSync(join(ROOT, "docs"))
+    .filter((name) => name.endsWith(".md"))
+    .map((name) => `docs/${name}`),
   "models/moving-shapes/README.md",
   "test/reference/README.md",
 ];
