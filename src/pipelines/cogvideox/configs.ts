@@ -4,7 +4,8 @@ import { CogwheelError } from "../../base/errors.ts";
 import { temporalLevels } from "../../models/vae/config.ts";
 import { createScheduler } from "../../diffusion/scheduler.ts";
 import type { ComponentKind } from "../family.ts";
-import type { ModelRules } from "../settings.ts";
+import { readJson } from "../../sources/source.ts";
+import { adviceFrom, checkSettings, completed, defaultSettings, type ModelRules, type Settings } from "../settings.ts";
 import { components, parseConfigs, type Configs } from "./components.ts";
 
 /**
@@ -41,6 +42,14 @@ export function readConfigs(checkpoint: Checkpoint, onWarning?: (message: string
       );
   }
   return { configs, rules: rulesOf(configs, checkpoint.className, scheduler) };
+}
+
+/** What a generation does where it is not told otherwise: the checkpoint's advice, else the published one. */
+export async function readDefaults({ source }: Pick<Checkpoint, "source">, rules: ModelRules): Promise<Settings> {
+  const advice = (await source.exists("generation.json")) ? adviceFrom(await readJson(source, "generation.json")) : {};
+  const defaults = completed(defaultSettings(rules), advice);
+  checkSettings(defaults, rules);
+  return defaults;
 }
 
 function expectTogether({ text, transformer, vae }: Configs): void {

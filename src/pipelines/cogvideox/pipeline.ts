@@ -1,6 +1,6 @@
 /** The public class `CogVideoX`: open a checkpoint, ask it for videos. */
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
-import { readJson, type CheckpointSource } from "../../sources/source.ts";
+import type { CheckpointSource } from "../../sources/source.ts";
 import { CogwheelError } from "../../base/errors.ts";
 import type { Gpu, OutOfMemory } from "../../gpu/gpu.ts";
 import { parseSchedulerConfig, type SchedulerConfig } from "../../diffusion/config.ts";
@@ -18,12 +18,12 @@ import { recovering } from "../recover.ts";
 import type { GenerateOptions, OpenOptions } from "../options.ts";
 import { expectOption } from "../options/check.ts";
 import type { StageMemory } from "../requirements.ts";
-import { adviceFrom, checkSettings, completed, defaultSettings, type ModelRules, type Settings } from "../settings.ts";
+import { completed, type ModelRules, type Settings } from "../settings.ts";
 import type { Task } from "../task.ts";
 import { Turns } from "../turns.ts";
 import type { Video } from "../video.ts";
 import { components, ggufFiles, type Configs } from "./components.ts";
-import { readConfigs } from "./configs.ts";
+import { readConfigs, readDefaults } from "./configs.ts";
 import { generate, runOf } from "./generate.ts";
 import { leastBytes, lowerLimit } from "./memory.ts";
 import { checkpointFiles, type Model, weightTypes } from "./model.ts";
@@ -93,10 +93,7 @@ export class CogVideoX implements AsyncDisposable {
       gguf: ggufFiles,
       read: (checkpoint) => readConfigs(checkpoint, options.onWarning),
       make: async (opened, { configs, rules }) => {
-        const { source } = opened.checkpoint;
-        const advice = (await source.exists("generation.json")) ? adviceFrom(await readJson(source, "generation.json")) : {};
-        const defaults = completed(defaultSettings(rules), advice);
-        checkSettings(defaults, rules);
+        const defaults = await readDefaults(opened.checkpoint, rules);
         if (options.memoryBytes !== undefined) expectOption("memoryBytes", options.memoryBytes);
         return new CogVideoX(opened, options, configs, rules, defaults);
       },

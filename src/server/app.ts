@@ -1,0 +1,481 @@
+/** The server's calls: `/v1/videos` as OpenAI's clients speak it, what is beyond it, and what operators ask. */
+import { Hono, type Context } from "hono";
+import { CogwheelError } from "../base/errors.ts";
+import { sha256 } from "../base/sha256.ts";
+import type { JobBackend } from "../jobs/backend.ts";
+import { outputBlob, type GenerationKind, type Job } from "../jobs/job.ts";
+import { newJobId, type JobStore } from "../jobs/store.ts";
+import { defined } from "../pipelines/options.ts";
+import type { ModelOffer } from "../pipelines/cogvideox/offer.ts";
+import { Admission, InFlight, keyOf, refuseStrangers } from "./access.ts";
+import type { Board, Posted } from "./board.ts";
+import { bytesOfDataUrl, collect, fieldsOf } from "./body.ts";
+import { contentResponse } from "./content.ts";
+import { ApiError, invalid, noSuchVideo } from "./errors.ts";
+import { eventResponse } from "./events.ts";
+import {
+  checked,
+  contentQuery,
+  createFields,
+  deletedShape,
+  editFields,
+  extendFields,
+  listQuery,
+  listShape,
+  modelsShape,
+  remixFields,
+  videoShape,
+  type SettingFields,
+  type Video,
+} from "./fields.ts";
+import { claim, fingerprintOf } from "./idempotency.ts";
+import type { Key, Keys } from "./keys.ts";
+import type { Metrics } from "./metrics.ts";
+import { openApi, type Call } from "./openapi.ts";
+import { askedOf, remixOf, type Asked } from "./request.ts";
+import { Slots } from "./slots.ts";
+import { videoOf } from "./video.ts";
+
+export interface AppOptions {
+  readonly backend: JobBackend;
+  readonly store: JobStore;
+  readonly board: Board;
+  readonly keys: Keys;
+  readonly metrics: Metrics;
+  readonly offer: ModelOffer;
+  readonly version: string;
+  /** Must a request show a key? */
+  readonly locked: boolean;
+  /** Bytes of a body at most. */
+  readonly maxUpload: number;
+  /** Jobs that may wait or be worked on. */
+  readonly maxJobs: number;
+  /** Throws where a webhook's address cannot be one. */
+  readonly checkWebhook: (address: string) => void;
+  /** Why nothing is worked on; undefined where something is. */
+  readonly trouble: () => string | undefined;
+  /** Ends streams of events. */
+  readonly signal: AbortSignal;
+  readonly onWarning: (message: string) => void;
+}
+
+/** A request that was let in. */
+interface Asking {
+  readonly c: Context;
+  readonly request: Request;
+  readonly key: Key;
+  /** Is given back when the answer is over. */
+  readonly place: Disposable;
+}
+
+/** Bodies of more bytes are read a few at a time, as each is held in memory. */
+const LARGE = 1 << 20;
+const OPEN: Key = { name: "anybody", digest: "", createdAt: 0, limits: {}, webhookSecret: "" };
+
+export function createApp(options: AppOptions): Hono {
+  const { backend, store, board, keys, metrics, offer, version, locked, maxUpload, maxJobs, signal } = options;
+  const app = new Hono();
+  app.use(async (c, next) => {
+    await next();
+    c.res.headers.set("x-content-type-options", "nosniff");
+    c.res.headers.set("content-security-policy", "default-src 'none'; frame-ancestors 'none'");
+    c.res.headers.set("cross-origin-resource-policy", "same-origin");
+  });
+  const calls: Call[] = [];
+  const inFlight = new InFlight();
+  const admission = new Admission(board, maxJobs);
+  const bodies = new Slots(4, 64);
+  const started = Math.floor(Date.now() / 1000);
+
+  const shown = ({ job }: Posted): Video =>
+    videoOf(job, job.status === "queued" ? board.position(job.id) : undefined, store.expiresAt(job));
+
+  async function letIn(request: Request, open = false): Promise<Key> {
+    if (!locked) refuseStrangers(request);
+    return locked && !open ? await keyOf(request, keys) : OPEN;
+  }
+
+  /** Routes a call, and describes it. */
+  function on(call: Call, answer: (asking: Asking) => Promise<Response>): void {
+    calls.push(call);
+    app.on(call.method === "get" ? ["GET", "HEAD"] : [call.method.toUpperCase()], [call.path], async (c) => {
+      const began = performance.now();
+      let place: Disposable | undefined;
+      let streams = false;
+      const response = await (async () => {
+        try {
+          const key = await letIn(c.req.raw, call.open);
+          place = inFlight.enter(key);
+          const made = await answer({ c, request: c.req.raw, key, place });
+          streams = made.headers.get("content-type") === "text/event-stream";
+          return made;
+        } catch (error) {
+          return failed(error);
+        }
+      })();
+      if (!streams) place?.[Symbol.dispose]();
+      metrics.answered(c.req.method, call.path, response.status, (performance.now() - began) / 1000);
+      return response;
+    });
+  }
+
+  function failed(error: unknown): Response {
+    if (error instanceof ApiError) return error.response();
+    if (error instanceof CogwheelError && error.room !== "jobs") return invalid(error.message).response();
+    // What is not the client's doing is told to the operator alone.
+    options.onWarning(`[serve] a request could not be answered: ${(error as Error)?.stack ?? String(error)}`);
+    return new ApiError(
+      500,
+      "internal_error",
+      "a request must be answered, got a fault of the server, which its operator was told of; try again",
+    ).response();
+  }
+
+  /** The job of this key. Of another's the same is said as of none. */
+  async function find({ c, key }: Pick<Asking, "c" | "key">): Promise<Job> {
+    return await ownJob(c.req.param("id") ?? "", key);
+  }
+  async function ownJob(id: string, key: Key): Promise<Job> {
+    const job = await store.get(id);
+    if (!job || job.owner !== key.digest) throw noSuchVideo(id);
+    return job;
+  }
+
+  async function bodyOf(request: Request): Promise<Record<string, unknown>> {
+    const length = Number(request.headers.get("content-length") ?? Number.NaN);
+    using _ = length <= LARGE ? undefined : await bodies.take();
+    return await fieldsOf(await collect(request, maxUpload), request.headers.get("content-type") ?? "");
+  }
+
+  interface Making {
+    readonly fields: Readonly<Record<string, unknown>>;
+    readonly webhook: string | undefined;
+    /** What the job is to make; may take a while, as inputs are read. */
+    readonly ask: () => Promise<{ readonly asked: Asked; readonly input?: Uint8Array; readonly remixedFrom?: string }>;
+  }
+
+  /** Makes a job, or finds the one that the request made before. */
+  async function make({ c, request, key }: Asking, { fields, webhook, ask }: Making): Promise<Response> {
+    if (webhook !== undefined) options.checkWebhook(webhook);
+    const id = newJobId();
+    const idempotencyKey = request.headers.get("idempotency-key") ?? undefined;
+    const fingerprint = idempotencyKey === undefined ? undefined : await fingerprintOf(c.req.path, fields);
+    const claimed = idempotencyKey === undefined ? undefined : await claim(backend.values, key.digest, idempotencyKey, fingerprint!, id);
+    if (claimed && "before" in claimed) return Response.json(await now(claimed.before));
+    try {
+      const { asked, input, remixedFrom } = await ask();
+      await admission.admit(key, { request: asked }, async () => {
+        await store.create({
+          id,
+          owner: key.digest,
+          request: asked,
+          ...defined({ input, remixedFrom, idempotencyKey, fingerprint, webhook }),
+        });
+        await refresh(id);
+      });
+    } catch (error) {
+      // What was refused may be sent again with the same key.
+      if (claimed && "release" in claimed) await claimed.release();
+      throw error;
+    }
+    return Response.json(await now(id));
+  }
+
+  /** Brings the board up to the store, so that who asks next finds what it did. */
+  async function refresh(id: string): Promise<Posted | undefined> {
+    const posted = await store.read(id);
+    if (posted) board.post(posted);
+    else board.remove(id);
+    return board.get(id);
+  }
+  async function now(id: string): Promise<Video> {
+    const posted = await refresh(id);
+    if (!posted) throw noSuchVideo(id);
+    return shown(posted);
+  }
+
+  /** The bytes of a video that a call begins with, and the job that made it where it is one of ours. */
+  async function videoOfFields(video: Uint8Array | { id: string }, key: Key): Promise<{ input: Uint8Array<ArrayBuffer>; from?: Job }> {
+    if (video instanceof Uint8Array) return { input: new Uint8Array(video) };
+    const from = await ownJob(video.id, key);
+    if (from.status !== "completed" || !from.output)
+      throw invalid(`video must be one that is completed, got ${from.id}, which is ${from.status}; wait for it`, "video");
+    const input = await backend.blobs.get(from.output.blob);
+    if (!input)
+      throw new ApiError(410, "video_expired", `video must be one that is still kept, got ${from.id}, which was removed`, {
+        param: "video",
+      });
+    return { input: new Uint8Array(input), from };
+  }
+
+  /** Edits and extensions take size and rate of the video that they begin with, where it is one of ours and they say nothing else. */
+  const like = (fields: SettingFields, from: Job | undefined, more: object): SettingFields => {
+    const { width, height, fps, frames } = from?.request ?? {};
+    const sized = fields.size !== undefined || fields.width !== undefined || fields.height !== undefined;
+    const timed = fields.num_frames !== undefined || fields.seconds !== undefined;
+    return {
+      ...(sized || !width || !height ? {} : { width, height }),
+      ...(timed || !frames || !("strength" in more) ? {} : { num_frames: frames }),
+      ...(fps ? { fps } : {}),
+      ...fields,
+    };
+  };
+
+  async function begin(asking: Asking, kind: GenerationKind, shape: typeof editFields | typeof extendFields): Promise<Response> {
+    const given = await bodyOf(asking.request);
+    const { prompt, video, webhook, ...fields } = checked(shape, given);
+    return await make(asking, {
+      fields: given,
+      webhook,
+      ask: async () => {
+        const { input, from } = await videoOfFields(video, asking.key);
+        const asked = await askedOf(offer, kind, prompt, like(fields, from, shape.shape), input);
+        return { asked, input, ...(from ? { remixedFrom: from.id } : {}) };
+      },
+    });
+  }
+
+  const making = { headers: { "Idempotency-Key": "the same key with the same body gives the same job" }, gives: videoShape };
+  const refusesMaking = {
+    400: "the model cannot make this",
+    409: "a request with this Idempotency-Key is being answered",
+    413: "the body is too large",
+    422: "the Idempotency-Key came with another body before",
+    429: "a limit of the key or of the server is reached; Retry-After says when to come again",
+  };
+
+  on(
+    {
+      method: "post",
+      path: "/v1/videos",
+      summary: "Make a video from a prompt, or from a prompt and a picture",
+      body: createFields,
+      form: true,
+      ...making,
+      refuses: refusesMaking,
+    },
+    async (asking) => {
+      const given = await bodyOf(asking.request);
+      const { prompt, input_reference: picture, webhook, ...fields } = checked(createFields, given);
+      const input = picture === undefined || picture instanceof Uint8Array ? picture : bytesOfDataUrl(picture.image_url, "input_reference");
+      return await make(asking, {
+        fields: given,
+        webhook,
+        ask: async () => ({ asked: await askedOf(offer, input ? "image" : "text", prompt, fields, input), ...(input ? { input } : {}) }),
+      });
+    },
+  );
+  on(
+    {
+      method: "post",
+      path: "/v1/videos/edits",
+      summary: "Make a video anew by a prompt",
+      body: editFields,
+      form: true,
+      ...making,
+      refuses: refusesMaking,
+    },
+    (asking) => begin(asking, "video", editFields),
+  );
+  on(
+    {
+      method: "post",
+      path: "/v1/videos/extensions",
+      summary: "Go on from a video's last picture",
+      body: extendFields,
+      form: true,
+      ...making,
+      refuses: refusesMaking,
+    },
+    (asking) => begin(asking, "extension", extendFields),
+  );
+  on(
+    {
+      method: "post",
+      path: "/v1/videos/:id/remix",
+      summary: "The same noise and settings with another prompt",
+      body: remixFields,
+      ...making,
+      refuses: refusesMaking,
+    },
+    async (asking) => {
+      const from = await find(asking);
+      const given = await bodyOf(asking.request);
+      const { prompt, seed, webhook } = checked(remixFields, given);
+      return await make(asking, {
+        fields: given,
+        webhook,
+        ask: async () => {
+          const asked = remixOf(offer, from.request, prompt, seed);
+          const input = from.request.input === undefined ? undefined : await backend.blobs.get(from.request.input);
+          if (from.request.input !== undefined && !input)
+            throw new ApiError(
+              410,
+              "video_expired",
+              `what ${from.id} began with must still be kept, got that it was removed; send it anew`,
+            );
+          return { asked, remixedFrom: from.id, ...(input ? { input } : {}) };
+        },
+      });
+    },
+  );
+  on({ method: "get", path: "/v1/videos", summary: "This key's videos", query: listQuery, gives: listShape }, async ({ c, key }) => {
+    const { after, limit, order } = checked(listQuery, c.req.query());
+    const data: Video[] = [];
+    let more = false;
+    for (const job of board.jobs(order)) {
+      if (job.owner !== key.digest || (after !== undefined && (order === "asc" ? job.id <= after : job.id >= after))) continue;
+      if (data.length === limit) {
+        more = true;
+        break;
+      }
+      data.push(shown(board.get(job.id)!));
+    }
+    return Response.json({ object: "list", data, has_more: more, first_id: data[0]?.id ?? null, last_id: data.at(-1)?.id ?? null });
+  });
+  on(
+    { method: "get", path: "/v1/videos/:id", summary: "How far a video is", gives: videoShape, refuses: { 404: "there is none" } },
+    async (asking) => Response.json(await now((await find(asking)).id)),
+  );
+  on(
+    {
+      method: "delete",
+      path: "/v1/videos/:id",
+      summary: "Remove a video; one that is not finished is cancelled first",
+      gives: deletedShape,
+      refuses: { 404: "there is none" },
+    },
+    async (asking) => {
+      const { id } = await find(asking);
+      await store.delete(id);
+      await refresh(id);
+      return Response.json({ id, object: "video.deleted", deleted: true });
+    },
+  );
+  on(
+    {
+      method: "post",
+      path: "/v1/videos/:id/cancel",
+      summary: "Stop the work: the video is failed, with code cancelled",
+      gives: videoShape,
+      refuses: { 404: "there is none" },
+    },
+    async (asking) => {
+      const { id } = await find(asking);
+      await store.cancel(id);
+      return Response.json(await now(id));
+    },
+  );
+  on(
+    {
+      method: "get",
+      path: "/v1/videos/:id/content",
+      summary: "The video's bytes, by range where that is asked for",
+      query: contentQuery,
+      gives: "video/mp4",
+      refuses: { 404: "there is none", 409: "it is not finished; Retry-After says when to come again", 410: "it was removed" },
+    },
+    async (asking) => {
+      const { variant } = checked(contentQuery, asking.c.req.query());
+      const id = asking.c.req.param("id") ?? "";
+      if (board.goneOf(id) === asking.key.digest)
+        throw new ApiError(410, "video_expired", `a video must still be kept, got ${id}, which was removed`);
+      const job = await find(asking);
+      if (job.status === "failed")
+        throw new ApiError(
+          409,
+          "video_failed",
+          `a video must be completed, got ${job.id}, which failed: ${job.error?.message ?? "for no reason that is known"}`,
+        );
+      if (job.status !== "completed" || !job.output)
+        throw new ApiError(409, "video_not_ready", `a video must be completed, got ${job.id}, which is ${job.status}; come again`, {
+          retryAfter: Math.min(job.secondsLeft ?? 2, 60),
+        });
+      const whole = variant === "video";
+      const blob = whole ? job.output.blob : outputBlob(job.id, variant);
+      const size = await backend.blobs.size(blob);
+      if (size === undefined)
+        throw (await backend.blobs.size(job.output.blob)) === undefined
+          ? new ApiError(410, "video_expired", `a video must still be kept, got ${job.id}, which was removed`)
+          : new ApiError(404, "no_such_variant", `a variant must be one that was made, got ${variant}; ask for video`, {
+              param: "variant",
+            });
+      const type = whole ? job.output.type : pictureType((await backend.blobs.get(blob, 0, 4)) ?? new Uint8Array());
+      const tag = whole ? job.output.digest : await sha256(new TextEncoder().encode(`${variant} ${job.output.digest}`));
+      const extension = type.split("/")[1] === "jpeg" ? "jpg" : (type.split("/")[1] ?? "bin");
+      return contentResponse(
+        asking.request,
+        { blob, type, size, tag, name: `${job.id}${whole ? "" : `-${variant}`}.${extension}` },
+        backend.blobs,
+      );
+    },
+  );
+  on(
+    {
+      method: "get",
+      path: "/v1/videos/:id/events",
+      summary: "What becomes of a video: progress, preview, then completed, failed or deleted",
+      headers: { "Last-Event-ID": "the last event that the client has" },
+      gives: "text/event-stream",
+      refuses: { 404: "there is none" },
+    },
+    async (asking) => {
+      const { id } = await find(asking);
+      await refresh(id);
+      return eventResponse(id, asking.request.headers.get("last-event-id"), {
+        board,
+        blobs: backend.blobs,
+        shown,
+        signal,
+        onEnd: () => asking.place[Symbol.dispose](),
+      });
+    },
+  );
+  on({ method: "get", path: "/v1/models", summary: "What videos can be made with", gives: modelsShape }, async () =>
+    Response.json({ object: "list", data: [{ id: offer.name, object: "model", created: started, owned_by: "cogwheel" }] }),
+  );
+  on({ method: "get", path: "/metrics", summary: "For Prometheus", gives: "text/plain" }, async () => {
+    const text = await metrics.text();
+    return new Response(text, { headers: { "content-type": metrics.type } });
+  });
+  for (const path of ["/health", "/livez"])
+    on({ method: "get", path, summary: "Does the server answer?", gives: "text/plain", open: true }, async () => new Response("ok\n"));
+  on(
+    { method: "get", path: "/readyz", summary: "Are jobs worked on?", gives: "text/plain", open: true, refuses: { 503: "not now" } },
+    async () => {
+      const trouble =
+        options.trouble() ??
+        (await backend.values.keys("key-of-nobody").then(
+          () => undefined,
+          () => "the store does not answer",
+        ));
+      if (trouble !== undefined) throw new ApiError(503, "not_ready", `jobs must be worked on, got that ${trouble}`, { retryAfter: 2 });
+      return new Response("ok\n");
+    },
+  );
+  on({ method: "get", path: "/openapi.json", summary: "This description", gives: "application/json", open: true }, async () =>
+    Response.json(openApi(calls, version)),
+  );
+
+  app.notFound((c) => {
+    const paths = calls.filter((call) => matches(call.path, c.req.path)).map(({ method }) => method.toUpperCase());
+    const allow = [...new Set(paths.flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method])))].join(", ");
+    const error = allow
+      ? new ApiError(405, "method_not_allowed", `a call of this path must be ${allow}, got ${c.req.method.slice(0, 20)}`)
+      : new ApiError(404, "unknown_url", `a path must be one that /openapi.json lists, got ${JSON.stringify(c.req.path.slice(0, 200))}`);
+    const response = error.response();
+    if (allow) response.headers.set("allow", allow);
+    return response;
+  });
+  app.onError((error) => failed(error));
+  return app;
+}
+
+const matches = (pattern: string, path: string): boolean => {
+  const [wanted, got] = [pattern.split("/"), path.split("/")];
+  return wanted.length === got.length && wanted.every((part, at) => part.startsWith(":") || part === got[at]);
+};
+
+function pictureType(bytes: Uint8Array): string {
+  return bytes[0] === 0x89 ? "image/png" : bytes[0] === 0xff ? "image/jpeg" : "image/webp";
+}

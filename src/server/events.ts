@@ -1,0 +1,132 @@
+/**
+ * What becomes of a job, as server-sent events. An event's id is the revision of the job in the store, and each tells the whole state: who
+ * comes back with `Last-Event-ID` is told what is there now, unless that is what it has. A slow client misses states in between.
+ */
+import { sha256 } from "../base/sha256.ts";
+import type { JobBackend } from "../jobs/backend.ts";
+import { outputBlob } from "../jobs/job.ts";
+import { isOver } from "../jobs/store.ts";
+import type { Board, Posted } from "./board.ts";
+import type { Video } from "./fields.ts";
+
+/** A comment is sent so often where nothing else is: proxies and clients know then that the line stands. */
+const BEAT_MS = 15_000;
+/** Between two looks at a preview. */
+const PREVIEW_MS = 250;
+
+const event = (name: string, data: unknown, id?: number): string =>
+  `event: ${name}\n${id === undefined ? "" : `id: ${id}\n`}data: ${JSON.stringify(data)}\n\n`;
+
+/** The media type of a picture, by its first bytes. */
+function typeOf(bytes: Uint8Array): string {
+  if (bytes[0] === 0x89) return "image/png";
+  if (bytes[0] === 0xff) return "image/jpeg";
+  return bytes[0] === 0x47 ? "image/gif" : "image/webp";
+}
+
+const base64 = (bytes: Uint8Array): string => {
+  let text = "";
+  for (let at = 0; at < bytes.length; at += 0x8000) text += String.fromCharCode(...bytes.subarray(at, at + 0x8000));
+  return btoa(text);
+};
+
+export interface EventOptions {
+  readonly board: Board;
+  readonly blobs: JobBackend["blobs"];
+  readonly shown: (posted: Posted) => Video;
+  /** Ends the stream: the server goes. */
+  readonly signal: AbortSignal;
+  /** Called once, when the stream is over. */
+  readonly onEnd: () => void;
+}
+
+/** The stream for a job that is there. @param last the id of the last event that the client has */
+export function eventResponse(id: string, last: string | null, { board, blobs, shown, signal, onEnd }: EventOptions): Response {
+  const first = board.get(id);
+  // No content: a browser's EventSource does not come back then.
+  if (!first || (isOver(first.job) && last === String(first.revision))) {
+    onEnd();
+    return new Response(null, { status: 204 });
+  }
+  let told = Number(last ?? Number.NaN);
+  let wake: () => void = () => undefined;
+  const encoder = new TextEncoder();
+  let preview = "";
+  let previewed = 0;
+  let closed = false;
+  const listening = board.listen(id, () => wake());
+  const end = (): void => {
+    if (closed) return;
+    closed = true;
+    listening[Symbol.dispose]();
+    signal.removeEventListener("abort", stop);
+    onEnd();
+    wake();
+  };
+  const stop = (): void => wake();
+  signal.addEventListener("abort", stop, { once: true });
+  /** What there is to say now; undefined where there is nothing. */
+  const next = async (): Promise<string | undefined> => {
+    const now = board.get(id);
+    if (!now) return event("deleted", { id });
+    const { job, revision } = now;
+    if (revision !== told) {
+      told = revision;
+      return event(isOver(job) ? job.status : "progress", shown(now), revision);
+    }
+    if (job.status !== "in_progress" || Date.now() - previewed < PREVIEW_MS) return undefined;
+    previewed = Date.now();
+    const bytes = await blobs.get(outputBlob(id, "preview"));
+    if (!bytes?.length) return undefined;
+    const digest = await sha256(new Uint8Array(bytes));
+    if (digest === preview) return undefined;
+    preview = digest;
+    return event("preview", { type: typeOf(bytes), data: base64(bytes) });
+  };
+  const changed = (ms: number): Promise<void> =>
+    new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  let begun = false;
+  const stream = new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        if (!begun) {
+          begun = true;
+          controller.enqueue(encoder.encode("retry: 2000\n\n"));
+          return;
+        }
+        const beat = Date.now() + BEAT_MS;
+        for (;;) {
+          if (closed) return;
+          if (signal.aborted) break;
+          const waiting = changed(board.get(id)?.job.status === "in_progress" ? PREVIEW_MS : Math.max(1, beat - Date.now()));
+          const text = await next();
+          if (text !== undefined) {
+            wake();
+            controller.enqueue(encoder.encode(text));
+            const now = board.get(id);
+            if (now && !isOver(now.job)) return;
+            break;
+          }
+          if (Date.now() >= beat) {
+            controller.enqueue(encoder.encode(":\n\n"));
+            return;
+          }
+          await waiting;
+        }
+        end();
+        controller.close();
+      },
+      cancel: end,
+    },
+    { highWaterMark: 0 },
+  );
+  return new Response(stream, {
+    headers: { "content-type": "text/event-stream", "cache-control": "no-store", "x-accel-buffering": "no" },
+  });
+}

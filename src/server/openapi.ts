@@ -1,0 +1,97 @@
+/** `/openapi.json`, of the definitions that requests are checked by. */
+import { z } from "zod";
+import { errorShape } from "./fields.ts";
+
+/** A call, as it is routed and as it is described. */
+export interface Call {
+  readonly method: "get" | "post" | "delete";
+  /** With `:id` for a part that is a video's id. */
+  readonly path: string;
+  readonly summary: string;
+  readonly query?: z.ZodObject;
+  readonly body?: z.ZodObject;
+  /** May the body be a form with files? */
+  readonly form?: boolean;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** JSON of this shape, or another media type. */
+  readonly gives?: z.ZodType | string;
+  /** What else it answers, by status. */
+  readonly refuses?: Readonly<Record<number, string>>;
+  /** Asks for a key where the server has any. */
+  readonly open?: boolean;
+}
+
+type Json = Record<string, unknown>;
+
+function schemaOf(shape: z.ZodType, io: "input" | "output"): Json {
+  const { $schema: _, id: _id, ...schema } = z.toJSONSchema(shape, { io, unrepresentable: "any", reused: "inline" }) as Json;
+  // What is referred to stands in a list of its own, which a part of a larger document cannot have.
+  return JSON.parse(JSON.stringify(schema).replaceAll('"#/$defs/', '"#/components/schemas/')) as Json;
+}
+
+/** Named shapes go to the components, once. */
+function collected(shape: z.ZodType, io: "input" | "output", into: Json): Json {
+  const { $defs = {}, ...schema } = schemaOf(shape, io) as Json & { $defs?: Json };
+  for (const [name, one] of Object.entries($defs)) {
+    const { id: _, ...rest } = one as Json;
+    into[name] = rest;
+  }
+  const name = shape.meta()?.id;
+  if (name === undefined) return schema;
+  into[name] = schema;
+  return { $ref: `#/components/schemas/${name}` };
+}
+
+export function openApi(calls: readonly Call[], version: string): Json {
+  const schemas: Json = {};
+  const paths: Record<string, Json> = {};
+  const failure = { "application/json": { schema: collected(errorShape, "output", schemas) } };
+  for (const call of calls) {
+    const path = call.path.replace(/:(\w+)/g, "{$1}");
+    const query = call.query ? ((schemaOf(call.query, "input")["properties"] ?? {}) as Json) : {};
+    const content = call.body && { schema: collected(call.body, "input", schemas) };
+    const success =
+      call.gives === undefined
+        ? {}
+        : typeof call.gives === "string"
+          ? { content: { [call.gives]: {} } }
+          : { content: { "application/json": { schema: collected(call.gives, "output", schemas) } } };
+    paths[path] ??= {};
+    paths[path][call.method] = {
+      summary: call.summary,
+      ...(call.open ? { security: [] } : {}),
+      parameters: [
+        ...[...call.path.matchAll(/:(\w+)/g)].map(([, name]) => ({ name, in: "path", required: true, schema: { type: "string" } })),
+        ...Object.entries(query).map(([name, schema]) => ({ name, in: "query", schema })),
+        ...Object.entries(call.headers ?? {}).map(([name, description]) => ({
+          name,
+          in: "header",
+          description,
+          schema: { type: "string" },
+        })),
+      ],
+      ...(content
+        ? {
+            requestBody: {
+              required: true,
+              content: { "application/json": content, ...(call.form ? { "multipart/form-data": content } : {}) },
+            },
+          }
+        : {}),
+      responses: {
+        200: { description: "done", ...success },
+        ...Object.fromEntries(
+          Object.entries(call.refuses ?? {}).map(([status, description]) => [status, { description, content: failure }]),
+        ),
+        default: { description: "refused, with the rule, the value and the remedy", content: failure },
+      },
+    };
+  }
+  return {
+    openapi: "3.1.0",
+    info: { title: "Cogwheel", version, description: "Videos by OpenAI's /v1/videos, with the extension fields of vLLM-Omni." },
+    paths,
+    security: [{ key: [] }, {}],
+    components: { schemas, securitySchemes: { key: { type: "http", scheme: "bearer" } } },
+  };
+}
