@@ -1,7 +1,7 @@
 /** Who may ask, and for how much at a time. */
-import type { GenerationRequest } from "../jobs/job.ts";
+import type { JobRequest } from "../jobs/job.ts";
 import { isOver } from "../jobs/store.ts";
-import type { Board } from "./board.ts";
+import type { JobBoard } from "./board.ts";
 import { ApiError } from "./errors.ts";
 import type { Key, Keys } from "./keys.ts";
 
@@ -32,7 +32,8 @@ export async function keyOf(request: Request, keys: Keys): Promise<Key> {
   throw new ApiError(
     401,
     "invalid_api_key",
-    `a request must show a key of this server, got ${header === null ? "none" : "another"}; send Authorization: Bearer cw_… (cogwheel serve keys add)`,
+    `a request must show a key of this server, got ${header === null ? "none" : "another"}; ` +
+      "send Authorization: Bearer cw_… (cogwheel serve keys add)",
   );
 }
 
@@ -62,24 +63,24 @@ export class InFlight {
 }
 
 /** What of a job counts. */
-export interface Sized {
-  readonly request: Pick<GenerationRequest, "width" | "height" | "frames">;
+export interface SizedJob {
+  readonly request: Pick<JobRequest, "width" | "height" | "frames">;
 }
 
-const pixelsOf = ({ request: { width = 0, height = 0, frames = 0 } }: Sized): number => width * height * frames;
+const pixelsOf = ({ request: { width = 0, height = 0, frames = 0 } }: SizedJob): number => width * height * frames;
 
 /** One after another, so that what was counted still holds when a job is made. */
 export class Admission {
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(
-    private readonly board: Board,
+    private readonly board: JobBoard,
     /** Jobs of all keys that may wait or be worked on. */
     private readonly most: number,
   ) {}
 
   /** Runs `make` where the key may have one more job. */
-  async admit<T>(key: Key, asked: Sized, make: () => Promise<T>): Promise<T> {
+  async admit<T>(key: Key, asked: SizedJob, make: () => Promise<T>): Promise<T> {
     const turn = this.#last.then(async () => {
       this.#check(key, asked);
       return await make();
@@ -88,7 +89,7 @@ export class Admission {
     return await turn;
   }
 
-  #check({ digest, limits }: Key, asked: Sized): void {
+  #check({ digest, limits }: Key, asked: SizedJob): void {
     const pixels = pixelsOf(asked);
     if (limits.pixels !== undefined && pixels > limits.pixels)
       throw new ApiError(

@@ -1,14 +1,11 @@
-/** The server's calls: `/v1/videos` as OpenAI's clients speak it, what is beyond it, and what operators ask. */
-import { Hono, type Context } from "hono";
-import { CogwheelError } from "../base/errors.ts";
+/** The server's calls: `/v1/videos` as OpenAI's clients speak it, and what is beyond it. */
+import type { Hono } from "hono";
 import { sha256 } from "../base/sha256.ts";
-import type { JobBackend } from "../jobs/backend.ts";
 import { outputBlob, type GenerationKind, type Job } from "../jobs/job.ts";
 import { newJobId, type JobStore } from "../jobs/store.ts";
 import { defined } from "../pipelines/options.ts";
-import type { ModelOffer } from "../pipelines/cogvideox/offer.ts";
-import { Admission, InFlight, keyOf, refuseStrangers } from "./access.ts";
-import type { Board, Posted } from "./board.ts";
+import { Admission } from "./access.ts";
+import type { JobBoard, Posted } from "./board.ts";
 import { bytesOfDataUrl, collect, fieldsOf } from "./body.ts";
 import { contentResponse } from "./content.ts";
 import { ApiError, invalid, noSuchVideo } from "./errors.ts";
@@ -22,114 +19,44 @@ import {
   extendFields,
   listQuery,
   listShape,
-  modelsShape,
   remixFields,
   videoShape,
   type SettingFields,
-  type Video,
+  type VideoAnswer,
 } from "./fields.ts";
 import { claim, fingerprintOf } from "./idempotency.ts";
-import type { Key, Keys } from "./keys.ts";
-import type { Metrics } from "./metrics.ts";
-import { openApi, type Call } from "./openapi.ts";
-import { askedOf, remixOf, type Asked } from "./request.ts";
+import type { Key } from "./keys.ts";
+import { operators, type OperatorOptions } from "./operators.ts";
+import { askedOf, remixOf, type AskedVideo } from "./request.ts";
+import { Router, type Asking, type RouterOptions } from "./router.ts";
 import { Slots } from "./slots.ts";
 import { videoOf } from "./video.ts";
 
-export interface AppOptions {
-  readonly backend: JobBackend;
+export interface AppOptions extends RouterOptions, OperatorOptions {
   readonly store: JobStore;
-  readonly board: Board;
-  readonly keys: Keys;
-  readonly metrics: Metrics;
-  readonly offer: ModelOffer;
-  readonly version: string;
-  /** Must a request show a key? */
-  readonly locked: boolean;
+  readonly board: JobBoard;
   /** Bytes of a body at most. */
   readonly maxUpload: number;
   /** Jobs that may wait or be worked on. */
   readonly maxJobs: number;
   /** Throws where a webhook's address cannot be one. */
   readonly checkWebhook: (address: string) => void;
-  /** Why nothing is worked on; undefined where something is. */
-  readonly trouble: () => string | undefined;
   /** Ends streams of events. */
   readonly signal: AbortSignal;
-  readonly onWarning: (message: string) => void;
-}
-
-/** A request that was let in. */
-interface Asking {
-  readonly c: Context;
-  readonly request: Request;
-  readonly key: Key;
-  /** Is given back when the answer is over. */
-  readonly place: Disposable;
 }
 
 /** Bodies of more bytes are read a few at a time, as each is held in memory. */
 const LARGE = 1 << 20;
-const OPEN: Key = { name: "anybody", digest: "", createdAt: 0, limits: {}, webhookSecret: "" };
 
 export function createApp(options: AppOptions): Hono {
-  const { backend, store, board, keys, metrics, offer, version, locked, maxUpload, maxJobs, signal } = options;
-  const app = new Hono();
-  app.use(async (c, next) => {
-    await next();
-    c.res.headers.set("x-content-type-options", "nosniff");
-    c.res.headers.set("content-security-policy", "default-src 'none'; frame-ancestors 'none'");
-    c.res.headers.set("cross-origin-resource-policy", "same-origin");
-  });
-  const calls: Call[] = [];
-  const inFlight = new InFlight();
+  const { backend, store, board, offer, maxUpload, maxJobs, signal } = options;
+  const router = new Router(options);
+  const on = router.on.bind(router);
   const admission = new Admission(board, maxJobs);
-  const bodies = new Slots(4, 64);
-  const started = Math.floor(Date.now() / 1000);
+  const bodies = new Slots(8, 64);
 
-  const shown = ({ job }: Posted): Video =>
+  const shown = ({ job }: Posted): VideoAnswer =>
     videoOf(job, job.status === "queued" ? board.position(job.id) : undefined, store.expiresAt(job));
-
-  async function letIn(request: Request, open = false): Promise<Key> {
-    if (!locked) refuseStrangers(request);
-    return locked && !open ? await keyOf(request, keys) : OPEN;
-  }
-
-  /** Routes a call, and describes it. */
-  function on(call: Call, answer: (asking: Asking) => Promise<Response>): void {
-    calls.push(call);
-    app.on(call.method === "get" ? ["GET", "HEAD"] : [call.method.toUpperCase()], [call.path], async (c) => {
-      const began = performance.now();
-      let place: Disposable | undefined;
-      let streams = false;
-      const response = await (async () => {
-        try {
-          const key = await letIn(c.req.raw, call.open);
-          place = inFlight.enter(key);
-          const made = await answer({ c, request: c.req.raw, key, place });
-          streams = made.headers.get("content-type") === "text/event-stream";
-          return made;
-        } catch (error) {
-          return failed(error);
-        }
-      })();
-      if (!streams) place?.[Symbol.dispose]();
-      metrics.answered(c.req.method, call.path, response.status, (performance.now() - began) / 1000);
-      return response;
-    });
-  }
-
-  function failed(error: unknown): Response {
-    if (error instanceof ApiError) return error.response();
-    if (error instanceof CogwheelError && error.room !== "jobs") return invalid(error.message).response();
-    // What is not the client's doing is told to the operator alone.
-    options.onWarning(`[serve] a request could not be answered: ${(error as Error)?.stack ?? String(error)}`);
-    return new ApiError(
-      500,
-      "internal_error",
-      "a request must be answered, got a fault of the server, which its operator was told of; try again",
-    ).response();
-  }
 
   /** The job of this key. Of another's the same is said as of none. */
   async function find({ c, key }: Pick<Asking, "c" | "key">): Promise<Job> {
@@ -151,7 +78,7 @@ export function createApp(options: AppOptions): Hono {
     readonly fields: Readonly<Record<string, unknown>>;
     readonly webhook: string | undefined;
     /** What the job is to make; may take a while, as inputs are read. */
-    readonly ask: () => Promise<{ readonly asked: Asked; readonly input?: Uint8Array; readonly remixedFrom?: string }>;
+    readonly ask: () => Promise<{ readonly asked: AskedVideo; readonly input?: Uint8Array; readonly remixedFrom?: string }>;
   }
 
   /** Makes a job, or finds the one that the request made before. */
@@ -188,7 +115,7 @@ export function createApp(options: AppOptions): Hono {
     else board.remove(id);
     return board.get(id);
   }
-  async function now(id: string): Promise<Video> {
+  async function now(id: string): Promise<VideoAnswer> {
     const posted = await refresh(id);
     if (!posted) throw noSuchVideo(id);
     return shown(posted);
@@ -321,7 +248,7 @@ export function createApp(options: AppOptions): Hono {
   );
   on({ method: "get", path: "/v1/videos", summary: "This key's videos", query: listQuery, gives: listShape }, async ({ c, key }) => {
     const { after, limit, order } = checked(listQuery, c.req.query());
-    const data: Video[] = [];
+    const data: VideoAnswer[] = [];
     let more = false;
     for (const job of board.jobs(order)) {
       if (job.owner !== key.digest || (after !== undefined && (order === "asc" ? job.id <= after : job.id >= after))) continue;
@@ -431,50 +358,9 @@ export function createApp(options: AppOptions): Hono {
       });
     },
   );
-  on({ method: "get", path: "/v1/models", summary: "What videos can be made with", gives: modelsShape }, async () =>
-    Response.json({ object: "list", data: [{ id: offer.name, object: "model", created: started, owned_by: "cogwheel" }] }),
-  );
-  on({ method: "get", path: "/metrics", summary: "For Prometheus", gives: "text/plain" }, async () => {
-    const text = await metrics.text();
-    return new Response(text, { headers: { "content-type": metrics.type } });
-  });
-  for (const path of ["/health", "/livez"])
-    on({ method: "get", path, summary: "Does the server answer?", gives: "text/plain", open: true }, async () => new Response("ok\n"));
-  on(
-    { method: "get", path: "/readyz", summary: "Are jobs worked on?", gives: "text/plain", open: true, refuses: { 503: "not now" } },
-    async () => {
-      const trouble =
-        options.trouble() ??
-        (await backend.values.keys("key-of-nobody").then(
-          () => undefined,
-          () => "the store does not answer",
-        ));
-      if (trouble !== undefined) throw new ApiError(503, "not_ready", `jobs must be worked on, got that ${trouble}`, { retryAfter: 2 });
-      return new Response("ok\n");
-    },
-  );
-  on({ method: "get", path: "/openapi.json", summary: "This description", gives: "application/json", open: true }, async () =>
-    Response.json(openApi(calls, version)),
-  );
-
-  app.notFound((c) => {
-    const paths = calls.filter((call) => matches(call.path, c.req.path)).map(({ method }) => method.toUpperCase());
-    const allow = [...new Set(paths.flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method])))].join(", ");
-    const error = allow
-      ? new ApiError(405, "method_not_allowed", `a call of this path must be ${allow}, got ${c.req.method.slice(0, 20)}`)
-      : new ApiError(404, "unknown_url", `a path must be one that /openapi.json lists, got ${JSON.stringify(c.req.path.slice(0, 200))}`);
-    const response = error.response();
-    if (allow) response.headers.set("allow", allow);
-    return response;
-  });
-  app.onError((error) => failed(error));
-  return app;
+  operators(router, options);
+  return router.app;
 }
-
-const matches = (pattern: string, path: string): boolean => {
-  const [wanted, got] = [pattern.split("/"), path.split("/")];
-  return wanted.length === got.length && wanted.every((part, at) => part.startsWith(":") || part === got[at]);
-};
 
 function pictureType(bytes: Uint8Array): string {
   return bytes[0] === 0x89 ? "image/png" : bytes[0] === 0xff ? "image/jpeg" : "image/webp";

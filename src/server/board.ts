@@ -14,7 +14,7 @@ export type Listener = (now: Posted | undefined, before: Job | undefined, id: st
 
 const PREFIX = jobKey("");
 
-export class Board implements AsyncDisposable {
+export class JobBoard implements AsyncDisposable {
   readonly #posted = new Map<string, Posted>();
   /** Ids, sorted: by age. */
   #ids: string[] = [];
@@ -26,8 +26,8 @@ export class Board implements AsyncDisposable {
 
   private constructor(private readonly store: JobStore) {}
 
-  static async open(store: JobStore): Promise<Board> {
-    const board = new Board(store);
+  static async open(store: JobStore): Promise<JobBoard> {
+    const board = new JobBoard(store);
     board.#watching = board.#watch();
     // The watch must stand before the store is read: what changes in between is then heard.
     await pause(50);

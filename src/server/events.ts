@@ -6,8 +6,8 @@ import { sha256 } from "../base/sha256.ts";
 import type { JobBackend } from "../jobs/backend.ts";
 import { outputBlob } from "../jobs/job.ts";
 import { isOver } from "../jobs/store.ts";
-import type { Board, Posted } from "./board.ts";
-import type { Video } from "./fields.ts";
+import type { JobBoard, Posted } from "./board.ts";
+import type { VideoAnswer } from "./fields.ts";
 
 /** A comment is sent so often where nothing else is: proxies and clients know then that the line stands. */
 const BEAT_MS = 15_000;
@@ -31,9 +31,9 @@ const base64 = (bytes: Uint8Array): string => {
 };
 
 export interface EventOptions {
-  readonly board: Board;
+  readonly board: JobBoard;
   readonly blobs: JobBackend["blobs"];
-  readonly shown: (posted: Posted) => Video;
+  readonly shown: (posted: Posted) => VideoAnswer;
   /** Ends the stream: the server goes. */
   readonly signal: AbortSignal;
   /** Called once, when the stream is over. */

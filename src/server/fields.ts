@@ -1,7 +1,7 @@
 /**
- * What the calls take and give. Each shape is defined once: requests are checked by it, and `/openapi.json` is made of it. Fields of OpenAI's
- * own API and the extension fields of vLLM-Omni have the names that they have there. Clients send forms, in which every value is a text, so
- * numbers and objects are taken as texts too.
+ * What the calls take and give. Each shape is defined once: requests are checked by it, and `/openapi.json` is made of it. Fields of
+ * OpenAI's own API and the extension fields of vLLM-Omni have the names that they have there. Clients send forms, in which every value is a
+ * text, so numbers and objects are taken as texts too.
  */
 import { z } from "zod";
 import { nearestName } from "../base/near-name.ts";
@@ -86,7 +86,6 @@ export const contentQuery = z.strictObject({
 });
 
 export type SettingFields = Omit<z.output<typeof editFields>, "prompt" | "video">;
-export type Reference = z.output<typeof video>;
 
 /** What clients are told of a job. */
 export const videoShape = z
@@ -114,7 +113,7 @@ export const videoShape = z
     queue_position: z.number().nullable().describe("how many jobs wait before this one"),
   })
   .meta({ id: "Video" });
-export type Video = z.output<typeof videoShape>;
+export type VideoAnswer = z.output<typeof videoShape>;
 
 export const listShape = z
   .object({

@@ -1,7 +1,7 @@
 /** What a Prometheus server is told. Names follow those of vLLM, with a prefix of their own. */
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import { isOver } from "../jobs/store.ts";
-import type { Board } from "./board.ts";
+import type { JobBoard } from "./board.ts";
 
 const SECONDS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000];
 
@@ -10,7 +10,7 @@ export class Metrics implements Disposable {
   readonly #requests: Histogram<"method" | "route" | "status">;
   readonly #listening: Disposable;
 
-  constructor(board: Board, version: string) {
+  constructor(board: JobBoard, version: string) {
     const registers = [this.#registry];
     const count = (status: string): number => [...board.jobs()].filter((job) => job.status === status).length;
     new Gauge({ name: "cogwheel:info", help: "The server's version", labelNames: ["version"], registers }).set({ version }, 1);

@@ -23,39 +23,28 @@ export interface Call {
 
 type Json = Record<string, unknown>;
 
-function schemaOf(shape: z.ZodType, io: "input" | "output"): Json {
-  const { $schema: _, id: _id, ...schema } = z.toJSONSchema(shape, { io, unrepresentable: "any", reused: "inline" }) as Json;
-  // What is referred to stands in a list of its own, which a part of a larger document cannot have.
-  return JSON.parse(JSON.stringify(schema).replaceAll('"#/$defs/', '"#/components/schemas/')) as Json;
-}
-
-/** Named shapes go to the components, once. */
-function collected(shape: z.ZodType, io: "input" | "output", into: Json): Json {
-  const { $defs = {}, ...schema } = schemaOf(shape, io) as Json & { $defs?: Json };
-  for (const [name, one] of Object.entries($defs)) {
-    const { id: _, ...rest } = one as Json;
-    into[name] = rest;
-  }
-  const name = shape.meta()?.id;
-  if (name === undefined) return schema;
-  into[name] = schema;
-  return { $ref: `#/components/schemas/${name}` };
+/** The shape's schema; named shapes go to the components, once, and are referred to. */
+function schemaOf(shape: z.ZodType, io: "input" | "output", components: Json): Json {
+  const made = JSON.stringify(z.toJSONSchema(shape, { io, unrepresentable: "any" })).replaceAll('"#/$defs/', '"#/components/schemas/');
+  const { $schema: _, $defs = {}, ...schema } = JSON.parse(made) as Json & { $defs?: Json };
+  Object.assign(components, $defs);
+  return schema;
 }
 
 export function openApi(calls: readonly Call[], version: string): Json {
   const schemas: Json = {};
   const paths: Record<string, Json> = {};
-  const failure = { "application/json": { schema: collected(errorShape, "output", schemas) } };
+  const failure = { "application/json": { schema: schemaOf(errorShape, "output", schemas) } };
   for (const call of calls) {
     const path = call.path.replace(/:(\w+)/g, "{$1}");
-    const query = call.query ? ((schemaOf(call.query, "input")["properties"] ?? {}) as Json) : {};
-    const content = call.body && { schema: collected(call.body, "input", schemas) };
+    const query = call.query ? ((schemaOf(call.query, "input", schemas)["properties"] ?? {}) as Json) : {};
+    const content = call.body && { schema: schemaOf(call.body, "input", schemas) };
     const success =
       call.gives === undefined
         ? {}
         : typeof call.gives === "string"
           ? { content: { [call.gives]: {} } }
-          : { content: { "application/json": { schema: collected(call.gives, "output", schemas) } } };
+          : { content: { "application/json": { schema: schemaOf(call.gives, "output", schemas) } } };
     paths[path] ??= {};
     paths[path][call.method] = {
       summary: call.summary,

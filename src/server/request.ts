@@ -1,6 +1,6 @@
 /** From a call's fields to what a job is to make. What the model cannot make is refused here, before anything is queued. */
 import { CogwheelError } from "../base/errors.ts";
-import type { GenerationKind, GenerationRequest } from "../jobs/job.ts";
+import type { GenerationKind, JobRequest } from "../jobs/job.ts";
 import type { NewJob } from "../jobs/store.ts";
 import { checkOffered, type ModelOffer } from "../pipelines/cogvideox/offer.ts";
 import { defined, type GenerateOptions } from "../pipelines/options.ts";
@@ -14,7 +14,7 @@ import { Slots } from "./slots.ts";
 import { checked, extraFields, type SettingFields } from "./fields.ts";
 
 /** What is asked for; its input is named by whoever keeps it. */
-export type Asked = NewJob["request"];
+export type AskedVideo = NewJob["request"];
 
 /** The API's names of options. */
 const OPTION_OF = {
@@ -43,7 +43,7 @@ export async function askedOf(
   prompt: string,
   fields: SettingFields,
   input?: Uint8Array<ArrayBuffer>,
-): Promise<Asked> {
+): Promise<AskedVideo> {
   const given = withExtra(fields);
   refuseUnknown(offer, given);
   const options = optionsOf(offer, given);
@@ -68,7 +68,7 @@ export async function askedOf(
 }
 
 /** The same with another prompt, and the same noise unless another seed is asked for. */
-export function remixOf(offer: ModelOffer, request: GenerationRequest, prompt: string, seed: number | undefined): Asked {
+export function remixOf(offer: ModelOffer, request: JobRequest, prompt: string, seed: number | undefined): AskedVideo {
   if (request.model !== offer.name) refuseUnknown(offer, { model: request.model });
   const { input: _, ...rest } = request;
   for (const [param, option, value] of [

@@ -7,7 +7,7 @@ import type { JobBackend } from "../jobs/backend.ts";
 import { JobStore } from "../jobs/store.ts";
 import type { ModelOffer } from "../pipelines/cogvideox/offer.ts";
 import { createApp } from "./app.ts";
-import { Board } from "./board.ts";
+import { JobBoard } from "./board.ts";
 import { forgetKeys } from "./idempotency.ts";
 import { Keys } from "./keys.ts";
 import { Metrics } from "./metrics.ts";
@@ -70,7 +70,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     );
   const ended = new AbortController();
   const store = new JobStore(backend);
-  const board = await Board.open(store);
+  const board = await JobBoard.open(store);
   const metrics = new Metrics(board, version);
   const webhooks = new Webhooks({ backend, board, keys, allowPrivate: privateWebhooks, onWarning });
   const close = async (): Promise<void> => {

@@ -1,11 +1,11 @@
 /** A job as clients see it. */
 import type { Job } from "../jobs/job.ts";
-import type { Video } from "./fields.ts";
+import type { VideoAnswer } from "./fields.ts";
 
 const seconds = (ms: number | undefined): number | null => (ms === undefined ? null : Math.floor(ms / 1000));
 
 /** @param position how many jobs wait before it @param expiresAt when it will be deleted */
-export function videoOf(job: Job, position: number | undefined, expiresAt: number | undefined): Video {
+export function videoOf(job: Job, position: number | undefined, expiresAt: number | undefined): VideoAnswer {
   const { request, completedAt } = job;
   const { width, height, frames, fps } = request;
   return {

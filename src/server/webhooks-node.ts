@@ -10,7 +10,7 @@ import { Webhook } from "standardwebhooks";
 import type { JobBackend } from "../jobs/backend.ts";
 import type { Job } from "../jobs/job.ts";
 import { isOver } from "../jobs/store.ts";
-import type { Board } from "./board.ts";
+import type { JobBoard } from "./board.ts";
 import { invalid } from "./errors.ts";
 import type { Keys } from "./keys.ts";
 
@@ -63,7 +63,7 @@ export function checkWebhook(address: string, allowPrivate: boolean): void {
 
 export interface WebhookOptions {
   readonly backend: JobBackend;
-  readonly board: Board;
+  readonly board: JobBoard;
   readonly keys: Keys;
   /** May addresses of this machine and its networks be called? */
   readonly allowPrivate: boolean;

@@ -1,6 +1,6 @@
 /**
- * The worker beside the server: a process of its own, so that the server answers while an adapter is busy, and so that what ends a worker (a
- * driver, the system's memory) does not end the server. One that ends is started again; its job goes on from its last step.
+ * The worker beside the server: a process of its own, so that the server answers while an adapter is busy, and so that what ends a worker
+ * (a driver, the system's memory) does not end the server. One that ends is started again; its job goes on from its last step.
  */
 import { spawn, type ChildProcess } from "node:child_process";
 
@@ -12,21 +12,21 @@ const LASTED_MS = 30_000;
 /** How long it may take to leave its job in order. */
 const STOP_MS = 15_000;
 
-export interface WorkerProcessOptions {
+export interface WorkerBesideOptions {
   /** Arguments of Node. */
   readonly args: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
   readonly onWarning: (message: string) => void;
 }
 
-export class WorkerProcess implements AsyncDisposable {
+export class WorkerBeside implements AsyncDisposable {
   #child: ChildProcess | undefined;
   #timer: NodeJS.Timeout | undefined;
   #wait = FIRST_MS;
   #ended = false;
   #exited: Promise<void> = Promise.resolve();
 
-  constructor(private readonly options: WorkerProcessOptions) {
+  constructor(private readonly options: WorkerBesideOptions) {
     this.#start();
   }
 

@@ -172,7 +172,7 @@ describe("Idempotency-Key", () => {
       answers.filter(({ status }) => status === 200).map(async (one) => ((await one.json()) as { id: string }).id),
     );
     expect(new Set(ids).size).toBe(1);
-    expect(new Set(answers.map(({ status }) => status)).difference?.(new Set([200, 409])) ?? new Set()).toEqual(new Set());
+    for (const { status } of answers) expect([200, 409]).toContain(status);
     // The order of fields is nothing; a form with the same fields is the same too.
     const form = new FormData();
     form.set("seed", "5");

@@ -7,23 +7,9 @@ import { doctor } from "./doctor.ts";
 import { generate } from "./generate.ts";
 import { inspect } from "./inspect.ts";
 import { quantize } from "./quantize.ts";
-import { serve } from "./serve.ts";
 import { train } from "./train.ts";
 import { tune } from "./tune.ts";
 import { vae } from "./vae.ts";
 import { validate } from "./validate.ts";
 
-export const COMMANDS: readonly CliCommand[] = [
-  generate,
-  vae,
-  validate,
-  inspect,
-  serve,
-  quantize,
-  data,
-  train,
-  tune,
-  cache,
-  doctor,
-  adapters,
-];
+export const COMMANDS: readonly CliCommand[] = [generate, vae, validate, inspect, quantize, data, train, tune, cache, doctor, adapters];

@@ -1,0 +1,112 @@
+/** How calls are routed: who asks is let in, counted and measured, and what goes wrong is answered in OpenAI's shape. */
+import { Hono, type Context } from "hono";
+import { CogwheelError } from "../base/errors.ts";
+import { InFlight, keyOf, refuseStrangers } from "./access.ts";
+import { ApiError, invalid } from "./errors.ts";
+import type { Key, Keys } from "./keys.ts";
+import type { Metrics } from "./metrics.ts";
+import type { Call } from "./openapi.ts";
+
+/** A request that was let in. */
+export interface Asking {
+  readonly c: Context;
+  readonly request: Request;
+  readonly key: Key;
+  /** Is given back when the answer is over. */
+  readonly place: Disposable;
+}
+
+export interface RouterOptions {
+  readonly keys: Keys;
+  readonly metrics: Metrics;
+  /** Must a request show a key? */
+  readonly locked: boolean;
+  readonly onWarning: (message: string) => void;
+}
+
+/** Who comes without a key, where that is allowed. */
+const ANYBODY: Key = { name: "anybody", digest: "", createdAt: 0, limits: {}, webhookSecret: "" };
+
+export class Router {
+  readonly app = new Hono();
+  readonly #calls: Call[] = [];
+  readonly #inFlight = new InFlight();
+
+  constructor(private readonly options: RouterOptions) {
+    this.app.use(async (c, next) => {
+      await next();
+      c.res.headers.set("x-content-type-options", "nosniff");
+      c.res.headers.set("cross-origin-resource-policy", "same-origin");
+      if (!c.res.headers.has("content-security-policy"))
+        c.res.headers.set("content-security-policy", "default-src 'none'; frame-ancestors 'none'");
+    });
+    this.app.notFound((c) => this.#unknown(c));
+    this.app.onError((error) => this.#failed(error));
+  }
+
+  /** All calls, as they were routed. */
+  get calls(): readonly Call[] {
+    return this.#calls;
+  }
+
+  /** Routes a call, and describes it. */
+  on(call: Call, answer: (asking: Asking) => Promise<Response>): void {
+    this.#calls.push(call);
+    this.app.on(call.method === "get" ? ["GET", "HEAD"] : [call.method.toUpperCase()], [call.path], async (c) => {
+      const began = performance.now();
+      const response = await this.#answered(call, c, answer);
+      this.options.metrics.answered(c.req.method, call.path, response.status, (performance.now() - began) / 1000);
+      return response;
+    });
+  }
+
+  async #answered({ open = false }: Call, c: Context, answer: (asking: Asking) => Promise<Response>): Promise<Response> {
+    const { locked, keys } = this.options;
+    const request = c.req.raw;
+    let place: Disposable | undefined;
+    let streams = false;
+    try {
+      if (!locked) refuseStrangers(request);
+      const key = locked && !open ? await keyOf(request, keys) : ANYBODY;
+      place = this.#inFlight.enter(key);
+      const response = await answer({ c, request, key, place });
+      streams = response.headers.get("content-type") === "text/event-stream";
+      return response;
+    } catch (error) {
+      return this.#failed(error);
+    } finally {
+      if (!streams) place?.[Symbol.dispose]();
+    }
+  }
+
+  #failed(error: unknown): Response {
+    if (error instanceof ApiError) return error.response();
+    if (error instanceof CogwheelError && error.room !== "jobs") return invalid(error.message).response();
+    // What is not the client's doing is told to the operator alone.
+    this.options.onWarning(`[serve] a request could not be answered: ${(error as Error)?.stack ?? String(error)}`);
+    return new ApiError(
+      500,
+      "internal_error",
+      "a request must be answered, got a fault of the server, which its operator was told of; try again",
+    ).response();
+  }
+
+  #unknown({ req: { path, method } }: Context): Response {
+    const methods = this.#calls.filter((call) => matches(call.path, path)).map((call) => call.method.toUpperCase());
+    if (methods.length === 0)
+      return new ApiError(
+        404,
+        "unknown_url",
+        `a path must be one that /openapi.json lists, got ${JSON.stringify(path.slice(0, 200))}`,
+      ).response();
+    const allow = [...new Set(methods.flatMap((one) => (one === "GET" ? ["GET", "HEAD"] : [one])))].join(", ");
+    const response = new ApiError(405, "method_not_allowed", `a call of this path must be ${allow}, got ${method.slice(0, 20)}`).response();
+    response.headers.set("allow", allow);
+    return response;
+  }
+}
+
+const matches = (pattern: string, path: string): boolean => {
+  const [wanted, got] = [pattern.split("/"), path.split("/")];
+  return wanted.length === got.length && wanted.every((part, at) => part.startsWith(":") || part === got[at]);
+};
