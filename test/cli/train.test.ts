@@ -1,10 +1,12 @@
 /** `cogwheel train` as a user has it, with the embedded model and a few drawn clips. */
 import { spawn, spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, statSync } from "node:fs";
-import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { World } from "../../src/check/clip-attributes.ts";
+import { captionOf } from "../../src/check/moving-shapes.ts";
 import { RunLock } from "../../src/cli/run-lock.ts";
 import { openSafetensors } from "../../src/files/safetensors.ts";
 import { memorySource } from "../../src/sources/memory.ts";
@@ -26,6 +28,25 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
+});
+
+it("clips are drawn of what a list of prompts leaves, and of nothing where it leaves nothing", async () => {
+  const world = JSON.parse(await readFile("models/moving-shapes/attributes.json", "utf8")) as World;
+  const all = Object.keys(world.colours).flatMap((colour) =>
+    Object.keys(world.backgrounds).map((background) => captionOf({ colour, shape: "star", motion: "growing", background })),
+  );
+  const draw = async (name: string, without: readonly string[]) => {
+    const list = join(folder, `${name}.json`);
+    await writeFile(list, JSON.stringify(without.map((prompt) => ({ prompt }))));
+    const size = ["--clips", "6", "--frames", "1", "--size", "16", "--shape", "star", "--motion", "growing"];
+    return spawnSync(process.execPath, ["dist/draw-clips.js", join(folder, name), ...size, "--without", list], { encoding: "utf8" });
+  };
+  const two = await draw("two", all.slice(2));
+  expect(two.status, two.stderr).toBe(0);
+  const drawn = (await readFile(join(folder, "two/metadata.jsonl"), "utf8")).trim().split("\n");
+  expect(drawn.map((line) => (JSON.parse(line) as { text: string }).text).filter((text) => !all.slice(0, 2).includes(text))).toEqual([]);
+  expect(drawn).toHaveLength(6);
+  expect((await draw("none", all)).stderr).toMatch(/--without must leave a combination to draw/);
 });
 
 const train = (args: readonly string[], watch?: Watch, env: Record<string, string> = {}): Promise<Ended> =>
