@@ -206,6 +206,15 @@ await buildForNode(
   },
   "chunks",
 );
+// The script of the page that `cogwheel data label` serves.
+await build({
+  ...common,
+  platform: "browser",
+  minify: true,
+  sourcemap: false,
+  entryPoints: { "cogwheel-label-page": "src/cli/label/page.ts" },
+  outdir: "dist",
+});
 // Tools of the checkout, which are not published. The bench and its contenders are each a process of its own.
 const benchEntries = {
   "bench/main": "bench/main.ts",

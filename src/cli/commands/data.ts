@@ -7,6 +7,7 @@ import type { CaptionFlags } from "../data/caption.ts";
 import type { DataFlags } from "../data/config.ts";
 import type { ExportFlags } from "../data/export.ts";
 import type { DataStage } from "../data/run.ts";
+import type { LabelFlags } from "../label/run.ts";
 import { number } from "../flags.ts";
 
 /** As curation names its targets, which are not loaded for the help. */
@@ -62,6 +63,24 @@ const stage = (name: DataStage, help: string): CliCommand =>
     },
   });
 
+const labelClips = defineCommand<[string], LabelFlags>({
+  name: "label",
+  help: "judge a sample of clips in a page, and see which columns say the same, from which threshold on",
+  declare: (command) =>
+    command
+      .argument("<dataset>", "the data set's folder")
+      .option("--sample <n>", "clips that are drawn, over all of each column's range", number, 200)
+      .option("--seed <n>", "another one draws other clips", number, 0)
+      .option("--port <n>", "port of the page (0: any free one)", number, 8138)
+      .addOption(new Option("--by <criterion>", "what thresholds are best by").choices(["youden", "f1"]).default("youden"))
+      .option("--report", "no page: print what was judged so far, and the thresholds")
+      .option("--json", "the same as one JSON object"),
+  async run([dataset], flags) {
+    const { label } = await import("../label/run.ts");
+    await label(dataset, flags);
+  },
+});
+
 const exportTo = defineCommand<[string], ExportFlags>({
   name: "export",
   help: "write a data set in the layout of another trainer, and read it back by its rules",
@@ -91,6 +110,7 @@ export const data: CliCommand = {
     stage("measure", "measure every clip: motion, sharpness, brightness, black bars, flicker"),
     stage("filter", "which clips stay, and what drops the others"),
     stage("caption", "caption the clips that stay, and write the data set (docs/captions.md)"),
+    labelClips,
     exportTo,
     defineCommand<[string, string], { json?: boolean }>({
       name: "why",
