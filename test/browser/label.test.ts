@@ -1,4 +1,4 @@
-/** The page of `cogwheel data label` as a person has it: by keys alone, in a real browser, on clips that were dropped too; killed and gone on with. */
+/** The page of `cogwheel data label` in a real browser, by keys alone, on clips that were dropped too; killed and gone on with. */
 import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
