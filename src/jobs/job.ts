@@ -2,7 +2,7 @@
 
 export type JobStatus = "queued" | "in_progress" | "completed" | "failed";
 
-/** `text`: from a prompt; `image`: from a first picture; `video`: from a video (an edit); `extension`: going on from a video's last frames. */
+/** `text`: from a prompt; `image`: from a first picture; `video`: from a video (an edit); `extension`: going on from a video's last frame. */
 export type GenerationKind = "text" | "image" | "video" | "extension";
 
 /** What a video is to be, with the API's names resolved; settings left out are the model's own. */

@@ -4,6 +4,8 @@
  */
 import { CogwheelError } from "../base/errors.ts";
 import { parseJsonObject } from "../base/json-scan.ts";
+import { linkedAbort } from "../base/linked-abort.ts";
+import { pause } from "../base/pause.ts";
 import type { Entry, JobBackend } from "./backend.ts";
 import { inputBlob, jobKey, outputBlob, stateBlob, type JobRequest, type Job, type JobError } from "./job.ts";
 
@@ -46,6 +48,8 @@ export interface JobStoreOptions {
 const PREFIX = "job.";
 const DAY_MS = 24 * 3600e3;
 const ID = /^video_[0-9a-f]{32}$/;
+/** A job that somebody follows is looked at so often, whatever a watch tells. */
+const LOOK_MS = 2_000;
 /** Jobs that are read at a time. */
 const AT_ONCE = 16;
 
@@ -114,8 +118,13 @@ export class JobStore {
     return entry && { job: jobOf(id, entry), revision: entry.revision };
   }
 
+  /** All ids, by age. */
+  async ids(): Promise<string[]> {
+    return (await this.backend.values.keys(PREFIX)).map((key) => key.slice(PREFIX.length));
+  }
+
   async list({ owner, after, limit = 20, order = "desc" }: ListOptions = {}): Promise<JobList> {
-    const ids = (await this.backend.values.keys(PREFIX)).map((key) => key.slice(PREFIX.length));
+    const ids = await this.ids();
     if (order === "desc") ids.reverse();
     // Ids sort by age, so that a list goes on where it was although the job that it ended with was deleted.
     const rest = after === undefined ? ids : ids.filter((id) => (order === "desc" ? id < after : id > after));
@@ -209,22 +218,33 @@ export class JobStore {
     return entries.flatMap(([id, entry]) => (entry && readable(() => jobOf(id, entry))) ?? []);
   }
 
-  /** A job as it changes, from now on, until it is over or deleted: the last one is that. */
-  async *watch(id: string, signal: AbortSignal): AsyncGenerator<Job | undefined, void> {
-    const controller = new AbortController();
-    const stop = (): void => controller.abort(signal.reason);
-    if (signal.aborted) stop();
-    signal.addEventListener("abort", stop, { once: true });
+  /** Jobs as they change, from now on; undefined for one that was deleted. */
+  async *watch(signal: AbortSignal, prefix = ""): AsyncGenerator<readonly [id: string, job: Job | undefined], void> {
+    for await (const { key, entry } of this.backend.values.watch(PREFIX + prefix, signal)) {
+      const id = key.slice(PREFIX.length);
+      yield [id, entry && readable(() => jobOf(id, entry))];
+    }
+  }
+
+  /** A job as it is, then as it changes, until it is over or deleted (undefined): that is the last. */
+  async *follow(id: string, signal: AbortSignal): AsyncGenerator<Job | undefined, void> {
+    using ended = linkedAbort(signal);
     try {
-      for await (const { key, entry } of this.backend.values.watch(jobKey(id), controller.signal)) {
-        if (key !== jobKey(id)) continue;
-        const job = entry && jobOf(id, entry);
-        yield job;
-        if (!job || isOver(job)) return;
+      const changes = this.backend.values.watch(jobKey(id), ended.signal)[Symbol.asyncIterator]();
+      let next = changes.next();
+      for (let told = -1; !ended.signal.aborted; ) {
+        // A watch may tell of what was meanwhile followed by something else, and it may miss what came before it had begun or while a
+        // server was away: what is yielded is what is there.
+        const found = await this.read(id);
+        if ((found?.revision ?? 0) !== told) yield found?.job;
+        if (!found || isOver(found.job)) return;
+        told = found.revision;
+        const changed = await Promise.race([next, pause(LOOK_MS, ended.signal).catch(() => undefined)]);
+        if (changed?.done) return;
+        if (changed) next = changes.next();
       }
     } finally {
-      signal.removeEventListener("abort", stop);
-      controller.abort();
+      ended.abort();
     }
   }
 }

@@ -75,14 +75,14 @@ test("a cancelled job is failed by that code, and one that is over stays as it i
   await store.update(id, (job) => ({ ...job, status: "in_progress", lease: { worker: "w", until: Date.now() + 60_000 }, secondsLeft: 3 }));
   const watched: (string | undefined)[] = [];
   const watching = (async () => {
-    for await (const job of store.watch(id, AbortSignal.timeout(5000))) watched.push(job?.error?.code);
+    for await (const job of store.follow(id, AbortSignal.timeout(5000))) watched.push(job?.error?.code ?? job?.status);
   })();
   await new Promise((done) => setTimeout(done, 50));
   const cancelled = (await store.cancel(id))!;
   expect(cancelled).toMatchObject({ status: "failed", error: { code: "cancelled" } });
   expect([cancelled.lease, cancelled.secondsLeft]).toEqual([undefined, undefined]);
   await watching;
-  expect(watched, "who watches hears of it, and the watch ends").toEqual(["cancelled"]);
+  expect(watched, "who watches hears of it, and the watch ends").toEqual(["in_progress", "cancelled"]);
   await store.update(id, (job) => ({ ...job, status: "completed" }));
   expect((await store.cancel(id))?.status).toBe("completed");
   await clear();

@@ -7,9 +7,25 @@ import { doctor } from "./doctor.ts";
 import { generate } from "./generate.ts";
 import { inspect } from "./inspect.ts";
 import { quantize } from "./quantize.ts";
+import { queue } from "./queue.ts";
 import { train } from "./train.ts";
 import { tune } from "./tune.ts";
 import { vae } from "./vae.ts";
 import { validate } from "./validate.ts";
+import { worker } from "./worker.ts";
 
-export const COMMANDS: readonly CliCommand[] = [generate, vae, validate, inspect, quantize, data, train, tune, cache, doctor, adapters];
+export const COMMANDS: readonly CliCommand[] = [
+  generate,
+  vae,
+  validate,
+  inspect,
+  quantize,
+  data,
+  train,
+  worker,
+  queue,
+  tune,
+  cache,
+  doctor,
+  adapters,
+];

@@ -8,9 +8,8 @@ import type { DenoiseState } from "../../models/cogvideox/model.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import type { GenerationRequest } from "../../pipelines/cogvideox/request.ts";
 import type { MeasuredRates } from "../../pipelines/cogvideox/seconds.ts";
-import { adapterNames } from "../../pipelines/made-with.ts";
 import { writeLatents } from "../../pipelines/latents-file.ts";
-import { savedSettings } from "../../pipelines/options/saved.ts";
+import { savedRun } from "../../pipelines/saved-run.ts";
 import { stepsText } from "../../pipelines/settings.ts";
 import type { Video } from "../../pipelines/video.ts";
 import { encodeVideo } from "../../video/encode.ts";
@@ -78,13 +77,7 @@ export async function writeVideos(
 
 /** Writes latents that a run can go on from. */
 export async function saveState(path: string, state: DenoiseState, model: CogVideoX, request: GenerationRequest): Promise<void> {
-  const { options, settings, seed } = request;
-  const count = options.samples ?? 1;
-  const [height, width] = [settings.height / model.rules.spatial, settings.width / model.rules.spatial];
-  const channels = model.configs.vae.latent_channels;
-  const shape = [count, state.latents.length / (count * channels * height * width), channels, height, width];
-  const kept = savedSettings({ ...options, ...settings, seed, loras: adapterNames(options.loras), task: state.task });
-  await writeWhole(path, writeLatents({ state, shape, settings: kept }), "--save-latents");
+  await writeWhole(path, writeLatents(savedRun(model, request, state)), "--save-latents");
 }
 
 /** Seconds a stage, and what it took. */

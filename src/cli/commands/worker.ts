@@ -1,0 +1,30 @@
+/** `cogwheel worker`: works on the jobs of a queue until it is stopped. */
+import { Option } from "commander";
+import { defineCommand } from "../command.ts";
+import { addFlags, modelDeviceFlags, number } from "../flags.ts";
+import { queueFlag } from "./queue.ts";
+import type { WorkerFlags } from "../worker.ts";
+
+export const worker = defineCommand<[], WorkerFlags>({
+  name: "worker",
+  help: "make the videos that others ask for: work on the jobs of a queue (docs/scale-out.md)",
+  declare: (command) =>
+    addFlags(command, [
+      queueFlag(),
+      new Option(
+        "--model <folder>",
+        "a checkpoint to serve, under the last part of its name; may be given several times (default: the embedded moving-shapes model)",
+      ).argParser((one: string, all: readonly string[] = []) => [...all, one]),
+      new Option("--variant <name>", "file-name variant of the weights, such as fp16"),
+      ...modelDeviceFlags(),
+      new Option("--no-keep", "load a model's parts anew for every job, which takes less memory of the adapter"),
+      new Option("--until-input-ends", "stop when the standard input ends, as it does when whoever started it is gone"),
+      new Option("--lease <seconds>", "others take a job over when its worker was not heard of for so long (default: 30)").argParser(
+        number,
+      ),
+    ]),
+  async run(_, flags) {
+    const { runWorker } = await import("../worker.ts");
+    return await runWorker(flags);
+  },
+});

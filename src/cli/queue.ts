@@ -1,0 +1,150 @@
+/** The work of `cogwheel queue`. */
+import { CogwheelError } from "../base/errors.ts";
+import { visible } from "../base/visible.ts";
+import type { GenerationKind, Job } from "../jobs/job.ts";
+import { openJobs } from "../jobs/open-node.ts";
+import { isJobId, isOver, JobStore } from "../jobs/store.ts";
+import { livingWorkers } from "../jobs/workers.ts";
+import { defined, type GenerateOptions } from "../pipelines/options.ts";
+import { nameOf } from "../pipelines/made-with.ts";
+import { checkOutputFile, readInput, writeWhole } from "./files.ts";
+import { readFlags } from "./flags.ts";
+import { EMBEDDED_MODEL } from "./package-root.ts";
+import { interruptible } from "./terminal/interrupt.ts";
+import { print, printJson, printPath } from "./terminal/output.ts";
+import { duration } from "./terminal/progress.ts";
+import { table } from "./terminal/table.ts";
+
+export interface QueueFlags {
+  queue: string;
+  json?: boolean;
+}
+export interface ListFlags extends QueueFlags {
+  limit?: number;
+}
+export interface AddFlags extends QueueFlags {
+  model?: string;
+}
+
+/** Characters of a prompt in a list. */
+const SHOWN = 40;
+
+async function withStore<T>({ queue }: QueueFlags, use: (store: JobStore) => Promise<T>): Promise<T> {
+  await using backend = await openJobs(queue);
+  return await use(new JobStore(backend));
+}
+
+export async function addJob(prompt: string, flags: AddFlags): Promise<void> {
+  const { given, files, own } = readFlags<AddFlags>(flags);
+  const { width, height, frames, fps, steps, guidance, negative, seed, strength } = given as Partial<GenerateOptions>;
+  const path = files.image ?? files.video;
+  if (files.image !== undefined && files.video !== undefined)
+    throw new CogwheelError("queue", "a job begins from a picture or from a video, got --image and --video; leave one out");
+  const kind: GenerationKind = files.image === undefined ? (files.video === undefined ? "text" : "video") : "image";
+  const settings = defined({ width, height, frames, fps, steps, guidance, negativePrompt: negative, seed, strength });
+  const request = { kind, model: own.model ?? nameOf(EMBEDDED_MODEL), prompt, ...settings };
+  const input = typeof path === "string" ? await readInput(path) : undefined;
+  await withStore(own, async (store) => print((await store.create({ request, ...defined({ input }) })).id));
+}
+
+export async function listJobs(flags: ListFlags): Promise<void> {
+  await withStore(flags, async (store) => {
+    const { jobs, hasMore } = await store.list(defined({ limit: flags.limit }));
+    const workers = await livingWorkers(store.backend.values);
+    if (flags.json) return printJson({ jobs, hasMore, workers });
+    if (jobs.length)
+      print(
+        table(
+          ["job", "status", "progress", "left", "made", "prompt"],
+          jobs.map((job) => [
+            job.id,
+            statusOf(job),
+            progressOf(job),
+            leftOf(job),
+            madeAt(job),
+            visible(job.request.prompt).slice(0, SHOWN),
+          ]),
+        ),
+      );
+    print(`${jobs.length ? "" : "No jobs; "}${count(workers.length, "worker")}${hasMore ? "; more jobs: --limit" : ""}`);
+    for (const { id, models, adapter } of workers) print(visible(`  ${id}: ${models.map(({ name }) => name).join(", ")} on ${adapter}`));
+  });
+}
+
+export async function showJob(id: string, flags: QueueFlags & { out?: string }): Promise<void> {
+  const { out } = flags;
+  if (out !== undefined) await checkOutputFile(out, "--out");
+  await withStore(flags, async (store) => {
+    const job = await jobBy(store, id);
+    if (out !== undefined) {
+      const bytes = job.output && (await store.backend.blobs.get(job.output.blob));
+      if (!bytes)
+        throw new CogwheelError("queue", `a job's video is there when it is completed, got ${job.id}, which is ${statusOf(job)}; watch it`);
+      await writeWhole(out, bytes, "--out");
+    }
+    if (flags.json) return printJson(job);
+    const { request, attempts, lease, error, output } = job;
+    const rows: [string, string][] = [
+      ["status", `${statusOf(job)} ${progressOf(job)} ${leftOf(job)}`.trim()],
+      ["prompt", visible(request.prompt)],
+      ["model", `${request.model}, ${request.kind}, seed ${request.seed}`],
+      ["made", `${madeAt(job)}, begun ${attempts} times`],
+      ...(lease ? [["worker", lease.worker] as [string, string]] : []),
+      ...(error ? [["error", visible(error.message)] as [string, string]] : []),
+      ...(output ? [["video", `${output.bytes} bytes, SHA-256 ${output.digest}`] as [string, string]] : []),
+    ];
+    print(job.id);
+    for (const [name, value] of rows) print(`  ${name.padEnd(8)}${value}`);
+    if (out !== undefined) printPath(out);
+  });
+}
+
+export async function cancelJob(id: string, flags: QueueFlags): Promise<void> {
+  await withStore(flags, async (store) => {
+    const job = await jobBy(store, id);
+    const after = await store.cancel(job.id);
+    if (after?.error?.code === "cancelled") return print(`${job.id} is cancelled`);
+    throw new CogwheelError(
+      "queue",
+      `a job is cancelled before it is over, got ${job.id}, which is ${after ? statusOf(after) : "deleted"}`,
+    );
+  });
+}
+
+export async function watchJobs(id: string | undefined, flags: QueueFlags): Promise<number> {
+  using interruption = interruptible(() => undefined);
+  const { signal } = interruption;
+  return await withStore(flags, async (store) => {
+    const tell = (job: Job): void =>
+      flags.json ? print(JSON.stringify(job)) : print(`${job.id} ${statusOf(job)} ${progressOf(job)} ${leftOf(job)}`.trimEnd());
+    if (id === undefined) {
+      for await (const [, job] of store.watch(signal)) if (job) tell(job);
+      return 0;
+    }
+    const { id: whole } = await jobBy(store, id);
+    for await (const job of store.follow(whole, signal)) {
+      if (job) tell(job);
+      if (job && isOver(job)) return job.status === "completed" ? 0 : 1;
+    }
+    return signal.aborted ? 0 : 1;
+  });
+}
+
+/** A job by its id, or by its beginning. */
+async function jobBy(store: JobStore, id: string): Promise<Job> {
+  const ids = isJobId(id) ? [id] : (await store.ids()).filter((one) => one.startsWith(id) || one.startsWith(`video_${id}`));
+  const job = ids.length === 1 ? await store.get(ids[0]!) : undefined;
+  if (job) return job;
+  throw new CogwheelError(
+    "queue",
+    `an id must be that of one job, got ${JSON.stringify(id)}, of ${ids.length > 1 ? ids.length : "none"}; ` +
+      "`cogwheel queue list` names them",
+  );
+}
+
+const count = (n: number, what: string): string => `${n} ${what}${n === 1 ? "" : "s"}`;
+const statusOf = ({ status, error }: Job): string => (error ? `${status} (${error.code})` : status);
+const progressOf = ({ status, step, steps, progress }: Job): string =>
+  status === "in_progress" && steps ? `${progress} %, step ${step} of ${steps}` : status === "completed" ? "100 %" : "";
+const leftOf = ({ secondsLeft }: Job): string => (secondsLeft === undefined ? "" : `about ${duration(secondsLeft)} left`);
+const madeAt = ({ createdAt }: Job): string => new Date(createdAt).toISOString().slice(0, 16).replace("T", " ");

@@ -1,0 +1,88 @@
+/** The work of `cogwheel worker`. */
+import { hostname } from "node:os";
+import { kernelsVersion } from "../../build/kernels-version.ts";
+import { CogwheelError } from "../base/errors.ts";
+import { openJobs } from "../jobs/open-node.ts";
+import { JobStore } from "../jobs/store.ts";
+import { work, type WorkerModel } from "../jobs/worker.ts";
+import { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
+import { nameOf } from "../pipelines/made-with.ts";
+import { defined } from "../pipelines/options.ts";
+import type { ModelDeviceFlags } from "./flags.ts";
+import { EMBEDDED_MODEL, packageInfo } from "./package-root.ts";
+import { interruptible } from "./terminal/interrupt.ts";
+import { complain } from "./terminal/output.ts";
+
+export interface WorkerFlags extends ModelDeviceFlags {
+  queue: string;
+  model?: readonly string[];
+  variant?: string;
+  keep?: boolean;
+  lease?: number;
+  untilInputEnds?: boolean;
+}
+
+/** Works until a signal; resolves to the exit code: 0, as a worker has no other end. */
+export async function runWorker({
+  queue,
+  model: folders = [EMBEDDED_MODEL],
+  lease,
+  keep = true,
+  untilInputEnds,
+  ...flags
+}: WorkerFlags): Promise<number> {
+  if (lease !== undefined && !(lease >= 1 && lease <= 3600))
+    throw new CogwheelError("worker", `--lease must be from 1 to 3600 seconds, got ${lease}; 30 is the default`);
+  const { adapter, dtype, variant } = flags;
+  const models = folders.map(
+    (folder): WorkerModel => ({
+      name: modelName(folder),
+      open: (keep) => CogVideoX.open(folder, { ...defined({ adapter, dtype, variant }), keep, onWarning: complain }),
+      ...(dtype === "q8" || dtype === "q4" ? { stored: dtype } : {}),
+    }),
+  );
+  const names = models.map(({ name }) => name);
+  const twice = names.find((name, at) => names.indexOf(name) !== at);
+  if (twice !== undefined)
+    throw new CogwheelError("worker", `models must have names of their own, got two called ${twice}; start two workers`);
+  using interruption = interruptible(complain);
+  const signal = untilInputEnds ? AbortSignal.any([interruption.signal, endOfInput()]) : interruption.signal;
+  await using backend = await openJobs(queue);
+  const id = workerId();
+  complain(`Worker ${id} takes jobs for ${names.join(", ")} from ${backend.name}`);
+  await work(
+    new JobStore(backend),
+    {
+      id,
+      models,
+      version: `${packageInfo().version} ${kernelsVersion}`,
+      keep,
+      onNote: complain,
+      ...(lease ? { leaseMs: 1000 * lease } : {}),
+    },
+    signal,
+  );
+  return 0;
+}
+
+/** Aborts when whoever started this process is gone, by whatever end: nobody has the other end of the input then. */
+function endOfInput(): AbortSignal {
+  const ended = new AbortController();
+  process.stdin.on("close", () => ended.abort(new Error("the process that started this worker is gone")));
+  process.stdin.on("error", () => undefined);
+  process.stdin.resume();
+  return ended.signal;
+}
+
+/** What requests call a model: the last part of its folder, address or id. */
+export const modelName = (folder: string): string => nameOf(folder).replace(/@.*$/, "");
+
+/** Of this process, in words that may be part of a key. */
+const workerId = (): string => {
+  const random = Array.from(crypto.getRandomValues(new Uint8Array(3)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return `${
+    hostname()
+      .replace(/[^A-Za-z0-9-]+/g, "-")
+      .slice(0, 60) || "host"
+  }-${process.pid}-${random}`;
+};

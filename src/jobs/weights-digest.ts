@@ -1,0 +1,34 @@
+/** Which weights a model has, told apart without reading all of them. */
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import { sha256 } from "../base/sha256.ts";
+
+/** Bytes that are looked at of each weight, from its middle. */
+const SAMPLE = 256;
+/** Weights that are read at a time. */
+const AT_ONCE = 16;
+
+/**
+ * A digest of a checkpoint's weights as a worker computes with them: names, shapes, types, configs, and some bytes of every one. Another
+ * training changes them all, so that some bytes tell it; reading the whole would take minutes for nothing.
+ * @param stored how they are stored on the adapter (f16, q8 …): a run that goes on with others gives other bytes
+ */
+export async function weightsDigest({ components }: Pick<Checkpoint, "components">, stored: string, signal?: AbortSignal): Promise<string> {
+  const text = new TextEncoder();
+  const lines: string[] = [stored];
+  for (const [component, { config, weights }] of [...components].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    lines.push(`${component} ${JSON.stringify(config)}`);
+    const entries = weights ? [...weights].sort(([a], [b]) => (a < b ? -1 : 1)) : [];
+    for (let at = 0; at < entries.length; at += AT_ONCE) {
+      const read = entries.slice(at, at + AT_ONCE).map(async ([name, { shape, format, start, end }]) => {
+        const bytes = format ? end - start : 4 * shape.reduce((a, b) => a * b, 1);
+        const into = new Uint8Array(Math.min(SAMPLE, bytes));
+        await weights!.stored(name).read(4 * Math.floor((bytes - into.length) / 8), into, signal);
+        return `${name} ${format ?? "f32"} [${shape.join()}] ${hex(into)}`;
+      });
+      lines.push(...(await Promise.all(read)));
+    }
+  }
+  return (await sha256(text.encode(lines.join("\n")))).slice(0, 32);
+}
+
+const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

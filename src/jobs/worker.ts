@@ -1,0 +1,340 @@
+/**
+ * A worker: takes jobs one after another and makes their videos. What it has reached is saved after every step, so that another goes on
+ * from there when it is killed; what it says of a job is written by compare-and-set under its lease, so that a worker that was thought
+ * dead and comes back writes nothing.
+ */
+import { availableMemoryBytes } from "#platform";
+import { CogwheelError } from "../base/errors.ts";
+import { pause } from "../base/pause.ts";
+import { sha256 } from "../base/sha256.ts";
+import { OutOfMemory } from "../gpu/gpu.ts";
+import type { GenerationRequest } from "../pipelines/cogvideox/request.ts";
+import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
+import type { GenerationStep } from "../pipelines/generation.ts";
+import { readLatents, writeLatents, type SavedRun } from "../pipelines/latents-file.ts";
+import { savedRun } from "../pipelines/saved-run.ts";
+import type { Video } from "../pipelines/video.ts";
+import { encodeVideo } from "../video/encode.ts";
+import { fitFrame } from "../video/fit.ts";
+import type { Frame } from "../video/frame.ts";
+import type { Hint } from "./backend.ts";
+import { askedOf, type AskedJob } from "./inputs.ts";
+import { outputBlob, stateBlob, type Job, type JobError } from "./job.ts";
+import { LeasedJob, LeaseLost, type Holder } from "./leased-job.ts";
+import { sheet, thumbnail } from "./pictures.ts";
+import { failedJob, isOver, type JobStore } from "./store.ts";
+import { weightsDigest } from "./weights-digest.ts";
+import { announce, leave } from "./workers.ts";
+
+/** A model that a worker serves. */
+export interface WorkerModel {
+  /** What requests call it. */
+  readonly name: string;
+  /**
+   * Opens it; again, with `keep` false, where the adapter has too little memory for what is kept between jobs.
+   * @param keep whether its parts stay on the adapter
+   */
+  open(keep: boolean): Promise<CogVideoX>;
+  /** How its weights are stored where they are quantized (q8, q4); the model's own type otherwise. */
+  readonly stored?: string;
+}
+
+export interface WorkerOptions {
+  /** What it is called: of all workers, running and gone, no two are called the same. */
+  readonly id: string;
+  readonly models: readonly WorkerModel[];
+  /** Of the engine: another version does not go on with its jobs. */
+  readonly version: string;
+  /** Nobody else takes a job for so long after this worker was last heard of. Default 30 s. */
+  readonly leaseMs?: number;
+  /** Whether a model's parts stay on the adapter between jobs. Default true. */
+  readonly keep?: boolean;
+  /** A preview is made at most so often; 0 makes none. Default 2 s. */
+  readonly previewMs?: number;
+  /** Told what it does. */
+  readonly onNote?: (message: string) => void;
+}
+
+/** A failure that is not the job's own is tried again so often, without a step between. */
+const TRIES = 3;
+/** A hint of a job that this worker cannot take comes back after so long. */
+const LATER_MS = 2_000;
+/** What steps are of a job; the rest is decoding and encoding. */
+const STEPS_PERCENT = 95;
+/** Frames that are read of a video to begin from. */
+const MOST_FRAMES = 1024;
+
+/** A model that is open. */
+interface Open {
+  readonly served: WorkerModel;
+  model: CogVideoX;
+  keep: boolean;
+  readonly weights: string;
+}
+
+/** Works until the signal aborts, and resolves then; what it works on is given back with all that was reached. */
+export async function work(store: JobStore, options: WorkerOptions, signal: AbortSignal): Promise<void> {
+  await using worker = await Worker.open(store, options, signal);
+  await worker.run();
+}
+
+class Worker implements AsyncDisposable {
+  readonly #open = new Map<string, Open>();
+  readonly #leaseMs: number;
+
+  private constructor(
+    private readonly store: JobStore,
+    private readonly options: WorkerOptions,
+    private readonly signal: AbortSignal,
+  ) {
+    this.#leaseMs = options.leaseMs ?? 30_000;
+  }
+
+  static async open(store: JobStore, options: WorkerOptions, signal: AbortSignal): Promise<Worker> {
+    const worker = new Worker(store, options, signal);
+    try {
+      for (const served of options.models) {
+        const keep = options.keep ?? true;
+        const model = await served.open(keep);
+        worker.#open.set(served.name, { served, model, keep, weights: "" });
+        const weights = await weightsDigest(model.checkpoint, served.stored ?? model.dtype, signal);
+        worker.#open.set(served.name, { served, model, keep, weights });
+      }
+      return worker;
+    } catch (error) {
+      await worker[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  async run(): Promise<void> {
+    const { store, signal } = this;
+    let announced = this.#announce();
+    await announced;
+    const timer = setInterval(() => {
+      announced = announced.then(() => this.#announce());
+    }, this.#leaseMs / 3);
+    const sweeping = this.#sweep();
+    try {
+      while (!signal.aborted) await this.#take(await store.backend.hints.pull(signal));
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    } finally {
+      clearInterval(timer);
+      await sweeping;
+      await announced; // or it would be there again
+      await leave(store.backend.values, this.options.id).catch(() => undefined);
+    }
+  }
+
+  /** What hints forgot is found now and then; also what died with this worker's predecessor, at once. */
+  async #sweep(): Promise<void> {
+    while (!this.signal.aborted) {
+      await this.store.sweep().catch((error: Error) => this.#note(`The queue could not be swept: ${error.message}`));
+      // Many workers do not sweep all at once.
+      await pause(this.#leaseMs * (0.75 + Math.random() / 2), this.signal).catch(() => undefined);
+    }
+  }
+
+  async #announce(): Promise<void> {
+    const models = [...this.#open.values()].map(({ served, model, weights }) => ({
+      name: served.name,
+      weights,
+      dtype: served.stored ?? model.dtype,
+      settings: model.defaults,
+      takes: model.rules.takes,
+    }));
+    const { gpu } = [...this.#open.values()][0]!.model;
+    const { id, version } = this.options;
+    const memoryBytes = availableMemoryBytes();
+    await announce(this.store.backend.values, {
+      ...{ id, version, models, adapter: gpu.name, kind: gpu.caps.kind, at: Date.now(), everyMs: this.#leaseMs / 3 },
+      ...(memoryBytes === undefined ? {} : { memoryBytes }),
+    }).catch((error: Error) => this.#note(`The queue could not be told of this worker: ${error.message}`));
+  }
+
+  #note(message: string): void {
+    this.options.onNote?.(message);
+  }
+
+  async #take(hint: Hint): Promise<void> {
+    const { store, options, signal } = this;
+    const job = await store.get(hint.job).catch(() => undefined);
+    if (!job || isOver(job)) return await hint.done();
+    const open = this.#open.get(job.request.model);
+    if (!open) return await hint.release(LATER_MS);
+    const holder: Holder = { worker: options.id, weights: open.weights, version: options.version, leaseMs: this.#leaseMs };
+    const lease = await LeasedJob.take(store, job.id, holder, { signal, onRenewed: () => hint.working() });
+    if (lease === "over") return await hint.done();
+    if (lease === "begun elsewhere") return await hint.release(LATER_MS);
+    if (!(lease instanceof LeasedJob)) return await hint.release(lease.heldMs + 50);
+    // A state of other weights, or of another version, is none to go on from.
+    const goesOn = job.weights === open.weights && job.version === options.version;
+    await using held = lease;
+    for (const other of this.#open.values()) if (other !== open) other.model.release();
+    const began = performance.now();
+    try {
+      await new JobRun(store, open.model, held, options).run(goesOn);
+      await hint.done();
+      this.#note(`${job.id}: done in ${((performance.now() - began) / 1000).toFixed(1)} s`);
+    } catch (error) {
+      await this.#failed(error, held, hint, open);
+    }
+  }
+
+  /** What becomes of a job that ended without a result. */
+  async #failed(error: unknown, lease: LeasedJob, hint: Hint, open: Open): Promise<void> {
+    const { id, fruitless = 0 } = lease.job;
+    const lost = causeOf(error, LeaseLost) ?? (lease.signal.reason instanceof LeaseLost ? lease.signal.reason : undefined);
+    if (lost) {
+      this.#note(lost.message);
+      if (!lost.job) await this.store.deleteBlobs(id);
+      return await (lost.job && !isOver(lost.job) ? hint.release(LATER_MS) : hint.done());
+    }
+    if (this.signal.aborted) return await this.#giveBack(lease, hint, 0);
+    const failure = failureOf(error);
+    if (failure.code === "out_of_memory" && open.keep) {
+      this.#note(`${id}: ${failure.message}; from now on no model's parts are kept between jobs`);
+      open.keep = false;
+      await open.model[Symbol.asyncDispose]();
+      open.model = await open.served.open(false);
+      return await this.#giveBack(lease, hint, 0);
+    }
+    if (failure.code === "failed" && fruitless < TRIES) {
+      this.#note(`${id}: ${failure.message}; it is tried again`);
+      return await this.#giveBack(lease, hint, 1000);
+    }
+    this.#note(`${id}: ${failure.message}`);
+    await this.#settle(lease, (job) => failedJob(job, failure));
+    await this.store.backend.blobs.delete(stateBlob(id));
+    await hint.done();
+  }
+
+  async #giveBack(lease: LeasedJob, hint: Hint, delayMs: number): Promise<void> {
+    await this.#settle(lease, ({ lease: _, secondsLeft: __, ...job }) => ({ ...job, status: "queued" }));
+    await hint.release(delayMs);
+  }
+
+  /** The last word on a job; that it is another's by now is no failure. */
+  async #settle(lease: LeasedJob, change: (job: Job) => Job): Promise<void> {
+    await lease.update(change).catch((error: unknown) => {
+      if (!(error instanceof LeaseLost)) throw error;
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const { model } of this.#open.values()) await model[Symbol.asyncDispose]();
+  }
+}
+
+/** One job's way from its request, or from what was reached, to its result. */
+class JobRun {
+  readonly #previewMs: number;
+  #previewed = Number.NEGATIVE_INFINITY;
+
+  constructor(
+    private readonly store: JobStore,
+    private readonly model: CogVideoX,
+    private readonly lease: LeasedJob,
+    private readonly options: WorkerOptions,
+  ) {
+    this.#previewMs = options.previewMs ?? 2_000;
+  }
+
+  async run(goesOn: boolean): Promise<void> {
+    const { signal } = this.lease;
+    const saved = goesOn ? await this.#saved() : undefined;
+    const { id, steps } = this.lease.job;
+    this.options.onNote?.(`${id}: ${saved ? `goes on from step ${saved.state.step} of ${steps}` : "begins"}`);
+    const asked = await invalid(askedOf(this.lease.job.request, this.#blobs, saved, { signal, most: MOST_FRAMES }), signal);
+    let saving: Promise<void> = Promise.resolve();
+    const options = {
+      ...asked.options,
+      ...{ preview: this.#previewMs > 0, signal },
+      // A step may not end before the one before it is saved: no more than one is ever lost.
+      onStep: () => saving,
+    };
+    const request = await invalid(this.model.prepare(options), signal);
+    const generation = this.model.generate(request);
+    for await (const step of generation) {
+      saving = this.#save(request, step);
+      await saving;
+    }
+    await this.#finish(await generation, asked);
+  }
+
+  get #blobs() {
+    return this.store.backend.blobs;
+  }
+
+  /** What a worker before this one reached. One that cannot be read is done without. */
+  async #saved(): Promise<SavedRun | undefined> {
+    const name = stateBlob(this.lease.job.id);
+    const bytes = await this.#blobs.get(name);
+    return bytes && (await readLatents(bytes, name).catch(() => undefined));
+  }
+
+  async #save(request: GenerationRequest, reached: GenerationStep): Promise<void> {
+    const { step, steps, secondsLeft } = reached;
+    const { id } = this.lease.job;
+    await this.#blobs.put(stateBlob(id), writeLatents(savedRun(this.model, request, reached.state)));
+    const now = performance.now();
+    if (this.#previewMs > 0 && now - this.#previewed >= this.#previewMs) {
+      this.#previewed = now;
+      const frames = reached.preview();
+      if (frames.length) await this.#blobs.put(outputBlob(id, "preview"), await sheet(frames));
+    }
+    const progress = Math.floor((STEPS_PERCENT * step) / steps);
+    await this.lease.update((job) => ({ ...job, step, steps, progress, secondsLeft: Math.round(secondsLeft), fruitless: 0 }));
+  }
+
+  async #finish(video: Video, { before }: AskedJob): Promise<void> {
+    const { signal, job } = this.lease;
+    const { id } = job;
+    const { width, height, fps } = video.settings;
+    const frames: readonly Frame[] = before.length
+      ? [...before.map((frame) => fitFrame(frame, { width, height })), ...video.frames.slice(1)]
+      : video.frames;
+    const bytes = await encodeVideo(frames, { format: "mp4", fps, made: video.made, signal });
+    const digest = await sha256(bytes);
+    // Named by its content: a worker that was thought dead and comes back writes nothing over what was delivered.
+    const blob = `${outputBlob(id, "video")}-${digest.slice(0, 16)}`;
+    await this.#blobs.put(blob, bytes);
+    await this.#blobs.put(outputBlob(id, "thumbnail"), await thumbnail(frames));
+    await this.#blobs.put(outputBlob(id, "spritesheet"), await sheet(frames));
+    signal.throwIfAborted();
+    const output = { blob, type: "video/mp4", bytes: bytes.length, digest };
+    try {
+      await this.lease.update(({ lease: _, secondsLeft: __, ...rest }) => ({
+        ...rest,
+        ...{ status: "completed", progress: 100, completedAt: Date.now(), output },
+      }));
+    } catch (error) {
+      if (error instanceof LeaseLost && error.job?.output?.blob !== blob) await this.#blobs.delete(blob);
+      throw error;
+    }
+    for (const name of [stateBlob(id), outputBlob(id, "preview")]) await this.#blobs.delete(name);
+  }
+}
+
+/** The request cannot be served by this model, on this adapter. */
+class InvalidRequest extends Error {}
+
+/** What is found out before anything is computed is the request's fault. */
+async function invalid<T>(checked: Promise<T>, signal: AbortSignal): Promise<T> {
+  return await checked.catch((error: unknown) => {
+    if (signal.aborted || !(error instanceof CogwheelError)) throw error;
+    throw new InvalidRequest(error.message, { cause: error });
+  });
+}
+
+function causeOf<T extends Error>(error: unknown, kind: abstract new (...args: never[]) => T): T | undefined {
+  for (let one: unknown = error; one instanceof Error; one = one.cause) if (one instanceof kind) return one;
+  return undefined;
+}
+
+function failureOf(error: unknown): JobError {
+  const message = error instanceof Error ? error.message : String(error);
+  if (causeOf(error, InvalidRequest)) return { code: "invalid_request", message };
+  return { code: causeOf(error, OutOfMemory) ? "out_of_memory" : "failed", message };
+}
