@@ -20,7 +20,7 @@ import { systemComplaint } from "../platform/system-error.ts";
 const self = fileURLToPath(import.meta.url);
 
 /** Commands that compute nothing on an adapter, or ask for one themselves where they do. */
-const WITHOUT_ADAPTER: ReadonlySet<string> = new Set(["data"]);
+const WITHOUT_ADAPTER: ReadonlySet<string> = new Set(["data", "serve"]);
 
 /** The value of `--adapter`, where the arguments have it. */
 function adapterOf(args: readonly string[]): string | undefined {

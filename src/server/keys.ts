@@ -29,6 +29,8 @@ export interface Key {
 
 const NAME = /^[\w.@-]{1,64}$/;
 const PREFIX = "key.";
+/** A key that was taken back is known for so long. */
+const KNOWN_MS = 1000;
 /** Where the secret of those is who come without a key. */
 const NOBODY = "key-of-nobody";
 
@@ -41,11 +43,20 @@ const decode = (bytes: Uint8Array): Key => JSON.parse(new TextDecoder().decode(b
 const newKey = (): string => `cw_${base64(random()).replace(/[+/=]/g, (c) => ({ "+": "-", "/": "_" })[c] ?? "")}`;
 
 export class Keys {
+  readonly #known = new Map<string, { readonly key: Key; readonly at: number }>();
+
   constructor(private readonly values: JobBackend["values"]) {}
 
   async find(key: string): Promise<Key | undefined> {
-    const found = await this.values.get(PREFIX + (await sha256(new TextEncoder().encode(key))));
-    return found && decode(found.value);
+    const digest = await sha256(new TextEncoder().encode(key));
+    const known = this.#known.get(digest);
+    if (known && Date.now() - known.at < KNOWN_MS) return known.key;
+    this.#known.delete(digest);
+    const found = await this.values.get(PREFIX + digest);
+    if (!found) return undefined;
+    const read = decode(found.value);
+    this.#known.set(digest, { key: read, at: Date.now() });
+    return read;
   }
 
   /** The key that a job's owner has. */

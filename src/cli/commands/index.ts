@@ -8,6 +8,7 @@ import { generate } from "./generate.ts";
 import { inspect } from "./inspect.ts";
 import { quantize } from "./quantize.ts";
 import { queue } from "./queue.ts";
+import { serve } from "./serve.ts";
 import { train } from "./train.ts";
 import { tune } from "./tune.ts";
 import { vae } from "./vae.ts";
@@ -22,6 +23,7 @@ export const COMMANDS: readonly CliCommand[] = [
   quantize,
   data,
   train,
+  serve,
   worker,
   queue,
   tune,

@@ -1,0 +1,69 @@
+/** The work of `cogwheel serve`. */
+import { join } from "node:path";
+import { openJobs } from "../../jobs/open-node.ts";
+import { readOffer } from "../../pipelines/cogvideox/offer.ts";
+import { defined } from "../../pipelines/options.ts";
+import { CogwheelError } from "../../base/errors.ts";
+import { startServer } from "../../server/serve-node.ts";
+import { WorkerBeside } from "../../server/worker-node.ts";
+import type { ModelDeviceFlags } from "../flags.ts";
+import { modelName } from "../worker.ts";
+import { EMBEDDED_MODEL, packageInfo, packageRoot } from "../package-root.ts";
+import { interruptible } from "../terminal/interrupt.ts";
+import { complain, print } from "../terminal/output.ts";
+
+export interface KeyFlags {
+  queue: string;
+  requests?: number;
+  jobs?: number;
+  pixels?: number;
+  json?: boolean;
+}
+
+export interface ServeFlags extends ModelDeviceFlags {
+  queue: string;
+  model?: string;
+  variant?: string;
+  host: string;
+  port: number;
+  maxUpload?: number;
+  maxJobs?: number;
+  privateWebhooks?: boolean;
+  worker: boolean;
+  lease?: number;
+}
+
+/** Arguments of Node for a worker of the same queue and model. It ends with its input: this process may be killed at any moment. */
+function workerArgs({ queue, model, variant, adapter, dtype, lease }: ServeFlags): string[] {
+  const flags = Object.entries(defined({ model, variant, adapter, dtype, lease })).flatMap(([name, value]) => [`--${name}`, String(value)]);
+  return [join(packageRoot, "dist/launch.js"), "worker", "--queue", queue, ...flags, "--until-input-ends"];
+}
+
+export async function runServer(flags: ServeFlags): Promise<undefined> {
+  const { queue, host, port, maxUpload, maxJobs, privateWebhooks, model = EMBEDDED_MODEL } = flags;
+  if (!Number.isInteger(port) || port < 0 || port > 65_535)
+    throw new CogwheelError("serve", `--port must be a whole number from 0 to 65535, got ${port}`);
+  if (maxJobs !== undefined && (!Number.isInteger(maxJobs) || maxJobs < 1))
+    throw new CogwheelError("serve", `--max-jobs must be a whole number from 1 up, got ${maxJobs}`);
+  using interruption = interruptible();
+  const { signal } = interruption;
+  const offer = { ...(await readOffer(model, { hub: { signal }, onWarning: complain })), name: modelName(model) };
+  await using backend = await openJobs(queue);
+  let worker: WorkerBeside | undefined;
+  await using server = await startServer({
+    backend,
+    offer,
+    version: packageInfo().version,
+    host,
+    port,
+    ...defined({ maxUpload, maxJobs, privateWebhooks }),
+    trouble: () => (flags.worker ? (worker ? worker.trouble : "the worker has not begun") : undefined),
+    onWarning: complain,
+  });
+  await using started = flags.worker ? new WorkerBeside({ args: workerArgs(flags), onWarning: complain }) : undefined;
+  worker = started;
+  print(`Listening on ${server.url}, jobs in ${backend.name}, model ${offer.name}.`);
+  if (!server.locked) print("No keys: it answers this machine alone. Make one with: cogwheel serve keys add NAME");
+  await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+  return undefined;
+}
