@@ -18,7 +18,6 @@ import { clipsOf, type PlannedClip, shotsOf } from "./cuts/clips.ts";
 import { detectTransitions, type Transition } from "./cuts/detect.ts";
 import { columnsOf, type DatasetRow, durationOf, sourceOf } from "./dataset/rows.ts";
 import { filterOf, partsWithout, select, type Selection } from "./dataset/select.ts";
-import { LABEL_COLUMNS } from "./label/labels.ts";
 import { resultKey } from "./ledger/key.ts";
 import { fileLedgerStore } from "./ledger/ledger-node.ts";
 import { Ledger } from "./ledger/ledger.ts";
@@ -222,13 +221,13 @@ export class Curation implements AsyncDisposable {
     }));
   }
 
-  /** Clips that stay by all that a filter can tell before anybody is asked for labels: those that are worth a request. */
-  worthLabels(clips: readonly ScoredClip[]): ScoredClip[] {
+  /** Clips that stay by all that a filter can tell without some columns: those that are worth what these columns take. */
+  worthAsking(clips: readonly ScoredClip[], unknown: readonly string[]): ScoredClip[] {
     const { where, duplicates } = { ...SELECT_DEFAULTS, ...this.options.select };
     const filter = filterOf(where);
     const { reasons } = select(
       clips.map(({ columns }) => columns),
-      filter && partsWithout(filter, LABEL_COLUMNS),
+      filter && partsWithout(filter, unknown),
       duplicates,
     );
     return clips.filter((_, i) => reasons[i] === undefined);
@@ -346,7 +345,8 @@ export class Curation implements AsyncDisposable {
   }
 
   #refuse(path: string, stage: string, message: string): undefined {
-    this.refused.push({ path, stage, message });
+    const known = this.refused.some((one) => one.path === path && one.stage === stage && one.message === message);
+    if (!known) this.refused.push({ path, stage, message });
     return undefined;
   }
 

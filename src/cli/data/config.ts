@@ -18,6 +18,8 @@ export interface DataFlags {
   readonly where?: string;
   readonly detectors?: readonly DetectorName[];
   readonly json?: boolean;
+  /** Of the measures. */
+  readonly text?: boolean;
   /** Of the label stage. */
   readonly labelUrl?: string;
   readonly labelModel?: string;
@@ -45,15 +47,16 @@ export async function readDataConfig(from: string, flags: DataFlags): Promise<Da
     throw new CogwheelError("data", `the first argument must be a config or a folder of videos, got none at ${from}; check the path`);
   const told: Record<string, unknown> = facts.isDirectory() ? { videos: from } : await readFileOf(from);
   checkDataKeys(told, from);
-  const { out, jobs, frames, fps, where, detectors, url, model, labelUrl, labelModel, maxCost, maxRequests, equalCaptions } = flags;
+  const { out, jobs, frames, fps, where, detectors, url, model, labelUrl, labelModel, text, maxCost, maxRequests, equalCaptions } = flags;
   const given = (values: Record<string, unknown>): Record<string, unknown> =>
     Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
   const own = { ...told, ...given({ out, jobs }) };
   const cut = { ...(told["cut"] as object | undefined), ...given({ frames, fps, detectors }) };
   const filter = { ...(told["filter"] as object | undefined), ...given({ where }) };
   const caption = { ...(told["caption"] as object | undefined), ...given({ url, model, maxCost, maxRequests, equalCaptions }) };
+  const measure = { ...(told["measure"] as object | undefined), ...given({ text }) };
   const label = { ...(told["label"] as object | undefined), ...given({ url: labelUrl, model: labelModel, maxCost, maxRequests }) };
-  checkDataKeys({ ...given({ out, jobs }), cut, filter, label, caption }, "the command line");
+  checkDataKeys({ ...given({ out, jobs }), cut, measure, filter, label, caption }, "the command line");
   for (const name of ["videos", "out"] as const)
     if (own[name] === undefined)
       throw new CogwheelError(
@@ -67,7 +70,7 @@ export async function readDataConfig(from: string, flags: DataFlags): Promise<Da
     ...(own["jobs"] === undefined ? {} : { jobs: own["jobs"] as number }),
     cut: cut as Partial<CutOptions>,
     select: filter as Partial<SelectOptions>,
-    stages: { ...stages, cut, filter, label, caption },
+    stages: { ...stages, cut, measure, filter, label, caption },
   };
 }
 
@@ -83,6 +86,8 @@ async function readFileOf(file: string): Promise<Record<string, unknown>> {
     const path = told[name] as string | undefined;
     if (path !== undefined && !isAbsolute(path)) told[name] = join(dirname(file), path);
   }
+  const measure = told["measure"] as { textModel?: string } | undefined;
+  if (measure?.textModel !== undefined && !isAbsolute(measure.textModel)) measure.textModel = join(dirname(file), measure.textModel);
   const label = told["label"] as { instructions?: string } | undefined;
   if (label?.instructions !== undefined && !isAbsolute(label.instructions)) label.instructions = join(dirname(file), label.instructions);
   const caption = told["caption"] as { rules?: string; tokenizer?: string } | undefined;

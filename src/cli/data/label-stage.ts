@@ -3,10 +3,11 @@ import { visible } from "../../base/visible.ts";
 import { batchModel } from "../../curation/caption/batch.ts";
 import type { AskedEstimate } from "../../curation/caption/lanes.ts";
 import { captionModel } from "../../curation/caption/run.ts";
-import type { Curation, ScoredClip, WrittenClip } from "../../curation/curate-node.ts";
+import type { Curation, ScoredClip } from "../../curation/curate-node.ts";
 import { BatchWriter, readAnswers } from "../../curation/endpoint/batch-node.ts";
 import { Account, type Spent } from "../../curation/endpoint/spent.ts";
 import { withLabels } from "../../curation/label/columns.ts";
+import { LABEL_COLUMNS } from "../../curation/label/labels.ts";
 import { type ClipLabelled, estimateLabels, LABEL_DEFAULTS, labelAll, type LabelWork } from "../../curation/label/label.ts";
 import { defined } from "../../pipelines/options.ts";
 import { readInput } from "../files.ts";
@@ -20,8 +21,6 @@ import type { LabelConfig } from "./label-keys.ts";
 export interface Labelled {
   /** All clips, those with labels that were asked for. */
   readonly clips: readonly ScoredClip[];
-  /** Files of clips that were made for it, by id. */
-  readonly written: ReadonlyMap<string, WrittenClip>;
   readonly labels: ReadonlyMap<string, ClipLabelled>;
   readonly spent: Spent;
   readonly estimate?: AskedEstimate;
@@ -36,14 +35,12 @@ export async function labelStage(
   warn: (message: string) => void,
 ): Promise<Labelled> {
   const { ledger, options } = curation;
-  const chosen = config.all ? clips : curation.worthLabels(clips);
+  const chosen = config.all ? clips : curation.worthAsking(clips, LABEL_COLUMNS);
   const files = await curation.write(chosen);
-  const written = new Map(chosen.flatMap(({ clip }, i) => (files[i] ? [[clip.id, files[i]] as const] : [])));
-  const asked = chosen.flatMap((one) => (written.has(one.clip.id) ? [captionedClip(one, written.get(one.clip.id)!)] : []));
+  const asked = chosen.flatMap((one, i) => (files[i] ? [captionedClip(one, files[i])] : []));
   const account = new Account(defined({ maxCost: config.maxCost, maxRequests: config.maxRequests }));
   const unlabelled = (): Labelled => ({
     clips: clips.map((one) => withLabels(one, undefined)),
-    written,
     labels: new Map(),
     spent: account.spent,
   });
@@ -72,7 +69,6 @@ export async function labelStage(
   const labels = await labelAll(asked, work);
   return {
     clips: clips.map((one) => withLabels(one, labels.get(one.clip.id))),
-    written,
     labels,
     spent: account.spent,
     ...(writer ? { batch: { files: writer.files, requests: writer.count, broken: found!.broken } } : {}),

@@ -3,6 +3,9 @@ import { CogwheelError } from "../../base/errors.ts";
 import type { Curation, CutSource, ScoredClip, ScannedSource } from "../../curation/curate-node.ts";
 import { asksFor, filterOf, type Selection } from "../../curation/dataset/select.ts";
 import { LABEL_COLUMNS } from "../../curation/label/labels.ts";
+import { TEXT_COLUMNS } from "../../curation/text/measure.ts";
+import type { MeasureConfig } from "./keys.ts";
+import { textStage } from "./text-stage.ts";
 import { writeCurationReport } from "../../curation/report/write-node.ts";
 import type { CaptionConfig } from "./caption-keys.ts";
 import { captionJson, printCaptioned } from "./caption-told.ts";
@@ -54,13 +57,15 @@ async function upTo(
 ): Promise<Done> {
   const label: LabelConfig = stages["label"] ?? {};
   const caption: CaptionConfig = stages["caption"] ?? {};
-  if (!["scan", "cut", "measure"].includes(stage)) expectLabels(curation, label);
+  const measure: MeasureConfig = stages["measure"] ?? {};
+  if (!["scan", "cut", "measure"].includes(stage)) expectAsked(curation, label, measure);
   const sources = await curation.scan();
   if (stage === "scan") return { sources };
   const cut = await curation.cut(sources);
   if (stage === "cut") return { sources, cut };
-  const measured = await curation.measure(cut);
-  if (stage === "measure") return { sources, cut, clips: measured };
+  const plain = await curation.measure(cut);
+  if (stage === "measure") return { sources, cut, clips: plain };
+  const measured = measure.text ? await textStage(curation, measure, plain) : plain;
   const labelled = label.url === undefined ? undefined : await labelStage(curation, label, measured, flags, note);
   const clips = labelled?.clips ?? measured;
   const found = { sources, cut, clips, ...(labelled ? { labelled } : {}) };
@@ -69,15 +74,14 @@ async function upTo(
   const captions = stage === "caption" || caption.url !== undefined;
   if (labelled?.estimate) {
     if (!captions || stage === "filter") return found;
-    const all = curation.worthLabels(clips);
-    const files = all.map(({ clip }) => labelled.written.get(clip.id));
-    return { ...found, captioned: await captionStage(curation, caption, all, files, flags, note) };
+    const all = curation.worthAsking(clips, LABEL_COLUMNS);
+    return { ...found, captioned: await captionStage(curation, caption, all, await curation.write(all), flags, note) };
   }
   const selection = curation.select(clips);
   await curation.keepColumns(clips, selection);
   if (stage === "filter") return { ...found, selection };
   const kept = clips.filter((_, i) => selection.reasons[i] === undefined);
-  const written = labelled ? kept.map(({ clip }) => labelled.written.get(clip.id)) : await curation.write(kept);
+  const written = await curation.write(kept);
   const captioned = captions ? await captionStage(curation, leftOver(caption, flags, labelled), kept, written, flags, note) : undefined;
   if (captioned?.estimate) return { ...found, selection, captioned };
   const columns = captioned && (({ clip }: ScoredClip) => columnsOfCaption(captioned.captions.get(clip.id)));
@@ -88,9 +92,15 @@ async function upTo(
   return { ...found, selection, rows: rows.length, uncaptioned, report, ...(captioned ? { captioned } : {}) };
 }
 
-/** Throws where the filter asks for labels and nobody gives any. */
-function expectLabels({ options: { select } }: Curation, { url }: LabelConfig): void {
+/** Throws where the filter asks for labels or text areas and nobody gives any. */
+function expectAsked({ options: { select } }: Curation, { url }: LabelConfig, { text }: MeasureConfig): void {
   const filter = filterOf(select?.where);
+  if (filter && !text && asksFor(filter, TEXT_COLUMNS))
+    throw new CogwheelError(
+      "data",
+      `a filter by text_area must have a detector that measures it, got ${filter.text} without measure.text; ` +
+        "say --text, or so in the config",
+    );
   if (filter && url === undefined && asksFor(filter, LABEL_COLUMNS))
     throw new CogwheelError(
       "data",

@@ -8,6 +8,7 @@ import { COLUMNS_FILE, WORK_FOLDER } from "../../curation/curate-node.ts";
 import { decodePictures } from "../../curation/curves/columns.ts";
 import { SCORE_NAMES } from "../../curation/measures/scores.ts";
 import { LABEL_COLUMNS } from "../../curation/label/labels.ts";
+import { TEXT_COLUMNS } from "../../curation/text/measure.ts";
 import type { ClipColumns } from "../../curation/label/sample.ts";
 import { pictureOf } from "../../curation/endpoint/picture.ts";
 
@@ -23,7 +24,7 @@ export interface LabelClip extends ClipColumns {
 }
 
 /** Columns that a person's judgement says something of. */
-const JUDGED: readonly string[] = [...LABEL_COLUMNS, ...SCORE_NAMES];
+const JUDGED: readonly string[] = [...LABEL_COLUMNS, ...TEXT_COLUMNS, ...SCORE_NAMES];
 
 export async function readLabelClips(dataset: string): Promise<LabelClip[]> {
   const path = join(dataset, WORK_FOLDER, COLUMNS_FILE);

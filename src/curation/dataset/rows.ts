@@ -25,7 +25,7 @@ export interface DatasetRow {
 export const COLUMN_NAMES: readonly string[] = [
   ...SCORE_NAMES,
   ...["id", "width", "height", "fps", "num_frames", "duration", "kind", "codec"],
-  ...LABEL_COLUMNS,
+  ...["text_area", ...LABEL_COLUMNS],
   ...["source.name", "source.sha256", "source.start", "source.end", "duplicate_of"],
 ];
 

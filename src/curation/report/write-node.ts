@@ -30,7 +30,7 @@ export async function writeCurationReport(curation: Curation, { sources, clips, 
     VERSION,
     clips.map(({ clip, columns, more }, i) => [
       ...[clip.id, columns["duplicate_of"], selection.reasons[i], captions.get(clip.id)],
-      ...[columns["aesthetic"], columns["watermark"], more],
+      ...[columns["text_area"], columns["aesthetic"], columns["watermark"], more],
     ]),
     sources.map(({ source, transitions }) => [source.path, transitions]),
     [curation.refused, [...curation.copies], select?.where],
