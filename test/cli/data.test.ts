@@ -156,6 +156,7 @@ it("names what it refuses, does the rest, and says so by its exit code", { timeo
   await writeFile(join(odd, "cut off.mp4"), whole.subarray(0, whole.length >> 1));
   await writeFile(join(odd, "film.mp4"), Buffer.concat([Buffer.from("RIFF\0\0\0\0AVI LIST", "latin1"), Buffer.alloc(100)]));
   await writeFile(join(odd, "a name\nof two lines.ogv"), `OggS${"\0".repeat(60)}`);
+  await writeFile(join(odd, "film.m3u8"), "#EXTM3U\n#EXTINF:4,\nhttps://example.com/part0.ts\n");
   await writeFile(join(odd, "secret.mp4"), whole.subarray(1));
   chmodSync(join(odd, "secret.mp4"), 0);
   const ran = data(["run", "odd", "--out", "odd-set", "--frames", "17", "--json"]);
@@ -167,7 +168,8 @@ it("names what it refuses, does the rest, and says so by its exit code", { timeo
   expect(said["film.mp4"]).toContain("got AVI; convert it to MP4");
   expect(said["a name\nof two lines.ogv"]).toContain("got Ogg");
   expect(said["cut off.mp4"]).toMatch(/must be whole, got \d+ pictures that can be decoded of 108; download or copy it again/);
-  expect(Object.keys(said).sort()).toEqual(["a name\nof two lines.ogv", "cut off.mp4", "empty.mp4", "film.mp4", "secret.mp4"]);
+  expect(Object.keys(said).sort()).toEqual(["a name\nof two lines.ogv", "cut off.mp4", "empty.mp4", "film.m3u8", "film.mp4", "secret.mp4"]);
+  expect(said["film.m3u8"]).toContain("got an HLS playlist, which only names parts of a film; join them");
 });
 
 it("moves a threshold without decoding again, and tells what it dropped", { timeout: 60_000 }, () => {

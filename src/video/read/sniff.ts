@@ -64,6 +64,8 @@ const SIGNATURES: readonly (readonly [begins: RegExp, kind: MediaKind | Unreadab
     [/^DKIF/, "IVF", FILM],
     [/^YUV4MPEG2 /, "Y4M", FILM],
     [/^\.RMF/, "RealMedia", FILM],
+    // It may name any address: what it leads to is for its owner to fetch.
+    [/^(\xef\xbb\xbf)?#EXTM3U/, "an HLS playlist, which only names parts of a film", "join them (`ffmpeg -i IN -c copy out.mp4`)"],
     [/^\x06\x0e\x2b\x34/, "MXF", FILM],
     [/^[FCZ]WS[\x01-\x40]/, "Flash", FILM],
     [/^ID3|^\xff[\xfb\xf3\xf2]/, "MP3 sound", SOUND],

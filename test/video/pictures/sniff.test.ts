@@ -69,6 +69,8 @@ describe("what is not read is named, with what to do", () => {
     ["MPEG-TS", `G${"\0".repeat(187)}G${"\0".repeat(187)}G`, /transport stream/, /ffmpeg/],
     ["M2TS", `\0\0\0\0G${"\0".repeat(191)}G${"\0".repeat(191)}G`, /transport stream/, /ffmpeg/],
     ["FLV", "FLV\x01\x05", /^FLV$/, /ffmpeg/],
+    ["HLS", "#EXTM3U\n#EXT-X-VERSION:3\n", /^an HLS playlist/, /ffmpeg -i IN -c copy/],
+    ["HLS with a byte order mark", "\xef\xbb\xbf#EXTM3U\r\n", /^an HLS playlist/, /ffmpeg/],
     ["Ogg", "OggS\0\x02", /^Ogg$/, /ffmpeg/],
     ["WMV", "0&\xb2u\x8ef\xcf\x11", /WMV/, /ffmpeg/],
     ["a bare H.264 stream", "\0\0\0\x01\x67\x64", /without a container/, /ffmpeg/],
