@@ -50,7 +50,7 @@ export type { TuningTable } from "./gpu/tuning-table.ts";
 export { Gpu, type OpenGpuOptions } from "./gpu/gpu.ts";
 export type { Capabilities } from "./gpu/capabilities.ts";
 export { Profile, type ProfileRow } from "./gpu/profile.ts";
-export { CogwheelError } from "./base/errors.ts";
+export { CogwheelError, type ErrorCode } from "./base/errors.ts";
 export type { Fit } from "./video/fit.ts";
 export type { Frame, RgbaFrame } from "./video/frame.ts";
 export { decodeVideo, type DecodedVideo, type DecodeLimits, type DecodeOptions } from "./video/decode.ts";

@@ -3,8 +3,48 @@
 import "./dispose.ts";
 import { shortened, visible } from "./visible.ts";
 
+/**
+ * What kind of thing went wrong: for programs, which must not read messages. These stay as they are from version to version; one may come
+ * to be told by a more particular code only when that code is new.
+ */
+export type ErrorCode =
+  /** What was asked for is wrong, or the model cannot do it. */
+  | "invalid-request"
+  /** A checkpoint, an adapter or a part of them is not there, damaged, or of a kind that is not read. */
+  | "model"
+  /** A server of models did not give what was asked of it. */
+  | "hub"
+  /** More memory than there is. */
+  | "out-of-memory"
+  /** There is no adapter, or not this one, or the device was lost. */
+  | "device"
+  /** A file of the user's cannot be read or written. */
+  | "file"
+  /** The caller's signal was aborted, or the model was closed. */
+  | "aborted"
+  | "failed";
+
+/** What errors of a room are about, unless they say it themselves. */
+const OF_ROOM: Readonly<Record<string, ErrorCode>> = {
+  adapter: "device",
+  checkpoint: "model",
+  cli: "invalid-request",
+  denoise: "invalid-request",
+  generate: "invalid-request",
+  gpu: "device",
+  hub: "hub",
+  input: "file",
+  lora: "model",
+  output: "file",
+  tokenizer: "model",
+  video: "file",
+  weights: "model",
+};
+
 export interface CogwheelErrorOptions {
   cause?: unknown;
+  /** Default: what errors of its room are about. */
+  code?: ErrorCode;
   /** What is listed below the rule, a line each. */
   lines?: readonly string[];
 }
@@ -17,13 +57,15 @@ export interface CogwheelErrorOptions {
  * such are spelled out and very long values cut, and so is each of `lines`.
  */
 export class CogwheelError extends Error {
-  override readonly name = "CogwheelError";
+  override readonly name: string = "CogwheelError";
+  readonly code: ErrorCode;
   constructor(
     readonly room: string,
     rule: string,
-    { lines = [], ...options }: CogwheelErrorOptions = {},
+    { lines = [], code, ...options }: CogwheelErrorOptions = {},
   ) {
     super([`[${room}] ${shown(rule)}`, ...lines.map(shown)].join("\n"), options);
+    this.code = code ?? (Object.hasOwn(OF_ROOM, room) ? OF_ROOM[room]! : "failed");
   }
 }
 

@@ -1,5 +1,5 @@
 /** Numbers that are none: a NaN or an infinity anywhere becomes a black film, so what comes in and what goes out is looked at. */
-import { CogwheelError } from "./errors.ts";
+import { CogwheelError, type ErrorCode } from "./errors.ts";
 
 /** Are all of them finite? A pass that costs a nanosecond a value. */
 export function allFinite(values: Float32Array): boolean {
@@ -12,14 +12,16 @@ export function allFinite(values: Float32Array): boolean {
  * Throws where one of them is not.
  * @param what names them: "the latents after step 3 of 50"
  * @param remedy what to do about it
+ * @param code what it means: most are computed, and no caller's mistake
  */
-export function expectFinite(values: Float32Array, room: string, what: string, remedy: string): void {
+export function expectFinite(values: Float32Array, room: string, what: string, remedy: string, code: ErrorCode = "failed"): void {
   if (allFinite(values)) return;
   const bad = values.reduce((n, v) => n + (Number.isFinite(v) ? 0 : 1), 0);
   throw new CogwheelError(
     room,
     `${what} must be finite, got NaN or infinity in ${bad} of ${values.length} values, ` +
       `first ${values.find((v) => !Number.isFinite(v))} at ${values.findIndex((v) => !Number.isFinite(v))}; ${remedy}`,
+    { code },
   );
 }
 
@@ -38,5 +40,5 @@ export function expectFloats(value: unknown, room: string, what: string): assert
       `${what} must be a Float32Array, got ${value === null || typeof value !== "object" ? String(value) : arrayType(value)}; ` +
         "convert it with Float32Array.from",
     );
-  expectFinite(value as Float32Array, room, what, "make it again");
+  expectFinite(value as Float32Array, room, what, "make it again", "invalid-request");
 }

@@ -33,6 +33,22 @@ export async function readInput(path: string, { limit, signal }: { limit?: numbe
   }
 }
 
+/** What comes by standard input, whole. @param limit the most bytes that it may have */
+export async function readStandardInput(limit: number): Promise<Uint8Array> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > limit)
+      throw new CogwheelError(
+        "input",
+        `standard input must have at most ${limit.toLocaleString("en")} bytes, got more; check what writes it`,
+      );
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
 /**
  * Finds out, before any work, whether a file can be written.
  * @param option what the user names it with, for the remedy

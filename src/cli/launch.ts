@@ -20,7 +20,7 @@ import { systemComplaint } from "../platform/system-error.ts";
 const self = fileURLToPath(import.meta.url);
 
 /** Commands that compute nothing on an adapter, or ask for one themselves where they do. */
-const WITHOUT_ADAPTER: ReadonlySet<string> = new Set(["data", "serve"]);
+const WITHOUT_ADAPTER: ReadonlySet<string> = new Set(["completion", "data", "models", "serve"]);
 
 /** The value of `--adapter`, where the arguments have it. */
 function adapterOf(args: readonly string[]): string | undefined {
@@ -99,5 +99,5 @@ try {
 } catch (error) {
   // The command line has words for its own errors; these are of the search for an adapter, or of Node's own loading.
   console.error(error instanceof CogwheelError ? error.message : (systemComplaint(error) ?? error));
-  process.exit(1);
+  process.exit(error instanceof CogwheelError && error.code === "device" ? 5 : 1);
 }

@@ -6,6 +6,7 @@ import { shortenedLines } from "../base/visible.ts";
 import { systemComplaint } from "../platform/system-error.ts";
 import { addCommands, type CliCommand } from "./command.ts";
 import { COMMANDS } from "./commands/index.ts";
+import { exitCodeOf } from "./exit-code.ts";
 import { refuseMistypedCommand } from "./meant-command.ts";
 import { packageInfo } from "./package-root.ts";
 import { Interrupted } from "./terminal/interrupt.ts";
@@ -33,13 +34,11 @@ try {
   );
   await program.parseAsync();
 } catch (error) {
-  if (error instanceof Interrupted) process.exitCode = error.exitCode;
-  else if (error instanceof CommanderError)
-    process.exitCode = error.exitCode; // it has said what it had to
-  else {
+  process.exitCode = exitCodeOf(error);
+  // Of the two, commander has said what it had to, and a stop was told when it was asked for.
+  if (!(error instanceof Interrupted || error instanceof CommanderError)) {
     for (const one of error instanceof AggregateError ? error.errors : [error])
       complain(one instanceof CogwheelError ? one.message : (systemComplaint(one) ?? shortenedLines(inspect(one))));
-    process.exitCode = 1;
   }
 }
 await drained();

@@ -45,7 +45,7 @@ export class OutOfMemory extends CogwheelError {
       "gpu",
       `the adapter is out of memory in ${what} (${allocated} bytes are allocated); ` +
         "choose a smaller size, fewer frames or --dtype f16, or say how much memory there is (--memory)",
-      { cause },
+      { cause, code: "out-of-memory" },
     );
   }
 }

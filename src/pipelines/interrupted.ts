@@ -3,17 +3,20 @@ import { CogwheelError } from "../base/errors.ts";
 import type { DenoiseState } from "../models/cogvideox/model.ts";
 
 export class GenerationInterrupted extends CogwheelError {
+  override readonly name = "GenerationInterrupted";
   constructor(
     /** The latents after the last step that was done; pass them as `start` to go on. */
     readonly state: DenoiseState,
     steps: number,
     cause: unknown,
+    /** Whether it was asked to stop: the reason of an abort is whatever the caller gave. */
+    stopped = false,
   ) {
     super(
       "generate",
       `stopped after step ${state.step} of ${steps}: ${cause instanceof Error ? cause.message : String(cause)}; ` +
         "its latents are kept, pass them as start to go on",
-      { cause },
+      { cause, code: stopped ? "aborted" : cause instanceof CogwheelError ? cause.code : "failed" },
     );
   }
 }

@@ -91,6 +91,7 @@ export function refuseBeyond(
       `activations ${bytesText(needs.activations + needs.io + needs.states)}${needs.host ? `, host ${bytesText(needs.host)}` : ""}, ` +
       `loading ${bytesText(loadingBytes(needs.weights + (needs.streamed ?? 0)))}), got ${bytesText(available)} of free memory; ` +
       `choose a smaller size${otherwise === undefined ? " or fewer frames" : `, fewer frames or ${otherwise}`}`,
+    { code: "out-of-memory" },
   );
 }
 

@@ -58,7 +58,9 @@ export class Turns {
   /** Aborts what is under way and what waits, and resolves when all of it has come to its end. */
   async end(): Promise<void> {
     this.#ended.abort(
-      new CogwheelError(this.room, `${this.what} cannot be used after dispose; open it again, and await what is under way before`),
+      new CogwheelError(this.room, `${this.what} cannot be used after dispose; open it again, and await what is under way before`, {
+        code: "aborted",
+      }),
     );
     await this.#last;
   }

@@ -7,6 +7,7 @@ import { adviceFor, beginSession, leaveSession, listEveryAdapter, readSession } 
 import { createDawn } from "./dawn.ts";
 import { applyEnvironment, probeHere, probeInChild } from "./probe.ts";
 import { refuseTightAddressSpace } from "./memory-node.ts";
+import { muffled } from "./muffled-node.ts";
 import type { AdapterRequest, FoundAdapter, ListedAdapter } from "./types.ts";
 
 export { installWebCodecs, listFolder } from "./files-node.ts";
@@ -30,7 +31,9 @@ export async function requestGpuAdapter(request: AdapterRequest = {}): Promise<F
   }
   if (session.error !== undefined) throw new CogwheelError("adapter", session.error);
   const dawn = await createDawn(session.device);
-  const adapter = await dawn.requestAdapter({ powerPreference: "high-performance" });
+  const ask = () => dawn.requestAdapter({ powerPreference: "high-performance" });
+  // Only a process that is ours throughout: an app's standard error is the app's.
+  const adapter = session.launcher === undefined ? await ask() : await muffled(ask);
   if (!adapter)
     throw new CogwheelError(
       "adapter",

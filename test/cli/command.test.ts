@@ -66,7 +66,7 @@ describe("--enhance", () => {
       { COGWHEEL_API_KEY: "k-secret" },
     );
     expect(run.code, run.err).toBe(0);
-    expect(run.out).toContain(`Prompt: ${PROMPT}\nRewritten by writer: A red circle moves.\n`);
+    expect(run.err).toContain(`Prompt: ${PROMPT}\nRewritten by writer: A red circle moves.\n`);
     expect(server.asked[0]!.headers.authorization).toBe("Bearer k-secret");
     const kept = readFileSync(join(folder, "enhanced.prompt.json"), "utf8");
     expect(JSON.parse(kept)).toMatchObject({ prompt: "A red circle moves.", from: PROMPT, enhanced: true, model: "writer", seed: 7 });
@@ -91,9 +91,9 @@ describe("generate from files", () => {
     );
     const { code, out, err } = await generate([PROMPT, "--video", "in.gif", "--strength", "0.5", "--samples", "2", "--out", "from.mp4"]);
     expect(code, err).toBe(0);
-    expect(out).toContain("9 frames at 8 a second, 4 ddim steps, guidance 3, seed 7, 2 samples, from in.gif\n");
+    expect(err).toContain("9 frames at 8 a second, 4 ddim steps, guidance 3, seed 7, 2 samples, from in.gif\n");
     expect(err).toMatch(/^encode frames/m);
-    expect(lines(out).slice(-2)).toEqual([join(folder, "from-1.mp4"), join(folder, "from-2.mp4")]);
+    expect(lines(out)).toEqual([join(folder, "from-1.mp4"), join(folder, "from-2.mp4")]);
     const [one, two] = [await decodeVideo(join(folder, "from-1.mp4")), await decodeVideo(join(folder, "from-2.mp4"))];
     expect([one.frames.length, two.frames.length]).toEqual([9, 9]);
     expect(Buffer.from(one.frames[4]!.data).equals(Buffer.from(two.frames[4]!.data))).toBe(false);
@@ -117,7 +117,7 @@ describe("generate from files", () => {
       writeSafetensors({ [`${turn}_A.weight`]: { ...low(1), shape: [4, 32] }, [`${turn}_B.weight`]: { ...low(2), shape: [32, 4] } }),
     );
     const path = await tinyTask(task);
-    const { code, out, err } = await cogwheel([
+    const { code, err } = await cogwheel([
       "--model",
       path,
       "--seed",
@@ -132,7 +132,7 @@ describe("generate from files", () => {
       PROMPT,
     ]);
     expect(code, err).toBe(0);
-    expect(out).toContain(`, from ${from}\n`);
+    expect(err).toContain(`, from ${from}\n`);
     const value = (name: string) => (args.includes(name) ? args[args.indexOf(name) + 1]! : undefined);
     const read = async (name: string) => (value(name) === undefined ? undefined : (await decodeVideo(join(folder, value(name)!))).frames);
     const [image, video, control, mask] = [await read("--image"), await read("--video"), await read("--control"), await read("--mask")];
@@ -152,32 +152,35 @@ describe("generate from files", () => {
     expect(relativeL2(state.latents, want.state.latents)).toBeLessThan(1e-6);
   });
 
-  it.for<[string, string[], RegExp]>([
+  it.for<[string, string[], RegExp, number]>([
     [
       "an image for a text checkpoint",
       ["--image", "in.gif"],
       /^\[generate\] this checkpoint makes videos from text, with a video to begin from if you like, got image; /m,
+      2,
     ],
-    ["a video that is none", ["--video", "prompt.txt"], /^\[video\] prompt\.txt/m],
-    ["a file that is not there", ["--video", "nowhere.mp4"], /nowhere\.mp4/],
+    ["a video that is none", ["--video", "prompt.txt"], /^\[video\] prompt\.txt/m, 1],
+    ["a file that is not there", ["--video", "nowhere.mp4"], /nowhere\.mp4/, 1],
     [
       "an adapter of another model",
       ["--lora", "other.safetensors:0.5"],
       /^\[lora\] other\.safetensors: an adapter must change weights of this model, got transformer\.blocks\.0\.lora_A\.weight/m,
+      3,
     ],
     [
       "strength without a video",
       ["--strength", "0.5"],
       /^\[generate\] strength goes with a video to begin from, got strength 0\.5 without one; leave it out/m,
+      2,
     ],
-  ])("refuses %s", async ([, args, message]) => {
+  ])("refuses %s", async ([, args, message, exit]) => {
     writeFileSync(join(folder, "prompt.txt"), `${PROMPT}\n`);
     writeFileSync(
       join(folder, "other.safetensors"),
       writeSafetensors({ "transformer.blocks.0.lora_A.weight": { dtype: "F32", shape: [1, 4], data: new Float32Array(4) } }),
     );
     const { code, err } = await generate([PROMPT, ...args]);
-    expect(code).toBe(1);
+    expect(code).toBe(exit);
     expect(err).toMatch(message);
   });
 });
@@ -198,17 +201,17 @@ describe("generate", () => {
       "--profile",
       "trace.json",
     ]);
-    expect(err.replace(/^Warning: .*\n/gm, ""), "stages, each once").toMatch(
+    const stages = lines(err).filter((line) => /^(load|encode|denoise|decode|write) ?.* (\d[\d.]* s|\d+ min .*)$/.test(line));
+    expect(`${stages.join("\n")}\n`, "stages, each once").toMatch(
       /^(load text encoder|encode prompt|load transformer|denoise|load decoder|decode|write)( +\S.*\n(?!\1)(load text encoder|encode prompt|load transformer|denoise|load decoder|decode|write))* +\S.*\n$/,
     );
     expect(lines(err).filter((line) => /^write /.test(line)).length).toBe(1);
     expect(code).toBe(0);
-    expect(lines(out).at(-1)).toBe(join(folder, "deep/er/video.mp4"));
-    expect(out).toMatch(/^.+, f(32|16)\n/);
-    expect(out).toContain("32×16, 9 frames at 8 a second, 4 ddim steps, guidance 3, seed 7\n");
-    expect(out).toMatch(/^stage +seconds$/m);
-    expect(out).toMatch(/^in all +[\d.]+$/m);
-    expect(out).toMatch(/^kernel +chosen +runs +ms +share/m);
+    expect(out, "the path and nothing else").toBe(`${join(folder, "deep/er/video.mp4")}\n`);
+    expect(err).toMatch(/^.+, f(32|16)$/m);
+    expect(err).toContain("32×16, 9 frames at 8 a second, 4 ddim steps, guidance 3, seed 7\n");
+    expect(err).toMatch(/^in all +[\d.]+ s$/m);
+    expect(err).toMatch(/^kernel +chosen +runs +ms +share/m);
     // eslint-disable-next-line no-control-regex
     expect(out + err, "no control codes where nobody looks").not.toMatch(/[\x00-\x09\x0b-\x1f\x7f]/);
     expect(files().filter((f) => !before.includes(f))).toEqual([
@@ -269,14 +272,14 @@ describe("generate", () => {
       "--out",
       "o.png",
     ]);
-    expect(other.out).toMatch(/2 ddim steps, .*seed 8\n/);
+    expect(other.err).toMatch(/2 ddim steps, .*seed 8\n/);
     const said = await cogwheel(["--model", model, "--again", "o.png"]);
     expect([said.code, said.err]).toEqual([
-      1,
+      2,
       expect.stringMatching(/--again takes a video or a picture .* got o\.png, which says nothing/),
     ]);
     const task = await cogwheel(["--model", model, "--again", "first.png", "--video", "first.png"]);
-    expect([task.code, task.err]).toEqual([1, expect.stringMatching(/first\.png was made from a prompt alone, got a video/)]);
+    expect([task.code, task.err]).toEqual([2, expect.stringMatching(/first\.png was made from a prompt alone, got a video/)]);
   });
 
   it("stops within seconds of Ctrl-C, with code 130, keeps the latents and writes no video", async () => {
@@ -351,8 +354,8 @@ describe("going on from latents of a step", () => {
       ...["--model", model, "--dtype", "f32", "--latents", "half.safetensors", "--save-latents", "whole.safetensors", "--out", "on.png"],
     ]);
     expect(code, err).toBe(0);
-    expect(out).toContain("32×16, 1 frame, 4 dpm steps, guidance 3, seed 7, 2 samples\n");
-    expect(lines(out).slice(-2)).toEqual([join(folder, "on-1.png"), join(folder, "on-2.png")]);
+    expect(err).toContain("32×16, 1 frame, 4 dpm steps, guidance 3, seed 7, 2 samples\n");
+    expect(lines(out)).toEqual([join(folder, "on-1.png"), join(folder, "on-2.png")]);
     const { state, settings } = await readLatents(readFileSync(join(folder, "whole.safetensors")), "whole");
     expect(relativeL2(state.latents, whole.state.latents)).toBeLessThan(1e-6);
     expect(settings).toMatchObject({ ...options, steps: 4, task: "text" });
@@ -365,13 +368,13 @@ describe("going on from latents of a step", () => {
     [["--lora", "turn.safetensors"], /holds latents of a run with no adapters, got turn\.safetensors:1; give the same --lora/],
   ])("refuses %j", async ([args, message]) => {
     const { code, err } = await cogwheel(["--model", model, "--latents", "half.safetensors", ...args]);
-    expect(code).toBe(1);
+    expect(code).toBe(2);
     expect(err).toMatch(message);
   });
 });
 
-describe("bad input ends with code 1, one clear line, and nothing left behind", () => {
-  const cases: [string, string[], RegExp][] = [
+describe("bad input ends with a code of its kind, one clear line, and nothing left behind", () => {
+  const cases: [string, string[], RegExp, number?][] = [
     ["an unknown option", ["--setps", "3", "x"], /^error: unknown option '--setps'/],
     ["a size that is none", ["x", "--size", "32"], /option '--size <WxH>' argument '32' is invalid\. It must be WIDTHxHEIGHT/],
     ["a size that does not fit", ["x", "--size", "33x16"], /^\[generate\] height and width must be multiples of 16, got width 33; /],
@@ -388,14 +391,20 @@ describe("bad input ends with code 1, one clear line, and nothing left behind", 
       "a prompt file that is not there",
       ["--prompt-file", "gone.txt"],
       /^\[input\] gone\.txt must be a readable file, got ENOENT: no such file; /,
+      1,
     ],
     ["two prompts", ["x", "--prompt-file", "empty.txt"], /^\[generate\] a prompt is given as words or with --prompt-file, got both; /],
-    ["an output below a file", ["x", "--out", "empty.txt/video.mp4"], /^\[output\] .* must be in a folder, got the file /],
-    ["an output of an unknown kind", ["x", "--out", "video.avi"], /^\[output\] the output must end in \.mp4, \.webm, \.gif or \.png/],
-    ["many frames in one picture", ["x", "--frames", "9", "--out", "x.png"], /^\[output\] a \.png holds one picture, got 9 frames/],
-    ["latents below a file", ["x", "--save-latents", "empty.txt/l.safetensors"], /^\[output\] .* must be in a folder, got the file /],
-    ["a trace below a file", ["x", "--profile", "empty.txt/t.json"], /^\[output\] .* must be in a folder, got the file /],
-    ["latents that are none", ["x", "--latents", "empty.txt"], /^\[checkpoint\] latents: must be a safetensors file, got an empty file; /],
+    ["an output below a file", ["x", "--out", "empty.txt/video.mp4"], /^\[output\] .* must be in a folder, got the file /, 1],
+    ["an output of an unknown kind", ["x", "--out", "video.avi"], /^\[output\] the output must end in \.mp4, \.webm, \.gif or \.png/, 1],
+    ["many frames in one picture", ["x", "--frames", "9", "--out", "x.png"], /^\[output\] a \.png holds one picture, got 9 frames/, 1],
+    ["latents below a file", ["x", "--save-latents", "empty.txt/l.safetensors"], /^\[output\] .* must be in a folder, got the file /, 1],
+    ["a trace below a file", ["x", "--profile", "empty.txt/t.json"], /^\[output\] .* must be in a folder, got the file /, 1],
+    [
+      "latents that are none",
+      ["x", "--latents", "empty.txt"],
+      /^\[checkpoint\] latents: must be a safetensors file, got an empty file; /,
+      3,
+    ],
     [
       "latents of another size",
       ["x", "--latents", "other.safetensors", "--size", "64x64"],
@@ -406,14 +415,20 @@ describe("bad input ends with code 1, one clear line, and nothing left behind", 
       ["x", "--latents", "other.safetensors", "--frames", "9"],
       /^\[denoise\] latents must be \[1, 3, 4, 2, 4\] = 96 values for this size and these frames, got 32; /,
     ],
-    ["a model that is none", ["x", "--model", "."], /^\[checkpoint\] model_index\.json: a checkpoint must be in diffusers' folder layout/],
+    [
+      "a model that is none",
+      ["x", "--model", "."],
+      /^\[checkpoint\] model_index\.json: a checkpoint must be in diffusers' folder layout/,
+      3,
+    ],
     [
       "an adapter that is none",
       ["x", "--adapter", "Voodoo2"],
       /^\[adapter\] --adapter must be gpu, lavapipe, swiftshader or part of an adapter's name, got "Voodoo2", and this machine has: .+; choose one of these/,
+      5,
     ],
   ];
-  it.for(cases)("%s", async ([, args, rule]) => {
+  it.for(cases)("%s", async ([, args, rule, exit = 2]) => {
     writeFileSync(join(folder, "empty.txt"), "");
     writeFileSync(
       join(folder, "other.safetensors"),
@@ -423,7 +438,7 @@ describe("bad input ends with code 1, one clear line, and nothing left behind", 
     const { code, err } = await generate(args);
     expect(err.replace(/^Warning: .*\n/gm, "").trimEnd()).toMatch(rule);
     expect(err, "no stack").not.toMatch(/^ +at /m);
-    expect(code).toBe(1);
+    expect(code).toBe(exit);
     expect(err, "nothing was begun").not.toMatch(/^(load|encode|denoise|decode)/m);
     expect(files()).toEqual(before);
   });
@@ -443,7 +458,7 @@ describe("the other commands", () => {
       configs: { transformer: { num_layers: 1 } },
     });
     expect(json.requirements.map((r: { stage: string }) => r.stage)).toEqual(["text encoder", "transformer", "decoder"]);
-    expect((await cogwheel(["inspect", folder])).code).toBe(1);
+    expect((await cogwheel(["inspect", folder])).code).toBe(3);
   });
 
   it("inspect and generate --plan tell how a generation keeps within a limit of memory", async () => {
@@ -466,7 +481,7 @@ describe("the other commands", () => {
     expect(planned).toMatchObject({ seed: 3, task: "text", tiling: "none", memoryBytes: null });
     expect(planned.requirements).toEqual(JSON.parse((await cogwheel(["inspect", model, "--json"])).out).requirements);
     const refused = await cogwheel([...plan, "--memory", "100kB"]);
-    expect(refused.code).toBe(1);
+    expect(refused.code).toBe(4);
     expect(refused.err).toMatch(/the smallest that would do is [\d.]+ MB/);
     expect(files(), "nothing is made").toEqual(before);
   });
@@ -555,7 +570,7 @@ describe("the other commands", () => {
     expect((await cogwheel(["--version"])).out.trim()).toBe(
       JSON.parse(readFileSync(resolve(import.meta.dirname, "../../package.json"), "utf8")).version,
     );
-    expect((await cogwheel(["inspect", "--bogus"])).code).toBe(1);
+    expect((await cogwheel(["inspect", "--bogus"])).code).toBe(2);
     expect(existsSync(join(folder, "outputs")), "no command made the default folder").toBe(false);
   });
 });

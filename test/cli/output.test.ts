@@ -12,6 +12,7 @@ import { writeSafetensors } from "../../src/files/safetensors.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import { outputPaths } from "../../src/cli/output-paths.ts";
 import { readLatents, writeLatents } from "../../src/pipelines/latents-file.ts";
+import { commentIn } from "../../src/video/comment.ts";
 import { testGpu } from "../support/gpu.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
 import { watched, type Ended, type Watch } from "../support/watched.ts";
@@ -321,19 +322,66 @@ describe.skipIf(process.platform === "win32")("links, and results that would tak
   });
 });
 
+describe.skipIf(process.platform === "win32")("pipes", () => {
+  const small = ["--seed", "7", "--steps", "1", "--frames", "1"];
+
+  it("a prompt comes by one, a video goes by one, and Dawn's two lines do not", async () => {
+    const { code, err } = await shell(`(echo '${PROMPT}' | {}) 2>said | cat >made.png`, [
+      "generate",
+      "--model",
+      model,
+      ...small,
+      "--out",
+      "-",
+    ]);
+    expect(code, err).toBe(0);
+    const made = readFileSync(join(folder, "made.png"));
+    expect(commentIn(made)).toMatchObject({ prompt: PROMPT, seed: 7 });
+    const named = await shell(`{} <<< '${PROMPT}' 2>&1 >path | cat`, [
+      "generate",
+      "-",
+      "--model",
+      model,
+      ...small,
+      "--out",
+      "named.png",
+      "--quiet",
+    ]);
+    expect([named.code, named.out]).toEqual([0, ""]);
+    expect(readFileSync(join(folder, "path"), "utf8")).toBe(`${join(folder, "named.png")}\n`);
+    expect(readFileSync(join(folder, "named.png"))).toEqual(made);
+  });
+
+  it("what cannot go by one is refused before anything is read", async () => {
+    for (const args of [
+      ["--out", "-", "--json"],
+      ["--out", "-", "--samples", "2"],
+      ["--out", "-.avi"],
+      ["--out", "-.png", "--frames", "9"],
+    ]) {
+      const { code, out, err } = await shell("{}", ["generate", "--model", model, PROMPT, ...args]);
+      expect([code, out], err).toEqual([2, ""]);
+      expect(err).toMatch(/standard output takes/);
+      expect(err).not.toMatch(/^load/m);
+    }
+    const { code, err } = await shell("{} </dev/null", ["generate", "--model", model]);
+    expect([code, err.replace(/^Warning: .*\n/gm, "")]).toEqual([2, expect.stringMatching(/^\[generate\] a prompt must say what to show/)]);
+  });
+});
+
 describe("what is odd about the process or its input", () => {
   it("names out of files are shown as text, and are not long", async () => {
     writeFileSync(
       join(folder, "esc\x1b[31m\nname.safetensors"),
       writeSafetensors({ ["w\x1b[2J\x1b]0;owned\x07\u202e".repeat(3000)]: { dtype: "F32", shape: [1], data: Float32Array.of(1) } }),
     );
-    for (const args of [
-      ["validate"],
-      ["generate", "--model", model, PROMPT, "--lora"],
-      ["generate", "--model", model, PROMPT, "--latents"],
-    ]) {
+    for (const [exit, ...args] of [
+      [1, "validate"],
+      [3, "generate", "--model", model, PROMPT, "--lora"],
+      [1, "generate", "--model", model, PROMPT, "--latents"],
+    ] as const) {
       const { code, out, err } = await shell("{}", [...args, "esc\x1b[31m\nname.safetensors"]);
-      expect(code).toBe(1);
+      expect(code).toBe(exit);
       expect((out + err).length, args.join(" ")).toBeLessThan(6000);
       // eslint-disable-next-line no-control-regex
       expect(out + err).not.toMatch(/[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]/);
@@ -350,7 +398,7 @@ describe("what is odd about the process or its input", () => {
     expect(inspected.out).toContain("Cog\\x1b[2Jxxx");
     expect(inspected.out.length).toBeLessThan(6000);
     const { code, err } = await shell("{}", ["generate", PROMPT, "--size", "9".repeat(70_000)]);
-    expect(code).toBe(1);
+    expect(code).toBe(2);
     expect(err).toContain("characters)…");
     expect(err.length).toBeLessThan(2000);
   });

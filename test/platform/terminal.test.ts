@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { build } from "esbuild";
 import { describe, expect, it } from "vitest";
-import { duration, Progress } from "../../src/cli/terminal/progress.ts";
+import { duration, Progress, type ProgressMode } from "../../src/cli/terminal/progress.ts";
 import { table } from "../../src/cli/terminal/table.ts";
 
 describe("table", () => {
@@ -33,10 +33,10 @@ describe("table", () => {
   });
 });
 
-function recorded({ isTTY, columns = 80 }: { isTTY: boolean; columns?: number }) {
+function recorded({ isTTY, columns = 80, mode = "bar" }: { isTTY: boolean; columns?: number; mode?: ProgressMode }) {
   let time = 0;
   let text = "";
-  const progress = new Progress({ stream: { isTTY, columns, write: (part: string) => (text += part) }, now: () => time });
+  const progress = new Progress({ stream: { isTTY, columns, write: (part: string) => (text += part) }, now: () => time, mode });
   return { progress, text: () => text, at: (seconds: number) => (time = 1000 * seconds) };
 }
 
@@ -83,9 +83,36 @@ describe("progress", () => {
     expect(lines[0]).toBe("denoise              15 %  1 min 25 s left");
     expect(lines.filter((line) => line.startsWith("denoise")).length).toBe(7);
     expect(lines.slice(-4)).toEqual(["denoise            1 min 40 s", "a warning", "decode             4.0 s", "save               0.5 s"]);
-    expect(progress.summary()).toBe(
-      "stage    seconds\n───────  ───────\ndenoise    100.0\ndecode       4.0\nsave         0.5\nin all     104.5\n",
-    );
+    expect(progress.seconds).toEqual({ denoise: 100, decode: 4, save: 0.5 });
+  });
+
+  it("writes an object a line for programs, or notes alone", () => {
+    const { progress, text, at } = recorded({ isTTY: true, mode: "json" });
+    for (let step = 0; step <= 4; step++) {
+      at(step);
+      progress.report("denoise", step / 4, step === 1 ? "a\nb" : "");
+    }
+    progress.say("for people");
+    progress.note("a \x1b[31mwarning");
+    expect(
+      text()
+        .trimEnd()
+        .split("\n")
+        .map((line) => JSON.parse(line) as unknown),
+    ).toEqual([
+      { stage: "denoise", done: 0 },
+      { stage: "denoise", done: 0.25, detail: "a\\nb", secondsLeft: 3 },
+      { stage: "denoise", done: 0.5, secondsLeft: 2 },
+      { stage: "denoise", done: 0.75, secondsLeft: 1 },
+      { stage: "denoise", done: 1, seconds: 4 },
+      { note: "a \x1b[31mwarning" },
+    ]);
+    const quiet = recorded({ isTTY: true, mode: "none" });
+    quiet.progress.report("denoise", 0.5);
+    quiet.progress.report("denoise", 1);
+    quiet.progress.say("for people");
+    quiet.progress.note("a warning");
+    expect(quiet.text()).toBe("a warning\n");
   });
 
   it("shows a stage once that is told to be over twice", () => {

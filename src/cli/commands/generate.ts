@@ -1,4 +1,5 @@
 /** `cogwheel generate`, the default: from a prompt to a file. */
+import { Option } from "commander";
 import { REQUESTS, RUNNING, SETTINGS } from "../../pipelines/options/table.ts";
 import { defineCommand } from "../command.ts";
 import { addFlags, modelDeviceFlags, fileFlags, flagsOf, modelFlags, readFlags } from "../flags.ts";
@@ -10,21 +11,32 @@ export const generate = defineCommand<[string[]]>({
   isDefault: true,
   declare: (command) =>
     addFlags(
-      addFlags(command.argument("[prompt...]", "what to show"), [
+      addFlags(command.argument("[prompt...]", "what to show; - reads it from standard input, as does none where that is a pipe"), [
         ...flagsOf(SETTINGS),
         ...flagsOf(REQUESTS),
         ...modelFlags(),
         ...fileFlags(),
         ...modelDeviceFlags(),
       ])
-        .option("--out <path>", "file.mp4, .webm, .gif, .png (one frame), or a folder for PNG frames (default: outputs/…)")
+        .option(
+          "--out <path>",
+          "file.mp4, .webm, .gif, .png (one frame), a folder for PNG frames, or - for standard output (default: outputs/…)",
+        )
         .option("--again <file>", "with the prompt and settings that a video, a picture or saved latents say they were made with")
         .option("--no-metadata", "do not write into the file what it was made with: prompt, settings, model")
         .option("--save-latents <file>", "also save the final latents, for --latents or vae decode")
         .option("--enhance <url>", "rewrite the prompt first, by a model behind this OpenAI-compatible address (key: COGWHEEL_API_KEY)")
         .option("--enhance-model <name>", "the model there (default: the only one that it serves)")
         .option("--plan", "print what the generation will take, stage by stage, and stop")
-        .option("--json", "print one JSON object: what was planned and, without --plan, what was made and how long it took"),
+        .option("--dry-run", "the same: check everything, print the plan, make nothing")
+        .option("--json", "print one JSON object: what was planned and, without --plan, what was made and how long it took")
+        .addOption(
+          new Option(
+            "--progress <how>",
+            "on standard error: a bar (lines where no terminal is), an object a line, or nothing (default: bar)",
+          ).choices(["bar", "json", "none"]),
+        )
+        .option("--quiet", "say nothing but warnings and errors; the path of the result is printed all the same"),
       flagsOf(RUNNING),
     ),
   async run([words], parsed) {

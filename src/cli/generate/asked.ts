@@ -1,4 +1,5 @@
 /** What the command is asked for: words and options, the files that are named, and what a saved run was asked for. */
+import { fstatSync } from "node:fs";
 import { CogwheelError } from "../../base/errors.ts";
 import { readLatents, type SavedRun } from "../../pipelines/latents-file.ts";
 import { defined, type GenerateOptions } from "../../pipelines/options.ts";
@@ -6,8 +7,9 @@ import { type SavedSettings, takenUp } from "../../pipelines/options/saved.ts";
 import { OPTION_LIST, optionOf, type OptionName } from "../../pipelines/options/table.ts";
 import type { ModelRules } from "../../pipelines/settings.ts";
 import { type Task, taskOf, type TaskInputs } from "../../pipelines/task.ts";
+import type { ProgressMode } from "../terminal/progress.ts";
 import type { Frame } from "../../video/frame.ts";
-import { readInput } from "../files.ts";
+import { readInput, readStandardInput } from "../files.ts";
 import type { ModelDeviceFlags, Flags, ModelFlags } from "../flags.ts";
 
 /** What is the command's own: which model, and where results go. */
@@ -19,7 +21,10 @@ export interface GenerateFlags extends ModelDeviceFlags, ModelFlags {
   enhance?: string;
   enhanceModel?: string;
   plan?: boolean;
+  dryRun?: boolean;
   json?: boolean;
+  progress?: ProgressMode;
+  quiet?: boolean;
 }
 
 /** What a result was made with. */
@@ -50,11 +55,11 @@ export async function readAsked(words: readonly string[], flags: Flags<GenerateF
       "generate",
       `a run goes on, or one is made again, got --latents ${file} and --again ${again.file}; leave one out`,
     );
-  const prompt = (promptFile ? await readText(promptFile) : words.join(" ")) || (saved ?? again)?.settings.prompt || "";
+  const prompt = (await readPrompt(words, promptFile, !saved && !again)) || (saved ?? again)?.settings.prompt || "";
   if (prompt.trim() === "")
     throw new CogwheelError(
       "generate",
-      'a prompt must say what to show, got nothing; try: npm start -- "a red circle moving left on a black background"',
+      'a prompt must say what to show, got nothing; try: cogwheel "a red circle moving left on a black background"',
     );
   if (flags.own.enhance !== undefined && saved && saved.state.step > 0)
     throw new CogwheelError("generate", `a run that goes on keeps its prompt, got --enhance with ${file} of some steps; leave it out`);
@@ -141,7 +146,26 @@ async function readAgain(file: string): Promise<Again> {
   );
 }
 
+/** Words, what a file holds, or what comes by standard input: where that is asked for, or a pipe or a file is all that there is. */
+async function readPrompt(words: readonly string[], file: string | undefined, needed: boolean): Promise<string> {
+  if (file !== undefined) return await readText(file);
+  if (words.length ? words.length === 1 && words[0] === "-" : needed && isPromptPiped())
+    return textOf(await readStandardInput(PROMPT_LIMIT));
+  return words.join(" ");
+}
+
+/** A terminal, /dev/null and what programs hand on unused are not read: what never ends would be waited for. */
+function isPromptPiped(): boolean {
+  try {
+    const kind = fstatSync(0);
+    return kind.isFIFO() || kind.isFile();
+  } catch {
+    return false;
+  }
+}
+
 /** Bytes of a prompt's file: a model reads some hundred words. */
 const PROMPT_LIMIT = 1_000_000;
 
-const readText = async (path: string): Promise<string> => new TextDecoder().decode(await readInput(path, { limit: PROMPT_LIMIT })).trim();
+const textOf = (bytes: Uint8Array): string => new TextDecoder().decode(bytes).trim();
+const readText = async (path: string): Promise<string> => textOf(await readInput(path, { limit: PROMPT_LIMIT }));

@@ -9,7 +9,7 @@ import type { OptionName } from "../../pipelines/options/table.ts";
 import type { Settings } from "../../pipelines/settings.ts";
 import { checkOutput } from "../../video/encode.ts";
 import { checkDistinct, checkOutputFile, type Named } from "../files.ts";
-import { outputPaths } from "../output-paths.ts";
+import { isPiped, outputPaths, pipedFormat } from "../output-paths.ts";
 import { EMBEDDED_MODEL } from "../package-root.ts";
 import { flagName, framePaths, pathOf, type Asked } from "./asked.ts";
 
@@ -26,7 +26,7 @@ export async function checkPlaces(asked: Asked): Promise<void> {
   const count = given.samples ?? saved?.settings.samples ?? 1;
   await checkDistinct(
     [
-      ...(out === undefined ? [] : outputPaths(out, count)).map((path) => ["--out", path] as const),
+      ...(out === undefined || isPiped(out) ? [] : outputPaths(out, count)).map((path) => ["--out", path] as const),
       ["--save-latents", saveLatents],
       named("gpuProfile"),
     ],
@@ -48,7 +48,7 @@ export async function checkWritable(
   frames: number,
   { saveLatents, trace }: { saveLatents: string | undefined; trace: string | undefined },
 ): Promise<void> {
-  for (const path of outs) await checkOutput(path, { frames });
+  for (const path of outs) if (!pipedFormat(path, frames)) await checkOutput(path, { frames });
   if (saveLatents !== undefined) await checkOutputFile(saveLatents, "--save-latents");
   if (trace !== undefined) await checkOutputFile(trace, flagName("gpuProfile"));
 }

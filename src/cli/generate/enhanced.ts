@@ -4,7 +4,6 @@ import { enhance, type EnhancedPrompt } from "../../curation/enhance/enhance.ts"
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import { defined, type GenerateOptions } from "../../pipelines/options.ts";
 import { writeWhole } from "../files.ts";
-import { print } from "../terminal/output.ts";
 import type { Asked } from "./asked.ts";
 
 /** Where keys stand: nowhere else are they read from, and nowhere are they written. */
@@ -29,10 +28,10 @@ export async function enhanced(
   });
 }
 
-export function printEnhanced({ prompt, from, enhanced: rewritten, cached, model }: EnhancedPrompt): void {
+export function sayEnhanced({ prompt, from, enhanced: rewritten, cached, model }: EnhancedPrompt, say: (text: string) => void): void {
   if (!rewritten) return;
-  print(`Prompt: ${visible(from)}`);
-  print(`Rewritten by ${visible(model ?? "")}${cached ? ", kept from before" : ""}: ${visible(prompt)}\n`);
+  say(`Prompt: ${visible(from)}`);
+  say(`Rewritten by ${visible(model ?? "")}${cached ? ", kept from before" : ""}: ${visible(prompt)}\n`);
 }
 
 /** Writes both beside the first video, so that it can be made again. @returns the file's path */

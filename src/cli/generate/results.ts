@@ -15,8 +15,9 @@ import type { Video } from "../../pipelines/video.ts";
 import { encodeVideo } from "../../video/encode.ts";
 import type { Attempts } from "../attempts.ts";
 import { writeWhole } from "../files.ts";
-import { print } from "../terminal/output.ts";
-import type { Progress } from "../terminal/progress.ts";
+import { isPiped, pipedFormat } from "../output-paths.ts";
+import { print, writeBytes } from "../terminal/output.ts";
+import { duration, type Progress } from "../terminal/progress.ts";
 import { table } from "../terminal/table.ts";
 import { stageTable, timeTable } from "../stage-table.ts";
 import { tuningLine } from "../tuning-line.ts";
@@ -31,12 +32,17 @@ export function defaultOutput({ options: { prompt }, seed, settings: { frames } 
 }
 
 /** Says what is about to be made. */
-export function printRequest({ gpu, dtype }: CogVideoX, { settings: s, seed, task, options }: GenerationRequest, from: string): void {
-  print(`${gpu.name}${gpu.caps.kind === "software" ? " (software)" : ""}, ${dtype}`);
-  if (gpu.advice) print(gpu.advice);
+export function sayRequest(
+  say: (text: string) => void,
+  { gpu, dtype }: CogVideoX,
+  { settings: s, seed, task, options }: GenerationRequest,
+  from: string,
+): void {
+  say(`${gpu.name}${gpu.caps.kind === "software" ? " (software)" : ""}, ${dtype}`);
+  if (gpu.advice) say(gpu.advice);
   const frames = s.frames === 1 ? "frame" : `frames at ${s.fps} a second`;
   const samples = (options.samples ?? 1) > 1 ? `, ${options.samples} samples` : "";
-  print(
+  say(
     visible(
       `${s.width}×${s.height}, ${s.frames} ${frames}, ${stepsText(s)}, guidance ${s.guidance}, ` +
         `seed ${seed}${samples}${task === "text" ? "" : `, from ${from}`}`,
@@ -46,7 +52,7 @@ export function printRequest({ gpu, dtype }: CogVideoX, { settings: s, seed, tas
 
 /** Says what a generation will take, where it is not to be made. */
 export function printPlan(model: CogVideoX, request: GenerationRequest, from: string, rates: MeasuredRates | undefined): void {
-  printRequest(model, request, from);
+  sayRequest(print, model, request, from);
   print(`\n${stageTable(request.requirements)}`);
   if (rates) print(timeTable(model.times(rates, request)));
   const { limit } = request.plan;
@@ -61,15 +67,18 @@ export async function writeVideos(
 ): Promise<string[]> {
   const written: string[] = [];
   for (const [i, path] of outs.entries()) {
-    const encode = () =>
-      encodeVideo(made.samples[i]!, {
-        path,
+    const encode = async () => {
+      const options = {
         fps: made.settings.fps,
         ...(metadata ? { made: made.made } : {}),
         signal,
-        onProgress: (frames) => progress.report("write", (i + frames / (made.frames.length + 1)) / outs.length),
-      });
-    if (await results.attempt(encode)) written.push(resolve(path));
+        onProgress: (frames: number) => progress.report("write", (i + frames / (made.frames.length + 1)) / outs.length),
+      };
+      const format = pipedFormat(path, made.settings.frames);
+      if (format) await writeBytes(await encodeVideo(made.samples[i]!, { ...options, format }));
+      else await encodeVideo(made.samples[i]!, { ...options, path });
+    };
+    if (await results.attempt(encode)) written.push(isPiped(path) ? path : resolve(path));
   }
   progress.report("write", 1);
   return written;
@@ -80,26 +89,26 @@ export async function saveState(path: string, state: DenoiseState, model: CogVid
   await writeWhole(path, writeLatents(savedRun(model, request, state)), "--save-latents");
 }
 
-/** Seconds a stage, and what it took. */
-export function printSummary(model: CogVideoX, progress: Progress): void {
-  print(`\n${progress.summary()}`);
+/** How long all stages took together, and what it took. */
+export function saySummary(model: CogVideoX, progress: Progress): void {
+  progress.say(`${"in all".padEnd(18)} ${duration(Object.values(progress.seconds).reduce((sum, seconds) => sum + seconds, 0))}`);
   const { compiled, ms } = model.gpu.pipelines.stats;
   const peak = peakResidentBytes();
-  print(
+  progress.say(
     `${compiled} pipelines compiled in ${(ms / 1000).toFixed(1)} s${peak ? `, peak resident memory ${(peak / 1e6).toFixed(0)} MB` : ""}`,
   );
 }
 
-/** Prints the time of every kernel, unless `quiet`, and writes the trace. */
-export async function reportProfile(profile: Profile, model: CogVideoX, path: string, quiet = false): Promise<void> {
-  if (!quiet) printProfile(profile, model);
+/** Says the time of every kernel, and writes the trace. */
+export async function reportProfile(profile: Profile, model: CogVideoX, path: string, say: (text: string) => void): Promise<void> {
+  sayProfile(profile, model, say);
   await writeWhole(path, new TextEncoder().encode(profile.chromeTrace()), "--profile");
-  if (!quiet) print(visible(`Trace for chrome://tracing or ui.perfetto.dev: ${path}`));
+  say(visible(`Trace for chrome://tracing or ui.perfetto.dev: ${path}`));
 }
 
-function printProfile(profile: Profile, model: CogVideoX): void {
-  if (!profile.timed) print("This adapter has no timestamps: the profile holds counts and costs alone.");
-  print(
+function sayProfile(profile: Profile, model: CogVideoX, say: (text: string) => void): void {
+  if (!profile.timed) say("This adapter has no timestamps: the profile holds counts and costs alone.");
+  say(
     table(
       ["kernel", "chosen", "runs", "ms", "share", "GFLOP/s", "GB/s"],
       profile
@@ -115,8 +124,8 @@ function printProfile(profile: Profile, model: CogVideoX): void {
         ]),
     ),
   );
-  print(tuningLine(model));
+  say(tuningLine(model));
   const { read, overlapped } = profile.reading();
   const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
-  if (read > 0) print(`Weights that come and go were read for ${seconds(read)}; for ${seconds(overlapped)} of it the adapter was at work.`);
+  if (read > 0) say(`Weights that come and go were read for ${seconds(read)}; for ${seconds(overlapped)} of it the adapter was at work.`);
 }

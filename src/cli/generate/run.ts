@@ -1,5 +1,7 @@
 /** The work of `cogwheel generate`: read what is asked, prepare, generate, write. */
 import { resolve } from "node:path";
+import { CogwheelError } from "../../base/errors.ts";
+import type { EnhancedPrompt } from "../../curation/enhance/enhance.ts";
 import { Profile } from "../../gpu/profile.ts";
 import type { DenoiseState } from "../../models/cogvideox/model.ts";
 import { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
@@ -11,20 +13,20 @@ import { ratesUnlessOff } from "../../tuning/rates.ts";
 import { Attempts } from "../attempts.ts";
 import { componentInputs } from "../component-inputs.ts";
 import type { Flags } from "../flags.ts";
-import { outputPaths } from "../output-paths.ts";
+import { isPiped, outputPaths } from "../output-paths.ts";
 import { EMBEDDED_MODEL } from "../package-root.ts";
 import { hubProgress } from "../terminal/hub-progress.ts";
 import { interruptible, Interrupted } from "../terminal/interrupt.ts";
-import { printJson, printPath } from "../terminal/output.ts";
+import { print, printJson, printPath } from "../terminal/output.ts";
 import { Progress } from "../terminal/progress.ts";
 import { framePaths, optionsFrom, readAsked, readFrames, type Asked, type GenerateFlags } from "./asked.ts";
-import { enhanced, printEnhanced, saveEnhanced } from "./enhanced.ts";
+import { enhanced, sayEnhanced, saveEnhanced } from "./enhanced.ts";
 import { checkPlaces, checkSaved, checkWritable } from "./checks.ts";
-import { defaultOutput, printPlan, printRequest, printSummary, reportProfile, saveState, writeVideos } from "./results.ts";
+import { defaultOutput, printPlan, sayRequest, saySummary, reportProfile, saveState, writeVideos } from "./results.ts";
 import { madeJson, requestJson } from "./json.ts";
 
 /** What the parts of the work share. */
-interface Work {
+export interface GenerateWork {
   readonly model: CogVideoX;
   readonly progress: Progress;
   readonly signal: AbortSignal;
@@ -33,18 +35,45 @@ interface Work {
 export async function generateToFile(words: readonly string[], flags: Flags<GenerateFlags>): Promise<void> {
   const asked = await readAsked(words, flags);
   await checkPlaces(asked);
-  using progress = new Progress();
-  const note = (message: string): void => progress.note(message);
-  using interruption = interruptible(note);
+  if (isPiped(asked.own.out ?? "")) refusePiped(asked.own);
+  using progress = progressOf(asked.own);
+  using interruption = interruptible((text) => progress.note(text));
   const { signal } = interruption;
-  const { model: folder = EMBEDDED_MODEL, adapter, dtype, variant } = asked.own;
-  await using model = await CogVideoX.open(folder, {
+  await using model = await openModel(asked.own, { progress, signal });
+  await generateOne(asked, { model, progress, signal });
+}
+
+/** How progress is shown. */
+export const progressOf = ({ progress = "bar", quiet }: GenerateFlags): Progress =>
+  new Progress({ mode: quiet && progress === "bar" ? "none" : progress });
+
+/** Opens the model that is asked for. */
+export async function openModel(own: GenerateFlags, { progress, signal }: Omit<GenerateWork, "model">): Promise<CogVideoX> {
+  const { model: folder = EMBEDDED_MODEL, adapter, dtype, variant } = own;
+  return await CogVideoX.open(folder, {
     ...defined({ adapter, dtype, variant }),
-    ...(await componentInputs(asked.own)),
+    ...(await componentInputs(own)),
     hub: { signal, ...hubProgress(progress) },
-    onWarning: note,
+    onWarning: (message) => progress.note(message),
   });
-  const work = { model, progress, signal };
+}
+
+/** Standard output holds one thing. */
+function refusePiped({ json, plan, dryRun }: GenerateFlags): void {
+  if (json || plan || dryRun)
+    throw new CogwheelError(
+      "generate",
+      "standard output takes the video or what is told of it, got --out - with --json or --plan; leave one out",
+    );
+  if (process.stdout.isTTY)
+    throw new CogwheelError("generate", "a video goes to a pipe or a file, got --out - on a terminal; give --out a name");
+}
+
+/** Makes one request's videos, and tells them on standard output. Resolves to the paths. */
+export async function generateOne(asked: Asked, work: GenerateWork): Promise<readonly string[]> {
+  const { model, progress, signal } = work;
+  const note = (message: string): void => progress.note(message);
+  const say = (text: string): void => progress.say(text);
   const given = await readOptions(asked, work);
   const rewritten = await enhanced(asked, given, model, { signal, onWarning: note });
   const options = rewritten ? { ...given, prompt: rewritten.prompt } : given;
@@ -62,25 +91,19 @@ export async function generateToFile(words: readonly string[], flags: Flags<Gene
   });
   for (const warning of request.warnings) note(warning);
 
-  const { plan: planOnly, json } = asked.own;
-  if (planOnly) {
-    const rates = await ratesUnlessOff(model, { signal, onProgress: (done, what) => progress.report("probe", done, what) });
-    if (rewritten && !json) printEnhanced(rewritten);
-    return json
-      ? printJson({ ...requestJson(model, request, rates), ...defined({ enhanced: rewritten }) })
-      : printPlan(model, request, inputName(asked), rates);
-  }
-
-  const out = resolve(asked.own.out ?? defaultOutput(request));
-  const outs = outputPaths(asked.own.out ?? out, options.samples ?? 1);
+  const { json, plan, dryRun, saveLatents } = asked.own;
+  if (plan) return await tellPlan(asked, request, work, rewritten);
+  const named = asked.own.out ?? defaultOutput(request);
+  const out = isPiped(named) ? resolve(defaultOutput(request)) : resolve(named);
+  const outs = outputPaths(named, options.samples ?? 1);
   const { gpuProfile } = asked.files;
   const trace = gpuProfile === true ? `${out.replace(/\.\w+$/, "")}.trace.json` : gpuProfile;
-  const { saveLatents } = asked.own;
   await checkWritable(outs, request.settings.frames, { saveLatents, trace });
-  const dropped = gifWarning(out, request.settings.fps);
+  const dropped = gifWarning(named, request.settings.fps);
   if (dropped) note(dropped);
-  if (rewritten && !json) printEnhanced(rewritten);
-  if (!json) printRequest(model, request, inputName(asked));
+  if (dryRun) return await tellPlan(asked, request, work, rewritten);
+  if (rewritten) sayEnhanced(rewritten, say);
+  sayRequest(say, model, request, inputName(asked));
 
   const results = new Attempts(signal);
   let written: string[] = [];
@@ -89,14 +112,15 @@ export async function generateToFile(words: readonly string[], flags: Flags<Gene
     const made = await model.generate(request);
     if (saveLatents) latentsWritten = await results.attempt(() => saveState(saveLatents, made.state, model, request));
     written = await writeVideos(made, outs, { results, ...work, ...defined({ metadata: asked.own.metadata }) });
-    if (!json) printSummary(model, progress);
-    if (profile) await results.attempt(() => reportProfile(profile, model, trace!, json));
+    saySummary(model, progress);
+    if (profile) await results.attempt(() => reportProfile(profile, model, trace!, say));
     if (rewritten && written[0]) await results.attempt(() => saveEnhanced(rewritten, written[0]!, request.seed));
     if (json) {
       const told = madeJson(model, made, written, latentsWritten ? saveLatents : undefined);
       printJson({ ...requestJson(model, request), ...told, ...defined({ enhanced: rewritten }) });
-    } else for (const path of written) printPath(path);
+    } else for (const path of written) if (!isPiped(path)) printPath(path);
     results.throwFailures();
+    return written;
   } catch (error) {
     if (state && !latentsWritten && written.length < outs.length) {
       const tried = results.failures.length > 0; // to write them where they were asked for
@@ -107,10 +131,26 @@ export async function generateToFile(words: readonly string[], flags: Flags<Gene
   }
 }
 
+/** Prints what a request will take: it is the result, so it goes to standard output. */
+async function tellPlan(
+  asked: Asked,
+  request: GenerationRequest,
+  { model, progress, signal }: GenerateWork,
+  rewritten: EnhancedPrompt | undefined,
+): Promise<readonly string[]> {
+  const rates = await ratesUnlessOff(model, { signal, onProgress: (done, what) => progress.report("probe", done, what) });
+  if (asked.own.json) printJson({ ...requestJson(model, request, rates), ...defined({ enhanced: rewritten }) });
+  else {
+    if (rewritten) sayEnhanced(rewritten, print);
+    printPlan(model, request, inputName(asked), rates);
+  }
+  return [];
+}
+
 const inputName = (asked: Asked): string => framePaths(asked)[0]?.[1] ?? "saved latents";
 
 /** The options with the frames that are named. Settings that the model cannot do are refused before a film is read. */
-async function readOptions(asked: Asked, { model, progress, signal }: Work): Promise<GenerateOptions> {
+async function readOptions(asked: Asked, { model, progress, signal }: GenerateWork): Promise<GenerateOptions> {
   const settings = completed(model.defaults, { ...settingsOf((asked.saved ?? asked.again)?.settings ?? {}), ...settingsOf(asked.given) });
   checkSettings(settings, model.rules);
   const inputs = await readFrames(asked, settings.frames, { signal, onWarning: (message) => progress.note(message) });
@@ -120,7 +160,7 @@ async function readOptions(asked: Asked, { model, progress, signal }: Work): Pro
 }
 
 /** Hours of work are not thrown away with an error: the latents reached so far can be gone on from. */
-async function keepState(path: string, state: DenoiseState, request: GenerationRequest, { model, progress }: Work): Promise<void> {
+async function keepState(path: string, state: DenoiseState, request: GenerationRequest, { model, progress }: GenerateWork): Promise<void> {
   await saveState(path, state, model, request).then(
     () => progress.note(`Kept the latents after step ${state.step} of ${request.settings.steps}; go on with: --latents ${path}`),
     (failed: Error) => progress.note(`The latents could not be kept: ${failed.message}`),

@@ -78,6 +78,11 @@ export function complain(text: string): void {
   process.stderr.write(`${visibleLines(text)}\n`);
 }
 
+/** Writes bytes to standard output, as they are; resolves when the system has them, or nobody takes them any more. */
+export async function writeBytes(bytes: Uint8Array): Promise<void> {
+  if (!failure) await new Promise<void>((written) => process.stdout.write(bytes, () => written()));
+}
+
 /** Writes a path on a line of its own. */
 export function printPath(path: string): void {
   print(visible(path));

@@ -2,8 +2,7 @@
  * How far a long run is: on a terminal one line that is drawn again, elsewhere a plain line now and then. What is drawn goes
  * to standard error, so that standard output holds results only.
  */
-import { cut, shortenedLines, visible } from "../../base/visible.ts";
-import { table } from "./table.ts";
+import { cut, shortenedLines, visible, visibleJson } from "../../base/visible.ts";
 
 /** What is needed of a stream; process.stderr is one. */
 export interface ProgressStream {
@@ -17,7 +16,14 @@ export interface ProgressOptions {
   stream?: ProgressStream;
   /** Milliseconds now; for tests. */
   now?: () => number;
+  /**
+   * `bar`: a line that is drawn again on a terminal, plain lines elsewhere; `json`: an object on a line for each report, note and end of
+   * a stage; `none`: notes alone. Default: bar.
+   */
+  mode?: ProgressMode;
 }
+
+export type ProgressMode = "bar" | "json" | "none";
 
 /** A terminal is drawn on so often at most, and a plain line written so seldom at least. */
 const REDRAW_MS = 100;
@@ -37,16 +43,18 @@ export class Progress implements Disposable {
   readonly #stream: ProgressStream;
   readonly #now: () => number;
   readonly #live: boolean;
+  readonly #mode: ProgressMode;
   readonly #finished: { name: string; seconds: number }[] = [];
   #stage: Stage | undefined;
   #written = -Infinity;
   #drawn = false;
   #timer: ReturnType<typeof setInterval> | undefined;
 
-  constructor({ stream = process.stderr, now = () => performance.now() }: ProgressOptions = {}) {
+  constructor({ stream = process.stderr, now = () => performance.now(), mode = "bar" }: ProgressOptions = {}) {
     this.#stream = stream;
     this.#now = now;
-    this.#live = stream.isTTY === true && process.env["TERM"] !== "dumb";
+    this.#mode = mode;
+    this.#live = mode === "bar" && stream.isTTY === true && process.env["TERM"] !== "dumb";
   }
 
   /** Tells how much of a stage is done, 0 to 1; naming another stage ends the one before. `detail` is shown behind it. */
@@ -63,18 +71,17 @@ export class Progress implements Disposable {
     else this.#show();
   }
 
+  /** Writes what is good to know, where progress is shown to people. */
+  say(text: string): void {
+    if (this.#mode === "bar") this.note(text);
+  }
+
   /** Writes a line for good, above the bar. */
   note(text: string): void {
+    if (this.#mode === "json") return this.#tell({ note: text });
     this.#clear();
     this.#stream.write(`${shortenedLines(text)}\n`);
     if (this.#live && this.#stage) this.#draw();
-  }
-
-  /** Seconds a stage, in the order of their ends, as a table with their sum. */
-  summary(seconds: Readonly<Partial<Record<string, number>>> = this.seconds): string {
-    const rows = Object.entries(seconds).map(([name, value]) => [name, (value ?? 0).toFixed(1)]);
-    const sum = Object.values(seconds).reduce<number>((total, value) => total + (value ?? 0), 0);
-    return table(["stage", "seconds"], [...rows, ["in all", sum.toFixed(1)]]);
   }
 
   /** Seconds a stage; a stage that came twice is counted as one. */
@@ -95,7 +102,7 @@ export class Progress implements Disposable {
     if (this.#stage) this.#end();
     const begun = this.#now();
     this.#stage = { name, begun, done: 0, detail: "", reports: [] };
-    this.#written = this.#live ? -Infinity : begun;
+    this.#written = this.#live || this.#mode === "json" ? -Infinity : begun;
     // The time that is left runs down between reports too.
     if (this.#live) this.#timer ??= setInterval(() => this.#stage && this.#draw(), 1000).unref();
   }
@@ -106,11 +113,24 @@ export class Progress implements Disposable {
     this.#finished.push({ name, seconds });
     this.#clear();
     this.#stage = undefined;
-    this.#stream.write(`${name.padEnd(18)} ${duration(seconds)}\n`);
+    if (this.#mode === "json") this.#tell({ stage: name, done: 1, seconds });
+    if (this.#mode === "bar") this.#stream.write(`${name.padEnd(18)} ${duration(seconds)}\n`);
+  }
+
+  /** An object on a line of its own. */
+  #tell(what: object): void {
+    this.#stream.write(`${visibleJson(what)}\n`);
   }
 
   #show(): void {
-    if (this.#now() - this.#written < (this.#live ? REDRAW_MS : LINE_MS)) return;
+    if (this.#mode === "none") return;
+    if (this.#now() - this.#written < (this.#live || this.#mode === "json" ? REDRAW_MS : LINE_MS)) return;
+    if (this.#mode === "json") {
+      this.#written = this.#now();
+      const { name, done, detail } = this.#stage!;
+      const secondsLeft = this.#left();
+      return this.#tell({ stage: name, done, ...(detail ? { detail } : {}), ...(secondsLeft === undefined ? {} : { secondsLeft }) });
+    }
     if (this.#live) this.#draw();
     else {
       this.#written = this.#now();

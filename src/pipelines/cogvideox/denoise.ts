@@ -37,7 +37,7 @@ export async function denoise(
         },
       });
     } catch (error) {
-      throw state.step > start.step ? new GenerationInterrupted(state, steps.length, error) : error;
+      throw state.step > start.step ? new GenerationInterrupted(state, steps.length, error, options.signal?.aborted) : error;
     }
   });
 }

@@ -32,7 +32,7 @@ export async function generate(run: Run, emit: (step: GenerationStep) => void): 
       : await denoise(run, await encodePrompt(run), await startState(run), emit);
   const state = { step: steps.length, latents, task };
   const { samples, textures } = await decode(run, latents).catch((error: unknown) => {
-    throw new GenerationInterrupted(state, steps.length, error);
+    throw new GenerationInterrupted(state, steps.length, error, options.signal?.aborted);
   });
   const made = {
     ...{ model: request.model.name, dtype: request.model.dtype, kernels: kernelsVersion },

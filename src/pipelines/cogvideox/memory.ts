@@ -48,6 +48,7 @@ export function refuseIfTooLarge({ gpu, dtype, parts }: Model, { stages, limit }
           ? "leave out keep, so that one part is there at a time"
           : `the smallest that would do is ${atLeast(leastBytes(stages))}, or ` +
             `choose a smaller size${lighter ? `, fewer frames or ${lighter}` : " or fewer frames"}`),
+      { code: "out-of-memory" },
     );
   const coming = parts.keep ? [together(stages.filter(({ part }) => !parts.has(part)).map(({ memory }) => memory))] : all;
   const worst = coming.reduce((a, b) => (machineBytes(b, gpu.caps) > machineBytes(a, gpu.caps) ? b : a));
