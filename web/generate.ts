@@ -92,6 +92,9 @@ export function generatePanel(
 
   const showPlan = (plan: Plan): void => {
     byId("plan").textContent = planText(plan);
+    const { advice = "" } = plan;
+    byId("prompt-advice").hidden = advice === "";
+    byId("prompt-advice").textContent = advice && `${advice[0]!.toUpperCase()}${advice.slice(1)}.`;
   };
   const refusePlan = (error: Error): void => {
     byId("plan").textContent = shortenedLines(error.message);
@@ -116,7 +119,13 @@ export function generatePanel(
     clearTimeout(planTimer);
     if (running) return;
     planTimer = window.setTimeout(() => {
-      client.ask<Plan>({ type: "plan", model: model.choice(), options: optionValues(form) }).then(showPlan, refusePlan);
+      client
+        .ask<Plan>({
+          type: "plan",
+          model: model.choice(),
+          options: { ...optionValues(form), prompt: adapter.picked() ? "" : field("prompt").value },
+        })
+        .then(showPlan, refusePlan);
     }, 300);
   }
 

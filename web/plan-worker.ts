@@ -10,11 +10,12 @@ export const ratesOf = (model: CogVideoX, signal: AbortSignal, say: Say): Promis
   });
 
 export function planOf(model: CogVideoX, options: Partial<GenerateOptions>, rates?: MeasuredRates): Plan {
-  const bytes = Math.max(...model.requirements(options).map(({ total }) => total));
-  if (!rates) return { bytes };
+  const advice = options.prompt === undefined ? undefined : model.promptAdvice(options.prompt);
+  const plan = { bytes: Math.max(...model.requirements(options).map(({ total }) => total)), ...(advice ? { advice } : {}) };
+  if (!rates) return plan;
   const times = model.times(rates, options).map(({ stage, loadSeconds = 0, pipelineSeconds, workSeconds }) => ({
     stage,
     seconds: loadSeconds + pipelineSeconds + workSeconds,
   }));
-  return { bytes, times };
+  return { ...plan, times };
 }

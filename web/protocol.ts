@@ -132,6 +132,8 @@ export interface Made {
 export interface Plan {
   /** Of the GPU's memory, at its most. */
   bytes: number;
+  /** Of a prompt that the model does not know. */
+  advice?: string;
   /** Where rates were measured; loading is not in it where nobody knows how fast weights come. */
   times?: { stage: string; seconds: number }[];
 }

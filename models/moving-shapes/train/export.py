@@ -25,6 +25,7 @@ GENERATION = {
     "guidance_scale": 4.0,
     "scheduler": "ddim",
     "max_sequence_length": text.LENGTH,
+    "vocabulary": shapes.vocabulary(),
 }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -72,6 +73,21 @@ class Combination:
     def labels(self) -> tuple[int, ...]:
         """Index of each attribute's value, in the order of ATTRIBUTES."""
         return tuple(VALUES[name].index(getattr(self, name)) for name in ATTRIBUTES)
+
+
+# Words that say nothing of their own, beside those of the captions.
+PLAIN = ("an", "the", "and")
+
+
+def vocabulary() -> dict:
+    """What the model knows, for generation.json: of a prompt with other words its user is warned."""
+    names = [*COLOURS, *SHAPES, *MOTIONS, *BACKGROUNDS]
+    forms = " ".join(re.sub(r"\{\w+\}", "", form) for form in CAPTION_FORMS).lower()
+    return {
+        "about": "one circle, square or triangle in red, green, blue, yellow, magenta or cyan that moves left, right, up or down, "
+        "grows or shrinks, on a black, white or gray background",
+        "words": sorted({*PLAIN, *re.findall(r"[a-z]+", f"{forms} {' '.join(names)}")}),
+    }
 
 
 # The README's prompt is always trained on.

@@ -6,6 +6,7 @@ import { createScheduler } from "../../diffusion/scheduler.ts";
 import type { ComponentKind } from "../family.ts";
 import { readJson } from "../../sources/source.ts";
 import { adviceFrom, checkSettings, completed, defaultSettings, type ModelRules, type Settings } from "../settings.ts";
+import { vocabularyFrom, type Vocabulary } from "../vocabulary.ts";
 import { components, parseConfigs, type Configs } from "./components.ts";
 
 /**
@@ -44,12 +45,18 @@ export function readConfigs(checkpoint: Checkpoint, onWarning?: (message: string
   return { configs, rules: rulesOf(configs, checkpoint.className, scheduler) };
 }
 
-/** What a generation does where it is not told otherwise: the checkpoint's advice, else the published one. */
-export async function readDefaults({ source }: Pick<Checkpoint, "source">, rules: ModelRules): Promise<Settings> {
-  const advice = (await source.exists("generation.json")) ? adviceFrom(await readJson(source, "generation.json")) : {};
-  const defaults = completed(defaultSettings(rules), advice);
+/**
+ * What a generation does where it is not told otherwise: the checkpoint's advice, else the published one; and of a small model the words
+ * that it knows.
+ */
+export async function readAdvice(
+  { source }: Pick<Checkpoint, "source">,
+  rules: ModelRules,
+): Promise<{ defaults: Settings; vocabulary: Vocabulary | undefined }> {
+  const advice = (await source.exists("generation.json")) ? await readJson(source, "generation.json") : {};
+  const defaults = completed(defaultSettings(rules), adviceFrom(advice));
   checkSettings(defaults, rules);
-  return defaults;
+  return { defaults, vocabulary: vocabularyFrom(advice) };
 }
 
 function expectTogether({ text, transformer, vae }: Configs): void {

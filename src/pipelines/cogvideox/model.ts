@@ -13,6 +13,7 @@ import type { KeptParts } from "../kept-parts.ts";
 import type { Opened } from "../opened.ts";
 import type { LatentColors } from "../preview.ts";
 import type { ModelRules, Settings } from "../settings.ts";
+import type { Vocabulary } from "../vocabulary.ts";
 import { expectedWeights, type Configs, type Part, type PartWeights } from "./components.ts";
 
 /** Where a model's weights and texts come from: a checkpoint, or a recorded case. */
@@ -44,6 +45,8 @@ export interface Model {
   readonly rules: ModelRules;
   /** What is done where nothing else is asked for. */
   readonly defaults: Settings;
+  /** The words that it knows, where it knows but a few. */
+  readonly vocabulary?: Vocabulary | undefined;
   readonly files: ModelFiles;
   readonly parts: KeptParts;
   /** Bytes of the adapter's memory that a generation may take where it is not told itself; less after one has run out of memory. */

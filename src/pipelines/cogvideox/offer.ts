@@ -8,7 +8,7 @@ import { nameOf } from "../made-with.ts";
 import type { ModelRules, Settings } from "../settings.ts";
 import { checkInputs, taskOf, type Task } from "../task.ts";
 import { components } from "./components.ts";
-import { readConfigs, readDefaults } from "./configs.ts";
+import { readAdvice, readConfigs } from "./configs.ts";
 import { settingsFor } from "./sizes.ts";
 
 export interface ModelOffer {
@@ -27,7 +27,7 @@ export async function readOffer(
   const what = { only: Object.keys(components), family: "CogVideoX", tied: TIED_T5_WEIGHTS, configsOnly: true };
   await using checkpoint = await openCheckpoint(await openSource(from, { ...what, ...defined({ hub }) }), what);
   const { rules } = readConfigs(checkpoint, onWarning);
-  return { name: nameOf(checkpoint.source.label), rules, defaults: await readDefaults(checkpoint, rules) };
+  return { name: nameOf(checkpoint.source.label), rules, defaults: (await readAdvice(checkpoint, rules)).defaults };
 }
 
 /** Checks a request as `CogVideoX.prepare` would, up to what takes an adapter: options, task, sizes, frames. Throws what that would throw. */

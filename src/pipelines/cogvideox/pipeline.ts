@@ -22,8 +22,9 @@ import { completed, type ModelRules, type Settings } from "../settings.ts";
 import type { Task } from "../task.ts";
 import { Turns } from "../turns.ts";
 import type { Video } from "../video.ts";
+import { beyondVocabulary, type Vocabulary } from "../vocabulary.ts";
 import { components, ggufFiles, type Configs } from "./components.ts";
-import { readConfigs, readDefaults } from "./configs.ts";
+import { readAdvice, readConfigs } from "./configs.ts";
 import { generate, runOf } from "./generate.ts";
 import { leastBytes, lowerLimit } from "./memory.ts";
 import { checkpointFiles, type Model, weightTypes } from "./model.ts";
@@ -49,6 +50,7 @@ export class CogVideoX implements AsyncDisposable {
     readonly rules: ModelRules,
     /** What `generate` does where it is not told otherwise: the checkpoint's advice, else the published one. */
     readonly defaults: Settings,
+    vocabulary: Vocabulary | undefined,
   ) {
     this.#opened = opened;
     this.#model = {
@@ -60,6 +62,7 @@ export class CogVideoX implements AsyncDisposable {
       configs,
       rules,
       defaults,
+      vocabulary,
       files: checkpointFiles(opened, configs),
       parts: new KeptParts(keep),
       memoryBytes,
@@ -93,11 +96,17 @@ export class CogVideoX implements AsyncDisposable {
       gguf: ggufFiles,
       read: (checkpoint) => readConfigs(checkpoint, options.onWarning),
       make: async (opened, { configs, rules }) => {
-        const defaults = await readDefaults(opened.checkpoint, rules);
+        const { defaults, vocabulary } = await readAdvice(opened.checkpoint, rules);
         if (options.memoryBytes !== undefined) expectOption("memoryBytes", options.memoryBytes);
-        return new CogVideoX(opened, options, configs, rules, defaults);
+        return new CogVideoX(opened, options, configs, rules, defaults, vocabulary);
       },
     });
+  }
+
+  /** What a small model, which knows a few words only, says of a prompt with others; `generate` says it by `onWarning`. */
+  promptAdvice(prompt: string): string | undefined {
+    const { vocabulary } = this.#model;
+    return vocabulary && beyondVocabulary(prompt, vocabulary);
   }
 
   /** What each stage will take on the adapter; computed from the configs alone, before anything is loaded. */

@@ -14,6 +14,7 @@ import { switchesOf, type ProfileSwitches } from "../profiles.ts";
 import type { StageMemory } from "../requirements.ts";
 import type { Settings } from "../settings.ts";
 import { checkInputs, DEFAULT_STRENGTH, taskOf, type Task } from "../task.ts";
+import { beyondVocabulary } from "../vocabulary.ts";
 import { adviceTaken, changesOf, readAdapters } from "./adapters.ts";
 import { expectedWeights, type PartWeights } from "./components.ts";
 import type { Draws } from "./draws.ts";
@@ -135,6 +136,7 @@ export async function prepare(model: Model, planner: Planner, options: GenerateO
     requirements,
     weights,
     warnings: [
+      ...promptAdvice(model, options),
       ...adapters.flatMap((adapter) => adviceTaken(adapter, options, settings)),
       ...(tiling === "exact" && !options.tiling
         ? [
@@ -158,6 +160,12 @@ export async function prepare(model: Model, planner: Planner, options: GenerateO
       ready,
     },
   };
+}
+
+/** Of a prompt that the model does not know, unless an adapter may have taught it more, or nothing is to be encoded. */
+function promptAdvice({ vocabulary }: Model, { prompt, loras, start }: GenerateOptions): string[] {
+  const told = vocabulary && !loras?.length && start === undefined ? beyondVocabulary(prompt, vocabulary) : undefined;
+  return told === undefined ? [] : [`[generate] ${told}`];
 }
 
 /** Stages that a run need not load: what was done before it, and what is handed to it. */
