@@ -5,6 +5,7 @@ import { bytesOfText } from "../base/units.ts";
 import type { ComponentInputs } from "../pipelines/component-files.ts";
 import type { LoraInput } from "../pipelines/lora-input.ts";
 import type { GenerateOptions } from "../pipelines/options.ts";
+import { modelNamed } from "./model-names.ts";
 import { OPTION_LIST, optionOf, type OptionName } from "../pipelines/options/table.ts";
 
 export function number(text: string): number {
@@ -145,13 +146,15 @@ export const modelFlags = (): Option[] => [
   new Option(
     "--model <folder>",
     "checkpoint in diffusers' layout: a folder, a URL, " +
-      "or a repository on the hub by org/name[@revision] or its page (default: the embedded moving-shapes model)",
-  ),
+      "a repository on the hub by org/name[@revision] or its page, " +
+      "or 2b, 5b, 5b-i2v, 1.5-5b, 1.5-5b-i2v (default: the embedded moving-shapes model)",
+  ).argParser(modelNamed),
   new Option("--variant <name>", "file-name variant of the weights, such as fp16"),
 ];
 
 /** A checkpoint where it is all that a command is about. */
 export const MODEL_ARGUMENT = [
   "[model]",
-  "checkpoint: a folder, a URL, or org/name[@revision] on the hub (default: the embedded moving-shapes model)",
+  "checkpoint: a folder, a URL, org/name[@revision] on the hub, or a short name such as 2b (default: the embedded moving-shapes model)",
+  modelNamed,
 ] as const;

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { refuseMistypedCommand } from "../../src/cli/meant-command.ts";
 
-const commands = ["generate", "vae", "validate", "inspect", "quantize", "train", "tune", "cache", "adapters", "data", "help"];
+const commands = ["generate", "vae", "validate", "inspect", "models", "quantize", "train", "tune", "cache", "adapters", "data", "help"];
 const refused = (line: readonly string[]) => () => refuseMistypedCommand(line, commands);
 
 test.each<[readonly string[], string]>([
@@ -11,8 +11,8 @@ test.each<[readonly string[], string]>([
   [["gneerate", "a red circle", "--seed", "1"], "generate"],
   [["Adapter"], "adapters"],
   [["trian", "run.json"], "train"],
-  [["models"], "inspect MODEL"],
-  [["download", "--model", "a/b"], "generate --model ORG/NAME"],
+  [["model"], "models"],
+  [["download", "--model", "a/b"], "models pull NAME"],
   [["dta"], "data"],
   [["rain"], "train"],
 ])("%j is refused with %s", (line, meant) => {
@@ -27,7 +27,7 @@ test.each<[readonly string[]]>([
   [["train"]],
   [["circle"]],
   [["a red circle"]],
-  [["models", "walk", "by"]],
+  [["model", "walk", "by"]],
   [["dates", "falling"]],
   [["vase"]],
 ])("%j is let through", (line) => {

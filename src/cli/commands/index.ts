@@ -6,6 +6,7 @@ import { data } from "./data.ts";
 import { doctor } from "./doctor.ts";
 import { generate } from "./generate.ts";
 import { inspect } from "./inspect.ts";
+import { models } from "./models.ts";
 import { quantize } from "./quantize.ts";
 import { queue } from "./queue.ts";
 import { serve } from "./serve.ts";
@@ -20,6 +21,7 @@ export const COMMANDS: readonly CliCommand[] = [
   vae,
   validate,
   inspect,
+  models,
   quantize,
   data,
   train,

@@ -10,6 +10,7 @@ import { expectRunOf } from "../../training/checkpoint.ts";
 import { stageSeed } from "../../training/stages.ts";
 import { train } from "../../training/train.ts";
 import { checkDistinct } from "../files.ts";
+import { modelNamed } from "../model-names.ts";
 import { EMBEDDED_MODEL } from "../package-root.ts";
 import { hubProgress } from "../terminal/hub-progress.ts";
 import { endedBy, interruptible } from "../terminal/interrupt.ts";
@@ -49,7 +50,7 @@ export async function trainFromFolder(file: string | undefined, { resume, fresh,
   using interruption = interruptible(note);
   const { signal } = interruption;
   try {
-    await using model = await CogVideoX.open(config.model ?? EMBEDDED_MODEL, {
+    await using model = await CogVideoX.open(config.model === undefined ? EMBEDDED_MODEL : modelNamed(config.model), {
       ...defined({ adapter: config.adapter, dtype: config.dtype, variant: config.variant, vae: config.vae }),
       hub: { signal, ...hubProgress(progress) },
       onWarning: note,

@@ -18,6 +18,7 @@ import type { PixelSample } from "../../../training/vae/sample.ts";
 import { trainVae } from "../../../training/vae/train-vae.ts";
 import type { PieceWorkers } from "../../../training/vae/workers/types.ts";
 import { checkDistinct } from "../../files.ts";
+import { modelNamed } from "../../model-names.ts";
 import { EMBEDDED_MODEL } from "../../package-root.ts";
 import { hubProgress } from "../../terminal/hub-progress.ts";
 import { endedBy, interruptible } from "../../terminal/interrupt.ts";
@@ -56,7 +57,7 @@ export async function trainVaeFromFolder(file: string | undefined, { resume, fre
   using interruption = interruptible(note);
   const { signal } = interruption;
   try {
-    await using vae = await VideoVae.open(config.model ?? EMBEDDED_MODEL, {
+    await using vae = await VideoVae.open(config.model === undefined ? EMBEDDED_MODEL : modelNamed(config.model), {
       ...defined({ adapter: config.adapter, variant: config.variant, vae: config.vae }),
       dtype: config.dtype ?? "f32",
       hub: { signal, ...hubProgress(progress) },
