@@ -53,7 +53,7 @@ describe("the tarball", () => {
       .filter(
         (path) =>
           !/^(package\.json|README\.md|LICENSE|NOTICE|docs\/[\w-]+\.md|models\/moving-shapes\/(?!train).*)$/.test(path) &&
-          !/^dist\/([\w-]+\.js(\.map)?|chunks\/[\w.-]+\.js(\.map)?|types\/(src|build)\/[\w/.-]+\.d\.ts|cases\/[\w/.-]+\.safetensors)$/.test(
+          !/^dist\/([\w-]+\.js(\.map)?|chunks\/[\w.-]+\.js(\.map)?|types\/(src|build|types)\/[\w/.-]+\.d\.ts|cases\/[\w/.-]+\.safetensors)$/.test(
             path,
           ),
       );

@@ -1,0 +1,61 @@
+/**
+ * `npm run check:types`: the packed package in strict projects without skipLibCheck, under the versions of TypeScript that are held to,
+ * by Node's resolution and a bundler's. Installs the package and the compilers into a folder of its own, so it is not among the tests.
+ */
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const ROOT = join(import.meta.dirname, "../..");
+const VERSIONS = ["5.7", "5.9", "7"];
+
+const APP = `import { CogVideoX, CogwheelError, encodeVideo, type ErrorCode, type Gpu } from "cogwheel-webgpu";
+import * as graph from "cogwheel-webgpu/graph";
+export async function make(gpu: Gpu): Promise<Uint8Array> {
+  const device: GPUDevice = gpu.device;
+  // @ts-expect-error A device is no number: its type is known.
+  const none: number = gpu.device;
+  const model = await CogVideoX.open("folder", { gpu });
+  const { frames } = await model.generate({ prompt: "a circle", onProgress: (stage, done) => void [stage.length, done.toFixed()] });
+  const code: ErrorCode = new CogwheelError("app", "rule").code;
+  void [device, none, graph.Graph];
+  return await encodeVideo(frames, { format: code === "failed" ? "gif" : "mp4", fps: 8 });
+}
+`;
+
+const run = (command, args, cwd) => execFileSync(command, args, { cwd, encoding: "utf8", shell: process.platform === "win32" });
+
+const folder = mkdtempSync(join(tmpdir(), "cogwheel-types-"));
+let wrong = 0;
+try {
+  const [{ filename }] = JSON.parse(run("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", folder], ROOT));
+  writeFileSync(join(folder, "package.json"), JSON.stringify({ private: true, type: "module" }));
+  writeFileSync(join(folder, "app.ts"), APP);
+  const compilers = VERSIONS.map((version) => `typescript-${version}@npm:typescript@${version}`);
+  run("npm", ["install", "--ignore-scripts", "--no-audit", "--no-fund", `./${filename}`, ...compilers], folder);
+  for (const version of VERSIONS) {
+    for (const module of ["nodenext", "preserve"]) {
+      // Before TypeScript 6 every package of @types counts unless they are named, and one that a codec library brings contradicts 5.9's DOM.
+      const compilerOptions = {
+        strict: true,
+        skipLibCheck: false,
+        noEmit: true,
+        target: "es2022",
+        lib: ["es2022", "dom", "dom.iterable"],
+        types: [],
+      };
+      writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions: { ...compilerOptions, module }, files: ["app.ts"] }));
+      try {
+        run(process.execPath, [`node_modules/typescript-${version}/bin/tsc`], folder);
+        console.log(`TypeScript ${version}, module ${module}: passes`);
+      } catch (error) {
+        wrong++;
+        console.log(`TypeScript ${version}, module ${module}: FAILS\n${error.stdout}`);
+      }
+    }
+  }
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
+process.exitCode = wrong ? 1 : 0;
