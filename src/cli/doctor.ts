@@ -9,7 +9,7 @@ import { defined } from "../pipelines/options.ts";
 import { checkOutputFile, writeWhole } from "./files.ts";
 import { system, versions } from "./machine.ts";
 import { packageRoot } from "./package-root.ts";
-import { fitOf, type Fit } from "./published-fit.ts";
+import { fitOf, type FitHere } from "./published-fit.ts";
 import { interruptible } from "./terminal/interrupt.ts";
 import { print, printJson } from "./terminal/output.ts";
 import { duration, Progress } from "./terminal/progress.ts";
@@ -63,7 +63,7 @@ export async function examine({ adapter, json = false, seconds, models = true, r
   const right = Object.values(reference).every(({ summary: { pass, fail, cannotBeRun } }) => pass > 0 && fail + cannotBeRun === 0);
 
   const measured = seconds ?? caps.kind === "hardware";
-  const fits: Fit[] = [];
+  const fits: FitHere[] = [];
   for (const [name, model] of models ? Object.entries(publishedModels) : []) {
     signal.throwIfAborted();
     progress.report("plan", fits.length / Object.keys(publishedModels).length, name);

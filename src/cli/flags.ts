@@ -21,10 +21,15 @@ export function byteCount(text: string): number {
   return value;
 }
 
+/** Sizes that models were trained at, by the names that such sizes go under. */
+const SIZES: Readonly<Record<string, readonly [number, number]>> = { "480p": [720, 480], "768p": [1360, 768] };
+
 /** Two numbers, of the two options that share the flag. */
 function size(text: string): readonly [number, number] {
-  const [, width, height] = /^(\d+)[x×](\d+)$/.exec(text) ?? [];
-  if (!width || !height) throw new InvalidArgumentError("It must be WIDTHxHEIGHT, such as 720x480.");
+  const named = SIZES[text.toLowerCase()];
+  if (named) return named;
+  const [, width, height] = /^(\d+)[x×*:](\d+)$/i.exec(text) ?? [];
+  if (!width || !height) throw new InvalidArgumentError("It must be WIDTHxHEIGHT, such as 720x480, or 480p, 768p.");
   return [Number(width), Number(height)];
 }
 
@@ -144,7 +149,7 @@ export interface ModelFlags extends FileFlags {
 }
 export const modelFlags = (): Option[] => [
   new Option(
-    "--model <folder>",
+    "-m, --model <folder>",
     "checkpoint in diffusers' layout: a folder, a URL, " +
       "a repository on the hub by org/name[@revision] or its page, " +
       "or 2b, 5b, 5b-i2v, 1.5-5b, 1.5-5b-i2v (default: the embedded moving-shapes model)",

@@ -6,7 +6,6 @@ import { editDistance } from "../base/near-name.ts";
 const ELSEWHERE: Readonly<Record<string, string>> = {
   bench: "npm run bench, in the source",
   benchmark: "npm run bench, in the source",
-  completion: "none: shells' completion is not there yet",
   config: "train CONFIG.json, and options of each command",
   devices: "adapters",
   download: "models pull NAME",

@@ -15,7 +15,7 @@ import { publishedModels, type PublishedModel } from "../pipelines/cogvideox/pub
 import { defined } from "../pipelines/options.ts";
 import { readJson, type CheckpointSource } from "../sources/source.ts";
 import { modelNamed, NAMED_MODELS, type NamedModel } from "./model-names.ts";
-import { fitOf, type Fit } from "./published-fit.ts";
+import { fitOf, type FitHere } from "./published-fit.ts";
 import { hubProgress } from "./terminal/hub-progress.ts";
 import { interruptible } from "./terminal/interrupt.ts";
 import { complain, print, printJson, printPath } from "./terminal/output.ts";
@@ -44,7 +44,7 @@ export async function listModels({ json, fit, adapter }: ListModelsOptions): Pro
   const { signal } = interruption;
   const repositories = new Map((await cachedRepositories()).map((one) => [one.name.toLowerCase(), one]));
   await using gpu = fit ? await Gpu.open(defined({ adapter })) : undefined;
-  const rows: (NamedModel & { bytes: number; cached: Cached; path: string | null; fit?: Fit })[] = [];
+  const rows: (NamedModel & { bytes: number; cached: Cached; path: string | null; fit?: FitHere })[] = [];
   for (const model of NAMED_MODELS) {
     signal.throwIfAborted();
     const published: PublishedModel = publishedModels[model.published];
@@ -70,7 +70,7 @@ export async function listModels({ json, fit, adapter }: ListModelsOptions): Pro
     printJson({ models: rows, others, adapter: gpu?.name ?? null });
     return;
   }
-  const fits = ({ fit }: { fit?: Fit }): string[] => (fit ? [fit.refused ?? `yes, in ${bytesText(fit.leastBytes, 1)} and more`] : []);
+  const fits = ({ fit }: { fit?: FitHere }): string[] => (fit ? [fit.refused ?? `yes, in ${bytesText(fit.leastBytes, 1)} and more`] : []);
   print(
     table(
       ["--model", "on the hub", "makes", "size", "licence", "here", ...(gpu ? [`fits ${gpu.name}`] : [])],

@@ -10,7 +10,7 @@ import { secondsOf } from "./stage-table.ts";
 import type { Progress } from "./terminal/progress.ts";
 
 /** What a published model takes here, at the size that it was trained at. */
-export interface Fit {
+export interface FitHere {
   readonly model: string;
   readonly size: string;
   /** Bytes of the adapter with all weights there, and the fewest with which they come and go; in `dtype`. */
@@ -34,7 +34,7 @@ export async function fitOf(
   { className, configs }: PublishedModel,
   gpu: Gpu,
   measure: { signal: AbortSignal; progress: Progress } | undefined,
-): Promise<Fit> {
+): Promise<FitHere> {
   const json = (value: object) => new TextEncoder().encode(JSON.stringify(value));
   const parts = Object.entries(configs);
   const files = {

@@ -8,6 +8,7 @@ import { Gpu } from "../gpu/gpu.ts";
 import { readCase } from "../check/reference/case.ts";
 import { limitOf, type Comparison } from "../check/reference/compare.ts";
 import { runCase, type CaseResult, type CaseVerdict } from "../check/reference/run.ts";
+import { systemWords } from "../platform/system-error.ts";
 import { writeOut } from "./terminal/output.ts";
 import { Progress } from "./terminal/progress.ts";
 import { table } from "./terminal/table.ts";
@@ -112,7 +113,7 @@ interface CaseFile {
 }
 
 async function filesOf(path: string): Promise<CaseFile[]> {
-  const info = await stat(path).catch((error: NodeJS.ErrnoException) => error.code ?? error.message);
+  const info = await stat(path).catch((error: unknown) => systemWords(error));
   if (typeof info === "string") return [{ path, name: path, error: `[validate] a path must be readable, got ${info}; check it` }];
   if (!info.isDirectory()) return [{ path, name: stem(basename(path)) }];
   const entries = await readdir(path, { recursive: true, withFileTypes: true });

@@ -272,6 +272,11 @@ export class Gpu implements AsyncDisposable {
     return result as T;
   }
 
+  /** Frees everything; a device of its own is destroyed. */
+  close(): Promise<void> {
+    return this[Symbol.asyncDispose]();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#disposed) return;
     // A driver may crash when its process ends with work under way: run dry first.

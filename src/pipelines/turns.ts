@@ -6,6 +6,8 @@ export class Turns {
   readonly #ended = new AbortController();
   /** Resolves when the last call that was made is over. */
   #last: Promise<void> = Promise.resolve();
+  /** Calls that wait or are under way. */
+  #calls = 0;
 
   /** @param room, what for the error of a call after the end: `[room] what cannot be used …` */
   constructor(
@@ -34,16 +36,21 @@ export class Turns {
   /**
    * Does `work` when all calls before it are over; its signal aborts with the caller's and at the end. A call
    * that is aborted while it waits fails at once.
+   * @param onQueued called with 0 where another is before it, and with 1 when its turn has come
    */
-  async take<T>(signal: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  async take<T>(signal: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>, onQueued?: (done: 0 | 1) => void): Promise<T> {
     using either = linkedAbort(this.#ended.signal, signal);
     const before = this.#last;
     let over!: () => void;
     this.#last = new Promise((resolve) => (over = resolve));
+    const queued = this.#calls++ > 0;
     try {
+      if (queued) onQueued?.(0);
       await orAborted(before, either.signal);
+      if (queued) onQueued?.(1);
       return await work(either.signal);
     } finally {
+      this.#calls--;
       void before.then(over);
     }
   }

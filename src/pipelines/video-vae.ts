@@ -272,6 +272,11 @@ export class VideoVae implements AsyncDisposable {
   /** Encodings and decodings follow each other. */
   readonly #turns = new Turns("vae", "a VideoVae");
 
+  /** Ends what is under way, and frees everything: what `await using` does at the end of its block. */
+  close(): Promise<void> {
+    return this[Symbol.asyncDispose]();
+  }
+
   /** Ends what is under way, and frees everything. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#turns.end();

@@ -2,6 +2,7 @@
 import { CogwheelError } from "../base/errors.ts";
 import { encodeVideo } from "../video/encode.ts";
 import type { DenoiseState } from "../models/cogvideox/model.ts";
+import type { VideoFormat } from "../video/formats.ts";
 import type { RgbaFrame } from "../video/frame.ts";
 import type { MadeWith } from "./made-with.ts";
 import type { Settings } from "./settings.ts";
@@ -49,6 +50,19 @@ export class Video {
           : `sample must be a number from 0 to ${this.samples.length - 1}, got ${sample}`,
       );
     return frames;
+  }
+
+  /**
+   * Encodes to a `Blob` of its type, for `URL.createObjectURL`, a download or an upload: the first of several videos, unless `sample` says
+   * another. Loads a codec library when called; metadata as `save`.
+   */
+  async blob(
+    format: VideoFormat = "mp4",
+    { sample = 0, metadata = true, ...options }: { sample?: number; fps?: number; metadata?: boolean; signal?: AbortSignal } = {},
+  ): Promise<Blob> {
+    const made = metadata ? { made: this.made } : {};
+    const bytes = await encodeVideo(this.#sample(sample), { fps: this.settings.fps, ...made, ...options, format });
+    return new Blob([bytes], { type: `${format === "mp4" || format === "webm" ? "video" : "image"}/${format}` });
   }
 
   /**

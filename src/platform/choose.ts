@@ -119,10 +119,11 @@ export async function chooseAdapter(want: string | undefined, probe: ProbeAdapte
     }
   }
   if (seen.length === 0) throw noAdapter(all);
+  const told = process.env["COGWHEEL_ADAPTER"] === want ? "COGWHEEL_ADAPTER" : "--adapter";
   const remedy = { gpu: "install the GPU's driver", lavapipe: MESA_ADVICE, swiftshader: SWIFTSHADER_ADVICE }[name];
   throw new CogwheelError(
     "adapter",
-    `--adapter must be gpu, lavapipe, swiftshader or part of an adapter's name, got "${want}", and this machine has: ` +
+    `${told} must be gpu, lavapipe, swiftshader or part of an adapter's name, got "${want}", and this machine has: ` +
       `${seen.join(", ")}; choose one of these${remedy ? `, or ${remedy}` : ""}.`,
   );
 }

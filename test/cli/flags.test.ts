@@ -34,7 +34,7 @@ describe("flags", () => {
     const { written, value } = sample(name, option);
     const { given, files, own } = read([option.flag!.split(" ")[0]!, ...written]);
     expect({ ...given, ...files }).toHaveProperty(name, value);
-    expect(own).toEqual({ metadata: true });
+    expect(own).toEqual({ metadata: true, clobber: true });
     expect(name in files, "a path, not a value").toBe(/[<[]file[>\]]$/.test(option.flag!));
   });
 
@@ -53,7 +53,7 @@ describe("flags", () => {
     ]);
     expect(given).toEqual({ cache: true, loras: [{ adapter: "a", scale: 0.1 }, { adapter: "b" }] });
     expect(files).toEqual({ gpuProfile: true });
-    expect(own).toEqual({ out: "x.mp4", saveLatents: "l", metadata: true });
+    expect(own).toEqual({ out: "x.mp4", saveLatents: "l", metadata: true, clobber: true });
   });
 
   it.for([

@@ -9,6 +9,9 @@ const documents = [
   ...readdirSync(join(ROOT, "docs"))
     .filter((name) => name.endsWith(".md"))
     .map((name) => `docs/${name}`),
+  "CHANGELOG.md",
+  "CONTRIBUTING.md",
+  "SECURITY.md",
   "models/moving-shapes/README.md",
   "test/reference/README.md",
 ];

@@ -44,12 +44,14 @@ describe.each([true, false])("with keep: %s", (keep) => {
     }
     const model = await open();
     let [running, most] = [0, 0];
+    const queued: number[][] = [[], [], []];
     const runs = [1, 2, 3].map((seed) =>
       model.generate({
         prompt,
         seed,
         frames: seed === 2 ? 1 : 9,
         onProgress: (stage, done) => {
+          if (stage === "queued") queued[seed - 1]!.push(done);
           if (stage === "load text encoder" && done === 0) most = Math.max(most, ++running);
           if (stage === "decode" && done === 1) running--;
         },
@@ -57,7 +59,9 @@ describe.each([true, false])("with keep: %s", (keep) => {
     );
     expect((await Promise.all(runs)).map(bytes)).toEqual(want);
     expect(most).toBe(1);
-    await model[Symbol.asyncDispose]();
+    expect(queued, "two waited, and were told of it").toEqual([[], [0, 1], [0, 1]]);
+    await model.close();
+    await expect(model.generate({ prompt, seed: 1 })).rejects.toMatchObject({ code: "aborted" });
     expect(gpu.memory.allocated).toBe(0);
   });
 

@@ -8,6 +8,7 @@ import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import type { MeasuredRates, StageTime } from "../../src/pipelines/cogvideox/seconds.ts";
 import { findRates, storeRates } from "../../src/gpu/rates.ts";
 import { weightsOf } from "../../src/graph/weights-of.ts";
+import { forecast } from "../../src/cli/generate/forecast.ts";
 import { measureRates, ratesUnlessOff } from "../../src/tuning/rates.ts";
 import { limitedGpu, testGpu } from "../support/gpu.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
@@ -172,5 +173,26 @@ describe("times", () => {
     // On a CPU adapter reading takes the cores that compute.
     if (gpu.caps.kind === "software")
       expect(within!.workSeconds - whole!.workSeconds).toBeGreaterThan((0.5 * steps * streamed) / within!.suppliedBytesPerSecond!);
+  });
+});
+
+describe("what generate says before it loads anything", () => {
+  const request = () => model.prepare({ prompt: "a red circle", seed: 1, frames: 33, width: 64, height: 32 });
+  it("is how long it takes and how much memory", async () => {
+    const { line, advice } = forecast(model, await request(), rates);
+    expect(line).toMatch(
+      /^About [\d.]+ s on this adapter \(encode prompt [\d.]+ s, denoise [\d.]+ s, decode [\d.]+ s\), [\d.]+ MB of memory\.$/,
+    );
+    expect(advice).toBeUndefined();
+  });
+
+  it("names what takes less where a CPU adapter takes long", async ({ skip }) => {
+    if (gpu.caps.kind !== "software") skip("needs an adapter on the CPU");
+    const slow = { ...rates, dispatchSeconds: 60 };
+    const { line, advice } = forecast(model, await request(), slow);
+    expect(line).toMatch(/^About \d+ h \d\d min on this adapter/);
+    expect(advice).toMatch(
+      /is long: this adapter computes on the CPU.*Here --frames 17 about .*, --size 32x16 --frames 17 about .* would take less/,
+    );
   });
 });

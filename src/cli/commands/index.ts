@@ -2,6 +2,7 @@
 import type { CliCommand } from "../command.ts";
 import { adapters } from "./adapters.ts";
 import { cache } from "./cache.ts";
+import { completion } from "./completion.ts";
 import { data } from "./data.ts";
 import { doctor } from "./doctor.ts";
 import { generate } from "./generate.ts";
@@ -32,4 +33,5 @@ export const COMMANDS: readonly CliCommand[] = [
   cache,
   doctor,
   adapters,
+  completion(() => COMMANDS),
 ];

@@ -15,7 +15,9 @@ import type { ModelDeviceFlags, Flags, ModelFlags } from "../flags.ts";
 /** What is the command's own: which model, and where results go. */
 export interface GenerateFlags extends ModelDeviceFlags, ModelFlags {
   out?: string;
+  clobber?: boolean;
   again?: string;
+  batch?: string;
   metadata?: boolean;
   saveLatents?: string;
   enhance?: string;

@@ -1,5 +1,7 @@
 /** What the command refuses before any work: results in each other's place or where they cannot be written, and latents of another run. */
+import { existsSync } from "node:fs";
 import { CogwheelError } from "../../base/errors.ts";
+import { visible } from "../../base/visible.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import type { SavedRun } from "../../pipelines/latents-file.ts";
 import { adapterNames } from "../../pipelines/made-with.ts";
@@ -23,6 +25,9 @@ export async function checkPlaces(asked: Asked): Promise<void> {
   const { given, own, saved } = asked;
   const { out, saveLatents, model = EMBEDDED_MODEL } = own;
   const named = (name: OptionName): Named => [flagName(name), pathOf(asked, name)];
+  for (const { adapter } of given.loras ?? [])
+    if (typeof adapter === "string" && /^[^:]+\.(safetensors|gguf)$/.test(adapter) && !existsSync(adapter))
+      throw new CogwheelError("lora", `${adapter} must be a file that can be read, got no such file; check the path given with --lora`);
   const count = given.samples ?? saved?.settings.samples ?? 1;
   await checkDistinct(
     [
@@ -46,8 +51,14 @@ export async function checkPlaces(asked: Asked): Promise<void> {
 export async function checkWritable(
   outs: readonly string[],
   frames: number,
-  { saveLatents, trace }: { saveLatents: string | undefined; trace: string | undefined },
+  { saveLatents, trace, clobber = true }: { saveLatents: string | undefined; trace: string | undefined; clobber?: boolean },
+  say: (text: string) => void,
 ): Promise<void> {
+  for (const path of outs.filter((one) => !isPiped(one) && existsSync(one))) {
+    if (!clobber)
+      throw new CogwheelError("output", `--no-clobber keeps what is there, got ${path} for --out; choose another name, or leave it out`);
+    say(visible(`${path} is there, and will be replaced.`));
+  }
   for (const path of outs) if (!pipedFormat(path, frames)) await checkOutput(path, { frames });
   if (saveLatents !== undefined) await checkOutputFile(saveLatents, "--save-latents");
   if (trace !== undefined) await checkOutputFile(trace, flagName("gpuProfile"));

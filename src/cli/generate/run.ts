@@ -21,16 +21,11 @@ import { print, printJson, printPath } from "../terminal/output.ts";
 import { Progress } from "../terminal/progress.ts";
 import { framePaths, optionsFrom, readAsked, readFrames, type Asked, type GenerateFlags } from "./asked.ts";
 import { enhanced, sayEnhanced, saveEnhanced } from "./enhanced.ts";
+import { sayForecast } from "./forecast.ts";
+import type { GenerateWork } from "./work.ts";
 import { checkPlaces, checkSaved, checkWritable } from "./checks.ts";
 import { defaultOutput, printPlan, sayRequest, saySummary, reportProfile, saveState, writeVideos } from "./results.ts";
 import { madeJson, requestJson } from "./json.ts";
-
-/** What the parts of the work share. */
-export interface GenerateWork {
-  readonly model: CogVideoX;
-  readonly progress: Progress;
-  readonly signal: AbortSignal;
-}
 
 export async function generateToFile(words: readonly string[], flags: Flags<GenerateFlags>): Promise<void> {
   const asked = await readAsked(words, flags);
@@ -48,9 +43,10 @@ export const progressOf = ({ progress = "bar", quiet }: GenerateFlags): Progress
   new Progress({ mode: quiet && progress === "bar" ? "none" : progress });
 
 /** Opens the model that is asked for. */
-export async function openModel(own: GenerateFlags, { progress, signal }: Omit<GenerateWork, "model">): Promise<CogVideoX> {
+export async function openModel(own: GenerateFlags, { progress, signal }: Omit<GenerateWork, "model">, keep = false): Promise<CogVideoX> {
   const { model: folder = EMBEDDED_MODEL, adapter, dtype, variant } = own;
   return await CogVideoX.open(folder, {
+    keep,
     ...defined({ adapter, dtype, variant }),
     ...(await componentInputs(own)),
     hub: { signal, ...hubProgress(progress) },
@@ -98,12 +94,13 @@ export async function generateOne(asked: Asked, work: GenerateWork): Promise<rea
   const outs = outputPaths(named, options.samples ?? 1);
   const { gpuProfile } = asked.files;
   const trace = gpuProfile === true ? `${out.replace(/\.\w+$/, "")}.trace.json` : gpuProfile;
-  await checkWritable(outs, request.settings.frames, { saveLatents, trace });
+  await checkWritable(outs, request.settings.frames, { saveLatents, trace, ...defined({ clobber: asked.own.clobber }) }, say);
   const dropped = gifWarning(named, request.settings.fps);
   if (dropped) note(dropped);
   if (dryRun) return await tellPlan(asked, request, work, rewritten);
   if (rewritten) sayEnhanced(rewritten, say);
   sayRequest(say, model, request, inputName(asked));
+  if (!asked.own.quiet) await sayForecast(request, work);
 
   const results = new Attempts(signal);
   let written: string[] = [];
@@ -117,7 +114,7 @@ export async function generateOne(asked: Asked, work: GenerateWork): Promise<rea
     if (rewritten && written[0]) await results.attempt(() => saveEnhanced(rewritten, written[0]!, request.seed));
     if (json) {
       const told = madeJson(model, made, written, latentsWritten ? saveLatents : undefined);
-      printJson({ ...requestJson(model, request), ...told, ...defined({ enhanced: rewritten }) });
+      printJson({ ...requestJson(model, request), ...told, ...defined({ enhanced: rewritten }) }, { lines: !work.inBatch });
     } else for (const path of written) if (!isPiped(path)) printPath(path);
     results.throwFailures();
     return written;

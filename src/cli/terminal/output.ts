@@ -68,14 +68,17 @@ export function print(text: string): void {
   writeOut(`${text}\n`);
 }
 
-/** Writes a value as JSON to standard output. */
-export function printJson(value: unknown): void {
-  print(visibleJson(value, 2));
+/** Writes a value as JSON to standard output. @param lines over several lines, for people too; else on one */
+export function printJson(value: unknown, { lines = true } = {}): void {
+  print(visibleJson(value, lines ? 2 : undefined));
 }
 
 /** Writes lines to standard error, as a terminal may show them. */
 export function complain(text: string): void {
-  process.stderr.write(`${visibleLines(text)}\n`);
+  // Which part of the engine complains helps a report, not its reader.
+  const plain = visibleLines(text);
+  const shown = process.stderr.isTTY && process.stderr.hasColors() ? plain.replace(/^\[[\w-]+\]/gm, "\x1b[2m$&\x1b[22m") : plain;
+  process.stderr.write(`${shown}\n`);
 }
 
 /** Writes bytes to standard output, as they are; resolves when the system has them, or nobody takes them any more. */

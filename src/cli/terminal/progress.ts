@@ -78,7 +78,10 @@ export class Progress implements Disposable {
 
   /** Writes a line for good, above the bar. */
   note(text: string): void {
-    if (this.#mode === "json") return this.#tell({ note: text });
+    if (this.#mode === "json") {
+      this.#tell({ note: text });
+      return;
+    }
     this.#clear();
     this.#stream.write(`${shortenedLines(text)}\n`);
     if (this.#live && this.#stage) this.#draw();
@@ -129,7 +132,8 @@ export class Progress implements Disposable {
       this.#written = this.#now();
       const { name, done, detail } = this.#stage!;
       const secondsLeft = this.#left();
-      return this.#tell({ stage: name, done, ...(detail ? { detail } : {}), ...(secondsLeft === undefined ? {} : { secondsLeft }) });
+      this.#tell({ stage: name, done, ...(detail ? { detail } : {}), ...(secondsLeft === undefined ? {} : { secondsLeft }) });
+      return;
     }
     if (this.#live) this.#draw();
     else {

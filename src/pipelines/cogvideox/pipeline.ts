@@ -199,6 +199,9 @@ export class CogVideoX implements AsyncDisposable {
    * A video from text, from an image, from another video, along a control video, or with parts of a video made anew; which of them a
    * checkpoint can follows from its config. Encode the prompt and the frames, denoise, decode, return. What `prepare` gave is run as it is.
    *
+   * Generations of one model follow each other in the order of the calls: memory was planned for one. One that waits says so by
+   * `onProgress("queued", 0)`, and by `("queued", 1)` when its turn has come.
+   *
    * Options are read at the call: what is changed in them later is for the next one. The bytes of frames and latents are not copied and
    * stay as they are until the generation is over.
    */
@@ -215,17 +218,21 @@ export class CogVideoX implements AsyncDisposable {
       );
     const options = "plan" in asked ? { ...asked.options, seed: asked.seed } : ownOptions(asked);
     using _use = this.#model.parts.use();
-    return await this.#turns.take(options.signal, async (signal) => {
-      using _turn = this.#model.parts.turn();
-      // What was planned for a device that is gone since is planned anew.
-      const request = prepared?.plan.gpu === this.gpu ? prepared : await prepare(this.#model, this.#planner, options);
-      if (request !== prepared) for (const warning of request.warnings) options.onWarning?.(warning);
-      const run = (request: GenerationRequest) => generate(runOf(request, this.#heard(request.options, signal)), emit);
-      return await recovering(this.#opened, request, { signal, onWarning: options.onWarning }, run, {
-        reopen: (lost, state) => this.#reopened(lost, state),
-        lower: (heavy, state, error) => this.#lowered(heavy, state, error),
-      });
-    });
+    return await this.#turns.take(
+      options.signal,
+      async (signal) => {
+        using _turn = this.#model.parts.turn();
+        // What was planned for a device that is gone since is planned anew.
+        const request = prepared?.plan.gpu === this.gpu ? prepared : await prepare(this.#model, this.#planner, options);
+        if (request !== prepared) for (const warning of request.warnings) options.onWarning?.(warning);
+        const run = (request: GenerationRequest) => generate(runOf(request, this.#heard(request.options, signal)), emit);
+        return await recovering(this.#opened, request, { signal, onWarning: options.onWarning }, run, {
+          reopen: (lost, state) => this.#reopened(lost, state),
+          lower: (heavy, state, error) => this.#lowered(heavy, state, error),
+        });
+      },
+      (done) => options.onProgress?.("queued", done),
+    );
   }
 
   /** Options whose callbacks end with the model. */
@@ -262,7 +269,11 @@ export class CogVideoX implements AsyncDisposable {
     this.#model.parts.release();
   }
 
-  /** Ends what is under way, and frees everything. */
+  /** Ends what is under way, and frees everything: what `await using` does at the end of its block. */
+  close(): Promise<void> {
+    return this[Symbol.asyncDispose]();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#turns.end();
     this.#model.parts.free();

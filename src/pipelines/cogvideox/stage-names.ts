@@ -2,9 +2,10 @@
 
 /**
  * In order; `load encoder` and `encode frames` only where there are frames to begin from, `prepare preview` in the first generation of
- * a model with previews. `load …` reads weights and compiles.
+ * a model with previews, `queued` where another generation of the model is under way. `load …` reads weights and compiles.
  */
 export type Stage =
+  | "queued"
   | "load text encoder"
   | "encode prompt"
   | "load encoder"

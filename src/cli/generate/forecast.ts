@@ -1,0 +1,70 @@
+/** How long a generation will take and how much memory, in a line, before anything is loaded. */
+import { bytesText } from "../../base/units.ts";
+import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
+import type { GenerationRequest } from "../../pipelines/cogvideox/request.ts";
+import type { MeasuredRates, StageTime } from "../../pipelines/cogvideox/seconds.ts";
+import { ratesUnlessOff } from "../../tuning/rates.ts";
+import { secondsOf } from "../stage-table.ts";
+import { duration } from "../terminal/progress.ts";
+import type { GenerateWork } from "./work.ts";
+
+/** Work from which on it is worth the seconds of a probe: half a minute of a CPU adapter. */
+const WORTH_FLOPS = 2e12;
+/** From so long on a CPU adapter, what would take less is told too. */
+const LONG_SECONDS = 1800;
+
+/** Operations of all runs. */
+function flopsOf({ requirements, plan, options }: GenerationRequest): number {
+  const times = { transformer: plan.steps.length - (plan.given?.step ?? 0), decoder: options.samples ?? 1 };
+  return requirements.reduce((sum, { stage, flops }) => sum + flops * (times[stage as keyof typeof times] ?? 1), 0);
+}
+
+/** Says it, where there is enough work; what is not known is measured first, and kept. */
+export async function sayForecast(request: GenerationRequest, { model, progress, signal }: Omit<GenerateWork, "inBatch">): Promise<void> {
+  if (flopsOf(request) < WORTH_FLOPS) return;
+  const rates = await ratesUnlessOff(model, { signal, onProgress: (done, what) => progress.report("probe", done, what) });
+  if (!rates) return;
+  const { line, advice } = forecast(model, request, rates);
+  progress.say(line);
+  if (advice) progress.note(advice);
+}
+
+/** The line, and for whoever computes long on a CPU what takes less. */
+export function forecast(model: CogVideoX, request: GenerationRequest, rates: MeasuredRates): { line: string; advice?: string } {
+  const times = model.times(rates, request);
+  const seconds = secondsOf(times);
+  const most = Math.max(...request.requirements.map(({ peak }) => peak));
+  const parts = times.map(({ names: [, work], workSeconds }) => `${work} ${duration(workSeconds)}`);
+  const line = `About ${duration(seconds)} on this adapter (${parts.join(", ")}), ${bytesText(most, 1)} of memory.`;
+  if (model.gpu.caps.kind === "hardware" || seconds < LONG_SECONDS) return { line };
+  const less = smaller(model, request, rates).map(({ flags, seconds }) => `${flags} about ${duration(seconds)}`);
+  return {
+    line,
+    advice:
+      `[generate] ${duration(seconds)} is long: this adapter computes on the CPU, and a GPU is some hundred times as fast` +
+      (less.length
+        ? `. Here ${less.join(", ")} would take less; Ctrl-C stops, and keeps what is there`
+        : "; Ctrl-C stops, and keeps what is there"),
+  };
+}
+
+/** Fewer frames, then half the sides too, as far as the model makes such. */
+function smaller(model: CogVideoX, { settings, task }: GenerationRequest, rates: MeasuredRates): { flags: string; seconds: number }[] {
+  const { spatial, patchSize } = model.rules;
+  const step = spatial * patchSize;
+  const half = (side: number): number => Math.max(step, Math.round(side / 2 / step) * step);
+  const frames = settings.frames > 17 ? 17 : 1;
+  const size = { width: half(settings.width), height: half(settings.height) };
+  const ways = [
+    { flags: `--frames ${frames}`, options: { frames } },
+    { flags: `--size ${size.width}x${size.height} --frames ${frames}`, options: { ...size, frames } },
+  ];
+  return ways.flatMap(({ flags, options }) => {
+    try {
+      const times: StageTime[] = model.times(rates, { ...settings, ...options, task });
+      return [{ flags, seconds: secondsOf(times) }];
+    } catch {
+      return []; // a model that makes one size alone
+    }
+  });
+}

@@ -1,0 +1,160 @@
+/** `generate --batch`, config files and completion, as a user has them: in processes of their own. */
+import { spawn, spawnSync } from "node:child_process";
+import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { Command } from "commander";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { declareGenerate } from "../../src/cli/commands/generate.ts";
+import { COMMANDS } from "../../src/cli/commands/index.ts";
+import { completionScript } from "../../src/cli/completion.ts";
+import { readObject } from "../../src/cli/generate/as-options.ts";
+import { commentIn } from "../../src/video/comment.ts";
+import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
+import { watched, type Ended } from "../support/watched.ts";
+
+const launcher = resolve(import.meta.dirname, "../../dist/launch.js");
+let model: string;
+let folder: string;
+beforeAll(async () => {
+  model = await tinyCheckpoint();
+  folder = await mkdtemp(join(tmpdir(), "cogwheel-batch-"));
+});
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true });
+  await removeTinyCheckpoints();
+});
+
+const cogwheel = (...args: string[]): Promise<Ended> =>
+  watched(spawn(process.execPath, [launcher, ...args], { cwd: folder, env: { ...process.env, XDG_CONFIG_HOME: join(folder, "config") } }));
+const batch = (lines: readonly unknown[], ...args: string[]): Promise<Ended> => {
+  writeFileSync(join(folder, "all.jsonl"), lines.map((line) => `${typeof line === "string" ? line : JSON.stringify(line)}\n`).join(""));
+  return cogwheel("--model", model, "--batch", "all.jsonl", ...args);
+};
+const made = (name: string) => commentIn(readFileSync(join(folder, name)));
+
+describe("--batch", () => {
+  const small = { frames: 1, steps: 1 };
+  it("makes every line, goes on past one that fails, and on repeating makes only what is not done", async () => {
+    const lines = [
+      { prompt: "a red circle", seed: 1, ...small, out: "a.png" },
+      "",
+      { prompt: "a blue square", size: "33x16", ...small, out: "b.png" },
+    ];
+    const first = await batch([...lines, { prompt: "a cyan circle", ...small, out: "c.png", negative: "no" }], "--json", "--seed", "5");
+    expect(first.code, first.err).toBe(2);
+    expect(first.err).toMatch(/^line 3: \[generate\] height and width must be multiples of 16, got width 33/m);
+    expect(first.err).toMatch(/^\[generate\] every line must be made, got 1 of 3 that failed; repeat the command for these$/m);
+    const told = first.out
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { seed: number; files: string[] });
+    expect(told.map(({ seed, files }) => [seed, files])).toEqual([
+      [1, [join(folder, "a.png")]],
+      [5, [join(folder, "c.png")]],
+    ]);
+    expect([made("a.png"), made("c.png")]).toMatchObject([{ seed: 1 }, { seed: 5, prompt: "a cyan circle", negative: "no" }]);
+
+    const before = statSync(join(folder, "a.png")).mtimeMs;
+    rmSync(join(folder, "c.png"));
+    lines[2] = { ...(lines[2] as object), size: "32x16" } as never;
+    const second = await batch([...lines, { prompt: "a cyan circle", ...small, out: "c.png", negative: "no" }], "--seed", "5", "--quiet");
+    expect(second.code, second.err).toBe(0);
+    expect(second.out).toBe(`${join(folder, "b.png")}\n${join(folder, "c.png")}\n`);
+    expect(statSync(join(folder, "a.png")).mtimeMs, "was done").toBe(before);
+    const third = await batch([lines[0]!], "--seed", "5");
+    expect([third.code, third.out]).toEqual([0, ""]);
+    expect(third.err).toContain("1 of 1 lines are done already");
+  });
+
+  it.for<[unknown, RegExp]>([
+    ["{", /all\.jsonl, line 1: must be JSON, got /],
+    [[1], /all\.jsonl, line 1: must be an object of options, got \[1\]/],
+    [{ prompt: "x", stepz: 4 }, /line 1: must hold options of generate, got "stepz"; the nearest is steps/],
+    [{ prompt: "x", model: "2b" }, /line 1: cannot hold model, which is of the whole command/],
+    [{ prompt: "x", steps: "many" }, /line 1: option '--steps <n>' argument 'many' is invalid/],
+    [{ prompt: "x", out: "-" }, /line 1: standard output is the batch's, got --out -/],
+    ["", /all\.jsonl: a batch must have a line, got none/],
+  ])("%j is refused before anything is made", async ([line, message]) => {
+    expect(await batch([line])).toMatchObject({ code: 2, out: "", err: expect.stringMatching(message) });
+  });
+});
+
+describe("config files", () => {
+  it("the project's stands above the user's, and the command line above both", async () => {
+    mkdirSync(join(folder, "config/cogwheel"), { recursive: true });
+    writeFileSync(join(folder, "config/cogwheel/config.json"), JSON.stringify({ steps: 3, frames: 1, metadata: false, quiet: true }));
+    writeFileSync(join(folder, "cogwheel.json"), JSON.stringify({ model, steps: 2, seed: 9 }));
+    const { settings, seed } = JSON.parse((await cogwheel("a red circle", "--dry-run", "--json", "--seed", "4")).out) as Record<
+      string,
+      unknown
+    >;
+    expect([settings, seed]).toMatchObject([{ steps: 2, frames: 1, width: 32 }, 4]);
+    const { code, err } = await cogwheel("a red circle", "--out", "plain.png");
+    expect([code, err.replace(/^Warning: .*\n/gm, "")]).toEqual([0, ""]);
+    expect(made("plain.png"), "no metadata").toBeUndefined();
+    writeFileSync(join(folder, "cogwheel.json"), JSON.stringify({ stesp: 2 }));
+    expect(await cogwheel("a red circle")).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('cogwheel.json: must hold options of generate, got "stesp"; the nearest is steps'),
+    });
+    rmSync(join(folder, "cogwheel.json"));
+    rmSync(join(folder, "config"), { recursive: true });
+  });
+});
+
+it("an object reads as the command line does", () => {
+  const read = (value: unknown) => readObject(value, (command: Command) => declareGenerate(command), { where: "here" }).options;
+  const object = {
+    size: "64x48",
+    lora: ["a.safetensors:0.5", "b"],
+    timesteps: [999, 500],
+    cache: false,
+    profile: true,
+    memory: "4GB",
+    negative: "-x",
+  };
+  const command = declareGenerate(new Command());
+  command.parse(
+    ["--size", "64x48", "--lora", "a.safetensors:0.5", "--lora", "b", "--timesteps", "999,500", "--no-cache", "--profile"].concat([
+      "--memory",
+      "4GB",
+      "--negative=-x",
+    ]),
+    { from: "user" },
+  );
+  const { metadata: _, clobber: __, ...want } = command.opts<Record<string, unknown>>();
+  expect(read(object)).toEqual(want);
+  expect(() => read({ steps: true })).toThrow("here: steps takes a value, got true");
+  expect(() => read({ steps: { n: 1 } })).toThrow('here: steps must be a text or a number, got {"n":1}');
+});
+
+describe.skipIf(spawnSync("bash", ["--version"]).status !== 0)("completion", () => {
+  it.each([
+    [["mo"], "models"],
+    [["models", "p"], "pull path"],
+    [["models", "list", "--f"], "--fit"],
+    [["generate", "--sched"], "--scheduler"],
+    [["--sched"], "--scheduler"],
+    [["x", "--scheduler", ""], "ddim dpm"],
+    [["train", "v"], "vae"],
+    [["completion", ""], ""],
+  ])("bash: %j", (words, want) => {
+    const script = `${completionScript("bash", COMMANDS)}
+      cd /; COMP_WORDS=(cogwheel "$@"); COMP_CWORD=$#; _cogwheel; [[ "\${COMPREPLY[*]}" == /* ]] || echo "\${COMPREPLY[@]}"`;
+    const { stdout, stderr } = spawnSync("bash", ["-c", script, "bash", ...words], { encoding: "utf8" });
+    expect(stderr).toBe("");
+    if (want) expect(stdout.trim()).toBe(want);
+  });
+
+  it("every shell's has every command and option", async () => {
+    for (const shell of ["bash", "zsh", "fish"]) {
+      const { code, out } = await cogwheel("completion", shell);
+      expect(code).toBe(0);
+      for (const name of COMMANDS.map((one) => one.name)) expect(out).toMatch(new RegExp(`[ "(]${name}\\b`));
+      expect(out).toContain(shell === "fish" ? "-l dry-run" : "--dry-run");
+    }
+    expect((await cogwheel("completion", "tcsh")).code).toBe(2);
+  });
+});
