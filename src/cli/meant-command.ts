@@ -13,8 +13,7 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   pull: "models pull NAME",
   rm: "models rm NAME",
   run: "generate",
-  serve: "npm run web, in the source",
-  server: "npm run web, in the source",
+  server: "serve",
   update: "npm install cogwheel-webgpu@latest",
   version: "--version",
 };
