@@ -38,7 +38,7 @@ const judge = ({ index }: Pick<Asked, "index">): string =>
   JSON.stringify({ ...Object.fromEntries(LABEL_NAMES.map((name) => [name, 1])), watermark: 0, aesthetic: index === 0 ? 2 : 6 });
 
 it("labels what cheaper measures keep, drops by it, and tells it in the rows, the report and why", { timeout: 120_000 }, async () => {
-  const where = "source.start < 8 && aesthetic >= 4.5 && label.lecture < 0.5";
+  const where = "aesthetic >= 4.5 && source.start < 8 && label.lecture < 0.5";
   const refused = await data("run", ...SHAPE, "--where", where);
   expect([refused.code, refused.err]).toEqual([1, expect.stringContaining("a filter by labels must have a model that gives them")]);
   await using server = await chatServer({ models: { data: [{ id: "eyes" }] }, answer: judge });

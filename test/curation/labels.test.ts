@@ -3,7 +3,7 @@ import { beforeAll, expect, it } from "vitest";
 import { batchModel } from "../../src/curation/caption/batch.ts";
 import type { CaptionClip } from "../../src/curation/caption/caption.ts";
 import { captionModel } from "../../src/curation/caption/run.ts";
-import { filterOf, partsWithout } from "../../src/curation/dataset/select.ts";
+import { filterOf, partsWithout, select } from "../../src/curation/dataset/select.ts";
 import { readBatchAnswers } from "../../src/curation/endpoint/batch.ts";
 import { Account } from "../../src/curation/endpoint/spent.ts";
 import { estimateLabels, LABEL_DEFAULTS, labelAll, labelClip, type LabelOptions, type LabelWork } from "../../src/curation/label/label.ts";
@@ -125,4 +125,19 @@ it("filters know the columns, and which of their parts ask for none of them", ()
   const filter = filterOf("motion > 0.3 && aesthetic >= 4.5 && (scores.watermark < 0.5 || width > 9) && label.lecture < 0.5 && width > 1")!;
   expect(partsWithout(filter, LABEL_COLUMNS).parts.map(({ text }) => text)).toEqual(["motion > 0.3", "width > 1"]);
   expect(() => filterOf("label.lectur < 0.5")).toThrow("the nearest is label.lecture");
+});
+
+it("a clip is told as dropped by what was looked at first, wherever that stands in the expression", () => {
+  const filter = filterOf("label.text < 0.5 && text_area < 0.07 && motion > 0.3");
+  const unknown = { label: { text: null }, text_area: null, duplicate_of: null };
+  const rows = [
+    { ...unknown, motion: 0.1 },
+    { ...unknown, motion: 0.5, duplicate_of: "another" },
+    { ...unknown, motion: 0.5, text_area: 0.2 },
+    { ...unknown, motion: 0.5, text_area: 0.01, label: { text: 0.9 } },
+    { ...unknown, motion: 0.5, text_area: 0.01, label: { text: 0.1 } },
+  ];
+  const { reasons, dropped } = select(rows, filter, "drop");
+  expect(reasons).toEqual(["motion > 0.3", "duplicate", "text_area < 0.07", "label.text < 0.5", undefined]);
+  expect(Object.keys(dropped)).toEqual(["label.text < 0.5", "text_area < 0.07", "motion > 0.3", "duplicate"]);
 });

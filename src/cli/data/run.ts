@@ -3,7 +3,7 @@ import { CogwheelError } from "../../base/errors.ts";
 import type { Curation, CutSource, ScoredClip, ScannedSource } from "../../curation/curate-node.ts";
 import { asksFor, filterOf, type Selection } from "../../curation/dataset/select.ts";
 import { LABEL_COLUMNS } from "../../curation/label/labels.ts";
-import { TEXT_COLUMNS } from "../../curation/text/measure.ts";
+import { TEXT_COLUMNS } from "../../curation/dataset/rows.ts";
 import type { MeasureConfig } from "./keys.ts";
 import { textStage } from "./text-stage.ts";
 import { writeCurationReport } from "../../curation/report/write-node.ts";

@@ -1,9 +1,10 @@
 /** Text areas of clips that other measures keep, where a detector is installed. */
 import { inLanes } from "../../curation/caption/lanes.ts";
 import type { Curation, ScoredClip } from "../../curation/curate-node.ts";
+import { TEXT_COLUMNS } from "../../curation/dataset/rows.ts";
 import { LABEL_COLUMNS } from "../../curation/label/labels.ts";
 import { openTextDetector } from "../../curation/text/detector-node.ts";
-import { TEXT_COLUMNS, textAreaOf, withTextArea } from "../../curation/text/measure.ts";
+import { textAreaOf, withTextArea } from "../../curation/text/measure.ts";
 import { captionedClip } from "./caption.ts";
 import type { MeasureConfig } from "./keys.ts";
 

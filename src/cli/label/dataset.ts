@@ -8,7 +8,7 @@ import { COLUMNS_FILE, WORK_FOLDER } from "../../curation/curate-node.ts";
 import { decodePictures } from "../../curation/curves/columns.ts";
 import { SCORE_NAMES } from "../../curation/measures/scores.ts";
 import { LABEL_COLUMNS } from "../../curation/label/labels.ts";
-import { TEXT_COLUMNS } from "../../curation/text/measure.ts";
+import { TEXT_COLUMNS } from "../../curation/dataset/rows.ts";
 import type { ClipColumns } from "../../curation/label/sample.ts";
 import { pictureOf } from "../../curation/endpoint/picture.ts";
 

@@ -21,11 +21,14 @@ export interface DatasetRow {
   readonly [column: string]: unknown;
 }
 
+/** Columns that filters may ask for where text is measured. */
+export const TEXT_COLUMNS: readonly string[] = ["text_area"];
+
 /** Names of the columns that filters may ask for. */
 export const COLUMN_NAMES: readonly string[] = [
   ...SCORE_NAMES,
   ...["id", "width", "height", "fps", "num_frames", "duration", "kind", "codec"],
-  ...["text_area", ...LABEL_COLUMNS],
+  ...[...TEXT_COLUMNS, ...LABEL_COLUMNS],
   ...["source.name", "source.sha256", "source.start", "source.end", "duplicate_of"],
 ];
 

@@ -1,8 +1,9 @@
 /** Which clips stay: by an expression over their columns, part by part, so that a table tells what was dropped by what. */
 import { CogwheelError } from "../../base/errors.ts";
 import { nearestName } from "../../base/near-name.ts";
-import { type Columns, type Filter, parseFilter } from "../filter.ts";
-import { COLUMN_NAMES } from "./rows.ts";
+import { type Columns, type Filter, type FilterPart, parseFilter } from "../filter.ts";
+import { LABEL_COLUMNS } from "../label/labels.ts";
+import { COLUMN_NAMES, TEXT_COLUMNS } from "./rows.ts";
 
 export interface Selection {
   /** For each clip in its order: the part that it fails by, or undefined where it stays. */
@@ -15,16 +16,26 @@ export interface Selection {
 /** Clips that look like one before them. */
 export const DUPLICATE = "duplicate";
 
-/** @param filter parsed; undefined takes all @param duplicates whether those stay */
+/**
+ * A clip is dropped by what was looked at first: what costs nothing, duplicates, text areas, labels. Those that come later may be unknown
+ * where it was dropped before.
+ * @param filter parsed; undefined takes all @param duplicates whether those stay
+ */
 export function select(rows: readonly Columns[], filter: Pick<Filter, "parts"> | undefined, duplicates: "drop" | "keep"): Selection {
   const dropped: Record<string, number> = {};
   for (const { text } of filter?.parts ?? []) dropped[text] = 0;
   if (duplicates === "drop") dropped[DUPLICATE] = 0;
   let kept = 0;
+  const stageOf = ({ text }: FilterPart): number => {
+    const asked = parseFilter(text);
+    return asksFor(asked, LABEL_COLUMNS) ? 3 : asksFor(asked, TEXT_COLUMNS) ? 2 : 0;
+  };
+  const isOwn: FilterPart = { text: DUPLICATE, takes: (row) => typeof row["duplicate_of"] !== "string" };
+  const staged = (filter?.parts ?? []).map((part) => ({ part, stage: stageOf(part) }));
+  if (duplicates === "drop") staged.push({ part: isOwn, stage: 1 });
+  const parts = staged.sort((a, b) => a.stage - b.stage).map(({ part }) => part);
   const reasons = rows.map((row) => {
-    const reason =
-      filter?.parts.find((part) => !part.takes(row))?.text ??
-      (duplicates === "drop" && typeof row["duplicate_of"] === "string" ? DUPLICATE : undefined);
+    const reason = parts.find((part) => !part.takes(row))?.text;
     if (reason === undefined) kept++;
     else dropped[reason]!++;
     return reason;

@@ -90,9 +90,11 @@ function count() {
   const lost = new Map([...data.fixed, ...own].map(({ text }) => [text, 0]).concat([["duplicate", 0]]));
   let kept = 0;
   for (let i = 0; i < data.duplicates.length; i++) {
-    const fails = ({ values, takes, value }) => values[i] === null || !takes(values[i], value);
+    // What is null was not asked for, because something else dropped the clip.
+    const fails = ({ values, takes, value }) => values[i] !== null && !takes(values[i], value);
     const by = data.fixed.find(({ takes }) => !takes[i]) ?? own.find(fails);
-    const reason = by ? by.text : data.duplicates[i] ? "duplicate" : undefined;
+    const unknown = own.find(({ values }) => values[i] === null);
+    const reason = by ? by.text : data.duplicates[i] ? "duplicate" : unknown?.text;
     if (reason === undefined) kept++;
     else lost.set(reason, lost.get(reason) + 1);
   }

@@ -8,9 +8,6 @@ import type { Ledger } from "../ledger/ledger.ts";
 import { DETECTOR_LONGEST } from "./boxes.ts";
 import type { TextDetector } from "./detector-node.ts";
 
-/** Columns that filters may ask for where text is measured. */
-export const TEXT_COLUMNS: readonly string[] = ["text_area"];
-
 /** Rises when the same detector gives another share. */
 const TEXT_VERSION = 1;
 const FRAMES = 3;
