@@ -206,13 +206,13 @@ await buildForNode(
   },
   "chunks",
 );
-// The script of the page that `cogwheel data label` serves.
+// The scripts of the pages that `cogwheel data label` and `cogwheel serve` serve.
 await build({
   ...common,
   platform: "browser",
   minify: true,
   sourcemap: false,
-  entryPoints: { "cogwheel-label-page": "src/cli/label/page.ts" },
+  entryPoints: { "cogwheel-label-page": "src/cli/label/page.ts", "cogwheel-serve-page": "src/server/page/page.ts" },
   outdir: "dist",
 });
 // Tools of the checkout, which are not published. The bench and its contenders are each a process of its own.

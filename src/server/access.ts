@@ -10,6 +10,16 @@ import type { Key, Keys } from "./keys.ts";
  * was made to point here or by a form that it sends. Throws for such requests.
  */
 export function refuseStrangers(request: Request): void {
+  refuseHost(request);
+  const host = request.headers.get("host") ?? "";
+  const origin = request.headers.get("origin");
+  const from = origin === null || !URL.canParse(origin) ? origin : new URL(origin).host;
+  if ((from !== null && from !== host) || request.headers.get("sec-fetch-site") === "cross-site")
+    throw new ApiError(403, "cross_site", "a server without keys answers no page of another site, got a request of one; add a key");
+}
+
+/** The half of it that holds for pages too, which others may link to. */
+export function refuseHost(request: Request): void {
   const host = request.headers.get("host") ?? "";
   if (!/^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/i.test(host))
     throw new ApiError(
@@ -17,10 +27,6 @@ export function refuseStrangers(request: Request): void {
       "wrong_host",
       `a server without keys answers to localhost alone, got host ${JSON.stringify(host.slice(0, 100))}; add a key`,
     );
-  const origin = request.headers.get("origin");
-  const from = origin === null || !URL.canParse(origin) ? origin : new URL(origin).host;
-  if ((from !== null && from !== host) || request.headers.get("sec-fetch-site") === "cross-site")
-    throw new ApiError(403, "cross_site", "a server without keys answers no page of another site, got a request of one; add a key");
 }
 
 /** The key of a request, of a server that asks for keys. */

@@ -28,6 +28,7 @@ import { claim, fingerprintOf } from "./idempotency.ts";
 import type { Key } from "./keys.ts";
 import { operators, type OperatorOptions } from "./operators.ts";
 import { askedOf, remixOf, type AskedVideo } from "./request.ts";
+import { ICON, PAGE, POLICY, STYLE } from "./page/html.ts";
 import { Router, type Asking, type RouterOptions } from "./router.ts";
 import { Slots } from "./slots.ts";
 import { videoOf } from "./video.ts";
@@ -41,6 +42,8 @@ export interface AppOptions extends RouterOptions, OperatorOptions {
   readonly maxJobs: number;
   /** Throws where a webhook's address cannot be one. */
   readonly checkWebhook: (address: string) => void;
+  /** The script of the page for people (page/page.ts, built); without it there is no page. */
+  readonly script?: Uint8Array<ArrayBuffer>;
   /** Ends streams of events. */
   readonly signal: AbortSignal;
 }
@@ -364,6 +367,12 @@ export function createApp(options: AppOptions): Hono {
     },
   );
   operators(router, options);
+  if (options.script) {
+    router.page("/", "text/html; charset=utf-8", PAGE, POLICY);
+    router.page("/serve.css", "text/css; charset=utf-8", STYLE, POLICY);
+    router.page("/serve.js", "text/javascript; charset=utf-8", options.script, POLICY);
+    router.page("/icon.svg", "image/svg+xml", ICON, POLICY);
+  }
   return router.app;
 }
 

@@ -1,7 +1,7 @@
 /** How calls are routed: who asks is let in, counted and measured, and what goes wrong is answered in OpenAI's shape. */
 import { Hono, type Context } from "hono";
 import { CogwheelError } from "../base/errors.ts";
-import { InFlight, keyOf, refuseStrangers } from "./access.ts";
+import { InFlight, keyOf, refuseHost, refuseStrangers } from "./access.ts";
 import { ApiError, invalid } from "./errors.ts";
 import type { Key, Keys } from "./keys.ts";
 import type { Metrics } from "./metrics.ts";
@@ -57,6 +57,20 @@ export class Router {
       const response = await this.#answered(call, c, answer);
       this.options.metrics.answered(c.req.method, call.path, response.status, (performance.now() - began) / 1000);
       return response;
+    });
+  }
+
+  /** Routes a file for browsers, which says nothing of the jobs and asks for no key. */
+  page(path: string, type: string, body: string | Uint8Array<ArrayBuffer>, policy: string): void {
+    this.app.get(path, (c) => {
+      if (!this.options.locked) refuseHost(c.req.raw);
+      const headers = {
+        "content-type": type,
+        "content-security-policy": policy,
+        "referrer-policy": "no-referrer",
+        "cache-control": "no-cache",
+      };
+      return new Response(body, { headers });
     });
   }
 

@@ -33,6 +33,8 @@ export interface ServerOptions {
   readonly idleMs?: number;
   /** Why nothing is worked on; undefined where something is. */
   readonly trouble?: () => string | undefined;
+  /** The script of the page for people; without it there is no page. */
+  readonly script?: Uint8Array<ArrayBuffer>;
   readonly onWarning: (message: string) => void;
 }
 
@@ -46,6 +48,8 @@ export interface RunningServer extends AsyncDisposable {
 const LOOPBACK = new Set(["127.0.0.1", "::1", "localhost"]);
 const HEADERS_MS = 10_000;
 const SWEEP_MS = 30_000;
+/** What nobody waits for is forgotten at every so many sweeps. */
+const SELDOM = 60;
 const CONNECTIONS = 2048;
 
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
@@ -93,6 +97,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     trouble: options.trouble ?? (() => undefined),
     signal: ended.signal,
     onWarning,
+    ...(options.script ? { script: options.script } : {}),
   });
   const server = createServer(
     {
@@ -112,8 +117,10 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     await close();
     throw error;
   }
+  let sweeps = 0;
   const sweep = setInterval(() => {
-    Promise.all([store.sweep(), forgetKeys(backend.values)]).catch((error: unknown) =>
+    const seldom = sweeps++ % SELDOM === 0 ? [forgetKeys(backend.values), webhooks.forget()] : [];
+    Promise.all([store.sweep(), ...seldom]).catch((error: unknown) =>
       onWarning(`[serve] the jobs could not be looked through: ${(error as Error).message}`),
     );
   }, SWEEP_MS);

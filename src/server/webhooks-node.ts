@@ -15,7 +15,8 @@ import { invalid } from "./errors.ts";
 import type { Keys } from "./keys.ts";
 
 /** Seconds between tries; then it is given up. */
-const WAITS = [5, 30, 120, 600, 3600, 3 * 3600, 10 * 3600];
+const WAITS = [1, 5, 30, 120, 600, 3600, 3 * 3600, 10 * 3600];
+const PREFIX = "webhook.";
 const ANSWER_MS = 10_000;
 /** Deliveries at a time. */
 const AT_A_TIME = 8;
@@ -92,6 +93,16 @@ export class Webhooks implements AsyncDisposable {
     for (const job of board.jobs()) this.#hear(job);
   }
 
+  /** Forgets what was delivered of jobs that are gone. */
+  async forget(): Promise<void> {
+    const { backend, board } = this.options;
+    for (const key of await backend.values.keys(PREFIX)) {
+      if (board.get(key.slice(PREFIX.length))) continue;
+      const entry = await backend.values.get(key);
+      if (entry) await backend.values.delete(key, entry.revision);
+    }
+  }
+
   #hear(job: Job): void {
     if (job.webhook === undefined || !isOver(job) || this.#known.has(job.id)) return;
     this.#known.add(job.id);
@@ -122,7 +133,7 @@ export class Webhooks implements AsyncDisposable {
   async #deliver(id: string): Promise<void> {
     const { backend, board, keys, onWarning } = this.options;
     const job = board.get(id)?.job;
-    const key = `webhook.${id}`;
+    const key = PREFIX + id;
     const entry = await backend.values.get(key);
     const before: Delivery = entry ? (JSON.parse(new TextDecoder().decode(entry.value)) as Delivery) : { tries: 0, at: 0 };
     if (!job?.webhook || before.done) return;

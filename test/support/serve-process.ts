@@ -32,7 +32,7 @@ export async function serveProcess(args: readonly string[], cwd: string): Promis
   };
   const url = await new Promise<string>((resolve, reject) => {
     const look = (): void => {
-      const [, found] = /Listening on (\S+),/.exec(text) ?? [];
+      const [, found] = /Listening on (\S+) /.exec(text) ?? [];
       if (found) resolve(found);
     };
     child.stdout!.on("data", look);

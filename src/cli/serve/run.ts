@@ -1,4 +1,5 @@
 /** The work of `cogwheel serve`. */
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { openJobs } from "../../jobs/open-node.ts";
 import { readOffer } from "../../pipelines/cogvideox/offer.ts";
@@ -56,13 +57,14 @@ export async function runServer(flags: ServeFlags): Promise<undefined> {
     version: packageInfo().version,
     host,
     port,
+    script: new Uint8Array(await readFile(join(packageRoot, "dist/cogwheel-serve-page.js"))),
     ...defined({ maxUpload, maxJobs, privateWebhooks }),
     trouble: () => (flags.worker ? (worker ? worker.trouble : "the worker has not begun") : undefined),
     onWarning: complain,
   });
   await using started = flags.worker ? new WorkerBeside({ args: workerArgs(flags), onWarning: complain }) : undefined;
   worker = started;
-  print(`Listening on ${server.url}, jobs in ${backend.name}, model ${offer.name}.`);
+  print(`Listening on ${server.url} (a page for people too), jobs in ${backend.name}, model ${offer.name}.`);
   if (!server.locked) print("No keys: it answers this machine alone. Make one with: cogwheel serve keys add NAME");
   await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
   return undefined;

@@ -24,7 +24,7 @@ server.stderr.on("data", (piece) => (said += piece));
 const url = await new Promise((found, failed) => {
   server.stdout.on("data", (piece) => {
     said += piece;
-    const [, address] = /Listening on (\S+),/.exec(said) ?? [];
+    const [, address] = /Listening on (\S+) /.exec(said) ?? [];
     if (address) found(address);
   });
   void closed.then(() => failed(new Error(said)));
