@@ -11,7 +11,7 @@ import { checkOutputFile, readInput, writeWhole } from "./files.ts";
 import { readFlags } from "./flags.ts";
 import { EMBEDDED_MODEL } from "./package-root.ts";
 import { interruptible } from "./terminal/interrupt.ts";
-import { print, printJson, printPath } from "./terminal/output.ts";
+import { complain, print, printJson, printPath } from "./terminal/output.ts";
 import { duration } from "./terminal/progress.ts";
 import { table } from "./terminal/table.ts";
 
@@ -30,7 +30,7 @@ export interface AddFlags extends QueueFlags {
 const SHOWN = 40;
 
 async function withStore<T>({ queue }: QueueFlags, use: (store: JobStore) => Promise<T>): Promise<T> {
-  await using backend = await openJobs(queue);
+  await using backend = await openJobs(queue, complain);
   return await use(new JobStore(backend));
 }
 

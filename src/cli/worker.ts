@@ -47,7 +47,7 @@ export async function runWorker({
     throw new CogwheelError("worker", `models must have names of their own, got two called ${twice}; start two workers`);
   using interruption = interruptible(complain);
   const signal = untilInputEnds ? AbortSignal.any([interruption.signal, endOfInput()]) : interruption.signal;
-  await using backend = await openJobs(queue);
+  await using backend = await openJobs(queue, complain);
   const id = workerId();
   complain(`Worker ${id} takes jobs for ${names.join(", ")} from ${backend.name}`);
   await work(

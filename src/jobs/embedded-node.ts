@@ -365,7 +365,10 @@ class FolderHints implements Hints {
 
   async push(job: string): Promise<void> {
     checkKey(job, "a key");
-    await writeFile(join(this.folders.hints, hintName(job, Date.now())), "").catch((error: unknown) => {
+    const now = Date.now();
+    // One that is free is enough: sweeps hint at every job that waits.
+    if ((await readdir(this.folders.hints)).some((name) => name.slice(14) === job && Number(name.slice(0, 13)) <= now)) return;
+    await writeFile(join(this.folders.hints, hintName(job, now)), "").catch((error: unknown) => {
       throw unusable(this.root, error);
     });
   }

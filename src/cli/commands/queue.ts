@@ -5,7 +5,10 @@ import { addFlags, flagOf, number } from "../flags.ts";
 import type { AddFlags, ListFlags, QueueFlags } from "../queue.ts";
 
 export const queueFlag = (): Option =>
-  new Option("--queue <address>", "where its jobs are: a folder of this machine").makeOptionMandatory();
+  new Option(
+    "--queue <address>",
+    "where its jobs are: a folder of this machine, or a NATS server (nats://host:4222)",
+  ).makeOptionMandatory();
 
 const count = (text: string): number => {
   const value = number(text);

@@ -1,0 +1,114 @@
+/** Jobs on a real nats-server: the contract, a server that is killed in the middle, one that is none, and what the queue costs. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { openNats } from "../../src/jobs/nats-node.ts";
+import { JobStore } from "../../src/jobs/store.ts";
+import { freePort, natsServer, startNats, type RunningNats } from "../support/nats-server.ts";
+import { backendContract } from "./contract.ts";
+
+const path = await natsServer();
+const why = path instanceof Error ? path.message.split("\n")[0]! : "";
+
+describe.skipIf(path instanceof Error)(
+  `with a nats-server${why && ` (none could be had: ${why}; name one with COGWHEEL_NATS_SERVER)`}`,
+  () => {
+    let folder: string;
+    let server: RunningNats;
+    beforeAll(async () => {
+      folder = await mkdtemp(join(tmpdir(), "cogwheel-nats-"));
+      server = await startNats(path as string, folder);
+    });
+    afterAll(async () => {
+      await server?.[Symbol.asyncDispose]();
+      await rm(folder, { recursive: true, force: true });
+    });
+
+    backendContract(() => openNats(server.url));
+
+    test("what a user without rights cannot know is told", async () => {
+      const told: string[] = [];
+      await using _ = await openNats(server.url, (message) => told.push(message));
+      expect(told.join()).toMatch(/should write what it acknowledges at once, got one that does not say; set `sync_interval: always`/);
+    });
+
+    test("a server that says that it writes at once is not complained of, and a password stays out of names", async () => {
+      const subject = "$SYS.REQ.SERVER.PING.JSZ";
+      const accounts = `accounts {
+      SYS { users: [{ user: s, password: s }], exports: [{ service: "${subject}" }] }
+      APP { jetstream: enabled, users: [{ user: app, password: "p:w" }], imports: [{ service: { account: SYS, subject: "${subject}" } }] }
+    }
+    system_account: SYS`;
+      await using other = await startNats(path as string, join(folder, "accounts"), accounts);
+      const told: string[] = [];
+      await using backend = await openNats(other.url.replace("//", "//app:p%3Aw@"), (message) => told.push(message));
+      expect([told, backend.name]).toEqual([[], other.url]);
+      await expect(openNats(other.url.replace("//", "//app:wrong@"))).rejects.toThrow(
+        /must answer at nats:\/\/127\.0\.0\.1:\d+, got .*uthori/,
+      );
+    });
+
+    test("hints of one job are one, however often it is hinted at", async () => {
+      await using backend = await openNats(server.url);
+      for (let n = 0; n < 5; n++) await backend.hints.push("same");
+      const hint = await backend.hints.pull(AbortSignal.timeout(5000));
+      expect(hint.job).toBe("same");
+      await hint.done();
+      await expect(backend.hints.pull(AbortSignal.timeout(400))).rejects.toThrow(/timeout/i);
+    });
+
+    test("the server is killed -9 while values, blobs and hints are written: what was acknowledged is there, once", async () => {
+      await using backend = await openNats(server.url);
+      const store = new JobStore(backend);
+      const request = { kind: "text", model: "moving-shapes", prompt: "x" } as const;
+      const kills = (async () => {
+        for (let n = 0; n < 3; n++) {
+          await new Promise((done) => setTimeout(done, 150));
+          await server.restart();
+        }
+      })();
+      const ids: string[] = [];
+      const large = new Uint8Array(1_200_000).map((_, i) => i % 249);
+      for (let n = 0; n < 30; n++) {
+        const { id } = await store.create({ request });
+        ids.push(id);
+        await store.update(id, (job) => ({ ...job, attempts: n }));
+        if (n % 5 === 0) await backend.blobs.put(`state.${id}`, large);
+      }
+      await kills;
+      expect((await store.ids()).length).toBe(30);
+      for (const [n, id] of ids.entries()) {
+        expect((await store.get(id))?.attempts).toBe(n);
+        if (n % 5 === 0) expect(Buffer.compare((await backend.blobs.get(`state.${id}`))!, large)).toBe(0);
+      }
+      const hinted = new Set<string>();
+      while (hinted.size < 30) {
+        const hint = await backend.hints.pull(AbortSignal.timeout(5000));
+        hinted.add(hint.job);
+        await hint.done();
+      }
+      for (const id of ids) await store.delete(id);
+      expect(await store.ids()).toEqual([]);
+    }, 60_000);
+  },
+);
+
+test("no server, and one that is too old, are refused with the rule", async () => {
+  await expect(openNats(`nats://127.0.0.1:${await freePort()}`)).rejects.toThrow(
+    /a NATS server must answer at nats:\/\/127\.0\.0\.1:\d+, got/,
+  );
+  // What a server of Debian 12 says of itself; it is asked for nothing more.
+  const old = createServer((socket) => {
+    socket.write(`INFO ${JSON.stringify({ server_id: "x", version: "2.9.10", max_payload: 1048576, headers: true, proto: 1 })}\r\n`);
+    socket.on("data", (data) => data.toString().includes("PING") && socket.write("PONG\r\n"));
+    socket.on("error", () => undefined);
+  }).listen(0, "127.0.0.1");
+  await new Promise((listening) => old.once("listening", listening));
+  const { port } = old.address() as { port: number };
+  await expect(openNats(`nats://user:secret@127.0.0.1:${port}`)).rejects.toThrow(
+    /must be 2\.12 or newer, got 2\.9\.10 at nats:\/\/127\.0\.0\.1:\d+: older ones lost/,
+  );
+  old.close();
+});
