@@ -62,9 +62,9 @@ export async function checkModules(
 export async function readmeCommand(folder: string): Promise<{ seconds: number; peakMB: number }> {
   const video = join(folder, "readme.mp4");
   const start = performance.now();
-  const { code, out, err } = await run(["generate", "a red circle moving left on a black background", "--seed", "1", "--out", video]);
+  const { code, err } = await run(["generate", "a red circle moving left on a black background", "--seed", "1", "--out", video]);
   const seconds = (performance.now() - start) / 1000;
   if (code !== 0) throw new Error(`it must succeed, got exit code ${code}: ${err.trim().split("\n").at(-1)}`);
   await readFile(video);
-  return { seconds, peakMB: Number(/peak resident memory (\d+) MB/.exec(out)?.[1] ?? NaN) };
+  return { seconds, peakMB: Number(/peak resident memory (\d+) MB/.exec(err)?.[1] ?? NaN) };
 }

@@ -74,13 +74,18 @@ async function launch(): Promise<void> {
   let want = adapterOf(args) ?? (process.env["COGWHEEL_ADAPTER"] || undefined);
   let script = fileURLToPath(new URL("./cli.js", import.meta.url));
   const exec = args.indexOf("--exec");
+  let named: string | undefined;
+  // The script asks for it by the variable; not before, since what is wrong with the name is told of where it was given.
+  const tellScript = (): void => {
+    if (named !== undefined) process.env["COGWHEEL_ADAPTER"] = named;
+  };
   if (exec >= 0 && args.slice(0, exec).every((argument, index) => argument.startsWith("--adapter") || args[index - 1] === "--adapter")) {
     if (args[exec + 1] === undefined) {
       console.error("[launch] --exec needs a script, got nothing after it; write --exec SCRIPT ARGUMENTS");
       process.exit(2);
     }
-    const named = adapterOf(args.slice(0, exec));
-    if (named !== undefined) process.env["COGWHEEL_ADAPTER"] = want = named;
+    named = adapterOf(args.slice(0, exec));
+    want = named ?? want;
     script = resolve(args[exec + 1]!);
     args = args.slice(exec + 2);
   }
@@ -89,8 +94,10 @@ async function launch(): Promise<void> {
   if (!settled && !args.some((argument) => ["--help", "-h", "--version", "-V"].includes(argument))) {
     if (session) leaveSession(session);
     const env = await beginSession(want, probeInChild(self), self);
+    tellScript();
     if (!applyEnvironment(env)) return runAgain(script, args, env);
   }
+  tellScript();
   await runHere(script, args);
 }
 

@@ -255,7 +255,7 @@ function faultOf(error: unknown, signal: AbortSignal | undefined): unknown {
 /** What went wrong in a connection, without the layers around it. */
 export function reason(error: unknown): string {
   const { cause } = error as { cause?: { code?: string; message?: string } };
-  const code = cause?.code?.startsWith("UND_") ? undefined : cause?.code; // undici's own say less than its words
+  const code = /^(?!UND_)[A-Z]/.test(cause?.code ?? "") ? cause?.code : undefined; // undici's own say less than its words, as do ours
   return (code || cause?.message || (error as Error).message || String(error)).slice(0, 300);
 }
 
