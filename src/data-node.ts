@@ -14,3 +14,5 @@ export {
 export { fileLedgerStore } from "./curation/ledger/ledger-node.ts";
 export type { RefusedFile } from "./curation/refused.ts";
 export { writeCurationReport, type ReportInput } from "./curation/report/write-node.ts";
+export { shotNetworkOf } from "./data/shot-network.ts";
+export { TransNet, type FrameReader, type ScoreOptions, type TransNetScores } from "./models/transnet/model.ts";

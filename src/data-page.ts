@@ -23,6 +23,7 @@ export {
   type DetectorName,
   type Transition,
 } from "./curation/cuts/detect.ts";
+export { NETWORK_FRAME, type ShotNetwork } from "./curation/cuts/network.ts";
 export { filterOf, select, type Selection } from "./curation/dataset/select.ts";
 export type { DatasetRow } from "./curation/dataset/rows.ts";
 export { clipId, resultKey } from "./curation/ledger/key.ts";
@@ -42,5 +43,5 @@ export type {
   StageError,
   StageResult,
 } from "./curation/types.ts";
-export { bytesTaskFile, runTask, type FileTask, type ScannedCurves, type TaskFile } from "./curation/work/tasks.ts";
+export { bytesTaskFile, runTask, shrunkFrames, type FileTask, type ScannedCurves, type TaskFile } from "./curation/work/tasks.ts";
 export type { CutClip, CutSpan } from "./curation/film/cut.ts";

@@ -52,6 +52,8 @@ export { gatherRows, NO_ROW } from "./ops/gather_rows.ts";
 export { gelu } from "./ops/gelu.ts";
 export { gradientNorm, UPDATE, UPDATE_VALUES } from "./ops/gradient_norm.ts";
 export { groupNorm } from "./ops/group_norm.ts";
+export { avgPool2d, type AvgPool2dAttrs } from "./ops/avg_pool2d.ts";
+export { frameSimilarity, type FrameSimilarityAttrs } from "./ops/frame_similarity.ts";
 export { maxPool2d, type MaxPool2dAttrs } from "./ops/max_pool2d.ts";
 export { mergeHeads, splitHeads } from "./ops/heads.ts";
 export { joinColumns } from "./ops/join_columns.ts";

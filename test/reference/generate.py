@@ -39,6 +39,7 @@ FAMILIES = (
     "training",
     "losses",
     "vae_training",
+    "transnet",
 )
 
 

@@ -15,6 +15,7 @@ import { pipelineModules } from "./modules/pipeline.ts";
 import { schedulerModules } from "./modules/scheduler.ts";
 import { t5Modules } from "./modules/t5.ts";
 import { trainingModules } from "./modules/training.ts";
+import { transNetModules } from "./modules/transnet.ts";
 import { transformerModules } from "./modules/transformer.ts";
 import { vaeModules } from "./modules/vae.ts";
 import { vaeTrainingModules } from "./modules/vae-training.ts";
@@ -31,6 +32,7 @@ export const referenceModules: Readonly<Record<string, ReferenceModule>> = {
   ...schedulerModules,
   ...t5Modules,
   ...trainingModules,
+  ...transNetModules,
   ...transformerModules,
   ...pipelineModules,
   ...vaeModules,

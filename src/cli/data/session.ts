@@ -3,6 +3,7 @@ import { mkdir, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { checkWritable } from "#platform";
 import { Curation, WORK_FOLDER } from "../../curation/curate-node.ts";
+import type { ShotNetwork } from "../../curation/cuts/network.ts";
 import { RunLock } from "../run-lock.ts";
 import { interruptible, Interrupted } from "../terminal/interrupt.ts";
 import { Progress } from "../terminal/progress.ts";
@@ -35,15 +36,22 @@ export async function withCuration<Result>(
   using progress = new Progress();
   using interruption = interruptible((message) => progress.note(message));
   const { signal } = interruption;
-  try {
+  const { transnet, ...options } = config;
+  const run = async (network?: ShotNetwork): Promise<Result> => {
     await using curation = await Curation.open({
-      ...config,
+      ...options,
+      ...(network ? { network } : {}),
       signal,
       onProgress: (stage, done, detail) => progress.report(stage, done, detail),
     });
     if (curation.ledger.broken)
       progress.note(`[data] ${curation.ledger.broken} lines of the ledger cannot be read: their work is done again`);
     return await work(curation, (message) => progress.note(message));
+  };
+  try {
+    if (transnet === undefined) return await run();
+    // What computes is loaded for this alone.
+    return await (await import("./transnet.ts")).withShotNetwork(transnet, run);
   } catch (error) {
     throw signal.aborted && signal.reason instanceof Interrupted ? signal.reason : error;
   }

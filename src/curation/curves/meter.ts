@@ -53,7 +53,7 @@ export class CurveMeter {
     return this.#seconds.length;
   }
 
-  add({ seconds, duration, small, luma }: ShownFrame): void {
+  add({ seconds, duration, small, luma }: Omit<ShownFrame, "full">): void {
     const index = this.#seconds.length;
     const { width, height } = small.size;
     // A stream may change its size: what was before cannot be compared.

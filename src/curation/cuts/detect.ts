@@ -2,10 +2,12 @@
  * Where one shot ends and the next begins, from the curves of a film. Hard cuts lie between two frames; fades and dissolves take a while.
  * Thresholds are PySceneDetect's (content 27, adaptive 3.0 over 15, histogram 0.2), whose detectors these are; what differs is said.
  */
+import { CogwheelError } from "../../base/errors.ts";
 import type { Curves } from "../curves/columns.ts";
+import type { ShotNetwork } from "./network.ts";
 
-export type DetectorName = "adaptive" | "content" | "histogram" | "fades" | "dissolves";
-export const DETECTORS: readonly DetectorName[] = ["adaptive", "content", "histogram", "fades", "dissolves"];
+export type DetectorName = "adaptive" | "content" | "histogram" | "fades" | "dissolves" | "transnet";
+export const DETECTORS: readonly DetectorName[] = ["adaptive", "content", "histogram", "fades", "dissolves", "transnet"];
 
 /** A change of shot. */
 export interface Transition {
@@ -31,6 +33,8 @@ export interface DetectOptions {
   readonly histogram: number;
   /** Mean luma that a fade goes to. */
   readonly black: number;
+  /** What a network gives a frame behind which another shot begins, 0 … 1: more than this. */
+  readonly probability: number;
   /** Seconds of a shot at least: of cuts nearer to each other the surer one stays. */
   readonly shortestShot: number;
 }
@@ -42,6 +46,7 @@ export const DETECT_DEFAULTS: DetectOptions = {
   content: 27,
   histogram: 0.2,
   black: 12,
+  probability: 0.5,
   shortestShot: 0.4,
 };
 
@@ -52,10 +57,13 @@ const OTHER = 6;
 /** A picture that is there again behind a flash is as near to the one before it as this share of the flash. */
 const BACK = 0.35;
 
-/** All changes of shot, in their order. */
-export function detectTransitions(curves: Curves, options: DetectOptions): Transition[] {
+/**
+ * All changes of shot, in their order.
+ * @param scores what a network gave each frame ({@link ShotNetwork}), for the detector `transnet`
+ */
+export function detectTransitions(curves: Curves, options: DetectOptions, scores?: Float32Array): Transition[] {
   const found: Transition[] = [];
-  for (const by of options.detectors) found.push(...FIND[by](curves, options));
+  for (const by of options.detectors) found.push(...(by === "transnet" ? scored(curves, options, scores) : FIND[by](curves, options)));
   return apart(found, curves, options.shortestShot);
 }
 
@@ -67,7 +75,7 @@ export function contentOf({ columns: { hue, saturation, value }, frames }: Curve
   });
 }
 
-const FIND: Record<DetectorName, (curves: Curves, options: DetectOptions) => Transition[]> = {
+const FIND: Record<Exclude<DetectorName, "transnet">, (curves: Curves, options: DetectOptions) => Transition[]> = {
   adaptive(curves, { ratio, least }) {
     const content = contentOf(curves);
     return hardCuts(curves, (i) => {
@@ -115,6 +123,31 @@ function isFlash(curves: Curves, i: number): boolean {
   for (let behind = i + 1; behind <= Math.min(curves.frames - 1, i + 3); behind++)
     if (curves.distance(i - 1, behind) < BACK * away) return true;
   return false;
+}
+
+/**
+ * Frames of a row that a network scores above the threshold: the first of them is the last one of its shot, and behind the last of them
+ * begins the next. One frame is a hard cut. As the package's predictions_to_scenes.
+ */
+function scored({ frames }: Curves, { probability }: DetectOptions, scores: Float32Array | undefined): Transition[] {
+  if (scores?.length !== frames)
+    throw new CogwheelError(
+      "cut",
+      `the detector transnet must have a score for each of ${frames} frames, got ${scores?.length ?? "none"}; ` +
+        "name the network's weights (--transnet FILE), or give Curation a network",
+    );
+  const found: Transition[] = [];
+  for (let i = 0; i < frames; i++) {
+    if (!(scores[i]! > probability)) continue;
+    let to = i + 1;
+    while (to < frames && scores[to]! > probability) to++;
+    const most = Math.max(...scores.subarray(i, to));
+    // A film that ends in a change has no shot behind it; one that begins in one has none before.
+    if (to < frames)
+      found.push({ by: "transnet", at: Math.round((i + 1 + to) / 2), from: i + 1, to, score: most / Math.max(probability, 1e-3) });
+    i = to;
+  }
+  return found;
 }
 
 /** Through black: from where a picture begins to go down to where the next one is all there. Black at an end is cut off by its shot. */

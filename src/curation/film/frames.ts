@@ -3,6 +3,7 @@ import { VideoSampleSink, type VideoSample } from "mediabunny";
 import { layoutOf } from "../../video/read/planes.ts";
 import type { RgbaFrame } from "../../video/frame.ts";
 import type { OpenFilm } from "./open.ts";
+import type { FullPicture } from "./shrink.ts";
 import { type Luma, SmallFrame, smallSize } from "./small-frame.ts";
 
 /** A decoded picture, made small; its planes are written over by the next one. */
@@ -13,6 +14,8 @@ export interface ShownFrame {
   readonly small: SmallFrame;
   /** Full-size luma, where what is measured wants it. */
   luma(): Luma;
+  /** All of it at full size. */
+  full(): FullPicture;
 }
 
 /** Every picture from the first that is shown; those that an edit list hides (before time 0) are decoded and left out. */
@@ -27,7 +30,13 @@ export async function* shownFrames(film: OpenFilm, progress: () => void): AsyncG
     const { width, height } = held.visibleRect;
     if (reader?.width !== width || reader.height !== height) reader = new SampleReader(width, height);
     await reader.read(held);
-    yield { seconds: held.timestamp - first, duration: held.duration, small: reader.small, luma: () => reader!.luma };
+    yield {
+      seconds: held.timestamp - first,
+      duration: held.duration,
+      small: reader.small,
+      luma: () => reader!.luma,
+      full: () => reader!.full,
+    };
   }
 }
 
@@ -54,6 +63,7 @@ export class RgbaReader {
 class SampleReader {
   readonly small: SmallFrame;
   luma: Luma;
+  full: FullPicture;
   #bytes = new Uint8Array(0);
 
   constructor(
@@ -62,6 +72,7 @@ class SampleReader {
   ) {
     this.small = new SmallFrame(smallSize(width, height));
     this.luma = { data: this.#bytes, offset: 0, stride: width, width, height, shift: 0 };
+    this.full = { kind: "rgba", data: this.#bytes, width, height };
   }
 
   async read(sample: VideoSample): Promise<void> {
@@ -74,6 +85,7 @@ class SampleReader {
       picture.read({ width, height, data });
       this.small.set(picture.small);
       this.luma = picture.luma;
+      this.full = { kind: "rgba", data, width, height };
       return;
     }
     const size = sample.allocationSize();
@@ -88,6 +100,8 @@ class SampleReader {
       const { offset, stride } = planes[plane] as { offset: number; stride: number };
       return { data, offset: offset / per + first, stride: stride / per, step };
     });
-    this.small.takePlanes(this.luma, cb!, cr!, layout.across, layout.down, sample.colorSpace.fullRange === true);
+    const { across, down } = layout;
+    this.full = { kind: "planes", y: this.luma, cb: cb!, cr: cr!, across, down };
+    this.small.takePlanes(this.luma, cb!, cr!, across, down, sample.colorSpace.fullRange === true);
   }
 }

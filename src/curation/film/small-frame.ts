@@ -30,7 +30,7 @@ export function smallSize(width: number, height: number): SmallSize {
   return { width: Math.max(1, Math.floor(width / scale)), height: Math.max(1, Math.floor(height / scale)), scale };
 }
 
-interface ChromaPlane {
+export interface ChromaPlane {
   readonly data: Uint8Array | Uint16Array;
   readonly offset: number;
   readonly stride: number;

@@ -10,7 +10,7 @@ import { CogwheelError } from "../../base/errors.ts";
 import { systemWords } from "../../platform/system-error.ts";
 import { CELL, TICK_MS } from "../../video/sandbox/node-watch.ts";
 import { beginWatched } from "../../video/sandbox/node-watched.ts";
-import { runTask, type WorkTask, type TaskFile } from "./tasks.ts";
+import { runTask, shrunkFrames, type WorkTask, type TaskFile } from "./tasks.ts";
 
 /** What the parent asks for. */
 export interface ChildRequest {
@@ -43,11 +43,12 @@ async function serve({ path, name, task, to, limits }: ChildRequest): Promise<Re
   Atomics.store(cells, CELL.busy, 1);
   try {
     if (task.task === "digest") return { hash: await digestOf(path) };
+    if (task.task === "frames") return { bytes: await writeWhole(to!, shrunkFrames(fileAt(path, name), task.size, progress)) };
     const result: object = await runTask(fileAt(path, name), task, progress);
     const bytes = "curves" in result ? (result.curves as Uint8Array) : "file" in result ? (result.file as Uint8Array) : undefined;
     const { curves: _, file: __, ...rest } = result as Record<string, unknown>;
     if (!bytes || to === undefined) return rest;
-    await writeWhole(to, bytes);
+    await writeWhole(to, [bytes]);
     return { ...rest, bytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") };
   } finally {
     Atomics.store(cells, CELL.busy, 0);
@@ -90,17 +91,23 @@ async function digestOf(path: string): Promise<string> {
   return hash.digest("hex");
 }
 
-async function writeWhole(to: string, bytes: Uint8Array): Promise<void> {
+/** @returns how many bytes there were */
+async function writeWhole(to: string, parts: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<number> {
   await mkdir(dirname(to), { recursive: true });
   const part = `${to}.${process.pid}.part`;
   const file = await open(part, "w");
+  let count = 0;
   try {
-    await file.writeFile(bytes);
+    for await (const bytes of parts) {
+      await file.writeFile(bytes);
+      count += bytes.length;
+    }
     await file.sync();
   } finally {
     await file.close();
   }
   await rename(part, to);
+  return count;
 }
 
 function answerOf(id: number, error: unknown, name: string): ChildAnswer {

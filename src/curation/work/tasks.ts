@@ -9,7 +9,9 @@ import { encodeCurves } from "../curves/columns.ts";
 import { curvesOfFilm, curvesOfPictures, type ReadCurves } from "../curves/read.ts";
 import type { CutClip, CutSpan } from "../film/cut.ts";
 import { filmFacts } from "../film/facts.ts";
+import { shownFrames } from "../film/frames.ts";
 import { openFilm, packetTimes, refused } from "../film/open.ts";
+import { type ShrunkSize, Shrinker, type QuarterTurn } from "../film/shrink.ts";
 import type { MediaFacts } from "../types.ts";
 
 /** A file to work on, by whatever it is read. */
@@ -42,7 +44,12 @@ export interface CutTask {
 export interface DigestTask {
   readonly task: "digest";
 }
-export type WorkTask = DigestTask | FileTask;
+/** Every frame at a size that a network looks at, red, green and blue; in Node, for a page there is {@link shrunkFrames}. */
+export interface FramesTask {
+  readonly task: "frames";
+  readonly size: ShrunkSize;
+}
+export type WorkTask = DigestTask | FramesTask | FileTask;
 export type FileTask = ScanTask | CurvesTask | CutTask;
 
 export interface ScannedCurves {
@@ -90,6 +97,35 @@ async function scanFilm(file: TaskFile, progress: () => void): Promise<MediaFact
 async function filmCurves(file: TaskFile, progress: () => void): Promise<ReadCurves> {
   using film = await openFilm(file.media(), file.name, file.more);
   return await curvesOfFilm(film, await packetTimes(film, progress), progress);
+}
+
+/** The frames that {@link CurvesTask} has curves of, upright, each as red, green and blue bytes, row by row. */
+export async function* shrunkFrames(
+  file: TaskFile,
+  size: ShrunkSize,
+  progress: () => void,
+): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
+  const kind = await kindOf(file);
+  if (kind !== "film") {
+    const shrinker = new Shrinker(size);
+    for await (const { data, width, height } of pictures(file, progress))
+      yield shrinker.shrink({ kind: "rgba", data: new Uint8Array(data.buffer, data.byteOffset, data.length), width, height });
+    return;
+  }
+  using film = await openFilm(file.media(), file.name, file.more);
+  const { fullRange, matrix } = await film.track.getColorSpace();
+  const colors = { fullRange: fullRange === true, bt709: matrix === "bt709" };
+  const shrinker = new Shrinker(size, (await film.track.getRotation()) as QuarterTurn, colors);
+  let count = 0;
+  try {
+    for await (const frame of shownFrames(film, progress)) {
+      yield shrinker.shrink(frame.full());
+      count++;
+    }
+  } catch (error) {
+    // A film that is cut off has curves up to there too; whether it is whole enough was judged then.
+    if (count === 0) throw refused(error, file.name);
+  }
 }
 
 async function scanPicture(file: TaskFile, kind: MediaKind, progress: () => void): Promise<MediaFacts> {

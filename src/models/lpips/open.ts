@@ -5,12 +5,9 @@
 import { CogwheelError } from "../../base/errors.ts";
 import { sha256 } from "../../base/sha256.ts";
 import { toFloat32 } from "../../files/convert.ts";
-import { openSafetensors, type SafetensorsFile, type TensorInfo } from "../../files/safetensors.ts";
-import { isTorchFile, openTorch } from "../../files/torch/open.ts";
-import { type Format, FORMATS, type StoredWeight } from "../../graph/stored.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
-import { KIND_BYTES, kindRule } from "../../sources/file-kind.ts";
 import { checkpointError, type CheckpointSource } from "../../sources/source.ts";
+import { openTensorFile, storedTensor, type TensorFile } from "../tensor-file.ts";
 import { LPIPS_SCALE, LPIPS_SHIFT } from "./forward.ts";
 import { lpipsNetwork, type LpipsNetwork, lpipsWeights } from "./layers.ts";
 
@@ -33,24 +30,23 @@ export interface LpipsDigests {
   readonly heads: string;
 }
 
-interface Found extends LpipsFile {
-  readonly file: Pick<SafetensorsFile, "read">;
+interface Found {
+  readonly file: TensorFile;
   /** In its file. */
   readonly tensor: string;
-  readonly info: TensorInfo;
 }
 
 /** Opens one file or several, which together have the whole network; where two have a tensor, the later one's counts. */
 export async function openLpips(files: readonly LpipsFile[]): Promise<OpenedLpips> {
   const found = new Map<string, Found>();
   for (const { source, path } of files) {
-    const file = await openTensors({ source, path });
+    const file = await openTensorFile(source, path);
     const named = namesOf(file.tensors.keys());
-    for (const [tensor, info] of file.tensors) found.set(named(tensor), { source, path, file, tensor, info });
+    for (const tensor of file.tensors.keys()) found.set(named(tensor), { file, tensor });
   }
-  const network = lpipsNetwork((name) => found.get(name)?.info.shape);
+  const network = lpipsNetwork((name) => shapeOf(found.get(name)));
   await assertConstants(found);
-  for (const name of lpipsWeights(network).keys()) formatOf(found.get(name)!);
+  for (const name of lpipsWeights(network).keys()) storedWeight(found.get(name)!);
   return {
     network,
     weights: {
@@ -85,16 +81,6 @@ async function digestOf(names: readonly string[], found: ReadonlyMap<string, Fou
   return await sha256(new TextEncoder().encode(lines.join("\n")));
 }
 
-const KINDS = "tensors that torch saved (.pth, .pt), or safetensors";
-
-/** By its first bytes: those of torch are told by them, and the header of safetensors is JSON. */
-async function openTensors({ source, path }: LpipsFile): Promise<Pick<SafetensorsFile, "tensors" | "read">> {
-  const head = await source.read(path, 0, Math.min(KIND_BYTES, await source.size(path)));
-  if (isTorchFile(head)) return await openTorch(source, path);
-  if (head[8] === 0x7b) return await openSafetensors(source, path);
-  throw checkpointError(source, path, kindRule(head, KINDS) ?? `must be ${KINDS}, got something else; download it again`);
-}
-
 /** A tensor's name in a file → the network's: torchvision leaves out what LPIPS has before it, and LPIPS counts VGG16 by slice too. */
 function namesOf(names: Iterable<string>): (name: string) => string {
   const all = new Set(names);
@@ -102,31 +88,13 @@ function namesOf(names: Iterable<string>): (name: string) => string {
   return (name) => (sliced ? name.replace(/^net\.slice\d\.(\d+)\./, "net.features.$1.") : name.replace(/^features\./, "net.features."));
 }
 
-function formatOf({ source, path, tensor, info }: Found): Format {
-  const format = info.dtype.toLowerCase();
-  if (!Object.hasOwn(FORMATS, format))
-    throw checkpointError(source, path, `${tensor} must be F32, F16 or BF16, got ${info.dtype}; convert it`);
-  return format as Format;
-}
-
-function storedWeight(weight: Found): StoredWeight {
-  const { source, path, tensor, info } = weight;
-  return {
-    label: `${tensor} of ${path}`,
-    shape: info.shape,
-    format: formatOf(weight),
-    async read(start, into, signal) {
-      const from = info.start + start;
-      const bytes = await source.read(path, from, from + into.length, into, signal);
-      if (bytes.buffer !== into.buffer || bytes.byteOffset !== into.byteOffset) into.set(bytes);
-    },
-  };
-}
+const shapeOf = (found: Found | undefined): readonly number[] | undefined => found?.file.tensors.get(found.tensor)?.shape;
+const storedWeight = ({ file, tensor }: Found) => storedTensor(file, tensor);
 
 /** What a file has besides weights must be what is computed here: the filters of blurs, and what pictures are scaled by. */
 async function assertConstants(found: ReadonlyMap<string, Found>): Promise<void> {
   const filter = [1, 2, 1].flatMap((a) => [1, 2, 1].map((b) => (a * b) / 16));
-  for (const [name, { file, tensor, source, path }] of found) {
+  for (const [name, { file, tensor }] of found) {
     const expected = name.endsWith(".filt")
       ? filter
       : name === "scaling_layer.shift"
@@ -139,8 +107,8 @@ async function assertConstants(found: ReadonlyMap<string, Found>): Promise<void>
     const values = toFloat32(bytes, dtype);
     if (values.length % expected.length || values.some((v, i) => Math.abs(v - expected[i % expected.length]!) > 1e-6))
       throw checkpointError(
-        source,
-        path,
+        file.source,
+        file.path,
         `${tensor} must be ${expected.join(", ")}, got ${[...values.subarray(0, expected.length)].join(", ")}; take a published file`,
       );
   }
