@@ -299,9 +299,11 @@ class JobRun {
     const digest = await sha256(bytes);
     // Named by its content: a worker that was thought dead and comes back writes nothing over what was delivered.
     const blob = `${outputBlob(id, "video")}-${digest.slice(0, 16)}`;
-    await this.#blobs.put(blob, bytes);
-    await this.#blobs.put(outputBlob(id, "thumbnail"), await thumbnail(frames));
-    await this.#blobs.put(outputBlob(id, "spritesheet"), await sheet(frames));
+    await Promise.all([
+      this.#blobs.put(blob, bytes),
+      this.#blobs.put(outputBlob(id, "thumbnail"), await thumbnail(frames)),
+      this.#blobs.put(outputBlob(id, "spritesheet"), await sheet(frames)),
+    ]);
     signal.throwIfAborted();
     const output = { blob, type: "video/mp4", bytes: bytes.length, digest };
     try {
