@@ -266,21 +266,22 @@ describe("cogwheel vae", () => {
 
   it("says what is wrong without a trace of the stack, and writes nothing", async () => {
     await writeFile(join(folder, "not-a-video.mp4"), "not a video");
-    for (const [args, message] of [
-      [["encode", "missing.mp4", "--out", "x.safetensors"], /missing\.mp4/],
+    for (const [args, message, exit] of [
+      [["encode", "missing.mp4", "--out", "x.safetensors"], /missing\.mp4/, 1],
       [
         ["encode", "not-a-video.mp4", "--out", "x.safetensors"],
         /^\[video\] not-a-video\.mp4 must be a film or a picture that can be read here, got text \("not a video"\)/m,
+        1,
       ],
-      [["encode", "in.mp4", "--out", "x.safetensors", "--frames", "5"], /8·k or 8·k \+ 1 frames, got 5/],
-      [["encode", "in.mp4", "--out", "x.safetensors", "--size", "60x64"], /multiples of 8, got 64 × 60/],
-      [["decode", "not-a-video.mp4", "--out", "x.gif"], /not-a-video\.mp4/],
-      [["decode", "z.safetensors", "--out", "x.avi"], /^\[output\] the output must end in \.mp4/m],
-      [["decode", "z.safetensors", "--out", "x.png"], /^\[output\] a \.png holds one picture, got 9 frames/m],
-      [["decode", "z.safetensors"], /required option '--out <path>'/],
+      [["encode", "in.mp4", "--out", "x.safetensors", "--frames", "5"], /8·k or 8·k \+ 1 frames, got 5/, 2],
+      [["encode", "in.mp4", "--out", "x.safetensors", "--size", "60x64"], /multiples of 8, got 64 × 60/, 2],
+      [["decode", "not-a-video.mp4", "--out", "x.gif"], /not-a-video\.mp4/, 3],
+      [["decode", "z.safetensors", "--out", "x.avi"], /^\[output\] the output must end in \.mp4/m, 1],
+      [["decode", "z.safetensors", "--out", "x.png"], /^\[output\] a \.png holds one picture, got 9 frames/m, 1],
+      [["decode", "z.safetensors"], /required option '--out <path>'/, 2],
     ] as const) {
       const { status, err } = cogwheel(...args);
-      expect(status, args.join(" ")).toBe(1);
+      expect(status, args.join(" ")).toBe(exit);
       expect(err).toMatch(message);
       expect(err).not.toMatch(/\n\s+at /);
     }

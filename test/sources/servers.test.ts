@@ -256,9 +256,9 @@ test("the command says of a gated repository, a page to sign in and no repositor
     inspect(portal.url, ID),
     inspect(server.url, "some-org/none"),
   ]);
-  expect(gated).toContain(`1: [hub] ${ID}: a gated repository must be opened to you, got 401`);
-  expect(page).toContain(`1: [hub] ${ID}: the hub at ${portal.url} must answer with its data, got a web page in its place;`);
-  expect(none).toContain("1: [hub] some-org/none: must be a folder here or a repository that you may read");
+  expect(gated).toContain(`3: [hub] ${ID}: a gated repository must be opened to you, got 401`);
+  expect(page).toContain(`3: [hub] ${ID}: the hub at ${portal.url} must answer with its data, got a web page in its place;`);
+  expect(none).toContain("3: [hub] some-org/none: must be a folder here or a repository that you may read");
 }, 60_000);
 
 describe("a page's address", () => {

@@ -162,7 +162,9 @@ export function checkVideoShape(config: VaeConfig, part: "encode" | "decode", { 
   }
   const ratio = spatialRatio(config);
   if (part === "encode" && (height % ratio || width % ratio))
-    throw new CogwheelError("vae", `height and width of a video must be multiples of ${ratio}, got ${height} × ${width}; crop or pad it`);
+    throw new CogwheelError("vae", `height and width of a video must be multiples of ${ratio}, got ${height} × ${width}; crop or pad it`, {
+      code: "invalid-request",
+    });
 }
 
 /** The plans of an encoding or decoding, made without a GPU and before any weight is read: what memory and work it will take. */
