@@ -1,6 +1,9 @@
 /** Measures of drawn films, what filters drop by which part, clips that look alike, and the page that shows it. */
+import { BufferSource } from "mediabunny";
 import { expect, test } from "vitest";
-import { curvesOfPictures } from "../../src/curation/curves/read.ts";
+import { curvesOfFilm, curvesOfPictures } from "../../src/curation/curves/read.ts";
+import { openFilm, packetTimes } from "../../src/curation/film/open.ts";
+import { encodeBytes } from "../../src/video/formats.ts";
 import { decodePictures, encodeCurves } from "../../src/curation/curves/columns.ts";
 import { select } from "../../src/curation/dataset/select.ts";
 import { parseFilter } from "../../src/curation/filter.ts";
@@ -105,4 +108,21 @@ test("the report says what was dropped, believes no name, and has its pictures i
   expect(page).not.toContain("<b>.mp4");
   expect(page).toContain("dropped by motion &gt; 0.5: 1");
   expect(page.match(/data:image\/jpeg/g)!.length).toBe(2);
+});
+
+test("a film that says that its luma goes from 0 to 255 is measured so, though the decoder keeps that to itself", async () => {
+  const grey = { width: 64, height: 48, data: new Uint8Array(4 * 64 * 48).fill(80) };
+  const film = await encodeBytes(Array(12).fill(grey) as Frame[], { format: "mp4", fps: 12 });
+  const brightness = async (bytes: Uint8Array<ArrayBuffer>): Promise<number> => {
+    using open = await openFilm(new BufferSource(bytes), "grey.mp4");
+    const { curves } = await curvesOfFilm(open, await packetTimes(open, () => {}), () => {});
+    return 255 * scoresOf(curves, 0, curves.frames).brightness;
+  };
+  const box = Buffer.from(film).indexOf("colrnclx");
+  expect(box).toBeGreaterThan(0);
+  const full = Uint8Array.from(film);
+  full[box + 14]! |= 0x80;
+  // The film's luma of grey 80 is 16 + 219 · 80 / 255 = 85.
+  expect(Math.abs((await brightness(Uint8Array.from(film))) - 80)).toBeLessThan(1.5);
+  expect(Math.abs((await brightness(full)) - 85)).toBeLessThan(1.5);
 });

@@ -28,13 +28,17 @@ export async function inLanes<Clip extends { readonly id: string }, Made>(
   const done = new Map<string, Made>();
   let next = 0;
   let failure: unknown;
+  // A function of its own: where esbuild lowers `using` inside a loop's `try`, what one round throws is thrown again in the next.
+  const one = async (clip: Clip): Promise<void> => {
+    using own = linkedAbort(signal);
+    done.set(clip.id, await work(clip, own.signal));
+    look(done);
+  };
   const lane = async (): Promise<void> => {
     while (next < clips.length && failure === undefined) {
       const clip = clips[next++]!;
       try {
-        using own = linkedAbort(signal);
-        done.set(clip.id, await work(clip, own.signal));
-        look(done);
+        await one(clip);
       } catch (error) {
         if (!(error instanceof AnswerPending)) failure ??= error;
       }

@@ -28,7 +28,7 @@ export async function* shownFrames(film: OpenFilm, progress: () => void): AsyncG
     if (held.timestamp < -1e-6) continue;
     first ??= held.timestamp;
     const { width, height } = held.visibleRect;
-    if (reader?.width !== width || reader.height !== height) reader = new SampleReader(width, height);
+    if (reader?.width !== width || reader.height !== height) reader = new SampleReader(width, height, film.fullRange);
     await reader.read(held);
     yield {
       seconds: held.timestamp - first,
@@ -69,6 +69,7 @@ class SampleReader {
   constructor(
     readonly width: number,
     readonly height: number,
+    private readonly fullRange: boolean,
   ) {
     this.small = new SmallFrame(smallSize(width, height));
     this.luma = { data: this.#bytes, offset: 0, stride: width, width, height, shift: 0 };
@@ -102,6 +103,6 @@ class SampleReader {
     });
     const { across, down } = layout;
     this.full = { kind: "planes", y: this.luma, cb: cb!, cr: cr!, across, down };
-    this.small.takePlanes(this.luma, cb!, cr!, across, down, sample.colorSpace.fullRange === true);
+    this.small.takePlanes(this.luma, cb!, cr!, across, down, sample.colorSpace.fullRange ?? this.fullRange);
   }
 }

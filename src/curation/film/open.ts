@@ -27,6 +27,8 @@ export interface OpenFilm extends Disposable {
   readonly track: InputVideoTrack;
   readonly codec: VideoCodec;
   readonly container: string;
+  /** Whether luma goes from 0 to 255, as the film says; decoders in Node do not pass it on. */
+  readonly fullRange: boolean;
   /** What messages call it. */
   readonly name: string;
 }
@@ -54,7 +56,8 @@ export async function openFilm(source: MediaSource, name: string, more: readonly
         `${name} must be in a codec that can be decoded here, got ${codecName(codec, await track.getInternalCodecId())}; ` +
           "convert it to H.264 (ffmpeg -i FILE -c:v libx264 -crf 12 film.mp4)",
       );
-    return { input, track, codec, container: format.name, name, [Symbol.dispose]: () => input.dispose() };
+    const fullRange = config.colorSpace?.fullRange === true;
+    return { input, track, codec, container: format.name, fullRange, name, [Symbol.dispose]: () => input.dispose() };
   } catch (error) {
     input.dispose();
     throw refused(error, name);
