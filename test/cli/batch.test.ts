@@ -104,6 +104,17 @@ describe("config files", () => {
   });
 });
 
+it("a preset says how many steps are made, unless they are given", async () => {
+  const steps = async (...more: string[]): Promise<unknown> =>
+    (JSON.parse((await cogwheel("a red circle", "--dry-run", "--json", ...more)).out) as { settings: { steps: number } }).settings.steps;
+  expect([await steps(), await steps("--preset", "draft"), await steps("--preset", "quality")]).toEqual([20, 8, 40]);
+  expect(await steps("--preset", "draft", "--steps", "5")).toBe(5);
+  expect(await cogwheel("a red circle", "--preset", "draft", "--timesteps", "999,500")).toMatchObject({
+    code: 2,
+    err: expect.stringContaining("--preset says how many steps are made, got --preset draft and --timesteps; leave one out"),
+  });
+});
+
 it("an object reads as the command line does", () => {
   const read = (value: unknown) => readObject(value, (command: Command) => declareGenerate(command), { where: "here" }).options;
   const object = {

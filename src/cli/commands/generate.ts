@@ -4,6 +4,7 @@ import { REQUESTS, RUNNING, SETTINGS } from "../../pipelines/options/table.ts";
 import { defineCommand } from "../command.ts";
 import { addFlags, modelDeviceFlags, fileFlags, flagsOf, modelFlags, readFlags } from "../flags.ts";
 import type { GenerateFlags } from "../generate/asked.ts";
+import { PRESETS } from "../generate/preset.ts";
 
 export const generate = defineCommand<[string[]]>({
   name: "generate",
@@ -39,6 +40,7 @@ export function declareGenerate(command: Command): Command {
         "--batch <file>",
         "make every line of a file of JSON lines: options by their names, and prompt; lines that are done are left out",
       )
+      .addOption(new Option("--preset <name>", "two fifths of the model's own steps, for a look, or twice as many").choices(PRESETS))
       .option("--save-latents <file>", "also save the final latents, for --latents or vae decode")
       .option("--enhance <url>", "rewrite the prompt first, by a model behind this OpenAI-compatible address (key: COGWHEEL_API_KEY)")
       .option("--enhance-model <name>", "the model there (default: the only one that it serves)")

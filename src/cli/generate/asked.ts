@@ -11,6 +11,7 @@ import type { ProgressMode } from "../terminal/progress.ts";
 import type { Frame } from "../../video/frame.ts";
 import { readInput, readStandardInput } from "../files.ts";
 import type { ModelDeviceFlags, Flags, ModelFlags } from "../flags.ts";
+import type { Preset } from "./preset.ts";
 
 /** What is the command's own: which model, and where results go. */
 export interface GenerateFlags extends ModelDeviceFlags, ModelFlags {
@@ -18,6 +19,7 @@ export interface GenerateFlags extends ModelDeviceFlags, ModelFlags {
   clobber?: boolean;
   again?: string;
   batch?: string;
+  preset?: Preset;
   metadata?: boolean;
   saveLatents?: string;
   enhance?: string;

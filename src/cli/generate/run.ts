@@ -22,6 +22,7 @@ import { Progress } from "../terminal/progress.ts";
 import { framePaths, optionsFrom, readAsked, readFrames, type Asked, type GenerateFlags } from "./asked.ts";
 import { enhanced, sayEnhanced, saveEnhanced } from "./enhanced.ts";
 import { sayForecast } from "./forecast.ts";
+import { withPreset } from "./preset.ts";
 import type { GenerateWork } from "./work.ts";
 import { checkPlaces, checkSaved, checkWritable } from "./checks.ts";
 import { defaultOutput, printPlan, sayRequest, saySummary, reportProfile, saveState, writeVideos } from "./results.ts";
@@ -66,8 +67,9 @@ function refusePiped({ json, plan, dryRun }: GenerateFlags): void {
 }
 
 /** Makes one request's videos, and tells them on standard output. Resolves to the paths. */
-export async function generateOne(asked: Asked, work: GenerateWork): Promise<readonly string[]> {
+export async function generateOne(wanted: Asked, work: GenerateWork): Promise<readonly string[]> {
   const { model, progress, signal } = work;
+  const asked = withPreset(wanted, model.defaults);
   const note = (message: string): void => progress.note(message);
   const say = (text: string): void => progress.say(text);
   const given = await readOptions(asked, work);
