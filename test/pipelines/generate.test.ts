@@ -293,7 +293,7 @@ describe("stopping", () => {
         if (step === 1) throw new Error("disk full");
       },
     }).catch((error: unknown) => error);
-    expect(failed).toMatchObject({ name: "CogwheelError", state: { step: 1 }, cause: { message: "disk full" } });
+    expect(failed).toMatchObject({ name: "GenerationInterrupted", state: { step: 1 }, cause: { message: "disk full" } });
     expect(gpu.memory.allocated).toBe(before);
   });
 });
