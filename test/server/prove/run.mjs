@@ -1,13 +1,15 @@
 // The server under others' clients and under load: PyPI's openai and Prometheus' parser, then 1,000 requests of mixed kinds from 50 clients
 // in a minute while generations run. Prints a line for each, and ends with 1 where something is not as it must be.
-//   npm run serve:prove
+//   npm run serve:prove [-- --comfyui PYTHON]     a Python with torch, numpy, pillow and av: then the nodes of examples/comfyui too
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import { parseArgs } from "node:util";
 import { pythonFor } from "../../support/python-environment.mjs";
 
+const { comfyui } = parseArgs({ options: { comfyui: { type: "string" } } }).values;
 const here = import.meta.dirname;
 const launcher = resolve(here, "../../../dist/launch.js");
 const folder = mkdtempSync(join(tmpdir(), "cogwheel-serve-"));
@@ -30,11 +32,13 @@ const url = await new Promise((found, failed) => {
   void closed.then(() => failed(new Error(said)));
 });
 
-function python() {
-  const interpreter = pythonFor({ what: "serve", purpose: "to ask as PyPI's openai does", requirements: join(here, "requirements.txt") });
-  const child = spawn(interpreter, ["-W", "ignore", join(here, "client.py"), url], { stdio: "inherit" });
-  return new Promise((done) => child.on("close", (code) => done(code === 0)));
-}
+const runs = (interpreter, script) =>
+  new Promise((done) => {
+    const child = spawn(interpreter, ["-W", "ignore", join(here, script), url], { stdio: "inherit" });
+    child.on("close", (code) => done(code === 0));
+  });
+const python = () =>
+  runs(pythonFor({ what: "serve", purpose: "to ask as PyPI's openai does", requirements: join(here, "requirements.txt") }), "client.py");
 
 const memory = () => {
   try {
@@ -107,7 +111,7 @@ async function load() {
 }
 
 try {
-  const fine = [await python(), await load()];
+  const fine = [await python(), comfyui ? await runs(comfyui, "comfyui.py") : true, await load()];
   if (/could not be answered/.test(said)) console.log(said);
   process.exitCode = fine.every(Boolean) ? 0 : 1;
 } finally {
