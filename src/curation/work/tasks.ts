@@ -113,8 +113,8 @@ export async function* shrunkFrames(
     return;
   }
   using film = await openFilm(file.media(), file.name, file.more);
-  const { fullRange, matrix } = await film.track.getColorSpace();
-  const colors = { fullRange: fullRange === true, bt709: matrix === "bt709" };
+  const { matrix } = await film.track.getColorSpace();
+  const colors = { fullRange: film.fullRange, bt709: matrix === "bt709" };
   const shrinker = new Shrinker(size, (await film.track.getRotation()) as QuarterTurn, colors);
   let count = 0;
   try {
