@@ -176,7 +176,7 @@ class JaxJs implements Contender {
     return {
       ms: await timeRuns(
         runs,
-        () => this.#jax.getWebGPUDevice().queue,
+        () => this.#jax.getWebGPUDevice(),
         () => void this.#call().gpuBufferSync(),
         this.#clock,
       ),

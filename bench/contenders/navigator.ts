@@ -18,8 +18,8 @@ export async function offerNavigator(): Promise<string> {
 }
 
 /** Milliseconds of `runs` calls of `submit`, each until the queue is empty. */
-export async function timeRuns(runs: number, queue: () => GPUQueue, submit: () => void, clock: RunClock): Promise<number[]> {
+export async function timeRuns(runs: number, device: () => GPUDevice, submit: () => void, clock: RunClock): Promise<number[]> {
   const ms: number[] = [];
-  for (let i = 0; i < runs; i++) ms.push(await clock.time(submit, (predicted) => waitForGpu(queue(), predicted)));
+  for (let i = 0; i < runs; i++) ms.push(await clock.time(submit, (predicted) => waitForGpu(device(), predicted)));
   return ms;
 }

@@ -230,7 +230,7 @@ export class Gpu implements AsyncDisposable {
   /** Resolves when the queue has run dry. */
   async idle(predictedMs = 0, signal?: AbortSignal): Promise<void> {
     this.assertAlive();
-    await waitForGpu(this.device.queue, predictedMs, signal);
+    await waitForGpu(this.device, predictedMs, signal);
     this.assertAlive();
   }
 
@@ -280,7 +280,7 @@ export class Gpu implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#disposed) return;
     // A driver may crash when its process ends with work under way: run dry first.
-    if (!this.#lost) await waitForGpu(this.device.queue, 0).catch(() => undefined);
+    if (!this.#lost) await waitForGpu(this.device, 0).catch(() => undefined);
     this.#disposed = true;
     for (const { buffer } of this.#staging) destroyBuffer(buffer);
     this.#staging = [];

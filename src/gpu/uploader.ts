@@ -141,7 +141,7 @@ export class Uploader implements Disposable {
       while (this.#sent.length === 0) await new Promise<void>((resolve) => (this.#wake = resolve));
       const piece = this.#sent.shift()!;
       if (piece.owned.bytes >= bytes) {
-        await waitFor(mapBuffer(piece.owned.buffer, GPUMapMode.WRITE));
+        await waitFor(this.#gpu.device, mapBuffer(piece.owned.buffer, GPUMapMode.WRITE));
         return Object.assign(piece, emptied(piece.owned));
       }
       piece.owned[Symbol.dispose]();

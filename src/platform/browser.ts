@@ -80,7 +80,7 @@ export async function listAdapters(): Promise<ListedAdapter[]> {
 export function collectGarbage(): void {}
 
 /** A browser waits in its own GPU process: nothing spins here. */
-export async function waitForGpu(queue: GPUQueue, _predictedMs?: number, signal?: AbortSignal): Promise<void> {
+export async function waitForGpu({ queue }: GPUDevice, _predictedMs?: number, signal?: AbortSignal): Promise<void> {
   signal?.throwIfAborted();
   const done = queue.onSubmittedWorkDone();
   if (!signal) return done;
@@ -97,7 +97,7 @@ export async function waitForGpu(queue: GPUQueue, _predictedMs?: number, signal?
 }
 
 /** A promise of WebGPU's: a browser keeps it, and nothing spins here. */
-export const waitFor = <T>(promise: Promise<T>): Promise<T> => promise;
+export const waitFor = <T>(_device: GPUDevice, promise: Promise<T>): Promise<T> => promise;
 
 export function peakResidentBytes(): number | undefined {
   return undefined;

@@ -80,9 +80,9 @@ export interface Platform {
   /** Every adapter that can be asked for here, the default one first. */
   listAdapters(): Promise<ListedAdapter[]>;
   /** Resolves when the queue has run dry, without taking a core from an adapter that runs on the CPU. */
-  waitForGpu(queue: GPUQueue, predictedMs?: number, signal?: AbortSignal): Promise<void>;
+  waitForGpu(device: GPUDevice, predictedMs?: number, signal?: AbortSignal): Promise<void>;
   /** The same for another promise of WebGPU's; its end may be found a fraction of a millisecond late. */
-  waitFor<T>(promise: Promise<T>): Promise<T>;
+  waitFor<T>(device: GPUDevice, promise: Promise<T>): Promise<T>;
   /** The most memory that this process ever had resident, where that can be known. */
   peakResidentBytes(): number | undefined;
   /** Memory that this process could still take without swapping or being killed, where that can be known. */

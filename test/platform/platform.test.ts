@@ -44,11 +44,11 @@ describe("the platform in Node", () => {
     };
     submit();
     const begun = performance.now();
-    await node.waitForGpu(device.queue);
+    await node.waitForGpu(device);
     const took = performance.now() - begun;
 
     submit();
-    await node.waitForGpu(device.queue, took);
+    await node.waitForGpu(device, took);
     let after = false;
     void device.queue.onSubmittedWorkDone().then(() => (after = true));
     await new Promise((resolve) => setTimeout(resolve, 5));
@@ -58,10 +58,32 @@ describe("the platform in Node", () => {
       submit();
       const controller = new AbortController();
       queueMicrotask(() => controller.abort(new Error("enough")));
-      await expect(node.waitForGpu(device.queue, predicted, controller.signal)).rejects.toThrow("enough");
+      await expect(node.waitForGpu(device, predicted, controller.signal)).rejects.toThrow("enough");
     }
-    await expect(node.waitForGpu(device.queue, 0, AbortSignal.abort())).rejects.toThrow("aborted");
-    await node.waitForGpu(device.queue);
+    await expect(node.waitForGpu(device, 0, AbortSignal.abort())).rejects.toThrow("aborted");
+    await node.waitForGpu(device);
+    device.destroy();
+  });
+
+  it("ends a wait that only another submission ends, as a driver was seen to do", async () => {
+    const { adapter } = await node.requestGpuAdapter();
+    const device = await adapter.requestDevice();
+    const { queue } = device;
+    let release = (): void => {};
+    let submits = 0;
+    const stuck = {
+      createCommandEncoder: () => device.createCommandEncoder(),
+      queue: {
+        submit: (buffers: GPUCommandBuffer[]) => {
+          queue.submit(buffers);
+          submits++;
+          release();
+        },
+        onSubmittedWorkDone: () => new Promise<void>((resolve) => (release = resolve)),
+      },
+    } as unknown as GPUDevice;
+    await node.waitForGpu(stuck);
+    expect(submits).toBe(1);
     device.destroy();
   });
 
