@@ -87,7 +87,8 @@ test("kernels keep their registers, occupancy and share of the issue slots", { t
           fallen.push(`${row.label}: ${key} ${row.isa.loop[key].toFixed(3)}, was ${old.isa.loop[key].toFixed(3)}`);
       }
     }
-    if (row.of !== "case" || !targets[row.kernel]) continue;
+    // The shares are those of forward passes. A gradient takes smaller tiles too, for the edges of its sums: they are held by their record.
+    if (row.of !== "case" || !targets[row.kernel] || row.case.includes("_gradient")) continue;
     found.add(row.kernel);
     const [share, least] = targets[row.kernel]!(row);
     expect(share, row.label).toBeGreaterThanOrEqual(least);
