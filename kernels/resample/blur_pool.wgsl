@@ -26,11 +26,13 @@ fn mirrored(place: u32, size: u32) -> u32 {
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  //! part shared/pool_place.wgsl
   let id = (wid.y * groups.x + wid.x) * WG + lane;
   if (id >= params.count) { return; }
   let at = params.first + id;
   let position = at / params.c4;
   let row = position / params.w_out;
+  //! part ends
   let above = row / params.h_out * params.h_in;
   let h = row % params.h_out * 2u;
   let w = position % params.w_out * 2u;

@@ -19,11 +19,13 @@ struct Params { count: u32, first: u32, c4: u32, h_in: u32, w_in: u32, h_out: u3
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  //! part shared/pool_place.wgsl
   let id = (wid.y * groups.x + wid.x) * WG + lane;
   if (id >= params.count) { return; }
   let at = params.first + id;
   let position = at / params.c4;
   let row = position / params.w_out;
+  //! part ends
   let row_in = row / params.h_out * params.h_in + row % params.h_out * S;
   let corner = params.x_base + (row_in * params.w_in + position % params.w_out * S) * params.c4 + at % params.c4;
   var most = x[corner];

@@ -3,9 +3,7 @@ import { avgPool2d as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
-import { dispatch, foldGrid } from "../plan/dispatch.ts";
-import { wrap } from "../plan/windows.ts";
-import { assertPictures, pictureParts } from "./pool/pictures.ts";
+import { assertPictures, poolDispatches } from "./pool/pictures.ts";
 
 /** Rows and columns of a window. */
 export interface AvgPool2dAttrs {
@@ -32,27 +30,6 @@ export const avgPool2dOp: Op<{ x: Tensor }, AvgPool2dAttrs, "y"> = {
   },
   cost: ({ inputs: { x }, attrs: { rows, columns }, outputs: { y } }) => ({ flops: rows * columns * y.size, bytes: x.bytes + y.bytes }),
   lower({ inputs: { x }, attrs: { rows: KH, columns: KW }, outputs: { y } }, { caps }) {
-    const [c4, wide] = [x.dim(-1) / 4, y.dim(3)];
-    return pictureParts("avg_pool2d", y, [{ tensor: x, under: (row) => [row * KH, row * KH + KH - 1] }], caps).map((part) => {
-      const count = part.count * wide * c4;
-      return dispatch({
-        kernel,
-        bindings: { x: part.read[0]!.view, y: part.written.view },
-        params: {
-          count,
-          first: part.start * wide * c4,
-          c4,
-          h_in: x.dim(2),
-          w_in: x.dim(3),
-          h_out: y.dim(2),
-          w_out: wide,
-          x_base: wrap(part.read[0]!.base),
-          y_base: wrap(part.written.base),
-        },
-        types: { X: x.dtype },
-        consts: { KH, KW },
-        grid: foldGrid(Math.ceil(count / kernel.overrides.WG), caps),
-      });
-    });
+    return poolDispatches(kernel, x, y, (row) => [row * KH, row * KH + KH - 1], caps, { KH, KW });
   },
 };

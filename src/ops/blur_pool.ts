@@ -3,9 +3,7 @@ import { blurPool as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
-import { dispatch, foldGrid } from "../plan/dispatch.ts";
-import { wrap } from "../plan/windows.ts";
-import { assertPictures, pictureParts } from "./pool/pictures.ts";
+import { assertPictures, poolDispatches } from "./pool/pictures.ts";
 
 /** The filter along rows and along columns, over 4. */
 export const BLUR = [1, 2, 1] as const;
@@ -32,27 +30,8 @@ export const blurPoolOp: Op<{ x: Tensor }, object, "y"> = {
   },
   cost: ({ inputs: { x }, outputs: { y } }) => ({ flops: 13 * y.size, bytes: x.bytes + y.bytes }),
   lower({ inputs: { x }, outputs: { y } }, { caps }) {
-    const [c4, wide, rows] = [x.dim(-1) / 4, y.dim(3), x.dim(2)];
+    const rows = x.dim(2);
     const under = (row: number) => [Math.max(0, Math.min(2 * row - 2, rows - 3)), Math.min(rows - 1, Math.max(2 * row, 2))] as const;
-    return pictureParts("blur_pool", y, [{ tensor: x, under }], caps).map((part) => {
-      const count = part.count * wide * c4;
-      return dispatch({
-        kernel,
-        bindings: { x: part.read[0]!.view, y: part.written.view },
-        params: {
-          count,
-          first: part.start * wide * c4,
-          c4,
-          h_in: rows,
-          w_in: x.dim(3),
-          h_out: y.dim(2),
-          w_out: wide,
-          x_base: wrap(part.read[0]!.base),
-          y_base: wrap(part.written.base),
-        },
-        types: { X: x.dtype },
-        grid: foldGrid(Math.ceil(count / kernel.overrides.WG), caps),
-      });
-    });
+    return poolDispatches(kernel, x, y, under, caps);
   },
 };

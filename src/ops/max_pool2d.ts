@@ -3,9 +3,7 @@ import { maxPool2d as kernel } from "#kernels";
 import { CogwheelError } from "../base/errors.ts";
 import type { Op } from "../graph/op.ts";
 import type { Tensor } from "../graph/tensor.ts";
-import { dispatch, foldGrid } from "../plan/dispatch.ts";
-import { wrap } from "../plan/windows.ts";
-import { assertPictures, pictureParts } from "./pool/pictures.ts";
+import { assertPictures, poolDispatches } from "./pool/pictures.ts";
 
 /** Sides of a window, and rows and columns from one to the next; no window overhangs the picture. */
 export interface MaxPool2dAttrs {
@@ -41,27 +39,6 @@ export const maxPool2dOp: Op<{ x: Tensor }, MaxPool2dAttrs, "y"> = {
   },
   cost: ({ inputs: { x }, attrs: { kernel: k }, outputs: { y } }) => ({ flops: k * k * y.size, bytes: x.bytes + y.bytes }),
   lower({ inputs: { x }, attrs: { kernel: K, stride: S }, outputs: { y } }, { caps }) {
-    const [c4, wide] = [x.dim(-1) / 4, y.dim(3)];
-    return pictureParts("max_pool2d", y, [{ tensor: x, under: (row) => [row * S, row * S + K - 1] }], caps).map((part) => {
-      const count = part.count * wide * c4;
-      return dispatch({
-        kernel,
-        bindings: { x: part.read[0]!.view, y: part.written.view },
-        params: {
-          count,
-          first: part.start * wide * c4,
-          c4,
-          h_in: x.dim(2),
-          w_in: x.dim(3),
-          h_out: y.dim(2),
-          w_out: wide,
-          x_base: wrap(part.read[0]!.base),
-          y_base: wrap(part.written.base),
-        },
-        types: { X: x.dtype },
-        consts: { K, S },
-        grid: foldGrid(Math.ceil(count / kernel.overrides.WG), caps),
-      });
-    });
+    return poolDispatches(kernel, x, y, (row) => [row * S, row * S + K - 1], caps, { K, S });
   },
 };

@@ -1,9 +1,12 @@
 /** What pooling ops share: pictures [B, T, H, W, C] row by row, and windows over the rows that a part of a result reads. */
 import { CogwheelError } from "../../base/errors.ts";
 import type { Capabilities } from "../../gpu/capabilities.ts";
+import type { Kernel } from "../../gpu/kernel.ts";
 import { isFloat } from "../../graph/dtype.ts";
+import type { Dispatch } from "../../graph/op.ts";
 import type { Tensor } from "../../graph/tensor.ts";
-import { cut, window, windowFits, type Window } from "../../plan/windows.ts";
+import { dispatch, foldGrid } from "../../plan/dispatch.ts";
+import { cut, window, windowFits, wrap, type Window } from "../../plan/windows.ts";
 
 /** Refuses what are no pictures. */
 export function assertPictures(op: string, x: Tensor): void {
@@ -56,4 +59,46 @@ export function pictureParts(op: string, y: Tensor, reads: readonly Reads[], cap
       return window(each.tensor, first, n, caps);
     }),
   }));
+}
+
+/** What kernels declare that read pictures x under windows and write smaller ones y, a vector a lane. */
+interface PoolShape<Consts extends string> {
+  bindings: "x" | "y";
+  params: "count" | "first" | "c4" | "h_in" | "w_in" | "h_out" | "w_out" | "x_base" | "y_base";
+  consts: Consts;
+  types: "X";
+  overrides: "WG";
+}
+
+/** Dispatches of such a kernel. */
+export function poolDispatches<Consts extends string>(
+  kernel: Kernel<PoolShape<Consts>>,
+  x: Tensor,
+  y: Tensor,
+  under: Reads["under"],
+  caps: Capabilities,
+  consts: { readonly [K in Consts]?: number } = {},
+): Dispatch[] {
+  const [c4, wide] = [x.dim(-1) / 4, y.dim(3)];
+  return pictureParts(kernel.name, y, [{ tensor: x, under }], caps).map((part) => {
+    const count = part.count * wide * c4;
+    return dispatch({
+      kernel,
+      bindings: { x: part.read[0]!.view, y: part.written.view },
+      params: {
+        count,
+        first: part.start * wide * c4,
+        c4,
+        h_in: x.dim(2),
+        w_in: x.dim(3),
+        h_out: y.dim(2),
+        w_out: wide,
+        x_base: wrap(part.read[0]!.base),
+        y_base: wrap(part.written.base),
+      },
+      types: { X: x.dtype },
+      consts,
+      grid: foldGrid(Math.ceil(count / kernel.overrides.WG), caps),
+    });
+  });
 }
