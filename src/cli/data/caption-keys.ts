@@ -1,16 +1,10 @@
 /** What `caption` of a data config can be told: which models are asked, how, and what may be spent. Keys stand in the environment alone. */
 import { key, type TrainKey } from "../train/keys.ts";
+import { VISION_KEYS, type VisionConfig } from "./vision-keys.ts";
 
 export const CAPTION_KEYS = {
   url: key("text", "OpenAI-compatible address of a model that sees: http://localhost:8000/v1", "clips keep the captions that people wrote"),
-  model: key("text", "the model's name there", "the only one that it serves"),
-  keyEnv: key("text", "variable of the environment that holds the key", "COGWHEEL_API_KEY"),
-  body: key("object", "what goes into every request as it is: { chat_template_kwargs: { enable_thinking: false } }", "nothing"),
-  concurrency: key("whole", "requests under way at a time", "4", { min: 1 }),
-  timeout: key("number", "seconds in which an answer may not come", "120", { min: 0.01 }),
-  tries: key("whole", "how often a request is sent that fails in passing", "5", { min: 1 }),
-  inputPrice: key("number", "price of a million tokens of requests", "0", { min: 0 }),
-  outputPrice: key("number", "price of a million tokens of answers", "0", { min: 0 }),
+  ...VISION_KEYS,
   summariserUrl: key("text", "address of the model that merges descriptions into a caption", "that of url"),
   summariserModel: key("text", "its name there", "that of model, at the same address"),
   summariserKeyEnv: key("text", "variable of the environment that holds its key", "that of keyEnv, at the same address"),
@@ -32,16 +26,7 @@ export const CAPTION_KEYS = {
 } satisfies Readonly<Record<string, TrainKey>>;
 
 /** What was given, checked. */
-export interface CaptionConfig {
-  readonly url?: string;
-  readonly model?: string;
-  readonly keyEnv?: string;
-  readonly body?: Readonly<Record<string, unknown>>;
-  readonly concurrency?: number;
-  readonly timeout?: number;
-  readonly tries?: number;
-  readonly inputPrice?: number;
-  readonly outputPrice?: number;
+export interface CaptionConfig extends VisionConfig {
   readonly summariserUrl?: string;
   readonly summariserModel?: string;
   readonly summariserKeyEnv?: string;

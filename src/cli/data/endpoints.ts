@@ -4,6 +4,7 @@ import type { EndpointOptions } from "../../curation/endpoint/options.ts";
 import type { Account } from "../../curation/endpoint/spent.ts";
 import { defined } from "../../pipelines/options.ts";
 import type { CaptionConfig } from "./caption-keys.ts";
+import type { VisionConfig } from "./vision-keys.ts";
 
 const KEY = "COGWHEEL_API_KEY";
 
@@ -32,11 +33,6 @@ export function visionEndpoint(
     ...defined({ model, key: keyFrom(config.keyEnv), inputPerMillion: config.inputPrice, outputPerMillion: config.outputPrice }),
   };
 }
-
-export type VisionConfig = Pick<
-  CaptionConfig,
-  "url" | "model" | "keyEnv" | "body" | "concurrency" | "timeout" | "tries" | "inputPrice" | "outputPrice"
->;
 
 export interface NamedEndpoints {
   readonly vision: EndpointOptions;

@@ -1,16 +1,10 @@
 /** What `label` of a data config can be told: which model judges clips, how, and what may be spent. */
 import { key, type TrainKey } from "../train/keys.ts";
+import { VISION_KEYS, type VisionConfig } from "./vision-keys.ts";
 
 export const LABEL_KEYS = {
   url: key("text", "OpenAI-compatible address of a model that sees, which judges clips", "clips have no labels"),
-  model: key("text", "the model's name there", "the only one that it serves"),
-  keyEnv: key("text", "variable of the environment that holds the key", "COGWHEEL_API_KEY"),
-  body: key("object", "what goes into every request as it is", "nothing"),
-  concurrency: key("whole", "requests under way at a time", "4", { min: 1 }),
-  timeout: key("number", "seconds in which an answer may not come", "120", { min: 0.01 }),
-  tries: key("whole", "how often a request is sent that fails in passing", "5", { min: 1 }),
-  inputPrice: key("number", "price of a million tokens of requests", "0", { min: 0 }),
-  outputPrice: key("number", "price of a million tokens of answers", "0", { min: 0 }),
+  ...VISION_KEYS,
   maxCost: key("number", "the most that labels of a run may cost, by these prices", "no limit", { min: 0 }),
   maxRequests: key("whole", "requests for labels of a run at most", "no limit", { min: 1 }),
   frames: key("whole", "frames of a request, spread over the clip", "6", { min: 1 }),
@@ -23,16 +17,7 @@ export const LABEL_KEYS = {
 } satisfies Readonly<Record<string, TrainKey>>;
 
 /** What was given, checked. */
-export interface LabelConfig {
-  readonly url?: string;
-  readonly model?: string;
-  readonly keyEnv?: string;
-  readonly body?: Readonly<Record<string, unknown>>;
-  readonly concurrency?: number;
-  readonly timeout?: number;
-  readonly tries?: number;
-  readonly inputPrice?: number;
-  readonly outputPrice?: number;
+export interface LabelConfig extends VisionConfig {
   readonly maxCost?: number;
   readonly maxRequests?: number;
   readonly frames?: number;
