@@ -1,37 +1,15 @@
 /** Data in a browser: a film is cut and measured in a page as in Node, without a disk. */
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { build } from "esbuild";
-import { afterAll, beforeAll, expect, it } from "vitest";
-import type { Browser, Page } from "playwright-core";
+import { expect, it } from "vitest";
 import { encodeBytes } from "../../src/video/formats.ts";
-import { serveFolder, type StaticServer } from "../../web/server.ts";
-import { launchChromium, troublesOf } from "../support/chromium.ts";
+import { useBundledPage } from "../support/bundled-page.ts";
 import { inPage } from "../support/example.ts";
 import { drawnFilm } from "../support/shots.ts";
 import { lookAt, type LookedAt } from "./data-page.ts";
 
-let folder: string;
-let server: StaticServer;
-let browser: Browser;
-let page: Page;
-let wrong: string[];
 let film: Uint8Array<ArrayBuffer>;
-
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "cogwheel-data-page-"));
-  await build({
-    entryPoints: [join(import.meta.dirname, "data-page.ts")],
-    outfile: join(folder, "page.mjs"),
-    bundle: true,
-    format: "esm",
-    target: "es2022",
-    platform: "browser",
-    conditions: ["browser"],
-    loader: { ".wasm": "binary" },
-    logLevel: "error",
-  });
+const site = useBundledPage(join(import.meta.dirname, "data-page.ts"), async (folder) => {
   const { frames } = drawnFilm([
     { seed: 1, frames: 40, speed: 2 },
     { seed: 2, frames: 36, speed: 0 },
@@ -39,22 +17,13 @@ beforeAll(async () => {
   ]);
   film = Uint8Array.from(await encodeBytes(frames, { format: "webm", fps: 24 }));
   await writeFile(join(folder, "film.webm"), film);
-  server = await serveFolder(folder, {
-    "index.html": '<!doctype html><html lang="en"><title>data</title><link rel="icon" href="data:,"></html>',
-  });
-  browser = await launchChromium();
-  page = await browser.newPage();
-  wrong = troublesOf(page);
-  await page.goto(`${server.url}index.html`);
-}, 120_000);
-afterAll(async () => {
-  await browser?.close();
-  await server?.[Symbol.asyncDispose]();
-  await rm(folder, { recursive: true, force: true });
 });
 
 it("a film's shots, clips and their measures are those of Node", async () => {
-  const there = await inPage<LookedAt>(page, `return (await import("./page.mjs")).lookAtUrl(${JSON.stringify(`${server.url}film.webm`)});`);
+  const there = await inPage<LookedAt>(
+    site.page,
+    `return (await import("./page.mjs")).lookAtUrl(${JSON.stringify(`${site.url}film.webm`)});`,
+  );
   const here = await lookAt(film);
   expect(there.cuts).toEqual([40, 76]);
   expect(there.clips).toHaveLength(here.clips.length);
@@ -68,5 +37,5 @@ it("a film's shots, clips and their measures are those of Node", async () => {
   }
   expect(there.moving).toBe(here.moving);
   expect(there.moving).toBeLessThan(there.clips.length);
-  expect(wrong).toEqual([]);
+  expect(site.wrong).toEqual([]);
 });

@@ -3,17 +3,14 @@
  * the smallest; all of them where COGWHEEL_EVERY_CASE is set. (Node runs every case on this adapter in test/reference/cases.test.ts.)
  */
 import { statSync } from "node:fs";
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { build } from "esbuild";
-import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { readCase } from "../../src/check/reference/case.ts";
 import { runCase } from "../../src/check/reference/run.ts";
 import { negligibleOutputs } from "../../src/check/reference/training.ts";
 import { serveFolder, type StaticServer } from "../../web/server.ts";
-import { launchChromium, troublesOf } from "../support/chromium.ts";
+import { useBundledPage } from "../support/bundled-page.ts";
 import { relativeL2 } from "../support/compare.ts";
 import { inPage } from "../support/example.ts";
 import { testGpu } from "../support/gpu.ts";
@@ -29,58 +26,30 @@ const files = process.env["COGWHEEL_EVERY_CASE"]
   ? all
   : [...new Set(all.map(dirname))].flatMap((family) => smallest(all.filter((name) => dirname(name) === family)));
 
-let folder: string;
-let servers: StaticServer[] = [];
-let browser: Browser;
-let page: Page;
-let wrong: string[];
+const site = useBundledPage(join(import.meta.dirname, "kernels-page.ts"));
+let cases: StaticServer;
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "cogwheel-kernels-"));
-  await build({
-    entryPoints: [join(import.meta.dirname, "kernels-page.ts")],
-    outfile: join(folder, "page.mjs"),
-    bundle: true,
-    format: "esm",
-    target: "es2022",
-    platform: "browser",
-    conditions: ["browser"],
-    alias: { "@huggingface/hub": "./node_modules/@huggingface/hub/dist/browser/index.mjs" },
-    logLevel: "error",
-  });
-  servers = [
-    await serveFolder(folder, {
-      "index.html": '<!doctype html><html lang="en"><title>kernels</title><link rel="icon" href="data:,"></html>',
-    }),
-    await serveFolder(CASES, {}, { headers: { "access-control-allow-origin": "*" } }),
-  ];
-  browser = await launchChromium();
-  page = await browser.newPage();
-  wrong = troublesOf(page);
-  await page.goto(`${servers[0]!.url}index.html`);
-}, 120_000);
-afterAll(async () => {
-  await browser?.close();
-  for (const server of servers) await server[Symbol.asyncDispose]();
-  await rm(folder, { recursive: true, force: true });
+  cases = await serveFolder(CASES, {}, { headers: { "access-control-allow-origin": "*" } });
 });
+afterAll(() => cases?.[Symbol.asyncDispose]());
 
 it("streamed weights give the bytes of resident ones", { timeout: 300_000 }, async () => {
   const { different, runs } = await inPage<{ different: string[]; runs: number }>(
-    page,
+    site.page,
     'return (await import("./page.mjs")).streamedInPage();',
   );
   expect(different).toEqual([]);
   expect(runs).toBe(24);
-  expect(wrong).toEqual([]);
+  expect(site.wrong).toEqual([]);
 });
 
 it.each(files)(
   "%s",
   async (file) => {
-    const url = servers[1]!.url + file.split(/[\\/]/).map(encodeURIComponent).join("/");
+    const url = cases.url + file.split(/[\\/]/).map(encodeURIComponent).join("/");
     const there = await inPage<{ wrong: string; outputs: Record<string, string> }>(
-      page,
+      site.page,
       `return (await import("./page.mjs")).caseInPage(${JSON.stringify(url)});`,
     );
     expect(there.wrong).toBe("");
@@ -106,18 +75,18 @@ it.each(files)(
       if (want.some((v) => v !== 0)) expect(relativeL2(got, want), name).toBeLessThanOrEqual(1e-5);
       else expect(Math.max(...got.map(Math.abs)), name).toBeLessThanOrEqual(1e-5);
     }
-    expect(wrong).toEqual([]);
+    expect(site.wrong).toEqual([]);
   },
   120_000,
 );
 
 it("the sweep of every specialisation passes, with parameters in uniforms", async () => {
   const { problems, cases, immediates } = await inPage<{ problems: string[]; cases: number; immediates: boolean }>(
-    page,
+    site.page,
     `return (await import("./page.mjs")).sweepInPage();`,
   );
   expect(problems).toEqual([]);
   expect(cases).toBeGreaterThan(20);
   expect(immediates, "this browser has none").toBe(false);
-  expect(wrong).toEqual([]);
+  expect(site.wrong).toEqual([]);
 }, 600_000);
