@@ -1,15 +1,13 @@
 /** Charts as inline SVG: a roofline, bars, lines over time. Each is a string that needs nothing else. */
+import { escaped } from "../../src/base/html.ts";
 import type { BenchRecord } from "./record.ts";
-
-export const escapeHtml = (text: string): string =>
-  text.replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]!);
 
 const W = 760;
 const COLOURS = ["#2563eb", "#ea580c", "#16a34a", "#9333ea", "#64748b"];
 const svg = (height: number, label: string, body: string): string =>
-  `<svg viewBox="0 0 ${W} ${height}" role="img" aria-label="${escapeHtml(label)}">${body}</svg>`;
+  `<svg viewBox="0 0 ${W} ${height}" role="img" aria-label="${escaped(label)}">${body}</svg>`;
 const text = (x: number, y: number, content: string, anchor = "start"): string =>
-  `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}">${escapeHtml(content)}</text>`;
+  `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}">${escaped(content)}</text>`;
 
 /**
  * Operations a byte against operations a second, both logarithmic; the roof is the ceiling of multiply-adds and that of copies without a
@@ -49,7 +47,7 @@ export function roofline({ results, ceilings }: BenchRecord): string {
     const colour = p.figure ? COLOURS[named % (COLOURS.length - 1)]! : "#94a3b8";
     body +=
       `<circle cx="${x(p.x).toFixed(1)}" cy="${y(p.y).toFixed(1)}" r="${p.figure ? 6 : 3.5}" fill="${colour}">` +
-      `<title>${escapeHtml(p.name)}: ${p.y.toFixed(1)} GFLOP/s at ${p.x.toFixed(1)} operations a byte</title></circle>`;
+      `<title>${escaped(p.name)}: ${p.y.toFixed(1)} GFLOP/s at ${p.x.toFixed(1)} operations a byte</title></circle>`;
     if (!p.figure) continue;
     const row = bottom - 16 * (points.filter((q) => q.figure).length - named) - 4;
     body += `<circle cx="${right - 330}" cy="${row - 4}" r="5" fill="${colour}"/>${text(right - 320, row, p.name)}`;

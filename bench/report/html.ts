@@ -1,7 +1,8 @@
 /** The report: one HTML file with everything in it, to be read without a network and to be sent. */
 import { listedOnly } from "../cases/case.ts";
 import { ceilingUnit, CEILINGS } from "../measure/ceiling.ts";
-import { escapeHtml, lines, peerBars, roofline } from "./charts.ts";
+import { escaped } from "../../src/base/html.ts";
+import { lines, peerBars, roofline } from "./charts.ts";
 import { figures, milliseconds, percent, times } from "./figures.ts";
 import { loadTables } from "./loading.ts";
 import { chosenBy, type BenchRecord, type IsaTable } from "./record.ts";
@@ -11,14 +12,14 @@ type Cell = string | { readonly text: string; readonly good: boolean };
 function htmlTable(heads: readonly string[], rows: readonly (readonly Cell[])[]): string {
   const cell = (c: Cell) =>
     typeof c === "string"
-      ? `<td${c.length > 24 ? ' class="long"' : ""}>${escapeHtml(c)}</td>`
-      : `<td class="${c.good ? "good" : "bad"}">${escapeHtml(c.text)}</td>`;
-  const head = heads.map((h) => `<th>${escapeHtml(h)}</th>`).join("");
+      ? `<td${c.length > 24 ? ' class="long"' : ""}>${escaped(c)}</td>`
+      : `<td class="${c.good ? "good" : "bad"}">${escaped(c.text)}</td>`;
+  const head = heads.map((h) => `<th>${escaped(h)}</th>`).join("");
   const body = rows.map((r) => `<tr>${r.map(cell).join("")}</tr>`).join("\n");
   return `<div class="scroll"><table><thead><tr>${head}</tr></thead><tbody>${body}</tbody></table></div>`;
 }
 const section = (title: string, note: string, body: string): string =>
-  body ? `<section><h2>${escapeHtml(title)}</h2>${note ? `<p>${escapeHtml(note)}</p>` : ""}${body}</section>` : "";
+  body ? `<section><h2>${escaped(title)}</h2>${note ? `<p>${escaped(note)}</p>` : ""}${body}</section>` : "";
 const against = (value: number | undefined, wanted: number | undefined, show: (v: number | undefined) => string): Cell =>
   value === undefined || wanted === undefined ? show(value) : { text: `${show(value)} (≥ ${show(wanted)})`, good: value >= wanted };
 
@@ -219,7 +220,7 @@ export function htmlReport(record: BenchRecord, earlier: readonly BenchRecord[],
       "What could not be measured",
       "",
       record.failures.length + record.missing.length
-        ? `<ul>${[...record.failures, ...record.missing].map((f) => `<li>${escapeHtml(f)}</li>`).join("")}</ul>`
+        ? `<ul>${[...record.failures, ...record.missing].map((f) => `<li>${escaped(f)}</li>`).join("")}</ul>`
         : "",
     ),
     section(
@@ -230,16 +231,16 @@ export function htmlReport(record: BenchRecord, earlier: readonly BenchRecord[],
         [engine, ...peers].map((p) => [p.name, p.version, p.adapter, p.note ?? ""]),
       ),
     ),
-    section("Capabilities", "", `<pre>${escapeHtml(JSON.stringify(engine.capabilities, null, 2) ?? "")}</pre>`),
+    section("Capabilities", "", `<pre>${escaped(JSON.stringify(engine.capabilities, null, 2) ?? "")}</pre>`),
   ];
-  return `<!doctype html><html lang="en"><meta charset="utf-8"><title>Cogwheel bench, ${escapeHtml(engine.adapter)}</title>
+  return `<!doctype html><html lang="en"><meta charset="utf-8"><title>Cogwheel bench, ${escaped(engine.adapter)}</title>
 <meta name="viewport" content="width=device-width"><style>${STYLE}</style>
-<h1>Cogwheel bench</h1><p>${escapeHtml(
+<h1>Cogwheel bench</h1><p>${escaped(
     `${engine.adapter} · ${machine.cores} × ${machine.cpu}, ${machine.memoryGB.toFixed(0)} GB, ${machine.system}, ` +
       `Node ${machine.node} · ${record.date} · ${record.command}`,
   )}</p>
-<p>${escapeHtml(chosenBy(engine))}</p>
-<p>${escapeHtml(
+<p>${escaped(chosenBy(engine))}</p>
+<p>${escaped(
     "A run is: inputs and weights on the device, from the call until the result is whole there, " +
       `which a read-back of a few bytes or the empty queue tells. Checked in this run: ${record.checked.join("; ")}.`,
   )}</p>

@@ -1,5 +1,5 @@
 /** The page to label by, without what moves in it (page.ts). */
-import { escaped } from "../../curation/report/html.ts";
+import { escaped } from "../../base/html.ts";
 import { LABELS } from "../../curation/label/labels.ts";
 
 /** Nothing inside the page runs, and nothing comes from elsewhere. */

@@ -3,6 +3,7 @@
  * that is open loads itself again.
  */
 
+import { escaped } from "../../base/html.ts";
 import type { RunFolder } from "./run-folder.ts";
 
 export interface ReportPage {
@@ -31,9 +32,6 @@ const [WIDTH, HEIGHT, BOTTOM] = [560, 200, 24];
 /** Of a letter in a chart. */
 const LETTER = 6.4;
 const COLOURS = ["#2563eb", "#16a34a", "#d97706", "#dc2626", "#7c3aed"];
-
-export const escaped = (text: string): string =>
-  text.replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]!);
 
 export function runPage({ title, running, facts, charts, below }: ReportPage): string {
   return `<!doctype html>

@@ -2,7 +2,8 @@
  * How the clips' scores are spread, each with a threshold that moves: the counts of what stays and of what each threshold drops change with
  * it, and the expression that says so stands below, to be copied into the config.
  */
-import { escaped, json } from "./html.ts";
+import { escaped } from "../../base/html.ts";
+import { json } from "./html.ts";
 import type { ReportedClip } from "./reported.ts";
 
 /** A part of the filter. Of those that are no comparison with a number, each clip's verdict is known, and does not move. */

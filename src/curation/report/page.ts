@@ -3,9 +3,10 @@
  * stay and of those that were dropped by each reason, changes of shot along each film, histograms whose thresholds move, duplicates,
  * captions.
  */
+import { escaped } from "../../base/html.ts";
 import type { RefusedFile } from "../refused.ts";
 import { histograms, type ReportedPart } from "./histograms.ts";
-import { escaped, tableOf } from "./html.ts";
+import { tableOf } from "./html.ts";
 import type { ReportedClip } from "./reported.ts";
 import { timeline, type ReportedFilm } from "./timeline.ts";
 

@@ -1,6 +1,6 @@
 /** A film as a line: its shots in turn light and dark, changes between them, clips that stay and that were dropped. */
 import type { Transition } from "../cuts/detect.ts";
-import { escaped } from "./html.ts";
+import { escaped } from "../../base/html.ts";
 import type { ReportedClip } from "./reported.ts";
 
 export interface ReportedFilm {
