@@ -1,45 +1,14 @@
 /** `cogwheel data caption` and `data export` as a user has them: drawn films, captioned by a local server, for another trainer. */
-import { spawn, spawnSync } from "node:child_process";
 import { readFileSync, readdirSync } from "node:fs";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { beforeAll, expect, it } from "vitest";
 import { RULES } from "../../src/curation/rules/rules.ts";
-import { encodeVideo } from "../../src/video/encode.ts";
 import { type Asked, chatServer, completion } from "../support/chat-server.ts";
-import { drawnFilm } from "../support/shots.ts";
-import { watched, type Ended } from "../support/watched.ts";
+import { useDataCommand, SHAPE } from "../support/data-command.ts";
 
-const launcher = resolve("dist/launch.js");
-let folder: string;
-beforeAll(async () => {
-  const built = spawnSync(process.execPath, ["build.mjs", "--if-stale"], { encoding: "utf8" });
-  expect(built.status, built.stderr).toBe(0);
-  folder = await mkdtemp(join(tmpdir(), "cogwheel-caption-"));
-  await mkdir(join(folder, "raw"));
-  for (const [name, seeds] of [
-    ["one", [1, 2]],
-    ["two", [3]],
-  ] as const) {
-    const { frames } = drawnFilm(
-      seeds.map((seed) => ({ seed, frames: 36 })),
-      { width: 96, height: 64 },
-    );
-    await encodeVideo(frames, { path: join(folder, `raw/${name}.mp4`), fps: 12 });
-  }
-  await writeFile(join(folder, "raw/two.txt"), "blotches by hand\n");
-}, 60_000);
-afterAll(() => rm(folder, { recursive: true, force: true }));
-
-const data = (args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> =>
-  watched(spawn(process.execPath, [launcher, "data", ...args], { cwd: folder, env: { ...process.env, ...env } }));
-const SHAPE = ["raw", "--out", "set", "--frames", "17"];
-const rows = () =>
-  readFileSync(join(folder, "set/metadata.jsonl"), "utf8")
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line));
+const { folder, run: data, rows } = useDataCommand({ one: [1, 2], two: [3] });
+beforeAll(() => writeFile(join(folder, "raw/two.txt"), "blotches by hand\n"));
 const stepOf = ({ body }: Pick<Asked, "body">): string =>
   Object.entries(RULES.instructions).find(([, text]) => body.messages[0].content === text)![0];
 const answerTo = (asked: Pick<Asked, "body">): string =>

@@ -1,38 +1,15 @@
 /** Labels of `cogwheel data` as a user has them: a local server judges drawn films, and filters, the report and `why` go by it. */
-import { spawn, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, it } from "vitest";
 import { LABEL_NAMES } from "../../src/curation/label/labels.ts";
-import { encodeVideo } from "../../src/video/encode.ts";
 import { type Asked, chatServer } from "../support/chat-server.ts";
-import { drawnFilm } from "../support/shots.ts";
-import { type Ended, watched } from "../support/watched.ts";
+import { useDataCommand, SHAPE } from "../support/data-command.ts";
+import type { Ended } from "../support/watched.ts";
 
-const launcher = resolve("dist/launch.js");
-let folder: string;
-beforeAll(async () => {
-  const built = spawnSync(process.execPath, ["build.mjs", "--if-stale"], { encoding: "utf8" });
-  expect(built.status, built.stderr).toBe(0);
-  folder = await mkdtemp(join(tmpdir(), "cogwheel-label-"));
-  await mkdir(join(folder, "raw"));
-  const { frames } = drawnFilm(
-    [1, 2, 3, 4].map((seed) => ({ seed, frames: 36 })),
-    { width: 96, height: 64 },
-  );
-  await encodeVideo(frames, { path: join(folder, "raw/film.mp4"), fps: 12 });
-}, 60_000);
-afterAll(() => rm(folder, { recursive: true, force: true }));
-
-const data = (...args: string[]): Promise<Ended> => watched(spawn(process.execPath, [launcher, "data", ...args], { cwd: folder }));
-const SHAPE = ["raw", "--out", "set", "--frames", "17"];
-const rows = () =>
-  readFileSync(join(folder, "set/metadata.jsonl"), "utf8")
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line));
+const { folder, run, rows } = useDataCommand({ film: [1, 2, 3, 4] });
+const data = (...args: string[]): Promise<Ended> => run(args);
 /** The first one that is asked about is ugly. */
 const judge = ({ index }: Pick<Asked, "index">): string =>
   JSON.stringify({ ...Object.fromEntries(LABEL_NAMES.map((name) => [name, 1])), watermark: 0, aesthetic: index === 0 ? 2 : 6 });
