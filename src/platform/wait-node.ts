@@ -56,9 +56,9 @@ async function polled<T>(device: GPUDevice, promise: Promise<T>, begun: number, 
 }
 
 /**
- * On lavapipe (Mesa 25.0.7), in a process that had compiled thousands of pipelines, a submission's end was sometimes told only together with
- * that of another one: the driver's threads slept, the wait had no end, and any command buffer ended it, an empty one too. Where a wait is
- * merely long this does nothing.
+ * On lavapipe (Mesa 25.0.7), in a process that had compiled thousands of pipelines, a submission's end was sometimes told only together
+ * with that of another one: the driver's threads slept, the wait had no end, and any command buffer ended it, an empty one too. Where a
+ * wait is merely long this does nothing.
  */
 function submitNothing(device: GPUDevice): void {
   device.queue.submit([device.createCommandEncoder({ label: "nudge" }).finish()]);

@@ -5,13 +5,13 @@ import { readLatents, type SavedRun } from "../../pipelines/latents-file.ts";
 import { defined, type GenerateOptions } from "../../pipelines/options.ts";
 import { type SavedSettings, takenUp } from "../../pipelines/options/saved.ts";
 import { OPTION_LIST, optionOf, type OptionName } from "../../pipelines/options/table.ts";
-import type { ModelRules } from "../../pipelines/settings.ts";
+import type { ModelRules, Settings } from "../../pipelines/settings.ts";
 import { type Task, taskOf, type TaskInputs } from "../../pipelines/task.ts";
 import type { ProgressMode } from "../terminal/progress.ts";
 import type { Frame } from "../../video/frame.ts";
 import { readInput, readStandardInput } from "../files.ts";
 import type { ModelDeviceFlags, Flags, ModelFlags } from "../flags.ts";
-import type { Preset } from "./preset.ts";
+import { type Preset, presetSteps } from "./preset.ts";
 
 /** What is the command's own: which model, and where results go. */
 export interface GenerateFlags extends ModelDeviceFlags, ModelFlags {
@@ -68,6 +68,16 @@ export async function readAsked(words: readonly string[], flags: Flags<GenerateF
   if (flags.own.enhance !== undefined && saved && saved.state.step > 0)
     throw new CogwheelError("generate", `a run that goes on keeps its prompt, got --enhance with ${file} of some steps; leave it out`);
   return { ...flags, prompt, saved, again };
+}
+
+/** With the preset's steps, of a model whose own are `steps`; those that are given by number stay. */
+export function withPreset(asked: Asked, { steps }: Pick<Settings, "steps">): Asked {
+  const { preset } = asked.own;
+  if (!preset) return asked;
+  const other = asked.saved ? "--latents" : asked.given.timesteps ? "--timesteps" : undefined;
+  if (other)
+    throw new CogwheelError("generate", `--preset says how many steps are made, got --preset ${preset} and ${other}; leave one out`);
+  return { ...asked, given: { steps: presetSteps(preset, steps), ...asked.given } };
 }
 
 export const flagName = (name: OptionName): string => optionOf(name).flag!.split(" ")[0]!;
