@@ -4,6 +4,7 @@
  * dead and comes back writes nothing.
  */
 import { availableMemoryBytes } from "#platform";
+import { causeOf } from "../base/cause.ts";
 import { CogwheelError } from "../base/errors.ts";
 import { pause } from "../base/pause.ts";
 import { sha256 } from "../base/sha256.ts";
@@ -328,11 +329,6 @@ async function invalid<T>(checked: Promise<T>, signal: AbortSignal): Promise<T> 
     if (signal.aborted || !(error instanceof CogwheelError)) throw error;
     throw new InvalidRequest(error.message, { cause: error });
   });
-}
-
-function causeOf<T extends Error>(error: unknown, kind: abstract new (...args: never[]) => T): T | undefined {
-  for (let one: unknown = error; one instanceof Error; one = one.cause) if (one instanceof kind) return one;
-  return undefined;
 }
 
 function failureOf(error: unknown): JobError {

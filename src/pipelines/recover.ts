@@ -1,4 +1,5 @@
 /** A generation that outlives its device, and the memory that it was planned for. */
+import { causeOf } from "../base/cause.ts";
 import { bytesText } from "../base/units.ts";
 import { OutOfMemory } from "../gpu/gpu.ts";
 import type { DenoiseState } from "../models/cogvideox/model.ts";
@@ -49,7 +50,7 @@ export async function recovering<Request>(
         request = await reopen(request, state);
         continue;
       }
-      const short = outOfMemory(error);
+      const short = causeOf(error, OutOfMemory);
       const lighter = short && (await lower(request, state, short));
       if (!lighter) throw error;
       if (!warned)
@@ -61,10 +62,4 @@ export async function recovering<Request>(
       request = lighter;
     }
   }
-}
-
-/** Of an error, or of what interrupted a generation. */
-function outOfMemory(error: unknown): OutOfMemory | undefined {
-  for (let one = error; one instanceof Error; one = one.cause) if (one instanceof OutOfMemory) return one;
-  return undefined;
 }
