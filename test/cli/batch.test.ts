@@ -1,9 +1,7 @@
 /** `generate --batch`, config files and completion, as a user has them: in processes of their own. */
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { Command } from "commander";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { declareGenerate } from "../../src/cli/commands/generate.ts";
@@ -11,23 +9,18 @@ import { COMMANDS } from "../../src/cli/commands/index.ts";
 import { completionScript } from "../../src/cli/completion.ts";
 import { readObject } from "../../src/cli/generate/as-options.ts";
 import { commentIn } from "../../src/video/comment.ts";
+import { useCommand } from "../support/command.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
-import { watched, type Ended } from "../support/watched.ts";
+import type { Ended } from "../support/watched.ts";
 
-const launcher = resolve(import.meta.dirname, "../../dist/launch.js");
+const { folder, run } = useCommand();
 let model: string;
-let folder: string;
 beforeAll(async () => {
   model = await tinyCheckpoint();
-  folder = await mkdtemp(join(tmpdir(), "cogwheel-batch-"));
 });
-afterAll(async () => {
-  await rm(folder, { recursive: true, force: true });
-  await removeTinyCheckpoints();
-});
+afterAll(removeTinyCheckpoints);
 
-const cogwheel = (...args: string[]): Promise<Ended> =>
-  watched(spawn(process.execPath, [launcher, ...args], { cwd: folder, env: { ...process.env, XDG_CONFIG_HOME: join(folder, "config") } }));
+const cogwheel = (...args: string[]): Promise<Ended> => run(args, { XDG_CONFIG_HOME: join(folder, "config") });
 const batch = (lines: readonly unknown[], ...args: string[]): Promise<Ended> => {
   writeFileSync(join(folder, "all.jsonl"), lines.map((line) => `${typeof line === "string" ? line : JSON.stringify(line)}\n`).join(""));
   return cogwheel("--model", model, "--batch", "all.jsonl", ...args);

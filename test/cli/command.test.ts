@@ -1,8 +1,5 @@
-/** The command line as a user has it: dist/launch.js in processes of its own, with a tiny checkpoint. */
-import { spawn, spawnSync } from "node:child_process";
+/** `cogwheel generate` as a user has it: dist/launch.js in processes of its own, with a tiny checkpoint. */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { cp, mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeSafetensors } from "../../src/files/safetensors.ts";
@@ -11,38 +8,24 @@ import { readLatents, writeLatents } from "../../src/pipelines/latents-file.ts";
 import type { Video } from "../../src/pipelines/video.ts";
 import { decodeVideo } from "../../src/video/decode.ts";
 import { chatServer } from "../support/chat-server.ts";
-import { testGpu } from "../support/gpu.ts";
+import { useCommand } from "../support/command.ts";
 import { relativeL2 } from "../support/compare.ts";
+import { testGpu } from "../support/gpu.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
 import { tinyFrame, tinyTask, type TINY_TASKS } from "../support/tiny-tasks.ts";
-import { watched, type Ended, type Watch } from "../support/watched.ts";
+import type { Ended, Watch } from "../support/watched.ts";
 
-const launcher = resolve(import.meta.dirname, "../../dist/launch.js");
 const PROMPT = "a red circle moving left";
+const { folder, run: cogwheel } = useCommand();
 let model: string;
-let folder: string;
 
 beforeAll(async () => {
-  const built = spawnSync(process.execPath, ["build.mjs", "--if-stale"], { encoding: "utf8" });
-  expect(built.status, built.stderr).toBe(0);
   model = await tinyCheckpoint();
-  folder = await mkdtemp(join(tmpdir(), "cogwheel-cli-"));
 });
-afterAll(async () => {
-  await rm(folder, { recursive: true, force: true });
-  await removeTinyCheckpoints();
-});
+afterAll(removeTinyCheckpoints);
 
-/** Runs the command; `watch` sees its output as it comes. */
-function cogwheel(args: readonly string[], watch?: Watch, more: NodeJS.ProcessEnv = {}): Promise<Ended> {
-  const child = spawn(process.execPath, [launcher, ...args], {
-    cwd: folder,
-    env: { ...process.env, NO_COLOR: undefined, FORCE_COLOR: undefined, ...more },
-  });
-  return watched(child, watch);
-}
-const generate = (args: readonly string[], watch?: Parameters<typeof cogwheel>[1]) =>
-  cogwheel(["generate", "--model", model, "--seed", "7", ...args], watch);
+const generate = (args: readonly string[], watch?: Watch): Promise<Ended> =>
+  cogwheel(["generate", "--model", model, "--seed", "7", ...args], {}, watch);
 const files = () => readdirSync(folder, { recursive: true }).map(String).sort();
 const lines = (text: string) => text.trimEnd().split("\n");
 
@@ -62,7 +45,6 @@ describe("--enhance", () => {
     await using server = await chatServer({ models: { data: [{ id: "writer" }] }, model: "writer", answer: () => "A red circle moves." });
     const run = await cogwheel(
       ["--model", model, "--seed", "7", PROMPT, "--enhance", server.url, "--frames", "1", "--steps", "1", "--out", "enhanced.png"],
-      undefined,
       { COGWHEEL_API_KEY: "k-secret" },
     );
     expect(run.code, run.err).toBe(0);
@@ -444,133 +426,6 @@ describe("bad input ends with a code of its kind, one clear line, and nothing le
   });
 });
 
-describe("the other commands", () => {
-  it("inspect tells what a checkpoint holds and needs, as a table and as JSON", async () => {
-    const table = await cogwheel(["inspect", model, "--frames", "17", "--weights"]);
-    expect(table.code, table.err).toBe(0);
-    expect(table.out).toMatch(/^transformer +CogVideoXTransformer3DModel +1 +40 +22,992 +F32 +0\.1 MB$/m);
-    expect(table.out).toMatch(/^proj_out\.weight +F32 +\[16, 32\]$/m);
-    expect(table.out).toMatch(/^decoder +[\d.]+ MB +[\d.]+ MB/m);
-    const json = JSON.parse((await cogwheel(["inspect", model, "--frames", "17", "--json"])).out);
-    expect(json).toMatchObject({
-      class: "CogVideoXPipeline",
-      settings: { frames: 17, height: 16, width: 32 },
-      configs: { transformer: { num_layers: 1 } },
-    });
-    expect(json.requirements.map((r: { stage: string }) => r.stage)).toEqual(["text encoder", "transformer", "decoder"]);
-    expect((await cogwheel(["inspect", folder])).code).toBe(3);
-  });
-
-  it("inspect and generate --plan tell how a generation keeps within a limit of memory", async () => {
-    const { out } = await cogwheel(["inspect", model, "--frames", "17", "--memory", "100kB,1MB,1GB"]);
-    expect(out).toMatch(/^ *memory +takes at most +text encoder +transformer +decoder +read in a step$/m);
-    expect(out).toMatch(/^ *0\.1 MB +does not fit: the least is [\d.]+ MB$/m);
-    expect(out).toMatch(/^ *1\.00 GB +[\d.]+ MB +whole +whole +whole +none$/m);
-    const json = JSON.parse((await cogwheel(["inspect", model, "--frames", "17", "--memory", "100kB,1GB", "--json"])).out);
-    expect(json.limits).toMatchObject([
-      { memoryBytes: 1e5, fits: false },
-      { memoryBytes: 1e9, fits: true },
-    ]);
-    expect(json.leastMemoryBytes).toBeGreaterThan(1e5);
-    expect(json.limits[1].stages).toEqual(json.requirements);
-
-    const before = files();
-    const plan = ["generate", "a red circle", "--model", model, "--seed", "3", "--plan"];
-    expect((await cogwheel([...plan, "--memory", "1GB"])).out).toMatch(/^Planned within 1\.00 GB of the adapter's memory\.$/m);
-    const planned = JSON.parse((await cogwheel([...plan, "--json"])).out);
-    expect(planned).toMatchObject({ seed: 3, task: "text", tiling: "none", memoryBytes: null });
-    expect(planned.requirements).toEqual(JSON.parse((await cogwheel(["inspect", model, "--json"])).out).requirements);
-    const refused = await cogwheel([...plan, "--memory", "100kB"]);
-    expect(refused.code).toBe(4);
-    expect(refused.err).toMatch(/the smallest that would do is [\d.]+ MB/);
-    expect(files(), "nothing is made").toEqual(before);
-  });
-
-  it("generate --json prints one object of what was made", async () => {
-    const path = join(folder, "told.png");
-    const { code, out } = await cogwheel([
-      "generate",
-      "a red circle",
-      "--model",
-      model,
-      "--frames",
-      "1",
-      "--steps",
-      "1",
-      "--json",
-      "--out",
-      path,
-    ]);
-    expect(code).toBe(0);
-    const told = JSON.parse(out);
-    expect(told).toMatchObject({ settings: { frames: 1, steps: 1 }, files: [path], latents: null });
-    expect(Object.keys(told.seconds)).toEqual(expect.arrayContaining(["load transformer", "denoise", "decode"]));
-    expect(told.peakBytes).toBeGreaterThan(0);
-    expect(told.peakBytes).toBeLessThanOrEqual(Math.max(...told.requirements.map(({ peak }: { peak: number }) => peak)));
-  });
-
-  it("adapters lists what --adapter takes, the default first", async () => {
-    const { code, out } = await cogwheel(["adapters"]);
-    expect(code).toBe(0);
-    expect(lines(out)[2]).toContain("(default)");
-    const json = JSON.parse((await cogwheel(["adapters", "--json"])).out) as { select: string; name: string; kind: string }[];
-    expect(json.length).toBeGreaterThan(0);
-    for (const { select, name, kind } of json)
-      expect([typeof select, typeof name, /hardware|software/.test(kind)]).toEqual(["string", "string", true]);
-  });
-
-  it("doctor says what is here, and whether the engine computes right", async () => {
-    const { code, out, err } = await cogwheel(["doctor", "--no-models", "--report", "doctor.json"]);
-    expect(code, err).toBe(0);
-    expect(out).toMatch(/^Cogwheel \d/);
-    expect(out).toMatch(/✓ f32: (\d+) of \1 reference cases pass\n/);
-    expect(out).toMatch(/is right here\.\nReport: doctor\.json\n$/);
-    const told = JSON.parse(readFileSync(join(folder, "doctor.json"), "utf8")) as { reference: { f32: { cases: { module: string }[] } } };
-    expect(new Set(told.reference.f32.cases.map(({ module }) => module)).size).toBeGreaterThan(20);
-  });
-
-  it("validate passes a case, fails a corrupted one, and goes on past what is broken or unknown", async () => {
-    const cases = resolve(import.meta.dirname, "../reference/cases");
-    const good = join(cases, "T5Tokenizer/t5.safetensors");
-    expect((await cogwheel(["validate", good])).code).toBe(0);
-    const place = join(folder, "cases");
-    await cp(join(cases, "CogVideoXSpatialNorm3D/1frame.safetensors"), join(place, "changed.safetensors"));
-    await cp(good, join(place, "good.safetensors"));
-    const bytes = readFileSync(join(place, "changed.safetensors"));
-    const header = JSON.parse(bytes.subarray(8, 8 + Number(bytes.readBigUInt64LE(0))).toString()) as Record<
-      string,
-      { data_offsets: [number, number] }
-    >;
-    const output = Object.keys(header).find((name) => name.startsWith("output."))!;
-    bytes.writeFloatLE(1e3, 8 + Number(bytes.readBigUInt64LE(0)) + header[output]!.data_offsets[0]);
-    writeFileSync(join(place, "changed.safetensors"), bytes);
-    writeFileSync(join(place, "torn.safetensors"), bytes.subarray(0, 1000));
-    writeFileSync(
-      join(place, "unknown.safetensors"),
-      writeSafetensors(
-        { "output.y": { dtype: "F32", shape: [1], data: Float32Array.of(1) } },
-        { format: "reference-case/1", module: "Mystery", config: "{}", options: "{}", source: "here" },
-      ),
-    );
-    const { code, out } = await cogwheel(["validate", place]);
-    expect(code).toBe(1);
-    expect(out).toMatch(/^changed +CogVideoXSpatialNorm3D .*FAIL \(/m);
-    expect(out).toMatch(/^good +T5Tokenizer .*pass$/m);
-    expect(out).toMatch(/^torn: cannot be run: \[checkpoint\] /m);
-    expect(out).toMatch(/^unknown: unsupported: module Mystery is not supported; /m);
-    expect(out).toMatch(/^4 cases: 1 pass, 1 fail, 1 unsupported, 1 cannot be run$/m);
-  });
-
-  it("--help everywhere, --version, and an unknown command's options are refused", async () => {
-    for (const command of [[], ["generate"], ["validate"], ["inspect"], ["adapters"]]) {
-      const { code, out } = await cogwheel([...command, "--help"]);
-      expect(code).toBe(0);
-      expect(out).toMatch(/^Usage: cogwheel/);
-    }
-    expect((await cogwheel(["--version"])).out.trim()).toBe(
-      JSON.parse(readFileSync(resolve(import.meta.dirname, "../../package.json"), "utf8")).version,
-    );
-    expect((await cogwheel(["inspect", "--bogus"])).code).toBe(2);
-    expect(existsSync(join(folder, "outputs")), "no command made the default folder").toBe(false);
-  });
+it("no command made the default folder", () => {
+  expect(existsSync(join(folder, "outputs"))).toBe(false);
 });

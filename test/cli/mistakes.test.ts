@@ -1,23 +1,17 @@
 /** What people mistype, and what they are told: the rule, what was got, and what to do; an exit code of its kind. */
-import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { Command } from "commander";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { beforeAll, expect, it } from "vitest";
 import { generate } from "../../src/cli/commands/generate.ts";
 import { readFlags } from "../../src/cli/flags.ts";
-import { watched } from "../support/watched.ts";
+import { useCommand } from "../support/command.ts";
 
-const launcher = resolve(import.meta.dirname, "../../dist/launch.js");
-let folder: string;
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "cogwheel-mistakes-"));
+const { folder, run } = useCommand();
+beforeAll(() => {
   writeFileSync(join(folder, "photo.jpg"), Buffer.from("ffd8ffe000104a46494600", "hex"));
   writeFileSync(join(folder, "there.png"), "kept");
 });
-afterAll(() => rm(folder, { recursive: true, force: true }));
 
 const SHAPE = "a red circle";
 it.for<[string[], number, RegExp, NodeJS.ProcessEnv?]>([
@@ -46,8 +40,7 @@ it.for<[string[], number, RegExp, NodeJS.ProcessEnv?]>([
   ],
   [[SHAPE, "--frames", "80001", "--memory", "100MB"], 4, /takes [\d.]+ [GM]B of the adapter's memory .* got a limit of 100\.?0* MB/],
 ])("%j", { timeout: 60_000 }, async ([args, exit, message, env = {}]) => {
-  const child = spawn(process.execPath, [launcher, ...args], { cwd: folder, env: { ...process.env, ...env } });
-  const { code, out, err } = await watched(child);
+  const { code, out, err } = await run(args, env);
   expect(out + err).toMatch(message);
   expect(out + err).not.toMatch(/^ +at |^(load|denoise|decode)/m);
   expect(code).toBe(exit);

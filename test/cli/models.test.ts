@@ -1,38 +1,31 @@
 /** `cogwheel models`, in a process of its own, against a hub on the loopback and an empty cache. */
-import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { modelNamed } from "../../src/cli/model-names.ts";
+import { useCommand } from "../support/command.ts";
 import { COMMIT, NEEDED } from "../support/hub-checkpoint.ts";
 import { HubServer } from "../support/hub-server.ts";
-import { watched, type Ended } from "../support/watched.ts";
+import type { Ended } from "../support/watched.ts";
 
-const launcher = resolve(import.meta.dirname, "../../dist/launch.js");
-let folder: string;
+const { folder, run } = useCommand();
 let server: HubServer;
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "cogwheel-models-"));
   server = await HubServer.start();
   for (const name of ["zai-org/CogVideoX-2b", "someone/Tuned"])
     server.repos[name] = { revisions: { main: { commit: COMMIT, files: NEEDED } } };
 });
-afterAll(async () => {
-  await server[Symbol.asyncDispose]();
-  await rm(folder, { recursive: true, force: true });
-});
+afterAll(() => server[Symbol.asyncDispose]());
 
 /** No adapter is looked for: there is none of this name. */
 const models = (...args: string[]): Promise<Ended> =>
-  watched(
-    spawn(process.execPath, [launcher, "models", ...args], {
-      cwd: folder,
-      env: { ...process.env, HF_ENDPOINT: server.url, HF_HUB_CACHE: join(folder, "hub"), HF_TOKEN: "", COGWHEEL_ADAPTER: "none such" },
-    }),
-  );
+  run(["models", ...args], {
+    HF_ENDPOINT: server.url,
+    HF_HUB_CACHE: join(folder, "hub"),
+    HF_TOKEN: "",
+    COGWHEEL_ADAPTER: "none such",
+  });
 interface Listed {
   models: { alias: string; id: string; bytes: number; cached: string; path: string | null }[];
   others: { id: string; path: string }[];

@@ -1,17 +1,12 @@
 /** `cogwheel data` as a user has it, in a folder of drawn films: `raw/NAME.mp4`, 12 frames a second. */
-import { spawn, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync } from "node:fs";
-import { rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
-import { afterAll, beforeAll, expect } from "vitest";
+import { mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { beforeAll } from "vitest";
 import { encodeVideo } from "../../src/video/encode.ts";
+import { type CommandPlace, useCommand } from "./command.ts";
 import { drawnFilm } from "./shots.ts";
-import { type Ended, watched } from "./watched.ts";
 
-export interface DataCommand {
-  readonly folder: string;
-  run(args: readonly string[], env?: NodeJS.ProcessEnv): Promise<Ended>;
+export interface DataPlace extends CommandPlace {
   /** Of the data set that {@link SHAPE} names. */
   rows(): any[];
 }
@@ -20,11 +15,9 @@ export interface DataCommand {
 export const SHAPE = ["raw", "--out", "set", "--frames", "17"];
 
 /** Draws the films for the tests of a file. @param films the seeds of their shots, each of 36 frames */
-export function useDataCommand(films: Readonly<Record<string, readonly number[]>>): DataCommand {
-  const folder = mkdtempSync(join(tmpdir(), "cogwheel-data-"));
+export function useDataCommand(films: Readonly<Record<string, readonly number[]>>): DataPlace {
+  const { folder, run } = useCommand();
   beforeAll(async () => {
-    const built = spawnSync(process.execPath, ["build.mjs", "--if-stale"], { encoding: "utf8" });
-    expect(built.status, built.stderr).toBe(0);
     mkdirSync(join(folder, "raw"));
     for (const [name, seeds] of Object.entries(films)) {
       const { frames } = drawnFilm(
@@ -34,12 +27,9 @@ export function useDataCommand(films: Readonly<Record<string, readonly number[]>
       await encodeVideo(frames, { path: join(folder, `raw/${name}.mp4`), fps: 12 });
     }
   }, 60_000);
-  afterAll(() => rm(folder, { recursive: true, force: true }));
-  const launcher = resolve("dist/launch.js");
   return {
     folder,
-    run: (args, env = {}) =>
-      watched(spawn(process.execPath, [launcher, "data", ...args], { cwd: folder, env: { ...process.env, ...env } })),
+    run: (args, env, watch) => run(["data", ...args], env, watch),
     rows: () =>
       readFileSync(join(folder, "set/metadata.jsonl"), "utf8")
         .trim()
