@@ -10,17 +10,14 @@ import type { EndpointOptions } from "../../src/curation/endpoint/options.ts";
 import { Account } from "../../src/curation/endpoint/spent.ts";
 import { Ledger, memoryLedgerStore } from "../../src/curation/ledger/ledger.ts";
 import { RULES, rulesWith } from "../../src/curation/rules/rules.ts";
-import { encodeVideo } from "../../src/video/encode.ts";
 import { decodeVideo } from "../../src/video/decode.ts";
+import { brightening } from "../support/brightening.ts";
 import { type Asked, chatServer, type ChatServer, completion, saidIn } from "../support/chat-server.ts";
 
 let film: Uint8Array<ArrayBuffer>;
 let picture: Uint8Array<ArrayBuffer>;
 beforeAll(async () => {
-  // Six seconds that grow brighter: a frame tells its second.
-  const frames = Array.from({ length: 48 }, (_, t) => ({ width: 64, height: 32, data: new Uint8Array(64 * 32 * 3).fill(10 + 5 * t) }));
-  film = await encodeVideo(frames, { format: "mp4", fps: 8 });
-  picture = await encodeVideo(frames.slice(0, 1), { format: "png", fps: 1 });
+  ({ film, picture } = await brightening());
 });
 
 let reads = 0;

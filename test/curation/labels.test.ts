@@ -9,15 +9,13 @@ import { Account } from "../../src/curation/endpoint/spent.ts";
 import { estimateLabels, LABEL_DEFAULTS, labelAll, labelClip, type LabelOptions, type LabelWork } from "../../src/curation/label/label.ts";
 import { LABEL_COLUMNS, LABEL_INSTRUCTIONS, LABEL_NAMES } from "../../src/curation/label/labels.ts";
 import { Ledger, memoryLedgerStore } from "../../src/curation/ledger/ledger.ts";
-import { encodeVideo } from "../../src/video/encode.ts";
+import { brightening } from "../support/brightening.ts";
 import { type Answered, type Asked, chatServer, type ChatServer, completion } from "../support/chat-server.ts";
 
 let film: Uint8Array<ArrayBuffer>;
 let picture: Uint8Array<ArrayBuffer>;
 beforeAll(async () => {
-  const frames = Array.from({ length: 48 }, (_, t) => ({ width: 64, height: 32, data: new Uint8Array(64 * 32 * 3).fill(10 + 5 * t) }));
-  film = await encodeVideo(frames, { format: "mp4", fps: 8 });
-  picture = await encodeVideo(frames.slice(0, 1), { format: "png", fps: 1 });
+  ({ film, picture } = await brightening());
 });
 
 const clip = (id: string, kind: "film" | "picture" = "film"): CaptionClip => ({
