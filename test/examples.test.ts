@@ -39,7 +39,16 @@ it("all are here, and in their README", async () => {
   const folders = (await readdir(join(ROOT, "examples"), { withFileTypes: true }))
     .filter((entry) => entry.isDirectory())
     .map(({ name }) => name);
-  expect(folders.sort()).toEqual(["browser", "custom-op", "image-to-video", "node", "preview-canvas", "validate", "video-to-video"]);
+  expect(folders.sort()).toEqual([
+    "browser",
+    "comfyui",
+    "custom-op",
+    "image-to-video",
+    "node",
+    "preview-canvas",
+    "validate",
+    "video-to-video",
+  ]);
   for (const name of folders) expect(readme).toContain(`[${name}](${name}/`);
 });
 
