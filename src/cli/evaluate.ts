@@ -2,8 +2,9 @@
  * `npm run evaluate`: scores the embedded checkpoint by what its clips show, on prompts that training never saw as
  * whole captions, with the very settings that `npm start` uses.
  *
- *   npm run evaluate -- [--model DIR] [--prompts N] [--lora FILE] [--diagonal] [--adapter NAME] [--json FILE]
+ *   npm run evaluate -- [--model DIR] [--prompts N] [--lora FILE] [--diagonal] [--ceiling] [--adapter NAME] [--json FILE]
  *
+ * With --ceiling the clips are drawn, not generated, and go through the autoencoder and back: what no transformer can exceed.
  * With --lora it tells what an adapter does to these prompts; with --diagonal what it taught: 24 prompts of a motion that the checkpoint
  * never saw, right where the shape goes six pixels on both axes.
  */
@@ -14,8 +15,11 @@ import { checkOutputFile, writeWhole } from "./files.ts";
 import { EMBEDDED_MODEL } from "./package-root.ts";
 import { guardOutput } from "./terminal/output.ts";
 import { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
+import { VideoVae } from "../pipelines/video-vae.ts";
+import { drawsOf } from "../training/draws.ts";
+import type { Frame } from "../video/frame.ts";
 import { measure, travelOf, type Attributes, type World } from "../check/clip-attributes.ts";
-import { captionOf, SHAPES } from "../check/moving-shapes.ts";
+import { captionOf, drawClip, SHAPES } from "../check/moving-shapes.ts";
 
 interface Entry {
   prompt: string;
@@ -41,6 +45,18 @@ function diagonalPrompts({ colours, backgrounds }: World): Entry[] {
     return { ...combination, prompt: captionOf(combination), seed: 3000 + i };
   });
 }
+
+async function generated(model: CogVideoX, { prompt, seed }: Entry): Promise<readonly Frame[]> {
+  const loras = options.lora ? { loras: [{ adapter: options.lora }] } : {};
+  return (await model.generate({ prompt, seed, cache: false, ...loras })).frames;
+}
+
+async function drawnAndBack(vae: VideoVae, entry: Entry): Promise<readonly Frame[]> {
+  const draws = drawsOf(entry.seed, "ceiling", 0);
+  const clip = drawClip(entry, world, { frames: 17, width: 64, height: 64, random: () => draws.uniform() });
+  return await vae.decode(await vae.encode(clip));
+}
+
 const NAMES = ["background", "colour", "motion", "shape"] as const;
 
 guardOutput();
@@ -50,10 +66,11 @@ const options = new Command("evaluate")
   .option("--prompts <n>", "how many of the prompts", Number)
   .option("--lora <file>", "adapter that is added to the checkpoint")
   .option("--diagonal", "prompts of shapes that move diagonally, which the checkpoint never saw")
+  .option("--ceiling", "clips that are drawn, through the autoencoder and back, in place of generated ones")
   .option("--adapter <name>", "adapter to run on", process.env["COGWHEEL_ADAPTER"])
   .option("--json <file>", "write scores and measurements there")
   .parse()
-  .opts<{ model: string; prompts?: number; lora?: string; diagonal?: true; adapter?: string; json?: string }>();
+  .opts<{ model: string; prompts?: number; lora?: string; diagonal?: true; ceiling?: true; adapter?: string; json?: string }>();
 
 if (options.json) await checkOutputFile(options.json, "--json");
 const world = JSON.parse(await readFile(join(options.model, "attributes.json"), "utf8")) as World;
@@ -61,19 +78,16 @@ const all = options.diagonal
   ? diagonalPrompts(world)
   : (JSON.parse(await readFile(join(options.model, "evaluation-prompts.json"), "utf8")) as Entry[]);
 const entries = all.slice(0, options.prompts);
-await using model = await CogVideoX.open(options.model, options.adapter ? { adapter: options.adapter } : {});
-console.log(`${entries.length} prompts on ${model.gpu.name}: ${JSON.stringify(model.defaults)}`);
+const on = options.adapter ? { adapter: options.adapter } : {};
+await using model = options.ceiling ? await VideoVae.open(options.model, on) : await CogVideoX.open(options.model, on);
+const settings = model instanceof VideoVae ? { drawn: true } : model.defaults;
+console.log(`${entries.length} prompts on ${model.gpu.name}: ${JSON.stringify(settings)}`);
 
 const right: Record<string, number> = {};
 const results: (Entry & { measured: Attributes })[] = [];
 const start = performance.now();
 for (const [i, entry] of entries.entries()) {
-  const { frames } = await model.generate({
-    prompt: entry.prompt,
-    seed: entry.seed,
-    cache: false,
-    ...(options.lora ? { loras: [{ adapter: options.lora }] } : {}),
-  });
+  const frames = await (model instanceof VideoVae ? drawnAndBack(model, entry) : generated(model, entry));
   const measured = measure(frames, world);
   // Both axes count, the measure's own motion is that of the longer one.
   const travel = options.diagonal && travelOf(frames);
@@ -93,6 +107,6 @@ console.log(
 if (options.json)
   await writeWhole(
     options.json,
-    new TextEncoder().encode(JSON.stringify({ adapter: model.gpu.name, settings: model.defaults, scores, results }, null, 2)),
+    new TextEncoder().encode(JSON.stringify({ adapter: model.gpu.name, settings, scores, results }, null, 2)),
     "--json",
   );
