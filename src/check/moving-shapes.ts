@@ -39,9 +39,19 @@ const DIRECTIONS: Readonly<Record<string, readonly [number, number]>> = {
 export const SHAPES = ["circle", "square", "triangle", "star"] as const;
 export const MOTIONS = [...Object.keys(DIRECTIONS), "growing", "shrinking"] as const;
 
-/** As prompts say it; captions in training have other forms too. */
-export const captionOf = ({ colour, shape, motion, background }: Combination): string =>
-  `a ${colour} ${shape} ${motion} on a ${background} background`;
+type Form = (combination: Combination) => string;
+
+/** The forms of captions that the embedded checkpoint learned from; prompts have the first. */
+export const CAPTION_FORMS: readonly [Form, ...Form[]] = [
+  ({ colour, shape, motion, background }) => `a ${colour} ${shape} ${motion} on a ${background} background`,
+  ({ colour, shape, motion, background }) => `a ${colour} ${shape} is ${motion} on a ${background} background`,
+  ({ colour, shape, motion, background }) => `on a ${background} background, a ${colour} ${shape} is ${motion}`,
+  ({ colour, shape, motion, background }) => `a ${background} background with a ${colour} ${shape} ${motion}`,
+  ({ colour, shape, motion, background }) => `${colour} ${shape} ${motion}, ${background} background`,
+  ({ colour, shape, motion, background }) => `A ${colour} ${shape}, ${motion}, on a ${background} background.`,
+];
+/** As prompts say it. */
+export const captionOf: Form = CAPTION_FORMS[0];
 
 /** A clip of what a combination names. */
 export function drawClip(combination: Combination, world: World, { frames, width, height, random }: ClipOptions): Frame[] {

@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { Command } from "commander";
 import { CogwheelError } from "../base/errors.ts";
 import type { World } from "../check/clip-attributes.ts";
-import { captionOf, drawClip, MOTIONS, SHAPES } from "../check/moving-shapes.ts";
+import { CAPTION_FORMS, captionOf, drawClip, MOTIONS, SHAPES } from "../check/moving-shapes.ts";
 import { drawsOf } from "../training/draws.ts";
 import { encodeVideo } from "../video/encode.ts";
 import { checkOutputFile, writeWhole } from "./files.ts";
@@ -22,13 +22,14 @@ const program = new Command("draw-clips")
   .description("draw clips of moving shapes, with captions, to train on")
   .argument("<folder>", "where metadata.jsonl and videos/ are written")
   .option("--clips <n>", "how many", Number, 48)
-  .option("--shape <name>", `one of ${SHAPES.join(", ")}; default: any`)
-  .option("--motion <name>", `one of ${MOTIONS.join(", ")}; default: any`)
+  .option("--shape <list>", `of ${SHAPES.join(", ")}; default: any`)
+  .option("--motion <list>", `of ${MOTIONS.join(", ")}; default: any`)
   .option("--frames <n>", "of a clip", Number, 17)
   .option("--size <n>", "pixels of a side", Number, 64)
   .option("--sizes <list>", "WIDTHxHEIGHT of clips in turn, such as 96x96,128x96; default: squares of --size")
   .option("--pictures <n>", "how many of them, the last ones, are pictures", Number, 0)
   .option("--without <file>", "list of prompts, such as evaluation-prompts.json, whose combinations are not drawn")
+  .option("--forms", "captions in every form that the embedded checkpoint learned from; default: the prompts' form alone")
   .option("--seed <n>", "decides what is drawn", Number, 0)
   .parse();
 const [folder] = program.args as [string];
@@ -41,6 +42,7 @@ const {
   sizes = `${size}x${size}`,
   pictures,
   without,
+  forms,
   seed,
 } = program.opts<{
   clips: number;
@@ -51,6 +53,7 @@ const {
   sizes?: string;
   pictures: number;
   without?: string;
+  forms?: true;
   seed: number;
 }>();
 
@@ -71,8 +74,8 @@ for (let i = 0; i < clips; i++) {
   const one = (of: readonly string[]): string => of[draws.below(of.length)]!;
   const draw = () => ({
     colour: one(Object.keys(world.colours)),
-    shape: shape ?? one(SHAPES),
-    motion: motion ?? one(MOTIONS),
+    shape: one(shape?.split(",") ?? SHAPES),
+    motion: one(motion?.split(",") ?? MOTIONS),
     background: one(Object.keys(world.backgrounds)),
   });
   let combination = draw();
@@ -85,8 +88,9 @@ for (let i = 0; i < clips; i++) {
   const name = `videos/clip-${String(i + 1).padStart(4, "0")}.${isPicture ? "png" : "gif"}`;
   const of = inTurn[i % inTurn.length]!;
   const drawn = drawClip(combination, world, { frames: isPicture ? 1 : frames, ...of, random });
+  const textOf = forms ? CAPTION_FORMS[draws.below(CAPTION_FORMS.length)]! : captionOf;
   await encodeVideo(drawn, { path: join(folder, name), fps: isPicture ? 1 : 8 });
-  lines.push(JSON.stringify({ file_name: name, text: captionOf(combination), ...combination, ...of }));
+  lines.push(JSON.stringify({ file_name: name, text: textOf(combination), ...combination, ...of }));
 }
 await writeWhole(join(folder, "metadata.jsonl"), new TextEncoder().encode(`${lines.join("\n")}\n`), "the folder");
 console.log(`${clips} clips of ${frames} frames, ${inTurn.map(({ width, height }) => `${width}×${height}`).join(", ")} → ${folder}`);

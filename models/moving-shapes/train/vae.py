@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import random
 import time
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,7 @@ from diffusers import AutoencoderKLCogVideoX
 import common
 import shapes
 
-NOISE = 0.15
+NOISE = 0.1
 LATENT_CHANNELS = 8
 
 
@@ -139,6 +140,7 @@ def main():
     parser = common.parser(__doc__)
     parser.add_argument("--picture-steps", type=int, default=500)
     parser.add_argument("--steps", type=int, default=3000, help="all steps, pictures included")
+    parser.add_argument("--begin-with", type=Path, help="folder of weights to go on from, the published checkpoint's; leave out pictures then")
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--pictures", type=int, default=8)
     parser.add_argument("--clips", type=int, default=2, help="whole 17-frame clips a batch; crops and shorter clips: more")
@@ -155,6 +157,10 @@ def main():
         return tune_decoder(args, log)
 
     vae = create()
+    if args.begin_with:
+        vae.load_state_dict(AutoencoderKLCogVideoX.from_pretrained(args.begin_with, torch_dtype=torch.float32).state_dict())
+        with torch.no_grad():
+            vae.encoder.conv_out.conv.bias[LATENT_CHANNELS:] = 2 * math.log(NOISE)
     optimiser = common.MuonAdamW(vae, args.lr, adam_only=("conv_in", "conv_out"))
     average = common.Average(vae, 0.995)
     start, elapsed = 0, 0.0
