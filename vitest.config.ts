@@ -1,12 +1,13 @@
 import { defineConfig } from "vitest/config";
 
-// The GPU is one shared thing: test files run one after another, in one process that holds one device.
+// Two processes take files in turn, each with one device that all of its files share: what compiles shaders and what computes use a
+// machine's cores by turns. What is timed is timed in a file that others may run beside, and asks for no more than that allows.
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     pool: "forks",
     isolate: false,
-    fileParallelism: false,
+    maxWorkers: 2,
     testTimeout: 120_000,
     hookTimeout: 120_000,
     // Kernels as they are chosen without measurements, whatever this machine's user measured.

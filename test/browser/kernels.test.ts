@@ -3,7 +3,7 @@
  * the smallest; all of them where COGWHEEL_EVERY_CASE is set. (Node runs every case on this adapter in test/reference/cases.test.ts.)
  */
 import { statSync } from "node:fs";
-import { readdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { readCase } from "../../src/check/reference/case.ts";
@@ -14,12 +14,10 @@ import { useBundledPage } from "../support/bundled-page.ts";
 import { relativeL2 } from "../support/compare.ts";
 import { inPage } from "../support/example.ts";
 import { testGpu } from "../support/gpu.ts";
+import { referenceFiles } from "../support/reference-files.ts";
 
 const CASES = join(import.meta.dirname, "../reference/cases");
-const all = (await readdir(CASES, { recursive: true }))
-  .map(String)
-  .filter((name) => name.endsWith(".safetensors"))
-  .sort();
+const all = referenceFiles();
 const bytes = (name: string): number => statSync(join(CASES, name)).size;
 const smallest = (names: readonly string[]): string[] => names.toSorted((a, b) => bytes(a) - bytes(b)).slice(0, 2);
 const files = process.env["COGWHEEL_EVERY_CASE"]
@@ -47,7 +45,7 @@ it("streamed weights give the bytes of resident ones", { timeout: 300_000 }, asy
 it.each(files)(
   "%s",
   async (file) => {
-    const url = cases.url + file.split(/[\\/]/).map(encodeURIComponent).join("/");
+    const url = cases.url + file.split("/").map(encodeURIComponent).join("/");
     const there = await inPage<{ wrong: string; outputs: Record<string, string> }>(
       site.page,
       `return (await import("./page.mjs")).caseInPage(${JSON.stringify(url)});`,
