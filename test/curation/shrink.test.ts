@@ -18,6 +18,17 @@ test.each(Object.keys(films))("%s is made small as ffmpeg does it", async (name)
   expect(away.reduce((a, b) => a + b) / away.length).toBeLessThan(0.5);
 });
 
+test.each([
+  ["format-av1-gbrp.mkv", "RGB of 8 bits in AV1"],
+  ["format-hevc-gray.mp4", "greyscale of 8 bits in HEVC"],
+  ["format-vp9-yuv440p.webm", "4:4:0 of 8 bits in VP9"],
+])("%s, which the decoder would mistake, is refused by name", async (name, kind) => {
+  const file = bytesTaskFile(name, Uint8Array.from(readFileSync(join("test/video/fixtures/films", name))));
+  await expect(shrunkFrames(file, SIZE, () => {}).next()).rejects.toThrow(
+    `[scan] ${name} must be in a format that the decoder for Node gives whole, got ${kind}`,
+  );
+});
+
 test("a picture of one colour keeps it, and no pixel leaves its place", () => {
   const [width, height] = [97, 54];
   const data = new Uint8Array(4 * width * height).map((_, i) => [200, 100, 50, 255][i % 4]!);

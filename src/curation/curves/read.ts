@@ -9,7 +9,7 @@ import type { CurvePicture, Curves } from "./columns.ts";
 import { CurveMeter } from "./meter.ts";
 
 /** Rises when the same film gives other curves. */
-export const CURVES_VERSION = 3;
+export const CURVES_VERSION = 4;
 
 /** Seconds from one picture that people look at to the next. */
 const PICTURE_EVERY = 0.9;

@@ -1,5 +1,6 @@
 /** Pictures of a film or a moving picture as small planes of luma and chroma, one after another. */
 import { VideoSampleSink, type VideoSample } from "mediabunny";
+import { refuseMistaken } from "../../video/read/mistaken.ts";
 import { layoutOf } from "../../video/read/planes.ts";
 import type { RgbaFrame } from "../../video/frame.ts";
 import type { OpenFilm } from "./open.ts";
@@ -26,6 +27,7 @@ export async function* shownFrames(film: OpenFilm, progress: () => void): AsyncG
     using held = sample;
     progress();
     if (held.timestamp < -1e-6) continue;
+    refuseMistaken(film, held, film.name, "scan");
     first ??= held.timestamp;
     const { width, height } = held.visibleRect;
     if (reader?.width !== width || reader.height !== height) reader = new SampleReader(width, height, film.fullRange);

@@ -21,11 +21,16 @@ import {
 import { CogwheelError } from "../../base/errors.ts";
 import { codecName } from "../../video/read/codec-name.ts";
 import { anyLevel, registerPlainDecoder } from "../../video/read/plain-decoder.ts";
+import { streamFormat } from "../../video/read/stream.ts";
+import type { StreamFormat } from "../../video/read/stream-format.ts";
 
 export interface OpenFilm extends Disposable {
   readonly input: Input;
   readonly track: InputVideoTrack;
   readonly codec: VideoCodec;
+  readonly codecs: "browser" | "package";
+  /** Its pictures' format as the first key frame says it, where it does. */
+  readonly stream: StreamFormat | undefined;
   readonly container: string;
   /** Whether luma goes from 0 to 255, as the film says; decoders in Node do not pass it on. */
   readonly fullRange: boolean;
@@ -57,7 +62,9 @@ export async function openFilm(source: MediaSource, name: string, more: readonly
           "convert it to H.264 (ffmpeg -i FILE -c:v libx264 -crf 12 film.mp4)",
       );
     const fullRange = config.colorSpace?.fullRange === true;
-    return { input, track, codec, container: format.name, fullRange, name, [Symbol.dispose]: () => input.dispose() };
+    const packet = await new EncodedPacketSink(track).getFirstKeyPacket();
+    const stream = packet ? streamFormat(codec, config.description as Uint8Array | undefined, packet.data) : undefined;
+    return { input, track, codec, codecs, stream, container: format.name, fullRange, name, [Symbol.dispose]: () => input.dispose() };
   } catch (error) {
     input.dispose();
     throw refused(error, name);

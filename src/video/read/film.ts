@@ -29,10 +29,11 @@ import { mp4End, mp4Track, type Mp4Track } from "./mp4-boxes.ts";
 import { mp4Whole } from "./mp4-fragments.ts";
 import { OLD_QUICKTIME } from "./old-quicktime.ts";
 import { orient, type Orientation } from "./orientation.ts";
-import { layoutOf, PictureReader } from "./planes.ts";
+import { PictureReader } from "./planes.ts";
 import { anyLevel, registerPlainDecoder } from "./plain-decoder.ts";
 import type { ReadContext, Reader, ReadFrame } from "./reader.ts";
 import { LeadingPictures } from "./sps.ts";
+import { refuseMistaken } from "./mistaken.ts";
 import { streamFormat } from "./stream.ts";
 import type { StreamFormat } from "./stream-format.ts";
 import { knownMatrix, MATRIX } from "./yuv.ts";
@@ -246,7 +247,7 @@ async function* editedFrames(film: Film, context: ReadContext): AsyncGenerator<R
 
 /** One picture as it is to be seen. */
 async function shown(film: Film, sample: VideoSample, context: ReadContext, count: number): Promise<Frame> {
-  refuseMistaken(film, sample, context.name);
+  refuseMistaken(film, sample, context.name, "video");
   const { width, height } = film.picture.areaOf(sample);
   refuseBeyondPixels(context, width, height, "in its stream");
   let frame = await film.picture.read(sample);
@@ -259,31 +260,6 @@ async function shown(film: Film, sample: VideoSample, context: ReadContext, coun
     frame = { ...square, data: withChannels(fitFrame(frame, { ...square, fit: "stretch" }), 4) };
   }
   return orient(frame, film.orientation);
-}
-
-/**
- * The decoder for Node takes every format that it has no name for for 4:2:0 of 8 bits: what
- * it gives is compared with what the stream says.
- */
-function refuseMistaken({ codecs, codec, stream }: Film, sample: VideoSample, name: string): void {
-  const layout = layoutOf(sample.format);
-  if (codecs !== "package" || !stream || !layout) return;
-  const grey = stream.across === 0;
-  // H.264's grey comes with chroma; its planes of 9 bits and the like do not come at all.
-  const same = layout.depth === stream.depth && (grey ? codec === "avc" : layout.across === stream.across && layout.down === stream.down);
-  if (same) return;
-  const kind = grey
-    ? "greyscale"
-    : stream.matrix === MATRIX.rgb
-      ? "RGB"
-      : stream.across === 1 && stream.down === 2
-        ? "4:4:0"
-        : `4:${4 / stream.across}:${stream.down === 2 ? 0 : 4 / stream.across}`;
-  throw new CogwheelError(
-    "video",
-    `${name} must be in a format that the decoder for Node gives whole, got ${kind} of ${stream.depth} bits ` +
-      `in ${codecName(codec, null)}; convert it to 4:2:0 or 4:4:4 (ffmpeg -pix_fmt yuv444p -c:v libx264 -crf 12 film.mp4)`,
-  );
 }
 
 /**
