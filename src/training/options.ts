@@ -6,6 +6,7 @@ import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import type { CompileOptions } from "../plan/compile.ts";
 import type { RunIdentity } from "./checkpoint.ts";
 import type { LoraOptions, TrainedLora } from "./lora.ts";
+import type { MicroWorkers } from "./micro-workers.ts";
 import { optimizerOf, type OptimizerOptions } from "./optimizer.ts";
 import { checkPacking, type PackingOptions } from "./packing/packs.ts";
 import type { Trained } from "./parameters.ts";
@@ -54,6 +55,8 @@ export interface TrainOptions extends Partial<SamplingOptions> {
   readonly ranks?: number;
   /** How frozen weights lie on the device. */
   readonly compile?: CompileOptions;
+  /** Compute the gradients of micro-steps in place of this device. They are added up here in their order: the bytes are the same. */
+  readonly workers?: MicroWorkers;
   /** A checkpoint of this run, as `save` gave it: it goes on from there, to the same bytes as if it had never stopped. */
   readonly resume?: Uint8Array;
   /** What else a checkpoint must belong to, such as the model's and the data's versions: compared when a run goes on. */

@@ -15,6 +15,7 @@ import { optimizerOf, type OptimizerOptions } from "./optimizer.ts";
 import { initialise } from "./initial-values.ts";
 import { mean, type Micro, type MicroBatch, microOf } from "./micro-batch.ts";
 import type { Trained } from "./parameters.ts";
+import { type MicroWorkers, SharedMicros } from "./micro-workers.ts";
 import { Programs } from "./programs.ts";
 import { type Checkpointing, lossGraph, microStep, type Recipe } from "./record.ts";
 import { Stepper, type StepperProgress } from "./stepper.ts";
@@ -41,6 +42,8 @@ export interface TrainerOptions {
   readonly checkpointing?: Checkpointing;
   /** How frozen weights lie on the device. */
   readonly compile?: CompileOptions;
+  /** Compute the gradients of micro-steps in place of this device. */
+  readonly workers?: MicroWorkers;
 }
 
 export interface StepReport {
@@ -72,6 +75,7 @@ export class Trainer implements Disposable {
     private readonly store: WeightStore,
     programs: Programs,
     stepper: Stepper,
+    private readonly shared: SharedMicros | undefined,
   ) {
     this.#levels = new NoiseLevels(model.scheduler);
     this.#programs = programs;
@@ -80,7 +84,7 @@ export class Trainer implements Disposable {
 
   /** Parameters begin with the checkpoint's values, or what `trained` gives. */
   static async create(gpu: Gpu, model: TrainingModel, options: TrainerOptions, signal?: AbortSignal): Promise<Trainer> {
-    const { dtype = "f32", trained, checkpointing = "attention", compile } = options;
+    const { dtype = "f32", trained, checkpointing = "attention", compile, workers } = options;
     const optimizer = optimizerOf(options.optimizer);
     const recipe: Recipe = {
       config: model.config,
@@ -90,7 +94,8 @@ export class Trainer implements Disposable {
       checkpointing,
     };
     // The smallest clip has the same states as any other.
-    const like = Stepper.graphsOf(microStep(recipe, smallestShape(model.config)), { ...options, optimizer });
+    const apart = workers ? { apart: true } : {};
+    const like = Stepper.graphsOf(microStep(recipe, smallestShape(model.config)), { ...options, optimizer }, apart);
     const states = new States(
       gpu,
       like.map((graph) => ({ graph })),
@@ -100,7 +105,8 @@ export class Trainer implements Disposable {
     try {
       const stepper = new Stepper(programs, { ...options, optimizer, dtype });
       await initialise(gpu, model.weights, trained, states, signal);
-      return new Trainer(model, recipe, states, store, programs, stepper);
+      const shared = workers && new SharedMicros(gpu, programs, states, like[0], workers);
+      return new Trainer(model, recipe, states, store, programs, stepper, shared);
     } catch (error) {
       for (const held of [programs, states, store]) held[Symbol.dispose]();
       throw error;
@@ -120,13 +126,20 @@ export class Trainer implements Disposable {
   async step(batches: readonly MicroBatch[], lr: number): Promise<StepReport> {
     const micros = batches.map(microOf);
     for (const micro of micros) micro.check(this.model.config, this.#levels.count);
+    const inputs = (micro: Micro, lossScale: number) => this.#inputs(micro, micros.length, lossScale);
     const step = await this.#stepper.step(
-      micros.map((micro) => ({
-        key: micro.key,
-        values: micro.values,
-        record: () => microStep(this.recipe, micro.shape),
-        inputs: (lossScale) => this.#inputs(micro, micros.length, lossScale),
-      })),
+      this.shared?.passes(
+        micros.map((micro) => ({
+          values: micro.values,
+          task: (lossScale) => ({ shape: micro.shape, inputs: inputs(micro, lossScale) }),
+        })),
+      ) ??
+        micros.map((micro) => ({
+          key: micro.key,
+          values: micro.values,
+          record: () => microStep(this.recipe, micro.shape),
+          inputs: (lossScale) => inputs(micro, lossScale),
+        })),
       lr,
     );
     // A pack has room for more clips than it may hold.

@@ -9,6 +9,7 @@ import { fullParameters } from "./full.ts";
 import type { GivenSample } from "./training-sample.ts";
 import { loraParameters, type TrainedLora } from "./lora.ts";
 import { type MicroBatch, microOf } from "./micro-batch.ts";
+import type { GradientRecipe } from "./micro-workers.ts";
 import { optimizerOf } from "./optimizer.ts";
 import { checkOptions, identityOf, samplingOptions, type Trainable, type TrainingStep, type TrainOptions } from "./options.ts";
 import { makePack, packedTokens, packsOf } from "./packing/packs.ts";
@@ -18,6 +19,12 @@ import { heldOutBatch, makeBatch } from "./sample.ts";
 import { StagedRun } from "./staged-run.ts";
 import { type PlacedStage, stageSeed, stagesOf, stepsOf } from "./stages.ts";
 import { Trainer, type TrainingModel } from "./trainer.ts";
+
+/** What is trained, for those who compute its gradients. */
+const recipeOf = (trained: Trained | TrainedLora, weights: Iterable<string>): GradientRecipe["trained"] =>
+  "tensors" in trained
+    ? { lora: { rank: trained.rank, alpha: trained.alpha, targets: trained.targets } }
+    : { full: [...weights].filter((name) => trained.has([name])) };
 
 export class TrainingRun implements Disposable {
   private constructor(
@@ -40,7 +47,8 @@ export class TrainingRun implements Disposable {
       ? fullParameters(shapes.keys(), options.full === true ? undefined : options.full)
       : loraParameters(shapes, options.lora ?? {}, new TorchGenerator(samplingOptions(options).seed));
     const identity = identityOf(options, model, trained, dtype);
-    const { optimizer, ema, accumulation, checkpointing, compile, maxGradNorm = 1, resume, signal } = options;
+    const { optimizer, ema, accumulation, checkpointing = "attention", compile, workers, maxGradNorm = 1, resume, signal } = options;
+    await workers?.open({ trained: recipeOf(trained, shapes.keys()), dtype, checkpointing });
     const trainer = await Trainer.create(
       gpu,
       model,
@@ -51,7 +59,8 @@ export class TrainingRun implements Disposable {
         ...(Number.isFinite(maxGradNorm) ? { maxGradNorm } : {}),
         ...(ema ? { ema } : {}),
         ...(accumulation ? { accumulation } : {}),
-        ...(checkpointing ? { checkpointing } : {}),
+        checkpointing,
+        ...(workers ? { workers } : {}),
         ...(compile ? { compile } : {}),
       },
       signal,

@@ -1,0 +1,71 @@
+/** Computes the gradients of micro-steps for a run that is elsewhere: it has the model, and is given parameters and inputs. */
+import { CogwheelError } from "../base/errors.ts";
+import { TorchGenerator } from "../diffusion/torch-random.ts";
+import type { Gpu } from "../gpu/gpu.ts";
+import { transformerWeights } from "../models/cogvideox/weights.ts";
+import { States } from "../run/states.ts";
+import { WeightStore } from "../run/weight-store.ts";
+import { fullParameters } from "./full.ts";
+import { loraParameters } from "./lora.ts";
+import type { GradientRecipe, MicroGradients, MicroTask } from "./micro-workers.ts";
+import type { Trained } from "./parameters.ts";
+import { Programs } from "./programs.ts";
+import { microStep, type Recipe } from "./record.ts";
+import { withSums } from "./step-graphs.ts";
+import type { TrainingModel } from "./trainer.ts";
+import { parameterNames, stateName } from "./update.ts";
+
+export class MicroEngine implements Disposable {
+  readonly #recipe: Recipe;
+  readonly #store: WeightStore;
+  #states: States | undefined;
+  #programs: Programs | undefined;
+  #parameters: ReadonlyMap<string, Float32Array> | undefined;
+
+  constructor(
+    private readonly gpu: Gpu,
+    { config, weights }: TrainingModel,
+    { trained: what, dtype, checkpointing }: GradientRecipe,
+  ) {
+    const shapes = transformerWeights(config);
+    const trained: Trained =
+      "lora" in what
+        ? loraParameters(shapes, what.lora, new TorchGenerator(0))
+        : fullParameters(shapes.keys(), (name) => what.full.includes(name));
+    this.#recipe = { config, weights, dtype, trained, checkpointing };
+    this.#store = new WeightStore(gpu, weights);
+  }
+
+  /** @param parameters of the step, by the names of their states; the same map is written once */
+  async run({ shape, inputs }: MicroTask, parameters: ReadonlyMap<string, Float32Array>, signal?: AbortSignal): Promise<MicroGradients> {
+    const record = () => withSums(microStep(this.#recipe, shape));
+    // Whatever its shape, a micro-step has the same states.
+    const states = (this.#states ??= new States(this.gpu, [{ graph: record() }]));
+    const programs = (this.#programs ??= new Programs(this.gpu, this.#store, states, { input: (name) => this.#recipe.trained.input(name) }));
+    if (this.#parameters !== parameters) this.#write(states, parameters);
+    this.#parameters = parameters;
+    const key = JSON.stringify(shape);
+    const program = await programs.get(key, record);
+    await program.run({ inputs: { ...inputs, begun: new Float32Array(4) }, ...(signal ? { signal } : {}) });
+    const loss = await program.read("loss", signal);
+    const gradients = new Map<string, Float32Array>();
+    for (const name of parameterNames(states.tensors.keys())) {
+      const sum = states.tensors.get(stateName("gradient", name));
+      if (sum) gradients.set(name, new Float32Array(await this.gpu.read(states.buffer(sum.name), 0, sum.bytes, signal)));
+    }
+    return { loss, gradients, flops: programs.plan(key).cost.flops };
+  }
+
+  #write(states: States, parameters: ReadonlyMap<string, Float32Array>): void {
+    for (const name of parameterNames(states.tensors.keys())) {
+      const [values, { size }] = [parameters.get(name), states.tensors.get(name)!];
+      if (values?.length !== size)
+        throw new CogwheelError("training", `a step must have ${size} values of ${name}, got ${values?.length ?? "none"}; begin the run anew`);
+      this.gpu.device.queue.writeBuffer(states.buffer(name), 0, values as Float32Array<ArrayBuffer>);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    for (const held of [this.#programs, this.#states, this.#store]) held?.[Symbol.dispose]();
+  }
+}
