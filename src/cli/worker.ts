@@ -1,6 +1,5 @@
 /** The work of `cogwheel worker`. */
 import { hostname } from "node:os";
-import { kernelsVersion } from "../../build/kernels-version.ts";
 import { CogwheelError } from "../base/errors.ts";
 import { openJobs } from "../jobs/open-node.ts";
 import { JobStore } from "../jobs/store.ts";
@@ -8,8 +7,9 @@ import { work, type WorkerModel } from "../jobs/worker.ts";
 import { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import { nameOf } from "../pipelines/made-with.ts";
 import { defined } from "../pipelines/options.ts";
+import { RankWork } from "../ranks/work.ts";
 import type { ModelDeviceFlags } from "./flags.ts";
-import { EMBEDDED_MODEL, packageInfo } from "./package-root.ts";
+import { EMBEDDED_MODEL, engineVersion } from "./package-root.ts";
 import { interruptible } from "./terminal/interrupt.ts";
 import { complain } from "./terminal/output.ts";
 
@@ -49,16 +49,20 @@ export async function runWorker({
   const signal = untilInputEnds ? AbortSignal.any([interruption.signal, endOfInput()]) : interruption.signal;
   await using backend = await openJobs(queue, complain);
   const id = workerId();
+  const version = engineVersion();
+  const leaseMs = lease ? { leaseMs: 1000 * lease } : {};
+  using ranks = new RankWork(backend, { id, version, onNote: complain, ...leaseMs });
   complain(`Worker ${id} takes jobs for ${names.join(", ")} from ${backend.name}`);
   await work(
     new JobStore(backend),
     {
       id,
       models,
-      version: `${packageInfo().version} ${kernelsVersion}`,
+      version,
       keep,
+      others: [ranks],
       onNote: complain,
-      ...(lease ? { leaseMs: 1000 * lease } : {}),
+      ...leaseMs,
     },
     signal,
   );

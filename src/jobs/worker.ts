@@ -40,6 +40,22 @@ export interface WorkerModel {
   readonly stored?: string;
 }
 
+/** Work of another kind than jobs, which hints of the queue name too. */
+export interface OtherWork {
+  /** Its hints begin so. */
+  readonly prefix: string;
+  /** Does what a hint names, with the models that are open, or leaves it to others. */
+  take(hint: Hint, models: readonly OpenModel[], signal: AbortSignal): Promise<void>;
+  /** Frees what it has on the adapter between hints. */
+  release(): void;
+}
+
+/** A model that a worker has open. */
+export interface OpenModel {
+  readonly served: Pick<WorkerModel, "name" | "stored">;
+  readonly model: CogVideoX;
+}
+
 export interface WorkerOptions {
   /** What it is called: of all workers, running and gone, no two are called the same. */
   readonly id: string;
@@ -52,6 +68,8 @@ export interface WorkerOptions {
   readonly keep?: boolean;
   /** A preview is made at most so often; 0 makes none. Default 2 s. */
   readonly previewMs?: number;
+  /** What else it does, beside jobs. */
+  readonly others?: readonly OtherWork[];
   /** Told what it does. */
   readonly onNote?: (message: string) => void;
 }
@@ -65,8 +83,7 @@ const STEPS_PERCENT = 95;
 /** Frames that are read of a video to begin from. */
 const MOST_FRAMES = 1024;
 
-/** A model that is open. */
-interface Open {
+interface Open extends OpenModel {
   readonly served: WorkerModel;
   model: CogVideoX;
   keep: boolean;
@@ -160,6 +177,8 @@ class Worker implements AsyncDisposable {
 
   async #take(hint: Hint): Promise<void> {
     const { store, options, signal } = this;
+    const other = options.others?.find(({ prefix }) => hint.job.startsWith(prefix));
+    if (other) return await this.#takeOther(other, hint);
     const job = await store.get(hint.job).catch(() => undefined);
     if (!job || isOver(job)) return await hint.done();
     const open = this.#open.get(job.request.model);
@@ -173,6 +192,7 @@ class Worker implements AsyncDisposable {
     const goesOn = job.weights === open.weights && job.version === options.version;
     await using held = lease;
     for (const other of this.#open.values()) if (other !== open) other.model.release();
+    for (const other of options.others ?? []) other.release();
     const began = performance.now();
     try {
       await new JobRun(store, open.model, held, options).run(goesOn);
@@ -181,6 +201,15 @@ class Worker implements AsyncDisposable {
     } catch (error) {
       await this.#failed(error, held, hint, open);
     }
+  }
+
+  async #takeOther(other: OtherWork, hint: Hint): Promise<void> {
+    const open = [...this.#open.values()];
+    // Parts that are kept between jobs make room.
+    for (const { model } of open) model.release();
+    await other.take(hint, open, this.signal).catch((error: unknown) => {
+      if (!this.signal.aborted) this.#note(`${hint.job}: ${error instanceof Error ? error.message : String(error)}`);
+    });
   }
 
   /** What becomes of a job that ended without a result. */

@@ -41,7 +41,9 @@ export class MicroEngine implements Disposable {
     const record = () => withSums(microStep(this.#recipe, shape));
     // Whatever its shape, a micro-step has the same states.
     const states = (this.#states ??= new States(this.gpu, [{ graph: record() }]));
-    const programs = (this.#programs ??= new Programs(this.gpu, this.#store, states, { input: (name) => this.#recipe.trained.input(name) }));
+    const programs = (this.#programs ??= new Programs(this.gpu, this.#store, states, {
+      input: (name) => this.#recipe.trained.input(name),
+    }));
     if (this.#parameters !== parameters) this.#write(states, parameters);
     this.#parameters = parameters;
     const key = JSON.stringify(shape);
@@ -60,7 +62,10 @@ export class MicroEngine implements Disposable {
     for (const name of parameterNames(states.tensors.keys())) {
       const [values, { size }] = [parameters.get(name), states.tensors.get(name)!];
       if (values?.length !== size)
-        throw new CogwheelError("training", `a step must have ${size} values of ${name}, got ${values?.length ?? "none"}; begin the run anew`);
+        throw new CogwheelError(
+          "training",
+          `a step must have ${size} values of ${name}, got ${values?.length ?? "none"}; begin the run anew`,
+        );
       this.gpu.device.queue.writeBuffer(states.buffer(name), 0, values as Float32Array<ArrayBuffer>);
     }
   }

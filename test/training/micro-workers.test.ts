@@ -27,20 +27,24 @@ function engines(model: TinyTransformer): MicroWorkers & Disposable {
 }
 
 const cases: [string, TrainOptions][] = [
-  ["an adapter", { steps: 4, accumulation: 3, batch: 2, lora: { rank: 3 }, ema: { decay: 0.9 }, maxGradNorm: 0.1 }],
-  ["the model, by Muon", { steps: 3, accumulation: 2, full: true, optimizer: { name: "muon", lr: 1e-3 } }],
+  ["an adapter", { steps: 3, accumulation: 3, batch: 2, lora: { rank: 3 }, ema: { decay: 0.9 }, maxGradNorm: 0.1 }],
+  ["the model", { steps: 2, accumulation: 2, full: true }],
   ["some weights", { steps: 2, accumulation: 2, full: (name) => name.endsWith("to_out.0.weight") }],
   ["packs", { steps: 2, accumulation: 2, packing: { budget: 24 }, lora: { rank: 4 } }],
   ["one micro-step a step", { steps: 3, batch: 2, lora: { rank: 4 } }],
 ];
 
-test.each(cases)("%s", async (_, options) => {
-  const model = await tinyTransformer();
-  const data = tinyClips(model, 5);
-  const alone = await taken(model, data, options);
-  using workers = engines(model);
-  const shared = await taken(model, data, { ...options, workers });
-  expect(shared.saved).toEqual(alone.saved);
-  const told = (steps: typeof alone.steps) => steps.map(({ seconds: _, flops: __, ...step }) => step);
-  expect(told(shared.steps)).toEqual(told(alone.steps));
-}, 60_000);
+test.each(cases)(
+  "%s",
+  async (_, options) => {
+    const model = await tinyTransformer();
+    const data = tinyClips(model, 5);
+    const alone = await taken(model, data, options);
+    using workers = engines(model);
+    const shared = await taken(model, data, { ...options, workers });
+    expect(shared.saved).toEqual(alone.saved);
+    const told = (steps: typeof alone.steps) => steps.map(({ seconds: _, flops: __, ...step }) => step);
+    expect(told(shared.steps)).toEqual(told(alone.steps));
+  },
+  60_000,
+);

@@ -81,9 +81,11 @@ function needsOf(options: TrainConfig["options"], model: CogVideoX, stage: Stage
   );
 }
 
-export function printTrainPlan({ adapter, dtype, stages, ...plan }: TrainPlan): void {
+/** @param shared are micro-steps left to workers? */
+export function printTrainPlan({ adapter, dtype, stages, ...plan }: TrainPlan, shared = false): void {
   print(`${adapter}, ${dtype}`);
   for (const [i, stage] of (stages ?? [plan]).entries()) printStage(stage, stages && `stage ${i + 1} of ${stages.length}: `);
+  if (shared) print(`over workers: ${bytesText(plan.parameters, 1)} to each worker a step, and as much from each micro-step`);
   if (!stages) return;
   const sum = (of: (stage: StagePlan) => number): number => stages.reduce((n, stage) => n + stage.steps * of(stage), 0);
   const [work, last] = [sum(({ flops }) => flops), stages.at(-1)!];

@@ -22,6 +22,7 @@ import { planOf, printTrainPlan, streamedWeights } from "./plan.ts";
 import { identityOf, type PreparedStage, preparedStages } from "./prepared-stages.ts";
 import { heldOutOf, RunFolder } from "./run-folder.ts";
 import { RunLock } from "../run-lock.ts";
+import { type LedRun, leadRun } from "./lead.ts";
 import { begun, Steps, type TrainingWork } from "./steps.ts";
 import { Validation } from "./validation.ts";
 
@@ -31,9 +32,11 @@ export interface TrainFlags {
   readonly fresh?: boolean;
   readonly plan?: boolean;
   readonly json?: boolean;
+  /** Address of a queue whose workers compute the gradients. */
+  readonly queue?: string;
 }
 
-export async function trainFromFolder(file: string | undefined, { resume, fresh, plan, json, ...flags }: TrainFlags): Promise<void> {
+export async function trainFromFolder(file: string | undefined, { resume, fresh, plan, json, queue, ...flags }: TrainFlags): Promise<void> {
   if (resume && fresh) throw new CogwheelError("train", "a run goes on or begins anew, got --resume and --fresh; give one of them");
   const config = await readConfig(file, flags);
   await checkDistinct(
@@ -60,7 +63,7 @@ export async function trainFromFolder(file: string | undefined, { resume, fresh,
     if (plan) {
       const planned = await planOf(config, model, work);
       progress[Symbol.dispose]();
-      return json ? printJson(planned) : printTrainPlan(planned);
+      return json ? printJson(planned) : printTrainPlan(planned, queue !== undefined);
     }
     const folder = await RunFolder.open(config.out);
     await using _lock = await RunLock.take(folder.at("run.lock"));
@@ -68,7 +71,12 @@ export async function trainFromFolder(file: string | undefined, { resume, fresh,
     if (checkpoint) await expectRunOf("transformer", checkpoint, `the folder ${config.out}`);
     if (resume && !checkpoint)
       throw new CogwheelError("train", `--resume goes on with a run, got none in ${config.out}; leave it out to begin one`);
-    await runSteps(work, folder, checkpoint, json === true);
+    const led = queue === undefined ? undefined : await leadRun(queue, work);
+    try {
+      await runSteps(work, folder, checkpoint, { json: json === true, led });
+    } finally {
+      await led?.[Symbol.asyncDispose]();
+    }
   } catch (error) {
     throw endedBy(error, signal);
   }
@@ -78,7 +86,7 @@ async function runSteps(
   work: TrainingWork,
   folder: RunFolder,
   checkpoint: Uint8Array<ArrayBuffer> | undefined,
-  json: boolean,
+  { json, led }: { json: boolean; led: LedRun | undefined },
 ): Promise<void> {
   const { config, model, progress, signal } = work;
   const clips = await openClips(config.data);
@@ -122,6 +130,7 @@ async function runSteps(
     nullText: config.nullText === "empty" ? await emptyText(first.prepared) : "zeros",
     identity: identityOf(stages),
     ...(streamed ? { compile: streamed } : {}),
+    ...(led ? { workers: led.leader } : {}),
     ...(checkpoint ? { resume: checkpoint } : {}),
   });
   const from = await begun(training, folder, checkpoint !== undefined);
@@ -155,9 +164,11 @@ async function runSteps(
       seconds,
       clips: config.options.stages ? counts : counts[0]!,
       leftOut,
+      ...(led ? { workers: Object.fromEntries(led.leader.shares) } : {}),
       files: [result],
     });
   print(`${done} steps, ${learned} clips in ${seconds.toFixed(0)} s; loss of the last ${recent.length} steps ${loss.toFixed(4)}`);
+  for (const [worker, count] of led?.leader.shares ?? []) print(`${count} micro-steps by ${worker}`);
   if (unseen !== undefined) print(`loss on held-out clips ${unseen.toFixed(4)}`);
   printPath(result);
 }

@@ -54,9 +54,22 @@ export class Steps {
 
   /** Takes the steps that are left; a run that is stopped is saved. */
   async take(): Promise<void> {
-    const { config, model, progress, signal } = this.work;
+    const { config, signal } = this.work;
     if (this.#done === 0) await this.#validate();
     if (this.#done % config.heldOutEvery === 0) await this.#measure();
+    try {
+      await this.#steps();
+    } catch (error) {
+      // A step that waits for workers is broken off; it has changed nothing yet.
+      if (!isStop(error, signal)) throw error;
+    }
+    if (!signal.aborted) await this.#measure();
+    if (this.#done > this.#saved || this.#done === config.steps) await this.#save();
+    await this.#report(false);
+  }
+
+  async #steps(): Promise<void> {
+    const { config, model, progress, signal } = this.work;
     for await (const step of this.training) {
       const line = logged(step, model);
       this.log.push(line);
@@ -72,9 +85,6 @@ export class Steps {
       if (config.sampleEvery && step.step % config.sampleEvery === 0) await this.#validate();
       if (performance.now() - this.#reported >= REPORT_MS) await this.#report(true);
     }
-    if (!signal.aborted) await this.#measure();
-    if (this.#done > this.#saved || this.#done === config.steps) await this.#save();
-    await this.#report(false);
   }
 
   /** The checkpoint first: what was learned follows from it, and is written again by a run that goes on. */

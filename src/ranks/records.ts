@@ -1,0 +1,100 @@
+/**
+ * What a run of training and its workers write to each other, in the queue's store.
+ *
+ * | key, blob or hint | what |
+ * | --- | --- |
+ * | `train.RUN` | the run: which model, what is trained, until when its leader is there |
+ * | `micro.RUN.N` | micro-step N of the step that is under way: who works on it, what came out |
+ * | blob `train.RUN.parameters-…`, `.task-…`, `.result-…` | named by their content |
+ * | hint `train.RUN.TASK.N` | that micro-step N waits; of another task it is an old one |
+ */
+import { CogwheelError } from "../base/errors.ts";
+import { parseJsonObject } from "../base/json-scan.ts";
+import { sha256 } from "../base/sha256.ts";
+import type { Blobs, Entry, KeyValues } from "../jobs/backend.ts";
+import type { Lease } from "../jobs/job.ts";
+import type { GradientRecipe } from "../training/micro-workers.ts";
+
+/** A blob, and what it must hold. */
+export interface BlobReference {
+  readonly blob: string;
+  /** SHA-256 of its bytes. */
+  readonly digest: string;
+}
+
+export interface SharedRun {
+  readonly id: string;
+  readonly model: string;
+  /** Digest of the transformer's weights. */
+  readonly weights: string;
+  /** Of the engine. */
+  readonly version: string;
+  readonly recipe: GradientRecipe;
+  readonly accumulation: number;
+  /** Milliseconds since 1970: without its leader a run gives no work after that. */
+  readonly until: number;
+}
+
+export interface SharedMicro {
+  /** Tells it from those of other steps: of its inputs and parameters. */
+  readonly task: string;
+  readonly parameters: BlobReference;
+  readonly inputs: BlobReference;
+  readonly lease?: Lease;
+  /** How often workers failed, and what the last one said. */
+  readonly failures: number;
+  readonly failure?: string;
+  readonly result?: BlobReference & { readonly worker: string };
+}
+
+/** Hints of training begin so. */
+export const HINTS = "train.";
+const RUNS = "train.";
+
+export const runKey = (run: string): string => RUNS + run;
+export const microPrefix = (run: string): string => `micro.${run}.`;
+export const microKey = (run: string, micro: number): string => microPrefix(run) + micro;
+export const hintOf = (run: string, task: string, micro: number): string => `${HINTS}${run}.${task}.${micro}`;
+
+export function parseHint(hint: string): { run: string; task: string; micro: number } | undefined {
+  const [, run, task, micro] = /^train\.([0-9a-f]+)\.([0-9a-f]+)\.(\d+)$/.exec(hint) ?? [];
+  return run === undefined ? undefined : { run, task: task!, micro: Number(micro) };
+}
+
+/** Runs that there are, alive or not. */
+export const runIds = async (values: KeyValues): Promise<string[]> => (await values.keys(RUNS)).map((key) => key.slice(RUNS.length));
+
+/** A record with its revision. */
+export interface Stored<T> {
+  readonly record: T;
+  readonly revision: number;
+}
+
+export async function readRecord<T extends SharedRun | SharedMicro>(values: KeyValues, key: string): Promise<Stored<T> | undefined> {
+  const entry: Entry | undefined = await values.get(key);
+  if (!entry) return undefined;
+  const fail = (rule: string): CogwheelError => new CogwheelError("ranks", `the stored ${key} ${rule}; delete it`);
+  return { record: parseJsonObject(new TextDecoder().decode(entry.value), fail) as unknown as T, revision: entry.revision };
+}
+
+/** The new revision, or undefined where another was faster. */
+export const writeRecord = (
+  values: KeyValues,
+  key: string,
+  record: SharedRun | SharedMicro,
+  expected: number,
+): Promise<number | undefined> => values.put(key, new TextEncoder().encode(JSON.stringify(record)), expected);
+
+/** Keeps bytes under a name that says what they are. */
+export async function putBlob(blobs: Blobs, run: string, what: string, bytes: Uint8Array<ArrayBuffer>): Promise<BlobReference> {
+  const digest = await sha256(bytes);
+  const blob = `train.${run}.${what}-${digest.slice(0, 16)}`;
+  await blobs.put(blob, bytes);
+  return { blob, digest };
+}
+
+/** The bytes; undefined where they are not there, or others. */
+export async function getBlob(blobs: Blobs, { blob, digest }: BlobReference): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  const bytes = (await blobs.get(blob)) as Uint8Array<ArrayBuffer> | undefined;
+  return bytes && (await sha256(bytes)) === digest ? bytes : undefined;
+}

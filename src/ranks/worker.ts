@@ -1,0 +1,235 @@
+/**
+ * Takes part in runs of training that others lead: takes micro-steps by the hints of a queue, each under a lease, and gives their
+ * gradients. It needs the model alone; clips, noise and parameters come with the micro-step.
+ */
+import { CogwheelError } from "../base/errors.ts";
+import { linkedAbort } from "../base/linked-abort.ts";
+import { pause } from "../base/pause.ts";
+import type { Hint, JobBackend } from "../jobs/backend.ts";
+import { MicroEngine } from "../training/micro-engine.ts";
+import { parametersOf, resultBytes, taskOf } from "./arrays.ts";
+import type { RankModel } from "./rank-model.ts";
+import {
+  getBlob,
+  microKey,
+  parseHint,
+  putBlob,
+  readRecord,
+  runKey,
+  type SharedMicro,
+  type SharedRun,
+  type Stored,
+  writeRecord,
+} from "./records.ts";
+
+export interface RankWorkerOptions {
+  /** What it is called, as of all that it works on. */
+  readonly id: string;
+  /** Of the engine. */
+  readonly version: string;
+  /** Others take a micro-step over when its worker was not heard of for so long. Default 30 s. */
+  readonly leaseMs?: number;
+  readonly onNote?: (message: string) => void;
+}
+
+/** A worker that cannot serve a run leaves its hints to others for so long. */
+const LATER_MS = 250;
+/** A worker that failed leaves the run to others for so long: its device may be lost, or too small. */
+const FAILED_MS = 30_000;
+
+/** A micro-step is another's now, or of a step that is over. */
+class Superseded extends Error {}
+
+/** What is ready to compute for a run. */
+interface Ready {
+  /** The run, its recipe and the model, as one text. */
+  readonly of: string;
+  readonly engine: MicroEngine;
+  /** Of the step that was last computed. */
+  parameters: { readonly blob: string; readonly values: ReadonlyMap<string, Float32Array> } | undefined;
+}
+
+export class RankWorker implements Disposable {
+  readonly #leaseMs: number;
+  #ready: Ready | undefined;
+  /** Runs that it has said something about. */
+  readonly #told = new Map<string, string>();
+  /** Runs that it failed at, and until when it leaves them to others. */
+  readonly #failed = new Map<string, number>();
+
+  constructor(
+    private readonly backend: JobBackend,
+    private readonly options: RankWorkerOptions,
+  ) {
+    this.#leaseMs = options.leaseMs ?? 30_000;
+  }
+
+  /** Computes the micro-step that a hint names, if that is still wanted. @param models that it may compute with */
+  async take(hint: Hint, models: readonly RankModel[], signal: AbortSignal): Promise<void> {
+    const named = parseHint(hint.job);
+    const run = named && (await readRecord<SharedRun>(this.backend.values, runKey(named.run)))?.record;
+    if (!run || run.until <= Date.now()) return await hint.done();
+    const model = this.#suitable(run, models);
+    if (!model || (this.#failed.get(run.id) ?? 0) > Date.now()) {
+      // The hint is free at once, and this worker is not the one who takes it.
+      await hint.release();
+      return await pause(LATER_MS, signal);
+    }
+    const key = microKey(named.run, named.micro);
+    const leased = await this.#lease(key, named.task);
+    // Its leader hints again where a lease runs out.
+    if (!leased) return await hint.done();
+    this.#tell(run.id, `${run.id}: takes part in a training of ${run.model}`);
+    const lost = linkedAbort(signal);
+    let held = leased;
+    const turn = async (change: (micro: SharedMicro) => SharedMicro): Promise<void> => {
+      held = await this.#change(key, named.task, held, change);
+    };
+    let renewing: Promise<void> = Promise.resolve();
+    const timer = setInterval(() => {
+      renewing = renewing
+        .then(() => turn((micro) => ({ ...micro, lease: this.#until() })))
+        .then(() => hint.working())
+        .catch((error: unknown) => {
+          // A store that cannot be reached for a moment is no loss.
+          if (error instanceof Superseded) lost.abort(error);
+        });
+    }, this.#leaseMs / 3);
+    const stopRenewing = async (): Promise<void> => {
+      clearInterval(timer);
+      await renewing;
+    };
+    try {
+      const result = await this.#compute(run, model, leased.record, lost.signal);
+      await stopRenewing();
+      lost.signal.throwIfAborted();
+      await this.#give(run.id, key, named, held, result);
+    } catch (error) {
+      await stopRenewing();
+      const message = error instanceof Error ? error.message : String(error);
+      const failure = signal.aborted ? undefined : `${this.options.id}: ${message}`;
+      const mine = await turn(({ lease: _, ...micro }) =>
+        failure === undefined ? micro : { ...micro, failure, failures: micro.failures + 1 },
+      ).then(
+        () => true,
+        () => false,
+      );
+      if (!mine) return await hint.done();
+      if (failure !== undefined) {
+        this.options.onNote?.(`${run.id}: ${message}; it is left to others for ${FAILED_MS / 1000} s`);
+        this.#failed.set(run.id, Date.now() + FAILED_MS);
+        this.release();
+      }
+      return await hint.release();
+    } finally {
+      lost[Symbol.dispose]();
+    }
+    await hint.done();
+  }
+
+  /** The model that a run is of; why there is none is said once. */
+  #suitable({ id, model, weights, version, recipe: { dtype } }: SharedRun, models: readonly RankModel[]): RankModel | undefined {
+    const same = models.filter((one) => one.weights === weights);
+    const found = same.find((one) => one.dtype === dtype);
+    if (version === this.options.version && found) return found;
+    const why =
+      version !== this.options.version
+        ? `it is led by version ${version}, and this is ${this.options.version}`
+        : same.length
+          ? `it computes in ${dtype}, and this worker in ${same[0]!.dtype}; start it with --dtype ${dtype}`
+          : models.some(({ name }) => name === model)
+            ? `its ${model} has other weights than this worker's`
+            : `this worker has no ${model}; start it with --model`;
+    this.#tell(id, `${id}: a training of ${model} is left to others: ${why}`);
+    return undefined;
+  }
+
+  #tell(run: string, message: string): void {
+    if (this.#told.get(run) === message) return;
+    this.#told.set(run, message);
+    this.options.onNote?.(message);
+  }
+
+  readonly #until = () => ({ worker: this.options.id, until: Date.now() + this.#leaseMs });
+
+  /** A micro-step that nobody else computes, with this worker's lease. */
+  async #lease(key: string, task: string): Promise<Stored<SharedMicro> | undefined> {
+    for (;;) {
+      const found = await readRecord<SharedMicro>(this.backend.values, key);
+      if (found?.record.task !== task || found.record.result || (found.record.lease?.until ?? 0) > Date.now()) return undefined;
+      const record = { ...found.record, lease: this.#until() };
+      const revision = await writeRecord(this.backend.values, key, record, found.revision);
+      if (revision !== undefined) return { record, revision };
+    }
+  }
+
+  /** Changes a micro-step as long as it is this worker's. */
+  async #change(
+    key: string,
+    task: string,
+    held: Stored<SharedMicro>,
+    change: (micro: SharedMicro) => SharedMicro,
+  ): Promise<Stored<SharedMicro>> {
+    for (;;) {
+      const record = change(held.record);
+      const revision = await writeRecord(this.backend.values, key, record, held.revision);
+      if (revision !== undefined) return { record, revision };
+      const found = await readRecord<SharedMicro>(this.backend.values, key);
+      if (found?.record.task !== task || found.record.result || found.record.lease?.worker !== this.options.id)
+        throw new Superseded(`${key} is another's now`);
+      held = found;
+    }
+  }
+
+  async #compute(
+    run: SharedRun,
+    model: RankModel,
+    { parameters, inputs }: SharedMicro,
+    signal: AbortSignal,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const { blobs } = this.backend;
+    const of = JSON.stringify([run.id, run.recipe, run.weights, model.name]);
+    if (this.#ready?.of !== of) {
+      this.release();
+      this.#ready = { of, engine: new MicroEngine(model.gpu, await model.transformer(), run.recipe), parameters: undefined };
+    }
+    const ready = this.#ready;
+    const read = async (of: typeof inputs): Promise<Uint8Array<ArrayBuffer>> => {
+      const bytes = await getBlob(blobs, of);
+      if (!bytes) throw new CogwheelError("ranks", `a micro-step must have what it is computed from, got no whole ${of.blob}`);
+      return bytes;
+    };
+    if (ready.parameters?.blob !== parameters.blob)
+      ready.parameters = { blob: parameters.blob, values: await parametersOf(await read(parameters)) };
+    return resultBytes(await ready.engine.run(await taskOf(await read(inputs)), ready.parameters.values, signal));
+  }
+
+  /** Names the result in the micro-step, or takes it away again where another's is there. */
+  async #give(
+    run: string,
+    key: string,
+    { task, micro }: { task: string; micro: number },
+    held: Stored<SharedMicro>,
+    bytes: Uint8Array<ArrayBuffer>,
+  ): Promise<void> {
+    const { values, blobs } = this.backend;
+    const result = { ...(await putBlob(blobs, run, `result-${task}-${micro}`, bytes)), worker: this.options.id };
+    try {
+      await this.#change(key, task, held, ({ lease: _, ...rest }) => ({ ...rest, result }));
+    } catch (error) {
+      const there = (await readRecord<SharedMicro>(values, key))?.record;
+      if (error instanceof Superseded && there?.result?.blob !== result.blob) await blobs.delete(result.blob);
+      throw error;
+    }
+  }
+
+  /** Frees what it has on the adapter; it is made again when there is another micro-step. */
+  release(): void {
+    this.#ready?.engine[Symbol.dispose]();
+    this.#ready = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.release();
+  }
+}

@@ -1,0 +1,84 @@
+/** `cogwheel train --queue` and its workers as processes, which are killed: the adapter is that of a run without them. */
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { readdir } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { beforeAll, expect, test } from "vitest";
+import { LAUNCHER, useCommand } from "../support/command.ts";
+import { runKilled, stateOf } from "../support/kill.ts";
+
+const place = useCommand();
+const common = [
+  ...["--data", "clips", "--cache", "cache", "--resolution", "32x32", "--frames", "1", "--rank", "4"],
+  ...["--steps", "4", "--accumulation", "3", "--checkpoint-every", "1"],
+];
+
+beforeAll(() => {
+  const drawn = spawnSync(process.execPath, [resolve("dist/draw-clips.js"), "clips", "--clips", "4", "--frames", "5", "--size", "32"], {
+    cwd: place.folder,
+  });
+  expect(drawn.status, String(drawn.stderr)).toBe(0);
+}, 60_000);
+
+/** The bytes that a run comes to. */
+const result = (out: string): string[] =>
+  ["checkpoint.safetensors", "pytorch_lora_weights.safetensors"].map((name) => stateOf(join(place.folder, out, name)));
+
+interface Working extends AsyncDisposable {
+  readonly text: () => string;
+  kill(): Promise<void>;
+}
+function worker(): Working {
+  const child: ChildProcess = spawn(process.execPath, [LAUNCHER, "worker", "--queue", "queue", "--lease", "1"], {
+    cwd: place.folder,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let text = "";
+  for (const stream of [child.stdout!, child.stderr!]) stream.on("data", (part: Buffer) => (text += part.toString()));
+  const ended = new Promise<void>((done) => child.on("close", () => done()));
+  return {
+    text: () => text,
+    async kill() {
+      // The launcher starts the process that works, whose number is in its name.
+      process.kill(Number(/Worker \S*-(\d+)-\w+ takes/.exec(text)![1]), "SIGKILL");
+      await ended;
+    },
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGINT");
+      await ended;
+    },
+  };
+}
+
+test("a worker and the leader are killed -9: the same bytes, and nothing is left in the queue", async () => {
+  expect((await place.run(["train", ...common, "--out", "alone"])).code).toBe(0);
+  await using lost = worker();
+  const led = ["train", ...common, "--out", "led", "--queue", "queue"];
+  const out = join(place.folder, "led");
+  const killed = await runKilled([LAUNCHER, ...led], { at: { call: 24, folder: out }, cwd: place.folder });
+  expect(killed.signal ?? killed.code, killed.text).not.toBe(0);
+  expect(lost.text(), killed.text).toContain("takes part in a training of moving-shapes");
+  await using other = worker();
+  let killing: Promise<void> | undefined;
+  const ended = await place.run([...led, "--json"], {}, (text) => {
+    if (/Going on after step/.test(text)) killing ??= lost.kill();
+  });
+  await killing;
+  expect(ended.code, ended.err).toBe(0);
+  expect(ended.err).toMatch(/Going on after step [1-3] of 4/);
+  expect(result("led")).toEqual(result("alone"));
+  const { workers } = JSON.parse(ended.out) as { workers: Record<string, number> };
+  expect(Object.values(workers).reduce((a, b) => a + b, 0)).toBeGreaterThan(0);
+  expect(other.text()).toContain("takes part in a training of moving-shapes");
+  expect(await readdir(join(place.folder, "queue/blobs"))).toEqual([]);
+}, 180_000);
+
+test("a run without workers says so, and is stopped by Ctrl-C; what it would send is told beforehand", async () => {
+  const args = ["train", ...common, "--out", "lonely", "--queue", "queue-2"];
+  const stopped = await place.run(args, {}, (text, child) => {
+    if (/No worker has taken part yet; start `cogwheel worker` on this queue with the model moving-shapes/.test(text)) child.kill("SIGINT");
+  });
+  expect(stopped.code, stopped.err).toBe(130);
+  expect(stopped.err).toContain("Stopped after step 0; the same command goes on from there.");
+  const planned = await place.run([...args, "--plan"]);
+  expect(planned.out).toMatch(/over workers: [\d.]+ MB to each worker a step, and as much from each micro-step/);
+}, 120_000);
