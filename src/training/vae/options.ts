@@ -40,6 +40,7 @@ export interface VaeStageOptions {
   /** Default: the run's. */
   readonly lr?: number;
   readonly batch?: number;
+  readonly crop?: number;
   readonly losses?: Partial<VaeWeights>;
 }
 
@@ -93,6 +94,11 @@ export interface TrainVaeOptions {
   readonly schedule?: Schedule;
   /** Clips of a micro-step. Default 1. */
   readonly batch?: number;
+  /**
+   * Pixels of a side of the square window of a clip that is learned from, drawn anew each time; a multiple of the VAE's spatial ratio (8).
+   * Default: the whole clip.
+   */
+  readonly crop?: number;
   /** Micro-steps of a step. Default 1. */
   readonly accumulation?: number;
   /** Default 1; Infinity for no clipping. */
@@ -152,19 +158,24 @@ export interface PlacedVaeStage extends StagePlace {
   readonly data: DataOf<GivenPixels> | undefined;
   readonly lr: number;
   readonly batch: number;
+  readonly crop?: number;
   readonly losses: VaeWeights;
 }
 
 export function vaeStages(o: TrainVaeOptions): PlacedVaeStage[] {
   const { lr } = vaeOptimizers(o).vae;
   const whole: VaeStageOptions[] = [{ steps: o.steps ?? 0 }];
-  return placesOf(o.stages ?? whole).map(({ stage, place }) => ({
-    ...place,
-    data: stage.data,
-    lr: stage.lr ?? lr,
-    batch: stage.batch ?? o.batch ?? 1,
-    losses: { ...LOSS_WEIGHTS, ...o.losses, ...stage.losses },
-  }));
+  return placesOf(o.stages ?? whole).map(({ stage, place }) => {
+    const crop = stage.crop ?? o.crop;
+    return {
+      ...place,
+      data: stage.data,
+      lr: stage.lr ?? lr,
+      batch: stage.batch ?? o.batch ?? 1,
+      ...(crop === undefined ? {} : { crop }),
+      losses: { ...LOSS_WEIGHTS, ...o.losses, ...stage.losses },
+    };
+  });
 }
 
 /** Does a loss count in any stage? */

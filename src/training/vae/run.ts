@@ -15,6 +15,7 @@ import {
   vaeStages,
   type VaeTrainingStep,
 } from "./options.ts";
+import { checkCrop, cropped, croppedSize, refusedCrop } from "./crop.ts";
 import { leastOf, tooSmall } from "./least.ts";
 import { DISCRIMINATOR_PREFIX } from "./losses.ts";
 import { checkPixels, type GivenPixels, loadedPixels, type PixelSample } from "./sample.ts";
@@ -31,6 +32,7 @@ export class VaeTrainingRun implements Disposable {
 
   static async open(vae: TrainableVae, data: DataOf<GivenPixels>, options: TrainVaeOptions): Promise<VaeTrainingRun> {
     checkVaeOptions(options);
+    for (const { crop } of vaeStages(options)) checkCrop(crop, vae.config);
     const identity = vaeIdentity(options, vae, await options.lpips?.digests?.(options.signal));
     const trainer = await VaeTrainer.create(vae, options);
     const run = new VaeTrainingRun(vae, data, options, trainer, new StagedRun(vae.gpu, trainer, identity));
@@ -64,15 +66,15 @@ export class VaeTrainingRun implements Disposable {
 
   /** The batches of a step: its micro-steps, in the order of the data. */
   #micros(stage: PlacedVaeStage): AsyncGenerator<readonly (readonly GivenPixels[])[], void, void> {
-    const { index, batch, data = this.data } = stage;
+    const { index, batch, crop, data = this.data } = stage;
     const { accumulation = 1, seed = 0 } = this.options;
     const least = leastOf(this.options, stage);
     const samples = epochsOf(data, stageSeed(seed, index), (sample, name) => {
-      const small = tooSmall(least, sample);
+      const small = refusedCrop(sample, crop) ?? tooSmall(least, croppedSize(sample, crop));
       if (small) throw new CogwheelError("training", `${name}: ${small}`);
       return this.#checkedGiven(sample, name);
     });
-    const clips = groupsOf(samples, batch, ({ frames, height, width }) => `${frames} × ${height} × ${width}`);
+    const clips = groupsOf(samples, batch, (sample) => Object.values(croppedSize(sample, crop)).join(" × "));
     return groupsOf(clips, accumulation, () => "");
   }
 
@@ -82,15 +84,17 @@ export class VaeTrainingRun implements Disposable {
     step: number,
     updates: number,
   ): Promise<Omit<VaeTrainingStep, "steps" | "seconds">> {
-    const { accumulation = 1, schedule = {}, signal, stages, discriminator } = this.options;
+    const { accumulation = 1, schedule = {}, seed = 0, signal, stages, discriminator } = this.options;
     const share = rateShare(schedule, updates, stage.steps);
     const lr = stage.lr * share;
     const rates = { lr, discriminator: (discriminator?.lr ?? stage.lr) * share };
     const batches: VaeBatch[] = [];
     for (const [i, given] of micros.entries()) {
       const samples: PixelSample[] = [];
-      for (const sample of given) samples.push(await loadedPixels(sample));
-      batches.push({ samples, step, first: i * stage.batch });
+      const first = i * stage.batch;
+      for (const [at, sample] of given.entries())
+        samples.push(cropped(await loadedPixels(sample), stage.crop, this.vae.config, { seed, step, index: first + at }));
+      batches.push({ samples, step, first });
     }
     // Between two steps only: one that was broken off may have changed the states, and would be counted as not taken.
     signal?.throwIfAborted();

@@ -6,13 +6,48 @@ import { parseDiscriminatorConfig } from "../../../src/models/discriminator/conf
 import { parseVaeConfig } from "../../../src/models/vae/config.ts";
 import { CausalVae } from "../../../src/models/vae/model.ts";
 import { memorySource } from "../../../src/sources/memory.ts";
+import { cropped } from "../../../src/training/vae/crop.ts";
 import { flicker, psnr, ssim } from "../../../src/training/vae/measures.ts";
 import type { TrainVaeOptions, VaeTrainingStep } from "../../../src/training/vae/options.ts";
 import type { PixelSample } from "../../../src/training/vae/sample.ts";
 import { trainVae } from "../../../src/training/vae/train-vae.ts";
 import { values } from "../../support/compare.ts";
 import { memoryWeights } from "../../support/gpu.ts";
+import { TINY_CONFIGS } from "../../support/tiny-checkpoint.ts";
 import { clips, stopped, taken, tinyVae } from "../../support/vae-training.ts";
+
+describe("a crop", () => {
+  const config = parseVaeConfig(TINY_CONFIGS.vae);
+  const size = { frames: 1, height: 24, width: 32 };
+  // Every value says where it is.
+  const pixels = Float32Array.from({ length: 3 * 24 * 32 }, (_, i) => i);
+  const moments = Float32Array.from({ length: 2 * config.latent_channels * 3 * 4 }, (_, i) => i);
+
+  test.each<[string, PixelSample, number]>([
+    ["anywhere", { ...size, pixels }, 9 * 17],
+    ["at whole latents, with their moments", { ...size, pixels, moments }, 2 * 3],
+  ])("is a window %s, each as often", (_, sample, places) => {
+    const seen = new Map<string, number>();
+    for (let step = 0; step < 20 * places; step++) {
+      const cut = cropped(sample, 16, config, { seed: 1, step, index: 0 });
+      expect([cut.frames, cut.height, cut.width, cut.pixels.length]).toEqual([1, 16, 16, 3 * 16 * 16]);
+      const [y, x] = [Math.floor(cut.pixels[0]! / 32), cut.pixels[0]! % 32];
+      for (const [c, row, column] of [
+        [0, 15, 0],
+        [1, 3, 7],
+        [2, 15, 15],
+      ] as const)
+        expect(cut.pixels[(c * 16 + row) * 16 + column]).toBe((c * 24 + y + row) * 32 + x + column);
+      if (sample.moments) {
+        expect(cut.moments).toHaveLength(2 * config.latent_channels * 4);
+        expect(cut.moments!.at(-1)).toBe(moments.length - 12 + (y / 8 + 1) * 4 + x / 8 + 1);
+      }
+      seen.set(`${y} ${x}`, (seen.get(`${y} ${x}`) ?? 0) + 1);
+    }
+    expect(seen.size).toBe(places);
+    expect(Math.max(...seen.values())).toBeLessThan(60);
+  });
+});
 
 const mean = (steps: readonly VaeTrainingStep[]): number => steps.reduce((sum, { losses }) => sum + losses["l1"]!, 0) / steps.length;
 
@@ -83,6 +118,25 @@ describe("the same bytes", { timeout: 120_000 }, () => {
     expect(loads).toBe(6);
     const other = late.map((clip) => ({ ...clip, height: 16 }));
     await expect(taken(vae, other, options)).rejects.toThrow(/must be of the sizes that were told, 9 frames of 8 × 16, got 9 of 8 × 8/);
+  });
+
+  test.each(["both", "decoder"] as const)("of crops, when a run stops and goes on: %s", async (part) => {
+    const vae = await tinyVae();
+    const data = clips(vae, 3, [9, 16, 16]);
+    const options: TrainVaeOptions = { part, steps: 3, seed: 7, optimizer: { lr: 0.01 } };
+    const whole = await taken(vae, data, { ...options, crop: 8 });
+    const first = await taken(vae, data, { ...options, crop: 8 }, 2);
+    expect((await taken(vae, data, { ...options, crop: 8, resume: first.saved })).saved).toEqual(whole.saved);
+    const uncut = await taken(vae, data, options);
+    expect(whole.steps[0]!.flops).toBeLessThan(uncut.steps[0]!.flops);
+    expect(whole.steps[0]!.loss).not.toBe(uncut.steps[0]!.loss);
+    // A stage of crops that are all of a clip is one of clips.
+    const { steps } = await taken(vae, data, { part, seed: 7, optimizer: { lr: 0.01 }, stages: [{ steps: 3, crop: 16 }] });
+    expect(steps.map(({ loss }) => loss)).toEqual(uncut.steps.map(({ loss }) => loss));
+    await expect(taken(vae, data, { ...options, crop: 12 })).rejects.toThrow("a crop must have sides of a multiple of 8 pixels, got 12");
+    await expect(taken(vae, data, { ...options, crop: 24 })).rejects.toThrow(
+      "a crop of 24 × 24 pixels must lie within the clip, got 16 × 16; take larger clips, or a smaller crop",
+    );
   });
 
   test.each([false, true])("when a run is stopped in the middle of a step and goes on; while the device works: %s", async (later) => {

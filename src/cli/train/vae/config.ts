@@ -13,6 +13,7 @@ import { VAE_STAGE_KEYS, VAE_TABLE } from "./keys.ts";
 
 /** A stage of a VAE's training. */
 export interface VaeStageConfig extends StageKeys {
+  readonly crop?: number;
   readonly l1?: number;
   readonly mse?: number;
   readonly perceptual?: number;
@@ -127,8 +128,8 @@ const discriminatorOf = (given: Readonly<Record<string, unknown>>): Discriminato
   ...(defined({ start: given["discStart"], lr: given["discLr"] }) as { start?: number; lr?: number }),
 });
 
-function stageOfConfig({ steps, lr, batch, l1, mse, perceptual, kl, disc }: VaeStageConfig): VaeStageOptions {
-  return { steps, ...defined({ lr, batch }), losses: defined({ l1, mse, perceptual, kl, disc }) };
+function stageOfConfig({ steps, lr, batch, crop, l1, mse, perceptual, kl, disc }: VaeStageConfig): VaeStageOptions {
+  return { steps, ...defined({ lr, batch, crop }), losses: defined({ l1, mse, perceptual, kl, disc }) };
 }
 
 /** A stage's sizes, completed by the VAE's own; throws where it cannot have them. */

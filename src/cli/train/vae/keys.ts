@@ -27,6 +27,9 @@ export const VAE_KEYS = {
   steps,
   seed,
   batch,
+  crop: key("whole", "pixels of a side of a window of each clip, drawn anew each time: edges and motion are local", "the whole clip", {
+    min: 8,
+  }),
   accumulation,
   l1: key("number", "what the mean absolute difference of pixels counts", "1", { min: 0 }),
   mse: key("number", "what the mean squared difference of pixels counts", "0", { min: 0 }),
@@ -81,6 +84,7 @@ export const VAE_STAGE_KEYS = [
   "fps",
   "filter",
   "batch",
+  "crop",
   "lr",
   "l1",
   "mse",

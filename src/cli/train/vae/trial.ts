@@ -4,6 +4,7 @@ import { clipSize } from "../../../data/clip-size.ts";
 import type { VideoVae } from "../../../pipelines/video-vae.ts";
 import { clipGraphs } from "../../../training/vae/clip-passes.ts";
 import { discriminatorMicro } from "../../../training/vae/judges.ts";
+import { checkCrop, croppedSize, refusedCrop } from "../../../training/vae/crop.ts";
 import { asksDiscriminator, leastOf, tooSmall } from "../../../training/vae/least.ts";
 import { type PlacedVaeStage, type TrainableVae, type TrainVaeOptions, vaeStages } from "../../../training/vae/options.ts";
 import { goesByBatches } from "../../../training/vae/passes.ts";
@@ -18,7 +19,10 @@ export function largestShape(stage: VaeStageConfig, vae: VideoVae, clips: number
   const { config, ratio } = vae;
   const { frames, resolution } = vaeSizes(stage, vae);
   const { width, height } = clipSize(config.sample_width, config.sample_height, resolution, ratio.spatial);
-  return { clips, frames, height, width };
+  checkCrop(stage.crop, config);
+  const refused = refusedCrop({ frames, height, width }, stage.crop);
+  if (refused) throw new CogwheelError("train", refused);
+  return { clips, ...croppedSize({ frames, height, width }, stage.crop) };
 }
 
 /** Throws for what no step of a stage could be, and names the stage. @param stages as the config has them */
