@@ -4,16 +4,10 @@ import { Client } from "./client.ts";
 import { generatePanel } from "./generate.ts";
 import { byId } from "./dom.ts";
 import { trainPanel } from "./train.ts";
+import { troubleTeller } from "./trouble.ts";
 import { validatePanel } from "./validate.ts";
-import { shortenedLines } from "../src/base/visible.ts";
 
-const notice = byId("notice");
-
-/** Says what is wrong where it is seen first; nothing takes it away. */
-function tell(message: string | null): void {
-  notice.hidden = message === null;
-  notice.textContent = shortenedLines(message ?? "");
-}
+const tell = troubleTeller();
 
 tabs();
 if (!navigator.gpu) {

@@ -4,10 +4,11 @@ import type { BenchmarkReport, BenchmarkRow } from "./benchmark-worker.ts";
 import { WorkerError, type Client } from "./client.ts";
 import { byId, fillTable } from "./dom.ts";
 import { svgElement, svgText } from "./svg.ts";
+import type { Tell } from "./trouble.ts";
 
 const HEAD = ["", "Case", "ms", "GFLOP/s", "GB/s", "Of what is attainable"];
 
-export function benchmarkPanel(client: Client, tell: (message: string | null) => void): void {
+export function benchmarkPanel(client: Client, tell: Tell): void {
   const [start, cancel, copy] = [
     byId<HTMLButtonElement>("bench-start"),
     byId<HTMLButtonElement>("bench-cancel"),

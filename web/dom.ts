@@ -40,3 +40,29 @@ export function fillTable(table: HTMLTableElement, head: readonly string[], rows
   table.hidden = rows.length === 0;
 }
 export type Cell = string | { text: string; name: string };
+
+/** A button that destroys something: the first press asks, the second does it; going elsewhere takes the question back. */
+export function twice(button: HTMLButtonElement, question: string, act: () => void | Promise<void>): void {
+  const text = button.textContent!;
+  const reset = (): void => {
+    button.textContent = text;
+    button.classList.remove("ask");
+  };
+  button.addEventListener("blur", reset);
+  button.addEventListener("click", () => {
+    if (button.classList.contains("ask")) {
+      reset();
+      void act();
+    } else {
+      button.textContent = question;
+      button.classList.add("ask");
+    }
+  });
+}
+
+/** Saves a file as the browser does with a download. */
+export function download(blob: Blob, name: string): void {
+  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}

@@ -14,6 +14,11 @@ export function enhanceBox(
   const [button, undo, told] = [byId<HTMLButtonElement>("enhance"), byId<HTMLButtonElement>("enhance-undo"), byId("enhance-told")];
   const value = (id: string): string => byId<HTMLInputElement>(id).value.trim();
   let own = "";
+  /** As if it was typed, so that all who listen to the form know. */
+  const write = (text: string): void => {
+    prompt.value = text;
+    prompt.dispatchEvent(new Event("input", { bubbles: true }));
+  };
   const tell = (text: string): void => {
     told.textContent = shortenedLines(text);
   };
@@ -33,7 +38,7 @@ export function enhanceBox(
       const made = await client.ask<EnhancedPrompt>({ type: "enhance", request }, news);
       if (made.enhanced) {
         own = undo.hidden ? from : own;
-        prompt.value = made.prompt;
+        write(made.prompt);
         undo.hidden = false;
         tell(`Written by ${visible(made.model ?? "")}${made.cached ? ", kept from before" : ""}. Change it as you like.`);
       } else tell(`The prompt stays as it is. ${made.reason ?? ""}`);
@@ -44,7 +49,7 @@ export function enhanceBox(
     }
   });
   undo.addEventListener("click", () => {
-    prompt.value = own;
+    write(own);
     undo.hidden = true;
     tell("");
   });

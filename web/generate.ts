@@ -3,14 +3,18 @@ import { WorkerError, type Client } from "./client.ts";
 import { addControls, LINKED, optionValues, setControl, showDefaults } from "./controls.ts";
 import { byId, dropZone } from "./dom.ts";
 import { enhanceBox } from "./enhance.ts";
-import { fromFragment, toFragment, type FormValues } from "./link.ts";
-import { modelPicker } from "./model.ts";
-import { Player } from "./player.ts";
+import { formBefore, keepForm } from "./kept-form.ts";
+import { fromFragment, toFragment } from "./link.ts";
+import { modelPicker, type ModelPicker } from "./model.ts";
 import { keptPrompts } from "./prompts.ts";
+import { queue } from "./queue.ts";
+import { stage } from "./stage.ts";
 import { adapterPicker } from "./adapter.ts";
-import type { GenerateRequest, Made, ModelChoice, ModelFacts, News, Plan, Role } from "./protocol.ts";
+import type { FormValues, GenerateRequest, Made, ModelFacts, News, Plan, Role } from "./protocol.ts";
+import { SETTINGS } from "../src/pipelines/options/table.ts";
 import { bytesText } from "../src/base/units.ts";
 import { duration, planText } from "./text.ts";
+import { fieldOf, inWords, type Tell } from "./trouble.ts";
 import { shortenedLines, visible } from "../src/base/visible.ts";
 
 const EXAMPLES = [
@@ -20,26 +24,25 @@ const EXAMPLES = [
 ];
 
 /** @returns the model that is chosen, and a way to put an adapter to use, for the panel that trains one */
-export function generatePanel(
-  client: Client,
-  tell: (message: string | null) => void,
-): { model(): ModelChoice; useAdapter(file: File): void } {
+export function generatePanel(client: Client, tell: Tell): { model: ModelPicker; useAdapter(file: File): void } {
   const form = byId<HTMLFormElement>("form");
   addControls();
   const [start, cancel, resume] = [byId<HTMLButtonElement>("start"), byId<HTMLButtonElement>("cancel"), byId<HTMLButtonElement>("resume")];
-  const [doing, figures, bar, caption, log] = [
+  const [doing, figures, bar, outcome, log] = [
     byId("doing"),
     byId("figures"),
     byId<HTMLProgressElement>("bar"),
-    byId("caption"),
+    byId("outcome"),
     byId("log"),
   ];
-  const player = new Player(byId<HTMLCanvasElement>("canvas"));
   const field = (name: string): HTMLInputElement => form.elements.namedItem(name) as HTMLInputElement;
   const model = modelPicker(client, tell, () => void opened());
   const showPrompts = keptPrompts(client, tell);
   const adapter = adapterPicker();
-  let last: Made | undefined;
+  const show = stage(client, tell, recalled);
+  const jobs = queue(run);
+  /** What made the videos of this page, by their names. */
+  const requests = new Map<string, GenerateRequest>();
 
   const values = (): FormValues =>
     Object.fromEntries([...new FormData(form)].filter((entry): entry is [string, string] => typeof entry[1] === "string"));
@@ -50,34 +53,78 @@ export function generatePanel(
     chip.addEventListener("click", () => {
       field("prompt").value = text;
       field("prompt").focus();
+      changed();
     });
     byId("examples").append(chip);
   }
 
-  /** What a link asks for; else the first example. */
-  const linked = fromFragment(location.hash);
-  for (const [name, value] of Object.entries(linked)) if (name !== "model" && name !== "url") setControl(form, name, value);
-  model.link(linked);
+  /** What a link asks for; else what was there before; else the first example. */
+  const before = formBefore(location.hash);
+  const linked = before?.values ?? fromFragment(location.hash);
+  for (const [name, value] of Object.entries(linked)) if (isPlain(name)) setControl(form, name, value);
+  if (before) model.restore(linked);
+  else model.link(linked);
   if (!field("prompt").value) field("prompt").value = EXAMPLES[0]!;
-  const touched = new Set(Object.keys(linked));
+  const touched = new Set(before?.touched ?? Object.keys(linked));
   form.addEventListener("input", (event) => {
     touched.add((event.target as HTMLInputElement).name);
+    changed();
+  });
+  form.addEventListener("change", keep);
+  function changed(): void {
+    keep();
     summarise();
     replan();
+  }
+  function keep(): void {
+    keepForm({ values: values(), touched: [...touched].filter(Boolean), hash: location.hash });
+  }
+  /** A field that holds its own text: not a file, and not where the model is. */
+  function isPlain(name: string): boolean {
+    const input = form.elements.namedItem(name);
+    return (
+      input instanceof HTMLElement && !["file", "radio"].includes((input as HTMLInputElement).type) && name !== "url" && name !== "store"
+    );
+  }
+
+  /** An earlier video is on the stage: the form says again what it said then. */
+  function recalled({ kept }: Made): void {
+    if (!kept) return;
+    const names = [...form.elements].flatMap((input) => ("name" in input && isPlain(String(input.name)) ? [String(input.name)] : []));
+    for (const name of names) {
+      setControl(form, name, kept.form[name] ?? "");
+      touched.add(name);
+    }
+    const missing = kept.files.map(visible);
+    if (!model.restore(kept.form, kept.folder))
+      missing.unshift(`the model (${visible(kept.folder ?? kept.form["model"]!.replace("stored:", ""))})`);
+    outcome.textContent = missing.length ? `To make it again, choose too what this browser does not keep: ${missing.join(", ")}.` : "";
+    changed();
+  }
+  byId("settings-own").addEventListener("click", () => {
+    for (const name of Object.keys(SETTINGS)) touched.delete(name);
+    if (facts) showDefaults(form, facts.defaults, touched);
+    changed();
   });
 
   /** A model's own advice goes into the fields that nobody touched. */
+  let facts: ModelFacts | undefined;
+  /** What is told is that the model could not be opened. */
+  let unopened = false;
   async function opened(): Promise<void> {
+    if (model.problem()) return;
     try {
-      const facts = await client.ask<ModelFacts>({ type: "open", model: model.choice() }, news);
+      facts = await client.ask<ModelFacts>({ type: "open", model: model.choice() }, news);
       showDefaults(form, facts.defaults, touched);
-      field("role").value = facts.role;
+      if (!touched.has("role")) field("role").value = facts.role;
       byId("examples").hidden = model.choice().kind !== "embedded";
-      tell(null);
+      if (unopened) tell(null);
+      unopened = false;
       summarise();
       replan();
     } catch (error) {
-      tell((error as Error).message);
+      unopened = true;
+      tell((error as Error).message, model.choice().kind === "url" ? byId("url") : null);
     } finally {
       if (!running) byId("run").hidden = true;
     }
@@ -92,12 +139,15 @@ export function generatePanel(
 
   const showPlan = (plan: Plan): void => {
     byId("plan").textContent = planText(plan);
+    byId("plan").classList.remove("stale");
     const { advice = "" } = plan;
     byId("prompt-advice").hidden = advice === "";
     byId("prompt-advice").textContent = advice && `${advice[0]!.toUpperCase()}${advice.slice(1)}.`;
   };
   const refusePlan = (error: Error): void => {
-    byId("plan").textContent = shortenedLines(error.message);
+    const { what, remedy } = inWords(error.message);
+    byId("plan").textContent = shortenedLines(`${what} ${remedy}`);
+    byId("plan").classList.remove("stale");
   };
 
   /** Measures this GPU, after which each plan tells its seconds; a generation that is asked for meanwhile goes first. */
@@ -117,7 +167,8 @@ export function generatePanel(
   let planTimer = 0;
   function replan(): void {
     clearTimeout(planTimer);
-    if (running) return;
+    if (running || model.problem()) return;
+    byId("plan").classList.add("stale");
     planTimer = window.setTimeout(() => {
       client
         .ask<Plan>({
@@ -132,12 +183,13 @@ export function generatePanel(
   let running = false;
   function busy(on: boolean): void {
     running = on;
-    start.hidden = on;
-    cancel.hidden = !on;
+    start.textContent = on ? "Add to the queue" : "Make the video";
     if (on) resume.hidden = true;
+    const stopping = document.activeElement === cancel;
+    cancel.hidden = !on;
+    if (stopping && !on) (resume.hidden ? start : resume).focus();
     byId("run").hidden = !on;
-    if (on) byId("result").hidden = true;
-    form.toggleAttribute("aria-busy", on);
+    form.setAttribute("aria-busy", String(on));
   }
 
   function note(text: string): void {
@@ -156,24 +208,18 @@ export function generatePanel(
       if (n.stage !== "denoise") left = "";
     } else if (n.type === "step") {
       left = n.step < n.steps ? `${duration(n.secondsLeft)} left, ${duration(n.seconds)} a step` : "";
-      if (n.preview.length)
-        player.show(n.preview, Math.max(1, (Number(field("fps").value) || 8) / 4), `Preview after step ${n.step} of ${n.steps}`);
-      caption.textContent = `Preview after step ${n.step} of ${n.steps}`;
+      show.preview(n.preview, Math.max(1, (Number(field("fps").value) || 8) / 4), `Preview after step ${n.step} of ${n.steps}`);
     } else if (n.type === "warning") note(n.message);
     figures.textContent = [left, share].filter(Boolean).join(" · ");
   }
 
-  async function run(goOn: boolean): Promise<void> {
-    if (running) return;
-    if (!field("prompt").value.trim()) {
-      tell("Say what the video shall show.");
-      field("prompt").focus();
-      return;
+  /** What the form asks for; undefined where it cannot be asked for, which is told. */
+  function asked(goOn = false): GenerateRequest | undefined {
+    const problem = field("prompt").value.trim() ? model.problem() : { message: "Say what the video shall show.", field: field("prompt") };
+    if (problem) {
+      tell(problem.message, problem.field);
+      return undefined;
     }
-    tell(null);
-    log.replaceChildren();
-    if (time.disabled) void client.ask({ type: "cancel" });
-    busy(true);
     const file = field("input").files?.[0];
     const request: GenerateRequest = {
       model: model.choice(),
@@ -181,72 +227,69 @@ export function generatePanel(
       input: file ? { file, role: field("role").value as Role } : null,
       adapter: adapter.picked(),
       resume: goOn,
+      form: values(),
     };
     // A file's length decides where nobody asked for a number of frames.
     if (file && request.input?.role !== "image" && !touched.has("frames")) delete request.options.frames;
+    return request;
+  }
+
+  async function run(request: GenerateRequest): Promise<boolean> {
+    tell(null);
+    log.replaceChildren();
+    outcome.textContent = doing.textContent = figures.textContent = "";
+    bar.value = 0;
+    if (time.disabled) void client.ask({ type: "cancel" });
+    busy(true);
+    show.begin();
+    let goOn = true;
     try {
-      last = await client.ask<Made>({ type: "generate", request }, news);
-      finished(last);
+      const made = await client.ask<Made>({ type: "generate", request }, news);
+      if (made.kept) requests.set(made.kept.id, request);
+      show.done(made);
     } catch (error) {
       const { resumable, cancelled } = error instanceof WorkerError ? error : { resumable: false, cancelled: false };
       resume.hidden = !resumable;
-      if (cancelled) caption.textContent = resumable ? "Stopped. Its steps so far are kept." : "Stopped.";
-      else tell((error as Error).message);
-    } finally {
-      busy(false);
-      start.focus();
-      void showPrompts();
+      show.ended();
+      if (cancelled) outcome.textContent = resumable ? "Stopped. Its steps so far are kept." : "Stopped.";
+      else tell((error as Error).message, fieldOf(form, (error as Error).message));
+      goOn = !cancelled && !resumable;
     }
-  }
-
-  function finished(made: Made): void {
-    const { settings: s, frames, seconds, peakBytes } = made;
-    player.show(frames, s.fps, `Video: ${s.prompt}`);
-    const total = Object.values(seconds).reduce((a, b) => a + b, 0);
-    caption.textContent =
-      `“${visible(s.prompt)}” · seed ${s.seed} · ${s.width} × ${s.height}, ` +
-      `${frames.length} frames · ${duration(total)}, ${bytesText(peakBytes)} at most`;
-    byId("result").hidden = false;
+    busy(false);
+    void showPrompts();
+    return goOn;
   }
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    void run(false);
+    const request = asked();
+    if (request) jobs.add(request);
   });
-  resume.addEventListener("click", () => void run(true));
+  resume.addEventListener("click", () => {
+    const request = asked(true);
+    if (!request) return;
+    // The button goes away with the run that it begins.
+    start.focus();
+    jobs.next(request);
+  });
   cancel.addEventListener("click", () => {
     doing.textContent = "Stopping …";
     void client.ask({ type: "cancel" });
   });
-  const play = byId<HTMLButtonElement>("play");
-  play.addEventListener("click", () => {
-    player.paused = !player.paused;
-    play.textContent = player.paused ? "Play" : "Pause";
-    play.setAttribute("aria-pressed", String(!player.paused));
+  /** The video on the stage, with another draw. */
+  byId("another").addEventListener("click", () => {
+    const request = requests.get(show.made()?.kept?.id ?? "") ?? asked();
+    if (!request) return;
+    const seed = crypto.getRandomValues(new Uint32Array(1))[0]!;
+    jobs.add({ ...request, resume: false, options: { ...request.options, seed } });
   });
-  for (const format of ["mp4", "gif"] as const) {
-    byId(`save-${format}`).addEventListener("click", async () => {
-      try {
-        const blob = await client
-          .ask<Blob>({ type: "encode", format: format === "mp4" && !("VideoEncoder" in window) ? "gif" : format })
-          .catch((error: Error) => {
-            // A browser without H.264 and VP9 in MP4 may still write WebM.
-            if (format === "mp4") return client.ask<Blob>({ type: "encode", format: "webm" });
-            throw error;
-          });
-        const link = document.createElement("a");
-        link.href = URL.createObjectURL(blob);
-        link.download = `${slug(last!.settings.prompt)}-${last!.settings.seed}.${blob.type.split("/")[1]}`;
-        link.click();
-        setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-      } catch (error) {
-        tell((error as Error).message);
-      }
-    });
-  }
+  addEventListener("beforeunload", (event) => {
+    if (running || jobs.waiting()) event.preventDefault();
+  });
   byId("share").addEventListener("click", async () => {
-    const shared = { ...values(), ...(last ? { seed: String(last.settings.seed), prompt: last.settings.prompt } : {}) };
-    location.hash = toFragment(shared);
+    const { seed, prompt } = show.made()!.settings;
+    location.hash = toFragment({ ...values(), seed: String(seed), prompt });
+    keep();
     await navigator.clipboard.writeText(location.href).then(
       () => note("The link is copied."),
       () => note("The link is in the address bar."),
@@ -269,8 +312,7 @@ export function generatePanel(
       for (const name of Object.keys(made)) touched.add(name);
       tell(null);
       note(`The prompt and the settings of ${visible(file.name)} are in the form.`);
-      summarise();
-      replan();
+      changed();
     } catch (error) {
       tell((error as Error).message);
     }
@@ -281,12 +323,5 @@ export function generatePanel(
   summarise();
   void showPrompts();
   if (model.choice().kind === "embedded") void opened();
-  return { model: model.choice, useAdapter: adapter.use };
+  return { model, useAdapter: adapter.use };
 }
-
-const slug = (text: string): string =>
-  text
-    .toLowerCase()
-    .replace(/[^a-z0-9]+/g, "-")
-    .replace(/^-|-$/g, "")
-    .slice(0, 48) || "video";

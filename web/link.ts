@@ -1,7 +1,6 @@
 /** The form's values in the page's address, so that a link makes the same video again. Files are not in it. */
 import { LINKED } from "./controls.ts";
-
-export type FormValues = Record<string, string>;
+import type { FormValues } from "./protocol.ts";
 
 /** Fields that a link may set; anything else in an address is left alone. */
 const FIELDS: readonly string[] = ["prompt", ...LINKED, "model", "url"];

@@ -2,19 +2,26 @@
 import type { StoredCheckpoint } from "../src/index.ts";
 import type { Client } from "./client.ts";
 import { byId, dropZone } from "./dom.ts";
-import type { FormValues } from "./link.ts";
 import { partFiles } from "./parts.ts";
-import type { ModelChoice, ModelPlace } from "./protocol.ts";
+import type { FormValues, ModelChoice, ModelPlace } from "./protocol.ts";
 import { bytesText } from "../src/base/units.ts";
 import { visible } from "../src/base/visible.ts";
+import type { Tell } from "./trouble.ts";
 
 export interface ModelPicker {
   choice(): ModelChoice;
+  /** What is chosen without saying which, and the field that would say it. */
+  problem(): { message: string; field: HTMLElement } | null;
   /** Fills in what a link names; it is opened when the user says so. */
   link(values: FormValues): void;
+  /**
+   * Chooses what the form said earlier. @param folder the name of the folder that was meant then; a page may not open one by itself
+   * @returns whether it is there
+   */
+  restore(values: FormValues, folder?: string | null): boolean;
 }
 
-export function modelPicker(client: Client, tell: (message: string | null) => void, onChange: () => void): ModelPicker {
+export function modelPicker(client: Client, tell: Tell, onChange: () => void): ModelPicker {
   const form = byId<HTMLFormElement>("form");
   let folder: Extract<ModelPlace, { kind: "folder" }> | undefined;
   const url = byId<HTMLInputElement>("url");
@@ -33,6 +40,12 @@ export function modelPicker(client: Client, tell: (message: string | null) => vo
 
   const files = partFiles(onChange);
   const choice = (): ModelChoice => ({ ...place(), parts: files() });
+
+  /** A field of the box, which is opened so that it can be seen. */
+  function shown(input: HTMLElement): HTMLElement {
+    byId<HTMLDetailsElement>("model-box").open = true;
+    return input;
+  }
 
   function place(): ModelPlace {
     const value = kind();
@@ -79,6 +92,23 @@ export function modelPicker(client: Client, tell: (message: string | null) => vo
     );
   });
 
+  /** A model that is to be chosen when the list of kept ones is there. */
+  let wanted: string | undefined;
+  function restore(values: FormValues, name: string | null = null): boolean {
+    const { model = "embedded", url: address = "" } = values;
+    const before = JSON.stringify([kind(), url.value]);
+    if (model === "folder" && name !== null && folder?.name !== name) return false;
+    if (model === "url") url.value = address;
+    const radio = [...form.querySelectorAll<HTMLInputElement>('input[name="model"]')].find(({ value }) => value === model);
+    if (!radio || radio.disabled) {
+      wanted = model;
+      return false;
+    }
+    select(model);
+    if (JSON.stringify([kind(), url.value]) !== before && model !== "url") onChange();
+    return true;
+  }
+
   /** Models that are kept in this browser. */
   async function listStored(): Promise<void> {
     const list = await client.ask<StoredCheckpoint[]>({ type: "list-stored" }).catch(() => [] as StoredCheckpoint[]);
@@ -105,12 +135,25 @@ export function modelPicker(client: Client, tell: (message: string | null) => vo
         return row;
       }),
     );
+    if (wanted === undefined || kind() !== "embedded") return;
+    const model = wanted;
+    wanted = undefined;
+    restore({ model });
   }
 
   show();
   void listStored();
   return {
     choice,
+    restore,
+    problem() {
+      const at = kind();
+      if (at === "url" && !url.value.trim())
+        return { message: "Give the model’s address: a URL of a folder, or an id such as zai-org/CogVideoX-2b.", field: shown(url) };
+      if (at === "folder" && !folder)
+        return { message: "Choose the model’s folder: the one that holds model_index.json.", field: shown(byId("folder")) };
+      return null;
+    },
     link({ model, url: address }) {
       if (model !== "url" || !address) return;
       url.value = address;

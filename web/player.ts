@@ -31,6 +31,13 @@ export class Player {
     this.#draw();
   }
 
+  /** An empty screen. */
+  clear(): void {
+    cancelAnimationFrame(this.#request);
+    this.#context.clearRect(0, 0, this.canvas.width, this.canvas.height);
+    this.canvas.setAttribute("aria-label", "No video");
+  }
+
   #draw = (): void => {
     this.#request = requestAnimationFrame(this.#draw);
     if (this.paused && this.#shown >= 0) return;

@@ -3,9 +3,10 @@ import { bytesText } from "../src/base/units.ts";
 import type { Client } from "./client.ts";
 import { byId } from "./dom.ts";
 import type { KeptPrompts } from "./protocol.ts";
+import type { Tell } from "./trouble.ts";
 
 /** @returns what shows anew how much is kept */
-export function keptPrompts(client: Client, tell: (message: string | null) => void): () => Promise<void> {
+export function keptPrompts(client: Client, tell: Tell): () => Promise<void> {
   const forget = byId("prompts-forget");
   const show = async (): Promise<void> => {
     const { count, bytes } = await client.ask<KeptPrompts>({ type: "list-prompts" }).catch(() => ({ count: 0, bytes: 0 }));

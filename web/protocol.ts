@@ -25,6 +25,31 @@ export interface GenerateRequest {
   adapter: { file: File; scale: number } | null;
   /** Go on from where the last generation stopped. */
   resume: boolean;
+  /** What the form said, to fill it in again. */
+  form: FormValues;
+}
+
+/** A form's fields by their names; those that are not there are empty. */
+export type FormValues = Record<string, string>;
+
+/** A video as this browser keeps it. */
+export interface KeptVideo {
+  /** Its name in the storage, by which videos are in the order in which they were made. */
+  id: string;
+  thumbnail: Blob;
+  settings: Made["settings"];
+  seconds: Record<string, number>;
+  peakBytes: number;
+  width: number;
+  height: number;
+  /** Frames. */
+  count: number;
+  /** What the form said, with the seed. */
+  form: FormValues;
+  /** Files that had a part in it, which are not kept: by their names. */
+  files: string[];
+  /** The folder that the model was in, which a page may not open by itself. */
+  folder: string | null;
 }
 
 /** A clip to learn from, a film or a picture, and what it shows. */
@@ -84,7 +109,10 @@ export type ToWorker =
   | { type: "enhance"; request: EnhanceRequest }
   | { type: "draw-clips"; request: DrawRequest }
   | { type: "train"; request: TrainRequest; resume: boolean }
-  | { type: "encode"; format: "mp4" | "webm" | "gif" }
+  | { type: "encode"; format: "mp4" | "webm" | "gif"; video: string | null }
+  | { type: "list-videos" }
+  | { type: "recall"; video: string }
+  | { type: "forget-videos"; ids?: readonly string[] }
   | { type: "list-stored" }
   | { type: "remove-stored"; name: string }
   | { type: "list-prompts" }
@@ -123,6 +151,8 @@ export type FromWorker = { id: number } & (
 
 export interface Made {
   frames: RgbaFrame[];
+  /** As it is kept; null where this browser could not keep it. */
+  kept: KeptVideo | null;
   settings: Settings & { seed: number; prompt: string };
   seconds: Record<string, number>;
   peakBytes: number;

@@ -1,11 +1,13 @@
 /** The panel that trains an adapter on a visitor's own clips: their captions, the run, what it learns, and its file. */
 import { shortenedLines, visible } from "../src/base/visible.ts";
 import { WorkerError, type Client } from "./client.ts";
-import { byId, dropZone } from "./dom.ts";
+import { byId, download, dropZone } from "./dom.ts";
 import { lossChart, recentLoss } from "./loss-chart.ts";
 import { Player } from "./player.ts";
-import type { Captioned, ModelChoice, News, Taught, TrainRequest } from "./protocol.ts";
+import type { ModelPicker } from "./model.ts";
+import type { Captioned, News, Taught, TrainRequest } from "./protocol.ts";
 import { duration } from "./text.ts";
+import type { Tell } from "./trouble.ts";
 
 /** The name that adapters have in diffusers. */
 const FILE = "pytorch_lora_weights.safetensors";
@@ -13,11 +15,7 @@ const FILE = "pytorch_lora_weights.safetensors";
 const DRAWN = 12;
 
 /** @param page what the panel that generates lends: the model that is chosen there, and a place for an adapter */
-export function trainPanel(
-  client: Client,
-  tell: (message: string | null) => void,
-  page: { model(): ModelChoice; use(adapter: File): void },
-): void {
+export function trainPanel(client: Client, tell: Tell, page: { model: ModelPicker; use(adapter: File): void }): void {
   const button = (name: string): HTMLButtonElement => byId<HTMLButtonElement>(`train-${name}`);
   const [start, cancel, resume, save, use] = [button("start"), button("cancel"), button("resume"), button("save"), button("use")];
   const [doing, bar, log, list] = [byId("train-doing"), byId<HTMLProgressElement>("train-bar"), byId("train-log"), byId("train-clips")];
@@ -123,7 +121,9 @@ export function trainPanel(
 
   async function run(goOn: boolean): Promise<void> {
     if (running) return;
-    tell(null);
+    const problem = page.model.problem();
+    tell(problem && `${problem.message} It is chosen under Generate.`);
+    if (problem) return;
     if (!goOn) {
       losses = [];
       taught = undefined;
@@ -132,7 +132,7 @@ export function trainPanel(
     }
     busy(true);
     const request: TrainRequest = {
-      model: page.model(),
+      model: page.model.choice(),
       clips: clips.map((clip) => ({ ...clip })),
       steps: field("steps").valueAsNumber,
       rank: field("rank").valueAsNumber,
@@ -162,11 +162,7 @@ export function trainPanel(
     void client.ask({ type: "cancel" });
   });
   save.addEventListener("click", () => {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(taught!);
-    link.download = FILE;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+    download(taught!, FILE);
   });
   use.addEventListener("click", () => page.use(taught!));
   showClips();

@@ -3,10 +3,11 @@ import type { CaseResult } from "../src/index.ts";
 import type { Client } from "./client.ts";
 import { byId, dropZone, fillTable, type Cell } from "./dom.ts";
 import type { ValidationSummary } from "./validate-worker.ts";
+import type { Tell } from "./trouble.ts";
 
 const figure = (v: number | null): string => (v === null || Number.isNaN(v) ? "–" : v === 0 ? "0" : v.toExponential(2));
 
-export function validatePanel(client: Client, tell: (message: string | null) => void): void {
+export function validatePanel(client: Client, tell: Tell): void {
   const doing = byId("cases-doing");
   const table = byId<HTMLTableElement>("cases-table");
   const run = async (files: File[]): Promise<void> => {

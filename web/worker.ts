@@ -25,6 +25,7 @@ import {
 } from "../src/index.ts";
 import { ofTask } from "../src/pipelines/options/table.ts";
 import { taskFrom } from "../src/pipelines/task.ts";
+import { forgetVideos, keepVideo, keptVideos, recall } from "./kept-worker.ts";
 import { planOf, ratesOf } from "./plan-worker.ts";
 import type {
   EnhanceRequest,
@@ -52,7 +53,9 @@ const state: {
   /** By what they were measured for. */
   rates: Map<string, MeasuredRates>;
   interrupted: { key: string; state: DenoiseState; seed: number } | undefined;
+  /** The last one, and its name where it is kept. */
   video: Video | undefined;
+  videoId: string | null;
   /** Of the model that is open. */
   training: RunningTraining | undefined;
   controller: AbortController;
@@ -62,6 +65,7 @@ const state: {
   rates: new Map(),
   interrupted: undefined,
   video: undefined,
+  videoId: null,
   training: undefined,
   controller: new AbortController(),
 };
@@ -215,16 +219,38 @@ async function generate(request: GenerateRequest, say: Say): Promise<Made> {
     }
     const video = await run;
     state.video = video;
-    return {
-      frames: video.frames.map(({ width, height, data }) => ({ width, height, data: data.slice() })),
-      settings: video.settings,
-      seconds: video.seconds as Record<string, number>,
-      peakBytes: model.gpu.memory.peak,
-    };
+    state.videoId = null;
+    const frames = video.frames.map(({ width, height, data }) => ({ width, height, data: data.slice() }));
+    const [{ settings, seconds }, peakBytes] = [video, model.gpu.memory.peak];
+    const of = { settings, seconds: seconds as Record<string, number>, peakBytes };
+    const kept = await keepVideo({ ...of, ...recordOf(request, settings, frames) }, frames, video.made).catch((error: Error) => {
+      warn(`This video is not kept in this browser: ${error.message}. Save it before the page is closed.`);
+      return null;
+    });
+    state.videoId = kept?.id ?? null;
+    return { frames, ...of, kept };
   } catch (error) {
     if (error instanceof GenerationInterrupted) state.interrupted = { key, state: error.state, seed: prepared.seed };
     throw error;
   }
+}
+
+/** What brings a video's settings back. */
+function recordOf({ form, model, input, adapter }: GenerateRequest, { seed }: Made["settings"], frames: readonly RgbaFrame[]) {
+  const { width, height } = frames[0]!;
+  const files = [input?.file, adapter?.file, ...Object.values(model.parts ?? {})].flatMap((file) => (file ? [file.name] : []));
+  const folder = model.kind === "folder" ? model.name : null;
+  return { width, height, count: frames.length, form: { ...form, seed: String(seed) }, files, folder };
+}
+
+/** A video to be written as a file: the last one, or one that is kept. */
+async function videoOf(id: string | null): Promise<Pick<Video, "frames" | "made"> & { settings: { fps: number } }> {
+  if (id !== null && id !== state.videoId) {
+    const { kept, frames, made } = await recall(id);
+    return { frames, settings: kept.settings, made: made as Video["made"] };
+  }
+  if (!state.video) throw new CogwheelError("video", "there must be a video to save, got none; make one first");
+  return state.video;
 }
 
 /** The prompt in the words that models were trained on, by whichever server the user names. */
@@ -304,12 +330,20 @@ async function answer(message: ToWorker, say: Say): Promise<unknown> {
       return await drawClips(await (await fetch(new URL("attributes.json", EMBEDDED))).json(), message.request);
     }
     case "encode": {
-      if (!state.video) throw new CogwheelError("video", "there must be a video to save, got none; make one first");
-      const { frames, settings, made } = state.video;
+      const { frames, settings, made } = await videoOf(message.video);
       return new Blob([await encodeVideo(frames, { format: message.format, fps: settings.fps, made })], {
         type: message.format === "gif" ? "image/gif" : `video/${message.format}`,
       });
     }
+    case "list-videos":
+      return await keptVideos();
+    case "recall": {
+      const { kept, frames } = await recall(message.video);
+      const { settings, seconds, peakBytes } = kept;
+      return { frames, settings, seconds, peakBytes, kept } satisfies Made;
+    }
+    case "forget-videos":
+      return await forgetVideos(message.ids);
     case "list-stored":
       return await storedCheckpoints();
     case "remove-stored": {
@@ -343,6 +377,9 @@ async function answer(message: ToWorker, say: Say): Promise<unknown> {
   }
 }
 
+/** What needs neither the model nor the GPU does not wait for them. */
+const AT_ONCE: ReadonlySet<ToWorker["type"]> = new Set(["encode", "list-videos", "recall", "forget-videos"]);
+
 let last: Promise<unknown> = Promise.resolve();
 self.onmessage = ({ data }: MessageEvent<ToWorker & { id: number }>) => {
   const { id, ...message } = data;
@@ -352,9 +389,7 @@ self.onmessage = ({ data }: MessageEvent<ToWorker & { id: number }>) => {
     return;
   }
   const say: Say = (news, transfer = []) => self.postMessage({ id, ...news }, { transfer });
-  last = last.then(async () => {
-    state.controller = new AbortController();
-    const { signal } = state.controller;
+  const respond = async (signal?: AbortSignal): Promise<void> => {
     try {
       self.postMessage({ id, type: "answer", value: await answer(message as ToWorker, say) } satisfies FromWorker);
     } catch (error) {
@@ -363,8 +398,13 @@ self.onmessage = ({ data }: MessageEvent<ToWorker & { id: number }>) => {
         type: "error",
         message: error instanceof Error ? error.message : String(error),
         resumable: error instanceof GenerationInterrupted,
-        cancelled: signal.aborted,
+        cancelled: signal?.aborted ?? false,
       } satisfies FromWorker);
     }
+  };
+  if (AT_ONCE.has(message.type)) return void respond();
+  last = last.then(() => {
+    state.controller = new AbortController();
+    return respond(state.controller.signal);
   });
 };

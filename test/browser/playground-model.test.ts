@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { expect, it } from "vitest";
-import { chooseFolder, finished, inWorker, open, ready, set, text, usePlayground } from "../support/playground.ts";
+import { chooseFolder, finished, inWorker, open, ready, set, text, told, usePlayground } from "../support/playground.ts";
 import { tinyCheckpoint } from "../support/tiny-checkpoint.ts";
 
 usePlayground();
@@ -78,7 +78,7 @@ it("takes files in place of a model's own weights, and its own again", async () 
   expect(await made(page)).not.toEqual(own);
   await page.setInputFiles("#part-transformer", join(folder, "broken.safetensors"));
   await page.waitForSelector("#notice:not([hidden])");
-  expect(await text(page, "notice")).toMatch(/broken\.safetensors.*truncated/);
+  expect(await told(page)).toMatch(/broken\.safetensors.*truncated/);
   await page.click("#parts-clear");
   await page.waitForSelector("#notice", { state: "hidden" });
   expect(await made(page)).toEqual(own);

@@ -8,7 +8,7 @@ import type { World } from "../../src/check/clip-attributes.ts";
 import { openSafetensors } from "../../src/files/safetensors.ts";
 import { memorySource } from "../../src/sources/memory.ts";
 import { encodeVideo } from "../../src/video/encode.ts";
-import { finished, inWorker, open, ready, ROOT, set, SHOTS, text, usePlayground } from "../support/playground.ts";
+import { finished, inWorker, open, ready, ROOT, set, SHOTS, text, told, usePlayground } from "../support/playground.ts";
 
 usePlayground();
 
@@ -35,7 +35,7 @@ it("learns from picked and drawn clips, stops, goes on, and its file is saved an
   await captions.nth(1).fill("");
   await page.click("#train-start");
   await page.waitForSelector("#notice:not([hidden])");
-  expect(await text(page, "notice")).toMatch(/every clip must have a caption, got none for 1 of 2, such as still\.png; say what it shows/);
+  expect(await told(page)).toMatch(/every clip must have a caption, got none for 1 of 2, such as still\.png; say what it shows/);
   await page.locator("#train-clips button").nth(1).click();
   expect(await text(page, "train-count")).toBe("1 clip");
   await page.click("#train-draw");

@@ -22,6 +22,7 @@ import {
   set,
   SHOTS,
   text,
+  told,
   usePlayground,
 } from "../support/playground.ts";
 import { tinyCheckpoint } from "../support/tiny-checkpoint.ts";
@@ -145,7 +146,7 @@ describe("making a video", () => {
     await page.click("#start");
     await captionSays(page, "Preview after step 2");
     await page.click("#cancel");
-    await captionSays(page, "Stopped. Its steps so far are kept.");
+    await page.waitForFunction(() => document.getElementById("outcome")!.textContent === "Stopped. Its steps so far are kept.");
     await page.click("#resume");
     await finished(page);
     const resumed = await inWorker<number[]>(page, "[...cogwheel.video.frames[0].data]");
@@ -189,7 +190,27 @@ describe("making a video", () => {
     await page.selectOption("#role", "image");
     await page.click("#start");
     await page.waitForSelector("#notice:not([hidden])");
-    expect(await text(page, "notice")).toMatch(/this checkpoint makes videos from text.*got image/);
+    expect(await told(page)).toMatch(/this checkpoint makes videos from text.*got image/);
+    expect(await page.isVisible("#save-mp4"), "the video before is there, with its buttons").toBe(true);
+    expect(await text(page, "caption")).toContain("seed 1 ");
+    // What a field says is wrong is told there too.
+    await page.selectOption("#role", "video");
+    await page.locator("#settings").evaluate((box) => {
+      (box as HTMLDetailsElement).open = false;
+    });
+    await page.locator("#width").evaluate((input) => {
+      (input as HTMLInputElement).value = "65";
+    });
+    await page.click("#start");
+    await page.waitForSelector('#width[aria-invalid="true"]');
+    expect(await page.evaluate(() => document.activeElement!.id)).toBe("width");
+    expect(await page.isVisible("#width"), "what was folded is open").toBe(true);
+    expect(await page.getAttribute("#width", "aria-describedby")).toBe("notice");
+    expect(await page.locator("#notice").boundingBox(), "in the stage").toMatchObject({
+      x: (await page.locator("#stage").boundingBox())!.x,
+    });
+    await page.fill("#width", "64");
+    expect(await page.getAttribute("#width", "aria-invalid")).toBeNull();
     await page.context().close();
   }, 240_000);
 });
@@ -212,9 +233,10 @@ describe("other models", () => {
     await writeFile(file, (await readFile(file)).subarray(0, 5000));
     await chooseFolder(page, broken);
     await page.waitForSelector("#notice:not([hidden])");
-    expect(await text(page, "notice")).toMatch(
-      /^\[checkpoint\] transformer\/diffusion_pytorch_model\.safetensors: .*; the file is truncated/,
+    expect(await text(page, "notice"), "in sentences").toMatch(
+      /^transformer\/diffusion_pytorch_model\.safetensors: [^[\]]+\.\s+The file is truncated[^[\]]+\.\s+Details$/,
     );
+    expect(await told(page)).toMatch(/\[checkpoint\] transformer\/diffusion_pytorch_model\.safetensors: .*; the file is truncated/);
     await page.screenshot({ path: join(SHOTS, "playground-broken.png"), fullPage: true });
     await rm(broken, { recursive: true });
     // It is still alive.
@@ -346,7 +368,7 @@ describe("what a browser may lack or add", () => {
     const { page, wrong } = await open("", {
       prepare: (page) => page.addInitScript("Object.defineProperty(Navigator.prototype, 'gpu', { value: undefined })"),
     });
-    expect(await text(page, "notice")).toMatch(/^This browser has no WebGPU, .* Use Chrome or Edge 113, Safari 26 or Firefox 141 or newer/);
+    expect(await told(page)).toMatch(/^This browser has no WebGPU, .* Use Chrome or Edge 113, Safari 26 or Firefox 141 or newer/);
     expect(await page.isDisabled("#start")).toBe(true);
     await page.screenshot({ path: join(SHOTS, "playground-no-webgpu.png"), fullPage: true });
     expect(wrong).toEqual([]);

@@ -52,6 +52,8 @@ export async function open(
 }
 
 export const text = (page: Page, id: string): Promise<string> => page.locator(`#${id}`).innerText();
+/** What went wrong, with the details that are folded away. */
+export const told = async (page: Page): Promise<string> => (await page.locator("#notice").textContent())!;
 export const ready = (page: Page): Promise<unknown> =>
   page.waitForFunction(() => document.getElementById("plan")!.textContent!.startsWith("Takes"), undefined, { timeout: 60_000 });
 export const finished = (page: Page): Promise<unknown> => page.waitForSelector("#result:not([hidden])", { timeout: 240_000 });

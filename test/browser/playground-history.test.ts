@@ -1,0 +1,109 @@
+/** What the playground keeps: videos made earlier, the queue, the form. Screenshots are kept in dist/screenshots. */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Page } from "playwright-core";
+import { expect, it } from "vitest";
+import { decodeVideo } from "../../src/video/decode.ts";
+import { captionSays, finished, inWorker, open, ready, set, SHOTS, text, told, usePlayground } from "../support/playground.ts";
+
+usePlayground();
+
+const tiles = (page: Page, count: number): Promise<unknown> =>
+  page.waitForFunction((count) => document.querySelectorAll("#strip li").length === count, count);
+const focused = (page: Page): Promise<string> => page.evaluate(() => document.activeElement!.id || document.activeElement!.tagName);
+const picture = (page: Page): Promise<string> => page.locator("#canvas").evaluate((canvas) => (canvas as HTMLCanvasElement).toDataURL());
+
+it("keeps every video with its settings, queues requests, and has both again after a reload", { timeout: 300_000 }, async () => {
+  const { page, wrong } = await open();
+  await ready(page);
+  await set(page, { steps: "1", frames: "1", seed: "1" });
+  await page.focus("#start");
+  await page.keyboard.press("Enter");
+  expect(await focused(page), "the button stays where it was").toBe("start");
+  // While it runs, two more are asked for; one of them is taken back.
+  expect(await text(page, "start")).toBe("Add to the queue");
+  await page.fill("#prompt", "a cyan square growing on a gray background");
+  await set(page, { seed: "7" });
+  await page.click("#start");
+  await page.fill("#prompt", "a yellow triangle moving up on a white background");
+  await page.click("#start");
+  expect(await page.locator("#queue-list li").allInnerTexts()).toEqual([
+    expect.stringContaining("a cyan square growing on a gray background · seed 7"),
+    expect.stringContaining("a yellow triangle"),
+  ]);
+  await page.screenshot({ path: join(SHOTS, "playground-queue.png"), fullPage: true });
+  await page.locator("#queue-list button").nth(1).click();
+  expect(await focused(page)).toBe("BUTTON");
+  await tiles(page, 2);
+  await finished(page);
+  expect(await text(page, "caption")).toContain("“a cyan square growing on a gray background” · seed 7");
+  const square = await picture(page);
+  await page.fill("#prompt", "half a prompt, not yet");
+  await set(page, { steps: "3" });
+
+  await page.reload();
+  await ready(page);
+  expect([await page.inputValue("#prompt"), await page.inputValue("#steps"), await page.inputValue("#seed")], "the form").toEqual([
+    "half a prompt, not yet",
+    "3",
+    "7",
+  ]);
+  await tiles(page, 2);
+  await page.locator("#strip button").nth(0).click();
+  await finished(page);
+  expect(await picture(page), "the same pixels").toBe(square);
+  expect([await page.inputValue("#prompt"), await page.inputValue("#steps"), await page.inputValue("#seed")], "its settings").toEqual([
+    "a cyan square growing on a gray background",
+    "1",
+    "7",
+  ]);
+  const [download] = await Promise.all([page.waitForEvent("download"), page.click("#save-mp4")]);
+  expect(download.suggestedFilename()).toBe("a-cyan-square-growing-on-a-gray-background-7.mp4");
+  const bytes = await readFile(await download.path());
+  expect((await decodeVideo(new Uint8Array(bytes))).frames.length).toBe(1);
+  expect(bytes.toString("latin1"), "what it was made with").toContain('"seed":7');
+  await page.screenshot({ path: join(SHOTS, "playground-history.png"), fullPage: true });
+
+  // Another draw of it; while it runs an earlier video is looked at, and what is being made after that.
+  await set(page, { steps: "6" });
+  await page.click("#another");
+  await page.waitForSelector("#run:not([hidden])");
+  await page.locator("#strip button").nth(1).click();
+  await finished(page);
+  expect(await text(page, "caption")).toContain("seed 1 ");
+  await page.click("#watch");
+  expect(await page.isHidden("#result")).toBe(true);
+  await page.click("#cancel");
+  await page.waitForFunction(() => document.getElementById("outcome")!.textContent!.startsWith("Stopped."));
+  expect(await focused(page), "what had the focus is hidden").toMatch(/^(resume|start)$/);
+  expect(await page.isVisible("#result"), "the video before keeps its buttons").toBe(true);
+  await captionSays(page, "seed 1 ");
+
+  // Damage is told, and is the end of that video alone.
+  await inWorker(
+    page,
+    "(async () => { const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('cogwheel-videos'); " +
+      "const [name] = (await Array.fromAsync(folder.keys())).sort(); const file = await folder.getFileHandle(name); " +
+      "const whole = await (await file.getFile()).arrayBuffer(); const out = await file.createWritable(); " +
+      "await out.write(whole.slice(0, -50)); await out.close(); })()",
+  );
+  await page.reload();
+  await ready(page);
+  await tiles(page, 2);
+  await page.locator("#strip button").nth(1).click();
+  await page.waitForSelector("#notice:not([hidden])");
+  expect(await told(page)).toMatch(/file that is damaged.*make it again with its settings/s);
+  await page.locator("#strip button").nth(0).click();
+  await finished(page);
+  await page.click("#forget");
+  await page.click("#forget");
+  await tiles(page, 1);
+  expect(await focused(page)).toBe("start");
+  await page.click("#kept-clear");
+  expect(await text(page, "kept-clear")).toBe("Remove all for good");
+  await tiles(page, 1);
+  await page.click("#kept-clear");
+  await page.waitForSelector("#kept", { state: "hidden" });
+  expect(wrong).toEqual([]);
+  await page.context().close();
+});

@@ -1,0 +1,133 @@
+/** The stage: the run as it goes, or a finished video with its buttons. What was finished is never taken away by what fails after it. */
+import { bytesText } from "../src/base/units.ts";
+import { visible } from "../src/base/visible.ts";
+import type { RgbaFrame } from "../src/index.ts";
+import type { Client } from "./client.ts";
+import { byId, download, twice } from "./dom.ts";
+import { historyStrip } from "./history.ts";
+import { Player } from "./player.ts";
+import type { Made } from "./protocol.ts";
+import { duration } from "./text.ts";
+import type { Tell } from "./trouble.ts";
+
+export interface Stage {
+  /** A run begins: what comes of it is shown, until somebody looks at another video. */
+  begin(): void;
+  preview(frames: RgbaFrame[], fps: number, words: string): void;
+  done(made: Made): void;
+  /** A run is over without a video: the one before is there again. */
+  ended(): void;
+  /** The video that is on the stage, or was before the run that is. */
+  made(): Made | undefined;
+}
+
+/** @param onRecall an earlier video was brought back: its settings are to be, too */
+export function stage(client: Client, tell: Tell, onRecall: (made: Made) => void): Stage {
+  const player = new Player(byId<HTMLCanvasElement>("canvas"));
+  const [caption, buttons, back] = [byId("caption"), byId("result"), byId("watch")];
+  const play = byId<HTMLButtonElement>("play");
+  let made: Made | undefined;
+  let running = false;
+  let watching = true;
+  let live: (() => void) | undefined;
+
+  function show(shown: Made): void {
+    made = shown;
+    const { settings: s, frames, seconds, peakBytes, kept } = shown;
+    player.show(frames, s.fps, `Video: ${s.prompt}`);
+    const total = Object.values(seconds).reduce((a, b) => a + b, 0);
+    caption.textContent =
+      `“${visible(s.prompt)}” · seed ${s.seed} · ${s.width} × ${s.height}, ` +
+      `${frames.length} frames · ${duration(total)}, ${bytesText(peakBytes)} at most`;
+    pause(false);
+    buttons.hidden = false;
+    byId("forget").hidden = kept === null;
+    back.hidden = !running;
+    strip.mark(kept?.id ?? null);
+  }
+  function pause(on: boolean): void {
+    player.paused = on;
+    play.textContent = on ? "Play" : "Pause";
+    play.setAttribute("aria-pressed", String(!on));
+  }
+  const strip = historyStrip(client, tell, (recalled) => {
+    watching = false;
+    show(recalled);
+    onRecall(recalled);
+  });
+  function watch(): void {
+    watching = true;
+    back.hidden = buttons.hidden = true;
+    strip.mark(null);
+    pause(false);
+    live?.();
+  }
+
+  back.addEventListener("click", () => {
+    watch();
+    byId("cancel").focus();
+  });
+  play.addEventListener("click", () => pause(!player.paused));
+  for (const format of ["mp4", "gif"] as const)
+    byId(`save-${format}`).addEventListener("click", async () => {
+      const { settings, kept } = made!;
+      const video = kept?.id ?? null;
+      try {
+        const blob = await client
+          .ask<Blob>({ type: "encode", format: format === "mp4" && !("VideoEncoder" in window) ? "gif" : format, video })
+          .catch((error: Error) => {
+            // A browser without H.264 and VP9 in MP4 may still write WebM.
+            if (format === "mp4") return client.ask<Blob>({ type: "encode", format: "webm", video });
+            throw error;
+          });
+        download(blob, `${slug(settings.prompt)}-${settings.seed}.${blob.type.split("/")[1]}`);
+      } catch (error) {
+        tell((error as Error).message);
+      }
+    });
+  twice(byId<HTMLButtonElement>("forget"), "Remove it for good", async () => {
+    await strip.remove(made!.kept!.id);
+    made = undefined;
+    buttons.hidden = true;
+    player.clear();
+    caption.textContent = "Removed.";
+    byId("start").focus();
+  });
+
+  return {
+    begin() {
+      running = true;
+      live = undefined;
+      watch();
+    },
+    preview(frames, fps, words) {
+      live = () => {
+        if (frames.length) player.show(frames, fps, words);
+        caption.textContent = words;
+      };
+      if (watching) live();
+    },
+    done(finished) {
+      running = false;
+      if (finished.kept) strip.add(finished.kept);
+      if (watching || !made) show(finished);
+      else {
+        back.hidden = true;
+        strip.mark(made.kept?.id ?? null);
+      }
+    },
+    ended() {
+      running = false;
+      back.hidden = true;
+      if (made) show(made);
+    },
+    made: () => made,
+  };
+}
+
+const slug = (text: string): string =>
+  text
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, "-")
+    .replace(/^-|-$/g, "")
+    .slice(0, 48) || "video";
