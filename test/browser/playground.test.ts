@@ -234,7 +234,7 @@ describe("other models", () => {
     await chooseFolder(page, broken);
     await page.waitForSelector("#notice:not([hidden])");
     expect(await text(page, "notice"), "in sentences").toMatch(
-      /^transformer\/diffusion_pytorch_model\.safetensors: [^[\]]+\.\s+The file is truncated[^[\]]+\.\s+Details$/,
+      /^transformer\/diffusion_pytorch_model\.safetensors: [^[]+ \(got data_offsets .*\)\.\s+The file is truncated.*\.\s+Details$/,
     );
     expect(await told(page)).toMatch(/\[checkpoint\] transformer\/diffusion_pytorch_model\.safetensors: .*; the file is truncated/);
     await page.screenshot({ path: join(SHOTS, "playground-broken.png"), fullPage: true });
