@@ -28,7 +28,7 @@ export {
 export type { TilingReport } from "./models/vae/exact/run.ts";
 export type { WorkerReport } from "./models/vae/split/run.ts";
 export type { WorkerPlace } from "./pipelines/workers/types.ts";
-export { readLatents, readVideoLatents, writeLatents, writeVideoLatents, type SavedRun } from "./pipelines/latents-file.ts";
+export { writeLatents, writeVideoLatents, type SavedRun } from "./pipelines/latents-file.ts";
 export { train, type Training } from "./training/train.ts";
 export type { Trainable, TrainingStep, TrainOptions } from "./training/options.ts";
 export type { TrainingData } from "./training/batches.ts";
@@ -84,6 +84,8 @@ export {
   readCase,
   runCase,
   tune,
+  readLatents,
+  readVideoLatents,
 } from "./seldom.ts";
 export type { EnhancedPrompt, EnhanceOptions } from "./curation/enhance/enhance.ts";
 export type { ExportOptions } from "./training/export.ts";

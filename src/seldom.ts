@@ -7,6 +7,7 @@ import type * as folders from "./data/folder.ts";
 import type * as samples from "./data/samples.ts";
 import type * as adapters from "./pipelines/lora-file.ts";
 import type * as prompts from "./pipelines/prompt-cache.ts";
+import type * as latents from "./pipelines/read-latents.ts";
 import type * as rates from "./tuning/rates.ts";
 import type * as tuning from "./tuning/tune.ts";
 
@@ -33,6 +34,17 @@ export const listPrompts: typeof prompts.listPrompts = async () => (await import
 
 /** Forgets what is kept for this user of encoded prompts. Resolves to how much that was. */
 export const clearPrompts: typeof prompts.clearPrompts = async () => (await import("./pipelines/prompt-cache.ts")).clearPrompts();
+
+/** `label` is what errors call the file. */
+export const readLatents: typeof latents.readLatents = async (...of) => (await import("./pipelines/read-latents.ts")).readLatents(...of);
+
+/**
+ * The videos' latents in a file: an encoded video's, or those that a generation saved, without the frames that 1.5 models pad in front.
+ * @param label what errors call the file
+ * @param temporal frames a latent frame, of the VAE that is to decode them
+ */
+export const readVideoLatents: typeof latents.readVideoLatents = async (...of) =>
+  (await import("./pipelines/read-latents.ts")).readVideoLatents(...of);
 
 /**
  * Reads an adapter. PEFT's files come with their config; what the config asks for is checked when the adapter meets a model.

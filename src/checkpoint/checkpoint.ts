@@ -31,6 +31,8 @@ export interface Component {
 export interface OpenCheckpointOptions {
   /** Read the configs and look for no weights. */
   configsOnly?: boolean;
+  /** The components whose weights are looked for; of others the configs alone are read. Default: all. */
+  weightsOf?: readonly string[];
   /** The variant of the weights to take, such as `fp16`; the plain files, or else the variant that is there, unless told. */
   variant?: string;
   /** The components to open, by name; all of them unless told. Others are neither read nor checked. */
@@ -218,7 +220,7 @@ async function componentAlone(source: CheckpointSource, { only = [], alone }: Op
 async function openComponent(
   source: CheckpointSource,
   component: ListedComponent,
-  { variant, configsOnly = false, tied, files, gguf }: OpenCheckpointOptions,
+  { variant, configsOnly = false, weightsOf, tied, files, gguf }: OpenCheckpointOptions,
 ): Promise<Component> {
   const { name, library, className, folder = name } = component;
   const { kind, configFile, weights: base } = componentFiles(component);
@@ -236,7 +238,7 @@ async function openComponent(
   }
   const config = file?.config ?? (there ? await readJson(source, configFile) : {});
   const own = (): Promise<WeightIndex> | null => (base === null ? null : findWeights(source, folder, base, { variant, tied }));
-  const weights = configsOnly ? null : (file?.weights ?? (await own()));
+  const weights = configsOnly || weightsOf?.includes(name) === false ? null : (file?.weights ?? (await own()));
   return { name, library, className, config, configFile: file?.configFile ?? (there ? configFile : null), weights };
 }
 

@@ -35,7 +35,7 @@ export async function neededFiles(source: CheckpointSource, options: OpenCheckpo
     const replaced = options.files?.has(component.name) ?? false;
     await want(configFile, replaced || kind === "tokenizer");
     if (kind === "tokenizer") await want(`${component.name}/spiece.model`);
-    if (weights === null || replaced) continue;
+    if (weights === null || replaced || options.weightsOf?.includes(component.name) === false) continue;
     const found = await locateWeights(source, component.name, weights, variant);
     if (!found) {
       missing.push(`${component.name}/${singleName(weights, variant ?? null)}`);

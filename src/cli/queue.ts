@@ -3,7 +3,8 @@ import { CogwheelError } from "../base/errors.ts";
 import { visible } from "../base/visible.ts";
 import type { GenerationKind, Job } from "../jobs/job.ts";
 import { openJobs } from "../jobs/open-node.ts";
-import { isJobId, isOver, JobStore } from "../jobs/store.ts";
+import { drawSeed, isJobId, isOver, JobStore } from "../jobs/store.ts";
+import { STAGES } from "../jobs/stages.ts";
 import { livingWorkers } from "../jobs/workers.ts";
 import { defined, type GenerateOptions } from "../pipelines/options.ts";
 import { nameOf } from "../pipelines/made-with.ts";
@@ -36,7 +37,7 @@ async function withStore<T>({ queue }: QueueFlags, use: (store: JobStore) => Pro
 
 export async function addJob(prompt: string, flags: AddFlags): Promise<void> {
   const { given, files, own } = readFlags<AddFlags>(flags);
-  const { width, height, frames, fps, steps, guidance, negative, seed, strength } = given as Partial<GenerateOptions>;
+  const { width, height, frames, fps, steps, guidance, negative, seed, strength, samples = 1 } = given as Partial<GenerateOptions>;
   const path = files.image ?? files.video;
   if (files.image !== undefined && files.video !== undefined)
     throw new CogwheelError("queue", "a job begins from a picture or from a video, got --image and --video; leave one out");
@@ -44,7 +45,14 @@ export async function addJob(prompt: string, flags: AddFlags): Promise<void> {
   const settings = defined({ width, height, frames, fps, steps, guidance, negativePrompt: negative, seed, strength });
   const request = { kind, model: own.model ?? nameOf(EMBEDDED_MODEL), prompt, ...settings };
   const input = typeof path === "string" ? await readInput(path) : undefined;
-  await withStore(own, async (store) => print((await store.create({ request, ...defined({ input }) })).id));
+  await withStore(own, async (store) => {
+    // Samples of one prompt share their seed, and the noise that follows from it.
+    const shared = samples > 1 ? { seed: seed ?? drawSeed() } : {};
+    for (let index = 0; index < samples; index++) {
+      const sample = samples > 1 ? { sample: { index, of: samples } } : {};
+      print((await store.create({ request: { ...request, ...shared, ...sample }, ...defined({ input }) })).id);
+    }
+  });
 }
 
 export async function listJobs(flags: ListFlags): Promise<void> {
@@ -67,7 +75,10 @@ export async function listJobs(flags: ListFlags): Promise<void> {
         ),
       );
     print(`${jobs.length ? "" : "No jobs; "}${count(workers.length, "worker")}${hasMore ? "; more jobs: --limit" : ""}`);
-    for (const { id, models, adapter } of workers) print(visible(`  ${id}: ${models.map(({ name }) => name).join(", ")} on ${adapter}`));
+    for (const { id, models, adapter, stages = STAGES } of workers) {
+      const some = stages.length < STAGES.length ? ` (${stages.join(", ")})` : "";
+      print(visible(`  ${id}: ${models.map(({ name }) => name).join(", ")} on ${adapter}${some}`));
+    }
   });
 }
 

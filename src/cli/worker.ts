@@ -2,6 +2,7 @@
 import { hostname } from "node:os";
 import { CogwheelError } from "../base/errors.ts";
 import { openJobs } from "../jobs/open-node.ts";
+import { COMPONENTS, STAGES, type JobStage } from "../jobs/stages.ts";
 import { JobStore } from "../jobs/store.ts";
 import { work, type WorkerModel } from "../jobs/worker.ts";
 import { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
@@ -20,6 +21,7 @@ export interface WorkerFlags extends ModelDeviceFlags {
   keep?: boolean;
   lease?: number;
   untilInputEnds?: boolean;
+  stages?: readonly JobStage[];
 }
 
 /** Works until a signal; resolves to the exit code: 0, as a worker has no other end. */
@@ -29,6 +31,7 @@ export async function runWorker({
   lease,
   keep = true,
   untilInputEnds,
+  stages = STAGES,
   ...flags
 }: WorkerFlags): Promise<number> {
   if (lease !== undefined && !(lease >= 1 && lease <= 3600))
@@ -37,7 +40,13 @@ export async function runWorker({
   const models = folders.map(
     (folder): WorkerModel => ({
       name: modelName(folder),
-      open: (keep) => CogVideoX.open(folder, { ...defined({ adapter, dtype, variant }), keep, onWarning: complain }),
+      open: (keep) =>
+        CogVideoX.open(folder, {
+          ...defined({ adapter, dtype, variant }),
+          weightsOf: stages.map((stage) => COMPONENTS[stage]),
+          keep,
+          onWarning: complain,
+        }),
       ...(dtype === "q8" || dtype === "q4" ? { stored: dtype } : {}),
     }),
   );
@@ -52,7 +61,8 @@ export async function runWorker({
   const version = engineVersion();
   const leaseMs = lease ? { leaseMs: 1000 * lease } : {};
   using ranks = new RankWork(backend, { id, version, onNote: complain, ...leaseMs });
-  complain(`Worker ${id} takes jobs for ${names.join(", ")} from ${backend.name}`);
+  const does = stages.length < STAGES.length ? `does ${stages.join(" and ")} of` : "takes";
+  complain(`Worker ${id} ${does} jobs for ${names.join(", ")} from ${backend.name}`);
   await work(
     new JobStore(backend),
     {
@@ -61,6 +71,7 @@ export async function runWorker({
       version,
       keep,
       others: [ranks],
+      stages,
       onNote: complain,
       ...leaseMs,
     },

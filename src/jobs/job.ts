@@ -1,5 +1,7 @@
 /** A job as it is stored: its request, how far it is, who works on it, what came out. */
 
+import type { Digests } from "./stages.ts";
+
 export type JobStatus = "queued" | "in_progress" | "completed" | "failed";
 
 /** `text`: from a prompt; `image`: from a first picture; `video`: from a video (an edit); `extension`: going on from a video's last frame. */
@@ -19,6 +21,8 @@ export interface JobRequest {
   readonly guidance?: number;
   /** Drawn when the job is made, so that whoever works on it makes the same bytes. */
   readonly seed: number;
+  /** Of so many samples of this prompt and seed, which one this job makes, from 0 on; the others are jobs of their own. */
+  readonly sample?: { readonly index: number; readonly of: number };
   /** How much of a video's steps are run, 0 to 1. */
   readonly strength?: number;
   /** Blob of the input picture or video, as it was uploaded. */
@@ -48,6 +52,8 @@ export interface Job {
   /** Steps of denoising that are done, of so many; of 0 before a worker knows. */
   readonly step: number;
   readonly steps: number;
+  /** Is the prompt encoded, and the blob there for who denoises it? */
+  readonly encoded?: boolean;
   /** 0 to 100. */
   readonly progress: number;
   readonly secondsLeft?: number;
@@ -61,8 +67,8 @@ export interface Job {
   /** How often one did so since the last step was done: of a job that takes every worker down with it, this grows. */
   readonly fruitless?: number;
   readonly lease?: Lease;
-  /** Digest of the weights that the first worker had: another with other weights does not go on with it. */
-  readonly weights?: string;
+  /** Digests of the weights of those who worked on it: another with other weights does not go on with it. */
+  readonly weights?: Digests;
   /** Version of the engine that the first worker had. */
   readonly version?: string;
   /** The video that this one was made of, by remix, edit or extension. */
@@ -77,6 +83,7 @@ export interface Job {
 
 /** Names of what belongs to a job. */
 export const jobKey = (id: string): string => `job.${id}`;
+export const embedsBlob = (id: string): string => `embeds.${id}`;
 export const stateBlob = (id: string): string => `state.${id}`;
 export const inputBlob = (id: string): string => `input.${id}`;
 export const outputBlob = (id: string, what: "video" | "thumbnail" | "spritesheet" | "preview"): string => `output.${id}.${what}`;

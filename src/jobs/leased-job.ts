@@ -2,6 +2,7 @@
 import { linkedAbort } from "../base/linked-abort.ts";
 import { CogwheelError } from "../base/errors.ts";
 import type { Job } from "./job.ts";
+import { isAlike, isBegun, type Digests } from "./stages.ts";
 import { failedJob, isOver, type JobStore } from "./store.ts";
 
 /** The job is another's now, or over: cancelled, deleted. */
@@ -23,11 +24,15 @@ export class LeaseLost extends CogwheelError {
 /** Who takes it, and with what. */
 export interface Holder {
   readonly worker: string;
-  /** Digest of its weights. */
-  readonly weights: string;
+  /** Digests of its weights. */
+  readonly weights: Digests;
   readonly version: string;
   readonly leaseMs: number;
 }
+
+/** May a worker go on with what was reached? A state of other weights, or of another version, is none to go on from. */
+export const goesOn = ({ weights, version }: Job, holder: Pick<Holder, "weights" | "version">): boolean =>
+  weights !== undefined && version === holder.version && isAlike(weights, holder.weights);
 
 /** A job that began this often without one step done takes its workers down: it is failed. */
 export const MOST_FRUITLESS = 8;
@@ -73,8 +78,8 @@ export class LeasedJob implements AsyncDisposable {
       const { job, revision } = found;
       const now = Date.now();
       if (job.lease && job.lease.until > now && job.lease.worker !== holder.worker) return { heldMs: job.lease.until - now };
-      const same = job.weights === holder.weights && job.version === holder.version;
-      if (job.step > 0 && !same) return "begun elsewhere";
+      const same = goesOn(job, holder);
+      if (isBegun(job) && !same) return "begun elsewhere";
       const { worker, weights, version, leaseMs } = holder;
       const fruitless = (job.fruitless ?? 0) + 1;
       const next: Job =
@@ -87,7 +92,7 @@ export class LeasedJob implements AsyncDisposable {
               attempts: job.attempts + 1,
               fruitless,
               lease: { worker, until: now + leaseMs },
-              ...{ weights, version },
+              ...{ weights: same ? { ...job.weights, ...weights } : weights, version },
             };
       const taken = await store.replace(next, revision);
       if (taken === undefined) continue;

@@ -7,7 +7,7 @@ import { parseJsonObject } from "../base/json-scan.ts";
 import { linkedAbort } from "../base/linked-abort.ts";
 import { pause } from "../base/pause.ts";
 import type { Entry, JobBackend } from "./backend.ts";
-import { inputBlob, jobKey, outputBlob, stateBlob, type JobRequest, type Job, type JobError } from "./job.ts";
+import { embedsBlob, inputBlob, jobKey, outputBlob, stateBlob, type JobRequest, type Job, type JobError } from "./job.ts";
 
 /** What a job is made of. */
 export interface NewJob {
@@ -59,6 +59,8 @@ export function newJobId(now = Date.now()): string {
   return `video_${now.toString(16).padStart(12, "0")}${Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }
 
+export const drawSeed = (): number => crypto.getRandomValues(new Uint32Array(1))[0]!;
+
 /** Whether a text can be a job's id: what comes from a stranger is looked at before it becomes part of a key. */
 export const isJobId = (text: string): boolean => ID.test(text);
 
@@ -86,7 +88,7 @@ export class JobStore {
   async create(made: NewJob): Promise<Job> {
     const { id = newJobId(), request, owner = "", input, ...more } = made;
     checkId(id);
-    const seed = request.seed ?? crypto.getRandomValues(new Uint32Array(1))[0]!;
+    const seed = request.seed ?? drawSeed();
     // What it begins from is there before the job is: who sees the job may read it.
     if (input) await this.backend.blobs.put(inputBlob(id), input);
     const job: Job = {
@@ -179,6 +181,7 @@ export class JobStore {
   /** Deletes the blobs of a job that is no more. */
   async deleteBlobs(id: string, job?: Job): Promise<void> {
     const names = [
+      embedsBlob(id),
       stateBlob(id),
       inputBlob(id),
       ...(["video", "thumbnail", "spritesheet", "preview"] as const).map((what) => outputBlob(id, what)),
@@ -239,7 +242,9 @@ export class JobStore {
         if ((found?.revision ?? 0) !== told) yield found?.job;
         if (!found || isOver(found.job)) return;
         told = found.revision;
-        const changed = await Promise.race([next, pause(LOOK_MS, ended.signal).catch(() => undefined)]);
+        using look = linkedAbort(ended.signal);
+        const changed = await Promise.race([next, pause(LOOK_MS, look.signal).catch(() => undefined)]);
+        look.abort();
         if (changed?.done) return;
         if (changed) next = changes.next();
       }

@@ -1,5 +1,6 @@
 /** Which weights a model has, told apart without reading all of them. */
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import { COMPONENTS, type Digests, type JobStage } from "./stages.ts";
 import { sha256 } from "../base/sha256.ts";
 
 /** Bytes that are looked at of each weight, from its middle. */
@@ -8,15 +9,21 @@ const SAMPLE = 256;
 const AT_ONCE = 16;
 
 /**
- * A digest of a checkpoint's weights as a worker computes with them: names, shapes, types, configs, and some bytes of every one. Another
- * training changes them all, so that some bytes tell it; reading the whole would take minutes for nothing.
+ * Digests of a checkpoint's configs, and for each stage of its weights as a worker computes with them: names, shapes, types, and some bytes
+ * of every one. Another training changes them all, so that some bytes tell it; reading the whole would take minutes for nothing.
  * @param stored how they are stored on the adapter (f16, q8 …): a run that goes on with others gives other bytes
  */
-export async function weightsDigest({ components }: Pick<Checkpoint, "components">, stored: string, signal?: AbortSignal): Promise<string> {
-  const text = new TextEncoder();
-  const lines: string[] = [stored];
-  for (const [component, { config, weights }] of [...components].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    lines.push(`${component} ${JSON.stringify(config)}`);
+export async function weightsDigests(
+  { components }: Pick<Checkpoint, "components">,
+  stages: Iterable<JobStage>,
+  stored: string,
+  signal?: AbortSignal,
+): Promise<Digests> {
+  const configs = [...components].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, { config }]) => `${name} ${JSON.stringify(config)}`);
+  const digests: Partial<Record<JobStage | "configs", string>> = { configs: await digestOf(configs) };
+  for (const stage of stages) {
+    const weights = components.get(COMPONENTS[stage])?.weights;
+    const lines: string[] = [stored];
     const entries = weights ? [...weights].sort(([a], [b]) => (a < b ? -1 : 1)) : [];
     for (let at = 0; at < entries.length; at += AT_ONCE) {
       const read = entries.slice(at, at + AT_ONCE).map(async ([name, { shape, format, start, end }]) => {
@@ -27,8 +34,12 @@ export async function weightsDigest({ components }: Pick<Checkpoint, "components
       });
       lines.push(...(await Promise.all(read)));
     }
+    digests[stage] = await digestOf(lines);
   }
-  return (await sha256(text.encode(lines.join("\n")))).slice(0, 32);
+  return digests;
 }
+
+const digestOf = async (lines: readonly string[]): Promise<string> =>
+  (await sha256(new TextEncoder().encode(lines.join("\n")))).slice(0, 32);
 
 const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

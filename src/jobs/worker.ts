@@ -11,8 +11,11 @@ import { sha256 } from "../base/sha256.ts";
 import { OutOfMemory } from "../gpu/gpu.ts";
 import type { GenerationRequest } from "../pipelines/cogvideox/request.ts";
 import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
+import { readEmbeds, writeEmbeds } from "../pipelines/embeds-file.ts";
+import { defined, type GenerateOptions } from "../pipelines/options.ts";
 import type { GenerationStep } from "../pipelines/generation.ts";
-import { readLatents, writeLatents, type SavedRun } from "../pipelines/latents-file.ts";
+import { writeLatents, type SavedRun } from "../pipelines/latents-file.ts";
+import { readLatents } from "../pipelines/read-latents.ts";
 import { savedRun } from "../pipelines/saved-run.ts";
 import type { Video } from "../pipelines/video.ts";
 import { encodeVideo } from "../video/encode.ts";
@@ -20,11 +23,12 @@ import { fitFrame } from "../video/fit.ts";
 import type { Frame } from "../video/frame.ts";
 import type { Hint } from "./backend.ts";
 import { askedOf, type AskedJob } from "./inputs.ts";
-import { outputBlob, stateBlob, type Job, type JobError } from "./job.ts";
-import { LeasedJob, LeaseLost, type Holder } from "./leased-job.ts";
+import { embedsBlob, outputBlob, stateBlob, type Job, type JobError } from "./job.ts";
+import { goesOn, LeasedJob, LeaseLost, type Holder } from "./leased-job.ts";
 import { sheet, thumbnail } from "./pictures.ts";
 import { failedJob, isOver, type JobStore } from "./store.ts";
-import { weightsDigest } from "./weights-digest.ts";
+import { canDenoise, canTake, nextStage, STAGES, type Digests, type JobStage } from "./stages.ts";
+import { weightsDigests } from "./weights-digest.ts";
 import { announce, leave } from "./workers.ts";
 
 /** A model that a worker serves. */
@@ -32,7 +36,8 @@ export interface WorkerModel {
   /** What requests call it. */
   readonly name: string;
   /**
-   * Opens it; again, with `keep` false, where the adapter has too little memory for what is kept between jobs.
+   * Opens it, with the weights of the stages that the worker does; again, with `keep` false, where the adapter has too little memory for
+   * what is kept between jobs.
    * @param keep whether its parts stay on the adapter
    */
   open(keep: boolean): Promise<CogVideoX>;
@@ -62,6 +67,8 @@ export interface WorkerOptions {
   readonly models: readonly WorkerModel[];
   /** Of the engine: another version does not go on with its jobs. */
   readonly version: string;
+  /** What it does of a job; the rest is another's. Default: all. */
+  readonly stages?: readonly JobStage[];
   /** Nobody else takes a job for so long after this worker was last heard of. Default 30 s. */
   readonly leaseMs?: number;
   /** Whether a model's parts stay on the adapter between jobs. Default true. */
@@ -76,8 +83,9 @@ export interface WorkerOptions {
 
 /** A failure that is not the job's own is tried again so often, without a step between. */
 const TRIES = 3;
-/** A hint of a job that this worker cannot take comes back after so long. */
+/** A hint of a job that this worker cannot take comes back after so long; the first one sooner. */
 const LATER_MS = 2_000;
+const SOON_MS = 100;
 /** What steps are of a job; the rest is decoding and encoding. */
 const STEPS_PERCENT = 95;
 /** Frames that are read of a video to begin from. */
@@ -87,7 +95,7 @@ interface Open extends OpenModel {
   readonly served: WorkerModel;
   model: CogVideoX;
   keep: boolean;
-  readonly weights: string;
+  readonly weights: Digests;
 }
 
 /** Works until the signal aborts, and resolves then; what it works on is given back with all that was reached. */
@@ -99,6 +107,9 @@ export async function work(store: JobStore, options: WorkerOptions, signal: Abor
 class Worker implements AsyncDisposable {
   readonly #open = new Map<string, Open>();
   readonly #leaseMs: number;
+  readonly #stages: ReadonlySet<JobStage>;
+  /** Hints one after another that were of no use to this worker. */
+  #useless = 0;
 
   private constructor(
     private readonly store: JobStore,
@@ -106,6 +117,7 @@ class Worker implements AsyncDisposable {
     private readonly signal: AbortSignal,
   ) {
     this.#leaseMs = options.leaseMs ?? 30_000;
+    this.#stages = new Set(options.stages ?? STAGES);
   }
 
   static async open(store: JobStore, options: WorkerOptions, signal: AbortSignal): Promise<Worker> {
@@ -114,8 +126,8 @@ class Worker implements AsyncDisposable {
       for (const served of options.models) {
         const keep = options.keep ?? true;
         const model = await served.open(keep);
-        worker.#open.set(served.name, { served, model, keep, weights: "" });
-        const weights = await weightsDigest(model.checkpoint, served.stored ?? model.dtype, signal);
+        worker.#open.set(served.name, { served, model, keep, weights: {} });
+        const weights = await weightsDigests(model.checkpoint, worker.#stages, served.stored ?? model.dtype, signal);
         worker.#open.set(served.name, { served, model, keep, weights });
       }
       return worker;
@@ -166,7 +178,16 @@ class Worker implements AsyncDisposable {
     const { id, version } = this.options;
     const memoryBytes = availableMemoryBytes();
     await announce(this.store.backend.values, {
-      ...{ id, version, models, adapter: gpu.name, kind: gpu.caps.kind, at: Date.now(), everyMs: this.#leaseMs / 3 },
+      ...{
+        id,
+        version,
+        models,
+        stages: [...this.#stages],
+        adapter: gpu.name,
+        kind: gpu.caps.kind,
+        at: Date.now(),
+        everyMs: this.#leaseMs / 3,
+      },
       ...(memoryBytes === undefined ? {} : { memoryBytes }),
     }).catch((error: Error) => this.#note(`The queue could not be told of this worker: ${error.message}`));
   }
@@ -182,22 +203,23 @@ class Worker implements AsyncDisposable {
     const job = await store.get(hint.job).catch(() => undefined);
     if (!job || isOver(job)) return await hint.done();
     const open = this.#open.get(job.request.model);
-    if (!open) return await hint.release(LATER_MS);
+    if (!open || !canTake(this.#stages, job)) return await this.#leave(hint);
     const holder: Holder = { worker: options.id, weights: open.weights, version: options.version, leaseMs: this.#leaseMs };
     const lease = await LeasedJob.take(store, job.id, holder, { signal, onRenewed: () => hint.working() });
     if (lease === "over") return await hint.done();
-    if (lease === "begun elsewhere") return await hint.release(LATER_MS);
+    if (lease === "begun elsewhere") return await this.#leave(hint);
     if (!(lease instanceof LeasedJob)) return await hint.release(lease.heldMs + 50);
-    // A state of other weights, or of another version, is none to go on from.
-    const goesOn = job.weights === open.weights && job.version === options.version;
+    this.#useless = 0;
     await using held = lease;
     for (const other of this.#open.values()) if (other !== open) other.model.release();
     for (const other of options.others ?? []) other.release();
     const began = performance.now();
     try {
-      await new JobRun(store, open.model, held, options).run(goesOn);
-      await hint.done();
-      this.#note(`${job.id}: done in ${((performance.now() - began) / 1000).toFixed(1)} s`);
+      const end = await new JobRun(store, open.model, held, options, this.#stages).run(goesOn(job, holder));
+      const seconds = ((performance.now() - began) / 1000).toFixed(1);
+      if (end === "completed") await hint.done();
+      else await this.#giveBack(held, hint, 0);
+      this.#note(`${job.id}: ${end === "completed" ? "done" : `handed on for ${nextStage(held.job)}`} in ${seconds} s`);
     } catch (error) {
       await this.#failed(error, held, hint, open);
     }
@@ -210,6 +232,11 @@ class Worker implements AsyncDisposable {
     await other.take(hint, open, this.signal).catch((error: unknown) => {
       if (!this.signal.aborted) this.#note(`${hint.job}: ${error instanceof Error ? error.message : String(error)}`);
     });
+  }
+
+  /** A hint that others may use: soon, unless many such came one after another. */
+  async #leave(hint: Hint): Promise<void> {
+    await hint.release(Math.min(LATER_MS, SOON_MS * 1.5 ** this.#useless++));
   }
 
   /** What becomes of a job that ended without a result. */
@@ -236,7 +263,7 @@ class Worker implements AsyncDisposable {
     }
     this.#note(`${id}: ${failure.message}`);
     await this.#settle(lease, (job) => failedJob(job, failure));
-    await this.store.backend.blobs.delete(stateBlob(id));
+    for (const name of [embedsBlob(id), stateBlob(id)]) await this.store.backend.blobs.delete(name);
     await hint.done();
   }
 
@@ -267,19 +294,37 @@ class JobRun {
     private readonly model: CogVideoX,
     private readonly lease: LeasedJob,
     private readonly options: WorkerOptions,
+    private readonly stages: ReadonlySet<JobStage>,
   ) {
-    this.#previewMs = options.previewMs ?? 2_000;
+    // Previews are made with the VAE.
+    this.#previewMs = stages.has("decode") ? (options.previewMs ?? 2_000) : 0;
   }
 
-  async run(goesOn: boolean): Promise<void> {
+  /** All that this worker does of it: until it is over, or the next stage is another's. */
+  async run(goesOn: boolean): Promise<"completed" | "handed on"> {
     const { signal } = this.lease;
     const saved = goesOn ? await this.#saved() : undefined;
     const { id, steps } = this.lease.job;
-    this.options.onNote?.(`${id}: ${saved ? `goes on from step ${saved.state.step} of ${steps}` : "begins"}`);
-    const asked = await invalid(askedOf(this.lease.job.request, this.#blobs, saved, { signal, most: MOST_FRAMES }), signal);
+    const step = saved?.state.step ?? 0;
+    const embeds = goesOn && this.lease.job.encoded && !(step > 0 && step === steps) ? await this.#embeds() : undefined;
+    // What is reached is what is there: where blobs were lost the stage before is done again.
+    const job = await this.lease.update((one) => ({
+      ...one,
+      step,
+      encoded: embeds !== undefined || (one.encoded === true && step > 0 && step === steps),
+    }));
+    if (!canTake(this.stages, job)) return "handed on";
+    this.options.onNote?.(`${id}: ${saved ? `goes on from step ${step} of ${steps}` : embeds ? "goes on from its prompt" : "begins"}`);
+    const asked = await invalid(askedOf(job.request, this.#blobs, saved, { signal, most: MOST_FRAMES }), signal);
+    if (nextStage(job) === "text" && !canDenoise(this.stages, job)) {
+      await this.#encode({ ...asked.options, signal });
+      return "handed on";
+    }
+    const latentsOnly = !this.stages.has("decode");
     let saving: Promise<void> = Promise.resolve();
     const options = {
       ...asked.options,
+      share: { latentsOnly, ...defined({ promptEmbeds: embeds, sample: job.request.sample }) },
       ...{ preview: this.#previewMs > 0, signal },
       // A step may not end before the one before it is saved: no more than one is ever lost.
       onStep: () => saving,
@@ -290,7 +335,22 @@ class JobRun {
       saving = this.#save(request, step);
       await saving;
     }
-    await this.#finish(await generation, asked);
+    const video = await generation;
+    if (latentsOnly) return "handed on";
+    await this.#finish(video, asked);
+    return "completed";
+  }
+
+  /** The prompt's embeddings, for whoever denoises. */
+  async #encode(options: GenerateOptions): Promise<void> {
+    const embeds = await this.model.encodePrompt(options);
+    await this.#blobs.put(embedsBlob(this.lease.job.id), writeEmbeds(embeds));
+    await this.lease.update((job) => ({ ...job, encoded: true }));
+  }
+
+  async #embeds(): Promise<Float32Array | undefined> {
+    const bytes = await this.#blobs.get(embedsBlob(this.lease.job.id));
+    return bytes && (await readEmbeds(bytes));
   }
 
   get #blobs() {
@@ -345,7 +405,7 @@ class JobRun {
       if (error instanceof LeaseLost && error.job?.output?.blob !== blob) await this.#blobs.delete(blob);
       throw error;
     }
-    for (const name of [stateBlob(id), outputBlob(id, "preview")]) await this.#blobs.delete(name);
+    for (const name of [embedsBlob(id), stateBlob(id), outputBlob(id, "preview")]) await this.#blobs.delete(name);
   }
 }
 

@@ -1,5 +1,6 @@
 /** Who works: each worker says now and then that it is there, and what it can do. */
 import type { Settings } from "../pipelines/settings.ts";
+import type { Digests, JobStage } from "./stages.ts";
 import type { KeyValues } from "./backend.ts";
 
 export interface WorkerRecord {
@@ -8,8 +9,8 @@ export interface WorkerRecord {
   readonly version: string;
   readonly models: readonly {
     readonly name: string;
-    /** Digest of its weights. */
-    readonly weights: string;
+    /** Digests of its weights. */
+    readonly weights: Digests;
     /** How they are stored on the adapter. */
     readonly dtype: string;
     /** What a generation is where nothing else is asked for. */
@@ -17,6 +18,8 @@ export interface WorkerRecord {
     /** What it begins from, beside a prompt. */
     readonly takes: string;
   }[];
+  /** What it does of a job; in records of older versions all. */
+  readonly stages?: readonly JobStage[];
   readonly adapter: string;
   readonly kind: "hardware" | "software";
   /** Memory that the worker's process could take, where that can be known. */

@@ -64,7 +64,14 @@ export class Opened implements AsyncDisposable {
       only,
       family,
       files,
-      ...defined({ alone, tied, gguf, variant: options.variant, configsOnly: options.configsOnly || undefined }),
+      ...defined({
+        alone,
+        tied,
+        gguf,
+        variant: options.variant,
+        configsOnly: options.configsOnly || undefined,
+        weightsOf: options.weightsOf,
+      }),
     };
     const source = await openSource(from, { ...what, ...defined({ hub: options.hub }) }).catch(async (error: unknown) => {
       await closeFiles(files);

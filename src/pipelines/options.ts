@@ -30,6 +30,11 @@ export interface OpenOptions extends ComponentInputs {
   variant?: string;
   /** Read the configs alone, for `requirements` and `tune`: such a model has no weights to generate with. Default false. */
   configsOnly?: boolean;
+  /**
+   * The components whose weights are there (`text_encoder`, `transformer`, `vae`); the configs of all must be. Such a model does the stages
+   * that need no others. Default: all.
+   */
+  weightsOf?: readonly string[];
   /** How a repository on the hub is fetched: revision, token, cache, progress. */
   hub?: HubOptions;
   /**

@@ -5,7 +5,6 @@ import { OutOfMemory } from "../gpu/gpu.ts";
 import type { DenoiseState } from "../models/cogvideox/model.ts";
 import { GenerationInterrupted } from "./interrupted.ts";
 import type { Opened } from "./opened.ts";
-import type { Video } from "./video.ts";
 
 /** How a request is prepared anew after a failure, from a state where there is one. */
 export interface Recovery<Request> {
@@ -21,13 +20,13 @@ export interface Recovery<Request> {
  * adapter runs out of memory, of which WebGPU does not tell beforehand how much there is, the generation goes on within less, and says so
  * once.
  */
-export async function recovering<Request>(
+export async function recovering<Request, T>(
   opened: Opened,
   first: Request,
   { signal, onWarning }: { signal: AbortSignal; onWarning: ((message: string) => void) | undefined },
-  run: (request: Request) => Promise<Video>,
+  run: (request: Request) => Promise<T>,
   { reopen, lower }: Recovery<Request>,
-): Promise<Video> {
+): Promise<T> {
   let request = first;
   let warned = false;
   /** The last state there was: an attempt that fails before its first step leaves none of its own. */

@@ -151,15 +151,16 @@ describe("in this process", () => {
       await store.update(id, (job) => ({ ...job, status: "queued", steps: 4, version: "test", ...more }));
       return id;
     };
-    const weights = await begun({ weights: "others", step: 2 });
-    const version = await begun({ weights: "others", version: "9", step: 1 });
-    const fresh = await begun({ weights: "others", step: 0 });
+    const others = { configs: "others" };
+    const weights = await begun({ weights: others, step: 2 });
+    const version = await begun({ weights: others, version: "9", step: 1 });
+    const fresh = await begun({ weights: others, step: 0 });
     // A state that such a worker left is not gone on from either.
     await backend.blobs.put(stateBlob(fresh), Uint8Array.of(1, 2, 3));
     await using _ = worker();
     expect((await until(fresh, isOver)).output?.digest).toBe(undisturbed);
     for (const id of [weights, version]) {
-      expect((await store.get(id))!).toMatchObject({ status: "queued", attempts: 0, weights: "others" });
+      expect((await store.get(id))!).toMatchObject({ status: "queued", attempts: 0, weights: others });
       await store.delete(id);
     }
   }, 60_000);

@@ -25,13 +25,13 @@ export const queue: CliCommand = {
   commands: [
     defineCommand<[string[]], AddFlags>({
       name: "add",
-      help: "add a job, and print its id",
+      help: "add a job, and print its id; with --samples a job for each",
       declare: (command) =>
         addFlags(command.argument("<prompt...>", "what to show"), [
           queueFlag(),
           new Option("--model <name>", "as workers call it (default: the embedded moving-shapes model)"),
-          ...(["width", "frames", "fps", "steps", "guidance", "negative", "seed", "image", "video", "strength"] as const).map((name) =>
-            flagOf(name),
+          ...(["width", "frames", "fps", "steps", "guidance", "negative", "seed", "samples", "image", "video", "strength"] as const).map(
+            (name) => flagOf(name),
           ),
         ]),
       async run([words], flags) {

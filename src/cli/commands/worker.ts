@@ -1,9 +1,17 @@
 /** `cogwheel worker`: works on the jobs of a queue until it is stopped. */
-import { Option } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 import { defineCommand } from "../command.ts";
 import { addFlags, modelDeviceFlags, number } from "../flags.ts";
 import { queueFlag } from "./queue.ts";
 import type { WorkerFlags } from "../worker.ts";
+
+const NAMES = ["text", "denoise", "decode"] as const;
+
+function stages(text: string): readonly (typeof NAMES)[number][] {
+  const given = text.split(",").map((word) => word.trim());
+  if (given.every((word) => (NAMES as readonly string[]).includes(word))) return NAMES.filter((name) => given.includes(name));
+  throw new InvalidArgumentError(`It must be some of ${NAMES.join(", ")}, with commas between them.`);
+}
 
 export const worker = defineCommand<[], WorkerFlags>({
   name: "worker",
@@ -18,6 +26,10 @@ export const worker = defineCommand<[], WorkerFlags>({
       new Option("--variant <name>", "file-name variant of the weights, such as fp16"),
       ...modelDeviceFlags(),
       new Option("--no-keep", "load a model's parts anew for every job, which takes less memory of the adapter"),
+      new Option(
+        "--stages <list>",
+        "what to do of a job: text (encode the prompt), denoise, decode; the model's other weights need not be there (default: all)",
+      ).argParser(stages),
       new Option("--until-input-ends", "stop when the standard input ends, as it does when whoever started it is gone"),
       new Option("--lease <seconds>", "others take a job over when its worker was not heard of for so long (default: 30)").argParser(
         number,

@@ -1,7 +1,8 @@
 /** What the command is asked for: words and options, the files that are named, and what a saved run was asked for. */
 import { fstatSync } from "node:fs";
 import { CogwheelError } from "../../base/errors.ts";
-import { readLatents, type SavedRun } from "../../pipelines/latents-file.ts";
+import type { SavedRun } from "../../pipelines/latents-file.ts";
+import { readLatents } from "../../pipelines/read-latents.ts";
 import { defined, type GenerateOptions } from "../../pipelines/options.ts";
 import { type SavedSettings, takenUp } from "../../pipelines/options/saved.ts";
 import { OPTION_LIST, optionOf, type OptionName } from "../../pipelines/options/table.ts";

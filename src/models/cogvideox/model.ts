@@ -10,12 +10,15 @@ import { Program, type RunOptions } from "../../run/program.ts";
 import { planFor, WeightStore, type LoadOptions } from "../../run/weight-store.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
 import type { TransformerConfig } from "./config.ts";
+import type { Partner, SeparateBranches } from "./branches.ts";
 import { isLoraName, type LoraWeights } from "../lora/merge.ts";
 import { factorWeight, type LiveLoras } from "./linear.ts";
 import { recordTransformer } from "./forward.ts";
 import { schedulerStep } from "../../ops/scheduler_step.ts";
 import { coefficientVector, type StepCoefficients } from "../../diffusion/scheduler.ts";
-import type { Task } from "./task.ts";
+import type { DenoiseState } from "./denoise-state.ts";
+
+export type { DenoiseState } from "./denoise-state.ts";
 
 /** `ofs` of every published checkpoint that has the embedding. */
 const OFS = 2;
@@ -35,24 +38,10 @@ export interface DenoiseShape {
   stochastic: boolean;
   /** With guidance: do its two branches go through each layer one after the other? That takes less memory for activations. */
   apart?: boolean;
+  /** With guidance: is each of its two branches a run of its own (branches.ts)? */
+  separate?: boolean;
   /** Channels of an image's or control video's latents, concatenated after the noise's. */
   conditionChannels?: number;
-}
-
-/** The latents of a run after some of its steps: enough to go on from there. */
-export interface DenoiseState {
-  /** Steps that are done. */
-  readonly step: number;
-  /** [n, F, C, H, W] */
-  readonly latents: Float32Array;
-  /** DPM: the clean latents as they looked in the last step. */
-  readonly original?: Float32Array;
-  /** [n, F, C2, H, W]: the image's, control video's or masked video's latents that every step sees. */
-  readonly condition?: Float32Array;
-  /** The starting noise was given, not drawn from the seed: the draws of the steps are the seed's first. */
-  readonly givenNoise?: boolean;
-  /** What the run began from; its steps follow from it. */
-  readonly task?: Task;
 }
 
 export interface DenoiseOptions extends Omit<RunOptions, "inputs" | "onProgress"> {
@@ -67,13 +56,15 @@ export interface DenoiseOptions extends Omit<RunOptions, "inputs" | "onProgress"
   noise?: (step: number) => Float32Array;
   /** [n, F, C2, H, W] */
   condition?: Float32Array;
+  /** Another device that computes one branch of guidance, where the shape has them separate. */
+  partner?: Partner;
   /** After each step; awaited. */
   onStep?: (state: DenoiseState) => void | Promise<void>;
 }
 
 /** The inputs that take the text: of both branches of guidance in one, or of each by itself. */
-const textInputs = ({ guidance, apart }: DenoiseShape): readonly string[] =>
-  guidance && apart ? ["text.negative", "text.positive"] : ["text"];
+const textInputs = ({ guidance, apart, separate }: DenoiseShape): readonly string[] =>
+  guidance && apart && !separate ? ["text.negative", "text.positive"] : ["text"];
 
 export function denoiseGraph(
   config: TransformerConfig,
@@ -86,10 +77,10 @@ export function denoiseGraph(
   const channels = config.in_channels - (s.conditionChannels ?? 0);
   const shape = [s.samples, s.frames, channels, s.height, s.width];
   const texts = textInputs(s);
-  const batch = s.samples * (s.guidance ? 2 / texts.length : 1);
-  const latents = graph.state("latents", shape);
+  const batch = s.samples * (s.guidance && !s.separate ? 2 / texts.length : 1);
+  const latents = s.separate ? graph.input("latents", shape) : graph.state("latents", shape);
   // DPM: the clean latents as they looked in the step before.
-  const old = s.stochastic ? graph.state("old", shape) : undefined;
+  const old = s.stochastic && !s.separate ? graph.state("old", shape) : undefined;
   const prediction = recordTransformer(
     graph,
     config,
@@ -105,6 +96,10 @@ export function denoiseGraph(
     dtype,
     loras,
   );
+  if (s.separate) {
+    graph.output("prediction", prediction);
+    return graph;
+  }
   const next = graph.scope("scheduler", () =>
     schedulerStep({
       sample: latents,
@@ -154,6 +149,8 @@ export class Denoiser implements Disposable {
   #program: Program;
   #loras: LoraWeights | undefined;
   #adapters: WeightStore | undefined;
+  /** The scheduler's step, where the branches of guidance are runs of their own. */
+  #branches: SeparateBranches | undefined;
 
   private constructor(
     readonly shape: DenoiseShape,
@@ -161,10 +158,11 @@ export class Denoiser implements Disposable {
     private readonly config: TransformerConfig,
     private readonly weights: WeightStore,
     private readonly dtype: "f32" | "f16",
-    made: { program: Program; adapters: WeightStore | undefined; loras: LoraWeights | undefined },
+    made: Made,
   ) {
     this.#program = made.program;
     this.#adapters = made.adapters;
+    this.#branches = made.branches;
     this.#loras = made.loras;
   }
 
@@ -203,9 +201,11 @@ export class Denoiser implements Disposable {
     this.#take(await build(this.gpu, this.config, this.weights, this.shape, this.dtype, loras, load, this.plan.options));
   }
 
-  #take({ program, adapters, loras }: Awaited<ReturnType<typeof build>>): void {
+  #take({ program, adapters, branches, loras }: Made): void {
     this.#program[Symbol.dispose]();
     this.#adapters?.[Symbol.dispose]();
+    this.#branches?.[Symbol.dispose]();
+    this.#branches = branches;
     this.#program = program;
     this.#adapters = adapters;
     this.#loras = loras;
@@ -213,10 +213,12 @@ export class Denoiser implements Disposable {
 
   /** Runs the steps that are left and resolves to the latents [n, F, C, H, W]. */
   async run(options: DenoiseOptions): Promise<Float32Array> {
-    const { text, steps, guidanceScale, noise, onStep, ...run } = options;
-    const start: DenoiseState = options.start instanceof Float32Array ? { step: 0, latents: options.start } : options.start;
+    const { text, steps, guidanceScale, noise, onStep, partner, ...run } = options;
+    const asked: DenoiseState = options.start instanceof Float32Array ? { step: 0, latents: options.start } : options.start;
+    const start = (await partner?.join?.()) ?? asked;
     const condition = options.condition ?? start.condition;
-    const { shape: want } = this.plan.graph.states.get("latents")!;
+    const { graph } = this.plan;
+    const { shape: want } = (graph.states.get("latents") ?? graph.inputs.get("latents"))!;
     const size = elements(want);
     if (start.step >= steps.length)
       throw new CogwheelError("denoise", `a run must have steps left, got ${start.step} done of ${steps.length}; ask for more steps`);
@@ -237,10 +239,11 @@ export class Denoiser implements Disposable {
     const give = (): void => {
       const program = this.#program;
       program.write("latents", latents);
-      for (const [i, name] of texts.entries())
-        program.write(name, text.subarray((i * text.length) / texts.length, ((i + 1) * text.length) / texts.length));
+      if (!shape.separate)
+        for (const [i, name] of texts.entries())
+          program.write(name, text.subarray((i * text.length) / texts.length, ((i + 1) * text.length) / texts.length));
       if (shape.conditionChannels) program.write("condition", condition!);
-      if (original) program.write("old", original);
+      if (original && !shape.separate) program.write("old", original);
     };
     give();
     for (let i = start.step; i < steps.length; i++) {
@@ -257,17 +260,30 @@ export class Denoiser implements Disposable {
         if (!draw) throw new CogwheelError("denoise", `this scheduler needs noise in step ${i + 1}, got none; pass a noise function`);
         inputs["noise"] = draw;
       }
-      await fitting(
-        () => this.#program.run({ ...run, inputs, ...(i + 1 < steps.length ? { next: this.#program } : {}) }),
-        async () => {
-          const { signal } = run;
-          const again = [this.gpu, this.config, this.weights, shape, this.dtype, this.#loras, signal ? { signal } : {}] as const;
-          this.#take(await build(...again, this.plan.options));
-          give();
-        },
-      );
-      latents = await this.#program.read("latents", run.signal);
-      if (original) original = await this.#program.read("old", run.signal);
+      /** One run of the program, which is built again where it did not fit. */
+      const runWith = (given: Record<string, Float32Array>, last: boolean) =>
+        fitting(
+          () => this.#program.run({ ...run, inputs: given, ...(last ? {} : { next: this.#program }) }),
+          async () => {
+            const { signal } = run;
+            const again = [this.gpu, this.config, this.weights, shape, this.dtype, this.#loras, signal ? { signal } : {}] as const;
+            this.#take(await build(...again, this.plan.options));
+            give();
+          },
+        );
+      const isLast = i + 1 === steps.length;
+      if (this.#branches) {
+        const state = { step: i, latents, ...(original ? { original } : {}), ...(condition ? { condition } : {}) };
+        const predict = async (given: Record<string, Float32Array>, last: boolean): Promise<Float32Array> => {
+          await runWith(given, isLast && last);
+          return await this.#program.read("prediction", run.signal);
+        };
+        ({ latents, original } = await this.#branches.step({ state, text, inputs, partner, predict }, run));
+      } else {
+        await runWith(inputs, isLast);
+        latents = await this.#program.read("latents", run.signal);
+        if (original) original = await this.#program.read("old", run.signal);
+      }
       for (const values of original ? [latents, original] : [latents])
         expectFinite(values, "denoise", `the latents after step ${i + 1} of ${steps.length}`, CHECK_FINITE);
       await onStep?.({
@@ -284,10 +300,13 @@ export class Denoiser implements Disposable {
 
   [Symbol.dispose](): void {
     this.#program[Symbol.dispose]();
+    this.#branches?.[Symbol.dispose]();
     this.#adapters?.[Symbol.dispose]();
     this.weights[Symbol.dispose]();
   }
 }
+
+type Made = Awaited<ReturnType<typeof buildOnce>>;
 
 /** A program on the model's weights; those of the adapters are in a store of their own, and go with them. */
 const build = (...of: Parameters<typeof buildOnce>): ReturnType<typeof buildOnce> => fitting(() => buildOnce(...of));
@@ -306,16 +325,27 @@ async function buildOnce(
   const plan =
     (loras ? undefined : planFor(planned, weights.provider)) ??
     compile(denoiseGraph(config, weights.provider, shape, dtype, loras), gpu.caps, streaming);
-  if (!loras) return { program: await Program.create(gpu, plan, weights, load), adapters: undefined, loras };
+  // A chunk of its own: most runs have their branches together.
+  const separate = shape.separate ? await import("./branches.ts") : undefined;
+  const finish = async (program: Program) => {
+    try {
+      const { shape: latents } = (plan.graph.states.get("latents") ?? plan.graph.inputs.get("latents"))!;
+      return { program, branches: await separate?.SeparateBranches.create(gpu, latents, shape.stochastic, weights) };
+    } catch (error) {
+      program[Symbol.dispose]();
+      throw error;
+    }
+  };
+  if (!loras) return { ...(await finish(await Program.create(gpu, plan, weights, load))), adapters: undefined, loras };
   await weights.load(
     [...plan.weights.values()].filter(({ names }) => !names.some(isLoraName)),
     { what: `preparing ${plan.graph.name}`, ...load },
   );
   const adapters = new WeightStore(gpu, loras.provider(weights.provider), weights);
   try {
-    const program = await Program.create(gpu, plan, adapters, load);
-    writeFactors(program, loras);
-    return { program, adapters, loras };
+    const made = await finish(await Program.create(gpu, plan, adapters, load));
+    writeFactors(made.program, loras);
+    return { ...made, adapters, loras };
   } catch (error) {
     adapters[Symbol.dispose]();
     throw error;

@@ -4,7 +4,7 @@ import { LoraWeights, withLoras } from "../../models/lora/merge.ts";
 import type { GenerationStep } from "../generation.ts";
 import { GenerationInterrupted } from "../interrupted.ts";
 import type { Held } from "../kept-parts.ts";
-import { cleanLatents, previewFrames, type LatentColors } from "../preview.ts";
+import type { LatentColors } from "../preview.ts";
 import { defined } from "../options.ts";
 import { dynamicGuidanceAt } from "../profiles.ts";
 import { components } from "./components.ts";
@@ -22,11 +22,11 @@ export async function denoise(
 ): Promise<Float32Array> {
   const { options, clock, request } = run;
   const { steps } = request.plan;
-  const colors = options.preview ? await latentColors(run) : undefined;
+  const previews = options.preview ? { colors: await latentColors(run), ...(await previewing()) } : undefined;
   using held = await clock.time("load transformer", (report) => holdDenoiser(run, report));
   return await clock.time("denoise", async (report) => {
     let state = start;
-    const tell = teller(run, start, colors, emit);
+    const tell = teller(run, start, previews, emit);
     try {
       return await takeSteps(run, held.part, text, start, {
         onStep: async (reached) => {
@@ -63,6 +63,7 @@ export async function takeSteps(
       ? (i) => dynamicGuidanceAt(switches, settings.guidance, steps.length, i, steps[i]!.timestep)
       : settings.guidance,
     onStep,
+    ...defined({ partner: run.options.share?.partner }),
   });
 }
 
@@ -87,11 +88,14 @@ export async function holdDenoiser(run: Run, report: (done: number) => void): Pr
   return held;
 }
 
+/** A chunk of its own. */
+const previewing = () => import("../preview.ts");
+
 /** Tells each step with its times and, where colours are there, its preview. */
 function teller(
   { request }: Run,
   start: DenoiseState,
-  colors: LatentColors | undefined,
+  previews: ({ readonly colors: LatentColors } & Awaited<ReturnType<typeof previewing>>) | undefined,
   emit: (step: GenerationStep) => void,
 ): (before: DenoiseState, reached: DenoiseState) => void {
   const { model, plan } = request;
@@ -108,10 +112,10 @@ function teller(
       seconds: (now - last) / 1000,
       secondsLeft: ((now - began) / 1000 / (reached.step - start.step)) * (steps.length - reached.step),
       preview: (sample = 0) => {
-        if (!colors) return [];
-        const clean = cleanLatents(before.latents, reached, steps[reached.step - 1]!);
+        if (!previews) return [];
+        const clean = previews.cleanLatents(before.latents, reached, steps[reached.step - 1]!);
         const size = clean.length / shape.samples;
-        return previewFrames(clean.subarray(sample * size, (sample + 1) * size), layout, colors);
+        return previews.previewFrames(clean.subarray(sample * size, (sample + 1) * size), layout, previews.colors);
       },
     });
     last = now;

@@ -18,7 +18,7 @@ import { startState } from "./start.ts";
 export const runOf = (request: GenerationRequest, options = request.options): Run => ({
   request,
   options,
-  draws: request.plan.ready?.draws ?? new SeededDraws(request.seed),
+  draws: request.plan.ready?.draws ?? new SeededDraws(request.seed, options.share?.sample),
   clock: new StageClock(options.onProgress),
 });
 
@@ -31,12 +31,14 @@ export async function generate(run: Run, emit: (step: GenerationStep) => void): 
       ? given.latents // what is done is decoded again, which needs no prompt
       : await denoise(run, await encodePrompt(run), await startState(run), emit);
   const state = { step: steps.length, latents, task };
-  const { samples, textures } = await decode(run, latents).catch((error: unknown) => {
-    throw new GenerationInterrupted(state, steps.length, error, options.signal?.aborted);
-  });
+  const decoded = options.share?.latentsOnly
+    ? { samples: [], textures: [] }
+    : await decode(run, latents).catch((error: unknown) => {
+        throw new GenerationInterrupted(state, steps.length, error, options.signal?.aborted);
+      });
   const made = {
     ...{ model: request.model.name, dtype: request.model.dtype, kernels: kernelsVersion },
     ...savedSettings({ ...options, ...settings, seed, loras: adapterNames(options.loras), task }),
   };
-  return new Video(samples, { ...settings, seed, prompt: options.prompt }, state, clock.seconds, made, textures);
+  return new Video(decoded.samples, { ...settings, seed, prompt: options.prompt }, state, clock.seconds, made, decoded.textures);
 }

@@ -10,7 +10,7 @@ import { TIED_T5_WEIGHTS } from "../../models/t5/weights.ts";
 import { digest } from "../../gpu/tuning-table.ts";
 import type { Plan } from "../../plan/compile.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
-import { generation, type Generation, type GenerationStep } from "../generation.ts";
+import { generation, type Generation } from "../generation.ts";
 import { KeptParts } from "../kept-parts.ts";
 import { nameOf } from "../made-with.ts";
 import { Opened } from "../opened.ts";
@@ -21,11 +21,12 @@ import type { StageMemory } from "../requirements.ts";
 import { completed, type ModelRules, type Settings } from "../settings.ts";
 import type { Task } from "../task.ts";
 import { Turns } from "../turns.ts";
-import type { Video } from "../video.ts";
 import { beyondVocabulary, type Vocabulary } from "../vocabulary.ts";
 import { components, ggufFiles, type Configs } from "./components.ts";
 import { readAdvice, readConfigs } from "./configs.ts";
 import { generate, runOf } from "./generate.ts";
+import { encodePrompt } from "./prompt.ts";
+import type { Run } from "./running.ts";
 import { leastBytes, lowerLimit } from "./memory.ts";
 import { checkpointFiles, type Model, weightTypes } from "./model.ts";
 import type { Encoders } from "./encoders.ts";
@@ -206,10 +207,20 @@ export class CogVideoX implements AsyncDisposable {
    * stay as they are until the generation is over.
    */
   generate(asked: GenerateOptions | GenerationRequest): Generation {
-    return generation((emit) => this.#turns.call(() => this.#inTurn(asked, emit)));
+    return generation((emit) => this.#turns.call(() => this.#inTurn(asked, (run) => generate(run, emit))));
   }
 
-  async #inTurn(asked: GenerateOptions | GenerationRequest, emit: (step: GenerationStep) => void): Promise<Video> {
+  /**
+   * What the transformer reads of a prompt [2, T, E], the negative one first, without guidance [1, T, E]: `promptEmbeds` of generations
+   * with the same texts, here or where no text encoder is. Only the text encoder's weights must be there.
+   */
+  async encodePrompt(asked: GenerateOptions): Promise<Float32Array> {
+    const one = { ...asked };
+    delete one.samples;
+    return await this.#turns.call(() => this.#inTurn(one, encodePrompt, true));
+  }
+
+  async #inTurn<T>(asked: GenerateOptions | GenerationRequest, work: (run: Run) => Promise<T>, promptOnly = false): Promise<T> {
     const prepared = "plan" in asked ? asked : undefined;
     if (prepared && prepared.model !== this.#model)
       throw new CogwheelError(
@@ -223,9 +234,9 @@ export class CogVideoX implements AsyncDisposable {
       async (signal) => {
         using _turn = this.#model.parts.turn();
         // What was planned for a device that is gone since is planned anew.
-        const request = prepared?.plan.gpu === this.gpu ? prepared : await prepare(this.#model, this.#planner, options);
+        const request = prepared?.plan.gpu === this.gpu ? prepared : await prepare(this.#model, this.#planner, options, { promptOnly });
         if (request !== prepared) for (const warning of request.warnings) options.onWarning?.(warning);
-        const run = (request: GenerationRequest) => generate(runOf(request, this.#heard(request.options, signal)), emit);
+        const run = (request: GenerationRequest) => work(runOf(request, this.#heard(request.options, signal)));
         return await recovering(this.#opened, request, { signal, onWarning: options.onWarning }, run, {
           reopen: (lost, state) => this.#reopened(lost, state),
           lower: (heavy, state, error) => this.#lowered(heavy, state, error),
@@ -246,10 +257,10 @@ export class CogVideoX implements AsyncDisposable {
     };
   }
 
-  async #reopened({ options, seed }: GenerationRequest, state: DenoiseState | undefined): Promise<GenerationRequest> {
+  async #reopened({ options, seed, plan: { promptOnly } }: GenerationRequest, state: DenoiseState | undefined): Promise<GenerationRequest> {
     this.#model.parts.free();
     await this.#opened.reopen();
-    return await prepare(this.#model, this.#planner, { ...options, seed, ...(state ? { start: state } : {}) });
+    return await prepare(this.#model, this.#planner, { ...options, seed, ...(state ? { start: state } : {}) }, { promptOnly });
   }
 
   /** The generation within less memory than it ran out of, and those that come after it too. */
@@ -261,7 +272,7 @@ export class CogVideoX implements AsyncDisposable {
     if (limit === undefined) return undefined;
     // What is too little for the decoder alone is no limit for what follows.
     if (!done) this.#model.memoryBytes = limit;
-    return await prepare(this.#model, this.#planner, { ...options, seed, memoryBytes: limit, ...(state ? { start: state } : {}) });
+    return await prepare(this.#model, this.#planner, { ...options, seed, memoryBytes: limit, ...(state ? { start: state } : {}) }, plan);
   }
 
   /** Frees what `keep` keeps, at once or when the generation is over that is under way; the next one loads it again. */

@@ -20,6 +20,7 @@ export async function encodePrompt(run: Run): Promise<Float32Array> {
   if (ready) return ready.text.data;
   const length = shape.textLength;
   const texts = shape.guidance ? [options.negative ?? "", options.prompt] : [options.prompt];
+  if (options.share?.promptEmbeds) return repeatEach(options.share.promptEmbeds, texts.length, shape.samples);
   const ids = await idsOf(run, texts);
   const cache = await promptCache();
   const key = options.cache === false ? undefined : await keyOf(run, ids);

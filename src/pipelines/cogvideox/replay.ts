@@ -105,12 +105,13 @@ async function recordedRequest(recorded: RecordedRun, model: Model, { checkFinit
     ...(recorded.loras.length ? { loras: recorded.loras.map(({ scale, ...adapter }) => ({ adapter, scale })) } : {}),
   });
   const frames = FRAMES[task];
-  return await prepare(model, new Planner(), options, {
+  const ready = {
     task,
     text: { data: text, length: positive.shape[1]! },
     ...(frames ? { frames: pixelsOf(input(frames, 5)) } : {}),
     draws: recordedDraws(recorded, samples),
-  });
+  };
+  return await prepare(model, new Planner(), options, { ready });
 }
 
 /**

@@ -16,7 +16,7 @@ import type { Settings } from "../settings.ts";
 import { checkInputs, DEFAULT_STRENGTH, taskOf, type Task } from "../task.ts";
 import { beyondVocabulary } from "../vocabulary.ts";
 import { adviceTaken, changesOf, readAdapters } from "./adapters.ts";
-import { expectedWeights, type PartWeights } from "./components.ts";
+import { expectedWeights, type Part, type PartWeights } from "./components.ts";
 import type { Draws } from "./draws.ts";
 import { refuseIfTooLarge } from "./memory.ts";
 import type { Model } from "./model.ts";
@@ -65,6 +65,8 @@ export interface RunPlan {
   readonly given: DenoiseState | undefined;
   readonly loras: ReadonlyMap<string, readonly LoraChange[]> | undefined;
   readonly ready: ReadyInputs | undefined;
+  /** Is the prompt all that is computed? */
+  readonly promptOnly: boolean;
 }
 
 /**
@@ -91,8 +93,13 @@ export function ownOptions(options: GenerateOptions): GenerateOptions {
   };
 }
 
-/** @param options as `ownOptions` gives them */
-export async function prepare(model: Model, planner: Planner, options: GenerateOptions, ready?: ReadyInputs): Promise<GenerationRequest> {
+/** @param options as `ownOptions` gives them @param promptOnly nothing but the prompt is to be encoded */
+export async function prepare(
+  model: Model,
+  planner: Planner,
+  options: GenerateOptions,
+  { ready, promptOnly = false }: { ready?: ReadyInputs; promptOnly?: boolean } = {},
+): Promise<GenerationRequest> {
   if (options.start !== undefined) checkStart(options.start);
   const given: DenoiseState | undefined =
     options.start instanceof Float32Array ? { step: 0, latents: options.start, givenNoise: true } : options.start;
@@ -107,22 +114,35 @@ export async function prepare(model: Model, planner: Planner, options: GenerateO
     task,
     adapters.map(({ advice = {} }) => advice),
   );
-  if (!resumed && !ready) checkInputs(options, task, settings.frames);
+  if (!resumed && !ready && !promptOnly) checkInputs(options, task, settings.frames);
   const switches = switchesOf(options.profile);
-  const shape = { ...denoiseShape(model, settings, options.samples ?? 1, switches), ...(ready ? { textLength: ready.text.length } : {}) };
+  const { share } = options;
+  const whole = denoiseShape(model, settings, options.samples ?? 1, switches);
+  const shape = {
+    ...whole,
+    ...(ready ? { textLength: ready.text.length } : {}),
+    ...(share?.partner && whole.guidance ? { separate: true } : {}),
+  };
   const scheduler = createScheduler(model.files.scheduler, settings.scheduler);
   const steps = scheduler.steps(
     settings.timesteps ?? settings.steps,
     task === "video" ? firstStep(settings.steps, options.strength ?? DEFAULT_STRENGTH) : 0,
   );
   if (given) checkState(given, latentsShape(model, shape), steps);
+  if (share)
+    (await import("./share.ts")).checkShare(share, [shape.guidance ? 2 : 1, shape.textLength, model.configs.text.d_model], options.samples);
+  const sizes = {
+    ...stageSizes(model, settings, shape, task),
+    ...whatIsLeft(given, steps, ready),
+    ...(share?.promptEmbeds ? { prompt: false } : {}),
+    ...(share?.latentsOnly ? { decodedLatents: 0 } : {}),
+    ...(promptOnly ? { prompt: true, encodedFrames: 0, steps: false, decodedLatents: 0 } : {}),
+  };
   const weights = expectedWeights(
     model.configs,
-    ready ? ["transformer", "vae"] : undefined,
-    task === "text" && !options.preview ? ["decode"] : ["encode", "decode"],
+    ...partsOf(sizes, ready !== undefined, !promptOnly && options.preview === true && sizes.steps),
   );
   model.files.expect(weights);
-  const sizes = { ...stageSizes(model, settings, shape, task), ...whatIsLeft(given, steps, ready) };
   const planned = planner.plan(model, sizes, options.tiling, options.memoryBytes);
   refuseIfTooLarge(model, planned);
   const { tiling, stages, requirements, limit } = planned;
@@ -158,6 +178,7 @@ export async function prepare(model: Model, planner: Planner, options: GenerateO
       given,
       loras: await changesOf(model, adapters),
       ready,
+      promptOnly,
     },
   };
 }
@@ -166,6 +187,18 @@ export async function prepare(model: Model, planner: Planner, options: GenerateO
 function promptAdvice({ vocabulary }: Model, { prompt, loras, start }: GenerateOptions): string[] {
   const told = vocabulary && !loras?.length && start === undefined ? beyondVocabulary(prompt, vocabulary) : undefined;
   return told === undefined ? [] : [`[generate] ${told}`];
+}
+
+/** The components whose weights these stages load, and what the VAE does. @param colours are there previews? */
+function partsOf(sizes: StageSizes, handed: boolean, colours: boolean): [names: Part[], vaeParts: ("encode" | "decode")[]] {
+  const vaeParts: ("encode" | "decode")[] = [];
+  if (sizes.encodedFrames || colours) vaeParts.push("encode");
+  if (sizes.decodedLatents) vaeParts.push("decode");
+  const names: Part[] = [];
+  if (sizes.prompt && !handed) names.push("text_encoder");
+  if (sizes.steps) names.push("transformer");
+  if (vaeParts.length) names.push("vae");
+  return [names, vaeParts];
 }
 
 /** Stages that a run need not load: what was done before it, and what is handed to it. */

@@ -34,7 +34,7 @@ export interface StageSizes {
   readonly steps: boolean;
   /** Frames that are encoded first; 0 for text alone. */
   readonly encodedFrames: number;
-  /** Latent frames that are decoded. */
+  /** Latent frames that are decoded; 0 where the run ends with latents. */
   readonly decodedLatents: number;
 }
 
@@ -74,14 +74,20 @@ export function stagesOf(model: PlannedModel, sizes: StageSizes, tiling: TilingM
     denoiseGraph(configs.transformer, weightTypes(model, "transformer"), { ...denoise, apart }, dtype);
   if (sizes.steps)
     layered.push(
-      layeredStage(model, "transformer", "transformer", denoise.guidance ? [steps(false), steps(true)] : [steps(false)], within),
+      layeredStage(
+        model,
+        "transformer",
+        "transformer",
+        denoise.guidance && !denoise.separate ? [steps(false), steps(true)] : [steps(false)],
+        within,
+      ),
     );
 
   const vae = (mode: TilingMode): PlannedStage[] => {
     const encoded = { part: "encode", frames: sizes.encodedFrames, format: "sample" } as const;
     const pixels = { height: height * rules.spatial, width: width * rules.spatial };
     const decoded = { part: "decode", frames: sizes.decodedLatents, height, width, format: "rgba" } as const;
-    return [...(sizes.encodedFrames ? [{ ...encoded, ...pixels }] : []), decoded].map((shape) =>
+    return [...(sizes.encodedFrames ? [{ ...encoded, ...pixels }] : []), ...(sizes.decodedLatents ? [decoded] : [])].map((shape) =>
       vaeStage(model, { ...shape, batch: 1, dtype }, mode, within),
     );
   };

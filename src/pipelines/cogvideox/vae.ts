@@ -4,7 +4,7 @@ import type { ExactTiling } from "../../models/vae/tiling.ts";
 import type { DecodedFormat, VideoShape } from "../../models/vae/batches.ts";
 import { defined } from "../options.ts";
 import type { Held } from "../kept-parts.ts";
-import { probeColors, type LatentColors } from "../preview.ts";
+import type { LatentColors } from "../preview.ts";
 import type { GenerationRequest } from "./request.ts";
 import { loading, type Run } from "./running.ts";
 import { plansOf } from "./stages.ts";
@@ -45,6 +45,7 @@ export async function holdVae(
 export async function latentColors(run: Run, there?: CausalVae): Promise<LatentColors> {
   const { model } = run.request;
   return (model.colors ??= await run.clock.time("prepare preview", async () => {
+    const { probeColors } = await import("../preview.ts"); // a chunk of its own
     if (there) return await probeColors(there, run.options.signal);
     using vae = await createVae(run);
     return await probeColors(vae, run.options.signal);

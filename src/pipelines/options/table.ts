@@ -9,6 +9,7 @@ import type { DenoiseState } from "../../models/cogvideox/model.ts";
 import type { Task } from "../../models/cogvideox/task.ts";
 import type { Fit } from "../../video/fit.ts";
 import type { Frame, RgbaFrame } from "../../video/frame.ts";
+import type { WorkShare } from "../cogvideox/share.ts";
 import type { Stage } from "../cogvideox/stage-names.ts";
 import type { LoraInput } from "../lora-input.ts";
 import { bytes, choice, falling, given, number, onOff, option, text, type Option } from "./option.ts";
@@ -238,6 +239,8 @@ export const RUNNING = {
     flag: "--latents <file>",
     flagHelp: "start from saved latents, or continue their run",
   }),
+  /** The part of the generation that this process does, where others do the rest. Default: all of it. */
+  share: option({ values: given<WorkShare>(), help: "the part of the work to do" }),
   /**
    * Bytes of the adapter's memory that the generation may take. A plan that takes more is made smaller, or refused before anything is
    * loaded. Default: `memoryBytes` that the model was opened with, else what is free on adapters that run on the CPU, else no limit.
