@@ -1,8 +1,9 @@
 /** The adapter that videos are made with: a file that a visitor picks, or one that was trained here. */
 import { visible } from "../src/base/visible.ts";
 import { byId } from "./dom.ts";
+import { fillFile } from "./drops.ts";
 
-export function adapterPicker(): { picked(): { file: File; scale: number } | null; use(file: File): void } {
+export function adapterPicker(): { picked(): { file: File; scale: number } | null; use(file: File): void; take(file: File): void } {
   const [input, scale, name, clear] = [
     byId<HTMLInputElement>("adapter-file"),
     byId<HTMLInputElement>("adapter-scale"),
@@ -25,6 +26,10 @@ export function adapterPicker(): { picked(): { file: File; scale: number } | nul
     picked() {
       const chosen = file();
       return chosen ? { file: chosen, scale: scale.value.trim() === "" ? 1 : scale.valueAsNumber } : null;
+    },
+    take(dropped) {
+      byId<HTMLDetailsElement>("adapter-box").open = true;
+      fillFile(input, dropped);
     },
     use(adapter) {
       input.value = "";

@@ -1,6 +1,8 @@
 /** The page: finds its parts, starts the worker, and hands both to the panels. */
 import { benchmarkPanel } from "./benchmark.ts";
 import { Client } from "./client.ts";
+import { pageDrops } from "./drops.ts";
+import { keepFocus } from "./focus.ts";
 import { generatePanel } from "./generate.ts";
 import { byId } from "./dom.ts";
 import { trainPanel } from "./train.ts";
@@ -10,6 +12,7 @@ import { validatePanel } from "./validate.ts";
 const tell = troubleTeller();
 
 tabs();
+keepFocus();
 if (!navigator.gpu) {
   byId("adapter").textContent = "No WebGPU";
   tell(
@@ -21,15 +24,16 @@ if (!navigator.gpu) {
   for (const button of document.querySelectorAll<HTMLButtonElement>("button.primary")) button.disabled = true;
 } else {
   const client = new Client(new URL("worker.js", import.meta.url));
-  const { model, useAdapter } = generatePanel(client, tell);
-  trainPanel(client, tell, {
+  const { model, useAdapter, dropped } = generatePanel(client, tell);
+  const clipsDropped = trainPanel(client, tell, {
     model,
     use(adapter) {
       useAdapter(adapter);
       byId("tab-generate").click();
     },
   });
-  validatePanel(client, tell);
+  const casesDropped = validatePanel(client, tell);
+  pageDrops({ "panel-generate": dropped, "panel-train": clipsDropped, "panel-validate": casesDropped });
   benchmarkPanel(client, tell);
   client.ask<{ name: string; kind: string; f16: boolean; advice?: string }>({ type: "adapter" }).then(
     ({ name, kind, f16 }) => {

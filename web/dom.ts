@@ -6,21 +6,6 @@ export function byId<T extends HTMLElement = HTMLElement>(id: string): T {
   return document.getElementById(id) as T;
 }
 
-/** Makes an element a place to drop files on. */
-export function dropZone(element: HTMLElement, onDrop: (data: DataTransfer) => void): void {
-  const over = (on: boolean) => element.classList.toggle("over", on);
-  element.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    over(true);
-  });
-  element.addEventListener("dragleave", () => over(false));
-  element.addEventListener("drop", (event) => {
-    event.preventDefault();
-    over(false);
-    if (event.dataTransfer) onDrop(event.dataTransfer);
-  });
-}
-
 /** A table's head and rows, as text. */
 export function fillTable(table: HTMLTableElement, head: readonly string[], rows: readonly (readonly Cell[])[]): void {
   const line = (tag: "th" | "td", cells: readonly Cell[]): HTMLTableRowElement => {

@@ -24,6 +24,7 @@ export function enhanceBox(
   };
 
   button.addEventListener("click", async () => {
+    if (button.ariaDisabled === "true") return;
     const url = value("enhance-url");
     if (!url) {
       tell("Name the address of a server, such as http://localhost:8000/v1 (vLLM, llama.cpp, Ollama, LM Studio …).");
@@ -31,7 +32,7 @@ export function enhanceBox(
       return;
     }
     const from = prompt.value;
-    button.disabled = true;
+    button.ariaDisabled = "true";
     tell("Asking …");
     try {
       const request = { model: model(), prompt: from, image: image(), url, served: value("enhance-model"), key: value("enhance-key") };
@@ -45,7 +46,7 @@ export function enhanceBox(
     } catch (error) {
       tell(error instanceof WorkerError && error.cancelled ? "Stopped." : (error as Error).message);
     } finally {
-      button.disabled = false;
+      button.ariaDisabled = null;
     }
   });
   undo.addEventListener("click", () => {

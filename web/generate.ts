@@ -1,16 +1,19 @@
 /** The panel that makes videos: the form, the run, the result. */
 import { WorkerError, type Client } from "./client.ts";
 import { addControls, LINKED, optionValues, setControl, showDefaults } from "./controls.ts";
-import { byId, dropZone } from "./dom.ts";
+import { attention } from "./attention.ts";
+import { beginBox } from "./begin.ts";
+import { byId } from "./dom.ts";
 import { enhanceBox } from "./enhance.ts";
 import { formBefore, keepForm } from "./kept-form.ts";
+import { keys } from "./keys.ts";
 import { fromFragment, toFragment } from "./link.ts";
 import { modelPicker, type ModelPicker } from "./model.ts";
 import { keptPrompts } from "./prompts.ts";
 import { queue } from "./queue.ts";
 import { stage } from "./stage.ts";
 import { adapterPicker } from "./adapter.ts";
-import type { FormValues, GenerateRequest, Made, ModelFacts, News, Plan, Role } from "./protocol.ts";
+import type { FormValues, GenerateRequest, Made, Identified, ModelFacts, News, Plan } from "./protocol.ts";
 import { SETTINGS } from "../src/pipelines/options/table.ts";
 import { bytesText } from "../src/base/units.ts";
 import { duration, planText } from "./text.ts";
@@ -23,8 +26,15 @@ const EXAMPLES = [
   "a yellow triangle moving up on a white background",
 ];
 
+const PARTS = { transformer: "transformer", textEncoder: "text encoder", vae: "VAE" };
+/** Files that are taken of one drop. */
+const MOST_DROPPED = 8;
+
 /** @returns the model that is chosen, and a way to put an adapter to use, for the panel that trains one */
-export function generatePanel(client: Client, tell: Tell): { model: ModelPicker; useAdapter(file: File): void } {
+export function generatePanel(
+  client: Client,
+  tell: Tell,
+): { model: ModelPicker; useAdapter(file: File): void; dropped(data: DataTransfer): void } {
   const form = byId<HTMLFormElement>("form");
   addControls();
   const [start, cancel, resume] = [byId<HTMLButtonElement>("start"), byId<HTMLButtonElement>("cancel"), byId<HTMLButtonElement>("resume")];
@@ -39,10 +49,14 @@ export function generatePanel(client: Client, tell: Tell): { model: ModelPicker;
   const model = modelPicker(client, tell, () => void opened());
   const showPrompts = keptPrompts(client, tell);
   const adapter = adapterPicker();
+  const begin = beginBox(form);
+  const waited = attention();
   const show = stage(client, tell, recalled);
   const jobs = queue(run);
   /** What made the videos of this page, by their names. */
   const requests = new Map<string, GenerateRequest>();
+  /** What was asked for together, and what has come of it. */
+  const groups = new WeakMap<GenerateRequest, { made: Made[] }>();
 
   const values = (): FormValues =>
     Object.fromEntries([...new FormData(form)].filter((entry): entry is [string, string] => typeof entry[1] === "string"));
@@ -116,7 +130,7 @@ export function generatePanel(client: Client, tell: Tell): { model: ModelPicker;
     try {
       facts = await client.ask<ModelFacts>({ type: "open", model: model.choice() }, news);
       showDefaults(form, facts.defaults, touched);
-      if (!touched.has("role")) field("role").value = facts.role;
+      begin.opened(facts, touched.has("role"));
       byId("examples").hidden = model.choice().kind !== "embedded";
       if (unopened) tell(null);
       unopened = false;
@@ -133,8 +147,6 @@ export function generatePanel(client: Client, tell: Tell): { model: ModelPicker;
   function summarise(): void {
     const v = values();
     byId("settings-name").textContent = v["width"] ? `${v["width"]} × ${v["height"]}, ${v["frames"]} frames, ${v["steps"]} steps` : "";
-    const file = field("input").files?.[0];
-    byId("input-name").textContent = visible(file?.name ?? "");
   }
 
   const showPlan = (plan: Plan): void => {
@@ -154,12 +166,13 @@ export function generatePanel(client: Client, tell: Tell): { model: ModelPicker;
   const time = byId<HTMLButtonElement>("time");
   time.addEventListener("click", async () => {
     if (running) return;
-    time.disabled = true;
+    if (time.ariaDisabled === "true") return;
+    time.ariaDisabled = "true";
     const asked = { type: "times", model: model.choice(), options: optionValues(form) } as const;
     await client.ask<Plan>(asked, news).then(showPlan, (error: Error) => {
       if (!(error instanceof WorkerError && error.cancelled)) refusePlan(error);
     });
-    time.disabled = false;
+    time.ariaDisabled = null;
     if (!running) byId("run").hidden = true;
   });
 
@@ -185,9 +198,7 @@ export function generatePanel(client: Client, tell: Tell): { model: ModelPicker;
     running = on;
     start.textContent = on ? "Add to the queue" : "Make the video";
     if (on) resume.hidden = true;
-    const stopping = document.activeElement === cancel;
     cancel.hidden = !on;
-    if (stopping && !on) (resume.hidden ? start : resume).focus();
     byId("run").hidden = !on;
     form.setAttribute("aria-busy", String(on));
   }
@@ -206,7 +217,9 @@ export function generatePanel(client: Client, tell: Tell): { model: ModelPicker;
       bar.value = n.done;
       share = n.memory ? `${bytesText(n.memory)} of GPU memory` : "";
       if (n.stage !== "denoise") left = "";
+      if (running && left === "") waited.progress(n.stage, n.done);
     } else if (n.type === "step") {
+      if (n.step < n.steps) waited.progress("denoise", n.step / n.steps, n.secondsLeft);
       left = n.step < n.steps ? `${duration(n.secondsLeft)} left, ${duration(n.seconds)} a step` : "";
       show.preview(n.preview, Math.max(1, (Number(field("fps").value) || 8) / 4), `Preview after step ${n.step} of ${n.steps}`);
     } else if (n.type === "warning") note(n.message);
@@ -220,17 +233,17 @@ export function generatePanel(client: Client, tell: Tell): { model: ModelPicker;
       tell(problem.message, problem.field);
       return undefined;
     }
-    const file = field("input").files?.[0];
+    const input = begin.picked();
     const request: GenerateRequest = {
       model: model.choice(),
       options: { ...optionValues(form), prompt: field("prompt").value },
-      input: file ? { file, role: field("role").value as Role } : null,
+      input,
       adapter: adapter.picked(),
       resume: goOn,
       form: values(),
     };
     // A file's length decides where nobody asked for a number of frames.
-    if (file && request.input?.role !== "image" && !touched.has("frames")) delete request.options.frames;
+    if (input && input.role !== "image" && !touched.has("frames")) delete request.options.frames;
     return request;
   }
 
@@ -239,22 +252,30 @@ export function generatePanel(client: Client, tell: Tell): { model: ModelPicker;
     log.replaceChildren();
     outcome.textContent = doing.textContent = figures.textContent = "";
     bar.value = 0;
-    if (time.disabled) void client.ask({ type: "cancel" });
+    if (time.ariaDisabled === "true") void client.ask({ type: "cancel" });
     busy(true);
     show.begin();
+    waited.begin();
+    const group = groups.get(request);
     let goOn = true;
+    let words = "The video is done";
     try {
       const made = await client.ask<Made>({ type: "generate", request }, news);
       if (made.kept) requests.set(made.kept.id, request);
       show.done(made);
+      group?.made.push(made);
     } catch (error) {
       const { resumable, cancelled } = error instanceof WorkerError ? error : { resumable: false, cancelled: false };
       resume.hidden = !resumable;
+      words = cancelled ? "Stopped" : "The video could not be made";
       show.ended();
       if (cancelled) outcome.textContent = resumable ? "Stopped. Its steps so far are kept." : "Stopped.";
       else tell((error as Error).message, fieldOf(form, (error as Error).message));
       goOn = !cancelled && !resumable;
     }
+    waited.end(words);
+    // What was asked for together is seen together, when the last of it is there.
+    if (group && group.made.length > 1 && !jobs.waiting().some((other) => groups.get(other) === group)) show.together(group.made);
     busy(false);
     void showPrompts();
     return goOn;
@@ -276,15 +297,25 @@ export function generatePanel(client: Client, tell: Tell): { model: ModelPicker;
     doing.textContent = "Stopping …";
     void client.ask({ type: "cancel" });
   });
-  /** The video on the stage, with another draw. */
-  byId("another").addEventListener("click", () => {
-    const request = requests.get(show.made()?.kept?.id ?? "") ?? asked();
-    if (!request) return;
-    const seed = crypto.getRandomValues(new Uint32Array(1))[0]!;
-    jobs.add({ ...request, resume: false, options: { ...request.options, seed } });
-  });
+  /** The video on the stage, with other draws. */
+  for (const [id, count] of [
+    ["another", 1],
+    ["four", 4],
+  ] as const)
+    byId(id).addEventListener("click", () => {
+      const request = requests.get(show.made()?.kept?.id ?? "") ?? asked();
+      if (!request) return;
+      const group = { made: [] };
+      const all = [...crypto.getRandomValues(new Uint32Array(count))].map((seed) => ({
+        ...request,
+        resume: false,
+        options: { ...request.options, seed },
+      }));
+      if (count > 1) for (const one of all) groups.set(one, group);
+      jobs.add(...all);
+    });
   addEventListener("beforeunload", (event) => {
-    if (running || jobs.waiting()) event.preventDefault();
+    if (running || jobs.waiting().length) event.preventDefault();
   });
   byId("share").addEventListener("click", async () => {
     const { seed, prompt } = show.made()!.settings;
@@ -296,32 +327,48 @@ export function generatePanel(client: Client, tell: Tell): { model: ModelPicker;
     );
   });
 
-  // A result that is dropped on the stage brings back the settings that it says it was made with.
-  dropZone(byId("stage"), (data) => void madeAgain(data.files[0]));
-  async function madeAgain(file: File | undefined): Promise<void> {
-    if (!file || running) return;
+  /** Files that were dropped or pasted: each goes to where it is of use. */
+  async function dropped(data: DataTransfer): Promise<void> {
+    const files = [...data.files].slice(0, MOST_DROPPED);
     try {
-      const { madeWith } = await import("../src/pipelines/made-with-file.ts");
-      const made = madeWith(new Uint8Array(await file.arrayBuffer()), file.name);
-      if (!made)
-        return tell(
-          `${file.name} does not say what it was made with. To begin from it, choose it under “Begin from a picture or a video”.`,
-        );
-      for (const [name, value] of Object.entries(made))
-        if (name === "prompt" || LINKED.includes(name)) setControl(form, name, String(value));
-      for (const name of Object.keys(made)) touched.add(name);
-      tell(null);
-      note(`The prompt and the settings of ${visible(file.name)} are in the form.`);
-      changed();
+      if (await model.takeFolder(data)) return;
+      for (const file of files) await place(file);
     } catch (error) {
       tell((error as Error).message);
     }
   }
+  async function place(file: File): Promise<void> {
+    const found = await client.ask<Identified>({ type: "identify", file });
+    tell(null);
+    const name = visible(file.name);
+    if (found.kind === "result") {
+      for (const [option, value] of Object.entries(found.made)) {
+        if (option === "prompt" || LINKED.includes(option)) setControl(form, option, String(value));
+        touched.add(option);
+      }
+      const instead = "To begin from it, choose it under “Begin from a picture or a video”.";
+      note(`The prompt and the settings of ${name} are in the form. ${instead}`);
+    } else if (found.kind !== "weights") {
+      begin.take(file, found.kind);
+      note(`The video begins from ${name}.`);
+    } else if (found.part === "adapter") {
+      adapter.take(file);
+      note(`${name} is used as the adapter.`);
+    } else {
+      model.takePart(found.part, file);
+      note(`${name} stands in place of the model’s own ${PARTS[found.part]}.`);
+    }
+    changed();
+  }
 
-  const picture = (): File | null => (field("role").value === "image" ? (field("input").files?.[0] ?? null) : null);
+  const picture = (): File | null => {
+    const picked = begin.picked();
+    return picked?.role === "image" ? picked.file : null;
+  };
+  keys(form);
   enhanceBox(client, { model: model.choice, image: picture, news });
   summarise();
   void showPrompts();
   if (model.choice().kind === "embedded") void opened();
-  return { model, useAdapter: adapter.use };
+  return { model, useAdapter: adapter.use, dropped: (data) => void dropped(data) };
 }

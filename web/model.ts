@@ -1,9 +1,10 @@
 /** Which model: the embedded one, one from a URL or the hub, one that this browser keeps, or a folder. */
 import type { StoredCheckpoint } from "../src/index.ts";
 import type { Client } from "./client.ts";
-import { byId, dropZone } from "./dom.ts";
+import { byId } from "./dom.ts";
 import { partFiles } from "./parts.ts";
-import type { FormValues, ModelChoice, ModelPlace } from "./protocol.ts";
+import { fillFile } from "./drops.ts";
+import type { FormValues, ModelChoice, ModelPlace, PartFiles } from "./protocol.ts";
 import { bytesText } from "../src/base/units.ts";
 import { visible } from "../src/base/visible.ts";
 import type { Tell } from "./trouble.ts";
@@ -14,6 +15,10 @@ export interface ModelPicker {
   problem(): { message: string; field: HTMLElement } | null;
   /** Fills in what a link names; it is opened when the user says so. */
   link(values: FormValues): void;
+  /** Takes a folder that was dropped; false where it is none. To be called before anything is waited for. */
+  takeFolder(data: DataTransfer): Promise<boolean>;
+  /** Puts weights in the place of the model's own. */
+  takePart(part: keyof PartFiles, file: File): void;
   /**
    * Chooses what the form said earlier. @param folder the name of the folder that was meant then; a page may not open one by itself
    * @returns whether it is there
@@ -85,13 +90,6 @@ export function modelPicker(client: Client, tell: Tell, onChange: () => void): M
       files: new Map(files.map((file) => [file.webkitRelativePath.split("/").slice(1).join("/") || file.name, file])),
     });
   });
-  dropZone(byId("drop"), (data) => {
-    void folderOf(data).then(
-      (picked) => (picked ? take(picked) : tell("Drop the folder that holds model_index.json, not a file of it.")),
-      (error: Error) => tell(error.message),
-    );
-  });
-
   /** A model that is to be chosen when the list of kept ones is there. */
   let wanted: string | undefined;
   function restore(values: FormValues, name: string | null = null): boolean {
@@ -146,6 +144,18 @@ export function modelPicker(client: Client, tell: Tell, onChange: () => void): M
   return {
     choice,
     restore,
+    async takeFolder(data) {
+      const picked = await folderOf(data);
+      if (picked) {
+        byId<HTMLDetailsElement>("model-box").open = true;
+        take(picked);
+      }
+      return picked !== null;
+    },
+    takePart(part, file) {
+      byId<HTMLDetailsElement>("model-box").open = true;
+      fillFile(byId("parts").querySelector<HTMLInputElement>(`[data-part="${part}"]`)!, file);
+    },
     problem() {
       const at = kind();
       if (at === "url" && !url.value.trim())

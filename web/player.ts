@@ -1,9 +1,23 @@
-/** Frames on a canvas, in a loop. */
+/** Frames on a canvas, in a loop: of one video, of several in a grid, or of two with a line between them. */
 import type { RgbaFrame } from "../src/index.ts";
+
+/** A video's frames, and where its pixels go: from a part of it to a part of the canvas, in shares of each one's size. */
+interface Layer {
+  frames: ImageData[];
+  from: Area;
+  to: Area;
+}
+type Area = readonly [x: number, y: number, width: number, height: number];
+const WHOLE: Area = [0, 0, 1, 1];
+
+const imagesOf = (frames: readonly RgbaFrame[]): ImageData[] =>
+  frames.map(({ width, height, data }) => new ImageData(new Uint8ClampedArray(data), width, height));
 
 export class Player {
   readonly #context: CanvasRenderingContext2D;
-  #frames: ImageData[] = [];
+  readonly #scratch = document.createElement("canvas").getContext("2d", { alpha: false })!;
+  #layers: Layer[] = [];
+  #count = 0;
   #fps = 8;
   #began = 0;
   #shown = -1;
@@ -15,15 +29,43 @@ export class Player {
   }
 
   show(frames: readonly RgbaFrame[], fps: number, label: string): void {
-    const [first] = frames;
+    this.#play([{ frames: imagesOf(frames), from: WHOLE, to: WHOLE }], 1, fps, label);
+  }
+
+  /** Up to four videos of one size, two in a row. */
+  grid(videos: readonly (readonly RgbaFrame[])[], fps: number, label: string): void {
+    const layers = videos.map((frames, i): Layer => ({ frames: imagesOf(frames), from: WHOLE, to: [(i % 2) / 2, (i >> 1) / 2, 0.5, 0.5] }));
+    this.#play(layers, 2, fps, label);
+  }
+
+  /** Two videos, the second one to the right of the line (see `split`) and as large as the first. */
+  pair(left: readonly RgbaFrame[], right: readonly RgbaFrame[], fps: number, label: string): void {
+    this.#play(
+      [left, right].map((frames): Layer => ({ frames: imagesOf(frames), from: WHOLE, to: WHOLE })),
+      1,
+      fps,
+      label,
+    );
+    this.split(0.5);
+  }
+
+  /** Where the line between two videos is, as a share of the width. */
+  split(at: number): void {
+    const [, right] = this.#layers;
+    if (!right) return;
+    right.from = right.to = [at, 0, 1 - at, 1];
+    this.#paint(Math.max(0, this.#shown));
+  }
+
+  #play(layers: Layer[], scale: number, fps: number, label: string): void {
+    const first = layers[0]?.frames[0];
     if (!first) return;
-    const { width, height } = first;
-    if (this.canvas.width !== width || this.canvas.height !== height) {
-      Object.assign(this.canvas, { width, height });
-    }
+    const [width, height] = [scale * first.width, scale * first.height];
+    if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
     this.canvas.style.setProperty("--ratio", `${width} / ${height}`);
     this.canvas.setAttribute("aria-label", label);
-    this.#frames = frames.map(({ data }) => new ImageData(new Uint8ClampedArray(data), width, height));
+    this.#layers = layers;
+    this.#count = Math.max(...layers.map(({ frames }) => frames.length));
     this.#fps = fps;
     this.#began = performance.now();
     this.#shown = -1;
@@ -34,6 +76,7 @@ export class Player {
   /** An empty screen. */
   clear(): void {
     cancelAnimationFrame(this.#request);
+    this.#layers = [];
     this.#context.clearRect(0, 0, this.canvas.width, this.canvas.height);
     this.canvas.setAttribute("aria-label", "No video");
   }
@@ -41,9 +84,31 @@ export class Player {
   #draw = (): void => {
     this.#request = requestAnimationFrame(this.#draw);
     if (this.paused && this.#shown >= 0) return;
-    const frame = Math.floor(((performance.now() - this.#began) / 1000) * this.#fps) % this.#frames.length;
-    if (frame === this.#shown) return;
-    this.#shown = frame;
-    this.#context.putImageData(this.#frames[frame]!, 0, 0);
+    const frame = Math.floor(((performance.now() - this.#began) / 1000) * this.#fps) % this.#count;
+    if (frame !== this.#shown) this.#paint(frame);
   };
+
+  #paint(frame: number): void {
+    this.#shown = frame;
+    const { width: w, height: h } = this.canvas;
+    for (const { frames, from, to } of this.#layers) {
+      const image = frames[frame % frames.length]!;
+      const { width, height } = image;
+      if (from === WHOLE && to === WHOLE && width === w && height === h) {
+        this.#context.putImageData(image, 0, 0);
+        continue;
+      }
+      const { canvas } = this.#scratch;
+      if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+      this.#scratch.putImageData(image, 0, 0);
+      const part = ([x, y, across, down]: Area, width: number, height: number): [number, number, number, number] => [
+        Math.round(x * width),
+        Math.round(y * height),
+        Math.round(across * width),
+        Math.round(down * height),
+      ];
+      if (from[2] * width < 0.5) continue;
+      this.#context.drawImage(canvas, ...part(from, width, height), ...part(to, w, h));
+    }
+  }
 }

@@ -110,6 +110,7 @@ export type ToWorker =
   | { type: "draw-clips"; request: DrawRequest }
   | { type: "train"; request: TrainRequest; resume: boolean }
   | { type: "encode"; format: "mp4" | "webm" | "gif"; video: string | null }
+  | { type: "identify"; file: File }
   | { type: "list-videos" }
   | { type: "recall"; video: string }
   | { type: "forget-videos"; ids?: readonly string[] }
@@ -125,8 +126,10 @@ export type ToWorker =
 export interface ModelFacts {
   label: string;
   defaults: Settings;
-  /** What a file is used as where the user does not choose. */
+  /** What a file is used as where the user does not choose, and what it can be. */
   role: Role;
+  roles: readonly Role[];
+  takes: "text" | "image" | "control" | "image or control" | "inpaint";
   dtype: "f32" | "f16";
 }
 
@@ -167,6 +170,12 @@ export interface Plan {
   /** Where rates were measured; loading is not in it where nobody knows how fast weights come. */
   times?: { stage: string; seconds: number }[];
 }
+
+/** What a dropped file is: a result of this engine, with what made it, weights, or what a video can begin from. */
+export type Identified =
+  | { kind: "result"; made: Record<string, unknown> }
+  | { kind: "weights"; part: "adapter" | keyof PartFiles }
+  | { kind: "picture" | "film" };
 
 /** Encoded prompts that this browser keeps. */
 export interface KeptPrompts {

@@ -4,11 +4,11 @@ import { byId } from "./dom.ts";
 import type { GenerateRequest } from "./protocol.ts";
 
 export interface Queue {
-  /** Runs it now, or after those that wait. */
-  add(request: GenerateRequest): void;
+  /** Runs them now, or after those that wait. */
+  add(...requests: GenerateRequest[]): void;
   /** Runs it before those that wait; nothing must be running. */
   next(request: GenerateRequest): void;
-  waiting(): number;
+  waiting(): readonly GenerateRequest[];
 }
 
 /**
@@ -59,8 +59,8 @@ export function queue(run: (request: GenerateRequest) => Promise<boolean>): Queu
     void work();
   });
   return {
-    add(request) {
-      waiting.push(request);
+    add(...requests) {
+      waiting.push(...requests);
       show();
       void work();
     },
@@ -68,6 +68,6 @@ export function queue(run: (request: GenerateRequest) => Promise<boolean>): Queu
       waiting.unshift(request);
       void work();
     },
-    waiting: () => waiting.length,
+    waiting: () => waiting,
   };
 }

@@ -17,6 +17,8 @@ export interface Stage {
   done(made: Made): void;
   /** A run is over without a video: the one before is there again. */
   ended(): void;
+  /** Several videos of one size at once, each of which can be chosen below. */
+  together(all: readonly Made[]): void;
   /** The video that is on the stage, or was before the run that is. */
   made(): Made | undefined;
 }
@@ -25,7 +27,8 @@ export interface Stage {
 export function stage(client: Client, tell: Tell, onRecall: (made: Made) => void): Stage {
   const player = new Player(byId<HTMLCanvasElement>("canvas"));
   const [caption, buttons, back] = [byId("caption"), byId("result"), byId("watch")];
-  const play = byId<HTMLButtonElement>("play");
+  const [play, compare] = [byId<HTMLButtonElement>("play"), byId<HTMLButtonElement>("compare")];
+  const split = byId<HTMLInputElement>("split");
   let made: Made | undefined;
   let running = false;
   let watching = true;
@@ -35,6 +38,7 @@ export function stage(client: Client, tell: Tell, onRecall: (made: Made) => void
     made = shown;
     const { settings: s, frames, seconds, peakBytes, kept } = shown;
     player.show(frames, s.fps, `Video: ${s.prompt}`);
+    beside(false);
     const total = Object.values(seconds).reduce((a, b) => a + b, 0);
     caption.textContent =
       `“${visible(s.prompt)}” · seed ${s.seed} · ${s.width} × ${s.height}, ` +
@@ -50,7 +54,31 @@ export function stage(client: Client, tell: Tell, onRecall: (made: Made) => void
     play.textContent = on ? "Play" : "Pause";
     play.setAttribute("aria-pressed", String(!on));
   }
+  /** Whether the next one that is chosen is shown beside the one that is there. */
+  function beside(on: boolean): void {
+    compare.setAttribute("aria-pressed", String(on));
+    byId("outcome").textContent = on ? "Choose another video below: it is shown beside this one." : "";
+    byId("split-box").hidden = true;
+  }
+  function pair(left: Made, right: Made): void {
+    const [a, b] = [left, right].map(({ settings: { prompt, seed } }) => `“${visible(prompt)}”, seed ${seed}`);
+    player.pair(left.frames, right.frames, left.settings.fps, `Left: ${a}. Right: ${b}`);
+    byId("outcome").textContent = "";
+    caption.textContent = `Left: ${a} · Right: ${b}`;
+    pause(false);
+    byId("split-box").hidden = false;
+    split.value = "50";
+    split.focus();
+  }
+  split.addEventListener("input", () => player.split(split.valueAsNumber / 100));
+  compare.addEventListener("click", () => {
+    if (compare.getAttribute("aria-pressed") === "true") show(made!);
+    else beside(true);
+  });
   const strip = historyStrip(client, tell, (recalled) => {
+    const { kept } = recalled;
+    if (made && compare.getAttribute("aria-pressed") === "true" && !buttons.hidden && kept?.id !== made.kept?.id)
+      return pair(made, recalled);
     watching = false;
     show(recalled);
     onRecall(recalled);
@@ -58,6 +86,7 @@ export function stage(client: Client, tell: Tell, onRecall: (made: Made) => void
   function watch(): void {
     watching = true;
     back.hidden = buttons.hidden = true;
+    beside(false);
     strip.mark(null);
     pause(false);
     live?.();
@@ -120,6 +149,19 @@ export function stage(client: Client, tell: Tell, onRecall: (made: Made) => void
       running = false;
       back.hidden = true;
       if (made) show(made);
+    },
+    together(all) {
+      const last = all.at(-1)!;
+      if (!watching && made !== last) return;
+      show(last);
+      const { prompt, fps } = last.settings;
+      player.grid(
+        all.map(({ frames }) => frames),
+        fps,
+        `${all.length} videos: ${prompt}`,
+      );
+      caption.textContent = `“${visible(prompt)}” · seeds ${all.map(({ settings }) => settings.seed).join(", ")}`;
+      byId("outcome").textContent = "Row by row. Choose one below to see it by itself; the buttons are for the last one.";
     },
     made: () => made,
   };

@@ -1,7 +1,7 @@
 /** The panel that trains an adapter on a visitor's own clips: their captions, the run, what it learns, and its file. */
 import { shortenedLines, visible } from "../src/base/visible.ts";
 import { WorkerError, type Client } from "./client.ts";
-import { byId, download, dropZone } from "./dom.ts";
+import { byId, download } from "./dom.ts";
 import { lossChart, recentLoss } from "./loss-chart.ts";
 import { Player } from "./player.ts";
 import type { ModelPicker } from "./model.ts";
@@ -14,8 +14,15 @@ const FILE = "pytorch_lora_weights.safetensors";
 /** Drawn at once. */
 const DRAWN = 12;
 
-/** @param page what the panel that generates lends: the model that is chosen there, and a place for an adapter */
-export function trainPanel(client: Client, tell: Tell, page: { model: ModelPicker; use(adapter: File): void }): void {
+/**
+ * @param page what the panel that generates lends: the model that is chosen there, and a place for an adapter
+ * @returns what takes dropped files
+ */
+export function trainPanel(
+  client: Client,
+  tell: Tell,
+  page: { model: ModelPicker; use(adapter: File): void },
+): (data: DataTransfer) => void {
   const button = (name: string): HTMLButtonElement => byId<HTMLButtonElement>(`train-${name}`);
   const [start, cancel, resume, save, use] = [button("start"), button("cancel"), button("resume"), button("save"), button("use")];
   const [doing, bar, log, list] = [byId("train-doing"), byId<HTMLProgressElement>("train-bar"), byId("train-log"), byId("train-clips")];
@@ -70,14 +77,14 @@ export function trainPanel(client: Client, tell: Tell, page: { model: ModelPicke
     picked([...(field("files").files ?? [])]);
     field("files").value = "";
   });
-  dropZone(byId("train-drop"), (data) => picked([...data.files]));
   byId("train-clear").addEventListener("click", () => {
     clips.length = 0;
     showClips();
   });
   const draw = button("draw");
   draw.addEventListener("click", async () => {
-    draw.disabled = true;
+    if (draw.ariaDisabled === "true") return;
+    draw.ariaDisabled = "true";
     try {
       const ask = { shape: field("shape").value, motion: field("motion").value, count: DRAWN, from: drawn };
       add(await client.ask<Captioned[]>({ type: "draw-clips", request: ask }));
@@ -85,7 +92,7 @@ export function trainPanel(client: Client, tell: Tell, page: { model: ModelPicke
     } catch (error) {
       tell((error as Error).message);
     } finally {
-      draw.disabled = false;
+      draw.ariaDisabled = null;
     }
   });
 
@@ -166,4 +173,5 @@ export function trainPanel(client: Client, tell: Tell, page: { model: ModelPicke
   });
   use.addEventListener("click", () => page.use(taught!));
   showClips();
+  return (data) => picked([...data.files]);
 }

@@ -1,13 +1,14 @@
 /** The panel that runs dropped reference cases. */
 import type { CaseResult } from "../src/index.ts";
 import type { Client } from "./client.ts";
-import { byId, dropZone, fillTable, type Cell } from "./dom.ts";
+import { byId, fillTable, type Cell } from "./dom.ts";
 import type { ValidationSummary } from "./validate-worker.ts";
 import type { Tell } from "./trouble.ts";
 
 const figure = (v: number | null): string => (v === null || Number.isNaN(v) ? "–" : v === 0 ? "0" : v.toExponential(2));
 
-export function validatePanel(client: Client, tell: Tell): void {
+/** @returns what takes dropped files */
+export function validatePanel(client: Client, tell: Tell): (data: DataTransfer) => void {
   const doing = byId("cases-doing");
   const table = byId<HTMLTableElement>("cases-table");
   const run = async (files: File[]): Promise<void> => {
@@ -32,7 +33,7 @@ export function validatePanel(client: Client, tell: Tell): void {
     void run([...(input.files ?? [])]);
     input.value = "";
   });
-  dropZone(byId("cases-drop"), (data) => void run([...data.files]));
+  return (data) => void run([...data.files]);
 }
 
 function rowsOf({ name, module, verdict, outputs, error }: CaseResult): Cell[][] {

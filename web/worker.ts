@@ -166,18 +166,21 @@ async function taught(request: TrainRequest, resume: boolean, say: Say): Promise
   }
 }
 
-const ROLES: Record<CogVideoX["rules"]["takes"], Role> = {
-  text: "video",
-  image: "image",
-  control: "control",
-  "image or control": "image",
-  inpaint: "video",
+/** What a file can be used as; the first where nobody chooses. */
+const ROLES: Record<CogVideoX["rules"]["takes"], readonly [Role, ...Role[]]> = {
+  text: ["video"],
+  image: ["image"],
+  control: ["control"],
+  "image or control": ["image", "control"],
+  inpaint: ["video", "image"],
 };
 
 const factsOf = (model: CogVideoX): ModelFacts => ({
   label: model.checkpoint.source.label,
   defaults: model.defaults,
-  role: ROLES[model.rules.takes],
+  role: ROLES[model.rules.takes][0],
+  roles: ROLES[model.rules.takes],
+  takes: model.rules.takes,
   dtype: model.dtype,
 });
 
@@ -335,6 +338,10 @@ async function answer(message: ToWorker, say: Say): Promise<unknown> {
         type: message.format === "gif" ? "image/gif" : `video/${message.format}`,
       });
     }
+    case "identify": {
+      const { identify } = await import("./dropped-worker.ts");
+      return await identify(message.file);
+    }
     case "list-videos":
       return await keptVideos();
     case "recall": {
@@ -378,7 +385,7 @@ async function answer(message: ToWorker, say: Say): Promise<unknown> {
 }
 
 /** What needs neither the model nor the GPU does not wait for them. */
-const AT_ONCE: ReadonlySet<ToWorker["type"]> = new Set(["encode", "list-videos", "recall", "forget-videos"]);
+const AT_ONCE: ReadonlySet<ToWorker["type"]> = new Set(["encode", "identify", "list-videos", "recall", "forget-videos"]);
 
 let last: Promise<unknown> = Promise.resolve();
 self.onmessage = ({ data }: MessageEvent<ToWorker & { id: number }>) => {

@@ -64,11 +64,42 @@ it("keeps every video with its settings, queues requests, and has both again aft
   expect(bytes.toString("latin1"), "what it was made with").toContain('"seed":7');
   await page.screenshot({ path: join(SHOTS, "playground-history.png"), fullPage: true });
 
+  // Two side by side: left of the line the one, right of it the other.
+  const column = (): Promise<string> =>
+    page.locator("#canvas").evaluate((canvas) => {
+      const { width, height } = canvas as HTMLCanvasElement;
+      // Of a copy: the page's own canvas is made to be shown, not to be read.
+      const copy = new OffscreenCanvas(1, height).getContext("2d")!;
+      copy.drawImage(canvas as HTMLCanvasElement, -Math.round(0.4 * width), 0);
+      return String(copy.getImageData(0, 0, 1, height).data);
+    });
+  const own = await column();
+  await page.click("#compare");
+  await page.locator("#strip button").nth(1).click();
+  await page.waitForSelector("#split-box:not([hidden])");
+  expect(await focused(page)).toBe("split");
+  expect(await text(page, "caption")).toMatch(/Left: “a cyan square.*”, seed 7 · Right: “a red circle.*”, seed 1$/);
+  expect(await column()).toBe(own);
+  for (let i = 0; i < 25; i++) await page.keyboard.press("ArrowLeft");
+  expect(await column()).not.toBe(own);
+  await page.click("#compare");
+  expect(await picture(page), "alone again").toBe(square);
+
+  // Four draws of it at once.
+  await page.click("#four");
+  await tiles(page, 6);
+  await page.waitForFunction(() => (document.getElementById("canvas") as HTMLCanvasElement).width === 128);
+  expect(await text(page, "caption")).toMatch(/· seeds \d+, \d+, \d+, \d+$/);
+  await page.screenshot({ path: join(SHOTS, "playground-four.png"), fullPage: true });
+  await page.locator("#strip button").nth(5).click();
+  await captionSays(page, "seed 1 ");
+  await set(page, { seed: "7" });
+
   // Another draw of it; while it runs an earlier video is looked at, and what is being made after that.
   await set(page, { steps: "6" });
   await page.click("#another");
   await page.waitForSelector("#run:not([hidden])");
-  await page.locator("#strip button").nth(1).click();
+  await page.locator("#strip button").nth(5).click();
   await finished(page);
   expect(await text(page, "caption")).toContain("seed 1 ");
   await page.click("#watch");
@@ -89,19 +120,19 @@ it("keeps every video with its settings, queues requests, and has both again aft
   );
   await page.reload();
   await ready(page);
-  await tiles(page, 2);
-  await page.locator("#strip button").nth(1).click();
+  await tiles(page, 6);
+  await page.locator("#strip button").nth(5).click();
   await page.waitForSelector("#notice:not([hidden])");
   expect(await told(page)).toMatch(/file that is damaged.*make it again with its settings/s);
   await page.locator("#strip button").nth(0).click();
   await finished(page);
   await page.click("#forget");
   await page.click("#forget");
-  await tiles(page, 1);
+  await tiles(page, 5);
   expect(await focused(page)).toBe("start");
   await page.click("#kept-clear");
   expect(await text(page, "kept-clear")).toBe("Remove all for good");
-  await tiles(page, 1);
+  await tiles(page, 5);
   await page.click("#kept-clear");
   await page.waitForSelector("#kept", { state: "hidden" });
   expect(wrong).toEqual([]);

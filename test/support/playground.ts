@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { cp, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Browser, Page } from "playwright-core";
+import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { afterAll, beforeAll } from "vitest";
 import { siteHeaders } from "../../web/headers.ts";
 import { serveFolder, type StaticServer } from "../../web/server.ts";
@@ -39,9 +39,9 @@ export function usePlayground(): void {
 /** A page of the playground, and all that went wrong in it. */
 export async function open(
   hash = "",
-  { prepare, url = site.url }: { prepare?: (page: Page) => Promise<unknown>; url?: string } = {},
+  { prepare, url = site.url, ...options }: { prepare?: (page: Page) => Promise<unknown>; url?: string } & BrowserContextOptions = {},
 ): Promise<{ page: Page; wrong: string[] }> {
-  const context = await browser.newContext({ acceptDownloads: true, permissions: ["clipboard-read", "clipboard-write"] });
+  const context = await browser.newContext({ acceptDownloads: true, permissions: ["clipboard-read", "clipboard-write"], ...options });
   const page = await context.newPage();
   // A busy machine takes more than half a minute to open a model, which is no fault of the page.
   page.setDefaultTimeout(120_000);
