@@ -25,6 +25,7 @@ export interface ListFlags extends QueueFlags {
 }
 export interface AddFlags extends QueueFlags {
   model?: string;
+  split?: "guidance";
 }
 
 /** Characters of a prompt in a list. */
@@ -43,7 +44,7 @@ export async function addJob(prompt: string, flags: AddFlags): Promise<void> {
     throw new CogwheelError("queue", "a job begins from a picture or from a video, got --image and --video; leave one out");
   const kind: GenerationKind = files.image === undefined ? (files.video === undefined ? "text" : "video") : "image";
   const settings = defined({ width, height, frames, fps, steps, guidance, negativePrompt: negative, seed, strength });
-  const request = { kind, model: own.model ?? nameOf(EMBEDDED_MODEL), prompt, ...settings };
+  const request = { kind, model: own.model ?? nameOf(EMBEDDED_MODEL), prompt, ...settings, ...defined({ split: own.split }) };
   const input = typeof path === "string" ? await readInput(path) : undefined;
   await withStore(own, async (store) => {
     // Samples of one prompt share their seed, and the noise that follows from it.
@@ -101,6 +102,7 @@ export async function showJob(id: string, flags: QueueFlags & { out?: string }):
       ["model", `${request.model}, ${request.kind}, seed ${request.seed}`],
       ["made", `${madeAt(job)}, begun ${attempts} times`],
       ...(lease ? [["worker", lease.worker] as [string, string]] : []),
+      ...(job.shared ? [["shared", sharedText(job.shared)] as [string, string]] : []),
       ...(error ? [["error", visible(error.message)] as [string, string]] : []),
       ...(output ? [["video", `${output.bytes} bytes, SHA-256 ${output.digest}`] as [string, string]] : []),
     ];
@@ -152,6 +154,10 @@ async function jobBy(store: JobStore, id: string): Promise<Job> {
       "`cogwheel queue list` names them",
   );
 }
+
+const sharedText = ({ steps, bytes, seconds, waitingSeconds }: NonNullable<Job["shared"]>): string =>
+  `${count(steps, "step")} by two workers, ${(bytes / 1e6).toFixed(1)} MB exchanged, ` +
+  `${((100 * waitingSeconds) / seconds).toFixed(0)} % of their time`;
 
 const count = (n: number, what: string): string => `${n} ${what}${n === 1 ? "" : "s"}`;
 const statusOf = ({ status, error }: Job): string => (error ? `${status} (${error.code})` : status);

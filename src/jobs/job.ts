@@ -21,6 +21,8 @@ export interface JobRequest {
   readonly guidance?: number;
   /** Drawn when the job is made, so that whoever works on it makes the same bytes. */
   readonly seed: number;
+  /** `guidance`: two workers take the steps together, each with one branch of guidance. */
+  readonly split?: "guidance";
   /** Of so many samples of this prompt and seed, which one this job makes, from 0 on; the others are jobs of their own. */
   readonly sample?: { readonly index: number; readonly of: number };
   /** How much of a video's steps are run, 0 to 1. */
@@ -42,6 +44,16 @@ export interface Lease {
   readonly until: number;
 }
 
+/** What sharing the steps took, as the leader counts it. */
+export interface SharedSteps {
+  readonly steps: number;
+  /** Given and taken. */
+  readonly bytes: number;
+  /** Of those steps, and of them spent on giving a prediction and waiting for the other. */
+  readonly seconds: number;
+  readonly waitingSeconds: number;
+}
+
 export interface Job {
   /** `video_` and 32 hexadecimal digits, the first of them the time in milliseconds, so that ids sort by age. */
   readonly id: string;
@@ -54,6 +66,8 @@ export interface Job {
   readonly steps: number;
   /** Is the prompt encoded, and the blob there for who denoises it? */
   readonly encoded?: boolean;
+  /** What the steps took that two workers shared. */
+  readonly shared?: SharedSteps;
   /** 0 to 100. */
   readonly progress: number;
   readonly secondsLeft?: number;

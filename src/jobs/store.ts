@@ -7,6 +7,7 @@ import { parseJsonObject } from "../base/json-scan.ts";
 import { linkedAbort } from "../base/linked-abort.ts";
 import { pause } from "../base/pause.ts";
 import type { Entry, JobBackend } from "./backend.ts";
+import { deletePair } from "./pair.ts";
 import { embedsBlob, inputBlob, jobKey, outputBlob, stateBlob, type JobRequest, type Job, type JobError } from "./job.ts";
 
 /** What a job is made of. */
@@ -188,6 +189,7 @@ export class JobStore {
       ...(job?.output ? [job.output.blob] : []),
     ];
     await Promise.all(names.map((name) => this.backend.blobs.delete(name)));
+    await deletePair(this.backend, id);
   }
 
   /** When a job that is over will be deleted, in milliseconds since 1970. */

@@ -5,27 +5,14 @@
  */
 import { availableMemoryBytes } from "#platform";
 import { causeOf } from "../base/cause.ts";
-import { CogwheelError } from "../base/errors.ts";
 import { pause } from "../base/pause.ts";
-import { sha256 } from "../base/sha256.ts";
-import { OutOfMemory } from "../gpu/gpu.ts";
-import type { GenerationRequest } from "../pipelines/cogvideox/request.ts";
 import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
-import { readEmbeds, writeEmbeds } from "../pipelines/embeds-file.ts";
-import { defined, type GenerateOptions } from "../pipelines/options.ts";
-import type { GenerationStep } from "../pipelines/generation.ts";
-import { writeLatents, type SavedRun } from "../pipelines/latents-file.ts";
-import { readLatents } from "../pipelines/read-latents.ts";
-import { savedRun } from "../pipelines/saved-run.ts";
-import type { Video } from "../pipelines/video.ts";
-import { encodeVideo } from "../video/encode.ts";
-import { fitFrame } from "../video/fit.ts";
-import type { Frame } from "../video/frame.ts";
 import type { Hint } from "./backend.ts";
-import { askedOf, type AskedJob } from "./inputs.ts";
-import { embedsBlob, outputBlob, stateBlob, type Job, type JobError } from "./job.ts";
+import { embedsBlob, stateBlob, type Job } from "./job.ts";
+import { failureOf, JobRun, type JobRunOptions } from "./job-run.ts";
 import { goesOn, LeasedJob, LeaseLost, type Holder } from "./leased-job.ts";
-import { sheet, thumbnail } from "./pictures.ts";
+import { helpWith } from "./help.ts";
+import { partnerHintOf } from "./pair.ts";
 import { failedJob, isOver, type JobStore } from "./store.ts";
 import { canDenoise, canTake, nextStage, STAGES, type Digests, type JobStage } from "./stages.ts";
 import { weightsDigests } from "./weights-digest.ts";
@@ -61,7 +48,7 @@ export interface OpenModel {
   readonly model: CogVideoX;
 }
 
-export interface WorkerOptions {
+export interface WorkerOptions extends JobRunOptions {
   /** What it is called: of all workers, running and gone, no two are called the same. */
   readonly id: string;
   readonly models: readonly WorkerModel[];
@@ -73,12 +60,8 @@ export interface WorkerOptions {
   readonly leaseMs?: number;
   /** Whether a model's parts stay on the adapter between jobs. Default true. */
   readonly keep?: boolean;
-  /** A preview is made at most so often; 0 makes none. Default 2 s. */
-  readonly previewMs?: number;
   /** What else it does, beside jobs. */
   readonly others?: readonly OtherWork[];
-  /** Told what it does. */
-  readonly onNote?: (message: string) => void;
 }
 
 /** A failure that is not the job's own is tried again so often, without a step between. */
@@ -86,10 +69,6 @@ const TRIES = 3;
 /** A hint of a job that this worker cannot take comes back after so long; the first one sooner. */
 const LATER_MS = 2_000;
 const SOON_MS = 100;
-/** What steps are of a job; the rest is decoding and encoding. */
-const STEPS_PERCENT = 95;
-/** Frames that are read of a video to begin from. */
-const MOST_FRAMES = 1024;
 
 interface Open extends OpenModel {
   readonly served: WorkerModel;
@@ -200,6 +179,8 @@ class Worker implements AsyncDisposable {
     const { store, options, signal } = this;
     const other = options.others?.find(({ prefix }) => hint.job.startsWith(prefix));
     if (other) return await this.#takeOther(other, hint);
+    const wanted = partnerHintOf(hint.job);
+    if (wanted !== undefined) return await this.#assist(wanted, hint);
     const job = await store.get(hint.job).catch(() => undefined);
     if (!job || isOver(job)) return await hint.done();
     const open = this.#open.get(job.request.model);
@@ -215,7 +196,7 @@ class Worker implements AsyncDisposable {
     for (const other of options.others ?? []) other.release();
     const began = performance.now();
     try {
-      const end = await new JobRun(store, open.model, held, options, this.#stages).run(goesOn(job, holder));
+      const end = await new JobRun(store, open.model, held, options, this.#stages, this.#leaseMs).run(goesOn(job, holder));
       const seconds = ((performance.now() - began) / 1000).toFixed(1);
       if (end === "completed") await hint.done();
       else await this.#giveBack(held, hint, 0);
@@ -232,6 +213,27 @@ class Worker implements AsyncDisposable {
     await other.take(hint, open, this.signal).catch((error: unknown) => {
       if (!this.signal.aborted) this.#note(`${hint.job}: ${error instanceof Error ? error.message : String(error)}`);
     });
+  }
+
+  /** Takes the other branch of guidance of a job that another worker leads, until that is of no more use. */
+  async #assist(id: string, hint: Hint): Promise<void> {
+    const { store, options } = this;
+    const job = await store.get(id).catch(() => undefined);
+    const leader = job?.lease && job.lease.until > Date.now() ? job.lease.worker : undefined;
+    if (!job || isOver(job) || leader === undefined || leader === options.id || !job.encoded) return await hint.done();
+    const open = this.#open.get(job.request.model);
+    const holder: Holder = { worker: options.id, weights: open?.weights ?? {}, version: options.version, leaseMs: this.#leaseMs };
+    if (!open || !canDenoise(this.#stages, { ...job, step: Math.max(1, job.step) }) || !goesOn(job, holder)) return await this.#leave(hint);
+    this.#useless = 0;
+    for (const other of this.#open.values()) if (other !== open) other.model.release();
+    for (const other of options.others ?? []) other.release();
+    try {
+      await helpWith(store, job, leader, open.model, { ...options, leaseMs: this.#leaseMs }, this.signal, () => hint.working());
+      this.#note(`${id}: its steps were shared`);
+    } catch (error) {
+      this.#note(`${id}: no partner of its steps any more: ${(error as Error).message}`);
+    }
+    await hint.done();
   }
 
   /** A hint that others may use: soon, unless many such came one after another. */
@@ -282,146 +284,4 @@ class Worker implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const { model } of this.#open.values()) await model[Symbol.asyncDispose]();
   }
-}
-
-/** One job's way from its request, or from what was reached, to its result. */
-class JobRun {
-  readonly #previewMs: number;
-  #previewed = Number.NEGATIVE_INFINITY;
-
-  constructor(
-    private readonly store: JobStore,
-    private readonly model: CogVideoX,
-    private readonly lease: LeasedJob,
-    private readonly options: WorkerOptions,
-    private readonly stages: ReadonlySet<JobStage>,
-  ) {
-    // Previews are made with the VAE.
-    this.#previewMs = stages.has("decode") ? (options.previewMs ?? 2_000) : 0;
-  }
-
-  /** All that this worker does of it: until it is over, or the next stage is another's. */
-  async run(goesOn: boolean): Promise<"completed" | "handed on"> {
-    const { signal } = this.lease;
-    const saved = goesOn ? await this.#saved() : undefined;
-    const { id, steps } = this.lease.job;
-    const step = saved?.state.step ?? 0;
-    const embeds = goesOn && this.lease.job.encoded && !(step > 0 && step === steps) ? await this.#embeds() : undefined;
-    // What is reached is what is there: where blobs were lost the stage before is done again.
-    const job = await this.lease.update((one) => ({
-      ...one,
-      step,
-      encoded: embeds !== undefined || (one.encoded === true && step > 0 && step === steps),
-    }));
-    if (!canTake(this.stages, job)) return "handed on";
-    this.options.onNote?.(`${id}: ${saved ? `goes on from step ${step} of ${steps}` : embeds ? "goes on from its prompt" : "begins"}`);
-    const asked = await invalid(askedOf(job.request, this.#blobs, saved, { signal, most: MOST_FRAMES }), signal);
-    if (nextStage(job) === "text" && !canDenoise(this.stages, job)) {
-      await this.#encode({ ...asked.options, signal });
-      return "handed on";
-    }
-    const latentsOnly = !this.stages.has("decode");
-    let saving: Promise<void> = Promise.resolve();
-    const options = {
-      ...asked.options,
-      share: { latentsOnly, ...defined({ promptEmbeds: embeds, sample: job.request.sample }) },
-      ...{ preview: this.#previewMs > 0, signal },
-      // A step may not end before the one before it is saved: no more than one is ever lost.
-      onStep: () => saving,
-    };
-    const request = await invalid(this.model.prepare(options), signal);
-    const generation = this.model.generate(request);
-    for await (const step of generation) {
-      saving = this.#save(request, step);
-      await saving;
-    }
-    const video = await generation;
-    if (latentsOnly) return "handed on";
-    await this.#finish(video, asked);
-    return "completed";
-  }
-
-  /** The prompt's embeddings, for whoever denoises. */
-  async #encode(options: GenerateOptions): Promise<void> {
-    const embeds = await this.model.encodePrompt(options);
-    await this.#blobs.put(embedsBlob(this.lease.job.id), writeEmbeds(embeds));
-    await this.lease.update((job) => ({ ...job, encoded: true }));
-  }
-
-  async #embeds(): Promise<Float32Array | undefined> {
-    const bytes = await this.#blobs.get(embedsBlob(this.lease.job.id));
-    return bytes && (await readEmbeds(bytes));
-  }
-
-  get #blobs() {
-    return this.store.backend.blobs;
-  }
-
-  /** What a worker before this one reached. One that cannot be read is done without. */
-  async #saved(): Promise<SavedRun | undefined> {
-    const name = stateBlob(this.lease.job.id);
-    const bytes = await this.#blobs.get(name);
-    return bytes && (await readLatents(bytes, name).catch(() => undefined));
-  }
-
-  async #save(request: GenerationRequest, reached: GenerationStep): Promise<void> {
-    const { step, steps, secondsLeft } = reached;
-    const { id } = this.lease.job;
-    await this.#blobs.put(stateBlob(id), writeLatents(savedRun(this.model, request, reached.state)));
-    const now = performance.now();
-    if (this.#previewMs > 0 && now - this.#previewed >= this.#previewMs) {
-      this.#previewed = now;
-      const frames = reached.preview();
-      if (frames.length) await this.#blobs.put(outputBlob(id, "preview"), await sheet(frames));
-    }
-    const progress = Math.floor((STEPS_PERCENT * step) / steps);
-    await this.lease.update((job) => ({ ...job, step, steps, progress, secondsLeft: Math.round(secondsLeft), fruitless: 0 }));
-  }
-
-  async #finish(video: Video, { before }: AskedJob): Promise<void> {
-    const { signal, job } = this.lease;
-    const { id } = job;
-    const { width, height, fps } = video.settings;
-    const frames: readonly Frame[] = before.length
-      ? [...before.map((frame) => fitFrame(frame, { width, height })), ...video.frames.slice(1)]
-      : video.frames;
-    const bytes = await encodeVideo(frames, { format: "mp4", fps, made: video.made, signal });
-    const digest = await sha256(bytes);
-    // Named by its content: a worker that was thought dead and comes back writes nothing over what was delivered.
-    const blob = `${outputBlob(id, "video")}-${digest.slice(0, 16)}`;
-    await Promise.all([
-      this.#blobs.put(blob, bytes),
-      this.#blobs.put(outputBlob(id, "thumbnail"), await thumbnail(frames)),
-      this.#blobs.put(outputBlob(id, "spritesheet"), await sheet(frames)),
-    ]);
-    signal.throwIfAborted();
-    const output = { blob, type: "video/mp4", bytes: bytes.length, digest };
-    try {
-      await this.lease.update(({ lease: _, secondsLeft: __, ...rest }) => ({
-        ...rest,
-        ...{ status: "completed", progress: 100, completedAt: Date.now(), output },
-      }));
-    } catch (error) {
-      if (error instanceof LeaseLost && error.job?.output?.blob !== blob) await this.#blobs.delete(blob);
-      throw error;
-    }
-    for (const name of [embedsBlob(id), stateBlob(id), outputBlob(id, "preview")]) await this.#blobs.delete(name);
-  }
-}
-
-/** The request cannot be served by this model, on this adapter. */
-class InvalidRequest extends Error {}
-
-/** What is found out before anything is computed is the request's fault. */
-async function invalid<T>(checked: Promise<T>, signal: AbortSignal): Promise<T> {
-  return await checked.catch((error: unknown) => {
-    if (signal.aborted || !(error instanceof CogwheelError)) throw error;
-    throw new InvalidRequest(error.message, { cause: error });
-  });
-}
-
-function failureOf(error: unknown): JobError {
-  const message = error instanceof Error ? error.message : String(error);
-  if (causeOf(error, InvalidRequest)) return { code: "invalid_request", message };
-  return { code: causeOf(error, OutOfMemory) ? "out_of_memory" : "failed", message };
 }

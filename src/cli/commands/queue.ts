@@ -29,6 +29,9 @@ export const queue: CliCommand = {
       declare: (command) =>
         addFlags(command.argument("<prompt...>", "what to show"), [
           queueFlag(),
+          new Option("--split <how>", "guidance: two workers take the steps together, each with one branch of guidance").choices([
+            "guidance",
+          ]),
           new Option("--model <name>", "as workers call it (default: the embedded moving-shapes model)"),
           ...(["width", "frames", "fps", "steps", "guidance", "negative", "seed", "samples", "image", "video", "strength"] as const).map(
             (name) => flagOf(name),

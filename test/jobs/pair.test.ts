@@ -1,0 +1,152 @@
+/** Two workers on the steps of one job, each with a branch of guidance: bytes, what they exchange, and what is left when one is gone. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Gpu } from "../../src/gpu/gpu.ts";
+import type { JobBackend } from "../../src/jobs/backend.ts";
+import { openEmbedded } from "../../src/jobs/embedded-node.ts";
+import type { Job } from "../../src/jobs/job.ts";
+import { openNats } from "../../src/jobs/nats-node.ts";
+import { pairKey, planPair, readPair } from "../../src/jobs/pair.ts";
+import { exchangeNames, StorePeer } from "../../src/jobs/store-peer.ts";
+import { isOver, JobStore } from "../../src/jobs/store.ts";
+import { work } from "../../src/jobs/worker.ts";
+import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
+import { natsServer, startNats } from "../support/nats-server.ts";
+
+const MODEL = resolve("models/moving-shapes");
+const request = {
+  kind: "text",
+  model: "moving-shapes",
+  prompt: "a red circle moving left",
+  ...{ seed: 5, frames: 9, steps: 12, guidance: 4 },
+  split: "guidance",
+} as const;
+
+let folder: string;
+let gpu: Gpu;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "cogwheel-pair-"));
+  gpu = await Gpu.open();
+});
+afterAll(async () => {
+  await gpu[Symbol.asyncDispose]();
+  await rm(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+});
+
+const servers = await natsServer();
+const over = [
+  ["a folder", async () => openEmbedded(join(folder, "queue"))],
+  ...(servers instanceof Error ? [] : ([["NATS", () => overNats(servers)]] as const)),
+] as const;
+describe.each(over)("over %s", (where, open) => {
+  let backend: JobBackend & { readonly end?: () => Promise<void> };
+  let store: JobStore;
+  let alone: string | undefined;
+  beforeAll(async () => {
+    backend = await open();
+    store = new JobStore(backend);
+    await using _ = worker("alone");
+    alone = (await until((await store.create({ request })).id, isOver)).output?.digest;
+  }, 120_000);
+  afterAll(async () => {
+    await backend[Symbol.asyncDispose]();
+    await backend.end?.();
+  });
+
+  function worker(name: string): { readonly notes: string[]; readonly id: string } & AsyncDisposable {
+    const controller = new AbortController();
+    const notes: string[] = [];
+    const id = `${name}-${Math.random().toString(36).slice(2)}`;
+    const served = { name: "moving-shapes", open: (keep: boolean) => CogVideoX.open(MODEL, { gpu, keep }) };
+    const options = { id, models: [served], version: "test", leaseMs: 2000, previewMs: 0, sharesSteps: () => true };
+    const done = work(store, { ...options, onNote: (note) => notes.push(note) }, controller.signal);
+    return {
+      ...{ notes, id },
+      async [Symbol.asyncDispose]() {
+        controller.abort();
+        await done;
+      },
+    };
+  }
+
+  async function until(id: string, ready: (job: Job) => boolean): Promise<Job> {
+    for await (const job of store.follow(id, AbortSignal.timeout(90_000))) {
+      if (!job) throw new Error(`${id} was deleted`);
+      if (ready(job)) return job;
+      if (isOver(job)) throw new Error(`${id} is ${job.status}: ${job.error?.message}`);
+    }
+    throw new Error(`${id} took too long`);
+  }
+
+  test("two give the bytes of one, for one prediction each way a step, and leave nothing", async () => {
+    await using one = worker("one");
+    await using two = worker("two");
+    const { id } = await store.create({ request });
+    const job = await until(id, isOver);
+    expect(job.output?.digest, [...one.notes, ...two.notes].join("\n")).toBe(alone);
+    const { steps, bytes, seconds, waitingSeconds } = job.shared!;
+    expect(steps, "all but those before the partner was ready").toBeGreaterThan(0);
+    await using model = await CogVideoX.open(MODEL, { gpu });
+    const { configs } = model;
+    // [1, 3, C, 8, 8] f32: 9 frames of 64 × 64.
+    expect(bytes).toBe(steps * 2 * 4 * 3 * configs.vae.latent_channels * 8 * 8);
+    expect(waitingSeconds).toBeLessThan(seconds);
+    await expect
+      .poll(async () => (await readPair(backend, id)) ?? (await backend.values.keys(`exchange.${id}`)).length, { timeout: 5000 })
+      .toBe(0);
+  }, 120_000);
+
+  // The exchange is the same over both: what becomes of the job is tried over one.
+  test.runIf(where === "a folder")(
+    "a partner that is gone is done without, and a leader that is gone is followed by its partner",
+    async () => {
+      await using first = worker("first");
+      const { id } = await store.create({ request: { ...request, steps: 60 } });
+      let left: Job;
+      {
+        await using _ = worker("partner");
+        left = await until(id, (job) => (job.shared?.steps ?? 0) >= 2);
+        if (left.lease?.worker !== first.id) throw new Error("the first one leads");
+      }
+      await until(id, (job) => job.step >= left.step + 4);
+      expect(first.notes.join("\n")).toMatch(/without partner-/);
+      const second = worker("second");
+      await until(id, (job) => (job.shared?.steps ?? 0) >= left.shared!.steps + 3);
+      await first[Symbol.asyncDispose]();
+      const job = await until(id, isOver);
+      await second[Symbol.asyncDispose]();
+      expect(job.attempts).toBeGreaterThan(1);
+      const { id: same } = await store.create({ request: { ...request, steps: 60 } });
+      await using _ = worker("again");
+      expect(job.output?.digest).toBe((await until(same, isOver)).output?.digest);
+    },
+    180_000,
+  );
+
+  test("regions between two: in either order, the right one of two, and until the signal", async () => {
+    const peers = [0, 1].map((index) => new StorePeer(backend, "exchange.x", index, 2));
+    const bytes = (n: number) => Uint8Array.of(n, n);
+    const early = peers[1]!.get(0, "a");
+    await peers[0]!.put(1, "a", bytes(1));
+    await peers[0]!.put(1, "b", bytes(2));
+    expect([...(await early)]).toEqual([1, 1]);
+    expect([...(await peers[1]!.get(0, "b"))]).toEqual([2, 2]);
+    await expect(peers[1]!.get(0, "c", AbortSignal.timeout(100))).rejects.toThrow();
+    for (const name of exchangeNames("exchange.x")) await backend.blobs.delete(name);
+    expect(await backend.values.get(pairKey("x"))).toBeUndefined();
+  }, 30_000);
+});
+
+/** A queue on a server of its own. */
+async function overNats(path: string): Promise<JobBackend & { readonly end: () => Promise<void> }> {
+  const server = await startNats(path, join(folder, "nats"));
+  return Object.assign(await openNats(server.url), { end: async () => server[Symbol.asyncDispose]() });
+}
+
+test("a plan says whether two are faster", () => {
+  expect(planPair(4.5e6, 30, 0.1)).toMatchObject({ pays: true, seconds: 15.1 });
+  expect(planPair(4.5e6, 30, 0.1).waitingShare).toBeCloseTo(0.0066, 4);
+  expect(planPair(4.5e6, 0.1, 0.1).pays).toBe(false);
+});
