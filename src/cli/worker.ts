@@ -20,6 +20,7 @@ export interface WorkerFlags extends ModelDeviceFlags {
   variant?: string;
   keep?: boolean;
   lease?: number;
+  memory?: number;
   untilInputEnds?: boolean;
   stages?: readonly JobStage[];
 }
@@ -29,6 +30,7 @@ export async function runWorker({
   queue,
   model: folders = [EMBEDDED_MODEL],
   lease,
+  memory,
   keep = true,
   untilInputEnds,
   stages = STAGES,
@@ -42,7 +44,7 @@ export async function runWorker({
       name: modelName(folder),
       open: (keep) =>
         CogVideoX.open(folder, {
-          ...defined({ adapter, dtype, variant }),
+          ...defined({ adapter, dtype, variant, memoryBytes: memory }),
           weightsOf: stages.map((stage) => COMPONENTS[stage]),
           keep,
           onWarning: complain,
@@ -60,7 +62,7 @@ export async function runWorker({
   const id = workerId();
   const version = engineVersion();
   const leaseMs = lease ? { leaseMs: 1000 * lease } : {};
-  using ranks = new RankWork(backend, { id, version, onNote: complain, ...leaseMs });
+  using ranks = new RankWork(backend, { id, version, onNote: complain, ...leaseMs, ...defined({ memoryBytes: memory }) });
   const does = stages.length < STAGES.length ? `does ${stages.join(" and ")} of` : "takes";
   complain(`Worker ${id} ${does} jobs for ${names.join(", ")} from ${backend.name}`);
   await work(

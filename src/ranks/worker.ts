@@ -29,6 +29,8 @@ export interface RankWorkerOptions {
   readonly version: string;
   /** Others take a micro-step over when its worker was not heard of for so long. Default 30 s. */
   readonly leaseMs?: number;
+  /** Of the adapter's memory: frozen weights come and go where all of them are too much. Default: as much as it takes. */
+  readonly memoryBytes?: number;
   readonly onNote?: (message: string) => void;
 }
 
@@ -191,7 +193,8 @@ export class RankWorker implements Disposable {
     const of = JSON.stringify([run.id, run.recipe, run.weights, model.name]);
     if (this.#ready?.of !== of) {
       this.release();
-      this.#ready = { of, engine: new MicroEngine(model.gpu, await model.transformer(), run.recipe), parameters: undefined };
+      const engine = new MicroEngine(model.gpu, await model.transformer(), run.recipe, this.options.memoryBytes);
+      this.#ready = { of, engine, parameters: undefined };
     }
     const ready = this.#ready;
     const read = async (of: typeof inputs): Promise<Uint8Array<ArrayBuffer>> => {

@@ -8,25 +8,33 @@ import { WeightStore } from "../run/weight-store.ts";
 import { fullParameters } from "./full.ts";
 import { loraParameters } from "./lora.ts";
 import type { GradientRecipe, MicroGradients, MicroTask } from "./micro-workers.ts";
+import { trainingNeeds } from "./needs.ts";
 import type { Trained } from "./parameters.ts";
 import { Programs } from "./programs.ts";
-import { microStep, type Recipe } from "./record.ts";
+import { type MicroShape, microStep, type Recipe } from "./record.ts";
 import { withSums } from "./step-graphs.ts";
 import type { TrainingModel } from "./trainer.ts";
 import { parameterNames, stateName } from "./update.ts";
 
 export class MicroEngine implements Disposable {
   readonly #recipe: Recipe;
-  readonly #store: WeightStore;
+  #store: WeightStore;
   #states: States | undefined;
   #programs: Programs | undefined;
+  /** Shapes that programs are made for, and the bytes of frozen weights that come and go for one of them. */
+  readonly #shapes = new Set<string>();
+  #streamed = 0;
   #parameters: ReadonlyMap<string, Float32Array> | undefined;
 
+  /** @param memoryBytes of the adapter: frozen weights come and go where all of them are too much */
   constructor(
     private readonly gpu: Gpu,
-    { config, weights }: TrainingModel,
-    { trained: what, dtype, checkpointing }: GradientRecipe,
+    private readonly model: TrainingModel,
+    private readonly of: GradientRecipe,
+    private readonly memoryBytes: number | undefined = undefined,
   ) {
+    const { trained: what, dtype, checkpointing } = of;
+    const { config, weights } = model;
     const shapes = transformerWeights(config);
     const trained: Trained =
       "lora" in what
@@ -41,12 +49,10 @@ export class MicroEngine implements Disposable {
     const record = () => withSums(microStep(this.#recipe, shape));
     // Whatever its shape, a micro-step has the same states.
     const states = (this.#states ??= new States(this.gpu, [{ graph: record() }]));
-    const programs = (this.#programs ??= new Programs(this.gpu, this.#store, states, {
-      input: (name) => this.#recipe.trained.input(name),
-    }));
+    const key = JSON.stringify(shape);
+    const programs = this.#programsFor(key, shape, states);
     if (this.#parameters !== parameters) this.#write(states, parameters);
     this.#parameters = parameters;
-    const key = JSON.stringify(shape);
     const program = await programs.get(key, record);
     await program.run({ inputs: { ...inputs, begun: new Float32Array(4) }, ...(signal ? { signal } : {}) });
     const loss = await program.read("loss", signal);
@@ -56,6 +62,34 @@ export class MicroEngine implements Disposable {
       if (sum) gradients.set(name, new Float32Array(await this.gpu.read(states.buffer(sum.name), 0, sum.bytes, signal)));
     }
     return { loss, gradients, flops: programs.plan(key).cost.flops };
+  }
+
+  /** Programs that leave room for a shape: what streams for the largest does so for all. */
+  #programsFor(key: string, shape: MicroShape, states: States): Programs {
+    if (this.#programs && this.#shapes.has(key)) return this.#programs;
+    const { config, weights } = this.model;
+    const { trained: what, dtype, checkpointing } = this.of;
+    const needs =
+      this.memoryBytes === undefined
+        ? undefined
+        : trainingNeeds(
+            { config, weights, dtype, caps: this.gpu.caps },
+            { ...("lora" in what ? what : { full: (name) => what.full.includes(name) }), checkpointing, accumulation: 2 },
+            shape,
+            this.memoryBytes,
+          );
+    this.#shapes.add(key);
+    if (this.#programs && (needs?.streamed ?? 0) <= this.#streamed) return this.#programs;
+    this.#streamed = needs?.streamed ?? 0;
+    this.#programs?.[Symbol.dispose]();
+    // Weights that stay now may come and go from here on.
+    this.#store[Symbol.dispose]();
+    this.#store = new WeightStore(this.gpu, weights);
+    const compile = needs ? { compile: needs.compile } : {};
+    return (this.#programs = new Programs(this.gpu, this.#store, states, {
+      input: (name) => this.#recipe.trained.input(name),
+      ...compile,
+    }));
   }
 
   #write(states: States, parameters: ReadonlyMap<string, Float32Array>): void {

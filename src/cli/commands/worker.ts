@@ -1,5 +1,6 @@
 /** `cogwheel worker`: works on the jobs of a queue until it is stopped. */
 import { InvalidArgumentError, Option } from "commander";
+import { bytesOfText } from "../../base/units.ts";
 import { defineCommand } from "../command.ts";
 import { addFlags, modelDeviceFlags, number } from "../flags.ts";
 import { queueFlag } from "./queue.ts";
@@ -13,6 +14,12 @@ function stages(text: string): readonly (typeof NAMES)[number][] {
   throw new InvalidArgumentError(`It must be some of ${NAMES.join(", ")}, with commas between them.`);
 }
 
+const size = (text: string): number => {
+  const bytes = bytesOfText(text);
+  if (bytes === undefined) throw new InvalidArgumentError("It must be a size, such as 8GB.");
+  return bytes;
+};
+
 export const worker = defineCommand<[], WorkerFlags>({
   name: "worker",
   help: "make the videos that others ask for: work on the jobs of a queue (docs/scale-out.md)",
@@ -25,6 +32,7 @@ export const worker = defineCommand<[], WorkerFlags>({
       ).argParser((one: string, all: readonly string[] = []) => [...all, one]),
       new Option("--variant <name>", "file-name variant of the weights, such as fp16"),
       ...modelDeviceFlags(),
+      new Option("--memory <size>", "of the adapter, such as 8GB: weights come and go where all of them are too much").argParser(size),
       new Option("--no-keep", "load a model's parts anew for every job, which takes less memory of the adapter"),
       new Option(
         "--stages <list>",
