@@ -31,8 +31,8 @@ export interface CropPlace {
 }
 
 /**
- * A window of a clip, drawn anew for every step: anywhere, or, where the clip has moments, at whole latents, whose moments are cut out of the
- * clip's. Those of the encoder have then seen what lies around the window, as in use.
+ * A window of a clip, drawn anew for every step: anywhere, or, where the clip has moments, at whole latents, whose moments are cut out of
+ * the clip's. Those of the encoder have then seen what lies around the window, as in use.
  */
 export function cropped(sample: PixelSample, side: number | undefined, config: VaeConfig, { seed, step, index }: CropPlace): PixelSample {
   if (side === undefined || (sample.height === side && sample.width === side)) return sample;

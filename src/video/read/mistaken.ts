@@ -1,3 +1,4 @@
+/** Films in formats that the decoder would mistake: found before any picture is decoded, and refused by name. */
 import type { VideoSample } from "mediabunny";
 import { CogwheelError } from "../../base/errors.ts";
 import { codecName } from "./codec-name.ts";
