@@ -1,6 +1,7 @@
 /** Cogwheel: CogVideoX on hand-written WebGPU kernels, in Node and the browser. This file is the whole public API. */
 import "./base/dispose.ts";
 export { CogVideoX } from "./pipelines/cogvideox/pipeline.ts";
+export type { PromptsOptions } from "./pipelines/cogvideox/prompts.ts";
 export type { GenerationRequest } from "./pipelines/cogvideox/request.ts";
 export type { RequirementOptions } from "./pipelines/cogvideox/sizes.ts";
 export type { Configs } from "./pipelines/cogvideox/components.ts";
@@ -12,7 +13,8 @@ export type { LoadLoraOptions } from "./pipelines/lora-file.ts";
 export type { AdapterAdvice, LoadedLora, LoraInput } from "./pipelines/lora-input.ts";
 export type { ReferenceProfile } from "./pipelines/profiles.ts";
 export type { Task, TaskInputs } from "./pipelines/task.ts";
-export type { Generation, GenerationStep } from "./pipelines/generation.ts";
+export type { Generation, Generations, GenerationStep } from "./pipelines/generation.ts";
+export type { OverallProgress } from "./pipelines/overall.ts";
 export { Video } from "./pipelines/video.ts";
 export { showTexture } from "./pipelines/textures.ts";
 export { GenerationInterrupted } from "./pipelines/interrupted.ts";
@@ -43,7 +45,8 @@ export type { TrainableVae, TrainVaeOptions, VaeStageOptions, VaeTrainingStep } 
 export type { GivenPixels, LatePixels, PixelSample } from "./training/vae/sample.ts";
 export type { TrainingModel } from "./training/trainer.ts";
 export type { RatesOptions } from "./tuning/rates.ts";
-export type { MeasuredRates, StageTime } from "./pipelines/cogvideox/seconds.ts";
+export type { MeasuredRates } from "./gpu/rates.ts";
+export type { StageTime } from "./pipelines/cogvideox/seconds.ts";
 export type { TuneOptions, TuningReport } from "./tuning/tune.ts";
 export type { MeasuredCandidate, MeasuredWork } from "./tuning/measure.ts";
 export type { TuningTable } from "./gpu/tuning-table.ts";

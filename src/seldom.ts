@@ -35,7 +35,7 @@ export const listPrompts: typeof prompts.listPrompts = async () => (await import
 /** Forgets what is kept for this user of encoded prompts. Resolves to how much that was. */
 export const clearPrompts: typeof prompts.clearPrompts = async () => (await import("./pipelines/prompt-cache.ts")).clearPrompts();
 
-/** `label` is what errors call the file. */
+/** A saved run, to go on from: its `state` is `start` of `generate`. `label` is what errors call the file. */
 export const readLatents: typeof latents.readLatents = async (...of) => (await import("./pipelines/read-latents.ts")).readLatents(...of);
 
 /**

@@ -1,6 +1,6 @@
 /** `cogwheel inspect`: what a checkpoint holds, and what a generation with it will take. Loads no weights. */
 import { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
-import type { MeasuredRates } from "../pipelines/cogvideox/seconds.ts";
+import type { MeasuredRates } from "../gpu/rates.ts";
 import { completed, stepsText, type Settings } from "../pipelines/settings.ts";
 import { elements } from "../graph/dtype.ts";
 import { bytesText } from "../base/units.ts";

@@ -1,6 +1,6 @@
 /** What the stages of a generation will take, as commands print it. */
 import { bytesText } from "../base/units.ts";
-import type { StageTime } from "../pipelines/cogvideox/seconds.ts";
+import { stageSeconds, type StageTime } from "../pipelines/cogvideox/seconds.ts";
 import type { StageMemory } from "../pipelines/requirements.ts";
 import { duration } from "./terminal/progress.ts";
 import { table } from "./terminal/table.ts";
@@ -43,8 +43,7 @@ export function stageTable(stages: readonly StageMemory[]): string {
 }
 
 /** All stages together. */
-export const secondsOf = (times: readonly StageTime[]): number =>
-  times.reduce((seconds, { loadSeconds = 0, pipelineSeconds, workSeconds }) => seconds + loadSeconds + pipelineSeconds + workSeconds, 0);
+export const secondsOf = (times: readonly StageTime[]): number => times.reduce((seconds, time) => seconds + stageSeconds(time), 0);
 
 /** How long stages will take. */
 export function timeTable(times: readonly StageTime[]): string {

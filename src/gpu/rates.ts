@@ -2,7 +2,7 @@
  * How fast an adapter is, as a probe measured it: what is needed to say how long work will take before it begins. It is data, kept as JSON
  * beside the table of measured kernels (tuning-table.ts), and holds for the same adapter, driver and kernels.
  */
-import { readTuning, writeTuning } from "#platform";
+import { namedTuning, readTuning, writeTuning } from "#platform";
 import { CogwheelError } from "../base/errors.ts";
 import { isObject, parseJsonObject } from "../base/json-scan.ts";
 import { tuningFile, whyStale, type TuningHeader } from "./tuning-table.ts";
@@ -32,6 +32,12 @@ export interface LoadRate {
   readonly bytesPerSecond: number;
   /** Seconds of each weight beside its bytes. */
   readonly weightSeconds: number;
+}
+
+/** What was measured where a model runs. */
+export interface MeasuredRates extends Rates {
+  /** How fast the weights of each part come; nothing of parts of which nobody has measured it. */
+  readonly loading: Readonly<Record<string, LoadRate>>;
 }
 
 /** Where they lie: beside the table of measurements of the same adapter. */
@@ -64,6 +70,20 @@ export async function findRates(here: TuningHeader): Promise<KeptRates> {
     return NONE;
   }
 }
+
+/**
+ * Of one model, what was kept; undefined where nothing was, or the user wants no measurements. @param key what stands for its kernels
+ * @param label of its source
+ */
+export async function keptRates(here: TuningHeader, key: string, label: string): Promise<MeasuredRates | undefined> {
+  if ((await namedTuning()) === "off") return undefined;
+  const { models, loading } = await findRates(here);
+  const rates = models[key];
+  return rates && { ...rates, loading: loading[loadingKey(key, label)] ?? {} };
+}
+
+/** Under which name the rates of loading are kept. */
+export const loadingKey = (key: string, label: string): string => `${key} ${label}`;
 
 /** Keeps rates for this device, with those of other models; resolves to where. */
 export async function storeRates(header: TuningHeader, { models, loading }: KeptRates): Promise<string> {

@@ -26,9 +26,15 @@ export interface GenerationStep {
  */
 export type Generation = Promise<Video> & AsyncIterable<GenerationStep>;
 
+/**
+ * The generations of several prompts: `await` it for all videos, or `for await` over it for each as it is made. Leaving the loop early does
+ * not stop them.
+ */
+export type Generations = Promise<readonly Video[]> & AsyncIterable<Video>;
+
 /** Runs `work`, which tells its steps, at once. */
-export function generation(work: (emit: (step: GenerationStep) => void) => Promise<Video>): Generation {
-  const steps: GenerationStep[] = [];
+export function generation<Step, Result>(work: (emit: (step: Step) => void) => Promise<Result>): Promise<Result> & AsyncIterable<Step> {
+  const steps: Step[] = [];
   const waiting: (() => void)[] = [];
   const advance = (): void => {
     for (const wake of waiting.splice(0)) wake();
@@ -38,7 +44,7 @@ export function generation(work: (emit: (step: GenerationStep) => void) => Promi
     advance();
   });
   return Object.assign(video, {
-    async *[Symbol.asyncIterator](): AsyncGenerator<GenerationStep, void> {
+    async *[Symbol.asyncIterator](): AsyncGenerator<Step, void> {
       let over = false;
       // What goes wrong is thrown below: a loop is enough, and nobody has to await the promise beside it.
       void video

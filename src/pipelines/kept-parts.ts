@@ -11,6 +11,8 @@ export class KeptParts {
   readonly #adapters = new Map<string, LoadedLora>();
   /** Calls that use them or wait to. */
   #users = 0;
+  /** Parts that stay for now, by name, where nothing is kept for good. */
+  #awhile: readonly string[] = [];
   /** `release` was called meanwhile. */
   #releasing = false;
 
@@ -32,13 +34,27 @@ export class KeptParts {
     return { [Symbol.dispose]: () => this.#freeIfAsked() };
   }
 
+  /** These stay too from one generation to the next, until what this returns is disposed of, or `freeAwhile` is called: then they go. */
+  keepAwhile(names: readonly string[]): Disposable {
+    this.#awhile = names;
+    return { [Symbol.dispose]: () => void this.freeAwhile() };
+  }
+
+  /** Frees what stays for now; was there any? */
+  freeAwhile(): boolean {
+    const any = !this.keep && this.#parts.size > 0;
+    this.#awhile = [];
+    if (!this.keep) this.free();
+    return any;
+  }
+
   has(name: string): boolean {
     return this.#parts.has(name);
   }
 
   /** A part for a shape: the one that was kept, or a new one in its place. */
   async hold<T extends Disposable>(name: string, key: string, make: () => Promise<T>): Promise<Held<T>> {
-    if (!this.keep) {
+    if (!this.keep && !this.#awhile.includes(name)) {
       const part = await make();
       return { part, [Symbol.dispose]: () => part[Symbol.dispose]() };
     }

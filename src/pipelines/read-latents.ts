@@ -12,7 +12,7 @@ import { isSaved, SAVED_TYPES, type SavedSettings } from "./options/saved.ts";
 import { latentFrames } from "./settings.ts";
 import type { VideoLatents } from "./video-vae.ts";
 
-/** `label` is what errors call the file. */
+/** A saved run, to go on from: its `state` is `start` of `generate`. `label` is what errors call the file. */
 export async function readLatents(bytes: Uint8Array, label: string): Promise<SavedRun> {
   const fail = (rule: string): CogwheelError => new CogwheelError("latents", `${label}: ${rule}`);
   const file = await openSafetensors(memorySource({ latents: bytes }, label), "latents");

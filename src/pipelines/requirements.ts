@@ -39,6 +39,11 @@ export interface StageMemory {
   /** The most at once: with what is on its way there. */
   readonly peak: number;
   readonly flops: number;
+  /**
+   * Seconds, all runs together, by rates that `measureRates` measured for this model and adapter, now or before; undefined where it has
+   * not. Loading is in it where it is known how fast weights come.
+   */
+  readonly seconds?: number;
   /** No plan could need less for activations. */
   readonly lowerBound: number;
   /** Bytes in the host's memory beside, with exact tiling. */

@@ -146,6 +146,8 @@ export function keptAt(folder: string): never {
 export async function listFolder(path: string): Promise<string[] | undefined> {
   throw noFiles(path);
 }
+/** A page keeps no tables of measurements. */
+export const KEEPS_TABLES = false;
 export async function readTuning(_file: string): Promise<undefined> {
   return undefined;
 }

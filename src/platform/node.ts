@@ -16,7 +16,7 @@ export { keptAt, keptFiles } from "./kept-node.ts";
 export { availableMemoryBytes, peakResidentBytes } from "./memory-node.ts";
 export { openOutput } from "./output-node.ts";
 export { checkWritable } from "./writable-node.ts";
-export { namedTuning, readTuning, writeTuning } from "./tuning-node.ts";
+export { KEEPS_TABLES, namedTuning, readTuning, writeTuning } from "./tuning-node.ts";
 export { openSpill, spillRoom } from "./spill-node.ts";
 export { waitFor, waitForGpu } from "./wait-node.ts";
 

@@ -24,6 +24,9 @@ async function readTable(path: string, what: string): Promise<{ path: string; te
   }
 }
 
+/** Tables of measurements are kept for this user. */
+export const KEEPS_TABLES: boolean = true;
+
 export async function readTuning(file: string): Promise<{ path: string; text: string } | undefined> {
   const path = cachePath("tuning", file);
   return readTable(path, path);

@@ -1,10 +1,9 @@
 /** The rates that a model's times are told from: those that were kept for this adapter, else measured now and kept. */
 import { namedTuning } from "#platform";
 import { CogwheelError } from "../base/errors.ts";
-import { findRates, type KeptRates, type Rates, storeRates } from "../gpu/rates.ts";
+import { findRates, type KeptRates, loadingKey, type MeasuredRates, type Rates, storeRates } from "../gpu/rates.ts";
 import type { TuningHeader } from "../gpu/tuning-table.ts";
 import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
-import type { MeasuredRates } from "../pipelines/cogvideox/seconds.ts";
 import { probeKernels, type ProbedModel, type ProbeOptions } from "./probe.ts";
 import { probeLoading } from "./probe-loading.ts";
 
@@ -17,14 +16,15 @@ export interface RatesOptions extends ProbeOptions {
 
 /**
  * How fast this model's kernels run on its adapter, and how fast its weights come: `model.times` says with them how long a generation will
- * take. The first call for a model takes some seconds; in Node the rates are kept for this user beside the tuning table.
+ * take, and `model.requirements` and progress tell seconds. The first call for a model takes some seconds; in Node the rates are kept for
+ * this user beside the tuning table, and models that are opened later know them.
  */
 export async function measureRates(model: CogVideoX, options: RatesOptions = {}): Promise<MeasuredRates> {
   const { tuningHeader: header } = model.gpu;
   const { source } = model.checkpoint;
   const { again = false, loading = source.pieceBytes !== undefined } = options;
   const key = model.probeKey;
-  const label = `${key} ${source.label}`;
+  const label = loadingKey(key, source.label);
   const kept = await findRates(header);
   const known = again ? undefined : kept.models[key];
   const knownLoading = again ? undefined : kept.loading[label];
@@ -34,7 +34,9 @@ export async function measureRates(model: CogVideoX, options: RatesOptions = {})
   if (!known || (!knownLoading && anyLoading))
     await keep(header, { models: { [key]: rates }, loading: anyLoading ? { [label]: loadRates } : {} });
   if (!known || (loading && !knownLoading)) options.onProgress?.(1, "");
-  return { ...rates, loading: loadRates };
+  const measured = { ...rates, loading: loadRates };
+  model.useRates(measured);
+  return measured;
 }
 
 /** How fast the kernels of what else has some run, kept likewise; undefined where the user wants no measurements. */

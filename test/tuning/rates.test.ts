@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
-import type { MeasuredRates, StageTime } from "../../src/pipelines/cogvideox/seconds.ts";
+import type { MeasuredRates } from "../../src/gpu/rates.ts";
+import type { StageTime } from "../../src/pipelines/cogvideox/seconds.ts";
 import { findRates, storeRates } from "../../src/gpu/rates.ts";
 import { weightsOf } from "../../src/graph/weights-of.ts";
 import { forecast } from "../../src/cli/generate/forecast.ts";
@@ -54,6 +55,26 @@ describe("a probe", () => {
       expect(weightSeconds).toBeGreaterThanOrEqual(0);
     }
     for (const value of [rates.runSeconds, rates.bindSeconds, rates.pipelineSeconds]) expect(value).toBeGreaterThan(0);
+  });
+
+  it("lets `requirements` tell seconds, of this model and of those that are opened later", async () => {
+    const secondsOfStages = (of: CogVideoX) => of.requirements({ steps: 8 }).map(({ seconds }) => seconds);
+    const told = secondsOfStages(model);
+    expect(told).toEqual(
+      model.times(rates, { steps: 8 }).map(({ loadSeconds, pipelineSeconds, workSeconds }) => loadSeconds! + pipelineSeconds + workSeconds),
+    );
+    const request = await model.prepare({ prompt: "a cat", steps: 8 });
+    expect(request.requirements.map(({ seconds }) => seconds)).toEqual(told);
+    await using never = await CogVideoX.open(model.checkpoint.source.label, { gpu, dtype: "f32" });
+    const { COGWHEEL_TUNING } = process.env;
+    delete process.env["COGWHEEL_TUNING"];
+    await using later = await CogVideoX.open(model.checkpoint.source.label, { gpu, dtype: "f32" });
+    process.env["COGWHEEL_TUNING"] = COGWHEEL_TUNING;
+    expect(secondsOfStages(later)).toEqual(told);
+    expect(secondsOfStages(never), "with COGWHEEL_TUNING=off").toEqual([undefined, undefined, undefined]);
+    let left: number | undefined;
+    await model.generate({ prompt: "a cat", frames: 1, onProgress: (_stage, _done, _detail, all) => void (left ??= all?.secondsLeft) });
+    expect(left, "known before anything is loaded").toBeGreaterThan(0);
   });
 
   it("runs layers of the model's own widths", async () => {

@@ -2,7 +2,8 @@
 import { bytesText } from "../../base/units.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import type { GenerationRequest } from "../../pipelines/cogvideox/request.ts";
-import type { MeasuredRates, StageTime } from "../../pipelines/cogvideox/seconds.ts";
+import type { MeasuredRates } from "../../gpu/rates.ts";
+import type { StageTime } from "../../pipelines/cogvideox/seconds.ts";
 import { ratesUnlessOff } from "../../tuning/rates.ts";
 import { secondsOf } from "../stage-table.ts";
 import { duration } from "../terminal/progress.ts";

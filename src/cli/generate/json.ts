@@ -1,7 +1,7 @@
 /** What `generate --json` prints: what was planned, and what was made. */
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import type { GenerationRequest } from "../../pipelines/cogvideox/request.ts";
-import type { MeasuredRates } from "../../pipelines/cogvideox/seconds.ts";
+import type { MeasuredRates } from "../../gpu/rates.ts";
 import type { Video } from "../../pipelines/video.ts";
 
 /** @param rates to tell times from, where they were measured */

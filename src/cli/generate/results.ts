@@ -7,7 +7,7 @@ import type { Profile } from "../../gpu/profile.ts";
 import type { DenoiseState } from "../../models/cogvideox/model.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import type { GenerationRequest } from "../../pipelines/cogvideox/request.ts";
-import type { MeasuredRates } from "../../pipelines/cogvideox/seconds.ts";
+import type { MeasuredRates } from "../../gpu/rates.ts";
 import { writeLatents } from "../../pipelines/latents-file.ts";
 import { savedRun } from "../../pipelines/saved-run.ts";
 import { stepsText } from "../../pipelines/settings.ts";

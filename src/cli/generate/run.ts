@@ -80,7 +80,7 @@ export async function generateOne(wanted: Asked, work: GenerateWork): Promise<re
     ...options,
     ...defined({ gpuProfile: profile }),
     signal,
-    onProgress: (stage, done, detail) => progress.report(stage, done, detail),
+    onProgress: (stage, done, detail, all) => progress.report(stage, done, detail, all),
     onStep: (reached) => {
       state = reached;
     },

@@ -2,6 +2,7 @@
  * How far a long run is: on a terminal one line that is drawn again, elsewhere a plain line now and then. What is drawn goes
  * to standard error, so that standard output holds results only.
  */
+import type { OverallProgress } from "../../pipelines/overall.ts";
 import { cut, shortenedLines, visible, visibleJson } from "../../base/visible.ts";
 
 /** What is needed of a stream; process.stderr is one. */
@@ -36,6 +37,8 @@ interface Stage {
   begun: number;
   done: number;
   detail: string;
+  /** Of all stages together. */
+  all: OverallProgress | undefined;
   reports: { at: number; done: number }[];
 }
 
@@ -58,7 +61,7 @@ export class Progress implements Disposable {
   }
 
   /** Tells how much of a stage is done, 0 to 1; naming another stage ends the one before. `detail` is shown behind it. */
-  report(name: string, done: number, detail = ""): void {
+  report(name: string, done: number, detail = "", all?: OverallProgress): void {
     if (!this.#stage && done >= 1 && this.#finished.at(-1)?.name === name) return; // told once more that it is over
     if (this.#stage?.name !== name) this.#begin(name);
     const stage = this.#stage!;
@@ -67,6 +70,7 @@ export class Progress implements Disposable {
     if (stage.reports.length > WINDOW) stage.reports.shift();
     stage.done = Math.min(1, Math.max(stage.done, done));
     stage.detail = cut(visible(detail), 200);
+    stage.all = all;
     if (stage.done >= 1) this.#end();
     else this.#show();
   }
@@ -104,7 +108,7 @@ export class Progress implements Disposable {
   #begin(name: string): void {
     if (this.#stage) this.#end();
     const begun = this.#now();
-    this.#stage = { name, begun, done: 0, detail: "", reports: [] };
+    this.#stage = { name, begun, done: 0, detail: "", all: undefined, reports: [] };
     this.#written = this.#live || this.#mode === "json" ? -Infinity : begun;
     // The time that is left runs down between reports too.
     if (this.#live) this.#timer ??= setInterval(() => this.#stage && this.#draw(), 1000).unref();
@@ -130,9 +134,12 @@ export class Progress implements Disposable {
     if (this.#now() - this.#written < (this.#live || this.#mode === "json" ? REDRAW_MS : LINE_MS)) return;
     if (this.#mode === "json") {
       this.#written = this.#now();
-      const { name, done, detail } = this.#stage!;
+      const { name, done, detail, all } = this.#stage!;
       const secondsLeft = this.#left();
-      this.#tell({ stage: name, done, ...(detail ? { detail } : {}), ...(secondsLeft === undefined ? {} : { secondsLeft }) });
+      this.#tell({
+        ...{ stage: name, done, ...(detail ? { detail } : {}), ...(secondsLeft === undefined ? {} : { secondsLeft }) },
+        ...(all ? { all } : {}),
+      });
       return;
     }
     if (this.#live) this.#draw();
@@ -143,13 +150,14 @@ export class Progress implements Disposable {
   }
 
   #words(): string[] {
-    const { name, done, detail } = this.#stage!;
+    const { name, done, detail, all } = this.#stage!;
     const left = this.#left();
     return [
       name.padEnd(18),
       `${String(Math.floor(100 * done)).padStart(3)} %`,
       ...(left === undefined ? [] : [`${duration(left)} left`]),
       ...(detail ? [detail] : []),
+      ...(all?.secondsLeft === undefined ? [] : [`in all ${Math.floor(100 * all.overall)} %, ${duration(all.secondsLeft)} left`]),
     ];
   }
 

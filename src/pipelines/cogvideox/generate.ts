@@ -3,6 +3,7 @@ import { kernelsVersion } from "../../../build/kernels-version.ts";
 import type { GenerationStep } from "../generation.ts";
 import { GenerationInterrupted } from "../interrupted.ts";
 import { adapterNames } from "../made-with.ts";
+import type { Overall } from "../overall.ts";
 import { savedSettings } from "../options/saved.ts";
 import { StageClock } from "../stage-clock.ts";
 import { Video } from "../video.ts";
@@ -15,11 +16,11 @@ import type { Run } from "./running.ts";
 import { startState } from "./start.ts";
 
 /** A run of a request, from its first draw. @param options the request's, with callbacks and the signal as this run is to use them */
-export const runOf = (request: GenerationRequest, options = request.options): Run => ({
+export const runOf = (request: GenerationRequest, options = request.options, overall?: Overall): Run => ({
   request,
   options,
   draws: request.plan.ready?.draws ?? new SeededDraws(request.seed, options.share?.sample),
-  clock: new StageClock(options.onProgress),
+  clock: new StageClock(options.onProgress, overall),
 });
 
 export async function generate(run: Run, emit: (step: GenerationStep) => void): Promise<Video> {
@@ -29,7 +30,7 @@ export async function generate(run: Run, emit: (step: GenerationStep) => void): 
   const latents =
     given && given.step === steps.length
       ? given.latents // what is done is decoded again, which needs no prompt
-      : await denoise(run, await encodePrompt(run), await startState(run), emit);
+      : await denoise(run, run.text ?? (await encodePrompt(run)), await startState(run), emit);
   const state = { step: steps.length, latents, task };
   const decoded = options.share?.latentsOnly
     ? { samples: [], textures: [] }

@@ -4,6 +4,7 @@ import { isQuantizable, quantizedWeights } from "../../checkpoint/quantized-weig
 import { expectWeights } from "../../checkpoint/weight-index.ts";
 import { CogwheelError } from "../../base/errors.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
+import type { MeasuredRates } from "../../gpu/rates.ts";
 import { FORMATS, type Format } from "../../graph/stored.ts";
 import { hasPart, KEPT, TABLES } from "../../models/quantizable.ts";
 import type { CompileOptions } from "../../plan/compile.ts";
@@ -51,6 +52,8 @@ export interface Model {
   readonly parts: KeptParts;
   /** Bytes of the adapter's memory that a generation may take where it is not told itself; less after one has run out of memory. */
   memoryBytes: number | undefined;
+  /** How fast it runs here, where that was measured. */
+  rates?: MeasuredRates | undefined;
   /** How its latents look, for previews; asked once. */
   colors?: LatentColors;
 }

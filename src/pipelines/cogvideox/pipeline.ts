@@ -1,8 +1,10 @@
 /** The public class `CogVideoX`: open a checkpoint, ask it for videos. */
+import { KEEPS_TABLES } from "#platform";
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import type { CheckpointSource } from "../../sources/source.ts";
 import { CogwheelError } from "../../base/errors.ts";
 import type { Gpu, OutOfMemory } from "../../gpu/gpu.ts";
+import type { MeasuredRates } from "../../gpu/rates.ts";
 import { parseSchedulerConfig, type SchedulerConfig } from "../../diffusion/config.ts";
 import type { TransformerConfig } from "../../models/cogvideox/config.ts";
 import type { DenoiseState } from "../../models/cogvideox/model.ts";
@@ -10,7 +12,7 @@ import { TIED_T5_WEIGHTS } from "../../models/t5/weights.ts";
 import { digest } from "../../gpu/tuning-table.ts";
 import type { Plan } from "../../plan/compile.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
-import { generation, type Generation } from "../generation.ts";
+import { generation, type Generation, type Generations, type GenerationStep } from "../generation.ts";
 import { KeptParts } from "../kept-parts.ts";
 import { nameOf } from "../made-with.ts";
 import { Opened } from "../opened.ts";
@@ -21,6 +23,7 @@ import type { StageMemory } from "../requirements.ts";
 import { completed, type ModelRules, type Settings } from "../settings.ts";
 import type { Task } from "../task.ts";
 import { Turns } from "../turns.ts";
+import type { Video } from "../video.ts";
 import { beyondVocabulary, type Vocabulary } from "../vocabulary.ts";
 import { components, ggufFiles, type Configs } from "./components.ts";
 import { readAdvice, readConfigs } from "./configs.ts";
@@ -31,7 +34,8 @@ import { leastBytes, lowerLimit } from "./memory.ts";
 import { checkpointFiles, type Model, weightTypes } from "./model.ts";
 import type { Encoders } from "./encoders.ts";
 import type { Probed } from "./probed.ts";
-import { stageTimes, type MeasuredRates, type StageTime } from "./seconds.ts";
+import { stageTimes, withSeconds, type StageTime } from "./seconds.ts";
+import type { PromptsOptions } from "./prompts.ts";
 import { ownOptions, prepare, type GenerationRequest } from "./request.ts";
 import { requiredSizes, settingsFor, type RequirementOptions } from "./sizes.ts";
 import { Planner } from "./planner.ts";
@@ -99,7 +103,12 @@ export class CogVideoX implements AsyncDisposable {
       make: async (opened, { configs, rules }) => {
         const { defaults, vocabulary } = await readAdvice(opened.checkpoint, rules);
         if (options.memoryBytes !== undefined) expectOption("memoryBytes", options.memoryBytes);
-        return new CogVideoX(opened, options, configs, rules, defaults, vocabulary);
+        const model = new CogVideoX(opened, options, configs, rules, defaults, vocabulary);
+        if (KEEPS_TABLES) {
+          const { keptRates } = await import("../../gpu/rates.ts");
+          model.useRates(await keptRates(opened.gpu.tuningHeader, model.probeKey, opened.checkpoint.source.label));
+        }
+        return model;
       },
     });
   }
@@ -110,10 +119,15 @@ export class CogVideoX implements AsyncDisposable {
     return vocabulary && beyondVocabulary(prompt, vocabulary);
   }
 
-  /** What each stage will take on the adapter; computed from the configs alone, before anything is loaded. */
+  /**
+   * What each stage will take on the adapter: bytes, and seconds where `measureRates` has measured. Computed from the configs alone, before
+   * anything is loaded.
+   */
   requirements(options: RequirementOptions = {}): StageMemory[] {
     if (options.memoryBytes !== undefined) expectOption("memoryBytes", options.memoryBytes);
-    return this.#planner.plan(this.#model, requiredSizes(this.#model, options), options.tiling, options.memoryBytes).requirements;
+    const { requirements } = this.#planner.plan(this.#model, requiredSizes(this.#model, options), options.tiling, options.memoryBytes);
+    const { rates } = this.#model;
+    return withSeconds(requirements, rates && this.times(rates, options));
   }
 
   /** The smallest `memoryBytes` that a generation can be planned within. */
@@ -136,6 +150,11 @@ export class CogVideoX implements AsyncDisposable {
     const sizes = requiredSizes(model, of);
     const stages = this.#planner.plan(model, sizes, of.tiling, of.memoryBytes);
     return stageTimes(model, stages, sizes, { steps: completed(this.defaults, of).steps, samples: of.samples ?? 1 }, rates);
+  }
+
+  /** How fast this model runs here: what was measured before, or now. @internal */
+  useRates(rates: MeasuredRates | undefined): void {
+    this.#model.rates = rates;
   }
 
   /** What a probe measures of this model; a chunk of its own, which most pages never load. @internal */
@@ -205,9 +224,15 @@ export class CogVideoX implements AsyncDisposable {
    *
    * Options are read at the call: what is changed in them later is for the next one. The bytes of frames and latents are not copied and
    * stay as they are until the generation is over.
+   *
+   * With `prompts` it makes a video of each, in their order and in one turn: the encoder is loaded once for all, and what else has room
+   * stays between videos. A seed is the same for all; without one each draws its own.
    */
-  generate(asked: GenerateOptions | GenerationRequest): Generation {
-    return generation((emit) => this.#turns.call(() => this.#inTurn(asked, (run) => generate(run, emit))));
+  generate(asked: GenerateOptions | GenerationRequest): Generation;
+  generate(asked: PromptsOptions): Generations;
+  generate(asked: GenerateOptions | GenerationRequest | PromptsOptions): Generation | Generations {
+    if ("prompts" in asked) return generation<Video, readonly Video[]>((emit) => this.#turns.call(() => this.#several(asked, emit)));
+    return generation<GenerationStep, Video>((emit) => this.#turns.call(() => this.#inTurn(asked, (run) => generate(run, emit))));
   }
 
   /**
@@ -236,11 +261,45 @@ export class CogVideoX implements AsyncDisposable {
         // What was planned for a device that is gone since is planned anew.
         const request = prepared?.plan.gpu === this.gpu ? prepared : await prepare(this.#model, this.#planner, options, { promptOnly });
         if (request !== prepared) for (const warning of request.warnings) options.onWarning?.(warning);
-        const run = (request: GenerationRequest) => work(runOf(request, this.#heard(request.options, signal)));
-        return await recovering(this.#opened, request, { signal, onWarning: options.onWarning }, run, {
-          reopen: (lost, state) => this.#reopened(lost, state),
-          lower: (heavy, state, error) => this.#lowered(heavy, state, error),
-        });
+        return await this.#run(request, signal, work);
+      },
+      (done) => options.onProgress?.("queued", done),
+    );
+  }
+
+  /** Does a request's work; a device that is lost, or memory that runs out, is dealt with. */
+  async #run<T>(request: GenerationRequest, signal: AbortSignal, work: (run: Run) => Promise<T>): Promise<T> {
+    const run = async (request: GenerationRequest) => {
+      const options = this.#heard(request.options, signal);
+      const overall = options.onProgress ? (await import("./expected.ts")).overallOf(request) : undefined;
+      return await work(runOf(request, options, overall));
+    };
+    return await recovering(this.#opened, request, { signal, onWarning: request.options.onWarning }, run, {
+      reopen: (lost, state) => this.#reopened(lost, state),
+      lower: (heavy, state, error) => this.#lowered(heavy, state, error),
+    });
+  }
+
+  async #several(asked: PromptsOptions, emit: (video: Video) => void): Promise<readonly Video[]> {
+    const { prompts, ...rest } = asked;
+    if (!Array.isArray(prompts) || prompts.length === 0 || "prompt" in rest)
+      throw new CogwheelError(
+        "generate",
+        "prompts must be a list of texts in place of prompt, " +
+          `got ${"prompt" in rest ? "both" : JSON.stringify(prompts)}; give one text as prompt, or several as prompts`,
+      );
+    const { prompt: _, ...own } = ownOptions({ ...rest, prompt: prompts[0]! });
+    const options = { ...own, prompts: [...prompts] };
+    using _use = this.#model.parts.use();
+    return await this.#turns.take(
+      options.signal,
+      async (signal) => {
+        using _turn = this.#model.parts.turn();
+        const { generateEach } = await import("./prompts.ts");
+        const prepareOne = (one: GenerateOptions) => prepare(this.#model, this.#planner, one);
+        const run = (request: GenerationRequest, text: Float32Array) =>
+          this.#run(request, signal, (run) => generate({ ...run, text }, () => undefined));
+        return await generateEach({ model: this.#model, signal, options, prepare: prepareOne, run }, emit);
       },
       (done) => options.onProgress?.("queued", done),
     );
@@ -267,12 +326,15 @@ export class CogVideoX implements AsyncDisposable {
   async #lowered(request: GenerationRequest, state: DenoiseState | undefined, error: OutOfMemory): Promise<GenerationRequest | undefined> {
     if (this.#model.parts.keep) return undefined;
     const { options, seed, plan } = request;
+    const start = state ? { start: state } : {};
+    // What stayed for the next video goes first.
+    if (this.#model.parts.freeAwhile()) return await prepare(this.#model, this.#planner, { ...options, seed, ...start }, plan);
     const done = state?.step === plan.steps.length;
     const limit = lowerLimit(done ? plan.stages.filter(({ stage }) => stage === "decoder") : plan.stages, error.allocated);
     if (limit === undefined) return undefined;
     // What is too little for the decoder alone is no limit for what follows.
     if (!done) this.#model.memoryBytes = limit;
-    return await prepare(this.#model, this.#planner, { ...options, seed, memoryBytes: limit, ...(state ? { start: state } : {}) }, plan);
+    return await prepare(this.#model, this.#planner, { ...options, seed, memoryBytes: limit, ...start }, plan);
   }
 
   /** Frees what `keep` keeps, at once or when the generation is over that is under way; the next one loads it again. */

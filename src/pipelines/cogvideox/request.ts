@@ -22,6 +22,7 @@ import { refuseIfTooLarge } from "./memory.ts";
 import type { Model } from "./model.ts";
 import { denoiseShape, latentsShape, settingsFor, stageSizes } from "./sizes.ts";
 import type { Planner } from "./planner.ts";
+import { stageTimes, withSeconds } from "./seconds.ts";
 import type { PlannedStage, StageSizes } from "./stages.ts";
 
 /** A generation that may be run: `CogVideoX.prepare` makes it, `generate` takes it. */
@@ -145,7 +146,9 @@ export async function prepare(
   model.files.expect(weights);
   const planned = planner.plan(model, sizes, options.tiling, options.memoryBytes);
   refuseIfTooLarge(model, planned);
-  const { tiling, stages, requirements, limit } = planned;
+  const { tiling, stages, limit } = planned;
+  const runs = { steps: steps.length - (given?.step ?? 0), samples: options.samples ?? 1 };
+  const requirements = withSeconds(planned.requirements, model.rates && stageTimes(model, planned, sizes, runs, model.rates));
   const apart = requirements.some((stage) => stage.apart);
   return {
     options,

@@ -11,6 +11,8 @@ export interface Run {
   readonly options: GenerateOptions;
   readonly draws: Draws;
   readonly clock: StageClock;
+  /** What the text encoder made of the prompt, where that is there already. */
+  readonly text?: Float32Array;
 }
 
 /** Options of what runs on the device. */

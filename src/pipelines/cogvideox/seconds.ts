@@ -1,19 +1,14 @@
 /** How long each stage of a generation will take, from rates that were measured: nothing is loaded. */
-import type { LoadRate, Rates } from "../../gpu/rates.ts";
+import type { LoadRate, MeasuredRates } from "../../gpu/rates.ts";
 import { frameBatches, LATENT_BATCH, SAMPLE_BATCH } from "../../models/vae/batches.ts";
 import { tileAxes } from "../../models/vae/reference-tiling.ts";
 import type { Plan } from "../../plan/compile.ts";
 import { Clock } from "../../plan/seconds.ts";
+import type { StageMemory } from "../requirements.ts";
 import { exactSections } from "../vae-requirements.ts";
 import type { Model } from "./model.ts";
 import type { Stage } from "./stage-names.ts";
 import type { PlannedStage, Stages, StageSizes } from "./stages.ts";
-
-/** What was measured where a model runs. */
-export interface MeasuredRates extends Rates {
-  /** How fast the weights of each part come; nothing of parts of which nobody has measured it. */
-  readonly loading: Readonly<Record<string, LoadRate>>;
-}
 
 /** How long a stage takes. */
 export interface StageTime {
@@ -38,7 +33,8 @@ interface Runs {
   readonly times: number;
 }
 
-const NAMES: Readonly<Record<PlannedStage["stage"], readonly [load: Stage, work: Stage]>> = {
+/** What progress and `video.seconds` call the two parts of a stage: loading and work. */
+export const STAGE_NAMES: Readonly<Record<PlannedStage["stage"], readonly [load: Stage, work: Stage]>> = {
   "text encoder": ["load text encoder", "encode prompt"],
   encoder: ["load encoder", "encode frames"],
   transformer: ["load transformer", "denoise"],
@@ -77,7 +73,7 @@ export function stageTimes(
     }
     return {
       stage: stage.stage,
-      names: NAMES[stage.stage],
+      names: STAGE_NAMES[stage.stage],
       ...(rate ? { loadSeconds: loadSeconds(rate, kept.size, weights) + binding } : {}),
       pipelineSeconds: (seen.size - before) * rates.pipelineSeconds,
       workSeconds: work,
@@ -86,6 +82,14 @@ export function stageTimes(
     };
   });
 }
+
+/** A stage in all. Without its loading, where nobody knows how fast weights come. */
+export const stageSeconds = ({ loadSeconds = 0, pipelineSeconds, workSeconds }: StageTime): number =>
+  loadSeconds + pipelineSeconds + workSeconds;
+
+/** What stages will take with their seconds, where those are known. @param times of the same stages */
+export const withSeconds = (stages: readonly StageMemory[], times: readonly StageTime[] | undefined): StageMemory[] =>
+  stages.map((stage, i) => (times ? { ...stage, seconds: stageSeconds(times[i]!) } : stage));
 
 const loadSeconds = ({ bytesPerSecond, weightSeconds }: LoadRate, weights: number, bytes: number): number =>
   weights * weightSeconds + bytes / bytesPerSecond;

@@ -1,5 +1,6 @@
 /** Refuses values that an option does not take, by what the table says of it. */
 import { CogwheelError } from "../../base/errors.ts";
+import { DIFFUSERS_NAMES } from "./diffusers-names.ts";
 import type { Option, ValueRule } from "./option.ts";
 import { OPTIONS, optionOf, type OptionName } from "./table.ts";
 
@@ -82,6 +83,9 @@ export function expectOption(name: OptionName, value: unknown, room = "generate"
   if (wrong !== undefined) throw new CogwheelError(room, wrong);
 }
 
+const spelling = (unknown: string): string =>
+  Object.hasOwn(DIFFUSERS_NAMES, unknown) ? `what diffusers calls so is called ${DIFFUSERS_NAMES[unknown]} here` : "check its spelling";
+
 /** Throws for what is wrong by itself. An option that is misspelled would change nothing, silently. */
 export function checkOptions(options: object & { prompt?: unknown; textures?: unknown; onFrames?: unknown; tiling?: unknown }): void {
   const fail = (rule: string): never => {
@@ -89,7 +93,7 @@ export function checkOptions(options: object & { prompt?: unknown; textures?: un
   };
   const unknown = Object.keys(options).find((name) => !Object.hasOwn(OPTIONS, name));
   if (unknown !== undefined)
-    fail(`options must be among ${Object.keys(OPTIONS).join(", ")}, got ${JSON.stringify(unknown)}; check its spelling`);
+    fail(`options must be among ${Object.keys(OPTIONS).join(", ")}, got ${JSON.stringify(unknown)}; ${spelling(unknown)}`);
   if (typeof options.prompt !== "string" || options.prompt.trim() === "")
     fail(`the prompt must not be empty, got ${JSON.stringify(options.prompt)}; say what to show`);
   for (const [name, value] of Object.entries(options)) if (value !== undefined) expectOption(name as OptionName, value);

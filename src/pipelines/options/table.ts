@@ -12,6 +12,7 @@ import type { Frame, RgbaFrame } from "../../video/frame.ts";
 import type { WorkShare } from "../cogvideox/share.ts";
 import type { Stage } from "../cogvideox/stage-names.ts";
 import type { LoraInput } from "../lora-input.ts";
+import type { OverallProgress } from "../overall.ts";
 import { bytes, choice, falling, given, number, onOff, option, text, type Option } from "./option.ts";
 
 /** `diffusers`: as its pipelines do. `sat`: as the authors' own sampler does. `corrected`: what the formulas were meant to say. */
@@ -289,9 +290,12 @@ export const RUNNING = {
   textures: option({ values: onOff, help: "leave the frames on the device" }),
   /** Stops the generation. */
   signal: option({ values: given<AbortSignal>(), help: "stops the generation" }),
-  /** Called with the stage under way and the share of it that is done. */
+  /**
+   * Called with the stage under way, the share of it that is done, words on it, and how far the whole generation is; of the last nothing
+   * while it is queued.
+   */
   onProgress: option({
-    values: given<(stage: Stage, done: number, detail?: string) => void>(),
+    values: given<(stage: Stage, done: number, detail?: string, overall?: OverallProgress) => void>(),
     help: "called with the stage under way and its progress",
   }),
   /**
