@@ -14,7 +14,8 @@ import { interruptible } from "./terminal/interrupt.ts";
 import { print, printJson } from "./terminal/output.ts";
 import { duration, Progress } from "./terminal/progress.ts";
 import { table } from "./terminal/table.ts";
-import { runCases, type Validated } from "./validate.ts";
+import { runCases } from "./validate.ts";
+import type { Validated } from "./validate-report.ts";
 
 export interface DoctorOptions {
   adapter?: string;

@@ -8,10 +8,12 @@ import { Gpu } from "../gpu/gpu.ts";
 import { readCase } from "../check/reference/case.ts";
 import { limitOf, type Comparison } from "../check/reference/compare.ts";
 import { runCase, type CaseResult, type CaseVerdict } from "../check/reference/run.ts";
+import { checkOutputFile, writeWhole } from "./files.ts";
 import { systemWords } from "../platform/system-error.ts";
 import { writeOut } from "./terminal/output.ts";
 import { Progress } from "./terminal/progress.ts";
 import { table } from "./terminal/table.ts";
+import type { Validated, ValidateReport } from "./validate-report.ts";
 
 export interface ValidateOptions {
   /** Print one JSON object in place of the table. */
@@ -28,24 +30,19 @@ export interface ValidateOptions {
   checkFinite?: boolean;
   /** Compare every intermediate that a case records, and name the first that departs. */
   trace?: boolean;
+  /** Where a page of it goes, to look at. */
+  report?: string;
   signal?: AbortSignal;
   /** Where the report goes. Default: standard output. */
   write?: (text: string) => void;
-}
-
-/** What cases came to. */
-export interface Validated {
-  readonly adapter: string;
-  readonly dtype: "f32" | "f16";
-  readonly summary: { readonly pass: number; readonly fail: number; readonly unsupported: number; readonly cannotBeRun: number };
-  readonly cases: readonly CaseResult[];
 }
 
 /** Runs every case in `paths` (files, or folders with all below them), and tells what they came to. */
 export async function runCases(
   gpu: Gpu,
   paths: readonly string[],
-  options: Omit<ValidateOptions, "json" | "adapter" | "kernels" | "write"> = {},
+  options: Omit<ValidateOptions, "json" | "adapter" | "kernels" | "report" | "write"> = {},
+  page?: ValidateReport,
 ): Promise<Validated> {
   const { dtype = "f32", only, signal } = options;
   const files: CaseFile[] = [];
@@ -60,7 +57,7 @@ export async function runCases(
   for (const [i, file] of files.entries()) {
     signal?.throwIfAborted();
     if (process.stderr.isTTY) progress.report("validate", i / files.length, file.name);
-    const result = await runFile(gpu, file, options);
+    const result = await runFile(gpu, file, options, page);
     if (result) cases.push(result);
   }
   if (cases.length === 0) {
@@ -87,7 +84,11 @@ export async function validateCases(paths: string[], options: ValidateOptions = 
       ? {}
       : { capabilities: { kind: options.kernels === "gpu" ? ("hardware" as const) : ("software" as const) } }),
   });
-  const validated = await runCases(gpu, paths, options);
+  const { report } = options;
+  if (report !== undefined) await checkOutputFile(report, "--report");
+  const page = report === undefined ? undefined : new (await import("./validate-report.ts")).ValidateReport();
+  const validated = await runCases(gpu, paths, options, page);
+  if (page) await writeWhole(report!, new TextEncoder().encode(await page.page(validated)), "--report");
   const { dtype, summary, cases: results } = validated;
   if (json) write(`${visibleJson(validated, 2)}\n`);
   else {
@@ -131,6 +132,7 @@ async function runFile(
   gpu: Gpu,
   { path, name, error }: CaseFile,
   { dtype = "f32", only, checkFinite = false, trace = false }: ValidateOptions,
+  page?: ValidateReport,
 ): Promise<CaseResult | null> {
   const broken = (why: string): CaseResult => ({ name, module: null, verdict: "cannot be run", outputs: [], error: why });
   if (error) return broken(error);
@@ -142,7 +144,9 @@ async function runFile(
     return broken((thrown as Error).message);
   }
   if (only !== undefined && !read.module.includes(only) && !name.includes(only)) return null;
-  return runCase(gpu, read, { dtype, checkFinite, trace });
+  const result = await runCase(gpu, read, { dtype, checkFinite, trace, ...(page ? { onOutput: page.onOutput } : {}) });
+  page?.judged(read, result);
+  return result;
 }
 
 const figure = (v: number | null): string => (v === null || Number.isNaN(v) ? "–" : v === 0 ? "0" : v.toExponential(2));

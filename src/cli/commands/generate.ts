@@ -42,6 +42,10 @@ export function declareGenerate(command: Command): Command {
       )
       .addOption(new Option("--preset <name>", "two fifths of the model's own steps, for a look, or twice as many").choices(PRESETS))
       .option("--save-latents <file>", "also save the final latents, for --latents or vae decode")
+      .option(
+        "--report <file>",
+        "also write a page of the run: clip, settings, steps, time, memory, kernels, versions (measures as --profile)",
+      )
       .option("--enhance <url>", "rewrite the prompt first, by a model behind this OpenAI-compatible address (key: COGWHEEL_API_KEY)")
       .option("--enhance-model <name>", "the model there (default: the only one that it serves)")
       .option("--plan", "print what the generation will take, stage by stage, and stop")

@@ -28,6 +28,7 @@ export const validate = defineCommand<[string[]], ValidateOptions & { sweep?: st
           "use the kernels for GPUs or for CPU adapters (default: the engine's choice for this adapter)",
         ).choices(["gpu", "cpu"]),
       )
+      .option("--report <file>", "also write a page: all cases, and the worst output beside the reference's as pictures")
       .option("--check-finite", "name the first node that makes a NaN or an infinity")
       .option("--trace", "compare every intermediate in the case (for a pipeline, every step) and name the first that departs"),
   async run([paths], { sweep, ...options }) {

@@ -23,6 +23,7 @@ export interface GenerateFlags extends ModelDeviceFlags, ModelFlags {
   preset?: Preset;
   metadata?: boolean;
   saveLatents?: string;
+  report?: string;
   enhance?: string;
   enhanceModel?: string;
   plan?: boolean;

@@ -44,7 +44,7 @@ export async function generateBatch(
   const file = flags.own.batch!;
   if (words.length || flags.files.prompt !== undefined)
     throw new CogwheelError("generate", "the lines of a batch have their own prompts, got one beside --batch; leave it out");
-  for (const name of ["out", "saveLatents", "again"] as const)
+  for (const name of ["out", "saveLatents", "report", "again"] as const)
     if (flags.own[name] !== undefined)
       throw new CogwheelError("generate", `each line of a batch says its own ${name}, got one beside --batch; write it into the lines`);
   const lines = readLines(new TextDecoder().decode(await readInput(file, { limit: LINES_BYTES })), file, flags, declare);

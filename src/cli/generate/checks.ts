@@ -23,7 +23,7 @@ import { flagName, framePaths, pathOf, type Asked } from "./asked.ts";
  */
 export async function checkPlaces(asked: Asked): Promise<void> {
   const { given, own, saved } = asked;
-  const { out, saveLatents, model = EMBEDDED_MODEL } = own;
+  const { out, saveLatents, report, model = EMBEDDED_MODEL } = own;
   const named = (name: OptionName): Named => [flagName(name), pathOf(asked, name)];
   for (const { adapter } of given.loras ?? [])
     if (typeof adapter === "string" && /^[^:]+\.(safetensors|gguf)$/.test(adapter) && !existsSync(adapter))
@@ -33,6 +33,7 @@ export async function checkPlaces(asked: Asked): Promise<void> {
     [
       ...(out === undefined || isPiped(out) ? [] : outputPaths(out, count)).map((path) => ["--out", path] as const),
       ["--save-latents", saveLatents],
+      ["--report", report],
       named("gpuProfile"),
     ],
     [
@@ -51,7 +52,7 @@ export async function checkPlaces(asked: Asked): Promise<void> {
 export async function checkWritable(
   outs: readonly string[],
   frames: number,
-  { saveLatents, trace, clobber = true }: { saveLatents: string | undefined; trace: string | undefined; clobber?: boolean },
+  { saveLatents, report, trace, clobber = true }: Record<"saveLatents" | "report" | "trace", string | undefined> & { clobber?: boolean },
   say: (text: string) => void,
 ): Promise<void> {
   for (const path of outs.filter((one) => !isPiped(one) && existsSync(one))) {
@@ -61,6 +62,7 @@ export async function checkWritable(
   }
   for (const path of outs) if (!pipedFormat(path, frames)) await checkOutput(path, { frames });
   if (saveLatents !== undefined) await checkOutputFile(saveLatents, "--save-latents");
+  if (report !== undefined) await checkOutputFile(report, "--report");
   if (trace !== undefined) await checkOutputFile(trace, flagName("gpuProfile"));
 }
 

@@ -8,6 +8,7 @@ import { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import type { GenerationRequest } from "../../pipelines/cogvideox/request.ts";
 import { defined, type GenerateOptions } from "../../pipelines/options.ts";
 import { checkSettings, completed, settingsOf } from "../../pipelines/settings.ts";
+import type { Video } from "../../pipelines/video.ts";
 import { gifWarning } from "../../video/gif-delays.ts";
 import { ratesUnlessOff } from "../../tuning/rates.ts";
 import { Attempts } from "../attempts.ts";
@@ -17,6 +18,7 @@ import { isPiped, outputPaths } from "../output-paths.ts";
 import { EMBEDDED_MODEL } from "../package-root.ts";
 import { hubProgress } from "../terminal/hub-progress.ts";
 import { interruptible, Interrupted } from "../terminal/interrupt.ts";
+import { GenerateReport } from "./report.ts";
 import { print, printJson, printPath } from "../terminal/output.ts";
 import { Progress } from "../terminal/progress.ts";
 import { framePaths, optionsFrom, readAsked, readFrames, withPreset, type Asked, type GenerateFlags } from "./asked.ts";
@@ -74,19 +76,26 @@ export async function generateOne(wanted: Asked, work: GenerateWork): Promise<re
   const given = await readOptions(asked, work);
   const rewritten = await enhanced(asked, given, model, { signal, onWarning: note });
   const options = rewritten ? { ...given, prompt: rewritten.prompt } : given;
-  using profile = asked.files.gpuProfile === undefined ? undefined : new Profile(model.gpu);
+  using profile = asked.files.gpuProfile === undefined && asked.own.report === undefined ? undefined : new Profile(model.gpu);
+  const report = asked.own.report === undefined ? undefined : new GenerateReport(model, asked.own.report, profile);
   let state: DenoiseState | undefined;
   const request = await model.prepare({
     ...options,
-    ...defined({ gpuProfile: profile }),
+    ...defined({ gpuProfile: profile, preview: report && true }),
     signal,
-    onProgress: (stage, done, detail, all) => progress.report(stage, done, detail, all),
+    onProgress: (stage, done, detail, all) => {
+      report?.progress(stage, done);
+      progress.report(stage, done, detail, all);
+    },
     onStep: (reached) => {
       state = reached;
     },
-    onWarning: note,
+    onWarning: (warning) => {
+      report?.warnings.push(warning);
+      note(warning);
+    },
   });
-  for (const warning of request.warnings) note(warning);
+  for (const warning of request.warnings) request.options.onWarning!(warning);
 
   const { json, plan, dryRun, saveLatents } = asked.own;
   if (plan) return await tellPlan(asked, request, work, rewritten);
@@ -95,7 +104,12 @@ export async function generateOne(wanted: Asked, work: GenerateWork): Promise<re
   const outs = outputPaths(named, options.samples ?? 1);
   const { gpuProfile } = asked.files;
   const trace = gpuProfile === true ? `${out.replace(/\.\w+$/, "")}.trace.json` : gpuProfile;
-  await checkWritable(outs, request.settings.frames, { saveLatents, trace, ...defined({ clobber: asked.own.clobber }) }, say);
+  await checkWritable(
+    outs,
+    request.settings.frames,
+    { saveLatents, report: asked.own.report, trace, ...defined({ clobber: asked.own.clobber }) },
+    say,
+  );
   const dropped = gifWarning(named, request.settings.fps);
   if (dropped) note(dropped);
   if (dryRun) return await tellPlan(asked, request, work, rewritten);
@@ -104,22 +118,29 @@ export async function generateOne(wanted: Asked, work: GenerateWork): Promise<re
   if (!asked.own.quiet) await sayForecast(request, work);
 
   const results = new Attempts(signal);
+  let made: Video | undefined;
   let written: string[] = [];
   let latentsWritten = false;
   try {
-    const made = await model.generate(request);
-    if (saveLatents) latentsWritten = await results.attempt(() => saveState(saveLatents, made.state, model, request));
-    written = await writeVideos(made, outs, { results, ...work, ...defined({ metadata: asked.own.metadata }) });
+    const run = model.generate(request);
+    await report?.follow(run);
+    const video = await run;
+    made = video;
+    if (saveLatents) latentsWritten = await results.attempt(() => saveState(saveLatents, video.state, model, request));
+    written = await writeVideos(video, outs, { results, ...work, ...defined({ metadata: asked.own.metadata }) });
     saySummary(model, progress);
-    if (profile) await results.attempt(() => reportProfile(profile, model, trace!, say));
+    if (profile && trace !== undefined) await results.attempt(() => reportProfile(profile, model, trace, say));
+    if (report) await results.attempt(() => report.write(request, video, written));
     if (rewritten && written[0]) await results.attempt(() => saveEnhanced(rewritten, written[0]!, request.seed));
     if (json) {
-      const told = madeJson(model, made, written, latentsWritten ? saveLatents : undefined);
+      const told = madeJson(model, video, written, latentsWritten ? saveLatents : undefined);
       printJson({ ...requestJson(model, request), ...told, ...defined({ enhanced: rewritten }) }, { lines: !work.inBatch });
     } else for (const path of written) if (!isPiped(path)) printPath(path);
     results.throwFailures();
     return written;
   } catch (error) {
+    // What there was of a run that failed is what its report is wanted for.
+    if (report && !made) await report.write(request, undefined, [], error as Error).catch((failed: Error) => note(failed.message));
     if (state && !latentsWritten && written.length < outs.length) {
       const tried = results.failures.length > 0; // to write them where they were asked for
       const path = saveLatents !== undefined && !tried ? saveLatents : `${out.replace(/\.\w+$/, "")}.latents.safetensors`;
