@@ -14,6 +14,7 @@ export interface KeptInF32 {
   readonly underflow: number;
 }
 
+/** A checkpoint's component as where weights come from, by their published names. */
 export class ComponentWeights implements WeightProvider {
   readonly #kept = new Map<string, KeptInF32>();
 

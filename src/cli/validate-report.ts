@@ -156,7 +156,7 @@ async function pictures({ name, comparison, got, want }: Seen): Promise<string> 
 }
 
 /** Values that are shown as a picture: so many from `offset` on. */
-export interface Plane {
+export interface ShownPlane {
   readonly offset: number;
   readonly rows: number;
   readonly columns: number;
@@ -164,7 +164,7 @@ export interface Plane {
 }
 
 /** The last two axes at a place; of a vector, rows that make it about square. */
-export function planeOf(shape: readonly number[], at: readonly number[] = shape.map(() => 0)): Plane {
+export function planeOf(shape: readonly number[], at: readonly number[] = shape.map(() => 0)): ShownPlane {
   const size = shape.reduce((a, b) => a * b, 1);
   const [rows, columns] = [shape.at(-2) ?? 1, shape.at(-1) ?? 1];
   if (rows === 1 || columns === 1) {
@@ -181,7 +181,7 @@ export function planeOf(shape: readonly number[], at: readonly number[] = shape.
 /** A PNG: white is 0, blue and red are −scale and scale. What is too large is shown by the value of each block that is furthest from 0. */
 export async function heatMap(
   values: Float32Array,
-  { rows, columns }: Pick<Plane, "rows" | "columns">,
+  { rows, columns }: Pick<ShownPlane, "rows" | "columns">,
   scale: number,
 ): Promise<Uint8Array> {
   const block = Math.max(1, Math.ceil(Math.max(rows, columns) / MOST_PIXELS));

@@ -18,6 +18,7 @@ export interface ClipRow {
   readonly columns: Columns;
 }
 
+/** A folder of clips with captions, as `openClips` reads it. */
 export interface ClipFolder {
   readonly label: string;
   readonly rows: readonly ClipRow[];

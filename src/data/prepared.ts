@@ -3,6 +3,7 @@ import type { ClipSizes } from "./clip-size.ts";
 import type { ClipRow } from "./folder.ts";
 import type { ClipStore } from "./store.ts";
 
+/** What `prepareClips` makes of clips, and where it keeps that. */
 export interface PrepareClipsOptions {
   readonly sizes: ClipSizes;
   /** Where results are kept: a folder (Node), or `memory`. Default: this user's caches. */
@@ -29,6 +30,7 @@ export interface PreparedClip {
   readonly images: readonly string[];
 }
 
+/** Clips that were read, checked and encoded. */
 export interface PreparedClips {
   readonly clips: readonly PreparedClip[];
   readonly store: ClipStore;

@@ -9,6 +9,7 @@ export interface SubgroupMatrix {
   readonly k: number;
 }
 
+/** What an adapter can do and how much: plans and the choice of kernels follow from it, without a device. */
 export interface Capabilities {
   /** `software` adapters run on the CPU: slow, with costs of their own. */
   readonly kind: "hardware" | "software";

@@ -6,6 +6,7 @@ import { CogwheelError } from "../base/errors.ts";
 import type { Access, BindingInfo, Kernel, KernelShape, ParamField, ScalarType } from "./kernel.ts";
 
 /**
+ * A kernel from WGSL text, at run time. Throws `CogwheelError` for what its declarations lack.
  * @param name what errors, labels and profiles call it
  * @param source WGSL that is valid as it stands, with one entry point `main`
  */

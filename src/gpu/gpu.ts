@@ -11,6 +11,7 @@ import { PipelineCache } from "./pipelines.ts";
 import { findTuning, type Tuning } from "./tuning-store.ts";
 import { tuningHeader, type TuningHeader, type TuningTable } from "./tuning-table.ts";
 
+/** How a device is opened. */
 export interface OpenGpuOptions {
   /** An adapter by name (`gpu`, `lavapipe`, `swiftshader`, or part of its description). Default: the fastest there is. */
   adapter?: string;
@@ -54,6 +55,10 @@ export class OutOfMemory extends CogwheelError {
 let bindGroups = 0;
 const BIND_GROUPS_BETWEEN_COLLECTIONS = 8192;
 
+/**
+ * A device that is open: its adapter's capabilities, its memory, and the pipelines that were compiled. Throws `CogwheelError` of code
+ * `device`.
+ */
 export class Gpu implements AsyncDisposable {
   readonly pipelines: PipelineCache;
   readonly pace: Pace;

@@ -37,6 +37,7 @@ export interface KernelShape {
   overrides: string;
 }
 
+/** A WGSL kernel as data: its code, and the bindings, parameters and constants that its declarations name. */
 export interface Kernel<S extends KernelShape = KernelShape> {
   readonly name: string;
   readonly family: string;

@@ -33,6 +33,7 @@ export interface HostSpan {
   readonly end: number;
   readonly bytes: number;
 }
+/** All runs of one kernel together. */
 export interface ProfileRow {
   readonly label: string;
   readonly count: number;
@@ -61,6 +62,7 @@ function joined(spans: readonly Span[]): Span[] {
   return out;
 }
 
+/** Collects GPU time by dispatch: give it to a generation as `gpuProfile`, or to `Program.run`. */
 export class Profile implements Disposable {
   readonly dispatches: ProfiledDispatch[] = [];
   readonly host: HostSpan[] = [];

@@ -22,6 +22,7 @@ export interface TuningHeader {
   readonly kernels: string;
 }
 
+/** Which kernels were measured to be the fastest on an adapter: data, which `open` takes. */
 export interface TuningTable extends TuningHeader {
   /** Label of the variant, by the key of the choice. */
   readonly choices: Readonly<Record<string, string>>;

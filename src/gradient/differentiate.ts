@@ -16,6 +16,7 @@ export interface Cotangent {
   readonly gradient: Tensor;
 }
 
+/** What `differentiate` is told beside the results and the tensors. */
 export interface DifferentiateOptions {
   /**
    * Activation checkpointing: the block that a node belongs to whose results are not kept but computed once more, from what the block

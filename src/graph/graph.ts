@@ -15,6 +15,7 @@ export interface AskedWeight {
   readonly dtype: DType;
 }
 
+/** What ops are recorded into: nodes and tensors, as data. It knows no GPU; `compile` makes a plan of it. */
 export class Graph implements Recorder {
   readonly nodes: Node[] = [];
   readonly tensors: Tensor[] = [];

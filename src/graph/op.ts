@@ -10,6 +10,7 @@ import type { Region } from "./region.ts";
 import type { Format } from "./stored.ts";
 import type { Tensor, TensorSpec } from "./tensor.ts";
 
+/** What a node costs, whatever kernel carries it out. */
 export interface Cost {
   /** Multiply and add count as two. */
   readonly flops: number;
@@ -77,6 +78,7 @@ export interface Reach<I, A> {
   readonly attrs: A;
 }
 
+/** An op in a graph: what it reads, its attributes, and what it gives. */
 export interface Node<I = Inputs, A = unknown, O extends string = string> {
   readonly id: number;
   readonly op: Op;

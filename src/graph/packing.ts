@@ -17,9 +17,11 @@
  */
 import { bytesOf, elements, type DType } from "./dtype.ts";
 
+/** How a matrix is laid out for the kernels that read it. */
 export type Packing = "natural" | "panel" | "row" | "q8" | "vector";
 /** Layouts of numbers; the others are of what is stored. */
 export type NumberPacking = Exclude<Packing, "q8">;
+/** Columns of a panel of the packing `panel`. */
 export const PANEL = 16;
 /** Inputs of a block of the packing `q8`, and its bytes a row. */
 export const Q8 = { values: 32, bytes: 36 } as const;

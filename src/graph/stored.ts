@@ -16,6 +16,7 @@
 import { allOver } from "../base/all-over.ts";
 import { elements } from "../base/shape.ts";
 
+/** How a weight is stored: plain numbers, or GGML's blocks of few bits a value. */
 export type Format = "f32" | "f16" | "bf16" | "e4m3" | "q8_0" | "q4_0" | "q5_0" | "q4_k" | "q5_k" | "q6_k";
 
 /** Values and bytes of a block. */

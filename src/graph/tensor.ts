@@ -1,6 +1,7 @@
 /** Tensors of a graph: a shape, an element type, and where their values come from. */
 import { bytesOf, elements, type DType } from "./dtype.ts";
 
+/** What a tensor is, without the graph that it is in. */
 export interface TensorSpec {
   readonly shape: readonly number[];
   readonly dtype: DType;
@@ -31,6 +32,7 @@ export interface Recorder {
   reshape(tensor: Tensor, shape: readonly number[]): Tensor;
 }
 
+/** A tensor of a graph: a name, a shape and a type. Its values are in a program. */
 export class Tensor implements TensorSpec {
   constructor(
     readonly graph: Recorder,

@@ -9,6 +9,7 @@ export interface StoredCheckpoint {
   readonly whole: boolean;
 }
 
+/** What `storeCheckpoint` copies, and how it tells of it. */
 export interface StoreOptions extends OpenCheckpointOptions {
   signal?: AbortSignal;
   /** Bytes that are in place, of how many, and the file that is being written. */

@@ -6,6 +6,7 @@ import type { Tensor } from "../graph/tensor.ts";
 import { dispatch, foldGrid, rowView, vectorWindows } from "../plan/dispatch.ts";
 import { assertControl } from "./gradient_norm.ts";
 
+/** What `adamw` reads and updates. */
 export interface AdamwArguments {
   /** The parameter, and the running means of its gradient and of its gradient's square: of one shape, f32. */
   p: Tensor;

@@ -6,6 +6,7 @@ import { assertRows } from "../graph/row-index.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
 
+/** What `addNoise` reads. */
 export interface NoiseArguments {
   /** Clean latents, f32. Rows [R, C] of whatever makes them up: each belongs to one clip. */
   x: Tensor;

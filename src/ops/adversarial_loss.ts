@@ -8,6 +8,7 @@ import { dispatch } from "../plan/dispatch.ts";
 
 /** `real`: mean relu(1 − s) · `made`: mean relu(1 + s) · `generator`: −mean s, by which what is made is to look real. */
 export const SIDES = ["real", "made", "generator"] as const;
+/** Whose loss it is: the discriminator's on real clips or on made ones, or the generator's. */
 export type AdversarialSide = (typeof SIDES)[number];
 
 /** Scores [..., 4] f32, one channel padded → f32 [1]. */

@@ -29,6 +29,7 @@ interface Attrs {
   lse: boolean;
 }
 
+/** What `attention` takes beside queries, keys and values. */
 export interface AttentionOptions {
   /**
    * Which queries see which keys. Default: all see all. A batch is a list of segments, and so are packed clips. A query is in one

@@ -27,6 +27,7 @@ import { partsOf } from "./conv3d/parts.ts";
 export { upsampledFrames, type ConvAttrs } from "./conv3d/geometry.ts";
 export { conv3dCandidates, type Conv3dShape, type Conv3dVariant } from "./conv3d/variants.ts";
 
+/** What `conv3d` takes beside its input and weight. */
 export interface Conv3dOptions {
   /** [Cout] */
   bias?: Tensor;

@@ -14,6 +14,7 @@ interface Inputs {
   residual: Tensor | undefined;
 }
 
+/** What `gatedAdd` takes beside its input. */
 export interface GatedAddOptions {
   /** [..., N] f32 */
   residual?: Tensor;

@@ -22,7 +22,7 @@ export function leakyRelu(x: Tensor, slope: number, dtype: DType = x.dtype): Ten
   return x.graph.record(leakyReluOp, { x }, { slope, dtype }).y;
 }
 
-/** max(x, 0) */
+/** max(x, 0), value by value. */
 export const relu = (x: Tensor, dtype: DType = x.dtype): Tensor => leakyRelu(x, 0, dtype);
 
 export const leakyReluOp: Op<{ x: Tensor }, Attrs, "y"> = {

@@ -10,6 +10,7 @@ import { lowerMatmul } from "./matmul/lower.ts";
 import { ACTIVATIONS, type Activation, type MatmulAttrs, type MatmulInputs } from "./matmul/operands.ts";
 import { padColumns } from "./pad_columns.ts";
 
+/** What `matmul` takes beside its operands. */
 export interface MatmulOptions {
   /** [N] */
   bias?: Tensor;

@@ -27,6 +27,7 @@ interface Attrs {
   pairs: "interleaved" | "halves";
 }
 
+/** What `qkNormRope` does to queries and keys. */
 export interface QkOptions {
   /** Over the head: LayerNorm (default) with weight then bias, [2, D] each; or RMSNorm with a weight, [D] each. */
   norm?: { q: Tensor; k: Tensor; eps: number; kind?: "layer_norm" | "rms_norm" };

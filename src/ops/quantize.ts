@@ -6,6 +6,7 @@ import type { Tensor } from "../graph/tensor.ts";
 import { dispatch } from "../plan/dispatch.ts";
 import { quantizeDispatches, type QuantizedFrom, type QuantizedTo } from "../plan/quantize-weight.ts";
 
+/** What `quantizeBlocks` reads and gives. */
 export interface QuantizeBlocksOptions {
   /** How x is stored, and what it becomes. */
   from: QuantizedFrom;

@@ -21,6 +21,7 @@ interface Attrs {
   dtype: "f32" | "f16";
 }
 
+/** How a stored weight is unpacked. */
 export interface UnpackOptions {
   format: Format;
   /** [out, in], [out, in, …kernel] or [n]. */

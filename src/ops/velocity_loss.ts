@@ -7,6 +7,7 @@ import type { Tensor } from "../graph/tensor.ts";
 import { dispatch, foldGrid, rowView, rowWindows } from "../plan/dispatch.ts";
 import { assertNoise, type NoiseArguments } from "./add_noise.ts";
 
+/** What `velocityLoss` reads. */
 export interface VelocityLossArguments extends NoiseArguments {
   /** What the model said for the noisy latents: of their shape, f32 or f16. */
   prediction: Tensor;

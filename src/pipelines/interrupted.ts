@@ -2,6 +2,7 @@
 import { CogwheelError } from "../base/errors.ts";
 import type { DenoiseState } from "../models/cogvideox/model.ts";
 
+/** A generation that ended after some of its steps, for whatever reason (`cause`): `state` goes on from its last step. */
 export class GenerationInterrupted extends CogwheelError {
   override readonly name = "GenerationInterrupted";
   constructor(

@@ -11,6 +11,7 @@ export const LATENTS_FORMAT = "cogwheel-latents/1";
 /** Latents of a video that an encoder made: no run goes on from them, so they have a format of their own. */
 export const VIDEO_LATENTS_FORMAT = "cogwheel-video-latents/1";
 
+/** What a file of latents keeps of a run. */
 export interface SavedRun {
   readonly state: DenoiseState;
   /** [n, F, C, H, W] */

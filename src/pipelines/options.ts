@@ -10,6 +10,7 @@ import type { Settings } from "./settings.ts";
 export { checkOptions } from "./options/check.ts";
 export type { TilingMode } from "./options/table.ts";
 
+/** What `CogVideoX.open` takes beside the checkpoint. */
 export interface OpenOptions extends ComponentInputs {
   /** A device that is already open; it is not closed with the model. */
   gpu?: Gpu;

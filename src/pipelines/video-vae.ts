@@ -32,6 +32,7 @@ export interface VideoLatents {
   readonly width: number;
 }
 
+/** What `VideoVae.encode` takes beside the frames. */
 export interface EncodeVideoOptions extends VaeCallOptions {
   /** Pixels; multiples of the VAE's spatial ratio (8). Default: the frames' own size, rounded down to such multiples. */
   width?: number;
@@ -44,8 +45,10 @@ export interface EncodeVideoOptions extends VaeCallOptions {
   seed?: number;
 }
 
+/** What `VideoVae.decode` takes beside the latents. */
 export type DecodeLatentsOptions = VaeCallOptions;
 
+/** What `VideoVae.open` takes beside the checkpoint. */
 export interface OpenVaeOptions extends Pick<OpenOptions, "gpu" | "adapter" | "tuning" | "variant" | "hub" | "vae" | "configsOnly"> {
   /** Storage type of weights and activations; sums are always f32. Default: f16 on GPUs that have it, f32 elsewhere. */
   dtype?: "f32" | "f16";
@@ -88,6 +91,7 @@ export interface VaeForTraining {
   readonly version: string;
 }
 
+/** A checkpoint's VAE by itself: frames to latents and back. Throws `CogwheelError`. */
 export class VideoVae implements AsyncDisposable {
   private constructor(
     readonly config: VaeConfig,

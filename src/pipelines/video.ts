@@ -7,6 +7,7 @@ import type { RgbaFrame } from "../video/frame.ts";
 import type { MadeWith } from "./made-with.ts";
 import type { Settings } from "./settings.ts";
 
+/** What a generation gave: frames, and all that is needed to make them again or go on from them. */
 export class Video {
   constructor(
     /** Every video that was made, in the order of the latents; one unless more were asked for. */

@@ -27,6 +27,7 @@ export interface PlanStep {
   readonly chosen: HowChosen | null;
 }
 
+/** What `compile` is told beside the graph and the adapter. */
 export interface CompileOptions {
   /**
    * How a weight is stored, wherever it lies while it is used, for kernels that read it so; null where that is not known, or names that
@@ -53,6 +54,7 @@ export interface CompileOptions {
   readonly taken?: readonly Tensor[];
 }
 
+/** What `compile` gives: the dispatches of a graph in order, the weights it needs, and its memory. */
 export interface Plan {
   readonly graph: Graph;
   readonly caps: Capabilities;
@@ -107,6 +109,7 @@ function shareCost(whole: Cost, dispatches: readonly Dispatch[]): Cost[] {
   return own.map((c) => c ?? rest);
 }
 
+/** Lowers a recorded graph to dispatches for an adapter, and places its tensors in memory: no device is needed. Throws `CogwheelError`. */
 export function compile(graph: Graph, caps: Capabilities, options: CompileOptions = {}): Plan {
   const steps: PlanStep[] = [];
   const scratch: Tensor[] = [];

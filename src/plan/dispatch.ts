@@ -20,6 +20,7 @@ export function foldGrid(count: number, caps: Capabilities, z = 1): [number, num
   return [Math.ceil(count / y), y, z];
 }
 
+/** Rows that one dispatch takes, where all together are too many for a binding. */
 export interface RowWindow {
   /** First row and number of rows. */
   readonly start: number;

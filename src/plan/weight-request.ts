@@ -2,6 +2,7 @@
 import type { DType } from "../graph/dtype.ts";
 import type { Packing } from "../graph/packing.ts";
 
+/** A weight that a plan needs, in the shape and layout that its kernels read. */
 export interface WeightRequest {
   readonly key: string;
   /** State-dict names; several are joined along their first axis. */

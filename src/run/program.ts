@@ -20,6 +20,7 @@ import { bindSteps, encodeStep, sized, type Step, type StepSource } from "./step
 import { Streamer } from "./streamer.ts";
 import type { LoadOptions, WeightStore } from "./weight-store.ts";
 
+/** What goes into a run of a program, and what is read of it. */
 export interface RunOptions extends ExchangeOptions {
   /** New contents of inputs; those not named keep what they had. f16 as raw bits. */
   inputs?: Record<string, ArrayBufferView>;
@@ -41,6 +42,7 @@ export interface RunOptions extends ExchangeOptions {
   stallSeconds?: number;
 }
 
+/** What a program shares with others, and how its weights are loaded. */
 export interface ProgramOptions extends LoadOptions {
   /** Buffers of other programs in place of inputs of the same name: their outputs are read where they lie. */
   bind?: Record<string, GPUBuffer>;
@@ -61,6 +63,7 @@ const SUBMIT_DISPATCHES = 64;
  */
 const STREAMED = { submitMs: 25, mostMs: 50 };
 
+/** A plan on a device: its pipelines, memory and bind groups are made once, then it is run as often as one likes. */
 export class Program implements Disposable {
   readonly #owned: Disposable[] = [];
   readonly #buffers = new Map<number, GPUBuffer>();

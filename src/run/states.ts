@@ -7,6 +7,7 @@ import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import type { Plan } from "../plan/compile.ts";
 
+/** Tensors that stay on the device from run to run, by name; programs may share them. */
 export class States implements Disposable {
   readonly #held = new Map<string, { readonly tensor: Tensor; readonly owned: OwnedBuffer }>();
 

@@ -4,6 +4,7 @@ import { elements, type DType } from "../graph/dtype.ts";
 import type { StoredWeight } from "../graph/stored.ts";
 import type { LossCount } from "./loss-counters.ts";
 
+/** Where weights come from, by their names: a component of a checkpoint, or values in memory. */
 export interface WeightProvider {
   /** In which type a weight is to lie on the GPU. */
   type(name: string): DType;

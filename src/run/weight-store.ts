@@ -32,6 +32,7 @@ export function planFor(plan: Plan | undefined, provider: Pick<WeightProvider, "
     : undefined;
 }
 
+/** Weights on a device, which the programs of a model share. */
 export class WeightStore implements Disposable {
   readonly #buffers = new Map<string, OwnedBuffer>();
   readonly #requests = new Map<string, WeightRequest>();

@@ -13,6 +13,7 @@ export const LORA_FILE = "pytorch_lora_weights.safetensors";
 /** Name of a model's weights in its folder. */
 export const WEIGHTS_FILE = "diffusion_pytorch_model.safetensors";
 
+/** What is written of a trained model, and how. */
 export interface ExportOptions {
   /** The moving average of the parameters in place of what was last. Default false. */
   readonly average?: boolean;

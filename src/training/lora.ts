@@ -14,6 +14,7 @@ import type { Parameter, Trained } from "./parameters.ts";
 /** What diffusers' and CogVideoX's own trainers take. */
 export const DEFAULT_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"] as const;
 
+/** Which adapter is trained: its rank, its scale and where it stands. */
 export interface LoraOptions {
   /** Default 64. */
   readonly rank?: number;

@@ -5,6 +5,7 @@ import { UPDATE, UPDATE_VALUES } from "../ops/gradient_norm.ts";
 
 export const OPTIMIZERS = ["adamw", "muon"] as const;
 
+/** How parameters move along their gradients. */
 export interface OptimizerOptions {
   /** `adamw`: torch's. `muon`: matrices move along orthogonal updates, and all else by AdamW. Default adamw. */
   readonly name?: (typeof OPTIMIZERS)[number];

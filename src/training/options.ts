@@ -20,6 +20,7 @@ import type { TrainingModel } from "./trainer.ts";
 /** What is trained: a model that is open, or the parts of one. */
 export type Trainable = CogVideoX | (TrainingModel & { readonly gpu: Gpu });
 
+/** What `train` takes beside the model and its data. */
 export interface TrainOptions extends Partial<SamplingOptions> {
   /** Steps of the run; one in stages has theirs. */
   readonly steps?: number;
@@ -65,6 +66,7 @@ export interface TrainOptions extends Partial<SamplingOptions> {
   readonly signal?: AbortSignal;
 }
 
+/** What is known after a step of training. */
 export interface TrainingStep {
   /** From 1. */
   readonly step: number;

@@ -8,6 +8,7 @@ import { drawsOf, type RunDraws } from "./draws.ts";
 import { drawsOfRank, type TimestepPlace, type TimestepSampling, timestepsOf } from "./timesteps.ts";
 import { type GivenSample, loaded, type TrainingSample, textTokens } from "./training-sample.ts";
 
+/** What is drawn for each step of training: timesteps, noise, captions that are left out. */
 export interface SamplingOptions {
   /** Decides every draw of the run. */
   readonly seed: number;

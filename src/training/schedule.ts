@@ -4,6 +4,7 @@ import { assertKnown } from "../graph/known-name.ts";
 
 export const SCHEDULES = ["constant", "cosine", "linear"] as const;
 
+/** How the learning rate goes along the steps. */
 export interface Schedule {
   /** Default constant. */
   readonly name?: (typeof SCHEDULES)[number];

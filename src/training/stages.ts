@@ -9,6 +9,7 @@ import type { TrainingData } from "./batches.ts";
 import { drawsOf } from "./draws.ts";
 import { checkPacking, type PackingOptions } from "./packing/packs.ts";
 
+/** A stage of a run of training: its steps and sizes, and what differs from the whole run's options. */
 export interface StageOptions {
   /** Steps of the stage. */
   readonly steps: number;

@@ -17,6 +17,7 @@ export function train(model: Trainable, data: TrainingData, options: TrainOption
   return new Training(() => import("./training-run.ts").then(({ TrainingRun }) => TrainingRun.open(model, data, options)));
 }
 
+/** A run of training: iterate it for its steps, then export what was learned. */
 export class Training extends LazyRun<TrainingStep, TrainingRun> {
   /**
    * What the model so far loses on clips that it does not learn from, at fixed timesteps and with fixed noise, by timestep: the mean over

@@ -26,6 +26,7 @@ export interface ConditionDraw {
   noise(shape: readonly number[]): Float32Array;
 }
 
+/** A sample that is loaded when its step comes, of a shape that is known before. */
 export interface LateSample {
   /** Of what `load` gives. */
   readonly shape: TrainingSample["shape"];

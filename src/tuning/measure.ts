@@ -27,6 +27,7 @@ export interface Work extends Choice {
   readonly formats?: CompileOptions["formats"];
 }
 
+/** A kernel that could do some work, and how long it took. */
 export interface MeasuredCandidate {
   readonly variant: string;
   /** Median milliseconds of a run; none where it was not measured. */
@@ -39,6 +40,7 @@ export interface MeasuredCandidate {
   readonly why?: string;
 }
 
+/** A kind of work of a generation, and the kernels that were measured for it. */
 export interface MeasuredWork {
   readonly key: string;
   readonly op: string;

@@ -7,6 +7,7 @@ import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import { probeKernels, type ProbedModel, type ProbeOptions } from "./probe.ts";
 import { probeLoading } from "./probe-loading.ts";
 
+/** What `measureRates` measures. */
 export interface RatesOptions extends ProbeOptions {
   /** Measure again what is kept. Default false. */
   again?: boolean;

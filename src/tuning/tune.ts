@@ -7,6 +7,7 @@ import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import type { RequirementOptions } from "../pipelines/cogvideox/sizes.ts";
 import { described, familyOf, measureWork, worksOf, type MeasuredWork, type Work } from "./measure.ts";
 
+/** What `tune` measures, and how thoroughly. */
 export interface TuneOptions extends RequirementOptions {
   /** Fewer and shorter measurements. Default false. */
   quick?: boolean;

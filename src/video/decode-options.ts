@@ -2,8 +2,10 @@
 import type { Frame } from "./frame.ts";
 import type { SandboxLimits } from "./sandbox/types.ts";
 
+/** How much a file of a stranger's may take before it is refused. */
 export type DecodeLimits = SandboxLimits;
 
+/** What `decodeVideo` reads of a file, and how. */
 export interface DecodeOptions {
   /** Stop after so many frames. */
   maxFrames?: number;
@@ -19,6 +21,7 @@ export interface DecodeOptions {
   reader?: string | URL;
 }
 
+/** Frames of a film or a picture, as `decodeVideo` reads them. */
 export interface DecodedVideo {
   width: number;
   height: number;

@@ -2,6 +2,7 @@
 import { CogwheelError } from "../base/errors.ts";
 import { arrayType } from "../base/finite.ts";
 
+/** A picture's bytes, row by row from the top: RGB or RGBA. */
 export interface Frame {
   width: number;
   height: number;

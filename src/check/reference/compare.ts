@@ -9,6 +9,7 @@ export type Verdict = "pass" | "fail";
  */
 export type Measure = "relative L2" | "max abs" | "equal" | "L2 of largest" | "L2 of change" | "each relative" | "not judged";
 
+/** How far an output is from the reference's, and whether that is near enough. */
 export interface Comparison {
   /** The format's name of the output. */
   readonly output: string;

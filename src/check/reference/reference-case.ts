@@ -8,6 +8,7 @@ export interface HostTensor {
   readonly integer?: boolean;
 }
 
+/** A recorded case: a module, what went into it, and what the reference gave. */
 export interface ReferenceCase {
   readonly name: string;
   readonly module: string;

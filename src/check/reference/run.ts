@@ -42,6 +42,7 @@ export const referenceModules: Readonly<Record<string, ReferenceModule>> = {
 /** `unsupported`: the engine has no such module; `cannot be run`: the case or the engine threw. */
 export type CaseVerdict = "pass" | "fail" | "unsupported" | "cannot be run";
 
+/** What a reference case came to. */
 export interface CaseResult {
   readonly name: string;
   /** Null when the file could not be read that far. */

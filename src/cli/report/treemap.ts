@@ -12,7 +12,7 @@ export interface TreemapItem {
 }
 
 /** Where an item lies. */
-export interface Tile {
+export interface TreemapTile {
   readonly item: TreemapItem;
   readonly x: number;
   readonly y: number;
@@ -21,11 +21,11 @@ export interface Tile {
 }
 
 /** Rectangles as near to squares as rows of them allow, the largest first. After Bruls, Huizing and van Wijk 2000, squarified treemaps. */
-export function tiles(items: readonly TreemapItem[], width: number, height: number): Tile[] {
+export function tiles(items: readonly TreemapItem[], width: number, height: number): TreemapTile[] {
   const sorted = items.filter(({ value }) => value > 0).sort((a, b) => b.value - a.value);
   const total = sorted.reduce((sum, { value }) => sum + value, 0);
   const scale = (width * height) / total;
-  const placed: Tile[] = [];
+  const placed: TreemapTile[] = [];
   let [x, y, w, h] = [0, 0, width, height];
   for (let at = 0; at < sorted.length; ) {
     const side = Math.min(w, h);

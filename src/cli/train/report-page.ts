@@ -42,12 +42,14 @@ export function runPage({ title, running, facts, charts, above = "", below }: Re
 <meta name="viewport" content="width=device-width"><title>${escaped(title)}</title>
 <style>
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1180px; padding: 0 1rem; color: #1f2937; background: #fff }
-h1 { font-size: 1.3rem } h2 { font-size: 1rem; margin: 0 } table { border-collapse: collapse; display: block; max-width: 100%; overflow-x: auto }
+h1 { font-size: 1.3rem } h2 { font-size: 1rem; margin: 1.5rem 0 0 } .curves h2 { margin: 0 }
+table { border-collapse: collapse; display: block; max-width: 100%; overflow-x: auto }
 td, th { padding: 2px 12px 2px 0; text-align: left }
 .curves { display: flex; flex-wrap: wrap; gap: 1.5rem } svg text { font: 11px system-ui, sans-serif; fill: #6b7280 }
-svg { max-width: 100%; height: auto } svg.wide { width: 100% } h2 { margin-top: 1.5rem } .clip { max-width: 100%; min-width: 256px; margin-top: 1rem }
+svg { max-width: 100%; height: auto } svg.wide { width: 100% } .clip { max-width: 100%; min-width: 256px; margin-top: 1rem }
 .strip { display: flex; gap: 6px; overflow-x: auto } .strip figure { margin: 0; text-align: center } .strip img { height: 96px }
-.strip img { image-rendering: pixelated } .strip.large img { min-height: 96px; max-height: 256px; height: auto; width: 340px; object-fit: contain } figcaption { font-size: 12px; color: #6b7280 }
+.strip img { image-rendering: pixelated } figcaption { font-size: 12px; color: #6b7280 }
+.strip.large img { min-height: 96px; max-height: 256px; height: auto; width: 340px; object-fit: contain }
 .clips { overflow-x: auto } .clips img { display: block; image-rendering: pixelated; height: 64px } .clips.tall img { height: auto }
 </style></head><body>
 <h1>${escaped(title)}</h1>
@@ -143,7 +145,8 @@ export function chart(title: string, lines: readonly Line[], { most, unit, marks
     lines.length > 1 ? lines.map(({ name }, i) => `<span style="color:${COLOURS[i]}">— ${escaped(name)}</span> `).join("") : "";
   return (
     `<section><h2>${escaped(title)}</h2>` +
-    `<svg width="${WIDTH}" height="${HEIGHT}" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escaped(title)}">${grid}${zero}${begun}${curves}` +
+    `<svg width="${WIDTH}" height="${HEIGHT}" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escaped(title)}">` +
+    `${grid}${zero}${begun}${curves}` +
     `<text x="${left}" y="${HEIGHT - 6}">0</text><text x="${right}" y="${HEIGHT - 6}" text-anchor="end">${unit}</text></svg>` +
     `<div><small>${legend}</small></div></section>`
   );

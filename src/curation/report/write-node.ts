@@ -14,6 +14,7 @@ export const REPORT_FILE = "report.html";
 /** Rises when the same curation looks otherwise. */
 const VERSION = 2;
 
+/** What the report of a curation shows. */
 export interface ReportInput {
   readonly sources: readonly CutSource[];
   readonly clips: readonly ScoredClip[];
@@ -22,7 +23,7 @@ export interface ReportInput {
   readonly captions: ReadonlyMap<string, string>;
 }
 
-/** @returns the report's path */
+/** Writes the report's page into the run's folder. @returns its path */
 export async function writeCurationReport(curation: Curation, { sources, clips, selection, captions }: ReportInput): Promise<string> {
   const { out, videos, select } = curation.options;
   const path = join(out, REPORT_FILE);

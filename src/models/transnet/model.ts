@@ -29,12 +29,14 @@ export interface TransNetScores {
   readonly manyHot: Float32Array;
 }
 
+/** What `TransNet.score` takes beside the frames. */
 export interface ScoreOptions {
   readonly signal?: AbortSignal;
   /** @param done frames that were scored */
   onProgress?(done: number): void;
 }
 
+/** TransNet V2, a network that says for each frame how likely a shot ends there. */
 export class TransNet implements Disposable {
   #turn: Promise<unknown> = Promise.resolve();
 

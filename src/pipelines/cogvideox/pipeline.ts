@@ -41,6 +41,7 @@ import { requiredSizes, settingsFor, type RequirementOptions } from "./sizes.ts"
 import { Planner } from "./planner.ts";
 import { stagesOf } from "./stages.ts";
 
+/** A CogVideoX checkpoint on a device: it makes videos, and says beforehand what they take. Throws `CogwheelError`. */
 export class CogVideoX implements AsyncDisposable {
   readonly #opened: Opened;
   readonly #model: Model;

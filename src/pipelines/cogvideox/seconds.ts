@@ -88,8 +88,8 @@ export const stageSeconds = ({ loadSeconds = 0, pipelineSeconds, workSeconds }: 
   loadSeconds + pipelineSeconds + workSeconds;
 
 /** What stages will take with their seconds, where those are known. @param times of the same stages */
-export const withSeconds = (stages: readonly StageMemory[], times: readonly StageTime[] | undefined): StageMemory[] =>
-  stages.map((stage, i) => (times ? { ...stage, seconds: stageSeconds(times[i]!) } : stage));
+export const withSeconds = (stages: StageMemory[], times: readonly StageTime[] | undefined): StageMemory[] =>
+  times ? stages.map((stage, i) => ({ ...stage, seconds: stageSeconds(times[i]!) })) : stages;
 
 const loadSeconds = ({ bytesPerSecond, weightSeconds }: LoadRate, weights: number, bytes: number): number =>
   weights * weightSeconds + bytes / bytesPerSecond;

@@ -32,6 +32,7 @@ export interface TrainableVae {
 /** What losses count where nothing is said. */
 export const LOSS_WEIGHTS: VaeWeights = { l1: 1, mse: 0, perceptual: 0, kl: 1e-6, disc: 0 };
 
+/** A stage of a VAE's training: its steps and sizes, and what differs from the whole run's options. */
 export interface VaeStageOptions {
   /** Steps of the stage. */
   readonly steps: number;
@@ -58,6 +59,7 @@ export interface DiscriminatorTraining {
   readonly adaptive?: AdaptiveBounds;
 }
 
+/** What `trainVae` takes beside the VAE and its data. */
 export interface TrainVaeOptions {
   /** Steps of the run; one in stages has theirs. */
   readonly steps?: number;

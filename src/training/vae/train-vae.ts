@@ -11,6 +11,7 @@ export function trainVae(vae: TrainableVae, data: DataOf<GivenPixels>, options: 
   return new VaeTraining(() => import("./run.ts").then(({ VaeTrainingRun }) => VaeTrainingRun.open(vae, data, options)));
 }
 
+/** A run of training of a VAE: iterate it for its steps, then export what was learned. */
 export class VaeTraining extends LazyRun<VaeTrainingStep, VaeTrainingRun> {
   /** [3, T, H, W]: a clip by the VAE so far, or by its average where one is kept, of its latents' mean. */
   async reconstruct(sample: PixelSample, signal?: AbortSignal): Promise<Float32Array> {

@@ -1,0 +1,32 @@
+/**
+ * docs/reference/ is what the declarations of the package's doors for apps and models say, and every export says what it is. After a
+ * change of an export: `npm run docs:reference`
+ */
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { exportsOf, referencePage } from "../support/reference-page.ts";
+
+const ROOT = join(import.meta.dirname, "../..");
+const types = mkdtempSync(join(tmpdir(), "cogwheel-reference-"));
+execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", "-p", "tsconfig.types.json", "--outDir", types], { cwd: ROOT });
+afterAll(() => rmSync(types, { recursive: true, force: true }));
+
+describe.each([
+  ["index", "cogwheel-webgpu", "For apps, in Node and in browsers; [the API for apps](../api.md) is its guide."],
+  ["engine", "cogwheel-webgpu/graph", "The lower door, for other models, ops and kernels; [the tour](../tour.md) is its guide."],
+])("%s", (file, door, about) => {
+  const exported = exportsOf(join(types, `src/${file}.d.ts`));
+
+  it("says of every export what it is, in a sentence", () => {
+    expect(exported.length).toBeGreaterThan(30);
+    expect(exported.filter(({ doc }) => !/^[^@]{12,}/.test(doc)).map(({ name }) => name)).toEqual([]);
+  });
+
+  it("has a page that is up to date", async () => {
+    const words = `${about} Generated from its declarations by \`npm run docs:reference\`; a test checks that it is up to date.`;
+    await expect(referencePage(door, words, exported)).toMatchFileSnapshot(`../../docs/reference/${file}.md`);
+  });
+});
