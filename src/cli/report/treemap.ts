@@ -20,7 +20,7 @@ export interface TreemapTile {
   readonly height: number;
 }
 
-/** Rectangles as near to squares as rows of them allow, the largest first. After Bruls, Huizing and van Wijk 2000, squarified treemaps. */
+/** Rectangles as near to squares as rows of them allow, the largest first: rows grow as long as that makes them squarer. */
 export function tiles(items: readonly TreemapItem[], width: number, height: number): TreemapTile[] {
   const sorted = items.filter(({ value }) => value > 0).sort((a, b) => b.value - a.value);
   const total = sorted.reduce((sum, { value }) => sum + value, 0);
