@@ -50,7 +50,7 @@ export async function openComponentFiles(options: ComponentInputs, room: string,
   }
 }
 
-export async function closeFiles(files: ReadonlyMap<string, ComponentFile>): Promise<void> {
+async function closeFiles(files: ReadonlyMap<string, ComponentFile>): Promise<void> {
   for (const { source } of files.values()) await source[Symbol.asyncDispose]();
 }
 

@@ -1,14 +1,13 @@
 /** A checkpoint and the device that it runs on, opened together and closed together: what every pipeline begins with. */
 import { openSource } from "#files";
 import { openCheckpoint, type Checkpoint } from "../checkpoint/checkpoint.ts";
-import type { GgufFiles } from "../checkpoint/component-file.ts";
+import type { ComponentFile, GgufFiles } from "../checkpoint/component-file.ts";
 import type { QuantizedFormat } from "../checkpoint/quantized-weights.ts";
 import { ComponentWeights, keptMessage } from "../checkpoint/component-weights.ts";
 import type { TiedNames } from "../checkpoint/weight-index.ts";
 import type { CheckpointSource } from "../sources/source.ts";
 import { CogwheelError } from "../base/errors.ts";
 import { Gpu, type OpenGpuOptions } from "../gpu/gpu.ts";
-import { closeFiles, openComponentFiles } from "./component-files.ts";
 import { defined, type OpenOptions } from "./options.ts";
 
 type OpenedOptions = Omit<OpenOptions, "keep" | "memoryBytes">;
@@ -38,6 +37,13 @@ export interface Opening<C, T> {
 /** What the option `dtype` may name beside types of numbers. */
 const QUANTIZED: Readonly<Partial<Record<string, QuantizedFormat>>> = { q8: "q8_0", q4: "q4_0" };
 
+/** Files in components' places, where any are named: a chunk that most pages never load. */
+async function filesOf(options: OpenedOptions, room: string): Promise<Map<string, ComponentFile>> {
+  if ((options.transformer ?? options.textEncoder ?? options.vae) === undefined) return new Map();
+  const { openComponentFiles } = await import("./component-files.ts");
+  return await openComponentFiles(options, room, options.hub);
+}
+
 export class Opened implements AsyncDisposable {
   #gpu: Gpu;
 
@@ -59,7 +65,7 @@ export class Opened implements AsyncDisposable {
     options: OpenedOptions,
     { room, family, only, alone, tied, quantizes, gguf, read, make }: Opening<C, T>,
   ): Promise<T> {
-    const files = await openComponentFiles(options, room, options.hub);
+    const files = await filesOf(options, room);
     const what = {
       only,
       family,
@@ -74,7 +80,7 @@ export class Opened implements AsyncDisposable {
       }),
     };
     const source = await openSource(from, { ...what, ...defined({ hub: options.hub }) }).catch(async (error: unknown) => {
-      await closeFiles(files);
+      for (const { source: opened } of files.values()) await opened[Symbol.asyncDispose]();
       throw error;
     });
     const checkpoint = await openCheckpoint(source, what);
