@@ -22,7 +22,7 @@ GENERATION = {
     "num_frames": shapes.FRAMES,
     "fps": 8,
     "num_inference_steps": 20,
-    "guidance_scale": 4.0,
+    "guidance_scale": 1.5,
     "scheduler": "ddim",
     "max_sequence_length": text.LENGTH,
     "vocabulary": shapes.vocabulary(),
