@@ -248,7 +248,8 @@ describe("cogwheel vae", () => {
     expect(encoded.err).toMatch(
       /exact tiling: \d+ tiles, \d+ MB of activations on the adapter and \d+ MB on the host at most, \d+ MB moved/,
     );
-    expect(encoded.out.at(-2)).toBe("9 frames of 80×80, taken at 64×64 → latents [1, 3, 8, 8, 8], the posterior's mean, times 0.812904");
+    const { scaling_factor: factor } = JSON.parse(await readFile(join(EMBEDDED, "vae/config.json"), "utf8")) as { scaling_factor: number };
+    expect(encoded.out.at(-2)).toBe(`9 frames of 80×80, taken at 64×64 → latents [1, 3, 8, 8, 8], the posterior's mean, times ${factor}`);
     expect(encoded.out.at(-1)).toBe(join(folder, "z.safetensors"));
     const decoded = cogwheel("decode", "z.safetensors", "--out", "back.mp4", "--check-finite");
     expect(decoded.status, decoded.err).toBe(0);
