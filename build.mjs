@@ -222,6 +222,7 @@ const benchEntries = {
   "bench/load-server": "bench/load/server.ts",
   "bench/seconds": "bench/seconds/main.ts",
   "bench/curation": "bench/curation/main.ts",
+  "bench/naga": "bench/naga/main.ts",
   "bench/pictures": "bench/report/pictures.ts",
   ...Object.fromEntries(["cogwheel", "onnxruntime", "tfjs", "jax"].map((name) => [`bench/${name}`, `bench/contenders/${name}.ts`])),
   ...Object.fromEntries(
