@@ -5,6 +5,7 @@
 //   node build.mjs --web        the playground too: a static site in dist/web/, for any path of any server
 //   node build.mjs --parts      only writes kernels/shared/*.wgsl into the kernels that have them as parts (kernel-parts.mjs)
 import { readdirSync, rmSync, readFileSync, writeFileSync, mkdirSync, statSync, existsSync, chmodSync, cpSync } from "node:fs";
+import { createHash } from "node:crypto";
 import { join, basename, dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build, transform } from "esbuild";
@@ -354,18 +355,47 @@ if (web) {
   const site = "dist/web";
   rmSync(site, { recursive: true, force: true });
   mkdirSync(site, { recursive: true });
-  await build({
+  const { metafile } = await build({
     ...browser,
     plugins,
     entryPoints: { app: "web/app.ts", worker: "web/worker.ts" },
     outdir: site,
     chunkNames: "chunks/[name]-[hash]",
+    metafile: true,
   });
   writeMediaWorker(join(site, "chunks"));
-  for (const file of ["index.html", "style.css", "icon.svg"]) cpSync(join("web", file), join(site, file));
+  const pageFiles = ["index.html", "style.css", "icon.svg", "manifest.webmanifest"];
+  for (const file of pageFiles) cpSync(join("web", file), join(site, file));
   cpSync("models/moving-shapes", join(site, "models/moving-shapes"), {
     recursive: true,
     filter: (path) => !/moving-shapes.train/.test(path),
+  });
+  // What the page and its worker load at once, and what is small and may be loaded before the service worker has the page. That is one file
+  // in the site's own folder.
+  const shell = new Set(["app.js", "worker.js"].map((file) => `${site}/${file}`));
+  for (const output of shell)
+    for (const { path, kind } of metafile.outputs[output].imports)
+      if (kind === "import-statement" || metafile.outputs[path].bytes < 2 ** 16) shell.add(path);
+  // The checkpoint's small files are read as soon as the page is there, which is before a service worker has it.
+  const model = readdirSync(join(site, "models"), { recursive: true })
+    .map((file) => `models/${file.replaceAll("\\", "/")}`)
+    .filter((file) => statSync(join(site, file)).isFile() && !basename(file).startsWith("."));
+  const small = model.filter((file) => file.endsWith(".json") && statSync(join(site, file)).size < 2 ** 16);
+  const digest = createHash("sha256");
+  for (const file of readdirSync(site, { recursive: true }).sort())
+    if (statSync(join(site, file)).isFile() && !file.endsWith(".map")) digest.update(file).update(readFileSync(join(site, file)));
+  await build({
+    ...common,
+    platform: "browser",
+    minify: true,
+    format: "iife",
+    entryPoints: { offline: "web/offline.ts" },
+    outdir: site,
+    define: {
+      VERSION: JSON.stringify(digest.digest("hex").slice(0, 16)),
+      SHELL: JSON.stringify([...pageFiles, ...small, ...[...shell].map((path) => path.slice(site.length + 1))]),
+      MODEL: JSON.stringify(model),
+    },
   });
 }
 // The smallest reference case of every module, for `cogwheel doctor`; what trains a whole VAE is too large.

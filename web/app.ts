@@ -11,6 +11,8 @@ import { validatePanel } from "./validate.ts";
 
 const tell = troubleTeller();
 
+// The page without a network; where a browser does not allow it, the page needs one.
+void navigator.serviceWorker?.register(new URL("offline.js", import.meta.url)).catch(() => undefined);
 tabs();
 keepFocus();
 if (!navigator.gpu) {
