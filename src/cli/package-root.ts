@@ -2,7 +2,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { kernelsVersion } from "../../build/kernels-version.ts";
 
 function find(folder: string): string {
   if (existsSync(join(folder, "package.json"))) return folder;
@@ -15,9 +14,6 @@ export const packageRoot = find(dirname(fileURLToPath(import.meta.url)));
 /** What package.json says of the package. */
 export const packageInfo = (): { version: string; description: string } =>
   JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as { version: string; description: string };
-
-/** Of what a computation's bytes follow from beside its inputs: the package, and its kernels. */
-export const engineVersion = (): string => `${packageInfo().version} ${kernelsVersion}`;
 
 /** The checkpoint that comes with the package. */
 export const EMBEDDED_MODEL = join(packageRoot, "models", "moving-shapes");

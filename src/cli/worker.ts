@@ -10,7 +10,8 @@ import { nameOf } from "../pipelines/made-with.ts";
 import { defined } from "../pipelines/options.ts";
 import { RankWork } from "../ranks/work.ts";
 import type { ModelDeviceFlags } from "./flags.ts";
-import { EMBEDDED_MODEL, engineVersion } from "./package-root.ts";
+import { engineVersion } from "./engine-version.ts";
+import { EMBEDDED_MODEL } from "./package-root.ts";
 import { interruptible } from "./terminal/interrupt.ts";
 import { complain } from "./terminal/output.ts";
 

@@ -5,7 +5,8 @@ import { resolve } from "node:path";
 import { openJobs } from "../../jobs/open-node.ts";
 import { Leader } from "../../ranks/leader.ts";
 import { rankModel } from "../../ranks/rank-model.ts";
-import { EMBEDDED_MODEL, engineVersion } from "../package-root.ts";
+import { engineVersion } from "../engine-version.ts";
+import { EMBEDDED_MODEL } from "../package-root.ts";
 import { modelName } from "../worker.ts";
 import type { TrainingWork } from "./steps.ts";
 
