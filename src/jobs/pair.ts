@@ -3,13 +3,13 @@
  * wanted, takes one in between two steps where that pays, and goes on alone when none is heard of any more. Who joins it computes the other
  * branch from the same state to the same next one, so that either could go on. They exchange one prediction each way a step.
  */
-import { parseJsonObject } from "../base/json-scan.ts";
 import { linkedAbort } from "../base/linked-abort.ts";
 import { pause } from "../base/pause.ts";
 import type { Branch, Partner } from "../models/cogvideox/branches.ts";
 import type { DenoiseState } from "../models/cogvideox/model.ts";
 import type { JobBackend } from "./backend.ts";
 import type { Job, SharedSteps } from "./job.ts";
+import { readRecord, replaceRecord, type Stored, writeRecord } from "./records.ts";
 import { deleteExchange, StorePeer } from "./store-peer.ts";
 
 /** The value under `pair.JOB`: who helps, until when it counts as there, and from which step on. */
@@ -58,18 +58,11 @@ const regionOf = (attempt: number, step: number): string => `${attempt} ${step}`
 const bytesOf = (values: Float32Array): Uint8Array<ArrayBuffer> => new Uint8Array(values.slice().buffer);
 const floatsOf = (bytes: Uint8Array): Float32Array => new Float32Array(bytes.slice().buffer);
 
-export async function readPair(
-  { values }: Pick<JobBackend, "values">,
-  id: string,
-): Promise<{ record: PairRecord; revision: number } | undefined> {
-  const entry = await values.get(pairKey(id));
-  if (!entry) return undefined;
-  const json = parseJsonObject(new TextDecoder().decode(entry.value), (rule) => new Error(rule));
-  return { record: json as unknown as PairRecord, revision: entry.revision };
-}
-
-const writePair = ({ values }: Pick<JobBackend, "values">, id: string, record: PairRecord, revision: number): Promise<number | undefined> =>
-  values.put(pairKey(id), new TextEncoder().encode(JSON.stringify(record)), revision);
+type Values = Pick<JobBackend, "values">;
+export const readPair = ({ values }: Values, id: string): Promise<Stored<PairRecord> | undefined> =>
+  readRecord<PairRecord>(values, pairKey(id));
+const writePair = ({ values }: Values, id: string, record: PairRecord, revision: number): Promise<number | undefined> =>
+  writeRecord(values, pairKey(id), record, revision);
 
 /** Deletes what a pair left. */
 export async function deletePair(backend: Pick<JobBackend, "values" | "blobs">, id: string): Promise<void> {
@@ -145,7 +138,7 @@ export class PairLead implements Partner {
     const name = `${exchangeOf(this.job.id)}.0-1.0`;
     const began = performance.now();
     await blobs.put(name, new Uint8Array(bytes));
-    await values.put(name, new TextEncoder().encode("{}"), (await values.get(name))?.revision ?? 0);
+    await replaceRecord(values, name, {});
     await blobs.get(name);
     return (performance.now() - began) / 1000;
   }

@@ -3,10 +3,10 @@
  * says which region lies there. That is enough where nobody gives the next but one region before the other has given its next.
  */
 import { linkedAbort } from "../base/linked-abort.ts";
-import { parseJsonObject } from "../base/json-scan.ts";
 import { pause } from "../base/pause.ts";
 import type { Peer } from "../models/vae/split/peer.ts";
 import type { JobBackend } from "./backend.ts";
+import { readRecord, replaceRecord } from "./records.ts";
 
 /** A region that somebody waits for is looked for so often, whatever a watch tells. */
 const LOOK_MS = 1_000;
@@ -36,8 +36,7 @@ export class StorePeer implements Peer {
     const { values, blobs } = this.backend;
     // Nobody reads of a region before it is there.
     await blobs.put(name, bytes);
-    const note = new TextEncoder().encode(JSON.stringify({ region } satisfies Note));
-    while ((await values.put(name, note, (await values.get(name))?.revision ?? 0)) === undefined);
+    await replaceRecord(values, name, { region } satisfies Note);
   }
 
   async get(from: number, region: string, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
@@ -68,9 +67,8 @@ export class StorePeer implements Peer {
   async #find(prefix: string, region: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
     const { values, blobs } = this.backend;
     for (const slot of SLOTS) {
-      const entry = await values.get(prefix + slot);
-      const note = entry && parseJsonObject(new TextDecoder().decode(entry.value), (rule) => new Error(rule));
-      if (note?.["region"] === region) return (await blobs.get(prefix + slot)) as Uint8Array<ArrayBuffer> | undefined;
+      const note = await readRecord<Note>(values, prefix + slot);
+      if (note?.record.region === region) return (await blobs.get(prefix + slot)) as Uint8Array<ArrayBuffer> | undefined;
     }
     return undefined;
   }

@@ -2,6 +2,7 @@
 import type { Settings } from "../pipelines/settings.ts";
 import type { Digests, JobStage } from "./stages.ts";
 import type { KeyValues } from "./backend.ts";
+import { replaceRecord } from "./records.ts";
 
 export interface WorkerRecord {
   readonly id: string;
@@ -33,9 +34,7 @@ const PREFIX = "worker.";
 
 /** Writes a worker's record, whatever it was. */
 export async function announce(values: KeyValues, record: WorkerRecord): Promise<void> {
-  const key = PREFIX + record.id;
-  const bytes = new TextEncoder().encode(JSON.stringify(record));
-  while ((await values.put(key, bytes, (await values.get(key))?.revision ?? 0)) === undefined);
+  await replaceRecord(values, PREFIX + record.id, record);
 }
 
 /** Takes a worker's record away. */

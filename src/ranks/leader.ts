@@ -8,6 +8,7 @@ import { CogwheelError } from "../base/errors.ts";
 import { linkedAbort } from "../base/linked-abort.ts";
 import { sha256 } from "../base/sha256.ts";
 import type { JobBackend } from "../jobs/backend.ts";
+import { type Stored, writeRecord } from "../jobs/records.ts";
 import type { GradientRecipe, MicroGradients, MicroTask, MicroWorkers } from "../training/micro-workers.ts";
 import { parametersBytes, resultOf, taskBytes } from "./arrays.ts";
 import type { RankModel } from "./rank-model.ts";
@@ -17,13 +18,11 @@ import {
   microKey,
   microPrefix,
   putBlob,
-  readRecord,
+  readShared,
   runIds,
   runKey,
   type SharedMicro,
   type SharedRun,
-  type Stored,
-  writeRecord,
 } from "./records.ts";
 
 export interface LeaderOptions {
@@ -151,7 +150,7 @@ export class Leader implements MicroWorkers, AsyncDisposable {
   async #replace(micro: number, task: SharedMicro): Promise<SharedMicro | undefined> {
     const key = microKey(this.options.id, micro);
     for (;;) {
-      const found = await readRecord<SharedMicro>(this.backend.values, key);
+      const found = await readShared<SharedMicro>(this.backend.values, key);
       if (found?.record.task === task.task) {
         const again = { ...found.record, failures: 0 };
         if ((await writeRecord(this.backend.values, key, again, found.revision)) !== undefined) return undefined;
@@ -203,7 +202,7 @@ export class Leader implements MicroWorkers, AsyncDisposable {
   async #look(micro: number): Promise<Stored<SharedMicro>> {
     const key = microKey(this.options.id, micro);
     for (;;) {
-      const found = await readRecord<SharedMicro>(this.backend.values, key);
+      const found = await readShared<SharedMicro>(this.backend.values, key);
       if (found?.record.task === this.#tasks[micro]!.task) {
         const { lease, failure } = found.record;
         if (lease) this.#lonely = false;
@@ -233,7 +232,7 @@ export class Leader implements MicroWorkers, AsyncDisposable {
   async #removeOld(): Promise<void> {
     const { values } = this.backend;
     for (const id of await runIds(values)) {
-      const run = await readRecord<SharedRun>(values, runKey(id));
+      const run = await readShared<SharedRun>(values, runKey(id));
       if (run && run.record.until < Date.now() - KEEP_MS && id !== this.options.id) await this.#removeRun(id);
     }
   }
@@ -246,7 +245,7 @@ export class Leader implements MicroWorkers, AsyncDisposable {
 
   async #remove(key: string): Promise<void> {
     const { values, blobs } = this.backend;
-    const found = await readRecord<SharedMicro>(values, key);
+    const found = await readShared<SharedMicro>(values, key);
     if (!found) return;
     await values.delete(key, found.revision);
     const { parameters, inputs, result } = found.record as Partial<SharedMicro>;

@@ -8,11 +8,10 @@
  * | blob `train.RUN.parameters-…`, `.task-…`, `.result-…` | named by their content |
  * | hint `train.RUN.TASK.N` | that micro-step N waits; of another task it is an old one |
  */
-import { CogwheelError } from "../base/errors.ts";
-import { parseJsonObject } from "../base/json-scan.ts";
 import { sha256 } from "../base/sha256.ts";
-import type { Blobs, Entry, KeyValues } from "../jobs/backend.ts";
+import type { Blobs, KeyValues } from "../jobs/backend.ts";
 import type { Lease } from "../jobs/job.ts";
+import { readRecord, type Stored } from "../jobs/records.ts";
 import type { GradientRecipe } from "../training/micro-workers.ts";
 
 /** A blob, and what it must hold. */
@@ -64,26 +63,9 @@ export function parseHint(hint: string): { run: string; task: string; micro: num
 /** Runs that there are, alive or not. */
 export const runIds = async (values: KeyValues): Promise<string[]> => (await values.keys(RUNS)).map((key) => key.slice(RUNS.length));
 
-/** A record with its revision. */
-export interface Stored<T> {
-  readonly record: T;
-  readonly revision: number;
-}
-
-export async function readRecord<T extends SharedRun | SharedMicro>(values: KeyValues, key: string): Promise<Stored<T> | undefined> {
-  const entry: Entry | undefined = await values.get(key);
-  if (!entry) return undefined;
-  const fail = (rule: string): CogwheelError => new CogwheelError("ranks", `the stored ${key} ${rule}; delete it`);
-  return { record: parseJsonObject(new TextDecoder().decode(entry.value), fail) as unknown as T, revision: entry.revision };
-}
-
-/** The new revision, or undefined where another was faster. */
-export const writeRecord = (
-  values: KeyValues,
-  key: string,
-  record: SharedRun | SharedMicro,
-  expected: number,
-): Promise<number | undefined> => values.put(key, new TextEncoder().encode(JSON.stringify(record)), expected);
+/** A run or a micro-step as it is stored. */
+export const readShared = <T extends SharedRun | SharedMicro>(values: KeyValues, key: string): Promise<Stored<T> | undefined> =>
+  readRecord<T>(values, key, "ranks");
 
 /** Keeps bytes under a name that says what they are. */
 export async function putBlob(blobs: Blobs, run: string, what: string, bytes: Uint8Array<ArrayBuffer>): Promise<BlobReference> {

@@ -6,21 +6,11 @@ import { CogwheelError } from "../base/errors.ts";
 import { linkedAbort } from "../base/linked-abort.ts";
 import { pause } from "../base/pause.ts";
 import type { Hint, JobBackend } from "../jobs/backend.ts";
+import { type Stored, writeRecord } from "../jobs/records.ts";
 import { MicroEngine } from "../training/micro-engine.ts";
 import { parametersOf, resultBytes, taskOf } from "./arrays.ts";
 import type { RankModel } from "./rank-model.ts";
-import {
-  getBlob,
-  microKey,
-  parseHint,
-  putBlob,
-  readRecord,
-  runKey,
-  type SharedMicro,
-  type SharedRun,
-  type Stored,
-  writeRecord,
-} from "./records.ts";
+import { getBlob, microKey, parseHint, putBlob, readShared, runKey, type SharedMicro, type SharedRun } from "./records.ts";
 
 export interface RankWorkerOptions {
   /** What it is called, as of all that it works on. */
@@ -69,7 +59,7 @@ export class RankWorker implements Disposable {
   /** Computes the micro-step that a hint names, if that is still wanted. @param models that it may compute with */
   async take(hint: Hint, models: readonly RankModel[], signal: AbortSignal): Promise<void> {
     const named = parseHint(hint.job);
-    const run = named && (await readRecord<SharedRun>(this.backend.values, runKey(named.run)))?.record;
+    const run = named && (await readShared<SharedRun>(this.backend.values, runKey(named.run)))?.record;
     if (!run || run.until <= Date.now()) return await hint.done();
     const model = this.#suitable(run, models);
     if (!model || (this.#failed.get(run.id) ?? 0) > Date.now()) {
@@ -157,7 +147,7 @@ export class RankWorker implements Disposable {
   /** A micro-step that nobody else computes, with this worker's lease. */
   async #lease(key: string, task: string): Promise<Stored<SharedMicro> | undefined> {
     for (;;) {
-      const found = await readRecord<SharedMicro>(this.backend.values, key);
+      const found = await readShared<SharedMicro>(this.backend.values, key);
       if (found?.record.task !== task || found.record.result || (found.record.lease?.until ?? 0) > Date.now()) return undefined;
       const record = { ...found.record, lease: this.#until() };
       const revision = await writeRecord(this.backend.values, key, record, found.revision);
@@ -176,7 +166,7 @@ export class RankWorker implements Disposable {
       const record = change(held.record);
       const revision = await writeRecord(this.backend.values, key, record, held.revision);
       if (revision !== undefined) return { record, revision };
-      const found = await readRecord<SharedMicro>(this.backend.values, key);
+      const found = await readShared<SharedMicro>(this.backend.values, key);
       if (found?.record.task !== task || found.record.result || found.record.lease?.worker !== this.options.id)
         throw new Superseded(`${key} is another's now`);
       held = found;
@@ -220,7 +210,7 @@ export class RankWorker implements Disposable {
     try {
       await this.#change(key, task, held, ({ lease: _, ...rest }) => ({ ...rest, result }));
     } catch (error) {
-      const there = (await readRecord<SharedMicro>(values, key))?.record;
+      const there = (await readShared<SharedMicro>(values, key))?.record;
       if (error instanceof Superseded && there?.result?.blob !== result.blob) await blobs.delete(result.blob);
       throw error;
     }

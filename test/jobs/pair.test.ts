@@ -11,9 +11,9 @@ import { openNats } from "../../src/jobs/nats-node.ts";
 import { pairKey, planPair, readPair } from "../../src/jobs/pair.ts";
 import { exchangeNames, StorePeer } from "../../src/jobs/store-peer.ts";
 import { isOver, JobStore } from "../../src/jobs/store.ts";
-import { work } from "../../src/jobs/worker.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import { natsServer, startNats } from "../support/nats-server.ts";
+import { jobWorker, type JobWorker, untilJob } from "../support/job-worker.ts";
 
 const MODEL = resolve("models/moving-shapes");
 const request = {
@@ -55,30 +55,13 @@ describe.each(over)("over %s", (where, open) => {
     await backend.end?.();
   });
 
-  function worker(name: string): { readonly notes: string[]; readonly id: string } & AsyncDisposable {
-    const controller = new AbortController();
-    const notes: string[] = [];
-    const id = `${name}-${Math.random().toString(36).slice(2)}`;
-    const served = { name: "moving-shapes", open: (keep: boolean) => CogVideoX.open(MODEL, { gpu, keep }) };
-    const options = { id, models: [served], version: "test", leaseMs: 2000, previewMs: 0, sharesSteps: () => true };
-    const done = work(store, { ...options, onNote: (note) => notes.push(note) }, controller.signal);
-    return {
-      ...{ notes, id },
-      async [Symbol.asyncDispose]() {
-        controller.abort();
-        await done;
-      },
-    };
-  }
+  const worker = (name: string): JobWorker =>
+    jobWorker(store, name, {
+      models: [{ name: "moving-shapes", open: (keep) => CogVideoX.open(MODEL, { gpu, keep }) }],
+      ...{ previewMs: 0, sharesSteps: () => true },
+    });
 
-  async function until(id: string, ready: (job: Job) => boolean): Promise<Job> {
-    for await (const job of store.follow(id, AbortSignal.timeout(90_000))) {
-      if (!job) throw new Error(`${id} was deleted`);
-      if (ready(job)) return job;
-      if (isOver(job)) throw new Error(`${id} is ${job.status}: ${job.error?.message}`);
-    }
-    throw new Error(`${id} took too long`);
-  }
+  const until = (id: string, ready: (job: Job) => boolean): Promise<Job> => untilJob(store, id, ready, 90_000);
 
   test("two give the bytes of one, for one prediction each way a step, and leave nothing", async () => {
     await using one = worker("one");

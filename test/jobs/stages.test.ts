@@ -10,11 +10,11 @@ import { openEmbedded } from "../../src/jobs/embedded-node.ts";
 import { embedsBlob, stateBlob, type Job, type JobRequest } from "../../src/jobs/job.ts";
 import { canTake, COMPONENTS, nextStage, STAGES, type JobStage } from "../../src/jobs/stages.ts";
 import { isOver, JobStore } from "../../src/jobs/store.ts";
-import { work } from "../../src/jobs/worker.ts";
 import { livingWorkers } from "../../src/jobs/workers.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import { encodeVideo } from "../../src/video/encode.ts";
 import { Gpu } from "../../src/gpu/gpu.ts";
+import { jobWorker, type JobWorker, untilJob } from "../support/job-worker.ts";
 
 const MODEL = resolve("models/moving-shapes");
 const request = { kind: "text", model: "moving-shapes", prompt: "a red circle moving left", seed: 5, frames: 9, steps: 4 } as const;
@@ -46,37 +46,14 @@ async function withWeightsOf(stage: JobStage): Promise<void> {
 }
 
 /** A worker of some stages in this process, until disposed. */
-function worker(...stages: JobStage[]): AsyncDisposable & { readonly notes: string[] } {
-  const controller = new AbortController();
-  const notes: string[] = [];
+function worker(...stages: JobStage[]): JobWorker {
   const from = stages.length === 1 ? placeOf(stages[0]!) : MODEL;
   const weightsOf = stages.map((stage) => COMPONENTS[stage]);
   const served = { name: "moving-shapes", open: (keep: boolean) => CogVideoX.open(from, { gpu, keep, weightsOf }) };
-  const options = {
-    id: `${stages.join("-")}-${Math.random().toString(36).slice(2)}`,
-    models: [served],
-    version: "test",
-    leaseMs: 2000,
-    stages,
-  };
-  const done = work(store, { ...options, onNote: (note) => notes.push(note) }, controller.signal);
-  return {
-    notes,
-    async [Symbol.asyncDispose]() {
-      controller.abort();
-      await done;
-    },
-  };
+  return jobWorker(store, stages.join("-"), { models: [served], stages });
 }
 
-async function until(id: string, ready: (job: Job) => boolean, at = store): Promise<Job> {
-  for await (const job of at.follow(id, AbortSignal.timeout(60_000))) {
-    if (!job) throw new Error(`${id} was deleted`);
-    if (ready(job)) return job;
-    if (isOver(job)) throw new Error(`${id} is ${job.status}: ${job.error?.message}`);
-  }
-  throw new Error(`${id} took too long`);
-}
+const until = (id: string, ready: (job: Job) => boolean, at = store): Promise<Job> => untilJob(at, id, ready);
 
 /** SHA-256 of what a generation of this request gives, by sample. */
 async function undisturbed(samples = 1): Promise<string[]> {

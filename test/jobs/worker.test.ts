@@ -9,11 +9,11 @@ import type { JobBackend } from "../../src/jobs/backend.ts";
 import { openEmbedded } from "../../src/jobs/embedded-node.ts";
 import { outputBlob, stateBlob, type Job } from "../../src/jobs/job.ts";
 import { isOver, JobStore, type NewJob } from "../../src/jobs/store.ts";
-import { work } from "../../src/jobs/worker.ts";
 import { livingWorkers } from "../../src/jobs/workers.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import { decodeVideo } from "../../src/video/decode.ts";
 import { encodeVideo } from "../../src/video/encode.ts";
+import { jobWorker, type JobWorker, untilJob } from "../support/job-worker.ts";
 
 const MODEL = resolve("models/moving-shapes");
 const request = { kind: "text", model: "moving-shapes", prompt: "a red circle moving left", seed: 5, frames: 9, steps: 4 } as const;
@@ -35,29 +35,13 @@ afterAll(async () => {
 });
 
 /** A worker in this process, until disposed. */
-function worker(leaseMs = 2000): AsyncDisposable & { readonly notes: string[] } {
-  const controller = new AbortController();
-  const notes: string[] = [];
-  const served = { name: "moving-shapes", open: (keep: boolean) => CogVideoX.open(MODEL, { gpu: model.gpu, keep }) };
-  const options = { id: `test-${Math.random().toString(36).slice(2)}`, models: [served], version: "test", leaseMs, previewMs: 1 };
-  const done = work(store, { ...options, onNote: (note) => notes.push(note) }, controller.signal);
-  return {
-    notes,
-    async [Symbol.asyncDispose]() {
-      controller.abort();
-      await done;
-    },
-  };
-}
+const worker = (leaseMs = 2000): JobWorker =>
+  jobWorker(store, "test", {
+    models: [{ name: "moving-shapes", open: (keep) => CogVideoX.open(MODEL, { gpu: model.gpu, keep }) }],
+    ...{ leaseMs, previewMs: 1 },
+  });
 
-async function until(id: string, ready: (job: Job) => boolean, at = store): Promise<Job> {
-  for await (const job of at.follow(id, AbortSignal.timeout(60_000))) {
-    if (!job) throw new Error(`${id} was deleted`);
-    if (ready(job)) return job;
-    if (isOver(job)) throw new Error(`${id} is ${job.status}: ${job.error?.message}`);
-  }
-  throw new Error(`${id} took too long`);
-}
+const until = (id: string, ready: (job: Job) => boolean, at = store): Promise<Job> => untilJob(at, id, ready);
 
 describe("in this process", () => {
   /** SHA-256 of what `generate` makes of the request. */

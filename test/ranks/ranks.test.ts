@@ -8,7 +8,8 @@ import { openEmbedded } from "../../src/jobs/embedded-node.ts";
 import { openNats } from "../../src/jobs/nats-node.ts";
 import { Leader, type LeaderOptions } from "../../src/ranks/leader.ts";
 import type { RankModel } from "../../src/ranks/rank-model.ts";
-import { microKey, parseHint, readRecord, type SharedMicro, writeRecord } from "../../src/ranks/records.ts";
+import { writeRecord } from "../../src/jobs/records.ts";
+import { microKey, parseHint, readShared, type SharedMicro } from "../../src/ranks/records.ts";
 import { RankWorker } from "../../src/ranks/worker.ts";
 import type { TrainOptions } from "../../src/training/options.ts";
 import { train } from "../../src/training/train.ts";
@@ -71,7 +72,7 @@ function workers(count: number, make: (i: number) => AsyncDisposable): AsyncDisp
 async function takesAndDies(backend: JobBackend, name: string): Promise<void> {
   const hint = await backend.hints.pull(AbortSignal.timeout(20_000));
   const { run, micro } = parseHint(hint.job)!;
-  const found = (await readRecord<SharedMicro>(backend.values, microKey(run, micro)))!;
+  const found = (await readShared<SharedMicro>(backend.values, microKey(run, micro)))!;
   const lease = { worker: name, until: Date.now() + LEASE_MS };
   await writeRecord(backend.values, microKey(run, micro), { ...found.record, lease }, found.revision);
 }
