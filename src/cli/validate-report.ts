@@ -9,7 +9,7 @@ import type { HostTensor, ReferenceCase } from "../check/reference/reference-cas
 import type { CaseResult } from "../check/reference/run.ts";
 import { encodeVideo } from "../video/encode.ts";
 import { versions } from "./machine.ts";
-import { chart, picture, runPage, type Line } from "./train/report-page.ts";
+import { chart, picture, runPage, type Line } from "./report/page.ts";
 
 /** What cases came to. */
 export interface Validated {

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 import { nearestName } from "../../src/base/near-name.ts";
 import { checkKeys, TRAIN_KEYS } from "../../src/cli/train/keys.ts";
-import { smoothed } from "../../src/cli/train/report-page.ts";
+import { smoothed } from "../../src/cli/report/page.ts";
 import { reportPage, type Report } from "../../src/cli/train/report.ts";
 
 const report = (over: Partial<Report> = {}): string =>

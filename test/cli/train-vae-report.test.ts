@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { chart, type ChartFrom, stepAxis, writeReport } from "../../src/cli/train/report-page.ts";
+import { chart, type ChartFrom, stepAxis, writeReport } from "../../src/cli/report/page.ts";
 import { HELD_OUT, LOG, RunFolder } from "../../src/cli/train/run-folder.ts";
 import { Samples } from "../../src/cli/train/samples.ts";
 import { VaeHeldOut } from "../../src/cli/train/vae/held-out.ts";

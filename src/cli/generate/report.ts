@@ -19,7 +19,7 @@ import { system, versions } from "../machine.ts";
 import { timeline, type Span } from "../report/timeline.ts";
 import { treemap } from "../report/treemap.ts";
 import { duration } from "../terminal/progress.ts";
-import { chart, picture, runPage } from "../train/report-page.ts";
+import { chart, picture, runPage } from "../report/page.ts";
 
 /** Steps that are shown, evenly spaced. */
 const MOST_PREVIEWS = 24;

@@ -1,6 +1,6 @@
 /** The report of a transformer's run as one file of HTML: its curves, and validation clips. */
 import { escaped } from "../../base/html.ts";
-import { type Axis, chart, type Line, picture, runPage, smoothed, stepAxis } from "./report-page.ts";
+import { type Axis, chart, type Line, picture, runPage, smoothed, stepAxis } from "../report/page.ts";
 import type { HeldOutLoss, LoggedStep } from "./run-folder.ts";
 
 /** Clips of one step, each as a strip of its frames. */

@@ -10,7 +10,7 @@ import type { TrainConfig } from "./config.ts";
 import type { HeldOut } from "./held-out.ts";
 import type { PreparedStage } from "./prepared-stages.ts";
 import { reportPage } from "./report.ts";
-import { writeReport } from "./report-page.ts";
+import { writeReport } from "../report/page.ts";
 import { LOG, type LoggedStep, type RunFolder } from "./run-folder.ts";
 import type { Validation } from "./validation.ts";
 

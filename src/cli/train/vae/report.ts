@@ -1,5 +1,5 @@
 /** The report of a VAE's run as one file of HTML: its curves, and reconstructions beside originals. */
-import { chart, type ChartFrom, type Line, picture, runPage, smoothed, stepAxis } from "../report-page.ts";
+import { chart, type ChartFrom, type Line, picture, runPage, smoothed, stepAxis } from "../../report/page.ts";
 import type { HeldOutMeasures, HeldOutPicture } from "./held-out.ts";
 
 /** A line of the log. */

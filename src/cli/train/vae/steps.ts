@@ -7,7 +7,7 @@ import { isStop } from "../../terminal/interrupt.ts";
 import type { Progress } from "../../terminal/progress.ts";
 import { LOG, type RunFolder } from "../run-folder.ts";
 import { REPORT_MS, wordsOf } from "../steps.ts";
-import { writeReport } from "../report-page.ts";
+import { writeReport } from "../../report/page.ts";
 import type { VaeTrainConfig } from "./config.ts";
 import type { VaeHeldOut } from "./held-out.ts";
 import { OneSided } from "./one-sided.ts";

@@ -4,7 +4,7 @@
  */
 
 import { escaped } from "../../base/html.ts";
-import type { RunFolder } from "./run-folder.ts";
+import type { RunFolder } from "../train/run-folder.ts";
 
 export interface ReportPage {
   readonly title: string;
