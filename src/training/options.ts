@@ -30,6 +30,8 @@ export interface TrainOptions extends Partial<SamplingOptions> {
   readonly lora?: LoraOptions;
   /** The model's own weights are trained: all, or those whose state-dict names this takes. */
   readonly full?: true | ((name: string) => boolean);
+  /** With `full`: what is trained begins with values drawn by the seed, not with the checkpoint's. */
+  readonly scratch?: boolean;
   /** Default: AdamW. */
   readonly optimizer?: OptimizerOptions;
   /** Default: constant, without a warm-up. */
@@ -111,6 +113,11 @@ export function checkOptions(o: TrainOptions): void {
       throw new CogwheelError("training", `${name} must be a share from 0 to 1, got ${value}; correct it`);
   };
   if (o.lora && o.full) throw new CogwheelError("training", "a run trains an adapter or the model, got lora and full; give one of them");
+  if (o.scratch && !o.full)
+    throw new CogwheelError(
+      "training",
+      "an adapter learns beside a model's own weights, got scratch without full; leave it out, or set full",
+    );
   if (!o.stages) count("steps", o.steps ?? Number.NaN, 1);
   count("batch", o.batch, 1);
   if (o.packing) checkPacking(o.packing);
@@ -143,7 +150,12 @@ export function identityOf(
   return {
     model: config,
     scheduler,
-    trained: "tensors" in trained ? { lora: { rank: trained.rank, alpha: trained.alpha, targets: trained.targets } } : "full",
+    trained:
+      "tensors" in trained
+        ? { lora: { rank: trained.rank, alpha: trained.alpha, targets: trained.targets } }
+        : o.scratch
+          ? "full, from scratch"
+          : "full",
     optimizer: optimizerOf(o.optimizer),
     schedule: o.schedule ?? {},
     steps: stepsOf(o),

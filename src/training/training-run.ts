@@ -6,6 +6,7 @@ import { transformerWeights } from "../models/cogvideox/weights.ts";
 import { batchesOf, type TrainingData } from "./batches.ts";
 import { componentFiles, type ExportOptions, loraFile, parameterValues } from "./export.ts";
 import { fullParameters } from "./full.ts";
+import { fromScratch, zeroAtFirst } from "./scratch.ts";
 import type { GivenSample } from "./training-sample.ts";
 import { loraParameters, type TrainedLora } from "./lora.ts";
 import { type MicroBatch, microOf } from "./micro-batch.ts";
@@ -26,6 +27,11 @@ const recipeOf = (trained: Trained | TrainedLora, weights: Iterable<string>): Gr
     ? { lora: { rank: trained.rank, alpha: trained.alpha, targets: trained.targets } }
     : { full: [...weights].filter((name) => trained.has([name])) };
 
+function fullTraining(shapes: ReadonlyMap<string, readonly number[]>, full: NonNullable<TrainOptions["full"]>, scratch?: number): Trained {
+  const trained = fullParameters(shapes.keys(), full === true ? undefined : full);
+  return scratch === undefined ? trained : fromScratch(trained, { seed: scratch, weights: shapes, zero: zeroAtFirst });
+}
+
 export class TrainingRun implements Disposable {
   private constructor(
     private readonly gpu: Gpu,
@@ -43,9 +49,10 @@ export class TrainingRun implements Disposable {
     const model = "generate" in from ? await from.transformer(options.signal) : from;
     const dtype = options.dtype ?? ("dtype" in from ? from.dtype : "f32");
     const shapes = transformerWeights(model.config);
+    const { seed } = samplingOptions(options);
     const trained = options.full
-      ? fullParameters(shapes.keys(), options.full === true ? undefined : options.full)
-      : loraParameters(shapes, options.lora ?? {}, new TorchGenerator(samplingOptions(options).seed));
+      ? fullTraining(shapes, options.full, options.scratch ? seed : undefined)
+      : loraParameters(shapes, options.lora ?? {}, new TorchGenerator(seed));
     const identity = identityOf(options, model, trained, dtype);
     const { optimizer, ema, accumulation, checkpointing = "attention", compile, workers, maxGradNorm = 1, resume, signal } = options;
     await workers?.open({ trained: recipeOf(trained, shapes.keys()), dtype, checkpointing });

@@ -6,6 +6,7 @@ import { fullParameters } from "../../src/training/full.ts";
 import { makeBatch } from "../../src/training/sample.ts";
 import type { LateSample, TrainingSample } from "../../src/training/training-sample.ts";
 import { trainSteps } from "../../src/training/train-steps.ts";
+import { memoryWeights } from "../support/gpu.ts";
 import { taken, tinyClips, tinyTransformer } from "../support/tiny-training.ts";
 
 const mean = (steps: readonly TrainingStep[]): number => steps.reduce((sum, { loss }) => sum + loss, 0) / steps.length;
@@ -222,5 +223,39 @@ describe("refused", () => {
     await expect(taken(model, clips, { ...options, lora: { rank: 4 }, resume: new Uint8Array(20) })).rejects.toThrow(
       /must be a safetensors file/,
     );
+  });
+});
+
+describe("from scratch", { timeout: 120_000 }, () => {
+  const options: TrainOptions = { steps: 3, batch: 2, seed: 5, textDropout: 0, full: true, scratch: true };
+
+  test("nothing of the checkpoint is used, and the seed decides what a run begins with", async () => {
+    const model = await tinyTransformer();
+    const clips = tinyClips(model, 2);
+    const halved = Object.fromEntries(
+      Object.entries(model.values).map(([name, { data, shape }]) => [name, { data: data.map((v) => v / 2), shape }]),
+    );
+    const first = await taken(model, clips, options);
+    expect((await taken({ ...model, weights: memoryWeights(halved, "f32") }, clips, options)).saved).toEqual(first.saved);
+    expect((await taken(model, clips, { ...options, seed: 6 })).saved).not.toEqual(first.saved);
+    expect((await taken(model, clips, { ...options, scratch: false })).saved).not.toEqual(first.saved);
+  });
+  test("blocks begin as the identity and the output as zero: no text shows in the first loss", async () => {
+    const model = await tinyTransformer();
+    const clips = tinyClips(model, 2);
+    const muon = { ...options, steps: 30, optimizer: { name: "muon", lr: 0.02 } } as const;
+    const { steps } = await taken(model, clips, muon);
+    const others = clips.map((clip) => ({ ...clip, text: clip.text.map((v) => -v) }));
+    const other = await taken(model, others, muon);
+    expect(other.steps[0]!.loss).toBe(steps[0]!.loss);
+    expect(other.steps[5]!.loss).not.toBe(steps[5]!.loss);
+    expect(mean(steps.slice(25))).toBeLessThan(0.75 * mean(steps.slice(0, 5)));
+  });
+  test("is of the whole model, and of this run: an adapter is refused, and a checkpoint of another beginning", async () => {
+    const model = await tinyTransformer();
+    const clips = tinyClips(model, 2);
+    await expect(taken(model, clips, { steps: 1, scratch: true })).rejects.toThrow(/scratch without full/);
+    const first = await taken(model, clips, options, 2);
+    await expect(taken(model, clips, { ...options, scratch: false, resume: first.saved })).rejects.toThrow(/scratch/);
   });
 });

@@ -93,6 +93,7 @@ export function configOf(given: Readonly<Record<string, unknown>>): TrainConfig 
     if (holds && both.length) fail(`${because}, got ${both.join(" and ")} with it; leave ${both.length > 1 ? "them" : "it"} out`);
   };
   contradiction(["rank", "alpha", "targets"], given["full"] === true, "full trains the model's own weights, which have no adapter");
+  contradiction(["scratch"], given["scratch"] === true && given["full"] !== true, "an adapter learns beside the checkpoint's own weights");
   contradiction(["steps"], has("stages"), "a run in stages has their steps");
   contradiction(["heldOutEvery"], !has("heldOut"), "the loss on held-out clips is told where heldOut names some");
   contradiction(["beside"], !has("heldOut"), "runs are compared by their loss on held-out clips: heldOut");
@@ -117,7 +118,7 @@ export function configOf(given: Readonly<Record<string, unknown>>): TrainConfig 
     ...(has("stages") ? { stages: stages.map(stageOptions) } : stageOptions(stages[0]!)),
     seed,
     ...(given["full"] === true ? { full: true } : { lora: pick("rank", "alpha", "targets") }),
-    ...pick("accumulation", "timesteps", "textDropout", "conditionDropout", "checkpointing", "dtype"),
+    ...pick("scratch", "accumulation", "timesteps", "textDropout", "conditionDropout", "checkpointing", "dtype"),
     ...updatesOf(given),
   } as TrainOptions;
   return {

@@ -65,6 +65,7 @@ export const TRAIN_KEYS = {
   alpha: key("number", "strength of the adapter: alpha / rank", "the rank"),
   targets: key("texts", "modules that are adapted", "to_q, to_k, to_v, to_out.0"),
   full: key("flag", "train the model's own weights in place of an adapter", "false"),
+  scratch: key("flag", "with full: begin with drawn weights in place of the checkpoint's", "false"),
   optimizer: key("choice", "adamw or muon", "adamw", { choices: ["adamw", "muon"] }),
   lr: key("number", "learning rate", "1e-4", { min: 0 }),
   betas: key("numbers", "of AdamW's means", "0.9, 0.95"),

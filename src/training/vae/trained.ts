@@ -1,10 +1,9 @@
 /** From the options of a VAE's run to what trainer and plan share: which weights are trained and what they begin with, recipe, steppers. */
-import { elements } from "../../base/shape.ts";
 import { vaeWeights } from "../../models/vae/batches.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
-import { drawsOf } from "../draws.ts";
 import { fullParameters } from "../full.ts";
-import type { Parameter, Trained } from "../parameters.ts";
+import type { Trained } from "../parameters.ts";
+import { fromScratch } from "../scratch.ts";
 import { initialDiscriminator } from "../../models/discriminator/initial.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
 import { judgedWeights, type VaeJudges } from "./judges.ts";
@@ -17,16 +16,7 @@ import type { TrainedPart, VaeRecipe } from "./record.ts";
 export function trainedVae(config: VaeConfig, part: TrainedPart, scratch?: number): Trained {
   const weights = vaeWeights(config);
   const trained = fullParameters(weights.keys(), (name) => part === "both" || name.startsWith(`${part}.`));
-  return scratch === undefined ? trained : { ...trained, initial: (parameter) => drawn(weights, parameter, scratch) };
-}
-
-/** As torch begins: norms with 1 and 0, convolutions and their biases uniform within ±1/√(what an output is a sum of). */
-function drawn(weights: ReadonlyMap<string, readonly number[]>, { name, shape }: Parameter, seed: number): Float32Array {
-  const size = elements(shape);
-  const ofConv = weights.get(name.replace(/\.bias$/, ".weight"))!;
-  if (ofConv.length === 1) return new Float32Array(size).fill(name.endsWith(".weight") ? 1 : 0);
-  const bound = 1 / Math.sqrt(elements(ofConv.slice(1)));
-  return drawsOf(seed, `initial ${name}`).generator.uniform([size], -bound, bound);
+  return scratch === undefined ? trained : fromScratch(trained, { seed: scratch, weights });
 }
 
 /** What a run's graphs are recorded by, with what options leave out; its weights are those of LPIPS too. */
