@@ -12,8 +12,8 @@ export interface Scratch {
 }
 
 /**
- * Begins with drawn values in place of the checkpoint's, as torch's modules do: norms with 1 and 0, linears and convolutions, and their
- * biases, uniform within ±1/√(what an output is a sum of).
+ * Begins with drawn values in place of the checkpoint's, as torch's modules do: norms with 1 and 0, linear layers and convolutions, and
+ * their biases, uniform within ±1/√(what an output is a sum of).
  */
 export const fromScratch = (trained: Trained, scratch: Scratch): Trained => ({
   ...trained,

@@ -1,6 +1,7 @@
 /** From the options of a VAE's run to what trainer and plan share: which weights are trained and what they begin with, recipe, steppers. */
 import { vaeWeights } from "../../models/vae/batches.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
+import { drawsOf } from "../draws.ts";
 import { fullParameters } from "../full.ts";
 import type { Trained } from "../parameters.ts";
 import { fromScratch } from "../scratch.ts";
