@@ -1,10 +1,12 @@
 /** The work of `cogwheel queue`. */
 import { CogwheelError } from "../base/errors.ts";
+import { bytesText } from "../base/units.ts";
 import { visible } from "../base/visible.ts";
 import type { GenerationKind, Job } from "../jobs/job.ts";
 import { openJobs } from "../jobs/open-node.ts";
 import { drawSeed, isJobId, isOver, JobStore } from "../jobs/store.ts";
 import { STAGES } from "../jobs/stages.ts";
+import { waitsFor } from "../jobs/waiting.ts";
 import { livingWorkers } from "../jobs/workers.ts";
 import { defined, type GenerateOptions } from "../pipelines/options.ts";
 import { nameOf } from "../pipelines/made-with.ts";
@@ -76,9 +78,10 @@ export async function listJobs(flags: ListFlags): Promise<void> {
         ),
       );
     print(`${jobs.length ? "" : "No jobs; "}${count(workers.length, "worker")}${hasMore ? "; more jobs: --limit" : ""}`);
-    for (const { id, models, adapter, stages = STAGES } of workers) {
+    for (const { id, models, adapter, stages = STAGES, limitBytes } of workers) {
       const some = stages.length < STAGES.length ? ` (${stages.join(", ")})` : "";
-      print(visible(`  ${id}: ${models.map(({ name }) => name).join(", ")} on ${adapter}${some}`));
+      const within = limitBytes === undefined ? "" : ` within ${bytesText(limitBytes, 1)}`;
+      print(visible(`  ${id}: ${models.map(({ name }) => name).join(", ")} on ${adapter}${within}${some}`));
     }
   });
 }
@@ -94,13 +97,15 @@ export async function showJob(id: string, flags: QueueFlags & { out?: string }):
         throw new CogwheelError("queue", `a job's video is there when it is completed, got ${job.id}, which is ${statusOf(job)}; watch it`);
       await writeWhole(out, bytes, "--out");
     }
-    if (flags.json) return printJson(job);
+    const waiting = waitsFor(job, await livingWorkers(store.backend.values));
+    if (flags.json) return printJson({ ...job, ...(waiting ? { waitsFor: waiting.what } : {}) });
     const { request, attempts, lease, error, output } = job;
     const rows: [string, string][] = [
       ["status", `${statusOf(job)} ${progressOf(job)} ${leftOf(job)}`.trim()],
       ["prompt", visible(request.prompt)],
       ["model", `${request.model}, ${request.kind}, seed ${request.seed}`],
       ["made", `${madeAt(job)}, begun ${attempts} times`],
+      ...(waiting ? [["waits", visible(`for ${waiting.what}`)] as [string, string]] : []),
       ...(lease ? [["worker", lease.worker] as [string, string]] : []),
       ...(job.shared ? [["shared", sharedText(job.shared)] as [string, string]] : []),
       ...(error ? [["error", visible(error.message)] as [string, string]] : []),

@@ -77,6 +77,7 @@ export async function runWorker({
       stages,
       onNote: complain,
       ...leaseMs,
+      ...defined({ memoryBytes: memory }),
     },
     signal,
   );

@@ -183,7 +183,8 @@ class InvalidRequest extends Error {}
 /** What is found out before anything is computed is the request's fault. */
 async function invalid<T>(checked: Promise<T>, signal: AbortSignal): Promise<T> {
   return await checked.catch((error: unknown) => {
-    if (signal.aborted || !(error instanceof CogwheelError)) throw error;
+    // Memory is the worker's: another may have more.
+    if (signal.aborted || !(error instanceof CogwheelError) || error.code === "out-of-memory") throw error;
     throw new InvalidRequest(error.message, { cause: error });
   });
 }
@@ -192,5 +193,6 @@ async function invalid<T>(checked: Promise<T>, signal: AbortSignal): Promise<T> 
 export function failureOf(error: unknown): JobError {
   const message = error instanceof Error ? error.message : String(error);
   if (causeOf(error, InvalidRequest)) return { code: "invalid_request", message };
-  return { code: causeOf(error, OutOfMemory) ? "out_of_memory" : "failed", message };
+  const short = causeOf(error, OutOfMemory) ?? (error instanceof CogwheelError && error.code === "out-of-memory");
+  return { code: short ? "out_of_memory" : "failed", message };
 }

@@ -7,16 +7,19 @@ import { availableMemoryBytes } from "#platform";
 import { causeOf } from "../base/cause.ts";
 import { pause } from "../base/pause.ts";
 import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
+import { defined } from "../pipelines/options.ts";
 import type { Hint } from "./backend.ts";
 import { embedsBlob, stateBlob, type Job } from "./job.ts";
 import { failureOf, JobRun, type JobRunOptions } from "./job-run.ts";
 import { goesOn, LeasedJob, LeaseLost, type Holder } from "./leased-job.ts";
 import { helpWith } from "./help.ts";
 import { partnerHintOf } from "./pair.ts";
+import { noRoom, questions, sizeKey, type JobSize } from "./room.ts";
 import { failedJob, isOver, type JobStore } from "./store.ts";
 import { canDenoise, canTake, nextStage, STAGES, type Digests, type JobStage } from "./stages.ts";
 import { weightsDigests } from "./weights-digest.ts";
-import { announce, leave } from "./workers.ts";
+import { waitsFor } from "./waiting.ts";
+import { announce, leave, livingWorkers } from "./workers.ts";
 
 /** A model that a worker serves. */
 export interface WorkerModel {
@@ -60,6 +63,8 @@ export interface WorkerOptions extends JobRunOptions {
   readonly leaseMs?: number;
   /** Whether a model's parts stay on the adapter between jobs. Default true. */
   readonly keep?: boolean;
+  /** Bytes of the adapter's memory that its models were opened with as their limit. */
+  readonly memoryBytes?: number;
   /** What else it does, beside jobs. */
   readonly others?: readonly OtherWork[];
 }
@@ -69,6 +74,11 @@ const TRIES = 3;
 /** A hint of a job that this worker cannot take comes back after so long; the first one sooner. */
 const LATER_MS = 2_000;
 const SOON_MS = 100;
+
+/** What a worker told of sizes of jobs that it was asked for. */
+const MOST_SIZES = 100;
+/** A job that ran out of memory here, against its plan, may find more of it so much later. */
+const AGAIN_MS = 600_000;
 
 interface Open extends OpenModel {
   readonly served: WorkerModel;
@@ -89,6 +99,11 @@ class Worker implements AsyncDisposable {
   readonly #stages: ReadonlySet<JobStage>;
   /** Hints one after another that were of no use to this worker. */
   #useless = 0;
+  /** Why there is no room for jobs of a size, by its key; null where there is. */
+  readonly #room = new Map<string, { readonly why: string | null; readonly until: number }>();
+  /** The most memory of the machine that was free: before anything was loaded. */
+  #free = availableMemoryBytes();
+  #announced: Promise<void> = Promise.resolve();
 
   private constructor(
     private readonly store: JobStore,
@@ -118,11 +133,10 @@ class Worker implements AsyncDisposable {
 
   async run(): Promise<void> {
     const { store, signal } = this;
-    let announced = this.#announce();
-    await announced;
-    const timer = setInterval(() => {
-      announced = announced.then(() => this.#announce());
-    }, this.#leaseMs / 3);
+    const ended = new AbortController();
+    const answering = this.#answer(ended.signal);
+    await this.#announce();
+    const timer = setInterval(() => void this.#announce(), this.#leaseMs / 3);
     const sweeping = this.#sweep();
     try {
       while (!signal.aborted) await this.#take(await store.backend.hints.pull(signal));
@@ -130,8 +144,9 @@ class Worker implements AsyncDisposable {
       if (!signal.aborted) throw error;
     } finally {
       clearInterval(timer);
-      await sweeping;
-      await announced; // or it would be there again
+      ended.abort();
+      await Promise.all([sweeping, answering]);
+      await this.#announced; // or it would be there again
       await leave(store.backend.values, this.options.id).catch(() => undefined);
     }
   }
@@ -145,7 +160,45 @@ class Worker implements AsyncDisposable {
     }
   }
 
+  /** Tells whoever asks whether there is room for jobs of a size. */
+  async #answer(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted)
+      try {
+        for await (const size of questions(this.store.backend.values, signal))
+          if (this.#open.has(size.model)) {
+            this.#whyNoRoom(size);
+            await this.#announce();
+          }
+      } catch {
+        // The store is not there for a moment.
+        await pause(1000, signal).catch(() => undefined);
+      }
+  }
+
+  /** By the plan, unless a job of this size has run out of memory here lately. */
+  #whyNoRoom(size: JobSize): string | undefined {
+    const open = this.#open.get(size.model)!;
+    const key = sizeKey(size);
+    const known = this.#room.get(key);
+    if (known && known.until > Date.now()) return known.why ?? undefined;
+    const why = noRoom(open.model, size, this.#stages, { limit: this.options.memoryBytes, free: this.#free }) ?? null;
+    this.#remember(key, why, Number.POSITIVE_INFINITY);
+    return why ?? undefined;
+  }
+
+  #remember(size: string, why: string | null, until: number): void {
+    this.#room.delete(size);
+    if (this.#room.size >= MOST_SIZES) this.#room.delete(this.#room.keys().next().value!);
+    this.#room.set(size, { why, until });
+  }
+
+  /** One after another: the last word is the newest. */
   async #announce(): Promise<void> {
+    this.#announced = this.#announced.then(() => this.#say());
+    await this.#announced;
+  }
+
+  async #say(): Promise<void> {
     const models = [...this.#open.values()].map(({ served, model, weights }) => ({
       name: served.name,
       weights,
@@ -156,6 +209,9 @@ class Worker implements AsyncDisposable {
     const { gpu } = [...this.#open.values()][0]!.model;
     const { id, version } = this.options;
     const memoryBytes = availableMemoryBytes();
+    if (memoryBytes !== undefined) this.#free = Math.max(this.#free ?? 0, memoryBytes);
+    const now = Date.now();
+    const room = Object.fromEntries([...this.#room].flatMap(([size, { why, until }]) => (until > now ? [[size, why]] : [])));
     await announce(this.store.backend.values, {
       ...{
         id,
@@ -164,10 +220,11 @@ class Worker implements AsyncDisposable {
         stages: [...this.#stages],
         adapter: gpu.name,
         kind: gpu.caps.kind,
-        at: Date.now(),
+        at: now,
         everyMs: this.#leaseMs / 3,
+        room,
       },
-      ...(memoryBytes === undefined ? {} : { memoryBytes }),
+      ...defined({ memoryBytes, limitBytes: this.options.memoryBytes }),
     }).catch((error: Error) => this.#note(`The queue could not be told of this worker: ${error.message}`));
   }
 
@@ -185,6 +242,7 @@ class Worker implements AsyncDisposable {
     if (!job || isOver(job)) return await hint.done();
     const open = this.#open.get(job.request.model);
     if (!open || !canTake(this.#stages, job)) return await this.#leave(hint);
+    if (await this.#lacksRoom(job)) return await this.#leave(hint);
     const holder: Holder = { worker: options.id, weights: open.weights, version: options.version, leaseMs: this.#leaseMs };
     const lease = await LeasedJob.take(store, job.id, holder, { signal, onRenewed: () => hint.working() });
     if (lease === "over") return await hint.done();
@@ -236,6 +294,23 @@ class Worker implements AsyncDisposable {
     await hint.done();
   }
 
+  /** A job that is too large for this worker is another's; why it waits can be seen in what this worker tells of itself. */
+  async #lacksRoom({ id, request }: Job): Promise<boolean> {
+    const told = this.#room.has(sizeKey(request));
+    const why = this.#whyNoRoom(request);
+    if (!told) {
+      if (why !== undefined) this.#note(`${id}: left to others: it ${why}`);
+      await this.#announce();
+    }
+    return why !== undefined;
+  }
+
+  /** Is there another worker that may take a job for which there is too little memory here? */
+  async #othersMay({ lease: _, ...job }: Job): Promise<boolean> {
+    const others = (await livingWorkers(this.store.backend.values)).filter(({ id }) => id !== this.options.id);
+    return (waitsFor(job, others)?.able ?? 0) > 0;
+  }
+
   /** A hint that others may use: soon, unless many such came one after another. */
   async #leave(hint: Hint): Promise<void> {
     await hint.release(Math.min(LATER_MS, SOON_MS * 1.5 ** this.#useless++));
@@ -258,6 +333,12 @@ class Worker implements AsyncDisposable {
       await open.model[Symbol.asyncDispose]();
       open.model = await open.served.open(false);
       return await this.#giveBack(lease, hint, 0);
+    }
+    if (failure.code === "out_of_memory" && (await this.#othersMay(lease.job))) {
+      this.#note(`${id}: ${failure.message}; it is left to others`);
+      this.#remember(sizeKey(lease.job.request), "ran out of memory", Date.now() + AGAIN_MS);
+      await this.#announce();
+      return await this.#giveBack(lease, hint, SOON_MS);
     }
     if (failure.code === "failed" && fruitless < TRIES) {
       this.#note(`${id}: ${failure.message}; it is tried again`);

@@ -29,6 +29,7 @@ import type { Key } from "./keys.ts";
 import { operators, type OperatorOptions } from "./operators.ts";
 import { askedOf, remixOf, type AskedVideo } from "./request.ts";
 import { ICON, PAGE, POLICY, STYLE } from "./page/html.ts";
+import type { Roster } from "./roster.ts";
 import { Router, type Asking, type RouterOptions } from "./router.ts";
 import { Slots } from "./slots.ts";
 import { videoOf } from "./video.ts";
@@ -36,6 +37,7 @@ import { videoOf } from "./video.ts";
 export interface AppOptions extends RouterOptions, OperatorOptions {
   readonly store: JobStore;
   readonly board: JobBoard;
+  readonly roster: Roster;
   /** Bytes of a body at most. */
   readonly maxUpload: number;
   /** Jobs that may wait or be worked on. */
@@ -52,14 +54,17 @@ export interface AppOptions extends RouterOptions, OperatorOptions {
 const LARGE = 1 << 20;
 
 export function createApp(options: AppOptions): Hono {
-  const { backend, store, board, offer, maxUpload, maxJobs, signal } = options;
+  const { backend, store, board, roster, offer, maxUpload, maxJobs, signal } = options;
   const router = new Router(options);
   const on = router.on.bind(router);
   const admission = new Admission(board, maxJobs);
   const bodies = new Slots(8, 64);
 
   const shown = ({ job }: Posted): VideoAnswer =>
-    videoOf(job, job.status === "queued" ? board.position(job.id) : undefined, store.expiresAt(job));
+    videoOf(job, {
+      ...(job.status === "queued" ? { position: board.position(job.id), waitsFor: roster.waitsFor(job) } : {}),
+      expiresAt: store.expiresAt(job),
+    });
 
   /** The job of this key. Of another's the same is said as of none. */
   async function find({ c, key }: Pick<Asking, "c" | "key">): Promise<Job> {
@@ -94,6 +99,7 @@ export function createApp(options: AppOptions): Hono {
     if (claimed && "before" in claimed) return Response.json(await now(claimed.before));
     try {
       const { asked, input, remixedFrom } = await ask();
+      await roster.expectRoom(asked);
       await admission.admit(key, { request: asked }, async () => {
         await store.create({
           id,

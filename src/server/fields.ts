@@ -111,6 +111,7 @@ export const videoShape = z
     steps: z.number().describe("denoising steps in all; 0 before a worker has begun"),
     seconds_left: z.number().nullable(),
     queue_position: z.number().nullable().describe("how many jobs wait before this one"),
+    waits_for: z.string().nullable().describe("of one that waits, what for: a worker that is free, or has the model, or enough memory"),
   })
   .meta({ id: "Video" });
 export type VideoAnswer = z.output<typeof videoShape>;

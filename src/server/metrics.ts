@@ -2,6 +2,7 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import { isOver } from "../jobs/store.ts";
 import type { JobBoard } from "./board.ts";
+import type { Roster } from "./roster.ts";
 
 const SECONDS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000];
 
@@ -10,7 +11,7 @@ export class Metrics implements Disposable {
   readonly #requests: Histogram<"method" | "route" | "status">;
   readonly #listening: Disposable;
 
-  constructor(board: JobBoard, version: string) {
+  constructor(board: JobBoard, roster: Roster, version: string) {
     const registers = [this.#registry];
     const count = (status: string): number => [...board.jobs()].filter((job) => job.status === status).length;
     new Gauge({ name: "cogwheel:info", help: "The server's version", labelNames: ["version"], registers }).set({ version }, 1);
@@ -37,6 +38,14 @@ export class Metrics implements Disposable {
       collect() {
         const oldest = [...board.jobs()].find((job) => job.status === "queued");
         this.set(oldest ? Math.max(0, Date.now() - oldest.createdAt) / 1000 : 0);
+      },
+    });
+    new Gauge({
+      name: "cogwheel:workers",
+      help: "Workers that were heard of lately",
+      registers,
+      collect() {
+        this.set(roster.living.length);
       },
     });
     const ended = new Counter({

@@ -11,6 +11,7 @@ import { JobBoard } from "./board.ts";
 import { forgetKeys } from "./idempotency.ts";
 import { Keys } from "./keys.ts";
 import { Metrics } from "./metrics.ts";
+import { Roster } from "./roster.ts";
 import { checkWebhook, Webhooks } from "./webhooks-node.ts";
 
 export interface ServerOptions {
@@ -75,17 +76,19 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const ended = new AbortController();
   const store = new JobStore(backend);
   const board = await JobBoard.open(store);
-  const metrics = new Metrics(board, version);
+  const roster = await Roster.open(backend.values);
+  const metrics = new Metrics(board, roster, version);
   const webhooks = new Webhooks({ backend, board, keys, allowPrivate: privateWebhooks, onWarning });
   const close = async (): Promise<void> => {
     await webhooks[Symbol.asyncDispose]();
     metrics[Symbol.dispose]();
-    await board[Symbol.asyncDispose]();
+    await Promise.all([board[Symbol.asyncDispose](), roster[Symbol.asyncDispose]()]);
   };
   const app = createApp({
     backend,
     store,
     board,
+    roster,
     keys,
     metrics,
     offer,

@@ -4,8 +4,17 @@ import type { VideoAnswer } from "./fields.ts";
 
 const seconds = (ms: number | undefined): number | null => (ms === undefined ? null : Math.floor(ms / 1000));
 
-/** @param position how many jobs wait before it @param expiresAt when it will be deleted */
-export function videoOf(job: Job, position: number | undefined, expiresAt: number | undefined): VideoAnswer {
+/** What is not in the job itself. */
+export interface Around {
+  /** How many jobs wait before it. */
+  readonly position?: number;
+  /** What it waits for. */
+  readonly waitsFor?: string | null;
+  /** When it will be deleted. */
+  readonly expiresAt: number | undefined;
+}
+
+export function videoOf(job: Job, { position, waitsFor = null, expiresAt }: Around): VideoAnswer {
   const { request, completedAt } = job;
   const { width, height, frames, fps } = request;
   return {
@@ -29,6 +38,7 @@ export function videoOf(job: Job, position: number | undefined, expiresAt: numbe
     step: job.step,
     steps: job.steps,
     seconds_left: job.secondsLeft ?? null,
-    queue_position: job.status === "queued" ? (position ?? null) : null,
+    queue_position: position ?? null,
+    waits_for: waitsFor,
   };
 }

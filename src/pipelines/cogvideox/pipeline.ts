@@ -131,9 +131,10 @@ export class CogVideoX implements AsyncDisposable {
     return withSeconds(requirements, rates && this.times(rates, options));
   }
 
-  /** The smallest `memoryBytes` that a generation can be planned within. */
-  leastMemoryBytes(options: RequirementOptions = {}): number {
-    return leastBytes(this.#planner.plan(this.#model, requiredSizes(this.#model, options), options.tiling, options.memoryBytes).stages);
+  /** The smallest `memoryBytes` that a generation can be planned within. @param only these stages of it; default: all */
+  leastMemoryBytes(options: RequirementOptions = {}, only?: ReadonlySet<string>): number {
+    const { stages } = this.#planner.plan(this.#model, requiredSizes(this.#model, options), options.tiling, options.memoryBytes);
+    return leastBytes(only ? stages.filter(({ stage }) => only.has(stage)) : stages);
   }
 
   /**

@@ -141,8 +141,9 @@ class Card {
   }
 }
 
-function stateOf({ status, step, steps, seconds_left: left, queue_position: before, error, size, seconds, seed }: VideoAnswer): string {
-  if (status === "queued") return before ? `waits, ${before} before it` : "is next";
+function stateOf(video: VideoAnswer): string {
+  const { status, step, steps, seconds_left: left, queue_position: before, waits_for: what, error, size, seconds, seed } = video;
+  if (status === "queued") return `waits for ${what ?? "a worker"}${before ? `, ${before} before it` : ""}`;
   if (status === "in_progress") return steps ? `step ${step} of ${steps}${left === null ? "" : `, ${left} s left`}` : "begins";
   if (status === "failed") return error?.code === "cancelled" ? "cancelled" : `failed: ${error?.message ?? "for no reason that is known"}`;
   return `${size}, ${seconds} s, seed ${seed}`;
