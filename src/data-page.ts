@@ -35,6 +35,8 @@ export { CUT_DEFAULTS, SELECT_DEFAULTS, type CutOptions, type SelectOptions } fr
 export { reportOf, type CurationReport } from "./curation/report/page.ts";
 export type { ReportedClip } from "./curation/report/reported.ts";
 export type {
+  CutClip,
+  CutSpan,
   LedgerStage,
   MediaFacts,
   Source as CurationSource,
@@ -43,5 +45,14 @@ export type {
   StageError,
   StageResult,
 } from "./curation/types.ts";
-export { bytesTaskFile, runTask, shrunkFrames, type FileTask, type ScannedCurves, type TaskFile } from "./curation/work/tasks.ts";
-export type { CutClip, CutSpan } from "./curation/film/cut.ts";
+export {
+  bytesTaskFile,
+  runTask,
+  shrunkFrames,
+  type CurvesTask,
+  type CutTask,
+  type FileTask,
+  type ScannedCurves,
+  type ScanTask,
+  type TaskFile,
+} from "./curation/work/tasks.ts";

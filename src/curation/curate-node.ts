@@ -24,14 +24,16 @@ import { resultKey } from "./ledger/key.ts";
 import { fileLedgerStore } from "./ledger/ledger-node.ts";
 import { Ledger } from "./ledger/ledger.ts";
 import { duplicatesOf } from "./measures/duplicates.ts";
-import { type ClipScores, scoresOf, SCORES_VERSION } from "./measures/scores.ts";
+import { scoresOf, SCORES_VERSION } from "./measures/scores.ts";
 import { CUT_DEFAULTS, type CutOptions, SELECT_DEFAULTS, type SelectOptions } from "./options.ts";
 import { handCaptions } from "./scan/captions-node.ts";
 import { filesIn, type FoundFile } from "./scan/walk-node.ts";
 import type { RefusedFile } from "./refused.ts";
+import type { CaptionColumns, CutSource, ScannedSource, ScoredClip, WrittenClip } from "./results.ts";
 import type { MediaFacts, Source, StageResult } from "./types.ts";
 import { WorkPool } from "./work/pool-node.ts";
 
+/** What a curation works on, and how. */
 export interface CurationOptions {
   /** Folder of videos and pictures. */
   readonly videos: string;
@@ -48,53 +50,6 @@ export interface CurationOptions {
   onProgress?(stage: string, done: number, detail?: string): void;
 }
 
-export interface ScannedSource {
-  readonly source: Source;
-  readonly facts: MediaFacts;
-  readonly full: string;
-  readonly key: string;
-}
-
-export interface CutSource extends ScannedSource {
-  /** The file of its curves. */
-  readonly curves: string;
-  readonly curvesKey: string;
-  readonly frames: number;
-  readonly transitions: readonly Transition[];
-  readonly clips: readonly PlannedClip[];
-}
-
-export interface ScoredClip {
-  readonly clip: PlannedClip;
-  readonly of: CutSource;
-  readonly scores: ClipScores & Readonly<Record<string, number | null>>;
-  readonly hashes: readonly string[];
-  /** What filters ask for. */
-  readonly columns: Readonly<Record<string, unknown>>;
-  /** Further columns of its row. */
-  readonly more?: Readonly<Record<string, unknown>>;
-}
-
-/** A clip's file in the store. */
-export interface WrittenClip {
-  readonly file: string;
-  readonly how: "copied" | "encoded";
-  readonly bytes: number;
-  readonly sha256: string;
-  readonly ending: string;
-  readonly frames: number;
-  readonly fps: number;
-  readonly width: number;
-  readonly height: number;
-}
-
-/** What a row says of a clip's caption. */
-export interface CaptionColumns {
-  /** In place of what a person wrote. */
-  readonly caption?: string;
-  readonly [column: string]: unknown;
-}
-
 const CUTTER_VERSION = 1;
 const SCAN_VERSION = 1;
 const CUT_VERSION = 1;
@@ -103,6 +58,11 @@ export const WORK_FOLDER = ".curation";
 /** In it: a line for each clip of the last run. */
 export const COLUMNS_FILE = "columns.jsonl";
 
+/**
+ * The way from a folder of videos to a data set in Node: `scan`, `cut`, `measure`, `select`, `write`, `export`, each with what the one
+ * before gave. What was done before is found in the ledger of `out`. Films are read in processes of its own, which end with it: dispose of
+ * it. One at a time works in a folder. Files that cannot be read do not end a stage: they are in `refused`.
+ */
 export class Curation implements AsyncDisposable {
   readonly refused: RefusedFile[] = [];
   /** Paths of files that are another one's copy, and that one's. */
@@ -116,6 +76,7 @@ export class Curation implements AsyncDisposable {
     this.#pool = new WorkPool(options.jobs ?? availableParallelism());
   }
 
+  /** Opens the folder `out`, which is made where it is not there. Throws a `CogwheelError` for a filter that is none. */
   static async open(options: CurationOptions): Promise<Curation> {
     filterOf(options.select?.where); // refused before films are read
     // What children that were killed with a run left half written: nobody else works here.

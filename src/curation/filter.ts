@@ -17,6 +17,7 @@ import { isObject } from "../base/json-scan.ts";
 /** Values of a row by column. */
 export type Columns = Readonly<Record<string, unknown>>;
 
+/** An expression that was parsed. */
 export interface Filter {
   /** As it was written. */
   readonly text: string;
@@ -28,6 +29,7 @@ export interface Filter {
   readonly parts: readonly FilterPart[];
 }
 
+/** What `&&` joins: a part by which a row can fail. */
 export type FilterPart = Pick<Filter, "text" | "takes">;
 
 type Evaluate = (row: Columns) => unknown;

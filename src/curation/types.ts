@@ -50,6 +50,27 @@ export interface SourceClip {
   readonly height: number;
 }
 
+/** A clip as a file of its own. A picture is one frame of 0 frames a second. */
+export interface CutClip {
+  readonly file: Uint8Array<ArrayBuffer>;
+  /** What the file's name ends in. */
+  readonly ending: "mp4" | "webm" | "png" | "jpg" | "webp";
+  readonly how: "copied" | "encoded";
+  readonly frames: number;
+  readonly fps: number;
+  readonly width: number;
+  readonly height: number;
+}
+
+/** Where a clip lies in its source. */
+export interface CutSpan {
+  /** Seconds from the first picture. */
+  readonly start: number;
+  readonly end: number;
+  readonly frames: number;
+  readonly fps: number;
+}
+
 /** What a stage said of something, as it stands in the ledger. Either `value` or `error` is there. */
 export interface StageResult<Value = unknown> {
   readonly stage: string;
@@ -66,6 +87,7 @@ export interface StageResult<Value = unknown> {
   readonly cost?: StageCost;
 }
 
+/** Why a stage has no result. */
 export interface StageError {
   /** `[room] rule, got value; remedy.` */
   readonly message: string;
@@ -73,6 +95,7 @@ export interface StageError {
   readonly retry?: true;
 }
 
+/** What was asked of a paid endpoint, and what that cost. */
 export interface StageCost {
   readonly requests?: number;
   readonly tokensIn?: number;

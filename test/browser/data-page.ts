@@ -6,10 +6,8 @@ import {
   type Columns,
   decodeCurves,
   detectTransitions,
-  type MediaFacts,
   parseFilter,
   runTask,
-  type ScannedCurves,
   scoresOf,
   shotsOf,
 } from "../../src/data-page.ts";
@@ -21,10 +19,10 @@ export interface LookedAt {
   readonly moving: number;
 }
 
-export async function lookAt(bytes: Uint8Array<ArrayBuffer>): Promise<LookedAt> {
+export async function lookAt(bytes: Uint8Array<ArrayBuffer> | Blob): Promise<LookedAt> {
   const file = bytesTaskFile("film.webm", bytes);
-  const facts = (await runTask(file, { task: "scan" }, () => {})) as MediaFacts;
-  const scanned = (await runTask(file, { task: "curves" }, () => {})) as ScannedCurves;
+  const facts = await runTask(file, { task: "scan" }, () => {});
+  const scanned = await runTask(file, { task: "curves" }, () => {});
   const curves = decodeCurves(scanned.curves, "film.webm");
   const options = { ...CUT_DEFAULTS, frames: 9, fps: 8, shortest: 0.5, margin: 0, snap: 0 };
   const transitions = detectTransitions(curves, options);
@@ -36,4 +34,5 @@ export async function lookAt(bytes: Uint8Array<ArrayBuffer>): Promise<LookedAt> 
   return { cuts: transitions.map(({ at }) => at), clips, moving: clips.filter((clip) => moves.takes(clip as unknown as Columns)).length };
 }
 
-export const lookAtUrl = async (url: string): Promise<LookedAt> => await lookAt(new Uint8Array(await (await fetch(url)).arrayBuffer()));
+/** As a person picks it: by range. */
+export const lookAtUrl = async (url: string): Promise<LookedAt> => await lookAt(await (await fetch(url)).blob());

@@ -16,6 +16,11 @@ afterAll(() => rmSync(types, { recursive: true, force: true }));
 
 describe.each([
   ["index", "cogwheel-webgpu", "For apps, in Node and in browsers; [the API for apps](../api.md) is its guide."],
+  [
+    "data-node",
+    "cogwheel-webgpu/data",
+    "For making data sets; [its guide](../data.md#from-an-app). `Curation` and what needs a disk are in Node alone, the rest in pages too.",
+  ],
   ["engine", "cogwheel-webgpu/graph", "The lower door, for other models, ops and kernels; [the tour](../tour.md) is its guide."],
 ])("%s", (file, door, about) => {
   const exported = exportsOf(join(types, `src/${file}.d.ts`));

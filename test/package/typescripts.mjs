@@ -1,6 +1,6 @@
 /**
- * `npm run check:types`: the packed package in strict projects without skipLibCheck, under the versions of TypeScript that are held to,
- * by Node's resolution and a bundler's. Installs the package and the compilers into a folder of its own, so it is not among the tests.
+ * `npm run check:types`: the packed package's doors in strict projects without skipLibCheck, under the versions of TypeScript that are held
+ * to, by Node's resolution and a bundler's. Installs the package and the compilers into a folder of its own, so it is not among the tests.
  */
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -24,6 +24,33 @@ export async function make(gpu: Gpu): Promise<Uint8Array> {
 }
 `;
 
+/** What a bundler finds at `/data`; Node finds it too, and more. */
+const DATA = `import { bytesTaskFile, clipsOf, CUT_DEFAULTS, decodeCurves, parseFilter, runTask } from "cogwheel-webgpu/data";
+import type { Columns, CutClip, StageResult } from "cogwheel-webgpu/data";
+export async function cut(bytes: Uint8Array<ArrayBuffer>, row: Columns): Promise<CutClip | undefined> {
+  const file = bytesTaskFile("film.mp4", bytes);
+  const facts = await runTask(file, { task: "scan" }, () => {});
+  const read = await runTask(file, { task: "curves" }, () => {});
+  const curves = decodeCurves(read.curves, "film.mp4");
+  const [clip] = clipsOf("film", facts, curves, [{ from: 0, to: curves.frames }], CUT_DEFAULTS);
+  // @ts-expect-error A filter takes a row of columns.
+  parseFilter("motion > 0.3").takes(7);
+  const result: StageResult<number> = { stage: "scan", key: "", of: "", value: 1, ms: 0 };
+  if (!clip || !parseFilter("motion > 0.3").takes(row) || result.error) return undefined;
+  return await runTask(file, { task: "cut", span: clip, copy: true }, () => {});
+}
+`;
+const NODE_DATA = `import { Curation, fileLedgerStore, shotNetworkOf, TransNet, writeCurationReport } from "cogwheel-webgpu/data";
+export async function rows(videos: string): Promise<string[]> {
+  const curation = await Curation.open({ videos, out: "set", select: { where: "motion > 0.02" } });
+  const clips = await curation.measure(await curation.cut(await curation.scan()));
+  // @ts-expect-error An id is a text.
+  const wrong: number | undefined = clips[0]?.clip.id;
+  void [wrong, fileLedgerStore, shotNetworkOf, TransNet, writeCurationReport];
+  return (await curation.export(clips, await curation.write(clips))).map(({ file_name }) => file_name);
+}
+`;
+
 const run = (command, args, cwd) => execFileSync(command, args, { cwd, encoding: "utf8", shell: process.platform === "win32" });
 
 const folder = mkdtempSync(join(tmpdir(), "cogwheel-types-"));
@@ -31,11 +58,16 @@ let wrong = 0;
 try {
   const [{ filename }] = JSON.parse(run("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", folder], ROOT));
   writeFileSync(join(folder, "package.json"), JSON.stringify({ private: true, type: "module" }));
-  writeFileSync(join(folder, "app.ts"), APP);
+  for (const [name, text] of [
+    ["app", APP],
+    ["data", DATA],
+    ["node-data", NODE_DATA],
+  ])
+    writeFileSync(join(folder, `${name}.ts`), text);
   const compilers = VERSIONS.map((version) => `typescript-${version}@npm:typescript@${version}`);
   run("npm", ["install", "--ignore-scripts", "--no-audit", "--no-fund", `./${filename}`, ...compilers], folder);
   for (const version of VERSIONS) {
-    for (const module of ["nodenext", "preserve"]) {
+    for (const module of ["node16", "nodenext", "preserve"]) {
       // Before TypeScript 6 every package of @types counts unless they are named, and one that a codec library brings contradicts 5.9's DOM.
       const compilerOptions = {
         strict: true,
@@ -45,7 +77,8 @@ try {
         lib: ["es2022", "dom", "dom.iterable"],
         types: [],
       };
-      writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions: { ...compilerOptions, module }, files: ["app.ts"] }));
+      const files = ["app.ts", "data.ts", ...(module === "preserve" ? [] : ["node-data.ts"])];
+      writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions: { ...compilerOptions, module }, files }));
       try {
         run(process.execPath, [`node_modules/typescript-${version}/bin/tsc`], folder);
         console.log(`TypeScript ${version}, module ${module}: passes`);

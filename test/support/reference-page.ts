@@ -151,19 +151,26 @@ export function exportsOf(path: string): Exported[] {
 
 /** The page of a door. */
 export function referencePage(title: string, about: string, exported: readonly Exported[]): string {
+  const [types, values] = [exported.filter(({ isType }) => isType), exported.filter(({ isType }) => !isType)];
+  // Of headings that differ by case alone the second one's place ends in -1.
+  const anchors = new Map<string, string>();
+  for (const { name } of [...values, ...types]) {
+    const anchor = name.toLowerCase();
+    anchors.set(name, [...anchors.values()].includes(anchor) ? `${anchor}-1` : anchor);
+  }
   const section = (heading: string, list: readonly Exported[]): string => {
-    const entries = list.map(({ name, doc, code }) => `### ${name}\n\n${prose(doc)}\n\n\`\`\`ts\n${code}\n\`\`\`\n`);
+    const entries = list.map(({ name, doc, code }) => `### ${name}\n\n${prose(doc, anchors)}\n\n\`\`\`ts\n${code}\n\`\`\`\n`);
     return list.length
-      ? `## ${heading}\n\n${list.map(({ name }) => `[${name}](#${name.toLowerCase()})`).join(" · ")}\n\n${entries.join("\n")}`
+      ? `## ${heading}\n\n${list.map(({ name }) => `[${name}](#${anchors.get(name)})`).join(" · ")}\n\n${entries.join("\n")}`
       : "";
   };
-  const [types, values] = [exported.filter(({ isType }) => isType), exported.filter(({ isType }) => !isType)];
   return `# ${title}\n\n${about}\n\n${section("Calls, classes and values", values)}\n${section("Types", types)}`;
 }
 
-/** Each tag on a line of its own. */
-const prose = (doc: string): string =>
+/** Each tag on a line of its own; names of the page link to their place on it. */
+const prose = (doc: string, anchors: ReadonlyMap<string, string>): string =>
   doc
+    .replace(/\{@link (\w+)\}/g, (_, name: string) => (anchors.has(name) ? `[${name}](#${anchors.get(name)})` : `\`${name}\``))
     .replace(/\s*@param (\w+)/g, "\n- `$1`:")
     .replace(/\s*@returns? /g, "\n- gives ")
     .replace(/\n- /, "\n\n- ");

@@ -6,7 +6,8 @@ import type { CaptionClip, ClipCaption } from "../../curation/caption/caption.ts
 import { CAPTION_DEFAULTS, type CaptionOptions } from "../../curation/caption/options.ts";
 import type { AskedEstimate } from "../../curation/caption/lanes.ts";
 import { captionAll, captionModel, estimateCaptions, type CaptionAllOptions } from "../../curation/caption/run.ts";
-import type { CaptionColumns, Curation, ScoredClip, WrittenClip } from "../../curation/curate-node.ts";
+import type { Curation } from "../../curation/curate-node.ts";
+import type { CaptionColumns, ScoredClip, WrittenClip } from "../../curation/results.ts";
 import { durationOf } from "../../curation/dataset/rows.ts";
 import { BatchWriter, readAnswers } from "../../curation/endpoint/batch-node.ts";
 import { Account, type Spent } from "../../curation/endpoint/spent.ts";

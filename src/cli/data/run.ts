@@ -1,6 +1,7 @@
 /** `cogwheel data run`, and its stages one by one: each does those before it, of which the ledger has most. */
 import { CogwheelError } from "../../base/errors.ts";
-import type { Curation, CutSource, ScoredClip, ScannedSource } from "../../curation/curate-node.ts";
+import type { Curation } from "../../curation/curate-node.ts";
+import type { CutSource, ScoredClip, ScannedSource } from "../../curation/results.ts";
 import { asksFor, filterOf, type Selection } from "../../curation/dataset/select.ts";
 import { LABEL_COLUMNS } from "../../curation/label/labels.ts";
 import { TEXT_COLUMNS } from "../../curation/dataset/rows.ts";

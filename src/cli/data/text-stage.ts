@@ -1,6 +1,7 @@
 /** Text areas of clips that other measures keep, where a detector is installed. */
 import { inLanes } from "../../curation/caption/lanes.ts";
-import type { Curation, ScoredClip } from "../../curation/curate-node.ts";
+import type { Curation } from "../../curation/curate-node.ts";
+import type { ScoredClip } from "../../curation/results.ts";
 import { TEXT_COLUMNS } from "../../curation/dataset/rows.ts";
 import { LABEL_COLUMNS } from "../../curation/label/labels.ts";
 import { openTextDetector } from "../../curation/text/detector-node.ts";

@@ -34,8 +34,13 @@ export const CURVES = [
   /** Share of blocks that move against the camera. */
   "moving",
 ] as const;
+/** A column of curves. */
 export type CurveName = (typeof CURVES)[number];
 
+/**
+ * What was read of a film's frames in one pass: times, key frames, perceptual hashes, and a number a frame in each column of
+ * {@link CURVES}. Changes of shot, clips and measures follow from it, without decoding again.
+ */
 export class Curves {
   readonly columns: Readonly<Record<CurveName, Float32Array>>;
   constructor(
@@ -101,7 +106,10 @@ export interface CurvePicture {
   readonly jpeg: Uint8Array;
 }
 
-/** @param pictures in order; they stand behind the columns */
+/**
+ * Curves as the bytes of a file, little-endian.
+ * @param pictures in order; they stand behind the columns
+ */
 export function encodeCurves(
   { seconds, keys, breaks, hashes, thumbs, columns, end }: Curves,
   pictures: readonly CurvePicture[] = [],
@@ -153,7 +161,10 @@ export function decodePictures(file: Uint8Array, name: string): CurvePicture[] {
   return pictures.map(([frame, bytes]) => ({ frame, jpeg: file.slice(at, (at += bytes)) }));
 }
 
-/** @param name what messages call the file */
+/**
+ * Curves out of the bytes that {@link encodeCurves} writes. Throws a `CogwheelError` for any others.
+ * @param name what messages call the file
+ */
 export function decodeCurves(file: Uint8Array, name: string): Curves {
   const fail = (rule: string): CogwheelError => new CogwheelError("curves", `${name} ${rule}; delete it, and it is made again`);
   const { frames: count, end, pictures, bytes: from } = headOf(file, fail);

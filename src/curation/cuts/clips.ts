@@ -10,6 +10,7 @@ export interface Shot {
   readonly to: number;
 }
 
+/** How long clips are, and where in their shots they lie. */
 export interface ClipLengths {
   /** What a model takes: so many frames at so many a second. */
   readonly frames: number;
@@ -22,6 +23,7 @@ export interface ClipLengths {
   readonly snap: number;
 }
 
+/** 49 frames at 8 a second, as CogVideoX takes them. */
 export const CLIP_DEFAULTS: ClipLengths = { frames: 49, fps: 8, margin: 3, shortest: 2, snap: 1 };
 
 /** What lies between the changes of shot; frames of gradual ones are in none. */

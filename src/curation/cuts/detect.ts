@@ -6,7 +6,12 @@ import { CogwheelError } from "../../base/errors.ts";
 import type { Curves } from "../curves/columns.ts";
 import type { ShotNetwork } from "./network.ts";
 
+/**
+ * How changes of shot are found: `adaptive` by content against its neighbours', `content` and `histogram` by a threshold, `fades` through
+ * black, `dissolves` of one picture into another, `transnet` by a network's scores.
+ */
 export type DetectorName = "adaptive" | "content" | "histogram" | "fades" | "dissolves" | "transnet";
+/** All detectors, by the names that configs use. */
 export const DETECTORS: readonly DetectorName[] = ["adaptive", "content", "histogram", "fades", "dissolves", "transnet"];
 
 /** A change of shot. */
@@ -21,6 +26,7 @@ export interface Transition {
   readonly score: number;
 }
 
+/** Which detectors look for changes of shot, and their thresholds. */
 export interface DetectOptions {
   readonly detectors: readonly DetectorName[];
   /** Content of a frame against the mean of its neighbours'. */
@@ -39,6 +45,7 @@ export interface DetectOptions {
   readonly shortestShot: number;
 }
 
+/** PySceneDetect's thresholds; what they find on real footage is in docs/data.md. */
 export const DETECT_DEFAULTS: DetectOptions = {
   detectors: ["adaptive", "fades", "dissolves"],
   ratio: 3,

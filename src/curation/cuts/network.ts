@@ -5,6 +5,7 @@ export const NETWORK_FRAME = { width: 48, height: 27 } as const;
 /** Bytes of one: red, green and blue. */
 export const NETWORK_FRAME_BYTES = 3 * NETWORK_FRAME.width * NETWORK_FRAME.height;
 
+/** A network that says of each frame whether another shot begins behind it, such as {@link shotNetworkOf} makes of TransNet V2. */
 export interface ShotNetwork {
   /** What tells it, with its weights, from others: results of another one are not taken for its own. */
   readonly key: string;

@@ -5,6 +5,7 @@ import { type Columns, type Filter, type FilterPart, parseFilter } from "../filt
 import { LABEL_COLUMNS } from "../label/labels.ts";
 import { COLUMN_NAMES, TEXT_COLUMNS } from "./rows.ts";
 
+/** Which clips stay, and what dropped the others. */
 export interface Selection {
   /** For each clip in its order: the part that it fails by, or undefined where it stays. */
   readonly reasons: readonly (string | undefined)[];

@@ -17,27 +17,8 @@ import { encodeBytes } from "../../video/formats.ts";
 import type { Frame } from "../../video/frame.ts";
 import { clearDates } from "../../video/mp4-dates.ts";
 import type { ReadFrame } from "../../video/read/reader.ts";
+import type { CutClip, CutSpan } from "../types.ts";
 import { openFilm, type OpenFilm } from "./open.ts";
-
-export interface CutClip {
-  readonly file: Uint8Array<ArrayBuffer>;
-  /** What the file's name ends in. */
-  readonly ending: "mp4" | "webm" | "png" | "jpg" | "webp";
-  readonly how: "copied" | "encoded";
-  readonly frames: number;
-  readonly fps: number;
-  readonly width: number;
-  readonly height: number;
-}
-
-/** Where a clip lies in its source. */
-export interface CutSpan {
-  /** Seconds from the first picture. */
-  readonly start: number;
-  readonly end: number;
-  readonly frames: number;
-  readonly fps: number;
-}
 
 /** Times are equal within a microsecond of rounding in containers of any clock. */
 const SAME = 2e-4;

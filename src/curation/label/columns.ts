@@ -1,5 +1,5 @@
 /** Labels as columns of clips: of what filters ask for, and of the data set's rows. */
-import type { ScoredClip } from "../curate-node.ts";
+import type { ScoredClip } from "../results.ts";
 import type { ClipLabelled } from "./label.ts";
 import { LABEL_NAMES, type LabelName } from "./labels.ts";
 

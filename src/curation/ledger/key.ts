@@ -3,7 +3,10 @@ import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
 import { isObject } from "../../base/json-scan.ts";
 
-/** @param parents keys of the results that it is made from, in their order */
+/**
+ * The key of a stage's result, 32 hex digits: results of one key are the same.
+ * @param params all that decides the result, as JSON @param parents keys of the results that it is made from, in their order
+ */
 export function resultKey(stage: string, version: number, params: unknown, parents: readonly string[]): string {
   return digest([stage, version, params, parents]).slice(0, 32);
 }

@@ -33,6 +33,10 @@ export function memoryLedgerStore(text = ""): LedgerStore & { text(): string } {
 const BATCH_MS = 200;
 const BATCH_LINES = 500;
 
+/**
+ * What was done, a line a result, only ever added to. A result is found by its key; `flush` resolves when all that was added is on the
+ * disk. Lines that cannot be read are counted in `broken`, and their work is done again.
+ */
 export class Ledger {
   /** By key, the last of it. */
   readonly #byKey = new Map<string, StageResult>();

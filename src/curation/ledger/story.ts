@@ -3,6 +3,7 @@ import { isObject } from "../../base/json-scan.ts";
 import type { StageResult } from "../types.ts";
 import type { Ledger } from "./ledger.ts";
 
+/** What `cogwheel data why` tells of a clip. */
 export interface ClipStory {
   readonly id: string;
   /** Hash of its source. */
@@ -20,7 +21,7 @@ export function clipsLike(ledger: Ledger, id: string): string[] {
   return [...found].sort();
 }
 
-/** Undefined where the ledger knows of no such clip. */
+/** A clip's story by its whole id; undefined where the ledger knows of no such clip. */
 export function storyOf(ledger: Ledger, id: string): ClipStory | undefined {
   let cut: StageResult | undefined;
   for (const result of ledger.results())

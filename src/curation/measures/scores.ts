@@ -4,6 +4,7 @@ import type { Curves } from "../curves/columns.ts";
 /** Rises when the same curves give other scores. */
 export const SCORES_VERSION = 1;
 
+/** What a clip measures. */
 export interface ClipScores {
   /** Mean length of motion, in widths of the picture a second, whatever its direction. */
   readonly motion: number;
@@ -37,7 +38,10 @@ export const SCORE_NAMES: readonly (keyof ClipScores)[] = [
 /** Luma of neighbouring frames differs by less where nothing changes: below what compression does to a still. */
 const STILL = 0.3;
 
-/** @param from first frame @param to the frame after the last */
+/**
+ * Measures of some frames of a film, by the same names as the columns in docs/data.md.
+ * @param from first frame @param to the frame after the last
+ */
 export function scoresOf({ columns }: Curves, from: number, to: number): ClipScores {
   const { motion, camera, local, moving, change, sharpness, mean, variance, dark, bright, bars } = columns;
   // What is measured against a frame before the clip says nothing of it: the first difference, and the first motion.

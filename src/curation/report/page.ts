@@ -10,6 +10,7 @@ import { tableOf } from "./html.ts";
 import type { ReportedClip } from "./reported.ts";
 import { timeline, type ReportedFilm } from "./timeline.ts";
 
+/** What a report's page shows. */
 export interface CurationReport {
   readonly title: string;
   /** What was found and told, by name. */
@@ -27,6 +28,7 @@ const MOST_CLIPS = 120;
 const MOST_FILMS = 60;
 const MOST_PAIRS = 60;
 
+/** The report's page as HTML. In Node {@link writeCurationReport} makes it of a whole curation. */
 export function reportOf({ title, facts, films, clips, refused, dropped, parts }: CurationReport): string {
   const reasons = [undefined, ...Object.keys(dropped)];
   const sheets = reasons.map((reason) => {

@@ -1,7 +1,8 @@
 /** Writes the report of a curation, where what it shows is not what it showed. */
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import type { Curation, CutSource, ScoredClip } from "../curate-node.ts";
+import type { Curation } from "../curate-node.ts";
+import type { CutSource, ScoredClip } from "../results.ts";
 import { type CurvePicture, decodeCurves, decodePictures } from "../curves/columns.ts";
 import type { Selection } from "../dataset/select.ts";
 import { filterOf } from "../dataset/select.ts";

@@ -2,7 +2,7 @@
 import type { CaptionClip } from "../caption/caption.ts";
 import { framesOf } from "../caption/frames.ts";
 import { recorded } from "../caption/record.ts";
-import type { ScoredClip } from "../curate-node.ts";
+import type { ScoredClip } from "../results.ts";
 import { resultKey } from "../ledger/key.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import { DETECTOR_LONGEST } from "./boxes.ts";

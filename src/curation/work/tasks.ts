@@ -1,5 +1,5 @@
 /** What is done with one file, where untrusted bytes may do what they like: in a child process, or in a page's worker. */
-import { BufferSource, type InputFormat, type Source as MediaSource } from "mediabunny";
+import { BlobSource, BufferSource, InputFormat, Source as MediaSource } from "mediabunny";
 import { CogwheelError } from "../../base/errors.ts";
 import { DEFAULT_LIMITS } from "../../video/read/limits.ts";
 import { readMedia } from "../../video/read/read.ts";
@@ -7,14 +7,16 @@ import type { ReadContext, ReadFrame } from "../../video/read/reader.ts";
 import { type MediaKind, sniff } from "../../video/read/sniff.ts";
 import { encodeCurves } from "../curves/columns.ts";
 import { curvesOfFilm, curvesOfPictures, type ReadCurves } from "../curves/read.ts";
-import type { CutClip, CutSpan } from "../film/cut.ts";
 import { filmFacts } from "../film/facts.ts";
 import { shownFrames } from "../film/frames.ts";
-import { openFilm, packetTimes, refused } from "../film/open.ts";
+import { type OpenFilm, openFilm, packetTimes, refused } from "../film/open.ts";
 import { type ShrunkSize, Shrinker, type QuarterTurn } from "../film/shrink.ts";
-import type { MediaFacts } from "../types.ts";
+import type { CutClip, CutSpan, MediaFacts } from "../types.ts";
 
-/** A file to work on, by whatever it is read. */
+/** Bytes by which a file's kind is told. */
+const HEAD = 4096;
+
+/** A file to work on, by whatever it is read; {@link bytesTaskFile} makes one of bytes. */
 export interface TaskFile {
   /** What messages call it. */
   readonly name: string;
@@ -22,18 +24,24 @@ export interface TaskFile {
   head(): Promise<Uint8Array>;
   /** All of it: pictures alone are read so. */
   whole(): Promise<Uint8Array>;
-  /** For a demuxer, by range. */
-  media(): MediaSource;
-  /** Containers that are read beside MP4, MOV, MKV and WebM. */
-  readonly more?: readonly InputFormat[];
+  /**
+   * For the demuxer, by range: a `Source` of mediabunny's. Its type is not named here, since that library's types bring others of
+   * WebCodecs, which contradict those of TypeScript 5.9: apps shall not need `skipLibCheck`.
+   */
+  media(): object;
+  /** Containers that are read beside MP4, MOV, MKV and WebM: `InputFormat`s of mediabunny's. */
+  readonly more?: readonly object[];
 }
 
+/** What a file is, from its headers and packets. */
 export interface ScanTask {
   readonly task: "scan";
 }
+/** Numbers of every frame, by decoding all of them once. */
 export interface CurvesTask {
   readonly task: "curves";
 }
+/** A part of a film as a file of its own. */
 export interface CutTask {
   readonly task: "cut";
   readonly span: CutSpan;
@@ -50,16 +58,29 @@ export interface FramesTask {
   readonly size: ShrunkSize;
 }
 export type WorkTask = DigestTask | FramesTask | FileTask;
+/** Something to do with one file, by {@link runTask}: tell what a file is, read the curves of its frames, or cut a clip out of it. */
 export type FileTask = ScanTask | CurvesTask | CutTask;
 
+/** What the task `curves` gives. */
 export interface ScannedCurves {
+  /** As {@link encodeCurves} writes them; {@link decodeCurves} reads them. */
   readonly curves: Uint8Array<ArrayBuffer>;
   readonly frames: number;
   /** Seconds from the first picture to the end of the last that could be decoded. */
   readonly end: number;
 }
 
-/** @param progress called whenever the work got ahead */
+/**
+ * Does one task with one file. Untrusted bytes are read here, in this process or page: apart from it, `Curation` does so in Node.
+ * @param task `scan` tells what the file is, `curves` reads every frame once, `cut` makes a clip of it
+ * @param progress called whenever the work got ahead
+ * @returns for `scan` {@link MediaFacts}, for `curves` {@link ScannedCurves}, for `cut` {@link CutClip}. Throws a `CogwheelError` for what
+ * is no film or picture that can be read here, with what to do about it
+ */
+export function runTask(file: TaskFile, task: ScanTask, progress: () => void): Promise<MediaFacts>;
+export function runTask(file: TaskFile, task: CurvesTask, progress: () => void): Promise<ScannedCurves>;
+export function runTask(file: TaskFile, task: CutTask, progress: () => void): Promise<CutClip>;
+export function runTask(file: TaskFile, task: FileTask, progress: () => void): Promise<MediaFacts | ScannedCurves | CutClip>;
 export async function runTask(file: TaskFile, task: FileTask, progress: () => void): Promise<MediaFacts | ScannedCurves | CutClip> {
   const kind = await kindOf(file);
   switch (task.task) {
@@ -85,8 +106,16 @@ async function kindOf(file: TaskFile): Promise<MediaKind> {
   throw new CogwheelError("scan", `${file.name} must be a film or a picture that can be read here, got ${kind.name}; ${kind.remedy}`);
 }
 
+async function filmOf(file: TaskFile): Promise<OpenFilm> {
+  const source = file.media();
+  if (!(source instanceof MediaSource))
+    throw new CogwheelError("scan", `media() of ${file.name} must give a source of the demuxer's, got another object; use bytesTaskFile`);
+  const formats = file.more?.filter((format) => format instanceof InputFormat);
+  return await openFilm(source, file.name, formats);
+}
+
 async function scanFilm(file: TaskFile, progress: () => void): Promise<MediaFacts> {
-  using film = await openFilm(file.media(), file.name, file.more);
+  using film = await filmOf(file);
   try {
     return await filmFacts(film, await packetTimes(film, progress));
   } catch (error) {
@@ -95,7 +124,7 @@ async function scanFilm(file: TaskFile, progress: () => void): Promise<MediaFact
 }
 
 async function filmCurves(file: TaskFile, progress: () => void): Promise<ReadCurves> {
-  using film = await openFilm(file.media(), file.name, file.more);
+  using film = await filmOf(file);
   return await curvesOfFilm(film, await packetTimes(film, progress), progress);
 }
 
@@ -112,7 +141,7 @@ export async function* shrunkFrames(
       yield shrinker.shrink({ kind: "rgba", data: new Uint8Array(data.buffer, data.byteOffset, data.length), width, height });
     return;
   }
-  using film = await openFilm(file.media(), file.name, file.more);
+  using film = await filmOf(file);
   const { matrix } = await film.track.getColorSpace();
   const colors = { fullRange: film.fullRange, bt709: matrix === "bt709" };
   const shrinker = new Shrinker(size, (await film.track.getRotation()) as QuarterTurn, colors);
@@ -169,7 +198,7 @@ const cutting = (): Promise<typeof import("../film/cut.ts")> => import("../film/
 
 async function cutFilm(file: TaskFile, { span, copy }: CutTask, progress: () => void): Promise<CutClip> {
   const { copyClip, encodeClip, partAround } = await cutting();
-  using film = await openFilm(file.media(), file.name, file.more);
+  using film = await filmOf(file);
   try {
     const copied = copy ? await copyClip(film, span) : undefined;
     if (copied) return copied;
@@ -195,10 +224,18 @@ async function cutPicture(file: TaskFile, kind: MediaKind, { span }: CutTask, pr
   return { file: whole, ending, how: "copied", frames: 1, fps: 0, width, height };
 }
 
-/** Bytes that are in memory, such as a page has of a picked file. */
-export const bytesTaskFile = (name: string, bytes: Uint8Array<ArrayBuffer>): TaskFile => ({
-  name,
-  head: () => Promise.resolve(bytes.subarray(0, 4096)),
-  whole: () => Promise.resolve(bytes),
-  media: () => new BufferSource(bytes),
-});
+/**
+ * A film or picture that is in memory, or a `Blob`: what a person picked in a page is read by range then, and a film is never in memory
+ * whole.
+ * @param name what messages call it
+ */
+export function bytesTaskFile(name: string, bytes: Uint8Array<ArrayBuffer> | Blob): TaskFile {
+  const isBlob = bytes instanceof Blob;
+  const read = async (blob: Blob): Promise<Uint8Array> => new Uint8Array(await blob.arrayBuffer());
+  return {
+    name,
+    head: async () => (isBlob ? await read(bytes.slice(0, HEAD)) : bytes.subarray(0, HEAD)),
+    whole: async () => (isBlob ? await read(bytes) : bytes),
+    media: () => (isBlob ? new BlobSource(bytes) : new BufferSource(bytes)),
+  };
+}
