@@ -53,7 +53,8 @@ export interface Hint {
 }
 
 export interface Hints {
-  push(job: string): Promise<void>;
+  /** @param how.lost whoever took the last hint of this job is not heard of any more: another is given at once, not when its time is over */
+  push(job: string, how?: { readonly lost?: boolean }): Promise<void>;
   /** The next one; waits until there is one, or rejects with the signal's reason. */
   pull(signal: AbortSignal): Promise<Hint>;
 }

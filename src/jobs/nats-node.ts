@@ -12,7 +12,7 @@
  * A write that a broken connection left unanswered is made again; where it was there already, the value itself tells.
  */
 import { readFile } from "node:fs/promises";
-import type { JetStreamClient, JetStreamManager, JsMsg, StreamConfig } from "@nats-io/jetstream";
+import type { Consumer, JetStreamClient, JetStreamManager, JsMsg, StreamConfig } from "@nats-io/jetstream";
 import type { KV } from "@nats-io/kv";
 import type { ConnectionOptions, NatsConnection } from "@nats-io/nats-core";
 import { CogwheelError } from "../base/errors.ts";
@@ -271,6 +271,16 @@ class NatsValues implements KeyValues {
   }
 }
 
+/** What a call gives that finds nothing any more. */
+function ifGone(error: unknown): null {
+  if (apiCode(error) === 404 || /404|not found|no message/i.test((error as Error).message)) return null;
+  throw error;
+}
+
+/** The last message of a subject; null where there is none. */
+const messageOf = async (jsm: JetStreamManager, stream: string, subject: string) =>
+  await patiently(() => jsm.direct.getMessage(stream, { last_by_subj: subject })).catch(ifGone);
+
 /** What the last message of a blob says. */
 interface Manifest {
   readonly bytes: number;
@@ -301,15 +311,8 @@ class NatsBlobs implements Blobs {
     await patiently(() => jsm.streams.purge(BLOBS, { filter: this.#subject(name, "piece.>"), seq: first ?? seq }));
   }
 
-  async #message(subject: string) {
-    return await patiently(() => this.client.jsm.direct.getMessage(BLOBS, { last_by_subj: subject })).catch((error: unknown) => {
-      if (apiCode(error) === 404 || /404|not found|no message/i.test((error as Error).message)) return null;
-      throw error;
-    });
-  }
-
   async #manifest(name: string): Promise<Manifest | undefined> {
-    return (await this.#message(this.#subject(name, "manifest")))?.json<Manifest>();
+    return (await messageOf(this.client.jsm, BLOBS, this.#subject(name, "manifest")))?.json<Manifest>();
   }
 
   async size(name: string): Promise<number | undefined> {
@@ -332,10 +335,11 @@ class NatsBlobs implements Blobs {
     const from = Math.min(Math.max(begin, 0), bytes);
     const into = new Uint8Array(Math.max(0, Math.min(end, bytes) - from));
     if (into.length === 0) return into;
+    const { jsm } = this.client;
     const last = Math.floor((from + into.length - 1) / PIECE);
     for (let at = Math.floor(from / PIECE); at <= last; at += AT_ONCE) {
       const numbers = Array.from({ length: Math.min(AT_ONCE, last - at + 1) }, (_, n) => at + n);
-      const pieces = await Promise.all(numbers.map((n) => this.#message(this.#subject(name, `piece.${version}.${n}`))));
+      const pieces = await Promise.all(numbers.map((n) => messageOf(jsm, BLOBS, this.#subject(name, `piece.${version}.${n}`))));
       for (const [n, piece] of pieces.entries()) {
         if (!piece) return undefined;
         const start = (at + n) * PIECE;
@@ -354,18 +358,28 @@ class NatsBlobs implements Blobs {
 class NatsHints implements Hints {
   constructor(private readonly client: Client) {}
 
-  async push(job: string): Promise<void> {
+  async push(job: string, { lost = false } = {}): Promise<void> {
     checkKey(job, "a key");
-    await patiently(() => this.client.js.publish(`${HINTS}.${job.replaceAll(".", "=")}`, job)).catch((error: unknown) => {
+    const subject = `${HINTS}.${job.replaceAll(".", "=")}`;
+    // The message of a taker that is gone would stand in the way until the server gives it to another.
+    if (lost) await this.#remove(subject);
+    await patiently(() => this.client.js.publish(subject, job)).catch((error: unknown) => {
       if (apiCode(error) !== 10077 && !/maximum messages per subject/.test((error as Error).message)) throw error;
     });
+  }
+
+  /** One message by its number: a purge would make the server forget which other messages were given back. */
+  async #remove(subject: string): Promise<void> {
+    const { jsm } = this.client;
+    const there = await messageOf(jsm, HINTS, subject);
+    if (there) await patiently(() => jsm.streams.deleteMessage(HINTS, there.seq, false)).catch(ifGone);
   }
 
   async pull(signal: AbortSignal): Promise<Hint> {
     const consumer = await patiently(() => this.client.js.consumers.get(HINTS, CONSUMER));
     for (;;) {
       signal.throwIfAborted();
-      const next = consumer.next({ expires: 2000 }).catch(async (error: unknown) => {
+      const next = one(consumer).catch(async (error: unknown) => {
         // A server that is away, or starts, is asked again.
         if (this.client.connection.isClosed()) throw error;
         await pause(500, signal);
@@ -382,6 +396,16 @@ class NatsHints implements Hints {
       if (message) return hintOf(message);
     }
   }
+}
+
+/**
+ * The next message, or null after a while. The server gives a message to the request that has waited longest: were each soon over, a worker
+ * that has just given a hint back could have it again and again, before those who can use it. Heartbeats tell of a server that forgot.
+ */
+async function one(consumer: Consumer): Promise<JsMsg | null> {
+  const messages = await consumer.fetch({ max_messages: 1, expires: 30_000, idle_heartbeat: 1000 });
+  for await (const message of messages) return message;
+  return null;
 }
 
 const hintOf = (message: JsMsg): Hint => ({

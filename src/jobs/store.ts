@@ -209,7 +209,7 @@ export class JobStore {
         (await this.#readable(keys.slice(at, at + AT_ONCE).map((key) => key.slice(PREFIX.length)))).map(async (job) => {
           if ((this.expiresAt(job) ?? Number.POSITIVE_INFINITY) <= now) deleted += Number(await this.delete(job.id));
           else if (!isOver(job) && (job.lease?.until ?? 0) <= now) {
-            await this.backend.hints.push(job.id);
+            await this.backend.hints.push(job.id, { lost: job.lease !== undefined });
             hinted++;
           }
         }),

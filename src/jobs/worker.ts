@@ -311,9 +311,9 @@ class Worker implements AsyncDisposable {
     return (waitsFor(job, others)?.able ?? 0) > 0;
   }
 
-  /** A hint that others may use: soon, unless many such came one after another. */
+  /** A hint that others may use: soon, unless many such came one after another; not all of them at the same time. */
   async #leave(hint: Hint): Promise<void> {
-    await hint.release(Math.min(LATER_MS, SOON_MS * 1.5 ** this.#useless++));
+    await hint.release(Math.min(LATER_MS, SOON_MS * 1.5 ** this.#useless++) * (0.5 + Math.random() / 2));
   }
 
   /** What becomes of a job that ended without a result. */

@@ -176,7 +176,7 @@ export class Leader implements MicroWorkers, AsyncDisposable {
         // Its disk was full, or another hand took it: it is computed again.
         const { result: _, lease: __, ...waiting } = record;
         await writeRecord(this.backend.values, microKey(this.options.id, micro), waiting, found.revision);
-        await this.backend.hints.push(hintOf(this.options.id, task, micro));
+        await this.backend.hints.push(hintOf(this.options.id, task, micro), { lost: true });
         continue;
       }
       if (record.failures > 0) await this.#expectHope(record);
@@ -219,7 +219,9 @@ export class Leader implements MicroWorkers, AsyncDisposable {
     this.#looked = performance.now();
     for (const [i, { task }] of this.#tasks.entries()) {
       const { record } = await this.#look(i);
-      if (!record.result && (record.lease?.until ?? 0) <= Date.now()) await this.backend.hints.push(hintOf(this.options.id, task, i));
+      const { result, lease } = record;
+      if (!result && (lease?.until ?? 0) <= Date.now())
+        await this.backend.hints.push(hintOf(this.options.id, task, i), { lost: lease !== undefined });
     }
     if (this.#lonely && performance.now() - this.#begun > LONELY_MS) {
       this.#lonely = false;

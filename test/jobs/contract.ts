@@ -121,6 +121,24 @@ export function backendContract(open: () => Promise<JobBackend>): void {
     await expect(one.hints.pull(AbortSignal.timeout(300))).rejects.toThrow(/timeout/i);
   });
 
+  test("a hint whose taker is gone is given again at once, and what the taker still says of it does no harm", async () => {
+    await one.hints.push("j3");
+    const taken = await one.hints.pull(AbortSignal.timeout(5000));
+    await other.hints.push("j3", { lost: true });
+    const again = await other.hints.pull(AbortSignal.timeout(5000));
+    expect(again.job).toBe("j3");
+    await taken.working();
+    await taken.done();
+    // What was given back meanwhile is not forgotten.
+    await one.hints.push("j4");
+    const other4 = await one.hints.pull(AbortSignal.timeout(5000));
+    await other4.release(300);
+    await other.hints.push("j3", { lost: true });
+    const both = [await one.hints.pull(AbortSignal.timeout(5000)), await one.hints.pull(AbortSignal.timeout(5000))];
+    expect(both.map(({ job }) => job).sort()).toEqual(["j3", "j4"]);
+    for (const hint of [...both, again]) await hint.done();
+  });
+
   test("names that are none, and values that are too large, are refused", async () => {
     for (const key of ["", "a/b", "../x", "a..b", ".a", "a.", "a b", "ä", "a*", "x".repeat(201)]) {
       await expect(one.values.put(key, bytes("x"), 0), key).rejects.toThrow(/a key must be words of letters/);

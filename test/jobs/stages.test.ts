@@ -1,6 +1,6 @@
 /** One job on several workers, each with the weights of its stages alone; and samples of one prompt as jobs of their own. */
 import { spawn } from "node:child_process";
-import { cp, mkdtemp, readdir, rm } from "node:fs/promises";
+import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -9,11 +9,13 @@ import type { JobBackend } from "../../src/jobs/backend.ts";
 import { openEmbedded } from "../../src/jobs/embedded-node.ts";
 import { embedsBlob, stateBlob, type Job, type JobRequest } from "../../src/jobs/job.ts";
 import { canTake, COMPONENTS, nextStage, STAGES, type JobStage } from "../../src/jobs/stages.ts";
+import { openJobs } from "../../src/jobs/open-node.ts";
 import { isOver, JobStore } from "../../src/jobs/store.ts";
 import { livingWorkers } from "../../src/jobs/workers.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import { encodeVideo } from "../../src/video/encode.ts";
 import { Gpu } from "../../src/gpu/gpu.ts";
+import { natsServer, startNats } from "../support/nats-server.ts";
 import { jobWorker, type JobWorker, untilJob } from "../support/job-worker.ts";
 
 const MODEL = resolve("models/moving-shapes");
@@ -56,9 +58,10 @@ function worker(...stages: JobStage[]): JobWorker {
 const until = (id: string, ready: (job: Job) => boolean, at = store): Promise<Job> => untilJob(at, id, ready);
 
 /** SHA-256 of what a generation of this request gives, by sample. */
-async function undisturbed(samples = 1): Promise<string[]> {
+async function undisturbed({ samples = 1, steps = request.steps as number } = {}): Promise<string[]> {
   await using model = await CogVideoX.open(MODEL, { gpu });
-  const { kind: _, model: __, ...options } = request;
+  const { kind: _, model: __, ...given } = request;
+  const options = { ...given, steps };
   const { samples: made, settings, made: how } = await model.generate({ ...options, samples });
   // A job of one sample says nothing of others in its comment.
   const { samples: _count, ...alone } = how;
@@ -113,7 +116,7 @@ test("whoever has more goes on from where it is; what was lost of a stage is don
 }, 60_000);
 
 test("samples of one prompt are jobs that any worker takes, with the bytes that they have when they are made together", async () => {
-  const together = await undisturbed(2);
+  const together = await undisturbed({ samples: 2 });
   const ids: string[] = [];
   for (const index of [0, 1]) ids.push((await store.create({ request: { ...request, sample: { index, of: 2 } } })).id);
   await using _ = worker(...STAGES);
@@ -144,35 +147,47 @@ test("which stage is next, and who takes it", () => {
   expect(takes(["text", "denoise"], of("text", 4, true))).toBe(false);
 });
 
-test("the command: one that denoises is killed -9, another goes on, and none has the weights of all", async () => {
-  const queue = join(folder, "kills");
-  await using there = await openEmbedded(queue);
-  const jobs = new JobStore(there);
-  const { id } = await jobs.create({ request: { ...request, steps: 8 } });
-  const { id: same } = await jobs.create({ request: { ...request, steps: 8 } });
-  const command = (stage: JobStage) => {
-    const child = spawn(
-      process.execPath,
-      ["dist/launch.js", "worker", "--queue", queue, "--lease", "1", "--model", placeOf(stage), "--stages", stage],
-      { stdio: ["ignore", "ignore", "pipe"] },
-    );
-    let text = "";
-    child.stderr.on("data", (part: Buffer) => (text += part.toString()));
-    return { child, text: () => text, ended: new Promise((done) => child.on("close", done)) };
-  };
-  const first = [command("text"), command("denoise")];
-  const reached = await until(id, (job) => job.step >= 3, jobs);
-  process.kill(Number(/-(\d+)-\w+$/.exec(reached.lease!.worker)![1]), "SIGKILL");
-  await first[1]!.ended;
-  const second = [command("denoise"), command("decode")];
-  const digests = [await until(id, isOver, jobs), await until(same, isOver, jobs)].map(({ output }) => output!.digest);
-  for (const { child } of [first[0]!, ...second]) child.kill("SIGINT");
-  await Promise.all([first[0]!, ...second].map(({ ended }) => ended));
-  expect(digests[0]).toBe(digests[1]);
-  expect(first[0]!.text()).toMatch(/does text of jobs for moving-shapes/);
-  expect(second[0]!.text()).toMatch(new RegExp(`${id}: goes on from step [3-8] of 8`));
-  expect((await readdir(join(queue, "blobs"))).filter((name) => /embeds|state/.test(name))).toEqual([]);
-}, 120_000);
+const servers = await natsServer();
+const queues = [
+  ["a folder", async () => ({ url: join(folder, "kills"), [Symbol.asyncDispose]: async () => undefined })],
+  ...(servers instanceof Error ? [] : ([["NATS", async () => startNats(servers, join(folder, "nats"))]] as const)),
+] as const;
+
+test.each(queues)(
+  "the command over %s: one that denoises is killed -9, another goes on, and none has the weights of all",
+  async (_, open) => {
+    await using place = await open();
+    const { url: queue } = place;
+    await using there = await openJobs(queue);
+    const jobs = new JobStore(there);
+    const { id } = await jobs.create({ request: { ...request, steps: 8 } });
+    const { id: same } = await jobs.create({ request: { ...request, steps: 8 } });
+    const command = (stage: JobStage) => {
+      const child = spawn(
+        process.execPath,
+        ["dist/launch.js", "worker", "--queue", queue, "--lease", "1", "--model", placeOf(stage), "--stages", stage],
+        { stdio: ["ignore", "ignore", "pipe"] },
+      );
+      let text = "";
+      child.stderr.on("data", (part: Buffer) => (text += part.toString()));
+      return { child, text: () => text, ended: new Promise((done) => child.on("close", done)) };
+    };
+    const first = [command("text"), command("denoise")];
+    const reached = await until(id, (job) => job.step >= 3, jobs);
+    process.kill(Number(/-(\d+)-\w+$/.exec(reached.lease!.worker)![1]), "SIGKILL");
+    await first[1]!.ended;
+    const second = [command("denoise"), command("decode")];
+    const digests = [await until(id, isOver, jobs), await until(same, isOver, jobs)].map(({ output }) => output!.digest);
+    for (const { child } of [first[0]!, ...second]) child.kill("SIGINT");
+    await Promise.all([first[0]!, ...second].map(({ ended }) => ended));
+    expect(digests, "as one worker makes it").toEqual(Array(2).fill((await undisturbed({ steps: 8 }))[0]));
+    expect(first[0]!.text()).toMatch(/does text of jobs for moving-shapes/);
+    expect(second[0]!.text()).toMatch(new RegExp(`${id}: goes on from step [3-8] of 8`));
+    for (const one of [id, same])
+      for (const blob of [embedsBlob(one), stateBlob(one)]) expect(await there.blobs.size(blob)).toBeUndefined();
+  },
+  120_000,
+);
 
 test("a model without the weights of a stage says so, and the command refuses stages that are none", async () => {
   await using model = await CogVideoX.open(placeOf("denoise"), { gpu, weightsOf: ["transformer"] });
