@@ -355,6 +355,19 @@ if (web) {
   const site = "dist/web";
   rmSync(site, { recursive: true, force: true });
   mkdirSync(site, { recursive: true });
+  const EMBEDDED = "models/moving-shapes";
+  cpSync(EMBEDDED, join(site, EMBEDDED), {
+    recursive: true,
+    filter: (path) => !/moving-shapes.train/.test(path),
+  });
+  const embedded = readdirSync(join(site, EMBEDDED), { recursive: true })
+    .map((file) => file.replaceAll("\\", "/"))
+    .filter((file) => statSync(join(site, EMBEDDED, file)).isFile() && !basename(file).startsWith("."));
+  const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
+  const embeddedFiles = embedded.map((file) => {
+    const bytes = readFileSync(join(site, EMBEDDED, file));
+    return [file, { bytes: bytes.length, digest: sha256(bytes) }];
+  });
   const { metafile } = await build({
     ...browser,
     plugins,
@@ -362,14 +375,11 @@ if (web) {
     outdir: site,
     chunkNames: "chunks/[name]-[hash]",
     metafile: true,
+    define: { EMBEDDED_FILES: JSON.stringify(Object.fromEntries(embeddedFiles)) },
   });
   writeMediaWorker(join(site, "chunks"));
   const pageFiles = ["index.html", "style.css", "icon.svg", "manifest.webmanifest"];
   for (const file of pageFiles) cpSync(join("web", file), join(site, file));
-  cpSync("models/moving-shapes", join(site, "models/moving-shapes"), {
-    recursive: true,
-    filter: (path) => !/moving-shapes.train/.test(path),
-  });
   // What the page and its worker load at once, and what is small and may be loaded before the service worker has the page. That is one file
   // in the site's own folder.
   const shell = new Set(["app.js", "worker.js"].map((file) => `${site}/${file}`));
@@ -377,9 +387,7 @@ if (web) {
     for (const { path, kind } of metafile.outputs[output].imports)
       if (kind === "import-statement" || metafile.outputs[path].bytes < 2 ** 16) shell.add(path);
   // The checkpoint's small files are read as soon as the page is there, which is before a service worker has it.
-  const model = readdirSync(join(site, "models"), { recursive: true })
-    .map((file) => `models/${file.replaceAll("\\", "/")}`)
-    .filter((file) => statSync(join(site, file)).isFile() && !basename(file).startsWith("."));
+  const model = embedded.map((file) => `${EMBEDDED}/${file}`);
   const small = model.filter((file) => file.endsWith(".json") && statSync(join(site, file)).size < 2 ** 16);
   const digest = createHash("sha256");
   for (const file of readdirSync(site, { recursive: true }).sort())

@@ -56,10 +56,12 @@ async function keep(cache: Cache, key: string, answer: Response): Promise<void> 
   if (answer.status === 200) await cache.put(key, answer.clone()).catch(() => undefined);
 }
 
+const kept = async (url: string): Promise<Response | undefined> => (await caches.open(CACHE)).match(url);
+
 async function once({ url }: Request): Promise<Response> {
   const cache = await caches.open(CACHE);
-  const kept = await cache.match(url);
-  if (kept) return kept;
+  const found = await cache.match(url);
+  if (found) return found;
   const answer = await fetch(url);
   await keep(cache, url, answer);
   return answer;
@@ -80,19 +82,22 @@ async function newest(request: Request): Promise<Response> {
   }
 }
 
+const HEAD_BYTES = 64 << 10;
 /** Whole files under way: those who want other ranges of one wait for it. */
 const underWay = new Map<string, Promise<Response>>();
 
 /** A range of a file that is kept as a whole. */
 async function ranged(request: Request): Promise<Response> {
   const { url, headers } = request;
+  const range = /^bytes=(\d+)-(\d*)$/.exec(headers.get("range") ?? "");
   let whole = underWay.get(url);
+  // The head of a file, which says what is in it, does not wait for the rest, which may never be asked for.
+  if (!whole && range?.[2] && Number(range[2]) < HEAD_BYTES && !(await kept(url))) return await fetch(request);
   if (!whole) {
     whole = once(new Request(url)).finally(() => underWay.delete(url));
     underWay.set(url, whole);
   }
   const answer = (await whole).clone();
-  const range = /^bytes=(\d+)-(\d*)$/.exec(headers.get("range") ?? "");
   const condition = headers.get("if-range");
   if (!range || answer.status !== 200 || (condition !== null && condition !== answer.headers.get("etag"))) return answer;
   const bytes = await answer.blob();

@@ -21,10 +21,13 @@ import {
   type GenerateOptions,
   type MeasuredRates,
   type RgbaFrame,
+  type StageMemory,
   type Video,
 } from "../src/index.ts";
 import { ofTask } from "../src/pipelines/options/table.ts";
+import { together } from "../src/pipelines/requirements.ts";
 import { taskFrom } from "../src/pipelines/task.ts";
+import { embeddedSource } from "./embedded.ts";
 import { forgetVideos, keepVideo, keptVideos, recall } from "./kept-worker.ts";
 import { planOf, ratesOf } from "./plan-worker.ts";
 import type {
@@ -46,6 +49,9 @@ import { bytesText } from "../src/base/units.ts";
 
 /** The embedded checkpoint lies beside the page, wherever that is. */
 const EMBEDDED = new URL("models/moving-shapes/", self.location.href).href;
+const embedded = embeddedSource(EMBEDDED);
+/** Parts stay on the GPU between videos where all of them together take no more. */
+const KEPT_BYTES = 1e9;
 
 const state: {
   gpu: Promise<Gpu> | undefined;
@@ -56,6 +62,8 @@ const state: {
   /** The last one, and its name where it is kept. */
   video: Video | undefined;
   videoId: string | null;
+  /** What stays of the model that is open. */
+  kept: Disposable | undefined;
   /** Of the model that is open. */
   training: RunningTraining | undefined;
   controller: AbortController;
@@ -66,6 +74,7 @@ const state: {
   interrupted: undefined,
   video: undefined,
   videoId: null,
+  kept: undefined,
   training: undefined,
   controller: new AbortController(),
 };
@@ -93,7 +102,7 @@ const ratesKey = (choice: ModelChoice, model: CogVideoX): string => `${model.pro
 async function sourceOf(choice: ModelChoice, say: Say): Promise<string | CheckpointSource> {
   switch (choice.kind) {
     case "embedded":
-      return EMBEDDED;
+      return embedded;
     case "folder":
       return filesSource(choice.files, choice.name);
     case "stored": {
@@ -139,6 +148,13 @@ async function modelOf(choice: ModelChoice, say: Say): Promise<CogVideoX> {
   const model = await CogVideoX.open(await sourceOf(choice, say), { ...choice.parts });
   state.open = { key, choice, model };
   return model;
+}
+
+/** What is small stays on the GPU for the next video; what is not goes with its own. */
+function keepIfSmall(model: CogVideoX, stages: readonly StageMemory[], { loras }: GenerateOptions): void {
+  if (together(stages).peak <= KEPT_BYTES)
+    state.kept = model.keepAwhile(loras ? ["text_encoder", "vae"] : ["text_encoder", "transformer", "vae"]);
+  else state.kept?.[Symbol.dispose]();
 }
 
 /** Frees what the run of the open model has on its device. */
@@ -208,6 +224,7 @@ async function generate(request: GenerateRequest, say: Say): Promise<Made> {
     onWarning: warn,
   });
   for (const warning of prepared.warnings) warn(warning);
+  keepIfSmall(model, prepared.requirements, options);
   // What was refused takes nothing away of what can be gone on with.
   state.interrupted = undefined;
   state.video = undefined;

@@ -50,6 +50,10 @@ export class ComponentWeights implements WeightProvider {
     return this.index.stored(name);
   }
 
+  prefetch(names: readonly string[], signal: AbortSignal): void {
+    this.index.prefetch(names, signal);
+  }
+
   judge(losses: ReadonlyMap<string, LossCount>): string[] {
     const kept = [...losses].filter(([, loss]) => !fitsF16(loss)).map(([name, { overflow, underflow }]) => ({ name, overflow, underflow }));
     for (const one of kept) this.#kept.set(this.index.resolve(one.name)!, one);

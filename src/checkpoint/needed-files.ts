@@ -2,7 +2,8 @@
 import { componentFiles, readModelIndex } from "./checkpoint.ts";
 import type { OpenCheckpointOptions } from "./checkpoint.ts";
 import type { CheckpointSource } from "../sources/source.ts";
-import { locateWeights, readShardIndex, singleName } from "./weight-index.ts";
+import { locateWeights, readShardIndex } from "./weight-index.ts";
+import { singleName } from "./weight-names.ts";
 
 /** Which files of a repository a checkpoint is opened from. */
 export interface NeededFiles {

@@ -9,16 +9,13 @@ import type { RowRange, TensorData, TensorInfo } from "../files/safetensors.ts";
 import { toFloat32 } from "../files/convert.ts";
 import { DTYPE_BYTES, isSafetensorsDType } from "../files/safetensors-dtype.ts";
 import type { StoredWeight } from "../graph/stored.ts";
-import { fileKind, KIND_BYTES, type FileKind } from "../sources/file-kind.ts";
 import { checkPath, checkpointError, readJson } from "../sources/source.ts";
 import type { CheckpointSource } from "../sources/source.ts";
+import { indexNames, join, KNOWN_VARIANTS, singleName } from "./weight-names.ts";
 import { placed, weightEntries, type WeightEntry } from "./weight-entry.ts";
 
 /** Pairs of names under which the same tensor is published: files hold either name or both. */
 export type TiedNames = readonly (readonly [string, string])[];
-
-/** Name variants that are tried when a folder has no weights under the plain name. */
-const KNOWN_VARIANTS = ["fp16", "bf16"] as const;
 
 /** All weights of a component, by the names of their files; a tied name finds its twin. */
 export class WeightIndex {
@@ -90,6 +87,15 @@ export class WeightIndex {
   get(name: string): WeightEntry | undefined {
     const found = this.resolve(name);
     return found === null ? undefined : this.#entries.get(found);
+  }
+
+  /** Tells the source which weights will be read, in which order; until the signal says that it is over. */
+  prefetch(names: readonly string[], signal: AbortSignal): void {
+    const ranges = names.map((name) => this.get(name)).filter((entry) => entry !== undefined);
+    this.#source.prefetch?.(
+      ranges.map(({ file: path, start, end }) => ({ path, start, end })),
+      signal,
+    );
   }
 
   /** A weight as it is stored, to be read by range. Of types that no kernel reads (f64, integers) the values are f32 once they are read. */
@@ -240,7 +246,7 @@ export async function findWeights(
   { variant, tied = [] }: FindWeightsOptions = {},
 ): Promise<WeightIndex> {
   const found = await locateWeights(source, folder, base, variant);
-  if (!found) throw await noWeights(source, folder, base, variant);
+  if (!found) throw await (await import("./no-weights.ts")).noWeights(source, folder, base, variant);
   if (found.sharded) return openShards(source, folder, found.path, found.variant, tied);
   const file = await openSafetensors(source, found.path);
   return new WeightIndex(source, await weightEntries(source, placed([file])), [found.path], found.variant, tied);
@@ -265,22 +271,6 @@ export async function locateWeights(source: CheckpointSource, folder: string, ba
     }
   }
   return null;
-}
-
-function join(folder: string, name: string): string {
-  return folder === "" ? name : `${folder}/${name}`;
-}
-
-/** The name of weights that are in one file. */
-export function singleName(base: string, variant: string | null): string {
-  return `${base}.${variant === null ? "" : `${variant}.`}safetensors`;
-}
-
-/** Diffusers and transformers put the variant before `.json`; some older uploads put it where a single file has it. */
-function indexNames(base: string, variant: string | null): string[] {
-  return variant === null
-    ? [`${base}.safetensors.index.json`]
-    : [`${base}.safetensors.index.${variant}.json`, `${base}.${variant}.safetensors.index.json`];
 }
 
 /** What an index of shards says: weight → path of its file. */
@@ -343,58 +333,4 @@ async function openShards(
   const entries = placed(files.values());
   for (const [name, path] of fileOf) entries.set(name, { ...files.get(path)!.tensors.get(name)!, file: path });
   return new WeightIndex(source, await weightEntries(source, entries), paths, variant, tied);
-}
-
-/** A file beside the config that holds weights of another format, named as what it is; a source that cannot list has none. */
-async function foreignWeights(source: CheckpointSource, folder: string): Promise<FileKind | undefined> {
-  const files = await source.list().catch(() => []);
-  const found = files.find(
-    ({ path }) =>
-      path.slice(0, Math.max(0, path.lastIndexOf("/"))) === folder &&
-      /\.(?:bin|pt|pth|ckpt|pkl|gguf|ggml|onnx|npz|npy|h5|msgpack|tflite|pb|sft|zip|tar|gz)$/i.test(path),
-  );
-  if (!found) return undefined;
-  const kind = fileKind(await source.read(found.path, 0, Math.min(found.size, KIND_BYTES)));
-  return {
-    name: `${found.path.slice(found.path.lastIndexOf("/") + 1)}${kind ? `, ${kind.name}` : ""}`,
-    remedy: kind?.remedy ?? "download the .safetensors files",
-  };
-}
-
-/** The error when no safetensors was found: another variant, PyTorch's pickles, or nothing. */
-async function noWeights(source: CheckpointSource, folder: string, base: string, variant: string | undefined): Promise<CogwheelError> {
-  const at = folder === "" ? "." : folder;
-  const exists = (name: string): Promise<boolean> => source.exists(join(folder, name));
-  if (variant !== undefined) {
-    for (const other of [null, ...KNOWN_VARIANTS]) {
-      if (other === variant) continue;
-      for (const name of [singleName(base, other), ...indexNames(base, other)]) {
-        if (!(await exists(name))) continue;
-        return checkpointError(
-          source,
-          at,
-          `the variant ${JSON.stringify(variant)} must have its own files, got ${name} only; ` +
-            `${other === null ? "leave the variant out" : `ask for the variant ${JSON.stringify(other)}`}`,
-        );
-      }
-    }
-  }
-  const pickles = [base, "pytorch_model"].flatMap((name) => [`${name}.bin`, `${name}.bin.index.json`, `${name}.fp16.bin`]);
-  for (const name of pickles) {
-    if (!(await exists(name))) continue;
-    return checkpointError(
-      source,
-      at,
-      `weights must be .safetensors, got ${name}, which is a Python pickle; convert it once in Python: ` +
-        `load this component with from_pretrained("${at}") and call save_pretrained("${at}", safe_serialization=True)`,
-    );
-  }
-  const other = await foreignWeights(source, folder);
-  if (other) return checkpointError(source, at, `weights must be .safetensors, got ${other.name}; ${other.remedy}`);
-  return checkpointError(
-    source,
-    at,
-    `weights must be in ${singleName(base, variant ?? null)} or behind ${indexNames(base, variant ?? null)[0]}, ` +
-      "got neither; finish the download",
-  );
 }

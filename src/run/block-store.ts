@@ -65,6 +65,8 @@ export class BlockStore implements Disposable {
     using uploader = new Uploader(this.gpu, room, () => quantizer.settle());
     using over = linkedAbort(signal);
     const given = over.signal;
+    using reads = linkedAbort(given);
+    this.provider.prefetch?.([...missing.keys()], reads.signal);
     let done = 0;
     const loading = [...missing].map(async ([name, weight]) => {
       given.throwIfAborted();
@@ -82,9 +84,11 @@ export class BlockStore implements Disposable {
       this.#held.set(name, { owned, weight });
       onProgress?.((done += storedBytes(weight)), total);
     });
-    await allOver(loading).catch((error: unknown) => {
-      throw over.signal.aborted ? over.signal.reason : error;
-    });
+    await allOver(loading)
+      .catch((error: unknown) => {
+        throw over.signal.aborted ? over.signal.reason : error;
+      })
+      .finally(() => reads.abort());
   }
 
   /** Resolves when all of a weight is on its way; rejects when nothing of it is any more. */

@@ -10,6 +10,8 @@ export interface WeightProvider {
   type(name: string): DType;
   /** A weight as it is stored. What it must be to be of that type happens on the way to the device. Throws where there is none. */
   stored(name: string): StoredWeight;
+  /** Says which weights will be read as a whole before long, in which order; until the signal says that it is over. */
+  prefetch?(names: readonly string[], signal: AbortSignal): void;
   /** What is added to a weight on that way, before it is rounded; none where it stays as it is. */
   changes?(name: string): readonly WeightChange[];
   /**
@@ -23,6 +25,7 @@ export interface WeightProvider {
 export const providerOf = (provider: WeightProvider): WeightProvider => ({
   type: (name) => provider.type(name),
   stored: (name) => provider.stored(name),
+  ...(provider.prefetch ? { prefetch: (...what) => provider.prefetch!(...what) } : {}),
   ...(provider.changes ? { changes: (name) => provider.changes!(name) } : {}),
   ...(provider.judge ? { judge: (losses) => provider.judge!(losses) } : {}),
 });

@@ -1,5 +1,6 @@
 /** Weights on the GPU: read from a provider, packed for the kernels that read them, kept until disposed of. */
 import { CogwheelError } from "../base/errors.ts";
+import { linkedAbort } from "../base/linked-abort.ts";
 import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
 import { UPLOAD_ALIGNMENT, UPLOAD_BYTES } from "../gpu/uploader.ts";
 import type { Plan, WeightRequest } from "../plan/compile.ts";
@@ -116,6 +117,11 @@ export class WeightStore implements Disposable {
       this.provider,
       missing.reduce((n, r) => n + padTo(r.bytes, UPLOAD_ALIGNMENT), 0),
     );
+    using reads = linkedAbort(signal);
+    this.provider.prefetch?.(
+      missing.flatMap(({ names }) => names),
+      reads.signal,
+    );
     let done = 0;
     let failed: { error: unknown } | undefined;
     const load = async (request: WeightRequest): Promise<void> => {
@@ -143,6 +149,7 @@ export class WeightStore implements Disposable {
       }
     };
     await Promise.all(Array.from({ length: AT_ONCE }, () => one().catch((error: unknown) => void (failed ??= { error }))));
+    reads.abort();
     const misfits = await this.#judge(loader, missing, signal).catch((error: unknown) => {
       // Nobody knows whether they fit.
       this.#drop(missing.filter(({ dtype }) => dtype === "f16"));

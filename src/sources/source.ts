@@ -14,6 +14,13 @@ export interface SourceEntry {
   size: number;
 }
 
+/** Bytes `start` (included) to `end` (excluded) of a file. */
+export interface FileRange {
+  readonly path: string;
+  readonly start: number;
+  readonly end: number;
+}
+
 /** A folder of files read by byte range. Disposing closes what it holds open; reading after that is an error. */
 export interface CheckpointSource extends AsyncDisposable {
   /** What messages call this source: a folder, an URL. */
@@ -37,6 +44,11 @@ export interface CheckpointSource extends AsyncDisposable {
    * @param signal gives this read up
    */
   read(path: string, start: number, end: number, into?: Uint8Array<ArrayBuffer>, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>>;
+  /**
+   * Says what will be read before long, in which order. A source where each request has a price may fetch neighbours together; what it has
+   * of them is bounded, and forgotten with the signal.
+   */
+  prefetch?(ranges: readonly FileRange[], signal: AbortSignal): void;
   /** Bytes that are well read at once where a file is copied. Others are asked for 32 MiB: a request has a price. */
   readonly pieceBytes?: number;
 }

@@ -25,7 +25,7 @@ import type { Task } from "../task.ts";
 import { Turns } from "../turns.ts";
 import type { Video } from "../video.ts";
 import { beyondVocabulary, type Vocabulary } from "../vocabulary.ts";
-import { components, ggufFiles, type Configs } from "./components.ts";
+import { components, ggufFiles, type Configs, type Part } from "./components.ts";
 import { readAdvice, readConfigs } from "./configs.ts";
 import { generate, runOf } from "./generate.ts";
 import { encodePrompt } from "./prompt.ts";
@@ -337,6 +337,14 @@ export class CogVideoX implements AsyncDisposable {
     // What is too little for the decoder alone is no limit for what follows.
     if (!done) this.#model.memoryBytes = limit;
     return await prepare(this.#model, this.#planner, { ...options, seed, memoryBytes: limit, ...start }, plan);
+  }
+
+  /**
+   * These stay on the adapter from one generation to the next, until what this returns is disposed of or memory runs short. A transformer
+   * must not that has adapters: they are in its weights. @internal
+   */
+  keepAwhile(parts: readonly Part[]): Disposable {
+    return this.#model.parts.keepAwhile(parts);
   }
 
   /** Frees what `keep` keeps, at once or when the generation is over that is under way; the next one loads it again. */
