@@ -6,7 +6,7 @@ import { beginsAsPage, isPageType, PAGE } from "./http-page.ts";
 import { PASSING, Patience, retryAfter } from "./http-retry.ts";
 import { checkPath, checkpointError, checkRange, disposedSource, memoryFor, missingFile } from "./source.ts";
 import type { CheckpointSource } from "./source.ts";
-import type { Prefetcher } from "./prefetch.ts";
+import type { Prefetch } from "./prefetch.ts";
 
 /** A server that ignores `Range` is put up with for files up to this size: they are kept as a whole. */
 const SMALL_FILE = 8 * 1024 * 1024;
@@ -78,7 +78,7 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
   const known = new Map<string, Promise<RemoteFile | null>>();
   const closing = new AbortController();
   /** Once there is something to be fetched beforehand. */
-  let ahead: Promise<Prefetcher | undefined> | undefined;
+  let ahead: Promise<Prefetch | undefined> | undefined;
   const closed = options.signal ? AbortSignal.any([options.signal, closing.signal]) : closing.signal;
 
   /** Asks for a range and gives the answer to `take`; what fails in passing is tried again. `take` throws what it fails with. */
@@ -337,8 +337,8 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
     },
     prefetch(ranges, signal) {
       ahead ??= import("./prefetch.ts").then(
-        ({ Prefetcher }) =>
-          new Prefetcher((signal) => async (path, start, end, into) => readRange(path, start, end, await file(path), into, signal)),
+        ({ Prefetch }) =>
+          new Prefetch((signal) => async (path, start, end, into) => readRange(path, start, end, await file(path), into, signal)),
         () => undefined, // without the chunk each range is a request
       );
       void ahead.then((it) => it?.tell(ranges, signal));

@@ -30,7 +30,7 @@ interface Piece extends FileRange {
 }
 
 /** Fetches what will be read of one source. */
-export class Prefetcher {
+export class Prefetch {
   readonly #lists = new Set<List>();
 
   /** @param fetch gives what fetches until a signal says that it is over */

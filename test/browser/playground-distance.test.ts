@@ -35,9 +35,10 @@ it("fetches each file of the embedded model once, and nothing at all for the sec
   const near = await time(site.url);
   const there = await time(far.url);
   const model = far.asked.filter((path) => path.includes("models/"));
+  const [first, second] = [there.first / near.first, there.second / near.second].map((ratio) => ratio.toFixed(2));
   console.log(
-    `from a server ${DELAY_MS} ms away: the first video ${(there.first / near.first).toFixed(2)} × the time of one on this machine, ` +
-      `${there.early} requests (${model.length} of the model in all); the second ${(there.second / near.second).toFixed(2)} ×, ${there.later}`,
+    `from a server ${DELAY_MS} ms away: the first video ${first} × the time of one on this machine, ${there.early} requests ` +
+      `(${model.length} of the model in all); the second ${second} ×, ${there.later} requests`,
   );
   expect(there.later, "requests for the second video").toBe(0);
   expect(there.early, "requests for the first one").toBeLessThanOrEqual(20);
