@@ -4,6 +4,7 @@ import { CogwheelError } from "../base/errors.ts";
 import { openJobs } from "../jobs/open-node.ts";
 import { COMPONENTS, STAGES, type JobStage } from "../jobs/stages.ts";
 import { JobStore } from "../jobs/store.ts";
+import { Tracing } from "../jobs/tracing.ts";
 import { work, type WorkerModel } from "../jobs/worker.ts";
 import { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import { nameOf } from "../pipelines/made-with.ts";
@@ -77,7 +78,7 @@ export async function runWorker({
       stages,
       onNote: complain,
       ...leaseMs,
-      ...defined({ memoryBytes: memory }),
+      ...defined({ memoryBytes: memory, tracing: await Tracing.load(version, complain) }),
     },
     signal,
   );

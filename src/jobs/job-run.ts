@@ -24,6 +24,7 @@ import { type LeasedJob, LeaseLost } from "./leased-job.ts";
 import { deletePair, PairLead, type PairPlan } from "./pair.ts";
 import { sheet, thumbnail } from "./pictures.ts";
 import type { JobStore } from "./store.ts";
+import { StageTraces, type TraceSpan } from "./tracing.ts";
 import { canDenoise, canTake, nextStage, type JobStage } from "./stages.ts";
 
 /** How jobs are worked on. */
@@ -32,6 +33,8 @@ export interface JobRunOptions {
   readonly previewMs?: number;
   /** Whether steps are shared with a partner, by the plan of it. Default: where that is faster than alone. */
   readonly sharesSteps?: (plan: PairPlan) => boolean;
+  /** The span of the work, which its stages' are below. */
+  readonly trace?: TraceSpan;
   /** Told what it does. */
   readonly onNote?: (message: string) => void;
 }
@@ -45,6 +48,7 @@ const MOST_FRAMES = 1024;
 export class JobRun {
   readonly #previewMs: number;
   #previewed = Number.NEGATIVE_INFINITY;
+  readonly #stageTraces: StageTraces | undefined;
   /** Where another worker may share the steps. */
   #lead: PairLead | undefined;
 
@@ -58,10 +62,18 @@ export class JobRun {
   ) {
     // Previews are made with the VAE.
     this.#previewMs = stages.has("decode") ? (options.previewMs ?? 2_000) : 0;
+    this.#stageTraces = options.trace && new StageTraces(options.trace);
   }
 
   /** All that this worker does of it: until it is over, or the next stage is another's. */
   async run(goesOn: boolean): Promise<"completed" | "handed on"> {
+    return await this.#run(goesOn).catch((error: unknown) => {
+      this.#stageTraces?.end(error);
+      throw error;
+    });
+  }
+
+  async #run(goesOn: boolean): Promise<"completed" | "handed on"> {
     const { signal } = this.lease;
     const saved = goesOn ? await this.#saved() : undefined;
     const { id, steps } = this.lease.job;
@@ -76,9 +88,10 @@ export class JobRun {
     if (!canTake(this.stages, job)) return "handed on";
     this.options.onNote?.(`${id}: ${saved ? `goes on from step ${step} of ${steps}` : embeds ? "goes on from its prompt" : "begins"}`);
     const asked = await invalid(askedOf(job.request, this.#blobs, saved, { signal, most: MOST_FRAMES }), signal);
+    const heard = this.#stageTraces ? { onProgress: this.#stageTraces.hear } : {};
     const split = job.request.split === "guidance";
     if (nextStage(job) === "text" && (split || !canDenoise(this.stages, job))) {
-      embeds = await this.#encode({ ...asked.options, signal });
+      embeds = await this.#encode({ ...asked.options, ...heard, signal });
       if (!canDenoise(this.stages, this.lease.job)) return "handed on";
     }
     if (split) {
@@ -90,13 +103,14 @@ export class JobRun {
     const options = {
       ...asked.options,
       share: { latentsOnly, ...defined({ promptEmbeds: embeds, sample: job.request.sample, partner: this.#lead }) },
-      ...{ preview: this.#previewMs > 0, signal },
+      ...{ preview: this.#previewMs > 0, ...heard, signal },
       // A step may not end before the one before it is saved: no more than one is ever lost.
       onStep: () => saving,
     };
     const request = await invalid(this.model.prepare(options), signal);
     const generation = this.model.generate(request);
     for await (const step of generation) {
+      this.#stageTraces?.step(step.step);
       saving = this.#save(request, step);
       await saving;
     }
@@ -152,7 +166,9 @@ export class JobRun {
     const frames: readonly Frame[] = before.length
       ? [...before.map((frame) => fitFrame(frame, { width, height })), ...video.frames.slice(1)]
       : video.frames;
-    const bytes = await encodeVideo(frames, { format: "mp4", fps, made: video.made, signal });
+    const encode = () => encodeVideo(frames, { format: "mp4", fps, made: video.made, signal });
+    const { trace } = this.options;
+    const bytes = await (trace ? trace.during("encode file", encode) : encode());
     const digest = await sha256(bytes);
     // Named by its content: a worker that was thought dead and comes back writes nothing over what was delivered.
     const blob = `${outputBlob(id, "video")}-${digest.slice(0, 16)}`;

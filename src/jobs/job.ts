@@ -1,6 +1,7 @@
 /** A job as it is stored: its request, how far it is, who works on it, what came out. */
 
 import type { Digests } from "./stages.ts";
+import type { TraceContext } from "./tracing.ts";
 
 export type JobStatus = "queued" | "in_progress" | "completed" | "failed";
 
@@ -91,6 +92,10 @@ export interface Job {
   /** Digest of the request's body, which an idempotency key is bound to. */
   readonly fingerprint?: string;
   readonly webhook?: string;
+  /** What the spans of whoever works on it go on from. */
+  readonly trace?: TraceContext;
+  /** When a worker gave it back, in milliseconds since 1970. */
+  readonly queuedAt?: number;
   /** Of the video that came out. */
   readonly output?: { readonly blob: string; readonly type: string; readonly bytes: number; readonly digest: string };
 }

@@ -8,6 +8,7 @@ import { linkedAbort } from "../base/linked-abort.ts";
 import { pause } from "../base/pause.ts";
 import type { Entry, JobBackend } from "./backend.ts";
 import { deletePair } from "./pair.ts";
+import type { TraceContext } from "./tracing.ts";
 import { embedsBlob, inputBlob, jobKey, outputBlob, stateBlob, type JobRequest, type Job, type JobError } from "./job.ts";
 
 /** What a job is made of. */
@@ -23,6 +24,7 @@ export interface NewJob {
   readonly idempotencyKey?: string;
   readonly fingerprint?: string;
   readonly webhook?: string;
+  readonly trace?: TraceContext;
 }
 
 export interface ListOptions {

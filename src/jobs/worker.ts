@@ -18,6 +18,7 @@ import { noRoom, questions, sizeKey, type JobSize } from "./room.ts";
 import { failedJob, isOver, type JobStore } from "./store.ts";
 import { canDenoise, canTake, nextStage, STAGES, type Digests, type JobStage } from "./stages.ts";
 import { weightsDigests } from "./weights-digest.ts";
+import type { TraceSpan, Tracing } from "./tracing.ts";
 import { waitsFor } from "./waiting.ts";
 import { announce, leave, livingWorkers } from "./workers.ts";
 
@@ -65,6 +66,8 @@ export interface WorkerOptions extends JobRunOptions {
   readonly keep?: boolean;
   /** Bytes of the adapter's memory that its models were opened with as their limit. */
   readonly memoryBytes?: number;
+  /** Where the spans of its jobs go. */
+  readonly tracing?: Tracing;
   /** What else it does, beside jobs. */
   readonly others?: readonly OtherWork[];
 }
@@ -253,15 +256,33 @@ class Worker implements AsyncDisposable {
     for (const other of this.#open.values()) if (other !== open) other.model.release();
     for (const other of options.others ?? []) other.release();
     const began = performance.now();
+    const trace = this.#trace(job, held.job.attempts);
     try {
-      const end = await new JobRun(store, open.model, held, options, this.#stages, this.#leaseMs).run(goesOn(job, holder));
+      const run = new JobRun(store, open.model, held, { ...options, ...defined({ trace }) }, this.#stages, this.#leaseMs);
+      const work = () => run.run(goesOn(job, holder));
+      const end = await (trace ? trace.within(work) : work());
+      trace?.end();
       const seconds = ((performance.now() - began) / 1000).toFixed(1);
       if (end === "completed") await hint.done();
       else await this.#giveBack(held, hint, 0);
       this.#note(`${job.id}: ${end === "completed" ? "done" : `handed on for ${nextStage(held.job)}`} in ${seconds} s`);
     } catch (error) {
+      trace?.end(error);
       await this.#failed(error, held, hint, open);
     }
+  }
+
+  /** The span of the work on a job, once that of its wait was told. */
+  #trace(job: Job, attempt: number): TraceSpan | undefined {
+    const { tracing, id } = this.options;
+    const { trace: parent, createdAt, queuedAt = createdAt, lease, request } = job;
+    const attributes = { "cogwheel.job.id": job.id, "cogwheel.job.attempt": attempt, "cogwheel.worker.id": id };
+    // Of one whose worker was lost, the wait begins where that one's lease ended.
+    tracing?.begin("queue wait", { parent, attributes, kind: "consumer", from: Math.max(queuedAt, lease?.until ?? 0) }).end();
+    const { width, height, frames, steps } = request;
+    const size = { "cogwheel.width": width, "cogwheel.height": height, "cogwheel.frames": frames, "cogwheel.steps": steps };
+    const of = { "cogwheel.model": request.model, "cogwheel.kind": request.kind, ...defined(size) };
+    return tracing?.begin("generate video", { parent, kind: "consumer", attributes: { ...attributes, ...of } });
   }
 
   async #takeOther(other: OtherWork, hint: Hint): Promise<void> {
@@ -285,10 +306,16 @@ class Worker implements AsyncDisposable {
     this.#useless = 0;
     for (const other of this.#open.values()) if (other !== open) other.model.release();
     for (const other of options.others ?? []) other.release();
+    const trace = options.tracing?.begin("share steps", {
+      ...{ parent: job.trace, kind: "consumer" },
+      attributes: { "cogwheel.job.id": id, "cogwheel.worker.id": options.id },
+    });
     try {
       await helpWith(store, job, leader, open.model, { ...options, leaseMs: this.#leaseMs }, this.signal, () => hint.working());
+      trace?.end();
       this.#note(`${id}: its steps were shared`);
     } catch (error) {
+      trace?.end(error);
       this.#note(`${id}: no partner of its steps any more: ${(error as Error).message}`);
     }
     await hint.done();
@@ -351,7 +378,7 @@ class Worker implements AsyncDisposable {
   }
 
   async #giveBack(lease: LeasedJob, hint: Hint, delayMs: number): Promise<void> {
-    await this.#settle(lease, ({ lease: _, secondsLeft: __, ...job }) => ({ ...job, status: "queued" }));
+    await this.#settle(lease, ({ lease: _, secondsLeft: __, ...job }) => ({ ...job, status: "queued", queuedAt: Date.now() }));
     await hint.release(delayMs);
   }
 

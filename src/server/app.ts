@@ -90,7 +90,7 @@ export function createApp(options: AppOptions): Hono {
   }
 
   /** Makes a job, or finds the one that the request made before. */
-  async function make({ c, request, key }: Asking, { fields, webhook, ask }: Making): Promise<Response> {
+  async function make({ c, request, key, trace }: Asking, { fields, webhook, ask }: Making): Promise<Response> {
     if (webhook !== undefined) options.checkWebhook(webhook);
     const id = newJobId();
     const idempotencyKey = request.headers.get("idempotency-key") ?? undefined;
@@ -105,10 +105,11 @@ export function createApp(options: AppOptions): Hono {
           id,
           owner: key.digest,
           request: asked,
-          ...defined({ input, remixedFrom, idempotencyKey, fingerprint, webhook }),
+          ...defined({ input, remixedFrom, idempotencyKey, fingerprint, webhook, trace: trace?.context }),
         });
         await refresh(id);
       });
+      trace?.set({ "cogwheel.job.id": id });
     } catch (error) {
       // What was refused may be sent again with the same key.
       if (claimed && "release" in claimed) await claimed.release();

@@ -5,6 +5,7 @@ import { InFlight, keyOf, refuseHost, refuseStrangers } from "./access.ts";
 import { ApiError, invalid } from "./errors.ts";
 import type { Key, Keys } from "./keys.ts";
 import type { Metrics } from "./metrics.ts";
+import type { TraceSpan, Tracing } from "../jobs/tracing.ts";
 import type { Call } from "./openapi.ts";
 
 /** A request that was let in. */
@@ -14,6 +15,8 @@ export interface Asking {
   readonly key: Key;
   /** Is given back when the answer is over. */
   readonly place: Disposable;
+  /** The request's span. */
+  readonly trace: TraceSpan | undefined;
 }
 
 export interface RouterOptions {
@@ -21,6 +24,8 @@ export interface RouterOptions {
   readonly metrics: Metrics;
   /** Must a request show a key? */
   readonly locked: boolean;
+  /** Where the spans of requests go. */
+  readonly tracing?: Tracing | undefined;
   readonly onWarning: (message: string) => void;
 }
 
@@ -54,10 +59,21 @@ export class Router {
     this.#calls.push(call);
     this.app.on(call.method === "get" ? ["GET", "HEAD"] : [call.method.toUpperCase()], [call.path], async (c) => {
       const began = performance.now();
-      const response = await this.#answered(call, c, answer);
+      const trace = this.#trace(call, c);
+      const answered = () => this.#answered(call, c, trace, answer);
+      const response = await (trace ? trace.within(answered) : answered());
+      trace?.set({ "http.response.status_code": response.status });
+      trace?.end(response.status >= 500 ? new Error(`status ${response.status}`) : undefined);
       this.options.metrics.answered(c.req.method, call.path, response.status, (performance.now() - began) / 1000);
       return response;
     });
+  }
+
+  /** Until the head of the answer. Whoever asks for figures and health does so all the time: these are left out. */
+  #trace({ path, open }: Call, { req }: Context): TraceSpan | undefined {
+    if (open || path === "/metrics") return undefined;
+    const attributes = { "http.request.method": req.method, "http.route": path };
+    return this.options.tracing?.begin(`${req.method} ${path}`, { parent: req.header(), kind: "server", attributes });
   }
 
   /** Routes a file for browsers, which says nothing of the jobs and asks for no key. */
@@ -74,7 +90,12 @@ export class Router {
     });
   }
 
-  async #answered({ open = false }: Call, c: Context, answer: (asking: Asking) => Promise<Response>): Promise<Response> {
+  async #answered(
+    { open = false }: Call,
+    c: Context,
+    trace: TraceSpan | undefined,
+    answer: (asking: Asking) => Promise<Response>,
+  ): Promise<Response> {
     const { locked, keys } = this.options;
     const request = c.req.raw;
     let place: Disposable | undefined;
@@ -83,7 +104,7 @@ export class Router {
       if (!locked) refuseStrangers(request);
       const key = locked && !open ? await keyOf(request, keys) : ANYBODY;
       place = this.#inFlight.enter(key);
-      const response = await answer({ c, request, key, place });
+      const response = await answer({ c, request, key, place, trace });
       streams = response.headers.get("content-type") === "text/event-stream";
       return response;
     } catch (error) {

@@ -5,6 +5,7 @@ import { getRequestListener } from "@hono/node-server";
 import { CogwheelError } from "../base/errors.ts";
 import type { JobBackend } from "../jobs/backend.ts";
 import { JobStore } from "../jobs/store.ts";
+import type { Tracing } from "../jobs/tracing.ts";
 import type { ModelOffer } from "../pipelines/cogvideox/offer.ts";
 import { createApp } from "./app.ts";
 import { JobBoard } from "./board.ts";
@@ -36,6 +37,8 @@ export interface ServerOptions {
   readonly trouble?: () => string | undefined;
   /** The script of the page for people; without it there is no page. */
   readonly script?: Uint8Array<ArrayBuffer>;
+  /** Where the spans of requests go. */
+  readonly tracing?: Tracing | undefined;
   readonly onWarning: (message: string) => void;
 }
 
@@ -99,6 +102,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     checkWebhook: (address) => checkWebhook(address, privateWebhooks),
     trouble: options.trouble ?? (() => undefined),
     signal: ended.signal,
+    tracing: options.tracing,
     onWarning,
     ...(options.script ? { script: options.script } : {}),
   });

@@ -14,9 +14,10 @@ export interface ServeProcess extends AsyncDisposable {
   stop(): Promise<number | null>;
 }
 
-export async function serveProcess(args: readonly string[], cwd: string): Promise<ServeProcess> {
+export async function serveProcess(args: readonly string[], cwd: string, env: NodeJS.ProcessEnv = {}): Promise<ServeProcess> {
   const child: ChildProcess = spawn(process.execPath, [LAUNCH, "serve", "--port", "0", ...args], {
     cwd,
+    env: { ...process.env, ...env },
     detached: true, // a group of its own, which ends whole
     stdio: ["ignore", "pipe", "pipe"],
   });

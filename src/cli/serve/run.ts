@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { openJobs } from "../../jobs/open-node.ts";
+import { Tracing } from "../../jobs/tracing.ts";
 import { readOffer } from "../../pipelines/cogvideox/offer.ts";
 import { defined } from "../../pipelines/options.ts";
 import { CogwheelError } from "../../base/errors.ts";
@@ -58,7 +59,7 @@ export async function runServer(flags: ServeFlags): Promise<undefined> {
     host,
     port,
     script: new Uint8Array(await readFile(join(packageRoot, "dist/cogwheel-serve-page.js"))),
-    ...defined({ maxUpload, maxJobs, privateWebhooks }),
+    ...defined({ maxUpload, maxJobs, privateWebhooks, tracing: await Tracing.load(packageInfo().version, complain) }),
     trouble: () => (flags.worker ? (worker ? worker.trouble : "the worker has not begun") : undefined),
     onWarning: complain,
   });
