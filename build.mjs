@@ -30,6 +30,7 @@ const sources = [
   ...files("src", ".ts"),
   ...files("bench", ".ts"),
   ...files("test/fuzz", ".ts"),
+  ...files("test/jobs/prove", ".ts"),
   ...files("test/support", ".ts"),
   ...files("web", ""),
   CASES, // a folder is as old as the last file that came or went
@@ -242,6 +243,7 @@ await buildForNode(
     "docs/memory": "src/pipelines/cogvideox/memory-page-main.ts",
     "docs/ops": "src/check/sweep/ops-table-main.ts",
     "test/fuzz": "test/fuzz/main.ts",
+    "test/jobs-prove": "test/jobs/prove/main.ts",
     "test/kills-tune": "test/fuzz/kills-tune.ts",
     serve: "web/serve.ts",
   },

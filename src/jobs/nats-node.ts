@@ -8,6 +8,9 @@
  * | blobs | the stream `cogwheel_blobs`: pieces of half a megabyte, then a message that says how many |
  * | hints | the work-queue stream `cogwheel_hints`, one message a job at most, and the consumer `workers` |
  *
+ * On a cluster of servers each message is with three of them, so that one may be gone; reads then go to the one that leads, as another may
+ * not have the newest yet.
+ *
  * Hints have no most deliveries: with those, servers lost messages (nats-server 7817), and how often a job was begun stands in its value.
  * A write that a broken connection left unanswered is made again; where it was there already, the value itself tells.
  */
@@ -38,18 +41,24 @@ interface Client {
   readonly js: JetStreamClient;
   readonly jsm: JetStreamManager;
   readonly kv: KV;
+  /** May any server that has a stream answer what is in it? */
+  readonly direct: boolean;
   readonly updatesOnly: NonNullable<NonNullable<Parameters<KV["watch"]>[0]>["include"]>;
 }
 
 /**
- * @param address `nats://host:4222`, `tls://`, `ws://`, `wss://`, with `user:password@` or `token@` where the server asks for it. The file
+ * @param address `nats://host:4222`, `tls://`, `ws://`, `wss://`; of a cluster several with commas between them, the first with
+ *   `user:password@` or `token@` where the server asks for it. The file
  *   that COGWHEEL_NATS_CREDS names (an account's credentials) is used where it is set.
  */
 export async function openNats(address: string, onWarning: (message: string) => void = () => undefined): Promise<JobBackend> {
-  const url = new URL(address);
-  const name = `${url.protocol}//${url.host}`;
+  const [url, ...others] = address.split(",").map((one, i) => new URL(i > 0 && !one.includes("//") ? `nats://${one}` : one)) as [
+    URL,
+    ...URL[],
+  ];
+  const name = `${url.protocol}//${[url, ...others].map(({ host }) => host).join()}`;
   const packages = await loadClient();
-  const connection = await connect(packages, url, name);
+  const connection = await connect(packages, url, others, name);
   try {
     const [major = 0, minor = 0] = (connection.info?.version ?? "").split(".").map(Number);
     if (major < VERSION[0] || (major === VERSION[0] && minor < VERSION[1]))
@@ -92,7 +101,7 @@ async function loadClient() {
   }
 }
 
-async function connect({ node, core }: Packages, url: URL, name: string): Promise<NatsConnection> {
+async function connect({ node, core }: Packages, url: URL, others: readonly URL[], name: string): Promise<NatsConnection> {
   const [user, pass] = [decodeURIComponent(url.username), decodeURIComponent(url.password)];
   const credentials = process.env["COGWHEEL_NATS_CREDS"];
   const overWeb = /^ws/.test(url.protocol);
@@ -102,7 +111,7 @@ async function connect({ node, core }: Packages, url: URL, name: string): Promis
       `an address with ws:// needs Node 22 or newer, got Node ${process.versions.node}; use nats:// or tls://`,
     );
   const options: ConnectionOptions = {
-    servers: overWeb ? name : url.host,
+    servers: [url, ...others].map(({ host }) => (overWeb ? `${url.protocol}//${host}` : host)),
     name: "cogwheel",
     timeout: WAIT_MS,
     maxReconnectAttempts: -1,
@@ -132,9 +141,12 @@ async function prepared(
 ): Promise<JobBackend> {
   const { jetstream: clientOf, jetstreamManager, AckPolicy, DiscardPolicy, RetentionPolicy, StorageType } = jetstream;
   const js = clientOf(connection, { timeout: WAIT_MS });
-  const jsm = await jetstreamManager(connection, { timeout: WAIT_MS });
-  const kv = await new kvs.Kvm(js).create(BUCKET, { history: 1 });
-  const common = { storage: StorageType.File, max_msgs_per_subject: 1, allow_direct: true };
+  // A cluster that has just begun chooses its leaders first.
+  const jsm = await patiently(() => jetstreamManager(connection, { timeout: WAIT_MS }));
+  const replicas = await replicasOf(connection, jsm);
+  const direct = replicas === 1;
+  const kv = await patiently(() => new kvs.Kvm(js).create(BUCKET, { history: 1, replicas, allow_direct: direct }));
+  const common = { storage: StorageType.File, max_msgs_per_subject: 1, allow_direct: direct, num_replicas: replicas };
   const streams: (Partial<StreamConfig> & { name: string })[] = [
     { ...common, name: BLOBS, subjects: [`${BLOBS}.>`], retention: RetentionPolicy.Limits, discard: DiscardPolicy.Old },
     {
@@ -144,10 +156,17 @@ async function prepared(
       ...{ discard: DiscardPolicy.New, discard_new_per_subject: true },
     },
   ];
-  for (const stream of streams) await jsm.streams.add(stream);
-  await jsm.consumers.add(HINTS, { durable_name: CONSUMER, ack_policy: AckPolicy.Explicit, ack_wait: CLAIM_MS * 1e6, max_deliver: -1 });
+  for (const stream of streams) await patiently(() => jsm.streams.add(stream));
+  const consumer = { durable_name: CONSUMER, ack_policy: AckPolicy.Explicit, ack_wait: CLAIM_MS * 1e6, max_deliver: -1 };
+  await patiently(() => jsm.consumers.add(HINTS, consumer));
   await tellIfLate(connection, onWarning);
-  return new NatsBackend(name, { connection, js, jsm, kv, updatesOnly: kvs.KvWatchInclude.UpdatesOnly });
+  return new NatsBackend(name, { connection, js, jsm, kv, direct, updatesOnly: kvs.KvWatchInclude.UpdatesOnly });
+}
+
+/** Servers that have each message: what is there already stays as it is. */
+async function replicasOf(connection: NatsConnection, jsm: JetStreamManager): Promise<number> {
+  const there = await patiently(() => jsm.streams.info(BLOBS).catch(ifGone));
+  return there?.config.num_replicas ?? (connection.info?.cluster ? 3 : 1);
 }
 
 /** Servers acknowledge a write before it is with the disk, and say so only to whoever may ask for their settings. */
@@ -194,7 +213,7 @@ async function patiently<T>(call: (again: boolean) => Promise<T>): Promise<T> {
     try {
       return await call(tries > 0);
     } catch (error) {
-      const passing = /timeout|no responders|disconnect|connection|503|not available/i.test(
+      const passing = /timeout|no responders|disconnect|connection|503|not available|unavailable|no suitable peers/i.test(
         `${(error as Error).name} ${(error as Error).message}`,
       );
       if (!passing || Date.now() > until || /draining|closed/i.test((error as Error).message)) throw error;
@@ -278,8 +297,8 @@ function ifGone(error: unknown): null {
 }
 
 /** The last message of a subject; null where there is none. */
-const messageOf = async (jsm: JetStreamManager, stream: string, subject: string) =>
-  await patiently(() => jsm.direct.getMessage(stream, { last_by_subj: subject })).catch(ifGone);
+const messageOf = async ({ jsm, direct }: Client, stream: string, subject: string) =>
+  await patiently(() => (direct ? jsm.direct : jsm.streams).getMessage(stream, { last_by_subj: subject })).catch(ifGone);
 
 /** What the last message of a blob says. */
 interface Manifest {
@@ -312,7 +331,7 @@ class NatsBlobs implements Blobs {
   }
 
   async #manifest(name: string): Promise<Manifest | undefined> {
-    return (await messageOf(this.client.jsm, BLOBS, this.#subject(name, "manifest")))?.json<Manifest>();
+    return (await messageOf(this.client, BLOBS, this.#subject(name, "manifest")))?.json<Manifest>();
   }
 
   async size(name: string): Promise<number | undefined> {
@@ -335,11 +354,10 @@ class NatsBlobs implements Blobs {
     const from = Math.min(Math.max(begin, 0), bytes);
     const into = new Uint8Array(Math.max(0, Math.min(end, bytes) - from));
     if (into.length === 0) return into;
-    const { jsm } = this.client;
     const last = Math.floor((from + into.length - 1) / PIECE);
     for (let at = Math.floor(from / PIECE); at <= last; at += AT_ONCE) {
       const numbers = Array.from({ length: Math.min(AT_ONCE, last - at + 1) }, (_, n) => at + n);
-      const pieces = await Promise.all(numbers.map((n) => messageOf(jsm, BLOBS, this.#subject(name, `piece.${version}.${n}`))));
+      const pieces = await Promise.all(numbers.map((n) => messageOf(this.client, BLOBS, this.#subject(name, `piece.${version}.${n}`))));
       for (const [n, piece] of pieces.entries()) {
         if (!piece) return undefined;
         const start = (at + n) * PIECE;
@@ -370,9 +388,8 @@ class NatsHints implements Hints {
 
   /** One message by its number: a purge would make the server forget which other messages were given back. */
   async #remove(subject: string): Promise<void> {
-    const { jsm } = this.client;
-    const there = await messageOf(jsm, HINTS, subject);
-    if (there) await patiently(() => jsm.streams.deleteMessage(HINTS, there.seq, false)).catch(ifGone);
+    const there = await messageOf(this.client, HINTS, subject);
+    if (there) await patiently(() => this.client.jsm.streams.deleteMessage(HINTS, there.seq, false)).catch(ifGone);
   }
 
   async pull(signal: AbortSignal): Promise<Hint> {

@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openNats } from "../../src/jobs/nats-node.ts";
 import { JobStore } from "../../src/jobs/store.ts";
-import { freePort, natsServer, startNats, type RunningNats } from "../support/nats-server.ts";
+import { freePort, natsServer, startCluster, startNats, type RunningNats } from "../support/nats-server.ts";
+import { killLeader } from "./prove/leader.ts";
 import { backendContract } from "./contract.ts";
 
 const path = await natsServer();
@@ -93,6 +94,42 @@ describe.skipIf(path instanceof Error)(
       expect(await store.ids()).toEqual([]);
     }, 60_000);
   },
+);
+
+test.skipIf(path instanceof Error)(
+  "of a cluster of three the leader is killed -9 while jobs are written: all is there",
+  async () => {
+    const folder = await mkdtemp(join(tmpdir(), "cogwheel-cluster-"));
+    {
+      await using cluster = await startCluster(path as string, folder);
+      await using backend = await openNats(cluster.url);
+      const store = new JobStore(backend);
+      const request = { kind: "text", model: "moving-shapes", prompt: "x" } as const;
+      let killed = false;
+      const killing = killLeader(cluster).finally(() => (killed = true));
+      const ids: string[] = [];
+      const large = new Uint8Array(1_200_000).map((_, i) => i % 249);
+      for (let n = 0; n < 10 || !killed; n++) {
+        const { id } = await store.create({ request });
+        ids.push(id);
+        await store.update(id, (job) => ({ ...job, attempts: n }));
+        if (n < 3) await backend.blobs.put(`state.${id}`, large);
+      }
+      await killing;
+      for (const [n, id] of ids.entries()) expect((await store.get(id))?.attempts).toBe(n);
+      for (const id of ids.slice(0, 3)) expect(Buffer.compare((await backend.blobs.get(`state.${id}`))!, large)).toBe(0);
+      const hinted = new Set<string>();
+      while (hinted.size < ids.length) {
+        const hint = await backend.hints.pull(AbortSignal.timeout(10_000));
+        hinted.add(hint.job);
+        await hint.done();
+      }
+      await using again = await openNats(cluster.url.split(",").reverse().join());
+      expect((await new JobStore(again).ids()).length).toBe(ids.length);
+    }
+    await rm(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+  },
+  120_000,
 );
 
 test("no server, and one that is too old, are refused with the rule", async () => {

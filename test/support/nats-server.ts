@@ -58,43 +58,77 @@ export async function freePort(): Promise<number> {
 
 export interface RunningNats extends AsyncDisposable {
   readonly url: string;
-  /** Ends it by SIGKILL and starts it again on the same store. */
-  restart(): Promise<void>;
+  /** Ends it by SIGKILL. */
+  kill(): Promise<void>;
+  /** Ends it by SIGKILL, if it runs, and starts it again on the same store, after so long. */
+  restart(afterMs?: number): Promise<void>;
 }
 
 /** @param more of its configuration */
-export async function startNats(path: string, folder: string, more = ""): Promise<RunningNats> {
-  const port = await freePort();
+export async function startNats(path: string, folder: string, more = "", port?: number): Promise<RunningNats> {
+  const at = port ?? (await freePort());
   const config = join(folder, "nats.conf");
   await mkdir(folder, { recursive: true });
   await writeFile(
     config,
-    `listen: 127.0.0.1:${port}\njetstream { store_dir: ${JSON.stringify(join(folder, "store"))}, sync_interval: always }\n${more}\n`,
+    `listen: 127.0.0.1:${at}\njetstream { store_dir: ${JSON.stringify(join(folder, "store"))}, sync_interval: always }\n${more}\n`,
   );
-  let child: ChildProcess;
+  let child: ChildProcess | undefined;
   const start = async (): Promise<void> => {
-    child = spawn(path, ["-c", config], { stdio: ["ignore", "ignore", "pipe"] });
+    const started = spawn(path, ["-c", config], { stdio: ["ignore", "ignore", "pipe"] });
+    child = started;
     await new Promise<void>((ready, fail) => {
       let text = "";
-      child.stderr!.on("data", (part: Buffer) => {
+      started.stderr.on("data", (part: Buffer) => {
         text += part.toString();
         if (text.includes("Server is ready")) ready();
       });
-      child.once("exit", () => fail(new Error(`nats-server ended: ${text}`)));
+      started.once("exit", () => fail(new Error(`nats-server ended: ${text}`)));
     });
   };
-  const end = async (): Promise<void> => {
-    const gone = new Promise((exited) => child.once("exit", exited));
+  const kill = async (): Promise<void> => {
+    if (!child) return;
+    const gone = new Promise((exited) => child!.once("exit", exited));
     child.kill("SIGKILL");
+    child = undefined;
     await gone;
   };
   await start();
   return {
-    url: `nats://127.0.0.1:${port}`,
-    async restart() {
-      await end();
+    url: `nats://127.0.0.1:${at}`,
+    kill,
+    async restart(afterMs = 0) {
+      await kill();
+      await new Promise((done) => setTimeout(done, afterMs));
       await start();
     },
-    [Symbol.asyncDispose]: end,
+    [Symbol.asyncDispose]: kill,
+  };
+}
+
+export interface NatsCluster extends AsyncDisposable {
+  /** Of all servers. */
+  readonly url: string;
+  /** By name: `n0`, `n1`, `n2`. */
+  readonly servers: ReadonlyMap<string, RunningNats>;
+}
+
+/** Three servers that each have every message. */
+export async function startCluster(path: string, folder: string): Promise<NatsCluster> {
+  const routes = [await freePort(), await freePort(), await freePort()];
+  const servers = new Map<string, RunningNats>();
+  const starting = routes.map(async (port, i) => {
+    const name = `n${i}`;
+    const others = routes.map((route) => `"nats://127.0.0.1:${route}"`).join(", ");
+    const more = `server_name: ${name}\ncluster { name: C, listen: "127.0.0.1:${port}", routes: [${others}] }`;
+    servers.set(name, await startNats(path, join(folder, name), more));
+  });
+  await Promise.all(starting);
+  return {
+    url: [...servers.values()].map(({ url }) => url).join(),
+    servers,
+    async [Symbol.asyncDispose]() {
+      for (const server of servers.values()) await server[Symbol.asyncDispose]();
+    },
   };
 }
